@@ -1,0 +1,19 @@
+//! Millstream: a SQL streaming database. Start with ARCHITECTURE.md.
+
+pub mod error;
+pub mod types;
+
+pub mod storage;
+
+pub mod log;
+
+pub mod catalog;
+
+pub mod sql;
+
+pub mod query;
+pub mod views;
+
+pub mod session;
+
+pub mod wire;

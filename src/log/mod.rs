@@ -1,0 +1,167 @@
+//! The commit log: the one place where a transaction becomes durable and gets its place in the one order, its LSN.
+//!
+//! One rule: nothing is visible to a reader, and nothing acknowledged, before the sync that covers it (L1).
+//! Knows topics by id and Arrow schema; knows no SQL and no names.
+
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, RecordBatch};
+use arrow::datatypes::SchemaRef;
+use serde::{Deserialize, Serialize};
+
+/// Position of a commit in the one commit log. 0 is before the first commit.
+pub type Lsn = u64;
+
+/// A topic's identity: its catalog OID. Never reused.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug, Serialize, Deserialize)]
+pub struct TopicId(pub u32);
+
+/// The event-time column of a topic and the declared delay of its watermark.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct EventTime {
+    /// Index of the TIMESTAMP or TIMESTAMPTZ column in the topic's schema.
+    pub column: usize,
+    pub delay_us: i64,
+}
+
+/// What the log must know of a topic.
+#[derive(Clone, Debug)]
+pub struct TopicSpec {
+    pub id: TopicId,
+    pub schema_id: u32,
+    /// User columns only.
+    pub schema: SchemaRef,
+    pub partitions: u32,
+    pub event_time: Option<EventTime>,
+}
+
+/// Rows for one partition of one topic, validated; user columns only.
+#[derive(Clone, Debug)]
+pub struct Append {
+    pub topic: TopicId,
+    pub schema_id: u32,
+    pub partition: u32,
+    pub rows: RecordBatch,
+}
+
+/// A change of the set of topics, in the same commit as the catalog record that caused it.
+#[derive(Clone, Debug)]
+pub enum TopicChange {
+    Create(TopicSpec),
+    Alter(TopicSpec),
+    Drop(TopicId),
+}
+
+/// A catalog change: opaque to the log, but for the topics that it touches.
+#[derive(Clone, Debug)]
+pub struct Ddl {
+    /// Catalog version that the change was planned against; stale ones are refused (40001).
+    pub based_on: u64,
+    /// `catalog::Change`s, serialized. Each commit with a `Ddl` makes the next catalog version.
+    pub record: Vec<u8>,
+    pub topics: Vec<TopicChange>,
+}
+
+/// One transaction: atomic, whatever it touches (L5).
+#[derive(Clone, Debug, Default)]
+pub struct Commit {
+    pub appends: Vec<Append>,
+    pub ddl: Option<Ddl>,
+    /// Watermark advances: topic and event time in microseconds (the watermark itself, delay already taken off).
+    pub advances: Vec<(TopicId, i64)>,
+}
+
+/// When a commit is acknowledged.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Acknowledge {
+    /// After the sync that covers it.
+    Synced,
+    /// As soon as it is queued in order (`synchronous_commit = off`); it becomes visible only once synced.
+    Queued,
+}
+
+/// Where the rows of one [`Append`] went.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Appended {
+    pub base_offset: u64,
+    /// The topic's watermark before this commit, microseconds.
+    pub watermark: Option<i64>,
+}
+
+/// What a commit became.
+#[derive(Clone, Debug)]
+pub struct Receipt {
+    pub lsn: Lsn,
+    pub timestamp_us: i64,
+    /// One per append, in order.
+    pub appended: Vec<Appended>,
+}
+
+/// Consecutive rows of one commit within a [`Chunk`].
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Run {
+    pub rows: usize,
+    pub lsn: Lsn,
+    pub timestamp_us: i64,
+    /// The topic's watermark before that commit, microseconds.
+    pub watermark: Option<i64>,
+}
+
+/// Consecutive rows of one partition: user columns, and the runs that say which rows are which commit's.
+#[derive(Clone, Debug)]
+pub struct Chunk {
+    pub partition: u32,
+    pub base_offset: u64,
+    pub rows: RecordBatch,
+    /// Their row counts sum up to `rows.num_rows()`; LSNs do not fall.
+    pub runs: Arc<[Run]>,
+}
+
+/// The hidden columns of a topic.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum SystemColumn {
+    /// `_partition`, Int32
+    Partition,
+    /// `_offset`, Int64
+    Offset,
+    /// `_timestamp`, Timestamp(µs, "UTC"): when committed
+    Timestamp,
+    /// `_lsn`, Int64
+    Lsn,
+    /// `_watermark`, of the event-time column's type
+    Watermark,
+}
+
+impl SystemColumn {
+    pub const ALL: [SystemColumn; 5] = [
+        SystemColumn::Partition,
+        SystemColumn::Offset,
+        SystemColumn::Timestamp,
+        SystemColumn::Lsn,
+        SystemColumn::Watermark,
+    ];
+
+    pub fn name(self) -> &'static str {
+        match self {
+            SystemColumn::Partition => "_partition",
+            SystemColumn::Offset => "_offset",
+            SystemColumn::Timestamp => "_timestamp",
+            SystemColumn::Lsn => "_lsn",
+            SystemColumn::Watermark => "_watermark",
+        }
+    }
+}
+
+impl Chunk {
+    /// The values of a system column for the rows of this chunk. `Watermark` is made as `Timestamp(µs, zone)`
+    /// with the zone of the topic's event-time column (`None` where the topic has no watermark: all NULL).
+    pub fn system_column(&self, _column: SystemColumn, _watermark_zone: Option<&str>) -> ArrayRef {
+        todo!()
+    }
+}
+
+/// Called by the log at commit, after the sync and before publication, in LSN order, on the writer's thread.
+pub trait DdlObserver: Send + Sync + 'static {
+    /// `record` is the [`Ddl::record`] of the commit at `lsn`.
+    fn apply(&self, lsn: Lsn, record: &[u8]);
+}

@@ -1,0 +1,1 @@
+//! The functions of SQL: PostgreSQL semantics where DataFusion has others.

@@ -1,0 +1,15 @@
+//! Text to typed statement, statement to logical plan. Pure: no I/O, no session, no data.
+//!
+//! One rule: what a name means is decided here, against one catalog snapshot, and nowhere else.
+
+pub mod statement;
+
+pub mod parse;
+
+pub mod source;
+pub mod window;
+
+pub mod compat;
+pub mod functions;
+pub mod plan;
+pub mod rows;

@@ -1,0 +1,1 @@
+//! Text to statements: PostgreSQL by `sqlparser`, our own DDL and EMIT by a token-level pass in front of it.

@@ -1,0 +1,1 @@
+//! Statement to logical plan: name resolution, windows, hidden columns, PostgreSQL output names.

@@ -1,0 +1,1 @@
+//! Expressions over one row of a topic: DEFAULT, CHECK, GENERATED, PARTITION BY.

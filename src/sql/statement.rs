@@ -1,0 +1,256 @@
+//! What a client can say, parsed: one variant per kind of statement, with names still unresolved.
+
+use std::collections::BTreeMap;
+
+use sqlparser::ast;
+
+use crate::catalog;
+
+/// When a windowed query shows a window's rows.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug, Default)]
+pub enum Emit {
+    /// As they change (the default).
+    #[default]
+    OnChange,
+    /// Once, when the window has closed.
+    OnWindowClose,
+}
+
+/// A name as written: optional schema, name; folded to lower case unless quoted.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Name {
+    pub schema: Option<String>,
+    pub name: String,
+    /// 1-based character position in the statement text, for errors.
+    pub position: Option<usize>,
+}
+
+#[derive(Clone, Debug)]
+pub struct Select {
+    pub query: Box<ast::Query>,
+    pub emit: Emit,
+}
+
+#[derive(Clone, Debug)]
+pub struct Insert {
+    pub into: Name,
+    /// Empty: all columns, in order.
+    pub columns: Vec<String>,
+    pub rows: InsertRows,
+    /// RETURNING items; empty if none.
+    pub returning: Vec<ast::SelectItem>,
+}
+
+#[derive(Clone, Debug)]
+pub enum InsertRows {
+    /// VALUES (...), (...): expressions as parsed; `DEFAULT` is `Expr::Identifier` unquoted `default`.
+    Values(Vec<Vec<ast::Expr>>),
+    DefaultValues,
+    Select(Select),
+}
+
+/// COPY's format and options, all validated.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct CopyFormat {
+    pub csv: bool,
+    pub delimiter: u8,
+    pub null: String,
+    /// HEADER: skip (FROM) or write (TO) a first line of names.
+    pub header: bool,
+    /// HEADER MATCH: the first line must name the columns.
+    pub header_match: bool,
+    pub quote: u8,
+    pub escape: u8,
+    /// FORCE_QUOTE columns (TO, csv); `None` in the inner position means `*`.
+    pub force_quote: Option<Option<Vec<String>>>,
+    pub force_not_null: Vec<String>,
+    pub force_null: Vec<String>,
+}
+
+#[derive(Clone, Debug)]
+pub struct CopyFrom {
+    pub into: Name,
+    pub columns: Vec<String>,
+    pub format: CopyFormat,
+}
+
+#[derive(Clone, Debug)]
+pub struct CopyTo {
+    pub source: CopySource,
+    pub format: CopyFormat,
+}
+
+#[derive(Clone, Debug)]
+pub enum CopySource {
+    Relation(Name, Vec<String>),
+    Select(Select),
+}
+
+/// CREATE TOPIC, or CREATE TABLE ... APPEND ONLY: a definition without OID and schema resolved.
+#[derive(Clone, Debug)]
+pub struct CreateTopic {
+    pub name: Name,
+    pub if_not_exists: bool,
+    /// `oid` 0; `schema` empty until resolved.
+    pub topic: catalog::Topic,
+}
+
+#[derive(Clone, Debug)]
+pub struct CreateView {
+    pub name: Name,
+    pub if_not_exists: bool,
+    pub or_replace: bool,
+    pub materialized: bool,
+    /// Column names given after the view's name; empty if none.
+    pub columns: Vec<String>,
+    pub select: Select,
+    /// The SELECT's own text, as written, without EMIT.
+    pub definition: String,
+    pub options: BTreeMap<String, String>,
+    /// WITH NO DATA was given.
+    pub no_data: bool,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum ObjectKind {
+    Topic,
+    Table,
+    View,
+    MaterializedView,
+    Schema,
+}
+
+#[derive(Clone, Debug)]
+pub struct Drop {
+    pub kind: ObjectKind,
+    pub names: Vec<Name>,
+    pub if_exists: bool,
+    pub cascade: bool,
+}
+
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum IsolationLevel {
+    ReadUncommitted,
+    ReadCommitted,
+    RepeatableRead,
+    Serializable,
+}
+
+#[derive(Clone, Debug, Default)]
+pub struct TransactionModes {
+    pub isolation: Option<IsolationLevel>,
+    pub read_only: Option<bool>,
+}
+
+#[derive(Clone, Debug)]
+pub enum Show {
+    /// SHOW name: a setting.
+    Setting(String),
+    All,
+    Topics,
+    Views,
+    MaterializedViews,
+    Tables,
+    Schemas,
+    /// SHOW CREATE TOPIC | TABLE | VIEW | MATERIALIZED VIEW name
+    Create(ObjectKind, Name),
+    /// DESCRIBE name, SHOW COLUMNS FROM name
+    Columns(Name),
+}
+
+/// FETCH and MOVE: how many rows; `None` is ALL.
+#[derive(Clone, Debug)]
+pub struct Fetch {
+    pub cursor: String,
+    pub count: Option<u64>,
+    pub is_move: bool,
+}
+
+#[derive(Clone, Debug)]
+pub enum Statement {
+    Select(Select),
+    Insert(Insert),
+    CopyFrom(CopyFrom),
+    CopyTo(CopyTo),
+    Explain {
+        analyze: bool,
+        verbose: bool,
+        statement: Box<Statement>,
+    },
+    /// EXPLAIN [ANALYZE] MATERIALIZED VIEW name
+    ExplainView {
+        analyze: bool,
+        name: Name,
+    },
+    CreateTopic(CreateTopic),
+    CreateView(CreateView),
+    CreateSchema {
+        name: String,
+        if_not_exists: bool,
+    },
+    Drop(Drop),
+    /// ALTER TOPIC t ADVANCE WATERMARK TO '...': the literal's text.
+    AdvanceWatermark {
+        topic: Name,
+        to: String,
+    },
+    /// COMMENT ON TOPIC | TABLE | VIEW | MATERIALIZED VIEW name, or COLUMN name.column
+    Comment {
+        on: Name,
+        column: Option<String>,
+        text: Option<String>,
+    },
+    Begin(TransactionModes),
+    Commit {
+        chain: bool,
+    },
+    Rollback {
+        chain: bool,
+    },
+    Savepoint(String),
+    ReleaseSavepoint(String),
+    RollbackTo(String),
+    SetTransaction(TransactionModes),
+    /// SET [LOCAL] name = value; `None` is DEFAULT. A list is joined with ", ".
+    Set {
+        name: String,
+        value: Option<String>,
+        local: bool,
+    },
+    /// RESET name; `None` is ALL.
+    Reset(Option<String>),
+    Show(Show),
+    /// PREPARE name [(types)] AS statement; `text` is the statement's own text.
+    Prepare {
+        name: String,
+        types: Vec<String>,
+        statement: Box<Statement>,
+        text: String,
+    },
+    Execute {
+        name: String,
+        arguments: Vec<ast::Expr>,
+    },
+    /// `None` is ALL.
+    Deallocate(Option<String>),
+    /// DISCARD ALL | PLANS | TEMP | SEQUENCES: the word.
+    Discard(String),
+    DeclareCursor {
+        name: String,
+        select: Select,
+        hold: bool,
+    },
+    Fetch(Fetch),
+    /// CLOSE name; `None` is ALL.
+    Close(Option<String>),
+    /// FLUSH, WAIT, REFRESH MATERIALIZED VIEW: return when every view has caught up. The command tag.
+    CatchUp {
+        tag: &'static str,
+        view: Option<Name>,
+    },
+    /// Accepted, does nothing but say so: VACUUM, ANALYZE, LISTEN, ... Command tag and notice.
+    Nothing {
+        tag: &'static str,
+        notice: Option<String>,
+    },
+}

@@ -1,0 +1,149 @@
+//! PostgreSQL's types and how Arrow holds them; the text and binary forms of their values.
+//!
+//! One rule: a column's [`PgType`] can always be read back from its Arrow field, by the data type alone or by the
+//! field's `pg_type` metadata where several PostgreSQL types share one Arrow type. Pure: no I/O, no SQL.
+
+use std::collections::HashMap;
+
+use arrow::datatypes::{DataType, Field, IntervalUnit, TimeUnit};
+use serde::{Deserialize, Serialize};
+
+/// Field metadata key under which a type that Arrow alone cannot tell is kept, as [`PgType::name`] spells it.
+pub const PG_TYPE_KEY: &str = "pg_type";
+
+/// Fractional digits of a NUMERIC that was declared without precision and scale.
+pub const BARE_NUMERIC_SCALE: i8 = 10;
+
+/// A PostgreSQL type, with its modifier.
+///
+/// Arrow: text-like types are `Utf8`, BYTEA `Binary`, NUMERIC `Decimal128`, times are microseconds, TIMESTAMPTZ is
+/// `Timestamp(µs, "UTC")`, UUID is its canonical lower-case text in `Utf8`, arrays are `List`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum PgType {
+    Bool,
+    Int2,
+    Int4,
+    Int8,
+    Float4,
+    Float8,
+    /// Precision and scale; `None` is bare NUMERIC, held as `Decimal128(38, BARE_NUMERIC_SCALE)`.
+    Numeric(Option<(u8, i8)>),
+    Text,
+    Varchar(Option<u32>),
+    /// CHAR(n), blank-padded.
+    Char(u32),
+    Bytea,
+    Date,
+    Time,
+    Timestamp,
+    TimestampTz,
+    Interval,
+    Uuid,
+    Json,
+    Jsonb,
+    Array(Box<PgType>),
+    /// Catalog types, only in system relations and query results.
+    Oid,
+    Name,
+    /// The one-byte `"char"`.
+    InternalChar,
+    Regclass,
+    Regtype,
+    Regproc,
+    Regnamespace,
+    Unknown,
+    Void,
+}
+
+impl PgType {
+    /// The Arrow type that holds it.
+    pub fn arrow(&self) -> DataType {
+        match self {
+            PgType::Bool => DataType::Boolean,
+            PgType::Int2 => DataType::Int16,
+            PgType::Int4 => DataType::Int32,
+            PgType::Int8 => DataType::Int64,
+            PgType::Float4 => DataType::Float32,
+            PgType::Float8 => DataType::Float64,
+            PgType::Numeric(None) => DataType::Decimal128(38, BARE_NUMERIC_SCALE),
+            PgType::Numeric(Some((precision, scale))) => DataType::Decimal128(*precision, *scale),
+            PgType::Text
+            | PgType::Varchar(_)
+            | PgType::Char(_)
+            | PgType::Uuid
+            | PgType::Json
+            | PgType::Jsonb
+            | PgType::Name
+            | PgType::InternalChar
+            | PgType::Unknown
+            | PgType::Void => DataType::Utf8,
+            PgType::Bytea => DataType::Binary,
+            PgType::Date => DataType::Date32,
+            PgType::Time => DataType::Time64(TimeUnit::Microsecond),
+            PgType::Timestamp => DataType::Timestamp(TimeUnit::Microsecond, None),
+            PgType::TimestampTz => DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into())),
+            PgType::Interval => DataType::Interval(IntervalUnit::MonthDayNano),
+            PgType::Array(item) => DataType::List(item.field("item", true).into()),
+            // An OID is an unsigned 32-bit number; Int64 keeps DataFusion's comparisons with literals exact.
+            PgType::Oid | PgType::Regclass | PgType::Regtype | PgType::Regproc | PgType::Regnamespace => {
+                DataType::Int64
+            }
+        }
+    }
+
+    /// An Arrow field of this type, with `pg_type` metadata where [`PgType::of_field`] needs it.
+    pub fn field(&self, name: &str, nullable: bool) -> Field {
+        let field = Field::new(name, self.arrow(), nullable);
+        if PgType::of_arrow(&self.arrow()).as_ref() == Some(self) {
+            field
+        } else {
+            field.with_metadata(HashMap::from([(PG_TYPE_KEY.to_string(), self.name())]))
+        }
+    }
+
+    /// The type of a field: its metadata if it has any and still fits the data type, else by data type.
+    pub fn of_field(field: &Field) -> Option<PgType> {
+        if let Some(named) = field.metadata().get(PG_TYPE_KEY).and_then(|name| PgType::parse(name))
+            && named.arrow() == *field.data_type()
+        {
+            return Some(named);
+        }
+        PgType::of_arrow(field.data_type())
+    }
+}
+
+impl PgType {
+    /// PostgreSQL's type OID (`pg_type.oid`); arrays have the OID of their array type.
+    pub fn oid(&self) -> u32 {
+        todo!()
+    }
+
+    pub fn from_oid(_oid: u32) -> Option<PgType> {
+        todo!()
+    }
+
+    /// `pg_attribute.atttypmod`: -1 if none.
+    pub fn typmod(&self) -> i32 {
+        todo!()
+    }
+
+    /// `pg_type.typlen`: bytes, or -1 for variable length.
+    pub fn typlen(&self) -> i16 {
+        todo!()
+    }
+
+    /// As `format_type` prints it: `timestamp without time zone`, `numeric(18,2)`, `bigint[]`.
+    pub fn name(&self) -> String {
+        todo!()
+    }
+
+    /// Reads what [`PgType::name`] prints, and every usual alias (`int8`, `double`, `timestamptz`, `string`, ...).
+    pub fn parse(_name: &str) -> Option<PgType> {
+        todo!()
+    }
+
+    /// The type that a bare Arrow type stands for; `None` for Arrow types that no SQL value has.
+    pub fn of_arrow(_data_type: &DataType) -> Option<PgType> {
+        todo!()
+    }
+}
