@@ -3,6 +3,9 @@
 //! One rule: a column's [`PgType`] can always be read back from its Arrow field, by the data type alone or by the
 //! field's `pg_type` metadata where several PostgreSQL types share one Arrow type. Pure: no I/O, no SQL.
 
+mod catalog;
+mod name;
+
 use std::collections::HashMap;
 
 use arrow::datatypes::{DataType, Field, IntervalUnit, TimeUnit};
@@ -30,7 +33,7 @@ pub enum PgType {
     Numeric(Option<(u8, i8)>),
     Text,
     Varchar(Option<u32>),
-    /// CHAR(n), blank-padded.
+    /// CHAR(n), blank-padded; 0 is BPCHAR without a length.
     Char(u32),
     Bytea,
     Date,
@@ -104,7 +107,7 @@ impl PgType {
     /// The type of a field: its metadata if it has any and still fits the data type, else by data type.
     pub fn of_field(field: &Field) -> Option<PgType> {
         if let Some(named) = field.metadata().get(PG_TYPE_KEY).and_then(|name| PgType::parse(name))
-            && named.arrow() == *field.data_type()
+            && named.arrow().equals_datatype(field.data_type())
         {
             return Some(named);
         }
@@ -113,37 +116,45 @@ impl PgType {
 }
 
 impl PgType {
-    /// PostgreSQL's type OID (`pg_type.oid`); arrays have the OID of their array type.
-    pub fn oid(&self) -> u32 {
-        todo!()
-    }
-
-    pub fn from_oid(_oid: u32) -> Option<PgType> {
-        todo!()
-    }
-
-    /// `pg_attribute.atttypmod`: -1 if none.
-    pub fn typmod(&self) -> i32 {
-        todo!()
-    }
-
-    /// `pg_type.typlen`: bytes, or -1 for variable length.
-    pub fn typlen(&self) -> i16 {
-        todo!()
-    }
-
-    /// As `format_type` prints it: `timestamp without time zone`, `numeric(18,2)`, `bigint[]`.
-    pub fn name(&self) -> String {
-        todo!()
-    }
-
-    /// Reads what [`PgType::name`] prints, and every usual alias (`int8`, `double`, `timestamptz`, `string`, ...).
-    pub fn parse(_name: &str) -> Option<PgType> {
-        todo!()
-    }
-
     /// The type that a bare Arrow type stands for; `None` for Arrow types that no SQL value has.
-    pub fn of_arrow(_data_type: &DataType) -> Option<PgType> {
-        todo!()
+    ///
+    /// `Decimal128(38, BARE_NUMERIC_SCALE)` is bare NUMERIC. Unsigned 64-bit numbers are what the engine counts with
+    /// (`row_number()`), so they are BIGINT.
+    pub fn of_arrow(data_type: &DataType) -> Option<PgType> {
+        Some(match data_type {
+            // A column of nothing but NULL literals is TEXT, as PostgreSQL resolves `unknown`.
+            DataType::Null => PgType::Text,
+            DataType::Boolean => PgType::Bool,
+            DataType::Int8 | DataType::UInt8 | DataType::Int16 => PgType::Int2,
+            DataType::UInt16 | DataType::Int32 => PgType::Int4,
+            DataType::UInt32 | DataType::Int64 | DataType::UInt64 => PgType::Int8,
+            DataType::Float16 | DataType::Float32 => PgType::Float4,
+            DataType::Float64 => PgType::Float8,
+            DataType::Decimal128(38, BARE_NUMERIC_SCALE) => PgType::Numeric(None),
+            DataType::Decimal32(precision, scale)
+            | DataType::Decimal64(precision, scale)
+            | DataType::Decimal128(precision, scale) => PgType::Numeric(Some((*precision, *scale))),
+            DataType::Decimal256(precision, scale) => PgType::Numeric(Some(((*precision).min(38), *scale))),
+            DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View => PgType::Text,
+            DataType::Binary | DataType::LargeBinary | DataType::BinaryView | DataType::FixedSizeBinary(_) => {
+                PgType::Bytea
+            }
+            DataType::Date32 | DataType::Date64 => PgType::Date,
+            DataType::Time32(_) | DataType::Time64(_) => PgType::Time,
+            DataType::Timestamp(_, None) => PgType::Timestamp,
+            DataType::Timestamp(_, Some(_)) => PgType::TimestampTz,
+            DataType::Interval(_) | DataType::Duration(_) => PgType::Interval,
+            DataType::List(item)
+            | DataType::LargeList(item)
+            | DataType::ListView(item)
+            | DataType::LargeListView(item)
+            | DataType::FixedSizeList(item, _) => match PgType::of_field(item)? {
+                nested @ PgType::Array(_) => nested,
+                item => PgType::Array(Box::new(item)),
+            },
+            DataType::Dictionary(_, value) => PgType::of_arrow(value)?,
+            DataType::RunEndEncoded(_, values) => PgType::of_field(values)?,
+            DataType::Struct(_) | DataType::Union(_, _) | DataType::Map(_, _) => return None,
+        })
     }
 }

@@ -1,0 +1,366 @@
+//! How types are spelled: `format_type`'s names out, every usual alias in.
+
+use super::PgType;
+
+impl PgType {
+    /// As `format_type` prints it: `timestamp without time zone`, `numeric(18,2)`, `bigint[]`.
+    pub fn name(&self) -> String {
+        match self {
+            PgType::Numeric(Some((precision, scale))) => format!("numeric({precision},{scale})"),
+            PgType::Varchar(Some(length)) => format!("character varying({length})"),
+            PgType::Char(length) if *length > 0 => format!("character({length})"),
+            PgType::Array(item) => match item.as_ref() {
+                nested @ PgType::Array(_) => nested.name(),
+                scalar => format!("{}[]", scalar.name()),
+            },
+            unmodified => unmodified.base_name().to_string(),
+        }
+    }
+
+    /// [`PgType::name`] without modifier, as error messages say it: `numeric`, `character varying`, `integer`.
+    pub fn base_name(&self) -> &'static str {
+        match self {
+            PgType::Bool => "boolean",
+            PgType::Int2 => "smallint",
+            PgType::Int4 => "integer",
+            PgType::Int8 => "bigint",
+            PgType::Float4 => "real",
+            PgType::Float8 => "double precision",
+            PgType::Numeric(_) => "numeric",
+            PgType::Text => "text",
+            PgType::Varchar(_) => "character varying",
+            PgType::Char(0) => "bpchar",
+            PgType::Char(_) => "character",
+            PgType::Bytea => "bytea",
+            PgType::Date => "date",
+            PgType::Time => "time without time zone",
+            PgType::Timestamp => "timestamp without time zone",
+            PgType::TimestampTz => "timestamp with time zone",
+            PgType::Interval => "interval",
+            PgType::Uuid => "uuid",
+            PgType::Json => "json",
+            PgType::Jsonb => "jsonb",
+            PgType::Array(_) => "array",
+            PgType::Oid => "oid",
+            PgType::Name => "name",
+            PgType::InternalChar => "\"char\"",
+            PgType::Regclass => "regclass",
+            PgType::Regtype => "regtype",
+            PgType::Regproc => "regproc",
+            PgType::Regnamespace => "regnamespace",
+            PgType::Unknown => "unknown",
+            PgType::Void => "void",
+        }
+    }
+
+    /// `pg_type.typname`: `int4`, `timestamptz`, `_text`.
+    pub fn catalog_name(&self) -> String {
+        match self {
+            PgType::Bool => "bool",
+            PgType::Int2 => "int2",
+            PgType::Int4 => "int4",
+            PgType::Int8 => "int8",
+            PgType::Float4 => "float4",
+            PgType::Float8 => "float8",
+            PgType::Varchar(_) => "varchar",
+            PgType::Char(_) => "bpchar",
+            PgType::Time => "time",
+            PgType::Timestamp => "timestamp",
+            PgType::TimestampTz => "timestamptz",
+            PgType::InternalChar => "char",
+            PgType::Array(item) => match item.as_ref() {
+                nested @ PgType::Array(_) => return nested.catalog_name(),
+                scalar => return format!("_{}", scalar.catalog_name()),
+            },
+            other => other.base_name(),
+        }
+        .to_string()
+    }
+
+    /// Reads what [`PgType::name`] prints, and every usual alias (`int8`, `double`, `timestamptz`, `string`, ...).
+    ///
+    /// `None` for a name that no type has and for a modifier out of range (NUMERIC has at most 38 digits here).
+    pub fn parse(name: &str) -> Option<PgType> {
+        let words = normalize(name);
+        let mut text = words.as_str();
+        if let Some(item) = text.strip_prefix("array<").and_then(|rest| rest.strip_suffix('>')) {
+            return Some(array_of(PgType::parse(item)?));
+        }
+        // T[], T[3], T array, T array[3]; any number of dimensions is one array type.
+        let mut is_array = false;
+        loop {
+            text = text.trim_end();
+            if let Some(open) = text.strip_suffix(']').and_then(|inside| inside.rfind('[')) {
+                let bound = text[open + 1..text.len() - 1].trim();
+                if !bound.bytes().all(|b| b.is_ascii_digit()) {
+                    return None;
+                }
+                text = &text[..open];
+                is_array = true;
+            } else if let Some(item) = text.strip_suffix(" array") {
+                text = item;
+                is_array = true;
+            } else {
+                break;
+            }
+        }
+        let text = text.strip_prefix("pg_catalog.").unwrap_or(text);
+        if !is_array && let Some(item) = text.strip_prefix('_') {
+            return Some(array_of(parse_scalar(item)?));
+        }
+        let scalar = parse_scalar(text)?;
+        Some(if is_array { array_of(scalar) } else { scalar })
+    }
+}
+
+fn array_of(item: PgType) -> PgType {
+    match item {
+        nested @ PgType::Array(_) => nested,
+        scalar => PgType::Array(Box::new(scalar)),
+    }
+}
+
+/// Lower case (but for what is quoted), single spaces, none around parentheses, brackets and commas.
+fn normalize(name: &str) -> String {
+    let mut out = String::with_capacity(name.len());
+    let mut quoted = false;
+    let mut space = false;
+    for c in name.trim().chars() {
+        if c.is_whitespace() && !quoted {
+            space = true;
+            continue;
+        }
+        let tight = matches!(c, '(' | ')' | ',' | '[' | ']' | '<' | '>');
+        let after_tight = matches!(out.chars().last(), Some('(' | ',' | '[' | '<' | '.'));
+        if space && !tight && !after_tight && !out.is_empty() {
+            out.push(' ');
+        }
+        space = false;
+        if c == '"' {
+            quoted = !quoted;
+        }
+        if quoted {
+            out.push(c)
+        } else {
+            out.extend(c.to_lowercase())
+        }
+    }
+    out
+}
+
+/// `text` is normalized: `timestamp(6) with time zone`, `numeric(18,2)`.
+fn parse_scalar(text: &str) -> Option<PgType> {
+    // Take the modifier out: base name, its numbers.
+    let (base, modifiers) = match text.find('(') {
+        None => (text.to_string(), Vec::new()),
+        Some(open) => {
+            let close = open + text[open..].find(')')?;
+            let numbers = text[open + 1..close]
+                .split(',')
+                .map(|number| number.parse::<i32>().ok())
+                .collect::<Option<Vec<_>>>()?;
+            let after = text[close + 1..].trim_start();
+            let base = if after.is_empty() {
+                text[..open].to_string()
+            } else {
+                format!("{} {after}", &text[..open])
+            };
+            (base, numbers)
+        }
+    };
+    let base = match base.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')) {
+        Some("char") => return modifiers.is_empty().then_some(PgType::InternalChar),
+        Some(quoted) => quoted.to_string(),
+        None => base,
+    };
+    let plain = |pg_type: PgType| modifiers.is_empty().then_some(pg_type);
+    // Fractional digits of seconds: 0 to 6 kept as microseconds; more are accepted and cut, as PostgreSQL does.
+    let seconds = |pg_type: PgType| match modifiers.as_slice() {
+        [] => Some(pg_type),
+        [digits] if *digits >= 0 => Some(pg_type),
+        _ => None,
+    };
+    match base.as_str() {
+        "bool" | "boolean" => plain(PgType::Bool),
+        "smallint" | "int2" | "tinyint" => plain(PgType::Int2),
+        "int" | "integer" | "int4" => plain(PgType::Int4),
+        "bigint" | "int8" => plain(PgType::Int8),
+        "real" | "float4" => plain(PgType::Float4),
+        "double precision" | "float8" | "double" => plain(PgType::Float8),
+        "float" => match modifiers.as_slice() {
+            [] | [25..=53] => Some(PgType::Float8),
+            [1..=24] => Some(PgType::Float4),
+            _ => None,
+        },
+        "numeric" | "decimal" | "dec" => match modifiers.as_slice() {
+            [] => Some(PgType::Numeric(None)),
+            [precision @ 1..=38] => Some(PgType::Numeric(Some((*precision as u8, 0)))),
+            [precision @ 1..=38, scale] if (-38..=*precision).contains(scale) => {
+                Some(PgType::Numeric(Some((*precision as u8, *scale as i8))))
+            }
+            _ => None,
+        },
+        "text" | "string" => plain(PgType::Text),
+        "varchar" | "character varying" | "char varying" | "nvarchar" | "national character varying" => {
+            match modifiers.as_slice() {
+                [] => Some(PgType::Varchar(None)),
+                [length @ 1..=10_485_760] => Some(PgType::Varchar(Some(*length as u32))),
+                // Flink's spelling of STRING.
+                [i32::MAX] => Some(PgType::Text),
+                _ => None,
+            }
+        }
+        "char" | "character" | "nchar" | "national character" => match modifiers.as_slice() {
+            [] => Some(PgType::Char(1)),
+            [length @ 1..=10_485_760] => Some(PgType::Char(*length as u32)),
+            _ => None,
+        },
+        "bpchar" => match modifiers.as_slice() {
+            [] => Some(PgType::Char(0)),
+            [length @ 1..=10_485_760] => Some(PgType::Char(*length as u32)),
+            _ => None,
+        },
+        "bytea" | "bytes" | "blob" => plain(PgType::Bytea),
+        "varbinary" | "binary" => Some(PgType::Bytea),
+        "date" => plain(PgType::Date),
+        "time" | "time without time zone" => seconds(PgType::Time),
+        "timestamp" | "timestamp without time zone" | "datetime" => seconds(PgType::Timestamp),
+        "timestamptz" | "timestamp with time zone" | "timestamp_ltz" | "timestamp with local time zone" => {
+            seconds(PgType::TimestampTz)
+        }
+        "uuid" => plain(PgType::Uuid),
+        "json" => plain(PgType::Json),
+        "jsonb" => plain(PgType::Jsonb),
+        "oid" => plain(PgType::Oid),
+        "name" => plain(PgType::Name),
+        "regclass" => plain(PgType::Regclass),
+        "regtype" => plain(PgType::Regtype),
+        "regproc" => plain(PgType::Regproc),
+        "regnamespace" => plain(PgType::Regnamespace),
+        "unknown" => plain(PgType::Unknown),
+        "void" => plain(PgType::Void),
+        interval if interval == "interval" || interval.starts_with("interval ") => {
+            let fields = interval["interval".len()..].trim_start();
+            const UNITS: [&str; 6] = ["year", "month", "day", "hour", "minute", "second"];
+            let known = fields.is_empty()
+                || match fields.split_once(" to ") {
+                    None => UNITS.contains(&fields),
+                    Some((from, to)) => {
+                        let place = |unit| UNITS.iter().position(|known| *known == unit);
+                        matches!((place(from), place(to)), (Some(from), Some(to)) if from < to)
+                    }
+                };
+            if known { seconds(PgType::Interval) } else { None }
+        }
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_read_back() {
+        let array = |item: PgType| PgType::Array(Box::new(item));
+        for pg_type in [
+            PgType::Bool,
+            PgType::Int2,
+            PgType::Int4,
+            PgType::Int8,
+            PgType::Float4,
+            PgType::Float8,
+            PgType::Numeric(None),
+            PgType::Numeric(Some((18, 2))),
+            PgType::Numeric(Some((5, -2))),
+            PgType::Text,
+            PgType::Varchar(None),
+            PgType::Varchar(Some(7)),
+            PgType::Char(0),
+            PgType::Char(1),
+            PgType::Char(9),
+            PgType::Bytea,
+            PgType::Date,
+            PgType::Time,
+            PgType::Timestamp,
+            PgType::TimestampTz,
+            PgType::Interval,
+            PgType::Uuid,
+            PgType::Json,
+            PgType::Jsonb,
+            PgType::Oid,
+            PgType::Name,
+            PgType::InternalChar,
+            PgType::Regclass,
+            PgType::Regtype,
+            PgType::Regproc,
+            PgType::Regnamespace,
+            PgType::Unknown,
+            PgType::Void,
+        ] {
+            assert_eq!(
+                PgType::parse(&pg_type.name()),
+                Some(pg_type.clone()),
+                "{}",
+                pg_type.name()
+            );
+            assert_eq!(
+                PgType::parse(&array(pg_type.clone()).name()),
+                Some(array(pg_type.clone()))
+            );
+            let field = pg_type.field("c", true);
+            assert_eq!(PgType::of_field(&field), Some(pg_type.clone()), "{field:?}");
+            let field = array(pg_type.clone()).field("c", true);
+            assert_eq!(PgType::of_field(&field), Some(array(pg_type)), "{field:?}");
+        }
+    }
+
+    #[test]
+    fn aliases_are_known() {
+        for (name, expected) in [
+            ("INT", "integer"),
+            ("double", "double precision"),
+            ("Double  Precision", "double precision"),
+            ("float(24)", "real"),
+            ("float(25)", "double precision"),
+            ("decimal(10)", "numeric(10,0)"),
+            ("DEC ( 10 , 2 )", "numeric(10,2)"),
+            ("string", "text"),
+            ("varchar ( 3 )", "character varying(3)"),
+            ("char", "character(1)"),
+            ("\"char\"", "\"char\""),
+            ("timestamp(3)", "timestamp without time zone"),
+            ("timestamp(3) with time zone", "timestamp with time zone"),
+            ("timestamp_ltz(3)", "timestamp with time zone"),
+            ("TIMESTAMPTZ", "timestamp with time zone"),
+            ("interval day to second", "interval"),
+            ("interval second(3)", "interval"),
+            ("int[]", "integer[]"),
+            ("int [3] [ ]", "integer[]"),
+            ("int array", "integer[]"),
+            ("_int8", "bigint[]"),
+            ("array<string>", "text[]"),
+            ("pg_catalog.int4", "integer"),
+            ("varchar(2147483647)", "text"),
+        ] {
+            assert_eq!(
+                PgType::parse(name).map(|t| t.name()).as_deref(),
+                Some(expected),
+                "{name}"
+            );
+        }
+        for name in [
+            "",
+            "blah",
+            "int(3)",
+            "numeric(39)",
+            "numeric(4,5)",
+            "varchar(0)",
+            "interval second to day",
+            "int[x]",
+            "(3)",
+        ] {
+            assert_eq!(PgType::parse(name), None, "{name}");
+        }
+    }
+}
