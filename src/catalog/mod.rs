@@ -5,12 +5,21 @@
 
 pub mod system;
 
-use std::collections::BTreeMap;
+mod definition;
+mod ident;
+mod show_create;
+mod snapshot;
+
 use std::sync::Arc;
 
-use serde::{Deserialize, Serialize};
+use parking_lot::RwLock;
 
-use crate::types::PgType;
+use crate::log::{DdlObserver, Lsn};
+
+pub use definition::{Check, Column, Relation, RelationType, Topic, View, Watermark};
+pub use ident::{is_reserved, quote_ident, quote_literal, quote_qualified};
+pub use show_create::{interval_text, show_create};
+pub use snapshot::{Change, Snapshot};
 
 /// First OID of a user's object, as in PostgreSQL.
 pub const FIRST_USER_OID: u32 = 16384;
@@ -20,113 +29,82 @@ pub const PUBLIC_OID: u32 = 2200;
 pub const INFORMATION_SCHEMA_OID: u32 = 13000;
 pub const MILLSTREAM_OID: u32 = 13001;
 
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Column {
-    pub name: String,
-    pub pg_type: PgType,
-    pub not_null: bool,
-    /// SQL text of the DEFAULT expression.
-    pub default: Option<String>,
-    /// SQL text of a GENERATED ALWAYS AS (...) STORED expression.
-    pub generated: Option<String>,
+/// The schemas that are always there, with their OIDs; all but `public` belong to the system.
+pub const FIXED_SCHEMAS: [(&str, u32); 4] = [
+    ("pg_catalog", PG_CATALOG_OID),
+    ("public", PUBLIC_OID),
+    ("information_schema", INFORMATION_SCHEMA_OID),
+    ("millstream", MILLSTREAM_OID),
+];
+
+/// Whether only the server may create relations in it.
+pub fn is_system_schema(schema: &str) -> bool {
+    schema != "public" && FIXED_SCHEMAS.iter().any(|(name, _)| *name == schema)
 }
 
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Check {
-    pub name: String,
-    /// SQL text of the boolean expression.
-    pub expr: String,
+/// The record of a `log::Ddl`.
+pub fn encode(changes: &[Change]) -> Vec<u8> {
+    serde_json::to_vec(changes).expect("changes hold only strings, numbers and maps keyed by strings")
 }
 
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Watermark {
-    pub column: String,
-    pub delay_us: i64,
+/// Reads what [`encode`] wrote. The text says what did not fit.
+pub fn decode(record: &[u8]) -> Result<Vec<Change>, String> {
+    serde_json::from_slice(record).map_err(|error| format!("catalog record: {error}"))
 }
 
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Topic {
-    /// Also its `log::TopicId`.
-    pub oid: u32,
-    pub schema: String,
-    pub name: String,
-    pub columns: Vec<Column>,
-    pub checks: Vec<Check>,
-    pub partition_by: Vec<String>,
-    pub partitions: u32,
-    pub watermark: Option<Watermark>,
-    pub idle_timeout_us: Option<i64>,
-    /// WITH options as given, by name (`retention`, `retention_bytes`, ...), for SHOW CREATE.
-    pub options: BTreeMap<String, String>,
-    /// Made by CREATE TABLE ... APPEND ONLY.
-    pub is_table: bool,
-    /// Counts schema changes; the log refuses appends of an older one.
-    pub schema_id: u32,
+/// The newest published snapshot. Readers take an `Arc` and keep it; the log's writer replaces it, commit by commit.
+#[derive(Debug)]
+pub struct Catalog {
+    current: RwLock<Arc<Snapshot>>,
 }
 
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct View {
-    pub oid: u32,
-    pub schema: String,
-    pub name: String,
-    pub columns: Vec<Column>,
-    /// The defining SELECT as the user wrote it.
-    pub definition: String,
-    /// `EMIT ON WINDOW CLOSE` was given.
-    pub on_window_close: bool,
-    pub materialized: bool,
-    /// OIDs of the relations that the definition names, direct ones.
-    pub depends_on: Vec<u32>,
-    /// Settings that the definition's meaning depends on.
-    pub time_zone: String,
-    pub search_path: Vec<String>,
-    pub options: BTreeMap<String, String>,
-    /// Why it is recomputed when read instead of kept incrementally; `None` if incremental (or not materialized).
-    pub recomputed: Option<String>,
+impl Default for Catalog {
+    fn default() -> Self {
+        Catalog::new()
+    }
 }
 
-#[derive(Clone, Debug)]
-pub enum Relation {
-    Topic(Arc<Topic>),
-    View(Arc<View>),
+impl Catalog {
+    /// The catalog before the first commit.
+    pub fn new() -> Catalog {
+        Catalog {
+            current: RwLock::new(Arc::new(Snapshot::initial())),
+        }
+    }
+
+    /// Replays the records that the log recovered, in LSN order, onto the initial snapshot (C1). The error names the
+    /// commit whose record cannot be read.
+    pub fn recover(records: &[(Lsn, Vec<u8>)]) -> Result<Catalog, String> {
+        assert!(
+            records.windows(2).all(|pair| pair[0].0 < pair[1].0),
+            "C1: catalog records come in LSN order"
+        );
+        let mut snapshot = Snapshot::initial();
+        for (lsn, record) in records {
+            let changes = decode(record).map_err(|reason| format!("commit {lsn}: {reason}"))?;
+            snapshot = snapshot.apply(&changes);
+        }
+        Ok(Catalog {
+            current: RwLock::new(Arc::new(snapshot)),
+        })
+    }
+
+    pub fn current(&self) -> Arc<Snapshot> {
+        self.current.read().clone()
+    }
 }
 
-/// One catalog change, as the log records it (JSON). Applying a change that does not fit is a broken invariant (C1).
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub enum Change {
-    CreateSchema {
-        oid: u32,
-        name: String,
-    },
-    DropSchema {
-        name: String,
-    },
-    CreateTopic(Topic),
-    /// Replaces the definition with the same OID.
-    AlterTopic(Topic),
-    CreateView(View),
-    /// OIDs of topics and views, dependents first.
-    Drop {
-        oids: Vec<u32>,
-    },
-    /// `column` is 1-based; 0 is the relation itself. `None` removes the comment.
-    Comment {
-        oid: u32,
-        column: u32,
-        text: Option<String>,
-    },
+impl DdlObserver for Catalog {
+    fn apply(&self, lsn: Lsn, record: &[u8]) {
+        let changes = match decode(record) {
+            Ok(changes) => changes,
+            Err(reason) => panic!("C1: commit {lsn}: {reason}"),
+        };
+        // Only the log's writer calls this, so nobody changes `current` between the read and the write.
+        let next = Arc::new(self.current().apply(&changes));
+        *self.current.write() = next;
+    }
 }
 
-/// All names at one catalog version. Immutable; cheap to clone by `Arc`.
-#[derive(Clone, Debug)]
-pub struct Snapshot {
-    /// Number of committed catalog changes (log commits with a `Ddl`).
-    pub version: u64,
-    pub next_oid: u32,
-    /// Schema name to OID, the fixed ones included.
-    pub schemas: BTreeMap<String, u32>,
-    /// By (schema, name).
-    pub names: BTreeMap<(String, String), u32>,
-    pub relations: BTreeMap<u32, Relation>,
-    pub comments: BTreeMap<(u32, u32), String>,
-}
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,185 @@
+//! What a relation is: topics, views, their columns. Plain values that the log records as JSON.
+//!
+//! One rule: a definition names things by what does not change (OIDs) where the system depends on it, and by text
+//! where only `sql` may give it a meaning. Not here: how definitions are found by name (`snapshot.rs`).
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use arrow::datatypes::{Schema, SchemaRef};
+use serde::{Deserialize, Serialize};
+
+use crate::log::{EventTime, TopicId, TopicSpec};
+use crate::types::PgType;
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Column {
+    pub name: String,
+    pub pg_type: PgType,
+    pub not_null: bool,
+    /// SQL text of the DEFAULT expression.
+    pub default: Option<String>,
+    /// SQL text of a GENERATED ALWAYS AS (...) STORED expression.
+    pub generated: Option<String>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Check {
+    pub name: String,
+    /// SQL text of the boolean expression.
+    pub expr: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Watermark {
+    pub column: String,
+    pub delay_us: i64,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Topic {
+    /// Also its `log::TopicId`.
+    pub oid: u32,
+    pub schema: String,
+    pub name: String,
+    pub columns: Vec<Column>,
+    pub checks: Vec<Check>,
+    pub partition_by: Vec<String>,
+    pub partitions: u32,
+    pub watermark: Option<Watermark>,
+    pub idle_timeout_us: Option<i64>,
+    /// WITH options as given, by name (`retention`, `retention_bytes`, ...), for SHOW CREATE.
+    pub options: BTreeMap<String, String>,
+    /// Made by CREATE TABLE ... APPEND ONLY.
+    pub is_table: bool,
+    /// Counts schema changes; the log refuses appends of an older one.
+    pub schema_id: u32,
+}
+
+impl Topic {
+    /// Position of a column, from 0.
+    pub fn column_index(&self, name: &str) -> Option<usize> {
+        self.columns.iter().position(|column| column.name == name)
+    }
+
+    /// The user columns as Arrow fields, in order.
+    pub fn arrow_schema(&self) -> SchemaRef {
+        let fields: Vec<_> = self
+            .columns
+            .iter()
+            .map(|column| column.pg_type.field(&column.name, !column.not_null))
+            .collect();
+        Arc::new(Schema::new(fields))
+    }
+
+    /// What the log must know of it. The watermark's column must exist (checked at creation).
+    pub fn log_spec(&self) -> TopicSpec {
+        TopicSpec {
+            id: TopicId(self.oid),
+            schema_id: self.schema_id,
+            schema: self.arrow_schema(),
+            partitions: self.partitions,
+            event_time: self.watermark.as_ref().map(|watermark| EventTime {
+                column: self
+                    .column_index(&watermark.column)
+                    .expect("C1: a topic's watermark column is one of its columns"),
+                delay_us: watermark.delay_us,
+            }),
+        }
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct View {
+    pub oid: u32,
+    pub schema: String,
+    pub name: String,
+    pub columns: Vec<Column>,
+    /// The defining SELECT as the user wrote it.
+    pub definition: String,
+    /// `EMIT ON WINDOW CLOSE` was given.
+    pub on_window_close: bool,
+    pub materialized: bool,
+    /// OIDs of the relations that the definition names, direct ones.
+    pub depends_on: Vec<u32>,
+    /// Settings that the definition's meaning depends on.
+    pub time_zone: String,
+    pub search_path: Vec<String>,
+    pub options: BTreeMap<String, String>,
+    /// Why it is recomputed when read instead of kept incrementally; `None` if incremental (or not materialized).
+    pub recomputed: Option<String>,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub enum Relation {
+    Topic(Arc<Topic>),
+    View(Arc<View>),
+}
+
+/// What kind of relation a name stands for; its `Display` is the word in messages: `view "v" does not exist`.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum RelationType {
+    Topic,
+    /// An append-only table.
+    Table,
+    View,
+    MaterializedView,
+}
+
+impl std::fmt::Display for RelationType {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            RelationType::Topic => "topic",
+            RelationType::Table => "table",
+            RelationType::View => "view",
+            RelationType::MaterializedView => "materialized view",
+        })
+    }
+}
+
+impl Relation {
+    pub fn oid(&self) -> u32 {
+        match self {
+            Relation::Topic(topic) => topic.oid,
+            Relation::View(view) => view.oid,
+        }
+    }
+
+    pub fn schema(&self) -> &str {
+        match self {
+            Relation::Topic(topic) => &topic.schema,
+            Relation::View(view) => &view.schema,
+        }
+    }
+
+    pub fn name(&self) -> &str {
+        match self {
+            Relation::Topic(topic) => &topic.name,
+            Relation::View(view) => &view.name,
+        }
+    }
+
+    pub fn columns(&self) -> &[Column] {
+        match self {
+            Relation::Topic(topic) => &topic.columns,
+            Relation::View(view) => &view.columns,
+        }
+    }
+
+    pub fn kind(&self) -> RelationType {
+        match self {
+            Relation::Topic(topic) if topic.is_table => RelationType::Table,
+            Relation::Topic(_) => RelationType::Topic,
+            Relation::View(view) if view.materialized => RelationType::MaterializedView,
+            Relation::View(_) => RelationType::View,
+        }
+    }
+
+    /// OIDs of the relations that it is defined over; a topic has none.
+    pub fn depends_on(&self) -> &[u32] {
+        match self {
+            Relation::Topic(_) => &[],
+            Relation::View(view) => &view.depends_on,
+        }
+    }
+}

@@ -1,0 +1,338 @@
+//! All names at one catalog version, and how a committed change makes the next version.
+//!
+//! One rule (C1): [`Snapshot::apply`] is a pure function, and a change that does not fit the snapshot is a broken
+//! invariant, not an error: whoever plans a DDL checks it first, and the log refuses one planned against an older
+//! version. Maps are small (names, not rows), so a version is a copy; definitions are shared by `Arc`.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use super::{FIRST_USER_OID, FIXED_SCHEMAS, Relation, Topic, View, is_system_schema};
+use crate::error::{SqlError, state};
+
+/// One catalog change, as the log records it (JSON). Applying a change that does not fit is a broken invariant (C1).
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum Change {
+    CreateSchema {
+        oid: u32,
+        name: String,
+    },
+    DropSchema {
+        name: String,
+    },
+    CreateTopic(Topic),
+    /// Replaces the definition with the same OID.
+    AlterTopic(Topic),
+    CreateView(View),
+    /// OIDs of topics and views, dependents first.
+    Drop {
+        oids: Vec<u32>,
+    },
+    /// `column` is 1-based; 0 is the relation itself. `None` removes the comment.
+    Comment {
+        oid: u32,
+        column: u32,
+        text: Option<String>,
+    },
+}
+
+/// All names at one catalog version. Immutable; cheap to clone by `Arc`.
+#[derive(Clone, Debug)]
+pub struct Snapshot {
+    /// Number of committed catalog changes (log commits with a `Ddl`).
+    pub version: u64,
+    /// The next object gets it; a record of several creations uses consecutive ones.
+    pub next_oid: u32,
+    /// Schema name to OID, the fixed ones included.
+    pub schemas: BTreeMap<String, u32>,
+    /// By (schema, name).
+    pub names: BTreeMap<(String, String), u32>,
+    pub relations: BTreeMap<u32, Relation>,
+    /// By (OID, column), column 0 being the relation itself.
+    pub comments: BTreeMap<(u32, u32), String>,
+}
+
+impl Default for Snapshot {
+    fn default() -> Self {
+        Snapshot::initial()
+    }
+}
+
+impl Snapshot {
+    /// Version 0: the fixed schemas, and nothing in them.
+    pub fn initial() -> Snapshot {
+        Snapshot {
+            version: 0,
+            next_oid: FIRST_USER_OID,
+            schemas: FIXED_SCHEMAS
+                .iter()
+                .map(|(name, oid)| (name.to_string(), *oid))
+                .collect(),
+            names: BTreeMap::new(),
+            relations: BTreeMap::new(),
+            comments: BTreeMap::new(),
+        }
+    }
+
+    /// The next version. All changes of one commit together are one version.
+    pub fn apply(&self, changes: &[Change]) -> Snapshot {
+        let mut next = self.clone();
+        for change in changes {
+            next.apply_one(change);
+        }
+        next.version += 1;
+        assert_eq!(
+            next.names.len(),
+            next.relations.len(),
+            "C1: every relation has exactly one name"
+        );
+        next
+    }
+
+    fn apply_one(&mut self, change: &Change) {
+        match change {
+            Change::CreateSchema { oid, name } => {
+                self.take_oid(*oid);
+                let previous = self.schemas.insert(name.clone(), *oid);
+                assert!(previous.is_none(), "C1: schema {name:?} is created twice");
+            }
+            Change::DropSchema { name } => {
+                assert!(
+                    FIXED_SCHEMAS.iter().all(|(fixed, _)| fixed != name),
+                    "C1: schema {name:?} is fixed"
+                );
+                assert!(
+                    self.relations_in(name).next().is_none(),
+                    "C1: schema {name:?} is dropped with relations in it"
+                );
+                let oid = self.schemas.remove(name);
+                assert!(oid.is_some(), "C1: schema {name:?} to drop is there");
+                self.forget_comments(oid.expect("asserted above"));
+            }
+            Change::CreateTopic(topic) => {
+                self.take_oid(topic.oid);
+                assert!(topic.partitions > 0, "C1: topic {:?} has no partition", topic.name);
+                self.insert(Relation::Topic(Arc::new(topic.clone())));
+            }
+            Change::AlterTopic(topic) => {
+                let Some(Relation::Topic(old)) = self.relations.remove(&topic.oid) else {
+                    panic!("C1: topic {} to alter is there", topic.oid);
+                };
+                assert!(
+                    topic.schema_id >= old.schema_id,
+                    "C1: a topic's schema id never goes back"
+                );
+                self.names.remove(&(old.schema.clone(), old.name.clone()));
+                self.insert(Relation::Topic(Arc::new(topic.clone())));
+            }
+            Change::CreateView(view) => {
+                self.take_oid(view.oid);
+                for oid in &view.depends_on {
+                    assert!(
+                        *oid < FIRST_USER_OID || self.relations.contains_key(oid),
+                        "C1: relation {oid} that view {:?} depends on is there",
+                        view.name
+                    );
+                }
+                self.insert(Relation::View(Arc::new(view.clone())));
+            }
+            Change::Drop { oids } => self.remove(oids),
+            Change::Comment { oid, column, text } => {
+                let columns = match self.relations.get(oid) {
+                    Some(relation) => relation.columns().len(),
+                    None if self.schemas.values().any(|schema| schema == oid) => 0,
+                    None => panic!("C1: object {oid} to comment on is there"),
+                };
+                assert!(*column as usize <= columns, "C1: column {column} of {oid} is there");
+                match text {
+                    Some(text) => self.comments.insert((*oid, *column), text.clone()),
+                    None => self.comments.remove(&(*oid, *column)),
+                };
+            }
+        }
+    }
+
+    /// OIDs are given in order and never again.
+    fn take_oid(&mut self, oid: u32) {
+        assert!(
+            oid >= self.next_oid,
+            "C1: OID {oid} is not used before (next is {})",
+            self.next_oid
+        );
+        self.next_oid = oid.checked_add(1).expect("fewer than 2^32 objects are ever created");
+    }
+
+    fn insert(&mut self, relation: Relation) {
+        let (schema, name, oid) = (relation.schema(), relation.name(), relation.oid());
+        assert!(
+            self.schemas.contains_key(schema),
+            "C1: schema {schema:?} of {name:?} is there"
+        );
+        let key = (schema.to_string(), name.to_string());
+        let previous = self.names.insert(key, oid);
+        assert!(previous.is_none(), "C1: {schema:?}.{name:?} is free");
+        let previous = self.relations.insert(oid, relation);
+        assert!(previous.is_none(), "C1: OID {oid} is free");
+    }
+
+    fn remove(&mut self, oids: &[u32]) {
+        for oid in oids {
+            let relation = self.relations.remove(oid);
+            let Some(relation) = relation else {
+                panic!("C1: relation {oid} to drop is there");
+            };
+            let key = (relation.schema().to_string(), relation.name().to_string());
+            let named = self.names.remove(&key);
+            assert_eq!(named, Some(*oid), "C1: the name of {oid} leads to it");
+            self.forget_comments(*oid);
+            let dependent = self
+                .relations
+                .values()
+                .find(|relation| relation.depends_on().contains(oid));
+            assert!(
+                dependent.is_none(),
+                "C1: relation {oid} is dropped before {:?}, which depends on it",
+                dependent.map(Relation::name)
+            );
+        }
+    }
+
+    fn forget_comments(&mut self, oid: u32) {
+        self.comments.retain(|(on, _), _| *on != oid);
+    }
+
+    /// The user relation that a name stands for: in `schema`, or else in the first schema of `search_path` that has
+    /// it. System relations are looked up by `system::lookup`.
+    pub fn resolve(&self, schema: Option<&str>, name: &str, search_path: &[String]) -> Option<&Relation> {
+        match schema {
+            Some(schema) => self.find(schema, name),
+            None => search_path.iter().find_map(|schema| self.find(schema, name)),
+        }
+    }
+
+    /// The relation of exactly this schema and name.
+    pub fn find(&self, schema: &str, name: &str) -> Option<&Relation> {
+        let oid = self.names.get(&(schema.to_string(), name.to_string()))?;
+        let relation = self.relations.get(oid);
+        assert!(
+            relation.is_some(),
+            "C1: the name {schema:?}.{name:?} leads to a relation"
+        );
+        relation
+    }
+
+    pub fn relation(&self, oid: u32) -> Option<&Relation> {
+        self.relations.get(&oid)
+    }
+
+    pub fn topic(&self, oid: u32) -> Option<&Arc<Topic>> {
+        match self.relations.get(&oid) {
+            Some(Relation::Topic(topic)) => Some(topic),
+            _ => None,
+        }
+    }
+
+    pub fn view(&self, oid: u32) -> Option<&Arc<View>> {
+        match self.relations.get(&oid) {
+            Some(Relation::View(view)) => Some(view),
+            _ => None,
+        }
+    }
+
+    pub fn topics(&self) -> impl Iterator<Item = &Arc<Topic>> {
+        self.relations.values().filter_map(|relation| match relation {
+            Relation::Topic(topic) => Some(topic),
+            Relation::View(_) => None,
+        })
+    }
+
+    pub fn views(&self) -> impl Iterator<Item = &Arc<View>> {
+        self.relations.values().filter_map(|relation| match relation {
+            Relation::View(view) => Some(view),
+            Relation::Topic(_) => None,
+        })
+    }
+
+    /// By name, in order.
+    pub fn relations_in(&self, schema: &str) -> impl Iterator<Item = &Relation> {
+        self.names
+            .range((schema.to_string(), String::new())..)
+            .take_while(move |((of, _), _)| of == schema)
+            .map(|(_, oid)| &self.relations[oid])
+    }
+
+    /// OIDs of all views that depend on `oid`, directly or not, each before what it depends on; without `oid`.
+    pub fn dependents(&self, oid: u32) -> Vec<u32> {
+        self.dependents_of(&[oid])
+    }
+
+    /// As [`Snapshot::dependents`], for several objects; none of `oids` is in the answer.
+    pub fn dependents_of(&self, oids: &[u32]) -> Vec<u32> {
+        let mut order = self.drop_order(oids);
+        order.retain(|oid| !oids.contains(oid));
+        order
+    }
+
+    /// `oids` and all that depends on them, dependents first: what [`Change::Drop`] takes.
+    pub fn drop_order(&self, oids: &[u32]) -> Vec<u32> {
+        let mut order = Vec::new();
+        let mut seen = BTreeSet::new();
+        for oid in oids {
+            self.visit_dependents(*oid, &mut seen, &mut order);
+        }
+        order
+    }
+
+    /// Depth first, pushing an object after all of its dependents. Views can be stacked as deep as a user likes, so
+    /// the stack is a vector.
+    fn visit_dependents(&self, from: u32, seen: &mut BTreeSet<u32>, order: &mut Vec<u32>) {
+        let mut stack = vec![(from, false)];
+        while let Some((oid, done)) = stack.pop() {
+            if done {
+                order.push(oid);
+            } else if seen.insert(oid) {
+                stack.push((oid, true));
+                let direct = self.views().filter(|view| view.depends_on.contains(&oid));
+                stack.extend(direct.map(|view| (view.oid, false)));
+            }
+        }
+    }
+
+    /// The schema of a new object: `schema` if given, else the first of `search_path` that exists. 3F000 if there is
+    /// none, 42501 if it belongs to the system.
+    pub fn create_schema(&self, schema: Option<&str>, search_path: &[String]) -> Result<String, SqlError> {
+        let found = match schema {
+            Some(schema) if !self.schemas.contains_key(schema) => {
+                return Err(SqlError::new(
+                    state::INVALID_SCHEMA_NAME,
+                    format!("schema \"{schema}\" does not exist"),
+                ));
+            }
+            Some(schema) => schema,
+            None => search_path
+                .iter()
+                .find(|schema| self.schemas.contains_key(*schema))
+                .ok_or_else(|| SqlError::new(state::INVALID_SCHEMA_NAME, "no schema has been selected to create in"))?,
+        };
+        if is_system_schema(found) {
+            return Err(SqlError::new(
+                state::INSUFFICIENT_PRIVILEGE,
+                format!("permission denied for schema {found}"),
+            )
+            .detail("The system schemas cannot be changed."));
+        }
+        Ok(found.to_string())
+    }
+
+    /// The name of a relation as a message shows it: alone if `search_path` finds it, else with its schema.
+    pub fn display_name(&self, relation: &Relation, search_path: &[String]) -> String {
+        let seen = self.resolve(None, relation.name(), search_path);
+        if seen.is_some_and(|found| found.oid() == relation.oid()) {
+            super::quote_ident(relation.name())
+        } else {
+            super::quote_qualified(relation.schema(), relation.name())
+        }
+    }
+}
