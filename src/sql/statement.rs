@@ -5,6 +5,19 @@ use std::collections::BTreeMap;
 use sqlparser::ast;
 
 use crate::catalog;
+use crate::error::Notice;
+
+/// One statement of a query string.
+#[derive(Clone, Debug)]
+pub struct Parsed {
+    pub statement: Statement,
+    /// Its own text, without the `;` and without what surrounds it.
+    pub text: String,
+    /// Highest `$n`; 0 if it has no parameters.
+    pub parameters: usize,
+    /// What the parser has to say of a statement that it accepted: a truncated identifier.
+    pub notices: Vec<Notice>,
+}
 
 /// When a windowed query shows a window's rows.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug, Default)]
@@ -211,6 +224,8 @@ pub enum Statement {
     ReleaseSavepoint(String),
     RollbackTo(String),
     SetTransaction(TransactionModes),
+    /// SET SESSION CHARACTERISTICS AS TRANSACTION ...: the defaults of later transactions.
+    SetSessionCharacteristics(TransactionModes),
     /// SET [LOCAL] name = value; `None` is DEFAULT. A list is joined with ", ".
     Set {
         name: String,
