@@ -44,6 +44,7 @@ pub mod state {
     pub const INVALID_SAVEPOINT: SqlState = SqlState("3B001");
     pub const INVALID_CATALOG_NAME: SqlState = SqlState("3D000");
     pub const SERIALIZATION_FAILURE: SqlState = SqlState("40001");
+    pub const GENERATED_ALWAYS: SqlState = SqlState("428C9");
     pub const SYNTAX_ERROR: SqlState = SqlState("42601");
     pub const INSUFFICIENT_PRIVILEGE: SqlState = SqlState("42501");
     pub const DUPLICATE_COLUMN: SqlState = SqlState("42701");
@@ -64,6 +65,7 @@ pub mod state {
     pub const DUPLICATE_PREPARED_STATEMENT: SqlState = SqlState("42P05");
     pub const DUPLICATE_SCHEMA: SqlState = SqlState("42P06");
     pub const DUPLICATE_TABLE: SqlState = SqlState("42P07");
+    pub const RESERVED_NAME: SqlState = SqlState("42939");
     pub const INVALID_COLUMN_REFERENCE: SqlState = SqlState("42P10");
     pub const INVALID_TABLE_DEFINITION: SqlState = SqlState("42P16");
     pub const INDETERMINATE_DATATYPE: SqlState = SqlState("42P18");
@@ -74,6 +76,7 @@ pub mod state {
     pub const PROGRAM_LIMIT_EXCEEDED: SqlState = SqlState("54000");
     pub const STATEMENT_TOO_COMPLEX: SqlState = SqlState("54001");
     pub const OBJECT_NOT_IN_PREREQUISITE_STATE: SqlState = SqlState("55000");
+    pub const CANT_CHANGE_RUNTIME_PARAM: SqlState = SqlState("55P02");
     pub const QUERY_CANCELED: SqlState = SqlState("57014");
     pub const ADMIN_SHUTDOWN: SqlState = SqlState("57P01");
     pub const IO_ERROR: SqlState = SqlState("58030");
