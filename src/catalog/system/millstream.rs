@@ -1,0 +1,112 @@
+//! Rows of schema `millstream`: what the server keeps count of, one relation a subject.
+//!
+//! One rule: every number shown here is read from the running server's state; what is not known is NULL.
+
+use super::value::{Rows, row};
+use super::SystemState;
+use crate::catalog::Relation;
+
+pub(super) fn fill(name: &str, state: &SystemState, rows: &mut Rows) {
+    match name {
+        "topics" => fill_topics(state, rows),
+        "partitions" => fill_partitions(state, rows),
+        "materialized_views" => fill_views(state, rows),
+        "sessions" => fill_sessions(state, rows),
+        "settings" => {
+            for setting in &state.settings {
+                rows.push(row![
+                    "name" => setting.name.as_str(), "value" => setting.value.clone(), "unit" => setting.unit.clone(),
+                    "context" => setting.context.as_str(), "type" => setting.kind.as_str(),
+                    "source" => setting.source.as_str(), "default" => setting.default.clone(),
+                    "description" => setting.description.as_str(),
+                ]);
+            }
+        }
+        "wal" => rows.push(row![
+            "newest_lsn" => state.wal.newest_lsn, "durable_lsn" => state.wal.durable_lsn, "files" => state.wal.files,
+            "bytes" => state.wal.bytes, "commits" => state.wal.commits, "syncs" => state.wal.syncs,
+            "sync_latency_us" => state.wal.sync_latency_us,
+        ]),
+        other => unreachable!("relation millstream.{other} is listed in data/ but has no rows here"),
+    }
+}
+
+fn fill_topics(state: &SystemState, rows: &mut Rows) {
+    for relation in state.snapshot.relations.values() {
+        let Relation::Topic(topic) = relation else { continue };
+        let now = state.topic(topic.oid);
+        let partitions = now.map(|topic| topic.partitions.as_slice()).unwrap_or_default();
+        let watermark = topic.watermark.as_ref();
+        rows.push(row![
+            "oid" => topic.oid, "schema" => topic.schema.as_str(), "name" => topic.name.as_str(),
+            "columns" => topic.columns.len(), "partitions" => topic.partitions,
+            "rows" => partitions.iter().map(|partition| partition.rows).sum::<u64>(),
+            "bytes" => partitions.iter().map(|partition| partition.bytes).sum::<u64>(),
+            "event_time" => watermark.map(|watermark| watermark.column.clone()),
+            "watermark_delay" => watermark.map(|watermark| watermark.delay_us),
+            "watermark" => now.and_then(|topic| topic.watermark_us),
+            "newest_event" => now.and_then(|topic| topic.newest_event_us),
+            "newest_append" => now.and_then(|topic| topic.newest_append_us),
+            "idle_timeout" => topic.idle_timeout_us, "retention" => topic.options.get("retention").cloned(),
+            "append_only_table" => topic.is_table, "schema_id" => topic.schema_id,
+        ]);
+    }
+}
+
+fn fill_partitions(state: &SystemState, rows: &mut Rows) {
+    for relation in state.snapshot.relations.values() {
+        let Relation::Topic(topic) = relation else { continue };
+        let now = state.topic(topic.oid);
+        for partition in now.iter().flat_map(|topic| &topic.partitions) {
+            rows.push(row![
+                "topic_oid" => topic.oid, "schema" => topic.schema.as_str(), "topic" => topic.name.as_str(),
+                "partition" => partition.partition, "next_offset" => partition.next_offset, "rows" => partition.rows,
+                "bytes" => partition.bytes,
+            ]);
+        }
+    }
+}
+
+fn fill_views(state: &SystemState, rows: &mut Rows) {
+    for relation in state.snapshot.relations.values() {
+        let Relation::View(view) = relation else { continue };
+        if !view.materialized {
+            continue;
+        }
+        let now = state.view(view.oid);
+        let recomputed = view.recomputed.is_some();
+        let frontier = if recomputed {
+            Some(state.wal.newest_lsn)
+        } else {
+            now.and_then(|view| view.frontier)
+        };
+        let status = match now {
+            Some(view) => view.status.as_str(),
+            // Computed when it is read, so always as new as its inputs.
+            None if recomputed => "ready",
+            None => "unknown",
+        };
+        let lag = frontier.map(|frontier| state.wal.newest_lsn.saturating_sub(frontier));
+        rows.push(row![
+            "oid" => view.oid, "schema" => view.schema.as_str(), "name" => view.name.as_str(), "status" => status,
+            "reason" => now.and_then(|view| view.reason.clone()), "frontier" => frontier, "lag_commits" => lag,
+            "rows" => now.and_then(|view| view.rows), "state_bytes" => now.and_then(|view| view.state_bytes),
+            "watermark" => now.and_then(|view| view.watermark_us),
+            "late_rows" => now.map_or(0, |view| view.late_rows), "recomputed" => view.recomputed.clone(),
+            "emit" => if view.on_window_close { "ON WINDOW CLOSE" } else { "CHANGES" },
+            "definition" => view.definition.as_str(),
+        ]);
+    }
+}
+
+fn fill_sessions(state: &SystemState, rows: &mut Rows) {
+    for session in &state.sessions {
+        rows.push(row![
+            "pid" => session.pid, "user" => session.user.as_str(), "database" => session.database.as_str(),
+            "application_name" => session.application_name.as_str(), "client_addr" => session.client_addr.clone(),
+            "client_port" => session.client_port, "started" => session.started_us, "state" => session.state.as_str(),
+            "state_changed" => session.state_changed_us, "transaction_started" => session.transaction_started_us,
+            "query_started" => session.query_started_us, "query" => session.query.as_str(),
+        ]);
+    }
+}

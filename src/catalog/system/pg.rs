@@ -1,0 +1,600 @@
+//! Rows of `pg_catalog`: the catalog snapshot as PostgreSQL would describe it.
+//!
+//! One rule: an object's OID is the same in every relation and at every version. Objects without an OID of their own
+//! in the catalog (constraints, defaults, rules) get one derived from their relation's (`derived_oid`).
+//!
+//! Topics are relkind `r`, plain views `v`, materialized views `m`. Not here: what is plain SQL (`migrations/`).
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::OnceLock;
+
+use arrow::datatypes::DataType;
+
+use super::value::{Rows, row};
+use super::{SystemState, Value, all, lookup};
+use crate::catalog::{Column, Relation, Snapshot, Topic};
+use crate::types::PgType;
+
+/// `pg_class.oid` of the catalogs that other rows name by `classoid`.
+pub const PG_CLASS: u32 = 1259;
+const PG_REWRITE: u32 = 2618;
+const PG_NAMESPACE: u32 = 2615;
+
+/// Owner of every object: the built-in role.
+pub const OWNER_OID: u32 = 10;
+pub const BUILTIN_ROLE: &str = "millstream";
+/// The one database; every name that a client connects to is it.
+const DATABASE_OID: u32 = 5;
+const DEFAULT_TABLESPACE: u32 = 1663;
+const HEAP: u32 = 2;
+const DEFAULT_COLLATION: u32 = 100;
+const C_COLLATION: u32 = 950;
+
+/// What an object that the catalog gives no OID is of its relation.
+#[derive(Clone, Copy)]
+pub enum Part {
+    /// The n-th CHECK, from 0.
+    Check(usize),
+    /// The default of the n-th column, from 1.
+    Default(usize),
+    Rule,
+}
+
+/// A stable OID for a part of a user's relation, in the upper half of the OID space.
+pub fn derived_oid(relation: u32, part: Part) -> u32 {
+    const PARTS: u32 = 4096;
+    let part = match part {
+        Part::Rule => 0,
+        Part::Check(index) => 1 + index as u32 % 1023,
+        Part::Default(number) => 1024 + number as u32 % 3072,
+    };
+    0x8000_0000 | (relation.wrapping_mul(PARTS) & 0x7fff_f000) | part
+}
+
+/// A built-in type: a line of `data/pg_type.tsv`.
+#[derive(Clone, Debug)]
+pub struct NamedType {
+    pub oid: u32,
+    pub name: String,
+    pub length: i16,
+    pub category: String,
+    pub element: u32,
+    pub array: u32,
+    pub by_value: bool,
+    pub align: String,
+    pub storage: String,
+    pub collation: u32,
+}
+
+fn types() -> &'static [NamedType] {
+    static TYPES: OnceLock<Vec<NamedType>> = OnceLock::new();
+    TYPES.get_or_init(|| {
+        let mut lines = include_str!("data/pg_type.tsv").lines();
+        let header: Vec<&str> = lines.next().expect("a header").split('\t').collect();
+        lines
+            .map(|line| {
+                let fields: HashMap<&str, &str> = header.iter().copied().zip(line.split('\t')).collect();
+                let number = |name: &str| fields[name].parse().expect("an OID");
+                NamedType {
+                    oid: number("oid"),
+                    name: fields["typname"].to_string(),
+                    length: fields["typlen"].parse().expect("a length"),
+                    category: fields["typcategory"].to_string(),
+                    element: number("typelem"),
+                    array: number("typarray"),
+                    by_value: fields["typbyval"] == "t",
+                    align: fields["typalign"].to_string(),
+                    storage: fields["typstorage"].to_string(),
+                    collation: number("typcollation"),
+                }
+            })
+            .collect()
+    })
+}
+
+pub fn type_by_oid(oid: u32) -> Option<&'static NamedType> {
+    types().iter().find(|named| named.oid == oid)
+}
+
+/// By `pg_type.typname`.
+pub fn type_by_name(name: &str) -> Option<&'static NamedType> {
+    types().iter().find(|named| named.name == name)
+}
+
+/// The OID of a `typname`; of TEXT if it is not among ours.
+pub(super) fn type_oid(name: &str) -> u32 {
+    type_by_name(name).map_or(25, |named| named.oid)
+}
+
+/// The role that an OID stands for.
+pub fn role_name(oid: u32, user: &str) -> Option<String> {
+    if oid == OWNER_OID {
+        Some(BUILTIN_ROLE.to_string())
+    } else {
+        (oid == role_oid(user)).then(|| user.to_string())
+    }
+}
+
+/// Roles are not catalog objects: any name connects. A role's OID is derived from its name.
+pub fn role_oid(user: &str) -> u32 {
+    if user == BUILTIN_ROLE {
+        return OWNER_OID;
+    }
+    let hash = user.bytes().fold(0x811c_9dc5_u32, |hash, byte| {
+        (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193)
+    });
+    14_000 + hash % 2_000
+}
+
+/// Rows of a relation that are the same in every database: a file of `data/`, by OID.
+pub fn static_rows(name: &str) -> Option<&'static [Vec<(&'static str, Value)>]> {
+    type StaticRows = HashMap<&'static str, Vec<Vec<(&'static str, Value)>>>;
+    static ROWS: OnceLock<StaticRows> = OnceLock::new();
+    let rows = ROWS.get_or_init(|| {
+        let files = [
+            ("pg_type", include_str!("data/pg_type.tsv")),
+            ("pg_proc", include_str!("data/pg_proc.tsv")),
+            ("pg_operator", include_str!("data/pg_operator.tsv")),
+            ("pg_cast", include_str!("data/pg_cast.tsv")),
+            ("pg_aggregate", include_str!("data/pg_aggregate.tsv")),
+        ];
+        files.iter().map(|(name, text)| (*name, read_rows(name, text))).collect()
+    });
+    rows.get(name).map(Vec::as_slice)
+}
+
+fn read_rows(name: &str, text: &'static str) -> Vec<Vec<(&'static str, Value)>> {
+    let relation = lookup("pg_catalog", name).expect("a data file belongs to a relation");
+    let mut lines = text.lines();
+    let header: Vec<(&str, DataType)> = lines
+        .next()
+        .expect("a data file starts with column names")
+        .split('\t')
+        .map(|column| {
+            let index = relation.column(column).expect("a data file names its columns");
+            (column, relation.columns[index].pg_type.arrow())
+        })
+        .collect();
+    lines
+        .map(|line| {
+            let fields = header.iter().zip(line.split('\t'));
+            fields
+                .map(|((column, data_type), text)| (*column, Value::parse(text, data_type)))
+                .collect()
+        })
+        .collect()
+}
+
+/// A column of any relation, as `pg_attribute` shows it.
+pub struct Attribute<'a> {
+    pub name: &'a str,
+    pub type_oid: u32,
+    pub typmod: i32,
+    pub not_null: bool,
+    pub column: Option<&'a Column>,
+}
+
+/// Any relation, as `pg_class` shows it.
+pub struct Object<'a> {
+    pub oid: u32,
+    pub schema: &'a str,
+    pub name: &'a str,
+    pub kind: char,
+    pub attributes: Vec<Attribute<'a>>,
+    pub relation: Option<&'a Relation>,
+}
+
+impl Object<'_> {
+    pub fn topic(&self) -> Option<&Topic> {
+        match self.relation {
+            Some(Relation::Topic(topic)) => Some(topic),
+            _ => None,
+        }
+    }
+}
+
+pub fn relation_kind(relation: &Relation) -> char {
+    match relation {
+        Relation::Topic(_) => 'r',
+        Relation::View(view) if view.materialized => 'm',
+        Relation::View(_) => 'v',
+    }
+}
+
+/// All relations: the user's, then the system's.
+pub fn objects(snapshot: &Snapshot) -> impl Iterator<Item = Object<'_>> {
+    let users = snapshot.relations.values().map(|relation| {
+        let (oid, schema, name, columns) = match relation {
+            Relation::Topic(topic) => (topic.oid, &topic.schema, &topic.name, &topic.columns),
+            Relation::View(view) => (view.oid, &view.schema, &view.name, &view.columns),
+        };
+        let attributes = columns.iter().map(|column| Attribute {
+            name: &column.name,
+            type_oid: column.pg_type.oid(),
+            typmod: column.pg_type.typmod(),
+            not_null: column.not_null,
+            column: Some(column),
+        });
+        Object {
+            oid,
+            schema,
+            name,
+            kind: relation_kind(relation),
+            attributes: attributes.collect(),
+            relation: Some(relation),
+        }
+    });
+    let systems = all().iter().map(|relation| Object {
+        oid: relation.oid,
+        schema: relation.schema,
+        name: relation.name,
+        kind: relation.kind,
+        attributes: relation
+            .columns
+            .iter()
+            .map(|column| Attribute {
+                name: column.name,
+                type_oid: column.type_oid,
+                typmod: -1,
+                not_null: column.not_null,
+                column: None,
+            })
+            .collect(),
+        relation: None,
+    });
+    users.chain(systems)
+}
+
+/// `pg_get_expr` of a column: the text of its default or generation expression.
+pub fn default_of(column: &Column) -> Option<&str> {
+    column.default.as_deref().or(column.generated.as_deref())
+}
+
+pub(super) fn fill(name: &str, state: &SystemState, rows: &mut Rows) {
+    let snapshot = &*state.snapshot;
+    match name {
+        "pg_class" => fill_class(state, rows),
+        "pg_attribute" => fill_attribute(state, rows),
+        "pg_attrdef" => fill_attrdef(state, rows),
+        "pg_namespace" => {
+            for (name, oid) in &snapshot.schemas {
+                rows.push(row!["oid" => *oid, "nspname" => name.as_str(), "nspowner" => OWNER_OID]);
+            }
+        }
+        "pg_type" => {
+            for line in static_rows("pg_type").expect("a data file") {
+                let mut line = line.clone();
+                line.extend([
+                    ("typnamespace", Value::from(11)),
+                    ("typowner", Value::from(OWNER_OID)),
+                    ("typisdefined", Value::from(true)),
+                    ("typtypmod", Value::from(-1)),
+                ]);
+                rows.push(&line);
+            }
+        }
+        "pg_proc" => fill_proc(rows),
+        "pg_operator" => {
+            for line in static_rows("pg_operator").expect("a data file") {
+                let mut line = line.clone();
+                line.extend([
+                    ("oprnamespace", Value::from(11)),
+                    ("oprowner", Value::from(OWNER_OID)),
+                ]);
+                rows.push(&line);
+            }
+        }
+        "pg_cast" | "pg_aggregate" => {
+            for line in static_rows(name).expect("a data file") {
+                rows.push(line);
+            }
+        }
+        "pg_constraint" => fill_constraint(snapshot, rows),
+        "pg_description" => {
+            for ((oid, column), text) in &snapshot.comments {
+                let class = if snapshot.relations.contains_key(oid) {
+                    PG_CLASS
+                } else {
+                    PG_NAMESPACE
+                };
+                rows.push(row![
+                    "objoid" => *oid, "classoid" => class, "objsubid" => *column, "description" => text.as_str(),
+                ]);
+            }
+        }
+        "pg_rewrite" => {
+            for view in views(snapshot) {
+                rows.push(row![
+                    "oid" => derived_oid(view.oid, Part::Rule), "rulename" => "_RETURN", "ev_class" => view.oid,
+                    "ev_type" => "1", "ev_enabled" => "O", "is_instead" => true,
+                ]);
+            }
+        }
+        "pg_depend" => {
+            for view in views(snapshot) {
+                let rule = derived_oid(view.oid, Part::Rule);
+                rows.push(row![
+                    "classid" => PG_REWRITE, "objid" => rule, "refclassid" => PG_CLASS, "refobjid" => view.oid,
+                    "deptype" => "i",
+                ]);
+                for on in &view.depends_on {
+                    rows.push(row![
+                        "classid" => PG_REWRITE, "objid" => rule, "refclassid" => PG_CLASS, "refobjid" => *on,
+                        "deptype" => "n",
+                    ]);
+                }
+            }
+        }
+        "pg_database" => rows.push(row![
+            "oid" => DATABASE_OID, "datname" => state.database.as_str(), "datdba" => OWNER_OID, "encoding" => 6,
+            "datlocprovider" => "c", "datallowconn" => true, "datconnlimit" => -1,
+            "dattablespace" => DEFAULT_TABLESPACE, "datcollate" => "C.UTF-8", "datctype" => "C.UTF-8",
+        ]),
+        "pg_roles" => fill_roles(state, rows),
+        "pg_am" => rows.push(row![
+            "oid" => HEAP, "amname" => "heap", "amhandler" => 3, "amtype" => "t",
+        ]),
+        "pg_collation" => {
+            for (oid, name, provider) in [
+                (DEFAULT_COLLATION, "default", "d"),
+                (C_COLLATION, "C", "c"),
+                (951, "POSIX", "c"),
+            ] {
+                rows.push(row![
+                    "oid" => oid, "collname" => name, "collnamespace" => 11, "collowner" => OWNER_OID,
+                    "collprovider" => provider, "collisdeterministic" => true, "collencoding" => -1,
+                    "collcollate" => (provider == "c").then_some(name),
+                    "collctype" => (provider == "c").then_some(name),
+                ]);
+            }
+        }
+        "pg_language" => {
+            for (oid, name, procedural) in [(12, "internal", false), (14, "sql", true)] {
+                rows.push(row![
+                    "oid" => oid, "lanname" => name, "lanowner" => OWNER_OID, "lanpltrusted" => procedural,
+                ]);
+            }
+        }
+        "pg_tablespace" => rows.push(row![
+            "oid" => DEFAULT_TABLESPACE, "spcname" => "pg_default", "spcowner" => OWNER_OID,
+        ]),
+        "pg_settings" => fill_settings(state, rows),
+        "pg_stat_activity" => fill_activity(state, rows),
+        "pg_stat_user_tables" | "pg_stat_all_tables" => fill_table_statistics(state, rows),
+        "pg_stat_database" => rows.push(row![
+            "datid" => DATABASE_OID, "datname" => state.database.as_str(), "numbackends" => state.sessions.len(),
+            "xact_commit" => state.wal.commits,
+        ]),
+        "pg_prepared_statements" => {
+            for prepared in &state.prepared {
+                rows.push(row![
+                    "name" => prepared.name.as_str(), "statement" => prepared.statement.as_str(),
+                    "prepare_time" => prepared.prepared_us, "parameter_types" => prepared.parameter_types.clone(),
+                    "from_sql" => prepared.from_sql,
+                ]);
+            }
+        }
+        "pg_cursors" => {
+            for cursor in &state.cursors {
+                rows.push(row![
+                    "name" => cursor.name.as_str(), "statement" => cursor.statement.as_str(),
+                    "is_holdable" => cursor.holdable, "is_binary" => false, "is_scrollable" => false,
+                    "creation_time" => cursor.created_us,
+                ]);
+            }
+        }
+        "pg_timezone_names" => fill_time_zones(rows),
+        // The rest describes what this server does not have: indexes, triggers, policies, publications, ...
+        _ => {}
+    }
+}
+
+fn views(snapshot: &Snapshot) -> impl Iterator<Item = &crate::catalog::View> {
+    snapshot.relations.values().filter_map(|relation| match relation {
+        Relation::View(view) => Some(&**view),
+        Relation::Topic(_) => None,
+    })
+}
+
+fn fill_class(state: &SystemState, rows: &mut Rows) {
+    for object in objects(&state.snapshot) {
+        let topic = object.topic();
+        let tuples = match object.kind {
+            'r' => state
+                .topic(object.oid)
+                .map(|topic| topic.partitions.iter().map(|partition| partition.rows).sum::<u64>()),
+            'm' => state.view(object.oid).and_then(|view| view.rows),
+            _ => Some(0),
+        };
+        let stored = matches!(object.kind, 'r' | 'm');
+        let options = topic.map(|topic| {
+            let options = topic.options.iter();
+            options.map(|(name, value)| format!("{name}={value}")).collect::<Vec<_>>()
+        });
+        rows.push(row![
+            "oid" => object.oid, "relname" => object.name,
+            "relnamespace" => state.snapshot.schemas.get(object.schema).copied(),
+            "relowner" => OWNER_OID, "relam" => if stored { HEAP } else { 0 },
+            "relfilenode" => if stored { object.oid } else { 0 },
+            "reltuples" => Value::Float(tuples.map_or(-1.0, |rows| rows as f64)),
+            "relpersistence" => "p", "relkind" => object.kind.to_string(), "relnatts" => object.attributes.len(),
+            "relchecks" => topic.map_or(0, |topic| topic.checks.len()),
+            "relhasrules" => matches!(object.kind, 'v' | 'm') && object.relation.is_some(),
+            "relispopulated" => true, "relreplident" => if stored { "d" } else { "n" },
+            "reloptions" => options.filter(|options| !options.is_empty()),
+        ]);
+    }
+}
+
+fn fill_attribute(state: &SystemState, rows: &mut Rows) {
+    for object in objects(&state.snapshot) {
+        for (index, attribute) in object.attributes.iter().enumerate() {
+            let named = type_by_oid(attribute.type_oid);
+            let generated = attribute.column.is_some_and(|column| column.generated.is_some());
+            let has_default = attribute.column.is_some_and(|column| default_of(column).is_some());
+            rows.push(row![
+                "attrelid" => object.oid, "attname" => attribute.name, "atttypid" => attribute.type_oid,
+                "attstattarget" => -1, "attlen" => named.map_or(-1, |named| i32::from(named.length)),
+                "attnum" => index + 1, "attndims" => i32::from(named.is_some_and(|named| named.category == "A")),
+                "attcacheoff" => -1, "atttypmod" => attribute.typmod,
+                "attbyval" => named.is_some_and(|named| named.by_value),
+                "attalign" => named.map_or("i", |named| &named.align),
+                "attstorage" => named.map_or("x", |named| &named.storage),
+                "attnotnull" => attribute.not_null, "atthasdef" => has_default,
+                "attgenerated" => if generated { "s" } else { "" }, "attislocal" => true,
+                "attcollation" => named.map_or(0, |named| named.collation),
+            ]);
+        }
+    }
+}
+
+fn fill_attrdef(state: &SystemState, rows: &mut Rows) {
+    for object in objects(&state.snapshot) {
+        for (index, attribute) in object.attributes.iter().enumerate() {
+            if let Some(text) = attribute.column.and_then(default_of) {
+                rows.push(row![
+                    "oid" => derived_oid(object.oid, Part::Default(index + 1)), "adrelid" => object.oid,
+                    "adnum" => index + 1, "adbin" => text,
+                ]);
+            }
+        }
+    }
+}
+
+fn fill_constraint(snapshot: &Snapshot, rows: &mut Rows) {
+    for object in objects(snapshot) {
+        let Some(topic) = object.topic() else { continue };
+        for (index, check) in topic.checks.iter().enumerate() {
+            let columns = topic.columns.iter().enumerate();
+            let named: Vec<i64> = columns
+                .filter(|(_, column)| mentions(&check.expr, &column.name))
+                .map(|(index, _)| index as i64 + 1)
+                .collect();
+            rows.push(row![
+                "oid" => derived_oid(topic.oid, Part::Check(index)), "conname" => check.name.as_str(),
+                "connamespace" => snapshot.schemas.get(&topic.schema).copied(), "contype" => "c",
+                "convalidated" => true, "conrelid" => topic.oid, "confupdtype" => " ", "confdeltype" => " ",
+                "confmatchtype" => " ", "conislocal" => true, "conkey" => named, "conbin" => check.expr.as_str(),
+            ]);
+        }
+    }
+}
+
+/// Whether an expression's text has `name` as a word.
+pub(super) fn mentions(expression: &str, name: &str) -> bool {
+    let is_word = |c: char| c.is_alphanumeric() || c == '_';
+    expression.match_indices(name).any(|(at, _)| {
+        let before = expression[..at].chars().next_back();
+        let after = expression[at + name.len()..].chars().next();
+        !before.is_some_and(is_word) && !after.is_some_and(is_word)
+    })
+}
+
+fn fill_proc(rows: &mut Rows) {
+    for line in static_rows("pg_proc").expect("a data file") {
+        let mut line = line.clone();
+        let name = line.iter().find(|(column, _)| *column == "proname");
+        let source = name.expect("a function has a name").1.clone();
+        line.extend([
+            ("pronamespace", Value::from(11)),
+            ("proowner", Value::from(OWNER_OID)),
+            ("prolang", Value::from(12)),
+            ("procost", Value::Float(1.0)),
+            ("proparallel", Value::from("s")),
+            ("prosrc", source),
+        ]);
+        rows.push(&line);
+    }
+}
+
+fn fill_roles(state: &SystemState, rows: &mut Rows) {
+    let mut names = BTreeSet::from([BUILTIN_ROLE, state.user.as_str()]);
+    names.extend(state.sessions.iter().map(|session| session.user.as_str()));
+    for name in names {
+        rows.push(row![
+            "rolname" => name, "rolsuper" => true, "rolinherit" => true, "rolcreaterole" => true,
+            "rolcreatedb" => false, "rolcanlogin" => true, "rolreplication" => false, "rolconnlimit" => -1,
+            "rolpassword" => "********", "rolbypassrls" => true, "oid" => role_oid(name),
+        ]);
+    }
+}
+
+fn fill_settings(state: &SystemState, rows: &mut Rows) {
+    for setting in &state.settings {
+        rows.push(row![
+            "name" => setting.name.as_str(), "setting" => setting.value.clone(), "unit" => setting.unit.clone(),
+            "category" => setting.category.as_str(), "short_desc" => setting.description.as_str(),
+            "context" => setting.context.as_str(), "vartype" => setting.kind.as_str(),
+            "source" => setting.source.as_str(), "enumvals" => setting.allowed.clone(),
+            "boot_val" => setting.default.clone(), "reset_val" => setting.default.clone(), "pending_restart" => false,
+        ]);
+    }
+}
+
+fn fill_activity(state: &SystemState, rows: &mut Rows) {
+    for session in &state.sessions {
+        rows.push(row![
+            "datid" => DATABASE_OID, "datname" => session.database.as_str(), "pid" => session.pid,
+            "usesysid" => role_oid(&session.user), "usename" => session.user.as_str(),
+            "application_name" => session.application_name.as_str(), "client_addr" => session.client_addr.clone(),
+            "client_port" => session.client_port, "backend_start" => session.started_us,
+            "xact_start" => session.transaction_started_us, "query_start" => session.query_started_us,
+            "state_change" => session.state_changed_us, "state" => session.state.as_str(),
+            "query" => session.query.as_str(), "backend_type" => "client backend",
+        ]);
+    }
+}
+
+fn fill_table_statistics(state: &SystemState, rows: &mut Rows) {
+    for object in objects(&state.snapshot) {
+        if object.relation.is_none() || object.kind == 'v' {
+            continue;
+        }
+        let (inserted, live) = match object.kind {
+            'r' => {
+                let partitions = state.topic(object.oid).map(|topic| topic.partitions.as_slice());
+                let partitions = partitions.unwrap_or_default();
+                let appended = partitions.iter().map(|partition| partition.next_offset).sum::<u64>();
+                (appended, partitions.iter().map(|partition| partition.rows).sum::<u64>())
+            }
+            _ => {
+                let rows = state.view(object.oid).and_then(|view| view.rows);
+                (rows.unwrap_or(0), rows.unwrap_or(0))
+            }
+        };
+        rows.push(row![
+            "relid" => object.oid, "schemaname" => object.schema, "relname" => object.name, "n_tup_ins" => inserted,
+            "n_tup_upd" => 0, "n_tup_del" => 0, "n_live_tup" => live, "n_dead_tup" => 0,
+        ]);
+    }
+}
+
+fn fill_time_zones(rows: &mut Rows) {
+    use chrono::{Offset, TimeZone, Utc};
+    use chrono_tz::OffsetName;
+    // As of a fixed day, so that a system relation is a function of its state alone.
+    let day = Utc.with_ymd_and_hms(2026, 1, 1, 0, 0, 0).single().expect("a real day");
+    for zone in chrono_tz::TZ_VARIANTS {
+        let offset = zone.offset_from_utc_datetime(&day.naive_utc());
+        let seconds = i64::from(offset.fix().local_minus_utc());
+        rows.push(row![
+            "name" => zone.name(), "abbrev" => offset.abbreviation(), "utc_offset" => seconds * 1_000_000,
+            "is_dst" => false,
+        ]);
+    }
+}
+
+/// The name by which a user would write a type OID: `format_type` without a modifier.
+pub fn type_name(oid: u32) -> Option<String> {
+    if let Some(known) = PgType::from_oid(oid) {
+        return Some(known.name());
+    }
+    let named = type_by_oid(oid)?;
+    if named.category == "A" && named.element != 0 {
+        return Some(format!("{}[]", type_name(named.element)?));
+    }
+    Some(match named.name.as_str() {
+        "any" => "\"any\"".to_string(),
+        name => name.to_string(),
+    })
+}

@@ -1,0 +1,140 @@
+//! What the running server tells the system relations: plain values, taken at one moment by the session.
+
+use std::sync::Arc;
+
+use crate::catalog::Snapshot;
+
+/// Everything that system relations are computed from. Times are microseconds since 1970 UTC.
+#[derive(Clone, Debug)]
+pub struct SystemState {
+    pub snapshot: Arc<Snapshot>,
+    pub database: String,
+    pub user: String,
+    pub sessions: Vec<SessionState>,
+    pub topics: Vec<TopicState>,
+    pub views: Vec<ViewState>,
+    pub settings: Vec<SettingState>,
+    pub prepared: Vec<PreparedState>,
+    pub cursors: Vec<CursorState>,
+    pub wal: WalState,
+}
+
+impl SystemState {
+    /// A state that knows the catalog and nothing of the running server.
+    pub fn of(snapshot: Arc<Snapshot>, database: &str, user: &str) -> Self {
+        SystemState {
+            snapshot,
+            database: database.to_string(),
+            user: user.to_string(),
+            sessions: Vec::new(),
+            topics: Vec::new(),
+            views: Vec::new(),
+            settings: Vec::new(),
+            prepared: Vec::new(),
+            cursors: Vec::new(),
+            wal: WalState::default(),
+        }
+    }
+
+    pub(super) fn topic(&self, oid: u32) -> Option<&TopicState> {
+        self.topics.iter().find(|topic| topic.oid == oid)
+    }
+
+    pub(super) fn view(&self, oid: u32) -> Option<&ViewState> {
+        self.views.iter().find(|view| view.oid == oid)
+    }
+}
+
+#[derive(Clone, Debug, Default)]
+pub struct SessionState {
+    pub pid: i32,
+    pub user: String,
+    pub database: String,
+    pub application_name: String,
+    pub client_addr: Option<String>,
+    pub client_port: Option<i32>,
+    pub started_us: i64,
+    /// `active`, `idle`, `idle in transaction`, `idle in transaction (aborted)`
+    pub state: String,
+    pub state_changed_us: Option<i64>,
+    pub transaction_started_us: Option<i64>,
+    pub query_started_us: Option<i64>,
+    /// The running statement, or the last one.
+    pub query: String,
+}
+
+#[derive(Clone, Debug, Default)]
+pub struct TopicState {
+    pub oid: u32,
+    pub partitions: Vec<PartitionState>,
+    pub watermark_us: Option<i64>,
+    pub newest_event_us: Option<i64>,
+    pub newest_append_us: Option<i64>,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+pub struct PartitionState {
+    pub partition: u32,
+    pub next_offset: u64,
+    pub rows: u64,
+    pub bytes: u64,
+}
+
+#[derive(Clone, Debug, Default)]
+pub struct ViewState {
+    pub oid: u32,
+    /// `ready`, `failed`, `backfilling`
+    pub status: String,
+    pub reason: Option<String>,
+    pub frontier: Option<u64>,
+    pub rows: Option<u64>,
+    pub state_bytes: Option<u64>,
+    pub watermark_us: Option<i64>,
+    pub late_rows: u64,
+}
+
+#[derive(Clone, Debug, Default)]
+pub struct SettingState {
+    pub name: String,
+    pub value: Option<String>,
+    pub unit: Option<String>,
+    pub category: String,
+    pub description: String,
+    /// `user`, `postmaster`, `internal`, ... as PostgreSQL has them.
+    pub context: String,
+    /// `bool`, `enum`, `integer`, `real`, `string`
+    pub kind: String,
+    /// `default`, `session`, `client`, `command line`, ...
+    pub source: String,
+    pub default: Option<String>,
+    pub allowed: Option<Vec<String>>,
+}
+
+#[derive(Clone, Debug, Default)]
+pub struct PreparedState {
+    pub name: String,
+    pub statement: String,
+    pub prepared_us: i64,
+    pub parameter_types: Vec<u32>,
+    /// By PREPARE, not by a Parse message.
+    pub from_sql: bool,
+}
+
+#[derive(Clone, Debug, Default)]
+pub struct CursorState {
+    pub name: String,
+    pub statement: String,
+    pub holdable: bool,
+    pub created_us: i64,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+pub struct WalState {
+    pub newest_lsn: u64,
+    pub durable_lsn: u64,
+    pub files: u64,
+    pub bytes: u64,
+    pub commits: u64,
+    pub syncs: u64,
+    pub sync_latency_us: u64,
+}

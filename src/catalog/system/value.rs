@@ -1,0 +1,252 @@
+//! Rows of system relations as plain values, and how they become Arrow.
+//!
+//! One rule: a column that a row does not set is NULL if the relation allows it, else the empty value of its type, so
+//! that a relation's builder names only what it knows. Not here: which rows there are (`pg.rs`, `information.rs`).
+
+use std::sync::Arc;
+
+use arrow::array::{
+    ArrayRef, BinaryArray, BooleanArray, Float32Array, Float64Array, Int16Array, Int32Array, Int64Array,
+    IntervalMonthDayNanoArray, ListArray, RecordBatch, StringArray, TimestampMicrosecondArray, new_null_array,
+};
+use arrow::buffer::{NullBuffer, OffsetBuffer};
+use arrow::datatypes::{DataType, IntervalMonthDayNano, IntervalUnit, TimeUnit};
+
+use super::SystemRelation;
+
+/// One value of a system relation.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Value {
+    Null,
+    Bool(bool),
+    /// Also OIDs, and times and intervals in microseconds.
+    Int(i64),
+    Float(f64),
+    Text(String),
+    List(Vec<Value>),
+}
+
+impl Value {
+    pub fn as_int(&self) -> Option<i64> {
+        match self {
+            Value::Int(value) => Some(*value),
+            Value::Bool(value) => Some(i64::from(*value)),
+            Value::Float(value) => Some(*value as i64),
+            Value::Text(text) => text.trim().parse().ok(),
+            Value::Null | Value::List(_) => None,
+        }
+    }
+
+    pub fn as_text(&self) -> Option<&str> {
+        match self {
+            Value::Text(text) => Some(text),
+            _ => None,
+        }
+    }
+
+    pub fn is_null(&self) -> bool {
+        matches!(self, Value::Null)
+    }
+
+    /// The value that a NOT NULL column has when nothing is known.
+    fn empty(data_type: &DataType) -> Value {
+        match data_type {
+            DataType::Boolean => Value::Bool(false),
+            DataType::Utf8 | DataType::Binary => Value::Text(String::new()),
+            DataType::List(_) => Value::List(Vec::new()),
+            DataType::Float32 | DataType::Float64 => Value::Float(0.0),
+            _ => Value::Int(0),
+        }
+    }
+
+    /// Reads a field of the embedded data files: `\N` is NULL, arrays are `{a,b}` or space-separated vectors.
+    pub(super) fn parse(text: &str, data_type: &DataType) -> Value {
+        if text == "\\N" {
+            return Value::Null;
+        }
+        match data_type {
+            DataType::Boolean => Value::Bool(text == "t"),
+            DataType::Utf8 | DataType::Binary => Value::Text(text.to_string()),
+            DataType::Float32 | DataType::Float64 => Value::Float(text.parse().expect("the data files hold numbers")),
+            DataType::List(item) => {
+                let inner = text.trim_start_matches('{').trim_end_matches('}');
+                let items = inner.split([',', ' ']).filter(|part| !part.is_empty());
+                // An unnamed argument is written "" in an array of text.
+                let items = items.map(|part| if part == "\"\"" { "" } else { part });
+                Value::List(items.map(|part| Value::parse(part, item.data_type())).collect())
+            }
+            _ => Value::Int(text.parse().expect("the data files hold numbers")),
+        }
+    }
+}
+
+impl From<bool> for Value {
+    fn from(value: bool) -> Self {
+        Value::Bool(value)
+    }
+}
+impl From<i64> for Value {
+    fn from(value: i64) -> Self {
+        Value::Int(value)
+    }
+}
+impl From<i32> for Value {
+    fn from(value: i32) -> Self {
+        Value::Int(i64::from(value))
+    }
+}
+impl From<u32> for Value {
+    fn from(value: u32) -> Self {
+        Value::Int(i64::from(value))
+    }
+}
+impl From<u64> for Value {
+    fn from(value: u64) -> Self {
+        Value::Int(i64::try_from(value).unwrap_or(i64::MAX))
+    }
+}
+impl From<usize> for Value {
+    fn from(value: usize) -> Self {
+        Value::from(value as u64)
+    }
+}
+impl From<&str> for Value {
+    fn from(value: &str) -> Self {
+        Value::Text(value.to_string())
+    }
+}
+impl From<String> for Value {
+    fn from(value: String) -> Self {
+        Value::Text(value)
+    }
+}
+impl<T: Into<Value>> From<Option<T>> for Value {
+    fn from(value: Option<T>) -> Self {
+        value.map_or(Value::Null, Into::into)
+    }
+}
+impl<T: Into<Value>> From<Vec<T>> for Value {
+    fn from(values: Vec<T>) -> Self {
+        Value::List(values.into_iter().map(Into::into).collect())
+    }
+}
+
+/// `row!["oid" => 1, "relname" => "x"]`: the columns that a row sets, by name.
+macro_rules! row {
+    ($($name:literal => $value:expr),* $(,)?) => {
+        &[$(($name, $crate::catalog::system::Value::from($value))),*]
+    };
+}
+pub(super) use row;
+
+/// Rows of one relation, collected column by column.
+pub(super) struct Rows<'a> {
+    relation: &'a SystemRelation,
+    columns: Vec<Vec<Value>>,
+    len: usize,
+}
+
+impl<'a> Rows<'a> {
+    pub fn new(relation: &'a SystemRelation) -> Self {
+        Rows {
+            relation,
+            columns: vec![Vec::new(); relation.columns.len()],
+            len: 0,
+        }
+    }
+
+    pub fn push(&mut self, values: &[(&str, Value)]) {
+        self.len += 1;
+        for (name, value) in values {
+            let index = self.relation.column(name);
+            let index = index.unwrap_or_else(|| panic!("{} has a column {name}", self.relation.name));
+            self.columns[index].push(value.clone());
+            assert_eq!(self.columns[index].len(), self.len, "column {name} is set once");
+        }
+        for (column, values) in self.relation.columns.iter().zip(&mut self.columns) {
+            if values.len() < self.len {
+                values.push(if column.not_null {
+                    Value::empty(&column.pg_type.arrow())
+                } else {
+                    Value::Null
+                });
+            }
+        }
+    }
+
+    pub fn finish(self) -> RecordBatch {
+        let schema = self.relation.arrow_schema();
+        let columns = schema.fields().iter().zip(&self.columns);
+        let columns: Vec<ArrayRef> = columns
+            .map(|(field, values)| array(values, field.data_type()))
+            .collect();
+        let options = arrow::array::RecordBatchOptions::new().with_row_count(Some(self.len));
+        RecordBatch::try_new_with_options(schema.clone(), columns, &options)
+            .expect("every column is built with its field's type and one value a row")
+    }
+}
+
+/// An Arrow array of these values. A value that does not fit the type is NULL.
+pub(crate) fn array(values: &[Value], data_type: &DataType) -> ArrayRef {
+    let ints = || values.iter().map(Value::as_int);
+    match data_type {
+        DataType::Boolean => Arc::new(BooleanArray::from_iter(values.iter().map(|value| match value {
+            Value::Bool(value) => Some(*value),
+            _ => None,
+        }))),
+        DataType::Int16 => Arc::new(Int16Array::from_iter(
+            ints().map(|value| value.and_then(|value| i16::try_from(value).ok())),
+        )),
+        DataType::Int32 => Arc::new(Int32Array::from_iter(
+            ints().map(|value| value.and_then(|value| i32::try_from(value).ok())),
+        )),
+        DataType::Int64 => Arc::new(Int64Array::from_iter(ints())),
+        DataType::Float32 => Arc::new(Float32Array::from_iter(floats(values).map(|v| v.map(|v| v as f32)))),
+        DataType::Float64 => Arc::new(Float64Array::from_iter(floats(values))),
+        DataType::Timestamp(TimeUnit::Microsecond, zone) => {
+            Arc::new(TimestampMicrosecondArray::from_iter(ints()).with_timezone_opt(zone.clone()))
+        }
+        DataType::Interval(IntervalUnit::MonthDayNano) => Arc::new(IntervalMonthDayNanoArray::from_iter(
+            ints().map(|us| us.map(|us| IntervalMonthDayNano::new(0, 0, us.saturating_mul(1000)))),
+        )),
+        DataType::Binary => Arc::new(BinaryArray::from_iter(
+            values.iter().map(|value| value.as_text().map(str::as_bytes)),
+        )),
+        DataType::List(item) => {
+            let mut items = Vec::new();
+            let mut lengths = Vec::with_capacity(values.len());
+            let mut valid = Vec::with_capacity(values.len());
+            for value in values {
+                if let Value::List(list) = value {
+                    items.extend_from_slice(list);
+                    lengths.push(list.len());
+                } else {
+                    lengths.push(0);
+                }
+                valid.push(matches!(value, Value::List(_)));
+            }
+            Arc::new(ListArray::new(
+                item.clone(),
+                OffsetBuffer::from_lengths(lengths),
+                array(&items, item.data_type()),
+                Some(NullBuffer::from(valid)),
+            ))
+        }
+        DataType::Utf8 => Arc::new(StringArray::from_iter(values.iter().map(|value| match value {
+            Value::Text(text) => Some(text.clone()),
+            Value::Int(value) => Some(value.to_string()),
+            Value::Float(value) => Some(value.to_string()),
+            Value::Bool(value) => Some(value.to_string()),
+            Value::Null | Value::List(_) => None,
+        }))),
+        other => new_null_array(other, values.len()),
+    }
+}
+
+fn floats(values: &[Value]) -> impl Iterator<Item = Option<f64>> + '_ {
+    values.iter().map(|value| match value {
+        Value::Float(value) => Some(*value),
+        Value::Int(value) => Some(*value as f64),
+        _ => None,
+    })
+}
