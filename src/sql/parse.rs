@@ -6,5 +6,8 @@ pub use super::statement::Parsed;
 
 /// Splits a query string into its statements and parses each. Empty statements are dropped.
 pub fn parse(_text: &str) -> Result<Vec<Parsed>, SqlError> {
-    Err(SqlError::unsupported("no statement is parsed yet", "Wait for the parser."))
+    Err(SqlError::unsupported(
+        "no statement is parsed yet",
+        "Wait for the parser.",
+    ))
 }

@@ -3,9 +3,9 @@
 //! One rule: names and types agree with `pg_catalog`, from which PostgreSQL derives them by SQL; here they are computed,
 //! since the derivation would be planned anew for every client's question.
 
-use super::pg::{BUILTIN_ROLE, Attribute, Object, default_of, mentions, objects, type_by_oid, type_name};
-use super::value::{Rows, row};
 use super::SystemState;
+use super::pg::{Attribute, BUILTIN_ROLE, Object, default_of, mentions, objects, type_by_oid, type_name};
+use super::value::{Rows, row};
 use crate::catalog::Relation;
 use crate::types::PgType;
 
@@ -21,8 +21,7 @@ pub(super) fn fill(name: &str, state: &SystemState, rows: &mut Rows) {
             }
         }
         "tables" => {
-            // PostgreSQL leaves materialized views out; tools that only read this view would never see ours.
-            for object in objects(&state.snapshot) {
+            for object in standard_objects(state) {
                 rows.push(row![
                     "table_catalog" => database, "table_schema" => object.schema, "table_name" => object.name,
                     "table_type" => if object.kind == 'r' { "BASE TABLE" } else { "VIEW" },
@@ -31,14 +30,14 @@ pub(super) fn fill(name: &str, state: &SystemState, rows: &mut Rows) {
             }
         }
         "columns" => {
-            for object in objects(&state.snapshot) {
+            for object in standard_objects(state) {
                 for (index, attribute) in object.attributes.iter().enumerate() {
                     push_column(database, &object, index, attribute, rows);
                 }
             }
         }
         "views" => {
-            for object in objects(&state.snapshot) {
+            for object in standard_objects(state) {
                 if object.kind == 'r' {
                     continue;
                 }
@@ -92,6 +91,12 @@ pub(super) fn fill(name: &str, state: &SystemState, rows: &mut Rows) {
     }
 }
 
+/// The standard knows no materialized views, and PostgreSQL leaves them out here: tools ask `pg_class` for them too,
+/// and would see them twice.
+fn standard_objects(state: &SystemState) -> impl Iterator<Item = Object<'_>> {
+    objects(&state.snapshot).filter(|object| object.kind != 'm')
+}
+
 fn yes_no(yes: bool) -> &'static str {
     if yes { "YES" } else { "NO" }
 }
@@ -115,9 +120,7 @@ fn push_column(database: &str, object: &Object, index: usize, attribute: &Attrib
         _ => None,
     };
     let octets = match &pg_type {
-        Some(PgType::Varchar(_) | PgType::Char(_) | PgType::Text) => {
-            Some(length.map_or(1 << 30, |length| length * 4))
-        }
+        Some(PgType::Varchar(_) | PgType::Char(_) | PgType::Text) => Some(length.map_or(1 << 30, |length| length * 4)),
         _ => None,
     };
     let (precision, radix, scale) = match &pg_type {
@@ -126,7 +129,9 @@ fn push_column(database: &str, object: &Object, index: usize, attribute: &Attrib
         Some(PgType::Int8) => (Some(64), Some(2), Some(0)),
         Some(PgType::Float4) => (Some(24), Some(2), None),
         Some(PgType::Float8) => (Some(53), Some(2), None),
-        Some(PgType::Numeric(Some((precision, scale)))) => (Some(i32::from(*precision)), Some(10), Some(i32::from(*scale))),
+        Some(PgType::Numeric(Some((precision, scale)))) => {
+            (Some(i32::from(*precision)), Some(10), Some(i32::from(*scale)))
+        }
         Some(PgType::Numeric(None)) => (None, Some(10), None),
         _ => (None, None, None),
     };

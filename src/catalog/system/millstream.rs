@@ -2,8 +2,8 @@
 //!
 //! One rule: every number shown here is read from the running server's state; what is not known is NULL.
 
-use super::value::{Rows, row};
 use super::SystemState;
+use super::value::{Rows, row};
 use crate::catalog::Relation;
 
 pub(super) fn fill(name: &str, state: &SystemState, rows: &mut Rows) {

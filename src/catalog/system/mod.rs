@@ -205,9 +205,7 @@ fn directory() -> &'static Directory {
         let lines = include_str!("data/relations.tsv")
             .lines()
             .chain(include_str!("data/millstream.tsv").lines());
-        let relations: Vec<_> = lines
-            .map(|line| SystemRelation::parse(line, &definitions))
-            .collect();
+        let relations: Vec<_> = lines.map(|line| SystemRelation::parse(line, &definitions)).collect();
         let by_name: HashMap<_, _> = relations
             .iter()
             .enumerate()

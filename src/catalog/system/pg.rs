@@ -138,7 +138,10 @@ pub fn static_rows(name: &str) -> Option<&'static [Vec<(&'static str, Value)>]> 
             ("pg_cast", include_str!("data/pg_cast.tsv")),
             ("pg_aggregate", include_str!("data/pg_aggregate.tsv")),
         ];
-        files.iter().map(|(name, text)| (*name, read_rows(name, text))).collect()
+        files
+            .iter()
+            .map(|(name, text)| (*name, read_rows(name, text)))
+            .collect()
     });
     rows.get(name).map(Vec::as_slice)
 }
@@ -277,10 +280,7 @@ pub(super) fn fill(name: &str, state: &SystemState, rows: &mut Rows) {
         "pg_operator" => {
             for line in static_rows("pg_operator").expect("a data file") {
                 let mut line = line.clone();
-                line.extend([
-                    ("oprnamespace", Value::from(11)),
-                    ("oprowner", Value::from(OWNER_OID)),
-                ]);
+                line.extend([("oprnamespace", Value::from(11)), ("oprowner", Value::from(OWNER_OID))]);
                 rows.push(&line);
             }
         }
@@ -409,7 +409,9 @@ fn fill_class(state: &SystemState, rows: &mut Rows) {
         let stored = matches!(object.kind, 'r' | 'm');
         let options = topic.map(|topic| {
             let options = topic.options.iter();
-            options.map(|(name, value)| format!("{name}={value}")).collect::<Vec<_>>()
+            options
+                .map(|(name, value)| format!("{name}={value}"))
+                .collect::<Vec<_>>()
         });
         rows.push(row![
             "oid" => object.oid, "relname" => object.name,

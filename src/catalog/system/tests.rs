@@ -1,7 +1,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use arrow::array::{Array, AsArray};
+use arrow::array::AsArray;
 use arrow::datatypes::Int64Type;
 use arrow::util::display::array_value_to_string;
 
@@ -49,7 +49,10 @@ pub(crate) fn sample() -> Snapshot {
         oid,
         schema: "public".to_string(),
         name: name.to_string(),
-        columns: vec![column("auction", PgType::Int8, false), column("bids", PgType::Int8, false)],
+        columns: vec![
+            column("auction", PgType::Int8, false),
+            column("bids", PgType::Int8, false),
+        ],
         definition: "SELECT auction, count(*) AS bids FROM bids GROUP BY auction".to_string(),
         on_window_close: false,
         materialized,
@@ -84,8 +87,14 @@ pub(crate) fn sample() -> Snapshot {
                 ((schema, name), oid)
             })
             .collect(),
-        relations: relations.iter().map(|relation| (named(relation).0, relation.clone())).collect(),
-        comments: BTreeMap::from([((16384, 0), "all bids".to_string()), ((16384, 2), "in euro".to_string())]),
+        relations: relations
+            .iter()
+            .map(|relation| (named(relation).0, relation.clone()))
+            .collect(),
+        comments: BTreeMap::from([
+            ((16384, 0), "all bids".to_string()),
+            ((16384, 2), "in euro".to_string()),
+        ]),
     }
 }
 
@@ -105,7 +114,13 @@ fn check(relation: (&str, &str), key: (&str, &str), columns: &[&str], expect: &[
     };
     let found: Vec<String> = (0..batch.num_rows())
         .filter(|row| text(key.0, *row) == key.1)
-        .map(|row| columns.iter().map(|column| text(column, row)).collect::<Vec<_>>().join("|"))
+        .map(|row| {
+            columns
+                .iter()
+                .map(|column| text(column, row))
+                .collect::<Vec<_>>()
+                .join("|")
+        })
         .collect();
     assert_eq!(found, expect, "{relation:?} where {key:?}");
 }
@@ -127,7 +142,10 @@ fn oids_are_unique_and_below_those_of_users() {
         assert!(seen.insert(relation.oid), "{} has an OID of its own", relation.name);
         assert!(relation.oid < crate::catalog::FIRST_USER_OID);
     }
-    assert_eq!(lookup("pg_catalog", "pg_class").map(|relation| relation.oid), Some(1259));
+    assert_eq!(
+        lookup("pg_catalog", "pg_class").map(|relation| relation.oid),
+        Some(1259)
+    );
     assert!(lookup("pg_catalog", "bids").is_none());
 }
 
@@ -135,7 +153,12 @@ fn oids_are_unique_and_below_those_of_users() {
 fn topics_and_views_have_their_relkind() {
     let pg_class = ("pg_catalog", "pg_class");
     let columns = ["oid", "relkind", "relnamespace", "relnatts", "relchecks", "reloptions"];
-    check(pg_class, ("relname", "bids"), &columns, &["16384|r|2200|6|1|[retention=7 days]"]);
+    check(
+        pg_class,
+        ("relname", "bids"),
+        &columns,
+        &["16384|r|2200|6|1|[retention=7 days]"],
+    );
     check(pg_class, ("relname", "per_auction"), &columns[..2], &["16385|m"]);
     check(pg_class, ("relname", "plain"), &columns[..2], &["16386|v"]);
     check(pg_class, ("relname", "pg_class"), &columns[..2], &["1259|r"]);
@@ -145,7 +168,15 @@ fn topics_and_views_have_their_relkind() {
 #[test]
 fn columns_have_types_modifiers_and_defaults() {
     let attribute = ("pg_catalog", "pg_attribute");
-    let columns = ["attname", "atttypid", "atttypmod", "attnum", "attnotnull", "atthasdef", "attgenerated"];
+    let columns = [
+        "attname",
+        "atttypid",
+        "atttypmod",
+        "attnum",
+        "attnotnull",
+        "atthasdef",
+        "attgenerated",
+    ];
     check(
         attribute,
         ("attrelid", "16384"),
@@ -159,9 +190,19 @@ fn columns_have_types_modifiers_and_defaults() {
             "tags|1009|-1|6|false|false|",
         ],
     );
-    check(("pg_catalog", "pg_attrdef"), ("adrelid", "16384"), &["adnum", "adbin"], &["3|'web'", "5|date_time::date"]);
+    check(
+        ("pg_catalog", "pg_attrdef"),
+        ("adrelid", "16384"),
+        &["adnum", "adbin"],
+        &["3|'web'", "5|date_time::date"],
+    );
     let constraint = ("pg_catalog", "pg_constraint");
-    check(constraint, ("conrelid", "16384"), &["conname", "contype", "conkey"], &["bids_price_check|c|[2]"]);
+    check(
+        constraint,
+        ("conrelid", "16384"),
+        &["conname", "contype", "conkey"],
+        &["bids_price_check|c|[2]"],
+    );
 }
 
 #[test]
@@ -169,7 +210,14 @@ fn the_standard_view_of_columns_agrees() {
     check(
         ("information_schema", "columns"),
         ("table_name", "bids"),
-        &["column_name", "data_type", "numeric_precision", "numeric_scale", "is_nullable", "udt_name"],
+        &[
+            "column_name",
+            "data_type",
+            "numeric_precision",
+            "numeric_scale",
+            "is_nullable",
+            "udt_name",
+        ],
         &[
             "auction|bigint|64|0|NO|int8",
             "price|numeric|18|2|YES|numeric",
@@ -187,15 +235,29 @@ fn types_point_at_their_arrays_and_functions() {
     let oids = batch.column_by_name("oid").expect("oid").as_primitive::<Int64Type>();
     let known: BTreeSet<i64> = oids.values().iter().copied().collect();
     for column in ["typarray", "typelem"] {
-        for oid in batch.column_by_name(column).expect("a column").as_primitive::<Int64Type>().values() {
+        for oid in batch
+            .column_by_name(column)
+            .expect("a column")
+            .as_primitive::<Int64Type>()
+            .values()
+        {
             assert!(*oid == 0 || known.contains(oid), "{column} {oid} is a type");
         }
     }
     let functions = relation_rows("pg_catalog", "pg_proc");
-    let functions = functions.column_by_name("oid").expect("oid").as_primitive::<Int64Type>().clone();
+    let functions = functions
+        .column_by_name("oid")
+        .expect("oid")
+        .as_primitive::<Int64Type>()
+        .clone();
     let functions: BTreeSet<i64> = functions.values().iter().copied().collect();
     for column in ["typinput", "typoutput", "typreceive", "typsend"] {
-        for oid in batch.column_by_name(column).expect("a column").as_primitive::<Int64Type>().values() {
+        for oid in batch
+            .column_by_name(column)
+            .expect("a column")
+            .as_primitive::<Int64Type>()
+            .values()
+        {
             assert!(*oid == 0 || functions.contains(oid), "{column} {oid} is a function");
         }
     }
@@ -204,20 +266,39 @@ fn types_point_at_their_arrays_and_functions() {
 #[test]
 fn dependencies_lead_from_a_view_to_its_topic() {
     let depend = relation_rows("pg_catalog", "pg_depend");
-    let on = depend.column_by_name("refobjid").expect("refobjid").as_primitive::<Int64Type>();
+    let on = depend
+        .column_by_name("refobjid")
+        .expect("refobjid")
+        .as_primitive::<Int64Type>();
     assert_eq!(on.iter().flatten().filter(|oid| *oid == 16384).count(), 2);
-    check(("pg_catalog", "pg_description"), ("objoid", "16384"), &["objsubid", "description"], &["0|all bids", "2|in euro"]);
+    check(
+        ("pg_catalog", "pg_description"),
+        ("objoid", "16384"),
+        &["objsubid", "description"],
+        &["0|all bids", "2|in euro"],
+    );
 }
 
 #[test]
 fn views_of_the_migrations_are_parsed() {
-    let tables = views().iter().find(|view| view.name == "pg_tables").expect("pg_tables is a view");
+    let tables = views()
+        .iter()
+        .find(|view| view.name == "pg_tables")
+        .expect("pg_tables is a view");
     assert_eq!(tables.schema, "pg_catalog");
-    assert!(tables.definition.starts_with("SELECT n.nspname"), "{}", tables.definition);
+    assert!(
+        tables.definition.starts_with("SELECT n.nspname"),
+        "{}",
+        tables.definition
+    );
     assert!(!tables.definition.ends_with(';'));
     let relation = lookup("pg_catalog", "pg_tables").expect("it is listed");
     assert!(rows(relation, &state()).is_err());
-    assert!(views().iter().any(|view| view.name == "overview" && !view.definition.contains("--")));
+    assert!(
+        views()
+            .iter()
+            .any(|view| view.name == "overview" && !view.definition.contains("--"))
+    );
 }
 
 #[test]

@@ -206,9 +206,11 @@ pub(crate) fn array(values: &[Value], data_type: &DataType) -> ArrayRef {
         DataType::Timestamp(TimeUnit::Microsecond, zone) => {
             Arc::new(TimestampMicrosecondArray::from_iter(ints()).with_timezone_opt(zone.clone()))
         }
-        DataType::Interval(IntervalUnit::MonthDayNano) => Arc::new(IntervalMonthDayNanoArray::from_iter(
-            ints().map(|us| us.map(|us| IntervalMonthDayNano::new(0, 0, us.saturating_mul(1000)))),
-        )),
+        DataType::Interval(IntervalUnit::MonthDayNano) => {
+            Arc::new(IntervalMonthDayNanoArray::from_iter(ints().map(|us| {
+                us.map(|us| IntervalMonthDayNano::new(0, 0, us.saturating_mul(1000)))
+            })))
+        }
         DataType::Binary => Arc::new(BinaryArray::from_iter(
             values.iter().map(|value| value.as_text().map(str::as_bytes)),
         )),
