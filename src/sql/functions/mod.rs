@@ -1,1 +1,135 @@
-//! The functions of SQL: PostgreSQL semantics where DataFusion has others.
+//! The functions and operators of the SQL surface: DataFusion's, with PostgreSQL's meaning where the two differ.
+//!
+//! One rule: batch queries and views call the very same definitions, so that a view equals its batch query (V1).
+//! Pure: a function sees its arguments and the session's time zone, nothing else. Session values (`now()`,
+//! `current_user`) are put into the plan by [`session::bind`] before it runs.
+
+use std::collections::HashMap;
+use std::sync::{Arc, LazyLock};
+
+use arrow::datatypes::DataType;
+use datafusion::common::DataFusionError;
+use datafusion::execution::SessionStateDefaults;
+use datafusion::logical_expr::planner::ExprPlanner;
+use datafusion::logical_expr::{AggregateUDF, HigherOrderUDF, ScalarUDF, WindowUDF};
+
+use crate::error::{SqlError, state};
+use crate::types::PgType;
+
+pub mod aggregates;
+pub mod arithmetic;
+mod sums;
+mod temporal;
+pub mod zone;
+
+/// Every function by each of its names, lower case.
+pub struct Functions {
+    pub scalar: HashMap<String, Arc<ScalarUDF>>,
+    pub aggregate: HashMap<String, Arc<AggregateUDF>>,
+    pub window: HashMap<String, Arc<WindowUDF>>,
+    /// Functions of lambdas over arrays.
+    pub higher_order: HashMap<String, Arc<HigherOrderUDF>>,
+    /// How operators are planned: ours first, then DataFusion's.
+    pub planners: Vec<Arc<dyn ExprPlanner>>,
+}
+
+/// The functions that a statement may name.
+pub fn functions() -> &'static Functions {
+    static FUNCTIONS: LazyLock<Functions> = LazyLock::new(Functions::new);
+    &FUNCTIONS
+}
+
+impl Functions {
+    fn new() -> Functions {
+        let mut functions = Functions {
+            scalar: HashMap::new(),
+            aggregate: HashMap::new(),
+            window: HashMap::new(),
+            higher_order: HashMap::new(),
+            planners: vec![Arc::new(arithmetic::OperatorPlanner)],
+        };
+        for function in SessionStateDefaults::default_scalar_functions() {
+            functions.add_scalar(function);
+        }
+        for function in SessionStateDefaults::default_aggregate_functions() {
+            functions.add_aggregate(function);
+        }
+        for function in SessionStateDefaults::default_window_functions() {
+            for name in function.aliases() {
+                functions.window.insert(name.clone(), function.clone());
+            }
+            functions.window.insert(function.name().to_string(), function);
+        }
+        for function in SessionStateDefaults::default_higher_order_functions() {
+            for name in function.aliases() {
+                functions.higher_order.insert(name.clone(), function.clone());
+            }
+            functions.higher_order.insert(function.name().to_string(), function);
+        }
+        functions.planners.extend(SessionStateDefaults::default_expr_planners());
+
+        for function in sums::all() {
+            functions.add_aggregate(function);
+        }
+        functions.alias_aggregate("bool_and", "every");
+        functions
+    }
+
+    fn add_scalar(&mut self, function: Arc<ScalarUDF>) {
+        for name in function.aliases() {
+            self.scalar.insert(name.clone(), function.clone());
+        }
+        self.scalar.insert(function.name().to_string(), function);
+    }
+
+    fn add_aggregate(&mut self, function: Arc<AggregateUDF>) {
+        for name in function.aliases() {
+            self.aggregate.insert(name.clone(), function.clone());
+        }
+        self.aggregate.insert(function.name().to_string(), function);
+    }
+
+    fn alias_aggregate(&mut self, name: &str, alias: &str) {
+        let function = self
+            .aggregate
+            .get(name)
+            .expect("the aliased aggregate is a default one")
+            .clone();
+        self.aggregate.insert(alias.to_string(), function);
+    }
+}
+
+/// 42883 for a function that takes no such arguments.
+pub fn undefined_function(name: &str, arguments: &[DataType]) -> SqlError {
+    let arguments: Vec<String> = arguments.iter().map(type_name).collect();
+    SqlError::new(
+        state::UNDEFINED_FUNCTION,
+        format!("function {name}({}) does not exist", arguments.join(", ")),
+    )
+    .hint("No function matches the given name and argument types. You might need to add explicit type casts.")
+}
+
+/// 42883 for an operator that takes no such operands.
+pub fn undefined_operator(operator: &str, left: &DataType, right: &DataType) -> SqlError {
+    let message = format!(
+        "operator does not exist: {} {operator} {}",
+        type_name(left),
+        type_name(right)
+    );
+    SqlError::new(state::UNDEFINED_FUNCTION, message)
+        .hint("No operator matches the given name and argument types. You might need to add explicit type casts.")
+}
+
+/// PostgreSQL's name of the type that an Arrow type stands for, without modifier.
+pub fn type_name(data_type: &DataType) -> String {
+    match data_type {
+        DataType::Decimal128(_, _) => "numeric".to_string(),
+        DataType::Null => "unknown".to_string(),
+        other => PgType::of_arrow(other).map_or_else(|| other.to_string(), |pg_type| pg_type.name()),
+    }
+}
+
+/// Carries a [`SqlError`] through DataFusion; `sql::error` takes it out again.
+pub fn fail(error: SqlError) -> DataFusionError {
+    DataFusionError::External(Box::new(error))
+}

@@ -1,0 +1,630 @@
+//! `+ - * / %` and unary minus with PostgreSQL's types and errors: 22003 instead of wrapping, 22012 for a zero
+//! divisor, intervals from timestamps.
+//!
+//! One rule: the operator is chosen when the expression is planned, by the types of its operands, and is a function
+//! of the plan from then on, so that batch queries and views cannot disagree.
+//!
+//! NUMERIC has at most 38 digits. `+ - %` keep the larger scale; `*` adds the scales (as far as 20 fractional digits,
+//! or the larger of both); `/` gives 16 fractional digits or the larger scale, rounded half away from zero.
+//!
+//! Not here: dates, times and intervals (`temporal.rs`), `^` and other functions (`math.rs`).
+
+use std::sync::Arc;
+
+use arrow::array::{Array, ArrayRef, AsArray, Datum, Decimal128Array, PrimitiveArray, Scalar};
+use arrow::compute::kernels::arity;
+use arrow::compute::kernels::numeric;
+use arrow::datatypes::{
+    ArrowPrimitiveType, DataType, Decimal128Type, Float32Type, Float64Type, IntervalMonthDayNano, IntervalUnit,
+    TimeUnit, i256,
+};
+use arrow::error::ArrowError;
+use datafusion::common::{DFSchema, Result, ScalarValue};
+use datafusion::logical_expr::expr::{Placeholder, ScalarFunction};
+use datafusion::logical_expr::planner::{ExprPlanner, PlannerResult, RawBinaryExpr};
+use datafusion::logical_expr::{
+    ColumnarValue, Expr, ExprSchemable, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility,
+};
+use sqlparser::ast::BinaryOperator;
+
+use super::aggregates::{NUMERIC_MAX, NUMERIC_PRECISION, Summand, float_overflow};
+use super::{fail, temporal};
+use crate::error::{SqlError, state};
+
+/// Fractional digits of a quotient of NUMERICs, at least.
+pub const QUOTIENT_SCALE: i8 = 16;
+/// Fractional digits up to which a product of NUMERICs is exact.
+pub const PRODUCT_SCALE: i8 = 20;
+
+/// A binary arithmetic operator.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Operator {
+    Plus,
+    Minus,
+    Multiply,
+    Divide,
+    Modulo,
+}
+
+impl Operator {
+    pub const ALL: [Operator; 5] = [
+        Operator::Plus,
+        Operator::Minus,
+        Operator::Multiply,
+        Operator::Divide,
+        Operator::Modulo,
+    ];
+
+    pub fn symbol(self) -> &'static str {
+        match self {
+            Operator::Plus => "+",
+            Operator::Minus => "-",
+            Operator::Multiply => "*",
+            Operator::Divide => "/",
+            Operator::Modulo => "%",
+        }
+    }
+
+    fn of_sql(operator: &BinaryOperator) -> Option<Operator> {
+        Some(match operator {
+            BinaryOperator::Plus => Operator::Plus,
+            BinaryOperator::Minus => Operator::Minus,
+            BinaryOperator::Multiply => Operator::Multiply,
+            BinaryOperator::Divide => Operator::Divide,
+            BinaryOperator::Modulo => Operator::Modulo,
+            _ => return None,
+        })
+    }
+}
+
+/// The types that an operator works on, and the type of its result.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Operands {
+    pub left: DataType,
+    pub right: DataType,
+    pub result: DataType,
+}
+
+const INTERVAL: DataType = DataType::Interval(IntervalUnit::MonthDayNano);
+
+fn numeric_of_integer(data_type: &DataType) -> Option<(u8, i8)> {
+    Some(match data_type {
+        DataType::Int16 => (5, 0),
+        DataType::Int32 => (10, 0),
+        DataType::Int64 => (19, 0),
+        DataType::Decimal128(precision, scale) => (*precision, *scale),
+        _ => return None,
+    })
+}
+
+/// DataFusion's own functions make types that no column has; what they are read as.
+fn plain(data_type: &DataType) -> DataType {
+    match data_type {
+        DataType::Int8 | DataType::UInt8 => DataType::Int16,
+        DataType::UInt16 => DataType::Int32,
+        DataType::UInt32 | DataType::UInt64 => DataType::Int64,
+        DataType::Duration(_) | DataType::Interval(_) => INTERVAL,
+        DataType::Timestamp(_, zone) => DataType::Timestamp(TimeUnit::Microsecond, zone.clone()),
+        DataType::Time32(_) | DataType::Time64(_) => DataType::Time64(TimeUnit::Microsecond),
+        DataType::Utf8View | DataType::LargeUtf8 => DataType::Utf8,
+        other => other.clone(),
+    }
+}
+
+/// Resolves an operator over two types; 42883 if there is none.
+pub fn operands(operator: Operator, left: &DataType, right: &DataType) -> Result<Operands, SqlError> {
+    let (left, right) = (plain(left), plain(right));
+    // An untyped operand (NULL, a quoted literal, a parameter) takes the other's type, as in PostgreSQL.
+    let (left, right) = match (&left, &right) {
+        (DataType::Null, DataType::Null) => (DataType::Int64, DataType::Int64),
+        (DataType::Null | DataType::Utf8, other) if !matches!(other, DataType::Null | DataType::Utf8) => {
+            (other.clone(), right)
+        }
+        (other, DataType::Null | DataType::Utf8) if !matches!(other, DataType::Null | DataType::Utf8) => {
+            let other = left.clone();
+            (left, other)
+        }
+        _ => (left, right),
+    };
+    numbers(operator, &left, &right)
+        .or_else(|| temporal::operands(operator, &left, &right))
+        .ok_or_else(|| super::undefined_operator(operator.symbol(), &left, &right))
+}
+
+fn numbers(operator: Operator, left: &DataType, right: &DataType) -> Option<Operands> {
+    if !left.is_numeric() || !right.is_numeric() {
+        return None;
+    }
+    let same = |data_type: DataType| Operands {
+        left: data_type.clone(),
+        right: data_type.clone(),
+        result: data_type,
+    };
+    if left.is_floating() || right.is_floating() {
+        let single = matches!((left, right), (DataType::Float32, DataType::Float32));
+        return Some(same(if single { DataType::Float32 } else { DataType::Float64 }));
+    }
+    if left.is_integer() && right.is_integer() {
+        let wider = if left.primitive_width() >= right.primitive_width() {
+            left
+        } else {
+            right
+        };
+        return Some(same(wider.clone()));
+    }
+    let (left_precision, left_scale) = numeric_of_integer(left)?;
+    let (right_precision, right_scale) = numeric_of_integer(right)?;
+    let scale = left_scale.max(right_scale);
+    let whole = (left_precision as i8 - left_scale).max(right_precision as i8 - right_scale);
+    let cap = |digits: i16| digits.clamp(1, NUMERIC_PRECISION as i16) as u8;
+    let result = match operator {
+        Operator::Plus | Operator::Minus => DataType::Decimal128(cap(i16::from(whole) + i16::from(scale) + 1), scale),
+        Operator::Modulo => DataType::Decimal128(cap(i16::from(whole) + i16::from(scale)), scale),
+        Operator::Multiply => {
+            let exact = i16::from(left_scale) + i16::from(right_scale);
+            let product = exact.min(i16::from(PRODUCT_SCALE).max(i16::from(scale))) as i8;
+            DataType::Decimal128(cap(i16::from(left_precision) + i16::from(right_precision)), product)
+        }
+        Operator::Divide => DataType::Decimal128(NUMERIC_PRECISION, scale.max(QUOTIENT_SCALE)),
+    };
+    Some(Operands {
+        left: DataType::Decimal128(left_precision, left_scale),
+        right: DataType::Decimal128(right_precision, right_scale),
+        result,
+    })
+}
+
+/// Plans arithmetic on typed operands as [`Arithmetic`] functions.
+#[derive(Debug)]
+pub struct OperatorPlanner;
+
+impl ExprPlanner for OperatorPlanner {
+    fn plan_binary_op(&self, expr: RawBinaryExpr, schema: &DFSchema) -> Result<PlannerResult<RawBinaryExpr>> {
+        let Some(operator) = Operator::of_sql(&expr.op) else {
+            return Ok(PlannerResult::Original(expr));
+        };
+        Ok(PlannerResult::Planned(binary(operator, expr.left, expr.right, schema)?))
+    }
+}
+
+/// `left operator right`, checked. An untyped parameter takes the other operand's type.
+pub fn binary(operator: Operator, left: Expr, right: Expr, schema: &DFSchema) -> Result<Expr> {
+    let left_type = left.get_type(schema)?;
+    let right_type = right.get_type(schema)?;
+    let resolved = operands(operator, &left_type, &right_type).map_err(fail)?;
+    // Only what has no type of its own takes the other's: a column of text does not.
+    for (expr, data_type, resolved) in [
+        (&left, &left_type, &resolved.left),
+        (&right, &right_type, &resolved.right),
+    ] {
+        let untyped = matches!(expr, Expr::Literal(_, _) | Expr::Placeholder(_));
+        if plain(data_type) == DataType::Utf8 && *resolved != DataType::Utf8 && !untyped {
+            return Err(fail(super::undefined_operator(
+                operator.symbol(),
+                &left_type,
+                &right_type,
+            )));
+        }
+    }
+    let left = typed_parameter(left, &resolved.left);
+    let right = typed_parameter(right, &resolved.right);
+    Ok(Expr::ScalarFunction(ScalarFunction::new_udf(
+        function(operator),
+        vec![left, right],
+    )))
+}
+
+fn typed_parameter(expr: Expr, data_type: &DataType) -> Expr {
+    match expr {
+        Expr::Placeholder(Placeholder { id, field: None }) => {
+            let field = arrow::datatypes::Field::new("", data_type.clone(), true);
+            Expr::Placeholder(Placeholder {
+                id,
+                field: Some(Arc::new(field)),
+            })
+        }
+        other => other,
+    }
+}
+
+/// The function of an operator.
+pub fn function(operator: Operator) -> Arc<ScalarUDF> {
+    static OPERATORS: std::sync::LazyLock<[Arc<ScalarUDF>; 5]> =
+        std::sync::LazyLock::new(|| Operator::ALL.map(|operator| Arc::new(ScalarUDF::from(Arithmetic::new(operator)))));
+    OPERATORS[operator as usize].clone()
+}
+
+/// A binary arithmetic operator as a function.
+#[derive(Debug, PartialEq, Eq, Hash)]
+pub struct Arithmetic {
+    operator: Operator,
+    signature: Signature,
+}
+
+impl Arithmetic {
+    fn new(operator: Operator) -> Arithmetic {
+        Arithmetic {
+            operator,
+            signature: Signature::user_defined(Volatility::Immutable),
+        }
+    }
+}
+
+impl ScalarUDFImpl for Arithmetic {
+    fn name(&self) -> &str {
+        self.operator.symbol()
+    }
+
+    fn display_name(&self, args: &[Expr]) -> Result<String> {
+        Ok(format!("({} {} {})", args[0], self.operator.symbol(), args[1]))
+    }
+
+    fn schema_name(&self, args: &[Expr]) -> Result<String> {
+        Ok(format!(
+            "{} {} {}",
+            args[0].schema_name(),
+            self.operator.symbol(),
+            args[1].schema_name()
+        ))
+    }
+
+    fn signature(&self) -> &Signature {
+        &self.signature
+    }
+
+    fn coerce_types(&self, arguments: &[DataType]) -> Result<Vec<DataType>> {
+        let resolved = operands(self.operator, &arguments[0], &arguments[1]).map_err(fail)?;
+        Ok(vec![resolved.left, resolved.right])
+    }
+
+    fn return_type(&self, arguments: &[DataType]) -> Result<DataType> {
+        Ok(operands(self.operator, &arguments[0], &arguments[1])
+            .map_err(fail)?
+            .result)
+    }
+
+    fn invoke_with_args(&self, args: ScalarFunctionArgs) -> Result<ColumnarValue> {
+        let result_type = args.return_field.data_type();
+        let [left, right] = args.args.as_slice() else {
+            unreachable!("planned with two operands")
+        };
+        if result_type.is_numeric() && left.data_type().is_numeric() && right.data_type().is_numeric() {
+            return apply(left, right, |left, right| {
+                evaluate_numbers(self.operator, left, right, result_type)
+            });
+        }
+        temporal::evaluate(self.operator, left, right, result_type, &args)
+    }
+}
+
+/// Runs a kernel over two values, of which each may be one value for all rows.
+pub fn apply(
+    left: &ColumnarValue,
+    right: &ColumnarValue,
+    kernel: impl FnOnce(&dyn Datum, &dyn Datum) -> Result<ArrayRef, SqlError>,
+) -> Result<ColumnarValue> {
+    match (left, right) {
+        (ColumnarValue::Array(left), ColumnarValue::Array(right)) => {
+            Ok(ColumnarValue::Array(kernel(left, right).map_err(fail)?))
+        }
+        (ColumnarValue::Array(left), ColumnarValue::Scalar(right)) => {
+            let right = Scalar::new(right.to_array()?);
+            Ok(ColumnarValue::Array(kernel(left, &right).map_err(fail)?))
+        }
+        (ColumnarValue::Scalar(left), ColumnarValue::Array(right)) => {
+            let left = Scalar::new(left.to_array()?);
+            Ok(ColumnarValue::Array(kernel(&left, right).map_err(fail)?))
+        }
+        (ColumnarValue::Scalar(left), ColumnarValue::Scalar(right)) => {
+            let result = kernel(&left.to_array()?, &right.to_array()?).map_err(fail)?;
+            Ok(ColumnarValue::Scalar(ScalarValue::try_from_array(&result, 0)?))
+        }
+    }
+}
+
+/// 22012.
+pub fn division_by_zero() -> SqlError {
+    SqlError::new(state::DIVISION_BY_ZERO, "division by zero")
+}
+
+/// 22003, worded for the type that was too small.
+pub fn out_of_range(data_type: &DataType) -> SqlError {
+    let name = match data_type {
+        DataType::Decimal128(_, _) => return i128::overflow(),
+        DataType::Float32 | DataType::Float64 => return float_overflow(),
+        DataType::Interval(_) => return IntervalMonthDayNano::overflow(),
+        DataType::Int16 => "smallint",
+        DataType::Int32 => "integer",
+        _ => "bigint",
+    };
+    SqlError::new(state::NUMERIC_VALUE_OUT_OF_RANGE, format!("{name} out of range"))
+}
+
+/// What an Arrow kernel's refusal means to the user.
+pub fn of_arrow(error: ArrowError, result: &DataType) -> SqlError {
+    match error {
+        ArrowError::DivideByZero => division_by_zero(),
+        ArrowError::ArithmeticOverflow(_) => out_of_range(result),
+        ArrowError::ExternalError(error) => match error.downcast::<SqlError>() {
+            Ok(error) => *error,
+            Err(error) => SqlError::new(state::INTERNAL_ERROR, error.to_string()),
+        },
+        other => SqlError::new(state::INTERNAL_ERROR, other.to_string()),
+    }
+}
+
+/// Carries a [`SqlError`] out of an Arrow kernel; [`of_arrow`] takes it back.
+pub fn into_arrow(error: SqlError) -> ArrowError {
+    ArrowError::ExternalError(Box::new(error))
+}
+
+/// `left operator right` over numbers of the types that [`operands`] gave.
+pub fn evaluate_numbers(
+    operator: Operator,
+    left: &dyn Datum,
+    right: &dyn Datum,
+    result: &DataType,
+) -> Result<ArrayRef, SqlError> {
+    let computed = match result {
+        DataType::Float64 => floats::<Float64Type>(left, right, |l, r| float_operation(operator, l, r)),
+        DataType::Float32 => floats::<Float32Type>(left, right, |l, r| {
+            float_operation(operator, f64::from(l), f64::from(r)).and_then(|value| {
+                let narrow = value as f32;
+                if narrow.is_infinite() && value.is_finite() {
+                    Err(float_overflow())
+                } else {
+                    Ok(narrow)
+                }
+            })
+        }),
+        DataType::Decimal128(precision, scale) => decimals(operator, left, right, *precision, *scale),
+        _ => match operator {
+            Operator::Plus => numeric::add(left, right),
+            Operator::Minus => numeric::sub(left, right),
+            Operator::Multiply => numeric::mul(left, right),
+            Operator::Divide => numeric::div(left, right),
+            Operator::Modulo => remainder(left, right),
+        },
+    };
+    computed.map_err(|error| of_arrow(error, result))
+}
+
+/// Integer `%`. The smallest integer % -1 is 0 in PostgreSQL, an overflow in a CPU.
+fn remainder(left: &dyn Datum, right: &dyn Datum) -> Result<ArrayRef, ArrowError> {
+    macro_rules! integers {
+        ($type:ty) => {
+            binary_kernel::<$type, $type, $type>(left, right, |l, r| {
+                if r == 0 {
+                    Err(ArrowError::DivideByZero)
+                } else {
+                    Ok(l.checked_rem(r).unwrap_or(0))
+                }
+            })
+            .map(|array| Arc::new(array) as ArrayRef)
+        };
+    }
+    match left.get().0.data_type() {
+        DataType::Int16 => integers!(arrow::datatypes::Int16Type),
+        DataType::Int32 => integers!(arrow::datatypes::Int32Type),
+        _ => integers!(arrow::datatypes::Int64Type),
+    }
+}
+
+#[inline]
+fn float_operation(operator: Operator, left: f64, right: f64) -> Result<f64, SqlError> {
+    let result = match operator {
+        Operator::Plus => left + right,
+        Operator::Minus => left - right,
+        Operator::Multiply => left * right,
+        Operator::Divide | Operator::Modulo => {
+            if right == 0.0 && !left.is_nan() {
+                return Err(division_by_zero());
+            }
+            if operator == Operator::Divide {
+                left / right
+            } else {
+                left % right
+            }
+        }
+    };
+    if result.is_infinite() && left.is_finite() && right.is_finite() {
+        return Err(float_overflow());
+    }
+    let vanished = match operator {
+        Operator::Multiply => left != 0.0 && right != 0.0,
+        Operator::Divide => left != 0.0 && right.is_finite(),
+        Operator::Plus | Operator::Minus | Operator::Modulo => false,
+    };
+    if vanished && result == 0.0 {
+        return Err(SqlError::new(
+            state::NUMERIC_VALUE_OUT_OF_RANGE,
+            "value out of range: underflow",
+        ));
+    }
+    Ok(result)
+}
+
+fn floats<T: ArrowPrimitiveType>(
+    left: &dyn Datum,
+    right: &dyn Datum,
+    operation: impl Fn(T::Native, T::Native) -> Result<T::Native, SqlError>,
+) -> Result<ArrayRef, ArrowError> {
+    let array = binary_kernel::<T, T, T>(left, right, |l, r| operation(l, r).map_err(into_arrow))?;
+    Ok(Arc::new(array))
+}
+
+/// Applies `operation` to the pairs that are not NULL; either side may be one value for all rows.
+pub fn binary_kernel<L: ArrowPrimitiveType, R: ArrowPrimitiveType, O: ArrowPrimitiveType>(
+    left: &dyn Datum,
+    right: &dyn Datum,
+    operation: impl Fn(L::Native, R::Native) -> Result<O::Native, ArrowError>,
+) -> Result<PrimitiveArray<O>, ArrowError> {
+    let (left, left_is_scalar) = left.get();
+    let (right, right_is_scalar) = right.get();
+    let (left, right) = (left.as_primitive::<L>(), right.as_primitive::<R>());
+    match (left_is_scalar, right_is_scalar) {
+        (true, false) if left.is_null(0) => Ok(PrimitiveArray::new_null(right.len())),
+        (false, true) if right.is_null(0) => Ok(PrimitiveArray::new_null(left.len())),
+        (true, false) => {
+            let value = left.value(0);
+            right.try_unary(|other| operation(value, other))
+        }
+        (false, true) => {
+            let value = right.value(0);
+            left.try_unary(|other| operation(other, value))
+        }
+        _ => arity::try_binary(left, right, operation),
+    }
+}
+
+fn scale_of(datum: &dyn Datum) -> i8 {
+    match datum.get().0.data_type() {
+        DataType::Decimal128(_, scale) => *scale,
+        _ => 0,
+    }
+}
+
+fn power_of_ten(exponent: i8) -> i128 {
+    10i128.pow(u32::try_from(exponent).expect("a result's scale is not below its operands'"))
+}
+
+/// `numerator / denominator` rounded half away from zero.
+fn divide_rounded(numerator: i256, denominator: i256) -> i256 {
+    let quotient = numerator.wrapping_div(denominator);
+    let rest = numerator.wrapping_rem(denominator);
+    let twice = rest.wrapping_abs().wrapping_mul(i256::from_i128(2));
+    if twice >= denominator.wrapping_abs() {
+        let negative = numerator.is_negative() != denominator.is_negative();
+        return quotient.wrapping_add(if negative { i256::MINUS_ONE } else { i256::ONE });
+    }
+    quotient
+}
+
+fn narrow(value: i256) -> Result<i128, ArrowError> {
+    value
+        .to_i128()
+        .filter(|value| value.unsigned_abs() <= NUMERIC_MAX as u128)
+        .ok_or_else(|| into_arrow(i128::overflow()))
+}
+
+fn narrow_checked(value: Option<i128>) -> Result<i128, ArrowError> {
+    value
+        .filter(|value| value.unsigned_abs() <= NUMERIC_MAX as u128)
+        .ok_or_else(|| into_arrow(i128::overflow()))
+}
+
+fn decimals(
+    operator: Operator,
+    left: &dyn Datum,
+    right: &dyn Datum,
+    precision: u8,
+    scale: i8,
+) -> Result<ArrayRef, ArrowError> {
+    let (left_scale, right_scale) = (scale_of(left), scale_of(right));
+    let array: Decimal128Array = match operator {
+        Operator::Plus | Operator::Minus => {
+            let left_factor = power_of_ten(scale - left_scale);
+            let right_factor = power_of_ten(scale - right_scale);
+            let plus = operator == Operator::Plus;
+            binary_kernel::<Decimal128Type, Decimal128Type, Decimal128Type>(left, right, |l, r| {
+                let l = l.checked_mul(left_factor);
+                let r = r.checked_mul(right_factor);
+                let result = l
+                    .zip(r)
+                    .and_then(|(l, r)| if plus { l.checked_add(r) } else { l.checked_sub(r) });
+                narrow_checked(result)
+            })?
+        }
+        Operator::Multiply => {
+            let dropped = left_scale + right_scale - scale;
+            if dropped == 0 {
+                binary_kernel::<Decimal128Type, Decimal128Type, Decimal128Type>(left, right, |l, r| {
+                    narrow_checked(l.checked_mul(r))
+                })?
+            } else {
+                let divisor = i256::from_i128(power_of_ten(dropped));
+                binary_kernel::<Decimal128Type, Decimal128Type, Decimal128Type>(left, right, |l, r| {
+                    let product = i256::from_i128(l).wrapping_mul(i256::from_i128(r));
+                    narrow(divide_rounded(product, divisor))
+                })?
+            }
+        }
+        Operator::Divide => {
+            // left / 10^ls / (right / 10^rs) * 10^scale = left * 10^(scale - ls + rs) / right; below 2^127 * 10^38.
+            let factor = i256::from_i128(power_of_ten(scale - left_scale + right_scale));
+            binary_kernel::<Decimal128Type, Decimal128Type, Decimal128Type>(left, right, |l, r| {
+                if r == 0 {
+                    return Err(ArrowError::DivideByZero);
+                }
+                let numerator = i256::from_i128(l)
+                    .checked_mul(factor)
+                    .ok_or_else(|| into_arrow(i128::overflow()))?;
+                narrow(divide_rounded(numerator, i256::from_i128(r)))
+            })?
+        }
+        Operator::Modulo => {
+            let left_factor = i256::from_i128(power_of_ten(scale - left_scale));
+            let right_factor = i256::from_i128(power_of_ten(scale - right_scale));
+            binary_kernel::<Decimal128Type, Decimal128Type, Decimal128Type>(left, right, |l, r| {
+                if r == 0 {
+                    return Err(ArrowError::DivideByZero);
+                }
+                let l = i256::from_i128(l).wrapping_mul(left_factor);
+                let r = i256::from_i128(r).wrapping_mul(right_factor);
+                narrow(l.wrapping_rem(r))
+            })?
+        }
+    };
+    Ok(Arc::new(array.with_data_type(DataType::Decimal128(precision, scale))))
+}
+
+/// Unary minus over a number or an interval.
+pub fn negate(value: &ColumnarValue) -> Result<ColumnarValue> {
+    let data_type = value.data_type();
+    let array = match value {
+        ColumnarValue::Array(array) => array.clone(),
+        ColumnarValue::Scalar(scalar) => scalar.to_array()?,
+    };
+    let negated = numeric::neg(&array).map_err(|error| fail(of_arrow(error, &data_type)))?;
+    Ok(match value {
+        ColumnarValue::Array(_) => ColumnarValue::Array(negated),
+        ColumnarValue::Scalar(_) => ColumnarValue::Scalar(ScalarValue::try_from_array(&negated, 0)?),
+    })
+}
+
+/// PostgreSQL's way to multiply or divide an interval: what is left of a month becomes days, of a day time.
+pub fn scale_interval(
+    interval: IntervalMonthDayNano,
+    scale: impl Fn(f64) -> f64,
+) -> Result<IntervalMonthDayNano, SqlError> {
+    const DAY_US: f64 = 86_400_000_000.0;
+    // Rounds away what floats left over, to the microsecond, as PostgreSQL's TSROUND.
+    let rounded = |seconds: f64| (seconds * 1_000_000.0).round_ties_even() / 1_000_000.0;
+    let whole = |value: f64| -> Result<i32, SqlError> {
+        if value.is_nan() || value >= f64::from(i32::MAX) || value <= f64::from(i32::MIN) {
+            return Err(IntervalMonthDayNano::overflow());
+        }
+        Ok(value as i32)
+    };
+    let months = scale(f64::from(interval.months));
+    let days = scale(f64::from(interval.days));
+    let (whole_months, mut whole_days) = (whole(months)?, whole(days)?);
+    let month_days = rounded((months - f64::from(whole_months)) * 30.0);
+    let whole_month_days = whole(month_days)?;
+    let mut rest = rounded((days - f64::from(whole_days) + month_days - f64::from(whole_month_days)) * 86_400.0);
+    if rest.abs() >= 86_400.0 {
+        whole_days += (rest / 86_400.0) as i32;
+        rest -= f64::from((rest / 86_400.0) as i32) * 86_400.0;
+    }
+    let microseconds = (scale(interval.nanoseconds as f64 / 1000.0) + rest * 1_000_000.0).round_ties_even();
+    if microseconds.is_nan() || microseconds.abs() > DAY_US * 106_751.0 {
+        return Err(IntervalMonthDayNano::overflow());
+    }
+    Ok(IntervalMonthDayNano {
+        months: whole_months,
+        days: whole_days
+            .checked_add(whole_month_days)
+            .ok_or_else(IntervalMonthDayNano::overflow)?,
+        nanoseconds: microseconds as i64 * 1000,
+    })
+}

@@ -1,0 +1,411 @@
+//! `sum` and `avg` as DataFusion aggregates, over the arithmetic of [`super::aggregates`].
+//!
+//! One rule: nothing is computed here; these are loops over slots.
+
+use std::collections::HashSet;
+use std::marker::PhantomData;
+use std::sync::Arc;
+
+use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, Int64Array, ListArray, PrimitiveArray};
+use arrow::buffer::OffsetBuffer;
+use arrow::compute::{is_not_null, not, nullif, prep_null_mask_filter};
+use arrow::datatypes::{DataType, Field, FieldRef, Int64Type, IntervalMonthDayNano, IntervalUnit};
+use datafusion::common::{Result, ScalarValue};
+use datafusion::logical_expr::function::{AccumulatorArgs, StateFieldsArgs};
+use datafusion::logical_expr::utils::format_state_name;
+use datafusion::logical_expr::{
+    Accumulator, AggregateUDF, AggregateUDFImpl, EmitTo, GroupsAccumulator, Signature, Volatility,
+};
+
+use super::aggregates::{self, Aggregate, AggregateKind, Slot, StateKind, Summand};
+use super::fail;
+
+/// `sum` and `avg`.
+pub fn all() -> Vec<Arc<AggregateUDF>> {
+    [AggregateKind::Sum, AggregateKind::Avg]
+        .map(|kind| Arc::new(AggregateUDF::from(SumFunction::new(kind))))
+        .into()
+}
+
+#[derive(Debug, PartialEq, Eq, Hash)]
+struct SumFunction {
+    kind: AggregateKind,
+    signature: Signature,
+}
+
+impl SumFunction {
+    fn new(kind: AggregateKind) -> SumFunction {
+        SumFunction {
+            kind,
+            signature: Signature::user_defined(Volatility::Immutable),
+        }
+    }
+
+    fn resolve(&self, input: &DataType) -> Result<Aggregate> {
+        aggregates::resolve(self.kind, input).map_err(fail)
+    }
+}
+
+/// The types of the columns that hold partial states: the sum and the count.
+fn state_type(aggregate: &Aggregate) -> DataType {
+    match aggregate.state {
+        StateKind::Int64 => DataType::Int64,
+        StateKind::Int128 => match aggregate.input {
+            DataType::Decimal128(_, scale) => DataType::Decimal128(aggregates::NUMERIC_PRECISION, scale),
+            _ => DataType::Decimal128(aggregates::NUMERIC_PRECISION, 0),
+        },
+        StateKind::Float64 => DataType::Float64,
+        StateKind::Interval => DataType::Interval(IntervalUnit::MonthDayNano),
+        StateKind::Count | StateKind::Bool | StateKind::Value => {
+            unreachable!("sums and averages have none of these states")
+        }
+    }
+}
+
+impl AggregateUDFImpl for SumFunction {
+    fn name(&self) -> &str {
+        match self.kind {
+            AggregateKind::Avg => "avg",
+            _ => "sum",
+        }
+    }
+
+    fn signature(&self) -> &Signature {
+        &self.signature
+    }
+
+    fn coerce_types(&self, arguments: &[DataType]) -> Result<Vec<DataType>> {
+        let [argument] = arguments else {
+            return Err(fail(super::undefined_function(self.name(), arguments)));
+        };
+        let coerced = match argument {
+            DataType::Int8 | DataType::UInt8 => DataType::Int16,
+            DataType::UInt16 => DataType::Int32,
+            DataType::UInt32 | DataType::UInt64 | DataType::Null => DataType::Int64,
+            DataType::Float16 => DataType::Float32,
+            DataType::Duration(_) | DataType::Interval(_) => DataType::Interval(IntervalUnit::MonthDayNano),
+            DataType::Decimal32(precision, scale)
+            | DataType::Decimal64(precision, scale)
+            | DataType::Decimal256(precision, scale) => {
+                DataType::Decimal128((*precision).min(aggregates::NUMERIC_PRECISION), *scale)
+            }
+            other => other.clone(),
+        };
+        self.resolve(&coerced)?;
+        Ok(vec![coerced])
+    }
+
+    fn return_type(&self, arguments: &[DataType]) -> Result<DataType> {
+        Ok(self.resolve(&arguments[0])?.output)
+    }
+
+    fn state_fields(&self, arguments: StateFieldsArgs) -> Result<Vec<FieldRef>> {
+        let input = arguments.input_fields[0].data_type();
+        let name = |suffix| format_state_name(arguments.name, suffix);
+        if arguments.is_distinct {
+            let item = Field::new_list_field(input.clone(), true);
+            return Ok(vec![Arc::new(Field::new_list(name("distinct"), item, true))]);
+        }
+        let sum = state_type(&self.resolve(input)?);
+        Ok(vec![
+            Arc::new(Field::new(name("sum"), sum, true)),
+            Arc::new(Field::new(name("count"), DataType::Int64, true)),
+        ])
+    }
+
+    fn accumulator(&self, arguments: AccumulatorArgs) -> Result<Box<dyn Accumulator>> {
+        let aggregate = self.resolve(arguments.expr_fields[0].data_type())?;
+        let distinct = arguments.is_distinct;
+        Ok(match aggregate.state {
+            StateKind::Int64 => single::<i64>(aggregate, distinct),
+            StateKind::Int128 => single::<i128>(aggregate, distinct),
+            StateKind::Float64 => single::<f64>(aggregate, distinct),
+            _ => single::<IntervalMonthDayNano>(aggregate, distinct),
+        })
+    }
+
+    fn groups_accumulator_supported(&self, arguments: AccumulatorArgs) -> bool {
+        !arguments.is_distinct
+    }
+
+    fn create_groups_accumulator(&self, arguments: AccumulatorArgs) -> Result<Box<dyn GroupsAccumulator>> {
+        let aggregate = self.resolve(arguments.expr_fields[0].data_type())?;
+        Ok(match aggregate.state {
+            StateKind::Int64 => Box::new(SumGroups::<i64>::new(aggregate)),
+            StateKind::Int128 => Box::new(SumGroups::<i128>::new(aggregate)),
+            StateKind::Float64 => Box::new(SumGroups::<f64>::new(aggregate)),
+            _ => Box::new(SumGroups::<IntervalMonthDayNano>::new(aggregate)),
+        })
+    }
+}
+
+fn single<S: Summand>(aggregate: Aggregate, distinct: bool) -> Box<dyn Accumulator> {
+    if distinct {
+        Box::new(DistinctSum::<S> {
+            aggregate,
+            seen: HashSet::new(),
+            summand: PhantomData,
+        })
+    } else {
+        Box::new(Sum::<S> {
+            aggregate,
+            slot: Slot::default(),
+            special: Special::default(),
+        })
+    }
+}
+
+/// A column of sums, of the state's type.
+fn sum_column<S: Summand>(aggregate: &Aggregate, slots: &[Slot<S>]) -> ArrayRef {
+    let sums: Vec<S> = slots.iter().map(|slot| slot.sum).collect();
+    Arc::new(PrimitiveArray::<S::Arrow>::new(sums.into(), None).with_data_type(state_type(aggregate)))
+}
+
+fn count_column<S>(slots: &[Slot<S>]) -> ArrayRef {
+    Arc::new(slots.iter().map(|slot| slot.count).collect::<Int64Array>())
+}
+
+/// The values of the rows that pass the filter; the others become NULL, which no sum counts.
+fn filtered(values: &ArrayRef, filter: Option<&BooleanArray>) -> Result<ArrayRef> {
+    let Some(filter) = filter else {
+        return Ok(values.clone());
+    };
+    let keep = if filter.null_count() > 0 {
+        prep_null_mask_filter(filter)
+    } else {
+        filter.clone()
+    };
+    Ok(nullif(values, &not(&keep)?)?)
+}
+
+#[derive(Debug)]
+struct SumGroups<S> {
+    aggregate: Aggregate,
+    slots: Vec<Slot<S>>,
+}
+
+impl<S: Summand> SumGroups<S> {
+    fn new(aggregate: Aggregate) -> SumGroups<S> {
+        SumGroups {
+            aggregate,
+            slots: Vec::new(),
+        }
+    }
+}
+
+impl<S: Summand> GroupsAccumulator for SumGroups<S> {
+    fn update_batch(
+        &mut self,
+        values: &[ArrayRef],
+        groups: &[usize],
+        filter: Option<&BooleanArray>,
+        group_count: usize,
+    ) -> Result<()> {
+        self.slots.resize(group_count, Slot::default());
+        let values = filtered(&values[0], filter)?;
+        assert_eq!(values.len(), groups.len(), "each row has its group");
+        let slots = &mut self.slots[..];
+        S::for_each(&values, |row, value| slots[groups[row]].add(value)).map_err(fail)
+    }
+
+    fn merge_batch(&mut self, states: &[ArrayRef], groups: &[usize], group_count: usize) -> Result<()> {
+        self.slots.resize(group_count, Slot::default());
+        let sums = states[0].as_primitive::<S::Arrow>().values();
+        let counts = states[1].as_primitive::<Int64Type>().values();
+        for ((&group, &sum), &count) in groups.iter().zip(sums.iter()).zip(counts.iter()) {
+            self.slots[group].merge(Slot { sum, count }).map_err(fail)?;
+        }
+        Ok(())
+    }
+
+    fn evaluate(&mut self, emit: EmitTo) -> Result<ArrayRef> {
+        let slots = emit.take_needed(&mut self.slots);
+        S::finish(&self.aggregate, &slots).map_err(fail)
+    }
+
+    fn state(&mut self, emit: EmitTo) -> Result<Vec<ArrayRef>> {
+        let slots = emit.take_needed(&mut self.slots);
+        Ok(vec![sum_column(&self.aggregate, &slots), count_column(&slots)])
+    }
+
+    fn convert_to_state(&self, values: &[ArrayRef], filter: Option<&BooleanArray>) -> Result<Vec<ArrayRef>> {
+        let values = filtered(&values[0], filter)?;
+        let mut slots = vec![Slot::<S>::default(); values.len()];
+        S::for_each(&values, |row, value| slots[row].add(value)).map_err(fail)?;
+        Ok(vec![sum_column(&self.aggregate, &slots), count_column(&slots)])
+    }
+
+    fn size(&self) -> usize {
+        self.slots.capacity() * size_of::<Slot<S>>()
+    }
+}
+
+/// Float values that a sum cannot give back once it has taken them in, kept aside so that a window frame can leave
+/// them behind.
+#[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
+struct Special {
+    nans: i64,
+    infinities: i64,
+    negative_infinities: i64,
+}
+
+impl Special {
+    fn take(&mut self, value: f64, weight: i64) {
+        if value.is_nan() {
+            self.nans += weight;
+        } else if value > 0.0 {
+            self.infinities += weight;
+        } else {
+            self.negative_infinities += weight;
+        }
+    }
+
+    fn result(&self) -> Option<f64> {
+        if self.nans > 0 || (self.infinities > 0 && self.negative_infinities > 0) {
+            Some(f64::NAN)
+        } else if self.infinities > 0 {
+            Some(f64::INFINITY)
+        } else if self.negative_infinities > 0 {
+            Some(f64::NEG_INFINITY)
+        } else {
+            None
+        }
+    }
+}
+
+/// One sum, which rows can also leave (window frames).
+#[derive(Debug)]
+struct Sum<S> {
+    aggregate: Aggregate,
+    slot: Slot<S>,
+    special: Special,
+}
+
+impl<S: Summand> Sum<S> {
+    fn change(&mut self, values: &ArrayRef, weight: i64) -> Result<()> {
+        let (slot, special) = (&mut self.slot, &mut self.special);
+        S::for_each(values, |_, value| match value.special() {
+            Some(value) => {
+                special.take(value, weight);
+                slot.add_weighted(S::default(), weight)
+            }
+            None => slot.add_weighted(value, weight),
+        })
+        .map_err(fail)
+    }
+
+    fn total(&self) -> Slot<S> {
+        match self.special.result() {
+            Some(special) => Slot {
+                sum: S::of_special(special),
+                count: self.slot.count,
+            },
+            None => self.slot,
+        }
+    }
+}
+
+impl<S: Summand> Accumulator for Sum<S> {
+    fn update_batch(&mut self, values: &[ArrayRef]) -> Result<()> {
+        self.change(&values[0], 1)
+    }
+
+    fn retract_batch(&mut self, values: &[ArrayRef]) -> Result<()> {
+        self.change(&values[0], -1)
+    }
+
+    fn supports_retract_batch(&self) -> bool {
+        true
+    }
+
+    fn merge_batch(&mut self, states: &[ArrayRef]) -> Result<()> {
+        let counts = states[1].as_primitive::<Int64Type>();
+        for (sum, count) in states[0]
+            .as_primitive::<S::Arrow>()
+            .values()
+            .iter()
+            .zip(counts.values())
+        {
+            self.slot
+                .merge(Slot {
+                    sum: *sum,
+                    count: *count,
+                })
+                .map_err(fail)?;
+        }
+        Ok(())
+    }
+
+    fn state(&mut self) -> Result<Vec<ScalarValue>> {
+        let slot = [self.total()];
+        let sum = sum_column(&self.aggregate, &slot);
+        Ok(vec![
+            ScalarValue::try_from_array(&sum, 0)?,
+            ScalarValue::Int64(Some(slot[0].count)),
+        ])
+    }
+
+    fn evaluate(&mut self) -> Result<ScalarValue> {
+        let result = S::finish(&self.aggregate, &[self.total()]).map_err(fail)?;
+        ScalarValue::try_from_array(&result, 0)
+    }
+
+    fn size(&self) -> usize {
+        size_of::<Self>()
+    }
+}
+
+/// One sum over distinct values.
+#[derive(Debug)]
+struct DistinctSum<S> {
+    aggregate: Aggregate,
+    seen: HashSet<ScalarValue>,
+    summand: PhantomData<S>,
+}
+
+impl<S: Summand> DistinctSum<S> {
+    fn insert(&mut self, values: &ArrayRef) -> Result<()> {
+        for row in is_not_null(values)?.values().set_indices() {
+            self.seen.insert(ScalarValue::try_from_array(values, row)?);
+        }
+        Ok(())
+    }
+
+    fn column(&self) -> Result<ArrayRef> {
+        if self.seen.is_empty() {
+            return Ok(arrow::array::new_empty_array(&self.aggregate.input));
+        }
+        ScalarValue::iter_to_array(self.seen.iter().cloned())
+    }
+}
+
+impl<S: Summand> Accumulator for DistinctSum<S> {
+    fn update_batch(&mut self, values: &[ArrayRef]) -> Result<()> {
+        self.insert(&values[0])
+    }
+
+    fn merge_batch(&mut self, states: &[ArrayRef]) -> Result<()> {
+        for values in states[0].as_list::<i32>().iter().flatten() {
+            self.insert(&values)?;
+        }
+        Ok(())
+    }
+
+    fn state(&mut self) -> Result<Vec<ScalarValue>> {
+        let values = self.column()?;
+        let field = Arc::new(Field::new_list_field(self.aggregate.input.clone(), true));
+        let list = ListArray::new(field, OffsetBuffer::from_lengths([values.len()]), values, None);
+        Ok(vec![ScalarValue::List(Arc::new(list))])
+    }
+
+    fn evaluate(&mut self) -> Result<ScalarValue> {
+        let mut slot = Slot::<S>::default();
+        S::for_each(&self.column()?, |_, value| slot.add(value)).map_err(fail)?;
+        let result = S::finish(&self.aggregate, &[slot]).map_err(fail)?;
+        ScalarValue::try_from_array(&result, 0)
+    }
+
+    fn size(&self) -> usize {
+        size_of::<Self>() + self.seen.capacity() * size_of::<ScalarValue>()
+    }
+}

@@ -1,0 +1,276 @@
+//! Arithmetic on dates, times and intervals, with PostgreSQL's result types: a difference of timestamps is an
+//! interval, of dates an integer; a date and an interval make a timestamp.
+//!
+//! One rule: days and months of an interval are counted on the wall clock of the session's time zone.
+
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, Datum};
+use arrow::datatypes::{
+    DataType, Date32Type, Float64Type, Int32Type, IntervalMonthDayNano, IntervalMonthDayNanoType, IntervalUnit,
+    Time64MicrosecondType, TimeUnit, TimestampMicrosecondType,
+};
+use arrow::error::ArrowError;
+use chrono::{DateTime, Months};
+use chrono_tz::Tz;
+use datafusion::common::Result;
+use datafusion::logical_expr::{ColumnarValue, ScalarFunctionArgs};
+
+use super::aggregates::Summand;
+use super::arithmetic::{
+    Operands, Operator, apply, binary_kernel, division_by_zero, into_arrow, of_arrow, scale_interval,
+};
+use super::{undefined_operator, zone};
+use crate::error::{SqlError, state};
+
+pub const DAY_US: i64 = 86_400_000_000;
+const INTERVAL: DataType = DataType::Interval(IntervalUnit::MonthDayNano);
+const TIME: DataType = DataType::Time64(TimeUnit::Microsecond);
+const TIMESTAMP: DataType = DataType::Timestamp(TimeUnit::Microsecond, None);
+/// 4714-11-24 BC, the first day that PostgreSQL has.
+const TIMESTAMP_MIN_US: i64 = -2_440_588 * DAY_US;
+
+fn is_timestamp(data_type: &DataType) -> bool {
+    matches!(data_type, DataType::Timestamp(_, _))
+}
+
+/// The types for an operator with a date, time, timestamp or interval among its operands.
+pub fn operands(operator: Operator, left: &DataType, right: &DataType) -> Option<Operands> {
+    use DataType::Date32 as DATE;
+    use Operator::{Divide, Minus, Multiply, Plus};
+    let of = |left: &DataType, right: &DataType, result: DataType| {
+        Some(Operands {
+            left: left.clone(),
+            right: right.clone(),
+            result,
+        })
+    };
+    let integer = |data_type: &DataType| matches!(data_type, DataType::Int16 | DataType::Int32 | DataType::Int64);
+    match (operator, left, right) {
+        (Plus | Minus, DATE, number) if integer(number) => of(left, &DataType::Int32, DATE),
+        (Plus, number, DATE) if integer(number) => of(&DataType::Int32, right, DATE),
+        (Minus, DATE, DATE) => of(left, right, DataType::Int32),
+        (Plus | Minus, DATE, right) if *right == INTERVAL => of(&TIMESTAMP, right, TIMESTAMP),
+        (Plus, left, DATE) if *left == INTERVAL => of(left, &TIMESTAMP, TIMESTAMP),
+        (Plus, DATE, right) if *right == TIME => of(&TIMESTAMP, right, TIMESTAMP),
+        (Plus, left, DATE) if *left == TIME => of(left, &TIMESTAMP, TIMESTAMP),
+        (Minus, left, right) if is_timestamp(left) && is_timestamp(right) => {
+            let zoned = if matches!(left, DataType::Timestamp(_, Some(_))) {
+                left
+            } else {
+                right
+            };
+            of(zoned, zoned, INTERVAL)
+        }
+        (Minus, DATE, right) if is_timestamp(right) => of(right, right, INTERVAL),
+        (Minus, left, DATE) if is_timestamp(left) => of(left, left, INTERVAL),
+        (Plus | Minus, left, right) if is_timestamp(left) && *right == INTERVAL => of(left, right, left.clone()),
+        (Plus, left, right) if is_timestamp(right) && *left == INTERVAL => of(left, right, right.clone()),
+        (Plus | Minus, left, right) if *left == TIME && *right == INTERVAL => of(left, right, TIME),
+        (Plus, left, right) if *left == INTERVAL && *right == TIME => of(left, right, TIME),
+        (Minus, left, right) if *left == TIME && *right == TIME => of(left, right, INTERVAL),
+        (Plus | Minus, left, right) if *left == INTERVAL && *right == INTERVAL => of(left, right, INTERVAL),
+        (Multiply | Divide, left, right) if *left == INTERVAL && right.is_numeric() => {
+            of(left, &DataType::Float64, INTERVAL)
+        }
+        (Multiply, left, right) if *right == INTERVAL && left.is_numeric() => of(&DataType::Float64, right, INTERVAL),
+        _ => None,
+    }
+}
+
+fn timestamp_range() -> SqlError {
+    SqlError::new(state::DATETIME_FIELD_OVERFLOW, "timestamp out of range")
+}
+
+fn date_range() -> SqlError {
+    SqlError::new(state::DATETIME_FIELD_OVERFLOW, "date out of range")
+}
+
+fn in_range(timestamp_us: Option<i64>) -> Result<i64, SqlError> {
+    timestamp_us
+        .filter(|time| *time >= TIMESTAMP_MIN_US)
+        .ok_or_else(timestamp_range)
+}
+
+/// A timestamp moved by an interval: months and days on the wall clock of `zone`, then the rest in real time.
+pub fn add_interval(timestamp_us: i64, interval: IntervalMonthDayNano, zone: Tz) -> Result<i64, SqlError> {
+    let mut time = timestamp_us;
+    if interval.months != 0 || interval.days != 0 {
+        let mut local = zone::to_local(time, zone);
+        if interval.months != 0 {
+            let moved = DateTime::from_timestamp_micros(local).and_then(|time| {
+                let months = Months::new(interval.months.unsigned_abs());
+                if interval.months > 0 {
+                    time.checked_add_months(months)
+                } else {
+                    time.checked_sub_months(months)
+                }
+            });
+            local = moved.ok_or_else(timestamp_range)?.timestamp_micros();
+        }
+        let days = i64::from(interval.days)
+            .checked_mul(DAY_US)
+            .ok_or_else(timestamp_range)?;
+        local = local.checked_add(days).ok_or_else(timestamp_range)?;
+        time = zone::from_local(local, zone);
+    }
+    in_range(time.checked_add(interval.nanoseconds.div_euclid(1000)))
+}
+
+fn negated(interval: IntervalMonthDayNano) -> Result<IntervalMonthDayNano, SqlError> {
+    IntervalMonthDayNano::default()
+        .minus(interval)
+        .ok_or_else(IntervalMonthDayNano::overflow)
+}
+
+/// The difference of two instants: whole days, and the rest.
+pub fn difference(left_us: i64, right_us: i64) -> Result<IntervalMonthDayNano, SqlError> {
+    let difference = left_us
+        .checked_sub(right_us)
+        .ok_or_else(IntervalMonthDayNano::overflow)?;
+    let days = i32::try_from(difference / DAY_US).map_err(|_| IntervalMonthDayNano::overflow())?;
+    Ok(IntervalMonthDayNano {
+        months: 0,
+        days,
+        nanoseconds: difference % DAY_US * 1000,
+    })
+}
+
+/// Runs `left operator right`; the types are those that [`operands`] gave.
+pub fn evaluate(
+    operator: Operator,
+    left: &ColumnarValue,
+    right: &ColumnarValue,
+    result: &DataType,
+    args: &ScalarFunctionArgs,
+) -> Result<ColumnarValue> {
+    let (left_type, right_type) = (left.data_type(), right.data_type());
+    let zoned = matches!(result, DataType::Timestamp(_, Some(_)));
+    let zone = if zoned {
+        zone::of_session(&args.config_options)
+    } else {
+        Tz::UTC
+    };
+    // Sums do not mind the order: the interval, the number or the time comes second.
+    let swap = operator != Operator::Minus
+        && (left_type == INTERVAL && right_type != DataType::Float64 && right_type != INTERVAL
+            || left_type == DataType::Int32
+            || left_type == DataType::Float64
+            || left_type == TIME && is_timestamp(&right_type));
+    let (left, right) = if swap { (right, left) } else { (left, right) };
+    let (left_type, right_type) = (left.data_type(), right.data_type());
+    apply(left, right, |left, right| {
+        let computed = pairs(operator, left, right, &left_type, &right_type, result, zone);
+        computed.map_err(|error| of_arrow(error, result))
+    })
+}
+
+fn pairs(
+    operator: Operator,
+    left: &dyn Datum,
+    right: &dyn Datum,
+    left_type: &DataType,
+    right_type: &DataType,
+    result: &DataType,
+    zone: Tz,
+) -> Result<ArrayRef, ArrowError> {
+    let plus = operator == Operator::Plus;
+    let array: ArrayRef = match (left_type, right_type) {
+        (DataType::Date32, DataType::Int32) => Arc::new(binary_kernel::<Date32Type, Int32Type, Date32Type>(
+            left,
+            right,
+            |date, days| {
+                let moved = if plus {
+                    date.checked_add(days)
+                } else {
+                    date.checked_sub(days)
+                };
+                moved.ok_or_else(|| into_arrow(date_range()))
+            },
+        )?),
+        (DataType::Date32, DataType::Date32) => Arc::new(binary_kernel::<Date32Type, Date32Type, Int32Type>(
+            left,
+            right,
+            |left, right| left.checked_sub(right).ok_or_else(|| into_arrow(date_range())),
+        )?),
+        (DataType::Timestamp(_, _), DataType::Timestamp(_, _)) => Arc::new(binary_kernel::<
+            TimestampMicrosecondType,
+            TimestampMicrosecondType,
+            IntervalMonthDayNanoType,
+        >(left, right, |left, right| {
+            difference(left, right).map_err(into_arrow)
+        })?),
+        (DataType::Timestamp(_, _), DataType::Interval(_)) => {
+            let array = binary_kernel::<TimestampMicrosecondType, IntervalMonthDayNanoType, TimestampMicrosecondType>(
+                left,
+                right,
+                |time, interval| {
+                    let interval = if plus { Ok(interval) } else { negated(interval) };
+                    interval
+                        .and_then(|interval| add_interval(time, interval, zone))
+                        .map_err(into_arrow)
+                },
+            )?;
+            Arc::new(array.with_data_type(result.clone()))
+        }
+        (DataType::Timestamp(_, _), DataType::Time64(_)) => Arc::new(binary_kernel::<
+            TimestampMicrosecondType,
+            Time64MicrosecondType,
+            TimestampMicrosecondType,
+        >(left, right, |date, time| {
+            in_range(date.checked_add(time)).map_err(into_arrow)
+        })?),
+        (DataType::Time64(_), DataType::Interval(_)) => Arc::new(binary_kernel::<
+            Time64MicrosecondType,
+            IntervalMonthDayNanoType,
+            Time64MicrosecondType,
+        >(left, right, |time, interval| {
+            let change = interval.nanoseconds.div_euclid(1000) % DAY_US;
+            Ok((if plus { time + change } else { time - change }).rem_euclid(DAY_US))
+        })?),
+        (DataType::Time64(_), DataType::Time64(_)) => Arc::new(binary_kernel::<
+            Time64MicrosecondType,
+            Time64MicrosecondType,
+            IntervalMonthDayNanoType,
+        >(left, right, |left, right| {
+            Ok(IntervalMonthDayNano {
+                months: 0,
+                days: 0,
+                nanoseconds: (left - right) * 1000,
+            })
+        })?),
+        (DataType::Interval(_), DataType::Interval(_)) => Arc::new(binary_kernel::<
+            IntervalMonthDayNanoType,
+            IntervalMonthDayNanoType,
+            IntervalMonthDayNanoType,
+        >(left, right, |left, right| {
+            let sum = if plus { left.plus(right) } else { left.minus(right) };
+            sum.ok_or_else(|| into_arrow(IntervalMonthDayNano::overflow()))
+        })?),
+        (DataType::Interval(_), DataType::Float64) => {
+            let divide = operator == Operator::Divide;
+            Arc::new(binary_kernel::<
+                IntervalMonthDayNanoType,
+                Float64Type,
+                IntervalMonthDayNanoType,
+            >(left, right, |interval, factor| {
+                if !divide {
+                    return scale_interval(interval, |part| part * factor).map_err(into_arrow);
+                }
+                if factor == 0.0 {
+                    return Err(into_arrow(division_by_zero()));
+                }
+                scale_interval(interval, |part| part / factor).map_err(into_arrow)
+            })?)
+        }
+        _ => {
+            return Err(into_arrow(undefined_operator(operator.symbol(), left_type, right_type)));
+        }
+    };
+    debug_assert_eq!(
+        array.data_type(),
+        result,
+        "an operator makes the type that it was planned with"
+    );
+    Ok(array)
+}
