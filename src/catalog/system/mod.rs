@@ -32,6 +32,8 @@ pub use self::state::{
     CursorState, PartitionState, PreparedState, SessionState, SettingState, SystemState, TopicState, ViewState,
     WalState,
 };
+#[cfg(test)]
+pub(crate) use self::tests::sample;
 pub use self::value::Value;
 pub(crate) use self::value::array as value_array;
 use crate::error::{SqlError, state as sqlstate};

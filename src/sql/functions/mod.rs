@@ -18,6 +18,7 @@ use crate::types::PgType;
 
 pub mod aggregates;
 pub mod arithmetic;
+pub mod catalog;
 mod sums;
 mod temporal;
 pub mod zone;

@@ -1,0 +1,327 @@
+//! Functions over the catalog: `format_type`, `pg_table_is_visible`, `pg_get_viewdef`, `to_regclass` and their kind.
+//!
+//! One rule: a function answers from the [`Facts`] that it was made with, one catalog snapshot and one session, so a plan
+//! that holds it is good for that snapshot. What describes things that this server does not have (indexes, triggers,
+//! rules) answers NULL, as PostgreSQL does for an OID that is not there.
+//!
+//! Not here: the casts that lead to these functions (`sql/compat`), rows of system relations (`catalog::system`), and
+//! functions that change something (`set_config`, `pg_notify`: the session's).
+
+mod describe;
+mod names;
+#[cfg(test)]
+mod tests;
+mod text;
+
+use std::fmt;
+use std::hash::{Hash, Hasher};
+use std::sync::Arc;
+
+use arrow::array::{Array, ArrayRef, AsArray};
+use arrow::datatypes::{
+    DataType, Field, FieldRef, Float32Type, Float64Type, Int8Type, Int16Type, Int32Type, Int64Type, TimeUnit,
+    TimestampMicrosecondType, UInt8Type, UInt16Type, UInt32Type, UInt64Type,
+};
+use datafusion::common::{DataFusionError, Result, ScalarValue};
+use datafusion::logical_expr::{
+    ColumnarValue, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, TypeSignature, Volatility,
+};
+
+use crate::catalog::Snapshot;
+use crate::catalog::system::{Value, value_array};
+use crate::error::{SqlError, state};
+use crate::types::PgType;
+
+pub use self::names::parse_qualified;
+
+/// Reads one number or setting of the running server.
+pub type Read<T> = Arc<dyn Fn(&str) -> Option<T> + Send + Sync>;
+
+/// What the functions answer from: one snapshot, one session.
+pub struct Facts {
+    pub snapshot: Arc<Snapshot>,
+    /// Schemas searched, without the implicit `pg_catalog`.
+    pub search_path: Vec<String>,
+    pub user: String,
+    pub database: String,
+    pub backend_pid: i32,
+    /// Microseconds since 1970.
+    pub server_started_us: i64,
+    pub newest_lsn: u64,
+    /// Bytes of a topic or view, by OID in decimal.
+    pub relation_bytes: Option<Read<i64>>,
+    /// A setting's value, by name.
+    pub setting: Option<Read<String>>,
+}
+
+impl Facts {
+    /// Facts that know the catalog and the session's names, and nothing of the running server.
+    pub fn new(snapshot: Arc<Snapshot>, search_path: &[String], user: &str, database: &str) -> Facts {
+        Facts {
+            snapshot,
+            search_path: search_path.to_vec(),
+            user: user.to_string(),
+            database: database.to_string(),
+            backend_pid: 0,
+            server_started_us: 0,
+            newest_lsn: 0,
+            relation_bytes: None,
+            setting: None,
+        }
+    }
+}
+
+impl fmt::Debug for Facts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Facts")
+            .field("version", &self.snapshot.version)
+            .field("search_path", &self.search_path)
+            .finish_non_exhaustive()
+    }
+}
+
+/// What a function returns.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Returns {
+    Bool,
+    Int4,
+    Int8,
+    Oid,
+    Text,
+    Name,
+    Names,
+    Void,
+    TimestampTz,
+    Regclass,
+    Regtype,
+    Regproc,
+    Regnamespace,
+}
+
+impl Returns {
+    fn pg_type(self) -> PgType {
+        match self {
+            Returns::Bool => PgType::Bool,
+            Returns::Int4 => PgType::Int4,
+            Returns::Int8 => PgType::Int8,
+            Returns::Oid => PgType::Oid,
+            Returns::Text => PgType::Text,
+            Returns::Name => PgType::Name,
+            // As text[]: metadata inside a list would part it from lists that are made in a query.
+            Returns::Names => PgType::Array(Box::new(PgType::Text)),
+            Returns::Void => PgType::Void,
+            Returns::TimestampTz => PgType::TimestampTz,
+            Returns::Regclass => PgType::Regclass,
+            Returns::Regtype => PgType::Regtype,
+            Returns::Regproc => PgType::Regproc,
+            Returns::Regnamespace => PgType::Regnamespace,
+        }
+    }
+}
+
+type Evaluate = fn(&Facts, &[Value]) -> Result<Value, SqlError>;
+
+/// One function. A strict one answers NULL if an argument is NULL, without being asked.
+struct Spec {
+    name: &'static str,
+    arguments: std::ops::RangeInclusive<usize>,
+    returns: Returns,
+    strict: bool,
+    evaluate: Evaluate,
+}
+
+const fn strict(
+    name: &'static str,
+    arguments: std::ops::RangeInclusive<usize>,
+    returns: Returns,
+    evaluate: Evaluate,
+) -> Spec {
+    Spec {
+        name,
+        arguments,
+        returns,
+        strict: true,
+        evaluate,
+    }
+}
+
+const fn lenient(
+    name: &'static str,
+    arguments: std::ops::RangeInclusive<usize>,
+    returns: Returns,
+    evaluate: Evaluate,
+) -> Spec {
+    Spec {
+        name,
+        arguments,
+        returns,
+        strict: false,
+        evaluate,
+    }
+}
+
+fn specs() -> impl Iterator<Item = &'static Spec> {
+    names::SPECS.iter().chain(describe::SPECS).chain(text::SPECS)
+}
+
+/// Names of all catalog functions.
+pub fn catalog_function_names() -> impl Iterator<Item = &'static str> {
+    specs().map(|spec| spec.name)
+}
+
+/// The catalog function of this name, answering from `facts`.
+pub fn catalog_function(name: &str, facts: &Arc<Facts>) -> Option<Arc<ScalarUDF>> {
+    let spec = specs().find(|spec| spec.name == name)?;
+    Some(Arc::new(ScalarUDF::new_from_impl(CatalogFunction {
+        spec,
+        facts: facts.clone(),
+        signature: Signature::one_of(
+            vec![TypeSignature::Nullary, TypeSignature::VariadicAny],
+            Volatility::Stable,
+        ),
+    })))
+}
+
+/// All catalog functions, answering from `facts`.
+pub fn catalog_functions(facts: &Arc<Facts>) -> Vec<Arc<ScalarUDF>> {
+    catalog_function_names()
+        .filter_map(|name| catalog_function(name, facts))
+        .collect()
+}
+
+struct CatalogFunction {
+    spec: &'static Spec,
+    facts: Arc<Facts>,
+    signature: Signature,
+}
+
+impl fmt::Debug for CatalogFunction {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.spec.name)
+    }
+}
+
+impl PartialEq for CatalogFunction {
+    fn eq(&self, other: &Self) -> bool {
+        self.spec.name == other.spec.name && Arc::ptr_eq(&self.facts, &other.facts)
+    }
+}
+
+impl Eq for CatalogFunction {}
+
+impl Hash for CatalogFunction {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.spec.name.hash(state);
+    }
+}
+
+impl ScalarUDFImpl for CatalogFunction {
+    fn name(&self) -> &str {
+        self.spec.name
+    }
+
+    fn signature(&self) -> &Signature {
+        &self.signature
+    }
+
+    fn return_type(&self, _arg_types: &[DataType]) -> Result<DataType> {
+        Ok(self.spec.returns.pg_type().arrow())
+    }
+
+    fn return_field_from_args(&self, args: ReturnFieldArgs) -> Result<FieldRef> {
+        if !self.spec.arguments.contains(&args.arg_fields.len()) {
+            let types = args.arg_fields.iter().map(|field| type_text(field));
+            let types = types.collect::<Vec<_>>().join(", ");
+            let error = SqlError::new(
+                state::UNDEFINED_FUNCTION,
+                format!("function {}({types}) does not exist", self.spec.name),
+            );
+            return Err(external(error));
+        }
+        Ok(Arc::new(self.spec.returns.pg_type().field(self.spec.name, true)))
+    }
+
+    fn invoke_with_args(&self, args: ScalarFunctionArgs) -> Result<ColumnarValue> {
+        let data_type = self.spec.returns.pg_type().arrow();
+        // The one function that asks about an argument's type instead of its value.
+        if self.spec.name == "pg_typeof" {
+            let text = args.arg_fields.first().map(|field| type_text(field));
+            return Ok(ColumnarValue::Scalar(ScalarValue::Utf8(text)));
+        }
+        let constant = args.args.iter().all(|arg| matches!(arg, ColumnarValue::Scalar(_)));
+        let count = if constant { 1 } else { args.number_rows };
+        let arrays = args
+            .args
+            .iter()
+            .map(|arg| arg.to_array(count))
+            .collect::<Result<Vec<ArrayRef>>>()?;
+        let mut values = Vec::with_capacity(count);
+        let mut row_values = Vec::with_capacity(arrays.len());
+        for row in 0..count {
+            row_values.clear();
+            row_values.extend(arrays.iter().map(|array| value_at(array, row)));
+            let value = if self.spec.strict && row_values.iter().any(Value::is_null) {
+                Value::Null
+            } else {
+                (self.spec.evaluate)(&self.facts, &row_values).map_err(external)?
+            };
+            values.push(value);
+        }
+        let array = value_array(&values, &data_type);
+        if constant {
+            Ok(ColumnarValue::Scalar(ScalarValue::try_from_array(&array, 0)?))
+        } else {
+            Ok(ColumnarValue::Array(array))
+        }
+    }
+}
+
+fn external(error: SqlError) -> DataFusionError {
+    DataFusionError::External(Box::new(error))
+}
+
+fn type_text(field: &Field) -> String {
+    PgType::of_field(field).map_or_else(|| "record".to_string(), |known| known.name())
+}
+
+/// One value of an Arrow array; types that catalog functions do not take are NULL.
+fn value_at(array: &ArrayRef, row: usize) -> Value {
+    if array.is_null(row) {
+        return Value::Null;
+    }
+    match array.data_type() {
+        DataType::Boolean => Value::Bool(array.as_boolean().value(row)),
+        DataType::Int8 => Value::Int(array.as_primitive::<Int8Type>().value(row).into()),
+        DataType::Int16 => Value::Int(array.as_primitive::<Int16Type>().value(row).into()),
+        DataType::Int32 => Value::Int(array.as_primitive::<Int32Type>().value(row).into()),
+        DataType::Int64 => Value::Int(array.as_primitive::<Int64Type>().value(row)),
+        DataType::UInt8 => Value::Int(array.as_primitive::<UInt8Type>().value(row).into()),
+        DataType::UInt16 => Value::Int(array.as_primitive::<UInt16Type>().value(row).into()),
+        DataType::UInt32 => Value::Int(array.as_primitive::<UInt32Type>().value(row).into()),
+        DataType::UInt64 => Value::from(array.as_primitive::<UInt64Type>().value(row)),
+        DataType::Float32 => Value::Float(array.as_primitive::<Float32Type>().value(row).into()),
+        DataType::Float64 => Value::Float(array.as_primitive::<Float64Type>().value(row)),
+        DataType::Utf8 => Value::from(array.as_string::<i32>().value(row)),
+        DataType::LargeUtf8 => Value::from(array.as_string::<i64>().value(row)),
+        DataType::Utf8View => Value::from(array.as_string_view().value(row)),
+        DataType::Timestamp(TimeUnit::Microsecond, _) => {
+            Value::Int(array.as_primitive::<TimestampMicrosecondType>().value(row))
+        }
+        DataType::List(_) => {
+            let items = array.as_list::<i32>().value(row);
+            Value::List((0..items.len()).map(|item| value_at(&items, item)).collect())
+        }
+        DataType::Decimal128(_, _) => arrow::util::display::array_value_to_string(array, row)
+            .map_or(Value::Null, |text| text.parse().map_or(Value::Null, Value::Float)),
+        _ => arrow::util::display::array_value_to_string(array, row).map_or(Value::Null, Value::Text),
+    }
+}
+
+/// An argument that must be an OID; text is read as a number.
+fn oid_of(value: &Value) -> u32 {
+    value.as_int().and_then(|oid| u32::try_from(oid).ok()).unwrap_or(0)
+}
+
+fn text_of(value: &Value) -> &str {
+    value.as_text().unwrap_or("")
+}

@@ -1,0 +1,364 @@
+//! Names to OIDs and back: the `reg*` types, visibility along the search path.
+
+use super::{Facts, Returns, Spec, lenient, oid_of, strict, text_of};
+use crate::catalog::quote_ident;
+use crate::catalog::system::{
+    self, BUILTIN_ROLE, Value, objects, role_name, role_oid, static_rows, type_by_name, type_by_oid, type_name,
+};
+use crate::error::{SqlError, state};
+use crate::types::PgType;
+
+pub(super) const SPECS: &[Spec] = &[
+    // Casts: `sql/compat` writes `x::regclass` as regclass(x), and `x::regclass::text` as regclassout(x).
+    strict("regclass", 1..=1, Returns::Regclass, |facts, args| {
+        by_name_or_oid(facts, &args[0], relation_oid, |name| {
+            SqlError::new(state::UNDEFINED_TABLE, format!("relation \"{name}\" does not exist"))
+        })
+    }),
+    strict("regtype", 1..=1, Returns::Regtype, |facts, args| {
+        by_name_or_oid(
+            facts,
+            &args[0],
+            |_, name| type_oid(name),
+            |name| SqlError::new(state::UNDEFINED_OBJECT, format!("type \"{name}\" does not exist")),
+        )
+    }),
+    strict("regproc", 1..=1, Returns::Regproc, |facts, args| {
+        by_name_or_oid(
+            facts,
+            &args[0],
+            |_, name| function_oid(name),
+            |name| SqlError::new(state::UNDEFINED_FUNCTION, format!("function \"{name}\" does not exist")),
+        )
+    }),
+    strict("regnamespace", 1..=1, Returns::Regnamespace, |facts, args| {
+        by_name_or_oid(facts, &args[0], schema_oid, |name| {
+            SqlError::new(state::INVALID_SCHEMA_NAME, format!("schema \"{name}\" does not exist"))
+        })
+    }),
+    strict("regrole", 1..=1, Returns::Oid, |facts, args| {
+        by_name_or_oid(
+            facts,
+            &args[0],
+            |_, name| known_role(name),
+            |name| SqlError::new(state::UNDEFINED_OBJECT, format!("role \"{name}\" does not exist")),
+        )
+    }),
+    strict("oid", 1..=1, Returns::Oid, |_, args| match args[0].as_int() {
+        Some(oid) => Ok(Value::Int(oid)),
+        None => Err(SqlError::new(
+            state::INVALID_TEXT_REPRESENTATION,
+            format!("invalid input syntax for type oid: \"{}\"", text_of(&args[0])),
+        )),
+    }),
+    strict("regclassout", 1..=1, Returns::Text, |facts, args| {
+        Ok(out(&args[0], |oid| relation_name(facts, oid)))
+    }),
+    strict("regtypeout", 1..=1, Returns::Text, |_, args| {
+        Ok(out(&args[0], type_name))
+    }),
+    strict("regprocout", 1..=1, Returns::Text, |_, args| {
+        Ok(out(&args[0], function_name))
+    }),
+    strict("regnamespaceout", 1..=1, Returns::Text, |facts, args| {
+        Ok(out(&args[0], |oid| schema_name(facts, oid).map(quote_ident)))
+    }),
+    strict("regroleout", 1..=1, Returns::Text, |facts, args| {
+        Ok(out(&args[0], |oid| role_name(oid, &facts.user)))
+    }),
+    strict("to_regclass", 1..=1, Returns::Regclass, |facts, args| {
+        Ok(relation_oid(facts, text_of(&args[0])).into())
+    }),
+    strict("to_regtype", 1..=1, Returns::Regtype, |_, args| {
+        Ok(type_oid(text_of(&args[0])).into())
+    }),
+    strict("to_regproc", 1..=1, Returns::Regproc, |_, args| {
+        Ok(function_oid(text_of(&args[0])).into())
+    }),
+    strict("to_regnamespace", 1..=1, Returns::Regnamespace, |facts, args| {
+        Ok(schema_oid(facts, text_of(&args[0])).into())
+    }),
+    strict("to_regrole", 1..=1, Returns::Oid, |_, args| {
+        Ok(known_role(text_of(&args[0])).into())
+    }),
+    strict("pg_table_is_visible", 1..=1, Returns::Bool, |facts, args| {
+        Ok(is_visible(facts, oid_of(&args[0])).into())
+    }),
+    strict("pg_type_is_visible", 1..=1, Returns::Bool, |_, args| {
+        Ok(type_by_oid(oid_of(&args[0])).map(|_| true).into())
+    }),
+    strict("pg_function_is_visible", 1..=1, Returns::Bool, builtin),
+    strict("pg_operator_is_visible", 1..=1, Returns::Bool, builtin),
+    strict("pg_opclass_is_visible", 1..=1, Returns::Bool, builtin),
+    strict("pg_opfamily_is_visible", 1..=1, Returns::Bool, builtin),
+    strict("pg_collation_is_visible", 1..=1, Returns::Bool, builtin),
+    strict("pg_conversion_is_visible", 1..=1, Returns::Bool, builtin),
+    strict("pg_statistics_obj_is_visible", 1..=1, Returns::Bool, builtin),
+    strict("pg_ts_config_is_visible", 1..=1, Returns::Bool, builtin),
+    strict("pg_ts_dict_is_visible", 1..=1, Returns::Bool, builtin),
+    strict("pg_ts_parser_is_visible", 1..=1, Returns::Bool, builtin),
+    strict("pg_ts_template_is_visible", 1..=1, Returns::Bool, builtin),
+    strict("pg_get_userbyid", 1..=1, Returns::Name, |facts, args| {
+        let oid = oid_of(&args[0]);
+        Ok(role_name(oid, &facts.user)
+            .unwrap_or_else(|| format!("unknown (OID={oid})"))
+            .into())
+    }),
+    lenient("current_schema", 0..=0, Returns::Name, |facts, _| {
+        Ok(path(facts, false).first().cloned().into())
+    }),
+    strict("current_schemas", 1..=1, Returns::Names, |facts, args| {
+        Ok(path(facts, args[0] == Value::Bool(true)).into())
+    }),
+    lenient("current_database", 0..=0, Returns::Name, |facts, _| {
+        Ok(facts.database.as_str().into())
+    }),
+    lenient("current_catalog", 0..=0, Returns::Name, |facts, _| {
+        Ok(facts.database.as_str().into())
+    }),
+    lenient("current_user", 0..=0, Returns::Name, |facts, _| {
+        Ok(facts.user.as_str().into())
+    }),
+    lenient("session_user", 0..=0, Returns::Name, |facts, _| {
+        Ok(facts.user.as_str().into())
+    }),
+    lenient("current_role", 0..=0, Returns::Name, |facts, _| {
+        Ok(facts.user.as_str().into())
+    }),
+    lenient("user", 0..=0, Returns::Name, |facts, _| Ok(facts.user.as_str().into())),
+];
+
+/// Objects that only `pg_catalog` has: in every search path.
+fn builtin(_: &Facts, _: &[Value]) -> Result<Value, SqlError> {
+    Ok(Value::Bool(true))
+}
+
+/// A name looked up, or a number taken as it is, as the input functions of the `reg*` types do; `-` is 0.
+fn by_name_or_oid(
+    facts: &Facts,
+    value: &Value,
+    find: impl Fn(&Facts, &str) -> Option<u32>,
+    missing: impl Fn(&str) -> SqlError,
+) -> Result<Value, SqlError> {
+    match value {
+        Value::Text(text) if text == "-" => Ok(Value::Int(0)),
+        Value::Text(text) => match text.parse::<u32>() {
+            Ok(oid) => Ok(oid.into()),
+            Err(_) => find(facts, text).map(Value::from).ok_or_else(|| missing(text)),
+        },
+        other => Ok(other.clone()),
+    }
+}
+
+/// Text of a `reg*` value: its name, `-` for 0, the number if nothing has it. Text is passed through.
+fn out(value: &Value, name: impl Fn(u32) -> Option<String>) -> Value {
+    match value {
+        Value::Text(_) => value.clone(),
+        other => match oid_of(other) {
+            0 => "-".into(),
+            oid => name(oid).unwrap_or_else(|| oid.to_string()).into(),
+        },
+    }
+}
+
+/// The schemas searched, that exist.
+fn path(facts: &Facts, implicit: bool) -> Vec<String> {
+    let listed = facts
+        .search_path
+        .iter()
+        .filter(|schema| facts.snapshot.schemas.contains_key(*schema));
+    let mut path: Vec<String> = listed.cloned().collect();
+    if implicit && !path.iter().any(|schema| schema == "pg_catalog") {
+        path.insert(0, "pg_catalog".to_string());
+    }
+    path
+}
+
+/// `a."B".c` to its parts, folded; `None` if it is not a name.
+pub fn parse_qualified(text: &str) -> Option<Vec<String>> {
+    let mut parts = Vec::new();
+    let mut rest = text.trim();
+    loop {
+        if let Some(quoted) = rest.strip_prefix('"') {
+            let mut part = String::new();
+            let mut chars = quoted.char_indices();
+            let end = loop {
+                match chars.next()? {
+                    (at, '"') if quoted[at + 1..].starts_with('"') => {
+                        part.push('"');
+                        chars.next();
+                    }
+                    (at, '"') => break at + 1,
+                    (_, other) => part.push(other),
+                }
+            };
+            parts.push(part);
+            rest = &quoted[end..];
+        } else {
+            let end = rest.find('.').unwrap_or(rest.len());
+            let part = rest[..end].trim();
+            if part.is_empty() || part.contains('"') {
+                return None;
+            }
+            parts.push(part.to_lowercase());
+            rest = &rest[end..];
+        }
+        rest = rest.trim_start();
+        match rest.strip_prefix('.') {
+            Some(next) => rest = next.trim_start(),
+            None if rest.is_empty() => return Some(parts),
+            None => return None,
+        }
+    }
+}
+
+pub(super) fn relation_oid(facts: &Facts, text: &str) -> Option<u32> {
+    let mut parts = parse_qualified(text)?;
+    let name = parts.pop()?;
+    let find = |schema: &str| {
+        let user = facts.snapshot.names.get(&(schema.to_string(), name.clone())).copied();
+        user.or_else(|| system::lookup(schema, &name).map(|relation| relation.oid))
+    };
+    match parts.pop() {
+        Some(schema) => find(&schema),
+        None => path(facts, true).iter().find_map(|schema| find(schema)),
+    }
+}
+
+/// Schema and name of a relation.
+pub(super) fn relation_of(facts: &Facts, oid: u32) -> Option<(String, String)> {
+    let user = facts.snapshot.names.iter().find(|(_, known)| **known == oid);
+    match user {
+        Some(((schema, name), _)) => Some((schema.clone(), name.clone())),
+        None => system::by_oid(oid).map(|relation| (relation.schema.to_string(), relation.name.to_string())),
+    }
+}
+
+/// As `regclass` prints it: qualified only where the search path does not lead to it.
+fn relation_name(facts: &Facts, oid: u32) -> Option<String> {
+    let (schema, name) = relation_of(facts, oid)?;
+    Some(if is_visible(facts, oid)? {
+        quote_ident(&name)
+    } else {
+        format!("{}.{}", quote_ident(&schema), quote_ident(&name))
+    })
+}
+
+fn is_visible(facts: &Facts, oid: u32) -> Option<bool> {
+    let (_, name) = relation_of(facts, oid)?;
+    Some(relation_oid(facts, &quote_always(&name)) == Some(oid))
+}
+
+fn quote_always(name: &str) -> String {
+    format!("\"{}\"", name.replace('"', "\"\""))
+}
+
+fn schema_oid(facts: &Facts, text: &str) -> Option<u32> {
+    let parts = parse_qualified(text)?;
+    facts.snapshot.schemas.get(parts.first()?).copied()
+}
+
+fn schema_name(facts: &Facts, oid: u32) -> Option<&str> {
+    let schemas = facts.snapshot.schemas.iter();
+    schemas
+        .filter(|(_, known)| **known == oid)
+        .map(|(name, _)| name.as_str())
+        .next()
+}
+
+pub(super) fn type_oid(text: &str) -> Option<u32> {
+    let text = text.trim();
+    let bare = text.strip_prefix("pg_catalog.").unwrap_or(text);
+    if bare == "\"char\"" {
+        return Some(PgType::InternalChar.oid());
+    }
+    if let Some(known) = PgType::parse(&bare.to_lowercase()) {
+        return Some(known.oid());
+    }
+    let parts = parse_qualified(bare.trim_end_matches("[]"))?;
+    let named = type_by_name(parts.last()?)?;
+    Some(if bare.ends_with("[]") { named.array } else { named.oid })
+}
+
+fn known_role(text: &str) -> Option<u32> {
+    let parts = parse_qualified(text)?;
+    let name = parts.first()?;
+    (name == BUILTIN_ROLE || !name.is_empty()).then(|| role_oid(name))
+}
+
+/// Rows of `pg_proc` with this OID or name: (OID, name, result, argument types).
+pub(super) struct Function {
+    pub oid: u32,
+    pub name: String,
+    pub result: u32,
+    pub returns_set: bool,
+    pub arguments: Vec<u32>,
+    pub argument_names: Vec<String>,
+}
+
+fn functions() -> impl Iterator<Item = Function> {
+    static_rows("pg_proc").unwrap_or_default().iter().map(|row| {
+        let get = |column: &str| row.iter().find(|(name, _)| *name == column).map(|(_, value)| value);
+        let oids = |value: Option<&Value>| match value {
+            Some(Value::List(items)) => items.iter().map(oid_of).collect(),
+            _ => Vec::new(),
+        };
+        let names = match get("proargnames") {
+            Some(Value::List(items)) => items.iter().map(|item| text_of(item).to_string()).collect(),
+            _ => Vec::new(),
+        };
+        Function {
+            oid: get("oid").map_or(0, oid_of),
+            name: get("proname").map(text_of).unwrap_or_default().to_string(),
+            result: get("prorettype").map_or(0, oid_of),
+            returns_set: get("proretset") == Some(&Value::Bool(true)),
+            arguments: oids(get("proargtypes")),
+            argument_names: names,
+        }
+    })
+}
+
+pub(super) fn function_by_oid(oid: u32) -> Option<Function> {
+    functions().find(|function| function.oid == oid)
+}
+
+/// `name` or `name(type, ...)`.
+fn function_oid(text: &str) -> Option<u32> {
+    let (name, arguments) = match text.trim().strip_suffix(')').and_then(|text| text.split_once('(')) {
+        Some((name, arguments)) => {
+            let types = arguments.split(',').map(str::trim).filter(|part| !part.is_empty());
+            (name, Some(types.map(type_oid).collect::<Option<Vec<u32>>>()?))
+        }
+        None => (text.trim(), None),
+    };
+    let parts = parse_qualified(name)?;
+    let name = parts.last()?;
+    let mut found = functions().filter(|function| function.name == *name);
+    match arguments {
+        Some(arguments) => found
+            .find(|function| function.arguments == arguments)
+            .map(|function| function.oid),
+        None => found.next().map(|function| function.oid),
+    }
+}
+
+fn function_name(oid: u32) -> Option<String> {
+    function_by_oid(oid).map(|function| function.name)
+}
+
+/// The relation of an OID or a name, for functions that take either.
+pub(super) fn relation_argument(facts: &Facts, value: &Value) -> Result<u32, SqlError> {
+    let Value::Text(text) = value else {
+        return Ok(oid_of(value));
+    };
+    match text.parse() {
+        Ok(oid) => Ok(oid),
+        Err(_) => relation_oid(facts, text)
+            .ok_or_else(|| SqlError::new(state::UNDEFINED_TABLE, format!("relation \"{text}\" does not exist"))),
+    }
+}
+
+/// Whether an OID is of any relation.
+pub(super) fn is_relation(facts: &Facts, oid: u32) -> bool {
+    facts.snapshot.relations.contains_key(&oid) || objects(&facts.snapshot).any(|object| object.oid == oid)
+}
