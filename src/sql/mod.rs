@@ -10,6 +10,7 @@ pub mod source;
 pub mod window;
 
 pub mod compat;
+pub mod error;
 pub mod functions;
 pub mod plan;
 pub mod rows;

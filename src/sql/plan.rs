@@ -1,1 +1,0 @@
-//! Statement to logical plan: name resolution, windows, hidden columns, PostgreSQL output names.

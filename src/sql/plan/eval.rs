@@ -1,0 +1,65 @@
+//! Expressions outside of a plan: made to agree in types, and evaluated where they are constant.
+
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, RecordBatch, RecordBatchOptions};
+use arrow::datatypes::Schema;
+use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
+use datafusion::common::{DFSchema, Result, ScalarValue, plan_err};
+use datafusion::execution::context::ExecutionProps;
+use datafusion::logical_expr::Expr;
+use datafusion::logical_expr::simplify::SimplifyContext;
+use datafusion::optimizer::simplify_expressions::ExprSimplifier;
+use datafusion::physical_expr::{PhysicalExpr, create_physical_expr};
+
+/// The expression with the casts that its functions and operators need.
+pub fn coerce(expr: Expr, schema: &DFSchema) -> Result<Expr> {
+    let expr = super::literals::type_literals(expr, schema)?;
+    let context = SimplifyContext::builder().with_schema(Arc::new(schema.clone())).build();
+    ExprSimplifier::new(context).coerce(expr, schema)
+}
+
+/// Compiles a coerced expression over rows of `schema`.
+pub fn compile(expr: &Expr, schema: &DFSchema) -> Result<Arc<dyn PhysicalExpr>> {
+    create_physical_expr(expr, schema, &ExecutionProps::new(), &Default::default())
+}
+
+/// A batch of one row without columns, to evaluate constants over.
+pub fn one_row() -> RecordBatch {
+    RecordBatch::try_new_with_options(
+        Arc::new(Schema::empty()),
+        vec![],
+        &RecordBatchOptions::new().with_row_count(Some(1)),
+    )
+    .expect("a batch without columns fits the empty schema")
+}
+
+/// The value of an expression that names no column, as an array of length 1.
+pub fn constant_array(expr: Expr) -> Result<ArrayRef> {
+    if has_subquery(&expr) {
+        return plan_err!("subqueries are not supported here");
+    }
+    let schema = DFSchema::empty();
+    let expr = coerce(expr, &schema)?;
+    compile(&expr, &schema)?.evaluate(&one_row())?.into_array(1)
+}
+
+/// The value of an expression that names no column.
+pub fn constant(expr: Expr) -> Result<ScalarValue> {
+    if let Expr::Literal(value, _) = expr {
+        return Ok(value);
+    }
+    ScalarValue::try_from_array(&constant_array(expr)?, 0)
+}
+
+fn has_subquery(expr: &Expr) -> bool {
+    let mut found = false;
+    let walked = expr.apply(|node| {
+        found |= matches!(
+            node,
+            Expr::ScalarSubquery(_) | Expr::Exists(_) | Expr::InSubquery(_) | Expr::SetComparison(_)
+        );
+        Ok(TreeNodeRecursion::Continue)
+    });
+    walked.is_ok() && found
+}

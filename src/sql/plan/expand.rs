@@ -1,0 +1,66 @@
+//! A plain or recomputed view, expanded in place of its name: planned from its definition, with its own search path.
+
+use std::cell::RefCell;
+
+use datafusion::common::{Column, Result};
+use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder};
+
+use super::provider::Reached;
+use super::{PlanContext, plan_query};
+use crate::catalog;
+use crate::error::SqlError;
+use crate::sql::error::visible_name;
+use crate::sql::parse::parse;
+use crate::sql::statement::{Emit, Select, Statement};
+
+/// The plan of a view's definition, its columns named as the view names them.
+pub fn expand_view(
+    view: &catalog::View,
+    ctx: &PlanContext,
+    depth: usize,
+    reached: &RefCell<Reached>,
+) -> Result<LogicalPlan, SqlError> {
+    let mut select = definition(view)?;
+    if view.on_window_close {
+        select.emit = Emit::OnWindowClose;
+    }
+    let ctx = PlanContext {
+        search_path: &view.search_path,
+        time_zone: &view.time_zone,
+        parameter_types: &[],
+        // An error in a definition has no position in the statement that names the view.
+        text: "",
+        ..*ctx
+    };
+    let planned = plan_query(&select, &ctx, depth, reached)?;
+    Ok(rename(planned.plan, view)?)
+}
+
+/// The SELECT of a stored definition.
+pub fn definition(view: &catalog::View) -> Result<Select, SqlError> {
+    let mut parsed = parse(&view.definition)?;
+    match parsed.pop().map(|parsed| parsed.statement) {
+        Some(Statement::Select(select)) if parsed.is_empty() => Ok(select),
+        _ => panic!("a view's definition is one SELECT (C1): {}", view.definition),
+    }
+}
+
+fn rename(plan: LogicalPlan, view: &catalog::View) -> Result<LogicalPlan> {
+    let schema = plan.schema().clone();
+    assert_eq!(
+        schema.fields().len(),
+        view.columns.len(),
+        "a stored view has the columns of its definition (C1)"
+    );
+    let same = schema.iter().zip(&view.columns).all(|((_, field), column)| *field.name() == column.name);
+    let distinct = schema.fields().iter().all(|field| visible_name(field.name()) == field.name());
+    if same && distinct {
+        return Ok(plan);
+    }
+    let exprs: Vec<Expr> = schema
+        .iter()
+        .zip(&view.columns)
+        .map(|((qualifier, field), column)| Expr::Column(Column::from((qualifier, field))).alias(&column.name))
+        .collect();
+    LogicalPlanBuilder::from(plan).project(exprs)?.build()
+}

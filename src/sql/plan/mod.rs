@@ -1,0 +1,267 @@
+//! A SELECT to a logical plan: names, windows and hidden columns resolved, literals typed, output named as PostgreSQL
+//! names it.
+//!
+//! 1. `bind.rs` rewrites the syntax tree: every relation by its full name, every output column named.
+//! 2. The engine's planner turns it into a plan, asking `provider.rs` for relations, functions and types; windows are
+//!    planned by `windows.rs`, views expanded by `expand.rs`.
+//! 3. The analyzer types it: literals first (`literals.rs`), then the casts between types.
+//!
+//! One rule: a plan names relations by identity ([`RelationSource`]) and holds no data, so it may be kept and run at any
+//! LSN of the catalog version that it was made for. Not here: how it runs (`query`), how it is maintained (`views`).
+
+mod bind;
+pub mod eval;
+mod expand;
+mod lineage;
+mod literals;
+pub mod names;
+pub mod position;
+mod provider;
+mod resolve;
+mod view;
+mod windows;
+
+use std::cell::RefCell;
+use std::sync::{Arc, LazyLock};
+
+use datafusion::common::tree_node::{Transformed, TreeNode};
+use datafusion::common::{Column, DataFusionError};
+use datafusion::logical_expr::expr::Placeholder;
+use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder};
+use datafusion::optimizer::Analyzer;
+use datafusion::optimizer::analyzer::resolve_grouping_function::ResolveGroupingFunction;
+use datafusion::optimizer::analyzer::type_coercion::TypeCoercion;
+use datafusion::sql::planner::{PlannerContext, SqlToRel};
+use sqlparser::ast;
+
+use super::error::visible_name;
+use super::statement::Select;
+use crate::catalog::Snapshot;
+use crate::error::{SqlError, state};
+use crate::types::PgType;
+
+use lineage::Origin;
+use provider::{Provider, Reached};
+
+pub use provider::{options, topic_schema, watermark_type};
+pub use view::check_view_definition;
+
+/// What a statement's meaning depends on, besides its text.
+#[derive(Clone, Copy)]
+pub struct PlanContext<'a> {
+    pub catalog: &'a Snapshot,
+    pub search_path: &'a [String],
+    pub time_zone: &'a str,
+    pub user: &'a str,
+    pub database: &'a str,
+    /// Types of `$1`, `$2`, ... where the client declared them.
+    pub parameter_types: &'a [Option<PgType>],
+    /// The statement's text, for the positions of errors; may be empty.
+    pub text: &'a str,
+}
+
+/// One column of a result.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct OutField {
+    pub name: String,
+    pub pg_type: PgType,
+    /// The relation that the column is a plain column of, or 0.
+    pub table_oid: u32,
+    /// Its number there, from 1, or 0.
+    pub column: u16,
+}
+
+/// A planned SELECT.
+#[derive(Clone, Debug)]
+pub struct Planned {
+    /// Analyzed; its leaves are `RelationSource`s.
+    pub plan: LogicalPlan,
+    pub fields: Vec<OutField>,
+    /// OIDs of the topics and incremental views that it reads, through every view expanded in place.
+    pub relations: Vec<u32>,
+    /// OIDs of the relations that the text itself names: what a view made of it depends on.
+    pub depends_on: Vec<u32>,
+    /// System relations that it reads, by schema and name.
+    pub system: Vec<(String, String)>,
+    /// Types of `$1`, `$2`, ...
+    pub parameter_types: Vec<PgType>,
+}
+
+/// Plans a SELECT.
+pub fn plan_select(select: &Select, ctx: &PlanContext) -> Result<Planned, SqlError> {
+    let reached = RefCell::new(Reached::default());
+    let raw = plan_query(select, ctx, 0, &reached)?;
+    let (plan, parameter_types) = type_parameters(raw.plan, ctx)?;
+    let plan = analyze(plan).map_err(|error| position::locate(error, ctx.text))?;
+    let fields = output_fields(&plan)?;
+    let reached = reached.into_inner();
+    Ok(Planned {
+        plan,
+        fields,
+        relations: reached.relations.into_iter().collect(),
+        depends_on: raw.direct,
+        system: reached.system.into_keys().collect(),
+        parameter_types,
+    })
+}
+
+/// A query before analysis.
+pub(in crate::sql) struct RawPlan {
+    pub plan: LogicalPlan,
+    pub direct: Vec<u32>,
+}
+
+/// Binds and plans one query, the statement's own or a view's definition.
+pub(in crate::sql) fn plan_query(
+    select: &Select,
+    ctx: &PlanContext,
+    depth: usize,
+    reached: &RefCell<Reached>,
+) -> Result<RawPlan, SqlError> {
+    let attempt = |mark_columns: bool| -> Result<RawPlan, Result<SqlError, DataFusionError>> {
+        let mut query = (*select.query).clone();
+        let bound = bind::bind(&mut query, ctx, mark_columns).map_err(Ok)?;
+        let provider = Provider::new(ctx, &bound.hidden, depth, reached);
+        let declared = ctx
+            .parameter_types
+            .iter()
+            .map(|known| known.as_ref().map(|known| Arc::new(known.field("", true))))
+            .collect();
+        let mut context = PlannerContext::new().with_prepare_param_data_types(declared);
+        let plan = SqlToRel::new(&provider)
+            .sql_statement_to_plan_with_context(ast::Statement::Query(Box::new(query)), &mut context)
+            .map_err(Err)?;
+        Ok(RawPlan {
+            plan,
+            direct: bound.direct.into_iter().collect(),
+        })
+    };
+    let raw = match attempt(false) {
+        // The engine wants unique names where a column stands beside the `*` that has it too.
+        Err(Err(error)) if error.strip_backtrace().contains("require unique expression names") => attempt(true),
+        first => first,
+    };
+    let raw = raw.map_err(|error| match error {
+        Ok(ours) => ours,
+        Err(engines) => position::locate(engines, ctx.text),
+    })?;
+    Ok(RawPlan {
+        plan: windows::set_emit(raw.plan, select.emit)?,
+        ..raw
+    })
+}
+
+/// Gives every parameter a type: declared, else inferred from its use, else text.
+fn type_parameters(plan: LogicalPlan, ctx: &PlanContext) -> Result<(LogicalPlan, Vec<PgType>), SqlError> {
+    let found = plan.get_parameter_fields()?;
+    let mut types: Vec<PgType> = ctx
+        .parameter_types
+        .iter()
+        .map(|declared| declared.clone().unwrap_or(PgType::Text))
+        .collect();
+    for (id, field) in &found {
+        let number: usize = id.trim_start_matches('$').parse().map_err(|_| {
+            SqlError::new(state::UNDEFINED_PARAMETER, format!("there is no parameter {id}"))
+        })?;
+        if number == 0 {
+            return Err(SqlError::new(state::UNDEFINED_PARAMETER, "there is no parameter $0"));
+        }
+        if types.len() < number {
+            types.resize(number, PgType::Text);
+        }
+        let declared = ctx.parameter_types.get(number - 1).cloned().flatten();
+        types[number - 1] = declared
+            .or_else(|| field.as_ref().and_then(|field| PgType::of_field(field)))
+            .unwrap_or(PgType::Text);
+    }
+    if found.is_empty() {
+        return Ok((plan, types));
+    }
+    let typed = plan.transform_up_with_subqueries(|node| {
+        node.map_expressions(|expr| {
+            expr.transform_up(|expr| match expr {
+                Expr::Placeholder(Placeholder { id, .. }) => {
+                    let number: usize = id.trim_start_matches('$').parse().expect("checked above");
+                    let field = Arc::new(types[number - 1].field("", true));
+                    Ok(Transformed::yes(Expr::Placeholder(Placeholder::new_with_field(id, Some(field)))))
+                }
+                other => Ok(Transformed::no(other)),
+            })
+        })?
+        .map_data(LogicalPlan::recompute_schema)
+    })?;
+    Ok((typed.data, types))
+}
+
+/// Types literals, then inserts the casts that functions, operators and set operations need.
+fn analyze(plan: LogicalPlan) -> Result<LogicalPlan, DataFusionError> {
+    static ANALYZER: LazyLock<Analyzer> = LazyLock::new(|| {
+        Analyzer::with_rules(vec![
+            Arc::new(ResolveGroupingFunction::new()),
+            Arc::new(literals::TypeLiterals),
+            Arc::new(TypeCoercion::new()),
+        ])
+    });
+    ANALYZER.execute_and_check(plan, options(), |_, _| {})
+}
+
+fn output_fields(plan: &LogicalPlan) -> Result<Vec<OutField>, SqlError> {
+    let mut fields = Vec::with_capacity(plan.schema().fields().len());
+    for (index, field) in plan.schema().fields().iter().enumerate() {
+        let name = visible_name(field.name()).to_string();
+        let pg_type = match PgType::of_field(field) {
+            Some(known) => known,
+            None => {
+                return Err(SqlError::unsupported(
+                    format!("column \"{name}\" has a type that no client can be sent: {}", field.data_type()),
+                    "Cast it to one of the types of the SQL reference.",
+                ));
+            }
+        };
+        let (table_oid, column) = match lineage::origin(plan, index) {
+            Some(Origin::Stored(oid, column)) => (oid, column),
+            _ => (0, 0),
+        };
+        fields.push(OutField {
+            name,
+            pg_type,
+            table_oid,
+            column,
+        });
+    }
+    Ok(fields)
+}
+
+/// Casts the columns of a planned SELECT to the types of an INSERT's target columns, in order. 42804 where PostgreSQL
+/// has no assignment cast.
+pub fn cast_for_insert(planned: &Planned, targets: &[(String, PgType)]) -> Result<Planned, SqlError> {
+    assert_eq!(planned.fields.len(), targets.len(), "the caller has compared the counts");
+    let schema = planned.plan.schema().clone();
+    let mut exprs = Vec::with_capacity(targets.len());
+    let mut fields = Vec::with_capacity(targets.len());
+    for (index, (name, target)) in targets.iter().enumerate() {
+        let source = &planned.fields[index];
+        super::rows::check_assignment(name, &source.pg_type, target)?;
+        let column = Expr::Column(Column::from(schema.qualified_field(index)));
+        let expr = match source.pg_type.arrow() == target.arrow() {
+            true => column,
+            false => Expr::Cast(datafusion::logical_expr::Cast::new(Box::new(column), target.arrow())),
+        };
+        exprs.push(expr.alias(format!("{name}\u{1}{index}")));
+        fields.push(OutField {
+            name: name.clone(),
+            pg_type: target.clone(),
+            table_oid: 0,
+            column: 0,
+        });
+    }
+    let plan = LogicalPlanBuilder::from(planned.plan.clone()).project(exprs)?.build()?;
+    Ok(Planned {
+        plan,
+        fields,
+        ..planned.clone()
+    })
+}
+
+#[cfg(test)]
+mod tests;

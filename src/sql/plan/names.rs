@@ -1,0 +1,192 @@
+//! The name of an output column that was given none: PostgreSQL's rule (`FigureColname`), over the syntax tree.
+//!
+//! `count(*)` is `count`, `a::text` is `a`, `1::int` is `int4`, a CASE takes its ELSE column's name or `case`, and what
+//! has no better name is `?column?`.
+
+use sqlparser::ast::{self, Expr, SetExpr};
+
+use crate::types::PgType;
+
+/// What PostgreSQL calls a column that it cannot name.
+pub const ANONYMOUS: &str = "?column?";
+
+/// The output name of an expression without an alias.
+pub fn output_name(expr: &Expr) -> String {
+    figure(expr).map(|(name, _)| name).unwrap_or_else(|| ANONYMOUS.to_string())
+}
+
+/// An identifier as SQL folds it.
+pub fn fold(ident: &ast::Ident) -> String {
+    match ident.quote_style {
+        Some(_) => ident.value.clone(),
+        None => ident.value.to_ascii_lowercase(),
+    }
+}
+
+/// How sure a name is: a weak one gives way to the name of a cast's or CASE's own.
+#[derive(PartialEq, Eq, Clone, Copy)]
+enum Strength {
+    Weak,
+    Strong,
+}
+
+fn figure(expr: &Expr) -> Option<(String, Strength)> {
+    let strong = |name: &str| Some((name.to_string(), Strength::Strong));
+    match expr {
+        Expr::Identifier(ident) => Some((fold(ident), Strength::Strong)),
+        Expr::CompoundIdentifier(idents) => idents.last().map(|ident| (fold(ident), Strength::Strong)),
+        Expr::CompoundFieldAccess { root, access_chain } => {
+            let field = access_chain.iter().rev().find_map(|access| match access {
+                ast::AccessExpr::Dot(Expr::Identifier(ident)) => Some((fold(ident), Strength::Strong)),
+                _ => None,
+            });
+            field.or_else(|| figure(root))
+        }
+        Expr::Nested(inner) | Expr::Collate { expr: inner, .. } => figure(inner),
+        Expr::Function(function) => match function.name.0.last()?.as_ident() {
+            Some(ident) => Some((fold(ident), Strength::Strong)),
+            None => None,
+        },
+        Expr::Cast { expr, data_type, .. } => match figure(expr) {
+            Some((name, Strength::Strong)) => Some((name, Strength::Strong)),
+            _ => Some((type_column_name(data_type), Strength::Weak)),
+        },
+        Expr::TypedString(typed) => Some((type_column_name(&typed.data_type), Strength::Weak)),
+        Expr::Interval(_) => Some(("interval".to_string(), Strength::Weak)),
+        Expr::Case { else_result, .. } => match else_result.as_deref().and_then(figure) {
+            Some((name, Strength::Strong)) => Some((name, Strength::Strong)),
+            _ => Some(("case".to_string(), Strength::Weak)),
+        },
+        Expr::Exists { .. } => strong("exists"),
+        Expr::Subquery(query) => subquery(query),
+        Expr::Array(_) => strong("array"),
+        Expr::Tuple(_) => strong("row"),
+        Expr::Extract { .. } => strong("extract"),
+        Expr::Ceil { .. } => strong("ceil"),
+        Expr::Floor { .. } => strong("floor"),
+        Expr::Position { .. } => strong("position"),
+        Expr::Substring { .. } => strong("substring"),
+        Expr::Overlay { .. } => strong("overlay"),
+        Expr::Trim { trim_where, .. } => strong(match trim_where {
+            Some(ast::TrimWhereField::Leading) => "ltrim",
+            Some(ast::TrimWhereField::Trailing) => "rtrim",
+            _ => "btrim",
+        }),
+        Expr::AtTimeZone { .. } => strong("timezone"),
+        Expr::Value(value) => match value.value {
+            ast::Value::Boolean(_) => Some(("bool".to_string(), Strength::Weak)),
+            _ => None,
+        },
+        _ => None,
+    }
+}
+
+/// A scalar subquery is named after its only column.
+fn subquery(query: &ast::Query) -> Option<(String, Strength)> {
+    let SetExpr::Select(select) = query.body.as_ref() else { return None };
+    match select.projection.first()? {
+        ast::SelectItem::UnnamedExpr(expr) => figure(expr),
+        ast::SelectItem::ExprWithAlias { alias, .. } => Some((fold(alias), Strength::Strong)),
+        _ => None,
+    }
+}
+
+/// A type by its internal name, `pg_type.typname`.
+fn type_column_name(data_type: &ast::DataType) -> String {
+    match PgType::parse(&data_type.to_string().to_lowercase()) {
+        Some(known) => internal_name(&known).to_string(),
+        None => data_type.to_string().to_lowercase(),
+    }
+}
+
+/// `pg_type.typname`, without the underscore of array types (as PostgreSQL names such columns).
+pub fn internal_name(pg_type: &PgType) -> &'static str {
+    match pg_type {
+        PgType::Bool => "bool",
+        PgType::Int2 => "int2",
+        PgType::Int4 => "int4",
+        PgType::Int8 => "int8",
+        PgType::Float4 => "float4",
+        PgType::Float8 => "float8",
+        PgType::Numeric(_) => "numeric",
+        PgType::Text => "text",
+        PgType::Varchar(_) => "varchar",
+        PgType::Char(_) => "bpchar",
+        PgType::Bytea => "bytea",
+        PgType::Date => "date",
+        PgType::Time => "time",
+        PgType::Timestamp => "timestamp",
+        PgType::TimestampTz => "timestamptz",
+        PgType::Interval => "interval",
+        PgType::Uuid => "uuid",
+        PgType::Json => "json",
+        PgType::Jsonb => "jsonb",
+        PgType::Array(item) => internal_name(item),
+        PgType::Oid => "oid",
+        PgType::Name => "name",
+        PgType::InternalChar => "char",
+        PgType::Regclass => "regclass",
+        PgType::Regtype => "regtype",
+        PgType::Regproc => "regproc",
+        PgType::Regnamespace => "regnamespace",
+        PgType::Unknown => "unknown",
+        PgType::Void => "void",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use sqlparser::dialect::PostgreSqlDialect;
+    use sqlparser::parser::Parser;
+
+    use super::*;
+
+    fn check(expression: &str, name: &str) {
+        let expr = Parser::new(&PostgreSqlDialect {})
+            .try_with_sql(expression)
+            .and_then(|mut parser| parser.parse_expr())
+            .expect("the test's expression parses");
+        assert_eq!(output_name(&expr), name, "{expression}");
+    }
+
+    #[test]
+    fn columns_are_named_as_postgresql_names_them() {
+        for (expression, name) in [
+            ("a", "a"),
+            ("t.A", "a"),
+            ("\"Mixed\"", "Mixed"),
+            ("1", "?column?"),
+            ("a + 1", "?column?"),
+            ("count(*)", "count"),
+            ("pg_catalog.upper(a)", "upper"),
+            ("sum(a)::bigint", "sum"),
+            ("a::text", "a"),
+            ("1::int", "int4"),
+            ("'x'::varchar(3)", "varchar"),
+            ("(a + 1)::double precision", "float8"),
+            ("date '2020-01-01'", "date"),
+            ("interval '1 day'", "interval"),
+            ("case when a then b else c end", "c"),
+            ("case when a then b end", "case"),
+            ("coalesce(a, b)", "coalesce"),
+            ("nullif(a, b)", "nullif"),
+            ("exists (select 1)", "exists"),
+            ("(select max(a) from t)", "max"),
+            ("(select 1 as one)", "one"),
+            ("array[1, 2]", "array"),
+            ("a[1]", "a"),
+            ("extract(hour from a)", "extract"),
+            ("trim(a)", "btrim"),
+            ("substring(a from 1)", "substring"),
+            ("a is null", "?column?"),
+            ("not a", "?column?"),
+            ("true", "bool"),
+            ("null", "?column?"),
+            ("current_date", "current_date"),
+            ("now()", "now"),
+            ("a at time zone 'UTC'", "timezone"),
+        ] {
+            check(expression, name);
+        }
+    }
+}

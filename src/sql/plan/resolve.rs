@@ -1,0 +1,77 @@
+//! A relation's name to the relation: `[database.]schema.name`, or a bare name along the search path.
+//!
+//! `pg_catalog` is searched first where the path does not name it, as in PostgreSQL.
+
+use super::PlanContext;
+use crate::catalog::{Relation, Snapshot};
+use crate::error::{SqlError, state};
+use crate::sql::error::undefined_relation;
+use crate::types::PgType;
+
+/// Columns of a system relation.
+pub type SystemColumns = Vec<(String, PgType)>;
+
+/// What a relation's name means.
+#[derive(Debug)]
+pub enum Resolved<'a> {
+    Relation(&'a Relation),
+    /// Schema, name, columns.
+    System(&'static str, &'static str, SystemColumns),
+}
+
+impl Resolved<'_> {
+    pub fn full_name(&self) -> (String, String) {
+        match self {
+            Resolved::Relation(Relation::Topic(topic)) => (topic.schema.clone(), topic.name.clone()),
+            Resolved::Relation(Relation::View(view)) => (view.schema.clone(), view.name.clone()),
+            Resolved::System(schema, name, _) => (schema.to_string(), name.to_string()),
+        }
+    }
+}
+
+pub fn oid(relation: &Relation) -> u32 {
+    match relation {
+        Relation::Topic(topic) => topic.oid,
+        Relation::View(view) => view.oid,
+    }
+}
+
+/// Resolves a name of one to three parts, already folded. 42P01 if there is none.
+pub fn resolve<'a>(parts: &[String], ctx: &PlanContext<'a>) -> Result<Resolved<'a>, SqlError> {
+    match parts {
+        [name] => {
+            let explicit = ctx.search_path.iter().any(|schema| schema == "pg_catalog");
+            let implicit = (!explicit).then_some("pg_catalog");
+            implicit
+                .into_iter()
+                .chain(ctx.search_path.iter().map(String::as_str))
+                .find_map(|schema| in_schema(schema, name, ctx.catalog))
+                .ok_or_else(|| undefined_relation(name))
+        }
+        [schema, name] => {
+            in_schema(schema, name, ctx.catalog).ok_or_else(|| undefined_relation(&format!("{schema}.{name}")))
+        }
+        [database, schema, name] if database == ctx.database => {
+            in_schema(schema, name, ctx.catalog).ok_or_else(|| undefined_relation(&format!("{schema}.{name}")))
+        }
+        [_, _, _] => Err(SqlError::new(
+            state::FEATURE_NOT_SUPPORTED,
+            format!("cross-database references are not implemented: \"{}\"", parts.join(".")),
+        )),
+        _ => Err(SqlError::new(
+            state::SYNTAX_ERROR,
+            format!("improper qualified name (too many dotted names): {}", parts.join(".")),
+        )),
+    }
+}
+
+fn in_schema<'a>(schema: &str, name: &str, catalog: &'a Snapshot) -> Option<Resolved<'a>> {
+    if let Some(oid) = catalog.names.get(&(schema.to_string(), name.to_string())) {
+        return catalog.relations.get(oid).map(Resolved::Relation);
+    }
+    system_relation(schema, name)
+}
+
+fn system_relation(_schema: &str, _name: &str) -> Option<Resolved<'static>> {
+    None
+}

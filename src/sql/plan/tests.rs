@@ -1,0 +1,1 @@
+//! Golden plans and tables of names, types and errors.

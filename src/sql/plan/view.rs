@@ -1,0 +1,45 @@
+//! What a materialized view may not be made of.
+
+use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
+use datafusion::logical_expr::{Expr, Volatility};
+
+use super::Planned;
+use crate::error::SqlError;
+
+/// 0A000 for a definition whose answer is not a function of the log: volatile functions, the clock, the session, system
+/// relations. Parameters cannot be stored either.
+pub fn check_view_definition(planned: &Planned) -> Result<(), SqlError> {
+    if let Some((schema, name)) = planned.system.first() {
+        return Err(SqlError::unsupported(
+            format!("materialized views cannot read the system relation \"{schema}.{name}\""),
+            "Use a plain view (CREATE VIEW), which is computed when it is read.",
+        ));
+    }
+    if !planned.parameter_types.is_empty() {
+        return Err(SqlError::new(
+            crate::error::state::UNDEFINED_PARAMETER,
+            "there is no parameter $1",
+        ));
+    }
+    let mut unstable: Option<String> = None;
+    planned.plan.apply_with_subqueries(|node| {
+        node.apply_expressions(|expr| {
+            expr.apply(|expr| {
+                if let Expr::ScalarFunction(call) = expr
+                    && call.func.signature().volatility != Volatility::Immutable
+                {
+                    unstable = Some(call.func.name().to_string());
+                    return Ok(TreeNodeRecursion::Stop);
+                }
+                Ok(TreeNodeRecursion::Continue)
+            })
+        })
+    })?;
+    match unstable {
+        Some(name) => Err(SqlError::unsupported(
+            format!("materialized views cannot call {name}(): its answer changes by itself"),
+            "Use a column of the topic in its place, or a plain view (CREATE VIEW).",
+        )),
+        None => Ok(()),
+    }
+}

@@ -1,0 +1,599 @@
+//! TUMBLE and HOP in FROM: to a [`Window`] node over whatever relation they were given.
+//!
+//! 1. [`WindowPlanner`] plans the relation, finds the time column and evaluates the lengths.
+//! 2. [`thread_watermark`] makes the relation carry `_watermark` beside the time column, if it still is a topic's
+//!    WATERMARK column: through filters, projections that keep it, views, CTEs and UNION ALL. Anything else ends it, and
+//!    then the windows include every row and never close.
+//! 3. [`set_emit`] marks the nodes of a query that emits on window close, and says why if it cannot.
+
+use std::sync::Arc;
+
+use arrow::datatypes::{DataType, TimeUnit};
+use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
+use datafusion::common::{Column, DFSchema, Result, ScalarValue};
+use datafusion::logical_expr::planner::{PlannedRelation, RelationPlanner, RelationPlannerContext, RelationPlanning};
+use datafusion::logical_expr::{Expr, ExprSchemable, LogicalPlan, LogicalPlanBuilder, SubqueryAlias, Union};
+use sqlparser::ast::{
+    self, Expr as SqlExpr, FunctionArg, FunctionArgExpr, Ident, ObjectName, ObjectNamePart, TableAlias, TableFactor,
+};
+
+use super::eval;
+use super::lineage::{Origin, origin};
+use super::names::fold;
+use super::provider::topic_schema;
+use crate::error::{SqlError, state};
+use crate::log::{SystemColumn, TopicId};
+use crate::sql::error::{external, type_name};
+use crate::sql::source::{RelationKind, RelationSource};
+use crate::sql::statement::Emit;
+use crate::sql::window::{Closure, WINDOW_END, Window, WindowKind};
+
+/// Names that are windows when called in FROM.
+const WINDOWS: [&str; 4] = ["tumble", "hop", "cumulate", "session"];
+
+/// Whether a called name in FROM is a window's.
+pub fn is_window(name: &ObjectName) -> bool {
+    name.0
+        .last()
+        .and_then(|part| part.as_ident())
+        .is_some_and(|ident| WINDOWS.contains(&fold(ident).as_str()))
+}
+
+/// Plans windows; leaves every other FROM item to the engine.
+#[derive(Debug)]
+pub struct WindowPlanner;
+
+impl RelationPlanner for WindowPlanner {
+    fn plan_relation(&self, relation: TableFactor, context: &mut dyn RelationPlannerContext) -> Result<RelationPlanning> {
+        let (name, args, alias) = match relation {
+            TableFactor::Table {
+                name,
+                args: Some(args),
+                alias,
+                ..
+            } if is_window(&name) => (name, args.args, alias),
+            TableFactor::TableFunction {
+                expr: SqlExpr::Function(function),
+                alias,
+            } if is_window(&function.name) => match function.args {
+                ast::FunctionArguments::List(list) => (function.name, list.args, alias),
+                _ => (function.name, vec![], alias),
+            },
+            other => return Ok(RelationPlanning::Original(Box::new(other))),
+        };
+        let function = name.0.last().and_then(|part| part.as_ident()).map(fold).unwrap_or_default();
+        let plan = plan_window(&function, args, context)?;
+        Ok(RelationPlanning::Planned(Box::new(PlannedRelation::new(plan, alias))))
+    }
+}
+
+fn plan_window(function: &str, args: Vec<FunctionArg>, context: &mut dyn RelationPlannerContext) -> Result<LogicalPlan> {
+    let upper = function.to_uppercase();
+    if matches!(function, "cumulate" | "session") {
+        return Err(external(SqlError::unsupported(
+            format!("{upper} windows are not supported yet"),
+            "Use TUMBLE or HOP.",
+        )));
+    }
+    let call = Call::read(&upper, args)?;
+    let input = context.plan(call.relation)?;
+    let (input, time_column) = time_column(&upper, input, call.time, context)?;
+    let mut lengths = Vec::with_capacity(call.lengths.len());
+    for (expr, what) in call.lengths.into_iter().zip(Call::length_names(function)) {
+        lengths.push(length_us(&upper, what, expr, context)?);
+    }
+    let allowed_lateness_us = match call.allowed_lateness {
+        Some(expr) => length_us(&upper, "allowed_lateness", expr, context)?,
+        None => 0,
+    };
+    let kind = window_kind(function, &upper, &lengths)?;
+    if allowed_lateness_us < 0 {
+        return Err(invalid("allowed_lateness must not be negative"));
+    }
+    let (input, closure) = match thread_watermark(&input, time_column)? {
+        Ok(threaded) => (
+            threaded.plan,
+            Closure {
+                watermark_column: Some(threaded.watermark_column),
+                topics: threaded.topics,
+                ..Closure::default()
+            },
+        ),
+        Err(reason) => (
+            input,
+            Closure {
+                never_closes: Some(reason),
+                ..Closure::default()
+            },
+        ),
+    };
+    let closure = Closure {
+        allowed_lateness_us,
+        ..closure
+    };
+    Ok(Window::new(input, kind, time_column, closure)?.into_plan())
+}
+
+/// The arguments of a window by their meaning.
+struct Call {
+    relation: TableFactor,
+    time: SqlExpr,
+    lengths: Vec<SqlExpr>,
+    allowed_lateness: Option<SqlExpr>,
+}
+
+impl Call {
+    fn length_names(function: &str) -> &'static [&'static str] {
+        match function {
+            "hop" => &["slide", "size", "offset"],
+            _ => &["size", "offset"],
+        }
+    }
+
+    fn read(upper: &str, args: Vec<FunctionArg>) -> Result<Call> {
+        let names = Call::length_names(&upper.to_lowercase());
+        let usage = || {
+            let shown: Vec<&str> = names.iter().copied().filter(|name| *name != "offset").collect();
+            external(
+                SqlError::new(
+                    state::UNDEFINED_FUNCTION,
+                    format!("{upper} does not exist with these arguments"),
+                )
+                .hint(format!(
+                    "Write {upper}(relation, time_column, {} [, offset] [, allowed_lateness => INTERVAL '...']).",
+                    shown.join(", ")
+                )),
+            )
+        };
+        let (mut positional, mut allowed_lateness) = (vec![], None);
+        for arg in args {
+            let (name, arg) = match arg {
+                FunctionArg::Unnamed(arg) => (None, arg),
+                FunctionArg::Named { name, arg, .. } => (Some(fold(&name)), arg),
+                FunctionArg::ExprNamed {
+                    name: SqlExpr::Identifier(name),
+                    arg,
+                    ..
+                } => (Some(fold(&name)), arg),
+                FunctionArg::ExprNamed { .. } => return Err(usage()),
+            };
+            let FunctionArgExpr::Expr(expr) = arg else { return Err(usage()) };
+            match name.as_deref() {
+                None => positional.push(expr),
+                Some("allowed_lateness") => allowed_lateness = Some(expr),
+                Some(other) => {
+                    return Err(external(
+                        SqlError::new(
+                            state::UNDEFINED_FUNCTION,
+                            format!("{upper} has no argument named \"{other}\""),
+                        )
+                        .hint("Its named argument is allowed_lateness."),
+                    ));
+                }
+            }
+        }
+        let mut positional = positional.into_iter();
+        let (Some(relation), Some(time)) = (positional.next(), positional.next()) else {
+            return Err(usage());
+        };
+        let lengths: Vec<SqlExpr> = positional.collect();
+        if lengths.len() + 1 < names.len() || lengths.len() > names.len() {
+            return Err(usage());
+        }
+        let Some(relation) = relation_factor(relation) else { return Err(usage()) };
+        Ok(Call {
+            relation,
+            time,
+            lengths,
+            allowed_lateness,
+        })
+    }
+}
+
+/// The first argument as a FROM item: a name (bound to `schema.name` before, or a CTE's), or a subquery.
+fn relation_factor(expr: SqlExpr) -> Option<TableFactor> {
+    let idents: Vec<Ident> = match expr {
+        SqlExpr::Subquery(subquery) => {
+            return Some(TableFactor::Derived {
+                lateral: false,
+                subquery,
+                alias: None,
+                sample: None,
+            });
+        }
+        SqlExpr::Nested(inner) => return relation_factor(*inner),
+        SqlExpr::Identifier(ident) => vec![ident],
+        SqlExpr::CompoundIdentifier(idents) => idents,
+        _ => return None,
+    };
+    let alias = (idents.len() > 1).then(|| idents.last().cloned()).flatten().map(|name| TableAlias {
+        explicit: true,
+        name,
+        columns: vec![],
+        at: None,
+    });
+    Some(TableFactor::Table {
+        name: ObjectName(idents.into_iter().map(ObjectNamePart::Identifier).collect()),
+        alias,
+        args: None,
+        with_hints: vec![],
+        version: None,
+        with_ordinality: false,
+        partitions: vec![],
+        json_path: None,
+        sample: None,
+        index_hints: vec![],
+    })
+}
+
+fn invalid(message: impl Into<String>) -> datafusion::common::DataFusionError {
+    external(SqlError::new(state::INVALID_PARAMETER_VALUE, message))
+}
+
+/// The index of the time column; a timestamp of another unit is cast to microseconds first.
+fn time_column(
+    upper: &str,
+    input: LogicalPlan,
+    time: SqlExpr,
+    context: &mut dyn RelationPlannerContext,
+) -> Result<(LogicalPlan, usize)> {
+    let time = descriptor(time);
+    let Expr::Column(column) = context.sql_to_expr(time, input.schema())? else {
+        return Err(external(
+            SqlError::new(
+                state::WRONG_OBJECT_TYPE,
+                format!("the time argument of {upper} must be a column"),
+            )
+            .hint("Compute it in a subquery and give that as the relation."),
+        ));
+    };
+    let index = input.schema().index_of_column(&column)?;
+    match input.schema().field(index).data_type() {
+        DataType::Timestamp(TimeUnit::Microsecond, _) => Ok((input, index)),
+        DataType::Timestamp(_, zone) => {
+            let wanted = DataType::Timestamp(TimeUnit::Microsecond, zone.clone());
+            let exprs = input
+                .schema()
+                .iter()
+                .enumerate()
+                .map(|(at, (qualifier, field))| {
+                    let column = Expr::Column(Column::from((qualifier, field)));
+                    if at != index {
+                        return Ok(column);
+                    }
+                    Ok(column
+                        .cast_to(&wanted, input.schema())?
+                        .alias_qualified(qualifier.cloned(), field.name()))
+                })
+                .collect::<Result<Vec<Expr>>>()?;
+            Ok((LogicalPlanBuilder::from(input).project(exprs)?.build()?, index))
+        }
+        other => Err(external(
+            SqlError::new(
+                state::DATATYPE_MISMATCH,
+                format!(
+                    "the time column \"{}\" of {upper} is of type {}, not timestamp",
+                    column.name,
+                    type_name(other)
+                ),
+            )
+            .hint("Cast it to TIMESTAMP or TIMESTAMPTZ in a subquery."),
+        )),
+    }
+}
+
+/// Flink's `DESCRIPTOR(ts)` is `ts`.
+fn descriptor(expr: SqlExpr) -> SqlExpr {
+    if let SqlExpr::Function(function) = &expr
+        && let ast::FunctionArguments::List(list) = &function.args
+        && function.name.0.last().and_then(|part| part.as_ident()).is_some_and(|name| fold(name) == "descriptor")
+        && let [FunctionArg::Unnamed(FunctionArgExpr::Expr(inner))] = list.args.as_slice()
+    {
+        return inner.clone();
+    }
+    expr
+}
+
+/// A constant interval in microseconds.
+fn length_us(upper: &str, what: &str, expr: SqlExpr, context: &mut dyn RelationPlannerContext) -> Result<i64> {
+    let mismatch = |kind: &DataType| {
+        external(
+            SqlError::new(
+                state::DATATYPE_MISMATCH,
+                format!("the {what} of {upper} must be an interval, not {}", type_name(kind)),
+            )
+            .hint("Write INTERVAL '10 seconds'."),
+        )
+    };
+    let expr = context.sql_to_expr(expr, &DFSchema::empty())?;
+    if let Expr::Placeholder(_) = expr {
+        return Err(external(SqlError::unsupported(
+            format!("the {what} of {upper} cannot be a parameter"),
+            "Write it as a constant.",
+        )));
+    }
+    let value = match eval::constant(expr)? {
+        ScalarValue::Utf8(Some(text)) => {
+            let wanted = DataType::Interval(arrow::datatypes::IntervalUnit::MonthDayNano);
+            ScalarValue::Utf8(Some(text)).cast_to(&wanted)?
+        }
+        value => value,
+    };
+    match value {
+        ScalarValue::IntervalMonthDayNano(Some(interval)) => {
+            if interval.months != 0 {
+                return Err(external(SqlError::unsupported(
+                    format!("the {what} of {upper} cannot be in months or years"),
+                    "Months differ in length: use days, or group by date_trunc('month', ...).",
+                )));
+            }
+            i64::from(interval.days)
+                .checked_mul(86_400_000_000)
+                .and_then(|days| days.checked_add(interval.nanoseconds / 1000))
+                .ok_or_else(|| invalid(format!("the {what} of {upper} is out of range")))
+        }
+        other => Err(mismatch(&other.data_type())),
+    }
+}
+
+fn window_kind(function: &str, upper: &str, lengths: &[i64]) -> Result<WindowKind> {
+    let (slide_us, size_us, offset_us) = match (function, lengths) {
+        ("hop", [slide, size]) => (Some(*slide), *size, 0),
+        ("hop", [slide, size, offset]) => (Some(*slide), *size, *offset),
+        (_, [size]) => (None, *size, 0),
+        (_, [size, offset]) => (None, *size, *offset),
+        _ => unreachable!("Call::read checked the number of arguments"),
+    };
+    if size_us <= 0 {
+        return Err(invalid(format!("the size of {upper} must be greater than zero")));
+    }
+    let Some(slide_us) = slide_us else {
+        return Ok(WindowKind::Tumble {
+            size_us,
+            offset_us: offset_us.rem_euclid(size_us),
+        });
+    };
+    if slide_us <= 0 {
+        return Err(invalid(format!("the slide of {upper} must be greater than zero")));
+    }
+    if size_us % slide_us != 0 {
+        return Err(invalid(format!("the size of {upper} must be a multiple of its slide")));
+    }
+    if size_us / slide_us > WINDOWS_PER_ROW_MAX {
+        return Err(invalid(format!(
+            "the size of {upper} must be at most {WINDOWS_PER_ROW_MAX} times its slide"
+        )));
+    }
+    Ok(WindowKind::Hop {
+        slide_us,
+        size_us,
+        offset_us: offset_us.rem_euclid(slide_us),
+    })
+}
+
+/// Each row is copied into this many windows at most.
+const WINDOWS_PER_ROW_MAX: i64 = 10_000;
+
+/// A relation that carries `_watermark`.
+struct Threaded {
+    plan: LogicalPlan,
+    watermark_column: usize,
+    topics: Vec<TopicId>,
+}
+
+/// Adds `_watermark` as the last column where it is not there already; the other columns keep their places. The inner
+/// error is the reason why it cannot be: the windows then never close.
+fn thread_watermark(plan: &LogicalPlan, time_column: usize) -> Result<Result<Threaded, String>> {
+    match plan {
+        LogicalPlan::TableScan(scan) => {
+            let Some(source) = scan.source.downcast_ref::<RelationSource>() else {
+                return Ok(Err("its input is not a topic".to_string()));
+            };
+            let RelationKind::Topic(topic) = &source.kind else {
+                return Ok(Err(format!("\"{}\" is not a topic", scan.table_name.table())));
+            };
+            let name = plan.schema().field(time_column).name();
+            match &topic.watermark {
+                None => return Ok(Err(format!("topic \"{}\" has no WATERMARK", topic.name))),
+                Some(watermark) if watermark.column != *name => {
+                    return Ok(Err(format!(
+                        "column \"{name}\" is not the WATERMARK column of topic \"{}\"",
+                        topic.name
+                    )));
+                }
+                Some(_) => {}
+            }
+            let topics = vec![TopicId(topic.oid)];
+            let shown = plan.schema().index_of_column_by_name(None, SystemColumn::Watermark.name());
+            if let Some(watermark_column) = shown {
+                return Ok(Ok(Threaded {
+                    plan: plan.clone(),
+                    watermark_column,
+                    topics,
+                }));
+            }
+            let hidden: Vec<SystemColumn> = SystemColumn::ALL
+                .into_iter()
+                .filter(|column| {
+                    *column == SystemColumn::Watermark || source.schema.index_of(column.name()).is_ok()
+                })
+                .collect();
+            let extended = RelationSource {
+                kind: source.kind.clone(),
+                schema: topic_schema(topic, &hidden),
+            };
+            let plan = LogicalPlanBuilder::scan(scan.table_name.clone(), Arc::new(extended), None)?.build()?;
+            let watermark_column = plan.schema().fields().len() - 1;
+            Ok(Ok(Threaded {
+                plan,
+                watermark_column,
+                topics,
+            }))
+        }
+        LogicalPlan::SubqueryAlias(alias) => thread_through(&alias.input, time_column, |input, _| {
+            let alias = SubqueryAlias::try_new(Arc::new(input), alias.alias.clone())?;
+            Ok(LogicalPlan::SubqueryAlias(alias))
+        }),
+        LogicalPlan::Filter(filter) => thread_through(&filter.input, time_column, |input, _| {
+            LogicalPlanBuilder::from(input).filter(filter.predicate.clone())?.build()
+        }),
+        LogicalPlan::Sort(sort) if sort.fetch.is_none() => thread_watermark(&sort.input, time_column),
+        LogicalPlan::Projection(projection) => {
+            let name = plan.schema().field(time_column).name();
+            let Expr::Column(column) = projection.expr[time_column].clone().unalias_nested().data else {
+                return Ok(Err(format!("column \"{name}\" is computed, not the WATERMARK column itself")));
+            };
+            let below = projection.input.schema().index_of_column(&column)?;
+            let threaded = match thread_watermark(&projection.input, below)? {
+                Ok(threaded) => threaded,
+                Err(reason) => return Ok(Err(reason)),
+            };
+            let schema = threaded.plan.schema().clone();
+            let watermark = Column::from(schema.qualified_field(threaded.watermark_column));
+            let kept = projection.expr.iter().position(|expr| match expr {
+                Expr::Column(column) => schema.index_of_column(column).ok() == Some(threaded.watermark_column),
+                _ => false,
+            });
+            let mut exprs = projection.expr.clone();
+            let watermark_column = kept.unwrap_or(exprs.len());
+            if kept.is_none() {
+                exprs.push(Expr::Column(watermark));
+            }
+            let plan = LogicalPlanBuilder::from(threaded.plan).project(exprs)?.build()?;
+            Ok(Ok(Threaded {
+                plan,
+                watermark_column,
+                topics: threaded.topics,
+            }))
+        }
+        LogicalPlan::Union(union) => {
+            let width = union.schema.fields().len();
+            let (mut inputs, mut topics) = (vec![], vec![]);
+            for input in &union.inputs {
+                let threaded = match thread_watermark(input, time_column)? {
+                    Ok(threaded) => threaded,
+                    Err(reason) => return Ok(Err(reason)),
+                };
+                inputs.push(watermark_last(threaded.plan, threaded.watermark_column, width)?);
+                topics.extend(threaded.topics);
+            }
+            topics.sort();
+            topics.dedup();
+            let inputs = inputs.into_iter().map(Arc::new).collect();
+            let plan = LogicalPlan::Union(Union::try_new_with_loose_types(inputs)?);
+            Ok(Ok(Threaded {
+                plan,
+                watermark_column: width,
+                topics,
+            }))
+        }
+        other => Ok(Err(format!("its input is {}", describe(other)))),
+    }
+}
+
+fn thread_through(
+    input: &LogicalPlan,
+    time_column: usize,
+    rebuild: impl FnOnce(LogicalPlan, usize) -> Result<LogicalPlan>,
+) -> Result<Result<Threaded, String>> {
+    match thread_watermark(input, time_column)? {
+        Ok(threaded) => Ok(Ok(Threaded {
+            plan: rebuild(threaded.plan, threaded.watermark_column)?,
+            ..threaded
+        })),
+        Err(reason) => Ok(Err(reason)),
+    }
+}
+
+/// One input of a UNION ALL: its own columns, then `_watermark` under a name of its own.
+fn watermark_last(plan: LogicalPlan, watermark_column: usize, width: usize) -> Result<LogicalPlan> {
+    let schema = plan.schema().clone();
+    let watermark = Expr::Column(Column::from(schema.qualified_field(watermark_column)));
+    let mut exprs: Vec<Expr> = (0..width)
+        .map(|index| Expr::Column(Column::from(schema.qualified_field(index))))
+        .collect();
+    exprs.push(if watermark_column < width {
+        watermark.alias("_watermark\u{1}")
+    } else {
+        watermark
+    });
+    LogicalPlanBuilder::from(plan).project(exprs)?.build()
+}
+
+/// A plan node in words, for `its input is ...`.
+fn describe(plan: &LogicalPlan) -> &'static str {
+    match plan {
+        LogicalPlan::Aggregate(_) => "an aggregate",
+        LogicalPlan::Join(_) => "a join",
+        LogicalPlan::Distinct(_) => "a DISTINCT or UNION",
+        LogicalPlan::Limit(_) | LogicalPlan::Sort(_) => "limited by LIMIT",
+        LogicalPlan::Window(_) => "a window function",
+        LogicalPlan::Extension(_) => "another window",
+        LogicalPlan::Values(_) | LogicalPlan::EmptyRelation(_) => "not a topic",
+        _ => "not a plain selection from a topic",
+    }
+}
+
+/// Makes the windows of a plan emit on close. 0A000, saying why, where they cannot.
+pub fn set_emit(plan: LogicalPlan, emit: Emit) -> Result<LogicalPlan, SqlError> {
+    if emit == Emit::OnChange {
+        return Ok(plan);
+    }
+    let mut windows = 0;
+    let plan = plan.transform_down_with_subqueries(|node| {
+        let Some(window) = Window::of(&node) else { return Ok(Transformed::no(node)) };
+        windows += 1;
+        if window.topics.is_empty() {
+            let why = window.never_closes.clone().unwrap_or_default();
+            return Err(external(
+                SqlError::new(
+                    state::FEATURE_NOT_SUPPORTED,
+                    "EMIT ON WINDOW CLOSE is not possible: the windows never close",
+                )
+                .detail(format!("A window closes by the watermark of its topic, but {why}."))
+                .hint("Use a window over a topic's WATERMARK column, or leave EMIT ON WINDOW CLOSE out."),
+            ));
+        }
+        Ok(Transformed::yes(window.with_emit(emit).into_plan()))
+    })?;
+    if windows == 0 {
+        return Err(SqlError::unsupported(
+            "EMIT ON WINDOW CLOSE is not possible: the query has no window",
+            "Use TUMBLE or HOP over a topic with a WATERMARK, or leave EMIT ON WINDOW CLOSE out.",
+        ));
+    }
+    check_aggregates(&plan.data)?;
+    Ok(plan.data)
+}
+
+/// Above a window, every aggregate must group by a bound of it: else its rows would change with every window closed.
+fn check_aggregates(plan: &LogicalPlan) -> Result<(), SqlError> {
+    let mut wrong = false;
+    plan.apply_with_subqueries(|node| {
+        if let LogicalPlan::Aggregate(aggregate) = node
+            && has_window(&aggregate.input)?
+        {
+            let by_window = aggregate.group_expr.iter().any(|expr| match expr {
+                Expr::Column(column) => aggregate
+                    .input
+                    .schema()
+                    .index_of_column(column)
+                    .is_ok_and(|index| matches!(origin(&aggregate.input, index), Some(Origin::WindowBound(_)))),
+                _ => false,
+            });
+            wrong |= !by_window;
+        }
+        Ok(TreeNodeRecursion::Continue)
+    })?;
+    if wrong {
+        return Err(SqlError::unsupported(
+            "EMIT ON WINDOW CLOSE is not possible: an aggregate over the windows spans them",
+            format!("Add window_start or {WINDOW_END} to its GROUP BY."),
+        ));
+    }
+    Ok(())
+}
+
+fn has_window(plan: &LogicalPlan) -> Result<bool> {
+    plan.exists(|node| Ok(Window::of(node).is_some()))
+}
