@@ -164,9 +164,12 @@ fn missing_field(field: &Column, valid: &[Column]) -> SqlError {
         };
     };
     if !valid.is_empty()
-        && !valid
-            .iter()
-            .any(|column| column.relation.as_ref().is_some_and(|known| known.resolved_eq(relation)))
+        && !valid.iter().any(|column| {
+            column
+                .relation
+                .as_ref()
+                .is_some_and(|known| known.resolved_eq(relation))
+        })
     {
         return SqlError::new(
             state::UNDEFINED_TABLE,
@@ -220,7 +223,10 @@ fn from_plan(message: &str) -> SqlError {
             .hint(function_hint(text));
     }
     if let Some(name) = after(text, "There is no window function named ") {
-        return SqlError::new(state::UNDEFINED_FUNCTION, format!("window function {name} does not exist"));
+        return SqlError::new(
+            state::UNDEFINED_FUNCTION,
+            format!("window function {name} does not exist"),
+        );
     }
     if let Some(column) = between(text, "While expanding wildcard, column \"", "\" must appear")
         .or_else(|| between(text, "HAVING clause references: ", " must appear"))
@@ -397,9 +403,15 @@ fn function_error(call: &str) -> SqlError {
 
 fn from_execution(message: &str) -> SqlError {
     let text = message.trim();
-    let text = ["Execution error: ", "Arrow error: ", "Cast error: ", "Parser error: ", "Compute error: "]
-        .iter()
-        .fold(text, |text, prefix| text.strip_prefix(prefix).unwrap_or(text));
+    let text = [
+        "Execution error: ",
+        "Arrow error: ",
+        "Cast error: ",
+        "Parser error: ",
+        "Compute error: ",
+    ]
+    .iter()
+    .fold(text, |text, prefix| text.strip_prefix(prefix).unwrap_or(text));
     let lower = text.to_lowercase();
     if lower.contains("divide by zero") || lower.contains("division by zero") {
         return division_by_zero();
@@ -461,10 +473,7 @@ pub fn invalid_input(type_name: &str, value: &str) -> SqlError {
         "date" | "time" | "timestamp" | "interval" => state::INVALID_DATETIME_FORMAT,
         _ => state::INVALID_TEXT_REPRESENTATION,
     };
-    SqlError::new(
-        code,
-        format!("invalid input syntax for type {type_name}: \"{value}\""),
-    )
+    SqlError::new(code, format!("invalid input syntax for type {type_name}: \"{value}\""))
 }
 
 /// 22003 for a type by its name.

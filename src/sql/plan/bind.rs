@@ -34,8 +34,6 @@ pub struct Bound {
     pub hidden: Vec<SystemColumn>,
     /// OIDs of the relations named in the text itself.
     pub direct: BTreeSet<u32>,
-    /// System relations named in the text itself.
-    pub system: BTreeSet<(String, String)>,
 }
 
 /// Binds a query in place. With `mark_columns`, plain columns beside a `*` are marked too, so that a column may come
@@ -222,15 +220,15 @@ impl Binder<'_, '_> {
             return ControlFlow::Continue(None);
         }
         let folded: Vec<String> = idents.iter().map(fold).collect();
-        let position = idents.first().and_then(|ident| position::of_span(self.ctx.text, ident.span));
+        let position = idents
+            .first()
+            .and_then(|ident| position::of_span(self.ctx.text, ident.span));
         match resolve(&folded, self.ctx) {
             Ok(resolved) => {
                 let (schema, relation) = resolved.full_name();
                 match &resolved {
                     Resolved::Relation(relation) => self.bound.direct.insert(super::resolve::oid(relation)),
-                    Resolved::System(schema, name, _) => {
-                        self.bound.system.insert((schema.to_string(), name.to_string()))
-                    }
+                    Resolved::System(_) => false,
                 };
                 name.0 = vec![quoted(&schema, &last), quoted(&relation, &last)]
                     .into_iter()
@@ -284,7 +282,8 @@ impl Binder<'_, '_> {
                 SelectItem::Wildcard(options) if items.len() == 1 => {
                     projection.push(SelectItem::Wildcard(without(options, &items[0].1)));
                 }
-                SelectItem::Wildcard(options) if !revealing.is_empty() && items.iter().all(|(name, _)| name.is_some()) =>
+                SelectItem::Wildcard(options)
+                    if !revealing.is_empty() && items.iter().all(|(name, _)| name.is_some()) =>
                 {
                     for (name, hidden) in &items {
                         let name = Ident::with_quote('"', name.clone().expect("checked by the guard"));
@@ -296,7 +295,10 @@ impl Binder<'_, '_> {
                     let hidden = match &kind {
                         ast::SelectItemQualifiedWildcardKind::ObjectName(name) => {
                             let table = name.0.last().and_then(|part| part.as_ident()).map(fold);
-                            items.iter().find(|(item, _)| *item == table).map(|(_, hidden)| hidden.clone())
+                            items
+                                .iter()
+                                .find(|(item, _)| *item == table)
+                                .map(|(_, hidden)| hidden.clone())
                         }
                         ast::SelectItemQualifiedWildcardKind::Expr(_) => None,
                     };
@@ -388,7 +390,9 @@ fn bare_alias(name: &Ident) -> TableAlias {
 
 /// `generate_series(1, 3) g` has one column, named as the function's alias or the function.
 fn name_function_column(name: &ObjectName, alias: &mut Option<TableAlias>) {
-    let Some(function) = name.0.last().and_then(|part| part.as_ident()) else { return };
+    let Some(function) = name.0.last().and_then(|part| part.as_ident()) else {
+        return;
+    };
     if !matches!(fold(function).as_str(), "generate_series") {
         return;
     }

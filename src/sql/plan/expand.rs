@@ -7,7 +7,7 @@ use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder};
 
 use super::provider::Reached;
 use super::{PlanContext, plan_query};
-use crate::catalog;
+use crate::catalog::{self, system::SystemRelation};
 use crate::error::SqlError;
 use crate::sql::error::visible_name;
 use crate::sql::parse::parse;
@@ -33,34 +33,62 @@ pub fn expand_view(
         ..*ctx
     };
     let planned = plan_query(&select, &ctx, depth, reached)?;
-    Ok(rename(planned.plan, view)?)
+    let names: Vec<&str> = view.columns.iter().map(|column| column.name.as_str()).collect();
+    Ok(rename(planned.plan, &names)?)
+}
+
+/// The plan of a system view's definition. Its names are `pg_catalog`'s unless written out.
+pub fn expand_system_view(
+    relation: &SystemRelation,
+    definition: &str,
+    ctx: &PlanContext,
+    depth: usize,
+    reached: &RefCell<Reached>,
+) -> Result<LogicalPlan, SqlError> {
+    let select = only_select(definition)?;
+    let ctx = PlanContext {
+        search_path: &[],
+        parameter_types: &[],
+        text: "",
+        ..*ctx
+    };
+    let planned = plan_query(&select, &ctx, depth, reached)?;
+    let names: Vec<&str> = relation.columns.iter().map(|column| column.name).collect();
+    Ok(rename(planned.plan, &names)?)
 }
 
 /// The SELECT of a stored definition.
 pub fn definition(view: &catalog::View) -> Result<Select, SqlError> {
-    let mut parsed = parse(&view.definition)?;
+    only_select(&view.definition)
+}
+
+fn only_select(definition: &str) -> Result<Select, SqlError> {
+    let mut parsed = parse(definition)?;
     match parsed.pop().map(|parsed| parsed.statement) {
         Some(Statement::Select(select)) if parsed.is_empty() => Ok(select),
-        _ => panic!("a view's definition is one SELECT (C1): {}", view.definition),
+        _ => panic!("a view's definition is one SELECT (C1): {definition}"),
     }
 }
 
-fn rename(plan: LogicalPlan, view: &catalog::View) -> Result<LogicalPlan> {
+fn rename(plan: LogicalPlan, names: &[&str]) -> Result<LogicalPlan> {
     let schema = plan.schema().clone();
     assert_eq!(
         schema.fields().len(),
-        view.columns.len(),
+        names.len(),
         "a stored view has the columns of its definition (C1)"
     );
-    let same = schema.iter().zip(&view.columns).all(|((_, field), column)| *field.name() == column.name);
-    let distinct = schema.fields().iter().all(|field| visible_name(field.name()) == field.name());
+    let same = schema.iter().zip(names).all(|((_, field), name)| field.name() == name);
+    let distinct = schema
+        .fields()
+        .iter()
+        .all(|field| visible_name(field.name()) == field.name());
     if same && distinct {
         return Ok(plan);
     }
     let exprs: Vec<Expr> = schema
         .iter()
-        .zip(&view.columns)
-        .map(|((qualifier, field), column)| Expr::Column(Column::from((qualifier, field))).alias(&column.name))
+        .zip(names)
+        .map(|((qualifier, field), name)| Expr::Column(Column::from((qualifier, field))).alias(*name))
         .collect();
     LogicalPlanBuilder::from(plan).project(exprs)?.build()
 }

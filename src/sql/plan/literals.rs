@@ -5,16 +5,42 @@
 
 use arrow::datatypes::DataType;
 use datafusion::common::config::ConfigOptions;
-use datafusion::common::tree_node::{Transformed, TreeNode};
+use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
 use datafusion::common::{DFSchema, Result, ScalarValue};
 use datafusion::logical_expr::expr::{BinaryExpr, InList};
 use datafusion::logical_expr::expr_rewriter::NamePreserver;
+use datafusion::logical_expr::planner::{ExprPlanner, PlannerResult, RawBinaryExpr};
 use datafusion::logical_expr::utils::merge_schema;
 use datafusion::logical_expr::{Between, Expr, ExprSchemable, LogicalPlan, Operator};
 use datafusion::optimizer::AnalyzerRule;
 
 use crate::sql::error::{external, invalid_input};
 use crate::types::PgType;
+
+/// Types the numbers beside an operator before the operator is chosen, so that `$1 + 1` adds integers.
+#[derive(Debug)]
+pub struct LiteralPlanner;
+
+impl ExprPlanner for LiteralPlanner {
+    fn plan_binary_op(&self, expr: RawBinaryExpr, _schema: &DFSchema) -> Result<PlannerResult<RawBinaryExpr>> {
+        Ok(PlannerResult::Original(RawBinaryExpr {
+            left: narrowed(expr.left),
+            right: narrowed(expr.right),
+            ..expr
+        }))
+    }
+}
+
+/// A number that fits is INTEGER.
+fn narrowed(expr: Expr) -> Expr {
+    match expr {
+        Expr::Literal(ScalarValue::Int64(Some(value)), metadata) => match i32::try_from(value) {
+            Ok(small) => Expr::Literal(ScalarValue::Int32(Some(small)), metadata),
+            Err(_) => Expr::Literal(ScalarValue::Int64(Some(value)), metadata),
+        },
+        other => other,
+    }
+}
 
 /// The analyzer rule: every literal of a plan.
 #[derive(Debug)]
@@ -51,19 +77,20 @@ pub fn type_literals(expr: Expr, schema: &DFSchema) -> Result<Expr> {
 }
 
 fn type_expr(expr: Expr, schema: &DFSchema) -> Result<Transformed<Expr>> {
-    expr.transform_up(|expr| match expr {
-        Expr::Literal(ScalarValue::Int64(Some(value)), metadata) => match i32::try_from(value) {
-            Ok(small) => Ok(Transformed::yes(Expr::Literal(ScalarValue::Int32(Some(small)), metadata))),
-            Err(_) => Ok(Transformed::no(Expr::Literal(ScalarValue::Int64(Some(value)), metadata))),
-        },
-        Expr::BinaryExpr(BinaryExpr { left, op, right }) if compares_or_counts(op) => {
+    expr.transform_down(|expr| match expr {
+        // count(*) counts a constant: its type does not matter, and its name is better left alone.
+        Expr::AggregateFunction(ref call) if call.func.name() == "count" && call.params.args.iter().all(is_literal) => {
+            Ok(Transformed::new(expr, false, TreeNodeRecursion::Jump))
+        }
+        Expr::Literal(ScalarValue::Int64(Some(_)), _) => Ok(Transformed::yes(narrowed(expr))),
+        Expr::BinaryExpr(BinaryExpr { left, op, right }) if compares(op) => {
             let (left, right) = match (is_text_literal(&left), is_text_literal(&right)) {
                 (false, true) => {
-                    let right = read_as(*right, &left, op, schema)?;
+                    let right = read_as(*right, &left, schema)?;
                     (left, Box::new(right))
                 }
                 (true, false) => {
-                    let left = read_as(*left, &right, op, schema)?;
+                    let left = read_as(*left, &right, schema)?;
                     (Box::new(left), right)
                 }
                 _ => (left, right),
@@ -76,8 +103,8 @@ fn type_expr(expr: Expr, schema: &DFSchema) -> Result<Transformed<Expr>> {
             low,
             high,
         }) => {
-            let low = Box::new(read_as(*low, &expr, Operator::Eq, schema)?);
-            let high = Box::new(read_as(*high, &expr, Operator::Eq, schema)?);
+            let low = Box::new(read_as(*low, &expr, schema)?);
+            let high = Box::new(read_as(*high, &expr, schema)?);
             Ok(Transformed::yes(Expr::Between(Between {
                 expr,
                 negated,
@@ -88,7 +115,7 @@ fn type_expr(expr: Expr, schema: &DFSchema) -> Result<Transformed<Expr>> {
         Expr::InList(InList { expr, list, negated }) => {
             let list = list
                 .into_iter()
-                .map(|item| read_as(item, &expr, Operator::Eq, schema))
+                .map(|item| read_as(item, &expr, schema))
                 .collect::<Result<Vec<Expr>>>()?;
             Ok(Transformed::yes(Expr::InList(InList { expr, list, negated })))
         }
@@ -96,7 +123,7 @@ fn type_expr(expr: Expr, schema: &DFSchema) -> Result<Transformed<Expr>> {
     })
 }
 
-fn compares_or_counts(op: Operator) -> bool {
+fn compares(op: Operator) -> bool {
     matches!(
         op,
         Operator::Eq
@@ -107,7 +134,11 @@ fn compares_or_counts(op: Operator) -> bool {
             | Operator::GtEq
             | Operator::IsDistinctFrom
             | Operator::IsNotDistinctFrom
-    ) || op.is_numerical_operators()
+    )
+}
+
+fn is_literal(expr: &Expr) -> bool {
+    matches!(expr, Expr::Literal(..))
 }
 
 fn is_text_literal(expr: &Expr) -> bool {
@@ -115,7 +146,7 @@ fn is_text_literal(expr: &Expr) -> bool {
 }
 
 /// Reads a string literal as the type of what it stands beside.
-fn read_as(literal: Expr, beside: &Expr, op: Operator, schema: &DFSchema) -> Result<Expr> {
+fn read_as(literal: Expr, beside: &Expr, schema: &DFSchema) -> Result<Expr> {
     let Expr::Literal(ScalarValue::Utf8(Some(text)), metadata) = &literal else {
         return Ok(literal);
     };
@@ -126,16 +157,11 @@ fn read_as(literal: Expr, beside: &Expr, op: Operator, schema: &DFSchema) -> Res
     let Some(pg_type) = PgType::of_field(&field) else {
         return Ok(literal);
     };
-    let wanted = match (&pg_type, op) {
-        (PgType::Date, Operator::Plus) => return Ok(literal),
-        // timestamp + unknown: only an interval can be added.
-        (PgType::Timestamp | PgType::TimestampTz | PgType::Time, Operator::Plus) => PgType::Interval,
-        (PgType::Numeric(_), _) => PgType::Numeric(None),
-        (known, _) => known.clone(),
+    let wanted = match pg_type {
+        PgType::Numeric(_) => PgType::Numeric(None),
+        known => known,
     };
-    if matches!(wanted.arrow(), DataType::Utf8 | DataType::List(_) | DataType::Interval(_))
-        && wanted != PgType::Interval
-    {
+    if matches!(wanted.arrow(), DataType::Utf8 | DataType::List(_)) {
         return Ok(literal);
     }
     let value = ScalarValue::Utf8(Some(text.trim().to_string()))

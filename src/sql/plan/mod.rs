@@ -100,7 +100,7 @@ pub fn plan_select(select: &Select, ctx: &PlanContext) -> Result<Planned, SqlErr
         fields,
         relations: reached.relations.into_iter().collect(),
         depends_on: raw.direct,
-        system: reached.system.into_keys().collect(),
+        system: reached.system.into_iter().collect(),
         parameter_types,
     })
 }
@@ -160,9 +160,10 @@ fn type_parameters(plan: LogicalPlan, ctx: &PlanContext) -> Result<(LogicalPlan,
         .map(|declared| declared.clone().unwrap_or(PgType::Text))
         .collect();
     for (id, field) in &found {
-        let number: usize = id.trim_start_matches('$').parse().map_err(|_| {
-            SqlError::new(state::UNDEFINED_PARAMETER, format!("there is no parameter {id}"))
-        })?;
+        let number: usize = id
+            .trim_start_matches('$')
+            .parse()
+            .map_err(|_| SqlError::new(state::UNDEFINED_PARAMETER, format!("there is no parameter {id}")))?;
         if number == 0 {
             return Err(SqlError::new(state::UNDEFINED_PARAMETER, "there is no parameter $0"));
         }
@@ -183,7 +184,10 @@ fn type_parameters(plan: LogicalPlan, ctx: &PlanContext) -> Result<(LogicalPlan,
                 Expr::Placeholder(Placeholder { id, .. }) => {
                     let number: usize = id.trim_start_matches('$').parse().expect("checked above");
                     let field = Arc::new(types[number - 1].field("", true));
-                    Ok(Transformed::yes(Expr::Placeholder(Placeholder::new_with_field(id, Some(field)))))
+                    Ok(Transformed::yes(Expr::Placeholder(Placeholder::new_with_field(
+                        id,
+                        Some(field),
+                    ))))
                 }
                 other => Ok(Transformed::no(other)),
             })
@@ -213,7 +217,10 @@ fn output_fields(plan: &LogicalPlan) -> Result<Vec<OutField>, SqlError> {
             Some(known) => known,
             None => {
                 return Err(SqlError::unsupported(
-                    format!("column \"{name}\" has a type that no client can be sent: {}", field.data_type()),
+                    format!(
+                        "column \"{name}\" has a type that no client can be sent: {}",
+                        field.data_type()
+                    ),
                     "Cast it to one of the types of the SQL reference.",
                 ));
             }
@@ -235,7 +242,11 @@ fn output_fields(plan: &LogicalPlan) -> Result<Vec<OutField>, SqlError> {
 /// Casts the columns of a planned SELECT to the types of an INSERT's target columns, in order. 42804 where PostgreSQL
 /// has no assignment cast.
 pub fn cast_for_insert(planned: &Planned, targets: &[(String, PgType)]) -> Result<Planned, SqlError> {
-    assert_eq!(planned.fields.len(), targets.len(), "the caller has compared the counts");
+    assert_eq!(
+        planned.fields.len(),
+        targets.len(),
+        "the caller has compared the counts"
+    );
     let schema = planned.plan.schema().clone();
     let mut exprs = Vec::with_capacity(targets.len());
     let mut fields = Vec::with_capacity(targets.len());

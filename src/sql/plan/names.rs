@@ -12,7 +12,9 @@ pub const ANONYMOUS: &str = "?column?";
 
 /// The output name of an expression without an alias.
 pub fn output_name(expr: &Expr) -> String {
-    figure(expr).map(|(name, _)| name).unwrap_or_else(|| ANONYMOUS.to_string())
+    figure(expr)
+        .map(|(name, _)| name)
+        .unwrap_or_else(|| ANONYMOUS.to_string())
 }
 
 /// An identifier as SQL folds it.
@@ -83,7 +85,9 @@ fn figure(expr: &Expr) -> Option<(String, Strength)> {
 
 /// A scalar subquery is named after its only column.
 fn subquery(query: &ast::Query) -> Option<(String, Strength)> {
-    let SetExpr::Select(select) = query.body.as_ref() else { return None };
+    let SetExpr::Select(select) = query.body.as_ref() else {
+        return None;
+    };
     match select.projection.first()? {
         ast::SelectItem::UnnamedExpr(expr) => figure(expr),
         ast::SelectItem::ExprWithAlias { alias, .. } => Some((fold(alias), Strength::Strong)),

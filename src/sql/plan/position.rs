@@ -74,7 +74,9 @@ fn name_of(error: &DataFusionError) -> Option<String> {
 
 /// `function foo(integer) does not exist`: `foo`.
 fn quoted_function(message: &str) -> Option<&str> {
-    let rest = message.strip_prefix("function ").or_else(|| message.strip_prefix("window function "))?;
+    let rest = message
+        .strip_prefix("function ")
+        .or_else(|| message.strip_prefix("window function "))?;
     rest.split([' ', '(']).next()
 }
 

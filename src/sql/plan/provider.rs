@@ -5,7 +5,7 @@
 
 use std::borrow::Cow;
 use std::cell::RefCell;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::{Arc, LazyLock};
 
 use arrow::datatypes::{DataType, FieldRef, Schema, SchemaRef};
@@ -19,6 +19,7 @@ use datafusion::logical_expr::{
 };
 use sqlparser::ast;
 
+use super::literals::LiteralPlanner;
 use super::resolve::{Resolved, resolve};
 use super::windows::WindowPlanner;
 use super::{PlanContext, eval, expand};
@@ -40,7 +41,8 @@ pub struct Reached {
     pub relations: BTreeSet<u32>,
     /// Plain and recomputed views that were expanded.
     pub expanded: BTreeSet<u32>,
-    pub system: BTreeMap<(String, String), ()>,
+    /// Schema and name of system relations.
+    pub system: BTreeSet<(String, String)>,
 }
 
 /// The planner's view of the world, for one statement or one view's definition.
@@ -88,29 +90,35 @@ impl<'a> Provider<'a> {
                 }))
             }
             Resolved::Relation(Relation::View(view)) => {
-                if self.depth >= VIEW_DEPTH_MAX {
-                    return Err(SqlError::new(
-                        state::STATEMENT_TOO_COMPLEX,
-                        "views are stacked too deeply",
-                    ));
-                }
+                self.check_depth()?;
                 self.reached.borrow_mut().expanded.insert(view.oid);
                 let plan = expand::expand_view(view, self.ctx, self.depth + 1, self.reached)?;
-                Ok(Arc::new(Expanded {
-                    schema: Arc::new(plan.schema().as_arrow().clone()),
-                    plan,
-                }))
+                Ok(Arc::new(Expanded::new(plan)))
             }
-            Resolved::System(schema, name, columns) => {
-                let key = (schema.to_string(), name.to_string());
-                self.reached.borrow_mut().system.insert(key, ());
-                let fields: Vec<_> = columns.iter().map(|(name, kind)| kind.field(name, true)).collect();
-                Ok(Arc::new(RelationSource {
-                    kind: RelationKind::System(schema, name),
-                    schema: Arc::new(Schema::new(fields)),
-                }))
+            Resolved::System(relation) => {
+                let key = (relation.schema.to_string(), relation.name.to_string());
+                self.reached.borrow_mut().system.insert(key);
+                let Some(definition) = relation.definition else {
+                    return Ok(Arc::new(RelationSource {
+                        kind: RelationKind::System(relation.schema, relation.name),
+                        schema: relation.arrow_schema().clone(),
+                    }));
+                };
+                self.check_depth()?;
+                let plan = expand::expand_system_view(relation, definition, self.ctx, self.depth + 1, self.reached)?;
+                Ok(Arc::new(Expanded::new(plan)))
             }
         }
+    }
+
+    fn check_depth(&self) -> Result<(), SqlError> {
+        if self.depth < VIEW_DEPTH_MAX {
+            return Ok(());
+        }
+        Err(SqlError::new(
+            state::STATEMENT_TOO_COMPLEX,
+            "views are stacked too deeply",
+        ))
     }
 }
 
@@ -155,6 +163,15 @@ fn columns_schema(columns: &[catalog::Column]) -> SchemaRef {
 struct Expanded {
     plan: LogicalPlan,
     schema: SchemaRef,
+}
+
+impl Expanded {
+    fn new(plan: LogicalPlan) -> Expanded {
+        Expanded {
+            schema: Arc::new(plan.schema().as_arrow().clone()),
+            plan,
+        }
+    }
 }
 
 impl TableSource for Expanded {
@@ -209,6 +226,11 @@ impl TypePlanner for Types {
 }
 
 static TYPES: LazyLock<Arc<dyn TypePlanner>> = LazyLock::new(|| Arc::new(Types));
+static PLANNERS: LazyLock<Vec<Arc<dyn ExprPlanner>>> = LazyLock::new(|| {
+    let mut planners: Vec<Arc<dyn ExprPlanner>> = vec![Arc::new(LiteralPlanner)];
+    planners.extend(functions().planners.iter().cloned());
+    planners
+});
 static RELATIONS: LazyLock<Vec<Arc<dyn RelationPlanner>>> = LazyLock::new(|| vec![Arc::new(WindowPlanner)]);
 
 impl ContextProvider for Provider<'_> {
@@ -253,7 +275,7 @@ impl ContextProvider for Provider<'_> {
     }
 
     fn get_expr_planners(&self) -> &[Arc<dyn ExprPlanner>] {
-        &self.functions.planners
+        &PLANNERS
     }
 
     fn get_relation_planners(&self) -> &[Arc<dyn RelationPlanner>] {

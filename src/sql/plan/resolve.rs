@@ -3,20 +3,16 @@
 //! `pg_catalog` is searched first where the path does not name it, as in PostgreSQL.
 
 use super::PlanContext;
+use crate::catalog::system::{self, SystemRelation};
 use crate::catalog::{Relation, Snapshot};
 use crate::error::{SqlError, state};
 use crate::sql::error::undefined_relation;
-use crate::types::PgType;
-
-/// Columns of a system relation.
-pub type SystemColumns = Vec<(String, PgType)>;
 
 /// What a relation's name means.
 #[derive(Debug)]
 pub enum Resolved<'a> {
     Relation(&'a Relation),
-    /// Schema, name, columns.
-    System(&'static str, &'static str, SystemColumns),
+    System(&'static SystemRelation),
 }
 
 impl Resolved<'_> {
@@ -24,7 +20,7 @@ impl Resolved<'_> {
         match self {
             Resolved::Relation(Relation::Topic(topic)) => (topic.schema.clone(), topic.name.clone()),
             Resolved::Relation(Relation::View(view)) => (view.schema.clone(), view.name.clone()),
-            Resolved::System(schema, name, _) => (schema.to_string(), name.to_string()),
+            Resolved::System(relation) => (relation.schema.to_string(), relation.name.to_string()),
         }
     }
 }
@@ -69,9 +65,5 @@ fn in_schema<'a>(schema: &str, name: &str, catalog: &'a Snapshot) -> Option<Reso
     if let Some(oid) = catalog.names.get(&(schema.to_string(), name.to_string())) {
         return catalog.relations.get(oid).map(Resolved::Relation);
     }
-    system_relation(schema, name)
-}
-
-fn system_relation(_schema: &str, _name: &str) -> Option<Resolved<'static>> {
-    None
+    system::lookup(schema, name).map(Resolved::System)
 }

@@ -44,7 +44,11 @@ pub fn is_window(name: &ObjectName) -> bool {
 pub struct WindowPlanner;
 
 impl RelationPlanner for WindowPlanner {
-    fn plan_relation(&self, relation: TableFactor, context: &mut dyn RelationPlannerContext) -> Result<RelationPlanning> {
+    fn plan_relation(
+        &self,
+        relation: TableFactor,
+        context: &mut dyn RelationPlannerContext,
+    ) -> Result<RelationPlanning> {
         let (name, args, alias) = match relation {
             TableFactor::Table {
                 name,
@@ -61,13 +65,22 @@ impl RelationPlanner for WindowPlanner {
             },
             other => return Ok(RelationPlanning::Original(Box::new(other))),
         };
-        let function = name.0.last().and_then(|part| part.as_ident()).map(fold).unwrap_or_default();
+        let function = name
+            .0
+            .last()
+            .and_then(|part| part.as_ident())
+            .map(fold)
+            .unwrap_or_default();
         let plan = plan_window(&function, args, context)?;
         Ok(RelationPlanning::Planned(Box::new(PlannedRelation::new(plan, alias))))
     }
 }
 
-fn plan_window(function: &str, args: Vec<FunctionArg>, context: &mut dyn RelationPlannerContext) -> Result<LogicalPlan> {
+fn plan_window(
+    function: &str,
+    args: Vec<FunctionArg>,
+    context: &mut dyn RelationPlannerContext,
+) -> Result<LogicalPlan> {
     let upper = function.to_uppercase();
     if matches!(function, "cumulate" | "session") {
         return Err(external(SqlError::unsupported(
@@ -157,7 +170,9 @@ impl Call {
                 } => (Some(fold(&name)), arg),
                 FunctionArg::ExprNamed { .. } => return Err(usage()),
             };
-            let FunctionArgExpr::Expr(expr) = arg else { return Err(usage()) };
+            let FunctionArgExpr::Expr(expr) = arg else {
+                return Err(usage());
+            };
             match name.as_deref() {
                 None => positional.push(expr),
                 Some("allowed_lateness") => allowed_lateness = Some(expr),
@@ -180,7 +195,9 @@ impl Call {
         if lengths.len() + 1 < names.len() || lengths.len() > names.len() {
             return Err(usage());
         }
-        let Some(relation) = relation_factor(relation) else { return Err(usage()) };
+        let Some(relation) = relation_factor(relation) else {
+            return Err(usage());
+        };
         Ok(Call {
             relation,
             time,
@@ -206,12 +223,15 @@ fn relation_factor(expr: SqlExpr) -> Option<TableFactor> {
         SqlExpr::CompoundIdentifier(idents) => idents,
         _ => return None,
     };
-    let alias = (idents.len() > 1).then(|| idents.last().cloned()).flatten().map(|name| TableAlias {
-        explicit: true,
-        name,
-        columns: vec![],
-        at: None,
-    });
+    let alias = (idents.len() > 1)
+        .then(|| idents.last().cloned())
+        .flatten()
+        .map(|name| TableAlias {
+            explicit: true,
+            name,
+            columns: vec![],
+            at: None,
+        });
     Some(TableFactor::Table {
         name: ObjectName(idents.into_iter().map(ObjectNamePart::Identifier).collect()),
         alias,
@@ -286,7 +306,12 @@ fn time_column(
 fn descriptor(expr: SqlExpr) -> SqlExpr {
     if let SqlExpr::Function(function) = &expr
         && let ast::FunctionArguments::List(list) = &function.args
-        && function.name.0.last().and_then(|part| part.as_ident()).is_some_and(|name| fold(name) == "descriptor")
+        && function
+            .name
+            .0
+            .last()
+            .and_then(|part| part.as_ident())
+            .is_some_and(|name| fold(name) == "descriptor")
         && let [FunctionArg::Unnamed(FunctionArgExpr::Expr(inner))] = list.args.as_slice()
     {
         return inner.clone();
@@ -404,7 +429,9 @@ fn thread_watermark(plan: &LogicalPlan, time_column: usize) -> Result<Result<Thr
                 Some(_) => {}
             }
             let topics = vec![TopicId(topic.oid)];
-            let shown = plan.schema().index_of_column_by_name(None, SystemColumn::Watermark.name());
+            let shown = plan
+                .schema()
+                .index_of_column_by_name(None, SystemColumn::Watermark.name());
             if let Some(watermark_column) = shown {
                 return Ok(Ok(Threaded {
                     plan: plan.clone(),
@@ -414,9 +441,7 @@ fn thread_watermark(plan: &LogicalPlan, time_column: usize) -> Result<Result<Thr
             }
             let hidden: Vec<SystemColumn> = SystemColumn::ALL
                 .into_iter()
-                .filter(|column| {
-                    *column == SystemColumn::Watermark || source.schema.index_of(column.name()).is_ok()
-                })
+                .filter(|column| *column == SystemColumn::Watermark || source.schema.index_of(column.name()).is_ok())
                 .collect();
             let extended = RelationSource {
                 kind: source.kind.clone(),
@@ -435,13 +460,17 @@ fn thread_watermark(plan: &LogicalPlan, time_column: usize) -> Result<Result<Thr
             Ok(LogicalPlan::SubqueryAlias(alias))
         }),
         LogicalPlan::Filter(filter) => thread_through(&filter.input, time_column, |input, _| {
-            LogicalPlanBuilder::from(input).filter(filter.predicate.clone())?.build()
+            LogicalPlanBuilder::from(input)
+                .filter(filter.predicate.clone())?
+                .build()
         }),
         LogicalPlan::Sort(sort) if sort.fetch.is_none() => thread_watermark(&sort.input, time_column),
         LogicalPlan::Projection(projection) => {
             let name = plan.schema().field(time_column).name();
             let Expr::Column(column) = projection.expr[time_column].clone().unalias_nested().data else {
-                return Ok(Err(format!("column \"{name}\" is computed, not the WATERMARK column itself")));
+                return Ok(Err(format!(
+                    "column \"{name}\" is computed, not the WATERMARK column itself"
+                )));
             };
             let below = projection.input.schema().index_of_column(&column)?;
             let threaded = match thread_watermark(&projection.input, below)? {
@@ -541,7 +570,9 @@ pub fn set_emit(plan: LogicalPlan, emit: Emit) -> Result<LogicalPlan, SqlError> 
     }
     let mut windows = 0;
     let plan = plan.transform_down_with_subqueries(|node| {
-        let Some(window) = Window::of(&node) else { return Ok(Transformed::no(node)) };
+        let Some(window) = Window::of(&node) else {
+            return Ok(Transformed::no(node));
+        };
         windows += 1;
         if window.topics.is_empty() {
             let why = window.never_closes.clone().unwrap_or_default();

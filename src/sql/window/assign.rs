@@ -45,7 +45,9 @@ fn last_start(ts_us: i64, slide_us: i64, offset_us: i64) -> i64 {
 pub fn starts(kind: WindowKind, ts_us: i64) -> impl Iterator<Item = i64> {
     let (slide_us, offset_us) = match kind {
         WindowKind::Tumble { size_us, offset_us } => (size_us, offset_us),
-        WindowKind::Hop { slide_us, offset_us, .. } => (slide_us, offset_us),
+        WindowKind::Hop {
+            slide_us, offset_us, ..
+        } => (slide_us, offset_us),
     };
     let last = last_start(ts_us, slide_us, offset_us);
     let count = kind.windows_per_row() as i64;
@@ -86,7 +88,10 @@ impl Assigner {
     /// Assigns the rows of one batch of the node's input.
     pub fn apply(&self, batch: &RecordBatch, closing: Closing) -> Result<Assigned, ArrowError> {
         let times = timestamps(batch, self.time_column)?;
-        let watermarks = self.watermark_column.map(|index| timestamps(batch, index)).transpose()?;
+        let watermarks = self
+            .watermark_column
+            .map(|index| timestamps(batch, index))
+            .transpose()?;
         let per_row = self.kind.windows_per_row();
         let size_us = self.kind.size_us();
 
@@ -98,7 +103,9 @@ impl Assigner {
                 null_rows += 1;
                 continue;
             }
-            let watermark = watermarks.filter(|column| column.is_valid(row)).map(|column| column.value(row));
+            let watermark = watermarks
+                .filter(|column| column.is_valid(row))
+                .map(|column| column.value(row));
             let mut late = false;
             for start in starts(self.kind, times.value(row)) {
                 let end = start.saturating_add(size_us);
@@ -139,8 +146,14 @@ impl Assigner {
             }
         }
         let size_us = self.kind.size_us();
-        let zone = batch.column(self.time_column).as_primitive::<TimestampMicrosecondType>().timezone();
-        let window_ends = window_starts.iter().map(|start| start.saturating_add(size_us)).collect::<Vec<_>>();
+        let zone = batch
+            .column(self.time_column)
+            .as_primitive::<TimestampMicrosecondType>()
+            .timezone();
+        let window_ends = window_starts
+            .iter()
+            .map(|start| start.saturating_add(size_us))
+            .collect::<Vec<_>>();
         for bounds in [window_starts, window_ends] {
             columns.push(Arc::new(
                 TimestampMicrosecondArray::from(bounds).with_timezone_opt(zone.map(str::to_owned)),
@@ -159,9 +172,9 @@ fn closing_admits(assigner: &Assigner, closing: Closing, window_end_us: i64) -> 
 
 fn timestamps(batch: &RecordBatch, index: usize) -> Result<&TimestampMicrosecondArray, ArrowError> {
     let column = batch.column(index);
-    column.as_primitive_opt::<TimestampMicrosecondType>().ok_or_else(|| {
-        ArrowError::InvalidArgumentError(format!("a window's time column holds {}", column.data_type()))
-    })
+    column
+        .as_primitive_opt::<TimestampMicrosecondType>()
+        .ok_or_else(|| ArrowError::InvalidArgumentError(format!("a window's time column holds {}", column.data_type())))
 }
 
 #[cfg(test)]
@@ -224,7 +237,9 @@ mod tests {
         expect: &[(i64, i64)],
         skipped: (u64, u64),
     ) {
-        let out = assigner(kind, lateness * SECOND).apply(&batch(rows), closing).expect("applies");
+        let out = assigner(kind, lateness * SECOND)
+            .apply(&batch(rows), closing)
+            .expect("applies");
         let values = out.rows.column(1).as_primitive::<arrow::datatypes::Int64Type>().clone();
         let starts = out.rows.column(2).as_primitive::<TimestampMicrosecondType>().clone();
         let ends = out.rows.column(3).as_primitive::<TimestampMicrosecondType>().clone();
@@ -286,7 +301,14 @@ mod tests {
             (Some(12), 5, Some(10)),
         ];
         check(TUMBLE, 0, Closing::All, &rows, &[(1, 0), (2, 0), (5, 10)], (1, 1));
-        check(TUMBLE, 5, Closing::All, &rows, &[(1, 0), (2, 0), (3, 0), (5, 10)], (0, 1));
+        check(
+            TUMBLE,
+            5,
+            Closing::All,
+            &rows,
+            &[(1, 0), (2, 0), (3, 0), (5, 10)],
+            (0, 1),
+        );
     }
 
     #[test]
