@@ -6,6 +6,29 @@
 mod catalog;
 mod name;
 
+pub mod calendar;
+mod datetime;
+mod interval;
+
+mod array;
+mod bytes;
+pub mod float;
+pub mod json;
+pub mod numeric;
+
+mod builder;
+mod formatter;
+#[cfg(test)]
+mod tests;
+
+pub use self::builder::{ColumnBuilder, scalar_from_binary, scalar_from_text, scalar_null, utf8};
+pub use self::bytes::{parse_bool, parse_bytea, parse_uuid, uuid_text, write_bytea};
+pub use self::datetime::{
+    DateOrder, InputStyle, parse_date, parse_time, parse_timestamp, parse_timestamptz, zone_named,
+};
+pub use self::formatter::{ColumnFormatter, ObjectNames, TextStyle};
+pub use self::interval::{IntervalStyle, parse_interval, write_interval};
+
 use std::collections::HashMap;
 
 use arrow::datatypes::{DataType, Field, IntervalUnit, TimeUnit};

@@ -1,0 +1,565 @@
+//! Builds an Arrow column from PostgreSQL's text or binary values.
+//!
+//! One rule: a value that was refused leaves the column as it was. Integers, text, timestamps, decimals and floats go in
+//! without allocation but the column's own. Not here: what a row or a statement is (`wire/copy_in.rs`).
+
+use std::sync::Arc;
+
+use arrow::array::{
+    ArrayRef, BinaryBuilder, BooleanBuilder, Date32Builder, Decimal128Builder, Float32Builder, Float64Builder,
+    Int16Builder, Int32Builder, Int64Builder, IntervalMonthDayNanoBuilder, ListArray, StringBuilder,
+    Time64MicrosecondBuilder, TimestampMicrosecondBuilder,
+};
+use arrow::array::NullBufferBuilder;
+use arrow::buffer::OffsetBuffer;
+use arrow::datatypes::IntervalMonthDayNano;
+
+use super::calendar::{PG_EPOCH_DAYS, PG_EPOCH_US};
+use super::datetime::{InputStyle, parse_date, parse_time, parse_timestamp, parse_timestamptz};
+use super::interval::parse_interval;
+use super::numeric::{DecimalShape, invalid, parse_decimal, parse_decimal_binary, parse_integer};
+use super::{BARE_NUMERIC_SCALE, PgType, array, bytes, float, json};
+use crate::error::{SqlError, state};
+
+/// A growing column of one type.
+pub struct ColumnBuilder {
+    values: Values,
+    style: InputStyle,
+    /// Kept between BYTEA values.
+    scratch: Vec<u8>,
+}
+
+enum Values {
+    Bool(BooleanBuilder),
+    Int2(Int16Builder),
+    Int4(Int32Builder),
+    Int8(Int64Builder),
+    Float4(Float32Builder),
+    Float8(Float64Builder),
+    Numeric(Decimal128Builder, DecimalShape),
+    Text(StringBuilder),
+    /// VARCHAR(n) and CHAR(n): length in characters; CHAR is padded with blanks to it.
+    Bounded {
+        texts: StringBuilder,
+        length: usize,
+        pad: bool,
+    },
+    Name(StringBuilder),
+    InternalChar(StringBuilder),
+    Uuid(StringBuilder),
+    Json(StringBuilder),
+    Jsonb(StringBuilder),
+    Bytea(BinaryBuilder),
+    Date(Date32Builder),
+    Time(Time64MicrosecondBuilder),
+    Timestamp(TimestampMicrosecondBuilder),
+    TimestampTz(TimestampMicrosecondBuilder),
+    Interval(IntervalMonthDayNanoBuilder),
+    /// OID and its aliases, with the type's name.
+    Oid(Int64Builder, &'static str),
+    Array(Box<Lists>),
+}
+
+struct Lists {
+    item_type: PgType,
+    items: ColumnBuilder,
+    /// End of each list among the items; starts with 0.
+    ends: Vec<i32>,
+    nulls: NullBufferBuilder,
+}
+
+impl ColumnBuilder {
+    /// `capacity` rows are foreseen.
+    pub fn new(pg_type: &PgType, capacity: usize) -> ColumnBuilder {
+        /// Bytes of text per row that are foreseen.
+        const TEXT_BYTES: usize = 16;
+        let texts = || StringBuilder::with_capacity(capacity, capacity * TEXT_BYTES);
+        let values = match pg_type {
+            PgType::Bool => Values::Bool(BooleanBuilder::with_capacity(capacity)),
+            PgType::Int2 => Values::Int2(Int16Builder::with_capacity(capacity)),
+            PgType::Int4 => Values::Int4(Int32Builder::with_capacity(capacity)),
+            PgType::Int8 => Values::Int8(Int64Builder::with_capacity(capacity)),
+            PgType::Float4 => Values::Float4(Float32Builder::with_capacity(capacity)),
+            PgType::Float8 => Values::Float8(Float64Builder::with_capacity(capacity)),
+            PgType::Numeric(shape) => {
+                let (precision, scale) = shape.unwrap_or((38, BARE_NUMERIC_SCALE));
+                Values::Numeric(
+                    Decimal128Builder::with_capacity(capacity).with_data_type(pg_type.arrow()),
+                    DecimalShape { precision, scale },
+                )
+            }
+            PgType::Text | PgType::Varchar(None) | PgType::Char(0) | PgType::Unknown | PgType::Void => {
+                Values::Text(texts())
+            }
+            PgType::Varchar(Some(length)) => Values::Bounded {
+                texts: texts(),
+                length: *length as usize,
+                pad: false,
+            },
+            PgType::Char(length) => Values::Bounded {
+                texts: texts(),
+                length: *length as usize,
+                pad: true,
+            },
+            PgType::Name => Values::Name(texts()),
+            PgType::InternalChar => Values::InternalChar(texts()),
+            PgType::Uuid => Values::Uuid(StringBuilder::with_capacity(capacity, capacity * bytes::UUID_TEXT)),
+            PgType::Json => Values::Json(texts()),
+            PgType::Jsonb => Values::Jsonb(texts()),
+            PgType::Bytea => Values::Bytea(BinaryBuilder::with_capacity(capacity, capacity * TEXT_BYTES)),
+            PgType::Date => Values::Date(Date32Builder::with_capacity(capacity)),
+            PgType::Time => Values::Time(Time64MicrosecondBuilder::with_capacity(capacity)),
+            PgType::Timestamp => Values::Timestamp(TimestampMicrosecondBuilder::with_capacity(capacity)),
+            PgType::TimestampTz => Values::TimestampTz(
+                TimestampMicrosecondBuilder::with_capacity(capacity).with_data_type(pg_type.arrow()),
+            ),
+            PgType::Interval => Values::Interval(IntervalMonthDayNanoBuilder::with_capacity(capacity)),
+            PgType::Oid | PgType::Regclass | PgType::Regtype | PgType::Regproc | PgType::Regnamespace => {
+                Values::Oid(Int64Builder::with_capacity(capacity), pg_type.base_name())
+            }
+            PgType::Array(item) => {
+                let mut ends = Vec::with_capacity(capacity + 1);
+                ends.push(0);
+                Values::Array(Box::new(Lists {
+                    item_type: item.as_ref().clone(),
+                    items: ColumnBuilder::new(item, capacity),
+                    ends,
+                    nulls: NullBufferBuilder::new(capacity),
+                }))
+            }
+        };
+        ColumnBuilder {
+            values,
+            style: InputStyle::default(),
+            scratch: Vec::new(),
+        }
+    }
+
+    /// Reads dates and times as the session says.
+    pub fn with_style(mut self, style: InputStyle) -> ColumnBuilder {
+        if let Values::Array(lists) = &mut self.values {
+            lists.items.style = style;
+        }
+        self.style = style;
+        self
+    }
+
+    /// The zone of TIMESTAMPTZ values that name none.
+    pub fn with_time_zone(self, time_zone: chrono_tz::Tz) -> ColumnBuilder {
+        let style = InputStyle {
+            time_zone,
+            ..self.style
+        };
+        self.with_style(style)
+    }
+
+    pub fn len(&self) -> usize {
+        use arrow::array::ArrayBuilder;
+        match &self.values {
+            Values::Bool(values) => values.len(),
+            Values::Int2(values) => values.len(),
+            Values::Int4(values) => values.len(),
+            Values::Int8(values) | Values::Oid(values, _) => values.len(),
+            Values::Float4(values) => values.len(),
+            Values::Float8(values) => values.len(),
+            Values::Numeric(values, _) => values.len(),
+            Values::Bounded { texts, .. } => texts.len(),
+            Values::Text(texts)
+            | Values::Name(texts)
+            | Values::InternalChar(texts)
+            | Values::Uuid(texts)
+            | Values::Json(texts)
+            | Values::Jsonb(texts) => texts.len(),
+            Values::Bytea(values) => values.len(),
+            Values::Date(values) => values.len(),
+            Values::Time(values) => values.len(),
+            Values::Timestamp(values) | Values::TimestampTz(values) => values.len(),
+            Values::Interval(values) => values.len(),
+            Values::Array(lists) => lists.ends.len() - 1,
+        }
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Bytes that the values take so far, about.
+    pub fn bytes(&self) -> usize {
+        match &self.values {
+            Values::Bounded { texts, .. } => texts.values_slice().len(),
+            Values::Text(texts)
+            | Values::Name(texts)
+            | Values::InternalChar(texts)
+            | Values::Uuid(texts)
+            | Values::Json(texts)
+            | Values::Jsonb(texts) => texts.values_slice().len(),
+            Values::Bytea(values) => values.values_slice().len(),
+            Values::Array(lists) => lists.items.bytes() + lists.ends.len() * 4,
+            Values::Numeric(..) | Values::Interval(_) => self.len() * 16,
+            _ => self.len() * 8,
+        }
+    }
+
+    pub fn append_null(&mut self) {
+        match &mut self.values {
+            Values::Bool(values) => values.append_null(),
+            Values::Int2(values) => values.append_null(),
+            Values::Int4(values) => values.append_null(),
+            Values::Int8(values) | Values::Oid(values, _) => values.append_null(),
+            Values::Float4(values) => values.append_null(),
+            Values::Float8(values) => values.append_null(),
+            Values::Numeric(values, _) => values.append_null(),
+            Values::Bounded { texts, .. } => texts.append_null(),
+            Values::Text(texts)
+            | Values::Name(texts)
+            | Values::InternalChar(texts)
+            | Values::Uuid(texts)
+            | Values::Json(texts)
+            | Values::Jsonb(texts) => texts.append_null(),
+            Values::Bytea(values) => values.append_null(),
+            Values::Date(values) => values.append_null(),
+            Values::Time(values) => values.append_null(),
+            Values::Timestamp(values) | Values::TimestampTz(values) => values.append_null(),
+            Values::Interval(values) => values.append_null(),
+            Values::Array(lists) => {
+                lists.ends.push(lists.items.len() as i32);
+                lists.nulls.append_null();
+            }
+        }
+    }
+
+    /// Appends a value as PostgreSQL's input function of the type reads it.
+    #[inline]
+    pub fn append_text(&mut self, text: &str) -> Result<(), SqlError> {
+        match &mut self.values {
+            Values::Int8(values) => values.append_value(parse_integer(text, i64::MIN, i64::MAX, "bigint")?),
+            Values::Text(texts) => {
+                check_text(text)?;
+                texts.append_value(text);
+            }
+            Values::Timestamp(values) => values.append_value(parse_timestamp(text, &self.style)?),
+            Values::Numeric(values, shape) => values.append_value(parse_decimal(text, *shape)?),
+            Values::Int4(values) => {
+                values.append_value(parse_integer(text, i32::MIN.into(), i32::MAX.into(), "integer")? as i32);
+            }
+            Values::Int2(values) => {
+                values.append_value(parse_integer(text, i16::MIN.into(), i16::MAX.into(), "smallint")? as i16);
+            }
+            Values::Bool(values) => values.append_value(bytes::parse_bool(text)?),
+            Values::Float8(values) => values.append_value(float::parse_f64(text)?),
+            Values::Float4(values) => values.append_value(float::parse_f32(text)?),
+            Values::TimestampTz(values) => values.append_value(parse_timestamptz(text, &self.style)?),
+            Values::Date(values) => values.append_value(parse_date(text, &self.style)?),
+            Values::Time(values) => values.append_value(parse_time(text, &self.style)?),
+            Values::Interval(values) => values.append_value(parse_interval(text)?),
+            Values::Bounded { texts, length, pad } => append_bounded(texts, text, *length, *pad)?,
+            Values::Name(texts) => {
+                /// NAMEDATALEN - 1.
+                const NAME_BYTES: usize = 63;
+                check_text(text)?;
+                texts.append_value(&text[..text.floor_char_boundary(NAME_BYTES)]);
+            }
+            Values::InternalChar(texts) => {
+                check_text(text)?;
+                let first = text.chars().next().map_or(0, char::len_utf8);
+                texts.append_value(&text[..first]);
+            }
+            Values::Uuid(texts) => append_uuid(texts, &bytes::parse_uuid(text)?),
+            Values::Json(texts) => {
+                json::check(text)?;
+                texts.append_value(text);
+            }
+            Values::Jsonb(texts) => texts.append_value(json::canonical(text)?),
+            Values::Bytea(values) => {
+                self.scratch.clear();
+                bytes::parse_bytea(text, &mut self.scratch)?;
+                values.append_value(&self.scratch);
+            }
+            Values::Oid(values, kind) => {
+                // PostgreSQL reads OIDs as C's strtoul: -1 is the largest.
+                let oid = parse_integer(text, i32::MIN.into(), u32::MAX.into(), "oid").map_err(|error| {
+                    if error.state == state::INVALID_TEXT_REPRESENTATION {
+                        invalid(kind, text)
+                    } else {
+                        error
+                    }
+                })?;
+                values.append_value(i64::from(oid as u32));
+            }
+            Values::Array(lists) => {
+                let items = array::parse(text)?;
+                lists.append(items.len(), |values| {
+                    for item in &items {
+                        match item {
+                            Some(text) => values.append_text(text)?,
+                            None => values.append_null(),
+                        }
+                    }
+                    Ok(())
+                })?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Appends a value as PostgreSQL's receive function of the type reads it.
+    pub fn append_binary(&mut self, value: &[u8]) -> Result<(), SqlError> {
+        match &mut self.values {
+            Values::Bool(values) => values.append_value(fixed::<1>(value)?[0] != 0),
+            Values::Int2(values) => values.append_value(i16::from_be_bytes(fixed(value)?)),
+            Values::Int4(values) => values.append_value(i32::from_be_bytes(fixed(value)?)),
+            Values::Int8(values) => values.append_value(i64::from_be_bytes(fixed(value)?)),
+            Values::Float4(values) => values.append_value(f32::from_be_bytes(fixed(value)?)),
+            Values::Float8(values) => values.append_value(f64::from_be_bytes(fixed(value)?)),
+            Values::Oid(values, _) => values.append_value(i64::from(u32::from_be_bytes(fixed(value)?))),
+            Values::Numeric(values, shape) => {
+                values.append_value(parse_decimal_binary(value, *shape).ok_or_else(incorrect_binary)??);
+            }
+            Values::Bytea(values) => values.append_value(value),
+            Values::Date(values) => {
+                let days = i32::from_be_bytes(fixed(value)?);
+                let days = match days {
+                    i32::MAX | i32::MIN => return Err(infinite("date")),
+                    days => days.checked_add(PG_EPOCH_DAYS).ok_or_else(|| too_far("date"))?,
+                };
+                values.append_value(days);
+            }
+            Values::Time(values) => {
+                let us = i64::from_be_bytes(fixed(value)?);
+                if !(0..=super::calendar::DAY_US).contains(&us) {
+                    return Err(too_far("time"));
+                }
+                values.append_value(us);
+            }
+            Values::Timestamp(values) | Values::TimestampTz(values) => {
+                let us = i64::from_be_bytes(fixed(value)?);
+                let us = match us {
+                    i64::MAX | i64::MIN => return Err(infinite("timestamp")),
+                    us => us.checked_add(PG_EPOCH_US).ok_or_else(|| too_far("timestamp"))?,
+                };
+                values.append_value(us);
+            }
+            Values::Interval(values) => {
+                let bytes: [u8; 16] = fixed(value)?;
+                let us = i64::from_be_bytes(fixed(&bytes[..8])?);
+                let days = i32::from_be_bytes(fixed(&bytes[8..12])?);
+                let months = i32::from_be_bytes(fixed(&bytes[12..])?);
+                let nanos = us.checked_mul(1_000).ok_or_else(|| too_far("interval"))?;
+                values.append_value(IntervalMonthDayNano::new(months, days, nanos));
+            }
+            Values::Uuid(texts) => append_uuid(texts, &fixed(value)?),
+            Values::Jsonb(texts) => {
+                const VERSION: u8 = 1;
+                let [VERSION, text @ ..] = value else {
+                    return Err(incorrect_binary());
+                };
+                texts.append_value(json::canonical(utf8(text)?)?);
+            }
+            Values::Array(lists) => {
+                let item_oid = lists.item_type.oid();
+                let items = array::parse_binary(value, item_oid)?;
+                lists.append(items.len(), |values| {
+                    for item in &items {
+                        match item {
+                            Some(bytes) => values.append_binary(bytes)?,
+                            None => values.append_null(),
+                        }
+                    }
+                    Ok(())
+                })?;
+            }
+            // Text in binary is text.
+            Values::Text(_) | Values::Bounded { .. } | Values::Name(_) | Values::InternalChar(_) | Values::Json(_) => {
+                return self.append_text(utf8(value)?);
+            }
+        }
+        Ok(())
+    }
+
+    /// The column so far; the builder starts anew.
+    pub fn finish(&mut self) -> ArrayRef {
+        match &mut self.values {
+            Values::Bool(values) => Arc::new(values.finish()),
+            Values::Int2(values) => Arc::new(values.finish()),
+            Values::Int4(values) => Arc::new(values.finish()),
+            Values::Int8(values) | Values::Oid(values, _) => Arc::new(values.finish()),
+            Values::Float4(values) => Arc::new(values.finish()),
+            Values::Float8(values) => Arc::new(values.finish()),
+            Values::Numeric(values, _) => Arc::new(values.finish()),
+            Values::Bounded { texts, .. } => Arc::new(texts.finish()),
+            Values::Text(texts)
+            | Values::Name(texts)
+            | Values::InternalChar(texts)
+            | Values::Uuid(texts)
+            | Values::Json(texts)
+            | Values::Jsonb(texts) => Arc::new(texts.finish()),
+            Values::Bytea(values) => Arc::new(values.finish()),
+            Values::Date(values) => Arc::new(values.finish()),
+            Values::Time(values) => Arc::new(values.finish()),
+            Values::Timestamp(values) | Values::TimestampTz(values) => Arc::new(values.finish()),
+            Values::Interval(values) => Arc::new(values.finish()),
+            Values::Array(lists) => {
+                let ends = std::mem::replace(&mut lists.ends, vec![0]);
+                let items = lists.items.finish();
+                Arc::new(ListArray::new(
+                    lists.item_type.field("item", true).into(),
+                    OffsetBuffer::new(ends.into()),
+                    items,
+                    lists.nulls.finish(),
+                ))
+            }
+        }
+    }
+
+    /// Drops the values from `len` on, which happens only after a refused list.
+    fn truncate(&mut self, len: usize, pg_type: &PgType) {
+        if self.len() == len {
+            return;
+        }
+        let kept = self.finish().slice(0, len);
+        let mut fresh = ColumnBuilder::new(pg_type, len).with_style(self.style);
+        let formatter = super::ColumnFormatter::new(pg_type, &kept, &super::TextStyle::default())
+            .expect("the column has its own type");
+        let mut value = ::bytes::BytesMut::new();
+        for row in 0..len {
+            if formatter.is_null(row) {
+                fresh.append_null();
+                continue;
+            }
+            value.clear();
+            formatter.write_binary(row, &mut value);
+            fresh.append_binary(&value).expect("what was sent can be received");
+        }
+        *self = fresh;
+    }
+}
+
+impl Lists {
+    /// Appends one list whose items `fill` appends; all of it or nothing.
+    fn append(
+        &mut self,
+        count: usize,
+        fill: impl FnOnce(&mut ColumnBuilder) -> Result<(), SqlError>,
+    ) -> Result<(), SqlError> {
+        let start = self.items.len();
+        let end = i32::try_from(start + count)
+            .map_err(|_| SqlError::new(state::PROGRAM_LIMIT_EXCEEDED, "array size exceeds the maximum allowed"))?;
+        if let Err(error) = fill(&mut self.items) {
+            self.items.truncate(start, &self.item_type);
+            return Err(error);
+        }
+        assert_eq!(self.items.len(), end as usize, "a list has the items that were counted");
+        self.ends.push(end);
+        self.nulls.append_non_null();
+        Ok(())
+    }
+}
+
+/// PostgreSQL's text holds no NUL.
+fn check_text(text: &str) -> Result<(), SqlError> {
+    if memchr::memchr(0, text.as_bytes()).is_some() {
+        return Err(SqlError::new(
+            state::CHARACTER_NOT_IN_REPERTOIRE,
+            "invalid byte sequence for encoding \"UTF8\": 0x00",
+        ));
+    }
+    Ok(())
+}
+
+fn append_bounded(texts: &mut StringBuilder, text: &str, length: usize, pad: bool) -> Result<(), SqlError> {
+    check_text(text)?;
+    let mut kept = text;
+    let mut chars = text.len();
+    if text.len() > length {
+        chars = text.chars().count();
+        if let Some((end, _)) = text.char_indices().nth(length) {
+            // Blanks beyond the length are cut without a word, as the standard asks.
+            if text[end..].bytes().any(|byte| byte != b' ') {
+                let kind = if pad { "character" } else { "character varying" };
+                return Err(SqlError::new(
+                    state::STRING_DATA_RIGHT_TRUNCATION,
+                    format!("value too long for type {kind}({length})"),
+                ));
+            }
+            kept = &text[..end];
+            chars = length;
+        }
+    } else if pad && !text.is_ascii() {
+        chars = text.chars().count();
+    }
+    if pad && chars < length {
+        use std::fmt::Write;
+        write!(texts, "{kept}{:1$}", "", length - chars).expect("a string builder takes all");
+        texts.append_value("");
+    } else {
+        texts.append_value(kept);
+    }
+    Ok(())
+}
+
+fn append_uuid(texts: &mut StringBuilder, value: &[u8; 16]) {
+    let text = bytes::uuid_text(value);
+    texts.append_value(std::str::from_utf8(&text).expect("hexadecimal digits are ASCII"));
+}
+
+fn fixed<const N: usize>(value: &[u8]) -> Result<[u8; N], SqlError> {
+    value.try_into().map_err(|_| {
+        if value.len() < N {
+            SqlError::new(state::PROTOCOL_VIOLATION, "insufficient data left in message")
+        } else {
+            incorrect_binary()
+        }
+    })
+}
+
+pub(super) fn incorrect_binary() -> SqlError {
+    SqlError::new(state::INVALID_BINARY_REPRESENTATION, "incorrect binary data format")
+}
+
+fn infinite(kind: &str) -> SqlError {
+    SqlError::unsupported(
+        format!("infinite values of type {kind} are not supported"),
+        "Use NULL, or a finite value far away.",
+    )
+}
+
+fn too_far(kind: &str) -> SqlError {
+    SqlError::new(state::DATETIME_FIELD_OVERFLOW, format!("{kind} out of range"))
+}
+
+/// UTF-8 text, or 22021 with the offending bytes.
+pub fn utf8(bytes: &[u8]) -> Result<&str, SqlError> {
+    std::str::from_utf8(bytes).map_err(|error| {
+        let bad = &bytes[error.valid_up_to()..];
+        let shown: Vec<String> = bad
+            .iter()
+            .take(error.error_len().unwrap_or(bad.len()).max(1))
+            .map(|byte| format!("0x{byte:02x}"))
+            .collect();
+        SqlError::new(
+            state::CHARACTER_NOT_IN_REPERTOIRE,
+            format!("invalid byte sequence for encoding \"UTF8\": {}", shown.join(" ")),
+        )
+    })
+}
+
+/// A column of one row.
+pub fn scalar_from_text(pg_type: &PgType, text: &str, style: &InputStyle) -> Result<ArrayRef, SqlError> {
+    let mut column = ColumnBuilder::new(pg_type, 1).with_style(*style);
+    column.append_text(text)?;
+    Ok(column.finish())
+}
+
+/// A column of one row.
+pub fn scalar_from_binary(pg_type: &PgType, value: &[u8]) -> Result<ArrayRef, SqlError> {
+    let mut column = ColumnBuilder::new(pg_type, 1);
+    column.append_binary(value)?;
+    Ok(column.finish())
+}
+
+/// A column of one NULL.
+pub fn scalar_null(pg_type: &PgType) -> ArrayRef {
+    let mut column = ColumnBuilder::new(pg_type, 1);
+    column.append_null();
+    column.finish()
+}

@@ -1,0 +1,915 @@
+//! Reads dates, times and timestamps in the spellings that PostgreSQL reads.
+//!
+//! The ISO form goes a straight way without allocation; everything else through a tokenizer. Not here: intervals
+//! (`interval.rs`), printing (`calendar.rs`).
+
+use chrono_tz::Tz;
+
+use super::calendar::{DAY_US, SECOND_US, days_from_civil, days_in_month, offset_at, offset_of_local};
+use crate::error::{SqlError, SqlState, state};
+
+/// How `01/02/2003` is read: DateStyle's second word.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum DateOrder {
+    #[default]
+    Mdy,
+    Dmy,
+    Ymd,
+}
+
+/// What the session contributes to reading a value from text.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct InputStyle {
+    /// Zone of a TIMESTAMPTZ that names none.
+    pub time_zone: Tz,
+    pub date_order: DateOrder,
+    /// Microseconds since 1970 UTC for `now`, `today`, `tomorrow` and `yesterday`; without it they are refused.
+    pub now_us: Option<i64>,
+}
+
+impl Default for InputStyle {
+    fn default() -> Self {
+        InputStyle {
+            time_zone: Tz::UTC,
+            date_order: DateOrder::Mdy,
+            now_us: None,
+        }
+    }
+}
+
+/// Days since 1970-01-01. The type's range is years -4712 to 5874897.
+pub fn parse_date(text: &str, style: &InputStyle) -> Result<i32, SqlError> {
+    const KIND: &str = "date";
+    let bytes = text.as_bytes();
+    if bytes.len() == 10
+        && let Some(days) = iso_date(bytes)
+    {
+        return Ok(days as i32);
+    }
+    let fields = Fields::read(text, style).map_err(|bad| bad.report(KIND, text))?;
+    let days = match fields.special {
+        Some(instant_us) => {
+            (instant_us + i64::from(offset_at(style.time_zone, instant_us)) * SECOND_US).div_euclid(DAY_US)
+        }
+        None => fields.days.ok_or_else(|| Bad::Syntax.report(KIND, text))?,
+    };
+    if !(DATE_MIN..=DATE_MAX).contains(&days) {
+        return Err(out_of_range(KIND, text));
+    }
+    Ok(days as i32)
+}
+
+/// Microseconds since midnight, up to 24:00:00.
+pub fn parse_time(text: &str, style: &InputStyle) -> Result<i64, SqlError> {
+    const KIND: &str = "time";
+    let bytes = text.as_bytes();
+    if bytes.len() >= 8
+        && let Some(us) = iso_time(bytes)
+    {
+        return Ok(us);
+    }
+    let fields = Fields::read_time(text, style).map_err(|bad| bad.report(KIND, text))?;
+    match (fields.special, fields.time_us) {
+        (Some(instant_us), _) => {
+            Ok((instant_us + i64::from(offset_at(style.time_zone, instant_us)) * SECOND_US).rem_euclid(DAY_US))
+        }
+        (None, Some(us)) => Ok(us),
+        (None, None) => Err(Bad::Syntax.report(KIND, text)),
+    }
+}
+
+/// Microseconds since 1970-01-01 00:00:00, without a zone; one that is written is ignored.
+pub fn parse_timestamp(text: &str, style: &InputStyle) -> Result<i64, SqlError> {
+    const KIND: &str = "timestamp";
+    if let Some((us, None)) = iso_timestamp(text.as_bytes()) {
+        return Ok(us);
+    }
+    let fields = Fields::read(text, style).map_err(|bad| bad.report(KIND, text))?;
+    match fields.special {
+        Some(instant_us) if fields.is_epoch => Ok(instant_us),
+        Some(instant_us) => Ok(instant_us + i64::from(offset_at(style.time_zone, instant_us)) * SECOND_US),
+        None => fields.local_us(KIND, text),
+    }
+}
+
+/// Microseconds since 1970-01-01 00:00:00 UTC.
+pub fn parse_timestamptz(text: &str, style: &InputStyle) -> Result<i64, SqlError> {
+    const KIND: &str = "timestamp with time zone";
+    if let Some((us, zone)) = iso_timestamp(text.as_bytes()) {
+        let offset = zone.unwrap_or_else(|| offset_of_local(style.time_zone, us));
+        return Ok(us - i64::from(offset) * SECOND_US);
+    }
+    let fields = Fields::read(text, style).map_err(|bad| bad.report(KIND, text))?;
+    if let Some(instant_us) = fields.special {
+        return Ok(instant_us);
+    }
+    let local_us = fields.local_us(KIND, text)?;
+    let offset = match fields.zone {
+        Some(Zone::Fixed(seconds)) => seconds,
+        Some(Zone::Named(zone)) => offset_of_local(zone, local_us),
+        None => offset_of_local(style.time_zone, local_us),
+    };
+    local_us
+        .checked_sub(i64::from(offset) * SECOND_US)
+        .filter(|us| *us >= TIMESTAMP_MIN_US)
+        .ok_or_else(|| out_of_range("timestamp", text))
+}
+
+/// 4713-11-24 BC, the first day that PostgreSQL has (Julian day 0).
+const DATE_MIN: i64 = -2_440_588;
+/// 5874897-12-31.
+const DATE_MAX: i64 = 2_145_042_905;
+const TIMESTAMP_MIN_US: i64 = DATE_MIN * DAY_US;
+
+fn out_of_range(kind: &str, text: &str) -> SqlError {
+    SqlError::new(
+        state::DATETIME_FIELD_OVERFLOW,
+        format!("{kind} out of range: \"{text}\""),
+    )
+}
+
+/// Why a text is no date or time.
+pub(super) enum Bad {
+    Syntax,
+    /// A month above 12 or a day above 31: perhaps in another order than DateStyle says.
+    MonthOrDay,
+    Field,
+    ZoneField,
+    Zone(String),
+    Infinite,
+}
+
+impl Bad {
+    pub(super) fn report(self, kind: &str, text: &str) -> SqlError {
+        const ZONE_DISPLACEMENT: SqlState = SqlState("22009");
+        let field = || {
+            SqlError::new(
+                state::DATETIME_FIELD_OVERFLOW,
+                format!("date/time field value out of range: \"{text}\""),
+            )
+        };
+        match self {
+            Bad::Syntax => SqlError::new(
+                state::INVALID_DATETIME_FORMAT,
+                format!("invalid input syntax for type {kind}: \"{text}\""),
+            ),
+            Bad::MonthOrDay => field().hint("Perhaps you need a different \"datestyle\" setting."),
+            Bad::Field if kind == "interval" => SqlError::new(
+                state::DATETIME_FIELD_OVERFLOW,
+                format!("interval field value out of range: \"{text}\""),
+            ),
+            Bad::Field => field(),
+            Bad::ZoneField => SqlError::new(
+                ZONE_DISPLACEMENT,
+                format!("time zone displacement out of range: \"{text}\""),
+            ),
+            Bad::Zone(zone) => SqlError::new(
+                state::INVALID_PARAMETER_VALUE,
+                format!("time zone \"{zone}\" not recognized"),
+            ),
+            Bad::Infinite => SqlError::unsupported(
+                format!("infinite values of type {kind} are not supported"),
+                "Use NULL, or a finite value far away.",
+            ),
+        }
+    }
+}
+
+fn digit(byte: u8) -> Option<u32> {
+    let value = byte.wrapping_sub(b'0');
+    (value < 10).then_some(u32::from(value))
+}
+
+fn pair(bytes: &[u8]) -> Option<u32> {
+    Some(digit(bytes[0])? * 10 + digit(bytes[1])?)
+}
+
+/// Exactly `YYYY-MM-DD`, a day that exists.
+fn iso_date(bytes: &[u8]) -> Option<i64> {
+    if bytes[4] != b'-' || bytes[7] != b'-' {
+        return None;
+    }
+    let year = i64::from(pair(&bytes[0..2])? * 100 + pair(&bytes[2..4])?);
+    let (month, day) = (pair(&bytes[5..7])?, pair(&bytes[8..10])?);
+    if year == 0 || !(1..=12).contains(&month) || day == 0 || day > days_in_month(year, month) {
+        return None;
+    }
+    Some(days_from_civil(year, month, day))
+}
+
+/// `HH:MM:SS[.f{1,6}]` to the end, below 24:00:00.
+fn iso_time(bytes: &[u8]) -> Option<i64> {
+    if bytes[2] != b':' || bytes[5] != b':' {
+        return None;
+    }
+    let (hour, minute, second) = (pair(&bytes[0..2])?, pair(&bytes[3..5])?, pair(&bytes[6..8])?);
+    if hour > 23 || minute > 59 || second > 59 {
+        return None;
+    }
+    let mut fraction_us = 0;
+    if bytes.len() > 8 {
+        if bytes[8] != b'.' || bytes.len() > 15 {
+            return None;
+        }
+        let mut unit = 100_000;
+        for byte in &bytes[9..] {
+            fraction_us += digit(*byte)? * unit;
+            unit /= 10;
+        }
+    }
+    Some(i64::from(hour * 3_600 + minute * 60 + second) * SECOND_US + i64::from(fraction_us))
+}
+
+/// `YYYY-MM-DD[( |T)HH:MM:SS[.f][Z|±HH[[:]MM]]]`: local microseconds and the zone's seconds east.
+fn iso_timestamp(bytes: &[u8]) -> Option<(i64, Option<i32>)> {
+    if bytes.len() < 10 {
+        return None;
+    }
+    let day_us = iso_date(&bytes[..10])? * DAY_US;
+    if bytes.len() == 10 {
+        return Some((day_us, None));
+    }
+    if bytes.len() < 19 || !matches!(bytes[10], b' ' | b'T') {
+        return None;
+    }
+    let rest = &bytes[11..];
+    let zone_at = rest[8..]
+        .iter()
+        .position(|b| matches!(b, b'+' | b'-' | b'Z'))
+        .map(|at| at + 8);
+    let time_us = iso_time(&rest[..zone_at.unwrap_or(rest.len())])?;
+    let zone = match zone_at {
+        None => None,
+        Some(at) => match &rest[at..] {
+            b"Z" => Some(0),
+            [sign, digits @ ..] => {
+                let (hours, minutes) = match digits.len() {
+                    2 => (pair(digits)?, 0),
+                    4 => (pair(digits)?, pair(&digits[2..])?),
+                    5 if digits[2] == b':' => (pair(digits)?, pair(&digits[3..])?),
+                    _ => return None,
+                };
+                if hours > 15 || minutes > 59 {
+                    return None;
+                }
+                let east = (hours * 3_600 + minutes * 60) as i32;
+                Some(if *sign == b'-' { -east } else { east })
+            }
+            [] => return None,
+        },
+    };
+    Some((day_us + time_us, zone))
+}
+
+#[derive(Clone, Copy)]
+enum Zone {
+    /// Seconds east of UTC.
+    Fixed(i32),
+    Named(Tz),
+}
+
+/// What a text said, in any order.
+#[derive(Default)]
+struct Fields {
+    year: Option<(i64, usize)>,
+    month: Option<u32>,
+    day: Option<u32>,
+    /// The date, once checked.
+    days: Option<i64>,
+    time_us: Option<i64>,
+    zone: Option<Zone>,
+    bc: bool,
+    /// AM: false, PM: true.
+    pm: Option<bool>,
+    /// `now`, `today`, `epoch`, ...: an instant.
+    special: Option<i64>,
+    is_epoch: bool,
+}
+
+impl Fields {
+    /// Reads a date with an optional time and zone.
+    fn read(text: &str, style: &InputStyle) -> Result<Fields, Bad> {
+        let mut fields = Fields::default();
+        fields.tokens(text, style, false)?;
+        if fields.special.is_none() {
+            fields.check_date()?;
+        }
+        Ok(fields)
+    }
+
+    /// Reads a time of day; a date beside it is allowed and ignored.
+    fn read_time(text: &str, style: &InputStyle) -> Result<Fields, Bad> {
+        let mut fields = Fields::default();
+        fields.tokens(text, style, true)?;
+        if fields.year.is_some() {
+            fields.check_date()?;
+        }
+        fields.apply_meridian()?;
+        Ok(fields)
+    }
+
+    fn local_us(&self, kind: &str, text: &str) -> Result<i64, SqlError> {
+        let days = self.days.ok_or_else(|| Bad::Syntax.report(kind, text))?;
+        days.checked_mul(DAY_US)
+            .and_then(|us| us.checked_add(self.time_us.unwrap_or(0)))
+            .filter(|us| *us >= TIMESTAMP_MIN_US)
+            .ok_or_else(|| out_of_range("timestamp", text))
+    }
+
+    fn check_date(&mut self) -> Result<(), Bad> {
+        let (Some((year, digits)), Some(month), Some(day)) = (self.year, self.month, self.day) else {
+            return Err(Bad::Syntax);
+        };
+        let year = if self.bc {
+            if year == 0 {
+                return Err(Bad::Field);
+            }
+            1 - year
+        } else if digits <= 2 {
+            if year < 70 { year + 2_000 } else { year + 1_900 }
+        } else if year == 0 {
+            return Err(Bad::Field);
+        } else {
+            year
+        };
+        if !(1..=12).contains(&month) || !(1..=31).contains(&day) {
+            return Err(Bad::MonthOrDay);
+        }
+        if day > days_in_month(year, month) {
+            return Err(Bad::Field);
+        }
+        self.days = Some(days_from_civil(year, month, day));
+        self.apply_meridian()
+    }
+
+    fn apply_meridian(&mut self) -> Result<(), Bad> {
+        const HOUR_US: i64 = 3_600 * SECOND_US;
+        let Some(pm) = self.pm.take() else { return Ok(()) };
+        let us = self.time_us.ok_or(Bad::Syntax)?;
+        let hour = us / HOUR_US;
+        if hour > 12 {
+            return Err(Bad::Field);
+        }
+        self.time_us = Some(match (pm, hour) {
+            (true, 0..=11) => us + 12 * HOUR_US,
+            (false, 12) => us - 12 * HOUR_US,
+            _ => us,
+        });
+        Ok(())
+    }
+
+    fn tokens(&mut self, text: &str, style: &InputStyle, time_only: bool) -> Result<(), Bad> {
+        let text = text.trim_matches(|c: char| c.is_ascii_whitespace());
+        if text.is_empty() || text.len() > 128 || !text.is_ascii() {
+            return Err(Bad::Syntax);
+        }
+        let bytes = text.as_bytes();
+        let mut at = 0;
+        while at < bytes.len() {
+            let start = at;
+            match bytes[at] {
+                b' ' | b'\t' | b'\n' | b',' => at += 1,
+                b'0'..=b'9' => {
+                    while at < bytes.len() && bytes[at].is_ascii_digit() {
+                        at += 1;
+                    }
+                    match bytes.get(at) {
+                        Some(b':') => {
+                            while at < bytes.len() && matches!(bytes[at], b'0'..=b'9' | b':' | b'.') {
+                                at += 1;
+                            }
+                            self.set_time(&text[start..at])?;
+                        }
+                        Some(separator @ (b'-' | b'/' | b'.'))
+                            if self.days_missing()
+                                && bytes.get(at + 1).is_some_and(u8::is_ascii_alphanumeric)
+                                && bytes[at + 1..].contains(separator) =>
+                        {
+                            let separator = *separator;
+                            let mut parts = 0;
+                            while at < bytes.len()
+                                && (bytes[at].is_ascii_alphanumeric() || (bytes[at] == separator && parts < 2))
+                            {
+                                // The T between an ISO date and its time.
+                                if parts == 2
+                                    && matches!(bytes[at], b'T' | b't')
+                                    && bytes.get(at + 1).is_some_and(u8::is_ascii_digit)
+                                {
+                                    break;
+                                }
+                                parts += usize::from(bytes[at] == separator);
+                                at += 1;
+                            }
+                            self.set_date(&text[start..at], char::from(separator), style.date_order)?;
+                        }
+                        Some(b'.') if !self.days_missing() || time_only => {
+                            // 040506.789
+                            at += 1;
+                            while at < bytes.len() && bytes[at].is_ascii_digit() {
+                                at += 1;
+                            }
+                            self.set_compact_time(&text[start..at])?;
+                        }
+                        _ => {
+                            let next = text[at..].trim_start().as_bytes();
+                            let meridian = next.len() >= 2
+                                && matches!(next[0] | 32, b'a' | b'p')
+                                && next[1] | 32 == b'm'
+                                && !next.get(2).is_some_and(u8::is_ascii_alphanumeric);
+                            self.set_number(&text[start..at], meridian, time_only)?;
+                        }
+                    }
+                }
+                b'+' | b'-' => {
+                    // `Jan-02-2024`: a separator after a month's name.
+                    if bytes[at] == b'-' && self.month.is_some() && self.days_missing() && self.time_us.is_none() {
+                        at += 1;
+                        continue;
+                    }
+                    at += 1;
+                    while at < bytes.len() && matches!(bytes[at], b'0'..=b'9' | b':') {
+                        at += 1;
+                    }
+                    if self.time_us.is_none() || self.zone.is_some() {
+                        return Err(Bad::Syntax);
+                    }
+                    self.zone = Some(Zone::Fixed(zone_offset(&text[start..at])?));
+                }
+                byte if byte.is_ascii_alphabetic() => {
+                    while at < bytes.len() && (bytes[at].is_ascii_alphabetic() || bytes[at] == b'.') {
+                        at += 1;
+                    }
+                    // Zone names have slashes, underscores, and Etc/GMT+5 a sign and digits.
+                    if matches!(bytes.get(at), Some(b'/' | b'_')) {
+                        while at < bytes.len()
+                            && (bytes[at].is_ascii_alphanumeric() || matches!(bytes[at], b'/' | b'_' | b'-' | b'+'))
+                        {
+                            at += 1;
+                        }
+                    }
+                    self.set_word(&text[start..at], style)?;
+                }
+                _ => return Err(Bad::Syntax),
+            }
+        }
+        Ok(())
+    }
+
+    fn days_missing(&self) -> bool {
+        self.year.is_none() || self.month.is_none() || self.day.is_none()
+    }
+
+    fn set_word(&mut self, word: &str, style: &InputStyle) -> Result<(), Bad> {
+        let lower = word.to_ascii_lowercase();
+        let lower = lower.trim_end_matches('.');
+        if let Some(month) = month_by_name(lower) {
+            if self.month.replace(month).is_some() {
+                return Err(Bad::Syntax);
+            }
+            return Ok(());
+        }
+        const DAYS: [&str; 7] = [
+            "sunday",
+            "monday",
+            "tuesday",
+            "wednesday",
+            "thursday",
+            "friday",
+            "saturday",
+        ];
+        if lower.len() >= 3 && DAYS.iter().any(|day| *day == lower || day[..3] == *lower)
+            || matches!(lower, "tues" | "weds" | "wednes" | "thur" | "thurs")
+        {
+            return Ok(());
+        }
+        let now = |days: i64, whole: bool| -> Result<Option<i64>, Bad> {
+            let now_us = style.now_us.ok_or(Bad::Syntax)?;
+            if !whole {
+                return Ok(Some(now_us));
+            }
+            let local_us = now_us + i64::from(offset_at(style.time_zone, now_us)) * SECOND_US;
+            let midnight_us = (local_us.div_euclid(DAY_US) + days) * DAY_US;
+            Ok(Some(
+                midnight_us - i64::from(offset_of_local(style.time_zone, midnight_us)) * SECOND_US,
+            ))
+        };
+        match lower {
+            "t" => {}
+            "am" | "a.m" => self.pm = Some(false),
+            "pm" | "p.m" => self.pm = Some(true),
+            "ad" => {}
+            "bc" => self.bc = true,
+            "at" | "on" => {}
+            "allballs" => {
+                self.time_us = Some(0);
+                self.zone = Some(Zone::Fixed(0));
+            }
+            "epoch" => {
+                self.special = Some(0);
+                self.is_epoch = true;
+            }
+            "now" => self.special = now(0, false)?,
+            "today" => self.special = now(0, true)?,
+            "tomorrow" => self.special = now(1, true)?,
+            "yesterday" => self.special = now(-1, true)?,
+            "infinity" | "inf" => return Err(Bad::Infinite),
+            zone => {
+                if self.zone.is_some() {
+                    return Err(Bad::Syntax);
+                }
+                let looks_like_zone = word.contains('/') || self.time_us.is_some();
+                self.zone = Some(match zone_by_name(zone, word) {
+                    Some(zone) => zone,
+                    None if looks_like_zone && word.contains('/') => return Err(Bad::Zone(word.to_lowercase())),
+                    None => return Err(Bad::Syntax),
+                });
+            }
+        }
+        Ok(())
+    }
+
+    /// Digits alone: `20240102`, `240102`, after a date `030405`, beside a month's name a day or a year.
+    fn set_number(&mut self, digits: &str, meridian: bool, time_only: bool) -> Result<(), Bad> {
+        let value: u32 = digits.parse().map_err(|_| Bad::Field)?;
+        if meridian && self.time_us.is_none() && digits.len() <= 2 {
+            self.time_us = Some(i64::from(value) * 3_600 * SECOND_US);
+            return if value <= 12 { Ok(()) } else { Err(Bad::Field) };
+        }
+        if self.month.is_none() && self.year.is_none() && !time_only {
+            let (year_digits, rest) = match digits.len() {
+                8 => (4, value % 10_000),
+                6 => (2, value % 10_000),
+                _ => return Err(Bad::Syntax),
+            };
+            self.year = Some((i64::from(value / 10_000), year_digits));
+            self.month = Some(rest / 100);
+            self.day = Some(rest % 100);
+            return Ok(());
+        }
+        if self.month.is_some() && self.days_missing() {
+            if self.day.is_none() && digits.len() <= 2 {
+                self.day = Some(value);
+            } else if self.year.is_none() {
+                self.year = Some((i64::from(value), digits.len()));
+            } else if self.day.is_none() {
+                return Err(Bad::Field);
+            } else {
+                return Err(Bad::Syntax);
+            }
+            return Ok(());
+        }
+        self.set_compact_time(digits)
+    }
+
+    /// `0304`, `030405`, `030405.678`.
+    fn set_compact_time(&mut self, text: &str) -> Result<(), Bad> {
+        let whole = text.split('.').next().unwrap_or(text).len();
+        let spelled = match whole {
+            4 if whole == text.len() => format!("{}:{}", &text[..2], &text[2..]),
+            6 => format!("{}:{}:{}", &text[..2], &text[2..4], &text[4..]),
+            _ => return Err(Bad::Syntax),
+        };
+        self.set_time(&spelled)
+    }
+
+    /// `2024-01-02`, `01/02/2024`, `2-Jan-2024`, `2.1.2024`.
+    fn set_date(&mut self, text: &str, separator: char, order: DateOrder) -> Result<(), Bad> {
+        let mut parts = text.split(separator);
+        let (Some(first), Some(second), Some(third), None) = (parts.next(), parts.next(), parts.next(), parts.next())
+        else {
+            return Err(Bad::Syntax);
+        };
+        let number = |part: &str| part.parse::<u32>().map_err(|_| Bad::Syntax);
+        let year = |part: &str| number(part).map(|year| Some((i64::from(year), part.len())));
+        // A name says where the month is; then a long number is the year.
+        if let Some(month) = month_by_name(&second.to_ascii_lowercase()) {
+            self.month = Some(month);
+            let (year_text, day_text) = if first.len() > 2 {
+                (first, third)
+            } else {
+                (third, first)
+            };
+            self.year = year(year_text)?;
+            self.day = Some(number(day_text)?);
+            return Ok(());
+        }
+        let (year_text, month, day) = if first.len() > 2 {
+            (first, second, third)
+        } else {
+            match order {
+                DateOrder::Mdy => (third, first, second),
+                DateOrder::Dmy => (third, second, first),
+                DateOrder::Ymd => (first, second, third),
+            }
+        };
+        self.year = year(year_text)?;
+        self.month = Some(number(month)?);
+        self.day = Some(number(day)?);
+        Ok(())
+    }
+
+    /// `HH:MM[:SS[.f]]`; 24:00:00 and a leap second are allowed, and roll over.
+    fn set_time(&mut self, text: &str) -> Result<(), Bad> {
+        if self.time_us.is_some() {
+            return Err(Bad::Syntax);
+        }
+        let mut parts = text.split(':');
+        let number = |part: Option<&str>| -> Result<i64, Bad> {
+            let part = part.ok_or(Bad::Syntax)?;
+            if part.is_empty() || part.len() > 9 || !part.bytes().all(|b| b.is_ascii_digit()) {
+                return Err(Bad::Syntax);
+            }
+            part.parse().map_err(|_| Bad::Syntax)
+        };
+        let hour = number(parts.next())?;
+        let minute = number(parts.next())?;
+        let (second, fraction_us) = match parts.next() {
+            None => (0, 0),
+            Some(seconds) => {
+                let (whole, fraction) = seconds.split_once('.').unwrap_or((seconds, ""));
+                (number(Some(whole))?, fraction_us(fraction).ok_or(Bad::Syntax)?)
+            }
+        };
+        if parts.next().is_some() {
+            return Err(Bad::Syntax);
+        }
+        let us = ((hour * 60 + minute) * 60 + second) * SECOND_US + fraction_us;
+        if hour > 24 || minute > 59 || second > 60 || us > DAY_US {
+            return Err(Bad::Field);
+        }
+        self.time_us = Some(us);
+        Ok(())
+    }
+}
+
+/// Digits after a point as microseconds, rounded; `None` if they are not digits.
+pub(super) fn fraction_us(digits: &str) -> Option<i64> {
+    let mut us = 0;
+    let mut unit = 100_000;
+    for (at, byte) in digits.bytes().enumerate() {
+        let value = i64::from(digit(byte)?);
+        if at < 6 {
+            us += value * unit;
+            unit /= 10;
+        } else if at == 6 && value >= 5 {
+            us += 1;
+        }
+    }
+    Some(us)
+}
+
+pub(super) fn month_by_name(lower: &str) -> Option<u32> {
+    const MONTHS: [&str; 12] = [
+        "january",
+        "february",
+        "march",
+        "april",
+        "may",
+        "june",
+        "july",
+        "august",
+        "september",
+        "october",
+        "november",
+        "december",
+    ];
+    if lower == "sept" {
+        return Some(9);
+    }
+    MONTHS
+        .iter()
+        .position(|month| *month == lower || month[..3] == *lower)
+        .map(|at| at as u32 + 1)
+}
+
+/// `+02`, `-0530`, `+05:30`, `+05:30:15`: seconds east.
+fn zone_offset(text: &str) -> Result<i32, Bad> {
+    let digits = &text[1..];
+    let (hours, minutes, seconds) = if digits.contains(':') {
+        let mut parts = digits
+            .split(':')
+            .map(|part| part.parse::<i32>().map_err(|_| Bad::Syntax));
+        let hours = parts.next().ok_or(Bad::Syntax)??;
+        (
+            hours,
+            parts.next().transpose()?.unwrap_or(0),
+            parts.next().transpose()?.unwrap_or(0),
+        )
+    } else {
+        let number: i32 = digits.parse().map_err(|_| Bad::Syntax)?;
+        match digits.len() {
+            1 | 2 => (number, 0, 0),
+            3 | 4 => (number / 100, number % 100, 0),
+            5 | 6 => (number / 10_000, number / 100 % 100, number % 100),
+            _ => return Err(Bad::Syntax),
+        }
+    };
+    if hours > 15 || minutes > 59 || seconds > 59 {
+        return Err(Bad::ZoneField);
+    }
+    let east = hours * 3_600 + minutes * 60 + seconds;
+    Ok(if text.starts_with('-') { -east } else { east })
+}
+
+/// The usual abbreviations, and IANA names.
+fn zone_by_name(lower: &str, written: &str) -> Option<Zone> {
+    let hours = match lower {
+        "z" | "utc" | "ut" | "gmt" | "zulu" | "uct" | "wet" => 0.0,
+        "bst" | "cet" | "met" | "mez" | "west" => 1.0,
+        "cest" | "mest" | "mesz" | "eet" | "sast" => 2.0,
+        "eest" | "msk" => 3.0,
+        "msd" | "gst" => 4.0,
+        "ist" => 2.0,
+        "pkt" => 5.0,
+        "hkt" | "awst" => 8.0,
+        "jst" | "kst" => 9.0,
+        "acst" => 9.5,
+        "aest" => 10.0,
+        "aedt" => 11.0,
+        "nzst" => 12.0,
+        "nzdt" => 13.0,
+        "ast" | "edt" => -4.0,
+        "adt" => -3.0,
+        "est" | "cdt" => -5.0,
+        "cst" | "mdt" => -6.0,
+        "mst" | "pdt" => -7.0,
+        "pst" | "akdt" => -8.0,
+        "akst" => -9.0,
+        "hst" => -10.0,
+        _ => return zone_named(written).map(Zone::Named),
+    };
+    Some(Zone::Fixed((hours * 3_600.0) as i32))
+}
+
+/// An IANA zone by name, in any case.
+pub fn zone_named(name: &str) -> Option<Tz> {
+    name.parse().ok().or_else(|| {
+        chrono_tz::TZ_VARIANTS
+            .iter()
+            .find(|zone| zone.name().eq_ignore_ascii_case(name))
+            .copied()
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::BytesMut;
+
+    use super::super::calendar;
+    use super::*;
+
+    fn show(write: impl FnOnce(&mut BytesMut)) -> String {
+        let mut out = BytesMut::new();
+        write(&mut out);
+        String::from_utf8(out.to_vec()).expect("dates are ASCII")
+    }
+
+    /// Checked against PostgreSQL 15.
+    #[test]
+    fn timestamps_are_read_in_every_usual_spelling() {
+        for (text, expected) in [
+            ("2024-01-02", "2024-01-02 00:00:00"),
+            ("2024-01-02 03:04:05.678", "2024-01-02 03:04:05.678"),
+            ("2024-01-02T03:04:05", "2024-01-02 03:04:05"),
+            ("2024-01-02T03:04:05.678Z", "2024-01-02 03:04:05.678"),
+            ("2024-01-02 03:04:05+02", "2024-01-02 03:04:05"),
+            ("2024-01-02 03:04", "2024-01-02 03:04:00"),
+            ("  2024-1-2 3:04:05  ", "2024-01-02 03:04:05"),
+            ("2024-01-02 03:04:05.1234567", "2024-01-02 03:04:05.123457"),
+            ("2024-01-02 24:00:00", "2024-01-03 00:00:00"),
+            ("2024-01-02 23:59:60", "2024-01-03 00:00:00"),
+            ("01/02/2024", "2024-01-02 00:00:00"),
+            ("1/2/24 4:05 PM", "2024-01-02 16:05:00"),
+            ("2-Jan-2024", "2024-01-02 00:00:00"),
+            ("2024-Jan-02", "2024-01-02 00:00:00"),
+            ("Jan 2, 2024 12:05 AM", "2024-01-02 00:05:00"),
+            ("January 2 2024", "2024-01-02 00:00:00"),
+            ("Tue Jan 02 03:04:05 2024", "2024-01-02 03:04:05"),
+            ("20240102", "2024-01-02 00:00:00"),
+            ("20240102T030405", "2024-01-02 03:04:05"),
+            ("20240102 030405.5", "2024-01-02 03:04:05.5"),
+            ("240102", "2024-01-02 00:00:00"),
+            ("0044-03-15 BC", "0044-03-15 00:00:00 BC"),
+            ("epoch", "1970-01-01 00:00:00"),
+            ("1999-12-31 23:59:59.999999", "1999-12-31 23:59:59.999999"),
+        ] {
+            let us = parse_timestamp(text, &InputStyle::default()).unwrap_or_else(|error| panic!("{text}: {error}"));
+            assert_eq!(show(|out| calendar::write_timestamp(us, out)), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn timestamps_with_zone_become_utc() {
+        let new_york = InputStyle {
+            time_zone: "America/New_York".parse().expect("a zone"),
+            ..InputStyle::default()
+        };
+        for (text, expected) in [
+            ("2024-01-02 03:04:05", "2024-01-02 08:04:05"),
+            ("2024-07-02 03:04:05", "2024-07-02 07:04:05"),
+            ("2024-01-02 03:04:05+02", "2024-01-02 01:04:05"),
+            ("2024-01-02 03:04:05.5-0530", "2024-01-02 08:34:05.5"),
+            ("2024-01-02 03:04:05 +05:30", "2024-01-01 21:34:05"),
+            ("2024-01-02T03:04:05Z", "2024-01-02 03:04:05"),
+            ("2024-01-02 03:04:05 UTC", "2024-01-02 03:04:05"),
+            ("2024-01-02 03:04:05 PST", "2024-01-02 11:04:05"),
+            ("2024-07-02 03:04:05 Europe/Berlin", "2024-07-02 01:04:05"),
+            ("2024-01-02", "2024-01-02 05:00:00"),
+        ] {
+            let us = parse_timestamptz(text, &new_york).unwrap_or_else(|error| panic!("{text}: {error}"));
+            assert_eq!(show(|out| calendar::write_timestamp(us, out)), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn bad_times_have_postgresqls_errors() {
+        for (text, code, message) in [
+            ("x", "22007", "invalid input syntax for type timestamp: \"x\""),
+            ("", "22007", "invalid input syntax for type timestamp: \"\""),
+            (
+                "2024-01",
+                "22007",
+                "invalid input syntax for type timestamp: \"2024-01\"",
+            ),
+            (
+                "2024-13-01",
+                "22008",
+                "date/time field value out of range: \"2024-13-01\"",
+            ),
+            (
+                "2024-02-30",
+                "22008",
+                "date/time field value out of range: \"2024-02-30\"",
+            ),
+            (
+                "2024-01-02 25:00:00",
+                "22008",
+                "date/time field value out of range: \"2024-01-02 25:00:00\"",
+            ),
+            (
+                "2024-01-02 03:04:05+99",
+                "22009",
+                "time zone displacement out of range: \"2024-01-02 03:04:05+99\"",
+            ),
+            (
+                "2024-01-02 03:04:05 Mars/Base",
+                "22023",
+                "time zone \"mars/base\" not recognized",
+            ),
+            ("299999-01-01", "22008", "timestamp out of range: \"299999-01-01\""),
+            (
+                "infinity",
+                "0A000",
+                "infinite values of type timestamp are not supported",
+            ),
+        ] {
+            let error = parse_timestamp(text, &InputStyle::default()).expect_err(text);
+            assert_eq!((error.state.0, error.message.as_str()), (code, message), "{text}");
+        }
+    }
+
+    #[test]
+    fn dates_and_times_of_day() {
+        let style = InputStyle {
+            now_us: Some(1_704_164_645_000_000),
+            ..InputStyle::default()
+        };
+        for (text, expected) in [
+            ("2024-02-29", "2024-02-29"),
+            ("2024-02-29 10:00", "2024-02-29"),
+            ("5874897-12-31", "5874897-12-31"),
+            ("4713-11-24 BC", "4713-11-24 BC"),
+            ("tomorrow", "2024-01-03"),
+            ("69-01-01", "2069-01-01"),
+        ] {
+            let style = InputStyle {
+                date_order: if text.starts_with("69") {
+                    DateOrder::Ymd
+                } else {
+                    DateOrder::Mdy
+                },
+                ..style
+            };
+            let days = parse_date(text, &style).unwrap_or_else(|error| panic!("{text}: {error}"));
+            assert_eq!(show(|out| calendar::write_date(days, out)), expected, "{text}");
+        }
+        for (text, expected) in [
+            ("03:04:05.5", "03:04:05.5"),
+            ("03:04", "03:04:00"),
+            ("4 pm", "16:00:00"),
+            ("04:05:06 PM", "16:05:06"),
+            ("040506", "04:05:06"),
+            ("040506.789", "04:05:06.789"),
+            ("04:05:06+02", "04:05:06"),
+            ("24:00:00", "24:00:00"),
+        ] {
+            let us = parse_time(text, &style).unwrap_or_else(|error| panic!("{text}: {error}"));
+            assert_eq!(show(|out| calendar::write_time(us, out)), expected, "{text}");
+        }
+        assert_eq!(parse_time("25:00", &style).expect_err("no such hour").state.0, "22008");
+        assert_eq!(
+            parse_date("5874898-01-01", &style).expect_err("too far").state.0,
+            "22008"
+        );
+    }
+}

@@ -1,0 +1,396 @@
+//! Prints the values of an Arrow column as PostgreSQL's text and binary output functions do.
+//!
+//! Made once per column and batch; a value then costs one `match` and no allocation. Not here: message framing.
+
+use std::fmt;
+use std::sync::Arc;
+
+use arrow::array::{
+    Array, ArrayRef, AsArray, BinaryArray, BooleanArray, Date32Array, Decimal128Array, Float32Array, Float64Array,
+    Int16Array, Int32Array, Int64Array, IntervalMonthDayNanoArray, ListArray, StringArray, Time64MicrosecondArray,
+    TimestampMicrosecondArray,
+};
+use arrow::compute::{CastOptions, cast_with_options};
+use arrow::datatypes::{
+    DataType, Date32Type, Decimal128Type, Float32Type, Float64Type, Int16Type, Int32Type, Int64Type,
+    IntervalMonthDayNanoType, Time64MicrosecondType, TimeUnit, TimestampMicrosecondType,
+};
+use bytes::{BufMut, BytesMut};
+
+use super::calendar::{self, PG_EPOCH_DAYS, PG_EPOCH_US};
+use super::interval::{IntervalStyle, write_interval};
+use super::numeric::{write_decimal, write_decimal_binary, write_i64};
+use super::{PgType, array, bytes as byte_types, float};
+use crate::error::{SqlError, state};
+
+/// Finds the name that an OID alias type (`regclass`, ...) shows for an OID.
+pub type ObjectNames = Arc<dyn Fn(&PgType, u32) -> Option<String> + Send + Sync>;
+
+/// The session's settings that decide how values print.
+#[derive(Clone)]
+pub struct TextStyle {
+    pub time_zone: chrono_tz::Tz,
+    pub extra_float_digits: i32,
+    pub interval_style: IntervalStyle,
+    /// `bytea_output = hex`; else `escape`.
+    pub bytea_hex: bool,
+    /// `None`: OID aliases print their number (REGTYPE its type's name).
+    pub object_names: Option<ObjectNames>,
+}
+
+impl Default for TextStyle {
+    fn default() -> Self {
+        TextStyle {
+            time_zone: chrono_tz::Tz::UTC,
+            extra_float_digits: 1,
+            interval_style: IntervalStyle::Postgres,
+            bytea_hex: true,
+            object_names: None,
+        }
+    }
+}
+
+impl fmt::Debug for TextStyle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TextStyle")
+            .field("time_zone", &self.time_zone)
+            .field("extra_float_digits", &self.extra_float_digits)
+            .field("interval_style", &self.interval_style)
+            .field("bytea_hex", &self.bytea_hex)
+            .finish_non_exhaustive()
+    }
+}
+
+/// One column, ready to print.
+pub struct ColumnFormatter {
+    values: Values,
+    style: TextStyle,
+}
+
+enum Values {
+    Bool(BooleanArray),
+    Int2(Int16Array),
+    Int4(Int32Array),
+    Int8(Int64Array),
+    Float4(Float32Array),
+    Float8(Float64Array),
+    /// With its scale, and whether trailing zeros are left out (bare NUMERIC).
+    Numeric(Decimal128Array, i8, bool),
+    Text(StringArray),
+    Jsonb(StringArray),
+    Uuid(StringArray),
+    Bytea(BinaryArray),
+    Date(Date32Array),
+    Time(Time64MicrosecondArray),
+    Timestamp(TimestampMicrosecondArray),
+    TimestampTz(TimestampMicrosecondArray),
+    Interval(IntervalMonthDayNanoArray),
+    Oid(Int64Array),
+    /// An alias of OID, printed by name.
+    Alias(Int64Array, PgType),
+    Array {
+        lists: ListArray,
+        items: Box<ColumnFormatter>,
+        /// Of the items at the bottom.
+        item_oid: u32,
+    },
+    Void(ArrayRef),
+}
+
+impl ColumnFormatter {
+    /// `column` may have another Arrow type than `pg_type` asks for (a view type, other units); it is cast once here.
+    pub fn new(pg_type: &PgType, column: &ArrayRef, style: &TextStyle) -> Result<ColumnFormatter, SqlError> {
+        let wanted = pg_type.arrow();
+        let fits = match (&wanted, column.data_type()) {
+            (DataType::Decimal128(..), DataType::Decimal128(..)) => true,
+            (DataType::Timestamp(..), DataType::Timestamp(TimeUnit::Microsecond, _)) => true,
+            (DataType::List(_), DataType::List(_)) => true,
+            (wanted, found) => wanted == found,
+        };
+        let column = if fits || *pg_type == PgType::Void {
+            column.clone()
+        } else {
+            let wanted = match (&wanted, column.data_type()) {
+                // The scale of a value is its own; only the width changes.
+                (DataType::Decimal128(..), DataType::Decimal32(_, scale))
+                | (DataType::Decimal128(..), DataType::Decimal64(_, scale))
+                | (DataType::Decimal128(..), DataType::Decimal256(_, scale)) => DataType::Decimal128(38, *scale),
+                (
+                    DataType::List(_),
+                    DataType::LargeList(item)
+                    | DataType::FixedSizeList(item, _)
+                    | DataType::ListView(item)
+                    | DataType::LargeListView(item),
+                ) => DataType::List(item.clone()),
+                _ => wanted,
+            };
+            let strict = CastOptions {
+                safe: false,
+                ..CastOptions::default()
+            };
+            cast_with_options(column, &wanted, &strict).map_err(|error| {
+                SqlError::new(
+                    state::DATATYPE_MISMATCH,
+                    format!("cannot show a value as type {}", pg_type.base_name()),
+                )
+                .detail(format!("{error}."))
+            })?
+        };
+        let values = match pg_type {
+            PgType::Bool => Values::Bool(column.as_boolean().clone()),
+            PgType::Int2 => Values::Int2(column.as_primitive::<Int16Type>().clone()),
+            PgType::Int4 => Values::Int4(column.as_primitive::<Int32Type>().clone()),
+            PgType::Int8 => Values::Int8(column.as_primitive::<Int64Type>().clone()),
+            PgType::Float4 => Values::Float4(column.as_primitive::<Float32Type>().clone()),
+            PgType::Float8 => Values::Float8(column.as_primitive::<Float64Type>().clone()),
+            PgType::Numeric(shape) => {
+                let values = column.as_primitive::<Decimal128Type>().clone();
+                let scale = values.scale();
+                Values::Numeric(values, scale, shape.is_none())
+            }
+            PgType::Text
+            | PgType::Varchar(_)
+            | PgType::Char(_)
+            | PgType::Json
+            | PgType::Name
+            | PgType::InternalChar
+            | PgType::Unknown => Values::Text(column.as_string::<i32>().clone()),
+            PgType::Jsonb => Values::Jsonb(column.as_string::<i32>().clone()),
+            PgType::Uuid => Values::Uuid(column.as_string::<i32>().clone()),
+            PgType::Bytea => Values::Bytea(column.as_binary::<i32>().clone()),
+            PgType::Date => Values::Date(column.as_primitive::<Date32Type>().clone()),
+            PgType::Time => Values::Time(column.as_primitive::<Time64MicrosecondType>().clone()),
+            PgType::Timestamp => Values::Timestamp(column.as_primitive::<TimestampMicrosecondType>().clone()),
+            PgType::TimestampTz => Values::TimestampTz(column.as_primitive::<TimestampMicrosecondType>().clone()),
+            PgType::Interval => Values::Interval(column.as_primitive::<IntervalMonthDayNanoType>().clone()),
+            PgType::Oid => Values::Oid(column.as_primitive::<Int64Type>().clone()),
+            PgType::Regclass | PgType::Regtype | PgType::Regproc | PgType::Regnamespace => {
+                Values::Alias(column.as_primitive::<Int64Type>().clone(), pg_type.clone())
+            }
+            PgType::Array(item) => {
+                let lists = column.as_list::<i32>().clone();
+                let is_nested = matches!(
+                    lists.values().data_type(),
+                    DataType::List(_) | DataType::LargeList(_) | DataType::FixedSizeList(_, _)
+                );
+                let inner = if is_nested { pg_type } else { item.as_ref() };
+                Values::Array {
+                    items: Box::new(ColumnFormatter::new(inner, lists.values(), style)?),
+                    item_oid: bottom(item).oid(),
+                    lists,
+                }
+            }
+            PgType::Void => Values::Void(column),
+        };
+        Ok(ColumnFormatter {
+            values,
+            style: style.clone(),
+        })
+    }
+
+    fn array(&self) -> &dyn Array {
+        match &self.values {
+            Values::Bool(values) => values,
+            Values::Int2(values) => values,
+            Values::Int4(values) => values,
+            Values::Int8(values) | Values::Oid(values) | Values::Alias(values, _) => values,
+            Values::Float4(values) => values,
+            Values::Float8(values) => values,
+            Values::Numeric(values, ..) => values,
+            Values::Text(values) | Values::Jsonb(values) | Values::Uuid(values) => values,
+            Values::Bytea(values) => values,
+            Values::Date(values) => values,
+            Values::Time(values) => values,
+            Values::Timestamp(values) | Values::TimestampTz(values) => values,
+            Values::Interval(values) => values,
+            Values::Array { lists, .. } => lists,
+            Values::Void(values) => values.as_ref(),
+        }
+    }
+
+    #[inline]
+    pub fn is_null(&self, row: usize) -> bool {
+        self.array().is_null(row)
+    }
+
+    /// The value at `row`, which is not NULL, as text.
+    #[inline]
+    pub fn write_text(&self, row: usize, out: &mut BytesMut) {
+        match &self.values {
+            Values::Int8(values) => write_i64(values.value(row), out),
+            Values::Text(values) | Values::Jsonb(values) | Values::Uuid(values) => {
+                out.extend_from_slice(values.value(row).as_bytes());
+            }
+            Values::Timestamp(values) => calendar::write_timestamp(values.value(row), out),
+            Values::Numeric(values, scale, trim) => write_decimal(values.value(row), *scale, *trim, out),
+            Values::Bool(values) => out.put_u8(if values.value(row) { b't' } else { b'f' }),
+            Values::Int2(values) => write_i64(values.value(row).into(), out),
+            Values::Int4(values) => write_i64(values.value(row).into(), out),
+            Values::Float4(values) => float::write_f32(values.value(row), self.style.extra_float_digits, out),
+            Values::Float8(values) => float::write_f64(values.value(row), self.style.extra_float_digits, out),
+            Values::Bytea(values) => byte_types::write_bytea(values.value(row), self.style.bytea_hex, out),
+            Values::Date(values) => calendar::write_date(values.value(row), out),
+            Values::Time(values) => calendar::write_time(values.value(row), out),
+            Values::TimestampTz(values) => calendar::write_timestamptz(values.value(row), self.style.time_zone, out),
+            Values::Interval(values) => write_interval(values.value(row), self.style.interval_style, out),
+            Values::Oid(values) => write_i64(values.value(row), out),
+            Values::Alias(values, alias) => self.write_alias(values.value(row), alias, out),
+            Values::Array { lists, items, .. } => {
+                let offsets = lists.value_offsets();
+                let (start, end) = (offsets[row] as usize, offsets[row + 1] as usize);
+                let nested = matches!(items.values, Values::Array { .. });
+                let mut item = BytesMut::new();
+                out.put_u8(b'{');
+                for at in start..end {
+                    if at > start {
+                        out.put_u8(b',');
+                    }
+                    if items.is_null(at) {
+                        out.extend_from_slice(b"NULL");
+                    } else if nested {
+                        items.write_text(at, out);
+                    } else {
+                        item.clear();
+                        items.write_text(at, &mut item);
+                        array::write_item(&item, out);
+                    }
+                }
+                out.put_u8(b'}');
+            }
+            Values::Void(_) => {}
+        }
+    }
+
+    fn write_alias(&self, oid: i64, alias: &PgType, out: &mut BytesMut) {
+        if oid == 0 {
+            out.put_u8(b'-');
+            return;
+        }
+        let number = oid as u32;
+        let named = self.style.object_names.as_ref().and_then(|names| names(alias, number));
+        let name = match alias {
+            PgType::Regtype => named.or_else(|| PgType::from_oid(number).map(|pg_type| pg_type.name())),
+            _ => named,
+        };
+        match name {
+            Some(name) => out.extend_from_slice(name.as_bytes()),
+            None => write_i64(oid, out),
+        }
+    }
+
+    /// The value at `row`, which is not NULL, in binary.
+    #[inline]
+    pub fn write_binary(&self, row: usize, out: &mut BytesMut) {
+        match &self.values {
+            Values::Int8(values) => out.put_i64(values.value(row)),
+            Values::Text(values) => out.extend_from_slice(values.value(row).as_bytes()),
+            Values::Timestamp(values) | Values::TimestampTz(values) => {
+                out.put_i64(values.value(row).saturating_sub(PG_EPOCH_US));
+            }
+            Values::Numeric(values, scale, trim) => write_decimal_binary(values.value(row), *scale, *trim, out),
+            Values::Bool(values) => out.put_u8(values.value(row).into()),
+            Values::Int2(values) => out.put_i16(values.value(row)),
+            Values::Int4(values) => out.put_i32(values.value(row)),
+            Values::Float4(values) => out.put_f32(values.value(row)),
+            Values::Float8(values) => out.put_f64(values.value(row)),
+            Values::Jsonb(values) => {
+                const VERSION: u8 = 1;
+                out.put_u8(VERSION);
+                out.extend_from_slice(values.value(row).as_bytes());
+            }
+            Values::Uuid(values) => {
+                let value = byte_types::parse_uuid(values.value(row)).unwrap_or_default();
+                out.extend_from_slice(&value);
+            }
+            Values::Bytea(values) => out.extend_from_slice(values.value(row)),
+            Values::Date(values) => out.put_i32(values.value(row).saturating_sub(PG_EPOCH_DAYS)),
+            Values::Time(values) => out.put_i64(values.value(row)),
+            Values::Interval(values) => {
+                let value = values.value(row);
+                out.put_i64(value.nanoseconds / 1_000);
+                out.put_i32(value.days);
+                out.put_i32(value.months);
+            }
+            Values::Oid(values) | Values::Alias(values, _) => out.put_u32(values.value(row) as u32),
+            Values::Array { lists, items, item_oid } => {
+                let mut dimensions = Vec::new();
+                self.dimensions(row, &mut dimensions);
+                let is_empty = dimensions.contains(&0);
+                out.put_i32(if is_empty { 0 } else { dimensions.len() as i32 });
+                out.put_i32(i32::from(items.array().null_count() > 0));
+                out.put_u32(*item_oid);
+                if is_empty {
+                    return;
+                }
+                for length in &dimensions {
+                    out.put_i32(*length);
+                    out.put_i32(1);
+                }
+                let offsets = lists.value_offsets();
+                for at in offsets[row] as usize..offsets[row + 1] as usize {
+                    items.write_binary_items(at, out);
+                }
+            }
+            Values::Void(_) => {}
+        }
+    }
+
+    /// Lengths of the list at `row` and of the first lists inside it.
+    fn dimensions(&self, row: usize, lengths: &mut Vec<i32>) {
+        if let Values::Array { lists, items, .. } = &self.values {
+            let length = lists.value_length(row);
+            lengths.push(length);
+            if length > 0 {
+                items.dimensions(lists.value_offsets()[row] as usize, lengths);
+            }
+        }
+    }
+
+    /// The items at the bottom of the list at `row`, or the item itself, each with its length in front.
+    fn write_binary_items(&self, row: usize, out: &mut BytesMut) {
+        if let Values::Array { lists, items, .. } = &self.values {
+            let offsets = lists.value_offsets();
+            for at in offsets[row] as usize..offsets[row + 1] as usize {
+                items.write_binary_items(at, out);
+            }
+            return;
+        }
+        self.write_field(row, true, out);
+    }
+
+    /// The value with its length in front, as DataRow and Bind carry it; NULL is the length -1.
+    #[inline]
+    pub fn write_field(&self, row: usize, binary: bool, out: &mut BytesMut) {
+        if self.is_null(row) {
+            out.put_i32(-1);
+            return;
+        }
+        let at = out.len();
+        out.put_i32(0);
+        if binary {
+            self.write_binary(row, out);
+        } else {
+            self.write_text(row, out);
+        }
+        let length = (out.len() - at - 4) as i32;
+        out[at..at + 4].copy_from_slice(&length.to_be_bytes());
+    }
+
+    /// The value at `row` as a string; `None` is NULL. For callers off the hot path.
+    pub fn text(&self, row: usize) -> Option<String> {
+        if self.is_null(row) {
+            return None;
+        }
+        let mut out = BytesMut::new();
+        self.write_text(row, &mut out);
+        Some(String::from_utf8(out.to_vec()).expect("text values are UTF-8"))
+    }
+}
+
+/// The type below all dimensions.
+fn bottom(pg_type: &PgType) -> &PgType {
+    match pg_type {
+        PgType::Array(item) => bottom(item),
+        scalar => scalar,
+    }
+}

@@ -1,0 +1,763 @@
+//! INTERVAL: months, days and microseconds, in every spelling that PostgreSQL reads and all four that it prints.
+
+use arrow::datatypes::IntervalMonthDayNano;
+use bytes::{BufMut, BytesMut};
+
+use super::calendar::{DAY_US, SECOND_US, two_digits, write_fraction};
+use super::datetime::{Bad, fraction_us};
+use super::numeric::{write_i64, write_u64};
+use crate::error::{SqlError, state};
+
+/// The setting `intervalstyle`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum IntervalStyle {
+    #[default]
+    Postgres,
+    PostgresVerbose,
+    SqlStandard,
+    Iso8601,
+}
+
+/// Reads an interval.
+pub fn parse_interval(text: &str) -> Result<IntervalMonthDayNano, SqlError> {
+    const KIND: &str = "interval";
+    let mut sum = Sum::default();
+    let trimmed = text.trim_matches(super::numeric::is_blank);
+    let read = match trimmed.strip_prefix(['P', 'p']) {
+        Some(rest) => sum.read_iso(rest),
+        None => sum.read_words(trimmed),
+    };
+    read.map_err(|bad| bad.report(KIND, text))?;
+    let out_of_range = || {
+        SqlError::new(
+            state::DATETIME_FIELD_OVERFLOW,
+            format!("interval field value out of range: \"{text}\""),
+        )
+    };
+    let months = i32::try_from(sum.months).map_err(|_| out_of_range())?;
+    let days = i32::try_from(sum.days).map_err(|_| out_of_range())?;
+    let nanos = sum
+        .us
+        .checked_mul(1_000)
+        .ok_or_else(|| SqlError::new(state::DATETIME_FIELD_OVERFLOW, "interval out of range"))?;
+    Ok(IntervalMonthDayNano::new(months, days, nanos))
+}
+
+#[derive(Clone, Copy)]
+enum Unit {
+    Microsecond,
+    Millisecond,
+    Second,
+    Minute,
+    Hour,
+    Day,
+    Week,
+    Month,
+    Year,
+    Decade,
+    Century,
+    Millennium,
+}
+
+impl Unit {
+    fn named(lower: &str) -> Option<Unit> {
+        Some(match lower {
+            "us" | "usec" | "usecs" | "usecond" | "useconds" | "microsecond" | "microseconds" | "microsecon" => {
+                Unit::Microsecond
+            }
+            "ms" | "msec" | "msecs" | "msecond" | "mseconds" | "millisecond" | "milliseconds" | "millisecon" => {
+                Unit::Millisecond
+            }
+            "s" | "sec" | "secs" | "second" | "seconds" => Unit::Second,
+            "m" | "min" | "mins" | "minute" | "minutes" => Unit::Minute,
+            "h" | "hr" | "hrs" | "hour" | "hours" => Unit::Hour,
+            "d" | "day" | "days" => Unit::Day,
+            "w" | "week" | "weeks" => Unit::Week,
+            "mon" | "mons" | "month" | "months" => Unit::Month,
+            "y" | "yr" | "yrs" | "year" | "years" => Unit::Year,
+            "dec" | "decs" | "decade" | "decades" => Unit::Decade,
+            "c" | "cent" | "century" | "centuries" => Unit::Century,
+            "mil" | "mils" | "millennium" | "millennia" => Unit::Millennium,
+            _ => return None,
+        })
+    }
+}
+
+/// A number as written: sign, whole part, digits after the point.
+#[derive(Clone, Copy)]
+struct Number<'a> {
+    negative: bool,
+    whole: i64,
+    fraction: &'a str,
+}
+
+impl<'a> Number<'a> {
+    /// `text` has digits with at most one point, at least one digit.
+    fn read(negative: bool, text: &'a str) -> Result<Number<'a>, Bad> {
+        let (whole, fraction) = text.split_once('.').unwrap_or((text, ""));
+        if whole.is_empty() && fraction.is_empty() || !fraction.bytes().all(|byte| byte.is_ascii_digit()) {
+            return Err(Bad::Syntax);
+        }
+        let whole = if whole.is_empty() {
+            0
+        } else {
+            whole.parse().map_err(|_| Bad::Field)?
+        };
+        Ok(Number {
+            negative,
+            whole,
+            fraction,
+        })
+    }
+
+    fn signed(&self) -> i64 {
+        if self.negative { -self.whole } else { self.whole }
+    }
+
+    /// The part after the point, with the sign.
+    fn fraction(&self) -> f64 {
+        if self.fraction.is_empty() {
+            return 0.0;
+        }
+        let value: f64 = format!("0.{}", self.fraction).parse().unwrap_or(0.0);
+        if self.negative { -value } else { value }
+    }
+
+    /// Microseconds of this many seconds.
+    fn seconds_us(&self) -> Result<i64, Bad> {
+        let us = self
+            .whole
+            .checked_mul(SECOND_US)
+            .and_then(|us| us.checked_add(fraction_us(self.fraction)?))
+            .ok_or(Bad::Field)?;
+        Ok(if self.negative { -us } else { us })
+    }
+}
+
+#[derive(Default)]
+struct Sum {
+    months: i64,
+    days: i64,
+    us: i64,
+    /// Units that were named, one bit each: none may come twice.
+    named: u32,
+}
+
+impl Sum {
+    fn add(&mut self, number: Number, unit: Unit) -> Result<(), Bad> {
+        let bit = 1 << unit as u32;
+        if self.named & bit != 0 {
+            return Err(Bad::Syntax);
+        }
+        self.named |= bit;
+        let whole = number.signed();
+        match unit {
+            Unit::Microsecond => {
+                self.add_us(whole, 1)?;
+                self.add_fraction_us(number.fraction())?;
+            }
+            Unit::Millisecond => {
+                self.add_us(whole, 1_000)?;
+                self.add_fraction_us(number.fraction() * 1e3)?;
+            }
+            Unit::Second => self.add_us(number.seconds_us()?, 1)?,
+            Unit::Minute => {
+                self.add_us(whole, 60 * SECOND_US)?;
+                self.add_fraction_us(number.fraction() * 60e6)?;
+            }
+            Unit::Hour => {
+                self.add_us(whole, 3_600 * SECOND_US)?;
+                self.add_fraction_us(number.fraction() * 3_600e6)?;
+            }
+            Unit::Day => {
+                self.add_days(whole)?;
+                self.add_fraction_us(number.fraction() * DAY_US as f64)?;
+            }
+            Unit::Week => {
+                self.add_days(whole.checked_mul(7).ok_or(Bad::Field)?)?;
+                self.add_fraction_days(number.fraction() * 7.0)?;
+            }
+            Unit::Month => {
+                self.add_months(whole, 1)?;
+                self.add_fraction_days(number.fraction() * 30.0)?;
+            }
+            Unit::Year => self.add_years(number, 1)?,
+            Unit::Decade => self.add_years(number, 10)?,
+            Unit::Century => self.add_years(number, 100)?,
+            Unit::Millennium => self.add_years(number, 1_000)?,
+        }
+        Ok(())
+    }
+
+    fn add_years(&mut self, number: Number, years: i64) -> Result<(), Bad> {
+        self.add_months(number.signed(), 12 * years)?;
+        self.add_months((number.fraction() * 12.0 * years as f64).round_ties_even() as i64, 1)
+    }
+
+    fn add_months(&mut self, count: i64, months: i64) -> Result<(), Bad> {
+        self.months = count
+            .checked_mul(months)
+            .and_then(|months| self.months.checked_add(months))
+            .ok_or(Bad::Field)?;
+        Ok(())
+    }
+
+    fn add_days(&mut self, days: i64) -> Result<(), Bad> {
+        self.days = self.days.checked_add(days).ok_or(Bad::Field)?;
+        Ok(())
+    }
+
+    /// Days with a fraction: what is left of the whole days becomes time.
+    fn add_fraction_days(&mut self, days: f64) -> Result<(), Bad> {
+        self.add_days(days.trunc() as i64)?;
+        self.add_fraction_us(days.fract() * DAY_US as f64)
+    }
+
+    fn add_us(&mut self, count: i64, us: i64) -> Result<(), Bad> {
+        self.us = count
+            .checked_mul(us)
+            .and_then(|us| self.us.checked_add(us))
+            .ok_or(Bad::Field)?;
+        Ok(())
+    }
+
+    fn add_fraction_us(&mut self, us: f64) -> Result<(), Bad> {
+        self.add_us(us.round_ties_even() as i64, 1)
+    }
+
+    /// `HH:MM[:SS[.f]]`, or `MM:SS.f`.
+    fn add_time(&mut self, negative: bool, text: &str) -> Result<(), Bad> {
+        let parts: Vec<&str> = text.split(':').collect();
+        let whole = |part: &str| -> Result<i64, Bad> {
+            if part.is_empty() || !part.bytes().all(|byte| byte.is_ascii_digit()) {
+                return Err(Bad::Syntax);
+            }
+            part.parse().map_err(|_| Bad::Field)
+        };
+        let (hours, minutes, seconds) = match parts.as_slice() {
+            [minutes, seconds] if seconds.contains('.') => (0, whole(minutes)?, *seconds),
+            [hours, minutes] => (whole(hours)?, whole(minutes)?, "0"),
+            [hours, minutes, seconds] => (whole(hours)?, whole(minutes)?, *seconds),
+            _ => return Err(Bad::Syntax),
+        };
+        let seconds = Number::read(false, seconds)?;
+        if minutes > 59 || seconds.whole > 60 {
+            return Err(Bad::Field);
+        }
+        let us = hours
+            .checked_mul(3_600 * SECOND_US)
+            .and_then(|us| us.checked_add(minutes * 60 * SECOND_US))
+            .and_then(|us| us.checked_add(seconds.seconds_us().ok()?))
+            .ok_or(Bad::Field)?;
+        const CLOCK: u32 = 1 << Unit::Hour as u32 | 1 << Unit::Minute as u32 | 1 << Unit::Second as u32;
+        if self.named & CLOCK != 0 {
+            return Err(Bad::Syntax);
+        }
+        self.named |= CLOCK;
+        self.add_us(if negative { -us } else { us }, 1)
+    }
+
+    /// `1 day 02:03:04`, `-3 mons +2 days`, `@ 1 hour ago`, `1-2`, `10s`.
+    fn read_words(&mut self, text: &str) -> Result<(), Bad> {
+        if text.is_empty() || !text.is_ascii() {
+            return Err(Bad::Syntax);
+        }
+        let bytes = text.as_bytes();
+        let mut at = 0;
+        let mut pending: Option<Number> = None;
+        let mut ago = false;
+        while at < bytes.len() {
+            let byte = bytes[at];
+            if ago && !byte.is_ascii_whitespace() {
+                return Err(Bad::Syntax);
+            }
+            if byte.is_ascii_whitespace() || matches!(byte, b'@' | b',') {
+                at += 1;
+            } else if byte.is_ascii_alphabetic() {
+                let start = at;
+                while at < bytes.len() && bytes[at].is_ascii_alphabetic() {
+                    at += 1;
+                }
+                let word = text[start..at].to_ascii_lowercase();
+                match (word.as_str(), pending.take()) {
+                    ("ago", None) if self.named != 0 => ago = true,
+                    (word, Some(number)) => self.add(number, Unit::named(word).ok_or(Bad::Syntax)?)?,
+                    ("infinity", None) => return Err(Bad::Infinite),
+                    _ => return Err(Bad::Syntax),
+                }
+            } else {
+                let negative = byte == b'-';
+                if matches!(byte, b'-' | b'+') {
+                    at += 1;
+                    while at < bytes.len() && bytes[at].is_ascii_whitespace() {
+                        at += 1;
+                    }
+                }
+                let start = at;
+                while at < bytes.len() && matches!(bytes[at], b'0'..=b'9' | b'.') {
+                    at += 1;
+                }
+                if at == start {
+                    if text[start..].starts_with("infinity") {
+                        return Err(Bad::Infinite);
+                    }
+                    return Err(Bad::Syntax);
+                }
+                match bytes.get(at) {
+                    Some(b':') => {
+                        while at < bytes.len() && matches!(bytes[at], b'0'..=b'9' | b'.' | b':') {
+                            at += 1;
+                        }
+                        // A number before a time counts days.
+                        if let Some(days) = pending.take() {
+                            self.add(days, Unit::Day)?;
+                        }
+                        self.add_time(negative, &text[start..at])?;
+                    }
+                    Some(b'-') if bytes.get(at + 1).is_some_and(u8::is_ascii_digit) => {
+                        if pending.is_some() {
+                            return Err(Bad::Syntax);
+                        }
+                        let years = Number::read(negative, &text[start..at])?;
+                        at += 1;
+                        let start = at;
+                        while at < bytes.len() && bytes[at].is_ascii_digit() {
+                            at += 1;
+                        }
+                        let months = Number::read(negative, &text[start..at])?;
+                        if months.whole > 11 || !years.fraction.is_empty() {
+                            return Err(Bad::Field);
+                        }
+                        self.add(years, Unit::Year)?;
+                        self.add(months, Unit::Month)?;
+                    }
+                    _ => {
+                        if pending.is_some() {
+                            return Err(Bad::Syntax);
+                        }
+                        pending = Some(Number::read(negative, &text[start..at])?);
+                    }
+                }
+            }
+        }
+        if let Some(seconds) = pending {
+            self.add(seconds, Unit::Second)?;
+        }
+        if self.named == 0 {
+            return Err(Bad::Syntax);
+        }
+        if ago {
+            self.months = -self.months;
+            self.days = -self.days;
+            self.us = -self.us;
+        }
+        Ok(())
+    }
+
+    /// What follows the `P` of `P1Y2M3DT4H5M6.7S` or `P0001-02-03T04:05:06`.
+    fn read_iso(&mut self, text: &str) -> Result<(), Bad> {
+        let (date, time) = match text.find(['T', 't']) {
+            Some(at) => (&text[..at], Some(&text[at + 1..])),
+            None => (text, None),
+        };
+        if date.is_empty() && time.is_none_or(str::is_empty) {
+            return Err(Bad::Syntax);
+        }
+        let basic: Vec<&str> = date.split('-').collect();
+        if let [years, months, days] = basic.as_slice()
+            && date.bytes().all(|byte| byte.is_ascii_digit() || byte == b'-')
+            && !years.is_empty()
+        {
+            self.add(Number::read(false, years)?, Unit::Year)?;
+            self.add(Number::read(false, months)?, Unit::Month)?;
+            self.add(Number::read(false, days)?, Unit::Day)?;
+        } else {
+            self.read_designated(date, false)?;
+        }
+        match time {
+            Some(time) if time.contains(':') => self.add_time(false, time),
+            Some(time) => self.read_designated(time, true),
+            None => Ok(()),
+        }
+    }
+
+    fn read_designated(&mut self, mut text: &str, in_time: bool) -> Result<(), Bad> {
+        while !text.is_empty() {
+            let negative = text.starts_with('-');
+            let unsigned = text.strip_prefix(['-', '+']).unwrap_or(text);
+            let end = unsigned
+                .find(|c: char| !c.is_ascii_digit() && c != '.')
+                .ok_or(Bad::Syntax)?;
+            let number = Number::read(negative, &unsigned[..end])?;
+            let unit = match (unsigned.as_bytes()[end].to_ascii_uppercase(), in_time) {
+                (b'Y', false) => Unit::Year,
+                (b'M', false) => Unit::Month,
+                (b'W', false) => Unit::Week,
+                (b'D', false) => Unit::Day,
+                (b'H', true) => Unit::Hour,
+                (b'M', true) => Unit::Minute,
+                (b'S', true) => Unit::Second,
+                _ => return Err(Bad::Syntax),
+            };
+            self.add(number, unit)?;
+            text = &unsigned[end + 1..];
+        }
+        Ok(())
+    }
+}
+
+/// An interval taken apart as PostgreSQL's `struct pg_itm`, each part with its own sign.
+#[derive(Clone, Copy)]
+struct Parts {
+    years: i64,
+    months: i64,
+    days: i64,
+    hours: i64,
+    minutes: i64,
+    seconds: i64,
+    fraction_us: i64,
+}
+
+impl Parts {
+    fn of(value: IntervalMonthDayNano) -> Parts {
+        let us = value.nanoseconds / 1_000;
+        Parts {
+            years: i64::from(value.months / 12),
+            months: i64::from(value.months % 12),
+            days: i64::from(value.days),
+            hours: us / (3_600 * SECOND_US),
+            minutes: us / (60 * SECOND_US) % 60,
+            seconds: us / SECOND_US % 60,
+            fraction_us: us % SECOND_US,
+        }
+    }
+
+    fn negated(self) -> Parts {
+        Parts {
+            years: -self.years,
+            months: -self.months,
+            days: -self.days,
+            hours: -self.hours,
+            minutes: -self.minutes,
+            seconds: -self.seconds,
+            fraction_us: -self.fraction_us,
+        }
+    }
+
+    fn all(self) -> [i64; 7] {
+        [
+            self.years,
+            self.months,
+            self.days,
+            self.hours,
+            self.minutes,
+            self.seconds,
+            self.fraction_us,
+        ]
+    }
+
+    fn time_is_negative(self) -> bool {
+        self.all()[3..].iter().any(|part| *part < 0)
+    }
+
+    fn has_time(self) -> bool {
+        self.all()[3..].iter().any(|part| *part != 0)
+    }
+
+    /// Seconds with their fraction, without sign; two digits if `padded`.
+    fn write_seconds(self, padded: bool, out: &mut BytesMut) {
+        let seconds = self.seconds.unsigned_abs();
+        if padded {
+            out.extend_from_slice(&two_digits(seconds as u32));
+        } else {
+            write_u64(seconds, out);
+        }
+        write_fraction(self.fraction_us.unsigned_abs() as u32, out);
+    }
+
+    /// `:MM:SS.f`.
+    fn write_minutes_seconds(self, out: &mut BytesMut) {
+        out.put_u8(b':');
+        out.extend_from_slice(&two_digits(self.minutes.unsigned_abs() as u32));
+        out.put_u8(b':');
+        self.write_seconds(true, out);
+    }
+}
+
+pub fn write_interval(value: IntervalMonthDayNano, style: IntervalStyle, out: &mut BytesMut) {
+    let parts = Parts::of(value);
+    match style {
+        IntervalStyle::Postgres => write_postgres(parts, out),
+        IntervalStyle::PostgresVerbose => write_verbose(parts, out),
+        IntervalStyle::SqlStandard => write_standard(parts, out),
+        IntervalStyle::Iso8601 => write_iso(parts, out),
+    }
+}
+
+/// `1 year 2 mons -3 days +04:05:06.7`
+fn write_postgres(parts: Parts, out: &mut BytesMut) {
+    let mut is_first = true;
+    let mut was_negative = false;
+    for (value, unit) in [(parts.years, "year"), (parts.months, "mon"), (parts.days, "day")] {
+        if value == 0 {
+            continue;
+        }
+        if !is_first {
+            out.put_u8(b' ');
+        }
+        if was_negative && value > 0 {
+            out.put_u8(b'+');
+        }
+        write_i64(value, out);
+        out.put_u8(b' ');
+        out.extend_from_slice(unit.as_bytes());
+        if value != 1 {
+            out.put_u8(b's');
+        }
+        was_negative = value < 0;
+        is_first = false;
+    }
+    if is_first || parts.has_time() {
+        if !is_first {
+            out.put_u8(b' ');
+        }
+        if parts.time_is_negative() {
+            out.put_u8(b'-');
+        } else if was_negative {
+            out.put_u8(b'+');
+        }
+        let hours = parts.hours.unsigned_abs();
+        if hours < 10 {
+            out.put_u8(b'0');
+        }
+        write_u64(hours, out);
+        parts.write_minutes_seconds(out);
+    }
+}
+
+/// `@ 1 year 2 mons -3 days 4 hours ago`
+fn write_verbose(parts: Parts, out: &mut BytesMut) {
+    out.put_u8(b'@');
+    let mut is_first = true;
+    let mut ago = false;
+    for (value, unit) in [
+        (parts.years, "year"),
+        (parts.months, "mon"),
+        (parts.days, "day"),
+        (parts.hours, "hour"),
+        (parts.minutes, "min"),
+    ] {
+        if value == 0 {
+            continue;
+        }
+        let shown = if is_first {
+            ago = value < 0;
+            value.abs()
+        } else if ago {
+            -value
+        } else {
+            value
+        };
+        out.put_u8(b' ');
+        write_i64(shown, out);
+        out.put_u8(b' ');
+        out.extend_from_slice(unit.as_bytes());
+        if shown != 1 {
+            out.put_u8(b's');
+        }
+        is_first = false;
+    }
+    if parts.seconds != 0 || parts.fraction_us != 0 {
+        out.put_u8(b' ');
+        if parts.seconds < 0 || parts.fraction_us < 0 {
+            if is_first {
+                ago = true;
+            } else if !ago {
+                out.put_u8(b'-');
+            }
+        } else if ago {
+            out.put_u8(b'-');
+        }
+        parts.write_seconds(false, out);
+        out.extend_from_slice(b" sec");
+        if parts.seconds.abs() != 1 || parts.fraction_us != 0 {
+            out.put_u8(b's');
+        }
+        is_first = false;
+    }
+    if is_first {
+        out.extend_from_slice(b" 0");
+    }
+    if ago {
+        out.extend_from_slice(b" ago");
+    }
+}
+
+/// `1-2`, `3 4:05:06`, `+1-2 -3 +4:05:06`
+fn write_standard(parts: Parts, out: &mut BytesMut) {
+    let has_negative = parts.all().iter().any(|part| *part < 0);
+    let has_positive = parts.all().iter().any(|part| *part > 0);
+    let has_months = parts.years != 0 || parts.months != 0;
+    let has_days_or_time = parts.days != 0 || parts.has_time();
+    if !has_negative && !has_positive {
+        out.put_u8(b'0');
+    } else if (has_negative && has_positive) || (has_months && has_days_or_time) {
+        let sign = |negative: bool| if negative { b'-' } else { b'+' };
+        out.put_u8(sign(parts.years < 0 || parts.months < 0));
+        write_u64(parts.years.unsigned_abs(), out);
+        out.put_u8(b'-');
+        write_u64(parts.months.unsigned_abs(), out);
+        out.put_u8(b' ');
+        out.put_u8(sign(parts.days < 0));
+        write_u64(parts.days.unsigned_abs(), out);
+        out.put_u8(b' ');
+        out.put_u8(sign(parts.time_is_negative()));
+        write_u64(parts.hours.unsigned_abs(), out);
+        parts.write_minutes_seconds(out);
+    } else {
+        let parts = if has_negative {
+            out.put_u8(b'-');
+            parts.negated()
+        } else {
+            parts
+        };
+        if has_months {
+            write_i64(parts.years, out);
+            out.put_u8(b'-');
+            write_i64(parts.months, out);
+        } else {
+            if parts.days != 0 {
+                write_i64(parts.days, out);
+                out.put_u8(b' ');
+            }
+            write_i64(parts.hours, out);
+            parts.write_minutes_seconds(out);
+        }
+    }
+}
+
+/// `P1Y2M-3DT4H5M6.7S`
+fn write_iso(parts: Parts, out: &mut BytesMut) {
+    out.put_u8(b'P');
+    if parts.all().iter().all(|part| *part == 0) {
+        out.extend_from_slice(b"T0S");
+        return;
+    }
+    let mut write = |value: i64, unit: u8| {
+        if value != 0 {
+            write_i64(value, out);
+            out.put_u8(unit);
+        }
+    };
+    write(parts.years, b'Y');
+    write(parts.months, b'M');
+    write(parts.days, b'D');
+    if parts.has_time() {
+        out.put_u8(b'T');
+        let mut write = |value: i64, unit: u8| {
+            if value != 0 {
+                write_i64(value, out);
+                out.put_u8(unit);
+            }
+        };
+        write(parts.hours, b'H');
+        write(parts.minutes, b'M');
+        if parts.seconds != 0 || parts.fraction_us != 0 {
+            if parts.seconds < 0 || parts.fraction_us < 0 {
+                out.put_u8(b'-');
+            }
+            parts.write_seconds(false, out);
+            out.put_u8(b'S');
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shown(text: &str, style: IntervalStyle) -> String {
+        let value = parse_interval(text).unwrap_or_else(|error| panic!("{text}: {error}"));
+        let mut out = BytesMut::new();
+        write_interval(value, style, &mut out);
+        String::from_utf8(out.to_vec()).expect("intervals are ASCII")
+    }
+
+    /// Checked against PostgreSQL 15.
+    #[test]
+    fn intervals_are_read_in_every_usual_spelling() {
+        for (text, expected) in [
+            ("1 day 02:03:04", "1 day 02:03:04"),
+            ("10 seconds", "00:00:10"),
+            ("10", "00:00:10"),
+            ("1.5 hours", "01:30:00"),
+            ("1 02:03", "1 day 02:03:00"),
+            ("1-2", "1 year 2 mons"),
+            ("-1-2 3 -4:05:06.7", "-1 years -2 mons +3 days -04:05:06.7"),
+            ("1 year 2 months 3 weeks 4 days", "1 year 2 mons 25 days"),
+            ("1.5 months", "1 mon 15 days"),
+            ("1.5 years", "1 year 6 mons"),
+            ("0.5 weeks", "3 days 12:00:00"),
+            ("1 hour ago", "-01:00:00"),
+            ("@ 1 day 2 hours ago", "-1 days -02:00:00"),
+            ("-1 day", "-1 days"),
+            ("10s", "00:00:10"),
+            ("5m30s", "00:05:30"),
+            ("100 milliseconds", "00:00:00.1"),
+            ("1500 us", "00:00:00.0015"),
+            ("100 hours", "100:00:00"),
+            ("P1Y2M3DT4H5M6.7S", "1 year 2 mons 3 days 04:05:06.7"),
+            ("P1W", "7 days"),
+            ("PT-5M", "-00:05:00"),
+            ("P0001-02-03T04:05:06", "1 year 2 mons 3 days 04:05:06"),
+            ("1 decade 1 century", "110 years"),
+            ("0", "00:00:00"),
+            ("04:05.6", "00:04:05.6"),
+        ] {
+            assert_eq!(shown(text, IntervalStyle::Postgres), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn every_style_prints_as_postgresql() {
+        for (text, standard, verbose, iso) in [
+            ("1 year 2 months", "1-2", "@ 1 year 2 mons", "P1Y2M"),
+            (
+                "3 days 04:05:06.7",
+                "3 4:05:06.7",
+                "@ 3 days 4 hours 5 mins 6.7 secs",
+                "P3DT4H5M6.7S",
+            ),
+            ("-1 day -2 hours", "-1 2:00:00", "@ 1 day 2 hours ago", "P-1DT-2H"),
+            ("1 mon -1 day", "+0-1 -1 +0:00:00", "@ 1 mon -1 days", "P1M-1D"),
+            ("0", "0", "@ 0", "PT0S"),
+            ("-0.5 sec", "-0:00:00.5", "@ 0.5 secs ago", "PT-0.5S"),
+        ] {
+            assert_eq!(shown(text, IntervalStyle::SqlStandard), standard, "{text}");
+            assert_eq!(shown(text, IntervalStyle::PostgresVerbose), verbose, "{text}");
+            assert_eq!(shown(text, IntervalStyle::Iso8601), iso, "{text}");
+        }
+    }
+
+    #[test]
+    fn bad_intervals_have_postgresqls_errors() {
+        for (text, code) in [
+            ("", "22007"),
+            ("x", "22007"),
+            ("1 parsec", "22007"),
+            ("1 day 1 day", "22007"),
+            ("ago", "22007"),
+            ("P", "22007"),
+            ("1:99", "22008"),
+            ("99999999999 years", "22008"),
+            ("9999999999999999999 days", "22008"),
+        ] {
+            let error = parse_interval(text).expect_err(text);
+            assert_eq!(error.state.0, code, "{text}");
+        }
+        assert_eq!(
+            parse_interval("x").expect_err("no interval").message,
+            "invalid input syntax for type interval: \"x\""
+        );
+    }
+}

@@ -1,0 +1,309 @@
+//! JSON and JSONB: is it valid, and JSONB's one spelling.
+//!
+//! JSON keeps its text; JSONB is held as the text that PostgreSQL would print: keys by length, then bytes, the last of
+//! equal ones; one blank after `:` and `,`; numbers as NUMERIC prints them. Not here: operators on them.
+
+use crate::error::{SqlError, SqlState, state};
+
+/// 22P02 unless `text` is one JSON value.
+pub fn check(text: &str) -> Result<(), SqlError> {
+    serde_json::from_str::<serde::de::IgnoredAny>(text)
+        .map(|_| ())
+        .map_err(|error| {
+            SqlError::new(state::INVALID_TEXT_REPRESENTATION, "invalid input syntax for type json")
+                .detail(format!("{}.", sentence(&error.to_string())))
+                .context(format!(
+                    "JSON data, line {}: {}",
+                    error.line().max(1),
+                    excerpt(text, error.line())
+                ))
+        })
+}
+
+fn sentence(text: &str) -> String {
+    let mut chars = text.chars();
+    match chars.next() {
+        Some(first) => first.to_uppercase().chain(chars).collect(),
+        None => String::new(),
+    }
+}
+
+fn excerpt(text: &str, line: usize) -> String {
+    const SHOWN: usize = 60;
+    text.lines()
+        .nth(line.max(1) - 1)
+        .unwrap_or("")
+        .chars()
+        .take(SHOWN)
+        .collect()
+}
+
+/// JSONB's spelling of `text`.
+pub fn canonical(text: &str) -> Result<String, SqlError> {
+    check(text)?;
+    let mut reader = Reader {
+        bytes: text.as_bytes(),
+        at: 0,
+    };
+    let value = reader.value()?;
+    let mut out = String::with_capacity(text.len());
+    value.write(&mut out);
+    Ok(out)
+}
+
+enum Value {
+    /// `null`, `true`, `false` or a number, as printed.
+    Plain(String),
+    /// Without quotes and escapes.
+    Text(String),
+    Array(Vec<Value>),
+    Object(Vec<(String, Value)>),
+}
+
+/// Reads text that [`check`] has found valid.
+struct Reader<'a> {
+    bytes: &'a [u8],
+    at: usize,
+}
+
+impl Reader<'_> {
+    fn skip_blanks(&mut self) {
+        while matches!(self.bytes.get(self.at), Some(b' ' | b'\t' | b'\n' | b'\r')) {
+            self.at += 1;
+        }
+    }
+
+    /// The next byte that is not blank, taken.
+    fn next(&mut self) -> u8 {
+        self.skip_blanks();
+        let byte = self.bytes[self.at];
+        self.at += 1;
+        byte
+    }
+
+    fn peek(&mut self) -> u8 {
+        self.skip_blanks();
+        self.bytes[self.at]
+    }
+
+    fn value(&mut self) -> Result<Value, SqlError> {
+        match self.peek() {
+            b'"' => Ok(Value::Text(self.text()?)),
+            b'[' => {
+                self.at += 1;
+                let mut items = Vec::new();
+                if self.peek() == b']' {
+                    self.at += 1;
+                    return Ok(Value::Array(items));
+                }
+                loop {
+                    items.push(self.value()?);
+                    if self.next() == b']' {
+                        return Ok(Value::Array(items));
+                    }
+                }
+            }
+            b'{' => {
+                self.at += 1;
+                let mut members: Vec<(String, Value)> = Vec::new();
+                if self.peek() == b'}' {
+                    self.at += 1;
+                    return Ok(Value::Object(members));
+                }
+                loop {
+                    self.skip_blanks();
+                    let key = self.text()?;
+                    let colon = self.next();
+                    assert_eq!(colon, b':', "checked JSON has a colon after a key");
+                    members.push((key, self.value()?));
+                    if self.next() == b'}' {
+                        break;
+                    }
+                }
+                // Stable: of equal keys the last one is the last written, and it wins.
+                members.sort_by(|(a, _), (b, _)| (a.len(), a).cmp(&(b.len(), b)));
+                let mut unique: Vec<(String, Value)> = Vec::with_capacity(members.len());
+                for member in members {
+                    match unique.last_mut() {
+                        Some(last) if last.0 == member.0 => *last = member,
+                        _ => unique.push(member),
+                    }
+                }
+                Ok(Value::Object(unique))
+            }
+            _ => {
+                let start = self.at;
+                while self
+                    .bytes
+                    .get(self.at)
+                    .is_some_and(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'+' | b'.'))
+                {
+                    self.at += 1;
+                }
+                let word = std::str::from_utf8(&self.bytes[start..self.at]).expect("the word is ASCII");
+                if word.starts_with(|c: char| c.is_ascii_alphabetic()) {
+                    Ok(Value::Plain(word.to_string()))
+                } else {
+                    number(word).map(Value::Plain)
+                }
+            }
+        }
+    }
+
+    /// A string's characters, escapes resolved.
+    fn text(&mut self) -> Result<String, SqlError> {
+        const UNTRANSLATABLE_CHARACTER: SqlState = SqlState("22P05");
+        self.at += 1;
+        let start = self.at;
+        let mut escaped = false;
+        while self.bytes[self.at] != b'"' {
+            if self.bytes[self.at] == b'\\' {
+                escaped = true;
+                self.at += 1;
+            }
+            self.at += 1;
+        }
+        let quoted = &self.bytes[start - 1..self.at + 1];
+        self.at += 1;
+        if !escaped {
+            let plain = std::str::from_utf8(&quoted[1..quoted.len() - 1]).expect("cut at ASCII quotes");
+            return Ok(plain.to_string());
+        }
+        let text: String = serde_json::from_slice(quoted).map_err(|_| {
+            SqlError::new(UNTRANSLATABLE_CHARACTER, "unsupported Unicode escape sequence")
+                .detail("A surrogate has no partner.")
+        })?;
+        if text.contains('\0') {
+            return Err(
+                SqlError::new(UNTRANSLATABLE_CHARACTER, "unsupported Unicode escape sequence")
+                    .detail("\\u0000 cannot be converted to text."),
+            );
+        }
+        Ok(text)
+    }
+}
+
+/// A JSON number as NUMERIC prints it: no exponent, the digits after the point kept.
+fn number(text: &str) -> Result<String, SqlError> {
+    /// PostgreSQL's NUMERIC has at most so many digits before the point; 16383 after.
+    const POWER_MAX: i64 = 16_383;
+    let (negative, unsigned) = match text.strip_prefix('-') {
+        Some(rest) => (true, rest),
+        None => (false, text),
+    };
+    let (mantissa, exponent) = unsigned.split_once(['e', 'E']).unwrap_or((unsigned, "0"));
+    let exponent: i64 = exponent.parse().unwrap_or(i64::MAX);
+    let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, ""));
+    if exponent.abs() > POWER_MAX {
+        return Err(SqlError::new(
+            state::NUMERIC_VALUE_OUT_OF_RANGE,
+            "value overflows numeric format",
+        ));
+    }
+    let digits = format!("{whole}{fraction}");
+    // Where the point stands among the digits.
+    let point = whole.len() as i64 + exponent;
+    let scale = (digits.len() as i64 - point).max(0) as usize;
+    let padded = if point <= 0 {
+        format!("{}{digits}", "0".repeat(1 + point.unsigned_abs() as usize))
+    } else {
+        format!("{digits}{}", "0".repeat((point - digits.len() as i64).max(0) as usize))
+    };
+    let (whole, fraction) = padded.split_at(padded.len() - scale);
+    let whole = match whole.trim_start_matches('0') {
+        "" => "0",
+        digits => digits,
+    };
+    let is_zero = whole == "0" && fraction.bytes().all(|byte| byte == b'0');
+    let sign = if negative && !is_zero { "-" } else { "" };
+    let point = if fraction.is_empty() { "" } else { "." };
+    Ok(format!("{sign}{whole}{point}{fraction}"))
+}
+
+impl Value {
+    fn write(&self, out: &mut String) {
+        match self {
+            Value::Plain(word) => out.push_str(word),
+            Value::Text(text) => write_quoted(text, out),
+            Value::Array(items) => {
+                out.push('[');
+                for (at, item) in items.iter().enumerate() {
+                    if at > 0 {
+                        out.push_str(", ");
+                    }
+                    item.write(out);
+                }
+                out.push(']');
+            }
+            Value::Object(members) => {
+                out.push('{');
+                for (at, (key, value)) in members.iter().enumerate() {
+                    if at > 0 {
+                        out.push_str(", ");
+                    }
+                    write_quoted(key, out);
+                    out.push_str(": ");
+                    value.write(out);
+                }
+                out.push('}');
+            }
+        }
+    }
+}
+
+/// A JSON string literal, escaped as PostgreSQL's `escape_json`.
+pub fn write_quoted(text: &str, out: &mut String) {
+    out.push('"');
+    for c in text.chars() {
+        match c {
+            '"' => out.push_str("\\\""),
+            '\\' => out.push_str("\\\\"),
+            '\n' => out.push_str("\\n"),
+            '\r' => out.push_str("\\r"),
+            '\t' => out.push_str("\\t"),
+            '\u{8}' => out.push_str("\\b"),
+            '\u{c}' => out.push_str("\\f"),
+            c if c < ' ' => out.push_str(&format!("\\u{:04x}", c as u32)),
+            c => out.push(c),
+        }
+    }
+    out.push('"');
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// As PostgreSQL 15 prints `'...'::jsonb`.
+    #[test]
+    fn jsonb_has_one_spelling() {
+        for (text, expected) in [
+            (r#" {"bb":1,"a":[1 ,2.50,1e2],"a":null} "#, r#"{"a": null, "bb": 1}"#),
+            (r#"{"b":{},"a":[],"c":[{}]}"#, r#"{"a": [], "b": {}, "c": [{}]}"#),
+            (r#""a\u0041\n\/\u00e9\u0001""#, "\"aA\\n/é\\u0001\""),
+            ("1.50", "1.50"),
+            ("1e2", "100"),
+            ("1.5e-3", "0.0015"),
+            ("-0", "0"),
+            ("-0.0", "0.0"),
+            ("12345678901234567890.5", "12345678901234567890.5"),
+            ("12.5E1", "125"),
+            ("true", "true"),
+        ] {
+            assert_eq!(canonical(text).as_deref(), Ok(expected), "{text}");
+        }
+    }
+
+    #[test]
+    fn invalid_json_is_refused() {
+        for text in ["", "{", "{a:1}", "[1,]", "nul", "01", "\"\n\"", "1 2"] {
+            let error = check(text).expect_err(text);
+            assert_eq!(
+                (error.state.0, error.message.as_str()),
+                ("22P02", "invalid input syntax for type json"),
+                "{text}"
+            );
+        }
+        assert_eq!(canonical(r#""\u0000""#).expect_err("NUL").state.0, "22P05");
+    }
+}
