@@ -67,6 +67,7 @@ pub mod state {
     pub const DUPLICATE_TABLE: SqlState = SqlState("42P07");
     pub const RESERVED_NAME: SqlState = SqlState("42939");
     pub const INVALID_COLUMN_REFERENCE: SqlState = SqlState("42P10");
+    pub const INVALID_OBJECT_DEFINITION: SqlState = SqlState("42P17");
     pub const INVALID_TABLE_DEFINITION: SqlState = SqlState("42P16");
     pub const INDETERMINATE_DATATYPE: SqlState = SqlState("42P18");
     pub const INSUFFICIENT_RESOURCES: SqlState = SqlState("53000");

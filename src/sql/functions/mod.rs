@@ -19,6 +19,7 @@ use crate::types::PgType;
 pub mod aggregates;
 pub mod arithmetic;
 pub mod catalog;
+pub mod session;
 mod sums;
 mod temporal;
 pub mod zone;
@@ -69,6 +70,9 @@ impl Functions {
         }
         functions.planners.extend(SessionStateDefaults::default_expr_planners());
 
+        for function in session::all() {
+            functions.add_scalar(function);
+        }
         for function in sums::all() {
             functions.add_aggregate(function);
         }

@@ -24,6 +24,15 @@ pub fn compile(expr: &Expr, schema: &DFSchema) -> Result<Arc<dyn PhysicalExpr>> 
     create_physical_expr(expr, schema, &ExecutionProps::new(), &Default::default())
 }
 
+/// Compiles a coerced expression for a session whose time zone its functions read.
+pub fn compile_for(expr: &Expr, schema: &DFSchema, time_zone: &str) -> Result<Arc<dyn PhysicalExpr>> {
+    let mut options = super::options().clone();
+    options.execution.time_zone = Some(time_zone.to_string());
+    let mut props = ExecutionProps::new();
+    props.config_options = Some(Arc::new(options));
+    create_physical_expr(expr, schema, &props, &Default::default())
+}
+
 /// A batch of one row without columns, to evaluate constants over.
 pub fn one_row() -> RecordBatch {
     RecordBatch::try_new_with_options(

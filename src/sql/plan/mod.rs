@@ -42,8 +42,7 @@ use crate::error::{SqlError, state};
 use crate::types::PgType;
 
 use lineage::Origin;
-use provider::{Provider, Reached};
-
+pub(in crate::sql) use provider::{Provider, Reached};
 pub use provider::{options, topic_schema, watermark_type};
 pub use view::check_view_definition;
 

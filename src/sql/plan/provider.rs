@@ -9,10 +9,12 @@ use std::collections::BTreeSet;
 use std::sync::{Arc, LazyLock};
 
 use arrow::datatypes::{DataType, FieldRef, Schema, SchemaRef};
+use datafusion::catalog::TableFunctionArgs;
 use datafusion::common::config::ConfigOptions;
 use datafusion::common::{Result, TableReference, plan_err};
 use datafusion::datasource::cte_worktable::CteWorkTable;
 use datafusion::datasource::provider_as_source;
+use datafusion::execution::{SessionState, SessionStateBuilder};
 use datafusion::logical_expr::planner::{ContextProvider, ExprPlanner, RelationPlanner, TypePlanner};
 use datafusion::logical_expr::{
     AggregateUDF, Expr, HigherOrderUDF, LogicalPlan, ScalarUDF, TableSource, TableType, WindowUDF,
@@ -281,8 +283,9 @@ impl ContextProvider for Provider<'_> {
             .into_iter()
             .map(|arg| Ok(Expr::Literal(eval::constant(arg)?, None)))
             .collect::<Result<Vec<Expr>>>()?;
-        #[expect(deprecated, reason = "its replacement wants a session, which planning does not have")]
-        let provider = function.create_table_provider(&args)?;
+        // The function wants a session and reads nothing from it.
+        static SESSION: LazyLock<SessionState> = LazyLock::new(|| SessionStateBuilder::new().build());
+        let provider = function.create_table_provider_with_args(TableFunctionArgs::new(&args, &*SESSION))?;
         Ok(provider_as_source(provider))
     }
 

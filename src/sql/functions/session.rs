@@ -1,0 +1,275 @@
+//! Functions whose value the session or the transaction gives: `now()`, `current_user`, `current_setting('...')`.
+//!
+//! One rule: they are planned as functions and become literals by [`bind`] just before a plan runs, so that one plan
+//! serves every session. Running one unbound is an error: a view must not hold it.
+
+use std::sync::Arc;
+
+use arrow::datatypes::{DataType, Field, FieldRef, TimeUnit};
+use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
+use datafusion::common::{Result, ScalarValue};
+use datafusion::logical_expr::expr_rewriter::NamePreserver;
+use datafusion::logical_expr::{
+    ColumnarValue, Expr, LogicalPlan, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, TypeSignature,
+    Volatility,
+};
+
+use super::{fail, zone};
+use crate::error::{SqlError, state};
+
+/// What `version()` answers: clients read PostgreSQL's version out of it.
+pub const VERSION: &str = concat!("PostgreSQL 15.0 (Millstream ", env!("CARGO_PKG_VERSION"), ")");
+
+/// The values that a session gives to a statement.
+#[derive(Clone)]
+pub struct SessionInfo {
+    /// IANA name.
+    pub time_zone: String,
+    pub user: String,
+    pub database: String,
+    pub search_path: Vec<String>,
+    /// Start of the transaction, microseconds since 1970 UTC.
+    pub now_us: i64,
+    /// Start of the statement, microseconds since 1970 UTC.
+    pub statement_us: i64,
+    pub backend_pid: i32,
+    /// The value of a setting by its lower-case name; `None` if there is no such setting.
+    pub setting: Arc<dyn Fn(&str) -> Option<String> + Send + Sync>,
+}
+
+impl Default for SessionInfo {
+    fn default() -> SessionInfo {
+        SessionInfo {
+            time_zone: "UTC".to_string(),
+            user: "millstream".to_string(),
+            database: "millstream".to_string(),
+            search_path: vec!["public".to_string()],
+            now_us: 0,
+            statement_us: 0,
+            backend_pid: 0,
+            setting: Arc::new(|_| None),
+        }
+    }
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+enum Value {
+    Now,
+    StatementTime,
+    LocalNow,
+    Date,
+    Time,
+    User,
+    Database,
+    Schema,
+    Schemas,
+    Version,
+    BackendPid,
+    Setting,
+}
+
+impl Value {
+    const NAMES: [(&'static str, Value); 26] = [
+        ("now", Value::Now),
+        ("current_timestamp", Value::Now),
+        ("transaction_timestamp", Value::Now),
+        ("statement_timestamp", Value::StatementTime),
+        ("clock_timestamp", Value::StatementTime),
+        ("localtimestamp", Value::LocalNow),
+        ("current_date", Value::Date),
+        ("today", Value::Date),
+        ("current_time", Value::Time),
+        ("localtime", Value::Time),
+        ("current_user", Value::User),
+        ("session_user", Value::User),
+        ("current_role", Value::User),
+        ("user", Value::User),
+        ("getpgusername", Value::User),
+        ("current_database", Value::Database),
+        ("current_catalog", Value::Database),
+        ("current_schema", Value::Schema),
+        ("current_schemas", Value::Schemas),
+        ("version", Value::Version),
+        ("pg_backend_pid", Value::BackendPid),
+        ("current_setting", Value::Setting),
+        ("rw_version", Value::Version),
+        ("proctime", Value::Now),
+        ("system_user", Value::User),
+        ("millstream_version", Value::Version),
+    ];
+
+    fn data_type(self) -> DataType {
+        match self {
+            Value::Now | Value::StatementTime => DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into())),
+            Value::LocalNow => DataType::Timestamp(TimeUnit::Microsecond, None),
+            Value::Date => DataType::Date32,
+            Value::Time => DataType::Time64(TimeUnit::Microsecond),
+            Value::BackendPid => DataType::Int32,
+            Value::Schemas => DataType::List(Arc::new(Field::new_list_field(DataType::Utf8, true))),
+            Value::User | Value::Database | Value::Schema | Value::Version | Value::Setting => DataType::Utf8,
+        }
+    }
+
+    fn arguments(self) -> TypeSignature {
+        match self {
+            Value::Schemas => TypeSignature::OneOf(vec![
+                TypeSignature::Nullary,
+                TypeSignature::Exact(vec![DataType::Boolean]),
+            ]),
+            Value::Setting => TypeSignature::OneOf(vec![
+                TypeSignature::Exact(vec![DataType::Utf8]),
+                TypeSignature::Exact(vec![DataType::Utf8, DataType::Boolean]),
+            ]),
+            // A precision may be given, and is not used: times have microseconds.
+            Value::Now | Value::LocalNow | Value::Time => TypeSignature::OneOf(vec![
+                TypeSignature::Nullary,
+                TypeSignature::Exact(vec![DataType::Int64]),
+            ]),
+            _ => TypeSignature::Nullary,
+        }
+    }
+
+    fn of(self, arguments: &[Expr], session: &SessionInfo) -> Result<ScalarValue, SqlError> {
+        let text = |text: &str| ScalarValue::Utf8(Some(text.to_string()));
+        let local_us = || {
+            let zone = zone::parse(&session.time_zone).unwrap_or(chrono_tz::Tz::UTC);
+            zone::to_local(session.now_us, zone)
+        };
+        const DAY_US: i64 = super::temporal::DAY_US;
+        Ok(match self {
+            Value::Now => ScalarValue::TimestampMicrosecond(Some(session.now_us), Some("UTC".into())),
+            Value::StatementTime => ScalarValue::TimestampMicrosecond(Some(session.statement_us), Some("UTC".into())),
+            Value::LocalNow => ScalarValue::TimestampMicrosecond(Some(local_us()), None),
+            Value::Date => ScalarValue::Date32(i32::try_from(local_us().div_euclid(DAY_US)).ok()),
+            Value::Time => ScalarValue::Time64Microsecond(Some(local_us().rem_euclid(DAY_US))),
+            Value::User => text(&session.user),
+            Value::Database => text(&session.database),
+            Value::Schema => ScalarValue::Utf8(session.search_path.first().cloned()),
+            Value::Schemas => {
+                let implicit = matches!(arguments, [Expr::Literal(ScalarValue::Boolean(Some(true)), _)]);
+                let system = implicit.then(|| text("pg_catalog"));
+                let schemas: Vec<ScalarValue> = system
+                    .into_iter()
+                    .chain(session.search_path.iter().map(|name| text(name)))
+                    .collect();
+                ScalarValue::List(ScalarValue::new_list_nullable(&schemas, &DataType::Utf8))
+            }
+            Value::Version => text(VERSION),
+            Value::BackendPid => ScalarValue::Int32(Some(session.backend_pid)),
+            Value::Setting => setting(arguments, session)?,
+        })
+    }
+}
+
+fn setting(arguments: &[Expr], session: &SessionInfo) -> Result<ScalarValue, SqlError> {
+    let name = match arguments.first() {
+        Some(Expr::Literal(ScalarValue::Utf8(Some(name)), _)) => name.to_lowercase(),
+        Some(Expr::Literal(value, _)) if value.is_null() => return Ok(ScalarValue::Utf8(None)),
+        _ => {
+            return Err(SqlError::unsupported(
+                "current_setting needs a constant name",
+                "Use a quoted name, or query pg_settings.",
+            ));
+        }
+    };
+    let missing_ok = matches!(
+        arguments.get(1),
+        Some(Expr::Literal(ScalarValue::Boolean(Some(true)), _))
+    );
+    match (session.setting)(&name) {
+        None if !missing_ok => Err(SqlError::new(
+            state::UNDEFINED_OBJECT,
+            format!("unrecognized configuration parameter \"{name}\""),
+        )),
+        value => Ok(ScalarValue::Utf8(value)),
+    }
+}
+
+/// One function per name.
+pub fn all() -> Vec<Arc<ScalarUDF>> {
+    Value::NAMES
+        .iter()
+        .map(|(name, value)| {
+            let signature = Signature::new(value.arguments(), Volatility::Stable);
+            Arc::new(ScalarUDF::from(SessionFunction {
+                name,
+                value: *value,
+                signature,
+            }))
+        })
+        .collect()
+}
+
+#[derive(Debug, PartialEq, Eq, Hash)]
+struct SessionFunction {
+    name: &'static str,
+    value: Value,
+    signature: Signature,
+}
+
+impl ScalarUDFImpl for SessionFunction {
+    fn name(&self) -> &str {
+        self.name
+    }
+
+    fn signature(&self) -> &Signature {
+        &self.signature
+    }
+
+    fn return_type(&self, _arguments: &[DataType]) -> Result<DataType> {
+        Ok(self.value.data_type())
+    }
+
+    fn return_field_from_args(&self, _args: datafusion::logical_expr::ReturnFieldArgs) -> Result<FieldRef> {
+        Ok(Arc::new(Field::new(self.name, self.value.data_type(), true)))
+    }
+
+    fn invoke_with_args(&self, _args: ScalarFunctionArgs) -> Result<ColumnarValue> {
+        Err(fail(SqlError::unsupported(
+            format!("{}() has no value here", self.name),
+            "Only a statement of a session can use it: not a view, nor a default.",
+        )))
+    }
+}
+
+/// The name of the first function in an expression that only a session can give a value, if there is one.
+pub fn find(expr: &Expr) -> Option<&'static str> {
+    let mut found = None;
+    expr.apply(|node| {
+        if let Expr::ScalarFunction(call) = node
+            && let Some(function) = call.func.inner().downcast_ref::<SessionFunction>()
+        {
+            found = Some(function.name);
+            return Ok(TreeNodeRecursion::Stop);
+        }
+        Ok(TreeNodeRecursion::Continue)
+    })
+    .expect("looking fails never");
+    found
+}
+
+/// Puts the session's values into an expression.
+pub fn bind_expr(expr: Expr, session: &SessionInfo) -> Result<Transformed<Expr>> {
+    expr.transform_up(|expr| {
+        if let Expr::ScalarFunction(call) = &expr
+            && let Some(function) = call.func.inner().downcast_ref::<SessionFunction>()
+        {
+            let value = function.value.of(&call.args, session).map_err(fail)?;
+            return Ok(Transformed::yes(Expr::Literal(value, None)));
+        }
+        Ok(Transformed::no(expr))
+    })
+}
+
+/// Puts the session's values into a plan, subqueries included.
+pub fn bind(plan: LogicalPlan, session: &SessionInfo) -> Result<LogicalPlan> {
+    let bound = plan.transform_up_with_subqueries(|node| {
+        let names = NamePreserver::new(&node);
+        node.map_expressions(|expr| {
+            let name = names.save(&expr);
+            Ok(bind_expr(expr, session)?.update_data(|expr| name.restore(expr)))
+        })?
+        .map_data(|node| node.recompute_schema())
+    })?;
+    Ok(bound.data)
+}

@@ -1,0 +1,243 @@
+//! An expression's text, compiled over the rows of a topic or over nothing.
+
+use std::cell::RefCell;
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, RecordBatch};
+use arrow::datatypes::SchemaRef;
+use datafusion::common::DFSchema;
+use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
+use datafusion::logical_expr::{Expr, ExprSchemable};
+use datafusion::physical_expr::PhysicalExpr;
+use datafusion::sql::planner::{PlannerContext, SqlToRel};
+use sqlparser::ast;
+use sqlparser::dialect::PostgreSqlDialect;
+use sqlparser::parser::Parser;
+
+use super::Default;
+use super::assign::{assign, check_assignment};
+use super::values;
+use crate::catalog::{Snapshot, Topic};
+use crate::error::{SqlError, state};
+use crate::sql::functions::session::{self, SessionInfo};
+use crate::sql::plan::{PlanContext, Provider, Reached, eval, position};
+use crate::types::PgType;
+
+/// A coerced expression, ready for batches.
+#[derive(Debug)]
+pub enum Compiled {
+    Fixed {
+        expr: Arc<dyn PhysicalExpr>,
+        from: PgType,
+        to: PgType,
+    },
+    /// It needs values of the session: compiled for each statement.
+    PerSession {
+        expr: Box<Expr>,
+        schema: Arc<DFSchema>,
+        from: PgType,
+        to: PgType,
+    },
+}
+
+impl Compiled {
+    /// The values for the rows of a batch, of the type that was asked for.
+    pub fn evaluate(&self, batch: &RecordBatch, session: &SessionInfo) -> Result<ArrayRef, SqlError> {
+        let (value, from, to) = match self {
+            Compiled::Fixed { expr, from, to } => (expr.evaluate(batch)?, from, to),
+            Compiled::PerSession { expr, schema, from, to } => {
+                let bound = session::bind_expr(expr.as_ref().clone(), session)?.data;
+                let compiled = eval::compile_for(&bound, schema, &session.time_zone)?;
+                (compiled.evaluate(batch)?, from, to)
+            }
+        };
+        assign(&value.into_array(batch.num_rows())?, from, to, &session.time_zone)
+    }
+}
+
+/// What an expression may name.
+pub struct Scope {
+    schema: Arc<DFSchema>,
+}
+
+impl Scope {
+    /// The columns of a topic.
+    pub fn new(topic: &Topic, schema: &SchemaRef) -> Scope {
+        let schema = DFSchema::try_from_qualified_schema(topic.name.as_str(), schema)
+            .expect("a topic's columns have names of their own");
+        Scope {
+            schema: Arc::new(schema),
+        }
+    }
+
+    /// Nothing.
+    pub fn empty() -> Scope {
+        Scope {
+            schema: Arc::new(DFSchema::empty()),
+        }
+    }
+
+    /// Plans and coerces an expression; also its type.
+    pub fn plan(&self, expr: ast::Expr, ctx: &PlanContext) -> Result<(Expr, PgType), SqlError> {
+        let reached = RefCell::new(Reached::default());
+        let provider = Provider::new(ctx, &[], 0, &reached);
+        let declared = ctx
+            .parameter_types
+            .iter()
+            .map(|known| known.as_ref().map(|known| Arc::new(known.field("", true))))
+            .collect();
+        let mut context = PlannerContext::new().with_prepare_param_data_types(declared);
+        let planned = SqlToRel::new(&provider)
+            .sql_to_expr(expr, &self.schema, &mut context)
+            .and_then(|expr| eval::coerce(expr, &self.schema))
+            .map_err(|error| position::locate(error, ctx.text))?;
+        reject_queries(&planned)?;
+        let from = self.type_of(&planned)?;
+        Ok((planned, from))
+    }
+
+    fn type_of(&self, expr: &Expr) -> Result<PgType, SqlError> {
+        if let Expr::Literal(value, _) = expr
+            && value.is_null()
+        {
+            return Ok(PgType::Unknown);
+        }
+        let (_, field) = expr.to_field(&self.schema)?;
+        if field.data_type().is_null() {
+            return Ok(PgType::Unknown);
+        }
+        PgType::of_field(&field).ok_or_else(|| {
+            SqlError::unsupported(
+                format!("an expression has the type {}", field.data_type()),
+                "Cast it to one of the types of the SQL reference.",
+            )
+        })
+    }
+
+    /// Compiles an expression by its text. `to` is the type wanted; the assignment has been checked before.
+    pub fn expression(&self, text: &str, to: Option<&PgType>) -> Result<Compiled, SqlError> {
+        let (expr, from) = with_plain_context(text, |ctx| self.plan(parse_expr(text)?, ctx))?;
+        self.compiled(expr, from, to)
+    }
+
+    pub fn compiled(&self, expr: Expr, from: PgType, to: Option<&PgType>) -> Result<Compiled, SqlError> {
+        let to = to.cloned().unwrap_or_else(|| from.clone());
+        if session::find(&expr).is_some() || depends_on_time_zone(&from, &to) {
+            return Ok(Compiled::PerSession {
+                expr: Box::new(expr),
+                schema: self.schema.clone(),
+                from,
+                to,
+            });
+        }
+        Ok(Compiled::Fixed {
+            expr: eval::compile(&expr, &self.schema)?,
+            from,
+            to,
+        })
+    }
+
+    /// A DEFAULT: a constant is evaluated now, once.
+    pub fn default(&self, text: &str, to: &PgType) -> Result<Default, SqlError> {
+        let parsed = parse_expr(text)?;
+        if let Some(constant) = values::literal_array(&parsed, to, &SessionInfo::default())? {
+            return Ok(Default::Constant(constant));
+        }
+        let (expr, from) = with_plain_context(text, |ctx| Scope::empty().plan(parsed, ctx))?;
+        let compiled = Scope::empty().compiled(expr.clone(), from, Some(to))?;
+        if is_immutable(&expr) && matches!(compiled, Compiled::Fixed { .. }) {
+            let value = compiled.evaluate(&eval::one_row(), &SessionInfo::default())?;
+            return Ok(Default::Constant(value));
+        }
+        Ok(Default::Expression(compiled))
+    }
+}
+
+/// Casts between wall-clock time and instants read the session's time zone.
+fn depends_on_time_zone(from: &PgType, to: &PgType) -> bool {
+    let zoned = |kind: &PgType| *kind == PgType::TimestampTz;
+    zoned(from) != zoned(to)
+        && (zoned(from) || matches!(from, PgType::Date | PgType::Timestamp | PgType::Text | PgType::Unknown))
+}
+
+/// Parses one expression.
+pub fn parse_expr(text: &str) -> Result<ast::Expr, SqlError> {
+    Parser::new(&PostgreSqlDialect {})
+        .try_with_sql(text)
+        .and_then(|mut parser| parser.parse_expr())
+        .map_err(|error| {
+            SqlError::new(
+                state::SYNTAX_ERROR,
+                error.to_string().trim_start_matches("sql parser error: "),
+            )
+        })
+}
+
+/// Runs with a context that knows the system schemas only: expressions name no relations.
+pub fn with_plain_context<T>(_text: &str, run: impl FnOnce(&PlanContext) -> T) -> T {
+    let catalog = Snapshot::initial();
+    let ctx = PlanContext {
+        catalog: &catalog,
+        search_path: &[],
+        time_zone: "UTC",
+        user: "",
+        database: "",
+        parameter_types: &[],
+        // Stored text has no position in the statement at hand.
+        text: "",
+    };
+    run(&ctx)
+}
+
+fn reject_queries(expr: &Expr) -> Result<(), SqlError> {
+    let mut error = None;
+    expr.apply(|node| {
+        let what = match node {
+            Expr::ScalarSubquery(_) | Expr::Exists(_) | Expr::InSubquery(_) | Expr::SetComparison(_) => "subqueries",
+            Expr::AggregateFunction(_) => "aggregate functions",
+            Expr::WindowFunction(_) => "window functions",
+            Expr::Unnest(_) => "set-returning functions",
+            _ => return Ok(TreeNodeRecursion::Continue),
+        };
+        let code = if what == "aggregate functions" {
+            state::GROUPING_ERROR
+        } else {
+            state::FEATURE_NOT_SUPPORTED
+        };
+        error = Some(SqlError::new(code, format!("{what} are not allowed here")));
+        Ok(TreeNodeRecursion::Stop)
+    })?;
+    error.map_or(Ok(()), Err)
+}
+
+/// Whether every function of an expression gives the same value for the same arguments, for ever.
+pub fn is_immutable(expr: &Expr) -> bool {
+    let mut immutable = true;
+    expr.apply(|node| {
+        if let Expr::ScalarFunction(call) = node {
+            immutable &= call.func.signature().volatility == datafusion::logical_expr::Volatility::Immutable;
+        }
+        Ok(TreeNodeRecursion::Continue)
+    })
+    .expect("looking fails never");
+    immutable
+}
+
+/// Names of the columns that an expression reads.
+pub fn columns_of(expr: &Expr) -> Vec<String> {
+    let mut names: Vec<String> = expr.column_refs().iter().map(|column| column.name.clone()).collect();
+    names.sort();
+    names
+}
+
+/// Refuses an assignment with the wording of definitions.
+pub fn check_default_type(column: &str, from: &PgType, to: &PgType) -> Result<(), SqlError> {
+    check_assignment(column, from, to).map_err(|error| SqlError {
+        message: format!(
+            "column \"{column}\" is of type {} but default expression is of type {}",
+            to.base_name(),
+            from.base_name()
+        ),
+        ..error
+    })
+}

@@ -1,0 +1,329 @@
+//! The values of an INSERT: literals straight into column builders, anything else through the planner.
+
+use arrow::array::{Array, ArrayRef};
+use arrow::compute;
+use datafusion::common::ScalarValue;
+use datafusion::common::tree_node::{Transformed, TreeNode};
+use datafusion::logical_expr::Expr;
+use sqlparser::ast::{self, UnaryOperator, Value};
+
+use super::assign::{assign, check_assignment};
+use super::compile::Scope;
+use crate::error::{SqlError, state};
+use crate::sql::error::out_of_range;
+use crate::sql::functions::session::SessionInfo;
+use crate::sql::functions::zone;
+use crate::sql::plan::{PlanContext, eval};
+use crate::types::{ColumnBuilder, InputStyle, PgType};
+
+/// The column that a value goes to.
+#[derive(Clone, Copy, Debug)]
+pub struct Target<'a> {
+    pub name: &'a str,
+    pub pg_type: &'a PgType,
+}
+
+/// What values are evaluated with.
+pub(super) struct Evaluation<'a> {
+    /// Types and values (arrays of length 1) of `$1`, `$2`, ...
+    pub parameters: &'a [(PgType, ArrayRef)],
+    pub session: &'a SessionInfo,
+    pub ctx: &'a PlanContext<'a>,
+}
+
+/// Evaluates rows of expressions, cast to the targets' types: one array per target. Rows have as many values as there
+/// are targets. `DEFAULT` is 42601 here: it is for `RowExprs::insert_values`.
+pub fn evaluate_values(
+    rows: &[Vec<ast::Expr>],
+    targets: &[Target],
+    parameters: &[(PgType, ArrayRef)],
+    session: &SessionInfo,
+    ctx: &PlanContext,
+) -> Result<Vec<ArrayRef>, SqlError> {
+    let evaluation = Evaluation {
+        parameters,
+        session,
+        ctx,
+    };
+    let no_default = || {
+        Err(SqlError::new(
+            state::SYNTAX_ERROR,
+            "DEFAULT is not allowed in this context",
+        ))
+    };
+    targets
+        .iter()
+        .enumerate()
+        .map(|(at, target)| evaluation.column(*target, rows.iter().map(|row| &row[at]), rows.len(), &no_default))
+        .collect()
+}
+
+/// Types of `$1`, `$2`, ... in rows of values: declared, else the target's where a value is just the parameter, else
+/// inferred by its use in the expression, else text.
+pub fn value_parameter_types(
+    rows: &[Vec<ast::Expr>],
+    targets: &[Target],
+    parameters: usize,
+    ctx: &PlanContext,
+) -> Result<Vec<PgType>, SqlError> {
+    let mut types: Vec<Option<PgType>> = ctx.parameter_types.to_vec();
+    types.resize(types.len().max(parameters), None);
+    for row in rows {
+        for (value, target) in row.iter().zip(targets) {
+            if let Some(number) = parameter_number(value)?
+                && let Some(slot @ None) = types.get_mut(number - 1)
+            {
+                *slot = Some(target.pg_type.clone());
+            }
+        }
+    }
+    for value in rows.iter().flatten() {
+        if literal(value).is_some() || parameter_number(value)?.is_some() || is_default(value) {
+            continue;
+        }
+        let ctx = PlanContext {
+            parameter_types: &types,
+            ..*ctx
+        };
+        let (expr, _) = Scope::empty().plan(value.clone(), &ctx)?;
+        let mut found = vec![];
+        expr.apply(|node| {
+            if let Expr::Placeholder(placeholder) = node
+                && let Some(field) = &placeholder.field
+                && let Ok(number) = placeholder.id.trim_start_matches('$').parse::<usize>()
+            {
+                found.push((number, PgType::of_field(field)));
+            }
+            Ok(datafusion::common::tree_node::TreeNodeRecursion::Continue)
+        })?;
+        for (number, inferred) in found {
+            if let Some(slot @ None) = types.get_mut(number - 1) {
+                *slot = inferred;
+            }
+        }
+    }
+    Ok(types.into_iter().map(|known| known.unwrap_or(PgType::Text)).collect())
+}
+
+/// `DEFAULT` as a value.
+pub fn is_default(expr: &ast::Expr) -> bool {
+    matches!(expr, ast::Expr::Identifier(ident)
+        if ident.quote_style.is_none() && ident.value.eq_ignore_ascii_case("default"))
+}
+
+/// `$n`: n, from 1. 42P02 for `$0`.
+fn parameter_number(expr: &ast::Expr) -> Result<Option<usize>, SqlError> {
+    let ast::Expr::Value(value) = expr else { return Ok(None) };
+    let Value::Placeholder(id) = &value.value else {
+        return Ok(None);
+    };
+    match id.trim_start_matches('$').parse::<usize>() {
+        Ok(number) if number > 0 => Ok(Some(number)),
+        _ => Err(SqlError::new(
+            state::UNDEFINED_PARAMETER,
+            format!("there is no parameter {id}"),
+        )),
+    }
+}
+
+/// A literal as it stands in the statement.
+enum Literal<'a> {
+    Null,
+    /// A quoted string: it has no type of its own.
+    Text(&'a str),
+    /// A number, its sign apart.
+    Number(&'a str, bool),
+    Bool(bool),
+    /// `DATE '...'`, `'...'::date`: text with a type.
+    Typed(&'a str, PgType),
+}
+
+fn literal(expr: &ast::Expr) -> Option<Literal<'_>> {
+    match expr {
+        ast::Expr::Nested(inner) => literal(inner),
+        ast::Expr::Value(value) => match &value.value {
+            Value::Null => Some(Literal::Null),
+            Value::Boolean(value) => Some(Literal::Bool(*value)),
+            Value::Number(digits, _) => Some(Literal::Number(digits, false)),
+            Value::SingleQuotedString(text) | Value::EscapedStringLiteral(text) => Some(Literal::Text(text)),
+            Value::DollarQuotedString(quoted) => Some(Literal::Text(&quoted.value)),
+            _ => None,
+        },
+        ast::Expr::UnaryOp {
+            op: UnaryOperator::Minus,
+            expr,
+        } => match literal(expr)? {
+            Literal::Number(digits, false) => Some(Literal::Number(digits, true)),
+            _ => None,
+        },
+        ast::Expr::TypedString(typed) => {
+            let Value::SingleQuotedString(text) = &typed.value.value else {
+                return None;
+            };
+            Some(Literal::Typed(
+                text,
+                PgType::parse(&typed.data_type.to_string().to_lowercase())?,
+            ))
+        }
+        ast::Expr::Cast {
+            expr,
+            data_type,
+            array: false,
+            format: None,
+            ..
+        } => match literal(expr)? {
+            Literal::Text(text) => Some(Literal::Typed(
+                text,
+                PgType::parse(&data_type.to_string().to_lowercase())?,
+            )),
+            _ => None,
+        },
+        _ => None,
+    }
+}
+
+/// What appending a literal came to.
+enum Appended {
+    Yes,
+    /// It needs the planner: rounding, or a cast that the builder does not know.
+    No,
+}
+
+fn append(builder: &mut ColumnBuilder, literal: &Literal, target: Target) -> Result<Appended, SqlError> {
+    match literal {
+        Literal::Null => builder.append_null(),
+        Literal::Text(text) => builder.append_text(text)?,
+        Literal::Typed(text, kind) if kind == target.pg_type => builder.append_text(text)?,
+        Literal::Typed(..) => return Ok(Appended::No),
+        Literal::Bool(value) => match target.pg_type {
+            PgType::Bool | PgType::Text => builder.append_text(if *value { "true" } else { "false" })?,
+            _ => return Ok(Appended::No),
+        },
+        Literal::Number(digits, negative) => {
+            let plain = digits.bytes().all(|digit| digit.is_ascii_digit());
+            let direct = match target.pg_type {
+                PgType::Int2 | PgType::Int4 | PgType::Int8 => plain,
+                PgType::Float4 | PgType::Float8 => true,
+                PgType::Numeric(_) => !digits.contains(['_', 'x', 'o', 'b']),
+                _ => false,
+            };
+            if !direct {
+                return Ok(Appended::No);
+            }
+            let appended = match negative {
+                true => builder.append_text(&format!("-{digits}")),
+                false => builder.append_text(digits),
+            };
+            // The number is one already: what fails is its assignment, not its syntax.
+            appended.map_err(|error| match (error.state, target.pg_type) {
+                (state::NUMERIC_VALUE_OUT_OF_RANGE, PgType::Numeric(_)) => error,
+                (state::NUMERIC_VALUE_OUT_OF_RANGE, kind) => out_of_range(kind.base_name()),
+                _ => error,
+            })?;
+        }
+    }
+    Ok(Appended::Yes)
+}
+
+/// The value of a literal as an array of length 1; `None` if it is no literal, or needs the planner.
+pub(super) fn literal_array(
+    expr: &ast::Expr,
+    pg_type: &PgType,
+    session: &SessionInfo,
+) -> Result<Option<ArrayRef>, SqlError> {
+    let Some(literal) = literal(expr) else { return Ok(None) };
+    let mut builder = ColumnBuilder::new(pg_type, 1).with_style(input_style(session));
+    match append(&mut builder, &literal, Target { name: "", pg_type })? {
+        Appended::Yes => Ok(Some(builder.finish())),
+        Appended::No => Ok(None),
+    }
+}
+
+fn input_style(session: &SessionInfo) -> InputStyle {
+    InputStyle {
+        time_zone: zone::parse(&session.time_zone).unwrap_or(chrono_tz::Tz::UTC),
+        now_us: Some(session.now_us),
+        ..InputStyle::default()
+    }
+}
+
+impl Evaluation<'_> {
+    /// One column of a VALUES list.
+    pub fn column<'e>(
+        &self,
+        target: Target,
+        cells: impl Iterator<Item = &'e ast::Expr>,
+        rows: usize,
+        default: &dyn Fn() -> Result<ArrayRef, SqlError>,
+    ) -> Result<ArrayRef, SqlError> {
+        let style = input_style(self.session);
+        let new_builder = || ColumnBuilder::new(target.pg_type, rows).with_style(style);
+        let mut builder = new_builder();
+        let mut pieces: Vec<ArrayRef> = vec![];
+        for cell in cells {
+            let appended = match literal(cell) {
+                Some(literal) => append(&mut builder, &literal, target)?,
+                None => Appended::No,
+            };
+            if let Appended::Yes = appended {
+                continue;
+            }
+            if builder.len() > 0 {
+                pieces.push(std::mem::replace(&mut builder, new_builder()).finish());
+            }
+            pieces.push(if is_default(cell) {
+                default()?
+            } else {
+                self.value(cell, target)?
+            });
+        }
+        if pieces.is_empty() {
+            return Ok(builder.finish());
+        }
+        if builder.len() > 0 {
+            pieces.push(builder.finish());
+        }
+        if let [only] = pieces.as_slice() {
+            return Ok(only.clone());
+        }
+        let pieces: Vec<&dyn Array> = pieces.iter().map(AsRef::as_ref).collect();
+        Ok(compute::concat(&pieces)?)
+    }
+
+    /// Any expression without columns, as an array of length 1.
+    fn value(&self, cell: &ast::Expr, target: Target) -> Result<ArrayRef, SqlError> {
+        if let Some(number) = parameter_number(cell)? {
+            let (from, value) = self
+                .parameters
+                .get(number - 1)
+                .ok_or_else(|| SqlError::new(state::UNDEFINED_PARAMETER, format!("there is no parameter ${number}")))?;
+            check_assignment(target.name, from, target.pg_type)?;
+            return assign(value, from, target.pg_type, &self.session.time_zone);
+        }
+        let types: Vec<Option<PgType>> = self.parameters.iter().map(|(kind, _)| Some(kind.clone())).collect();
+        let ctx = PlanContext {
+            parameter_types: &types,
+            ..*self.ctx
+        };
+        let scope = Scope::empty();
+        let (expr, from) = scope.plan(cell.clone(), &ctx)?;
+        check_assignment(target.name, &from, target.pg_type)?;
+        let bound = expr.transform_up(|node| match node {
+            Expr::Placeholder(placeholder) => {
+                let number: usize = placeholder.id.trim_start_matches('$').parse().unwrap_or(0);
+                match number.checked_sub(1).and_then(|index| self.parameters.get(index)) {
+                    Some((_, value)) => {
+                        let value = ScalarValue::try_from_array(value, 0)?;
+                        Ok(Transformed::yes(Expr::Literal(value, None)))
+                    }
+                    None => Ok(Transformed::no(Expr::Placeholder(placeholder))),
+                }
+            }
+            other => Ok(Transformed::no(other)),
+        })?;
+        let compiled = scope.compiled(bound.data, from, Some(target.pg_type))?;
+        let value = compiled.evaluate(&eval::one_row(), self.session)?;
+        assert_eq!(value.len(), 1, "one row in, one value out");
+        Ok(value)
+    }
+}
