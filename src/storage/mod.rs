@@ -1,8 +1,71 @@
 //! The only code that touches a disk: the [`Disk`] trait with a real and a fault-injecting implementation.
 //!
 //! One rule: nothing above this folder opens a file, and what is not synced is not there.
+//! Not here: what the bytes mean (`log`).
 
+use std::io;
+use std::path::Path;
 use std::sync::Arc;
+
+mod fault;
+mod meta;
+mod real;
+
+pub use fault::{Fault, FaultDisk, FaultKind};
+pub use meta::{MemoryMeta, MetaImage, MetaStore, PartitionMeta, SledMeta, TopicMeta};
+pub use real::RealDisk;
+
+/// Files and directories, as little of them as a log needs. Paths are as the caller gives them; errors are the
+/// operating system's.
+pub trait Disk: Send + Sync + 'static {
+    /// Makes `dir` and its parents; fine if it is there.
+    fn create_dir_all(&self, dir: &Path) -> io::Result<()>;
+    /// Names of the files in `dir`, sorted.
+    fn list(&self, dir: &Path) -> io::Result<Vec<String>>;
+    /// A new, empty file; `AlreadyExists` if there is one.
+    fn create(&self, path: &Path) -> io::Result<Arc<dyn DiskFile>>;
+    /// An existing file for reading and writing.
+    fn open(&self, path: &Path) -> io::Result<Arc<dyn DiskFile>>;
+    /// Atomic; replaces `to`. Durable after [`Disk::sync_dir`] of the directory.
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
+    fn remove(&self, path: &Path) -> io::Result<()>;
+    /// Makes creations, renames and removals in `dir` durable.
+    fn sync_dir(&self, dir: &Path) -> io::Result<()>;
+    /// The one exclusive lock on `path` (made if missing), held until dropped. `WouldBlock` if someone else holds it.
+    fn lock(&self, path: &Path) -> io::Result<Box<dyn DiskLock>>;
+    /// The store of the metadata image under `dir`. It bypasses this trait's other methods: never what recovery trusts.
+    fn open_meta(&self, dir: &Path) -> io::Result<Box<dyn MetaStore>>;
+}
+
+/// One open file. Methods take `&self`: offsets are explicit, and callers do not overlap their writes.
+pub trait DiskFile: Send + Sync {
+    fn len(&self) -> io::Result<u64>;
+    fn is_empty(&self) -> io::Result<bool> {
+        Ok(self.len()? == 0)
+    }
+    /// Fills `buf` from `offset`; `UnexpectedEof` if the file ends before.
+    fn read_at(&self, offset: u64, buf: &mut [u8]) -> io::Result<()>;
+    /// Writes the pieces one after another from `offset`, growing the file where needed. Not durable before a sync.
+    fn write_at(&self, offset: u64, pieces: &[&[u8]]) -> io::Result<()>;
+    fn set_len(&self, len: u64) -> io::Result<()>;
+    /// Content, and what is needed to find it (the size), to stable storage.
+    fn sync_data(&self) -> io::Result<()>;
+}
+
+/// Holds a lock until dropped.
+pub trait DiskLock: Send + Sync {}
+
+/// Writes zeros over `from..to` in pieces, so that later syncs in that range change no metadata.
+pub fn write_zeros(file: &dyn DiskFile, from: u64, to: u64) -> io::Result<()> {
+    static ZEROS: [u8; 256 << 10] = [0; 256 << 10];
+    let mut at = from;
+    while at < to {
+        let bytes = usize::try_from(to - at).map_or(ZEROS.len(), |left| left.min(ZEROS.len()));
+        file.write_at(at, &[&ZEROS[..bytes]])?;
+        at += bytes as u64;
+    }
+    Ok(())
+}
 
 /// The source of time, an argument from `server` downward so that a test can own it.
 pub trait Clock: Send + Sync + 'static {
