@@ -3,11 +3,33 @@
 //! One rule: nothing is visible to a reader, and nothing acknowledged, before the sync that covers it (L1).
 //! Knows topics by id and Arrow schema; knows no SQL and no names.
 
+mod chunk;
+mod encode;
+mod error;
+mod facade;
+mod frame;
+mod publish;
+mod recovery;
+mod rows;
+mod sequencer;
+mod tail;
+mod wal;
+mod writer;
+
+#[cfg(test)]
+mod tests;
+
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, RecordBatch};
+use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use serde::{Deserialize, Serialize};
+
+pub use error::LogError;
+pub use facade::{Log, LogOptions, LogStats, Recovered};
+pub use tail::{PartitionStats, TopicStats};
+
+use facade::Shared;
 
 /// Position of a commit in the one commit log. 0 is before the first commit.
 pub type Lsn = u64;
@@ -149,14 +171,6 @@ impl SystemColumn {
             SystemColumn::Lsn => "_lsn",
             SystemColumn::Watermark => "_watermark",
         }
-    }
-}
-
-impl Chunk {
-    /// The values of a system column for the rows of this chunk. `Watermark` is made as `Timestamp(µs, zone)`
-    /// with the zone of the topic's event-time column (`None` where the topic has no watermark: all NULL).
-    pub fn system_column(&self, _column: SystemColumn, _watermark_zone: Option<&str>) -> ArrayRef {
-        todo!()
     }
 }
 

@@ -1,0 +1,88 @@
+//! [`Chunk`]: its slices by LSN and its hidden columns.
+//!
+//! One rule: the runs of a chunk cover its rows exactly. Nothing here copies user columns.
+
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, Int32Array, Int64Array, TimestampMicrosecondArray};
+use arrow::buffer::{NullBuffer, ScalarBuffer};
+
+use super::{Chunk, Lsn, Run, SystemColumn};
+
+impl Chunk {
+    /// LSN of its first row. Chunks are never empty.
+    pub fn first_lsn(&self) -> Lsn {
+        self.runs[0].lsn
+    }
+
+    /// LSN of its last row.
+    pub fn last_lsn(&self) -> Lsn {
+        self.runs[self.runs.len() - 1].lsn
+    }
+
+    /// The rows committed after `after` up to and including `upto`; `None` if there are none.
+    pub fn between(&self, after: Lsn, upto: Lsn) -> Option<Chunk> {
+        if self.first_lsn() > after && self.last_lsn() <= upto {
+            return Some(self.clone());
+        }
+        let start = self.runs.partition_point(|run| run.lsn <= after);
+        let end = self.runs.partition_point(|run| run.lsn <= upto);
+        if start >= end {
+            return None;
+        }
+        let rows = |runs: &[Run]| runs.iter().map(|run| run.rows).sum::<usize>();
+        let skipped = rows(&self.runs[..start]);
+        let runs: Arc<[Run]> = self.runs[start..end].into();
+        let batch = self.rows.slice(skipped, rows(&runs));
+        Some(Chunk {
+            partition: self.partition,
+            base_offset: self.base_offset + skipped as u64,
+            rows: batch,
+            runs,
+        })
+    }
+
+    /// The values of a system column for the rows of this chunk. `Watermark` is made as `Timestamp(µs, zone)`
+    /// with the zone of the topic's event-time column (`None` where the topic has no watermark: all NULL).
+    pub fn system_column(&self, column: SystemColumn, watermark_zone: Option<&str>) -> ArrayRef {
+        let rows = self.rows.num_rows();
+        match column {
+            SystemColumn::Partition => {
+                let partition = i32::try_from(self.partition).expect("partitions are few");
+                Arc::new(Int32Array::from_value(partition, rows))
+            }
+            SystemColumn::Offset => {
+                let base = i64::try_from(self.base_offset).expect("offsets fit 63 bits");
+                Arc::new(Int64Array::from_iter_values(base..base + rows as i64))
+            }
+            SystemColumn::Timestamp => {
+                let values = self.spread(|run| run.timestamp_us);
+                Arc::new(TimestampMicrosecondArray::new(values, None).with_timezone("UTC"))
+            }
+            SystemColumn::Lsn => {
+                let values = self.spread(|run| i64::try_from(run.lsn).expect("LSNs fit 63 bits"));
+                Arc::new(Int64Array::new(values, None))
+            }
+            SystemColumn::Watermark => {
+                let values = self.spread(|run| run.watermark.unwrap_or(0));
+                let nulls = self.runs.iter().any(|run| run.watermark.is_none()).then(|| {
+                    let valid = self
+                        .runs
+                        .iter()
+                        .flat_map(|run| std::iter::repeat_n(run.watermark.is_some(), run.rows));
+                    NullBuffer::from_iter(valid)
+                });
+                Arc::new(TimestampMicrosecondArray::new(values, nulls).with_timezone_opt(watermark_zone))
+            }
+        }
+    }
+
+    fn spread(&self, value: impl Fn(&Run) -> i64) -> ScalarBuffer<i64> {
+        let mut values = Vec::with_capacity(self.rows.num_rows());
+        for run in self.runs.iter() {
+            values.resize(values.len() + run.rows, value(run));
+        }
+        assert_eq!(values.len(), self.rows.num_rows(), "runs cover the rows of their chunk");
+        values.into()
+    }
+}

@@ -1,0 +1,176 @@
+//! From a [`Commit`]'s rows to the bytes that a frame will hold, in the committing task, before anything is ordered.
+//!
+//! One rule: nothing here depends on the commit's place in the order, so it runs in parallel. Few rows take the row
+//! codec, many an Arrow IPC message whose buffers are those of the arrays: large appends are not copied.
+//! Not here: LSNs, offsets, watermarks (`sequencer`).
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use arrow::array::{AsArray, RecordBatch, RecordBatchOptions, TimestampMicrosecondArray};
+use arrow::buffer::Buffer;
+use arrow::datatypes::TimestampMicrosecondType;
+use arrow::ipc::CompressionType;
+use arrow::ipc::reader::read_record_batch;
+use arrow::ipc::root_as_message;
+use arrow::ipc::writer::{IpcWriteOptions, StreamEncoder};
+
+use super::frame::{Damage, FRAME_BYTES_MAX};
+use super::{Append, LogError, TopicSpec, rows};
+
+/// Appends of at most this many rows take the row codec, if their rows are small.
+pub const ROW_CODEC_ROWS_MAX: usize = 128;
+/// More bytes than this take Arrow IPC.
+const ROW_CODEC_BYTES_MAX: usize = 256 << 10;
+/// Larger IPC messages are split by rows, so that a frame holds at least one.
+const MESSAGE_BYTES_TARGET: usize = 8 << 20;
+/// One row's message; leaves room for the frame's own fields.
+pub const ROW_BYTES_MAX: usize = FRAME_BYTES_MAX - (64 << 10);
+/// Event times further ahead of the append time than this do not move a watermark.
+const EVENT_AHEAD_US_MAX: i64 = 24 * 60 * 60 * 1_000_000;
+
+/// Encoded rows.
+pub enum Body {
+    Rows(Vec<u8>),
+    /// An encapsulated IPC message in pieces.
+    Message(Vec<Buffer>),
+}
+
+impl Body {
+    pub fn bytes(&self) -> usize {
+        match self {
+            Body::Rows(bytes) => bytes.len(),
+            Body::Message(buffers) => buffers.iter().map(Buffer::len).sum(),
+        }
+    }
+}
+
+/// Consecutive rows of one append that go into one block.
+pub struct Part {
+    pub rows: RecordBatch,
+    /// Newest event time that may move the watermark, microseconds.
+    pub event_us: Option<i64>,
+    pub body: Body,
+}
+
+/// An append, encoded; no parts if it has no rows.
+pub struct EncodedAppend {
+    pub append: Append,
+    pub parts: Vec<Part>,
+}
+
+/// Newest event time of `batch` that is at most a day after `now_us`.
+fn newest_event(batch: &RecordBatch, spec: &TopicSpec, now_us: i64) -> Option<i64> {
+    let column = batch.columns().get(spec.event_time?.column)?;
+    let events: &TimestampMicrosecondArray = column.as_primitive_opt::<TimestampMicrosecondType>()?;
+    let limit = now_us.saturating_add(EVENT_AHEAD_US_MAX);
+    let newest = arrow::compute::max(events)?;
+    if newest <= limit {
+        return Some(newest);
+    }
+    events.iter().flatten().filter(|event| *event <= limit).max()
+}
+
+/// Encodes `append` for a topic with `spec`. `now_us` is the append time for the rule of event times far ahead.
+pub fn encode(
+    append: Append,
+    spec: &TopicSpec,
+    now_us: i64,
+    compression: Option<CompressionType>,
+) -> Result<EncodedAppend, LogError> {
+    let mut append = append;
+    if !Arc::ptr_eq(append.rows.schema_ref(), &spec.schema) {
+        let options = RecordBatchOptions::new().with_row_count(Some(append.rows.num_rows()));
+        let columns = append.rows.columns().to_vec();
+        append.rows =
+            RecordBatch::try_new_with_options(Arc::clone(&spec.schema), columns, &options).map_err(unencodable)?;
+    }
+    let count = append.rows.num_rows();
+    if count == 0 {
+        let parts = Vec::new();
+        return Ok(EncodedAppend { append, parts });
+    }
+    let event_us = newest_event(&append.rows, spec, now_us);
+    if count <= ROW_CODEC_ROWS_MAX {
+        let mut bytes = Vec::with_capacity(count * (8 + 12 * append.rows.num_columns()));
+        if rows::encode(&append.rows, &mut bytes) && bytes.len() <= ROW_CODEC_BYTES_MAX {
+            let parts = vec![Part {
+                rows: append.rows.clone(),
+                event_us,
+                body: Body::Rows(bytes),
+            }];
+            return Ok(EncodedAppend { append, parts });
+        }
+    }
+    let mut encoder = MessageEncoder::new(&append.rows, compression)?;
+    let mut parts = Vec::with_capacity(1);
+    encoder.split(append.rows.clone(), &mut |rows, buffers| {
+        parts.push(Part {
+            event_us: newest_event(&rows, spec, now_us),
+            rows,
+            body: Body::Message(buffers),
+        });
+    })?;
+    Ok(EncodedAppend { append, parts })
+}
+
+struct MessageEncoder(StreamEncoder);
+
+impl MessageEncoder {
+    fn new(batch: &RecordBatch, compression: Option<CompressionType>) -> Result<MessageEncoder, LogError> {
+        let options = IpcWriteOptions::default()
+            .try_with_compression(compression)
+            .map_err(unencodable)?;
+        let mut encoder = StreamEncoder::try_new_with_options(&batch.schema(), options).map_err(unencodable)?;
+        // The first message brings the schema along; the log never repeats it.
+        encoder.encode(&batch.slice(0, 0)).map_err(unencodable)?;
+        Ok(MessageEncoder(encoder))
+    }
+
+    /// Encodes `rows` whole, or in halves while a message is too large.
+    fn split(&mut self, rows: RecordBatch, put: &mut impl FnMut(RecordBatch, Vec<Buffer>)) -> Result<(), LogError> {
+        let buffers = self.0.encode(&rows).map_err(unencodable)?;
+        let bytes: usize = buffers.iter().map(Buffer::len).sum();
+        let count = rows.num_rows();
+        if bytes <= MESSAGE_BYTES_TARGET || (count == 1 && bytes <= ROW_BYTES_MAX) {
+            put(rows, buffers);
+            return Ok(());
+        }
+        if count == 1 {
+            return Err(LogError::RowTooBig {
+                bytes,
+                bytes_max: ROW_BYTES_MAX,
+            });
+        }
+        drop(buffers);
+        self.split(rows.slice(0, count / 2), put)?;
+        self.split(rows.slice(count / 2, count - count / 2), put)
+    }
+}
+
+fn unencodable(error: arrow::error::ArrowError) -> LogError {
+    LogError::Unencodable {
+        reason: error.to_string(),
+    }
+}
+
+/// The rows of an encapsulated IPC message; columns that are not compressed stay in `message`.
+pub fn decode_message(message: &Buffer, spec: &TopicSpec) -> Result<RecordBatch, Damage> {
+    let damaged = |_| Damage::Contents("an Arrow message is unreadable");
+    let bytes = message.as_slice();
+    // Continuation marker, metadata length, metadata, body.
+    let length = bytes
+        .get(4..8)
+        .ok_or(Damage::Contents("an Arrow message is too short"))?;
+    let length = u32::from_le_bytes(length.try_into().expect("four bytes were taken")) as usize;
+    let metadata = bytes
+        .get(8..8 + length)
+        .ok_or(Damage::Contents("an Arrow message is too short"))?;
+    let root = root_as_message(metadata).map_err(|_| Damage::Contents("an Arrow message is unreadable"))?;
+    let batch = root
+        .header_as_record_batch()
+        .ok_or(Damage::Contents("an Arrow message is not a batch"))?;
+    let body = message.slice(8 + length);
+    let schema = Arc::clone(&spec.schema);
+    read_record_batch(&body, batch, schema, &HashMap::new(), None, &root.version()).map_err(damaged)
+}

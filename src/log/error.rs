@@ -1,0 +1,105 @@
+//! What can go wrong in the log, and the SQLSTATE of each situation.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use crate::error::{SqlError, SqlState, state};
+
+use super::{Lsn, TopicId};
+
+/// Situations of the log. Those of `open` concern the operator, the others a session.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum LogError {
+    /// The append was planned against another schema (or number of partitions) of its topic.
+    #[error("could not serialize access due to concurrent change of the topic with OID {}", topic.0)]
+    StaleSchema { topic: TopicId },
+    /// The catalog change was planned against an older catalog.
+    #[error("could not serialize access due to concurrent catalog change")]
+    StaleCatalog { based_on: u64, current: u64 },
+    #[error("topic with OID {} does not exist", topic.0)]
+    UnknownTopic { topic: TopicId },
+    #[error("row is too big: {bytes} bytes, maximum {bytes_max} bytes")]
+    RowTooBig { bytes: usize, bytes_max: usize },
+    #[error("transaction is too big: {bytes} bytes, maximum {bytes_max} bytes")]
+    TransactionTooBig { bytes: usize, bytes_max: usize },
+    /// The rows cannot be encoded: their types are not those of the topic.
+    #[error("rows cannot be logged: {reason}")]
+    Unencodable { reason: String },
+    /// A write or sync of the WAL failed: what was in flight may or may not be there after a restart (L4).
+    #[error("transaction resolution unknown: {reason}")]
+    Failed { reason: String },
+    #[error("the log is closed")]
+    Closed,
+    #[error("data directory \"{}\" is in use by another server{holder}", dir.display())]
+    Locked { dir: PathBuf, holder: String },
+    /// Damage at or below what was acknowledged (L3).
+    #[error("write-ahead log is damaged: file \"{}\", offset {offset}, LSN {lsn}: {reason}", file.display())]
+    Corrupt {
+        file: PathBuf,
+        offset: u64,
+        lsn: Lsn,
+        reason: String,
+    },
+    #[error("file \"{}\" has format version {version}, newer than {supported}, the newest that this server reads", file.display())]
+    NewerFormat {
+        file: PathBuf,
+        version: u32,
+        supported: u32,
+    },
+    #[error("could not {doing} \"{}\": {reason}", path.display())]
+    Io {
+        doing: &'static str,
+        path: PathBuf,
+        reason: String,
+    },
+}
+
+impl LogError {
+    pub(super) fn io(doing: &'static str, path: &Path) -> impl FnOnce(io::Error) -> LogError {
+        let path = path.to_path_buf();
+        move |error| LogError::Io {
+            doing,
+            path,
+            reason: error.to_string(),
+        }
+    }
+
+    pub fn state(&self) -> SqlState {
+        match self {
+            LogError::StaleSchema { .. } | LogError::StaleCatalog { .. } => state::SERIALIZATION_FAILURE,
+            LogError::UnknownTopic { .. } => state::UNDEFINED_TABLE,
+            LogError::RowTooBig { .. } | LogError::TransactionTooBig { .. } => state::PROGRAM_LIMIT_EXCEEDED,
+            LogError::Unencodable { .. } => state::INTERNAL_ERROR,
+            LogError::Failed { .. } => state::CONNECTION_FAILURE_UNKNOWN,
+            LogError::Closed => state::ADMIN_SHUTDOWN,
+            LogError::Locked { .. } => state::OBJECT_NOT_IN_PREREQUISITE_STATE,
+            LogError::Corrupt { .. } => state::DATA_CORRUPTED,
+            LogError::NewerFormat { .. } => state::FEATURE_NOT_SUPPORTED,
+            LogError::Io { .. } => state::IO_ERROR,
+        }
+    }
+}
+
+impl From<LogError> for SqlError {
+    fn from(error: LogError) -> SqlError {
+        let sql = SqlError::new(error.state(), error.to_string());
+        match error {
+            LogError::StaleSchema { .. } | LogError::StaleCatalog { .. } => {
+                sql.hint("The transaction might succeed if retried.")
+            }
+            LogError::RowTooBig { .. } => sql.hint("Store large values outside and keep a reference in the row."),
+            LogError::TransactionTooBig { .. } => sql.hint("Load the rows in several smaller transactions."),
+            LogError::Failed { .. } => sql
+                .detail("Writing or syncing the write-ahead log failed. The transaction may or may not be committed.")
+                .hint("Reconnect once the server has restarted, and check whether the rows are there."),
+            LogError::Locked { .. } => sql.hint("Stop the other server, or start this one with another --data-dir."),
+            LogError::Corrupt { .. } => sql
+                .detail("Data that was acknowledged cannot be read, so the server does not start.")
+                .hint("Restore the data directory from a backup."),
+            LogError::NewerFormat { .. } => sql.hint("Start the newer version that wrote this data directory."),
+            LogError::UnknownTopic { .. } | LogError::Unencodable { .. } | LogError::Closed | LogError::Io { .. } => {
+                sql
+            }
+        }
+    }
+}

@@ -1,0 +1,543 @@
+//! [`Log`]: what sessions and views hold. Opening, committing, reading, closing.
+//!
+//! One rule: a commit's future resolves after the sync that covers it (L1), or says that nobody knows (L4).
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread::JoinHandle;
+use std::time::Instant;
+
+use arrow::ipc::CompressionType;
+use parking_lot::{Condvar, Mutex, RwLock};
+use tokio::sync::{Semaphore, oneshot, watch};
+
+use crate::storage::{Disk, DiskLock, MetaImage, MetaStore, PartitionMeta, SharedClock, TopicMeta};
+
+use super::encode::{EncodedAppend, ROW_BYTES_MAX, encode};
+use super::frame::RUN_BYTES;
+use super::recovery::recover;
+use super::sequencer::{BLOCK_BYTES, EncodedCommit, Sequencer, Standing, Start};
+use super::tail::{Tail, TopicStats};
+use super::wal::{Wal, WalOptions};
+use super::{Acknowledge, Appended, Chunk, Commit, DdlObserver, LogError, Lsn, Receipt, TopicChange, TopicId, writer};
+
+/// Settings of the log.
+#[derive(Clone, Debug)]
+pub struct LogOptions {
+    /// WAL files grow up to this with the database.
+    pub wal_file_bytes_max: u64,
+    /// After this much quiet the writer seals what it wrote.
+    pub seal_after_ms: u64,
+    /// A transaction with more encoded bytes is refused (54000).
+    pub transaction_bytes_max: usize,
+    /// Commits larger than 64 KiB wait while this much is queued or being written.
+    pub queued_bytes_max: usize,
+    /// lz4 for large appends: half the disk, more CPU.
+    pub compress: bool,
+    /// How many syncs are timed when opening; 0 leaves the latency unknown.
+    pub measured_syncs: u32,
+    /// Make WAL files ahead, on a thread of their own.
+    pub prepare_ahead: bool,
+    /// Breaks L1: the canary of the disk tests.
+    #[cfg(test)]
+    pub(super) acknowledge_before_sync: bool,
+}
+
+impl Default for LogOptions {
+    fn default() -> LogOptions {
+        LogOptions {
+            wal_file_bytes_max: 64 << 20,
+            seal_after_ms: 20,
+            transaction_bytes_max: 1 << 30,
+            queued_bytes_max: 256 << 20,
+            compress: false,
+            measured_syncs: 5,
+            prepare_ahead: true,
+            #[cfg(test)]
+            acknowledge_before_sync: false,
+        }
+    }
+}
+
+/// What a start found.
+#[derive(Clone, Debug)]
+pub struct Recovered {
+    pub newest: Lsn,
+    /// All catalog records in commit order.
+    pub catalog: Vec<(Lsn, Vec<u8>)>,
+    pub rows: u64,
+    pub wal_bytes: u64,
+    /// The last stop was an orderly one (or the directory is new).
+    pub clean: bool,
+}
+
+/// How the log is doing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LogStats {
+    /// Newest published LSN.
+    pub newest: Lsn,
+    /// Newest LSN known synced: the same, for nothing is published before its sync.
+    pub durable: Lsn,
+    pub wal_files: u64,
+    pub wal_bytes: u64,
+    /// Since the start.
+    pub commits: u64,
+    pub syncs: u64,
+    /// Measured when opening, microseconds.
+    pub sync_latency_us: u64,
+    /// Of the newest group's sync, microseconds.
+    pub last_sync_us: u64,
+}
+
+/// What the facade and the writer share.
+pub(super) struct Shared {
+    pub sequencer: Mutex<Sequencer>,
+    /// Wakes the writer; goes with `sequencer`.
+    pub work: Condvar,
+    pub tail: Tail,
+    pub options: LogOptions,
+    pub clock: SharedClock,
+    pub observer: RwLock<Option<Arc<dyn DdlObserver>>>,
+    /// Catalog records in commit order, for the metadata image.
+    pub catalog: Mutex<Vec<(Lsn, Vec<u8>)>>,
+    pub failure: watch::Sender<Option<String>>,
+    pub commits: AtomicU64,
+    pub syncs: AtomicU64,
+    pub last_sync_us: AtomicU64,
+    pub wal_files: AtomicU64,
+    pub wal_bytes: AtomicU64,
+    newest: AtomicU64,
+    published: watch::Sender<Lsn>,
+    meta: Box<dyn MetaStore>,
+}
+
+impl Shared {
+    /// Moves the newest LSN: everything up to it can be read.
+    pub fn publish(&self, lsn: Lsn) {
+        let previous = self.newest.swap(lsn, Ordering::AcqRel);
+        assert!(previous <= lsn, "the newest LSN never goes back");
+        self.published.send_replace(lsn);
+    }
+
+    /// Saves the metadata image. It is only an image: failing to costs a check at the next start.
+    pub fn save_image(&self) {
+        if let Err(error) = self.meta.save(&self.image()) {
+            tracing::warn!(%error, "could not save the metadata image");
+        }
+    }
+
+    fn image(&self) -> MetaImage {
+        let mut topics: Vec<TopicMeta> = self
+            .tail
+            .topics()
+            .into_iter()
+            .map(|(id, topic)| TopicMeta {
+                topic: id.0,
+                schema_id: topic.spec().schema_id,
+                partitions: topic
+                    .next_offsets()
+                    .into_iter()
+                    .map(|next_offset| PartitionMeta { next_offset })
+                    .collect(),
+                watermark: topic.watermark(Lsn::MAX),
+            })
+            .collect();
+        topics.sort_by_key(|topic| topic.topic);
+        MetaImage {
+            lsn: self.newest.load(Ordering::Acquire),
+            catalog: self.catalog.lock().clone(),
+            topics,
+        }
+    }
+
+    /// Compares the image with what the WAL gave; the WAL wins, but may not be shorter than the image says.
+    fn check_image(&self, dir: &Path) -> Result<(), LogError> {
+        let saved = match self.meta.load() {
+            Ok(saved) => saved,
+            Err(error) => {
+                tracing::warn!(%error, "could not read the metadata image; it is made anew");
+                None
+            }
+        };
+        let image = self.image();
+        if let Some(saved) = &saved
+            && saved.lsn > image.lsn
+        {
+            return Err(LogError::Corrupt {
+                file: dir.to_path_buf(),
+                offset: 0,
+                lsn: saved.lsn,
+                reason: format!(
+                    "the files end at LSN {}, but the metadata image knows a newer one",
+                    image.lsn
+                ),
+            });
+        }
+        if saved.as_ref() == Some(&image) {
+            return Ok(());
+        }
+        if saved.is_some_and(|saved| saved.lsn == image.lsn) {
+            tracing::warn!("the metadata image differs from the write-ahead log; it is made anew");
+        }
+        self.save_image();
+        Ok(())
+    }
+}
+
+/// The commit log. Dropping it without [`Log::close`] is like a crash, but for what was queued.
+pub struct Log {
+    shared: Arc<Shared>,
+    writer: Mutex<Option<JoinHandle<()>>>,
+    /// Holds other processes off the data directory.
+    lock: Mutex<Option<Box<dyn DiskLock>>>,
+    /// Bytes of large commits under way, in KiB.
+    budget: Semaphore,
+    budget_kib: u32,
+    sync_latency_us: u64,
+}
+
+/// Commits up to this many bytes do not ask for room in the queue: each has a session that waits for it.
+const BUDGET_FREE_BYTES: usize = 64 << 10;
+
+impl Log {
+    /// Opens the data directory through `disk`, recovers, starts the writer's thread. Makes the directory if needed.
+    pub fn open(
+        disk: Arc<dyn Disk>,
+        dir: &Path,
+        options: LogOptions,
+        clock: SharedClock,
+    ) -> Result<(Arc<Log>, Recovered), LogError> {
+        let wal_dir = dir.join("wal");
+        for made in [dir, &wal_dir] {
+            disk.create_dir_all(made)
+                .map_err(LogError::io("create directory", made))?;
+        }
+        let lock_path = dir.join("lock");
+        let lock = disk.lock(&lock_path).map_err(|error| match error.kind() {
+            std::io::ErrorKind::WouldBlock => LogError::Locked {
+                dir: dir.to_path_buf(),
+                holder: match error.to_string() {
+                    holder if holder.is_empty() => String::new(),
+                    holder => format!(" ({holder})"),
+                },
+            },
+            _ => LogError::io("lock file", &lock_path)(error),
+        })?;
+        for made in [parent(dir), dir.to_path_buf()] {
+            disk.sync_dir(&made).map_err(LogError::io("sync directory", &made))?;
+        }
+
+        let tail = Tail::default();
+        let outcome = recover(disk.as_ref(), &wal_dir, &tail)?;
+        let newest = outcome.position.last_lsn;
+        let meta_dir = dir.join("meta");
+        let meta = disk
+            .open_meta(&meta_dir)
+            .map_err(LogError::io("open the metadata image in", &meta_dir))?;
+        let starts = tail.topics().into_iter().map(|(id, topic)| Start {
+            spec: topic.spec(),
+            next_offsets: topic.next_offsets(),
+            watermark: outcome.watermarks.get(&id).copied(),
+        });
+        let sequencer = Sequencer::new(newest, outcome.catalog.len() as u64, starts.collect());
+        let budget_kib = u32::try_from(options.queued_bytes_max >> 10).unwrap_or(u32::MAX);
+        let shared = Arc::new(Shared {
+            sequencer: Mutex::new(sequencer),
+            work: Condvar::new(),
+            tail,
+            clock,
+            observer: RwLock::new(None),
+            catalog: Mutex::new(outcome.catalog.clone()),
+            failure: watch::Sender::new(None),
+            commits: AtomicU64::new(0),
+            syncs: AtomicU64::new(0),
+            last_sync_us: AtomicU64::new(0),
+            wal_files: AtomicU64::new(0),
+            wal_bytes: AtomicU64::new(0),
+            newest: AtomicU64::new(newest),
+            published: watch::Sender::new(newest),
+            meta,
+            options,
+        });
+        shared.check_image(&wal_dir)?;
+
+        let options = &shared.options;
+        let files = WalOptions {
+            file_bytes_max: options.wal_file_bytes_max,
+            prepare_ahead: options.prepare_ahead,
+        };
+        let mut wal = Wal::start(disk, &wal_dir, outcome.position, outcome.wal_bytes, files)?;
+        let sync_latency_us =
+            measure(&mut wal, options.measured_syncs).map_err(LogError::io("write file", &wal.path()))?;
+        shared.last_sync_us.store(sync_latency_us, Ordering::Relaxed);
+        shared.wal_files.store(wal.position().sequence, Ordering::Relaxed);
+        shared.wal_bytes.store(wal.total_bytes(), Ordering::Relaxed);
+        let writer = std::thread::Builder::new()
+            .name("millstream-wal".to_string())
+            .spawn({
+                let shared = Arc::clone(&shared);
+                move || writer::run(&shared, wal)
+            })
+            .map_err(LogError::io("start the writer of", &wal_dir))?;
+        let recovered = Recovered {
+            newest,
+            catalog: outcome.catalog,
+            rows: outcome.rows,
+            wal_bytes: outcome.wal_bytes,
+            clean: outcome.clean,
+        };
+        let log = Log {
+            shared,
+            writer: Mutex::new(Some(writer)),
+            lock: Mutex::new(Some(lock)),
+            budget: Semaphore::new(budget_kib as usize),
+            budget_kib,
+            sync_latency_us,
+        };
+        Ok((Arc::new(log), recovered))
+    }
+
+    /// Names who hears of catalog changes. Once, before the first commit with a `Ddl`.
+    pub fn observe_ddl(&self, observer: Arc<dyn DdlObserver>) {
+        let previous = self.shared.observer.write().replace(observer);
+        assert!(previous.is_none(), "there is one observer");
+    }
+
+    /// Commits a transaction: atomic and in order (L5). Resolves after the sync that covers it and its publication,
+    /// or with [`Acknowledge::Queued`] once it is in order; its timestamp is not known then and is 0. A commit that
+    /// changes nothing resolves at once with the newest LSN.
+    ///
+    /// Dropping the future does not take the commit back.
+    pub async fn commit(&self, commit: Commit, acknowledge: Acknowledge) -> Result<Receipt, LogError> {
+        let changes = commit.ddl.is_some()
+            || !commit.advances.is_empty()
+            || commit.appends.iter().any(|append| append.rows.num_rows() > 0);
+        if !changes {
+            return self.unchanged(&commit);
+        }
+        let commit = self.encode(commit)?;
+        let _room = match commit.bytes {
+            ..=BUDGET_FREE_BYTES => None,
+            bytes => {
+                let kib = u32::try_from(bytes >> 10).unwrap_or(u32::MAX).min(self.budget_kib);
+                Some(self.budget.acquire_many(kib).await.map_err(|_| LogError::Closed)?)
+            }
+        };
+        match acknowledge {
+            Acknowledge::Synced => {
+                let (sender, receiver) = oneshot::channel();
+                self.add(commit, Some(sender))?;
+                receiver.await.map_err(|_| LogError::Failed {
+                    reason: "the writer of the write-ahead log ended".to_string(),
+                })?
+            }
+            Acknowledge::Queued => self.add(commit, None),
+        }
+    }
+
+    fn add(
+        &self,
+        commit: EncodedCommit,
+        sender: Option<oneshot::Sender<Result<Receipt, LogError>>>,
+    ) -> Result<Receipt, LogError> {
+        let mut sequencer = self.shared.sequencer.lock();
+        let receipt = sequencer.add(commit, sender)?;
+        let wake = std::mem::take(&mut sequencer.writer_waits);
+        drop(sequencer);
+        if wake {
+            self.shared.work.notify_one();
+        }
+        Ok(receipt)
+    }
+
+    fn unchanged(&self, commit: &Commit) -> Result<Receipt, LogError> {
+        let mut appended = Vec::new();
+        for append in &commit.appends {
+            let topic = self.shared.tail.topic(append.topic)?;
+            appended.push(Appended {
+                base_offset: topic.next_offset(append.partition),
+                watermark: topic.watermark(self.newest()),
+            });
+        }
+        Ok(Receipt {
+            lsn: self.newest(),
+            timestamp_us: 0,
+            appended,
+        })
+    }
+
+    /// Encodes rows against the newest definitions, which the sequencer checks again.
+    fn encode(&self, commit: Commit) -> Result<EncodedCommit, LogError> {
+        let Commit { appends, ddl, advances } = commit;
+        let options = &self.shared.options;
+        let compression = options.compress.then_some(CompressionType::LZ4_FRAME);
+        let now_us = self.shared.clock.now_us();
+        let mut bytes = ddl.as_ref().map_or(0, |ddl| ddl.record.len() + BLOCK_BYTES);
+        if bytes > ROW_BYTES_MAX / 2 {
+            let bytes_max = ROW_BYTES_MAX / 2;
+            return Err(LogError::TransactionTooBig { bytes, bytes_max });
+        }
+        let mut encoded: Vec<EncodedAppend> = Vec::with_capacity(appends.len());
+        for append in appends {
+            let made = ddl.iter().flat_map(|ddl| &ddl.topics).find_map(|change| match change {
+                TopicChange::Create(spec) | TopicChange::Alter(spec) if spec.id == append.topic => Some(spec),
+                _ => None,
+            });
+            let current;
+            let spec = match made {
+                Some(spec) => spec,
+                None => {
+                    current = self.shared.tail.topic(append.topic)?.spec();
+                    &current
+                }
+            };
+            if spec.schema_id != append.schema_id {
+                return Err(LogError::StaleSchema { topic: append.topic });
+            }
+            let append = encode(append, spec, now_us, compression)?;
+            bytes += append
+                .parts
+                .iter()
+                .map(|part| part.body.bytes() + BLOCK_BYTES + RUN_BYTES)
+                .sum::<usize>();
+            let bytes_max = options.transaction_bytes_max;
+            if bytes > bytes_max {
+                return Err(LogError::TransactionTooBig { bytes, bytes_max });
+            }
+            encoded.push(append);
+        }
+        Ok(EncodedCommit {
+            appends: encoded,
+            ddl,
+            advances,
+            bytes,
+        })
+    }
+
+    /// The newest published LSN.
+    pub fn newest(&self) -> Lsn {
+        self.shared.newest.load(Ordering::Acquire)
+    }
+
+    /// Resolves once `lsn`, which a receipt named, is published.
+    pub async fn wait_published(&self, lsn: Lsn) -> Result<(), LogError> {
+        if self.newest() >= lsn {
+            return Ok(());
+        }
+        let mut published = self.shared.published.subscribe();
+        let mut failure = self.shared.failure.subscribe();
+        tokio::select! {
+            biased;
+            reached = published.wait_for(|newest| *newest >= lsn) => match reached {
+                Ok(_) => Ok(()),
+                Err(_) => Err(LogError::Closed),
+            },
+            failed = failure.wait_for(Option::is_some) => Err(LogError::Failed {
+                reason: failed.ok().and_then(|reason| reason.clone()).unwrap_or_default(),
+            }),
+        }
+    }
+
+    /// The newest published LSN, as it moves.
+    pub fn subscribe(&self) -> watch::Receiver<Lsn> {
+        self.shared.published.subscribe()
+    }
+
+    /// Rows committed after `after` up to and including `upto`, exact, by partition and in offset order. By
+    /// reference: nothing is copied. `upto` is at most [`Log::newest`].
+    pub fn read(&self, topic: TopicId, after: Lsn, upto: Lsn) -> Result<Vec<Chunk>, LogError> {
+        assert!(upto <= self.newest(), "L1: only what is published is read");
+        Ok(self.shared.tail.topic(topic)?.read(after, upto))
+    }
+
+    /// W(`at`): the `_watermark` that the next commit after `at` would carry, microseconds.
+    pub fn watermark(&self, topic: TopicId, at: Lsn) -> Option<i64> {
+        self.shared.tail.topic(topic).ok()?.watermark(at)
+    }
+
+    /// `None` if there is no such topic.
+    pub fn topic_stats(&self, topic: TopicId) -> Option<TopicStats> {
+        Some(self.shared.tail.topic(topic).ok()?.stats())
+    }
+
+    pub fn stats(&self) -> LogStats {
+        let shared = &self.shared;
+        LogStats {
+            newest: self.newest(),
+            durable: self.newest(),
+            wal_files: shared.wal_files.load(Ordering::Relaxed),
+            wal_bytes: shared.wal_bytes.load(Ordering::Relaxed),
+            commits: shared.commits.load(Ordering::Relaxed),
+            syncs: shared.syncs.load(Ordering::Relaxed),
+            sync_latency_us: self.sync_latency_us,
+            last_sync_us: shared.last_sync_us.load(Ordering::Relaxed),
+        }
+    }
+
+    /// Median of the real appends and syncs made when opening, microseconds.
+    pub fn sync_latency_us(&self) -> u64 {
+        self.sync_latency_us
+    }
+
+    /// Writes what is queued, seals, saves the metadata image, unlocks the data directory. Later commits are refused.
+    pub async fn close(&self) -> Result<(), LogError> {
+        self.stop(true);
+        let writer = self.writer.lock().take();
+        if let Some(writer) = writer {
+            let joined = tokio::task::spawn_blocking(move || writer.join()).await;
+            let ended = matches!(joined, Ok(Ok(())));
+            assert!(ended, "the writer of the write-ahead log panicked");
+        }
+        self.lock.lock().take();
+        match self.shared.failure.borrow().clone() {
+            Some(reason) => Err(LogError::Failed { reason }),
+            None => Ok(()),
+        }
+    }
+
+    /// Resolves with the reason once a write or sync of the WAL has failed; the process should then exit, and a
+    /// restart recovers.
+    pub async fn failed(&self) -> String {
+        let mut failure = self.shared.failure.subscribe();
+        let failed = failure.wait_for(Option::is_some).await;
+        failed.ok().and_then(|reason| reason.clone()).unwrap_or_default()
+    }
+
+    fn stop(&self, clean: bool) {
+        let mut sequencer = self.shared.sequencer.lock();
+        if sequencer.standing == Standing::Open {
+            sequencer.standing = Standing::Closing { clean };
+        }
+        drop(sequencer);
+        self.shared.work.notify_one();
+    }
+}
+
+impl Drop for Log {
+    fn drop(&mut self) {
+        self.stop(false);
+        if let Some(writer) = self.writer.get_mut().take() {
+            let _ = writer.join();
+        }
+    }
+}
+
+fn parent(dir: &Path) -> PathBuf {
+    match dir.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent.to_path_buf(),
+        _ => PathBuf::from("."),
+    }
+}
+
+/// Median latency of `count` appends with sync: seals, which also close the gap behind what was recovered.
+fn measure(wal: &mut Wal, count: u32) -> std::io::Result<u64> {
+    let mut latencies = Vec::new();
+    for _ in 0..count {
+        let started = Instant::now();
+        wal.seal(false)?;
+        latencies.push(u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX));
+    }
+    latencies.sort_unstable();
+    Ok(latencies.get(latencies.len() / 2).copied().unwrap_or(0))
+}

@@ -1,0 +1,62 @@
+//! Makes what was synced visible: rows into the memory tail, definitions to the catalog.
+//!
+//! One rule: blocks are published in the order of their frame, and the newest LSN moves only after all of a group.
+//! The writer and recovery both come through here, so a restart gives the same chunks as the run before it.
+
+use std::sync::Arc;
+
+use super::frame::BlockRun;
+use super::tail::Tail;
+use super::{Chunk, DdlObserver, Lsn, Run, TopicChange};
+
+/// Newest event time of some runs.
+pub fn newest_event(runs: &[BlockRun]) -> Option<i64> {
+    runs.iter().filter_map(|run| run.event_us).max()
+}
+
+/// The runs of a chunk, with their group's timestamp.
+pub fn chunk_runs(runs: &[BlockRun], timestamp_us: i64) -> Vec<Run> {
+    let mut merged: Vec<Run> = Vec::with_capacity(runs.len());
+    for run in runs {
+        match merged.last_mut() {
+            Some(last) if last.lsn == run.lsn => last.rows += run.rows as usize,
+            _ => merged.push(Run {
+                rows: run.rows as usize,
+                lsn: run.lsn,
+                timestamp_us,
+                watermark: run.watermark,
+            }),
+        }
+    }
+    merged
+}
+
+/// Pushes rows of a topic; those of one that has been dropped since are nobody's.
+pub fn push_rows(tail: &Tail, topic: super::TopicId, chunk: Chunk, event_us: Option<i64>) {
+    if let Ok(topic) = tail.topic(topic) {
+        topic.push(chunk, event_us);
+    }
+}
+
+/// Applies a catalog change: first the topics, so that a name that can be resolved can also be read.
+pub fn apply_ddl(tail: &Tail, lsn: Lsn, record: &[u8], topics: &[TopicChange], observer: Option<&dyn DdlObserver>) {
+    for change in topics {
+        match change {
+            TopicChange::Create(spec) => tail.create(Arc::new(spec.clone())),
+            TopicChange::Alter(spec) => {
+                if let Ok(topic) = tail.topic(spec.id) {
+                    topic.alter(Arc::new(spec.clone()));
+                }
+            }
+            TopicChange::Drop(_) => {}
+        }
+    }
+    if let Some(observer) = observer {
+        observer.apply(lsn, record);
+    }
+    for change in topics {
+        if let TopicChange::Drop(id) = change {
+            tail.remove(*id);
+        }
+    }
+}

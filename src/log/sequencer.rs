@@ -1,0 +1,460 @@
+//! Orders commits: checks them against the newest definitions, gives each its LSN and offsets, and lays its encoded
+//! rows into the group that the writer takes next.
+//!
+//! One rule: whoever passes [`Sequencer::add`] is in order for good: LSNs and offsets are dense (L2), and a commit is
+//! either refused whole here or in the group whole (L5). Runs under one short lock, in the committing task; what it
+//! gives out is not durable and visible to nobody before the writer says so (L1).
+
+use std::sync::Arc;
+
+use arrow::array::RecordBatch;
+use arrow::buffer::Buffer;
+use hashbrown::HashMap;
+use tokio::sync::oneshot;
+
+use super::encode::{Body, EncodedAppend};
+use super::frame::{BlockRun, FRAME_BYTES_MAX, Placement, RUN_BYTES};
+use super::{Appended, Ddl, LogError, Lsn, Receipt, TopicChange, TopicId, TopicSpec};
+
+/// A frame of small commits is closed once it holds this much.
+const FRAME_BYTES_TARGET: usize = 4 << 20;
+/// Upper bound of a block's fields beside its bytes and runs, with padding.
+pub const BLOCK_BYTES: usize = 64;
+/// A commit with more than this gets frames of its own.
+const SHARED_COMMIT_BYTES_MAX: usize = 1 << 20;
+
+/// A block to be written.
+pub enum BlockDraft {
+    Rows {
+        place: Placement,
+        spec: Arc<TopicSpec>,
+        runs: Vec<BlockRun>,
+        rows: u32,
+        bytes: Vec<u8>,
+        /// The rows as they were handed in, while they are those of one append.
+        batch: Option<RecordBatch>,
+    },
+    Batch {
+        place: Placement,
+        run: BlockRun,
+        message: Vec<Buffer>,
+        batch: RecordBatch,
+    },
+    Ddl {
+        lsn: Lsn,
+        ddl: Ddl,
+    },
+    Advance {
+        lsn: Lsn,
+        topic: TopicId,
+        watermark: i64,
+    },
+}
+
+/// A frame to be written.
+pub struct FrameDraft {
+    pub first_lsn: Lsn,
+    pub last_lsn: Lsn,
+    pub continued: bool,
+    pub blocks: Vec<BlockDraft>,
+    bytes: usize,
+}
+
+/// Who waits for a commit's sync.
+pub struct Waiter {
+    pub receipt: Receipt,
+    pub sender: oneshot::Sender<Result<Receipt, LogError>>,
+}
+
+/// What the writer takes at once: written, synced, published and acknowledged together.
+#[derive(Default)]
+pub struct Group {
+    pub frames: Vec<FrameDraft>,
+    pub waiters: Vec<Waiter>,
+    /// Watermarks that moved: topic, LSN, watermark after it.
+    pub watermarks: Vec<(TopicId, Lsn, i64)>,
+    pub commits: u64,
+}
+
+struct Partition {
+    next_offset: u64,
+    /// Group number, frame and block that takes this partition's next small append.
+    open: (u64, usize, usize),
+}
+
+struct Topic {
+    spec: Arc<TopicSpec>,
+    partitions: Vec<Partition>,
+    watermark: Option<i64>,
+}
+
+/// How it stands with the log.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Standing {
+    Open,
+    /// Takes no more commits; the writer finishes what it has, and `clean` says whether it then seals and saves.
+    Closing {
+        clean: bool,
+    },
+    Failed {
+        reason: String,
+    },
+}
+
+/// Everything that decides a commit's place. Owned by a lock.
+pub struct Sequencer {
+    pub standing: Standing,
+    /// The writer sleeps and wants to be woken.
+    pub writer_waits: bool,
+    last_lsn: Lsn,
+    catalog_version: u64,
+    topics: HashMap<TopicId, Topic>,
+    group: Group,
+    group_number: u64,
+    /// The last frame of the group may take more commits.
+    frame_is_open: bool,
+}
+
+/// A commit whose rows are encoded.
+pub struct EncodedCommit {
+    pub appends: Vec<EncodedAppend>,
+    pub ddl: Option<Ddl>,
+    pub advances: Vec<(TopicId, i64)>,
+    /// Of all parts and the catalog record, with [`BLOCK_BYTES`] and [`RUN_BYTES`] for each part.
+    pub bytes: usize,
+}
+
+/// The state of one topic, to start from.
+pub struct Start {
+    pub spec: Arc<TopicSpec>,
+    pub next_offsets: Vec<u64>,
+    pub watermark: Option<i64>,
+}
+
+const NOWHERE: (u64, usize, usize) = (u64::MAX, 0, 0);
+
+impl Sequencer {
+    pub fn new(last_lsn: Lsn, catalog_version: u64, topics: Vec<Start>) -> Sequencer {
+        let topics = topics.into_iter().map(|start| {
+            let partitions = start.next_offsets.into_iter();
+            let topic = Topic {
+                partitions: partitions
+                    .map(|next_offset| Partition {
+                        next_offset,
+                        open: NOWHERE,
+                    })
+                    .collect(),
+                watermark: start.watermark,
+                spec: start.spec,
+            };
+            (topic.spec.id, topic)
+        });
+        Sequencer {
+            standing: Standing::Open,
+            writer_waits: false,
+            last_lsn,
+            catalog_version,
+            topics: topics.collect(),
+            group: Group::default(),
+            group_number: 0,
+            frame_is_open: false,
+        }
+    }
+
+    pub fn has_work(&self) -> bool {
+        self.group.commits > 0
+    }
+
+    /// Takes what has queued; the next commit starts another group.
+    pub fn take_group(&mut self) -> Group {
+        self.group_number += 1;
+        self.frame_is_open = false;
+        std::mem::take(&mut self.group)
+    }
+
+    /// Puts a commit in order. `sender`, if any, hears when it is durable. The receipt has no timestamp yet.
+    pub fn add(
+        &mut self,
+        commit: EncodedCommit,
+        sender: Option<oneshot::Sender<Result<Receipt, LogError>>>,
+    ) -> Result<Receipt, LogError> {
+        match &self.standing {
+            Standing::Open => {}
+            Standing::Closing { .. } => return Err(LogError::Closed),
+            Standing::Failed { reason } => {
+                return Err(LogError::Failed { reason: reason.clone() });
+            }
+        }
+        self.check(&commit)?;
+
+        // From here on nothing is refused.
+        let lsn = self.last_lsn + 1;
+        self.last_lsn = lsn;
+        let small = commit.ddl.is_none() && commit.bytes <= SHARED_COMMIT_BYTES_MAX;
+        let is_full = self
+            .group
+            .frames
+            .last()
+            .is_none_or(|frame| frame.bytes + commit.bytes > FRAME_BYTES_TARGET);
+        if !small || !self.frame_is_open || is_full {
+            self.new_frame(lsn);
+        }
+        let frame = self.group.frames.last_mut().expect("there is one now");
+        frame.last_lsn = lsn;
+
+        let mut dropped = Vec::new();
+        if let Some(ddl) = commit.ddl {
+            dropped = self.change_topics(&ddl.topics);
+            self.catalog_version += 1;
+            self.put(lsn, BLOCK_BYTES + ddl.record.len(), BlockDraft::Ddl { lsn, ddl });
+        }
+        let appended = self.place(lsn, commit.appends, &dropped, small);
+        for (id, watermark) in commit.advances {
+            let Some(topic) = self.topics.get_mut(&id) else {
+                continue;
+            };
+            if topic.watermark.is_none_or(|current| watermark > current) {
+                topic.watermark = Some(watermark);
+                self.moved(id, lsn, watermark);
+                let topic = id;
+                self.put(lsn, BLOCK_BYTES, BlockDraft::Advance { lsn, topic, watermark });
+            }
+        }
+        // A catalog change stands alone: blocks after it may need the definitions that it makes.
+        self.frame_is_open = small;
+        self.group.commits += 1;
+        let receipt = Receipt {
+            lsn,
+            timestamp_us: 0,
+            appended,
+        };
+        if let Some(sender) = sender {
+            let receipt = receipt.clone();
+            self.group.waiters.push(Waiter { receipt, sender });
+        }
+        Ok(receipt)
+    }
+
+    /// Refuses what was planned against something that is no longer so.
+    fn check(&self, commit: &EncodedCommit) -> Result<(), LogError> {
+        if let Some(ddl) = &commit.ddl
+            && ddl.based_on != self.catalog_version
+        {
+            return Err(LogError::StaleCatalog {
+                based_on: ddl.based_on,
+                current: self.catalog_version,
+            });
+        }
+        for encoded in &commit.appends {
+            let append = &encoded.append;
+            let changed = commit
+                .ddl
+                .iter()
+                .flat_map(|ddl| &ddl.topics)
+                .find_map(|change| match change {
+                    TopicChange::Create(spec) | TopicChange::Alter(spec) if spec.id == append.topic => Some(spec),
+                    _ => None,
+                });
+            let current = self.topics.get(&append.topic).map(|topic| topic.spec.as_ref());
+            let Some(spec) = changed.or(current) else {
+                return Err(LogError::UnknownTopic { topic: append.topic });
+            };
+            if spec.schema_id != append.schema_id || append.partition >= spec.partitions {
+                return Err(LogError::StaleSchema { topic: append.topic });
+            }
+        }
+        for (topic, _) in &commit.advances {
+            if !self.topics.contains_key(topic) {
+                return Err(LogError::UnknownTopic { topic: *topic });
+            }
+        }
+        Ok(())
+    }
+
+    /// Applies a commit's topic changes; returns the topics that it drops.
+    fn change_topics(&mut self, changes: &[TopicChange]) -> Vec<TopicId> {
+        let mut dropped = Vec::new();
+        for change in changes {
+            match change {
+                TopicChange::Create(spec) => {
+                    let topic = Topic {
+                        spec: Arc::new(spec.clone()),
+                        partitions: Vec::new(),
+                        watermark: None,
+                    };
+                    let previous = self.topics.insert(spec.id, topic);
+                    assert!(previous.is_none(), "topic ids are never reused");
+                }
+                TopicChange::Alter(spec) => {
+                    let topic = self.topics.get_mut(&spec.id).expect("an altered topic exists");
+                    topic.spec = Arc::new(spec.clone());
+                }
+                TopicChange::Drop(id) => {
+                    // The rows of the same commit are placed nowhere.
+                    dropped.push(*id);
+                    continue;
+                }
+            }
+            if let TopicChange::Create(spec) | TopicChange::Alter(spec) = change {
+                let topic = self.topics.get_mut(&spec.id).expect("it was put there");
+                let partitions = topic.partitions.len().max(spec.partitions as usize);
+                topic.partitions.resize_with(partitions, || Partition {
+                    next_offset: 0,
+                    open: NOWHERE,
+                });
+            }
+        }
+        for id in &dropped {
+            self.topics.remove(id);
+        }
+        dropped
+    }
+
+    /// Gives rows their offsets and lays them into blocks.
+    fn place(&mut self, lsn: Lsn, appends: Vec<EncodedAppend>, dropped: &[TopicId], small: bool) -> Vec<Appended> {
+        let mut appended = Vec::with_capacity(appends.len());
+        // Watermarks as they will stand after this commit; every row of it carries the one from before.
+        let mut after: Vec<(TopicId, i64)> = Vec::new();
+        for EncodedAppend { append, parts } in appends {
+            if dropped.contains(&append.topic) {
+                appended.push(Appended {
+                    base_offset: 0,
+                    watermark: None,
+                });
+                continue;
+            }
+            let topic = self.topics.get(&append.topic).expect("it was checked");
+            let (spec, watermark) = (Arc::clone(&topic.spec), topic.watermark);
+            let base_offset = topic.partitions[append.partition as usize].next_offset;
+            appended.push(Appended { base_offset, watermark });
+            let mut place = Placement {
+                topic: append.topic,
+                schema_id: append.schema_id,
+                partition: append.partition,
+                base_offset,
+            };
+            for part in parts {
+                let count = part.rows.num_rows();
+                if let (Some(event), Some(event_us)) = (spec.event_time, part.event_us) {
+                    after.push((append.topic, event_us.saturating_sub(event.delay_us)));
+                }
+                let run = BlockRun {
+                    lsn,
+                    rows: u32::try_from(count).expect("a part is one frame at most"),
+                    watermark,
+                    event_us: part.event_us,
+                };
+                match part.body {
+                    Body::Rows(bytes) => self.put_rows(place, &spec, run, bytes, part.rows, small),
+                    Body::Message(message) => {
+                        let bytes = BLOCK_BYTES + RUN_BYTES + message.iter().map(Buffer::len).sum::<usize>();
+                        let batch = part.rows;
+                        let draft = BlockDraft::Batch {
+                            place,
+                            run,
+                            message,
+                            batch,
+                        };
+                        self.put(lsn, bytes, draft);
+                        // What follows for this partition comes after these rows.
+                        self.partition(&place).open = NOWHERE;
+                    }
+                }
+                place.base_offset += count as u64;
+                self.partition(&place).next_offset = place.base_offset;
+            }
+        }
+        for (id, watermark) in after {
+            let topic = self.topics.get_mut(&id).expect("it was checked");
+            if topic.watermark.is_none_or(|current| watermark > current) {
+                topic.watermark = Some(watermark);
+                self.moved(id, lsn, watermark);
+            }
+        }
+        appended
+    }
+
+    fn partition(&mut self, place: &Placement) -> &mut Partition {
+        let topic = self.topics.get_mut(&place.topic).expect("it was checked");
+        &mut topic.partitions[place.partition as usize]
+    }
+
+    /// Coalesces a small append with those before it in this frame.
+    fn put_rows(
+        &mut self,
+        place: Placement,
+        spec: &Arc<TopicSpec>,
+        run: BlockRun,
+        encoded: Vec<u8>,
+        rows: RecordBatch,
+        small: bool,
+    ) {
+        let frame_index = self.group.frames.len() - 1;
+        let (group, frame, block) = self.partition(&place).open;
+        if small && group == self.group_number && frame == frame_index {
+            let frame = &mut self.group.frames[frame_index];
+            frame.bytes += RUN_BYTES + encoded.len();
+            let BlockDraft::Rows {
+                runs,
+                rows,
+                bytes,
+                batch,
+                ..
+            } = &mut frame.blocks[block]
+            else {
+                unreachable!("only blocks of rows are open");
+            };
+            runs.push(run);
+            *rows += run.rows;
+            bytes.extend_from_slice(&encoded);
+            *batch = None;
+            return;
+        }
+        let bytes = BLOCK_BYTES + RUN_BYTES + encoded.len();
+        let draft = BlockDraft::Rows {
+            place,
+            spec: Arc::clone(spec),
+            rows: run.rows,
+            runs: vec![run],
+            bytes: encoded,
+            batch: Some(rows),
+        };
+        self.put(run.lsn, bytes, draft);
+        let frame = self.group.frames.len() - 1;
+        let block = self.group.frames[frame].blocks.len() - 1;
+        self.partition(&place).open = (self.group_number, frame, block);
+    }
+
+    fn new_frame(&mut self, first_lsn: Lsn) {
+        self.group.frames.push(FrameDraft {
+            first_lsn,
+            last_lsn: first_lsn,
+            continued: false,
+            blocks: Vec::new(),
+            bytes: 0,
+        });
+    }
+
+    /// Puts a block into the last frame, or into a continuation of it if it does not fit.
+    fn put(&mut self, lsn: Lsn, bytes: usize, block: BlockDraft) {
+        let frame = self.group.frames.last_mut().expect("a commit has a frame");
+        if frame.bytes + bytes + BLOCK_BYTES > FRAME_BYTES_MAX && !frame.blocks.is_empty() {
+            assert_eq!(
+                frame.first_lsn, lsn,
+                "only a commit with frames of its own is continued"
+            );
+            frame.continued = true;
+            self.new_frame(lsn);
+        }
+        let frame = self.group.frames.last_mut().expect("a commit has a frame");
+        frame.bytes += bytes;
+        frame.blocks.push(block);
+    }
+
+    fn moved(&mut self, topic: TopicId, lsn: Lsn, watermark: i64) {
+        match self.group.watermarks.last_mut() {
+            Some((last_topic, last_lsn, last)) if *last_topic == topic && *last_lsn == lsn => *last = watermark,
+            _ => self.group.watermarks.push((topic, lsn, watermark)),
+        }
+    }
+}

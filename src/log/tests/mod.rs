@@ -1,0 +1,140 @@
+//! Tests of the log as a whole: each opens one, over files or over a disk that forgets.
+
+mod behaviour;
+mod disk;
+mod format;
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+
+use arrow::array::{ArrayRef, AsArray, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray};
+use arrow::datatypes::{DataType, Field, Int64Type, Schema, SchemaRef, TimeUnit};
+
+use crate::storage::{Clock, Disk, SharedClock};
+
+use super::*;
+
+/// A clock that a test sets.
+pub struct TestClock(AtomicI64);
+
+impl TestClock {
+    pub fn at(now_us: i64) -> Arc<TestClock> {
+        Arc::new(TestClock(AtomicI64::new(now_us)))
+    }
+
+    pub fn set(&self, now_us: i64) {
+        self.0.store(now_us, Ordering::Relaxed);
+    }
+}
+
+impl Clock for TestClock {
+    fn now_us(&self) -> i64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+pub const DAY_US: i64 = 24 * 60 * 60 * 1_000_000;
+pub const NOW_US: i64 = 1_800_000_000_000_000;
+
+/// id BIGINT NOT NULL, name TEXT, at TIMESTAMP
+pub fn schema() -> SchemaRef {
+    Arc::new(Schema::new(vec![
+        Field::new("id", DataType::Int64, false),
+        Field::new("name", DataType::Utf8, true),
+        Field::new("at", DataType::Timestamp(TimeUnit::Microsecond, None), true),
+    ]))
+}
+
+/// Topic `id` with 2 partitions and a watermark 1 s behind `at`.
+pub fn spec(id: u32) -> TopicSpec {
+    TopicSpec {
+        id: TopicId(id),
+        schema_id: 1,
+        schema: schema(),
+        partitions: 2,
+        event_time: Some(EventTime {
+            column: 2,
+            delay_us: 1_000_000,
+        }),
+    }
+}
+
+/// One row per (id, event time).
+pub fn rows(values: &[(i64, Option<i64>)]) -> RecordBatch {
+    let ids: Int64Array = values.iter().map(|(id, _)| Some(*id)).collect();
+    let names: StringArray = values
+        .iter()
+        .map(|(id, _)| (id % 5 != 0).then(|| format!("name {id}")))
+        .collect();
+    let at: TimestampMicrosecondArray = values.iter().map(|(_, at)| *at).collect();
+    let columns: Vec<ArrayRef> = vec![Arc::new(ids), Arc::new(names), Arc::new(at)];
+    RecordBatch::try_new(schema(), columns).expect("columns fit the schema")
+}
+
+pub fn append(topic: u32, partition: u32, values: &[(i64, Option<i64>)]) -> Append {
+    Append {
+        topic: TopicId(topic),
+        schema_id: 1,
+        partition,
+        rows: rows(values),
+    }
+}
+
+pub fn insert(topic: u32, partition: u32, values: &[(i64, Option<i64>)]) -> Commit {
+    Commit {
+        appends: vec![append(topic, partition, values)],
+        ..Commit::default()
+    }
+}
+
+pub fn create(version: u64, ids: &[u32]) -> Commit {
+    Commit {
+        ddl: Some(Ddl {
+            based_on: version,
+            record: format!("create {ids:?}").into_bytes(),
+            topics: ids.iter().map(|id| TopicChange::Create(spec(*id))).collect(),
+        }),
+        ..Commit::default()
+    }
+}
+
+/// Seals only when told, makes files inline: the disk operations of a workload are always the same.
+pub fn steady() -> LogOptions {
+    LogOptions {
+        wal_file_bytes_max: 1 << 20,
+        seal_after_ms: 1 << 40,
+        measured_syncs: 0,
+        prepare_ahead: false,
+        ..LogOptions::default()
+    }
+}
+
+pub fn open_with(disk: Arc<dyn Disk>, dir: &Path, options: LogOptions) -> Result<(Arc<Log>, Recovered), LogError> {
+    let clock: SharedClock = TestClock::at(NOW_US);
+    Log::open(disk, dir, options, clock)
+}
+
+/// Offset, LSN and id of each row of a partition, checked to be dense and in order.
+pub fn content(log: &Log, topic: u32, partition: u32) -> Vec<(u64, Lsn, i64)> {
+    let mut found = Vec::new();
+    let chunks = log.read(TopicId(topic), 0, log.newest()).expect("the topic exists");
+    for chunk in chunks.iter().filter(|chunk| chunk.partition == partition) {
+        assert_eq!(chunk.base_offset, found.len() as u64, "L2: offsets are dense");
+        let ids = chunk.rows.column(0).as_primitive::<Int64Type>();
+        let lsns = chunk.system_column(SystemColumn::Lsn, None);
+        let lsns = lsns.as_primitive::<Int64Type>();
+        for row in 0..chunk.rows.num_rows() {
+            found.push((found.len() as u64, lsns.value(row) as Lsn, ids.value(row)));
+        }
+    }
+    assert!(found.is_sorted_by_key(|(_, lsn, _)| *lsn), "LSNs do not fall");
+    found
+}
+
+pub fn ids(log: &Log, topic: u32, partition: u32) -> Vec<i64> {
+    content(log, topic, partition)
+        .into_iter()
+        .map(|(_, _, id)| id)
+        .collect()
+}
