@@ -97,8 +97,7 @@ pub const UUID_TEXT: usize = 36;
 /// Reads a UUID in the forms that PostgreSQL takes: any case, braces, a hyphen after any group of four digits.
 pub fn parse_uuid(text: &str) -> Result<[u8; 16], SqlError> {
     let fail = || invalid("uuid", text);
-    let bytes = text.trim_matches(is_blank).as_bytes();
-    let bytes = match bytes {
+    let bytes = match text.as_bytes() {
         [b'{', inside @ .., b'}'] => inside,
         [b'{', ..] => return Err(fail()),
         all => all,

@@ -128,6 +128,9 @@ fn out_of_range(kind: &str, text: &str) -> SqlError {
     )
 }
 
+/// SQLSTATE of an interval whose field is too large.
+pub(super) const INTERVAL_FIELD_OVERFLOW: SqlState = SqlState("22015");
+
 /// Why a text is no date or time.
 pub(super) enum Bad {
     Syntax,
@@ -155,7 +158,7 @@ impl Bad {
             ),
             Bad::MonthOrDay => field().hint("Perhaps you need a different \"datestyle\" setting."),
             Bad::Field if kind == "interval" => SqlError::new(
-                state::DATETIME_FIELD_OVERFLOW,
+                INTERVAL_FIELD_OVERFLOW,
                 format!("interval field value out of range: \"{text}\""),
             ),
             Bad::Field => field(),
@@ -411,12 +414,7 @@ impl Fields {
                             self.set_compact_time(&text[start..at])?;
                         }
                         _ => {
-                            let next = text[at..].trim_start().as_bytes();
-                            let meridian = next.len() >= 2
-                                && matches!(next[0] | 32, b'a' | b'p')
-                                && next[1] | 32 == b'm'
-                                && !next.get(2).is_some_and(u8::is_ascii_alphanumeric);
-                            self.set_number(&text[start..at], meridian, time_only)?;
+                            self.set_number(&text[start..at], time_only)?;
                         }
                     }
                 }
@@ -529,12 +527,8 @@ impl Fields {
     }
 
     /// Digits alone: `20240102`, `240102`, after a date `030405`, beside a month's name a day or a year.
-    fn set_number(&mut self, digits: &str, meridian: bool, time_only: bool) -> Result<(), Bad> {
+    fn set_number(&mut self, digits: &str, time_only: bool) -> Result<(), Bad> {
         let value: u32 = digits.parse().map_err(|_| Bad::Field)?;
-        if meridian && self.time_us.is_none() && digits.len() <= 2 {
-            self.time_us = Some(i64::from(value) * 3_600 * SECOND_US);
-            return if value <= 12 { Ok(()) } else { Err(Bad::Field) };
-        }
         if self.month.is_none() && self.year.is_none() && !time_only {
             let (year_digits, rest) = match digits.len() {
                 8 => (4, value % 10_000),
@@ -896,7 +890,6 @@ mod tests {
         for (text, expected) in [
             ("03:04:05.5", "03:04:05.5"),
             ("03:04", "03:04:00"),
-            ("4 pm", "16:00:00"),
             ("04:05:06 PM", "16:05:06"),
             ("040506", "04:05:06"),
             ("040506.789", "04:05:06.789"),

@@ -4,7 +4,7 @@ use arrow::datatypes::IntervalMonthDayNano;
 use bytes::{BufMut, BytesMut};
 
 use super::calendar::{DAY_US, SECOND_US, two_digits, write_fraction};
-use super::datetime::{Bad, fraction_us};
+use super::datetime::{Bad, INTERVAL_FIELD_OVERFLOW, fraction_us};
 use super::numeric::{write_i64, write_u64};
 use crate::error::{SqlError, state};
 
@@ -30,7 +30,7 @@ pub fn parse_interval(text: &str) -> Result<IntervalMonthDayNano, SqlError> {
     read.map_err(|bad| bad.report(KIND, text))?;
     let out_of_range = || {
         SqlError::new(
-            state::DATETIME_FIELD_OVERFLOW,
+            INTERVAL_FIELD_OVERFLOW,
             format!("interval field value out of range: \"{text}\""),
         )
     };
@@ -748,9 +748,9 @@ mod tests {
             ("1 day 1 day", "22007"),
             ("ago", "22007"),
             ("P", "22007"),
-            ("1:99", "22008"),
-            ("99999999999 years", "22008"),
-            ("9999999999999999999 days", "22008"),
+            ("1:99", "22015"),
+            ("99999999999 years", "22015"),
+            ("9999999999999999999 days", "22015"),
         ] {
             let error = parse_interval(text).expect_err(text);
             assert_eq!(error.state.0, code, "{text}");
