@@ -50,6 +50,25 @@ impl Default for TextStyle {
     }
 }
 
+impl TextStyle {
+    /// From the values of the settings `TimeZone`, `IntervalStyle`, `bytea_output` and `extra_float_digits`, which were
+    /// checked when they were set.
+    pub fn of_settings(
+        time_zone: &str,
+        interval_style: &str,
+        bytea_output: &str,
+        extra_float_digits: i32,
+    ) -> TextStyle {
+        TextStyle {
+            time_zone: super::zone_named(time_zone).unwrap_or(chrono_tz::Tz::UTC),
+            extra_float_digits,
+            interval_style: IntervalStyle::named(interval_style).unwrap_or_default(),
+            bytea_hex: !bytea_output.eq_ignore_ascii_case("escape"),
+            object_names: None,
+        }
+    }
+}
+
 impl fmt::Debug for TextStyle {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("TextStyle")

@@ -18,6 +18,19 @@ pub enum IntervalStyle {
     Iso8601,
 }
 
+impl IntervalStyle {
+    /// A value of the setting, in any case.
+    pub fn named(name: &str) -> Option<IntervalStyle> {
+        Some(match name.to_ascii_lowercase().as_str() {
+            "postgres" => IntervalStyle::Postgres,
+            "postgres_verbose" => IntervalStyle::PostgresVerbose,
+            "sql_standard" => IntervalStyle::SqlStandard,
+            "iso_8601" => IntervalStyle::Iso8601,
+            _ => return None,
+        })
+    }
+}
+
 /// Reads an interval.
 pub fn parse_interval(text: &str) -> Result<IntervalMonthDayNano, SqlError> {
     const KIND: &str = "interval";

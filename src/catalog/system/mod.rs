@@ -251,6 +251,16 @@ pub fn all() -> &'static [SystemRelation] {
     &directory().relations
 }
 
+/// Whether a relation describes what this server does not have, so that it is empty whatever the state.
+pub fn never_has_rows(relation: &SystemRelation) -> bool {
+    let filled: &[&str] = match relation.schema {
+        "pg_catalog" => pg::FILLED,
+        "information_schema" => information::FILLED,
+        _ => return false,
+    };
+    relation.definition.is_none() && !filled.contains(&relation.name)
+}
+
 /// The rows of a computed relation; its schema is [`SystemRelation::arrow_schema`].
 ///
 /// XX000 if the relation is a view, which is the planner's to expand.

@@ -253,6 +253,37 @@ pub fn default_of(column: &Column) -> Option<&str> {
     column.default.as_deref().or(column.generated.as_deref())
 }
 
+/// Relations that can have rows; the others are always empty.
+pub(super) const FILLED: &[&str] = &[
+    "pg_aggregate",
+    "pg_am",
+    "pg_attrdef",
+    "pg_attribute",
+    "pg_cast",
+    "pg_class",
+    "pg_collation",
+    "pg_constraint",
+    "pg_cursors",
+    "pg_database",
+    "pg_depend",
+    "pg_description",
+    "pg_language",
+    "pg_namespace",
+    "pg_operator",
+    "pg_prepared_statements",
+    "pg_proc",
+    "pg_rewrite",
+    "pg_roles",
+    "pg_settings",
+    "pg_stat_activity",
+    "pg_stat_all_tables",
+    "pg_stat_database",
+    "pg_stat_user_tables",
+    "pg_tablespace",
+    "pg_timezone_names",
+    "pg_type",
+];
+
 pub(super) fn fill(name: &str, state: &SystemState, rows: &mut Rows) {
     let snapshot = &*state.snapshot;
     match name {
@@ -384,8 +415,8 @@ pub(super) fn fill(name: &str, state: &SystemState, rows: &mut Rows) {
             }
         }
         "pg_timezone_names" => fill_time_zones(rows),
-        // The rest describes what this server does not have: indexes, triggers, policies, publications, ...
-        _ => {}
+        // What this server does not have: indexes, triggers, policies, publications, ...
+        other => debug_assert!(!FILLED.contains(&other), "{other} has rows"),
     }
 }
 

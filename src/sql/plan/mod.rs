@@ -34,6 +34,7 @@ use datafusion::optimizer::analyzer::type_coercion::TypeCoercion;
 use datafusion::sql::planner::{PlannerContext, SqlToRel};
 use sqlparser::ast;
 
+use super::compat::{self, CompatContext};
 use super::error::visible_name;
 use super::statement::Select;
 use crate::catalog::Snapshot;
@@ -120,6 +121,7 @@ pub(in crate::sql) fn plan_query(
     let attempt = |mark_columns: bool| -> Result<RawPlan, Result<SqlError, DataFusionError>> {
         let mut query = (*select.query).clone();
         let bound = bind::bind(&mut query, ctx, mark_columns).map_err(Ok)?;
+        compat::rewrite(&mut query, &CompatContext { catalog: ctx.catalog }).map_err(Ok)?;
         let provider = Provider::new(ctx, &bound.hidden, depth, reached);
         let declared = ctx
             .parameter_types

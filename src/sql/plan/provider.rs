@@ -4,7 +4,7 @@
 //! expanded in place, planned with its own search path.
 
 use std::borrow::Cow;
-use std::cell::RefCell;
+use std::cell::{OnceCell, RefCell};
 use std::collections::BTreeSet;
 use std::sync::{Arc, LazyLock};
 
@@ -29,6 +29,7 @@ use crate::catalog::{self, Relation};
 use crate::error::{SqlError, state};
 use crate::log::SystemColumn;
 use crate::sql::error::external;
+use crate::sql::functions::catalog::{Facts, catalog_function};
 use crate::sql::functions::{Functions, functions};
 use crate::sql::source::{RelationKind, RelationSource};
 use crate::types::PgType;
@@ -56,6 +57,7 @@ pub struct Provider<'a> {
     pub reached: &'a RefCell<Reached>,
     options: &'static ConfigOptions,
     functions: &'static Functions,
+    facts: OnceCell<Arc<Facts>>,
 }
 
 impl<'a> Provider<'a> {
@@ -72,7 +74,21 @@ impl<'a> Provider<'a> {
             reached,
             options: options(),
             functions: functions(),
+            facts: OnceCell::new(),
         }
+    }
+
+    /// What catalog functions answer from; made when the first one is named.
+    fn facts(&self) -> &Arc<Facts> {
+        self.facts.get_or_init(|| {
+            let snapshot = Arc::new(self.ctx.catalog.clone());
+            Arc::new(Facts::new(
+                snapshot,
+                self.ctx.search_path,
+                self.ctx.user,
+                self.ctx.database,
+            ))
+        })
     }
 
     fn source(&self, parts: &[String]) -> Result<Arc<dyn TableSource>, SqlError> {
@@ -290,7 +306,9 @@ impl ContextProvider for Provider<'_> {
     }
 
     fn get_function_meta(&self, name: &str) -> Option<Arc<ScalarUDF>> {
-        self.functions.scalar.get(function_name(name)).cloned()
+        let name = function_name(name);
+        let known = self.functions.scalar.get(name).cloned();
+        known.or_else(|| catalog_function(name, self.facts()))
     }
 
     fn get_higher_order_meta(&self, name: &str) -> Option<Arc<HigherOrderUDF>> {

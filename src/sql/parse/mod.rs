@@ -1,0 +1,137 @@
+//! Text to statements: PostgreSQL by `sqlparser`, our own DDL and EMIT by our own words in front of it.
+//!
+//! One rule: what is not supported is refused here or later with 0A000 and what to do instead; nothing is accepted and
+//! then ignored, but for statements that say so in a NOTICE. Pure: names stay names, literals stay literals.
+//!
+//! ```text
+//! text -> lexer (one statement at a time, depth bounded) -> insert (the fast path: rows of literals)
+//!                                                        -> rewrite -> cursor -> one file per kind of statement
+//! ```
+
+mod lexer;
+
+mod depth;
+
+mod insert;
+
+mod rewrite;
+
+mod cursor;
+
+mod query;
+
+mod create;
+mod drop;
+mod options;
+
+mod copy;
+mod setting;
+mod show;
+mod transaction;
+mod unsupported;
+mod utility;
+
+use sqlparser::tokenizer::{Token, TokenWithSpan};
+
+use self::cursor::{Bounded, Cursor, Result};
+use self::lexer::{Lexer, StatementTokens};
+use super::statement::Statement;
+
+pub use super::statement::Parsed;
+pub use depth::{DEPTH_MAX, NESTING_MAX};
+pub use options::parse_interval_us;
+
+/// Splits a query string into its statements and parses each. Empty statements are dropped; the first error is
+/// everybody's. Positions count in the whole string.
+pub fn parse(text: &str) -> Result<Vec<Parsed>> {
+    let mut lexer = Lexer::new(text);
+    let mut parsed = Vec::new();
+    while let Some(tokens) = lexer.next_statement()? {
+        parsed.push(parse_one(text, tokens)?);
+    }
+    Ok(parsed)
+}
+
+fn parse_one(source: &str, tokens: StatementTokens) -> Result<Parsed> {
+    let StatementTokens {
+        mut tokens,
+        parameters,
+        notices,
+        needs_rewrite,
+    } = tokens;
+    let text = text_of(source, &tokens).to_string();
+    let statement = if let Some(insert) = insert::of_literals(&mut tokens) {
+        Statement::Insert(insert)
+    } else {
+        let emit = if needs_rewrite {
+            rewrite::rewrite(&mut tokens)?
+        } else {
+            None
+        };
+        let dialect = Bounded::new(tokens.len());
+        let mut cursor = Cursor::new(source, &dialect, tokens, emit);
+        let statement = statement(&mut cursor)?;
+        cursor.expect_end()?;
+        cursor.expect_emit_taken()?;
+        statement
+    };
+    Ok(Parsed {
+        statement,
+        text,
+        parameters,
+        notices,
+    })
+}
+
+/// From the first token to the end of the last.
+fn text_of<'a>(source: &'a str, tokens: &[TokenWithSpan]) -> &'a str {
+    match (tokens.first(), tokens.last()) {
+        (Some(first), Some(last)) => {
+            let (start, end) = (first.span.start.line as usize - 1, last.span.end.line as usize - 1);
+            source.get(start..end).expect("tokens stand in the text, in order")
+        }
+        _ => "",
+    }
+}
+
+/// One statement, by its leading words. What follows it is the caller's.
+fn statement(cursor: &mut Cursor) -> Result<Statement> {
+    if cursor.next_is(&Token::LParen) {
+        return Ok(Statement::Select(cursor.select()?));
+    }
+    let position = cursor.position();
+    let Some(word) = cursor.peek_word(0) else {
+        return Err(cursor.syntax_error());
+    };
+    match word {
+        "select" | "with" | "values" => Ok(Statement::Select(cursor.select()?)),
+        "insert" => insert::insert(cursor),
+        "copy" => copy::copy(cursor),
+        "create" => create::create(cursor),
+        "drop" => drop::drop(cursor),
+        "alter" => utility::alter(cursor),
+        "comment" => utility::comment(cursor),
+        "explain" => query::explain(cursor),
+        "prepare" => query::prepare(cursor),
+        "execute" => query::execute(cursor),
+        "deallocate" => query::deallocate(cursor),
+        "declare" => query::declare(cursor),
+        "fetch" => query::fetch(cursor, false),
+        "move" => query::fetch(cursor, true),
+        "close" => query::close(cursor),
+        "begin" | "start" | "commit" | "end" | "rollback" | "abort" | "savepoint" | "release" => {
+            transaction::transaction(cursor)
+        }
+        "set" => setting::set(cursor),
+        "reset" => setting::reset(cursor),
+        "show" => show::show(cursor),
+        "describe" | "desc" => show::describe(cursor),
+        "discard" => utility::discard(cursor),
+        "flush" | "wait" | "refresh" => utility::catch_up(cursor),
+        "vacuum" | "analyze" | "analyse" | "listen" | "unlisten" | "notify" | "checkpoint" => utility::nothing(cursor),
+        word => match unsupported::statement(word) {
+            Some(error) => Err(error.position(position)),
+            None => Err(cursor.syntax_error()),
+        },
+    }
+}

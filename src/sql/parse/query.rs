@@ -1,0 +1,268 @@
+//! What goes around a query: EXPLAIN, PREPARE and EXECUTE, cursors.
+//!
+//! One rule: a statement within a statement is parsed by the same code as one that stands alone.
+
+use sqlparser::parser::Parser;
+use sqlparser::tokenizer::Token;
+
+use super::super::statement::{Fetch, Statement};
+use super::cursor::{Cursor, Result};
+use super::options;
+use crate::error::{SqlError, state};
+
+/// `EXPLAIN [(option, ...)] [ANALYZE] [VERBOSE] statement`, `EXPLAIN [ANALYZE] MATERIALIZED VIEW name`.
+pub fn explain(cursor: &mut Cursor) -> Result<Statement> {
+    cursor.expect(&["explain"])?;
+    let mut analyze = false;
+    let mut verbose = false;
+    if cursor.next_is(&Token::LParen) && !matches!(second_word(cursor), Some("select" | "with" | "values" | "table")) {
+        explain_options(cursor, &mut analyze, &mut verbose)?;
+    } else {
+        analyze = cursor.take(&["analyze"]) || cursor.take(&["analyse"]);
+        verbose = cursor.take(&["verbose"]);
+    }
+    if cursor.take(&["materialized", "view"]) {
+        let name = cursor.name()?;
+        return Ok(Statement::ExplainView { analyze, name });
+    }
+    let position = cursor.position();
+    let statement = super::statement(cursor)?;
+    let explainable = match &statement {
+        Statement::Select(_) | Statement::Insert(_) | Statement::Execute { .. } => true,
+        Statement::CreateView(view) => view.materialized && !analyze,
+        _ => false,
+    };
+    if !explainable {
+        return Err(SqlError::new(state::SYNTAX_ERROR, "this statement cannot be explained")
+            .hint("EXPLAIN takes SELECT, VALUES, INSERT, EXECUTE and CREATE MATERIALIZED VIEW.")
+            .position(position));
+    }
+    Ok(Statement::Explain {
+        analyze,
+        verbose,
+        statement: Box::new(statement),
+    })
+}
+
+fn second_word<'c>(cursor: &'c Cursor) -> Option<&'c str> {
+    let mut ahead = 1;
+    while cursor.parser.peek_nth_token_ref(ahead).token == Token::LParen {
+        ahead += 1;
+    }
+    cursor.peek_word(ahead)
+}
+
+fn explain_options(cursor: &mut Cursor, analyze: &mut bool, verbose: &mut bool) -> Result<()> {
+    cursor.expect_token(&Token::LParen)?;
+    loop {
+        let position = cursor.position();
+        let name = cursor.label()?;
+        let value = if cursor.next_is(&Token::Comma) || cursor.next_is(&Token::RParen) {
+            None
+        } else {
+            Some(options::value(cursor)?)
+        };
+        let flag = || options::boolean(&name, value.as_deref()).map_err(|error| error.position(position));
+        match name.as_str() {
+            "analyze" | "analyse" => *analyze = flag()?,
+            "verbose" => *verbose = flag()?,
+            "costs" | "buffers" | "timing" | "summary" | "settings" | "wal" => {
+                flag()?;
+            }
+            "format" => {
+                let format = value.as_deref().unwrap_or_default().to_lowercase();
+                if format != "text" {
+                    return Err(SqlError::unsupported(
+                        format!("EXPLAIN format \"{format}\" is not supported"),
+                        "Use FORMAT TEXT.",
+                    )
+                    .position(position));
+                }
+            }
+            _ => {
+                return Err(
+                    SqlError::new(state::SYNTAX_ERROR, format!("unrecognized EXPLAIN option \"{name}\""))
+                        .position(position),
+                );
+            }
+        }
+        if !cursor.take_token(&Token::Comma) {
+            break;
+        }
+    }
+    cursor.expect_token(&Token::RParen)
+}
+
+/// `PREPARE name [(type, ...)] AS statement`.
+pub fn prepare(cursor: &mut Cursor) -> Result<Statement> {
+    cursor.expect(&["prepare"])?;
+    if cursor.peek_word(0) == Some("transaction") {
+        return Err(SqlError::unsupported(
+            "two-phase commit is not supported",
+            "Use COMMIT: a transaction is durable in every topic that it touched, or in none.",
+        )
+        .position(cursor.position()));
+    }
+    let name = cursor.identifier()?;
+    let mut types = Vec::new();
+    if cursor.take_token(&Token::LParen) {
+        loop {
+            let start = cursor.start();
+            cursor.run(Parser::parse_data_type)?;
+            types.push(cursor.slice(start, cursor.previous_end()).to_string());
+            if !cursor.take_token(&Token::Comma) {
+                break;
+            }
+        }
+        cursor.expect_token(&Token::RParen)?;
+    }
+    cursor.expect(&["as"])?;
+    let start = cursor.start();
+    let plannable = cursor.next_is(&Token::LParen)
+        || matches!(
+            cursor.peek_word(0),
+            Some("select" | "with" | "values" | "insert" | "update" | "delete" | "merge")
+        );
+    if !plannable {
+        return Err(cursor.syntax_error());
+    }
+    let statement = super::statement(cursor)?;
+    let text = cursor.slice(start, cursor.previous_end()).to_string();
+    Ok(Statement::Prepare {
+        name,
+        types,
+        statement: Box::new(statement),
+        text,
+    })
+}
+
+/// `EXECUTE name [(value, ...)]`.
+pub fn execute(cursor: &mut Cursor) -> Result<Statement> {
+    cursor.expect(&["execute"])?;
+    let name = cursor.identifier()?;
+    let mut arguments = Vec::new();
+    if cursor.take_token(&Token::LParen) && !cursor.take_token(&Token::RParen) {
+        arguments = cursor.run(|parser| parser.parse_comma_separated(Parser::parse_expr))?;
+        cursor.expect_token(&Token::RParen)?;
+    }
+    Ok(Statement::Execute { name, arguments })
+}
+
+/// `DEALLOCATE [PREPARE] name | ALL`.
+pub fn deallocate(cursor: &mut Cursor) -> Result<Statement> {
+    cursor.expect(&["deallocate"])?;
+    cursor.take(&["prepare"]);
+    if cursor.take(&["all"]) {
+        return Ok(Statement::Deallocate(None));
+    }
+    Ok(Statement::Deallocate(Some(cursor.identifier()?)))
+}
+
+/// `DECLARE name [BINARY] [[IN|A]SENSITIVE] [[NO] SCROLL] CURSOR [WITH|WITHOUT HOLD] FOR query`.
+pub fn declare(cursor: &mut Cursor) -> Result<Statement> {
+    cursor.expect(&["declare"])?;
+    let name = cursor.identifier()?;
+    loop {
+        if cursor.take(&["no", "scroll"]) || cursor.take(&["insensitive"]) || cursor.take(&["asensitive"]) {
+            continue;
+        }
+        let refused = match cursor.peek_word(0) {
+            Some("scroll") => SqlError::unsupported(
+                "SCROLL cursors are not supported",
+                "Leave SCROLL out: a cursor reads forward.",
+            ),
+            Some("binary") => SqlError::unsupported(
+                "BINARY cursors are not supported",
+                "Ask for binary results through the extended query protocol.",
+            ),
+            _ => break,
+        };
+        return Err(refused.position(cursor.position()));
+    }
+    cursor.expect(&["cursor"])?;
+    let hold = cursor.take(&["with", "hold"]);
+    if !hold {
+        cursor.take(&["without", "hold"]);
+    }
+    cursor.expect(&["for"])?;
+    if cursor.peek_word(0) == Some("subscribe") {
+        return Err(super::unsupported::subscribe().position(cursor.position()));
+    }
+    let select = cursor.select()?;
+    Ok(Statement::DeclareCursor { name, select, hold })
+}
+
+/// `FETCH|MOVE [direction] [FROM|IN] name`, forward only.
+pub fn fetch(cursor: &mut Cursor, is_move: bool) -> Result<Statement> {
+    cursor.skip(1);
+    let position = cursor.position();
+    let backward = || {
+        SqlError::unsupported(
+            "cursor can only scan forward",
+            "Use FETCH FORWARD, or declare the cursor again.",
+        )
+        .position(position)
+    };
+    let count = if cursor.take(&["next"]) {
+        Some(1)
+    } else if cursor.take(&["all"]) {
+        None
+    } else if cursor.take(&["forward"]) || cursor.take(&["relative"]) {
+        if cursor.take(&["all"]) {
+            None
+        } else {
+            Some(fetch_count(cursor)?.unwrap_or(Ok(1)).map_err(|()| backward())?)
+        }
+    } else if let Some(count) = fetch_count(cursor)? {
+        Some(count.map_err(|()| backward())?)
+    } else if is_backward(cursor) {
+        return Err(backward());
+    } else {
+        Some(1)
+    };
+    if !cursor.take(&["from"]) {
+        cursor.take(&["in"]);
+    }
+    let name = cursor.identifier()?;
+    if cursor.peek_word(0) == Some("with") {
+        return Err(super::unsupported::subscribe().position(cursor.position()));
+    }
+    Ok(Statement::Fetch(Fetch {
+        cursor: name,
+        count,
+        is_move,
+    }))
+}
+
+/// The direction is one that goes back; a cursor may be named like it: `FETCH prior`.
+fn is_backward(cursor: &Cursor) -> bool {
+    let more = cursor.parser.peek_nth_token_ref(1).token != Token::EOF;
+    more && matches!(
+        cursor.peek_word(0),
+        Some("prior" | "first" | "last" | "absolute" | "backward")
+    )
+}
+
+/// A count, if one is next; `Err` inside for one that does not go forward.
+fn fetch_count(cursor: &mut Cursor) -> Result<Option<Result<u64, ()>>> {
+    let negative = cursor.take_token(&Token::Minus);
+    let digits = match &cursor.parser.peek_token_ref().token {
+        Token::Number(digits, _) => digits.clone(),
+        _ if negative => return Err(cursor.syntax_error()),
+        _ => return Ok(None),
+    };
+    let Ok(count) = digits.parse::<u64>() else {
+        return Err(cursor.syntax_error());
+    };
+    cursor.skip(1);
+    Ok(Some(if negative || count == 0 { Err(()) } else { Ok(count) }))
+}
+
+/// `CLOSE name | ALL`.
+pub fn close(cursor: &mut Cursor) -> Result<Statement> {
+    cursor.expect(&["close"])?;
+    if cursor.take(&["all"]) {
+        return Ok(Statement::Close(None));
+    }
+    Ok(Statement::Close(Some(cursor.identifier()?)))
+}

@@ -1,0 +1,319 @@
+//! Spellings that `sqlparser` does not read, brought into ones that it does, on the tokens of one statement.
+//!
+//! One rule: nothing here changes what a statement means; a replaced token keeps the position of what it stands for.
+//! What needs names or types to be rewritten is `sql::compat`'s.
+//!
+//! | written | read as |
+//! |---|---|
+//! | `EMIT ON WINDOW CLOSE`, `EMIT FINAL`, `EMIT CHANGES` | taken off, see [`EmitClause`] |
+//! | `TABLE t` as a query | `SELECT * FROM t` |
+//! | `TABLE(TUMBLE(TABLE t, DESCRIPTOR(ts), ...))` | `TUMBLE(t, ts, ...)`, with `window_time` where it is named |
+//! | `OPERATOR(pg_catalog.~)` | `~` |
+//! | `COLLATE pg_catalog.default`, `"C"`, `"POSIX"` | nothing: text is compared by its bytes |
+//! | `::pg_catalog.int4` | `::int4` |
+
+use sqlparser::tokenizer::{Span, Token, TokenWithSpan};
+
+use super::super::statement::Emit;
+use crate::error::{SqlError, state};
+
+/// An EMIT clause, and where it stood.
+#[derive(Clone, Copy, Debug)]
+pub struct EmitClause {
+    pub emit: Emit,
+    pub span: Span,
+}
+
+/// Whether a pass here has to look at a statement with this (folded, unquoted) word.
+pub fn is_looked_for(word: &str) -> bool {
+    matches!(
+        word,
+        "emit" | "table" | "operator" | "collate" | "pg_catalog" | "descriptor" | "session" | "asof" | "system_time"
+    )
+}
+
+/// Rewrites the tokens of one statement in place.
+pub fn rewrite(tokens: &mut Vec<TokenWithSpan>) -> Result<Option<EmitClause>, SqlError> {
+    refuse_unread(tokens)?;
+    let emit = take_emit(tokens)?;
+    rewrite_window_functions(tokens);
+    rewrite_tables(tokens);
+    rewrite_operators(tokens);
+    drop_collations(tokens);
+    drop_type_schemas(tokens);
+    Ok(emit)
+}
+
+/// The unquoted word at `at`, folded.
+pub fn word_at(tokens: &[TokenWithSpan], at: usize) -> Option<&str> {
+    match tokens.get(at).map(|token| &token.token) {
+        Some(Token::Word(word)) if word.quote_style.is_none() => Some(&word.value),
+        _ => None,
+    }
+}
+
+/// The words from `at` on are these.
+fn words_at(tokens: &[TokenWithSpan], at: usize, words: &[&str]) -> bool {
+    words
+        .iter()
+        .enumerate()
+        .all(|(index, word)| word_at(tokens, at + index) == Some(word))
+}
+
+fn is_at(tokens: &[TokenWithSpan], at: usize, token: &Token) -> bool {
+    tokens.get(at).is_some_and(|found| found.token == *token)
+}
+
+fn is_word(tokens: &[TokenWithSpan], at: usize) -> bool {
+    matches!(tokens.get(at).map(|token| &token.token), Some(Token::Word(_)))
+}
+
+/// The index of the bracket that closes the one at `open`.
+fn closing(tokens: &[TokenWithSpan], open: usize) -> Option<usize> {
+    let mut depth = 0usize;
+    for (index, token) in tokens.iter().enumerate().skip(open) {
+        match token.token {
+            Token::LParen => depth += 1,
+            Token::RParen => {
+                depth = depth.checked_sub(1)?;
+                if depth == 0 {
+                    return Some(index);
+                }
+            }
+            _ => {}
+        }
+    }
+    None
+}
+
+/// 0A000 for streaming syntax that no later stage would recognize.
+fn refuse_unread(tokens: &[TokenWithSpan]) -> Result<(), SqlError> {
+    for (at, token) in tokens.iter().enumerate() {
+        let Some(word) = word_at(tokens, at) else { continue };
+        let before = at.checked_sub(1).and_then(|before| word_at(tokens, before));
+        let refused = match word {
+            "session" if matches!(before, Some("from" | "join")) && is_at(tokens, at + 1, &Token::LParen) => {
+                SqlError::unsupported("SESSION windows are not supported yet", "Use TUMBLE or HOP windows.")
+            }
+            "asof" if matches!(word_at(tokens, at + 1), Some("join" | "left")) => SqlError::unsupported(
+                "ASOF JOIN is not supported yet",
+                "Use a join on a range, with DISTINCT ON to keep the newest match.",
+            ),
+            "system_time" if before == Some("for") => SqlError::unsupported(
+                "FOR SYSTEM_TIME AS OF is not supported yet",
+                "Use a plain join: it reads what is there now.",
+            ),
+            _ => continue,
+        };
+        return Err(refused.position(token.span.start.column as usize));
+    }
+    Ok(())
+}
+
+/// Takes the statement's EMIT clause out of its tokens. It belongs to the outermost query; within COPY (...) that is
+/// the one in the parentheses.
+fn take_emit(tokens: &mut Vec<TokenWithSpan>) -> Result<Option<EmitClause>, SqlError> {
+    let outermost = usize::from(word_at(tokens, 0) == Some("copy"));
+    let mut depth = 0usize;
+    let mut found: Option<EmitClause> = None;
+    let mut at = 0;
+    while at < tokens.len() {
+        match tokens[at].token {
+            Token::LParen => depth += 1,
+            Token::RParen => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+        let clause = if word_at(tokens, at) != Some("emit") {
+            None
+        } else if words_at(tokens, at + 1, &["on", "window", "close"]) {
+            Some((Emit::OnWindowClose, 4))
+        } else if words_at(tokens, at + 1, &["final"]) {
+            Some((Emit::OnWindowClose, 2))
+        } else if words_at(tokens, at + 1, &["changes"]) {
+            Some((Emit::OnChange, 2))
+        } else {
+            None
+        };
+        let Some((emit, length)) = clause else {
+            at += 1;
+            continue;
+        };
+        let span = Span::new(tokens[at].span.start, tokens[at + length - 1].span.end);
+        let position = span.start.column as usize;
+        if found.is_some() {
+            return Err(SqlError::new(state::SYNTAX_ERROR, "EMIT is given twice").position(position));
+        }
+        if depth != outermost {
+            return Err(SqlError::unsupported(
+                "EMIT in a subquery is not supported",
+                "Put EMIT at the end of the whole query, or make the subquery a view of its own.",
+            )
+            .position(position));
+        }
+        found = Some(EmitClause { emit, span });
+        tokens.drain(at..at + length);
+    }
+    Ok(found)
+}
+
+/// A token made up here, standing where `like` stands.
+fn made(token: Token, like: &TokenWithSpan) -> TokenWithSpan {
+    TokenWithSpan::new(token, like.span)
+}
+
+fn made_words(words: &[&str], like: &TokenWithSpan) -> impl Iterator<Item = TokenWithSpan> {
+    words
+        .iter()
+        .map(|word| match *word {
+            "*" => Token::Mul,
+            "-" => Token::Minus,
+            "(" => Token::LParen,
+            "," => Token::Comma,
+            word => Token::make_word(word, None),
+        })
+        .map(|token| made(token, like))
+        .collect::<Vec<_>>()
+        .into_iter()
+}
+
+/// Flink's window table functions.
+fn rewrite_window_functions(tokens: &mut Vec<TokenWithSpan>) {
+    let names_window_time = (0..tokens.len()).any(|at| word_at(tokens, at) == Some("window_time"));
+    let mut at = 0;
+    while at < tokens.len() {
+        let is_window = matches!(word_at(tokens, at), Some("tumble" | "hop" | "cumulate" | "session"));
+        if !is_window || !is_at(tokens, at + 1, &Token::LParen) {
+            at += 1;
+            continue;
+        }
+        // TUMBLE(TABLE t, ...) to TUMBLE(t, ...)
+        let mut has_descriptor = false;
+        if word_at(tokens, at + 2) == Some("table") && is_word(tokens, at + 3) {
+            tokens.remove(at + 2);
+        }
+        // DESCRIPTOR(ts) to ts
+        let close = closing(tokens, at + 1).unwrap_or(tokens.len());
+        let descriptor = (at + 2..close).find(|index| word_at(tokens, *index) == Some("descriptor"));
+        if let Some(descriptor) = descriptor
+            && is_at(tokens, descriptor + 1, &Token::LParen)
+            && let Some(end) = closing(tokens, descriptor + 1)
+        {
+            tokens.remove(end);
+            tokens.drain(descriptor..descriptor + 2);
+            has_descriptor = true;
+        }
+        // TABLE(TUMBLE(...)) to TUMBLE(...), or to a subquery that adds window_time.
+        let Some(close) = closing(tokens, at + 1) else { return };
+        let wrapped = at >= 2
+            && word_at(tokens, at - 2) == Some("table")
+            && is_at(tokens, at - 1, &Token::LParen)
+            && is_at(tokens, close + 1, &Token::RParen);
+        if wrapped && has_descriptor && names_window_time {
+            let like = tokens[at].clone();
+            let mut head: Vec<TokenWithSpan> =
+                made_words(&["(", "select", "*", ",", "window_end", "-", "interval"], &like).collect();
+            head.push(made(Token::SingleQuotedString("1 millisecond".to_string()), &like));
+            head.extend(made_words(&["as", "window_time", "from"], &like));
+            let added = head.len();
+            tokens.splice(at - 2..at, head);
+            at = at - 2 + added;
+        } else if wrapped {
+            // The inner bracket goes, so that the text up to the last token still has the outer one.
+            tokens.remove(close);
+            tokens.drain(at - 2..at);
+            at -= 2;
+        }
+        at += 2;
+    }
+}
+
+/// `TABLE t` where a query may stand.
+fn rewrite_tables(tokens: &mut Vec<TokenWithSpan>) {
+    let mut at = 0;
+    while at < tokens.len() {
+        if word_at(tokens, at) != Some("table") || !is_word(tokens, at + 1) {
+            at += 1;
+            continue;
+        }
+        let starts_query = match at.checked_sub(1) {
+            None => true,
+            Some(before) if is_at(tokens, before, &Token::LParen) => true,
+            Some(before) => matches!(
+                word_at(tokens, before),
+                Some("union" | "all" | "distinct" | "except" | "intersect" | "as")
+            ),
+        };
+        // EXPLAIN TABLE t, DECLARE c CURSOR FOR TABLE t: the word before is the last one of a prefix.
+        let after_prefix = at > 0
+            && matches!(word_at(tokens, 0), Some("explain" | "declare" | "insert"))
+            && !matches!(
+                word_at(tokens, at - 1),
+                Some("create" | "alter" | "drop" | "truncate" | "temporary")
+            );
+        if starts_query || after_prefix {
+            let like = tokens[at].clone();
+            let only = usize::from(word_at(tokens, at + 1) == Some("only") && is_word(tokens, at + 2));
+            tokens.splice(at..=at + only, made_words(&["select", "*", "from"], &like));
+        }
+        at += 1;
+    }
+}
+
+/// `OPERATOR(schema.op)`.
+fn rewrite_operators(tokens: &mut Vec<TokenWithSpan>) {
+    let mut at = 0;
+    while at < tokens.len() {
+        if word_at(tokens, at) == Some("operator") && is_at(tokens, at + 1, &Token::LParen) {
+            let qualified = is_word(tokens, at + 2) && is_at(tokens, at + 3, &Token::Period);
+            let operator = if qualified { at + 4 } else { at + 2 };
+            let is_operator = !is_word(tokens, operator) && is_at(tokens, operator + 1, &Token::RParen);
+            if is_operator {
+                tokens.remove(operator + 1);
+                tokens.drain(at..operator);
+            }
+        }
+        at += 1;
+    }
+}
+
+/// Collations that are how text is compared anyway. Others stay, and the planner refuses them.
+fn drop_collations(tokens: &mut Vec<TokenWithSpan>) {
+    let mut at = 1;
+    while at < tokens.len() {
+        if word_at(tokens, at) == Some("collate") {
+            let qualified = word_at(tokens, at + 1) == Some("pg_catalog") && is_at(tokens, at + 2, &Token::Period);
+            let name = if qualified { at + 3 } else { at + 1 };
+            let is_bytewise = match tokens.get(name).map(|token| &token.token) {
+                Some(Token::Word(word)) => matches!(word.value.as_str(), "default" | "C" | "POSIX" | "ucs_basic"),
+                _ => false,
+            };
+            if is_bytewise {
+                tokens.drain(at..=name);
+                continue;
+            }
+        }
+        at += 1;
+    }
+}
+
+/// `::pg_catalog.type` and `CAST(x AS pg_catalog.type)`.
+fn drop_type_schemas(tokens: &mut Vec<TokenWithSpan>) {
+    let mut at = 1;
+    while at < tokens.len() {
+        let is_type = is_at(tokens, at - 1, &Token::DoubleColon) || word_at(tokens, at - 1) == Some("as");
+        if is_type && word_at(tokens, at) == Some("pg_catalog") && is_at(tokens, at + 1, &Token::Period) {
+            tokens.drain(at..at + 2);
+            // A quoted type name in the system schema is that type: "char" apart, which is another one than char.
+            if let Some(Token::Word(word)) = tokens.get_mut(at).map(|token| &mut token.token)
+                && word.quote_style.is_some()
+                && word.value != "char"
+            {
+                *word = match Token::make_word(&word.value, None) {
+                    Token::Word(word) => word,
+                    _ => unreachable!("make_word makes words"),
+                };
+            }
+        }
+        at += 1;
+    }
+}

@@ -1,0 +1,203 @@
+//! Small statements: ALTER, COMMENT, DISCARD, FLUSH and its kin, and those that do nothing but say so.
+//!
+//! One rule: a statement that has nothing to do here says why in a NOTICE.
+
+use sqlparser::tokenizer::Token;
+
+use super::super::statement::Statement;
+use super::cursor::{Cursor, Result};
+use super::show::object_kind;
+use crate::error::{SqlError, state};
+
+/// `ALTER TOPIC | TABLE name ADVANCE WATERMARK TO '...'`; 0A000 for every other ALTER.
+pub fn alter(cursor: &mut Cursor) -> Result<Statement> {
+    cursor.expect(&["alter"])?;
+    let position = cursor.position();
+    if !matches!(cursor.peek_word(0), Some("topic" | "table")) {
+        let Some(word) = cursor.peek_word(0) else {
+            return Err(cursor.syntax_error());
+        };
+        return Err(super::unsupported::alter(word).position(position));
+    }
+    cursor.skip(1);
+    if cursor.if_exists() {
+        return Err(
+            SqlError::unsupported("ALTER ... IF EXISTS is not supported", "Leave IF EXISTS out.").position(position),
+        );
+    }
+    cursor.take(&["only"]);
+    let topic = cursor.name()?;
+    if cursor.take(&["advance"]) {
+        cursor.expect(&["watermark", "to"])?;
+        if cursor.take(&["timestamp"]) {
+            cursor.take(&["with", "time", "zone"]);
+            cursor.take(&["without", "time", "zone"]);
+        } else {
+            cursor.take(&["timestamptz"]);
+        }
+        return Ok(Statement::AdvanceWatermark {
+            topic,
+            to: cursor.string()?,
+        });
+    }
+    if cursor.at_end() {
+        return Err(cursor.syntax_error());
+    }
+    let mut words = Vec::new();
+    while let Some(word) = cursor.peek_word(words.len()).filter(|_| words.len() < 2) {
+        words.push(word.to_uppercase());
+    }
+    Err(SqlError::unsupported(
+        format!("ALTER TOPIC ... {} is not supported yet", words.join(" ")),
+        "ADVANCE WATERMARK TO is. To change a definition, create a topic with the new one and INSERT INTO it SELECT \
+         from the old one.",
+    )
+    .position(cursor.position()))
+}
+
+/// `COMMENT ON TOPIC | TABLE | VIEW | MATERIALIZED VIEW name IS '...' | NULL`, `COMMENT ON COLUMN name.column IS ...`.
+pub fn comment(cursor: &mut Cursor) -> Result<Statement> {
+    cursor.expect(&["comment", "on"])?;
+    let position = cursor.position();
+    let (on, column) = if object_kind(cursor).is_some() {
+        (cursor.name()?, None)
+    } else if cursor.take(&["column"]) {
+        column_name(cursor)?
+    } else {
+        let Some(word) = cursor.peek_word(0) else {
+            return Err(cursor.syntax_error());
+        };
+        return Err(SqlError::unsupported(
+            format!("COMMENT ON {} is not supported", word.to_uppercase()),
+            "Topics, tables, views, materialized views and their columns take comments.",
+        )
+        .position(position));
+    };
+    cursor.expect(&["is"])?;
+    let text = if cursor.take(&["null"]) {
+        None
+    } else {
+        // An empty comment is none.
+        Some(cursor.string()?).filter(|text| !text.is_empty())
+    };
+    Ok(Statement::Comment { on, column, text })
+}
+
+/// `[schema.]relation.column`.
+fn column_name(cursor: &mut Cursor) -> Result<(super::super::statement::Name, Option<String>)> {
+    let position = cursor.position();
+    let mut parts = vec![cursor.identifier()?];
+    while cursor.take_token(&Token::Period) {
+        parts.push(cursor.label()?);
+    }
+    let column = parts.pop();
+    let Some(name) = parts.pop() else {
+        return Err(SqlError::new(state::SYNTAX_ERROR, "column name must be qualified").position(position));
+    };
+    let schema = parts.pop();
+    if !parts.is_empty() {
+        return Err(
+            SqlError::new(state::SYNTAX_ERROR, "improper qualified name (too many dotted names)").position(position),
+        );
+    }
+    let on = super::super::statement::Name {
+        schema,
+        name,
+        position: Some(position),
+    };
+    Ok((on, column))
+}
+
+pub fn discard(cursor: &mut Cursor) -> Result<Statement> {
+    cursor.expect(&["discard"])?;
+    for word in ["all", "plans", "sequences", "temp", "temporary"] {
+        if cursor.take(&[word]) {
+            let word = if word == "temporary" { "temp" } else { word };
+            return Ok(Statement::Discard(word.to_uppercase()));
+        }
+    }
+    Err(cursor.syntax_error())
+}
+
+/// `FLUSH`, `WAIT`, `REFRESH MATERIALIZED VIEW name`.
+pub fn catch_up(cursor: &mut Cursor) -> Result<Statement> {
+    if cursor.take(&["flush"]) {
+        return Ok(Statement::CatchUp {
+            tag: "FLUSH",
+            view: None,
+        });
+    }
+    if cursor.take(&["wait"]) {
+        return Ok(Statement::CatchUp {
+            tag: "WAIT",
+            view: None,
+        });
+    }
+    cursor.expect(&["refresh", "materialized", "view"])?;
+    if !cursor.at_end() && cursor.parser.peek_nth_token_ref(1).token != Token::EOF {
+        cursor.take(&["concurrently"]);
+    }
+    let view = cursor.name()?;
+    let position = cursor.position();
+    if cursor.take(&["with", "no", "data"]) {
+        return Err(SqlError::unsupported(
+            "REFRESH MATERIALIZED VIEW ... WITH NO DATA is not supported",
+            "A materialized view is always up to date; it cannot be emptied.",
+        )
+        .position(position));
+    }
+    cursor.take(&["with", "data"]);
+    Ok(Statement::CatchUp {
+        tag: "REFRESH MATERIALIZED VIEW",
+        view: Some(view),
+    })
+}
+
+/// Accepted, and nothing to do.
+pub fn nothing(cursor: &mut Cursor) -> Result<Statement> {
+    let word = cursor.label()?;
+    let (tag, notice) = match word.as_str() {
+        "vacuum" => (
+            "VACUUM",
+            Some("VACUUM does nothing: a log leaves nothing behind to clean up"),
+        ),
+        "analyze" | "analyse" => (
+            "ANALYZE",
+            Some("ANALYZE does nothing: there are no statistics to gather"),
+        ),
+        "checkpoint" => (
+            "CHECKPOINT",
+            Some("CHECKPOINT does nothing: a commit is durable when it is acknowledged"),
+        ),
+        "listen" => ("LISTEN", Some("notifications are not delivered")),
+        "unlisten" => ("UNLISTEN", None),
+        "notify" => ("NOTIFY", Some("notifications are not delivered")),
+        word => unreachable!("the caller has seen the word {word:?}"),
+    };
+    match word.as_str() {
+        "listen" => {
+            cursor.identifier()?;
+        }
+        "unlisten" => {
+            if !cursor.take_token(&Token::Mul) {
+                cursor.identifier()?;
+            }
+        }
+        "notify" => {
+            cursor.identifier()?;
+            if cursor.take_token(&Token::Comma) {
+                cursor.string()?;
+            }
+        }
+        "checkpoint" => {}
+        _ => {
+            while !cursor.at_end() {
+                cursor.skip(1);
+            }
+        }
+    }
+    Ok(Statement::Nothing {
+        tag,
+        notice: notice.map(str::to_string),
+    })
+}

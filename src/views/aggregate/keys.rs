@@ -1,0 +1,687 @@
+//! Group keys to group numbers: a hash table per layout of the key.
+//!
+//! Groups are numbered densely from 0 in order of first appearance; what belongs to a group lives elsewhere, in columns
+//! indexed by that number. Numbers for a whole batch are found in one pass.
+//!
+//! - Keys of fixed width are packed into one to four words that stand in the table itself: one cache line per look-up. Rows
+//!   with a NULL among the keys are rare and go to a table beside it, so that no null bits are needed.
+//! - Other keys are encoded by `arrow::row`, the bytes kept in one arena.
+//!
+//! Open addressing, linear probing, at most 5/8 full; nothing is ever deleted singly: [`Keys::keep`] rebuilds.
+//!
+//! Not here: what is aggregated (`states.rs`).
+
+use std::collections::HashMap;
+use std::hash::BuildHasher;
+use std::sync::Arc;
+
+use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, make_array};
+use arrow::buffer::{Buffer, NullBuffer, ScalarBuffer};
+use arrow::datatypes::DataType;
+use arrow::row::{RowConverter, SortField};
+
+use crate::error::SqlError;
+
+const EMPTY: u32 = u32::MAX;
+/// Rows that are looked up together: their cache lines are touched first, without waiting for one another.
+const BLOCK_ROWS: usize = 256;
+/// From this many entries on a table does not fit into the nearer caches, and touching first pays.
+const TOUCH_ENTRIES_MIN: usize = 1 << 15;
+
+/// All groups seen.
+pub struct Keys {
+    types: Vec<DataType>,
+    store: Store,
+}
+
+enum Store {
+    /// No key columns: one group, always there.
+    Single,
+    One(Fixed<1>),
+    Two(Fixed<2>),
+    Three(Fixed<3>),
+    Four(Fixed<4>),
+    Bytes(Bytes),
+}
+
+macro_rules! each_store {
+    ($store:expr, $table:ident => $body:expr, $single:expr) => {
+        match $store {
+            Store::Single => $single,
+            Store::One($table) => $body,
+            Store::Two($table) => $body,
+            Store::Three($table) => $body,
+            Store::Four($table) => $body,
+            Store::Bytes($table) => $body,
+        }
+    };
+}
+
+impl Keys {
+    pub fn new(types: &[DataType]) -> Result<Keys, SqlError> {
+        let store = match Layout::of(types) {
+            _ if types.is_empty() => Store::Single,
+            Some(layout) => match layout.words {
+                1 => Store::One(Fixed::new(layout)),
+                2 => Store::Two(Fixed::new(layout)),
+                3 => Store::Three(Fixed::new(layout)),
+                _ => Store::Four(Fixed::new(layout)),
+            },
+            None => Store::Bytes(Bytes::new(types)?),
+        };
+        Ok(Keys {
+            types: types.to_vec(),
+            store,
+        })
+    }
+
+    /// Number of groups.
+    pub fn len(&self) -> usize {
+        each_store!(&self.store, table => table.len(), 1)
+    }
+
+    /// Finds the group of each row, making new ones, into `groups`.
+    pub fn intern(&mut self, columns: &[ArrayRef], rows: usize, groups: &mut Vec<u32>) -> Result<(), SqlError> {
+        assert_eq!(columns.len(), self.types.len(), "one column per key");
+        groups.clear();
+        each_store!(&mut self.store, table => table.intern(columns, rows, groups)?, groups.resize(rows, 0));
+        assert_eq!(groups.len(), rows, "each row has a group");
+        Ok(())
+    }
+
+    /// The key columns of `groups`.
+    pub fn columns(&self, groups: &[u32]) -> Result<Vec<ArrayRef>, SqlError> {
+        each_store!(&self.store, table => table.columns(groups), Ok(Vec::new()))
+    }
+
+    /// Keeps only `groups` (rising), which become 0, 1, 2 ... in that order.
+    pub fn keep(&mut self, groups: &[u32]) {
+        each_store!(&mut self.store, table => table.keep(groups), {})
+    }
+
+    /// Bytes of memory held, about.
+    pub fn bytes(&self) -> usize {
+        each_store!(&self.store, table => table.bytes(), 0)
+    }
+}
+
+/// Where each key column stands in the packed words.
+#[derive(Clone)]
+struct Layout {
+    words: usize,
+    fields: Vec<Packed>,
+}
+
+#[derive(Clone)]
+struct Packed {
+    data_type: DataType,
+    word: usize,
+    shift: u32,
+    /// 8 (boolean), 16, 32, 64 or 128, which takes the next word too.
+    bits: u32,
+}
+
+impl Layout {
+    /// `None` if some type has no fixed width or compares otherwise than by its bits, or if all do not fit into four words.
+    fn of(types: &[DataType]) -> Option<Layout> {
+        let mut fields = Vec::with_capacity(types.len());
+        for data_type in types {
+            let bits = match data_type {
+                DataType::Boolean => 8,
+                DataType::Int8
+                | DataType::Int16
+                | DataType::Int32
+                | DataType::Int64
+                | DataType::UInt8
+                | DataType::UInt16
+                | DataType::UInt32
+                | DataType::UInt64
+                | DataType::Date32
+                | DataType::Date64
+                | DataType::Time32(_)
+                | DataType::Time64(_)
+                | DataType::Timestamp(..)
+                | DataType::Decimal128(..) => data_type.primitive_width()? as u32 * 8,
+                _ => return None,
+            };
+            fields.push(Packed {
+                data_type: data_type.clone(),
+                word: 0,
+                shift: 0,
+                bits,
+            });
+        }
+        // Widest first, so that each falls on a multiple of its own width.
+        let mut order: Vec<usize> = (0..fields.len()).collect();
+        order.sort_by_key(|field| std::cmp::Reverse(fields[*field].bits));
+        let mut bit = 0u32;
+        for index in order {
+            fields[index].word = (bit / 64) as usize;
+            fields[index].shift = bit % 64;
+            bit += fields[index].bits;
+        }
+        let words = bit.div_ceil(64) as usize;
+        (words <= 4).then_some(Layout { words, fields })
+    }
+
+    /// Ors the key columns into `packed`, which holds zeros.
+    fn pack<const N: usize>(&self, columns: &[ArrayRef], packed: &mut [[u64; N]]) {
+        for (field, column) in self.fields.iter().zip(columns) {
+            let (word, shift) = (field.word, field.shift);
+            match field.bits {
+                8 if field.data_type == DataType::Boolean => {
+                    let values = column.as_boolean().values();
+                    for (row, value) in values.iter().enumerate() {
+                        packed[row][word] |= u64::from(value) << shift;
+                    }
+                }
+                8 => or_into(packed, &words_of::<i8>(column), word, |value| {
+                    u64::from(value as u8) << shift
+                }),
+                16 => or_into(packed, &words_of::<i16>(column), word, |value| {
+                    u64::from(value as u16) << shift
+                }),
+                32 => or_into(packed, &words_of::<i32>(column), word, |value| {
+                    u64::from(value as u32) << shift
+                }),
+                64 => or_into(packed, &words_of::<i64>(column), word, |value| value as u64),
+                _ => {
+                    let values = words_of::<i128>(column);
+                    for (key, value) in packed.iter_mut().zip(values.iter()) {
+                        key[word] = *value as u64;
+                        key[word + 1] = (*value >> 64) as u64;
+                    }
+                }
+            }
+        }
+    }
+
+    /// The columns of packed keys; bit i of a row's null bits says that its column i is NULL.
+    fn unpack<const N: usize>(&self, keys: &[[u64; N]], nulls: Option<&[u64]>) -> Result<Vec<ArrayRef>, SqlError> {
+        let mut columns = Vec::with_capacity(self.fields.len());
+        for (index, field) in self.fields.iter().enumerate() {
+            let (word, shift) = (field.word, field.shift);
+            let nulls = nulls
+                .map(|bits| NullBuffer::from_iter(bits.iter().map(|bits| bits & (1 << index) == 0)))
+                .filter(|nulls| nulls.null_count() > 0);
+            let part = keys.iter().map(|key| key[word] >> shift);
+            let buffer: Buffer = match field.bits {
+                8 if field.data_type == DataType::Boolean => {
+                    let values = part.map(|value| value & 1 == 1).collect();
+                    columns.push(Arc::new(BooleanArray::new(values, nulls)) as ArrayRef);
+                    continue;
+                }
+                8 => part.map(|value| value as u8).collect::<Vec<u8>>().into(),
+                16 => part.map(|value| value as u16).collect::<Vec<u16>>().into(),
+                32 => part.map(|value| value as u32).collect::<Vec<u32>>().into(),
+                64 => part.collect::<Vec<u64>>().into(),
+                _ => keys
+                    .iter()
+                    .map(|key| (key[word] as i128) | ((key[word + 1] as i128) << 64))
+                    .collect::<Vec<i128>>()
+                    .into(),
+            };
+            columns.push(primitive(&field.data_type, buffer, keys.len(), nulls)?);
+        }
+        Ok(columns)
+    }
+}
+
+/// A primitive array of any type from its values' bytes.
+pub fn primitive(
+    data_type: &DataType,
+    values: impl Into<Buffer>,
+    rows: usize,
+    nulls: Option<NullBuffer>,
+) -> Result<ArrayRef, SqlError> {
+    let data = arrow::array::ArrayData::builder(data_type.clone())
+        .len(rows)
+        .add_buffer(values.into())
+        .nulls(nulls)
+        .build()?;
+    Ok(make_array(data))
+}
+
+/// The values of a primitive column of any type of `T`'s width; undefined where it is NULL.
+pub fn words_of<T: arrow::datatypes::ArrowNativeType>(column: &ArrayRef) -> ScalarBuffer<T> {
+    let data = column.to_data();
+    ScalarBuffer::new(data.buffers()[0].clone(), data.offset(), data.len())
+}
+
+#[inline]
+fn or_into<const N: usize, T: Copy>(packed: &mut [[u64; N]], values: &[T], word: usize, widen: impl Fn(T) -> u64) {
+    for (key, value) in packed.iter_mut().zip(values) {
+        key[word] |= widen(*value);
+    }
+}
+
+/// Both halves of a product, folded: foldhash's mixing.
+#[inline]
+fn fold(a: u64, b: u64) -> u64 {
+    let product = u128::from(a) * u128::from(b);
+    (product as u64) ^ ((product >> 64) as u64)
+}
+
+#[inline]
+fn hash_words<const N: usize>(key: &[u64; N]) -> u64 {
+    // Digits of pi; any odd constants with well spread bits do.
+    const SEED: u64 = 0x243f_6a88_85a3_08d3;
+    const FACTOR: u64 = 0x1319_8a2e_0370_7345;
+    let mut hash = SEED;
+    for word in key {
+        hash = fold(hash ^ word, FACTOR);
+    }
+    // A second round: a folded product of a small number alone leaves the top bits empty.
+    fold(hash, SEED | 1)
+}
+
+#[derive(Clone, Copy)]
+struct Entry<const N: usize> {
+    key: [u64; N],
+    /// [`EMPTY`] if free.
+    group: u32,
+}
+
+struct Fixed<const N: usize> {
+    layout: Layout,
+    /// A power of two of them.
+    entries: Vec<Entry<N>>,
+    /// By group.
+    keys: Vec<[u64; N]>,
+    /// Null bits by group; shorter than `keys` where the rest have no nulls.
+    null_bits: Vec<u64>,
+    /// Groups with a NULL among the keys.
+    with_nulls: HashMap<([u64; N], u64), u32, foldhash::fast::FixedState>,
+    packed: Vec<[u64; N]>,
+}
+
+impl<const N: usize> Fixed<N> {
+    fn new(layout: Layout) -> Fixed<N> {
+        Fixed {
+            layout,
+            entries: free_entries(64),
+            keys: Vec::new(),
+            null_bits: Vec::new(),
+            with_nulls: HashMap::default(),
+            packed: Vec::new(),
+        }
+    }
+
+    fn len(&self) -> usize {
+        self.keys.len()
+    }
+
+    fn intern(&mut self, columns: &[ArrayRef], rows: usize, groups: &mut Vec<u32>) -> Result<(), SqlError> {
+        let mut packed = std::mem::take(&mut self.packed);
+        packed.clear();
+        packed.resize(rows, [0; N]);
+        self.layout.pack(columns, &mut packed);
+        groups.reserve(rows);
+        if columns.iter().any(|column| column.null_count() > 0) {
+            self.intern_with_nulls(columns, &mut packed, groups);
+        } else {
+            for block in packed.chunks(BLOCK_ROWS) {
+                self.touch(block);
+                for key in block {
+                    groups.push(self.group_of(key));
+                }
+            }
+        }
+        self.packed = packed;
+        Ok(())
+    }
+
+    /// Loads the cache lines of a block's first probes: the loads do not depend on one another, so they overlap.
+    #[inline]
+    fn touch(&self, block: &[[u64; N]]) {
+        if self.entries.len() < TOUCH_ENTRIES_MIN {
+            return;
+        }
+        let shift = 64 - self.entries.len().trailing_zeros();
+        let mut seen = 0;
+        for key in block {
+            seen ^= self.entries[(hash_words(key) >> shift) as usize].group;
+        }
+        std::hint::black_box(seen);
+    }
+
+    #[inline]
+    fn group_of(&mut self, key: &[u64; N]) -> u32 {
+        let mask = self.entries.len() - 1;
+        let shift = 64 - self.entries.len().trailing_zeros();
+        let mut at = (hash_words(key) >> shift) as usize;
+        loop {
+            let entry = &self.entries[at];
+            if entry.key == *key && entry.group != EMPTY {
+                return entry.group;
+            }
+            if entry.group == EMPTY {
+                break;
+            }
+            at = (at + 1) & mask;
+        }
+        self.insert(key, at)
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn insert(&mut self, key: &[u64; N], at: usize) -> u32 {
+        let group = next_group(self.keys.len());
+        self.entries[at] = Entry { key: *key, group };
+        self.keys.push(*key);
+        if !self.null_bits.is_empty() {
+            self.null_bits.push(0);
+        }
+        if self.keys.len() * 8 > self.entries.len() * 5 {
+            self.rebuild(self.entries.len() * 2);
+        }
+        group
+    }
+
+    fn rebuild(&mut self, capacity: usize) {
+        self.entries = free_entries(capacity);
+        let mask = capacity - 1;
+        let shift = 64 - capacity.trailing_zeros();
+        for (group, key) in self.keys.iter().enumerate() {
+            if self.null_bits.get(group).is_some_and(|bits| *bits != 0) {
+                continue;
+            }
+            let mut at = (hash_words(key) >> shift) as usize;
+            while self.entries[at].group != EMPTY {
+                at = (at + 1) & mask;
+            }
+            self.entries[at] = Entry {
+                key: *key,
+                group: group as u32,
+            };
+        }
+    }
+
+    /// As the loop over blocks in `intern`, for a batch in which some key is NULL.
+    fn intern_with_nulls(&mut self, columns: &[ArrayRef], packed: &mut [[u64; N]], groups: &mut Vec<u32>) {
+        let mut bits = vec![0u64; packed.len()];
+        for (index, column) in columns.iter().enumerate() {
+            let Some(nulls) = column.nulls() else { continue };
+            let field = &self.layout.fields[index];
+            for row in (0..packed.len()).filter(|row| nulls.is_null(*row)) {
+                bits[row] |= 1 << index;
+                // Whatever stands under a NULL is no part of the key.
+                let mask = if field.bits >= 64 {
+                    u64::MAX
+                } else {
+                    (1 << field.bits) - 1
+                };
+                packed[row][field.word] &= !(mask << field.shift);
+                if field.bits == 128 {
+                    packed[row][field.word + 1] = 0;
+                }
+            }
+        }
+        for (key, bits) in packed.iter().zip(bits) {
+            if bits == 0 {
+                groups.push(self.group_of(key));
+                continue;
+            }
+            if let Some(group) = self.with_nulls.get(&(*key, bits)) {
+                groups.push(*group);
+                continue;
+            }
+            let group = next_group(self.keys.len());
+            self.null_bits.resize(self.keys.len(), 0);
+            self.null_bits.push(bits);
+            self.keys.push(*key);
+            self.with_nulls.insert((*key, bits), group);
+            groups.push(group);
+        }
+    }
+
+    fn columns(&self, groups: &[u32]) -> Result<Vec<ArrayRef>, SqlError> {
+        let keys: Vec<[u64; N]> = groups.iter().map(|group| self.keys[*group as usize]).collect();
+        let bits: Option<Vec<u64>> = (!self.null_bits.is_empty()).then(|| {
+            let bits = |group: &u32| self.null_bits.get(*group as usize).copied().unwrap_or(0);
+            groups.iter().map(bits).collect()
+        });
+        self.layout.unpack(&keys, bits.as_deref())
+    }
+
+    fn keep(&mut self, groups: &[u32]) {
+        self.keys = groups.iter().map(|group| self.keys[*group as usize]).collect();
+        if !self.null_bits.is_empty() {
+            let bits = |group: &u32| self.null_bits.get(*group as usize).copied().unwrap_or(0);
+            self.null_bits = groups.iter().map(bits).collect();
+        }
+        self.with_nulls.clear();
+        for (group, bits) in self.null_bits.iter().enumerate().filter(|(_, bits)| **bits != 0) {
+            self.with_nulls.insert((self.keys[group], *bits), group as u32);
+        }
+        self.rebuild((self.keys.len() * 2).next_power_of_two().max(64));
+    }
+
+    fn bytes(&self) -> usize {
+        self.entries.capacity() * size_of::<Entry<N>>()
+            + self.keys.capacity() * size_of::<[u64; N]>()
+            + self.null_bits.capacity() * size_of::<u64>()
+    }
+}
+
+fn free_entries<const N: usize>(capacity: usize) -> Vec<Entry<N>> {
+    vec![
+        Entry {
+            key: [0; N],
+            group: EMPTY
+        };
+        capacity
+    ]
+}
+
+fn next_group(groups: usize) -> u32 {
+    let group = u32::try_from(groups).expect("fewer than 2^32 groups fit into memory");
+    assert_ne!(group, EMPTY, "fewer than 2^32 - 1 groups fit into memory");
+    group
+}
+
+#[derive(Clone, Copy)]
+struct Tagged {
+    hash: u64,
+    group: u32,
+}
+
+/// Keys of any type, encoded by `arrow::row`.
+struct Bytes {
+    converter: RowConverter,
+    hasher: foldhash::fast::FixedState,
+    entries: Vec<Tagged>,
+    arena: Vec<u8>,
+    /// Where each group's bytes end in the arena.
+    ends: Vec<usize>,
+}
+
+impl Bytes {
+    fn new(types: &[DataType]) -> Result<Bytes, SqlError> {
+        let fields = types
+            .iter()
+            .map(|data_type| SortField::new(data_type.clone()))
+            .collect();
+        Ok(Bytes {
+            converter: RowConverter::new(fields)?,
+            hasher: foldhash::fast::FixedState::default(),
+            entries: vec![Tagged { hash: 0, group: EMPTY }; 64],
+            arena: Vec::new(),
+            ends: Vec::new(),
+        })
+    }
+
+    fn len(&self) -> usize {
+        self.ends.len()
+    }
+
+    fn key(&self, group: u32) -> &[u8] {
+        let group = group as usize;
+        let start = if group == 0 { 0 } else { self.ends[group - 1] };
+        &self.arena[start..self.ends[group]]
+    }
+
+    fn intern(&mut self, columns: &[ArrayRef], rows: usize, groups: &mut Vec<u32>) -> Result<(), SqlError> {
+        let encoded = self.converter.convert_columns(columns)?;
+        assert_eq!(encoded.num_rows(), rows, "one encoded key per row");
+        for row in &encoded {
+            groups.push(self.group_of(row.as_ref()));
+        }
+        Ok(())
+    }
+
+    fn group_of(&mut self, key: &[u8]) -> u32 {
+        let hash = self.hasher.hash_one(key);
+        let mask = self.entries.len() - 1;
+        let mut at = hash as usize & mask;
+        loop {
+            let entry = self.entries[at];
+            if entry.group == EMPTY {
+                break;
+            }
+            if entry.hash == hash && self.key(entry.group) == key {
+                return entry.group;
+            }
+            at = (at + 1) & mask;
+        }
+        let group = next_group(self.ends.len());
+        self.entries[at] = Tagged { hash, group };
+        self.arena.extend_from_slice(key);
+        self.ends.push(self.arena.len());
+        if self.ends.len() * 8 > self.entries.len() * 5 {
+            self.rebuild(self.entries.len() * 2);
+        }
+        group
+    }
+
+    fn rebuild(&mut self, capacity: usize) {
+        let mut entries = vec![Tagged { hash: 0, group: EMPTY }; capacity];
+        let mask = capacity - 1;
+        for group in 0..self.ends.len() as u32 {
+            let hash = self.hasher.hash_one(self.key(group));
+            let mut at = hash as usize & mask;
+            while entries[at].group != EMPTY {
+                at = (at + 1) & mask;
+            }
+            entries[at] = Tagged { hash, group };
+        }
+        self.entries = entries;
+    }
+
+    fn columns(&self, groups: &[u32]) -> Result<Vec<ArrayRef>, SqlError> {
+        let parser = self.converter.parser();
+        let rows = groups.iter().map(|group| parser.parse(self.key(*group)));
+        self.converter.convert_rows(rows).map_err(SqlError::from)
+    }
+
+    fn keep(&mut self, groups: &[u32]) {
+        let mut arena = Vec::new();
+        let mut ends = Vec::with_capacity(groups.len());
+        for group in groups {
+            arena.extend_from_slice(self.key(*group));
+            ends.push(arena.len());
+        }
+        self.arena = arena;
+        self.ends = ends;
+        self.rebuild((self.ends.len() * 2).next_power_of_two().max(64));
+    }
+
+    fn bytes(&self) -> usize {
+        self.entries.capacity() * size_of::<Tagged>()
+            + self.arena.capacity()
+            + self.ends.capacity() * size_of::<usize>()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use arrow::array::{Decimal128Array, Float64Array, Int32Array, Int64Array, StringArray};
+
+    /// Interns the columns, in two batches, and checks the groups and that the keys come back.
+    fn check(columns: Vec<ArrayRef>, expected: &[u32]) {
+        let types: Vec<DataType> = columns.iter().map(|column| column.data_type().clone()).collect();
+        let mut keys = Keys::new(&types).expect("keys");
+        let half = expected.len() / 2;
+        let mut found = Vec::new();
+        let mut groups = Vec::new();
+        for (offset, rows) in [(0, half), (half, expected.len() - half)] {
+            let part: Vec<ArrayRef> = columns.iter().map(|column| column.slice(offset, rows)).collect();
+            keys.intern(&part, rows, &mut groups).expect("intern");
+            found.extend_from_slice(&groups);
+        }
+        assert_eq!(found, expected);
+        let back = keys.columns(&found).expect("columns");
+        for (column, back) in columns.iter().zip(&back) {
+            assert_eq!(column, back);
+        }
+        // Without its first group.
+        let rest: Vec<u32> = (1..keys.len() as u32).collect();
+        keys.keep(&rest);
+        keys.intern(&columns, expected.len(), &mut groups).expect("intern");
+        let moved: Vec<u32> = expected
+            .iter()
+            .map(|group| if *group == 0 { rest.len() as u32 } else { group - 1 })
+            .collect();
+        assert_eq!(groups, moved);
+    }
+
+    #[test]
+    fn one_integer_key() {
+        check(vec![Arc::new(Int64Array::from(vec![7, 0, 7, -1, 0]))], &[0, 1, 0, 2, 1]);
+    }
+
+    #[test]
+    fn nulls_are_one_group() {
+        let values = Int64Array::from(vec![Some(0), None, Some(0), None, Some(3)]);
+        check(vec![Arc::new(values)], &[0, 1, 0, 1, 2]);
+    }
+
+    #[test]
+    fn packed_keys_of_several_widths() {
+        let a = Int32Array::from(vec![Some(1), Some(1), None, None, Some(-1), Some(1)]);
+        let b = Int64Array::from(vec![Some(5), Some(6), Some(5), Some(5), Some(5), Some(5)]);
+        let c = BooleanArray::from(vec![Some(true), Some(true), Some(false), Some(false), None, Some(true)]);
+        let d = Decimal128Array::from(vec![-1, -1, 10, 10, i128::MAX / 4, -1])
+            .with_precision_and_scale(38, 2)
+            .expect("fits");
+        check(
+            vec![Arc::new(a), Arc::new(b), Arc::new(c), Arc::new(d)],
+            &[0, 1, 2, 2, 3, 0],
+        );
+    }
+
+    #[test]
+    fn text_and_floats_go_by_bytes() {
+        let a = StringArray::from(vec![Some("x"), None, Some(""), Some("x"), Some("x"), None]);
+        let b = Float64Array::from(vec![Some(1.5), Some(1.5), Some(1.5), Some(1.5), None, Some(1.5)]);
+        check(vec![Arc::new(a), Arc::new(b)], &[0, 1, 2, 0, 3, 1]);
+    }
+
+    #[test]
+    fn many_keys_stay_apart() {
+        let values: Vec<i64> = (0..50_000).map(|n| n * 1_000_003 % 65_537).collect();
+        let mut seen: HashMap<i64, u32> = HashMap::new();
+        let mut expected = Vec::new();
+        for value in &values {
+            let next = seen.len() as u32;
+            expected.push(*seen.entry(*value).or_insert(next));
+        }
+        check(vec![Arc::new(Int64Array::from(values.clone()))], &expected);
+        check(
+            vec![
+                Arc::new(Int64Array::from(vec![1; values.len()])),
+                Arc::new(Int64Array::from(values)),
+            ],
+            &expected,
+        );
+    }
+
+    #[test]
+    fn no_keys_is_one_group() {
+        let mut keys = Keys::new(&[]).expect("keys");
+        let mut groups = Vec::new();
+        keys.intern(&[], 3, &mut groups).expect("intern");
+        assert_eq!((groups, keys.len()), (vec![0, 0, 0], 1));
+    }
+}

@@ -1,0 +1,579 @@
+//! GROUP BY: a hash index on the key to a group number, and columns of states indexed by it.
+//!
+//! One rule: after a step, the group's row is the aggregate over all rows that are in the input at that LSN (V1). A whole
+//! step is accumulated before anything comes out.
+//!
+//! What comes out depends on who needs it:
+//! - Nobody but readers: nothing is emitted. Groups are rendered when read, in chunks of [`CHUNK_GROUPS`]; a chunk that no
+//!   step touched since is not rendered again.
+//! - Another operator or view: per touched group its old row with weight -1, then its new one with +1.
+//! - Under EMIT ON WINDOW CLOSE: each group once, when its window has closed; then it leaves the state.
+//!
+//! Over retracting input, a group is there while the weights of its rows sum up to more than 0, never less (V4).
+
+pub mod keys;
+pub mod states;
+
+use std::sync::Arc;
+
+use arrow::array::{Array, ArrayRef, AsArray, Int64Array, RecordBatch, TimestampMicrosecondArray};
+use arrow::datatypes::{DataType, Field, Int64Type, Schema, SchemaRef, TimestampMicrosecondType};
+
+use crate::error::SqlError;
+use crate::log::TopicId;
+use crate::sql::functions::aggregates::Aggregate as Definition;
+
+use super::delta::{Delta, batch_of, constant_weights};
+use super::expression::Expression;
+use super::operator::{Operator, StepEnd};
+
+use keys::Keys;
+use states::{State, masked, state_for};
+
+/// Groups that are rendered together.
+pub const CHUNK_GROUPS: usize = 8192;
+/// Dead groups are dropped once there are more of them than this, and more than live ones.
+const DEAD_GROUPS_MIN: usize = 1024;
+
+/// One key column of the output.
+#[derive(Clone, Debug)]
+pub enum Key {
+    /// Interned: the expression over the input.
+    Stored(Expression),
+    /// `window_end` beside `window_start`: the output column `of` plus a constant. Not a part of the key.
+    After { of: usize, add_us: i64 },
+}
+
+/// One aggregate of the output.
+#[derive(Clone, Debug)]
+pub enum Call {
+    /// count(*): what is counted per group anyway.
+    Rows,
+    Of {
+        definition: Definition,
+        argument: Expression,
+        filter: Option<Expression>,
+    },
+}
+
+/// EMIT ON WINDOW CLOSE: which output key bounds a group's window, and what closes it.
+#[derive(Clone, Debug)]
+pub struct ClosesBy {
+    /// Which of the stored keys is the window's start or end.
+    pub stored_key: usize,
+    /// From that to the end of the window.
+    pub to_end_us: i64,
+    pub allowed_lateness_us: i64,
+    pub topics: Vec<TopicId>,
+}
+
+/// What an aggregate is told once.
+#[derive(Clone, Debug)]
+pub struct AggregateSpec {
+    pub keys: Vec<Key>,
+    pub calls: Vec<Call>,
+    /// Keys, then calls.
+    pub schema: SchemaRef,
+    /// No input delta ever has a negative weight.
+    pub append_only: bool,
+    pub closes_by: Option<ClosesBy>,
+    pub text: String,
+}
+
+/// A GROUP BY.
+pub struct Aggregate {
+    spec: Arc<AggregateSpec>,
+    keys: Keys,
+    states: Vec<Option<Box<dyn State>>>,
+    /// By group: sum of the weights of its rows.
+    rows: Vec<i64>,
+    /// By group: whether it was there after the last step. Kept only if `notes_groups`.
+    was_there: Vec<bool>,
+    /// By group: touched in this step. Kept only if `notes_groups`.
+    touched: Vec<bool>,
+    touched_groups: Vec<u32>,
+    /// Groups that were there after the last step. Kept only if `notes_groups`.
+    live_groups: usize,
+    /// The step has ended; the next call begins another.
+    settled: bool,
+    /// At least one step has ended.
+    stepped: bool,
+    /// By chunk: touched since it was last rendered.
+    stale_chunks: Vec<bool>,
+    /// Emit deltas of what changed.
+    emits: bool,
+    /// Keep the list of groups that a step touches.
+    notes_groups: bool,
+    /// Rows of touched groups as they were before the step.
+    before: Vec<RecordBatch>,
+    /// By group: the end of its window. Kept only under EMIT ON WINDOW CLOSE.
+    window_ends: Vec<i64>,
+    first_end: i64,
+    groups: Vec<u32>,
+}
+
+impl Aggregate {
+    pub fn new(spec: Arc<AggregateSpec>) -> Result<Aggregate, SqlError> {
+        let stored: Vec<DataType> = spec
+            .keys
+            .iter()
+            .zip(spec.schema.fields())
+            .filter(|(key, _)| matches!(key, Key::Stored(_)))
+            .map(|(_, field)| field.data_type().clone())
+            .collect();
+        let states = spec
+            .calls
+            .iter()
+            .map(|call| match call {
+                Call::Rows => None,
+                Call::Of { definition, .. } => {
+                    let state = state_for(definition, spec.append_only);
+                    Some(state.expect("compile asked whether it has an incremental form"))
+                }
+            })
+            .collect();
+        let mut aggregate = Aggregate {
+            keys: Keys::new(&stored)?,
+            states,
+            rows: Vec::new(),
+            was_there: Vec::new(),
+            touched: Vec::new(),
+            touched_groups: Vec::new(),
+            live_groups: 0,
+            settled: true,
+            stepped: false,
+            stale_chunks: Vec::new(),
+            emits: false,
+            notes_groups: !spec.append_only,
+            before: Vec::new(),
+            window_ends: Vec::new(),
+            first_end: i64::MAX,
+            groups: Vec::new(),
+            spec,
+        };
+        assert!(
+            aggregate.spec.closes_by.is_none() || aggregate.spec.append_only,
+            "windows close over topics, and those only grow"
+        );
+        aggregate.make_room();
+        Ok(aggregate)
+    }
+
+    pub fn spec(&self) -> &AggregateSpec {
+        &self.spec
+    }
+
+    /// From the next step on, emit what changes. What is there now counts as emitted.
+    pub fn emit_changes(&mut self) {
+        if self.spec.closes_by.is_none() {
+            self.emits = true;
+            self.note_groups();
+        }
+    }
+
+    /// From the next step on, emit nothing: only readers need the groups.
+    pub fn emit_nothing(&mut self) {
+        self.emits = false;
+    }
+
+    /// From the next step on, keep the list that [`Aggregate::touched_rows`] needs.
+    pub fn note_groups(&mut self) {
+        if !self.notes_groups {
+            self.notes_groups = true;
+            let groups = 0..self.rows.len() as u32;
+            self.was_there = groups.map(|group| self.stepped && self.is_there(group)).collect();
+            self.live_groups = self.was_there.iter().filter(|there| **there).count();
+            self.touched = vec![false; self.rows.len()];
+        }
+    }
+
+    /// Groups that are there.
+    pub fn live_groups(&self) -> usize {
+        if self.notes_groups {
+            self.live_groups
+        } else {
+            self.rows.len()
+        }
+    }
+
+    fn is_global(&self) -> bool {
+        self.spec.keys.is_empty()
+    }
+
+    /// Brings all that is indexed by group to the number of groups.
+    fn make_room(&mut self) {
+        let groups = self.keys.len();
+        if groups == self.rows.len() {
+            return;
+        }
+        self.rows.resize(groups, 0);
+        for state in self.states.iter_mut().flatten() {
+            state.resize(groups);
+        }
+        if self.notes_groups {
+            self.was_there.resize(groups, false);
+            self.touched.resize(groups, false);
+        }
+        self.stale_chunks.resize(groups.div_ceil(CHUNK_GROUPS), true);
+    }
+
+    fn is_there(&self, group: u32) -> bool {
+        self.is_global() || self.rows[group as usize] > 0
+    }
+
+    /// The rows of `groups`.
+    fn render(&self, groups: &[u32]) -> Result<RecordBatch, SqlError> {
+        let mut stored = self.keys.columns(groups)?.into_iter();
+        let mut columns: Vec<ArrayRef> = Vec::with_capacity(self.spec.schema.fields().len());
+        for key in &self.spec.keys {
+            columns.push(match key {
+                Key::Stored(_) => stored.next().expect("one column per stored key"),
+                // Filled in below: it may stand before the column that it follows from.
+                Key::After { .. } => Arc::new(Int64Array::new_null(0)),
+            });
+        }
+        for (index, key) in self.spec.keys.iter().enumerate() {
+            if let Key::After { of, add_us } = key {
+                let start = columns[*of].as_primitive::<TimestampMicrosecondType>();
+                let zone = start.timezone().map(str::to_owned);
+                let end: TimestampMicrosecondArray = start.unary(|start| start.saturating_add(*add_us));
+                columns[index] = Arc::new(end.with_timezone_opt(zone));
+            }
+        }
+        for state in &self.states {
+            columns.push(match state {
+                None => Arc::new(Int64Array::from_iter_values(
+                    groups.iter().map(|group| self.rows[*group as usize]),
+                )),
+                Some(state) => state.finish(groups)?,
+            });
+        }
+        batch_of(self.spec.schema.clone(), columns, groups.len())
+    }
+
+    /// Number of chunks; the last may be short.
+    pub fn chunks(&self) -> usize {
+        self.rows.len().div_ceil(CHUNK_GROUPS)
+    }
+
+    /// Whether a chunk changed since it was last rendered.
+    pub fn is_stale(&self, chunk: usize) -> bool {
+        self.stale_chunks[chunk]
+    }
+
+    /// The rows of the groups of one chunk that are there; it is fresh then.
+    pub fn render_chunk(&mut self, chunk: usize) -> Result<RecordBatch, SqlError> {
+        let start = chunk * CHUNK_GROUPS;
+        let end = (start + CHUNK_GROUPS).min(self.rows.len());
+        let groups: Vec<u32> = (start as u32..end as u32)
+            .filter(|group| self.is_there(*group))
+            .collect();
+        let batch = self.render(&groups)?;
+        self.stale_chunks[chunk] = false;
+        Ok(batch)
+    }
+
+    /// The rows, as they are now, of the groups that the last step touched and that are there.
+    pub fn touched_rows(&self) -> Result<RecordBatch, SqlError> {
+        assert!(self.notes_groups, "the list of touched groups was asked for");
+        let groups: Vec<u32> = self
+            .touched_groups
+            .iter()
+            .copied()
+            .filter(|group| self.is_there(*group))
+            .collect();
+        self.render(&groups)
+    }
+
+    /// Notes which groups this batch touches first in this step, and their rows as they were.
+    fn note_touched(&mut self) -> Result<(), SqlError> {
+        let mut first = Vec::new();
+        for group in &self.groups {
+            let touched = &mut self.touched[*group as usize];
+            if !*touched {
+                *touched = true;
+                self.touched_groups.push(*group);
+                if self.emits && self.was_there[*group as usize] {
+                    first.push(*group);
+                }
+            }
+        }
+        if !first.is_empty() {
+            self.before.push(self.render(&first)?);
+        }
+        Ok(())
+    }
+
+    /// Notes the window ends of groups that this batch made, from `known` on.
+    fn note_window_ends(&mut self, keys: &[ArrayRef], known: usize) {
+        let Some(closes_by) = &self.spec.closes_by else { return };
+        let bounds = keys[closes_by.stored_key].as_primitive::<TimestampMicrosecondType>();
+        if self.keys.len() == known {
+            return;
+        }
+        // New groups are numbered in the order of their first rows.
+        for (row, group) in self.groups.iter().enumerate() {
+            if *group as usize == self.window_ends.len() {
+                let end = bounds.value(row).saturating_add(closes_by.to_end_us);
+                self.first_end = self.first_end.min(end);
+                self.window_ends.push(end);
+            }
+        }
+        assert_eq!(self.window_ends.len(), self.keys.len(), "each group has a window");
+    }
+
+    /// Keeps only `groups`, rising.
+    fn keep(&mut self, groups: &[u32]) {
+        self.keys.keep(groups);
+        for state in self.states.iter_mut().flatten() {
+            state.keep(groups);
+        }
+        self.rows = groups.iter().map(|group| self.rows[*group as usize]).collect();
+        if self.notes_groups {
+            self.was_there = groups.iter().map(|group| self.was_there[*group as usize]).collect();
+            self.touched = vec![false; groups.len()];
+        }
+        if self.spec.closes_by.is_some() {
+            self.window_ends = groups.iter().map(|group| self.window_ends[*group as usize]).collect();
+            self.first_end = self.window_ends.iter().copied().min().unwrap_or(i64::MAX);
+        }
+        self.stale_chunks = vec![true; groups.len().div_ceil(CHUNK_GROUPS)];
+    }
+
+    /// Emits the groups whose windows have closed, and forgets them.
+    fn close_windows(&mut self, end: &StepEnd) -> Result<Vec<Delta>, SqlError> {
+        let closes_by = self
+            .spec
+            .closes_by
+            .as_ref()
+            .expect("asked only under EMIT ON WINDOW CLOSE");
+        let Some(watermark) = end.least_watermark(&closes_by.topics) else {
+            return Ok(Vec::new());
+        };
+        let is_closed = |end: i64| end.saturating_add(closes_by.allowed_lateness_us) <= watermark;
+        if !is_closed(self.first_end) {
+            return Ok(Vec::new());
+        }
+        let (closed, open): (Vec<u32>, Vec<u32>) =
+            (0..self.window_ends.len() as u32).partition(|group| is_closed(self.window_ends[*group as usize]));
+        let rows = self.render(&closed)?;
+        self.keep(&open);
+        Ok(vec![Delta::added(rows)])
+    }
+
+    /// Ends the step for the groups that it touched: V4, which of them are there, and what changed.
+    fn settle_touched(&mut self) -> Result<Vec<Delta>, SqlError> {
+        if self.is_global() && !self.was_there[0] && !self.touched[0] {
+            // The one row of an aggregate without keys is there from the first step on, over no rows too.
+            self.touched[0] = true;
+            self.touched_groups.push(0);
+        }
+        let mut there = Vec::with_capacity(self.touched_groups.len());
+        for group in &self.touched_groups {
+            let index = *group as usize;
+            assert!(
+                self.rows[index] >= 0,
+                "V4: more rows of a group were taken away than were added"
+            );
+            let is_there = self.is_there(*group);
+            if is_there {
+                there.push(*group);
+            }
+            self.live_groups += usize::from(is_there);
+            self.live_groups -= usize::from(self.was_there[index]);
+            self.was_there[index] = is_there;
+            self.touched[index] = false;
+        }
+        let mut deltas = Vec::new();
+        if self.emits {
+            for rows in self.before.drain(..) {
+                let weights = constant_weights(-1, rows.num_rows());
+                deltas.push(Delta::weighted(rows, weights));
+            }
+            if !there.is_empty() {
+                deltas.push(Delta::added(self.render(&there)?));
+            }
+        }
+        Ok(deltas)
+    }
+
+    /// At the first call of a step: forgets what the last one touched, and dead groups if there are many.
+    fn begin_step(&mut self) {
+        if !self.settled {
+            return;
+        }
+        self.settled = false;
+        self.touched_groups.clear();
+        if self.notes_groups && !self.is_global() {
+            let dead = self.rows.len() - self.live_groups;
+            if dead > DEAD_GROUPS_MIN && dead > self.live_groups {
+                let live: Vec<u32> = (0..self.rows.len() as u32)
+                    .filter(|group| self.is_there(*group))
+                    .collect();
+                self.keep(&live);
+            }
+        }
+    }
+}
+
+impl Operator for Aggregate {
+    fn push(&mut self, delta: Delta) -> Result<Option<Delta>, SqlError> {
+        self.begin_step();
+        let rows = delta.rows();
+        let mut stored = Vec::with_capacity(self.spec.keys.len());
+        for key in &self.spec.keys {
+            if let Key::Stored(expression) = key {
+                stored.push(expression.evaluate(&delta.batch)?);
+            }
+        }
+        let known = self.keys.len();
+        let mut groups = std::mem::take(&mut self.groups);
+        self.keys.intern(&stored, rows, &mut groups)?;
+        self.groups = groups;
+        self.make_room();
+        self.note_window_ends(&stored, known);
+        if self.notes_groups {
+            self.note_touched()?;
+        }
+        let weights = delta.weight_values();
+        match weights {
+            None => {
+                for group in &self.groups {
+                    self.rows[*group as usize] += 1;
+                }
+            }
+            Some(weights) => {
+                for (group, weight) in self.groups.iter().zip(weights) {
+                    self.rows[*group as usize] += weight;
+                }
+            }
+        }
+        for group in &self.groups {
+            self.stale_chunks[*group as usize / CHUNK_GROUPS] = true;
+        }
+        for (call, state) in self.spec.calls.iter().zip(&mut self.states) {
+            if let (Call::Of { argument, filter, .. }, Some(state)) = (call, state) {
+                let mut values = match filter {
+                    None => argument.evaluate(&delta.batch)?,
+                    Some(filter) => {
+                        let keep = filter.evaluate_bool(&delta.batch)?;
+                        argument_where(argument, &keep, &delta)?
+                    }
+                };
+                if values.data_type() == &DataType::Null {
+                    // count(NULL): typed so that it has a null buffer to look at.
+                    values = arrow::array::new_null_array(&DataType::Boolean, rows);
+                }
+                state.update(&self.groups, &values, weights)?;
+            }
+        }
+        Ok(None)
+    }
+
+    fn finish(&mut self, end: &StepEnd) -> Result<Vec<Delta>, SqlError> {
+        self.begin_step();
+        self.settled = true;
+        self.stepped = true;
+        if self.spec.closes_by.is_some() {
+            return self.close_windows(end);
+        }
+        if self.notes_groups {
+            return self.settle_touched();
+        }
+        Ok(Vec::new())
+    }
+
+    fn save(&self) -> Result<Vec<RecordBatch>, SqlError> {
+        assert!(self.settled || !self.stepped, "saved between two steps");
+        let all: Vec<u32> = (0..self.rows.len() as u32).collect();
+        let stored = self.keys.columns(&all)?;
+        let mut fields: Vec<Field> = stored
+            .iter()
+            .enumerate()
+            .map(|(index, column)| Field::new(format!("key{index}"), column.data_type().clone(), true))
+            .collect();
+        let mut columns = stored;
+        fields.push(Field::new("rows", DataType::Int64, false));
+        columns.push(Arc::new(Int64Array::from(self.rows.clone())));
+        fields.push(Field::new("window_end", DataType::Int64, true));
+        columns.push(if self.spec.closes_by.is_some() {
+            Arc::new(Int64Array::from(self.window_ends.clone()))
+        } else {
+            Arc::new(Int64Array::new_null(all.len()))
+        });
+        let metadata = [("stepped".to_string(), self.stepped.to_string())].into();
+        let schema = Arc::new(Schema::new_with_metadata(fields, metadata));
+        let mut saved = vec![batch_of(schema, columns, all.len())?];
+        for state in self.states.iter().flatten() {
+            saved.push(state.save()?);
+        }
+        Ok(saved)
+    }
+
+    fn restore(&mut self, saved: &[RecordBatch]) -> Result<(), SqlError> {
+        let groups = &saved[0];
+        let count = groups.num_rows();
+        let stored = groups.num_columns() - 2;
+        let mut fresh = Aggregate::new(self.spec.clone())?;
+        let mut numbers = Vec::new();
+        fresh.keys.intern(&groups.columns()[..stored], count, &mut numbers)?;
+        assert!(
+            numbers.iter().enumerate().all(|(row, group)| row == *group as usize),
+            "a saved state has each group once, in order"
+        );
+        fresh.make_room();
+        fresh.rows = groups.column(stored).as_primitive::<Int64Type>().values().to_vec();
+        if fresh.spec.closes_by.is_some() {
+            let ends = groups.column(stored + 1).as_primitive::<Int64Type>();
+            fresh.window_ends = ends.values().to_vec();
+            fresh.first_end = fresh.window_ends.iter().copied().min().unwrap_or(i64::MAX);
+        }
+        for (state, saved) in fresh.states.iter_mut().flatten().zip(&saved[1..]) {
+            state.restore(saved, count)?;
+        }
+        fresh.stepped = groups
+            .schema()
+            .metadata()
+            .get("stepped")
+            .is_some_and(|stepped| stepped == "true");
+        fresh.emits = self.emits;
+        if self.notes_groups {
+            fresh.notes_groups = false;
+            fresh.note_groups();
+        }
+        *self = fresh;
+        Ok(())
+    }
+
+    fn bytes(&self) -> usize {
+        let states: usize = self.states.iter().flatten().map(|state| state.bytes()).sum();
+        self.keys.bytes() + self.rows.capacity() * size_of::<i64>() + self.window_ends.capacity() * 8 + states
+    }
+}
+
+/// The argument's values where the FILTER is true, NULL elsewhere. The argument is evaluated over those rows alone: what it
+/// would fail on elsewhere is not its business.
+fn argument_where(
+    argument: &Expression,
+    keep: &arrow::array::BooleanArray,
+    delta: &Delta,
+) -> Result<ArrayRef, SqlError> {
+    match argument.evaluate(&delta.batch) {
+        Ok(values) if values.data_type() != &DataType::Null => masked(&values, keep),
+        Ok(values) => Ok(values),
+        Err(_) => {
+            let kept = delta.filter(keep)?;
+            let values = argument.evaluate(&kept.batch)?;
+            // Spread the values out again over the rows that they belong to.
+            let mut next = 0u32;
+            let rows: arrow::array::UInt32Array = (0..keep.len())
+                .map(|row| {
+                    let kept = keep.is_valid(row) && keep.value(row);
+                    next += u32::from(kept);
+                    kept.then(|| next - 1)
+                })
+                .collect();
+            arrow::compute::take(&values, &rows, None).map_err(SqlError::from)
+        }
+    }
+}

@@ -1,0 +1,670 @@
+//! A planned SELECT to a dataflow, or to the reason why it is recomputed when read instead.
+//!
+//! One rule: what is compiled here gives, at every LSN, what the batch query would give there (V1); what cannot be sure to is
+//! left to recomputation. Pure: a plan in, a dataflow out.
+//!
+//! The plan is walked from its root with the set of columns that are needed, so that no more is read than that. Where
+//! `window_start` and `window_end` pass through unchanged is followed upward: an aggregate keyed by both keeps only one, and
+//! under EMIT ON WINDOW CLOSE an aggregate keyed by one keeps groups in place of rows.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use arrow::datatypes::{DataType, Field, FieldRef, SchemaRef};
+use datafusion::common::{Column, DFSchema};
+use datafusion::logical_expr::logical_plan;
+use datafusion::logical_expr::{EmptyRelation, Expr, LogicalPlan};
+
+use crate::error::SqlError;
+use crate::log::{SystemColumn, TopicId};
+use crate::sql::functions::aggregates::{self, AggregateKind};
+use crate::sql::plan::{self, Planned};
+use crate::sql::source::{RelationKind, RelationSource};
+use crate::sql::statement::Emit;
+use crate::sql::window::{Closure, Window};
+
+use super::aggregate::states::state_for;
+use super::aggregate::{AggregateSpec, Call, ClosesBy, Key};
+use super::dataflow::{Dataflow, Node, Step};
+use super::delta::schema_of;
+use super::expression::{Context, Dependence, Expression, dependence, is_infallible};
+use super::linear::Linear;
+use super::rules;
+use super::scan::{Scan, Source, TopicColumn};
+use super::window::WindowSpec;
+
+/// How a materialized view is kept.
+#[derive(Clone, Debug)]
+pub enum Compiled {
+    Incremental(Dataflow),
+    /// Not at all: its definition is run when it is read. The reason completes "is recomputed when read: ...".
+    Recompute {
+        reason: String,
+    },
+}
+
+/// Compiles a view's planned definition, under the time zone that is stored with the view.
+///
+/// 0A000 for what no view can have, kept or recomputed: volatile functions, system relations.
+pub fn compile(planned: &Planned, time_zone: &str) -> Result<Compiled, SqlError> {
+    plan::check_view_definition(planned)?;
+    let mut options = plan::options().clone();
+    options.execution.time_zone = Some(time_zone.to_string());
+    let options = Arc::new(options);
+    let plan = rules::rewrite(planned.plan.clone(), options.clone())?;
+    let fields = &planned.fields;
+    let mut compiler = Compiler {
+        nodes: Vec::new(),
+        context: Context::new(options),
+    };
+    let needed = vec![true; plan.schema().fields().len()];
+    let root = match compiler.node(&plan, &needed) {
+        Ok(root) => root,
+        Err(Stop::Unsupported(reason)) => return Ok(Compiled::Recompute { reason }),
+        Err(Stop::Failed(error)) => return Err(error),
+    };
+    assert_eq!(
+        root.columns.len(),
+        fields.len(),
+        "the root has all columns that were planned"
+    );
+    let output: Vec<FieldRef> = fields
+        .iter()
+        .zip(root.schema.fields())
+        .map(|(field, planned)| {
+            let typed = field.pg_type.field(&field.name, true);
+            if typed.data_type() == planned.data_type() {
+                Arc::new(typed)
+            } else {
+                Arc::new(Field::new(&field.name, planned.data_type().clone(), true))
+            }
+        })
+        .collect();
+    let schema = schema_of(output);
+    let append_only = root.append_only;
+    compiler.pick((0..root.columns.len()).collect(), schema.clone(), root.node);
+    Ok(Compiled::Incremental(Dataflow {
+        nodes: compiler.nodes,
+        schema,
+        append_only,
+    }))
+}
+
+/// Why a subtree is not compiled.
+enum Stop {
+    /// It has no incremental form: the reason.
+    Unsupported(String),
+    Failed(SqlError),
+}
+
+impl<E: Into<SqlError>> From<E> for Stop {
+    fn from(error: E) -> Stop {
+        Stop::Failed(error.into())
+    }
+}
+
+fn unsupported<T>(reason: impl Into<String>) -> Result<T, Stop> {
+    Err(Stop::Unsupported(reason.into()))
+}
+
+/// A window bound that a column holds unchanged.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+struct Bound {
+    /// The window's node.
+    window: usize,
+    is_end: bool,
+    size_us: i64,
+    /// Only stateless nodes stand between.
+    direct: bool,
+}
+
+/// A compiled subtree.
+struct Built {
+    node: usize,
+    /// Of its output: those columns of the plan node's schema that are made, in the same order.
+    schema: DFSchema,
+    /// Their positions in the plan node's schema.
+    columns: Vec<usize>,
+    bounds: Vec<Option<Bound>>,
+    append_only: bool,
+}
+
+struct Compiler {
+    nodes: Vec<Node>,
+    context: Context,
+}
+
+impl Compiler {
+    fn add(&mut self, step: Step, inputs: &[usize]) -> usize {
+        let index = self.nodes.len();
+        self.nodes.push(Node { step, consumer: None });
+        for input in inputs {
+            assert!(self.nodes[*input].consumer.is_none(), "a dataflow is a tree");
+            self.nodes[*input].consumer = Some(index);
+        }
+        index
+    }
+
+    fn pick(&mut self, columns: Vec<usize>, schema: SchemaRef, input: usize) -> usize {
+        let linear = Linear::Pick { columns, schema };
+        self.add(
+            Step::Linear {
+                linear,
+                is_infallible: true,
+            },
+            &[input],
+        )
+    }
+
+    /// Compiles `plan`; its output has at least the columns that are `needed`.
+    fn node(&mut self, plan: &LogicalPlan, needed: &[bool]) -> Result<Built, Stop> {
+        match plan {
+            LogicalPlan::TableScan(scan) => self.scan(scan, needed),
+            LogicalPlan::Projection(projection) => self.projection(projection, needed),
+            LogicalPlan::Filter(filter) => self.filter(filter, needed),
+            LogicalPlan::SubqueryAlias(alias) => {
+                let input = self.node(&alias.input, needed)?;
+                let schema = subset(&alias.schema, &input.columns)?;
+                Ok(Built { schema, ..input })
+            }
+            LogicalPlan::Aggregate(aggregate) => self.aggregate(aggregate, needed),
+            LogicalPlan::Union(union) => self.union(union, needed),
+            // A view's rows have no order of their own.
+            LogicalPlan::Sort(sort) if sort.fetch.is_none() => self.node(&sort.input, needed),
+            LogicalPlan::Extension(_) => match Window::of(plan) {
+                Some(window) => self.window(window, needed),
+                None => unsupported("it uses an operator that has no incremental form"),
+            },
+            LogicalPlan::Join(_) => unsupported("joins are not kept incrementally yet"),
+            LogicalPlan::Sort(_) | LogicalPlan::Limit(_) => unsupported("LIMIT is not kept incrementally yet"),
+            LogicalPlan::Window(_) => unsupported("window functions are not kept incrementally yet"),
+            LogicalPlan::Distinct(_) => unsupported("DISTINCT ON is not kept incrementally yet"),
+            LogicalPlan::Unnest(_) => unsupported("set-returning functions are not kept incrementally yet"),
+            LogicalPlan::RecursiveQuery(_) => unsupported("WITH RECURSIVE is not kept incrementally"),
+            LogicalPlan::EmptyRelation(_) | LogicalPlan::Values(_) => unsupported("it reads constants"),
+            LogicalPlan::Subquery(_) => unsupported("subqueries are not kept incrementally yet"),
+            LogicalPlan::Repartition(_)
+            | LogicalPlan::Statement(_)
+            | LogicalPlan::Explain(_)
+            | LogicalPlan::Analyze(_)
+            | LogicalPlan::Dml(_)
+            | LogicalPlan::Ddl(_)
+            | LogicalPlan::Copy(_)
+            | LogicalPlan::DescribeTable(_) => unsupported("it uses an operator that has no incremental form"),
+        }
+    }
+
+    fn scan(&mut self, scan: &logical_plan::TableScan, needed: &[bool]) -> Result<Built, Stop> {
+        if !scan.filters.is_empty() || scan.fetch.is_some() {
+            return unsupported("a limit or filter was pushed into a scan");
+        }
+        let Some(relation) = scan.source.downcast_ref::<RelationSource>() else {
+            return unsupported("it reads something that is neither a topic nor a view");
+        };
+        let columns = kept(needed);
+        let in_source: Vec<usize> = columns
+            .iter()
+            .map(|column| {
+                scan.projection
+                    .as_ref()
+                    .map_or(*column, |projection| projection[*column])
+            })
+            .collect();
+        let (source, append_only) = match &relation.kind {
+            RelationKind::Topic(topic) => {
+                let event_time = topic
+                    .watermark
+                    .as_ref()
+                    .and_then(|watermark| topic.columns.iter().position(|column| column.name == watermark.column));
+                let zone = event_time.and_then(|index| match topic.columns[index].pg_type.arrow() {
+                    DataType::Timestamp(_, zone) => zone.map(|zone| zone.to_string()),
+                    _ => None,
+                });
+                let source = Source::Topic {
+                    id: TopicId(topic.oid),
+                    name: topic.name.clone(),
+                    columns: in_source
+                        .iter()
+                        .map(|index| topic_column(&relation.schema, *index, topic.columns.len()))
+                        .collect(),
+                    watermark_zone: zone,
+                    event_time,
+                    idle_timeout_us: topic.idle_timeout_us,
+                    delay_us: topic.watermark.as_ref().map_or(0, |watermark| watermark.delay_us),
+                };
+                (source, true)
+            }
+            RelationKind::View(view) => {
+                let source = Source::View {
+                    oid: view.oid,
+                    name: view.name.clone(),
+                    columns: in_source,
+                };
+                // Whether that view ever retracts is not known here; taking that it may is always right.
+                (source, false)
+            }
+            RelationKind::System(..) => return unsupported("it reads a system relation"),
+        };
+        let schema = subset(&scan.projected_schema, &columns)?;
+        let bounds = vec![None; columns.len()];
+        let step = Step::Scan(Scan {
+            source,
+            schema: arrow_schema(&schema),
+        });
+        Ok(Built {
+            node: self.add(step, &[]),
+            schema,
+            columns,
+            bounds,
+            append_only,
+        })
+    }
+
+    fn projection(&mut self, projection: &logical_plan::Projection, needed: &[bool]) -> Result<Built, Stop> {
+        let columns = kept(needed);
+        let expressions: Vec<&Expr> = columns.iter().map(|column| &projection.expr[*column]).collect();
+        check_all(expressions.iter().copied())?;
+        let below = needed_by(expressions.iter().copied(), projection.input.schema())?;
+        let input = self.node(&projection.input, &below)?;
+        let schema = subset(&projection.schema, &columns)?;
+        let plain: Vec<Option<usize>> = expressions.iter().map(|expr| column_of(expr, &input.schema)).collect();
+        let bounds = plain
+            .iter()
+            .map(|index| index.and_then(|index| input.bounds[index]))
+            .collect();
+        let node = match plain.iter().copied().collect::<Option<Vec<usize>>>() {
+            Some(picked) => self.pick(picked, arrow_schema(&schema), input.node),
+            None => {
+                let compiled: Result<Vec<Expression>, SqlError> = expressions
+                    .iter()
+                    .map(|expr| self.context.compile(expr, &input.schema))
+                    .collect();
+                let texts: Vec<String> = expressions.iter().map(|expr| expr.to_string()).collect();
+                let linear = Linear::Project {
+                    expressions: compiled?,
+                    schema: arrow_schema(&schema),
+                    text: texts.join(", "),
+                };
+                let is_infallible = expressions.iter().all(|expr| is_infallible(expr));
+                self.add(Step::Linear { linear, is_infallible }, &[input.node])
+            }
+        };
+        Ok(Built {
+            node,
+            schema,
+            columns,
+            bounds,
+            append_only: input.append_only,
+        })
+    }
+
+    fn filter(&mut self, filter: &logical_plan::Filter, needed: &[bool]) -> Result<Built, Stop> {
+        check_all([&filter.predicate])?;
+        let mut below = needed_by([&filter.predicate], filter.input.schema())?;
+        for (below, needed) in below.iter_mut().zip(needed) {
+            *below |= needed;
+        }
+        let input = self.node(&filter.input, &below)?;
+        let linear = Linear::Filter {
+            predicate: self.context.compile(&filter.predicate, &input.schema)?,
+            text: filter.predicate.to_string(),
+        };
+        let is_infallible = is_infallible(&filter.predicate);
+        let node = self.add(Step::Linear { linear, is_infallible }, &[input.node]);
+        Ok(Built { node, ..input })
+    }
+
+    fn union(&mut self, union: &logical_plan::Union, needed: &[bool]) -> Result<Built, Stop> {
+        let columns = kept(needed);
+        let schema = subset(&union.schema, &columns)?;
+        let output = arrow_schema(&schema);
+        let mut inputs = Vec::with_capacity(union.inputs.len());
+        let mut append_only = true;
+        for plan in &union.inputs {
+            let input = self.node(plan, needed)?;
+            append_only &= input.append_only;
+            let mut picked = Vec::with_capacity(columns.len());
+            for (column, field) in columns.iter().zip(output.fields()) {
+                let index = input
+                    .columns
+                    .iter()
+                    .position(|have| have == column)
+                    .expect("needed, so made");
+                if input.schema.field(index).data_type() != field.data_type() {
+                    return unsupported("the inputs of UNION ALL differ in their types");
+                }
+                picked.push(index);
+            }
+            inputs.push(self.pick(picked, output.clone(), input.node));
+        }
+        Ok(Built {
+            node: self.add(Step::Union, &inputs),
+            bounds: vec![None; columns.len()],
+            schema,
+            columns,
+            append_only,
+        })
+    }
+
+    fn window(&mut self, window: &Window, needed: &[bool]) -> Result<Built, Stop> {
+        let mut below = vec![false; window.input.schema().fields().len()];
+        for (output, needed) in needed.iter().enumerate() {
+            if let (true, Some(input)) = (needed, window.input_column(output)) {
+                below[input] = true;
+            }
+        }
+        below[window.time_column] = true;
+        if let Some(watermark) = window.watermark_column {
+            below[watermark] = true;
+        }
+        let input = self.node(&window.input, &below)?;
+        let position = |column: usize| {
+            let found = input.columns.iter().position(|have| *have == column);
+            found.expect("the window's own columns were asked for")
+        };
+        // The same node over fewer columns.
+        let narrow = Window::new(
+            LogicalPlan::EmptyRelation(EmptyRelation {
+                produce_one_row: false,
+                schema: Arc::new(input.schema.clone()),
+            }),
+            window.kind,
+            position(window.time_column),
+            Closure {
+                watermark_column: window.watermark_column.map(position),
+                topics: window.topics.clone(),
+                never_closes: window.never_closes.clone(),
+                allowed_lateness_us: window.allowed_lateness_us,
+                emit: window.emit,
+            },
+        )?;
+        let size_us = window.kind.size_us();
+        let spec = WindowSpec {
+            assigner: narrow.assigner(),
+            topics: window.topics.clone(),
+            allowed_lateness_us: window.allowed_lateness_us,
+            buffers: window.emit == Emit::OnWindowClose,
+            text: describe_window(window),
+        };
+        let full = datafusion::logical_expr::UserDefinedLogicalNodeCore::schema(window);
+        let outputs = full.fields().len();
+        let mut columns: Vec<usize> = Vec::with_capacity(input.columns.len() + 2);
+        for output in 0..outputs - 2 {
+            let of = window.input_column(output).expect("not a bound");
+            if input.columns.contains(&of) {
+                columns.push(output);
+            }
+        }
+        columns.extend([outputs - 2, outputs - 1]);
+        let schema = subset(full, &columns)?;
+        let node = self.add(Step::Window(Arc::new(spec)), &[input.node]);
+        let mut bounds = vec![None; columns.len()];
+        let count = bounds.len();
+        for (index, is_end) in [(count - 2, false), (count - 1, true)] {
+            bounds[index] = Some(Bound {
+                window: node,
+                is_end,
+                size_us,
+                direct: true,
+            });
+        }
+        Ok(Built {
+            node,
+            schema,
+            columns,
+            bounds,
+            append_only: input.append_only,
+        })
+    }
+
+    fn aggregate(&mut self, aggregate: &logical_plan::Aggregate, needed: &[bool]) -> Result<Built, Stop> {
+        let keys = aggregate.group_expr.len();
+        let calls: Vec<usize> = (0..aggregate.aggr_expr.len())
+            .filter(|call| needed[keys + call])
+            .collect();
+        check_all(&aggregate.group_expr)?;
+        check_all(calls.iter().map(|call| &aggregate.aggr_expr[*call]))?;
+        let used = aggregate
+            .group_expr
+            .iter()
+            .chain(calls.iter().map(|call| &aggregate.aggr_expr[*call]));
+        let below = needed_by(used, aggregate.input.schema())?;
+        let input = self.node(&aggregate.input, &below)?;
+
+        let key_bounds: Vec<Option<Bound>> = aggregate
+            .group_expr
+            .iter()
+            .map(|expr| column_of(expr, &input.schema).and_then(|index| input.bounds[index]))
+            .collect();
+        let mut spec_keys = Vec::with_capacity(keys);
+        for (expr, bound) in aggregate.group_expr.iter().zip(&key_bounds) {
+            let start = bound.filter(|bound| bound.is_end).and_then(|end| {
+                let starts =
+                    |other: &Option<Bound>| other.is_some_and(|start| !start.is_end && start.window == end.window);
+                key_bounds.iter().position(starts)
+            });
+            spec_keys.push(match start {
+                Some(of) => Key::After {
+                    of,
+                    add_us: bound.map_or(0, |bound| bound.size_us),
+                },
+                None => Key::Stored(self.context.compile(expr, &input.schema)?),
+            });
+        }
+        let mut spec_calls = Vec::with_capacity(calls.len());
+        for call in &calls {
+            let output = aggregate.schema.field(keys + call).data_type();
+            spec_calls.push(self.call(&aggregate.aggr_expr[*call], &input, output)?);
+        }
+        let closes_by = self.closes_by(&spec_keys, &key_bounds);
+        let append_only = closes_by.is_some();
+
+        let columns: Vec<usize> = (0..keys).chain(calls.iter().map(|call| keys + call)).collect();
+        let schema = subset(&aggregate.schema, &columns)?;
+        let texts = |exprs: &mut dyn Iterator<Item = &Expr>| {
+            exprs.map(|expr| expr.to_string()).collect::<Vec<String>>().join(", ")
+        };
+        let by = texts(&mut aggregate.group_expr.iter());
+        let what = texts(&mut calls.iter().map(|call| &aggregate.aggr_expr[*call]));
+        let spec = AggregateSpec {
+            keys: spec_keys,
+            calls: spec_calls,
+            schema: arrow_schema(&schema),
+            append_only: input.append_only,
+            closes_by,
+            text: if by.is_empty() {
+                format!("[{what}]")
+            } else {
+                format!("[{what}] by [{by}]")
+            },
+        };
+        let mut bounds: Vec<Option<Bound>> = key_bounds
+            .into_iter()
+            .map(|bound| bound.map(|bound| Bound { direct: false, ..bound }))
+            .collect();
+        bounds.resize(columns.len(), None);
+        Ok(Built {
+            node: self.add(Step::Aggregate(Arc::new(spec)), &[input.node]),
+            schema,
+            columns,
+            bounds,
+            append_only,
+        })
+    }
+
+    /// One aggregate function call.
+    fn call(&self, expr: &Expr, input: &Built, output: &DataType) -> Result<Call, Stop> {
+        use datafusion::logical_expr::ExprSchemable;
+        let expr = unaliased(expr);
+        let Expr::AggregateFunction(call) = expr else {
+            return unsupported(format!("{expr} is not an aggregate function"));
+        };
+        let name = call.func.name();
+        let Some(kind) = AggregateKind::of_name(name) else {
+            return unsupported(format!("the aggregate {name} is not kept incrementally yet"));
+        };
+        let idempotent = matches!(
+            kind,
+            AggregateKind::Min | AggregateKind::Max | AggregateKind::BoolAnd | AggregateKind::BoolOr
+        );
+        if call.params.distinct && !idempotent {
+            return unsupported(format!("{name}(DISTINCT ...) is not kept incrementally yet"));
+        }
+        if !call.params.order_by.is_empty() || call.params.null_treatment.is_some() {
+            return unsupported(format!("{name} with ORDER BY is not kept incrementally"));
+        }
+        let argument = match call.params.args.as_slice() {
+            [] if kind == AggregateKind::Count => None,
+            [argument] => Some(argument),
+            _ => return unsupported(format!("{name} of several arguments is not kept incrementally")),
+        };
+        let never_null = match argument {
+            None => true,
+            Some(Expr::Literal(value, _)) => !value.is_null(),
+            Some(_) => false,
+        };
+        if kind == AggregateKind::Count && never_null && call.params.filter.is_none() {
+            return Ok(Call::Rows);
+        }
+        let one = datafusion::logical_expr::lit(1i64);
+        let argument = argument.unwrap_or(&one);
+        let data_type = argument.get_type(&input.schema)?;
+        let definition = aggregates::resolve(kind, &data_type)?;
+        if definition.output != *output {
+            return unsupported(format!("{name} gives {output} where {} is kept", definition.output));
+        }
+        if state_for(&definition, input.append_only).is_none() {
+            return unsupported(format!("{name} of {data_type} is not kept incrementally"));
+        }
+        let filter = match &call.params.filter {
+            Some(filter) => Some(self.context.compile(filter, &input.schema)?),
+            None => None,
+        };
+        Ok(Call::Of {
+            definition,
+            argument: self.context.compile(argument, &input.schema)?,
+            filter,
+        })
+    }
+
+    /// If a key is a bound of a window that holds rows back until it closes: the aggregate holds groups instead.
+    fn closes_by(&mut self, keys: &[Key], bounds: &[Option<Bound>]) -> Option<ClosesBy> {
+        for (key, bound) in bounds.iter().enumerate() {
+            let (Some(bound), Key::Stored(_)) = (bound, &keys[key]) else {
+                continue;
+            };
+            let Step::Window(spec) = &mut self.nodes[bound.window].step else {
+                panic!("a bound comes from a window");
+            };
+            if !bound.direct || !spec.buffers {
+                continue;
+            }
+            let mut passes = (**spec).clone();
+            passes.buffers = false;
+            *spec = Arc::new(passes);
+            return Some(ClosesBy {
+                stored_key: keys[..key].iter().filter(|key| matches!(key, Key::Stored(_))).count(),
+                to_end_us: if bound.is_end { 0 } else { bound.size_us },
+                allowed_lateness_us: spec.allowed_lateness_us,
+                topics: spec.topics.clone(),
+            });
+        }
+        None
+    }
+}
+
+fn describe_window(window: &Window) -> String {
+    use crate::sql::window::WindowKind;
+    let emit = match window.emit {
+        Emit::OnWindowClose => ", emit on window close",
+        Emit::OnChange => "",
+    };
+    match window.kind {
+        WindowKind::Tumble { size_us, .. } => format!("Tumble: {}{emit}", seconds(size_us)),
+        WindowKind::Hop { slide_us, size_us, .. } => {
+            format!("Hop: {} every {}{emit}", seconds(size_us), seconds(slide_us))
+        }
+    }
+}
+
+fn seconds(us: i64) -> String {
+    if us % 1_000_000 == 0 {
+        format!("{} s", us / 1_000_000)
+    } else {
+        format!("{us} us")
+    }
+}
+
+fn topic_column(schema: &SchemaRef, index: usize, user_columns: usize) -> TopicColumn {
+    if index < user_columns {
+        return TopicColumn::User(index);
+    }
+    let name = schema.field(index).name();
+    let system = SystemColumn::ALL.into_iter().find(|column| column.name() == name);
+    TopicColumn::System(system.expect("after a topic's own columns come system columns"))
+}
+
+/// Refuses expressions that depend on more than their row.
+fn check_all<'a>(exprs: impl IntoIterator<Item = &'a Expr>) -> Result<(), Stop> {
+    for expr in exprs {
+        match dependence(expr)? {
+            (Dependence::Row, _) => {}
+            (Dependence::Statement(_), name) => {
+                return unsupported(format!("{name}() depends on when it is asked"));
+            }
+            (Dependence::Subquery, name) => return unsupported(format!("{name} is not kept incrementally yet")),
+            (Dependence::Chance(_) | Dependence::Other(_), name) => {
+                return unsupported(format!("{name} is not kept incrementally"));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Which columns of `input` the expressions use.
+fn needed_by<'a>(exprs: impl IntoIterator<Item = &'a Expr>, input: &DFSchema) -> Result<Vec<bool>, SqlError> {
+    let mut used: HashSet<&Column> = HashSet::new();
+    for expr in exprs {
+        used.extend(expr.column_refs());
+    }
+    let mut needed = vec![false; input.fields().len()];
+    for column in used {
+        needed[input.index_of_column(column)?] = true;
+    }
+    Ok(needed)
+}
+
+fn kept(needed: &[bool]) -> Vec<usize> {
+    (0..needed.len()).filter(|column| needed[*column]).collect()
+}
+
+fn unaliased(expr: &Expr) -> &Expr {
+    match expr {
+        Expr::Alias(alias) => unaliased(&alias.expr),
+        other => other,
+    }
+}
+
+/// The input column that an expression is, if it is no more than that.
+fn column_of(expr: &Expr, input: &DFSchema) -> Option<usize> {
+    match unaliased(expr) {
+        Expr::Column(column) => input.index_of_column(column).ok(),
+        _ => None,
+    }
+}
+
+/// Those columns of a schema. All nullable: nothing here depends on a column never being NULL.
+fn subset(schema: &DFSchema, columns: &[usize]) -> Result<DFSchema, SqlError> {
+    let fields = columns
+        .iter()
+        .map(|column| {
+            let (qualifier, field) = schema.qualified_field(*column);
+            (qualifier.cloned(), Arc::new(field.as_ref().clone().with_nullable(true)))
+        })
+        .collect();
+    DFSchema::new_with_metadata(fields, Default::default()).map_err(SqlError::from)
+}
+
+fn arrow_schema(schema: &DFSchema) -> SchemaRef {
+    Arc::new(schema.as_arrow().clone())
+}

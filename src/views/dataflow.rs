@@ -1,0 +1,549 @@
+//! A compiled view: a tree of operators, and an instance of it with state.
+//!
+//! One rule: an instance is a deterministic function of the deltas pushed into its scans, step by step. It reads nothing
+//! by itself: what to push is the pipeline's business (`pipeline.rs`).
+//!
+//! Nodes stand in an order in which inputs come before their users; node 0 is a scan, the last is the root. Rows flow
+//! through stateless nodes batch by batch; aggregates swallow them and speak when the step ends.
+
+use std::sync::Arc;
+
+use arrow::array::RecordBatch;
+use arrow::datatypes::SchemaRef;
+
+use crate::error::SqlError;
+use crate::log::TopicId;
+
+use super::aggregate::{Aggregate, AggregateSpec};
+use super::delta::Delta;
+use super::linear::Linear;
+use super::operator::{Operator, StepEnd};
+use super::output::{Bag, Output, Rows};
+use super::scan::{Scan, Source};
+use super::window::{WindowOperator, WindowSpec};
+
+/// What a node does.
+#[derive(Clone, Debug)]
+pub enum Step {
+    Scan(Scan),
+    Linear {
+        linear: Linear,
+        is_infallible: bool,
+    },
+    /// Rows of several inputs, of one schema.
+    Union,
+    Window(Arc<WindowSpec>),
+    Aggregate(Arc<AggregateSpec>),
+}
+
+/// A node, and who takes its output; `None` is the view itself.
+#[derive(Clone, Debug)]
+pub struct Node {
+    pub step: Step,
+    pub consumer: Option<usize>,
+}
+
+/// A compiled view, without state. Cheap to clone by `Arc`.
+#[derive(Clone, Debug)]
+pub struct Dataflow {
+    pub nodes: Vec<Node>,
+    /// Of the view's rows.
+    pub schema: SchemaRef,
+    /// The output never retracts.
+    pub append_only: bool,
+}
+
+impl Dataflow {
+    fn root(&self) -> usize {
+        self.nodes.len() - 1
+    }
+
+    /// The leaves: node and scan.
+    pub fn scans(&self) -> impl Iterator<Item = (usize, &Scan)> {
+        self.nodes
+            .iter()
+            .enumerate()
+            .filter_map(|(index, node)| match &node.step {
+                Step::Scan(scan) => Some((index, scan)),
+                _ => None,
+            })
+    }
+
+    /// Topics that it reads, each once.
+    pub fn topics(&self) -> Vec<TopicId> {
+        let mut topics: Vec<TopicId> = self
+            .scans()
+            .filter_map(|(_, scan)| match &scan.source {
+                Source::Topic { id, .. } => Some(*id),
+                Source::View { .. } => None,
+            })
+            .collect();
+        topics.sort_unstable();
+        topics.dedup();
+        topics
+    }
+
+    /// Views that it reads, each once.
+    pub fn views(&self) -> Vec<u32> {
+        let mut views: Vec<u32> = self
+            .scans()
+            .filter_map(|(_, scan)| match &scan.source {
+                Source::View { oid, .. } => Some(*oid),
+                Source::Topic { .. } => None,
+            })
+            .collect();
+        views.sort_unstable();
+        views.dedup();
+        views
+    }
+
+    /// The aggregate that only stateless nodes with one input stand above, if there is one and it shows its groups.
+    fn root_aggregate(&self) -> Option<usize> {
+        let mut at = self.root();
+        loop {
+            match &self.nodes[at].step {
+                Step::Aggregate(spec) => return spec.closes_by.is_none().then_some(at),
+                Step::Linear { .. } => {
+                    at = self.nodes.iter().position(|node| node.consumer == Some(at))?;
+                }
+                _ => return None,
+            }
+        }
+    }
+
+    /// The stateless nodes on the way from `node` (not included) upward, until one that is not.
+    fn linear_above(&self, node: usize) -> impl Iterator<Item = &Step> {
+        let mut at = self.nodes[node].consumer;
+        std::iter::from_fn(move || {
+            let step = &self.nodes[at?].step;
+            at = self.nodes[at?].consumer;
+            Some(step)
+        })
+        .take_while(|step| matches!(step, Step::Linear { .. } | Step::Union))
+    }
+
+    /// Takes a delta from `node`'s output through the stateless nodes above it. Also the node where it ended.
+    fn through_linear(&self, node: usize, delta: Delta) -> Result<(Option<usize>, Option<Delta>), SqlError> {
+        let mut at = self.nodes[node].consumer;
+        let mut delta = Some(delta);
+        while let (Some(index), Some(rows)) = (at, delta.take()) {
+            match &self.nodes[index].step {
+                Step::Linear { linear, .. } => delta = linear.apply(rows)?,
+                Step::Union => delta = Some(rows),
+                _ => return Ok((Some(index), Some(rows))),
+            }
+            at = self.nodes[index].consumer;
+        }
+        Ok((at, delta))
+    }
+
+    /// How many of `rows`, not committed yet, would come late for a window here, were the topic's watermark this.
+    pub fn late_rows(&self, topic: TopicId, rows: &RecordBatch, watermark: Option<i64>) -> Result<u64, SqlError> {
+        let mut late = 0;
+        for (node, scan) in self.scans() {
+            if !matches!(&scan.source, Source::Topic { id, .. } if *id == topic) || !self.has_window(node) {
+                continue;
+            }
+            let delta = Delta::added(scan.topic_rows(rows, watermark)?);
+            if let (Some(end), Some(delta)) = self.through_linear(node, delta)?
+                && let Step::Window(spec) = &self.nodes[end].step
+            {
+                let assigned = spec.assigner.apply(&delta.batch, crate::sql::window::Closing::All);
+                late += assigned?.late_rows;
+            }
+        }
+        Ok(late)
+    }
+
+    /// Whether a window stands above a scan, with only stateless nodes between.
+    pub fn has_window(&self, scan: usize) -> bool {
+        let mut at = self.nodes[scan].consumer;
+        while let Some(index) = at {
+            match &self.nodes[index].step {
+                Step::Linear { .. } | Step::Union => at = self.nodes[index].consumer,
+                Step::Window(_) => return true,
+                _ => return false,
+            }
+        }
+        false
+    }
+
+    /// Evaluates the nodes above a scan over some rows, up to the end of the first aggregate, without keeping anything: for
+    /// finding the row that fails.
+    pub fn probe(&self, scan: usize, batch: RecordBatch) -> Result<(), SqlError> {
+        let (end, delta) = self.through_linear(scan, Delta::added(batch))?;
+        let (Some(node), Some(rows)) = (end, &delta) else {
+            return Ok(());
+        };
+        if let Step::Window(spec) = &self.nodes[node].step {
+            let assigned = spec.assigner.apply(&rows.batch, crate::sql::window::Closing::All);
+            let rows = assigned?.rows;
+            let (end, delta) = self.through_linear(node, Delta::added(rows))?;
+            return self.probe_arguments(end, delta);
+        }
+        self.probe_arguments(end, delta)
+    }
+
+    fn probe_arguments(&self, node: Option<usize>, delta: Option<Delta>) -> Result<(), SqlError> {
+        if let (Some(node), Some(delta)) = (node, delta)
+            && let Step::Aggregate(spec) = &self.nodes[node].step
+        {
+            // A fresh aggregate meets what its expressions meet, and forgets.
+            Aggregate::new(spec.clone())?.push(delta)?;
+        }
+        Ok(())
+    }
+}
+
+/// Rows through one node so far.
+#[derive(Clone, Copy, Default, Debug, PartialEq, Eq)]
+pub struct NodeCounts {
+    pub rows_in: u64,
+    pub rows_out: u64,
+}
+
+/// What a node holds, for EXPLAIN.
+#[derive(Clone, Copy, Default, Debug, PartialEq, Eq)]
+pub struct NodeStats {
+    pub counts: NodeCounts,
+    pub state_bytes: usize,
+    /// Groups of an aggregate.
+    pub groups: Option<usize>,
+    /// Late rows and rows without a time of a window.
+    pub skipped: Option<(u64, u64)>,
+}
+
+/// A dataflow with state.
+pub struct Instance {
+    dataflow: Arc<Dataflow>,
+    /// By node: its state if it has any.
+    states: Vec<Kept>,
+    counts: Vec<NodeCounts>,
+    output: Output,
+    emits: bool,
+    emitted: Vec<Delta>,
+    /// Changed since `take_changed`.
+    changed: bool,
+}
+
+enum Kept {
+    Nothing,
+    Window(WindowOperator),
+    Aggregate(Aggregate),
+}
+
+impl Kept {
+    fn operator(&mut self) -> Option<&mut dyn Operator> {
+        match self {
+            Kept::Nothing => None,
+            Kept::Window(window) => Some(window),
+            Kept::Aggregate(aggregate) => Some(aggregate),
+        }
+    }
+
+    fn bytes(&self) -> usize {
+        match self {
+            Kept::Nothing => 0,
+            Kept::Window(window) => window.bytes(),
+            Kept::Aggregate(aggregate) => aggregate.bytes(),
+        }
+    }
+}
+
+/// An instance's state between two steps, as Arrow batches.
+pub struct Saved {
+    nodes: Vec<Vec<RecordBatch>>,
+    output: Vec<RecordBatch>,
+}
+
+impl Instance {
+    pub fn new(dataflow: Arc<Dataflow>) -> Result<Instance, SqlError> {
+        let mut states = Vec::with_capacity(dataflow.nodes.len());
+        for node in &dataflow.nodes {
+            states.push(match &node.step {
+                Step::Window(spec) => Kept::Window(WindowOperator::new(spec.clone())),
+                Step::Aggregate(spec) => Kept::Aggregate(Aggregate::new(spec.clone())?),
+                Step::Scan(_) | Step::Linear { .. } | Step::Union => Kept::Nothing,
+            });
+        }
+        let output = match dataflow.root_aggregate() {
+            Some(aggregate) => {
+                let checks = dataflow.linear_above(aggregate).any(|step| {
+                    matches!(
+                        step,
+                        Step::Linear {
+                            is_infallible: false,
+                            ..
+                        }
+                    )
+                });
+                if let (true, Kept::Aggregate(aggregate)) = (checks, &mut states[aggregate]) {
+                    aggregate.note_groups();
+                }
+                Output::Groups {
+                    aggregate,
+                    chunks: Vec::new(),
+                    checks,
+                }
+            }
+            None if dataflow.append_only => Output::Rows(Rows::new(dataflow.schema.clone())),
+            None => Output::Bag(Bag::new(dataflow.schema.clone())?),
+        };
+        // Aggregates below the root speak to what is above them.
+        for (index, state) in states.iter_mut().enumerate() {
+            if let Kept::Aggregate(aggregate) = state
+                && !matches!(&output, Output::Groups { aggregate: root, .. } if *root == index)
+            {
+                aggregate.emit_changes();
+            }
+        }
+        Ok(Instance {
+            counts: vec![NodeCounts::default(); dataflow.nodes.len()],
+            states,
+            output,
+            emits: false,
+            emitted: Vec::new(),
+            changed: true,
+            dataflow,
+        })
+    }
+
+    pub fn dataflow(&self) -> &Arc<Dataflow> {
+        &self.dataflow
+    }
+
+    /// From the next step on, hand out what changes (or no longer): another view needs it.
+    pub fn set_emits(&mut self, emits: bool) {
+        if let (true, Output::Groups { aggregate, .. }) = (emits != self.emits, &self.output) {
+            let aggregate = *aggregate;
+            match emits {
+                true => self.aggregate(aggregate).emit_changes(),
+                false => self.aggregate(aggregate).emit_nothing(),
+            }
+        }
+        self.emits = emits;
+    }
+
+    fn aggregate(&mut self, node: usize) -> &mut Aggregate {
+        match &mut self.states[node] {
+            Kept::Aggregate(aggregate) => aggregate,
+            _ => panic!("node {node} is an aggregate"),
+        }
+    }
+
+    /// Pushes a delta into a scan.
+    pub fn push(&mut self, scan: usize, delta: Delta) -> Result<(), SqlError> {
+        self.counts[scan].rows_in += delta.rows() as u64;
+        self.flow(scan, delta)
+    }
+
+    /// Takes a delta that `node` gave upward until something keeps it.
+    fn flow(&mut self, node: usize, delta: Delta) -> Result<(), SqlError> {
+        let mut at = node;
+        let mut delta = delta;
+        loop {
+            if delta.is_empty() {
+                return Ok(());
+            }
+            self.counts[at].rows_out += delta.rows() as u64;
+            let Some(next) = self.dataflow.nodes[at].consumer else {
+                return self.store(delta);
+            };
+            self.counts[next].rows_in += delta.rows() as u64;
+            let out = match (&self.dataflow.nodes[next].step, &mut self.states[next]) {
+                (Step::Linear { linear, .. }, _) => linear.apply(delta)?,
+                (Step::Union, _) => Some(delta),
+                (_, state) => {
+                    self.changed = true;
+                    let operator = state.operator().expect("a node that is not stateless has a state");
+                    operator.push(delta)?
+                }
+            };
+            match out {
+                Some(out) => (at, delta) = (next, out),
+                None => return Ok(()),
+            }
+        }
+    }
+
+    fn store(&mut self, delta: Delta) -> Result<(), SqlError> {
+        self.changed = true;
+        match &mut self.output {
+            Output::Groups { .. } => {}
+            Output::Rows(rows) => rows.append(delta.clone())?,
+            Output::Bag(bag) => bag.apply(&delta)?,
+        }
+        if self.emits {
+            self.emitted.push(delta);
+        }
+        Ok(())
+    }
+
+    /// Ends the step. Returns what changed if `set_emits`.
+    pub fn finish(&mut self, end: &StepEnd) -> Result<Vec<Delta>, SqlError> {
+        for node in 0..self.states.len() {
+            if let Some(operator) = self.states[node].operator() {
+                for delta in operator.finish(end)? {
+                    self.flow(node, delta)?;
+                }
+            }
+        }
+        match &mut self.output {
+            Output::Bag(bag) => bag.settle(),
+            Output::Groups {
+                aggregate,
+                checks: true,
+                ..
+            } if !self.emits => {
+                // Nothing flowed through the expressions above the aggregate: meet now what a reader would meet.
+                let aggregate = *aggregate;
+                let touched = self.aggregate(aggregate).touched_rows()?;
+                self.dataflow.through_linear(aggregate, Delta::added(touched))?;
+            }
+            _ => {}
+        }
+        Ok(std::mem::take(&mut self.emitted))
+    }
+
+    /// Whether anything was pushed or came out since the last call.
+    pub fn take_changed(&mut self) -> bool {
+        std::mem::take(&mut self.changed)
+    }
+
+    /// The view's rows after the last step.
+    pub fn rows(&mut self) -> Result<Vec<RecordBatch>, SqlError> {
+        let Output::Groups {
+            aggregate: node,
+            chunks,
+            ..
+        } = &mut self.output
+        else {
+            return match &mut self.output {
+                Output::Rows(rows) => Ok(rows.batches()),
+                Output::Bag(bag) => bag.batches(),
+                Output::Groups { .. } => unreachable!("handled above"),
+            };
+        };
+        let Kept::Aggregate(aggregate) = &mut self.states[*node] else {
+            panic!("node {node} is an aggregate");
+        };
+        chunks.resize(aggregate.chunks(), None);
+        let mut batches = Vec::with_capacity(chunks.len());
+        for (index, chunk) in chunks.iter_mut().enumerate() {
+            if chunk.is_none() || aggregate.is_stale(index) {
+                *chunk = None;
+                let groups = aggregate.render_chunk(index)?;
+                let (_, delta) = self.dataflow.through_linear(*node, Delta::added(groups))?;
+                *chunk = Some(match delta {
+                    Some(delta) => delta.batch,
+                    None => RecordBatch::new_empty(self.dataflow.schema.clone()),
+                });
+            }
+            if let Some(rows) = chunk
+                && rows.num_rows() > 0
+            {
+                batches.push(rows.clone());
+            }
+        }
+        Ok(batches)
+    }
+
+    /// Rows of the view, about: what a filter above the last aggregate leaves out is not known before it is read.
+    pub fn row_count(&self) -> usize {
+        match &self.output {
+            Output::Groups { aggregate, .. } => match &self.states[*aggregate] {
+                Kept::Aggregate(aggregate) => aggregate.live_groups(),
+                _ => panic!("node {aggregate} is an aggregate"),
+            },
+            Output::Rows(rows) => rows.rows(),
+            Output::Bag(bag) => bag.rows(),
+        }
+    }
+
+    /// Bytes of memory held, about.
+    pub fn bytes(&self) -> usize {
+        let states: usize = self.states.iter().map(Kept::bytes).sum();
+        states
+            + match &self.output {
+                Output::Groups { chunks, .. } => chunks.iter().flatten().map(RecordBatch::get_array_memory_size).sum(),
+                Output::Rows(rows) => rows.bytes(),
+                Output::Bag(bag) => bag.bytes(),
+            }
+    }
+
+    fn windows(&self) -> impl Iterator<Item = &WindowOperator> {
+        self.states.iter().filter_map(|state| match state {
+            Kept::Window(window) => Some(window),
+            _ => None,
+        })
+    }
+
+    /// Rows that came too late for a window, and rows without an event time.
+    pub fn skipped_rows(&self) -> (u64, u64) {
+        self.windows().fold((0, 0), |(late, null), window| {
+            (late + window.late_rows(), null + window.null_rows())
+        })
+    }
+
+    /// Topics and the watermark at which the next of their windows closes, microseconds.
+    pub fn next_closes(&self) -> Vec<(TopicId, i64)> {
+        let mut closes = Vec::new();
+        for window in self.windows() {
+            if let Some(at) = window.next_close() {
+                closes.extend(window.topics().iter().map(|topic| (*topic, at)));
+            }
+        }
+        closes
+    }
+
+    /// Topics whose watermarks close windows here.
+    pub fn closing_topics(&self) -> Vec<TopicId> {
+        self.windows()
+            .flat_map(|window| window.topics().iter().copied())
+            .collect()
+    }
+
+    pub fn stats(&self) -> Vec<NodeStats> {
+        let of = |(state, counts): (&Kept, &NodeCounts)| NodeStats {
+            counts: *counts,
+            state_bytes: state.bytes(),
+            groups: match state {
+                Kept::Aggregate(aggregate) => Some(aggregate.live_groups()),
+                _ => None,
+            },
+            skipped: match state {
+                Kept::Window(window) => Some((window.late_rows(), window.null_rows())),
+                _ => None,
+            },
+        };
+        self.states.iter().zip(&self.counts).map(of).collect()
+    }
+
+    pub fn save(&mut self) -> Result<Saved, SqlError> {
+        let mut nodes = Vec::with_capacity(self.states.len());
+        for state in &mut self.states {
+            nodes.push(match state.operator() {
+                Some(operator) => operator.save()?,
+                None => Vec::new(),
+            });
+        }
+        Ok(Saved {
+            nodes,
+            output: self.output.save()?,
+        })
+    }
+
+    /// Replaces the state by a saved one, whatever happened since.
+    pub fn restore(&mut self, saved: &Saved) -> Result<(), SqlError> {
+        let mut fresh = Instance::new(self.dataflow.clone())?;
+        fresh.set_emits(self.emits);
+        for (state, saved) in fresh.states.iter_mut().zip(&saved.nodes) {
+            if let Some(operator) = state.operator() {
+                operator.restore(saved)?;
+            }
+        }
+        fresh.output.restore(&saved.output)?;
+        *self = fresh;
+        Ok(())
+    }
+}

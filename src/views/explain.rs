@@ -1,0 +1,65 @@
+//! A dataflow as EXPLAIN shows it: one line per node, the root first, inputs indented below.
+//!
+//! Not here: what the numbers are (`dataflow.rs`).
+
+use super::dataflow::{Dataflow, NodeStats, Step};
+
+/// The tree; with `stats`, each line says what went through the node and what it holds.
+pub fn lines(dataflow: &Dataflow, stats: Option<&[NodeStats]>) -> Vec<String> {
+    let mut lines = Vec::with_capacity(dataflow.nodes.len());
+    let root = dataflow.nodes.len() - 1;
+    add(dataflow, stats, root, 0, &mut lines);
+    lines
+}
+
+fn add(dataflow: &Dataflow, stats: Option<&[NodeStats]>, node: usize, depth: usize, lines: &mut Vec<String>) {
+    let indent = if depth == 0 {
+        String::new()
+    } else {
+        format!("{}-> ", "  ".repeat(depth))
+    };
+    let numbers = stats.and_then(|stats| stats.get(node)).map(numbers).unwrap_or_default();
+    lines.push(format!("{indent}{}{numbers}", describe(&dataflow.nodes[node].step)));
+    for (input, other) in dataflow.nodes.iter().enumerate() {
+        if other.consumer == Some(node) {
+            add(dataflow, stats, input, depth + 1, lines);
+        }
+    }
+}
+
+fn describe(step: &Step) -> String {
+    match step {
+        Step::Scan(scan) => scan.describe(),
+        Step::Linear { linear, .. } => linear.describe(),
+        Step::Union => "Union".to_string(),
+        Step::Window(spec) => spec.text.clone(),
+        Step::Aggregate(spec) => {
+            let emit = if spec.closes_by.is_some() {
+                ", when its window has closed"
+            } else {
+                ""
+            };
+            format!("Aggregate: {}{emit}", spec.text)
+        }
+    }
+}
+
+fn numbers(stats: &NodeStats) -> String {
+    let mut parts = vec![
+        format!("rows in={}", stats.counts.rows_in),
+        format!("rows out={}", stats.counts.rows_out),
+    ];
+    if let Some(groups) = stats.groups {
+        parts.push(format!("groups={groups}"));
+    }
+    if let Some((late, null)) = stats.skipped {
+        parts.push(format!("late rows={late}"));
+        if null > 0 {
+            parts.push(format!("rows without a time={null}"));
+        }
+    }
+    if stats.state_bytes > 0 {
+        parts.push(format!("state={} bytes", stats.state_bytes));
+    }
+    format!("  ({})", parts.join(", "))
+}

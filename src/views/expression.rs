@@ -1,0 +1,156 @@
+//! Scalar expressions of a dataflow, evaluated vectorized, and the errors that they meet.
+//!
+//! One rule: an expression here is immutable over its input row; what depends on the time or on chance never becomes one.
+
+use std::sync::Arc;
+
+use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, RecordBatch};
+use datafusion::common::DFSchema;
+use datafusion::common::config::ConfigOptions;
+use datafusion::logical_expr::execution_props::ExecutionProps;
+use datafusion::logical_expr::{Expr, Operator, Volatility};
+use datafusion::physical_expr::{PhysicalExpr, create_physical_expr};
+
+use crate::error::SqlError;
+
+/// A compiled scalar expression.
+#[derive(Clone, Debug)]
+pub struct Expression {
+    physical: Arc<dyn PhysicalExpr>,
+}
+
+/// The settings that expressions are compiled under.
+pub struct Context {
+    props: ExecutionProps,
+}
+
+impl Context {
+    pub fn new(options: Arc<ConfigOptions>) -> Context {
+        let mut props = ExecutionProps::new();
+        props.config_options = Some(options);
+        Context { props }
+    }
+
+    /// Compiles `expr` over rows of `input`.
+    pub fn compile(&self, expr: &Expr, input: &DFSchema) -> Result<Expression, SqlError> {
+        let physical = create_physical_expr(expr, input, &self.props, &Default::default())?;
+        Ok(Expression { physical })
+    }
+}
+
+impl Expression {
+    /// One value per row of `batch`.
+    pub fn evaluate(&self, batch: &RecordBatch) -> Result<ArrayRef, SqlError> {
+        let value = self.physical.evaluate(batch)?;
+        Ok(value.into_array(batch.num_rows())?)
+    }
+
+    /// As [`Expression::evaluate`], for a condition.
+    pub fn evaluate_bool(&self, batch: &RecordBatch) -> Result<BooleanArray, SqlError> {
+        let array = self.evaluate(batch)?;
+        match array.as_boolean_opt() {
+            Some(bools) => Ok(bools.clone()),
+            // An untyped NULL as a condition: never true.
+            None if array.logical_null_count() == array.len() => Ok(BooleanArray::new_null(array.len())),
+            None => panic!("a condition of type {}", array.data_type()),
+        }
+    }
+}
+
+/// What the meaning of an expression depends on beside its row.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Dependence {
+    /// On nothing else.
+    Row,
+    /// On the statement's time or settings, such as now(): the function's name.
+    Statement(&'static str),
+    /// On chance, such as random().
+    Chance(&'static str),
+    /// On other rows: a subquery.
+    Subquery,
+    /// On a parameter or another thing that a view cannot have.
+    Other(&'static str),
+}
+
+/// What `expr` depends on; the worst that is found.
+pub fn dependence(expr: &Expr) -> Result<(Dependence, String), SqlError> {
+    use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
+    let mut found = (Dependence::Row, String::new());
+    expr.apply(|node| {
+        match node {
+            Expr::ScalarFunction(call) => match call.func.signature().volatility {
+                Volatility::Immutable => {}
+                Volatility::Stable => found = (Dependence::Statement("function"), call.func.name().to_string()),
+                Volatility::Volatile => {
+                    found = (Dependence::Chance("function"), call.func.name().to_string());
+                    return Ok(TreeNodeRecursion::Stop);
+                }
+            },
+            Expr::ScalarSubquery(_) | Expr::InSubquery(_) | Expr::Exists(_) | Expr::SetComparison(_) => {
+                found = (Dependence::Subquery, "a subquery".to_string());
+            }
+            Expr::OuterReferenceColumn(..) => {
+                found = (Dependence::Subquery, "a correlated subquery".to_string());
+            }
+            Expr::Placeholder(_) => found = (Dependence::Other("parameter"), "a parameter".to_string()),
+            Expr::WindowFunction(call) => {
+                found = (
+                    Dependence::Other("window function"),
+                    format!("window function {}", call.fun.name()),
+                );
+            }
+            Expr::GroupingSet(_) => {
+                found = (Dependence::Other("grouping sets"), "grouping sets".to_string());
+            }
+            Expr::Unnest(_) => found = (Dependence::Other("unnest"), "unnest".to_string()),
+            _ => {}
+        }
+        Ok(TreeNodeRecursion::Continue)
+    })?;
+    Ok(found)
+}
+
+/// Whether evaluating `expr` can never fail: columns, literals, comparisons and logic. (Arithmetic, casts and functions may.)
+pub fn is_infallible(expr: &Expr) -> bool {
+    use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
+    let mut safe = true;
+    let walked = expr.apply(|node| {
+        let fine = match node {
+            Expr::Column(_)
+            | Expr::Literal(..)
+            | Expr::Alias(_)
+            | Expr::Not(_)
+            | Expr::IsNull(_)
+            | Expr::IsNotNull(_)
+            | Expr::IsTrue(_)
+            | Expr::IsFalse(_)
+            | Expr::IsUnknown(_)
+            | Expr::IsNotTrue(_)
+            | Expr::IsNotFalse(_)
+            | Expr::IsNotUnknown(_)
+            | Expr::Between(_)
+            | Expr::InList(_)
+            | Expr::Case(_) => true,
+            Expr::BinaryExpr(binary) => matches!(
+                binary.op,
+                Operator::Eq
+                    | Operator::NotEq
+                    | Operator::Lt
+                    | Operator::LtEq
+                    | Operator::Gt
+                    | Operator::GtEq
+                    | Operator::And
+                    | Operator::Or
+                    | Operator::IsDistinctFrom
+                    | Operator::IsNotDistinctFrom
+            ),
+            _ => false,
+        };
+        if !fine {
+            safe = false;
+            return Ok(TreeNodeRecursion::Stop);
+        }
+        Ok(TreeNodeRecursion::Continue)
+    });
+    walked.is_ok() && safe
+}

@@ -1,0 +1,83 @@
+//! The linear operators: filter, project, rename. Each works on one delta alone and keeps nothing.
+//!
+//! One rule: f(a + b) = f(a) + f(b), so the output's weights are the input's.
+
+use arrow::array::{Array, ArrayRef, BooleanArray};
+use arrow::datatypes::SchemaRef;
+
+use crate::error::SqlError;
+
+use super::delta::Delta;
+use super::expression::Expression;
+
+/// A stateless step of a dataflow.
+#[derive(Clone, Debug)]
+pub enum Linear {
+    Filter {
+        predicate: Expression,
+        /// The predicate as EXPLAIN shows it.
+        text: String,
+    },
+    Project {
+        expressions: Vec<Expression>,
+        schema: SchemaRef,
+        text: String,
+    },
+    /// Picks columns by position, under the names of `schema`.
+    Pick { columns: Vec<usize>, schema: SchemaRef },
+}
+
+impl Linear {
+    /// The output delta, or `None` if no row is left.
+    pub fn apply(&self, delta: Delta) -> Result<Option<Delta>, SqlError> {
+        if delta.is_empty() {
+            return Ok(None);
+        }
+        match self {
+            Linear::Filter { predicate, .. } => {
+                let keep = predicate.evaluate_bool(&delta.batch)?;
+                match trues(&keep) {
+                    0 => Ok(None),
+                    all if all == delta.rows() => Ok(Some(delta)),
+                    _ => Ok(Some(delta.filter(&keep)?)),
+                }
+            }
+            Linear::Project {
+                expressions, schema, ..
+            } => {
+                let columns: Result<Vec<ArrayRef>, SqlError> = expressions
+                    .iter()
+                    .map(|expression| expression.evaluate(&delta.batch))
+                    .collect();
+                Ok(Some(delta.with_columns(schema.clone(), columns?)?))
+            }
+            Linear::Pick { columns, schema } => {
+                let columns = columns
+                    .iter()
+                    .map(|column| delta.batch.column(*column).clone())
+                    .collect();
+                Ok(Some(delta.with_columns(schema.clone(), columns)?))
+            }
+        }
+    }
+
+    /// One line for EXPLAIN.
+    pub fn describe(&self) -> String {
+        match self {
+            Linear::Filter { text, .. } => format!("Filter: {text}"),
+            Linear::Project { text, .. } => format!("Project: {text}"),
+            Linear::Pick { schema, .. } => {
+                let names: Vec<&str> = schema.fields().iter().map(|field| field.name().as_str()).collect();
+                format!("Columns: {}", names.join(", "))
+            }
+        }
+    }
+}
+
+/// How many values are true and not null.
+fn trues(bools: &BooleanArray) -> usize {
+    match bools.nulls() {
+        None => bools.values().count_set_bits(),
+        Some(nulls) => (bools.values() & nulls.inner()).count_set_bits(),
+    }
+}

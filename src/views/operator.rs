@@ -1,0 +1,49 @@
+//! What a stateful step of a dataflow is.
+//!
+//! One rule: an operator is a deterministic function of its inputs' deltas, step by step; it does no I/O and reads no clock.
+//! A step covers a range of whole commits: all deltas of the range are pushed, then `finish` ends it.
+
+use arrow::array::RecordBatch;
+
+use crate::error::SqlError;
+use crate::log::{Lsn, TopicId};
+
+use super::delta::Delta;
+
+/// The end of a step: the LSN up to which inputs are complete, and the watermarks there.
+pub struct StepEnd<'a> {
+    pub lsn: Lsn,
+    /// W(lsn), microseconds.
+    pub watermark: &'a dyn Fn(TopicId) -> Option<i64>,
+}
+
+impl StepEnd<'_> {
+    /// The least watermark of `topics`; `None` if one of them has none yet, or there are no topics.
+    pub fn least_watermark(&self, topics: &[TopicId]) -> Option<i64> {
+        topics
+            .iter()
+            .map(|topic| (self.watermark)(*topic))
+            .try_fold(i64::MAX, |least, watermark| {
+                watermark.map(|watermark| least.min(watermark))
+            })
+            .filter(|_| !topics.is_empty())
+    }
+}
+
+/// An operator with state.
+pub trait Operator: Send {
+    /// Takes one delta of the current step; answers at once what does not depend on the rest of it.
+    fn push(&mut self, delta: Delta) -> Result<Option<Delta>, SqlError>;
+
+    /// Ends the step: the rest of its output.
+    fn finish(&mut self, end: &StepEnd) -> Result<Vec<Delta>, SqlError>;
+
+    /// The state between two steps.
+    fn save(&self) -> Result<Vec<RecordBatch>, SqlError>;
+
+    /// Replaces the state by what `save` gave.
+    fn restore(&mut self, saved: &[RecordBatch]) -> Result<(), SqlError>;
+
+    /// Bytes of state in memory, about.
+    fn bytes(&self) -> usize;
+}

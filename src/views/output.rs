@@ -1,0 +1,274 @@
+//! What a view stores of its output, for readers: rows in immutable batches.
+//!
+//! One rule: a reader's batches never change under it; what is handed out is shared by reference.
+//!
+//! - [`Rows`]: an output that only grows is a list of batches.
+//! - [`Bag`]: an output with retractions is a multiset, keyed by the whole row.
+//!
+//! A view whose root is an aggregate stores nothing here: its groups are rendered when read (`dataflow.rs`).
+
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, AsArray, Int64Array, RecordBatch, UInt32Array};
+use arrow::compute;
+use arrow::datatypes::{DataType, Field, Int64Type, SchemaRef};
+
+use crate::error::SqlError;
+
+use super::aggregate::CHUNK_GROUPS;
+use super::aggregate::keys::Keys;
+use super::delta::{Delta, batch_of, concat};
+
+/// Batches are merged until they have this many rows.
+const BATCH_ROWS: usize = 65_536;
+
+/// Rows of an append-only output.
+pub struct Rows {
+    schema: SchemaRef,
+    batches: Vec<RecordBatch>,
+    rows: usize,
+    bytes: usize,
+}
+
+impl Rows {
+    pub fn new(schema: SchemaRef) -> Rows {
+        Rows {
+            schema,
+            batches: Vec::new(),
+            rows: 0,
+            bytes: 0,
+        }
+    }
+
+    /// Adds rows. Batches of like size are merged, so that there are few of them and each row is copied a few times at most.
+    pub fn append(&mut self, delta: Delta) -> Result<(), SqlError> {
+        assert!(
+            delta
+                .weight_values()
+                .is_none_or(|weights| weights.iter().all(|weight| *weight > 0)),
+            "V4: a row was taken away from an output that only grows"
+        );
+        let batch = match &delta.weights {
+            None => delta.batch,
+            Some(weights) => repeat(&delta.batch, weights.values())?,
+        };
+        if batch.num_rows() == 0 {
+            return Ok(());
+        }
+        self.rows += batch.num_rows();
+        let mut start = self.batches.len();
+        self.batches.push(batch);
+        let mut merged = self.batches[start].num_rows();
+        while start > 0 {
+            let before = self.batches[start - 1].num_rows();
+            if before > merged || before + merged > BATCH_ROWS {
+                break;
+            }
+            start -= 1;
+            merged += before;
+        }
+        if start + 1 < self.batches.len() {
+            let one = concat(&self.schema, &self.batches[start..])?;
+            self.batches.truncate(start);
+            self.batches.push(one);
+        }
+        self.bytes = self.batches.iter().map(RecordBatch::get_array_memory_size).sum();
+        Ok(())
+    }
+
+    pub fn batches(&self) -> Vec<RecordBatch> {
+        self.batches.clone()
+    }
+
+    pub fn rows(&self) -> usize {
+        self.rows
+    }
+
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+}
+
+/// Rows of an output with retractions, each with the number of its copies.
+pub struct Bag {
+    schema: SchemaRef,
+    keys: Keys,
+    /// By distinct row.
+    copies: Vec<i64>,
+    /// Chunks of distinct rows as they were last read; `None` if they changed since.
+    chunks: Vec<Option<RecordBatch>>,
+    rows: i64,
+    touched: Vec<u32>,
+    gone: usize,
+}
+
+impl Bag {
+    pub fn new(schema: SchemaRef) -> Result<Bag, SqlError> {
+        let types: Vec<DataType> = schema.fields().iter().map(|field| field.data_type().clone()).collect();
+        Ok(Bag {
+            keys: Keys::new(&types)?,
+            copies: Vec::new(),
+            chunks: Vec::new(),
+            rows: 0,
+            touched: Vec::new(),
+            gone: 0,
+            schema,
+        })
+    }
+
+    /// Adds and takes away rows; a count may be negative until the step's end.
+    pub fn apply(&mut self, delta: &Delta) -> Result<(), SqlError> {
+        let mut groups = Vec::new();
+        self.keys.intern(delta.batch.columns(), delta.rows(), &mut groups)?;
+        self.copies.resize(self.keys.len(), 0);
+        self.chunks.resize(self.keys.len().div_ceil(CHUNK_GROUPS), None);
+        delta.each(|row, weight| {
+            let group = groups[row] as usize;
+            self.copies[group] += weight;
+            self.rows += weight;
+            self.chunks[group / CHUNK_GROUPS] = None;
+        });
+        self.touched.append(&mut groups);
+        Ok(())
+    }
+
+    /// Ends a step: no row may be there less than zero times.
+    pub fn settle(&mut self) {
+        for group in self.touched.drain(..) {
+            let copies = self.copies[group as usize];
+            assert!(copies >= 0, "V4: a row was taken away more often than it was added");
+            self.gone += usize::from(copies == 0);
+        }
+        // `gone` overcounts rows that come and go: it only says when looking is worth while.
+        if self.gone > CHUNK_GROUPS && self.gone > self.copies.len() / 2 {
+            let keep: Vec<u32> = (0..self.copies.len() as u32)
+                .filter(|group| self.copies[*group as usize] > 0)
+                .collect();
+            if keep.len() < self.copies.len() / 2 {
+                self.keys.keep(&keep);
+                self.copies = keep.iter().map(|group| self.copies[*group as usize]).collect();
+                self.chunks = vec![None; keep.len().div_ceil(CHUNK_GROUPS)];
+            }
+            self.gone = 0;
+        }
+    }
+
+    pub fn batches(&mut self) -> Result<Vec<RecordBatch>, SqlError> {
+        let mut batches = Vec::with_capacity(self.chunks.len());
+        for chunk in 0..self.chunks.len() {
+            let rendered = match &self.chunks[chunk] {
+                Some(rendered) => rendered.clone(),
+                None => {
+                    let start = chunk * CHUNK_GROUPS;
+                    let end = (start + CHUNK_GROUPS).min(self.copies.len());
+                    let groups: Vec<u32> = (start as u32..end as u32)
+                        .filter(|group| self.copies[*group as usize] > 0)
+                        .collect();
+                    let rows = batch_of(self.schema.clone(), self.columns(&groups)?, groups.len())?;
+                    let copies: Vec<i64> = groups.iter().map(|group| self.copies[*group as usize]).collect();
+                    let rendered = repeat(&rows, &copies)?;
+                    self.chunks[chunk] = Some(rendered.clone());
+                    rendered
+                }
+            };
+            if rendered.num_rows() > 0 {
+                batches.push(rendered);
+            }
+        }
+        Ok(batches)
+    }
+
+    fn columns(&self, groups: &[u32]) -> Result<Vec<ArrayRef>, SqlError> {
+        self.keys.columns(groups)
+    }
+
+    pub fn rows(&self) -> usize {
+        usize::try_from(self.rows).expect("V4: a number of rows is not negative")
+    }
+
+    pub fn bytes(&self) -> usize {
+        let rendered: usize = self
+            .chunks
+            .iter()
+            .flatten()
+            .map(RecordBatch::get_array_memory_size)
+            .sum();
+        self.keys.bytes() + self.copies.capacity() * size_of::<i64>() + rendered
+    }
+}
+
+/// Each row as often as its weight says.
+fn repeat(batch: &RecordBatch, weights: &[i64]) -> Result<RecordBatch, SqlError> {
+    if weights.iter().all(|weight| *weight == 1) {
+        return Ok(batch.clone());
+    }
+    let mut rows = Vec::new();
+    for (row, weight) in weights.iter().enumerate() {
+        rows.extend(std::iter::repeat_n(
+            row as u32,
+            usize::try_from(*weight).expect("V4: checked by the caller"),
+        ));
+    }
+    let count = rows.len();
+    let rows = UInt32Array::from(rows);
+    let columns: Result<Vec<ArrayRef>, SqlError> = batch
+        .columns()
+        .iter()
+        .map(|column| compute::take(column, &rows, None).map_err(SqlError::from))
+        .collect();
+    batch_of(batch.schema(), columns?, count)
+}
+
+/// A view's stored output.
+pub enum Output {
+    /// Rendered from the aggregate at this node, through the stateless steps above it.
+    Groups {
+        aggregate: usize,
+        chunks: Vec<Option<RecordBatch>>,
+        /// Those steps may fail: they are evaluated at each step, not only when someone reads.
+        checks: bool,
+    },
+    Rows(Rows),
+    Bag(Bag),
+}
+
+impl Output {
+    pub fn save(&mut self) -> Result<Vec<RecordBatch>, SqlError> {
+        match self {
+            Output::Groups { .. } => Ok(Vec::new()),
+            Output::Rows(rows) => Ok(rows.batches()),
+            Output::Bag(bag) => {
+                let groups: Vec<u32> = (0..bag.copies.len() as u32).collect();
+                let mut fields: Vec<_> = bag.schema.fields().iter().cloned().collect();
+                fields.push(Arc::new(Field::new("_weight", DataType::Int64, false)));
+                let mut columns = bag.columns(&groups)?;
+                columns.push(Arc::new(Int64Array::from(bag.copies.clone())));
+                let schema = super::delta::schema_of(fields);
+                Ok(vec![batch_of(schema, columns, groups.len())?])
+            }
+        }
+    }
+
+    pub fn restore(&mut self, saved: &[RecordBatch]) -> Result<(), SqlError> {
+        match self {
+            Output::Groups { chunks, .. } => chunks.clear(),
+            Output::Rows(rows) => {
+                *rows = Rows::new(rows.schema.clone());
+                for batch in saved {
+                    rows.append(Delta::added(batch.clone()))?;
+                }
+            }
+            Output::Bag(bag) => {
+                *bag = Bag::new(bag.schema.clone())?;
+                for batch in saved {
+                    let last = batch.num_columns() - 1;
+                    let rows = batch_of(bag.schema.clone(), batch.columns()[..last].to_vec(), batch.num_rows())?;
+                    let weights = batch.column(last).as_primitive::<Int64Type>().clone();
+                    bag.apply(&Delta::weighted(rows, weights))?;
+                    bag.settle();
+                }
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,167 @@
+//! Leaves of a dataflow: rows of a topic, and changes of another view, cut into batches of a good size.
+//!
+//! One rule: a topic's rows enter with the LSN, time and watermark of the commit that brought them, so that what a view
+//! makes of them does not depend on when it looks.
+
+use arrow::array::RecordBatch;
+use arrow::datatypes::SchemaRef;
+
+use crate::error::SqlError;
+use crate::log::{Chunk, SystemColumn, TopicId};
+
+use super::delta::{Delta, batch_of, concat};
+
+/// Larger batches are cut: what an operator makes of one should stay in the processor's caches.
+pub const BATCH_ROWS_MAX: usize = 8192;
+/// Smaller ones are put together.
+const BATCH_ROWS_MIN: usize = 1024;
+
+/// A column of a topic.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum TopicColumn {
+    /// By position in the topic's schema.
+    User(usize),
+    System(SystemColumn),
+}
+
+/// Where a dataflow's rows come from.
+#[derive(Clone, Debug)]
+pub enum Source {
+    Topic {
+        id: TopicId,
+        name: String,
+        columns: Vec<TopicColumn>,
+        /// Time zone of the event-time column's type.
+        watermark_zone: Option<String>,
+        /// Index of the event-time column in the topic's schema.
+        event_time: Option<usize>,
+        idle_timeout_us: Option<i64>,
+        delay_us: i64,
+    },
+    View {
+        oid: u32,
+        name: String,
+        columns: Vec<usize>,
+    },
+}
+
+/// One leaf.
+#[derive(Clone, Debug)]
+pub struct Scan {
+    pub source: Source,
+    /// Of the batches that it makes: only the columns that the dataflow needs.
+    pub schema: SchemaRef,
+}
+
+impl Scan {
+    /// The rows of chunks of the topic, in batches.
+    pub fn topic_batches(&self, chunks: &[Chunk]) -> Result<Vec<RecordBatch>, SqlError> {
+        let Source::Topic {
+            columns,
+            watermark_zone,
+            ..
+        } = &self.source
+        else {
+            panic!("chunks come from topics");
+        };
+        let mut batches = Batches::new(self.schema.clone());
+        for chunk in chunks {
+            let columns = columns
+                .iter()
+                .map(|column| match column {
+                    TopicColumn::User(index) => chunk.rows.column(*index).clone(),
+                    TopicColumn::System(column) => chunk.system_column(*column, watermark_zone.as_deref()),
+                })
+                .collect();
+            batches.add(batch_of(self.schema.clone(), columns, chunk.rows.num_rows())?)?;
+        }
+        batches.done()
+    }
+
+    /// Rows of one append to the topic that is not committed yet, at its present watermark. Other system columns are zero.
+    pub fn topic_rows(&self, rows: &RecordBatch, watermark: Option<i64>) -> Result<RecordBatch, SqlError> {
+        let run = crate::log::Run {
+            rows: rows.num_rows(),
+            lsn: 0,
+            timestamp_us: 0,
+            watermark,
+        };
+        let chunk = Chunk {
+            partition: 0,
+            base_offset: 0,
+            rows: rows.clone(),
+            runs: vec![run].into(),
+        };
+        let batches = self.topic_batches(&[chunk])?;
+        concat(&self.schema, &batches)
+    }
+
+    /// Changes of the view, with the columns that are needed.
+    pub fn view_delta(&self, delta: &Delta) -> Result<Delta, SqlError> {
+        let Source::View { columns, .. } = &self.source else {
+            panic!("deltas come from views");
+        };
+        let columns = columns.iter().map(|index| delta.batch.column(*index).clone()).collect();
+        delta.clone().with_columns(self.schema.clone(), columns)
+    }
+
+    pub fn describe(&self) -> String {
+        let names: Vec<&str> = self.schema.fields().iter().map(|field| field.name().as_str()).collect();
+        let columns = names.join(", ");
+        match &self.source {
+            Source::Topic { name, .. } => format!("Topic {name}: {columns}"),
+            Source::View { name, .. } => format!("View {name}: {columns}"),
+        }
+    }
+}
+
+/// Cuts large batches, puts small ones together.
+struct Batches {
+    schema: SchemaRef,
+    done: Vec<RecordBatch>,
+    small: Vec<RecordBatch>,
+    small_rows: usize,
+}
+
+impl Batches {
+    fn new(schema: SchemaRef) -> Batches {
+        Batches {
+            schema,
+            done: Vec::new(),
+            small: Vec::new(),
+            small_rows: 0,
+        }
+    }
+
+    fn add(&mut self, batch: RecordBatch) -> Result<(), SqlError> {
+        if batch.num_rows() >= BATCH_ROWS_MIN {
+            let mut offset = 0;
+            while offset < batch.num_rows() {
+                let rows = BATCH_ROWS_MAX.min(batch.num_rows() - offset);
+                self.done.push(batch.slice(offset, rows));
+                offset += rows;
+            }
+        } else if batch.num_rows() > 0 {
+            self.small_rows += batch.num_rows();
+            self.small.push(batch);
+            if self.small_rows >= BATCH_ROWS_MAX - BATCH_ROWS_MIN {
+                self.join()?;
+            }
+        }
+        Ok(())
+    }
+
+    fn join(&mut self) -> Result<(), SqlError> {
+        if !self.small.is_empty() {
+            self.done.push(concat(&self.schema, &self.small)?);
+            self.small.clear();
+            self.small_rows = 0;
+        }
+        Ok(())
+    }
+
+    fn done(mut self) -> Result<Vec<RecordBatch>, SqlError> {
+        self.join()?;
+        Ok(self.done)
+    }
+}

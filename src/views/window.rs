@@ -1,0 +1,222 @@
+//! The window operator of a dataflow: TUMBLE and HOP, with late rows skipped and counted.
+//!
+//! One rule: which rows are where, and which are late, is decided by `sql::window`, the same as in batch queries.
+//! Under EMIT ON WINDOW CLOSE it holds rows back until their window has closed, unless the aggregate above does that.
+//! It also knows the ends of the windows that are still open, so that an idle topic's watermark is only advanced when that
+//! closes something.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use arrow::array::{AsArray, Int64Array, RecordBatch};
+use arrow::compute;
+use arrow::datatypes::{DataType, Field, Int64Type, Schema, SchemaRef, TimestampMicrosecondType};
+
+use crate::error::SqlError;
+use crate::log::TopicId;
+use crate::sql::window::{Assigner, Closing};
+
+use super::delta::{Delta, batch_of};
+use super::operator::{Operator, StepEnd};
+
+/// What a window operator is told once.
+#[derive(Clone, Debug)]
+pub struct WindowSpec {
+    pub assigner: Assigner,
+    /// Topics whose watermarks close the windows; empty if they never close.
+    pub topics: Vec<TopicId>,
+    pub allowed_lateness_us: i64,
+    /// Hold rows back until their window has closed.
+    pub buffers: bool,
+    pub text: String,
+}
+
+/// TUMBLE or HOP.
+pub struct WindowOperator {
+    spec: Arc<WindowSpec>,
+    late_rows: u64,
+    null_rows: u64,
+    /// Ends of windows with rows that were not closed at the last step.
+    open_ends: BTreeSet<i64>,
+    /// The last end that was added there: most rows come for the same one again.
+    last_end: i64,
+    /// Rows held back, by window end.
+    held: BTreeMap<i64, Vec<Delta>>,
+    held_bytes: usize,
+}
+
+impl WindowOperator {
+    pub fn new(spec: Arc<WindowSpec>) -> WindowOperator {
+        WindowOperator {
+            spec,
+            late_rows: 0,
+            null_rows: 0,
+            open_ends: BTreeSet::new(),
+            last_end: i64::MIN,
+            held: BTreeMap::new(),
+            held_bytes: 0,
+        }
+    }
+
+    /// Rows that came too late for a window, so far.
+    pub fn late_rows(&self) -> u64 {
+        self.late_rows
+    }
+
+    /// Rows without an event time, so far.
+    pub fn null_rows(&self) -> u64 {
+        self.null_rows
+    }
+
+    pub fn topics(&self) -> &[TopicId] {
+        &self.spec.topics
+    }
+
+    /// The watermark at which the first open window closes, microseconds.
+    pub fn next_close(&self) -> Option<i64> {
+        let first = self.open_ends.first()?;
+        Some(first.saturating_add(self.spec.allowed_lateness_us))
+    }
+
+    fn note_open(&mut self, ends: &[i64]) {
+        if self.spec.topics.is_empty() {
+            return;
+        }
+        for end in ends {
+            if *end != self.last_end {
+                self.last_end = *end;
+                self.open_ends.insert(*end);
+            }
+        }
+    }
+
+    /// Splits rows by window end and holds them.
+    fn hold(&mut self, delta: Delta) -> Result<(), SqlError> {
+        let ends = window_ends(&delta.batch);
+        let mut distinct: Vec<i64> = ends.clone();
+        distinct.sort_unstable();
+        distinct.dedup();
+        self.held_bytes += delta.batch.get_array_memory_size();
+        for end in distinct {
+            let keep = ends.iter().map(|other| Some(*other == end)).collect();
+            self.held.entry(end).or_default().push(delta.filter(&keep)?);
+        }
+        Ok(())
+    }
+}
+
+/// The last column of a window's output, microseconds.
+fn window_ends(batch: &RecordBatch) -> Vec<i64> {
+    let column = batch.column(batch.num_columns() - 1);
+    column.as_primitive::<TimestampMicrosecondType>().values().to_vec()
+}
+
+impl Operator for WindowOperator {
+    fn push(&mut self, delta: Delta) -> Result<Option<Delta>, SqlError> {
+        let assigned = self.spec.assigner.apply(&delta.batch, Closing::All)?;
+        self.late_rows += assigned.late_rows;
+        self.null_rows += assigned.null_rows;
+        let weights = match &assigned.sources {
+            None => delta.weights,
+            Some(sources) => delta.take_weights(sources)?,
+        };
+        let delta = Delta {
+            batch: assigned.rows,
+            weights,
+        };
+        if delta.is_empty() {
+            return Ok(None);
+        }
+        if !self.spec.topics.is_empty() {
+            let ends = delta.batch.column(delta.batch.num_columns() - 1).clone();
+            self.note_open(ends.as_primitive::<TimestampMicrosecondType>().values());
+        }
+        if self.spec.buffers {
+            self.hold(delta)?;
+            return Ok(None);
+        }
+        Ok(Some(delta))
+    }
+
+    fn finish(&mut self, end: &StepEnd) -> Result<Vec<Delta>, SqlError> {
+        let Some(watermark) = end.least_watermark(&self.spec.topics) else {
+            return Ok(Vec::new());
+        };
+        let mut closed = Vec::new();
+        while let Some(first) = self.open_ends.first().copied() {
+            if !self.spec.assigner.is_closed(first, Some(watermark)) {
+                break;
+            }
+            self.open_ends.pop_first();
+            if let Some(rows) = self.held.remove(&first) {
+                closed.extend(rows);
+            }
+        }
+        self.last_end = i64::MIN;
+        if self.held.is_empty() {
+            self.held_bytes = 0;
+        }
+        Ok(closed)
+    }
+
+    fn save(&self) -> Result<Vec<RecordBatch>, SqlError> {
+        let open: Vec<i64> = self.open_ends.iter().copied().collect();
+        let schema = |name: &str| Arc::new(Schema::new(vec![Field::new(name, DataType::Int64, false)]));
+        let counts = vec![self.late_rows as i64, self.null_rows as i64];
+        let mut saved = vec![
+            batch_of(schema("counts"), vec![Arc::new(Int64Array::from(counts))], 2)?,
+            batch_of(
+                schema("open"),
+                vec![Arc::new(Int64Array::from(open.clone()))],
+                open.len(),
+            )?,
+        ];
+        for delta in self.held.values().flatten() {
+            saved.push(with_weight_column(delta)?);
+        }
+        Ok(saved)
+    }
+
+    fn restore(&mut self, saved: &[RecordBatch]) -> Result<(), SqlError> {
+        let counts = saved[0].column(0).as_primitive::<Int64Type>().values();
+        (self.late_rows, self.null_rows) = (counts[0] as u64, counts[1] as u64);
+        let open = saved[1].column(0).as_primitive::<Int64Type>().values();
+        self.open_ends = open.iter().copied().collect();
+        self.last_end = i64::MIN;
+        self.held.clear();
+        self.held_bytes = 0;
+        let schema = self.spec.assigner.schema().clone();
+        for batch in &saved[2..] {
+            self.hold(from_weight_column(batch, schema.clone())?)?;
+        }
+        Ok(())
+    }
+
+    fn bytes(&self) -> usize {
+        self.open_ends.len() * size_of::<i64>() * 2 + self.held_bytes
+    }
+}
+
+/// A delta as one batch, its weights as a last column.
+pub fn with_weight_column(delta: &Delta) -> Result<RecordBatch, SqlError> {
+    let mut fields: Vec<_> = delta.batch.schema().fields().iter().cloned().collect();
+    fields.push(Arc::new(Field::new("_weight", DataType::Int64, false)));
+    let weights = match &delta.weights {
+        Some(weights) => weights.clone(),
+        None => super::delta::constant_weights(1, delta.rows()),
+    };
+    let mut columns = delta.batch.columns().to_vec();
+    columns.push(Arc::new(weights));
+    batch_of(Arc::new(Schema::new(fields)), columns, delta.rows())
+}
+
+/// What [`with_weight_column`] made; weights that are all +1 are left out again.
+pub fn from_weight_column(batch: &RecordBatch, schema: SchemaRef) -> Result<Delta, SqlError> {
+    let last = batch.num_columns() - 1;
+    let weights = batch.column(last).as_primitive::<Int64Type>().clone();
+    let rows = batch_of(schema, batch.columns()[..last].to_vec(), batch.num_rows())?;
+    if compute::max(&weights) == Some(1) && compute::min(&weights) == Some(1) {
+        return Ok(Delta::added(rows));
+    }
+    Ok(Delta::weighted(rows, weights))
+}

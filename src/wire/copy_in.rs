@@ -1,0 +1,711 @@
+//! Decodes what a client sends for COPY FROM STDIN, text or csv, into record batches.
+//!
+//! One rule: where the client cuts its data into messages changes nothing. Lines are found with their quotes and
+//! escapes in mind, checked to be UTF-8, and cut into fields that go straight into column builders. Errors name table,
+//! line and column as PostgreSQL does. Not here: messages, constraints, what becomes of the rows.
+
+use std::sync::Arc;
+
+use arrow::array::{RecordBatch, RecordBatchOptions};
+use arrow::datatypes::{Schema, SchemaRef};
+
+use crate::error::{SqlError, state};
+use crate::sql::statement::CopyFormat;
+use crate::types::{ColumnBuilder, PgType, TextStyle, utf8};
+
+/// Rows at which a batch is handed over.
+const ROWS_MAX: usize = 64 << 10;
+/// Bytes of values at which a batch is handed over.
+const BYTES_MAX: usize = 8 << 20;
+/// Rows that a new batch has room for.
+const ROWS_FORESEEN: usize = 1 << 10;
+/// PostgreSQL's limit for one line.
+const LINE_BYTES_MAX: usize = 0x3fff_ffff;
+
+/// A COPY FROM STDIN in progress.
+pub(super) struct CopyDecoder {
+    table: String,
+    format: CopyFormat,
+    columns: Vec<Column>,
+    schema: SchemaRef,
+    /// What was sent and does not make a whole line yet.
+    pending: Vec<u8>,
+    scanner: Scanner,
+    /// Lines taken so far, those inside quotes included; the current one while a row is decoded.
+    line: u64,
+    rows: usize,
+    header: bool,
+    /// `\.` was seen: what follows is ignored.
+    ended: bool,
+    /// The current field without its escapes and quotes.
+    scratch: Vec<u8>,
+}
+
+struct Column {
+    name: String,
+    builder: ColumnBuilder,
+    /// csv: an unquoted NULL string is text.
+    not_null: bool,
+    /// csv: a quoted NULL string is NULL.
+    null_quoted: bool,
+}
+
+impl CopyDecoder {
+    pub fn new(table: &str, columns: &[(String, PgType)], format: &CopyFormat, style: &TextStyle) -> CopyDecoder {
+        let fields: Vec<_> = columns
+            .iter()
+            .map(|(name, pg_type)| pg_type.field(name, true))
+            .collect();
+        let columns = columns.iter().map(|(name, pg_type)| Column {
+            builder: ColumnBuilder::new(pg_type, ROWS_FORESEEN).with_time_zone(style.time_zone),
+            not_null: format.force_not_null.contains(name),
+            null_quoted: format.force_null.contains(name),
+            name: name.clone(),
+        });
+        CopyDecoder {
+            table: table.to_string(),
+            columns: columns.collect(),
+            schema: Arc::new(Schema::new(fields)),
+            pending: Vec::new(),
+            scanner: Scanner::new(format),
+            line: 0,
+            rows: 0,
+            header: format.header || format.header_match,
+            ended: false,
+            scratch: Vec::new(),
+            format: format.clone(),
+        }
+    }
+
+    /// Takes the next bytes. A batch comes back when enough rows are complete.
+    pub fn push(&mut self, data: &[u8]) -> Result<Option<RecordBatch>, SqlError> {
+        if self.ended {
+            return Ok(None);
+        }
+        self.pending.extend_from_slice(data);
+        self.take_lines(false)?;
+        if self.pending.len() > LINE_BYTES_MAX {
+            let line = self.line + 1;
+            return Err(
+                SqlError::new(state::PROGRAM_LIMIT_EXCEEDED, "a line of COPY data is too long")
+                    .detail(format!("A line may have at most {LINE_BYTES_MAX} bytes."))
+                    .context(format!("COPY {}, line {line}", self.table)),
+            );
+        }
+        let bytes: usize = self.columns.iter().map(|column| column.builder.bytes()).sum();
+        if self.rows >= ROWS_MAX || bytes >= BYTES_MAX {
+            return Ok(Some(self.batch()));
+        }
+        Ok(None)
+    }
+
+    /// All data has come: the last line may lack its end. The rows that were not handed over yet.
+    pub fn finish(&mut self) -> Result<Option<RecordBatch>, SqlError> {
+        if !self.ended {
+            self.take_lines(true)?;
+        }
+        Ok((self.rows > 0).then(|| self.batch()))
+    }
+
+    fn batch(&mut self) -> RecordBatch {
+        let columns = self.columns.iter_mut().map(|column| column.builder.finish()).collect();
+        let options = RecordBatchOptions::new().with_row_count(Some(self.rows));
+        self.rows = 0;
+        RecordBatch::try_new_with_options(self.schema.clone(), columns, &options)
+            .expect("each row appended one value to each column")
+    }
+
+    /// Decodes the whole lines that are pending; with `last` what is left is a line too.
+    fn take_lines(&mut self, last: bool) -> Result<(), SqlError> {
+        let pending = std::mem::take(&mut self.pending);
+        // Most data is valid: look at all whole lines at once, and at each alone only to say which one is not.
+        let whole = if last {
+            pending.len()
+        } else {
+            memchr::memrchr2(b'\n', b'\r', &pending).map_or(0, |at| at + 1)
+        };
+        let valid = std::str::from_utf8(&pending[..whole]).ok();
+        let mut start = 0;
+        while !self.ended && start < pending.len() {
+            let found = match self.scanner.end_of_line(&pending[start..], last) {
+                Ok(found) => found,
+                Err(error) => {
+                    self.line += self.scanner.newlines + 1;
+                    return Err(self.at_line(error, None));
+                }
+            };
+            let Some(found) = found else { break };
+            self.line += found.newlines + 1;
+            let end = start + found.length;
+            let line = match valid {
+                Some(text) if end <= text.len() => &text[start..end],
+                _ => utf8(&pending[start..end]).map_err(|error| self.at_line(error, None))?,
+            };
+            self.take_line(line)?;
+            start += found.length + found.terminator;
+        }
+        self.pending = pending;
+        self.pending.drain(..start);
+        Ok(())
+    }
+
+    fn take_line(&mut self, line: &str) -> Result<(), SqlError> {
+        const END: &str = "\\.";
+        if line == END {
+            self.ended = true;
+            return Ok(());
+        }
+        if self.header {
+            self.header = false;
+            return if self.format.header_match {
+                self.match_header(line)
+            } else {
+                Ok(())
+            };
+        }
+        if self.format.csv {
+            self.csv_row(line)?
+        } else {
+            self.text_row(line)?
+        }
+        self.rows += 1;
+        Ok(())
+    }
+
+    fn text_row(&mut self, line: &str) -> Result<(), SqlError> {
+        let bytes = line.as_bytes();
+        let delimiter = self.format.delimiter;
+        let escaped = memchr::memchr(b'\\', bytes).is_some();
+        let mut fields = TextFields {
+            bytes,
+            at: Some(0),
+            delimiter,
+            escaped,
+        };
+        for index in 0..self.columns.len() {
+            let Some((start, end)) = fields.next() else {
+                return Err(self.missing(index, line));
+            };
+            let field = &line[start..end];
+            if field == self.format.null {
+                self.columns[index].builder.append_null();
+                continue;
+            }
+            if escaped && memchr::memchr(b'\\', field.as_bytes()).is_some() {
+                self.scratch.clear();
+                unescape(field.as_bytes(), &mut self.scratch);
+                let scratch = std::mem::take(&mut self.scratch);
+                let appended = utf8(&scratch)
+                    .map_err(|error| self.at_line(error, None))
+                    .and_then(|text| self.append(index, text));
+                self.scratch = scratch;
+                appended?;
+            } else {
+                self.append(index, field)?;
+            }
+        }
+        // A topic without columns has empty lines.
+        if fields.next().is_some() && !(self.columns.is_empty() && line.is_empty()) {
+            return Err(self.extra(line));
+        }
+        Ok(())
+    }
+
+    fn csv_row(&mut self, line: &str) -> Result<(), SqlError> {
+        let mut fields = CsvFields::new(&self.format, line);
+        let mut scratch = std::mem::take(&mut self.scratch);
+        for index in 0..self.columns.len() {
+            scratch.clear();
+            let Some(field) = fields.next(&mut scratch) else {
+                return Err(self.missing(index, line));
+            };
+            let text = match field.plain {
+                Some((start, end)) => &line[start..end],
+                None => std::str::from_utf8(&scratch).expect("cut from UTF-8 at ASCII bytes"),
+            };
+            let column = &self.columns[index];
+            let is_null = text == self.format.null
+                && if field.quoted {
+                    column.null_quoted
+                } else {
+                    !column.not_null
+                };
+            if is_null {
+                self.columns[index].builder.append_null();
+            } else {
+                self.append(index, text)?;
+            }
+        }
+        let more = fields.at.is_some();
+        self.scratch = scratch;
+        if more && !(self.columns.is_empty() && line.is_empty()) {
+            return Err(self.extra(line));
+        }
+        Ok(())
+    }
+
+    #[inline]
+    fn append(&mut self, index: usize, text: &str) -> Result<(), SqlError> {
+        match self.columns[index].builder.append_text(text) {
+            Ok(()) => Ok(()),
+            Err(error) => Err(self.at_column(error, index, text)),
+        }
+    }
+
+    /// HEADER MATCH: the first line names the columns.
+    fn match_header(&self, line: &str) -> Result<(), SqlError> {
+        let mut names: Vec<Option<String>> = Vec::new();
+        if self.format.csv {
+            let mut fields = CsvFields::new(&self.format, line);
+            let mut scratch = Vec::new();
+            while let Some(field) = fields.next(&mut scratch) {
+                let text = match field.plain {
+                    Some((start, end)) => line[start..end].to_string(),
+                    None => String::from_utf8_lossy(&scratch).into_owned(),
+                };
+                names.push((field.quoted || text != self.format.null).then_some(text));
+                scratch.clear();
+            }
+        } else {
+            let mut fields = TextFields {
+                bytes: line.as_bytes(),
+                at: Some(0),
+                delimiter: self.format.delimiter,
+                escaped: true,
+            };
+            while let Some((start, end)) = fields.next() {
+                let field = &line[start..end];
+                let mut name = Vec::new();
+                unescape(field.as_bytes(), &mut name);
+                names.push((field != self.format.null).then(|| String::from_utf8_lossy(&name).into_owned()));
+            }
+        }
+        let refuse = |message: String| self.at_line(SqlError::new(state::BAD_COPY_FILE_FORMAT, message), Some(line));
+        if names.len() != self.columns.len() {
+            return Err(refuse(format!(
+                "wrong number of fields in header line: field count is {}, expected {}",
+                names.len(),
+                self.columns.len()
+            )));
+        }
+        for (index, (name, column)) in names.iter().zip(&self.columns).enumerate() {
+            let (number, expected) = (index + 1, &column.name);
+            match name {
+                Some(name) if name == expected => {}
+                Some(name) => {
+                    return Err(refuse(format!(
+                        "column name mismatch in header line field {number}: got \"{name}\", expected \"{expected}\""
+                    )));
+                }
+                None => {
+                    return Err(refuse(format!(
+                        "column name mismatch in header line field {number}: got null value (\"{}\"), expected \
+                         \"{expected}\"",
+                        self.format.null
+                    )));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn missing(&self, index: usize, line: &str) -> SqlError {
+        let name = &self.columns[index].name;
+        self.at_line(
+            SqlError::new(
+                state::BAD_COPY_FILE_FORMAT,
+                format!("missing data for column \"{name}\""),
+            ),
+            Some(line),
+        )
+    }
+
+    fn extra(&self, line: &str) -> SqlError {
+        self.at_line(
+            SqlError::new(state::BAD_COPY_FILE_FORMAT, "extra data after last expected column"),
+            Some(line),
+        )
+    }
+
+    /// `COPY t, line 3: "..."`, without the text where it cannot be shown.
+    #[cold]
+    fn at_line(&self, error: SqlError, text: Option<&str>) -> SqlError {
+        let place = format!("COPY {}, line {}", self.table, self.line);
+        error.context(match text {
+            Some(text) => format!("{place}: \"{}\"", shown(text)),
+            None => place,
+        })
+    }
+
+    #[cold]
+    fn at_column(&self, error: SqlError, index: usize, text: &str) -> SqlError {
+        let place = format!(
+            "COPY {}, line {}, column {}: \"{}\"",
+            self.table,
+            self.line,
+            self.columns[index].name,
+            shown(text)
+        );
+        match error.context.clone() {
+            // The type's own context comes first, as it is the inner one.
+            Some(inner) => error.context(format!("{inner}\n{place}")),
+            None => error.context(place),
+        }
+    }
+}
+
+/// A value as a CONTEXT line shows it.
+fn shown(text: &str) -> String {
+    const BYTES: usize = 100;
+    if text.len() <= BYTES {
+        return text.to_string();
+    }
+    format!("{}...", &text[..text.floor_char_boundary(BYTES)])
+}
+
+/// How lines end, as the first one did.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum LineEnd {
+    Unknown,
+    Newline,
+    Return,
+    ReturnNewline,
+}
+
+struct FoundLine {
+    /// Bytes without the terminator.
+    length: usize,
+    terminator: usize,
+    /// Line ends inside quotes.
+    newlines: u64,
+}
+
+/// Finds where a line ends, and remembers how far it has looked.
+struct Scanner {
+    csv: bool,
+    quote: u8,
+    escape: u8,
+    end: LineEnd,
+    /// Bytes of the current line that were looked at.
+    at: usize,
+    in_quotes: bool,
+    newlines: u64,
+}
+
+impl Scanner {
+    fn new(format: &CopyFormat) -> Scanner {
+        Scanner {
+            csv: format.csv,
+            quote: format.quote,
+            escape: format.escape,
+            end: LineEnd::Unknown,
+            at: 0,
+            in_quotes: false,
+            newlines: 0,
+        }
+    }
+
+    /// `text` starts where the line starts. `None`: more is needed, unless this is the `last` of it.
+    fn end_of_line(&mut self, text: &[u8], last: bool) -> Result<Option<FoundLine>, SqlError> {
+        while let Some(offset) = self.next_special(&text[self.at..]) {
+            let at = self.at + offset;
+            let byte = text[at];
+            if self.csv {
+                if self.in_quotes {
+                    if byte == self.escape && self.escape != self.quote {
+                        // What it escapes may be cut off; then look at the escape again.
+                        if at + 1 == text.len() {
+                            self.at = at;
+                            break;
+                        }
+                        let escapes = text[at + 1] == self.quote || text[at + 1] == self.escape;
+                        self.at = at + 1 + usize::from(escapes);
+                        continue;
+                    }
+                    if byte == self.quote {
+                        self.in_quotes = false;
+                    } else if byte == if self.end == LineEnd::Return { b'\r' } else { b'\n' } {
+                        self.newlines += 1;
+                    }
+                    self.at = at + 1;
+                    continue;
+                }
+                if byte == self.quote {
+                    self.in_quotes = true;
+                    self.at = at + 1;
+                    continue;
+                }
+                if !matches!(byte, b'\n' | b'\r') {
+                    self.at = at + 1;
+                    continue;
+                }
+            } else if byte == b'\\' {
+                if at + 1 == text.len() {
+                    self.at = at;
+                    break;
+                }
+                self.at = at + 2;
+                continue;
+            }
+            // A line end outside quotes and escapes.
+            let terminator = if byte == b'\n' {
+                match self.end {
+                    LineEnd::Unknown => self.end = LineEnd::Newline,
+                    LineEnd::Newline => {}
+                    LineEnd::Return | LineEnd::ReturnNewline => return Err(self.stray("newline", "\\n")),
+                }
+                1
+            } else {
+                if at + 1 == text.len() && !last && self.end != LineEnd::Return {
+                    self.at = at;
+                    return Ok(None);
+                }
+                let newline_follows = text.get(at + 1) == Some(&b'\n');
+                match self.end {
+                    LineEnd::Unknown => {
+                        self.end = if newline_follows {
+                            LineEnd::ReturnNewline
+                        } else {
+                            LineEnd::Return
+                        };
+                    }
+                    LineEnd::Return => {}
+                    LineEnd::ReturnNewline if newline_follows => {}
+                    LineEnd::Newline | LineEnd::ReturnNewline => return Err(self.stray("carriage return", "\\r")),
+                }
+                if self.end == LineEnd::ReturnNewline { 2 } else { 1 }
+            };
+            return Ok(Some(self.found(at, terminator)));
+        }
+        if !last {
+            self.at = self.at.max(self.safe(text));
+            return Ok(None);
+        }
+        if self.in_quotes {
+            return Err(SqlError::new(
+                state::BAD_COPY_FILE_FORMAT,
+                "unterminated CSV quoted field",
+            ));
+        }
+        Ok((!text.is_empty()).then(|| self.found(text.len(), 0)))
+    }
+
+    fn found(&mut self, length: usize, terminator: usize) -> FoundLine {
+        self.at = 0;
+        FoundLine {
+            length,
+            terminator,
+            newlines: std::mem::take(&mut self.newlines),
+        }
+    }
+
+    /// How far `text` needs no second look: to its end, or to an escape whose other half has not come.
+    fn safe(&self, text: &[u8]) -> usize {
+        let is_open = match text.last() {
+            Some(byte) if self.csv => self.in_quotes && *byte == self.escape && self.escape != self.quote,
+            Some(byte) => *byte == b'\\',
+            None => false,
+        };
+        if is_open && self.at < text.len() {
+            self.at
+        } else {
+            text.len()
+        }
+    }
+
+    /// Offset of the next byte that may matter.
+    fn next_special(&self, text: &[u8]) -> Option<usize> {
+        if !self.csv {
+            memchr::memchr3(b'\n', b'\r', b'\\', text)
+        } else if self.escape == self.quote {
+            memchr::memchr3(b'\n', b'\r', self.quote, text)
+        } else {
+            text.iter().position(|byte| {
+                *byte == b'\n' || *byte == b'\r' || *byte == self.quote || (self.in_quotes && *byte == self.escape)
+            })
+        }
+    }
+
+    fn stray(&self, what: &str, escape: &str) -> SqlError {
+        if self.csv {
+            SqlError::new(state::BAD_COPY_FILE_FORMAT, format!("unquoted {what} found in data"))
+                .hint(format!("Use quoted CSV field to represent {what}."))
+        } else {
+            SqlError::new(state::BAD_COPY_FILE_FORMAT, format!("literal {what} found in data"))
+                .hint(format!("Use \"{escape}\" to represent {what}."))
+        }
+    }
+}
+
+/// The fields of a line in text format, as ranges; escapes still in them.
+struct TextFields<'a> {
+    bytes: &'a [u8],
+    /// Where the next field starts; `None` after the last.
+    at: Option<usize>,
+    delimiter: u8,
+    escaped: bool,
+}
+
+impl TextFields<'_> {
+    fn next(&mut self) -> Option<(usize, usize)> {
+        let start = self.at?;
+        let mut from = start;
+        loop {
+            let found = if self.escaped {
+                memchr::memchr2(self.delimiter, b'\\', &self.bytes[from..])
+            } else {
+                memchr::memchr(self.delimiter, &self.bytes[from..])
+            };
+            match found.map(|offset| from + offset) {
+                None => {
+                    self.at = None;
+                    return Some((start, self.bytes.len()));
+                }
+                Some(at) if self.bytes[at] == self.delimiter => {
+                    self.at = Some(at + 1);
+                    return Some((start, at));
+                }
+                // An escaped delimiter is data.
+                Some(at) => from = (at + 2).min(self.bytes.len()),
+            }
+        }
+    }
+}
+
+struct CsvField {
+    /// The field's range in the line, if it needs no change; else it is in the scratch buffer.
+    plain: Option<(usize, usize)>,
+    quoted: bool,
+}
+
+/// The fields of a line in csv format.
+struct CsvFields<'a> {
+    line: &'a str,
+    /// Where the next field starts; `None` after the last.
+    at: Option<usize>,
+    delimiter: u8,
+    quote: u8,
+    escape: u8,
+}
+
+impl<'a> CsvFields<'a> {
+    fn new(format: &CopyFormat, line: &'a str) -> CsvFields<'a> {
+        let CopyFormat {
+            delimiter,
+            quote,
+            escape,
+            ..
+        } = *format;
+        CsvFields {
+            line,
+            at: Some(0),
+            delimiter,
+            quote,
+            escape,
+        }
+    }
+
+    /// `scratch` is empty.
+    fn next(&mut self, scratch: &mut Vec<u8>) -> Option<CsvField> {
+        let start = self.at?;
+        let bytes = self.line.as_bytes();
+        let (delimiter, quote, escape) = (self.delimiter, self.quote, self.escape);
+        let mut from = start;
+        let mut quoted = false;
+        loop {
+            // Outside quotes.
+            let found = memchr::memchr2(delimiter, quote, &bytes[from..]).map(|offset| from + offset);
+            let end = match found {
+                Some(at) if bytes[at] == quote => {
+                    scratch.extend_from_slice(&bytes[from..at]);
+                    quoted = true;
+                    from = at + 1;
+                    // Inside quotes, to the quote that is not escaped. The scanner has seen that there is one.
+                    while let Some(offset) = memchr::memchr2(quote, escape, &bytes[from..]) {
+                        let at = from + offset;
+                        scratch.extend_from_slice(&bytes[from..at]);
+                        let next = bytes.get(at + 1);
+                        if bytes[at] == escape && next.is_some_and(|next| *next == quote || *next == escape) {
+                            scratch.push(bytes[at + 1]);
+                            from = at + 2;
+                        } else if bytes[at] == quote {
+                            from = at + 1;
+                            break;
+                        } else {
+                            scratch.push(escape);
+                            from = at + 1;
+                        }
+                    }
+                    continue;
+                }
+                Some(at) => {
+                    self.at = Some(at + 1);
+                    at
+                }
+                None => {
+                    self.at = None;
+                    bytes.len()
+                }
+            };
+            if !quoted {
+                return Some(CsvField {
+                    plain: Some((start, end)),
+                    quoted,
+                });
+            }
+            scratch.extend_from_slice(&bytes[from..end]);
+            return Some(CsvField { plain: None, quoted });
+        }
+    }
+}
+
+/// Text format's backslash sequences.
+fn unescape(field: &[u8], out: &mut Vec<u8>) {
+    let octal = |byte: Option<&u8>| byte.filter(|byte| matches!(byte, b'0'..=b'7')).map(|byte| byte - b'0');
+    let hex = |byte: Option<&u8>| {
+        byte.and_then(|byte| char::from(*byte).to_digit(16))
+            .map(|digit| digit as u8)
+    };
+    let mut at = 0;
+    while let Some(offset) = memchr::memchr(b'\\', &field[at..]) {
+        out.extend_from_slice(&field[at..at + offset]);
+        at += offset + 1;
+        let Some(byte) = field.get(at) else {
+            out.push(b'\\');
+            return;
+        };
+        at += 1;
+        match byte {
+            b'b' => out.push(8),
+            b'f' => out.push(12),
+            b'n' => out.push(b'\n'),
+            b'r' => out.push(b'\r'),
+            b't' => out.push(b'\t'),
+            b'v' => out.push(11),
+            b'0'..=b'7' => {
+                let mut value = byte - b'0';
+                for _ in 0..2 {
+                    let Some(digit) = octal(field.get(at)) else { break };
+                    value = (value << 3) | digit;
+                    at += 1;
+                }
+                out.push(value);
+            }
+            b'x' if hex(field.get(at)).is_some() => {
+                let mut value = 0;
+                for _ in 0..2 {
+                    let Some(digit) = hex(field.get(at)) else { break };
+                    value = (value << 4) | digit;
+                    at += 1;
+                }
+                out.push(value);
+            }
+            other => out.push(*other),
+        }
+    }
+    out.extend_from_slice(&field[at..]);
+}
+
+#[cfg(test)]
+#[path = "copy_in_tests.rs"]
+mod tests;

@@ -1,0 +1,18 @@
+//! What SQL files cannot say: crashes, random programs, processes, COPY, psql, wire bytes, the shape of the code.
+//!
+//! One binary, since every test binary links the whole engine's dependencies. Each module owns its servers.
+
+#![allow(
+    clippy::disallowed_methods,
+    reason = "tests read files, spawn processes and take random seeds themselves"
+)]
+
+mod support;
+
+mod copy;
+mod crash;
+mod oracle;
+mod psql;
+mod server;
+mod tidy;
+mod wire;

@@ -1,0 +1,435 @@
+//! The oracle: a random topic, random supported views, random inserts; after each commit every view must equal its own
+//! definition run as a batch query (V1). A failure is printed as an `.slt` file, ready to be kept.
+//!
+//! `ORACLE_SEED` repeats a run, `ORACLE_CASES` makes it longer. View and batch share a planner, so the hand-computed
+//! files in `sql-tests/` stand beside this.
+
+use std::fmt::Write;
+
+use rand::Rng;
+use rand::rngs::StdRng;
+use rand::seq::IndexedRandom;
+use tokio_postgres::Client;
+
+use crate::support::{self, Server, bag, same};
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Kind {
+    Int,
+    Big,
+    Numeric,
+    Float,
+    Text,
+    Bool,
+    Time,
+}
+
+/// A relation that a view may read.
+#[derive(Clone)]
+struct Relation {
+    name: String,
+    columns: Vec<(String, Kind)>,
+    /// A topic with a watermark on `ts`.
+    watermark: bool,
+    topic: bool,
+}
+
+struct View {
+    name: String,
+    query: String,
+}
+
+#[tokio::test]
+async fn a_view_equals_its_batch_query_at_every_commit() {
+    let seed = support::seed("ORACLE_SEED");
+    let cases = support::repeat("ORACLE_CASES", 30);
+    let (_scratch, data_dir) = support::data_dir();
+    let server = Server::start(&data_dir);
+    let client = support::connect(&server).await;
+    for case in 0..cases {
+        let mut program = Program {
+            random: support::random(seed + case),
+            script: Vec::new(),
+        };
+        if let Err(failure) = program.run(&client, case).await {
+            panic!("ORACLE_SEED={} ORACLE_CASES=1 repeats it\n{failure}", seed + case);
+        }
+    }
+}
+
+struct Program {
+    random: StdRng,
+    /// Statements that changed something, in order.
+    script: Vec<String>,
+}
+
+impl Program {
+    async fn run(&mut self, client: &Client, case: u64) -> Result<(), String> {
+        let mut relations = Vec::new();
+        for topic in 0..self.random.random_range(1..=2) {
+            let relation = self.topic(format!("t{case}_{topic}"));
+            self.does(client, &relation.1).await?;
+            relations.push(relation.0);
+        }
+        let topics = relations.clone();
+        let mut views = Vec::new();
+        for number in 0..self.random.random_range(1..=4) {
+            // Some views are made over rows that are already there.
+            if number > 0 && self.random.random_bool(0.3) {
+                let insert = self.insert(&topics, number);
+                self.does(client, &insert).await?;
+            }
+            let name = format!("v{case}_{number}");
+            let (relation, query) = self.view(&name, &relations);
+            self.does(client, &format!("CREATE MATERIALIZED VIEW {name} AS {query}"))
+                .await?;
+            views.push(View { name, query });
+            relations.push(relation);
+        }
+        self.compare(client, &views).await?;
+        for step in 0..self.random.random_range(4..10) {
+            let mut statement = self.insert(&topics, step);
+            if self.random.random_bool(0.2) {
+                let more = self.insert(&topics, step);
+                statement = format!("BEGIN;\n{statement};\n{more};\nCOMMIT");
+            }
+            self.does(client, &statement).await?;
+            self.compare(client, &views).await?;
+        }
+        for topic in &topics {
+            client
+                .simple_query(&format!("DROP TOPIC {} CASCADE", topic.name))
+                .await
+                .map_err(|e| e.to_string())?;
+        }
+        Ok(())
+    }
+
+    async fn does(&mut self, client: &Client, statement: &str) -> Result<(), String> {
+        self.script.push(statement.to_string());
+        match client.simple_query(statement).await {
+            Ok(_) => Ok(()),
+            Err(error) => Err(self.slt(&format!("# {}: {error}", support::state(&error)))),
+        }
+    }
+
+    async fn compare(&self, client: &Client, views: &[View]) -> Result<(), String> {
+        for view in views {
+            let select = format!("SELECT * FROM {}", view.name);
+            let kept = bag(client, &select).await;
+            let batch = bag(client, &view.query).await;
+            let equal = match (&kept, &batch) {
+                (Ok(kept), Ok(batch)) => same(kept, batch),
+                (kept, batch) => kept == batch,
+            };
+            if equal {
+                continue;
+            }
+            let letters = batch.as_ref().ok().and_then(|rows| rows.first()).map_or(1, Vec::len);
+            let mut end = format!(
+                "# batch: {}\nquery {} rowsort\n{select}\n----\n",
+                view.query,
+                "?".repeat(letters)
+            );
+            match batch {
+                Ok(rows) => rows
+                    .iter()
+                    .for_each(|row| writeln!(end, "{}", row.join(" ")).expect("a String grows")),
+                Err(state) => end = format!("# batch: {}\nstatement error ({state})\n{select}\n", view.query),
+            }
+            writeln!(end, "\n# the view answered {kept:?}").expect("a String grows");
+            return Err(self.slt(&end));
+        }
+        Ok(())
+    }
+
+    /// What was done so far, as a file for `sql-tests/`.
+    fn slt(&self, end: &str) -> String {
+        let mut file = "# A view that the oracle found to differ from its batch query.\n\n".to_string();
+        let statements = self.script.iter().flat_map(|script| script.split(";\n"));
+        for statement in statements {
+            writeln!(file, "statement ok\n{statement}\n").expect("a String grows");
+        }
+        file + end
+    }
+
+    fn topic(&mut self, name: String) -> (Relation, String) {
+        let watermark = self.random.random_bool(0.7);
+        let mut columns: Vec<(String, Kind)> = vec![("k".into(), Kind::Int), ("ts".into(), Kind::Time)];
+        for (column, kind) in [
+            ("g", Kind::Text),
+            ("v", Kind::Int),
+            ("w", Kind::Big),
+            ("n", Kind::Numeric),
+            ("d", Kind::Float),
+            ("ok", Kind::Bool),
+        ] {
+            if self.random.random_bool(0.7) {
+                columns.push((column.into(), kind));
+            }
+        }
+        let sql_type = |kind: Kind| match kind {
+            Kind::Int => "INT",
+            Kind::Big => "BIGINT",
+            Kind::Numeric => "NUMERIC(10,2)",
+            Kind::Float => "DOUBLE PRECISION",
+            Kind::Text => "TEXT",
+            Kind::Bool => "BOOLEAN",
+            Kind::Time => "TIMESTAMP",
+        };
+        let mut items: Vec<String> = columns
+            .iter()
+            .map(|(name, kind)| format!("{name} {}", sql_type(*kind)))
+            .collect();
+        if watermark {
+            let delay = self.random.random_range(0..8);
+            items.push(format!("WATERMARK FOR ts AS ts - INTERVAL '{delay} seconds'"));
+        }
+        let partitions = self.random.random_range(1..=3);
+        let create = format!(
+            "CREATE TOPIC {name} ({}) PARTITION BY (k) WITH (partitions = {partitions})",
+            items.join(", ")
+        );
+        (
+            Relation {
+                name,
+                columns,
+                watermark,
+                topic: true,
+            },
+            create,
+        )
+    }
+
+    fn insert(&mut self, topics: &[Relation], step: i32) -> String {
+        let topic = topics.choose(&mut self.random).expect("a topic").clone();
+        let rows = (0..self.random.random_range(1..=5)).map(|_| {
+            let cells = topic
+                .columns
+                .iter()
+                .map(|(_, kind)| self.literal(*kind, step))
+                .collect::<Vec<_>>();
+            format!("({})", cells.join(", "))
+        });
+        format!(
+            "INSERT INTO {} VALUES {}",
+            topic.name,
+            rows.collect::<Vec<_>>().join(", ")
+        )
+    }
+
+    fn literal(&mut self, kind: Kind, step: i32) -> String {
+        if self.random.random_bool(0.12) {
+            return "NULL".into();
+        }
+        let random = &mut self.random;
+        match kind {
+            Kind::Int => random.random_range(-3..6).to_string(),
+            Kind::Big => random
+                .random_range(-1_000_000_000_000_i64..1_000_000_000_000)
+                .to_string(),
+            Kind::Numeric => format!("{}.{:02}", random.random_range(-50..50), random.random_range(0..100)),
+            Kind::Float => format!("{:.3}", random.random_range(-5.0..5.0)),
+            Kind::Text => format!("'{}'", ["", "a", "b", "c", "ä"].choose(random).expect("one of five")),
+            Kind::Bool => random.random_bool(0.5).to_string(),
+            Kind::Time => {
+                // Event time goes on by about 7 s a step, with disorder of up to 30 s.
+                let second = (step * 7 + random.random_range(-30..10)).rem_euclid(3600);
+                let fraction = if random.random_bool(0.3) { ".5" } else { "" };
+                format!(
+                    "'2024-01-01 {:02}:{:02}:{:02}{fraction}'",
+                    1 + second / 3600,
+                    second / 60 % 60,
+                    second % 60
+                )
+            }
+        }
+    }
+
+    fn view(&mut self, name: &str, relations: &[Relation]) -> (Relation, String) {
+        let (from, columns, windowed, closes) = self.source(relations);
+        let filter = if self.random.random_bool(0.4) {
+            format!(" WHERE {}", self.condition(&columns))
+        } else {
+            "".into()
+        };
+        let (columns, query) = if windowed || self.random.random_bool(0.7) {
+            self.aggregate(&from, &columns, &filter, windowed)
+        } else {
+            self.projection(&from, &columns, &filter)
+        };
+        let emit = if closes && self.random.random_bool(0.4) {
+            " EMIT ON WINDOW CLOSE"
+        } else {
+            ""
+        };
+        (
+            Relation {
+                name: name.into(),
+                columns,
+                watermark: false,
+                topic: false,
+            },
+            format!("{query}{emit}"),
+        )
+    }
+
+    /// A FROM item, its columns, whether it is windowed, whether its windows can close.
+    fn source(&mut self, relations: &[Relation]) -> (String, Vec<(String, Kind)>, bool, bool) {
+        let relation = relations.choose(&mut self.random).expect("a relation").clone();
+        let mut columns = relation.columns.clone();
+        if !relation.topic || self.random.random_bool(0.35) {
+            let topics: Vec<&Relation> = relations.iter().filter(|other| other.topic).collect();
+            if self.random.random_bool(0.25) {
+                // The columns that all topics have.
+                let (left, right) = (topics[0], topics[topics.len() - 1]);
+                let shared = vec![("k".to_string(), Kind::Int), ("ts".to_string(), Kind::Time)];
+                let from = format!(
+                    "(SELECT k, ts FROM {} UNION ALL SELECT k + 1, ts FROM {}) AS u",
+                    left.name, right.name
+                );
+                return (from, shared, false, false);
+            }
+            return (relation.name.clone(), columns, false, false);
+        }
+        let input = match self.random.random_range(0..4) {
+            0 => format!("(SELECT * FROM {} WHERE {})", relation.name, self.condition(&columns)),
+            _ => relation.name.clone(),
+        };
+        let size = *[5, 10, 20, 60].choose(&mut self.random).expect("one of four");
+        let lateness = match self.random.random_bool(0.25) {
+            true => format!(
+                ", allowed_lateness => INTERVAL '{} seconds'",
+                self.random.random_range(1..10)
+            ),
+            false => String::new(),
+        };
+        let window = match self.random.random_bool(0.4) {
+            true => format!("HOP({input}, ts, INTERVAL '5 seconds', INTERVAL '{size} seconds'{lateness})"),
+            false => format!("TUMBLE({input}, ts, INTERVAL '{size} seconds'{lateness})"),
+        };
+        columns.push(("window_start".into(), Kind::Time));
+        columns.push(("window_end".into(), Kind::Time));
+        (window, columns, true, relation.watermark)
+    }
+
+    fn projection(&mut self, from: &str, columns: &[(String, Kind)], filter: &str) -> (Vec<(String, Kind)>, String) {
+        let mut items = Vec::new();
+        let mut output = Vec::new();
+        for (number, (column, kind)) in columns.iter().enumerate() {
+            let name = format!("c{number}");
+            let expression = match (kind, self.random.random_range(0..4)) {
+                (Kind::Int, 0) => format!("{column} * 2 + 1"),
+                (Kind::Int, 1) => format!("coalesce({column}, 0)"),
+                (Kind::Int, 2) => format!("CASE WHEN {column} > 1 THEN {column} ELSE -1 END"),
+                (Kind::Text, 0) => format!("upper({column} || 'x')"),
+                (Kind::Bool, 0) => format!("NOT {column}"),
+                (Kind::Numeric, 0) => format!("-{column}"),
+                _ => column.clone(),
+            };
+            items.push(format!("{expression} AS {name}"));
+            output.push((name, *kind));
+        }
+        (output, format!("SELECT {} FROM {from}{filter}", items.join(", ")))
+    }
+
+    fn aggregate(
+        &mut self,
+        from: &str,
+        columns: &[(String, Kind)],
+        filter: &str,
+        windowed: bool,
+    ) -> (Vec<(String, Kind)>, String) {
+        let mut keys: Vec<(String, Kind)> = Vec::new();
+        if windowed {
+            keys.push(("window_start".into(), Kind::Time));
+            if self.random.random_bool(0.5) {
+                keys.push(("window_end".into(), Kind::Time));
+            }
+        }
+        let others: Vec<_> = columns
+            .iter()
+            .filter(|(name, _)| !name.starts_with("window_"))
+            .collect();
+        for _ in 0..self.random.random_range(0..=2) {
+            let key = (*others.choose(&mut self.random).expect("a column")).clone();
+            if key.1 != Kind::Float && key.1 != Kind::Time && !keys.contains(&key) {
+                keys.push(key);
+            }
+        }
+        let mut items: Vec<String> = Vec::new();
+        let mut output = Vec::new();
+        for (name, kind) in &keys {
+            let out = format!("k{}", output.len());
+            items.push(format!("{name} AS {out}"));
+            output.push((out, *kind));
+        }
+        for _ in 0..self.random.random_range(1..=4) {
+            let (column, kind) = (*others.choose(&mut self.random).expect("a column")).clone();
+            let (call, result) = self.call(&column, kind);
+            let only = if self.random.random_bool(0.2) {
+                format!(" FILTER (WHERE {})", self.condition(columns))
+            } else {
+                String::new()
+            };
+            let out = format!("a{}", output.len());
+            items.push(format!("{call}{only} AS {out}"));
+            output.push((out, result));
+        }
+        let group: Vec<&str> = keys.iter().map(|(name, _)| name.as_str()).collect();
+        let group = if group.is_empty() {
+            String::new()
+        } else {
+            format!(" GROUP BY {}", group.join(", "))
+        };
+        let having = match self.random.random_range(0..6) {
+            0 => " HAVING count(*) > 1",
+            1 => " HAVING count(*) < 4",
+            2 => " HAVING max(k) >= 2",
+            _ => "",
+        };
+        let has_k = columns.iter().any(|(name, kind)| name == "k" && *kind == Kind::Int);
+        let having = if having.contains("(k)") && !has_k { "" } else { having };
+        (
+            output,
+            format!("SELECT {} FROM {from}{filter}{group}{having}", items.join(", ")),
+        )
+    }
+
+    fn call(&mut self, column: &str, kind: Kind) -> (String, Kind) {
+        let pick = self.random.random_range(0..5);
+        match (kind, pick) {
+            (_, 0) => ("count(*)".into(), Kind::Big),
+            (_, 1) => (format!("count({column})"), Kind::Big),
+            (Kind::Bool, 2) => (format!("bool_and({column})"), Kind::Bool),
+            (Kind::Bool, _) => (format!("bool_or({column})"), Kind::Bool),
+            (_, 2) => (format!("min({column})"), kind),
+            (Kind::Text | Kind::Time, _) | (_, 3) => (format!("max({column})"), kind),
+            // sum and avg of numbers: PostgreSQL's result types.
+            (Kind::Int, _) if self.random.random_bool(0.5) => (format!("sum({column})"), Kind::Big),
+            (Kind::Float, _) => (format!("sum({column})"), Kind::Float),
+            (Kind::Big, _) => (format!("sum({column})"), Kind::Numeric),
+            (_, _) if self.random.random_bool(0.5) => (format!("avg({column})"), Kind::Numeric),
+            _ => (format!("sum({column})"), Kind::Numeric),
+        }
+    }
+
+    fn condition(&mut self, columns: &[(String, Kind)]) -> String {
+        let (column, kind) = columns.choose(&mut self.random).expect("a column").clone();
+        let number = self.random.random_range(-2..4);
+        match kind {
+            Kind::Int | Kind::Big | Kind::Numeric | Kind::Float => match self.random.random_range(0..4) {
+                0 => format!("{column} > {number}"),
+                1 => format!("{column} <= {number}"),
+                2 => format!("{column} IS NOT NULL"),
+                _ => format!("{column} IN (0, 1, {number})"),
+            },
+            Kind::Text => format!("{column} >= 'b'"),
+            Kind::Bool => column,
+            Kind::Time => format!(
+                "{column} >= TIMESTAMP '2024-01-01 01:00:{:02}'",
+                self.random.random_range(0..59)
+            ),
+        }
+    }
+}

@@ -1,0 +1,168 @@
+//! The process: how it starts, what it refuses and how it says so, how it stops.
+
+use std::fs;
+use std::net::TcpListener;
+use std::os::unix::fs::PermissionsExt;
+
+use rustix::process::Signal;
+
+use crate::support::server::command;
+use crate::support::{self, Server, bag, value};
+
+#[tokio::test]
+async fn rows_and_views_are_there_after_a_clean_restart() {
+    let (_scratch, data_dir) = support::data_dir();
+    let server = Server::start(&data_dir);
+    let client = support::connect(&server).await;
+    client
+        .batch_execute("CREATE TOPIC t (a INT); CREATE MATERIALIZED VIEW v AS SELECT count(*) AS n FROM t; INSERT INTO t VALUES (1), (2)")
+        .await
+        .expect("a first script");
+    drop(client);
+    assert!(server.stop().success());
+
+    let server = Server::start(&data_dir);
+    let client = support::connect(&server).await;
+    assert_eq!(value(&client, "SELECT n FROM v").await, "2");
+    assert_eq!(bag(&client, "SELECT a FROM t").await.expect("t"), [["1"], ["2"]]);
+}
+
+#[tokio::test]
+async fn sigterm_and_ctrl_c_stop_cleanly_while_clients_are_connected() {
+    for signal in [Signal::TERM, Signal::INT] {
+        let (_scratch, data_dir) = support::data_dir();
+        let server = Server::start(&data_dir);
+        let client = support::connect(&server).await;
+        client
+            .batch_execute("CREATE TOPIC t (a INT); BEGIN; INSERT INTO t VALUES (1)")
+            .await
+            .expect("an open transaction");
+        server.signal(signal);
+        let status = server.wait();
+        assert!(status.success(), "{signal:?}: {status}");
+        assert!(
+            client.simple_query("SELECT 1").await.is_err(),
+            "the connection is closed"
+        );
+
+        let server = Server::start(&data_dir);
+        let client = support::connect(&server).await;
+        assert_eq!(
+            value(&client, "SELECT count(*) FROM t").await,
+            "0",
+            "the open transaction left nothing"
+        );
+    }
+}
+
+#[test]
+fn a_second_process_on_the_same_data_directory_is_refused_by_name() {
+    let (_scratch, data_dir) = support::data_dir();
+    let first = Server::start(&data_dir);
+    let refused = Server::try_start(&data_dir, &[]).err().expect("the directory is taken");
+    assert_refused(
+        &refused,
+        &[data_dir.file_name().and_then(|name| name.to_str()).expect("a name")],
+    );
+    drop(first);
+    Server::start(&data_dir);
+}
+
+#[test]
+fn a_port_in_use_is_said() {
+    let taken = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let address = taken.local_addr().expect("its address").to_string();
+    let (_scratch, data_dir) = support::data_dir();
+    let refused = Server::try_start(&data_dir, &["--listen", &address])
+        .err()
+        .expect("the port is taken");
+    assert_refused(&refused, &[&address]);
+}
+
+#[test]
+fn a_listener_beyond_loopback_needs_a_password() {
+    let (_scratch, data_dir) = support::data_dir();
+    let refused = Server::try_start(&data_dir, &["--listen", "0.0.0.0:0"])
+        .err()
+        .expect("no password is set");
+    assert_refused(&refused, &["MILLSTREAM_PASSWORD"]);
+
+    let mut with_password = command(&data_dir, &["--listen", "0.0.0.0:0"]);
+    with_password.env("MILLSTREAM_PASSWORD", "correct horse");
+    let server = Server::spawn(with_password, &data_dir).expect("a password is set");
+    assert!(
+        !server.log_tail().contains("correct horse"),
+        "the password is in the log"
+    );
+}
+
+#[tokio::test]
+async fn a_password_is_asked_for_when_one_is_set() {
+    let (_scratch, data_dir) = support::data_dir();
+    let mut with_password = command(&data_dir, &["--listen", "0.0.0.0:0"]);
+    with_password.env("MILLSTREAM_PASSWORD", "correct horse");
+    let server = Server::spawn(with_password, &data_dir).expect("a password is set");
+    let connect = async |password: &str| {
+        let mut config = tokio_postgres::Config::new();
+        config
+            .host("127.0.0.1")
+            .port(server.port())
+            .user("millstream")
+            .dbname("millstream")
+            .password(password);
+        config.connect(tokio_postgres::NoTls).await.map(drop)
+    };
+    connect("correct horse").await.expect("the right password");
+    let wrong = connect("battery staple").await.expect_err("the wrong password");
+    assert_eq!(support::state(&wrong), "28P01");
+}
+
+#[test]
+fn a_data_directory_that_cannot_be_used_is_said() {
+    let (scratch, _) = support::data_dir();
+    let file = scratch.path().join("file");
+    fs::write(&file, "not a directory").expect("a file can be written");
+    let refused = Server::try_start(&file, &[])
+        .err()
+        .expect("a file is no data directory");
+    assert_refused(&refused, &["file"]);
+
+    let locked = scratch.path().join("locked");
+    fs::create_dir(&locked).expect("a directory can be made");
+    fs::set_permissions(&locked, fs::Permissions::from_mode(0o000)).expect("permissions can be set");
+    // Root may read anything: then there is nothing to refuse.
+    if fs::read_dir(&locked).is_err() {
+        let refused = Server::try_start(&locked.join("data"), &[])
+            .err()
+            .expect("it cannot be read");
+        assert_refused(&refused, &["locked"]);
+    }
+    fs::set_permissions(&locked, fs::Permissions::from_mode(0o700)).expect("permissions can be set");
+}
+
+#[test]
+fn an_unknown_flag_is_refused_with_usage() {
+    let (_scratch, data_dir) = support::data_dir();
+    let refused = Server::try_start(&data_dir, &["--no-such-flag"])
+        .err()
+        .expect("an unknown flag");
+    assert_refused(&refused, &["--no-such-flag"]);
+}
+
+/// Ended by itself with a code, no panic, and named what the user must look at.
+fn assert_refused(refused: &support::Refused, mentions: &[&str]) {
+    assert!(
+        refused.status.code().is_some_and(|code| code != 0 && code != 101),
+        "{}\n{}",
+        refused.status,
+        refused.output
+    );
+    assert!(!refused.output.contains("panicked"), "{}", refused.output);
+    for mention in mentions {
+        assert!(
+            refused.output.contains(mention),
+            "{mention} is not mentioned:\n{}",
+            refused.output
+        );
+    }
+}

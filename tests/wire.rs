@@ -1,0 +1,436 @@
+//! Wire bytes: protocol corners that no driver reaches.
+
+use crate::support::raw::{
+    self, Raw, bare, bind, describe, error, execute, kinds, named, parse, query, rows, status, tags,
+};
+use crate::support::{self, Server};
+
+struct Wire {
+    raw: Raw,
+    server: Server,
+    _scratch: tempfile::TempDir,
+}
+
+fn started() -> Wire {
+    let (scratch, data_dir) = support::data_dir();
+    let server = Server::start(&data_dir);
+    let mut raw = Raw::connect(&server);
+    raw.query("CREATE TOPIC t (a INT, b TEXT)");
+    let messages = raw.query("INSERT INTO t SELECT g, 'row ' || g FROM generate_series(1, 5) AS g");
+    assert_eq!(tags(&messages), ["INSERT 0 5"]);
+    Wire {
+        raw,
+        server,
+        _scratch: scratch,
+    }
+}
+
+impl Wire {
+    fn send(&mut self, messages: &[Vec<u8>]) -> Vec<raw::Message> {
+        self.raw.write(&messages.concat());
+        self.raw.until_ready()
+    }
+}
+
+#[test]
+fn several_statements_in_one_query_are_one_transaction() {
+    let mut wire = started();
+    let messages = wire
+        .raw
+        .query("SELECT a FROM t WHERE a < 3 ORDER BY a; INSERT INTO t VALUES (6, 'x'); SELECT 1");
+    assert_eq!(kinds(&messages), "T D D C C T D C Z");
+    assert_eq!(tags(&messages), ["SELECT 2", "INSERT 0 1", "SELECT 1"]);
+    assert_eq!(status(&messages), 'I');
+
+    let messages = wire
+        .raw
+        .query("INSERT INTO t VALUES (7, 'x'); SELECT 1/0; INSERT INTO t VALUES (8, 'x')");
+    assert_eq!(kinds(&messages), "C E Z", "W1: one error, and nothing after it");
+    assert_eq!(error(&messages).0, "22012");
+    assert_eq!(rows(&wire.raw.query("SELECT count(*) FROM t WHERE a > 6")), [["0"]]);
+
+    // A syntax error anywhere runs nothing.
+    let messages = wire.raw.query("INSERT INTO t VALUES (9, 'x'); SELEC 1");
+    assert_eq!(kinds(&messages), "E Z");
+    assert_eq!(rows(&wire.raw.query("SELECT count(*) FROM t WHERE a > 6")), [["0"]]);
+}
+
+#[test]
+fn an_empty_query_is_answered() {
+    let mut wire = started();
+    for sql in ["", " ", ";", "-- nothing", "/* nothing */ ;"] {
+        assert_eq!(kinds(&wire.raw.query(sql)), "I Z", "{sql:?}");
+    }
+    let messages = wire.send(&[parse("", "", &[]), bind("", "", 0, &[], 0), execute("", 0), bare('S')]);
+    assert_eq!(kinds(&messages), "1 2 I Z");
+}
+
+#[test]
+fn a_failed_transaction_says_so_in_every_way() {
+    let mut wire = started();
+    assert_eq!(status(&wire.raw.query("BEGIN")), 'T');
+    assert_eq!(status(&wire.raw.query("SELECT 1/0")), 'E');
+    let messages = wire.raw.query("SELECT 1");
+    assert_eq!((error(&messages).0.as_str(), status(&messages)), ("25P02", 'E'));
+    let messages = wire.send(&[
+        parse("", "SELECT 1", &[]),
+        bind("", "", 0, &[], 0),
+        execute("", 0),
+        bare('S'),
+    ]);
+    assert_eq!((error(&messages).0.as_str(), status(&messages)), ("25P02", 'E'));
+    let messages = wire.raw.query("COMMIT");
+    assert_eq!(
+        (tags(&messages), status(&messages)),
+        (vec!["ROLLBACK".to_string()], 'I')
+    );
+}
+
+#[test]
+fn after_an_error_messages_are_skipped_until_sync() {
+    let mut wire = started();
+    let messages = wire.send(&[
+        parse("", "SELECT nosuch FROM t", &[]),
+        bind("", "", 0, &[], 0),
+        describe('P', ""),
+        execute("", 0),
+        parse("later", "SELECT 1", &[]),
+        bare('S'),
+    ]);
+    assert_eq!(kinds(&messages), "E Z");
+    assert_eq!(error(&messages).0, "42703");
+    let messages = wire.send(&[bind("", "later", 0, &[], 0), bare('S')]);
+    assert_eq!(error(&messages).0, "26000", "what was skipped was not done");
+    assert_eq!(rows(&wire.raw.query("SELECT 1")), [["1"]]);
+}
+
+#[test]
+fn a_pipeline_up_to_sync_is_one_transaction() {
+    let mut wire = started();
+    let insert = |value: &'static [u8]| [bind("", "ins", 0, &[Some(value)], 0), execute("", 0)].concat();
+    let messages = wire.send(&[
+        parse("ins", "INSERT INTO t VALUES ($1, 'p')", &[23]),
+        insert(b"10"),
+        insert(b"11"),
+        insert(b"x"),
+        insert(b"12"),
+        bare('S'),
+    ]);
+    assert_eq!(error(&messages).0, "22P02");
+    assert_eq!(rows(&wire.raw.query("SELECT count(*) FROM t WHERE b = 'p'")), [["0"]]);
+    let messages = wire.send(&[parse("ins", "INSERT INTO t VALUES ($1, 'p')", &[23]), bare('S')]);
+    let again = kinds(&messages);
+    assert!(
+        again == "1 Z" || error(&messages).0 == "42P05",
+        "the failed pipeline may have kept `ins`: {again}"
+    );
+    let messages = wire.send(&[insert(b"10"), insert(b"11"), bare('S'), insert(b"12"), bare('S')]);
+    assert_eq!(kinds(&messages), "2 C 2 C Z");
+    assert_eq!(kinds(&wire.raw.until_ready()), "2 C Z");
+    assert_eq!(
+        rows(
+            &wire
+                .raw
+                .query("SELECT count(*), count(DISTINCT _lsn) FROM t WHERE b = 'p'")
+        ),
+        [["3", "2"]]
+    );
+}
+
+#[test]
+fn describe_tells_parameters_and_columns() {
+    let mut wire = started();
+    let messages = wire.send(&[
+        parse("q", "SELECT a, b FROM t WHERE a = $1 AND b LIKE $2", &[]),
+        describe('S', "q"),
+        bare('S'),
+    ]);
+    assert_eq!(kinds(&messages), "1 t T Z");
+    let parameters = &messages
+        .iter()
+        .find(|message| message.kind == 't')
+        .expect("parameters")
+        .body;
+    assert_eq!(
+        *parameters,
+        [[0, 2].as_slice(), &23_u32.to_be_bytes(), &25_u32.to_be_bytes()].concat()
+    );
+    let columns = &messages
+        .iter()
+        .find(|message| message.kind == 'T')
+        .expect("columns")
+        .body;
+    assert_eq!(columns[..4], [0, 2, b'a', 0]);
+    assert_eq!(
+        columns[10..14],
+        23_u32.to_be_bytes(),
+        "the type of column a: {columns:?}"
+    );
+
+    let messages = wire.send(&[
+        parse("i", "INSERT INTO t VALUES ($1, $2)", &[]),
+        describe('S', "i"),
+        bare('S'),
+    ]);
+    assert_eq!(kinds(&messages), "1 t n Z");
+    let messages = wire.send(&[
+        parse("r", "INSERT INTO t VALUES ($1, $2) RETURNING a + 1", &[]),
+        describe('S', "r"),
+        bare('S'),
+    ]);
+    assert_eq!(kinds(&messages), "1 t T Z");
+    let messages = wire.send(&[describe('S', "nosuch"), bare('S')]);
+    assert_eq!(error(&messages).0, "26000");
+    let messages = wire.send(&[describe('P', "nosuch"), bare('S')]);
+    assert_eq!(error(&messages).0, "34000");
+}
+
+#[test]
+fn a_portal_answers_in_portions() {
+    let mut wire = started();
+    let messages = wire.send(&[
+        parse("", "SELECT a FROM t ORDER BY a", &[]),
+        bind("p", "", 0, &[], 0),
+        execute("p", 2),
+        execute("p", 2),
+        execute("p", 2),
+        bare('S'),
+    ]);
+    assert_eq!(kinds(&messages), "1 2 D D s D D s D C Z");
+    assert_eq!(rows(&messages).concat(), ["1", "2", "3", "4", "5"]);
+
+    let messages = wire.send(&[execute("p", 0), bare('S')]);
+    assert_eq!(error(&messages).0, "34000", "a portal ends with its transaction");
+    let messages = wire.send(&[named('C', 'P', "nosuch"), named('C', 'S', "nosuch"), bare('S')]);
+    assert_eq!(kinds(&messages), "3 3 Z", "closing what is not there is no error");
+}
+
+#[test]
+fn a_portal_lives_over_syncs_inside_a_transaction() {
+    let mut wire = started();
+    wire.raw.query("BEGIN");
+    let messages = wire.send(&[
+        parse("", "SELECT a FROM t ORDER BY a", &[]),
+        bind("p", "", 0, &[], 0),
+        execute("p", 3),
+        bare('S'),
+    ]);
+    assert_eq!(kinds(&messages), "1 2 D D D s Z");
+    let mut other = Raw::connect(&wire.server);
+    other.query("INSERT INTO t VALUES (0, 'other')");
+    let messages = wire.send(&[execute("p", 0), bare('S')]);
+    assert_eq!(rows(&messages).concat(), ["4", "5"]);
+    assert_eq!(status(&messages), 'T');
+    wire.raw.query("COMMIT");
+}
+
+#[test]
+fn binary_parameters_and_results_keep_their_values() {
+    let mut wire = started();
+    let sql = "SELECT $1::int2, $2::int4, $3::int8, $4::float8, $5::bool, $6::text, $7::bytea, $8::timestamp";
+    let values: [&[u8]; 8] = [
+        &7_i16.to_be_bytes(),
+        &(-7_i32).to_be_bytes(),
+        &i64::MAX.to_be_bytes(),
+        &0.1_f64.to_be_bytes(),
+        &[1],
+        "größe".as_bytes(),
+        &[0, 255],
+        // 2024-01-01 00:00:00.000001 in microseconds since 2000-01-01
+        &757_382_400_000_001_i64.to_be_bytes(),
+    ];
+    let parameters = values.map(Some);
+    let messages = wire.send(&[
+        parse("", sql, &[]),
+        bind("", "", 1, &parameters, 1),
+        execute("", 0),
+        bare('S'),
+    ]);
+    assert_eq!(kinds(&messages), "1 2 D C Z", "{messages:?}");
+    let row = messages.iter().find(|message| message.kind == 'D').expect("a row");
+    assert_eq!(raw::values(row), values.map(|value| Some(value.to_vec())));
+    let messages = wire.send(&[bind("", "", 1, &parameters, 0), execute("", 0), bare('S')]);
+    assert_eq!(
+        rows(&messages).concat(),
+        [
+            "7",
+            "-7",
+            "9223372036854775807",
+            "0.1",
+            "t",
+            "größe",
+            "\\x00ff",
+            "2024-01-01 00:00:00.000001"
+        ]
+    );
+
+    let messages = wire.send(&[bind("", "", 1, &[None; 8], 1), execute("", 0), bare('S')]);
+    assert_eq!(rows(&messages).concat(), ["NULL"; 8]);
+    let mut short = parameters;
+    short[1] = Some(&[0, 1]);
+    let messages = wire.send(&[bind("", "", 1, &short, 1), execute("", 0), bare('S')]);
+    assert_eq!(error(&messages).0, "22P03");
+    let messages = wire.send(&[bind("", "", 1, &parameters[..3], 1), bare('S')]);
+    assert_eq!(error(&messages).0, "08P01");
+}
+
+#[test]
+fn a_running_query_can_be_cancelled_and_the_session_goes_on() {
+    let mut wire = started();
+    wire.raw.write(&query(
+        "SELECT count(*) FROM generate_series(1, 100000) a, generate_series(1, 100000) b, generate_series(1, 100000) c",
+    ));
+    // A cancel that comes before the query has begun is lost, as in PostgreSQL: ask until the answer is there.
+    let (answered, ended) = std::sync::mpsc::channel();
+    let key = wire.raw.key.clone();
+    let messages = std::thread::scope(|scope| {
+        let server = &wire.server;
+        scope.spawn(move || {
+            loop {
+                let mut cancelling = Raw::open(server);
+                cancelling.write(&raw::cancel(&key));
+                assert!(cancelling.until_closed().is_empty(), "a cancel request is not answered");
+                if ended.recv_timeout(std::time::Duration::from_millis(50)).is_ok() {
+                    break;
+                }
+            }
+        });
+        let messages = wire.raw.until_ready();
+        answered.send(()).expect("the canceller listens");
+        messages
+    });
+    assert_eq!(error(&messages).0, "57014");
+    // A cancel that comes late may hit the next query; the one after is whole.
+    wire.raw.query("SELECT 1");
+    assert_eq!(rows(&wire.raw.query("SELECT 2")), [["2"]]);
+}
+
+#[test]
+fn a_wrong_secret_cancels_nothing() {
+    let mut wire = started();
+    let mut wrong = wire.raw.key.clone();
+    wrong.1.iter_mut().for_each(|byte| *byte ^= 0x55);
+    let mut cancelling = Raw::open(&wire.server);
+    cancelling.write(&raw::cancel(&wrong));
+    assert!(cancelling.until_closed().is_empty());
+    assert_eq!(rows(&wire.raw.query("SELECT 1")), [["1"]]);
+}
+
+#[test]
+fn copy_in_by_hand_ends_done_failed_or_interrupted() {
+    let mut wire = started();
+    wire.raw.write(&query("COPY t (a) FROM STDIN"));
+    assert_eq!(wire.raw.next().map(|message| message.kind), Some('G'));
+    let messages = wire.send(&[raw::copy_data(b"21\n2"), raw::copy_data(b"2\n"), bare('c')]);
+    assert_eq!(tags(&messages), ["COPY 2"]);
+
+    wire.raw.write(&query("COPY t (a) FROM STDIN"));
+    assert_eq!(wire.raw.next().map(|message| message.kind), Some('G'));
+    let messages = wire.send(&[raw::copy_data(b"23\n"), raw::copy_fail("changed my mind")]);
+    let (state, message) = error(&messages);
+    assert_eq!(state, "57014");
+    assert!(message.contains("changed my mind"), "{message}");
+
+    // After a bad line what was still on its way is swallowed.
+    wire.raw.write(&query("COPY t (a) FROM STDIN"));
+    assert_eq!(wire.raw.next().map(|message| message.kind), Some('G'));
+    let messages = wire.send(&[raw::copy_data(b"x\n"), raw::copy_data(b"24\n"), bare('c')]);
+    assert_eq!(kinds(&messages), "E Z", "W1");
+    assert_eq!(
+        rows(&wire.raw.query("SELECT a FROM t WHERE a > 20 ORDER BY a")),
+        [["21"], ["22"]]
+    );
+
+    // A client that goes away in the middle leaves nothing.
+    let mut leaving = Raw::connect(&wire.server);
+    leaving.write(&[query("COPY t (a) FROM STDIN"), raw::copy_data(b"25\n")].concat());
+    assert_eq!(leaving.next().map(|message| message.kind), Some('G'));
+    drop(leaving);
+    assert_eq!(rows(&wire.raw.query("SELECT count(*) FROM t WHERE a > 22")), [["0"]]);
+}
+
+#[test]
+fn what_is_no_protocol_is_refused_without_harm() {
+    let mut wire = started();
+    let mut garbage = Raw::open(&wire.server);
+    garbage.write(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n");
+    garbage.until_closed();
+
+    let mut unknown = Raw::connect(&wire.server);
+    unknown.write(&raw::odd('?', b"what"));
+    let answer = unknown.until_closed();
+    assert!(
+        answer.iter().all(|message| matches!(message.kind, 'E' | 'Z')),
+        "{answer:?}"
+    );
+
+    let mut bad_text = Raw::connect(&wire.server);
+    bad_text.write(&raw::odd('Q', b"SELECT '\xff'\0"));
+    let answer = bad_text.next();
+    assert!(answer.is_none_or(|message| message.kind == 'E'));
+
+    assert_eq!(rows(&wire.raw.query("SELECT count(*) FROM t")), [["5"]]);
+}
+
+#[test]
+fn notices_come_before_the_command_they_belong_to() {
+    let mut wire = started();
+    let messages = wire.raw.query("CREATE TOPIC IF NOT EXISTS t (a INT)");
+    let order: Vec<char> = messages.iter().map(|message| message.kind).collect();
+    assert_eq!(order, ['N', 'C', 'Z']);
+    assert_eq!(raw::field(&messages[0], 'C').as_deref(), Some("42P07"));
+    assert_eq!(raw::field(&messages[0], 'V').as_deref(), Some("NOTICE"));
+
+    let messages = wire
+        .raw
+        .query("CREATE MATERIALIZED VIEW ranked AS SELECT a, rank() OVER (ORDER BY a) AS r FROM t");
+    assert_eq!(messages[0].kind, 'N', "what is recomputed is said: {messages:?}");
+
+    let messages = wire.raw.query("SET application_name = 'me'");
+    assert!(
+        messages
+            .iter()
+            .any(|message| message.kind == 'S' && message.body.starts_with(b"application_name\0me\0"))
+    );
+}
+
+#[test]
+fn late_rows_are_told_to_the_one_who_sent_them() {
+    let mut wire = started();
+    wire.raw
+        .query("CREATE TOPIC e (id INT, ts TIMESTAMP, WATERMARK FOR ts AS ts)");
+    wire.raw.query(
+        "CREATE MATERIALIZED VIEW w AS SELECT window_start, count(*) AS n FROM TUMBLE(e, ts, INTERVAL '10 seconds') GROUP BY window_start",
+    );
+    let messages = wire
+        .raw
+        .query("INSERT INTO e VALUES (1, '2024-01-01 00:00:05'), (2, '2024-01-01 00:00:30')");
+    assert!(
+        messages.iter().all(|message| message.kind != 'N'),
+        "nothing is late yet: {messages:?}"
+    );
+    let messages = wire.raw.query(
+        "INSERT INTO e VALUES (3, '2024-01-01 00:00:06'), (4, '2024-01-01 00:00:07'), (5, '2024-01-01 00:00:31')",
+    );
+    let notice = messages
+        .iter()
+        .find(|message| message.kind == 'N')
+        .expect("a notice about late rows");
+    let text = raw::field(notice, 'M').expect("a message");
+    assert!(text.contains('2') && text.contains('w'), "{text}");
+}
+
+#[test]
+fn a_statement_too_deep_is_an_error() {
+    let mut wire = started();
+    let deep = format!("SELECT {}1{}", "(".repeat(20_000), ")".repeat(20_000));
+    assert!(matches!(error(&wire.raw.query(&deep)).0.as_str(), "54001" | "54000"));
+    let long = format!("SELECT 1{}", " + 1".repeat(20_000));
+    let messages = wire.raw.query(&long);
+    assert!(
+        kinds(&messages) == "T D C Z" || error(&messages).0.starts_with("54"),
+        "{}",
+        kinds(&messages)
+    );
+    assert_eq!(rows(&wire.raw.query("SELECT 1")), [["1"]]);
+}
