@@ -9,7 +9,10 @@
 //! One rule: only ratios within a run mean something; a machine's speed swings by more than what is measured.
 //! `BENCH_SECONDS` (per turn, 2), `BENCH_TURNS` (3) and `BENCH_ROWS` (400000) change the size.
 
-#![allow(clippy::disallowed_methods, reason = "a bench times, reads /proc and spawns servers itself")]
+#![allow(
+    clippy::disallowed_methods,
+    reason = "a bench times, reads /proc and spawns servers itself"
+)]
 
 #[path = "../tests/support/server.rs"]
 mod server;
@@ -44,7 +47,12 @@ struct System {
 }
 
 fn main() {
-    let number = |name: &str, usual: u64| std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(usual);
+    let number = |name: &str, usual: u64| {
+        std::env::var(name)
+            .ok()
+            .and_then(|text| text.parse().ok())
+            .unwrap_or(usual)
+    };
     let turn = Duration::from_secs(number("BENCH_SECONDS", 2));
     let turns = number("BENCH_TURNS", 3);
     let rows = number("BENCH_ROWS", 400_000);
@@ -54,8 +62,17 @@ fn main() {
     let data_dir = scratch.path().join("millstream");
     let server = Server::start(&data_dir);
     let mut config = Config::new();
-    config.host("127.0.0.1").port(server.port()).user("millstream").dbname("millstream");
-    let mut systems = vec![System { name: "millstream", config, pid: server.pid(), data_dir }];
+    config
+        .host("127.0.0.1")
+        .port(server.port())
+        .user("millstream")
+        .dbname("millstream");
+    let mut systems = vec![System {
+        name: "millstream",
+        config,
+        pid: server.pid(),
+        data_dir,
+    }];
     let postgres = Postgres::start(scratch.path());
     match &postgres {
         Some(postgres) => systems.push(postgres.system()),
@@ -66,12 +83,24 @@ fn main() {
         for system in &systems {
             let word = if system.name == "millstream" { "TOPIC" } else { "TABLE" };
             let client = connect(&system.config).await;
-            client.batch_execute(&format!("CREATE {word} bids {CREATE}; CREATE {word} copied {CREATE}")).await.expect("tables");
+            client
+                .batch_execute(&format!("CREATE {word} bids {CREATE}; CREATE {word} copied {CREATE}"))
+                .await
+                .expect("tables");
         }
-        println!("commits/s, single-row INSERT, median of {turns} turns of {turn:?}; in brackets: by the bare loop's syncs/s");
+        println!(
+            "commits/s, single-row INSERT, median of {turns} turns of {turn:?}; in brackets: by the bare loop's syncs/s"
+        );
         print!("{:<12}{:>16}", "connections", "append+sync");
         systems.iter().for_each(|system| print!("{:>24}", system.name));
-        println!("{}", if systems.len() > 1 { "   millstream/postgres" } else { "" });
+        println!(
+            "{}",
+            if systems.len() > 1 {
+                "   millstream/postgres"
+            } else {
+                ""
+            }
+        );
         for connections in CONNECTIONS {
             let mut bare = Vec::new();
             let mut rates = vec![Vec::new(); systems.len()];
@@ -84,8 +113,15 @@ fn main() {
             let bare = median(&mut bare);
             let rates: Vec<f64> = rates.iter_mut().map(|rates| median(rates)).collect();
             print!("{connections:<12}{bare:>16.0}");
-            rates.iter().for_each(|rate| print!("{:>24}", format!("{rate:.0} ({:.2})", rate / bare)));
-            println!("{}", rates.get(1).map_or(String::new(), |other| format!("{:>22.2}", rates[0] / other)));
+            rates
+                .iter()
+                .for_each(|rate| print!("{:>24}", format!("{rate:.0} ({:.2})", rate / bare)));
+            println!(
+                "{}",
+                rates
+                    .get(1)
+                    .map_or(String::new(), |other| format!("{:>22.2}", rates[0] / other))
+            );
         }
 
         println!("\nCOPY text, {rows} rows, median of {turns} turns");
@@ -101,9 +137,21 @@ fn main() {
             }
         }
         for (system, (rates, costs, sizes)) in systems.iter().zip(&mut results) {
-            println!("{:<12}{:>14.0}{:>18.2}{:>16.1}", system.name, median(rates), median(costs), median(sizes));
+            println!(
+                "{:<12}{:>14.0}{:>18.2}{:>16.1}",
+                system.name,
+                median(rates),
+                median(costs),
+                median(sizes)
+            );
         }
-        println!("{:<12}{:>14}{:>18}{:>16.1}", "sent", "", "", data.iter().map(Bytes::len).sum::<usize>() as f64 / rows as f64);
+        println!(
+            "{:<12}{:>14}{:>18}{:>16.1}",
+            "sent",
+            "",
+            "",
+            data.iter().map(Bytes::len).sum::<usize>() as f64 / rows as f64
+        );
     });
     drop(postgres);
     assert!(server.stop().success(), "a clean stop after the load");
@@ -199,7 +247,10 @@ async fn copy(system: &System, data: &[Bytes], rows: u64) -> (f64, f64, f64) {
     let client = connect(&system.config).await;
     let (cpu, disk) = (cpu_seconds(system.pid), bytes_on_disk(&system.data_dir));
     let start = Instant::now();
-    let sink = client.copy_in::<_, Bytes>("COPY copied FROM STDIN").await.expect("a COPY");
+    let sink = client
+        .copy_in::<_, Bytes>("COPY copied FROM STDIN")
+        .await
+        .expect("a COPY");
     let mut sink = std::pin::pin!(sink);
     for part in data {
         sink.feed(part.clone()).await.expect("COPY data");
@@ -208,7 +259,11 @@ async fn copy(system: &System, data: &[Bytes], rows: u64) -> (f64, f64, f64) {
     let took = start.elapsed().as_secs_f64();
     let rows = rows as f64;
     let cost = (cpu_seconds(system.pid) - cpu) * 1e6 / rows;
-    (rows / took, cost, bytes_on_disk(&system.data_dir).saturating_sub(disk) as f64 / rows)
+    (
+        rows / took,
+        cost,
+        bytes_on_disk(&system.data_dir).saturating_sub(disk) as f64 / rows,
+    )
 }
 
 /// Clock ticks per second in /proc, the same on every Linux.
@@ -218,10 +273,17 @@ const USER_HZ: f64 = 100.0;
 fn cpu_seconds(pid: u32) -> f64 {
     let mut ticks = 0;
     for entry in fs::read_dir("/proc").expect("/proc").flatten() {
-        let Ok(stat) = fs::read_to_string(entry.path().join("stat")) else { continue };
+        let Ok(stat) = fs::read_to_string(entry.path().join("stat")) else {
+            continue;
+        };
         // After the name in brackets: state, parent, ..., user, system, and both of the children that were waited for.
-        let Some((head, rest)) = stat.rsplit_once(')') else { continue };
-        let fields: Vec<u64> = rest.split_whitespace().map(|field| field.parse().unwrap_or(0)).collect();
+        let Some((head, rest)) = stat.rsplit_once(')') else {
+            continue;
+        };
+        let fields: Vec<u64> = rest
+            .split_whitespace()
+            .map(|field| field.parse().unwrap_or(0))
+            .collect();
         let its_pid: Option<u32> = head.split_whitespace().next().and_then(|text| text.parse().ok());
         if its_pid == Some(pid) {
             ticks += fields[11..15].iter().sum::<u64>();
@@ -235,7 +297,12 @@ fn cpu_seconds(pid: u32) -> f64 {
 fn bytes_on_disk(path: &Path) -> u64 {
     let Ok(meta) = fs::symlink_metadata(path) else { return 0 };
     let below = match meta.is_dir() {
-        true => fs::read_dir(path).into_iter().flatten().flatten().map(|entry| bytes_on_disk(&entry.path())).sum(),
+        true => fs::read_dir(path)
+            .into_iter()
+            .flatten()
+            .flatten()
+            .map(|entry| bytes_on_disk(&entry.path()))
+            .sum(),
         false => 0,
     };
     below + meta.blocks() * 512
@@ -257,7 +324,12 @@ impl Postgres {
             // It refuses to run as root; the packages make a user for it.
             let open = |path: &Path, mode: &str| Command::new("chmod").arg(mode).arg(path).status();
             open(scratch, "755").ok()?;
-            Command::new("chown").arg("postgres").arg(&data_dir).status().ok().filter(|status| status.success())?;
+            Command::new("chown")
+                .arg("postgres")
+                .arg(&data_dir)
+                .status()
+                .ok()
+                .filter(|status| status.success())?;
         }
         let tool = |name: &str| {
             let path = find(name)?;
@@ -268,12 +340,24 @@ impl Postgres {
             command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
             Some(command)
         };
-        let made = tool("initdb")?.args(["-U", "postgres", "-A", "trust", "-D"]).arg(&data_dir).status().ok()?;
+        let made = tool("initdb")?
+            .args(["-U", "postgres", "-A", "trust", "-D"])
+            .arg(&data_dir)
+            .status()
+            .ok()?;
         if !made.success() {
             return None;
         }
-        let port = std::net::TcpListener::bind("127.0.0.1:0").ok()?.local_addr().ok()?.port();
-        let settings = ["listen_addresses=127.0.0.1", "max_connections=300", "unix_socket_directories="];
+        let port = std::net::TcpListener::bind("127.0.0.1:0")
+            .ok()?
+            .local_addr()
+            .ok()?
+            .port();
+        let settings = [
+            "listen_addresses=127.0.0.1",
+            "max_connections=300",
+            "unix_socket_directories=",
+        ];
         let mut command = tool("postgres")?;
         command.arg("-D").arg(&data_dir).arg("-p").arg(port.to_string());
         for setting in settings {
@@ -290,20 +374,34 @@ impl Postgres {
 
     fn system(&self) -> System {
         let mut config = Config::new();
-        config.host("127.0.0.1").port(self.port).user("postgres").dbname("postgres");
-        System { name: "postgres", config, pid: self.postmaster(), data_dir: self.data_dir.clone() }
+        config
+            .host("127.0.0.1")
+            .port(self.port)
+            .user("postgres")
+            .dbname("postgres");
+        System {
+            name: "postgres",
+            config,
+            pid: self.postmaster(),
+            data_dir: self.data_dir.clone(),
+        }
     }
 
     /// Under `runuser` the server is a child of the child.
     fn postmaster(&self) -> u32 {
         let file = fs::read_to_string(self.data_dir.join("postmaster.pid")).expect("a server that runs writes its pid");
-        file.lines().next().and_then(|line| line.parse().ok()).expect("a pid in the first line")
+        file.lines()
+            .next()
+            .and_then(|line| line.parse().ok())
+            .expect("a pid in the first line")
     }
 }
 
 impl Drop for Postgres {
     fn drop(&mut self) {
-        let pid = i32::try_from(self.postmaster()).ok().and_then(rustix::process::Pid::from_raw);
+        let pid = i32::try_from(self.postmaster())
+            .ok()
+            .and_then(rustix::process::Pid::from_raw);
         if let Some(pid) = pid {
             // Immediate shutdown.
             let _ = rustix::process::kill_process(pid, rustix::process::Signal::QUIT);
@@ -314,6 +412,13 @@ impl Drop for Postgres {
 
 fn find(name: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
-    let packaged = fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten().map(|entry| entry.path().join("bin"));
-    std::env::split_paths(&path).chain(packaged).map(|folder| folder.join(name)).find(|path| path.is_file())
+    let packaged = fs::read_dir("/usr/lib/postgresql")
+        .into_iter()
+        .flatten()
+        .flatten()
+        .map(|entry| entry.path().join("bin"));
+    std::env::split_paths(&path)
+        .chain(packaged)
+        .map(|folder| folder.join(name))
+        .find(|path| path.is_file())
 }

@@ -1,0 +1,303 @@
+//! What it costs to keep a view up to date, beside answering its query once.
+//!
+//! `cargo bench --bench views` keeps a plain GROUP BY and a tumbling one over the same commits, from the log's chunks to a
+//! snapshot that a reader holds, and runs DataFusion's own one-shot over the same batches on one partition. The figure
+//! is rows per CPU second of the process; what counts is the ratio.
+//!
+//! - `steady`: each commit is taken up before the next one comes, the view is read at the end;
+//! - `read`: the same, and a reader takes the whole view 16 times on the way;
+//! - `catch up`: all commits are there, the driver takes as many at once as it likes.
+//!
+//! `BENCH_ROWS` (4,000,000) and `BENCH_TURNS` (3) change the size. Not here: durability and the wire (`ingest`).
+
+#![allow(
+    clippy::disallowed_methods,
+    reason = "a bench reads /proc and takes its own random numbers"
+)]
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::sync::Arc;
+
+use arrow::array::{Int32Array, Int64Array, RecordBatch, TimestampMicrosecondArray};
+use arrow::datatypes::Schema;
+use datafusion::datasource::MemTable;
+use datafusion::prelude::{SessionConfig, SessionContext};
+use rand::rngs::StdRng;
+use rand::{Rng, SeedableRng};
+use tokio::runtime::Runtime;
+use tokio::sync::watch;
+
+use millstream::catalog::{Change, Column, Snapshot, Topic, View, Watermark};
+use millstream::error::SqlError;
+use millstream::log::{Chunk, Lsn, Run, TopicId};
+use millstream::sql::parse::parse;
+use millstream::sql::plan::{PlanContext, plan_select};
+use millstream::sql::statement::Statement;
+use millstream::types::PgType;
+use millstream::views::{Compiled, History, Views, compile};
+
+const TOPIC: TopicId = TopicId(16_384);
+const VIEW: u32 = 16_385;
+/// Rows of a commit, and of a batch of the one-shot.
+const COMMIT_ROWS: usize = 8192;
+const GROUPS: [i64; 3] = [1_000, 100_000, 1_000_000];
+const SECOND: i64 = 1_000_000;
+
+/// What a view is, and the same question in DataFusion's own words.
+struct Query {
+    name: &'static str,
+    view: &'static str,
+    one_shot: &'static str,
+}
+
+const QUERIES: [Query; 2] = [
+    Query {
+        name: "GROUP BY",
+        view: "SELECT k, count(*) AS n, sum(v) AS s, max(v) AS m FROM bids GROUP BY k",
+        one_shot: "SELECT k, count(*) AS n, sum(v) AS s, max(v) AS m FROM bids GROUP BY k",
+    },
+    Query {
+        name: "TUMBLE 10 s",
+        view: "SELECT window_start, k, count(*) AS n, sum(v) AS s, max(v) AS m \
+               FROM TUMBLE(bids, ts, INTERVAL '10 seconds') GROUP BY window_start, k",
+        one_shot: "SELECT date_bin(INTERVAL '10 seconds', ts) AS window_start, k, count(*) AS n, sum(v) AS s, max(v) AS m \
+                   FROM bids GROUP BY window_start, k",
+    },
+];
+
+/// The log's view of commits that are held in memory: LSN n is chunk n - 1; `upto` is how far it has got.
+struct Commits {
+    chunks: Vec<Chunk>,
+    newest: watch::Sender<Lsn>,
+}
+
+impl History for Commits {
+    fn newest(&self) -> Lsn {
+        *self.newest.borrow()
+    }
+
+    fn read(&self, topic: TopicId, after: Lsn, upto: Lsn) -> Result<Vec<Chunk>, SqlError> {
+        assert_eq!(topic, TOPIC);
+        let at = |lsn: Lsn| usize::try_from(lsn).expect("few commits").min(self.chunks.len());
+        Ok(self.chunks[at(after)..at(upto)].to_vec())
+    }
+
+    fn watermark(&self, _topic: TopicId, at: Lsn) -> Option<i64> {
+        let next = self.chunks.get(usize::try_from(at).ok()?)?;
+        next.runs[0].watermark
+    }
+}
+
+fn main() {
+    let number = |name: &str, usual: u64| {
+        std::env::var(name)
+            .ok()
+            .and_then(|text| text.parse().ok())
+            .unwrap_or(usual)
+    };
+    let rows = usize::try_from(number("BENCH_ROWS", 4_000_000)).expect("a number of rows");
+    let turns = number("BENCH_TURNS", 3);
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .expect("a runtime");
+
+    println!(
+        "million rows per CPU second, {rows} rows in commits of {COMMIT_ROWS}, median of {turns} turns; in brackets: by the one-shot"
+    );
+    println!(
+        "{:<12}{:>10}{:>12}{:>18}{:>18}{:>18}",
+        "", "groups", "one-shot", "steady", "read", "catch up"
+    );
+    for query in &QUERIES {
+        for groups in GROUPS {
+            let chunks = generate(rows, groups);
+            let mut results: [Vec<f64>; 4] = Default::default();
+            for _ in 0..turns {
+                results[0].push(one_shot(&runtime, query, &chunks));
+                results[1].push(keep(&runtime, query, &chunks, 0, true));
+                results[2].push(keep(&runtime, query, &chunks, 16, true));
+                results[3].push(keep(&runtime, query, &chunks, 0, false));
+            }
+            let [one_shot, kept @ ..] = results.map(|mut seconds| {
+                seconds.sort_by(f64::total_cmp);
+                rows as f64 / seconds[seconds.len() / 2] / 1e6
+            });
+            print!("{:<12}{groups:>10}{one_shot:>12.1}", query.name);
+            kept.iter()
+                .for_each(|rate| print!("{:>18}", format!("{rate:.1} ({:.2})", rate / one_shot)));
+            println!();
+        }
+    }
+}
+
+/// Keys at random, times that go on by 1 ms a row, one window of 10 s holding 10,000 rows.
+fn generate(rows: usize, groups: i64) -> Vec<Chunk> {
+    let mut random = StdRng::seed_from_u64(42);
+    let schema = Arc::new(Schema::new(
+        columns()
+            .iter()
+            .map(|column| column.pg_type.field(&column.name, !column.not_null))
+            .collect::<Vec<_>>(),
+    ));
+    let start = 1_704_067_200 * SECOND;
+    let mut chunks = Vec::new();
+    let mut at = 0;
+    while at < rows {
+        let count = COMMIT_ROWS.min(rows - at);
+        let keys: Int64Array = (0..count).map(|_| Some(random.random_range(0..groups))).collect();
+        let values: Int32Array = (0..count).map(|_| Some(random.random_range(0..10_000))).collect();
+        let times: TimestampMicrosecondArray = (at..at + count).map(|row| Some(start + row as i64 * 1000)).collect();
+        let batch = RecordBatch::try_new(schema.clone(), vec![Arc::new(keys), Arc::new(values), Arc::new(times)])
+            .expect("arrays of the schema's types");
+        let run = Run {
+            rows: count,
+            lsn: chunks.len() as Lsn + 1,
+            timestamp_us: start,
+            watermark: (at > 0).then(|| start + (at as i64 - 1) * 1000 - 4 * SECOND),
+        };
+        chunks.push(Chunk {
+            partition: 0,
+            base_offset: at as u64,
+            rows: batch,
+            runs: vec![run].into(),
+        });
+        at += count;
+    }
+    chunks
+}
+
+fn columns() -> Vec<Column> {
+    let column = |name: &str, pg_type: PgType| Column {
+        name: name.to_string(),
+        pg_type,
+        not_null: false,
+        default: None,
+        generated: None,
+    };
+    vec![
+        column("k", PgType::Int8),
+        column("v", PgType::Int4),
+        column("ts", PgType::Timestamp),
+    ]
+}
+
+fn topic() -> Topic {
+    Topic {
+        oid: TOPIC.0,
+        schema: "public".to_string(),
+        name: "bids".to_string(),
+        columns: columns(),
+        checks: vec![],
+        partition_by: vec![],
+        partitions: 1,
+        watermark: Some(Watermark {
+            column: "ts".to_string(),
+            delay_us: 4 * SECOND,
+        }),
+        idle_timeout_us: None,
+        options: BTreeMap::new(),
+        is_table: false,
+        schema_id: 1,
+    }
+}
+
+/// CPU seconds to keep the view over all commits, with `reads` readings on the way and one at the end.
+fn keep(runtime: &Runtime, query: &Query, chunks: &[Chunk], reads: usize, steady: bool) -> f64 {
+    let snapshot = Snapshot::initial().apply(&[Change::CreateTopic(topic())]);
+    let Statement::Select(select) = parse(query.view).expect("it parses").remove(0).statement else {
+        panic!("a SELECT: {}", query.view);
+    };
+    let context = PlanContext {
+        catalog: &snapshot,
+        search_path: &["public".to_string()],
+        time_zone: "UTC",
+        user: "bench",
+        database: "bench",
+        parameter_types: &[],
+        text: query.view,
+    };
+    let planned = plan_select(&select, &context).expect("it plans");
+    let Compiled::Incremental(dataflow) = compile(&planned, "UTC").expect("it compiles") else {
+        panic!("kept incrementally: {}", query.view);
+    };
+    let view = Arc::new(View {
+        oid: VIEW,
+        schema: "public".to_string(),
+        name: "kept".to_string(),
+        columns: vec![],
+        definition: query.view.to_string(),
+        on_window_close: false,
+        materialized: true,
+        depends_on: vec![TOPIC.0],
+        time_zone: "UTC".to_string(),
+        search_path: vec!["public".to_string()],
+        options: BTreeMap::new(),
+        recomputed: None,
+    });
+
+    runtime.block_on(async {
+        let (newest, published) = watch::channel(0);
+        let commits = Arc::new(Commits {
+            chunks: chunks.to_vec(),
+            newest,
+        });
+        let views = Views::over(commits.clone(), published);
+        views.create(VIEW, view, dataflow).await.expect("an empty view");
+        let last = chunks.len() as Lsn;
+        let every = chunks.len().checked_div(reads).unwrap_or(0).max(1) as Lsn;
+        let start = cpu_seconds();
+        if steady {
+            for lsn in 1..=last {
+                commits.newest.send_replace(lsn);
+                if reads > 0 && lsn % every == 0 {
+                    views.read_newest(&[VIEW], lsn).await.expect("a reading");
+                } else {
+                    views.caught_up(lsn).await.expect("the driver runs");
+                }
+            }
+        } else {
+            commits.newest.send_replace(last);
+        }
+        let (_, rows) = views.read_newest(&[VIEW], last).await.expect("a reading");
+        let took = cpu_seconds() - start;
+        assert!(
+            rows[&VIEW].batches.iter().any(|batch| batch.num_rows() > 0),
+            "the view holds rows"
+        );
+        views.stop().await;
+        took
+    })
+}
+
+/// CPU seconds of DataFusion's answer to the same query over the same batches, on one partition.
+fn one_shot(runtime: &Runtime, query: &Query, chunks: &[Chunk]) -> f64 {
+    let batches: Vec<RecordBatch> = chunks.iter().map(|chunk| chunk.rows.clone()).collect();
+    let table = MemTable::try_new(batches[0].schema(), vec![batches]).expect("a table in memory");
+    let config = SessionConfig::new()
+        .with_target_partitions(1)
+        .with_batch_size(COMMIT_ROWS);
+    let session = SessionContext::new_with_config(config);
+    session
+        .register_table("bids", Arc::new(table))
+        .expect("a fresh session");
+    runtime.block_on(async {
+        let start = cpu_seconds();
+        let frame = session.sql(query.one_shot).await.expect("it plans");
+        let rows = frame.collect().await.expect("it runs");
+        let took = cpu_seconds() - start;
+        assert!(!rows.is_empty());
+        took
+    })
+}
+
+/// User and system time of this process.
+fn cpu_seconds() -> f64 {
+    let stat = fs::read_to_string("/proc/self/stat").expect("/proc");
+    let (_, rest) = stat.rsplit_once(')').expect("the name stands in brackets");
+    let fields: Vec<&str> = rest.split_whitespace().collect();
+    let ticks = |at: usize| fields[at].parse::<f64>().expect("a number of ticks");
+    // Clock ticks in /proc are 10 ms on every Linux.
+    (ticks(11) + ticks(12)) / 100.0
+}
