@@ -10,6 +10,7 @@ use datafusion::logical_expr::Expr;
 use datafusion::logical_expr::{TableProviderFilterPushDown, TableSource, TableType};
 
 use crate::catalog;
+use crate::log::SystemColumn;
 
 #[derive(Clone, Debug)]
 pub enum RelationKind {
@@ -40,6 +41,24 @@ impl TableSource for RelationSource {
         &self,
         filters: &[&Expr],
     ) -> datafusion::common::Result<Vec<TableProviderFilterPushDown>> {
-        Ok(vec![TableProviderFilterPushDown::Unsupported; filters.len()])
+        // What filters on hidden columns leave of a topic is cut out of its chunks; the plan filters again.
+        let prunes = |filter: &Expr| {
+            let columns = filter.column_refs();
+            matches!(self.kind, RelationKind::Topic(_))
+                && !columns.is_empty()
+                && !filter.is_volatile()
+                && columns.iter().all(|column| is_prunable(&column.name))
+        };
+        let answer = |filter: &&Expr| match prunes(filter) {
+            true => TableProviderFilterPushDown::Inexact,
+            false => TableProviderFilterPushDown::Unsupported,
+        };
+        Ok(filters.iter().map(answer).collect())
     }
+}
+
+fn is_prunable(column: &str) -> bool {
+    SystemColumn::ALL
+        .into_iter()
+        .any(|hidden| hidden != SystemColumn::Watermark && hidden.name() == column)
 }

@@ -114,9 +114,14 @@ fn plain(data_type: &DataType) -> DataType {
 /// Resolves an operator over two types; 42883 if there is none.
 pub fn operands(operator: Operator, left: &DataType, right: &DataType) -> Result<Operands, SqlError> {
     let (left, right) = (plain(left), plain(right));
+    let timestamp = |data_type: &DataType| matches!(data_type, DataType::Timestamp(_, _) | DataType::Time64(_));
+    let plus = operator == Operator::Plus;
     // An untyped operand (NULL, a quoted literal, a parameter) takes the other's type, as in PostgreSQL.
     let (left, right) = match (&left, &right) {
         (DataType::Null, DataType::Null) => (DataType::Int64, DataType::Int64),
+        // Only an interval can be added to a time.
+        (DataType::Null | DataType::Utf8, other) if plus && timestamp(other) => (INTERVAL, right),
+        (other, DataType::Null | DataType::Utf8) if plus && timestamp(other) => (left, INTERVAL),
         (DataType::Null | DataType::Utf8, other) if !matches!(other, DataType::Null | DataType::Utf8) => {
             (other.clone(), right)
         }

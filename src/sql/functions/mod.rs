@@ -18,6 +18,7 @@ use crate::types::PgType;
 
 pub mod aggregates;
 pub mod arithmetic;
+pub mod casts;
 pub mod catalog;
 pub mod session;
 mod sums;

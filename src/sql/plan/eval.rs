@@ -12,11 +12,14 @@ use datafusion::logical_expr::simplify::SimplifyContext;
 use datafusion::optimizer::simplify_expressions::ExprSimplifier;
 use datafusion::physical_expr::{PhysicalExpr, create_physical_expr};
 
+use crate::sql::functions::casts;
+
 /// The expression with the casts that its functions and operators need.
 pub fn coerce(expr: Expr, schema: &DFSchema) -> Result<Expr> {
     let expr = super::literals::type_literals(expr, schema)?;
     let context = SimplifyContext::builder().with_schema(Arc::new(schema.clone())).build();
-    ExprSimplifier::new(context).coerce(expr, schema)
+    let expr = ExprSimplifier::new(context).coerce(expr, schema)?;
+    Ok(casts::rewrite(expr, schema)?.data)
 }
 
 /// Compiles a coerced expression over rows of `schema`.

@@ -24,6 +24,7 @@ mod windows;
 use std::cell::RefCell;
 use std::sync::{Arc, LazyLock};
 
+use arrow::datatypes::Field;
 use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::common::{Column, DataFusionError};
 use datafusion::logical_expr::expr::Placeholder;
@@ -36,6 +37,7 @@ use sqlparser::ast;
 
 use super::compat::{self, CompatContext};
 use super::error::visible_name;
+use super::functions::casts::{PostgresCasts, cast_expr};
 use super::statement::Select;
 use crate::catalog::Snapshot;
 use crate::error::{SqlError, state};
@@ -205,6 +207,7 @@ fn analyze(plan: LogicalPlan) -> Result<LogicalPlan, DataFusionError> {
             Arc::new(ResolveGroupingFunction::new()),
             Arc::new(literals::TypeLiterals),
             Arc::new(TypeCoercion::new()),
+            Arc::new(PostgresCasts),
         ])
     });
     ANALYZER.execute_and_check(plan, options(), |_, _| {})
@@ -257,7 +260,10 @@ pub fn cast_for_insert(planned: &Planned, targets: &[(String, PgType)]) -> Resul
         let column = Expr::Column(Column::from(schema.qualified_field(index)));
         let expr = match source.pg_type.arrow() == target.arrow() {
             true => column,
-            false => Expr::Cast(datafusion::logical_expr::Cast::new(Box::new(column), target.arrow())),
+            false => {
+                let to = Field::new("", target.arrow(), true);
+                cast_expr(column, Arc::new(to), &schema)?
+            }
         };
         exprs.push(expr.alias(format!("{name}\u{1}{index}")));
         fields.push(OutField {

@@ -1,0 +1,159 @@
+//! DataFusion, set up once: memory pool, optimizer rules, settings; one state per time zone.
+//!
+//! One rule: nothing here is built per query but the plan itself.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use datafusion::config::{ConfigNonZeroUsize, ConfigOptions};
+use datafusion::execution::disk_manager::{DiskManagerBuilder, DiskManagerMode};
+use datafusion::execution::memory_pool::FairSpillPool;
+use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
+use datafusion::execution::{SessionState, SessionStateBuilder, TaskContext};
+use datafusion::logical_expr::LogicalPlan;
+use datafusion::physical_plan::ExecutionPlan;
+use datafusion::physical_planner::{DefaultPhysicalPlanner, PhysicalPlanner};
+use datafusion::prelude::SessionConfig;
+use parking_lot::Mutex;
+
+use super::QueryOptions;
+use super::leaves::Leaves;
+use crate::error::{SqlError, state};
+
+/// A query ready to run.
+pub type Physical = Arc<dyn ExecutionPlan>;
+
+/// Plans deeper than this are handled on a thread with a stack of its own.
+const SHALLOW_DEPTH: usize = 48;
+/// Stack of that thread, bytes; only what is touched is taken.
+const DEEP_STACK_BYTES: usize = 512 << 20;
+/// Time zones whose states are kept.
+const ZONES_MAX: usize = 64;
+
+pub struct Engine {
+    options: QueryOptions,
+    runtime: Arc<RuntimeEnv>,
+    states: Mutex<HashMap<String, Arc<SessionState>>>,
+}
+
+impl Engine {
+    pub fn new(options: QueryOptions) -> Result<Engine, SqlError> {
+        let disk = match &options.spill_directory {
+            Some(directory) => DiskManagerMode::Directories(vec![directory.clone()]),
+            None => DiskManagerMode::Disabled,
+        };
+        let runtime = RuntimeEnvBuilder::new()
+            .with_memory_pool(Arc::new(FairSpillPool::new(options.memory_bytes_max)))
+            .with_disk_manager_builder(DiskManagerBuilder::default().with_mode(disk))
+            .build_arc()?;
+        Ok(Engine {
+            options,
+            runtime,
+            states: Mutex::new(HashMap::new()),
+        })
+    }
+
+    fn state(&self, time_zone: &str) -> Arc<SessionState> {
+        let mut states = self.states.lock();
+        if let Some(known) = states.get(time_zone) {
+            return known.clone();
+        }
+        if states.len() >= ZONES_MAX {
+            states.clear();
+        }
+        let made = Arc::new(self.build(time_zone));
+        states.insert(time_zone.to_string(), made.clone());
+        made
+    }
+
+    fn build(&self, time_zone: &str) -> SessionState {
+        let mut config = ConfigOptions::new();
+        config.execution.time_zone = Some(time_zone.to_string());
+        config.execution.target_partitions = self.options.parallelism.max(1);
+        config.execution.batch_size =
+            ConfigNonZeroUsize::try_new(self.options.batch_rows.max(1)).expect("the size is at least 1");
+        config.sql_parser.map_string_types_to_utf8view = false;
+        config.catalog.create_default_catalog_and_schema = false;
+        // Rows of small tables are not worth a repartitioning.
+        config.optimizer.default_filter_selectivity = 20;
+        SessionStateBuilder::new()
+            .with_config(SessionConfig::from(config))
+            .with_runtime_env(self.runtime.clone())
+            .build()
+    }
+
+    /// What a running query asks for memory and settings.
+    pub fn task(&self, time_zone: &str) -> Arc<TaskContext> {
+        let state = self.state(time_zone);
+        // Running operators look up no function by name.
+        Arc::new(TaskContext::new(
+            None,
+            String::new(),
+            state.config().clone(),
+            HashMap::new(),
+            HashMap::new(),
+            HashMap::new(),
+            HashMap::new(),
+            self.runtime.clone(),
+        ))
+    }
+
+    /// The logical optimizer.
+    pub async fn optimize(&self, plan: LogicalPlan, depth: usize, time_zone: &str) -> Result<LogicalPlan, SqlError> {
+        let state = self.state(time_zone);
+        with_stack_for(depth, move || {
+            state
+                .optimizer()
+                .optimize(plan, state.as_ref(), |_, _| {})
+                .map_err(SqlError::from)
+        })
+        .await
+    }
+
+    /// The physical plan of an optimized plan whose values are bound.
+    pub async fn physical(
+        &self,
+        plan: LogicalPlan,
+        depth: usize,
+        leaves: Leaves,
+        time_zone: &str,
+    ) -> Result<Physical, SqlError> {
+        let state = self.state(time_zone);
+        let planner = DefaultPhysicalPlanner::with_extension_planners(vec![Arc::new(leaves)]);
+        if depth <= SHALLOW_DEPTH {
+            return Ok(planner.create_physical_plan(&plan, state.as_ref()).await?);
+        }
+        with_stack_for(depth, move || {
+            // Planning waits for nothing: it is a future by DataFusion's convention only.
+            let planned = futures::executor::block_on(planner.create_physical_plan(&plan, state.as_ref()));
+            planned.map_err(SqlError::from)
+        })
+        .await
+    }
+}
+
+/// Runs `work` here, or on a thread with a big stack if the plan is deep.
+async fn with_stack_for<T: Send + 'static>(
+    depth: usize,
+    work: impl FnOnce() -> Result<T, SqlError> + Send + 'static,
+) -> Result<T, SqlError> {
+    if depth <= SHALLOW_DEPTH {
+        return work();
+    }
+    let (send, receive) = tokio::sync::oneshot::channel();
+    let spawned = std::thread::Builder::new()
+        .name("query-planner".to_string())
+        .stack_size(DEEP_STACK_BYTES)
+        .spawn(move || {
+            // The query may have been cancelled meanwhile: then nobody waits for the plan.
+            let _ = send.send(work());
+        });
+    if let Err(error) = spawned {
+        return Err(
+            SqlError::new(state::INSUFFICIENT_RESOURCES, "cannot start a planner thread").detail(format!("{error}.")),
+        );
+    }
+    receive
+        .await
+        .unwrap_or_else(|_| Err(SqlError::new(state::INTERNAL_ERROR, "the query planner panicked")))
+}

@@ -1,0 +1,255 @@
+//! The leaves of a plan, bound to a read point: topics, views and system relations become scans of what is there at
+//! its LSN; window nodes learn the watermark there.
+//!
+//! One rule: everything that a plan reads is taken here, while it is planned, at one LSN. Running reads no log.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use arrow::array::RecordBatch;
+use arrow::datatypes::{DataType, SchemaRef};
+use async_trait::async_trait;
+use datafusion::catalog::Session;
+use datafusion::common::Result;
+use datafusion::logical_expr::physical_planning_context::PhysicalPlanningContext;
+use datafusion::logical_expr::simplify::SimplifyContext;
+use datafusion::logical_expr::{Expr, LogicalPlan, TableScan, UserDefinedLogicalNode};
+use datafusion::optimizer::simplify_expressions::ExprSimplifier;
+use datafusion::physical_plan::ExecutionPlan;
+use datafusion::physical_planner::{ExtensionPlanner, PhysicalPlanner};
+
+use super::prune::Pruning;
+use super::scan::{Piece, Scan, Source};
+use super::window::WindowExec;
+use super::{OwnWrites, ReadPoint, SystemRows, Topics};
+use crate::catalog::{self, system};
+use crate::error::{SqlError, state};
+use crate::log::{Chunk, Lsn, Run, SystemColumn, TopicId};
+use crate::sql::functions::fail;
+use crate::sql::source::{RelationKind, RelationSource};
+use crate::sql::statement::Emit;
+use crate::sql::window::{Closing, Window};
+use crate::views::ViewRows;
+
+/// What the leaves of one plan are read from.
+pub struct Leaves {
+    log: Arc<dyn Topics>,
+    lsn: Lsn,
+    now_us: i64,
+    own_writes: OwnWrites,
+    views: HashMap<u32, ViewRows>,
+    system: SystemRows,
+}
+
+impl Leaves {
+    pub fn new(log: Arc<dyn Topics>, point: &ReadPoint) -> Leaves {
+        Leaves {
+            log,
+            lsn: point.lsn,
+            now_us: point.session.now_us,
+            own_writes: point.own_writes.clone(),
+            views: point.views.clone(),
+            system: point.system.clone(),
+        }
+    }
+
+    fn topic(&self, topic: &catalog::Topic, scan: &Scan, filters: &[Expr]) -> Result<(Vec<Piece>, String), SqlError> {
+        let id = TopicId(topic.oid);
+        let mut chunks = self.log.read(id, 0, self.lsn)?;
+        if let Some(written) = self.own_writes.get(&topic.oid) {
+            self.overlay(id, &mut chunks, written);
+        }
+        let pruning = Pruning::of(filters);
+        let (all_chunks, all_rows) = (chunks.len(), rows(&chunks));
+        let kept: Vec<Chunk> = chunks.into_iter().filter_map(|chunk| pruning.cut(chunk)).collect();
+        let mut note = format!(
+            "chunks={} of {all_chunks}, rows={} of {all_rows}",
+            kept.len(),
+            rows(&kept)
+        );
+        let bounds = pruning.to_string();
+        if !bounds.is_empty() {
+            note.push_str(&format!(", pruned by {bounds}"));
+        }
+        if let Some(limit) = scan.limit {
+            note.push_str(&format!(", limit={limit}"));
+        }
+        Ok((kept.into_iter().map(Piece::Chunk).collect(), note))
+    }
+
+    /// A transaction's own rows come after those that are committed, as the next commit's would.
+    fn overlay(&self, topic: TopicId, chunks: &mut Vec<Chunk>, written: &[(u32, RecordBatch)]) {
+        let mut next: HashMap<u32, u64> = HashMap::new();
+        for chunk in chunks.iter() {
+            let end = chunk.base_offset + chunk.rows.num_rows() as u64;
+            let known = next.entry(chunk.partition).or_default();
+            *known = end.max(*known);
+        }
+        let watermark = self.log.watermark(topic, self.lsn);
+        for (partition, rows) in written.iter().filter(|(_, rows)| rows.num_rows() > 0) {
+            let offset = next.entry(*partition).or_default();
+            let run = Run {
+                rows: rows.num_rows(),
+                lsn: self.lsn + 1,
+                timestamp_us: self.now_us,
+                watermark,
+            };
+            chunks.push(Chunk {
+                partition: *partition,
+                base_offset: *offset,
+                rows: rows.clone(),
+                runs: Arc::from([run]),
+            });
+            *offset += rows.num_rows() as u64;
+        }
+    }
+
+    fn view(&self, view: &catalog::View) -> Result<Vec<Piece>, SqlError> {
+        let rows = self.views.get(&view.oid).ok_or_else(|| {
+            SqlError::new(
+                state::OBJECT_NOT_IN_PREREQUISITE_STATE,
+                format!("materialized view \"{}\" was not read at this point", view.name),
+            )
+        })?;
+        Ok(rows.batches.iter().cloned().map(Piece::Rows).collect())
+    }
+
+    fn system(&self, schema: &str, name: &str) -> Result<Vec<Piece>, SqlError> {
+        let relation = system::lookup(schema, name).ok_or_else(|| {
+            SqlError::new(
+                state::UNDEFINED_TABLE,
+                format!("relation \"{schema}.{name}\" does not exist"),
+            )
+        })?;
+        Ok(vec![Piece::Rows((self.system)(relation)?)])
+    }
+
+    /// Where the columns of a scan come from, by the relation's schema.
+    fn sources(&self, source: &RelationSource, projected: &SchemaRef, projection: Option<&[usize]>) -> Vec<Source> {
+        let user_columns = match &source.kind {
+            RelationKind::Topic(topic) => topic.columns.len(),
+            RelationKind::View(_) | RelationKind::System(_, _) => source.schema.fields().len(),
+        };
+        let all: Vec<usize> = (0..source.schema.fields().len()).collect();
+        let projection = projection.unwrap_or(&all);
+        assert_eq!(
+            projection.len(),
+            projected.fields().len(),
+            "a scan's schema is its projection's"
+        );
+        projection
+            .iter()
+            .map(|&index| {
+                if index < user_columns {
+                    return Source::Column(index);
+                }
+                let name = source.schema.field(index).name();
+                let hidden = SystemColumn::ALL.into_iter().find(|column| column.name() == name);
+                Source::Hidden(hidden.expect("a topic's columns past its own are hidden ones"))
+            })
+            .collect()
+    }
+
+    /// W at the read point: the least over the topics, none while one of them has none.
+    fn watermark(&self, topics: &[TopicId]) -> Option<i64> {
+        let marks: Option<Vec<i64>> = topics
+            .iter()
+            .map(|topic| self.log.watermark(*topic, self.lsn))
+            .collect();
+        marks.and_then(|marks| marks.into_iter().min())
+    }
+}
+
+fn rows(chunks: &[Chunk]) -> usize {
+    chunks.iter().map(|chunk| chunk.rows.num_rows()).sum()
+}
+
+/// Filters with their constants computed: a prepared plan was optimized before its parameters were known.
+fn simplified(filters: &[Expr], schema: &datafusion::common::DFSchemaRef, session: &dyn Session) -> Vec<Expr> {
+    let context = SimplifyContext::builder()
+        .with_schema(schema.clone())
+        .with_config_options(session.config().options().clone())
+        .build();
+    let simplifier = ExprSimplifier::new(context);
+    filters
+        .iter()
+        .map(|filter| simplifier.simplify(filter.clone()).unwrap_or_else(|_| filter.clone()))
+        .collect()
+}
+
+#[async_trait]
+impl ExtensionPlanner for Leaves {
+    async fn plan_extension(
+        &self,
+        _planner: &dyn PhysicalPlanner,
+        node: &dyn UserDefinedLogicalNode,
+        _logical_inputs: &[&LogicalPlan],
+        physical_inputs: &[Arc<dyn ExecutionPlan>],
+        _session: &dyn Session,
+        _planning: &PhysicalPlanningContext,
+    ) -> Result<Option<Arc<dyn ExecutionPlan>>> {
+        let Some(window) = node.as_any().downcast_ref::<Window>() else {
+            return Ok(None);
+        };
+        let [input] = physical_inputs else {
+            unreachable!("a window node has one input")
+        };
+        let closing = match window.emit {
+            Emit::OnChange => Closing::All,
+            Emit::OnWindowClose => Closing::Closed(self.watermark(&window.topics)),
+        };
+        Ok(Some(Arc::new(WindowExec::new(window, input.clone(), closing))))
+    }
+
+    async fn plan_table_scan(
+        &self,
+        _planner: &dyn PhysicalPlanner,
+        scan: &TableScan,
+        session: &dyn Session,
+        _planning: &PhysicalPlanningContext,
+    ) -> Result<Option<Arc<dyn ExecutionPlan>>> {
+        let Some(source) = scan.source.downcast_ref::<RelationSource>() else {
+            return Ok(None);
+        };
+        let schema: SchemaRef = Arc::new(scan.projected_schema.as_arrow().clone());
+        let watermark_zone = match source.schema.field_with_name(SystemColumn::Watermark.name()) {
+            Ok(field) => match field.data_type() {
+                DataType::Timestamp(_, zone) => zone.clone(),
+                _ => None,
+            },
+            Err(_) => None,
+        };
+        let mut leaf = Scan {
+            name: scan.table_name.table().to_string(),
+            kind: "",
+            note: String::new(),
+            columns: self.sources(source, &schema, scan.projection.as_deref()),
+            schema,
+            watermark_zone,
+            limit: scan.fetch,
+        };
+        let pieces = match &source.kind {
+            RelationKind::Topic(topic) => {
+                leaf.kind = "TopicScan";
+                let filters = simplified(&scan.filters, &scan.projected_schema, session);
+                let (pieces, note) = self.topic(topic, &leaf, &filters).map_err(fail)?;
+                leaf.note = note;
+                pieces
+            }
+            RelationKind::View(view) => {
+                leaf.kind = "ViewScan";
+                self.view(view).map_err(fail)?
+            }
+            RelationKind::System(schema, name) => {
+                leaf.kind = "SystemScan";
+                self.system(schema, name).map_err(fail)?
+            }
+        };
+        let config = &session.config().options().execution;
+        Ok(Some(Arc::new(leaf.into_plan(
+            pieces,
+            config.target_partitions,
+            config.batch_size.get(),
+        ))))
+    }
+}

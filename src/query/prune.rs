@@ -1,0 +1,239 @@
+//! Which part of a topic a filter on its hidden columns can reach: `_partition`, `_offset`, `_timestamp`, `_lsn`.
+//!
+//! One rule: what is cut off cannot satisfy the filters; what is kept is filtered again by the plan.
+
+use std::fmt;
+use std::sync::Arc;
+
+use arrow::datatypes::DataType;
+use datafusion::common::ScalarValue;
+use datafusion::logical_expr::expr::InList;
+use datafusion::logical_expr::utils::split_conjunction;
+use datafusion::logical_expr::{BinaryExpr, Expr, Operator};
+
+use crate::log::{Chunk, Run, SystemColumn};
+
+/// Inclusive bounds.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+struct Bounds {
+    min: i64,
+    max: i64,
+}
+
+impl Bounds {
+    const ALL: Bounds = Bounds {
+        min: i64::MIN,
+        max: i64::MAX,
+    };
+
+    fn narrow(&mut self, operator: Operator, value: i64) {
+        match operator {
+            Operator::Eq => {
+                self.min = self.min.max(value);
+                self.max = self.max.min(value);
+            }
+            Operator::Lt => self.max = self.max.min(value.saturating_sub(1)),
+            Operator::LtEq => self.max = self.max.min(value),
+            Operator::Gt => self.min = self.min.max(value.saturating_add(1)),
+            Operator::GtEq => self.min = self.min.max(value),
+            _ => {}
+        }
+    }
+
+    fn contains(&self, value: i64) -> bool {
+        self.min <= value && value <= self.max
+    }
+}
+
+/// What the filters of a scan leave of a topic.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Pruning {
+    partition: Bounds,
+    partitions: Option<Vec<i64>>,
+    offset: Bounds,
+    timestamp: Bounds,
+    lsn: Bounds,
+}
+
+impl Pruning {
+    /// Reads the bounds out of filters; what it does not understand bounds nothing.
+    pub fn of(filters: &[Expr]) -> Pruning {
+        let mut pruning = Pruning {
+            partition: Bounds::ALL,
+            partitions: None,
+            offset: Bounds::ALL,
+            timestamp: Bounds::ALL,
+            lsn: Bounds::ALL,
+        };
+        for filter in filters.iter().flat_map(split_conjunction) {
+            pruning.add(filter);
+        }
+        pruning
+    }
+
+    fn add(&mut self, filter: &Expr) {
+        match filter {
+            Expr::BinaryExpr(BinaryExpr { left, op, right }) => {
+                let (column, operator, value) = match (left.as_ref(), right.as_ref()) {
+                    (Expr::Column(column), Expr::Literal(value, _)) => (column, Some(*op), value),
+                    (Expr::Literal(value, _), Expr::Column(column)) => (column, op.swap(), value),
+                    _ => return,
+                };
+                if let (Some(bounds), Some(operator)) = (self.bounds(&column.name), operator)
+                    && let Some(value) = whole(value)
+                {
+                    bounds.narrow(operator, value);
+                }
+            }
+            Expr::Between(between) if !between.negated => {
+                if let (Expr::Column(column), Expr::Literal(low, _), Expr::Literal(high, _)) =
+                    (between.expr.as_ref(), between.low.as_ref(), between.high.as_ref())
+                    && let Some(bounds) = self.bounds(&column.name)
+                    && let (Some(low), Some(high)) = (whole(low), whole(high))
+                {
+                    bounds.narrow(Operator::GtEq, low);
+                    bounds.narrow(Operator::LtEq, high);
+                }
+            }
+            Expr::InList(InList {
+                expr,
+                list,
+                negated: false,
+            }) => {
+                let values: Option<Vec<i64>> = list
+                    .iter()
+                    .map(|item| match item {
+                        Expr::Literal(value, _) => whole(value),
+                        _ => None,
+                    })
+                    .collect();
+                if let (Expr::Column(column), Some(values)) = (expr.as_ref(), values)
+                    && column.name == SystemColumn::Partition.name()
+                {
+                    self.partitions = Some(values);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn bounds(&mut self, column: &str) -> Option<&mut Bounds> {
+        [
+            (SystemColumn::Partition, &mut self.partition),
+            (SystemColumn::Offset, &mut self.offset),
+            (SystemColumn::Timestamp, &mut self.timestamp),
+            (SystemColumn::Lsn, &mut self.lsn),
+        ]
+        .into_iter()
+        .find_map(|(known, bounds)| (known.name() == column).then_some(bounds))
+    }
+
+    fn admits_partition(&self, partition: u32) -> bool {
+        let partition = i64::from(partition);
+        self.partition.contains(partition)
+            && self
+                .partitions
+                .as_ref()
+                .is_none_or(|partitions| partitions.contains(&partition))
+    }
+
+    /// The part of a chunk that the filters may reach; `None` if they reach nothing of it.
+    pub fn cut(&self, chunk: Chunk) -> Option<Chunk> {
+        if !self.admits_partition(chunk.partition) {
+            return None;
+        }
+        let base = i64::try_from(chunk.base_offset).expect("offsets fit 63 bits");
+        let rows = chunk.rows.num_rows();
+        let at = |offset: i64| usize::try_from(offset.saturating_sub(base)).unwrap_or(0).min(rows);
+        let mut start = at(self.offset.min);
+        let mut end = at(self.offset.max.saturating_add(1));
+        // LSNs and times do not fall within a chunk: the runs that fit are in one stretch.
+        let fits = |run: &Run| {
+            let lsn = i64::try_from(run.lsn).expect("LSNs fit 63 bits");
+            self.lsn.contains(lsn) && self.timestamp.contains(run.timestamp_us)
+        };
+        let mut first = 0;
+        let (mut fit_start, mut fit_end) = (rows, 0);
+        for run in chunk.runs.iter() {
+            if fits(run) {
+                fit_start = fit_start.min(first);
+                fit_end = first + run.rows;
+            }
+            first += run.rows;
+        }
+        start = start.max(fit_start);
+        end = end.min(fit_end);
+        (start < end).then(|| slice(&chunk, start, end - start))
+    }
+}
+
+/// Integers and microseconds; other values do not bound.
+fn whole(value: &ScalarValue) -> Option<i64> {
+    match value {
+        ScalarValue::Int16(value) => value.map(i64::from),
+        ScalarValue::Int32(value) => value.map(i64::from),
+        ScalarValue::Int64(value) => *value,
+        ScalarValue::TimestampMicrosecond(value, _) => *value,
+        _ => None,
+    }
+}
+
+/// Rows `start..start + rows` of a chunk, by reference.
+pub fn slice(chunk: &Chunk, start: usize, rows: usize) -> Chunk {
+    if start == 0 && rows == chunk.rows.num_rows() {
+        return chunk.clone();
+    }
+    let mut runs = Vec::new();
+    let mut first = 0;
+    for run in chunk.runs.iter() {
+        let from = first.max(start);
+        let to = (first + run.rows).min(start + rows);
+        if from < to {
+            runs.push(Run {
+                rows: to - from,
+                ..*run
+            });
+        }
+        first += run.rows;
+    }
+    Chunk {
+        partition: chunk.partition,
+        base_offset: chunk.base_offset + start as u64,
+        rows: chunk.rows.slice(start, rows),
+        runs: Arc::from(runs),
+    }
+}
+
+impl fmt::Display for Pruning {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut separator = "";
+        for (column, bounds) in [
+            (SystemColumn::Partition, self.partition),
+            (SystemColumn::Offset, self.offset),
+            (SystemColumn::Timestamp, self.timestamp),
+            (SystemColumn::Lsn, self.lsn),
+        ] {
+            if bounds == Bounds::ALL {
+                continue;
+            }
+            let shown = |value: i64| match column {
+                SystemColumn::Timestamp => ScalarValue::TimestampMicrosecond(Some(value), None)
+                    .cast_to(&DataType::Utf8)
+                    .map_or_else(|_| value.to_string(), |text| text.to_string()),
+                _ => value.to_string(),
+            };
+            let name = column.name();
+            match (bounds.min, bounds.max) {
+                (min, max) if min == max => write!(f, "{separator}{name} = {}", shown(min))?,
+                (i64::MIN, max) => write!(f, "{separator}{name} <= {}", shown(max))?,
+                (min, i64::MAX) => write!(f, "{separator}{name} >= {}", shown(min))?,
+                (min, max) => write!(f, "{separator}{name} in [{}, {}]", shown(min), shown(max))?,
+            }
+            separator = ", ";
+        }
+        if let Some(partitions) = &self.partitions {
+            write!(f, "{separator}_partition in {partitions:?}")?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,320 @@
+//! SELECTs over topics in memory, from text to text.
+
+use std::collections::BTreeMap;
+
+use arrow::array::{Int32Array, Int64Array, StringArray, TimestampMicrosecondArray};
+use futures::executor::block_on;
+use sqlparser::ast;
+use sqlparser::dialect::PostgreSqlDialect;
+use sqlparser::parser::Parser;
+
+use super::*;
+use crate::catalog::{self, Relation, Snapshot, Topic, Watermark};
+use crate::log::Run;
+use crate::sql::plan::{PlanContext, plan_select};
+use crate::sql::statement::{Emit, Select};
+use crate::types::{ColumnFormatter, PgType, TextStyle};
+
+const BIDS: u32 = 16_384;
+const SECOND: i64 = 1_000_000;
+
+/// A topic of two partitions and four commits.
+struct Memory;
+
+fn rows(values: &[(i64, i32, &str, i64)]) -> RecordBatch {
+    let schema = bids().arrow_schema();
+    RecordBatch::try_new(
+        schema,
+        vec![
+            Arc::new(values.iter().map(|row| row.0).collect::<Int64Array>()),
+            Arc::new(values.iter().map(|row| row.1).collect::<Int32Array>()),
+            Arc::new(values.iter().map(|row| Some(row.2)).collect::<StringArray>()),
+            Arc::new(
+                values
+                    .iter()
+                    .map(|row| Some(row.3 * SECOND))
+                    .collect::<TimestampMicrosecondArray>(),
+            ),
+        ],
+    )
+    .expect("the columns of the topic")
+}
+
+impl Topics for Memory {
+    fn read(&self, topic: TopicId, after: Lsn, upto: Lsn) -> Result<Vec<Chunk>, SqlError> {
+        assert_eq!((topic, after), (TopicId(BIDS), 0));
+        let run = |rows, lsn, watermark: Option<i64>| Run {
+            rows,
+            lsn,
+            timestamp_us: lsn as i64 * 100 * SECOND,
+            watermark: watermark.map(|seconds| seconds * SECOND),
+        };
+        let chunks = [
+            Chunk {
+                partition: 0,
+                base_offset: 0,
+                rows: rows(&[(1, 10, "web", 1), (2, 20, "app", 12), (1, 30, "web", 3)]),
+                runs: Arc::from([run(2, 1, None), run(1, 3, Some(11))]),
+            },
+            Chunk {
+                partition: 1,
+                base_offset: 7,
+                rows: rows(&[(3, 5, "app", 2), (3, 6, "web", 25)]),
+                runs: Arc::from([run(1, 2, Some(11)), run(1, 4, Some(11))]),
+            },
+        ];
+        Ok(chunks
+            .into_iter()
+            .filter_map(|chunk| chunk.between(after, upto))
+            .collect())
+    }
+
+    fn watermark(&self, _topic: TopicId, at: Lsn) -> Option<i64> {
+        match at {
+            0 => None,
+            1..=3 => Some(11 * SECOND),
+            _ => Some(24 * SECOND),
+        }
+    }
+}
+
+fn bids() -> Topic {
+    let column = |name: &str, pg_type| catalog::Column {
+        name: name.to_string(),
+        pg_type,
+        not_null: false,
+        default: None,
+        generated: None,
+    };
+    Topic {
+        oid: BIDS,
+        schema: "public".to_string(),
+        name: "bids".to_string(),
+        columns: vec![
+            column("auction", PgType::Int8),
+            column("price", PgType::Int4),
+            column("channel", PgType::Text),
+            column("ts", PgType::Timestamp),
+        ],
+        checks: vec![],
+        partition_by: vec![],
+        partitions: 2,
+        watermark: Some(Watermark {
+            column: "ts".to_string(),
+            delay_us: SECOND,
+        }),
+        idle_timeout_us: None,
+        options: BTreeMap::new(),
+        is_table: false,
+        schema_id: 1,
+    }
+}
+
+fn planned(sql: &str, emit: Emit) -> Result<Planned, SqlError> {
+    let mut catalog = Snapshot::initial();
+    catalog.names.insert(("public".to_string(), "bids".to_string()), BIDS);
+    catalog.relations.insert(BIDS, Relation::Topic(Arc::new(bids())));
+    let mut parser = Parser::new(&PostgreSqlDialect {})
+        .with_recursion_limit(100_000)
+        .try_with_sql(sql)
+        .expect("the test's SQL has tokens");
+    let ast::Statement::Query(query) = parser.parse_statement().expect("the test's SQL parses") else {
+        panic!("not a query: {sql}");
+    };
+    let search_path = ["public".to_string()];
+    let context = PlanContext {
+        catalog: &catalog,
+        search_path: &search_path,
+        time_zone: "UTC",
+        user: "millstream",
+        database: "millstream",
+        parameter_types: &[],
+        text: sql,
+    };
+    plan_select(&Select { query, emit }, &context)
+}
+
+fn query() -> Query {
+    Query::new(Arc::new(Memory), QueryOptions::default()).expect("default options are valid")
+}
+
+fn point(lsn: Lsn) -> ReadPoint {
+    ReadPoint {
+        lsn,
+        own_writes: OwnWrites::new(),
+        views: HashMap::new(),
+        system: Arc::new(|_| unreachable!("these tests read no system relation")),
+        parameters: vec![],
+        session: SessionInfo {
+            now_us: 1_000_000_000 * SECOND,
+            ..SessionInfo::default()
+        },
+    }
+}
+
+fn text(stream: RowStream) -> Result<String, SqlError> {
+    let schema = stream.schema.clone();
+    let mut lines = Vec::new();
+    for batch in block_on(stream.collect())? {
+        let columns: Vec<ColumnFormatter> = batch
+            .columns()
+            .iter()
+            .zip(schema.fields())
+            .map(|(column, field)| {
+                let pg_type = PgType::of_field(field).expect("planned fields have types");
+                ColumnFormatter::new(&pg_type, column, &TextStyle::default()).expect("it fits its type")
+            })
+            .collect();
+        for row in 0..batch.num_rows() {
+            let values: Vec<String> = columns
+                .iter()
+                .map(|column| column.text(row).unwrap_or_else(|| "NULL".to_string()))
+                .collect();
+            lines.push(values.join("|"));
+        }
+    }
+    Ok(lines.join("\n"))
+}
+
+fn run_at(sql: &str, emit: Emit, point: &ReadPoint) -> Result<String, SqlError> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .build()
+        .expect("a runtime");
+    let _inside = runtime.enter();
+    let query = query();
+    let planned = planned(sql, emit)?;
+    let direct = text(block_on(query.execute(&planned, point))?)?;
+    let optimized = block_on(query.prepare(&planned, &point.session.time_zone))?;
+    let prepared = text(block_on(query.execute_optimized(&optimized, point))?)?;
+    assert_eq!(direct, prepared, "a prepared plan answers the same: {sql}");
+    Ok(direct)
+}
+
+#[track_caller]
+fn check(sql: &str, expect: &str) {
+    check_at(4, sql, expect);
+}
+
+#[track_caller]
+fn check_at(lsn: Lsn, sql: &str, expect: &str) {
+    match run_at(sql, Emit::OnChange, &point(lsn)) {
+        Ok(have) => assert_eq!(have, expect, "{sql}"),
+        Err(error) => assert_eq!(format!("{error}"), expect, "{sql}"),
+    }
+}
+
+#[test]
+fn a_topic_is_read_at_the_lsn() {
+    check(
+        "SELECT auction, price FROM bids ORDER BY price",
+        "3|5\n3|6\n1|10\n2|20\n1|30",
+    );
+    check_at(2, "SELECT auction, price FROM bids ORDER BY price", "3|5\n1|10\n2|20");
+    check_at(0, "SELECT count(*) FROM bids", "0");
+    check(
+        "SELECT count(*), sum(price), avg(price) FROM bids",
+        "5|71|14.2000000000000000",
+    );
+}
+
+#[test]
+fn hidden_columns_are_there_when_named() {
+    check(
+        "SELECT _partition, _offset, _lsn, _timestamp, _watermark FROM bids WHERE _lsn >= 2 ORDER BY _lsn",
+        "1|7|2|1970-01-01 00:03:20+00|1970-01-01 00:00:11\n\
+         0|2|3|1970-01-01 00:05:00+00|1970-01-01 00:00:11\n\
+         1|8|4|1970-01-01 00:06:40+00|1970-01-01 00:00:11",
+    );
+    check("SELECT price FROM bids WHERE _partition = 1 AND _offset > 7", "6");
+    check(
+        "SELECT price FROM bids WHERE _timestamp BETWEEN '1970-01-01 00:03:20+00' AND '1970-01-01 00:05:00+00' ORDER BY 1",
+        "5\n30",
+    );
+}
+
+fn explained(sql: &str, analyze: bool) -> String {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .build()
+        .expect("a runtime");
+    let _inside = runtime.enter();
+    let planned = planned(sql, Emit::OnChange).expect("it plans");
+    block_on(query().explain(&planned, &point(4), analyze, false))
+        .expect("it explains")
+        .join("\n")
+}
+
+#[test]
+fn explain_shows_what_was_pruned() {
+    let plan = explained("SELECT price FROM bids WHERE _partition = 1 AND _offset > 7", false);
+    assert!(plan.contains("TopicScan: bids"), "{plan}");
+    assert!(
+        plan.contains("chunks=1 of 2, rows=1 of 5, pruned by _partition = 1, _offset >= 8"),
+        "{plan}"
+    );
+    let plan = explained(
+        "SELECT price FROM bids WHERE _timestamp > now() - interval '1 hour'",
+        false,
+    );
+    assert!(plan.contains("chunks=0 of 2"), "{plan}");
+    let plan = explained("SELECT price FROM bids LIMIT 2", false);
+    assert!(plan.contains("limit=2"), "{plan}");
+    let plan = explained("SELECT count(*) FROM bids", false);
+    assert!(!plan.contains("TopicScan"), "{plan}");
+    let plan = explained("SELECT price FROM bids", true);
+    assert!(
+        plan.contains("output_rows=5") && plan.contains("Execution Time"),
+        "{plan}"
+    );
+}
+
+#[test]
+fn a_transaction_sees_its_own_rows() {
+    let mut own = point(4);
+    own.own_writes.insert(BIDS, vec![(1, rows(&[(9, 99, "own", 30)]))]);
+    let have = run_at(
+        "SELECT auction, _partition, _offset, _lsn FROM bids WHERE price > 25",
+        Emit::OnChange,
+        &own,
+    );
+    assert_eq!(have.expect("it runs"), "1|0|2|3\n9|1|9|5");
+}
+
+#[test]
+fn windows_skip_late_rows_and_close_by_the_watermark() {
+    let sql = "SELECT window_start, count(*), sum(price) FROM TUMBLE(bids, ts, INTERVAL '10 seconds') \
+               GROUP BY window_start ORDER BY 1";
+    let all = "1970-01-01 00:00:00|1|10\n1970-01-01 00:00:10|1|20\n1970-01-01 00:00:20|1|6";
+    check(sql, all);
+    let closed = run_at(sql, Emit::OnWindowClose, &point(4)).expect("it runs");
+    assert_eq!(closed, "1970-01-01 00:00:00|1|10\n1970-01-01 00:00:10|1|20");
+    let earlier = run_at(sql, Emit::OnWindowClose, &point(3)).expect("it runs");
+    assert_eq!(earlier, "1970-01-01 00:00:00|1|10");
+}
+
+#[test]
+fn parameters_are_bound() {
+    let mut with = point(4);
+    with.parameters = vec![ScalarValue::Int32(Some(10)), ScalarValue::Utf8(Some("web".to_string()))];
+    let sql = "SELECT price + $1 FROM bids WHERE price > $1 AND channel = $2";
+    assert_eq!(run_at(sql, Emit::OnChange, &with).expect("it runs"), "40");
+    with.parameters.pop();
+    let error = run_at(sql, Emit::OnChange, &with).expect_err("a parameter is missing");
+    assert_eq!(error.state.0, "42P02");
+}
+
+#[test]
+fn deep_expressions_do_not_overflow_the_stack() {
+    let plan = |terms: usize| {
+        let sql = format!("SELECT {}", vec!["1"; terms].join(" + "));
+        std::thread::Builder::new()
+            .stack_size(1 << 30)
+            .spawn(move || run_at(&sql, Emit::OnChange, &point(0)))
+            .expect("a thread starts")
+            .join()
+            .expect("it does not panic")
+    };
+    assert_eq!(plan(390).expect("it runs"), "390");
+    assert_eq!(plan(2000).expect_err("it is too deep").state.0, "54001");
+}

@@ -1,0 +1,517 @@
+//! Casts and unary minus as PostgreSQL does them, where Arrow's differ: text is read and written in PostgreSQL's forms,
+//! fractions round instead of being cut, what does not fit is 22003, times move between zones.
+//!
+//! One rule: [`PostgresCasts`] is the last analyzer rule, after the engine has put in the casts that it wants, so that
+//! every cast of a plan means the same, in batch queries and in views.
+
+use std::hash::{Hash, Hasher};
+use std::sync::{Arc, LazyLock};
+
+use arrow::array::{
+    Array, ArrayRef, ArrowPrimitiveType, AsArray, BooleanArray, PrimitiveArray, StringArray, StringBuilder,
+    TimestampMicrosecondArray,
+};
+use arrow::compute::{CastOptions, cast_with_options};
+use arrow::datatypes::{
+    DataType, Date32Type, Decimal128Type, Field, FieldRef, Float32Type, Float64Type, Int16Type, Int32Type, Int64Type,
+    TimeUnit, TimestampMicrosecondType,
+};
+use arrow::error::ArrowError;
+use bytes::BytesMut;
+use chrono_tz::Tz;
+use datafusion::common::config::ConfigOptions;
+use datafusion::common::tree_node::{Transformed, TreeNode};
+use datafusion::common::{DFSchema, Result, ScalarValue};
+use datafusion::logical_expr::expr::{Cast, ScalarFunction};
+use datafusion::logical_expr::expr_rewriter::NamePreserver;
+use datafusion::logical_expr::utils::merge_schema;
+use datafusion::logical_expr::{
+    ColumnarValue, Expr, ExprSchemable, LogicalPlan, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl,
+    Signature, Volatility,
+};
+use datafusion::optimizer::AnalyzerRule;
+
+use super::arithmetic::{self, out_of_range};
+use super::temporal::DAY_US;
+use super::{fail, zone};
+use crate::error::{SqlError, state};
+use crate::types::{ColumnBuilder, ColumnFormatter, PgType, TextStyle};
+
+/// The analyzer rule.
+#[derive(Debug)]
+pub struct PostgresCasts;
+
+impl AnalyzerRule for PostgresCasts {
+    fn name(&self) -> &str {
+        "postgres_casts"
+    }
+
+    fn analyze(&self, plan: LogicalPlan, _config: &ConfigOptions) -> Result<LogicalPlan> {
+        let rewritten = plan.transform_up_with_subqueries(|node| {
+            let schema = merge_schema(&node.inputs());
+            let names = NamePreserver::new(&node);
+            let node = node.map_expressions(|expr| {
+                let name = names.save(&expr);
+                Ok(rewrite(expr, &schema)?.update_data(|expr| name.restore(expr)))
+            })?;
+            if node.transformed {
+                node.map_data(LogicalPlan::recompute_schema)
+            } else {
+                Ok(node)
+            }
+        })?;
+        Ok(rewritten.data)
+    }
+}
+
+/// Replaces the casts and negations of one expression.
+pub fn rewrite(expr: Expr, schema: &DFSchema) -> Result<Transformed<Expr>> {
+    expr.transform_up(|expr| match expr {
+        Expr::Cast(Cast { expr: inner, field }) => {
+            let (_, from) = inner.to_field(schema)?;
+            if differs(&from, &field) {
+                let call = ScalarFunction::new_udf(cast_function(field), vec![*inner]);
+                Ok(Transformed::yes(Expr::ScalarFunction(call)))
+            } else {
+                Ok(Transformed::no(Expr::Cast(Cast { expr: inner, field })))
+            }
+        }
+        Expr::Negative(inner) => {
+            let call = ScalarFunction::new_udf(negation(), vec![*inner]);
+            Ok(Transformed::yes(Expr::ScalarFunction(call)))
+        }
+        other => Ok(Transformed::no(other)),
+    })
+}
+
+/// A cast to a field's type, PostgreSQL's where it differs.
+pub fn cast_expr(expr: Expr, to: FieldRef, schema: &DFSchema) -> Result<Expr> {
+    let cast = Expr::Cast(Cast {
+        expr: Box::new(expr),
+        field: to,
+    });
+    Ok(rewrite(cast, schema)?.data)
+}
+
+/// Text types that are more than text: a cast to them checks or cuts.
+fn is_restricted_text(pg_type: &PgType) -> bool {
+    matches!(
+        pg_type,
+        PgType::Varchar(Some(_)) | PgType::Char(_) | PgType::Uuid | PgType::Json | PgType::Jsonb
+    )
+}
+
+/// Whether PostgreSQL's cast is not Arrow's.
+fn differs(from: &Field, to: &Field) -> bool {
+    use DataType::{Boolean, Date32, Decimal128, Float32, Float64, Int16, Int32, Int64, Null, Time64, Timestamp, Utf8};
+    match (from.data_type(), to.data_type()) {
+        (Null, _) => false,
+        (Utf8, Utf8) => PgType::of_field(to).is_some_and(|to| is_restricted_text(&to)),
+        (Int16 | Int32 | Int64, Utf8) => PgType::of_field(to).is_some_and(|to| is_restricted_text(&to)),
+        (_, Utf8) | (Utf8, _) => true,
+        (Float32 | Float64 | Decimal128(_, _), Int16 | Int32 | Int64) => true,
+        (Int64, Int32 | Int16) | (Int32, Int16) => true,
+        (Float64, Float32) => true,
+        (Timestamp(_, from), Timestamp(_, to)) => from.is_some() != to.is_some(),
+        (Timestamp(_, Some(_)), Date32 | Time64(_)) | (Date32, Timestamp(_, Some(_))) => true,
+        (Int16 | Int32 | Int64 | Float32 | Float64 | Decimal128(_, _), Decimal128(_, _)) => true,
+        (Int16 | Int32 | Int64, Boolean) => false,
+        _ => false,
+    }
+}
+
+/// A cast to one type, as a function of one argument.
+#[derive(Debug)]
+struct PostgresCast {
+    to: FieldRef,
+    signature: Signature,
+}
+
+impl PartialEq for PostgresCast {
+    fn eq(&self, other: &Self) -> bool {
+        self.to.data_type() == other.to.data_type() && self.to.metadata() == other.to.metadata()
+    }
+}
+
+impl Eq for PostgresCast {}
+
+impl Hash for PostgresCast {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.to.data_type().hash(state);
+    }
+}
+
+fn cast_function(to: FieldRef) -> Arc<ScalarUDF> {
+    let signature = Signature::any(1, Volatility::Immutable);
+    Arc::new(ScalarUDF::from(PostgresCast { to, signature }))
+}
+
+impl ScalarUDFImpl for PostgresCast {
+    fn name(&self) -> &str {
+        "cast"
+    }
+
+    fn display_name(&self, args: &[Expr]) -> Result<String> {
+        Ok(format!("{}::{}", args[0], self.type_name()))
+    }
+
+    fn schema_name(&self, args: &[Expr]) -> Result<String> {
+        Ok(args[0].schema_name().to_string())
+    }
+
+    fn signature(&self) -> &Signature {
+        &self.signature
+    }
+
+    fn return_type(&self, _arguments: &[DataType]) -> Result<DataType> {
+        Ok(self.to.data_type().clone())
+    }
+
+    fn return_field_from_args(&self, args: ReturnFieldArgs) -> Result<FieldRef> {
+        let from = &args.arg_fields[0];
+        let field = self.to.as_ref().clone().with_name(from.name()).with_nullable(true);
+        Ok(Arc::new(field))
+    }
+
+    fn is_strict(&self) -> bool {
+        true
+    }
+
+    fn invoke_with_args(&self, args: ScalarFunctionArgs) -> Result<ColumnarValue> {
+        let zone = zone::of_session(&args.config_options);
+        let from = &args.arg_fields[0];
+        map(&args.args[0], |column| cast(column, from, &self.to, zone))
+    }
+}
+
+impl PostgresCast {
+    fn type_name(&self) -> String {
+        PgType::of_field(&self.to).map_or_else(|| self.to.data_type().to_string(), |known| known.name())
+    }
+}
+
+/// Applies a function of columns to a value.
+pub fn map(
+    value: &ColumnarValue,
+    function: impl FnOnce(&ArrayRef) -> Result<ArrayRef, SqlError>,
+) -> Result<ColumnarValue> {
+    match value {
+        ColumnarValue::Array(array) => Ok(ColumnarValue::Array(function(array).map_err(fail)?)),
+        ColumnarValue::Scalar(scalar) => {
+            let result = function(&scalar.to_array()?).map_err(fail)?;
+            Ok(ColumnarValue::Scalar(ScalarValue::try_from_array(&result, 0)?))
+        }
+    }
+}
+
+/// Casts a column between two fields' types; `zone` is the session's.
+pub fn cast(column: &ArrayRef, from: &Field, to: &Field, zone: Tz) -> Result<ArrayRef, SqlError> {
+    use DataType::{Date32, Decimal128, Float32, Float64, Int16, Int32, Int64, Time64, Timestamp, Utf8};
+    match (column.data_type(), to.data_type()) {
+        (Utf8, Utf8) => restrict(column.as_string(), to),
+        (_, Utf8) => {
+            let text = to_text(column, from, zone)?;
+            restrict(&text, to)
+        }
+        (Utf8, _) => of_text(column.as_string(), to, zone),
+        (Float64, Int16 | Int32 | Int64) => {
+            let column = column.as_primitive::<Float64Type>();
+            integers(to.data_type(), column.len(), |row| whole_float(column, row, f64::from))
+        }
+        (Float32, Int16 | Int32 | Int64) => {
+            let column = column.as_primitive::<Float32Type>();
+            integers(to.data_type(), column.len(), |row| whole_float(column, row, f64::from))
+        }
+        (Decimal128(_, scale), Int16 | Int32 | Int64) => {
+            let column = column.as_primitive::<Decimal128Type>();
+            let divisor = 10i128.pow(u32::try_from(*scale).unwrap_or(0));
+            integers(to.data_type(), column.len(), |row| {
+                column
+                    .is_valid(row)
+                    .then(|| Some(round_quotient(column.value(row), divisor)))
+            })
+        }
+        (Int64, Int16 | Int32) => {
+            let column = column.as_primitive::<Int64Type>();
+            integers(to.data_type(), column.len(), |row| {
+                column.is_valid(row).then(|| Some(i128::from(column.value(row))))
+            })
+        }
+        (Int32, Int16) => {
+            let column = column.as_primitive::<Int32Type>();
+            integers(to.data_type(), column.len(), |row| {
+                column.is_valid(row).then(|| Some(i128::from(column.value(row))))
+            })
+        }
+        (Float64, Float32) => {
+            let column = column.as_primitive::<Float64Type>();
+            let narrowed: PrimitiveArray<Float32Type> = column.try_unary(|value| {
+                let narrow = value as f32;
+                if narrow.is_infinite() && value.is_finite() {
+                    Err(super::aggregates::float_overflow())
+                } else {
+                    Ok(narrow)
+                }
+            })?;
+            Ok(Arc::new(narrowed))
+        }
+        (Timestamp(_, Some(_)), Timestamp(_, None)) => {
+            Ok(Arc::new(times(column, |instant| zone::to_local(instant, zone))))
+        }
+        (Timestamp(_, None), Timestamp(_, Some(_))) => {
+            let instants = times(column, |local| zone::from_local(local, zone));
+            Ok(Arc::new(instants.with_timezone("UTC")))
+        }
+        (Timestamp(_, Some(_)), Date32 | Time64(_)) => {
+            let local: ArrayRef = Arc::new(times(column, |instant| zone::to_local(instant, zone)));
+            strict(&local, to.data_type())
+        }
+        (Date32, Timestamp(_, Some(_))) => {
+            let dates = column.as_primitive::<Date32Type>();
+            let instants: TimestampMicrosecondArray =
+                dates.unary(|date| zone::from_local(i64::from(date) * DAY_US, zone));
+            Ok(Arc::new(instants.with_timezone("UTC")))
+        }
+        (_, Decimal128(precision, scale)) => numeric(column, *precision, *scale),
+        (_, other) => strict(column, other),
+    }
+}
+
+fn strict(column: &ArrayRef, to: &DataType) -> Result<ArrayRef, SqlError> {
+    let options = CastOptions {
+        safe: false,
+        ..CastOptions::default()
+    };
+    cast_with_options(column, to, &options).map_err(|error| match error {
+        ArrowError::CastError(_) => out_of_range(to),
+        other => arithmetic::of_arrow(other, to),
+    })
+}
+
+fn times(column: &ArrayRef, change: impl Fn(i64) -> i64) -> TimestampMicrosecondArray {
+    let column = match column.data_type() {
+        DataType::Timestamp(TimeUnit::Microsecond, _) => column.clone(),
+        _ => strict(column, &DataType::Timestamp(TimeUnit::Microsecond, None)).unwrap_or_else(|_| column.clone()),
+    };
+    column.as_primitive::<TimestampMicrosecondType>().unary(change)
+}
+
+/// `value / divisor`, rounded half away from zero.
+fn round_quotient(value: i128, divisor: i128) -> i128 {
+    let (quotient, rest) = (value / divisor, value % divisor);
+    if rest.abs() * 2 >= divisor {
+        quotient + value.signum()
+    } else {
+        quotient
+    }
+}
+
+/// The nearest whole number, ties to even; `Some(None)` if there is none.
+fn whole_float<T: ArrowPrimitiveType>(
+    column: &PrimitiveArray<T>,
+    row: usize,
+    widen: impl Fn(T::Native) -> f64,
+) -> Option<Option<i128>> {
+    column.is_valid(row).then(|| {
+        let rounded = widen(column.value(row)).round_ties_even();
+        (rounded.abs() < 1e19).then_some(rounded as i128)
+    })
+}
+
+/// Collects whole numbers into an integer type; 22003 for those that do not fit or are none.
+fn integers(to: &DataType, rows: usize, value: impl Fn(usize) -> Option<Option<i128>>) -> Result<ArrayRef, SqlError> {
+    fn collect<T: ArrowPrimitiveType>(
+        to: &DataType,
+        rows: usize,
+        value: impl Fn(usize) -> Option<Option<i128>>,
+    ) -> Result<ArrayRef, SqlError>
+    where
+        T::Native: TryFrom<i128>,
+    {
+        let values = (0..rows)
+            .map(|row| match value(row) {
+                None => Ok(None),
+                Some(whole) => {
+                    let fitting = whole.and_then(|whole| T::Native::try_from(whole).ok());
+                    fitting.map(Some).ok_or_else(|| out_of_range(to))
+                }
+            })
+            .collect::<Result<PrimitiveArray<T>, SqlError>>()?;
+        Ok(Arc::new(values))
+    }
+    match to {
+        DataType::Int16 => collect::<Int16Type>(to, rows, value),
+        DataType::Int32 => collect::<Int32Type>(to, rows, value),
+        _ => collect::<Int64Type>(to, rows, value),
+    }
+}
+
+/// A cast to NUMERIC(precision, scale).
+fn numeric(column: &ArrayRef, precision: u8, scale: i8) -> Result<ArrayRef, SqlError> {
+    // PostgreSQL reads a float by its 15 (or 6) digits.
+    let column = match column.data_type() {
+        DataType::Float64 => {
+            let floats = column.as_primitive::<Float64Type>();
+            finite(floats.values().iter().copied().filter(|value| !value.is_finite()))?;
+            Arc::new(floats.unary::<_, Float64Type>(|value| significant(value, 15))) as ArrayRef
+        }
+        DataType::Float32 => {
+            let floats = column.as_primitive::<Float32Type>();
+            finite(
+                floats
+                    .values()
+                    .iter()
+                    .map(|value| f64::from(*value))
+                    .filter(|value| !value.is_finite()),
+            )?;
+            Arc::new(floats.unary::<_, Float64Type>(|value| significant(f64::from(value), 6))) as ArrayRef
+        }
+        _ => column.clone(),
+    };
+    let options = CastOptions {
+        safe: false,
+        ..CastOptions::default()
+    };
+    cast_with_options(&column, &DataType::Decimal128(precision, scale), &options).map_err(|_| {
+        let digits = i16::from(precision) - i16::from(scale);
+        SqlError::new(state::NUMERIC_VALUE_OUT_OF_RANGE, "numeric field overflow").detail(format!(
+            "A field with precision {precision}, scale {scale} must round to an absolute value less than 10^{digits}."
+        ))
+    })
+}
+
+fn finite(mut others: impl Iterator<Item = f64>) -> Result<(), SqlError> {
+    match others.next() {
+        None => Ok(()),
+        Some(value) => {
+            let what = if value.is_nan() { "NaN" } else { "infinity" };
+            Err(SqlError::new(
+                state::FEATURE_NOT_SUPPORTED,
+                format!("cannot convert {what} to numeric"),
+            ))
+        }
+    }
+}
+
+fn significant(value: f64, digits: usize) -> f64 {
+    format!("{value:.*e}", digits - 1).parse().unwrap_or(value)
+}
+
+/// Text as PostgreSQL's casts to text write it.
+pub fn to_text(column: &ArrayRef, from: &Field, zone: Tz) -> Result<StringArray, SqlError> {
+    if let Some(booleans) = column.as_any().downcast_ref::<BooleanArray>() {
+        return Ok(booleans
+            .iter()
+            .map(|value| value.map(|value| if value { "true" } else { "false" }))
+            .collect());
+    }
+    let plain = Field::new("", column.data_type().clone(), true);
+    let pg_type = PgType::of_field(from)
+        .filter(|pg_type| pg_type.arrow() == *column.data_type())
+        .or_else(|| PgType::of_field(&plain));
+    let Some(pg_type) = pg_type else {
+        return Ok(strict(column, &DataType::Utf8)?.as_string::<i32>().clone());
+    };
+    let style = TextStyle {
+        time_zone: zone,
+        ..TextStyle::default()
+    };
+    let formatter = ColumnFormatter::new(&pg_type, column, &style)?;
+    let mut text = StringBuilder::with_capacity(column.len(), column.len() * 12);
+    let mut buffer = BytesMut::new();
+    for row in 0..column.len() {
+        if column.is_null(row) {
+            text.append_null();
+            continue;
+        }
+        buffer.clear();
+        formatter.write_text(row, &mut buffer);
+        text.append_value(std::str::from_utf8(&buffer).expect("types are written as UTF-8"));
+    }
+    Ok(text.finish())
+}
+
+/// Text read as PostgreSQL's input functions read it: 22P02 and its kind for what is none.
+fn of_text(column: &StringArray, to: &Field, zone: Tz) -> Result<ArrayRef, SqlError> {
+    let Some(pg_type) = PgType::of_field(to) else {
+        return strict(&(Arc::new(column.clone()) as ArrayRef), to.data_type());
+    };
+    let mut builder = ColumnBuilder::new(&pg_type, column.len()).with_time_zone(zone);
+    for value in column {
+        match value {
+            Some(text) => builder.append_text(text)?,
+            None => builder.append_null(),
+        }
+    }
+    Ok(builder.finish())
+}
+
+/// Text cut to a length, padded, or checked, as the target type wants it.
+fn restrict(column: &StringArray, to: &Field) -> Result<ArrayRef, SqlError> {
+    fn cut(text: &str, characters: u32) -> &str {
+        match text.char_indices().nth(characters as usize) {
+            Some((end, _)) => &text[..end],
+            None => text,
+        }
+    }
+    match PgType::of_field(to) {
+        Some(PgType::Varchar(Some(length))) => {
+            let cut: StringArray = column.iter().map(|text| text.map(|text| cut(text, length))).collect();
+            Ok(Arc::new(cut))
+        }
+        Some(PgType::Char(length)) => {
+            let width = length as usize;
+            let padded: StringArray = column
+                .iter()
+                .map(|text| text.map(|text| format!("{:<width$}", cut(text, length))))
+                .collect();
+            Ok(Arc::new(padded))
+        }
+        Some(PgType::Uuid | PgType::Json | PgType::Jsonb) => of_text(column, to, Tz::UTC),
+        _ => Ok(Arc::new(column.clone())),
+    }
+}
+
+/// Unary minus, checked.
+#[derive(Debug, PartialEq, Eq, Hash)]
+struct Negation {
+    signature: Signature,
+}
+
+fn negation() -> Arc<ScalarUDF> {
+    static NEGATION: LazyLock<Arc<ScalarUDF>> = LazyLock::new(|| {
+        let signature = Signature::any(1, Volatility::Immutable);
+        Arc::new(ScalarUDF::from(Negation { signature }))
+    });
+    NEGATION.clone()
+}
+
+impl ScalarUDFImpl for Negation {
+    fn name(&self) -> &str {
+        "negative"
+    }
+
+    fn display_name(&self, args: &[Expr]) -> Result<String> {
+        Ok(format!("(- {})", args[0]))
+    }
+
+    fn schema_name(&self, args: &[Expr]) -> Result<String> {
+        Ok(format!("(- {})", args[0].schema_name()))
+    }
+
+    fn signature(&self) -> &Signature {
+        &self.signature
+    }
+
+    fn return_type(&self, arguments: &[DataType]) -> Result<DataType> {
+        Ok(arguments[0].clone())
+    }
+
+    fn is_strict(&self) -> bool {
+        true
+    }
+
+    fn invoke_with_args(&self, args: ScalarFunctionArgs) -> Result<ColumnarValue> {
+        arithmetic::negate(&args.args[0])
+    }
+}
