@@ -372,3 +372,6 @@ pub fn decode(schema: SchemaRef, bytes: &[u8], rows: usize) -> Result<RecordBatc
     decoder.decode(bytes, rows)?;
     decoder.finish()
 }
+
+#[cfg(test)]
+mod tests;

@@ -292,7 +292,7 @@ impl Wal {
         let start = || -> io::Result<Wal> {
             let size = file_size(total_bytes, options.file_bytes_max);
             let prepared = prepare(disk.as_ref(), dir, size)?;
-            let (salt, file) = (rand::random(), Arc::clone(&prepared.file));
+            let (salt, file) = (disk.salt(), Arc::clone(&prepared.file));
             let ahead = match options.prepare_ahead {
                 true => Some(Ahead::start(Arc::clone(&disk), dir.to_path_buf())?),
                 false => None,
@@ -366,7 +366,8 @@ impl Wal {
                 prepare(self.disk.as_ref(), &self.dir, size)?
             }
         };
-        self.enter(prepared, rand::random())
+        let salt = self.disk.salt();
+        self.enter(prepared, salt)
     }
 
     /// A cleared buffer for the next group, to be given to [`Wal::write`].

@@ -95,6 +95,7 @@ struct State {
     writes: u64,
     syncs: u64,
     off: bool,
+    salts: u64,
 }
 
 fn power_cut() -> io::Error {
@@ -212,7 +213,10 @@ impl FaultDisk {
                 change.apply(&mut names);
             }
         }
-        let mut next = State::default();
+        let mut next = State {
+            salts: state.salts,
+            ..State::default()
+        };
         for (path, inode) in names {
             let inode = &state.inodes[inode];
             let mut bytes = inode.durable.clone();
@@ -259,6 +263,7 @@ impl FaultDisk {
         let mut next = State {
             current: state.current.clone(),
             durable: state.current.clone(),
+            salts: state.salts,
             ..State::default()
         };
         next.inodes = state
@@ -393,6 +398,12 @@ impl Disk for FaultDisk {
             state: Arc::clone(&self.state),
             path: path.to_path_buf(),
         }))
+    }
+
+    fn salt(&self) -> u64 {
+        let mut state = self.state.lock();
+        state.salts += 1;
+        StdRng::seed_from_u64(state.salts ^ (state.inodes.len() as u64) << 32).random()
     }
 
     fn open_meta(&self, _dir: &Path) -> io::Result<Box<dyn MetaStore>> {

@@ -33,6 +33,8 @@ pub trait Disk: Send + Sync + 'static {
     fn sync_dir(&self, dir: &Path) -> io::Result<()>;
     /// The one exclusive lock on `path` (made if missing), held until dropped. `WouldBlock` if someone else holds it.
     fn lock(&self, path: &Path) -> io::Result<Box<dyn DiskLock>>;
+    /// A number that no file of the past was given: what tells a file's frames from those of another.
+    fn salt(&self) -> u64;
     /// The store of the metadata image under `dir`. It bypasses this trait's other methods: never what recovery trusts.
     fn open_meta(&self, dir: &Path) -> io::Result<Box<dyn MetaStore>>;
 }

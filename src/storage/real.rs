@@ -96,6 +96,10 @@ impl Disk for RealDisk {
         Ok(Box::new(RealLock { _file: file }))
     }
 
+    fn salt(&self) -> u64 {
+        rand::random()
+    }
+
     fn open_meta(&self, dir: &Path) -> io::Result<Box<dyn MetaStore>> {
         Ok(Box::new(SledMeta::open(dir)?))
     }
