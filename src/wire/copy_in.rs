@@ -196,7 +196,7 @@ impl CopyDecoder {
                 unescape(field.as_bytes(), &mut self.scratch);
                 let scratch = std::mem::take(&mut self.scratch);
                 let appended = utf8(&scratch)
-                    .map_err(|error| self.at_line(error, None))
+                    .map_err(|error| self.at_line(error, Some(line)))
                     .and_then(|text| self.append(index, text));
                 self.scratch = scratch;
                 appended?;
@@ -283,7 +283,7 @@ impl CopyDecoder {
         let refuse = |message: String| self.at_line(SqlError::new(state::BAD_COPY_FILE_FORMAT, message), Some(line));
         if names.len() != self.columns.len() {
             return Err(refuse(format!(
-                "wrong number of fields in header line: field count is {}, expected {}",
+                "wrong number of fields in header line: got {}, expected {}",
                 names.len(),
                 self.columns.len()
             )));
@@ -424,7 +424,7 @@ impl Scanner {
                     }
                     if byte == self.quote {
                         self.in_quotes = false;
-                    } else if byte == if self.end == LineEnd::Return { b'\r' } else { b'\n' } {
+                    } else if byte == if self.end == LineEnd::Newline { b'\n' } else { b'\r' } {
                         self.newlines += 1;
                     }
                     self.at = at + 1;
@@ -671,7 +671,7 @@ fn unescape(field: &[u8], out: &mut Vec<u8>) {
         out.extend_from_slice(&field[at..at + offset]);
         at += offset + 1;
         let Some(byte) = field.get(at) else {
-            out.push(b'\\');
+            // A backslash before nothing is nothing.
             return;
         };
         at += 1;
@@ -707,5 +707,4 @@ fn unescape(field: &[u8], out: &mut Vec<u8>) {
 }
 
 #[cfg(test)]
-#[path = "copy_in_tests.rs"]
 mod tests;

@@ -100,6 +100,7 @@ fn text_rows_survive_any_cut() {
     check(&text(), b"1\tx\\\\\n2\ty\n", &["1|x\\", "2|y"]);
     check(&text(), b"1\tx\n\\.\n2\ty\n", &["1|x"]);
     check(&text(), b"1\t\\xc3\\xa9\n", &["1|é"]);
+    check(&text(), b"1\tx\\", &["1|x"]);
     check(&text(), b"", &[]);
     check(&CopyFormat { header: true, ..text() }, b"q\n1\tx\n", &["1|x"]);
     check(
@@ -195,14 +196,14 @@ fn errors_name_line_and_column() {
         b"1,\"a\nb\"\n2,x,y\n",
         "22P04",
         "extra data after last expected column",
-        "COPY t, line 3: \"2,x,y\"",
+        "COPY t, line 2: \"2,x,y\"",
     );
     check_error(
         &csv(),
-        b"1,\"a\nz,b\"\nz,x\n",
+        b"1,x\n1,\"a\nz,b\"\nz,x\n",
         "22P02",
         "invalid input syntax for type integer: \"z\"",
-        "COPY t, line 3, column a: \"z\"",
+        "COPY t, line 4, column a: \"z\"",
     );
     let long = format!("{}\tx\n", "9".repeat(200));
     let shown = format!("COPY t, line 1, column a: \"{}...\"", "9".repeat(100));
@@ -225,7 +226,7 @@ fn errors_name_line_and_column() {
         },
         b"a\n",
         "22P04",
-        "wrong number of fields in header line: field count is 1, expected 2",
+        "wrong number of fields in header line: got 1, expected 2",
         "COPY t, line 1: \"a\"",
     );
 }
