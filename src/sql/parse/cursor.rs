@@ -23,6 +23,8 @@ use crate::error::{SqlError, state};
 pub struct Bounded {
     base: PostgreSqlDialect,
     attempts_left: Cell<usize>,
+    /// The furthest token at which an expression was tried: where the statement is wrong, if the attempts run out.
+    furthest: Cell<usize>,
 }
 
 impl Bounded {
@@ -30,6 +32,7 @@ impl Bounded {
         Bounded {
             base: PostgreSqlDialect {},
             attempts_left: Cell::new(10_000 + 100 * tokens),
+            furthest: Cell::new(0),
         }
     }
 }
@@ -51,9 +54,11 @@ impl Dialect for Bounded {
     fn parse_prefix(&self, parser: &mut Parser) -> Option<Result<ast::Expr, ParserError>> {
         let left = self.attempts_left.get();
         if left == 0 {
-            return Some(Err(ParserError::RecursionLimitExceeded));
+            let furthest = parser.token_at(self.furthest.get()).clone();
+            return Some(parser.expected("an expression", furthest));
         }
         self.attempts_left.set(left - 1);
+        self.furthest.set(self.furthest.get().max(parser.index()));
         // `:name` would be read as a parameter.
         let next = parser.peek_token_ref();
         if next.token == Token::Colon {
@@ -398,8 +403,9 @@ impl<'a> Cursor<'a> {
 
     /// A query, with the statement's EMIT clause if it has one.
     pub fn select(&mut self) -> Result<Select> {
+        let position = self.position();
         let query = self.run(Parser::parse_query)?;
-        refuse_writes(&query.body)?;
+        refuse_unread(&query).map_err(|error| error.position(position))?;
         let emit = self.emit.take().map_or(Emit::OnChange, |clause| clause.emit);
         Ok(Select { query, emit })
     }
@@ -417,6 +423,25 @@ impl<'a> Cursor<'a> {
             None => Ok(()),
         }
     }
+}
+
+/// Clauses of a query that would otherwise be ignored.
+fn refuse_unread(query: &ast::Query) -> Result<()> {
+    if !query.locks.is_empty() {
+        return Err(SqlError::unsupported(
+            "FOR UPDATE and FOR SHARE are not supported",
+            "Rows of a topic never change, so there is nothing to lock: leave the clause out.",
+        ));
+    }
+    if let ast::SetExpr::Select(select) = &*query.body
+        && select.into.is_some()
+    {
+        return Err(SqlError::unsupported(
+            "SELECT INTO is not supported",
+            "Create the topic with its columns, then INSERT INTO it SELECT.",
+        ));
+    }
+    refuse_writes(&query.body)
 }
 
 /// Queries read only: `WITH x AS (...) INSERT ...` is a statement that is not supported.

@@ -14,6 +14,10 @@ pub const DEPTH_MAX: usize = 1_000;
 /// Deepest nesting of brackets and CASE that is accepted: each level is several calls deep in the parser.
 pub const NESTING_MAX: usize = 100;
 
+/// Most `FROM ((...` within one another: the parser reads what is in the second bracket as a subquery first and, if that
+/// fails, once more as a join, so a wrong statement takes twice as long per level.
+pub const TABLE_BRACKETS_MAX: usize = 12;
+
 /// Operators met since the last thing that ends a chain, by how tightly they bind.
 #[derive(Clone, Copy, Default, Debug)]
 struct Chain {
@@ -33,19 +37,42 @@ impl Chain {
     }
 }
 
+/// A bracket or CASE that is not closed yet.
+#[derive(Debug)]
+struct Open {
+    /// What to go back to when it is closed.
+    chain: Chain,
+    base: usize,
+    case: bool,
+    /// It stands where a table may stand.
+    relation: bool,
+    /// How many brackets around tables that start with a second bracket it is in, see [`TABLE_BRACKETS_MAX`].
+    table_brackets: usize,
+}
+
 #[derive(Debug, Default)]
 pub struct Depth {
-    /// Depth at each open bracket or CASE, and whether it is a CASE.
-    open: Vec<(Chain, usize, bool)>,
+    open: Vec<Open>,
     base: usize,
     chain: Chain,
+    /// The token before is one after which a table may stand.
+    after_from: bool,
+    /// The token before is an opening parenthesis.
+    after_parenthesis: bool,
 }
 
 impl Depth {
     /// Takes the statement's next token; 54001 if the tree gets too deep.
     pub fn see(&mut self, token: &Token) -> Result<(), SqlError> {
         match token {
-            Token::LParen | Token::LBracket => self.enter(false),
+            Token::LParen => {
+                let outer = self.open.last();
+                let doubled = self.after_parenthesis && outer.is_some_and(|outer| outer.relation);
+                let relation = self.after_from || doubled;
+                let table_brackets = outer.map_or(0, |outer| outer.table_brackets) + usize::from(doubled);
+                self.enter(false, relation, table_brackets);
+            }
+            Token::LBracket => self.enter(false, false, self.open.last().map_or(0, |outer| outer.table_brackets)),
             Token::RParen | Token::RBracket => self.leave(false),
             Token::Comma => self.end_expression(),
             Token::Eq | Token::Neq | Token::Lt | Token::Gt | Token::LtEq | Token::GtEq => {
@@ -58,10 +85,20 @@ impl Depth {
             | Token::SingleQuotedString(_)
             | Token::Placeholder(_)
             | Token::HexStringLiteral(_)
-            | Token::SingleQuotedByteStringLiteral(_) => return Ok(()),
+            | Token::SingleQuotedByteStringLiteral(_) => {}
             _ => self.chain.operators += 1,
         }
-        if self.open.len() > NESTING_MAX || self.base + self.chain.depth() > DEPTH_MAX {
+        self.after_parenthesis = *token == Token::LParen;
+        self.after_from = match token {
+            Token::Comma => true,
+            Token::Word(word) => matches!(word.keyword, Keyword::FROM | Keyword::JOIN | Keyword::LATERAL),
+            _ => false,
+        };
+        let too_many_brackets = self
+            .open
+            .last()
+            .is_some_and(|open| open.table_brackets > TABLE_BRACKETS_MAX);
+        if too_many_brackets || self.open.len() > NESTING_MAX || self.base + self.chain.depth() > DEPTH_MAX {
             return Err(
                 SqlError::new(state::STATEMENT_TOO_COMPLEX, "stack depth limit exceeded").hint(format!(
                     "A statement can nest {NESTING_MAX} levels of parentheses and chain {DEPTH_MAX} operators. Use IN \
@@ -74,7 +111,7 @@ impl Depth {
 
     fn see_keyword(&mut self, keyword: Keyword) {
         match keyword {
-            Keyword::CASE => self.enter(true),
+            Keyword::CASE => self.enter(true, false, self.open.last().map_or(0, |outer| outer.table_brackets)),
             Keyword::END => self.leave(true),
             Keyword::AND | Keyword::OR | Keyword::NOT => {
                 self.chain.conditions += 1;
@@ -102,18 +139,24 @@ impl Depth {
         }
     }
 
-    fn enter(&mut self, case: bool) {
-        self.open.push((self.chain, self.base, case));
+    fn enter(&mut self, case: bool, relation: bool, table_brackets: usize) {
+        self.open.push(Open {
+            chain: self.chain,
+            base: self.base,
+            case,
+            relation,
+            table_brackets,
+        });
         self.base += self.chain.depth() + 1;
         self.chain = Chain::default();
     }
 
     /// Closing what is not open is the parser's error.
     fn leave(&mut self, case: bool) {
-        if self.open.last().is_some_and(|(_, _, is_case)| *is_case == case) {
-            let (chain, base, _) = self.open.pop().expect("it was looked at");
-            self.chain = chain;
-            self.base = base;
+        if self.open.last().is_some_and(|open| open.case == case) {
+            let open = self.open.pop().expect("it was looked at");
+            self.chain = open.chain;
+            self.base = open.base;
             // `a(b)(c)`, `a[1][2]`: what is done to a result makes the tree deeper too.
             if !case {
                 self.chain.operators += 1;

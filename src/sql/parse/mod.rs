@@ -135,3 +135,6 @@ fn statement(cursor: &mut Cursor) -> Result<Statement> {
         },
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,400 @@
+//! Everything else that one can say.
+
+use super::*;
+
+#[test]
+fn inserts_take_every_form() {
+    let insert = |text: &str| match one(text) {
+        Statement::Insert(insert) => insert,
+        other => panic!("{text}: {other:?}"),
+    };
+    let rows =
+        insert("INSERT INTO s.t (a, \"B\") VALUES (1, -2.5), (DEFAULT, NULL), ($2, true) RETURNING a, b AS c, *");
+    assert_eq!((rows.columns.len(), rows.returning.len()), (2, 3));
+    assert!(matches!(&rows.rows, InsertRows::Values(rows) if rows.len() == 3 && rows[0].len() == 2));
+    assert!(matches!(
+        insert("INSERT INTO t DEFAULT VALUES").rows,
+        InsertRows::DefaultValues
+    ));
+    assert!(matches!(
+        insert("INSERT INTO t SELECT * FROM u").rows,
+        InsertRows::Select(_)
+    ));
+    assert!(matches!(insert("INSERT INTO t (SELECT 1)").rows, InsertRows::Select(_)));
+    assert!(matches!(
+        insert("INSERT INTO t (a) WITH x AS (SELECT 1) SELECT * FROM x").rows,
+        InsertRows::Select(_)
+    ));
+    assert!(matches!(
+        insert("INSERT INTO t VALUES (2), (1) ORDER BY 1 LIMIT 1").rows,
+        InsertRows::Select(_)
+    ));
+    assert!(matches!(insert("INSERT INTO t TABLE u").rows, InsertRows::Select(_)));
+    unsupported("INSERT INTO t VALUES (1) ON CONFLICT DO NOTHING");
+    unsupported("INSERT INTO t (a) OVERRIDING SYSTEM VALUE VALUES (1)");
+    assert_eq!(
+        parse("INSERT INTO t VALUES ($3, $1)").map(|parsed| parsed[0].parameters),
+        Ok(3)
+    );
+}
+
+/// The short way and the parser give the same statement.
+#[test]
+fn inserting_literals_is_the_same_both_ways() {
+    for text in [
+        "INSERT INTO t VALUES (1, 'a', NULL)",
+        "insert into S.\"T\" (a, b) values (-1, default), (+1, TRUE)",
+        "INSERT INTO t (a) VALUES ($1), (E'\\n'), (false), (1e5)",
+    ] {
+        let tokens = || {
+            let mut lexer = Lexer::new(text);
+            lexer.next_statement().expect("it is lexed").expect("it is one").tokens
+        };
+        let short = insert::of_literals(&mut tokens());
+        let dialect = Bounded::new(1);
+        let mut cursor = Cursor::new(text, &dialect, tokens(), None);
+        let Statement::Insert(long) = statement(&mut cursor).expect("it parses") else {
+            panic!("{text}: not an INSERT");
+        };
+        match short {
+            Some(short) => assert_eq!(format!("{short:?}"), format!("{long:?}")),
+            None => assert!(text.contains("+1"), "{text}: not read the short way"),
+        }
+    }
+}
+
+#[test]
+fn copy_takes_both_syntaxes() {
+    let from = |text: &str| match one(text) {
+        Statement::CopyFrom(copy) => copy,
+        other => panic!("{text}: {other:?}"),
+    };
+    let plain =
+        from("COPY flights (a, b) FROM STDIN CSV HEADER DELIMITER AS '|' NULL 'NA' QUOTE '''' FORCE NOT NULL a, b");
+    let generic = from(
+        "copy flights(a, b) from stdin with (format csv, header true, delimiter '|', null 'NA', quote '''', \
+         force_not_null (a, b), encoding 'utf-8')",
+    );
+    assert_eq!(plain.format, generic.format);
+    assert_eq!(generic.columns, ["a", "b"]);
+    assert_eq!((generic.format.escape, generic.format.header), (b'\'', true));
+    let text = from("COPY t FROM STDIN").format;
+    assert_eq!((text.csv, text.delimiter, text.null.as_str()), (false, b'\t', "\\N"));
+    match one("COPY (SELECT 1) TO STDOUT (FORMAT csv, FORCE_QUOTE *)") {
+        Statement::CopyTo(copy) => assert_eq!(copy.format.force_quote, Some(None)),
+        other => panic!("{other:?}"),
+    }
+    assert!(from("COPY t FROM STDIN (HEADER MATCH)").format.header_match);
+    for (text, state, message) in [
+        (
+            "COPY t FROM STDIN (FORMAT xml)",
+            "22023",
+            "COPY format \"xml\" not recognized",
+        ),
+        (
+            "COPY t FROM STDIN (FORMT csv)",
+            "42601",
+            "option \"formt\" not recognized",
+        ),
+        (
+            "COPY t FROM STDIN (DELIMITER 'ab')",
+            "0A000",
+            "COPY delimiter must be a single one-byte character",
+        ),
+        (
+            "COPY t FROM STDIN (DELIMITER 'a')",
+            "22023",
+            "COPY delimiter cannot be \"a\"",
+        ),
+        (
+            "COPY t FROM STDIN (QUOTE '!')",
+            "0A000",
+            "COPY quote available only in CSV mode",
+        ),
+        (
+            "COPY t FROM STDIN (FORMAT csv, FORMAT csv)",
+            "42601",
+            "conflicting or redundant options",
+        ),
+        (
+            "COPY t FROM STDIN CSV FORCE QUOTE *",
+            "0A000",
+            "COPY force quote only available using COPY TO",
+        ),
+        (
+            "COPY t TO STDOUT CSV NULL ','",
+            "0A000",
+            "COPY delimiter must not appear in the NULL specification",
+        ),
+        (
+            "COPY t FROM STDIN (HEADER maybe)",
+            "42601",
+            "header requires a Boolean value or \"match\"",
+        ),
+    ] {
+        let error = error(text);
+        assert_eq!((error.state.0, error.message.as_str()), (state, message), "{text}");
+    }
+    unsupported("COPY t FROM STDIN (FORMAT binary)");
+    unsupported("COPY BINARY t FROM STDIN");
+    unsupported("COPY t FROM '/tmp/x'");
+    unsupported("COPY t TO PROGRAM 'cat'");
+    unsupported("COPY t FROM STDIN WHERE a > 1");
+    unsupported("COPY (SUBSCRIBE TO v) TO STDOUT");
+}
+
+#[test]
+fn transactions_have_all_their_words() {
+    is("BEGIN", "Begin(TransactionModes { isolation: None, read_only: None })");
+    is(
+        "BEGIN TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY NOT DEFERRABLE",
+        "Begin(TransactionModes { isolation: Some(RepeatableRead), read_only: Some(true) })",
+    );
+    is(
+        "START TRANSACTION READ WRITE",
+        "Begin(TransactionModes { isolation: None, read_only: Some(false) })",
+    );
+    is("COMMIT WORK AND CHAIN", "Commit { chain: true }");
+    is("END", "Commit { chain: false }");
+    is("ABORT AND NO CHAIN", "Rollback { chain: false }");
+    is("ROLLBACK TO SAVEPOINT s", "RollbackTo(\"s\")");
+    is("ROLLBACK WORK TO s", "RollbackTo(\"s\")");
+    is("RELEASE s", "ReleaseSavepoint(\"s\")");
+    is("RELEASE SAVEPOINT \"S\"", "ReleaseSavepoint(\"S\")");
+    is("SAVEPOINT s", "Savepoint(\"s\")");
+    is(
+        "SET TRANSACTION ISOLATION LEVEL SERIALIZABLE",
+        "SetTransaction(TransactionModes { isolation: Some(Serializable)",
+    );
+    is(
+        "SET SESSION CHARACTERISTICS AS TRANSACTION READ ONLY",
+        "SetSessionCharacteristics(",
+    );
+    refused("BEGIN READ ONLY,", "42601", "syntax error at end of input", 17);
+    unsupported("PREPARE TRANSACTION 'x'");
+    unsupported("COMMIT PREPARED 'x'");
+}
+
+#[test]
+fn settings_have_all_their_forms() {
+    for (text, name, value, local) in [
+        ("SET work_mem = 4096", "work_mem", Some("4096"), false),
+        (
+            "SET rw_implicit_flush TO true",
+            "rw_implicit_flush",
+            Some("true"),
+            false,
+        ),
+        ("SET LOCAL foo.Bar = 'x'", "foo.bar", Some("x"), true),
+        (
+            "SET SESSION extra_float_digits = -1",
+            "extra_float_digits",
+            Some("-1"),
+            false,
+        ),
+        (
+            "SET search_path TO App, \"B c\", public",
+            "search_path",
+            Some("app, \"B c\", public"),
+            false,
+        ),
+        ("SET search_path = ''", "search_path", Some("\"\""), false),
+        ("SET DateStyle TO ISO, MDY", "datestyle", Some("iso, mdy"), false),
+        (
+            "SET TIME ZONE 'Europe/Berlin'",
+            "timezone",
+            Some("Europe/Berlin"),
+            false,
+        ),
+        ("SET TIME ZONE LOCAL", "timezone", None, false),
+        (
+            "SET TIME ZONE INTERVAL '-08:00' HOUR TO MINUTE",
+            "timezone",
+            Some("-08:00"),
+            false,
+        ),
+        ("SET NAMES 'UTF8'", "client_encoding", Some("UTF8"), false),
+        ("SET synchronous_commit = off", "synchronous_commit", Some("off"), false),
+        ("SET x TO DEFAULT", "x", None, false),
+        ("SET ROLE NONE", "role", Some("none"), false),
+        (
+            "SET SESSION AUTHORIZATION DEFAULT",
+            "session_authorization",
+            None,
+            false,
+        ),
+    ] {
+        match one(text) {
+            Statement::Set {
+                name: n,
+                value: v,
+                local: l,
+            } => assert_eq!((n.as_str(), v.as_deref(), l), (name, value, local), "{text}"),
+            other => panic!("{text}: {other:?}"),
+        }
+    }
+    is("RESET ALL", "Reset(None)");
+    is("RESET TIME ZONE", "Reset(Some(\"timezone\"))");
+    is("SHOW TIME ZONE", "Show(Setting(\"timezone\"))");
+    is(
+        "SHOW TRANSACTION ISOLATION LEVEL",
+        "Show(Setting(\"transaction_isolation\"))",
+    );
+    is("SHOW server_version", "Show(Setting(\"server_version\"))");
+    is("SHOW ALL", "Show(All)");
+    is("SHOW TOPICS", "Show(Topics)");
+    is("SHOW MATERIALIZED VIEWS", "Show(MaterializedViews)");
+    is(
+        "SHOW CREATE MATERIALIZED VIEW a.v",
+        "Show(Create(MaterializedView, Name { schema: Some(\"a\")",
+    );
+    is("DESCRIBE bids", "Show(Columns(Name { schema: None, name: \"bids\"");
+    is(
+        "DESCRIBE TOPIC bids",
+        "Show(Columns(Name { schema: None, name: \"bids\"",
+    );
+    is("SHOW COLUMNS FROM bids", "Show(Columns(");
+    unsupported("SHOW CONSUMER GROUPS");
+    unsupported("SHOW DATABASES");
+    unsupported("SHOW TOPICS LIKE 'a%'");
+}
+
+#[test]
+fn prepared_statements_and_cursors_have_all_their_forms() {
+    match one("PREPARE p (int, text) AS INSERT INTO t VALUES ($1, $2)") {
+        Statement::Prepare {
+            name,
+            types,
+            text,
+            statement,
+        } => {
+            assert_eq!((name.as_str(), types.join("|").as_str()), ("p", "int|text"));
+            assert_eq!(text, "INSERT INTO t VALUES ($1, $2)");
+            assert!(matches!(*statement, Statement::Insert(_)));
+        }
+        other => panic!("{other:?}"),
+    }
+    is("EXECUTE p (1, 'a')", "Execute { name: \"p\"");
+    is("EXECUTE p", "Execute { name: \"p\", arguments: [] }");
+    is("DEALLOCATE PREPARE p", "Deallocate(Some(\"p\"))");
+    is("DEALLOCATE ALL", "Deallocate(None)");
+    is(
+        "DECLARE c NO SCROLL CURSOR WITH HOLD FOR SELECT 1",
+        "DeclareCursor { name: \"c\"",
+    );
+    is(
+        "FETCH c",
+        "Fetch(Fetch { cursor: \"c\", count: Some(1), is_move: false })",
+    );
+    is(
+        "FETCH 100 FROM c",
+        "Fetch(Fetch { cursor: \"c\", count: Some(100), is_move: false })",
+    );
+    is(
+        "FETCH FORWARD ALL IN c",
+        "Fetch(Fetch { cursor: \"c\", count: None, is_move: false })",
+    );
+    is(
+        "MOVE NEXT FROM c",
+        "Fetch(Fetch { cursor: \"c\", count: Some(1), is_move: true })",
+    );
+    is("CLOSE ALL", "Close(None)");
+    is("DISCARD TEMPORARY", "Discard(\"TEMP\")");
+    unsupported("FETCH BACKWARD 2 FROM c");
+    unsupported("FETCH PRIOR FROM c");
+    unsupported("FETCH -1 FROM c");
+    unsupported("DECLARE c SCROLL CURSOR FOR SELECT 1");
+    unsupported("DECLARE c CURSOR FOR SUBSCRIBE TO v");
+    is(
+        "EXPLAIN ANALYZE VERBOSE SELECT 1",
+        "Explain { analyze: true, verbose: true",
+    );
+    is(
+        "EXPLAIN (ANALYZE, COSTS OFF, FORMAT text) SELECT 1",
+        "Explain { analyze: true, verbose: false",
+    );
+    is("EXPLAIN (SELECT 1)", "Explain { analyze: false");
+    is("EXPLAIN ANALYZE MATERIALIZED VIEW v", "ExplainView { analyze: true");
+    is(
+        "EXPLAIN CREATE MATERIALIZED VIEW v AS SELECT 1",
+        "Explain { analyze: false",
+    );
+    refused("EXPLAIN DROP TOPIC t", "42601", "this statement cannot be explained", 9);
+    refused(
+        "EXPLAIN (FOO) SELECT 1",
+        "42601",
+        "unrecognized EXPLAIN option \"foo\"",
+        10,
+    );
+}
+
+#[test]
+fn the_rest_is_read_or_refused_by_name() {
+    is(
+        "ALTER TOPIC bids ADVANCE WATERMARK TO '2026-01-01 00:10:00'",
+        "AdvanceWatermark {",
+    );
+    is(
+        "COMMENT ON COLUMN s.t.c IS 'x'",
+        "Comment { on: Name { schema: Some(\"s\"), name: \"t\"",
+    );
+    is(
+        "COMMENT ON MATERIALIZED VIEW v IS NULL",
+        "Comment { on: Name { schema: None, name: \"v\"",
+    );
+    is(
+        "CREATE SCHEMA IF NOT EXISTS app AUTHORIZATION me",
+        "CreateSchema { name: \"app\", if_not_exists: true }",
+    );
+    is("DROP SCHEMA app CASCADE", "Drop(Drop { kind: Schema");
+    is(
+        "DROP MATERIALIZED VIEW IF EXISTS v RESTRICT",
+        "Drop(Drop { kind: MaterializedView",
+    );
+    is("FLUSH", "CatchUp { tag: \"FLUSH\", view: None }");
+    is(
+        "REFRESH MATERIALIZED VIEW CONCURRENTLY v",
+        "CatchUp { tag: \"REFRESH MATERIALIZED VIEW\", view: Some",
+    );
+    is("VACUUM FULL ANALYZE bids", "Nothing { tag: \"VACUUM\", notice: Some");
+    is("LISTEN c", "Nothing { tag: \"LISTEN\", notice: Some");
+    is(
+        "DROP TYPE IF EXISTS mood",
+        "Nothing { tag: \"DROP TYPE\", notice: Some(\"type \\\"mood\\\" does not exist",
+    );
+    for text in [
+        "UPDATE t SET a = 1",
+        "DELETE FROM t",
+        "TRUNCATE t",
+        "MERGE INTO t USING u ON true WHEN MATCHED THEN DELETE",
+        "CREATE CONSUMER GROUP g ON t",
+        "CONSUME FROM g LIMIT 5",
+        "COMMIT OFFSETS FOR g",
+        "ALTER CONSUMER GROUP g SEEK TO TIMESTAMP '2026-01-01'",
+        "SUBSCRIBE TO v",
+        "CREATE SUBSCRIPTION s FROM v",
+        "ALTER TOPIC t ADD COLUMN a int",
+        "ALTER TOPIC t SET (retention = 'forever')",
+        "ALTER VIEW v RENAME TO w",
+        "CREATE INDEX ON v (a)",
+        "CREATE UNIQUE INDEX i ON v (a)",
+        "CREATE FUNCTION f() RETURNS int AS 'x' LANGUAGE sql",
+        "CREATE ROLE r",
+        "CREATE TYPE mood AS ENUM ('a')",
+        "CREATE SEQUENCE s",
+        "CREATE TRIGGER x BEFORE INSERT ON t EXECUTE FUNCTION f()",
+        "CREATE SOURCE s WITH (connector = 'kafka')",
+        "DROP INDEX i",
+        "GRANT ALL ON t TO x",
+        "SELECT * INTO u FROM t",
+        "SELECT * FROM t FOR UPDATE",
+        "WITH x AS (SELECT 1) INSERT INTO t SELECT * FROM x",
+        "SELECT * FROM SESSION(t PARTITION BY k, ts, INTERVAL '1 min')",
+        "SELECT * FROM a ASOF LEFT JOIN b ON a.t > b.t",
+        "SELECT * FROM a JOIN b FOR SYSTEM_TIME AS OF PROCTIME() ON true",
+        "DO $$ begin end $$",
+        "LOCK TABLE t",
+    ] {
+        unsupported(text);
+    }
+}
