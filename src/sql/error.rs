@@ -314,8 +314,18 @@ fn from_plan(message: &str) -> SqlError {
         let position = rest.split(' ').next().unwrap_or(rest);
         return SqlError::new(
             state::INVALID_COLUMN_REFERENCE,
-            format!("position {position} is not in select list"),
+            format!("GROUP BY position {position} is not in select list"),
         );
+    }
+    if let Some(rest) = after(text, "Order by column out of bounds, specified: ") {
+        let position = rest.split(',').next().unwrap_or(rest);
+        return SqlError::new(
+            state::INVALID_COLUMN_REFERENCE,
+            format!("ORDER BY position {position} is not in select list"),
+        );
+    }
+    if text.starts_with("Aggregate functions are not allowed in the WHERE clause") {
+        return SqlError::new(state::GROUPING_ERROR, "aggregate functions are not allowed in WHERE");
     }
     if text.starts_with("For SELECT DISTINCT, ORDER BY expressions") {
         return SqlError::new(

@@ -4,18 +4,17 @@
 //! to a value of another type it is read as that type, and 22P02 says so if it cannot be.
 
 use arrow::datatypes::DataType;
-use datafusion::common::config::ConfigOptions;
 use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
 use datafusion::common::{DFSchema, Result, ScalarValue};
 use datafusion::logical_expr::expr::{BinaryExpr, InList};
 use datafusion::logical_expr::expr_rewriter::NamePreserver;
 use datafusion::logical_expr::planner::{ExprPlanner, PlannerResult, RawBinaryExpr};
 use datafusion::logical_expr::utils::merge_schema;
-use datafusion::logical_expr::{Between, Expr, ExprSchemable, LogicalPlan, Operator};
-use datafusion::optimizer::AnalyzerRule;
+use datafusion::logical_expr::{Between, Expr, ExprSchemable, LogicalPlan, LogicalPlanBuilder, Operator};
 
-use crate::sql::error::{external, invalid_input};
-use crate::types::PgType;
+use crate::sql::error::external;
+use crate::sql::functions::zone;
+use crate::types::{InputStyle, PgType, scalar_from_text};
 
 /// Types the numbers beside an operator before the operator is chosen, so that `$1 + 1` adds integers.
 #[derive(Debug)]
@@ -42,41 +41,40 @@ fn narrowed(expr: Expr) -> Expr {
     }
 }
 
-/// The analyzer rule: every literal of a plan.
-#[derive(Debug)]
-pub struct TypeLiterals;
-
-impl AnalyzerRule for TypeLiterals {
-    fn name(&self) -> &str {
-        "type_literals"
-    }
-
-    fn analyze(&self, plan: LogicalPlan, _config: &ConfigOptions) -> Result<LogicalPlan> {
-        Ok(plan.transform_up_with_subqueries(type_plan)?.data)
-    }
+/// Types every literal of a plan. TIMESTAMPTZ literals without a zone are in `time_zone`.
+pub fn type_plan(plan: LogicalPlan, time_zone: &str) -> Result<LogicalPlan> {
+    let typed = plan.transform_up_with_subqueries(|node| type_node(node, time_zone))?;
+    Ok(typed.data)
 }
 
-fn type_plan(plan: LogicalPlan) -> Result<Transformed<LogicalPlan>> {
-    // LIMIT and OFFSET are BIGINT; a VALUES list is typed by its columns.
-    if matches!(plan, LogicalPlan::Limit(_) | LogicalPlan::Extension(_)) {
-        return plan.recompute_schema().map(Transformed::yes);
+fn type_node(node: LogicalPlan, time_zone: &str) -> Result<Transformed<LogicalPlan>> {
+    // LIMIT and OFFSET are BIGINT.
+    if matches!(node, LogicalPlan::Limit(_) | LogicalPlan::Extension(_)) {
+        return node.recompute_schema().map(Transformed::yes);
     }
-    let schema = merge_schema(&plan.inputs());
-    let names = NamePreserver::new(&plan);
-    let plan = plan.map_expressions(|expr| {
+    let schema = merge_schema(&node.inputs());
+    let names = NamePreserver::new(&node);
+    let node = node.map_expressions(|expr| {
         let name = names.save(&expr);
-        let typed = type_expr(expr, &schema)?;
+        let typed = type_expr(expr, &schema, time_zone)?;
         Ok(typed.update_data(|expr| name.restore(expr)))
     })?;
-    plan.map_data(LogicalPlan::recompute_schema)
+    node.map_data(|node| match node {
+        // The types of a VALUES list are its literals': it is made anew.
+        LogicalPlan::Values(values) => match LogicalPlanBuilder::values(values.values.clone()) {
+            Ok(builder) => builder.build(),
+            Err(_) => Ok(LogicalPlan::Values(values)),
+        },
+        node => node.recompute_schema(),
+    })
 }
 
 /// The literals of one expression.
 pub fn type_literals(expr: Expr, schema: &DFSchema) -> Result<Expr> {
-    Ok(type_expr(expr, schema)?.data)
+    Ok(type_expr(expr, schema, "UTC")?.data)
 }
 
-fn type_expr(expr: Expr, schema: &DFSchema) -> Result<Transformed<Expr>> {
+fn type_expr(expr: Expr, schema: &DFSchema, time_zone: &str) -> Result<Transformed<Expr>> {
     expr.transform_down(|expr| match expr {
         // count(*) counts a constant: its type does not matter, and its name is better left alone.
         Expr::AggregateFunction(ref call) if call.func.name() == "count" && call.params.args.iter().all(is_literal) => {
@@ -86,11 +84,11 @@ fn type_expr(expr: Expr, schema: &DFSchema) -> Result<Transformed<Expr>> {
         Expr::BinaryExpr(BinaryExpr { left, op, right }) if compares(op) => {
             let (left, right) = match (is_text_literal(&left), is_text_literal(&right)) {
                 (false, true) => {
-                    let right = read_as(*right, &left, schema)?;
+                    let right = read_as(*right, &left, schema, time_zone)?;
                     (left, Box::new(right))
                 }
                 (true, false) => {
-                    let left = read_as(*left, &right, schema)?;
+                    let left = read_as(*left, &right, schema, time_zone)?;
                     (Box::new(left), right)
                 }
                 _ => (left, right),
@@ -103,8 +101,8 @@ fn type_expr(expr: Expr, schema: &DFSchema) -> Result<Transformed<Expr>> {
             low,
             high,
         }) => {
-            let low = Box::new(read_as(*low, &expr, schema)?);
-            let high = Box::new(read_as(*high, &expr, schema)?);
+            let low = Box::new(read_as(*low, &expr, schema, time_zone)?);
+            let high = Box::new(read_as(*high, &expr, schema, time_zone)?);
             Ok(Transformed::yes(Expr::Between(Between {
                 expr,
                 negated,
@@ -115,7 +113,7 @@ fn type_expr(expr: Expr, schema: &DFSchema) -> Result<Transformed<Expr>> {
         Expr::InList(InList { expr, list, negated }) => {
             let list = list
                 .into_iter()
-                .map(|item| read_as(item, &expr, schema))
+                .map(|item| read_as(item, &expr, schema, time_zone))
                 .collect::<Result<Vec<Expr>>>()?;
             Ok(Transformed::yes(Expr::InList(InList { expr, list, negated })))
         }
@@ -146,7 +144,7 @@ fn is_text_literal(expr: &Expr) -> bool {
 }
 
 /// Reads a string literal as the type of what it stands beside.
-fn read_as(literal: Expr, beside: &Expr, schema: &DFSchema) -> Result<Expr> {
+fn read_as(literal: Expr, beside: &Expr, schema: &DFSchema, time_zone: &str) -> Result<Expr> {
     let Expr::Literal(ScalarValue::Utf8(Some(text)), metadata) = &literal else {
         return Ok(literal);
     };
@@ -164,8 +162,11 @@ fn read_as(literal: Expr, beside: &Expr, schema: &DFSchema) -> Result<Expr> {
     if matches!(wanted.arrow(), DataType::Utf8 | DataType::List(_)) {
         return Ok(literal);
     }
-    let value = ScalarValue::Utf8(Some(text.trim().to_string()))
-        .cast_to(&wanted.arrow())
-        .map_err(|_| external(invalid_input(&wanted.name(), text)))?;
+    let style = InputStyle {
+        time_zone: zone::parse(time_zone).unwrap_or(chrono_tz::Tz::UTC),
+        ..InputStyle::default()
+    };
+    let array = scalar_from_text(&wanted, text, &style).map_err(external)?;
+    let value = ScalarValue::try_from_array(&array, 0)?;
     Ok(Expr::Literal(value, metadata.clone()))
 }

@@ -4,7 +4,7 @@
 //! 1. `bind.rs` rewrites the syntax tree: every relation by its full name, every output column named.
 //! 2. The engine's planner turns it into a plan, asking `provider.rs` for relations, functions and types; windows are
 //!    planned by `windows.rs`, views expanded by `expand.rs`.
-//! 3. The analyzer types it: literals first (`literals.rs`), then the casts between types.
+//! 3. Literals are typed (`literals.rs`), then parameters, then the analyzer inserts the casts between types.
 //!
 //! One rule: a plan names relations by identity ([`RelationSource`]) and holds no data, so it may be kept and run at any
 //! LSN of the catalog version that it was made for. Not here: how it runs (`query`), how it is maintained (`views`).
@@ -148,14 +148,49 @@ pub(in crate::sql) fn plan_query(
         Ok(ours) => ours,
         Err(engines) => position::locate(engines, ctx.text),
     })?;
+    let plan = literals::type_plan(raw.plan, ctx.time_zone).map_err(|error| position::locate(error, ctx.text))?;
     Ok(RawPlan {
-        plan: windows::set_emit(raw.plan, select.emit)?,
+        plan: windows::set_emit(plan, select.emit)?,
         ..raw
     })
 }
 
+/// What the engine does not infer: `$1::bigint` is a BIGINT, and so are LIMIT and OFFSET.
+fn infer_parameters(plan: LogicalPlan) -> Result<LogicalPlan, DataFusionError> {
+    let typed = plan.transform_up_with_subqueries(|node| {
+        let bounds_rows = matches!(node, LogicalPlan::Limit(_));
+        node.map_expressions(|expr| {
+            expr.transform_up(|expr| match expr {
+                Expr::Cast(mut cast) => match *cast.expr {
+                    Expr::Placeholder(Placeholder { id, field: None }) => {
+                        cast.expr = Box::new(Expr::Placeholder(Placeholder::new_with_field(
+                            id,
+                            Some(cast.field.clone()),
+                        )));
+                        Ok(Transformed::yes(Expr::Cast(cast)))
+                    }
+                    inner => {
+                        cast.expr = Box::new(inner);
+                        Ok(Transformed::no(Expr::Cast(cast)))
+                    }
+                },
+                Expr::Placeholder(Placeholder { id, field: None }) if bounds_rows => {
+                    let field = Arc::new(PgType::Int8.field("", true));
+                    Ok(Transformed::yes(Expr::Placeholder(Placeholder::new_with_field(
+                        id,
+                        Some(field),
+                    ))))
+                }
+                other => Ok(Transformed::no(other)),
+            })
+        })
+    })?;
+    Ok(typed.data)
+}
+
 /// Gives every parameter a type: declared, else inferred from its use, else text.
 fn type_parameters(plan: LogicalPlan, ctx: &PlanContext) -> Result<(LogicalPlan, Vec<PgType>), SqlError> {
+    let plan = infer_parameters(plan)?;
     let found = plan.get_parameter_fields()?;
     let mut types: Vec<PgType> = ctx
         .parameter_types
@@ -200,12 +235,11 @@ fn type_parameters(plan: LogicalPlan, ctx: &PlanContext) -> Result<(LogicalPlan,
     Ok((typed.data, types))
 }
 
-/// Types literals, then inserts the casts that functions, operators and set operations need.
+/// Inserts the casts that functions, operators and set operations need.
 fn analyze(plan: LogicalPlan) -> Result<LogicalPlan, DataFusionError> {
     static ANALYZER: LazyLock<Analyzer> = LazyLock::new(|| {
         Analyzer::with_rules(vec![
             Arc::new(ResolveGroupingFunction::new()),
-            Arc::new(literals::TypeLiterals),
             Arc::new(TypeCoercion::new()),
             Arc::new(PostgresCasts),
         ])

@@ -11,7 +11,7 @@ use std::sync::{Arc, LazyLock};
 use arrow::datatypes::{DataType, FieldRef, Schema, SchemaRef};
 use datafusion::catalog::TableFunctionArgs;
 use datafusion::common::config::ConfigOptions;
-use datafusion::common::{Result, TableReference, plan_err};
+use datafusion::common::{Result, ScalarValue, TableReference, plan_err};
 use datafusion::datasource::cte_worktable::CteWorkTable;
 use datafusion::datasource::provider_as_source;
 use datafusion::execution::{SessionState, SessionStateBuilder};
@@ -281,7 +281,11 @@ impl ContextProvider for Provider<'_> {
         };
         let args = args
             .into_iter()
-            .map(|arg| Ok(Expr::Literal(eval::constant(arg)?, None)))
+            .map(|arg| match eval::constant(arg)? {
+                // A series of INTEGERs is counted in BIGINT.
+                ScalarValue::Int32(value) => Ok(Expr::Literal(ScalarValue::Int64(value.map(i64::from)), None)),
+                value => Ok(Expr::Literal(value, None)),
+            })
             .collect::<Result<Vec<Expr>>>()?;
         // The function wants a session and reads nothing from it.
         static SESSION: LazyLock<SessionState> = LazyLock::new(|| SessionStateBuilder::new().build());
