@@ -6,12 +6,14 @@
 //! The driver keeps one pipeline for all views. Shorter-lived ones build a new view's state beside it, and find the commit
 //! that made a view fail.
 
+use std::any::Any;
 use std::collections::HashMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use arrow::array::RecordBatch;
 
-use crate::error::SqlError;
+use crate::error::{SqlError, state};
 use crate::log::{Chunk, Lsn, TopicId};
 
 use super::dataflow::{Dataflow, Instance, Saved};
@@ -176,7 +178,11 @@ impl Pipeline {
             for topic in dataflow.topics() {
                 chunks.entry(topic).or_insert_with(|| history.read(topic, after, upto));
             }
-            match step_view(&mut view.instance, &dataflow, &chunks, &changes, &end) {
+            // A broken invariant in one view must not end the others: its state is thrown away with it.
+            let stepped = catch_unwind(AssertUnwindSafe(|| {
+                step_view(&mut view.instance, &dataflow, &chunks, &changes, &end)
+            }));
+            match stepped.unwrap_or_else(|panic| Err(panicked(&view.name, &*panic))) {
                 Ok(deltas) => {
                     if !deltas.is_empty() {
                         changes.insert(view.oid, deltas);
@@ -286,6 +292,17 @@ impl Pipeline {
         self.frontier = saved.0;
         Ok(())
     }
+}
+
+/// A broken invariant, as an error.
+fn panicked(view: &str, panic: &(dyn Any + Send)) -> SqlError {
+    let message = panic.downcast_ref::<String>().map(String::as_str).or(panic.downcast_ref::<&str>().copied());
+    let message = message.unwrap_or("no message");
+    tracing::error!(view, message, "a view broke an invariant");
+    SqlError::new(
+        state::INTERNAL_ERROR,
+        format!("internal error in materialized view \"{view}\": {message}"),
+    )
 }
 
 fn step_view(

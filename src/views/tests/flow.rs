@@ -1,0 +1,94 @@
+//! What is compiled to what, and what is left to recomputation.
+
+use super::*;
+use crate::views::explain;
+
+fn tree(sql: &str) -> Vec<String> {
+    explain::lines(&World::new().dataflow(sql), None)
+}
+
+fn reason(sql: &str) -> String {
+    match World::new().compile(sql) {
+        Compiled::Recompute { reason } => reason,
+        Compiled::Incremental(dataflow) => panic!("{sql} is kept: {:?}", explain::lines(&dataflow, None)),
+    }
+}
+
+#[test]
+fn only_the_columns_that_are_needed_are_read() {
+    let lines = tree("SELECT k, count(*) AS n FROM a WHERE v > 3 GROUP BY k");
+    assert_eq!(lines.last().expect("a scan").trim(), "-> Topic a: k, v");
+}
+
+#[test]
+fn a_windowed_aggregate_is_one_pass() {
+    let lines = tree(
+        "SELECT window_start, window_end, k, count(*) AS bids, max(v) AS top \
+         FROM TUMBLE(a, ts, INTERVAL '10 seconds') GROUP BY window_start, window_end, k",
+    );
+    let kinds: Vec<&str> = lines.iter().map(|line| line.trim_start_matches([' ', '-', '>'])).collect();
+    assert!(kinds.iter().any(|line| line.starts_with("Tumble: 10 s")), "{lines:?}");
+    assert!(kinds.last().expect("a scan").starts_with("Topic a: k, v, ts, _watermark"), "{lines:?}");
+}
+
+#[test]
+fn what_has_no_incremental_form_says_why() {
+    assert!(reason("SELECT a.k FROM a JOIN b ON a.k = b.k").contains("joins"));
+    assert!(reason("SELECT k FROM a ORDER BY k LIMIT 3").contains("LIMIT"));
+    assert!(reason("SELECT count(DISTINCT k) FROM a").contains("DISTINCT"));
+    assert!(reason("SELECT k, row_number() OVER (ORDER BY k) FROM a").contains("window function"));
+    assert!(reason("SELECT k FROM a WHERE v > (SELECT avg(v) FROM b)").contains("subquery"));
+    assert!(reason("SELECT string_agg(s, ',') FROM a").contains("string_agg"));
+    assert!(reason("SELECT 1 AS one").contains("constants"));
+}
+
+#[test]
+fn an_order_without_a_limit_means_nothing_to_a_view() {
+    let mut world = World::new();
+    let view = world.view("ordered", "SELECT k, v FROM a ORDER BY v DESC");
+    world.insert(&[row(1, 2, 0), row(2, 5, 0)]);
+    world.check(view, &["1|2", "2|5"]);
+}
+
+#[test]
+fn hidden_columns_flow() {
+    let mut world = World::new();
+    let view = world.view("hidden", "SELECT _offset AS o, _partition AS p, _lsn AS l, v FROM a");
+    world.insert(&[row(1, 2, 0), row(2, 5, 0)]);
+    world.insert(&[row(3, 7, 0)]);
+    world.check(view, &["0|0|1|2", "1|0|1|5", "2|0|2|7"]);
+}
+
+#[test]
+fn a_total_over_nothing_is_one_row() {
+    let mut world = World::new();
+    let total = world.view("total", "SELECT count(*) AS n, sum(v) AS s FROM a");
+    let above = world.view("above", "SELECT count(*) AS rows, sum(n) AS n FROM total");
+    assert_eq!(world.rows(total), ["0|-"]);
+    world.history.commit(&[(B, &[row(1, 1, 1)])], &[]);
+    world.check(total, &["0|-"]);
+    world.check(above, &["1|0"]);
+    world.insert(&[row(1, 4, 0)]);
+    world.check(total, &["1|4"]);
+    world.check(above, &["1|1"]);
+}
+
+#[test]
+fn a_view_over_a_view_that_is_read_before_it_steps() {
+    let mut world = World::new();
+    let below = world.view("below", "SELECT k, count(*) AS n FROM a GROUP BY k");
+    world.insert(&[row(1, 1, 0), row(1, 1, 0), row(2, 1, 0)]);
+    world.advance(1);
+    assert_eq!(world.rows(below), ["1|2", "2|1"]);
+    // Made late: built beside, then taken over.
+    world.define("late", "SELECT n, count(*) AS keys FROM below GROUP BY n");
+    let (oid, view, dataflow) = world.views.last().expect("defined").clone();
+    let mut built = world.pipeline.copy_of(&[below]).expect("a copy");
+    built.add(Maintained::new(oid, view.name.clone(), Arc::new(dataflow)).expect("compiled"));
+    built.advance(&*world.history, 1);
+    for taken in built.remove(&[oid]) {
+        world.pipeline.add(taken);
+    }
+    world.insert(&[row(2, 1, 0), row(3, 1, 0)]);
+    world.check(oid, &["1|1", "2|2"]);
+}

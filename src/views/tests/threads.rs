@@ -1,0 +1,129 @@
+//! The driver's thread: readers, newcomers and writers at once.
+
+use super::*;
+use crate::error::state;
+use crate::views::{ViewStatus, Views};
+
+fn sum_of(rows: &crate::views::ViewRows) -> Vec<String> {
+    sorted(&rows.batches)
+}
+
+#[tokio::test]
+async fn a_reader_sees_what_was_committed_before_at_any_depth() {
+    let mut world = World::new();
+    let history = world.history.clone();
+    let views = Views::over(history.clone(), history.newest.subscribe());
+    world.insert(&[row(1, 1, 0)]);
+    let low = world.define("low", "SELECT k, count(*) AS n FROM a GROUP BY k");
+    let (oid, view, dataflow) = world.views[0].clone();
+    views.create(oid, view, dataflow).await.expect("created");
+    let high = world.define("high", "SELECT n, count(*) AS keys FROM low GROUP BY n");
+    let (oid, view, dataflow) = world.views[1].clone();
+    views.create(oid, view, dataflow).await.expect("created");
+    for round in 1..200u64 {
+        let lsn = world.insert(&[row(1, 1, 0)]);
+        let (at, rows) = views.read_newest(&[low, high], lsn).await.expect("read");
+        assert!(at >= lsn);
+        assert_eq!(sum_of(&rows[&low]), [format!("1|{}", round + 1)]);
+        assert_eq!(sum_of(&rows[&high]), [format!("{}|1", round + 1)]);
+    }
+    assert_eq!(views.stats().len(), 2);
+    assert!(views.stats().iter().all(|stats| stats.status == ViewStatus::Ready));
+    assert!(views.explain(high, true).expect("known").len() > 2);
+    views.drop(&[high, low]);
+    let gone = views.read_newest(&[low], 1).await.expect_err("dropped");
+    assert_eq!(gone.state, state::UNDEFINED_TABLE);
+    views.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn writes_go_on_while_a_view_is_created_and_several_views_are_of_one_lsn() {
+    let mut world = World::new();
+    let history = world.history.clone();
+    let views = Views::over(history.clone(), history.newest.subscribe());
+    let first = world.define("first", "SELECT count(*) AS n FROM a");
+    let second = world.define("second", "SELECT sum(k) AS n FROM a");
+    let (oid, view, dataflow) = world.views[0].clone();
+    views.create(oid, view, dataflow).await.expect("created");
+    let writer = {
+        let history = history.clone();
+        tokio::task::spawn_blocking(move || {
+            for _ in 0..2000 {
+                history.commit(&[(A, &[row(1, 1, 0)])], &[]);
+            }
+        })
+    };
+    let (oid, view, dataflow) = world.views[1].clone();
+    views.create(oid, view, dataflow).await.expect("created");
+    let mut last = 0;
+    while last < 2000 {
+        let (at, rows) = views.read_newest(&[first, second], history.newest()).await.expect("read");
+        assert!(at >= last, "V3");
+        last = at;
+        assert_eq!(sum_of(&rows[&first]), [at.to_string()]);
+        assert_eq!(sum_of(&rows[&second]), [at.to_string()]);
+    }
+    writer.await.expect("wrote");
+    views.stop().await;
+}
+
+#[tokio::test]
+async fn a_reader_of_an_exact_lsn_gets_it_or_is_told_that_it_has_gone() {
+    let mut world = World::new();
+    let history = world.history.clone();
+    let views = Views::over(history.clone(), history.newest.subscribe());
+    let count = world.define("counted", "SELECT count(*) AS n FROM a");
+    views.restore(world.views.clone()).await.expect("restored");
+    world.insert(&[row(1, 1, 0)]);
+    let at_one = views.read_at(count, 1).await.expect("read").expect("still there");
+    assert_eq!(sum_of(&at_one), ["1"]);
+    world.insert(&[row(1, 1, 0)]);
+    views.caught_up(2).await.expect("caught up");
+    assert!(views.read_at(count, 1).await.expect("read").is_none());
+    // What was handed out does not change.
+    assert_eq!(sum_of(&at_one), ["1"]);
+    views.stop().await;
+}
+
+#[tokio::test]
+async fn a_view_that_fails_on_what_is_there_is_not_created() {
+    let mut world = World::new();
+    let history = world.history.clone();
+    let views = Views::over(history.clone(), history.newest.subscribe());
+    world.insert(&[row(1, 0, 0)]);
+    let bad = world.define("bad", "SELECT 1 / v AS q FROM a");
+    let (oid, view, dataflow) = world.views[0].clone();
+    let error = views.create(oid, view, dataflow).await.expect_err("division by zero");
+    assert_eq!(error.state, state::DIVISION_BY_ZERO);
+    assert!(views.stats().is_empty());
+    // At start it stays, as failed; others are read as ever.
+    let good = world.define("good", "SELECT count(*) AS n FROM a");
+    views.restore(world.views.clone()).await.expect("restored");
+    let (_, rows) = views.read_newest(&[good], 1).await.expect("read");
+    assert_eq!(sum_of(&rows[&good]), ["1"]);
+    let error = views.read_newest(&[bad], 1).await.expect_err("failed");
+    assert_eq!(error.state, state::DIVISION_BY_ZERO);
+    assert!(error.context.expect("says where").contains("offset 0"));
+    let stats = views.stats();
+    assert_eq!(stats[0].status, ViewStatus::Failed);
+    views.stop().await;
+}
+
+#[tokio::test]
+async fn late_rows_are_told_by_view() {
+    let mut world = World::new();
+    let history = world.history.clone();
+    let views = Views::over(history.clone(), history.newest.subscribe());
+    let windowed = world.define(
+        "windowed",
+        "SELECT window_end, count(*) AS n FROM TUMBLE(a, ts, INTERVAL '10 seconds') GROUP BY 1",
+    );
+    world.define("plain", "SELECT count(*) AS n FROM a");
+    views.restore(world.views.clone()).await.expect("restored");
+    let rows = batch(&[row(1, 1, 5), row(1, 1, 15)]);
+    assert_eq!(views.late_rows(A, &rows, None), []);
+    assert_eq!(views.late_rows(A, &rows, Some(4 * SECOND)), []);
+    assert_eq!(views.late_rows(A, &rows, Some(12 * SECOND)), [(windowed, 1)]);
+    assert_eq!(views.late_rows(B, &rows, Some(12 * SECOND)), []);
+    views.stop().await;
+}
