@@ -126,7 +126,8 @@ impl Dataflow {
     fn through_linear(&self, node: usize, delta: Delta) -> Result<(Option<usize>, Option<Delta>), SqlError> {
         let mut at = self.nodes[node].consumer;
         let mut delta = Some(delta);
-        while let (Some(index), Some(rows)) = (at, delta.take()) {
+        while let Some(index) = at {
+            let Some(rows) = delta.take() else { break };
             match &self.nodes[index].step {
                 Step::Linear { linear, .. } => delta = linear.apply(rows)?,
                 Step::Union => delta = Some(rows),

@@ -3,7 +3,13 @@
 //! One rule: an advance is a commit like any other, so a replay closes the same windows at the same LSN. It is made only for a
 //! topic that was a live stream until it fell silent, and only if it closes a window of some view.
 
-use crate::log::TopicId;
+use std::sync::Arc;
+
+use crate::log::{Acknowledge, Commit, Log, TopicId};
+use crate::storage::SharedClock;
+
+use super::Views;
+use super::scan::Source;
 
 /// The newest event must have come within this of its append time: a history load is no live stream.
 const LIVE_WITHIN_US: i64 = 60_000_000;
@@ -57,6 +63,97 @@ pub fn judge(quiet: &Quiet, now_us: i64, started_us: i64) -> Verdict {
         return Verdict::Leave;
     }
     Verdict::Advance(advance)
+}
+
+/// Looks after idle topics until `stop` says true, or its sender is gone.
+pub async fn run(log: Arc<Log>, views: Arc<Views>, clock: SharedClock, mut stop: tokio::sync::watch::Receiver<bool>) {
+    let started_us = clock.now_us();
+    let mut newest = log.subscribe();
+    loop {
+        newest.borrow_and_update();
+        let mut wait_us = i64::MAX;
+        let mut commit = Commit::default();
+        for quiet in views.quiet_topics(&log) {
+            match judge(&quiet, clock.now_us(), started_us) {
+                Verdict::Advance(to) => commit.advances.push((quiet.topic, to)),
+                Verdict::WaitUs(us) => wait_us = wait_us.min(us),
+                Verdict::Leave => {}
+            }
+        }
+        if !commit.advances.is_empty()
+            && let Err(error) = log.commit(commit, Acknowledge::Synced).await
+        {
+            // The topic was dropped meanwhile, or the log has failed and the server ends anyway.
+            tracing::debug!(%error, "an idle topic's watermark was not advanced");
+        }
+        let look_again = std::time::Duration::from_micros(wait_us.max(LOOK_EVERY_MIN_US) as u64);
+        let floor = std::time::Duration::from_micros(LOOK_EVERY_MIN_US as u64);
+        tokio::select! {
+            stopped = stop.wait_for(|stop| *stop) => {
+                drop(stopped);
+                return;
+            }
+            // Not at every commit of a busy log: an idle topic is not looked after more often than that.
+            () = async {
+                tokio::time::sleep(floor).await;
+                let changed = tokio::time::timeout(look_again, newest.changed()).await;
+                if matches!(changed, Ok(Err(_))) {
+                    std::future::pending::<()>().await;
+                }
+            } => {}
+        }
+    }
+}
+
+impl Views {
+    /// Topics with an idle timeout that have windows to close in some view.
+    pub fn quiet_topics(&self, log: &Log) -> Vec<Quiet> {
+        let mut found: Vec<Quiet> = Vec::new();
+        let published = self.published.lock();
+        let registered = self.registered.lock();
+        for (oid, view) in registered.iter() {
+            let Some(state) = published.views.get(oid) else {
+                continue;
+            };
+            for (_, scan) in view.dataflow.scans() {
+                let Source::Topic {
+                    id,
+                    idle_timeout_us: Some(idle_timeout_us),
+                    delay_us,
+                    event_time: Some(_),
+                    ..
+                } = &scan.source
+                else {
+                    continue;
+                };
+                let closes = state
+                    .next_closes
+                    .iter()
+                    .filter(|(topic, _)| topic == id)
+                    .map(|(_, at)| *at);
+                let next_close_us = closes.min();
+                match found.iter_mut().find(|quiet| quiet.topic == *id) {
+                    Some(quiet) => {
+                        let both = quiet.next_close_us.into_iter().chain(next_close_us);
+                        quiet.next_close_us = both.min();
+                    }
+                    None => {
+                        let Some(stats) = log.topic_stats(*id) else { continue };
+                        found.push(Quiet {
+                            topic: *id,
+                            idle_timeout_us: *idle_timeout_us,
+                            delay_us: *delay_us,
+                            watermark_us: stats.watermark,
+                            newest_event_us: stats.newest_event_us.zip(stats.newest_event_append_us),
+                            newest_append_us: stats.newest_append_us,
+                            next_close_us,
+                        });
+                    }
+                }
+            }
+        }
+        found
+    }
 }
 
 #[cfg(test)]

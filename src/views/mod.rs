@@ -41,7 +41,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::catalog;
 use crate::error::{SqlError, state};
-use crate::log::{Lsn, TopicId};
+use crate::log::{Log, Lsn, TopicId};
 
 use driver::{Driver, Published, REQUESTS_MAX, Request, not_maintained};
 use pipeline::{Maintained, Pipeline};
@@ -116,7 +116,27 @@ pub struct Views {
     thread: Mutex<Option<std::thread::JoinHandle<()>>>,
 }
 
+impl History for Log {
+    fn newest(&self) -> Lsn {
+        Log::newest(self)
+    }
+
+    fn read(&self, topic: TopicId, after: Lsn, upto: Lsn) -> Result<Vec<crate::log::Chunk>, SqlError> {
+        Ok(Log::read(self, topic, after, upto)?)
+    }
+
+    fn watermark(&self, topic: TopicId, at: Lsn) -> Option<i64> {
+        Log::watermark(self, topic, at)
+    }
+}
+
 impl Views {
+    /// Starts the driver's thread over a log.
+    pub fn start(log: Arc<Log>) -> Arc<Views> {
+        let newest = log.subscribe();
+        Views::over(log, newest)
+    }
+
     /// Over any history, with the channel on which it says what it has published.
     pub fn over(history: Arc<dyn History>, newest: watch::Receiver<Lsn>) -> Arc<Views> {
         let published = Arc::new(Mutex::new(Published::default()));
@@ -207,7 +227,7 @@ impl Views {
     }
 
     /// Stops keeping views, dependents included in the list.
-    pub fn drop(&self, oids: &[u32]) {
+    pub fn remove(&self, oids: &[u32]) {
         self.registered.lock().retain(|(oid, _)| !oids.contains(oid));
         let oids = oids.to_vec();
         if let Err(error) = self.requests.try_send(Request::Drop { oids }) {
@@ -225,6 +245,13 @@ impl Views {
 
     /// The newest consistent reading of several views: an LSN not below `at_least`, and each view's rows there.
     pub async fn read_newest(&self, views: &[u32], at_least: Lsn) -> Result<(Lsn, HashMap<u32, ViewRows>), SqlError> {
+        {
+            let registered = self.registered.lock();
+            let known = |oid: &u32| registered.iter().any(|(other, _)| other == oid);
+            if let Some(gone) = views.iter().find(|oid| !known(oid)) {
+                return Err(not_maintained(*gone));
+            }
+        }
         if let Some(reading) = self.published_reading(views, at_least) {
             return Ok(reading);
         }

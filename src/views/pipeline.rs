@@ -278,13 +278,13 @@ impl Pipeline {
         Ok(copy)
     }
 
-    fn save(&mut self) -> Result<(Lsn, Vec<Saved>), SqlError> {
+    pub fn save(&mut self) -> Result<(Lsn, Vec<Saved>), SqlError> {
         let states: Result<Vec<Saved>, SqlError> = self.views.iter_mut().map(|view| view.instance.save()).collect();
         Ok((self.frontier, states?))
     }
 
     /// Goes back to a saved state, for looking for a failing commit only.
-    fn restore(&mut self, saved: (Lsn, Vec<Saved>)) -> Result<(), SqlError> {
+    pub fn restore(&mut self, saved: (Lsn, Vec<Saved>)) -> Result<(), SqlError> {
         for (view, state) in self.views.iter_mut().zip(&saved.1) {
             view.instance.restore(state)?;
             view.failure = None;
@@ -296,7 +296,10 @@ impl Pipeline {
 
 /// A broken invariant, as an error.
 fn panicked(view: &str, panic: &(dyn Any + Send)) -> SqlError {
-    let message = panic.downcast_ref::<String>().map(String::as_str).or(panic.downcast_ref::<&str>().copied());
+    let message = panic
+        .downcast_ref::<String>()
+        .map(String::as_str)
+        .or(panic.downcast_ref::<&str>().copied());
     let message = message.unwrap_or("no message");
     tracing::error!(view, message, "a view broke an invariant");
     SqlError::new(

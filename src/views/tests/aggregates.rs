@@ -14,14 +14,29 @@ const DEFINITIONS: &[(&str, &str)] = &[
          min(s) AS ms, max(f) AS mf, avg(v) AS av, avg(x) AS ax, sum(f) AS sf \
          FROM a GROUP BY k",
     ),
-    ("by_s_v", "SELECT s, v, count(*) AS n, max(ts) AS last FROM a GROUP BY s, v"),
-    ("by_expression", "SELECT k % 3 AS m, v IS NULL AS nothing, bool_and(v > 3) AS b, bool_or(v > 8) AS o FROM a GROUP BY 1, 2"),
-    ("filtered", "SELECT k, count(*) FILTER (WHERE v > 5) AS n, sum(x) FILTER (WHERE s = 'y') AS sx FROM a GROUP BY k"),
-    ("having", "SELECT k, sum(v) AS sv FROM a GROUP BY k HAVING count(*) > 2 AND k <> 3"),
+    (
+        "by_s_v",
+        "SELECT s, v, count(*) AS n, max(ts) AS last FROM a GROUP BY s, v",
+    ),
+    (
+        "by_expression",
+        "SELECT k % 3 AS m, v IS NULL AS nothing, bool_and(v > 3) AS b, bool_or(v > 8) AS o FROM a GROUP BY 1, 2",
+    ),
+    (
+        "filtered",
+        "SELECT k, count(*) FILTER (WHERE v > 5) AS n, sum(x) FILTER (WHERE s = 'y') AS sx FROM a GROUP BY k",
+    ),
+    (
+        "having",
+        "SELECT k, sum(v) AS sv FROM a GROUP BY k HAVING count(*) > 2 AND k <> 3",
+    ),
     ("total", "SELECT count(*) AS n, sum(x) AS sx, max(s) AS ms FROM a"),
     ("total_where", "SELECT count(*) AS n, min(v) AS mv FROM a WHERE k = 2"),
     ("both", "SELECT k, v FROM a UNION ALL SELECT k, v FROM b WHERE v > 4"),
-    ("both_by_k", "SELECT k, count(*) AS n, sum(v) AS sv FROM (SELECT k, v FROM a UNION ALL SELECT k, v FROM b) u GROUP BY k"),
+    (
+        "both_by_k",
+        "SELECT k, count(*) AS n, sum(v) AS sv FROM (SELECT k, v FROM a UNION ALL SELECT k, v FROM b) u GROUP BY k",
+    ),
     ("distinct_s", "SELECT DISTINCT s, k FROM a"),
     // Over views: retractions flow.
     (
@@ -31,9 +46,18 @@ const DEFINITIONS: &[(&str, &str)] = &[
          FROM by_k GROUP BY n",
     ),
     ("rich", "SELECT k, sx * 2 AS twice FROM by_k WHERE n > 1"),
-    ("union_of_views", "SELECT k, n FROM by_k UNION ALL SELECT k, sv FROM having UNION ALL SELECT k, v FROM b"),
-    ("total_of_views", "SELECT count(*) AS n, sum(groups) AS g, max(mk) AS m FROM by_n"),
-    ("deep", "SELECT twice, count(*) AS n FROM rich GROUP BY twice HAVING count(*) > 0"),
+    (
+        "union_of_views",
+        "SELECT k, n FROM by_k UNION ALL SELECT k, sv FROM having UNION ALL SELECT k, v FROM b",
+    ),
+    (
+        "total_of_views",
+        "SELECT count(*) AS n, sum(groups) AS g, max(mk) AS m FROM by_n",
+    ),
+    (
+        "deep",
+        "SELECT twice, count(*) AS n FROM rich GROUP BY twice HAVING count(*) > 0",
+    ),
     ("of_total", "SELECT n + 1 AS next, sx FROM total WHERE n > 3"),
     ("computed", "SELECT k, 100 / (n + 1) AS q FROM by_k"),
 ];
@@ -67,7 +91,9 @@ fn every_view_equals_its_batch_query() {
         for round in 0..8 {
             for _ in 0..random.random_range(0..4) {
                 let topic = if random.random_range(0..3) > 0 { A } else { B };
-                let rows: Vec<Row> = (0..random.random_range(1..12)).map(|_| random_row(&mut random)).collect();
+                let rows: Vec<Row> = (0..random.random_range(1..12))
+                    .map(|_| random_row(&mut random))
+                    .collect();
                 world.history.commit(&[(topic, &rows)], &[]);
             }
             world.advance(world.history.newest());
@@ -120,7 +146,10 @@ fn groups_that_come_and_go_leave_no_trace() {
     let mut world = World::new();
     let inner = world.view("per_key", "SELECT k, sum(v) AS total FROM a GROUP BY k");
     // Each commit moves every key to another total: the groups of the outer view change all the time.
-    let outer = world.view("per_total", "SELECT total, count(*) AS keys FROM per_key GROUP BY total");
+    let outer = world.view(
+        "per_total",
+        "SELECT total, count(*) AS keys FROM per_key GROUP BY total",
+    );
     for round in 0..3000 {
         world.insert(&[row(1, 1, round), row(2, 2, round)]);
         world.advance(world.history.newest());

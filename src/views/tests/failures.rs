@@ -15,7 +15,11 @@ fn a_division_by_zero_is_found_to_the_row() {
     world.insert(&[row(7, 7, 0)]);
     world.check(good, &["7"]);
     for oid in [bad, above] {
-        let failure = world.pipeline.view(oid).and_then(|view| view.failure.clone()).expect("failed");
+        let failure = world
+            .pipeline
+            .view(oid)
+            .and_then(|view| view.failure.clone())
+            .expect("failed");
         assert_eq!(failure.lsn, 3);
         assert_eq!(failure.error.state, state::DIVISION_BY_ZERO);
         assert_eq!(failure.place, Some(("a".to_string(), 0, 4)));
@@ -39,7 +43,11 @@ fn an_error_above_an_aggregate_is_found_to_the_commit() {
     merged.check(fine, &["1|3", "2|5", "3|10"]);
     world.advance(2);
     world.advance(4);
-    let failure = world.pipeline.view(bad).and_then(|view| view.failure.clone()).expect("failed");
+    let failure = world
+        .pipeline
+        .view(bad)
+        .and_then(|view| view.failure.clone())
+        .expect("failed");
     assert_eq!((failure.lsn, failure.error.state), (4, state::DIVISION_BY_ZERO));
 }
 
@@ -52,8 +60,15 @@ fn a_sum_out_of_range_is_22003() {
     huge.x = Some(i64::MAX);
     world.insert(&[huge]);
     world.advance(2);
-    let failure = world.pipeline.view(bad).and_then(|view| view.failure.clone()).expect("failed");
-    assert_eq!((failure.lsn, failure.error.state), (2, state::NUMERIC_VALUE_OUT_OF_RANGE));
+    let failure = world
+        .pipeline
+        .view(bad)
+        .and_then(|view| view.failure.clone())
+        .expect("failed");
+    assert_eq!(
+        (failure.lsn, failure.error.state),
+        (2, state::NUMERIC_VALUE_OUT_OF_RANGE)
+    );
 }
 
 #[test]

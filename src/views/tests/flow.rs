@@ -26,9 +26,18 @@ fn a_windowed_aggregate_is_one_pass() {
         "SELECT window_start, window_end, k, count(*) AS bids, max(v) AS top \
          FROM TUMBLE(a, ts, INTERVAL '10 seconds') GROUP BY window_start, window_end, k",
     );
-    let kinds: Vec<&str> = lines.iter().map(|line| line.trim_start_matches([' ', '-', '>'])).collect();
+    let kinds: Vec<&str> = lines
+        .iter()
+        .map(|line| line.trim_start_matches([' ', '-', '>']))
+        .collect();
     assert!(kinds.iter().any(|line| line.starts_with("Tumble: 10 s")), "{lines:?}");
-    assert!(kinds.last().expect("a scan").starts_with("Topic a: k, v, ts, _watermark"), "{lines:?}");
+    assert!(
+        kinds
+            .last()
+            .expect("a scan")
+            .starts_with("Topic a: k, v, ts, _watermark"),
+        "{lines:?}"
+    );
 }
 
 #[test]

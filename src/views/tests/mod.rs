@@ -12,7 +12,9 @@ mod windows;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, Float64Array, Int32Array, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray};
+use arrow::array::{
+    ArrayRef, Float64Array, Int32Array, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray,
+};
 use arrow::datatypes::Schema;
 use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::datasource::{MemTable, provider_as_source};
@@ -80,7 +82,10 @@ fn columns() -> Vec<Column> {
 }
 
 fn batch(rows: &[Row]) -> RecordBatch {
-    let fields: Vec<_> = columns().iter().map(|column| column.pg_type.field(&column.name, true)).collect();
+    let fields: Vec<_> = columns()
+        .iter()
+        .map(|column| column.pg_type.field(&column.name, true))
+        .collect();
     let times = rows.iter().map(|row| row.ts.map(|ts| ts * SECOND));
     let arrays: Vec<ArrayRef> = vec![
         Arc::new(rows.iter().map(|row| row.k).collect::<Int64Array>()),
@@ -115,7 +120,10 @@ impl MemoryHistory {
         inner.newest += 1;
         let lsn = inner.newest;
         for (topic, rows) in appends {
-            let before = inner.watermarks.get(topic).and_then(|marks| marks.values().last().copied());
+            let before = inner
+                .watermarks
+                .get(topic)
+                .and_then(|marks| marks.values().last().copied());
             let chunks = inner.chunks.entry(*topic).or_default();
             let base_offset = chunks.iter().map(|chunk| chunk.rows.num_rows() as u64).sum();
             chunks.push(Chunk {
@@ -318,7 +326,9 @@ impl World {
             })
             .expect("leaves are replaced")
             .data;
-        let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .build()
+            .expect("a runtime");
         runtime.block_on(async {
             let context = SessionContext::new();
             let frame = context.execute_logical_plan(plan).await.expect("it plans");
@@ -333,7 +343,9 @@ impl World {
                 let of = |chunk: &Chunk| {
                     let mut columns = chunk.rows.columns().to_vec();
                     for field in relation.schema.fields().iter().skip(columns.len()) {
-                        let system = SystemColumn::ALL.into_iter().find(|column| column.name() == field.name());
+                        let system = SystemColumn::ALL
+                            .into_iter()
+                            .find(|column| column.name() == field.name());
                         columns.push(chunk.system_column(system.expect("a system column"), None));
                     }
                     RecordBatch::try_new(relation.schema.clone(), columns).expect("fits")

@@ -30,7 +30,7 @@ async fn a_reader_sees_what_was_committed_before_at_any_depth() {
     assert_eq!(views.stats().len(), 2);
     assert!(views.stats().iter().all(|stats| stats.status == ViewStatus::Ready));
     assert!(views.explain(high, true).expect("known").len() > 2);
-    views.drop(&[high, low]);
+    views.remove(&[high, low]);
     let gone = views.read_newest(&[low], 1).await.expect_err("dropped");
     assert_eq!(gone.state, state::UNDEFINED_TABLE);
     views.stop().await;
@@ -41,6 +41,7 @@ async fn writes_go_on_while_a_view_is_created_and_several_views_are_of_one_lsn()
     let mut world = World::new();
     let history = world.history.clone();
     let views = Views::over(history.clone(), history.newest.subscribe());
+    world.insert(&[row(1, 1, 0)]);
     let first = world.define("first", "SELECT count(*) AS n FROM a");
     let second = world.define("second", "SELECT sum(k) AS n FROM a");
     let (oid, view, dataflow) = world.views[0].clone();
@@ -48,7 +49,7 @@ async fn writes_go_on_while_a_view_is_created_and_several_views_are_of_one_lsn()
     let writer = {
         let history = history.clone();
         tokio::task::spawn_blocking(move || {
-            for _ in 0..2000 {
+            for _ in 1..2000 {
                 history.commit(&[(A, &[row(1, 1, 0)])], &[]);
             }
         })
@@ -57,7 +58,10 @@ async fn writes_go_on_while_a_view_is_created_and_several_views_are_of_one_lsn()
     views.create(oid, view, dataflow).await.expect("created");
     let mut last = 0;
     while last < 2000 {
-        let (at, rows) = views.read_newest(&[first, second], history.newest()).await.expect("read");
+        let (at, rows) = views
+            .read_newest(&[first, second], history.newest())
+            .await
+            .expect("read");
         assert!(at >= last, "V3");
         last = at;
         assert_eq!(sum_of(&rows[&first]), [at.to_string()]);

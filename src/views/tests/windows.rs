@@ -29,7 +29,11 @@ fn tumbling_windows_skip_late_rows() {
     assert_eq!(skipped, (1, 1));
     // Before it is committed, the same is told for the INSERT's notice.
     let (_, _, dataflow) = &world.views[0];
-    let late = dataflow.late_rows(A, &batch(&[row(1, 1, 9), row(2, 2, 11), row(2, 2, 0)]), Some(10 * SECOND));
+    let late = dataflow.late_rows(
+        A,
+        &batch(&[row(1, 1, 9), row(2, 2, 11), row(2, 2, 0)]),
+        Some(10 * SECOND),
+    );
     assert_eq!(late.expect("counted"), 2);
 }
 
@@ -83,7 +87,10 @@ fn emit_on_window_close_shows_each_window_once_and_forgets_it() {
     );
     world.check(above, &["1|2", "2|1", "3|1"]);
     let stats = world.pipeline.view(view).expect("maintained").instance.stats();
-    assert!(stats.iter().any(|node| node.groups == Some(0)), "closed groups have left: {stats:?}");
+    assert!(
+        stats.iter().any(|node| node.groups == Some(0)),
+        "closed groups have left: {stats:?}"
+    );
 }
 
 #[test]
@@ -97,19 +104,6 @@ fn rows_without_an_aggregate_are_held_until_their_window_closes() {
     world.check(view, &[]);
     world.insert(&[row(1, 4, 14)]);
     world.check(view, &[&format!("{}|2", at(10))]);
-}
-
-#[test]
-fn an_aggregate_that_forgets_the_window_counts_closed_rows() {
-    let mut world = World::new();
-    let view = world.view(
-        "w",
-        "SELECT k, count(*) AS n FROM TUMBLE(a, ts, INTERVAL '10 seconds') GROUP BY k EMIT ON WINDOW CLOSE",
-    );
-    world.insert(&[row(1, 1, 3), row(2, 2, 12)]);
-    world.check(view, &[]);
-    world.insert(&[row(1, 4, 14)]);
-    world.check(view, &["1|1"]);
 }
 
 #[test]
