@@ -318,3 +318,5 @@ fn deep_expressions_do_not_overflow_the_stack() {
     assert_eq!(plan(390).expect("it runs"), "390");
     assert_eq!(plan(2000).expect_err("it is too deep").state.0, "54001");
 }
+
+mod answers;

@@ -103,9 +103,12 @@ fn is_restricted_text(pg_type: &PgType) -> bool {
 
 /// Whether PostgreSQL's cast is not Arrow's.
 fn differs(from: &Field, to: &Field) -> bool {
-    use DataType::{Boolean, Date32, Decimal128, Float32, Float64, Int16, Int32, Int64, Null, Time64, Timestamp, Utf8};
+    use DataType::{Date32, Decimal128, Float32, Float64, Int16, Int32, Int64, Null, Time64, Timestamp, Utf8};
+    // Types that no column has are the engine's own business: other units, other forms of text.
+    let ours = |field: &Field| PgType::of_field(field).is_some_and(|known| known.arrow() == *field.data_type());
     match (from.data_type(), to.data_type()) {
         (Null, _) => false,
+        _ if !ours(from) || !ours(to) => false,
         (Utf8, Utf8) => PgType::of_field(to).is_some_and(|to| is_restricted_text(&to)),
         (Int16 | Int32 | Int64, Utf8) => PgType::of_field(to).is_some_and(|to| is_restricted_text(&to)),
         (_, Utf8) | (Utf8, _) => true,
@@ -115,7 +118,6 @@ fn differs(from: &Field, to: &Field) -> bool {
         (Timestamp(_, from), Timestamp(_, to)) => from.is_some() != to.is_some(),
         (Timestamp(_, Some(_)), Date32 | Time64(_)) | (Date32, Timestamp(_, Some(_))) => true,
         (Int16 | Int32 | Int64 | Float32 | Float64 | Decimal128(_, _), Decimal128(_, _)) => true,
-        (Int16 | Int32 | Int64, Boolean) => false,
         _ => false,
     }
 }
@@ -224,11 +226,13 @@ pub fn cast(column: &ArrayRef, from: &Field, to: &Field, zone: Tz) -> Result<Arr
         }
         (Decimal128(_, scale), Int16 | Int32 | Int64) => {
             let column = column.as_primitive::<Decimal128Type>();
-            let divisor = 10i128.pow(u32::try_from(*scale).unwrap_or(0));
+            // `1e5` is 1 with a scale of -5.
+            let power = 10i128.pow(u32::from(scale.unsigned_abs()));
             integers(to.data_type(), column.len(), |row| {
-                column
-                    .is_valid(row)
-                    .then(|| Some(round_quotient(column.value(row), divisor)))
+                column.is_valid(row).then(|| match *scale < 0 {
+                    true => column.value(row).checked_mul(power),
+                    false => Some(round_quotient(column.value(row), power)),
+                })
             })
         }
         (Int64, Int16 | Int32) => {

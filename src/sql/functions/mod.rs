@@ -20,6 +20,7 @@ pub mod aggregates;
 pub mod arithmetic;
 pub mod casts;
 pub mod catalog;
+mod math;
 pub mod session;
 mod sums;
 mod temporal;
@@ -71,13 +72,14 @@ impl Functions {
         }
         functions.planners.extend(SessionStateDefaults::default_expr_planners());
 
-        for function in session::all() {
+        for function in math::all().into_iter().chain(session::all()) {
             functions.add_scalar(function);
         }
         for function in sums::all() {
             functions.add_aggregate(function);
         }
         functions.alias_aggregate("bool_and", "every");
+        functions.alias_aggregate("var_samp", "variance");
         functions
     }
 

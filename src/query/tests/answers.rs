@@ -1,0 +1,40 @@
+//! Expressions whose answers PostgreSQL 15 gave (`answers.txt`): a line `> expression`, then the rows, or `ERROR`, SQLSTATE
+//! and message. `MILLSTREAM_ANSWERS=file` surveys another file and prints what differs.
+
+use super::*;
+
+fn answer(expression: &str) -> String {
+    let sql = format!("SELECT {expression}");
+    let parsed = Parser::new(&PostgreSqlDialect {})
+        .try_with_sql(&sql)
+        .and_then(|mut parser| parser.parse_statement());
+    if let Err(error) = parsed {
+        return format!("ERROR 42601 {error}");
+    }
+    match run_at(&sql, Emit::OnChange, &point(0)) {
+        Ok(rows) => rows,
+        Err(error) => format!("ERROR {} {}", error.state.0, error.message),
+    }
+}
+
+fn differences(recorded: &str) -> Vec<String> {
+    let mut differences = Vec::new();
+    for record in format!("\n{recorded}").split("\n> ").skip(1) {
+        let (expression, expected) = record.split_once('\n').expect("an expression and its answer");
+        let expected = expected.trim_end_matches('\n');
+        let have = std::panic::catch_unwind(|| answer(expression)).unwrap_or_else(|_| "PANIC".to_string());
+        if have != expected {
+            differences.push(format!("{expression}\n  PostgreSQL: {expected}\n  here:       {have}"));
+        }
+    }
+    differences
+}
+
+#[test]
+fn survey() {
+    let Ok(path) = std::env::var("MILLSTREAM_ANSWERS") else {
+        return;
+    };
+    let recorded = std::fs::read_to_string(path).expect("the file can be read");
+    println!("{}", differences(&recorded).join("\n"));
+}

@@ -1,0 +1,432 @@
+//! Functions of numbers with PostgreSQL's types and errors: `round`, `mod`, `div`, `abs`, `sqrt`, `ln` and their kind.
+//!
+//! One rule: exact numbers stay exact; only floats give floats.
+
+use std::sync::Arc;
+
+use arrow::array::{Array, ArrayRef, ArrowPrimitiveType, AsArray, Decimal128Array, Int32Array, PrimitiveArray};
+use arrow::datatypes::{DataType, Decimal128Type, Float32Type, Float64Type, Int16Type, Int32Type, Int64Type};
+use datafusion::common::{Result, ScalarValue};
+use datafusion::logical_expr::{
+    ColumnarValue, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility,
+};
+
+use super::aggregates::{NUMERIC_MAX, NUMERIC_PRECISION, Summand};
+use super::arithmetic::{self, Operator, out_of_range};
+use super::casts::map;
+use super::{fail, undefined_function};
+use crate::error::{SqlError, SqlState};
+
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+enum Function {
+    Abs,
+    Ceil,
+    Floor,
+    Round,
+    Trunc,
+    Sign,
+    Mod,
+    Div,
+    Sqrt,
+    Ln,
+    Log10,
+    Exp,
+    BitNot,
+    Random,
+}
+
+impl Function {
+    const NAMES: [(&'static str, Function); 18] = [
+        ("abs", Function::Abs),
+        ("ceil", Function::Ceil),
+        ("ceiling", Function::Ceil),
+        ("floor", Function::Floor),
+        ("round", Function::Round),
+        ("trunc", Function::Trunc),
+        ("sign", Function::Sign),
+        ("signum", Function::Sign),
+        ("mod", Function::Mod),
+        ("div", Function::Div),
+        ("sqrt", Function::Sqrt),
+        ("dsqrt", Function::Sqrt),
+        ("ln", Function::Ln),
+        ("log10", Function::Log10),
+        ("exp", Function::Exp),
+        ("dexp", Function::Exp),
+        ("bit_not", Function::BitNot),
+        ("random", Function::Random),
+    ];
+}
+
+/// One function per name.
+pub fn all() -> Vec<Arc<ScalarUDF>> {
+    Function::NAMES
+        .iter()
+        .map(|(name, function)| {
+            let volatility = match function {
+                Function::Random => Volatility::Volatile,
+                _ => Volatility::Immutable,
+            };
+            let signature = match function {
+                Function::Random => Signature::nullary(volatility),
+                _ => Signature::user_defined(volatility),
+            };
+            Arc::new(ScalarUDF::from(Math {
+                name,
+                function: *function,
+                signature,
+            }))
+        })
+        .collect()
+}
+
+#[derive(Debug, PartialEq, Eq, Hash)]
+struct Math {
+    name: &'static str,
+    function: Function,
+    signature: Signature,
+}
+
+/// A number's type as this module computes with it; `None` if it is no number. Untyped arguments are doubles.
+fn number(data_type: &DataType) -> Option<DataType> {
+    Some(match data_type {
+        DataType::Int8 | DataType::UInt8 | DataType::Int16 => DataType::Int16,
+        DataType::UInt16 | DataType::Int32 => DataType::Int32,
+        DataType::UInt32 | DataType::UInt64 | DataType::Int64 => DataType::Int64,
+        DataType::Float16 | DataType::Float32 => DataType::Float32,
+        DataType::Float64 | DataType::Null | DataType::Utf8 => DataType::Float64,
+        DataType::Decimal128(precision, scale) if *scale >= 0 => DataType::Decimal128(*precision, *scale),
+        DataType::Decimal128(_, _) => DataType::Decimal128(NUMERIC_PRECISION, 0),
+        _ => return None,
+    })
+}
+
+fn is_integer(data_type: &DataType) -> bool {
+    matches!(data_type, DataType::Int16 | DataType::Int32 | DataType::Int64)
+}
+
+impl ScalarUDFImpl for Math {
+    fn name(&self) -> &str {
+        self.name
+    }
+
+    fn signature(&self) -> &Signature {
+        &self.signature
+    }
+
+    fn coerce_types(&self, arguments: &[DataType]) -> Result<Vec<DataType>> {
+        let undefined = || fail(undefined_function(self.name, arguments));
+        let numbers: Vec<DataType> = arguments
+            .iter()
+            .map(number)
+            .collect::<Option<Vec<DataType>>>()
+            .ok_or_else(undefined)?;
+        let float = |data_type: &DataType| match data_type {
+            DataType::Decimal128(_, _) => data_type.clone(),
+            _ => DataType::Float64,
+        };
+        match (self.function, numbers.as_slice()) {
+            (Function::Abs | Function::Sign, [only]) => Ok(vec![only.clone()]),
+            (Function::BitNot, [only]) if is_integer(only) => Ok(vec![only.clone()]),
+            (Function::Ceil | Function::Floor | Function::Round | Function::Trunc, [only]) => Ok(vec![float(only)]),
+            (Function::Round | Function::Trunc, [value, digits]) if is_integer(digits) => {
+                let value = match value {
+                    DataType::Decimal128(_, _) => value.clone(),
+                    DataType::Int16 | DataType::Int32 => DataType::Decimal128(10, 0),
+                    DataType::Int64 => DataType::Decimal128(19, 0),
+                    // PostgreSQL has no round(double, integer); it is allowed here.
+                    _ => DataType::Float64,
+                };
+                Ok(vec![value, DataType::Int32])
+            }
+            (Function::Mod, [left, right]) => {
+                let operands = arithmetic::operands(Operator::Modulo, left, right).map_err(fail)?;
+                Ok(vec![operands.left, operands.right])
+            }
+            (Function::Div, [left, right]) => {
+                let decimal = |data_type: &DataType| match data_type {
+                    DataType::Int16 | DataType::Int32 => DataType::Decimal128(10, 0),
+                    DataType::Int64 => DataType::Decimal128(19, 0),
+                    DataType::Decimal128(_, _) => data_type.clone(),
+                    _ => DataType::Decimal128(NUMERIC_PRECISION, 10),
+                };
+                Ok(vec![decimal(left), decimal(right)])
+            }
+            (Function::Sqrt | Function::Ln | Function::Log10 | Function::Exp, [_]) => Ok(vec![DataType::Float64]),
+            _ => Err(undefined()),
+        }
+    }
+
+    fn return_type(&self, arguments: &[DataType]) -> Result<DataType> {
+        self.result(arguments, None)
+    }
+
+    fn return_field_from_args(&self, args: ReturnFieldArgs) -> Result<arrow::datatypes::FieldRef> {
+        let types: Vec<DataType> = args.arg_fields.iter().map(|field| field.data_type().clone()).collect();
+        let digits = match args.scalar_arguments.get(1) {
+            Some(Some(ScalarValue::Int16(Some(digits)))) => Some(i64::from(*digits)),
+            Some(Some(ScalarValue::Int32(Some(digits)))) => Some(i64::from(*digits)),
+            Some(Some(ScalarValue::Int64(Some(digits)))) => Some(*digits),
+            _ => None,
+        };
+        let result = self.result(&types, digits)?;
+        Ok(Arc::new(arrow::datatypes::Field::new(self.name, result, true)))
+    }
+
+    fn invoke_with_args(&self, args: ScalarFunctionArgs) -> Result<ColumnarValue> {
+        let result = args.return_field.data_type().clone();
+        match (self.function, args.args.as_slice()) {
+            (Function::Random, _) => {
+                let values: Vec<f64> = (0..args.number_rows).map(|_| rand::random()).collect();
+                Ok(ColumnarValue::Array(Arc::new(arrow::array::Float64Array::from(values))))
+            }
+            (Function::Mod, [left, right]) => arithmetic::apply(left, right, |left, right| {
+                arithmetic::evaluate_numbers(Operator::Modulo, left, right, &result)
+            }),
+            (Function::Div, [left, right]) => arithmetic::apply(left, right, |left, right| {
+                let exact = DataType::Decimal128(NUMERIC_PRECISION, quotient_scale(left, right));
+                let remainder = arithmetic::evaluate_numbers(Operator::Modulo, left, right, &exact)?;
+                let whole = arithmetic::evaluate_numbers(Operator::Minus, left, &remainder, &exact)?;
+                let quotient = DataType::Decimal128(NUMERIC_PRECISION, quotient_scale(&whole, right));
+                let quotient = arithmetic::evaluate_numbers(Operator::Divide, &whole, right, &quotient)?;
+                rescaled(&quotient, &result, |value, power| value / power)
+            }),
+            (Function::Round | Function::Trunc, [value, digits]) => {
+                let digits = ColumnarValue::values_to_arrays(std::slice::from_ref(digits))?[0].clone();
+                map(value, |column| to_digits(self.function, column, &digits, &result))
+            }
+            (function, [value]) => map(value, |column| one(function, column, &result)),
+            (_, _) => Err(fail(undefined_function(self.name, &[]))),
+        }
+    }
+}
+
+impl Math {
+    fn result(&self, arguments: &[DataType], digits: Option<i64>) -> Result<DataType> {
+        Ok(match (self.function, arguments) {
+            (Function::Random, _) => DataType::Float64,
+            (Function::Mod, [left, right]) => {
+                arithmetic::operands(Operator::Modulo, left, right)
+                    .map_err(fail)?
+                    .result
+            }
+            (Function::Div, _) => DataType::Decimal128(NUMERIC_PRECISION, 0),
+            (Function::Sqrt | Function::Ln | Function::Log10 | Function::Exp, _) => DataType::Float64,
+            (Function::Sign, [DataType::Decimal128(_, _)]) => DataType::Decimal128(1, 0),
+            (Function::Sign, [_]) => DataType::Float64,
+            (Function::Ceil | Function::Floor | Function::Round | Function::Trunc, [DataType::Decimal128(p, s)]) => {
+                DataType::Decimal128((*p as i16 - i16::from(*s) + 1).clamp(1, 38) as u8, 0)
+            }
+            (Function::Round | Function::Trunc, [DataType::Decimal128(precision, scale), _]) => {
+                let scale_kept = match digits {
+                    Some(digits) => digits.clamp(0, i64::from(*scale).max(0)) as i8,
+                    None => *scale,
+                };
+                let whole = i16::from(*precision) - i16::from(*scale) + 1;
+                DataType::Decimal128((whole + i16::from(scale_kept)).clamp(1, 38) as u8, scale_kept)
+            }
+            (_, [first, ..]) => number(first).ok_or_else(|| fail(undefined_function(self.name, arguments)))?,
+            _ => return Err(fail(undefined_function(self.name, arguments))),
+        })
+    }
+}
+
+fn quotient_scale(left: &dyn arrow::array::Datum, right: &dyn arrow::array::Datum) -> i8 {
+    let scale = |datum: &dyn arrow::array::Datum| match datum.get().0.data_type() {
+        DataType::Decimal128(_, scale) => *scale,
+        _ => 0,
+    };
+    scale(left).max(scale(right))
+}
+
+/// A decimal column at a smaller scale, by `change(value, power of ten)`.
+fn rescaled(column: &ArrayRef, to: &DataType, change: impl Fn(i128, i128) -> i128) -> Result<ArrayRef, SqlError> {
+    let (DataType::Decimal128(_, from), DataType::Decimal128(_, scale)) = (column.data_type(), to) else {
+        unreachable!("decimals are rescaled to decimals");
+    };
+    let power = 10i128.pow(u32::try_from(from - scale).expect("the result has fewer fractional digits"));
+    let values: Decimal128Array = column
+        .as_primitive::<Decimal128Type>()
+        .unary(|value| change(value, power));
+    Ok(Arc::new(values.with_data_type(to.clone())))
+}
+
+fn rounded(value: i128, power: i128) -> i128 {
+    let (quotient, rest) = (value / power, value % power);
+    if rest.abs() * 2 >= power {
+        quotient + value.signum()
+    } else {
+        quotient
+    }
+}
+
+fn one(function: Function, column: &ArrayRef, result: &DataType) -> Result<ArrayRef, SqlError> {
+    match column.data_type() {
+        DataType::Decimal128(_, scale) => match function {
+            Function::Abs => {
+                let values: Decimal128Array = column.as_primitive::<Decimal128Type>().unary(i128::abs);
+                Ok(Arc::new(values.with_data_type(column.data_type().clone())))
+            }
+            Function::Sign => {
+                let values: Decimal128Array = column.as_primitive::<Decimal128Type>().unary(i128::signum);
+                Ok(Arc::new(values.with_data_type(result.clone())))
+            }
+            _ if *scale <= 0 => Ok(Arc::new(
+                column
+                    .as_primitive::<Decimal128Type>()
+                    .clone()
+                    .with_data_type(result.clone()),
+            )),
+            Function::Round => rescaled(column, result, rounded),
+            Function::Trunc => rescaled(column, result, |value, power| value / power),
+            Function::Ceil => rescaled(column, result, |value, power| -(-value).div_euclid(power)),
+            _ => rescaled(column, result, |value, power| value.div_euclid(power)),
+        },
+        DataType::Float32 => {
+            let column = column.as_primitive::<Float32Type>();
+            match function {
+                Function::Abs => Ok(Arc::new(column.unary::<_, Float32Type>(f32::abs))),
+                _ => floats(function, &column.unary::<_, Float64Type>(f64::from)),
+            }
+        }
+        DataType::Float64 => floats(function, column.as_primitive::<Float64Type>()),
+        DataType::Int16 => integers::<Int16Type>(function, column, result, i16::checked_abs, |v| !v, f64::from),
+        DataType::Int32 => integers::<Int32Type>(function, column, result, i32::checked_abs, |v| !v, f64::from),
+        _ => integers::<Int64Type>(function, column, result, i64::checked_abs, |v| !v, |value| value as f64),
+    }
+}
+
+fn integers<T: ArrowPrimitiveType>(
+    function: Function,
+    column: &ArrayRef,
+    result: &DataType,
+    absolute: impl Fn(T::Native) -> Option<T::Native>,
+    inverted: impl Fn(T::Native) -> T::Native,
+    float: impl Fn(T::Native) -> f64,
+) -> Result<ArrayRef, SqlError> {
+    let column = column.as_primitive::<T>();
+    match function {
+        Function::BitNot => Ok(Arc::new(column.unary::<_, T>(inverted))),
+        Function::Sign => Ok(Arc::new(column.unary::<_, Float64Type>(|value| sign(float(value))))),
+        _ => {
+            let values: PrimitiveArray<T> =
+                column.try_unary(|value| absolute(value).ok_or_else(|| out_of_range(result)))?;
+            Ok(Arc::new(values))
+        }
+    }
+}
+
+fn sign(value: f64) -> f64 {
+    if value == 0.0 || value.is_nan() {
+        value
+    } else {
+        value.signum()
+    }
+}
+
+fn floats(function: Function, column: &PrimitiveArray<Float64Type>) -> Result<ArrayRef, SqlError> {
+    const ROOT: SqlState = SqlState("2201F");
+    const LOGARITHM: SqlState = SqlState("2201E");
+    let values: PrimitiveArray<Float64Type> = column.try_unary(|value| {
+        Ok(match function {
+            Function::Abs => value.abs(),
+            Function::Ceil => value.ceil(),
+            Function::Floor => value.floor(),
+            Function::Round => value.round_ties_even(),
+            Function::Trunc => value.trunc(),
+            Function::Sign => sign(value),
+            Function::Sqrt if value < 0.0 => {
+                return Err(SqlError::new(ROOT, "cannot take square root of a negative number"));
+            }
+            Function::Sqrt => value.sqrt(),
+            Function::Ln | Function::Log10 if value == 0.0 => {
+                return Err(SqlError::new(LOGARITHM, "cannot take logarithm of zero"));
+            }
+            Function::Ln | Function::Log10 if value < 0.0 => {
+                return Err(SqlError::new(LOGARITHM, "cannot take logarithm of a negative number"));
+            }
+            Function::Ln => value.ln(),
+            Function::Log10 => value.log10(),
+            Function::Exp => {
+                let result = value.exp();
+                if result.is_infinite() && value.is_finite() {
+                    return Err(f64::overflow());
+                }
+                result
+            }
+            Function::Mod | Function::Div | Function::BitNot | Function::Random => {
+                unreachable!("not a function of one float")
+            }
+        })
+    })?;
+    Ok(Arc::new(values))
+}
+
+/// `round(value, digits)` and `trunc(value, digits)`.
+fn to_digits(
+    function: Function,
+    column: &ArrayRef,
+    digits: &ArrayRef,
+    result: &DataType,
+) -> Result<ArrayRef, SqlError> {
+    let digits: &Int32Array = digits.as_primitive::<Int32Type>();
+    let digits_at = |row: usize| {
+        let row = if digits.len() == 1 { 0 } else { row };
+        digits.is_valid(row).then(|| digits.value(row))
+    };
+    if let DataType::Float64 = column.data_type() {
+        let column = column.as_primitive::<Float64Type>();
+        let values: PrimitiveArray<Float64Type> = (0..column.len())
+            .map(|row| {
+                let digits = digits_at(row)?;
+                column.is_valid(row).then(|| {
+                    let power = 10f64.powi(digits);
+                    let scaled = column.value(row) * power;
+                    (if function == Function::Round {
+                        scaled.round()
+                    } else {
+                        scaled.trunc()
+                    }) / power
+                })
+            })
+            .collect();
+        return Ok(Arc::new(values));
+    }
+    let (DataType::Decimal128(_, from), DataType::Decimal128(_, scale)) = (column.data_type(), result) else {
+        unreachable!("planned over a decimal");
+    };
+    let column = column.as_primitive::<Decimal128Type>();
+    let values = (0..column.len())
+        .map(|row| {
+            let Some(digits) = digits_at(row).filter(|_| column.is_valid(row)) else {
+                return Ok(None);
+            };
+            let kept = i64::from(digits).clamp(-i64::from(NUMERIC_PRECISION), i64::from(*from));
+            let dropped = u32::try_from(i64::from(*from) - kept).expect("no more digits are kept than there are");
+            let value = column.value(row);
+            // Past the digits that there are nothing is left.
+            let Some(power) = 10i128.checked_pow(dropped) else {
+                return Ok(Some(0));
+            };
+            let whole = if function == Function::Round {
+                rounded(value, power)
+            } else {
+                value / power
+            };
+            // From `kept` fractional digits to the result's scale.
+            let shift = i64::from(*scale) - kept;
+            let shifted = if shift >= 0 {
+                10i128
+                    .checked_pow(shift as u32)
+                    .and_then(|power| whole.checked_mul(power))
+            } else {
+                Some(whole / 10i128.pow((-shift) as u32))
+            };
+            shifted
+                .filter(|value| value.unsigned_abs() <= NUMERIC_MAX as u128)
+                .map(Some)
+                .ok_or_else(i128::overflow)
+        })
+        .collect::<Result<Decimal128Array, SqlError>>()?;
+    Ok(Arc::new(values.with_data_type(result.clone())))
+}
