@@ -359,11 +359,13 @@ impl<'a> Lexer<'a> {
                 };
                 self.at += 1 + digits;
                 // A surrogate pair is two escapes.
-                if (0xD800..0xDC00).contains(&code) && self.peek(0) == b'\\' && self.peek(1) == b'u' {
-                    if let Some(low @ 0xDC00..=0xDFFF) = self.hex(2, 4) {
-                        code = 0x10000 + ((code - 0xD800) << 10) + (low - 0xDC00);
-                        self.at += 6;
-                    }
+                if (0xD800..0xDC00).contains(&code)
+                    && self.peek(0) == b'\\'
+                    && self.peek(1) == b'u'
+                    && let Some(low @ 0xDC00..=0xDFFF) = self.hex(2, 4)
+                {
+                    code = 0x10000 + ((code - 0xD800) << 10) + (low - 0xDC00);
+                    self.at += 6;
                 }
                 let Some(character) = char::from_u32(code) else {
                     return Err(self.invalid_escape(start, "The escape is not a Unicode character."));
