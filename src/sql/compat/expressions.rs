@@ -17,6 +17,7 @@ impl VisitorMut for Expressions {
 
     fn pre_visit_query(&mut self, query: &mut Query) -> ControlFlow<SqlError> {
         fetch_as_limit(query);
+        type_recursion(query);
         ControlFlow::Continue(())
     }
 
@@ -30,6 +31,7 @@ impl VisitorMut for Expressions {
             _ => {}
         }
         as_unnest(factor);
+        keywords(factor);
         ControlFlow::Continue(())
     }
 
@@ -52,6 +54,7 @@ impl VisitorMut for Expressions {
         for item in &mut select.projection {
             if let SelectItem::UnnamedExpr(expr) | SelectItem::ExprWithAlias { expr, .. } = item {
                 set_returning(expr);
+                keep_json(expr);
             }
         }
         ControlFlow::Continue(())
@@ -65,7 +68,9 @@ fn rewrite(expr: &mut Expr) -> Result<(), SqlError> {
             expr: inner, data_type, ..
         } => {
             plain_type(data_type);
-            if let Some(rewritten) = catalog_cast(inner, data_type) {
+            if let Some(rewritten) = array_cast(inner, data_type) {
+                *expr = rewritten;
+            } else if let Some(rewritten) = catalog_cast(inner, data_type) {
                 *expr = rewritten;
             }
         }
@@ -108,7 +113,16 @@ fn rewrite(expr: &mut Expr) -> Result<(), SqlError> {
         Expr::Function(function) => {
             unqualify(&mut function.name);
             for_array_defaults(function);
+            if let Some(rewritten) = size_of(function) {
+                *expr = rewritten;
+            }
         }
+        Expr::Like {
+            pattern, escape_char, ..
+        }
+        | Expr::ILike {
+            pattern, escape_char, ..
+        } => own_escape(pattern, escape_char),
         _ => {}
     }
     Ok(())
@@ -274,6 +288,90 @@ fn catalog_cast(inner: &mut Expr, data_type: &DataType) -> Option<Expr> {
     }
 }
 
+/// `pg_table_size(x)` and its kind, as what `millstream.topics` says; a transaction's number, as the newest LSN. Views take no bytes of their own.
+fn size_of(function: &mut ast::Function) -> Option<Expr> {
+    let select = match last_name(&function.name)?.as_str() {
+        "pg_relation_size" | "pg_table_size" | "pg_total_relation_size" => {
+            "SELECT sized.bytes FROM \"millstream\".\"topics\" AS sized WHERE sized.oid = regclass(NULL)"
+        }
+        "pg_database_size" | "pg_tablespace_size" => {
+            "SELECT CAST(sum(sized.bytes) AS bigint) FROM \"millstream\".\"topics\" AS sized"
+        }
+        "txid_current" | "pg_current_xact_id" => "SELECT wal.newest_lsn FROM \"millstream\".\"wal\" AS wal",
+        _ => return None,
+    };
+    let FunctionArguments::List(list) = &mut function.args else {
+        return None;
+    };
+    let parsed = sqlparser::parser::Parser::new(&sqlparser::dialect::PostgreSqlDialect {})
+        .try_with_sql(select)
+        .and_then(|mut parser| parser.parse_query());
+    let mut query = parsed.expect("the template is a query");
+    if let SetExpr::Select(select) = query.body.as_mut()
+        && let Some(Expr::BinaryOp { right, .. }) = &mut select.selection
+    {
+        let Some(FunctionArg::Unnamed(FunctionArgExpr::Expr(relation))) = list.args.first_mut() else {
+            return None;
+        };
+        **right = call("regclass", vec![take(relation)]);
+    }
+    Some(call("coalesce", vec![Expr::Subquery(query), super::number(0)]))
+}
+
+/// `'{1,2}'::int[]` with the items written out.
+fn array_cast(inner: &Expr, data_type: &DataType) -> Option<Expr> {
+    let DataType::Array(ast::ArrayElemTypeDef::SquareBracket(item, _)) = data_type else {
+        return None;
+    };
+    let items = array_items(inner)?;
+    let null = |item: &str| item.eq_ignore_ascii_case("null");
+    let elem = items.into_iter().map(|text| Expr::Cast {
+        kind: ast::CastKind::DoubleColon,
+        expr: Box::new(if null(text) {
+            Expr::Value(Value::Null.into())
+        } else {
+            super::text(text)
+        }),
+        data_type: (**item).clone(),
+        array: false,
+        format: None,
+    });
+    let array = Expr::Array(ast::Array {
+        elem: elem.collect(),
+        named: true,
+    });
+    Some(match &array {
+        // Without items, the cast alone says what it would hold.
+        Expr::Array(empty) if empty.elem.is_empty() => return None,
+        _ => array,
+    })
+}
+
+/// A pattern with an escape character of its own, written with the backslash that the engine knows.
+fn own_escape(pattern: &mut Expr, escape: &mut Option<ast::ValueWithSpan>) {
+    let Some(Value::SingleQuotedString(mark)) = escape.as_ref().map(|escape| &escape.value) else {
+        return;
+    };
+    let literal = match pattern {
+        Expr::Value(value) => match &mut value.value {
+            Value::SingleQuotedString(text) => Some(text),
+            _ => None,
+        },
+        _ => None,
+    };
+    let Some(text) = literal else {
+        *pattern = call("like_escape", vec![take(pattern), super::text(mark)]);
+        *escape = None;
+        return;
+    };
+    let mark = mark.chars().next();
+    if mark == Some('\\') {
+        return;
+    }
+    *text = crate::sql::functions::catalog::like_escape(text, mark);
+    *escape = None;
+}
+
 /// `'{a,b}'`: a literal that is the text form of a flat array without quotes.
 fn is_array_text(expr: &Expr) -> bool {
     array_items(expr).is_some()
@@ -333,6 +431,9 @@ fn array_subquery(expr: &mut Expr) -> Option<Expr> {
     let FunctionArguments::Subquery(query) = &mut function.args else {
         return None;
     };
+    if let Some(items) = unnested(query) {
+        return Some(call("coalesce", vec![items, call("make_array", vec![])]));
+    }
     let mut query = std::mem::replace(query, Box::new(empty_query()));
     let order = match query.order_by.take() {
         Some(ast::OrderBy {
@@ -379,6 +480,50 @@ fn array_subquery(expr: &mut Expr) -> Option<Expr> {
     ))
 }
 
+/// The array that `SELECT f(x) FROM unnest(a) x` makes of `a`, which may be an outer query's.
+fn unnested(query: &mut Query) -> Option<Expr> {
+    if query.order_by.is_some() || query.limit_clause.is_some() {
+        return None;
+    }
+    let SetExpr::Select(select) = query.body.as_mut() else {
+        return None;
+    };
+    let [table] = select.from.as_mut_slice() else {
+        return None;
+    };
+    if select.selection.is_some() || select.distinct.is_some() || !table.joins.is_empty() {
+        return None;
+    }
+    as_unnest(&mut table.relation);
+    let TableFactor::UNNEST {
+        alias: Some(alias),
+        array_exprs,
+        ..
+    } = &table.relation
+    else {
+        return None;
+    };
+    let [array] = array_exprs.as_slice() else { return None };
+    let column = alias.columns.first().map_or(&alias.name, |column| &column.name);
+    let [SelectItem::UnnamedExpr(item) | SelectItem::ExprWithAlias { expr: item, .. }] = select.projection.as_slice()
+    else {
+        return None;
+    };
+    let is_column = |expr: &Expr| matches!(expr, Expr::Identifier(ident) if fold(ident) == fold(column));
+    if is_column(item) {
+        return Some(array.clone());
+    }
+    let lambda = Expr::Lambda(ast::LambdaFunction {
+        params: ast::OneOrManyWithParens::One(ast::LambdaFunctionParameter {
+            name: column.clone(),
+            data_type: None,
+        }),
+        body: Box::new(item.clone()),
+        syntax: ast::LambdaSyntax::Arrow,
+    });
+    Some(call("array_transform", vec![array.clone(), lambda]))
+}
+
 fn empty_query() -> Query {
     Query {
         with: None,
@@ -402,7 +547,19 @@ fn empty_query() -> Query {
 fn set_returning(expr: &mut Expr) {
     let Expr::Function(function) = expr else { return };
     match last_name(&function.name).as_deref() {
-        Some("generate_series") => *expr = call("unnest", vec![take(expr)]),
+        Some("generate_series") => {
+            let small = match &function.args {
+                FunctionArguments::List(list) => list.args.iter().all(is_small_number),
+                _ => false,
+            };
+            let list = take(expr);
+            let list = if small { cast(list, "integer[]") } else { list };
+            *expr = call("unnest", vec![list]);
+        }
+        // Nothing is partitioned in PostgreSQL's sense, so nothing has an ancestor.
+        Some("pg_partition_ancestors") => {
+            *expr = call("unnest", vec![cast(call("make_array", vec![]), "bigint[]")]);
+        }
         Some("generate_subscripts") => {
             let FunctionArguments::List(list) = &mut function.args else {
                 return;
@@ -416,6 +573,66 @@ fn set_returning(expr: &mut Expr) {
             }
         }
         _ => {}
+    }
+}
+
+/// Numbers in the first part of a recursive CTE are INTEGER from the start: the other part is planned against them.
+fn type_recursion(query: &mut Query) {
+    let Some(with) = query.with.as_mut().filter(|with| with.recursive) else {
+        return;
+    };
+    for cte in &mut with.cte_tables {
+        let SetExpr::SetOperation { left, .. } = cte.query.body.as_mut() else {
+            continue;
+        };
+        let SetExpr::Select(select) = left.as_mut() else {
+            continue;
+        };
+        for item in &mut select.projection {
+            if let SelectItem::UnnamedExpr(expr) | SelectItem::ExprWithAlias { expr, .. } = item
+                && let Expr::Value(value) = &*expr
+                && matches!(&value.value, Value::Number(text, _) if text.parse::<i32>().is_ok())
+            {
+                *expr = cast(take(expr), "integer");
+            }
+        }
+    }
+}
+
+/// A CASE of JSON values is JSON: the engine sees text in all of its arms.
+fn keep_json(expr: &mut Expr) {
+    fn is_json(expr: &Expr) -> bool {
+        match expr {
+            Expr::Function(function) => matches!(
+                last_name(&function.name).as_deref(),
+                Some("json_build_object" | "json_agg" | "to_json")
+            ),
+            Expr::Cast { data_type, .. } => matches!(data_type, DataType::JSON),
+            Expr::Subquery(query) => match query.body.as_ref() {
+                SetExpr::Select(select) => match select.projection.as_slice() {
+                    [SelectItem::UnnamedExpr(expr) | SelectItem::ExprWithAlias { expr, .. }] => is_json(expr),
+                    _ => false,
+                },
+                _ => false,
+            },
+            _ => false,
+        }
+    }
+    if let Expr::Case { conditions, .. } = &*expr
+        && conditions.iter().any(|arm| is_json(&arm.result))
+    {
+        *expr = cast(take(expr), "json");
+    }
+}
+
+/// An argument that is an INTEGER literal.
+fn is_small_number(arg: &FunctionArg) -> bool {
+    match arg {
+        FunctionArg::Unnamed(FunctionArgExpr::Expr(Expr::Value(value))) => match &value.value {
+            Value::Number(text, _) => text.parse::<i32>().is_ok(),
+            _ => false,
+        },
+        _ => false,
     }
 }
 
@@ -467,5 +684,52 @@ fn as_unnest(factor: &mut TableFactor) {
         with_offset: false,
         with_offset_alias: None,
         with_ordinality: *with_ordinality,
+    };
+}
+
+/// `pg_get_keywords()` in FROM: the words that need quotes, as rows.
+fn keywords(factor: &mut TableFactor) {
+    let TableFactor::Table {
+        name,
+        alias,
+        args: Some(_),
+        ..
+    } = factor
+    else {
+        return;
+    };
+    if last_name(name).as_deref() != Some("pg_get_keywords") {
+        return;
+    }
+    let words = sqlparser::keywords::ALL_KEYWORDS.iter().map(|word| word.to_lowercase());
+    let rows = words
+        .filter(|word| crate::catalog::is_reserved(word))
+        .map(|word| ast::Parens {
+            content: vec![super::text(&word), super::text("R"), super::text("reserved")],
+            opening_token: ast::helpers::attached_token::AttachedToken::empty(),
+            closing_token: ast::helpers::attached_token::AttachedToken::empty(),
+        });
+    let mut query = empty_query();
+    query.body = Box::new(SetExpr::Values(ast::Values {
+        explicit_row: false,
+        value_keyword: false,
+        rows: rows.collect(),
+    }));
+    let columns = ["word", "catcode", "catdesc"].map(|name| ast::TableAliasColumnDef {
+        name: Ident::new(name),
+        data_type: None,
+    });
+    *factor = TableFactor::Derived {
+        lateral: false,
+        subquery: Box::new(query),
+        alias: Some(ast::TableAlias {
+            explicit: true,
+            name: alias
+                .as_ref()
+                .map_or_else(|| Ident::new("pg_get_keywords"), |alias| alias.name.clone()),
+            columns: columns.to_vec(),
+            at: None,
+        }),
+        sample: None,
     };
 }

@@ -93,6 +93,7 @@ fn custom_type(name: &str) -> ast::DataType {
         "boolean" => ast::DataType::Boolean,
         "integer" => ast::DataType::Integer(None),
         "bigint" => ast::DataType::BigInt(None),
+        "json" => ast::DataType::JSON,
         other => ast::DataType::Custom(ObjectName::from(Ident::new(other)), vec![]),
     }
 }

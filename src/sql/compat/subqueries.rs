@@ -5,7 +5,8 @@
 //! 2. A correlated scalar subquery over system relations becomes a LEFT JOIN. The catalog's keys make it find at most
 //!    one row, where PostgreSQL would raise 21000 otherwise.
 //! 3. EXISTS in a SELECT list becomes a count.
-//! 4. `tableoid` becomes the OID of the relation that it is asked of.
+//! 4. `tableoid` becomes the OID of the relation that it is asked of, and `current_setting(s.name)` of `pg_settings s`
+//!    its column `setting`.
 
 use std::collections::{HashMap, HashSet};
 use std::ops::ControlFlow;
@@ -197,6 +198,11 @@ fn is_hard(expr: &Expr) -> bool {
 fn likely_type(expr: &Expr) -> Option<String> {
     match expr {
         Expr::Nested(inner) => likely_type(inner),
+        Expr::Value(value) => match &value.value {
+            Value::Number(text, _) if text.parse::<i32>().is_ok() => Some("integer".to_string()),
+            Value::Boolean(_) => Some("boolean".to_string()),
+            _ => None,
+        },
         Expr::Identifier(ident) => column_type(&fold(ident)),
         Expr::CompoundIdentifier(idents) => column_type(&fold(idents.last()?)),
         Expr::Cast { data_type, .. } => Some(data_type.to_string()),
@@ -207,6 +213,7 @@ fn likely_type(expr: &Expr) -> Option<String> {
             }
             "coalesce" => first_argument(function).and_then(likely_type),
             "count" => Some("bigint".to_string()),
+            "json_build_object" => Some("json".to_string()),
             "unnest" => {
                 let array = first_argument(function).and_then(likely_type);
                 Some(match array.as_deref().and_then(|array| array.strip_suffix("[]")) {
@@ -453,6 +460,7 @@ impl Subqueries<'_> {
     /// `alias.tableoid` for relations of the catalog.
     fn table_oids(&mut self, select: &mut Select) {
         let mut oids = HashMap::new();
+        let mut settings = HashSet::new();
         for table in &select.from {
             let joins = table.joins.iter().map(|join| &join.relation);
             for factor in std::iter::once(&table.relation).chain(joins) {
@@ -472,6 +480,9 @@ impl Subqueries<'_> {
                 let alias = alias
                     .as_ref()
                     .map_or_else(|| relation.clone(), |alias| fold(&alias.name));
+                if (schema.as_str(), relation.as_str()) == ("pg_catalog", "pg_settings") {
+                    settings.insert(alias.clone());
+                }
                 if let Some(oid) = oid {
                     oids.insert(alias, oid);
                 }
@@ -482,6 +493,17 @@ impl Subqueries<'_> {
         }
         let only = (oids.len() == 1).then(|| *oids.values().next().expect("one is there"));
         let rewrite = |expr: &mut Expr| {
+            // current_setting(s.name) of pg_settings s is its own column.
+            if let Expr::Function(function) = &*expr
+                && last_name(&function.name).as_deref() == Some("current_setting")
+                && let Some(Expr::CompoundIdentifier(idents)) = first_argument(function)
+                && let [alias, column] = idents.as_slice()
+                && settings.contains(&fold(alias))
+                && fold(column) == "name"
+            {
+                *expr = Expr::CompoundIdentifier(vec![alias.clone(), Ident::new("setting")]);
+                return ControlFlow::<()>::Continue(());
+            }
             let oid = match expr {
                 Expr::CompoundIdentifier(idents) => match idents.as_slice() {
                     [alias, column] if fold(column) == "tableoid" => oids.get(&fold(alias)).copied(),

@@ -5,7 +5,7 @@
 //! rules) answers NULL, as PostgreSQL does for an OID that is not there.
 //!
 //! Not here: the casts that lead to these functions (`sql/compat`), rows of system relations (`catalog::system`), and
-//! functions that change something (`set_config`, `pg_notify`: the session's).
+//! the session's own values (`functions::session`), and functions that change something (`set_config`, `pg_notify`).
 
 mod describe;
 mod names;
@@ -33,9 +33,7 @@ use crate::error::{SqlError, state};
 use crate::types::PgType;
 
 pub use self::names::parse_qualified;
-
-/// Reads one number or setting of the running server.
-pub type Read<T> = Arc<dyn Fn(&str) -> Option<T> + Send + Sync>;
+pub use self::text::like_escape;
 
 /// What the functions answer from: one snapshot, one session.
 pub struct Facts {
@@ -44,14 +42,6 @@ pub struct Facts {
     pub search_path: Vec<String>,
     pub user: String,
     pub database: String,
-    pub backend_pid: i32,
-    /// Microseconds since 1970.
-    pub server_started_us: i64,
-    pub newest_lsn: u64,
-    /// Bytes of a topic or view, by OID in decimal.
-    pub relation_bytes: Option<Read<i64>>,
-    /// A setting's value, by name.
-    pub setting: Option<Read<String>>,
 }
 
 impl Facts {
@@ -62,11 +52,6 @@ impl Facts {
             search_path: search_path.to_vec(),
             user: user.to_string(),
             database: database.to_string(),
-            backend_pid: 0,
-            server_started_us: 0,
-            newest_lsn: 0,
-            relation_bytes: None,
-            setting: None,
         }
     }
 }
@@ -90,6 +75,8 @@ enum Returns {
     Text,
     Name,
     Names,
+    Json,
+    Jsonb,
     Void,
     TimestampTz,
     Regclass,
@@ -109,6 +96,8 @@ impl Returns {
             Returns::Name => PgType::Name,
             // As text[]: metadata inside a list would part it from lists that are made in a query.
             Returns::Names => PgType::Array(Box::new(PgType::Text)),
+            Returns::Json => PgType::Json,
+            Returns::Jsonb => PgType::Jsonb,
             Returns::Void => PgType::Void,
             Returns::TimestampTz => PgType::TimestampTz,
             Returns::Regclass => PgType::Regclass,

@@ -38,6 +38,7 @@ use sqlparser::ast;
 use super::compat::{self, CompatContext};
 use super::error::visible_name;
 use super::functions::casts::{PostgresCasts, cast_expr};
+use super::functions::catalog::{Facts, catalog_function};
 use super::statement::Select;
 use crate::catalog::Snapshot;
 use crate::error::{SqlError, state};
@@ -95,6 +96,7 @@ pub fn plan_select(select: &Select, ctx: &PlanContext) -> Result<Planned, SqlErr
     let raw = plan_query(select, ctx, 0, &reached)?;
     let (plan, parameter_types) = type_parameters(raw.plan, ctx)?;
     let plan = analyze(plan).map_err(|error| position::locate(error, ctx.text))?;
+    let plan = name_oid_aliases(plan, ctx)?;
     let fields = output_fields(&plan)?;
     let reached = reached.into_inner();
     Ok(Planned {
@@ -245,6 +247,39 @@ fn analyze(plan: LogicalPlan) -> Result<LogicalPlan, DataFusionError> {
         ])
     });
     ANALYZER.execute_and_check(plan, options(), |_, _| {})
+}
+
+/// OIDs of the `reg*` types are numbers within a plan; a client is sent the names that they stand for.
+fn name_oid_aliases(plan: LogicalPlan, ctx: &PlanContext) -> Result<LogicalPlan, DataFusionError> {
+    let out = |field: &Field| match PgType::of_field(field) {
+        Some(PgType::Regclass) => Some("regclassout"),
+        Some(PgType::Regtype) => Some("regtypeout"),
+        Some(PgType::Regproc) => Some("regprocout"),
+        Some(PgType::Regnamespace) => Some("regnamespaceout"),
+        _ => None,
+    };
+    let schema = plan.schema().clone();
+    if schema.fields().iter().all(|field| out(field).is_none()) {
+        return Ok(plan);
+    }
+    let facts = Arc::new(catalog_facts(ctx));
+    let exprs = schema.iter().map(|(qualifier, field)| {
+        let column = Expr::Column(Column::from((qualifier, field)));
+        match out(field).and_then(|name| catalog_function(name, &facts)) {
+            Some(function) => function
+                .call(vec![column])
+                .alias_qualified(qualifier.cloned(), field.name()),
+            None => column,
+        }
+    });
+    LogicalPlanBuilder::from(plan)
+        .project(exprs.collect::<Vec<_>>())?
+        .build()
+}
+
+/// What catalog functions answer from.
+fn catalog_facts(ctx: &PlanContext) -> Facts {
+    Facts::new(Arc::new(ctx.catalog.clone()), ctx.search_path, ctx.user, ctx.database)
 }
 
 fn output_fields(plan: &LogicalPlan) -> Result<Vec<OutField>, SqlError> {

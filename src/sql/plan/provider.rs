@@ -80,15 +80,7 @@ impl<'a> Provider<'a> {
 
     /// What catalog functions answer from; made when the first one is named.
     fn facts(&self) -> &Arc<Facts> {
-        self.facts.get_or_init(|| {
-            let snapshot = Arc::new(self.ctx.catalog.clone());
-            Arc::new(Facts::new(
-                snapshot,
-                self.ctx.search_path,
-                self.ctx.user,
-                self.ctx.database,
-            ))
-        })
+        self.facts.get_or_init(|| Arc::new(super::catalog_facts(self.ctx)))
     }
 
     fn source(&self, parts: &[String]) -> Result<Arc<dyn TableSource>, SqlError> {
@@ -311,6 +303,10 @@ impl ContextProvider for Provider<'_> {
 
     fn get_function_meta(&self, name: &str) -> Option<Arc<ScalarUDF>> {
         let name = function_name(name);
+        // Answered while planning, where FROM may need it: names are resolved along the same path.
+        if name == "current_schemas" {
+            return catalog_function(name, self.facts());
+        }
         let known = self.functions.scalar.get(name).cloned();
         known.or_else(|| catalog_function(name, self.facts()))
     }

@@ -1,14 +1,11 @@
 //! Descriptions of objects: definitions, comments, sizes, privileges, and facts of the server and the session.
 
-use super::names::{function_by_oid, is_relation, relation_argument, relation_of};
+use super::names::{function_by_oid, is_relation, relation_argument};
 use super::{Facts, Returns, Spec, lenient, oid_of, strict, text_of};
 use crate::catalog::Relation;
 use crate::catalog::system::{self, Part, Value, derived_oid, type_by_oid, type_name};
-use crate::error::{SqlError, state};
+use crate::error::SqlError;
 use crate::types::PgType;
-
-/// What `version()` says before our own name; drivers read the number.
-pub const SERVER_VERSION: &str = "15.0";
 
 pub(super) const SPECS: &[Spec] = &[
     lenient("format_type", 2..=2, Returns::Text, |_, args| {
@@ -75,16 +72,7 @@ pub(super) const SPECS: &[Spec] = &[
         Ok(text.cloned().into())
     }),
     lenient("shobj_description", 2..=2, Returns::Text, nothing),
-    strict("pg_relation_size", 1..=2, Returns::Int8, relation_size),
-    strict("pg_table_size", 1..=1, Returns::Int8, relation_size),
-    strict("pg_total_relation_size", 1..=1, Returns::Int8, relation_size),
     strict("pg_indexes_size", 1..=1, Returns::Int8, |_, _| Ok(Value::Int(0))),
-    strict("pg_database_size", 1..=1, Returns::Int8, |facts, _| {
-        Ok(Value::Int(database_size(facts)))
-    }),
-    strict("pg_tablespace_size", 1..=1, Returns::Int8, |facts, _| {
-        Ok(Value::Int(database_size(facts)))
-    }),
     strict("pg_tablespace_location", 1..=1, Returns::Text, |_, _| Ok("".into())),
     strict("pg_relation_is_publishable", 1..=1, Returns::Bool, |_, _| {
         Ok(false.into())
@@ -127,23 +115,12 @@ pub(super) const SPECS: &[Spec] = &[
     }),
     lenient("getdatabaseencoding", 0..=0, Returns::Name, |_, _| Ok("UTF8".into())),
     lenient("pg_client_encoding", 0..=0, Returns::Name, |_, _| Ok("UTF8".into())),
-    lenient("pg_backend_pid", 0..=0, Returns::Int4, |facts, _| {
-        Ok(facts.backend_pid.into())
-    }),
-    lenient("pg_postmaster_start_time", 0..=0, Returns::TimestampTz, |facts, _| {
-        Ok(facts.server_started_us.into())
-    }),
-    lenient("pg_conf_load_time", 0..=0, Returns::TimestampTz, |facts, _| {
-        Ok(facts.server_started_us.into())
-    }),
+    // Not told to a plan: unknown rather than wrong.
+    lenient("pg_postmaster_start_time", 0..=0, Returns::TimestampTz, nothing),
+    // Not told to a plan: unknown rather than wrong.
+    lenient("pg_conf_load_time", 0..=0, Returns::TimestampTz, nothing),
     lenient("pg_is_in_recovery", 0..=0, Returns::Bool, |_, _| Ok(false.into())),
     lenient("pg_is_in_backup", 0..=0, Returns::Bool, |_, _| Ok(false.into())),
-    lenient("txid_current", 0..=0, Returns::Int8, |facts, _| {
-        Ok(facts.newest_lsn.into())
-    }),
-    lenient("pg_current_xact_id", 0..=0, Returns::Int8, |facts, _| {
-        Ok(facts.newest_lsn.into())
-    }),
     lenient("txid_current_if_assigned", 0..=0, Returns::Int8, nothing),
     lenient("pg_my_temp_schema", 0..=0, Returns::Oid, |_, _| Ok(Value::Int(0))),
     strict("pg_is_other_temp_schema", 1..=1, Returns::Bool, |_, _| Ok(false.into())),
@@ -153,28 +130,10 @@ pub(super) const SPECS: &[Spec] = &[
     lenient("inet_client_port", 0..=0, Returns::Int4, nothing),
     // Nothing is ever locked, so nothing is there to unlock.
     lenient("pg_advisory_unlock_all", 0..=0, Returns::Void, |_, _| Ok("".into())),
-    lenient("version", 0..=0, Returns::Text, |_, _| {
-        let ours = concat!("Millstream ", env!("CARGO_PKG_VERSION"));
-        Ok(format!("PostgreSQL {SERVER_VERSION} ({ours})").into())
-    }),
-    strict("current_setting", 1..=2, Returns::Text, current_setting),
 ];
 
 fn nothing(_: &Facts, _: &[Value]) -> Result<Value, SqlError> {
     Ok(Value::Null)
-}
-
-fn current_setting(facts: &Facts, args: &[Value]) -> Result<Value, SqlError> {
-    let name = text_of(&args[0]).to_lowercase();
-    let value = facts.setting.as_ref().and_then(|read| read(&name));
-    match value {
-        Some(value) => Ok(value.into()),
-        None if args.get(1) == Some(&Value::Bool(true)) => Ok(Value::Null),
-        None => Err(SqlError::new(
-            state::UNDEFINED_OBJECT,
-            format!("unrecognized configuration parameter \"{name}\""),
-        )),
-    }
 }
 
 fn format_type(oid: &Value, typmod: &Value) -> Value {
@@ -248,23 +207,6 @@ fn function_arguments(oid: u32) -> Option<String> {
         }
     });
     Some(arguments.collect::<Vec<_>>().join(", "))
-}
-
-fn relation_size(facts: &Facts, args: &[Value]) -> Result<Value, SqlError> {
-    let oid = relation_argument(facts, &args[0])?;
-    if relation_of(facts, oid).is_none() {
-        return Ok(Value::Null);
-    }
-    Ok(Value::Int(bytes_of(facts, oid)))
-}
-
-fn bytes_of(facts: &Facts, oid: u32) -> i64 {
-    let read = facts.relation_bytes.as_ref();
-    read.and_then(|read| read(&oid.to_string())).unwrap_or(0)
-}
-
-fn database_size(facts: &Facts) -> i64 {
-    facts.snapshot.relations.keys().map(|oid| bytes_of(facts, *oid)).sum()
 }
 
 /// ([user,] relation, privilege)

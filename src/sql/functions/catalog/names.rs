@@ -1,6 +1,6 @@
 //! Names to OIDs and back: the `reg*` types, visibility along the search path.
 
-use super::{Facts, Returns, Spec, lenient, oid_of, strict, text_of};
+use super::{Facts, Returns, Spec, oid_of, strict, text_of};
 use crate::catalog::quote_ident;
 use crate::catalog::system::{
     self, BUILTIN_ROLE, Value, objects, role_name, role_oid, static_rows, type_by_name, type_by_oid, type_name,
@@ -104,28 +104,9 @@ pub(super) const SPECS: &[Spec] = &[
             .unwrap_or_else(|| format!("unknown (OID={oid})"))
             .into())
     }),
-    lenient("current_schema", 0..=0, Returns::Name, |facts, _| {
-        Ok(path(facts, false).first().cloned().into())
-    }),
     strict("current_schemas", 1..=1, Returns::Names, |facts, args| {
         Ok(path(facts, args[0] == Value::Bool(true)).into())
     }),
-    lenient("current_database", 0..=0, Returns::Name, |facts, _| {
-        Ok(facts.database.as_str().into())
-    }),
-    lenient("current_catalog", 0..=0, Returns::Name, |facts, _| {
-        Ok(facts.database.as_str().into())
-    }),
-    lenient("current_user", 0..=0, Returns::Name, |facts, _| {
-        Ok(facts.user.as_str().into())
-    }),
-    lenient("session_user", 0..=0, Returns::Name, |facts, _| {
-        Ok(facts.user.as_str().into())
-    }),
-    lenient("current_role", 0..=0, Returns::Name, |facts, _| {
-        Ok(facts.user.as_str().into())
-    }),
-    lenient("user", 0..=0, Returns::Name, |facts, _| Ok(facts.user.as_str().into())),
 ];
 
 /// Objects that only `pg_catalog` has: in every search path.

@@ -100,7 +100,6 @@ fn visibility_follows_the_search_path() {
     check("pg_table_is_visible", &[13101.into()], "false");
     check("pg_table_is_visible", &[99_999.into()], "NULL");
     check("current_schemas", &[true.into()], "[pg_catalog, public]");
-    check("current_schema", &[], "public");
 }
 
 #[test]
