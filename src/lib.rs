@@ -17,3 +17,8 @@ pub mod views;
 pub mod session;
 
 pub mod wire;
+
+pub mod config;
+pub mod server;
+
+pub mod demo;

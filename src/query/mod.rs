@@ -211,3 +211,11 @@ impl Query {
 
 #[cfg(test)]
 mod tests;
+
+/// `$1`, `$2`, ... from arrays of one value.
+pub fn scalars<'a>(values: impl Iterator<Item = &'a arrow::array::ArrayRef>) -> Vec<ScalarValue> {
+    let scalars = values.map(|value| ScalarValue::try_from_array(value, 0));
+    scalars
+        .collect::<Result<_, _>>()
+        .expect("a parameter is an array of one value of an SQL type")
+}

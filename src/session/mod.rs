@@ -1,3 +1,674 @@
 //! One client's conversation: settings, transaction, prepared statements, cursors; what each statement does.
 //!
 //! One rule: a session never sees a commit of its own go missing, nor half of anybody's.
+//!
+//! A statement runs in a [`Transaction`]; outside BEGIN it has one of its own that is committed before the statement
+//! is answered (L1). Not here: the protocol (`wire`), the meaning of SQL (`sql`), how rows are found (`query`).
+
+mod cancel;
+mod cursor;
+mod ddl;
+mod engine;
+mod explain;
+mod outcome;
+mod read;
+mod settings;
+mod show;
+mod system;
+mod transaction;
+mod write;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+pub use cancel::Cancel;
+pub use ddl::compile_view;
+pub use engine::{Engine, SessionRow};
+pub use outcome::{Batches, CopyIn, Outcome, Parameters, Prepared, RowsTag};
+
+use crate::catalog::Snapshot;
+use crate::error::{Notice, Severity, SqlError, state};
+use crate::log::Lsn;
+use crate::sql::parse::{self, Parsed};
+use crate::sql::plan::PlanContext;
+use crate::sql::statement::{IsolationLevel, Statement, TransactionModes};
+use crate::types::{PgType, TextStyle};
+use cursor::Cursor;
+use engine::Registration;
+use settings::Settings;
+use transaction::Transaction;
+
+/// What ReadyForQuery tells.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum TransactionStatus {
+    Idle,
+    InTransaction,
+    Failed,
+}
+
+pub struct Session {
+    engine: Arc<Engine>,
+    registration: Registration,
+    cancel: Arc<Cancel>,
+    user: String,
+    database: String,
+    settings: Arc<Settings>,
+    /// Settings as they were when the transaction began (its SETs are undone by ROLLBACK), and SET LOCALs (undone at
+    /// its end in any case).
+    settings_before: Option<Arc<Settings>>,
+    local_settings: Vec<(String, Option<String>)>,
+    transaction: Option<Transaction>,
+    /// An explicit transaction met an error: only its end, or ROLLBACK TO, is accepted.
+    failed: bool,
+    /// Statements belong to one implicit transaction until `end_batch`.
+    batch: bool,
+    /// Prepared statements by name, of PREPARE and of the protocol alike.
+    pub statements: HashMap<String, Prepared>,
+    cursors: HashMap<String, Cursor>,
+    /// The text of the statement that runs, for positions of errors.
+    text: String,
+    notices: Vec<Notice>,
+    parameter_changes: Vec<(String, String)>,
+    /// Newest own commit that was acknowledged before its sync.
+    queued: Lsn,
+    /// For topics without PARTITION BY: the partition of the next statement's rows.
+    next_partition: u32,
+}
+
+impl Session {
+    /// `options` are the startup message's parameters besides user and database.
+    pub fn new(
+        engine: Arc<Engine>,
+        user: String,
+        database: String,
+        options: HashMap<String, String>,
+    ) -> Result<Session, SqlError> {
+        if database != "millstream" && database != user && database != "postgres" {
+            return Err(SqlError::new(
+                state::INVALID_CATALOG_NAME,
+                format!("database \"{database}\" does not exist"),
+            )
+            .hint("There is one database, \"millstream\"."));
+        }
+        let mut settings = Settings::new(&user);
+        for (name, value) in &options {
+            if name == "options" {
+                for (name, value) in startup_options(value) {
+                    settings.set(&name, &value)?;
+                }
+            } else if !name.starts_with("_pq_.") && name != "replication" {
+                settings.set(name, value)?;
+            }
+        }
+        let registration = engine.register(&user, &database, settings.application_name());
+        Ok(Session {
+            engine,
+            registration,
+            cancel: Arc::default(),
+            user,
+            database: "millstream".to_string(),
+            settings: Arc::new(settings),
+            settings_before: None,
+            local_settings: Vec::new(),
+            transaction: None,
+            failed: false,
+            batch: false,
+            statements: HashMap::new(),
+            cursors: HashMap::new(),
+            text: String::new(),
+            notices: Vec::new(),
+            parameter_changes: Vec::new(),
+            queued: 0,
+            next_partition: 0,
+        })
+    }
+
+    /// Number of the session, as `pg_backend_pid()` gives it.
+    pub fn id(&self) -> i32 {
+        self.registration.id()
+    }
+
+    /// How another connection ends what this one runs.
+    pub fn cancel_handle(&self) -> Arc<Cancel> {
+        self.cancel.clone()
+    }
+
+    /// Settings to report when the client connects.
+    pub fn reported_settings(&self) -> Vec<(String, String)> {
+        self.settings.all_reported()
+    }
+
+    pub fn status(&self) -> TransactionStatus {
+        match &self.transaction {
+            _ if self.failed => TransactionStatus::Failed,
+            Some(transaction) if transaction.explicit => TransactionStatus::InTransaction,
+            _ => TransactionStatus::Idle,
+        }
+    }
+
+    pub fn take_notices(&mut self) -> Vec<Notice> {
+        let (notices, warnings) = (self.settings.wants_notices(), self.settings.wants_warnings());
+        let mut taken = std::mem::take(&mut self.notices);
+        taken.retain(|notice| match notice.severity {
+            Severity::Warning => warnings,
+            Severity::Notice => notices,
+            Severity::Info => true,
+        });
+        taken
+    }
+
+    pub fn take_parameter_changes(&mut self) -> Vec<(String, String)> {
+        std::mem::take(&mut self.parameter_changes)
+    }
+
+    pub fn text_style(&self) -> TextStyle {
+        self.settings.text_style()
+    }
+
+    /// The statements of a query string.
+    pub fn parse(&self, text: &str) -> Result<Vec<Parsed>, SqlError> {
+        parse::parse(text)
+    }
+
+    fn notice(&mut self, message: impl Into<String>) {
+        self.notices.push(Notice {
+            severity: Severity::Notice,
+            report: SqlError::new(state::SUCCESSFUL_COMPLETION, message),
+        });
+    }
+
+    fn warn(&mut self, state: crate::error::SqlState, message: impl Into<String>) {
+        self.notices.push(Notice {
+            severity: Severity::Warning,
+            report: SqlError::new(state, message),
+        });
+    }
+
+    /// Statements until [`Session::end_batch`] are one implicit transaction: a query string of several statements,
+    /// or a pipeline up to Sync.
+    pub fn begin_batch(&mut self) {
+        self.batch = true;
+    }
+
+    /// Ends the implicit transaction of a batch: commits it, or drops it if something failed.
+    pub async fn end_batch(&mut self, ok: bool) -> Result<(), SqlError> {
+        self.batch = false;
+        if !ok {
+            self.fail();
+            return Ok(());
+        }
+        self.commit_implicit().await
+    }
+
+    /// An error was reported: an explicit transaction has failed, an implicit one is gone.
+    pub fn fail(&mut self) {
+        if self
+            .transaction
+            .as_ref()
+            .is_some_and(|transaction| transaction.explicit)
+        {
+            self.failed = true;
+        } else {
+            self.end_transaction(false);
+        }
+    }
+
+    /// Runs one statement of a query string.
+    pub async fn execute(&mut self, parsed: &Parsed, parameters: &Parameters) -> Result<Outcome, SqlError> {
+        self.notices.extend(parsed.notices.iter().cloned());
+        self.run(&parsed.statement, &parsed.text, parameters, None).await
+    }
+
+    pub async fn execute_prepared(
+        &mut self,
+        prepared: &Prepared,
+        parameters: &Parameters,
+    ) -> Result<Outcome, SqlError> {
+        let Some(parsed) = prepared.parsed.clone() else {
+            return Ok(Outcome::Empty);
+        };
+        self.run(&parsed.statement, &parsed.text, parameters, Some(prepared))
+            .await
+    }
+
+    async fn run(
+        &mut self,
+        statement: &Statement,
+        text: &str,
+        parameters: &Parameters,
+        prepared: Option<&Prepared>,
+    ) -> Result<Outcome, SqlError> {
+        if self.failed && !ends_failed_transaction(statement) {
+            return Err(SqlError::new(
+                state::IN_FAILED_SQL_TRANSACTION,
+                "current transaction is aborted, commands ignored until end of transaction block",
+            ));
+        }
+        self.registration.running(text);
+        self.text.clear();
+        self.text.push_str(text);
+        let result = self.run_in_time(statement, parameters, prepared).await;
+        self.registration.idle(self.status());
+        if result.is_err() {
+            self.fail();
+        }
+        result
+    }
+
+    async fn run_in_time(
+        &mut self,
+        statement: &Statement,
+        parameters: &Parameters,
+        prepared: Option<&Prepared>,
+    ) -> Result<Outcome, SqlError> {
+        if self.queued > 0 {
+            self.engine.log.wait_published(self.queued).await?;
+            self.queued = 0;
+        }
+        self.cancel.reset();
+        let cancel = self.cancel.clone();
+        let limit = self.settings.statement_timeout_ms().map(Duration::from_millis);
+        let running = async {
+            // Boxed: the futures of the statements are large, and one of them may run another.
+            let outcome = Box::pin(self.dispatch(statement, parameters, prepared)).await?;
+            let copying = matches!(outcome, Outcome::CopyIn(_));
+            if !self.batch && !copying {
+                self.commit_implicit().await?;
+            }
+            Ok(outcome)
+        };
+        tokio::pin!(running);
+        tokio::select! {
+            biased;
+            result = &mut running => return result,
+            () = cancel.requested() => return Err(cancel.error()),
+            () = elapsed(limit) => {}
+        }
+        if cancel.is_committing() {
+            return running.await;
+        }
+        Err(SqlError::new(
+            state::QUERY_CANCELED,
+            "canceling statement due to statement timeout",
+        ))
+    }
+
+    async fn dispatch(
+        &mut self,
+        statement: &Statement,
+        parameters: &Parameters,
+        prepared: Option<&Prepared>,
+    ) -> Result<Outcome, SqlError> {
+        match statement {
+            Statement::Select(select) => self.select(select, parameters, prepared).await,
+            Statement::Insert(insert) => self.insert(insert, parameters).await,
+            Statement::CopyFrom(copy) => self.copy_from(copy),
+            Statement::CopyTo(copy) => self.copy_to(copy, parameters).await,
+            Statement::Explain {
+                analyze,
+                verbose,
+                statement,
+            } => self.explain(*analyze, *verbose, statement, parameters).await,
+            Statement::ExplainView { analyze, name } => self.explain_view(*analyze, name).await,
+            Statement::CreateTopic(create) => self.create_topic(create),
+            Statement::CreateView(create) => self.create_view(create).await,
+            Statement::CreateSchema { name, if_not_exists } => self.create_schema(name, *if_not_exists),
+            Statement::Drop(drop) => self.drop_objects(drop),
+            Statement::AdvanceWatermark { topic, to } => self.advance_watermark(topic, to),
+            Statement::Comment { on, column, text } => self.comment(on, column.as_deref(), text.clone()),
+            Statement::Begin(modes) => self.begin(modes),
+            Statement::Commit { chain } => self.commit(*chain).await,
+            Statement::Rollback { chain } => self.rollback(*chain),
+            Statement::Savepoint(name) => {
+                self.in_block("SAVEPOINT")?.savepoint(name.clone());
+                Ok(Outcome::Command("SAVEPOINT".to_string()))
+            }
+            Statement::ReleaseSavepoint(name) => {
+                self.in_block("RELEASE SAVEPOINT")?.release(name)?;
+                Ok(Outcome::Command("RELEASE".to_string()))
+            }
+            Statement::RollbackTo(name) => {
+                self.in_block("ROLLBACK TO SAVEPOINT")?.rollback_to(name)?;
+                self.failed = false;
+                Ok(Outcome::Command("ROLLBACK".to_string()))
+            }
+            Statement::SetTransaction(modes) => self.set_transaction(modes),
+            Statement::SetSessionCharacteristics(modes) => {
+                check_isolation(modes)?;
+                if let Some(read_only) = modes.read_only {
+                    let value = if read_only { "on" } else { "off" };
+                    self.set("default_transaction_read_only", Some(value), false)?;
+                }
+                Ok(Outcome::Command("SET".to_string()))
+            }
+            Statement::Set { name, value, local } => self.set(name, value.as_deref(), *local),
+            Statement::Reset(name) => {
+                let changed = Arc::make_mut(&mut self.settings).reset(name.as_deref())?;
+                self.parameter_changes.extend(changed);
+                Ok(Outcome::Command("RESET".to_string()))
+            }
+            Statement::Show(show) => self.show(show),
+            Statement::Prepare { name, types, text, .. } => {
+                self.prepare_named(name, types, text)?;
+                Ok(Outcome::Command("PREPARE".to_string()))
+            }
+            Statement::Execute { name, arguments } => self.execute_named(name, arguments, parameters).await,
+            Statement::Deallocate(name) => {
+                match name {
+                    None => self.statements.clear(),
+                    Some(name) if self.statements.remove(name).is_some() => {}
+                    Some(name) => return Err(unknown_statement(name)),
+                }
+                let tag = if name.is_none() { "DEALLOCATE ALL" } else { "DEALLOCATE" };
+                Ok(Outcome::Command(tag.to_string()))
+            }
+            Statement::Discard(what) => self.discard(what),
+            Statement::DeclareCursor { name, select, hold } => {
+                self.declare_cursor(name, select, *hold, parameters).await
+            }
+            Statement::Fetch(fetch) => self.fetch(fetch).await,
+            Statement::Close(name) => self.close_cursor(name.as_deref()),
+            Statement::CatchUp { tag, view } => {
+                if let Some(view) = view {
+                    self.require_materialized_view(view)?;
+                }
+                let newest = self.engine.log.newest();
+                self.engine.views.caught_up(newest).await?;
+                Ok(Outcome::Command((*tag).to_string()))
+            }
+            Statement::Nothing { tag, notice } => {
+                if let Some(notice) = notice {
+                    self.notice(notice.clone());
+                }
+                Ok(Outcome::Command((*tag).to_string()))
+            }
+        }
+    }
+
+    /// The transaction that the current statement runs in, begun if there is none.
+    fn transaction(&mut self) -> &mut Transaction {
+        let (engine, settings) = (&self.engine, &self.settings);
+        self.transaction.get_or_insert_with(|| {
+            let read_only = settings.default_read_only();
+            Transaction::new(engine.catalog.current(), false, read_only, engine.clock.now_us())
+        })
+    }
+
+    /// The catalog as this session sees it now.
+    fn catalog(&self) -> Arc<Snapshot> {
+        match &self.transaction {
+            Some(transaction) => transaction.catalog.clone(),
+            None => self.engine.catalog.current(),
+        }
+    }
+
+    fn in_block(&mut self, what: &str) -> Result<&mut Transaction, SqlError> {
+        self.transaction
+            .as_mut()
+            .filter(|transaction| transaction.explicit)
+            .ok_or_else(|| {
+                SqlError::new(
+                    state::NO_ACTIVE_SQL_TRANSACTION,
+                    format!("{what} can only be used in transaction blocks"),
+                )
+            })
+    }
+
+    fn begin(&mut self, modes: &TransactionModes) -> Result<Outcome, SqlError> {
+        check_isolation(modes)?;
+        if self.status() != TransactionStatus::Idle {
+            self.warn(
+                state::ACTIVE_SQL_TRANSACTION,
+                "there is already a transaction in progress",
+            );
+        } else {
+            self.settings_before = Some(self.settings.clone());
+        }
+        let transaction = self.transaction();
+        transaction.explicit = true;
+        if let Some(read_only) = modes.read_only {
+            transaction.read_only = read_only;
+        }
+        Ok(Outcome::Command("BEGIN".to_string()))
+    }
+
+    async fn commit(&mut self, chain: bool) -> Result<Outcome, SqlError> {
+        match self.status() {
+            TransactionStatus::Failed => return self.rollback(chain),
+            TransactionStatus::Idle => {
+                if chain {
+                    return Err(SqlError::new(
+                        state::NO_ACTIVE_SQL_TRANSACTION,
+                        "COMMIT AND CHAIN can only be used in transaction blocks",
+                    ));
+                }
+                self.warn(state::NO_ACTIVE_SQL_TRANSACTION, "there is no transaction in progress");
+            }
+            TransactionStatus::InTransaction => {}
+        }
+        let read_only = self
+            .transaction
+            .as_ref()
+            .is_some_and(|transaction| transaction.read_only);
+        self.keep_held_cursors();
+        self.commit_transaction().await?;
+        if chain {
+            self.begin(&TransactionModes {
+                isolation: None,
+                read_only: Some(read_only),
+            })?;
+        }
+        Ok(Outcome::Command("COMMIT".to_string()))
+    }
+
+    fn rollback(&mut self, chain: bool) -> Result<Outcome, SqlError> {
+        if self.status() == TransactionStatus::Idle {
+            self.warn(state::NO_ACTIVE_SQL_TRANSACTION, "there is no transaction in progress");
+        }
+        let read_only = self
+            .transaction
+            .as_ref()
+            .is_some_and(|transaction| transaction.read_only);
+        self.end_transaction(false);
+        if chain {
+            self.begin(&TransactionModes {
+                isolation: None,
+                read_only: Some(read_only),
+            })?;
+        }
+        Ok(Outcome::Command("ROLLBACK".to_string()))
+    }
+
+    async fn commit_implicit(&mut self) -> Result<(), SqlError> {
+        if self
+            .transaction
+            .as_ref()
+            .is_some_and(|transaction| !transaction.explicit)
+        {
+            self.commit_transaction().await?;
+        }
+        Ok(())
+    }
+
+    /// Forgets the transaction, after its commit or instead of it.
+    fn end_transaction(&mut self, committed: bool) {
+        self.transaction = None;
+        self.failed = false;
+        self.cursors
+            .retain(|_, cursor| cursor.hold && (committed || cursor.survived_commit));
+        if let Some(before) = self.settings_before.take()
+            && !committed
+        {
+            self.restore_settings(before);
+        }
+        for (name, value) in std::mem::take(&mut self.local_settings).into_iter().rev() {
+            let reported = match value {
+                Some(value) => Arc::make_mut(&mut self.settings)
+                    .set(&name, &value)
+                    .ok()
+                    .flatten()
+                    .into_iter()
+                    .collect(),
+                None => Arc::make_mut(&mut self.settings).reset(Some(&name)).unwrap_or_default(),
+            };
+            self.parameter_changes.extend(reported);
+        }
+    }
+
+    fn restore_settings(&mut self, before: Arc<Settings>) {
+        let was = self.settings.all_reported();
+        self.settings = before;
+        let now = self.settings.all_reported();
+        let changed = now
+            .into_iter()
+            .zip(was)
+            .filter(|(now, was)| now != was)
+            .map(|(now, _)| now);
+        self.parameter_changes.extend(changed);
+    }
+
+    fn set_transaction(&mut self, modes: &TransactionModes) -> Result<Outcome, SqlError> {
+        check_isolation(modes)?;
+        if self.status() == TransactionStatus::Idle {
+            self.warn(
+                state::NO_ACTIVE_SQL_TRANSACTION,
+                "SET TRANSACTION can only be used in transaction blocks",
+            );
+        } else if let Some(read_only) = modes.read_only {
+            self.transaction().read_only = read_only;
+        }
+        Ok(Outcome::Command("SET".to_string()))
+    }
+
+    fn set(&mut self, name: &str, value: Option<&str>, local: bool) -> Result<Outcome, SqlError> {
+        if local && self.status() == TransactionStatus::Idle {
+            self.warn(
+                state::NO_ACTIVE_SQL_TRANSACTION,
+                "SET LOCAL can only be used in transaction blocks",
+            );
+            return Ok(Outcome::Command("SET".to_string()));
+        }
+        if local {
+            let before = self.settings.get(name).ok();
+            self.local_settings.push((name.to_string(), before));
+        }
+        match name.to_lowercase().as_str() {
+            "transaction_read_only" if self.status() != TransactionStatus::Idle => {
+                let read_only = matches!(value, Some("on" | "true" | "1" | "yes"));
+                self.transaction().read_only = read_only;
+            }
+            "transaction_isolation" | "default_transaction_isolation" if value == Some("serializable") => {
+                check_isolation(&TransactionModes {
+                    isolation: Some(IsolationLevel::Serializable),
+                    read_only: None,
+                })?;
+            }
+            _ => {
+                let changed = match value {
+                    Some(value) => Arc::make_mut(&mut self.settings)
+                        .set(name, value)?
+                        .into_iter()
+                        .collect(),
+                    None => Arc::make_mut(&mut self.settings).reset(Some(name))?,
+                };
+                self.parameter_changes.extend(changed);
+                if name.eq_ignore_ascii_case("application_name") {
+                    self.registration.named(self.settings.application_name());
+                }
+            }
+        }
+        Ok(Outcome::Command("SET".to_string()))
+    }
+
+    fn discard(&mut self, what: &str) -> Result<Outcome, SqlError> {
+        if what.eq_ignore_ascii_case("all") {
+            if self.status() != TransactionStatus::Idle {
+                return Err(SqlError::new(
+                    state::ACTIVE_SQL_TRANSACTION,
+                    "DISCARD ALL cannot run inside a transaction block",
+                ));
+            }
+            self.statements.clear();
+            self.cursors.clear();
+            let changed = Arc::make_mut(&mut self.settings).reset(None)?;
+            self.parameter_changes.extend(changed);
+        }
+        Ok(Outcome::Command(format!("DISCARD {}", what.to_uppercase())))
+    }
+
+    /// What names mean to this session now. `parameter_types` are those of `$1`, `$2`, ... as far as known.
+    fn with_context<T>(&mut self, parameter_types: &[Option<PgType>], run: impl FnOnce(&PlanContext<'_>) -> T) -> T {
+        let catalog = self.catalog();
+        self.with_catalog(&catalog, parameter_types, run)
+    }
+
+    fn with_catalog<T>(
+        &mut self,
+        catalog: &Snapshot,
+        parameter_types: &[Option<PgType>],
+        run: impl FnOnce(&PlanContext<'_>) -> T,
+    ) -> T {
+        let search_path = self.settings.search_path();
+        run(&PlanContext {
+            catalog,
+            search_path: &search_path,
+            time_zone: self.settings.time_zone(),
+            user: &self.user,
+            database: &self.database,
+            parameter_types,
+            text: &self.text,
+        })
+    }
+}
+
+/// Resolves after the limit; never if there is none.
+async fn elapsed(limit: Option<Duration>) {
+    match limit {
+        Some(limit) => tokio::time::sleep(limit).await,
+        None => std::future::pending().await,
+    }
+}
+
+fn ends_failed_transaction(statement: &Statement) -> bool {
+    matches!(
+        statement,
+        Statement::Commit { .. } | Statement::Rollback { .. } | Statement::RollbackTo(_)
+    )
+}
+
+fn check_isolation(modes: &TransactionModes) -> Result<(), SqlError> {
+    if modes.isolation == Some(IsolationLevel::Serializable) {
+        return Err(SqlError::unsupported(
+            "serializable transactions are not supported",
+            "Use REPEATABLE READ: a transaction reads at one position of the log.",
+        ));
+    }
+    Ok(())
+}
+
+fn unknown_statement(name: &str) -> SqlError {
+    SqlError::new(
+        state::INVALID_SQL_STATEMENT_NAME,
+        format!("prepared statement \"{name}\" does not exist"),
+    )
+}
+
+/// `-c name=value --name=value` of the startup message's `options`.
+fn startup_options(options: &str) -> Vec<(String, String)> {
+    let mut settings = Vec::new();
+    let mut words = options.split_whitespace();
+    while let Some(word) = words.next() {
+        let assignment = match word {
+            "-c" => words.next().unwrap_or_default(),
+            _ => word
+                .strip_prefix("-c")
+                .or_else(|| word.strip_prefix("--"))
+                .unwrap_or(word),
+        };
+        if let Some((name, value)) = assignment.split_once('=') {
+            settings.push((name.replace('-', "_"), value.to_string()));
+        }
+    }
+    settings
+}

@@ -63,3 +63,10 @@ fn numbers(stats: &NodeStats) -> String {
     }
     format!("  ({})", parts.join(", "))
 }
+
+impl Dataflow {
+    /// The tree of a view that is not there yet.
+    pub fn explain(&self) -> Vec<String> {
+        lines(self, None)
+    }
+}

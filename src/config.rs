@@ -1,0 +1,88 @@
+//! The command line and its environment: what a run of the program is told.
+//!
+//! Every flag of `serve` can also be given by the environment variable named beside it. No secret is taken from a
+//! flag (a process list shows flags): the password comes from the environment or a file.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+/// A SQL streaming database: durable topics and always-current views over the Postgres wire protocol.
+#[derive(Parser, Debug)]
+#[command(name = "millstream", version, args_conflicts_with_subcommands = true)]
+pub struct Cli {
+    #[command(subcommand)]
+    pub command: Option<Command>,
+    #[command(flatten)]
+    pub serve: Serve,
+}
+
+#[derive(Subcommand, Debug)]
+pub enum Command {
+    /// Run the server (the default)
+    Serve(Serve),
+    /// Run a server on a temporary data directory with a generated auction stream and three views
+    Demo(Demo),
+}
+
+#[derive(Args, Clone, Debug)]
+pub struct Serve {
+    /// Address to listen on; beyond loopback a password is required
+    #[arg(
+        long,
+        env = "MILLSTREAM_LISTEN",
+        value_name = "HOST:PORT",
+        default_value = "127.0.0.1:5440"
+    )]
+    pub listen: String,
+    /// Directory that holds all data; made if it is not there
+    #[arg(
+        long,
+        env = "MILLSTREAM_DATA_DIR",
+        value_name = "DIR",
+        default_value = "./millstream-data"
+    )]
+    pub data_dir: PathBuf,
+    /// File whose first line is the password that clients must give (or set MILLSTREAM_PASSWORD)
+    #[arg(long, env = "MILLSTREAM_PASSWORD_FILE", value_name = "FILE")]
+    pub password_file: Option<PathBuf>,
+    /// PEM certificate chain for TLS
+    #[arg(long, env = "MILLSTREAM_TLS_CERT", value_name = "FILE", requires = "tls_key")]
+    pub tls_cert: Option<PathBuf>,
+    /// PEM private key for TLS
+    #[arg(long, env = "MILLSTREAM_TLS_KEY", value_name = "FILE", requires = "tls_cert")]
+    pub tls_key: Option<PathBuf>,
+    /// Connections accepted at once; one more is refused with 53300
+    #[arg(long, env = "MILLSTREAM_MAX_CONNECTIONS", value_name = "N", default_value_t = 1000)]
+    pub max_connections: usize,
+    /// Memory for running queries, in MiB; a query that needs more gets 53200
+    #[arg(
+        long,
+        env = "MILLSTREAM_QUERY_MEMORY_MIB",
+        value_name = "MIB",
+        default_value_t = 4096
+    )]
+    pub query_memory_mib: usize,
+}
+
+#[derive(Args, Clone, Debug)]
+pub struct Demo {
+    /// Stop after this many rows instead of at ctrl-C
+    #[arg(long, value_name = "N")]
+    pub rows: Option<u64>,
+    /// Rows generated per second
+    #[arg(long, value_name = "N", default_value_t = 20_000)]
+    pub rate: u64,
+    /// Address to listen on while the demo runs
+    #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:5440")]
+    pub listen: String,
+}
+
+/// The environment variable that carries the password.
+pub const PASSWORD_VARIABLE: &str = "MILLSTREAM_PASSWORD";
+
+/// Whether only this machine can reach the address.
+pub fn is_loopback(address: &SocketAddr) -> bool {
+    address.ip().is_loopback()
+}

@@ -1,0 +1,247 @@
+//! The composition root: opens the data directory, recovers, starts the views, listens; and stops in reverse.
+//!
+//! One rule: what could go wrong for a reason outside the program (port, directory, password) is an error with its
+//! own words and ends the process with a failure code; it is never a panic.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use tokio::net::TcpListener;
+use tracing::info;
+
+use crate::catalog::{Catalog, Relation};
+use crate::config::{PASSWORD_VARIABLE, Serve, is_loopback};
+use crate::error::SqlError;
+use crate::log::{Log, LogError, LogOptions, Recovered};
+use crate::query::{Query, QueryOptions};
+use crate::session::{self, Engine};
+use crate::storage::{Disk, RealDisk, SharedClock, SystemClock};
+use crate::views::{self, Views};
+use crate::wire;
+
+/// Why the server did not start, or why it stopped.
+#[derive(Debug, thiserror::Error)]
+pub enum ServerError {
+    #[error("cannot listen on {address}: {error}")]
+    Listen { address: String, error: std::io::Error },
+    #[error("\"{address}\" is not an address to listen on: {error}; give HOST:PORT, such as 127.0.0.1:5440")]
+    Address { address: String, error: std::io::Error },
+    #[error(
+        "refusing to listen on {0}, which other machines can reach, without a password; set {PASSWORD_VARIABLE} or \
+         --password-file, or listen on 127.0.0.1"
+    )]
+    NoPassword(SocketAddr),
+    #[error("cannot read the password file {path}: {error}")]
+    PasswordFile { path: PathBuf, error: std::io::Error },
+    #[error("the password must not be empty")]
+    EmptyPassword,
+    #[error("cannot set up TLS: {0}")]
+    Tls(SqlError),
+    #[error("{0}")]
+    Log(#[from] LogError),
+    #[error("the catalog in {dir} cannot be read: {reason}")]
+    Catalog { dir: PathBuf, reason: String },
+    #[error("the log failed and the server stopped, to recover at its next start: {0}")]
+    LogFailed(String),
+    #[error("{0}")]
+    Sql(#[from] SqlError),
+}
+
+/// A server that is ready to accept.
+pub struct Server {
+    pub engine: Arc<Engine>,
+    pub address: SocketAddr,
+    pub recovered: Recovered,
+    listener: TcpListener,
+    wire: wire::Server,
+}
+
+impl Server {
+    /// Opens everything; when it returns, connections to `address` are queued.
+    pub async fn open(config: &Serve) -> Result<Server, ServerError> {
+        let password = password(config)?;
+        let listener = listen(&config.listen).await?;
+        let address = listener.local_addr().map_err(|error| ServerError::Listen {
+            address: config.listen.clone(),
+            error,
+        })?;
+        if !is_loopback(&address) && password.is_none() {
+            return Err(ServerError::NoPassword(address));
+        }
+        let disk: Arc<dyn Disk> = RealDisk::shared();
+        let clock: SharedClock = Arc::new(SystemClock);
+        let (engine, recovered) = open_engine(disk, &config.data_dir, clock, config.query_memory_mib << 20).await?;
+        let tls = config.tls_cert.clone().zip(config.tls_key.clone());
+        let options = wire::Options {
+            password,
+            tls,
+            max_connections: config.max_connections,
+        };
+        let wire = wire::Server::new(engine.clone(), options).map_err(ServerError::Tls)?;
+        Ok(Server {
+            engine,
+            address,
+            recovered,
+            listener,
+            wire,
+        })
+    }
+
+    /// Serves until `stop` resolves or the log fails; then closes connections, views and log, in this order.
+    pub async fn run(self, stop: impl Future<Output = ()> + Send) -> Result<(), ServerError> {
+        let log = self.engine.log.clone();
+        let failed = async { log.failed().await };
+        let (idle_stop, idle_stopped) = tokio::sync::watch::channel(false);
+        let idle = views::idle::run(
+            log.clone(),
+            self.engine.views.clone(),
+            self.engine.clock.clone(),
+            idle_stopped,
+        );
+        let idle = tokio::spawn(idle);
+        let (end, ended) = tokio::sync::oneshot::channel::<()>();
+        let serving = self.wire.run(self.listener, async {
+            // An error is the sender's end, which means the same.
+            let _ = ended.await;
+        });
+        tokio::pin!(serving, failed, stop);
+        let reason = tokio::select! {
+            () = &mut serving => None,
+            reason = &mut failed => Some(reason),
+            () = &mut stop => {
+                info!("stopping");
+                drop(end);
+                serving.await;
+                None
+            }
+        };
+        if let Some(reason) = reason {
+            return Err(ServerError::LogFailed(reason));
+        }
+        // Fails only if the task is gone already.
+        let _ = idle_stop.send(true);
+        let _ = idle.await;
+        self.engine.views.stop().await;
+        self.engine.log.close().await?;
+        Ok(())
+    }
+}
+
+/// Recovers a data directory: the log, the catalog from it, and the views from both.
+pub async fn open_engine(
+    disk: Arc<dyn Disk>,
+    dir: &Path,
+    clock: SharedClock,
+    query_memory_bytes: usize,
+) -> Result<(Arc<Engine>, Recovered), ServerError> {
+    let (log, recovered) = Log::open(disk, dir, LogOptions::default(), clock.clone())?;
+    let catalog = Catalog::recover(&recovered.catalog).map_err(|reason| ServerError::Catalog {
+        dir: dir.to_path_buf(),
+        reason,
+    })?;
+    let catalog = Arc::new(catalog);
+    log.observe_ddl(catalog.clone());
+    let views = Views::start(log.clone());
+    let options = QueryOptions {
+        memory_bytes_max: query_memory_bytes,
+        ..QueryOptions::default()
+    };
+    let query = Query::new(log.clone(), options)?;
+    let engine = Arc::new(Engine::new(log, catalog, views, query, clock));
+    start_views(&engine).await?;
+    Ok((engine, recovered))
+}
+
+/// Rebuilds every incremental view from the log.
+async fn start_views(engine: &Arc<Engine>) -> Result<(), ServerError> {
+    let catalog = engine.catalog.current();
+    let mut views = Vec::new();
+    // OIDs grow, and a view can only name what was there before it: their order is one of dependency.
+    for relation in catalog.relations.values() {
+        if let Relation::View(view) = relation
+            && view.materialized
+            && view.recomputed.is_none()
+        {
+            views.push((view.oid, view.clone(), session::compile_view(&catalog, view)?));
+        }
+    }
+    Ok(engine.views.restore(views).await?)
+}
+
+async fn listen(address: &str) -> Result<TcpListener, ServerError> {
+    let mut resolved = tokio::net::lookup_host(address)
+        .await
+        .map_err(|error| ServerError::Address {
+            address: address.to_string(),
+            error,
+        })?;
+    let first = resolved.next().ok_or_else(|| ServerError::Address {
+        address: address.to_string(),
+        error: std::io::Error::from(std::io::ErrorKind::AddrNotAvailable),
+    })?;
+    TcpListener::bind(first).await.map_err(|error| ServerError::Listen {
+        address: address.to_string(),
+        error,
+    })
+}
+
+fn password(config: &Serve) -> Result<Option<String>, ServerError> {
+    let password = match &config.password_file {
+        Some(path) => {
+            let text = crate::storage::read_text(path).map_err(|error| ServerError::PasswordFile {
+                path: path.clone(),
+                error,
+            })?;
+            Some(text.lines().next().unwrap_or_default().to_string())
+        }
+        None => std::env::var(PASSWORD_VARIABLE).ok(),
+    };
+    match password {
+        Some(password) if password.is_empty() => Err(ServerError::EmptyPassword),
+        password => Ok(password),
+    }
+}
+
+/// Resolves at SIGTERM or ctrl-C.
+pub async fn stop_signal() {
+    let mut terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())
+        .expect("a signal handler can be installed in a running runtime");
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = tokio::signal::ctrl_c() => {}
+    }
+}
+
+/// `millstream serve`.
+pub async fn serve(config: Serve) -> Result<(), ServerError> {
+    let server = Server::open(&config).await?;
+    print!("{}", banner(&server, &config));
+    server.run(stop_signal()).await
+}
+
+fn banner(server: &Server, config: &Serve) -> String {
+    let address = server.address;
+    let host = if address.ip().is_unspecified() {
+        "127.0.0.1".to_string()
+    } else {
+        address.ip().to_string()
+    };
+    let recovered = &server.recovered;
+    let state = match recovered.newest {
+        0 => "new".to_string(),
+        lsn => format!("{} rows, newest commit {lsn}", recovered.rows),
+    };
+    format!(
+        "millstream {}\n  listening   {address}\n  connect     {}\n  data        {} ({state})\n  sync        {:.2} ms a write\n",
+        env!("CARGO_PKG_VERSION"),
+        connect_line(&host, address.port()),
+        config.data_dir.display(),
+        server.engine.log.sync_latency_us() as f64 / 1000.0,
+    )
+}
+
+/// The psql line to paste.
+pub fn connect_line(host: &str, port: u16) -> String {
+    format!("psql -h {host} -p {port} -U millstream millstream")
+}

@@ -1,0 +1,134 @@
+//! Cursors: DECLARE, FETCH, MOVE, CLOSE. Forward only; a cursor reads at the position where it was declared.
+
+use std::sync::Arc;
+
+use arrow::array::RecordBatch;
+use futures::StreamExt;
+
+use super::outcome::{Batches, Outcome, Parameters, RowsTag};
+use super::{Session, TransactionStatus};
+use crate::error::{SqlError, state};
+use crate::sql::plan::OutField;
+use crate::sql::statement::{Fetch, Select};
+
+pub(super) struct Cursor {
+    fields: Arc<[OutField]>,
+    batches: Batches,
+    /// What was read from `batches` and not fetched yet.
+    rest: Option<RecordBatch>,
+    /// WITH HOLD: outlives its transaction's commit.
+    pub hold: bool,
+    pub survived_commit: bool,
+}
+
+impl Cursor {
+    /// The next `count` rows, fewer at the end.
+    async fn next(&mut self, count: u64) -> Result<Vec<RecordBatch>, SqlError> {
+        let mut wanted = usize::try_from(count).unwrap_or(usize::MAX);
+        let mut taken = Vec::new();
+        while wanted > 0 {
+            let batch = match self.rest.take() {
+                Some(batch) => batch,
+                None => match self.batches.next().await {
+                    Some(batch) => batch?,
+                    None => break,
+                },
+            };
+            if batch.num_rows() > wanted {
+                self.rest = Some(batch.slice(wanted, batch.num_rows() - wanted));
+                taken.push(batch.slice(0, wanted));
+                break;
+            }
+            wanted -= batch.num_rows();
+            taken.push(batch);
+        }
+        Ok(taken)
+    }
+}
+
+impl Session {
+    pub(super) async fn declare_cursor(
+        &mut self,
+        name: &str,
+        select: &Select,
+        hold: bool,
+        parameters: &Parameters,
+    ) -> Result<Outcome, SqlError> {
+        if !hold && self.status() == TransactionStatus::Idle {
+            return Err(SqlError::new(
+                state::NO_ACTIVE_SQL_TRANSACTION,
+                "DECLARE CURSOR can only be used in transaction blocks",
+            ));
+        }
+        if self.cursors.contains_key(name) {
+            return Err(SqlError::new(
+                state::DUPLICATE_CURSOR,
+                format!("cursor \"{name}\" already exists"),
+            ));
+        }
+        let survived_commit = self.status() == TransactionStatus::Idle;
+        let (fields, batches) = self.rows_of(select, parameters, None).await?;
+        let cursor = Cursor {
+            fields,
+            batches,
+            rest: None,
+            hold,
+            survived_commit,
+        };
+        self.cursors.insert(name.to_string(), cursor);
+        Ok(Outcome::Command("DECLARE CURSOR".to_string()))
+    }
+
+    fn cursor(&mut self, name: &str) -> Result<&mut Cursor, SqlError> {
+        self.cursors.get_mut(name).ok_or_else(|| unknown_cursor(name))
+    }
+
+    pub(super) fn cursor_fields(&self, name: &str) -> Result<Vec<OutField>, SqlError> {
+        self.cursors
+            .get(name)
+            .map(|cursor| cursor.fields.to_vec())
+            .ok_or_else(|| unknown_cursor(name))
+    }
+
+    pub(super) async fn fetch(&mut self, fetch: &Fetch) -> Result<Outcome, SqlError> {
+        let cursor = self.cursor(&fetch.cursor)?;
+        let batches = cursor.next(fetch.count.unwrap_or(u64::MAX)).await?;
+        if fetch.is_move {
+            let rows: usize = batches.iter().map(RecordBatch::num_rows).sum();
+            return Ok(Outcome::Command(format!("MOVE {rows}")));
+        }
+        let fields = cursor.fields.clone();
+        let batches = futures::stream::iter(batches.into_iter().map(Ok)).boxed();
+        Ok(Outcome::Rows {
+            fields,
+            batches,
+            tag: RowsTag::Fetch,
+        })
+    }
+
+    pub(super) fn close_cursor(&mut self, name: Option<&str>) -> Result<Outcome, SqlError> {
+        match name {
+            None => self.cursors.clear(),
+            Some(name) => {
+                self.cursors.remove(name).ok_or_else(|| unknown_cursor(name))?;
+            }
+        }
+        let tag = if name.is_none() {
+            "CLOSE CURSOR ALL"
+        } else {
+            "CLOSE CURSOR"
+        };
+        Ok(Outcome::Command(tag.to_string()))
+    }
+
+    /// At COMMIT, cursors WITH HOLD become independent of the transaction.
+    pub(super) fn keep_held_cursors(&mut self) {
+        for cursor in self.cursors.values_mut() {
+            cursor.survived_commit |= cursor.hold;
+        }
+    }
+}
+
+fn unknown_cursor(name: &str) -> SqlError {
+    SqlError::new(state::INVALID_CURSOR_NAME, format!("cursor \"{name}\" does not exist"))
+}

@@ -1,0 +1,500 @@
+//! CREATE, DROP, ALTER, COMMENT: from a definition to catalog changes in the transaction.
+//!
+//! One rule: a change is checked against the catalog that the transaction sees, and takes effect with its commit. A
+//! materialized view is started after the commit that made it, and is complete when CREATE returns.
+
+use std::sync::Arc;
+
+use arrow::array::AsArray;
+use arrow::datatypes::TimestampMicrosecondType;
+
+use super::Session;
+use super::outcome::Outcome;
+use super::transaction::NewView;
+use crate::catalog::{self, Change, Column, Relation, Snapshot, View};
+use crate::error::{Notice, Severity, SqlError, state};
+use crate::log::{TopicChange, TopicId};
+use crate::sql::plan::{self, PlanContext};
+use crate::sql::statement::{CreateTopic, CreateView, Drop, Emit, Name, ObjectKind};
+use crate::types::{ColumnBuilder, PgType};
+use crate::views::{self, Compiled};
+
+impl Session {
+    /// The schema that a new object goes to.
+    fn target_schema(&self, catalog: &Snapshot, name: &Name) -> Result<String, SqlError> {
+        catalog.create_schema(name.schema.as_deref(), &self.settings.search_path())
+    }
+
+    /// Whether the name is taken; with IF NOT EXISTS that is a notice and `true`.
+    fn is_taken(
+        &mut self,
+        catalog: &Snapshot,
+        schema: &str,
+        name: &str,
+        if_not_exists: bool,
+    ) -> Result<bool, SqlError> {
+        if !catalog.names.contains_key(&(schema.to_string(), name.to_string())) {
+            return Ok(false);
+        }
+        let message = format!("relation \"{name}\" already exists");
+        if !if_not_exists {
+            return Err(SqlError::new(state::DUPLICATE_TABLE, message));
+        }
+        self.notices.push(Notice {
+            severity: Severity::Notice,
+            report: SqlError::new(state::DUPLICATE_TABLE, format!("{message}, skipping")),
+        });
+        Ok(true)
+    }
+
+    pub(super) fn create_topic(&mut self, create: &CreateTopic) -> Result<Outcome, SqlError> {
+        self.transaction();
+        let catalog = self.catalog();
+        let tag = if create.topic.is_table {
+            "CREATE TABLE"
+        } else {
+            "CREATE TOPIC"
+        };
+        let schema = self.target_schema(&catalog, &create.name)?;
+        if self.is_taken(&catalog, &schema, &create.name.name, create.if_not_exists)? {
+            return Ok(Outcome::Command(tag.to_string()));
+        }
+        let mut topic = create.topic.clone();
+        topic.oid = catalog.next_oid;
+        topic.schema = schema;
+        topic.name = create.name.name.clone();
+        self.with_context(&[], |ctx| crate::sql::rows::check_create_topic(&topic, ctx))?;
+        let spec = topic.log_spec();
+        self.transaction()
+            .change(vec![Change::CreateTopic(topic)], vec![TopicChange::Create(spec)])?;
+        Ok(Outcome::Command(tag.to_string()))
+    }
+
+    pub(super) async fn create_view(&mut self, create: &CreateView) -> Result<Outcome, SqlError> {
+        self.transaction();
+        let catalog = self.catalog();
+        let tag = if create.materialized {
+            "CREATE MATERIALIZED VIEW"
+        } else {
+            "CREATE VIEW"
+        };
+        let schema = self.target_schema(&catalog, &create.name)?;
+        let replaced = match catalog.names.get(&(schema.clone(), create.name.name.clone())) {
+            Some(oid) if create.or_replace => Some(self.replaceable(&catalog, *oid, create)?),
+            _ => None,
+        };
+        if replaced.is_none() && self.is_taken(&catalog, &schema, &create.name.name, create.if_not_exists)? {
+            return Ok(Outcome::Command(tag.to_string()));
+        }
+        if create.no_data {
+            return Err(SqlError::unsupported(
+                "WITH NO DATA is not supported",
+                "A materialized view is always complete: create it when you need it.",
+            ));
+        }
+        let planned = self.with_context(&[], |ctx| plan::plan_select(&create.select, ctx))?;
+        if !planned.parameter_types.is_empty() {
+            return Err(SqlError::new(state::UNDEFINED_PARAMETER, "there is no parameter $1"));
+        }
+        let columns = view_columns(create, &planned.fields)?;
+        let mut recomputed = None;
+        let mut dataflow = None;
+        if create.materialized {
+            plan::check_view_definition(&planned)?;
+            match views::compile(&planned, self.settings.time_zone())? {
+                Compiled::Incremental(compiled) => dataflow = Some(compiled),
+                Compiled::Recompute { reason } => recomputed = Some(reason),
+            }
+        }
+        let view = View {
+            oid: catalog.next_oid,
+            schema,
+            name: create.name.name.clone(),
+            columns,
+            definition: create.definition.clone(),
+            on_window_close: create.select.emit == Emit::OnWindowClose,
+            materialized: create.materialized,
+            depends_on: planned.depends_on.clone(),
+            time_zone: self.settings.time_zone().to_string(),
+            search_path: self.settings.search_path(),
+            options: create.options.clone(),
+            recomputed: recomputed.clone(),
+        };
+        if let Some(reason) = recomputed {
+            self.notice(format!(
+                "materialized view \"{}\" is recomputed when it is read: {reason}",
+                view.name
+            ));
+        }
+        let mut changes = Vec::new();
+        if let Some(replaced) = replaced {
+            changes.push(Change::Drop {
+                oids: vec![replaced.oid],
+            });
+        }
+        changes.push(Change::CreateView(view.clone()));
+        let transaction = self.transaction();
+        transaction.change(changes, Vec::new())?;
+        if let Some(dataflow) = dataflow {
+            transaction.new_views.push(NewView {
+                view: Arc::new(view),
+                dataflow,
+            });
+        }
+        Ok(Outcome::Command(tag.to_string()))
+    }
+
+    /// The plain view that CREATE OR REPLACE VIEW replaces: same columns, perhaps more behind them.
+    fn replaceable(&self, catalog: &Snapshot, oid: u32, create: &CreateView) -> Result<Arc<View>, SqlError> {
+        match catalog.relation(oid) {
+            Some(Relation::View(view)) if !view.materialized && !create.materialized => {
+                if !catalog.dependents(oid).is_empty() {
+                    return Err(SqlError::new(
+                        state::DEPENDENT_OBJECTS_STILL_EXIST,
+                        format!(
+                            "cannot replace view \"{}\" because other objects depend on it",
+                            view.name
+                        ),
+                    )
+                    .hint("Drop the dependent views first, or use another name."));
+                }
+                Ok(view.clone())
+            }
+            Some(Relation::View(view)) if view.materialized && create.materialized => Err(SqlError::unsupported(
+                "CREATE OR REPLACE MATERIALIZED VIEW is not supported for an existing view",
+                format!("Use DROP MATERIALIZED VIEW {} and create it again.", view.name),
+            )),
+            _ => Err(SqlError::new(
+                state::WRONG_OBJECT_TYPE,
+                format!("\"{}\" is not a view", create.name.name),
+            )),
+        }
+    }
+
+    /// Starts a committed view; if it cannot be computed over the rows that are there, it is dropped again.
+    pub(super) async fn start_view(&mut self, new: NewView) -> Result<(), SqlError> {
+        let oid = new.view.oid;
+        let created = self.engine.views.create(oid, new.view.clone(), new.dataflow).await;
+        if let Err(error) = created {
+            self.engine.views.remove(&[oid]);
+            let dependents = self.transaction().catalog.dependents(oid);
+            let mut oids = dependents;
+            oids.push(oid);
+            self.transaction().change(vec![Change::Drop { oids }], Vec::new())?;
+            Box::pin(self.commit_transaction()).await?;
+            return Err(error);
+        }
+        Ok(())
+    }
+
+    pub(super) fn create_schema(&mut self, name: &str, if_not_exists: bool) -> Result<Outcome, SqlError> {
+        self.transaction();
+        let catalog = self.catalog();
+        let tag = Outcome::Command("CREATE SCHEMA".to_string());
+        if catalog.schemas.contains_key(name) {
+            let message = format!("schema \"{name}\" already exists");
+            if !if_not_exists {
+                return Err(SqlError::new(state::DUPLICATE_SCHEMA, message));
+            }
+            self.notice(format!("{message}, skipping"));
+            return Ok(tag);
+        }
+        if name.starts_with("pg_") {
+            return Err(SqlError::new(
+                crate::error::state::RESERVED_NAME,
+                format!("unacceptable schema name \"{name}\""),
+            )
+            .detail("The prefix \"pg_\" is reserved for system schemas."));
+        }
+        let change = Change::CreateSchema {
+            oid: catalog.next_oid,
+            name: name.to_string(),
+        };
+        self.transaction().change(vec![change], Vec::new())?;
+        Ok(tag)
+    }
+
+    pub(super) fn drop_objects(&mut self, drop: &Drop) -> Result<Outcome, SqlError> {
+        self.transaction();
+        let tag = match drop.kind {
+            ObjectKind::Topic => "DROP TOPIC",
+            ObjectKind::Table => "DROP TABLE",
+            ObjectKind::View => "DROP VIEW",
+            ObjectKind::MaterializedView => "DROP MATERIALIZED VIEW",
+            ObjectKind::Schema => "DROP SCHEMA",
+        };
+        for name in &drop.names {
+            match drop.kind {
+                ObjectKind::Schema => self.drop_schema(&name.name, drop)?,
+                _ => self.drop_relation(name, drop)?,
+            }
+        }
+        Ok(Outcome::Command(tag.to_string()))
+    }
+
+    fn drop_relation(&mut self, name: &Name, drop: &Drop) -> Result<(), SqlError> {
+        let catalog = self.catalog();
+        let kind = kind_name(drop.kind);
+        let Some(relation) = catalog
+            .resolve(name.schema.as_deref(), &name.name, &self.settings.search_path())
+            .cloned()
+        else {
+            if drop.if_exists {
+                self.notice(format!("{kind} \"{}\" does not exist, skipping", name.name));
+                return Ok(());
+            }
+            let error = SqlError::new(
+                state::UNDEFINED_TABLE,
+                format!("{kind} \"{}\" does not exist", name.name),
+            );
+            return Err(match name.position {
+                Some(position) => error.position(position),
+                None => error,
+            });
+        };
+        let fits = match &relation {
+            Relation::Topic(_) => matches!(drop.kind, ObjectKind::Topic | ObjectKind::Table),
+            Relation::View(view) if view.materialized => drop.kind == ObjectKind::MaterializedView,
+            Relation::View(_) => drop.kind == ObjectKind::View,
+        };
+        if !fits {
+            let right = relation.kind();
+            return Err(
+                SqlError::new(state::WRONG_OBJECT_TYPE, format!("\"{}\" is not a {kind}", name.name)).hint(format!(
+                    "Use DROP {} to remove a {right}.",
+                    right.to_string().to_uppercase()
+                )),
+            );
+        }
+        let described = format!("{} {}", relation.kind(), relation.name());
+        self.drop_oids(&catalog, vec![relation.oid()], &described, drop.cascade)
+    }
+
+    fn drop_schema(&mut self, name: &str, drop: &Drop) -> Result<(), SqlError> {
+        let catalog = self.catalog();
+        if !catalog.schemas.contains_key(name) {
+            if drop.if_exists {
+                self.notice(format!("schema \"{name}\" does not exist, skipping"));
+                return Ok(());
+            }
+            return Err(SqlError::new(
+                state::INVALID_SCHEMA_NAME,
+                format!("schema \"{name}\" does not exist"),
+            ));
+        }
+        if catalog::is_system_schema(name) {
+            return Err(SqlError::new(
+                state::DEPENDENT_OBJECTS_STILL_EXIST,
+                format!("cannot drop schema {name} because it is required by the database system"),
+            ));
+        }
+        let inside: Vec<u32> = catalog
+            .relations
+            .values()
+            .filter(|relation| relation.schema() == name)
+            .map(Relation::oid)
+            .collect();
+        if !inside.is_empty() && !drop.cascade {
+            return Err(self.still_needed(&catalog, &format!("schema {name}"), &inside));
+        }
+        if !inside.is_empty() {
+            self.drop_oids(&catalog, inside, &format!("schema {name}"), true)?;
+        }
+        self.transaction()
+            .change(vec![Change::DropSchema { name: name.to_string() }], Vec::new())
+    }
+
+    fn still_needed(&self, catalog: &Snapshot, described: &str, dependents: &[u32]) -> SqlError {
+        let lines = dependents
+            .iter()
+            .rev()
+            .filter_map(|oid| catalog.relation(*oid))
+            .map(|relation| format!("{} {} depends on {described}", relation.kind(), relation.name()));
+        SqlError::new(
+            state::DEPENDENT_OBJECTS_STILL_EXIST,
+            format!("cannot drop {described} because other objects depend on it"),
+        )
+        .detail(lines.collect::<Vec<_>>().join("\n"))
+        .hint("Use DROP ... CASCADE to drop the dependent objects too.")
+    }
+
+    /// Drops the objects and, with CASCADE, all that depends on them.
+    fn drop_oids(
+        &mut self,
+        catalog: &Snapshot,
+        roots: Vec<u32>,
+        described: &str,
+        cascade: bool,
+    ) -> Result<(), SqlError> {
+        let dependents = catalog.dependents_of(&roots);
+        if !dependents.is_empty() && !cascade {
+            return Err(self.still_needed(catalog, described, &dependents));
+        }
+        let oids = catalog.drop_order(&roots);
+        let named = dependents.iter().rev().filter_map(|oid| catalog.relation(*oid));
+        let cascaded: Vec<String> = named
+            .map(|relation| format!("{} {}", relation.kind(), relation.name()))
+            .collect();
+        match cascaded.as_slice() {
+            [] => {}
+            [one] => self.notice(format!("drop cascades to {one}")),
+            many => {
+                let mut report = SqlError::new(
+                    state::SUCCESSFUL_COMPLETION,
+                    format!("drop cascades to {} other objects", many.len()),
+                );
+                let lines: Vec<String> = many.iter().map(|one| format!("drop cascades to {one}")).collect();
+                report = report.detail(lines.join("\n"));
+                self.notices.push(Notice {
+                    severity: Severity::Notice,
+                    report,
+                });
+            }
+        }
+        let is_topic = |oid: &&u32| matches!(catalog.relation(**oid), Some(Relation::Topic(_)));
+        let topics = oids
+            .iter()
+            .filter(is_topic)
+            .map(|oid| TopicChange::Drop(TopicId(*oid)))
+            .collect();
+        let views: Vec<u32> = oids.iter().filter(|oid| !is_topic(oid)).copied().collect();
+        let transaction = self.transaction();
+        transaction.new_views.retain(|new| !oids.contains(&new.view.oid));
+        transaction.change(vec![Change::Drop { oids }], topics)?;
+        transaction.dropped.extend(views);
+        Ok(())
+    }
+
+    pub(super) fn advance_watermark(&mut self, name: &Name, to: &str) -> Result<Outcome, SqlError> {
+        let topic = self.writable_topic(name)?;
+        let Some(watermark) = &topic.watermark else {
+            return Err(SqlError::new(
+                state::WRONG_OBJECT_TYPE,
+                format!("topic \"{}\" has no watermark", topic.name),
+            )
+            .hint("Declare WATERMARK FOR a column in CREATE TOPIC."));
+        };
+        let column = topic.columns.iter().find(|column| column.name == watermark.column);
+        let pg_type = &column
+            .expect("the watermark column was checked when the topic was made")
+            .pg_type;
+        let value = timestamp_us(pg_type, to, self.settings.time_zone())?;
+        self.transaction().advance(TopicId(topic.oid), value)?;
+        Ok(Outcome::Command("ALTER TOPIC".to_string()))
+    }
+
+    pub(super) fn comment(
+        &mut self,
+        on: &Name,
+        column: Option<&str>,
+        text: Option<String>,
+    ) -> Result<Outcome, SqlError> {
+        self.transaction();
+        let catalog = self.catalog();
+        let relation = self.resolve(&catalog, on)?;
+        let number = match column {
+            None => 0,
+            Some(name) => {
+                let position = relation.columns().iter().position(|column| column.name == name);
+                let position = position.ok_or_else(|| {
+                    SqlError::new(
+                        state::UNDEFINED_COLUMN,
+                        format!("column \"{name}\" of relation \"{}\" does not exist", on.name),
+                    )
+                })?;
+                u32::try_from(position + 1).expect("a relation has less than 2^32 columns")
+            }
+        };
+        let change = Change::Comment {
+            oid: relation.oid(),
+            column: number,
+            text,
+        };
+        self.transaction().change(vec![change], Vec::new())?;
+        Ok(Outcome::Command("COMMENT".to_string()))
+    }
+}
+
+/// The dataflow of a stored view, under the settings that it was made with.
+pub fn compile_view(catalog: &Snapshot, view: &View) -> Result<views::Dataflow, SqlError> {
+    let mut select = super::read::only_select(&view.definition)?;
+    if view.on_window_close {
+        select.emit = Emit::OnWindowClose;
+    }
+    let planned = plan::plan_select(
+        &select,
+        &PlanContext {
+            catalog,
+            search_path: &view.search_path,
+            time_zone: &view.time_zone,
+            user: "millstream",
+            database: "millstream",
+            parameter_types: &[],
+            text: &view.definition,
+        },
+    )?;
+    match views::compile(&planned, &view.time_zone)? {
+        Compiled::Incremental(dataflow) => Ok(dataflow),
+        Compiled::Recompute { reason } => Err(SqlError::new(
+            state::INTERNAL_ERROR,
+            format!(
+                "materialized view \"{}\" can no longer be kept incrementally: {reason}",
+                view.name
+            ),
+        )),
+    }
+}
+
+/// Names given after the view's name, else those of the SELECT; each once.
+fn view_columns(create: &CreateView, fields: &[plan::OutField]) -> Result<Vec<Column>, SqlError> {
+    if create.columns.len() > fields.len() {
+        return Err(SqlError::new(
+            state::SYNTAX_ERROR,
+            "CREATE VIEW specifies more column names than columns",
+        ));
+    }
+    let mut columns: Vec<Column> = Vec::with_capacity(fields.len());
+    for (position, field) in fields.iter().enumerate() {
+        let name = create.columns.get(position).unwrap_or(&field.name).clone();
+        if columns.iter().any(|column| column.name == name) {
+            return Err(SqlError::new(
+                state::DUPLICATE_COLUMN,
+                format!("column \"{name}\" specified more than once"),
+            )
+            .hint("Give the columns names: SELECT ... AS name."));
+        }
+        let pg_type = match &field.pg_type {
+            PgType::Unknown => PgType::Text,
+            other => other.clone(),
+        };
+        columns.push(Column {
+            name,
+            pg_type,
+            not_null: false,
+            default: None,
+            generated: None,
+        });
+    }
+    Ok(columns)
+}
+
+/// A timestamp's text as microseconds, by the input rules of the type.
+fn timestamp_us(pg_type: &PgType, text: &str, time_zone: &str) -> Result<i64, SqlError> {
+    let mut builder = ColumnBuilder::new(pg_type, 1);
+    if let Ok(zone) = time_zone.parse() {
+        builder = builder.with_time_zone(zone);
+    }
+    builder.append_text(text)?;
+    let value = builder.finish();
+    Ok(value.as_primitive::<TimestampMicrosecondType>().value(0))
+}
+
+fn kind_name(kind: ObjectKind) -> &'static str {
+    match kind {
+        ObjectKind::Topic => "topic",
+        ObjectKind::Table => "table",
+        ObjectKind::View => "view",
+        ObjectKind::MaterializedView => "materialized view",
+        ObjectKind::Schema => "schema",
+    }
+}

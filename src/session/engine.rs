@@ -1,0 +1,155 @@
+//! What all sessions share: the log, the catalog, the views, the query engine; and who is connected.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI32, Ordering};
+
+use parking_lot::{Mutex, RwLock};
+
+use super::TransactionStatus;
+use crate::catalog::{Catalog, Relation, Topic};
+use crate::error::SqlError;
+use crate::log::Log;
+use crate::query::Query;
+use crate::sql::rows::RowExprs;
+use crate::storage::SharedClock;
+use crate::views::Views;
+
+/// The parts of a running server, made by `server`.
+pub struct Engine {
+    pub log: Arc<Log>,
+    pub catalog: Arc<Catalog>,
+    pub views: Arc<Views>,
+    pub query: Query,
+    pub clock: SharedClock,
+    /// When the server started, microseconds since 1970-01-01 UTC.
+    pub started_us: i64,
+    sessions: Mutex<BTreeMap<i32, SessionRow>>,
+    next_session: AtomicI32,
+    /// Compiled row expressions by topic OID, with the schema id that they belong to.
+    row_exprs: RwLock<HashMap<u32, (u32, Arc<RowExprs>)>>,
+}
+
+/// One session, as `pg_stat_activity` and `millstream.sessions` show it.
+#[derive(Clone, Debug)]
+pub struct SessionRow {
+    pub id: i32,
+    pub user: String,
+    pub database: String,
+    pub application: String,
+    /// `active`, `idle`, `idle in transaction`, `idle in transaction (aborted)`
+    pub state: &'static str,
+    pub query: String,
+    pub connected_us: i64,
+    pub query_started_us: Option<i64>,
+}
+
+impl Engine {
+    pub fn new(log: Arc<Log>, catalog: Arc<Catalog>, views: Arc<Views>, query: Query, clock: SharedClock) -> Engine {
+        let started_us = clock.now_us();
+        Engine {
+            log,
+            catalog,
+            views,
+            query,
+            clock,
+            started_us,
+            sessions: Mutex::default(),
+            next_session: AtomicI32::new(1),
+            row_exprs: RwLock::default(),
+        }
+    }
+
+    pub fn sessions(&self) -> Vec<SessionRow> {
+        self.sessions.lock().values().cloned().collect()
+    }
+
+    pub(super) fn register(self: &Arc<Self>, user: &str, database: &str, application: &str) -> Registration {
+        let id = self.next_session.fetch_add(1, Ordering::Relaxed);
+        let row = SessionRow {
+            id,
+            user: user.to_string(),
+            database: database.to_string(),
+            application: application.to_string(),
+            state: "idle",
+            query: String::new(),
+            connected_us: self.clock.now_us(),
+            query_started_us: None,
+        };
+        self.sessions.lock().insert(id, row);
+        Registration {
+            engine: self.clone(),
+            id,
+        }
+    }
+
+    /// The topic's defaults, checks and generated columns, compiled once per schema version.
+    pub(super) fn row_exprs(&self, topic: &Arc<Topic>) -> Result<Arc<RowExprs>, SqlError> {
+        if let Some((schema_id, exprs)) = self.row_exprs.read().get(&topic.oid)
+            && *schema_id == topic.schema_id
+            && Arc::ptr_eq(exprs.topic(), topic)
+        {
+            return Ok(exprs.clone());
+        }
+        let exprs = Arc::new(RowExprs::compile(topic)?);
+        // A topic of a transaction that has not committed is not kept: its OID may yet become another's.
+        if matches!(self.catalog.current().relation(topic.oid), Some(Relation::Topic(committed)) if Arc::ptr_eq(committed, topic))
+        {
+            self.row_exprs
+                .write()
+                .insert(topic.oid, (topic.schema_id, exprs.clone()));
+        }
+        Ok(exprs)
+    }
+}
+
+/// A session's entry among those connected; gone when it is dropped.
+pub(super) struct Registration {
+    engine: Arc<Engine>,
+    id: i32,
+}
+
+/// Characters of a statement's text that `pg_stat_activity` keeps.
+const QUERY_TEXT_MAX: usize = 1024;
+
+impl Registration {
+    pub fn id(&self) -> i32 {
+        self.id
+    }
+
+    fn update(&self, change: impl FnOnce(&mut SessionRow)) {
+        if let Some(row) = self.engine.sessions.lock().get_mut(&self.id) {
+            change(row);
+        }
+    }
+
+    pub fn running(&self, text: &str) {
+        let now = self.engine.clock.now_us();
+        self.update(|row| {
+            row.state = "active";
+            row.query.clear();
+            row.query.extend(text.chars().take(QUERY_TEXT_MAX));
+            row.query_started_us = Some(now);
+        });
+    }
+
+    pub fn idle(&self, status: TransactionStatus) {
+        self.update(|row| {
+            row.state = match status {
+                TransactionStatus::Idle => "idle",
+                TransactionStatus::InTransaction => "idle in transaction",
+                TransactionStatus::Failed => "idle in transaction (aborted)",
+            };
+        });
+    }
+
+    pub fn named(&self, application: &str) {
+        self.update(|row| row.application = application.to_string());
+    }
+}
+
+impl Drop for Registration {
+    fn drop(&mut self) {
+        self.engine.sessions.lock().remove(&self.id);
+    }
+}

@@ -1,0 +1,116 @@
+//! EXPLAIN: the plan of a statement, or the dataflow of a materialized view, as lines of text.
+
+use arrow::array::{ArrayRef, RecordBatch, StringArray};
+use arrow::datatypes::Schema;
+use std::sync::Arc;
+
+use super::Session;
+use super::outcome::{Outcome, Parameters, RowsTag};
+use crate::catalog::{Relation, View};
+use crate::error::{SqlError, state};
+use crate::sql::plan::{self, OutField};
+use crate::sql::statement::{InsertRows, Name, Statement};
+use crate::types::PgType;
+
+pub(super) fn fields() -> Vec<OutField> {
+    vec![OutField {
+        name: "QUERY PLAN".to_string(),
+        pg_type: PgType::Text,
+        table_oid: 0,
+        column: 0,
+    }]
+}
+
+fn lines(lines: &[String]) -> Outcome {
+    let column: ArrayRef = Arc::new(StringArray::from_iter_values(lines));
+    let schema = Schema::new(vec![PgType::Text.field("QUERY PLAN", false)]);
+    let batch = RecordBatch::try_new(Arc::new(schema), vec![column]).expect("one text column");
+    Outcome::table(fields(), batch, RowsTag::Fixed("EXPLAIN"))
+}
+
+impl Session {
+    pub(super) async fn explain(
+        &mut self,
+        analyze: bool,
+        verbose: bool,
+        statement: &Statement,
+        parameters: &Parameters,
+    ) -> Result<Outcome, SqlError> {
+        let (head, select) = match statement {
+            Statement::Select(select) => (None, select),
+            Statement::CreateView(create) => (Some(format!("Create {}", create.name.name)), &create.select),
+            Statement::Insert(insert) if !analyze => match &insert.rows {
+                InsertRows::Select(select) => (Some(format!("Insert on {}", insert.into.name)), select),
+                _ => {
+                    return Ok(lines(&[
+                        format!("Insert on {}", insert.into.name),
+                        "  ->  Values".to_string(),
+                    ]));
+                }
+            },
+            Statement::Execute { name, .. } => {
+                let prepared = self
+                    .statements
+                    .get(name)
+                    .cloned()
+                    .ok_or_else(|| super::unknown_statement(name))?;
+                let parsed = prepared.parsed.ok_or_else(|| super::unknown_statement(name))?;
+                return Box::pin(self.explain(analyze, verbose, &parsed.statement, parameters)).await;
+            }
+            _ => {
+                return Err(SqlError::unsupported(
+                    "EXPLAIN of this statement is not supported",
+                    "EXPLAIN takes SELECT, INSERT ... SELECT and MATERIALIZED VIEW name; only SELECT with ANALYZE.",
+                ));
+            }
+        };
+        let types = parameters.types();
+        let planned = self.with_context(&types, |ctx| plan::plan_select(select, ctx))?;
+        let mut text: Vec<String> = head.into_iter().collect();
+        if let Statement::CreateView(create) = statement
+            && create.materialized
+        {
+            match crate::views::compile(&planned, self.settings.time_zone())? {
+                crate::views::Compiled::Incremental(dataflow) => text.extend(dataflow.explain()),
+                crate::views::Compiled::Recompute { reason } => text.push(format!("Recomputed when read: {reason}")),
+            }
+            return Ok(lines(&text));
+        }
+        let point = match self.position(&planned, parameters).await? {
+            Some(point) => point,
+            None => {
+                let lsn = self.engine.log.newest();
+                self.read_point(lsn, Default::default(), parameters)
+            }
+        };
+        text.extend(self.engine.query.explain(&planned, &point, analyze, verbose).await?);
+        Ok(lines(&text))
+    }
+
+    pub(super) fn require_materialized_view(&self, name: &Name) -> Result<Arc<View>, SqlError> {
+        let catalog = self.catalog();
+        match self.resolve(&catalog, name)? {
+            Relation::View(view) if view.materialized => Ok(view),
+            other => Err(SqlError::new(
+                state::WRONG_OBJECT_TYPE,
+                format!("\"{}\" is not a materialized view", other.name()),
+            )),
+        }
+    }
+
+    pub(super) async fn explain_view(&mut self, analyze: bool, name: &Name) -> Result<Outcome, SqlError> {
+        let view = self.require_materialized_view(name)?;
+        let mut text = vec![format!("Materialized View {}", view.name)];
+        match &view.recomputed {
+            Some(reason) => text.push(format!("  Recomputed when read: {reason}")),
+            None => {
+                let newest = self.engine.log.newest();
+                if analyze {
+                    self.engine.views.caught_up(newest).await?;
+                }
+                text.extend(self.engine.views.explain(view.oid, analyze).unwrap_or_default());
+            }
+        }
+        Ok(lines(&text))
+    }
+}

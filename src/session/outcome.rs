@@ -1,0 +1,115 @@
+//! What a statement answers, before the wire gives it a form; and what a client's parameters and COPY are made of.
+
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, RecordBatch};
+use futures::stream::{BoxStream, StreamExt};
+
+use crate::catalog;
+use crate::error::SqlError;
+use crate::sql::parse::Parsed;
+use crate::sql::plan::{OutField, Planned};
+use crate::sql::rows::RowExprs;
+use crate::sql::statement::CopyFormat;
+use crate::types::PgType;
+
+/// Rows on their way to a client. Columns are those of the outcome's fields.
+pub type Batches = BoxStream<'static, Result<RecordBatch, SqlError>>;
+
+/// How the command tag of a statement with rows is made from their number.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum RowsTag {
+    /// `SELECT n`
+    Select,
+    /// `FETCH n`
+    Fetch,
+    /// `INSERT 0 n`
+    Insert,
+    /// A tag without a number: `SHOW`, `EXPLAIN`.
+    Fixed(&'static str),
+}
+
+impl RowsTag {
+    pub fn text(&self, rows: u64) -> String {
+        match self {
+            RowsTag::Select => format!("SELECT {rows}"),
+            RowsTag::Fetch => format!("FETCH {rows}"),
+            RowsTag::Insert => format!("INSERT 0 {rows}"),
+            RowsTag::Fixed(tag) => (*tag).to_string(),
+        }
+    }
+}
+
+pub enum Outcome {
+    Rows {
+        fields: Arc<[OutField]>,
+        batches: Batches,
+        tag: RowsTag,
+    },
+    /// The complete command tag.
+    Command(String),
+    CopyIn(CopyIn),
+    CopyOut {
+        fields: Arc<[OutField]>,
+        batches: Batches,
+        format: CopyFormat,
+    },
+    Empty,
+}
+
+impl Outcome {
+    /// An answer that is there already.
+    pub fn table(fields: Vec<OutField>, batch: RecordBatch, tag: RowsTag) -> Outcome {
+        let batches = futures::stream::iter([Ok(batch)]).boxed();
+        Outcome::Rows {
+            fields: fields.into(),
+            batches,
+            tag,
+        }
+    }
+}
+
+/// Types and values of `$1`, `$2`, ...: arrays of one element.
+#[derive(Clone, Default, Debug)]
+pub struct Parameters {
+    pub values: Vec<(PgType, ArrayRef)>,
+}
+
+impl Parameters {
+    pub(super) fn types(&self) -> Vec<Option<PgType>> {
+        self.values.iter().map(|(pg_type, _)| Some(pg_type.clone())).collect()
+    }
+}
+
+/// A statement that was parsed and described once and can run many times.
+#[derive(Clone)]
+pub struct Prepared {
+    /// `None` for an empty query string.
+    pub parsed: Option<Arc<Parsed>>,
+    pub parameter_types: Arc<[PgType]>,
+    /// The columns of its answer; `None` if it answers no rows.
+    pub fields: Option<Arc<[OutField]>>,
+    /// The plan of a SELECT with the catalog version and settings that it was made under.
+    pub(super) plan: Option<Arc<CachedPlan>>,
+}
+
+/// A plan, and what must be unchanged for it to be used again.
+pub struct CachedPlan {
+    pub planned: Planned,
+    pub catalog_version: u64,
+    pub time_zone: String,
+    pub search_path: Vec<String>,
+}
+
+/// A COPY FROM STDIN in progress. The wire decodes rows of `columns` and hands them to the session.
+pub struct CopyIn {
+    /// The topic's name, for the CONTEXT line of errors.
+    pub table: String,
+    pub columns: Vec<(String, PgType)>,
+    pub format: CopyFormat,
+    /// Indexes of `columns` among the topic's.
+    pub(super) targets: Vec<usize>,
+    pub(super) topic: Arc<catalog::Topic>,
+    pub(super) exprs: Arc<RowExprs>,
+    pub(super) rows: u64,
+}

@@ -1,0 +1,445 @@
+//! SELECT and COPY TO: where a statement reads, and the rows that it answers.
+//!
+//! One rule: all relations of a statement are read at one LSN. Outside a transaction block that is at least the newest
+//! commit at its start (strict); inside, the position that the block's first reading statement took.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use arrow::array::RecordBatch;
+use futures::StreamExt;
+
+use super::outcome::{Batches, CachedPlan, Outcome, Parameters, Prepared, RowsTag};
+use super::system::SystemSource;
+use super::{Session, unknown_statement};
+use crate::catalog::{self, Relation, Snapshot};
+use crate::error::{SqlError, state};
+use crate::query::{self, ReadPoint, SessionInfo};
+use crate::sql::parse::{self, Parsed};
+use crate::sql::plan::{self, OutField, Planned};
+use crate::sql::rows::{self, Target};
+use crate::sql::statement::{CopySource, CopyTo, InsertRows, Name, Select, Statement};
+use crate::types::PgType;
+use crate::views::ViewRows;
+
+/// Rows of a topic that are read instead of its log: by OID, with their partitions.
+type OwnRows = HashMap<u32, Vec<(u32, RecordBatch)>>;
+
+impl Session {
+    pub(super) fn resolve(&self, catalog: &Snapshot, name: &Name) -> Result<Relation, SqlError> {
+        catalog
+            .resolve(name.schema.as_deref(), &name.name, &self.settings.search_path())
+            .cloned()
+            .ok_or_else(|| {
+                let shown = match &name.schema {
+                    Some(schema) => format!("{schema}.{}", name.name),
+                    None => name.name.clone(),
+                };
+                let error = SqlError::new(state::UNDEFINED_TABLE, format!("relation \"{shown}\" does not exist"));
+                match name.position {
+                    Some(position) => error.position(position),
+                    None => error,
+                }
+            })
+    }
+
+    pub(super) async fn select(
+        &mut self,
+        select: &Select,
+        parameters: &Parameters,
+        prepared: Option<&Prepared>,
+    ) -> Result<Outcome, SqlError> {
+        let (fields, batches) = match prepared.and_then(|prepared| self.usable_plan(prepared)) {
+            Some(cached) => self.rows_of_plan(&cached.planned, select, parameters, None).await?,
+            None => {
+                let types = prepared.map_or(&[] as &[PgType], |prepared| &prepared.parameter_types);
+                let types: Vec<Option<PgType>> = types.iter().cloned().map(Some).collect();
+                let planned = self.with_context(&types, |ctx| plan::plan_select(select, ctx))?;
+                self.rows_of_plan(&planned, select, parameters, None).await?
+            }
+        };
+        Ok(Outcome::Rows {
+            fields,
+            batches,
+            tag: RowsTag::Select,
+        })
+    }
+
+    /// The plan that was made when the statement was prepared, if nothing that it depends on has changed.
+    fn usable_plan(&self, prepared: &Prepared) -> Option<Arc<CachedPlan>> {
+        let cached = prepared.plan.as_ref()?;
+        let same = cached.catalog_version == self.catalog().version
+            && self
+                .transaction
+                .as_ref()
+                .is_none_or(|transaction| !transaction.wrote_ddl())
+            && cached.time_zone == self.settings.time_zone()
+            && cached.search_path == self.settings.search_path();
+        same.then(|| cached.clone())
+    }
+
+    /// Plans a SELECT and starts it. `own` replaces the log for the topics that it names.
+    pub(super) async fn rows_of(
+        &mut self,
+        select: &Select,
+        parameters: &Parameters,
+        own: Option<OwnRows>,
+    ) -> Result<(Arc<[OutField]>, Batches), SqlError> {
+        let types = parameters.types();
+        let planned = self.with_context(&types, |ctx| plan::plan_select(select, ctx))?;
+        self.rows_of_plan(&planned, select, parameters, own).await
+    }
+
+    async fn rows_of_plan(
+        &mut self,
+        planned: &Planned,
+        select: &Select,
+        parameters: &Parameters,
+        own: Option<OwnRows>,
+    ) -> Result<(Arc<[OutField]>, Batches), SqlError> {
+        let point = match own {
+            Some(own) => {
+                let mut point = self.read_point(0, HashMap::new(), parameters);
+                point.own_writes = own;
+                point
+            }
+            None => match self.position(planned, parameters).await? {
+                Some(point) => point,
+                // A view has moved on from the position that the block reads at: by V1 its definition, computed as a
+                // batch at that position, gives the same answer.
+                None => {
+                    let types: Vec<Option<PgType>> = planned.parameter_types.iter().cloned().map(Some).collect();
+                    let catalog = without_views(&self.catalog());
+                    let planned = self.with_catalog(&catalog, &types, |ctx| plan::plan_select(select, ctx))?;
+                    let lsn = self.transaction().read_lsn.expect("taken by `position`");
+                    let point = self.read_point(lsn, HashMap::new(), parameters);
+                    let batches = self.engine.query.execute(&planned, &point).await?;
+                    return Ok((planned.fields.into(), batches.boxed()));
+                }
+            },
+        };
+        let batches = self.engine.query.execute(planned, &point).await?;
+        Ok((planned.fields.clone().into(), batches.boxed()))
+    }
+
+    /// Where the statement reads; `None` if one of its views has moved past the block's position.
+    pub(super) async fn position(
+        &mut self,
+        planned: &Planned,
+        parameters: &Parameters,
+    ) -> Result<Option<ReadPoint>, SqlError> {
+        let catalog = self.catalog();
+        let is_view = |oid: &&u32| matches!(catalog.relation(**oid), Some(Relation::View(view)) if view.materialized && view.recomputed.is_none());
+        let views: Vec<u32> = planned.relations.iter().filter(is_view).copied().collect();
+        if let Some(view) = views
+            .iter()
+            .find(|oid| self.engine.catalog.current().relation(**oid).is_none())
+        {
+            let name = catalog
+                .relation(*view)
+                .map_or_else(String::new, |view| view.name().to_string());
+            return Err(SqlError::unsupported(
+                format!("materialized view \"{name}\" cannot be read in the transaction that creates it"),
+                "Commit first.",
+            ));
+        }
+        let newest = self.engine.log.newest();
+        let explicit = self.transaction().explicit || self.batch;
+        let fixed = self.transaction().read_lsn;
+        let (lsn, rows): (_, HashMap<u32, ViewRows>) = match fixed {
+            Some(lsn) => {
+                let mut rows = HashMap::new();
+                for view in views {
+                    match self.engine.views.read_at(view, lsn).await? {
+                        Some(read) => rows.insert(view, read),
+                        None => return Ok(None),
+                    };
+                }
+                (lsn, rows)
+            }
+            None if views.is_empty() => (newest, HashMap::new()),
+            None => {
+                let at_least = if self.settings.strict() { newest } else { 0 };
+                self.engine.views.read_newest(&views, at_least).await?
+            }
+        };
+        if explicit {
+            self.transaction().read_lsn = Some(lsn);
+        }
+        Ok(Some(self.read_point(lsn, rows, parameters)))
+    }
+
+    pub(super) fn read_point(
+        &mut self,
+        lsn: crate::log::Lsn,
+        views: HashMap<u32, ViewRows>,
+        parameters: &Parameters,
+    ) -> ReadPoint {
+        let own_writes = self.transaction().all_own_rows();
+        let system = SystemSource::new(self);
+        ReadPoint {
+            lsn,
+            own_writes,
+            views,
+            system: Arc::new(move |relation| system.rows(relation)),
+            parameters: query::scalars(parameters.values.iter().map(|(_, value)| value)),
+            session: self.session_info(),
+        }
+    }
+
+    /// The values of functions that depend on the session and its transaction.
+    pub(super) fn session_info(&mut self) -> SessionInfo {
+        let now_us = self.transaction().started_us;
+        let settings = self.settings.clone();
+        SessionInfo {
+            time_zone: self.settings.time_zone().to_string(),
+            user: self.user.clone(),
+            database: self.database.clone(),
+            search_path: self.settings.search_path(),
+            now_us,
+            statement_us: self.engine.clock.now_us(),
+            backend_pid: self.id(),
+            setting: Arc::new(move |name| settings.get(name).ok()),
+        }
+    }
+
+    pub(super) async fn copy_to(&mut self, copy: &CopyTo, parameters: &Parameters) -> Result<Outcome, SqlError> {
+        let select = match &copy.source {
+            CopySource::Select(select) => select.clone(),
+            CopySource::Relation(name, columns) => {
+                let catalog = self.catalog();
+                if let Ok(Relation::View(view)) = self.resolve(&catalog, name)
+                    && !view.materialized
+                {
+                    return Err(SqlError::new(
+                        state::WRONG_OBJECT_TYPE,
+                        format!("cannot copy from view \"{}\"", view.name),
+                    )
+                    .hint("Try the COPY (SELECT ...) TO variant."));
+                }
+                select_of(name, columns)?
+            }
+        };
+        let (fields, batches) = self.rows_of(&select, parameters, None).await?;
+        Ok(Outcome::CopyOut {
+            fields,
+            batches,
+            format: copy.format.clone(),
+        })
+    }
+
+    /// Parse: what the parameters and the columns of the answer are. `parameter_oids` are the client's wishes, 0 where
+    /// it has none.
+    pub async fn prepare(&mut self, text: &str, parameter_oids: &[u32]) -> Result<Prepared, SqlError> {
+        let mut statements = self.parse(text)?;
+        if statements.len() > 1 {
+            return Err(SqlError::new(
+                state::SYNTAX_ERROR,
+                "cannot insert multiple commands into a prepared statement",
+            ));
+        }
+        let Some(parsed) = statements.pop() else {
+            return Ok(Prepared {
+                parsed: None,
+                parameter_types: [].into(),
+                fields: None,
+                plan: None,
+            });
+        };
+        let given: Vec<Option<PgType>> = parameter_oids.iter().map(|oid| PgType::from_oid(*oid)).collect();
+        let prepared = self.describe(parsed, given);
+        if self
+            .transaction
+            .as_ref()
+            .is_some_and(|transaction| !transaction.explicit)
+            && !self.batch
+        {
+            self.transaction = None;
+        }
+        if prepared.is_err() {
+            self.fail();
+        }
+        prepared
+    }
+
+    fn describe(&mut self, parsed: Parsed, mut given: Vec<Option<PgType>>) -> Result<Prepared, SqlError> {
+        if self.failed && !super::ends_failed_transaction(&parsed.statement) {
+            return Err(SqlError::new(
+                state::IN_FAILED_SQL_TRANSACTION,
+                "current transaction is aborted, commands ignored until end of transaction block",
+            ));
+        }
+        self.text.clone_from(&parsed.text);
+        given.resize(given.len().max(parsed.parameters), None);
+        let (types, fields, plan) = self.describe_statement(&parsed.statement, given)?;
+        Ok(Prepared {
+            parsed: Some(Arc::new(parsed)),
+            parameter_types: types.into(),
+            fields: fields.map(Into::into),
+            plan: plan.map(Arc::new),
+        })
+    }
+
+    #[allow(
+        clippy::type_complexity,
+        reason = "types of the parameters, columns of the answer, plan to keep"
+    )]
+    fn describe_statement(
+        &mut self,
+        statement: &Statement,
+        given: Vec<Option<PgType>>,
+    ) -> Result<(Vec<PgType>, Option<Vec<OutField>>, Option<CachedPlan>), SqlError> {
+        let text_for_unknown = |given: &[Option<PgType>]| {
+            given
+                .iter()
+                .map(|t| t.clone().unwrap_or(PgType::Text))
+                .collect::<Vec<_>>()
+        };
+        match statement {
+            Statement::Select(select) => {
+                let planned = self.with_context(&given, |ctx| plan::plan_select(select, ctx))?;
+                let fields = planned.fields.clone();
+                let types = planned.parameter_types.clone();
+                let plan = CachedPlan {
+                    catalog_version: self.catalog().version,
+                    time_zone: self.settings.time_zone().to_string(),
+                    search_path: self.settings.search_path(),
+                    planned,
+                };
+                Ok((types, Some(fields), Some(plan)))
+            }
+            Statement::Insert(insert) => {
+                let topic = self.writable_topic(&insert.into)?;
+                let types = match &insert.rows {
+                    InsertRows::Values(values) => {
+                        let targets = super::write::target_columns(&topic, &insert.columns, &insert.into)?;
+                        let exprs = self.engine.row_exprs(&topic)?;
+                        let targets: Vec<Target> = targets.iter().map(|column| exprs.target(*column)).collect();
+                        let parameters = given.len();
+                        self.with_context(&given, |ctx| {
+                            rows::value_parameter_types(values, &targets, parameters, ctx)
+                        })?
+                    }
+                    InsertRows::Select(select) => {
+                        self.with_context(&given, |ctx| plan::plan_select(select, ctx))?
+                            .parameter_types
+                    }
+                    InsertRows::DefaultValues => text_for_unknown(&given),
+                };
+                let fields = match insert.returning.is_empty() {
+                    true => None,
+                    false => {
+                        let select = super::write::returning_select(&insert.returning, &topic)?;
+                        Some(self.with_context(&[], |ctx| plan::plan_select(&select, ctx))?.fields)
+                    }
+                };
+                Ok((types, fields, None))
+            }
+            Statement::Execute { name, .. } => {
+                let prepared = self.statements.get(name).ok_or_else(|| unknown_statement(name))?;
+                let fields = prepared.fields.as_ref().map(|fields| fields.to_vec());
+                Ok((text_for_unknown(&given), fields, None))
+            }
+            Statement::Fetch(fetch) if !fetch.is_move => {
+                Ok((text_for_unknown(&given), Some(self.cursor_fields(&fetch.cursor)?), None))
+            }
+            Statement::Show(show) => Ok((text_for_unknown(&given), Some(self.show_fields(show)), None)),
+            Statement::Explain { .. } | Statement::ExplainView { .. } => {
+                Ok((text_for_unknown(&given), Some(super::explain::fields()), None))
+            }
+            _ => Ok((text_for_unknown(&given), None, None)),
+        }
+    }
+
+    pub(super) fn prepare_named(&mut self, name: &str, types: &[String], text: &str) -> Result<(), SqlError> {
+        if self.statements.contains_key(name) {
+            return Err(SqlError::new(
+                state::DUPLICATE_PREPARED_STATEMENT,
+                format!("prepared statement \"{name}\" already exists"),
+            ));
+        }
+        let mut given = Vec::with_capacity(types.len());
+        for name in types {
+            given.push(Some(PgType::parse(name).ok_or_else(|| {
+                SqlError::new(state::UNDEFINED_OBJECT, format!("type \"{name}\" does not exist"))
+            })?));
+        }
+        let parsed = self.parse(text)?.pop().ok_or_else(|| unknown_statement(name))?;
+        let prepared = self.describe(parsed, given)?;
+        self.statements.insert(name.to_string(), prepared);
+        Ok(())
+    }
+
+    pub(super) async fn execute_named(
+        &mut self,
+        name: &str,
+        arguments: &[sqlparser::ast::Expr],
+        parameters: &Parameters,
+    ) -> Result<Outcome, SqlError> {
+        let prepared = self
+            .statements
+            .get(name)
+            .cloned()
+            .ok_or_else(|| unknown_statement(name))?;
+        let wanted = prepared.parameter_types.len();
+        if arguments.len() != wanted {
+            return Err(SqlError::new(
+                state::SYNTAX_ERROR,
+                format!("wrong number of parameters for prepared statement \"{name}\""),
+            )
+            .detail(format!("Expected {wanted} parameters but got {}.", arguments.len())));
+        }
+        let targets: Vec<Target> = prepared
+            .parameter_types
+            .iter()
+            .map(|pg_type| Target { name: "", pg_type })
+            .collect();
+        let info = self.session_info();
+        let arguments = [arguments.to_vec()];
+        let values = self.with_context(&[], |ctx| {
+            rows::evaluate_values(&arguments, &targets, &parameters.values, &info, ctx)
+        })?;
+        let values = prepared.parameter_types.iter().cloned().zip(values).collect();
+        let Some(parsed) = prepared.parsed.clone() else {
+            return Ok(Outcome::Empty);
+        };
+        let parameters = Parameters { values };
+        Box::pin(self.dispatch(&parsed.statement, &parameters, Some(&prepared))).await
+    }
+}
+
+/// `SELECT columns FROM relation`, for COPY relation TO.
+fn select_of(relation: &Name, columns: &[String]) -> Result<Select, SqlError> {
+    let columns: Vec<String> = columns.iter().map(|column| catalog::quote_ident(column)).collect();
+    let columns = if columns.is_empty() {
+        "*".to_string()
+    } else {
+        columns.join(", ")
+    };
+    let from = match &relation.schema {
+        Some(schema) => catalog::quote_qualified(schema, &relation.name),
+        None => catalog::quote_ident(&relation.name),
+    };
+    only_select(&format!("SELECT {columns} FROM {from}"))
+}
+
+/// The SELECT that a text made by the session is.
+pub(super) fn only_select(text: &str) -> Result<Select, SqlError> {
+    match parse::parse(text)?.pop().map(|parsed| parsed.statement) {
+        Some(Statement::Select(select)) => Ok(select),
+        _ => unreachable!("the text was made to be a SELECT"),
+    }
+}
+
+/// The catalog with every materialized view computed from its definition, where a SELECT names it.
+fn without_views(catalog: &Snapshot) -> Snapshot {
+    let mut without = catalog.clone();
+    for relation in without.relations.values_mut() {
+        if let Relation::View(view) = relation
+            && view.materialized
+        {
+            Arc::make_mut(view).recomputed.get_or_insert_default();
+        }
+    }
+    without
+}

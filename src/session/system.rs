@@ -1,0 +1,139 @@
+//! What the system relations are computed from: the state of the server as one session sees it.
+//!
+//! Taken when a statement first reads a system relation, once, so that the relations of a statement agree.
+
+use std::sync::{Arc, OnceLock};
+
+use arrow::array::RecordBatch;
+
+use super::engine::Engine;
+use super::{Session, Settings};
+use crate::catalog::Snapshot;
+use crate::catalog::system::{
+    self, CursorState, PartitionState, PreparedState, SessionState, SettingState, SystemRelation, SystemState,
+    TopicState, ViewState, WalState,
+};
+use crate::error::SqlError;
+use crate::log::TopicId;
+
+pub(super) struct SystemSource {
+    engine: Arc<Engine>,
+    catalog: Arc<Snapshot>,
+    user: String,
+    database: String,
+    settings: Arc<Settings>,
+    prepared: Vec<PreparedState>,
+    cursors: Vec<CursorState>,
+    state: OnceLock<SystemState>,
+}
+
+impl SystemSource {
+    pub fn new(session: &Session) -> SystemSource {
+        let prepared = session.statements.iter().map(|(name, prepared)| PreparedState {
+            name: name.clone(),
+            statement: prepared
+                .parsed
+                .as_ref()
+                .map_or_else(String::new, |parsed| parsed.text.clone()),
+            prepared_us: 0,
+            parameter_types: prepared.parameter_types.iter().map(crate::types::PgType::oid).collect(),
+            from_sql: true,
+        });
+        let cursors = session.cursors.iter().map(|(name, cursor)| CursorState {
+            name: name.clone(),
+            statement: String::new(),
+            holdable: cursor.hold,
+            created_us: 0,
+        });
+        SystemSource {
+            engine: session.engine.clone(),
+            catalog: session.catalog(),
+            user: session.user.clone(),
+            database: session.database.clone(),
+            settings: session.settings.clone(),
+            prepared: prepared.collect(),
+            cursors: cursors.collect(),
+            state: OnceLock::new(),
+        }
+    }
+
+    pub fn rows(&self, relation: &'static SystemRelation) -> Result<RecordBatch, SqlError> {
+        system::rows(relation, self.state.get_or_init(|| self.take()))
+    }
+
+    fn take(&self) -> SystemState {
+        let engine = &self.engine;
+        let sessions = engine.sessions().into_iter().map(|row| SessionState {
+            pid: row.id,
+            user: row.user,
+            database: row.database,
+            application_name: row.application,
+            started_us: row.connected_us,
+            state: row.state.to_string(),
+            query_started_us: row.query_started_us,
+            query: row.query,
+            ..SessionState::default()
+        });
+        let topics = self.catalog.topics().filter_map(|topic| {
+            let stats = engine.log.topic_stats(TopicId(topic.oid))?;
+            let partitions = stats
+                .partitions
+                .iter()
+                .enumerate()
+                .map(|(number, stats)| PartitionState {
+                    partition: u32::try_from(number).expect("partitions are counted in u32"),
+                    next_offset: stats.next_offset,
+                    rows: stats.rows,
+                    bytes: stats.bytes,
+                });
+            Some(TopicState {
+                oid: topic.oid,
+                partitions: partitions.collect(),
+                watermark_us: stats.watermark,
+                newest_event_us: stats.newest_event_us,
+                newest_append_us: stats.newest_append_us,
+            })
+        });
+        let views = engine.views.stats().into_iter().map(|stats| ViewState {
+            oid: stats.oid,
+            status: stats.status.name().to_string(),
+            reason: stats.reason.map(|reason| reason.to_string()),
+            frontier: Some(stats.frontier),
+            rows: Some(stats.rows),
+            state_bytes: Some(stats.state_bytes),
+            watermark_us: stats.watermark,
+            late_rows: stats.late_rows,
+        });
+        let settings = self.settings.all().into_iter().map(|shown| SettingState {
+            name: shown.name,
+            value: Some(shown.value),
+            category: "Client Connection Defaults".to_string(),
+            description: shown.description.to_string(),
+            context: "user".to_string(),
+            kind: "string".to_string(),
+            source: "session".to_string(),
+            ..SettingState::default()
+        });
+        let log = engine.log.stats();
+        SystemState {
+            snapshot: self.catalog.clone(),
+            database: self.database.clone(),
+            user: self.user.clone(),
+            sessions: sessions.collect(),
+            topics: topics.collect(),
+            views: views.collect(),
+            settings: settings.collect(),
+            prepared: self.prepared.clone(),
+            cursors: self.cursors.clone(),
+            wal: WalState {
+                newest_lsn: log.newest,
+                durable_lsn: log.durable,
+                files: log.wal_files,
+                bytes: log.wal_bytes,
+                commits: log.commits,
+                syncs: log.syncs,
+                sync_latency_us: log.sync_latency_us,
+            },
+        }
+    }
+}

@@ -1,0 +1,375 @@
+//! INSERT and COPY FROM: from values to validated rows in the transaction; and its commit.
+//!
+//! One rule: rows are complete (defaults, generated columns, NOT NULL, CHECK) before they enter the transaction, so
+//! that the log never refuses a row. INSERT ... VALUES goes from tokens to Arrow builders without the planner.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, RecordBatch, UInt32Array};
+use arrow::compute;
+use arrow::row::{RowConverter, SortField};
+use futures::StreamExt;
+
+use super::Session;
+use super::outcome::{CopyIn, Outcome, Parameters, RowsTag};
+use crate::catalog::{self, Relation, Topic};
+use crate::error::{SqlError, state};
+use crate::log::{Acknowledge, TopicId};
+use crate::sql::rows;
+use crate::sql::statement::{CopyFrom, Insert, InsertRows, Name, Select};
+use sqlparser::ast::SelectItem;
+
+/// Times that an autocommit statement is run again by itself when the catalog changed under it.
+const RETRIES: usize = 16;
+
+impl Session {
+    /// The topic that a name means, or why it cannot be written to.
+    pub(super) fn writable_topic(&self, name: &Name) -> Result<Arc<Topic>, SqlError> {
+        let catalog = self.catalog();
+        match self.resolve(&catalog, name)? {
+            Relation::Topic(topic) => Ok(topic),
+            Relation::View(view) => {
+                let kind = if view.materialized { "materialized view" } else { "view" };
+                Err(SqlError::new(
+                    state::WRONG_OBJECT_TYPE,
+                    format!("cannot insert into {kind} \"{}\"", view.name),
+                )
+                .hint("Insert into the topics that it reads; it follows by itself."))
+            }
+        }
+    }
+
+    pub(super) async fn insert(&mut self, insert: &Insert, parameters: &Parameters) -> Result<Outcome, SqlError> {
+        for _ in 0..RETRIES {
+            let alone = self.transaction.is_none() && !self.batch;
+            let outcome = self.insert_once(insert, parameters).await?;
+            if !alone {
+                return Ok(outcome);
+            }
+            // Committed here, not after the statement, so that a stale catalog is noticed while it can be planned anew.
+            match self.commit_transaction().await {
+                Err(error) if error.state == state::SERIALIZATION_FAILURE => continue,
+                result => return result.map(|()| outcome),
+            }
+        }
+        Err(SqlError::new(
+            state::SERIALIZATION_FAILURE,
+            "could not insert because the topic keeps changing",
+        ))
+    }
+
+    async fn insert_once(&mut self, insert: &Insert, parameters: &Parameters) -> Result<Outcome, SqlError> {
+        let topic = self.writable_topic(&insert.into)?;
+        let exprs = self.engine.row_exprs(&topic)?;
+        let columns = target_columns(&topic, &insert.columns, &insert.into)?;
+        let info = self.session_info();
+        let mut inserted = Vec::new();
+        match &insert.rows {
+            InsertRows::Values(values) => {
+                inserted.push(self.with_context(&[], |ctx| {
+                    exprs.insert_values(&columns, values, &parameters.values, &info, ctx)
+                })?);
+            }
+            InsertRows::DefaultValues => {
+                inserted.push(exprs.complete(vec![None; topic.columns.len()], 1, &info)?);
+            }
+            InsertRows::Select(select) => {
+                let (fields, mut batches) = self.rows_of(select, parameters, None).await?;
+                check_width(fields.len(), columns.len(), !insert.columns.is_empty())?;
+                let columns = &columns[..fields.len()];
+                for (field, column) in fields.iter().zip(columns) {
+                    let target = exprs.target(*column);
+                    rows::check_assignment(target.name, &field.pg_type, target.pg_type)?;
+                }
+                while let Some(batch) = batches.next().await {
+                    let batch = batch?;
+                    let assigned =
+                        batch
+                            .columns()
+                            .iter()
+                            .zip(fields.iter())
+                            .zip(columns)
+                            .map(|((array, field), column)| {
+                                rows::assign(array, &field.pg_type, exprs.target(*column).pg_type, &info.time_zone)
+                            });
+                    let arrays = assigned.collect::<Result<Vec<ArrayRef>, SqlError>>()?;
+                    inserted.push(exprs.insert_columns(columns, &arrays, batch.num_rows(), &info)?);
+                }
+            }
+        }
+        let count: usize = inserted.iter().map(RecordBatch::num_rows).sum();
+        let answer = match insert.returning.is_empty() {
+            true => Outcome::Command(format!("INSERT 0 {count}")),
+            false => self.returning(insert, &topic, &inserted).await?,
+        };
+        for batch in inserted {
+            self.append(&topic, batch)?;
+        }
+        Ok(answer)
+    }
+
+    /// The RETURNING items over the inserted rows alone.
+    async fn returning(
+        &mut self,
+        insert: &Insert,
+        topic: &Arc<Topic>,
+        inserted: &[RecordBatch],
+    ) -> Result<Outcome, SqlError> {
+        let select = returning_select(&insert.returning, topic)?;
+        let own = HashMap::from([(topic.oid, inserted.iter().map(|rows| (0, rows.clone())).collect())]);
+        let (fields, batches) = self.rows_of(&select, &Parameters::default(), Some(own)).await?;
+        // Evaluated before the rows are appended: what fails in RETURNING must not leave them behind.
+        let batches: Vec<_> = batches.collect().await;
+        let batches: Vec<RecordBatch> = batches.into_iter().collect::<Result<_, SqlError>>()?;
+        let batches = futures::stream::iter(batches.into_iter().map(Ok)).boxed();
+        Ok(Outcome::Rows {
+            fields,
+            batches,
+            tag: RowsTag::Insert,
+        })
+    }
+
+    /// Puts complete rows into the transaction, each to its partition.
+    fn append(&mut self, topic: &Topic, rows: RecordBatch) -> Result<(), SqlError> {
+        if rows.num_rows() == 0 {
+            return Ok(());
+        }
+        if topic.partitions == 1 {
+            return self.transaction().append(topic, 0, rows);
+        }
+        if topic.partition_by.is_empty() {
+            let partition = self.next_partition % topic.partitions;
+            self.next_partition = self.next_partition.wrapping_add(1);
+            return self.transaction().append(topic, partition, rows);
+        }
+        for (partition, rows) in split_by_key(topic, &rows)? {
+            self.transaction().append(topic, partition, rows)?;
+        }
+        Ok(())
+    }
+
+    pub(super) fn copy_from(&mut self, copy: &CopyFrom) -> Result<Outcome, SqlError> {
+        let topic = self.writable_topic(&copy.into)?;
+        let mut targets = target_columns(&topic, &copy.columns, &copy.into)?;
+        if copy.columns.is_empty() {
+            targets.retain(|index| topic.columns[*index].generated.is_none());
+        }
+        if let Some(generated) = targets
+            .iter()
+            .map(|i| &topic.columns[*i])
+            .find(|c| c.generated.is_some())
+        {
+            return Err(SqlError::new(
+                state::INVALID_COLUMN_REFERENCE,
+                format!("column \"{}\" is a generated column", generated.name),
+            )
+            .detail("Generated columns cannot be used in COPY."));
+        }
+        let exprs = self.engine.row_exprs(&topic)?;
+        if self.transaction().read_only {
+            return Err(SqlError::new(
+                state::READ_ONLY_SQL_TRANSACTION,
+                "cannot execute COPY FROM in a read-only transaction",
+            ));
+        }
+        let columns = targets
+            .iter()
+            .map(|i| (topic.columns[*i].name.clone(), topic.columns[*i].pg_type.clone()));
+        Ok(Outcome::CopyIn(CopyIn {
+            table: topic.name.clone(),
+            columns: columns.collect(),
+            format: copy.format.clone(),
+            targets,
+            topic,
+            exprs,
+            rows: 0,
+        }))
+    }
+
+    /// Rows of a COPY in progress; their columns are `copy.columns`.
+    pub fn copy_append(&mut self, copy: &mut CopyIn, rows: &RecordBatch) -> Result<(), SqlError> {
+        let info = self.session_info();
+        let complete = copy
+            .exprs
+            .insert_columns(&copy.targets, rows.columns(), rows.num_rows(), &info);
+        let complete = complete.map_err(|error| match error.context {
+            None => error.context(format!("COPY {}, after line {}", copy.table, copy.rows)),
+            Some(_) => error,
+        })?;
+        copy.rows += rows.num_rows() as u64;
+        self.append(&copy.topic, complete)
+    }
+
+    /// All rows have come: commits, unless in a transaction block, and returns the command tag.
+    pub async fn copy_finish(&mut self, copy: CopyIn) -> Result<String, SqlError> {
+        if !self.batch {
+            let committed = self.commit_implicit().await;
+            if committed.is_err() {
+                self.fail();
+            }
+            committed?;
+        }
+        Ok(format!("COPY {}", copy.rows))
+    }
+
+    /// The client gave up, or a row was bad: nothing of the COPY is kept.
+    pub fn copy_abort(&mut self, _copy: CopyIn) {
+        self.fail();
+    }
+
+    /// Commits what the transaction wrote; returns once it is durable and visible (L1), or queued under
+    /// `synchronous_commit = off`.
+    pub(super) async fn commit_transaction(&mut self) -> Result<(), SqlError> {
+        self.cancel.committing(true);
+        let result = self.commit_whole().await;
+        self.cancel.committing(false);
+        result
+    }
+
+    async fn commit_whole(&mut self) -> Result<(), SqlError> {
+        let Some(mut transaction) = self.transaction.take() else {
+            return Ok(());
+        };
+        let new_views = std::mem::take(&mut transaction.new_views);
+        let dropped = std::mem::take(&mut transaction.dropped);
+        let result = match transaction.commit() {
+            None => Ok(()),
+            Some(commit) => {
+                let synced = self.settings.synchronous_commit() || commit.ddl.is_some();
+                let acknowledge = if synced {
+                    Acknowledge::Synced
+                } else {
+                    Acknowledge::Queued
+                };
+                let appends: Vec<(TopicId, RecordBatch)> = commit
+                    .appends
+                    .iter()
+                    .map(|append| (append.topic, append.rows.clone()))
+                    .collect();
+                let receipt = self.engine.log.commit(commit, acknowledge).await;
+                receipt.map(|receipt| {
+                    if acknowledge == Acknowledge::Queued {
+                        self.queued = receipt.lsn;
+                    }
+                    self.report_late_rows(
+                        appends
+                            .iter()
+                            .zip(&receipt.appended)
+                            .map(|((topic, rows), appended)| (*topic, rows, appended.watermark)),
+                    );
+                })
+            }
+        };
+        self.end_transaction(result.is_ok());
+        result.map_err(SqlError::from)?;
+        self.engine.views.remove(&dropped);
+        for new in new_views {
+            self.start_view(new).await?;
+        }
+        Ok(())
+    }
+
+    /// COPY and INSERT into a topic with closing windows say how many rows came late for which views.
+    fn report_late_rows<'a>(&mut self, appended: impl Iterator<Item = (TopicId, &'a RecordBatch, Option<i64>)>) {
+        let mut late: std::collections::BTreeMap<u32, u64> = std::collections::BTreeMap::new();
+        for (topic, rows, watermark) in appended {
+            for (view, rows) in self.engine.views.late_rows(topic, rows, watermark) {
+                *late.entry(view).or_default() += rows;
+            }
+        }
+        let catalog = self.engine.catalog.current();
+        for (view, rows) in late.into_iter().filter(|(_, rows)| *rows > 0) {
+            let name = catalog
+                .relation(view)
+                .map_or_else(|| view.to_string(), |view| view.name().to_string());
+            let (noun, verb) = if rows == 1 { ("row", "was") } else { ("rows", "were") };
+            self.notice(format!(
+                "{rows} {noun} came late for view \"{name}\" and {verb} skipped by its closed windows"
+            ));
+        }
+    }
+}
+
+/// The RETURNING items as a SELECT over the topic.
+pub(super) fn returning_select(items: &[SelectItem], topic: &Topic) -> Result<Select, SqlError> {
+    let items: Vec<String> = items.iter().map(SelectItem::to_string).collect();
+    let from = catalog::quote_qualified(&topic.schema, &topic.name);
+    super::read::only_select(&format!("SELECT {} FROM {from}", items.join(", ")))
+}
+
+/// Indexes of the named columns; all of them if none is named.
+pub(super) fn target_columns(topic: &Topic, names: &[String], relation: &Name) -> Result<Vec<usize>, SqlError> {
+    if names.is_empty() {
+        return Ok((0..topic.columns.len()).collect());
+    }
+    let mut targets = Vec::with_capacity(names.len());
+    for name in names {
+        let Some(index) = topic.columns.iter().position(|column| column.name == *name) else {
+            return Err(SqlError::new(
+                state::UNDEFINED_COLUMN,
+                format!("column \"{name}\" of relation \"{}\" does not exist", relation.name),
+            ));
+        };
+        if targets.contains(&index) {
+            return Err(SqlError::new(
+                state::DUPLICATE_COLUMN,
+                format!("column \"{name}\" specified more than once"),
+            ));
+        }
+        targets.push(index);
+    }
+    Ok(targets)
+}
+
+fn check_width(expressions: usize, targets: usize, named: bool) -> Result<(), SqlError> {
+    if expressions > targets {
+        return Err(SqlError::new(
+            state::SYNTAX_ERROR,
+            "INSERT has more expressions than target columns",
+        ));
+    }
+    if named && expressions < targets {
+        return Err(SqlError::new(
+            state::SYNTAX_ERROR,
+            "INSERT has more target columns than expressions",
+        ));
+    }
+    Ok(())
+}
+
+/// Rows by partition: CRC32C of the key's row encoding, modulo the number of partitions.
+fn split_by_key(topic: &Topic, rows: &RecordBatch) -> Result<Vec<(u32, RecordBatch)>, SqlError> {
+    let keys: Vec<ArrayRef> = topic
+        .partition_by
+        .iter()
+        .filter_map(|name| rows.column_by_name(name))
+        .cloned()
+        .collect();
+    assert_eq!(
+        keys.len(),
+        topic.partition_by.len(),
+        "PARTITION BY names were checked when the topic was made"
+    );
+    let fields = keys.iter().map(|key| SortField::new(key.data_type().clone())).collect();
+    let converter = RowConverter::new(fields).and_then(|converter| converter.convert_columns(&keys));
+    let encoded = converter.map_err(SqlError::from)?;
+    let mut indices: Vec<Vec<u32>> = vec![Vec::new(); topic.partitions as usize];
+    for (index, key) in encoded.iter().enumerate() {
+        let partition = crc32c::crc32c(key.as_ref()) % topic.partitions;
+        indices[partition as usize].push(u32::try_from(index).expect("a batch has less than 2^32 rows"));
+    }
+    let mut split = Vec::new();
+    for (partition, indices) in indices
+        .into_iter()
+        .enumerate()
+        .filter(|(_, indices)| !indices.is_empty())
+    {
+        let taken = match indices.len() == rows.num_rows() {
+            true => rows.clone(),
+            false => compute::take_record_batch(rows, &UInt32Array::from(indices)).map_err(SqlError::from)?,
+        };
+        split.push((u32::try_from(partition).expect("partitions are counted in u32"), taken));
+    }
+    Ok(split)
+}

@@ -1,0 +1,255 @@
+//! One connection: reads messages, lets the session answer, writes what it says.
+//!
+//! While a statement runs the socket is read ahead, a little, so that a client that is gone is noticed and its
+//! statement ends.
+
+use std::collections::HashMap;
+
+use bytes::BytesMut;
+use pgwire::error::PgWireError;
+use pgwire::messages::{DecodeContext, PgWireFrontendMessage, ProtocolVersion};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::sync::watch;
+
+use super::extended::Portal;
+use super::{message, startup};
+use crate::error::{SqlError, state};
+use crate::session::{Session, TransactionStatus};
+
+/// Bytes waiting for the client above which they are written, though the answer is not complete.
+const OUTPUT_BYTES: usize = 64 << 10;
+/// Bytes that are read ahead while a statement runs.
+const AHEAD_BYTES: usize = 64 << 10;
+
+/// Why a connection is over, other than by the client's Terminate.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Ended {
+    #[error("the client is gone")]
+    Gone,
+    #[error("the client took too long to introduce itself")]
+    TimedOut,
+    #[error("protocol violation: {0}")]
+    Protocol(String),
+    #[error("{0}")]
+    Io(#[from] std::io::Error),
+}
+
+/// A stream with its buffers.
+pub(super) struct Socket<S> {
+    pub stream: S,
+    pub input: BytesMut,
+    pub output: BytesMut,
+    pub context: DecodeContext,
+}
+
+impl<S> Socket<S> {
+    pub fn new(stream: S) -> Socket<S> {
+        let context = DecodeContext::new(ProtocolVersion::default());
+        Socket {
+            stream,
+            input: startup::buffer(),
+            output: startup::buffer(),
+            context,
+        }
+    }
+
+    /// A message that is there already.
+    pub fn decode(&mut self) -> Result<Option<PgWireFrontendMessage>, Ended> {
+        match PgWireFrontendMessage::decode(&mut self.input, &self.context) {
+            Ok(message) => Ok(message),
+            Err(PgWireError::IoError(error)) => Err(Ended::Io(error)),
+            Err(error) => Err(Ended::Protocol(error.to_string())),
+        }
+    }
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
+    /// The next message; waits for it. Cancel safe.
+    pub async fn read(&mut self) -> Result<PgWireFrontendMessage, Ended> {
+        loop {
+            if let Some(message) = self.decode()? {
+                return Ok(message);
+            }
+            if self.stream.read_buf(&mut self.input).await? == 0 {
+                return Err(Ended::Gone);
+            }
+        }
+    }
+
+    /// Writes what waits for the client.
+    pub async fn flush(&mut self) -> Result<(), Ended> {
+        if !self.output.is_empty() {
+            self.stream.write_all_buf(&mut self.output).await?;
+        }
+        Ok(self.stream.flush().await?)
+    }
+
+    /// Writes it if it has become much.
+    pub async fn flush_if_full(&mut self) -> Result<(), Ended> {
+        if self.output.len() >= OUTPUT_BYTES {
+            return self.flush().await;
+        }
+        Ok(())
+    }
+}
+
+/// How the answer to a message failed.
+pub(super) enum Failure {
+    /// For the client (W1); the connection goes on.
+    Error(SqlError),
+    /// The connection is over.
+    Ended(Ended),
+}
+
+impl From<SqlError> for Failure {
+    fn from(error: SqlError) -> Self {
+        Failure::Error(error)
+    }
+}
+
+impl From<Ended> for Failure {
+    fn from(ended: Ended) -> Self {
+        Failure::Ended(ended)
+    }
+}
+
+pub(super) struct Connection<S> {
+    pub socket: Socket<S>,
+    pub session: Session,
+    pub portals: HashMap<String, Portal>,
+    /// An error in an extended query: messages are skipped up to Sync (W1).
+    pub skipping: bool,
+    /// Messages of an extended query have run since the last Sync.
+    pub in_pipeline: bool,
+    stopped: watch::Receiver<bool>,
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin + Send> Connection<S> {
+    pub fn new(socket: Socket<S>, session: Session, stopped: watch::Receiver<bool>) -> Connection<S> {
+        Connection {
+            socket,
+            session,
+            portals: HashMap::new(),
+            skipping: false,
+            in_pipeline: false,
+            stopped,
+        }
+    }
+
+    pub async fn run(mut self) -> Result<(), Ended> {
+        loop {
+            let message = tokio::select! {
+                biased;
+                message = self.socket.read() => message,
+                () = stopping(&mut self.stopped) => {
+                    let error = SqlError::new(
+                        state::ADMIN_SHUTDOWN,
+                        "terminating connection due to administrator command",
+                    );
+                    message::fatal(&mut self.socket.output, &error);
+                    return self.socket.flush().await;
+                }
+            };
+            let message = match message {
+                Ok(message) => message,
+                Err(Ended::Protocol(reason)) => {
+                    let error = SqlError::new(state::PROTOCOL_VIOLATION, reason);
+                    message::fatal(&mut self.socket.output, &error);
+                    return self.socket.flush().await;
+                }
+                Err(ended) => return Err(ended),
+            };
+            if matches!(message, PgWireFrontendMessage::Terminate(_)) {
+                return Ok(());
+            }
+            self.answer(message).await?;
+        }
+    }
+
+    async fn answer(&mut self, message: PgWireFrontendMessage) -> Result<(), Ended> {
+        match message {
+            PgWireFrontendMessage::Query(query) => {
+                self.skipping = false;
+                self.simple_query(&query.query).await
+            }
+            PgWireFrontendMessage::Sync(_) => self.sync().await,
+            _ if self.skipping => Ok(()),
+            // What a client still sends of a COPY that has failed already.
+            PgWireFrontendMessage::CopyData(_)
+            | PgWireFrontendMessage::CopyDone(_)
+            | PgWireFrontendMessage::CopyFail(_) => Ok(()),
+            PgWireFrontendMessage::Flush(_) => self.socket.flush().await,
+            message => match self.extended(message).await {
+                Ok(()) => Ok(()),
+                Err(Failure::Ended(ended)) => Err(ended),
+                Err(Failure::Error(error)) => {
+                    self.send_notices();
+                    message::error(&mut self.socket.output, &error);
+                    self.session.fail();
+                    self.skipping = true;
+                    Ok(())
+                }
+            },
+        }
+    }
+
+    async fn sync(&mut self) -> Result<(), Ended> {
+        if self.in_pipeline {
+            self.in_pipeline = false;
+            if let Err(error) = self.session.end_batch(!self.skipping).await {
+                self.send_notices();
+                message::error(&mut self.socket.output, &error);
+            }
+        }
+        self.skipping = false;
+        self.ready().await
+    }
+
+    /// Notices, changed settings, ReadyForQuery.
+    pub async fn ready(&mut self) -> Result<(), Ended> {
+        self.send_notices();
+        if self.session.status() == TransactionStatus::Idle {
+            self.portals.clear();
+        }
+        message::ready(&mut self.socket.output, self.session.status());
+        self.socket.flush().await
+    }
+
+    pub fn send_notices(&mut self) {
+        for notice in self.session.take_notices() {
+            message::notice(&mut self.socket.output, &notice);
+        }
+        for (name, value) in self.session.take_parameter_changes() {
+            message::parameter(&mut self.socket.output, name, value);
+        }
+    }
+}
+
+/// Resolves when the server stops.
+async fn stopping(stopped: &mut watch::Receiver<bool>) {
+    // An error is the sender's end: the server is gone.
+    let _ = stopped.wait_for(|stopped| *stopped).await;
+}
+
+/// Runs what the session does for a message, while reading ahead from the client: ends with it if it is gone.
+pub(super) async fn while_connected<S, T>(
+    stream: &mut S,
+    input: &mut BytesMut,
+    running: impl Future<Output = T>,
+) -> Result<T, Ended>
+where
+    S: AsyncRead + Unpin,
+{
+    tokio::pin!(running);
+    loop {
+        tokio::select! {
+            biased;
+            done = &mut running => return Ok(done),
+            read = stream.read_buf(input), if input.len() < AHEAD_BYTES => {
+                if read? == 0 {
+                    return Err(Ended::Gone);
+                }
+            }
+        }
+    }
+}

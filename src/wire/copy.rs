@@ -1,0 +1,114 @@
+//! COPY over the connection: rows from the client into a session's COPY FROM STDIN, rows of a COPY TO STDOUT to it.
+
+use std::sync::Arc;
+
+use pgwire::messages::PgWireFrontendMessage;
+use pgwire::messages::copy::{CopyDone, CopyInResponse, CopyOutResponse};
+use tokio::io::{AsyncRead, AsyncWrite};
+
+use super::connection::{Connection, Ended, Failure};
+use super::copy_in::CopyDecoder;
+use super::copy_out::CopyEncoder;
+use super::message;
+use super::simple::ROWS_AT_ONCE;
+use crate::error::{SqlError, state};
+use crate::session::{Batches, CopyIn};
+use crate::sql::plan::OutField;
+use crate::sql::statement::CopyFormat;
+
+const TEXT: i8 = 0;
+
+impl<S: AsyncRead + AsyncWrite + Unpin + Send> Connection<S> {
+    pub(super) async fn copy_in(&mut self, mut copy: CopyIn) -> Result<(), Failure> {
+        let columns = i16::try_from(copy.columns.len()).expect("a topic has at most 1600 columns");
+        self.send_notices();
+        let response = CopyInResponse::new(TEXT, columns, vec![0; copy.columns.len()]);
+        message::put(&mut self.socket.output, &response);
+        self.socket.flush().await?;
+        match self.receive(&mut copy).await {
+            Ok(()) => {
+                let tag = self.session.copy_finish(copy).await?;
+                self.complete(tag);
+                Ok(())
+            }
+            Err(failure) => {
+                self.session.copy_abort(copy);
+                Err(failure)
+            }
+        }
+    }
+
+    /// Decodes what the client sends until CopyDone.
+    async fn receive(&mut self, copy: &mut CopyIn) -> Result<(), Failure> {
+        let style = self.session.text_style();
+        let mut decoder = CopyDecoder::new(&copy.table, &copy.columns, &copy.format, &style);
+        let cancel = self.session.cancel_handle();
+        loop {
+            let message = tokio::select! {
+                biased;
+                message = self.socket.read() => message?,
+                () = cancel.requested() => return Err(cancel.error().into()),
+            };
+            let rows = match message {
+                PgWireFrontendMessage::CopyData(data) => decoder.push(&data.data)?,
+                PgWireFrontendMessage::CopyDone(_) => {
+                    if let Some(rows) = decoder.finish()? {
+                        self.session.copy_append(copy, &rows)?;
+                    }
+                    return Ok(());
+                }
+                PgWireFrontendMessage::CopyFail(fail) => {
+                    return Err(SqlError::new(
+                        state::QUERY_CANCELED,
+                        format!("COPY from stdin failed: {}", fail.message),
+                    )
+                    .into());
+                }
+                // Drivers send the Sync of the statement before its data.
+                PgWireFrontendMessage::Flush(_) | PgWireFrontendMessage::Sync(_) => continue,
+                PgWireFrontendMessage::Terminate(_) => return Err(Ended::Gone.into()),
+                _ => {
+                    return Err(SqlError::new(
+                        state::PROTOCOL_VIOLATION,
+                        "unexpected message type during COPY from stdin",
+                    )
+                    .into());
+                }
+            };
+            if let Some(rows) = rows {
+                self.session.copy_append(copy, &rows)?;
+            }
+        }
+    }
+
+    pub(super) async fn copy_out(
+        &mut self,
+        fields: &Arc<[OutField]>,
+        mut batches: Batches,
+        format: &CopyFormat,
+    ) -> Result<(), Failure> {
+        let columns = i16::try_from(fields.len())
+            .map_err(|_| SqlError::new(state::PROGRAM_LIMIT_EXCEEDED, "too many columns for COPY"))?;
+        self.send_notices();
+        message::put(
+            &mut self.socket.output,
+            &CopyOutResponse::new(TEXT, columns, vec![0; fields.len()]),
+        );
+        let encoder = CopyEncoder::new(fields, format, &self.session.text_style());
+        encoder.header(&mut self.socket.output);
+        let mut sent = 0u64;
+        while let Some(batch) = self.next_batch(&mut batches).await? {
+            let mut start = 0;
+            while start < batch.num_rows() {
+                let end = batch.num_rows().min(start + ROWS_AT_ONCE);
+                encoder.encode(&batch, start..end, &mut self.socket.output)?;
+                self.socket.flush_if_full().await?;
+                start = end;
+            }
+            sent += batch.num_rows() as u64;
+        }
+        message::put(&mut self.socket.output, &CopyDone::new());
+        self.complete(format!("COPY {sent}"));
+        Ok(())
+    }
+}

@@ -1,0 +1,362 @@
+//! The extended query protocol: Parse, Bind, Describe, Execute, Close; prepared statements and portals.
+//!
+//! What runs up to Sync is one implicit transaction, committed at Sync; answers are written then (or at Flush).
+
+use std::sync::Arc;
+
+use arrow::array::RecordBatch;
+use bytes::Bytes;
+use pgwire::messages::PgWireFrontendMessage;
+use pgwire::messages::data::{NoData, ParameterDescription};
+use pgwire::messages::extendedquery::{
+    Bind, BindComplete, Close, CloseComplete, Describe, Execute, Parse, ParseComplete, PortalSuspended,
+};
+use pgwire::messages::response::EmptyQueryResponse;
+use tokio::io::{AsyncRead, AsyncWrite};
+
+use super::connection::{Connection, Failure, while_connected};
+use super::message;
+use super::rows::RowEncoder;
+use crate::error::{SqlError, state};
+use crate::session::{Batches, Outcome, Parameters, Prepared, RowsTag, TransactionStatus};
+use crate::sql::plan::OutField;
+use crate::types::{ColumnBuilder, PgType, TextStyle};
+
+const STATEMENT: u8 = b'S';
+
+/// A statement bound to its parameters, and its answer as far as it was not fetched yet.
+pub(super) struct Portal {
+    prepared: Prepared,
+    parameters: Parameters,
+    /// As the client gave them: none, one for all, or one for each column.
+    formats: Vec<i16>,
+    state: PortalState,
+}
+
+enum PortalState {
+    Bound,
+    Running {
+        fields: Arc<[OutField]>,
+        batches: Batches,
+        rest: Option<RecordBatch>,
+        tag: RowsTag,
+    },
+    Done,
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin + Send> Connection<S> {
+    pub(super) async fn extended(&mut self, message: PgWireFrontendMessage) -> Result<(), Failure> {
+        if !self.in_pipeline {
+            self.in_pipeline = true;
+            self.session.begin_batch();
+        }
+        match message {
+            PgWireFrontendMessage::Parse(parse) => self.parse(parse).await,
+            PgWireFrontendMessage::Bind(bind) => self.bind(bind),
+            PgWireFrontendMessage::Describe(describe) => self.describe(describe),
+            PgWireFrontendMessage::Execute(execute) => self.execute(execute).await,
+            PgWireFrontendMessage::Close(close) => self.close(&close),
+            _ => Err(SqlError::new(state::PROTOCOL_VIOLATION, "unexpected message type").into()),
+        }
+    }
+
+    async fn parse(&mut self, parse: Parse) -> Result<(), Failure> {
+        let name = parse.name.unwrap_or_default();
+        if !name.is_empty() && self.session.statements.contains_key(&name) {
+            return Err(SqlError::new(
+                state::DUPLICATE_PREPARED_STATEMENT,
+                format!("prepared statement \"{name}\" already exists"),
+            )
+            .into());
+        }
+        let prepared = self.session.prepare(&parse.query, &parse.type_oids).await?;
+        self.session.statements.insert(name, prepared);
+        message::put(&mut self.socket.output, &ParseComplete::new());
+        Ok(())
+    }
+
+    fn prepared(&self, name: &str) -> Result<&Prepared, SqlError> {
+        self.session.statements.get(name).ok_or_else(|| {
+            let message = match name {
+                "" => "unnamed prepared statement does not exist".to_string(),
+                name => format!("prepared statement \"{name}\" does not exist"),
+            };
+            SqlError::new(state::INVALID_SQL_STATEMENT_NAME, message)
+        })
+    }
+
+    fn bind(&mut self, bind: Bind) -> Result<(), Failure> {
+        let name = bind.portal_name.unwrap_or_default();
+        if !name.is_empty() && self.portals.contains_key(&name) {
+            return Err(SqlError::new(state::DUPLICATE_CURSOR, format!("portal \"{name}\" already exists")).into());
+        }
+        let prepared = self
+            .prepared(bind.statement_name.as_deref().unwrap_or_default())?
+            .clone();
+        let style = self.session.text_style();
+        let parameters = decode_parameters(
+            &prepared.parameter_types,
+            &bind.parameters,
+            &bind.parameter_format_codes,
+            &style,
+        )?;
+        let columns = prepared.fields.as_ref().map_or(0, |fields| fields.len());
+        let formats = bind.result_column_format_codes;
+        if formats.len() > 1 && formats.len() != columns {
+            return Err(SqlError::new(
+                state::PROTOCOL_VIOLATION,
+                format!(
+                    "bind message has {} result formats but query has {columns} columns",
+                    formats.len()
+                ),
+            )
+            .into());
+        }
+        if let Some(unknown) = formats.iter().find(|format| !matches!(format, 0 | 1)) {
+            return Err(SqlError::new(
+                state::INVALID_PARAMETER_VALUE,
+                format!("unsupported format code: {unknown}"),
+            )
+            .into());
+        }
+        self.portals.insert(
+            name,
+            Portal {
+                prepared,
+                parameters,
+                formats,
+                state: PortalState::Bound,
+            },
+        );
+        message::put(&mut self.socket.output, &BindComplete::new());
+        Ok(())
+    }
+
+    fn describe(&mut self, describe: Describe) -> Result<(), Failure> {
+        let name = describe.name.unwrap_or_default();
+        if describe.target_type == STATEMENT {
+            let prepared = self.prepared(&name)?.clone();
+            let types = prepared.parameter_types.iter().map(PgType::oid).collect();
+            message::put(&mut self.socket.output, &ParameterDescription::new(types));
+            match &prepared.fields {
+                Some(fields) => {
+                    let formats = vec![0; fields.len()];
+                    message::row_description(&mut self.socket.output, fields, &formats);
+                }
+                None => message::put(&mut self.socket.output, &NoData::new()),
+            }
+            return Ok(());
+        }
+        let portal = self.portals.get(&name).ok_or_else(|| unknown_portal(&name))?;
+        match &portal.prepared.fields {
+            Some(fields) => {
+                let formats = all_formats(&portal.formats, fields.len());
+                message::row_description(&mut self.socket.output, fields, &formats);
+            }
+            None => message::put(&mut self.socket.output, &NoData::new()),
+        }
+        Ok(())
+    }
+
+    async fn execute(&mut self, execute: Execute) -> Result<(), Failure> {
+        let name = execute.name.unwrap_or_default();
+        // Taken out while it runs: the connection is needed whole.
+        let mut portal = self.portals.remove(&name).ok_or_else(|| unknown_portal(&name))?;
+        let result = self.execute_portal(&mut portal, execute.max_rows).await;
+        let ended =
+            self.session.status() == TransactionStatus::Idle && !matches!(portal.state, PortalState::Running { .. });
+        if !ended || result.is_ok() {
+            self.portals.insert(name, portal);
+        }
+        result
+    }
+
+    async fn execute_portal(&mut self, portal: &mut Portal, max_rows: i32) -> Result<(), Failure> {
+        match portal.state {
+            PortalState::Running { .. } => {}
+            PortalState::Done => {
+                // A second Execute of a finished query has no more rows; anything else cannot run twice.
+                return match &portal.prepared.fields {
+                    Some(_) => {
+                        self.complete("SELECT 0".to_string());
+                        Ok(())
+                    }
+                    None => Err(SqlError::new(state::OBJECT_NOT_IN_PREREQUISITE_STATE, "portal cannot be run").into()),
+                };
+            }
+            PortalState::Bound => {
+                portal.state = PortalState::Done;
+                let running = self.session.execute_prepared(&portal.prepared, &portal.parameters);
+                match while_connected(&mut self.socket.stream, &mut self.socket.input, running).await?? {
+                    Outcome::Rows { fields, batches, tag } => {
+                        check_fields(portal.prepared.fields.as_deref(), &fields)?;
+                        portal.state = PortalState::Running {
+                            fields,
+                            batches,
+                            rest: None,
+                            tag,
+                        };
+                    }
+                    Outcome::Command(tag) => {
+                        self.complete(tag);
+                        return Ok(());
+                    }
+                    Outcome::CopyIn(copy) => return self.copy_in(copy).await,
+                    Outcome::CopyOut {
+                        fields,
+                        batches,
+                        format,
+                    } => {
+                        return self.copy_out(&fields, batches, &format).await;
+                    }
+                    Outcome::Empty => {
+                        message::put(&mut self.socket.output, &EmptyQueryResponse::new());
+                        return Ok(());
+                    }
+                }
+            }
+        }
+        self.fetch(portal, max_rows).await
+    }
+
+    /// Up to `max_rows` rows of a running portal (all if it is not positive).
+    async fn fetch(&mut self, portal: &mut Portal, max_rows: i32) -> Result<(), Failure> {
+        let PortalState::Running {
+            fields,
+            batches,
+            rest,
+            tag,
+        } = &mut portal.state
+        else {
+            unreachable!("only called for a running portal");
+        };
+        let formats = all_formats(&portal.formats, fields.len());
+        let encoder = RowEncoder::new(fields, &formats, &self.session.text_style());
+        let limit = usize::try_from(max_rows).ok().filter(|limit| *limit > 0);
+        let mut sent = 0;
+        loop {
+            let batch = match rest.take() {
+                Some(batch) => batch,
+                None => match self.next_batch(batches).await? {
+                    Some(batch) if batch.num_rows() == 0 => continue,
+                    Some(batch) => batch,
+                    None => break,
+                },
+            };
+            let take = limit.map_or(batch.num_rows(), |limit| batch.num_rows().min(limit - sent));
+            self.send_batch(&encoder, &batch, 0..take).await?;
+            sent += take;
+            if take < batch.num_rows() {
+                *rest = Some(batch.slice(take, batch.num_rows() - take));
+            }
+            if limit == Some(sent) {
+                self.send_notices();
+                message::put(&mut self.socket.output, &PortalSuspended::new());
+                return Ok(());
+            }
+        }
+        let tag = tag.text(sent as u64);
+        portal.state = PortalState::Done;
+        self.complete(tag);
+        Ok(())
+    }
+
+    fn close(&mut self, close: &Close) -> Result<(), Failure> {
+        let name = close.name.as_deref().unwrap_or_default();
+        if close.target_type == STATEMENT {
+            self.session.statements.remove(name);
+        } else {
+            self.portals.remove(name);
+        }
+        message::put(&mut self.socket.output, &CloseComplete::new());
+        Ok(())
+    }
+}
+
+fn unknown_portal(name: &str) -> SqlError {
+    SqlError::new(state::INVALID_CURSOR_NAME, format!("portal \"{name}\" does not exist"))
+}
+
+/// One format code per column.
+fn all_formats(given: &[i16], columns: usize) -> Vec<i16> {
+    match given {
+        [] => vec![0; columns],
+        [one] => vec![*one; columns],
+        each => each.to_vec(),
+    }
+}
+
+/// A statement whose columns changed since it was described cannot be answered under that description.
+fn check_fields(described: Option<&[OutField]>, fields: &[OutField]) -> Result<(), SqlError> {
+    let same = described.is_none_or(|described| {
+        described.len() == fields.len()
+            && described
+                .iter()
+                .zip(fields)
+                .all(|(a, b)| a.pg_type.oid() == b.pg_type.oid())
+    });
+    if same {
+        return Ok(());
+    }
+    Err(
+        SqlError::new(state::FEATURE_NOT_SUPPORTED, "cached plan must not change result type")
+            .hint("Prepare the statement again."),
+    )
+}
+
+fn decode_parameters(
+    types: &[PgType],
+    values: &[Option<Bytes>],
+    formats: &[i16],
+    style: &TextStyle,
+) -> Result<Parameters, SqlError> {
+    if values.len() != types.len() {
+        return Err(SqlError::new(
+            state::PROTOCOL_VIOLATION,
+            format!(
+                "bind message supplies {} parameters, but prepared statement requires {}",
+                values.len(),
+                types.len()
+            ),
+        ));
+    }
+    if formats.len() > 1 && formats.len() != values.len() {
+        return Err(SqlError::new(
+            state::PROTOCOL_VIOLATION,
+            format!(
+                "bind message has {} parameter formats but {} parameters",
+                formats.len(),
+                values.len()
+            ),
+        ));
+    }
+    let formats = all_formats(formats, values.len());
+    let mut arrays = Vec::with_capacity(values.len());
+    for (index, ((pg_type, value), format)) in types.iter().zip(values).zip(formats).enumerate() {
+        let mut builder = ColumnBuilder::new(pg_type, 1).with_time_zone(style.time_zone);
+        let appended = match (value, format) {
+            (None, _) => {
+                builder.append_null();
+                Ok(())
+            }
+            (Some(value), 0) => match std::str::from_utf8(value) {
+                Ok(text) => builder.append_text(text),
+                Err(_) => Err(SqlError::new(
+                    state::CHARACTER_NOT_IN_REPERTOIRE,
+                    "invalid byte sequence for encoding \"UTF8\"",
+                )),
+            },
+            (Some(value), 1) => builder.append_binary(value),
+            (_, unknown) => Err(SqlError::new(
+                state::INVALID_PARAMETER_VALUE,
+                format!("unsupported format code: {unknown}"),
+            )),
+        };
+        appended.map_err(|error| match error.context {
+            None => error.context(format!("unnamed portal parameter ${}", index + 1)),
+            Some(_) => error,
+        })?;
+        arrays.push((pg_type.clone(), builder.finish()));
+    }
+    Ok(Parameters { values: arrays })
+}

@@ -1,0 +1,135 @@
+//! The simple query protocol: a string of statements, each answered in turn; several are one implicit transaction.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use arrow::array::RecordBatch;
+use futures::StreamExt;
+use pgwire::messages::response::EmptyQueryResponse;
+use tokio::io::{AsyncRead, AsyncWrite};
+
+use super::connection::{Connection, Ended, Failure, while_connected};
+use super::message;
+use super::rows::RowEncoder;
+use crate::session::{Batches, Outcome, Parameters};
+use crate::sql::parse::Parsed;
+use crate::sql::plan::OutField;
+
+/// Rows that are encoded before the output is looked at.
+pub(super) const ROWS_AT_ONCE: usize = 256;
+
+impl<S: AsyncRead + AsyncWrite + Unpin + Send> Connection<S> {
+    pub(super) async fn simple_query(&mut self, text: &str) -> Result<(), Ended> {
+        match self.statements(text).await {
+            Ok(()) => {}
+            Err(Failure::Ended(ended)) => return Err(ended),
+            Err(Failure::Error(error)) => {
+                self.send_notices();
+                message::error(&mut self.socket.output, &error);
+            }
+        }
+        self.ready().await
+    }
+
+    async fn statements(&mut self, text: &str) -> Result<(), Failure> {
+        let statements = self.session.parse(text).inspect_err(|_| self.session.fail())?;
+        if statements.is_empty() {
+            message::put(&mut self.socket.output, &EmptyQueryResponse::new());
+            return Ok(());
+        }
+        let several = statements.len() > 1;
+        if several {
+            self.session.begin_batch();
+        }
+        let mut result = Ok(());
+        for statement in &statements {
+            result = self.statement(statement).await;
+            if result.is_err() {
+                break;
+            }
+        }
+        if matches!(result, Err(Failure::Error(_))) {
+            self.session.fail();
+        }
+        if several {
+            self.session.end_batch(result.is_ok()).await?;
+        }
+        result
+    }
+
+    async fn statement(&mut self, statement: &Parsed) -> Result<(), Failure> {
+        let parameters = Parameters::default();
+        let running = self.session.execute(statement, &parameters);
+        let outcome = while_connected(&mut self.socket.stream, &mut self.socket.input, running).await??;
+        match outcome {
+            Outcome::Rows { fields, batches, tag } => {
+                let formats = vec![0; fields.len()];
+                self.send_notices();
+                message::row_description(&mut self.socket.output, &fields, &formats);
+                let rows = self.send_rows(&fields, batches, &formats).await?;
+                self.complete(tag.text(rows));
+            }
+            Outcome::Command(tag) => self.complete(tag),
+            Outcome::CopyIn(copy) => self.copy_in(copy).await?,
+            Outcome::CopyOut {
+                fields,
+                batches,
+                format,
+            } => self.copy_out(&fields, batches, &format).await?,
+            Outcome::Empty => message::put(&mut self.socket.output, &EmptyQueryResponse::new()),
+        }
+        Ok(())
+    }
+
+    /// Notices come before the tag of the statement that they belong to.
+    pub(super) fn complete(&mut self, tag: String) {
+        self.send_notices();
+        message::complete(&mut self.socket.output, tag);
+    }
+
+    async fn send_rows(
+        &mut self,
+        fields: &Arc<[OutField]>,
+        mut batches: Batches,
+        formats: &[i16],
+    ) -> Result<u64, Failure> {
+        let encoder = RowEncoder::new(fields, formats, &self.session.text_style());
+        let mut rows = 0;
+        while let Some(batch) = self.next_batch(&mut batches).await? {
+            self.send_batch(&encoder, &batch, 0..batch.num_rows()).await?;
+            rows += batch.num_rows() as u64;
+        }
+        Ok(rows)
+    }
+
+    /// The next rows of a running query; 57014 if it is cancelled meanwhile.
+    pub(super) async fn next_batch(&mut self, batches: &mut Batches) -> Result<Option<RecordBatch>, Failure> {
+        let cancel = self.session.cancel_handle();
+        let next = async {
+            tokio::select! {
+                biased;
+                () = cancel.requested() => Some(Err(cancel.error())),
+                batch = batches.next() => batch,
+            }
+        };
+        let batch = while_connected(&mut self.socket.stream, &mut self.socket.input, next).await?;
+        Ok(batch.transpose()?)
+    }
+
+    /// Writes rows as DataRows, waiting for the client whenever it is behind.
+    pub(super) async fn send_batch(
+        &mut self,
+        encoder: &RowEncoder,
+        batch: &RecordBatch,
+        rows: Range<usize>,
+    ) -> Result<(), Failure> {
+        let mut start = rows.start;
+        while start < rows.end {
+            let end = rows.end.min(start + ROWS_AT_ONCE);
+            encoder.encode(batch, start..end, &mut self.socket.output)?;
+            self.socket.flush_if_full().await?;
+            start = end;
+        }
+        Ok(())
+    }
+}
