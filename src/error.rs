@@ -5,6 +5,7 @@
 //! name; detail and hint are full sentences.
 
 use std::fmt;
+use std::ops::{Deref, DerefMut};
 
 /// A five-character SQLSTATE. Use the constants of [`state`].
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -85,9 +86,14 @@ pub mod state {
     pub const DATA_CORRUPTED: SqlState = SqlState("XX001");
 }
 
-/// What a client is told: one of these per failure (W1), or as a notice beside an answer.
+/// What a client is told: one of these per failure (W1), or as a notice beside an answer. Boxed, so that a `Result`
+/// stays small on the way that succeeds.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct SqlError {
+pub struct SqlError(Box<Report>);
+
+/// The fields of an error or notice.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Report {
     pub state: SqlState,
     pub message: String,
     pub detail: Option<String>,
@@ -98,16 +104,30 @@ pub struct SqlError {
     pub context: Option<String>,
 }
 
+impl Deref for SqlError {
+    type Target = Report;
+
+    fn deref(&self) -> &Report {
+        &self.0
+    }
+}
+
+impl DerefMut for SqlError {
+    fn deref_mut(&mut self) -> &mut Report {
+        &mut self.0
+    }
+}
+
 impl SqlError {
     pub fn new(state: SqlState, message: impl Into<String>) -> Self {
-        SqlError {
+        SqlError(Box::new(Report {
             state,
             message: message.into(),
             detail: None,
             hint: None,
             position: None,
             context: None,
-        }
+        }))
     }
 
     /// 0A000, with what to do instead.
@@ -116,23 +136,23 @@ impl SqlError {
     }
 
     pub fn detail(mut self, detail: impl Into<String>) -> Self {
-        self.detail = Some(detail.into());
+        self.0.detail = Some(detail.into());
         self
     }
 
     pub fn hint(mut self, hint: impl Into<String>) -> Self {
-        self.hint = Some(hint.into());
+        self.0.hint = Some(hint.into());
         self
     }
 
     /// `position` counts characters from 1.
     pub fn position(mut self, position: usize) -> Self {
-        self.position = Some(position);
+        self.0.position = Some(position);
         self
     }
 
     pub fn context(mut self, context: impl Into<String>) -> Self {
-        self.context = Some(context.into());
+        self.0.context = Some(context.into());
         self
     }
 }

@@ -64,6 +64,14 @@ impl Session {
         topic.schema = schema;
         topic.name = create.name.name.clone();
         self.with_context(&[], |ctx| crate::sql::rows::check_create_topic(&topic, ctx))?;
+        if let Some(name) = topic
+            .options
+            .iter()
+            .find_map(|(name, value)| (name.starts_with("retention") && value != "forever").then_some(name))
+        {
+            let message = format!("option \"{name}\" is recorded, but rows are not deleted by it yet");
+            self.notice(message);
+        }
         let spec = topic.log_spec();
         self.transaction()
             .change(vec![Change::CreateTopic(topic)], vec![TopicChange::Create(spec)])?;

@@ -66,7 +66,7 @@ pub struct Session {
     /// Prepared statements by name, of PREPARE and of the protocol alike.
     pub statements: HashMap<String, Prepared>,
     cursors: HashMap<String, Cursor>,
-    /// The text of the statement that runs, for positions of errors.
+    /// The query string that was parsed last, for positions of errors.
     text: String,
     notices: Vec<Notice>,
     parameter_changes: Vec<(String, String)>,
@@ -167,7 +167,10 @@ impl Session {
     }
 
     /// The statements of a query string.
-    pub fn parse(&self, text: &str) -> Result<Vec<Parsed>, SqlError> {
+    pub fn parse(&mut self, text: &str) -> Result<Vec<Parsed>, SqlError> {
+        // Positions of errors count in the whole string.
+        self.text.clear();
+        self.text.push_str(text);
         parse::parse(text)
     }
 
@@ -246,8 +249,6 @@ impl Session {
             ));
         }
         self.registration.running(text);
-        self.text.clear();
-        self.text.push_str(text);
         let result = self.run_in_time(statement, parameters, prepared).await;
         self.registration.idle(self.status());
         if result.is_err() {

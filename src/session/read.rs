@@ -269,7 +269,6 @@ impl Session {
                 "current transaction is aborted, commands ignored until end of transaction block",
             ));
         }
-        self.text.clone_from(&parsed.text);
         given.resize(given.len().max(parsed.parameters), None);
         let (types, fields, plan) = self.describe_statement(&parsed.statement, given)?;
         Ok(Prepared {

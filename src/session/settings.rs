@@ -6,6 +6,7 @@
 
 use std::collections::BTreeMap;
 
+use crate::catalog::is_system_schema;
 use crate::error::{SqlError, state};
 use crate::types::{IntervalStyle, TextStyle};
 
@@ -425,11 +426,15 @@ impl Settings {
         shown
     }
 
-    /// Schemas to look up names in, `$user` replaced.
+    /// Schemas to look up names in, `$user` replaced; a user who is called as a system schema does not get that one.
     pub fn search_path(&self) -> Vec<String> {
-        split_path(self.current("search_path"))
-            .into_iter()
-            .map(|schema| if schema == "$user" { self.user.clone() } else { schema })
+        let named = split_path(self.current("search_path")).into_iter();
+        named
+            .filter_map(|schema| match schema.as_str() {
+                "$user" if is_system_schema(&self.user) => None,
+                "$user" => Some(self.user.clone()),
+                _ => Some(schema),
+            })
             .collect()
     }
 

@@ -21,6 +21,9 @@ use super::server::Shared;
 use crate::error::{SqlError, state};
 use crate::session::Session;
 
+/// Major version in the upper half, minor in the lower.
+const PROTOCOL_3_0: i32 = 3 << 16;
+
 /// How long a client may take from connecting to its authentication.
 const STARTUP_LIMIT: Duration = Duration::from_secs(60);
 
@@ -165,7 +168,7 @@ where
 {
     let startup = match socket.read().await? {
         PgWireFrontendMessage::CancelRequest(request) => {
-            if let SecretKey::I32(secret) = request.secret_key {
+            if let Some(secret) = request.secret_key.as_i32() {
                 shared.cancels.cancel(request.pid, secret);
             }
             return Ok(None);
@@ -215,7 +218,10 @@ fn negotiate_version<S>(socket: &mut Socket<S>, startup: &Startup) -> Result<(),
         .cloned()
         .collect();
     if startup.protocol_number_minor > 0 || !unknown.is_empty() {
-        message::put(&mut socket.output, &NegotiateProtocolVersion::new(0, unknown));
+        message::put(
+            &mut socket.output,
+            &NegotiateProtocolVersion::new(PROTOCOL_3_0, unknown),
+        );
     }
     Ok(())
 }

@@ -186,7 +186,7 @@ fn shown_fields(sql: &str) -> String {
 fn shown_error(sql: &str, emit: Emit) -> (String, String, Option<usize>) {
     match plan_with(sql, emit, &[]) {
         Ok(planned) => ("00000".to_string(), planned.plan.display_indent().to_string(), None),
-        Err(error) => (error.state.0.to_string(), error.message, error.position),
+        Err(error) => (error.state.0.to_string(), error.message.clone(), error.position),
     }
 }
 

@@ -232,12 +232,12 @@ pub fn columns_of(expr: &Expr) -> Vec<String> {
 
 /// Refuses an assignment with the wording of definitions.
 pub fn check_default_type(column: &str, from: &PgType, to: &PgType) -> Result<(), SqlError> {
-    check_assignment(column, from, to).map_err(|error| SqlError {
-        message: format!(
+    check_assignment(column, from, to).map_err(|mut error| {
+        error.message = format!(
             "column \"{column}\" is of type {} but default expression is of type {}",
             to.base_name(),
             from.base_name()
-        ),
-        ..error
+        );
+        error
     })
 }

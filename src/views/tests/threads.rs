@@ -107,7 +107,7 @@ async fn a_view_that_fails_on_what_is_there_is_not_created() {
     assert_eq!(sum_of(&rows[&good]), ["1"]);
     let error = views.read_newest(&[bad], 1).await.expect_err("failed");
     assert_eq!(error.state, state::DIVISION_BY_ZERO);
-    assert!(error.context.expect("says where").contains("offset 0"));
+    assert!(error.context.clone().expect("says where").contains("offset 0"));
     let stats = views.stats();
     assert_eq!(stats[0].status, ViewStatus::Failed);
     views.stop().await;

@@ -278,6 +278,7 @@ fn bad_lines_are_refused() {
             assert!(
                 error
                     .context
+                    .clone()
                     .is_some_and(|context| context.starts_with("COPY t, line "))
             );
         }

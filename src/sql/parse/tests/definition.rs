@@ -57,10 +57,17 @@ fn an_append_only_table_is_a_topic() {
     assert_eq!(log.watermark.map(|watermark| watermark.delay_us), Some(0));
     let with_key = error("CREATE TABLE items (id BIGINT PRIMARY KEY, name TEXT)");
     assert_eq!(with_key.state.0, "0A000");
-    assert!(with_key.hint.expect("it says what to do").contains("CREATE TOPIC"));
+    assert!(
+        with_key
+            .hint
+            .clone()
+            .expect("it says what to do")
+            .contains("CREATE TOPIC")
+    );
     assert!(
         error("CREATE TABLE items (id BIGINT)")
             .hint
+            .clone()
             .is_some_and(|hint| hint.contains("APPEND ONLY"))
     );
     for text in [
@@ -169,6 +176,7 @@ fn mistakes_in_a_definition_are_named() {
     assert!(
         unknown
             .hint
+            .clone()
             .is_some_and(|hint| hint.contains("idle_timeout, partitions, retention, retention_bytes"))
     );
 }
