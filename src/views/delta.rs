@@ -124,18 +124,6 @@ pub fn constant_weights(weight: i64, rows: usize) -> Int64Array {
     Int64Array::from(vec![weight; rows])
 }
 
-/// Sum of the weights by row, for tests: the Z-set that a list of deltas means, rows in display form.
-#[cfg(test)]
-pub fn consolidated(deltas: &[Delta]) -> std::collections::BTreeMap<String, i64> {
-    let mut sums = std::collections::BTreeMap::new();
-    for delta in deltas {
-        let rows = display_rows(&delta.batch);
-        delta.each(|row, weight| *sums.entry(rows[row].clone()).or_insert(0) += weight);
-    }
-    sums.retain(|_, weight| *weight != 0);
-    sums
-}
-
 /// Each row as `a|b|c`, NULL as `-`.
 #[cfg(test)]
 pub fn display_rows(batch: &RecordBatch) -> Vec<String> {

@@ -17,7 +17,7 @@ use crate::error::{SqlError, state};
 use crate::log::{Lsn, TopicId};
 
 use super::dataflow::{Dataflow, NodeStats};
-use super::pipeline::{Failure, History, Maintained, Pipeline};
+use super::pipeline::{History, Maintained, Pipeline};
 use super::{ViewRows, ViewStats, ViewStatus};
 
 /// How long commits gather when nobody waits for the views.
@@ -72,7 +72,6 @@ pub struct PublishedView {
     pub stats: ViewStats,
     /// Its rows there, if they were asked for.
     pub rows: Option<ViewRows>,
-    pub failure: Option<Failure>,
     pub nodes: Vec<NodeStats>,
     /// Topics and the watermark at which the next of their windows closes here.
     pub next_closes: Vec<(TopicId, i64)>,
@@ -283,7 +282,6 @@ impl Driver {
                 PublishedView {
                     stats,
                     rows,
-                    failure: view.failure.clone(),
                     nodes,
                     next_closes: view.instance.next_closes(),
                 },

@@ -6,14 +6,13 @@
 use arrow::array::RecordBatch;
 
 use crate::error::SqlError;
-use crate::log::{Lsn, TopicId};
+use crate::log::TopicId;
 
 use super::delta::Delta;
 
-/// The end of a step: the LSN up to which inputs are complete, and the watermarks there.
+/// The end of a step: the watermarks at the LSN up to which inputs are complete.
 pub struct StepEnd<'a> {
-    pub lsn: Lsn,
-    /// W(lsn), microseconds.
+    /// W there, microseconds.
     pub watermark: &'a dyn Fn(TopicId) -> Option<i64>,
 }
 

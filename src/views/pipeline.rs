@@ -106,10 +106,6 @@ impl Pipeline {
         self.frontier
     }
 
-    pub fn views(&self) -> &[Maintained] {
-        &self.views
-    }
-
     pub fn views_mut(&mut self) -> &mut [Maintained] {
         &mut self.views
     }
@@ -165,10 +161,7 @@ impl Pipeline {
         let mut changes: HashMap<u32, Vec<Delta>> = HashMap::new();
         let mut failed: Vec<(usize, SqlError)> = Vec::new();
         let watermark = |topic: TopicId| history.watermark(topic, upto);
-        let end = StepEnd {
-            lsn: upto,
-            watermark: &watermark,
-        };
+        let end = StepEnd { watermark: &watermark };
         for index in 0..self.views.len() {
             let view = &mut self.views[index];
             if view.failure.is_some() {

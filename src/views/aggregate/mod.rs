@@ -159,10 +159,6 @@ impl Aggregate {
         Ok(aggregate)
     }
 
-    pub fn spec(&self) -> &AggregateSpec {
-        &self.spec
-    }
-
     /// From the next step on, emit what changes. What is there now counts as emitted.
     pub fn emit_changes(&mut self) {
         if self.spec.closes_by.is_none() {

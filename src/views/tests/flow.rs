@@ -21,6 +21,25 @@ fn only_the_columns_that_are_needed_are_read() {
 }
 
 #[test]
+fn a_filter_on_a_key_goes_below_the_aggregate() {
+    let lines = tree("SELECT k, n FROM (SELECT k, count(*) AS n FROM a GROUP BY k) q WHERE k > 3 AND n > 2");
+    let at = |start: &str| {
+        let found = lines
+            .iter()
+            .position(|line| line.trim_start_matches([' ', '-', '>']).starts_with(start));
+        found.unwrap_or_else(|| panic!("{start} in {lines:?}"))
+    };
+    let filters: Vec<usize> = (0..lines.len())
+        .filter(|line| lines[*line].contains("Filter:"))
+        .collect();
+    assert_eq!(filters.len(), 2, "{lines:?}");
+    assert!(
+        filters[0] < at("Aggregate") && at("Aggregate") < filters[1],
+        "{lines:?}"
+    );
+}
+
+#[test]
 fn a_windowed_aggregate_is_one_pass() {
     let lines = tree(
         "SELECT window_start, window_end, k, count(*) AS bids, max(v) AS top \

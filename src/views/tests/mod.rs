@@ -22,7 +22,7 @@ use datafusion::logical_expr::LogicalPlan;
 use datafusion::prelude::SessionContext;
 use parking_lot::Mutex;
 
-use crate::catalog::{Change, Column, Snapshot, Topic, View, Watermark};
+use crate::catalog::{Change, Column, Relation, Snapshot, Topic, View, Watermark};
 use crate::error::SqlError;
 use crate::log::{Chunk, Lsn, Run, SystemColumn, TopicId};
 use crate::sql::parse::parse;
@@ -208,6 +208,13 @@ impl World {
             history: Arc::new(MemoryHistory::default()),
             views: Vec::new(),
             pipeline: Pipeline::new(),
+        }
+    }
+
+    fn topic(&self, id: TopicId) -> Topic {
+        match &self.snapshot.relations[&id.0] {
+            Relation::Topic(topic) => (**topic).clone(),
+            Relation::View(view) => panic!("{} is a view", view.name),
         }
     }
 

@@ -131,3 +131,114 @@ async fn late_rows_are_told_by_view() {
     assert_eq!(views.late_rows(B, &rows, Some(12 * SECOND)), []);
     views.stop().await;
 }
+
+/// A clock that stands where it is put.
+struct StandingClock(std::sync::atomic::AtomicI64);
+
+impl crate::storage::Clock for StandingClock {
+    fn now_us(&self) -> i64 {
+        self.0.load(std::sync::atomic::Ordering::Relaxed)
+    }
+}
+
+struct NoObserver;
+
+impl crate::log::DdlObserver for NoObserver {
+    fn apply(&self, _lsn: Lsn, _record: &[u8]) {}
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn over_a_log_on_disk_idle_topics_close_their_windows_and_a_restart_shows_the_same() {
+    use crate::log::{Acknowledge, Append, Commit, Ddl, Log, LogOptions, TopicChange};
+    use crate::storage::{RealDisk, SharedClock};
+    use crate::views::idle::{self, Verdict};
+
+    let directory = tempfile::tempdir().expect("a directory");
+    let clock = Arc::new(StandingClock((1_000 * SECOND).into()));
+    let shared: SharedClock = clock.clone();
+    let open = || {
+        let disk = Arc::new(RealDisk);
+        Log::open(disk, directory.path(), LogOptions::default(), shared.clone())
+            .expect("opens")
+            .0
+    };
+    let mut world = World::new();
+    let mut topic = world.topic(A);
+    topic.idle_timeout_us = Some(10 * SECOND);
+    world.snapshot = world.snapshot.apply(&[Change::AlterTopic(topic.clone())]);
+    let closed = world.define(
+        "closed",
+        "SELECT window_end, k, sum(v) AS s FROM TUMBLE(a, ts, INTERVAL '10 seconds') \
+         GROUP BY window_end, k EMIT ON WINDOW CLOSE",
+    );
+    let per_key = world.define("per_key", "SELECT k, count(*) AS n FROM a GROUP BY k");
+
+    let log = open();
+    log.observe_ddl(Arc::new(NoObserver));
+    let views = Views::start(log.clone());
+    let ddl = Ddl {
+        based_on: 0,
+        record: Vec::new(),
+        topics: vec![TopicChange::Create(topic.log_spec())],
+    };
+    let create = Commit {
+        ddl: Some(ddl),
+        ..Commit::default()
+    };
+    log.commit(create, Acknowledge::Synced).await.expect("created");
+    for (oid, view, dataflow) in world.views.clone() {
+        views.create(oid, view, dataflow).await.expect("created");
+    }
+    let append = |rows: &[Row]| Commit {
+        appends: vec![Append {
+            topic: A,
+            schema_id: 1,
+            partition: 0,
+            rows: batch(rows),
+        }],
+        ..Commit::default()
+    };
+    let mut newest = 0;
+    for rows in [[row(1, 1, 995), row(2, 5, 998)], [row(1, 2, 999), row(1, 4, 1001)]] {
+        newest = log
+            .commit(append(&rows), Acknowledge::Synced)
+            .await
+            .expect("committed")
+            .lsn;
+    }
+    let (_, rows) = views.read_newest(&[closed, per_key], newest).await.expect("read");
+    assert_eq!(sum_of(&rows[&per_key]), ["1|3", "2|1"]);
+    assert_eq!(sum_of(&rows[&closed]), Vec::<String>::new());
+
+    // Ten seconds of silence; the window [990, 1000) closes at watermark 1000, which is now - 4 s.
+    let [quiet] = views
+        .quiet_topics(&log)
+        .try_into()
+        .expect("one topic has an idle timeout");
+    assert_eq!(idle::judge(&quiet, 1_005 * SECOND, 0), Verdict::WaitUs(5 * SECOND));
+    let Verdict::Advance(to) = idle::judge(&quiet, 1_010 * SECOND, 0) else {
+        panic!("silent long enough: {quiet:?}");
+    };
+    assert_eq!(to, 1_006 * SECOND);
+    let advance = Commit {
+        advances: vec![(A, to)],
+        ..Commit::default()
+    };
+    newest = log.commit(advance, Acknowledge::Synced).await.expect("advanced").lsn;
+    let (at, before) = views.read_newest(&[closed, per_key], newest).await.expect("read");
+    assert_eq!(sum_of(&before[&closed]).len(), 2);
+    views.stop().await;
+    log.close().await.expect("closed");
+    drop(log);
+
+    let log = open();
+    let views = Views::start(log.clone());
+    views.restore(world.views.clone()).await.expect("restored");
+    let (again, after) = views.read_newest(&[closed, per_key], log.newest()).await.expect("read");
+    assert!(again >= at, "V3 over a restart");
+    for oid in [closed, per_key] {
+        assert_eq!(sum_of(&after[&oid]), sum_of(&before[&oid]));
+    }
+    views.stop().await;
+    log.close().await.expect("closed");
+}
