@@ -4,7 +4,7 @@ use std::ops::ControlFlow;
 
 use sqlparser::ast::{
     self, BinaryOperator, DataType, Expr, FunctionArg, FunctionArgExpr, FunctionArguments, Ident, ObjectName,
-    ObjectNamePart, Query, SelectItem, SetExpr, TableFactor, Value, VisitorMut,
+    ObjectNamePart, Query, SelectItem, SetExpr, TableFactor, UnaryOperator, Value, VisitorMut,
 };
 
 use super::{call, cast, fold, last_name};
@@ -75,6 +75,24 @@ fn rewrite(expr: &mut Expr) -> Result<(), SqlError> {
             }
         }
         Expr::TypedString(typed) => plain_type(&mut typed.data_type),
+        Expr::AtTimeZone { timestamp, time_zone } => {
+            *expr = call("timezone", vec![take(time_zone), take(timestamp)]);
+        }
+        // The engine reads `3 days`, not `3 days 02:47:33` or `P3D`: those are read as casts from text are.
+        Expr::Interval(interval) if interval.leading_field.is_none() && is_clock_text(&interval.value) => {
+            let text = take(&mut interval.value);
+            *expr = cast(text, "interval");
+        }
+        Expr::UnaryOp {
+            op: UnaryOperator::PGAbs,
+            expr: inner,
+        } => *expr = call("abs", vec![take(inner)]),
+        Expr::UnaryOp {
+            op: UnaryOperator::BitwiseNot,
+            expr: inner,
+        } => {
+            *expr = call("bit_not", vec![take(inner)]);
+        }
         Expr::BinaryOp { left, op, right } => {
             if let BinaryOperator::PGCustomBinaryOperator(parts) = op {
                 let symbol = parts.last().cloned().unwrap_or_default();
@@ -126,6 +144,16 @@ fn rewrite(expr: &mut Expr) -> Result<(), SqlError> {
         _ => {}
     }
     Ok(())
+}
+
+fn is_clock_text(expr: &Expr) -> bool {
+    match expr {
+        Expr::Value(value) => match &value.value {
+            Value::SingleQuotedString(text) => text.contains([':', '@']) || text.trim_start().starts_with(['P', 'p']),
+            _ => false,
+        },
+        _ => false,
+    }
 }
 
 /// Moves an expression out of its place.

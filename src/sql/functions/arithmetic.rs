@@ -28,7 +28,7 @@ use datafusion::logical_expr::{
 use sqlparser::ast::BinaryOperator;
 
 use super::aggregates::{NUMERIC_MAX, NUMERIC_PRECISION, Summand, float_overflow};
-use super::{fail, temporal};
+use super::{datetime, fail, temporal};
 use crate::error::{SqlError, state};
 
 /// Fractional digits of a quotient of NUMERICs, at least.
@@ -189,6 +189,11 @@ impl ExprPlanner for OperatorPlanner {
             return Ok(PlannerResult::Original(expr));
         };
         Ok(PlannerResult::Planned(binary(operator, expr.left, expr.right, schema)?))
+    }
+
+    fn plan_extract(&self, args: Vec<Expr>) -> Result<PlannerResult<Vec<Expr>>> {
+        let call = ScalarFunction::new_udf(datetime::extract(), args);
+        Ok(PlannerResult::Planned(Expr::ScalarFunction(call)))
     }
 }
 

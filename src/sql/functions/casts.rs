@@ -14,7 +14,7 @@ use arrow::array::{
 use arrow::compute::{CastOptions, cast_with_options};
 use arrow::datatypes::{
     DataType, Date32Type, Decimal128Type, Field, FieldRef, Float32Type, Float64Type, Int16Type, Int32Type, Int64Type,
-    TimeUnit, TimestampMicrosecondType,
+    IntervalMonthDayNanoType, IntervalUnit, TimeUnit, TimestampMicrosecondType,
 };
 use arrow::error::ArrowError;
 use bytes::BytesMut;
@@ -22,12 +22,12 @@ use chrono_tz::Tz;
 use datafusion::common::config::ConfigOptions;
 use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::common::{DFSchema, Result, ScalarValue};
-use datafusion::logical_expr::expr::{Cast, ScalarFunction};
+use datafusion::logical_expr::expr::{BinaryExpr, Cast, ScalarFunction};
 use datafusion::logical_expr::expr_rewriter::NamePreserver;
 use datafusion::logical_expr::utils::merge_schema;
 use datafusion::logical_expr::{
-    ColumnarValue, Expr, ExprSchemable, LogicalPlan, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl,
-    Signature, Volatility,
+    ColumnarValue, Expr, ExprSchemable, LogicalPlan, Operator, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF,
+    ScalarUDFImpl, Signature, Volatility,
 };
 use datafusion::optimizer::AnalyzerRule;
 
@@ -80,8 +80,36 @@ pub fn rewrite(expr: Expr, schema: &DFSchema) -> Result<Transformed<Expr>> {
             let call = ScalarFunction::new_udf(negation(), vec![*inner]);
             Ok(Transformed::yes(Expr::ScalarFunction(call)))
         }
+        Expr::BinaryExpr(binary) if compares(binary.op) && is_interval(&binary.left, schema)? => {
+            let measure = |side: Box<Expr>| {
+                Box::new(Expr::ScalarFunction(ScalarFunction::new_udf(
+                    interval_length(),
+                    vec![*side],
+                )))
+            };
+            let BinaryExpr { left, op, right } = binary;
+            Ok(Transformed::yes(Expr::BinaryExpr(BinaryExpr {
+                left: measure(left),
+                op,
+                right: measure(right),
+            })))
+        }
         other => Ok(Transformed::no(other)),
     })
+}
+
+fn compares(op: Operator) -> bool {
+    matches!(
+        op,
+        Operator::Eq | Operator::NotEq | Operator::Lt | Operator::LtEq | Operator::Gt | Operator::GtEq
+    )
+}
+
+fn is_interval(expr: &Expr, schema: &DFSchema) -> Result<bool> {
+    Ok(matches!(
+        expr.get_type(schema)?,
+        DataType::Interval(IntervalUnit::MonthDayNano)
+    ))
 }
 
 /// A cast to a field's type, PostgreSQL's where it differs.
@@ -517,5 +545,46 @@ impl ScalarUDFImpl for Negation {
 
     fn invoke_with_args(&self, args: ScalarFunctionArgs) -> Result<ColumnarValue> {
         arithmetic::negate(&args.args[0])
+    }
+}
+
+/// The length of an interval as PostgreSQL compares it, in microseconds: a month has 30 days, a day 24 hours.
+#[derive(Debug, PartialEq, Eq, Hash)]
+struct IntervalLength {
+    signature: Signature,
+}
+
+fn interval_length() -> Arc<ScalarUDF> {
+    static LENGTH: LazyLock<Arc<ScalarUDF>> = LazyLock::new(|| {
+        let signature = Signature::any(1, Volatility::Immutable);
+        Arc::new(ScalarUDF::from(IntervalLength { signature }))
+    });
+    LENGTH.clone()
+}
+
+impl ScalarUDFImpl for IntervalLength {
+    fn name(&self) -> &str {
+        "interval_length"
+    }
+
+    fn schema_name(&self, args: &[Expr]) -> Result<String> {
+        Ok(args[0].schema_name().to_string())
+    }
+
+    fn signature(&self) -> &Signature {
+        &self.signature
+    }
+
+    fn return_type(&self, _arguments: &[DataType]) -> Result<DataType> {
+        Ok(DataType::Decimal128(38, 0))
+    }
+
+    fn invoke_with_args(&self, args: ScalarFunctionArgs) -> Result<ColumnarValue> {
+        map(&args.args[0], |column| {
+            let lengths: PrimitiveArray<Decimal128Type> = column
+                .as_primitive::<IntervalMonthDayNanoType>()
+                .unary(super::datetime::comparable);
+            Ok(Arc::new(lengths.with_data_type(DataType::Decimal128(38, 0))))
+        })
     }
 }

@@ -20,7 +20,9 @@ pub mod aggregates;
 pub mod arithmetic;
 pub mod casts;
 pub mod catalog;
+mod datetime;
 mod math;
+mod patterns;
 pub mod session;
 mod sums;
 mod temporal;
@@ -72,7 +74,7 @@ impl Functions {
         }
         functions.planners.extend(SessionStateDefaults::default_expr_planners());
 
-        for function in math::all().into_iter().chain(session::all()) {
+        for function in math::all().into_iter().chain(datetime::all()).chain(session::all()) {
             functions.add_scalar(function);
         }
         for function in sums::all() {
@@ -80,6 +82,9 @@ impl Functions {
         }
         functions.alias_aggregate("bool_and", "every");
         functions.alias_aggregate("var_samp", "variance");
+        functions.alias_scalar("date_bin", "time_bucket");
+        // PostgreSQL's takes every occurrence out, the engine's function of that name the first.
+        functions.alias_scalar("array_remove_all", "array_remove");
         functions
     }
 
@@ -95,6 +100,15 @@ impl Functions {
             self.aggregate.insert(name.clone(), function.clone());
         }
         self.aggregate.insert(function.name().to_string(), function);
+    }
+
+    fn alias_scalar(&mut self, name: &str, alias: &str) {
+        let function = self
+            .scalar
+            .get(name)
+            .expect("the aliased function is a default one")
+            .clone();
+        self.scalar.insert(alias.to_string(), function);
     }
 
     fn alias_aggregate(&mut self, name: &str, alias: &str) {

@@ -54,6 +54,8 @@ pub fn operands(operator: Operator, left: &DataType, right: &DataType) -> Option
         (Plus, left, DATE) if *left == INTERVAL => of(left, &TIMESTAMP, TIMESTAMP),
         (Plus, DATE, right) if *right == TIME => of(&TIMESTAMP, right, TIMESTAMP),
         (Plus, left, DATE) if *left == TIME => of(left, &TIMESTAMP, TIMESTAMP),
+        (Plus, left, right) if is_timestamp(left) && *right == TIME => of(left, right, left.clone()),
+        (Plus, left, right) if *left == TIME && is_timestamp(right) => of(left, right, right.clone()),
         (Minus, left, right) if is_timestamp(left) && is_timestamp(right) => {
             let zoned = if matches!(left, DataType::Timestamp(_, Some(_))) {
                 left

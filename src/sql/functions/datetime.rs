@@ -1,0 +1,914 @@
+//! Functions of dates, times and intervals: `extract`, `date_part`, `date_trunc`, `age`, `make_*`, `justify_*`,
+//! `timezone`, `to_timestamp`, and the formatted `to_char`, `to_date` (patterns: `patterns.rs`).
+//!
+//! One rule: the fields of a TIMESTAMPTZ are those of the wall clock in the session's time zone.
+
+use std::sync::Arc;
+
+use arrow::array::{
+    Array, ArrayRef, AsArray, BooleanArray, Date32Array, Decimal128Array, Float64Array, IntervalMonthDayNanoArray,
+    StringArray, Time64MicrosecondArray, TimestampMicrosecondArray,
+};
+use arrow::datatypes::{
+    DataType, Date32Type, Decimal128Type, Field, FieldRef, Float64Type, Int32Type, Int64Type, IntervalMonthDayNano,
+    IntervalMonthDayNanoType, IntervalUnit, Time64MicrosecondType, TimeUnit, TimestampMicrosecondType,
+};
+use chrono_tz::Tz;
+use datafusion::common::{Result, ScalarValue};
+use datafusion::logical_expr::{
+    ColumnarValue, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility,
+};
+
+use super::aggregates::Summand;
+use super::patterns;
+use super::temporal::{self, DAY_US};
+use super::{fail, type_name, undefined_function, zone};
+use crate::error::{SqlError, state};
+use crate::types::calendar::{civil_from_days, days_from_civil, days_in_month, offset_at};
+
+const SECOND_US: i64 = 1_000_000;
+const HOUR_US: i64 = 3_600 * SECOND_US;
+const MINUTE_US: i64 = 60 * SECOND_US;
+const INTERVAL: DataType = DataType::Interval(IntervalUnit::MonthDayNano);
+const TIME: DataType = DataType::Time64(TimeUnit::Microsecond);
+const TIMESTAMP: DataType = DataType::Timestamp(TimeUnit::Microsecond, None);
+
+fn timestamptz() -> DataType {
+    DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into()))
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+enum Function {
+    Extract,
+    DatePart,
+    DateTrunc,
+    TimeZone,
+    Age,
+    MakeDate,
+    MakeTime,
+    MakeTimestamp,
+    MakeTimestampTz,
+    MakeInterval,
+    JustifyHours,
+    JustifyDays,
+    JustifyInterval,
+    IsFinite,
+    ToTimestamp,
+    ToDate,
+    ToChar,
+}
+
+const NAMES: [(&str, Function); 17] = [
+    ("extract", Function::Extract),
+    ("date_part", Function::DatePart),
+    ("date_trunc", Function::DateTrunc),
+    ("timezone", Function::TimeZone),
+    ("age", Function::Age),
+    ("make_date", Function::MakeDate),
+    ("make_time", Function::MakeTime),
+    ("make_timestamp", Function::MakeTimestamp),
+    ("make_timestamptz", Function::MakeTimestampTz),
+    ("make_interval", Function::MakeInterval),
+    ("justify_hours", Function::JustifyHours),
+    ("justify_days", Function::JustifyDays),
+    ("justify_interval", Function::JustifyInterval),
+    ("isfinite", Function::IsFinite),
+    ("to_timestamp", Function::ToTimestamp),
+    ("to_date", Function::ToDate),
+    ("to_char", Function::ToChar),
+];
+
+/// One function per name.
+pub fn all() -> Vec<Arc<ScalarUDF>> {
+    NAMES
+        .iter()
+        .map(|(name, function)| Arc::new(udf(name, *function)))
+        .collect()
+}
+
+/// What `EXTRACT(field FROM source)` is planned as.
+pub fn extract() -> Arc<ScalarUDF> {
+    Arc::new(udf("extract", Function::Extract))
+}
+
+fn udf(name: &'static str, function: Function) -> ScalarUDF {
+    let signature = Signature::user_defined(Volatility::Immutable);
+    ScalarUDF::from(DateTime {
+        name,
+        function,
+        signature,
+    })
+}
+
+#[derive(Debug, PartialEq, Eq, Hash)]
+struct DateTime {
+    name: &'static str,
+    function: Function,
+    signature: Signature,
+}
+
+/// A time-like type as columns have it; text is read as a timestamp.
+fn temporal_type(data_type: &DataType, untyped: &DataType) -> Option<DataType> {
+    Some(match data_type {
+        DataType::Date32 | DataType::Date64 => DataType::Date32,
+        DataType::Timestamp(_, None) => TIMESTAMP,
+        DataType::Timestamp(_, Some(_)) => timestamptz(),
+        DataType::Time32(_) | DataType::Time64(_) => TIME,
+        DataType::Interval(_) | DataType::Duration(_) => INTERVAL,
+        DataType::Utf8 | DataType::Null => untyped.clone(),
+        _ => return None,
+    })
+}
+
+fn is_number(data_type: &DataType) -> bool {
+    data_type.is_numeric() || matches!(data_type, DataType::Null)
+}
+
+impl DateTime {
+    fn coerced(&self, arguments: &[DataType]) -> Option<Vec<DataType>> {
+        let text = |data_type: &DataType| matches!(data_type, DataType::Utf8 | DataType::Utf8View | DataType::Null);
+        let numbers = |types: &[DataType]| {
+            arguments
+                .iter()
+                .zip(types)
+                .all(|(given, _)| is_number(given))
+                .then(|| types[..arguments.len()].to_vec())
+        };
+        let (int, double) = (DataType::Int32, DataType::Float64);
+        match (self.function, arguments) {
+            (Function::Extract | Function::DatePart, [field, source]) if text(field) => {
+                Some(vec![DataType::Utf8, temporal_type(source, &TIMESTAMP)?])
+            }
+            (Function::DateTrunc, [field, source]) if text(field) => {
+                let source = match temporal_type(source, &timestamptz())? {
+                    DataType::Date32 => timestamptz(),
+                    TIME => INTERVAL,
+                    other => other,
+                };
+                Some(vec![DataType::Utf8, source])
+            }
+            (Function::DateTrunc, [field, source, zone]) if text(field) && text(zone) => {
+                temporal_type(source, &timestamptz())?;
+                Some(vec![DataType::Utf8, timestamptz(), DataType::Utf8])
+            }
+            (Function::TimeZone, [zone, source]) if text(zone) => {
+                let source = match temporal_type(source, &timestamptz())? {
+                    DataType::Date32 => timestamptz(),
+                    source @ DataType::Timestamp(_, _) => source,
+                    _ => return None,
+                };
+                Some(vec![DataType::Utf8, source])
+            }
+            (Function::Age, [left, right]) => {
+                let (left, right) = (temporal_type(left, &TIMESTAMP)?, temporal_type(right, &TIMESTAMP)?);
+                let zoned = left == timestamptz() || right == timestamptz();
+                let both = if zoned { timestamptz() } else { TIMESTAMP };
+                Some(vec![both.clone(), both])
+            }
+            (Function::MakeDate, [_, _, _]) => numbers(&[int.clone(), int.clone(), int]),
+            (Function::MakeTime, [_, _, _]) => numbers(&[int.clone(), int, double]),
+            (Function::MakeTimestamp | Function::MakeTimestampTz, [_, _, _, _, _, _]) => {
+                numbers(&[int.clone(), int.clone(), int.clone(), int.clone(), int, double])
+            }
+            (Function::MakeInterval, given) if given.len() <= 7 => numbers(&[
+                int.clone(),
+                int.clone(),
+                int.clone(),
+                int.clone(),
+                int.clone(),
+                int,
+                double,
+            ]),
+            (Function::JustifyHours | Function::JustifyDays | Function::JustifyInterval, [source]) => {
+                (temporal_type(source, &INTERVAL)? == INTERVAL).then(|| vec![INTERVAL])
+            }
+            (Function::IsFinite, [source]) => Some(vec![temporal_type(source, &TIMESTAMP)?]),
+            (Function::ToTimestamp, [source]) if is_number(source) => Some(vec![double]),
+            // Not PostgreSQL's, but DataFusion's and harmless.
+            (Function::ToTimestamp, [source]) => {
+                temporal_type(source, &timestamptz())?;
+                Some(vec![timestamptz()])
+            }
+            (Function::ToTimestamp | Function::ToDate, [source, format]) if text(source) && text(format) => {
+                Some(vec![DataType::Utf8, DataType::Utf8])
+            }
+            (Function::ToChar, [source, format]) if text(format) => {
+                let source = match source {
+                    DataType::Int16 | DataType::Int32 | DataType::Int64 => DataType::Int64,
+                    DataType::Float32 | DataType::Float64 => DataType::Float64,
+                    DataType::Decimal128(_, _) => source.clone(),
+                    other => match temporal_type(other, &timestamptz())? {
+                        DataType::Date32 => TIMESTAMP,
+                        TIME => INTERVAL,
+                        known => known,
+                    },
+                };
+                Some(vec![source, DataType::Utf8])
+            }
+            _ => None,
+        }
+    }
+
+    fn result(&self, arguments: &[DataType], field: Option<&str>) -> DataType {
+        match self.function {
+            Function::Extract => {
+                let scale = field.and_then(|field| Part::of_name(field)).map_or(6, Part::scale);
+                DataType::Decimal128(20, scale)
+            }
+            Function::DatePart => DataType::Float64,
+            Function::DateTrunc => arguments[1].clone(),
+            Function::TimeZone => match &arguments[1] {
+                DataType::Timestamp(_, Some(_)) => TIMESTAMP,
+                _ => timestamptz(),
+            },
+            Function::Age | Function::MakeInterval => INTERVAL,
+            Function::JustifyHours | Function::JustifyDays | Function::JustifyInterval => INTERVAL,
+            Function::MakeDate | Function::ToDate => DataType::Date32,
+            Function::MakeTime => TIME,
+            Function::MakeTimestamp => TIMESTAMP,
+            Function::MakeTimestampTz | Function::ToTimestamp => timestamptz(),
+            Function::IsFinite => DataType::Boolean,
+            Function::ToChar => DataType::Utf8,
+        }
+    }
+}
+
+impl ScalarUDFImpl for DateTime {
+    fn name(&self) -> &str {
+        self.name
+    }
+
+    fn signature(&self) -> &Signature {
+        &self.signature
+    }
+
+    fn coerce_types(&self, arguments: &[DataType]) -> Result<Vec<DataType>> {
+        self.coerced(arguments)
+            .ok_or_else(|| fail(undefined_function(self.name, arguments)))
+    }
+
+    fn return_type(&self, arguments: &[DataType]) -> Result<DataType> {
+        let coerced = self.coerce_types(arguments)?;
+        Ok(self.result(&coerced, None))
+    }
+
+    fn return_field_from_args(&self, args: ReturnFieldArgs) -> Result<FieldRef> {
+        let types: Vec<DataType> = args.arg_fields.iter().map(|field| field.data_type().clone()).collect();
+        let coerced = self.coerce_types(&types)?;
+        let field = match args.scalar_arguments.first() {
+            Some(Some(ScalarValue::Utf8(Some(field)))) => Some(field.as_str()),
+            _ => None,
+        };
+        Ok(Arc::new(Field::new(self.name, self.result(&coerced, field), true)))
+    }
+
+    fn invoke_with_args(&self, args: ScalarFunctionArgs) -> Result<ColumnarValue> {
+        let session = zone::of_session(&args.config_options);
+        let scalar = args
+            .args
+            .iter()
+            .all(|argument| matches!(argument, ColumnarValue::Scalar(_)));
+        let rows = if scalar { 1 } else { args.number_rows };
+        let columns = args
+            .args
+            .iter()
+            .map(|argument| argument.to_array(rows))
+            .collect::<Result<Vec<ArrayRef>>>()?;
+        let result = self
+            .evaluate(&columns, rows, args.return_field.data_type(), session)
+            .map_err(fail)?;
+        if scalar {
+            return Ok(ColumnarValue::Scalar(ScalarValue::try_from_array(&result, 0)?));
+        }
+        Ok(ColumnarValue::Array(result))
+    }
+}
+
+/// Runs `each` for the rows where no argument is NULL.
+fn rows_of<T>(
+    columns: &[ArrayRef],
+    rows: usize,
+    each: impl Fn(usize) -> Result<T, SqlError>,
+) -> Result<Vec<Option<T>>, SqlError> {
+    (0..rows)
+        .map(|row| match columns.iter().any(|column| column.is_null(row)) {
+            true => Ok(None),
+            false => each(row).map(Some),
+        })
+        .collect()
+}
+
+fn text(column: &ArrayRef) -> &StringArray {
+    column.as_string()
+}
+
+fn int(column: &ArrayRef, row: usize) -> i64 {
+    i64::from(column.as_primitive::<Int32Type>().value(row))
+}
+
+fn double(column: &ArrayRef, row: usize) -> f64 {
+    column.as_primitive::<Float64Type>().value(row)
+}
+
+fn interval(column: &ArrayRef, row: usize) -> IntervalMonthDayNano {
+    column.as_primitive::<IntervalMonthDayNanoType>().value(row)
+}
+
+/// Microseconds since 1970: of the instant, and of the wall clock in `zone`.
+fn instant_and_local(column: &ArrayRef, row: usize, zone: Tz) -> (i64, i64) {
+    match column.data_type() {
+        DataType::Date32 => {
+            let date = i64::from(column.as_primitive::<Date32Type>().value(row)) * DAY_US;
+            (date, date)
+        }
+        DataType::Timestamp(_, Some(_)) => {
+            let instant = column.as_primitive::<TimestampMicrosecondType>().value(row);
+            (instant, zone::to_local(instant, zone))
+        }
+        _ => {
+            let local = column.as_primitive::<TimestampMicrosecondType>().value(row);
+            (local, local)
+        }
+    }
+}
+
+fn zone_named(name: &str) -> Result<Tz, SqlError> {
+    zone::parse(name).ok_or_else(|| {
+        SqlError::new(
+            state::INVALID_PARAMETER_VALUE,
+            format!("time zone \"{name}\" not recognized"),
+        )
+    })
+}
+
+impl DateTime {
+    fn evaluate(
+        &self,
+        columns: &[ArrayRef],
+        rows: usize,
+        result: &DataType,
+        session: Tz,
+    ) -> Result<ArrayRef, SqlError> {
+        match self.function {
+            Function::Extract | Function::DatePart => {
+                let values = rows_of(columns, rows, |row| {
+                    part_of(text(&columns[0]).value(row), &columns[1], row, session)
+                })?;
+                if let DataType::Decimal128(_, to) = result {
+                    let scaled = values.into_iter().map(|value| {
+                        value.map(|(value, scale)| i128::from(value) * 10i128.pow((*to - scale).max(0) as u32))
+                    });
+                    return Ok(Arc::new(
+                        scaled.collect::<Decimal128Array>().with_data_type(result.clone()),
+                    ));
+                }
+                let floats = values
+                    .into_iter()
+                    .map(|value| value.map(|(value, scale)| value as f64 / 10f64.powi(i32::from(scale))));
+                Ok(Arc::new(floats.collect::<Float64Array>()))
+            }
+            Function::DateTrunc => self.truncate(columns, rows, session),
+            Function::TimeZone => {
+                let source = columns[1].as_primitive::<TimestampMicrosecondType>();
+                let zoned = matches!(source.data_type(), DataType::Timestamp(_, Some(_)));
+                let values = rows_of(columns, rows, |row| {
+                    let zone = zone_named(text(&columns[0]).value(row))?;
+                    let value = source.value(row);
+                    Ok(if zoned {
+                        zone::to_local(value, zone)
+                    } else {
+                        zone::from_local(value, zone)
+                    })
+                })?;
+                Ok(Arc::new(
+                    TimestampMicrosecondArray::from(values).with_data_type(result.clone()),
+                ))
+            }
+            Function::Age => {
+                let values = rows_of(columns, rows, |row| {
+                    let (_, left) = instant_and_local(&columns[0], row, session);
+                    let (_, right) = instant_and_local(&columns[1], row, session);
+                    Ok(age(left, right))
+                })?;
+                Ok(Arc::new(IntervalMonthDayNanoArray::from(values)))
+            }
+            Function::MakeDate => {
+                let values = rows_of(columns, rows, |row| {
+                    let days = date_of(int(&columns[0], row), int(&columns[1], row), int(&columns[2], row))?;
+                    Ok(days as i32)
+                })?;
+                Ok(Arc::new(Date32Array::from(values)))
+            }
+            Function::MakeTime => {
+                let values = rows_of(columns, rows, |row| time_of(&columns[0..3], row))?;
+                Ok(Arc::new(Time64MicrosecondArray::from(values)))
+            }
+            Function::MakeTimestamp | Function::MakeTimestampTz => {
+                let values = rows_of(columns, rows, |row| {
+                    let days = date_of(int(&columns[0], row), int(&columns[1], row), int(&columns[2], row))?;
+                    let local = days * DAY_US + time_of(&columns[3..6], row)?;
+                    let zoned = self.function == Function::MakeTimestampTz;
+                    Ok(if zoned { zone::from_local(local, session) } else { local })
+                })?;
+                Ok(Arc::new(
+                    TimestampMicrosecondArray::from(values).with_data_type(result.clone()),
+                ))
+            }
+            Function::MakeInterval => {
+                let values = rows_of(columns, rows, |row| make_interval(columns, row))?;
+                Ok(Arc::new(IntervalMonthDayNanoArray::from(values)))
+            }
+            Function::JustifyHours | Function::JustifyDays | Function::JustifyInterval => {
+                let values = rows_of(columns, rows, |row| {
+                    let value = interval(&columns[0], row);
+                    let hours = self.function != Function::JustifyDays;
+                    let days = self.function != Function::JustifyHours;
+                    Ok(justify(value, hours, days))
+                })?;
+                Ok(Arc::new(IntervalMonthDayNanoArray::from(values)))
+            }
+            Function::IsFinite => {
+                let values = rows_of(columns, rows, |_| Ok(true))?;
+                Ok(Arc::new(BooleanArray::from(values)))
+            }
+            Function::ToTimestamp => {
+                let values = rows_of(columns, rows, |row| match columns[0].data_type() {
+                    DataType::Float64 => epoch(double(&columns[0], row)),
+                    DataType::Utf8 => {
+                        let local = patterns::parse(text(&columns[0]).value(row), text(&columns[1]).value(row))?;
+                        Ok(zone::from_local(local, session))
+                    }
+                    _ => Ok(columns[0].as_primitive::<TimestampMicrosecondType>().value(row)),
+                })?;
+                Ok(Arc::new(
+                    TimestampMicrosecondArray::from(values).with_data_type(result.clone()),
+                ))
+            }
+            Function::ToDate => {
+                let values = rows_of(columns, rows, |row| {
+                    let local = patterns::parse(text(&columns[0]).value(row), text(&columns[1]).value(row))?;
+                    Ok(local.div_euclid(DAY_US) as i32)
+                })?;
+                Ok(Arc::new(Date32Array::from(values)))
+            }
+            Function::ToChar => {
+                let values = rows_of(columns, rows, |row| {
+                    let format = text(&columns[1]).value(row);
+                    to_char(&columns[0], row, format, session)
+                })?;
+                Ok(Arc::new(StringArray::from(values)))
+            }
+        }
+    }
+
+    fn truncate(&self, columns: &[ArrayRef], rows: usize, session: Tz) -> Result<ArrayRef, SqlError> {
+        let source = &columns[1];
+        let field = |row: usize| text(&columns[0]).value(row);
+        let unknown = |row: usize| {
+            SqlError::new(
+                state::INVALID_PARAMETER_VALUE,
+                format!(
+                    "unit \"{}\" not recognized for type {}",
+                    field(row),
+                    type_name(source.data_type())
+                ),
+            )
+        };
+        if *source.data_type() == INTERVAL {
+            let values = rows_of(columns, rows, |row| {
+                let part = Part::of_name(field(row)).ok_or_else(|| unknown(row))?;
+                truncate_interval(part, interval(source, row)).ok_or_else(|| unknown(row))
+            })?;
+            return Ok(Arc::new(IntervalMonthDayNanoArray::from(values)));
+        }
+        let zoned = matches!(source.data_type(), DataType::Timestamp(_, Some(_)));
+        let values = rows_of(columns, rows, |row| {
+            let part = Part::of_name(field(row)).ok_or_else(|| unknown(row))?;
+            let zone = match columns.get(2) {
+                Some(zone) => zone_named(text(zone).value(row))?,
+                None if zoned => session,
+                None => Tz::UTC,
+            };
+            let value = source.as_primitive::<TimestampMicrosecondType>().value(row);
+            let truncated = truncate(part, zone::to_local(value, zone)).ok_or_else(|| unknown(row))?;
+            Ok(zone::from_local(truncated, zone))
+        })?;
+        Ok(Arc::new(
+            TimestampMicrosecondArray::from(values).with_data_type(source.data_type().clone()),
+        ))
+    }
+}
+
+/// A part of a date, a time or an interval.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Part {
+    Microseconds,
+    Milliseconds,
+    Second,
+    Minute,
+    Hour,
+    Day,
+    Week,
+    Month,
+    Quarter,
+    Year,
+    Decade,
+    Century,
+    Millennium,
+    DayOfWeek,
+    IsoDayOfWeek,
+    DayOfYear,
+    IsoYear,
+    Epoch,
+    Julian,
+    ZoneSeconds,
+    ZoneHour,
+    ZoneMinute,
+}
+
+impl Part {
+    fn of_name(name: &str) -> Option<Part> {
+        Some(match name.trim().to_ascii_lowercase().as_str() {
+            "microsecond" | "microseconds" | "us" | "usec" | "usecs" => Part::Microseconds,
+            "millisecond" | "milliseconds" | "ms" | "msec" | "msecs" => Part::Milliseconds,
+            "second" | "seconds" | "sec" | "secs" | "s" => Part::Second,
+            "minute" | "minutes" | "min" | "mins" | "m" => Part::Minute,
+            "hour" | "hours" | "hr" | "hrs" | "h" => Part::Hour,
+            "day" | "days" | "d" => Part::Day,
+            "week" | "weeks" | "w" => Part::Week,
+            "month" | "months" | "mon" | "mons" => Part::Month,
+            "quarter" | "qtr" => Part::Quarter,
+            "year" | "years" | "yr" | "yrs" | "y" => Part::Year,
+            "decade" | "decades" | "dec" | "decs" => Part::Decade,
+            "century" | "centuries" | "cent" | "c" => Part::Century,
+            "millennium" | "millennia" | "mil" | "mils" => Part::Millennium,
+            "dow" | "dayofweek" => Part::DayOfWeek,
+            "isodow" => Part::IsoDayOfWeek,
+            "doy" | "dayofyear" => Part::DayOfYear,
+            "isoyear" => Part::IsoYear,
+            "epoch" => Part::Epoch,
+            "julian" => Part::Julian,
+            "timezone" => Part::ZoneSeconds,
+            "timezone_hour" => Part::ZoneHour,
+            "timezone_minute" => Part::ZoneMinute,
+            _ => return None,
+        })
+    }
+
+    /// Fractional digits of what `extract` gives for it.
+    fn scale(self) -> i8 {
+        match self {
+            Part::Epoch | Part::Second => 6,
+            Part::Milliseconds => 3,
+            _ => 0,
+        }
+    }
+}
+
+/// Days since 1970-01-01 of the Monday that ISO week 1 of `year` starts with.
+fn iso_year_start(year: i64) -> i64 {
+    let january_4 = days_from_civil(year, 1, 4);
+    january_4 - (january_4 + 3).rem_euclid(7)
+}
+
+/// ISO year and week of a day.
+pub fn iso_week(days: i64) -> (i64, i64) {
+    let (year, _, _) = civil_from_days(days);
+    let iso_year = if days >= iso_year_start(year + 1) {
+        year + 1
+    } else if days < iso_year_start(year) {
+        year - 1
+    } else {
+        year
+    };
+    (iso_year, (days - iso_year_start(iso_year)) / 7 + 1)
+}
+
+/// The value of a part, with its fractional digits.
+fn part_of(name: &str, column: &ArrayRef, row: usize, zone: Tz) -> Result<(i64, i8), SqlError> {
+    let unknown = |known: bool| {
+        let (code, what) = match known {
+            true => (state::FEATURE_NOT_SUPPORTED, "not supported"),
+            false => (state::INVALID_PARAMETER_VALUE, "not recognized"),
+        };
+        SqlError::new(
+            code,
+            format!(
+                "unit \"{}\" {what} for type {}",
+                name.to_lowercase(),
+                type_name(column.data_type())
+            ),
+        )
+    };
+    let part = Part::of_name(name).ok_or_else(|| unknown(false))?;
+    let value = match column.data_type() {
+        DataType::Interval(_) => interval_part(part, interval(column, row)),
+        DataType::Time64(_) => {
+            let time = column.as_primitive::<Time64MicrosecondType>().value(row);
+            match part {
+                Part::Epoch => Some(time),
+                _ => time_part(part, time),
+            }
+        }
+        data_type => {
+            let (instant, local) = instant_and_local(column, row, zone);
+            let is_date = *data_type == DataType::Date32;
+            let offset = i64::from(offset_at(zone, instant));
+            let zoned = matches!(data_type, DataType::Timestamp(_, Some(_)));
+            match part {
+                Part::Epoch => Some(instant),
+                Part::ZoneSeconds if zoned => Some(offset),
+                Part::ZoneHour if zoned => Some(offset / 3_600),
+                Part::ZoneMinute if zoned => Some(offset / 60 % 60),
+                Part::ZoneSeconds | Part::ZoneHour | Part::ZoneMinute => None,
+                _ => match time_part(part, local.rem_euclid(DAY_US)) {
+                    Some(_) if is_date => None,
+                    Some(value) => Some(value),
+                    None => Some(date_part(part, local.div_euclid(DAY_US))),
+                },
+            }
+        }
+    };
+    let value = value.ok_or_else(|| unknown(true))?;
+    // A date's epoch is in whole seconds.
+    Ok((value, part.scale()))
+}
+
+/// Parts within a day; seconds carry microseconds.
+fn time_part(part: Part, time_us: i64) -> Option<i64> {
+    Some(match part {
+        Part::Microseconds | Part::Second => time_us % MINUTE_US,
+        Part::Milliseconds => time_us % MINUTE_US,
+        Part::Minute => time_us / MINUTE_US % 60,
+        Part::Hour => time_us / HOUR_US,
+        _ => return None,
+    })
+}
+
+fn date_part(part: Part, days: i64) -> i64 {
+    let (civil_year, month, day) = civil_from_days(days);
+    // There is no year 0: 1 BC is -1.
+    let year = if civil_year > 0 { civil_year } else { civil_year - 1 };
+    let of = |length: i64| {
+        if year > 0 {
+            (year + length - 1) / length
+        } else {
+            -((length - 1 - year) / length)
+        }
+    };
+    match part {
+        Part::Day => i64::from(day),
+        Part::Week => iso_week(days).1,
+        Part::Month => i64::from(month),
+        Part::Quarter => i64::from((month - 1) / 3 + 1),
+        Part::Decade => civil_year.div_euclid(10),
+        Part::Century => of(100),
+        Part::Millennium => of(1000),
+        Part::DayOfWeek => (days + 4).rem_euclid(7),
+        Part::IsoDayOfWeek => (days + 3).rem_euclid(7) + 1,
+        Part::DayOfYear => days - days_from_civil(civil_year, 1, 1) + 1,
+        Part::IsoYear => iso_week(days).0,
+        Part::Julian => days + 2_440_588,
+        _ => year,
+    }
+}
+
+fn interval_part(part: Part, value: IntervalMonthDayNano) -> Option<i64> {
+    let (months, days, time) = (i64::from(value.months), i64::from(value.days), value.nanoseconds / 1000);
+    Some(match part {
+        Part::Microseconds | Part::Milliseconds | Part::Second => time % MINUTE_US,
+        Part::Minute => time / MINUTE_US % 60,
+        Part::Hour => time / HOUR_US,
+        Part::Day => days,
+        Part::Month => months % 12,
+        Part::Quarter => months % 12 / 3 + 1,
+        Part::Year => months / 12,
+        Part::Decade => months / 120,
+        Part::Century => months / 1_200,
+        Part::Millennium => months / 12_000,
+        // A year has 365.25 days, a month 30.
+        Part::Epoch => {
+            let year_us = DAY_US / 4 * 1_461;
+            (months / 12) * year_us + (months % 12) * 30 * DAY_US + days * DAY_US + time
+        }
+        _ => return None,
+    })
+}
+
+/// The start of the part that a wall-clock time is in.
+fn truncate(part: Part, local_us: i64) -> Option<i64> {
+    let days = local_us.div_euclid(DAY_US);
+    let (year, month, _) = civil_from_days(days);
+    let year_of = |length: i64| (year - 1).div_euclid(length) * length + 1;
+    let start = match part {
+        Part::Microseconds => return Some(local_us),
+        Part::Milliseconds => return Some(local_us - local_us.rem_euclid(1000)),
+        Part::Second => return Some(local_us - local_us.rem_euclid(SECOND_US)),
+        Part::Minute => return Some(local_us - local_us.rem_euclid(MINUTE_US)),
+        Part::Hour => return Some(local_us - local_us.rem_euclid(HOUR_US)),
+        Part::Day => days,
+        Part::Week => days - (days + 3).rem_euclid(7),
+        Part::Month => days_from_civil(year, month, 1),
+        Part::Quarter => days_from_civil(year, (month - 1) / 3 * 3 + 1, 1),
+        Part::Year => days_from_civil(year, 1, 1),
+        Part::Decade => days_from_civil(year.div_euclid(10) * 10, 1, 1),
+        Part::Century => days_from_civil(year_of(100), 1, 1),
+        Part::Millennium => days_from_civil(year_of(1000), 1, 1),
+        _ => return None,
+    };
+    Some(start * DAY_US)
+}
+
+fn truncate_interval(part: Part, value: IntervalMonthDayNano) -> Option<IntervalMonthDayNano> {
+    let whole = |months: i32| IntervalMonthDayNano {
+        months: value.months / months * months,
+        days: 0,
+        nanoseconds: 0,
+    };
+    let time = |unit_us: i64| IntervalMonthDayNano {
+        nanoseconds: value.nanoseconds / (unit_us * 1000) * (unit_us * 1000),
+        ..value
+    };
+    Some(match part {
+        Part::Microseconds => value,
+        Part::Milliseconds => time(1000),
+        Part::Second => time(SECOND_US),
+        Part::Minute => time(MINUTE_US),
+        Part::Hour => time(HOUR_US),
+        Part::Day => IntervalMonthDayNano {
+            nanoseconds: 0,
+            ..value
+        },
+        Part::Month => whole(1),
+        Part::Quarter => whole(3),
+        Part::Year => whole(12),
+        Part::Decade => whole(120),
+        Part::Century => whole(1_200),
+        Part::Millennium => whole(12_000),
+        _ => return None,
+    })
+}
+
+/// The difference in years, months, days and time, as a calendar counts it.
+fn age(left_us: i64, right_us: i64) -> IntervalMonthDayNano {
+    let negative = left_us < right_us;
+    let (later, earlier) = if negative {
+        (right_us, left_us)
+    } else {
+        (left_us, right_us)
+    };
+    let (later_days, earlier_days) = (later.div_euclid(DAY_US), earlier.div_euclid(DAY_US));
+    let (y1, m1, d1) = civil_from_days(later_days);
+    let (y0, m0, d0) = civil_from_days(earlier_days);
+    let mut time = later.rem_euclid(DAY_US) - earlier.rem_euclid(DAY_US);
+    let mut days = i64::from(d1) - i64::from(d0);
+    let mut months = (y1 - y0) * 12 + i64::from(m1) - i64::from(m0);
+    if time < 0 {
+        time += DAY_US;
+        days -= 1;
+    }
+    if days < 0 {
+        // Days are borrowed from the month of the earlier date, or of the later where the result is negative.
+        let (year, month) = if negative { (y1, m1) } else { (y0, m0) };
+        days += i64::from(days_in_month(year, month));
+        months -= 1;
+    }
+    let sign = if negative { -1 } else { 1 };
+    IntervalMonthDayNano {
+        months: (sign * months) as i32,
+        days: (sign * days) as i32,
+        nanoseconds: sign * time * 1000,
+    }
+}
+
+fn date_of(year: i64, month: i64, day: i64) -> Result<i64, SqlError> {
+    let range = || {
+        let message = format!("date field value out of range: {year}-{month:02}-{day:02}");
+        SqlError::new(state::DATETIME_FIELD_OVERFLOW, message)
+    };
+    if year == 0 || !(1..=12).contains(&month) || day < 1 || year.abs() > 290_000 {
+        return Err(range());
+    }
+    // Year -1 is 1 BC.
+    let civil = if year < 0 { year + 1 } else { year };
+    if day > i64::from(days_in_month(civil, month as u32)) {
+        return Err(range());
+    }
+    Ok(days_from_civil(civil, month as u32, day as u32))
+}
+
+fn time_of(columns: &[ArrayRef], row: usize) -> Result<i64, SqlError> {
+    let (hour, minute, seconds) = (int(&columns[0], row), int(&columns[1], row), double(&columns[2], row));
+    let whole = (0..24).contains(&hour) && (0..60).contains(&minute) && (0.0..60.0).contains(&seconds);
+    if !whole && !(hour == 24 && minute == 0 && seconds == 0.0) {
+        let message = format!("time field value out of range: {hour}:{minute:02}:{seconds:02}");
+        return Err(SqlError::new(state::DATETIME_FIELD_OVERFLOW, message));
+    }
+    Ok(hour * HOUR_US + minute * MINUTE_US + (seconds * SECOND_US as f64).round_ties_even() as i64)
+}
+
+/// Years, months, weeks, days, hours, minutes, seconds; those left out are 0.
+fn make_interval(columns: &[ArrayRef], row: usize) -> Result<IntervalMonthDayNano, SqlError> {
+    let at = |index: usize| columns.get(index).map_or(0, |column| int(column, row));
+    let overflow = IntervalMonthDayNano::overflow;
+    let seconds = columns.get(6).map_or(0.0, |column| double(column, row));
+    let time = at(4) * HOUR_US + at(5) * MINUTE_US + (seconds * SECOND_US as f64).round_ties_even() as i64;
+    Ok(IntervalMonthDayNano {
+        months: i32::try_from(at(0) * 12 + at(1)).map_err(|_| overflow())?,
+        days: i32::try_from(at(2) * 7 + at(3)).map_err(|_| overflow())?,
+        nanoseconds: time.checked_mul(1000).ok_or_else(overflow)?,
+    })
+}
+
+/// Moves whole days out of the time, whole months out of the days, then makes the signs agree.
+fn justify(value: IntervalMonthDayNano, hours: bool, days: bool) -> IntervalMonthDayNano {
+    const DAY_NS: i64 = DAY_US * 1000;
+    let mut value = value;
+    if hours {
+        value.days += (value.nanoseconds / DAY_NS) as i32;
+        value.nanoseconds %= DAY_NS;
+    }
+    if days {
+        value.months += value.days / 30;
+        value.days %= 30;
+    }
+    if days && hours {
+        if value.months > 0 && (value.days < 0 || value.days == 0 && value.nanoseconds < 0) {
+            value.days += 30;
+            value.months -= 1;
+        } else if value.months < 0 && (value.days > 0 || value.days == 0 && value.nanoseconds > 0) {
+            value.days -= 30;
+            value.months += 1;
+        }
+    } else if days {
+        if value.months > 0 && value.days < 0 {
+            value.days += 30;
+            value.months -= 1;
+        } else if value.months < 0 && value.days > 0 {
+            value.days -= 30;
+            value.months += 1;
+        }
+    }
+    if hours {
+        if value.days > 0 && value.nanoseconds < 0 {
+            value.nanoseconds += DAY_NS;
+            value.days -= 1;
+        } else if value.days < 0 && value.nanoseconds > 0 {
+            value.nanoseconds -= DAY_NS;
+            value.days += 1;
+        }
+    }
+    value
+}
+
+fn epoch(seconds: f64) -> Result<i64, SqlError> {
+    let microseconds = (seconds * 1e6).round_ties_even();
+    if microseconds.is_nan() || microseconds.abs() >= i64::MAX as f64 {
+        let message = format!("timestamp out of range: \"{seconds}\"");
+        return Err(SqlError::new(state::DATETIME_FIELD_OVERFLOW, message));
+    }
+    Ok(microseconds as i64)
+}
+
+fn to_char(column: &ArrayRef, row: usize, format: &str, session: Tz) -> Result<String, SqlError> {
+    match column.data_type() {
+        DataType::Int64 => {
+            let value = i128::from(column.as_primitive::<Int64Type>().value(row));
+            Ok(patterns::number(value, 0, format))
+        }
+        DataType::Float64 => {
+            let value = double(column, row);
+            // As many digits as a double has.
+            let text = format!("{:.*}", 15usize.saturating_sub(digits_before(value)), value);
+            let (digits, scale) = patterns::decimal(&text);
+            Ok(patterns::number(digits, scale, format))
+        }
+        DataType::Decimal128(_, scale) => {
+            let value = column.as_primitive::<Decimal128Type>().value(row);
+            Ok(patterns::number(value, (*scale).max(0) as u32, format))
+        }
+        DataType::Interval(_) => {
+            let value = interval(column, row);
+            Ok(patterns::interval(value, format))
+        }
+        _ => {
+            let (instant, local) = instant_and_local(column, row, session);
+            let zoned = matches!(column.data_type(), DataType::Timestamp(_, Some(_)));
+            Ok(patterns::timestamp(local, zoned.then_some((instant, session)), format))
+        }
+    }
+}
+
+fn digits_before(value: f64) -> usize {
+    if value.abs() < 1.0 {
+        1
+    } else {
+        value.abs().log10() as usize + 1
+    }
+}
+
+/// An interval as PostgreSQL compares it: microseconds, months of 30 days.
+pub fn comparable(value: IntervalMonthDayNano) -> i128 {
+    let days = i128::from(value.months) * 30 + i128::from(value.days);
+    days * i128::from(temporal::DAY_US) + i128::from(value.nanoseconds / 1000)
+}
