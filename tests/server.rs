@@ -3,6 +3,7 @@
 use std::fs;
 use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt;
+use std::process::Command;
 
 use rustix::process::Signal;
 
@@ -138,6 +139,26 @@ fn a_data_directory_that_cannot_be_used_is_said() {
         assert_refused(&refused, &["locked"]);
     }
     fs::set_permissions(&locked, fs::Permissions::from_mode(0o700)).expect("permissions can be set");
+}
+
+#[test]
+fn the_demo_runs_to_its_end_and_leaves_nothing() {
+    let scratch = tempfile::tempdir().expect("a temporary directory");
+    let output = Command::new(env!("CARGO_BIN_EXE_millstream"))
+        .args(["demo", "--rows", "3000", "--listen", "127.0.0.1:0"])
+        .current_dir(scratch.path())
+        .env("TMPDIR", scratch.path())
+        .output()
+        .expect("the demo runs");
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert!(
+        output.status.success(),
+        "{text}\n{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    assert!(text.contains("psql") && text.contains("rows/s"), "{text}");
+    let left = fs::read_dir(scratch.path()).expect("our own directory").count();
+    assert_eq!(left, 0, "its data directory is its own to remove");
 }
 
 #[test]
