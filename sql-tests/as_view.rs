@@ -7,7 +7,7 @@
 use std::collections::HashSet;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use sqllogictest::{AsyncDB, DBOutput, DefaultColumnType, Record};
+use sqllogictest::{AsyncDB, DBOutput, DefaultColumnType, QueryExpect, Record, StatementExpect};
 
 use crate::connection::{Connection, Failure, SharedTarget};
 
@@ -85,14 +85,16 @@ impl AsView {
     /// After the file's own record succeeded.
     pub async fn after(&mut self, record: &Record<DefaultColumnType>) -> Result<(), String> {
         match record {
-            Record::Statement { sql, .. } => {
-                self.learn(sql).await?;
+            Record::Statement { sql, expected, .. } => {
+                if !matches!(expected, StatementExpect::Error(_)) {
+                    self.learn(sql).await?;
+                }
                 self.compare_all().await
             }
             Record::Query {
                 sql,
                 loc,
-                expected: sqllogictest::QueryExpect::Results { types, .. },
+                expected: QueryExpect::Results { types, .. },
                 ..
             } => {
                 if self.eligible(sql) {

@@ -9,7 +9,7 @@
 //! - postgres: only with `TEST_POSTGRES=host:port:user` set: files whose first line says PostgreSQL run against a real one,
 //!   which is how their answers were recorded (`TEST_RECORD=1` rewrites them).
 //!
-//! A file opts out by a line `# no MODE: reason` in its head. Its first line says what it pins.
+//! `TEST_KEEP_GOING=1` goes on after a failure, to see all of a file's. A file opts out by a line `# no MODE: reason` in its head. Its first line says what it pins.
 //! Not here: anything that needs more than SQL (`tests/`).
 
 #![allow(
@@ -187,6 +187,7 @@ fn run(file: &File, mode: Mode) -> Result<(), Failed> {
         let mut as_view = AsView::new(target.clone());
         let mut in_transaction = false;
         let mut ran = 0;
+        let (keep_going, mut failures) = (std::env::var_os("TEST_KEEP_GOING").is_some(), String::new());
         for record in sqllogictest::parse_file(&file.path)? {
             if matches!(record, Record::Halt { .. }) {
                 break;
@@ -195,7 +196,14 @@ fn run(file: &File, mode: Mode) -> Result<(), Failed> {
             if let (Mode::AsView, Some(sql)) = (mode, &sql) {
                 as_view.before(sql).await?;
             }
-            let output = runner.run_async(record.clone()).await?;
+            let output = match runner.run_async(record.clone()).await {
+                Ok(output) => output,
+                Err(error) if keep_going => {
+                    failures.push_str(&format!("{error}\n"));
+                    continue;
+                }
+                Err(error) => return Err(error.into()),
+            };
             let Some(sql) = sql.filter(|_| !matches!(output, RecordOutput::Nothing)) else {
                 continue;
             };
@@ -215,6 +223,9 @@ fn run(file: &File, mode: Mode) -> Result<(), Failed> {
                 }
                 _ => {}
             }
+        }
+        if !failures.is_empty() {
+            return Err(failures.into());
         }
         if ran == 0 {
             return Err("the file runs nothing".into());
