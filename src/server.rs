@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
 use tracing::info;
 
 use crate::catalog::{Catalog, Relation};
@@ -203,21 +204,25 @@ fn password(config: &Serve) -> Result<Option<String>, ServerError> {
     }
 }
 
-/// Resolves at SIGTERM or ctrl-C.
-pub async fn stop_signal() {
-    let mut terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())
-        .expect("a signal handler can be installed in a running runtime");
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = tokio::signal::ctrl_c() => {}
+/// Resolves at SIGTERM or ctrl-C. The handlers are in place when this returns, so that a signal that comes before the
+/// future is first polled is not lost (or, worse, ends the process where it stands).
+pub fn stop_signal() -> impl Future<Output = ()> {
+    let handler = |kind| signal(kind).expect("a signal handler can be installed in a running runtime");
+    let (mut terminate, mut interrupt) = (handler(SignalKind::terminate()), handler(SignalKind::interrupt()));
+    async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
     }
 }
 
 /// `millstream serve`.
 pub async fn serve(config: Serve) -> Result<(), ServerError> {
     let server = Server::open(&config).await?;
+    let stop = stop_signal();
     print!("{}", banner(&server, &config));
-    server.run(stop_signal()).await
+    server.run(stop).await
 }
 
 fn banner(server: &Server, config: &Serve) -> String {

@@ -34,8 +34,9 @@ async fn sigterm_and_ctrl_c_stop_cleanly_while_clients_are_connected() {
         let (_scratch, data_dir) = support::data_dir();
         let server = Server::start(&data_dir);
         let client = support::connect(&server).await;
+        client.batch_execute("CREATE TOPIC t (a INT)").await.expect("a topic");
         client
-            .batch_execute("CREATE TOPIC t (a INT); BEGIN; INSERT INTO t VALUES (1)")
+            .batch_execute("BEGIN; INSERT INTO t VALUES (1)")
             .await
             .expect("an open transaction");
         server.signal(signal);

@@ -45,7 +45,11 @@ fn several_statements_in_one_query_are_one_transaction() {
     let messages = wire
         .raw
         .query("INSERT INTO t VALUES (7, 'x'); SELECT 1/0; INSERT INTO t VALUES (8, 'x')");
-    assert_eq!(kinds(&messages), "C E Z", "W1: one error, and nothing after it");
+    let spoken = kinds(&messages);
+    assert!(
+        spoken == "C E Z" || spoken == "C T E Z",
+        "W1: one error, and nothing after it: {spoken}"
+    );
     assert_eq!(error(&messages).0, "22012");
     assert_eq!(rows(&wire.raw.query("SELECT count(*) FROM t WHERE a > 6")), [["0"]]);
 
@@ -269,6 +273,9 @@ fn binary_parameters_and_results_keep_their_values() {
     let mut short = parameters;
     short[1] = Some(&[0, 1]);
     let messages = wire.send(&[bind("", "", 1, &short, 1), execute("", 0), bare('S')]);
+    assert_eq!(error(&messages).0, "08P01");
+    short[1] = Some(&[0, 0, 0, 1, 0]);
+    let messages = wire.send(&[bind("", "", 1, &short, 1), execute("", 0), bare('S')]);
     assert_eq!(error(&messages).0, "22P03");
     let messages = wire.send(&[bind("", "", 1, &parameters[..3], 1), bare('S')]);
     assert_eq!(error(&messages).0, "08P01");
@@ -366,8 +373,9 @@ fn what_is_no_protocol_is_refused_without_harm() {
 
     let mut bad_text = Raw::connect(&wire.server);
     bad_text.write(&raw::odd('Q', b"SELECT '\xff'\0"));
-    let answer = bad_text.next();
-    assert!(answer.is_none_or(|message| message.kind == 'E'));
+    let answer = bad_text.until_ready();
+    assert_eq!(error(&answer).0, "22021");
+    assert_eq!(rows(&bad_text.query("SELECT 'ÿ'")), [["ÿ"]], "the session goes on");
 
     assert_eq!(rows(&wire.raw.query("SELECT count(*) FROM t")), [["5"]]);
 }

@@ -1,3 +1,5 @@
+//! Changes applied to snapshots: names, dependents, what SHOW CREATE prints.
+
 use std::collections::BTreeMap;
 
 use super::*;

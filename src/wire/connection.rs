@@ -40,6 +40,8 @@ pub(super) struct Socket<S> {
     pub input: BytesMut,
     pub output: BytesMut,
     pub context: DecodeContext,
+    /// The text of the Query or Parse that was decoded last is not UTF-8, and was decoded with losses.
+    pub invalid_text: bool,
 }
 
 impl<S> Socket<S> {
@@ -50,11 +52,13 @@ impl<S> Socket<S> {
             input: startup::buffer(),
             output: startup::buffer(),
             context,
+            invalid_text: false,
         }
     }
 
     /// A message that is there already.
     pub fn decode(&mut self) -> Result<Option<PgWireFrontendMessage>, Ended> {
+        self.invalid_text = has_invalid_text(&self.input);
         match PgWireFrontendMessage::decode(&mut self.input, &self.context) {
             Ok(message) => Ok(message),
             Err(PgWireError::IoError(error)) => Err(Ended::Io(error)),
@@ -170,6 +174,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Connection<S> {
         match message {
             PgWireFrontendMessage::Query(query) => {
                 self.skipping = false;
+                if self.socket.invalid_text {
+                    message::error(&mut self.socket.output, &invalid_encoding());
+                    self.session.fail();
+                    return self.ready().await;
+                }
                 self.simple_query(&query.query).await
             }
             PgWireFrontendMessage::Sync(_) => self.sync().await,
@@ -179,7 +188,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Connection<S> {
             | PgWireFrontendMessage::CopyDone(_)
             | PgWireFrontendMessage::CopyFail(_) => Ok(()),
             PgWireFrontendMessage::Flush(_) => self.socket.flush().await,
-            message => match self.extended(message).await {
+            message => match self.extended_text(message).await {
                 Ok(()) => Ok(()),
                 Err(Failure::Ended(ended)) => Err(ended),
                 Err(Failure::Error(error)) => {
@@ -191,6 +200,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Connection<S> {
                 }
             },
         }
+    }
+
+    async fn extended_text(&mut self, message: PgWireFrontendMessage) -> Result<(), Failure> {
+        if self.socket.invalid_text {
+            return Err(Failure::Error(invalid_encoding()));
+        }
+        self.extended(message).await
     }
 
     async fn sync(&mut self) -> Result<(), Ended> {
@@ -223,6 +239,34 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Connection<S> {
             message::parameter(&mut self.socket.output, name, value);
         }
     }
+}
+
+/// Whether the message at the start of `input` is a whole Query or Parse whose text is not UTF-8.
+fn has_invalid_text(input: &[u8]) -> bool {
+    let Some((head, rest)) = input.split_first_chunk::<5>() else {
+        return false;
+    };
+    let length = u32::from_be_bytes([head[1], head[2], head[3], head[4]]) as usize;
+    let Some(body) = length.checked_sub(4).and_then(|length| rest.get(..length)) else {
+        return false;
+    };
+    match head[0] {
+        b'Q' => std::str::from_utf8(body).is_err(),
+        // Name and text; type OIDs after them.
+        b'P' => body
+            .split(|byte| *byte == 0)
+            .take(2)
+            .any(|text| std::str::from_utf8(text).is_err()),
+        _ => false,
+    }
+}
+
+fn invalid_encoding() -> SqlError {
+    SqlError::new(
+        state::CHARACTER_NOT_IN_REPERTOIRE,
+        "invalid byte sequence for encoding \"UTF8\"",
+    )
+    .hint("The client encoding is always UTF8.")
 }
 
 /// Resolves when the server stops.

@@ -1,3 +1,5 @@
+//! The system relations over a sample catalog, as psql and drivers ask for them.
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 

@@ -75,6 +75,11 @@ fn parse_one(source: &str, tokens: StatementTokens) -> Result<Parsed> {
         cursor.expect_emit_taken()?;
         statement
     };
+    // The parameters in a PREPARE are those of the statement that it names.
+    let parameters = match statement {
+        Statement::Prepare { .. } => 0,
+        _ => parameters,
+    };
     Ok(Parsed {
         statement,
         text,

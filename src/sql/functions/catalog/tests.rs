@@ -1,3 +1,5 @@
+//! Catalog functions over a sample catalog.
+
 use datafusion::prelude::{SessionContext, lit};
 
 use super::*;
