@@ -1,6 +1,7 @@
 //! SELECTs over topics in memory, from text to text.
 
 use std::collections::BTreeMap;
+use std::sync::LazyLock;
 
 use arrow::array::{Int32Array, Int64Array, StringArray, TimestampMicrosecondArray};
 use futures::executor::block_on;
@@ -134,8 +135,23 @@ fn planned(sql: &str, emit: Emit) -> Result<Planned, SqlError> {
     plan_select(&Select { query, emit }, &context)
 }
 
-fn query() -> Query {
-    Query::new(Arc::new(Memory), QueryOptions::default()).expect("default options are valid")
+/// One for all tests: making the engine takes longer than most queries.
+fn query() -> &'static Query {
+    static QUERY: LazyLock<Query> =
+        LazyLock::new(|| Query::new(Arc::new(Memory), QueryOptions::default()).expect("default options are valid"));
+    &QUERY
+}
+
+fn runtime() -> &'static tokio::runtime::Runtime {
+    static RUNTIME: LazyLock<tokio::runtime::Runtime> = LazyLock::new(|| {
+        let mut builder = tokio::runtime::Builder::new_multi_thread();
+        builder
+            .worker_threads(2)
+            .thread_stack_size(64 << 20)
+            .build()
+            .expect("a runtime")
+    });
+    &RUNTIME
 }
 
 fn point(lsn: Lsn) -> ReadPoint {
@@ -176,17 +192,18 @@ fn text(stream: RowStream) -> Result<String, SqlError> {
     Ok(lines.join("\n"))
 }
 
-fn run_at(sql: &str, emit: Emit, point: &ReadPoint) -> Result<String, SqlError> {
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
-        .build()
-        .expect("a runtime");
-    let _inside = runtime.enter();
-    let query = query();
+fn run_directly(sql: &str, emit: Emit, point: &ReadPoint) -> Result<String, SqlError> {
+    let _inside = runtime().enter();
     let planned = planned(sql, emit)?;
-    let direct = text(block_on(query.execute(&planned, point))?)?;
-    let optimized = block_on(query.prepare(&planned, &point.session.time_zone))?;
-    let prepared = text(block_on(query.execute_optimized(&optimized, point))?)?;
+    text(block_on(query().execute(&planned, point))?)
+}
+
+/// Runs a query at once and as a prepared plan.
+fn run_at(sql: &str, emit: Emit, point: &ReadPoint) -> Result<String, SqlError> {
+    let direct = run_directly(sql, emit, point)?;
+    let _inside = runtime().enter();
+    let optimized = block_on(query().prepare(&planned(sql, emit)?, &point.session.time_zone))?;
+    let prepared = text(block_on(query().execute_optimized(&optimized, point))?)?;
     assert_eq!(direct, prepared, "a prepared plan answers the same: {sql}");
     Ok(direct)
 }
@@ -234,11 +251,7 @@ fn hidden_columns_are_there_when_named() {
 }
 
 fn explained(sql: &str, analyze: bool) -> String {
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(1)
-        .build()
-        .expect("a runtime");
-    let _inside = runtime.enter();
+    let _inside = runtime().enter();
     let planned = planned(sql, Emit::OnChange).expect("it plans");
     block_on(query().explain(&planned, &point(4), analyze, false))
         .expect("it explains")

@@ -212,7 +212,7 @@ impl DateTime {
     fn result(&self, arguments: &[DataType], field: Option<&str>) -> DataType {
         match self.function {
             Function::Extract => {
-                let scale = field.and_then(|field| Part::of_name(field)).map_or(6, Part::scale);
+                let scale = field.and_then(Part::of_name).map_or(6, Part::scale);
                 DataType::Decimal128(20, scale)
             }
             Function::DatePart => DataType::Float64,
@@ -800,7 +800,8 @@ fn date_of(year: i64, month: i64, day: i64) -> Result<i64, SqlError> {
 fn time_of(columns: &[ArrayRef], row: usize) -> Result<i64, SqlError> {
     let (hour, minute, seconds) = (int(&columns[0], row), int(&columns[1], row), double(&columns[2], row));
     let whole = (0..24).contains(&hour) && (0..60).contains(&minute) && (0.0..60.0).contains(&seconds);
-    if !whole && !(hour == 24 && minute == 0 && seconds == 0.0) {
+    let midnight = hour == 24 && minute == 0 && seconds == 0.0;
+    if !whole && !midnight {
         let message = format!("time field value out of range: {hour}:{minute:02}:{seconds:02}");
         return Err(SqlError::new(state::DATETIME_FIELD_OVERFLOW, message));
     }

@@ -32,11 +32,10 @@ enum Function {
     Log10,
     Exp,
     BitNot,
-    Random,
 }
 
 impl Function {
-    const NAMES: [(&'static str, Function); 18] = [
+    const NAMES: [(&'static str, Function); 17] = [
         ("abs", Function::Abs),
         ("ceil", Function::Ceil),
         ("ceiling", Function::Ceil),
@@ -54,7 +53,6 @@ impl Function {
         ("exp", Function::Exp),
         ("dexp", Function::Exp),
         ("bit_not", Function::BitNot),
-        ("random", Function::Random),
     ];
 }
 
@@ -63,14 +61,7 @@ pub fn all() -> Vec<Arc<ScalarUDF>> {
     Function::NAMES
         .iter()
         .map(|(name, function)| {
-            let volatility = match function {
-                Function::Random => Volatility::Volatile,
-                _ => Volatility::Immutable,
-            };
-            let signature = match function {
-                Function::Random => Signature::nullary(volatility),
-                _ => Signature::user_defined(volatility),
-            };
+            let signature = Signature::user_defined(Volatility::Immutable);
             Arc::new(ScalarUDF::from(Math {
                 name,
                 function: *function,
@@ -176,10 +167,6 @@ impl ScalarUDFImpl for Math {
     fn invoke_with_args(&self, args: ScalarFunctionArgs) -> Result<ColumnarValue> {
         let result = args.return_field.data_type().clone();
         match (self.function, args.args.as_slice()) {
-            (Function::Random, _) => {
-                let values: Vec<f64> = (0..args.number_rows).map(|_| rand::random()).collect();
-                Ok(ColumnarValue::Array(Arc::new(arrow::array::Float64Array::from(values))))
-            }
             (Function::Mod, [left, right]) => arithmetic::apply(left, right, |left, right| {
                 arithmetic::evaluate_numbers(Operator::Modulo, left, right, &result)
             }),
@@ -204,7 +191,6 @@ impl ScalarUDFImpl for Math {
 impl Math {
     fn result(&self, arguments: &[DataType], digits: Option<i64>) -> Result<DataType> {
         Ok(match (self.function, arguments) {
-            (Function::Random, _) => DataType::Float64,
             (Function::Mod, [left, right]) => {
                 arithmetic::operands(Operator::Modulo, left, right)
                     .map_err(fail)?
@@ -354,7 +340,7 @@ fn floats(function: Function, column: &PrimitiveArray<Float64Type>) -> Result<Ar
                 }
                 result
             }
-            Function::Mod | Function::Div | Function::BitNot | Function::Random => {
+            Function::Mod | Function::Div | Function::BitNot => {
                 unreachable!("not a function of one float")
             }
         })

@@ -83,6 +83,7 @@ impl Functions {
         functions.alias_aggregate("bool_and", "every");
         functions.alias_aggregate("var_samp", "variance");
         functions.alias_scalar("date_bin", "time_bucket");
+        functions.alias_scalar("uuid", "gen_random_uuid");
         // PostgreSQL's takes every occurrence out, the engine's function of that name the first.
         functions.alias_scalar("array_remove_all", "array_remove");
         functions

@@ -20,6 +20,9 @@ use crate::error::{SqlError, state};
 /// What `version()` answers: clients read PostgreSQL's version out of it.
 pub const VERSION: &str = concat!("PostgreSQL 15.0 (Millstream ", env!("CARGO_PKG_VERSION"), ")");
 
+/// Looks a setting up.
+pub type Settings = Arc<dyn Fn(&str) -> Option<String> + Send + Sync>;
+
 /// The values that a session gives to a statement.
 #[derive(Clone)]
 pub struct SessionInfo {
@@ -34,7 +37,7 @@ pub struct SessionInfo {
     pub statement_us: i64,
     pub backend_pid: i32,
     /// The value of a setting by its lower-case name; `None` if there is no such setting.
-    pub setting: Arc<dyn Fn(&str) -> Option<String> + Send + Sync>,
+    pub setting: Settings,
 }
 
 impl Default for SessionInfo {
