@@ -338,7 +338,7 @@ fn check_width(expressions: usize, targets: usize, named: bool) -> Result<(), Sq
     Ok(())
 }
 
-/// Rows by partition: CRC32C of the key's row encoding, modulo the number of partitions.
+/// Rows by partition: CRC32C of the key's row encoding, scaled to the number of partitions.
 fn split_by_key(topic: &Topic, rows: &RecordBatch) -> Result<Vec<(u32, RecordBatch)>, SqlError> {
     let keys: Vec<ArrayRef> = topic
         .partition_by
@@ -356,8 +356,10 @@ fn split_by_key(topic: &Topic, rows: &RecordBatch) -> Result<Vec<(u32, RecordBat
     let encoded = converter.map_err(SqlError::from)?;
     let mut indices: Vec<Vec<u32>> = vec![Vec::new(); topic.partitions as usize];
     for (index, key) in encoded.iter().enumerate() {
-        let partition = crc32c::crc32c(key.as_ref()) % topic.partitions;
-        indices[partition as usize].push(u32::try_from(index).expect("a batch has less than 2^32 rows"));
+        let hash = u64::from(crc32c::crc32c(key.as_ref()));
+        // By the upper bits: those of a CRC of small numbers differ, its lower ones hardly do.
+        let partition = (hash * u64::from(topic.partitions)) >> 32;
+        indices[usize::try_from(partition).expect("less than the number of partitions")].push(u32::try_from(index).expect("a batch has less than 2^32 rows"));
     }
     let mut split = Vec::new();
     for (partition, indices) in indices
