@@ -12,6 +12,7 @@ mod engine;
 mod explain;
 mod outcome;
 mod read;
+mod set_config;
 mod settings;
 mod show;
 mod system;

@@ -49,7 +49,14 @@ impl Session {
         parameters: &Parameters,
         prepared: Option<&Prepared>,
     ) -> Result<Outcome, SqlError> {
-        let (fields, batches) = match prepared.and_then(|prepared| self.usable_plan(prepared)) {
+        let cached = prepared.and_then(|prepared| self.usable_plan(prepared));
+        let may_set = match prepared {
+            None => self.may_set_config(),
+            Some(_) => cached.is_none(),
+        };
+        let rewritten = if may_set { self.with_settings_set(select, true)? } else { None };
+        let select = rewritten.as_ref().unwrap_or(select);
+        let (fields, batches) = match cached {
             Some(cached) => self.rows_of_plan(&cached.planned, select, parameters, None).await?,
             None => {
                 let types = prepared.map_or(&[] as &[PgType], |prepared| &prepared.parameter_types);
@@ -269,7 +276,10 @@ impl Session {
                 "current transaction is aborted, commands ignored until end of transaction block",
             ));
         }
-        given.resize(given.len().max(parsed.parameters), None);
+        // The parameters in a PREPARE are those of its EXECUTE.
+        if !matches!(parsed.statement, Statement::Prepare { .. }) {
+            given.resize(given.len().max(parsed.parameters), None);
+        }
         let (types, fields, plan) = self.describe_statement(&parsed.statement, given)?;
         Ok(Prepared {
             parsed: Some(Arc::new(parsed)),
@@ -296,9 +306,15 @@ impl Session {
         };
         match statement {
             Statement::Select(select) => {
+                let rewritten = if self.may_set_config() { self.with_settings_set(select, false)? } else { None };
+                let sets = rewritten.is_some();
+                let select = rewritten.as_ref().unwrap_or(select);
                 let planned = self.with_context(&given, |ctx| plan::plan_select(select, ctx))?;
                 let fields = planned.fields.clone();
                 let types = planned.parameter_types.clone();
+                if sets {
+                    return Ok((types, Some(fields), None));
+                }
                 let plan = CachedPlan {
                     catalog_version: self.catalog().version,
                     time_zone: self.settings.time_zone().to_string(),
