@@ -54,7 +54,11 @@ impl Session {
             None => self.may_set_config(),
             Some(_) => cached.is_none(),
         };
-        let rewritten = if may_set { self.with_settings_set(select, true)? } else { None };
+        let rewritten = if may_set {
+            self.with_settings_set(select, true)?
+        } else {
+            None
+        };
         let select = rewritten.as_ref().unwrap_or(select);
         let (fields, batches) = match cached {
             Some(cached) => self.rows_of_plan(&cached.planned, select, parameters, None).await?,
@@ -276,10 +280,7 @@ impl Session {
                 "current transaction is aborted, commands ignored until end of transaction block",
             ));
         }
-        // The parameters in a PREPARE are those of its EXECUTE.
-        if !matches!(parsed.statement, Statement::Prepare { .. }) {
-            given.resize(given.len().max(parsed.parameters), None);
-        }
+        given.resize(given.len().max(parsed.parameters), None);
         let (types, fields, plan) = self.describe_statement(&parsed.statement, given)?;
         Ok(Prepared {
             parsed: Some(Arc::new(parsed)),
@@ -306,7 +307,11 @@ impl Session {
         };
         match statement {
             Statement::Select(select) => {
-                let rewritten = if self.may_set_config() { self.with_settings_set(select, false)? } else { None };
+                let rewritten = if self.may_set_config() {
+                    self.with_settings_set(select, false)?
+                } else {
+                    None
+                };
                 let sets = rewritten.is_some();
                 let select = rewritten.as_ref().unwrap_or(select);
                 let planned = self.with_context(&given, |ctx| plan::plan_select(select, ctx))?;

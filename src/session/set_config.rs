@@ -6,7 +6,8 @@
 use std::ops::ControlFlow;
 
 use sqlparser::ast::{
-    self, Expr, FunctionArg, FunctionArgExpr, FunctionArguments, Ident, SelectItem, SetExpr, Value, VisitMut, VisitorMut,
+    self, Expr, FunctionArg, FunctionArgExpr, FunctionArguments, Ident, SelectItem, SetExpr, Value, VisitMut,
+    VisitorMut,
 };
 
 use super::Session;
@@ -79,7 +80,12 @@ impl Calls<'_> {
 }
 
 fn is_set_config(name: &ast::ObjectName) -> bool {
-    let parts: Vec<String> = name.0.iter().filter_map(|part| part.as_ident()).map(|ident| ident.value.to_lowercase()).collect();
+    let parts: Vec<String> = name
+        .0
+        .iter()
+        .filter_map(|part| part.as_ident())
+        .map(|ident| ident.value.to_lowercase())
+        .collect();
     let parts: Vec<&str> = parts.iter().map(String::as_str).collect();
     matches!(parts.as_slice(), ["set_config"] | ["pg_catalog", "set_config"])
 }
@@ -91,7 +97,10 @@ fn name_columns(select: &mut Select) {
             if let SelectItem::UnnamedExpr(expr @ Expr::Function(_)) = item
                 && matches!(expr, Expr::Function(function) if is_set_config(&function.name))
             {
-                *item = SelectItem::ExprWithAlias { expr: expr.clone(), alias: Ident::new("set_config") };
+                *item = SelectItem::ExprWithAlias {
+                    expr: expr.clone(),
+                    alias: Ident::new("set_config"),
+                };
             }
         }
     }
@@ -103,7 +112,11 @@ impl Session {
     pub(super) fn with_settings_set(&mut self, select: &Select, carry_out: bool) -> Result<Option<Select>, SqlError> {
         let mut select = select.clone();
         name_columns(&mut select);
-        let mut calls = Calls { session: self, carry_out, found: false };
+        let mut calls = Calls {
+            session: self,
+            carry_out,
+            found: false,
+        };
         match select.query.visit(&mut calls) {
             ControlFlow::Continue(()) => Ok(calls.found.then_some(select)),
             ControlFlow::Break(error) => Err(error),

@@ -359,7 +359,8 @@ fn split_by_key(topic: &Topic, rows: &RecordBatch) -> Result<Vec<(u32, RecordBat
         let hash = u64::from(crc32c::crc32c(key.as_ref()));
         // By the upper bits: those of a CRC of small numbers differ, its lower ones hardly do.
         let partition = (hash * u64::from(topic.partitions)) >> 32;
-        indices[usize::try_from(partition).expect("less than the number of partitions")].push(u32::try_from(index).expect("a batch has less than 2^32 rows"));
+        indices[usize::try_from(partition).expect("less than the number of partitions")]
+            .push(u32::try_from(index).expect("a batch has less than 2^32 rows"));
     }
     let mut split = Vec::new();
     for (partition, indices) in indices

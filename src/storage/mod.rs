@@ -91,6 +91,7 @@ impl Clock for SystemClock {
 pub type SharedClock = Arc<dyn Clock>;
 
 /// A small file of the user's, such as one with a password. Not part of a data directory.
+#[allow(clippy::disallowed_methods, reason = "storage is where files are read")]
 pub fn read_text(path: &Path) -> io::Result<String> {
     std::fs::read_to_string(path)
 }

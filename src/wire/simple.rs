@@ -62,11 +62,17 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Connection<S> {
         let running = self.session.execute(statement, &parameters);
         let outcome = while_connected(&mut self.socket.stream, &mut self.socket.input, running).await??;
         match outcome {
-            Outcome::Rows { fields, batches, tag } => {
+            Outcome::Rows {
+                fields,
+                mut batches,
+                tag,
+            } => {
                 let formats = vec![0; fields.len()];
+                // An error that comes before the first row comes instead of their description.
+                let first = self.next_batch(&mut batches).await?;
                 self.send_notices();
                 message::row_description(&mut self.socket.output, &fields, &formats);
-                let rows = self.send_rows(&fields, batches, &formats).await?;
+                let rows = self.send_rows(&fields, first, batches, &formats).await?;
                 self.complete(tag.text(rows));
             }
             Outcome::Command(tag) => self.complete(tag),
@@ -90,14 +96,17 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Connection<S> {
     async fn send_rows(
         &mut self,
         fields: &Arc<[OutField]>,
+        first: Option<RecordBatch>,
         mut batches: Batches,
         formats: &[i16],
     ) -> Result<u64, Failure> {
         let encoder = RowEncoder::new(fields, formats, &self.session.text_style());
         let mut rows = 0;
-        while let Some(batch) = self.next_batch(&mut batches).await? {
+        let mut next = first;
+        while let Some(batch) = next {
             self.send_batch(&encoder, &batch, 0..batch.num_rows()).await?;
             rows += batch.num_rows() as u64;
+            next = self.next_batch(&mut batches).await?;
         }
         Ok(rows)
     }
