@@ -46,7 +46,7 @@ async fn refused(client: &Client, sql: &str, data: &str) -> DbError {
     let error = copy_in(client, sql, data, 1000).await.expect_err("the COPY must fail");
     error
         .as_db_error()
-        .unwrap_or_else(|| panic!("an error of the server: {error:?}"))
+        .unwrap_or_else(|| panic!("{sql}: an error of the server: {error:?}"))
         .clone()
 }
 
