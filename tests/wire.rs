@@ -109,6 +109,23 @@ fn after_an_error_messages_are_skipped_until_sync() {
 }
 
 #[test]
+fn an_error_is_sent_before_sync() {
+    let mut wire = started();
+    wire.raw.write(
+        &[
+            parse("", "COPY nosuch FROM STDIN", &[]),
+            bind("", "", 0, &[], 0),
+            execute("", 0),
+        ]
+        .concat(),
+    );
+    // A driver that is about to send COPY data waits for this answer, and sends Sync only after it.
+    let answer: Vec<_> = std::iter::from_fn(|| wire.raw.next()).take(3).collect();
+    assert_eq!(kinds(&answer), "1 2 E");
+    assert_eq!(kinds(&wire.send(&[bare('S')])), "Z");
+}
+
+#[test]
 fn a_pipeline_up_to_sync_is_one_transaction() {
     let mut wire = started();
     let insert = |value: &'static [u8]| [bind("", "ins", 0, &[Some(value)], 0), execute("", 0)].concat();

@@ -196,7 +196,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Connection<S> {
                     message::error(&mut self.socket.output, &error);
                     self.session.fail();
                     self.skipping = true;
-                    Ok(())
+                    // At once: a client in the middle of a COPY waits for it before it sends Sync.
+                    self.socket.flush().await
                 }
             },
         }
