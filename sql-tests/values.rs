@@ -101,7 +101,7 @@ fn numeric(bytes: &[u8]) -> Result<String, String> {
     let [count, weight, sign, scale, digits @ ..] = words.as_slice() else {
         return Err(format!("short numeric: {bytes:?}"));
     };
-    if bytes.len() % 2 != 0 || digits.len() != usize::from(*count) {
+    if !bytes.len().is_multiple_of(2) || digits.len() != usize::from(*count) {
         return Err(format!("numeric of {count} digits in {} bytes", bytes.len()));
     }
     let sign = match sign {

@@ -254,8 +254,7 @@ impl RowExprs {
         ctx: &super::plan::PlanContext,
     ) -> Result<RecordBatch, SqlError> {
         self.check_columns(columns, |column| {
-            rows.iter()
-                .all(|row| row.get(column).is_none_or(|value| values::is_default(value)))
+            rows.iter().all(|row| row.get(column).is_none_or(values::is_default))
         })?;
         let width = rows.first().map_or(0, Vec::len);
         if rows.iter().any(|row| row.len() != width) {

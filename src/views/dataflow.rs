@@ -227,6 +227,7 @@ pub struct Instance {
     changed: bool,
 }
 
+#[allow(clippy::large_enum_variant, reason = "one per node, never moved about")]
 enum Kept {
     Nothing,
     Window(WindowOperator),

@@ -220,6 +220,7 @@ fn repeat(batch: &RecordBatch, weights: &[i64]) -> Result<RecordBatch, SqlError>
 }
 
 /// A view's stored output.
+#[allow(clippy::large_enum_variant, reason = "one per view, never moved about")]
 pub enum Output {
     /// Rendered from the aggregate at this node, through the stateless steps above it.
     Groups {

@@ -16,6 +16,10 @@ pub(super) struct Cancels {
 
 impl Cancels {
     /// The secret of a new session.
+    #[allow(
+        clippy::disallowed_methods,
+        reason = "a secret must not be predictable, by a test's seed neither"
+    )]
     pub fn register(&self, session: i32, cancel: Arc<Cancel>) -> i32 {
         let secret = rand::random::<i32>();
         self.by_session.lock().insert(session, (secret, cancel));

@@ -41,6 +41,10 @@ pub(super) struct Login {
 }
 
 impl Login {
+    #[allow(
+        clippy::disallowed_methods,
+        reason = "a salt must not be predictable, by a test's seed neither"
+    )]
     pub fn new(password: Option<String>) -> Login {
         let salted = password.map(|password| {
             let salt = rand::random::<[u8; 16]>().to_vec();

@@ -232,15 +232,16 @@ fn likely_type(expr: &Expr) -> Option<String> {
         Expr::Exists { .. } | Expr::InSubquery { .. } | Expr::AnyOp { .. } | Expr::AllOp { .. } | Expr::IsNull(_) => {
             Some("boolean".to_string())
         }
-        Expr::BinaryOp { op, .. } => match op {
-            BinaryOperator::And
-            | BinaryOperator::Or
-            | BinaryOperator::Eq
-            | BinaryOperator::NotEq
-            | BinaryOperator::Gt
-            | BinaryOperator::Lt => Some("boolean".to_string()),
-            _ => None,
-        },
+        Expr::BinaryOp {
+            op:
+                BinaryOperator::And
+                | BinaryOperator::Or
+                | BinaryOperator::Eq
+                | BinaryOperator::NotEq
+                | BinaryOperator::Gt
+                | BinaryOperator::Lt,
+            ..
+        } => Some("boolean".to_string()),
         Expr::Case {
             conditions,
             else_result,

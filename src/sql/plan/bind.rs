@@ -269,7 +269,7 @@ impl Binder<'_, '_> {
         }
         let mut items = vec![];
         for table in &select.from {
-            self.from_items(table, &mut items);
+            self.add_items(table, &mut items);
         }
         let revealing: HashSet<String> = items
             .iter()
@@ -314,13 +314,13 @@ impl Binder<'_, '_> {
     }
 
     /// The names of FROM items, and the hidden columns that each brings.
-    fn from_items(&self, table: &ast::TableWithJoins, items: &mut Vec<(Option<String>, Vec<SystemColumn>)>) {
+    fn add_items(&self, table: &ast::TableWithJoins, items: &mut Vec<(Option<String>, Vec<SystemColumn>)>) {
         for factor in std::iter::once(&table.relation).chain(table.joins.iter().map(|join| &join.relation)) {
             match factor {
                 TableFactor::NestedJoin {
                     table_with_joins,
                     alias: None,
-                } => self.from_items(table_with_joins, items),
+                } => self.add_items(table_with_joins, items),
                 TableFactor::Table { name, alias, args, .. } => {
                     let hidden = match args {
                         None => self.hidden_of(name),

@@ -45,10 +45,10 @@ fn figure(expr: &Expr) -> Option<(String, Strength)> {
             field.or_else(|| figure(root))
         }
         Expr::Nested(inner) | Expr::Collate { expr: inner, .. } => figure(inner),
-        Expr::Function(function) => match function.name.0.last()?.as_ident() {
-            Some(ident) => Some((fold(ident), Strength::Strong)),
-            None => None,
-        },
+        Expr::Function(function) => {
+            let name = function.name.0.last()?.as_ident();
+            name.map(|ident| (fold(ident), Strength::Strong))
+        }
         Expr::Cast { expr, data_type, .. } => match figure(expr) {
             Some((name, Strength::Strong)) => Some((name, Strength::Strong)),
             _ => Some((type_column_name(data_type), Strength::Weak)),

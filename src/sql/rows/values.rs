@@ -268,7 +268,7 @@ impl Evaluation<'_> {
             if let Appended::Yes = appended {
                 continue;
             }
-            if builder.len() > 0 {
+            if !builder.is_empty() {
                 pieces.push(std::mem::replace(&mut builder, new_builder()).finish());
             }
             pieces.push(if is_default(cell) {
@@ -280,7 +280,7 @@ impl Evaluation<'_> {
         if pieces.is_empty() {
             return Ok(builder.finish());
         }
-        if builder.len() > 0 {
+        if !builder.is_empty() {
             pieces.push(builder.finish());
         }
         if let [only] = pieces.as_slice() {
