@@ -31,7 +31,10 @@ fn differences(recorded: &str) -> Vec<String> {
 }
 
 #[test]
-#[allow(clippy::disallowed_methods, reason = "reads answers recorded elsewhere, when told where")]
+#[allow(
+    clippy::disallowed_methods,
+    reason = "reads answers recorded elsewhere, when told where"
+)]
 fn survey() {
     let Ok(path) = std::env::var("MILLSTREAM_ANSWERS") else {
         return;

@@ -22,6 +22,7 @@ pub mod casts;
 pub mod catalog;
 mod datetime;
 mod math;
+mod part;
 mod patterns;
 pub mod session;
 mod sums;

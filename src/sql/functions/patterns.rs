@@ -5,7 +5,7 @@
 use arrow::datatypes::IntervalMonthDayNano;
 use chrono_tz::Tz;
 
-use super::datetime::iso_week;
+use super::part::iso_week;
 use super::temporal::DAY_US;
 use crate::error::{SqlError, state};
 use crate::types::calendar::{civil_from_days, days_from_civil, days_in_month, offset_at};
