@@ -68,6 +68,7 @@ pub mod state {
     pub const DUPLICATE_TABLE: SqlState = SqlState("42P07");
     pub const RESERVED_NAME: SqlState = SqlState("42939");
     pub const INVALID_COLUMN_REFERENCE: SqlState = SqlState("42P10");
+    pub const WINDOWING_ERROR: SqlState = SqlState("42P20");
     pub const INVALID_OBJECT_DEFINITION: SqlState = SqlState("42P17");
     pub const INVALID_TABLE_DEFINITION: SqlState = SqlState("42P16");
     pub const INDETERMINATE_DATATYPE: SqlState = SqlState("42P18");

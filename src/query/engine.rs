@@ -6,6 +6,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use datafusion::config::{ConfigNonZeroUsize, ConfigOptions};
+use datafusion::execution::context::ExecutionProps;
 use datafusion::execution::disk_manager::{DiskManagerBuilder, DiskManagerMode};
 use datafusion::execution::memory_pool::FairSpillPool;
 use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
@@ -19,6 +20,7 @@ use parking_lot::Mutex;
 use super::QueryOptions;
 use super::leaves::Leaves;
 use crate::error::{SqlError, state};
+use crate::sql::functions::functions;
 
 /// A query ready to run.
 pub type Physical = Arc<dyn ExecutionPlan>;
@@ -76,8 +78,17 @@ impl Engine {
         config.catalog.create_default_catalog_and_schema = false;
         // Rows of small tables are not worth a repartitioning.
         config.optimizer.default_filter_selectivity = 20;
+        // Functions read the time zone from here.
+        let mut props = ExecutionProps::new();
+        props.config_options = Some(Arc::new(config.clone()));
+        // Rules of the optimizer look functions up by name.
+        let functions = functions();
         SessionStateBuilder::new()
             .with_config(SessionConfig::from(config))
+            .with_execution_props(props)
+            .with_scalar_functions(functions.scalar.values().cloned().collect())
+            .with_aggregate_functions(functions.aggregate.values().cloned().collect())
+            .with_window_functions(functions.window.values().cloned().collect())
             .with_runtime_env(self.runtime.clone())
             .build()
     }

@@ -349,7 +349,7 @@ impl Session {
                 let fields = match insert.returning.is_empty() {
                     true => None,
                     false => {
-                        let select = super::write::returning_select(&insert.returning, &topic)?;
+                        let select = super::write::returning_select(insert, &topic)?;
                         Some(self.with_context(&[], |ctx| plan::plan_select(&select, ctx))?.fields)
                     }
                 };

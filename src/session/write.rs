@@ -116,7 +116,7 @@ impl Session {
         topic: &Arc<Topic>,
         inserted: &[RecordBatch],
     ) -> Result<Outcome, SqlError> {
-        let select = returning_select(&insert.returning, topic)?;
+        let select = returning_select(insert, topic)?;
         let own = HashMap::from([(topic.oid, inserted.iter().map(|rows| (0, rows.clone())).collect())]);
         let (fields, batches) = self.rows_of(&select, &Parameters::default(), Some(own)).await?;
         // Evaluated before the rows are appended: what fails in RETURNING must not leave them behind.
@@ -292,9 +292,12 @@ impl Session {
 }
 
 /// The RETURNING items as a SELECT over the topic.
-pub(super) fn returning_select(items: &[SelectItem], topic: &Topic) -> Result<Select, SqlError> {
-    let items: Vec<String> = items.iter().map(SelectItem::to_string).collect();
-    let from = catalog::quote_qualified(&topic.schema, &topic.name);
+pub(super) fn returning_select(insert: &Insert, topic: &Topic) -> Result<Select, SqlError> {
+    let items: Vec<String> = insert.returning.iter().map(SelectItem::to_string).collect();
+    let mut from = catalog::quote_qualified(&topic.schema, &topic.name);
+    if let Some(alias) = &insert.alias {
+        from = format!("{from} AS {}", catalog::quote_ident(alias));
+    }
     super::read::only_select(&format!("SELECT {} FROM {from}", items.join(", ")))
 }
 

@@ -204,9 +204,25 @@ fn from_not_implemented(message: &str) -> SqlError {
             format!("type \"{}\" does not exist", feature.to_lowercase()),
         );
     }
+    for kind in ["ScalarSubquery(", "InSubquery(", "Exists(", "SetComparison("] {
+        if message.contains("does not support logical expression") && message.contains(kind) {
+            return SqlError::unsupported(
+                "this correlated subquery is not supported",
+                "Compare it with the outer query by equality (inner.x = outer.x), or write it as a join.",
+            );
+        }
+    }
+    // The rest of such a message is the engine's own notation.
+    let message = match message.split_once("does not support logical expression") {
+        Some((before, expression)) => {
+            let kind = expression.trim().split('(').next().unwrap_or_default();
+            format!("{before}does not support {kind}")
+        }
+        None => message.to_string(),
+    };
     SqlError::new(
         state::FEATURE_NOT_SUPPORTED,
-        format!("not supported: {}", lower_first(message)),
+        format!("not supported: {}", lower_first(&message)),
     )
 }
 
@@ -326,6 +342,30 @@ fn from_plan(message: &str) -> SqlError {
     }
     if text.starts_with("Aggregate functions are not allowed in the WHERE clause") {
         return SqlError::new(state::GROUPING_ERROR, "aggregate functions are not allowed in WHERE");
+    }
+    for (call, code, message) in [
+        (
+            "Aggregate function calls cannot be nested",
+            state::GROUPING_ERROR,
+            "aggregate function calls cannot be nested",
+        ),
+        (
+            "Aggregate function calls cannot contain window",
+            state::GROUPING_ERROR,
+            "aggregate function calls cannot contain window function calls",
+        ),
+        (
+            "Window function calls cannot be nested",
+            state::WINDOWING_ERROR,
+            "window function calls cannot be nested",
+        ),
+    ] {
+        if text.starts_with(call) {
+            return SqlError::new(code, message);
+        }
+    }
+    if text.starts_with("Step") && text.contains("zero") {
+        return SqlError::new(state::INVALID_PARAMETER_VALUE, "step size cannot equal zero");
     }
     if text.starts_with("For SELECT DISTINCT, ORDER BY expressions") {
         return SqlError::new(

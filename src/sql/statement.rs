@@ -47,6 +47,8 @@ pub struct Select {
 #[derive(Clone, Debug)]
 pub struct Insert {
     pub into: Name,
+    /// `INSERT INTO into AS alias`: the name of the rows in RETURNING.
+    pub alias: Option<String>,
     /// Empty: all columns, in order.
     pub columns: Vec<String>,
     pub rows: InsertRows,

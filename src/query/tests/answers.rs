@@ -1,5 +1,5 @@
-//! Expressions whose answers PostgreSQL 15 gave (`answers.txt`): a line `> expression`, then the rows, or `ERROR`, SQLSTATE
-//! and message. `MILLSTREAM_ANSWERS=file` surveys another file and prints what differs.
+//! Expressions and queries whose answers PostgreSQL 15 gave (`answers.txt`, `queries.txt`): a line `> expression`, then the
+//! rows, or `ERROR`, SQLSTATE and message. `MILLSTREAM_ANSWERS=file` surveys another file and prints what differs.
 
 use super::*;
 
@@ -41,6 +41,12 @@ fn survey() {
     };
     let recorded = std::fs::read_to_string(path).expect("the file can be read");
     println!("{}", differences(&recorded).join("\n"));
+}
+
+#[test]
+fn queries_answer_as_postgresql_did() {
+    let differences = differences(include_str!("queries.txt"));
+    assert!(differences.is_empty(), "{}", differences.join("\n"));
 }
 
 #[test]

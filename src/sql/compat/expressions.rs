@@ -63,6 +63,13 @@ impl VisitorMut for Expressions {
 
 fn rewrite(expr: &mut Expr) -> Result<(), SqlError> {
     match expr {
+        Expr::Value(value) => {
+            if let Value::Number(digits, _) = &value.value
+                && let Some(rewritten) = number_literal(digits)?
+            {
+                *expr = rewritten;
+            }
+        }
         Expr::Collate { expr: inner, .. } => *expr = take(inner),
         Expr::Cast {
             expr: inner, data_type, ..
@@ -154,6 +161,64 @@ fn is_clock_text(expr: &Expr) -> bool {
         },
         _ => false,
     }
+}
+
+/// A number with an exponent, written out where NUMERIC holds it, else as DOUBLE PRECISION; 22003 for more digits than
+/// NUMERIC has.
+fn number_literal(text: &str) -> Result<Option<Expr>, SqlError> {
+    const DIGITS_MAX: usize = 38;
+    let (mantissa, exponent) = match text.split_once(['e', 'E']) {
+        Some((mantissa, exponent)) => (mantissa, Some(exponent)),
+        None => (text, None),
+    };
+    let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, ""));
+    let digits = format!("{whole}{fraction}");
+    if !digits.bytes().all(|byte| byte.is_ascii_digit()) {
+        return Ok(None);
+    }
+    let Some(exponent) = exponent else {
+        if whole.trim_start_matches('0').len() + fraction.len() > DIGITS_MAX {
+            return Err(
+                SqlError::new(state::NUMERIC_VALUE_OUT_OF_RANGE, "value overflows numeric format")
+                    .detail(format!("NUMERIC holds {DIGITS_MAX} digits.")),
+            );
+        }
+        return Ok(None);
+    };
+    let as_double = || Some(cast(super::text(text), "double precision"));
+    let Ok(exponent) = exponent.parse::<i32>() else {
+        return Ok(as_double());
+    };
+    let significant = digits.trim_start_matches('0');
+    // Digits after the point.
+    let scale = i64::try_from(fraction.len())
+        .unwrap_or(i64::MAX)
+        .saturating_sub(i64::from(exponent));
+    let width = i64::try_from(significant.len()).unwrap_or(i64::MAX);
+    let precision = width.saturating_add((-scale).max(0)).max(scale);
+    if precision > DIGITS_MAX as i64 {
+        return Ok(as_double());
+    }
+    let written = if scale <= 0 {
+        format!("{significant}{}", "0".repeat(scale.unsigned_abs() as usize))
+    } else {
+        let scale = scale as usize;
+        let padded = format!("{significant:0>width$}", width = scale + 1);
+        let (whole, fraction) = padded.split_at(padded.len() - scale);
+        format!("{whole}.{fraction}")
+    };
+    let written = if written.is_empty() { "0".to_string() } else { written };
+    let data_type = DataType::Numeric(ast::ExactNumberInfo::PrecisionAndScale(
+        precision.max(1) as u64,
+        scale.max(0),
+    ));
+    Ok(Some(Expr::Cast {
+        kind: ast::CastKind::DoubleColon,
+        expr: Box::new(super::text(&written)),
+        data_type,
+        array: false,
+        format: None,
+    }))
 }
 
 /// Moves an expression out of its place.

@@ -11,6 +11,7 @@ mod expressions;
 mod subqueries;
 #[cfg(test)]
 mod tests;
+mod using;
 
 use std::ops::ControlFlow;
 
@@ -31,6 +32,10 @@ pub fn rewrite(query: &mut Query, ctx: &CompatContext) -> Result<(), SqlError> {
     let mut subqueries = subqueries::Subqueries::new(ctx);
     let walked = match query.visit(&mut expressions) {
         ControlFlow::Continue(()) => query.visit(&mut subqueries),
+        stopped => stopped,
+    };
+    let walked = match walked {
+        ControlFlow::Continue(()) => query.visit(&mut using::Using),
         stopped => stopped,
     };
     match walked {

@@ -399,7 +399,15 @@ fn column_type(cursor: &mut Cursor) -> Result<PgType> {
     cursor.run(Parser::parse_data_type)?;
     let text = cursor.slice(start, cursor.previous_end());
     if let Some(pg_type) = PgType::parse(text) {
-        return Ok(pg_type);
+        // `TEXT ARRAY`, `TEXT ARRAY[3]`: the length says nothing, as in PostgreSQL.
+        if !cursor.take(&["array"]) {
+            return Ok(pg_type);
+        }
+        if cursor.take_token(&Token::LBracket) {
+            cursor.run(Parser::parse_literal_uint)?;
+            cursor.expect_token(&Token::RBracket)?;
+        }
+        return Ok(PgType::Array(Box::new(pg_type)));
     }
     let base = text
         .split(|c: char| !c.is_alphanumeric() && c != '_')

@@ -4,6 +4,7 @@
 //! of `x`, or `syntax error at end of input`.
 
 use std::cell::Cell;
+use std::ops::ControlFlow;
 
 use sqlparser::ast;
 use sqlparser::dialect::{Dialect, PostgreSqlDialect, Precedence};
@@ -406,8 +407,33 @@ impl<'a> Cursor<'a> {
         let position = self.position();
         let query = self.run(Parser::parse_query)?;
         refuse_unread(&query).map_err(|error| error.position(position))?;
+        self.refuse_reserved(&query)?;
         let emit = self.emit.take().map_or(Emit::OnChange, |clause| clause.emit);
         Ok(Select { query, emit })
+    }
+
+    /// `SELECT FROM WHERE`: a reserved word is no relation's name.
+    fn refuse_reserved(&self, query: &ast::Query) -> Result<()> {
+        let found = ast::visit_relations(query, |name| {
+            let reserved =
+                name.0.iter().filter_map(|part| part.as_ident()).find(|ident| {
+                    ident.quote_style.is_none() && catalog::is_reserved(&ident.value.to_ascii_lowercase())
+                });
+            match reserved {
+                Some(ident) => ControlFlow::Break(ident.clone()),
+                None => ControlFlow::Continue(()),
+            }
+        });
+        let ControlFlow::Break(ident) = found else {
+            return Ok(());
+        };
+        let (start, end) = (ident.span.start.line as usize, ident.span.end.line as usize);
+        let written = start
+            .checked_sub(1)
+            .zip(end.checked_sub(1))
+            .and_then(|(start, end)| self.source.get(start..end));
+        let message = format!("syntax error at or near \"{}\"", written.unwrap_or(&ident.value));
+        Err(SqlError::new(state::SYNTAX_ERROR, message).position(ident.span.start.column as usize))
     }
 
     /// The EMIT clause, where it does not stand in a query: before AS.

@@ -75,6 +75,7 @@ pub fn of_literals(tokens: &mut [TokenWithSpan]) -> Option<Insert> {
     }
     Some(Insert {
         into,
+        alias: None,
         columns,
         rows: InsertRows::Values(rows),
         returning: Vec::new(),
@@ -164,9 +165,10 @@ fn identifier_at(tokens: &[TokenWithSpan], at: usize) -> Option<&str> {
 pub fn insert(cursor: &mut Cursor) -> Result<Statement> {
     cursor.expect(&["insert", "into"])?;
     let into = cursor.name()?;
-    if cursor.take(&["as"]) {
-        cursor.identifier()?;
-    }
+    let alias = match cursor.take(&["as"]) {
+        true => Some(cursor.identifier()?),
+        false => None,
+    };
     // `(a, b)` are columns, `(SELECT ...)` is a query.
     let columns = if is_query_in_parentheses(cursor) {
         Vec::new()
@@ -204,6 +206,7 @@ pub fn insert(cursor: &mut Cursor) -> Result<Statement> {
     };
     Ok(Statement::Insert(Insert {
         into,
+        alias,
         columns,
         rows,
         returning,

@@ -171,6 +171,7 @@ impl VisitorMut for Binder<'_, '_> {
     }
 
     fn post_visit_select(&mut self, select: &mut ast::Select) -> ControlFlow<SqlError> {
+        refuse_windows(select, self.ctx.text)?;
         self.hide_columns(select);
         name_columns(&mut select.projection, self.mark_columns);
         ControlFlow::Continue(())
@@ -368,6 +369,60 @@ impl Binder<'_, '_> {
         let mut hidden = self.hidden_of(&name);
         hidden.retain(|column| *column != SystemColumn::Watermark);
         hidden
+    }
+}
+
+/// 42P20 for a window function where rows are still being chosen or grouped.
+fn refuse_windows(select: &mut ast::Select, text: &str) -> ControlFlow<SqlError> {
+    let check = |found: ControlFlow<Option<usize>>, place: &str| match found {
+        ControlFlow::Continue(()) => ControlFlow::Continue(()),
+        ControlFlow::Break(position) => {
+            let message = format!("window functions are not allowed in {place}");
+            let error = SqlError::new(state::WINDOWING_ERROR, message);
+            ControlFlow::Break(match position {
+                Some(position) => error.position(position),
+                None => error,
+            })
+        }
+    };
+    let mut windows = WindowCalls { text, depth: 0 };
+    for table in &mut select.from {
+        for join in &mut table.joins {
+            check(join.join_operator.visit(&mut windows), "JOIN conditions")?;
+        }
+    }
+    check(select.selection.visit(&mut windows), "WHERE")?;
+    check(select.group_by.visit(&mut windows), "GROUP BY")?;
+    check(select.having.visit(&mut windows), "HAVING")
+}
+
+/// Stops at a call with OVER that is not in a subquery.
+struct WindowCalls<'a> {
+    text: &'a str,
+    depth: usize,
+}
+
+impl VisitorMut for WindowCalls<'_> {
+    type Break = Option<usize>;
+
+    fn pre_visit_query(&mut self, _: &mut Query) -> ControlFlow<Option<usize>> {
+        self.depth += 1;
+        ControlFlow::Continue(())
+    }
+
+    fn post_visit_query(&mut self, _: &mut Query) -> ControlFlow<Option<usize>> {
+        self.depth -= 1;
+        ControlFlow::Continue(())
+    }
+
+    fn pre_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<Option<usize>> {
+        match expr {
+            Expr::Function(function) if self.depth == 0 && function.over.is_some() => {
+                let name = function.name.0.first().and_then(|part| part.as_ident());
+                ControlFlow::Break(name.and_then(|name| position::of_span(self.text, name.span)))
+            }
+            _ => ControlFlow::Continue(()),
+        }
     }
 }
 

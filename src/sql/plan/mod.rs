@@ -10,14 +10,18 @@
 //! LSN of the catalog version that it was made for. Not here: how it runs (`query`), how it is maintained (`views`).
 
 mod bind;
+mod checks;
 pub mod eval;
 mod expand;
 mod lineage;
 mod literals;
 pub mod names;
+mod outer;
 pub mod position;
 mod provider;
+mod quantified;
 mod resolve;
+mod set_operations;
 mod view;
 mod windows;
 
@@ -150,7 +154,12 @@ pub(in crate::sql) fn plan_query(
         Ok(ours) => ours,
         Err(engines) => position::locate(engines, ctx.text),
     })?;
-    let plan = literals::type_plan(raw.plan, ctx.time_zone).map_err(|error| position::locate(error, ctx.text))?;
+    let plan = quantified::rewrite(raw.plan)
+        .and_then(|plan| literals::type_plan(plan, ctx.time_zone))
+        .and_then(set_operations::rewrite)
+        .and_then(outer::refresh)
+        .and_then(|plan| checks::check(&plan).map(|()| plan))
+        .map_err(|error| position::locate(error, ctx.text))?;
     Ok(RawPlan {
         plan: windows::set_emit(plan, select.emit)?,
         ..raw

@@ -8,16 +8,17 @@ use std::cell::{OnceCell, RefCell};
 use std::collections::BTreeSet;
 use std::sync::{Arc, LazyLock};
 
-use arrow::datatypes::{DataType, FieldRef, Schema, SchemaRef};
+use arrow::datatypes::{DataType, FieldRef, Schema, SchemaRef, TimeUnit};
 use datafusion::catalog::TableFunctionArgs;
 use datafusion::common::config::ConfigOptions;
-use datafusion::common::{Result, ScalarValue, TableReference, plan_err};
+use datafusion::common::{Column, Result, ScalarValue, TableReference, plan_err};
 use datafusion::datasource::cte_worktable::CteWorkTable;
 use datafusion::datasource::provider_as_source;
 use datafusion::execution::{SessionState, SessionStateBuilder};
+use datafusion::logical_expr::expr::Cast;
 use datafusion::logical_expr::planner::{ContextProvider, ExprPlanner, RelationPlanner, TypePlanner};
 use datafusion::logical_expr::{
-    AggregateUDF, Expr, HigherOrderUDF, LogicalPlan, ScalarUDF, TableSource, TableType, WindowUDF,
+    AggregateUDF, Expr, HigherOrderUDF, LogicalPlan, LogicalPlanBuilder, ScalarUDF, TableSource, TableType, WindowUDF,
 };
 use sqlparser::ast;
 
@@ -30,10 +31,12 @@ use crate::error::{SqlError, state};
 use crate::log::SystemColumn;
 use crate::sql::error::external;
 use crate::sql::functions::catalog::{Facts, catalog_function};
-use crate::sql::functions::{Functions, functions};
+use crate::sql::functions::{Functions, functions, zone};
 use crate::sql::source::{RelationKind, RelationSource};
 use crate::types::PgType;
 
+/// Microseconds of a day.
+const DAY_US: i64 = 86_400_000_000;
 /// How deep views may stand on views.
 const VIEW_DEPTH_MAX: usize = 64;
 
@@ -119,6 +122,33 @@ impl<'a> Provider<'a> {
                 Ok(Arc::new(Expanded::new(plan)))
             }
         }
+    }
+
+    /// A bound of a series of instants as the engine counts it. Steps of days are days of the session's time zone; a
+    /// series of dates is one of TIMESTAMPTZ.
+    fn in_nanoseconds(&self, value: ScalarValue) -> std::result::Result<ScalarValue, SqlError> {
+        let nanoseconds = |microseconds: Option<i64>| match microseconds.map(|value| value.checked_mul(1_000)) {
+            Some(None) => Err(SqlError::new(
+                state::DATETIME_FIELD_OVERFLOW,
+                "timestamp out of range for generate_series",
+            )),
+            known => Ok(known.flatten()),
+        };
+        let session: Arc<str> = Arc::from(self.ctx.time_zone);
+        Ok(match value {
+            ScalarValue::TimestampMicrosecond(value, None) => {
+                ScalarValue::TimestampNanosecond(nanoseconds(value)?, None)
+            }
+            ScalarValue::TimestampMicrosecond(value, Some(_)) => {
+                ScalarValue::TimestampNanosecond(nanoseconds(value)?, Some(session))
+            }
+            ScalarValue::Date32(value) => {
+                let zone = zone::parse(self.ctx.time_zone).unwrap_or(chrono_tz::Tz::UTC);
+                let instant = value.map(|days| zone::from_local(i64::from(days) * DAY_US, zone));
+                ScalarValue::TimestampNanosecond(nanoseconds(instant)?, Some(session))
+            }
+            other => other,
+        })
     }
 
     fn check_depth(&self) -> Result<(), SqlError> {
@@ -276,13 +306,27 @@ impl ContextProvider for Provider<'_> {
             .map(|arg| match eval::constant(arg)? {
                 // A series of INTEGERs is counted in BIGINT.
                 ScalarValue::Int32(value) => Ok(Expr::Literal(ScalarValue::Int64(value.map(i64::from)), None)),
-                value => Ok(Expr::Literal(value, None)),
+                value => Ok(Expr::Literal(self.in_nanoseconds(value).map_err(external)?, None)),
             })
             .collect::<Result<Vec<Expr>>>()?;
         // The function wants a session and reads nothing from it.
         static SESSION: LazyLock<SessionState> = LazyLock::new(|| SessionStateBuilder::new().build());
         let provider = function.create_table_provider_with_args(TableFunctionArgs::new(&args, &*SESSION))?;
-        Ok(provider_as_source(provider))
+        let source = provider_as_source(provider);
+        let unit = match source.schema().field(0).data_type() {
+            DataType::Timestamp(TimeUnit::Nanosecond, zone) => zone.as_ref().map(|_| Arc::from("UTC")),
+            _ => return Ok(source),
+        };
+        let column = source.schema().field(0).name().clone();
+        let microseconds = DataType::Timestamp(TimeUnit::Microsecond, unit);
+        let cast = Expr::Cast(Cast::new(
+            Box::new(Expr::Column(Column::from_name(&column))),
+            microseconds,
+        ));
+        let plan = LogicalPlanBuilder::scan(name, source, None)?
+            .project(vec![cast.alias(column)])?
+            .build()?;
+        Ok(Arc::new(Expanded::new(plan)))
     }
 
     fn create_cte_work_table(&self, name: &str, schema: SchemaRef) -> Result<Arc<dyn TableSource>> {
@@ -308,7 +352,15 @@ impl ContextProvider for Provider<'_> {
             return catalog_function(name, self.facts());
         }
         let known = self.functions.scalar.get(name).cloned();
-        known.or_else(|| catalog_function(name, self.facts()))
+        let known = known.or_else(|| catalog_function(name, self.facts()));
+        known.or_else(|| {
+            // `unnest` is a word of the planner's own.
+            let elsewhere = name == "unnest"
+                || self.functions.aggregate.contains_key(name)
+                || self.functions.window.contains_key(name)
+                || self.functions.higher_order.contains_key(name);
+            (!elsewhere).then(|| super::checks::unknown_function(name))
+        })
     }
 
     fn get_higher_order_meta(&self, name: &str) -> Option<Arc<HigherOrderUDF>> {

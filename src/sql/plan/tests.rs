@@ -653,7 +653,7 @@ fn mistakes_are_answered_as_postgresql_does() {
         (
             "SELECT nofunc(n) FROM bids",
             "42883",
-            "function nofunc does not exist",
+            "function nofunc(integer) does not exist",
             Some(8),
         ),
         (

@@ -27,7 +27,7 @@ const DEFINITIONS: &[(&str, &str)] = &[
         "SELECT k, count(*) FILTER (WHERE v > 5) AS n, sum(x) FILTER (WHERE s = 'y') AS sx FROM a GROUP BY k",
     ),
     (
-        "having",
+        "groups_kept",
         "SELECT k, sum(v) AS sv FROM a GROUP BY k HAVING count(*) > 2 AND k <> 3",
     ),
     ("total", "SELECT count(*) AS n, sum(x) AS sx, max(s) AS ms FROM a"),
@@ -48,7 +48,7 @@ const DEFINITIONS: &[(&str, &str)] = &[
     ("rich", "SELECT k, sx * 2 AS twice FROM by_k WHERE n > 1"),
     (
         "union_of_views",
-        "SELECT k, n FROM by_k UNION ALL SELECT k, sv FROM having UNION ALL SELECT k, v FROM b",
+        "SELECT k, n FROM by_k UNION ALL SELECT k, sv FROM groups_kept UNION ALL SELECT k, v FROM b",
     ),
     (
         "total_of_views",
