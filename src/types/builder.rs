@@ -38,7 +38,7 @@ enum Values {
     Float8(Float64Builder),
     Numeric(Decimal128Builder, DecimalShape),
     Text(StringBuilder),
-    /// VARCHAR(n) and CHAR(n): length in characters; CHAR is padded with blanks to it.
+    /// VARCHAR(n) and CHAR(n): length in characters. The blanks that pad CHAR are not held; output adds them.
     Bounded {
         texts: StringBuilder,
         length: usize,
@@ -466,34 +466,23 @@ fn check_text(text: &str) -> Result<(), SqlError> {
     Ok(())
 }
 
-fn append_bounded(texts: &mut StringBuilder, text: &str, length: usize, pad: bool) -> Result<(), SqlError> {
+fn append_bounded(texts: &mut StringBuilder, text: &str, length: usize, blank_padded: bool) -> Result<(), SqlError> {
     check_text(text)?;
     let mut kept = text;
-    let mut chars = text.len();
     if text.len() > length {
-        chars = text.chars().count();
         if let Some((end, _)) = text.char_indices().nth(length) {
             // Blanks beyond the length are cut without a word, as the standard asks.
             if text[end..].bytes().any(|byte| byte != b' ') {
-                let kind = if pad { "character" } else { "character varying" };
+                let kind = if blank_padded { "character" } else { "character varying" };
                 return Err(SqlError::new(
                     state::STRING_DATA_RIGHT_TRUNCATION,
                     format!("value too long for type {kind}({length})"),
                 ));
             }
             kept = &text[..end];
-            chars = length;
         }
-    } else if pad && !text.is_ascii() {
-        chars = text.chars().count();
     }
-    if pad && chars < length {
-        use std::fmt::Write;
-        write!(texts, "{kept}{:1$}", "", length - chars).expect("a string builder takes all");
-        texts.append_value("");
-    } else {
-        texts.append_value(kept);
-    }
+    texts.append_value(if blank_padded { kept.trim_end_matches(' ') } else { kept });
     Ok(())
 }
 

@@ -169,11 +169,16 @@ impl ColumnFormatter {
             }
             PgType::Text
             | PgType::Varchar(_)
-            | PgType::Char(_)
+            | PgType::Char(0)
             | PgType::Json
             | PgType::Name
             | PgType::InternalChar
             | PgType::Unknown => Values::Text(column.as_string::<i32>().clone()),
+            PgType::Char(length) => {
+                let width = *length as usize;
+                let bare = column.as_string::<i32>();
+                Values::Text(bare.iter().map(|text| text.map(|text| format!("{text:<width$}"))).collect())
+            }
             PgType::Jsonb => Values::Jsonb(column.as_string::<i32>().clone()),
             PgType::Uuid => Values::Uuid(column.as_string::<i32>().clone()),
             PgType::Bytea => Values::Bytea(column.as_binary::<i32>().clone()),

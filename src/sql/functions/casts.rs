@@ -384,18 +384,12 @@ fn numeric(column: &ArrayRef, precision: u8, scale: i8) -> Result<ArrayRef, SqlE
     let column = match column.data_type() {
         DataType::Float64 => {
             let floats = column.as_primitive::<Float64Type>();
-            finite(floats.values().iter().copied().filter(|value| !value.is_finite()))?;
+            finite(floats.iter().flatten().filter(|value| !value.is_finite()))?;
             Arc::new(floats.unary::<_, Float64Type>(|value| significant(value, 15))) as ArrayRef
         }
         DataType::Float32 => {
             let floats = column.as_primitive::<Float32Type>();
-            finite(
-                floats
-                    .values()
-                    .iter()
-                    .map(|value| f64::from(*value))
-                    .filter(|value| !value.is_finite()),
-            )?;
+            finite(floats.iter().flatten().map(f64::from).filter(|value| !value.is_finite()))?;
             Arc::new(floats.unary::<_, Float64Type>(|value| significant(f64::from(value), 6))) as ArrayRef
         }
         _ => column.clone(),
@@ -478,7 +472,7 @@ fn of_text(column: &StringArray, to: &Field, zone: Tz) -> Result<ArrayRef, SqlEr
     Ok(builder.finish())
 }
 
-/// Text cut to a length, padded, or checked, as the target type wants it.
+/// Text cut to a length, or checked, as the target type wants it.
 fn restrict(column: &StringArray, to: &Field) -> Result<ArrayRef, SqlError> {
     fn cut(text: &str, characters: u32) -> &str {
         match text.char_indices().nth(characters as usize) {
@@ -492,12 +486,10 @@ fn restrict(column: &StringArray, to: &Field) -> Result<ArrayRef, SqlError> {
             Ok(Arc::new(cut))
         }
         Some(PgType::Char(length)) => {
-            let width = length as usize;
-            let padded: StringArray = column
-                .iter()
-                .map(|text| text.map(|text| format!("{:<width$}", cut(text, length))))
-                .collect();
-            Ok(Arc::new(padded))
+            // Its blanks are for output only: they count in no comparison, length or concatenation.
+            let bare = |text| cut(text, if length == 0 { u32::MAX } else { length }).trim_end_matches(' ');
+            let trimmed: StringArray = column.iter().map(|text| text.map(bare)).collect();
+            Ok(Arc::new(trimmed))
         }
         Some(PgType::Uuid | PgType::Json | PgType::Jsonb) => of_text(column, to, Tz::UTC),
         _ => Ok(Arc::new(column.clone())),

@@ -270,7 +270,7 @@ fn external(error: SqlError) -> DataFusionError {
 }
 
 fn type_text(field: &Field) -> String {
-    PgType::of_field(field).map_or_else(|| "record".to_string(), |known| known.name())
+    PgType::of_field(field).map_or_else(|| "record".to_string(), |known| known.base_name().to_string())
 }
 
 /// One value of an Arrow array; types that catalog functions do not take are NULL.

@@ -21,6 +21,7 @@ pub mod arithmetic;
 pub mod casts;
 pub mod catalog;
 mod datetime;
+mod lengths;
 mod math;
 mod part;
 mod patterns;
@@ -75,7 +76,7 @@ impl Functions {
         }
         functions.planners.extend(SessionStateDefaults::default_expr_planners());
 
-        for function in math::all().into_iter().chain(datetime::all()).chain(session::all()) {
+        for function in lengths::all().into_iter().chain(math::all()).chain(datetime::all()).chain(session::all()) {
             functions.add_scalar(function);
         }
         for function in sums::all() {
