@@ -318,6 +318,20 @@ fn parameters_are_bound() {
 }
 
 #[test]
+fn functions_read_the_sessions_time_zone() {
+    let mut berlin = point(4);
+    berlin.session.time_zone = "Europe/Berlin".to_string();
+    let sql = "SELECT extract(epoch FROM ts::timestamptz), ts::timestamptz::timestamp FROM bids WHERE price = 10";
+    let have = run_at(sql, Emit::OnChange, &berlin);
+    assert_eq!(have.expect("it runs"), "-3599.000000|1970-01-01 00:00:01");
+    let sql = "SELECT ts AT TIME ZONE 'UTC' AT TIME ZONE 'Europe/Berlin' FROM bids WHERE price = 10";
+    assert_eq!(
+        run_at(sql, Emit::OnChange, &berlin).expect("it runs"),
+        "1970-01-01 01:00:01"
+    );
+}
+
+#[test]
 fn deep_expressions_do_not_overflow_the_stack() {
     let plan = |terms: usize| {
         let sql = format!("SELECT {}", vec!["1"; terms].join(" + "));

@@ -237,7 +237,7 @@ fn show_create_reads_back_as_the_same_definition() {
         BIDS,
         "CREATE TABLE \"Log\" (\"select\" text DEFAULT 'it''s' || E'\\n', \"a\"\"b\" int[] NOT NULL, c varchar(10) CHECK (c <> '\"')) APPEND ONLY",
         "CREATE TOPIC t (ts timestamptz DEFAULT now(), v double precision, WATERMARK FOR ts AS ts) WITH (retention = 'forever')",
-        "CREATE TOPIC t (a numeric, b char(3), c time, d interval, e uuid, f jsonb, g bytea, h real, i bool, j smallint, k timestamp[])",
+        "CREATE TOPIC t (a numeric, b char(3), c time, d interval, e uuid, f jsonb, g bytea, h real, i bool, j smallint, k timestamp[], l text ARRAY, m int ARRAY[3] NOT NULL)",
         "CREATE TOPIC empty ()",
     ] {
         let mut topic = topic(text);

@@ -11,6 +11,8 @@ fn inserts_take_every_form() {
     let rows =
         insert("INSERT INTO s.t (a, \"B\") VALUES (1, -2.5), (DEFAULT, NULL), ($2, true) RETURNING a, b AS c, *");
     assert_eq!((rows.columns.len(), rows.returning.len()), (2, 3));
+    let named = insert("INSERT INTO t AS \"New\" (a) VALUES (1) RETURNING \"New\".a");
+    assert_eq!(named.alias.as_deref(), Some("New"));
     assert!(matches!(&rows.rows, InsertRows::Values(rows) if rows.len() == 3 && rows[0].len() == 2));
     assert!(matches!(
         insert("INSERT INTO t DEFAULT VALUES").rows,

@@ -86,6 +86,13 @@ fn syntax_errors_read_as_postgres_writes_them() {
     );
     refused("SELECT {", "42601", "syntax error at or near \"{\"", 8);
     refused("SELECT :x", "42601", "syntax error at or near \":\"", 8);
+    refused("SELECT FROM WHERE", "42601", "syntax error at or near \"WHERE\"", 13);
+    refused(
+        "SELECT 1 FROM a, order",
+        "42601",
+        "syntax error at or near \"order\"",
+        18,
+    );
     refused("SELECT $0", "42P02", "there is no parameter $0", 8);
     refused("SELECT $65536", "42P02", "there is no parameter $65536", 8);
 }
