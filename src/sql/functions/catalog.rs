@@ -270,7 +270,11 @@ fn external(error: SqlError) -> DataFusionError {
 }
 
 fn type_text(field: &Field) -> String {
-    PgType::of_field(field).map_or_else(|| "record".to_string(), |known| known.base_name().to_string())
+    match PgType::of_field(field) {
+        None => "record".to_string(),
+        Some(PgType::Array(item)) => format!("{}[]", item.base_name()),
+        Some(known) => known.base_name().to_string(),
+    }
 }
 
 /// One value of an Arrow array; types that catalog functions do not take are NULL.
