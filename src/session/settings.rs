@@ -548,9 +548,11 @@ fn check(known: &Known, value: &str) -> Result<String, SqlError> {
         )),
         Check::Encoding => match value.to_lowercase().replace(['-', '_'], "").as_str() {
             "utf8" | "unicode" => Ok("UTF8".to_string()),
-            "latin1" | "iso88591" | "latin9" | "sqlascii" | "win1252" | "win1251" | "eucjp" | "sjis" | "gbk" | "big5" => {
-                Err(SqlError::unsupported(format!("client encoding \"{value}\" is not supported"), "Use UTF8."))
-            }
+            "latin1" | "iso88591" | "latin9" | "sqlascii" | "win1252" | "win1251" | "eucjp" | "sjis" | "gbk"
+            | "big5" => Err(SqlError::unsupported(
+                format!("client encoding \"{value}\" is not supported"),
+                "Use UTF8.",
+            )),
             _ => Err(invalid()),
         },
         Check::SearchPath => Ok(value.to_string()),

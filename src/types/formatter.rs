@@ -177,7 +177,11 @@ impl ColumnFormatter {
             PgType::Char(length) => {
                 let width = *length as usize;
                 let bare = column.as_string::<i32>();
-                Values::Text(bare.iter().map(|text| text.map(|text| format!("{text:<width$}"))).collect())
+                Values::Text(
+                    bare.iter()
+                        .map(|text| text.map(|text| format!("{text:<width$}")))
+                        .collect(),
+                )
             }
             PgType::Jsonb => Values::Jsonb(column.as_string::<i32>().clone()),
             PgType::Uuid => Values::Uuid(column.as_string::<i32>().clone()),

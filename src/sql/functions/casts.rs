@@ -389,7 +389,13 @@ fn numeric(column: &ArrayRef, precision: u8, scale: i8) -> Result<ArrayRef, SqlE
         }
         DataType::Float32 => {
             let floats = column.as_primitive::<Float32Type>();
-            finite(floats.iter().flatten().map(f64::from).filter(|value| !value.is_finite()))?;
+            finite(
+                floats
+                    .iter()
+                    .flatten()
+                    .map(f64::from)
+                    .filter(|value| !value.is_finite()),
+            )?;
             Arc::new(floats.unary::<_, Float64Type>(|value| significant(f64::from(value), 6))) as ArrayRef
         }
         _ => column.clone(),

@@ -7,9 +7,7 @@ use arrow::array::{Array, ArrayRef, AsArray, Int32Array};
 use arrow::compute::kernels::length::length;
 use arrow::datatypes::{DataType, Int64Type};
 use datafusion::common::Result;
-use datafusion::logical_expr::{
-    ColumnarValue, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility,
-};
+use datafusion::logical_expr::{ColumnarValue, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility};
 
 use super::casts::map;
 use super::{fail, undefined_function};

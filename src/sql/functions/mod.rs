@@ -76,7 +76,12 @@ impl Functions {
         }
         functions.planners.extend(SessionStateDefaults::default_expr_planners());
 
-        for function in lengths::all().into_iter().chain(math::all()).chain(datetime::all()).chain(session::all()) {
+        for function in lengths::all()
+            .into_iter()
+            .chain(math::all())
+            .chain(datetime::all())
+            .chain(session::all())
+        {
             functions.add_scalar(function);
         }
         for function in sums::all() {

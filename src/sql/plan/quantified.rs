@@ -158,8 +158,11 @@ fn is_found(value_outside: Expr, subquery: &Subquery, schema: &DFSchema) -> Resu
         }
         other => Ok(Transformed::no(other)),
     })?;
-    let counted = LogicalPlanBuilder::from(subquery.subquery.as_ref().clone())
-        .filter(value(subquery).eq(outside.data))?
+    // A name of its own: inside and outside may be the same relation.
+    let inside = LogicalPlanBuilder::from(subquery.subquery.as_ref().clone()).alias("in_subquery")?;
+    let value_inside = Expr::Column(Column::from(inside.schema().qualified_field(0)));
+    let counted = inside
+        .filter(value_inside.eq(outside.data))?
         .aggregate(Vec::<Expr>::new(), vec![aggregate_of("count", lit(1i64))])?
         .build()?;
     Ok(or_zero(scalar(counted, subquery)).gt(lit(0i64)))
