@@ -469,18 +469,18 @@ fn check_text(text: &str) -> Result<(), SqlError> {
 fn append_bounded(texts: &mut StringBuilder, text: &str, length: usize, blank_padded: bool) -> Result<(), SqlError> {
     check_text(text)?;
     let mut kept = text;
-    if text.len() > length {
-        if let Some((end, _)) = text.char_indices().nth(length) {
-            // Blanks beyond the length are cut without a word, as the standard asks.
-            if text[end..].bytes().any(|byte| byte != b' ') {
-                let kind = if blank_padded { "character" } else { "character varying" };
-                return Err(SqlError::new(
-                    state::STRING_DATA_RIGHT_TRUNCATION,
-                    format!("value too long for type {kind}({length})"),
-                ));
-            }
-            kept = &text[..end];
+    if text.len() > length
+        && let Some((end, _)) = text.char_indices().nth(length)
+    {
+        // Blanks beyond the length are cut without a word, as the standard asks.
+        if text[end..].bytes().any(|byte| byte != b' ') {
+            let kind = if blank_padded { "character" } else { "character varying" };
+            return Err(SqlError::new(
+                state::STRING_DATA_RIGHT_TRUNCATION,
+                format!("value too long for type {kind}({length})"),
+            ));
         }
+        kept = &text[..end];
     }
     texts.append_value(if blank_padded { kept.trim_end_matches(' ') } else { kept });
     Ok(())

@@ -10,7 +10,7 @@
 use std::sync::Arc;
 
 use datafusion::common::tree_node::{Transformed, TreeNode};
-use datafusion::common::{Column, DFSchema, ExprSchema, Result, ScalarValue};
+use datafusion::common::{Column, DFSchema, ExprSchema, Result, ScalarValue, TableReference};
 use datafusion::logical_expr::expr::{InSubquery, SetComparison, SetQuantifier};
 use datafusion::logical_expr::expr_rewriter::NamePreserver;
 use datafusion::logical_expr::utils::merge_schema;
@@ -18,6 +18,8 @@ use datafusion::logical_expr::{
     BinaryExpr, Expr, ExprSchemable, LogicalPlan, LogicalPlanBuilder, Operator, Subquery, and, lit, or, when,
 };
 
+use crate::error::SqlError;
+use crate::sql::error::external;
 use crate::sql::functions::functions;
 
 /// What [`kind`] answers: no rows, some NULL, no NULL.
@@ -151,6 +153,11 @@ fn may_be_null(call: &InSubquery, schema: &DFSchema) -> bool {
 
 /// Whether a subquery has a row that equals a value of the outer query.
 fn is_found(value_outside: Expr, subquery: &Subquery, schema: &DFSchema) -> Result<Expr> {
+    let names_outside: Vec<Option<TableReference>> = value_outside
+        .column_refs()
+        .into_iter()
+        .map(|column| column.relation.clone())
+        .collect();
     let outside = value_outside.transform_up(|expr| match expr {
         Expr::Column(column) => {
             let field = schema.field_from_column(&column)?.clone();
@@ -158,8 +165,19 @@ fn is_found(value_outside: Expr, subquery: &Subquery, schema: &DFSchema) -> Resu
         }
         other => Ok(Transformed::no(other)),
     })?;
-    // A name of its own: inside and outside may be the same relation.
-    let inside = LogicalPlanBuilder::from(subquery.subquery.as_ref().clone()).alias("in_subquery")?;
+    let inside = LogicalPlanBuilder::from(subquery.subquery.as_ref().clone());
+    let name_inside = inside.schema().qualified_field(0).0.cloned();
+    // Inside and outside may be the same relation: a name of its own keeps them apart, where nothing inside refers out.
+    let inside = match names_outside.contains(&name_inside) {
+        false => inside,
+        true if subquery.outer_ref_columns.is_empty() => inside.alias("in_subquery")?,
+        true => {
+            return Err(external(SqlError::unsupported(
+                "IN with a correlated subquery over the same relation is not supported in a select list",
+                "Give the relation another name inside: FROM t AS u.",
+            )));
+        }
+    };
     let value_inside = Expr::Column(Column::from(inside.schema().qualified_field(0)));
     let counted = inside
         .filter(value_inside.eq(outside.data))?
