@@ -546,7 +546,7 @@ fn check(known: &Known, value: &str) -> Result<String, SqlError> {
             state::CANT_CHANGE_RUNTIME_PARAM,
             format!("parameter \"{}\" cannot be changed", known.name),
         )),
-        Check::Encoding => match value.to_lowercase().replace(['-', '_'], "").as_str() {
+        Check::Encoding => match value.to_lowercase().replace(['-', '_', '\''], "").as_str() {
             "utf8" | "unicode" => Ok("UTF8".to_string()),
             "latin1" | "iso88591" | "latin9" | "sqlascii" | "win1252" | "win1251" | "eucjp" | "sjis" | "gbk"
             | "big5" => Err(SqlError::unsupported(
