@@ -22,7 +22,10 @@ rows=$(($(wc -l < "$work/flights.csv") - 1))
 
 rm -rf "$work/data" "$work/out"
 pid=""
-stop() { [ -n "$pid" ] && kill -9 "$pid" 2>/dev/null && wait "$pid" 2>/dev/null; pid=""; return 0; }
+stop() {
+    [ -z "$pid" ] || { kill -9 "$pid" && wait "$pid"; } 2>/dev/null || true
+    pid=""
+}
 trap stop EXIT
 start() {
     : > "$work/out"
