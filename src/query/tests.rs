@@ -320,7 +320,7 @@ fn parameters_are_bound() {
 #[test]
 fn functions_read_the_sessions_time_zone() {
     let mut berlin = point(4);
-    berlin.session.time_zone = "Europe/Berlin".to_string();
+    berlin.session.time_zone = "Europe/Berlin".into();
     let sql = "SELECT extract(epoch FROM ts::timestamptz), ts::timestamptz::timestamp FROM bids WHERE price = 10";
     let have = run_at(sql, Emit::OnChange, &berlin);
     assert_eq!(have.expect("it runs"), "-3599.000000|1970-01-01 00:00:01");

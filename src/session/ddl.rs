@@ -22,7 +22,7 @@ use crate::views::{self, Compiled};
 impl Session {
     /// The schema that a new object goes to.
     fn target_schema(&self, catalog: &Snapshot, name: &Name) -> Result<String, SqlError> {
-        catalog.create_schema(name.schema.as_deref(), &self.settings.search_path())
+        catalog.create_schema(name.schema.as_deref(), self.settings.search_path())
     }
 
     /// Whether the name is taken; with IF NOT EXISTS that is a notice and `true`.
@@ -124,7 +124,7 @@ impl Session {
             materialized: create.materialized,
             depends_on: planned.depends_on.clone(),
             time_zone: self.settings.time_zone().to_string(),
-            search_path: self.settings.search_path(),
+            search_path: self.settings.search_path().to_vec(),
             options: create.options.clone(),
             recomputed: recomputed.clone(),
         };
@@ -244,7 +244,7 @@ impl Session {
         let catalog = self.catalog();
         let kind = kind_name(drop.kind);
         let Some(relation) = catalog
-            .resolve(name.schema.as_deref(), &name.name, &self.settings.search_path())
+            .resolve(name.schema.as_deref(), &name.name, self.settings.search_path())
             .cloned()
         else {
             if drop.if_exists {

@@ -52,8 +52,8 @@ pub struct Session {
     engine: Arc<Engine>,
     registration: Registration,
     cancel: Arc<Cancel>,
-    user: String,
-    database: String,
+    user: Arc<str>,
+    database: Arc<str>,
     settings: Arc<Settings>,
     /// Settings as they were when the transaction began (its SETs are undone by ROLLBACK), and SET LOCALs (undone at
     /// its end in any case).
@@ -107,8 +107,8 @@ impl Session {
             engine,
             registration,
             cancel: Arc::default(),
-            user,
-            database: "millstream".to_string(),
+            user: user.into(),
+            database: "millstream".into(),
             settings: Arc::new(settings),
             settings_before: None,
             local_settings: Vec::new(),
@@ -163,7 +163,7 @@ impl Session {
         std::mem::take(&mut self.parameter_changes)
     }
 
-    pub fn text_style(&self) -> TextStyle {
+    pub fn text_style(&self) -> &TextStyle {
         self.settings.text_style()
     }
 
@@ -611,10 +611,9 @@ impl Session {
         parameter_types: &[Option<PgType>],
         run: impl FnOnce(&PlanContext<'_>) -> T,
     ) -> T {
-        let search_path = self.settings.search_path();
         run(&PlanContext {
             catalog,
-            search_path: &search_path,
+            search_path: self.settings.search_path(),
             time_zone: self.settings.time_zone(),
             user: &self.user,
             database: &self.database,

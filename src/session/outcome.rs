@@ -97,8 +97,8 @@ pub struct Prepared {
 pub struct CachedPlan {
     pub planned: Planned,
     pub catalog_version: u64,
-    pub time_zone: String,
-    pub search_path: Vec<String>,
+    pub time_zone: Arc<str>,
+    pub search_path: Arc<[String]>,
 }
 
 /// A COPY FROM STDIN in progress. The wire decodes rows of `columns` and hands them to the session.

@@ -28,7 +28,7 @@ type OwnRows = HashMap<u32, Vec<(u32, RecordBatch)>>;
 impl Session {
     pub(super) fn resolve(&self, catalog: &Snapshot, name: &Name) -> Result<Relation, SqlError> {
         catalog
-            .resolve(name.schema.as_deref(), &name.name, &self.settings.search_path())
+            .resolve(name.schema.as_deref(), &name.name, self.settings.search_path())
             .cloned()
             .ok_or_else(|| {
                 let shown = match &name.schema {
@@ -84,8 +84,8 @@ impl Session {
                 .transaction
                 .as_ref()
                 .is_none_or(|transaction| !transaction.wrote_ddl())
-            && cached.time_zone == self.settings.time_zone()
-            && cached.search_path == self.settings.search_path();
+            && cached.time_zone == *self.settings.time_zone()
+            && cached.search_path == *self.settings.search_path();
         same.then(|| cached.clone())
     }
 
@@ -203,10 +203,10 @@ impl Session {
         let now_us = self.transaction().started_us;
         let settings = self.settings.clone();
         SessionInfo {
-            time_zone: self.settings.time_zone().to_string(),
+            time_zone: self.settings.time_zone().clone(),
             user: self.user.clone(),
             database: self.database.clone(),
-            search_path: self.settings.search_path(),
+            search_path: self.settings.search_path().clone(),
             now_us,
             statement_us: self.engine.clock.now_us(),
             backend_pid: self.id(),
@@ -322,8 +322,8 @@ impl Session {
                 }
                 let plan = CachedPlan {
                     catalog_version: self.catalog().version,
-                    time_zone: self.settings.time_zone().to_string(),
-                    search_path: self.settings.search_path(),
+                    time_zone: self.settings.time_zone().clone(),
+                    search_path: self.settings.search_path().clone(),
                     planned,
                 };
                 Ok((types, Some(fields), Some(plan)))

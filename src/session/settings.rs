@@ -5,6 +5,7 @@
 //! what drivers send; any other unknown name is 42704.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use crate::catalog::is_system_schema;
 use crate::error::{SqlError, state};
@@ -320,14 +321,35 @@ pub struct Settings {
     /// By lower-case name; only what differs from the default.
     values: BTreeMap<String, String>,
     user: String,
+    effective: Effective,
+}
+
+/// What every statement asks for, read out of the values when one changes.
+#[derive(Clone, Debug)]
+struct Effective {
+    search_path: Arc<[String]>,
+    time_zone: Arc<str>,
+    text_style: TextStyle,
+    synchronous_commit: bool,
+    strict: bool,
+    read_only: bool,
+    statement_timeout_ms: Option<u64>,
+    notices: bool,
+    warnings: bool,
 }
 
 impl Settings {
     pub fn new(user: &str) -> Settings {
+        let values = BTreeMap::new();
         Settings {
-            values: BTreeMap::new(),
+            effective: Effective::of(&values, user),
+            values,
             user: user.to_string(),
         }
+    }
+
+    fn changed(&mut self) {
+        self.effective = Effective::of(&self.values, &self.user);
     }
 
     fn known(name: &str) -> Option<&'static Known> {
@@ -352,13 +374,6 @@ impl Settings {
         Settings::known(name).map_or_else(|| name.to_lowercase(), |known| known.name.to_string())
     }
 
-    fn current(&self, name: &str) -> &str {
-        let known = Settings::known(name).expect("only called with names of the table");
-        self.values
-            .get(&known.name.to_lowercase())
-            .map_or(known.default, String::as_str)
-    }
-
     /// Checks and sets. Returns the (name, value) to report to the client, if it wants to know of this setting.
     pub fn set(&mut self, name: &str, value: &str) -> Result<Option<(String, String)>, SqlError> {
         let lower = name.to_lowercase();
@@ -377,6 +392,7 @@ impl Settings {
         };
         let value = check(known, value)?;
         self.values.insert(lower, value.clone());
+        self.changed();
         Ok(known.reported.then(|| (known.name.to_string(), value)))
     }
 
@@ -384,12 +400,14 @@ impl Settings {
     pub fn reset(&mut self, name: Option<&str>) -> Result<Vec<(String, String)>, SqlError> {
         let Some(name) = name else {
             let changed: Vec<String> = std::mem::take(&mut self.values).into_keys().collect();
+            self.changed();
             return Ok(changed.iter().filter_map(|name| self.reported(name)).collect());
         };
         let lower = name.to_lowercase();
         if self.values.remove(&lower).is_none() && Settings::known(&lower).is_none() {
             return Err(unrecognized(name));
         }
+        self.changed();
         Ok(self.reported(&lower).into_iter().collect())
     }
 
@@ -427,65 +445,91 @@ impl Settings {
     }
 
     /// Schemas to look up names in, `$user` replaced; a user who is called as a system schema does not get that one.
-    pub fn search_path(&self) -> Vec<String> {
-        let named = split_path(self.current("search_path")).into_iter();
-        named
-            .filter_map(|schema| match schema.as_str() {
-                "$user" if is_system_schema(&self.user) => None,
-                "$user" => Some(self.user.clone()),
-                _ => Some(schema),
-            })
-            .collect()
+    pub fn search_path(&self) -> &Arc<[String]> {
+        &self.effective.search_path
     }
 
-    pub fn time_zone(&self) -> &str {
-        self.current("TimeZone")
+    /// IANA name.
+    pub fn time_zone(&self) -> &Arc<str> {
+        &self.effective.time_zone
     }
 
     pub fn synchronous_commit(&self) -> bool {
-        !matches!(self.current("synchronous_commit"), "off" | "false" | "no" | "0")
+        self.effective.synchronous_commit
     }
 
     pub fn strict(&self) -> bool {
-        self.current("consistency") == "strict"
+        self.effective.strict
     }
 
     pub fn default_read_only(&self) -> bool {
-        self.current("default_transaction_read_only") == "on"
+        self.effective.read_only
     }
 
     pub fn application_name(&self) -> &str {
-        self.current("application_name")
+        current(&self.values, "application_name")
     }
 
     /// Milliseconds; `None` is no limit.
     pub fn statement_timeout_ms(&self) -> Option<u64> {
-        duration_ms(self.current("statement_timeout")).filter(|ms| *ms > 0)
+        self.effective.statement_timeout_ms
     }
 
     /// Whether notices of this severity go to the client.
     pub fn wants_notices(&self) -> bool {
-        !matches!(self.current("client_min_messages"), "warning" | "error")
+        self.effective.notices
     }
 
     pub fn wants_warnings(&self) -> bool {
-        self.current("client_min_messages") != "error"
+        self.effective.warnings
     }
 
     /// How values are written as text under these settings.
-    pub fn text_style(&self) -> TextStyle {
-        TextStyle {
-            // Checked when it was set.
-            time_zone: self.time_zone().parse().unwrap_or(chrono_tz::Tz::UTC),
-            extra_float_digits: self.current("extra_float_digits").parse().unwrap_or(1),
-            interval_style: match self.current("IntervalStyle") {
-                "postgres_verbose" => IntervalStyle::PostgresVerbose,
-                "sql_standard" => IntervalStyle::SqlStandard,
-                "iso_8601" => IntervalStyle::Iso8601,
-                _ => IntervalStyle::Postgres,
+    pub fn text_style(&self) -> &TextStyle {
+        &self.effective.text_style
+    }
+}
+
+fn current<'v>(values: &'v BTreeMap<String, String>, name: &str) -> &'v str {
+    let known = Settings::known(name).expect("only called with names of the table");
+    values
+        .get(&known.name.to_lowercase())
+        .map_or(known.default, String::as_str)
+}
+
+impl Effective {
+    fn of(values: &BTreeMap<String, String>, user: &str) -> Effective {
+        let get = |name| current(values, name);
+        let named = split_path(get("search_path")).into_iter();
+        let search_path = named.filter_map(|schema| match schema.as_str() {
+            "$user" if is_system_schema(user) => None,
+            "$user" => Some(user.to_string()),
+            _ => Some(schema),
+        });
+        let time_zone = get("TimeZone");
+        let least = get("client_min_messages");
+        Effective {
+            search_path: search_path.collect(),
+            time_zone: time_zone.into(),
+            text_style: TextStyle {
+                // Checked when it was set.
+                time_zone: time_zone.parse().unwrap_or(chrono_tz::Tz::UTC),
+                extra_float_digits: get("extra_float_digits").parse().unwrap_or(1),
+                interval_style: match get("IntervalStyle") {
+                    "postgres_verbose" => IntervalStyle::PostgresVerbose,
+                    "sql_standard" => IntervalStyle::SqlStandard,
+                    "iso_8601" => IntervalStyle::Iso8601,
+                    _ => IntervalStyle::Postgres,
+                },
+                bytea_hex: get("bytea_output") == "hex",
+                object_names: None,
             },
-            bytea_hex: self.current("bytea_output") == "hex",
-            object_names: None,
+            synchronous_commit: !matches!(get("synchronous_commit"), "off" | "false" | "no" | "0"),
+            strict: get("consistency") == "strict",
+            read_only: get("default_transaction_read_only") == "on",
+            statement_timeout_ms: duration_ms(get("statement_timeout")).filter(|ms| *ms > 0),
+            notices: !matches!(least, "warning" | "error"),
+            warnings: least != "error",
         }
     }
 }

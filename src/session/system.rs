@@ -48,8 +48,8 @@ impl SystemSource {
         SystemSource {
             engine: session.engine.clone(),
             catalog: session.catalog(),
-            user: session.user.clone(),
-            database: session.database.clone(),
+            user: session.user.to_string(),
+            database: session.database.to_string(),
             settings: session.settings.clone(),
             prepared: prepared.collect(),
             cursors: cursors.collect(),

@@ -11,7 +11,6 @@ mod compile;
 mod definition;
 mod values;
 
-use std::collections::HashSet;
 use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, RecordBatchOptions, UInt32Array};
@@ -48,6 +47,8 @@ enum Default {
 pub struct RowExprs {
     topic: Arc<Topic>,
     schema: SchemaRef,
+    /// The same, but any column may be NULL: of rows that are not complete yet.
+    open_schema: SchemaRef,
     defaults: Vec<Default>,
     /// In the order of their names, as PostgreSQL checks them.
     checks: Vec<(String, Compiled)>,
@@ -73,8 +74,13 @@ impl RowExprs {
             .map(|check| Ok((check.name.clone(), scope.expression(&check.expr, Some(&PgType::Bool))?)))
             .collect::<Result<Vec<_>, SqlError>>()?;
         checks.sort_by(|left, right| left.0.cmp(&right.0));
+        let open = schema
+            .fields()
+            .iter()
+            .map(|field| field.as_ref().clone().with_nullable(true));
         Ok(RowExprs {
             topic: topic.clone(),
+            open_schema: Arc::new(arrow::datatypes::Schema::new(open.collect::<Vec<_>>())),
             schema,
             defaults,
             checks,
@@ -159,15 +165,8 @@ impl RowExprs {
 
     /// A batch whose NOT NULL columns may still hold NULLs.
     fn batch_unchecked(&self, columns: Vec<ArrayRef>, rows: usize) -> Result<RecordBatch, SqlError> {
-        let fields: Vec<_> = self
-            .schema
-            .fields()
-            .iter()
-            .map(|field| field.as_ref().clone().with_nullable(true))
-            .collect();
         let options = RecordBatchOptions::new().with_row_count(Some(rows));
-        let schema = Arc::new(arrow::datatypes::Schema::new(fields));
-        Ok(RecordBatch::try_new_with_options(schema, columns, &options)?)
+        Ok(RecordBatch::try_new_with_options(self.open_schema.clone(), columns, &options)?)
     }
 
     /// NOT NULL and CHECK over complete rows; the first row that fails is reported.
@@ -295,10 +294,9 @@ impl RowExprs {
 
     /// 42701 for a column named twice, 428C9 for a value given to a generated one.
     fn check_columns(&self, columns: &[usize], only_default: impl Fn(usize) -> bool) -> Result<(), SqlError> {
-        let mut seen = HashSet::new();
         for (at, column) in columns.iter().enumerate() {
             let name = &self.topic.columns[*column].name;
-            if !seen.insert(*column) {
+            if columns[..at].contains(column) {
                 return Err(SqlError::new(
                     state::DUPLICATE_COLUMN,
                     format!("column \"{name}\" specified more than once"),

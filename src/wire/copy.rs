@@ -41,7 +41,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Connection<S> {
     /// Decodes what the client sends until CopyDone.
     async fn receive(&mut self, copy: &mut CopyIn) -> Result<(), Failure> {
         let style = self.session.text_style();
-        let mut decoder = CopyDecoder::new(&copy.table, &copy.columns, &copy.format, &style);
+        let mut decoder = CopyDecoder::new(&copy.table, &copy.columns, &copy.format, style);
         let cancel = self.session.cancel_handle();
         loop {
             let message = tokio::select! {
@@ -94,7 +94,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Connection<S> {
             &mut self.socket.output,
             &CopyOutResponse::new(TEXT, columns, vec![0; fields.len()]),
         );
-        let encoder = CopyEncoder::new(fields, format, &self.session.text_style());
+        let encoder = CopyEncoder::new(fields, format, self.session.text_style());
         encoder.header(&mut self.socket.output);
         let mut sent = 0u64;
         while let Some(batch) = self.next_batch(&mut batches).await? {

@@ -98,7 +98,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Connection<S> {
             &prepared.parameter_types,
             &bind.parameters,
             &bind.parameter_format_codes,
-            &style,
+            style,
         )?;
         let columns = prepared.fields.as_ref().map_or(0, |fields| fields.len());
         let formats = bind.result_column_format_codes;
@@ -231,7 +231,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Connection<S> {
             unreachable!("only called for a running portal");
         };
         let formats = all_formats(&portal.formats, fields.len());
-        let encoder = RowEncoder::new(fields, &formats, &self.session.text_style());
+        let encoder = RowEncoder::new(fields, &formats, self.session.text_style());
         let limit = usize::try_from(max_rows).ok().filter(|limit| *limit > 0);
         let mut sent = 0;
         loop {

@@ -100,7 +100,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Connection<S> {
         mut batches: Batches,
         formats: &[i16],
     ) -> Result<u64, Failure> {
-        let encoder = RowEncoder::new(fields, formats, &self.session.text_style());
+        let encoder = RowEncoder::new(fields, formats, self.session.text_style());
         let mut rows = 0;
         let mut next = first;
         while let Some(batch) = next {

@@ -27,10 +27,10 @@ pub type Settings = Arc<dyn Fn(&str) -> Option<String> + Send + Sync>;
 #[derive(Clone)]
 pub struct SessionInfo {
     /// IANA name.
-    pub time_zone: String,
-    pub user: String,
-    pub database: String,
-    pub search_path: Vec<String>,
+    pub time_zone: Arc<str>,
+    pub user: Arc<str>,
+    pub database: Arc<str>,
+    pub search_path: Arc<[String]>,
     /// Start of the transaction, microseconds since 1970 UTC.
     pub now_us: i64,
     /// Start of the statement, microseconds since 1970 UTC.
@@ -43,10 +43,10 @@ pub struct SessionInfo {
 impl Default for SessionInfo {
     fn default() -> SessionInfo {
         SessionInfo {
-            time_zone: "UTC".to_string(),
-            user: "millstream".to_string(),
-            database: "millstream".to_string(),
-            search_path: vec!["public".to_string()],
+            time_zone: "UTC".into(),
+            user: "millstream".into(),
+            database: "millstream".into(),
+            search_path: ["public".to_string()].into(),
             now_us: 0,
             statement_us: 0,
             backend_pid: 0,
