@@ -85,7 +85,11 @@ impl ColumnBuilder {
                 let (precision, scale) = shape.unwrap_or((38, BARE_NUMERIC_SCALE));
                 Values::Numeric(
                     Decimal128Builder::with_capacity(capacity).with_data_type(pg_type.arrow()),
-                    DecimalShape { precision, scale },
+                    DecimalShape {
+                        precision,
+                        scale,
+                        exact: shape.is_none(),
+                    },
                 )
             }
             PgType::Text | PgType::Varchar(None) | PgType::Char(0) | PgType::Unknown | PgType::Void => {
@@ -246,8 +250,8 @@ impl ColumnBuilder {
                 values.append_value(parse_integer(text, i16::MIN.into(), i16::MAX.into(), "smallint")? as i16);
             }
             Values::Bool(values) => values.append_value(bytes::parse_bool(text)?),
-            Values::Float8(values) => values.append_value(float::parse_f64(text)?),
-            Values::Float4(values) => values.append_value(float::parse_f32(text)?),
+            Values::Float8(values) => values.append_value(one_nan(float::parse_f64(text)?, f64::NAN)),
+            Values::Float4(values) => values.append_value(one_nan(float::parse_f32(text)?, f32::NAN)),
             Values::TimestampTz(values) => values.append_value(parse_timestamptz(text, &self.style)?),
             Values::Date(values) => values.append_value(parse_date(text, &self.style)?),
             Values::Time(values) => values.append_value(parse_time(text, &self.style)?),
@@ -309,8 +313,8 @@ impl ColumnBuilder {
             Values::Int2(values) => values.append_value(i16::from_be_bytes(fixed(value)?)),
             Values::Int4(values) => values.append_value(i32::from_be_bytes(fixed(value)?)),
             Values::Int8(values) => values.append_value(i64::from_be_bytes(fixed(value)?)),
-            Values::Float4(values) => values.append_value(f32::from_be_bytes(fixed(value)?)),
-            Values::Float8(values) => values.append_value(f64::from_be_bytes(fixed(value)?)),
+            Values::Float4(values) => values.append_value(one_nan(f32::from_be_bytes(fixed(value)?), f32::NAN)),
+            Values::Float8(values) => values.append_value(one_nan(f64::from_be_bytes(fixed(value)?), f64::NAN)),
             Values::Oid(values, _) => values.append_value(i64::from(u32::from_be_bytes(fixed(value)?))),
             Values::Numeric(values, shape) => {
                 values.append_value(parse_decimal_binary(value, *shape).ok_or_else(incorrect_binary)??);
@@ -530,6 +534,12 @@ pub fn utf8(bytes: &[u8]) -> Result<&str, SqlError> {
             format!("invalid byte sequence for encoding \"UTF8\": {}", shown.join(" ")),
         )
     })
+}
+
+/// There is one NaN, whatever its bits: it equals itself, in groups too.
+fn one_nan<T: PartialEq>(value: T, nan: T) -> T {
+    #[allow(clippy::eq_op, reason = "only a NaN differs from itself")]
+    if value != value { nan } else { value }
 }
 
 /// A column of one row.

@@ -46,6 +46,15 @@ pub fn parse_date(text: &str, style: &InputStyle) -> Result<i32, SqlError> {
     {
         return Ok(days as i32);
     }
+    // A zone after a date is read over, as PostgreSQL does: drivers send one.
+    if let Some((date, zone)) = text.trim_end().split_at_checked(10)
+        && let zone = zone.trim_start()
+        && zone.starts_with(['+', '-'])
+        && zone[1..].bytes().all(|byte| byte.is_ascii_digit() || byte == b':')
+        && let Some(days) = iso_date(date.as_bytes())
+    {
+        return Ok(days as i32);
+    }
     let fields = Fields::read(text, style).map_err(|bad| bad.report(KIND, text))?;
     let days = match fields.special {
         Some(instant_us) => {

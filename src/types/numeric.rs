@@ -202,12 +202,23 @@ pub fn write_decimal_binary(value: i128, scale: i8, trim: bool, out: &mut BytesM
 pub struct DecimalShape {
     pub precision: u8,
     pub scale: i8,
+    /// Bare NUMERIC: refuses the digits that it cannot keep, for nobody declared that they may be rounded.
+    pub exact: bool,
 }
 
 impl DecimalShape {
+    /// 22003 for what bare NUMERIC would have to round.
+    fn inexact(self) -> SqlError {
+        SqlError::new(
+            state::NUMERIC_VALUE_OUT_OF_RANGE,
+            format!("numeric without precision keeps {} fractional digits", self.scale),
+        )
+        .hint("Round the value, or declare the type as NUMERIC(precision, scale).")
+    }
+
     /// 22003 `numeric field overflow`, with PostgreSQL's detail.
     fn overflow(self) -> SqlError {
-        let DecimalShape { precision, scale } = self;
+        let DecimalShape { precision, scale, .. } = self;
         let digits = i16::from(precision) - i16::from(scale);
         let (power, bound) = if digits == 0 { ("", 1) } else { ("10^", digits) };
         SqlError::new(state::NUMERIC_VALUE_OUT_OF_RANGE, "numeric field overflow").detail(format!(
@@ -236,6 +247,7 @@ struct Digits {
     lowest: i32,
     round_up: bool,
     overflow: bool,
+    cut: bool,
 }
 
 impl Digits {
@@ -246,6 +258,7 @@ impl Digits {
             lowest: -i32::from(shape.scale),
             round_up: false,
             overflow: false,
+            cut: false,
         }
     }
 
@@ -262,12 +275,18 @@ impl Digits {
                 None => self.overflow = true,
             }
             self.lowest = power;
-        } else if power == unit - 1 {
-            self.round_up = digit >= 5;
+        } else {
+            self.cut |= digit > 0;
+            if power == unit - 1 {
+                self.round_up = digit >= 5;
+            }
         }
     }
 
     fn finish(self, negative: bool) -> Result<i128, SqlError> {
+        if self.cut && self.shape.exact {
+            return Err(self.shape.inexact());
+        }
         let missing = (self.lowest + i32::from(self.shape.scale)) as u32;
         let value = if self.overflow {
             None
@@ -424,7 +443,11 @@ mod tests {
     use super::*;
 
     const fn shape(precision: u8, scale: i8) -> DecimalShape {
-        DecimalShape { precision, scale }
+        DecimalShape {
+            precision,
+            scale,
+            exact: false,
+        }
     }
 
     fn shown(value: i128, scale: i8, trim: bool) -> String {
