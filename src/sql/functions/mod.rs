@@ -21,11 +21,13 @@ pub mod arithmetic;
 pub mod casts;
 pub mod catalog;
 mod datetime;
+mod extremes;
 mod lengths;
 mod math;
 mod part;
 mod patterns;
 pub mod session;
+mod sleep;
 mod sums;
 mod temporal;
 pub mod zone;
@@ -81,10 +83,11 @@ impl Functions {
             .chain(math::all())
             .chain(datetime::all())
             .chain(session::all())
+            .chain(sleep::all())
         {
             functions.add_scalar(function);
         }
-        for function in sums::all() {
+        for function in sums::all().into_iter().chain(extremes::all()) {
             functions.add_aggregate(function);
         }
         functions.alias_aggregate("bool_and", "every");

@@ -17,7 +17,7 @@ use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, make_array};
 use arrow::buffer::{Buffer, NullBuffer, ScalarBuffer};
-use arrow::datatypes::DataType;
+use arrow::datatypes::{DataType, Float32Type, Float64Type};
 use arrow::row::{RowConverter, SortField};
 
 use crate::error::SqlError;
@@ -84,6 +84,15 @@ impl Keys {
     pub fn intern(&mut self, columns: &[ArrayRef], rows: usize, groups: &mut Vec<u32>) -> Result<(), SqlError> {
         assert_eq!(columns.len(), self.types.len(), "one column per key");
         groups.clear();
+        let floats = columns.iter().any(|column| column.data_type().is_floating());
+        let one_zero: Vec<ArrayRef>;
+        let columns = match floats {
+            true => {
+                one_zero = columns.iter().map(equal_floats_alike).collect();
+                &one_zero
+            }
+            false => columns,
+        };
         each_store!(&mut self.store, table => table.intern(columns, rows, groups)?, groups.resize(rows, 0));
         assert_eq!(groups.len(), rows, "each row has a group");
         Ok(())
@@ -102,6 +111,23 @@ impl Keys {
     /// Bytes of memory held, about.
     pub fn bytes(&self) -> usize {
         each_store!(&self.store, table => table.bytes(), 0)
+    }
+}
+
+/// Floats that are equal have one form: -0 is 0, and there is one NaN.
+fn equal_floats_alike(column: &ArrayRef) -> ArrayRef {
+    match column.data_type() {
+        DataType::Float64 => Arc::new(
+            column
+                .as_primitive::<Float64Type>()
+                .unary::<_, Float64Type>(|value| if value.is_nan() { f64::NAN } else { value + 0.0 }),
+        ),
+        DataType::Float32 => Arc::new(
+            column
+                .as_primitive::<Float32Type>()
+                .unary::<_, Float32Type>(|value| if value.is_nan() { f32::NAN } else { value + 0.0 }),
+        ),
+        _ => column.clone(),
     }
 }
 
