@@ -4,6 +4,7 @@ use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
 use datafusion::logical_expr::{Expr, Volatility};
 
 use super::Planned;
+use super::windows::limits_closed;
 use crate::error::SqlError;
 
 /// 0A000 for a definition whose answer is not a function of the log: volatile functions, the clock, the session, system
@@ -19,6 +20,12 @@ pub fn check_view_definition(planned: &Planned) -> Result<(), SqlError> {
         return Err(SqlError::new(
             crate::error::state::UNDEFINED_PARAMETER,
             "there is no parameter $1",
+        ));
+    }
+    if limits_closed(&planned.plan)? {
+        return Err(SqlError::unsupported(
+            "EMIT ON WINDOW CLOSE is not possible: LIMIT leaves out a row when another comes",
+            "Leave the LIMIT out of the view, and read the view with it.",
         ));
     }
     let mut unstable: Option<String> = None;

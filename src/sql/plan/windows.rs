@@ -9,10 +9,13 @@
 use std::sync::Arc;
 
 use arrow::datatypes::{DataType, TimeUnit};
+use datafusion::common::JoinType;
 use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
 use datafusion::common::{Column, DFSchema, Result, ScalarValue};
 use datafusion::logical_expr::planner::{PlannedRelation, RelationPlanner, RelationPlannerContext, RelationPlanning};
-use datafusion::logical_expr::{Expr, ExprSchemable, LogicalPlan, LogicalPlanBuilder, SubqueryAlias, Union};
+use datafusion::logical_expr::{
+    Distinct, Expr, ExprSchemable, LogicalPlan, LogicalPlanBuilder, Sort, SubqueryAlias, Union,
+};
 use sqlparser::ast::{
     self, Expr as SqlExpr, FunctionArg, FunctionArgExpr, Ident, ObjectName, ObjectNamePart, TableAlias, TableFactor,
 };
@@ -594,7 +597,118 @@ pub fn set_emit(plan: LogicalPlan, emit: Emit) -> Result<LogicalPlan, SqlError> 
         ));
     }
     check_aggregates(&plan.data)?;
+    check_final(&plan.data)?;
     Ok(plan.data)
+}
+
+/// Rows of a closed window must never change: 0A000 for anything above the windows that could take one back, or bring one
+/// later. An ORDER BY or LIMIT around everything only chooses among the rows.
+fn check_final(plan: &LogicalPlan) -> Result<(), SqlError> {
+    let mut top = plan;
+    while let LogicalPlan::Sort(_) | LogicalPlan::Limit(_) | LogicalPlan::Projection(_) = top {
+        if has_subquery(top)? {
+            break;
+        }
+        top = top.inputs()[0];
+    }
+    let why = match has_window(plan)? {
+        false => Some("its windows are in a subquery of a condition"),
+        true => not_final(top)?,
+    };
+    match why {
+        None => Ok(()),
+        Some(why) => Err(SqlError::unsupported(
+            format!("EMIT ON WINDOW CLOSE is not possible: {why}"),
+            "Make a view of the closed windows alone, and read it in the query that does the rest.",
+        )),
+    }
+}
+
+/// What of a plan with windows could change the rows of a closed one; `None` if nothing can.
+fn not_final(plan: &LogicalPlan) -> Result<Option<&'static str>> {
+    if Window::of(plan).is_some() {
+        return Ok(None);
+    }
+    if has_subquery(plan)? {
+        return Ok(Some("the answer of a subquery changes"));
+    }
+    let why = match plan {
+        LogicalPlan::Projection(_)
+        | LogicalPlan::Filter(_)
+        | LogicalPlan::SubqueryAlias(_)
+        | LogicalPlan::Aggregate(_)
+        | LogicalPlan::Distinct(Distinct::All(_))
+        | LogicalPlan::Sort(Sort { fetch: None, .. }) => None,
+        LogicalPlan::Union(_) => None,
+        LogicalPlan::Window(window) => {
+            let by_window = window.window_expr.iter().all(|expr| match expr.clone().unalias() {
+                Expr::WindowFunction(call) => call.params.partition_by.iter().any(|key| is_bound(key, &window.input)),
+                _ => false,
+            });
+            (!by_window).then_some("a window function reads more than one window: add window_start to its PARTITION BY")
+        }
+        LogicalPlan::Join(join) if matches!(join.join_type, JoinType::Inner | JoinType::LeftSemi) => {
+            let by_window = join
+                .on
+                .iter()
+                .any(|(left, right)| is_bound(left, &join.left) && is_bound(right, &join.right));
+            (!by_window).then_some("rows of the other side of the join may come later")
+        }
+        LogicalPlan::Join(_) => Some("rows of the other side of the join may come later"),
+        LogicalPlan::Limit(_) | LogicalPlan::Sort(_) => Some("LIMIT leaves out a row when another comes"),
+        LogicalPlan::Distinct(_) => Some("DISTINCT ON leaves out a row when another comes"),
+        _ => Some("rows of closed windows could change in what is done with them"),
+    };
+    if why.is_some() {
+        return Ok(why);
+    }
+    for input in plan.inputs() {
+        if has_window(input)?
+            && let Some(why) = not_final(input)?
+        {
+            return Ok(Some(why));
+        }
+    }
+    Ok(None)
+}
+
+/// Whether an expression is the start or end of a window.
+fn is_bound(expr: &Expr, input: &LogicalPlan) -> bool {
+    match expr {
+        Expr::Column(column) => input
+            .schema()
+            .index_of_column(column)
+            .is_ok_and(|index| matches!(origin(input, index), Some(Origin::WindowBound(_)))),
+        Expr::Alias(alias) => is_bound(&alias.expr, input),
+        _ => false,
+    }
+}
+
+/// Whether the node's own expressions have a subquery.
+fn has_subquery(plan: &LogicalPlan) -> Result<bool> {
+    let mut found = false;
+    plan.apply_expressions(|expr| {
+        found |= expr.exists(|inner| {
+            Ok(matches!(
+                inner,
+                Expr::ScalarSubquery(_) | Expr::Exists(_) | Expr::InSubquery(_) | Expr::SetComparison(_)
+            ))
+        })?;
+        Ok(TreeNodeRecursion::Continue)
+    })?;
+    Ok(found)
+}
+
+/// Whether a LIMIT stands above windows that emit when they close: fine to read once, but not to keep.
+pub fn limits_closed(plan: &LogicalPlan) -> Result<bool> {
+    plan.exists(|node| {
+        let limits = matches!(
+            node,
+            LogicalPlan::Limit(_) | LogicalPlan::Sort(Sort { fetch: Some(_), .. })
+        );
+        Ok(limits
+            && node.exists(|inner| Ok(Window::of(inner).is_some_and(|window| window.emit == Emit::OnWindowClose)))?)
+    })
 }
 
 /// Above a window, every aggregate must group by a bound of it: else its rows would change with every window closed.
@@ -604,15 +718,7 @@ fn check_aggregates(plan: &LogicalPlan) -> Result<(), SqlError> {
         if let LogicalPlan::Aggregate(aggregate) = node
             && has_window(&aggregate.input)?
         {
-            let by_window = aggregate.group_expr.iter().any(|expr| match expr {
-                Expr::Column(column) => aggregate
-                    .input
-                    .schema()
-                    .index_of_column(column)
-                    .is_ok_and(|index| matches!(origin(&aggregate.input, index), Some(Origin::WindowBound(_)))),
-                _ => false,
-            });
-            wrong |= !by_window;
+            wrong |= !aggregate.group_expr.iter().any(|expr| is_bound(expr, &aggregate.input));
         }
         Ok(TreeNodeRecursion::Continue)
     })?;
