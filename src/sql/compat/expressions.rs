@@ -90,6 +90,29 @@ fn rewrite(expr: &mut Expr) -> Result<(), SqlError> {
             let text = take(&mut interval.value);
             *expr = cast(text, "interval");
         }
+        // A sign belongs to the whole of what follows in an interval, and binds tighter than a power.
+        Expr::UnaryOp {
+            op: UnaryOperator::Minus,
+            expr: inner,
+        } => match inner.as_mut() {
+            Expr::Interval(_) => **inner = Expr::Nested(Box::new(take(inner))),
+            Expr::BinaryOp {
+                left,
+                op: BinaryOperator::PGExp,
+                right,
+            } => {
+                let negated = Expr::UnaryOp {
+                    op: UnaryOperator::Minus,
+                    expr: Box::new(take(left)),
+                };
+                *expr = Expr::BinaryOp {
+                    left: Box::new(negated),
+                    op: BinaryOperator::PGExp,
+                    right: Box::new(take(right)),
+                };
+            }
+            _ => {}
+        },
         Expr::UnaryOp {
             op: UnaryOperator::PGAbs,
             expr: inner,
