@@ -1,19 +1,31 @@
 //! The thin binary: reads the command line, sets up logging and the runtime, and exits with what came of it.
 
+use std::io::IsTerminal;
 use std::process::ExitCode;
 
 use clap::Parser;
 use millstream::config::{Cli, Command};
 use millstream::{demo, server};
 
+/// What is logged, such as `debug` or `warn,millstream=debug`.
+const LOG_VARIABLE: &str = "MILLSTREAM_LOG";
 /// Plans are walked by recursion; a deep one must not end the server.
 const STACK_BYTES: usize = 16 << 20;
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
-    let filter = tracing_subscriber::EnvFilter::try_from_env("MILLSTREAM_LOG")
-        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("warn,millstream=info"));
+    let filter = match std::env::var(LOG_VARIABLE).ok().filter(|value| !value.is_empty()) {
+        None => tracing_subscriber::EnvFilter::new("warn,millstream=info"),
+        Some(value) => match tracing_subscriber::EnvFilter::try_new(&value) {
+            Ok(filter) => filter,
+            Err(error) => {
+                eprintln!("millstream: {LOG_VARIABLE}=\"{value}\" is not a log filter: {error}");
+                return ExitCode::FAILURE;
+            }
+        },
+    };
     tracing_subscriber::fmt()
+        .with_ansi(std::io::stderr().is_terminal())
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
         .init();
@@ -28,13 +40,19 @@ fn main() -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    let result = runtime.block_on(async {
+    // On a thread of the runtime, whose stack is large: recovery compiles the views that sessions made on such a one.
+    let work = runtime.spawn(async {
         match cli.command {
             None => server::serve(cli.serve).await,
             Some(Command::Serve(serve)) => server::serve(serve).await,
             Some(Command::Demo(demo)) => demo::run(demo).await,
         }
     });
+    let result = match runtime.block_on(work) {
+        Ok(result) => result,
+        // It was reported when it happened.
+        Err(_) => return ExitCode::FAILURE,
+    };
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

@@ -5,23 +5,17 @@ use std::time::Instant;
 
 use datafusion::execution::TaskContext;
 use datafusion::physical_plan::display::DisplayableExecutionPlan;
-use datafusion::physical_plan::execute_stream;
+use datafusion::physical_plan::{ExecutionPlan, execute_stream};
 use futures::StreamExt;
 
 use super::engine::Physical;
 use crate::error::SqlError;
 
-pub async fn lines(
-    plan: Physical,
-    context: Arc<TaskContext>,
-    analyze: bool,
-    verbose: bool,
-) -> Result<Vec<String>, SqlError> {
-    if !analyze {
-        return Ok(split(
-            &DisplayableExecutionPlan::new(plan.as_ref()).indent(verbose).to_string(),
-        ));
-    }
+pub fn plan(plan: &dyn ExecutionPlan, verbose: bool) -> Vec<String> {
+    split(&DisplayableExecutionPlan::new(plan).indent(verbose).to_string())
+}
+
+pub async fn analyze(plan: Physical, context: Arc<TaskContext>, verbose: bool) -> Result<Vec<String>, SqlError> {
     let started = Instant::now();
     let mut stream = execute_stream(plan.clone(), context)?;
     let mut rows = 0;

@@ -55,8 +55,13 @@ impl Leaves {
 
     fn topic(&self, topic: &catalog::Topic, scan: &Scan, filters: &[Expr]) -> Result<(Vec<Piece>, String), SqlError> {
         let id = TopicId(topic.oid);
-        let mut chunks = self.log.read(id, 0, self.lsn)?;
-        if let Some(written) = self.own_writes.get(&topic.oid) {
+        let own = self.own_writes.get(&topic.oid);
+        let mut chunks = match self.log.read(id, 0, self.lsn) {
+            // The transaction made the topic: the log does not know it yet.
+            Err(error) if own.is_some() && error.state == state::UNDEFINED_TABLE => Vec::new(),
+            read => read?,
+        };
+        if let Some(written) = own {
             self.overlay(id, &mut chunks, written);
         }
         let pruning = Pruning::of(filters);

@@ -4,8 +4,8 @@
 //! cancels it.
 //!
 //! A plan goes through: session values and parameters become literals (`bind.rs`), the logical optimizer
-//! (`engine.rs`), physical planning where each leaf becomes a scan of what is there at the LSN (`leaves.rs`), running,
-//! and the cast to the types that the client was told (`output.rs`).
+//! (`engine.rs`), physical planning where each leaf becomes a scan of what is there at the LSN (`leaves.rs`), running on
+//! threads of its own (`run.rs`), and the cast to the types that the client was told (`output.rs`).
 //!
 //! Not here: what a statement means (`sql`), which LSN to read at (`session`).
 
@@ -15,6 +15,7 @@ mod explain;
 mod leaves;
 mod output;
 mod prune;
+mod run;
 mod scan;
 mod window;
 
@@ -28,7 +29,6 @@ use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use datafusion::common::ScalarValue;
 use datafusion::logical_expr::LogicalPlan;
-use datafusion::physical_plan::execute_stream;
 use futures::stream::BoxStream;
 use futures::{Stream, StreamExt};
 
@@ -106,6 +106,7 @@ impl Default for QueryOptions {
 pub struct Query {
     log: Arc<dyn Topics>,
     engine: engine::Engine,
+    runner: run::Runner,
 }
 
 /// A planned SELECT that the optimizer has seen: kept by a prepared statement, for one time zone.
@@ -146,6 +147,7 @@ impl Query {
     pub fn new(log: Arc<dyn Topics>, options: QueryOptions) -> Result<Query, SqlError> {
         Ok(Query {
             log,
+            runner: run::Runner::new(options.parallelism)?,
             engine: engine::Engine::new(options)?,
         })
     }
@@ -188,7 +190,10 @@ impl Query {
     ) -> Result<Vec<String>, SqlError> {
         let physical = self.plan(planned, point).await?;
         let context = self.engine.task(&point.session.time_zone);
-        explain::lines(physical, context, analyze, verbose).await
+        if !analyze {
+            return Ok(explain::plan(physical.as_ref(), verbose));
+        }
+        self.runner.complete(explain::analyze(physical, context, verbose)).await
     }
 
     async fn plan(&self, planned: &Planned, point: &ReadPoint) -> Result<engine::Physical, SqlError> {
@@ -201,7 +206,7 @@ impl Query {
     }
 
     fn run(&self, physical: engine::Physical, schema: SchemaRef, point: &ReadPoint) -> Result<RowStream, SqlError> {
-        let stream = execute_stream(physical, self.engine.task(&point.session.time_zone))?;
+        let stream = self.runner.stream(physical, self.engine.task(&point.session.time_zone));
         Ok(RowStream {
             schema: schema.clone(),
             batches: output::conform(stream, schema),

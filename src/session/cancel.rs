@@ -1,55 +1,93 @@
-//! The wish to end the running statement, from another connection.
+//! What ends the running statement from outside: another connection's cancel, its time limit, the server's stop.
 //!
 //! One rule: a commit that has begun is not cancelled, so that 57014 always means that nothing was kept.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
+use std::time::Duration;
 
+use parking_lot::Mutex;
 use tokio::sync::Notify;
+use tokio::time::Instant;
 
 use crate::error::{SqlError, state};
 
+const NOTHING: u8 = 0;
+const BY_USER: u8 = 1;
+const BY_STOP: u8 = 2;
+
 #[derive(Default)]
 pub struct Cancel {
-    requested: AtomicBool,
+    requested: AtomicU8,
     committing: AtomicBool,
     changed: Notify,
+    /// When `statement_timeout` is over.
+    deadline: Mutex<Option<Instant>>,
 }
 
 impl Cancel {
     /// Ends the statement that runs now, if one does.
     pub fn request(&self) {
-        self.requested.store(true, Ordering::SeqCst);
+        // The server's stop stands: the next statement will not run either.
+        let _ = self
+            .requested
+            .compare_exchange(NOTHING, BY_USER, Ordering::SeqCst, Ordering::SeqCst);
         self.changed.notify_waiters();
     }
 
-    /// Resolves when the running statement shall end.
-    pub async fn requested(&self) {
+    /// The server stops: ends the statement that runs now, and every later one.
+    pub fn stop(&self) {
+        self.requested.store(BY_STOP, Ordering::SeqCst);
+        self.changed.notify_waiters();
+    }
+
+    /// Resolves when the running statement shall end, with the error that tells why.
+    pub async fn requested(&self) -> SqlError {
         loop {
             // Registered before the look at the flag, so that a request in between is not missed.
             let changed = self.changed.notified();
-            if self.requested.load(Ordering::SeqCst) && !self.committing.load(Ordering::SeqCst) {
-                return;
+            if !self.committing.load(Ordering::SeqCst) {
+                match self.requested.load(Ordering::SeqCst) {
+                    NOTHING => {}
+                    BY_STOP => {
+                        return SqlError::new(
+                            state::ADMIN_SHUTDOWN,
+                            "terminating connection due to administrator command",
+                        );
+                    }
+                    _ => return SqlError::new(state::QUERY_CANCELED, "canceling statement due to user request"),
+                }
             }
-            changed.await;
+            let deadline = *self.deadline.lock();
+            match deadline {
+                None => changed.await,
+                Some(deadline) => tokio::select! {
+                    () = changed => {}
+                    () = tokio::time::sleep_until(deadline) => {
+                        if !self.committing.load(Ordering::SeqCst) {
+                            return SqlError::new(
+                                state::QUERY_CANCELED,
+                                "canceling statement due to statement timeout",
+                            );
+                        }
+                        // The commit ends by itself.
+                        *self.deadline.lock() = None;
+                    }
+                },
+            }
         }
     }
 
-    pub fn error(&self) -> SqlError {
-        SqlError::new(state::QUERY_CANCELED, "canceling statement due to user request")
-    }
-
-    /// A new statement: what was asked of the one before does not concern it.
-    pub(super) fn reset(&self) {
-        self.requested.store(false, Ordering::SeqCst);
+    /// A new statement with its time limit: what was asked of the one before does not concern it.
+    pub(super) fn reset(&self, limit: Option<Duration>) {
+        let _ = self
+            .requested
+            .compare_exchange(BY_USER, NOTHING, Ordering::SeqCst, Ordering::SeqCst);
+        *self.deadline.lock() = limit.map(|limit| Instant::now() + limit);
     }
 
     /// From here on the statement is not cancelled.
     pub(super) fn committing(&self, committing: bool) {
         self.committing.store(committing, Ordering::SeqCst);
         self.changed.notify_waiters();
-    }
-
-    pub(super) fn is_committing(&self) -> bool {
-        self.committing.load(Ordering::SeqCst)
     }
 }

@@ -67,7 +67,7 @@ impl Session {
             ));
         }
         let survived_commit = self.status() == TransactionStatus::Idle;
-        let (fields, batches) = self.rows_of(select, parameters, None).await?;
+        let (fields, batches) = self.rows_of(select, parameters).await?;
         let cursor = Cursor {
             fields,
             batches,

@@ -19,6 +19,8 @@ use crate::sql::statement::{CreateTopic, CreateView, Drop, Emit, Name, ObjectKin
 use crate::types::{ColumnBuilder, PgType};
 use crate::views::{self, Compiled};
 
+const DAY_US: i64 = 86_400_000_000;
+
 impl Session {
     /// The schema that a new object goes to.
     fn target_schema(&self, catalog: &Snapshot, name: &Name) -> Result<String, SqlError> {
@@ -387,6 +389,23 @@ impl Session {
             .expect("the watermark column was checked when the topic was made")
             .pg_type;
         let value = timestamp_us(pg_type, to, self.settings.time_zone())?;
+        let newest = self.engine.log.newest();
+        if self
+            .engine
+            .log
+            .watermark(TopicId(topic.oid), newest)
+            .is_some_and(|now| now >= value)
+        {
+            self.notice(format!(
+                "the watermark of topic \"{}\" is there already; it never goes back",
+                topic.name
+            ));
+        } else if value > self.engine.clock.now_us().saturating_add(DAY_US) {
+            self.notice(format!(
+                "rows of topic \"{}\" before {to} are late from now on; this cannot be taken back",
+                topic.name
+            ));
+        }
         self.transaction().advance(TopicId(topic.oid), value)?;
         Ok(Outcome::Command("ALTER TOPIC".to_string()))
     }

@@ -24,7 +24,8 @@ pub struct Engine {
     pub clock: SharedClock,
     /// When the server started, microseconds since 1970-01-01 UTC.
     pub started_us: i64,
-    sessions: Mutex<BTreeMap<i32, SessionRow>>,
+    /// Each with a lock of its own: a statement touches its session's only.
+    sessions: Mutex<BTreeMap<i32, Arc<Mutex<SessionRow>>>>,
     next_session: AtomicI32,
     /// Compiled row expressions by topic OID, with the schema id that they belong to.
     row_exprs: RwLock<HashMap<u32, (u32, Arc<RowExprs>)>>,
@@ -61,7 +62,7 @@ impl Engine {
     }
 
     pub fn sessions(&self) -> Vec<SessionRow> {
-        self.sessions.lock().values().cloned().collect()
+        self.sessions.lock().values().map(|row| row.lock().clone()).collect()
     }
 
     pub(super) fn register(self: &Arc<Self>, user: &str, database: &str, application: &str) -> Registration {
@@ -76,10 +77,12 @@ impl Engine {
             connected_us: self.clock.now_us(),
             query_started_us: None,
         };
-        self.sessions.lock().insert(id, row);
+        let row = Arc::new(Mutex::new(row));
+        self.sessions.lock().insert(id, row.clone());
         Registration {
             engine: self.clone(),
             id,
+            row,
         }
     }
 
@@ -107,9 +110,10 @@ impl Engine {
 pub(super) struct Registration {
     engine: Arc<Engine>,
     id: i32,
+    row: Arc<Mutex<SessionRow>>,
 }
 
-/// Characters of a statement's text that `pg_stat_activity` keeps.
+/// Bytes of a statement's text that `pg_stat_activity` keeps.
 const QUERY_TEXT_MAX: usize = 1024;
 
 impl Registration {
@@ -117,34 +121,25 @@ impl Registration {
         self.id
     }
 
-    fn update(&self, change: impl FnOnce(&mut SessionRow)) {
-        if let Some(row) = self.engine.sessions.lock().get_mut(&self.id) {
-            change(row);
-        }
-    }
-
     pub fn running(&self, text: &str) {
         let now = self.engine.clock.now_us();
-        self.update(|row| {
-            row.state = "active";
-            row.query.clear();
-            row.query.extend(text.chars().take(QUERY_TEXT_MAX));
-            row.query_started_us = Some(now);
-        });
+        let mut row = self.row.lock();
+        row.state = "active";
+        row.query.clear();
+        row.query.push_str(&text[..text.floor_char_boundary(QUERY_TEXT_MAX)]);
+        row.query_started_us = Some(now);
     }
 
     pub fn idle(&self, status: TransactionStatus) {
-        self.update(|row| {
-            row.state = match status {
-                TransactionStatus::Idle => "idle",
-                TransactionStatus::InTransaction => "idle in transaction",
-                TransactionStatus::Failed => "idle in transaction (aborted)",
-            };
-        });
+        self.row.lock().state = match status {
+            TransactionStatus::Idle => "idle",
+            TransactionStatus::InTransaction => "idle in transaction",
+            TransactionStatus::Failed => "idle in transaction (aborted)",
+        };
     }
 
     pub fn named(&self, application: &str) {
-        self.update(|row| row.application = application.to_string());
+        self.row.lock().application = application.to_string();
     }
 }
 

@@ -40,6 +40,9 @@ use engine::Registration;
 use settings::Settings;
 use transaction::Transaction;
 
+/// Times that an autocommit DDL statement is run while others change the catalog under it.
+const DDL_TRIES_MAX: usize = 64;
+
 /// What ReadyForQuery tells.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum TransactionStatus {
@@ -268,32 +271,49 @@ impl Session {
             self.engine.log.wait_published(self.queued).await?;
             self.queued = 0;
         }
-        self.cancel.reset();
-        let cancel = self.cancel.clone();
         let limit = self.settings.statement_timeout_ms().map(Duration::from_millis);
+        self.cancel.reset(limit);
+        let cancel = self.cancel.clone();
         let running = async {
-            // Boxed: the futures of the statements are large, and one of them may run another.
-            let outcome = Box::pin(self.dispatch(statement, parameters, prepared)).await?;
-            let copying = matches!(outcome, Outcome::CopyIn(_));
-            if !self.batch && !copying {
-                self.commit_implicit().await?;
+            let alone = self.transaction.is_none() && !self.batch;
+            let mut tries = 1;
+            loop {
+                match self.run_once(statement, parameters, prepared).await {
+                    // Somebody else's DDL came first: what was planned is planned anew.
+                    Err(error)
+                        if alone
+                            && error.state == state::SERIALIZATION_FAILURE
+                            && tries < DDL_TRIES_MAX
+                            && is_ddl(statement) =>
+                    {
+                        tries += 1;
+                        self.end_transaction(false);
+                    }
+                    done => return done,
+                }
             }
-            Ok(outcome)
         };
         tokio::pin!(running);
         tokio::select! {
             biased;
-            result = &mut running => return result,
-            () = cancel.requested() => return Err(cancel.error()),
-            () = elapsed(limit) => {}
+            result = &mut running => result,
+            error = cancel.requested() => Err(error),
         }
-        if cancel.is_committing() {
-            return running.await;
+    }
+
+    async fn run_once(
+        &mut self,
+        statement: &Statement,
+        parameters: &Parameters,
+        prepared: Option<&Prepared>,
+    ) -> Result<Outcome, SqlError> {
+        // Boxed: the futures of the statements are large, and one of them may run another.
+        let outcome = Box::pin(self.dispatch(statement, parameters, prepared)).await?;
+        let copying = matches!(outcome, Outcome::CopyIn(_));
+        if !self.batch && !copying {
+            self.commit_implicit().await?;
         }
-        Err(SqlError::new(
-            state::QUERY_CANCELED,
-            "canceling statement due to statement timeout",
-        ))
+        Ok(outcome)
     }
 
     async fn dispatch(
@@ -623,12 +643,15 @@ impl Session {
     }
 }
 
-/// Resolves after the limit; never if there is none.
-async fn elapsed(limit: Option<Duration>) {
-    match limit {
-        Some(limit) => tokio::time::sleep(limit).await,
-        None => std::future::pending().await,
-    }
+fn is_ddl(statement: &Statement) -> bool {
+    matches!(
+        statement,
+        Statement::CreateTopic(_)
+            | Statement::CreateView(_)
+            | Statement::CreateSchema { .. }
+            | Statement::Drop(_)
+            | Statement::Comment { .. }
+    )
 }
 
 fn ends_failed_transaction(statement: &Statement) -> bool {

@@ -89,19 +89,19 @@ impl Session {
         same.then(|| cached.clone())
     }
 
-    /// Plans a SELECT and starts it. `own` replaces the log for the topics that it names.
+    /// Plans a SELECT and starts it.
     pub(super) async fn rows_of(
         &mut self,
         select: &Select,
         parameters: &Parameters,
-        own: Option<OwnRows>,
     ) -> Result<(Arc<[OutField]>, Batches), SqlError> {
         let types = parameters.types();
         let planned = self.with_context(&types, |ctx| plan::plan_select(select, ctx))?;
-        self.rows_of_plan(&planned, select, parameters, own).await
+        self.rows_of_plan(&planned, select, parameters, None).await
     }
 
-    async fn rows_of_plan(
+    /// `own` replaces the log for the topics that it names.
+    pub(super) async fn rows_of_plan(
         &mut self,
         planned: &Planned,
         select: &Select,
@@ -231,7 +231,7 @@ impl Session {
                 select_of(name, columns)?
             }
         };
-        let (fields, batches) = self.rows_of(&select, parameters, None).await?;
+        let (fields, batches) = self.rows_of(&select, parameters).await?;
         Ok(Outcome::CopyOut {
             fields,
             batches,

@@ -607,8 +607,12 @@ fn check(known: &Known, value: &str) -> Result<String, SqlError> {
                 match word {
                     "iso" | "default" => {}
                     "mdy" | "us" | "noneuro" => order = "MDY",
-                    "dmy" | "euro" => order = "DMY",
-                    "ymd" => order = "YMD",
+                    "dmy" | "euro" | "ymd" => {
+                        return Err(SqlError::unsupported(
+                            format!("DateStyle \"{value}\" is not supported"),
+                            "Write dates as YYYY-MM-DD, which every order of fields reads alike.",
+                        ));
+                    }
                     "sql" | "postgres" | "german" => {
                         return Err(SqlError::unsupported(
                             format!("DateStyle \"{value}\" is not supported"),
@@ -702,7 +706,7 @@ mod tests {
     #[test]
     fn the_search_path_names_the_user() {
         let settings = Settings::new("ann");
-        assert_eq!(settings.search_path(), ["ann", "public"]);
+        assert_eq!(settings.search_path().as_ref(), ["ann", "public"]);
     }
 
     #[test]

@@ -138,9 +138,14 @@ impl Transaction {
         !self.changes.is_empty()
     }
 
-    /// Its own rows by topic OID, each with its partition, in order.
+    /// Its own rows by topic OID, each with its partition, in order; topics that it made are there with or without rows.
     pub fn all_own_rows(&self) -> HashMap<u32, Vec<(u32, RecordBatch)>> {
         let mut own: HashMap<u32, Vec<(u32, RecordBatch)>> = HashMap::new();
+        for change in &self.topics {
+            if let TopicChange::Create(spec) = change {
+                own.insert(spec.id.0, Vec::new());
+            }
+        }
         for append in &self.appends {
             own.entry(append.topic.0)
                 .or_default()

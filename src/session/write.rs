@@ -16,8 +16,10 @@ use super::outcome::{CopyIn, Outcome, Parameters, RowsTag};
 use crate::catalog::{self, Relation, Topic};
 use crate::error::{SqlError, state};
 use crate::log::{Acknowledge, TopicId};
+use crate::sql::plan;
 use crate::sql::rows;
 use crate::sql::statement::{CopyFrom, Insert, InsertRows, Name, Select};
+use crate::types::PgType;
 use sqlparser::ast::SelectItem;
 
 /// Times that an autocommit statement is run again by itself when the catalog changed under it.
@@ -75,7 +77,15 @@ impl Session {
                 inserted.push(exprs.complete(vec![None; topic.columns.len()], 1, &info)?);
             }
             InsertRows::Select(select) => {
-                let (fields, mut batches) = self.rows_of(select, parameters, None).await?;
+                let types = parameters.types();
+                let mut planned = self.with_context(&types, |ctx| plan::plan_select(select, ctx))?;
+                // A quoted string takes the type of the column that it goes to.
+                let untyped = std::mem::take(&mut planned.untyped);
+                let (fields, mut batches) = self.rows_of_plan(&planned, select, parameters, None).await?;
+                let mut fields = fields.to_vec();
+                for (field, _) in fields.iter_mut().zip(untyped).filter(|(_, untyped)| *untyped) {
+                    field.pg_type = PgType::Unknown;
+                }
                 check_width(fields.len(), columns.len(), !insert.columns.is_empty())?;
                 let columns = &columns[..fields.len()];
                 for (field, column) in fields.iter().zip(columns) {
@@ -117,8 +127,17 @@ impl Session {
         inserted: &[RecordBatch],
     ) -> Result<Outcome, SqlError> {
         let select = returning_select(insert, topic)?;
+        let planned = self.with_context(&[], |ctx| plan::plan_select(&select, ctx))?;
+        if plan::aggregates(&planned) {
+            return Err(SqlError::new(
+                state::GROUPING_ERROR,
+                "aggregate functions are not allowed in RETURNING",
+            ));
+        }
         let own = HashMap::from([(topic.oid, inserted.iter().map(|rows| (0, rows.clone())).collect())]);
-        let (fields, batches) = self.rows_of(&select, &Parameters::default(), Some(own)).await?;
+        let (fields, batches) = self
+            .rows_of_plan(&planned, &select, &Parameters::default(), Some(own))
+            .await?;
         // Evaluated before the rows are appended: what fails in RETURNING must not leave them behind.
         let batches: Vec<_> = batches.collect().await;
         let batches: Vec<RecordBatch> = batches.into_iter().collect::<Result<_, SqlError>>()?;

@@ -166,7 +166,11 @@ impl RowExprs {
     /// A batch whose NOT NULL columns may still hold NULLs.
     fn batch_unchecked(&self, columns: Vec<ArrayRef>, rows: usize) -> Result<RecordBatch, SqlError> {
         let options = RecordBatchOptions::new().with_row_count(Some(rows));
-        Ok(RecordBatch::try_new_with_options(self.open_schema.clone(), columns, &options)?)
+        Ok(RecordBatch::try_new_with_options(
+            self.open_schema.clone(),
+            columns,
+            &options,
+        )?)
     }
 
     /// NOT NULL and CHECK over complete rows; the first row that fails is reported.

@@ -30,10 +30,10 @@ impl Cancels {
         self.by_session.lock().remove(&session);
     }
 
-    /// Cancels what every session runs.
-    pub fn cancel_all(&self) {
+    /// The server stops: ends what every session runs.
+    pub fn stop_all(&self) {
         for (_, cancel) in self.by_session.lock().values() {
-            cancel.request();
+            cancel.stop();
         }
     }
 

@@ -47,7 +47,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Connection<S> {
             let message = tokio::select! {
                 biased;
                 message = self.socket.read() => message?,
-                () = cancel.requested() => return Err(cancel.error().into()),
+                error = cancel.requested() => return Err(error.into()),
             };
             let rows = match message {
                 PgWireFrontendMessage::CopyData(data) => decoder.push(&data.data)?,

@@ -90,7 +90,7 @@ impl Server {
         drop(listener);
         // Fails only if nobody listens, that is, if no connection is open.
         let _ = stopping.send(true);
-        self.shared.cancels.cancel_all();
+        self.shared.cancels.stop_all();
         let ended = async { while connections.join_next().await.is_some() {} };
         if tokio::time::timeout(STOP_LIMIT, ended).await.is_err() {
             warn!("connections that did not end in time are cut");

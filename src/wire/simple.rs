@@ -117,7 +117,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Connection<S> {
         let next = async {
             tokio::select! {
                 biased;
-                () = cancel.requested() => Some(Err(cancel.error())),
+                error = cancel.requested() => Some(Err(error)),
                 batch = batches.next() => batch,
             }
         };

@@ -29,6 +29,7 @@ use std::cell::RefCell;
 use std::sync::{Arc, LazyLock};
 
 use arrow::datatypes::Field;
+use datafusion::common::ScalarValue;
 use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::common::{Column, DataFusionError};
 use datafusion::logical_expr::expr::Placeholder;
@@ -41,7 +42,7 @@ use sqlparser::ast;
 
 use super::compat::{self, CompatContext};
 use super::error::visible_name;
-use super::functions::casts::{PostgresCasts, cast_expr};
+use super::functions::casts::PostgresCasts;
 use super::functions::catalog::{Facts, catalog_function};
 use super::statement::Select;
 use crate::catalog::Snapshot;
@@ -92,12 +93,15 @@ pub struct Planned {
     pub system: Vec<(String, String)>,
     /// Types of `$1`, `$2`, ...
     pub parameter_types: Vec<PgType>,
+    /// For each field whether it is a quoted string without a type of its own.
+    pub untyped: Vec<bool>,
 }
 
 /// Plans a SELECT.
 pub fn plan_select(select: &Select, ctx: &PlanContext) -> Result<Planned, SqlError> {
     let reached = RefCell::new(Reached::default());
     let raw = plan_query(select, ctx, 0, &reached)?;
+    let untyped = untyped_columns(&raw.plan);
     let (plan, parameter_types) = type_parameters(raw.plan, ctx)?;
     let plan = analyze(plan).map_err(|error| position::locate(error, ctx.text))?;
     let plan = name_oid_aliases(plan, ctx)?;
@@ -110,6 +114,7 @@ pub fn plan_select(select: &Select, ctx: &PlanContext) -> Result<Planned, SqlErr
         depends_on: raw.direct,
         system: reached.system.into_iter().collect(),
         parameter_types,
+        untyped,
     })
 }
 
@@ -321,42 +326,26 @@ fn output_fields(plan: &LogicalPlan) -> Result<Vec<OutField>, SqlError> {
     Ok(fields)
 }
 
-/// Casts the columns of a planned SELECT to the types of an INSERT's target columns, in order. 42804 where PostgreSQL
-/// has no assignment cast.
-pub fn cast_for_insert(planned: &Planned, targets: &[(String, PgType)]) -> Result<Planned, SqlError> {
-    assert_eq!(
-        planned.fields.len(),
-        targets.len(),
-        "the caller has compared the counts"
-    );
-    let schema = planned.plan.schema().clone();
-    let mut exprs = Vec::with_capacity(targets.len());
-    let mut fields = Vec::with_capacity(targets.len());
-    for (index, (name, target)) in targets.iter().enumerate() {
-        let source = &planned.fields[index];
-        super::rows::check_assignment(name, &source.pg_type, target)?;
-        let column = Expr::Column(Column::from(schema.qualified_field(index)));
-        let expr = match source.pg_type.arrow() == target.arrow() {
-            true => column,
-            false => {
-                let to = Field::new("", target.arrow(), true);
-                cast_expr(column, Arc::new(to), &schema)?
-            }
-        };
-        exprs.push(expr.alias(format!("{name}\u{1}{index}")));
-        fields.push(OutField {
-            name: name.clone(),
-            pg_type: target.clone(),
-            table_oid: 0,
-            column: 0,
-        });
+/// Which columns of a query are plain quoted strings, whose type is whatever is asked for. `plan` is not analyzed yet.
+fn untyped_columns(plan: &LogicalPlan) -> Vec<bool> {
+    match plan {
+        LogicalPlan::Sort(sort) => untyped_columns(&sort.input),
+        LogicalPlan::Limit(limit) => untyped_columns(&limit.input),
+        LogicalPlan::Projection(projection) => projection
+            .expr
+            .iter()
+            .map(|expr| matches!(expr.clone().unalias(), Expr::Literal(ScalarValue::Utf8(Some(_)), _)))
+            .collect(),
+        other => vec![false; other.schema().fields().len()],
     }
-    let plan = LogicalPlanBuilder::from(planned.plan.clone()).project(exprs)?.build()?;
-    Ok(Planned {
-        plan,
-        fields,
-        ..planned.clone()
-    })
+}
+
+/// Whether a query aggregates, in itself or in what it reads.
+pub fn aggregates(planned: &Planned) -> bool {
+    planned
+        .plan
+        .exists(|node| Ok(matches!(node, LogicalPlan::Aggregate(_))))
+        .expect("looking fails never")
 }
 
 #[cfg(test)]

@@ -32,6 +32,16 @@ pub fn oid(relation: &Relation) -> u32 {
     }
 }
 
+/// System views of what this server does not have yet.
+const NOT_YET: [&str; 6] = [
+    "segments",
+    "consumer_groups",
+    "consumer_lag",
+    "operators",
+    "checkpoints",
+    "metrics",
+];
+
 /// Resolves a name of one to three parts, already folded. 42P01 if there is none.
 pub fn resolve<'a>(parts: &[String], ctx: &PlanContext<'a>) -> Result<Resolved<'a>, SqlError> {
     match parts {
@@ -44,9 +54,13 @@ pub fn resolve<'a>(parts: &[String], ctx: &PlanContext<'a>) -> Result<Resolved<'
                 .find_map(|schema| in_schema(schema, name, ctx.catalog))
                 .ok_or_else(|| undefined_relation(name))
         }
-        [schema, name] => {
-            in_schema(schema, name, ctx.catalog).ok_or_else(|| undefined_relation(&format!("{schema}.{name}")))
-        }
+        [schema, name] => in_schema(schema, name, ctx.catalog).ok_or_else(|| match (schema.as_str(), name.as_str()) {
+            ("millstream", name) if NOT_YET.contains(&name) => SqlError::unsupported(
+                format!("the system view millstream.{name} is not there yet"),
+                "Look at millstream.topics, millstream.partitions, millstream.materialized_views or millstream.sessions.",
+            ),
+            _ => undefined_relation(&format!("{schema}.{name}")),
+        }),
         [database, schema, name] if database == ctx.database => {
             in_schema(schema, name, ctx.catalog).ok_or_else(|| undefined_relation(&format!("{schema}.{name}")))
         }
