@@ -54,16 +54,31 @@ pub struct Serve {
     #[arg(long, env = "MILLSTREAM_TLS_KEY", value_name = "FILE", requires = "tls_cert")]
     pub tls_key: Option<PathBuf>,
     /// Connections accepted at once; one more is refused with 53300
-    #[arg(long, env = "MILLSTREAM_MAX_CONNECTIONS", value_name = "N", default_value_t = 1000)]
+    #[arg(
+        long,
+        env = "MILLSTREAM_MAX_CONNECTIONS",
+        value_name = "N",
+        default_value_t = 1000,
+        value_parser = at_least_one
+    )]
     pub max_connections: usize,
     /// Memory for running queries, in MiB; a query that needs more gets 53200
     #[arg(
         long,
         env = "MILLSTREAM_QUERY_MEMORY_MIB",
         value_name = "MIB",
-        default_value_t = 4096
+        default_value_t = 4096,
+        value_parser = at_least_one
     )]
     pub query_memory_mib: usize,
+}
+
+/// A number that leaves room for something, and whose bytes can still be counted.
+fn at_least_one(text: &str) -> Result<usize, String> {
+    match text.parse::<usize>() {
+        Ok(number) if (1..=usize::MAX >> 20).contains(&number) => Ok(number),
+        _ => Err(format!("a number from 1 to {}", usize::MAX >> 20)),
+    }
 }
 
 #[derive(Args, Clone, Debug)]

@@ -149,10 +149,17 @@ impl Session {
             let name = catalog
                 .relation(*view)
                 .map_or_else(String::new, |view| view.name().to_string());
-            return Err(SqlError::unsupported(
-                format!("materialized view \"{name}\" cannot be read in the transaction that creates it"),
-                "Commit first.",
-            ));
+            let transaction = self.transaction.as_ref();
+            if transaction.is_some_and(|own| own.new_views.iter().any(|new| new.view.oid == *view)) {
+                return Err(SqlError::unsupported(
+                    format!("materialized view \"{name}\" cannot be read in the transaction that creates it"),
+                    "Commit first.",
+                ));
+            }
+            return Err(
+                SqlError::new(state::UNDEFINED_TABLE, format!("relation \"{name}\" does not exist"))
+                    .detail("It was dropped after the transaction began."),
+            );
         }
         let newest = self.engine.log.newest();
         let explicit = self.transaction().explicit || self.batch;

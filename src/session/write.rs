@@ -212,9 +212,18 @@ impl Session {
         let complete = copy
             .exprs
             .insert_columns(&copy.targets, rows.columns(), rows.num_rows(), &info);
-        let complete = complete.map_err(|error| match error.context {
-            None => error.context(format!("COPY {}, after line {}", copy.table, copy.rows)),
-            Some(_) => error,
+        let complete = complete.map_err(|error| {
+            // Again row by row, to say which one it was.
+            let one = |row| {
+                let row = rows.slice(row, 1);
+                copy.exprs.insert_columns(&copy.targets, row.columns(), 1, &info)
+            };
+            let first = (0..rows.num_rows()).find_map(|row| Some((row as u64, one(row).err()?)));
+            let (row, error) = first.unwrap_or((0, error));
+            match error.context {
+                None => error.context(format!("COPY {}, row {}", copy.table, copy.rows + row + 1)),
+                Some(_) => error,
+            }
         })?;
         copy.rows += rows.num_rows() as u64;
         self.append(&copy.topic, complete)

@@ -224,6 +224,7 @@ fn from_not_implemented(message: &str) -> SqlError {
         state::FEATURE_NOT_SUPPORTED,
         format!("not supported: {}", lower_first(&message)),
     )
+    .hint("docs/sql.md says what works; most queries can be written with joins, CTEs and GROUP BY in its place.")
 }
 
 const OPERATOR_HINT: &str =
