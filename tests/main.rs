@@ -14,5 +14,6 @@ mod crash;
 mod oracle;
 mod psql;
 mod server;
+mod sessions;
 mod tidy;
 mod wire;

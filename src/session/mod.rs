@@ -278,6 +278,7 @@ impl Session {
             let alone = self.transaction.is_none() && !self.batch;
             let mut tries = 1;
             loop {
+                let seen = self.engine.log.newest();
                 match self.run_once(statement, parameters, prepared).await {
                     // Somebody else's DDL came first: what was planned is planned anew.
                     Err(error)
@@ -288,6 +289,8 @@ impl Session {
                     {
                         tries += 1;
                         self.end_transaction(false);
+                        // It was ordered after what was seen here: once it is published the new plan sees it.
+                        self.engine.log.wait_published(seen + 1).await?;
                     }
                     done => return done,
                 }

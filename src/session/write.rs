@@ -45,13 +45,17 @@ impl Session {
     pub(super) async fn insert(&mut self, insert: &Insert, parameters: &Parameters) -> Result<Outcome, SqlError> {
         for _ in 0..RETRIES {
             let alone = self.transaction.is_none() && !self.batch;
+            let seen = self.engine.log.newest();
             let outcome = self.insert_once(insert, parameters).await?;
             if !alone {
                 return Ok(outcome);
             }
             // Committed here, not after the statement, so that a stale catalog is noticed while it can be planned anew.
             match self.commit_transaction().await {
-                Err(error) if error.state == state::SERIALIZATION_FAILURE => continue,
+                Err(error) if error.state == state::SERIALIZATION_FAILURE => {
+                    // The change was ordered after what was seen here: once it is published the new plan sees it.
+                    self.engine.log.wait_published(seen + 1).await?;
+                }
                 result => return result.map(|()| outcome),
             }
         }
