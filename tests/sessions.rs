@@ -25,7 +25,9 @@ async fn queries_that_compute_on_hold_up_neither_sessions_nor_the_stop() {
     let running = tokio::spawn(async move { cancelled.simple_query(HEAVY).await.map(|_| ()) });
     let active = "SELECT count(*) FROM pg_stat_activity WHERE state = 'active' AND query LIKE '%100000%'";
     // This one is active, too.
-    while value(&watcher, active).await != "6" {}
+    while value(&watcher, active).await != "6" {
+        assert!(heavy.try_join_next().is_none(), "it takes minutes");
+    }
     token.cancel_query(NoTls).await.expect("a cancel request is taken");
     let error = running.await.expect("no panic").expect_err("it was cancelled");
     assert_eq!(state(&error), "57014");

@@ -151,6 +151,11 @@ impl Session {
         }
     }
 
+    /// The client has its answer, all rows of it: the session is idle until the next statement.
+    pub fn answered(&self) {
+        self.registration.idle(self.status());
+    }
+
     pub fn take_notices(&mut self) -> Vec<Notice> {
         let (notices, warnings) = (self.settings.wants_notices(), self.settings.wants_warnings());
         let mut taken = std::mem::take(&mut self.notices);
@@ -254,7 +259,6 @@ impl Session {
         }
         self.registration.running(text);
         let result = self.run_in_time(statement, parameters, prepared).await;
-        self.registration.idle(self.status());
         if result.is_err() {
             self.fail();
         }

@@ -228,6 +228,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Connection<S> {
         if self.session.status() == TransactionStatus::Idle {
             self.portals.clear();
         }
+        self.session.answered();
         message::ready(&mut self.socket.output, self.session.status());
         self.socket.flush().await
     }
