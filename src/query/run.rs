@@ -3,6 +3,7 @@
 //! One rule: however long an operator computes without giving way, the sessions, cancel requests and signals go on. A
 //! query that nobody waits for any more ends where its operators next give way.
 
+use std::mem::ManuallyDrop;
 use std::sync::Arc;
 
 use datafusion::error::DataFusionError;
@@ -83,10 +84,14 @@ impl Runner {
 }
 
 impl Drop for Runner {
-    /// Does not wait for queries that compute on.
+    /// Does not wait for queries that compute on. Another thread does, and joins them: to detach a thread that is about
+    /// to end is a use after free in glibc (its bug 19951), and these have stacks that are unmapped at once.
     fn drop(&mut self) {
         if let Some(runtime) = self.runtime.take() {
-            runtime.shutdown_background();
+            let runtime = ManuallyDrop::new(runtime);
+            let waiting = std::thread::Builder::new().name("query-end".to_string());
+            // If there can be no more threads, those of the runtime live on until the process ends.
+            let _ = waiting.spawn(move || drop(ManuallyDrop::into_inner(runtime)));
         }
     }
 }
