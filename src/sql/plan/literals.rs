@@ -10,7 +10,7 @@ use datafusion::logical_expr::expr::{BinaryExpr, InList};
 use datafusion::logical_expr::expr_rewriter::NamePreserver;
 use datafusion::logical_expr::planner::{ExprPlanner, PlannerResult, RawBinaryExpr};
 use datafusion::logical_expr::utils::merge_schema;
-use datafusion::logical_expr::{Between, Expr, ExprSchemable, LogicalPlan, LogicalPlanBuilder, Operator};
+use datafusion::logical_expr::{Between, Expr, ExprSchemable, LogicalPlan, LogicalPlanBuilder, Operator, cast};
 
 use crate::sql::error::external;
 use crate::sql::functions::zone;
@@ -91,7 +91,10 @@ fn type_expr(expr: Expr, schema: &DFSchema, time_zone: &str) -> Result<Transform
                     let left = read_as(*left, &right, schema, time_zone)?;
                     (Box::new(left), right)
                 }
-                _ => (left, right),
+                _ => {
+                    let right_as_float = as_float(*right.clone(), &left, schema);
+                    (Box::new(as_float(*left, &right, schema)), Box::new(right_as_float))
+                }
             };
             Ok(Transformed::yes(Expr::BinaryExpr(BinaryExpr { left, op, right })))
         }
@@ -101,8 +104,9 @@ fn type_expr(expr: Expr, schema: &DFSchema, time_zone: &str) -> Result<Transform
             low,
             high,
         }) => {
-            let low = Box::new(read_as(*low, &expr, schema, time_zone)?);
-            let high = Box::new(read_as(*high, &expr, schema, time_zone)?);
+            let low = as_float(read_as(*low, &expr, schema, time_zone)?, &expr, schema);
+            let high = as_float(read_as(*high, &expr, schema, time_zone)?, &expr, schema);
+            let (low, high) = (Box::new(low), Box::new(high));
             Ok(Transformed::yes(Expr::Between(Between {
                 expr,
                 negated,
@@ -113,7 +117,7 @@ fn type_expr(expr: Expr, schema: &DFSchema, time_zone: &str) -> Result<Transform
         Expr::InList(InList { expr, list, negated }) => {
             let list = list
                 .into_iter()
-                .map(|item| read_as(item, &expr, schema, time_zone))
+                .map(|item| Ok(as_float(read_as(item, &expr, schema, time_zone)?, &expr, schema)))
                 .collect::<Result<Vec<Expr>>>()?;
             Ok(Transformed::yes(Expr::InList(InList { expr, list, negated })))
         }
@@ -141,6 +145,22 @@ fn is_literal(expr: &Expr) -> bool {
 
 fn is_text_literal(expr: &Expr) -> bool {
     matches!(expr, Expr::Literal(ScalarValue::Utf8(Some(_)), _))
+}
+
+/// A NUMERIC that is compared with a floating-point number is taken as one, as in PostgreSQL; the engine would do it the
+/// other way round, and refuse NaN.
+fn as_float(expr: Expr, beside: &Expr, schema: &DFSchema) -> Expr {
+    let is_float = matches!(beside.get_type(schema), Ok(DataType::Float32 | DataType::Float64));
+    if !is_float || !matches!(expr.get_type(schema), Ok(DataType::Decimal128(..))) {
+        return expr;
+    }
+    match &expr {
+        Expr::Literal(value, metadata) => match value.cast_to(&DataType::Float64) {
+            Ok(value) => Expr::Literal(value, metadata.clone()),
+            Err(_) => expr,
+        },
+        _ => cast(expr, DataType::Float64),
+    }
 }
 
 /// Reads a string literal as the type of what it stands beside.
