@@ -5,6 +5,9 @@
 //! - plain: simple protocol, text;
 //! - extended: Parse, Bind, Execute, binary results; the letters after `query` are checked as well (I, R, T);
 //! - restart: a clean restart after every statement outside a transaction;
+//! - tiny: segments and batches of next to no rows, so that what was inserted is read from files;
+//! - crash: the same, and kill -9 and a start after every statement outside a transaction; files without restart are
+//!   without this one, too;
 //! - as-view: see `as_view.rs`;
 //! - postgres: only with `TEST_POSTGRES=host:port:user` set: files whose first line says PostgreSQL run against a real one,
 //!   which is how their answers were recorded (`TEST_RECORD=1` rewrites them).
@@ -43,13 +46,17 @@ enum Mode {
     Plain,
     Extended,
     Restart,
+    Tiny,
+    Crash,
     AsView,
 }
 
-const MODES: [(Mode, &str); 4] = [
+const MODES: [(Mode, &str); 6] = [
     (Mode::Plain, "plain"),
     (Mode::Extended, "extended"),
     (Mode::Restart, "restart"),
+    (Mode::Tiny, "tiny"),
+    (Mode::Crash, "crash"),
     (Mode::AsView, "as-view"),
 ];
 
@@ -77,7 +84,8 @@ fn main() {
     for path in paths {
         let file = Arc::new(head(&folder, path));
         for (mode, label) in MODES {
-            if file.without.iter().any(|without| without == label) {
+            let without = |label: &str| file.without.iter().any(|without| without == label);
+            if without(label) || mode == Mode::Crash && without("restart") {
                 *opted_out.entry(label).or_default() += 1;
                 continue;
             }
@@ -169,7 +177,11 @@ fn run(file: &File, mode: Mode) -> Result<(), Failed> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let scratch = tempfile::tempdir()?;
     let data_dir = scratch.path().join("data");
-    let mut server = Server::start(&data_dir);
+    let arguments: &[&str] = match mode {
+        Mode::Tiny | Mode::Crash => &["--tiny-segments"],
+        _ => &[],
+    };
+    let mut server = Server::start_with(&data_dir, arguments);
     let target = Arc::new(Mutex::new(Target {
         address: server.address(),
         user: "millstream".to_string(),
@@ -210,14 +222,18 @@ fn run(file: &File, mode: Mode) -> Result<(), Failed> {
             ran += 1;
             match mode {
                 Mode::AsView => as_view.after(&record).await?,
-                Mode::Restart => {
+                Mode::Restart | Mode::Crash => {
                     follow(&sql, &mut in_transaction);
                     if matches!(record, Record::Statement { .. }) && !in_transaction {
-                        let status = server.stop();
-                        if !status.success() {
-                            return Err(format!("the server did not stop cleanly: {status}").into());
+                        if mode == Mode::Crash {
+                            server.kill();
+                        } else {
+                            let status = server.stop();
+                            if !status.success() {
+                                return Err(format!("the server did not stop cleanly: {status}").into());
+                            }
                         }
-                        server = Server::start(&data_dir);
+                        server = Server::start_with(&data_dir, arguments);
                         target.lock().address = server.address();
                     }
                 }

@@ -71,6 +71,18 @@ pub struct Serve {
         value_parser = at_least_one
     )]
     pub query_memory_mib: usize,
+    /// Memory for rows that are not in segment files yet, in MiB; loads wait while it is full
+    #[arg(
+        long,
+        env = "MILLSTREAM_TAIL_MEMORY_MIB",
+        value_name = "MIB",
+        default_value_t = 256,
+        value_parser = at_least_one
+    )]
+    pub tail_memory_mib: usize,
+    /// For tests: segments and batches of next to no rows
+    #[arg(long, env = "MILLSTREAM_TINY_SEGMENTS", hide = true)]
+    pub tiny_segments: bool,
 }
 
 /// A number that leaves room for something, and whose bytes can still be counted.

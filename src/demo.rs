@@ -60,6 +60,8 @@ pub async fn run(demo: Demo) -> Result<(), ServerError> {
         tls_key: None,
         max_connections: 100,
         query_memory_mib: 1024,
+        tail_memory_mib: 256,
+        tiny_segments: false,
     };
     let server = Server::open(&config).await?;
     println!(

@@ -72,7 +72,12 @@ impl Server {
         }
         let disk: Arc<dyn Disk> = RealDisk::shared();
         let clock: SharedClock = Arc::new(SystemClock);
-        let (engine, recovered) = open_engine(disk, &config.data_dir, clock, config.query_memory_mib << 20).await?;
+        let log_options = match config.tiny_segments {
+            true => LogOptions::tiny(),
+            false => LogOptions::with_memory(config.tail_memory_mib << 20),
+        };
+        let query_memory = config.query_memory_mib << 20;
+        let (engine, recovered) = open_engine(disk, &config.data_dir, clock, log_options, query_memory).await?;
         let tls = config.tls_cert.clone().zip(config.tls_key.clone());
         let options = wire::Options {
             password,
@@ -134,9 +139,10 @@ pub async fn open_engine(
     disk: Arc<dyn Disk>,
     dir: &Path,
     clock: SharedClock,
+    log_options: LogOptions,
     query_memory_bytes: usize,
 ) -> Result<(Arc<Engine>, Recovered), ServerError> {
-    let (log, recovered) = Log::open(disk, dir, LogOptions::default(), clock.clone())?;
+    let (log, recovered) = Log::open(disk, dir, log_options, clock.clone())?;
     let catalog = Catalog::recover(&recovered.catalog).map_err(|reason| ServerError::Catalog {
         dir: dir.to_path_buf(),
         reason,

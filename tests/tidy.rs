@@ -46,7 +46,6 @@ const RESERVED: &[(&str, &[&str], &str)] = &[
         &["wire", "server"],
         "sockets are wire's; server binds the listener",
     ),
-    ("sled::", &["storage"], "the metadata image is storage's"),
     (
         "SystemTime::now",
         &["storage"],

@@ -42,6 +42,32 @@ impl Chunk {
         })
     }
 
+    /// Rows `start..start + rows`, by reference.
+    pub fn slice(&self, start: usize, rows: usize) -> Chunk {
+        if start == 0 && rows == self.rows.num_rows() {
+            return self.clone();
+        }
+        let mut runs = Vec::new();
+        let mut first = 0;
+        for run in self.runs.iter() {
+            let from = first.max(start);
+            let to = (first + run.rows).min(start + rows);
+            if from < to {
+                runs.push(Run {
+                    rows: to - from,
+                    ..*run
+                });
+            }
+            first += run.rows;
+        }
+        Chunk {
+            partition: self.partition,
+            base_offset: self.base_offset + start as u64,
+            rows: self.rows.slice(start, rows),
+            runs: Arc::from(runs),
+        }
+    }
+
     /// The values of a system column for the rows of this chunk. `Watermark` is made as `Timestamp(µs, zone)`
     /// with the zone of the topic's event-time column (`None` where the topic has no watermark: all NULL).
     pub fn system_column(&self, column: SystemColumn, watermark_zone: Option<&str>) -> ArrayRef {

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use arrow::array::{AsArray, RecordBatch, RecordBatchOptions, TimestampMicrosecondArray};
 use arrow::buffer::Buffer;
-use arrow::datatypes::TimestampMicrosecondType;
+use arrow::datatypes::{SchemaRef, TimestampMicrosecondType};
 use arrow::ipc::CompressionType;
 use arrow::ipc::reader::read_record_batch;
 use arrow::ipc::root_as_message;
@@ -114,10 +114,12 @@ pub fn encode(
     Ok(EncodedAppend { append, parts })
 }
 
-struct MessageEncoder(StreamEncoder);
+/// Makes encapsulated IPC messages of batches with one schema.
+pub struct MessageEncoder(StreamEncoder);
 
 impl MessageEncoder {
-    fn new(batch: &RecordBatch, compression: Option<CompressionType>) -> Result<MessageEncoder, LogError> {
+    /// For batches with the schema of `batch`.
+    pub fn new(batch: &RecordBatch, compression: Option<CompressionType>) -> Result<MessageEncoder, LogError> {
         let options = IpcWriteOptions::default()
             .try_with_compression(compression)
             .map_err(unencodable)?;
@@ -127,9 +129,14 @@ impl MessageEncoder {
         Ok(MessageEncoder(encoder))
     }
 
+    /// A message in pieces; large ones are the buffers of the arrays.
+    pub fn encode(&mut self, rows: &RecordBatch) -> Result<Vec<Buffer>, LogError> {
+        self.0.encode(rows).map_err(unencodable)
+    }
+
     /// Encodes `rows` whole, or in halves while a message is too large.
     fn split(&mut self, rows: RecordBatch, put: &mut impl FnMut(RecordBatch, Vec<Buffer>)) -> Result<(), LogError> {
-        let buffers = self.0.encode(&rows).map_err(unencodable)?;
+        let buffers = self.encode(&rows)?;
         let bytes: usize = buffers.iter().map(Buffer::len).sum();
         let count = rows.num_rows();
         if bytes <= MESSAGE_BYTES_TARGET || (count == 1 && bytes <= ROW_BYTES_MAX) {
@@ -154,8 +161,8 @@ fn unencodable(error: arrow::error::ArrowError) -> LogError {
     }
 }
 
-/// The rows of an encapsulated IPC message; columns that are not compressed stay in `message`.
-pub fn decode_message(message: &Buffer, spec: &TopicSpec) -> Result<RecordBatch, Damage> {
+/// The rows of an encapsulated IPC message, all columns or those; columns that are not compressed stay in `message`.
+pub fn decode_message(message: &Buffer, schema: &SchemaRef, columns: Option<&[usize]>) -> Result<RecordBatch, Damage> {
     let damaged = |_| Damage::Contents("an Arrow message is unreadable");
     let bytes = message.as_slice();
     // Continuation marker, metadata length, metadata, body.
@@ -171,6 +178,6 @@ pub fn decode_message(message: &Buffer, spec: &TopicSpec) -> Result<RecordBatch,
         .header_as_record_batch()
         .ok_or(Damage::Contents("an Arrow message is not a batch"))?;
     let body = message.slice(8 + length);
-    let schema = Arc::clone(&spec.schema);
-    read_record_batch(&body, batch, schema, &HashMap::new(), None, &root.version()).map_err(damaged)
+    let schema = Arc::clone(schema);
+    read_record_batch(&body, batch, schema, &HashMap::new(), columns, &root.version()).map_err(damaged)
 }

@@ -40,6 +40,12 @@ pub enum LogError {
         lsn: Lsn,
         reason: String,
     },
+    /// Rows in a file of their own cannot be read; everything else can.
+    #[error("file \"{}\" is damaged at offset {offset}: {reason}", file.display())]
+    Damaged { file: PathBuf, offset: u64, reason: String },
+    /// Rows come faster than they can be flushed, or they cannot be flushed at all.
+    #[error("could not flush rows to disk: {reason}")]
+    Unflushed { reason: String },
     #[error("file \"{}\" has format version {version}, newer than {supported}, the newest that this server reads", file.display())]
     NewerFormat {
         file: PathBuf,
@@ -73,7 +79,8 @@ impl LogError {
             LogError::Failed { .. } => state::CONNECTION_FAILURE_UNKNOWN,
             LogError::Closed => state::ADMIN_SHUTDOWN,
             LogError::Locked { .. } => state::OBJECT_NOT_IN_PREREQUISITE_STATE,
-            LogError::Corrupt { .. } => state::DATA_CORRUPTED,
+            LogError::Corrupt { .. } | LogError::Damaged { .. } => state::DATA_CORRUPTED,
+            LogError::Unflushed { .. } => state::DISK_FULL,
             LogError::NewerFormat { .. } => state::FEATURE_NOT_SUPPORTED,
             LogError::Io { .. } => state::IO_ERROR,
         }
@@ -96,6 +103,12 @@ impl From<LogError> for SqlError {
             LogError::Corrupt { .. } => sql
                 .detail("Data that was acknowledged cannot be read, so the server does not start.")
                 .hint("Restore the data directory from a backup."),
+            LogError::Damaged { .. } => sql
+                .detail("Other rows are not concerned.")
+                .hint("Restore the data directory from a backup, or drop the topic."),
+            LogError::Unflushed { .. } => sql
+                .detail("Rows wait in memory for room on the disk, and there are too many of them.")
+                .hint("Free space on the disk of the data directory."),
             LogError::NewerFormat { .. } => sql.hint("Start the newer version that wrote this data directory."),
             LogError::UnknownTopic { .. } | LogError::Unencodable { .. } | LogError::Closed | LogError::Io { .. } => {
                 sql

@@ -12,15 +12,19 @@ use arrow::ipc::CompressionType;
 use parking_lot::{Condvar, Mutex, RwLock};
 use tokio::sync::{Semaphore, oneshot, watch};
 
-use crate::storage::{Disk, DiskLock, MetaImage, MetaStore, PartitionMeta, SharedClock, TopicMeta};
+use crate::storage::{Disk, DiskLock, SharedClock};
 
 use super::encode::{EncodedAppend, ROW_BYTES_MAX, encode};
+use super::extent::Extent;
+use super::flusher::{FlushOptions, FlushState, Flusher, Flushing, META_DIR, SEGMENTS_DIR, WAL_DIR};
 use super::frame::RUN_BYTES;
+use super::image::{self, Image};
 use super::recovery::recover;
+use super::segment::{Layout, Segment, SegmentInfo};
 use super::sequencer::{BLOCK_BYTES, EncodedCommit, Sequencer, Standing, Start};
 use super::tail::{Tail, TopicStats};
 use super::wal::{Wal, WalOptions};
-use super::{Acknowledge, Appended, Chunk, Commit, DdlObserver, LogError, Lsn, Receipt, TopicChange, TopicId, writer};
+use super::{Acknowledge, Appended, Commit, DdlObserver, LogError, Lsn, Receipt, TopicChange, TopicId, writer};
 
 /// Settings of the log.
 #[derive(Clone, Debug)]
@@ -37,8 +41,16 @@ pub struct LogOptions {
     pub compress: bool,
     /// How many syncs are timed when opening; 0 leaves the latency unknown.
     pub measured_syncs: u32,
-    /// Make WAL files ahead, on a thread of their own.
-    pub prepare_ahead: bool,
+    /// Make WAL files ahead, and flush, on threads of their own.
+    pub background: bool,
+    /// Commits wait while the rows in memory take more bytes than this.
+    pub tail_bytes_max: usize,
+    /// Rows in memory are flushed when they take this many bytes.
+    pub flush_bytes: usize,
+    /// A metadata image is written at the latest after this many bytes of WAL: a start reads no more than about two
+    /// times that. `u64::MAX`: never.
+    pub image_after_bytes: u64,
+    pub flush: FlushOptions,
     /// Breaks L1: the canary of the disk tests.
     #[cfg(test)]
     pub(super) acknowledge_before_sync: bool,
@@ -53,9 +65,58 @@ impl Default for LogOptions {
             queued_bytes_max: 256 << 20,
             compress: false,
             measured_syncs: 5,
-            prepare_ahead: true,
+            background: true,
+            tail_bytes_max: 256 << 20,
+            flush_bytes: 64 << 20,
+            image_after_bytes: 256 << 20,
+            flush: FlushOptions {
+                segment_bytes_min: 1 << 20,
+                segment_bytes_max: 256 << 20,
+                image_rows_bytes_max: 16 << 20,
+                layout: Layout {
+                    batch_rows: 32 << 10,
+                    batch_bytes: 8 << 20,
+                    compression: None,
+                },
+            },
             #[cfg(test)]
             acknowledge_before_sync: false,
+        }
+    }
+}
+
+impl LogOptions {
+    /// With at most so many bytes of rows in memory, all else in proportion.
+    pub fn with_memory(bytes: usize) -> LogOptions {
+        let mut options = LogOptions {
+            tail_bytes_max: bytes,
+            flush_bytes: bytes / 4,
+            image_after_bytes: bytes as u64,
+            ..LogOptions::default()
+        };
+        options.flush.image_rows_bytes_max = bytes / 16;
+        options.flush.segment_bytes_min = bytes / 256;
+        options
+    }
+
+    /// Batches of one row and segments of next to none: everything that is rare otherwise happens all the time.
+    pub fn tiny() -> LogOptions {
+        let options = LogOptions::default();
+        LogOptions {
+            wal_file_bytes_max: 64 << 10,
+            tail_bytes_max: 64 << 10,
+            flush_bytes: 1 << 10,
+            image_after_bytes: 4 << 10,
+            flush: FlushOptions {
+                segment_bytes_min: 1,
+                segment_bytes_max: 4 << 10,
+                image_rows_bytes_max: 0,
+                layout: Layout {
+                    batch_rows: 1,
+                    ..options.flush.layout
+                },
+            },
+            ..options
         }
     }
 }
@@ -88,6 +149,12 @@ pub struct LogStats {
     pub sync_latency_us: u64,
     /// Of the newest group's sync, microseconds.
     pub last_sync_us: u64,
+    /// LSN of the newest metadata image.
+    pub image_lsn: Option<Lsn>,
+    /// Bytes of rows that are not in segments.
+    pub memory_bytes: u64,
+    /// Why the newest flush failed, if it did.
+    pub flush_failure: Option<String>,
 }
 
 /// What the facade and the writer share.
@@ -105,11 +172,9 @@ pub(super) struct Shared {
     pub commits: AtomicU64,
     pub syncs: AtomicU64,
     pub last_sync_us: AtomicU64,
-    pub wal_files: AtomicU64,
-    pub wal_bytes: AtomicU64,
+    pub flush: Arc<FlushState>,
     newest: AtomicU64,
     published: watch::Sender<Lsn>,
-    meta: Box<dyn MetaStore>,
 }
 
 impl Shared {
@@ -120,68 +185,9 @@ impl Shared {
         self.published.send_replace(lsn);
     }
 
-    /// Saves the metadata image. It is only an image: failing to costs a check at the next start.
-    pub fn save_image(&self) {
-        if let Err(error) = self.meta.save(&self.image()) {
-            tracing::warn!(%error, "could not save the metadata image");
-        }
-    }
-
-    fn image(&self) -> MetaImage {
-        let mut topics: Vec<TopicMeta> = self
-            .tail
-            .topics()
-            .into_iter()
-            .map(|(id, topic)| TopicMeta {
-                topic: id.0,
-                schema_id: topic.spec().schema_id,
-                partitions: topic
-                    .next_offsets()
-                    .into_iter()
-                    .map(|next_offset| PartitionMeta { next_offset })
-                    .collect(),
-                watermark: topic.watermark(Lsn::MAX),
-            })
-            .collect();
-        topics.sort_by_key(|topic| topic.topic);
-        MetaImage {
-            lsn: self.newest.load(Ordering::Acquire),
-            catalog: self.catalog.lock().clone(),
-            topics,
-        }
-    }
-
-    /// Compares the image with what the WAL gave; the WAL wins, but may not be shorter than the image says.
-    fn check_image(&self, dir: &Path) -> Result<(), LogError> {
-        let saved = match self.meta.load() {
-            Ok(saved) => saved,
-            Err(error) => {
-                tracing::warn!(%error, "could not read the metadata image; it is made anew");
-                None
-            }
-        };
-        let image = self.image();
-        if let Some(saved) = &saved
-            && saved.lsn > image.lsn
-        {
-            return Err(LogError::Corrupt {
-                file: dir.to_path_buf(),
-                offset: 0,
-                lsn: saved.lsn,
-                reason: format!(
-                    "the files end at LSN {}, but the metadata image knows a newer one",
-                    image.lsn
-                ),
-            });
-        }
-        if saved.as_ref() == Some(&image) {
-            return Ok(());
-        }
-        if saved.is_some_and(|saved| saved.lsn == image.lsn) {
-            tracing::warn!("the metadata image differs from the write-ahead log; it is made anew");
-        }
-        self.save_image();
-        Ok(())
+    /// LSN of the newest metadata image.
+    pub fn newest_image(&self) -> Option<Lsn> {
+        self.flush.images.lock().last().copied()
     }
 }
 
@@ -208,8 +214,8 @@ impl Log {
         options: LogOptions,
         clock: SharedClock,
     ) -> Result<(Arc<Log>, Recovered), LogError> {
-        let wal_dir = dir.join("wal");
-        for made in [dir, &wal_dir] {
+        let [wal_dir, meta_dir, segments_dir] = [WAL_DIR, META_DIR, SEGMENTS_DIR].map(|name| dir.join(name));
+        for made in [dir, &wal_dir, &meta_dir, &segments_dir] {
             disk.create_dir_all(made)
                 .map_err(LogError::io("create directory", made))?;
         }
@@ -229,12 +235,22 @@ impl Log {
         }
 
         let tail = Tail::default();
-        let outcome = recover(disk.as_ref(), &wal_dir, &tail)?;
+        let flush = Arc::new(FlushState::default());
+        let images = image::load(disk.as_ref(), &meta_dir)?;
+        let image = images.last();
+        for topic in image.iter().flat_map(|image| &image.topics) {
+            tail.restore(topic, image.map_or(0, Image::lsn), |info, schema| {
+                let (disk, schema) = (Arc::clone(&disk), Arc::clone(schema));
+                let segment = Segment::known(disk, &segments_dir, info.clone(), schema);
+                flush.registry.register(segment)
+            });
+        }
+        let outcome = recover(disk.as_ref(), &wal_dir, &tail, image)?;
         let newest = outcome.position.last_lsn;
-        let meta_dir = dir.join("meta");
-        let meta = disk
-            .open_meta(&meta_dir)
-            .map_err(LogError::io("open the metadata image in", &meta_dir))?;
+        let wal_bytes: u64 = outcome.files.iter().map(|(_, bytes)| bytes).sum();
+        flush.wal_files.lock().extend(outcome.files.iter().copied());
+        let flusher = Flusher::start(Arc::clone(&disk), dir, options.flush, Arc::clone(&flush), &images)?;
+        drop(images);
         let starts = tail.topics().into_iter().map(|(id, topic)| Start {
             spec: topic.spec(),
             next_offsets: topic.next_offsets(),
@@ -253,38 +269,37 @@ impl Log {
             commits: AtomicU64::new(0),
             syncs: AtomicU64::new(0),
             last_sync_us: AtomicU64::new(0),
-            wal_files: AtomicU64::new(0),
-            wal_bytes: AtomicU64::new(0),
+            flush,
             newest: AtomicU64::new(newest),
             published: watch::Sender::new(newest),
-            meta,
             options,
         });
-        shared.check_image(&wal_dir)?;
 
         let options = &shared.options;
         let files = WalOptions {
             file_bytes_max: options.wal_file_bytes_max,
-            prepare_ahead: options.prepare_ahead,
+            prepare_ahead: options.background,
         };
-        let mut wal = Wal::start(disk, &wal_dir, outcome.position, outcome.wal_bytes, files)?;
+        let mut wal = Wal::start(disk, &wal_dir, outcome.position, wal_bytes, files)?;
         let sync_latency_us =
             measure(&mut wal, options.measured_syncs).map_err(LogError::io("write file", &wal.path()))?;
         shared.last_sync_us.store(sync_latency_us, Ordering::Relaxed);
-        shared.wal_files.store(wal.position().sequence, Ordering::Relaxed);
-        shared.wal_bytes.store(wal.total_bytes(), Ordering::Relaxed);
+        let position = wal.position();
+        shared.flush.wal_files.lock().insert(position.sequence, position.end);
+        let flushing = Flushing::start(flusher, shared.options.background)
+            .map_err(LogError::io("start the flusher of", &segments_dir))?;
         let writer = std::thread::Builder::new()
             .name("millstream-wal".to_string())
             .spawn({
                 let shared = Arc::clone(&shared);
-                move || writer::run(&shared, wal)
+                move || writer::run(&shared, wal, flushing)
             })
             .map_err(LogError::io("start the writer of", &wal_dir))?;
         let recovered = Recovered {
             newest,
             catalog: outcome.catalog,
             rows: outcome.rows,
-            wal_bytes: outcome.wal_bytes,
+            wal_bytes,
             clean: outcome.clean,
         };
         let log = Log {
@@ -316,6 +331,7 @@ impl Log {
         if !changes {
             return self.unchanged(&commit);
         }
+        self.wait_for_room().await?;
         let commit = self.encode(commit)?;
         let _room = match commit.bytes {
             ..=BUDGET_FREE_BYTES => None,
@@ -334,6 +350,22 @@ impl Log {
             }
             Acknowledge::Queued => self.add(commit, None),
         }
+    }
+
+    /// Waits while the rows in memory take more than they may; an error if nothing becomes of that.
+    async fn wait_for_room(&self) -> Result<(), LogError> {
+        let shared = &self.shared;
+        while shared.tail.bytes() > shared.options.tail_bytes_max {
+            let flushed = shared.flush.flushed.notified();
+            if let Some(reason) = shared.flush.failure.lock().clone() {
+                return Err(LogError::Unflushed { reason });
+            }
+            if !shared.flush.busy.load(Ordering::Acquire) {
+                return Ok(());
+            }
+            flushed.await;
+        }
+        Ok(())
     }
 
     fn add(
@@ -444,11 +476,33 @@ impl Log {
         self.shared.published.subscribe()
     }
 
-    /// Rows committed after `after` up to and including `upto`, exact, by partition and in offset order. By
-    /// reference: nothing is copied. `upto` is at most [`Log::newest`].
-    pub fn read(&self, topic: TopicId, after: Lsn, upto: Lsn) -> Result<Vec<Chunk>, LogError> {
+    /// Rows committed after `after` up to and including `upto`, exact, by partition and in offset order. Those in
+    /// memory by reference, the others to be loaded. `upto` is at most [`Log::newest`].
+    pub fn read(&self, topic: TopicId, after: Lsn, upto: Lsn) -> Result<Vec<Extent>, LogError> {
         assert!(upto <= self.newest(), "L1: only what is published is read");
-        Ok(self.shared.tail.topic(topic)?.read(after, upto))
+        self.shared.tail.topic(topic)?.read(after, upto)
+    }
+
+    /// An LSN in `after + 1..=upto` up to which these topics have about `rows_max` rows: where a reader of much history
+    /// may pause.
+    pub fn pause(&self, topics: &[TopicId], after: Lsn, upto: Lsn, rows_max: usize) -> Result<Lsn, LogError> {
+        let mut extents: Vec<(Lsn, usize)> = Vec::new();
+        for topic in topics {
+            // A topic that was dropped meanwhile has no rows for anybody.
+            if let Ok(topic) = self.shared.tail.topic(*topic) {
+                let read = topic.read(after, upto)?;
+                extents.extend(read.iter().map(|extent| (extent.last_lsn(), extent.rows_max())));
+            }
+        }
+        extents.sort_unstable();
+        let mut rows = 0;
+        for (last_lsn, more) in extents {
+            rows += more;
+            if rows >= rows_max {
+                return Ok(last_lsn);
+            }
+        }
+        Ok(upto)
     }
 
     /// W(`at`): the `_watermark` that the next commit after `at` would carry, microseconds.
@@ -463,16 +517,32 @@ impl Log {
 
     pub fn stats(&self) -> LogStats {
         let shared = &self.shared;
+        let (wal_files, wal_bytes) = {
+            let files = shared.flush.wal_files.lock();
+            (files.len() as u64, files.values().sum())
+        };
         LogStats {
             newest: self.newest(),
             durable: self.newest(),
-            wal_files: shared.wal_files.load(Ordering::Relaxed),
-            wal_bytes: shared.wal_bytes.load(Ordering::Relaxed),
+            wal_files,
+            wal_bytes,
             commits: shared.commits.load(Ordering::Relaxed),
             syncs: shared.syncs.load(Ordering::Relaxed),
             sync_latency_us: self.sync_latency_us,
             last_sync_us: shared.last_sync_us.load(Ordering::Relaxed),
+            image_lsn: shared.newest_image(),
+            memory_bytes: shared.tail.bytes() as u64,
+            flush_failure: shared.flush.failure.lock().clone(),
         }
+    }
+
+    /// The segments of a topic, by partition and offset; none if there is no such topic.
+    pub fn segments(&self, topic: TopicId) -> Vec<SegmentInfo> {
+        let topic = self.shared.tail.topic(topic);
+        topic.map_or_else(
+            |_| Vec::new(),
+            |topic| topic.segments().iter().map(|segment| segment.info.clone()).collect(),
+        )
     }
 
     /// Median of the real appends and syncs made when opening, microseconds.
@@ -480,7 +550,7 @@ impl Log {
         self.sync_latency_us
     }
 
-    /// Writes what is queued, seals, saves the metadata image, unlocks the data directory. Later commits are refused.
+    /// Writes what is queued, flushes, saves the metadata image, seals, unlocks the data directory. Later commits are refused.
     pub async fn close(&self) -> Result<(), LogError> {
         self.stop(true);
         let writer = self.writer.lock().take();

@@ -34,6 +34,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use arrow::buffer::Buffer;
+use arrow::datatypes::Schema;
 use arrow::ipc::convert::{IpcSchemaEncoder, fb_to_schema};
 use arrow::ipc::root_as_schema;
 
@@ -387,10 +388,33 @@ fn put_spec(spec: &TopicSpec, out: &mut Vec<u8>) {
     let (column, delay_us) = spec.event_time.map_or((0, 0), |event| (event.column, event.delay_us));
     put_length(column, out);
     put_u64(delay_us as u64, out);
-    let schema = IpcSchemaEncoder::new().schema_to_fb(&spec.schema);
-    let schema = schema.finished_data();
+    let schema = encode_schema(&spec.schema);
     put_length(schema.len(), out);
-    out.extend_from_slice(schema);
+    out.extend_from_slice(&schema);
+}
+
+/// A schema as Arrow's flatbuffer.
+pub fn encode_schema(schema: &Schema) -> Vec<u8> {
+    IpcSchemaEncoder::new().schema_to_fb(schema).finished_data().to_vec()
+}
+
+/// What [`encode_schema`] made.
+pub fn decode_schema(bytes: &[u8]) -> Result<Schema, Damage> {
+    // A copy of its own, for flatbuffers are read aligned.
+    let bytes = Buffer::from_slice_ref(bytes);
+    let schema = root_as_schema(&bytes).map_err(|_| Damage::Contents("a schema is unreadable"))?;
+    Ok(fb_to_schema(schema))
+}
+
+pub fn encode_spec(spec: &TopicSpec) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    put_spec(spec, &mut bytes);
+    bytes
+}
+
+/// What [`encode_spec`] made.
+pub fn decode_spec(bytes: &[u8]) -> Result<TopicSpec, Damage> {
+    Input { bytes, at: 0 }.spec()
 }
 
 /// Reads a payload from its start.
@@ -464,10 +488,7 @@ impl<'a> Input<'a> {
             delay_us: self.i64()?,
         };
         let schema_bytes = self.length()?;
-        // A copy of its own, for flatbuffers are read aligned.
-        let schema = Buffer::from_slice_ref(self.take(schema_bytes)?);
-        let schema = root_as_schema(&schema).map_err(|_| Damage::Contents("a schema is unreadable"))?;
-        let schema = fb_to_schema(schema);
+        let schema = decode_schema(self.take(schema_bytes)?)?;
         if has_event_time && event_time.column >= schema.fields().len() {
             return Err(Damage::Contents("an event-time column does not exist"));
         }

@@ -6,11 +6,15 @@
 mod chunk;
 mod encode;
 mod error;
+mod extent;
 mod facade;
+mod flusher;
 mod frame;
+mod image;
 mod publish;
 mod recovery;
 mod rows;
+mod segment;
 mod sequencer;
 mod tail;
 mod wal;
@@ -26,7 +30,10 @@ use arrow::datatypes::SchemaRef;
 use serde::{Deserialize, Serialize};
 
 pub use error::LogError;
+pub use extent::{Bounds, Extent, Stored};
 pub use facade::{Log, LogOptions, LogStats, Recovered};
+pub use flusher::FlushOptions;
+pub use segment::{Layout, SegmentInfo};
 pub use tail::{PartitionStats, TopicStats};
 
 use facade::Shared;

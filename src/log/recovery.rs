@@ -1,4 +1,5 @@
-//! Reads the WAL back: decides what is there, what is torn, and what is damaged.
+//! Reads the WAL back, from the newest metadata image's position on: decides what is there, what is torn, and what is
+//! damaged.
 //!
 //! One rule (L3): K is the highest `durable_lsn` in any valid frame. The first frame that is not valid is damage, and
 //! an error, if it is at an LSN <= K; above K it was never acknowledged, and the log is cut there, whatever follows.
@@ -26,10 +27,11 @@ use super::frame::{
     Block, BlockRun, Damage, FILE_HEADER_BYTES, FORMAT_VERSION, FRAME_ALIGNMENT, FRAME_BYTES_MAX, FRAME_HEADER_BYTES,
     FileHeader, FrameHeader, FrameKind, GROUP_ALIGNMENT, Placement, decode_blocks,
 };
+use super::image::Image;
 use super::publish::{apply_ddl, chunk_runs, newest_event, push_rows};
 use super::rows::Decoder;
 use super::tail::Tail;
-use super::wal::{Position, file_name};
+use super::wal::{Position, file_name, parse_name};
 use super::{Chunk, LogError, Lsn, Run, TopicId};
 
 /// Rows of small appends are gathered up to this many before they become a chunk.
@@ -40,8 +42,8 @@ pub struct Outcome {
     pub position: Position,
     pub catalog: Vec<(Lsn, Vec<u8>)>,
     pub rows: u64,
-    /// Bytes of headers and frames in all files.
-    pub wal_bytes: u64,
+    /// Sequence and bytes of each file that is there.
+    pub files: Vec<(u64, u64)>,
     /// The newest frame is the seal of an orderly stop (or there is nothing yet).
     pub clean: bool,
     /// Watermark of each topic that has one.
@@ -56,20 +58,24 @@ struct Frame {
     payload: Range<usize>,
 }
 
-/// Reads everything into `tail`.
-pub fn recover(disk: &dyn Disk, dir: &Path, tail: &Tail) -> Result<Outcome, LogError> {
-    let files = open_files(disk, dir)?;
+/// Reads everything after the image's position into `tail`, which holds what the image has.
+pub fn recover(disk: &dyn Disk, dir: &Path, tail: &Tail, image: Option<&Image>) -> Result<Outcome, LogError> {
+    let start = image.map(|image| image.position);
+    let (older, files) = open_files(disk, dir, start)?;
+    let topics = || image.iter().flat_map(|image| &image.topics);
+    let offsets = topics().flat_map(|topic| topic.partitions.iter().map(|partition| partition.next_offset));
+    let watermarks = topics().filter_map(|topic| Some((topic.spec.id, topic.watermark?)));
     let mut replay = Replay {
         tail,
         gathered: HashMap::new(),
         moved: Vec::new(),
         outcome: Outcome {
-            position: Position::default(),
-            catalog: Vec::new(),
-            rows: 0,
-            wal_bytes: 0,
+            position: start.unwrap_or_default(),
+            catalog: image.map(|image| image.catalog.clone()).unwrap_or_default(),
+            rows: offsets.sum(),
+            files: older,
             clean: files.is_empty(),
-            watermarks: HashMap::new(),
+            watermarks: watermarks.collect(),
         },
     };
     for (index, file) in files.iter().enumerate() {
@@ -103,8 +109,12 @@ impl WalFile {
     }
 }
 
-/// Opens the files in order and checks that their headers form one chain.
-fn open_files(disk: &dyn Disk, dir: &Path) -> Result<Vec<WalFile>, LogError> {
+/// Sequences and sizes of files before `start`'s, and in order those from there on, whose headers form one chain.
+type Files = (Vec<(u64, u64)>, Vec<WalFile>);
+
+/// Opens the files from that of `start` on. Those before it are nobody's but an older image's.
+fn open_files(disk: &dyn Disk, dir: &Path, start: Option<Position>) -> Result<Files, LogError> {
+    let mut older = Vec::new();
     let names = disk.list(dir).map_err(LogError::io("list directory", dir))?;
     let mut files: Vec<WalFile> = Vec::new();
     let mut sequences = Vec::new();
@@ -112,7 +122,7 @@ fn open_files(disk: &dyn Disk, dir: &Path) -> Result<Vec<WalFile>, LogError> {
         if name.ends_with(".tmp") {
             let path = dir.join(name);
             disk.remove(&path).map_err(LogError::io("remove file", &path))?;
-        } else if let Some(sequence) = name.strip_suffix(".wal").and_then(|stem| stem.parse::<u64>().ok()) {
+        } else if let Some(sequence) = parse_name(name) {
             sequences.push(sequence);
         }
     }
@@ -121,6 +131,10 @@ fn open_files(disk: &dyn Disk, dir: &Path) -> Result<Vec<WalFile>, LogError> {
         let path = dir.join(file_name(sequence));
         let file = disk.open(&path).map_err(LogError::io("open file", &path))?;
         let bytes = file.len().map_err(LogError::io("read file", &path))?;
+        if start.is_some_and(|start| sequence < start.sequence) {
+            older.push((sequence, bytes));
+            continue;
+        }
         let mut head = vec![0; usize::try_from(bytes.min(FILE_HEADER_BYTES)).expect("a header is small")];
         file.read_at(0, &mut head).map_err(LogError::io("read file", &path))?;
         let last = files.last().map(|file| file.header);
@@ -141,7 +155,17 @@ fn open_files(disk: &dyn Disk, dir: &Path) -> Result<Vec<WalFile>, LogError> {
             }
             Err(damage) => return Err(corrupt(damage.to_string())),
         };
-        let (before, before_salt) = last.map_or((0, 0), |header| (header.sequence, header.salt));
+        let (before, before_salt) = match (last, start) {
+            (Some(last), _) => (last.sequence, last.salt),
+            (None, None) => (0, 0),
+            // The first one is known by its salt.
+            (None, Some(start)) if sequence == start.sequence && header.salt != start.salt => {
+                return Err(corrupt(
+                    "the file is not the one that the metadata image names".to_string(),
+                ));
+            }
+            (None, Some(start)) => (start.sequence - 1, header.predecessor_salt),
+        };
         if header.sequence != sequence {
             return Err(corrupt(format!("its header says that it is file {}", header.sequence)));
         }
@@ -155,7 +179,15 @@ fn open_files(disk: &dyn Disk, dir: &Path) -> Result<Vec<WalFile>, LogError> {
         }
         files.push(WalFile { path, file, header });
     }
-    Ok(files)
+    match start {
+        Some(start) if files.is_empty() => Err(LogError::Corrupt {
+            file: dir.join(file_name(start.sequence)),
+            offset: 0,
+            lsn: start.last_lsn,
+            reason: "the file is missing".to_string(),
+        }),
+        _ => Ok((older, files)),
+    }
 }
 
 /// Reads the frame at `offset`, which must follow `position` and belong to the group that starts at `group`.
@@ -212,17 +244,26 @@ fn read_file(file: &WalFile, successor: Option<FileHeader>, replay: &mut Replay<
 
     let mut position = replay.outcome.position;
     let header = &file.header;
-    if header.last_lsn != position.last_lsn || header.last_crc != position.last_crc {
-        let reason = "the file does not continue the one before it";
-        return Err(file.corrupt(0, position.last_lsn + 1, reason));
+    if position.sequence == header.sequence {
+        // What comes before is in the metadata image.
+        if bytes < position.end {
+            let reason = "the file ends before what the metadata image says is there";
+            return Err(file.corrupt(bytes, position.last_lsn, reason));
+        }
+    } else {
+        if header.last_lsn != position.last_lsn || header.last_crc != position.last_crc {
+            let reason = "the file does not continue the one before it";
+            return Err(file.corrupt(0, position.last_lsn + 1, reason));
+        }
+        position.sequence = header.sequence;
+        position.salt = header.salt;
+        position.end = FILE_HEADER_BYTES;
     }
-    position.sequence = header.sequence;
-    position.salt = header.salt;
-    position.end = FILE_HEADER_BYTES;
 
     // Where the next frame starts, and its group. `position` stands behind the last whole transaction but for
     // `last_crc`, which is the last frame's.
-    let (mut offset, mut group) = (FILE_HEADER_BYTES as usize, FILE_HEADER_BYTES as usize);
+    let start = usize::try_from(position.end).expect("files fit the address space");
+    let (mut offset, mut group) = (start, start);
     let mut parts: Vec<Frame> = Vec::new();
     loop {
         if let Some(next) = &successor
@@ -278,7 +319,8 @@ fn read_file(file: &WalFile, successor: Option<FileHeader>, replay: &mut Replay<
         counted.salt = file.header.salt;
         counted.end = FILE_HEADER_BYTES;
     }
-    replay.outcome.wal_bytes += replay.outcome.position.end;
+    let end = replay.outcome.position.end;
+    replay.outcome.files.push((file.header.sequence, end));
     Ok(())
 }
 
@@ -354,7 +396,7 @@ impl Replay<'_> {
                     let topic = self.topic(&place)?;
                     // A copy of its own: aligned, and the file's bytes are not kept.
                     let message = Buffer::from_slice_ref(&payload[bytes]);
-                    let batch = decode_message(&message, &topic.spec())?;
+                    let batch = decode_message(&message, &topic.spec().schema, None)?;
                     if batch.num_rows() != run.rows as usize {
                         return Err(Damage::Contents("a batch has another number of rows"));
                     }

@@ -1,11 +1,13 @@
-//! The memory tail: per topic partition the rows in offset order, as chunks of Arrow batches that readers share.
+//! The rows of each topic partition in offset order: segments, and after them the memory tail, chunks of Arrow batches
+//! that readers share.
 //!
 //! One rule: a chunk never changes once a reader can hold it. The writer alone appends, and replaces runs of small
-//! chunks by one large one with the same rows. What is newer than the newest published LSN is never returned.
-//!
-//! In this step the tail is the whole history; [`Topic::read`] is the one place where segments will be joined in.
+//! chunks by one large one with the same rows; the flusher replaces the oldest chunks by a segment with the same rows.
+//! What is newer than the newest published LSN is never returned.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use arrow::array::{RecordBatch, RecordBatchOptions, new_null_array};
 use arrow::compute::concat_batches;
@@ -13,6 +15,9 @@ use arrow::datatypes::SchemaRef;
 use hashbrown::HashMap;
 use parking_lot::RwLock;
 
+use super::extent::{Extent, Stored};
+use super::image::{PartitionImage, TopicImage};
+use super::segment::{Segment, slice_bytes};
 use super::{Chunk, LogError, Lsn, Run, TopicId, TopicSpec};
 
 /// Chunks of at least this many rows are not merged further.
@@ -21,14 +26,21 @@ const CHUNK_ROWS_TARGET: usize = 8192;
 const MERGE_CHUNKS: usize = 8;
 /// Chunks are not merged past this, whatever their rows.
 const MERGE_BYTES_MAX: usize = 16 << 20;
+/// Below so many rows a chunk's buffers are its own.
+const OWN_BUFFERS_ROWS_MAX: usize = 1024;
+/// So many moves of a watermark are known exactly; of those before, fewer and fewer are kept.
+const WATERMARKS_EXACT: usize = 1 << 16;
 
 /// What is known of one partition.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PartitionStats {
     pub next_offset: u64,
     pub rows: u64,
-    /// Arrow bytes in memory; buffers shared between chunks count more than once.
+    /// Arrow bytes in memory.
     pub bytes: u64,
+    pub segments: u64,
+    /// Of its segments' files.
+    pub segment_bytes: u64,
 }
 
 /// What is known of one topic at the newest published LSN. Times in microseconds.
@@ -46,15 +58,22 @@ pub struct TopicStats {
 
 #[derive(Default)]
 struct Partition {
-    chunks: Vec<Chunk>,
+    segments: Vec<Arc<Segment>>,
+    /// Rows after the segments'.
+    chunks: VecDeque<Chunk>,
     next_offset: u64,
-    bytes: u64,
+    /// Of the chunks.
+    bytes: usize,
+    /// Chunks before this offset are being flushed, and not merged with those after it.
+    flushing: u64,
 }
 
 struct State {
     spec: Arc<TopicSpec>,
+    /// By schema id: those of segments, and the newest.
+    schemas: Vec<(u32, SchemaRef)>,
     partitions: Vec<Partition>,
-    /// The watermark after the commit at each LSN that moved it.
+    /// The watermark after the commit at each LSN that moved it; not at all of them, far back.
     watermarks: Vec<(Lsn, i64)>,
     newest_event: Option<(i64, i64)>,
     newest_append_us: Option<i64>,
@@ -63,6 +82,16 @@ struct State {
 /// The rows of one topic.
 pub struct Topic {
     state: RwLock<State>,
+    /// Bytes of all topics' chunks.
+    total_bytes: Arc<AtomicUsize>,
+}
+
+fn bytes_of(chunk: &Chunk) -> usize {
+    if chunk.rows.num_rows() < OWN_BUFFERS_ROWS_MAX {
+        chunk.rows.get_array_memory_size()
+    } else {
+        slice_bytes(&chunk.rows)
+    }
 }
 
 fn class(rows: usize) -> u32 {
@@ -72,7 +101,7 @@ fn class(rows: usize) -> u32 {
 impl Partition {
     /// How many chunks at the end should become one, or 0.
     fn mergeable(&self) -> usize {
-        let Some(last) = self.chunks.last() else {
+        let Some(last) = self.chunks.back() else {
             return 0;
         };
         if last.rows.num_rows() >= CHUNK_ROWS_TARGET {
@@ -83,13 +112,13 @@ impl Partition {
             .chunks
             .iter()
             .rev()
-            .take_while(|chunk| class(chunk.rows.num_rows()) <= class_of_last)
+            .take_while(|chunk| chunk.base_offset >= self.flushing && class(chunk.rows.num_rows()) <= class_of_last)
             .count();
         if alike < MERGE_CHUNKS {
             return 0;
         }
-        let merged = &self.chunks[self.chunks.len() - alike..];
-        let bytes: usize = merged.iter().map(|chunk| chunk.rows.get_array_memory_size()).sum();
+        let merged = self.chunks.range(self.chunks.len() - alike..);
+        let bytes: usize = merged.map(|chunk| chunk.rows.get_array_memory_size()).sum();
         if bytes <= MERGE_BYTES_MAX { alike } else { 0 }
     }
 }
@@ -97,6 +126,16 @@ impl Partition {
 /// One chunk with the rows and runs of `chunks`, which follow one another.
 fn merge(chunks: &[Chunk], schema: &SchemaRef) -> Option<Chunk> {
     let rows = concat_batches(schema, chunks.iter().map(|chunk| &chunk.rows)).ok()?;
+    Some(Chunk {
+        partition: chunks[0].partition,
+        base_offset: chunks[0].base_offset,
+        rows,
+        runs: merge_runs(chunks).into(),
+    })
+}
+
+/// The runs of chunks that follow one another, as of one chunk.
+pub fn merge_runs(chunks: &[Chunk]) -> Vec<Run> {
     let mut runs: Vec<Run> = Vec::with_capacity(chunks.iter().map(|chunk| chunk.runs.len()).sum());
     for run in chunks.iter().flat_map(|chunk| chunk.runs.iter()) {
         match runs.last_mut() {
@@ -104,26 +143,118 @@ fn merge(chunks: &[Chunk], schema: &SchemaRef) -> Option<Chunk> {
             _ => runs.push(*run),
         }
     }
-    Some(Chunk {
-        partition: chunks[0].partition,
-        base_offset: chunks[0].base_offset,
-        rows,
-        runs: runs.into(),
-    })
+    runs
 }
 
 impl Topic {
-    pub fn new(spec: Arc<TopicSpec>) -> Topic {
+    pub fn new(spec: Arc<TopicSpec>, total_bytes: Arc<AtomicUsize>) -> Topic {
         let partitions = (0..spec.partitions).map(|_| Partition::default()).collect();
         Topic {
             state: RwLock::new(State {
+                schemas: vec![(spec.schema_id, Arc::clone(&spec.schema))],
                 spec,
                 partitions,
                 watermarks: Vec::new(),
                 newest_event: None,
                 newest_append_us: None,
             }),
+            total_bytes,
         }
+    }
+
+    /// As an image at `lsn` has it; `segment` finds a segment by what is known of it and its schema.
+    pub fn from_image(
+        image: &TopicImage,
+        lsn: Lsn,
+        total_bytes: Arc<AtomicUsize>,
+        mut segment: impl FnMut(&super::segment::SegmentInfo, &SchemaRef) -> Arc<Segment>,
+    ) -> Topic {
+        let schema = |id: u32| {
+            let found = image.schemas.iter().find(|(known, _)| *known == id);
+            found.map_or(&image.spec.schema, |(_, schema)| schema)
+        };
+        let partitions: Vec<Partition> = image
+            .partitions
+            .iter()
+            .map(|partition| Partition {
+                segments: partition
+                    .segments
+                    .iter()
+                    .map(|info| segment(info, schema(info.schema_id)))
+                    .collect(),
+                bytes: partition.chunks.iter().map(bytes_of).sum(),
+                chunks: partition.chunks.iter().cloned().collect(),
+                next_offset: partition.next_offset,
+                flushing: 0,
+            })
+            .collect();
+        total_bytes.fetch_add(
+            partitions.iter().map(|partition| partition.bytes).sum(),
+            Ordering::Relaxed,
+        );
+        Topic {
+            state: RwLock::new(State {
+                spec: Arc::clone(&image.spec),
+                schemas: image.schemas.clone(),
+                partitions,
+                watermarks: image.watermark.map(|watermark| (lsn, watermark)).into_iter().collect(),
+                newest_event: image.newest_event,
+                newest_append_us: image.newest_append_us,
+            }),
+            total_bytes,
+        }
+    }
+
+    /// The topic as it is now, for an image, with the segments themselves. From here on its present chunks stay as they
+    /// are until [`Topic::replace`]. The caller is the one writer.
+    pub fn capture(&self) -> (TopicImage, Vec<Vec<Arc<Segment>>>) {
+        let mut state = self.state.write();
+        let state = &mut *state;
+        let mut segments = Vec::with_capacity(state.partitions.len());
+        let mut partitions = Vec::with_capacity(state.partitions.len());
+        for partition in &mut state.partitions {
+            partition.flushing = partition.next_offset;
+            segments.push(partition.segments.clone());
+            partitions.push(PartitionImage {
+                next_offset: partition.next_offset,
+                segments: partition.segments.iter().map(|segment| segment.info.clone()).collect(),
+                chunks: partition.chunks.iter().cloned().collect(),
+            });
+        }
+        let image = TopicImage {
+            spec: Arc::clone(&state.spec),
+            schemas: state.schemas.clone(),
+            watermark: state.watermarks.last().map(|(_, watermark)| *watermark),
+            newest_event: state.newest_event,
+            newest_append_us: state.newest_append_us,
+            partitions,
+        };
+        (image, segments)
+    }
+
+    /// Puts a segment in the place of the chunks that it was made of.
+    pub fn replace(&self, partition: u32, segment: Arc<Segment>) {
+        let mut state = self.state.write();
+        let partition = &mut state.partitions[partition as usize];
+        let mut freed = 0;
+        while let Some(chunk) = partition.chunks.front()
+            && chunk.base_offset < segment.info.end_offset()
+        {
+            freed += bytes_of(chunk);
+            partition.chunks.pop_front();
+        }
+        let next = partition
+            .chunks
+            .front()
+            .map_or(partition.next_offset, |chunk| chunk.base_offset);
+        assert_eq!(
+            segment.info.end_offset(),
+            next,
+            "L2: a segment ends where the tail begins"
+        );
+        partition.segments.push(segment);
+        partition.bytes -= freed;
+        self.total_bytes.fetch_sub(freed, Ordering::Relaxed);
     }
 
     pub fn spec(&self) -> Arc<TopicSpec> {
@@ -156,40 +287,40 @@ impl Topic {
             let partition = &mut state.partitions[partition];
             assert_eq!(chunk.base_offset, partition.next_offset, "L2: offsets are dense");
             partition.next_offset += chunk.rows.num_rows() as u64;
-            partition.bytes += chunk.rows.get_array_memory_size() as u64;
-            partition.chunks.push(chunk);
+            let bytes = bytes_of(&chunk);
+            partition.bytes += bytes;
+            partition.chunks.push_back(chunk);
+            self.total_bytes.fetch_add(bytes, Ordering::Relaxed);
         }
         self.consolidate(partition);
     }
 
-    /// Merges outside the write lock: only the writer changes the list, so what it copied is still there.
+    /// Merges outside the write lock: only the writer changes the end of the list, so what it copied is still there.
     fn consolidate(&self, partition: usize) {
         loop {
-            let (start, merged) = {
+            let (count, merged) = {
                 let state = self.state.read();
                 let chunks = &state.partitions[partition].chunks;
                 let count = state.partitions[partition].mergeable();
                 if count == 0 {
                     return;
                 }
-                let start = chunks.len() - count;
-                match merge(&chunks[start..], &state.spec.schema) {
-                    Some(merged) => (start, merged),
+                let alike: Vec<Chunk> = chunks.range(chunks.len() - count..).cloned().collect();
+                match merge(&alike, &state.spec.schema) {
+                    Some(merged) => (count, merged),
                     None => return,
                 }
             };
             let mut state = self.state.write();
             let partition = &mut state.partitions[partition];
-            let bytes = |chunks: &[Chunk]| -> u64 {
-                chunks
-                    .iter()
-                    .map(|chunk| chunk.rows.get_array_memory_size() as u64)
-                    .sum()
-            };
-            partition.bytes = partition.bytes.saturating_sub(bytes(&partition.chunks[start..]));
-            partition.bytes += bytes(std::slice::from_ref(&merged));
+            let start = partition.chunks.len() - count;
+            let before: usize = partition.chunks.range(start..).map(bytes_of).sum();
+            let after = bytes_of(&merged);
             partition.chunks.truncate(start);
-            partition.chunks.push(merged);
+            partition.chunks.push_back(merged);
+            partition.bytes = partition.bytes - before + after;
+            self.total_bytes.fetch_add(after, Ordering::Relaxed);
+            self.total_bytes.fetch_sub(before, Ordering::Relaxed);
         }
     }
 
@@ -198,9 +329,18 @@ impl Topic {
         let mut state = self.state.write();
         let state = &mut *state;
         if state.spec.schema != spec.schema {
-            for chunk in state.partitions.iter_mut().flat_map(|partition| &mut partition.chunks) {
-                chunk.rows = conform(&chunk.rows, &spec.schema);
+            for partition in &mut state.partitions {
+                let before = partition.bytes;
+                for chunk in &mut partition.chunks {
+                    chunk.rows = conform(&chunk.rows, &spec.schema);
+                }
+                partition.bytes = partition.chunks.iter().map(bytes_of).sum();
+                self.total_bytes.fetch_add(partition.bytes, Ordering::Relaxed);
+                self.total_bytes.fetch_sub(before, Ordering::Relaxed);
             }
+        }
+        if spec.schema_id != state.spec.schema_id {
+            state.schemas.push((spec.schema_id, Arc::clone(&spec.schema)));
         }
         let partitions = spec.partitions as usize;
         if partitions > state.partitions.len() {
@@ -217,6 +357,14 @@ impl Topic {
             "a watermark never goes back"
         );
         state.watermarks.push((lsn, watermark));
+        if state.watermarks.len() >= 2 * WATERMARKS_EXACT {
+            // Every second one of the older half: what is told for a commit between is a watermark of before it.
+            let mut index = 0;
+            state.watermarks.retain(|_| {
+                index += 1;
+                index > WATERMARKS_EXACT || index % 2 == 0
+            });
+        }
     }
 
     /// The watermark after the commit at `at`.
@@ -226,18 +374,69 @@ impl Topic {
         later.checked_sub(1).map(|last| state.watermarks[last].1)
     }
 
-    /// Rows committed after `after` up to and including `upto`, by partition, in offset order.
-    pub fn read(&self, after: Lsn, upto: Lsn) -> Vec<Chunk> {
-        let state = self.state.read();
+    /// Rows committed after `after` up to and including `upto`, by partition, in offset order. Reads indexes of
+    /// segments that have not been read yet.
+    pub fn read(&self, after: Lsn, upto: Lsn) -> Result<Vec<Extent>, LogError> {
         let mut read = Vec::new();
-        for partition in &state.partitions {
-            let first = partition.chunks.partition_point(|chunk| chunk.last_lsn() <= after);
-            let wanted = partition.chunks[first..]
-                .iter()
-                .take_while(|chunk| chunk.first_lsn() <= upto);
-            read.extend(wanted.filter_map(|chunk| chunk.between(after, upto)));
+        let mut stored: Vec<(usize, Arc<Segment>)> = Vec::new();
+        let schema = {
+            let state = self.state.read();
+            for partition in &state.partitions {
+                let segments = &partition.segments;
+                let first = segments.partition_point(|segment| segment.info.last_lsn <= after);
+                let wanted = segments[first..]
+                    .iter()
+                    .take_while(|segment| segment.info.first_lsn <= upto);
+                stored.extend(wanted.map(|segment| (read.len(), Arc::clone(segment))));
+                let first = partition.chunks.partition_point(|chunk| chunk.last_lsn() <= after);
+                let wanted = partition
+                    .chunks
+                    .range(first..)
+                    .take_while(|chunk| chunk.first_lsn() <= upto);
+                read.extend(
+                    wanted
+                        .filter_map(|chunk| chunk.between(after, upto))
+                        .map(Extent::Memory),
+                );
+            }
+            Arc::clone(&state.spec.schema)
+        };
+        if stored.is_empty() {
+            return Ok(read);
         }
-        read
+        // Files are read without the lock.
+        let mut all = Vec::with_capacity(read.len() + stored.len());
+        let mut tail = read.into_iter();
+        let mut taken = 0;
+        for (before, segment) in stored {
+            all.extend(tail.by_ref().take(before - taken));
+            taken = before;
+            let index = segment.index()?;
+            for (batch, entry) in index.entries.iter().enumerate() {
+                if entry.last_lsn > after && entry.first_lsn <= upto {
+                    let segment = Arc::clone(&segment);
+                    let range = (after, upto);
+                    all.push(Extent::Stored(Stored::new(
+                        segment,
+                        Arc::clone(&index),
+                        batch,
+                        range,
+                        &schema,
+                    )));
+                }
+            }
+        }
+        all.extend(tail);
+        Ok(all)
+    }
+
+    /// Segments of all partitions.
+    pub fn segments(&self) -> Vec<Arc<Segment>> {
+        let state = self.state.read();
+        let partitions = state.partitions.iter();
+        partitions
+            .flat_map(|partition| partition.segments.iter().cloned())
+            .collect()
     }
 
     pub fn stats(&self) -> TopicStats {
@@ -249,7 +448,9 @@ impl Topic {
                 .map(|partition| PartitionStats {
                     next_offset: partition.next_offset,
                     rows: partition.next_offset,
-                    bytes: partition.bytes,
+                    bytes: partition.bytes as u64,
+                    segments: partition.segments.len() as u64,
+                    segment_bytes: partition.segments.iter().map(|segment| segment.info.bytes).sum(),
                 })
                 .collect(),
             watermark: state.watermarks.last().map(|(_, watermark)| *watermark),
@@ -284,10 +485,19 @@ fn conform(rows: &RecordBatch, schema: &SchemaRef) -> RecordBatch {
     RecordBatch::try_new_with_options(schema, columns, &options).expect("columns have the types of the schema")
 }
 
+impl Drop for Topic {
+    fn drop(&mut self) {
+        let state = self.state.get_mut();
+        let bytes = state.partitions.iter().map(|partition| partition.bytes).sum();
+        self.total_bytes.fetch_sub(bytes, Ordering::Relaxed);
+    }
+}
+
 /// All topics.
 #[derive(Default)]
 pub struct Tail {
     topics: RwLock<HashMap<TopicId, Arc<Topic>>>,
+    total_bytes: Arc<AtomicUsize>,
 }
 
 impl Tail {
@@ -298,8 +508,20 @@ impl Tail {
     }
 
     pub fn create(&self, spec: Arc<TopicSpec>) {
-        let previous = self.topics.write().insert(spec.id, Arc::new(Topic::new(spec)));
+        let topic = Arc::new(Topic::new(Arc::clone(&spec), Arc::clone(&self.total_bytes)));
+        let previous = self.topics.write().insert(spec.id, topic);
         assert!(previous.is_none(), "topic ids are never reused");
+    }
+
+    /// Takes over a topic of an image.
+    pub fn restore(
+        &self,
+        image: &TopicImage,
+        lsn: Lsn,
+        segment: impl FnMut(&super::segment::SegmentInfo, &SchemaRef) -> Arc<Segment>,
+    ) {
+        let topic = Topic::from_image(image, lsn, Arc::clone(&self.total_bytes), segment);
+        self.topics.write().insert(image.spec.id, Arc::new(topic));
     }
 
     /// Readers that hold chunks keep them.
@@ -311,5 +533,10 @@ impl Tail {
     pub fn topics(&self) -> Vec<(TopicId, Arc<Topic>)> {
         let topics = self.topics.read();
         topics.iter().map(|(id, topic)| (*id, Arc::clone(topic))).collect()
+    }
+
+    /// Bytes of the chunks of all topics.
+    pub fn bytes(&self) -> usize {
+        self.total_bytes.load(Ordering::Relaxed)
     }
 }

@@ -20,6 +20,7 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::JoinHandle;
 
 use arrow::buffer::Buffer;
+use serde::{Deserialize, Serialize};
 
 use crate::storage::{Disk, DiskFile, write_zeros};
 
@@ -40,10 +41,15 @@ pub fn file_name(sequence: u64) -> String {
     format!("{sequence:08}.wal")
 }
 
+/// The sequence in a WAL file's name.
+pub fn parse_name(name: &str) -> Option<u64> {
+    name.strip_suffix(".wal")?.parse().ok()
+}
+
 const NEXT_NAME: &str = "next.tmp";
 
 /// Where a log stands: what the next frame or file continues.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 pub struct Position {
     /// 0 if there is no file yet.
     pub sequence: u64,
@@ -265,7 +271,7 @@ pub struct Wal {
     /// The newest frame is a seal.
     sealed: bool,
     file_bytes_max: u64,
-    /// Bytes of frames and headers in all files.
+    /// Bytes of frames and headers written so far, in files that are there and in those that are not any more.
     total_bytes: u64,
     buffer: GroupBuffer,
     ahead: Option<Ahead>,

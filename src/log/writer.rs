@@ -14,11 +14,15 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
+use super::flusher::{Capture, Flushing};
 use super::frame::{FrameKind, put_advance, put_batch_header, put_ddl, put_rows_header};
 use super::publish::{apply_ddl, chunk_runs, newest_event, push_rows};
 use super::sequencer::{BlockDraft, FrameDraft, Group, Standing};
 use super::wal::{GroupBuffer, Wal};
 use super::{Chunk, LogError, Shared, rows};
+
+/// After a flush that failed the next one is not tried before this.
+const RETRY_AFTER: Duration = Duration::from_secs(1);
 
 /// What the writer does next.
 enum Work {
@@ -27,27 +31,64 @@ enum Work {
     Stop { clean: bool },
 }
 
+/// When the rows in memory are flushed.
+struct Pace {
+    /// Bytes written to the log when the newest capture was taken.
+    captured_bytes: u64,
+    captured_at: Instant,
+}
+
 /// The writer's thread; ends when the log is closed or has failed.
-pub fn run(shared: &Arc<Shared>, mut wal: Wal) {
+pub fn run(shared: &Arc<Shared>, mut wal: Wal, mut flushing: Flushing) {
+    let mut pace = Pace {
+        captured_bytes: wal.total_bytes(),
+        captured_at: Instant::now(),
+    };
     loop {
         let result = match next(shared, &wal) {
             Work::Group(group) => commit(shared, &mut wal, group),
             Work::Seal => wal.seal(false).map_err(|error| (error, Vec::new())),
             Work::Stop { clean } => {
-                let result = if clean { finish(shared, &mut wal) } else { Ok(()) };
+                let result = if clean {
+                    let newer = wal.position().last_lsn > shared.newest_image().unwrap_or(0);
+                    let newer = newer && shared.options.image_after_bytes < u64::MAX;
+                    flushing.finish(newer.then(|| capture(shared, &wal)));
+                    finish(&mut wal)
+                } else {
+                    Ok(())
+                };
                 if let Err(error) = result {
                     fail(shared, &wal, &error.to_string(), Vec::new());
                 }
                 return;
             }
         };
-        shared.wal_bytes.store(wal.total_bytes(), Ordering::Relaxed);
-        shared.wal_files.store(wal.position().sequence, Ordering::Relaxed);
+        let position = wal.position();
+        shared.flush.wal_files.lock().insert(position.sequence, position.end);
         if let Err((error, waiters)) = result {
             fail(shared, &wal, &error.to_string(), waiters);
             return;
         }
+        if is_time(shared, &wal, &pace) {
+            (pace.captured_bytes, pace.captured_at) = (wal.total_bytes(), Instant::now());
+            flushing.begin(capture(shared, &wal));
+        }
     }
+}
+
+fn capture(shared: &Shared, wal: &Wal) -> Capture {
+    Capture::take(&shared.tail, wal.position(), shared.catalog.lock().clone())
+}
+
+/// Whether enough rows are in memory, or enough bytes were written, for a flush.
+fn is_time(shared: &Shared, wal: &Wal, pace: &Pace) -> bool {
+    let options = &shared.options;
+    let written = wal.total_bytes() - pace.captured_bytes;
+    let enough = shared.tail.bytes() >= options.flush_bytes && written >= options.flush_bytes as u64 / 4
+        || written >= options.image_after_bytes;
+    enough
+        && !shared.flush.busy.load(Ordering::Acquire)
+        && (shared.flush.failure.lock().is_none() || pace.captured_at.elapsed() >= RETRY_AFTER)
 }
 
 /// Waits for work. Quiet for `seal_after_ms` with something unsealed is work, too.
@@ -210,13 +251,11 @@ fn publish(
     shared.publish(wal.position().last_lsn);
 }
 
-/// An orderly stop: everything is written; seal it, save the image.
-fn finish(shared: &Shared, wal: &mut Wal) -> Result<(), LogError> {
+/// An orderly stop: everything is written; seal it.
+fn finish(wal: &mut Wal) -> Result<(), LogError> {
     let path = wal.path();
     wal.seal(true).map_err(LogError::io("seal file", &path))?;
-    wal.trim().map_err(LogError::io("trim file", &path))?;
-    shared.save_image();
-    Ok(())
+    wal.trim().map_err(LogError::io("trim file", &path))
 }
 
 /// Poisons the log: in-flight commits learn that their outcome is unknown, later ones are refused.

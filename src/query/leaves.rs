@@ -20,11 +20,12 @@ use datafusion::physical_planner::{ExtensionPlanner, PhysicalPlanner};
 
 use super::prune::Pruning;
 use super::scan::{Piece, Scan, Source};
+use super::statistics::reached;
 use super::window::WindowExec;
 use super::{OwnWrites, ReadPoint, SystemRows, Topics};
 use crate::catalog::{self, system};
 use crate::error::{SqlError, state};
-use crate::log::{Chunk, Lsn, Run, SystemColumn, TopicId};
+use crate::log::{Chunk, Extent, Lsn, Run, Stored, SystemColumn, TopicId};
 use crate::sql::functions::fail;
 use crate::sql::source::{RelationKind, RelationSource};
 use crate::sql::statement::Emit;
@@ -53,25 +54,62 @@ impl Leaves {
         }
     }
 
-    fn topic(&self, topic: &catalog::Topic, scan: &Scan, filters: &[Expr]) -> Result<(Vec<Piece>, String), SqlError> {
+    fn topic(
+        &self,
+        topic: &catalog::Topic,
+        source: &RelationSource,
+        scan: &Scan,
+        filters: &[Expr],
+    ) -> Result<(Vec<Piece>, String), SqlError> {
         let id = TopicId(topic.oid);
         let own = self.own_writes.get(&topic.oid);
-        let mut chunks = match self.log.read(id, 0, self.lsn) {
+        let mut extents = match self.log.read(id, 0, self.lsn) {
             // The transaction made the topic: the log does not know it yet.
             Err(error) if own.is_some() && error.state == state::UNDEFINED_TABLE => Vec::new(),
             read => read?,
         };
         if let Some(written) = own {
-            self.overlay(id, &mut chunks, written);
+            self.overlay(id, &mut extents, written);
         }
-        let pruning = Pruning::of(filters);
-        let (all_chunks, all_rows) = (chunks.len(), rows(&chunks));
-        let kept: Vec<Chunk> = chunks.into_iter().filter_map(|chunk| pruning.cut(chunk)).collect();
-        let mut note = format!(
-            "chunks={} of {all_chunks}, rows={} of {all_rows}",
-            kept.len(),
-            rows(&kept)
-        );
+        let pruning = Arc::new(Pruning::of(filters));
+        let stored: Vec<&Stored> = extents
+            .iter()
+            .filter_map(|extent| match extent {
+                Extent::Stored(stored) => Some(stored),
+                Extent::Memory(_) => None,
+            })
+            .collect();
+        let mut reached = reached(filters, &source.schema, topic.columns.len(), &stored).into_iter();
+        let (all_batches, all_bytes) = (stored.len(), stored.iter().map(|stored| stored.bytes()).sum::<u64>());
+        let (mut batches, mut bytes) = (0, 0);
+        let (all_chunks, all_rows) = (extents.len() - all_batches, rows(&extents));
+        let mut kept: Vec<Piece> = Vec::with_capacity(extents.len());
+        let mut kept_rows = 0;
+        for extent in extents {
+            match extent {
+                Extent::Memory(chunk) => {
+                    if let Some(chunk) = pruning.cut(chunk) {
+                        kept_rows += chunk.rows.num_rows();
+                        kept.push(Piece::Chunk(chunk));
+                    }
+                }
+                Extent::Stored(stored) => {
+                    if reached.next().unwrap_or(true) && pruning.admits(&stored.bounds()) {
+                        batches += 1;
+                        bytes += stored.bytes();
+                        kept_rows += stored.rows_max();
+                        kept.push(Piece::Stored(stored, Arc::clone(&pruning)));
+                    }
+                }
+            }
+        }
+        let mut note = format!("chunks={} of {all_chunks}", kept.len() - batches);
+        if all_batches > 0 {
+            note.push_str(&format!(
+                ", segment batches={batches} of {all_batches}, bytes={bytes} of {all_bytes}"
+            ));
+        }
+        note.push_str(&format!(", rows={kept_rows} of {all_rows}"));
         let bounds = pruning.to_string();
         if !bounds.is_empty() {
             note.push_str(&format!(", pruned by {bounds}"));
@@ -79,16 +117,15 @@ impl Leaves {
         if let Some(limit) = scan.limit {
             note.push_str(&format!(", limit={limit}"));
         }
-        Ok((kept.into_iter().map(Piece::Chunk).collect(), note))
+        Ok((kept, note))
     }
 
     /// A transaction's own rows come after those that are committed, as the next commit's would.
-    fn overlay(&self, topic: TopicId, chunks: &mut Vec<Chunk>, written: &[(u32, RecordBatch)]) {
+    fn overlay(&self, topic: TopicId, extents: &mut Vec<Extent>, written: &[(u32, RecordBatch)]) {
         let mut next: HashMap<u32, u64> = HashMap::new();
-        for chunk in chunks.iter() {
-            let end = chunk.base_offset + chunk.rows.num_rows() as u64;
-            let known = next.entry(chunk.partition).or_default();
-            *known = end.max(*known);
+        for extent in extents.iter() {
+            let known = next.entry(extent.partition()).or_default();
+            *known = extent.end_offset().max(*known);
         }
         let watermark = self.log.watermark(topic, self.lsn);
         for (partition, rows) in written.iter().filter(|(_, rows)| rows.num_rows() > 0) {
@@ -99,12 +136,12 @@ impl Leaves {
                 timestamp_us: self.now_us,
                 watermark,
             };
-            chunks.push(Chunk {
+            extents.push(Extent::Memory(Chunk {
                 partition: *partition,
                 base_offset: *offset,
                 rows: rows.clone(),
                 runs: Arc::from([run]),
-            });
+            }));
             *offset += rows.num_rows() as u64;
         }
     }
@@ -165,8 +202,8 @@ impl Leaves {
     }
 }
 
-fn rows(chunks: &[Chunk]) -> usize {
-    chunks.iter().map(|chunk| chunk.rows.num_rows()).sum()
+fn rows(extents: &[Extent]) -> usize {
+    extents.iter().map(Extent::rows_max).sum()
 }
 
 /// Filters with their constants computed: a prepared plan was optimized before its parameters were known.
@@ -237,7 +274,7 @@ impl ExtensionPlanner for Leaves {
             RelationKind::Topic(topic) => {
                 leaf.kind = "TopicScan";
                 let filters = simplified(&scan.filters, &scan.projected_schema, session);
-                let (pieces, note) = self.topic(topic, &leaf, &filters).map_err(fail)?;
+                let (pieces, note) = self.topic(topic, source, &leaf, &filters).map_err(fail)?;
                 leaf.note = note;
                 pieces
             }

@@ -17,6 +17,7 @@ mod output;
 mod prune;
 mod run;
 mod scan;
+mod statistics;
 mod window;
 
 use std::collections::HashMap;
@@ -34,7 +35,7 @@ use futures::{Stream, StreamExt};
 
 use crate::catalog::system::SystemRelation;
 use crate::error::SqlError;
-use crate::log::{Chunk, Log, Lsn, TopicId};
+use crate::log::{Extent, Log, Lsn, TopicId};
 use crate::sql::plan::Planned;
 use crate::views::ViewRows;
 
@@ -49,13 +50,13 @@ pub type SystemRows = Arc<dyn Fn(&'static SystemRelation) -> Result<RecordBatch,
 /// Where topics are read from: the log.
 pub trait Topics: Send + Sync {
     /// Rows committed after `after` up to and including `upto`, per partition in offset order.
-    fn read(&self, topic: TopicId, after: Lsn, upto: Lsn) -> Result<Vec<Chunk>, SqlError>;
+    fn read(&self, topic: TopicId, after: Lsn, upto: Lsn) -> Result<Vec<Extent>, SqlError>;
     /// The `_watermark` that the next commit after `at` would carry, microseconds.
     fn watermark(&self, topic: TopicId, at: Lsn) -> Option<i64>;
 }
 
 impl Topics for Log {
-    fn read(&self, topic: TopicId, after: Lsn, upto: Lsn) -> Result<Vec<Chunk>, SqlError> {
+    fn read(&self, topic: TopicId, after: Lsn, upto: Lsn) -> Result<Vec<Extent>, SqlError> {
         Ok(Log::read(self, topic, after, upto)?)
     }
 

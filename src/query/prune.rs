@@ -3,7 +3,6 @@
 //! One rule: what is cut off cannot satisfy the filters; what is kept is filtered again by the plan.
 
 use std::fmt;
-use std::sync::Arc;
 
 use arrow::datatypes::DataType;
 use datafusion::common::ScalarValue;
@@ -11,7 +10,7 @@ use datafusion::logical_expr::expr::InList;
 use datafusion::logical_expr::utils::split_conjunction;
 use datafusion::logical_expr::{BinaryExpr, Expr, Operator};
 
-use crate::log::{Chunk, Run, SystemColumn};
+use crate::log::{self, Chunk, Run, SystemColumn};
 
 /// Inclusive bounds.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -43,6 +42,25 @@ impl Bounds {
     fn contains(&self, value: i64) -> bool {
         self.min <= value && value <= self.max
     }
+
+    /// Whether a value from `first` to `last` may be within.
+    fn meets(&self, (first, last): (i64, i64)) -> bool {
+        self.min <= last && first <= self.max
+    }
+
+    fn contains_all(&self, (first, last): (i64, i64)) -> bool {
+        self.contains(first) && self.contains(last)
+    }
+}
+
+/// Offsets, LSNs and times of rows that are not loaded.
+fn ranges(bounds: &log::Bounds) -> [(i64, i64); 3] {
+    let whole = |value: u64| i64::try_from(value).expect("offsets and LSNs fit 63 bits");
+    [
+        (whole(bounds.first_offset), whole(bounds.last_offset)),
+        (whole(bounds.first_lsn), whole(bounds.last_lsn)),
+        (bounds.first_us, bounds.last_us),
+    ]
 }
 
 /// What the filters of a scan leave of a topic.
@@ -137,6 +155,24 @@ impl Pruning {
                 .is_none_or(|partitions| partitions.contains(&partition))
     }
 
+    /// Whether the filters may reach rows within these bounds.
+    pub fn admits(&self, bounds: &log::Bounds) -> bool {
+        let [offsets, lsns, times] = ranges(bounds);
+        self.admits_partition(bounds.partition)
+            && self.offset.meets(offsets)
+            && self.lsn.meets(lsns)
+            && self.timestamp.meets(times)
+    }
+
+    /// Whether [`Pruning::cut`] leaves all rows within these bounds.
+    pub fn keeps_all(&self, bounds: &log::Bounds) -> bool {
+        let [offsets, lsns, times] = ranges(bounds);
+        self.admits_partition(bounds.partition)
+            && self.offset.contains_all(offsets)
+            && self.lsn.contains_all(lsns)
+            && self.timestamp.contains_all(times)
+    }
+
     /// The part of a chunk that the filters may reach; `None` if they reach nothing of it.
     pub fn cut(&self, chunk: Chunk) -> Option<Chunk> {
         if !self.admits_partition(chunk.partition) {
@@ -163,7 +199,7 @@ impl Pruning {
         }
         start = start.max(fit_start);
         end = end.min(fit_end);
-        (start < end).then(|| slice(&chunk, start, end - start))
+        (start < end).then(|| chunk.slice(start, end - start))
     }
 }
 
@@ -175,32 +211,6 @@ fn whole(value: &ScalarValue) -> Option<i64> {
         ScalarValue::Int64(value) => *value,
         ScalarValue::TimestampMicrosecond(value, _) => *value,
         _ => None,
-    }
-}
-
-/// Rows `start..start + rows` of a chunk, by reference.
-pub fn slice(chunk: &Chunk, start: usize, rows: usize) -> Chunk {
-    if start == 0 && rows == chunk.rows.num_rows() {
-        return chunk.clone();
-    }
-    let mut runs = Vec::new();
-    let mut first = 0;
-    for run in chunk.runs.iter() {
-        let from = first.max(start);
-        let to = (first + run.rows).min(start + rows);
-        if from < to {
-            runs.push(Run {
-                rows: to - from,
-                ..*run
-            });
-        }
-        first += run.rows;
-    }
-    Chunk {
-        partition: chunk.partition,
-        base_offset: chunk.base_offset + start as u64,
-        rows: chunk.rows.slice(start, rows),
-        runs: Arc::from(runs),
     }
 }
 

@@ -1,6 +1,7 @@
-//! A scan over batches in memory: chunks of a topic with their hidden columns, a view's rows, a system relation.
+//! A scan: chunks of a topic with their hidden columns, batches of its segments, a view's rows, a system relation.
 //!
-//! One rule: columns are taken by reference and in order; hidden ones are made only where asked for.
+//! One rule: columns are taken by reference and in order; hidden ones are made only where asked for. Batches of segments
+//! are read one after another while the scan runs, only the columns that it needs.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -22,28 +23,43 @@ use datafusion::physical_plan::{
     DisplayAs, DisplayFormatType, ExecutionPlan, Partitioning, PhysicalExpr, PlanProperties,
 };
 
-use super::prune;
-use crate::log::{Chunk, SystemColumn};
+use super::prune::Pruning;
+use crate::log::{Chunk, Stored, SystemColumn};
+use crate::sql::functions::fail;
 
-/// Rows by reference.
+/// Rows by reference, or to be loaded.
 #[derive(Clone, Debug)]
 pub enum Piece {
     Chunk(Chunk),
+    /// Cut again once its rows are known.
+    Stored(Stored, Arc<Pruning>),
     Rows(RecordBatch),
 }
 
 impl Piece {
-    fn rows(&self) -> &RecordBatch {
+    /// At most so many rows.
+    fn rows_max(&self) -> usize {
         match self {
-            Piece::Chunk(chunk) => &chunk.rows,
-            Piece::Rows(rows) => rows,
+            Piece::Chunk(chunk) => chunk.rows.num_rows(),
+            Piece::Stored(stored, _) => stored.rows_max(),
+            Piece::Rows(rows) => rows.num_rows(),
         }
     }
 
-    fn slice(&self, start: usize, rows: usize) -> Piece {
+    /// Whether it has exactly those rows.
+    fn is_exact(&self) -> bool {
         match self {
-            Piece::Chunk(chunk) => Piece::Chunk(prune::slice(chunk, start, rows)),
-            Piece::Rows(batch) => Piece::Rows(batch.slice(start, rows)),
+            Piece::Stored(stored, pruning) => stored.is_whole() && pruning.keeps_all(&stored.bounds()),
+            Piece::Chunk(_) | Piece::Rows(_) => true,
+        }
+    }
+
+    /// `None`: it cannot be cut without being loaded.
+    fn slice(&self, start: usize, rows: usize) -> Option<Piece> {
+        match self {
+            Piece::Chunk(chunk) => Some(Piece::Chunk(chunk.slice(start, rows))),
+            Piece::Stored(..) => None,
+            Piece::Rows(batch) => Some(Piece::Rows(batch.slice(start, rows))),
         }
     }
 }
@@ -77,7 +93,7 @@ impl Scan {
     /// Splits the pieces over at most `ways` partitions, in order, none of them smaller than a batch.
     pub fn into_plan(self, pieces: Vec<Piece>, ways: usize, batch_rows: usize) -> ScanExec {
         let pieces = limited(pieces, self.limit);
-        let total: usize = pieces.iter().map(|piece| piece.rows().num_rows()).sum();
+        let total: usize = pieces.iter().map(Piece::rows_max).sum();
         let ways = total.div_ceil(batch_rows.max(1)).clamp(1, ways.max(1));
         let partitions = split(pieces, total, ways);
         let properties = PlanProperties::new(
@@ -94,24 +110,57 @@ impl Scan {
         }
     }
 
-    /// The projected columns of a piece.
-    fn project(&self, piece: &Piece) -> Result<RecordBatch> {
-        let rows = piece.rows();
+    /// The relation's own columns that the scan needs, in order and each once.
+    fn needed(&self) -> Vec<usize> {
+        let own = self.columns.iter().filter_map(|source| match source {
+            Source::Column(index) => Some(*index),
+            Source::Hidden(_) => None,
+        });
+        let mut needed: Vec<usize> = own.collect();
+        needed.sort_unstable();
+        needed.dedup();
+        needed
+    }
+
+    /// The projected columns of a piece; `None` if it has no rows after all.
+    fn project(&self, piece: &Piece) -> Result<Option<RecordBatch>> {
+        match piece {
+            Piece::Chunk(chunk) => self.project_rows(&chunk.rows, Some(chunk), Some).map(Some),
+            Piece::Rows(rows) => self.project_rows(rows, None, Some).map(Some),
+            Piece::Stored(stored, pruning) => {
+                let needed = self.needed();
+                let chunk = stored.load(Some(&needed)).map_err(|error| fail(error.into()))?;
+                let Some(chunk) = chunk.and_then(|chunk| pruning.cut(chunk)) else {
+                    return Ok(None);
+                };
+                let position = |column: usize| needed.binary_search(&column).ok();
+                self.project_rows(&chunk.rows, Some(&chunk), position).map(Some)
+            }
+        }
+    }
+
+    /// `position` says where a column of the relation is in `rows`.
+    fn project_rows(
+        &self,
+        rows: &RecordBatch,
+        chunk: Option<&Chunk>,
+        position: impl Fn(usize) -> Option<usize>,
+    ) -> Result<RecordBatch> {
         let columns = self
             .columns
             .iter()
             .zip(self.schema.fields())
             .map(|(source, field)| {
-                let column: ArrayRef = match (source, piece) {
-                    (Source::Column(index), _) => match rows.columns().get(*index) {
+                let column: ArrayRef = match (source, chunk) {
+                    (Source::Column(index), _) => match position(*index).and_then(|at| rows.columns().get(at)) {
                         Some(column) => column.clone(),
                         // Rows from before the column was added.
                         None => new_null_array(field.data_type(), rows.num_rows()),
                     },
-                    (Source::Hidden(hidden), Piece::Chunk(chunk)) => {
+                    (Source::Hidden(hidden), Some(chunk)) => {
                         chunk.system_column(*hidden, self.watermark_zone.as_deref())
                     }
-                    (Source::Hidden(_), Piece::Rows(_)) => unreachable!("only topics have hidden columns"),
+                    (Source::Hidden(_), None) => unreachable!("only topics have hidden columns"),
                 };
                 if column.data_type() == field.data_type() {
                     Ok(column)
@@ -136,9 +185,20 @@ fn limited(pieces: Vec<Piece>, limit: Option<usize>) -> Vec<Piece> {
         if left == 0 {
             break;
         }
-        let rows = piece.rows().num_rows().min(left);
-        left -= rows;
-        kept.push(piece.slice(0, rows));
+        let rows = piece.rows_max().min(left);
+        match piece.slice(0, rows) {
+            Some(slice) => {
+                left -= rows;
+                kept.push(slice);
+            }
+            None => {
+                // How many of its rows are there is only known of whole batches.
+                if piece.is_exact() {
+                    left -= rows;
+                }
+                kept.push(piece);
+            }
+        }
     }
     kept
 }
@@ -148,14 +208,23 @@ fn split(pieces: Vec<Piece>, total: usize, ways: usize) -> Vec<Vec<Piece>> {
     let mut partitions: Vec<Vec<Piece>> = vec![Vec::new(); ways];
     let mut taken = 0;
     for piece in pieces {
-        let rows = piece.rows().num_rows();
+        let rows = piece.rows_max();
         let mut start = 0;
         while start < rows {
             let partition = taken / share;
             let part = (rows - start).min((partition + 1) * share - taken);
-            partitions[partition].push(piece.slice(start, part));
-            start += part;
-            taken += part;
+            match piece.slice(start, part) {
+                Some(slice) => {
+                    partitions[partition].push(slice);
+                    start += part;
+                    taken += part;
+                }
+                None => {
+                    partitions[partition].push(piece.clone());
+                    start = rows;
+                    taken += rows;
+                }
+            }
         }
     }
     assert_eq!(taken, total, "every row is in one partition");
@@ -172,11 +241,19 @@ pub struct ScanExec {
 }
 
 impl ScanExec {
-    fn row_count(&self, partition: Option<usize>) -> usize {
-        let rows = |pieces: &Arc<[Piece]>| pieces.iter().map(|piece| piece.rows().num_rows()).sum::<usize>();
-        match partition {
-            Some(partition) => rows(&self.partitions[partition]),
-            None => self.partitions.iter().map(rows).sum(),
+    fn row_count(&self, partition: Option<usize>) -> Precision<usize> {
+        let partitions = match partition {
+            Some(partition) => &self.partitions[partition..=partition],
+            None => &self.partitions,
+        };
+        let pieces = || partitions.iter().flat_map(|pieces| pieces.iter());
+        let rows = pieces().map(Piece::rows_max).sum();
+        // A batch of a segment is not cut at the limit.
+        let is_limited = self.scan.limit.is_some_and(|limit| limit < rows);
+        if !is_limited && pieces().all(Piece::is_exact) {
+            Precision::Exact(rows)
+        } else {
+            Precision::Inexact(rows)
         }
     }
 }
@@ -198,7 +275,7 @@ impl DisplayAs for ScanExec {
             names.join(", ")
         )?;
         if self.scan.note.is_empty() {
-            write!(f, ", rows={}", self.row_count(None))?;
+            write!(f, ", rows={}", self.row_count(None).get_value().unwrap_or(&0))?;
         } else {
             write!(f, ", {}", self.scan.note)?;
         }
@@ -253,7 +330,7 @@ impl ExecutionPlan for ScanExec {
 
     fn partition_statistics(&self, partition: Option<usize>) -> Result<Arc<Statistics>> {
         let mut statistics = Statistics::new_unknown(&self.scan.schema);
-        statistics.num_rows = Precision::Exact(self.row_count(partition));
+        statistics.num_rows = self.row_count(partition);
         Ok(Arc::new(statistics))
     }
 }
@@ -272,12 +349,13 @@ impl Iterator for Rows {
     type Item = Result<RecordBatch>;
 
     fn next(&mut self) -> Option<Result<RecordBatch>> {
-        if self.ready.is_empty() {
+        while self.ready.is_empty() {
             let piece = self.pieces.get(self.next)?;
             self.next += 1;
             let timer = self.metrics.elapsed_compute().timer();
             let projected = match self.scan.project(piece) {
-                Ok(batch) => batch,
+                Ok(Some(batch)) => batch,
+                Ok(None) => continue,
                 Err(error) => return Some(Err(error)),
             };
             let mut start = 0;

@@ -11,7 +11,7 @@ use sqlparser::parser::Parser;
 
 use super::*;
 use crate::catalog::{self, Relation, Snapshot, Topic, Watermark};
-use crate::log::Run;
+use crate::log::{Chunk, Run};
 use crate::sql::plan::{PlanContext, plan_select};
 use crate::sql::statement::{Emit, Select};
 use crate::types::{ColumnFormatter, PgType, TextStyle};
@@ -42,7 +42,7 @@ fn rows(values: &[(i64, i32, &str, i64)]) -> RecordBatch {
 }
 
 impl Topics for Memory {
-    fn read(&self, topic: TopicId, after: Lsn, upto: Lsn) -> Result<Vec<Chunk>, SqlError> {
+    fn read(&self, topic: TopicId, after: Lsn, upto: Lsn) -> Result<Vec<Extent>, SqlError> {
         assert_eq!((topic, after), (TopicId(BIDS), 0));
         let run = |rows, lsn, watermark: Option<i64>| Run {
             rows,
@@ -67,6 +67,7 @@ impl Topics for Memory {
         Ok(chunks
             .into_iter()
             .filter_map(|chunk| chunk.between(after, upto))
+            .map(Extent::Memory)
             .collect())
     }
 

@@ -10,8 +10,8 @@ use super::engine::Engine;
 use super::{Session, Settings};
 use crate::catalog::Snapshot;
 use crate::catalog::system::{
-    self, CursorState, PartitionState, PreparedState, SessionState, SettingState, SystemRelation, SystemState,
-    TopicState, ViewState, WalState,
+    self, CursorState, PartitionState, PreparedState, SegmentState, SessionState, SettingState, SystemRelation,
+    SystemState, TopicState, ViewState, WalState,
 };
 use crate::error::SqlError;
 use crate::log::TopicId;
@@ -84,11 +84,27 @@ impl SystemSource {
                     partition: u32::try_from(number).expect("partitions are counted in u32"),
                     next_offset: stats.next_offset,
                     rows: stats.rows,
-                    bytes: stats.bytes,
+                    memory_bytes: stats.bytes,
+                    segments: stats.segments,
+                    segment_bytes: stats.segment_bytes,
                 });
+            let segments = engine.log.segments(TopicId(topic.oid));
+            let segments = segments.into_iter().map(|segment| SegmentState {
+                partition: segment.partition,
+                id: segment.id,
+                base_offset: segment.base_offset,
+                rows: segment.rows,
+                bytes: segment.bytes,
+                first_lsn: segment.first_lsn,
+                last_lsn: segment.last_lsn,
+                first_append_us: segment.first_us,
+                last_append_us: segment.last_us,
+                schema_id: segment.schema_id,
+            });
             Some(TopicState {
                 oid: topic.oid,
                 partitions: partitions.collect(),
+                segments: segments.collect(),
                 watermark_us: stats.watermark,
                 newest_event_us: stats.newest_event_us,
                 newest_append_us: stats.newest_append_us,
@@ -133,6 +149,9 @@ impl SystemSource {
                 commits: log.commits,
                 syncs: log.syncs,
                 sync_latency_us: log.sync_latency_us,
+                image_lsn: log.image_lsn,
+                memory_bytes: log.memory_bytes,
+                flush_failure: log.flush_failure,
             },
         }
     }

@@ -6,11 +6,11 @@
 use std::sync::Arc;
 
 use arrow::datatypes::SchemaRef;
+use datafusion::common::tree_node::TreeNode;
 use datafusion::logical_expr::Expr;
 use datafusion::logical_expr::{TableProviderFilterPushDown, TableSource, TableType};
 
 use crate::catalog;
-use crate::log::SystemColumn;
 
 #[derive(Clone, Debug)]
 pub enum RelationKind {
@@ -41,13 +41,12 @@ impl TableSource for RelationSource {
         &self,
         filters: &[&Expr],
     ) -> datafusion::common::Result<Vec<TableProviderFilterPushDown>> {
-        // What filters on hidden columns leave of a topic is cut out of its chunks; the plan filters again.
+        // What filters cannot reach of a topic is left out where that is known without looking; the plan filters again.
         let prunes = |filter: &Expr| {
-            let columns = filter.column_refs();
             matches!(self.kind, RelationKind::Topic(_))
-                && !columns.is_empty()
+                && !filter.column_refs().is_empty()
                 && !filter.is_volatile()
-                && columns.iter().all(|column| is_prunable(&column.name))
+                && !has_subquery(filter)
         };
         let answer = |filter: &&Expr| match prunes(filter) {
             true => TableProviderFilterPushDown::Inexact,
@@ -57,8 +56,12 @@ impl TableSource for RelationSource {
     }
 }
 
-fn is_prunable(column: &str) -> bool {
-    SystemColumn::ALL
-        .into_iter()
-        .any(|hidden| hidden != SystemColumn::Watermark && hidden.name() == column)
+fn has_subquery(filter: &Expr) -> bool {
+    let found = filter.exists(|expr| {
+        Ok(matches!(
+            expr,
+            Expr::ScalarSubquery(_) | Expr::InSubquery(_) | Expr::Exists(_) | Expr::SetComparison(_)
+        ))
+    });
+    found.unwrap_or(true)
 }

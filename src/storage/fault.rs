@@ -9,8 +9,6 @@
 //!  pending   operations since the last sync, oldest first
 //!  durable   what is left when everything pending is lost
 //! ```
-//!
-//! Not here: sled (its image is kept in memory and lost at a power cut).
 
 use std::collections::{BTreeMap, HashSet};
 use std::io;
@@ -21,7 +19,7 @@ use parking_lot::Mutex;
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 
-use super::{Disk, DiskFile, DiskLock, MemoryMeta, MetaStore};
+use super::{Disk, DiskFile, DiskLock};
 
 /// What goes wrong.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -404,10 +402,6 @@ impl Disk for FaultDisk {
         let mut state = self.state.lock();
         state.salts += 1;
         StdRng::seed_from_u64(state.salts ^ (state.inodes.len() as u64) << 32).random()
-    }
-
-    fn open_meta(&self, _dir: &Path) -> io::Result<Box<dyn MetaStore>> {
-        Ok(Box::new(MemoryMeta::default()))
     }
 }
 

@@ -8,11 +8,9 @@ use std::path::Path;
 use std::sync::Arc;
 
 mod fault;
-mod meta;
 mod real;
 
 pub use fault::{Fault, FaultDisk, FaultKind};
-pub use meta::{MemoryMeta, MetaImage, MetaStore, PartitionMeta, SledMeta, TopicMeta};
 pub use real::RealDisk;
 
 /// Files and directories, as little of them as a log needs. Paths are as the caller gives them; errors are the
@@ -35,8 +33,6 @@ pub trait Disk: Send + Sync + 'static {
     fn lock(&self, path: &Path) -> io::Result<Box<dyn DiskLock>>;
     /// A number that no file of the past was given: what tells a file's frames from those of another.
     fn salt(&self) -> u64;
-    /// The store of the metadata image under `dir`. It bypasses this trait's other methods: never what recovery trusts.
-    fn open_meta(&self, dir: &Path) -> io::Result<Box<dyn MetaStore>>;
 }
 
 /// One open file. Methods take `&self`: offsets are explicit, and callers do not overlap their writes.

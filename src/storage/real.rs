@@ -9,7 +9,7 @@ use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::Arc;
 
-use super::{Disk, DiskFile, DiskLock, MetaStore, SledMeta};
+use super::{Disk, DiskFile, DiskLock};
 
 /// The machine's disk.
 pub struct RealDisk;
@@ -98,10 +98,6 @@ impl Disk for RealDisk {
 
     fn salt(&self) -> u64 {
         rand::random()
-    }
-
-    fn open_meta(&self, dir: &Path) -> io::Result<Box<dyn MetaStore>> {
-        Ok(Box::new(SledMeta::open(dir)?))
     }
 }
 

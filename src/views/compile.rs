@@ -202,8 +202,9 @@ impl Compiler {
     }
 
     fn scan(&mut self, scan: &logical_plan::TableScan, needed: &[bool]) -> Result<Built, Stop> {
-        if !scan.filters.is_empty() || scan.fetch.is_some() {
-            return unsupported("a limit or filter was pushed into a scan");
+        // Filters of a scan are hints: the plan has them above it, too.
+        if scan.fetch.is_some() {
+            return unsupported("a limit was pushed into a scan");
         }
         let Some(relation) = scan.source.downcast_ref::<RelationSource>() else {
             return unsupported("it reads something that is neither a topic nor a view");

@@ -53,6 +53,8 @@ pub use pipeline::History;
 
 /// A new view is handed to the driver once a step of its catching up brought it over fewer commits than this.
 const HANDOVER_COMMITS: u64 = 256;
+/// Rows that one step reads of the log, about.
+const STEP_ROWS: usize = 1 << 20;
 
 /// A view's rows at one LSN.
 #[derive(Clone, Debug)]
@@ -122,7 +124,13 @@ impl History for Log {
     }
 
     fn read(&self, topic: TopicId, after: Lsn, upto: Lsn) -> Result<Vec<crate::log::Chunk>, SqlError> {
-        Ok(Log::read(self, topic, after, upto)?)
+        let extents = Log::read(self, topic, after, upto)?;
+        let chunks = extents.iter().filter_map(|extent| extent.load().transpose());
+        Ok(chunks.collect::<Result<_, _>>()?)
+    }
+
+    fn pause(&self, topics: &[TopicId], after: Lsn, upto: Lsn) -> Result<Lsn, SqlError> {
+        Ok(Log::pause(self, topics, after, upto, STEP_ROWS)?)
     }
 
     fn watermark(&self, topic: TopicId, at: Lsn) -> Option<i64> {

@@ -27,6 +27,10 @@ pub trait History: Send + Sync + 'static {
     fn newest(&self) -> Lsn;
     /// Rows committed after `after` up to and including `upto`.
     fn read(&self, topic: TopicId, after: Lsn, upto: Lsn) -> Result<Vec<Chunk>, SqlError>;
+    /// An LSN in `after + 1..=upto` up to which these topics have no more rows than a step takes.
+    fn pause(&self, _topics: &[TopicId], _after: Lsn, upto: Lsn) -> Result<Lsn, SqlError> {
+        Ok(upto)
+    }
     /// W(at), microseconds.
     fn watermark(&self, topic: TopicId, at: Lsn) -> Option<i64>;
 }
@@ -144,14 +148,28 @@ impl Pipeline {
         removed
     }
 
-    /// Brings every view to `upto`. Views that fail on the way are marked; their first failing commit is found.
+    /// Brings every view to `upto`, in steps that need not much memory. Views that fail on the way are marked; their
+    /// first failing commit is found.
     pub fn advance(&mut self, history: &dyn History, upto: Lsn) {
         assert!(upto >= self.frontier, "V3: a frontier never moves back");
-        let after = self.frontier;
-        for (index, error) in self.step(history, upto) {
-            let failure = self.locate(history, index, after, upto, error);
-            self.fail(index, failure);
+        while self.frontier < upto {
+            let after = self.frontier;
+            let next = self.pause(history, upto);
+            for (index, error) in self.step(history, next) {
+                let failure = self.locate(history, index, after, next, error);
+                self.fail(index, failure);
+            }
         }
+    }
+
+    /// Where the next step to `upto` ends.
+    fn pause(&self, history: &dyn History, upto: Lsn) -> Lsn {
+        let views = self.views.iter().filter(|view| view.failure.is_none());
+        let mut topics: Vec<TopicId> = views.flat_map(|view| view.dataflow().topics()).collect();
+        topics.sort_unstable();
+        topics.dedup();
+        // What cannot be read is met again in the step, by the views that need it.
+        history.pause(&topics, self.frontier, upto).unwrap_or(upto)
     }
 
     /// One step of all views. Returns those that failed in it, with their errors; their state is spoilt.
@@ -230,9 +248,12 @@ impl Pipeline {
         let Ok(mut copy) = self.copy_of(&[view.oid]) else {
             return failure;
         };
-        if !copy.step(history, after).is_empty() {
-            // It took this before, in other steps; say what is known.
-            return failure;
+        while copy.frontier < after {
+            let next = copy.pause(history, after);
+            if !copy.step(history, next).is_empty() {
+                // It took this before, in other steps; say what is known.
+                return failure;
+            }
         }
         let mut low = after;
         let mut high = upto;

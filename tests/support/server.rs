@@ -37,7 +37,12 @@ pub struct Refused {
 impl Server {
     /// Starts the server on `data_dir` and a free port of the loopback; panics with its output if it does not come up.
     pub fn start(data_dir: &Path) -> Server {
-        Server::try_start(data_dir, &[])
+        Server::start_with(data_dir, &[])
+    }
+
+    /// The same with further arguments.
+    pub fn start_with(data_dir: &Path, arguments: &[&str]) -> Server {
+        Server::try_start(data_dir, arguments)
             .unwrap_or_else(|refused| panic!("the server did not start ({}):\n{}", refused.status, refused.output))
     }
 

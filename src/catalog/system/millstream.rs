@@ -2,14 +2,15 @@
 //!
 //! One rule: every number shown here is read from the running server's state; what is not known is NULL.
 
-use super::SystemState;
 use super::value::{Rows, row};
+use super::{PartitionState, SystemState};
 use crate::catalog::Relation;
 
 pub(super) fn fill(name: &str, state: &SystemState, rows: &mut Rows) {
     match name {
         "topics" => fill_topics(state, rows),
         "partitions" => fill_partitions(state, rows),
+        "segments" => fill_segments(state, rows),
         "materialized_views" => fill_views(state, rows),
         "sessions" => fill_sessions(state, rows),
         "settings" => {
@@ -25,7 +26,8 @@ pub(super) fn fill(name: &str, state: &SystemState, rows: &mut Rows) {
         "wal" => rows.push(row![
             "newest_lsn" => state.wal.newest_lsn, "durable_lsn" => state.wal.durable_lsn, "files" => state.wal.files,
             "bytes" => state.wal.bytes, "commits" => state.wal.commits, "syncs" => state.wal.syncs,
-            "sync_latency_us" => state.wal.sync_latency_us,
+            "sync_latency_us" => state.wal.sync_latency_us, "image_lsn" => state.wal.image_lsn,
+            "memory_bytes" => state.wal.memory_bytes, "flush_failure" => state.wal.flush_failure.clone(),
         ]),
         other => unreachable!("relation millstream.{other} is listed in data/ but has no rows here"),
     }
@@ -41,7 +43,7 @@ fn fill_topics(state: &SystemState, rows: &mut Rows) {
             "oid" => topic.oid, "schema" => topic.schema.as_str(), "name" => topic.name.as_str(),
             "columns" => topic.columns.len(), "partitions" => topic.partitions,
             "rows" => partitions.iter().map(|partition| partition.rows).sum::<u64>(),
-            "bytes" => partitions.iter().map(|partition| partition.bytes).sum::<u64>(),
+            "bytes" => partitions.iter().map(PartitionState::bytes).sum::<u64>(),
             "event_time" => watermark.map(|watermark| watermark.column.clone()),
             "watermark_delay" => watermark.map(|watermark| watermark.delay_us),
             "watermark" => now.and_then(|topic| topic.watermark_us),
@@ -61,7 +63,24 @@ fn fill_partitions(state: &SystemState, rows: &mut Rows) {
             rows.push(row![
                 "topic_oid" => topic.oid, "schema" => topic.schema.as_str(), "topic" => topic.name.as_str(),
                 "partition" => partition.partition, "next_offset" => partition.next_offset, "rows" => partition.rows,
-                "bytes" => partition.bytes,
+                "bytes" => partition.bytes(), "memory_bytes" => partition.memory_bytes,
+                "segments" => partition.segments, "segment_bytes" => partition.segment_bytes,
+            ]);
+        }
+    }
+}
+
+fn fill_segments(state: &SystemState, rows: &mut Rows) {
+    for relation in state.snapshot.relations.values() {
+        let Relation::Topic(topic) = relation else { continue };
+        let now = state.topic(topic.oid);
+        for segment in now.iter().flat_map(|topic| &topic.segments) {
+            rows.push(row![
+                "topic_oid" => topic.oid, "schema" => topic.schema.as_str(), "topic" => topic.name.as_str(),
+                "partition" => segment.partition, "id" => segment.id, "base_offset" => segment.base_offset,
+                "rows" => segment.rows, "bytes" => segment.bytes, "first_lsn" => segment.first_lsn,
+                "last_lsn" => segment.last_lsn, "first_append" => segment.first_append_us,
+                "last_append" => segment.last_append_us, "schema_id" => segment.schema_id,
             ]);
         }
     }

@@ -67,6 +67,7 @@ pub struct SessionState {
 pub struct TopicState {
     pub oid: u32,
     pub partitions: Vec<PartitionState>,
+    pub segments: Vec<SegmentState>,
     pub watermark_us: Option<i64>,
     pub newest_event_us: Option<i64>,
     pub newest_append_us: Option<i64>,
@@ -77,7 +78,30 @@ pub struct PartitionState {
     pub partition: u32,
     pub next_offset: u64,
     pub rows: u64,
+    pub memory_bytes: u64,
+    pub segments: u64,
+    pub segment_bytes: u64,
+}
+
+impl PartitionState {
+    /// In memory and in segments.
+    pub fn bytes(&self) -> u64 {
+        self.memory_bytes + self.segment_bytes
+    }
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+pub struct SegmentState {
+    pub partition: u32,
+    pub id: u64,
+    pub base_offset: u64,
+    pub rows: u64,
     pub bytes: u64,
+    pub first_lsn: u64,
+    pub last_lsn: u64,
+    pub first_append_us: i64,
+    pub last_append_us: i64,
+    pub schema_id: u32,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -128,7 +152,7 @@ pub struct CursorState {
     pub created_us: i64,
 }
 
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct WalState {
     pub newest_lsn: u64,
     pub durable_lsn: u64,
@@ -137,4 +161,8 @@ pub struct WalState {
     pub commits: u64,
     pub syncs: u64,
     pub sync_latency_us: u64,
+    /// LSN of the newest metadata image.
+    pub image_lsn: Option<u64>,
+    pub memory_bytes: u64,
+    pub flush_failure: Option<String>,
 }

@@ -85,8 +85,8 @@ fn run(disk: &FaultDisk, options: &LogOptions) -> Lsn {
 }
 
 /// Recovers and checks: everything acknowledged is there, every transaction whole, and nothing else.
-fn check(disk: &FaultDisk, acknowledged: Lsn) -> Result<(Arc<Log>, Lsn), String> {
-    let opened = open_with(disk.shared(), Path::new(DIR), small_files(false));
+fn check(disk: &FaultDisk, options: &LogOptions, acknowledged: Lsn) -> Result<(Arc<Log>, Lsn), String> {
+    let opened = open_with(disk.shared(), Path::new(DIR), options.clone());
     let (log, recovered) = opened.map_err(|error| format!("recovery refused: {error}"))?;
     let newest = recovered.newest;
     if newest < acknowledged {
@@ -109,15 +109,18 @@ fn check(disk: &FaultDisk, acknowledged: Lsn) -> Result<(Arc<Log>, Lsn), String>
 }
 
 /// Cuts the power after every operation, loses by several seeds, and recovers; also cuts recovery's own operations.
-fn power_cuts(acknowledge_before_sync: bool, seeds: u64) -> Result<u64, String> {
-    let options = small_files(acknowledge_before_sync);
+fn power_cuts(options: &LogOptions, seeds: u64) -> Result<u64, String> {
+    let sound = LogOptions {
+        acknowledge_before_sync: false,
+        ..options.clone()
+    };
     let mut nth = 0;
     loop {
         nth += 1;
         let disk = FaultDisk::new();
         let kind = FaultKind::PowerCut;
         disk.plan(Fault { kind, nth });
-        let acknowledged = run(&disk, &options);
+        let acknowledged = run(&disk, options);
         let finished = !disk.is_off();
         for seed in 0..seeds {
             let seed = nth * 1000 + seed;
@@ -128,10 +131,10 @@ fn power_cuts(acknowledge_before_sync: bool, seeds: u64) -> Result<u64, String> 
                 kind,
                 nth: 1 + seed % 7,
             });
-            let interrupted = open_with(after.shared(), Path::new(DIR), small_files(false));
+            let interrupted = open_with(after.shared(), Path::new(DIR), sound.clone());
             drop(interrupted);
             let after = after.reboot(seed + 1);
-            let (log, newest) = check(&after, acknowledged).map_err(at)?;
+            let (log, newest) = check(&after, &sound, acknowledged).map_err(at)?;
             // Life goes on, and what is written then survives, too.
             if newest > 0 {
                 let receipt = block_on(log.commit(insert(1, 0, &[(-1, None)]), Acknowledge::Synced));
@@ -139,7 +142,7 @@ fn power_cuts(acknowledge_before_sync: bool, seeds: u64) -> Result<u64, String> 
                 assert_eq!(receipt.lsn, newest + 1);
                 drop(log);
                 let again = after.reboot(seed + 2);
-                let opened = open_with(again.shared(), Path::new(DIR), small_files(false));
+                let opened = open_with(again.shared(), Path::new(DIR), sound.clone());
                 let (log, recovered) = opened.map_err(|error| at(error.to_string()))?;
                 if recovered.newest != newest + 1 || ids(&log, 1, 0).last() != Some(&-1) {
                     return Err(at("what was committed after the recovery is lost".to_string()));
@@ -154,14 +157,33 @@ fn power_cuts(acknowledge_before_sync: bool, seeds: u64) -> Result<u64, String> 
 
 #[test]
 fn a_power_cut_after_any_operation_loses_nothing_acknowledged() {
-    let operations = power_cuts(false, 5).unwrap_or_else(|error| panic!("{error}"));
+    let operations = power_cuts(&small_files(false), 5).unwrap_or_else(|error| panic!("{error}"));
     assert!(operations > 45, "the workload has {operations} operations");
 }
 
 #[test]
+fn a_power_cut_while_rows_are_flushed_loses_nothing_acknowledged() {
+    let mut options = LogOptions {
+        wal_file_bytes_max: 32 << 10,
+        flush_bytes: 16 << 10,
+        ..tiny()
+    };
+    options.flush.layout.batch_rows = 100;
+    options.flush.segment_bytes_max = 1 << 20;
+    let operations = power_cuts(&options, 5).unwrap_or_else(|error| panic!("{error}"));
+    assert!(operations > 100, "the workload has {operations} operations");
+}
+
+#[test]
 fn a_log_that_acknowledges_before_the_sync_is_caught() {
-    let caught = power_cuts(true, 5);
-    assert!(caught.is_err(), "L1 is broken on purpose, and nothing noticed");
+    for options in [small_files(false), tiny()] {
+        let options = LogOptions {
+            acknowledge_before_sync: true,
+            ..options
+        };
+        let caught = power_cuts(&options, 5);
+        assert!(caught.is_err(), "L1 is broken on purpose, and nothing noticed");
+    }
 }
 
 #[test]

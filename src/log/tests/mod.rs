@@ -3,6 +3,7 @@
 mod behaviour;
 mod disk;
 mod format;
+mod segments;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -99,13 +100,15 @@ pub fn create(version: u64, ids: &[u32]) -> Commit {
     }
 }
 
-/// Seals only when told, makes files inline: the disk operations of a workload are always the same.
+/// Seals only when told, makes files inline, never flushes: the disk operations of a workload are always the same.
 pub fn steady() -> LogOptions {
     LogOptions {
         wal_file_bytes_max: 1 << 20,
         seal_after_ms: 1 << 40,
         measured_syncs: 0,
-        prepare_ahead: false,
+        background: false,
+        flush_bytes: usize::MAX,
+        image_after_bytes: u64::MAX,
         ..LogOptions::default()
     }
 }
@@ -115,10 +118,36 @@ pub fn open_with(disk: Arc<dyn Disk>, dir: &Path, options: LogOptions) -> Result
     Log::open(disk, dir, options, clock)
 }
 
+/// The same with flushes all the time: segments of a few rows, batches of two, images that hold next to nothing.
+pub fn tiny() -> LogOptions {
+    LogOptions {
+        flush_bytes: 4 << 10,
+        image_after_bytes: 16 << 10,
+        flush: FlushOptions {
+            segment_bytes_min: 1 << 10,
+            segment_bytes_max: 4 << 10,
+            image_rows_bytes_max: 2 << 10,
+            layout: Layout {
+                batch_rows: 2,
+                batch_bytes: 1 << 10,
+                compression: None,
+            },
+        },
+        ..steady()
+    }
+}
+
+/// Rows committed after `after` up to `upto`, loaded.
+pub fn read(log: &Log, topic: u32, after: Lsn, upto: Lsn) -> Vec<Chunk> {
+    let extents = log.read(TopicId(topic), after, upto).expect("the topic exists");
+    let chunks = extents.iter().map(|extent| extent.load().expect("it is not damaged"));
+    chunks.flatten().collect()
+}
+
 /// Offset, LSN and id of each row of a partition, checked to be dense and in order.
 pub fn content(log: &Log, topic: u32, partition: u32) -> Vec<(u64, Lsn, i64)> {
     let mut found = Vec::new();
-    let chunks = log.read(TopicId(topic), 0, log.newest()).expect("the topic exists");
+    let chunks = read(log, topic, 0, log.newest());
     for chunk in chunks.iter().filter(|chunk| chunk.partition == partition) {
         assert_eq!(chunk.base_offset, found.len() as u64, "L2: offsets are dense");
         let ids = chunk.rows.column(0).as_primitive::<Int64Type>();

@@ -1,0 +1,192 @@
+//! [`Extent`]: consecutive rows of one partition, wherever they lie, as a scan meets them.
+//!
+//! One rule: what an extent says of its rows without loading them bounds them: it may hold fewer, never others.
+
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, RecordBatch, RecordBatchOptions, new_null_array};
+use arrow::datatypes::SchemaRef;
+
+use super::segment::{Entry, Index, Segment};
+use super::{Chunk, LogError, Lsn};
+
+/// Rows in memory, or a batch of a segment.
+#[derive(Clone, Debug)]
+pub enum Extent {
+    Memory(Chunk),
+    Stored(Stored),
+}
+
+/// A batch of a segment, of which the rows of some commits are wanted.
+#[derive(Clone, Debug)]
+pub struct Stored {
+    segment: Arc<Segment>,
+    index: Arc<Index>,
+    batch: usize,
+    after: Lsn,
+    upto: Lsn,
+    /// The topic's schema now, if it is not the segment's.
+    schema: Option<SchemaRef>,
+}
+
+/// Inclusive bounds of rows that have not been loaded.
+#[derive(Clone, Copy, Debug)]
+pub struct Bounds {
+    pub partition: u32,
+    pub first_offset: u64,
+    pub last_offset: u64,
+    pub first_lsn: Lsn,
+    pub last_lsn: Lsn,
+    pub first_us: i64,
+    pub last_us: i64,
+}
+
+impl Stored {
+    pub fn new(
+        segment: Arc<Segment>,
+        index: Arc<Index>,
+        batch: usize,
+        (after, upto): (Lsn, Lsn),
+        schema: &SchemaRef,
+    ) -> Stored {
+        let schema = (segment.schema.as_ref() != schema.as_ref()).then(|| Arc::clone(schema));
+        Stored {
+            segment,
+            index,
+            batch,
+            after,
+            upto,
+            schema,
+        }
+    }
+
+    fn entry(&self) -> &Entry {
+        &self.index.entries[self.batch]
+    }
+
+    /// At most so many rows.
+    pub fn rows_max(&self) -> usize {
+        self.entry().rows as usize
+    }
+
+    /// Whether all rows of the batch are wanted.
+    pub fn is_whole(&self) -> bool {
+        self.entry().first_lsn > self.after && self.entry().last_lsn <= self.upto
+    }
+
+    /// Bytes in the file.
+    pub fn bytes(&self) -> u64 {
+        self.entry().bytes()
+    }
+
+    pub fn bounds(&self) -> Bounds {
+        let entry = self.entry();
+        Bounds {
+            partition: self.segment.info.partition,
+            first_offset: entry.base_offset,
+            last_offset: entry.base_offset + u64::from(entry.rows) - 1,
+            first_lsn: entry.first_lsn,
+            last_lsn: entry.last_lsn,
+            first_us: entry.first_us,
+            last_us: entry.last_us,
+        }
+    }
+
+    /// Position in the segment of a column of the topic.
+    fn position(&self, column: usize) -> Option<usize> {
+        let Some(schema) = &self.schema else {
+            return Some(column);
+        };
+        let wanted = schema.field(column);
+        let (position, found) = self.segment.schema.column_with_name(wanted.name())?;
+        (found.data_type() == wanted.data_type()).then_some(position)
+    }
+
+    /// Least and greatest value of a column of the topic, arrays of one; null where not known, `None` if they are not
+    /// kept for its type.
+    pub fn column_bounds(&self, column: usize) -> Option<(ArrayRef, ArrayRef)> {
+        let (min, max) = self.index.bounds(self.position(column)?)?;
+        Some((min.slice(self.batch, 1), max.slice(self.batch, 1)))
+    }
+
+    /// Nulls of a column of the topic: an array of one UInt64.
+    pub fn column_nulls(&self, column: usize) -> Option<ArrayRef> {
+        Some(self.index.nulls(self.position(column)?)?.slice(self.batch, 1))
+    }
+
+    /// Reads the wanted rows: those columns of the topic in that order, or all of them. `None` if there are no rows.
+    pub fn load(&self, columns: Option<&[usize]>) -> Result<Option<Chunk>, LogError> {
+        let chunk = match &self.schema {
+            None => self.segment.load(self.entry(), columns)?,
+            Some(schema) => self.load_as(schema, columns)?,
+        };
+        Ok(chunk.between(self.after, self.upto))
+    }
+
+    /// Columns that the segment does not have are NULL.
+    fn load_as(&self, schema: &SchemaRef, columns: Option<&[usize]>) -> Result<Chunk, LogError> {
+        let all: Vec<usize> = (0..schema.fields().len()).collect();
+        let columns = columns.unwrap_or(&all);
+        let positions: Vec<Option<usize>> = columns.iter().map(|column| self.position(*column)).collect();
+        let present: Vec<usize> = positions.iter().flatten().copied().collect();
+        let chunk = self.segment.load(self.entry(), Some(&present))?;
+        let rows = chunk.rows.num_rows();
+        let mut loaded = chunk.rows.columns().iter();
+        let mut arrays = Vec::with_capacity(columns.len());
+        let mut fields = Vec::with_capacity(columns.len());
+        for (column, position) in columns.iter().zip(positions) {
+            let field = schema.field(*column);
+            arrays.push(match position {
+                Some(_) => Arc::clone(loaded.next().expect("it was loaded")),
+                None => new_null_array(field.data_type(), rows),
+            });
+            // A column that is NOT NULL now may hold NULLs from before.
+            fields.push(field.clone().with_nullable(true));
+        }
+        let options = RecordBatchOptions::new().with_row_count(Some(rows));
+        let schema = Arc::new(arrow::datatypes::Schema::new(fields));
+        let rows = RecordBatch::try_new_with_options(schema, arrays, &options).expect("columns fit their fields");
+        Ok(Chunk { rows, ..chunk })
+    }
+}
+
+impl Extent {
+    pub fn partition(&self) -> u32 {
+        match self {
+            Extent::Memory(chunk) => chunk.partition,
+            Extent::Stored(stored) => stored.bounds().partition,
+        }
+    }
+
+    /// At most so many rows.
+    pub fn rows_max(&self) -> usize {
+        match self {
+            Extent::Memory(chunk) => chunk.rows.num_rows(),
+            Extent::Stored(stored) => stored.rows_max(),
+        }
+    }
+
+    /// LSN of its last row, or more.
+    pub fn last_lsn(&self) -> Lsn {
+        match self {
+            Extent::Memory(chunk) => chunk.last_lsn(),
+            Extent::Stored(stored) => stored.bounds().last_lsn.min(stored.upto),
+        }
+    }
+
+    /// An offset that no row of it reaches.
+    pub fn end_offset(&self) -> u64 {
+        match self {
+            Extent::Memory(chunk) => chunk.base_offset + chunk.rows.num_rows() as u64,
+            Extent::Stored(stored) => stored.bounds().last_offset + 1,
+        }
+    }
+
+    /// The rows, with all columns. `None` if there are none.
+    pub fn load(&self) -> Result<Option<Chunk>, LogError> {
+        match self {
+            Extent::Memory(chunk) => Ok(Some(chunk.clone())),
+            Extent::Stored(stored) => stored.load(None),
+        }
+    }
+}

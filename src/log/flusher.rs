@@ -1,0 +1,420 @@
+//! [`Flusher`]: moves rows from the memory tail to segments, writes the metadata image that knows them, and then gives
+//! up what nothing needs any more: files of the write-ahead log, images, segments.
+//!
+//! One rule: a file is given up only once both images that are kept can do without it, and a segment only once its last
+//! reader has left, too. An attempt that fails changes nothing but files that no image names.
+//!
+//! ```text
+//!  writer --Capture--> segments written, synced, named --> image written, synced, named --> tail gives up the chunks
+//!         --> older image, files of the log, segments removed
+//! ```
+//!
+//! Not here: when it is time (`writer`), what an image holds (`image`).
+
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::{Arc, Weak};
+use std::thread::JoinHandle;
+
+use arrow::datatypes::SchemaRef;
+use hashbrown::{HashMap, HashSet};
+use parking_lot::Mutex;
+use tokio::sync::Notify;
+
+use crate::storage::Disk;
+
+use super::image::{self, Image, TopicImage};
+use super::segment::{self, Layout, Segment, SegmentInfo, Writer, slice_bytes};
+use super::tail::{Tail, Topic};
+use super::wal::{self, Position};
+use super::{Chunk, LogError, Lsn};
+
+/// Names of the directories in the data directory.
+pub const SEGMENTS_DIR: &str = "segments";
+pub const META_DIR: &str = "meta";
+pub const WAL_DIR: &str = "wal";
+
+/// Images that are kept.
+const IMAGES_KEPT: usize = 2;
+
+/// Settings of the flusher.
+#[derive(Clone, Copy, Debug)]
+pub struct FlushOptions {
+    /// A partition with fewer bytes leaves its rows in the image.
+    pub segment_bytes_min: usize,
+    /// A segment that a flush writes is ended at this size.
+    pub segment_bytes_max: u64,
+    /// Bytes of rows in an image, at most.
+    pub image_rows_bytes_max: usize,
+    pub layout: Layout,
+}
+
+/// The log as of one LSN, taken between two groups.
+pub struct Capture {
+    pub position: Position,
+    pub catalog: Vec<(Lsn, Vec<u8>)>,
+    pub topics: Vec<CapturedTopic>,
+}
+
+pub struct CapturedTopic {
+    topic: Arc<Topic>,
+    image: TopicImage,
+    /// Keeps the segments alive until the image names them.
+    _segments: Vec<Vec<Arc<Segment>>>,
+}
+
+impl Capture {
+    /// The caller is the writer.
+    pub fn take(tail: &Tail, position: Position, catalog: Vec<(Lsn, Vec<u8>)>) -> Capture {
+        let topics = tail.topics().into_iter().map(|(_, topic)| {
+            let (image, segments) = topic.capture();
+            CapturedTopic {
+                topic,
+                image,
+                _segments: segments,
+            }
+        });
+        let mut topics: Vec<CapturedTopic> = topics.collect();
+        topics.sort_by_key(|topic| topic.image.spec.id);
+        Capture {
+            position,
+            catalog,
+            topics,
+        }
+    }
+}
+
+/// Segments by id, while someone has them.
+#[derive(Default)]
+pub struct Registry {
+    alive: Mutex<HashMap<u64, Weak<Segment>>>,
+}
+
+impl Registry {
+    pub fn register(&self, segment: Segment) -> Arc<Segment> {
+        let segment = Arc::new(segment);
+        self.alive.lock().insert(segment.info.id, Arc::downgrade(&segment));
+        segment
+    }
+
+    /// Ids of those that someone has.
+    fn alive(&self) -> HashSet<u64> {
+        let mut alive = self.alive.lock();
+        alive.retain(|_, segment| segment.strong_count() > 0);
+        alive.keys().copied().collect()
+    }
+}
+
+/// How flushing stands; what others see of it.
+#[derive(Default)]
+pub struct FlushState {
+    /// Sequence and bytes of the files of the write-ahead log.
+    pub wal_files: Mutex<std::collections::BTreeMap<u64, u64>>,
+    pub registry: Registry,
+    /// A capture is being flushed.
+    pub busy: AtomicBool,
+    /// Why the newest attempt failed, if it did.
+    pub failure: Mutex<Option<String>>,
+    /// LSNs of the images that are kept, oldest first.
+    pub images: Mutex<Vec<Lsn>>,
+    /// A flush ended.
+    pub flushed: Notify,
+}
+
+/// What a kept image needs.
+struct Kept {
+    lsn: Lsn,
+    wal_sequence: u64,
+    segments: HashSet<u64>,
+}
+
+impl Kept {
+    fn of(image: &Image) -> Kept {
+        Kept {
+            lsn: image.lsn(),
+            wal_sequence: image.position.sequence,
+            segments: image.segments().map(|segment| segment.id).collect(),
+        }
+    }
+}
+
+/// Flushes captures.
+pub struct Flusher {
+    disk: Arc<dyn Disk>,
+    dir: PathBuf,
+    options: FlushOptions,
+    state: Arc<FlushState>,
+    kept: Vec<Kept>,
+    next_segment: u64,
+}
+
+impl Flusher {
+    /// Goes on from the images that were found, oldest first, and removes the files that neither of them needs.
+    pub fn start(
+        disk: Arc<dyn Disk>,
+        dir: &Path,
+        options: FlushOptions,
+        state: Arc<FlushState>,
+        images: &[Image],
+    ) -> Result<Flusher, LogError> {
+        let newest = &images[images.len().saturating_sub(IMAGES_KEPT)..];
+        let mut flusher = Flusher {
+            disk,
+            dir: dir.to_path_buf(),
+            options,
+            state,
+            kept: newest.iter().map(Kept::of).collect(),
+            next_segment: images.iter().map(|image| image.next_segment).max().unwrap_or(0),
+        };
+        flusher.give_up()?;
+        Ok(flusher)
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.dir.join(name)
+    }
+
+    /// Writes what was captured. After an error the rows are still in memory and in the write-ahead log.
+    pub fn flush(&mut self, capture: Capture) -> Result<(), LogError> {
+        let Capture {
+            position,
+            catalog,
+            mut topics,
+        } = capture;
+        let mut made: Vec<(Arc<Topic>, u32, Arc<Segment>)> = Vec::new();
+        for (index, partition) in self.chosen(&topics) {
+            let captured = &mut topics[index];
+            let (spec, number) = (Arc::clone(&captured.image.spec), partition as u32);
+            let image = &mut captured.image.partitions[partition];
+            let base_offset = image.chunks[0].base_offset;
+            let info = SegmentInfo {
+                id: 0,
+                topic: spec.id,
+                partition: number,
+                schema_id: spec.schema_id,
+                base_offset,
+                rows: 0,
+                first_lsn: 0,
+                last_lsn: 0,
+                first_us: 0,
+                last_us: 0,
+                bytes: 0,
+            };
+            for segment in self.write(info, &spec.schema, std::mem::take(&mut image.chunks))? {
+                image.segments.push(segment.info.clone());
+                made.push((Arc::clone(&captured.topic), number, segment));
+            }
+        }
+        if !made.is_empty() {
+            let segments = self.path(SEGMENTS_DIR);
+            self.disk
+                .sync_dir(&segments)
+                .map_err(LogError::io("sync directory", &segments))?;
+        }
+        let image = Image {
+            position,
+            next_segment: self.next_segment,
+            catalog,
+            topics: topics.into_iter().map(|captured| captured.image).collect(),
+        };
+        image.save(self.disk.as_ref(), &self.path(META_DIR))?;
+        self.kept.retain(|kept| kept.lsn != image.lsn());
+        self.kept.push(Kept::of(&image));
+        self.kept.drain(..self.kept.len().saturating_sub(IMAGES_KEPT));
+        for (topic, partition, segment) in made {
+            topic.replace(partition, segment);
+        }
+        self.give_up()
+    }
+
+    /// Topics and partitions whose rows become segments: those with many, and the largest of the others while an image
+    /// would hold too many rows.
+    fn chosen(&self, topics: &[CapturedTopic]) -> Vec<(usize, usize)> {
+        let mut sizes: Vec<(usize, usize, usize)> = Vec::new();
+        for (index, captured) in topics.iter().enumerate() {
+            for (partition, image) in captured.image.partitions.iter().enumerate() {
+                let bytes: usize = image.chunks.iter().map(|chunk| slice_bytes(&chunk.rows)).sum();
+                if !image.chunks.is_empty() {
+                    sizes.push((bytes, index, partition));
+                }
+            }
+        }
+        sizes.sort_unstable_by_key(|(bytes, ..)| std::cmp::Reverse(*bytes));
+        let mut left: usize = sizes.iter().map(|(bytes, ..)| bytes).sum();
+        let mut chosen = Vec::new();
+        for (bytes, index, partition) in sizes {
+            if bytes >= self.options.segment_bytes_min || left > self.options.image_rows_bytes_max {
+                left -= bytes;
+                chosen.push((index, partition));
+            }
+        }
+        chosen.sort_unstable();
+        chosen
+    }
+
+    /// Writes the chunks of one partition as one or more segments.
+    fn write(
+        &mut self,
+        info: SegmentInfo,
+        schema: &SchemaRef,
+        chunks: Vec<Chunk>,
+    ) -> Result<Vec<Arc<Segment>>, LogError> {
+        let mut segments = Vec::new();
+        let mut writer: Option<Writer> = None;
+        let dir = self.path(SEGMENTS_DIR);
+        for chunk in chunks {
+            let open = match writer.take() {
+                Some(open) => open,
+                None => {
+                    let id = self.next_segment;
+                    self.next_segment += 1;
+                    let info = SegmentInfo {
+                        id,
+                        base_offset: chunk.base_offset,
+                        ..info.clone()
+                    };
+                    let disk = Arc::clone(&self.disk);
+                    Writer::create(disk, &dir, info, Arc::clone(schema), self.options.layout)?
+                }
+            };
+            let open = writer.insert(open);
+            open.push(chunk)?;
+            if open.bytes() >= self.options.segment_bytes_max
+                && let Some(full) = writer.take()
+            {
+                segments.push(self.state.registry.register(full.finish()?));
+            }
+        }
+        if let Some(last) = writer {
+            segments.push(self.state.registry.register(last.finish()?));
+        }
+        Ok(segments)
+    }
+
+    /// Removes images that are not kept, and what only they needed.
+    fn give_up(&mut self) -> Result<(), LogError> {
+        let disk = self.disk.as_ref();
+        let meta = self.path(META_DIR);
+        let mut removed = false;
+        for lsn in image::list(disk, &meta)? {
+            if !self.kept.iter().any(|kept| kept.lsn == lsn) {
+                remove(disk, &meta.join(image::file_name(lsn)))?;
+                removed = true;
+            }
+        }
+        if removed {
+            disk.sync_dir(&meta).map_err(LogError::io("sync directory", &meta))?;
+        }
+        *self.state.images.lock() = self.kept.iter().map(|kept| kept.lsn).collect();
+        // With one image alone the whole log stands behind it.
+        if let [older, _newer] = self.kept.as_slice() {
+            let dir = self.path(WAL_DIR);
+            let names = disk.list(&dir).map_err(LogError::io("list directory", &dir))?;
+            for sequence in names.iter().filter_map(|name| wal::parse_name(name)) {
+                if sequence < older.wal_sequence {
+                    remove(disk, &dir.join(wal::file_name(sequence)))?;
+                    self.state.wal_files.lock().remove(&sequence);
+                }
+            }
+        }
+        let alive = self.state.registry.alive();
+        let dir = self.path(SEGMENTS_DIR);
+        for name in disk.list(&dir).map_err(LogError::io("list directory", &dir))? {
+            let needed = match segment::parse_name(&name) {
+                Some(id) => alive.contains(&id) || self.kept.iter().any(|kept| kept.segments.contains(&id)),
+                None => false,
+            };
+            if !needed {
+                remove(disk, &dir.join(name))?;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn remove(disk: &dyn Disk, path: &Path) -> Result<(), LogError> {
+    disk.remove(path).map_err(LogError::io("remove file", path))
+}
+
+/// Where captures are flushed: on a thread of its own, or by the one who brings them.
+pub enum Flushing {
+    Thread {
+        captures: Option<SyncSender<Capture>>,
+        thread: Option<JoinHandle<()>>,
+        state: Arc<FlushState>,
+    },
+    Inline(Flusher),
+}
+
+impl Flushing {
+    pub fn start(flusher: Flusher, background: bool) -> std::io::Result<Flushing> {
+        if !background {
+            return Ok(Flushing::Inline(flusher));
+        }
+        let state = Arc::clone(&flusher.state);
+        // One is being flushed, none waits.
+        let (captures, receiver) = sync_channel(1);
+        let thread = std::thread::Builder::new()
+            .name("millstream-flush".to_string())
+            .spawn(move || run(flusher, &receiver))?;
+        Ok(Flushing::Thread {
+            captures: Some(captures),
+            thread: Some(thread),
+            state,
+        })
+    }
+
+    /// Flushes, or begins to. The caller has seen that none is under way.
+    pub fn begin(&mut self, capture: Capture) {
+        match self {
+            Flushing::Inline(flusher) => flush_one(flusher, capture),
+            Flushing::Thread { captures, state, .. } => {
+                state.busy.store(true, Ordering::Release);
+                let sent = captures.as_ref().map(|captures| captures.send(capture));
+                if !matches!(sent, Some(Ok(()))) {
+                    state.busy.store(false, Ordering::Release);
+                }
+            }
+        }
+    }
+
+    /// Flushes a last capture, if there is one, to its end.
+    pub fn finish(mut self, capture: Option<Capture>) {
+        if let Some(capture) = capture {
+            self.begin(capture);
+        }
+    }
+}
+
+impl Drop for Flushing {
+    fn drop(&mut self) {
+        if let Flushing::Thread { captures, thread, .. } = self {
+            *captures = None;
+            if let Some(thread) = thread.take() {
+                // A panic in it has been reported; the log is what counts.
+                let _ = thread.join();
+            }
+        }
+    }
+}
+
+fn run(mut flusher: Flusher, captures: &Receiver<Capture>) {
+    while let Ok(capture) = captures.recv() {
+        flush_one(&mut flusher, capture);
+        flusher.state.busy.store(false, Ordering::Release);
+        flusher.state.flushed.notify_waiters();
+    }
+}
+
+fn flush_one(flusher: &mut Flusher, capture: Capture) {
+    let failure = flusher.flush(capture).err().map(|error| error.to_string());
+    if let Some(error) = &failure {
+        tracing::warn!(
+            error,
+            "could not flush rows to segments; they stay in memory and in the write-ahead log"
+        );
+    }
+    *flusher.state.failure.lock() = failure;
+    flusher.state.flushed.notify_waiters();
+}

@@ -1,0 +1,319 @@
+//! [`Image`]: everything that the log knows at one LSN, in one file: the catalog, and for each topic its definition,
+//! offsets, watermark, segments, and the few rows that are in none.
+//!
+//! One rule: an image is complete: with it, and the write-ahead log after its position, nothing older is needed. It is
+//! written under a temporary name, synced, named, and the directory is synced, before anything older is given up. Two
+//! are kept, so that a damaged one costs nothing.
+//!
+//! ```text
+//! meta/00000000000000000042.ckpt    by LSN
+//!
+//!  0 8  magic "MILLCKP\0"
+//!  8 4  format version
+//! 12 4  CRC32C of bytes 0..12, 16..end
+//! 16 8  bytes of the manifest
+//! 24 .. manifest, JSON; then the blobs that it counts, in its order: catalog records; for each topic its definition,
+//!       its older schemas, and for each partition its rows (Arrow IPC messages of rows and of runs)
+//! ```
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use crate::storage::Disk;
+
+use super::frame::{Damage, decode_schema, decode_spec, encode_schema, encode_spec};
+use super::segment::{SegmentInfo, decode_chunk, encode_chunk};
+use super::wal::Position;
+use super::{Chunk, LogError, Lsn, TopicSpec};
+
+use arrow::datatypes::SchemaRef;
+
+const FORMAT_VERSION: u32 = 1;
+const MAGIC: [u8; 8] = *b"MILLCKP\0";
+const HEADER_BYTES: usize = 24;
+const TEMPORARY_NAME: &str = "next.tmp";
+
+/// One partition at the image's LSN.
+#[derive(Clone, Debug)]
+pub struct PartitionImage {
+    pub next_offset: u64,
+    /// In offset order.
+    pub segments: Vec<SegmentInfo>,
+    /// Rows after the segments'.
+    pub chunks: Vec<Chunk>,
+}
+
+/// One topic at the image's LSN. Times in microseconds.
+#[derive(Clone, Debug)]
+pub struct TopicImage {
+    pub spec: Arc<TopicSpec>,
+    /// By schema id, those that segments have and the newest.
+    pub schemas: Vec<(u32, SchemaRef)>,
+    pub watermark: Option<i64>,
+    /// Newest event time, and when it was appended.
+    pub newest_event: Option<(i64, i64)>,
+    pub newest_append_us: Option<i64>,
+    pub partitions: Vec<PartitionImage>,
+}
+
+/// What the log knows at one LSN.
+#[derive(Clone, Debug, Default)]
+pub struct Image {
+    /// Where the write-ahead log goes on.
+    pub position: Position,
+    /// No segment has this id or a larger one.
+    pub next_segment: u64,
+    /// In commit order.
+    pub catalog: Vec<(Lsn, Vec<u8>)>,
+    pub topics: Vec<TopicImage>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Manifest {
+    position: Position,
+    next_segment: u64,
+    /// LSN and bytes of each record.
+    catalog: Vec<(Lsn, usize)>,
+    topics: Vec<TopicRecord>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct TopicRecord {
+    spec_bytes: usize,
+    /// Schema id and bytes.
+    schemas: Vec<(u32, usize)>,
+    watermark: Option<i64>,
+    newest_event: Option<(i64, i64)>,
+    newest_append_us: Option<i64>,
+    partitions: Vec<PartitionRecord>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct PartitionRecord {
+    next_offset: u64,
+    segments: Vec<SegmentInfo>,
+    chunks: Vec<ChunkRecord>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct ChunkRecord {
+    base_offset: u64,
+    /// Of the message with the rows; the rest of `bytes` is the one with the runs.
+    rows_bytes: usize,
+    bytes: usize,
+}
+
+/// Name of the image at this LSN.
+pub fn file_name(lsn: Lsn) -> String {
+    format!("{lsn:020}.ckpt")
+}
+
+impl Image {
+    pub fn lsn(&self) -> Lsn {
+        self.position.last_lsn
+    }
+
+    /// Ids of the segments that it needs.
+    pub fn segments(&self) -> impl Iterator<Item = &SegmentInfo> {
+        let partitions = self.topics.iter().flat_map(|topic| &topic.partitions);
+        partitions.flat_map(|partition| &partition.segments)
+    }
+
+    fn encode(&self) -> Result<Vec<u8>, LogError> {
+        let mut blobs: Vec<Vec<u8>> = self.catalog.iter().map(|(_, record)| record.clone()).collect();
+        let mut topics = Vec::with_capacity(self.topics.len());
+        for topic in &self.topics {
+            let spec = encode_spec(&topic.spec);
+            let spec_bytes = spec.len();
+            blobs.push(spec);
+            let mut schemas = Vec::new();
+            for (id, schema) in &topic.schemas {
+                let schema = encode_schema(schema);
+                schemas.push((*id, schema.len()));
+                blobs.push(schema);
+            }
+            let mut partitions = Vec::with_capacity(topic.partitions.len());
+            for partition in &topic.partitions {
+                let mut chunks = Vec::new();
+                for chunk in &partition.chunks {
+                    let (rows_bytes, blob) = encode_chunk(chunk)?;
+                    chunks.push(ChunkRecord {
+                        base_offset: chunk.base_offset,
+                        rows_bytes,
+                        bytes: blob.len(),
+                    });
+                    blobs.push(blob);
+                }
+                partitions.push(PartitionRecord {
+                    next_offset: partition.next_offset,
+                    segments: partition.segments.clone(),
+                    chunks,
+                });
+            }
+            topics.push(TopicRecord {
+                spec_bytes,
+                schemas,
+                watermark: topic.watermark,
+                newest_event: topic.newest_event,
+                newest_append_us: topic.newest_append_us,
+                partitions,
+            });
+        }
+        let manifest = Manifest {
+            position: self.position,
+            next_segment: self.next_segment,
+            catalog: self.catalog.iter().map(|(lsn, record)| (*lsn, record.len())).collect(),
+            topics,
+        };
+        let manifest = serde_json::to_vec(&manifest).expect("a manifest is plain data");
+        let mut bytes = Vec::with_capacity(HEADER_BYTES + manifest.len() + blobs.iter().map(Vec::len).sum::<usize>());
+        bytes.extend_from_slice(&MAGIC);
+        bytes.extend_from_slice(&FORMAT_VERSION.to_le_bytes());
+        bytes.extend_from_slice(&[0; 4]);
+        bytes.extend_from_slice(&(manifest.len() as u64).to_le_bytes());
+        bytes.extend_from_slice(&manifest);
+        blobs.iter().for_each(|blob| bytes.extend_from_slice(blob));
+        let crc = checksum(&bytes);
+        bytes[12..16].copy_from_slice(&crc.to_le_bytes());
+        Ok(bytes)
+    }
+
+    fn decode(bytes: &[u8]) -> Result<Image, Damage> {
+        let early = Damage::Contents("they end early");
+        if bytes.len() < HEADER_BYTES || bytes[..8] != MAGIC {
+            return Err(Damage::Contents("it is not a metadata image"));
+        }
+        let field = |at: usize| u32::from_le_bytes(bytes[at..at + 4].try_into().expect("four bytes were taken"));
+        if field(12) != checksum(bytes) {
+            return Err(Damage::Contents("the checksum does not match"));
+        }
+        if field(8) > FORMAT_VERSION {
+            return Err(Damage::NewerVersion(field(8)));
+        }
+        let length = u64::from_le_bytes(bytes[16..24].try_into().expect("eight bytes were taken"));
+        let end = usize::try_from(length)
+            .ok()
+            .and_then(|length| HEADER_BYTES.checked_add(length));
+        let end = end.filter(|end| *end <= bytes.len()).ok_or(early)?;
+        let manifest: Manifest = serde_json::from_slice(&bytes[HEADER_BYTES..end])
+            .map_err(|_| Damage::Contents("the manifest is unreadable"))?;
+        let mut blobs = &bytes[end..];
+        let mut blob = |length: usize| -> Result<&[u8], Damage> {
+            let (taken, rest) = blobs.split_at_checked(length).ok_or(early)?;
+            blobs = rest;
+            Ok(taken)
+        };
+        let mut catalog = Vec::with_capacity(manifest.catalog.len());
+        for (lsn, length) in manifest.catalog {
+            catalog.push((lsn, blob(length)?.to_vec()));
+        }
+        let mut topics = Vec::with_capacity(manifest.topics.len());
+        for record in manifest.topics {
+            let spec = Arc::new(decode_spec(blob(record.spec_bytes)?)?);
+            let mut schemas = Vec::new();
+            for (id, length) in record.schemas {
+                schemas.push((id, Arc::new(decode_schema(blob(length)?)?)));
+            }
+            let mut partitions = Vec::with_capacity(record.partitions.len());
+            for (number, partition) in (0..).zip(record.partitions) {
+                let mut chunks = Vec::new();
+                for chunk in partition.chunks {
+                    let place = (number, chunk.base_offset);
+                    chunks.push(decode_chunk(place, chunk.rows_bytes, blob(chunk.bytes)?, &spec.schema)?);
+                }
+                partitions.push(PartitionImage {
+                    next_offset: partition.next_offset,
+                    segments: partition.segments,
+                    chunks,
+                });
+            }
+            topics.push(TopicImage {
+                spec,
+                schemas,
+                watermark: record.watermark,
+                newest_event: record.newest_event,
+                newest_append_us: record.newest_append_us,
+                partitions,
+            });
+        }
+        Ok(Image {
+            position: manifest.position,
+            next_segment: manifest.next_segment,
+            catalog,
+            topics,
+        })
+    }
+
+    /// Writes and syncs the image under its name in `dir`.
+    pub fn save(&self, disk: &dyn Disk, dir: &Path) -> Result<(), LogError> {
+        let bytes = self.encode()?;
+        let temporary = dir.join(TEMPORARY_NAME);
+        // Left by an attempt that failed.
+        let names = disk.list(dir).map_err(LogError::io("list directory", dir))?;
+        if names.iter().any(|name| name == TEMPORARY_NAME) {
+            disk.remove(&temporary)
+                .map_err(LogError::io("remove file", &temporary))?;
+        }
+        let file = disk
+            .create(&temporary)
+            .map_err(LogError::io("create file", &temporary))?;
+        file.write_at(0, &[&bytes])
+            .map_err(LogError::io("write file", &temporary))?;
+        file.sync_data().map_err(LogError::io("sync file", &temporary))?;
+        let named = dir.join(file_name(self.lsn()));
+        disk.rename(&temporary, &named)
+            .map_err(LogError::io("rename file", &temporary))?;
+        disk.sync_dir(dir).map_err(LogError::io("sync directory", dir))
+    }
+}
+
+fn checksum(bytes: &[u8]) -> u32 {
+    crc32c::crc32c_append(crc32c::crc32c(&bytes[..12]), &bytes[16..])
+}
+
+/// LSNs of the images in `dir`, oldest first.
+pub fn list(disk: &dyn Disk, dir: &Path) -> Result<Vec<Lsn>, LogError> {
+    let names = disk.list(dir).map_err(LogError::io("list directory", dir))?;
+    let lsns = names.iter().filter_map(|name| name.strip_suffix(".ckpt")?.parse().ok());
+    let mut lsns: Vec<Lsn> = lsns.collect();
+    lsns.sort_unstable();
+    Ok(lsns)
+}
+
+/// Reads the images in `dir`, oldest first; damaged ones are left out with a warning, unless all of them are damaged.
+pub fn load(disk: &dyn Disk, dir: &Path) -> Result<Vec<Image>, LogError> {
+    let mut images = Vec::new();
+    let mut damage: Option<(PathBuf, Lsn, Damage)> = None;
+    for lsn in list(disk, dir)? {
+        let path = dir.join(file_name(lsn));
+        let file = disk.open(&path).map_err(LogError::io("open file", &path))?;
+        let length = file.len().map_err(LogError::io("read file", &path))?;
+        let mut bytes = vec![0; usize::try_from(length).expect("an image fits memory")];
+        file.read_at(0, &mut bytes).map_err(LogError::io("read file", &path))?;
+        match Image::decode(&bytes) {
+            Ok(image) => images.push(image),
+            Err(Damage::NewerVersion(version)) => {
+                return Err(LogError::NewerFormat {
+                    file: path,
+                    version,
+                    supported: FORMAT_VERSION,
+                });
+            }
+            Err(found) => {
+                tracing::warn!(file = %path.display(), %found, "a metadata image is damaged; the other one is used");
+                damage = Some((path, lsn, found));
+            }
+        }
+    }
+    match damage {
+        Some((file, lsn, found)) if images.is_empty() => Err(LogError::Corrupt {
+            file,
+            offset: 0,
+            lsn,
+            reason: found.to_string(),
+        }),
+        _ => Ok(images),
+    }
+}

@@ -1,0 +1,710 @@
+//! [`Segment`]: an immutable columnar file with consecutive rows of one topic partition; writing it, reading it back.
+//!
+//! One rule: a segment gets its name only after it is synced, and is never written to again; every byte of it is
+//! covered by a checksum, and damage to one batch is an error of those who read that batch alone.
+//!
+//! ```text
+//! file       0 64  header, zero-padded
+//!           64 ..  batches, each at a multiple of 64: rows, then runs, each an encapsulated Arrow IPC message
+//!           .. ..  index: an Arrow IPC stream of one record batch, with one row for each batch of the file
+//!      end-32 32  trailer
+//!
+//! header                                   trailer
+//!   0 8  magic "MILLSEG\0"                   0 8  position of the index
+//!   8 4  format version                      8 8  bytes of the index
+//!  12 4  CRC32C of bytes 0..12, 16..64      16 4  CRC32C of the index
+//!  16 4  topic                              20 4  CRC32C of bytes 0..20
+//!  20 4  partition                          24 8  magic "MILLSEGE"
+//!  24 4  schema id
+//!  32 8  base offset
+//!
+//! runs   lsn UInt64, timestamp Int64 (us), watermark Int64 (us, null: none), rows UInt32
+//! index  position UInt64, rows_bytes, runs_bytes, crc (of both), rows UInt32, base_offset, first_lsn, last_lsn UInt64,
+//!        first_us, last_us Int64; for column i of the topic nulls_i UInt64 and, where its type has an order that
+//!        filters can use, min_i and max_i of that type (null: not known)
+//! ```
+
+use std::io::Cursor;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, OnceLock};
+
+use arrow::array::{
+    Array, ArrayRef, ArrowPrimitiveType, AsArray, BooleanArray, Int64Array, PrimitiveArray, RecordBatch, StringArray,
+    UInt32Array, UInt64Array,
+};
+use arrow::buffer::{Buffer, MutableBuffer};
+use arrow::compute::{concat, concat_batches};
+use arrow::datatypes::{
+    DataType, Date32Type, Decimal128Type, Field, Int16Type, Int32Type, Int64Type, Schema, SchemaRef,
+    Time64MicrosecondType, TimeUnit, TimestampMicrosecondType, UInt32Type, UInt64Type,
+};
+use arrow::ipc::CompressionType;
+use arrow::ipc::reader::StreamReader;
+use arrow::ipc::writer::StreamWriter;
+use serde::{Deserialize, Serialize};
+
+use crate::storage::{Disk, DiskFile};
+
+use super::encode::{MessageEncoder, decode_message};
+use super::tail::merge_runs;
+use super::{Chunk, LogError, Lsn, Run, TopicId};
+
+const FORMAT_VERSION: u32 = 1;
+const HEADER_BYTES: u64 = 64;
+const TRAILER_BYTES: u64 = 32;
+/// Batches start at multiples of this, so that their buffers are aligned once read.
+const ALIGNMENT: u64 = 64;
+const HEADER_MAGIC: [u8; 8] = *b"MILLSEG\0";
+const TRAILER_MAGIC: [u8; 8] = *b"MILLSEGE";
+/// Synced as it grows, so that the log's own syncs do not wait behind all of it.
+const SYNC_BYTES: u64 = 8 << 20;
+/// Longer strings bound from below by a prefix, and from above not at all.
+const STATISTIC_STRING_BYTES_MAX: usize = 64;
+/// Columns of the index before those with statistics.
+const FIXED_COLUMNS: usize = 10;
+
+/// What is known of a segment without opening it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SegmentInfo {
+    /// Names the file. Never reused.
+    pub id: u64,
+    pub topic: TopicId,
+    pub partition: u32,
+    /// Of the schema that its rows have.
+    pub schema_id: u32,
+    pub base_offset: u64,
+    pub rows: u64,
+    pub first_lsn: Lsn,
+    pub last_lsn: Lsn,
+    /// Append time of the first row, microseconds; of the last one below.
+    pub first_us: i64,
+    pub last_us: i64,
+    /// Size of the file.
+    pub bytes: u64,
+}
+
+impl SegmentInfo {
+    /// The offset after its last row.
+    pub fn end_offset(&self) -> u64 {
+        self.base_offset + self.rows
+    }
+}
+
+/// Name of the segment file with this id.
+pub fn file_name(id: u64) -> String {
+    format!("{id:016x}.seg")
+}
+
+/// The id of a segment file's name.
+pub fn parse_name(name: &str) -> Option<u64> {
+    u64::from_str_radix(name.strip_suffix(".seg")?, 16).ok()
+}
+
+/// How rows are laid out in a segment.
+#[derive(Clone, Copy, Debug)]
+pub struct Layout {
+    /// Chunks are put together up to this.
+    pub batch_rows: usize,
+    pub batch_bytes: usize,
+    pub compression: Option<CompressionType>,
+}
+
+/// One batch of a segment, as the index has it.
+#[derive(Clone, Copy, Debug)]
+pub struct Entry {
+    position: u64,
+    rows_bytes: u32,
+    runs_bytes: u32,
+    crc: u32,
+    pub rows: u32,
+    pub base_offset: u64,
+    pub first_lsn: Lsn,
+    pub last_lsn: Lsn,
+    pub first_us: i64,
+    pub last_us: i64,
+}
+
+impl Entry {
+    /// Of its rows and runs in the file.
+    pub fn bytes(&self) -> u64 {
+        u64::from(self.rows_bytes) + u64::from(self.runs_bytes)
+    }
+}
+
+/// The batches of a segment and the bounds of their columns.
+#[derive(Debug)]
+pub struct Index {
+    pub entries: Vec<Entry>,
+    table: RecordBatch,
+}
+
+impl Index {
+    fn column(&self, prefix: &str, column: usize) -> Option<&ArrayRef> {
+        self.table.column_by_name(&format!("{prefix}_{column}"))
+    }
+
+    /// Least and greatest value of a column of the segment's schema, one of each per batch; null where not known.
+    pub fn bounds(&self, column: usize) -> Option<(&ArrayRef, &ArrayRef)> {
+        Some((self.column("min", column)?, self.column("max", column)?))
+    }
+
+    /// Nulls of a column, per batch: UInt64.
+    pub fn nulls(&self, column: usize) -> Option<&ArrayRef> {
+        self.column("nulls", column)
+    }
+}
+
+/// An immutable file of rows.
+pub struct Segment {
+    pub info: SegmentInfo,
+    /// Of its rows.
+    pub schema: SchemaRef,
+    disk: Arc<dyn Disk>,
+    path: PathBuf,
+    /// Read when first needed.
+    index: OnceLock<Arc<Index>>,
+}
+
+impl std::fmt::Debug for Segment {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Segment({})", self.path.display())
+    }
+}
+
+impl Segment {
+    /// One that is there. Nothing is read before it is needed.
+    pub fn known(disk: Arc<dyn Disk>, dir: &Path, info: SegmentInfo, schema: SchemaRef) -> Segment {
+        let path = dir.join(file_name(info.id));
+        Segment {
+            info,
+            schema,
+            disk,
+            path,
+            index: OnceLock::new(),
+        }
+    }
+
+    fn damaged(&self, offset: u64, reason: impl ToString) -> LogError {
+        LogError::Damaged {
+            file: self.path.clone(),
+            offset,
+            reason: reason.to_string(),
+        }
+    }
+
+    fn open(&self) -> Result<Arc<dyn DiskFile>, LogError> {
+        self.disk.open(&self.path).map_err(|error| match error.kind() {
+            std::io::ErrorKind::NotFound => self.damaged(0, "the file is missing"),
+            _ => LogError::io("open file", &self.path)(error),
+        })
+    }
+
+    fn read(&self, file: &dyn DiskFile, offset: u64, bytes: u64) -> Result<Buffer, LogError> {
+        let bytes = usize::try_from(bytes).map_err(|_| self.damaged(offset, "a length is too large"))?;
+        let mut buffer = MutableBuffer::from_len_zeroed(bytes);
+        file.read_at(offset, buffer.as_slice_mut())
+            .map_err(|error| match error.kind() {
+                std::io::ErrorKind::UnexpectedEof => self.damaged(offset, "the file ends early"),
+                _ => LogError::io("read file", &self.path)(error),
+            })?;
+        Ok(buffer.into())
+    }
+
+    /// The index, read at the first call.
+    pub fn index(&self) -> Result<Arc<Index>, LogError> {
+        if let Some(index) = self.index.get() {
+            return Ok(Arc::clone(index));
+        }
+        let index = Arc::new(self.read_index()?);
+        Ok(Arc::clone(self.index.get_or_init(|| index)))
+    }
+
+    fn read_index(&self) -> Result<Index, LogError> {
+        let file = self.open()?;
+        let size = file.len().map_err(LogError::io("read file", &self.path))?;
+        if size != self.info.bytes || size < HEADER_BYTES + TRAILER_BYTES {
+            return Err(self.damaged(0, format!("its size is {size}, not {}", self.info.bytes)));
+        }
+        let header = self.read(file.as_ref(), 0, HEADER_BYTES)?;
+        let version = u32_at(&header, 8);
+        if header[0..8] != HEADER_MAGIC || u32_at(&header, 12) != header_crc(&header) {
+            return Err(self.damaged(0, "the header's checksum does not match"));
+        }
+        if version > FORMAT_VERSION {
+            return Err(LogError::NewerFormat {
+                file: self.path.clone(),
+                version,
+                supported: FORMAT_VERSION,
+            });
+        }
+        let place = (u32_at(&header, 16), u32_at(&header, 20), u64_at(&header, 32));
+        if place != (self.info.topic.0, self.info.partition, self.info.base_offset) {
+            return Err(self.damaged(0, "it holds other rows than those of its name"));
+        }
+        let at = size - TRAILER_BYTES;
+        let trailer = self.read(file.as_ref(), at, TRAILER_BYTES)?;
+        if trailer[24..32] != TRAILER_MAGIC || u32_at(&trailer, 20) != crc32c::crc32c(&trailer[..20]) {
+            return Err(self.damaged(at, "the trailer's checksum does not match"));
+        }
+        let (position, bytes) = (u64_at(&trailer, 0), u64_at(&trailer, 8));
+        if position.checked_add(bytes) != Some(at) {
+            return Err(self.damaged(at, "the trailer does not fit the file"));
+        }
+        let index = self.read(file.as_ref(), position, bytes)?;
+        if crc32c::crc32c(&index) != u32_at(&trailer, 16) {
+            return Err(self.damaged(position, "the index's checksum does not match"));
+        }
+        let table = StreamReader::try_new(Cursor::new(index.as_slice()), None)
+            .and_then(|mut batches| batches.next().transpose())
+            .map_err(|error| self.damaged(position, error))?
+            .ok_or_else(|| self.damaged(position, "the index is empty"))?;
+        let entries = entries(&table).ok_or_else(|| self.damaged(position, "the index has other columns"))?;
+        Ok(Index { entries, table })
+    }
+
+    /// The rows of one batch: those columns (of the segment's schema) in that order, or all of them.
+    pub fn load(&self, entry: &Entry, columns: Option<&[usize]>) -> Result<Chunk, LogError> {
+        let file = self.open()?;
+        let bytes = self.read(file.as_ref(), entry.position, entry.bytes())?;
+        let damaged = |reason: &str| self.damaged(entry.position, reason);
+        if crc32c::crc32c(&bytes) != entry.crc {
+            return Err(damaged("a batch's checksum does not match"));
+        }
+        let message = bytes.slice_with_length(0, entry.rows_bytes as usize);
+        let unreadable = |error: super::frame::Damage| damaged(&error.to_string());
+        let rows = decode_message(&message, &self.schema, columns).map_err(unreadable)?;
+        let runs = bytes.slice(entry.rows_bytes as usize);
+        let runs = decode_message(&runs, &runs_schema(), None).map_err(unreadable)?;
+        let runs = decode_runs(&runs);
+        if rows.num_rows() != entry.rows as usize || runs.iter().map(|run| run.rows).sum::<usize>() != rows.num_rows() {
+            return Err(damaged("a batch has another number of rows"));
+        }
+        Ok(Chunk {
+            partition: self.info.partition,
+            base_offset: entry.base_offset,
+            rows,
+            runs: runs.into(),
+        })
+    }
+}
+
+fn u32_at(bytes: &[u8], at: usize) -> u32 {
+    u32::from_le_bytes(bytes[at..at + 4].try_into().expect("four bytes were taken"))
+}
+
+fn u64_at(bytes: &[u8], at: usize) -> u64 {
+    u64::from_le_bytes(bytes[at..at + 8].try_into().expect("eight bytes were taken"))
+}
+
+fn header_crc(header: &[u8]) -> u32 {
+    crc32c::crc32c_append(crc32c::crc32c(&header[..12]), &header[16..HEADER_BYTES as usize])
+}
+
+fn runs_schema() -> SchemaRef {
+    static SCHEMA: OnceLock<SchemaRef> = OnceLock::new();
+    let schema = SCHEMA.get_or_init(|| {
+        Arc::new(Schema::new(vec![
+            Field::new("lsn", DataType::UInt64, false),
+            Field::new("timestamp", DataType::Int64, false),
+            Field::new("watermark", DataType::Int64, true),
+            Field::new("rows", DataType::UInt32, false),
+        ]))
+    });
+    Arc::clone(schema)
+}
+
+/// Runs as a record batch.
+pub fn encode_runs(runs: &[Run]) -> RecordBatch {
+    let lsn: UInt64Array = runs.iter().map(|run| Some(run.lsn)).collect();
+    let timestamp: Int64Array = runs.iter().map(|run| Some(run.timestamp_us)).collect();
+    let watermark: Int64Array = runs.iter().map(|run| run.watermark).collect();
+    let rows = runs
+        .iter()
+        .map(|run| Some(u32::try_from(run.rows).expect("a chunk has fewer rows")));
+    let columns: Vec<ArrayRef> = vec![
+        Arc::new(lsn),
+        Arc::new(timestamp),
+        Arc::new(watermark),
+        Arc::new(rows.collect::<UInt32Array>()),
+    ];
+    RecordBatch::try_new(runs_schema(), columns).expect("columns fit the schema")
+}
+
+/// Runs from a record batch of [`encode_runs`].
+pub fn decode_runs(batch: &RecordBatch) -> Vec<Run> {
+    let lsn = batch.column(0).as_primitive::<UInt64Type>();
+    let timestamp = batch.column(1).as_primitive::<Int64Type>();
+    let watermark = batch.column(2).as_primitive::<Int64Type>();
+    let rows = batch.column(3).as_primitive::<UInt32Type>();
+    (0..batch.num_rows())
+        .map(|row| Run {
+            rows: rows.value(row) as usize,
+            lsn: lsn.value(row),
+            timestamp_us: timestamp.value(row),
+            watermark: watermark.is_valid(row).then(|| watermark.value(row)),
+        })
+        .collect()
+}
+
+/// A message's pieces and their bytes.
+fn message(encoder: &mut MessageEncoder, batch: &RecordBatch) -> Result<(Vec<Buffer>, usize), LogError> {
+    let pieces = encoder.encode(batch)?;
+    let bytes = pieces.iter().map(Buffer::len).sum();
+    Ok((pieces, bytes))
+}
+
+/// Rows and runs of a chunk as one run of bytes, for the metadata image: message lengths and the bytes.
+pub fn encode_chunk(chunk: &Chunk) -> Result<(usize, Vec<u8>), LogError> {
+    let (rows, rows_bytes) = message(&mut MessageEncoder::new(&chunk.rows, None)?, &chunk.rows)?;
+    let runs = encode_runs(&chunk.runs);
+    let (runs, _) = message(&mut MessageEncoder::new(&runs, None)?, &runs)?;
+    let bytes = rows
+        .iter()
+        .chain(&runs)
+        .flat_map(|piece| piece.iter().copied())
+        .collect();
+    Ok((rows_bytes, bytes))
+}
+
+/// What [`encode_chunk`] made.
+pub fn decode_chunk(
+    (partition, base_offset): (u32, u64),
+    rows_bytes: usize,
+    bytes: &[u8],
+    schema: &SchemaRef,
+) -> Result<Chunk, super::frame::Damage> {
+    let short = super::frame::Damage::Contents("rows end early");
+    let rows = bytes.get(..rows_bytes).ok_or(short)?;
+    let rows = decode_message(&Buffer::from_slice_ref(rows), schema, None)?;
+    let runs = Buffer::from_slice_ref(&bytes[rows_bytes..]);
+    let runs = decode_runs(&decode_message(&runs, &runs_schema(), None)?);
+    if runs.iter().map(|run| run.rows).sum::<usize>() != rows.num_rows() || runs.is_empty() {
+        return Err(super::frame::Damage::Contents("runs do not add up"));
+    }
+    Ok(Chunk {
+        partition,
+        base_offset,
+        rows,
+        runs: runs.into(),
+    })
+}
+
+fn entries(table: &RecordBatch) -> Option<Vec<Entry>> {
+    let u64s = |name: &str| table.column_by_name(name)?.as_primitive_opt::<UInt64Type>();
+    let i64s = |name: &str| table.column_by_name(name)?.as_primitive_opt::<Int64Type>();
+    let u32s = |name: &str| table.column_by_name(name)?.as_primitive_opt::<UInt32Type>();
+    let (position, base_offset) = (u64s("position")?, u64s("base_offset")?);
+    let (first_lsn, last_lsn) = (u64s("first_lsn")?, u64s("last_lsn")?);
+    let (first_us, last_us) = (i64s("first_us")?, i64s("last_us")?);
+    let (rows_bytes, runs_bytes) = (u32s("rows_bytes")?, u32s("runs_bytes")?);
+    let (crc, rows) = (u32s("crc")?, u32s("rows")?);
+    let entry = |row| Entry {
+        position: position.value(row),
+        rows_bytes: rows_bytes.value(row),
+        runs_bytes: runs_bytes.value(row),
+        crc: crc.value(row),
+        rows: rows.value(row),
+        base_offset: base_offset.value(row),
+        first_lsn: first_lsn.value(row),
+        last_lsn: last_lsn.value(row),
+        first_us: first_us.value(row),
+        last_us: last_us.value(row),
+    };
+    Some((0..table.num_rows()).map(entry).collect())
+}
+
+/// Least and greatest value as arrays of one; `None` for types whose order filters do not use.
+fn extremes(column: &dyn Array) -> Option<(ArrayRef, ArrayRef)> {
+    fn of<T: ArrowPrimitiveType>(column: &dyn Array) -> (ArrayRef, ArrayRef)
+    where
+        T::Native: PartialOrd,
+    {
+        let values = column.as_primitive::<T>();
+        let one = |value: Option<T::Native>| -> ArrayRef {
+            let array: PrimitiveArray<T> = std::iter::once(value).collect();
+            Arc::new(array.with_data_type(column.data_type().clone()))
+        };
+        (one(arrow::compute::min(values)), one(arrow::compute::max(values)))
+    }
+    match column.data_type() {
+        DataType::Int16 => Some(of::<Int16Type>(column)),
+        DataType::Int32 => Some(of::<Int32Type>(column)),
+        DataType::Int64 => Some(of::<Int64Type>(column)),
+        DataType::Date32 => Some(of::<Date32Type>(column)),
+        DataType::Time64(TimeUnit::Microsecond) => Some(of::<Time64MicrosecondType>(column)),
+        DataType::Timestamp(TimeUnit::Microsecond, _) => Some(of::<TimestampMicrosecondType>(column)),
+        DataType::Decimal128(..) => Some(of::<Decimal128Type>(column)),
+        DataType::Boolean => {
+            let values = column.as_boolean();
+            let one = |value: Option<bool>| -> ArrayRef { Arc::new(BooleanArray::from(vec![value])) };
+            let (min, max) = (arrow::compute::min_boolean(values), arrow::compute::max_boolean(values));
+            Some((one(min), one(max)))
+        }
+        DataType::Utf8 => {
+            let values = column.as_string::<i32>();
+            let one = |value: Option<&str>| -> ArrayRef { Arc::new(StringArray::from(vec![value])) };
+            let min = arrow::compute::min_string(values)
+                .map(|min| &min[..min.floor_char_boundary(STATISTIC_STRING_BYTES_MAX)]);
+            let max = arrow::compute::max_string(values).filter(|max| max.len() <= STATISTIC_STRING_BYTES_MAX);
+            Some((one(min), one(max)))
+        }
+        _ => None,
+    }
+}
+
+/// A batch's nulls and bounds, by column.
+type Statistics = Vec<(u64, Option<(ArrayRef, ArrayRef)>)>;
+
+/// Writes one segment.
+pub struct Writer {
+    disk: Arc<dyn Disk>,
+    dir: PathBuf,
+    file: Arc<dyn DiskFile>,
+    info: SegmentInfo,
+    schema: SchemaRef,
+    layout: Layout,
+    encoder: Option<MessageEncoder>,
+    runs_encoder: Option<MessageEncoder>,
+    position: u64,
+    synced: u64,
+    entries: Vec<Entry>,
+    statistics: Vec<Statistics>,
+    /// Not written yet.
+    pending: Vec<Chunk>,
+    pending_rows: usize,
+    pending_bytes: usize,
+}
+
+impl Writer {
+    /// A new file under a temporary name. `info` names id, topic, partition, schema and base offset.
+    pub fn create(
+        disk: Arc<dyn Disk>,
+        dir: &Path,
+        info: SegmentInfo,
+        schema: SchemaRef,
+        layout: Layout,
+    ) -> Result<Writer, LogError> {
+        let path = dir.join(temporary_name(info.id));
+        let file = disk.create(&path).map_err(LogError::io("create file", &path))?;
+        let mut header = vec![0; HEADER_BYTES as usize];
+        header[0..8].copy_from_slice(&HEADER_MAGIC);
+        header[8..12].copy_from_slice(&FORMAT_VERSION.to_le_bytes());
+        header[16..20].copy_from_slice(&info.topic.0.to_le_bytes());
+        header[20..24].copy_from_slice(&info.partition.to_le_bytes());
+        header[24..28].copy_from_slice(&info.schema_id.to_le_bytes());
+        header[32..40].copy_from_slice(&info.base_offset.to_le_bytes());
+        let crc = header_crc(&header);
+        header[12..16].copy_from_slice(&crc.to_le_bytes());
+        file.write_at(0, &[&header])
+            .map_err(LogError::io("write file", &path))?;
+        Ok(Writer {
+            disk,
+            dir: dir.to_path_buf(),
+            file,
+            info: SegmentInfo { rows: 0, ..info },
+            schema,
+            layout,
+            encoder: None,
+            runs_encoder: None,
+            position: HEADER_BYTES,
+            synced: 0,
+            entries: Vec::new(),
+            statistics: Vec::new(),
+            pending: Vec::new(),
+            pending_rows: 0,
+            pending_bytes: 0,
+        })
+    }
+
+    fn path(&self) -> PathBuf {
+        self.dir.join(temporary_name(self.info.id))
+    }
+
+    /// Bytes of the batches so far.
+    pub fn bytes(&self) -> u64 {
+        self.position + self.pending_bytes as u64
+    }
+
+    /// Adds rows, which follow those before them.
+    pub fn push(&mut self, chunk: Chunk) -> Result<(), LogError> {
+        assert_eq!(
+            chunk.base_offset,
+            self.info.end_offset(),
+            "L2: offsets in a segment are dense"
+        );
+        self.info.rows += chunk.rows.num_rows() as u64;
+        let mut chunk = chunk;
+        loop {
+            let rows = chunk.rows.num_rows();
+            let room = self.layout.batch_rows - self.pending_rows;
+            // A batch may be twice as large before a chunk is cut for it.
+            let limit = if self.pending_rows == 0 { room * 2 } else { room };
+            let taken = if rows <= limit { rows } else { room };
+            let (now, later) = (chunk.slice(0, taken), rows - taken);
+            self.pending_rows += taken;
+            self.pending_bytes += slice_bytes(&now.rows);
+            self.pending.push(now);
+            if self.pending_rows >= self.layout.batch_rows || self.pending_bytes >= self.layout.batch_bytes {
+                self.write_batch()?;
+            }
+            if later == 0 {
+                return Ok(());
+            }
+            chunk = chunk.slice(taken, later);
+        }
+    }
+
+    fn write_batch(&mut self) -> Result<(), LogError> {
+        let pending = std::mem::take(&mut self.pending);
+        (self.pending_rows, self.pending_bytes) = (0, 0);
+        let Some(first) = pending.first() else { return Ok(()) };
+        let base_offset = first.base_offset;
+        let runs = merge_runs(&pending);
+        let rows = match pending.as_slice() {
+            [one] => one.rows.clone(),
+            many => concat_batches(&self.schema, many.iter().map(|chunk| &chunk.rows)).map_err(unwritable)?,
+        };
+        drop(pending);
+        let encoder = match &mut self.encoder {
+            Some(encoder) => encoder,
+            none => none.insert(MessageEncoder::new(&rows, self.layout.compression)?),
+        };
+        let (mut pieces, rows_bytes) = message(encoder, &rows)?;
+        let runs_batch = encode_runs(&runs);
+        let encoder = match &mut self.runs_encoder {
+            Some(encoder) => encoder,
+            none => none.insert(MessageEncoder::new(&runs_batch, self.layout.compression)?),
+        };
+        let (run_pieces, runs_bytes) = message(encoder, &runs_batch)?;
+        pieces.extend(run_pieces);
+        let position = self.position.next_multiple_of(ALIGNMENT);
+        let crc = pieces
+            .iter()
+            .fold(0, |crc, piece| crc32c::crc32c_append(crc, piece.as_slice()));
+        let slices: Vec<&[u8]> = pieces.iter().map(Buffer::as_slice).collect();
+        let path = self.path();
+        self.file
+            .write_at(position, &slices)
+            .map_err(LogError::io("write file", &path))?;
+        let small = |bytes: usize| u32::try_from(bytes).expect("a batch is smaller than 4 GiB");
+        let (first, last) = (&runs[0], &runs[runs.len() - 1]);
+        self.entries.push(Entry {
+            position,
+            rows_bytes: small(rows_bytes),
+            runs_bytes: small(runs_bytes),
+            crc,
+            rows: small(rows.num_rows()),
+            base_offset,
+            first_lsn: first.lsn,
+            last_lsn: last.lsn,
+            first_us: first.timestamp_us,
+            last_us: last.timestamp_us,
+        });
+        let statistics = rows
+            .columns()
+            .iter()
+            .map(|column| (column.logical_null_count() as u64, extremes(column.as_ref())));
+        self.statistics.push(statistics.collect());
+        self.position = position + (rows_bytes + runs_bytes) as u64;
+        if self.position - self.synced > SYNC_BYTES {
+            self.file.sync_data().map_err(LogError::io("sync file", &path))?;
+            self.synced = self.position;
+        }
+        Ok(())
+    }
+
+    /// Writes the rest, syncs and names the file. The caller syncs the directory.
+    pub fn finish(mut self) -> Result<Segment, LogError> {
+        self.write_batch()?;
+        let path = self.path();
+        let table = self.table().map_err(unwritable)?;
+        let mut index = Vec::new();
+        let mut writer = StreamWriter::try_new(&mut index, &table.schema()).map_err(unwritable)?;
+        writer
+            .write(&table)
+            .and_then(|()| writer.finish())
+            .map_err(unwritable)?;
+        drop(writer);
+        let position = self.position.next_multiple_of(ALIGNMENT);
+        let mut trailer = [0; TRAILER_BYTES as usize];
+        trailer[0..8].copy_from_slice(&position.to_le_bytes());
+        trailer[8..16].copy_from_slice(&(index.len() as u64).to_le_bytes());
+        trailer[16..20].copy_from_slice(&crc32c::crc32c(&index).to_le_bytes());
+        let crc = crc32c::crc32c(&trailer[..20]);
+        trailer[20..24].copy_from_slice(&crc.to_le_bytes());
+        trailer[24..32].copy_from_slice(&TRAILER_MAGIC);
+        self.file
+            .write_at(position, &[&index, &trailer])
+            .map_err(LogError::io("write file", &path))?;
+        self.file.sync_data().map_err(LogError::io("sync file", &path))?;
+        let (first, last) = (&self.entries[0], &self.entries[self.entries.len() - 1]);
+        let info = SegmentInfo {
+            first_lsn: first.first_lsn,
+            last_lsn: last.last_lsn,
+            first_us: first.first_us,
+            last_us: last.last_us,
+            bytes: position + index.len() as u64 + TRAILER_BYTES,
+            ..self.info.clone()
+        };
+        let named = self.dir.join(file_name(info.id));
+        self.disk
+            .rename(&path, &named)
+            .map_err(LogError::io("rename file", &path))?;
+        Ok(Segment::known(self.disk, &self.dir, info, self.schema))
+    }
+
+    fn table(&self) -> Result<RecordBatch, arrow::error::ArrowError> {
+        let entries = &self.entries;
+        let u64s = |value: fn(&Entry) -> u64| -> ArrayRef {
+            Arc::new(entries.iter().map(|entry| Some(value(entry))).collect::<UInt64Array>())
+        };
+        let u32s = |value: fn(&Entry) -> u32| -> ArrayRef {
+            Arc::new(entries.iter().map(|entry| Some(value(entry))).collect::<UInt32Array>())
+        };
+        let i64s = |value: fn(&Entry) -> i64| -> ArrayRef {
+            Arc::new(entries.iter().map(|entry| Some(value(entry))).collect::<Int64Array>())
+        };
+        let mut columns: Vec<(String, ArrayRef)> = Vec::with_capacity(FIXED_COLUMNS + 3 * self.schema.fields().len());
+        columns.push(("position".to_string(), u64s(|entry| entry.position)));
+        columns.push(("rows_bytes".to_string(), u32s(|entry| entry.rows_bytes)));
+        columns.push(("runs_bytes".to_string(), u32s(|entry| entry.runs_bytes)));
+        columns.push(("crc".to_string(), u32s(|entry| entry.crc)));
+        columns.push(("rows".to_string(), u32s(|entry| entry.rows)));
+        columns.push(("base_offset".to_string(), u64s(|entry| entry.base_offset)));
+        columns.push(("first_lsn".to_string(), u64s(|entry| entry.first_lsn)));
+        columns.push(("last_lsn".to_string(), u64s(|entry| entry.last_lsn)));
+        columns.push(("first_us".to_string(), i64s(|entry| entry.first_us)));
+        columns.push(("last_us".to_string(), i64s(|entry| entry.last_us)));
+        for column in 0..self.schema.fields().len() {
+            let nulls: UInt64Array = self.statistics.iter().map(|batch| Some(batch[column].0)).collect();
+            columns.push((format!("nulls_{column}"), Arc::new(nulls)));
+            let bounds: Option<Vec<&(ArrayRef, ArrayRef)>> =
+                self.statistics.iter().map(|batch| batch[column].1.as_ref()).collect();
+            if let Some(bounds) = bounds {
+                let min: Vec<&dyn Array> = bounds.iter().map(|(min, _)| min.as_ref()).collect();
+                let max: Vec<&dyn Array> = bounds.iter().map(|(_, max)| max.as_ref()).collect();
+                columns.push((format!("min_{column}"), concat(&min)?));
+                columns.push((format!("max_{column}"), concat(&max)?));
+            }
+        }
+        RecordBatch::try_from_iter_with_nullable(columns.into_iter().map(|(name, column)| (name, column, true)))
+    }
+}
+
+/// Bytes that the rows of a batch take, whatever larger buffers they lie in.
+pub fn slice_bytes(rows: &RecordBatch) -> usize {
+    rows.columns()
+        .iter()
+        .map(|column| column.to_data().get_slice_memory_size().unwrap_or(0))
+        .sum()
+}
+
+fn temporary_name(id: u64) -> String {
+    format!("{id:016x}.tmp")
+}
+
+fn unwritable(error: arrow::error::ArrowError) -> LogError {
+    LogError::Unencodable {
+        reason: error.to_string(),
+    }
+}

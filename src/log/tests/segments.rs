@@ -1,0 +1,346 @@
+//! Rows that have left memory: they are read as before, restarts know them, what nothing needs goes away, and damage to
+//! them is told.
+
+use std::path::PathBuf;
+
+use arrow::array::Array;
+use futures::executor::block_on;
+
+use crate::error::SqlError;
+use crate::storage::FaultDisk;
+
+use super::*;
+
+const DIR: &str = "/d";
+
+fn open(disk: &FaultDisk, options: &LogOptions) -> Arc<Log> {
+    open_with(disk.shared(), Path::new(DIR), options.clone())
+        .expect("opened")
+        .0
+}
+
+/// Topic 1 with `commits` commits of three rows in turn over its partitions.
+fn fill(log: &Log, commits: i64) {
+    for i in 0..commits {
+        let values = [(i * 3, Some(NOW_US + i)), (i * 3 + 1, None), (i * 3 + 2, None)];
+        let insert = insert(1, (i % 2) as u32, &values);
+        block_on(log.commit(insert, Acknowledge::Synced)).expect("inserted");
+    }
+}
+
+fn expected(commits: i64, partition: i64) -> Vec<i64> {
+    let mine = (0..commits).filter(|i| i % 2 == partition);
+    mine.flat_map(|i| [i * 3, i * 3 + 1, i * 3 + 2]).collect()
+}
+
+fn names(disk: &FaultDisk, dir: &str) -> Vec<String> {
+    disk.list(&PathBuf::from(DIR).join(dir)).expect("the directory exists")
+}
+
+fn close(log: &Log) {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .build()
+        .expect("a runtime");
+    runtime.block_on(log.close()).expect("closed");
+}
+
+fn segments(log: &Log) -> u64 {
+    let stats = log.topic_stats(TopicId(1)).expect("the topic exists");
+    stats.partitions.iter().map(|partition| partition.segments).sum()
+}
+
+#[test]
+fn rows_in_segments_are_read_as_those_in_memory() {
+    let disk = FaultDisk::new();
+    let log = open(&disk, &tiny());
+    block_on(log.commit(create(0, &[1]), Acknowledge::Synced)).expect("created");
+    fill(&log, 400);
+    assert!(segments(&log) > 4, "{} segments", segments(&log));
+    for partition in 0..2 {
+        assert_eq!(ids(&log, 1, partition), expected(400, i64::from(partition)));
+    }
+    // The commit at LSN n + 2 is number n.
+    for (after, upto) in [(0, 401), (1, 2), (5, 5), (7, 140), (63, 66), (200, 201), (399, 401)] {
+        let mut found: Vec<i64> = read(&log, 1, after, upto)
+            .iter()
+            .flat_map(|chunk| chunk.rows.column(0).as_primitive::<Int64Type>().values().to_vec())
+            .collect();
+        found.sort_unstable();
+        let commits = (after as i64 - 1).max(0)..(upto as i64 - 1);
+        let expected: Vec<i64> = commits.flat_map(|i| [i * 3, i * 3 + 1, i * 3 + 2]).collect();
+        assert_eq!(found, expected, "after {after} up to {upto}");
+    }
+    // Each row still carries the watermark from before its commit.
+    for chunk in read(&log, 1, 0, log.newest()) {
+        let watermarks = chunk.system_column(SystemColumn::Watermark, None);
+        let watermarks = watermarks.as_primitive::<arrow::datatypes::TimestampMicrosecondType>();
+        let ids = chunk.rows.column(0).as_primitive::<Int64Type>();
+        for row in 0..chunk.rows.num_rows() {
+            let commit = ids.value(row) / 3;
+            let before = (commit > 0).then(|| NOW_US + commit - 1 - 1_000_000);
+            assert_eq!(watermarks.is_valid(row).then(|| watermarks.value(row)), before);
+        }
+    }
+}
+
+#[test]
+fn a_segment_knows_the_bounds_of_its_batches() {
+    let disk = FaultDisk::new();
+    let log = open(&disk, &tiny());
+    block_on(log.commit(create(0, &[1]), Acknowledge::Synced)).expect("created");
+    fill(&log, 100);
+    let mut batches = 0;
+    for extent in log.read(TopicId(1), 0, log.newest()).expect("the topic exists") {
+        let Extent::Stored(stored) = extent else { continue };
+        batches += 1;
+        let chunk = stored.load(Some(&[1, 0])).expect("it is whole").expect("it has rows");
+        let (min, max) = stored.column_bounds(0).expect("integers have bounds");
+        let ids = chunk.rows.column(1).as_primitive::<Int64Type>();
+        assert_eq!(min.as_primitive::<Int64Type>().value(0), ids.values()[0]);
+        assert_eq!(max.as_primitive::<Int64Type>().value(0), ids.values()[ids.len() - 1]);
+        let nulls = stored.column_nulls(1).expect("nulls are counted");
+        let nulls = nulls.as_primitive::<arrow::datatypes::UInt64Type>().value(0);
+        assert_eq!(nulls, chunk.rows.column(0).null_count() as u64);
+        let bounds = stored.bounds();
+        assert_eq!(
+            (bounds.first_offset, bounds.first_lsn),
+            (chunk.base_offset, chunk.first_lsn())
+        );
+        assert_eq!(bounds.last_lsn, chunk.last_lsn());
+    }
+    assert!(batches > 50, "{batches} batches");
+}
+
+#[test]
+fn a_restart_reads_the_newest_image_and_the_log_after_it() {
+    let disk = FaultDisk::new();
+    let log = open(&disk, &tiny());
+    block_on(log.commit(create(0, &[1]), Acknowledge::Synced)).expect("created");
+    fill(&log, 300);
+    let stats = log.topic_stats(TopicId(1)).expect("the topic exists");
+    for clean in [false, true] {
+        if clean {
+            close(&log);
+        }
+        let copy = disk.copy();
+        let (again, recovered) = open_with(copy.shared(), Path::new(DIR), tiny()).expect("opened");
+        assert_eq!((recovered.newest, recovered.rows, recovered.clean), (301, 900, clean));
+        assert_eq!(recovered.catalog.len(), 1);
+        for partition in 0..2 {
+            assert_eq!(ids(&again, 1, partition), expected(300, i64::from(partition)));
+        }
+        let known = again.topic_stats(TopicId(1)).expect("the topic exists");
+        assert_eq!(
+            (known.watermark, known.newest_event_us, known.newest_append_us),
+            (stats.watermark, stats.newest_event_us, stats.newest_append_us)
+        );
+        let receipt = block_on(again.commit(insert(1, 0, &[(-1, None)]), Acknowledge::Synced)).expect("inserted");
+        assert_eq!((receipt.lsn, receipt.appended[0].base_offset), (302, 450));
+        assert_eq!(receipt.appended[0].watermark, stats.watermark);
+    }
+}
+
+#[test]
+fn the_log_is_given_up_behind_the_older_image() {
+    let disk = FaultDisk::new();
+    let options = LogOptions {
+        wal_file_bytes_max: 32 << 10,
+        ..tiny()
+    };
+    let log = open(&disk, &options);
+    block_on(log.commit(create(0, &[1]), Acknowledge::Synced)).expect("created");
+    fill(&log, 600);
+    // Once it has ended no flush goes on.
+    drop(log);
+    let wal = names(&disk, "wal");
+    assert!(!wal.contains(&"00000001.wal".to_string()), "{wal:?}");
+    assert!(wal.len() < 5, "{wal:?}");
+    let images = names(&disk, "meta");
+    assert_eq!(images.len(), 2, "{images:?}");
+    // A damaged image costs nothing: the other one and the log after it are there.
+    for image in &images {
+        let damaged = disk.copy();
+        let path = PathBuf::from(DIR).join("meta").join(image);
+        damaged.flip_bit(&path, 200, 3).expect("it is there");
+        let again = open(&damaged, &options);
+        assert_eq!(again.stats().wal_files, names(&damaged, "wal").len() as u64);
+        for partition in 0..2 {
+            assert_eq!(ids(&again, 1, partition), expected(600, i64::from(partition)));
+        }
+        fill(&again, 10);
+        drop(again);
+        open(&damaged, &options);
+    }
+    let damaged = disk.copy();
+    for image in &images {
+        let path = PathBuf::from(DIR).join("meta").join(image);
+        damaged.flip_bit(&path, 200, 3).expect("it is there");
+    }
+    let refused = open_with(damaged.shared(), Path::new(DIR), options).err();
+    assert!(matches!(refused, Some(LogError::Corrupt { .. })), "{refused:?}");
+}
+
+#[test]
+fn a_dropped_topics_segments_go_once_nobody_reads_them() {
+    let disk = FaultDisk::new();
+    let log = open(&disk, &tiny());
+    block_on(log.commit(create(0, &[1, 2]), Acknowledge::Synced)).expect("created");
+    fill(&log, 200);
+    let reader = log.read(TopicId(1), 0, log.newest()).expect("the topic exists");
+    let dropped = Commit {
+        ddl: Some(Ddl {
+            based_on: 1,
+            record: b"drop".to_vec(),
+            topics: vec![TopicChange::Drop(TopicId(1))],
+        }),
+        ..Commit::default()
+    };
+    block_on(log.commit(dropped, Acknowledge::Synced)).expect("dropped");
+    let fill_other = |log: &Log, from: i64| {
+        for i in from..from + 200 {
+            let values: Vec<(i64, Option<i64>)> = (0..20).map(|j| (i * 20 + j, None)).collect();
+            block_on(log.commit(insert(2, 0, &values), Acknowledge::Synced)).expect("inserted");
+        }
+    };
+    fill_other(&log, 0);
+    let loaded = reader.iter().map(|extent| extent.load().expect("it is still there"));
+    assert_eq!(loaded.flatten().map(|chunk| chunk.rows.num_rows()).sum::<usize>(), 600);
+    drop(reader);
+    fill_other(&log, 200);
+    drop(log);
+    let log = open(&disk, &tiny());
+    let mine = log.topic_stats(TopicId(2)).expect("the topic exists").partitions[0].segments;
+    assert_eq!(names(&disk, "segments").len() as u64, mine);
+}
+
+#[test]
+fn a_damaged_batch_fails_its_readers_alone() {
+    let disk = FaultDisk::new();
+    let log = open(&disk, &tiny());
+    block_on(log.commit(create(0, &[1]), Acknowledge::Synced)).expect("created");
+    fill(&log, 200);
+    drop(log);
+    let name = names(&disk, "segments")[0].clone();
+    let path = PathBuf::from(DIR).join("segments").join(name);
+    let size = disk.content(&path).expect("it is there").len() as u64;
+    let mut found = 0;
+    for offset in (0..size).step_by(7) {
+        let damaged = disk.copy();
+        damaged.flip_bit(&path, offset, 5).expect("it is there");
+        let log = open(&damaged, &tiny());
+        let read = |after, upto| -> Result<usize, LogError> {
+            let mut rows = 0;
+            for extent in log.read(TopicId(1), after, upto)? {
+                rows += extent.load()?.map_or(0, |chunk| chunk.rows.num_rows());
+            }
+            Ok(rows)
+        };
+        match read(0, log.newest()) {
+            // Between the batches nothing means anything.
+            Ok(rows) => assert_eq!(rows, 600, "a flipped bit at {offset}"),
+            Err(error) => {
+                found += 1;
+                assert!(matches!(error, LogError::Damaged { .. }), "{error}");
+                assert_eq!(SqlError::from(error).state.0, "XX001");
+            }
+        }
+        assert_eq!(read(150, log.newest()).expect("others are whole"), 153);
+    }
+    assert!(found as u64 > size / 7 / 2, "{found} of {} flips were found", size / 7);
+    disk.remove(&path).expect("it is there");
+    let log = open(&disk, &tiny());
+    assert!(matches!(
+        log.read(TopicId(1), 0, log.newest()),
+        Err(LogError::Damaged { .. })
+    ));
+}
+
+#[test]
+fn a_flush_that_fails_loses_nothing_and_is_tried_again() {
+    use crate::storage::{Fault, FaultKind};
+    // Writes of the log itself fail too, at some of these: those end the log, and are others' tests.
+    let mut survived = 0;
+    for nth in 1..60 {
+        let disk = FaultDisk::new();
+        let log = open(&disk, &tiny());
+        block_on(log.commit(create(0, &[1]), Acknowledge::Synced)).expect("created");
+        let kind = FaultKind::FailWrite;
+        disk.plan(Fault { kind, nth });
+        let mut done = 0;
+        for i in 0..150 {
+            match block_on(log.commit(insert(1, 0, &[(i, None)]), Acknowledge::Synced)) {
+                Ok(_) => done += 1,
+                Err(_) => break,
+            }
+        }
+        if done == 150 {
+            survived += 1;
+            assert_eq!(ids(&log, 1, 0), (0..150).collect::<Vec<_>>());
+        }
+        drop(log);
+        let log = open(&disk.reboot(nth), &tiny());
+        let found = ids(&log, 1, 0);
+        assert!(
+            found.len() as i64 >= done,
+            "{done} were acknowledged, {} are there",
+            found.len()
+        );
+        assert!(found.iter().copied().eq(0..found.len() as i64));
+    }
+    assert!(survived > 0, "some flush failed and the log went on");
+}
+
+#[test]
+fn segments_of_an_older_schema_are_read_with_the_new_one() {
+    let disk = FaultDisk::new();
+    let log = open(&disk, &tiny());
+    block_on(log.commit(create(0, &[1]), Acknowledge::Synced)).expect("created");
+    fill(&log, 100);
+    let mut fields: Vec<Field> = schema().fields().iter().map(|field| field.as_ref().clone()).collect();
+    fields.remove(1);
+    fields.push(Field::new("more", DataType::Boolean, true));
+    let mut altered = spec(1);
+    (altered.schema_id, altered.schema) = (2, Arc::new(Schema::new(fields)));
+    altered.event_time = Some(EventTime {
+        column: 1,
+        delay_us: 1_000_000,
+    });
+    let alter = Commit {
+        ddl: Some(Ddl {
+            based_on: 1,
+            record: b"alter".to_vec(),
+            topics: vec![TopicChange::Alter(altered.clone())],
+        }),
+        ..Commit::default()
+    };
+    block_on(log.commit(alter, Acknowledge::Synced)).expect("altered");
+    for i in 0..100 {
+        let at = TimestampMicrosecondArray::from(vec![NOW_US]);
+        let columns: Vec<ArrayRef> = vec![
+            Arc::new(Int64Array::from(vec![300 + i])),
+            Arc::new(at),
+            Arc::new(arrow::array::BooleanArray::from(vec![true])),
+        ];
+        let mut new = insert(1, 0, &[]);
+        new.appends[0].rows = RecordBatch::try_new(Arc::clone(&altered.schema), columns).expect("it fits");
+        new.appends[0].schema_id = 2;
+        block_on(log.commit(new, Acknowledge::Synced)).expect("inserted");
+    }
+    let check = |log: &Log| {
+        let mut found = Vec::new();
+        for chunk in read(log, 1, 0, log.newest()) {
+            assert_eq!(chunk.rows.num_columns(), 3);
+            let more = chunk.rows.column(2).as_boolean();
+            let ids = chunk.rows.column(0).as_primitive::<Int64Type>();
+            for row in 0..chunk.rows.num_rows() {
+                assert_eq!(more.is_valid(row), ids.value(row) >= 300);
+                found.push(ids.value(row));
+            }
+        }
+        found.sort_unstable();
+        assert!(found.into_iter().eq(0..400));
+    };
+    check(&log);
+    drop(log);
+    check(&open(&disk, &tiny()));
+}

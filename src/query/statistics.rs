@@ -1,0 +1,95 @@
+//! Which batches of segments a filter on a topic's own columns cannot reach, by the bounds that segments keep.
+//!
+//! One rule: a batch is left out only if no row of it can satisfy the filters; when in doubt it is read.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use arrow::array::{Array, ArrayRef, BooleanArray, UInt64Array};
+use arrow::compute::concat;
+use arrow::datatypes::{Schema, SchemaRef};
+use datafusion::common::pruning::PruningStatistics;
+use datafusion::common::{Column, DFSchema, ScalarValue};
+use datafusion::execution::context::ExecutionProps;
+use datafusion::logical_expr::Expr;
+use datafusion::logical_expr::expr_rewriter::unnormalize_col;
+use datafusion::logical_expr::utils::conjunction;
+use datafusion::physical_expr::create_physical_expr;
+use datafusion::physical_optimizer::pruning::PruningPredicateBuilder;
+
+use crate::log::Stored;
+
+/// Batches of one topic's segments.
+struct Batches<'a> {
+    stored: &'a [&'a Stored],
+    /// The topic's own columns.
+    schema: SchemaRef,
+}
+
+impl Batches<'_> {
+    fn each(&self, column: &Column, value: impl Fn(&Stored, usize) -> Option<ArrayRef>) -> Option<ArrayRef> {
+        let index = self.schema.index_of(&column.name).ok()?;
+        let values: Option<Vec<ArrayRef>> = self.stored.iter().map(|stored| value(stored, index)).collect();
+        let values = values?;
+        let values: Vec<&dyn Array> = values.iter().map(AsRef::as_ref).collect();
+        concat(&values).ok()
+    }
+}
+
+impl PruningStatistics for Batches<'_> {
+    fn min_values(&self, column: &Column) -> Option<ArrayRef> {
+        self.each(column, |stored, index| Some(stored.column_bounds(index)?.0))
+    }
+
+    fn max_values(&self, column: &Column) -> Option<ArrayRef> {
+        self.each(column, |stored, index| Some(stored.column_bounds(index)?.1))
+    }
+
+    fn num_containers(&self) -> usize {
+        self.stored.len()
+    }
+
+    fn null_counts(&self, column: &Column) -> Option<ArrayRef> {
+        self.each(column, Stored::column_nulls)
+    }
+
+    fn row_counts(&self) -> Option<ArrayRef> {
+        let rows: UInt64Array = self
+            .stored
+            .iter()
+            .map(|stored| Some(stored.rows_max() as u64))
+            .collect();
+        Some(Arc::new(rows))
+    }
+
+    fn contained(&self, _column: &Column, _values: &HashSet<ScalarValue>) -> Option<BooleanArray> {
+        None
+    }
+}
+
+/// For each batch whether rows of it may satisfy the filters. `columns` is how many of the scan's are the topic's own.
+pub fn reached(filters: &[Expr], schema: &SchemaRef, columns: usize, stored: &[&Stored]) -> Vec<bool> {
+    let all = vec![true; stored.len()];
+    let Some(filter) = conjunction(filters.iter().cloned().map(unnormalize_col)) else {
+        return all;
+    };
+    if stored.is_empty() {
+        return all;
+    }
+    let own = Arc::new(Schema::new(schema.fields()[..columns].to_vec()));
+    let Ok(names) = DFSchema::try_from(schema.as_ref().clone()) else {
+        return all;
+    };
+    let predicate =
+        create_physical_expr(&filter, &names, &ExecutionProps::new(), &Default::default()).and_then(|filter| {
+            PruningPredicateBuilder::new()
+                .with_file_schema(Arc::clone(schema))
+                .try_build(filter)
+        });
+    let batches = Batches { stored, schema: own };
+    match predicate.and_then(|predicate| predicate.prune(&batches)) {
+        Ok(reached) => reached,
+        // Filters that cannot be bounded bound nothing.
+        Err(_) => all,
+    }
+}
