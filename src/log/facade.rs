@@ -4,7 +4,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::JoinHandle;
 use std::time::Instant;
 
@@ -24,7 +24,8 @@ use super::segment::{Layout, Segment, SegmentInfo};
 use super::sequencer::{BLOCK_BYTES, EncodedCommit, Sequencer, Standing, Start};
 use super::tail::{Tail, TopicStats};
 use super::wal::{Wal, WalOptions};
-use super::{Acknowledge, Appended, Commit, DdlObserver, LogError, Lsn, Receipt, TopicChange, TopicId, writer};
+use super::writer::{self, Pen};
+use super::{Acknowledge, Appended, Commit, DdlObserver, LogError, Lsn, Receipt, TopicChange, TopicId};
 
 /// Settings of the log.
 #[derive(Clone, Debug)]
@@ -39,6 +40,8 @@ pub struct LogOptions {
     pub queued_bytes_max: usize,
     /// lz4 for large appends: half the disk, more CPU.
     pub compress: bool,
+    /// A committer whom nobody competes with writes and syncs itself, if a sync takes no longer than this. `None`: never.
+    pub inline_sync_us_max: Option<u64>,
     /// How many syncs are timed when opening; 0 leaves the latency unknown.
     pub measured_syncs: u32,
     /// Make WAL files ahead, and flush, on threads of their own.
@@ -64,6 +67,7 @@ impl Default for LogOptions {
             transaction_bytes_max: 1 << 30,
             queued_bytes_max: 256 << 20,
             compress: false,
+            inline_sync_us_max: Some(500),
             measured_syncs: 5,
             background: true,
             tail_bytes_max: 256 << 20,
@@ -162,6 +166,12 @@ pub(super) struct Shared {
     pub sequencer: Mutex<Sequencer>,
     /// Wakes the writer; goes with `sequencer`.
     pub work: Condvar,
+    /// Taken before `sequencer`, never after it.
+    pub pen: Mutex<Pen>,
+    /// Something was written after the newest seal.
+    pub unsealed: AtomicBool,
+    /// Several commits came together in the newest group.
+    pub contended: AtomicBool,
     pub tail: Tail,
     pub options: LogOptions,
     pub clock: SharedClock,
@@ -258,24 +268,6 @@ impl Log {
         });
         let sequencer = Sequencer::new(newest, outcome.catalog.len() as u64, starts.collect());
         let budget_kib = u32::try_from(options.queued_bytes_max >> 10).unwrap_or(u32::MAX);
-        let shared = Arc::new(Shared {
-            sequencer: Mutex::new(sequencer),
-            work: Condvar::new(),
-            tail,
-            clock,
-            observer: RwLock::new(None),
-            catalog: Mutex::new(outcome.catalog.clone()),
-            failure: watch::Sender::new(None),
-            commits: AtomicU64::new(0),
-            syncs: AtomicU64::new(0),
-            last_sync_us: AtomicU64::new(0),
-            flush,
-            newest: AtomicU64::new(newest),
-            published: watch::Sender::new(newest),
-            options,
-        });
-
-        let options = &shared.options;
         let files = WalOptions {
             file_bytes_max: options.wal_file_bytes_max,
             prepare_ahead: options.background,
@@ -283,16 +275,34 @@ impl Log {
         let mut wal = Wal::start(disk, &wal_dir, outcome.position, wal_bytes, files)?;
         let sync_latency_us =
             measure(&mut wal, options.measured_syncs).map_err(LogError::io("write file", &wal.path()))?;
-        shared.last_sync_us.store(sync_latency_us, Ordering::Relaxed);
         let position = wal.position();
-        shared.flush.wal_files.lock().insert(position.sequence, position.end);
-        let flushing = Flushing::start(flusher, shared.options.background)
+        flush.wal_files.lock().insert(position.sequence, position.end);
+        let flushing = Flushing::start(flusher, options.background)
             .map_err(LogError::io("start the flusher of", &segments_dir))?;
+        let shared = Arc::new(Shared {
+            sequencer: Mutex::new(sequencer),
+            work: Condvar::new(),
+            unsealed: AtomicBool::new(!wal.is_sealed()),
+            contended: AtomicBool::new(false),
+            pen: Mutex::new(Pen::new(wal, flushing)),
+            tail,
+            clock,
+            observer: RwLock::new(None),
+            catalog: Mutex::new(outcome.catalog.clone()),
+            failure: watch::Sender::new(None),
+            commits: AtomicU64::new(0),
+            syncs: AtomicU64::new(0),
+            last_sync_us: AtomicU64::new(sync_latency_us),
+            flush,
+            newest: AtomicU64::new(newest),
+            published: watch::Sender::new(newest),
+            options,
+        });
         let writer = std::thread::Builder::new()
             .name("millstream-wal".to_string())
             .spawn({
                 let shared = Arc::clone(&shared);
-                move || writer::run(&shared, wal, flushing)
+                move || writer::run(&shared)
             })
             .map_err(LogError::io("start the writer of", &wal_dir))?;
         let recovered = Recovered {
@@ -343,7 +353,7 @@ impl Log {
         match acknowledge {
             Acknowledge::Synced => {
                 let (sender, receiver) = oneshot::channel();
-                self.add(commit, Some(sender))?;
+                self.add_and_write(commit, sender)?;
                 receiver.await.map_err(|_| LogError::Failed {
                     reason: "the writer of the write-ahead log ended".to_string(),
                 })?
@@ -381,6 +391,29 @@ impl Log {
             self.shared.work.notify_one();
         }
         Ok(receipt)
+    }
+
+    /// Puts a commit in order, and writes it at once if nobody else is about to and it does not take long.
+    fn add_and_write(
+        &self,
+        commit: EncodedCommit,
+        sender: oneshot::Sender<Result<Receipt, LogError>>,
+    ) -> Result<(), LogError> {
+        let shared = &self.shared;
+        let sync_us = shared.last_sync_us.load(Ordering::Relaxed);
+        let is_short = commit.ddl.is_none()
+            && commit.bytes <= BUDGET_FREE_BYTES
+            && shared.options.inline_sync_us_max.is_some_and(|max| sync_us <= max)
+            && !shared.contended.load(Ordering::Relaxed);
+        let pen = if is_short { shared.pen.try_lock() } else { None };
+        let Some(mut pen) = pen else {
+            self.add(commit, Some(sender))?;
+            return Ok(());
+        };
+        shared.sequencer.lock().add(commit, Some(sender))?;
+        // Those who queue from here on wake the writer's thread, which waits for the pen.
+        pen.write(shared);
+        Ok(())
     }
 
     fn unchanged(&self, commit: &Commit) -> Result<Receipt, LogError> {

@@ -1,5 +1,5 @@
-//! The one thread that writes: takes what queued while the last sync ran, writes it as one group, syncs, publishes,
-//! acknowledges.
+//! Writing: takes what queued while the last sync ran, writes it as one group, syncs, publishes, acknowledges. Whoever
+//! holds the [`Pen`] does it: a thread of its own, or, where nobody else commits and a sync is short, the committer.
 //!
 //! One rule: write, then sync, then publish, then acknowledge (L1); and after a failed write or sync nothing is
 //! written, published or acknowledged any more (L4).
@@ -24,54 +24,127 @@ use super::{Chunk, LogError, Shared, rows};
 /// After a flush that failed the next one is not tried before this.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
 
-/// What the writer does next.
+/// What the writer's thread does next.
 enum Work {
-    Group(Group),
-    Seal,
+    Group,
+    Quiet,
     Stop { clean: bool },
 }
 
-/// When the rows in memory are flushed.
-struct Pace {
+/// What writing takes. One at a time holds it: the writer's thread, or a committer who finds nobody at it.
+pub struct Pen {
+    wal: Wal,
+    /// Until the log is closed.
+    flushing: Option<Flushing>,
     /// Bytes written to the log when the newest capture was taken.
     captured_bytes: u64,
     captured_at: Instant,
+    written_at: Instant,
+}
+
+impl Pen {
+    pub fn new(wal: Wal, flushing: Flushing) -> Pen {
+        Pen {
+            captured_bytes: wal.total_bytes(),
+            wal,
+            flushing: Some(flushing),
+            captured_at: Instant::now(),
+            written_at: Instant::now(),
+        }
+    }
+
+    /// Writes what has queued as one group, and has rows flushed when it is time. False if the log has failed.
+    pub fn write(&mut self, shared: &Shared) -> bool {
+        let group = {
+            let mut sequencer = shared.sequencer.lock();
+            match sequencer.standing {
+                Standing::Failed { .. } => return false,
+                _ if !sequencer.has_work() => return true,
+                _ => sequencer.take_group(),
+            }
+        };
+        shared.contended.store(group.commits > 1, Ordering::Relaxed);
+        let result = commit(shared, &mut self.wal, group);
+        self.written_at = Instant::now();
+        if !shared.unsealed.swap(true, Ordering::AcqRel) {
+            // The writer's thread sleeps without end while all is sealed. Under the lock, so that it does not miss this.
+            let _sequencer = shared.sequencer.lock();
+            shared.work.notify_one();
+        }
+        self.end_write(shared, result)
+    }
+
+    fn end_write(&mut self, shared: &Shared, result: Result<(), (std::io::Error, Waiters)>) -> bool {
+        let position = self.wal.position();
+        shared.flush.wal_files.lock().insert(position.sequence, position.end);
+        if let Err((error, waiters)) = result {
+            fail(shared, &self.wal, &error.to_string(), waiters);
+            return false;
+        }
+        if self.is_time(shared)
+            && let Some(flushing) = &mut self.flushing
+        {
+            (self.captured_bytes, self.captured_at) = (self.wal.total_bytes(), Instant::now());
+            flushing.begin(capture(shared, &self.wal));
+        }
+        true
+    }
+
+    /// Seals what was written, once nothing has been for a while.
+    fn seal(&mut self, shared: &Shared) -> bool {
+        let quiet = Duration::from_millis(shared.options.seal_after_ms);
+        if self.wal.is_sealed() || self.written_at.elapsed() < quiet {
+            return true;
+        }
+        let result = self.wal.seal(false).map_err(|error| (error, Vec::new()));
+        shared.unsealed.store(false, Ordering::Release);
+        self.end_write(shared, result)
+    }
+
+    /// The end: if it is an orderly one, rows are flushed and the log is sealed.
+    fn stop(&mut self, shared: &Shared, clean: bool) {
+        let flushing = self.flushing.take();
+        if !clean {
+            return;
+        }
+        let newer = self.wal.position().last_lsn > shared.newest_image().unwrap_or(0);
+        let newer = newer && shared.options.image_after_bytes < u64::MAX;
+        if let Some(flushing) = flushing {
+            flushing.finish(newer.then(|| capture(shared, &self.wal)));
+        }
+        if let Err(error) = finish(&mut self.wal) {
+            fail(shared, &self.wal, &error.to_string(), Vec::new());
+        }
+    }
+
+    /// Whether enough rows are in memory, or enough bytes were written, for a flush.
+    fn is_time(&self, shared: &Shared) -> bool {
+        let options = &shared.options;
+        let written = self.wal.total_bytes() - self.captured_bytes;
+        let enough = shared.tail.bytes() >= options.flush_bytes && written >= options.flush_bytes as u64 / 4
+            || written >= options.image_after_bytes;
+        enough
+            && !shared.flush.busy.load(Ordering::Acquire)
+            && (shared.flush.failure.lock().is_none() || self.captured_at.elapsed() >= RETRY_AFTER)
+    }
 }
 
 /// The writer's thread; ends when the log is closed or has failed.
-pub fn run(shared: &Arc<Shared>, mut wal: Wal, mut flushing: Flushing) {
-    let mut pace = Pace {
-        captured_bytes: wal.total_bytes(),
-        captured_at: Instant::now(),
-    };
+pub fn run(shared: &Shared) {
     loop {
-        let result = match next(shared, &wal) {
-            Work::Group(group) => commit(shared, &mut wal, group),
-            Work::Seal => wal.seal(false).map_err(|error| (error, Vec::new())),
+        let work = next(shared);
+        let mut pen = shared.pen.lock();
+        let goes_on = match work {
+            Work::Group => pen.write(shared),
+            Work::Quiet => pen.seal(shared),
             Work::Stop { clean } => {
-                let result = if clean {
-                    let newer = wal.position().last_lsn > shared.newest_image().unwrap_or(0);
-                    let newer = newer && shared.options.image_after_bytes < u64::MAX;
-                    flushing.finish(newer.then(|| capture(shared, &wal)));
-                    finish(&mut wal)
-                } else {
-                    Ok(())
-                };
-                if let Err(error) = result {
-                    fail(shared, &wal, &error.to_string(), Vec::new());
-                }
-                return;
+                pen.stop(shared, clean);
+                false
             }
         };
-        let position = wal.position();
-        shared.flush.wal_files.lock().insert(position.sequence, position.end);
-        if let Err((error, waiters)) = result {
-            fail(shared, &wal, &error.to_string(), waiters);
+        if !goes_on {
+            pen.flushing = None;
             return;
-        }
-        if is_time(shared, &wal, &pace) {
-            (pace.captured_bytes, pace.captured_at) = (wal.total_bytes(), Instant::now());
-            flushing.begin(capture(shared, &wal));
         }
     }
 }
@@ -80,39 +153,30 @@ fn capture(shared: &Shared, wal: &Wal) -> Capture {
     Capture::take(&shared.tail, wal.position(), shared.catalog.lock().clone())
 }
 
-/// Whether enough rows are in memory, or enough bytes were written, for a flush.
-fn is_time(shared: &Shared, wal: &Wal, pace: &Pace) -> bool {
-    let options = &shared.options;
-    let written = wal.total_bytes() - pace.captured_bytes;
-    let enough = shared.tail.bytes() >= options.flush_bytes && written >= options.flush_bytes as u64 / 4
-        || written >= options.image_after_bytes;
-    enough
-        && !shared.flush.busy.load(Ordering::Acquire)
-        && (shared.flush.failure.lock().is_none() || pace.captured_at.elapsed() >= RETRY_AFTER)
-}
-
 /// Waits for work. Quiet for `seal_after_ms` with something unsealed is work, too.
-fn next(shared: &Shared, wal: &Wal) -> Work {
+fn next(shared: &Shared) -> Work {
     let mut sequencer = shared.sequencer.lock();
     loop {
         if sequencer.has_work() {
-            return Work::Group(sequencer.take_group());
+            return Work::Group;
         }
-        if let Standing::Closing { clean } = sequencer.standing {
-            return Work::Stop { clean };
+        match sequencer.standing {
+            Standing::Open => {}
+            Standing::Closing { clean } => return Work::Stop { clean },
+            Standing::Failed { .. } => return Work::Stop { clean: false },
         }
         sequencer.writer_waits = true;
-        if wal.is_sealed() {
-            shared.work.wait(&mut sequencer);
-        } else {
+        let mut timed_out = false;
+        if shared.unsealed.load(Ordering::Acquire) {
             let quiet = Duration::from_millis(shared.options.seal_after_ms);
-            let timed_out = shared.work.wait_for(&mut sequencer, quiet).timed_out();
-            if timed_out && !sequencer.has_work() && sequencer.standing == Standing::Open {
-                sequencer.writer_waits = false;
-                return Work::Seal;
-            }
+            timed_out = shared.work.wait_for(&mut sequencer, quiet).timed_out();
+        } else {
+            shared.work.wait(&mut sequencer);
         }
         sequencer.writer_waits = false;
+        if timed_out && !sequencer.has_work() && sequencer.standing == Standing::Open {
+            return Work::Quiet;
+        }
     }
 }
 
@@ -271,4 +335,6 @@ fn fail(shared: &Shared, wal: &Wal, error: &str, waiters: Waiters) {
     }
     tracing::error!(%reason, "the write-ahead log failed");
     shared.failure.send_replace(Some(reason));
+    // The writer's thread ends.
+    shared.work.notify_one();
 }

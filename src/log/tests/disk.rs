@@ -162,6 +162,16 @@ fn a_power_cut_after_any_operation_loses_nothing_acknowledged() {
 }
 
 #[test]
+fn a_power_cut_while_committers_write_themselves_loses_nothing_acknowledged() {
+    let options = LogOptions {
+        inline_sync_us_max: Some(u64::MAX),
+        ..small_files(false)
+    };
+    let operations = power_cuts(&options, 5).unwrap_or_else(|error| panic!("{error}"));
+    assert!(operations > 45, "the workload has {operations} operations");
+}
+
+#[test]
 fn a_power_cut_while_rows_are_flushed_loses_nothing_acknowledged() {
     let mut options = LogOptions {
         wal_file_bytes_max: 32 << 10,
@@ -176,7 +186,11 @@ fn a_power_cut_while_rows_are_flushed_loses_nothing_acknowledged() {
 
 #[test]
 fn a_log_that_acknowledges_before_the_sync_is_caught() {
-    for options in [small_files(false), tiny()] {
+    let inline = LogOptions {
+        inline_sync_us_max: Some(u64::MAX),
+        ..small_files(false)
+    };
+    for options in [small_files(false), inline, tiny()] {
         let options = LogOptions {
             acknowledge_before_sync: true,
             ..options

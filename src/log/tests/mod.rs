@@ -106,6 +106,7 @@ pub fn steady() -> LogOptions {
         wal_file_bytes_max: 1 << 20,
         seal_after_ms: 1 << 40,
         measured_syncs: 0,
+        inline_sync_us_max: None,
         background: false,
         flush_bytes: usize::MAX,
         image_after_bytes: u64::MAX,
