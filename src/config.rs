@@ -22,6 +22,8 @@ pub struct Cli {
 pub enum Command {
     /// Run the server (the default)
     Serve(Serve),
+    /// Read a whole data directory that no server has open, and say whether it is damaged
+    Check(Check),
     /// Run a server on a temporary data directory with a generated auction stream and three views
     Demo(Demo),
 }
@@ -91,6 +93,18 @@ fn at_least_one(text: &str) -> Result<usize, String> {
         Ok(number) if (1..=usize::MAX >> 20).contains(&number) => Ok(number),
         _ => Err(format!("a number from 1 to {}", usize::MAX >> 20)),
     }
+}
+
+#[derive(Args, Clone, Debug)]
+pub struct Check {
+    /// Directory to check
+    #[arg(
+        long,
+        env = "MILLSTREAM_DATA_DIR",
+        value_name = "DIR",
+        default_value = "./millstream-data"
+    )]
+    pub data_dir: PathBuf,
 }
 
 #[derive(Args, Clone, Debug)]

@@ -45,6 +45,7 @@ fn main() -> ExitCode {
         match cli.command {
             None => server::serve(cli.serve).await,
             Some(Command::Serve(serve)) => server::serve(serve).await,
+            Some(Command::Check(check)) => server::check(&check),
             Some(Command::Demo(demo)) => demo::run(demo).await,
         }
     });

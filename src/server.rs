@@ -12,9 +12,9 @@ use tokio::signal::unix::{SignalKind, signal};
 use tracing::info;
 
 use crate::catalog::{Catalog, Relation};
-use crate::config::{PASSWORD_VARIABLE, Serve, is_loopback};
+use crate::config::{Check, PASSWORD_VARIABLE, Serve, is_loopback};
 use crate::error::SqlError;
-use crate::log::{Log, LogError, LogOptions, Recovered};
+use crate::log::{self, Log, LogError, LogOptions, Recovered};
 use crate::query::{Query, QueryOptions};
 use crate::session::{self, Engine};
 use crate::storage::{Disk, RealDisk, SharedClock, SystemClock};
@@ -43,6 +43,8 @@ pub enum ServerError {
     Log(#[from] LogError),
     #[error("the catalog in {dir} cannot be read: {reason}")]
     Catalog { dir: PathBuf, reason: String },
+    #[error("the data directory is damaged in {places} place(s)")]
+    Damaged { places: usize },
     #[error("the log failed and the server stopped, to recover at its next start: {0}")]
     LogFailed(String),
     #[error("{0}")]
@@ -221,6 +223,40 @@ pub fn stop_signal() -> impl Future<Output = ()> {
             _ = interrupt.recv() => {}
         }
     }
+}
+
+/// `millstream check`: an error if something is damaged.
+pub fn check(config: &Check) -> Result<(), ServerError> {
+    let checked = log::check(&RealDisk::shared(), &config.data_dir)?;
+    println!("data directory   {}", config.data_dir.display());
+    let image = checked
+        .image_lsn
+        .map_or("none whole".to_string(), |lsn| format!("newest at LSN {lsn}"));
+    println!("metadata images  {}, {image}", checked.images);
+    let newest = checked.newest.map_or("damaged".to_string(), |lsn| {
+        let stop = if checked.clean {
+            "stopped cleanly"
+        } else {
+            "not stopped cleanly"
+        };
+        format!(
+            "{} files, {} bytes, up to LSN {lsn}, {stop}",
+            checked.wal_files, checked.wal_bytes
+        )
+    });
+    println!("write-ahead log  {newest}");
+    println!(
+        "segments         {}, {} rows, {} bytes; {} files that nothing needs",
+        checked.segments, checked.segment_rows, checked.segment_bytes, checked.unused_segments
+    );
+    for damage in &checked.damage {
+        println!("damage           {damage}");
+    }
+    match checked.damage.len() {
+        0 => println!("nothing is damaged"),
+        places => return Err(ServerError::Damaged { places }),
+    }
+    Ok(())
 }
 
 /// `millstream serve`.

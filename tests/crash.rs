@@ -2,6 +2,7 @@
 //!
 //! After each restart: every acknowledged commit is there exactly once (L1), every transaction whole in both topics
 //! (L5), offsets dense and those already seen unchanged (L2), every view equal to its batch query (V1).
+//! Rows are flushed to segments all the time in most rounds, hardly ever in the others.
 //! `CRASH_SEED` repeats a run, `CRASH_ROUNDS` makes it longer. Power cuts are another matter: `log`'s disk tests.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -93,7 +94,10 @@ async fn nothing_acknowledged_is_lost_when_the_process_is_killed() {
 
     let mut running = Some(server);
     for round in 0..rounds {
-        let server = running.take().unwrap_or_else(|| Server::start(&data_dir));
+        // Mostly with segments all the time, so that the kill comes while rows are flushed, too.
+        let arguments: &[&str] = if round % 3 == 0 { &[] } else { &["--tiny-segments"] };
+        let start = || Server::start_with(&data_dir, arguments);
+        let server = running.take().unwrap_or_else(start);
         check(&support::connect(&server).await, &ledger, &mut places, round).await;
         // Sometimes at once, sometimes after a while: the moment is a number of acknowledgements, not a time.
         let target = if random.random_bool(0.1) {

@@ -70,6 +70,67 @@ fn a_second_process_on_the_same_data_directory_is_refused_by_name() {
     Server::start(&data_dir);
 }
 
+#[tokio::test]
+async fn a_data_directory_can_be_checked() {
+    let (_scratch, data_dir) = support::data_dir();
+    let check = || {
+        let mut check = Command::new(env!("CARGO_BIN_EXE_millstream"));
+        let output = check
+            .arg("check")
+            .arg("--data-dir")
+            .arg(&data_dir)
+            .output()
+            .expect("it runs");
+        let text = [output.stdout, output.stderr].concat();
+        (output.status.code(), String::from_utf8(text).expect("text"))
+    };
+    let (code, said) = check();
+    assert!(code == Some(1) && said.contains("wal"), "{said}");
+    let server = Server::start_with(&data_dir, &["--tiny-segments"]);
+    let client = support::connect(&server).await;
+    client
+        .batch_execute("CREATE TOPIC t (a INT); INSERT INTO t SELECT * FROM generate_series(1, 100)")
+        .await
+        .expect("a first script");
+    let (code, said) = check();
+    assert!(code == Some(1) && said.contains("in use by another server"), "{said}");
+    drop(client);
+    assert!(server.stop().success());
+    let (code, said) = check();
+    assert_eq!(code, Some(0), "{said}");
+    for words in ["100 rows", "stopped cleanly", "nothing is damaged"] {
+        assert!(said.contains(words), "{words}: {said}");
+    }
+    let segments = fs::read_dir(data_dir.join("segments")).expect("segments were written");
+    let segment = segments
+        .map(|entry| entry.expect("readable").path())
+        .min()
+        .expect("one at least");
+    let mut bytes = fs::read(&segment).expect("readable");
+    bytes[200] ^= 1;
+    fs::write(&segment, bytes).expect("writable");
+    let (code, said) = check();
+    assert_eq!(code, Some(1), "{said}");
+    assert!(
+        said.contains("checksum does not match") && said.contains("damaged in 1 place"),
+        "{said}"
+    );
+
+    // Only those who read the rows are told.
+    let server = Server::start(&data_dir);
+    let client = support::connect(&server).await;
+    let error = client
+        .simple_query("SELECT sum(a) FROM t")
+        .await
+        .expect_err("they are damaged");
+    assert_eq!(support::state(&error), "XX001");
+    client
+        .batch_execute("INSERT INTO t VALUES (101)")
+        .await
+        .expect("the log goes on");
+    assert_eq!(value(&client, "SELECT a FROM t WHERE a > 100").await, "101");
+}
+
 #[test]
 fn a_port_in_use_is_said() {
     let taken = TcpListener::bind("127.0.0.1:0").expect("a free port");

@@ -33,7 +33,7 @@ pub enum LogError {
     #[error("data directory \"{}\" is in use by another server{holder}", dir.display())]
     Locked { dir: PathBuf, holder: String },
     /// Damage at or below what was acknowledged (L3).
-    #[error("write-ahead log is damaged: file \"{}\", offset {offset}, LSN {lsn}: {reason}", file.display())]
+    #[error("the log is damaged: file \"{}\", offset {offset}, LSN {lsn}: {reason}", file.display())]
     Corrupt {
         file: PathBuf,
         offset: u64,

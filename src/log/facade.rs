@@ -23,7 +23,7 @@ use super::recovery::recover;
 use super::segment::{Layout, Segment, SegmentInfo};
 use super::sequencer::{BLOCK_BYTES, EncodedCommit, Sequencer, Standing, Start};
 use super::tail::{Tail, TopicStats};
-use super::wal::{Wal, WalOptions};
+use super::wal::{self, Wal, WalOptions};
 use super::writer::{self, Pen};
 use super::{Acknowledge, Appended, Commit, DdlObserver, LogError, Lsn, Receipt, TopicChange, TopicId};
 
@@ -230,16 +230,7 @@ impl Log {
                 .map_err(LogError::io("create directory", made))?;
         }
         let lock_path = dir.join("lock");
-        let lock = disk.lock(&lock_path).map_err(|error| match error.kind() {
-            std::io::ErrorKind::WouldBlock => LogError::Locked {
-                dir: dir.to_path_buf(),
-                holder: match error.to_string() {
-                    holder if holder.is_empty() => String::new(),
-                    holder => format!(" ({holder})"),
-                },
-            },
-            _ => LogError::io("lock file", &lock_path)(error),
-        })?;
+        let lock = lock(disk.as_ref(), dir, &lock_path)?;
         for made in [parent(dir), dir.to_path_buf()] {
             disk.sync_dir(&made).map_err(LogError::io("sync directory", &made))?;
         }
@@ -255,6 +246,7 @@ impl Log {
                 flush.registry.register(segment)
             });
         }
+        wal::remove_unfinished(disk.as_ref(), &wal_dir)?;
         let outcome = recover(disk.as_ref(), &wal_dir, &tail, image)?;
         let newest = outcome.position.last_lsn;
         let wal_bytes: u64 = outcome.files.iter().map(|(_, bytes)| bytes).sum();
@@ -624,6 +616,20 @@ impl Drop for Log {
             let _ = writer.join();
         }
     }
+}
+
+/// Holds other processes off the data directory `dir`.
+pub(super) fn lock(disk: &dyn Disk, dir: &Path, path: &Path) -> Result<Box<dyn DiskLock>, LogError> {
+    disk.lock(path).map_err(|error| match error.kind() {
+        std::io::ErrorKind::WouldBlock => LogError::Locked {
+            dir: dir.to_path_buf(),
+            holder: match error.to_string() {
+                holder if holder.is_empty() => String::new(),
+                holder => format!(" ({holder})"),
+            },
+        },
+        _ => LogError::io("lock file", path)(error),
+    })
 }
 
 fn parent(dir: &Path) -> PathBuf {

@@ -16,7 +16,7 @@
 //!       its older schemas, and for each partition its rows (Arrow IPC messages of rows and of runs)
 //! ```
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
@@ -282,38 +282,48 @@ pub fn list(disk: &dyn Disk, dir: &Path) -> Result<Vec<Lsn>, LogError> {
     Ok(lsns)
 }
 
+/// Reads one image. Damage is [`LogError::Corrupt`].
+pub fn read(disk: &dyn Disk, path: &Path) -> Result<Image, LogError> {
+    let file = disk.open(path).map_err(LogError::io("open file", path))?;
+    let length = file.len().map_err(LogError::io("read file", path))?;
+    let mut bytes = vec![0; usize::try_from(length).expect("an image fits memory")];
+    file.read_at(0, &mut bytes).map_err(LogError::io("read file", path))?;
+    Image::decode(&bytes).map_err(|damage| match damage {
+        Damage::NewerVersion(version) => LogError::NewerFormat {
+            file: path.to_path_buf(),
+            version,
+            supported: FORMAT_VERSION,
+        },
+        damage => LogError::Corrupt {
+            file: path.to_path_buf(),
+            offset: 0,
+            lsn: lsn_of(path),
+            reason: damage.to_string(),
+        },
+    })
+}
+
+fn lsn_of(path: &Path) -> Lsn {
+    let stem = path.file_stem().and_then(|stem| stem.to_str());
+    stem.and_then(|stem| stem.parse().ok()).unwrap_or(0)
+}
+
 /// Reads the images in `dir`, oldest first; damaged ones are left out with a warning, unless all of them are damaged.
 pub fn load(disk: &dyn Disk, dir: &Path) -> Result<Vec<Image>, LogError> {
     let mut images = Vec::new();
-    let mut damage: Option<(PathBuf, Lsn, Damage)> = None;
+    let mut damage = None;
     for lsn in list(disk, dir)? {
-        let path = dir.join(file_name(lsn));
-        let file = disk.open(&path).map_err(LogError::io("open file", &path))?;
-        let length = file.len().map_err(LogError::io("read file", &path))?;
-        let mut bytes = vec![0; usize::try_from(length).expect("an image fits memory")];
-        file.read_at(0, &mut bytes).map_err(LogError::io("read file", &path))?;
-        match Image::decode(&bytes) {
+        match read(disk, &dir.join(file_name(lsn))) {
             Ok(image) => images.push(image),
-            Err(Damage::NewerVersion(version)) => {
-                return Err(LogError::NewerFormat {
-                    file: path,
-                    version,
-                    supported: FORMAT_VERSION,
-                });
+            Err(error @ LogError::Corrupt { .. }) => {
+                tracing::warn!(%error, "a metadata image is damaged; the other one is used");
+                damage = Some(error);
             }
-            Err(found) => {
-                tracing::warn!(file = %path.display(), %found, "a metadata image is damaged; the other one is used");
-                damage = Some((path, lsn, found));
-            }
+            Err(error) => return Err(error),
         }
     }
     match damage {
-        Some((file, lsn, found)) if images.is_empty() => Err(LogError::Corrupt {
-            file,
-            offset: 0,
-            lsn,
-            reason: found.to_string(),
-        }),
+        Some(error) if images.is_empty() => Err(error),
         _ => Ok(images),
     }
 }

@@ -3,6 +3,7 @@
 //! One rule: nothing is visible to a reader, and nothing acknowledged, before the sync that covers it (L1).
 //! Knows topics by id and Arrow schema; knows no SQL and no names.
 
+mod check;
 mod chunk;
 mod encode;
 mod error;
@@ -29,6 +30,7 @@ use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use serde::{Deserialize, Serialize};
 
+pub use check::{Checked, check};
 pub use error::LogError;
 pub use extent::{Bounds, Extent, Stored};
 pub use facade::{Log, LogOptions, LogStats, Recovered};

@@ -119,10 +119,7 @@ fn open_files(disk: &dyn Disk, dir: &Path, start: Option<Position>) -> Result<Fi
     let mut files: Vec<WalFile> = Vec::new();
     let mut sequences = Vec::new();
     for name in &names {
-        if name.ends_with(".tmp") {
-            let path = dir.join(name);
-            disk.remove(&path).map_err(LogError::io("remove file", &path))?;
-        } else if let Some(sequence) = parse_name(name) {
+        if let Some(sequence) = parse_name(name) {
             sequences.push(sequence);
         }
     }

@@ -262,6 +262,23 @@ impl Segment {
         Ok(Index { entries, table })
     }
 
+    /// Reads all of it; how many rows it has.
+    pub fn check(&self) -> Result<u64, LogError> {
+        let index = self.index()?;
+        let mut next = self.info.base_offset;
+        for entry in &index.entries {
+            if entry.base_offset != next {
+                return Err(self.damaged(entry.position, "offsets are not dense"));
+            }
+            self.load(entry, None)?;
+            next += u64::from(entry.rows);
+        }
+        if next != self.info.end_offset() {
+            return Err(self.damaged(0, "it has another number of rows than the metadata image says"));
+        }
+        Ok(self.info.rows)
+    }
+
     /// The rows of one batch: those columns (of the segment's schema) in that order, or all of them.
     pub fn load(&self, entry: &Entry, columns: Option<&[usize]>) -> Result<Chunk, LogError> {
         let file = self.open()?;

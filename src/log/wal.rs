@@ -48,6 +48,16 @@ pub fn parse_name(name: &str) -> Option<u64> {
 
 const NEXT_NAME: &str = "next.tmp";
 
+/// Removes what was being made ahead when the last process ended.
+pub fn remove_unfinished(disk: &dyn Disk, dir: &Path) -> Result<(), LogError> {
+    let names = disk.list(dir).map_err(LogError::io("list directory", dir))?;
+    for name in names.iter().filter(|name| name.ends_with(".tmp")) {
+        let path = dir.join(name);
+        disk.remove(&path).map_err(LogError::io("remove file", &path))?;
+    }
+    Ok(())
+}
+
 /// Where a log stands: what the next frame or file continues.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 pub struct Position {

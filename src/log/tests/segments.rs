@@ -256,6 +256,49 @@ fn a_damaged_batch_fails_its_readers_alone() {
 }
 
 #[test]
+fn a_check_finds_damage_wherever_it_is_and_changes_nothing() {
+    let disk = FaultDisk::new();
+    let log = open(&disk, &tiny());
+    block_on(log.commit(create(0, &[1]), Acknowledge::Synced)).expect("created");
+    fill(&log, 200);
+    assert!(matches!(check_disk(&disk), Err(LogError::Locked { .. })));
+    close(&log);
+    drop(log);
+    let operations = disk.operations();
+    let checked = check_disk(&disk).expect("nobody has it open");
+    assert!(checked.damage.is_empty(), "{:?}", checked.damage);
+    assert_eq!((checked.newest, checked.clean, checked.images), (Some(201), true, 2));
+    assert!(checked.segments > 4 && checked.segment_rows > 500, "{checked:?}");
+    assert_eq!(
+        (checked.segments, checked.unused_segments),
+        (names(&disk, "segments").len(), 0)
+    );
+    assert!(disk.operations() - operations <= 2, "but for its lock and a sync");
+
+    let damaged = disk.copy();
+    for (dir, offset) in [("segments", 100), ("meta", 300)] {
+        let name = names(&damaged, dir)[0].clone();
+        let path = PathBuf::from(DIR).join(dir).join(name);
+        damaged.flip_bit(&path, offset, 1).expect("it is there");
+    }
+    let checked = check_disk(&damaged).expect("nobody has it open");
+    assert_eq!(checked.damage.len(), 2, "{:?}", checked.damage);
+    let wal = names(&disk, "wal").pop().expect("there is one");
+    let path = PathBuf::from(DIR).join("wal").join(wal);
+    disk.remove(&path).expect("it is there");
+    let checked = check_disk(&disk).expect("nobody has it open");
+    assert!(
+        matches!(checked.damage[..], [LogError::Corrupt { .. }]),
+        "{:?}",
+        checked.damage
+    );
+}
+
+fn check_disk(disk: &FaultDisk) -> Result<Checked, LogError> {
+    super::check(&disk.shared(), Path::new(DIR))
+}
+
+#[test]
 fn a_flush_that_fails_loses_nothing_and_is_tried_again() {
     use crate::storage::{Fault, FaultKind};
     // Writes of the log itself fail too, at some of these: those end the log, and are others' tests.
