@@ -359,7 +359,11 @@ impl Log {
         let shared = &self.shared;
         while shared.tail.bytes() > shared.options.tail_bytes_max {
             let flushed = shared.flush.flushed.notified();
-            if let Some(reason) = shared.flush.failure.lock().clone() {
+            let failure = shared.flush.failure.lock().clone();
+            if let Some(reason) = failure {
+                // The writer tries again, even if nobody can commit any more.
+                let _sequencer = shared.sequencer.lock();
+                shared.work.notify_one();
                 return Err(LogError::Unflushed { reason });
             }
             if !shared.flush.busy.load(Ordering::Acquire) {
@@ -398,13 +402,24 @@ impl Log {
             && shared.options.inline_sync_us_max.is_some_and(|max| sync_us <= max)
             && !shared.contended.load(Ordering::Relaxed);
         let pen = if is_short { shared.pen.try_lock() } else { None };
-        let Some(mut pen) = pen else {
+        let Some(mut pen) = pen.filter(|pen| pen.has_room(commit.bytes)) else {
             self.add(commit, Some(sender))?;
             return Ok(());
         };
-        shared.sequencer.lock().add(commit, Some(sender))?;
+        let group = {
+            let mut sequencer = shared.sequencer.lock();
+            if sequencer.has_work() {
+                // Others have queued: all of it is the writer's.
+                drop(sequencer);
+                drop(pen);
+                self.add(commit, Some(sender))?;
+                return Ok(());
+            }
+            sequencer.add(commit, Some(sender))?;
+            sequencer.take_group()
+        };
         // Those who queue from here on wake the writer's thread, which waits for the pen.
-        pen.write(shared);
+        pen.write_group(shared, group);
         Ok(())
     }
 

@@ -11,6 +11,7 @@
 //!
 //! Not here: when it is time (`writer`), what an image holds (`image`).
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
@@ -323,7 +324,7 @@ impl Flusher {
         for name in disk.list(&dir).map_err(LogError::io("list directory", &dir))? {
             let needed = match segment::parse_name(&name) {
                 Some(id) => alive.contains(&id) || self.kept.iter().any(|kept| kept.segments.contains(&id)),
-                None => false,
+                None => !name.ends_with(".tmp"),
             };
             if !needed {
                 remove(disk, &dir.join(name))?;
@@ -408,12 +409,21 @@ fn run(mut flusher: Flusher, captures: &Receiver<Capture>) {
 }
 
 fn flush_one(flusher: &mut Flusher, capture: Capture) {
-    let failure = flusher.flush(capture).err().map(|error| error.to_string());
+    let flushed = catch_unwind(AssertUnwindSafe(|| flusher.flush(capture)));
+    let failure = match flushed {
+        Ok(flushed) => flushed.err().map(|error| error.to_string()),
+        // It was reported when it happened.
+        Err(_) => Some("internal error".to_string()),
+    };
     if let Some(error) = &failure {
         tracing::warn!(
             error,
             "could not flush rows to segments; they stay in memory and in the write-ahead log"
         );
+        // What the attempt wrote takes the room that the next one needs.
+        if let Err(error) = flusher.give_up() {
+            tracing::warn!(%error, "could not remove what a failed flush left");
+        }
     }
     *flusher.state.failure.lock() = failure;
     flusher.state.flushed.notify_waiters();

@@ -159,6 +159,8 @@ pub struct Segment {
     pub info: SegmentInfo,
     /// Of its rows.
     pub schema: SchemaRef,
+    /// The same without NOT NULL: rows from before a column was so may have NULLs.
+    nullable: SchemaRef,
     disk: Arc<dyn Disk>,
     path: PathBuf,
     /// Read when first needed.
@@ -177,6 +179,7 @@ impl Segment {
         let path = dir.join(file_name(info.id));
         Segment {
             info,
+            nullable: nullable(&schema),
             schema,
             disk,
             path,
@@ -289,7 +292,7 @@ impl Segment {
         }
         let message = bytes.slice_with_length(0, entry.rows_bytes as usize);
         let unreadable = |error: super::frame::Damage| damaged(&error.to_string());
-        let rows = decode_message(&message, &self.schema, columns).map_err(unreadable)?;
+        let rows = decode_message(&message, &self.nullable, columns).map_err(unreadable)?;
         let runs = bytes.slice(entry.rows_bytes as usize);
         let runs = decode_message(&runs, &runs_schema(), None).map_err(unreadable)?;
         let runs = decode_runs(&runs);
@@ -303,6 +306,15 @@ impl Segment {
             runs: runs.into(),
         })
     }
+}
+
+fn nullable(schema: &SchemaRef) -> SchemaRef {
+    let fields = schema
+        .fields()
+        .iter()
+        .map(|field| field.as_ref().clone().with_nullable(true));
+    let metadata = schema.metadata().clone();
+    Arc::new(Schema::new_with_metadata(fields.collect::<Vec<Field>>(), metadata))
 }
 
 fn u32_at(bytes: &[u8], at: usize) -> u32 {
@@ -392,7 +404,7 @@ pub fn decode_chunk(
 ) -> Result<Chunk, super::frame::Damage> {
     let short = super::frame::Damage::Contents("rows end early");
     let rows = bytes.get(..rows_bytes).ok_or(short)?;
-    let rows = decode_message(&Buffer::from_slice_ref(rows), schema, None)?;
+    let rows = decode_message(&Buffer::from_slice_ref(rows), &nullable(schema), None)?;
     let runs = Buffer::from_slice_ref(&bytes[rows_bytes..]);
     let runs = decode_runs(&decode_message(&runs, &runs_schema(), None)?);
     if runs.iter().map(|run| run.rows).sum::<usize>() != rows.num_rows() || runs.is_empty() {
@@ -579,7 +591,9 @@ impl Writer {
         let runs = merge_runs(&pending);
         let rows = match pending.as_slice() {
             [one] => one.rows.clone(),
-            many => concat_batches(&self.schema, many.iter().map(|chunk| &chunk.rows)).map_err(unwritable)?,
+            many => {
+                concat_batches(&nullable(&self.schema), many.iter().map(|chunk| &chunk.rows)).map_err(unwritable)?
+            }
         };
         drop(pending);
         let encoder = match &mut self.encoder {

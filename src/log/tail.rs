@@ -26,8 +26,8 @@ const CHUNK_ROWS_TARGET: usize = 8192;
 const MERGE_CHUNKS: usize = 8;
 /// Chunks are not merged past this, whatever their rows.
 const MERGE_BYTES_MAX: usize = 16 << 20;
-/// Below so many rows a chunk's buffers are its own.
-const OWN_BUFFERS_ROWS_MAX: usize = 1024;
+/// A chunk whose buffers are larger may share them with others.
+const OWN_BUFFERS_BYTES_MAX: usize = 64 << 10;
 /// So many moves of a watermark are known exactly; of those before, fewer and fewer are kept.
 const WATERMARKS_EXACT: usize = 1 << 16;
 
@@ -87,10 +87,9 @@ pub struct Topic {
 }
 
 fn bytes_of(chunk: &Chunk) -> usize {
-    if chunk.rows.num_rows() < OWN_BUFFERS_ROWS_MAX {
-        chunk.rows.get_array_memory_size()
-    } else {
-        slice_bytes(&chunk.rows)
+    match chunk.rows.get_array_memory_size() {
+        bytes if bytes <= OWN_BUFFERS_BYTES_MAX => bytes,
+        _ => slice_bytes(&chunk.rows),
     }
 }
 

@@ -386,6 +386,11 @@ impl Wal {
         self.enter(prepared, salt)
     }
 
+    /// Whether a group with so many bytes goes into the file in use.
+    pub fn has_room(&self, bytes: u64) -> bool {
+        self.position.end + bytes.next_multiple_of(GROUP_ALIGNMENT) + GROUP_ALIGNMENT <= self.size
+    }
+
     /// A cleared buffer for the next group, to be given to [`Wal::write`].
     pub fn buffer(&mut self) -> GroupBuffer {
         let mut buffer = std::mem::take(&mut self.buffer);

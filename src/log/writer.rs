@@ -63,6 +63,17 @@ impl Pen {
                 _ => sequencer.take_group(),
             }
         };
+        self.write_group(shared, group)
+    }
+
+    /// Whether so many bytes can be written without another file.
+    pub fn has_room(&self, bytes: usize) -> bool {
+        self.wal.has_room(bytes as u64)
+    }
+
+    /// Writes one group. False if the log has failed.
+    pub fn write_group(&mut self, shared: &Shared, group: Group) -> bool {
+        let _unwinding = Unwinding(shared);
         shared.contended.store(group.commits > 1, Ordering::Relaxed);
         let result = commit(shared, &mut self.wal, group);
         self.written_at = Instant::now();
@@ -81,19 +92,24 @@ impl Pen {
             fail(shared, &self.wal, &error.to_string(), waiters);
             return false;
         }
+        self.flush_in_time(shared);
+        true
+    }
+
+    fn flush_in_time(&mut self, shared: &Shared) {
         if self.is_time(shared)
             && let Some(flushing) = &mut self.flushing
         {
             (self.captured_bytes, self.captured_at) = (self.wal.total_bytes(), Instant::now());
             flushing.begin(capture(shared, &self.wal));
         }
-        true
     }
 
-    /// Seals what was written, once nothing has been for a while.
-    fn seal(&mut self, shared: &Shared) -> bool {
+    /// Seals what was written, once nothing has been for a while, and tries a flush that failed again.
+    fn idle(&mut self, shared: &Shared) -> bool {
         let quiet = Duration::from_millis(shared.options.seal_after_ms);
         if self.wal.is_sealed() || self.written_at.elapsed() < quiet {
+            self.flush_in_time(shared);
             return true;
         }
         let result = self.wal.seal(false).map_err(|error| (error, Vec::new()));
@@ -121,11 +137,25 @@ impl Pen {
     fn is_time(&self, shared: &Shared) -> bool {
         let options = &shared.options;
         let written = self.wal.total_bytes() - self.captured_bytes;
-        let enough = shared.tail.bytes() >= options.flush_bytes && written >= options.flush_bytes as u64 / 4
-            || written >= options.image_after_bytes;
-        enough
-            && !shared.flush.busy.load(Ordering::Acquire)
-            && (shared.flush.failure.lock().is_none() || self.captured_at.elapsed() >= RETRY_AFTER)
+        if shared.flush.busy.load(Ordering::Acquire) {
+            return false;
+        }
+        if shared.flush.failure.lock().is_some() {
+            return self.captured_at.elapsed() >= RETRY_AFTER;
+        }
+        shared.tail.bytes() >= options.flush_bytes && written >= options.flush_bytes as u64 / 4
+            || written >= options.image_after_bytes
+    }
+}
+
+/// A broken invariant while a group is written must not leave a log that takes more commits.
+struct Unwinding<'a>(&'a Shared);
+
+impl Drop for Unwinding<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            poison(self.0, "internal error while writing".to_string(), Vec::new());
+        }
     }
 }
 
@@ -136,7 +166,7 @@ pub fn run(shared: &Shared) {
         let mut pen = shared.pen.lock();
         let goes_on = match work {
             Work::Group => pen.write(shared),
-            Work::Quiet => pen.seal(shared),
+            Work::Quiet => pen.idle(shared),
             Work::Stop { clean } => {
                 pen.stop(shared, clean);
                 false
@@ -167,14 +197,19 @@ fn next(shared: &Shared) -> Work {
         }
         sequencer.writer_waits = true;
         let mut timed_out = false;
-        if shared.unsealed.load(Ordering::Acquire) {
-            let quiet = Duration::from_millis(shared.options.seal_after_ms);
-            timed_out = shared.work.wait_for(&mut sequencer, quiet).timed_out();
+        let failed = shared.flush.failure.lock().is_some();
+        let limit = if shared.unsealed.load(Ordering::Acquire) {
+            Some(Duration::from_millis(shared.options.seal_after_ms))
         } else {
-            shared.work.wait(&mut sequencer);
+            failed.then_some(RETRY_AFTER)
+        };
+        match limit {
+            Some(limit) => timed_out = shared.work.wait_for(&mut sequencer, limit).timed_out(),
+            None => shared.work.wait(&mut sequencer),
         }
         sequencer.writer_waits = false;
-        if timed_out && !sequencer.has_work() && sequencer.standing == Standing::Open {
+        // Woken without work: someone was refused because a flush failed.
+        if (timed_out || failed) && !sequencer.has_work() && sequencer.standing == Standing::Open {
             return Work::Quiet;
         }
     }
@@ -325,6 +360,10 @@ fn finish(wal: &mut Wal) -> Result<(), LogError> {
 /// Poisons the log: in-flight commits learn that their outcome is unknown, later ones are refused.
 fn fail(shared: &Shared, wal: &Wal, error: &str, waiters: Waiters) {
     let reason = format!("could not write or sync file \"{}\": {error}", wal.path().display());
+    poison(shared, reason, waiters);
+}
+
+fn poison(shared: &Shared, reason: String, waiters: Waiters) {
     let queued = {
         let mut sequencer = shared.sequencer.lock();
         sequencer.standing = Standing::Failed { reason: reason.clone() };

@@ -7,13 +7,14 @@ use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, BooleanArray, UInt64Array};
 use arrow::compute::concat;
-use arrow::datatypes::{Schema, SchemaRef};
+use arrow::datatypes::{DataType, Schema, SchemaRef};
 use datafusion::common::pruning::PruningStatistics;
+use datafusion::common::tree_node::TreeNode;
 use datafusion::common::{Column, DFSchema, ScalarValue};
 use datafusion::execution::context::ExecutionProps;
-use datafusion::logical_expr::Expr;
 use datafusion::logical_expr::expr_rewriter::unnormalize_col;
-use datafusion::logical_expr::utils::conjunction;
+use datafusion::logical_expr::utils::{conjunction, split_conjunction};
+use datafusion::logical_expr::{Expr, ExprSchemable};
 use datafusion::physical_expr::create_physical_expr;
 use datafusion::physical_optimizer::pruning::PruningPredicateBuilder;
 
@@ -67,17 +68,36 @@ impl PruningStatistics for Batches<'_> {
     }
 }
 
+/// Whether a filter's casts of columns keep their order, so that bounds of a column are those of what it is cast to: a
+/// time of day, say, is not ordered as its timestamp is.
+fn keeps_order(filter: &Expr, schema: &DFSchema) -> bool {
+    let breaks = |expr: &Expr| {
+        let (inner, to) = match expr {
+            Expr::Cast(cast) => (&cast.expr, cast.field.data_type()),
+            Expr::TryCast(cast) => (&cast.expr, cast.field.data_type()),
+            _ => return Ok(false),
+        };
+        let from = inner.get_type(schema)?;
+        Ok(!matches!(
+            (from, to),
+            (DataType::Int16, DataType::Int32 | DataType::Int64) | (DataType::Int32, DataType::Int64)
+        ))
+    };
+    matches!(filter.exists(breaks), Ok(false))
+}
+
 /// For each batch whether rows of it may satisfy the filters. `columns` is how many of the scan's are the topic's own.
 pub fn reached(filters: &[Expr], schema: &SchemaRef, columns: usize, stored: &[&Stored]) -> Vec<bool> {
     let all = vec![true; stored.len()];
-    let Some(filter) = conjunction(filters.iter().cloned().map(unnormalize_col)) else {
-        return all;
-    };
     if stored.is_empty() {
         return all;
     }
     let own = Arc::new(Schema::new(schema.fields()[..columns].to_vec()));
     let Ok(names) = DFSchema::try_from(schema.as_ref().clone()) else {
+        return all;
+    };
+    let filters = filters.iter().flat_map(split_conjunction).cloned().map(unnormalize_col);
+    let Some(filter) = conjunction(filters.filter(|filter| keeps_order(filter, &names))) else {
         return all;
     };
     let predicate =

@@ -1,13 +1,15 @@
 //! Rows that have left memory: they are read as before, restarts know them, what nothing needs goes away, and damage to
 //! them is told.
 
+use std::io;
 use std::path::PathBuf;
+use std::sync::atomic::AtomicBool;
 
 use arrow::array::Array;
 use futures::executor::block_on;
 
 use crate::error::SqlError;
-use crate::storage::FaultDisk;
+use crate::storage::{DiskFile, DiskLock, FaultDisk};
 
 use super::*;
 
@@ -331,6 +333,91 @@ fn a_flush_that_fails_loses_nothing_and_is_tried_again() {
         assert!(found.iter().copied().eq(0..found.len() as i64));
     }
     assert!(survived > 0, "some flush failed and the log went on");
+}
+
+/// A disk on which no segment can be made while it is full.
+struct FullDisk {
+    disk: Arc<dyn Disk>,
+    full: Arc<AtomicBool>,
+}
+
+impl Disk for FullDisk {
+    fn create_dir_all(&self, dir: &Path) -> io::Result<()> {
+        self.disk.create_dir_all(dir)
+    }
+
+    fn list(&self, dir: &Path) -> io::Result<Vec<String>> {
+        self.disk.list(dir)
+    }
+
+    fn create(&self, path: &Path) -> io::Result<Arc<dyn DiskFile>> {
+        if self.full.load(Ordering::Relaxed) && path.to_string_lossy().contains("segments") {
+            return Err(io::ErrorKind::StorageFull.into());
+        }
+        self.disk.create(path)
+    }
+
+    fn open(&self, path: &Path) -> io::Result<Arc<dyn DiskFile>> {
+        self.disk.open(path)
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        self.disk.rename(from, to)
+    }
+
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        self.disk.remove(path)
+    }
+
+    fn sync_dir(&self, dir: &Path) -> io::Result<()> {
+        self.disk.sync_dir(dir)
+    }
+
+    fn lock(&self, path: &Path) -> io::Result<Box<dyn DiskLock>> {
+        self.disk.lock(path)
+    }
+
+    fn salt(&self) -> u64 {
+        self.disk.salt()
+    }
+}
+
+#[test]
+fn a_full_disk_refuses_commits_until_there_is_room_again() {
+    let full = Arc::new(AtomicBool::new(true));
+    let disk = FullDisk {
+        disk: FaultDisk::new().shared(),
+        full: Arc::clone(&full),
+    };
+    let options = LogOptions {
+        background: true,
+        tail_bytes_max: 64 << 10,
+        ..tiny()
+    };
+    let (log, _) = open_with(Arc::new(disk), Path::new(DIR), options).expect("opened");
+    block_on(log.commit(create(0, &[1]), Acknowledge::Synced)).expect("created");
+    let mut next = 0;
+    let mut commit = || {
+        let committed = block_on(log.commit(insert(1, 0, &[(next, None)]), Acknowledge::Synced));
+        next += i64::from(committed.is_ok());
+        committed.map(|_| ())
+    };
+    let refused = loop {
+        if let Err(error) = commit() {
+            break error;
+        }
+    };
+    assert_eq!(SqlError::from(refused).state.0, "53100");
+    assert!(commit().is_err(), "nothing has changed");
+    full.store(false, Ordering::Relaxed);
+    // The log tries again by itself, about each second.
+    while commit().is_err() {
+        std::thread::yield_now();
+    }
+    for _ in 0..100 {
+        commit().expect("there is room again");
+    }
+    assert!(ids(&log, 1, 0).into_iter().eq(0..next));
 }
 
 #[test]
