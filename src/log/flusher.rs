@@ -342,7 +342,7 @@ fn remove(disk: &dyn Disk, path: &Path) -> Result<(), LogError> {
 pub enum Flushing {
     Thread {
         captures: Option<SyncSender<Capture>>,
-        thread: Option<JoinHandle<()>>,
+        thread: Option<JoinHandle<Flusher>>,
         state: Arc<FlushState>,
     },
     Inline(Flusher),
@@ -354,7 +354,6 @@ impl Flushing {
             return Ok(Flushing::Inline(flusher));
         }
         let state = Arc::clone(&flusher.state);
-        // One is being flushed, none waits.
         let (captures, receiver) = sync_channel(1);
         let thread = std::thread::Builder::new()
             .name("millstream-flush".to_string())
@@ -380,9 +379,16 @@ impl Flushing {
         }
     }
 
-    /// Flushes a last capture, if there is one, to its end.
-    pub fn finish(mut self, capture: Option<Capture>) {
-        if let Some(capture) = capture {
+    /// Waits for what is being flushed, then flushes a last capture, if there is one: taken only now, it holds nothing
+    /// that has just gone to a segment.
+    pub fn finish(mut self, capture: impl FnOnce() -> Option<Capture>) {
+        if let Flushing::Thread { captures, thread, .. } = &mut self {
+            *captures = None;
+            if let Some(Ok(flusher)) = thread.take().map(JoinHandle::join) {
+                self = Flushing::Inline(flusher);
+            }
+        }
+        if let Some(capture) = capture() {
             self.begin(capture);
         }
     }
@@ -400,12 +406,13 @@ impl Drop for Flushing {
     }
 }
 
-fn run(mut flusher: Flusher, captures: &Receiver<Capture>) {
+fn run(mut flusher: Flusher, captures: &Receiver<Capture>) -> Flusher {
     while let Ok(capture) = captures.recv() {
         flush_one(&mut flusher, capture);
         flusher.state.busy.store(false, Ordering::Release);
         flusher.state.flushed.notify_waiters();
     }
+    flusher
 }
 
 fn flush_one(flusher: &mut Flusher, capture: Capture) {

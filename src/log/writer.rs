@@ -123,10 +123,11 @@ impl Pen {
         if !clean {
             return;
         }
-        let newer = self.wal.position().last_lsn > shared.newest_image().unwrap_or(0);
-        let newer = newer && shared.options.image_after_bytes < u64::MAX;
         if let Some(flushing) = flushing {
-            flushing.finish(newer.then(|| capture(shared, &self.wal)));
+            flushing.finish(|| {
+                let newer = self.wal.position().last_lsn > shared.newest_image().unwrap_or(0);
+                (newer && shared.options.image_after_bytes < u64::MAX).then(|| capture(shared, &self.wal))
+            });
         }
         if let Err(error) = finish(&mut self.wal) {
             fail(shared, &self.wal, &error.to_string(), Vec::new());
