@@ -104,6 +104,7 @@ impl Server {
         let idle = views::idle::run(
             log.clone(),
             self.engine.views.clone(),
+            self.engine.catalog.clone(),
             self.engine.clock.clone(),
             idle_stopped,
         );

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use arrow::datatypes::{Schema, SchemaRef};
 use serde::{Deserialize, Serialize};
 
-use crate::log::{EventTime, TopicId, TopicSpec};
+use crate::log::{EventTime, Reader, TopicId, TopicSpec, column_field};
 use crate::types::PgType;
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -21,6 +21,12 @@ pub struct Column {
     pub default: Option<String>,
     /// SQL text of a GENERATED ALWAYS AS (...) STORED expression.
     pub generated: Option<String>,
+    /// Of a topic's column: its identity, from 1, never given again.
+    #[serde(default)]
+    pub id: u32,
+    /// What rows from before the column was added have, by `log::encode_value`; NULL if not given.
+    #[serde(default)]
+    pub missing: Option<String>,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -48,18 +54,46 @@ pub struct Topic {
     pub partitions: u32,
     pub watermark: Option<Watermark>,
     pub idle_timeout_us: Option<i64>,
+    /// How long rows are kept, microseconds; `None`: for ever.
+    #[serde(default)]
+    pub retention_us: Option<i64>,
+    /// How many bytes of the newest rows are kept, at least; `None`: all.
+    #[serde(default)]
+    pub retention_bytes: Option<u64>,
     /// WITH options as given, by name (`retention`, `retention_bytes`, ...), for SHOW CREATE.
     pub options: BTreeMap<String, String>,
     /// Made by CREATE TABLE ... APPEND ONLY.
     pub is_table: bool,
     /// Counts schema changes; the log refuses appends of an older one.
     pub schema_id: u32,
+    /// Columns that were ever made: the next one's id is one more.
+    #[serde(default)]
+    pub columns_made: u32,
+    /// How one view sees it: see [`View::inputs`].
+    #[serde(skip)]
+    pub pinned: Option<Pinned>,
+}
+
+/// That a topic is seen through a view.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub struct Pinned {
+    /// Rows appended before this are not the view's, microseconds; for a view that is not materialized as retention has
+    /// it.
+    pub since_us: Option<i64>,
 }
 
 impl Topic {
     /// Position of a column, from 0.
     pub fn column_index(&self, name: &str) -> Option<usize> {
         self.columns.iter().position(|column| column.name == name)
+    }
+
+    /// Gives columns that have none their ids. Those of a definition from before there were ids count from 1.
+    pub fn number_columns(&mut self) {
+        for column in self.columns.iter_mut().filter(|column| column.id == 0) {
+            self.columns_made += 1;
+            column.id = self.columns_made;
+        }
     }
 
     /// The user columns as Arrow fields, in order.
@@ -72,12 +106,36 @@ impl Topic {
         Arc::new(Schema::new(fields))
     }
 
+    /// The same with the columns' identities, as the log has it.
+    pub fn log_schema(&self) -> SchemaRef {
+        let fields: Vec<_> = self
+            .columns
+            .iter()
+            .map(|column| {
+                let field = column.pg_type.field(&column.name, !column.not_null);
+                column_field(field, column.id, column.missing.as_deref())
+            })
+            .collect();
+        Arc::new(Schema::new(fields))
+    }
+
+    /// As this definition reads the topic.
+    pub fn reader(&self, since_us: Option<i64>) -> Reader {
+        Reader {
+            topic: TopicId(self.oid),
+            schema_id: self.schema_id,
+            schema: self.log_schema(),
+            ignores_dropped: self.pinned.is_some(),
+            since_us,
+        }
+    }
+
     /// What the log must know of it. The watermark's column must exist (checked at creation).
     pub fn log_spec(&self) -> TopicSpec {
         TopicSpec {
             id: TopicId(self.oid),
             schema_id: self.schema_id,
-            schema: self.arrow_schema(),
+            schema: self.log_schema(),
             partitions: self.partitions,
             event_time: self.watermark.as_ref().map(|watermark| EventTime {
                 column: self
@@ -108,6 +166,22 @@ pub struct View {
     pub options: BTreeMap<String, String>,
     /// Why it is recomputed when read instead of kept incrementally; `None` if incremental (or not materialized).
     pub recomputed: Option<String>,
+    /// The topics that the definition names, as they were when the view was made, by OID: its names and `*` keep their
+    /// meaning whatever becomes of the topics' columns. Of a materialized view also those that it reaches through plain
+    /// views.
+    #[serde(default)]
+    pub inputs: BTreeMap<u32, Input>,
+}
+
+/// A topic as a view's definition sees it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Input {
+    pub schema_id: u32,
+    pub columns: Vec<Column>,
+    /// Ids of the columns that the definition uses: they cannot be dropped.
+    pub used: Vec<u32>,
+    /// Rows appended before this had gone by retention when the view was made, microseconds.
+    pub since_us: Option<i64>,
 }
 
 #[derive(Clone, Debug, PartialEq)]

@@ -16,7 +16,7 @@ use parking_lot::RwLock;
 
 use crate::log::{DdlObserver, Lsn};
 
-pub use definition::{Check, Column, Relation, RelationType, Topic, View, Watermark};
+pub use definition::{Check, Column, Input, Pinned, Relation, RelationType, Topic, View, Watermark};
 pub use ident::{is_reserved, quote_ident, quote_literal, quote_qualified};
 pub use show_create::{interval_text, show_create};
 pub use snapshot::{Change, Snapshot};

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::{FIRST_USER_OID, FIXED_SCHEMAS, Relation, Topic, View, is_system_schema};
+use super::{FIRST_USER_OID, FIXED_SCHEMAS, Pinned, Relation, Topic, View, is_system_schema};
 use crate::error::{SqlError, state};
 
 /// One catalog change, as the log records it (JSON). Applying a change that does not fit is a broken invariant (C1).
@@ -114,7 +114,9 @@ impl Snapshot {
             Change::CreateTopic(topic) => {
                 self.take_oid(topic.oid);
                 assert!(topic.partitions > 0, "C1: topic {:?} has no partition", topic.name);
-                self.insert(Relation::Topic(Arc::new(topic.clone())));
+                let mut topic = topic.clone();
+                topic.number_columns();
+                self.insert(Relation::Topic(Arc::new(topic)));
             }
             Change::AlterTopic(topic) => {
                 let Some(Relation::Topic(old)) = self.relations.remove(&topic.oid) else {
@@ -125,6 +127,7 @@ impl Snapshot {
                     "C1: a topic's schema id never goes back"
                 );
                 self.names.remove(&(old.schema.clone(), old.name.clone()));
+                self.move_comments(&old, topic);
                 self.insert(Relation::Topic(Arc::new(topic.clone())));
             }
             Change::CreateView(view) => {
@@ -197,6 +200,54 @@ impl Snapshot {
                 dependent.map(Relation::name)
             );
         }
+    }
+
+    /// Comments go with their columns.
+    fn move_comments(&mut self, old: &Topic, new: &Topic) {
+        let moved = std::mem::take(&mut self.comments)
+            .into_iter()
+            .filter_map(|((oid, column), text)| {
+                if oid != new.oid || column == 0 {
+                    return Some(((oid, column), text));
+                }
+                let id = old.columns.get(column as usize - 1)?.id;
+                let position = new.columns.iter().position(|column| column.id == id)?;
+                let number = u32::try_from(position + 1).expect("a topic has fewer columns");
+                Some(((oid, number), text))
+            });
+        self.comments = moved.collect();
+    }
+
+    /// The catalog as the definition of `view` sees it: the topics that it names with the columns that they had. `None`
+    /// if that is the catalog as it is.
+    pub fn seen_by(&self, view: &View) -> Option<Snapshot> {
+        let mut seen: Option<Snapshot> = None;
+        for (oid, input) in &view.inputs {
+            let Some(topic) = self.topic(*oid) else { continue };
+            let pinned = match view.materialized {
+                true => Some(Pinned {
+                    since_us: Some(input.since_us.unwrap_or(i64::MIN)),
+                }),
+                // Through a materialized view it is seen as from there.
+                false => topic.pinned,
+            };
+            if topic.schema_id == input.schema_id && topic.pinned == pinned {
+                continue;
+            }
+            let mut topic = Topic::clone(topic);
+            if let Some(watermark) = &mut topic.watermark {
+                let id = topic.columns.iter().find(|column| column.name == watermark.column);
+                let id = id.expect("C1: a topic's watermark column is one of its columns").id;
+                let column = input.columns.iter().find(|column| column.id == id);
+                watermark.column = column.expect("C1: a watermark column is never dropped").name.clone();
+            }
+            topic.columns.clone_from(&input.columns);
+            topic.schema_id = input.schema_id;
+            topic.pinned = pinned.or(Some(Pinned { since_us: None }));
+            let seen = seen.get_or_insert_with(|| self.clone());
+            seen.relations.insert(*oid, Relation::Topic(Arc::new(topic)));
+        }
+        seen
     }
 
     fn forget_comments(&mut self, oid: u32) {

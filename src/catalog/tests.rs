@@ -12,6 +12,8 @@ fn column(name: &str, pg_type: PgType) -> Column {
         not_null: false,
         default: None,
         generated: None,
+        id: 0,
+        missing: None,
     }
 }
 
@@ -42,12 +44,16 @@ fn topic(oid: u32, name: &str) -> Topic {
             delay_us: 4_000_000,
         }),
         idle_timeout_us: None,
+        retention_us: None,
+        retention_bytes: None,
         options: BTreeMap::from([
             ("partitions".to_string(), "4".to_string()),
             ("retention".to_string(), "7 days".to_string()),
         ]),
         is_table: false,
         schema_id: 1,
+        columns_made: 0,
+        pinned: None,
     }
 }
 
@@ -65,6 +71,7 @@ fn view(oid: u32, name: &str, depends_on: &[u32]) -> View {
         search_path: vec!["public".to_string()],
         options: BTreeMap::new(),
         recomputed: None,
+        inputs: Default::default(),
     }
 }
 

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use arrow::array::{ArrayRef, Int32Array, Int64Array, TimestampMicrosecondArray};
 use arrow::buffer::{NullBuffer, ScalarBuffer};
 
+use super::columns::Range;
 use super::{Chunk, Lsn, Run, SystemColumn};
 
 impl Chunk {
@@ -40,6 +41,19 @@ impl Chunk {
             rows: batch,
             runs,
         })
+    }
+
+    /// The rows of a range; `None` if there are none.
+    pub fn within(&self, range: &Range) -> Option<Chunk> {
+        let chunk = self.between(range.after, range.upto)?;
+        let Some(since_us) = range.since_us else {
+            return Some(chunk);
+        };
+        // Append times never fall.
+        let old = chunk.runs.partition_point(|run| run.timestamp_us < since_us);
+        let skipped: usize = chunk.runs[..old].iter().map(|run| run.rows).sum();
+        let rows = chunk.rows.num_rows() - skipped;
+        (rows > 0).then(|| chunk.slice(skipped, rows))
     }
 
     /// Rows `start..start + rows`, by reference.

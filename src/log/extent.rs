@@ -4,9 +4,10 @@
 
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, RecordBatch, RecordBatchOptions, new_null_array};
+use arrow::array::{ArrayRef, RecordBatch, RecordBatchOptions};
 use arrow::datatypes::SchemaRef;
 
+use super::columns::{Range, Reader, missing_column, position_of};
 use super::segment::{Entry, Index, Segment};
 use super::{Chunk, LogError, Lsn};
 
@@ -23,9 +24,8 @@ pub struct Stored {
     segment: Arc<Segment>,
     index: Arc<Index>,
     batch: usize,
-    after: Lsn,
-    upto: Lsn,
-    /// The topic's schema now, if it is not the segment's.
+    range: Range,
+    /// The reader's schema, if it is not the segment's.
     schema: Option<SchemaRef>,
 }
 
@@ -42,20 +42,13 @@ pub struct Bounds {
 }
 
 impl Stored {
-    pub fn new(
-        segment: Arc<Segment>,
-        index: Arc<Index>,
-        batch: usize,
-        (after, upto): (Lsn, Lsn),
-        schema: &SchemaRef,
-    ) -> Stored {
-        let schema = (segment.schema.as_ref() != schema.as_ref()).then(|| Arc::clone(schema));
+    pub fn new(segment: Arc<Segment>, index: Arc<Index>, batch: usize, range: Range, reader: &Reader) -> Stored {
+        let schema = (segment.info.schema_id != reader.schema_id).then(|| Arc::clone(&reader.schema));
         Stored {
             segment,
             index,
             batch,
-            after,
-            upto,
+            range,
             schema,
         }
     }
@@ -71,7 +64,10 @@ impl Stored {
 
     /// Whether all rows of the batch are wanted.
     pub fn is_whole(&self) -> bool {
-        self.entry().first_lsn > self.after && self.entry().last_lsn <= self.upto
+        let entry = self.entry();
+        entry.first_lsn > self.range.after
+            && entry.last_lsn <= self.range.upto
+            && self.range.since_us.is_none_or(|since_us| entry.first_us >= since_us)
     }
 
     /// Bytes in the file.
@@ -94,12 +90,10 @@ impl Stored {
 
     /// Position in the segment of a column of the topic.
     fn position(&self, column: usize) -> Option<usize> {
-        let Some(schema) = &self.schema else {
-            return Some(column);
-        };
-        let wanted = schema.field(column);
-        let (position, found) = self.segment.schema.column_with_name(wanted.name())?;
-        (found.data_type() == wanted.data_type()).then_some(position)
+        match &self.schema {
+            None => Some(column),
+            Some(schema) => position_of(&self.segment.schema, schema, column),
+        }
     }
 
     /// Least and greatest value of a column of the topic, arrays of one; null where not known, `None` if they are not
@@ -120,10 +114,10 @@ impl Stored {
             None => self.segment.load(self.entry(), columns)?,
             Some(schema) => self.load_as(schema, columns)?,
         };
-        Ok(chunk.between(self.after, self.upto))
+        Ok(chunk.within(&self.range))
     }
 
-    /// Columns that the segment does not have are NULL.
+    /// Columns that the segment does not have are as they were when they were added.
     fn load_as(&self, schema: &SchemaRef, columns: Option<&[usize]>) -> Result<Chunk, LogError> {
         let all: Vec<usize> = (0..schema.fields().len()).collect();
         let columns = columns.unwrap_or(&all);
@@ -138,9 +132,9 @@ impl Stored {
             let field = schema.field(*column);
             arrays.push(match position {
                 Some(_) => Arc::clone(loaded.next().expect("it was loaded")),
-                None => new_null_array(field.data_type(), rows),
+                None => missing_column(field, rows),
             });
-            // A column that is NOT NULL now may hold NULLs from before.
+            // A dropped column that is NOT NULL holds NULLs.
             fields.push(field.clone().with_nullable(true));
         }
         let options = RecordBatchOptions::new().with_row_count(Some(rows));
@@ -170,7 +164,7 @@ impl Extent {
     pub fn last_lsn(&self) -> Lsn {
         match self {
             Extent::Memory(chunk) => chunk.last_lsn(),
-            Extent::Stored(stored) => stored.bounds().last_lsn.min(stored.upto),
+            Extent::Stored(stored) => stored.bounds().last_lsn.min(stored.range.upto),
         }
     }
 

@@ -14,6 +14,7 @@ use tokio::sync::{Semaphore, oneshot, watch};
 
 use crate::storage::{Disk, DiskLock, SharedClock};
 
+use super::columns::{Range, Reader};
 use super::encode::{EncodedAppend, ROW_BYTES_MAX, encode};
 use super::extent::Extent;
 use super::flusher::{FlushOptions, FlushState, Flusher, Flushing, META_DIR, SEGMENTS_DIR, WAL_DIR};
@@ -25,7 +26,7 @@ use super::sequencer::{BLOCK_BYTES, EncodedCommit, Sequencer, Standing, Start};
 use super::tail::{Tail, TopicStats};
 use super::wal::{self, Wal, WalOptions};
 use super::writer::{self, Pen};
-use super::{Acknowledge, Appended, Commit, DdlObserver, LogError, Lsn, Receipt, TopicChange, TopicId};
+use super::{Acknowledge, Appended, Commit, DdlObserver, LogError, Lsn, Receipt, TopicChange, TopicId, TopicSpec};
 
 /// Settings of the log.
 #[derive(Clone, Debug)]
@@ -518,9 +519,16 @@ impl Log {
 
     /// Rows committed after `after` up to and including `upto`, exact, by partition and in offset order. Those in
     /// memory by reference, the others to be loaded. `upto` is at most [`Log::newest`].
-    pub fn read(&self, topic: TopicId, after: Lsn, upto: Lsn) -> Result<Vec<Extent>, LogError> {
+    pub fn read(&self, reader: &Reader, after: Lsn, upto: Lsn) -> Result<Vec<Extent>, LogError> {
         assert!(upto <= self.newest(), "L1: only what is published is read");
-        self.shared.tail.topic(topic)?.read(after, upto)
+        let since_us = reader.since_us;
+        let range = Range { after, upto, since_us };
+        self.shared.tail.topic(reader.topic)?.read(reader, range)
+    }
+
+    /// The topic's definition now.
+    pub fn spec(&self, topic: TopicId) -> Result<Arc<TopicSpec>, LogError> {
+        Ok(self.shared.tail.topic(topic)?.spec())
     }
 
     /// An LSN in `after + 1..=upto` up to which these topics have about `rows_max` rows: where a reader of much history
@@ -530,7 +538,8 @@ impl Log {
         for topic in topics {
             // A topic that was dropped meanwhile has no rows for anybody.
             if let Ok(topic) = self.shared.tail.topic(*topic) {
-                let read = topic.read(after, upto)?;
+                let since_us = None;
+                let read = topic.read(&Reader::of(&topic.spec()), Range { after, upto, since_us })?;
                 extents.extend(read.iter().map(|extent| (extent.last_lsn(), extent.rows_max())));
             }
         }

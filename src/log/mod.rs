@@ -5,6 +5,7 @@
 
 mod check;
 mod chunk;
+mod columns;
 mod encode;
 mod error;
 mod extent;
@@ -31,6 +32,7 @@ use arrow::datatypes::SchemaRef;
 use serde::{Deserialize, Serialize};
 
 pub use check::{Checked, check};
+pub use columns::{Reader, column_field, conform, encode_value};
 pub use error::LogError;
 pub use extent::{Bounds, Extent, Stored};
 pub use facade::{Log, LogOptions, LogStats, Recovered};

@@ -45,6 +45,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::storage::{Disk, DiskFile};
 
+use super::columns::nullable;
 use super::encode::{MessageEncoder, decode_message};
 use super::tail::merge_runs;
 use super::{Chunk, LogError, Lsn, Run, TopicId};
@@ -306,15 +307,6 @@ impl Segment {
             runs: runs.into(),
         })
     }
-}
-
-fn nullable(schema: &SchemaRef) -> SchemaRef {
-    let fields = schema
-        .fields()
-        .iter()
-        .map(|field| field.as_ref().clone().with_nullable(true));
-    let metadata = schema.metadata().clone();
-    Arc::new(Schema::new_with_metadata(fields.collect::<Vec<Field>>(), metadata))
 }
 
 fn u32_at(bytes: &[u8], at: usize) -> u32 {

@@ -9,12 +9,12 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use arrow::array::{RecordBatch, RecordBatchOptions, new_null_array};
 use arrow::compute::concat_batches;
 use arrow::datatypes::SchemaRef;
 use hashbrown::HashMap;
 use parking_lot::RwLock;
 
+use super::columns::{Range, Reader, conform, position_of};
 use super::extent::{Extent, Stored};
 use super::image::{PartitionImage, TopicImage};
 use super::segment::{Segment, slice_bytes};
@@ -220,6 +220,10 @@ impl Topic {
                 chunks: partition.chunks.iter().cloned().collect(),
             });
         }
+        let in_use = |id: u32| segments.iter().flatten().any(|segment| segment.info.schema_id == id);
+        state
+            .schemas
+            .retain(|(id, _)| *id == state.spec.schema_id || in_use(*id));
         let image = TopicImage {
             spec: Arc::clone(&state.spec),
             schemas: state.schemas.clone(),
@@ -323,15 +327,15 @@ impl Topic {
         }
     }
 
-    /// Takes over a changed definition. Rows of the older schema get NULLs in new columns and lose dropped ones.
+    /// Takes over a changed definition. Rows in memory take the new schema.
     pub fn alter(&self, spec: Arc<TopicSpec>) {
         let mut state = self.state.write();
         let state = &mut *state;
-        if state.spec.schema != spec.schema {
+        if state.spec.schema_id != spec.schema_id {
             for partition in &mut state.partitions {
                 let before = partition.bytes;
                 for chunk in &mut partition.chunks {
-                    chunk.rows = conform(&chunk.rows, &spec.schema);
+                    chunk.rows = conform(&chunk.rows, &state.spec.schema, &spec.schema);
                 }
                 partition.bytes = partition.chunks.iter().map(bytes_of).sum();
                 self.total_bytes.fetch_add(partition.bytes, Ordering::Relaxed);
@@ -373,33 +377,39 @@ impl Topic {
         later.checked_sub(1).map(|last| state.watermarks[last].1)
     }
 
-    /// Rows committed after `after` up to and including `upto`, by partition, in offset order. Reads indexes of
-    /// segments that have not been read yet.
-    pub fn read(&self, after: Lsn, upto: Lsn) -> Result<Vec<Extent>, LogError> {
+    /// The rows of a range, by partition, in offset order. Reads indexes of segments that have not been read yet.
+    pub fn read(&self, reader: &Reader, range: Range) -> Result<Vec<Extent>, LogError> {
         let mut read = Vec::new();
         let mut stored: Vec<(usize, Arc<Segment>)> = Vec::new();
-        let schema = {
+        {
             let state = self.state.read();
+            check_reader(reader, &state.spec)?;
+            let adapt = |mut chunk: Chunk| {
+                if reader.schema_id != state.spec.schema_id {
+                    chunk.rows = conform(&chunk.rows, &state.spec.schema, &reader.schema);
+                }
+                Extent::Memory(chunk)
+            };
             for partition in &state.partitions {
                 let segments = &partition.segments;
-                let first = segments.partition_point(|segment| segment.info.last_lsn <= after);
+                let first = segments.partition_point(|segment| {
+                    segment.info.last_lsn <= range.after
+                        || range.since_us.is_some_and(|since_us| segment.info.last_us < since_us)
+                });
                 let wanted = segments[first..]
                     .iter()
-                    .take_while(|segment| segment.info.first_lsn <= upto);
+                    .take_while(|segment| segment.info.first_lsn <= range.upto);
                 stored.extend(wanted.map(|segment| (read.len(), Arc::clone(segment))));
-                let first = partition.chunks.partition_point(|chunk| chunk.last_lsn() <= after);
+                let first = partition
+                    .chunks
+                    .partition_point(|chunk| chunk.last_lsn() <= range.after);
                 let wanted = partition
                     .chunks
                     .range(first..)
-                    .take_while(|chunk| chunk.first_lsn() <= upto);
-                read.extend(
-                    wanted
-                        .filter_map(|chunk| chunk.between(after, upto))
-                        .map(Extent::Memory),
-                );
+                    .take_while(|chunk| chunk.first_lsn() <= range.upto);
+                read.extend(wanted.filter_map(|chunk| chunk.within(&range)).map(adapt));
             }
-            Arc::clone(&state.spec.schema)
-        };
+        }
         if stored.is_empty() {
             return Ok(read);
         }
@@ -412,16 +422,12 @@ impl Topic {
             taken = before;
             let index = segment.index()?;
             for (batch, entry) in index.entries.iter().enumerate() {
-                if entry.last_lsn > after && entry.first_lsn <= upto {
-                    let segment = Arc::clone(&segment);
-                    let range = (after, upto);
-                    all.push(Extent::Stored(Stored::new(
-                        segment,
-                        Arc::clone(&index),
-                        batch,
-                        range,
-                        &schema,
-                    )));
+                let is_wanted = entry.last_lsn > range.after
+                    && entry.first_lsn <= range.upto
+                    && range.since_us.is_none_or(|since_us| entry.last_us >= since_us);
+                if is_wanted {
+                    let (segment, index) = (Arc::clone(&segment), Arc::clone(&index));
+                    all.push(Extent::Stored(Stored::new(segment, index, batch, range, reader)));
                 }
             }
         }
@@ -460,28 +466,14 @@ impl Topic {
     }
 }
 
-/// `rows` with the columns of `schema`, by name.
-fn conform(rows: &RecordBatch, schema: &SchemaRef) -> RecordBatch {
-    let columns = schema
-        .fields()
-        .iter()
-        .map(|field| match rows.column_by_name(field.name()) {
-            Some(column) if column.data_type() == field.data_type() => Arc::clone(column),
-            _ => new_null_array(field.data_type(), rows.num_rows()),
-        })
-        .collect();
-    // Columns that are NOT NULL now may hold NULLs from before: the schema of old rows says so.
-    let fields: Vec<_> = schema
-        .fields()
-        .iter()
-        .map(|field| field.as_ref().clone().with_nullable(true))
-        .collect();
-    let schema = Arc::new(arrow::datatypes::Schema::new_with_metadata(
-        fields,
-        schema.metadata().clone(),
-    ));
-    let options = RecordBatchOptions::new().with_row_count(Some(rows.num_rows()));
-    RecordBatch::try_new_with_options(schema, columns, &options).expect("columns have the types of the schema")
+/// A statement planned before a column was dropped must not read NULLs in its place.
+fn check_reader(reader: &Reader, spec: &TopicSpec) -> Result<(), LogError> {
+    let is_older = reader.schema_id < spec.schema_id && !reader.ignores_dropped;
+    let mut columns = 0..reader.schema.fields().len();
+    if is_older && columns.any(|column| position_of(&spec.schema, &reader.schema, column).is_none()) {
+        return Err(LogError::StaleSchema { topic: spec.id });
+    }
+    Ok(())
 }
 
 impl Drop for Topic {

@@ -6,7 +6,6 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use arrow::array::RecordBatch;
 use arrow::datatypes::{DataType, SchemaRef};
 use async_trait::async_trait;
 use datafusion::catalog::Session;
@@ -22,10 +21,10 @@ use super::prune::Pruning;
 use super::scan::{Piece, Scan, Source};
 use super::statistics::reached;
 use super::window::WindowExec;
-use super::{OwnWrites, ReadPoint, SystemRows, Topics};
+use super::{OwnWrites, ReadPoint, SystemRows, Topics, Written};
 use crate::catalog::{self, system};
 use crate::error::{SqlError, state};
-use crate::log::{Chunk, Extent, Lsn, Run, Stored, SystemColumn, TopicId};
+use crate::log::{Chunk, Extent, Lsn, Reader, Run, Stored, SystemColumn, TopicId, conform};
 use crate::sql::functions::fail;
 use crate::sql::source::{RelationKind, RelationSource};
 use crate::sql::statement::Emit;
@@ -61,15 +60,15 @@ impl Leaves {
         scan: &Scan,
         filters: &[Expr],
     ) -> Result<(Vec<Piece>, String), SqlError> {
-        let id = TopicId(topic.oid);
         let own = self.own_writes.get(&topic.oid);
-        let mut extents = match self.log.read(id, 0, self.lsn) {
+        let reader = topic.reader(topic.pinned.and_then(|pinned| pinned.since_us));
+        let mut extents = match self.log.read(&reader, 0, self.lsn) {
             // The transaction made the topic: the log does not know it yet.
             Err(error) if own.is_some() && error.state == state::UNDEFINED_TABLE => Vec::new(),
             read => read?,
         };
         if let Some(written) = own {
-            self.overlay(id, &mut extents, written);
+            self.overlay(&reader, &mut extents, written);
         }
         let pruning = Arc::new(Pruning::of(filters));
         let stored: Vec<&Stored> = extents
@@ -121,14 +120,14 @@ impl Leaves {
     }
 
     /// A transaction's own rows come after those that are committed, as the next commit's would.
-    fn overlay(&self, topic: TopicId, extents: &mut Vec<Extent>, written: &[(u32, RecordBatch)]) {
+    fn overlay(&self, reader: &Reader, extents: &mut Vec<Extent>, written: &Written) {
         let mut next: HashMap<u32, u64> = HashMap::new();
         for extent in extents.iter() {
             let known = next.entry(extent.partition()).or_default();
             *known = extent.end_offset().max(*known);
         }
-        let watermark = self.log.watermark(topic, self.lsn);
-        for (partition, rows) in written.iter().filter(|(_, rows)| rows.num_rows() > 0) {
+        let watermark = self.log.watermark(reader.topic, self.lsn);
+        for (partition, rows) in written.rows.iter().filter(|(_, rows)| rows.num_rows() > 0) {
             let offset = next.entry(*partition).or_default();
             let run = Run {
                 rows: rows.num_rows(),
@@ -139,7 +138,10 @@ impl Leaves {
             extents.push(Extent::Memory(Chunk {
                 partition: *partition,
                 base_offset: *offset,
-                rows: rows.clone(),
+                rows: match written.schema_id == reader.schema_id {
+                    true => rows.clone(),
+                    false => conform(rows, &written.schema, &reader.schema),
+                },
                 runs: Arc::from([run]),
             }));
             *offset += rows.num_rows() as u64;

@@ -35,14 +35,24 @@ use futures::{Stream, StreamExt};
 
 use crate::catalog::system::SystemRelation;
 use crate::error::SqlError;
-use crate::log::{Extent, Log, Lsn, TopicId};
+use crate::log::{Extent, Log, Lsn, Reader, TopicId};
 use crate::sql::plan::Planned;
 use crate::views::ViewRows;
 
 pub use crate::sql::functions::session::SessionInfo;
 
-/// Rows that a transaction has written and not committed, by topic OID: partition and rows, in order.
-pub type OwnWrites = HashMap<u32, Vec<(u32, RecordBatch)>>;
+/// Rows that a transaction has written and not committed, by topic OID.
+pub type OwnWrites = HashMap<u32, Written>;
+
+/// Rows of one topic, not committed.
+#[derive(Clone, Debug)]
+pub struct Written {
+    /// Of the rows, as the log has it.
+    pub schema_id: u32,
+    pub schema: SchemaRef,
+    /// Partition and rows, in order.
+    pub rows: Vec<(u32, RecordBatch)>,
+}
 
 /// The rows of a system relation at the time of the statement.
 pub type SystemRows = Arc<dyn Fn(&'static SystemRelation) -> Result<RecordBatch, SqlError> + Send + Sync>;
@@ -50,14 +60,14 @@ pub type SystemRows = Arc<dyn Fn(&'static SystemRelation) -> Result<RecordBatch,
 /// Where topics are read from: the log.
 pub trait Topics: Send + Sync {
     /// Rows committed after `after` up to and including `upto`, per partition in offset order.
-    fn read(&self, topic: TopicId, after: Lsn, upto: Lsn) -> Result<Vec<Extent>, SqlError>;
+    fn read(&self, reader: &Reader, after: Lsn, upto: Lsn) -> Result<Vec<Extent>, SqlError>;
     /// The `_watermark` that the next commit after `at` would carry, microseconds.
     fn watermark(&self, topic: TopicId, at: Lsn) -> Option<i64>;
 }
 
 impl Topics for Log {
-    fn read(&self, topic: TopicId, after: Lsn, upto: Lsn) -> Result<Vec<Extent>, SqlError> {
-        Ok(Log::read(self, topic, after, upto)?)
+    fn read(&self, reader: &Reader, after: Lsn, upto: Lsn) -> Result<Vec<Extent>, SqlError> {
+        Ok(Log::read(self, reader, after, upto)?)
     }
 
     fn watermark(&self, topic: TopicId, at: Lsn) -> Option<i64> {

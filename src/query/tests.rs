@@ -11,7 +11,7 @@ use sqlparser::parser::Parser;
 
 use super::*;
 use crate::catalog::{self, Relation, Snapshot, Topic, Watermark};
-use crate::log::{Chunk, Run};
+use crate::log::{Chunk, Reader, Run};
 use crate::sql::plan::{PlanContext, plan_select};
 use crate::sql::statement::{Emit, Select};
 use crate::types::{ColumnFormatter, PgType, TextStyle};
@@ -42,8 +42,8 @@ fn rows(values: &[(i64, i32, &str, i64)]) -> RecordBatch {
 }
 
 impl Topics for Memory {
-    fn read(&self, topic: TopicId, after: Lsn, upto: Lsn) -> Result<Vec<Extent>, SqlError> {
-        assert_eq!((topic, after), (TopicId(BIDS), 0));
+    fn read(&self, reader: &Reader, after: Lsn, upto: Lsn) -> Result<Vec<Extent>, SqlError> {
+        assert_eq!((reader.topic, after), (TopicId(BIDS), 0));
         let run = |rows, lsn, watermark: Option<i64>| Run {
             rows,
             lsn,
@@ -87,6 +87,8 @@ fn bids() -> Topic {
         not_null: false,
         default: None,
         generated: None,
+        id: 0,
+        missing: None,
     };
     Topic {
         oid: BIDS,
@@ -106,9 +108,13 @@ fn bids() -> Topic {
             delay_us: SECOND,
         }),
         idle_timeout_us: None,
+        retention_us: None,
+        retention_bytes: None,
         options: BTreeMap::new(),
         is_table: false,
         schema_id: 1,
+        columns_made: 0,
+        pinned: None,
     }
 }
 
@@ -286,7 +292,13 @@ fn explain_shows_what_was_pruned() {
 #[test]
 fn a_transaction_sees_its_own_rows() {
     let mut own = point(4);
-    own.own_writes.insert(BIDS, vec![(1, rows(&[(9, 99, "own", 30)]))]);
+    let rows = rows(&[(9, 99, "own", 30)]);
+    let written = Written {
+        schema_id: 1,
+        schema: rows.schema(),
+        rows: vec![(1, rows)],
+    };
+    own.own_writes.insert(BIDS, written);
     let have = run_at(
         "SELECT auction, _partition, _offset, _lsn FROM bids WHERE price > 25",
         Emit::OnChange,

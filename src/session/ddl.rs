@@ -3,6 +3,7 @@
 //! One rule: a change is checked against the catalog that the transaction sees, and takes effect with its commit. A
 //! materialized view is started after the commit that made it, and is complete when CREATE returns.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use arrow::array::AsArray;
@@ -11,7 +12,7 @@ use arrow::datatypes::TimestampMicrosecondType;
 use super::Session;
 use super::outcome::Outcome;
 use super::transaction::NewView;
-use crate::catalog::{self, Change, Column, Relation, Snapshot, View};
+use crate::catalog::{self, Change, Column, Input, Relation, Snapshot, View};
 use crate::error::{Notice, Severity, SqlError, state};
 use crate::log::{TopicChange, TopicId};
 use crate::sql::plan::{self, PlanContext};
@@ -65,6 +66,7 @@ impl Session {
         topic.oid = catalog.next_oid;
         topic.schema = schema;
         topic.name = create.name.name.clone();
+        topic.number_columns();
         self.with_context(&[], |ctx| crate::sql::rows::check_create_topic(&topic, ctx))?;
         if let Some(name) = topic
             .options
@@ -129,6 +131,7 @@ impl Session {
             search_path: self.settings.search_path().to_vec(),
             options: create.options.clone(),
             recomputed: recomputed.clone(),
+            inputs: inputs(&catalog, &planned, create.materialized)?,
         };
         if let Some(reason) = recomputed {
             self.notice(format!(
@@ -444,6 +447,8 @@ impl Session {
 
 /// The dataflow of a stored view, under the settings that it was made with.
 pub fn compile_view(catalog: &Snapshot, view: &View) -> Result<views::Dataflow, SqlError> {
+    let seen = catalog.seen_by(view);
+    let catalog = seen.as_ref().unwrap_or(catalog);
     let mut select = super::read::only_select(&view.definition)?;
     if view.on_window_close {
         select.emit = Emit::OnWindowClose;
@@ -470,6 +475,29 @@ pub fn compile_view(catalog: &Snapshot, view: &View) -> Result<views::Dataflow, 
             ),
         )),
     }
+}
+
+/// The topics that a view's definition reads, as they are now.
+fn inputs(catalog: &Snapshot, planned: &plan::Planned, materialized: bool) -> Result<BTreeMap<u32, Input>, SqlError> {
+    let named = plan::column_names(&planned.plan)?;
+    let direct = planned.depends_on.iter();
+    // Through plain views it reads topics of which only the rows that it began with concern it.
+    let reached = planned.relations.iter().filter(|_| materialized);
+    let topics = direct.chain(reached).filter_map(|oid| catalog.topic(*oid));
+    let inputs = topics.map(|topic| {
+        let used = topic.columns.iter().filter(|column| named.contains(&column.name));
+        let input = Input {
+            schema_id: topic.schema_id,
+            columns: topic.columns.clone(),
+            used: match planned.depends_on.contains(&topic.oid) {
+                true => used.map(|column| column.id).collect(),
+                false => Vec::new(),
+            },
+            since_us: None,
+        };
+        (topic.oid, input)
+    });
+    Ok(inputs.collect())
 }
 
 /// Names given after the view's name, else those of the SELECT; each once.
@@ -500,6 +528,8 @@ fn view_columns(create: &CreateView, fields: &[plan::OutField]) -> Result<Vec<Co
             not_null: false,
             default: None,
             generated: None,
+            id: 0,
+            missing: None,
         });
     }
     Ok(columns)

@@ -5,6 +5,7 @@
 //! A statement runs in a [`Transaction`]; outside BEGIN it has one of its own that is committed before the statement
 //! is answered (L1). Not here: the protocol (`wire`), the meaning of SQL (`sql`), how rows are found (`query`).
 
+mod alter;
 mod cancel;
 mod cursor;
 mod ddl;
@@ -344,6 +345,7 @@ impl Session {
             Statement::CreateView(create) => self.create_view(create).await,
             Statement::CreateSchema { name, if_not_exists } => self.create_schema(name, *if_not_exists),
             Statement::Drop(drop) => self.drop_objects(drop),
+            Statement::AlterTopic(alter) => self.alter_topic(alter),
             Statement::AdvanceWatermark { topic, to } => self.advance_watermark(topic, to),
             Statement::Comment { on, column, text } => self.comment(on, column.as_deref(), text.clone()),
             Statement::Begin(modes) => self.begin(modes),

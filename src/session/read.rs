@@ -6,7 +6,6 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use arrow::array::RecordBatch;
 use futures::StreamExt;
 
 use super::outcome::{Batches, CachedPlan, Outcome, Parameters, Prepared, RowsTag};
@@ -14,16 +13,13 @@ use super::system::SystemSource;
 use super::{Session, unknown_statement};
 use crate::catalog::{self, Relation, Snapshot};
 use crate::error::{SqlError, state};
-use crate::query::{self, ReadPoint, SessionInfo};
+use crate::query::{self, OwnWrites, ReadPoint, SessionInfo};
 use crate::sql::parse::{self, Parsed};
 use crate::sql::plan::{self, OutField, Planned};
 use crate::sql::rows::{self, Target};
 use crate::sql::statement::{CopySource, CopyTo, InsertRows, Name, Select, Statement};
 use crate::types::PgType;
 use crate::views::ViewRows;
-
-/// Rows of a topic that are read instead of its log: by OID, with their partitions.
-type OwnRows = HashMap<u32, Vec<(u32, RecordBatch)>>;
 
 impl Session {
     pub(super) fn resolve(&self, catalog: &Snapshot, name: &Name) -> Result<Relation, SqlError> {
@@ -106,7 +102,7 @@ impl Session {
         planned: &Planned,
         select: &Select,
         parameters: &Parameters,
-        own: Option<OwnRows>,
+        own: Option<OwnWrites>,
     ) -> Result<(Arc<[OutField]>, Batches), SqlError> {
         let point = match own {
             Some(own) => {

@@ -3,14 +3,15 @@
 //! One rule: nothing of it reaches the log before its commit, and then all of it in one commit (L5). A statement
 //! outside BEGIN is a transaction of its own.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use arrow::array::RecordBatch;
+use arrow::datatypes::SchemaRef;
 
 use crate::catalog::{self, Change, Snapshot};
 use crate::error::{SqlError, state};
 use crate::log::{Append, Commit, Ddl, Lsn, TopicChange, TopicId};
+use crate::query::{OwnWrites, Written};
 use crate::views::Dataflow;
 
 /// Most bytes of Arrow data that a transaction may write; one more row is 54000.
@@ -139,19 +140,32 @@ impl Transaction {
     }
 
     /// Its own rows by topic OID, each with its partition, in order; topics that it made are there with or without rows.
-    pub fn all_own_rows(&self) -> HashMap<u32, Vec<(u32, RecordBatch)>> {
-        let mut own: HashMap<u32, Vec<(u32, RecordBatch)>> = HashMap::new();
+    pub fn all_own_rows(&self) -> OwnWrites {
+        let mut own = OwnWrites::new();
+        let of = |schema_id, schema: &SchemaRef| Written {
+            schema_id,
+            schema: Arc::clone(schema),
+            rows: Vec::new(),
+        };
         for change in &self.topics {
             if let TopicChange::Create(spec) = change {
-                own.insert(spec.id.0, Vec::new());
+                own.insert(spec.id.0, of(spec.schema_id, &spec.schema));
             }
         }
         for append in &self.appends {
-            own.entry(append.topic.0)
-                .or_default()
-                .push((append.partition, append.rows.clone()));
+            let written = own.entry(append.topic.0).or_insert_with(|| {
+                let topic = self.catalog.topic(append.topic.0);
+                let schema = topic.map_or_else(|| append.rows.schema(), |topic| topic.log_schema());
+                of(append.schema_id, &schema)
+            });
+            written.rows.push((append.partition, append.rows.clone()));
         }
         own
+    }
+
+    /// Whether it has written rows of a topic.
+    pub fn wrote_to(&self, topic: u32) -> bool {
+        self.appends.iter().any(|append| append.topic.0 == topic)
     }
 
     fn mark(&self) -> Mark {

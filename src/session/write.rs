@@ -3,7 +3,6 @@
 //! One rule: rows are complete (defaults, generated columns, NOT NULL, CHECK) before they enter the transaction, so
 //! that the log never refuses a row. INSERT ... VALUES goes from tokens to Arrow builders without the planner.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, RecordBatch, UInt32Array};
@@ -15,7 +14,8 @@ use super::Session;
 use super::outcome::{CopyIn, Outcome, Parameters, RowsTag};
 use crate::catalog::{self, Relation, Topic};
 use crate::error::{SqlError, state};
-use crate::log::{Acknowledge, TopicId};
+use crate::log::{Acknowledge, Append};
+use crate::query::{OwnWrites, Written};
 use crate::sql::plan;
 use crate::sql::rows;
 use crate::sql::statement::{CopyFrom, Insert, InsertRows, Name, Select};
@@ -138,7 +138,12 @@ impl Session {
                 "aggregate functions are not allowed in RETURNING",
             ));
         }
-        let own = HashMap::from([(topic.oid, inserted.iter().map(|rows| (0, rows.clone())).collect())]);
+        let written = Written {
+            schema_id: topic.schema_id,
+            schema: topic.log_schema(),
+            rows: inserted.iter().map(|rows| (0, rows.clone())).collect(),
+        };
+        let own = OwnWrites::from([(topic.oid, written)]);
         let (fields, batches) = self
             .rows_of_plan(&planned, &select, &Parameters::default(), Some(own))
             .await?;
@@ -274,11 +279,7 @@ impl Session {
                 } else {
                     Acknowledge::Queued
                 };
-                let appends: Vec<(TopicId, RecordBatch)> = commit
-                    .appends
-                    .iter()
-                    .map(|append| (append.topic, append.rows.clone()))
-                    .collect();
+                let appends: Vec<Append> = commit.appends.clone();
                 let receipt = self.engine.log.commit(commit, acknowledge).await;
                 receipt.map(|receipt| {
                     if acknowledge == Acknowledge::Queued {
@@ -288,7 +289,7 @@ impl Session {
                         appends
                             .iter()
                             .zip(&receipt.appended)
-                            .map(|((topic, rows), appended)| (*topic, rows, appended.watermark)),
+                            .map(|(append, appended)| (append, appended.watermark)),
                     );
                 })
             }
@@ -303,14 +304,20 @@ impl Session {
     }
 
     /// COPY and INSERT into a topic with closing windows say how many rows came late for which views.
-    fn report_late_rows<'a>(&mut self, appended: impl Iterator<Item = (TopicId, &'a RecordBatch, Option<i64>)>) {
+    fn report_late_rows<'a>(&mut self, appended: impl Iterator<Item = (&'a Append, Option<i64>)>) {
         let mut late: std::collections::BTreeMap<u32, u64> = std::collections::BTreeMap::new();
-        for (topic, rows, watermark) in appended {
-            for (view, rows) in self.engine.views.late_rows(topic, rows, watermark) {
+        let catalog = self.engine.catalog.current();
+        for (append, watermark) in appended {
+            // Without a watermark nothing is late; a topic that was changed meanwhile was another one.
+            let topic = catalog.topic(append.topic.0).filter(|_| watermark.is_some());
+            let Some(topic) = topic.filter(|topic| topic.schema_id == append.schema_id) else {
+                continue;
+            };
+            let late_rows = self.engine.views.late_rows(topic, &append.rows, watermark);
+            for (view, rows) in late_rows {
                 *late.entry(view).or_default() += rows;
             }
         }
-        let catalog = self.engine.catalog.current();
         for (view, rows) in late.into_iter().filter(|(_, rows)| *rows > 0) {
             let name = catalog
                 .relation(view)

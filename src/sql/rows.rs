@@ -6,6 +6,7 @@
 //! Not here: which types may be assigned to which (`rows/assign.rs`), VALUES lists (`rows/values.rs`), what a definition
 //! may say (`rows/definition.rs`).
 
+mod alter;
 mod assign;
 mod compile;
 mod definition;
@@ -25,6 +26,7 @@ use bytes::BytesMut;
 
 use compile::Compiled;
 
+pub use alter::{added_value, columns_in, contains_nulls, rename_column};
 pub use assign::{assign, check_assignment};
 pub use definition::check_create_topic;
 pub use values::{Target, evaluate_values, value_parameter_types};

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use sqlparser::ast;
 
-use crate::catalog;
+use crate::catalog::{self, Column};
 use crate::error::Notice;
 
 /// One statement of a query string.
@@ -181,6 +181,50 @@ pub struct Fetch {
     pub is_move: bool,
 }
 
+/// ALTER TOPIC | TABLE name action, ...
+#[derive(Clone, Debug)]
+pub struct AlterTopic {
+    pub tag: &'static str,
+    pub name: Name,
+    pub if_exists: bool,
+    pub actions: Vec<Alteration>,
+}
+
+/// One change of a topic. Positions are of the column's name in the statement.
+#[derive(Clone, Debug)]
+pub enum Alteration {
+    AddColumn {
+        column: Column,
+        if_not_exists: bool,
+        position: usize,
+    },
+    DropColumn {
+        column: String,
+        if_exists: bool,
+        cascade: bool,
+    },
+    RenameColumn {
+        from: String,
+        to: String,
+        position: usize,
+    },
+    Set(TopicOptions),
+    /// Options that go back to what they are if not given.
+    Reset(Vec<String>),
+}
+
+/// The WITH options of a topic.
+#[derive(Clone, Debug, Default)]
+pub struct TopicOptions {
+    pub partitions: Option<u32>,
+    /// Lengths of time, microseconds; `None` for ever or never.
+    pub idle_timeout_us: Option<i64>,
+    pub retention_us: Option<i64>,
+    pub retention_bytes: Option<u64>,
+    /// As written, by name.
+    pub given: BTreeMap<String, String>,
+}
+
 #[derive(Clone, Debug)]
 pub enum Statement {
     Select(Select),
@@ -204,6 +248,7 @@ pub enum Statement {
         if_not_exists: bool,
     },
     Drop(Drop),
+    AlterTopic(AlterTopic),
     /// ALTER TOPIC t ADVANCE WATERMARK TO '...': the literal's text.
     AdvanceWatermark {
         topic: Name,

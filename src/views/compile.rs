@@ -17,7 +17,7 @@ use datafusion::logical_expr::logical_plan;
 use datafusion::logical_expr::{Distinct, EmptyRelation, Expr, LogicalPlan};
 
 use crate::error::SqlError;
-use crate::log::{SystemColumn, TopicId};
+use crate::log::SystemColumn;
 use crate::sql::functions::aggregates::{self, AggregateKind};
 use crate::sql::plan::{self, Planned};
 use crate::sql::source::{RelationKind, RelationSource};
@@ -229,7 +229,7 @@ impl Compiler {
                     _ => None,
                 });
                 let source = Source::Topic {
-                    id: TopicId(topic.oid),
+                    reader: topic.reader(topic.pinned.and_then(|pinned| pinned.since_us)),
                     name: topic.name.clone(),
                     columns: in_source
                         .iter()
@@ -237,7 +237,6 @@ impl Compiler {
                         .collect(),
                     watermark_zone: zone,
                     event_time,
-                    idle_timeout_us: topic.idle_timeout_us,
                     delay_us: topic.watermark.as_ref().map_or(0, |watermark| watermark.delay_us),
                 };
                 (source, true)

@@ -11,15 +11,16 @@ use std::sync::Arc;
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 
+use crate::catalog;
 use crate::error::SqlError;
-use crate::log::TopicId;
+use crate::log::{Reader, TopicId};
 
 use super::aggregate::{Aggregate, AggregateSpec};
 use super::delta::Delta;
 use super::linear::Linear;
 use super::operator::{Operator, StepEnd};
 use super::output::{Bag, Output, Rows};
-use super::scan::{Scan, Source};
+use super::scan::{Scan, Source, seen_as};
 use super::window::{WindowOperator, WindowSpec};
 
 /// What a node does.
@@ -74,13 +75,21 @@ impl Dataflow {
         let mut topics: Vec<TopicId> = self
             .scans()
             .filter_map(|(_, scan)| match &scan.source {
-                Source::Topic { id, .. } => Some(*id),
+                Source::Topic { reader, .. } => Some(reader.topic),
                 Source::View { .. } => None,
             })
             .collect();
         topics.sort_unstable();
         topics.dedup();
         topics
+    }
+
+    /// How it reads topics.
+    pub fn readers(&self) -> impl Iterator<Item = &Reader> {
+        self.scans().filter_map(|(_, scan)| match &scan.source {
+            Source::Topic { reader, .. } => Some(reader),
+            Source::View { .. } => None,
+        })
     }
 
     /// Views that it reads, each once.
@@ -139,13 +148,22 @@ impl Dataflow {
     }
 
     /// How many of `rows`, not committed yet, would come late for a window here, were the topic's watermark this.
-    pub fn late_rows(&self, topic: TopicId, rows: &RecordBatch, watermark: Option<i64>) -> Result<u64, SqlError> {
+    pub fn late_rows(
+        &self,
+        topic: &catalog::Topic,
+        rows: &RecordBatch,
+        watermark: Option<i64>,
+    ) -> Result<u64, SqlError> {
         let mut late = 0;
         for (node, scan) in self.scans() {
-            if !matches!(&scan.source, Source::Topic { id, .. } if *id == topic) || !self.has_window(node) {
+            let Source::Topic { reader, .. } = &scan.source else {
+                continue;
+            };
+            if reader.topic.0 != topic.oid || !self.has_window(node) {
                 continue;
             }
-            let delta = Delta::added(scan.topic_rows(rows, watermark)?);
+            let rows = seen_as(reader, topic, rows);
+            let delta = Delta::added(scan.topic_rows(&rows, watermark)?);
             if let (Some(end), Some(delta)) = self.through_linear(node, delta)?
                 && let Step::Window(spec) = &self.nodes[end].step
             {

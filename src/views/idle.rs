@@ -5,6 +5,7 @@
 
 use std::sync::Arc;
 
+use crate::catalog::{Catalog, Snapshot};
 use crate::log::{Acknowledge, Commit, Log, TopicId};
 use crate::storage::SharedClock;
 
@@ -66,14 +67,20 @@ pub fn judge(quiet: &Quiet, now_us: i64, started_us: i64) -> Verdict {
 }
 
 /// Looks after idle topics until `stop` says true, or its sender is gone.
-pub async fn run(log: Arc<Log>, views: Arc<Views>, clock: SharedClock, mut stop: tokio::sync::watch::Receiver<bool>) {
+pub async fn run(
+    log: Arc<Log>,
+    views: Arc<Views>,
+    catalog: Arc<Catalog>,
+    clock: SharedClock,
+    mut stop: tokio::sync::watch::Receiver<bool>,
+) {
     let started_us = clock.now_us();
     let mut newest = log.subscribe();
     loop {
         newest.borrow_and_update();
         let mut wait_us = i64::MAX;
         let mut commit = Commit::default();
-        for quiet in views.quiet_topics(&log) {
+        for quiet in views.quiet_topics(&log, &catalog.current()) {
             match judge(&quiet, clock.now_us(), started_us) {
                 Verdict::Advance(to) => commit.advances.push((quiet.topic, to)),
                 Verdict::WaitUs(us) => wait_us = wait_us.min(us),
@@ -107,7 +114,7 @@ pub async fn run(log: Arc<Log>, views: Arc<Views>, clock: SharedClock, mut stop:
 
 impl Views {
     /// Topics with an idle timeout that have windows to close in some view.
-    pub fn quiet_topics(&self, log: &Log) -> Vec<Quiet> {
+    pub fn quiet_topics(&self, log: &Log, catalog: &Snapshot) -> Vec<Quiet> {
         let mut found: Vec<Quiet> = Vec::new();
         let published = self.published.lock();
         let registered = self.registered.lock();
@@ -117,13 +124,17 @@ impl Views {
             };
             for (_, scan) in view.dataflow.scans() {
                 let Source::Topic {
-                    id,
-                    idle_timeout_us: Some(idle_timeout_us),
+                    reader,
                     delay_us,
                     event_time: Some(_),
                     ..
                 } = &scan.source
                 else {
+                    continue;
+                };
+                let id = &reader.topic;
+                let topic = catalog.topic(id.0);
+                let Some(idle_timeout_us) = topic.and_then(|topic| topic.idle_timeout_us) else {
                     continue;
                 };
                 let closes = state
@@ -141,7 +152,7 @@ impl Views {
                         let Some(stats) = log.topic_stats(*id) else { continue };
                         found.push(Quiet {
                             topic: *id,
-                            idle_timeout_us: *idle_timeout_us,
+                            idle_timeout_us,
                             delay_us: *delay_us,
                             watermark_us: stats.watermark,
                             newest_event_us: stats.newest_event_us.zip(stats.newest_event_append_us),

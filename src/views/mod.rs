@@ -41,11 +41,11 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::catalog;
 use crate::error::{SqlError, state};
-use crate::log::{Log, Lsn, TopicId};
+use crate::log::{Log, Lsn, Reader, TopicId};
 
 use driver::{Driver, Published, REQUESTS_MAX, Request, not_maintained};
 use pipeline::{Maintained, Pipeline};
-use scan::Source;
+use scan::{Source, seen_as};
 
 pub use compile::{Compiled, compile};
 pub use dataflow::Dataflow;
@@ -123,8 +123,8 @@ impl History for Log {
         Log::newest(self)
     }
 
-    fn read(&self, topic: TopicId, after: Lsn, upto: Lsn) -> Result<Vec<crate::log::Chunk>, SqlError> {
-        let extents = Log::read(self, topic, after, upto)?;
+    fn read(&self, reader: &Reader, after: Lsn, upto: Lsn) -> Result<Vec<crate::log::Chunk>, SqlError> {
+        let extents = Log::read(self, reader, after, upto)?;
         let chunks = extents.iter().filter_map(|extent| extent.load().transpose());
         Ok(chunks.collect::<Result<_, _>>()?)
     }
@@ -298,8 +298,9 @@ impl Views {
         self.requests.send(request).await.map_err(|_| stopped())
     }
 
-    /// How many of these rows, just appended at `watermark`, come too late for a window of which views.
-    pub fn late_rows(&self, topic: TopicId, rows: &RecordBatch, watermark: Option<i64>) -> Vec<(u32, u64)> {
+    /// How many of these rows, just appended at `watermark` to the topic as it is now, come too late for a window of
+    /// which views.
+    pub fn late_rows(&self, topic: &catalog::Topic, rows: &RecordBatch, watermark: Option<i64>) -> Vec<(u32, u64)> {
         let Some(behind) = watermark else { return Vec::new() };
         let flows: Vec<(u32, Arc<Dataflow>)> = {
             let registered = self.registered.lock();
@@ -311,8 +312,11 @@ impl Views {
         let mut late = Vec::new();
         for (oid, dataflow) in flows {
             let may_be_late = dataflow.scans().any(|(node, scan)| match &scan.source {
-                Source::Topic { id, event_time, .. } if *id == topic && dataflow.has_window(node) => {
-                    event_time.is_none_or(|column| any_before(rows, column, behind))
+                Source::Topic { reader, event_time, .. }
+                    if reader.topic.0 == topic.oid && dataflow.has_window(node) =>
+                {
+                    let rows = seen_as(reader, topic, rows);
+                    event_time.is_none_or(|column| any_before(&rows, column, behind))
                 }
                 _ => false,
             });

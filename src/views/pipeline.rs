@@ -14,7 +14,7 @@ use std::sync::Arc;
 use arrow::array::RecordBatch;
 
 use crate::error::{SqlError, state};
-use crate::log::{Chunk, Lsn, TopicId};
+use crate::log::{Chunk, Lsn, Reader, TopicId};
 
 use super::dataflow::{Dataflow, Instance, Saved};
 use super::delta::Delta;
@@ -26,7 +26,7 @@ pub trait History: Send + Sync + 'static {
     /// The newest published LSN.
     fn newest(&self) -> Lsn;
     /// Rows committed after `after` up to and including `upto`.
-    fn read(&self, topic: TopicId, after: Lsn, upto: Lsn) -> Result<Vec<Chunk>, SqlError>;
+    fn read(&self, reader: &Reader, after: Lsn, upto: Lsn) -> Result<Vec<Chunk>, SqlError>;
     /// An LSN in `after + 1..=upto` up to which these topics have no more rows than a step takes.
     fn pause(&self, _topics: &[TopicId], _after: Lsn, upto: Lsn) -> Result<Lsn, SqlError> {
         Ok(upto)
@@ -34,6 +34,9 @@ pub trait History: Send + Sync + 'static {
     /// W(at), microseconds.
     fn watermark(&self, topic: TopicId, at: Lsn) -> Option<i64>;
 }
+
+/// What was read for one step, by [`Reader::key`].
+type Chunks = HashMap<(TopicId, u32, Option<i64>), Result<Vec<Chunk>, SqlError>>;
 
 /// Where a view stopped, and why.
 #[derive(Clone, Debug)]
@@ -175,7 +178,7 @@ impl Pipeline {
     /// One step of all views. Returns those that failed in it, with their errors; their state is spoilt.
     fn step(&mut self, history: &dyn History, upto: Lsn) -> Vec<(usize, SqlError)> {
         let after = self.frontier;
-        let mut chunks: HashMap<TopicId, Result<Vec<Chunk>, SqlError>> = HashMap::new();
+        let mut chunks = Chunks::new();
         let mut changes: HashMap<u32, Vec<Delta>> = HashMap::new();
         let mut failed: Vec<(usize, SqlError)> = Vec::new();
         let watermark = |topic: TopicId| history.watermark(topic, upto);
@@ -186,8 +189,9 @@ impl Pipeline {
                 continue;
             }
             let dataflow = view.dataflow().clone();
-            for topic in dataflow.topics() {
-                chunks.entry(topic).or_insert_with(|| history.read(topic, after, upto));
+            for reader in dataflow.readers() {
+                let read = || history.read(reader, after, upto);
+                chunks.entry(reader.key()).or_insert_with(read);
             }
             // A broken invariant in one view must not end the others: its state is thrown away with it.
             let stepped = catch_unwind(AssertUnwindSafe(|| {
@@ -325,14 +329,14 @@ fn panicked(view: &str, panic: &(dyn Any + Send)) -> SqlError {
 fn step_view(
     instance: &mut Instance,
     dataflow: &Dataflow,
-    chunks: &HashMap<TopicId, Result<Vec<Chunk>, SqlError>>,
+    chunks: &Chunks,
     changes: &HashMap<u32, Vec<Delta>>,
     end: &StepEnd,
 ) -> Result<Vec<Delta>, SqlError> {
     for (node, scan) in dataflow.scans() {
         match &scan.source {
-            Source::Topic { id, .. } => {
-                let chunks = chunks[id].as_ref().map_err(SqlError::clone)?;
+            Source::Topic { reader, .. } => {
+                let chunks = chunks[&reader.key()].as_ref().map_err(SqlError::clone)?;
                 for batch in scan.topic_batches(chunks)? {
                     instance.push(node, Delta::added(batch))?;
                 }
@@ -356,10 +360,10 @@ fn locate_row(
 ) -> Option<(String, u32, u64)> {
     let mut first = None;
     for (node, scan) in dataflow.scans() {
-        let Source::Topic { id, name, .. } = &scan.source else {
+        let Source::Topic { reader, name, .. } = &scan.source else {
             continue;
         };
-        for chunk in history.read(*id, lsn - 1, lsn).ok()? {
+        for chunk in history.read(reader, lsn - 1, lsn).ok()? {
             let rows = chunk.rows.num_rows();
             if rows == 0 {
                 continue;

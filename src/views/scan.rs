@@ -3,11 +3,14 @@
 //! One rule: a topic's rows enter with the LSN, time and watermark of the commit that brought them, so that what a view
 //! makes of them does not depend on when it looks.
 
+use std::borrow::Cow;
+
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 
+use crate::catalog;
 use crate::error::SqlError;
-use crate::log::{Chunk, SystemColumn, TopicId};
+use crate::log::{Chunk, Reader, SystemColumn, conform};
 
 use super::delta::{Delta, batch_of, concat};
 
@@ -19,7 +22,7 @@ const BATCH_ROWS_MIN: usize = 1024;
 /// A column of a topic.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum TopicColumn {
-    /// By position in the topic's schema.
+    /// By position in the schema of the topic's reader.
     User(usize),
     System(SystemColumn),
 }
@@ -28,14 +31,14 @@ pub enum TopicColumn {
 #[derive(Clone, Debug)]
 pub enum Source {
     Topic {
-        id: TopicId,
+        reader: Reader,
         name: String,
+        /// By position in the reader's schema.
         columns: Vec<TopicColumn>,
         /// Time zone of the event-time column's type.
         watermark_zone: Option<String>,
-        /// Index of the event-time column in the topic's schema.
+        /// Index of the event-time column there.
         event_time: Option<usize>,
-        idle_timeout_us: Option<i64>,
         delay_us: i64,
     },
     View {
@@ -43,6 +46,14 @@ pub enum Source {
         name: String,
         columns: Vec<usize>,
     },
+}
+
+/// Rows of a topic as it is now, as its reader sees them.
+pub fn seen_as<'a>(reader: &Reader, topic: &catalog::Topic, rows: &'a RecordBatch) -> Cow<'a, RecordBatch> {
+    if reader.schema_id == topic.schema_id {
+        return Cow::Borrowed(rows);
+    }
+    Cow::Owned(conform(rows, &topic.log_schema(), &reader.schema))
 }
 
 /// One leaf.

@@ -18,6 +18,8 @@ pub(crate) fn sample() -> Snapshot {
         not_null,
         default: None,
         generated: None,
+        id: 0,
+        missing: None,
     };
     let mut channel = column("channel", PgType::Text, false);
     channel.default = Some("'web'".to_string());
@@ -43,9 +45,13 @@ pub(crate) fn sample() -> Snapshot {
         partitions: 4,
         watermark: None,
         idle_timeout_us: None,
+        retention_us: None,
+        retention_bytes: None,
         options: BTreeMap::from([("retention".to_string(), "7 days".to_string())]),
         is_table: false,
         schema_id: 1,
+        columns_made: 0,
+        pinned: None,
     };
     let view = |oid, name: &str, materialized| View {
         oid,
@@ -63,6 +69,7 @@ pub(crate) fn sample() -> Snapshot {
         search_path: vec!["public".to_string()],
         options: BTreeMap::new(),
         recomputed: None,
+        inputs: Default::default(),
     };
     let relations = [
         Relation::Topic(Arc::new(topic)),

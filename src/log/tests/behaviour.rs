@@ -143,8 +143,11 @@ async fn a_read_gives_exactly_the_commits_asked_for() {
             assert_eq!(first.base_offset as i64, expected[0]);
         }
     }
-    assert!(log.read(TopicId(9), 0, 1).is_err());
-    let chunks = log.read(TopicId(1), 0, log.newest()).expect("the topic exists").len();
+    assert!(log.read(&reader(&log, 9), 0, 1).is_err());
+    let chunks = log
+        .read(&reader(&log, 1), 0, log.newest())
+        .expect("the topic exists")
+        .len();
     assert!(chunks < 40, "small chunks are merged: {chunks}");
 }
 
@@ -288,7 +291,7 @@ async fn stale_plans_are_refused_and_nothing_else_is() {
     log.commit(drop_topic, Acknowledge::Synced).await.expect("dropped");
     let gone = log.commit(insert(1, 0, &[(1, None)]), Acknowledge::Synced).await;
     assert_eq!(state(gone.unwrap_err()), "42P01");
-    assert!(log.read(TopicId(1), 0, log.newest()).is_err());
+    assert!(log.read(&reader(&log, 1), 0, log.newest()).is_err());
     let nothing = log
         .commit(Commit::default(), Acknowledge::Synced)
         .await

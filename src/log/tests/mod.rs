@@ -138,9 +138,15 @@ pub fn tiny() -> LogOptions {
     }
 }
 
+/// Reads a topic as it is; one that is not there as [`spec`] has it.
+pub fn reader(log: &Log, topic: u32) -> Reader {
+    let spec = log.spec(TopicId(topic)).unwrap_or_else(|_| Arc::new(spec(topic)));
+    Reader::of(&spec)
+}
+
 /// Rows committed after `after` up to `upto`, loaded.
 pub fn read(log: &Log, topic: u32, after: Lsn, upto: Lsn) -> Vec<Chunk> {
-    let extents = log.read(TopicId(topic), after, upto).expect("the topic exists");
+    let extents = log.read(&reader(log, topic), after, upto).expect("the topic exists");
     let chunks = extents.iter().map(|extent| extent.load().expect("it is not damaged"));
     chunks.flatten().collect()
 }

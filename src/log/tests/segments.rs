@@ -92,7 +92,7 @@ fn a_segment_knows_the_bounds_of_its_batches() {
     block_on(log.commit(create(0, &[1]), Acknowledge::Synced)).expect("created");
     fill(&log, 100);
     let mut batches = 0;
-    for extent in log.read(TopicId(1), 0, log.newest()).expect("the topic exists") {
+    for extent in log.read(&reader(&log, 1), 0, log.newest()).expect("the topic exists") {
         let Extent::Stored(stored) = extent else { continue };
         batches += 1;
         let chunk = stored.load(Some(&[1, 0])).expect("it is whole").expect("it has rows");
@@ -188,7 +188,7 @@ fn a_dropped_topics_segments_go_once_nobody_reads_them() {
     let log = open(&disk, &tiny());
     block_on(log.commit(create(0, &[1, 2]), Acknowledge::Synced)).expect("created");
     fill(&log, 200);
-    let reader = log.read(TopicId(1), 0, log.newest()).expect("the topic exists");
+    let reader = log.read(&reader(&log, 1), 0, log.newest()).expect("the topic exists");
     let dropped = Commit {
         ddl: Some(Ddl {
             based_on: 1,
@@ -232,7 +232,7 @@ fn a_damaged_batch_fails_its_readers_alone() {
         let log = open(&damaged, &tiny());
         let read = |after, upto| -> Result<usize, LogError> {
             let mut rows = 0;
-            for extent in log.read(TopicId(1), after, upto)? {
+            for extent in log.read(&reader(&log, 1), after, upto)? {
                 rows += extent.load()?.map_or(0, |chunk| chunk.rows.num_rows());
             }
             Ok(rows)
@@ -252,7 +252,7 @@ fn a_damaged_batch_fails_its_readers_alone() {
     disk.remove(&path).expect("it is there");
     let log = open(&disk, &tiny());
     assert!(matches!(
-        log.read(TopicId(1), 0, log.newest()),
+        log.read(&reader(&log, 1), 0, log.newest()),
         Err(LogError::Damaged { .. })
     ));
 }

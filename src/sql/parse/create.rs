@@ -176,12 +176,16 @@ fn topic(cursor: &mut Cursor, is_table: bool, or_replace: bool, position: usize)
         columns: items.columns,
         checks,
         partition_by: partition_by.unwrap_or_default(),
-        partitions: options.partitions,
+        partitions: options.partitions.unwrap_or(1),
         watermark: items.watermark.map(|(watermark, _)| watermark),
         idle_timeout_us: options.idle_timeout_us,
+        retention_us: options.retention_us,
+        retention_bytes: options.retention_bytes,
         options: options.given,
         is_table,
         schema_id: 0,
+        columns_made: 0,
+        pinned: None,
     };
     Ok(Statement::CreateTopic(CreateTopic {
         name,
@@ -297,6 +301,8 @@ fn column(cursor: &mut Cursor, checks: &mut Vec<(Option<String>, String, Vec<Str
         not_null: false,
         default: None,
         generated: None,
+        id: 0,
+        missing: None,
     };
     let mut nullable = false;
     loop {
@@ -360,6 +366,30 @@ fn column(cursor: &mut Cursor, checks: &mut Vec<(Option<String>, String, Vec<Str
             }
             return Ok(column);
         }
+    }
+}
+
+/// `name type [constraint ...]` of ALTER TOPIC ... ADD COLUMN.
+pub fn added_column(cursor: &mut Cursor) -> Result<Column> {
+    let position = cursor.position();
+    let mut items = Items::default();
+    item(cursor, &mut items)?;
+    let column = items.columns.pop();
+    let unsupported = |what: &str, hint: &str| Err(SqlError::unsupported(what, hint).position(position));
+    match column {
+        Some(_) if !items.checks.is_empty() => unsupported(
+            "ADD COLUMN ... CHECK is not supported",
+            "Rows that are there are not checked again: leave CHECK out.",
+        ),
+        Some(column) if column.generated.is_some() => unsupported(
+            "ADD COLUMN ... GENERATED is not supported",
+            "Rows that are there are not computed again: select the expression, or make a view of it.",
+        ),
+        Some(column) => Ok(column),
+        None => unsupported(
+            "ALTER TOPIC ... ADD of anything but a column is not supported",
+            "Create a topic with the new definition and INSERT INTO it SELECT from the old one.",
+        ),
     }
 }
 

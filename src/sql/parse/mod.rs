@@ -20,6 +20,7 @@ mod cursor;
 
 mod query;
 
+mod alter;
 mod create;
 mod drop;
 mod options;
@@ -114,7 +115,7 @@ fn statement(cursor: &mut Cursor) -> Result<Statement> {
         "copy" => copy::copy(cursor),
         "create" => create::create(cursor),
         "drop" => drop::drop(cursor),
-        "alter" => utility::alter(cursor),
+        "alter" => alter::alter(cursor),
         "comment" => utility::comment(cursor),
         "explain" => query::explain(cursor),
         "prepare" => query::prepare(cursor),

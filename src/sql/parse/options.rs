@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use sqlparser::ast::{self, Expr, Value};
 use sqlparser::tokenizer::Token;
 
+use super::super::statement::TopicOptions;
 use super::cursor::{Cursor, Result};
 use crate::error::{SqlError, state};
 
@@ -14,24 +15,6 @@ use crate::error::{SqlError, state};
 pub const PARTITIONS_MAX: u32 = 1024;
 
 const TOPIC_OPTIONS: [&str; 4] = ["idle_timeout", "partitions", "retention", "retention_bytes"];
-
-#[derive(Debug)]
-pub struct TopicOptions {
-    pub partitions: u32,
-    pub idle_timeout_us: Option<i64>,
-    /// As written, by name.
-    pub given: BTreeMap<String, String>,
-}
-
-impl Default for TopicOptions {
-    fn default() -> Self {
-        TopicOptions {
-            partitions: 1,
-            idle_timeout_us: None,
-            given: BTreeMap::new(),
-        }
-    }
-}
 
 /// A value in an option, a setting or a list of either: a string, a number, a word.
 pub fn value(cursor: &mut Cursor) -> Result<String> {
@@ -110,22 +93,20 @@ pub fn topic_options(cursor: &mut Cursor) -> Result<TopicOptions> {
         };
         match name.as_str() {
             "partitions" => {
-                options.partitions = value
-                    .parse()
-                    .ok()
-                    .filter(|count| (1..=PARTITIONS_MAX).contains(count))
-                    .ok_or_else(|| invalid(&format!("Use a number from 1 to {PARTITIONS_MAX}.")))?;
+                let count = value.parse().ok().filter(|count| (1..=PARTITIONS_MAX).contains(count));
+                let count = count.ok_or_else(|| invalid(&format!("Use a number from 1 to {PARTITIONS_MAX}.")))?;
+                options.partitions = Some(count);
             }
             "retention" => {
                 if !value.eq_ignore_ascii_case("forever") {
-                    positive_interval(&value)
-                        .ok_or_else(|| invalid("Use a length of time such as '7 days', or 'forever'."))?;
+                    let length_us = positive_interval(&value);
+                    let hint = "Use a length of time such as '7 days', or 'forever'.";
+                    options.retention_us = Some(length_us.ok_or_else(|| invalid(hint))?);
                 }
             }
             "retention_bytes" => {
-                parse_bytes(&value)
-                    .filter(|bytes| *bytes > 0)
-                    .ok_or_else(|| invalid("Use a size such as '100 GB'."))?;
+                let bytes = parse_bytes(&value).filter(|bytes| *bytes > 0);
+                options.retention_bytes = Some(bytes.ok_or_else(|| invalid("Use a size such as '100 GB'."))?);
             }
             "idle_timeout" => {
                 let timeout_us =
@@ -137,6 +118,18 @@ pub fn topic_options(cursor: &mut Cursor) -> Result<TopicOptions> {
         options.given.insert(name, value);
     }
     Ok(options)
+}
+
+/// `(name, ...)` of ALTER TOPIC ... RESET.
+pub fn topic_option_names(cursor: &mut Cursor) -> Result<Vec<String>> {
+    let position = cursor.position();
+    let names = cursor.identifiers_in_parentheses()?;
+    for name in &names {
+        if !TOPIC_OPTIONS.contains(&name.as_str()) {
+            return Err(unknown(name, &TOPIC_OPTIONS, "a topic").position(position));
+        }
+    }
+    Ok(names)
 }
 
 /// The options of CREATE [MATERIALIZED] VIEW, after WITH.

@@ -104,7 +104,7 @@ pub fn alter(word: &str) -> SqlError {
         "system" | "database" | "role" | "user" => "SET changes a setting for the session.",
         "consumer" => return consumer_groups(),
         "schema" => "Create a schema of the new name.",
-        _ => "ALTER TOPIC ... ADVANCE WATERMARK TO is the one that is.",
+        _ => "ALTER TOPIC and ALTER TABLE change topics.",
     };
     SqlError::unsupported(format!("ALTER {} is not supported", word.to_uppercase()), hint)
 }

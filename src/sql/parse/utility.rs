@@ -1,4 +1,4 @@
-//! Small statements: ALTER, COMMENT, DISCARD, FLUSH and its kin, and those that do nothing but say so.
+//! Small statements: COMMENT, DISCARD, FLUSH and its kin, and those that do nothing but say so.
 //!
 //! One rule: a statement that has nothing to do here says why in a NOTICE.
 
@@ -8,52 +8,6 @@ use super::super::statement::Statement;
 use super::cursor::{Cursor, Result};
 use super::show::object_kind;
 use crate::error::{SqlError, state};
-
-/// `ALTER TOPIC | TABLE name ADVANCE WATERMARK TO '...'`; 0A000 for every other ALTER.
-pub fn alter(cursor: &mut Cursor) -> Result<Statement> {
-    cursor.expect(&["alter"])?;
-    let position = cursor.position();
-    if !matches!(cursor.peek_word(0), Some("topic" | "table")) {
-        let Some(word) = cursor.peek_word(0) else {
-            return Err(cursor.syntax_error());
-        };
-        return Err(super::unsupported::alter(word).position(position));
-    }
-    cursor.skip(1);
-    if cursor.if_exists() {
-        return Err(
-            SqlError::unsupported("ALTER ... IF EXISTS is not supported", "Leave IF EXISTS out.").position(position),
-        );
-    }
-    cursor.take(&["only"]);
-    let topic = cursor.name()?;
-    if cursor.take(&["advance"]) {
-        cursor.expect(&["watermark", "to"])?;
-        if cursor.take(&["timestamp"]) {
-            cursor.take(&["with", "time", "zone"]);
-            cursor.take(&["without", "time", "zone"]);
-        } else {
-            cursor.take(&["timestamptz"]);
-        }
-        return Ok(Statement::AdvanceWatermark {
-            topic,
-            to: cursor.string()?,
-        });
-    }
-    if cursor.at_end() {
-        return Err(cursor.syntax_error());
-    }
-    let mut words = Vec::new();
-    while let Some(word) = cursor.peek_word(words.len()).filter(|_| words.len() < 2) {
-        words.push(word.to_uppercase());
-    }
-    Err(SqlError::unsupported(
-        format!("ALTER TOPIC ... {} is not supported yet", words.join(" ")),
-        "ADVANCE WATERMARK TO is. To change a definition, create a topic with the new one and INSERT INTO it SELECT \
-         from the old one.",
-    )
-    .position(cursor.position()))
-}
 
 /// `COMMENT ON TOPIC | TABLE | VIEW | MATERIALIZED VIEW name IS '...' | NULL`, `COMMENT ON COLUMN name.column IS ...`.
 pub fn comment(cursor: &mut Cursor) -> Result<Statement> {

@@ -24,7 +24,9 @@ pub fn expand_view(
     if view.on_window_close {
         select.emit = Emit::OnWindowClose;
     }
+    let seen = ctx.catalog.seen_by(view);
     let ctx = PlanContext {
+        catalog: seen.as_ref().unwrap_or(ctx.catalog),
         search_path: &view.search_path,
         time_zone: &view.time_zone,
         parameter_types: &[],

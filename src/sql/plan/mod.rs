@@ -52,7 +52,7 @@ use crate::types::PgType;
 use lineage::Origin;
 pub(in crate::sql) use provider::{Provider, Reached};
 pub use provider::{options, topic_schema, watermark_type};
-pub use view::check_view_definition;
+pub use view::{check_view_definition, column_names};
 
 /// What a statement's meaning depends on, besides its text.
 #[derive(Clone, Copy)]

@@ -15,6 +15,8 @@ fn column(name: &str, pg_type: PgType) -> catalog::Column {
         not_null: false,
         default: None,
         generated: None,
+        id: 0,
+        missing: None,
     }
 }
 
@@ -32,9 +34,13 @@ fn topic(oid: u32, name: &str, columns: &[(&str, PgType)], watermark: Option<&st
             delay_us: 4_000_000,
         }),
         idle_timeout_us: None,
+        retention_us: None,
+        retention_bytes: None,
         options: BTreeMap::new(),
         is_table: false,
         schema_id: 1,
+        columns_made: 0,
+        pinned: None,
     }))
 }
 
@@ -52,6 +58,7 @@ fn view(oid: u32, name: &str, columns: &[(&str, PgType)], definition: &str, mate
         search_path: vec!["public".to_string()],
         options: BTreeMap::new(),
         recomputed: None,
+        inputs: Default::default(),
     }))
 }
 

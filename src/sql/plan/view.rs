@@ -1,11 +1,29 @@
 //! What a materialized view may not be made of.
 
+use std::collections::HashSet;
+
 use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
-use datafusion::logical_expr::{Expr, Volatility};
+use datafusion::logical_expr::{Expr, LogicalPlan, Volatility};
 
 use super::Planned;
 use super::windows::limits_closed;
 use crate::error::SqlError;
+
+/// Names of all columns that a plan mentions, of whatever relation.
+pub fn column_names(plan: &LogicalPlan) -> Result<HashSet<String>, SqlError> {
+    let mut names = HashSet::new();
+    plan.apply_with_subqueries(|node| {
+        node.apply_expressions(|expr| {
+            expr.apply(|expr| {
+                if let Expr::Column(column) | Expr::OuterReferenceColumn(_, column) = expr {
+                    names.insert(column.name.clone());
+                }
+                Ok(TreeNodeRecursion::Continue)
+            })
+        })
+    })?;
+    Ok(names)
+}
 
 /// 0A000 for a definition whose answer is not a function of the log: volatile functions, the clock, the session, system
 /// relations. Parameters cannot be stored either.

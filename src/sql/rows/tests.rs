@@ -17,6 +17,8 @@ fn column(name: &str, pg_type: PgType) -> Column {
         not_null: false,
         default: None,
         generated: None,
+        id: 0,
+        missing: None,
     }
 }
 
@@ -44,9 +46,13 @@ fn bids() -> Topic {
             delay_us: 0,
         }),
         idle_timeout_us: None,
+        retention_us: None,
+        retention_bytes: None,
         options: BTreeMap::new(),
         is_table: false,
         schema_id: 1,
+        columns_made: 0,
+        pinned: None,
     };
     topic.columns[0].not_null = true;
     topic.columns[2].default = Some("'web'".to_string());

@@ -24,7 +24,7 @@ use parking_lot::Mutex;
 
 use crate::catalog::{Change, Column, Relation, Snapshot, Topic, View, Watermark};
 use crate::error::SqlError;
-use crate::log::{Chunk, Lsn, Run, SystemColumn, TopicId};
+use crate::log::{Chunk, Lsn, Reader, Run, SystemColumn, TopicId};
 use crate::sql::parse::parse;
 use crate::sql::plan::{PlanContext, Planned, plan_select};
 use crate::sql::source::{RelationKind, RelationSource};
@@ -77,6 +77,8 @@ fn columns() -> Vec<Column> {
         not_null: false,
         default: None,
         generated: None,
+        id: 0,
+        missing: None,
     };
     types.into_iter().map(column).collect()
 }
@@ -158,9 +160,9 @@ impl History for MemoryHistory {
         self.inner.lock().newest
     }
 
-    fn read(&self, topic: TopicId, after: Lsn, upto: Lsn) -> Result<Vec<Chunk>, SqlError> {
+    fn read(&self, reader: &Reader, after: Lsn, upto: Lsn) -> Result<Vec<Chunk>, SqlError> {
         let inner = self.inner.lock();
-        let chunks = inner.chunks.get(&topic).into_iter().flatten();
+        let chunks = inner.chunks.get(&reader.topic).into_iter().flatten();
         Ok(chunks.filter_map(|chunk| chunk.between(after, upto)).collect())
     }
 
@@ -198,9 +200,13 @@ impl World {
                     delay_us: DELAY_US,
                 }),
                 idle_timeout_us: None,
+                retention_us: None,
+                retention_bytes: None,
                 options: BTreeMap::new(),
                 is_table: false,
                 schema_id: 1,
+                columns_made: 0,
+                pinned: None,
             })]);
         }
         World {
@@ -264,6 +270,8 @@ impl World {
                     not_null: false,
                     default: None,
                     generated: None,
+                    id: 0,
+                    missing: None,
                 })
                 .collect(),
             definition: sql.to_string(),
@@ -274,6 +282,7 @@ impl World {
             search_path: vec!["public".to_string()],
             options: BTreeMap::new(),
             recomputed: None,
+            inputs: Default::default(),
         };
         self.snapshot = self.snapshot.apply(&[Change::CreateView(view.clone())]);
         self.views.push((oid, Arc::new(view), dataflow));
@@ -346,7 +355,7 @@ impl World {
     fn relation_rows(&self, relation: &RelationSource, at: Lsn) -> Vec<RecordBatch> {
         match &relation.kind {
             RelationKind::Topic(topic) => {
-                let chunks = self.history.read(TopicId(topic.oid), 0, at).expect("readable");
+                let chunks = self.history.read(&topic.reader(None), 0, at).expect("readable");
                 let of = |chunk: &Chunk| {
                     let mut columns = chunk.rows.columns().to_vec();
                     for field in relation.schema.fields().iter().skip(columns.len()) {

@@ -125,10 +125,13 @@ async fn late_rows_are_told_by_view() {
     world.define("plain", "SELECT count(*) AS n FROM a");
     views.restore(world.views.clone()).await.expect("restored");
     let rows = batch(&[row(1, 1, 5), row(1, 1, 15)]);
-    assert_eq!(views.late_rows(A, &rows, None), []);
-    assert_eq!(views.late_rows(A, &rows, Some(4 * SECOND)), []);
-    assert_eq!(views.late_rows(A, &rows, Some(12 * SECOND)), [(windowed, 1)]);
-    assert_eq!(views.late_rows(B, &rows, Some(12 * SECOND)), []);
+    assert_eq!(views.late_rows(&world.topic(A), &rows, None), []);
+    assert_eq!(views.late_rows(&world.topic(A), &rows, Some(4 * SECOND)), []);
+    assert_eq!(
+        views.late_rows(&world.topic(A), &rows, Some(12 * SECOND)),
+        [(windowed, 1)]
+    );
+    assert_eq!(views.late_rows(&world.topic(B), &rows, Some(12 * SECOND)), []);
     views.stop().await;
 }
 
@@ -212,7 +215,7 @@ async fn over_a_log_on_disk_idle_topics_close_their_windows_and_a_restart_shows_
 
     // Ten seconds of silence; the window [990, 1000) closes at watermark 1000, which is now - 4 s.
     let [quiet] = views
-        .quiet_topics(&log)
+        .quiet_topics(&log, &world.snapshot)
         .try_into()
         .expect("one topic has an idle timeout");
     assert_eq!(idle::judge(&quiet, 1_005 * SECOND, 0), Verdict::WaitUs(5 * SECOND));

@@ -30,7 +30,7 @@ fn tumbling_windows_skip_late_rows() {
     // Before it is committed, the same is told for the INSERT's notice.
     let (_, _, dataflow) = &world.views[0];
     let late = dataflow.late_rows(
-        A,
+        &world.topic(A),
         &batch(&[row(1, 1, 9), row(2, 2, 11), row(2, 2, 0)]),
         Some(10 * SECOND),
     );

@@ -258,6 +258,8 @@ fn show_create_reads_back_as_the_same_definition() {
                 not_null: false,
                 default: None,
                 generated: None,
+                id: 0,
+                missing: None,
             })
             .to_vec(),
         definition: first.definition.clone(),
@@ -268,6 +270,7 @@ fn show_create_reads_back_as_the_same_definition() {
         search_path: Vec::new(),
         options: Default::default(),
         recomputed: None,
+        inputs: Default::default(),
     }));
     let again = view(&catalog::show_create(&relation));
     assert_eq!(again.definition, first.definition);

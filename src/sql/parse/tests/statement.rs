@@ -337,6 +337,22 @@ fn the_rest_is_read_or_refused_by_name() {
         "AdvanceWatermark {",
     );
     is(
+        "ALTER TABLE IF EXISTS s.t ADD COLUMN a int, DROP b CASCADE, RENAME c TO d, SET (retention = '7 days'), RESET (idle_timeout)",
+        "AlterTopic(AlterTopic { tag: \"ALTER TABLE\", name: Name { schema: Some(\"s\"), name: \"t\"",
+    );
+    refused(
+        "ALTER TOPIC t SET (nope = 1)",
+        "22023",
+        "unrecognized parameter \"nope\"",
+        20,
+    );
+    refused(
+        "ALTER TOPIC t RESET (nope)",
+        "22123",
+        "unrecognized parameter \"nope\"",
+        21,
+    );
+    is(
         "COMMENT ON COLUMN s.t.c IS 'x'",
         "Comment { on: Name { schema: Some(\"s\"), name: \"t\"",
     );
@@ -375,8 +391,11 @@ fn the_rest_is_read_or_refused_by_name() {
         "ALTER CONSUMER GROUP g SEEK TO TIMESTAMP '2026-01-01'",
         "SUBSCRIBE TO v",
         "CREATE SUBSCRIPTION s FROM v",
-        "ALTER TOPIC t ADD COLUMN a int",
-        "ALTER TOPIC t SET (retention = 'forever')",
+        "ALTER TOPIC t ALTER COLUMN a TYPE int",
+        "ALTER TOPIC t RENAME TO u",
+        "ALTER TABLE t ADD PRIMARY KEY (a)",
+        "ALTER TABLE t ADD CONSTRAINT c CHECK (a > 0)",
+        "ALTER TABLE t ADD COLUMN a int CHECK (a > 0)",
         "ALTER VIEW v RENAME TO w",
         "CREATE INDEX ON v (a)",
         "CREATE UNIQUE INDEX i ON v (a)",
