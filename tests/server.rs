@@ -249,3 +249,71 @@ fn assert_refused(refused: &support::Refused, mentions: &[&str]) {
         );
     }
 }
+
+/// Copies a directory of the fixtures, which a test then owns.
+fn copy(from: &std::path::Path, to: &std::path::Path) {
+    fs::create_dir_all(to).expect("a directory");
+    for entry in fs::read_dir(from).expect("readable") {
+        let entry = entry.expect("readable");
+        let to = to.join(entry.file_name());
+        if entry.file_type().expect("known").is_dir() {
+            copy(&entry.path(), &to);
+        } else {
+            fs::copy(entry.path(), to).expect("copied");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_data_directory_of_the_first_format_is_read_and_goes_on() {
+    let (_scratch, data_dir) = support::data_dir();
+    let fixture = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/format-1");
+    copy(&fixture, &data_dir);
+    let server = Server::start_with(&data_dir, &["--tiny-segments"]);
+    let client = support::connect(&server).await;
+    let rows = |sql: &'static str| {
+        let client = &client;
+        async move { bag(client, sql).await.expect("it is read") }
+    };
+    assert_eq!(
+        rows("SELECT count(*), sum(price), count(at) FROM orders").await,
+        [["43", "1028.50", "42"]]
+    );
+    assert_eq!(
+        rows("SELECT orders, total FROM per_item WHERE item = 'item 1' OR item IS NULL").await,
+        [["1", "NULL"], ["9", "187.50"]]
+    );
+    assert_eq!(rows("SELECT count(*) FROM cheap").await, [["9"]]);
+    assert_eq!(
+        rows("SELECT obj_description('orders'::regclass, 'pg_class')").await,
+        [["of the first format"]]
+    );
+    // Its columns have no identities of their own: they count from one.
+    client
+        .batch_execute(
+            "ALTER TOPIC orders RENAME item TO thing, ADD COLUMN note TEXT DEFAULT 'old', SET (retention = '36500 days');
+             INSERT INTO orders VALUES (44, 'item 1', 1.00, '2026-01-01 00:03:00', 'new')",
+        )
+        .await
+        .expect("it can be altered");
+    let all = "SELECT thing, note, count(*) FROM orders WHERE id > 40 GROUP BY 1, 2";
+    let expected = [
+        ["NULL", "old", "1"],
+        ["item 1", "new", "1"],
+        ["item 1", "old", "1"],
+        ["late", "old", "1"],
+    ];
+    assert_eq!(rows(all).await, expected);
+    assert_eq!(
+        rows("SELECT orders FROM per_item WHERE item = 'item 1'").await,
+        [["10"]]
+    );
+    server.kill();
+    let server = Server::start(&data_dir);
+    let client = support::connect(&server).await;
+    assert_eq!(bag(&client, all).await.expect("it is read"), expected);
+    assert_eq!(
+        value(&client, "SELECT orders FROM per_item WHERE item = 'item 1'").await,
+        "10"
+    );
+}

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use arrow::datatypes::{Schema, SchemaRef};
 use serde::{Deserialize, Serialize};
 
-use crate::log::{EventTime, Reader, TopicId, TopicSpec, column_field};
+use crate::log::{EventTime, Reader, Retention, TopicId, TopicSpec, column_field};
 use crate::types::PgType;
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -88,6 +88,14 @@ impl Topic {
         self.columns.iter().position(|column| column.name == name)
     }
 
+    /// Rows appended before this are no longer read, microseconds, when the clock of retention stands at `at_us`.
+    pub fn since_us(&self, at_us: i64) -> Option<i64> {
+        match self.pinned.and_then(|pinned| pinned.since_us) {
+            None => self.retention_us.map(|us| at_us.saturating_sub(us)),
+            fixed => fixed,
+        }
+    }
+
     /// Gives columns that have none their ids. Those of a definition from before there were ids count from 1.
     pub fn number_columns(&mut self) {
         for column in self.columns.iter_mut().filter(|column| column.id == 0) {
@@ -143,6 +151,10 @@ impl Topic {
                     .expect("C1: a topic's watermark column is one of its columns"),
                 delay_us: watermark.delay_us,
             }),
+            retention: Retention {
+                us: self.retention_us,
+                bytes: self.retention_bytes,
+            },
         }
     }
 }
@@ -171,6 +183,13 @@ pub struct View {
     /// views.
     #[serde(default)]
     pub inputs: BTreeMap<u32, Input>,
+}
+
+impl View {
+    /// Whether its rows are kept up to date, not computed when they are read.
+    pub fn is_maintained(&self) -> bool {
+        self.materialized && self.recomputed.is_none()
+    }
 }
 
 /// A topic as a view's definition sees it.

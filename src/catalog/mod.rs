@@ -14,7 +14,7 @@ use std::sync::Arc;
 
 use parking_lot::RwLock;
 
-use crate::log::{DdlObserver, Lsn};
+use crate::log::{DdlObserver, Lsn, TopicId};
 
 pub use definition::{Check, Column, Input, Pinned, Relation, RelationType, Topic, View, Watermark};
 pub use ident::{is_reserved, quote_ident, quote_literal, quote_qualified};
@@ -103,6 +103,14 @@ impl DdlObserver for Catalog {
         // Only the log's writer calls this, so nobody changes `current` between the read and the write.
         let next = Arc::new(self.current().apply(&changes));
         *self.current.write() = next;
+    }
+
+    /// Materialized views are rebuilt from the rows that they began with and all later ones.
+    fn needed_since(&self, topic: TopicId) -> Option<i64> {
+        let current = self.current();
+        let views = current.views().filter(|view| view.materialized);
+        let inputs = views.filter_map(|view| view.inputs.get(&topic.0));
+        inputs.map(|input| input.since_us.unwrap_or(i64::MIN)).min()
     }
 }
 

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::{FIRST_USER_OID, FIXED_SCHEMAS, Pinned, Relation, Topic, View, is_system_schema};
+use super::{FIRST_USER_OID, FIXED_SCHEMAS, Input, Pinned, Relation, Topic, View, is_system_schema};
 use crate::error::{SqlError, state};
 
 /// One catalog change, as the log records it (JSON). Applying a change that does not fit is a broken invariant (C1).
@@ -139,7 +139,12 @@ impl Snapshot {
                         view.name
                     );
                 }
-                self.insert(Relation::View(Arc::new(view.clone())));
+                let mut view = view.clone();
+                if view.inputs.is_empty() {
+                    // A record from before they were kept: no topic could be altered then.
+                    view.inputs = self.inputs_of(&view);
+                }
+                self.insert(Relation::View(Arc::new(view)));
             }
             Change::Drop { oids } => self.remove(oids),
             Change::Comment { oid, column, text } => {
@@ -200,6 +205,32 @@ impl Snapshot {
                 dependent.map(Relation::name)
             );
         }
+    }
+
+    /// The topics that a view reads, as they are; every column of those that it names may be used.
+    fn inputs_of(&self, view: &View) -> BTreeMap<u32, Input> {
+        let mut inputs = BTreeMap::new();
+        let mut reached: Vec<(u32, bool)> = view.depends_on.iter().map(|oid| (*oid, true)).collect();
+        while let Some((oid, is_direct)) = reached.pop() {
+            match self.relations.get(&oid) {
+                Some(Relation::Topic(topic)) if is_direct || !inputs.contains_key(&oid) => {
+                    let used = topic.columns.iter().filter(|_| is_direct).map(|column| column.id);
+                    let input = Input {
+                        schema_id: topic.schema_id,
+                        columns: topic.columns.clone(),
+                        used: used.collect(),
+                        since_us: None,
+                    };
+                    inputs.insert(oid, input);
+                }
+                // What is expanded in place, is read through.
+                Some(Relation::View(through)) if view.materialized && !through.is_maintained() => {
+                    reached.extend(through.depends_on.iter().map(|oid| (*oid, false)));
+                }
+                _ => {}
+            }
+        }
+        inputs
     }
 
     /// Comments go with their columns.

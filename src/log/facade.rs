@@ -4,7 +4,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::thread::JoinHandle;
 use std::time::Instant;
 
@@ -21,6 +21,7 @@ use super::flusher::{FlushOptions, FlushState, Flusher, Flushing, META_DIR, SEGM
 use super::frame::RUN_BYTES;
 use super::image::{self, Image};
 use super::recovery::recover;
+use super::retention::{Pin, Retention, RetentionClock, Retired, expired};
 use super::segment::{Layout, Segment, SegmentInfo};
 use super::sequencer::{BLOCK_BYTES, EncodedCommit, Sequencer, Standing, Start};
 use super::tail::{Tail, TopicStats};
@@ -55,6 +56,8 @@ pub struct LogOptions {
     /// times that. `u64::MAX`: never.
     pub image_after_bytes: u64,
     pub flush: FlushOptions,
+    /// What goes by retention is looked after so often, microseconds.
+    pub retire_every_us: i64,
     /// Breaks L1: the canary of the disk tests.
     #[cfg(test)]
     pub(super) acknowledge_before_sync: bool,
@@ -84,6 +87,7 @@ impl Default for LogOptions {
                     compression: None,
                 },
             },
+            retire_every_us: 10_000_000,
             #[cfg(test)]
             acknowledge_before_sync: false,
         }
@@ -162,6 +166,9 @@ pub struct LogStats {
     pub flush_failure: Option<String>,
 }
 
+/// Partitions that lose rows by one record.
+const RETIRED_AT_ONCE: usize = 1 << 16;
+
 /// What the facade and the writer share.
 pub(super) struct Shared {
     pub sequencer: Mutex<Sequencer>,
@@ -184,6 +191,9 @@ pub(super) struct Shared {
     pub syncs: AtomicU64,
     pub last_sync_us: AtomicU64,
     pub flush: Arc<FlushState>,
+    pub retention: Arc<RetentionClock>,
+    /// Append time of the newest group, microseconds.
+    pub newest_us: AtomicI64,
     newest: AtomicU64,
     published: watch::Sender<Lsn>,
 }
@@ -194,6 +204,43 @@ impl Shared {
         let previous = self.newest.swap(lsn, Ordering::AcqRel);
         assert!(previous <= lsn, "the newest LSN never goes back");
         self.published.send_replace(lsn);
+    }
+
+    /// Whether something may go by retention, or files may go after it.
+    pub fn retires(&self) -> bool {
+        self.tail.retains() || self.flush.stale.load(Ordering::Acquire)
+    }
+
+    /// What goes by retention now; and the least retention of a topic that has rows which are not read any more, microseconds.
+    pub fn retired(&self, newest_us: i64) -> (Retired, Option<i64>) {
+        let reading = self.retention.released(newest_us);
+        let observer = self.observer.read().clone();
+        let mut starts = Vec::new();
+        let mut least_us = None;
+        for (id, topic) in self.tail.topics() {
+            let Retention { us, bytes } = topic.spec().retention;
+            // Nothing is known of what is needed before there is an observer.
+            let (Some(observer), true) = (&observer, us.is_some() || bytes.is_some()) else {
+                continue;
+            };
+            let before_us = us.map(|us| reading.at_us.saturating_sub(us));
+            let held = topic.held();
+            let oldest_us = held
+                .iter()
+                .filter_map(|held| held.first())
+                .map(|held| held.first_us)
+                .min();
+            if oldest_us
+                .zip(before_us)
+                .is_some_and(|(oldest_us, before_us)| oldest_us < before_us)
+            {
+                least_us = least_us.into_iter().chain(us).min();
+            }
+            let gone = expired(&held, before_us, bytes, observer.needed_since(id));
+            starts.extend(gone.into_iter().map(|(partition, start)| (id, partition, start)));
+        }
+        starts.truncate(RETIRED_AT_ONCE);
+        (Retired { reading, starts }, least_us)
     }
 
     /// LSN of the newest metadata image.
@@ -270,6 +317,8 @@ impl Log {
             measure(&mut wal, options.measured_syncs).map_err(LogError::io("write file", &wal.path()))?;
         let position = wal.position();
         flush.wal_files.lock().insert(position.sequence, position.end);
+        let newest_us = (newest > 0).then_some(position.last_timestamp_us);
+        let retention = RetentionClock::start(Arc::clone(&clock), outcome.retention, newest_us);
         let flushing = Flushing::start(flusher, options.background)
             .map_err(LogError::io("start the flusher of", &segments_dir))?;
         let shared = Arc::new(Shared {
@@ -277,7 +326,7 @@ impl Log {
             work: Condvar::new(),
             unsealed: AtomicBool::new(!wal.is_sealed()),
             contended: AtomicBool::new(false),
-            pen: Mutex::new(Pen::new(wal, flushing)),
+            pen: Mutex::new(Pen::new(wal, flushing, clock.monotonic_us())),
             tail,
             clock,
             observer: RwLock::new(None),
@@ -287,6 +336,8 @@ impl Log {
             syncs: AtomicU64::new(0),
             last_sync_us: AtomicU64::new(sync_latency_us),
             flush,
+            retention: Arc::new(retention),
+            newest_us: AtomicI64::new(position.last_timestamp_us),
             newest: AtomicU64::new(newest),
             published: watch::Sender::new(newest),
             options,
@@ -524,6 +575,18 @@ impl Log {
         let since_us = reader.since_us;
         let range = Range { after, upto, since_us };
         self.shared.tail.topic(reader.topic)?.read(reader, range)
+    }
+
+    /// What the writer's thread does from time to time.
+    #[cfg(test)]
+    pub(super) fn look_after_retention(&self) {
+        let mut pen = self.shared.pen.lock();
+        assert!(pen.retire_in_time(&self.shared), "the log has not failed");
+    }
+
+    /// Holds what retention keeps now, until it is dropped.
+    pub fn pin(&self) -> Pin {
+        self.shared.retention.pin(self.shared.newest_us.load(Ordering::Acquire))
     }
 
     /// The topic's definition now.

@@ -26,6 +26,7 @@ use tokio::sync::Notify;
 use crate::storage::Disk;
 
 use super::image::{self, Image, TopicImage};
+use super::retention::Reading;
 use super::segment::{self, Layout, Segment, SegmentInfo, Writer, slice_bytes};
 use super::tail::{Tail, Topic};
 use super::wal::{self, Position};
@@ -54,6 +55,7 @@ pub struct FlushOptions {
 /// The log as of one LSN, taken between two groups.
 pub struct Capture {
     pub position: Position,
+    pub retention: Reading,
     pub catalog: Vec<(Lsn, Vec<u8>)>,
     pub topics: Vec<CapturedTopic>,
 }
@@ -67,7 +69,7 @@ pub struct CapturedTopic {
 
 impl Capture {
     /// The caller is the writer.
-    pub fn take(tail: &Tail, position: Position, catalog: Vec<(Lsn, Vec<u8>)>) -> Capture {
+    pub fn take(tail: &Tail, position: Position, retention: Reading, catalog: Vec<(Lsn, Vec<u8>)>) -> Capture {
         let topics = tail.topics().into_iter().map(|(_, topic)| {
             let (image, segments) = topic.capture();
             CapturedTopic {
@@ -80,6 +82,7 @@ impl Capture {
         topics.sort_by_key(|topic| topic.image.spec.id);
         Capture {
             position,
+            retention,
             catalog,
             topics,
         }
@@ -115,6 +118,8 @@ pub struct FlushState {
     pub registry: Registry,
     /// A capture is being flushed.
     pub busy: AtomicBool,
+    /// The older image names segments that the newer one does not.
+    pub stale: AtomicBool,
     /// Why the newest attempt failed, if it did.
     pub failure: Mutex<Option<String>>,
     /// LSNs of the images that are kept, oldest first.
@@ -180,6 +185,7 @@ impl Flusher {
     pub fn flush(&mut self, capture: Capture) -> Result<(), LogError> {
         let Capture {
             position,
+            retention,
             catalog,
             mut topics,
         } = capture;
@@ -216,6 +222,7 @@ impl Flusher {
         let image = Image {
             position,
             next_segment: self.next_segment,
+            retention: Some(retention),
             catalog,
             topics: topics.into_iter().map(|captured| captured.image).collect(),
         };
@@ -223,6 +230,10 @@ impl Flusher {
         self.kept.retain(|kept| kept.lsn != image.lsn());
         self.kept.push(Kept::of(&image));
         self.kept.drain(..self.kept.len().saturating_sub(IMAGES_KEPT));
+        let needed = self.kept.last().map(|kept| &kept.segments);
+        let is_stale = |kept: &Kept| needed.is_some_and(|needed| !kept.segments.is_subset(needed));
+        let stale = self.kept.iter().any(is_stale);
+        self.state.stale.store(stale, Ordering::Release);
         for (topic, partition, segment) in made {
             topic.replace(partition, segment);
         }

@@ -38,9 +38,10 @@ use arrow::datatypes::Schema;
 use arrow::ipc::convert::{IpcSchemaEncoder, fb_to_schema};
 use arrow::ipc::root_as_schema;
 
+use super::retention::{Reading, Retention, Retired};
 use super::{EventTime, Lsn, TopicChange, TopicId, TopicSpec};
 
-pub const FORMAT_VERSION: u32 = 1;
+pub const FORMAT_VERSION: u32 = 2;
 pub const FILE_HEADER_BYTES: u64 = 4096;
 /// Groups start at multiples of this.
 pub const GROUP_ALIGNMENT: u64 = 4096;
@@ -291,6 +292,9 @@ pub enum Block {
         topic: TopicId,
         watermark: i64,
     },
+    Retire {
+        retired: Retired,
+    },
 }
 
 fn put_u32(value: u32, out: &mut Vec<u8>) {
@@ -384,13 +388,34 @@ fn put_spec(spec: &TopicSpec, out: &mut Vec<u8>) {
     put_u32(spec.id.0, out);
     put_u32(spec.schema_id, out);
     put_u32(spec.partitions, out);
-    out.push(u8::from(spec.event_time.is_some()));
+    let flags = [
+        spec.event_time.is_some(),
+        spec.retention.us.is_some(),
+        spec.retention.bytes.is_some(),
+    ];
+    out.push((0..).zip(flags).map(|(bit, is_set)| u8::from(is_set) << bit).sum());
     let (column, delay_us) = spec.event_time.map_or((0, 0), |event| (event.column, event.delay_us));
     put_length(column, out);
     put_u64(delay_us as u64, out);
     let schema = encode_schema(&spec.schema);
     put_length(schema.len(), out);
     out.extend_from_slice(&schema);
+    // Those that are there; there were none in version 1.
+    spec.retention.us.into_iter().for_each(|us| put_u64(us as u64, out));
+    spec.retention.bytes.into_iter().for_each(|bytes| put_u64(bytes, out));
+}
+
+pub fn put_retire(lsn: Lsn, retired: &Retired, out: &mut Vec<u8>) {
+    out.push(5);
+    put_u64(lsn, out);
+    put_u64(retired.reading.at_us as u64, out);
+    put_u64(retired.reading.now_us as u64, out);
+    put_length(retired.starts.len(), out);
+    for (topic, partition, start) in &retired.starts {
+        put_u32(topic.0, out);
+        put_u32(*partition, out);
+        put_u64(*start, out);
+    }
 }
 
 /// A schema as Arrow's flatbuffer.
@@ -482,7 +507,8 @@ impl<'a> Input<'a> {
 
     fn spec(&mut self) -> Result<TopicSpec, Damage> {
         let (id, schema_id, partitions) = (TopicId(self.u32()?), self.u32()?, self.u32()?);
-        let has_event_time = self.u8()? != 0;
+        let flags = self.u8()?;
+        let has_event_time = flags & 1 != 0;
         let event_time = EventTime {
             column: self.length()?,
             delay_us: self.i64()?,
@@ -492,12 +518,19 @@ impl<'a> Input<'a> {
         if has_event_time && event_time.column >= schema.fields().len() {
             return Err(Damage::Contents("an event-time column does not exist"));
         }
+        let mut value =
+            |bit: u8| -> Result<Option<u64>, Damage> { (flags & 1 << bit != 0).then(|| self.u64()).transpose() };
+        let retention = Retention {
+            us: value(1)?.map(|us| us as i64),
+            bytes: value(2)?,
+        };
         Ok(TopicSpec {
             id,
             schema_id,
             schema: Arc::new(schema),
             partitions,
             event_time: has_event_time.then_some(event_time),
+            retention,
         })
     }
 
@@ -548,6 +581,20 @@ impl<'a> Input<'a> {
                 topic: TopicId(self.u32()?),
                 watermark: self.i64()?,
             }),
+            5 => {
+                let _lsn = self.u64()?;
+                let reading = Reading {
+                    at_us: self.i64()?,
+                    now_us: self.i64()?,
+                };
+                let mut starts = Vec::new();
+                for _ in 0..self.length()? {
+                    starts.push((TopicId(self.u32()?), self.u32()?, self.u64()?));
+                }
+                Ok(Block::Retire {
+                    retired: Retired { reading, starts },
+                })
+            }
             _ => Err(Damage::Contents("a block has an unknown tag")),
         }
     }

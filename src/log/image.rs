@@ -24,13 +24,14 @@ use serde::{Deserialize, Serialize};
 use crate::storage::Disk;
 
 use super::frame::{Damage, decode_schema, decode_spec, encode_schema, encode_spec};
+use super::retention::Reading;
 use super::segment::{SegmentInfo, decode_chunk, encode_chunk};
 use super::wal::Position;
 use super::{Chunk, LogError, Lsn, TopicSpec};
 
 use arrow::datatypes::SchemaRef;
 
-const FORMAT_VERSION: u32 = 1;
+const FORMAT_VERSION: u32 = 2;
 const MAGIC: [u8; 8] = *b"MILLCKP\0";
 const HEADER_BYTES: usize = 24;
 const TEMPORARY_NAME: &str = "next.tmp";
@@ -43,6 +44,15 @@ pub struct PartitionImage {
     pub segments: Vec<SegmentInfo>,
     /// Rows after the segments'.
     pub chunks: Vec<Chunk>,
+}
+
+impl PartitionImage {
+    /// The first offset that is there, or would be.
+    pub fn start(&self) -> u64 {
+        let segment = self.segments.first().map(|segment| segment.base_offset);
+        let chunk = self.chunks.first().map(|chunk| chunk.base_offset);
+        segment.or(chunk).unwrap_or(self.next_offset)
+    }
 }
 
 /// One topic at the image's LSN. Times in microseconds.
@@ -65,6 +75,8 @@ pub struct Image {
     pub position: Position,
     /// No segment has this id or a larger one.
     pub next_segment: u64,
+    /// Where the clock of retention stood.
+    pub retention: Option<Reading>,
     /// In commit order.
     pub catalog: Vec<(Lsn, Vec<u8>)>,
     pub topics: Vec<TopicImage>,
@@ -74,6 +86,8 @@ pub struct Image {
 struct Manifest {
     position: Position,
     next_segment: u64,
+    #[serde(default)]
+    retention: Option<Reading>,
     /// LSN and bytes of each record.
     catalog: Vec<(Lsn, usize)>,
     topics: Vec<TopicRecord>,
@@ -164,6 +178,7 @@ impl Image {
         let manifest = Manifest {
             position: self.position,
             next_segment: self.next_segment,
+            retention: self.retention,
             catalog: self.catalog.iter().map(|(lsn, record)| (*lsn, record.len())).collect(),
             topics,
         };
@@ -241,6 +256,7 @@ impl Image {
         Ok(Image {
             position: manifest.position,
             next_segment: manifest.next_segment,
+            retention: manifest.retention,
             catalog,
             topics,
         })

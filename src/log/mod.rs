@@ -15,6 +15,7 @@ mod frame;
 mod image;
 mod publish;
 mod recovery;
+mod retention;
 mod rows;
 mod segment;
 mod sequencer;
@@ -37,6 +38,7 @@ pub use error::LogError;
 pub use extent::{Bounds, Extent, Stored};
 pub use facade::{Log, LogOptions, LogStats, Recovered};
 pub use flusher::FlushOptions;
+pub use retention::{Pin, Retention};
 pub use segment::{Layout, SegmentInfo};
 pub use tail::{PartitionStats, TopicStats};
 
@@ -66,6 +68,7 @@ pub struct TopicSpec {
     pub schema: SchemaRef,
     pub partitions: u32,
     pub event_time: Option<EventTime>,
+    pub retention: Retention,
 }
 
 /// Rows for one partition of one topic, validated; user columns only.
@@ -189,4 +192,9 @@ impl SystemColumn {
 pub trait DdlObserver: Send + Sync + 'static {
     /// `record` is the [`Ddl::record`] of the commit at `lsn`.
     fn apply(&self, lsn: Lsn, record: &[u8]);
+
+    /// Rows of the topic that were appended at or after this, microseconds, are needed whatever its retention says.
+    fn needed_since(&self, _topic: TopicId) -> Option<i64> {
+        None
+    }
 }

@@ -44,6 +44,7 @@ pub fn apply_ddl(tail: &Tail, lsn: Lsn, record: &[u8], topics: &[TopicChange], o
         match change {
             TopicChange::Create(spec) => tail.create(Arc::new(spec.clone())),
             TopicChange::Alter(spec) => {
+                tail.note(spec);
                 if let Ok(topic) = tail.topic(spec.id) {
                     topic.alter(Arc::new(spec.clone()));
                 }

@@ -29,6 +29,7 @@ use super::frame::{
 };
 use super::image::Image;
 use super::publish::{apply_ddl, chunk_runs, newest_event, push_rows};
+use super::retention::Reading;
 use super::rows::Decoder;
 use super::tail::Tail;
 use super::wal::{Position, file_name, parse_name};
@@ -46,6 +47,8 @@ pub struct Outcome {
     pub files: Vec<(u64, u64)>,
     /// The newest frame is the seal of an orderly stop (or there is nothing yet).
     pub clean: bool,
+    /// Where the clock of retention stood.
+    pub retention: Option<Reading>,
     /// Watermark of each topic that has one.
     pub watermarks: HashMap<TopicId, i64>,
 }
@@ -75,6 +78,7 @@ pub fn recover(disk: &dyn Disk, dir: &Path, tail: &Tail, image: Option<&Image>) 
             rows: offsets.sum(),
             files: older,
             clean: files.is_empty(),
+            retention: image.and_then(|image| image.retention),
             watermarks: watermarks.collect(),
         },
     };
@@ -404,6 +408,11 @@ impl Replay<'_> {
                     self.flush_all()?;
                     apply_ddl(self.tail, lsn, &record, &topics, None);
                     self.outcome.catalog.push((lsn, record));
+                }
+                Block::Retire { retired } => {
+                    self.flush_all()?;
+                    self.tail.retire(&retired);
+                    self.outcome.retention = Some(retired.reading);
                 }
                 Block::Advance { lsn, topic, watermark } => self.moved.push((topic, lsn, watermark)),
             }

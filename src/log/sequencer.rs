@@ -14,12 +14,15 @@ use tokio::sync::oneshot;
 
 use super::encode::{Body, EncodedAppend};
 use super::frame::{BlockRun, FRAME_BYTES_MAX, Placement, RUN_BYTES};
+use super::retention::Retired;
 use super::{Appended, Ddl, LogError, Lsn, Receipt, TopicChange, TopicId, TopicSpec};
 
 /// A frame of small commits is closed once it holds this much.
 const FRAME_BYTES_TARGET: usize = 4 << 20;
 /// Upper bound of a block's fields beside its bytes and runs, with padding.
 pub const BLOCK_BYTES: usize = 64;
+/// Of one partition's new start.
+const RETIRED_BYTES: usize = 16;
 /// A commit with more than this gets frames of its own.
 const SHARED_COMMIT_BYTES_MAX: usize = 1 << 20;
 
@@ -48,6 +51,10 @@ pub enum BlockDraft {
         lsn: Lsn,
         topic: TopicId,
         watermark: i64,
+    },
+    Retire {
+        lsn: Lsn,
+        retired: Retired,
     },
 }
 
@@ -233,6 +240,17 @@ impl Sequencer {
             self.group.waiters.push(Waiter { receipt, sender });
         }
         Ok(receipt)
+    }
+
+    /// Puts in order what goes by retention: a commit of its own.
+    pub fn retire(&mut self, retired: Retired) {
+        let lsn = self.last_lsn + 1;
+        self.last_lsn = lsn;
+        self.new_frame(lsn);
+        let bytes = BLOCK_BYTES + RETIRED_BYTES * retired.starts.len();
+        self.put(lsn, bytes, BlockDraft::Retire { lsn, retired });
+        self.frame_is_open = false;
+        self.group.commits += 1;
     }
 
     /// Refuses what was planned against something that is no longer so.

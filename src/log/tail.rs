@@ -7,7 +7,7 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use arrow::compute::concat_batches;
 use arrow::datatypes::SchemaRef;
@@ -17,6 +17,7 @@ use parking_lot::RwLock;
 use super::columns::{Range, Reader, conform, position_of};
 use super::extent::{Extent, Stored};
 use super::image::{PartitionImage, TopicImage};
+use super::retention::{Held, Retention, Retired};
 use super::segment::{Segment, slice_bytes};
 use super::{Chunk, LogError, Lsn, Run, TopicId, TopicSpec};
 
@@ -34,6 +35,8 @@ const WATERMARKS_EXACT: usize = 1 << 16;
 /// What is known of one partition.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PartitionStats {
+    /// Rows before it went by retention.
+    pub start_offset: u64,
     pub next_offset: u64,
     pub rows: u64,
     /// Arrow bytes in memory.
@@ -66,6 +69,8 @@ struct Partition {
     bytes: usize,
     /// Chunks before this offset are being flushed, and not merged with those after it.
     flushing: u64,
+    /// Rows before this offset are gone.
+    start: u64,
 }
 
 struct State {
@@ -185,6 +190,7 @@ impl Topic {
                 chunks: partition.chunks.iter().cloned().collect(),
                 next_offset: partition.next_offset,
                 flushing: 0,
+                start: partition.start(),
             })
             .collect();
         total_bytes.fetch_add(
@@ -235,6 +241,58 @@ impl Topic {
         (image, segments)
     }
 
+    /// What can go by retention, by partition.
+    pub fn held(&self) -> Vec<Vec<Held>> {
+        let state = self.state.read();
+        let held = |partition: &Partition| {
+            let segments = partition.segments.iter().map(|segment| Held {
+                end_offset: segment.info.end_offset(),
+                first_us: segment.info.first_us,
+                last_us: segment.info.last_us,
+                bytes: segment.info.bytes,
+            });
+            let chunks = partition.chunks.iter().map(|chunk| Held {
+                end_offset: chunk.base_offset + chunk.rows.num_rows() as u64,
+                first_us: chunk.runs[0].timestamp_us,
+                last_us: chunk.runs[chunk.runs.len() - 1].timestamp_us,
+                bytes: bytes_of(chunk) as u64,
+            });
+            segments.chain(chunks).collect()
+        };
+        state.partitions.iter().map(held).collect()
+    }
+
+    /// Lets go of the rows before an offset. Whether segments went.
+    pub fn retire(&self, partition: u32, start: u64) -> bool {
+        let mut state = self.state.write();
+        let Some(partition) = state.partitions.get_mut(partition as usize) else {
+            return false;
+        };
+        let start = start.min(partition.next_offset);
+        partition.start = partition.start.max(start);
+        let whole = partition
+            .segments
+            .partition_point(|segment| segment.info.end_offset() <= start);
+        partition.segments.drain(..whole);
+        let before: usize = partition.bytes;
+        while let Some(chunk) = partition.chunks.front()
+            && chunk.base_offset < start
+        {
+            let chunk = partition.chunks.pop_front().expect("it was looked at");
+            let (gone, rows) = (start - chunk.base_offset, chunk.rows.num_rows() as u64);
+            partition.bytes -= bytes_of(&chunk);
+            if gone < rows {
+                // Chunks were put together in another way when the record was made.
+                let rest = chunk.slice(gone as usize, (rows - gone) as usize);
+                partition.bytes += bytes_of(&rest);
+                partition.chunks.push_front(rest);
+            }
+        }
+        let freed = before.saturating_sub(partition.bytes);
+        self.total_bytes.fetch_sub(freed, Ordering::Relaxed);
+        whole > 0
+    }
+
     /// Puts a segment in the place of the chunks that it was made of.
     pub fn replace(&self, partition: u32, segment: Arc<Segment>) {
         let mut state = self.state.write();
@@ -250,12 +308,16 @@ impl Topic {
             .chunks
             .front()
             .map_or(partition.next_offset, |chunk| chunk.base_offset);
+        // Rows that went by retention while they were flushed have left the tail already.
+        let end = segment.info.end_offset();
         assert_eq!(
-            segment.info.end_offset(),
+            end.max(partition.start),
             next,
             "L2: a segment ends where the tail begins"
         );
-        partition.segments.push(segment);
+        if end > partition.start {
+            partition.segments.push(segment);
+        }
         partition.bytes -= freed;
         self.total_bytes.fetch_sub(freed, Ordering::Relaxed);
     }
@@ -435,6 +497,11 @@ impl Topic {
         Ok(all)
     }
 
+    fn has_segments(&self) -> bool {
+        let state = self.state.read();
+        state.partitions.iter().any(|partition| !partition.segments.is_empty())
+    }
+
     /// Segments of all partitions.
     pub fn segments(&self) -> Vec<Arc<Segment>> {
         let state = self.state.read();
@@ -452,7 +519,8 @@ impl Topic {
                 .iter()
                 .map(|partition| PartitionStats {
                     next_offset: partition.next_offset,
-                    rows: partition.next_offset,
+                    start_offset: partition.start,
+                    rows: partition.next_offset - partition.start,
                     bytes: partition.bytes as u64,
                     segments: partition.segments.len() as u64,
                     segment_bytes: partition.segments.iter().map(|segment| segment.info.bytes).sum(),
@@ -487,6 +555,10 @@ impl Drop for Topic {
 /// All topics.
 #[derive(Default)]
 pub struct Tail {
+    /// Some topic has a retention, or had one.
+    retains: AtomicBool,
+    /// Segments have gone that images may still name.
+    left: AtomicBool,
     topics: RwLock<HashMap<TopicId, Arc<Topic>>>,
     total_bytes: Arc<AtomicUsize>,
 }
@@ -498,7 +570,37 @@ impl Tail {
         Ok(Arc::clone(topic))
     }
 
+    /// Whether something may go by retention.
+    pub fn retains(&self) -> bool {
+        self.retains.load(Ordering::Relaxed)
+    }
+
+    /// Whether segments have gone since this was last asked.
+    pub fn take_left(&self) -> bool {
+        self.left.swap(false, Ordering::Relaxed)
+    }
+
+    /// Takes note of a definition.
+    pub fn note(&self, spec: &TopicSpec) {
+        if spec.retention != Retention::default() {
+            self.retains.store(true, Ordering::Relaxed);
+        }
+    }
+
+    /// Lets go of what a record of retention names.
+    pub fn retire(&self, retired: &Retired) {
+        for (id, partition, start) in &retired.starts {
+            // One that was dropped meanwhile has nothing to lose.
+            if let Ok(topic) = self.topic(*id)
+                && topic.retire(*partition, *start)
+            {
+                self.left.store(true, Ordering::Relaxed);
+            }
+        }
+    }
+
     pub fn create(&self, spec: Arc<TopicSpec>) {
+        self.note(&spec);
         let topic = Arc::new(Topic::new(Arc::clone(&spec), Arc::clone(&self.total_bytes)));
         let previous = self.topics.write().insert(spec.id, topic);
         assert!(previous.is_none(), "topic ids are never reused");
@@ -511,13 +613,17 @@ impl Tail {
         lsn: Lsn,
         segment: impl FnMut(&super::segment::SegmentInfo, &SchemaRef) -> Arc<Segment>,
     ) {
+        self.note(&image.spec);
         let topic = Topic::from_image(image, lsn, Arc::clone(&self.total_bytes), segment);
         self.topics.write().insert(image.spec.id, Arc::new(topic));
     }
 
     /// Readers that hold chunks keep them.
     pub fn remove(&self, id: TopicId) {
-        self.topics.write().remove(&id);
+        let topic = self.topics.write().remove(&id);
+        if topic.is_some_and(|topic| topic.has_segments()) {
+            self.left.store(true, Ordering::Relaxed);
+        }
     }
 
     /// In no order.

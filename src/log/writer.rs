@@ -15,7 +15,7 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use super::flusher::{Capture, Flushing};
-use super::frame::{FrameKind, put_advance, put_batch_header, put_ddl, put_rows_header};
+use super::frame::{FrameKind, put_advance, put_batch_header, put_ddl, put_retire, put_rows_header};
 use super::publish::{apply_ddl, chunk_runs, newest_event, push_rows};
 use super::sequencer::{BlockDraft, FrameDraft, Group, Standing};
 use super::wal::{GroupBuffer, Wal};
@@ -23,6 +23,9 @@ use super::{Chunk, LogError, Shared, rows};
 
 /// After a flush that failed the next one is not tried before this.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
+
+/// The clock of retention is recorded when it has moved by this part of a topic's retention: a crash sets it back by no more.
+const RETIRED_SHARE: i64 = 1000;
 
 /// What the writer's thread does next.
 enum Work {
@@ -40,11 +43,17 @@ pub struct Pen {
     captured_bytes: u64,
     captured_at: Instant,
     written_at: Instant,
+    /// When retention was last looked after, by the monotonic clock, microseconds.
+    retired_us: i64,
+    /// Where the clock of retention stood in the newest record of it.
+    retired_at_us: i64,
 }
 
 impl Pen {
-    pub fn new(wal: Wal, flushing: Flushing) -> Pen {
+    pub fn new(wal: Wal, flushing: Flushing, retired_us: i64) -> Pen {
         Pen {
+            retired_us,
+            retired_at_us: 0,
             captured_bytes: wal.total_bytes(),
             wal,
             flushing: Some(flushing),
@@ -82,7 +91,45 @@ impl Pen {
             let _sequencer = shared.sequencer.lock();
             shared.work.notify_one();
         }
-        self.end_write(shared, result)
+        self.end_write(shared, result) && self.retire_in_time(shared)
+    }
+
+    /// Records what goes by retention, if it is time to look after it, and has the files of what went removed.
+    pub fn retire_in_time(&mut self, shared: &Shared) -> bool {
+        let monotonic_us = shared.clock.monotonic_us();
+        if monotonic_us - self.retired_us < shared.options.retire_every_us || !shared.retires() {
+            return true;
+        }
+        self.retired_us = monotonic_us;
+        let (retired, least_us) = shared.retired(self.wal.position().last_timestamp_us);
+        let passed_us = retired.reading.at_us - self.retired_at_us;
+        let left = shared.tail.take_left();
+        let names_old = left || shared.flush.stale.load(Ordering::Acquire);
+        // Files go once neither image names them, and an image is known by its LSN.
+        let needs_lsn = names_old && shared.newest_image() == Some(self.wal.position().last_lsn);
+        let is_late = least_us.is_some_and(|us| passed_us > us / RETIRED_SHARE);
+        if !retired.starts.is_empty() || needs_lsn || is_late {
+            self.retired_at_us = retired.reading.at_us;
+            let group = {
+                let mut sequencer = shared.sequencer.lock();
+                if sequencer.standing != Standing::Open {
+                    return true;
+                }
+                sequencer.retire(retired);
+                sequencer.take_group()
+            };
+            if !self.write_group(shared, group) {
+                return false;
+            }
+        }
+        if (names_old || shared.tail.take_left())
+            && !shared.flush.busy.load(Ordering::Acquire)
+            && let Some(flushing) = &mut self.flushing
+        {
+            (self.captured_bytes, self.captured_at) = (self.wal.total_bytes(), Instant::now());
+            flushing.begin(capture(shared, &self.wal));
+        }
+        true
     }
 
     fn end_write(&mut self, shared: &Shared, result: Result<(), (std::io::Error, Waiters)>) -> bool {
@@ -110,7 +157,7 @@ impl Pen {
         let quiet = Duration::from_millis(shared.options.seal_after_ms);
         if self.wal.is_sealed() || self.written_at.elapsed() < quiet {
             self.flush_in_time(shared);
-            return true;
+            return self.retire_in_time(shared);
         }
         let result = self.wal.seal(false).map_err(|error| (error, Vec::new()));
         shared.unsealed.store(false, Ordering::Release);
@@ -181,7 +228,9 @@ pub fn run(shared: &Shared) {
 }
 
 fn capture(shared: &Shared, wal: &Wal) -> Capture {
-    Capture::take(&shared.tail, wal.position(), shared.catalog.lock().clone())
+    let position = wal.position();
+    let retention = shared.retention.read(position.last_timestamp_us);
+    Capture::take(&shared.tail, position, retention, shared.catalog.lock().clone())
 }
 
 /// Waits for work. Quiet for `seal_after_ms` with something unsealed is work, too.
@@ -203,6 +252,13 @@ fn next(shared: &Shared) -> Work {
             Some(Duration::from_millis(shared.options.seal_after_ms))
         } else {
             failed.then_some(RETRY_AFTER)
+        };
+        let retires = shared.retires();
+        let every = Duration::from_micros(shared.options.retire_every_us.unsigned_abs());
+        let limit = match limit {
+            Some(limit) if retires => Some(limit.min(every)),
+            None if retires => Some(every),
+            limit => limit,
         };
         match limit {
             Some(limit) => timed_out = shared.work.wait_for(&mut sequencer, limit).timed_out(),
@@ -288,6 +344,7 @@ fn lay_out(frame: &FrameDraft, buffer: &mut GroupBuffer) {
             BlockDraft::Ddl { lsn, ddl } => {
                 buffer.put(|out| put_ddl(*lsn, ddl.based_on, &ddl.record, &ddl.topics, out));
             }
+            BlockDraft::Retire { lsn, retired } => buffer.put(|out| put_retire(*lsn, retired, out)),
             BlockDraft::Advance { lsn, topic, watermark } => {
                 buffer.put(|out| put_advance(*lsn, *topic, *watermark, out));
             }
@@ -341,8 +398,10 @@ fn publish(
                 shared.catalog.lock().push((lsn, ddl.record));
             }
             BlockDraft::Advance { .. } => {}
+            BlockDraft::Retire { retired, .. } => shared.tail.retire(&retired),
         }
     }
+    shared.newest_us.store(timestamp_us, Ordering::Release);
     for (topic, lsn, watermark) in watermarks {
         if let Ok(topic) = shared.tail.topic(topic) {
             topic.advance(lsn, watermark);

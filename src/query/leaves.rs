@@ -36,6 +36,7 @@ pub struct Leaves {
     log: Arc<dyn Topics>,
     lsn: Lsn,
     now_us: i64,
+    retention_us: i64,
     own_writes: OwnWrites,
     views: HashMap<u32, ViewRows>,
     system: SystemRows,
@@ -47,6 +48,7 @@ impl Leaves {
             log,
             lsn: point.lsn,
             now_us: point.session.now_us,
+            retention_us: point.retention_us,
             own_writes: point.own_writes.clone(),
             views: point.views.clone(),
             system: point.system.clone(),
@@ -61,7 +63,7 @@ impl Leaves {
         filters: &[Expr],
     ) -> Result<(Vec<Piece>, String), SqlError> {
         let own = self.own_writes.get(&topic.oid);
-        let reader = topic.reader(topic.pinned.and_then(|pinned| pinned.since_us));
+        let reader = topic.reader(topic.since_us(self.retention_us));
         let mut extents = match self.log.read(&reader, 0, self.lsn) {
             // The transaction made the topic: the log does not know it yet.
             Err(error) if own.is_some() && error.state == state::UNDEFINED_TABLE => Vec::new(),

@@ -80,6 +80,8 @@ impl Topics for Log {
 pub struct ReadPoint {
     /// Topics are read up to and including this commit.
     pub lsn: Lsn,
+    /// Where the clock of retention stands, microseconds.
+    pub retention_us: i64,
     pub own_writes: OwnWrites,
     /// Each incremental view of the plan at `lsn`, by OID.
     pub views: HashMap<u32, ViewRows>,

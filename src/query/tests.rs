@@ -164,6 +164,7 @@ fn runtime() -> &'static tokio::runtime::Runtime {
 fn point(lsn: Lsn) -> ReadPoint {
     ReadPoint {
         lsn,
+        retention_us: 0,
         own_writes: OwnWrites::new(),
         views: HashMap::new(),
         system: Arc::new(|_| unreachable!("these tests read no system relation")),

@@ -320,9 +320,8 @@ fn rename(topic: &mut Topic, from: &str, to: &str) -> Result<(), SqlError> {
 fn views_that_use(catalog: &Arc<Snapshot>, topic: u32, column: u32) -> Vec<u32> {
     let views = catalog.views().filter(|view| view.depends_on.contains(&topic));
     let using = views.filter(|view| {
-        // One from before this was recorded may use any.
         let input = view.inputs.get(&topic);
-        input.is_none_or(|input| input.used.contains(&column))
+        input.is_some_and(|input| input.used.contains(&column))
     });
     using.map(|view| view.oid).collect()
 }

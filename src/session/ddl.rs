@@ -68,14 +68,6 @@ impl Session {
         topic.name = create.name.name.clone();
         topic.number_columns();
         self.with_context(&[], |ctx| crate::sql::rows::check_create_topic(&topic, ctx))?;
-        if let Some(name) = topic
-            .options
-            .iter()
-            .find_map(|(name, value)| (name.starts_with("retention") && value != "forever").then_some(name))
-        {
-            let message = format!("option \"{name}\" is recorded, but rows are not deleted by it yet");
-            self.notice(message);
-        }
         let spec = topic.log_spec();
         self.transaction()
             .change(vec![Change::CreateTopic(topic)], vec![TopicChange::Create(spec)])?;
@@ -110,14 +102,15 @@ impl Session {
         }
         let columns = view_columns(create, &planned.fields)?;
         let mut recomputed = None;
-        let mut dataflow = None;
+        let mut incremental = false;
         if create.materialized {
             plan::check_view_definition(&planned)?;
             match views::compile(&planned, self.settings.time_zone())? {
-                Compiled::Incremental(compiled) => dataflow = Some(compiled),
+                Compiled::Incremental(_) => incremental = true,
                 Compiled::Recompute { reason } => recomputed = Some(reason),
             }
         }
+        let retention_us = self.retention_us();
         let view = View {
             oid: catalog.next_oid,
             schema,
@@ -131,7 +124,7 @@ impl Session {
             search_path: self.settings.search_path().to_vec(),
             options: create.options.clone(),
             recomputed: recomputed.clone(),
-            inputs: inputs(&catalog, &planned, create.materialized)?,
+            inputs: inputs(&catalog, &planned, create.materialized, retention_us)?,
         };
         if let Some(reason) = recomputed {
             self.notice(format!(
@@ -145,6 +138,8 @@ impl Session {
                 oids: vec![replaced.oid],
             });
         }
+        // As it will be after a restart: over the rows that it begins with.
+        let dataflow = incremental.then(|| compile_view(&catalog, &view)).transpose()?;
         changes.push(Change::CreateView(view.clone()));
         let transaction = self.transaction();
         transaction.change(changes, Vec::new())?;
@@ -478,7 +473,12 @@ pub fn compile_view(catalog: &Snapshot, view: &View) -> Result<views::Dataflow, 
 }
 
 /// The topics that a view's definition reads, as they are now.
-fn inputs(catalog: &Snapshot, planned: &plan::Planned, materialized: bool) -> Result<BTreeMap<u32, Input>, SqlError> {
+fn inputs(
+    catalog: &Snapshot,
+    planned: &plan::Planned,
+    materialized: bool,
+    retention_us: i64,
+) -> Result<BTreeMap<u32, Input>, SqlError> {
     let named = plan::column_names(&planned.plan)?;
     let direct = planned.depends_on.iter();
     // Through plain views it reads topics of which only the rows that it began with concern it.
@@ -493,7 +493,7 @@ fn inputs(catalog: &Snapshot, planned: &plan::Planned, materialized: bool) -> Re
                 true => used.map(|column| column.id).collect(),
                 false => Vec::new(),
             },
-            since_us: None,
+            since_us: topic.since_us(retention_us),
         };
         (topic.oid, input)
     });

@@ -190,15 +190,23 @@ impl Session {
         parameters: &Parameters,
     ) -> ReadPoint {
         let own_writes = self.transaction().all_own_rows();
+        let retention_us = self.retention_us();
         let system = SystemSource::new(self);
         ReadPoint {
             lsn,
+            retention_us,
             own_writes,
             views,
             system: Arc::new(move |relation| system.rows(relation)),
             parameters: query::scalars(parameters.values.iter().map(|(_, value)| value)),
             session: self.session_info(),
         }
+    }
+
+    /// Where the clock of retention stands for this transaction: what it reads stays for it.
+    pub(super) fn retention_us(&mut self) -> i64 {
+        let log = self.engine.log.clone();
+        self.transaction().pin.get_or_insert_with(|| log.pin()).at_us
     }
 
     /// The values of functions that depend on the session and its transaction.

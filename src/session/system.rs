@@ -83,6 +83,7 @@ impl SystemSource {
                 .map(|(number, stats)| PartitionState {
                     partition: u32::try_from(number).expect("partitions are counted in u32"),
                     next_offset: stats.next_offset,
+                    start_offset: stats.start_offset,
                     rows: stats.rows,
                     memory_bytes: stats.bytes,
                     segments: stats.segments,

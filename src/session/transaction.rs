@@ -10,7 +10,7 @@ use arrow::datatypes::SchemaRef;
 
 use crate::catalog::{self, Change, Snapshot};
 use crate::error::{SqlError, state};
-use crate::log::{Append, Commit, Ddl, Lsn, TopicChange, TopicId};
+use crate::log::{Append, Commit, Ddl, Lsn, Pin, TopicChange, TopicId};
 use crate::query::{OwnWrites, Written};
 use crate::views::Dataflow;
 
@@ -47,6 +47,8 @@ pub struct Transaction {
     pub read_only: bool,
     /// Position that it reads at, taken at the first statement that reads.
     pub read_lsn: Option<Lsn>,
+    /// Holds what retention kept when it first read.
+    pub pin: Option<Pin>,
     /// `now()`: when the transaction began, microseconds since 1970-01-01 UTC.
     pub started_us: i64,
     /// The catalog with this transaction's own changes.
@@ -70,6 +72,7 @@ impl Transaction {
             explicit,
             read_only,
             read_lsn: None,
+            pin: None,
             started_us,
             based_on: catalog.version,
             catalog,

@@ -5,7 +5,8 @@
 
 use std::io;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
+use std::time::Instant;
 
 mod fault;
 mod real;
@@ -69,6 +70,8 @@ pub fn write_zeros(file: &dyn DiskFile, from: u64, to: u64) -> io::Result<()> {
 pub trait Clock: Send + Sync + 'static {
     /// Microseconds since 1970-01-01 UTC. May step back.
     fn now_us(&self) -> i64;
+    /// Microseconds since some moment. Never steps, back or forward.
+    fn monotonic_us(&self) -> i64;
 }
 
 /// The machine's clock.
@@ -81,6 +84,13 @@ impl Clock for SystemClock {
         since
             .map(|d| i64::try_from(d.as_micros()).unwrap_or(i64::MAX))
             .unwrap_or(0)
+    }
+
+    #[allow(clippy::disallowed_methods, reason = "the one place that reads the machine's clock")]
+    fn monotonic_us(&self) -> i64 {
+        static START: OnceLock<Instant> = OnceLock::new();
+        let passed = START.get_or_init(Instant::now).elapsed();
+        i64::try_from(passed.as_micros()).unwrap_or(i64::MAX)
     }
 }
 

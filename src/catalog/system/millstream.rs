@@ -50,6 +50,7 @@ fn fill_topics(state: &SystemState, rows: &mut Rows) {
             "newest_event" => now.and_then(|topic| topic.newest_event_us),
             "newest_append" => now.and_then(|topic| topic.newest_append_us),
             "idle_timeout" => topic.idle_timeout_us, "retention" => topic.options.get("retention").cloned(),
+            "retention_bytes" => topic.retention_bytes,
             "append_only_table" => topic.is_table, "schema_id" => topic.schema_id,
         ]);
     }
@@ -62,7 +63,7 @@ fn fill_partitions(state: &SystemState, rows: &mut Rows) {
         for partition in now.iter().flat_map(|topic| &topic.partitions) {
             rows.push(row![
                 "topic_oid" => topic.oid, "schema" => topic.schema.as_str(), "topic" => topic.name.as_str(),
-                "partition" => partition.partition, "next_offset" => partition.next_offset, "rows" => partition.rows,
+                "partition" => partition.partition, "start_offset" => partition.start_offset, "next_offset" => partition.next_offset, "rows" => partition.rows,
                 "bytes" => partition.bytes(), "memory_bytes" => partition.memory_bytes,
                 "segments" => partition.segments, "segment_bytes" => partition.segment_bytes,
             ]);

@@ -76,6 +76,7 @@ pub struct TopicState {
 #[derive(Clone, Copy, Debug, Default)]
 pub struct PartitionState {
     pub partition: u32,
+    pub start_offset: u64,
     pub next_offset: u64,
     pub rows: u64,
     pub memory_bytes: u64,

@@ -3,6 +3,7 @@
 mod behaviour;
 mod disk;
 mod format;
+mod retention;
 mod segments;
 
 use std::path::Path;
@@ -17,21 +18,32 @@ use crate::storage::{Clock, Disk, SharedClock};
 use super::*;
 
 /// A clock that a test sets.
-pub struct TestClock(AtomicI64);
+/// The machine's clock, and the monotonic one.
+pub struct TestClock(AtomicI64, AtomicI64);
 
 impl TestClock {
     pub fn at(now_us: i64) -> Arc<TestClock> {
-        Arc::new(TestClock(AtomicI64::new(now_us)))
+        Arc::new(TestClock(AtomicI64::new(now_us), AtomicI64::new(0)))
     }
 
     pub fn set(&self, now_us: i64) {
         self.0.store(now_us, Ordering::Relaxed);
+    }
+
+    /// Time goes on.
+    pub fn pass(&self, us: i64) {
+        self.0.fetch_add(us, Ordering::Relaxed);
+        self.1.fetch_add(us, Ordering::Relaxed);
     }
 }
 
 impl Clock for TestClock {
     fn now_us(&self) -> i64 {
         self.0.load(Ordering::Relaxed)
+    }
+
+    fn monotonic_us(&self) -> i64 {
+        self.1.load(Ordering::Relaxed)
     }
 }
 
@@ -58,6 +70,7 @@ pub fn spec(id: u32) -> TopicSpec {
             column: 2,
             delay_us: 1_000_000,
         }),
+        retention: Retention::default(),
     }
 }
 
@@ -155,13 +168,15 @@ pub fn read(log: &Log, topic: u32, after: Lsn, upto: Lsn) -> Vec<Chunk> {
 pub fn content(log: &Log, topic: u32, partition: u32) -> Vec<(u64, Lsn, i64)> {
     let mut found = Vec::new();
     let chunks = read(log, topic, 0, log.newest());
+    let stats = log.topic_stats(TopicId(topic)).expect("the topic exists");
+    let start = stats.partitions[partition as usize].start_offset;
     for chunk in chunks.iter().filter(|chunk| chunk.partition == partition) {
-        assert_eq!(chunk.base_offset, found.len() as u64, "L2: offsets are dense");
+        assert_eq!(chunk.base_offset, start + found.len() as u64, "L2: offsets are dense");
         let ids = chunk.rows.column(0).as_primitive::<Int64Type>();
         let lsns = chunk.system_column(SystemColumn::Lsn, None);
         let lsns = lsns.as_primitive::<Int64Type>();
         for row in 0..chunk.rows.num_rows() {
-            found.push((found.len() as u64, lsns.value(row) as Lsn, ids.value(row)));
+            found.push((start + found.len() as u64, lsns.value(row) as Lsn, ids.value(row)));
         }
     }
     assert!(found.is_sorted_by_key(|(_, lsn, _)| *lsn), "LSNs do not fall");

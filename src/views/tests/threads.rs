@@ -139,6 +139,10 @@ async fn late_rows_are_told_by_view() {
 struct StandingClock(std::sync::atomic::AtomicI64);
 
 impl crate::storage::Clock for StandingClock {
+    fn monotonic_us(&self) -> i64 {
+        self.now_us()
+    }
+
     fn now_us(&self) -> i64 {
         self.0.load(std::sync::atomic::Ordering::Relaxed)
     }

@@ -1,0 +1,287 @@
+//! Retention: how long rows stay, by which clock, and what goes.
+//!
+//! One rule: what is no longer kept by time is not read from the moment on that its time has come; what takes room goes
+//! later, whole segments or chunks at once, by a record in the log that says where each partition begins now. Nothing goes
+//! that a reader or a view still needs.
+//!
+//! The clock of retention never steps: it advances as the monotonic clock does, and never past what the machine's clock and
+//! the newest commit say, so that setting the machine's clock deletes nothing, forward or back. Its position is in the
+//! log and in each metadata image. A stop counts with the time that the machine's clock says, unless that is more than
+//! [`GAP_US_MAX`].
+//!
+//! Not here: the lists of segments and chunks (`tail`), when it is looked after (`writer`).
+
+use std::sync::Arc;
+
+use hashbrown::HashMap;
+use parking_lot::Mutex;
+use serde::{Deserialize, Serialize};
+
+use crate::storage::SharedClock;
+
+use super::TopicId;
+
+/// A longer stop than this is taken for a clock that was set: no time has passed.
+const GAP_US_MAX: i64 = 31 * 24 * 60 * 60 * 1_000_000;
+
+/// What a topic keeps.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Retention {
+    /// Rows are kept for so long after their append time, microseconds; `None`: for ever.
+    pub us: Option<i64>,
+    /// Rows go, the oldest first, while the topic takes more bytes without them than this; `None`: never.
+    pub bytes: Option<u64>,
+}
+
+/// Where the clock of retention stood, microseconds.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Reading {
+    pub at_us: i64,
+    /// What the machine's clock said then.
+    pub now_us: i64,
+}
+
+/// What goes: the first offset of partitions from here on. Those that are not named stay as they are.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Retired {
+    pub reading: Reading,
+    pub starts: Vec<(TopicId, u32, u64)>,
+}
+
+#[derive(Debug)]
+struct Hand {
+    at_us: i64,
+    monotonic_us: i64,
+}
+
+/// The clock of retention, and who reads at earlier positions of it.
+pub struct RetentionClock {
+    clock: SharedClock,
+    hand: Mutex<Hand>,
+    pins: Mutex<Pins>,
+}
+
+#[derive(Default)]
+struct Pins {
+    next: u64,
+    at_us: HashMap<u64, i64>,
+}
+
+/// While it is held, nothing goes that is still read at its position.
+pub struct Pin {
+    clock: Arc<RetentionClock>,
+    id: u64,
+    /// Position of the clock of retention, microseconds: rows appended less than their topic's retention before are read.
+    pub at_us: i64,
+}
+
+impl Drop for Pin {
+    fn drop(&mut self) {
+        self.clock.pins.lock().at_us.remove(&self.id);
+    }
+}
+
+impl RetentionClock {
+    /// Goes on from where it stood; else from the newest commit of a log that has any.
+    pub fn start(clock: SharedClock, stood: Option<Reading>, newest_us: Option<i64>) -> RetentionClock {
+        let now_us = clock.now_us();
+        let stood = stood.or_else(|| newest_us.map(|at_us| Reading { at_us, now_us: at_us }));
+        let at_us = match stood {
+            None => now_us,
+            Some(stood) => {
+                let gap_us = now_us.saturating_sub(stood.now_us);
+                if gap_us > GAP_US_MAX {
+                    tracing::warn!(
+                        days = gap_us / (24 * 60 * 60 * 1_000_000),
+                        "the clock says that the server stood still for longer than is believed: retention goes on from \
+                         where it stood"
+                    );
+                }
+                stood.at_us + if gap_us > GAP_US_MAX { 0 } else { gap_us.max(0) }
+            }
+        };
+        let monotonic_us = clock.monotonic_us();
+        RetentionClock {
+            clock,
+            hand: Mutex::new(Hand { at_us, monotonic_us }),
+            pins: Mutex::default(),
+        }
+    }
+
+    /// Where it stands; `newest_us` is the append time of the newest commit.
+    pub fn read(&self, newest_us: i64) -> Reading {
+        let now_us = self.clock.now_us();
+        let mut hand = self.hand.lock();
+        let monotonic_us = self.clock.monotonic_us();
+        let passed_us = monotonic_us.saturating_sub(hand.monotonic_us).max(0);
+        let reached_us = hand.at_us.saturating_add(passed_us).min(now_us.max(newest_us));
+        hand.at_us = hand.at_us.max(reached_us);
+        hand.monotonic_us = monotonic_us;
+        Reading {
+            at_us: hand.at_us,
+            now_us: now_us.max(newest_us),
+        }
+    }
+
+    /// Holds what is read now.
+    pub fn pin(self: &Arc<Self>, newest_us: i64) -> Pin {
+        let mut pins = self.pins.lock();
+        let at_us = self.read(newest_us).at_us;
+        let id = pins.next;
+        pins.next += 1;
+        pins.at_us.insert(id, at_us);
+        Pin {
+            clock: Arc::clone(self),
+            id,
+            at_us,
+        }
+    }
+
+    /// Where it stands, but not past anybody who reads: up to there rows may go.
+    pub fn released(&self, newest_us: i64) -> Reading {
+        let pins = self.pins.lock();
+        let reading = self.read(newest_us);
+        let pinned_us = pins.at_us.values().copied().min().unwrap_or(i64::MAX);
+        Reading {
+            at_us: reading.at_us.min(pinned_us),
+            ..reading
+        }
+    }
+}
+
+/// Rows that can only go together: a segment or a chunk.
+#[derive(Clone, Copy, Debug)]
+pub struct Held {
+    pub end_offset: u64,
+    /// Append time of its first row, microseconds.
+    pub first_us: i64,
+    /// Append time of its last row, microseconds.
+    pub last_us: i64,
+    pub bytes: u64,
+}
+
+/// The new first offset of those partitions that lose rows. `before_us`: rows appended before it are no longer kept.
+/// `needed_us`: rows appended at or after it stay, whatever else.
+pub fn expired(
+    partitions: &[Vec<Held>],
+    before_us: Option<i64>,
+    bytes_max: Option<u64>,
+    needed_us: Option<i64>,
+) -> Vec<(u32, u64)> {
+    let may_go = |held: &Held| needed_us.is_none_or(|needed_us| held.last_us < needed_us);
+    let is_old = |held: &Held| before_us.is_some_and(|before_us| held.last_us < before_us);
+    let old = |held: &Vec<Held>| held.iter().take_while(|held| is_old(held) && may_go(held)).count();
+    let mut gone: Vec<usize> = partitions.iter().map(old).collect();
+    if let Some(bytes_max) = bytes_max {
+        let rest = partitions.iter().zip(&gone).flat_map(|(held, gone)| &held[*gone..]);
+        let mut bytes: u64 = rest.map(|held| held.bytes).sum();
+        loop {
+            let heads = partitions.iter().zip(&gone).enumerate();
+            let heads = heads.filter_map(|(partition, (held, gone))| Some((partition, held.get(*gone)?)));
+            let Some((partition, oldest)) = heads.min_by_key(|(_, held)| held.last_us) else {
+                break;
+            };
+            if !may_go(oldest) || bytes < bytes_max.saturating_add(oldest.bytes) {
+                break;
+            }
+            bytes -= oldest.bytes;
+            gone[partition] += 1;
+        }
+    }
+    let starts = partitions
+        .iter()
+        .zip(gone)
+        .enumerate()
+        .filter(|(_, (_, gone))| *gone > 0);
+    let starts = starts.map(|(partition, (held, gone))| {
+        let partition = u32::try_from(partition).expect("partitions are counted in u32");
+        (partition, held[gone - 1].end_offset)
+    });
+    starts.collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::{DAY_US, NOW_US, TestClock};
+    use super::*;
+
+    #[test]
+    fn setting_the_machines_clock_moves_nothing() {
+        let clock = TestClock::at(NOW_US);
+        let retention = RetentionClock::start(clock.clone(), None, None);
+        assert_eq!(retention.read(0).at_us, NOW_US);
+        clock.pass(5);
+        assert_eq!(retention.read(0).at_us, NOW_US + 5);
+        // Ten years on: as much as has passed.
+        clock.set(NOW_US + 3650 * DAY_US);
+        assert_eq!(retention.read(0).at_us, NOW_US + 5);
+        clock.pass(7);
+        assert_eq!(retention.read(0).at_us, NOW_US + 12);
+        // Back: rows appended now carry the newest commit's time, and are not older than that.
+        clock.set(NOW_US - DAY_US);
+        clock.pass(100);
+        assert_eq!(retention.read(NOW_US + 10).at_us, NOW_US + 12);
+        clock.pass(100);
+        assert_eq!(retention.read(NOW_US + 50).at_us, NOW_US + 50);
+    }
+
+    #[test]
+    fn a_stop_counts_unless_it_is_unbelievable() {
+        let stood = Reading {
+            at_us: NOW_US - 10,
+            now_us: NOW_US,
+        };
+        let started = |now_us| {
+            RetentionClock::start(TestClock::at(now_us), Some(stood), None)
+                .read(i64::MAX)
+                .at_us
+        };
+        assert_eq!(started(NOW_US + DAY_US), NOW_US - 10 + DAY_US);
+        assert_eq!(started(NOW_US - DAY_US), NOW_US - 10);
+        assert_eq!(started(NOW_US + 32 * DAY_US), NOW_US - 10);
+    }
+
+    #[test]
+    fn a_pin_holds_what_it_reads() {
+        let clock = TestClock::at(NOW_US);
+        let retention = Arc::new(RetentionClock::start(clock.clone(), None, None));
+        let pin = retention.pin(0);
+        clock.pass(1000);
+        assert_eq!(retention.released(0).at_us, pin.at_us);
+        assert_eq!(retention.read(0).at_us, NOW_US + 1000);
+        drop(pin);
+        assert_eq!(retention.released(0).at_us, NOW_US + 1000);
+    }
+
+    fn held(values: &[(u64, i64, u64)]) -> Vec<Held> {
+        let held = values.iter().map(|(end_offset, last_us, bytes)| Held {
+            end_offset: *end_offset,
+            first_us: *last_us,
+            last_us: *last_us,
+            bytes: *bytes,
+        });
+        held.collect()
+    }
+
+    #[test]
+    fn the_oldest_go_and_what_is_needed_stays() {
+        let partitions = [
+            held(&[(10, 100, 50), (20, 200, 50), (30, 300, 50)]),
+            held(&[(5, 150, 50), (9, 250, 50)]),
+            Vec::new(),
+        ];
+        let of = |before, bytes, needed| expired(&partitions, before, bytes, needed);
+        assert_eq!(of(None, None, None), []);
+        assert_eq!(of(Some(200), None, None), [(0, 10), (1, 5)]);
+        assert_eq!(of(Some(201), None, None), [(0, 20), (1, 5)]);
+        assert_eq!(of(Some(i64::MAX), None, None), [(0, 30), (1, 9)]);
+        assert_eq!(of(Some(i64::MAX), None, Some(150)), [(0, 10)]);
+        // 250 bytes: two may go, and 150 are left; one byte less asked for lets no more go.
+        assert_eq!(of(None, Some(150), None), [(0, 10), (1, 5)]);
+        assert_eq!(of(None, Some(149), None), [(0, 10), (1, 5)]);
+        assert_eq!(of(None, Some(151), None), [(0, 10)]);
+        assert_eq!(of(None, Some(0), Some(200)), [(0, 10), (1, 5)]);
+        assert_eq!(of(Some(101), Some(150), None), [(0, 10), (1, 5)]);
+        assert_eq!(of(None, Some(1000), None), []);
+    }
+}
