@@ -53,6 +53,8 @@ pub struct LogOptions {
     /// Rows in memory are flushed when they take this many bytes.
     pub flush_bytes: usize,
     /// A metadata image is written at the latest after this many bytes of WAL: a start reads no more than about two
+    /// A flush that failed is tried again after this.
+    pub flush_retry_after_ms: u64,
     /// times that. `u64::MAX`: never.
     pub image_after_bytes: u64,
     pub flush: FlushOptions,
@@ -77,6 +79,7 @@ impl Default for LogOptions {
             tail_bytes_max: 256 << 20,
             flush_bytes: 64 << 20,
             image_after_bytes: 256 << 20,
+            flush_retry_after_ms: 1000,
             flush: FlushOptions {
                 segment_bytes_min: 1 << 20,
                 segment_bytes_max: 256 << 20,
@@ -414,8 +417,10 @@ impl Log {
             let failure = shared.flush.failure.lock().clone();
             if let Some(reason) = failure {
                 // The writer tries again, even if nobody can commit any more.
-                let _sequencer = shared.sequencer.lock();
-                shared.work.notify_one();
+                let mut sequencer = shared.sequencer.lock();
+                if std::mem::take(&mut sequencer.writer_waits) {
+                    shared.work.notify_one();
+                }
                 return Err(LogError::Unflushed { reason });
             }
             if !shared.flush.busy.load(Ordering::Acquire) {
@@ -699,6 +704,31 @@ impl Log {
 impl Drop for Log {
     fn drop(&mut self) {
         self.stop(false);
+/// What a test needs to own the schedule of the writer's thread.
+#[cfg(test)]
+impl Log {
+    /// Nothing is written before the guard is dropped: what is committed meanwhile becomes one group.
+    pub(super) fn hold(&self) -> parking_lot::MutexGuard<'_, Pen> {
+        self.shared.pen.lock()
+    }
+
+    /// Returns once the writer's thread has nothing left to do. With `seal_after_ms` 0 that includes the seal.
+    pub(super) fn settle(&self) {
+        let shared = &self.shared;
+        loop {
+            let pen = shared.pen.lock();
+            let sequencer = shared.sequencer.lock();
+            let seals = shared.options.seal_after_ms == 0 && shared.unsealed.load(Ordering::Acquire);
+            let is_idle = sequencer.writer_waits && !sequencer.has_work() && !seals;
+            if is_idle || sequencer.standing != Standing::Open {
+                return;
+            }
+            drop((sequencer, pen));
+            std::thread::yield_now();
+        }
+    }
+}
+
         if let Some(writer) = self.writer.get_mut().take() {
             let _ = writer.join();
         }

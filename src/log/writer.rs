@@ -21,9 +21,6 @@ use super::sequencer::{BlockDraft, FrameDraft, Group, Standing};
 use super::wal::{GroupBuffer, Wal};
 use super::{Chunk, LogError, Shared, rows};
 
-/// After a flush that failed the next one is not tried before this.
-const RETRY_AFTER: Duration = Duration::from_secs(1);
-
 /// The clock of retention is recorded when it has moved by this part of a topic's retention: a crash sets it back by no more.
 const RETIRED_SHARE: i64 = 1000;
 
@@ -189,7 +186,7 @@ impl Pen {
             return false;
         }
         if shared.flush.failure.lock().is_some() {
-            return self.captured_at.elapsed() >= RETRY_AFTER;
+            return self.captured_at.elapsed() >= Duration::from_millis(options.flush_retry_after_ms);
         }
         shared.tail.bytes() >= options.flush_bytes && written >= options.flush_bytes as u64 / 4
             || written >= options.image_after_bytes
@@ -251,7 +248,7 @@ fn next(shared: &Shared) -> Work {
         let limit = if shared.unsealed.load(Ordering::Acquire) {
             Some(Duration::from_millis(shared.options.seal_after_ms))
         } else {
-            failed.then_some(RETRY_AFTER)
+            failed.then_some(Duration::from_millis(shared.options.flush_retry_after_ms))
         };
         let retires = shared.retires();
         let every = Duration::from_micros(shared.options.retire_every_us.unsigned_abs());

@@ -30,6 +30,8 @@ pub enum FaultKind {
     FailWrite,
     /// The n-th sync of a file fails; what it should have made durable stays unsynced.
     FailSync,
+    /// The n-th write lands in the wrong place, by `seed`: at another offset or in another file. Nobody is told.
+    Misdirect { seed: u64 },
 }
 
 /// A fault and when it comes; `nth` counts from 1 and from the moment of [`FaultDisk::plan`].
@@ -123,6 +125,47 @@ impl State {
         self.fault == Some(Fault { kind, nth: count })
     }
 
+    /// Puts bytes meant for `offset` of a file elsewhere: into a file that has a name, within its size, at a multiple of
+    /// a sector. Where they belong there is what was there, and zeros where the file grew.
+    fn misdirect(&mut self, seed: u64, inode: usize, offset: usize, bytes: Vec<u8>) {
+        const SECTOR: usize = 512;
+        let mut random = StdRng::seed_from_u64(seed);
+        let end = offset + bytes.len();
+        let grown = &mut self.inodes[inode];
+        if grown.current.len() < end {
+            grown.current.resize(end, 0);
+            grown.pending.push(Pending::SetLen(end));
+        }
+        let files: Vec<usize> = self.current.values().copied().collect();
+        let (target, at) = match random.random_range(0..3) {
+            // The same place in another file.
+            0 => (files[random.random_range(0..files.len())], offset),
+            // Another place in the same file.
+            1 => {
+                let sectors = self.inodes[inode].current.len() / SECTOR;
+                (inode, random.random_range(0..=sectors) * SECTOR)
+            }
+            _ => {
+                let file = files[random.random_range(0..files.len())];
+                let sectors = self.inodes[file].current.len() / SECTOR;
+                (file, random.random_range(0..=sectors) * SECTOR)
+            }
+        };
+        if (target, at) == (inode, offset) {
+            // Lost, then.
+            return;
+        }
+        let target = &mut self.inodes[target];
+        let fits = target.current.len().saturating_sub(at).min(bytes.len());
+        // It is on the medium at once: no sync was needed for it.
+        for image in [&mut target.current, &mut target.durable] {
+            let fits = image.len().saturating_sub(at).min(fits);
+            if fits > 0 {
+                image[at..at + fits].copy_from_slice(&bytes[..fits]);
+            }
+        }
+    }
+
     fn change(&mut self, change: DirChange) {
         change.apply(&mut self.current);
         self.pending.push(change);
@@ -187,6 +230,17 @@ impl FaultDisk {
         (state.writes, state.syncs)
     }
 
+    /// Whether the power is off or the planned fault has come.
+    pub fn has_failed(&self) -> bool {
+        let state = self.state.lock();
+        let came = |fault: Fault| match fault.kind {
+            FaultKind::PowerCut => false,
+            FaultKind::FailSync => state.syncs >= fault.nth,
+            FaultKind::FailWrite | FaultKind::Misdirect { .. } => state.writes >= fault.nth,
+        };
+        state.off || state.fault.is_some_and(came)
+    }
+
     /// Whether a planned power cut has happened.
     pub fn is_off(&self) -> bool {
         self.state.lock().off
@@ -195,6 +249,24 @@ impl FaultDisk {
     /// Cuts the power now.
     pub fn cut(&self) {
         self.state.lock().off = true;
+    }
+
+    /// The disk that a restart finds after the process alone has died: all that it wrote, synced or not, and no fault
+    /// planned. This one stays off.
+    pub fn kill(&self) -> FaultDisk {
+        let mut state = self.state.lock();
+        let next = State {
+            inodes: std::mem::take(&mut state.inodes),
+            current: std::mem::take(&mut state.current),
+            durable: std::mem::take(&mut state.durable),
+            pending: std::mem::take(&mut state.pending),
+            salts: state.salts,
+            ..State::default()
+        };
+        state.off = true;
+        FaultDisk {
+            state: Arc::new(Mutex::new(next)),
+        }
     }
 
     /// The disk that a restart after a power cut finds: what was synced, and a part by `seed` of what was not. This
@@ -407,7 +479,11 @@ impl Disk for FaultDisk {
 
 impl DiskFile for FaultFile {
     fn len(&self) -> io::Result<u64> {
-        Ok(self.state.lock().inodes[self.inode].current.len() as u64)
+        let state = self.state.lock();
+        if state.off {
+            return Err(power_cut());
+        }
+        Ok(state.inodes[self.inode].current.len() as u64)
     }
 
     fn read_at(&self, offset: u64, buf: &mut [u8]) -> io::Result<()> {
@@ -430,6 +506,15 @@ impl DiskFile for FaultFile {
         let mut bytes = pieces.concat();
         if failed {
             bytes.truncate(bytes.len() / 2);
+        }
+        if let Some(Fault {
+            kind: FaultKind::Misdirect { seed },
+            nth,
+        }) = state.fault
+            && nth == state.writes
+        {
+            state.misdirect(seed, self.inode, offset, bytes);
+            return Ok(());
         }
         let inode = &mut state.inodes[self.inode];
         write_into(&mut inode.current, offset, &bytes);
