@@ -9,9 +9,17 @@ use super::frame::BlockRun;
 use super::tail::Tail;
 use super::{Chunk, DdlObserver, Lsn, Run, TopicChange};
 
-/// Newest event time of some runs.
-pub fn newest_event(runs: &[BlockRun]) -> Option<i64> {
-    runs.iter().filter_map(|run| run.event_us).max()
+/// Newest event time of some runs, with their group's timestamp.
+pub fn newest_event(runs: &[BlockRun], timestamp_us: i64) -> Option<(i64, i64)> {
+    let newest = runs.iter().filter_map(|run| run.event_us).max()?;
+    Some((newest, timestamp_us))
+}
+
+/// The newer of two events; of the same event time the one that was appended first.
+pub fn newer_event(one: Option<(i64, i64)>, other: Option<(i64, i64)>) -> Option<(i64, i64)> {
+    one.into_iter()
+        .chain(other)
+        .max_by_key(|(event_us, append_us)| (*event_us, std::cmp::Reverse(*append_us)))
 }
 
 /// The runs of a chunk, with their group's timestamp.
@@ -31,10 +39,11 @@ pub fn chunk_runs(runs: &[BlockRun], timestamp_us: i64) -> Vec<Run> {
     merged
 }
 
-/// Pushes rows of a topic; those of one that has been dropped since are nobody's.
-pub fn push_rows(tail: &Tail, topic: super::TopicId, chunk: Chunk, event_us: Option<i64>) {
+/// Pushes rows of a topic; those of one that has been dropped since are nobody's. `event`: their newest event time, and
+/// when it was appended.
+pub fn push_rows(tail: &Tail, topic: super::TopicId, chunk: Chunk, event: Option<(i64, i64)>) {
     if let Ok(topic) = tail.topic(topic) {
-        topic.push(chunk, event_us);
+        topic.push(chunk, event);
     }
 }
 

@@ -28,8 +28,8 @@ use super::frame::{
     FileHeader, FrameHeader, FrameKind, GROUP_ALIGNMENT, Placement, decode_blocks,
 };
 use super::image::Image;
-use super::publish::{apply_ddl, chunk_runs, newest_event, push_rows};
 use super::retention::Reading;
+use super::publish::{apply_ddl, chunk_runs, newer_event, newest_event, push_rows};
 use super::rows::Decoder;
 use super::tail::Tail;
 use super::wal::{Position, file_name, parse_name};
@@ -366,7 +366,8 @@ struct Gathered {
     place: Placement,
     decoder: Decoder,
     runs: Vec<Run>,
-    event_us: Option<i64>,
+    /// Newest event time, and when it was appended.
+    event: Option<(i64, i64)>,
 }
 
 struct Replay<'a> {
@@ -402,7 +403,7 @@ impl Replay<'_> {
                         return Err(Damage::Contents("a batch has another number of rows"));
                     }
                     let runs = chunk_runs(&[run], timestamp_us);
-                    self.push(place, batch, runs, run.event_us)?;
+                    self.push(place, batch, runs, newest_event(&[run], timestamp_us))?;
                 }
                 Block::Ddl { lsn, record, topics } => {
                     self.flush_all()?;
@@ -470,7 +471,7 @@ impl Replay<'_> {
                 place,
                 decoder: Decoder::new(schema, rows).map_err(bad)?,
                 runs: Vec::new(),
-                event_us: None,
+                event: None,
             };
             self.gathered.insert(key, gathered);
         }
@@ -480,7 +481,7 @@ impl Replay<'_> {
         }
         gathered.decoder.decode(bytes, rows).map_err(bad)?;
         gathered.runs.extend(chunk_runs(runs, timestamp_us));
-        gathered.event_us = gathered.event_us.max(newest_event(runs));
+        gathered.event = newer_event(gathered.event, newest_event(runs, timestamp_us));
         if gathered.decoder.rows() >= GATHER_ROWS {
             self.flush(place.topic, place.partition)?;
         }
@@ -495,7 +496,7 @@ impl Replay<'_> {
             .decoder
             .finish()
             .map_err(|_| Damage::Contents("rows do not decode"))?;
-        self.push(gathered.place, batch, gathered.runs, gathered.event_us)
+        self.push(gathered.place, batch, gathered.runs, gathered.event)
     }
 
     fn flush_all(&mut self) -> Result<(), Damage> {
@@ -509,7 +510,7 @@ impl Replay<'_> {
         place: Placement,
         rows: arrow::array::RecordBatch,
         runs: Vec<Run>,
-        event_us: Option<i64>,
+        event: Option<(i64, i64)>,
     ) -> Result<(), Damage> {
         let next_offset = self.topic(&place)?.next_offset(place.partition);
         if place.base_offset != next_offset {
@@ -521,7 +522,7 @@ impl Replay<'_> {
             rows,
             runs: runs.into(),
         };
-        push_rows(self.tail, place.topic, chunk, event_us);
+        push_rows(self.tail, place.topic, chunk, event);
         Ok(())
     }
 }

@@ -18,6 +18,7 @@ use super::columns::{Range, Reader, conform, position_of};
 use super::extent::{Extent, Stored};
 use super::image::{PartitionImage, TopicImage};
 use super::retention::{Held, Retention, Retired};
+use super::publish::newer_event;
 use super::segment::{Segment, slice_bytes};
 use super::{Chunk, LogError, Lsn, Run, TopicId, TopicSpec};
 
@@ -336,19 +337,16 @@ impl Topic {
         state.partitions.iter().map(|partition| partition.next_offset).collect()
     }
 
-    /// Appends a chunk, then merges small ones. The caller is the one writer.
-    pub fn push(&self, chunk: Chunk, event_us: Option<i64>) {
+    /// Appends a chunk, then merges small ones. The caller is the one writer. `event`: its newest event time, and when
+    /// that was appended. A restart brings one partition after the other, so that times may come out of order.
+    pub fn push(&self, chunk: Chunk, event: Option<(i64, i64)>) {
         let partition = chunk.partition as usize;
         let timestamp_us = chunk.runs[chunk.runs.len() - 1].timestamp_us;
         {
             let mut state = self.state.write();
             let state = &mut *state;
-            state.newest_append_us = Some(timestamp_us);
-            if let Some(event_us) = event_us
-                && state.newest_event.is_none_or(|(newest, _)| event_us > newest)
-            {
-                state.newest_event = Some((event_us, timestamp_us));
-            }
+            state.newest_append_us = state.newest_append_us.max(Some(timestamp_us));
+            state.newest_event = newer_event(state.newest_event, event);
             let partition = &mut state.partitions[partition];
             assert_eq!(chunk.base_offset, partition.next_offset, "L2: offsets are dense");
             partition.next_offset += chunk.rows.num_rows() as u64;

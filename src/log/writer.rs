@@ -378,7 +378,7 @@ fn publish(
                     rows: batch,
                     runs: chunk_runs(&runs, timestamp_us).into(),
                 };
-                push_rows(&shared.tail, place.topic, chunk, newest_event(&runs));
+                push_rows(&shared.tail, place.topic, chunk, newest_event(&runs, timestamp_us));
             }
             BlockDraft::Batch { place, run, batch, .. } => {
                 let chunk = Chunk {
@@ -387,7 +387,7 @@ fn publish(
                     rows: batch,
                     runs: chunk_runs(&[run], timestamp_us).into(),
                 };
-                push_rows(&shared.tail, place.topic, chunk, run.event_us);
+                push_rows(&shared.tail, place.topic, chunk, newest_event(&[run], timestamp_us));
             }
             BlockDraft::Ddl { lsn, ddl } => {
                 let observer = shared.observer.read().clone();

@@ -4,6 +4,7 @@ mod behaviour;
 mod disk;
 mod format;
 mod retention;
+mod restarts;
 mod segments;
 
 use std::path::Path;

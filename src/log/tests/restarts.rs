@@ -1,0 +1,42 @@
+//! What a restart must not change. Each of these was found by the simulation.
+
+use futures::executor::block_on;
+
+use crate::storage::FaultDisk;
+
+use super::*;
+
+const DIR: &str = "/d";
+
+fn open_at(disk: &FaultDisk, options: &LogOptions, clock: &Arc<TestClock>) -> Arc<Log> {
+    let clock = Arc::clone(clock) as SharedClock;
+    let opened = Log::open(disk.shared(), Path::new(DIR), options.clone(), clock);
+    opened.expect("opened").0
+}
+
+#[test]
+fn the_newest_rows_and_events_keep_the_time_of_their_append() {
+    let disk = FaultDisk::new();
+    let clock = TestClock::at(NOW_US);
+    let log = open_at(&disk, &steady(), &clock);
+    block_on(log.commit(create(0, &[1]), Acknowledge::Synced)).expect("created");
+    for (after_us, partition, event_us) in [
+        (1, 0, Some(NOW_US)),
+        (2, 0, None),
+        (3, 1, Some(NOW_US - 7)),
+        (4, 0, None),
+    ] {
+        clock.set(NOW_US + after_us * 1_000_000);
+        let insert = insert(1, partition, &[(after_us, event_us)]);
+        block_on(log.commit(insert, Acknowledge::Synced)).expect("inserted");
+    }
+    drop(log);
+    // Partitions come back in any order.
+    for _ in 0..10 {
+        let log = open_at(&disk.copy(), &steady(), &clock);
+        let stats = log.topic_stats(TopicId(1)).expect("it exists");
+        assert_eq!(stats.newest_event_us, Some(NOW_US));
+        assert_eq!(stats.newest_event_append_us, Some(NOW_US + 1_000_000));
+        assert_eq!(stats.newest_append_us, Some(NOW_US + 4_000_000));
+    }
+}
