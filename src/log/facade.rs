@@ -2,6 +2,7 @@
 //!
 //! One rule: a commit's future resolves after the sync that covers it (L1), or says that nobody knows (L4).
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
@@ -25,7 +26,7 @@ use super::retention::{Pin, Retention, RetentionClock, Retired, expired};
 use super::segment::{Layout, Segment, SegmentInfo};
 use super::sequencer::{BLOCK_BYTES, EncodedCommit, Sequencer, Standing, Start};
 use super::tail::{Tail, TopicStats};
-use super::wal::{self, Wal, WalOptions};
+use super::wal::{self, Position, Wal, WalOptions};
 use super::writer::{self, Pen};
 use super::{Acknowledge, Appended, Commit, DdlObserver, LogError, Lsn, Receipt, TopicChange, TopicId, TopicSpec};
 
@@ -52,9 +53,9 @@ pub struct LogOptions {
     pub tail_bytes_max: usize,
     /// Rows in memory are flushed when they take this many bytes.
     pub flush_bytes: usize,
-    /// A metadata image is written at the latest after this many bytes of WAL: a start reads no more than about two
     /// A flush that failed is tried again after this.
     pub flush_retry_after_ms: u64,
+    /// A metadata image is written at the latest after this many bytes of WAL: a start reads no more than about two
     /// times that. `u64::MAX`: never.
     pub image_after_bytes: u64,
     pub flush: FlushOptions,
@@ -78,8 +79,8 @@ impl Default for LogOptions {
             background: true,
             tail_bytes_max: 256 << 20,
             flush_bytes: 64 << 20,
-            image_after_bytes: 256 << 20,
             flush_retry_after_ms: 1000,
+            image_after_bytes: 256 << 20,
             flush: FlushOptions {
                 segment_bytes_min: 1 << 20,
                 segment_bytes_max: 256 << 20,
@@ -290,6 +291,7 @@ impl Log {
         let flush = Arc::new(FlushState::default());
         let images = image::load(disk.as_ref(), &meta_dir)?;
         let image = images.last();
+        let saved = image.map(|image| image.position).unwrap_or_default();
         for topic in image.iter().flat_map(|image| &image.topics) {
             tail.restore(topic, image.map_or(0, Image::lsn), |info, schema| {
                 let (disk, schema) = (Arc::clone(&disk), Arc::clone(schema));
@@ -322,6 +324,7 @@ impl Log {
         flush.wal_files.lock().insert(position.sequence, position.end);
         let newest_us = (newest > 0).then_some(position.last_timestamp_us);
         let retention = RetentionClock::start(Arc::clone(&clock), outcome.retention, newest_us);
+        let unsaved_bytes = bytes_after(&flush.wal_files.lock(), saved);
         let flushing = Flushing::start(flusher, options.background)
             .map_err(LogError::io("start the flusher of", &segments_dir))?;
         let shared = Arc::new(Shared {
@@ -329,7 +332,7 @@ impl Log {
             work: Condvar::new(),
             unsealed: AtomicBool::new(!wal.is_sealed()),
             contended: AtomicBool::new(false),
-            pen: Mutex::new(Pen::new(wal, flushing, clock.monotonic_us())),
+            pen: Mutex::new(Pen::new(wal, flushing, unsaved_bytes, clock.monotonic_us())),
             tail,
             clock,
             observer: RwLock::new(None),
@@ -701,9 +704,6 @@ impl Log {
     }
 }
 
-impl Drop for Log {
-    fn drop(&mut self) {
-        self.stop(false);
 /// What a test needs to own the schedule of the writer's thread.
 #[cfg(test)]
 impl Log {
@@ -729,6 +729,9 @@ impl Log {
     }
 }
 
+impl Drop for Log {
+    fn drop(&mut self) {
+        self.stop(false);
         if let Some(writer) = self.writer.get_mut().take() {
             let _ = writer.join();
         }
@@ -754,6 +757,16 @@ fn parent(dir: &Path) -> PathBuf {
         Some(parent) if !parent.as_os_str().is_empty() => parent.to_path_buf(),
         _ => PathBuf::from("."),
     }
+}
+
+/// Bytes after `position` of files of the write-ahead log, by sequence.
+fn bytes_after(files: &BTreeMap<u64, u64>, position: Position) -> u64 {
+    let later = files.range(position.sequence..);
+    let bytes = later.map(|(sequence, bytes)| match *sequence == position.sequence {
+        true => bytes.saturating_sub(position.end),
+        false => *bytes,
+    });
+    bytes.sum()
 }
 
 /// Median latency of `count` appends with sync: seals, which also close the gap behind what was recovered.

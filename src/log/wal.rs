@@ -327,6 +327,14 @@ impl Wal {
                 ahead,
             };
             wal.enter(prepared, salt)?;
+            if position.sequence > 0 {
+                // It ended in a crash, with all that was allocated for it; its end is known for good now.
+                trim(
+                    wal.disk.as_ref(),
+                    &wal.dir.join(file_name(position.sequence)),
+                    position.end,
+                )?;
+            }
             Ok(wal)
         };
         start().map_err(io_error)
@@ -471,6 +479,15 @@ impl Wal {
         self.file.set_len(self.position.end)?;
         self.file.sync_data()
     }
+}
+
+/// Gives back what a file has beyond `end`. Nothing depends on whether that lasts.
+fn trim(disk: &dyn Disk, path: &Path, end: u64) -> io::Result<()> {
+    let file = disk.open(path)?;
+    if file.len()? > end {
+        file.set_len(end)?;
+    }
+    Ok(())
 }
 
 /// Small databases have small files.

@@ -36,7 +36,7 @@ pub struct Pen {
     wal: Wal,
     /// Until the log is closed.
     flushing: Option<Flushing>,
-    /// Bytes written to the log when the newest capture was taken.
+    /// Bytes written to the log when the newest capture was taken, in this life or one before.
     captured_bytes: u64,
     captured_at: Instant,
     written_at: Instant,
@@ -47,11 +47,12 @@ pub struct Pen {
 }
 
 impl Pen {
-    pub fn new(wal: Wal, flushing: Flushing, retired_us: i64) -> Pen {
+    /// `unsaved_bytes`: bytes of the log after the newest image. `retired_us`: the monotonic clock, microseconds.
+    pub fn new(wal: Wal, flushing: Flushing, unsaved_bytes: u64, retired_us: i64) -> Pen {
         Pen {
             retired_us,
             retired_at_us: 0,
-            captured_bytes: wal.total_bytes(),
+            captured_bytes: wal.total_bytes().saturating_sub(unsaved_bytes),
             wal,
             flushing: Some(flushing),
             captured_at: Instant::now(),

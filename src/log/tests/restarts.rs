@@ -2,7 +2,7 @@
 
 use futures::executor::block_on;
 
-use crate::storage::FaultDisk;
+use crate::storage::{Disk, FaultDisk};
 
 use super::*;
 
@@ -38,5 +38,38 @@ fn the_newest_rows_and_events_keep_the_time_of_their_append() {
         assert_eq!(stats.newest_event_us, Some(NOW_US));
         assert_eq!(stats.newest_event_append_us, Some(NOW_US + 1_000_000));
         assert_eq!(stats.newest_append_us, Some(NOW_US + 4_000_000));
+    }
+}
+
+#[test]
+fn crashes_do_not_make_the_log_longer_than_an_orderly_life() {
+    let mut disk = FaultDisk::new();
+    let options = LogOptions {
+        image_after_bytes: 64 << 10,
+        wal_file_bytes_max: 32 << 10,
+        flush_bytes: usize::MAX,
+        ..tiny()
+    };
+    let clock = TestClock::at(NOW_US);
+    for life in 0..60 {
+        let log = open_at(&disk, &options, &clock);
+        if life == 0 {
+            block_on(log.commit(create(0, &[1]), Acknowledge::Synced)).expect("created");
+        }
+        for i in 0..3 {
+            block_on(log.commit(insert(1, 0, &[(i, None)]), Acknowledge::Synced)).expect("inserted");
+        }
+        log.settle();
+        let stats = log.stats();
+        assert!(stats.wal_bytes < 256 << 10, "life {life}: {} bytes", stats.wal_bytes);
+        assert!(stats.wal_files < 20, "life {life}: {} files", stats.wal_files);
+        let wal = Path::new(DIR).join("wal");
+        let names = disk.list(&wal).expect("the directory exists");
+        let sizes = names
+            .iter()
+            .map(|name| disk.content(&wal.join(name)).expect("it is there").len());
+        let size: usize = sizes.sum();
+        assert!(size < 300 << 10, "life {life}: {size} bytes on disk");
+        disk = disk.kill();
     }
 }
