@@ -6,6 +6,7 @@ mod format;
 mod retention;
 mod restarts;
 mod segments;
+mod simulation;
 
 use std::path::Path;
 use std::sync::Arc;

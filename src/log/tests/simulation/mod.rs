@@ -1,0 +1,92 @@
+//! The log as a whole, simulated: a seed decides its settings, topics, transactions, clock, faults and ends, over and
+//! over, and after each start and between the log must hold what the model holds.
+//!
+//! One rule: a seed always gives the same history. `SIM_SEED=1234` repeats one and prints it; `SIM_SEEDS=10000` tries
+//! so many.
+
+mod model;
+mod workload;
+mod world;
+
+use std::io::Write;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Instant;
+
+use world::{History, World};
+
+/// Seeds of an ordinary test run.
+const SEEDS: u64 = 200;
+
+fn number(variable: &str) -> Option<u64> {
+    let value = std::env::var(variable).ok()?;
+    Some(value.parse().unwrap_or_else(|_| panic!("{variable} is a number")))
+}
+
+/// Runs one seed; what went wrong, and the end of its history.
+fn simulate(seed: u64, canary: bool, prints: bool) -> Result<(), String> {
+    let history = History::default();
+    let world = World::new(seed, canary, History::clone(&history));
+    let ended = catch_unwind(AssertUnwindSafe(|| world.run()));
+    let history = history.borrow();
+    if prints {
+        let mut out = std::io::stderr().lock();
+        for line in history.iter() {
+            let _ = writeln!(out, "{line}");
+        }
+    }
+    ended.map_err(|panic| {
+        let text = panic.downcast_ref::<String>().cloned();
+        let text = text.or_else(|| panic.downcast_ref::<&str>().map(|text| text.to_string()));
+        let last = &history[history.len().saturating_sub(30)..];
+        format!(
+            "{}\nits last steps:\n  {}\nall of them:\n  SIM_SEED={seed} cargo test --lib log::tests::simulation",
+            text.unwrap_or_default(),
+            last.join("\n  ")
+        )
+    })
+}
+
+#[test]
+fn whatever_happens_nothing_acknowledged_is_lost() {
+    if let Some(seed) = number("SIM_SEED") {
+        let failure = simulate(seed, false, true).err();
+        assert!(failure.is_none(), "seed {seed}: {}", failure.unwrap_or_default());
+        return;
+    }
+    let seeds = number("SIM_SEEDS").unwrap_or(SEEDS);
+    let next = AtomicU64::new(0);
+    let failures = parking_lot::Mutex::new(Vec::new());
+    let started = Instant::now();
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    std::thread::scope(|scope| {
+        for _ in 0..threads {
+            scope.spawn(|| {
+                loop {
+                    let seed = next.fetch_add(1, Ordering::Relaxed);
+                    if seed >= seeds || failures.lock().len() > 4 {
+                        return;
+                    }
+                    if let Err(failure) = simulate(seed, false, false) {
+                        failures.lock().push((seed, failure));
+                    }
+                }
+            });
+        }
+    });
+    let mut failures = failures.into_inner();
+    failures.sort();
+    if let Some((seed, failure)) = failures.first() {
+        let all: Vec<u64> = failures.iter().map(|(seed, _)| *seed).collect();
+        panic!("seeds {all:?} failed; seed {seed}: {failure}");
+    }
+    let elapsed = started.elapsed();
+    println!("{seeds} seeds in {elapsed:?}");
+}
+
+#[test]
+fn a_simulated_log_that_acknowledges_before_the_sync_is_caught() {
+    let failures = (0..60).filter_map(|seed| simulate(seed, true, false).err());
+    let caught = failures.filter(|failure| failure.starts_with("L3: ")).count();
+    assert!(caught > 3, "L1 is broken on purpose, and {caught} of 60 seeds noticed");
+}

@@ -1,0 +1,250 @@
+//! The settings of a seed's log, and the transactions that it commits.
+//!
+//! One rule: a transaction is drawn from what is published, as a session sees it, so that none is refused by accident.
+
+use rand::Rng;
+use rand::rngs::StdRng;
+
+use super::super::*;
+use super::model::{Draft, Model, Row, batch, has_extra};
+
+/// Settings: everything small, so that files end, rows leave memory and images are written all the time.
+pub fn options(random: &mut StdRng) -> LogOptions {
+    let mut pick = |choices: &[usize]| choices[random.random_range(0..choices.len())];
+    let layout = Layout {
+        batch_rows: pick(&[1, 8, 8, 100, 32 << 10]),
+        batch_bytes: pick(&[512, 8 << 10, 8 << 20]),
+        compression: None,
+    };
+    let flush = FlushOptions {
+        segment_bytes_min: pick(&[1, 1 << 10, 16 << 10]),
+        segment_bytes_max: pick(&[2 << 10, 16 << 10, 1 << 20]) as u64,
+        image_rows_bytes_max: pick(&[0, 2 << 10, 64 << 10]),
+        layout,
+    };
+    let never = pick(&[0, 0, 0, 0, 0, 1]) == 1;
+    LogOptions {
+        wal_file_bytes_max: pick(&[12 << 10, 16 << 10, 32 << 10, 64 << 10]) as u64,
+        seal_after_ms: [1 << 40, 0][pick(&[0, 0, 1])],
+        compress: pick(&[0, 0, 1]) == 1,
+        inline_sync_us_max: [None, Some(u64::MAX)][pick(&[0, 1, 1])],
+        measured_syncs: pick(&[0, 0, 1, 3]) as u32,
+        background: false,
+        tail_bytes_max: pick(&[8 << 10, 64 << 10, 1 << 20]),
+        flush_bytes: pick(&[1 << 10, 8 << 10, 32 << 10, usize::MAX]),
+        flush_retry_after_ms: [0, 1 << 40][pick(&[0, 1])],
+        image_after_bytes: if never {
+            u64::MAX
+        } else {
+            pick(&[16 << 10, 48 << 10, 128 << 10]) as u64
+        },
+        flush,
+        ..LogOptions::default()
+    }
+}
+
+/// Draws transactions.
+pub struct Workload {
+    /// Steps of one life, at most.
+    pub steps_max: usize,
+    /// The log was opened with an image at this LSN.
+    pub exact_from: Lsn,
+    topics_max: usize,
+    next_topic: u32,
+    next_id: i64,
+    /// Topics that a session knows, as published, and that no commit of the group under way has changed.
+    usable: Vec<u32>,
+    /// The group under way has changed the catalog.
+    catalog_changed: bool,
+}
+
+impl Workload {
+    pub fn new(random: &mut StdRng) -> Workload {
+        Workload {
+            steps_max: [4, 10, 30][random.random_range(0..3)],
+            exact_from: 0,
+            topics_max: random.random_range(1..=3),
+            next_topic: 1,
+            next_id: 1,
+            usable: Vec::new(),
+            catalog_changed: false,
+        }
+    }
+
+    /// The id of a topic that was never made.
+    pub fn unused_topic(&self) -> u32 {
+        self.next_topic
+    }
+
+    /// Everything put in order is published now.
+    pub fn begin_group(&mut self, model: &Model) {
+        self.usable = model.topics().map(|(id, _)| id).collect();
+        self.catalog_changed = false;
+    }
+
+    /// The next transaction and its catalog record, if there is anything to do.
+    pub fn draft(
+        &mut self,
+        random: &mut StdRng,
+        model: &Model,
+        now_us: i64,
+    ) -> Option<(Draft, Commit, Option<Vec<u8>>)> {
+        let mut draft = Draft::default();
+        let topics = model.topics().count();
+        // Who changes the catalog has seen the newest one.
+        if !self.catalog_changed && (topics == 0 || random.random_bool(0.06)) {
+            draft.ddl = Some(self.change(random, model, topics));
+            self.catalog_changed = true;
+        }
+        let mut specs: Vec<(u32, TopicSpec)> = Vec::new();
+        match &draft.ddl {
+            Some(TopicChange::Create(spec)) if random.random_bool(0.5) => specs.push((spec.id.0, spec.clone())),
+            Some(TopicChange::Alter(spec)) => self.usable.retain(|id| *id != spec.id.0),
+            Some(TopicChange::Drop(dropped)) => {
+                // Rows for a topic that the same transaction drops are nobody's.
+                if random.random_bool(0.5) {
+                    specs.push((dropped.0, model.topic(dropped.0).spec().clone()));
+                }
+                self.usable.retain(|id| *id != dropped.0);
+            }
+            _ => {}
+        }
+        specs.extend(self.usable.iter().map(|id| (*id, model.topic(*id).spec().clone())));
+        if specs.is_empty() && draft.ddl.is_none() {
+            return None;
+        }
+        if !specs.is_empty() && (draft.ddl.is_none() || random.random_bool(0.5)) {
+            for _ in 0..[1, 1, 1, 2, 3][random.random_range(0..5)] {
+                let (id, spec) = &specs[random.random_range(0..specs.len())];
+                let partition = random.random_range(0..spec.partitions);
+                let rows = self.rows(random, spec, now_us);
+                draft.appends.push((*id, partition, rows));
+            }
+            if draft.ddl.is_none() && random.random_bool(0.08) {
+                let (id, spec) = &specs[random.random_range(0..specs.len())];
+                if spec.event_time.is_some() {
+                    draft
+                        .advances
+                        .push((*id, now_us + random.random_range(-10_000_000..10_000_000)));
+                }
+                if random.random_bool(0.5) && !draft.advances.is_empty() {
+                    draft.appends.clear();
+                }
+            }
+        }
+        let record = draft.ddl.as_ref().map(|change| format!("{change:?}").into_bytes());
+        let ddl = draft.ddl.clone().map(|change| Ddl {
+            based_on: model.catalog_version(),
+            record: record.clone().unwrap_or_default(),
+            topics: vec![change],
+        });
+        let spec_of = |id: u32| specs.iter().find(|(known, _)| *known == id).map(|(_, spec)| spec);
+        let appends = draft.appends.iter().map(|(id, partition, rows)| {
+            let spec = spec_of(*id).expect("it was drawn from these");
+            Append {
+                topic: TopicId(*id),
+                schema_id: spec.schema_id,
+                partition: *partition,
+                rows: batch(rows, &spec.schema),
+            }
+        });
+        let commit = Commit {
+            appends: appends.collect(),
+            ddl,
+            advances: draft.advances.iter().map(|(id, at)| (TopicId(*id), *at)).collect(),
+        };
+        Some((draft, commit, record))
+    }
+
+    /// A transaction that drops nothing.
+    pub fn plain(&mut self, random: &mut StdRng, model: &Model, now_us: i64) -> (Draft, Commit, Option<Vec<u8>>) {
+        loop {
+            let drawn = self.draft(random, model, now_us);
+            let (draft, commit, record) = drawn.expect("there is always something to do");
+            let drops = matches!(draft.ddl, Some(TopicChange::Drop(_)));
+            if !drops {
+                return (draft, commit, record);
+            }
+            self.begin_group(model);
+        }
+    }
+
+    /// A change of the catalog.
+    fn change(&mut self, random: &mut StdRng, model: &Model, topics: usize) -> TopicChange {
+        if topics == 0 || topics < self.topics_max && random.random_bool(0.5) {
+            let id = self.next_topic;
+            self.next_topic += 1;
+            let event_time = EventTime {
+                column: 2,
+                delay_us: random.random_range(0..3) * 1_000_000,
+            };
+            return TopicChange::Create(TopicSpec {
+                partitions: random.random_range(1..=4),
+                event_time: random.random_bool(0.6).then_some(event_time),
+                ..spec(id)
+            });
+        }
+        let id = self.usable[random.random_range(0..self.usable.len())];
+        let mut spec = model.topic(id).spec().clone();
+        if random.random_bool(0.5) {
+            return TopicChange::Drop(TopicId(id));
+        }
+        if has_extra(&spec) {
+            spec.partitions += 1;
+        } else {
+            let mut fields: Vec<Field> = schema().fields().iter().map(|field| field.as_ref().clone()).collect();
+            fields.push(Field::new("extra", DataType::Int64, true));
+            spec.schema = Arc::new(Schema::new(fields));
+            spec.schema_id += 1;
+        }
+        TopicChange::Alter(spec)
+    }
+
+    fn rows(&mut self, random: &mut StdRng, spec: &TopicSpec, now_us: i64) -> Vec<Row> {
+        let count = match random.random_range(0..40) {
+            0..25 => 1,
+            25..39 => random.random_range(2..=6),
+            // Too many for the row codec.
+            _ => random.random_range(129..=160),
+        };
+        let long = count < 10 && random.random_bool(0.05);
+        let rows = (0..count).map(|_| {
+            let id = self.next_id;
+            self.next_id += 1;
+            let ahead_us = match random.random_range(0..10) {
+                0 => random.random_range(-2 * DAY_US..3 * DAY_US),
+                _ => random.random_range(-5_000_000..5_000_000),
+            };
+            Row {
+                id,
+                name: match id % 5 {
+                    0 => None,
+                    1 if long => Some("x".repeat(3000)),
+                    _ => Some(format!("name {id}")),
+                },
+                event_us: (id % 3 != 0).then_some(now_us + ahead_us),
+                lsn: 0,
+                extra: has_extra(spec),
+            }
+        });
+        rows.collect()
+    }
+}
+
+/// A transaction in words.
+pub fn describe(draft: &Draft) -> String {
+    let mut words: Vec<String> = Vec::new();
+    match &draft.ddl {
+        Some(TopicChange::Create(spec)) => words.push(format!("create topic {} ({})", spec.id.0, spec.partitions)),
+        Some(TopicChange::Alter(spec)) => words.push(format!("alter topic {}", spec.id.0)),
+        Some(TopicChange::Drop(id)) => words.push(format!("drop topic {}", id.0)),
+        None => {}
+    }
+    for (id, partition, rows) in &draft.appends {
+        words.push(format!("{} rows into {id}.{partition}", rows.len()));
+    }
+    for (id, at) in &draft.advances {
+        words.push(format!("advance {id} to {at}"));
+    }
+    words.join(", ")
+}

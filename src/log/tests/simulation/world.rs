@@ -1,0 +1,580 @@
+//! [`World`]: one log on one disk with one clock, from its first start to its end, all of it decided by a seed.
+//!
+//! One rule: every choice comes from the world's own random source, and the writer's thread has settled before the next
+//! one is made; so a seed always gives the same history.
+//!
+//! ```text
+//!  life   a fault is planned -> open, which it may strike -> check all -> steps -> an end: power cut, kill, close
+//! ```
+
+use std::cell::RefCell;
+use std::path::PathBuf;
+use std::rc::Rc;
+
+use futures::FutureExt;
+use futures::executor::block_on;
+use rand::rngs::StdRng;
+use rand::{Rng, SeedableRng};
+
+use crate::storage::{Fault, FaultDisk, FaultKind};
+
+use super::super::*;
+use super::model::Model;
+use super::workload::{self, Workload};
+
+pub const DIR: &str = "/d";
+
+/// What happened so far, in words.
+pub type History = Rc<RefCell<Vec<String>>>;
+
+/// What a seed may do to the log.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Weather {
+    /// Power cuts, deaths of the process, failed writes and syncs.
+    Crashes,
+    /// The same, and once a misdirected write or a rotten sector.
+    Damage,
+}
+
+/// A read that is loaded later.
+struct Held {
+    topic: u32,
+    range: (Lsn, Lsn),
+    extents: Vec<Extent>,
+}
+
+pub struct World {
+    random: StdRng,
+    weather: Weather,
+    disk: FaultDisk,
+    clock: Arc<TestClock>,
+    now_us: i64,
+    options: LogOptions,
+    workload: Workload,
+    model: Model,
+    /// Newest LSN that was acknowledged or visible.
+    acknowledged: Lsn,
+    /// Up to here the log holds evidence of the sync in a later group.
+    confirmed: Lsn,
+    damaged: bool,
+    held: Vec<Held>,
+    lives: u64,
+    /// Bytes that one group added to the log, at most.
+    largest_group: u64,
+    /// An image is late, then.
+    has_failed_flush: bool,
+    history: History,
+    runtime: tokio::runtime::Runtime,
+}
+
+/// How a life goes on.
+#[derive(PartialEq, Eq)]
+enum Goes {
+    On,
+    /// The log has failed.
+    Over,
+}
+
+impl World {
+    pub fn new(seed: u64, canary: bool, history: History) -> World {
+        let mut random = StdRng::seed_from_u64(seed);
+        let weather = match !canary && random.random_bool(0.25) {
+            true => Weather::Damage,
+            false => Weather::Crashes,
+        };
+        let mut options = workload::options(&mut random);
+        options.acknowledge_before_sync = canary;
+        history
+            .borrow_mut()
+            .push(format!("seed {seed}, {weather:?}, {options:?}"));
+        let workload = Workload::new(&mut random);
+        World {
+            random,
+            weather,
+            disk: FaultDisk::new(),
+            clock: TestClock::at(NOW_US),
+            now_us: NOW_US,
+            options,
+            workload,
+            model: Model::default(),
+            acknowledged: 0,
+            confirmed: 0,
+            damaged: false,
+            held: Vec::new(),
+            lives: 0,
+            largest_group: 0,
+            has_failed_flush: false,
+            history,
+            runtime: tokio::runtime::Builder::new_current_thread()
+                .build()
+                .expect("a runtime"),
+        }
+    }
+
+    fn note(&self, what: impl Into<String>) {
+        self.history.borrow_mut().push(what.into());
+    }
+
+    /// Lives through some lives, then checks that a quiet log keeps no more files than it needs.
+    pub fn run(mut self) {
+        let lives = self.random.random_range(2..=6);
+        for life in 0..lives {
+            if self.random.random_bool(0.3) {
+                // A start takes about ten operations.
+                self.plan(14);
+            }
+            let Some(log) = self.open() else {
+                if self.is_refused() {
+                    return;
+                }
+                continue;
+            };
+            self.lives += 1;
+            let steps = self.random.random_range(0..=self.workload.steps_max);
+            let mut goes = Goes::On;
+            let strikes = self.random.random_range(0..=2 * steps);
+            for step in 0..steps {
+                if goes == Goes::Over {
+                    break;
+                }
+                if step == strikes {
+                    // A commit takes two operations, a flush ten.
+                    self.plan([2, 6, 24][step % 3]);
+                }
+                goes = self.step(&log);
+            }
+            self.note(format!("end of life {life}, {} operations", self.disk.operations()));
+            if self.random.random_bool(0.2) && !self.disk.has_failed() {
+                self.plan(10);
+            }
+            self.end(log);
+        }
+        self.quiet_end();
+    }
+
+    /// Whether damage has made the log refuse to start: nothing more can happen then.
+    fn is_refused(&self) -> bool {
+        self.damaged
+            && self
+                .history
+                .borrow()
+                .last()
+                .is_some_and(|last| last.starts_with("refused"))
+    }
+
+    /// The log before two images stands no longer than twice what is written between images, however many crashes come.
+    fn check_size(&mut self, log: &Log, before: u64) {
+        let stats = log.stats();
+        self.largest_group = self.largest_group.max(stats.wal_bytes.saturating_sub(before));
+        if self.options.image_after_bytes == u64::MAX || self.has_failed_flush {
+            return;
+        }
+        let bytes_max = 2 * (self.options.image_after_bytes + self.largest_group)
+            + self.options.wal_file_bytes_max.max(self.largest_group)
+            + (4 << 10) * (self.lives + 8);
+        assert!(
+            stats.wal_bytes <= bytes_max,
+            "the log has {} bytes, more than {bytes_max}",
+            stats.wal_bytes
+        );
+    }
+
+    /// Decides what goes wrong, at one of the next operations up to `last`.
+    fn plan(&mut self, last: u64) {
+        let nth = self.random.random_range(1..=last);
+        let kind = match self.random.random_range(0..8) {
+            0..4 => FaultKind::PowerCut,
+            4 => FaultKind::FailWrite,
+            5 => FaultKind::FailSync,
+            _ if self.weather == Weather::Damage && !self.damaged => FaultKind::Misdirect {
+                seed: self.random.random(),
+            },
+            _ => return,
+        };
+        self.note(format!("planned: {kind:?}, number {nth}"));
+        self.disk.plan(Fault { kind, nth });
+        // It counts as damage from here on: when it strikes is not asked.
+        self.damaged |= matches!(kind, FaultKind::Misdirect { .. });
+    }
+
+    /// Opens the log and checks all that it holds. `None` if the disk failed meanwhile, or damage was found.
+    fn open(&mut self) -> Option<Arc<Log>> {
+        let clock: SharedClock = Arc::clone(&self.clock) as SharedClock;
+        let opened = Log::open(self.disk.shared(), Path::new(DIR), self.options.clone(), clock);
+        let (log, recovered) = match opened {
+            Ok(opened) => opened,
+            Err(LogError::Io { reason, .. }) if self.disk.has_failed() => {
+                self.note(format!("the disk failed while opening: {reason}"));
+                self.restart();
+                return None;
+            }
+            Err(error @ (LogError::Corrupt { .. } | LogError::Damaged { .. })) if self.damaged => {
+                let checked =
+                    super::super::check(&self.disk.copy().shared(), Path::new(DIR)).expect("it is not locked");
+                assert!(!checked.damage.is_empty(), "{error}, but a check finds nothing");
+                self.note(format!("refused: {error}"));
+                return None;
+            }
+            Err(error) => panic!("the log does not open: {error}"),
+        };
+        log.settle();
+        self.note(format!(
+            "opened: LSN {} of {}, {} acknowledged, image {:?}",
+            recovered.newest,
+            self.model.newest(),
+            self.acknowledged,
+            log.stats().image_lsn
+        ));
+        let least = if self.damaged {
+            self.confirmed
+        } else {
+            self.acknowledged
+        };
+        assert!(
+            recovered.newest >= least,
+            "L3: LSN {least} was acknowledged, {} is the newest recovered",
+            recovered.newest
+        );
+        assert!(
+            recovered.newest <= self.model.newest(),
+            "LSN {} was never put in order",
+            recovered.newest
+        );
+        self.model.truncate(recovered.newest);
+        (self.acknowledged, self.confirmed) = (recovered.newest, recovered.newest);
+        assert_eq!(
+            recovered.catalog,
+            self.model.catalog(),
+            "C1: the catalog's records after a restart"
+        );
+        self.workload.exact_from = log.stats().image_lsn.unwrap_or(0);
+        self.check_all(&log);
+        Some(log)
+    }
+
+    /// Everything that can be asked of the log, compared with the model.
+    fn check_all(&mut self, log: &Log) {
+        let newest = log.newest();
+        for (id, topic) in self.model.topics() {
+            self.check_read(log, id, (0, newest));
+            let stats = log.topic_stats(TopicId(id)).expect("the topic exists");
+            self.model.check_stats(id, &stats);
+            assert_eq!(log.watermark(TopicId(id), newest), topic.watermark(newest));
+        }
+        for id in self.model.dropped() {
+            let read = log.read(TopicId(id), 0, newest).err();
+            assert_eq!(read, Some(LogError::UnknownTopic { topic: TopicId(id) }));
+        }
+        let next = self.model.newest() + 1;
+        assert!(log.topic_stats(TopicId(self.workload.unused_topic())).is_none());
+        assert_eq!(newest + 1, next, "what was put in order is published");
+    }
+
+    fn check_read(&self, log: &Log, id: u32, (after, upto): (Lsn, Lsn)) {
+        let extents = match log.read(TopicId(id), after, upto) {
+            Ok(extents) => extents,
+            Err(LogError::Damaged { .. }) if self.damaged => return,
+            Err(LogError::Io { .. }) if self.disk.is_off() => return,
+            Err(error) => panic!("topic {id} cannot be read: {error}"),
+        };
+        self.check_extents(id, (after, upto), &extents);
+    }
+
+    fn check_extents(&self, id: u32, range: (Lsn, Lsn), extents: &[Extent]) {
+        let mut damaged = false;
+        let mut chunks = Vec::with_capacity(extents.len());
+        for extent in extents {
+            match extent.load() {
+                Ok(chunk) => chunks.extend(chunk),
+                Err(LogError::Damaged { .. }) if self.damaged => damaged = true,
+                Err(LogError::Io { .. }) if self.disk.is_off() => damaged = true,
+                Err(error) => panic!("rows of topic {id} cannot be loaded: {error}"),
+            }
+        }
+        self.model.check_rows(id, range, &chunks, damaged);
+    }
+
+    fn step(&mut self, log: &Arc<Log>) -> Goes {
+        match self.random.random_range(0..100) {
+            0..70 => return self.commit(log),
+            70..78 => self.move_clock(),
+            78..90 => self.read(log),
+            90..94 => self.hold(log),
+            94..97 => self.load_held(),
+            97..99 => self.check_all(log),
+            _ => self.rot(),
+        }
+        Goes::On
+    }
+
+    /// Commits one transaction, or several as one group.
+    fn commit(&mut self, log: &Arc<Log>) -> Goes {
+        self.confirmed = self.acknowledged;
+        let before = log.stats().wal_bytes;
+        let count = match self.random.random_bool(0.6) {
+            true => 1,
+            false => self.random.random_range(2..=6),
+        };
+        let held = (count > 1 || self.random.random_bool(0.3)).then(|| log.hold());
+        let mut waiting = Vec::new();
+        let mut failed = false;
+        self.workload.begin_group(&self.model);
+        for _ in 0..count {
+            let Some((draft, commit, record)) = self.workload.draft(&mut self.random, &self.model, self.now_us) else {
+                continue;
+            };
+            let acknowledge = match self.random.random_bool(0.7) {
+                true => Acknowledge::Synced,
+                false => Acknowledge::Queued,
+            };
+            let (task_log, described) = (Arc::clone(log), workload::describe(&draft));
+            let mut task = async move { task_log.commit(commit, acknowledge).await }.boxed_local();
+            let polled = task.as_mut().now_or_never();
+            if let Some(Err(error @ LogError::Unflushed { .. })) = &polled {
+                assert!(self.disk.has_failed(), "a flush failed by itself: {error}");
+                self.note(format!("refused: {described}: {error}"));
+                continue;
+            }
+            let expected = self.model.apply(&draft, record, self.now_us);
+            self.note(format!("LSN {}, {acknowledge:?}: {described}", expected.lsn));
+            match polled {
+                Some(Ok(receipt)) => check_receipt(&receipt, &expected, acknowledge == Acknowledge::Synced),
+                Some(Err(error)) => failed |= self.is_failure(error),
+                None => waiting.push((task, expected)),
+            }
+        }
+        drop(held);
+        for (task, expected) in waiting {
+            match block_on(task) {
+                Ok(receipt) => check_receipt(&receipt, &expected, true),
+                Err(error) => failed |= self.is_failure(error),
+            }
+        }
+        log.settle();
+        // A queued commit says nothing of a failure.
+        failed |= log.newest() < self.model.newest();
+        self.acknowledged = self.acknowledged.max(log.newest());
+        if failed {
+            assert!(self.disk.has_failed(), "the log failed by itself");
+            self.note(format!("the log failed, LSN {} is the newest", log.newest()));
+            let later = self.workload.draft(&mut self.random, &self.model, self.now_us);
+            if let Some((_, commit, _)) = later {
+                let refused = block_on(log.commit(commit, Acknowledge::Synced)).err();
+                let is_right = matches!(refused, Some(LogError::Failed { .. } | LogError::Unflushed { .. }));
+                assert!(is_right, "L4: a failed log takes a commit: {refused:?}");
+            }
+            return Goes::Over;
+        }
+        if let Some(failure) = log.stats().flush_failure {
+            self.has_failed_flush = true;
+            assert!(self.disk.has_failed(), "a flush failed by itself: {failure}");
+            assert_ne!(failure, "internal error");
+        }
+        self.check_size(log, before);
+        Goes::On
+    }
+
+    /// True: a failure was to be expected.
+    fn is_failure(&self, error: LogError) -> bool {
+        let is_expected = matches!(error, LogError::Failed { .. }) && self.disk.has_failed();
+        assert!(is_expected, "a commit failed: {error}");
+        true
+    }
+
+    fn move_clock(&mut self) {
+        let by_us = match self.random.random_range(0..4) {
+            0 | 1 => self.random.random_range(0..5_000_000),
+            2 => self.random.random_range(-5_000_000..0),
+            _ => self.random.random_range(-3..=3) * DAY_US,
+        };
+        self.now_us += by_us;
+        self.clock.set(self.now_us);
+        self.note(format!("the clock moves by {by_us} us"));
+    }
+
+    fn some_range(&mut self, log: &Log) -> Option<(u32, (Lsn, Lsn))> {
+        let topics: Vec<u32> = self.model.topics().map(|(id, _)| id).collect();
+        if topics.is_empty() {
+            return None;
+        }
+        let topic = topics[self.random.random_range(0..topics.len())];
+        let upto = self.random.random_range(0..=log.newest());
+        let after = match self.random.random_bool(0.5) {
+            true => 0,
+            false => self.random.random_range(0..=upto),
+        };
+        Some((topic, (after, upto)))
+    }
+
+    fn read(&mut self, log: &Log) {
+        let Some((topic, range)) = self.some_range(log) else {
+            return;
+        };
+        self.check_read(log, topic, range);
+        let at = range.1;
+        let watermark = log.watermark(TopicId(topic), at);
+        let expected = self.model.topic(topic).watermark(at);
+        // Of the time before the image that a restart began with, only its own watermark is known.
+        assert!(
+            watermark == expected || at < self.workload.exact_from && watermark.is_none(),
+            "watermark of topic {topic} at {at}: {watermark:?}, not {expected:?}"
+        );
+    }
+
+    fn hold(&mut self, log: &Log) {
+        let Some((topic, range)) = self.some_range(log) else {
+            return;
+        };
+        match log.read(TopicId(topic), range.0, range.1) {
+            Ok(extents) => self.held.push(Held { topic, range, extents }),
+            Err(error) => {
+                let excused = self.damaged || self.disk.is_off();
+                assert!(excused, "topic {topic} cannot be read: {error}");
+            }
+        }
+    }
+
+    fn load_held(&mut self) {
+        for held in std::mem::take(&mut self.held) {
+            if !self.disk.is_off() {
+                self.check_extents(held.topic, held.range, &held.extents);
+            }
+        }
+    }
+
+    /// Flips a bit somewhere, if this seed may.
+    fn rot(&mut self) {
+        if self.weather == Weather::Crashes || self.damaged || self.disk.is_off() {
+            return;
+        }
+        let dir = ["wal", "meta", "segments"][self.random.random_range(0..3)];
+        let dir = PathBuf::from(DIR).join(dir);
+        let names = self.disk.list(&dir).expect("the directory exists");
+        if names.is_empty() {
+            return;
+        }
+        let path = dir.join(&names[self.random.random_range(0..names.len())]);
+        let bytes = self.disk.content(&path).expect("it is there").len() as u64;
+        if bytes > 0 {
+            let offset = self.random.random_range(0..bytes);
+            let bit = self.random.random_range(0..8);
+            self.disk.flip_bit(&path, offset, bit).expect("it is there");
+            self.damaged = true;
+            self.note(format!("bit {bit} at {offset} of {bytes} of {} rots", path.display()));
+        }
+    }
+
+    /// Ends a life in some way; the disk is then as the next one finds it.
+    fn end(&mut self, log: Arc<Log>) {
+        if !self.disk.is_off() && self.random.random_bool(0.5) {
+            self.load_held();
+        }
+        self.held.clear();
+        match self.random.random_range(0..4) {
+            0 if !self.disk.is_off() => {
+                let closed = self.runtime.block_on(log.close());
+                self.note(format!("closed: {closed:?}"));
+                let failed = self.disk.has_failed();
+                assert!(closed.is_ok() || failed, "the log does not close: {closed:?}");
+                if closed.is_ok() {
+                    self.confirmed = self.acknowledged;
+                }
+            }
+            1 => {
+                self.note("left without being closed");
+                drop(log);
+                self.restart();
+                return;
+            }
+            _ => {
+                self.note("power cut");
+                self.disk.cut();
+            }
+        }
+        drop(log);
+        self.restart();
+    }
+
+    /// The machine or the process alone starts again.
+    fn restart(&mut self) {
+        if !self.disk.is_off() && self.random.random_bool(0.5) {
+            self.note("the process starts again");
+            self.disk = self.disk.kill();
+        } else {
+            let seed = self.random.random();
+            self.note(format!("the machine starts again, seed {seed}"));
+            self.disk = self.disk.reboot(seed);
+        }
+    }
+
+    /// Last lives without faults: what was left is checked, and once two images stand on a log that nobody drops
+    /// topics of, there are no files but those that they need.
+    fn quiet_end(&mut self) {
+        let rounds = if self.options.image_after_bytes < u64::MAX {
+            3
+        } else {
+            1
+        };
+        for round in 0..rounds {
+            let Some(log) = self.open() else {
+                assert!(self.is_refused(), "a quiet disk has failed");
+                return;
+            };
+            if round > 0 && !self.damaged {
+                self.check_files(&log, round);
+            }
+            self.commit_rows(&log);
+            self.check_all(&log);
+            let closed = self.runtime.block_on(log.close());
+            assert!(closed.is_ok(), "the log does not close: {closed:?}");
+            self.confirmed = self.acknowledged;
+            self.note("closed in quiet");
+            drop(log);
+            self.restart();
+        }
+    }
+
+    /// One row into some topic, which there is then.
+    fn commit_rows(&mut self, log: &Arc<Log>) {
+        self.workload.begin_group(&self.model);
+        let (draft, commit, record) = self.workload.plain(&mut self.random, &self.model, self.now_us);
+        let expected = self.model.apply(&draft, record, self.now_us);
+        let receipt = block_on(log.commit(commit, Acknowledge::Synced)).expect("nothing fails in quiet");
+        check_receipt(&receipt, &expected, true);
+        log.settle();
+        self.acknowledged = log.newest();
+    }
+
+    /// Checks that nothing is kept that nothing needs, after so many restarts in quiet.
+    fn check_files(&self, log: &Log, restarts: usize) {
+        let names = |dir: &str| {
+            let names = self.disk.list(&PathBuf::from(DIR).join(dir));
+            names.expect("the directory exists")
+        };
+        let (wal, images, segments) = (names("wal"), names("meta"), names("segments"));
+        assert!(images.len() <= 2, "images {images:?}");
+        let temporary = wal
+            .iter()
+            .chain(&images)
+            .chain(&segments)
+            .find(|name| name.ends_with(".tmp"));
+        assert_eq!(temporary, None, "a temporary file is left");
+        if restarts > 1 {
+            // A small file ends after two groups.
+            assert!(wal.len() <= 10, "files of the log {wal:?}");
+            let topics = self.model.topics();
+            let live: usize = topics.map(|(id, _)| log.segments(TopicId(id)).len()).sum();
+            assert_eq!(segments.len(), live, "segments {segments:?}");
+        }
+    }
+}
+
+fn check_receipt(receipt: &Receipt, expected: &Receipt, synced: bool) {
+    assert_eq!(
+        (receipt.lsn, &receipt.appended),
+        (expected.lsn, &expected.appended),
+        "LSN and offsets of a receipt"
+    );
+    let timestamp_us = if synced { expected.timestamp_us } else { 0 };
+    assert_eq!(receipt.timestamp_us, timestamp_us, "_timestamp of LSN {}", receipt.lsn);
+}
