@@ -11,7 +11,9 @@
 //!    also proves that the damaged group was synced, for a group is written only after the sync of the one before.
 //! 3. A transaction over several frames counts only if its last frame is there; the cut is before its first.
 //!
-//! Not here: writing (a cut file is never written to again; `wal` starts a new one).
+//! Nothing is written while reading: [`NewestGroup::confirm`] makes sure of what was found, where the log goes on.
+//!
+//! Not here: writing (a cut file gets no new frames; `wal` starts a new one).
 
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -51,6 +53,29 @@ pub struct Outcome {
     pub retention: Option<Reading>,
     /// Watermark of each topic that has one.
     pub watermarks: HashMap<TopicId, i64>,
+    /// None if there is no file.
+    pub newest_group: Option<NewestGroup>,
+}
+
+/// The newest group as it was read, which nothing says was ever synced. From here on it counts, so it must be.
+pub struct NewestGroup {
+    path: PathBuf,
+    file: Arc<dyn DiskFile>,
+    offset: u64,
+    bytes: Vec<u8>,
+}
+
+impl NewestGroup {
+    /// Writes it again and syncs it. A process that was killed may have left it in the page cache alone, and one whose
+    /// sync failed may have left it there as if it had been written: a sync alone would then do nothing.
+    pub fn confirm(&self) -> Result<(), LogError> {
+        if !self.bytes.is_empty() {
+            self.file
+                .write_at(self.offset, &[&self.bytes])
+                .map_err(LogError::io("write file", &self.path))?;
+        }
+        self.file.sync_data().map_err(LogError::io("sync file", &self.path))
+    }
 }
 
 /// One frame whose checksums fit and that follows the one before it.
@@ -80,6 +105,7 @@ pub fn recover(disk: &dyn Disk, dir: &Path, tail: &Tail, image: Option<&Image>) 
             clean: files.is_empty(),
             retention: image.and_then(|image| image.retention),
             watermarks: watermarks.collect(),
+            newest_group: None,
         },
     };
     for (index, file) in files.iter().enumerate() {
@@ -90,8 +116,6 @@ pub fn recover(disk: &dyn Disk, dir: &Path, tail: &Tail, image: Option<&Image>) 
         let end = replay.outcome.position;
         let corrupt = |damage: Damage| file.corrupt(end.end, end.last_lsn, damage);
         replay.flush_all().map_err(corrupt)?;
-        // A process that was killed may have left what was read in the page cache alone; from here on it counts.
-        file.file.sync_data().map_err(LogError::io("sync file", &file.path))?;
     }
     Ok(replay.outcome)
 }
@@ -266,6 +290,7 @@ fn read_file(file: &WalFile, successor: Option<FileHeader>, replay: &mut Replay<
     let start = usize::try_from(position.end).expect("files fit the address space");
     let (mut offset, mut group) = (start, start);
     let mut parts: Vec<Frame> = Vec::new();
+    let mut newest_group = start..start;
     loop {
         if let Some(next) = &successor
             && parts.is_empty()
@@ -305,6 +330,7 @@ fn read_file(file: &WalFile, successor: Option<FileHeader>, replay: &mut Replay<
         position.last_lsn = header.last_lsn;
         position.last_timestamp_us = header.timestamp_us;
         position.end = to_page(offset) as u64;
+        newest_group = group..to_page(offset).min(content.len());
         for frame in parts.drain(..) {
             replay
                 .apply(&content[frame.payload], header.timestamp_us)
@@ -322,6 +348,14 @@ fn read_file(file: &WalFile, successor: Option<FileHeader>, replay: &mut Replay<
     }
     let end = replay.outcome.position.end;
     replay.outcome.files.push((file.header.sequence, end));
+    if successor.is_none() {
+        replay.outcome.newest_group = Some(NewestGroup {
+            path: file.path.clone(),
+            file: Arc::clone(&file.file),
+            offset: newest_group.start as u64,
+            bytes: content.get(newest_group).unwrap_or_default().to_vec(),
+        });
+    }
     Ok(())
 }
 

@@ -30,6 +30,9 @@ pub enum FaultKind {
     FailWrite,
     /// The n-th sync of a file fails; what it should have made durable stays unsynced.
     FailSync,
+    /// The n-th sync of a file fails, and later ones do not make up for it: what was written stays readable until the
+    /// power goes, and is on no disk, unless it is written again. Page caches do that.
+    ForgetSync,
     /// The n-th write lands in the wrong place, by `seed`: at another offset or in another file. Nobody is told.
     Misdirect { seed: u64 },
 }
@@ -235,7 +238,7 @@ impl FaultDisk {
         let state = self.state.lock();
         let came = |fault: Fault| match fault.kind {
             FaultKind::PowerCut => false,
-            FaultKind::FailSync => state.syncs >= fault.nth,
+            FaultKind::FailSync | FaultKind::ForgetSync => state.syncs >= fault.nth,
             FaultKind::FailWrite | FaultKind::Misdirect { .. } => state.writes >= fault.nth,
         };
         state.off || state.fault.is_some_and(came)
@@ -542,7 +545,12 @@ impl DiskFile for FaultFile {
         if state.fails(FaultKind::FailSync, state.syncs) {
             return Err(io::Error::other("a planned sync failure"));
         }
+        let forgets = state.fails(FaultKind::ForgetSync, state.syncs);
         let inode = &mut state.inodes[self.inode];
+        if forgets {
+            inode.pending.clear();
+            return Err(io::Error::other("a planned sync failure"));
+        }
         for pending in std::mem::take(&mut inode.pending) {
             match pending {
                 Pending::Write { offset, bytes } => write_into(&mut inode.durable, offset, &bytes),

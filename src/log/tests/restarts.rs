@@ -2,7 +2,7 @@
 
 use futures::executor::block_on;
 
-use crate::storage::{Disk, FaultDisk};
+use crate::storage::{Disk, Fault, FaultDisk, FaultKind};
 
 use super::*;
 
@@ -71,5 +71,25 @@ fn crashes_do_not_make_the_log_longer_than_an_orderly_life() {
         let size: usize = sizes.sum();
         assert!(size < 300 << 10, "life {life}: {size} bytes on disk");
         disk = disk.kill();
+    }
+}
+
+#[test]
+fn rows_that_a_failed_sync_left_in_the_page_cache_alone_are_written_again() {
+    let disk = FaultDisk::new();
+    let clock = TestClock::at(NOW_US);
+    let log = open_at(&disk, &steady(), &clock);
+    block_on(log.commit(create(0, &[1]), Acknowledge::Synced)).expect("created");
+    let kind = FaultKind::ForgetSync;
+    disk.plan(Fault { kind, nth: 1 });
+    block_on(log.commit(insert(1, 0, &[(1, None)]), Acknowledge::Synced)).expect_err("the sync failed");
+    let disk = disk.kill();
+    drop(log);
+    let log = open_at(&disk, &steady(), &clock);
+    assert_eq!(ids(&log, 1, 0), [1], "it is read back, so it counts");
+    block_on(log.commit(insert(1, 0, &[(2, None)]), Acknowledge::Synced)).expect("inserted");
+    for seed in 0..10 {
+        let log = open_at(&disk.reboot(seed), &steady(), &clock);
+        assert_eq!(ids(&log, 1, 0), [1, 2]);
     }
 }
