@@ -64,11 +64,10 @@ impl Pen {
     pub fn write(&mut self, shared: &Shared) -> bool {
         let group = {
             let mut sequencer = shared.sequencer.lock();
-            match sequencer.standing {
-                Standing::Failed { .. } => return false,
-                _ if !sequencer.has_work() => return true,
-                _ => sequencer.take_group(),
+            if !sequencer.has_work() {
+                return true;
             }
+            sequencer.take_group()
         };
         self.write_group(shared, group)
     }
@@ -210,7 +209,10 @@ pub fn run(shared: &Shared) {
     loop {
         let work = next(shared);
         let mut pen = shared.pen.lock();
+        // A committer may have failed while it held the pen: then this is not to be done any more (L4).
+        let failed = matches!(shared.sequencer.lock().standing, Standing::Failed { .. });
         let goes_on = match work {
+            _ if failed => false,
             Work::Group => pen.write(shared),
             Work::Quiet => pen.idle(shared),
             Work::Stop { clean } => {

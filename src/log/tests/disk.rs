@@ -227,6 +227,27 @@ fn a_failed_write_or_sync_poisons_the_log() {
 }
 
 #[test]
+fn a_failed_log_is_not_sealed() {
+    let options = LogOptions {
+        seal_after_ms: 0,
+        inline_sync_us_max: Some(u64::MAX),
+        ..steady()
+    };
+    // The writer's thread may have decided to seal while the committer fails.
+    for _ in 0..50 {
+        let disk = FaultDisk::new();
+        let (log, _) = open_with(disk.shared(), Path::new(DIR), options.clone()).expect("opened");
+        block_on(log.commit(create(0, &[1]), Acknowledge::Synced)).expect("created");
+        log.settle();
+        let kind = FaultKind::FailSync;
+        disk.plan(Fault { kind, nth: 1 });
+        block_on(log.commit(insert(1, 0, &[(1, None)]), Acknowledge::Synced)).expect_err("the sync failed");
+        drop(log);
+        assert_eq!(disk.operations(), 2, "a write, a sync, and nothing after them");
+    }
+}
+
+#[test]
 fn opening_fails_cleanly_on_a_disk_that_fails() {
     for nth in 1.. {
         let disk = FaultDisk::new();
