@@ -17,6 +17,16 @@ use world::{History, World};
 
 /// Seeds of an ordinary test run.
 const SEEDS: u64 = 200;
+/// What is counted, by the words that its lines begin with.
+const COUNTED: [&str; 7] = [
+    "LSN",
+    "opened",
+    "the disk failed while opening",
+    "the log failed",
+    "damage was met",
+    "refused",
+    "closed",
+];
 
 fn number(variable: &str) -> Option<u64> {
     let value = std::env::var(variable).ok()?;
@@ -25,8 +35,12 @@ fn number(variable: &str) -> Option<u64> {
 
 /// Runs one seed; what went wrong, and the end of its history.
 fn simulate(seed: u64, canary: bool, prints: bool) -> Result<(), String> {
-    let history = History::default();
-    let world = World::new(seed, canary, History::clone(&history));
+    simulate_into(&History::default(), seed, canary, prints)
+}
+
+/// The same, with its history.
+fn simulate_into(history: &History, seed: u64, canary: bool, prints: bool) -> Result<(), String> {
+    let world = World::new(seed, canary, History::clone(history));
     let ended = catch_unwind(AssertUnwindSafe(|| world.run()));
     let history = history.borrow();
     if prints {
@@ -57,6 +71,7 @@ fn whatever_happens_nothing_acknowledged_is_lost() {
     let seeds = number("SIM_SEEDS").unwrap_or(SEEDS);
     let next = AtomicU64::new(0);
     let failures = parking_lot::Mutex::new(Vec::new());
+    let counts = parking_lot::Mutex::new([0; COUNTED.len()]);
     let started = Instant::now();
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
     std::thread::scope(|scope| {
@@ -67,8 +82,13 @@ fn whatever_happens_nothing_acknowledged_is_lost() {
                     if seed >= seeds || failures.lock().len() > 4 {
                         return;
                     }
-                    if let Err(failure) = simulate(seed, false, false) {
+                    let history = History::default();
+                    if let Err(failure) = simulate_into(&history, seed, false, false) {
                         failures.lock().push((seed, failure));
+                    }
+                    let mut counts = counts.lock();
+                    for (count, words) in counts.iter_mut().zip(COUNTED) {
+                        *count += history.borrow().iter().filter(|line| line.starts_with(words)).count();
                     }
                 }
             });
@@ -81,7 +101,28 @@ fn whatever_happens_nothing_acknowledged_is_lost() {
         panic!("seeds {all:?} failed; seed {seed}: {failure}");
     }
     let elapsed = started.elapsed();
+    let counts = counts.into_inner();
     println!("{seeds} seeds in {elapsed:?}");
+    for (count, words) in counts.iter().zip(COUNTED) {
+        println!("{count:9} {words}");
+        // A fault that never comes is not tested.
+        assert!(seeds < SEEDS || *count > 0, "there is nothing of \"{words}\"");
+    }
+}
+
+#[test]
+fn a_seed_gives_the_same_history_each_time() {
+    let history = |seed: u64| {
+        let history = History::default();
+        let _ = simulate_into(&history, seed, false, false);
+        history.take()
+    };
+    for seed in 0..8 {
+        let (first, second) = (history(seed), history(seed));
+        let differs = first.iter().zip(&second).position(|(one, other)| one != other);
+        assert_eq!(differs, None, "seed {seed}: {first:#?}");
+        assert_eq!(first.len(), second.len());
+    }
 }
 
 #[test]

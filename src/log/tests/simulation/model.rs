@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use arrow::array::Array;
 use arrow::datatypes::TimestampMicrosecondType;
 
+use super::super::super::columns::column_id;
 use super::super::*;
 
 /// Event times further ahead of the append time than this do not count.
@@ -21,8 +22,8 @@ pub struct Row {
     pub event_us: Option<i64>,
     /// Of the commit; 0 before it has one.
     pub lsn: Lsn,
-    /// Whether the topic had the column `extra` when it was inserted.
-    pub extra: bool,
+    /// Ids of the added columns that the topic had when it was inserted.
+    pub added: Arc<[u32]>,
 }
 
 /// A transaction to be committed.
@@ -73,14 +74,23 @@ impl Topic {
     }
 }
 
-/// Whether the topic has the column that an ALTER adds.
-pub fn has_extra(spec: &TopicSpec) -> bool {
-    spec.schema.fields().len() > 3
+/// Columns that are there from the start; those after them were added.
+const FIRST_COLUMNS: usize = 3;
+
+/// Ids of the added columns of a schema.
+pub fn added(schema: &Schema) -> Arc<[u32]> {
+    let columns = FIRST_COLUMNS..schema.fields().len();
+    columns.map(|column| column_id(schema, column)).collect()
 }
 
-/// The value of the column `extra`.
-pub fn extra(id: i64) -> i64 {
-    id * 3
+/// The value of an added column in a row that was inserted with it.
+fn value(id: i64, column: u32) -> i64 {
+    id * i64::from(column)
+}
+
+/// The value of an added column in rows from before it.
+pub fn missing(column: u32) -> Option<i64> {
+    (column % 2 == 0).then_some(-i64::from(column))
 }
 
 /// A batch of rows with `schema`.
@@ -89,9 +99,9 @@ pub fn batch(rows: &[Row], schema: &SchemaRef) -> RecordBatch {
     let names: StringArray = rows.iter().map(|row| row.name.as_deref()).collect();
     let at: TimestampMicrosecondArray = rows.iter().map(|row| row.event_us).collect();
     let mut columns: Vec<ArrayRef> = vec![Arc::new(ids), Arc::new(names), Arc::new(at)];
-    if schema.fields().len() > 3 {
-        let extra: Int64Array = rows.iter().map(|row| Some(extra(row.id))).collect();
-        columns.push(Arc::new(extra));
+    for column in added(schema).iter() {
+        let values: Int64Array = rows.iter().map(|row| Some(value(row.id, *column))).collect();
+        columns.push(Arc::new(values));
     }
     RecordBatch::try_new(Arc::clone(schema), columns).expect("columns fit the schema")
 }
@@ -220,10 +230,30 @@ impl Model {
         }
     }
 
-    /// Checks rows that were read of a topic after `after` up to `upto`: these, in order, with their hidden columns.
+    /// Whether the reader's topic has its schema, now or before.
+    pub fn knows(&self, reader: &Reader) -> bool {
+        let topic = self.topics.get(&reader.topic.0).filter(|topic| topic.dropped.is_none());
+        let mut schemas = topic
+            .iter()
+            .flat_map(|topic| topic.specs.iter().map(|(_, spec)| &spec.schema));
+        schemas.any(|schema| Arc::ptr_eq(schema, &reader.schema))
+    }
+
+    /// Whether the reader wants a column that has been dropped since.
+    pub fn is_stale(&self, reader: &Reader) -> bool {
+        let now = added(&self.topics[&reader.topic.0].spec().schema);
+        !reader.ignores_dropped && added(&reader.schema).iter().any(|column| !now.contains(column))
+    }
+
+    /// Checks what was read of a topic after `after` up to `upto`: those rows, in order, with their hidden columns.
     /// `damaged`: some extents could not be loaded, and their rows may be missing, but no others.
-    pub fn check_rows(&self, id: u32, (after, upto): (Lsn, Lsn), chunks: &[Chunk], damaged: bool) {
+    pub fn check_rows(&self, reader: &Reader, (after, upto): (Lsn, Lsn), chunks: &[Chunk], damaged: bool) {
+        let id = reader.topic.0;
         let topic = &self.topics[&id];
+        let since_us = reader.since_us.unwrap_or(i64::MIN);
+        // Timestamps never go back, so that those too old are the first ones.
+        let too_old = self.commits.partition_point(|commit| commit.timestamp_us < since_us);
+        let after = after.max(too_old as Lsn);
         let range = |rows: &[Row]| {
             let start = rows.partition_point(|row| row.lsn <= after);
             let end = rows.partition_point(|row| row.lsn <= upto);
@@ -244,7 +274,7 @@ impl Model {
             assert!(rows.end <= end, "{place}: rows up to {} of {end}", rows.end);
             let expected = &topic.partitions[partition][rows.clone()];
             self.check_runs(topic, chunk, expected, &place);
-            check_values(chunk, expected, &place);
+            check_values(topic, reader, chunk, expected, &place);
             cursors[partition].0 = rows.end;
         }
         for (partition, (next, end)) in cursors.into_iter().enumerate() {
@@ -308,12 +338,11 @@ impl Model {
     }
 }
 
-fn check_values(chunk: &Chunk, expected: &[Row], place: &str) {
+fn check_values(topic: &Topic, reader: &Reader, chunk: &Chunk, expected: &[Row], place: &str) {
     let columns = chunk.rows.columns();
     let ids = columns[0].as_primitive::<Int64Type>().values();
     let names = columns[1].as_string::<i32>();
     let at = columns[2].as_primitive::<TimestampMicrosecondType>();
-    let extras = columns.get(3).map(|column| column.as_primitive::<Int64Type>());
     for (index, row) in expected.iter().enumerate() {
         let name = names.is_valid(index).then(|| names.value(index));
         let event_us = at.is_valid(index).then(|| at.value(index));
@@ -323,9 +352,22 @@ fn check_values(chunk: &Chunk, expected: &[Row], place: &str) {
             "{place}: row {index} is ({}, {name:?}, {event_us:?}), not {row:?}",
             ids[index]
         );
-        if let Some(extras) = extras {
-            let found = extras.is_valid(index).then(|| extras.value(index));
-            assert_eq!(found, row.extra.then(|| extra(row.id)), "{place}: row {index}");
+    }
+    let now = added(&topic.spec().schema);
+    for (array, column) in columns[FIRST_COLUMNS..].iter().zip(added(&reader.schema).iter()) {
+        if !now.contains(column) {
+            // It has been dropped: nobody looks at it.
+            continue;
+        }
+        let values = array.as_primitive::<Int64Type>();
+        for (index, row) in expected.iter().enumerate() {
+            let found = values.is_valid(index).then(|| values.value(index));
+            let inserted = row.added.contains(column).then(|| value(row.id, *column));
+            assert_eq!(
+                found,
+                inserted.or(missing(*column)),
+                "{place}: column {column} of row {index}"
+            );
         }
     }
 }

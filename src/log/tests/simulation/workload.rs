@@ -5,8 +5,9 @@
 use rand::Rng;
 use rand::rngs::StdRng;
 
+use super::super::super::columns::column_field;
 use super::super::*;
-use super::model::{Draft, Model, Row, batch, has_extra};
+use super::model::{Draft, Model, Row, added, batch, missing};
 
 /// Settings: everything small, so that files end, rows leave memory and images are written all the time.
 pub fn options(random: &mut StdRng) -> LogOptions {
@@ -19,7 +20,7 @@ pub fn options(random: &mut StdRng) -> LogOptions {
     let flush = FlushOptions {
         segment_bytes_min: pick(&[1, 1 << 10, 16 << 10]),
         segment_bytes_max: pick(&[2 << 10, 16 << 10, 1 << 20]) as u64,
-        image_rows_bytes_max: pick(&[0, 2 << 10, 64 << 10]),
+        image_rows_bytes_max: pick(&[0, 2 << 10, 16 << 10]),
         layout,
     };
     let never = pick(&[0, 0, 0, 0, 0, 1]) == 1;
@@ -52,6 +53,8 @@ pub struct Workload {
     topics_max: usize,
     next_topic: u32,
     next_id: i64,
+    /// Id of the next column that is added.
+    next_column: u32,
     /// Topics that a session knows, as published, and that no commit of the group under way has changed.
     usable: Vec<u32>,
     /// The group under way has changed the catalog.
@@ -61,11 +64,12 @@ pub struct Workload {
 impl Workload {
     pub fn new(random: &mut StdRng) -> Workload {
         Workload {
-            steps_max: [4, 10, 30][random.random_range(0..3)],
+            steps_max: [3, 8, 20][random.random_range(0..3)],
             exact_from: 0,
             topics_max: random.random_range(1..=3),
             next_topic: 1,
             next_id: 1,
+            next_column: 4,
             usable: Vec::new(),
             catalog_changed: false,
         }
@@ -189,15 +193,39 @@ impl Workload {
         if random.random_bool(0.5) {
             return TopicChange::Drop(TopicId(id));
         }
-        if has_extra(&spec) {
-            spec.partitions += 1;
-        } else {
-            let mut fields: Vec<Field> = schema().fields().iter().map(|field| field.as_ref().clone()).collect();
-            fields.push(Field::new("extra", DataType::Int64, true));
-            spec.schema = Arc::new(Schema::new(fields));
-            spec.schema_id += 1;
-        }
+        self.alter(random, &mut spec);
         TopicChange::Alter(spec)
+    }
+
+    /// More partitions, or a column that is added, dropped or renamed.
+    fn alter(&mut self, random: &mut StdRng, spec: &mut TopicSpec) {
+        let mut fields: Vec<Field> = spec
+            .schema
+            .fields()
+            .iter()
+            .map(|field| field.as_ref().clone())
+            .collect();
+        match random.random_range(0..5) {
+            0 => {
+                spec.partitions += 1;
+                return;
+            }
+            1 if fields.len() > 3 => {
+                fields.remove(random.random_range(3..fields.len()));
+            }
+            2 => fields[1] = fields[1].clone().with_name(format!("name {}", spec.schema_id)),
+            _ => {
+                let column = self.next_column;
+                self.next_column += 1;
+                let array = missing(column).map(|value| Arc::new(Int64Array::from(vec![value])) as ArrayRef);
+                let text = array.map(|array| encode_value(&array));
+                // Rows from before it have a value, or else NULL.
+                let field = Field::new(format!("more {column}"), DataType::Int64, text.is_none());
+                fields.push(column_field(field, column, text.as_deref()));
+            }
+        }
+        spec.schema = Arc::new(Schema::new(fields));
+        spec.schema_id += 1;
     }
 
     fn rows(&mut self, random: &mut StdRng, spec: &TopicSpec, now_us: i64) -> Vec<Row> {
@@ -207,6 +235,7 @@ impl Workload {
             // Too many for the row codec.
             _ => random.random_range(129..=160),
         };
+        let added = added(&spec.schema);
         let long = count < 10 && random.random_bool(0.05);
         let rows = (0..count).map(|_| {
             let id = self.next_id;
@@ -224,7 +253,7 @@ impl Workload {
                 },
                 event_us: (id % 3 != 0).then_some(now_us + ahead_us),
                 lsn: 0,
-                extra: has_extra(spec),
+                added: Arc::clone(&added),
             }
         });
         rows.collect()

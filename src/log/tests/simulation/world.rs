@@ -38,7 +38,7 @@ pub enum Weather {
 
 /// A read that is loaded later.
 struct Held {
-    topic: u32,
+    reader: Reader,
     range: (Lsn, Lsn),
     extents: Vec<Extent>,
 }
@@ -58,6 +58,10 @@ pub struct World {
     confirmed: Lsn,
     damaged: bool,
     held: Vec<Held>,
+    /// Those who began to read before topics were altered.
+    readers: Vec<Reader>,
+    /// A fault has come that another plan has replaced since.
+    struck: bool,
     lives: u64,
     /// Bytes that one group added to the log, at most.
     largest_group: u64,
@@ -101,6 +105,8 @@ impl World {
             confirmed: 0,
             damaged: false,
             held: Vec::new(),
+            struck: false,
+            readers: Vec::new(),
             lives: 0,
             largest_group: 0,
             has_failed_flush: false,
@@ -111,13 +117,18 @@ impl World {
         }
     }
 
+    /// Whether the disk has failed in this life.
+    fn has_failed(&self) -> bool {
+        self.struck || self.disk.has_failed()
+    }
+
     fn note(&self, what: impl Into<String>) {
         self.history.borrow_mut().push(what.into());
     }
 
     /// Lives through some lives, then checks that a quiet log keeps no more files than it needs.
     pub fn run(mut self) {
-        let lives = self.random.random_range(2..=6);
+        let lives = self.random.random_range(2..=5);
         for life in 0..lives {
             if self.random.random_bool(0.3) {
                 // A start takes about ten operations.
@@ -144,7 +155,7 @@ impl World {
                 goes = self.step(&log);
             }
             self.note(format!("end of life {life}, {} operations", self.disk.operations()));
-            if self.random.random_bool(0.2) && !self.disk.has_failed() {
+            if self.random.random_bool(0.2) && !self.has_failed() {
                 self.plan(10);
             }
             self.end(log);
@@ -185,13 +196,17 @@ impl World {
         let kind = match self.random.random_range(0..8) {
             0..4 => FaultKind::PowerCut,
             4 => FaultKind::FailWrite,
-            5 => FaultKind::FailSync,
+            5 => match self.random.random_bool(0.5) {
+                true => FaultKind::FailSync,
+                false => FaultKind::ForgetSync,
+            },
             _ if self.weather == Weather::Damage && !self.damaged => FaultKind::Misdirect {
                 seed: self.random.random(),
             },
             _ => return,
         };
         self.note(format!("planned: {kind:?}, number {nth}"));
+        self.struck |= self.disk.has_failed();
         self.disk.plan(Fault { kind, nth });
         // It counts as damage from here on: when it strikes is not asked.
         self.damaged |= matches!(kind, FaultKind::Misdirect { .. });
@@ -199,11 +214,12 @@ impl World {
 
     /// Opens the log and checks all that it holds. `None` if the disk failed meanwhile, or damage was found.
     fn open(&mut self) -> Option<Arc<Log>> {
+        let checked = self.random.random_bool(0.15).then(|| self.check_disk());
         let clock: SharedClock = Arc::clone(&self.clock) as SharedClock;
         let opened = Log::open(self.disk.shared(), Path::new(DIR), self.options.clone(), clock);
         let (log, recovered) = match opened {
             Ok(opened) => opened,
-            Err(LogError::Io { reason, .. }) if self.disk.has_failed() => {
+            Err(LogError::Io { reason, .. }) if self.has_failed() => {
                 self.note(format!("the disk failed while opening: {reason}"));
                 self.restart();
                 return None;
@@ -241,6 +257,7 @@ impl World {
             recovered.newest
         );
         self.model.truncate(recovered.newest);
+        self.readers.retain(|reader| self.model.knows(reader));
         (self.acknowledged, self.confirmed) = (recovered.newest, recovered.newest);
         assert_eq!(
             recovered.catalog,
@@ -248,21 +265,44 @@ impl World {
             "C1: the catalog's records after a restart"
         );
         self.workload.exact_from = log.stats().image_lsn.unwrap_or(0);
+        let damaged = self.damaged;
+        if let Some(checked) = checked {
+            assert!(
+                self.damaged || checked.damage.is_empty(),
+                "a check finds damage: {:?}",
+                checked.damage
+            );
+            if checked.damage.is_empty() {
+                assert_eq!(
+                    checked.newest,
+                    Some(recovered.newest),
+                    "a check and a start find the same"
+                );
+                // What a check finds whole can be read.
+                self.damaged = false;
+            }
+        }
         self.check_all(&log);
+        self.damaged = damaged;
         Some(log)
+    }
+
+    /// Has the data directory checked.
+    fn check_disk(&self) -> Checked {
+        super::super::check(&self.disk.copy().shared(), Path::new(DIR)).expect("nobody has it open")
     }
 
     /// Everything that can be asked of the log, compared with the model.
     fn check_all(&mut self, log: &Log) {
         let newest = log.newest();
         for (id, topic) in self.model.topics() {
-            self.check_read(log, id, (0, newest));
+            self.check_read(log, &Reader::of(topic.spec()), (0, newest));
             let stats = log.topic_stats(TopicId(id)).expect("the topic exists");
             self.model.check_stats(id, &stats);
             assert_eq!(log.watermark(TopicId(id), newest), topic.watermark(newest));
         }
         for id in self.model.dropped() {
-            let read = log.read(TopicId(id), 0, newest).err();
+            let read = log.read(&Reader::of(&spec(id)), 0, newest).err();
             assert_eq!(read, Some(LogError::UnknownTopic { topic: TopicId(id) }));
         }
         let next = self.model.newest() + 1;
@@ -270,28 +310,40 @@ impl World {
         assert_eq!(newest + 1, next, "what was put in order is published");
     }
 
-    fn check_read(&self, log: &Log, id: u32, (after, upto): (Lsn, Lsn)) {
-        let extents = match log.read(TopicId(id), after, upto) {
-            Ok(extents) => extents,
-            Err(LogError::Damaged { .. }) if self.damaged => return,
-            Err(LogError::Io { .. }) if self.disk.is_off() => return,
-            Err(error) => panic!("topic {id} cannot be read: {error}"),
-        };
-        self.check_extents(id, (after, upto), &extents);
+    fn check_read(&self, log: &Log, reader: &Reader, (after, upto): (Lsn, Lsn)) {
+        if let Some(extents) = self.extents(log, reader, (after, upto)) {
+            self.check_extents(reader, (after, upto), &extents);
+        }
     }
 
-    fn check_extents(&self, id: u32, range: (Lsn, Lsn), extents: &[Extent]) {
+    /// What a reader gets; `None` if the damage of this seed, or a disk that is off, keeps it from that.
+    fn extents(&self, log: &Log, reader: &Reader, (after, upto): (Lsn, Lsn)) -> Option<Vec<Extent>> {
+        match log.read(reader, after, upto) {
+            Ok(extents) => Some(extents),
+            Err(error @ LogError::Damaged { .. }) if self.damaged => {
+                self.note(format!("damage was met: {error}"));
+                None
+            }
+            Err(LogError::Io { .. }) if self.disk.is_off() => None,
+            Err(error) => panic!("topic {} cannot be read: {error}", reader.topic.0),
+        }
+    }
+
+    fn check_extents(&self, reader: &Reader, range: (Lsn, Lsn), extents: &[Extent]) {
         let mut damaged = false;
         let mut chunks = Vec::with_capacity(extents.len());
         for extent in extents {
             match extent.load() {
                 Ok(chunk) => chunks.extend(chunk),
-                Err(LogError::Damaged { .. }) if self.damaged => damaged = true,
+                Err(error @ LogError::Damaged { .. }) if self.damaged => {
+                    self.note(format!("damage was met: {error}"));
+                    damaged = true;
+                }
                 Err(LogError::Io { .. }) if self.disk.is_off() => damaged = true,
-                Err(error) => panic!("rows of topic {id} cannot be loaded: {error}"),
+                Err(error) => panic!("rows of topic {} cannot be loaded: {error}", reader.topic.0),
             }
         }
-        self.model.check_rows(id, range, &chunks, damaged);
+        self.model.check_rows(reader, range, &chunks, damaged);
     }
 
     fn step(&mut self, log: &Arc<Log>) -> Goes {
@@ -331,7 +383,7 @@ impl World {
             let mut task = async move { task_log.commit(commit, acknowledge).await }.boxed_local();
             let polled = task.as_mut().now_or_never();
             if let Some(Err(error @ LogError::Unflushed { .. })) = &polled {
-                assert!(self.disk.has_failed(), "a flush failed by itself: {error}");
+                assert!(self.has_failed(), "a flush failed by itself: {error}");
                 self.note(format!("refused: {described}: {error}"));
                 continue;
             }
@@ -355,7 +407,7 @@ impl World {
         failed |= log.newest() < self.model.newest();
         self.acknowledged = self.acknowledged.max(log.newest());
         if failed {
-            assert!(self.disk.has_failed(), "the log failed by itself");
+            assert!(self.has_failed(), "the log failed by itself");
             self.note(format!("the log failed, LSN {} is the newest", log.newest()));
             let later = self.workload.draft(&mut self.random, &self.model, self.now_us);
             if let Some((_, commit, _)) = later {
@@ -367,7 +419,7 @@ impl World {
         }
         if let Some(failure) = log.stats().flush_failure {
             self.has_failed_flush = true;
-            assert!(self.disk.has_failed(), "a flush failed by itself: {failure}");
+            assert!(self.has_failed(), "a flush failed by itself: {failure}");
             assert_ne!(failure, "internal error");
         }
         self.check_size(log, before);
@@ -376,7 +428,7 @@ impl World {
 
     /// True: a failure was to be expected.
     fn is_failure(&self, error: LogError) -> bool {
-        let is_expected = matches!(error, LogError::Failed { .. }) && self.disk.has_failed();
+        let is_expected = matches!(error, LogError::Failed { .. }) && self.has_failed();
         assert!(is_expected, "a commit failed: {error}");
         true
     }
@@ -392,53 +444,70 @@ impl World {
         self.note(format!("the clock moves by {by_us} us"));
     }
 
-    fn some_range(&mut self, log: &Log) -> Option<(u32, (Lsn, Lsn))> {
-        let topics: Vec<u32> = self.model.topics().map(|(id, _)| id).collect();
-        if topics.is_empty() {
+    /// Some reader of a topic that exists, and what it reads.
+    fn some_read(&mut self, log: &Log) -> Option<(Reader, (Lsn, Lsn))> {
+        let specs: Vec<&TopicSpec> = self.model.topics().map(|(_, topic)| topic.spec()).collect();
+        if specs.is_empty() {
             return None;
         }
-        let topic = topics[self.random.random_range(0..topics.len())];
+        let mut reader = Reader::of(specs[self.random.random_range(0..specs.len())]);
+        let topic = reader.topic;
+        let older: Vec<&Reader> = self.readers.iter().filter(|reader| reader.topic == topic).collect();
+        if !older.is_empty() && self.random.random_bool(0.5) {
+            reader = older[self.random.random_range(0..older.len())].clone();
+        }
+        if self.random.random_bool(0.3) {
+            reader.since_us = Some(self.now_us - self.random.random_range(-1_000_000..20_000_000));
+        }
         let upto = self.random.random_range(0..=log.newest());
         let after = match self.random.random_bool(0.5) {
             true => 0,
             false => self.random.random_range(0..=upto),
         };
-        Some((topic, (after, upto)))
+        Some((reader, (after, upto)))
     }
 
     fn read(&mut self, log: &Log) {
-        let Some((topic, range)) = self.some_range(log) else {
+        let Some((reader, range)) = self.some_read(log) else {
             return;
         };
-        self.check_read(log, topic, range);
-        let at = range.1;
-        let watermark = log.watermark(TopicId(topic), at);
-        let expected = self.model.topic(topic).watermark(at);
+        let (topic, at) = (reader.topic, range.1);
+        if self.model.is_stale(&reader) {
+            let refused = log.read(&reader, range.0, range.1).err();
+            assert_eq!(refused, Some(LogError::StaleSchema { topic }));
+        } else {
+            self.check_read(log, &reader, range);
+        }
+        let watermark = log.watermark(topic, at);
+        let expected = self.model.topic(topic.0).watermark(at);
         // Of the time before the image that a restart began with, only its own watermark is known.
         assert!(
             watermark == expected || at < self.workload.exact_from && watermark.is_none(),
-            "watermark of topic {topic} at {at}: {watermark:?}, not {expected:?}"
+            "watermark of topic {} at {at}: {watermark:?}, not {expected:?}",
+            topic.0
         );
+        if self.random.random_bool(0.1) {
+            let ignores_dropped = self.random.random_bool(0.5);
+            let now = Reader::of(self.model.topic(topic.0).spec());
+            self.readers.push(Reader { ignores_dropped, ..now });
+        }
     }
 
     fn hold(&mut self, log: &Log) {
-        let Some((topic, range)) = self.some_range(log) else {
+        let Some((reader, range)) = self.some_read(log) else {
             return;
         };
-        match log.read(TopicId(topic), range.0, range.1) {
-            Ok(extents) => self.held.push(Held { topic, range, extents }),
-            Err(error) => {
-                let excused = self.damaged || self.disk.is_off();
-                assert!(excused, "topic {topic} cannot be read: {error}");
-            }
+        if self.model.is_stale(&reader) {
+            return;
+        }
+        if let Some(extents) = self.extents(log, &reader, range) {
+            self.held.push(Held { reader, range, extents });
         }
     }
 
     fn load_held(&mut self) {
         for held in std::mem::take(&mut self.held) {
-            if !self.disk.is_off() {
-                self.check_extents(held.topic, held.range, &held.extents);
-            }
+            self.check_extents(&held.reader, held.range, &held.extents);
         }
     }
 
@@ -474,7 +543,7 @@ impl World {
             0 if !self.disk.is_off() => {
                 let closed = self.runtime.block_on(log.close());
                 self.note(format!("closed: {closed:?}"));
-                let failed = self.disk.has_failed();
+                let failed = self.has_failed();
                 assert!(closed.is_ok() || failed, "the log does not close: {closed:?}");
                 if closed.is_ok() {
                     self.confirmed = self.acknowledged;
@@ -497,6 +566,7 @@ impl World {
 
     /// The machine or the process alone starts again.
     fn restart(&mut self) {
+        self.struck = false;
         if !self.disk.is_off() && self.random.random_bool(0.5) {
             self.note("the process starts again");
             self.disk = self.disk.kill();
