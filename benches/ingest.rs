@@ -1,40 +1,57 @@
 //! How fast rows become durable, and what a row costs.
 //!
-//! `cargo bench --bench ingest` starts the release server and measures, over the wire and in one run:
+//! `cargo bench --bench ingest` starts the release server and measures over the wire, in one run and in turns with
+//! PostgreSQL where `initdb` and `postgres` are installed. The cases:
 //!
-//! - commits/s of prepared single-row INSERTs at 1, 8, 32 and 256 connections, beside a bare append + fdatasync loop on
-//!   the same file system and, where `initdb` and `postgres` are installed, beside PostgreSQL, each in turns;
-//! - COPY: rows/s, server CPU per row (user + system of the whole process tree), bytes per row written to disk.
+//! - `sync`: commits/s of prepared single-row INSERTs at 1, 8, 32 and 256 connections, beside a bare append + fdatasync
+//!   loop on the same file system;
+//! - `async`: the same under `synchronous_commit = off`, at 1 and 8 connections;
+//! - `multi-row`: INSERTs of 1000 rows each, as text, from one connection;
+//! - `copy-text`, `copy-csv`, `copy-binary`: COPY, with the bytes per row that it writes to disk.
+//!
+//! Each tells the server's CPU time (user + system of all its processes) per commit or row.
 //!
 //! One rule: only ratios within a run mean something; a machine's speed swings by more than what is measured.
-//! `BENCH_SECONDS` (per turn, 2), `BENCH_TURNS` (3) and `BENCH_ROWS` (400000) change the size.
+//! `BENCH_CASES` (names with commas between; all) chooses, `BENCH_SECONDS` (per turn, 2), `BENCH_TURNS` (3) and
+//! `BENCH_ROWS` (of a COPY, 400000) change the size, `BENCH_DIR` the place.
 
 #![allow(
     clippy::disallowed_methods,
     reason = "a bench times, reads /proc and spawns servers itself"
 )]
 
+#[path = "support/postgres.rs"]
+mod postgres;
+#[path = "support/process.rs"]
+mod process;
 #[path = "../tests/support/server.rs"]
 mod server;
 
 use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
+use bytes::{BufMut, Bytes};
 use futures::SinkExt;
 use tokio::task::JoinSet;
 use tokio_postgres::{Client, Config, NoTls};
 
+use postgres::Postgres;
+use process::{tree_cpu_seconds, tree_written_bytes};
 use server::Server;
 
-const CONNECTIONS: [usize; 4] = [1, 8, 32, 256];
+const CASES: [&str; 6] = ["sync", "async", "multi-row", "copy-text", "copy-csv", "copy-binary"];
+const CONNECTIONS_SYNC: &[usize] = &[1, 8, 32, 256];
+const CONNECTIONS_ASYNC: &[usize] = &[1, 8];
 const CREATE: &str = "(auction BIGINT NOT NULL, bidder BIGINT, price NUMERIC(18,2), channel TEXT, at TIMESTAMP)";
 const INSERT: &str = "INSERT INTO bids VALUES ($1, $2, 12.50, 'web', '2024-01-01 00:00:00')";
+/// Rows of a statement of `multi-row`.
+const STATEMENT_ROWS: u64 = 1000;
+/// Statements of `multi-row`, sent again and again.
+const STATEMENTS: u64 = 16;
 
 /// A database that takes inserts: ours or PostgreSQL.
 struct System {
@@ -44,6 +61,31 @@ struct System {
     pid: u32,
 }
 
+/// What a turn of a case gave; or the median of all turns, figure by figure.
+#[derive(Clone, Copy)]
+struct Figures {
+    /// Commits or rows.
+    per_second: f64,
+    /// CPU microseconds of the server per commit or row.
+    cpu_us: f64,
+    /// Bytes written to disk per row; of COPY alone.
+    written: f64,
+}
+
+/// How the rows of a COPY are sent.
+#[derive(Clone, Copy)]
+enum Format {
+    Text,
+    Csv,
+    Binary,
+}
+
+struct Sizes {
+    turn: Duration,
+    turns: u64,
+    rows: u64,
+}
+
 fn main() {
     let number = |name: &str, usual: u64| {
         std::env::var(name)
@@ -51,9 +93,16 @@ fn main() {
             .and_then(|text| text.parse().ok())
             .unwrap_or(usual)
     };
-    let turn = Duration::from_secs(number("BENCH_SECONDS", 2));
-    let turns = number("BENCH_TURNS", 3);
-    let rows = number("BENCH_ROWS", 400_000);
+    let sizes = Sizes {
+        turn: Duration::from_secs(number("BENCH_SECONDS", 2)),
+        turns: number("BENCH_TURNS", 3),
+        rows: number("BENCH_ROWS", 400_000),
+    };
+    let chosen = std::env::var("BENCH_CASES").unwrap_or_else(|_| CASES.join(","));
+    let chosen: Vec<&str> = chosen.split(',').map(str::trim).collect();
+    for name in &chosen {
+        assert!(CASES.contains(name), "BENCH_CASES: no case \"{name}\" among {CASES:?}");
+    }
     let scratch = scratch();
     let runtime = tokio::runtime::Runtime::new().expect("a runtime");
 
@@ -72,7 +121,11 @@ fn main() {
     }];
     let postgres = Postgres::start(scratch.path());
     match &postgres {
-        Some(postgres) => systems.push(postgres.system()),
+        Some(postgres) => systems.push(System {
+            name: "postgres",
+            config: postgres.config(),
+            pid: postgres.pid(),
+        }),
         None => println!("PostgreSQL is not installed (or cannot run as this user): no comparison"),
     }
 
@@ -85,73 +138,18 @@ fn main() {
                 .await
                 .expect("tables");
         }
-        println!(
-            "commits/s, single-row INSERT, median of {turns} turns of {turn:?}; in brackets: by the bare loop's syncs/s"
-        );
-        print!("{:<12}{:>16}", "connections", "append+sync");
-        systems.iter().for_each(|system| print!("{:>24}", system.name));
-        println!(
-            "{}",
-            if systems.len() > 1 {
-                "   millstream/postgres"
-            } else {
-                ""
-            }
-        );
-        for connections in CONNECTIONS {
-            let mut bare = Vec::new();
-            let mut rates = vec![Vec::new(); systems.len()];
-            for _ in 0..turns {
-                bare.push(append_and_sync(scratch.path(), turn));
-                for (system, rates) in systems.iter().zip(&mut rates) {
-                    rates.push(commits(system, connections, turn).await);
-                }
-            }
-            let bare = median(&mut bare);
-            let rates: Vec<f64> = rates.iter_mut().map(|rates| median(rates)).collect();
-            print!("{connections:<12}{bare:>16.0}");
-            rates
-                .iter()
-                .for_each(|rate| print!("{:>24}", format!("{rate:.0} ({:.2})", rate / bare)));
-            println!(
-                "{}",
-                rates
-                    .get(1)
-                    .map_or(String::new(), |other| format!("{:>22.2}", rates[0] / other))
-            );
-        }
-
-        println!("\nCOPY text, {rows} rows, median of {turns} turns");
-        println!(
-            "{:<12}{:>14}{:>18}{:>20}",
-            "", "rows/s", "server us/row", "written bytes/row"
-        );
-        let data = copy_text(rows);
-        let mut results = vec![(Vec::new(), Vec::new(), Vec::new()); systems.len()];
-        for _ in 0..turns {
-            for (system, (rates, costs, sizes)) in systems.iter().zip(&mut results) {
-                let (rate, cost, size) = copy(system, &data, rows).await;
-                rates.push(rate);
-                costs.push(cost);
-                sizes.push(size);
+        println!("median of {} turns; ratios are millstream/postgres", sizes.turns);
+        for case in chosen {
+            match case {
+                "sync" => single_rows(&systems, CONNECTIONS_SYNC, "on", scratch.path(), &sizes).await,
+                "async" => single_rows(&systems, CONNECTIONS_ASYNC, "off", scratch.path(), &sizes).await,
+                "multi-row" => many_rows(&systems, &sizes).await,
+                "copy-text" => copies(&systems, Format::Text, &sizes).await,
+                "copy-csv" => copies(&systems, Format::Csv, &sizes).await,
+                "copy-binary" => copies(&systems, Format::Binary, &sizes).await,
+                other => unreachable!("{other} is among the cases"),
             }
         }
-        for (system, (rates, costs, sizes)) in systems.iter().zip(&mut results) {
-            println!(
-                "{:<12}{:>14.0}{:>18.2}{:>20.1}",
-                system.name,
-                median(rates),
-                median(costs),
-                median(sizes)
-            );
-        }
-        println!(
-            "{:<12}{:>14}{:>18}{:>20.1}",
-            "sent",
-            "",
-            "",
-            data.iter().map(Bytes::len).sum::<usize>() as f64 / rows as f64
-        );
     });
     drop(postgres);
     assert!(server.stop().success(), "a clean stop after the load");
@@ -163,15 +161,74 @@ fn scratch() -> tempfile::TempDir {
     tempfile::tempdir_in(place).expect("a scratch directory")
 }
 
-fn median(values: &mut [f64]) -> f64 {
+fn median(mut values: Vec<f64>) -> f64 {
     values.sort_by(f64::total_cmp);
     values[values.len() / 2]
+}
+
+fn medians(turns: &[Figures]) -> Figures {
+    let of = |figure: fn(&Figures) -> f64| median(turns.iter().map(figure).collect());
+    Figures {
+        per_second: of(|turn| turn.per_second),
+        cpu_us: of(|turn| turn.cpu_us),
+        written: of(|turn| turn.written),
+    }
+}
+
+/// The columns that all cases share: each system's rate and its server's CPU time, each with the ratio.
+fn print_head(label: &str, rate: &str, cost: &str, systems: &[System]) {
+    print!("{label:<14}");
+    for figure in [rate, cost] {
+        systems
+            .iter()
+            .for_each(|system| print!("{:>22}", format!("{} {figure}", system.name)));
+        if systems.len() > 1 {
+            print!("{:>8}", "ratio");
+        }
+    }
+}
+
+fn print_figures(label: &str, results: &[Figures]) {
+    print!("{label:<14}");
+    let ratio = |figure: fn(&Figures) -> f64| {
+        if let [ours, other] = results {
+            print!("{:>8.2}", figure(ours) / figure(other));
+        }
+    };
+    results.iter().for_each(|result| print!("{:>22.0}", result.per_second));
+    ratio(|result| result.per_second);
+    results.iter().for_each(|result| print!("{:>22.2}", result.cpu_us));
+    ratio(|result| result.cpu_us);
 }
 
 async fn connect(config: &Config) -> Client {
     let (client, connection) = config.connect(NoTls).await.expect("the server takes connections");
     tokio::spawn(connection);
     client
+}
+
+/// Single-row INSERTs of several connections, and a bare loop of appends and syncs in turn with them.
+async fn single_rows(systems: &[System], connections: &[usize], synchronous: &str, folder: &Path, sizes: &Sizes) {
+    println!(
+        "\nsingle-row INSERT, synchronous_commit = {synchronous}, turns of {:?}: commits/s, server CPU us per commit; \
+         syncs/s of a bare append+sync loop",
+        sizes.turn
+    );
+    print_head("connections", "commits/s", "us", systems);
+    println!("{:>14}", "append+sync");
+    for connections in connections {
+        let mut bare = Vec::new();
+        let mut turns = vec![Vec::new(); systems.len()];
+        for _ in 0..sizes.turns {
+            bare.push(append_and_sync(folder, sizes.turn));
+            for (system, turns) in systems.iter().zip(&mut turns) {
+                turns.push(commits(system, *connections, synchronous, sizes.turn).await);
+            }
+        }
+        let results: Vec<Figures> = turns.iter().map(|turns| medians(turns)).collect();
+        print_figures(&connections.to_string(), &results);
+        println!("{:>14.0}", median(bare));
+    }
 }
 
 /// Appends of 4 KiB, each synced: what the disk can do for one writer that groups nothing.
@@ -191,16 +248,23 @@ fn append_and_sync(folder: &Path, turn: Duration) -> f64 {
     rate
 }
 
-async fn commits(system: &System, connections: usize, turn: Duration) -> f64 {
+async fn commits(system: &System, connections: usize, synchronous: &str, turn: Duration) -> Figures {
     let mut ready = Vec::new();
     for _ in 0..connections {
         let client = connect(&system.config).await;
+        client
+            .batch_execute(&format!("SET synchronous_commit = {synchronous}"))
+            .await
+            .expect("a setting");
         let statement = client.prepare(INSERT).await.expect("a prepared INSERT");
         ready.push((client, statement));
     }
+    // Its commit is synced, and with it all before it: nothing that was acknowledged early is left to do afterwards.
+    let last = connect(&system.config).await;
     let over = Arc::new(AtomicBool::new(false));
     let done = Arc::new(AtomicU64::new(0));
     let mut writers = JoinSet::new();
+    let cpu = tree_cpu_seconds(system.pid);
     let start = Instant::now();
     for (number, (client, statement)) in ready.into_iter().enumerate() {
         let (over, done) = (over.clone(), done.clone());
@@ -212,43 +276,123 @@ async fn commits(system: &System, connections: usize, turn: Duration) -> f64 {
                 row += 1;
                 done.fetch_add(1, Ordering::Relaxed);
             }
+            // Connected until the turn is over: a process that ends takes time, too.
+            client
         });
     }
     tokio::time::sleep(turn).await;
     let (count, took) = (done.load(Ordering::Relaxed), start.elapsed());
     over.store(true, Ordering::Relaxed);
-    writers.join_all().await;
-    count as f64 / took.as_secs_f64()
+    let clients = writers.join_all().await;
+    last.execute(
+        "INSERT INTO bids VALUES (0, 0, 12.50, 'web', '2024-01-01 00:00:00')",
+        &[],
+    )
+    .await
+    .expect("an INSERT");
+    let cpu = tree_cpu_seconds(system.pid) - cpu;
+    drop(clients);
+    Figures {
+        per_second: count as f64 / took.as_secs_f64(),
+        cpu_us: cpu * 1e6 / done.load(Ordering::Relaxed) as f64,
+        written: 0.0,
+    }
 }
 
-fn copy_text(rows: u64) -> Vec<Bytes> {
-    let mut parts = Vec::new();
-    let mut part = String::new();
-    for row in 0..rows {
-        let (minute, second) = (row / 60 % 60, row % 60);
-        let price = row % 10_000;
-        part.push_str(&format!(
-            "{}\t{}\t{price}.50\tchannel {}\t2024-01-01 00:{minute:02}:{second:02}.{:06}\n",
-            row % 1000,
-            row,
-            row % 7,
-            row % 1_000_000
-        ));
-        if part.len() >= 64 * 1024 {
-            parts.push(Bytes::from(std::mem::take(&mut part)));
+/// INSERTs of many rows each, from one connection.
+async fn many_rows(systems: &[System], sizes: &Sizes) {
+    println!(
+        "\nINSERT of {STATEMENT_ROWS} rows, turns of {:?}: rows/s, server CPU us per row; rows per server CPU second",
+        sizes.turn
+    );
+    let statements: Vec<String> = (0..STATEMENTS)
+        .map(|number| {
+            let rows = number * STATEMENT_ROWS..(number + 1) * STATEMENT_ROWS;
+            let rows: Vec<String> = rows
+                .map(|row| {
+                    let Bid {
+                        auction,
+                        bidder,
+                        price,
+                        channel,
+                        at,
+                    } = &Bid::of(row);
+                    format!("({auction}, {bidder}, {price}, '{channel}', '{at}')")
+                })
+                .collect();
+            format!("INSERT INTO bids VALUES {}", rows.join(", "))
+        })
+        .collect();
+    let mut turns = vec![Vec::new(); systems.len()];
+    for _ in 0..sizes.turns {
+        for (system, turns) in systems.iter().zip(&mut turns) {
+            turns.push(statements_again(system, &statements, sizes.turn).await);
         }
     }
-    parts.push(Bytes::from(part));
-    parts
+    let results: Vec<Figures> = turns.iter().map(|turns| medians(turns)).collect();
+    print_head("", "rows/s", "us", systems);
+    println!("  rows per CPU second");
+    print_figures("multi-row", &results);
+    let rates: Vec<String> = results
+        .iter()
+        .map(|result| format!("{:.0}", 1e6 / result.cpu_us))
+        .collect();
+    println!("  {}", rates.join(" / "));
 }
 
-/// Rows per second, server CPU microseconds per row, bytes written to disk per row.
-async fn copy(system: &System, data: &[Bytes], rows: u64) -> (f64, f64, f64) {
+async fn statements_again(system: &System, statements: &[String], turn: Duration) -> Figures {
     let client = connect(&system.config).await;
-    let (cpu, written) = (cpu_seconds(system.pid), written_bytes(system.pid));
+    let cpu = tree_cpu_seconds(system.pid);
+    let start = Instant::now();
+    let mut rows = 0;
+    for statement in statements.iter().cycle() {
+        client.batch_execute(statement).await.expect("an INSERT");
+        rows += STATEMENT_ROWS;
+        if start.elapsed() >= turn {
+            break;
+        }
+    }
+    let took = start.elapsed().as_secs_f64();
+    let cpu = tree_cpu_seconds(system.pid) - cpu;
+    Figures {
+        per_second: rows as f64 / took,
+        cpu_us: cpu * 1e6 / rows as f64,
+        written: 0.0,
+    }
+}
+
+async fn copies(systems: &[System], format: Format, sizes: &Sizes) {
+    let (name, label) = match format {
+        Format::Text => ("text", "copy-text"),
+        Format::Csv => ("csv", "copy-csv"),
+        Format::Binary => ("binary", "copy-binary"),
+    };
+    let data = copy_data(format, sizes.rows);
+    let sent = data.iter().map(Bytes::len).sum::<usize>() as f64 / sizes.rows as f64;
+    println!(
+        "\nCOPY {name}, {} rows of {sent:.1} bytes: rows/s, server CPU us per row; written bytes per row",
+        sizes.rows
+    );
+    let mut turns = vec![Vec::new(); systems.len()];
+    for _ in 0..sizes.turns {
+        for (system, turns) in systems.iter().zip(&mut turns) {
+            turns.push(copy(system, name, &data, sizes.rows).await);
+        }
+    }
+    let results: Vec<Figures> = turns.iter().map(|turns| medians(turns)).collect();
+    print_head("", "rows/s", "us", systems);
+    println!("  written bytes per row");
+    print_figures(label, &results);
+    let written: Vec<String> = results.iter().map(|result| format!("{:.1}", result.written)).collect();
+    println!("  {}", written.join(" / "));
+}
+
+async fn copy(system: &System, format: &str, data: &[Bytes], rows: u64) -> Figures {
+    let client = connect(&system.config).await;
+    let (cpu, written) = (tree_cpu_seconds(system.pid), tree_written_bytes(system.pid));
     let start = Instant::now();
     let sink = client
-        .copy_in::<_, Bytes>("COPY copied FROM STDIN")
+        .copy_in::<_, Bytes>(&format!("COPY copied FROM STDIN (FORMAT {format})"))
         .await
         .expect("a COPY");
     let mut sink = std::pin::pin!(sink);
@@ -258,165 +402,101 @@ async fn copy(system: &System, data: &[Bytes], rows: u64) -> (f64, f64, f64) {
     assert_eq!(sink.finish().await.expect("a COPY"), rows);
     let took = start.elapsed().as_secs_f64();
     let rows = rows as f64;
-    let cost = (cpu_seconds(system.pid) - cpu) * 1e6 / rows;
+    let cpu = tree_cpu_seconds(system.pid) - cpu;
     if system.name == "postgres" {
         // Its rows are written twice, the second time at a checkpoint.
         client.batch_execute("CHECKPOINT").await.expect("a checkpoint");
     }
-    let written = written_bytes(system.pid).saturating_sub(written);
-    (rows / took, cost, written as f64 / rows)
+    Figures {
+        per_second: rows / took,
+        cpu_us: cpu * 1e6 / rows,
+        written: tree_written_bytes(system.pid).saturating_sub(written) as f64 / rows,
+    }
 }
 
-/// Clock ticks per second in /proc, the same on every Linux.
-const USER_HZ: f64 = 100.0;
-
-/// User and system time of a process and its children, those that have ended included.
-fn cpu_seconds(pid: u32) -> f64 {
-    let ticks = processes().map(|(its_pid, parent, fields)| match (its_pid == pid, parent == pid) {
-        // User, system, and both of the children that were waited for.
-        (true, _) => fields[11..15].iter().sum::<u64>(),
-        (_, true) => fields[11..13].iter().sum(),
-        _ => 0,
-    });
-    ticks.sum::<u64>() as f64 / USER_HZ
+/// One row, as text.
+struct Bid {
+    auction: u64,
+    bidder: u64,
+    price: String,
+    channel: String,
+    at: String,
 }
 
-/// Bytes that a process and its living children have caused to be written to storage.
-fn written_bytes(pid: u32) -> u64 {
-    let tree = processes().filter(|(its_pid, parent, _)| *its_pid == pid || *parent == pid);
-    tree.map(|(its_pid, ..)| {
-        let io = fs::read_to_string(format!("/proc/{its_pid}/io")).unwrap_or_default();
-        let line = io.lines().find_map(|line| line.strip_prefix("write_bytes: "));
-        line.and_then(|text| text.parse::<u64>().ok()).unwrap_or(0)
-    })
-    .sum()
-}
-
-/// All processes: id, parent, and what /proc says of each after the name in brackets.
-fn processes() -> impl Iterator<Item = (u32, u32, Vec<u64>)> {
-    let entries = fs::read_dir("/proc").expect("/proc").flatten();
-    entries.filter_map(|entry| {
-        let stat = fs::read_to_string(entry.path().join("stat")).ok()?;
-        let (head, rest) = stat.rsplit_once(')')?;
-        let fields: Vec<u64> = rest
-            .split_whitespace()
-            .map(|field| field.parse().unwrap_or(0))
-            .collect();
-        let pid = head.split_whitespace().next()?.parse().ok()?;
-        Some((pid, u32::try_from(fields[1]).ok()?, fields))
-    })
-}
-
-/// A PostgreSQL of its own, with the settings that it comes with.
-struct Postgres {
-    child: Child,
-    port: u16,
-    data_dir: PathBuf,
-}
-
-impl Postgres {
-    fn start(scratch: &Path) -> Option<Postgres> {
-        let data_dir = scratch.join("postgres");
-        fs::create_dir(&data_dir).ok()?;
-        let root = rustix::process::geteuid().is_root();
-        if root {
-            // It refuses to run as root; the packages make a user for it.
-            let open = |path: &Path, mode: &str| Command::new("chmod").arg(mode).arg(path).status();
-            open(scratch, "755").ok()?;
-            Command::new("chown")
-                .arg("postgres")
-                .arg(&data_dir)
-                .status()
-                .ok()
-                .filter(|status| status.success())?;
+impl Bid {
+    fn of(row: u64) -> Bid {
+        let (minute, second) = (row / 60 % 60, row % 60);
+        Bid {
+            auction: row % 1000,
+            bidder: row,
+            price: format!("{}.50", row % 10_000),
+            channel: format!("channel {}", row % 7),
+            at: format!("2024-01-01 00:{minute:02}:{second:02}.{:06}", row % 1_000_000),
         }
-        let tool = |name: &str| {
-            let path = find(name)?;
-            let mut command = Command::new(if root { Path::new("runuser") } else { path.as_path() });
-            if root {
-                command.args(["-u", "postgres", "--"]).arg(&path);
+    }
+}
+
+/// The same rows in any format, in parts as a client sends them.
+fn copy_data(format: Format, rows: u64) -> Vec<Bytes> {
+    const PART_BYTES: usize = 64 * 1024;
+    let mut parts = Vec::new();
+    let mut part: Vec<u8> = Vec::new();
+    if let Format::Binary = format {
+        part.put_slice(b"PGCOPY\n\xff\r\n\0");
+        part.put_slice(&[0; 8]);
+    }
+    for row in 0..rows {
+        match format {
+            Format::Text | Format::Csv => {
+                let delimiter = if let Format::Text = format { '\t' } else { ',' };
+                let Bid {
+                    auction,
+                    bidder,
+                    price,
+                    channel,
+                    at,
+                } = &Bid::of(row);
+                writeln!(
+                    part,
+                    "{auction}{delimiter}{bidder}{delimiter}{price}{delimiter}{channel}{delimiter}{at}"
+                )
+                .expect("memory takes it");
             }
-            command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-            Some(command)
-        };
-        let made = tool("initdb")?
-            .args(["-U", "postgres", "-A", "trust", "-D"])
-            .arg(&data_dir)
-            .status()
-            .ok()?;
-        if !made.success() {
-            return None;
+            Format::Binary => put_binary(row, &mut part),
         }
-        let port = std::net::TcpListener::bind("127.0.0.1:0")
-            .ok()?
-            .local_addr()
-            .ok()?
-            .port();
-        let settings = [
-            "listen_addresses=127.0.0.1",
-            "max_connections=300",
-            "unix_socket_directories=",
-        ];
-        let mut command = tool("postgres")?;
-        command.arg("-D").arg(&data_dir).arg("-p").arg(port.to_string());
-        for setting in settings {
-            command.args(["-c", setting]);
-        }
-        let child = command.spawn().ok()?;
-        let postgres = Postgres { child, port, data_dir };
-        let up = (0..200).any(|_| {
-            std::thread::sleep(Duration::from_millis(50));
-            std::net::TcpStream::connect(("127.0.0.1", port)).is_ok()
-        });
-        up.then_some(postgres)
-    }
-
-    fn system(&self) -> System {
-        let mut config = Config::new();
-        config
-            .host("127.0.0.1")
-            .port(self.port)
-            .user("postgres")
-            .dbname("postgres");
-        System {
-            name: "postgres",
-            config,
-            pid: self.postmaster(),
+        if part.len() >= PART_BYTES {
+            parts.push(Bytes::from(std::mem::take(&mut part)));
         }
     }
-
-    /// Under `runuser` the server is a child of the child.
-    fn postmaster(&self) -> u32 {
-        let file = fs::read_to_string(self.data_dir.join("postmaster.pid")).expect("a server that runs writes its pid");
-        file.lines()
-            .next()
-            .and_then(|line| line.parse().ok())
-            .expect("a pid in the first line")
+    if let Format::Binary = format {
+        part.put_i16(-1);
     }
+    parts.push(Bytes::from(part));
+    parts
 }
 
-impl Drop for Postgres {
-    fn drop(&mut self) {
-        let pid = i32::try_from(self.postmaster())
-            .ok()
-            .and_then(rustix::process::Pid::from_raw);
-        if let Some(pid) = pid {
-            // Immediate shutdown.
-            let _ = rustix::process::kill_process(pid, rustix::process::Signal::QUIT);
-        }
-        let _ = self.child.wait();
+/// A row as PostgreSQL's send functions write it: a count, then fields with their lengths.
+fn put_binary(row: u64, out: &mut Vec<u8>) {
+    /// 2024-01-01 in microseconds since 2000-01-01.
+    const START_US: i64 = 8766 * 86_400_000_000;
+    let number = |value: u64| i64::try_from(value).expect("few rows");
+    out.put_i16(5);
+    for value in [row % 1000, row] {
+        out.put_i32(8);
+        out.put_i64(number(value));
     }
-}
-
-fn find(name: &str) -> Option<PathBuf> {
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    let packaged = fs::read_dir("/usr/lib/postgresql")
-        .into_iter()
-        .flatten()
-        .flatten()
-        .map(|entry| entry.path().join("bin"));
-    std::env::split_paths(&path)
-        .chain(packaged)
-        .map(|folder| folder.join(name))
-        .find(|path| path.is_file())
+    // NUMERIC: count of digits to base 10000, weight of the first, sign, digits after the point; the digits.
+    let units = (row % 10_000) as i16;
+    let (head, digits): ([i16; 4], &[i16]) = match units {
+        0 => ([1, -1, 0, 2], &[5000]),
+        _ => ([2, 0, 0, 2], &[units, 5000]),
+    };
+    out.put_i32(8 + 2 * digits.len() as i32);
+    head.iter().chain(digits).for_each(|word| out.put_i16(*word));
+    let channel = format!("channel {}", row % 7);
+    out.put_i32(channel.len() as i32);
+    out.put_slice(channel.as_bytes());
+    out.put_i32(8);
+    let seconds = row / 60 % 60 * 60 + row % 60;
+    out.put_i64(START_US + number(seconds * 1_000_000 + row % 1_000_000));
 }
