@@ -345,7 +345,8 @@ impl ColumnFormatter {
                 self.dimensions(row, &mut dimensions);
                 let is_empty = dimensions.contains(&0);
                 out.put_i32(if is_empty { 0 } else { dimensions.len() as i32 });
-                out.put_i32(i32::from(items.array().null_count() > 0));
+                let has_nulls = out.len();
+                out.put_i32(0);
                 out.put_u32(*item_oid);
                 if is_empty {
                     return;
@@ -356,7 +357,9 @@ impl ColumnFormatter {
                 }
                 let offsets = lists.value_offsets();
                 for at in offsets[row] as usize..offsets[row + 1] as usize {
-                    items.write_binary_items(at, out);
+                    if items.write_binary_items(at, out) {
+                        out[has_nulls..has_nulls + 4].copy_from_slice(&1_i32.to_be_bytes());
+                    }
                 }
             }
             Values::Void(_) => {}
@@ -374,16 +377,19 @@ impl ColumnFormatter {
         }
     }
 
-    /// The items at the bottom of the list at `row`, or the item itself, each with its length in front.
-    fn write_binary_items(&self, row: usize, out: &mut BytesMut) {
+    /// The items at the bottom of the list at `row`, or the item itself, each with its length in front. Whether one of
+    /// them is NULL.
+    fn write_binary_items(&self, row: usize, out: &mut BytesMut) -> bool {
         if let Values::Array { lists, items, .. } = &self.values {
             let offsets = lists.value_offsets();
+            let mut has_nulls = false;
             for at in offsets[row] as usize..offsets[row + 1] as usize {
-                items.write_binary_items(at, out);
+                has_nulls |= items.write_binary_items(at, out);
             }
-            return;
+            return has_nulls;
         }
         self.write_field(row, true, out);
+        self.is_null(row)
     }
 
     /// The value with its length in front, as DataRow and Bind carry it; NULL is the length -1.

@@ -136,6 +136,24 @@ fn a_refused_value_leaves_the_column_as_it_was() {
     }
 }
 
+/// Whether an array has NULLs is said of it alone, not of its column.
+#[test]
+fn arrays_in_binary_tell_of_their_own_nulls() {
+    let pg_type = PgType::parse("integer[]").expect("a type");
+    let mut column = ColumnBuilder::new(&pg_type, 4);
+    for text in ["{1,NULL}", "{2}", "{}", "{NULL}"] {
+        column.append_text(text).expect(text);
+    }
+    let column = column.finish();
+    let formatter = ColumnFormatter::new(&pg_type, &column, &TextStyle::default()).expect("its own type");
+    let flags = (0..4).map(|row| {
+        let mut sent = BytesMut::new();
+        formatter.write_binary(row, &mut sent);
+        sent[7]
+    });
+    assert_eq!(flags.collect::<Vec<_>>(), [1, 0, 0, 1]);
+}
+
 #[test]
 fn binary_of_the_wrong_size_is_refused() {
     for (name, bytes, code) in [
