@@ -6,7 +6,8 @@ use std::borrow::Cow;
 
 use bytes::{BufMut, BytesMut};
 
-use super::builder::incorrect_binary;
+use super::PgType;
+use super::builder::{incorrect_binary, insufficient_binary};
 use crate::error::{SqlError, state};
 
 /// The items of an array literal; `None` is NULL.
@@ -134,53 +135,105 @@ fn multidimensional() -> SqlError {
     )
 }
 
-/// The items of an array in binary; `None` is NULL.
-pub fn parse_binary(value: &[u8], item_oid: u32) -> Result<Vec<Option<&[u8]>>, SqlError> {
-    let mut rest = value;
-    let mut word = || -> Result<i32, SqlError> {
-        let (head, tail) = rest.split_first_chunk::<4>().ok_or_else(incorrect_binary)?;
-        rest = tail;
-        Ok(i32::from_be_bytes(*head))
-    };
-    let dimensions = word()?;
-    let _has_nulls = word()?;
-    let oid = word()? as u32;
-    if oid != item_oid {
-        return Err(SqlError::new(
-            state::DATATYPE_MISMATCH,
-            format!("binary data has array element type {oid} instead of expected {item_oid}"),
-        ));
-    }
-    match dimensions {
-        0 => return Ok(Vec::new()),
-        1 => {}
-        2..=6 => return Err(multidimensional()),
-        _ => return Err(incorrect_binary()),
-    }
-    let count = usize::try_from(word()?).map_err(|_| incorrect_binary())?;
-    let _lower_bound = word()?;
-    // Each item has at least its length.
-    if count > rest.len() / 4 {
-        return Err(incorrect_binary());
-    }
-    let mut items = Vec::with_capacity(count);
-    for _ in 0..count {
-        let (head, tail) = rest.split_first_chunk::<4>().ok_or_else(incorrect_binary)?;
-        rest = tail;
-        match i32::from_be_bytes(*head) {
-            -1 => items.push(None),
-            length => {
-                let length = usize::try_from(length).map_err(|_| incorrect_binary())?;
-                let (item, tail) = rest.split_at_checked(length).ok_or_else(incorrect_binary)?;
-                items.push(Some(item));
-                rest = tail;
+/// The items of an array in binary, one after another; `None` is NULL. Bytes after the last one are an error, too.
+pub struct BinaryItems<'a> {
+    rest: &'a [u8],
+    left: usize,
+}
+
+impl<'a> BinaryItems<'a> {
+    pub fn new(value: &'a [u8], item_type: &PgType) -> Result<BinaryItems<'a>, SqlError> {
+        const DIMENSIONS_MAX: i32 = 6;
+        const ITEMS_MAX: i32 = 134_217_727;
+        let mut rest = value;
+        let mut word = || -> Result<i32, SqlError> {
+            let (head, tail) = rest.split_first_chunk::<4>().ok_or_else(insufficient_binary)?;
+            rest = tail;
+            Ok(i32::from_be_bytes(*head))
+        };
+        let invalid = |message: String| Err(SqlError::new(state::INVALID_BINARY_REPRESENTATION, message));
+        let too_many = |message: String| Err(SqlError::new(state::PROGRAM_LIMIT_EXCEEDED, message));
+        let dimensions = word()?;
+        match dimensions {
+            ..0 => return invalid(format!("invalid number of dimensions: {dimensions}")),
+            0..=DIMENSIONS_MAX => {}
+            _ => {
+                return too_many(format!(
+                    "number of array dimensions ({dimensions}) exceeds the maximum allowed ({DIMENSIONS_MAX})"
+                ));
             }
         }
+        if !matches!(word()?, 0 | 1) {
+            return invalid("invalid array flags".to_string());
+        }
+        let (oid, expected) = (word()? as u32, item_type.oid());
+        if oid != expected {
+            let name = PgType::from_oid(oid).map_or("???".to_string(), |found| found.base_name().to_string());
+            return Err(SqlError::new(
+                state::DATATYPE_MISMATCH,
+                format!(
+                    "binary data has array element type {oid} ({name}) instead of expected {expected} ({})",
+                    item_type.base_name()
+                ),
+            ));
+        }
+        match dimensions {
+            0 => return Ok(BinaryItems { rest, left: 0 }),
+            1 => {}
+            _ => return Err(multidimensional()),
+        }
+        let count = word()?;
+        let _lower_bound = word()?;
+        match usize::try_from(count) {
+            // Each item has at least its length.
+            Ok(left) if left <= rest.len() / 4 => Ok(BinaryItems { rest, left }),
+            Ok(_) if count <= ITEMS_MAX => Err(insufficient_binary()),
+            _ => too_many(format!("array size exceeds the maximum allowed ({ITEMS_MAX})")),
+        }
     }
-    if rest.is_empty() {
-        Ok(items)
-    } else {
-        Err(incorrect_binary())
+
+    /// Items that are left.
+    pub fn remaining(&self) -> usize {
+        self.left
+    }
+
+    fn item(&mut self) -> Result<Option<&'a [u8]>, SqlError> {
+        let (head, tail) = self.rest.split_first_chunk().ok_or_else(insufficient_binary)?;
+        let length = i32::from_be_bytes(*head);
+        if length == -1 {
+            self.rest = tail;
+            return Ok(None);
+        }
+        let item = usize::try_from(length)
+            .ok()
+            .and_then(|length| tail.split_at_checked(length));
+        let Some((item, tail)) = item else {
+            // Of another class than where a length is cut off, as PostgreSQL has it.
+            return Err(SqlError::new(
+                state::INVALID_BINARY_REPRESENTATION,
+                "insufficient data left in message",
+            ));
+        };
+        self.rest = tail;
+        Ok(Some(item))
+    }
+}
+
+impl<'a> Iterator for BinaryItems<'a> {
+    type Item = Result<Option<&'a [u8]>, SqlError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        match self.left.checked_sub(1) {
+            Some(left) => {
+                self.left = left;
+                Some(self.item())
+            }
+            None if self.rest.is_empty() => None,
+            None => {
+                self.rest = &[];
+                Some(Err(incorrect_binary()))
+            }
+        }
     }
 }
 

@@ -14,6 +14,7 @@ use arrow::array::{
 use arrow::buffer::OffsetBuffer;
 use arrow::datatypes::IntervalMonthDayNano;
 
+use super::array::BinaryItems;
 use super::calendar::{PG_EPOCH_DAYS, PG_EPOCH_US};
 use super::datetime::{InputStyle, parse_date, parse_time, parse_timestamp, parse_timestamptz};
 use super::interval::parse_interval;
@@ -316,9 +317,7 @@ impl ColumnBuilder {
             Values::Float4(values) => values.append_value(one_nan(f32::from_be_bytes(fixed(value)?), f32::NAN)),
             Values::Float8(values) => values.append_value(one_nan(f64::from_be_bytes(fixed(value)?), f64::NAN)),
             Values::Oid(values, _) => values.append_value(i64::from(u32::from_be_bytes(fixed(value)?))),
-            Values::Numeric(values, shape) => {
-                values.append_value(parse_decimal_binary(value, *shape).ok_or_else(incorrect_binary)??);
-            }
+            Values::Numeric(values, shape) => values.append_value(parse_decimal_binary(value, *shape)?),
             Values::Bytea(values) => values.append_value(value),
             Values::Date(values) => {
                 let days = i32::from_be_bytes(fixed(value)?);
@@ -354,17 +353,22 @@ impl ColumnBuilder {
             Values::Uuid(texts) => append_uuid(texts, &fixed(value)?),
             Values::Jsonb(texts) => {
                 const VERSION: u8 = 1;
-                let [VERSION, text @ ..] = value else {
-                    return Err(incorrect_binary());
-                };
-                texts.append_value(json::canonical(utf8(text)?)?);
+                match value {
+                    [VERSION, text @ ..] => texts.append_value(json::canonical(utf8(text)?)?),
+                    [other, ..] => {
+                        return Err(SqlError::new(
+                            state::INVALID_BINARY_REPRESENTATION,
+                            format!("unsupported jsonb version number {other}"),
+                        ));
+                    }
+                    [] => return Err(insufficient_binary()),
+                }
             }
             Values::Array(lists) => {
-                let item_oid = lists.item_type.oid();
-                let items = array::parse_binary(value, item_oid)?;
-                lists.append(items.len(), |values| {
-                    for item in &items {
-                        match item {
+                let items = BinaryItems::new(value, &lists.item_type)?;
+                lists.append(items.remaining(), |values| {
+                    for item in items {
+                        match item? {
                             Some(bytes) => values.append_binary(bytes)?,
                             None => values.append_null(),
                         }
@@ -498,11 +502,15 @@ fn append_uuid(texts: &mut StringBuilder, value: &[u8; 16]) {
 fn fixed<const N: usize>(value: &[u8]) -> Result<[u8; N], SqlError> {
     value.try_into().map_err(|_| {
         if value.len() < N {
-            SqlError::new(state::PROTOCOL_VIOLATION, "insufficient data left in message")
+            insufficient_binary()
         } else {
             incorrect_binary()
         }
     })
+}
+
+pub(super) fn insufficient_binary() -> SqlError {
+    SqlError::new(state::PROTOCOL_VIOLATION, "insufficient data left in message")
 }
 
 pub(super) fn incorrect_binary() -> SqlError {

@@ -5,6 +5,7 @@
 
 use bytes::{BufMut, BytesMut};
 
+use super::builder::{incorrect_binary, insufficient_binary};
 use super::calendar::two_digits;
 use crate::error::{SqlError, state};
 
@@ -154,6 +155,8 @@ pub fn write_decimal(value: i128, scale: i8, trim: bool, out: &mut BytesMut) {
 const SIGN_POSITIVE: u16 = 0x0000;
 const SIGN_NEGATIVE: u16 = 0x4000;
 const SIGN_NAN: u16 = 0xC000;
+const SIGN_INFINITY: u16 = 0xD000;
+const SIGN_MINUS_INFINITY: u16 = 0xF000;
 
 /// A NUMERIC as PostgreSQL sends it in binary: digits to base 10000 around the point, without zeros at the ends.
 pub fn write_decimal_binary(value: i128, scale: i8, trim: bool, out: &mut BytesMut) {
@@ -235,8 +238,19 @@ impl DecimalShape {
     }
 }
 
+/// All that 128 bits hold.
+const POWERS_OF_TEN: [u128; 39] = {
+    let mut powers = [1; 39];
+    let mut at = 1;
+    while at < powers.len() {
+        powers[at] = powers[at - 1] * 10;
+        at += 1;
+    }
+    powers
+};
+
 fn power_of_ten(exponent: u32) -> u128 {
-    10_u128.pow(exponent)
+    POWERS_OF_TEN[exponent as usize]
 }
 
 /// Collects decimal digits, each at its power of ten, into units of 10^-scale.
@@ -407,35 +421,78 @@ fn not_finite() -> SqlError {
     )
 }
 
-/// Reads PostgreSQL's binary NUMERIC; `None` if it is none.
-pub fn parse_decimal_binary(bytes: &[u8], shape: DecimalShape) -> Option<Result<i128, SqlError>> {
-    let word = |at: usize| {
-        bytes
-            .get(at * 2..at * 2 + 2)
-            .map(|pair| u16::from_be_bytes([pair[0], pair[1]]))
+/// Reads PostgreSQL's binary NUMERIC in units of 10^-scale.
+pub fn parse_decimal_binary(bytes: &[u8], shape: DecimalShape) -> Result<i128, SqlError> {
+    const SCALE_MAX: u16 = 0x3fff;
+    let Some((head, groups)) = bytes.split_first_chunk::<8>() else {
+        return Err(insufficient_binary());
     };
-    let (count, weight, sign, scale) = (word(0)?, word(1)? as i16, word(2)?, word(3)?);
-    if bytes.len() != 8 + usize::from(count) * 2 || scale > 0x3fff {
-        return None;
+    let [count, weight, sign, scale] = [0, 2, 4, 6].map(|at| u16::from_be_bytes([head[at], head[at + 1]]));
+    let weight = i32::from(weight as i16);
+    let invalid = |what: &str| {
+        Err(SqlError::new(
+            state::INVALID_BINARY_REPRESENTATION,
+            format!("invalid {what} in external \"numeric\" value"),
+        ))
+    };
+    if !matches!(
+        sign,
+        SIGN_POSITIVE | SIGN_NEGATIVE | SIGN_NAN | SIGN_INFINITY | SIGN_MINUS_INFINITY
+    ) {
+        return invalid("sign");
     }
-    match sign {
-        SIGN_POSITIVE | SIGN_NEGATIVE => {}
-        SIGN_NAN | 0xD000 | 0xF000 => return Some(Err(not_finite())),
-        _ => return None,
+    if scale > SCALE_MAX {
+        return invalid("scale");
+    }
+    let Some((groups, rest)) = groups.split_at_checked(usize::from(count) * 2) else {
+        return Err(insufficient_binary());
+    };
+    let groups = groups
+        .chunks_exact(2)
+        .map(|pair| u16::from_be_bytes([pair[0], pair[1]]));
+    if groups.clone().any(|group| group > 9_999) {
+        return invalid("digit");
+    }
+    if !rest.is_empty() {
+        return Err(incorrect_binary());
+    }
+    if !matches!(sign, SIGN_POSITIVE | SIGN_NEGATIVE) {
+        return Err(not_finite());
+    }
+    let negative = sign == SIGN_NEGATIVE;
+    if let Some(value) = few_groups(groups.clone(), weight, shape) {
+        return shape.check(value, negative);
     }
     let mut digits = Digits::new(shape);
-    let mut power = (i32::from(weight) + 1) * 4 - 1;
-    for at in 0..usize::from(count) {
-        let group = word(4 + at)?;
-        if group > 9_999 {
-            return None;
-        }
+    let mut power = (weight + 1) * 4 - 1;
+    for group in groups {
         for unit in [1_000, 100, 10, 1] {
             digits.push((group / unit % 10) as u8, power);
             power -= 1;
         }
     }
-    Some(digits.finish(sign == SIGN_NEGATIVE))
+    digits.finish(negative)
+}
+
+/// At most four digits to base 10000, the first of which counts 10000^`weight`, that the scale keeps all of: most numbers.
+fn few_groups(groups: impl ExactSizeIterator<Item = u16>, weight: i32, shape: DecimalShape) -> Option<u128> {
+    const GROUPS: usize = 4;
+    const POWER_MAX: u32 = 18;
+    let count = groups.len();
+    if count > GROUPS {
+        return None;
+    }
+    // Below 10^16, and times 10^18 below 2^128.
+    let value = groups.fold(0, |value, group| value * 10_000 + u64::from(group));
+    let power = (weight + 1 - count as i32) * 4 + i32::from(shape.scale);
+    if power.unsigned_abs() > POWER_MAX {
+        return None;
+    }
+    if power >= 0 {
+        return Some(u128::from(value) * power_of_ten(power as u32));
+    }
+    let divisor = 10_u64.pow(power.unsigned_abs());
+    value.is_multiple_of(divisor).then(|| u128::from(value / divisor))
 }
 
 #[cfg(test)]
@@ -556,7 +613,7 @@ mod tests {
                 .map(|pair| u16::from_be_bytes([pair[0], pair[1]]))
                 .collect();
             assert_eq!(words, expected, "{value}");
-            assert_eq!(parse_decimal_binary(&out, shape(38, scale)), Some(Ok(value)));
+            assert_eq!(parse_decimal_binary(&out, shape(38, scale)), Ok(value));
         }
         for value in [
             i128::MAX / 2,
@@ -569,11 +626,70 @@ mod tests {
                 write_decimal_binary(value, scale, false, &mut out);
                 assert_eq!(
                     parse_decimal_binary(&out, shape(38, scale)),
-                    Some(Ok(value)),
+                    Ok(value),
                     "{value} {scale}"
                 );
             }
         }
-        assert_eq!(parse_decimal_binary(&[0, 1], shape(5, 2)), None);
+    }
+
+    /// The same as text, whatever the scale makes of it.
+    #[test]
+    fn binary_decimals_are_rounded_and_refused_as_text_is() {
+        for (words, text) in [
+            (&[1_u16, 0, 0, 0, 999][..], "999"),
+            (&[1, 0, 0, 0, 1_000], "1000"),
+            (&[1, 0, 0x4000, 0, 1_000], "-1000"),
+            (&[2, 0, 0, 4, 999, 9_949], "999.9949"),
+            (&[2, 0, 0, 4, 999, 9_950], "999.9950"),
+            (&[2, 0, 0x4000, 4, 7, 50], "-7.0050"),
+            (&[1, 0xffff, 0, 4, 49], "0.0049"),
+            (&[1, 0xfffe, 0, 8, 9_999], "0.00009999"),
+            (&[1, 0xff00, 0, 0x3fff, 9_999], "0"),
+            (&[5, 0, 0, 16, 1, 5_000, 0, 0, 0], "1.5"),
+            (&[6, 1, 0, 16, 0, 1, 0, 0, 0, 1], "1.0000000000000001"),
+            (&[0, 0, 0, 0], "0"),
+            (&[1, 2, 0, 0, 1], "100000000"),
+            (&[1, 9, 0, 0, 1], "1000000000000000000000000000000000000"),
+            (&[1, 100, 0, 0, 1], "1e400"),
+        ] {
+            let bytes: Vec<u8> = words.iter().flat_map(|word| word.to_be_bytes()).collect();
+            for shape in [shape(5, 2), shape(38, 0), shape(38, 30), shape(3, 3)] {
+                assert_eq!(
+                    parse_decimal_binary(&bytes, shape),
+                    parse_decimal(text, shape),
+                    "{text} {shape:?}"
+                );
+            }
+        }
+        for (words, state, message) in [
+            (&[0_u16][..], "08P01", "insufficient data left in message"),
+            (&[2, 0, 0, 0, 1], "08P01", "insufficient data left in message"),
+            (
+                &[0, 0, 0x1234, 0],
+                "22P03",
+                "invalid sign in external \"numeric\" value",
+            ),
+            (
+                &[0, 0, 0, 0x4000],
+                "22P03",
+                "invalid scale in external \"numeric\" value",
+            ),
+            (
+                &[1, 0, 0, 0, 10_000],
+                "22P03",
+                "invalid digit in external \"numeric\" value",
+            ),
+            (&[1, 0, 0, 0, 1, 1], "22P03", "incorrect binary data format"),
+            (
+                &[0, 0, 0xd000, 0],
+                "0A000",
+                "NaN and infinite values of type numeric are not supported",
+            ),
+        ] {
+            let bytes: Vec<u8> = words.iter().flat_map(|word| word.to_be_bytes()).collect();
+            let error = parse_decimal_binary(&bytes, shape(5, 2)).expect_err(message);
+            assert_eq!((error.state.0, error.message.as_str()), (state, message));
+        }
     }
 }
