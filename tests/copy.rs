@@ -1,4 +1,4 @@
-//! COPY FROM STDIN and TO STDOUT in text and csv, by a driver: formats, errors with their place, all or nothing.
+//! COPY FROM STDIN and TO STDOUT in text, csv and binary, by a driver: formats, errors with their place, all or nothing.
 
 use bytes::Bytes;
 use futures::{SinkExt, TryStreamExt};
@@ -18,10 +18,15 @@ async fn started() -> (tempfile::TempDir, Server, Client) {
 }
 
 /// Sends `data` in pieces of `piece` bytes, so that rows are cut anywhere.
-async fn copy_in(client: &Client, sql: &str, data: &str, piece: usize) -> Result<u64, tokio_postgres::Error> {
+async fn copy_in(
+    client: &Client,
+    sql: &str,
+    data: impl AsRef<[u8]>,
+    piece: usize,
+) -> Result<u64, tokio_postgres::Error> {
     let sink = client.copy_in::<_, Bytes>(sql).await?;
     let mut sink = std::pin::pin!(sink);
-    for part in data.as_bytes().chunks(piece) {
+    for part in data.as_ref().chunks(piece) {
         if sink.send(Bytes::copy_from_slice(part)).await.is_err() {
             // The server has given up on this COPY; `finish` says why.
             break;
@@ -31,6 +36,10 @@ async fn copy_in(client: &Client, sql: &str, data: &str, piece: usize) -> Result
 }
 
 async fn copy_out(client: &Client, sql: &str) -> String {
+    String::from_utf8(copy_out_bytes(client, sql).await).expect("text")
+}
+
+async fn copy_out_bytes(client: &Client, sql: &str) -> Vec<u8> {
     let stream = client
         .copy_out(sql)
         .await
@@ -39,10 +48,10 @@ async fn copy_out(client: &Client, sql: &str) -> String {
         .try_collect()
         .await
         .unwrap_or_else(|error| panic!("{error:?}: {sql}"));
-    String::from_utf8(parts.concat()).expect("text")
+    parts.concat()
 }
 
-async fn refused(client: &Client, sql: &str, data: &str) -> DbError {
+async fn refused(client: &Client, sql: &str, data: impl AsRef<[u8]>) -> DbError {
     let error = copy_in(client, sql, data, 1000).await.expect_err("the COPY must fail");
     error
         .as_db_error()
@@ -273,4 +282,140 @@ async fn a_big_copy_is_one_commit_that_survives_a_kill() {
         copy_out(&client, "COPY t TO STDOUT (FORMAT csv)").await.lines().count() as u64,
         rows
     );
+}
+
+const EVERY_TYPE_COLUMNS: &str =
+    "b BOOLEAN, i2 SMALLINT, i4 INTEGER, i8 BIGINT, f4 REAL, f8 DOUBLE PRECISION, n NUMERIC(18,2),
+    bare NUMERIC, t TEXT, vc VARCHAR(5), c CHAR(4), u UUID, j JSON, jb JSONB, by BYTEA, d DATE, ti TIME, ts TIMESTAMP,
+    tz TIMESTAMPTZ, iv INTERVAL, ai INT[], at TEXT[], an NUMERIC(8,3)[], au UUID[]";
+
+/// What PostgreSQL 15 sent for `COPY every TO STDOUT (FORMAT binary)`, in hexadecimal digits.
+const EVERY_TYPE: &str = "\
+    5047434f50590aff0d0a0000000000000000000018000000010100000002fffe0000000400000007000000087fffffff\
+    ffffffff000000043fc00000000000083fb999999999999a00000012000500030000000204d2162e23340d801e780000\
+    000c0002ffff00000006000108fc00000014746162096e65770a6c616e67206772c3b6c39f6500000005616263646500\
+    000005c3a920202000000010a0eebc999c0b4ef8bb6d6bb9bd380a11000000097b202261223a31207d00000011017b22\
+    61223a205b312c206e756c6c5d7d0000000300ff5c000000040000227900000008000000141dd75fff00000008fffca2\
+    fec4c07ee0000000080002b0d427c1f800000000100000000000319750fffffffe000000010000002800000001000000\
+    010000001700000003000000010000000400000001ffffffff00000004fffffffd000000280000000100000001000000\
+    190000000400000001000000016100000003622063ffffffff00000000000000360000000100000000000006a4000000\
+    02000000010000000c0002000000000003000113880000000e00030001400000030009270f2706000000280000000100\
+    00000000000b86000000010000000100000010a0eebc999c0b4ef8bb6d6bb9bd380a110018ffffffffffffffffffffff\
+    ffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff\
+    ffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff0018000000010000000002\
+    80000000000480000000000000088000000000000000000000047fc0000000000008fff00000000000000000000a0001\
+    ffff4000000200640000000a000100010000000000010000000000000000000000042020202000000010000000000000\
+    00000000000000000000000000046e756c6c000000030122220000000000000004ffffffff0000000800000000000000\
+    0000000008ff1fe2ffc59c600000000008000000000000000000000010000000000000000000000000fffffff4000000\
+    0c0000000000000000000000170000000c0000000000000000000000190000002e0000000100000000000006a4000000\
+    02000000010000000800000000000000030000000a000100010000000300010000000c000000000000000000000b86ff\
+    ff";
+
+/// And what it sent without the FORMAT.
+const EVERY_TYPE_TEXT: [&str; 3] = [
+    r#"t	-2	7	9223372036854775807	1.5	0.1	1234567890123456.78	0.000123	tab\tnew\nlang größe	abcde	é   	a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11	{ "a":1 }	{"a": [1, null]}	\\x00ff5c	2024-02-29	23:59:59.999999	1969-12-31 23:59:59.5	2023-12-31 22:00:00+00	1 mon -2 days +00:00:03.25	{1,NULL,-3}	{a,"b c",NULL,""}	{1.500,-99999.999}	{a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11}"#,
+    r"\N	\N	\N	\N	\N	\N	\N	\N	\N	\N	\N	\N	\N	\N	\N	\N	\N	\N	\N	\N	\N	\N	\N	\N",
+    r#"f	-32768	-2147483648	-9223372036854775808	NaN	-Infinity	-0.01	10000			    	00000000-0000-0000-0000-000000000000	null	""	\\x	1999-12-31	00:00:00	0001-01-01 00:00:00	2000-01-01 00:00:00+00	-1 years	{}	{}	{0.000,10000.000}	{}"#,
+];
+
+#[tokio::test]
+async fn what_postgresql_wrote_in_binary_is_read_and_written_back() {
+    let digits: Vec<char> = EVERY_TYPE.chars().collect();
+    let byte = |pair: &[char]| u8::from_str_radix(&pair.iter().collect::<String>(), 16).expect("two digits");
+    let data: Vec<u8> = digits.chunks(2).map(byte).collect();
+
+    let (_scratch, server, client) = started().await;
+    for (name, piece) in [("whole", data.len()), ("pieces", 7), ("bytes", 1)] {
+        let create = format!("CREATE TOPIC {name} ({EVERY_TYPE_COLUMNS})");
+        client.batch_execute(&create).await.expect("a topic");
+        let sql = format!("COPY {name} FROM STDIN (FORMAT binary)");
+        assert_eq!(copy_in(&client, &sql, &data, piece).await.expect("a good COPY"), 3);
+        let text = copy_out(&client, &format!("COPY {name} TO STDOUT")).await;
+        assert_eq!(text.lines().collect::<Vec<_>>(), EVERY_TYPE_TEXT, "{name}");
+        let back = copy_out_bytes(&client, &format!("COPY BINARY {name} TO STDOUT")).await;
+        assert_eq!(back, data, "{name}");
+    }
+    // What was written in one format is what was written in the other.
+    let create = format!("CREATE TOPIC texts ({EVERY_TYPE_COLUMNS})");
+    client.batch_execute(&create).await.expect("a topic");
+    let text = EVERY_TYPE_TEXT.join("\n");
+    assert_eq!(
+        copy_in(&client, "COPY texts FROM STDIN", text, 100)
+            .await
+            .expect("a good COPY"),
+        3
+    );
+    let back = copy_out_bytes(&client, "COPY (SELECT * FROM texts) TO STDOUT WITH BINARY").await;
+    assert_eq!(back, data);
+    drop(server);
+}
+
+#[tokio::test]
+async fn bad_binary_data_is_named_and_nothing_is_kept() {
+    let (_scratch, server, client) = started().await;
+    let header = b"PGCOPY\n\xff\r\n\0\0\0\0\0\0\0\0\0";
+    let sql = "COPY t (a, b) FROM STDIN (FORMAT binary)";
+    let good = b"\0\x02\0\0\0\x04\0\0\0\x01\0\0\0\x01x";
+    let cases: &[(&[u8], &str, &str)] = &[
+        (b"\0\x01\0\0\0\x04\0\0\0\x02", "22P04", "COPY t, line 2"),
+        (b"\0\x02\0\0\0\x05\0\0\0\0\x02", "22P03", "COPY t, line 2, column a"),
+        (b"\0\x02\0\0\0\x04\0\0", "22P04", "COPY t, line 2, column a"),
+        (b"\xff\xffmore", "22P04", "COPY t, line 2"),
+    ];
+    for (tail, state, place) in cases {
+        let error = refused(&client, sql, [&header[..], good, tail].concat()).await;
+        assert_eq!((error.code().code(), error.where_()), (*state, Some(*place)), "{error}");
+        assert_eq!(value(&client, "SELECT count(*) FROM t").await, "0", "nothing is kept");
+    }
+    let error = refused(&client, sql, "1\tx\n2\ty\n3\tz\n4\tv\n5\tw\n").await;
+    assert_eq!(error.message(), "COPY file signature not recognized");
+    for (options, state) in [
+        ("DELIMITER ','", "42601"),
+        ("NULL ''", "42601"),
+        ("HEADER", "0A000"),
+        ("QUOTE '!'", "0A000"),
+        ("FORMAT csv", "42601"),
+    ] {
+        let client = support::connect(&server).await;
+        let sql = format!("COPY t FROM STDIN (FORMAT binary, {options})");
+        assert_eq!(refused(&client, &sql, "").await.code().code(), state, "{sql}");
+    }
+}
+
+/// tokio-postgres' own binary reader and writer, which look for header and first row in one message.
+#[tokio::test]
+async fn a_drivers_binary_reader_and_writer_work() {
+    use tokio_postgres::binary_copy::{BinaryCopyInWriter, BinaryCopyOutStream};
+    use tokio_postgres::types::Type;
+
+    let (_scratch, _server, client) = started().await;
+    let types = [Type::INT4, Type::TEXT, Type::BOOL];
+    let sink = client
+        .copy_in("COPY t (a, b, e) FROM STDIN BINARY")
+        .await
+        .expect("a COPY");
+    let mut writer = std::pin::pin!(BinaryCopyInWriter::new(sink, &types));
+    for row in 0..1000_i32 {
+        let text = (row % 3 > 0).then(|| format!("row {row}"));
+        writer
+            .as_mut()
+            .write(&[&row, &text, &(row % 2 == 0)])
+            .await
+            .expect("a row");
+    }
+    assert_eq!(writer.finish().await.expect("a good COPY"), 1000);
+    assert_eq!(value(&client, "SELECT s FROM v").await, "499500");
+
+    let sql = "COPY (SELECT a, b, e FROM t ORDER BY a) TO STDOUT (FORMAT binary)";
+    let stream = client.copy_out(sql).await.expect("a COPY");
+    let rows: Vec<_> = BinaryCopyOutStream::new(stream, &types)
+        .try_collect()
+        .await
+        .expect("rows");
+    assert_eq!(rows.len(), 1000);
+    for (at, row) in (0_i32..).zip(&rows) {
+        assert_eq!(row.get::<i32>(0), at);
+        assert_eq!(row.get::<Option<String>>(1), (at % 3 > 0).then(|| format!("row {at}")));
+        assert_eq!(row.get::<bool>(2), at % 2 == 0);
+    }
 }

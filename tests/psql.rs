@@ -137,6 +137,17 @@ fn copy_loads_a_file_and_writes_one() {
     let out = fs::read_to_string(psql.scratch.path().join("out.csv")).expect("psql wrote it");
     assert_eq!(out, csv);
 
+    psql.shows("\\copy bids TO 'out.bin' WITH (FORMAT binary)", &["COPY 1000"]);
+    psql.shows(
+        "CREATE TOPIC again (auction BIGINT, price NUMERIC(18,2), channel TEXT, ts TIMESTAMP)",
+        &["CREATE"],
+    );
+    psql.shows("\\copy again FROM 'out.bin' WITH (FORMAT binary)", &["COPY 1000"]);
+    psql.shows(
+        "SELECT count(*) FROM (SELECT * FROM bids INTERSECT SELECT * FROM again) AS same",
+        &["1000"],
+    );
+
     let (_, errors, success) = psql.run("\\copy bids FROM 'out.csv' WITH (FORMAT csv)");
     assert!(!success);
     assert!(

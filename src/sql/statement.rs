@@ -64,10 +64,18 @@ pub enum InsertRows {
     Select(Select),
 }
 
-/// COPY's format and options, all validated.
+/// What the bytes of a COPY are.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum CopyKind {
+    Text,
+    Csv,
+    Binary,
+}
+
+/// COPY's format and options, all validated. Binary has no options: the others are text's defaults.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct CopyFormat {
-    pub csv: bool,
+    pub kind: CopyKind,
     pub delimiter: u8,
     pub null: String,
     /// HEADER: skip (FROM) or write (TO) a first line of names.

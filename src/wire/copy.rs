@@ -2,11 +2,13 @@
 
 use std::sync::Arc;
 
+use arrow::array::RecordBatch;
 use pgwire::messages::PgWireFrontendMessage;
 use pgwire::messages::copy::{CopyDone, CopyInResponse, CopyOutResponse};
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::connection::{Connection, Ended, Failure};
+use super::copy_binary::{BinaryDecoder, BinaryEncoder};
 use super::copy_in::CopyDecoder;
 use super::copy_out::CopyEncoder;
 use super::message;
@@ -14,15 +16,60 @@ use super::simple::ROWS_AT_ONCE;
 use crate::error::{SqlError, state};
 use crate::session::{Batches, CopyIn};
 use crate::sql::plan::OutField;
-use crate::sql::statement::CopyFormat;
+use crate::sql::statement::{CopyFormat, CopyKind};
+use crate::types::TextStyle;
 
-const TEXT: i8 = 0;
+/// What the data of one COPY becomes.
+enum Decoder {
+    Lines(CopyDecoder),
+    Binary(BinaryDecoder),
+}
+
+impl Decoder {
+    fn new(copy: &CopyIn, style: &TextStyle) -> Decoder {
+        match copy.format.kind {
+            CopyKind::Text | CopyKind::Csv => {
+                Decoder::Lines(CopyDecoder::new(&copy.table, &copy.columns, &copy.format, style))
+            }
+            CopyKind::Binary => Decoder::Binary(BinaryDecoder::new(&copy.table, &copy.columns)),
+        }
+    }
+
+    fn push(&mut self, data: &[u8]) -> Result<Option<RecordBatch>, SqlError> {
+        match self {
+            Decoder::Lines(decoder) => decoder.push(data),
+            Decoder::Binary(decoder) => decoder.push(data),
+        }
+    }
+
+    fn finish(&mut self) -> Result<Option<RecordBatch>, SqlError> {
+        match self {
+            Decoder::Lines(decoder) => decoder.finish(),
+            Decoder::Binary(decoder) => decoder.finish(),
+        }
+    }
+}
+
+/// What the rows of one COPY become.
+enum Encoder {
+    Lines(Box<CopyEncoder>),
+    Binary(BinaryEncoder),
+}
+
+/// The code of a format, as messages give it.
+fn code(kind: CopyKind) -> i8 {
+    match kind {
+        CopyKind::Text | CopyKind::Csv => 0,
+        CopyKind::Binary => 1,
+    }
+}
 
 impl<S: AsyncRead + AsyncWrite + Unpin + Send> Connection<S> {
     pub(super) async fn copy_in(&mut self, mut copy: CopyIn) -> Result<(), Failure> {
         let columns = i16::try_from(copy.columns.len()).expect("a topic has at most 1600 columns");
         self.send_notices();
-        let response = CopyInResponse::new(TEXT, columns, vec![0; copy.columns.len()]);
+        let code = code(copy.format.kind);
+        let response = CopyInResponse::new(code, columns, vec![i16::from(code); copy.columns.len()]);
         message::put(&mut self.socket.output, &response);
         self.socket.flush().await?;
         match self.receive(&mut copy).await {
@@ -40,8 +87,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Connection<S> {
 
     /// Decodes what the client sends until CopyDone.
     async fn receive(&mut self, copy: &mut CopyIn) -> Result<(), Failure> {
-        let style = self.session.text_style();
-        let mut decoder = CopyDecoder::new(&copy.table, &copy.columns, &copy.format, style);
+        let mut decoder = Decoder::new(copy, self.session.text_style());
         let cancel = self.session.cancel_handle();
         loop {
             let message = tokio::select! {
@@ -90,22 +136,36 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Connection<S> {
         let columns = i16::try_from(fields.len())
             .map_err(|_| SqlError::new(state::PROGRAM_LIMIT_EXCEEDED, "too many columns for COPY"))?;
         self.send_notices();
+        let code = code(format.kind);
         message::put(
             &mut self.socket.output,
-            &CopyOutResponse::new(TEXT, columns, vec![0; fields.len()]),
+            &CopyOutResponse::new(code, columns, vec![i16::from(code); fields.len()]),
         );
-        let encoder = CopyEncoder::new(fields, format, self.session.text_style());
-        encoder.header(&mut self.socket.output);
+        let style = self.session.text_style();
+        let mut encoder = match format.kind {
+            CopyKind::Text | CopyKind::Csv => {
+                let encoder = CopyEncoder::new(fields, format, style);
+                encoder.header(&mut self.socket.output)?;
+                Encoder::Lines(Box::new(encoder))
+            }
+            CopyKind::Binary => Encoder::Binary(BinaryEncoder::new(fields, style)),
+        };
         let mut sent = 0u64;
         while let Some(batch) = self.next_batch(&mut batches).await? {
             let mut start = 0;
             while start < batch.num_rows() {
                 let end = batch.num_rows().min(start + ROWS_AT_ONCE);
-                encoder.encode(&batch, start..end, &mut self.socket.output)?;
+                match &mut encoder {
+                    Encoder::Lines(encoder) => encoder.encode(&batch, start..end, &mut self.socket.output)?,
+                    Encoder::Binary(encoder) => encoder.encode(&batch, start..end, &mut self.socket.output)?,
+                }
                 self.socket.flush_if_full().await?;
                 start = end;
             }
             sent += batch.num_rows() as u64;
+        }
+        if let Encoder::Binary(encoder) = encoder {
+            encoder.finish(&mut self.socket.output)?;
         }
         message::put(&mut self.socket.output, &CopyDone::new());
         self.complete(format!("COPY {sent}"));

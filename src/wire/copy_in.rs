@@ -10,7 +10,7 @@ use arrow::array::{RecordBatch, RecordBatchOptions};
 use arrow::datatypes::{Schema, SchemaRef};
 
 use crate::error::{SqlError, state};
-use crate::sql::statement::CopyFormat;
+use crate::sql::statement::{CopyFormat, CopyKind};
 use crate::types::{ColumnBuilder, PgType, TextStyle, utf8};
 
 /// Rows at which a batch is handed over.
@@ -163,7 +163,7 @@ impl CopyDecoder {
                 Ok(())
             };
         }
-        if self.format.csv {
+        if self.format.kind == CopyKind::Csv {
             self.csv_row(line)?
         } else {
             self.text_row(line)?
@@ -255,7 +255,7 @@ impl CopyDecoder {
     /// HEADER MATCH: the first line names the columns.
     fn match_header(&self, line: &str) -> Result<(), SqlError> {
         let mut names: Vec<Option<String>> = Vec::new();
-        if self.format.csv {
+        if self.format.kind == CopyKind::Csv {
             let mut fields = CsvFields::new(&self.format, line);
             let mut scratch = Vec::new();
             while let Some(field) = fields.next(&mut scratch) {
@@ -395,7 +395,7 @@ struct Scanner {
 impl Scanner {
     fn new(format: &CopyFormat) -> Scanner {
         Scanner {
-            csv: format.csv,
+            csv: format.kind == CopyKind::Csv,
             quote: format.quote,
             escape: format.escape,
             end: LineEnd::Unknown,

@@ -7,9 +7,10 @@ use std::ops::Range;
 use arrow::array::RecordBatch;
 use bytes::{BufMut, BytesMut};
 
+use super::rows::{ROW_BYTES_MAX, too_large};
 use crate::error::SqlError;
 use crate::sql::plan::OutField;
-use crate::sql::statement::CopyFormat;
+use crate::sql::statement::{CopyFormat, CopyKind};
 use crate::types::{ColumnFormatter, PgType, TextStyle};
 
 const COPY_DATA: u8 = b'd';
@@ -31,7 +32,7 @@ impl CopyEncoder {
         for byte in [b'\n', b'\r', format.delimiter] {
             special[usize::from(byte)] = true;
         }
-        if format.csv {
+        if format.kind == CopyKind::Csv {
             special[usize::from(format.quote)] = true;
         } else {
             for byte in [b'\\', b'\t', 8, 11, 12] {
@@ -56,9 +57,9 @@ impl CopyEncoder {
     }
 
     /// The line of names, if HEADER asks for one.
-    pub fn header(&self, out: &mut BytesMut) {
+    pub fn header(&self, out: &mut BytesMut) -> Result<(), SqlError> {
         if !self.format.header {
-            return;
+            return Ok(());
         }
         let start = begin(out);
         for (index, (name, _)) in self.columns.iter().enumerate() {
@@ -67,7 +68,8 @@ impl CopyEncoder {
             }
             self.write_value(name.as_bytes(), false, out);
         }
-        end(start, out);
+        out.put_u8(b'\n');
+        end(start, out)
     }
 
     /// Appends a message for each of `rows`.
@@ -95,13 +97,14 @@ impl CopyEncoder {
                 column.write_text(row, &mut value);
                 self.write_value(&value, self.force_quote[index], out);
             }
-            end(start, out);
+            out.put_u8(b'\n');
+            end(start, out)?;
         }
         Ok(())
     }
 
     fn write_value(&self, value: &[u8], force_quote: bool, out: &mut BytesMut) {
-        if self.format.csv {
+        if self.format.kind == CopyKind::Csv {
             self.write_csv(value, force_quote, out);
         } else {
             self.write_text(value, out);
@@ -152,18 +155,22 @@ impl CopyEncoder {
 }
 
 /// Starts a CopyData message; where it starts.
-fn begin(out: &mut BytesMut) -> usize {
+pub(super) fn begin(out: &mut BytesMut) -> usize {
     let start = out.len();
     out.put_u8(COPY_DATA);
     out.put_i32(0);
     start
 }
 
-/// Ends the line and says how long the message is.
-fn end(start: usize, out: &mut BytesMut) {
-    out.put_u8(b'\n');
-    let length = i32::try_from(out.len() - start - 1).expect("a row is far below 2 GiB");
-    out[start + 1..start + 5].copy_from_slice(&length.to_be_bytes());
+/// Says how long the message is. If it is too long it is taken back.
+pub(super) fn end(start: usize, out: &mut BytesMut) -> Result<(), SqlError> {
+    let length = out.len() - start - 1;
+    if length > ROW_BYTES_MAX {
+        out.truncate(start);
+        return Err(too_large(length));
+    }
+    out[start + 1..start + 5].copy_from_slice(&(length as i32).to_be_bytes());
+    Ok(())
 }
 
 #[cfg(test)]
@@ -206,7 +213,7 @@ mod tests {
 
     fn format(csv: bool) -> CopyFormat {
         CopyFormat {
-            csv,
+            kind: if csv { CopyKind::Csv } else { CopyKind::Text },
             delimiter: if csv { b',' } else { b'\t' },
             null: if csv { String::new() } else { "\\N".to_string() },
             header: true,
@@ -225,7 +232,7 @@ mod tests {
             let format = format(csv);
             let encoder = CopyEncoder::new(&fields(), &format, &TextStyle::default());
             let mut out = BytesMut::new();
-            encoder.header(&mut out);
+            encoder.header(&mut out).expect("a short line");
             encoder.encode(&batch(), 0..5, &mut out).expect("plain types");
             encoder.encode(&batch(), 5..9, &mut out).expect("plain types");
             let text = lines(&out);
@@ -247,7 +254,7 @@ mod tests {
         let write = |format: &CopyFormat| {
             let mut out = BytesMut::new();
             let encoder = CopyEncoder::new(&fields(), format, &TextStyle::default());
-            encoder.header(&mut out);
+            encoder.header(&mut out).expect("a short line");
             encoder.encode(&batch(), 0..9, &mut out).expect("plain types");
             lines(&out)
         };

@@ -18,6 +18,7 @@ mod copy;
 mod extended;
 mod simple;
 
+mod copy_binary;
 mod copy_in;
 mod copy_out;
 mod message;

@@ -13,7 +13,7 @@ use crate::types::{ColumnFormatter, PgType, TextStyle};
 
 const DATA_ROW: u8 = b'D';
 /// PostgreSQL's limit for one message.
-const ROW_BYTES_MAX: usize = 0x3fff_ffff;
+pub(super) const ROW_BYTES_MAX: usize = 0x3fff_ffff;
 
 /// How the rows of one answer are written.
 pub(super) struct RowEncoder {
@@ -68,13 +68,19 @@ impl RowEncoder {
             let length = out.len() - start - 1;
             if length > ROW_BYTES_MAX {
                 out.truncate(start);
-                return Err(SqlError::new(state::PROGRAM_LIMIT_EXCEEDED, "row is too large to send")
-                    .detail(format!("It has {length} bytes; a message may have {ROW_BYTES_MAX}.")));
+                return Err(too_large(length));
             }
             out[start + 1..start + 5].copy_from_slice(&(length as i32).to_be_bytes());
         }
         Ok(())
     }
+}
+
+/// A row's message would have so many bytes, more than [`ROW_BYTES_MAX`].
+#[cold]
+pub(super) fn too_large(length: usize) -> SqlError {
+    SqlError::new(state::PROGRAM_LIMIT_EXCEEDED, "row is too large to send")
+        .detail(format!("It has {length} bytes; a message may have {ROW_BYTES_MAX}."))
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@
 
 use sqlparser::tokenizer::Token;
 
-use super::super::statement::{CopyFormat, CopyFrom, CopySource, CopyTo, Statement};
+use super::super::statement::{CopyFormat, CopyFrom, CopyKind, CopySource, CopyTo, Statement};
 use super::cursor::{Cursor, Result};
 use super::options;
 use crate::error::{SqlError, state};
@@ -12,7 +12,7 @@ use crate::error::{SqlError, state};
 /// Options as given, before they are checked against each other. Positions are for errors.
 #[derive(Default)]
 struct Given {
-    csv: Option<bool>,
+    kind: Option<CopyKind>,
     delimiter: Option<String>,
     null: Option<String>,
     header: Option<Header>,
@@ -35,10 +35,16 @@ enum Header {
 pub fn copy(cursor: &mut Cursor) -> Result<Statement> {
     cursor.expect(&["copy"])?;
     let position = cursor.position();
-    if cursor.peek_word(0) == Some("binary") && !matches!(cursor.peek_word(1), Some("from" | "to")) {
-        return Err(no_binary().position(position));
-    }
-    let (source, is_query) = source(cursor)?;
+    let mut given = Given::default();
+    let (source, is_query) =
+        if cursor.peek_word(0) == Some("binary") && !matches!(cursor.peek_word(1), Some("from" | "to")) {
+            // The oldest syntax, for relations only.
+            cursor.expect(&["binary"])?;
+            given.kind = Some(CopyKind::Binary);
+            (relation(cursor)?, false)
+        } else {
+            source(cursor)?
+        };
     let is_from = cursor.take(&["from"]);
     if !is_from {
         cursor.expect(&["to"])?;
@@ -46,7 +52,6 @@ pub fn copy(cursor: &mut Cursor) -> Result<Statement> {
         return Err(SqlError::new(state::SYNTAX_ERROR, "syntax error at or near \"FROM\"").position(position));
     }
     end(cursor, is_from)?;
-    let mut given = Given::default();
     if cursor.take(&["using"]) {
         cursor.expect(&["delimiters"])?;
         given.delimiter = Some(cursor.string()?);
@@ -90,9 +95,14 @@ fn source(cursor: &mut Cursor) -> Result<(CopySource, bool)> {
         cursor.expect_token(&Token::RParen)?;
         return Ok((CopySource::Select(select), true));
     }
+    Ok((relation(cursor)?, false))
+}
+
+/// `relation [(columns)]`
+fn relation(cursor: &mut Cursor) -> Result<CopySource> {
     let name = cursor.name()?;
     let columns = cursor.optional_columns()?;
-    Ok((CopySource::Relation(name, columns), false))
+    Ok(CopySource::Relation(name, columns))
 }
 
 /// STDIN and STDOUT, each of which PostgreSQL takes for the other; files are the client's.
@@ -116,13 +126,6 @@ fn end(cursor: &mut Cursor, is_from: bool) -> Result<()> {
     .position(cursor.position()))
 }
 
-fn no_binary() -> SqlError {
-    SqlError::unsupported(
-        "COPY in binary format is not supported yet",
-        "Use FORMAT csv or FORMAT text.",
-    )
-}
-
 fn conflicting() -> SqlError {
     SqlError::new(state::SYNTAX_ERROR, "conflicting or redundant options")
 }
@@ -143,7 +146,7 @@ fn generic_options(cursor: &mut Cursor, given: &mut Given) -> Result<()> {
         match name.as_str() {
             "format" => {
                 let format = options::value(cursor)?;
-                once(&mut given.csv, is_csv(&format, position)?, position)?;
+                once(&mut given.kind, kind(&format, position)?, position)?;
             }
             "freeze" => {
                 let value = optional_value(cursor)?;
@@ -206,9 +209,9 @@ fn plain_options(cursor: &mut Cursor, given: &mut Given) -> Result<()> {
             cursor.string()
         };
         if cursor.take(&["csv"]) {
-            once(&mut given.csv, true, position)?;
+            once(&mut given.kind, CopyKind::Csv, position)?;
         } else if cursor.take(&["binary"]) {
-            return Err(no_binary().position(position));
+            once(&mut given.kind, CopyKind::Binary, position)?;
         } else if cursor.take(&["freeze"]) {
             given.freeze = true;
         } else if cursor.take(&["header"]) {
@@ -262,16 +265,16 @@ fn columns_or_all(cursor: &mut Cursor, parentheses: bool) -> Result<Option<Vec<S
     }
 }
 
-fn is_csv(format: &str, position: usize) -> Result<bool> {
+fn kind(format: &str, position: usize) -> Result<CopyKind> {
     match format {
-        "csv" => Ok(true),
-        "text" => Ok(false),
-        "binary" => Err(no_binary().position(position)),
+        "csv" => Ok(CopyKind::Csv),
+        "text" => Ok(CopyKind::Text),
+        "binary" => Ok(CopyKind::Binary),
         _ => Err(SqlError::new(
             state::INVALID_PARAMETER_VALUE,
             format!("COPY format \"{format}\" not recognized"),
         )
-        .hint("The formats are csv and text.")
+        .hint("The formats are text, csv and binary.")
         .position(position)),
     }
 }
@@ -312,9 +315,25 @@ impl Given {
 
     /// The options checked against each other, with defaults.
     fn check(self, is_from: bool) -> Result<CopyFormat> {
-        let csv = self.csv.unwrap_or(false);
+        let kind = self.kind.unwrap_or(CopyKind::Text);
+        let csv = kind == CopyKind::Csv;
         let unsupported = |message: &str| Err(SqlError::new(state::FEATURE_NOT_SUPPORTED, message));
         let invalid = |message: String| Err(SqlError::new(state::INVALID_PARAMETER_VALUE, message));
+        if kind == CopyKind::Binary {
+            let unknown = |option: &str| {
+                let message = format!("cannot specify {option} in BINARY mode");
+                Err(SqlError::new(state::SYNTAX_ERROR, message))
+            };
+            if self.delimiter.is_some() {
+                return unknown("DELIMITER");
+            }
+            if self.null.is_some() {
+                return unknown("NULL");
+            }
+            if matches!(self.header, Some(Header::Yes | Header::Match)) {
+                return unsupported("cannot specify HEADER in BINARY mode");
+            }
+        }
         let delimiter = self
             .delimiter
             .unwrap_or_else(|| if csv { "," } else { "\t" }.to_string());
@@ -382,7 +401,7 @@ impl Given {
             ));
         }
         Ok(CopyFormat {
-            csv,
+            kind,
             delimiter,
             null,
             header: matches!(self.header, Some(Header::Yes | Header::Match)),

@@ -5,7 +5,7 @@ use crate::types::ColumnFormatter;
 
 fn text() -> CopyFormat {
     CopyFormat {
-        csv: false,
+        kind: CopyKind::Text,
         delimiter: b'\t',
         null: "\\N".to_string(),
         header: false,
@@ -20,7 +20,7 @@ fn text() -> CopyFormat {
 
 fn csv() -> CopyFormat {
     CopyFormat {
-        csv: true,
+        kind: CopyKind::Csv,
         delimiter: b',',
         null: String::new(),
         ..text()

@@ -81,7 +81,10 @@ fn copy_takes_both_syntaxes() {
     assert_eq!(generic.columns, ["a", "b"]);
     assert_eq!((generic.format.escape, generic.format.header), (b'\'', true));
     let text = from("COPY t FROM STDIN").format;
-    assert_eq!((text.csv, text.delimiter, text.null.as_str()), (false, b'\t', "\\N"));
+    assert_eq!(
+        (text.kind, text.delimiter, text.null.as_str()),
+        (CopyKind::Text, b'\t', "\\N")
+    );
     match one("COPY (SELECT 1) TO STDOUT (FORMAT csv, FORCE_QUOTE *)") {
         Statement::CopyTo(copy) => assert_eq!(copy.format.force_quote, Some(None)),
         other => panic!("{other:?}"),
@@ -137,8 +140,55 @@ fn copy_takes_both_syntaxes() {
         let error = error(text);
         assert_eq!((error.state.0, error.message.as_str()), (state, message), "{text}");
     }
-    unsupported("COPY t FROM STDIN (FORMAT binary)");
-    unsupported("COPY BINARY t FROM STDIN");
+    let binary = from("COPY t FROM STDIN (FORMAT binary)");
+    for text in [
+        "COPY BINARY t FROM STDIN",
+        "copy t from stdin binary",
+        "COPY t FROM STDIN WITH BINARY",
+    ] {
+        assert_eq!(from(text).format, binary.format, "{text}");
+    }
+    assert_eq!(binary.format.kind, CopyKind::Binary);
+    for (text, state, message) in [
+        (
+            "COPY BINARY t FROM STDIN CSV",
+            "42601",
+            "conflicting or redundant options",
+        ),
+        (
+            "COPY BINARY t FROM STDIN BINARY",
+            "42601",
+            "conflicting or redundant options",
+        ),
+        (
+            "COPY BINARY (SELECT 1) TO STDOUT",
+            "42601",
+            "syntax error at or near \"(\"",
+        ),
+        (
+            "COPY t FROM STDIN (FORMAT binary, DELIMITER ',,')",
+            "42601",
+            "cannot specify DELIMITER in BINARY mode",
+        ),
+        (
+            "COPY t FROM STDIN (NULL 'x', FORMAT binary)",
+            "42601",
+            "cannot specify NULL in BINARY mode",
+        ),
+        (
+            "COPY t FROM STDIN (FORMAT binary, HEADER, QUOTE 'x')",
+            "0A000",
+            "cannot specify HEADER in BINARY mode",
+        ),
+        (
+            "COPY t FROM STDIN (FORMAT binary, ESCAPE 'x')",
+            "0A000",
+            "COPY escape available only in CSV mode",
+        ),
+    ] {
+        let error = error(text);
+        assert_eq!((error.state.0, error.message.as_str()), (state, message), "{text}");
+    }
     unsupported("COPY t FROM '/tmp/x'");
     unsupported("COPY t TO PROGRAM 'cat'");
     unsupported("COPY t FROM STDIN WHERE a > 1");
