@@ -30,7 +30,7 @@ use tokio::sync::watch;
 
 use millstream::catalog::{Change, Column, Snapshot, Topic, View, Watermark};
 use millstream::error::SqlError;
-use millstream::log::{Chunk, Lsn, Run, TopicId};
+use millstream::log::{Chunk, Lsn, Reader, Run, TopicId};
 use millstream::sql::parse::parse;
 use millstream::sql::plan::{PlanContext, plan_select};
 use millstream::sql::statement::Statement;
@@ -77,8 +77,8 @@ impl History for Commits {
         *self.newest.borrow()
     }
 
-    fn read(&self, topic: TopicId, after: Lsn, upto: Lsn) -> Result<Vec<Chunk>, SqlError> {
-        assert_eq!(topic, TOPIC);
+    fn read(&self, reader: &Reader, after: Lsn, upto: Lsn) -> Result<Vec<Chunk>, SqlError> {
+        assert_eq!(reader.topic, TOPIC);
         let at = |lsn: Lsn| usize::try_from(lsn).expect("few commits").min(self.chunks.len());
         Ok(self.chunks[at(after)..at(upto)].to_vec())
     }
@@ -175,6 +175,8 @@ fn columns() -> Vec<Column> {
         not_null: false,
         default: None,
         generated: None,
+        id: 0,
+        missing: None,
     };
     vec![
         column("k", PgType::Int8),
@@ -197,9 +199,13 @@ fn topic() -> Topic {
             delay_us: 4 * SECOND,
         }),
         idle_timeout_us: None,
+        retention_us: None,
+        retention_bytes: None,
         options: BTreeMap::new(),
         is_table: false,
         schema_id: 1,
+        columns_made: 0,
+        pinned: None,
     }
 }
 
@@ -235,6 +241,7 @@ fn keep(runtime: &Runtime, query: &Query, chunks: &[Chunk], reads: usize, steady
         search_path: vec!["public".to_string()],
         options: BTreeMap::new(),
         recomputed: None,
+        inputs: BTreeMap::new(),
     });
 
     runtime.block_on(async {

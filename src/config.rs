@@ -24,6 +24,8 @@ pub enum Command {
     Serve(Serve),
     /// Read a whole data directory that no server has open, and say whether it is damaged
     Check(Check),
+    /// Copy a data directory at one point, while a server has it open or not
+    Backup(Backup),
     /// Run a server on a temporary data directory with a generated auction stream and three views
     Demo(Demo),
 }
@@ -38,14 +40,8 @@ pub struct Serve {
         default_value = "127.0.0.1:5440"
     )]
     pub listen: String,
-    /// Directory that holds all data; made if it is not there
-    #[arg(
-        long,
-        env = "MILLSTREAM_DATA_DIR",
-        value_name = "DIR",
-        default_value = "./millstream-data"
-    )]
-    pub data_dir: PathBuf,
+    #[command(flatten)]
+    pub data: Data,
     /// File whose first line is the password that clients must give (or set MILLSTREAM_PASSWORD)
     #[arg(long, env = "MILLSTREAM_PASSWORD_FILE", value_name = "FILE")]
     pub password_file: Option<PathBuf>,
@@ -95,9 +91,10 @@ fn at_least_one(text: &str) -> Result<usize, String> {
     }
 }
 
+/// The data directory, the same flag for everything that takes one.
 #[derive(Args, Clone, Debug)]
-pub struct Check {
-    /// Directory to check
+pub struct Data {
+    /// Directory that holds all data; a server makes it if it is not there
     #[arg(
         long,
         env = "MILLSTREAM_DATA_DIR",
@@ -105,6 +102,24 @@ pub struct Check {
         default_value = "./millstream-data"
     )]
     pub data_dir: PathBuf,
+}
+
+#[derive(Args, Clone, Debug)]
+pub struct Check {
+    #[command(flatten)]
+    pub data: Data,
+}
+
+#[derive(Args, Clone, Debug)]
+pub struct Backup {
+    #[command(flatten)]
+    pub data: Data,
+    /// Directory to make, on a path that is free
+    #[arg(long, value_name = "DIR")]
+    pub to: PathBuf,
+    /// Copy segments even where hard links to them would do
+    #[arg(long)]
+    pub copy: bool,
 }
 
 #[derive(Args, Clone, Debug)]

@@ -13,7 +13,7 @@ use futures::StreamExt;
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 
-use crate::config::{Demo, Serve};
+use crate::config::{Data, Demo, Serve};
 use crate::error::SqlError;
 use crate::server::{Server, ServerError, connect_line, stop_signal};
 use crate::session::{Engine, Outcome, Parameters, Session};
@@ -54,7 +54,9 @@ pub async fn run(demo: Demo) -> Result<(), ServerError> {
     })?;
     let config = Serve {
         listen: demo.listen.clone(),
-        data_dir: dir.path().to_path_buf(),
+        data: Data {
+            data_dir: dir.path().to_path_buf(),
+        },
         password_file: None,
         tls_cert: None,
         tls_key: None,

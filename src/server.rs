@@ -12,7 +12,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tracing::info;
 
 use crate::catalog::{Catalog, Relation};
-use crate::config::{Check, PASSWORD_VARIABLE, Serve, is_loopback};
+use crate::config::{Backup, Check, PASSWORD_VARIABLE, Serve, is_loopback};
 use crate::error::SqlError;
 use crate::log::{self, Log, LogError, LogOptions, Recovered};
 use crate::query::{Query, QueryOptions};
@@ -79,7 +79,7 @@ impl Server {
             false => LogOptions::with_memory(config.tail_memory_mib << 20),
         };
         let query_memory = config.query_memory_mib << 20;
-        let (engine, recovered) = open_engine(disk, &config.data_dir, clock, log_options, query_memory).await?;
+        let (engine, recovered) = open_engine(disk, &config.data.data_dir, clock, log_options, query_memory).await?;
         let tls = config.tls_cert.clone().zip(config.tls_key.clone());
         let options = wire::Options {
             password,
@@ -228,8 +228,8 @@ pub fn stop_signal() -> impl Future<Output = ()> {
 
 /// `millstream check`: an error if something is damaged.
 pub fn check(config: &Check) -> Result<(), ServerError> {
-    let checked = log::check(&RealDisk::shared(), &config.data_dir)?;
-    println!("data directory   {}", config.data_dir.display());
+    let checked = log::check(&RealDisk::shared(), &config.data.data_dir)?;
+    println!("data directory   {}", config.data.data_dir.display());
     let image = checked
         .image_lsn
         .map_or("none whole".to_string(), |lsn| format!("newest at LSN {lsn}"));
@@ -260,6 +260,19 @@ pub fn check(config: &Check) -> Result<(), ServerError> {
     Ok(())
 }
 
+/// `millstream backup`.
+pub fn backup(config: &Backup) -> Result<(), ServerError> {
+    let backed_up = log::backup(&RealDisk::shared(), &config.data.data_dir, &config.to, !config.copy)?;
+    println!("backup           {}, up to LSN {}", config.to.display(), backed_up.lsn);
+    println!(
+        "segments         {}, {} rows; {} of them share their bytes with the data directory",
+        backed_up.segments, backed_up.segment_rows, backed_up.linked
+    );
+    println!("size             {} bytes", backed_up.bytes);
+    println!("start from it    millstream serve --data-dir {}", config.to.display());
+    Ok(())
+}
+
 /// `millstream serve`.
 pub async fn serve(config: Serve) -> Result<(), ServerError> {
     let server = Server::open(&config).await?;
@@ -284,7 +297,7 @@ fn banner(server: &Server, config: &Serve) -> String {
         "millstream {}\n  listening   {address}\n  connect     {}\n  data        {} ({state})\n  sync        {:.2} ms a write\n",
         env!("CARGO_PKG_VERSION"),
         connect_line(&host, address.port()),
-        config.data_dir.display(),
+        config.data.data_dir.display(),
         server.engine.log.sync_latency_us() as f64 / 1000.0,
     )
 }

@@ -9,6 +9,7 @@
 
 mod support;
 
+mod backup;
 mod copy;
 mod crash;
 mod oracle;

@@ -39,11 +39,16 @@ pub struct Checked {
 
 /// Checks the data directory in `dir`, which no server may have open.
 pub fn check(disk: &Arc<dyn Disk>, dir: &Path) -> Result<Checked, LogError> {
-    let [wal, meta, segments] = [WAL_DIR, META_DIR, SEGMENTS_DIR].map(|name| dir.join(name));
-    let lock_path = dir.join("lock");
+    let (wal, lock_path) = (dir.join(WAL_DIR), dir.join("lock"));
     // Without a log there is no data directory to check.
     disk.list(&wal).map_err(LogError::io("list directory", &wal))?;
     let _lock = super::facade::lock(disk.as_ref(), dir, &lock_path)?;
+    check_locked(disk, dir)
+}
+
+/// The same for who has locked the directory.
+pub(super) fn check_locked(disk: &Arc<dyn Disk>, dir: &Path) -> Result<Checked, LogError> {
+    let [wal, meta, segments] = [WAL_DIR, META_DIR, SEGMENTS_DIR].map(|name| dir.join(name));
     let mut checked = Checked::default();
 
     let mut images: Vec<Image> = Vec::new();

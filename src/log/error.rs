@@ -52,6 +52,14 @@ pub enum LogError {
         version: u32,
         supported: u32,
     },
+    /// A directory that should become something has something in it.
+    #[error("directory \"{}\" exists and is not empty", dir.display())]
+    Occupied { dir: PathBuf },
+    #[error(
+        "could not back up \"{}\": it changed faster than it could be copied, {attempts} times",
+        dir.display()
+    )]
+    Overtaken { dir: PathBuf, attempts: usize },
     #[error("could not {doing} \"{}\": {reason}", path.display())]
     Io {
         doing: &'static str,
@@ -78,7 +86,9 @@ impl LogError {
             LogError::Unencodable { .. } => state::INTERNAL_ERROR,
             LogError::Failed { .. } => state::CONNECTION_FAILURE_UNKNOWN,
             LogError::Closed => state::ADMIN_SHUTDOWN,
-            LogError::Locked { .. } => state::OBJECT_NOT_IN_PREREQUISITE_STATE,
+            LogError::Locked { .. } | LogError::Occupied { .. } | LogError::Overtaken { .. } => {
+                state::OBJECT_NOT_IN_PREREQUISITE_STATE
+            }
             LogError::Corrupt { .. } | LogError::Damaged { .. } => state::DATA_CORRUPTED,
             LogError::Unflushed { .. } => state::DISK_FULL,
             LogError::NewerFormat { .. } => state::FEATURE_NOT_SUPPORTED,
@@ -110,9 +120,12 @@ impl From<LogError> for SqlError {
                 .detail("Rows wait in memory for room on the disk, and there are too many of them.")
                 .hint("Free space on the disk of the data directory."),
             LogError::NewerFormat { .. } => sql.hint("Start the newer version that wrote this data directory."),
-            LogError::UnknownTopic { .. } | LogError::Unencodable { .. } | LogError::Closed | LogError::Io { .. } => {
-                sql
-            }
+            LogError::UnknownTopic { .. }
+            | LogError::Unencodable { .. }
+            | LogError::Closed
+            | LogError::Occupied { .. }
+            | LogError::Overtaken { .. }
+            | LogError::Io { .. } => sql,
         }
     }
 }

@@ -755,7 +755,8 @@ pub(super) fn lock(disk: &dyn Disk, dir: &Path, path: &Path) -> Result<Box<dyn D
     })
 }
 
-fn parent(dir: &Path) -> PathBuf {
+/// The directory that `dir` is in.
+pub(super) fn parent(dir: &Path) -> PathBuf {
     match dir.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent.to_path_buf(),
         _ => PathBuf::from("."),

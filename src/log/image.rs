@@ -300,11 +300,21 @@ pub fn list(disk: &dyn Disk, dir: &Path) -> Result<Vec<Lsn>, LogError> {
 
 /// Reads one image. Damage is [`LogError::Corrupt`].
 pub fn read(disk: &dyn Disk, path: &Path) -> Result<Image, LogError> {
+    decode(&read_bytes(disk, path)?, path)
+}
+
+/// The bytes of the file at `path`, whatever they are.
+pub fn read_bytes(disk: &dyn Disk, path: &Path) -> Result<Vec<u8>, LogError> {
     let file = disk.open(path).map_err(LogError::io("open file", path))?;
     let length = file.len().map_err(LogError::io("read file", path))?;
     let mut bytes = vec![0; usize::try_from(length).expect("an image fits memory")];
     file.read_at(0, &mut bytes).map_err(LogError::io("read file", path))?;
-    Image::decode(&bytes).map_err(|damage| match damage {
+    Ok(bytes)
+}
+
+/// The image that these bytes of the file at `path` are. Damage is [`LogError::Corrupt`].
+pub fn decode(bytes: &[u8], path: &Path) -> Result<Image, LogError> {
+    Image::decode(bytes).map_err(|damage| match damage {
         Damage::NewerVersion(version) => LogError::NewerFormat {
             file: path.to_path_buf(),
             version,

@@ -3,6 +3,7 @@
 //! One rule: nothing is visible to a reader, and nothing acknowledged, before the sync that covers it (L1).
 //! Knows topics by id and Arrow schema; knows no SQL and no names.
 
+mod backup;
 mod check;
 mod chunk;
 mod columns;
@@ -32,6 +33,7 @@ use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use serde::{Deserialize, Serialize};
 
+pub use backup::{BackedUp, backup};
 pub use check::{Checked, check};
 pub use columns::{Reader, column_field, conform, encode_value};
 pub use error::LogError;

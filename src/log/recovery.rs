@@ -30,8 +30,8 @@ use super::frame::{
     FileHeader, FrameHeader, FrameKind, GROUP_ALIGNMENT, Placement, decode_blocks,
 };
 use super::image::Image;
-use super::retention::Reading;
 use super::publish::{apply_ddl, chunk_runs, newer_event, newest_event, push_rows};
+use super::retention::Reading;
 use super::rows::Decoder;
 use super::tail::Tail;
 use super::wal::{Position, file_name, parse_name};
@@ -126,6 +126,61 @@ struct WalFile {
     header: FileHeader,
 }
 
+/// A file of the log, open, and how many of its bytes are whole.
+pub struct Whole {
+    pub sequence: u64,
+    pub path: PathBuf,
+    pub file: Arc<dyn DiskFile>,
+    pub bytes: u64,
+}
+
+/// The files from `start` on and where they end now, while somebody may be writing the newest: every transaction that
+/// was acknowledged before the call is in it. Only the newest file is read.
+///
+/// A file that is read while it grows may show a group and not yet the one before it. That is no damage: once the later
+/// one is seen the earlier is there, so a second look finds it.
+pub fn survey(disk: &dyn Disk, dir: &Path, start: Option<Position>) -> Result<(Vec<Whole>, Position), LogError> {
+    let (_, files) = open_files(disk, dir, start)?;
+    let mut whole = Vec::with_capacity(files.len());
+    for pair in files.windows(2) {
+        whole.push((&pair[0], pair[1].header.predecessor_end));
+    }
+    let mut position = start.unwrap_or_default();
+    if let Some(newest) = files.last() {
+        let header = &newest.header;
+        if position.sequence != header.sequence {
+            position.last_lsn = header.last_lsn;
+            position.last_timestamp_us = header.last_timestamp_us;
+            position.last_crc = header.last_crc;
+        }
+        let mut seen = None;
+        let end = loop {
+            let content = newest.content()?;
+            let start = newest.start(position, content.len() as u64)?;
+            let scan = scan(newest, &content, start, None, |_, _| Ok(()))?;
+            let stop = scan
+                .stop
+                .expect("a file without successor ends at a frame that is not there");
+            match check_cut(newest, &content, false, stop, scan.position.last_lsn + 1) {
+                Err(error) if seen == Some(stop.offset) => return Err(error),
+                Err(_) => seen = Some(stop.offset),
+                Ok(()) => {
+                    position = scan.position;
+                    break scan.end;
+                }
+            }
+        };
+        whole.push((newest, end as u64));
+    }
+    let whole = whole.into_iter().map(|(file, bytes)| Whole {
+        sequence: file.header.sequence,
+        path: file.path.clone(),
+        file: Arc::clone(&file.file),
+        bytes,
+    });
+    Ok((whole.collect(), position))
+}
+
 impl WalFile {
     fn corrupt(&self, offset: u64, lsn: Lsn, damage: impl ToString) -> LogError {
         LogError::Corrupt {
@@ -134,6 +189,44 @@ impl WalFile {
             lsn,
             reason: damage.to_string(),
         }
+    }
+
+    fn content(&self) -> Result<MutableBuffer, LogError> {
+        let io_error = |error| LogError::io("read file", &self.path)(error);
+        loop {
+            let bytes = self.file.len().map_err(io_error)?;
+            let length = usize::try_from(bytes).expect("files fit the address space");
+            let mut content = MutableBuffer::from_len_zeroed(length);
+            match self.file.read_at(0, content.as_slice_mut()) {
+                Ok(()) => return Ok(content),
+                // An orderly stop trims its file, while a backup reads it.
+                Err(_) if self.file.len().is_ok_and(|now| now < bytes) => {}
+                Err(error) => return Err(io_error(error)),
+            }
+        }
+    }
+
+    /// Where reading this file of so many bytes begins, if everything before it ended at `before`.
+    fn start(&self, before: Position, bytes: u64) -> Result<Position, LogError> {
+        let header = &self.header;
+        if before.sequence == header.sequence {
+            // What comes before is in the metadata image.
+            if bytes < before.end {
+                let reason = "the file ends before what the metadata image says is there";
+                return Err(self.corrupt(bytes, before.last_lsn, reason));
+            }
+            return Ok(before);
+        }
+        if header.last_lsn != before.last_lsn || header.last_crc != before.last_crc {
+            let reason = "the file does not continue the one before it";
+            return Err(self.corrupt(0, before.last_lsn + 1, reason));
+        }
+        Ok(Position {
+            sequence: header.sequence,
+            salt: header.salt,
+            end: FILE_HEADER_BYTES,
+            ..before
+        })
     }
 }
 
@@ -154,9 +247,19 @@ fn open_files(disk: &dyn Disk, dir: &Path, start: Option<Position>) -> Result<Fi
     sequences.sort_unstable();
     for sequence in sequences {
         let path = dir.join(file_name(sequence));
-        let file = disk.open(&path).map_err(LogError::io("open file", &path))?;
+        let opened = disk.open(&path);
+        let is_older = start.is_some_and(|start| sequence < start.sequence);
+        if is_older
+            && opened
+                .as_ref()
+                .is_err_and(|error| error.kind() == std::io::ErrorKind::NotFound)
+        {
+            // Given up by a server that has the directory open: a backup reads it then.
+            continue;
+        }
+        let file = opened.map_err(LogError::io("open file", &path))?;
         let bytes = file.len().map_err(LogError::io("read file", &path))?;
-        if start.is_some_and(|start| sequence < start.sequence) {
+        if is_older {
             older.push((sequence, bytes));
             continue;
         }
@@ -259,38 +362,74 @@ fn to_page(offset: usize) -> usize {
     offset.next_multiple_of(GROUP_ALIGNMENT as usize)
 }
 
+/// How much of a file is whole.
+struct Scan {
+    /// Behind the last whole transaction.
+    position: Position,
+    /// The same in the file, behind the transaction's last frame: not rounded up to the next group.
+    end: usize,
+    /// Where the last group is that has a whole transaction, or a seal.
+    newest_group: Range<usize>,
+    /// Whether the last frame is the seal of an orderly stop; `None` if there is no frame.
+    clean: Option<bool>,
+    /// `None` if the file goes on up to where its successor says that it ends.
+    stop: Option<Stop>,
+}
+
+/// The frame that does not check.
+#[derive(Clone, Copy, Debug)]
+struct Stop {
+    offset: usize,
+    /// Start of its group.
+    group: usize,
+    damage: Damage,
+}
+
 /// Replays one file: exactly what its successor's header says, or up to the cut if it is the newest.
 fn read_file(file: &WalFile, successor: Option<FileHeader>, replay: &mut Replay<'_>) -> Result<(), LogError> {
-    let bytes = file.file.len().map_err(LogError::io("read file", &file.path))?;
-    let mut content = MutableBuffer::from_len_zeroed(usize::try_from(bytes).expect("files fit the address space"));
-    file.file
-        .read_at(0, content.as_slice_mut())
-        .map_err(LogError::io("read file", &file.path))?;
-
-    let mut position = replay.outcome.position;
-    let header = &file.header;
-    if position.sequence == header.sequence {
-        // What comes before is in the metadata image.
-        if bytes < position.end {
-            let reason = "the file ends before what the metadata image says is there";
-            return Err(file.corrupt(bytes, position.last_lsn, reason));
-        }
-    } else {
-        if header.last_lsn != position.last_lsn || header.last_crc != position.last_crc {
-            let reason = "the file does not continue the one before it";
-            return Err(file.corrupt(0, position.last_lsn + 1, reason));
-        }
-        position.sequence = header.sequence;
-        position.salt = header.salt;
-        position.end = FILE_HEADER_BYTES;
+    let content = file.content()?;
+    let start = file.start(replay.outcome.position, content.len() as u64)?;
+    let apply = |payload: &[u8], header: &FrameHeader| replay.apply(payload, header.timestamp_us);
+    let scan = scan(file, &content, start, successor, apply)?;
+    if let Some(stop) = scan.stop {
+        check_cut(file, &content, successor.is_some(), stop, scan.position.last_lsn + 1)?;
     }
+    replay.outcome.position = scan.position;
+    replay.outcome.clean = scan.clean.unwrap_or(replay.outcome.clean);
+    replay.outcome.files.push((file.header.sequence, scan.position.end));
+    if successor.is_none() {
+        replay.outcome.newest_group = Some(NewestGroup {
+            path: file.path.clone(),
+            file: Arc::clone(&file.file),
+            offset: scan.newest_group.start as u64,
+            bytes: content.get(scan.newest_group).unwrap_or_default().to_vec(),
+        });
+    }
+    Ok(())
+}
 
+/// Reads the frames of one file from `start` on, and has the payloads of whole transactions applied. Damage ends it;
+/// whether it may be there is the caller's question.
+fn scan(
+    file: &WalFile,
+    content: &[u8],
+    start: Position,
+    successor: Option<FileHeader>,
+    mut apply: impl FnMut(&[u8], &FrameHeader) -> Result<(), Damage>,
+) -> Result<Scan, LogError> {
     // Where the next frame starts, and its group. `position` stands behind the last whole transaction but for
     // `last_crc`, which is the last frame's.
-    let start = usize::try_from(position.end).expect("files fit the address space");
-    let (mut offset, mut group) = (start, start);
+    let mut position = start;
+    let at = usize::try_from(start.end).expect("files fit the address space");
+    let (mut offset, mut group) = (at, at);
+    let mut scan = Scan {
+        position: start,
+        end: at,
+        newest_group: at..at,
+        clean: None,
+        stop: None,
+    };
     let mut parts: Vec<Frame> = Vec::new();
-    let mut newest_group = start..start;
     loop {
         if let Some(next) = &successor
             && parts.is_empty()
@@ -301,10 +440,10 @@ fn read_file(file: &WalFile, successor: Option<FileHeader>, replay: &mut Replay<
             break;
         }
         let page = to_page(offset);
-        let mut read = read_frame(&content, offset, group, &position, !parts.is_empty());
+        let mut read = read_frame(content, offset, group, &position, !parts.is_empty());
         if read.is_err() && parts.is_empty() && page != group {
             // The group may end here: then a frame on the next page follows the last one, whatever the padding holds.
-            let next_group = read_frame(&content, page, page, &position, false);
+            let next_group = read_frame(content, page, page, &position, false);
             if next_group.is_ok() || matches!(read, Err(Damage::NoFrame)) {
                 (offset, group) = (page, page);
                 read = next_group;
@@ -313,8 +452,7 @@ fn read_file(file: &WalFile, successor: Option<FileHeader>, replay: &mut Replay<
         let frame = match read {
             Ok(frame) => frame,
             Err(damage) => {
-                let lsn = position.last_lsn + 1;
-                check_cut(file, &content, successor.is_some(), (offset, group), lsn, damage)?;
+                scan.stop = Some(Stop { offset, group, damage });
                 break;
             }
         };
@@ -330,44 +468,25 @@ fn read_file(file: &WalFile, successor: Option<FileHeader>, replay: &mut Replay<
         position.last_lsn = header.last_lsn;
         position.last_timestamp_us = header.timestamp_us;
         position.end = to_page(offset) as u64;
-        newest_group = group..to_page(offset).min(content.len());
+        scan.newest_group = group..to_page(offset).min(content.len());
         for frame in parts.drain(..) {
-            replay
-                .apply(&content[frame.payload], header.timestamp_us)
+            apply(&content[frame.payload], &header)
                 .map_err(|damage| file.corrupt(frame.offset as u64, frame.header.first_lsn, damage))?;
         }
-        replay.outcome.clean = header.kind == FrameKind::Seal && header.clean_stop;
-        replay.outcome.position = position;
+        // Of a transaction that was cut, no frame counts.
+        scan.clean = Some(header.kind == FrameKind::Seal && header.clean_stop);
+        (scan.position, scan.end) = (position, offset);
     }
-    // Of a transaction that was cut, no frame counts.
-    let counted = &mut replay.outcome.position;
-    if counted.sequence != file.header.sequence {
-        counted.sequence = file.header.sequence;
-        counted.salt = file.header.salt;
-        counted.end = FILE_HEADER_BYTES;
-    }
-    let end = replay.outcome.position.end;
-    replay.outcome.files.push((file.header.sequence, end));
-    if successor.is_none() {
-        replay.outcome.newest_group = Some(NewestGroup {
-            path: file.path.clone(),
-            file: Arc::clone(&file.file),
-            offset: newest_group.start as u64,
-            bytes: content.get(newest_group).unwrap_or_default().to_vec(),
-        });
-    }
-    Ok(())
+    Ok(scan)
 }
 
-/// Decides whether the frame that should be at `offset` in the group at `group` may be missing (L3). `lsn` is the one
-/// that it should have.
+/// Decides whether the frame that does not check may be missing (L3). `lsn` is the one that it should have.
 fn check_cut(
     file: &WalFile,
     content: &[u8],
     has_successor: bool,
-    (offset, group): (usize, usize),
+    Stop { offset, group, damage }: Stop,
     lsn: Lsn,
-    damage: Damage,
 ) -> Result<(), LogError> {
     if has_successor {
         return Err(file.corrupt(offset as u64, lsn, damage));

@@ -17,8 +17,8 @@ use parking_lot::RwLock;
 use super::columns::{Range, Reader, conform, position_of};
 use super::extent::{Extent, Stored};
 use super::image::{PartitionImage, TopicImage};
-use super::retention::{Held, Retention, Retired};
 use super::publish::newer_event;
+use super::retention::{Held, Retention, Retired};
 use super::segment::{Segment, slice_bytes};
 use super::{Chunk, LogError, Lsn, Run, TopicId, TopicSpec};
 

@@ -60,6 +60,8 @@ enum DirChange {
     Link(PathBuf, usize),
     Unlink(PathBuf),
     Rename(PathBuf, PathBuf, usize),
+    /// Of a directory: every name in it.
+    RenameDir(PathBuf, PathBuf),
 }
 
 impl DirChange {
@@ -75,13 +77,22 @@ impl DirChange {
                 names.remove(from);
                 names.insert(to.clone(), *inode);
             }
+            DirChange::RenameDir(from, to) => {
+                let inside = |path: &PathBuf| Some(to.join(path.strip_prefix(from).ok()?));
+                let moved = names.iter().filter_map(|(path, inode)| Some((inside(path)?, *inode)));
+                let moved: Vec<(PathBuf, usize)> = moved.collect();
+                names.retain(|path, _| !path.starts_with(from));
+                names.extend(moved);
+            }
         }
     }
 
     fn touches(&self, dir: &Path) -> bool {
         match self {
             DirChange::Link(path, _) | DirChange::Unlink(path) => path.parent() == Some(dir),
-            DirChange::Rename(from, to, _) => from.parent() == Some(dir) || to.parent() == Some(dir),
+            DirChange::Rename(from, to, _) | DirChange::RenameDir(from, to) => {
+                from.parent() == Some(dir) || to.parent() == Some(dir)
+            }
         }
     }
 }
@@ -430,9 +441,35 @@ impl Disk for FaultDisk {
         }))
     }
 
+    fn hard_link(&self, from: &Path, to: &Path) -> io::Result<()> {
+        let mut state = self.state.lock();
+        state.operation()?;
+        let inode = state.find(from)?;
+        if state.current.contains_key(to) {
+            return Err(io::ErrorKind::AlreadyExists.into());
+        }
+        state.change(DirChange::Link(to.to_path_buf(), inode));
+        Ok(())
+    }
+
+    fn is_vacant(&self, path: &Path) -> io::Result<bool> {
+        let state = self.state.lock();
+        if state.off {
+            return Err(power_cut());
+        }
+        Ok(!state.current.keys().any(|name| name.starts_with(path)))
+    }
+
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
         let mut state = self.state.lock();
         state.operation()?;
+        if !state.current.contains_key(from) && state.current.keys().any(|name| name.starts_with(from)) {
+            if state.current.keys().any(|name| name.starts_with(to)) {
+                return Err(io::ErrorKind::DirectoryNotEmpty.into());
+            }
+            state.change(DirChange::RenameDir(from.to_path_buf(), to.to_path_buf()));
+            return Ok(());
+        }
         let inode = state.find(from)?;
         state.change(DirChange::Rename(from.to_path_buf(), to.to_path_buf(), inode));
         Ok(())

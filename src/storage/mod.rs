@@ -25,7 +25,12 @@ pub trait Disk: Send + Sync + 'static {
     fn create(&self, path: &Path) -> io::Result<Arc<dyn DiskFile>>;
     /// An existing file for reading and writing.
     fn open(&self, path: &Path) -> io::Result<Arc<dyn DiskFile>>;
-    /// Atomic; replaces `to`. Durable after [`Disk::sync_dir`] of the directory.
+    /// A second name for the same file; `AlreadyExists` if `to` is one. Fails where the file system has no such thing or
+    /// `to` is on another one: callers copy then.
+    fn hard_link(&self, from: &Path, to: &Path) -> io::Result<()>;
+    /// Whether nothing is at `path`, or an empty directory.
+    fn is_vacant(&self, path: &Path) -> io::Result<bool>;
+    /// Atomic; replaces `to`, which for a directory must be vacant. Durable after [`Disk::sync_dir`] of the directory.
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
     fn remove(&self, path: &Path) -> io::Result<()>;
     /// Makes creations, renames and removals in `dir` durable.

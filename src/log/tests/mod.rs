@@ -1,10 +1,11 @@
 //! Tests of the log as a whole: each opens one, over files or over a disk that forgets.
 
+mod backup;
 mod behaviour;
 mod disk;
 mod format;
-mod retention;
 mod restarts;
+mod retention;
 mod segments;
 mod simulation;
 

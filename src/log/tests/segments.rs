@@ -361,6 +361,14 @@ impl Disk for FullDisk {
         self.disk.open(path)
     }
 
+    fn hard_link(&self, from: &Path, to: &Path) -> io::Result<()> {
+        self.disk.hard_link(from, to)
+    }
+
+    fn is_vacant(&self, path: &Path) -> io::Result<bool> {
+        self.disk.is_vacant(path)
+    }
+
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
         self.disk.rename(from, to)
     }
