@@ -45,7 +45,17 @@ impl Chunk {
 
     /// The rows of a range; `None` if there are none.
     pub fn within(&self, range: &Range) -> Option<Chunk> {
-        let chunk = self.between(range.after, range.upto)?;
+        let mut chunk = self.between(range.after, range.upto)?;
+        let (gone, rows) = (
+            range.start.saturating_sub(chunk.base_offset),
+            chunk.rows.num_rows() as u64,
+        );
+        if gone >= rows {
+            return None;
+        }
+        if gone > 0 {
+            chunk = chunk.slice(gone as usize, (rows - gone) as usize);
+        }
         let Some(since_us) = range.since_us else {
             return Some(chunk);
         };

@@ -56,6 +56,8 @@ pub struct Range {
     pub upto: Lsn,
     /// Rows appended before this are left out, microseconds.
     pub since_us: Option<i64>,
+    /// Rows of the partition at hand before this offset are gone.
+    pub start: u64,
 }
 
 /// A field of a topic's schema. `missing`: what rows from before the column was added have, by [`encode_value`].

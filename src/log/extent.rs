@@ -67,6 +67,7 @@ impl Stored {
         let entry = self.entry();
         entry.first_lsn > self.range.after
             && entry.last_lsn <= self.range.upto
+            && entry.base_offset >= self.range.start
             && self.range.since_us.is_none_or(|since_us| entry.first_us >= since_us)
     }
 

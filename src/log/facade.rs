@@ -21,6 +21,7 @@ use super::extent::Extent;
 use super::flusher::{FlushOptions, FlushState, Flusher, Flushing, META_DIR, SEGMENTS_DIR, WAL_DIR};
 use super::frame::RUN_BYTES;
 use super::image::{self, Image};
+use super::merge::MergeOptions;
 use super::recovery::recover;
 use super::retention::{Pin, Retention, RetentionClock, Retired, expired};
 use super::segment::{Layout, Segment, SegmentInfo};
@@ -90,6 +91,17 @@ impl Default for LogOptions {
                     batch_bytes: 8 << 20,
                     compression: None,
                 },
+                merge: MergeOptions {
+                    bytes_min: 64 << 20,
+                    segments_min: 8,
+                    bytes_max: 256 << 20,
+                    after_ms: 5000,
+                    layout: Layout {
+                        batch_rows: 64 << 10,
+                        batch_bytes: 16 << 20,
+                        compression: Some(CompressionType::ZSTD),
+                    },
+                },
             },
             retire_every_us: 10_000_000,
             #[cfg(test)]
@@ -127,6 +139,16 @@ impl LogOptions {
                 layout: Layout {
                     batch_rows: 1,
                     ..options.flush.layout
+                },
+                merge: MergeOptions {
+                    bytes_min: 16 << 10,
+                    bytes_max: 64 << 10,
+                    after_ms: 0,
+                    layout: Layout {
+                        batch_rows: 2,
+                        ..options.flush.merge.layout
+                    },
+                    ..options.flush.merge
                 },
             },
             ..options
@@ -584,7 +606,12 @@ impl Log {
     pub fn read(&self, reader: &Reader, after: Lsn, upto: Lsn) -> Result<Vec<Extent>, LogError> {
         assert!(upto <= self.newest(), "L1: only what is published is read");
         let since_us = reader.since_us;
-        let range = Range { after, upto, since_us };
+        let range = Range {
+            after,
+            upto,
+            since_us,
+            start: 0,
+        };
         self.shared.tail.topic(reader.topic)?.read(reader, range)
     }
 
@@ -612,8 +639,13 @@ impl Log {
         for topic in topics {
             // A topic that was dropped meanwhile has no rows for anybody.
             if let Ok(topic) = self.shared.tail.topic(*topic) {
-                let since_us = None;
-                let read = topic.read(&Reader::of(&topic.spec()), Range { after, upto, since_us })?;
+                let range = Range {
+                    after,
+                    upto,
+                    since_us: None,
+                    start: 0,
+                };
+                let read = topic.read(&Reader::of(&topic.spec()), range)?;
                 extents.extend(read.iter().map(|extent| (extent.last_lsn(), extent.rows_max())));
             }
         }

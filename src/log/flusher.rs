@@ -26,6 +26,7 @@ use tokio::sync::Notify;
 use crate::storage::Disk;
 
 use super::image::{self, Image, TopicImage};
+use super::merge::{self, MergeOptions};
 use super::retention::Reading;
 use super::segment::{self, Layout, Segment, SegmentInfo, Writer, slice_bytes};
 use super::tail::{Tail, Topic};
@@ -50,6 +51,7 @@ pub struct FlushOptions {
     /// Bytes of rows in an image, at most.
     pub image_rows_bytes_max: usize,
     pub layout: Layout,
+    pub merge: MergeOptions,
 }
 
 /// The log as of one LSN, taken between two groups.
@@ -58,13 +60,15 @@ pub struct Capture {
     pub retention: Reading,
     pub catalog: Vec<(Lsn, Vec<u8>)>,
     pub topics: Vec<CapturedTopic>,
+    /// There is time to merge segments, too.
+    pub merges: bool,
 }
 
 pub struct CapturedTopic {
     topic: Arc<Topic>,
     image: TopicImage,
-    /// Keeps the segments alive until the image names them.
-    _segments: Vec<Vec<Arc<Segment>>>,
+    /// By partition. Kept alive until the image names them.
+    segments: Vec<Vec<Arc<Segment>>>,
 }
 
 impl Capture {
@@ -72,11 +76,7 @@ impl Capture {
     pub fn take(tail: &Tail, position: Position, retention: Reading, catalog: Vec<(Lsn, Vec<u8>)>) -> Capture {
         let topics = tail.topics().into_iter().map(|(_, topic)| {
             let (image, segments) = topic.capture();
-            CapturedTopic {
-                topic,
-                image,
-                _segments: segments,
-            }
+            CapturedTopic { topic, image, segments }
         });
         let mut topics: Vec<CapturedTopic> = topics.collect();
         topics.sort_by_key(|topic| topic.image.spec.id);
@@ -85,6 +85,7 @@ impl Capture {
             retention,
             catalog,
             topics,
+            merges: false,
         }
     }
 }
@@ -120,6 +121,8 @@ pub struct FlushState {
     pub busy: AtomicBool,
     /// The older image names segments that the newer one does not.
     pub stale: AtomicBool,
+    /// There are segments to merge.
+    pub mergeable: AtomicBool,
     /// Why the newest attempt failed, if it did.
     pub failure: Mutex<Option<String>>,
     /// LSNs of the images that are kept, oldest first.
@@ -153,6 +156,8 @@ pub struct Flusher {
     state: Arc<FlushState>,
     kept: Vec<Kept>,
     next_segment: u64,
+    /// Segments that cannot be merged, because one of them is damaged.
+    spoilt: HashSet<u64>,
 }
 
 impl Flusher {
@@ -172,6 +177,7 @@ impl Flusher {
             state,
             kept: newest.iter().map(Kept::of).collect(),
             next_segment: images.iter().map(|image| image.next_segment).max().unwrap_or(0),
+            spoilt: HashSet::new(),
         };
         flusher.give_up()?;
         Ok(flusher)
@@ -188,6 +194,7 @@ impl Flusher {
             retention,
             catalog,
             mut topics,
+            merges,
         } = capture;
         let mut made: Vec<(Arc<Topic>, u32, Arc<Segment>)> = Vec::new();
         for (index, partition) in self.chosen(&topics) {
@@ -207,18 +214,26 @@ impl Flusher {
                 first_us: 0,
                 last_us: 0,
                 bytes: 0,
+                is_merged: false,
             };
             for segment in self.write(info, &spec.schema, std::mem::take(&mut image.chunks))? {
                 image.segments.push(segment.info.clone());
                 made.push((Arc::clone(&captured.topic), number, segment));
             }
         }
-        if !made.is_empty() {
+        let merged = match merges {
+            true => self.merge(&mut topics)?,
+            false => Vec::new(),
+        };
+        if !made.is_empty() || !merged.is_empty() {
             let segments = self.path(SEGMENTS_DIR);
             self.disk
                 .sync_dir(&segments)
                 .map_err(LogError::io("sync directory", &segments))?;
         }
+        let partitions = topics.iter().flat_map(|captured| &captured.image.partitions);
+        let mut mergeable = partitions.filter(|partition| self.mergeable(&partition.segments).is_some());
+        let mergeable = mergeable.next().is_some();
         let image = Image {
             position,
             next_segment: self.next_segment,
@@ -237,7 +252,58 @@ impl Flusher {
         for (topic, partition, segment) in made {
             topic.replace(partition, segment);
         }
+        for (topic, partition, segment) in merged {
+            topic.swap(partition, segment);
+        }
+        self.state.mergeable.store(mergeable, Ordering::Release);
         self.give_up()
+    }
+
+    fn mergeable(&self, segments: &[SegmentInfo]) -> Option<std::ops::Range<usize>> {
+        merge::choose(segments, &self.options.merge, |id| self.spoilt.contains(&id))
+    }
+
+    /// Merges segments of the partition that has the most bytes to merge, and has the image name what they became.
+    fn merge(&mut self, topics: &mut [CapturedTopic]) -> Result<Vec<(Arc<Topic>, u32, Arc<Segment>)>, LogError> {
+        let mut best: Option<(u64, usize, usize, std::ops::Range<usize>)> = None;
+        for (index, captured) in topics.iter().enumerate() {
+            for (partition, image) in captured.image.partitions.iter().enumerate() {
+                // Those that this flush has just made wait for the next one.
+                let known = captured.segments[partition].len();
+                if let Some(run) = self.mergeable(&image.segments[..known]) {
+                    let bytes = image.segments[run.clone()].iter().map(|segment| segment.bytes).sum();
+                    if best.as_ref().is_none_or(|(most, ..)| bytes > *most) {
+                        best = Some((bytes, index, partition, run));
+                    }
+                }
+            }
+        }
+        let Some((_, index, partition, run)) = best else {
+            return Ok(Vec::new());
+        };
+        let captured = &mut topics[index];
+        let spec = Arc::clone(&captured.image.spec);
+        let id = self.next_segment;
+        self.next_segment += 1;
+        let sources = &captured.segments[partition][run.clone()];
+        let (disk, dir) = (Arc::clone(&self.disk), self.dir.join(SEGMENTS_DIR));
+        let schema = (spec.schema_id, &spec.schema);
+        let merged = match merge::merge(disk, &dir, id, sources, schema, self.options.merge.layout) {
+            Ok(merged) => merged,
+            Err(error @ LogError::Damaged { .. }) => {
+                // Its readers are told; the rest of the log goes on.
+                tracing::warn!(%error, "segments are not merged because one of them is damaged");
+                self.spoilt.extend(sources.iter().map(|segment| segment.info.id));
+                return Ok(Vec::new());
+            }
+            Err(error) => return Err(error),
+        };
+        let merged = self.state.registry.register(merged);
+        captured.image.partitions[partition]
+            .segments
+            .splice(run, [merged.info.clone()]);
+        let number = u32::try_from(partition).expect("partitions are counted in u32");
+        Ok(vec![(Arc::clone(&captured.topic), number, merged)])
     }
 
     /// Topics and partitions whose rows become segments: those with many, and the largest of the others while an image

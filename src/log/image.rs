@@ -39,20 +39,13 @@ const TEMPORARY_NAME: &str = "next.tmp";
 /// One partition at the image's LSN.
 #[derive(Clone, Debug)]
 pub struct PartitionImage {
+    /// Rows before it are gone.
+    pub start: u64,
     pub next_offset: u64,
     /// In offset order.
     pub segments: Vec<SegmentInfo>,
     /// Rows after the segments'.
     pub chunks: Vec<Chunk>,
-}
-
-impl PartitionImage {
-    /// The first offset that is there, or would be.
-    pub fn start(&self) -> u64 {
-        let segment = self.segments.first().map(|segment| segment.base_offset);
-        let chunk = self.chunks.first().map(|chunk| chunk.base_offset);
-        segment.or(chunk).unwrap_or(self.next_offset)
-    }
 }
 
 /// One topic at the image's LSN. Times in microseconds.
@@ -106,6 +99,8 @@ struct TopicRecord {
 
 #[derive(Serialize, Deserialize)]
 struct PartitionRecord {
+    #[serde(default)]
+    start: u64,
     next_offset: u64,
     segments: Vec<SegmentInfo>,
     chunks: Vec<ChunkRecord>,
@@ -161,6 +156,7 @@ impl Image {
                     blobs.push(blob);
                 }
                 partitions.push(PartitionRecord {
+                    start: partition.start,
                     next_offset: partition.next_offset,
                     segments: partition.segments.clone(),
                     chunks,
@@ -239,6 +235,7 @@ impl Image {
                     chunks.push(decode_chunk(place, chunk.rows_bytes, blob(chunk.bytes)?, &spec.schema)?);
                 }
                 partitions.push(PartitionImage {
+                    start: partition.start,
                     next_offset: partition.next_offset,
                     segments: partition.segments,
                     chunks,

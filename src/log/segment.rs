@@ -82,6 +82,9 @@ pub struct SegmentInfo {
     pub last_us: i64,
     /// Size of the file.
     pub bytes: u64,
+    /// Made of others, and compressed.
+    #[serde(default)]
+    pub is_merged: bool,
 }
 
 impl SegmentInfo {

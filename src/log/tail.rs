@@ -191,7 +191,7 @@ impl Topic {
                 chunks: partition.chunks.iter().cloned().collect(),
                 next_offset: partition.next_offset,
                 flushing: 0,
-                start: partition.start(),
+                start: partition.start,
             })
             .collect();
         total_bytes.fetch_add(
@@ -222,6 +222,7 @@ impl Topic {
             partition.flushing = partition.next_offset;
             segments.push(partition.segments.clone());
             partitions.push(PartitionImage {
+                start: partition.start,
                 next_offset: partition.next_offset,
                 segments: partition.segments.iter().map(|segment| segment.info.clone()).collect(),
                 chunks: partition.chunks.iter().cloned().collect(),
@@ -292,6 +293,19 @@ impl Topic {
         let freed = before.saturating_sub(partition.bytes);
         self.total_bytes.fetch_sub(freed, Ordering::Relaxed);
         whole > 0
+    }
+
+    /// Puts a merged segment in the place of the segments that it was made of; some of them may have gone meanwhile.
+    pub fn swap(&self, partition: u32, segment: Arc<Segment>) {
+        let mut state = self.state.write();
+        let partition = &mut state.partitions[partition as usize];
+        let (base, end) = (segment.info.base_offset, segment.info.end_offset());
+        let segments = &mut partition.segments;
+        let first = segments.partition_point(|old| old.info.base_offset < base);
+        let last = segments.partition_point(|old| old.info.end_offset() <= end);
+        if first < last {
+            segments.splice(first..last, [segment]);
+        }
     }
 
     /// Puts a segment in the place of the chunks that it was made of.
@@ -440,7 +454,7 @@ impl Topic {
     /// The rows of a range, by partition, in offset order. Reads indexes of segments that have not been read yet.
     pub fn read(&self, reader: &Reader, range: Range) -> Result<Vec<Extent>, LogError> {
         let mut read = Vec::new();
-        let mut stored: Vec<(usize, Arc<Segment>)> = Vec::new();
+        let mut stored: Vec<(usize, Range, Arc<Segment>)> = Vec::new();
         {
             let state = self.state.read();
             check_reader(reader, &state.spec)?;
@@ -452,6 +466,10 @@ impl Topic {
             };
             for partition in &state.partitions {
                 let segments = &partition.segments;
+                let range = Range {
+                    start: partition.start,
+                    ..range
+                };
                 let first = segments.partition_point(|segment| {
                     segment.info.last_lsn <= range.after
                         || range.since_us.is_some_and(|since_us| segment.info.last_us < since_us)
@@ -459,7 +477,7 @@ impl Topic {
                 let wanted = segments[first..]
                     .iter()
                     .take_while(|segment| segment.info.first_lsn <= range.upto);
-                stored.extend(wanted.map(|segment| (read.len(), Arc::clone(segment))));
+                stored.extend(wanted.map(|segment| (read.len(), range, Arc::clone(segment))));
                 let first = partition
                     .chunks
                     .partition_point(|chunk| chunk.last_lsn() <= range.after);
@@ -477,13 +495,14 @@ impl Topic {
         let mut all = Vec::with_capacity(read.len() + stored.len());
         let mut tail = read.into_iter();
         let mut taken = 0;
-        for (before, segment) in stored {
+        for (before, range, segment) in stored {
             all.extend(tail.by_ref().take(before - taken));
             taken = before;
             let index = segment.index()?;
             for (batch, entry) in index.entries.iter().enumerate() {
                 let is_wanted = entry.last_lsn > range.after
                     && entry.first_lsn <= range.upto
+                    && entry.base_offset + u64::from(entry.rows) > range.start
                     && range.since_us.is_none_or(|since_us| entry.last_us >= since_us);
                 if is_wanted {
                     let (segment, index) = (Arc::clone(&segment), Arc::clone(&index));

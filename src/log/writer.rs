@@ -129,6 +129,22 @@ impl Pen {
         true
     }
 
+    /// Merges segments, once nothing has been written for a while.
+    fn merge_in_time(&mut self, shared: &Shared) {
+        let quiet = Duration::from_millis(shared.options.flush.merge.after_ms);
+        if shared.flush.mergeable.load(Ordering::Acquire)
+            && self.written_at.elapsed() >= quiet
+            && !shared.flush.busy.load(Ordering::Acquire)
+            && let Some(flushing) = &mut self.flushing
+        {
+            (self.captured_bytes, self.captured_at) = (self.wal.total_bytes(), Instant::now());
+            flushing.begin(Capture {
+                merges: true,
+                ..capture(shared, &self.wal)
+            });
+        }
+    }
+
     fn end_write(&mut self, shared: &Shared, result: Result<(), (std::io::Error, Waiters)>) -> bool {
         let position = self.wal.position();
         shared.flush.wal_files.lock().insert(position.sequence, position.end);
@@ -154,6 +170,7 @@ impl Pen {
         let quiet = Duration::from_millis(shared.options.seal_after_ms);
         if self.wal.is_sealed() || self.written_at.elapsed() < quiet {
             self.flush_in_time(shared);
+            self.merge_in_time(shared);
             return self.retire_in_time(shared);
         }
         let result = self.wal.seal(false).map_err(|error| (error, Vec::new()));
@@ -230,7 +247,11 @@ pub fn run(shared: &Shared) {
 fn capture(shared: &Shared, wal: &Wal) -> Capture {
     let position = wal.position();
     let retention = shared.retention.read(position.last_timestamp_us);
-    Capture::take(&shared.tail, position, retention, shared.catalog.lock().clone())
+    let captured = Capture::take(&shared.tail, position, retention, shared.catalog.lock().clone());
+    Capture {
+        merges: shared.options.flush.merge.after_ms == 0,
+        ..captured
+    }
 }
 
 /// Waits for work. Quiet for `seal_after_ms` with something unsealed is work, too.
@@ -253,11 +274,18 @@ fn next(shared: &Shared) -> Work {
         } else {
             failed.then_some(Duration::from_millis(shared.options.flush_retry_after_ms))
         };
+        let merges = shared.flush.mergeable.load(Ordering::Acquire)
+            && (1..u64::MAX).contains(&shared.options.flush.merge.after_ms);
         let retires = shared.retires();
         let every = Duration::from_micros(shared.options.retire_every_us.unsigned_abs());
         let limit = match limit {
             Some(limit) if retires => Some(limit.min(every)),
             None if retires => Some(every),
+            limit => limit,
+        };
+        let quiet = Duration::from_millis(shared.options.flush.merge.after_ms);
+        let limit = match limit {
+            None if merges => Some(quiet),
             limit => limit,
         };
         match limit {

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use futures::executor::block_on;
 
 use crate::error::SqlError;
-use crate::log::frame::{FILE_HEADER_BYTES, FRAME_HEADER_BYTES, FileHeader, FrameHeader};
+use crate::log::frame::{FILE_HEADER_BYTES, FORMAT_VERSION, FRAME_HEADER_BYTES, FileHeader, FrameHeader};
 use crate::storage::FaultDisk;
 
 use super::*;
@@ -186,12 +186,15 @@ fn a_newer_format_is_refused() {
     let disk = written(true);
     let content = disk.content(&file(1)).expect("it is there");
     let mut header = content[..4096].to_vec();
-    header[8] = 2;
+    header[8] = FORMAT_VERSION as u8 + 1;
     let crc = crc32c::crc32c_append(crc32c::crc32c(&header[..12]), &header[16..96]);
     header[12..16].copy_from_slice(&crc.to_le_bytes());
     let handle = disk.open(&file(1)).expect("it is there");
     handle.write_at(0, &[&header]).expect("written");
     let error = open(&disk).err().expect("it is newer");
-    assert!(matches!(error, LogError::NewerFormat { version: 2, .. }), "{error}");
+    assert!(
+        matches!(error, LogError::NewerFormat { version, .. } if version == FORMAT_VERSION + 1),
+        "{error}"
+    );
     assert_eq!(SqlError::from(error).state.0, "0A000");
 }

@@ -149,8 +149,33 @@ pub fn tiny() -> LogOptions {
                 batch_bytes: 1 << 10,
                 compression: None,
             },
+            merge: MergeOptions {
+                after_ms: u64::MAX,
+                ..LogOptions::default().flush.merge
+            },
         },
         ..steady()
+    }
+}
+
+/// The same, and segments are merged with each flush.
+pub fn merging() -> LogOptions {
+    let options = tiny();
+    LogOptions {
+        flush: FlushOptions {
+            merge: MergeOptions {
+                bytes_min: 32 << 10,
+                segments_min: 3,
+                bytes_max: 128 << 10,
+                after_ms: 0,
+                layout: Layout {
+                    batch_rows: 16,
+                    ..options.flush.merge.layout
+                },
+            },
+            ..options.flush
+        },
+        ..options
     }
 }
 

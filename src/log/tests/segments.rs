@@ -86,6 +86,103 @@ fn rows_in_segments_are_read_as_those_in_memory() {
 }
 
 #[test]
+fn segments_are_merged_and_read_the_same() {
+    let disk = FaultDisk::new();
+    let log = open(&disk, &merging());
+    block_on(log.commit(create(0, &[1]), Acknowledge::Synced)).expect("created");
+    fill(&log, 1200);
+    log.settle();
+    let infos = log.segments(TopicId(1));
+    assert!(infos.iter().filter(|info| info.is_merged).count() > 1, "{infos:?}");
+    assert!(infos.len() < 60, "{} segments", infos.len());
+    for partition in 0..2 {
+        assert_eq!(ids(&log, 1, partition), expected(1200, i64::from(partition)));
+    }
+    for (after, upto) in [(0, 1201), (5, 5), (7, 140), (463, 466), (1199, 1201)] {
+        let found: usize = read(&log, 1, after, upto)
+            .iter()
+            .map(|chunk| chunk.rows.num_rows())
+            .sum();
+        assert_eq!(found as u64, (upto - after.max(1)) * 3, "after {after} up to {upto}");
+    }
+    // Nothing is left of what was merged but what the older image names, and that a restart knows.
+    close(&log);
+    drop(log);
+    let log = open(&disk, &merging());
+    assert_eq!(ids(&log, 1, 1), expected(1200, 1));
+    fill(&log, 400);
+    log.settle();
+    let named = log.segments(TopicId(1)).len();
+    let files = names(&disk, "segments").len();
+    assert!(files < 2 * named + 20, "{files} files, {named} segments");
+    drop(log);
+    let checked = super::check(&disk.shared(), Path::new(DIR)).expect("checked");
+    assert_eq!((checked.damage, checked.unused_segments), (Vec::new(), 0));
+}
+
+#[test]
+fn a_merged_segment_has_the_columns_of_today_and_a_damaged_one_is_left_alone() {
+    let disk = FaultDisk::new();
+    let log = open(&disk, &tiny());
+    block_on(log.commit(create(0, &[1]), Acknowledge::Synced)).expect("created");
+    fill(&log, 200);
+    log.settle();
+    let before = log.segments(TopicId(1));
+    drop(log);
+    let damaged = PathBuf::from(DIR)
+        .join("segments")
+        .join(names(&disk, "segments")[4].clone());
+    disk.flip_bit(&damaged, 200, 5).expect("it is there");
+    let log = open(&disk, &merging());
+    let fields = schema().fields().iter().skip(1).cloned().collect::<Vec<_>>();
+    let fields: Vec<Field> = (2..)
+        .zip(fields)
+        .map(|(id, field)| column_field(field.as_ref().clone(), id, None))
+        .collect();
+    let altered = TopicSpec {
+        schema_id: 2,
+        schema: Arc::new(Schema::new(fields)),
+        event_time: None,
+        ..spec(1)
+    };
+    let alter = Commit {
+        ddl: Some(Ddl {
+            based_on: 1,
+            record: b"alter".to_vec(),
+            topics: vec![TopicChange::Alter(altered)],
+        }),
+        ..Commit::default()
+    };
+    block_on(log.commit(alter, Acknowledge::Synced)).expect("altered");
+    for _ in 0..600 {
+        let mut insert = insert(1, 0, &[(1, None)]);
+        insert.appends[0].schema_id = 2;
+        insert.appends[0].rows = insert.appends[0].rows.project(&[1, 2]).expect("two columns");
+        block_on(log.commit(insert, Acknowledge::Synced)).expect("inserted");
+    }
+    log.settle();
+    let after = log.segments(TopicId(1));
+    assert!(
+        after.iter().any(|info| info.is_merged && info.schema_id == 2),
+        "{after:?}"
+    );
+    assert!(
+        after.len() < before.len(),
+        "{} segments of {}",
+        after.len(),
+        before.len()
+    );
+    let mut whole = 0;
+    for extent in log.read(&reader(&log, 1), 0, log.newest()).expect("the topic exists") {
+        match extent.load() {
+            Ok(chunk) => whole += chunk.map_or(0, |chunk| chunk.rows.num_rows()),
+            Err(error) => assert!(matches!(error, LogError::Damaged { .. }), "{error}"),
+        }
+    }
+    assert!((1190..1200).contains(&whole), "{whole} rows of 1200 are whole");
+}
+
+#[test]
 fn a_segment_knows_the_bounds_of_its_batches() {
     let disk = FaultDisk::new();
     let log = open(&disk, &tiny());

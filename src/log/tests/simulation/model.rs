@@ -90,7 +90,7 @@ fn value(id: i64, column: u32) -> i64 {
 
 /// The value of an added column in rows from before it.
 pub fn missing(column: u32) -> Option<i64> {
-    (column % 2 == 0).then_some(-i64::from(column))
+    column.is_multiple_of(2).then_some(-i64::from(column))
 }
 
 /// A batch of rows with `schema`.

@@ -2,6 +2,7 @@
 //!
 //! One rule: a transaction is drawn from what is published, as a session sees it, so that none is refused by accident.
 
+use arrow::ipc::CompressionType;
 use rand::Rng;
 use rand::rngs::StdRng;
 
@@ -22,6 +23,16 @@ pub fn options(random: &mut StdRng) -> LogOptions {
         segment_bytes_max: pick(&[2 << 10, 16 << 10, 1 << 20]) as u64,
         image_rows_bytes_max: pick(&[0, 2 << 10, 16 << 10]),
         layout,
+        merge: MergeOptions {
+            bytes_min: pick(&[4 << 10, 64 << 10]) as u64,
+            segments_min: pick(&[2, 4, 8]),
+            bytes_max: pick(&[16 << 10, 256 << 10]) as u64,
+            after_ms: [u64::MAX, 0][pick(&[0, 1, 1])],
+            layout: Layout {
+                compression: [None, None, Some(CompressionType::ZSTD)][pick(&[0, 1, 2])],
+                ..layout
+            },
+        },
     };
     let never = pick(&[0, 0, 0, 0, 0, 1]) == 1;
     LogOptions {

@@ -398,7 +398,7 @@ fn the_rest_is_read_or_refused_by_name() {
     );
     refused(
         "ALTER TOPIC t RESET (nope)",
-        "22123",
+        "22023",
         "unrecognized parameter \"nope\"",
         21,
     );

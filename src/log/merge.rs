@@ -1,0 +1,152 @@
+//! Merging: neighbours among the segments of a partition become one, in the topic's present schema and compressed.
+//!
+//! One rule: a merged segment has exactly the rows of those that it is made of, with their offsets, LSNs, times and
+//! watermarks. Those go when no image names them any more, as ever.
+//!
+//! Not here: when it is time (`writer`), what becomes of the image (`flusher`).
+
+use std::ops::Range;
+use std::path::Path;
+use std::sync::Arc;
+
+use arrow::datatypes::SchemaRef;
+
+use crate::storage::Disk;
+
+use super::LogError;
+use super::columns::conform;
+use super::segment::{Layout, Segment, SegmentInfo, Writer};
+
+/// Settings of merging.
+#[derive(Clone, Copy, Debug)]
+pub struct MergeOptions {
+    /// Segments of at least this many bytes that were merged before are left alone.
+    pub bytes_min: u64,
+    /// So many neighbours are merged, however small they are.
+    pub segments_min: usize,
+    /// No more bytes are merged into one.
+    pub bytes_max: u64,
+    /// After this much quiet, milliseconds; 0: with each flush. `u64::MAX`: never.
+    pub after_ms: u64,
+    pub layout: Layout,
+}
+
+/// Which of a partition's segments become one, if any do: the first run of neighbours that are worth it.
+pub fn choose(segments: &[SegmentInfo], options: &MergeOptions, spoilt: impl Fn(u64) -> bool) -> Option<Range<usize>> {
+    let mut run = 0..0;
+    let mut bytes = 0;
+    let is_done = |segment: &SegmentInfo| segment.is_merged && segment.bytes >= options.bytes_min || spoilt(segment.id);
+    let is_worth = |run: &Range<usize>, bytes: u64| {
+        let is_small = run.len() < options.segments_min.max(2) && bytes < options.bytes_min;
+        // One alone gains by compression, once.
+        !is_small && (run.len() > 1 || !segments[run.start].is_merged)
+    };
+    for (index, segment) in segments.iter().enumerate() {
+        let ends = is_done(segment) || run.end > run.start && bytes + segment.bytes > options.bytes_max;
+        if ends && !run.is_empty() && is_worth(&run, bytes) {
+            return Some(run);
+        }
+        if ends {
+            run = index..index;
+            bytes = 0;
+        }
+        if is_done(segment) {
+            run = index + 1..index + 1;
+            continue;
+        }
+        run.end = index + 1;
+        bytes += segment.bytes;
+    }
+    (!run.is_empty() && is_worth(&run, bytes)).then_some(run)
+}
+
+/// Writes the rows of neighbours as one segment with this id. The caller syncs the directory.
+pub fn merge(
+    disk: Arc<dyn Disk>,
+    dir: &Path,
+    id: u64,
+    segments: &[Arc<Segment>],
+    (schema_id, schema): (u32, &SchemaRef),
+    layout: Layout,
+) -> Result<Segment, LogError> {
+    let (first, last) = (&segments[0].info, &segments[segments.len() - 1].info);
+    let info = SegmentInfo {
+        id,
+        schema_id,
+        rows: 0,
+        is_merged: true,
+        ..first.clone()
+    };
+    let mut writer = Writer::create(disk, dir, info, Arc::clone(schema), layout)?;
+    for segment in segments {
+        for entry in &segment.index()?.entries {
+            let mut chunk = segment.load(entry, None)?;
+            if segment.info.schema_id != schema_id {
+                chunk.rows = conform(&chunk.rows, &segment.schema, schema);
+            }
+            writer.push(chunk)?;
+        }
+    }
+    let merged = writer.finish()?;
+    assert_eq!(
+        (merged.info.base_offset, merged.info.end_offset(), merged.info.last_lsn),
+        (first.base_offset, last.end_offset(), last.last_lsn),
+        "L2: a merged segment has the rows of those that it is made of"
+    );
+    Ok(merged)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::TopicId;
+    use super::*;
+
+    fn chosen(sizes: &[(u64, bool)]) -> Option<Range<usize>> {
+        let options = MergeOptions {
+            bytes_min: 100,
+            segments_min: 4,
+            bytes_max: 300,
+            after_ms: 0,
+            layout: Layout {
+                batch_rows: 1,
+                batch_bytes: 1,
+                compression: None,
+            },
+        };
+        let segments = (0..).zip(sizes).map(|(id, (bytes, is_merged))| SegmentInfo {
+            id,
+            topic: TopicId(1),
+            partition: 0,
+            schema_id: 1,
+            base_offset: 0,
+            rows: 1,
+            first_lsn: 1,
+            last_lsn: 1,
+            first_us: 0,
+            last_us: 0,
+            bytes: *bytes,
+            is_merged: *is_merged,
+        });
+        choose(&segments.collect::<Vec<_>>(), &options, |id| id == 99)
+    }
+
+    #[test]
+    fn neighbours_are_merged_once_they_are_worth_it() {
+        let (new, old) = (false, true);
+        assert_eq!(chosen(&[]), None);
+        assert_eq!(chosen(&[(10, new), (10, new), (10, new)]), None);
+        assert_eq!(chosen(&[(10, new), (10, new), (10, new), (10, new)]), Some(0..4));
+        assert_eq!(chosen(&[(60, new), (60, new)]), Some(0..2));
+        assert_eq!(
+            chosen(&[(150, old), (10, new), (10, new), (10, new), (10, new)]),
+            Some(1..5)
+        );
+        // No more than fit; a large one alone is compressed, but only once.
+        assert_eq!(chosen(&[(200, new), (200, new), (10, new)]), Some(0..1));
+        assert_eq!(chosen(&[(500, new)]), Some(0..1));
+        assert_eq!(chosen(&[(500, old), (200, old), (10, new)]), None);
+        // A small merged one is merged again with what came after it.
+        assert_eq!(chosen(&[(90, old), (20, new)]), Some(0..2));
+        assert_eq!(chosen(&[(90, old), (5, old)]), None);
+    }
+}
