@@ -367,6 +367,14 @@ async fn bad_binary_data_is_named_and_nothing_is_kept() {
         assert_eq!((error.code().code(), error.where_()), (*state, Some(*place)), "{error}");
         assert_eq!(value(&client, "SELECT count(*) FROM t").await, "0", "nothing is kept");
     }
+    let create = "CREATE TOPIC named (id INT NOT NULL)";
+    client.batch_execute(create).await.expect("a topic");
+    let rows = b"\0\x01\0\0\0\x04\0\0\0\x01\0\x01\xff\xff\xff\xff";
+    let error = refused(&client, "COPY named FROM STDIN BINARY", [&header[..], rows].concat()).await;
+    assert_eq!(
+        (error.code().code(), error.where_()),
+        ("23502", Some("COPY named, line 2"))
+    );
     let error = refused(&client, sql, "1\tx\n2\ty\n3\tz\n4\tv\n5\tw\n").await;
     assert_eq!(error.message(), "COPY file signature not recognized");
     for (options, state) in [

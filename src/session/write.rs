@@ -18,7 +18,7 @@ use crate::log::{Acknowledge, Append};
 use crate::query::{OwnWrites, Written};
 use crate::sql::plan;
 use crate::sql::rows;
-use crate::sql::statement::{CopyFrom, Insert, InsertRows, Name, Select};
+use crate::sql::statement::{CopyFrom, CopyKind, Insert, InsertRows, Name, Select};
 use crate::types::PgType;
 use sqlparser::ast::SelectItem;
 
@@ -229,8 +229,13 @@ impl Session {
             };
             let first = (0..rows.num_rows()).find_map(|row| Some((row as u64, one(row).err()?)));
             let (row, error) = first.unwrap_or((0, error));
+            // Lines of text need not be rows.
+            let unit = match copy.format.kind {
+                CopyKind::Binary => "line",
+                CopyKind::Text | CopyKind::Csv => "row",
+            };
             match error.context {
-                None => error.context(format!("COPY {}, row {}", copy.table, copy.rows + row + 1)),
+                None => error.context(format!("COPY {}, {unit} {}", copy.table, copy.rows + row + 1)),
                 Some(_) => error,
             }
         })?;

@@ -239,3 +239,93 @@ fn arrays_are_taken_item_by_item() {
         assert_eq!(error.context.as_deref(), Some("COPY t, line 1, column a"));
     }
 }
+
+/// Rows of every type, with some of their bytes changed and cut anywhere: taken or refused, and what was taken can be sent.
+#[test]
+fn damaged_data_is_refused_without_a_panic() {
+    use rand::rngs::StdRng;
+    use rand::{Rng, SeedableRng};
+
+    const TYPES: [(&str, &str); 20] = [
+        ("boolean", "t"),
+        ("smallint", "-2"),
+        ("bigint", "7"),
+        ("real", "1.5"),
+        ("double precision", "0.1"),
+        ("numeric(18,2)", "1234567.89"),
+        ("numeric", "-0.000123"),
+        ("text", "größe"),
+        ("character varying(5)", "abc"),
+        ("character(4)", "é"),
+        ("uuid", "a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11"),
+        ("json", "{\"a\": [1, null]}"),
+        ("jsonb", "{\"a\": [1, null]}"),
+        ("bytea", "\\x00ff"),
+        ("date", "2024-02-29"),
+        ("time without time zone", "23:59:59.999999"),
+        ("timestamp without time zone", "1969-12-31 23:59:59.5"),
+        ("timestamp with time zone", "2024-01-01 00:00:00+00"),
+        ("interval", "1 mon -2 days 00:00:03.25"),
+        ("text[]", "{a,\"b c\",NULL}"),
+    ];
+    let columns = TYPES.map(|(name, _)| (name.to_string(), PgType::parse(name).expect(name)));
+    let mut row = vec![0, TYPES.len() as u8];
+    for ((_, pg_type), (name, text)) in columns.iter().zip(TYPES) {
+        let value = crate::types::scalar_from_text(pg_type, text, &InputStyle::default()).expect(name);
+        let mut sent = BytesMut::new();
+        let formatter = ColumnFormatter::new(pg_type, &value, &TextStyle::default()).expect(name);
+        formatter.write_field(0, true, &mut sent);
+        row.extend_from_slice(&sent);
+    }
+    let whole = [HEADER, &row, &row, END].concat();
+    let send = |batch: &RecordBatch| {
+        let fields: Vec<OutField> = columns
+            .iter()
+            .map(|(name, pg_type)| OutField {
+                name: name.clone(),
+                pg_type: pg_type.clone(),
+                table_oid: 0,
+                column: 0,
+            })
+            .collect();
+        let mut out = BytesMut::new();
+        let mut encoder = BinaryEncoder::new(&fields, &TextStyle::default());
+        encoder
+            .encode(batch, 0..batch.num_rows(), &mut out)
+            .expect("plain types");
+        out
+    };
+    let mut random = StdRng::seed_from_u64(42);
+    let (mut taken, mut refused) = (0, 0);
+    for _ in 0..20_000 {
+        let mut data = whole.clone();
+        for _ in 0..random.random_range(0..3) {
+            let at = random.random_range(HEADER.len()..data.len());
+            data[at] = match random.random_range(0..4) {
+                0 => 0,
+                1 => 255,
+                2 => data[at] ^ (1 << random.random_range(0..8)),
+                _ => random.random(),
+            };
+        }
+        let cut = random.random_range(0..data.len());
+        let mut decoder = BinaryDecoder::new("t", &columns);
+        let read = decoder
+            .push(&data[..cut])
+            .and_then(|_| decoder.push(&data[cut..]))
+            .and_then(|_| decoder.finish());
+        match read {
+            Ok(Some(batch)) => {
+                assert!(send(&batch).len() > batch.num_rows());
+                taken += 1;
+            }
+            Ok(None) => {}
+            Err(error) => {
+                let place = error.context.as_deref().unwrap_or_default();
+                assert!(place.contains("COPY t, line "), "{error}");
+                refused += 1;
+            }
+        }
+    }
+    assert!(taken > 1000 && refused > 1000, "{taken} taken, {refused} refused");
+}
