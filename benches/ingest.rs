@@ -385,6 +385,13 @@ async fn copies(systems: &[System], format: Format, sizes: &Sizes) {
     print_figures(label, &results);
     let written: Vec<String> = results.iter().map(|result| format!("{:.1}", result.written)).collect();
     println!("  {}", written.join(" / "));
+    // Whatever the turn and the format, the same rows.
+    for system in systems {
+        let client = connect(&system.config).await;
+        let distinct = "SELECT count(*) FROM (SELECT DISTINCT * FROM copied) AS rows";
+        let rows = client.query_one(distinct, &[]).await.expect("a count").get::<_, i64>(0);
+        assert_eq!(u64::try_from(rows), Ok(sizes.rows), "rows that {} holds", system.name);
+    }
 }
 
 async fn copy(system: &System, format: &str, data: &[Bytes], rows: u64) -> Figures {

@@ -70,9 +70,15 @@ impl Postgres {
         let postgres = Postgres { child, port, data_dir };
         let up = (0..200).any(|_| {
             std::thread::sleep(Duration::from_millis(50));
-            std::net::TcpStream::connect(("127.0.0.1", port)).is_ok()
+            postgres.is_ready()
         });
         up.then_some(postgres)
+    }
+
+    /// It takes connections before it answers them; what it says of itself is the last line of its pid file.
+    fn is_ready(&self) -> bool {
+        let file = fs::read_to_string(self.data_dir.join("postmaster.pid")).unwrap_or_default();
+        file.lines().last().is_some_and(|status| status.trim() == "ready")
     }
 
     pub fn config(&self) -> Config {
@@ -87,18 +93,19 @@ impl Postgres {
 
     /// Its first process, the parent of all others. Under `runuser` that is a child of the child.
     pub fn pid(&self) -> u32 {
-        let file = fs::read_to_string(self.data_dir.join("postmaster.pid")).expect("a server that runs writes its pid");
-        file.lines()
-            .next()
-            .and_then(|line| line.parse().ok())
-            .expect("a pid in the first line")
+        self.running().expect("a server that runs writes its pid")
+    }
+
+    fn running(&self) -> Option<u32> {
+        let file = fs::read_to_string(self.data_dir.join("postmaster.pid")).ok()?;
+        file.lines().next()?.parse().ok()
     }
 }
 
 impl Drop for Postgres {
     fn drop(&mut self) {
-        let pid = i32::try_from(self.pid()).ok().and_then(rustix::process::Pid::from_raw);
-        if let Some(pid) = pid {
+        let pid = self.running().and_then(|pid| i32::try_from(pid).ok());
+        if let Some(pid) = pid.and_then(rustix::process::Pid::from_raw) {
             // Immediate shutdown.
             let _ = rustix::process::kill_process(pid, rustix::process::Signal::QUIT);
         }
