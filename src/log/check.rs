@@ -98,7 +98,11 @@ pub(super) fn check_locked(disk: &Arc<dyn Disk>, dir: &Path) -> Result<Checked, 
     }
     match recover(disk.as_ref(), &wal, &tail, images.last()) {
         Ok(outcome) => {
-            checked.newest = Some(outcome.position.last_lsn);
+            let newest = outcome.position.last_lsn;
+            if let Err(error) = image::check_newest(disk.as_ref(), &meta, newest) {
+                checked.damage.push(error);
+            }
+            checked.newest = Some(newest);
             checked.clean = outcome.clean;
             checked.wal_files = outcome.files.len();
             checked.wal_bytes = outcome.files.iter().map(|(_, bytes)| bytes).sum();

@@ -323,10 +323,11 @@ impl Log {
         }
         wal::remove_unfinished(disk.as_ref(), &wal_dir)?;
         let outcome = recover(disk.as_ref(), &wal_dir, &tail, image)?;
+        let newest = outcome.position.last_lsn;
+        image::check_newest(disk.as_ref(), &meta_dir, newest)?;
         if let Some(group) = &outcome.newest_group {
             group.confirm()?;
         }
-        let newest = outcome.position.last_lsn;
         let wal_bytes: u64 = outcome.files.iter().map(|(_, bytes)| bytes).sum();
         flush.wal_files.lock().extend(outcome.files.iter().copied());
         let flusher = Flusher::start(Arc::clone(&disk), dir, options.flush, Arc::clone(&flush), &images)?;

@@ -326,6 +326,20 @@ pub fn decode(bytes: &[u8], path: &Path) -> Result<Image, LogError> {
     })
 }
 
+/// An image is named only once all that it stands for is synced: a log that ends before the newest name is damaged,
+/// whether or not that image can be read.
+pub fn check_newest(disk: &dyn Disk, dir: &Path, newest: Lsn) -> Result<(), LogError> {
+    match list(disk, dir)?.last() {
+        Some(named) if *named > newest => Err(LogError::Corrupt {
+            file: dir.join(file_name(*named)),
+            offset: 0,
+            lsn: newest + 1,
+            reason: format!("the write-ahead log ends at LSN {newest}"),
+        }),
+        _ => Ok(()),
+    }
+}
+
 fn lsn_of(path: &Path) -> Lsn {
     let stem = path.file_stem().and_then(|stem| stem.to_str());
     stem.and_then(|stem| stem.parse().ok()).unwrap_or(0)

@@ -6,9 +6,10 @@
 //!
 //! 1. Files are numbered without gaps, and each header names its predecessor's salt and end. All of a file below the
 //!    end that its successor names was synced before the successor came to be: any damage there is an error.
-//! 2. In the newest file, frames are read until one is not valid. Groups start at multiples of 4 KiB, so what follows
-//!    the damage is searched at those for frame headers, which bring their `durable_lsn`. A header of a later group
-//!    also proves that the damaged group was synced, for a group is written only after the sync of the one before.
+//! 2. In the newest file, frames are read until one is not valid. What follows the damage is searched, at each sector,
+//!    for frame headers, which bring their `durable_lsn`: groups start at multiples of 4 KiB, but a misdirected write
+//!    may be at any sector. A header of a later group in its place also proves that the damaged group was synced, for a
+//!    group is written only after the sync of the one before.
 //! 3. A transaction over several frames counts only if its last frame is there; the cut is before its first.
 //!
 //! Nothing is written while reading: [`NewestGroup::confirm`] makes sure of what was found, where the log goes on.
@@ -37,6 +38,8 @@ use super::tail::Tail;
 use super::wal::{Position, file_name, parse_name};
 use super::{Chunk, LogError, Lsn, Run, TopicId};
 
+/// What a disk writes whole or not at all, at least.
+const SECTOR_BYTES: usize = 512;
 /// Rows of small appends are gathered up to this many before they become a chunk.
 const GATHER_ROWS: usize = 8192;
 
@@ -379,6 +382,8 @@ struct Scan {
 /// The frame that does not check.
 #[derive(Clone, Copy, Debug)]
 struct Stop {
+    /// Where the last valid frame before it ends.
+    valid_end: usize,
     offset: usize,
     /// Start of its group.
     group: usize,
@@ -430,6 +435,8 @@ fn scan(
         stop: None,
     };
     let mut parts: Vec<Frame> = Vec::new();
+    // Where the last valid frame ends.
+    let mut valid_end = offset;
     loop {
         if let Some(next) = &successor
             && parts.is_empty()
@@ -452,12 +459,18 @@ fn scan(
         let frame = match read {
             Ok(frame) => frame,
             Err(damage) => {
-                scan.stop = Some(Stop { offset, group, damage });
+                scan.stop = Some(Stop {
+                    valid_end,
+                    offset,
+                    group,
+                    damage,
+                });
                 break;
             }
         };
         let header = frame.header;
         offset = frame.payload.end.next_multiple_of(FRAME_ALIGNMENT);
+        valid_end = offset;
         position.last_crc = frame.crc;
         if header.kind == FrameKind::Commits {
             parts.push(frame);
@@ -485,20 +498,26 @@ fn check_cut(
     file: &WalFile,
     content: &[u8],
     has_successor: bool,
-    Stop { offset, group, damage }: Stop,
+    stop: Stop,
     lsn: Lsn,
 ) -> Result<(), LogError> {
+    let Stop {
+        valid_end,
+        offset,
+        group,
+        damage,
+    } = stop;
     if has_successor {
         return Err(file.corrupt(offset as u64, lsn, damage));
     }
     let mut torn = !matches!(damage, Damage::NoFrame);
-    let start = to_page(offset).min(content.len());
-    for (index, page) in content[start..].chunks(GROUP_ALIGNMENT as usize).enumerate() {
-        let Ok((header, _)) = FrameHeader::decode(page, file.header.salt) else {
-            torn |= page.iter().any(|byte| *byte != 0);
+    let start = valid_end.next_multiple_of(SECTOR_BYTES).min(content.len());
+    for (index, sector) in content[start..].chunks(SECTOR_BYTES).enumerate() {
+        let Ok((header, _)) = FrameHeader::decode(sector, file.header.salt) else {
+            torn |= sector.iter().any(|byte| *byte != 0);
             continue;
         };
-        let found = (start + index * GROUP_ALIGNMENT as usize) as u64;
+        let found = (start + index * SECTOR_BYTES) as u64;
         let is_later_group = header.group_offset == found && found > group as u64;
         if header.durable_lsn >= lsn || is_later_group {
             return Err(file.corrupt(offset as u64, lsn, damage));

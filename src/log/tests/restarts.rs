@@ -1,4 +1,4 @@
-//! What a restart must not change. Each of these was found by the simulation.
+//! What a restart must keep, or notice. Each of these was found by the simulation.
 
 use futures::executor::block_on;
 
@@ -92,4 +92,66 @@ fn rows_that_a_failed_sync_left_in_the_page_cache_alone_are_written_again() {
         let log = open_at(&disk.reboot(seed), &steady(), &clock);
         assert_eq!(ids(&log, 1, 0), [1, 2]);
     }
+}
+
+fn refused(disk: &FaultDisk, options: &LogOptions) -> bool {
+    let opened = open_with(disk.shared(), Path::new(DIR), options.clone());
+    matches!(opened, Err(LogError::Corrupt { .. }))
+}
+
+#[test]
+fn a_group_that_was_written_over_the_one_before_it_is_noticed() {
+    let disk = FaultDisk::new();
+    let clock = TestClock::at(NOW_US);
+    let log = open_at(&disk, &steady(), &clock);
+    block_on(log.commit(create(0, &[1]), Acknowledge::Synced)).expect("created");
+    for first in [100, 200] {
+        let values: Vec<(i64, Option<i64>)> = (first..first + 100).map(|id| (id, Some(NOW_US))).collect();
+        block_on(log.commit(insert(1, 0, &values), Acknowledge::Synced)).expect("inserted");
+    }
+    drop(log);
+    let path = Path::new(DIR).join("wal/00000001.wal");
+    let content = disk.content(&path).expect("it is there");
+    let group = |number: usize| number * 4096..(number + 1) * 4096;
+    // The third group should be behind the second one, and is nowhere else.
+    for sector in 0..6 {
+        let disk = disk.copy();
+        let file = disk.open(&path).expect("it is there");
+        file.write_at(3 * 4096, &[&[0; 4096]]).expect("written");
+        file.write_at(2 * 4096 + sector * 512, &[&content[group(3)]])
+            .expect("written");
+        assert!(
+            refused(&disk, &steady()),
+            "moved to sector {sector} of the group before"
+        );
+    }
+}
+
+#[test]
+fn the_name_of_a_damaged_image_tells_how_far_the_log_went() {
+    let disk = FaultDisk::new();
+    let clock = TestClock::at(NOW_US);
+    let options = LogOptions {
+        flush_bytes: usize::MAX,
+        ..tiny()
+    };
+    let log = open_at(&disk, &options, &clock);
+    block_on(log.commit(create(0, &[1]), Acknowledge::Synced)).expect("created");
+    let meta = Path::new(DIR).join("meta");
+    let images = || disk.list(&meta).expect("the directory exists");
+    while images().len() < 2 {
+        block_on(log.commit(insert(1, 0, &[(1, None)]), Acknowledge::Synced)).expect("inserted");
+        log.settle();
+    }
+    let lsn = log.newest();
+    drop(log);
+    let newest = meta.join(&images()[1]);
+    // The older image, and the log after it, are enough.
+    disk.flip_bit(&newest, 100, 1).expect("it is there");
+    assert!(!refused(&disk.copy(), &options));
+    // But not if the same write destroyed the end of the log.
+    let path = Path::new(DIR).join("wal/00000001.wal");
+    let file = disk.open(&path).expect("it is there");
+    file.write_at((lsn - 1) * 4096, &[&[7; 8192]]).expect("written");
+    assert!(refused(&disk, &options));
 }
