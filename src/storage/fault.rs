@@ -26,6 +26,9 @@ use super::{Disk, DiskFile, DiskLock};
 pub enum FaultKind {
     /// After the n-th operation that changes anything, every later one fails, until [`FaultDisk::reboot`].
     PowerCut,
+    /// The n-th operation that changes anything fails, undone: a file is not created, renamed, removed, or a directory
+    /// not synced.
+    FailOperation,
     /// The n-th write fails, half done.
     FailWrite,
     /// The n-th sync of a file fails; what it should have made durable stays unsynced.
@@ -131,6 +134,9 @@ impl State {
         {
             // This one is still done, though nothing says that it lasts.
             self.off = true;
+        }
+        if self.fails(FaultKind::FailOperation, self.operations) {
+            return Err(io::Error::other("a planned failure"));
         }
         Ok(())
     }
@@ -249,6 +255,7 @@ impl FaultDisk {
         let state = self.state.lock();
         let came = |fault: Fault| match fault.kind {
             FaultKind::PowerCut => false,
+            FaultKind::FailOperation => state.operations >= fault.nth,
             FaultKind::FailSync | FaultKind::ForgetSync => state.syncs >= fault.nth,
             FaultKind::FailWrite | FaultKind::Misdirect { .. } => state.writes >= fault.nth,
         };

@@ -18,13 +18,14 @@ use world::{History, World};
 /// Seeds of an ordinary test run.
 const SEEDS: u64 = 200;
 /// What is counted, by the words that its lines begin with.
-const COUNTED: [&str; 7] = [
+const COUNTED: [&str; 8] = [
     "LSN",
     "opened",
     "the disk failed while opening",
     "the log failed",
     "damage was met",
     "refused",
+    "lost",
     "closed",
 ];
 
@@ -105,8 +106,11 @@ fn whatever_happens_nothing_acknowledged_is_lost() {
     println!("{seeds} seeds in {elapsed:?}");
     for (count, words) in counts.iter().zip(COUNTED) {
         println!("{count:9} {words}");
-        // A fault that never comes is not tested.
-        assert!(seeds < SEEDS || *count > 0, "there is nothing of \"{words}\"");
+        // A fault that never comes is not tested; only such a loss is rare.
+        assert!(
+            seeds < SEEDS || *count > 0 || words == "lost",
+            "there is nothing of \"{words}\""
+        );
     }
 }
 
