@@ -24,6 +24,8 @@ pub enum Command {
     Serve(Serve),
     /// Read a whole data directory that no server has open, and say whether it is damaged
     Check(Check),
+    /// Say what it takes to make a damaged data directory usable again, and do it with --yes; rows may be lost
+    Repair(Repair),
     /// Copy a data directory at one point, while a server has it open or not
     Backup(Backup),
     /// Run a server on a temporary data directory with a generated auction stream and three views
@@ -108,6 +110,15 @@ pub struct Data {
 pub struct Check {
     #[command(flatten)]
     pub data: Data,
+}
+
+#[derive(Args, Clone, Debug)]
+pub struct Repair {
+    #[command(flatten)]
+    pub data: Data,
+    /// Do it, and lose what is said to be lost
+    #[arg(long)]
+    pub yes: bool,
 }
 
 #[derive(Args, Clone, Debug)]

@@ -46,6 +46,7 @@ fn main() -> ExitCode {
             None => server::serve(cli.serve).await,
             Some(Command::Serve(serve)) => server::serve(serve).await,
             Some(Command::Check(check)) => server::check(&check),
+            Some(Command::Repair(repair)) => server::repair(&repair),
             Some(Command::Backup(backup)) => server::backup(&backup),
             Some(Command::Demo(demo)) => demo::run(demo).await,
         }

@@ -12,14 +12,18 @@ use tokio::signal::unix::{SignalKind, signal};
 use tracing::info;
 
 use crate::catalog::{Catalog, Relation};
-use crate::config::{Backup, Check, PASSWORD_VARIABLE, Serve, is_loopback};
+use crate::config::{PASSWORD_VARIABLE, Serve, is_loopback};
 use crate::error::SqlError;
-use crate::log::{self, Log, LogError, LogOptions, Recovered};
+use crate::log::{Log, LogError, LogOptions, Recovered};
 use crate::query::{Query, QueryOptions};
 use crate::session::{self, Engine};
 use crate::storage::{Disk, RealDisk, SharedClock, SystemClock};
 use crate::views::{self, Views};
 use crate::wire;
+
+mod tools;
+
+pub use tools::{backup, check, repair};
 
 /// Why the server did not start, or why it stopped.
 #[derive(Debug, thiserror::Error)]
@@ -45,6 +49,10 @@ pub enum ServerError {
     Catalog { dir: PathBuf, reason: String },
     #[error("the data directory is damaged in {places} place(s)")]
     Damaged { places: usize },
+    #[error(
+        "the data directory is damaged in {places} place(s), and nothing was changed; --yes repairs it as said above"
+    )]
+    Unrepaired { places: usize },
     #[error("the log failed and the server stopped, to recover at its next start: {0}")]
     LogFailed(String),
     #[error("{0}")]
@@ -224,53 +232,6 @@ pub fn stop_signal() -> impl Future<Output = ()> {
             _ = interrupt.recv() => {}
         }
     }
-}
-
-/// `millstream check`: an error if something is damaged.
-pub fn check(config: &Check) -> Result<(), ServerError> {
-    let checked = log::check(&RealDisk::shared(), &config.data.data_dir)?;
-    println!("data directory   {}", config.data.data_dir.display());
-    let image = checked
-        .image_lsn
-        .map_or("none whole".to_string(), |lsn| format!("newest at LSN {lsn}"));
-    println!("metadata images  {}, {image}", checked.images);
-    let newest = checked.newest.map_or("damaged".to_string(), |lsn| {
-        let stop = if checked.clean {
-            "stopped cleanly"
-        } else {
-            "not stopped cleanly"
-        };
-        format!(
-            "{} files, {} bytes, up to LSN {lsn}, {stop}",
-            checked.wal_files, checked.wal_bytes
-        )
-    });
-    println!("write-ahead log  {newest}");
-    println!(
-        "segments         {}, {} rows, {} bytes; {} files that nothing needs",
-        checked.segments, checked.segment_rows, checked.segment_bytes, checked.unused_segments
-    );
-    for damage in &checked.damage {
-        println!("damage           {damage}");
-    }
-    match checked.damage.len() {
-        0 => println!("nothing is damaged"),
-        places => return Err(ServerError::Damaged { places }),
-    }
-    Ok(())
-}
-
-/// `millstream backup`.
-pub fn backup(config: &Backup) -> Result<(), ServerError> {
-    let backed_up = log::backup(&RealDisk::shared(), &config.data.data_dir, &config.to, !config.copy)?;
-    println!("backup           {}, up to LSN {}", config.to.display(), backed_up.lsn);
-    println!(
-        "segments         {}, {} rows; {} of them share their bytes with the data directory",
-        backed_up.segments, backed_up.segment_rows, backed_up.linked
-    );
-    println!("size             {} bytes", backed_up.bytes);
-    println!("start from it    millstream serve --data-dir {}", config.to.display());
-    Ok(())
 }
 
 /// `millstream serve`.

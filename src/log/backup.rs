@@ -17,11 +17,10 @@ use std::sync::Arc;
 
 use hashbrown::HashMap;
 
-use crate::storage::{Disk, DiskFile, write_zeros};
+use crate::storage::{Disk, DiskFile};
 
 use super::check::check_locked;
 use super::flusher::{META_DIR, SEGMENTS_DIR, WAL_DIR};
-use super::frame::{FrameHeader, FrameKind, GROUP_ALIGNMENT};
 use super::image::{self, Image};
 use super::recovery::{Whole, survey};
 use super::segment;
@@ -236,26 +235,7 @@ impl Copy<'_> {
     /// any of it must be told from a torn tail.
     fn seal(&self, file: &Whole, position: &Position) -> Result<(), LogError> {
         let (copied, path) = self.copy_whole(file)?;
-        let header = FrameHeader {
-            payload_bytes: 0,
-            payload_crc: 0,
-            salt: position.salt,
-            first_lsn: position.last_lsn,
-            last_lsn: position.last_lsn,
-            durable_lsn: position.last_lsn,
-            group_offset: position.end,
-            timestamp_us: position.last_timestamp_us,
-            previous_crc: position.last_crc,
-            kind: FrameKind::Seal,
-            continued: false,
-            clean_stop: false,
-        };
-        let write = || {
-            write_zeros(copied.as_ref(), file.bytes, position.end + GROUP_ALIGNMENT)?;
-            copied.write_at(position.end, &[&header.encode().0])?;
-            copied.sync_data()
-        };
-        write().map_err(LogError::io("write file", &path))
+        wal::seal_at(copied.as_ref(), file.bytes, position).map_err(LogError::io("write file", &path))
     }
 
     fn copy_whole(&self, file: &Whole) -> Result<(Arc<dyn DiskFile>, PathBuf), LogError> {
@@ -329,7 +309,7 @@ impl Copy<'_> {
 }
 
 /// The first `bytes` of a file as a new one, not synced.
-fn copy(
+pub(super) fn copy(
     disk: &dyn Disk,
     (file, path): (&dyn DiskFile, &Path),
     to: &Path,
@@ -350,13 +330,13 @@ fn copy(
     Ok(copied)
 }
 
-fn remove(disk: &dyn Disk, path: &Path) -> Result<(), LogError> {
+pub(super) fn remove(disk: &dyn Disk, path: &Path) -> Result<(), LogError> {
     match disk.remove(path) {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(LogError::io("remove file", path)(error)),
         _ => Ok(()),
     }
 }
 
-fn sync_dir(disk: &dyn Disk, dir: &Path) -> Result<(), LogError> {
+pub(super) fn sync_dir(disk: &dyn Disk, dir: &Path) -> Result<(), LogError> {
     disk.sync_dir(dir).map_err(LogError::io("sync directory", dir))
 }

@@ -60,6 +60,8 @@ pub enum LogError {
         dir.display()
     )]
     Overtaken { dir: PathBuf, attempts: usize },
+    #[error("no metadata image in \"{}\" can be read, and its log does not go back to its beginning", dir.display())]
+    Irreparable { dir: PathBuf },
     #[error("could not {doing} \"{}\": {reason}", path.display())]
     Io {
         doing: &'static str,
@@ -89,7 +91,7 @@ impl LogError {
             LogError::Locked { .. } | LogError::Occupied { .. } | LogError::Overtaken { .. } => {
                 state::OBJECT_NOT_IN_PREREQUISITE_STATE
             }
-            LogError::Corrupt { .. } | LogError::Damaged { .. } => state::DATA_CORRUPTED,
+            LogError::Corrupt { .. } | LogError::Damaged { .. } | LogError::Irreparable { .. } => state::DATA_CORRUPTED,
             LogError::Unflushed { .. } => state::DISK_FULL,
             LogError::NewerFormat { .. } => state::FEATURE_NOT_SUPPORTED,
             LogError::Io { .. } => state::IO_ERROR,
@@ -112,10 +114,10 @@ impl From<LogError> for SqlError {
             LogError::Locked { .. } => sql.hint("Stop the other server, or start this one with another --data-dir."),
             LogError::Corrupt { .. } => sql
                 .detail("Data that was acknowledged cannot be read, so the server does not start.")
-                .hint("Restore the data directory from a backup."),
-            LogError::Damaged { .. } => sql
-                .detail("Other rows are not concerned.")
-                .hint("Restore the data directory from a backup, or drop the topic."),
+                .hint("Restore the data directory from a backup, or see what millstream repair can save."),
+            LogError::Damaged { .. } => sql.detail("Other rows are not concerned.").hint(
+                "Restore the data directory from a backup, or stop the server and see what millstream repair can save.",
+            ),
             LogError::Unflushed { .. } => sql
                 .detail("Rows wait in memory for room on the disk, and there are too many of them.")
                 .hint("Free space on the disk of the data directory."),
@@ -125,6 +127,7 @@ impl From<LogError> for SqlError {
             | LogError::Closed
             | LogError::Occupied { .. }
             | LogError::Overtaken { .. }
+            | LogError::Irreparable { .. }
             | LogError::Io { .. } => sql,
         }
     }

@@ -210,6 +210,12 @@ impl FrameHeader {
         (bytes, crc)
     }
 
+    /// The salt that a header names, whether or not the header is whole.
+    pub fn salt_of(bytes: &[u8]) -> Option<u64> {
+        let bytes = bytes.get(..FRAME_HEADER_BYTES)?;
+        (bytes[0..4] == FRAME_MAGIC).then(|| u64_at(bytes, 16))
+    }
+
     /// The header and its CRC. Says nothing of the payload.
     pub fn decode(bytes: &[u8], salt: u64) -> Result<(FrameHeader, u32), Damage> {
         let Some(bytes) = bytes.get(..FRAME_HEADER_BYTES) else {

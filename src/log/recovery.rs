@@ -89,10 +89,32 @@ struct Frame {
     payload: Range<usize>,
 }
 
+/// What a recovery found before it met damage.
+pub struct Salvage {
+    pub outcome: Outcome,
+    /// Where the outcome's position is in its file, not rounded up to the next group.
+    pub end: u64,
+    /// Behind the position: damage to what was acknowledged.
+    pub damage: Option<LogError>,
+}
+
 /// Reads everything after the image's position into `tail`, which holds what the image has.
 pub fn recover(disk: &dyn Disk, dir: &Path, tail: &Tail, image: Option<&Image>) -> Result<Outcome, LogError> {
+    let salvage = salvage(disk, dir, tail, image)?;
+    match salvage.damage {
+        Some(damage) => Err(damage),
+        None => Ok(salvage.outcome),
+    }
+}
+
+/// The same as far as nothing is damaged.
+pub fn salvage(disk: &dyn Disk, dir: &Path, tail: &Tail, image: Option<&Image>) -> Result<Salvage, LogError> {
     let start = image.map(|image| image.position);
-    let (older, files) = open_files(disk, dir, start)?;
+    let Files {
+        older,
+        files,
+        mut damage,
+    } = open_files(disk, dir, start)?;
     let topics = || image.iter().flat_map(|image| &image.topics);
     let offsets = topics().flat_map(|topic| topic.partitions.iter().map(|partition| partition.next_offset));
     let watermarks = topics().filter_map(|topic| Some((topic.spec.id, topic.watermark?)));
@@ -111,16 +133,22 @@ pub fn recover(disk: &dyn Disk, dir: &Path, tail: &Tail, image: Option<&Image>) 
             newest_group: None,
         },
     };
+    let mut end = start.map_or(0, |start| start.end);
     for (index, file) in files.iter().enumerate() {
         let successor = files.get(index + 1).map(|next| next.header);
-        read_file(file, successor, &mut replay)?;
+        let read = read_file(file, successor, &mut replay, &mut end)?;
+        if read.is_some() {
+            damage = read;
+            break;
+        }
     }
     if let Some(file) = files.last() {
         let end = replay.outcome.position;
         let corrupt = |damage: Damage| file.corrupt(end.end, end.last_lsn, damage);
         replay.flush_all().map_err(corrupt)?;
     }
-    Ok(replay.outcome)
+    let outcome = replay.outcome;
+    Ok(Salvage { outcome, end, damage })
 }
 
 struct WalFile {
@@ -143,7 +171,10 @@ pub struct Whole {
 /// A file that is read while it grows may show a group and not yet the one before it. That is no damage: once the later
 /// one is seen the earlier is there, so a second look finds it.
 pub fn survey(disk: &dyn Disk, dir: &Path, start: Option<Position>) -> Result<(Vec<Whole>, Position), LogError> {
-    let (_, files) = open_files(disk, dir, start)?;
+    let Files { files, damage, .. } = open_files(disk, dir, start)?;
+    if let Some(damage) = damage {
+        return Err(damage);
+    }
     let mut whole = Vec::with_capacity(files.len());
     for pair in files.windows(2) {
         whole.push((&pair[0], pair[1].header.predecessor_end));
@@ -160,7 +191,7 @@ pub fn survey(disk: &dyn Disk, dir: &Path, start: Option<Position>) -> Result<(V
         let end = loop {
             let content = newest.content()?;
             let start = newest.start(position, content.len() as u64)?;
-            let scan = scan(newest, &content, start, None, |_, _| Ok(()))?;
+            let scan = scan(&content, start, None, |_, _| Ok(()));
             let stop = scan
                 .stop
                 .expect("a file without successor ends at a frame that is not there");
@@ -233,12 +264,20 @@ impl WalFile {
     }
 }
 
-/// Sequences and sizes of files before `start`'s, and in order those from there on, whose headers form one chain.
-type Files = (Vec<(u64, u64)>, Vec<WalFile>);
+/// The files of a log.
+struct Files {
+    /// Sequence and size of those before the start's.
+    older: Vec<(u64, u64)>,
+    /// In order those from there on, whose headers form one chain.
+    files: Vec<WalFile>,
+    /// What ends the chain before all files are in it.
+    damage: Option<LogError>,
+}
 
 /// Opens the files from that of `start` on. Those before it are nobody's but an older image's.
 fn open_files(disk: &dyn Disk, dir: &Path, start: Option<Position>) -> Result<Files, LogError> {
     let mut older = Vec::new();
+    let mut damaged = None;
     let names = disk.list(dir).map_err(LogError::io("list directory", dir))?;
     let mut files: Vec<WalFile> = Vec::new();
     let mut sequences = Vec::new();
@@ -284,41 +323,53 @@ fn open_files(disk: &dyn Disk, dir: &Path, start: Option<Position>) -> Result<Fi
                     supported: FORMAT_VERSION,
                 });
             }
-            Err(damage) => return Err(corrupt(damage.to_string())),
+            Err(damage) => {
+                damaged = Some(corrupt(damage.to_string()));
+                break;
+            }
         };
         let (before, before_salt) = match (last, start) {
             (Some(last), _) => (last.sequence, last.salt),
             (None, None) => (0, 0),
             // The first one is known by its salt.
             (None, Some(start)) if sequence == start.sequence && header.salt != start.salt => {
-                return Err(corrupt(
+                damaged = Some(corrupt(
                     "the file is not the one that the metadata image names".to_string(),
                 ));
+                break;
             }
             (None, Some(start)) => (start.sequence - 1, header.predecessor_salt),
         };
-        if header.sequence != sequence {
-            return Err(corrupt(format!("its header says that it is file {}", header.sequence)));
-        }
-        if header.predecessor != before || header.sequence != before + 1 {
+        let wrong = if header.sequence != sequence {
+            Some(format!("its header says that it is file {}", header.sequence))
+        } else if header.predecessor != before || header.sequence != before + 1 {
             let missing = file_name(header.sequence - 1);
-            return Err(corrupt(format!("file \"{missing}\" before it is missing")));
-        }
-        if header.predecessor_salt != before_salt {
+            Some(format!("file \"{missing}\" before it is missing"))
+        } else if header.predecessor_salt != before_salt {
             let wrong = file_name(before);
-            return Err(corrupt(format!("file \"{wrong}\" is not the one that came before it")));
+            Some(format!("file \"{wrong}\" is not the one that came before it"))
+        } else {
+            None
+        };
+        if let Some(wrong) = wrong {
+            damaged = Some(corrupt(wrong));
+            break;
         }
         files.push(WalFile { path, file, header });
     }
-    match start {
-        Some(start) if files.is_empty() => Err(LogError::Corrupt {
+    if let (Some(start), None, true) = (start, &damaged, files.is_empty()) {
+        damaged = Some(LogError::Corrupt {
             file: dir.join(file_name(start.sequence)),
             offset: 0,
             lsn: start.last_lsn,
             reason: "the file is missing".to_string(),
-        }),
-        _ => Ok((older, files)),
+        });
     }
+    Ok(Files {
+        older,
+        files,
+        damage: damaged,
+    })
 }
 
 /// Reads the frame at `offset`, which must follow `position` and belong to the group that starts at `group`.
@@ -388,17 +439,25 @@ struct Stop {
     /// Start of its group.
     group: usize,
     damage: Damage,
+    /// Its checksums match, so that all of it was written: no write that was under way is the reason.
+    synced: bool,
 }
 
-/// Replays one file: exactly what its successor's header says, or up to the cut if it is the newest.
-fn read_file(file: &WalFile, successor: Option<FileHeader>, replay: &mut Replay<'_>) -> Result<(), LogError> {
+/// Replays one file: exactly what its successor's header says, or up to the cut if it is the newest. `end` becomes where
+/// the position is in the file. Says what is damaged, if it is not a cut.
+fn read_file(
+    file: &WalFile,
+    successor: Option<FileHeader>,
+    replay: &mut Replay<'_>,
+    end: &mut u64,
+) -> Result<Option<LogError>, LogError> {
     let content = file.content()?;
-    let start = file.start(replay.outcome.position, content.len() as u64)?;
+    let start = match file.start(replay.outcome.position, content.len() as u64) {
+        Ok(start) => start,
+        Err(damage) => return Ok(Some(damage)),
+    };
     let apply = |payload: &[u8], header: &FrameHeader| replay.apply(payload, header.timestamp_us);
-    let scan = scan(file, &content, start, successor, apply)?;
-    if let Some(stop) = scan.stop {
-        check_cut(file, &content, successor.is_some(), stop, scan.position.last_lsn + 1)?;
-    }
+    let scan = scan(&content, start, successor, apply);
     replay.outcome.position = scan.position;
     replay.outcome.clean = scan.clean.unwrap_or(replay.outcome.clean);
     replay.outcome.files.push((file.header.sequence, scan.position.end));
@@ -410,18 +469,22 @@ fn read_file(file: &WalFile, successor: Option<FileHeader>, replay: &mut Replay<
             bytes: content.get(scan.newest_group).unwrap_or_default().to_vec(),
         });
     }
-    Ok(())
+    *end = scan.end as u64;
+    let lsn = scan.position.last_lsn + 1;
+    let checked = scan
+        .stop
+        .map(|stop| check_cut(file, &content, successor.is_some(), stop, lsn));
+    Ok(checked.and_then(Result::err))
 }
 
 /// Reads the frames of one file from `start` on, and has the payloads of whole transactions applied. Damage ends it;
 /// whether it may be there is the caller's question.
 fn scan(
-    file: &WalFile,
     content: &[u8],
     start: Position,
     successor: Option<FileHeader>,
     mut apply: impl FnMut(&[u8], &FrameHeader) -> Result<(), Damage>,
-) -> Result<Scan, LogError> {
+) -> Scan {
     // Where the next frame starts, and its group. `position` stands behind the last whole transaction but for
     // `last_crc`, which is the last frame's.
     let mut position = start;
@@ -437,7 +500,7 @@ fn scan(
     let mut parts: Vec<Frame> = Vec::new();
     // Where the last valid frame ends.
     let mut valid_end = offset;
-    loop {
+    'frames: loop {
         if let Some(next) = &successor
             && parts.is_empty()
             && to_page(offset) as u64 == next.predecessor_end
@@ -464,6 +527,7 @@ fn scan(
                     offset,
                     group,
                     damage,
+                    synced: false,
                 });
                 break;
             }
@@ -483,14 +547,22 @@ fn scan(
         position.end = to_page(offset) as u64;
         scan.newest_group = group..to_page(offset).min(content.len());
         for frame in parts.drain(..) {
-            apply(&content[frame.payload], &header)
-                .map_err(|damage| file.corrupt(frame.offset as u64, frame.header.first_lsn, damage))?;
+            if let Err(damage) = apply(&content[frame.payload], &header) {
+                scan.stop = Some(Stop {
+                    valid_end,
+                    offset: frame.offset,
+                    group,
+                    damage,
+                    synced: true,
+                });
+                break 'frames;
+            }
         }
         // Of a transaction that was cut, no frame counts.
         scan.clean = Some(header.kind == FrameKind::Seal && header.clean_stop);
         (scan.position, scan.end) = (position, offset);
     }
-    Ok(scan)
+    scan
 }
 
 /// Decides whether the frame that does not check may be missing (L3). `lsn` is the one that it should have.
@@ -506,8 +578,9 @@ fn check_cut(
         offset,
         group,
         damage,
+        synced,
     } = stop;
-    if has_successor {
+    if has_successor || synced {
         return Err(file.corrupt(offset as u64, lsn, damage));
     }
     let mut torn = !matches!(damage, Damage::NoFrame);

@@ -46,7 +46,8 @@ pub fn parse_name(name: &str) -> Option<u64> {
     name.strip_suffix(".wal")?.parse().ok()
 }
 
-const NEXT_NAME: &str = "next.tmp";
+/// Of a file that has no name yet.
+pub const NEXT_NAME: &str = "next.tmp";
 
 /// Removes what was being made ahead when the last process ended.
 pub fn remove_unfinished(disk: &dyn Disk, dir: &Path) -> Result<(), LogError> {
@@ -488,6 +489,28 @@ fn trim(disk: &dyn Disk, path: &Path, end: u64) -> io::Result<()> {
         file.set_len(end)?;
     }
     Ok(())
+}
+
+/// Seals a copy of a file that ends at `from`, where `position` is: all of it is synced from here on, so damage to any
+/// of it must be told from a torn tail.
+pub fn seal_at(file: &dyn DiskFile, from: u64, position: &Position) -> io::Result<()> {
+    let header = FrameHeader {
+        payload_bytes: 0,
+        payload_crc: 0,
+        salt: position.salt,
+        first_lsn: position.last_lsn,
+        last_lsn: position.last_lsn,
+        durable_lsn: position.last_lsn,
+        group_offset: position.end,
+        timestamp_us: position.last_timestamp_us,
+        previous_crc: position.last_crc,
+        kind: FrameKind::Seal,
+        continued: false,
+        clean_stop: false,
+    };
+    write_zeros(file, from, position.end + GROUP_ALIGNMENT)?;
+    file.write_at(position.end, &[&header.encode().0])?;
+    file.sync_data()
 }
 
 /// Small databases have small files.

@@ -1,0 +1,147 @@
+//! What the command line does with a data directory beside serving it: check, back up, repair. Each prints what it found.
+//!
+//! One rule: an exit code of 0 means that the data directory, or its copy, is whole.
+
+use crate::catalog::Catalog;
+use crate::config::{Backup, Check, Repair};
+use crate::log::{self, LostCommits, LostRows, Repaired, TopicId};
+use crate::storage::RealDisk;
+
+use super::ServerError;
+
+/// `millstream check`: an error if something is damaged.
+pub fn check(config: &Check) -> Result<(), ServerError> {
+    let checked = log::check(&RealDisk::shared(), &config.data.data_dir)?;
+    println!("data directory   {}", config.data.data_dir.display());
+    let image = checked
+        .image_lsn
+        .map_or("none whole".to_string(), |lsn| format!("newest at LSN {lsn}"));
+    println!("metadata images  {}, {image}", checked.images);
+    let newest = checked.newest.map_or("damaged".to_string(), |lsn| {
+        let stop = if checked.clean {
+            "stopped cleanly"
+        } else {
+            "not stopped cleanly"
+        };
+        format!(
+            "{} files, {} bytes, up to LSN {lsn}, {stop}",
+            checked.wal_files, checked.wal_bytes
+        )
+    });
+    println!("write-ahead log  {newest}");
+    println!(
+        "segments         {}, {} rows, {} bytes; {} files that nothing needs",
+        checked.segments, checked.segment_rows, checked.segment_bytes, checked.unused_segments
+    );
+    for damage in &checked.damage {
+        println!("damage           {damage}");
+    }
+    match checked.damage.len() {
+        0 => println!("nothing is damaged"),
+        places => return Err(ServerError::Damaged { places }),
+    }
+    Ok(())
+}
+
+/// `millstream backup`.
+pub fn backup(config: &Backup) -> Result<(), ServerError> {
+    let backed_up = log::backup(&RealDisk::shared(), &config.data.data_dir, &config.to, !config.copy)?;
+    println!("backup           {}, up to LSN {}", config.to.display(), backed_up.lsn);
+    println!(
+        "segments         {}, {} rows; {} of them share their bytes with the data directory",
+        backed_up.segments, backed_up.segment_rows, backed_up.linked
+    );
+    println!("size             {} bytes", backed_up.bytes);
+    println!("start from it    millstream serve --data-dir {}", config.to.display());
+    Ok(())
+}
+
+/// `millstream repair`: an error if something is damaged and stays so.
+pub fn repair(config: &Repair) -> Result<(), ServerError> {
+    let dir = &config.data.data_dir;
+    let repaired = log::repair(&RealDisk::shared(), dir, config.yes)?;
+    println!("data directory   {}", dir.display());
+    for damage in &repaired.damage {
+        println!("damage           {damage}");
+    }
+    let places = repaired.damage.len();
+    if places == 0 {
+        println!("nothing is damaged");
+        return Ok(());
+    }
+    match repaired.image_lsn {
+        Some(lsn) => println!("kept             the metadata image at LSN {lsn}, and the log after it"),
+        None => println!("kept             the log, from its beginning"),
+    }
+    print_losses(&repaired);
+    for file in &repaired.lost_files {
+        println!("to {}/lost   {}", dir.display(), file.display());
+    }
+    if !config.yes {
+        return Err(ServerError::Unrepaired { places });
+    }
+    println!("repaired; views are built again at the start");
+    Ok(())
+}
+
+fn print_losses(repaired: &Repaired) {
+    // Without what was lost the catalog may be of no use; then topics have their OIDs alone.
+    let catalog = Catalog::recover(&repaired.catalog)
+        .ok()
+        .map(|catalog| catalog.current());
+    let name = |id: TopicId| {
+        let known = catalog.as_ref().and_then(|catalog| catalog.topic(id.0).cloned());
+        known.map_or(format!("the topic with OID {}", id.0), |topic| {
+            format!("{}.{} (OID {})", topic.schema, topic.name, id.0)
+        })
+    };
+    if let Some(LostCommits {
+        after,
+        newest_seen,
+        rows,
+        catalog_changes,
+    }) = &repaired.commits
+    {
+        let upto = newest_seen.map_or("how many is not known".to_string(), |lsn| {
+            format!("at least up to {lsn}")
+        });
+        println!("lost             all commits after LSN {after}, {upto}");
+        for (topic, rows) in rows {
+            println!(
+                "                 of them, {rows} rows of {} can be counted",
+                name(*topic)
+            );
+        }
+        if *catalog_changes > 0 {
+            println!("                 of them, {catalog_changes} catalog changes can be counted");
+        }
+    }
+    for LostRows {
+        topic,
+        partition,
+        first_offset,
+        rows,
+        first_lsn,
+        last_lsn,
+        first_us,
+        last_us,
+    } in &repaired.rows
+    {
+        println!(
+            "lost             {rows} rows of {}, partition {partition}, offsets {first_offset} to {}; committed from {} \
+             (LSN {first_lsn}) to {} (LSN {last_lsn})",
+            name(*topic),
+            first_offset + rows - 1,
+            time(*first_us),
+            time(*last_us)
+        );
+    }
+    if repaired.commits.is_none() && repaired.rows.is_empty() {
+        println!("lost             nothing");
+    }
+}
+
+/// Microseconds since 1970 as a time in UTC.
+fn time(us: i64) -> String {
+    chrono::DateTime::from_timestamp_micros(us).map_or(format!("{us} us"), |time| time.to_rfc3339())
+}
