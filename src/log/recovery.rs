@@ -566,13 +566,7 @@ fn scan(
 }
 
 /// Decides whether the frame that does not check may be missing (L3). `lsn` is the one that it should have.
-fn check_cut(
-    file: &WalFile,
-    content: &[u8],
-    has_successor: bool,
-    stop: Stop,
-    lsn: Lsn,
-) -> Result<(), LogError> {
+fn check_cut(file: &WalFile, content: &[u8], has_successor: bool, stop: Stop, lsn: Lsn) -> Result<(), LogError> {
     let Stop {
         valid_end,
         offset,

@@ -60,6 +60,12 @@ impl Topic {
         &self.specs[self.specs.len() - 1].1
     }
 
+    /// Whether it has, or had, a retention.
+    pub fn retains(&self) -> bool {
+        let mut specs = self.specs.iter();
+        specs.any(|(_, spec)| spec.retention != Retention::default())
+    }
+
     pub fn watermark(&self, at: Lsn) -> Option<i64> {
         let later = self.watermarks.partition_point(|(lsn, _)| *lsn <= at);
         later.checked_sub(1).map(|last| self.watermarks[last].1)
@@ -212,6 +218,42 @@ impl Model {
         }
     }
 
+    /// Takes note of a commit of the log's own: a record of retention.
+    pub fn skip(&mut self, now_us: i64) {
+        let timestamp_us = now_us.max(self.last_timestamp_us());
+        let record = None;
+        self.commits.push(Done { timestamp_us, record });
+    }
+
+    /// Whether some topic has, or had, a retention.
+    pub fn retains(&self) -> bool {
+        self.topics.values().any(Topic::retains)
+    }
+
+    /// Checks that only what retention gives up has gone from a topic. `at_us`: where its clock has stood at most;
+    /// `needed_us`: rows from then on stay.
+    pub fn check_gone(&self, id: u32, stats: &TopicStats, at_us: i64, needed_us: Option<i64>) {
+        let topic = &self.topics[&id];
+        let retentions = || topic.specs.iter().map(|(_, spec)| spec.retention);
+        let before_us = match retentions().any(|retention| retention.bytes.is_some()) {
+            true => i64::MAX,
+            false => {
+                let least_us = retentions().filter_map(|retention| retention.us).min();
+                least_us.map_or(i64::MIN, |us| at_us - us)
+            }
+        };
+        let before_us = before_us.min(needed_us.unwrap_or(i64::MAX));
+        for (rows, partition) in topic.partitions.iter().zip(&stats.partitions) {
+            for row in &rows[..partition.start_offset as usize] {
+                let timestamp_us = self.commits[row.lsn as usize - 1].timestamp_us;
+                assert!(
+                    timestamp_us < before_us,
+                    "a row of topic {id}, appended at {timestamp_us}, has gone, and should stay from {before_us} on"
+                );
+            }
+        }
+    }
+
     /// Forgets the commits after `newest`.
     pub fn truncate(&mut self, newest: Lsn) {
         self.commits.truncate(newest as usize);
@@ -246,8 +288,16 @@ impl Model {
     }
 
     /// Checks what was read of a topic after `after` up to `upto`: those rows, in order, with their hidden columns.
-    /// `damaged`: some extents could not be loaded, and their rows may be missing, but no others.
-    pub fn check_rows(&self, reader: &Reader, (after, upto): (Lsn, Lsn), chunks: &[Chunk], damaged: bool) {
+    /// `starts`: rows of partitions before these may have gone. `damaged`: some extents could not be loaded, and their
+    /// rows may be missing, but no others.
+    pub fn check_rows(
+        &self,
+        reader: &Reader,
+        (after, upto): (Lsn, Lsn),
+        starts: &[u64],
+        chunks: &[Chunk],
+        damaged: bool,
+    ) {
         let id = reader.topic.0;
         let topic = &self.topics[&id];
         let since_us = reader.since_us.unwrap_or(i64::MIN);
@@ -266,8 +316,9 @@ impl Model {
             let (next, end) = cursors[partition];
             let first = chunk.base_offset as usize;
             let place = format!("topic {id}, partition {partition}, offset {first}, read ({after}, {upto}]");
+            let start = starts[partition] as usize;
             assert!(
-                first == next || damaged && first > next,
+                first == next || first > next && (damaged || first <= start),
                 "L2: {place}: offset {next} should be next"
             );
             let rows = first..first + chunk.rows.num_rows();
@@ -279,7 +330,7 @@ impl Model {
         }
         for (partition, (next, end)) in cursors.into_iter().enumerate() {
             assert!(
-                next == end || damaged,
+                next == end || damaged || end <= starts[partition] as usize,
                 "topic {id}, partition {partition}, read ({after}, {upto}]: rows {next}..{end} are missing"
             );
         }

@@ -44,6 +44,8 @@ pub fn options(random: &mut StdRng) -> LogOptions {
         background: false,
         tail_bytes_max: pick(&[8 << 10, 64 << 10, 1 << 20]),
         flush_bytes: pick(&[1 << 10, 8 << 10, 32 << 10, usize::MAX]),
+        // Looked after behind a commit, once so much has passed; the writer's thread alone never waits so long.
+        retire_every_us: 60_000_000,
         flush_retry_after_ms: [0, 1 << 40][pick(&[0, 1])],
         image_after_bytes: if never {
             u64::MAX
@@ -52,6 +54,16 @@ pub fn options(random: &mut StdRng) -> LogOptions {
         },
         flush,
         ..LogOptions::default()
+    }
+}
+
+/// By time, by bytes, by both, or for ever.
+fn retention(random: &mut StdRng) -> Retention {
+    let us = [10, 100, 1000][random.random_range(0..3)] * 1_000_000;
+    let bytes = [1 << 10, 8 << 10][random.random_range(0..2)];
+    Retention {
+        us: random.random_bool(0.3).then_some(us),
+        bytes: random.random_bool(0.15).then_some(bytes),
     }
 }
 
@@ -196,6 +208,7 @@ impl Workload {
             return TopicChange::Create(TopicSpec {
                 partitions: random.random_range(1..=4),
                 event_time: random.random_bool(0.6).then_some(event_time),
+                retention: retention(random),
                 ..spec(id)
             });
         }
@@ -208,7 +221,7 @@ impl Workload {
         TopicChange::Alter(spec)
     }
 
-    /// More partitions, or a column that is added, dropped or renamed.
+    /// More partitions, another retention, or a column that is added, dropped or renamed.
     fn alter(&mut self, random: &mut StdRng, spec: &mut TopicSpec) {
         let mut fields: Vec<Field> = spec
             .schema
@@ -216,9 +229,13 @@ impl Workload {
             .iter()
             .map(|field| field.as_ref().clone())
             .collect();
-        match random.random_range(0..5) {
+        match random.random_range(0..6) {
             0 => {
                 spec.partitions += 1;
+                return;
+            }
+            5 => {
+                spec.retention = retention(random);
                 return;
             }
             1 if fields.len() > 3 => {

@@ -36,8 +36,21 @@ pub enum Weather {
     Damage,
 }
 
+/// Needs rows since some time, in topics with an odd id.
+struct Needs(Option<i64>);
+
+impl DdlObserver for Needs {
+    fn apply(&self, _lsn: Lsn, _record: &[u8]) {}
+
+    fn needed_since(&self, topic: TopicId) -> Option<i64> {
+        self.0.filter(|_| topic.0 % 2 == 1)
+    }
+}
+
 /// A read that is loaded later.
 struct Held {
+    /// Where partitions began.
+    starts: Vec<u64>,
     reader: Reader,
     range: (Lsn, Lsn),
     extents: Vec<Extent>,
@@ -60,6 +73,10 @@ pub struct World {
     held: Vec<Held>,
     /// Those who began to read before topics were altered.
     readers: Vec<Reader>,
+    /// What the observer needs.
+    needed_us: Option<i64>,
+    /// Where the clock of retention has stood, at most.
+    retention_us: i64,
     /// A fault has come that another plan has replaced since.
     struck: bool,
     lives: u64,
@@ -92,6 +109,7 @@ impl World {
             .borrow_mut()
             .push(format!("seed {seed}, {weather:?}, {options:?}"));
         let workload = Workload::new(&mut random);
+        let needed_us = random.random_bool(0.3).then_some(NOW_US + 100_000_000);
         World {
             random,
             weather,
@@ -105,6 +123,8 @@ impl World {
             confirmed: 0,
             damaged: false,
             held: Vec::new(),
+            needed_us,
+            retention_us: i64::MIN,
             struck: false,
             readers: Vec::new(),
             lives: 0,
@@ -182,7 +202,8 @@ impl World {
         }
         let bytes_max = 2 * (self.options.image_after_bytes + self.largest_group)
             + self.options.wal_file_bytes_max.max(self.largest_group)
-            + (4 << 10) * (self.lives + 8);
+            // Headers and seals.
+            + (24 << 10) * (self.lives + 2);
         assert!(
             stats.wal_bytes <= bytes_max,
             "the log has {} bytes, more than {bytes_max}",
@@ -234,7 +255,12 @@ impl World {
             }
             Err(error) => panic!("the log does not open: {error}"),
         };
+        log.observe_ddl(Arc::new(Needs(self.needed_us)));
         log.settle();
+        if recovered.newest == self.model.newest() + 1 && self.model.retains() {
+            // A record of retention that nobody heard of.
+            self.model.skip(self.now_us);
+        }
         self.note(format!(
             "opened: LSN {} of {}, {} acknowledged, image {:?}",
             recovered.newest,
@@ -299,10 +325,13 @@ impl World {
     /// Everything that can be asked of the log, compared with the model.
     fn check_all(&mut self, log: &Log) {
         let newest = log.newest();
+        self.retention_us = self.retention_us.max(log.pin().at_us);
         for (id, topic) in self.model.topics() {
             self.check_read(log, &Reader::of(topic.spec()), (0, newest));
             let stats = log.topic_stats(TopicId(id)).expect("the topic exists");
             self.model.check_stats(id, &stats);
+            let needed_us = self.needed_us.filter(|_| id % 2 == 1);
+            self.model.check_gone(id, &stats, self.retention_us, needed_us);
             assert_eq!(log.watermark(TopicId(id), newest), topic.watermark(newest));
         }
         for id in self.model.dropped() {
@@ -316,7 +345,7 @@ impl World {
 
     fn check_read(&self, log: &Log, reader: &Reader, (after, upto): (Lsn, Lsn)) {
         if let Some(extents) = self.extents(log, reader, (after, upto)) {
-            self.check_extents(reader, (after, upto), &extents);
+            self.check_extents(reader, (after, upto), &starts(log, reader.topic), &extents);
         }
     }
 
@@ -333,7 +362,7 @@ impl World {
         }
     }
 
-    fn check_extents(&self, reader: &Reader, range: (Lsn, Lsn), extents: &[Extent]) {
+    fn check_extents(&self, reader: &Reader, range: (Lsn, Lsn), starts: &[u64], extents: &[Extent]) {
         let mut damaged = false;
         let mut chunks = Vec::with_capacity(extents.len());
         for extent in extents {
@@ -347,7 +376,7 @@ impl World {
                 Err(error) => panic!("rows of topic {} cannot be loaded: {error}", reader.topic.0),
             }
         }
-        self.model.check_rows(reader, range, &chunks, damaged);
+        self.model.check_rows(reader, range, starts, &chunks, damaged);
     }
 
     fn step(&mut self, log: &Arc<Log>) -> Goes {
@@ -407,6 +436,11 @@ impl World {
             }
         }
         log.settle();
+        while log.newest() > self.model.newest() {
+            assert!(self.model.retains(), "LSN {} was never put in order", log.newest());
+            self.model.skip(self.now_us);
+            self.note(format!("retention: LSN {}", self.model.newest()));
+        }
         // A queued commit says nothing of a failure.
         failed |= log.newest() < self.model.newest();
         self.acknowledged = self.acknowledged.max(log.newest());
@@ -438,14 +472,21 @@ impl World {
     }
 
     fn move_clock(&mut self) {
-        let by_us = match self.random.random_range(0..4) {
-            0 | 1 => self.random.random_range(0..5_000_000),
-            2 => self.random.random_range(-5_000_000..0),
-            _ => self.random.random_range(-3..=3) * DAY_US,
+        let (by_us, passed) = match self.random.random_range(0..6) {
+            0 | 1 => (self.random.random_range(0..5_000_000), true),
+            2 => (self.random.random_range(0..100_000_000), true),
+            3 => (self.random.random_range(-5_000_000..0), false),
+            4 => (self.random.random_range(0..100_000_000), false),
+            _ => (self.random.random_range(-3..=3) * DAY_US, false),
         };
         self.now_us += by_us;
-        self.clock.set(self.now_us);
-        self.note(format!("the clock moves by {by_us} us"));
+        if passed {
+            self.clock.pass(by_us);
+        } else {
+            self.clock.set(self.now_us);
+        }
+        let how = if passed { "passes" } else { "is set" };
+        self.note(format!("the clock {how} by {by_us} us"));
     }
 
     /// Some reader of a topic that exists, and what it reads.
@@ -505,13 +546,18 @@ impl World {
             return;
         }
         if let Some(extents) = self.extents(log, &reader, range) {
-            self.held.push(Held { reader, range, extents });
+            self.held.push(Held {
+                starts: starts(log, reader.topic),
+                reader,
+                range,
+                extents,
+            });
         }
     }
 
     fn load_held(&mut self) {
         for held in std::mem::take(&mut self.held) {
-            self.check_extents(&held.reader, held.range, &held.extents);
+            self.check_extents(&held.reader, held.range, &held.starts, &held.extents);
         }
     }
 
@@ -616,6 +662,9 @@ impl World {
         let receipt = block_on(log.commit(commit, Acknowledge::Synced)).expect("nothing fails in quiet");
         check_receipt(&receipt, &expected, true);
         log.settle();
+        while log.newest() > self.model.newest() {
+            self.model.skip(self.now_us);
+        }
         self.acknowledged = log.newest();
     }
 
@@ -638,9 +687,21 @@ impl World {
             assert!(wal.len() <= 10, "files of the log {wal:?}");
             let topics = self.model.topics();
             let live: usize = topics.map(|(id, _)| log.segments(TopicId(id)).len()).sum();
-            assert_eq!(segments.len(), live, "segments {segments:?}");
+            // What has gone by retention since is the older image's.
+            let is_right = segments.len() == live || segments.len() > live && self.model.retains();
+            assert!(is_right, "{live} segments are in use, and there are {segments:?}");
         }
     }
+}
+
+/// Where the partitions of a topic begin.
+fn starts(log: &Log, topic: TopicId) -> Vec<u64> {
+    let stats = log.topic_stats(topic).expect("the topic exists");
+    stats
+        .partitions
+        .iter()
+        .map(|partition| partition.start_offset)
+        .collect()
 }
 
 fn check_receipt(receipt: &Receipt, expected: &Receipt, synced: bool) {
