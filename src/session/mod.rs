@@ -34,7 +34,7 @@ use crate::error::{Notice, Severity, SqlError, state};
 use crate::log::Lsn;
 use crate::sql::parse::{self, Parsed};
 use crate::sql::plan::PlanContext;
-use crate::sql::statement::{IsolationLevel, Statement, TransactionModes};
+use crate::sql::statement::{InsertRows, IsolationLevel, Statement, TransactionModes};
 use crate::types::{PgType, TextStyle};
 use cursor::Cursor;
 use engine::Registration;
@@ -272,7 +272,11 @@ impl Session {
         parameters: &Parameters,
         prepared: Option<&Prepared>,
     ) -> Result<Outcome, SqlError> {
-        if self.queued > 0 {
+        if only_appends(statement) {
+            let behind = self.queued.saturating_sub(QUEUED_COMMITS_MAX);
+            self.engine.log.wait_published(behind).await?;
+        } else if self.queued > 0 {
+            // What was acknowledged before it was visible is visible to whatever may look.
             self.engine.log.wait_published(self.queued).await?;
             self.queued = 0;
         }
@@ -652,6 +656,18 @@ impl Session {
     }
 }
 
+/// How far a session that does not wait for syncs may be ahead of them, commits.
+const QUEUED_COMMITS_MAX: u64 = 1024;
+
+/// Whether a statement only adds rows, and looks at none.
+fn only_appends(statement: &Statement) -> bool {
+    match statement {
+        Statement::Insert(insert) => !matches!(insert.rows, InsertRows::Select(_)) && insert.returning.is_empty(),
+        Statement::CopyFrom(_) => true,
+        _ => false,
+    }
+}
+
 fn is_ddl(statement: &Statement) -> bool {
     matches!(
         statement,
@@ -659,6 +675,7 @@ fn is_ddl(statement: &Statement) -> bool {
             | Statement::CreateView(_)
             | Statement::CreateSchema { .. }
             | Statement::Drop(_)
+            | Statement::AlterTopic(_)
             | Statement::Comment { .. }
     )
 }

@@ -118,7 +118,8 @@ impl Driver {
             tokio::select! {
                 biased;
                 request = self.requests.recv() => self.take(request),
-                changed = self.newest.changed(), if self.newest.has_changed().is_ok() => {
+                // Without views nobody needs to know, and a wake-up at each commit costs as much as its sync.
+                changed = self.newest.changed(), if !self.pipeline.is_empty() && self.newest.has_changed().is_ok() => {
                     if changed.is_ok() && self.waiting.is_empty() {
                         self.gather().await;
                     }

@@ -236,6 +236,9 @@ impl Views {
 
     /// Stops keeping views, dependents included in the list.
     pub fn remove(&self, oids: &[u32]) {
+        if oids.is_empty() {
+            return;
+        }
         self.registered.lock().retain(|(oid, _)| !oids.contains(oid));
         let oids = oids.to_vec();
         if let Err(error) = self.requests.try_send(Request::Drop { oids }) {

@@ -281,6 +281,10 @@ impl Pipeline {
         failure
     }
 
+    pub fn is_empty(&self) -> bool {
+        self.views.is_empty()
+    }
+
     /// An empty pipeline of these views and all that they read, at any depth.
     pub fn copy_of(&self, oids: &[u32]) -> Result<Pipeline, SqlError> {
         let mut wanted: Vec<u32> = oids.to_vec();
