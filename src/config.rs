@@ -80,6 +80,15 @@ pub struct Serve {
         value_parser = at_least_one
     )]
     pub tail_memory_mib: usize,
+    /// Refuse new rows while the disk has less room left, in MiB; 0: never [default: 2048, or twice what the log and the
+    /// tail may take, but no more than 5 % of the file system]
+    #[arg(
+        long,
+        env = "MILLSTREAM_DISK_RESERVE_MIB",
+        value_name = "MIB",
+        value_parser = clap::value_parser!(u64).range(..=u64::MAX >> 20)
+    )]
+    pub disk_reserve_mib: Option<u64>,
     /// For tests: segments and batches of next to no rows
     #[arg(long, env = "MILLSTREAM_TINY_SEGMENTS", hide = true)]
     pub tiny_segments: bool,

@@ -63,6 +63,7 @@ pub async fn run(demo: Demo) -> Result<(), ServerError> {
         max_connections: 100,
         query_memory_mib: 1024,
         tail_memory_mib: 256,
+        disk_reserve_mib: None,
         tiny_segments: false,
     };
     let server = Server::open(&config).await?;

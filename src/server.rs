@@ -82,10 +82,11 @@ impl Server {
         }
         let disk: Arc<dyn Disk> = RealDisk::shared();
         let clock: SharedClock = Arc::new(SystemClock);
-        let log_options = match config.tiny_segments {
+        let mut log_options = match config.tiny_segments {
             true => LogOptions::tiny(),
             false => LogOptions::with_memory(config.tail_memory_mib << 20),
         };
+        log_options.disk_reserve_bytes = config.disk_reserve_mib.map(|mib| mib << 20);
         let query_memory = config.query_memory_mib << 20;
         let (engine, recovered) = open_engine(disk, &config.data.data_dir, clock, log_options, query_memory).await?;
         let tls = config.tls_cert.clone().zip(config.tls_key.clone());

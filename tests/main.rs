@@ -12,6 +12,7 @@ mod support;
 mod backup;
 mod copy;
 mod crash;
+mod disk_full;
 mod oracle;
 mod psql;
 mod server;

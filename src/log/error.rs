@@ -43,6 +43,12 @@ pub enum LogError {
     /// Rows in a file of their own cannot be read; everything else can.
     #[error("file \"{}\" is damaged at offset {offset}: {reason}", file.display())]
     Damaged { file: PathBuf, offset: u64, reason: String },
+    /// The disk is nearly full. Bytes.
+    #[error(
+        "could not write rows: {} MiB are left on the disk of data directory \"{}\", and {} MiB are kept free",
+        available >> 20, dir.display(), mark >> 20
+    )]
+    DiskFull { dir: PathBuf, available: u64, mark: u64 },
     /// Rows come faster than they can be flushed, or they cannot be flushed at all.
     #[error("could not flush rows to disk: {reason}")]
     Unflushed { reason: String },
@@ -92,7 +98,7 @@ impl LogError {
                 state::OBJECT_NOT_IN_PREREQUISITE_STATE
             }
             LogError::Corrupt { .. } | LogError::Damaged { .. } | LogError::Irreparable { .. } => state::DATA_CORRUPTED,
-            LogError::Unflushed { .. } => state::DISK_FULL,
+            LogError::Unflushed { .. } | LogError::DiskFull { .. } => state::DISK_FULL,
             LogError::NewerFormat { .. } => state::FEATURE_NOT_SUPPORTED,
             LogError::Io { .. } => state::IO_ERROR,
         }
@@ -121,6 +127,9 @@ impl From<LogError> for SqlError {
             LogError::Unflushed { .. } => sql
                 .detail("Rows wait in memory for room on the disk, and there are too many of them.")
                 .hint("Free space on the disk of the data directory."),
+            LogError::DiskFull { .. } => sql
+                .detail("Queries, DROP, ALTER and flushing go on; rows are taken again at 1.25 times that.")
+                .hint("Free space on the disk, drop topics, or keep less free with --disk-reserve-mib."),
             LogError::NewerFormat { .. } => sql.hint("Start the newer version that wrote this data directory."),
             LogError::UnknownTopic { .. }
             | LogError::Unencodable { .. }

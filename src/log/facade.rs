@@ -26,6 +26,7 @@ use super::recovery::recover;
 use super::retention::{Pin, Retention, RetentionClock, Retired, expired};
 use super::segment::{Layout, Segment, SegmentInfo};
 use super::sequencer::{BLOCK_BYTES, EncodedCommit, Sequencer, Standing, Start};
+use super::space::{DiskStats, SpaceWatch};
 use super::tail::{Tail, TopicStats};
 use super::wal::{self, Position, Wal, WalOptions};
 use super::writer::{self, Pen};
@@ -60,6 +61,9 @@ pub struct LogOptions {
     /// times that. `u64::MAX`: never.
     pub image_after_bytes: u64,
     pub flush: FlushOptions,
+    /// Commits with rows are refused (53100) while the disk has fewer bytes left; 0: never. `None`: 2 GiB or twice what
+    /// the log and the rows in memory may take, but no more than 5 % of the file system.
+    pub disk_reserve_bytes: Option<u64>,
     /// What goes by retention is looked after so often, microseconds.
     pub retire_every_us: i64,
     /// Breaks L1: the canary of the disk tests.
@@ -104,6 +108,7 @@ impl Default for LogOptions {
                 },
             },
             retire_every_us: 10_000_000,
+            disk_reserve_bytes: None,
             #[cfg(test)]
             acknowledge_before_sync: false,
         }
@@ -190,6 +195,7 @@ pub struct LogStats {
     pub memory_bytes: u64,
     /// Why the newest flush failed, if it did.
     pub flush_failure: Option<String>,
+    pub disk: DiskStats,
 }
 
 /// Partitions that lose rows by one record.
@@ -217,6 +223,7 @@ pub(super) struct Shared {
     pub syncs: AtomicU64,
     pub last_sync_us: AtomicU64,
     pub flush: Arc<FlushState>,
+    pub space: SpaceWatch,
     pub retention: Arc<RetentionClock>,
     /// Append time of the newest group, microseconds.
     pub newest_us: AtomicI64,
@@ -343,6 +350,9 @@ impl Log {
             file_bytes_max: options.wal_file_bytes_max,
             prepare_ahead: options.background,
         };
+        let budget_bytes = options.image_after_bytes.saturating_add(options.tail_bytes_max as u64);
+        let reserve_bytes = options.disk_reserve_bytes;
+        let space = SpaceWatch::start(Arc::clone(&disk), dir, Arc::clone(&clock), reserve_bytes, budget_bytes);
         let mut wal = Wal::start(disk, &wal_dir, outcome.position, wal_bytes, files)?;
         let sync_latency_us =
             measure(&mut wal, options.measured_syncs).map_err(LogError::io("write file", &wal.path()))?;
@@ -368,6 +378,7 @@ impl Log {
             syncs: AtomicU64::new(0),
             last_sync_us: AtomicU64::new(sync_latency_us),
             flush,
+            space,
             retention: Arc::new(retention),
             newest_us: AtomicI64::new(position.last_timestamp_us),
             newest: AtomicU64::new(newest),
@@ -411,13 +422,15 @@ impl Log {
     ///
     /// Dropping the future does not take the commit back.
     pub async fn commit(&self, commit: Commit, acknowledge: Acknowledge) -> Result<Receipt, LogError> {
-        let changes = commit.ddl.is_some()
-            || !commit.advances.is_empty()
-            || commit.appends.iter().any(|append| append.rows.num_rows() > 0);
-        if !changes {
+        let adds = commit.appends.iter().any(|append| append.rows.num_rows() > 0);
+        if !adds && commit.ddl.is_none() && commit.advances.is_empty() {
             return self.unchanged(&commit);
         }
-        self.wait_for_room().await?;
+        // What adds no rows may free room, and takes next to none.
+        if adds {
+            self.admit_rows()?;
+            self.wait_for_room().await?;
+        }
         let commit = self.encode(commit)?;
         let _room = match commit.bytes {
             ..=BUDGET_FREE_BYTES => None,
@@ -436,6 +449,11 @@ impl Log {
             }
             Acknowledge::Queued => self.add(commit, None),
         }
+    }
+
+    /// An error if the disk is so full that commits with rows are refused.
+    pub fn admit_rows(&self) -> Result<(), LogError> {
+        self.shared.space.admit()
     }
 
     /// Waits while the rows in memory take more than they may; an error if nothing becomes of that.
@@ -689,6 +707,10 @@ impl Log {
             image_lsn: shared.newest_image(),
             memory_bytes: shared.tail.bytes() as u64,
             flush_failure: shared.flush.failure.lock().clone(),
+            disk: {
+                shared.space.look_in_time(None);
+                shared.space.stats()
+            },
         }
     }
 

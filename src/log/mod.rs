@@ -22,6 +22,7 @@ mod retention;
 mod rows;
 mod segment;
 mod sequencer;
+mod space;
 mod tail;
 mod wal;
 mod writer;
@@ -46,6 +47,7 @@ pub use merge::MergeOptions;
 pub use repair::{LostCommits, LostRows, Repaired, repair};
 pub use retention::{Pin, Retention};
 pub use segment::{Layout, SegmentInfo};
+pub use space::DiskStats;
 pub use tail::{PartitionStats, TopicStats};
 
 use facade::Shared;

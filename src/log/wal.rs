@@ -200,17 +200,39 @@ struct Prepared {
     size: u64,
 }
 
+/// After an error nothing is left.
 fn prepare(disk: &dyn Disk, dir: &Path, size: u64) -> io::Result<Prepared> {
-    let file = disk.create(&dir.join(NEXT_NAME))?;
-    // In steps, so that the syncs of the file in use are not held up behind one large one.
-    let mut at = 0;
-    while at < size {
-        let end = (at + (4 << 20)).min(size);
-        write_zeros(file.as_ref(), at, end)?;
-        file.sync_data()?;
-        at = end;
+    let path = dir.join(NEXT_NAME);
+    let file = disk.create(&path)?;
+    let fill = || -> io::Result<()> {
+        // In steps, so that the syncs of the file in use are not held up behind one large one.
+        let mut at = 0;
+        while at < size {
+            let end = (at + (4 << 20)).min(size);
+            write_zeros(file.as_ref(), at, end)?;
+            file.sync_data()?;
+            at = end;
+        }
+        Ok(())
+    };
+    match fill() {
+        Ok(()) => Ok(Prepared { file, size }),
+        Err(error) => {
+            // It takes room that others need; what counts is the first error.
+            let _ = disk.remove(&path);
+            Err(error)
+        }
     }
-    Ok(Prepared { file, size })
+}
+
+/// The same, but for a small file where there is no room for one of that size.
+fn prepare_what_fits(disk: &dyn Disk, dir: &Path, size: u64) -> io::Result<Prepared> {
+    match prepare(disk, dir, size) {
+        Err(error) if error.kind() == io::ErrorKind::StorageFull && size > WAL_FILE_BYTES_MIN => {
+            prepare(disk, dir, WAL_FILE_BYTES_MIN)
+        }
+        prepared => prepared,
+    }
 }
 
 /// The thread that makes the next file.
@@ -308,7 +330,7 @@ impl Wal {
         let io_error = LogError::io("create the write-ahead log in", dir);
         let start = || -> io::Result<Wal> {
             let size = file_size(total_bytes, options.file_bytes_max);
-            let prepared = prepare(disk.as_ref(), dir, size)?;
+            let prepared = prepare_what_fits(disk.as_ref(), dir, size)?;
             let (salt, file) = (disk.salt(), Arc::clone(&prepared.file));
             let ahead = match options.prepare_ahead {
                 true => Some(Ahead::start(Arc::clone(&disk), dir.to_path_buf())?),
@@ -385,10 +407,11 @@ impl Wal {
 
     fn roll(&mut self) -> io::Result<()> {
         let prepared = match self.ahead.as_mut().and_then(Ahead::take) {
-            Some(prepared) => prepared?,
-            None => {
+            Some(Ok(prepared)) => prepared,
+            // One that could not be made ahead is tried again: room may have come, or do for a smaller one.
+            Some(Err(_)) | None => {
                 let size = file_size(self.total_bytes, self.file_bytes_max);
-                prepare(self.disk.as_ref(), &self.dir, size)?
+                prepare_what_fits(self.disk.as_ref(), &self.dir, size)?
             }
         };
         let salt = self.disk.salt();

@@ -148,6 +148,7 @@ impl Pen {
     fn end_write(&mut self, shared: &Shared, result: Result<(), (std::io::Error, Waiters)>) -> bool {
         let position = self.wal.position();
         shared.flush.wal_files.lock().insert(position.sequence, position.end);
+        shared.space.look_in_time(Some(self.wal.total_bytes()));
         if let Err((error, waiters)) = result {
             fail(shared, &self.wal, &error.to_string(), waiters);
             return false;

@@ -10,8 +10,8 @@ use super::engine::Engine;
 use super::{Session, Settings};
 use crate::catalog::Snapshot;
 use crate::catalog::system::{
-    self, CursorState, PartitionState, PreparedState, SegmentState, SessionState, SettingState, SystemRelation,
-    SystemState, TopicState, ViewState, WalState,
+    self, CursorState, DiskState, PartitionState, PreparedState, SegmentState, SessionState, SettingState,
+    SystemRelation, SystemState, TopicState, ViewState, WalState,
 };
 use crate::error::SqlError;
 use crate::log::TopicId;
@@ -153,6 +153,13 @@ impl SystemSource {
                 image_lsn: log.image_lsn,
                 memory_bytes: log.memory_bytes,
                 flush_failure: log.flush_failure,
+            },
+            disk: DiskState {
+                path: log.disk.path.display().to_string(),
+                total_bytes: log.disk.total,
+                available_bytes: log.disk.available,
+                mark_bytes: log.disk.mark,
+                refusing: log.disk.refusing,
             },
         }
     }

@@ -201,6 +201,8 @@ impl Session {
                 "cannot execute COPY FROM in a read-only transaction",
             ));
         }
+        // Before the client has sent all that would be refused with the commit.
+        self.engine.log.admit_rows()?;
         let columns = targets
             .iter()
             .map(|i| (topic.columns[*i].name.clone(), topic.columns[*i].pg_type.clone()));

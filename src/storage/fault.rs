@@ -19,7 +19,7 @@ use parking_lot::Mutex;
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 
-use super::{Disk, DiskFile, DiskLock};
+use super::{Disk, DiskFile, DiskLock, Space};
 
 /// What goes wrong.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -113,6 +113,8 @@ struct State {
     syncs: u64,
     off: bool,
     salts: u64,
+    /// `None`: more than anybody writes.
+    space: Option<Space>,
 }
 
 fn power_cut() -> io::Error {
@@ -191,6 +193,15 @@ impl State {
         self.pending.push(change);
     }
 
+    /// Takes room for a file to grow; an error if there is less.
+    fn grow(&mut self, bytes: usize) -> io::Result<()> {
+        if let Some(space) = &mut self.space {
+            let left = space.available.checked_sub(bytes as u64);
+            space.available = left.ok_or(io::ErrorKind::StorageFull)?;
+        }
+        Ok(())
+    }
+
     fn find(&self, path: &Path) -> io::Result<usize> {
         self.current
             .get(path)
@@ -230,6 +241,11 @@ impl FaultDisk {
 
     pub fn shared(&self) -> Arc<dyn Disk> {
         Arc::new(self.clone())
+    }
+
+    /// Bounds the room that there is: from here on files that grow take of it, those that are removed give back.
+    pub fn set_space(&self, space: Space) {
+        self.state.lock().space = Some(space);
     }
 
     /// Sets what goes wrong next; counting starts now.
@@ -485,8 +501,14 @@ impl Disk for FaultDisk {
     fn remove(&self, path: &Path) -> io::Result<()> {
         let mut state = self.state.lock();
         state.operation()?;
-        state.find(path)?;
+        let inode = state.find(path)?;
         state.change(DirChange::Unlink(path.to_path_buf()));
+        if !state.current.values().any(|linked| *linked == inode) {
+            let bytes = state.inodes[inode].current.len() as u64;
+            if let Some(space) = &mut state.space {
+                space.available += bytes;
+            }
+        }
         Ok(())
     }
 
@@ -514,6 +536,17 @@ impl Disk for FaultDisk {
         Ok(Box::new(FaultLock {
             state: Arc::clone(&self.state),
             path: path.to_path_buf(),
+        }))
+    }
+
+    fn space(&self, _dir: &Path) -> io::Result<Space> {
+        let state = self.state.lock();
+        if state.off {
+            return Err(power_cut());
+        }
+        Ok(state.space.unwrap_or(Space {
+            total: 1 << 50,
+            available: 1 << 50,
         }))
     }
 
@@ -563,6 +596,8 @@ impl DiskFile for FaultFile {
             state.misdirect(seed, self.inode, offset, bytes);
             return Ok(());
         }
+        let length = state.inodes[self.inode].current.len();
+        state.grow((offset + bytes.len()).saturating_sub(length))?;
         let inode = &mut state.inodes[self.inode];
         write_into(&mut inode.current, offset, &bytes);
         inode.pending.push(Pending::Write { offset, bytes });

@@ -37,8 +37,17 @@ pub trait Disk: Send + Sync + 'static {
     fn sync_dir(&self, dir: &Path) -> io::Result<()>;
     /// The one exclusive lock on `path` (made if missing), held until dropped. `WouldBlock` if someone else holds it.
     fn lock(&self, path: &Path) -> io::Result<Box<dyn DiskLock>>;
+    /// The room on the file system that `dir` is on.
+    fn space(&self, dir: &Path) -> io::Result<Space>;
     /// A number that no file of the past was given: what tells a file's frames from those of another.
     fn salt(&self) -> u64;
+}
+
+/// The size of a file system, and what of it one that is not the superuser can still write, in bytes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Space {
+    pub total: u64,
+    pub available: u64,
 }
 
 /// One open file. Methods take `&self`: offsets are explicit, and callers do not overlap their writes.

@@ -9,7 +9,7 @@ use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::Arc;
 
-use super::{Disk, DiskFile, DiskLock};
+use super::{Disk, DiskFile, DiskLock, Space};
 
 /// The machine's disk.
 pub struct RealDisk;
@@ -107,6 +107,14 @@ impl Disk for RealDisk {
         file.set_len(0)?;
         writeln!(file, "process {}", std::process::id())?;
         Ok(Box::new(RealLock { _file: file }))
+    }
+
+    fn space(&self, dir: &Path) -> io::Result<Space> {
+        let found = rustix::fs::statvfs(dir)?;
+        Ok(Space {
+            total: found.f_blocks.saturating_mul(found.f_frsize),
+            available: found.f_bavail.saturating_mul(found.f_frsize),
+        })
     }
 
     fn salt(&self) -> u64 {

@@ -29,6 +29,11 @@ pub(super) fn fill(name: &str, state: &SystemState, rows: &mut Rows) {
             "sync_latency_us" => state.wal.sync_latency_us, "image_lsn" => state.wal.image_lsn,
             "memory_bytes" => state.wal.memory_bytes, "flush_failure" => state.wal.flush_failure.clone(),
         ]),
+        "disk" => rows.push(row![
+            "path" => state.disk.path.as_str(), "total_bytes" => state.disk.total_bytes,
+            "available_bytes" => state.disk.available_bytes, "mark_bytes" => state.disk.mark_bytes,
+            "refusing" => state.disk.refusing,
+        ]),
         other => unreachable!("relation millstream.{other} is listed in data/ but has no rows here"),
     }
 }

@@ -17,6 +17,7 @@ pub struct SystemState {
     pub prepared: Vec<PreparedState>,
     pub cursors: Vec<CursorState>,
     pub wal: WalState,
+    pub disk: DiskState,
 }
 
 impl SystemState {
@@ -33,6 +34,7 @@ impl SystemState {
             prepared: Vec::new(),
             cursors: Vec::new(),
             wal: WalState::default(),
+            disk: DiskState::default(),
         }
     }
 
@@ -166,4 +168,16 @@ pub struct WalState {
     pub image_lsn: Option<u64>,
     pub memory_bytes: u64,
     pub flush_failure: Option<String>,
+}
+
+#[derive(Clone, Debug, Default)]
+pub struct DiskState {
+    /// The data directory.
+    pub path: String,
+    /// Of its file system.
+    pub total_bytes: Option<u64>,
+    pub available_bytes: Option<u64>,
+    /// INSERT and COPY are refused while less is available.
+    pub mark_bytes: u64,
+    pub refusing: bool,
 }

@@ -6,7 +6,7 @@ use std::sync::atomic::AtomicBool;
 use futures::executor::block_on;
 use parking_lot::Mutex;
 
-use crate::storage::{DiskFile, DiskLock, Fault, FaultDisk, FaultKind, RealDisk};
+use crate::storage::{DiskFile, DiskLock, Fault, FaultDisk, FaultKind, RealDisk, Space};
 
 use super::*;
 
@@ -253,6 +253,10 @@ impl Disk for Meddled {
 
     fn lock(&self, path: &Path) -> io::Result<Box<dyn DiskLock>> {
         self.disk.lock(path)
+    }
+
+    fn space(&self, dir: &Path) -> io::Result<Space> {
+        self.disk.space(dir)
     }
 
     fn salt(&self) -> u64 {

@@ -9,6 +9,7 @@ mod restarts;
 mod retention;
 mod segments;
 mod simulation;
+mod space;
 
 use std::path::Path;
 use std::sync::Arc;

@@ -9,7 +9,7 @@ use arrow::array::Array;
 use futures::executor::block_on;
 
 use crate::error::SqlError;
-use crate::storage::{DiskFile, DiskLock, FaultDisk};
+use crate::storage::{DiskFile, DiskLock, FaultDisk, Space};
 
 use super::*;
 
@@ -480,6 +480,10 @@ impl Disk for FullDisk {
 
     fn lock(&self, path: &Path) -> io::Result<Box<dyn DiskLock>> {
         self.disk.lock(path)
+    }
+
+    fn space(&self, dir: &Path) -> io::Result<Space> {
+        self.disk.space(dir)
     }
 
     fn salt(&self) -> u64 {
