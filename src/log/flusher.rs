@@ -148,6 +148,9 @@ impl Kept {
     }
 }
 
+/// A segment of a partition of a topic.
+type Made = (Arc<Topic>, u32, Arc<Segment>);
+
 /// Flushes captures.
 pub struct Flusher {
     disk: Arc<dyn Disk>,
@@ -196,7 +199,7 @@ impl Flusher {
             mut topics,
             merges,
         } = capture;
-        let mut made: Vec<(Arc<Topic>, u32, Arc<Segment>)> = Vec::new();
+        let mut made: Vec<Made> = Vec::new();
         for (index, partition) in self.chosen(&topics) {
             let captured = &mut topics[index];
             let (spec, number) = (Arc::clone(&captured.image.spec), partition as u32);
@@ -264,7 +267,7 @@ impl Flusher {
     }
 
     /// Merges segments of the partition that has the most bytes to merge, and has the image name what they became.
-    fn merge(&mut self, topics: &mut [CapturedTopic]) -> Result<Vec<(Arc<Topic>, u32, Arc<Segment>)>, LogError> {
+    fn merge(&mut self, topics: &mut [CapturedTopic]) -> Result<Vec<Made>, LogError> {
         let mut best: Option<(u64, usize, usize, std::ops::Range<usize>)> = None;
         for (index, captured) in topics.iter().enumerate() {
             for (partition, image) in captured.image.partitions.iter().enumerate() {

@@ -498,8 +498,8 @@ fn scan(
         stop: None,
     };
     let mut parts: Vec<Frame> = Vec::new();
-    // Where the last valid frame ends.
-    let mut valid_end = offset;
+    // Where the last valid frame ends, or a header that may have been written into the padding before.
+    let mut valid_end = at.saturating_sub(GROUP_ALIGNMENT as usize) + SECTOR_BYTES;
     'frames: loop {
         if let Some(next) = &successor
             && parts.is_empty()
@@ -580,16 +580,16 @@ fn check_cut(file: &WalFile, content: &[u8], has_successor: bool, stop: Stop, ls
     let mut torn = !matches!(damage, Damage::NoFrame);
     let start = valid_end.next_multiple_of(SECTOR_BYTES).min(content.len());
     for (index, sector) in content[start..].chunks(SECTOR_BYTES).enumerate() {
+        let found = (start + index * SECTOR_BYTES) as u64;
         let Ok((header, _)) = FrameHeader::decode(sector, file.header.salt) else {
-            torn |= sector.iter().any(|byte| *byte != 0);
+            torn |= found >= to_page(offset) as u64 && sector.iter().any(|byte| *byte != 0);
             continue;
         };
-        let found = (start + index * SECTOR_BYTES) as u64;
         let is_later_group = header.group_offset == found && found > group as u64;
         if header.durable_lsn >= lsn || is_later_group {
             return Err(file.corrupt(offset as u64, lsn, damage));
         }
-        torn = true;
+        torn |= found >= to_page(offset) as u64;
     }
     if torn {
         tracing::warn!(
