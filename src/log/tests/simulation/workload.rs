@@ -45,7 +45,7 @@ pub fn options(random: &mut StdRng) -> LogOptions {
         tail_bytes_max: pick(&[8 << 10, 64 << 10, 1 << 20]),
         flush_bytes: pick(&[1 << 10, 8 << 10, 32 << 10, usize::MAX]),
         // Looked after behind a commit, once so much has passed; the writer's thread alone never waits so long.
-        retire_every_us: 60_000_000,
+        retire_every_us: 10_000_000,
         flush_retry_after_ms: [0, 1 << 40][pick(&[0, 1])],
         image_after_bytes: if never {
             u64::MAX
