@@ -42,7 +42,10 @@ pub fn choose(segments: &[SegmentInfo], options: &MergeOptions, spoilt: impl Fn(
         !is_small && (run.len() > 1 || !segments[run.start].is_merged)
     };
     for (index, segment) in segments.iter().enumerate() {
-        let ends = is_done(segment) || run.end > run.start && bytes + segment.bytes > options.bytes_max;
+        // Offsets in a segment are dense; between segments a repair may have left a gap.
+        let follows = |before: &SegmentInfo| before.end_offset() == segment.base_offset;
+        let fits = bytes + segment.bytes <= options.bytes_max && (run.is_empty() || follows(&segments[run.end - 1]));
+        let ends = is_done(segment) || !run.is_empty() && !fits;
         if ends && !run.is_empty() && is_worth(&run, bytes) {
             return Some(run);
         }
@@ -102,6 +105,11 @@ mod tests {
     use super::*;
 
     fn chosen(sizes: &[(u64, bool)]) -> Option<Range<usize>> {
+        chosen_of(sizes, None)
+    }
+
+    /// With a gap in the offsets before that one of the segments.
+    fn chosen_of(sizes: &[(u64, bool)], gap_before: Option<u64>) -> Option<Range<usize>> {
         let options = MergeOptions {
             bytes_min: 100,
             segments_min: 4,
@@ -118,7 +126,7 @@ mod tests {
             topic: TopicId(1),
             partition: 0,
             schema_id: 1,
-            base_offset: 0,
+            base_offset: id + u64::from(gap_before.is_some_and(|gap| id >= gap)),
             rows: 1,
             first_lsn: 1,
             last_lsn: 1,
@@ -128,6 +136,15 @@ mod tests {
             is_merged: *is_merged,
         });
         choose(&segments.collect::<Vec<_>>(), &options, |id| id == 99)
+    }
+
+    #[test]
+    fn segments_on_two_sides_of_a_gap_are_not_merged() {
+        let segments = [(10, false); 6];
+        assert_eq!(chosen(&segments), Some(0..6));
+        assert_eq!(chosen_of(&segments, Some(1)), Some(1..6));
+        assert_eq!(chosen_of(&segments, Some(5)), Some(0..5));
+        assert_eq!(chosen_of(&segments, Some(3)), None);
     }
 
     #[test]
