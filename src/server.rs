@@ -41,8 +41,8 @@ pub enum ServerError {
     PasswordFile { path: PathBuf, error: std::io::Error },
     #[error("the password must not be empty")]
     EmptyPassword,
-    #[error("cannot set up TLS: {0}")]
-    Tls(SqlError),
+    #[error("cannot serve: {0}")]
+    Wire(SqlError),
     #[error("{0}")]
     Log(#[from] LogError),
     #[error("the catalog in {dir} cannot be read: {reason}")]
@@ -95,7 +95,7 @@ impl Server {
             tls,
             max_connections: config.max_connections,
         };
-        let wire = wire::Server::new(engine.clone(), options).map_err(ServerError::Tls)?;
+        let wire = wire::Server::new(engine.clone(), options).map_err(ServerError::Wire)?;
         Ok(Server {
             engine,
             address,

@@ -8,6 +8,7 @@
 //! implicit transaction that it belongs to (L1).
 
 mod server;
+mod threads;
 
 mod startup;
 mod tls;

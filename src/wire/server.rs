@@ -1,4 +1,4 @@
-//! Accepts connections, bounds their number, and ends them all at a stop.
+//! Accepts connections, bounds their number, gives each to a thread, and ends them all at a stop.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -11,8 +11,9 @@ use tracing::{debug, warn};
 
 use super::cancel::Cancels;
 use super::startup::{self, Admission, Login};
+use super::threads::Threads;
 use super::tls;
-use crate::error::SqlError;
+use crate::error::{SqlError, state};
 use crate::session::Engine;
 
 pub struct Options {
@@ -28,6 +29,7 @@ const STOP_LIMIT: Duration = Duration::from_secs(10);
 
 pub struct Server {
     shared: Arc<Shared>,
+    threads: Threads,
     max_connections: usize,
 }
 
@@ -45,6 +47,11 @@ impl Server {
             .tls
             .map(|(chain, key)| tls::acceptor(&chain, &key))
             .transpose()?;
+        let threads = std::thread::available_parallelism().map_or(2, |cores| cores.get());
+        let threads = Threads::start(threads).map_err(|error| {
+            let message = format!("cannot start the threads of sessions: {error}");
+            SqlError::new(state::INSUFFICIENT_RESOURCES, message)
+        })?;
         let login = Login::new(options.password);
         let shared = Shared {
             engine,
@@ -54,6 +61,7 @@ impl Server {
         };
         Ok(Server {
             shared: Arc::new(shared),
+            threads,
             max_connections: options.max_connections,
         })
     }
@@ -73,11 +81,14 @@ impl Server {
                         let shared = self.shared.clone();
                         let place = places.clone().try_acquire_owned().ok();
                         let stopped = stopped.clone();
-                        connections.spawn(async move {
+                        let thread = self.threads.place();
+                        let held = thread.held;
+                        let serving = async move {
                             let admission = if place.is_some() { Admission::Free } else { Admission::Full };
                             serve(stream, &shared, admission, stopped).await;
-                            drop(place);
-                        });
+                            drop((place, held));
+                        };
+                        connections.spawn_on(serving, &thread.handle);
                     }
                     // Out of file descriptors, or a client that left again: the next one may do better.
                     Err(error) => {
@@ -99,6 +110,14 @@ impl Server {
 }
 
 async fn serve(stream: TcpStream, shared: &Arc<Shared>, admission: Admission, stopped: watch::Receiver<bool>) {
+    // Its events are to come to this thread, not to the one that accepted it.
+    let stream = match stream.into_std().and_then(TcpStream::from_std) {
+        Ok(stream) => stream,
+        Err(error) => {
+            warn!(%error, "a connection could not be given to a thread");
+            return;
+        }
+    };
     // Small answers must not wait for the client's acknowledgement of the one before.
     let _ = stream.set_nodelay(true);
     if let Err(error) = startup::serve(stream, shared, admission, stopped).await {

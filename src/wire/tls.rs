@@ -15,7 +15,7 @@ pub(super) fn acceptor(chain: &Path, key: &Path) -> Result<TlsAcceptor, SqlError
     let bad = |what: &str, path: &Path, reason: String| {
         SqlError::new(
             state::IO_ERROR,
-            format!("cannot read the {what} in \"{}\": {reason}", path.display()),
+            format!("cannot read the TLS {what} in \"{}\": {reason}", path.display()),
         )
     };
     let certificates: Vec<CertificateDer<'static>> = CertificateDer::pem_file_iter(chain)
