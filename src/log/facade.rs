@@ -39,6 +39,8 @@ pub struct LogOptions {
     pub wal_file_bytes_max: u64,
     /// After this much quiet the writer seals what it wrote.
     pub seal_after_ms: u64,
+    /// Commits that nobody waits for ([`Acknowledge::Queued`]) are written together after this much.
+    pub linger_us: u64,
     /// A transaction with more encoded bytes is refused (54000).
     pub transaction_bytes_max: usize,
     /// Commits larger than 64 KiB wait while this much is queued or being written.
@@ -76,6 +78,7 @@ impl Default for LogOptions {
         LogOptions {
             wal_file_bytes_max: 64 << 20,
             seal_after_ms: 20,
+            linger_us: 2000,
             transaction_bytes_max: 1 << 30,
             queued_bytes_max: 256 << 20,
             compress: false,
@@ -485,7 +488,7 @@ impl Log {
     ) -> Result<Receipt, LogError> {
         let mut sequencer = self.shared.sequencer.lock();
         let receipt = sequencer.add(commit, sender)?;
-        let wake = std::mem::take(&mut sequencer.writer_waits);
+        let wake = sequencer.wakes();
         drop(sequencer);
         if wake {
             self.shared.work.notify_one();
@@ -600,6 +603,10 @@ impl Log {
     pub async fn wait_published(&self, lsn: Lsn) -> Result<(), LogError> {
         if self.newest() >= lsn {
             return Ok(());
+        }
+        let wake = self.shared.sequencer.lock().hurry();
+        if wake {
+            self.shared.work.notify_one();
         }
         let mut published = self.shared.published.subscribe();
         let mut failure = self.shared.failure.subscribe();

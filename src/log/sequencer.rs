@@ -19,6 +19,8 @@ use super::{Appended, Ddl, LogError, Lsn, Receipt, TopicChange, TopicId, TopicSp
 
 /// A frame of small commits is closed once it holds this much.
 const FRAME_BYTES_TARGET: usize = 4 << 20;
+/// A commit with more than this is written at once, though nobody waits for it.
+const LINGERING_BYTES_MAX: usize = 64 << 10;
 /// Upper bound of a block's fields beside its bytes and runs, with padding.
 pub const BLOCK_BYTES: usize = 64;
 /// Of one partition's new start.
@@ -113,6 +115,8 @@ pub struct Sequencer {
     pub standing: Standing,
     /// The writer sleeps and wants to be woken.
     pub writer_waits: bool,
+    /// Someone waits for what has queued, or it has become much; else it may wait for more.
+    hurried: bool,
     last_lsn: Lsn,
     catalog_version: u64,
     topics: HashMap<TopicId, Topic>,
@@ -159,6 +163,7 @@ impl Sequencer {
         Sequencer {
             standing: Standing::Open,
             writer_waits: false,
+            hurried: false,
             last_lsn,
             catalog_version,
             topics: topics.collect(),
@@ -172,10 +177,27 @@ impl Sequencer {
         self.group.commits > 0
     }
 
+    /// Whether what has queued is to be written at once.
+    pub fn is_hurried(&self) -> bool {
+        self.hurried || self.standing != Standing::Open
+    }
+
+    /// Has what has queued written at once. True if the writer is to be woken for that.
+    pub fn hurry(&mut self) -> bool {
+        self.hurried |= self.has_work();
+        self.hurried && std::mem::take(&mut self.writer_waits)
+    }
+
+    /// Whether the writer is to be woken for what was added last: to write it, or to look at the clock.
+    pub fn wakes(&mut self) -> bool {
+        (self.is_hurried() || self.group.commits == 1) && std::mem::take(&mut self.writer_waits)
+    }
+
     /// Takes what has queued; the next commit starts another group.
     pub fn take_group(&mut self) -> Group {
         self.group_number += 1;
         self.frame_is_open = false;
+        self.hurried = false;
         std::mem::take(&mut self.group)
     }
 
@@ -235,9 +257,11 @@ impl Sequencer {
             timestamp_us: 0,
             appended,
         };
+        self.hurried |= self.group.frames.len() > 1 || commit.bytes > LINGERING_BYTES_MAX;
         if let Some(sender) = sender {
             let receipt = receipt.clone();
             self.group.waiters.push(Waiter { receipt, sender });
+            self.hurried = true;
         }
         Ok(receipt)
     }

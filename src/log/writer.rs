@@ -258,10 +258,21 @@ fn capture(shared: &Shared, wal: &Wal) -> Capture {
 /// Waits for work. Quiet for `seal_after_ms` with something unsealed is work, too.
 fn next(shared: &Shared) -> Work {
     let mut sequencer = shared.sequencer.lock();
+    let mut lingers_until: Option<Instant> = None;
     loop {
         if sequencer.has_work() {
-            return Work::Group;
+            let linger = Duration::from_micros(shared.options.linger_us);
+            let until = *lingers_until.get_or_insert_with(|| Instant::now() + linger);
+            if sequencer.is_hurried() || Instant::now() >= until {
+                return Work::Group;
+            }
+            sequencer.writer_waits = true;
+            // Whichever it is, the loop looks.
+            let _ = shared.work.wait_until(&mut sequencer, until);
+            sequencer.writer_waits = false;
+            continue;
         }
+        lingers_until = None;
         match sequencer.standing {
             Standing::Open => {}
             Standing::Closing { clean } => return Work::Stop { clean },
