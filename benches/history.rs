@@ -18,6 +18,8 @@
     reason = "a bench reads /proc and writes Parquet files, and takes its own random numbers"
 )]
 
+#[path = "support/bids.rs"]
+mod bids;
 #[path = "support/process.rs"]
 mod process;
 
@@ -27,9 +29,10 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::{Duration, Instant};
 
-use arrow::array::{AsArray, Decimal128Builder, Int64Builder, RecordBatch, StringBuilder, TimestampMicrosecondBuilder};
-use arrow::datatypes::{Schema, SchemaRef};
+use arrow::array::{AsArray, Int64Builder, RecordBatch, StringBuilder, TimestampMicrosecondBuilder};
+use arrow::datatypes::{Int64Type, Schema, SchemaRef};
 use arrow::util::pretty::pretty_format_batches;
 use datafusion::parquet::arrow::ArrowWriter;
 use datafusion::parquet::basic::{Compression, ZstdLevel};
@@ -39,6 +42,7 @@ use futures::StreamExt;
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 
+use bids::{Bids, COLUMNS};
 use millstream::catalog::Relation;
 use millstream::log::{LogOptions, SegmentInfo, TopicId};
 use millstream::server::open_engine;
@@ -47,17 +51,15 @@ use millstream::storage::{Clock, RealDisk};
 use millstream::types::PgType;
 use process::{own_cpu_seconds, thread_cpu_seconds, threads_cpu_seconds};
 
-const CREATE: &str =
-    "CREATE TOPIC bids (auction BIGINT NOT NULL, bidder BIGINT, price NUMERIC(18,2), channel TEXT, at TIMESTAMP)";
 /// Scans of all rows, in words that both sides understand.
 const SCANS: [(&str, &str); 2] = [
     (
         "numbers",
-        "SELECT auction % 100 AS k, count(*) AS n, max(price) AS top FROM bids WHERE price > 5000 GROUP BY 1 ORDER BY 1",
+        "SELECT auction % 100 AS k, count(*) AS n, max(price) AS top FROM bids WHERE price > 50000 GROUP BY 1 ORDER BY 1",
     ),
     (
         "text, time",
-        "SELECT channel, count(*) AS n, max(at) AS newest FROM bids WHERE bidder % 10 <> 3 GROUP BY 1 ORDER BY 1",
+        "SELECT channel, count(*) AS n, max(date_time) AS newest FROM bids WHERE bidder % 10 <> 3 AND channel < 'a' GROUP BY 1 ORDER BY 1",
     ),
 ];
 const MINUTE: &str = "SELECT count(*) AS n, sum(price) AS total FROM bids \
@@ -78,6 +80,8 @@ const TAIL_BYTES: usize = 256 << 20;
 /// What the threads that write segments are called, as far as the kernel keeps it.
 const STORING_THREADS: [&str; 2] = ["millstream-flus", "millstream-merg"];
 const QUERY_BYTES: usize = 4 << 30;
+/// Segments that did not change for so long are merged no further.
+const MERGED_AFTER: Duration = Duration::from_secs(15);
 
 /// A clock that the load moves.
 struct LoadClock(AtomicI64);
@@ -130,24 +134,27 @@ struct Loaded {
     ingest_seconds: f64,
     /// CPU seconds of the threads that write segments, and of the stop, which writes the rest of them.
     flush_seconds: f64,
-    minute: (i64, i128),
+    /// CPU seconds of merging segments, once the load is over.
+    merge_seconds: f64,
+    /// As they were before that.
+    flushed: Vec<SegmentInfo>,
+    minute: (i64, i64),
 }
 
 /// Commits all rows, each commit at its time of the span, and stops in order.
 async fn load(data_dir: &Path, rows: u64) -> Loaded {
     let clock = Arc::new(LoadClock(AtomicI64::new(START_US)));
     let mut ours = Ours::open(data_dir, clock.clone()).await;
-    ours.execute(CREATE).await;
-    let (mut bids, mut minute, mut making) = (Bids::new(rows), (0, 0), 0.0);
+    ours.execute(&format!("CREATE TOPIC bids {COLUMNS}")).await;
+    let (mut commits, mut minute, mut making) = (Commits::new(rows), (0, 0), 0.0);
     let before = own_cpu_seconds();
     loop {
         let made = thread_cpu_seconds();
-        let Some((at_us, batch)) = bids.next() else { break };
+        let Some((at_us, batch)) = commits.next() else { break };
         clock.0.store(at_us, Ordering::SeqCst);
         if MINUTE_US.contains(&at_us) {
             minute.0 += batch.num_rows() as i64;
-            let prices = batch.column(2).as_primitive::<arrow::datatypes::Decimal128Type>();
-            minute.1 += prices.values().iter().sum::<i128>();
+            minute.1 += batch.column(2).as_primitive::<Int64Type>().values().iter().sum::<i64>();
         }
         making += thread_cpu_seconds() - made;
         let Outcome::CopyIn(mut copy) = ours.execute("COPY bids FROM STDIN").await else {
@@ -157,17 +164,24 @@ async fn load(data_dir: &Path, rows: u64) -> Loaded {
         ours.session.copy_finish(copy).await.expect("a commit");
     }
     let flushing: f64 = STORING_THREADS.into_iter().map(threads_cpu_seconds).sum();
-    let loaded = own_cpu_seconds();
+    let ingest_seconds = own_cpu_seconds() - before - making - flushing;
+    let flushed = ours.segments();
+    ours.merged().await;
+    let stored: f64 = STORING_THREADS.into_iter().map(threads_cpu_seconds).sum();
+    let stopping = own_cpu_seconds();
     ours.close().await;
     Loaded {
-        ingest_seconds: loaded - before - making - flushing,
-        flush_seconds: flushing + own_cpu_seconds() - loaded,
+        ingest_seconds,
+        flush_seconds: flushing + own_cpu_seconds() - stopping,
+        merge_seconds: stored - flushing,
+        flushed,
         minute,
     }
 }
 
-/// The auction's bids: hot auctions, people who bid for a while, prices at random. The same rows every time.
-struct Bids {
+/// The bids as batches, one for each commit. The same rows every time.
+struct Commits {
+    bids: Bids,
     random: StdRng,
     schema: SchemaRef,
     rows: u64,
@@ -175,17 +189,20 @@ struct Bids {
     row: u64,
 }
 
-impl Bids {
-    fn new(rows: u64) -> Bids {
+impl Commits {
+    fn new(rows: u64) -> Commits {
         let types = [
             ("auction", PgType::Int8),
             ("bidder", PgType::Int8),
-            ("price", PgType::Numeric(Some((18, 2)))),
+            ("price", PgType::Int8),
             ("channel", PgType::Text),
-            ("at", PgType::Timestamp),
+            ("url", PgType::Text),
+            ("date_time", PgType::Timestamp),
+            ("extra", PgType::Text),
         ];
         let fields: Vec<_> = types.iter().map(|(name, pg_type)| pg_type.field(name, true)).collect();
-        Bids {
+        Commits {
+            bids: Bids::new(),
             random: StdRng::seed_from_u64(42),
             schema: Arc::new(Schema::new(fields)),
             rows,
@@ -196,7 +213,6 @@ impl Bids {
 
     /// The rows of the next commit, and its time.
     fn next(&mut self) -> Option<(i64, RecordBatch)> {
-        const CHANNELS: [&str; 4] = ["web", "app", "partner", "phone"];
         let left = self.rows - self.row;
         if left == 0 {
             return None;
@@ -204,25 +220,17 @@ impl Bids {
         let count = left.min(self.commit_rows);
         let share = self.row as f64 / self.rows as f64;
         let at_us = START_US + (share * SPAN_US as f64) as i64;
-        let capacity = count as usize;
-        let mut auctions = Int64Builder::with_capacity(capacity);
-        let mut bidders = Int64Builder::with_capacity(capacity);
-        let mut prices =
-            Decimal128Builder::with_capacity(capacity).with_data_type(self.schema.field(2).data_type().clone());
-        let mut channels = StringBuilder::with_capacity(capacity, capacity * 8);
-        let mut times = TimestampMicrosecondBuilder::with_capacity(capacity);
-        let random = &mut self.random;
-        for row in self.row as i64..(self.row + count) as i64 {
-            // Of 50 rows of the whole stream 46 are bids, 3 auctions and 1 a person.
-            let (newest_auction, newest_person) = (1000 + row * 3 / 46, 1000 + row / 46);
-            auctions.append_value(match random.random_ratio(1, 2) {
-                true => newest_auction - newest_auction % 100,
-                false => newest_auction - random.random_range(0..100),
-            });
-            bidders.append_value(newest_person - random.random_range(0..1000));
-            prices.append_value(random.random_range(100..1_000_000));
-            channels.append_value(CHANNELS[random.random_range(0..CHANNELS.len())]);
-            times.append_value(at_us - random.random_range(0..SECOND_US / 2));
+        let [mut auctions, mut bidders, mut prices] = [(); 3].map(|()| Int64Builder::new());
+        let [mut channels, mut urls, mut extras] = [(); 3].map(|()| StringBuilder::new());
+        let mut times = TimestampMicrosecondBuilder::new();
+        for bid in self.bids.by_ref().take(count as usize) {
+            auctions.append_value(bid.auction);
+            bidders.append_value(bid.bidder);
+            prices.append_value(bid.price);
+            channels.append_value(bid.channel);
+            urls.append_value(bid.url);
+            times.append_value(at_us - self.random.random_range(0..SECOND_US / 2) / 1000 * 1000);
+            extras.append_value(bid.extra);
         }
         self.row += count;
         let batch = RecordBatch::try_new(
@@ -232,7 +240,9 @@ impl Bids {
                 Arc::new(bidders.finish()),
                 Arc::new(prices.finish()),
                 Arc::new(channels.finish()),
+                Arc::new(urls.finish()),
                 Arc::new(times.finish()),
+                Arc::new(extras.finish()),
             ],
         );
         Some((at_us, batch.expect("arrays of the schema's types")))
@@ -287,10 +297,21 @@ impl Ours {
         self.engine.log.segments(TopicId(topic.oid))
     }
 
+    /// Waits until segments are merged no further.
+    async fn merged(&self) {
+        let (mut before, mut since) = (Vec::new(), Instant::now());
+        while since.elapsed() < MERGED_AFTER {
+            tokio::time::sleep(MERGED_AFTER / 50).await;
+            let now: Vec<u64> = self.segments().iter().map(|segment| segment.id).collect();
+            if now != before {
+                (before, since) = (now, Instant::now());
+            }
+        }
+    }
+
     /// Reads one minute of commits, and says which part of the stored bytes that took.
-    async fn print_minute(&mut self, (rows, total): (i64, i128)) {
+    async fn print_minute(&mut self, (rows, total): (i64, i64)) {
         let answer = self.rows(MINUTE).await;
-        let total = format!("{}.{:02}", total / 100, total % 100);
         let expected = format!("{rows} {total}");
         let shown = pretty_format_batches(&answer).expect("rows").to_string();
         let last = shown.lines().nth(3).expect("one row below the names");
@@ -327,11 +348,11 @@ impl Parquet {
     fn write(folder: &Path, name: &'static str, compression: Compression, rows: u64) -> Parquet {
         let path = folder.join(format!("{name}.parquet"));
         let file = fs::File::create(&path).expect("a file");
-        let mut bids = Bids::new(rows);
+        let mut commits = Commits::new(rows);
         let properties = WriterProperties::builder().set_compression(compression).build();
-        let mut writer = ArrowWriter::try_new(file, bids.schema.clone(), Some(properties)).expect("a writer");
+        let mut writer = ArrowWriter::try_new(file, commits.schema.clone(), Some(properties)).expect("a writer");
         let mut seconds = 0.0;
-        while let Some((_, batch)) = bids.next() {
+        while let Some((_, batch)) = commits.next() {
             let before = thread_cpu_seconds();
             writer.write(&batch).expect("rows");
             seconds += thread_cpu_seconds() - before;
@@ -359,17 +380,30 @@ impl Parquet {
 }
 
 fn print_storage(rows: u64, loaded: &Loaded, segments: &[SegmentInfo], parquet: &[Parquet]) {
-    let stored: u64 = segments.iter().map(|segment| segment.rows).sum();
-    let bytes: u64 = segments.iter().map(|segment| segment.bytes).sum();
-    assert!(stored > 0, "too few rows for a segment");
-    let per_row = bytes as f64 / stored as f64;
-    println!("on disk: bytes per row, and our bytes by its; writer's CPU us per row");
+    println!("on disk: bytes per row, and ours merged by its; writer's CPU us per row");
+    let stored = |segments: &[SegmentInfo]| {
+        let rows: u64 = segments.iter().map(|segment| segment.rows).sum();
+        let bytes: u64 = segments.iter().map(|segment| segment.bytes).sum();
+        (rows, bytes as f64 / rows as f64, segments.len())
+    };
+    let merged: Vec<SegmentInfo> = segments.iter().filter(|segment| segment.is_merged).cloned().collect();
+    assert!(
+        !loaded.flushed.is_empty() && !merged.is_empty(),
+        "too few rows for segments that are merged"
+    );
+    let (stored_rows, bytes, count) = stored(&loaded.flushed);
     println!(
-        "{:<12}{per_row:>10.2}{:>8}{:>10.3}   {} segments as flushed, {stored} of {rows} rows in them",
-        "millstream",
+        "{:<12}{bytes:>10.2}{:>8}{:>10.3}   {count} segments with {stored_rows} of {rows} rows",
+        "flushed",
         "",
         loaded.flush_seconds * 1e6 / rows as f64,
-        segments.len()
+    );
+    let (stored_rows, per_row, count) = stored(&merged);
+    println!(
+        "{:<12}{per_row:>10.2}{:>8}{:>10.3}   {count} segments with {stored_rows} of {rows} rows",
+        "merged",
+        "",
+        loaded.merge_seconds * 1e6 / stored_rows as f64,
     );
     for file in parquet {
         let theirs = file.bytes as f64 / rows as f64;
@@ -381,9 +415,10 @@ fn print_storage(rows: u64, loaded: &Loaded, segments: &[SegmentInfo], parquet: 
         );
     }
     println!(
-        "\nCPU us per row: {:.3} to take it in (log and memory, no wire), {:.3} to flush it",
+        "\nCPU us per row: {:.3} to take it in (log and memory, no wire), {:.3} to flush it, {:.3} to merge it",
         loaded.ingest_seconds * 1e6 / rows as f64,
         loaded.flush_seconds * 1e6 / rows as f64,
+        loaded.merge_seconds * 1e6 / stored_rows as f64,
     );
 }
 

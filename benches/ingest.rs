@@ -20,6 +20,8 @@
     reason = "a bench times, reads /proc and spawns servers itself"
 )]
 
+#[path = "support/bids.rs"]
+mod bids;
 #[path = "support/postgres.rs"]
 mod postgres;
 #[path = "support/process.rs"]
@@ -39,6 +41,7 @@ use futures::SinkExt;
 use tokio::task::JoinSet;
 use tokio_postgres::{Client, Config, NoTls};
 
+use bids::{Bid, Bids, COLUMNS};
 use postgres::Postgres;
 use process::{tree_cpu_seconds, tree_written_bytes};
 use server::Server;
@@ -46,10 +49,9 @@ use server::Server;
 const CASES: [&str; 6] = ["sync", "async", "multi-row", "copy-text", "copy-csv", "copy-binary"];
 const CONNECTIONS_SYNC: &[usize] = &[1, 8, 32, 256];
 const CONNECTIONS_ASYNC: &[usize] = &[1, 8];
-const CREATE: &str = "(auction BIGINT NOT NULL, bidder BIGINT, price NUMERIC(18,2), channel TEXT, at TIMESTAMP)";
-const INSERT: &str = "INSERT INTO bids VALUES ($1, $2, 12.50, 'web', '2024-01-01 00:00:00')";
+const INSERT: &str = "INSERT INTO bids VALUES ($1, $2, 1250, 'web', NULL, '2024-01-01 00:00:00', '')";
 /// Rows of a statement of `multi-row`.
-const STATEMENT_ROWS: u64 = 1000;
+const STATEMENT_ROWS: usize = 1000;
 /// Statements of `multi-row`, sent again and again.
 const STATEMENTS: u64 = 16;
 
@@ -134,7 +136,7 @@ fn main() {
             let word = if system.name == "millstream" { "TOPIC" } else { "TABLE" };
             let client = connect(&system.config).await;
             client
-                .batch_execute(&format!("CREATE {word} bids {CREATE}; CREATE {word} copied {CREATE}"))
+                .batch_execute(&format!("CREATE {word} bids {COLUMNS}; CREATE {word} copied {COLUMNS}"))
                 .await
                 .expect("tables");
         }
@@ -285,7 +287,7 @@ async fn commits(system: &System, connections: usize, synchronous: &str, turn: D
     over.store(true, Ordering::Relaxed);
     let clients = writers.join_all().await;
     last.execute(
-        "INSERT INTO bids VALUES (0, 0, 12.50, 'web', '2024-01-01 00:00:00')",
+        "INSERT INTO bids VALUES (0, 0, 1250, 'web', NULL, '2024-01-01 00:00:00', '')",
         &[],
     )
     .await
@@ -305,21 +307,22 @@ async fn many_rows(systems: &[System], sizes: &Sizes) {
         "\nINSERT of {STATEMENT_ROWS} rows, turns of {:?}: rows/s, server CPU us per row; rows per server CPU second",
         sizes.turn
     );
+    let mut bids = (0..).zip(Bids::new());
     let statements: Vec<String> = (0..STATEMENTS)
-        .map(|number| {
-            let rows = number * STATEMENT_ROWS..(number + 1) * STATEMENT_ROWS;
-            let rows: Vec<String> = rows
-                .map(|row| {
-                    let Bid {
-                        auction,
-                        bidder,
-                        price,
-                        channel,
-                        at,
-                    } = &Bid::of(row);
-                    format!("({auction}, {bidder}, {price}, '{channel}', '{at}')")
-                })
-                .collect();
+        .map(|_| {
+            let rows = bids.by_ref().take(STATEMENT_ROWS).map(|(row, bid)| {
+                let Bid {
+                    auction,
+                    bidder,
+                    price,
+                    channel,
+                    url,
+                    extra,
+                } = bid;
+                let at = time_text(row);
+                format!("({auction}, {bidder}, {price}, '{channel}', '{url}', '{at}', '{extra}')")
+            });
+            let rows: Vec<String> = rows.collect();
             format!("INSERT INTO bids VALUES {}", rows.join(", "))
         })
         .collect();
@@ -347,7 +350,7 @@ async fn statements_again(system: &System, statements: &[String], turn: Duration
     let mut rows = 0;
     for statement in statements.iter().cycle() {
         client.batch_execute(statement).await.expect("an INSERT");
-        rows += STATEMENT_ROWS;
+        rows += STATEMENT_ROWS as u64;
         if start.elapsed() >= turn {
             break;
         }
@@ -421,26 +424,11 @@ async fn copy(system: &System, format: &str, data: &[Bytes], rows: u64) -> Figur
     }
 }
 
-/// One row, as text.
-struct Bid {
-    auction: u64,
-    bidder: u64,
-    price: String,
-    channel: String,
-    at: String,
-}
-
-impl Bid {
-    fn of(row: u64) -> Bid {
-        let (minute, second) = (row / 60 % 60, row % 60);
-        Bid {
-            auction: row % 1000,
-            bidder: row,
-            price: format!("{}.50", row % 10_000),
-            channel: format!("channel {}", row % 7),
-            at: format!("2024-01-01 00:{minute:02}:{second:02}.{:06}", row % 1_000_000),
-        }
-    }
+/// When the row was bid: a thousand in a second.
+fn time_text(row: u64) -> String {
+    let (second, millisecond) = (row / 1000, row % 1000);
+    let (hour, minute, second) = (second / 3600 % 24, second / 60 % 60, second % 60);
+    format!("2024-01-01 {hour:02}:{minute:02}:{second:02}.{millisecond:03}")
 }
 
 /// The same rows in any format, in parts as a client sends them.
@@ -452,7 +440,7 @@ fn copy_data(format: Format, rows: u64) -> Vec<Bytes> {
         part.put_slice(b"PGCOPY\n\xff\r\n\0");
         part.put_slice(&[0; 8]);
     }
-    for row in 0..rows {
+    for (row, bid) in (0..rows).zip(Bids::new()) {
         match format {
             Format::Text | Format::Csv => {
                 let delimiter = if let Format::Text = format { '\t' } else { ',' };
@@ -461,15 +449,18 @@ fn copy_data(format: Format, rows: u64) -> Vec<Bytes> {
                     bidder,
                     price,
                     channel,
-                    at,
-                } = &Bid::of(row);
+                    url,
+                    extra,
+                } = bid;
+                let at = time_text(row);
                 writeln!(
                     part,
-                    "{auction}{delimiter}{bidder}{delimiter}{price}{delimiter}{channel}{delimiter}{at}"
+                    "{auction}{delimiter}{bidder}{delimiter}{price}{delimiter}{channel}{delimiter}{url}{delimiter}{at}\
+                     {delimiter}{extra}"
                 )
                 .expect("memory takes it");
             }
-            Format::Binary => put_binary(row, &mut part),
+            Format::Binary => put_binary(row, &bid, &mut part),
         }
         if part.len() >= PART_BYTES {
             parts.push(Bytes::from(std::mem::take(&mut part)));
@@ -483,27 +474,23 @@ fn copy_data(format: Format, rows: u64) -> Vec<Bytes> {
 }
 
 /// A row as PostgreSQL's send functions write it: a count, then fields with their lengths.
-fn put_binary(row: u64, out: &mut Vec<u8>) {
+fn put_binary(row: u64, bid: &Bid, out: &mut Vec<u8>) {
     /// 2024-01-01 in microseconds since 2000-01-01.
     const START_US: i64 = 8766 * 86_400_000_000;
-    let number = |value: u64| i64::try_from(value).expect("few rows");
-    out.put_i16(5);
-    for value in [row % 1000, row] {
+    let put_number = |number: i64, out: &mut Vec<u8>| {
         out.put_i32(8);
-        out.put_i64(number(value));
-    }
-    // NUMERIC: count of digits to base 10000, weight of the first, sign, digits after the point; the digits.
-    let units = (row % 10_000) as i16;
-    let (head, digits): ([i16; 4], &[i16]) = match units {
-        0 => ([1, -1, 0, 2], &[5000]),
-        _ => ([2, 0, 0, 2], &[units, 5000]),
+        out.put_i64(number);
     };
-    out.put_i32(8 + 2 * digits.len() as i32);
-    head.iter().chain(digits).for_each(|word| out.put_i16(*word));
-    let channel = format!("channel {}", row % 7);
-    out.put_i32(channel.len() as i32);
-    out.put_slice(channel.as_bytes());
-    out.put_i32(8);
-    let seconds = row / 60 % 60 * 60 + row % 60;
-    out.put_i64(START_US + number(seconds * 1_000_000 + row % 1_000_000));
+    let put_text = |text: &str, out: &mut Vec<u8>| {
+        out.put_i32(i32::try_from(text.len()).expect("short texts"));
+        out.put_slice(text.as_bytes());
+    };
+    out.put_i16(7);
+    put_number(bid.auction, out);
+    put_number(bid.bidder, out);
+    put_number(bid.price, out);
+    put_text(&bid.channel, out);
+    put_text(&bid.url, out);
+    put_number(START_US + i64::try_from(row * 1000).expect("few rows"), out);
+    put_text(&bid.extra, out);
 }
