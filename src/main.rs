@@ -7,6 +7,11 @@ use clap::Parser;
 use millstream::config::{Cli, Command};
 use millstream::{demo, server};
 
+/// The C library's allocator takes a lock where rows are made on one thread and given up on another: mimalloc gives a
+/// third more commits per CPU second at 256 connections.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// What is logged, such as `debug` or `warn,millstream=debug`.
 const LOG_VARIABLE: &str = "MILLSTREAM_LOG";
 /// Plans are walked by recursion; a deep one must not end the server.

@@ -282,11 +282,7 @@ impl RowExprs {
             ));
         }
         let mut given: Vec<Option<ArrayRef>> = vec![None; self.defaults.len()];
-        let evaluation = values::Evaluation {
-            parameters,
-            session,
-            ctx,
-        };
+        let evaluation = values::Evaluation::new(parameters, session, ctx);
         for (at, column) in columns.iter().take(width).enumerate() {
             if self.is_generated(*column) {
                 continue;
