@@ -14,6 +14,7 @@ use super::{Session, unknown_statement};
 use crate::catalog::{self, Relation, Snapshot};
 use crate::error::{SqlError, state};
 use crate::query::{self, OwnWrites, ReadPoint, SessionInfo};
+use crate::sql::cell::Cell;
 use crate::sql::parse::{self, Parsed};
 use crate::sql::plan::{self, OutField, Planned};
 use crate::sql::rows::{self, Target};
@@ -426,7 +427,7 @@ impl Session {
             .map(|pg_type| Target { name: "", pg_type })
             .collect();
         let info = self.session_info();
-        let arguments = [arguments.to_vec()];
+        let arguments = [arguments.iter().cloned().map(Cell::from).collect()];
         let values = self.with_context(&[], |ctx| {
             rows::evaluate_values(&arguments, &targets, &parameters.values, &info, ctx)
         })?;

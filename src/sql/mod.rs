@@ -2,6 +2,7 @@
 //!
 //! One rule: what a name means is decided here, against one catalog snapshot, and nowhere else.
 
+pub mod cell;
 pub mod statement;
 
 pub mod parse;

@@ -18,6 +18,7 @@ use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, RecordBatchOptions, UI
 use arrow::compute;
 use arrow::datatypes::SchemaRef;
 
+use super::cell::Cell;
 use super::functions::session::SessionInfo;
 use crate::catalog::Topic;
 use crate::error::{SqlError, state};
@@ -253,13 +254,14 @@ impl RowExprs {
     pub fn insert_values(
         &self,
         columns: &[usize],
-        rows: &[Vec<sqlparser::ast::Expr>],
+        rows: &[Vec<Cell>],
         parameters: &[(PgType, ArrayRef)],
         session: &SessionInfo,
         ctx: &super::plan::PlanContext,
     ) -> Result<RecordBatch, SqlError> {
         self.check_columns(columns, |column| {
-            rows.iter().all(|row| row.get(column).is_none_or(values::is_default))
+            rows.iter()
+                .all(|row| row.get(column).is_none_or(|cell| matches!(cell, Cell::Default)))
         })?;
         let width = rows.first().map_or(0, Vec::len);
         if rows.iter().any(|row| row.len() != width) {

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use sqlparser::ast;
 
+use super::cell::Cell;
 use crate::catalog::{self, Column};
 use crate::error::Notice;
 
@@ -58,8 +59,8 @@ pub struct Insert {
 
 #[derive(Clone, Debug)]
 pub enum InsertRows {
-    /// VALUES (...), (...): expressions as parsed; `DEFAULT` is `Expr::Identifier` unquoted `default`.
-    Values(Vec<Vec<ast::Expr>>),
+    /// VALUES (...), (...)
+    Values(Vec<Vec<Cell>>),
     DefaultValues,
     Select(Select),
 }

@@ -2,11 +2,11 @@
 //!
 //! One rule: both ways give the same statement; the short one only saves time.
 
-use sqlparser::ast::{self, Expr, UnaryOperator, Value};
 use sqlparser::keywords::Keyword;
 use sqlparser::parser::Parser;
-use sqlparser::tokenizer::{Span, Token, TokenWithSpan};
+use sqlparser::tokenizer::{Token, TokenWithSpan};
 
+use super::super::cell::{Cell, parameter};
 use super::super::statement::{Insert, InsertRows, Name, Statement};
 use super::cursor::{Cursor, Result};
 use super::rewrite::word_at;
@@ -58,16 +58,9 @@ pub fn of_literals(tokens: &mut [TokenWithSpan]) -> Option<Insert> {
         let mut row = Vec::with_capacity(row_values);
         while !matches!(tokens[at].token, Token::RParen) {
             at += 1;
-            let negated = matches!(tokens[at].token, Token::Minus).then_some(());
-            at += usize::from(negated.is_some());
-            let value = take_literal(&mut tokens[at]);
-            row.push(match negated {
-                Some(()) => Expr::UnaryOp {
-                    op: UnaryOperator::Minus,
-                    expr: Box::new(value),
-                },
-                None => value,
-            });
+            let negated = matches!(tokens[at].token, Token::Minus);
+            at += usize::from(negated);
+            row.push(take_literal(&mut tokens[at].token, negated));
             at += 1;
         }
         rows.push(row);
@@ -99,7 +92,8 @@ fn count_rows(tokens: &[TokenWithSpan], mut at: usize) -> Option<(usize, usize)>
                 }
             }
             let is_literal = match &tokens.get(at)?.token {
-                Token::Number(..) | Token::SingleQuotedString(_) | Token::Placeholder(_) => true,
+                Token::Number(..) | Token::SingleQuotedString(_) => true,
+                Token::Placeholder(name) => parameter(name).is_some(),
                 Token::Word(word) => matches!(
                     word.keyword,
                     Keyword::NULL | Keyword::TRUE | Keyword::FALSE | Keyword::DEFAULT
@@ -128,26 +122,19 @@ fn count_rows(tokens: &[TokenWithSpan], mut at: usize) -> Option<(usize, usize)>
 }
 
 /// The literal of a token that [`count_rows`] accepted.
-fn take_literal(token: &mut TokenWithSpan) -> Expr {
-    let span = token.span;
-    let value = match &mut token.token {
-        Token::Number(digits, _) => Value::Number(std::mem::take(digits), false),
-        Token::SingleQuotedString(text) => Value::SingleQuotedString(std::mem::take(text)),
-        Token::Placeholder(name) => Value::Placeholder(std::mem::take(name)),
+fn take_literal(token: &mut Token, negated: bool) -> Cell {
+    match token {
+        Token::Number(digits, _) => Cell::Number(std::mem::take(digits), negated),
+        Token::SingleQuotedString(text) => Cell::Text(std::mem::take(text)),
+        Token::Placeholder(name) => Cell::Parameter(parameter(name).expect("it was looked at")),
         Token::Word(word) => match word.keyword {
-            Keyword::NULL => Value::Null,
-            Keyword::TRUE => Value::Boolean(true),
-            Keyword::FALSE => Value::Boolean(false),
-            _ => return default_value(span),
+            Keyword::NULL => Cell::Null,
+            Keyword::TRUE => Cell::Bool(true),
+            Keyword::FALSE => Cell::Bool(false),
+            _ => Cell::Default,
         },
         token => unreachable!("count_rows accepted {token:?}"),
-    };
-    Expr::Value(value.with_span(span))
-}
-
-/// DEFAULT in place of a value.
-fn default_value(span: Span) -> Expr {
-    Expr::Identifier(ast::Ident::with_span(span, "default"))
+    }
 }
 
 fn is(tokens: &[TokenWithSpan], at: usize, token: &Token) -> bool {
@@ -222,7 +209,7 @@ fn is_query_in_parentheses(cursor: &Cursor) -> bool {
 }
 
 /// The rows of `VALUES (...), ...` if nothing follows them that makes them a query: `VALUES (1) ORDER BY 1`.
-fn values(cursor: &mut Cursor) -> Result<Option<Vec<Vec<Expr>>>> {
+fn values(cursor: &mut Cursor) -> Result<Option<Vec<Vec<Cell>>>> {
     if cursor.peek_word(0) != Some("values") || !values_alone(cursor) {
         return Ok(None);
     }
@@ -232,12 +219,10 @@ fn values(cursor: &mut Cursor) -> Result<Option<Vec<Vec<Expr>>>> {
         cursor.expect_token(&Token::LParen)?;
         let mut row = Vec::new();
         loop {
-            let span = cursor.parser.peek_token_ref().span;
-            if cursor.take(&["default"]) {
-                row.push(default_value(span));
-            } else {
-                row.push(cursor.run(Parser::parse_expr)?);
-            }
+            row.push(match cursor.take(&["default"]) {
+                true => Cell::Default,
+                false => Cell::from(cursor.run(Parser::parse_expr)?),
+            });
             if !cursor.take_token(&Token::Comma) {
                 break;
             }

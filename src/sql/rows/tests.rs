@@ -80,7 +80,7 @@ fn session() -> SessionInfo {
     }
 }
 
-fn values(sql: &str) -> Vec<Vec<ast::Expr>> {
+fn values(sql: &str) -> Vec<Vec<Cell>> {
     let statement = Parser::parse_sql(&PostgreSqlDialect {}, sql)
         .expect("the test's statement parses")
         .pop()
@@ -91,7 +91,8 @@ fn values(sql: &str) -> Vec<Vec<ast::Expr>> {
     let ast::SetExpr::Values(values) = *query.body else {
         panic!("{sql}")
     };
-    values.rows.into_iter().map(|row| row.content).collect()
+    let cells = |row: Vec<ast::Expr>| row.into_iter().map(Cell::from).collect();
+    values.rows.into_iter().map(|row| cells(row.content)).collect()
 }
 
 fn insert(columns: &[usize], sql: &str) -> Result<RecordBatch, SqlError> {

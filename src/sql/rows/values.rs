@@ -10,6 +10,7 @@ use sqlparser::ast::{self, UnaryOperator, Value};
 use super::assign::{assign, check_assignment};
 use super::compile::Scope;
 use crate::error::{SqlError, state};
+use crate::sql::cell::Cell;
 use crate::sql::error::out_of_range;
 use crate::sql::functions::session::SessionInfo;
 use crate::sql::functions::zone;
@@ -51,7 +52,7 @@ impl<'a> Evaluation<'a> {
 /// Evaluates rows of expressions, cast to the targets' types: one array per target. Rows have as many values as there
 /// are targets. `DEFAULT` is 42601 here: it is for `RowExprs::insert_values`.
 pub fn evaluate_values(
-    rows: &[Vec<ast::Expr>],
+    rows: &[Vec<Cell>],
     targets: &[Target],
     parameters: &[(PgType, ArrayRef)],
     session: &SessionInfo,
@@ -74,7 +75,7 @@ pub fn evaluate_values(
 /// Types of `$1`, `$2`, ... in rows of values: declared, else the target's where a value is just the parameter, else
 /// inferred by its use in the expression, else text.
 pub fn value_parameter_types(
-    rows: &[Vec<ast::Expr>],
+    rows: &[Vec<Cell>],
     targets: &[Target],
     parameters: usize,
     ctx: &PlanContext,
@@ -83,22 +84,23 @@ pub fn value_parameter_types(
     types.resize(types.len().max(parameters), None);
     for row in rows {
         for (value, target) in row.iter().zip(targets) {
-            if let Some(number) = parameter_number(value)?
-                && let Some(slot @ None) = types.get_mut(number - 1)
+            if let Cell::Parameter(number) = value
+                && let Some(slot @ None) = types.get_mut(*number - 1)
             {
                 *slot = Some(target.pg_type.clone());
             }
         }
     }
     for value in rows.iter().flatten() {
-        if literal(value).is_some() || parameter_number(value)?.is_some() || is_default(value) {
+        let Cell::Expression(expr) = value else { continue };
+        if literal(expr).is_some() {
             continue;
         }
         let ctx = PlanContext {
             parameter_types: &types,
             ..*ctx
         };
-        let (expr, _) = Scope::empty().plan(value.clone(), &ctx)?;
+        let (expr, _) = Scope::empty().plan(expr.as_ref().clone(), &ctx)?;
         let mut found = vec![];
         expr.apply(|node| {
             if let Expr::Placeholder(placeholder) = node
@@ -118,27 +120,6 @@ pub fn value_parameter_types(
     Ok(types.into_iter().map(|known| known.unwrap_or(PgType::Text)).collect())
 }
 
-/// `DEFAULT` as a value.
-pub fn is_default(expr: &ast::Expr) -> bool {
-    matches!(expr, ast::Expr::Identifier(ident)
-        if ident.quote_style.is_none() && ident.value.eq_ignore_ascii_case("default"))
-}
-
-/// `$n`: n, from 1. 42P02 for `$0`.
-fn parameter_number(expr: &ast::Expr) -> Result<Option<usize>, SqlError> {
-    let ast::Expr::Value(value) = expr else { return Ok(None) };
-    let Value::Placeholder(id) = &value.value else {
-        return Ok(None);
-    };
-    match id.trim_start_matches('$').parse::<usize>() {
-        Ok(number) if number > 0 => Ok(Some(number)),
-        _ => Err(SqlError::new(
-            state::UNDEFINED_PARAMETER,
-            format!("there is no parameter {id}"),
-        )),
-    }
-}
-
 /// A literal as it stands in the statement.
 enum Literal<'a> {
     Null,
@@ -149,6 +130,18 @@ enum Literal<'a> {
     Bool(bool),
     /// `DATE '...'`, `'...'::date`: text with a type.
     Typed(&'a str, PgType),
+}
+
+/// The literal of a cell; `None` for a parameter, a default, or what needs the planner.
+fn cell_literal(cell: &Cell) -> Option<Literal<'_>> {
+    match cell {
+        Cell::Null => Some(Literal::Null),
+        Cell::Bool(value) => Some(Literal::Bool(*value)),
+        Cell::Number(digits, negative) => Some(Literal::Number(digits, *negative)),
+        Cell::Text(text) => Some(Literal::Text(text)),
+        Cell::Expression(expr) => literal(expr),
+        Cell::Parameter(_) | Cell::Default => None,
+    }
 }
 
 fn literal(expr: &ast::Expr) -> Option<Literal<'_>> {
@@ -265,7 +258,7 @@ impl Evaluation<'_> {
     pub fn column<'e>(
         &self,
         target: Target,
-        cells: impl Iterator<Item = &'e ast::Expr>,
+        cells: impl Iterator<Item = &'e Cell>,
         rows: usize,
         default: &dyn Fn() -> Result<ArrayRef, SqlError>,
     ) -> Result<ArrayRef, SqlError> {
@@ -273,7 +266,7 @@ impl Evaluation<'_> {
         let mut builder = new_builder();
         let mut pieces: Vec<ArrayRef> = vec![];
         for cell in cells {
-            let appended = match literal(cell) {
+            let appended = match cell_literal(cell) {
                 Some(literal) => append(&mut builder, &literal, target)?,
                 None => Appended::No,
             };
@@ -283,11 +276,7 @@ impl Evaluation<'_> {
             if !builder.is_empty() {
                 pieces.push(std::mem::replace(&mut builder, new_builder()).finish());
             }
-            pieces.push(if is_default(cell) {
-                default()?
-            } else {
-                self.value(cell, target)?
-            });
+            pieces.push(self.value(cell, target, default)?);
         }
         if pieces.is_empty() {
             return Ok(builder.finish());
@@ -302,23 +291,35 @@ impl Evaluation<'_> {
         Ok(compute::concat(&pieces)?)
     }
 
-    /// Any expression without columns, as an array of length 1.
-    fn value(&self, cell: &ast::Expr, target: Target) -> Result<ArrayRef, SqlError> {
-        if let Some(number) = parameter_number(cell)? {
-            let (from, value) = self
-                .parameters
-                .get(number - 1)
-                .ok_or_else(|| SqlError::new(state::UNDEFINED_PARAMETER, format!("there is no parameter ${number}")))?;
-            check_assignment(target.name, from, target.pg_type)?;
-            return assign(value, from, target.pg_type, &self.session.time_zone);
+    /// Any cell as an array of length 1.
+    fn value(
+        &self,
+        cell: &Cell,
+        target: Target,
+        default: &dyn Fn() -> Result<ArrayRef, SqlError>,
+    ) -> Result<ArrayRef, SqlError> {
+        match cell {
+            Cell::Default => default(),
+            Cell::Parameter(number) => {
+                let (from, value) = self.parameters.get(number - 1).ok_or_else(|| {
+                    SqlError::new(state::UNDEFINED_PARAMETER, format!("there is no parameter ${number}"))
+                })?;
+                check_assignment(target.name, from, target.pg_type)?;
+                assign(value, from, target.pg_type, &self.session.time_zone)
+            }
+            other => self.expression(other.to_expr(), target),
         }
+    }
+
+    /// Any expression without columns, as an array of length 1.
+    fn expression(&self, expr: ast::Expr, target: Target) -> Result<ArrayRef, SqlError> {
         let types: Vec<Option<PgType>> = self.parameters.iter().map(|(kind, _)| Some(kind.clone())).collect();
         let ctx = PlanContext {
             parameter_types: &types,
             ..*self.ctx
         };
         let scope = Scope::empty();
-        let (expr, from) = scope.plan(cell.clone(), &ctx)?;
+        let (expr, from) = scope.plan(expr, &ctx)?;
         check_assignment(target.name, &from, target.pg_type)?;
         let bound = expr.transform_up(|node| match node {
             Expr::Placeholder(placeholder) => {

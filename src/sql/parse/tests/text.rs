@@ -1,9 +1,10 @@
 //! Text to tokens to trees: literals, names, errors, spellings of other dialects, depth, and anything at all.
 
 use proptest::prelude::*;
-use sqlparser::ast::{Expr, Value};
+use sqlparser::ast::Value;
 
 use super::*;
+use crate::sql::cell::Cell;
 
 #[test]
 fn statements_are_split_outside_of_quotes_and_comments() {
@@ -104,7 +105,9 @@ fn literals_become_plain_ones() {
             rows: InsertRows::Values(rows),
             ..
         }) => match &rows[0][0] {
-            Expr::Value(value) => value.value.clone(),
+            Cell::Text(text) => Value::SingleQuotedString(text.clone()),
+            Cell::Number(digits, false) => Value::Number(digits.clone(), false),
+            Cell::Parameter(number) => Value::Placeholder(format!("${number}")),
             other => panic!("{text}: {other:?}"),
         },
         other => panic!("{text}: {other:?}"),
