@@ -26,14 +26,14 @@ pub struct Bids {
 
 const HOT_CHANNELS: [&str; 4] = ["Google", "Facebook", "Baidu", "Apple"];
 const CHANNELS: usize = 10_000;
-const EXTRA_LETTERS_MAX: usize = 24;
+const EXTRA_LETTERS_MAX: usize = 12;
 
 impl Bids {
     pub fn new() -> Bids {
         let mut random = StdRng::seed_from_u64(42);
         let addresses = (0..CHANNELS).map(|channel| {
             let base = address(&mut random);
-            format!("{base}&channel_id={}", (channel as u32).reverse_bits())
+            format!("{base}&channel_id={channel}")
         });
         Bids {
             addresses: addresses.collect(),
@@ -50,8 +50,8 @@ fn letters(random: &mut StdRng, count: usize) -> String {
 }
 
 fn address(random: &mut StdRng) -> String {
-    let [first, second, third] = [(); 3].map(|()| letters(random, 5));
-    format!("https://www.nexmark.com/{first}/{second}/{third}/item.htm?query=1")
+    let [first, second] = [(); 2].map(|()| letters(random, 5));
+    format!("https://www.nexmark.com/{first}/{second}/item.htm?query=1")
 }
 
 impl Iterator for Bids {
