@@ -153,7 +153,7 @@ async fn insert(session: &mut Session, rows: [(&str, RecordBatch); 3]) -> Result
         let Outcome::CopyIn(mut copy) = execute(session, &format!("COPY {topic} FROM STDIN")).await? else {
             unreachable!("COPY FROM STDIN asks for rows");
         };
-        session.copy_append(&mut copy, &rows)?;
+        session.copy_append(&mut copy, &rows).await?;
         session.copy_finish(copy).await?;
     }
     execute(session, "COMMIT").await?;

@@ -6,7 +6,7 @@
 //!
 //! 1. Read the newest image. From its position on, open the files of the log, and find where the newest of them ends:
 //!    every transaction that was acknowledged before is in front of that end. Copy exactly that, and seal it.
-//! 2. Link or copy the image's segments, write the image, check the copy as `millstream check` does, sync, rename.
+//! 2. Link or copy the image's segments and those that commits after it adopted, write the image, check the copy as `millstream check` does, sync, rename.
 //! 3. The server gives up files only behind two newer images. If one vanished, begin again with the newer image;
 //!    segments that are there already are kept.
 //!
@@ -15,11 +15,11 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use hashbrown::HashMap;
+use hashbrown::{HashMap, HashSet};
 
 use crate::storage::{Disk, DiskFile};
 
-use super::check::check_locked;
+use super::check::{check_locked, replay};
 use super::flusher::{META_DIR, SEGMENTS_DIR, WAL_DIR};
 use super::image::{self, Image};
 use super::recovery::{Whole, survey};
@@ -131,7 +131,7 @@ impl Copy<'_> {
         for _ in 0..ATTEMPTS {
             let source = self.newest_image()?;
             let error = match self.attempt(source.as_ref(), &mut made) {
-                Ok(position) => return self.finish(source.as_ref(), &made, position),
+                Ok((position, needed)) => return self.finish(source.as_ref(), &made, (position, &needed)),
                 Err(error) => error,
             };
             let again = self.newest_image()?;
@@ -177,9 +177,13 @@ impl Copy<'_> {
         })
     }
 
-    /// Copies the log after the image and the image's segments, then the image. `made` are the segments that are there,
-    /// by id, and whether they are links.
-    fn attempt(&self, source: Option<&(Image, Vec<u8>)>, made: &mut HashMap<u64, bool>) -> Result<Position, LogError> {
+    /// Copies the log after the image, the image's segments and those that the log adopts, then the image. `made` are the
+    /// segments that are there, by id, and whether they are links. Where the copy ends, and the ids of its segments.
+    fn attempt(
+        &self,
+        source: Option<&(Image, Vec<u8>)>,
+        made: &mut HashMap<u64, bool>,
+    ) -> Result<(Position, HashSet<u64>), LogError> {
         let disk = self.disk.as_ref();
         let (wal, copied_wal) = (self.dir.join(WAL_DIR), self.partial.join(WAL_DIR));
         for name in disk
@@ -201,11 +205,13 @@ impl Copy<'_> {
             self.copy_wal(file)?;
         }
         self.seal(newest, &position)?;
-        let Some((image, bytes)) = source else {
-            return Ok(position);
-        };
         let (segments, copied) = (self.dir.join(SEGMENTS_DIR), self.partial.join(SEGMENTS_DIR));
-        for info in image.segments() {
+        let mut adopted = Vec::new();
+        let image = source.map(|(image, _)| image);
+        replay(self.disk, self.partial, image, &mut adopted).map_err(|damage| self.in_source(damage))?;
+        let infos = image.into_iter().flat_map(Image::segments);
+        let infos: Vec<_> = infos.chain(adopted.iter().map(|found| &found.info)).collect();
+        for info in &infos {
             if !made.contains_key(&info.id) {
                 let name = segment::file_name(info.id);
                 let (from, to) = (segments.join(&name), copied.join(&name));
@@ -218,11 +224,13 @@ impl Copy<'_> {
                 made.insert(info.id, linked);
             }
         }
-        let path = self.partial.join(META_DIR).join(image::file_name(image.lsn()));
-        let file = disk.create(&path).map_err(LogError::io("create file", &path))?;
-        file.write_at(0, &[bytes]).map_err(LogError::io("write file", &path))?;
-        file.sync_data().map_err(LogError::io("sync file", &path))?;
-        Ok(position)
+        if let Some((image, bytes)) = source {
+            let path = self.partial.join(META_DIR).join(image::file_name(image.lsn()));
+            let file = disk.create(&path).map_err(LogError::io("create file", &path))?;
+            file.write_at(0, &[bytes]).map_err(LogError::io("write file", &path))?;
+            file.sync_data().map_err(LogError::io("sync file", &path))?;
+        }
+        Ok((position, infos.iter().map(|info| info.id).collect()))
     }
 
     /// Copies a file of the log as far as it is whole.
@@ -249,12 +257,12 @@ impl Copy<'_> {
         &self,
         source: Option<&(Image, Vec<u8>)>,
         made: &HashMap<u64, bool>,
-        position: Position,
+        (position, needed): (Position, &HashSet<u64>),
     ) -> Result<BackedUp, LogError> {
         let disk = self.disk.as_ref();
         let mut linked = 0;
         for (id, is_link) in made {
-            if source.is_some_and(|(image, _)| image.segments().any(|info| info.id == *id)) {
+            if needed.contains(id) {
                 linked += u64::from(*is_link);
             } else {
                 // An earlier attempt's.

@@ -11,8 +11,9 @@ use crate::storage::Disk;
 
 use super::flusher::{META_DIR, SEGMENTS_DIR, WAL_DIR};
 use super::image::{self, Image};
-use super::recovery::recover;
+use super::recovery::{Outcome, recover};
 use super::segment::{Segment, parse_name};
+use super::spill::Adopted;
 use super::tail::Tail;
 use super::{LogError, Lsn};
 
@@ -48,7 +49,7 @@ pub fn check(disk: &Arc<dyn Disk>, dir: &Path) -> Result<Checked, LogError> {
 
 /// The same for who has locked the directory.
 pub(super) fn check_locked(disk: &Arc<dyn Disk>, dir: &Path) -> Result<Checked, LogError> {
-    let [wal, meta, segments] = [WAL_DIR, META_DIR, SEGMENTS_DIR].map(|name| dir.join(name));
+    let [meta, segments] = [META_DIR, SEGMENTS_DIR].map(|name| dir.join(name));
     let mut checked = Checked::default();
 
     let mut images: Vec<Image> = Vec::new();
@@ -71,11 +72,34 @@ pub(super) fn check_locked(disk: &Arc<dyn Disk>, dir: &Path) -> Result<Checked, 
                 .or_insert_with(|| Segment::known(Arc::clone(disk), &segments, info.clone(), Arc::clone(schema)));
         }
     }
+    let mut adopted: Vec<Adopted> = Vec::new();
+    let newest = images.last();
+    if let [.., older, newer] = images.as_slice()
+        && !newer.adopted.is_empty()
+    {
+        // What the older one would find in the log; of damage to that, the newer one's part tells.
+        let _ = replay(disk, dir, Some(older), &mut adopted);
+    }
+    let recovered = replay(disk, dir, newest, &mut adopted);
+    for found in &adopted {
+        // An image has that of a file, too, but for its checksum.
+        let segment = match found.checked(disk, &segments) {
+            Ok(segment) => segment,
+            Err(error) => {
+                if !known.contains_key(&found.info.id) {
+                    checked.damage.push(error);
+                }
+                found.segment(disk, &segments)
+            }
+        };
+        known.entry(found.info.id).or_insert(segment);
+    }
     for segment in known.values() {
         checked.segments += 1;
         checked.segment_bytes += segment.info.bytes;
         match segment.check() {
             Ok(rows) => checked.segment_rows += rows,
+            Err(error) if checked.damage.contains(&error) => {}
             Err(error) => checked.damage.push(error),
         }
     }
@@ -85,18 +109,7 @@ pub(super) fn check_locked(disk: &Arc<dyn Disk>, dir: &Path) -> Result<Checked, 
     let unused = |name: &&String| parse_name(name).is_none_or(|id| !known.contains_key(&id));
     checked.unused_segments = names.iter().filter(unused).count();
 
-    let tail = Tail::default();
-    for topic in images.last().iter().flat_map(|image| &image.topics) {
-        tail.restore(topic, 0, |info, schema| {
-            Arc::new(Segment::known(
-                Arc::clone(disk),
-                &segments,
-                info.clone(),
-                Arc::clone(schema),
-            ))
-        });
-    }
-    match recover(disk.as_ref(), &wal, &tail, images.last()) {
+    match recovered {
         Ok(outcome) => {
             let newest = outcome.position.last_lsn;
             if let Err(error) = image::check_newest(disk.as_ref(), &meta, newest) {
@@ -110,4 +123,26 @@ pub(super) fn check_locked(disk: &Arc<dyn Disk>, dir: &Path) -> Result<Checked, 
         Err(error) => checked.damage.push(error),
     }
     Ok(checked)
+}
+
+/// Reads the log after an image, and collects the files that it adopts, whatever they hold.
+pub(super) fn replay(
+    disk: &Arc<dyn Disk>,
+    dir: &Path,
+    image: Option<&Image>,
+    adopted: &mut Vec<Adopted>,
+) -> Result<Outcome, LogError> {
+    let segments = dir.join(SEGMENTS_DIR);
+    let tail = Tail::default();
+    for topic in image.iter().flat_map(|image| &image.topics) {
+        tail.restore(topic, 0, |info, schema| {
+            let (disk, schema) = (Arc::clone(disk), Arc::clone(schema));
+            Arc::new(Segment::known(disk, &segments, info.clone(), schema))
+        });
+    }
+    recover(disk.as_ref(), &dir.join(WAL_DIR), &tail, image, &mut |found| {
+        let segment = Arc::new(found.segment(disk, &segments));
+        adopted.push(found);
+        Ok(segment)
+    })
 }

@@ -60,6 +60,18 @@ pub struct Range {
     pub start: u64,
 }
 
+impl Range {
+    /// Everything up to `upto`.
+    pub fn all(upto: Lsn) -> Range {
+        Range {
+            after: 0,
+            upto,
+            since_us: None,
+            start: 0,
+        }
+    }
+}
+
 /// A field of a topic's schema. `missing`: what rows from before the column was added have, by [`encode_value`].
 pub fn column_field(field: Field, id: u32, missing: Option<&str>) -> Field {
     let mut metadata: HashMap<String, String> = field.metadata().clone();

@@ -7,7 +7,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use arrow::array::{AsArray, RecordBatch, RecordBatchOptions, TimestampMicrosecondArray};
+use arrow::array::{ArrayRef, AsArray, RecordBatch, RecordBatchOptions, TimestampMicrosecondArray};
 use arrow::buffer::Buffer;
 use arrow::datatypes::{SchemaRef, TimestampMicrosecondType};
 use arrow::ipc::CompressionType;
@@ -16,7 +16,8 @@ use arrow::ipc::root_as_message;
 use arrow::ipc::writer::{IpcWriteOptions, StreamEncoder};
 
 use super::frame::{Damage, FRAME_BYTES_MAX};
-use super::{Append, LogError, TopicSpec, rows};
+use super::spill::Spilled;
+use super::{Append, LogError, Rows, TopicSpec, rows};
 
 /// Appends of at most this many rows take the row codec, if their rows are small.
 pub const ROW_CODEC_ROWS_MAX: usize = 128;
@@ -31,23 +32,26 @@ const EVENT_AHEAD_US_MAX: i64 = 24 * 60 * 60 * 1_000_000;
 
 /// Encoded rows.
 pub enum Body {
-    Rows(Vec<u8>),
+    Rows(Vec<u8>, RecordBatch),
     /// An encapsulated IPC message in pieces.
-    Message(Vec<Buffer>),
+    Message(Vec<Buffer>, RecordBatch),
+    /// They are in a file.
+    Spilled(Arc<Spilled>),
 }
 
 impl Body {
     pub fn bytes(&self) -> usize {
         match self {
-            Body::Rows(bytes) => bytes.len(),
-            Body::Message(buffers) => buffers.iter().map(Buffer::len).sum(),
+            Body::Rows(bytes, _) => bytes.len(),
+            Body::Message(buffers, _) => buffers.iter().map(Buffer::len).sum(),
+            Body::Spilled(_) => 0,
         }
     }
 }
 
 /// Consecutive rows of one append that go into one block.
 pub struct Part {
-    pub rows: RecordBatch,
+    pub rows: u32,
     /// Newest event time that may move the watermark, microseconds.
     pub event_us: Option<i64>,
     pub body: Body,
@@ -59,11 +63,15 @@ pub struct EncodedAppend {
     pub parts: Vec<Part>,
 }
 
-/// Newest event time of `batch` that is at most a day after `now_us`.
-fn newest_event(batch: &RecordBatch, spec: &TopicSpec, now_us: i64) -> Option<i64> {
-    let column = batch.columns().get(spec.event_time?.column)?;
-    let events: &TimestampMicrosecondArray = column.as_primitive_opt::<TimestampMicrosecondType>()?;
-    let limit = now_us.saturating_add(EVENT_AHEAD_US_MAX);
+/// Event times up to this may move a watermark at `now_us`.
+pub fn event_limit(now_us: i64) -> i64 {
+    now_us.saturating_add(EVENT_AHEAD_US_MAX)
+}
+
+/// Newest event time in a column that may move a watermark at `now_us`.
+pub fn newest_event(column: Option<&ArrayRef>, now_us: i64) -> Option<i64> {
+    let events: &TimestampMicrosecondArray = column?.as_primitive_opt::<TimestampMicrosecondType>()?;
+    let limit = event_limit(now_us);
     let newest = arrow::compute::max(events)?;
     if newest <= limit {
         return Some(newest);
@@ -78,37 +86,47 @@ pub fn encode(
     now_us: i64,
     compression: Option<CompressionType>,
 ) -> Result<EncodedAppend, LogError> {
-    let mut append = append;
-    if !Arc::ptr_eq(append.rows.schema_ref(), &spec.schema) {
-        let options = RecordBatchOptions::new().with_row_count(Some(append.rows.num_rows()));
-        let columns = append.rows.columns().to_vec();
-        append.rows =
-            RecordBatch::try_new_with_options(Arc::clone(&spec.schema), columns, &options).map_err(unencodable)?;
+    let counted = |count: u64| u32::try_from(count).expect("an append has fewer rows");
+    let mut batch = match &append.rows {
+        Rows::Memory(batch) => batch.clone(),
+        Rows::Spilled(spilled) => {
+            let parts = vec![Part {
+                rows: counted(spilled.rows()),
+                event_us: spilled.newest_event(spec, now_us)?,
+                body: Body::Spilled(Arc::clone(spilled)),
+            }];
+            return Ok(EncodedAppend { append, parts });
+        }
+    };
+    if !Arc::ptr_eq(batch.schema_ref(), &spec.schema) {
+        let options = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
+        let columns = batch.columns().to_vec();
+        batch = RecordBatch::try_new_with_options(Arc::clone(&spec.schema), columns, &options).map_err(unencodable)?;
     }
-    let count = append.rows.num_rows();
+    let count = batch.num_rows();
     if count == 0 {
         let parts = Vec::new();
         return Ok(EncodedAppend { append, parts });
     }
-    let event_us = newest_event(&append.rows, spec, now_us);
+    let newest_event = |rows: &RecordBatch| newest_event(rows.columns().get(spec.event_time?.column), now_us);
     if count <= ROW_CODEC_ROWS_MAX {
-        let mut bytes = Vec::with_capacity(count * (8 + 12 * append.rows.num_columns()));
-        if rows::encode(&append.rows, &mut bytes) && bytes.len() <= ROW_CODEC_BYTES_MAX {
+        let mut bytes = Vec::with_capacity(count * (8 + 12 * batch.num_columns()));
+        if rows::encode(&batch, &mut bytes) && bytes.len() <= ROW_CODEC_BYTES_MAX {
             let parts = vec![Part {
-                rows: append.rows.clone(),
-                event_us,
-                body: Body::Rows(bytes),
+                rows: counted(count as u64),
+                event_us: newest_event(&batch),
+                body: Body::Rows(bytes, batch),
             }];
             return Ok(EncodedAppend { append, parts });
         }
     }
-    let mut encoder = MessageEncoder::new(&append.rows, compression)?;
+    let mut encoder = MessageEncoder::new(&batch, compression)?;
     let mut parts = Vec::with_capacity(1);
-    encoder.split(append.rows.clone(), &mut |rows, buffers| {
+    encoder.split(batch, &mut |rows, buffers| {
         parts.push(Part {
-            event_us: newest_event(&rows, spec, now_us),
-            rows,
-            body: Body::Message(buffers),
+            rows: counted(rows.num_rows() as u64),
+            event_us: newest_event(&rows),
+            body: Body::Message(buffers, rows),
         });
     })?;
     Ok(EncodedAppend { append, parts })

@@ -74,15 +74,24 @@ pub enum LogError {
         path: PathBuf,
         reason: String,
     },
+    /// The disk, or what this server may take of it, is full.
+    #[error("could not {doing} \"{}\": {reason}", path.display())]
+    NoSpace {
+        doing: &'static str,
+        path: PathBuf,
+        reason: String,
+    },
 }
 
 impl LogError {
     pub(super) fn io(doing: &'static str, path: &Path) -> impl FnOnce(io::Error) -> LogError {
         let path = path.to_path_buf();
-        move |error| LogError::Io {
-            doing,
-            path,
-            reason: error.to_string(),
+        move |error| {
+            let reason = error.to_string();
+            match error.kind() {
+                io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => LogError::NoSpace { doing, path, reason },
+                _ => LogError::Io { doing, path, reason },
+            }
         }
     }
 
@@ -98,7 +107,7 @@ impl LogError {
                 state::OBJECT_NOT_IN_PREREQUISITE_STATE
             }
             LogError::Corrupt { .. } | LogError::Damaged { .. } | LogError::Irreparable { .. } => state::DATA_CORRUPTED,
-            LogError::Unflushed { .. } | LogError::DiskFull { .. } => state::DISK_FULL,
+            LogError::Unflushed { .. } | LogError::DiskFull { .. } | LogError::NoSpace { .. } => state::DISK_FULL,
             LogError::NewerFormat { .. } => state::FEATURE_NOT_SUPPORTED,
             LogError::Io { .. } => state::IO_ERROR,
         }
@@ -130,6 +139,7 @@ impl From<LogError> for SqlError {
             LogError::DiskFull { .. } => sql
                 .detail("Queries, DROP, ALTER and flushing go on; rows are taken again at 1.25 times that.")
                 .hint("Free space on the disk, drop topics, or keep less free with --disk-reserve-mib."),
+            LogError::NoSpace { .. } => sql.hint("Free space on the disk of the data directory."),
             LogError::NewerFormat { .. } => sql.hint("Start the newer version that wrote this data directory."),
             LogError::UnknownTopic { .. }
             | LogError::Unencodable { .. }

@@ -27,6 +27,7 @@ use super::retention::{Pin, Retention, RetentionClock, Retired, expired};
 use super::segment::{Layout, Segment, SegmentInfo};
 use super::sequencer::{BLOCK_BYTES, EncodedCommit, Sequencer, Standing, Start};
 use super::space::{DiskStats, SpaceWatch};
+use super::spill::next_segment;
 use super::tail::{Tail, TopicStats};
 use super::wal::{self, Position, Wal, WalOptions};
 use super::writer::{self, Pen};
@@ -43,6 +44,8 @@ pub struct LogOptions {
     pub linger_us: u64,
     /// A transaction with more encoded bytes is refused (54000).
     pub transaction_bytes_max: usize,
+    /// Rows of a transaction that take more memory than this go to files that its commit adopts.
+    pub spill_bytes: usize,
     /// Commits larger than 64 KiB wait while this much is queued or being written.
     pub queued_bytes_max: usize,
     /// lz4 for large appends: half the disk, more CPU.
@@ -80,6 +83,7 @@ impl Default for LogOptions {
             seal_after_ms: 20,
             linger_us: 2000,
             transaction_bytes_max: 1 << 30,
+            spill_bytes: 8 << 20,
             queued_bytes_max: 256 << 20,
             compress: false,
             inline_sync_us_max: Some(500),
@@ -123,6 +127,7 @@ impl LogOptions {
     pub fn with_memory(bytes: usize) -> LogOptions {
         let mut options = LogOptions {
             tail_bytes_max: bytes,
+            spill_bytes: bytes / 32,
             flush_bytes: bytes / 4,
             image_after_bytes: bytes as u64,
             ..LogOptions::default()
@@ -137,6 +142,7 @@ impl LogOptions {
         let options = LogOptions::default();
         LogOptions {
             wal_file_bytes_max: 64 << 10,
+            spill_bytes: 4 << 10,
             tail_bytes_max: 64 << 10,
             flush_bytes: 1 << 10,
             image_after_bytes: 4 << 10,
@@ -287,7 +293,10 @@ impl Shared {
 
 /// The commit log. Dropping it without [`Log::close`] is like a crash, but for what was queued.
 pub struct Log {
-    shared: Arc<Shared>,
+    pub(super) shared: Arc<Shared>,
+    /// For files of transactions.
+    pub(super) disk: Arc<dyn Disk>,
+    pub(super) segments_dir: PathBuf,
     writer: Mutex<Option<JoinHandle<()>>>,
     /// Holds other processes off the data directory.
     lock: Mutex<Option<Box<dyn DiskLock>>>,
@@ -332,7 +341,13 @@ impl Log {
             });
         }
         wal::remove_unfinished(disk.as_ref(), &wal_dir)?;
-        let outcome = recover(disk.as_ref(), &wal_dir, &tail, image)?;
+        let adopted = image.map(|image| image.adopted.clone()).unwrap_or_default();
+        adopted.iter().for_each(|(lsn, id)| flush.spills.adopt(*lsn, *id));
+        let outcome = recover(disk.as_ref(), &wal_dir, &tail, image, &mut |adopted| {
+            let segment = adopted.checked(&disk, &segments_dir)?;
+            flush.spills.adopt(segment.info.first_lsn, segment.info.id);
+            Ok(flush.registry.register(segment))
+        })?;
         let newest = outcome.position.last_lsn;
         image::check_newest(disk.as_ref(), &meta_dir, newest)?;
         if let Some(group) = &outcome.newest_group {
@@ -340,6 +355,8 @@ impl Log {
         }
         let wal_bytes: u64 = outcome.files.iter().map(|(_, bytes)| bytes).sum();
         flush.wal_files.lock().extend(outcome.files.iter().copied());
+        let next_segment = next_segment(disk.as_ref(), &segments_dir, &images)?;
+        flush.next_segment.store(next_segment, Ordering::Relaxed);
         let flusher = Flusher::start(Arc::clone(&disk), dir, options.flush, Arc::clone(&flush), &images)?;
         drop(images);
         let starts = tail.topics().into_iter().map(|(id, topic)| Start {
@@ -356,6 +373,7 @@ impl Log {
         let budget_bytes = options.image_after_bytes.saturating_add(options.tail_bytes_max as u64);
         let reserve_bytes = options.disk_reserve_bytes;
         let space = SpaceWatch::start(Arc::clone(&disk), dir, Arc::clone(&clock), reserve_bytes, budget_bytes);
+        let spill_disk = Arc::clone(&disk);
         let mut wal = Wal::start(disk, &wal_dir, outcome.position, wal_bytes, files)?;
         let sync_latency_us =
             measure(&mut wal, options.measured_syncs).map_err(LogError::io("write file", &wal.path()))?;
@@ -404,6 +422,8 @@ impl Log {
         };
         let log = Log {
             shared,
+            disk: spill_disk,
+            segments_dir,
             writer: Mutex::new(Some(writer)),
             lock: Mutex::new(Some(lock)),
             budget: Semaphore::new(budget_kib as usize),
@@ -425,7 +445,7 @@ impl Log {
     ///
     /// Dropping the future does not take the commit back.
     pub async fn commit(&self, commit: Commit, acknowledge: Acknowledge) -> Result<Receipt, LogError> {
-        let adds = commit.appends.iter().any(|append| append.rows.num_rows() > 0);
+        let adds = commit.appends.iter().any(|append| append.rows.count() > 0);
         if !adds && commit.ddl.is_none() && commit.advances.is_empty() {
             return self.unchanged(&commit);
         }
@@ -744,6 +764,7 @@ impl Log {
             let ended = matches!(joined, Ok(Ok(())));
             assert!(ended, "the writer of the write-ahead log panicked");
         }
+        self.shared.flush.spills.close();
         self.lock.lock().take();
         match self.shared.failure.borrow().clone() {
             Some(reason) => Err(LogError::Failed { reason }),
@@ -800,6 +821,7 @@ impl Drop for Log {
         if let Some(writer) = self.writer.get_mut().take() {
             let _ = writer.join();
         }
+        self.shared.flush.spills.close();
     }
 }
 

@@ -13,7 +13,7 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Weak};
 use std::thread::JoinHandle;
@@ -29,6 +29,7 @@ use super::image::{self, Image, TopicImage};
 use super::merge::{self, MergeOptions};
 use super::retention::Reading;
 use super::segment::{self, Layout, Segment, SegmentInfo, Writer, slice_bytes};
+use super::spill::Spills;
 use super::tail::{Tail, Topic};
 use super::wal::{self, Position};
 use super::{Chunk, LogError, Lsn};
@@ -88,6 +89,18 @@ impl Capture {
             merges: false,
         }
     }
+
+    /// The image of it as it is, all rows in memory in the image, for who has no flusher.
+    pub fn into_image(self) -> Image {
+        Image {
+            position: self.position,
+            next_segment: 0,
+            adopted: Vec::new(),
+            retention: Some(self.retention),
+            catalog: self.catalog,
+            topics: self.topics.into_iter().map(|captured| captured.image).collect(),
+        }
+    }
 }
 
 /// Segments by id, while someone has them.
@@ -117,6 +130,9 @@ pub struct FlushState {
     /// Sequence and bytes of the files of the write-ahead log.
     pub wal_files: Mutex<std::collections::BTreeMap<u64, u64>>,
     pub registry: Registry,
+    pub spills: Spills,
+    /// No segment file has had this id or a larger one.
+    pub next_segment: AtomicU64,
     /// A capture is being flushed.
     pub busy: AtomicBool,
     /// The older image names segments that the newer one does not.
@@ -158,13 +174,13 @@ pub struct Flusher {
     options: FlushOptions,
     state: Arc<FlushState>,
     kept: Vec<Kept>,
-    next_segment: u64,
     /// Segments that cannot be merged, because one of them is damaged.
     spoilt: HashSet<u64>,
 }
 
 impl Flusher {
-    /// Goes on from the images that were found, oldest first, and removes the files that neither of them needs.
+    /// Goes on from the images that were found, oldest first, and removes the files that neither of them needs. What the
+    /// log after them adopted is in `state`.
     pub fn start(
         disk: Arc<dyn Disk>,
         dir: &Path,
@@ -179,7 +195,6 @@ impl Flusher {
             options,
             state,
             kept: newest.iter().map(Kept::of).collect(),
-            next_segment: images.iter().map(|image| image.next_segment).max().unwrap_or(0),
             spoilt: HashSet::new(),
         };
         flusher.give_up()?;
@@ -205,24 +220,13 @@ impl Flusher {
             let (spec, number) = (Arc::clone(&captured.image.spec), partition as u32);
             let image = &mut captured.image.partitions[partition];
             let base_offset = image.chunks[0].base_offset;
-            let info = SegmentInfo {
-                id: 0,
-                topic: spec.id,
-                partition: number,
-                schema_id: spec.schema_id,
-                base_offset,
-                rows: 0,
-                first_lsn: 0,
-                last_lsn: 0,
-                first_us: 0,
-                last_us: 0,
-                bytes: 0,
-                is_merged: false,
-            };
+            let info = SegmentInfo::begun(0, spec.id, number, spec.schema_id, base_offset);
             for segment in self.write(info, &spec.schema, std::mem::take(&mut image.chunks))? {
                 image.segments.push(segment.info.clone());
                 made.push((Arc::clone(&captured.topic), number, segment));
             }
+            // Some may come before segments that commits adopted.
+            image.segments.sort_by_key(|segment| segment.base_offset);
         }
         let merged = match merges {
             true => self.merge(&mut topics)?,
@@ -239,7 +243,8 @@ impl Flusher {
         let mergeable = mergeable.next().is_some();
         let image = Image {
             position,
-            next_segment: self.next_segment,
+            next_segment: self.state.next_segment.load(Ordering::Relaxed),
+            adopted: self.state.spills.adopted_upto(position.last_lsn),
             retention: Some(retention),
             catalog,
             topics: topics.into_iter().map(|captured| captured.image).collect(),
@@ -250,7 +255,10 @@ impl Flusher {
         self.kept.drain(..self.kept.len().saturating_sub(IMAGES_KEPT));
         let needed = self.kept.last().map(|kept| &kept.segments);
         let is_stale = |kept: &Kept| needed.is_some_and(|needed| !kept.segments.is_subset(needed));
-        let stale = self.kept.iter().any(is_stale);
+        let older = self.kept[0].lsn;
+        let held = image.adopted.iter().filter(|(lsn, _)| *lsn > older);
+        let mut held = held.filter(|(_, id)| needed.is_some_and(|needed| !needed.contains(id)));
+        let stale = self.kept.iter().any(is_stale) || held.next().is_some();
         self.state.stale.store(stale, Ordering::Release);
         for (topic, partition, segment) in made {
             topic.replace(partition, segment);
@@ -272,9 +280,11 @@ impl Flusher {
         for (index, captured) in topics.iter().enumerate() {
             for (partition, image) in captured.image.partitions.iter().enumerate() {
                 // Those that this flush has just made wait for the next one.
-                let known = captured.segments[partition].len();
-                if let Some(run) = self.mergeable(&image.segments[..known]) {
-                    let bytes = image.segments[run.clone()].iter().map(|segment| segment.bytes).sum();
+                let known = captured.segments[partition].iter().map(|segment| segment.info.clone());
+                let known: Vec<SegmentInfo> = known.collect();
+                assert!(known.len() <= image.segments.len(), "a flush takes no segments away");
+                if let Some(run) = self.mergeable(&known) {
+                    let bytes = known[run.clone()].iter().map(|segment| segment.bytes).sum();
                     if best.as_ref().is_none_or(|(most, ..)| bytes > *most) {
                         best = Some((bytes, index, partition, run));
                     }
@@ -286,8 +296,7 @@ impl Flusher {
         };
         let captured = &mut topics[index];
         let spec = Arc::clone(&captured.image.spec);
-        let id = self.next_segment;
-        self.next_segment += 1;
+        let id = self.state.next_segment.fetch_add(1, Ordering::Relaxed);
         let sources = &captured.segments[partition][run.clone()];
         let (disk, dir) = (Arc::clone(&self.disk), self.dir.join(SEGMENTS_DIR));
         let schema = (spec.schema_id, &spec.schema);
@@ -302,9 +311,10 @@ impl Flusher {
             Err(error) => return Err(error),
         };
         let merged = self.state.registry.register(merged);
-        captured.image.partitions[partition]
-            .segments
-            .splice(run, [merged.info.clone()]);
+        // They follow one another, so that none that this flush made is between them.
+        let segments = &mut captured.image.partitions[partition].segments;
+        let first = segments.partition_point(|segment| segment.base_offset < merged.info.base_offset);
+        segments.splice(first..first + run.len(), [merged.info.clone()]);
         let number = u32::try_from(partition).expect("partitions are counted in u32");
         Ok(vec![(Arc::clone(&captured.topic), number, merged)])
     }
@@ -346,10 +356,13 @@ impl Flusher {
         let dir = self.path(SEGMENTS_DIR);
         for chunk in chunks {
             let open = match writer.take() {
-                Some(open) => open,
-                None => {
-                    let id = self.next_segment;
-                    self.next_segment += 1;
+                Some(open) if open.end_offset() == chunk.base_offset => open,
+                ended => {
+                    // A segment that a commit adopted lies between.
+                    if let Some(ended) = ended {
+                        segments.push(self.state.registry.register(ended.finish()?));
+                    }
+                    let id = self.state.next_segment.fetch_add(1, Ordering::Relaxed);
                     let info = SegmentInfo {
                         id,
                         base_offset: chunk.base_offset,
@@ -399,15 +412,30 @@ impl Flusher {
                 }
             }
         }
-        let alive = self.state.registry.alive();
+        if let [older, _newer] = self.kept.as_slice() {
+            self.state.spills.release(older.lsn);
+        }
         let dir = self.path(SEGMENTS_DIR);
-        for name in disk.list(&dir).map_err(LogError::io("list directory", &dir))? {
+        // Listed first: a transaction has a file before it is there.
+        let names = disk.list(&dir).map_err(LogError::io("list directory", &dir))?;
+        let (held, alive) = (self.state.spills.held(), self.state.registry.alive());
+        for name in names {
             let needed = match segment::parse_name(&name) {
-                Some(id) => alive.contains(&id) || self.kept.iter().any(|kept| kept.segments.contains(&id)),
-                None => !name.ends_with(".tmp"),
+                Some(id) => {
+                    let is_named = self.kept.iter().any(|kept| kept.segments.contains(&id));
+                    is_named || alive.contains(&id) || held.contains(&id)
+                }
+                None => match segment::parse_temporary_name(&name) {
+                    Some(id) => held.contains(&id),
+                    None => !name.ends_with(".tmp"),
+                },
             };
             if !needed {
-                remove(disk, &dir.join(name))?;
+                match disk.remove(&dir.join(&name)) {
+                    // Its transaction was faster.
+                    Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+                    removed => removed.map_err(LogError::io("remove file", &dir.join(&name)))?,
+                }
             }
         }
         Ok(())

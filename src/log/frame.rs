@@ -22,11 +22,13 @@
 //!                                           68 2  kind: 1 commits, 2 seal
 //!                                           70 2  flags: 1 the transaction goes on in the next frame, 2 clean stop
 //!
-//! block    tag 1 rows, 2 batch, 3 ddl, 4 advance, then
+//! block    tag 1 rows, 2 batch, 3 ddl, 4 advance, 5 retire, 6 adopt, then
 //!   rows     topic 4, schema id 4, partition 4, base offset 8, runs 4, rows 4, bytes 4; runs; the row codec's bytes
 //!   batch    topic 4, schema id 4, partition 4, base offset 8, one run, bytes 4, padding to 8; Arrow IPC message
 //!   ddl      LSN 8, based on 8, record bytes 4, record, changes 4, changes
 //!   advance  LSN 8, topic 4, watermark 8
+//!   retire   LSN 8, clock of retention 8, machine's clock 8, starts 4; for each topic 4, partition 4, first offset 8
+//!   adopt    topic 4, schema id 4, partition 4, base offset 8, one run, segment id 8, file bytes 8, trailer's CRC32C 4
 //! run      LSN 8, rows 4, flags 1 (1 watermark, 2 event time), watermark 8, newest event time 8
 //! ```
 
@@ -41,7 +43,7 @@ use arrow::ipc::root_as_schema;
 use super::retention::{Reading, Retention, Retired};
 use super::{EventTime, Lsn, TopicChange, TopicId, TopicSpec};
 
-pub const FORMAT_VERSION: u32 = 2;
+pub const FORMAT_VERSION: u32 = 3;
 pub const FILE_HEADER_BYTES: u64 = 4096;
 /// Groups start at multiples of this.
 pub const GROUP_ALIGNMENT: u64 = 4096;
@@ -274,6 +276,16 @@ pub struct Placement {
     pub base_offset: u64,
 }
 
+/// The segment file that a commit adopts.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct AdoptedFile {
+    pub segment: u64,
+    /// Size of the file.
+    pub bytes: u64,
+    /// The one in its trailer, which covers the index, and through it every batch.
+    pub trailer_crc: u32,
+}
+
 /// A block as read; byte ranges are positions in the payload.
 #[derive(Debug)]
 pub enum Block {
@@ -287,6 +299,11 @@ pub enum Block {
         place: Placement,
         run: BlockRun,
         bytes: Range<usize>,
+    },
+    Adopt {
+        place: Placement,
+        run: BlockRun,
+        file: AdoptedFile,
     },
     Ddl {
         lsn: Lsn,
@@ -356,6 +373,15 @@ pub fn put_batch_header(place: &Placement, run: &BlockRun, bytes: usize, before:
     put_length(bytes, out);
     let end = before + out.len() - start;
     out.resize(out.len() + end.next_multiple_of(FRAME_ALIGNMENT) - end, 0);
+}
+
+pub fn put_adopt(place: &Placement, run: &BlockRun, file: &AdoptedFile, out: &mut Vec<u8>) {
+    out.push(6);
+    put_placement(place, out);
+    put_run(run, out);
+    put_u64(file.segment, out);
+    put_u64(file.bytes, out);
+    put_u32(file.trailer_crc, out);
 }
 
 pub fn put_advance(lsn: Lsn, topic: TopicId, watermark: i64, out: &mut Vec<u8>) {
@@ -601,6 +627,15 @@ impl<'a> Input<'a> {
                     retired: Retired { reading, starts },
                 })
             }
+            6 => Ok(Block::Adopt {
+                place: self.placement()?,
+                run: self.run()?,
+                file: AdoptedFile {
+                    segment: self.u64()?,
+                    bytes: self.u64()?,
+                    trailer_crc: self.u32()?,
+                },
+            }),
             _ => Err(Damage::Contents("a block has an unknown tag")),
         }
     }

@@ -31,7 +31,7 @@ use super::{Chunk, LogError, Lsn, TopicSpec};
 
 use arrow::datatypes::SchemaRef;
 
-const FORMAT_VERSION: u32 = 2;
+const FORMAT_VERSION: u32 = 3;
 const MAGIC: [u8; 8] = *b"MILLCKP\0";
 const HEADER_BYTES: usize = 24;
 const TEMPORARY_NAME: &str = "next.tmp";
@@ -44,7 +44,7 @@ pub struct PartitionImage {
     pub next_offset: u64,
     /// In offset order.
     pub segments: Vec<SegmentInfo>,
-    /// Rows after the segments'.
+    /// In offset order, rows that are in no segment.
     pub chunks: Vec<Chunk>,
 }
 
@@ -68,6 +68,8 @@ pub struct Image {
     pub position: Position,
     /// No segment has this id or a larger one.
     pub next_segment: u64,
+    /// LSN and id of segment files that commits adopted and that an older image may need, whether or not this one does.
+    pub adopted: Vec<(Lsn, u64)>,
     /// Where the clock of retention stood.
     pub retention: Option<Reading>,
     /// In commit order.
@@ -79,6 +81,8 @@ pub struct Image {
 struct Manifest {
     position: Position,
     next_segment: u64,
+    #[serde(default)]
+    adopted: Vec<(Lsn, u64)>,
     #[serde(default)]
     retention: Option<Reading>,
     /// LSN and bytes of each record.
@@ -174,6 +178,7 @@ impl Image {
         let manifest = Manifest {
             position: self.position,
             next_segment: self.next_segment,
+            adopted: self.adopted.clone(),
             retention: self.retention,
             catalog: self.catalog.iter().map(|(lsn, record)| (*lsn, record.len())).collect(),
             topics,
@@ -253,6 +258,7 @@ impl Image {
         Ok(Image {
             position: manifest.position,
             next_segment: manifest.next_segment,
+            adopted: manifest.adopted,
             retention: manifest.retention,
             catalog,
             topics,

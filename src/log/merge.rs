@@ -78,6 +78,7 @@ pub fn merge(
         schema_id,
         rows: 0,
         is_merged: true,
+        adoption: None,
         ..first.clone()
     };
     let mut writer = Writer::create(disk, dir, info, Arc::clone(schema), layout)?;
@@ -134,6 +135,7 @@ mod tests {
             last_us: 0,
             bytes: *bytes,
             is_merged: *is_merged,
+            adoption: None,
         });
         choose(&segments.collect::<Vec<_>>(), &options, |id| id == 99)
     }

@@ -23,6 +23,7 @@ mod rows;
 mod segment;
 mod sequencer;
 mod space;
+mod spill;
 mod tail;
 mod wal;
 mod writer;
@@ -46,8 +47,9 @@ pub use flusher::FlushOptions;
 pub use merge::MergeOptions;
 pub use repair::{LostCommits, LostRows, Repaired, repair};
 pub use retention::{Pin, Retention};
-pub use segment::{Layout, SegmentInfo};
+pub use segment::{Adoption, Layout, SegmentInfo};
 pub use space::DiskStats;
+pub use spill::{SpillWriter, Spilled};
 pub use tail::{PartitionStats, TopicStats};
 
 use facade::Shared;
@@ -85,7 +87,37 @@ pub struct Append {
     pub topic: TopicId,
     pub schema_id: u32,
     pub partition: u32,
-    pub rows: RecordBatch,
+    pub rows: Rows,
+}
+
+/// Rows that are to be appended: in memory, or in a file that the commit adopts.
+#[derive(Clone, Debug)]
+pub enum Rows {
+    Memory(RecordBatch),
+    Spilled(Arc<Spilled>),
+}
+
+impl Rows {
+    pub fn count(&self) -> u64 {
+        match self {
+            Rows::Memory(rows) => rows.num_rows() as u64,
+            Rows::Spilled(spilled) => spilled.rows(),
+        }
+    }
+
+    /// Those in memory.
+    pub fn memory(&self) -> Option<&RecordBatch> {
+        match self {
+            Rows::Memory(rows) => Some(rows),
+            Rows::Spilled(_) => None,
+        }
+    }
+}
+
+impl From<RecordBatch> for Rows {
+    fn from(rows: RecordBatch) -> Rows {
+        Rows::Memory(rows)
+    }
 }
 
 /// A change of the set of topics, in the same commit as the catalog record that caused it.

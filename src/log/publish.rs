@@ -6,6 +6,7 @@
 use std::sync::Arc;
 
 use super::frame::BlockRun;
+use super::segment::Segment;
 use super::tail::Tail;
 use super::{Chunk, DdlObserver, Lsn, Run, TopicChange};
 
@@ -44,6 +45,13 @@ pub fn chunk_runs(runs: &[BlockRun], timestamp_us: i64) -> Vec<Run> {
 pub fn push_rows(tail: &Tail, topic: super::TopicId, chunk: Chunk, event: Option<(i64, i64)>) {
     if let Ok(topic) = tail.topic(topic) {
         topic.push(chunk, event);
+    }
+}
+
+/// Gives a segment that a commit adopted to its topic, unless that has been dropped since. `event` as for [`push_rows`].
+pub fn adopt_segment(tail: &Tail, segment: Arc<Segment>, event: Option<(i64, i64)>) {
+    if let Ok(topic) = tail.topic(segment.info.topic) {
+        topic.adopt(segment, event);
     }
 }
 

@@ -31,9 +31,11 @@ use super::frame::{
     FileHeader, FrameHeader, FrameKind, GROUP_ALIGNMENT, Placement, decode_blocks,
 };
 use super::image::Image;
-use super::publish::{apply_ddl, chunk_runs, newer_event, newest_event, push_rows};
+use super::publish::{adopt_segment, apply_ddl, chunk_runs, newer_event, newest_event, push_rows};
 use super::retention::Reading;
 use super::rows::Decoder;
+use super::segment::Segment;
+use super::spill::Adopted;
 use super::tail::Tail;
 use super::wal::{Position, file_name, parse_name};
 use super::{Chunk, LogError, Lsn, Run, TopicId};
@@ -98,9 +100,18 @@ pub struct Salvage {
     pub damage: Option<LogError>,
 }
 
+/// Makes a segment of a file that a commit adopted, or says what is wrong with it: then that commit is damaged.
+pub type Adopt<'a> = &'a mut dyn FnMut(Adopted) -> Result<Arc<Segment>, LogError>;
+
 /// Reads everything after the image's position into `tail`, which holds what the image has.
-pub fn recover(disk: &dyn Disk, dir: &Path, tail: &Tail, image: Option<&Image>) -> Result<Outcome, LogError> {
-    let salvage = salvage(disk, dir, tail, image)?;
+pub fn recover(
+    disk: &dyn Disk,
+    dir: &Path,
+    tail: &Tail,
+    image: Option<&Image>,
+    adopt: Adopt<'_>,
+) -> Result<Outcome, LogError> {
+    let salvage = salvage(disk, dir, tail, image, adopt)?;
     match salvage.damage {
         Some(damage) => Err(damage),
         None => Ok(salvage.outcome),
@@ -108,7 +119,13 @@ pub fn recover(disk: &dyn Disk, dir: &Path, tail: &Tail, image: Option<&Image>) 
 }
 
 /// The same as far as nothing is damaged.
-pub fn salvage(disk: &dyn Disk, dir: &Path, tail: &Tail, image: Option<&Image>) -> Result<Salvage, LogError> {
+pub fn salvage(
+    disk: &dyn Disk,
+    dir: &Path,
+    tail: &Tail,
+    image: Option<&Image>,
+    adopt: Adopt<'_>,
+) -> Result<Salvage, LogError> {
     let start = image.map(|image| image.position);
     let Files {
         older,
@@ -120,6 +137,8 @@ pub fn salvage(disk: &dyn Disk, dir: &Path, tail: &Tail, image: Option<&Image>) 
     let watermarks = topics().filter_map(|topic| Some((topic.spec.id, topic.watermark?)));
     let mut replay = Replay {
         tail,
+        adopt,
+        refused: None,
         gathered: HashMap::new(),
         moved: Vec::new(),
         outcome: Outcome {
@@ -470,6 +489,9 @@ fn read_file(
         });
     }
     *end = scan.end as u64;
+    if let Some(refused) = replay.refused.take() {
+        return Ok(Some(refused));
+    }
     let lsn = scan.position.last_lsn + 1;
     let checked = scan
         .stop
@@ -611,6 +633,9 @@ struct Gathered {
 
 struct Replay<'a> {
     tail: &'a Tail,
+    adopt: Adopt<'a>,
+    /// What is wrong with a file that a commit adopted.
+    refused: Option<LogError>,
     gathered: HashMap<(TopicId, u32), Gathered>,
     /// Watermarks that the frame being applied may move: topic, LSN, watermark.
     moved: Vec<(TopicId, Lsn, i64)>,
@@ -643,6 +668,22 @@ impl Replay<'_> {
                     }
                     let runs = chunk_runs(&[run], timestamp_us);
                     self.push(place, batch, runs, newest_event(&[run], timestamp_us))?;
+                }
+                Block::Adopt { place, run, file } => {
+                    self.count(&place, &[run])?;
+                    self.flush(place.topic, place.partition)?;
+                    let topic = self.topic(&place)?;
+                    if place.base_offset != topic.next_offset(place.partition) {
+                        return Err(Damage::Contents("offsets are not dense"));
+                    }
+                    let adopted = Adopted::new(&place, &run, &file, timestamp_us, &topic.spec().schema);
+                    match (self.adopt)(adopted) {
+                        Ok(segment) => adopt_segment(self.tail, segment, newest_event(&[run], timestamp_us)),
+                        Err(error) => {
+                            self.refused = Some(error);
+                            return Err(Damage::Contents("a file that it adopts is damaged"));
+                        }
+                    }
                 }
                 Block::Ddl { lsn, record, topics } => {
                     self.flush_all()?;

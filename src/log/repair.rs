@@ -7,7 +7,9 @@
 //!    back to its first file: the first that costs nothing is taken, or else the newest one.
 //! 2. The log is cut before the first frame that is damaged: what is behind it cannot be put in order any more.
 //! 3. Batches of segments that are whole become new segments. Their rows keep their offsets, so that the lost ones
-//!    leave a gap (L2: no offset is given out again), and a new image at the same LSN names them.
+//!    leave a gap (L2: no offset is given out again), and a new image at the same LSN names them. Where a file that a
+//!    commit in the log adopted is damaged, the new image is one of the log's end: it alone is kept, for nobody is to
+//!    read that commit again.
 //!
 //! Where it is cut off it can be begun again. Not here: what is damage (`check`, `recovery`).
 
@@ -20,6 +22,7 @@ use crate::storage::{Disk, write_zeros};
 
 use super::backup::{copy, remove, sync_dir};
 use super::check::check_locked;
+use super::flusher::Capture;
 use super::flusher::{META_DIR, SEGMENTS_DIR, WAL_DIR};
 use super::frame::{
     Block, FILE_HEADER_BYTES, FRAME_ALIGNMENT, FRAME_HEADER_BYTES, FileHeader, FrameHeader, GROUP_ALIGNMENT,
@@ -27,7 +30,9 @@ use super::frame::{
 };
 use super::image::{self, Image};
 use super::recovery::{Salvage, salvage};
+use super::retention::Reading;
 use super::segment::{self, Entry, Segment, SegmentInfo, Writer};
+use super::spill::Adopted;
 use super::tail::Tail;
 use super::wal::{self, Position};
 use super::{LogError, LogOptions, Lsn, TopicId};
@@ -97,6 +102,7 @@ pub fn repair(disk: &Arc<dyn Disk>, dir: &Path, apply: bool) -> Result<Repaired,
         images: Vec::new(),
         damaged_images: Vec::new(),
         segments: HashMap::new(),
+        adopted: Vec::new(),
     };
     let plan = shop.plan()?;
     let mut repaired = shop.report(&plan)?;
@@ -124,13 +130,15 @@ struct Plan {
     /// Index of the image.
     image: Option<usize>,
     salvage: Salvage,
-    /// Ids of the image's segments that are damaged.
+    /// Ids of the image's segments that are damaged; if it is not kept, of all that are there at the end of the log.
     damaged: Vec<u64>,
+    /// Commits after the image adopted files that are damaged: an image of the end of the log is made.
+    renews: bool,
 }
 
 impl Plan {
     fn costs(&self) -> bool {
-        self.salvage.damage.is_some() || !self.damaged.is_empty()
+        self.salvage.damage.is_some() || !self.damaged.is_empty() || self.renews
     }
 
     fn position(&self) -> &Position {
@@ -145,8 +153,10 @@ struct Shop<'a> {
     /// Whole ones, oldest first.
     images: Vec<Image>,
     damaged_images: Vec<PathBuf>,
-    /// Those of the images, by id.
+    /// Those of the images and those that the log adopts, by id.
     segments: HashMap<u64, Inspected>,
+    /// By image, ids of the segments that the log after it adopts.
+    adopted: Vec<Vec<u64>>,
 }
 
 impl Shop<'_> {
@@ -169,16 +179,21 @@ impl Shop<'_> {
         let names = disk.list(&wal).map_err(LogError::io("list directory", &wal))?;
         let goes_back = names.contains(&wal::file_name(1));
         let mut newest = None;
+        let mut free = None;
+        self.adopted = vec![Vec::new(); self.images.len()];
         for image in (0..self.images.len()).rev().map(Some).chain(goes_back.then_some(None)) {
+            if image.is_none() && free.is_some() {
+                break;
+            }
+            // Older ones, too, though one that costs nothing has been found: whether they can be kept is to be known.
             let plan = self.consider(image)?;
             if !plan.costs() {
-                return Ok(plan);
-            }
-            if image.is_some() || plan.position().last_lsn > 0 {
+                free = free.or(Some(plan));
+            } else if image.is_some() || plan.position().last_lsn > 0 {
                 newest = newest.or(Some(plan));
             }
         }
-        newest.ok_or_else(|| LogError::Irreparable {
+        free.or(newest).ok_or_else(|| LogError::Irreparable {
             dir: self.dir.to_path_buf(),
         })
     }
@@ -196,24 +211,75 @@ impl Shop<'_> {
         }
     }
 
-    fn consider(&self, image: Option<usize>) -> Result<Plan, LogError> {
+    /// Reads an image, or none, and the log after it: what it is at the end, and the files that were adopted.
+    fn replay(&self, image: Option<usize>) -> Result<(Tail, Salvage, Vec<Adopted>), LogError> {
         let image_read = image.map(|index| &self.images[index]);
         let segments = self.path(SEGMENTS_DIR);
         let tail = Tail::default();
+        let mut adopted = Vec::new();
         for topic in image_read.iter().flat_map(|image| &image.topics) {
             tail.restore(topic, 0, |info, schema| {
                 let (disk, schema) = (Arc::clone(self.disk), Arc::clone(schema));
                 Arc::new(Segment::known(disk, &segments, info.clone(), schema))
             });
         }
-        let salvage = salvage(self.disk.as_ref(), &self.path(WAL_DIR), &tail, image_read)?;
-        let damaged = image_read.into_iter().flat_map(Image::segments);
-        let damaged = damaged.filter(|info| !self.segments[&info.id].lost.is_empty());
+        let wal = self.path(WAL_DIR);
+        let salvage = salvage(self.disk.as_ref(), &wal, &tail, image_read, &mut |found| {
+            let segment = Arc::new(found.segment(self.disk, &segments));
+            adopted.push(found);
+            Ok(segment)
+        })?;
+        Ok((tail, salvage, adopted))
+    }
+
+    fn consider(&mut self, image: Option<usize>) -> Result<Plan, LogError> {
+        let (tail, salvage, adopted) = self.replay(image)?;
+        let dir = self.path(SEGMENTS_DIR);
+        for found in &adopted {
+            let disk = self.disk;
+            self.segments
+                .entry(found.info.id)
+                .or_insert_with(|| match found.checked(disk, &dir) {
+                    Ok(segment) => inspect(segment),
+                    Err(_) => all_lost(found.segment(disk, &dir)),
+                });
+        }
+        let is_damaged = |id: &u64| !self.segments[id].lost.is_empty();
+        let adopted: Vec<u64> = adopted.iter().map(|found| found.info.id).collect();
+        let renews = adopted.iter().any(is_damaged);
+        let mut damaged: Vec<u64> = match (renews, image) {
+            (true, _) => {
+                let topics = tail.topics().into_iter();
+                let segments = topics.flat_map(|(_, topic)| topic.segments());
+                segments.map(|segment| segment.info.id).collect()
+            }
+            (false, Some(index)) => self.images[index].segments().map(|info| info.id).collect(),
+            (false, None) => Vec::new(),
+        };
+        damaged.retain(is_damaged);
+        damaged.sort_unstable();
+        if let Some(index) = image {
+            self.adopted[index] = adopted;
+        }
         Ok(Plan {
             image,
             salvage,
-            damaged: damaged.map(|info| info.id).collect(),
+            damaged,
+            renews,
         })
+    }
+
+    /// An image of the end of the log.
+    fn renewed(&self, plan: &Plan) -> Result<Image, LogError> {
+        let (tail, salvage, _) = self.replay(plan.image)?;
+        let position = salvage.outcome.position;
+        let stood = Reading {
+            at_us: position.last_timestamp_us,
+            now_us: position.last_timestamp_us,
+        };
+        let retention = salvage.outcome.retention.unwrap_or(stood);
+        let capture = Capture::take(&tail, position, retention, salvage.outcome.catalog);
+        Ok(capture.into_image())
     }
 
     /// What the plan costs.
@@ -263,11 +329,16 @@ impl Shop<'_> {
     /// Images that cannot be kept beside the plan's: newer ones, older ones with damaged segments or with a damaged log
     /// before the plan's position, and, if it gets new segments, the plan's own as it is.
     fn given_up(&self, plan: &Plan) -> Vec<usize> {
-        let is_damaged = |image: &Image| image.segments().any(|info| !self.segments[&info.id].lost.is_empty());
+        let is_lost = |id: &u64| !self.segments[id].lost.is_empty();
+        let is_damaged = |index: usize| {
+            let named = self.images[index].segments().any(|info| is_lost(&info.id));
+            named || self.adopted[index].iter().any(is_lost)
+        };
         (0..self.images.len())
             .filter(|index| match plan.image {
+                _ if plan.renews => true,
                 Some(kept) if *index == kept => !plan.damaged.is_empty(),
-                Some(kept) => *index > kept || plan.salvage.damage.is_some() || is_damaged(&self.images[*index]),
+                Some(kept) => *index > kept || plan.salvage.damage.is_some() || is_damaged(*index),
                 None => true,
             })
             .collect()
@@ -325,7 +396,9 @@ impl Shop<'_> {
                 for block in decode_blocks(payload).unwrap_or_default() {
                     match block {
                         Block::Rows { place, rows: count, .. } => *rows.entry(place.topic).or_default() += count as u64,
-                        Block::Batch { place, run, .. } => *rows.entry(place.topic).or_default() += u64::from(run.rows),
+                        Block::Batch { place, run, .. } | Block::Adopt { place, run, .. } => {
+                            *rows.entry(place.topic).or_default() += u64::from(run.rows);
+                        }
                         Block::Ddl { .. } => lost.catalog_changes += 1,
                         _ => {}
                     }
@@ -358,6 +431,7 @@ impl Shop<'_> {
         }
         sync_dir(disk, &lost)?;
         let image = match plan.image {
+            _ if plan.renews => Some(self.rewrite_segments(plan, self.renewed(plan)?)?),
             Some(index) if !plan.damaged.is_empty() => Some(self.rewrite_segments(plan, self.images[index].clone())?),
             _ => None,
         };
@@ -440,6 +514,7 @@ impl Shop<'_> {
             let info = SegmentInfo {
                 id: *next_segment,
                 base_offset: entries[0].base_offset,
+                adoption: None,
                 ..found.info.clone()
             };
             *next_segment += 1;
@@ -494,6 +569,27 @@ impl Shop<'_> {
         write().map_err(LogError::io("write file", &made))?;
         disk.rename(&made, &named).map_err(LogError::io("rename file", &made))?;
         sync_dir(disk, &wal)
+    }
+}
+
+/// A segment that is not the one that it should be.
+fn all_lost(segment: Segment) -> Inspected {
+    let info = segment.info.clone();
+    let lost = LostRows {
+        topic: info.topic,
+        partition: info.partition,
+        first_offset: info.base_offset,
+        rows: info.rows,
+        first_lsn: info.first_lsn,
+        last_lsn: info.last_lsn,
+        first_us: info.first_us,
+        last_us: info.last_us,
+    };
+    Inspected {
+        info,
+        segment,
+        whole: Vec::new(),
+        lost: vec![lost],
     }
 }
 

@@ -47,6 +47,7 @@ use crate::storage::{Disk, DiskFile};
 
 use super::columns::nullable;
 use super::encode::{MessageEncoder, decode_message};
+use super::spill::Claim;
 use super::tail::merge_runs;
 use super::{Chunk, LogError, Lsn, Run, TopicId};
 
@@ -85,9 +86,53 @@ pub struct SegmentInfo {
     /// Made of others, and compressed.
     #[serde(default)]
     pub is_merged: bool,
+    /// The file knows nothing of its offsets, LSN and times: this is what they are.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub adoption: Option<Adoption>,
+}
+
+/// The commit of all rows of a segment that was written before it. Times in microseconds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Adoption {
+    pub lsn: Lsn,
+    pub timestamp_us: i64,
+    /// The topic's watermark before that commit.
+    pub watermark: Option<i64>,
 }
 
 impl SegmentInfo {
+    /// One that is about to be written.
+    pub fn begun(id: u64, topic: TopicId, partition: u32, schema_id: u32, base_offset: u64) -> SegmentInfo {
+        SegmentInfo {
+            id,
+            topic,
+            partition,
+            schema_id,
+            base_offset,
+            rows: 0,
+            first_lsn: 0,
+            last_lsn: 0,
+            first_us: 0,
+            last_us: 0,
+            bytes: 0,
+            is_merged: false,
+            adoption: None,
+        }
+    }
+
+    /// What a file that was written before its commit is with it.
+    pub fn adopted(self, base_offset: u64, adoption: Adoption) -> SegmentInfo {
+        SegmentInfo {
+            base_offset,
+            first_lsn: adoption.lsn,
+            last_lsn: adoption.lsn,
+            first_us: adoption.timestamp_us,
+            last_us: adoption.timestamp_us,
+            adoption: Some(adoption),
+            ..self
+        }
+    }
+
     /// The offset after its last row.
     pub fn end_offset(&self) -> u64 {
         self.base_offset + self.rows
@@ -102,6 +147,11 @@ pub fn file_name(id: u64) -> String {
 /// The id of a segment file's name.
 pub fn parse_name(name: &str) -> Option<u64> {
     u64::from_str_radix(name.strip_suffix(".seg")?, 16).ok()
+}
+
+/// The id of a file that is being written.
+pub fn parse_temporary_name(name: &str) -> Option<u64> {
+    u64::from_str_radix(name.strip_suffix(".tmp")?, 16).ok()
 }
 
 /// How rows are laid out in a segment.
@@ -152,6 +202,13 @@ impl Index {
         Some((self.column("min", column)?, self.column("max", column)?))
     }
 
+    /// Newest value of an event-time column, per batch; `None` if that is not known.
+    pub fn newest_events(&self, column: usize) -> Option<Vec<Option<i64>>> {
+        let (_, newest) = self.bounds(column)?;
+        let newest = newest.as_primitive_opt::<TimestampMicrosecondType>()?;
+        Some(newest.iter().collect())
+    }
+
     /// Nulls of a column, per batch: UInt64.
     pub fn nulls(&self, column: usize) -> Option<&ArrayRef> {
         self.column("nulls", column)
@@ -169,6 +226,8 @@ pub struct Segment {
     path: PathBuf,
     /// Read when first needed.
     index: OnceLock<Arc<Index>>,
+    /// Keeps the file of a transaction that has not been committed.
+    pub claim: Option<Arc<Claim>>,
 }
 
 impl std::fmt::Debug for Segment {
@@ -188,6 +247,7 @@ impl Segment {
             disk,
             path,
             index: OnceLock::new(),
+            claim: None,
         }
     }
 
@@ -226,7 +286,30 @@ impl Segment {
         Ok(Arc::clone(self.index.get_or_init(|| index)))
     }
 
-    fn read_index(&self) -> Result<Index, LogError> {
+    /// The same, whose index as it is in the file is known.
+    pub fn with_index(self, index: &Index) -> Segment {
+        let mut entries = index.entries.clone();
+        adopt(&mut entries, &self.info);
+        let table = index.table.clone();
+        let set = self.index.set(Arc::new(Index { entries, table }));
+        assert!(set.is_ok(), "its index has not been read");
+        self
+    }
+
+    /// Looks whether the file is the one whose trailer has that checksum; reads header and trailer alone.
+    pub fn check_trailer(&self, crc: u32) -> Result<(), LogError> {
+        let (_, trailer) = self.open_whole()?;
+        match u32_at(&trailer, 20) == crc {
+            true => Ok(()),
+            false => Err(self.damaged(
+                self.info.bytes - TRAILER_BYTES,
+                "the trailer is not that of the commit's file",
+            )),
+        }
+    }
+
+    /// The file, if it is the one that it should be, and its trailer.
+    fn open_whole(&self) -> Result<(Arc<dyn DiskFile>, Buffer), LogError> {
         let file = self.open()?;
         let size = file.len().map_err(LogError::io("read file", &self.path))?;
         if size != self.info.bytes || size < HEADER_BYTES + TRAILER_BYTES {
@@ -245,7 +328,11 @@ impl Segment {
             });
         }
         let place = (u32_at(&header, 16), u32_at(&header, 20), u64_at(&header, 32));
-        if place != (self.info.topic.0, self.info.partition, self.info.base_offset) {
+        let base_offset = match self.info.adoption {
+            Some(_) => 0,
+            None => self.info.base_offset,
+        };
+        if place != (self.info.topic.0, self.info.partition, base_offset) {
             return Err(self.damaged(0, "it holds other rows than those of its name"));
         }
         let at = size - TRAILER_BYTES;
@@ -253,6 +340,12 @@ impl Segment {
         if trailer[24..32] != TRAILER_MAGIC || u32_at(&trailer, 20) != crc32c::crc32c(&trailer[..20]) {
             return Err(self.damaged(at, "the trailer's checksum does not match"));
         }
+        Ok((file, trailer))
+    }
+
+    fn read_index(&self) -> Result<Index, LogError> {
+        let (file, trailer) = self.open_whole()?;
+        let at = self.info.bytes - TRAILER_BYTES;
         let (position, bytes) = (u64_at(&trailer, 0), u64_at(&trailer, 8));
         if position.checked_add(bytes) != Some(at) {
             return Err(self.damaged(at, "the trailer does not fit the file"));
@@ -265,7 +358,8 @@ impl Segment {
             .and_then(|mut batches| batches.next().transpose())
             .map_err(|error| self.damaged(position, error))?
             .ok_or_else(|| self.damaged(position, "the index is empty"))?;
-        let entries = entries(&table).ok_or_else(|| self.damaged(position, "the index has other columns"))?;
+        let mut entries = entries(&table).ok_or_else(|| self.damaged(position, "the index has other columns"))?;
+        adopt(&mut entries, &self.info);
         Ok(Index { entries, table })
     }
 
@@ -303,11 +397,20 @@ impl Segment {
         if rows.num_rows() != entry.rows as usize || runs.iter().map(|run| run.rows).sum::<usize>() != rows.num_rows() {
             return Err(damaged("a batch has another number of rows"));
         }
+        let runs = match self.info.adoption {
+            None => runs.into(),
+            Some(adoption) => Arc::from([Run {
+                rows: rows.num_rows(),
+                lsn: adoption.lsn,
+                timestamp_us: adoption.timestamp_us,
+                watermark: adoption.watermark,
+            }]),
+        };
         Ok(Chunk {
             partition: self.info.partition,
             base_offset: entry.base_offset,
             rows,
-            runs: runs.into(),
+            runs,
         })
     }
 }
@@ -413,6 +516,16 @@ pub fn decode_chunk(
     })
 }
 
+/// Gives the batches of a file that was written before its commit the offsets, LSN and times that they have with it.
+fn adopt(entries: &mut [Entry], info: &SegmentInfo) {
+    let Some(adoption) = info.adoption else { return };
+    for entry in entries {
+        entry.base_offset += info.base_offset;
+        (entry.first_lsn, entry.last_lsn) = (adoption.lsn, adoption.lsn);
+        (entry.first_us, entry.last_us) = (adoption.timestamp_us, adoption.timestamp_us);
+    }
+}
+
 fn entries(table: &RecordBatch) -> Option<Vec<Entry>> {
     let u64s = |name: &str| table.column_by_name(name)?.as_primitive_opt::<UInt64Type>();
     let i64s = |name: &str| table.column_by_name(name)?.as_primitive_opt::<Int64Type>();
@@ -479,6 +592,13 @@ fn extremes(column: &dyn Array) -> Option<(ArrayRef, ArrayRef)> {
 /// A batch's nulls and bounds, by column.
 type Statistics = Vec<(u64, Option<(ArrayRef, ArrayRef)>)>;
 
+/// A file that has been written and named.
+pub struct Finished {
+    pub info: SegmentInfo,
+    pub trailer_crc: u32,
+    pub index: Index,
+}
+
 /// Writes one segment.
 pub struct Writer {
     disk: Arc<dyn Disk>,
@@ -497,6 +617,12 @@ pub struct Writer {
     pending: Vec<Chunk>,
     pending_rows: usize,
     pending_bytes: usize,
+}
+
+impl std::fmt::Debug for Writer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Writer({})", self.path().display())
+    }
 }
 
 impl Writer {
@@ -578,7 +704,13 @@ impl Writer {
         }
     }
 
-    fn write_batch(&mut self) -> Result<(), LogError> {
+    /// The offset after the rows so far.
+    pub fn end_offset(&self) -> u64 {
+        self.info.end_offset()
+    }
+
+    /// Writes what has been added and not written, as one batch.
+    pub fn write_batch(&mut self) -> Result<(), LogError> {
         let pending = std::mem::take(&mut self.pending);
         (self.pending_rows, self.pending_bytes) = (0, 0);
         let Some(first) = pending.first() else { return Ok(()) };
@@ -640,7 +772,14 @@ impl Writer {
     }
 
     /// Writes the rest, syncs and names the file. The caller syncs the directory.
-    pub fn finish(mut self) -> Result<Segment, LogError> {
+    pub fn finish(self) -> Result<Segment, LogError> {
+        let disk = Arc::clone(&self.disk);
+        let (dir, schema) = (self.dir.clone(), Arc::clone(&self.schema));
+        Ok(Segment::known(disk, &dir, self.finish_file()?.info, schema))
+    }
+
+    /// The same, without a segment of it.
+    pub fn finish_file(mut self) -> Result<Finished, LogError> {
         self.write_batch()?;
         let path = self.path();
         let table = self.table().map_err(unwritable)?;
@@ -676,7 +815,14 @@ impl Writer {
         self.disk
             .rename(&path, &named)
             .map_err(LogError::io("rename file", &path))?;
-        Ok(Segment::known(self.disk, &self.dir, info, self.schema))
+        Ok(Finished {
+            info,
+            trailer_crc: crc,
+            index: Index {
+                entries: self.entries,
+                table,
+            },
+        })
     }
 
     fn table(&self) -> Result<RecordBatch, arrow::error::ArrowError> {
@@ -725,7 +871,8 @@ pub fn slice_bytes(rows: &RecordBatch) -> usize {
         .sum()
 }
 
-fn temporary_name(id: u64) -> String {
+/// Name of the file while it is written.
+pub fn temporary_name(id: u64) -> String {
     format!("{id:016x}.tmp")
 }
 

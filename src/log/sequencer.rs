@@ -15,6 +15,7 @@ use tokio::sync::oneshot;
 use super::encode::{Body, EncodedAppend};
 use super::frame::{BlockRun, FRAME_BYTES_MAX, Placement, RUN_BYTES};
 use super::retention::Retired;
+use super::spill::Spilled;
 use super::{Appended, Ddl, LogError, Lsn, Receipt, TopicChange, TopicId, TopicSpec};
 
 /// A frame of small commits is closed once it holds this much.
@@ -44,6 +45,12 @@ pub enum BlockDraft {
         run: BlockRun,
         message: Vec<Buffer>,
         batch: RecordBatch,
+    },
+    Adopt {
+        place: Placement,
+        spec: Arc<TopicSpec>,
+        run: BlockRun,
+        spilled: Arc<Spilled>,
     },
     Ddl {
         lsn: Lsn,
@@ -376,21 +383,31 @@ impl Sequencer {
                 base_offset,
             };
             for part in parts {
-                let count = part.rows.num_rows();
                 if let (Some(event), Some(event_us)) = (spec.event_time, part.event_us) {
                     after.push((append.topic, event_us.saturating_sub(event.delay_us)));
                 }
                 let run = BlockRun {
                     lsn,
-                    rows: u32::try_from(count).expect("a part is one frame at most"),
+                    rows: part.rows,
                     watermark,
                     event_us: part.event_us,
                 };
                 match part.body {
-                    Body::Rows(bytes) => self.put_rows(place, &spec, run, bytes, part.rows, small),
-                    Body::Message(message) => {
+                    Body::Rows(bytes, batch) => self.put_rows(place, &spec, run, bytes, batch, small),
+                    Body::Spilled(spilled) => {
+                        spilled.put_in_order();
+                        let spec = Arc::clone(&spec);
+                        let draft = BlockDraft::Adopt {
+                            place,
+                            spec,
+                            run,
+                            spilled,
+                        };
+                        self.put(lsn, BLOCK_BYTES + RUN_BYTES, draft);
+                        self.partition(&place).open = NOWHERE;
+                    }
+                    Body::Message(message, batch) => {
                         let bytes = BLOCK_BYTES + RUN_BYTES + message.iter().map(Buffer::len).sum::<usize>();
-                        let batch = part.rows;
                         let draft = BlockDraft::Batch {
                             place,
                             run,
@@ -402,7 +419,7 @@ impl Sequencer {
                         self.partition(&place).open = NOWHERE;
                     }
                 }
-                place.base_offset += count as u64;
+                place.base_offset += u64::from(part.rows);
                 self.partition(&place).next_offset = place.base_offset;
             }
         }

@@ -134,6 +134,16 @@ impl SpaceWatch {
         })
     }
 
+    /// The same after a look at the disk now: for who is about to write much beside the log.
+    pub fn admit_now(&self) -> Result<(), LogError> {
+        {
+            let mut look = self.look.lock();
+            let written_bytes = look.written_bytes;
+            self.look(&mut look, written_bytes);
+        }
+        self.admit()
+    }
+
     pub fn stats(&self) -> DiskStats {
         let space = self.look.lock().space;
         DiskStats {

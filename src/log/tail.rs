@@ -62,8 +62,9 @@ pub struct TopicStats {
 
 #[derive(Default)]
 struct Partition {
+    /// By offset. Those that a commit adopted may have chunks before them.
     segments: Vec<Arc<Segment>>,
-    /// Rows after the segments'.
+    /// By offset: rows that are in no segment.
     chunks: VecDeque<Chunk>,
     next_offset: u64,
     /// Of the chunks.
@@ -99,6 +100,10 @@ fn bytes_of(chunk: &Chunk) -> usize {
     }
 }
 
+fn end_of(chunk: &Chunk) -> u64 {
+    chunk.base_offset + chunk.rows.num_rows() as u64
+}
+
 fn class(rows: usize) -> u32 {
     rows.max(1).ilog2() / MERGE_CHUNKS.ilog2()
 }
@@ -113,11 +118,17 @@ impl Partition {
             return 0;
         }
         let class_of_last = class(last.rows.num_rows());
+        let mut next = end_of(last);
         let alike = self
             .chunks
             .iter()
             .rev()
-            .take_while(|chunk| chunk.base_offset >= self.flushing && class(chunk.rows.num_rows()) <= class_of_last)
+            .take_while(|chunk| {
+                // A segment may lie between two chunks.
+                let follows = end_of(chunk) == next;
+                next = chunk.base_offset;
+                follows && chunk.base_offset >= self.flushing && class(chunk.rows.num_rows()) <= class_of_last
+            })
             .count();
         if alike < MERGE_CHUNKS {
             return 0;
@@ -259,7 +270,9 @@ impl Topic {
                 last_us: chunk.runs[chunk.runs.len() - 1].timestamp_us,
                 bytes: bytes_of(chunk) as u64,
             });
-            segments.chain(chunks).collect()
+            let mut held: Vec<Held> = segments.chain(chunks).collect();
+            held.sort_unstable_by_key(|held| held.end_offset);
+            held
         };
         state.partitions.iter().map(held).collect()
     }
@@ -319,19 +332,20 @@ impl Topic {
             freed += bytes_of(chunk);
             partition.chunks.pop_front();
         }
-        let next = partition
-            .chunks
-            .front()
-            .map_or(partition.next_offset, |chunk| chunk.base_offset);
+        let chunk = partition.chunks.front().map(|chunk| chunk.base_offset);
+        let index = partition
+            .segments
+            .partition_point(|other| other.info.base_offset < segment.info.base_offset);
+        let adopted = partition.segments.get(index).map(|next| next.info.base_offset);
+        let next = chunk.into_iter().chain(adopted).min().unwrap_or(partition.next_offset);
         // Rows that went by retention while they were flushed have left the tail already.
         let end = segment.info.end_offset();
-        assert_eq!(
-            end.max(partition.start),
-            next,
-            "L2: a segment ends where the tail begins"
+        assert!(
+            end == next || end <= partition.start,
+            "L2: a segment ends where the rows after it begin: {end} is not {next}"
         );
         if end > partition.start {
-            partition.segments.push(segment);
+            partition.segments.insert(index, segment);
         }
         partition.bytes -= freed;
         self.total_bytes.fetch_sub(freed, Ordering::Relaxed);
@@ -370,6 +384,19 @@ impl Topic {
             self.total_bytes.fetch_add(bytes, Ordering::Relaxed);
         }
         self.consolidate(partition);
+    }
+
+    /// Takes over a segment that a commit adopted, at the end of its partition. The caller is the one writer. `event` as
+    /// for [`Topic::push`].
+    pub fn adopt(&self, segment: Arc<Segment>, event: Option<(i64, i64)>) {
+        let mut state = self.state.write();
+        let state = &mut *state;
+        state.newest_append_us = state.newest_append_us.max(Some(segment.info.last_us));
+        state.newest_event = newer_event(state.newest_event, event);
+        let partition = &mut state.partitions[segment.info.partition as usize];
+        assert_eq!(segment.info.base_offset, partition.next_offset, "L2: offsets are dense");
+        partition.next_offset = segment.info.end_offset();
+        partition.segments.push(segment);
     }
 
     /// Merges outside the write lock: only the writer changes the end of the list, so what it copied is still there.
@@ -477,7 +504,7 @@ impl Topic {
                 let wanted = segments[first..]
                     .iter()
                     .take_while(|segment| segment.info.first_lsn <= range.upto);
-                stored.extend(wanted.map(|segment| (read.len(), range, Arc::clone(segment))));
+                let mut segments = wanted.peekable();
                 let first = partition
                     .chunks
                     .partition_point(|chunk| chunk.last_lsn() <= range.after);
@@ -485,7 +512,14 @@ impl Topic {
                     .chunks
                     .range(first..)
                     .take_while(|chunk| chunk.first_lsn() <= range.upto);
-                read.extend(wanted.filter_map(|chunk| chunk.within(&range)).map(adapt));
+                for chunk in wanted.filter_map(|chunk| chunk.within(&range)) {
+                    let is_before = |segment: &&Arc<Segment>| segment.info.base_offset < chunk.base_offset;
+                    while let Some(segment) = segments.next_if(is_before) {
+                        stored.push((read.len(), range, Arc::clone(segment)));
+                    }
+                    read.push(adapt(chunk));
+                }
+                stored.extend(segments.map(|segment| (read.len(), range, Arc::clone(segment))));
             }
         }
         if stored.is_empty() {

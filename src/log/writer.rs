@@ -15,8 +15,8 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use super::flusher::{Capture, Flushing};
-use super::frame::{FrameKind, put_advance, put_batch_header, put_ddl, put_retire, put_rows_header};
-use super::publish::{apply_ddl, chunk_runs, newest_event, push_rows};
+use super::frame::{FrameKind, put_adopt, put_advance, put_batch_header, put_ddl, put_retire, put_rows_header};
+use super::publish::{adopt_segment, apply_ddl, chunk_runs, newest_event, push_rows};
 use super::sequencer::{BlockDraft, FrameDraft, Group, Standing};
 use super::wal::{GroupBuffer, Wal};
 use super::{Chunk, LogError, Shared, rows};
@@ -381,6 +381,9 @@ fn lay_out(frame: &FrameDraft, buffer: &mut GroupBuffer) {
                 buffer.put(|out| put_batch_header(place, run, bytes, before, out));
                 buffer.put_message(message);
             }
+            BlockDraft::Adopt {
+                place, run, spilled, ..
+            } => buffer.put(|out| put_adopt(place, run, &spilled.file(), out)),
             BlockDraft::Ddl { lsn, ddl } => {
                 buffer.put(|out| put_ddl(*lsn, ddl.based_on, &ddl.record, &ddl.topics, out));
             }
@@ -431,6 +434,19 @@ fn publish(
                     runs: chunk_runs(&[run], timestamp_us).into(),
                 };
                 push_rows(&shared.tail, place.topic, chunk, newest_event(&[run], timestamp_us));
+            }
+            BlockDraft::Adopt {
+                place,
+                spec,
+                run,
+                spilled,
+            } => {
+                let segment = spilled.adopt(&place, &run, timestamp_us, &spec.schema);
+                adopt_segment(&shared.tail, segment, newest_event(&[run], timestamp_us));
+                if (1..u64::MAX).contains(&shared.options.flush.merge.after_ms) {
+                    // No flush comes that would see whether it is to be merged.
+                    shared.flush.mergeable.store(true, Ordering::Release);
+                }
             }
             BlockDraft::Ddl { lsn, ddl } => {
                 let observer = shared.observer.read().clone();

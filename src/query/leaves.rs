@@ -24,7 +24,7 @@ use super::window::WindowExec;
 use super::{OwnWrites, ReadPoint, SystemRows, Topics, Written};
 use crate::catalog::{self, system};
 use crate::error::{SqlError, state};
-use crate::log::{Chunk, Extent, Lsn, Reader, Run, Stored, SystemColumn, TopicId, conform};
+use crate::log::{Adoption, Chunk, Extent, Lsn, Reader, Rows, Run, Stored, SystemColumn, TopicId, conform};
 use crate::sql::functions::fail;
 use crate::sql::source::{RelationKind, RelationSource};
 use crate::sql::statement::Emit;
@@ -70,7 +70,7 @@ impl Leaves {
             read => read?,
         };
         if let Some(written) = own {
-            self.overlay(&reader, &mut extents, written);
+            self.overlay(&reader, &mut extents, written)?;
         }
         let pruning = Arc::new(Pruning::of(filters));
         let stored: Vec<&Stored> = extents
@@ -122,15 +122,28 @@ impl Leaves {
     }
 
     /// A transaction's own rows come after those that are committed, as the next commit's would.
-    fn overlay(&self, reader: &Reader, extents: &mut Vec<Extent>, written: &Written) {
+    fn overlay(&self, reader: &Reader, extents: &mut Vec<Extent>, written: &Written) -> Result<(), SqlError> {
         let mut next: HashMap<u32, u64> = HashMap::new();
         for extent in extents.iter() {
             let known = next.entry(extent.partition()).or_default();
             *known = extent.end_offset().max(*known);
         }
         let watermark = self.log.watermark(reader.topic, self.lsn);
-        for (partition, rows) in written.rows.iter().filter(|(_, rows)| rows.num_rows() > 0) {
+        for (partition, rows) in written.rows.iter().filter(|(_, rows)| rows.count() > 0) {
             let offset = next.entry(*partition).or_default();
+            let rows = match rows {
+                Rows::Memory(rows) => rows,
+                Rows::Spilled(spilled) => {
+                    let adoption = Adoption {
+                        lsn: self.lsn + 1,
+                        timestamp_us: self.now_us,
+                        watermark,
+                    };
+                    extents.extend(spilled.read(reader, *offset, adoption)?);
+                    *offset += spilled.rows();
+                    continue;
+                }
+            };
             let run = Run {
                 rows: rows.num_rows(),
                 lsn: self.lsn + 1,
@@ -148,6 +161,7 @@ impl Leaves {
             }));
             *offset += rows.num_rows() as u64;
         }
+        Ok(())
     }
 
     fn view(&self, view: &catalog::View) -> Result<Vec<Piece>, SqlError> {

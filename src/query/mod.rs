@@ -35,7 +35,7 @@ use futures::{Stream, StreamExt};
 
 use crate::catalog::system::SystemRelation;
 use crate::error::SqlError;
-use crate::log::{Extent, Log, Lsn, Reader, TopicId};
+use crate::log::{Extent, Log, Lsn, Reader, Rows, TopicId};
 use crate::sql::plan::Planned;
 use crate::views::ViewRows;
 
@@ -51,7 +51,7 @@ pub struct Written {
     pub schema_id: u32,
     pub schema: SchemaRef,
     /// Partition and rows, in order.
-    pub rows: Vec<(u32, RecordBatch)>,
+    pub rows: Vec<(u32, Rows)>,
 }
 
 /// The rows of a system relation at the time of the statement.

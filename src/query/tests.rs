@@ -297,7 +297,7 @@ fn a_transaction_sees_its_own_rows() {
     let written = Written {
         schema_id: 1,
         schema: rows.schema(),
-        rows: vec![(1, rows)],
+        rows: vec![(1, rows.into())],
     };
     own.own_writes.insert(BIDS, written);
     let have = run_at(

@@ -80,7 +80,7 @@ impl Session {
             Some(point) => point,
             None => {
                 let lsn = self.engine.log.newest();
-                self.read_point(lsn, Default::default(), parameters)
+                self.read_point(lsn, Default::default(), parameters).await?
             }
         };
         text.extend(self.engine.query.explain(&planned, &point, analyze, verbose).await?);

@@ -16,6 +16,7 @@ mod read;
 mod set_config;
 mod settings;
 mod show;
+mod spill;
 mod system;
 mod transaction;
 mod write;
@@ -356,6 +357,8 @@ impl Session {
             Statement::Commit { chain } => self.commit(*chain).await,
             Statement::Rollback { chain } => self.rollback(*chain),
             Statement::Savepoint(name) => {
+                self.in_block("SAVEPOINT")?;
+                self.finish_spills().await?;
                 self.in_block("SAVEPOINT")?.savepoint(name.clone());
                 Ok(Outcome::Command("SAVEPOINT".to_string()))
             }

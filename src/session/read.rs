@@ -107,7 +107,7 @@ impl Session {
     ) -> Result<(Arc<[OutField]>, Batches), SqlError> {
         let point = match own {
             Some(own) => {
-                let mut point = self.read_point(0, HashMap::new(), parameters);
+                let mut point = self.read_point(0, HashMap::new(), parameters).await?;
                 point.own_writes = own;
                 point
             }
@@ -120,7 +120,7 @@ impl Session {
                     let catalog = without_views(&self.catalog());
                     let planned = self.with_catalog(&catalog, &types, |ctx| plan::plan_select(select, ctx))?;
                     let lsn = self.transaction().read_lsn.expect("taken by `position`");
-                    let point = self.read_point(lsn, HashMap::new(), parameters);
+                    let point = self.read_point(lsn, HashMap::new(), parameters).await?;
                     let batches = self.engine.query.execute(&planned, &point).await?;
                     return Ok((planned.fields.into(), batches.boxed()));
                 }
@@ -181,19 +181,20 @@ impl Session {
         if explicit {
             self.transaction().read_lsn = Some(lsn);
         }
-        Ok(Some(self.read_point(lsn, rows, parameters)))
+        Ok(Some(self.read_point(lsn, rows, parameters).await?))
     }
 
-    pub(super) fn read_point(
+    pub(super) async fn read_point(
         &mut self,
         lsn: crate::log::Lsn,
         views: HashMap<u32, ViewRows>,
         parameters: &Parameters,
-    ) -> ReadPoint {
+    ) -> Result<ReadPoint, SqlError> {
+        self.finish_spills().await?;
         let own_writes = self.transaction().all_own_rows();
         let retention_us = self.retention_us();
         let system = SystemSource::new(self);
-        ReadPoint {
+        Ok(ReadPoint {
             lsn,
             retention_us,
             own_writes,
@@ -201,7 +202,7 @@ impl Session {
             system: Arc::new(move |relation| system.rows(relation)),
             parameters: query::scalars(parameters.values.iter().map(|(_, value)| value)),
             session: self.session_info(),
-        }
+        })
     }
 
     /// Where the clock of retention stands for this transaction: what it reads stays for it.

@@ -3,18 +3,20 @@
 //! One rule: nothing of it reaches the log before its commit, and then all of it in one commit (L5). A statement
 //! outside BEGIN is a transaction of its own.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 
+use super::spill::{self, Job};
 use crate::catalog::{self, Change, Snapshot};
 use crate::error::{SqlError, state};
-use crate::log::{Append, Commit, Ddl, Lsn, Pin, TopicChange, TopicId};
+use crate::log::{Append, Commit, Ddl, Lsn, Pin, Rows, SpillWriter, TopicChange, TopicId};
 use crate::query::{OwnWrites, Written};
 use crate::views::Dataflow;
 
-/// Most bytes of Arrow data that a transaction may write; one more row is 54000.
+/// Most bytes of Arrow data that a transaction may have in memory; one more row is 54000.
 pub const TRANSACTION_BYTES_MAX: usize = 1 << 30;
 
 /// A materialized view that the transaction makes: started once the commit is published.
@@ -34,6 +36,29 @@ struct Mark {
     new_views: usize,
     dropped: usize,
 }
+
+/// What has been written since the newest savepoint: only that is spilled, so that taking back what follows a savepoint
+/// never cuts a file.
+#[derive(Default)]
+struct Recent {
+    /// The first of its appends in memory; those before it are files, or from before the savepoint.
+    start: usize,
+    /// Of its appends in memory.
+    bytes: usize,
+    /// With more bytes another try to spill is worth it.
+    spills_at: usize,
+    /// Files that take more rows: the first of their partitions' rows, which come before those in memory.
+    open: Vec<SpillWriter>,
+    /// Rows have been taken out to be written.
+    taken: bool,
+}
+
+/// So many files of a transaction take more rows at a time.
+const OPEN_FILES_MAX: usize = 64;
+/// Fewer rows than this part of the limit do not begin a file.
+const SPILLED_SHARE: usize = 64;
+/// Nor do fewer than this part one that gets no more rows.
+const WHOLE_SHARE: usize = 16;
 
 struct Savepoint {
     name: String,
@@ -56,7 +81,9 @@ pub struct Transaction {
     /// Version of the committed catalog that `catalog` was made from.
     based_on: u64,
     appends: Vec<Append>,
+    /// Of the appends in memory.
     bytes: usize,
+    recent: Recent,
     changes: Vec<Change>,
     topics: Vec<TopicChange>,
     advances: Vec<(TopicId, i64)>,
@@ -64,6 +91,17 @@ pub struct Transaction {
     /// OIDs of dropped incremental views.
     pub dropped: Vec<u32>,
     savepoints: Vec<Savepoint>,
+}
+
+/// Topic, schema id, partition.
+type Key = (TopicId, u32, u32);
+
+fn key(append: &Append) -> Key {
+    (append.topic, append.schema_id, append.partition)
+}
+
+fn key_of(writer: &SpillWriter) -> Key {
+    (writer.topic(), writer.schema_id(), writer.partition())
 }
 
 impl Transaction {
@@ -78,6 +116,7 @@ impl Transaction {
             catalog,
             appends: Vec::new(),
             bytes: 0,
+            recent: Recent::default(),
             changes: Vec::new(),
             topics: Vec::new(),
             advances: Vec::new(),
@@ -88,17 +127,22 @@ impl Transaction {
     }
 
     pub fn wrote(&self) -> bool {
-        !self.appends.is_empty() || !self.changes.is_empty() || !self.advances.is_empty()
+        !self.appends.is_empty()
+            || !self.recent.open.is_empty()
+            || !self.changes.is_empty()
+            || !self.advances.is_empty()
     }
 
     /// Validated rows for one partition.
     pub fn append(&mut self, topic: &catalog::Topic, partition: u32, rows: RecordBatch) -> Result<(), SqlError> {
         self.check_writable("INSERT")?;
-        self.bytes += rows.get_array_memory_size();
+        let bytes = rows.get_array_memory_size();
+        self.bytes += bytes;
+        self.recent.bytes += bytes;
         if self.bytes > TRANSACTION_BYTES_MAX {
             return Err(SqlError::new(state::PROGRAM_LIMIT_EXCEEDED, "transaction is too large")
                 .detail(format!(
-                    "A transaction may write at most {} MiB.",
+                    "A transaction may have at most {} MiB in memory.",
                     TRANSACTION_BYTES_MAX >> 20
                 ))
                 .hint("Load the rows in several transactions."));
@@ -107,9 +151,118 @@ impl Transaction {
             topic: TopicId(topic.oid),
             schema_id: topic.schema_id,
             partition,
-            rows,
+            rows: Rows::Memory(rows),
         });
         Ok(())
+    }
+
+    /// Takes rows out to be written to files, if those in memory take more than `bytes_max`: the largest partitions',
+    /// until half is left. They come back by [`Transaction::spilled`].
+    pub fn spill(&mut self, bytes_max: usize) -> Vec<Job> {
+        if self.recent.bytes <= bytes_max.max(self.recent.spills_at) {
+            return Vec::new();
+        }
+        let mut sizes: HashMap<Key, usize> = HashMap::new();
+        for append in &self.appends[self.recent.start..] {
+            if let Rows::Memory(rows) = &append.rows {
+                *sizes.entry(key(append)).or_default() += rows.get_array_memory_size();
+            }
+        }
+        let mut sizes: Vec<(Key, usize)> = sizes.into_iter().collect();
+        sizes.sort_unstable_by_key(|(key, bytes)| (std::cmp::Reverse(*bytes), *key));
+        let mut open = self.recent.open.len();
+        let mut left = self.recent.bytes;
+        let mut jobs = Vec::new();
+        for (key, bytes) in sizes {
+            if left <= bytes_max / 2 {
+                break;
+            }
+            let has_file = self.recent.open.iter().any(|writer| key_of(writer) == key);
+            let finish = !has_file && open >= OPEN_FILES_MAX;
+            let share = if finish { WHOLE_SHARE } else { SPILLED_SHARE };
+            if !has_file && bytes < bytes_max / share {
+                continue;
+            }
+            if let Some(job) = self.job(key, finish) {
+                open += usize::from(!has_file && !finish);
+                left -= bytes;
+                jobs.push(job);
+            }
+        }
+        self.recent.spills_at = left + bytes_max / 2;
+        self.take(&mut jobs);
+        jobs
+    }
+
+    /// Takes out the files that take more rows, with the rows that are theirs, to be ended.
+    pub fn finish_spills(&mut self) -> Vec<Job> {
+        let keys: Vec<Key> = self.recent.open.iter().map(key_of).collect();
+        let jobs = keys
+            .into_iter()
+            .map(|key| self.job(key, true).expect("its topic was there"));
+        let mut jobs: Vec<Job> = jobs.collect();
+        self.take(&mut jobs);
+        jobs
+    }
+
+    /// A job without rows; `None` if the topic is not what it was when they were inserted.
+    fn job(&mut self, key: Key, finish: bool) -> Option<Job> {
+        let (topic, schema_id, partition) = key;
+        let position = self.recent.open.iter().position(|writer| key_of(writer) == key);
+        let writer = position.map(|position| self.recent.open.swap_remove(position));
+        let schema = match &writer {
+            Some(writer) => writer.schema(),
+            None => {
+                let known = self.catalog.topic(topic.0);
+                known.filter(|topic| topic.schema_id == schema_id)?.log_schema()
+            }
+        };
+        Some(Job {
+            topic,
+            schema_id,
+            partition,
+            schema,
+            writer,
+            rows: Vec::new(),
+            finish,
+        })
+    }
+
+    /// Gives jobs the rows in memory that are theirs.
+    fn take(&mut self, jobs: &mut [Job]) {
+        if jobs.is_empty() {
+            return;
+        }
+        assert!(!self.recent.taken, "rows are taken out once at a time");
+        self.recent.taken = true;
+        let places = (0..).zip(jobs.iter());
+        let places: HashMap<Key, usize> = places
+            .map(|(place, job)| ((job.topic, job.schema_id, job.partition), place))
+            .collect();
+        let mut kept = Vec::new();
+        for append in self.appends.drain(self.recent.start..) {
+            match (places.get(&key(&append)), append.rows) {
+                (Some(place), Rows::Memory(rows)) => {
+                    let bytes = rows.get_array_memory_size();
+                    self.bytes -= bytes;
+                    self.recent.bytes -= bytes;
+                    jobs[*place].rows.push(rows);
+                }
+                (_, rows) => kept.push(Append { rows, ..append }),
+            }
+        }
+        self.appends.extend(kept);
+    }
+
+    /// What was taken out has been written.
+    pub fn spilled(&mut self, written: spill::Written) {
+        assert!(self.recent.taken, "rows were taken out");
+        self.recent.taken = false;
+        self.recent.open.extend(written.open);
+        let (start, count) = (self.recent.start, written.appends.len());
+        // Before those in memory, which came later or are of other partitions.
+        self.appends.splice(start..start, written.appends);
+        self.recent.start += count;
     }
 
     /// Catalog changes, visible to the rest of this transaction at once.
@@ -144,6 +297,7 @@ impl Transaction {
 
     /// Its own rows by topic OID, each with its partition, in order; topics that it made are there with or without rows.
     pub fn all_own_rows(&self) -> OwnWrites {
+        assert!(self.recent.open.is_empty(), "files are ended before they are read");
         let mut own = OwnWrites::new();
         let of = |schema_id, schema: &SchemaRef| Written {
             schema_id,
@@ -158,7 +312,11 @@ impl Transaction {
         for append in &self.appends {
             let written = own.entry(append.topic.0).or_insert_with(|| {
                 let topic = self.catalog.topic(append.topic.0);
-                let schema = topic.map_or_else(|| append.rows.schema(), |topic| topic.log_schema());
+                let schema = match (topic, &append.rows) {
+                    (Some(topic), _) => topic.log_schema(),
+                    (None, Rows::Memory(rows)) => rows.schema(),
+                    (None, Rows::Spilled(spilled)) => spilled.schema(),
+                };
                 of(append.schema_id, &schema)
             });
             written.rows.push((append.partition, append.rows.clone()));
@@ -168,7 +326,8 @@ impl Transaction {
 
     /// Whether it has written rows of a topic.
     pub fn wrote_to(&self, topic: u32) -> bool {
-        self.appends.iter().any(|append| append.topic.0 == topic)
+        let mut open = self.recent.open.iter();
+        self.appends.iter().any(|append| append.topic.0 == topic) || open.any(|writer| writer.topic().0 == topic)
     }
 
     fn mark(&self) -> Mark {
@@ -183,8 +342,14 @@ impl Transaction {
         }
     }
 
+    /// Files that take more rows have been ended.
     pub fn savepoint(&mut self, name: String) {
+        assert!(self.recent.open.is_empty(), "no file goes on behind a savepoint");
         let mark = self.mark();
+        self.recent = Recent {
+            start: self.appends.len(),
+            ..Recent::default()
+        };
         self.savepoints.push(Savepoint {
             name,
             mark,
@@ -213,6 +378,11 @@ impl Transaction {
         let Savepoint { mark, catalog, .. } = &self.savepoints[position];
         self.catalog = catalog.clone();
         self.appends.truncate(mark.appends);
+        // All that was spilled since has gone, and what was being written with it.
+        self.recent = Recent {
+            start: mark.appends,
+            ..Recent::default()
+        };
         self.bytes = mark.bytes;
         self.changes.truncate(mark.changes);
         self.topics.truncate(mark.topics);
@@ -228,6 +398,8 @@ impl Transaction {
         if !self.wrote() {
             return None;
         }
+        let Recent { open, taken, .. } = &self.recent;
+        assert!(open.is_empty() && !taken, "L5: all that was written is committed");
         let catalog = self.catalog.clone();
         let mut appends = std::mem::take(&mut self.appends);
         appends.retain(|append| catalog.relations.contains_key(&append.topic.0));

@@ -10,11 +10,11 @@ use arrow::compute;
 use arrow::row::{RowConverter, SortField};
 use futures::StreamExt;
 
-use super::Session;
 use super::outcome::{CopyIn, Outcome, Parameters, RowsTag};
+use super::{Engine, Session, spill};
 use crate::catalog::{self, Relation, Topic};
 use crate::error::{SqlError, state};
-use crate::log::{Acknowledge, Append};
+use crate::log::{Acknowledge, Append, Rows, Spilled};
 use crate::query::{OwnWrites, Written};
 use crate::sql::plan;
 use crate::sql::rows;
@@ -71,6 +71,7 @@ impl Session {
         let columns = target_columns(&topic, &insert.columns, &insert.into)?;
         let info = self.session_info();
         let mut inserted = Vec::new();
+        let mut count = 0;
         match &insert.rows {
             InsertRows::Values(values) => {
                 inserted.push(self.with_context(&[], |ctx| {
@@ -108,11 +109,19 @@ impl Session {
                                 rows::assign(array, &field.pg_type, exprs.target(*column).pg_type, &info.time_zone)
                             });
                     let arrays = assigned.collect::<Result<Vec<ArrayRef>, SqlError>>()?;
-                    inserted.push(exprs.insert_columns(columns, &arrays, batch.num_rows(), &info)?);
+                    let rows = exprs.insert_columns(columns, &arrays, batch.num_rows(), &info)?;
+                    match insert.returning.is_empty() {
+                        true => {
+                            count += rows.num_rows();
+                            self.append(&topic, rows)?;
+                            self.spill().await?;
+                        }
+                        false => inserted.push(rows),
+                    }
                 }
             }
         }
-        let count: usize = inserted.iter().map(RecordBatch::num_rows).sum();
+        count += inserted.iter().map(RecordBatch::num_rows).sum::<usize>();
         let answer = match insert.returning.is_empty() {
             true => Outcome::Command(format!("INSERT 0 {count}")),
             false => self.returning(insert, &topic, &inserted).await?,
@@ -120,6 +129,7 @@ impl Session {
         for batch in inserted {
             self.append(&topic, batch)?;
         }
+        self.spill().await?;
         Ok(answer)
     }
 
@@ -141,7 +151,7 @@ impl Session {
         let written = Written {
             schema_id: topic.schema_id,
             schema: topic.log_schema(),
-            rows: inserted.iter().map(|rows| (0, rows.clone())).collect(),
+            rows: inserted.iter().map(|rows| (0, rows.clone().into())).collect(),
         };
         let own = OwnWrites::from([(topic.oid, written)]);
         let (fields, batches) = self
@@ -218,7 +228,7 @@ impl Session {
     }
 
     /// Rows of a COPY in progress; their columns are `copy.columns`.
-    pub fn copy_append(&mut self, copy: &mut CopyIn, rows: &RecordBatch) -> Result<(), SqlError> {
+    pub async fn copy_append(&mut self, copy: &mut CopyIn, rows: &RecordBatch) -> Result<(), SqlError> {
         let info = self.session_info();
         let complete = copy
             .exprs
@@ -242,7 +252,8 @@ impl Session {
             }
         })?;
         copy.rows += rows.num_rows() as u64;
-        self.append(&copy.topic, complete)
+        self.append(&copy.topic, complete)?;
+        self.spill().await
     }
 
     /// All rows have come: commits, unless in a transaction block, and returns the command tag.
@@ -272,6 +283,10 @@ impl Session {
     }
 
     async fn commit_whole(&mut self) -> Result<(), SqlError> {
+        if let Err(error) = self.finish_spills().await {
+            self.end_transaction(false);
+            return Err(error);
+        }
         let Some(mut transaction) = self.transaction.take() else {
             return Ok(());
         };
@@ -287,18 +302,17 @@ impl Session {
                     Acknowledge::Queued
                 };
                 let appends: Vec<Append> = commit.appends.clone();
-                let receipt = self.engine.log.commit(commit, acknowledge).await;
-                receipt.map(|receipt| {
-                    if acknowledge == Acknowledge::Queued {
-                        self.queued = receipt.lsn;
+                match self.engine.log.commit(commit, acknowledge).await {
+                    Ok(receipt) => {
+                        if acknowledge == Acknowledge::Queued {
+                            self.queued = receipt.lsn;
+                        }
+                        let watermarks = receipt.appended.iter().map(|appended| appended.watermark);
+                        self.report_late_rows(appends.iter().zip(watermarks)).await;
+                        Ok(())
                     }
-                    self.report_late_rows(
-                        appends
-                            .iter()
-                            .zip(&receipt.appended)
-                            .map(|(append, appended)| (append, appended.watermark)),
-                    );
-                })
+                    Err(error) => Err(error),
+                }
             }
         };
         self.end_transaction(result.is_ok());
@@ -311,7 +325,7 @@ impl Session {
     }
 
     /// COPY and INSERT into a topic with closing windows say how many rows came late for which views.
-    fn report_late_rows<'a>(&mut self, appended: impl Iterator<Item = (&'a Append, Option<i64>)>) {
+    async fn report_late_rows<'a>(&mut self, appended: impl Iterator<Item = (&'a Append, Option<i64>)>) {
         let mut late: std::collections::BTreeMap<u32, u64> = std::collections::BTreeMap::new();
         let catalog = self.engine.catalog.current();
         for (append, watermark) in appended {
@@ -320,7 +334,14 @@ impl Session {
             let Some(topic) = topic.filter(|topic| topic.schema_id == append.schema_id) else {
                 continue;
             };
-            let late_rows = self.engine.views.late_rows(topic, &append.rows, watermark);
+            let late_rows = match &append.rows {
+                Rows::Memory(rows) => self.engine.views.late_rows(topic, rows, watermark),
+                Rows::Spilled(spilled) if self.engine.views.closes_windows_of(topic) => {
+                    let (engine, topic, spilled) = (Arc::clone(&self.engine), Arc::clone(topic), Arc::clone(spilled));
+                    spill::blocking(move || late_rows(&engine, &topic, &spilled, watermark)).await
+                }
+                Rows::Spilled(_) => continue,
+            };
             for (view, rows) in late_rows {
                 *late.entry(view).or_default() += rows;
             }
@@ -335,6 +356,18 @@ impl Session {
             ));
         }
     }
+}
+
+/// How many rows of a file come late for which views, as far as it can be read.
+fn late_rows(engine: &Engine, topic: &Topic, spilled: &Spilled, watermark: Option<i64>) -> Vec<(u32, u64)> {
+    let mut late = Vec::new();
+    for rows in spilled.batches().into_iter().flatten() {
+        match rows {
+            Ok(rows) => late.extend(engine.views.late_rows(topic, &rows, watermark)),
+            Err(error) => tracing::warn!(%error, "late rows are not counted"),
+        }
+    }
+    late
 }
 
 /// The RETURNING items as a SELECT over the topic.

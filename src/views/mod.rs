@@ -334,6 +334,17 @@ impl Views {
         late
     }
 
+    /// Whether rows of the topic may come too late for a window of some view.
+    pub fn closes_windows_of(&self, topic: &catalog::Topic) -> bool {
+        let registered = self.registered.lock();
+        registered.iter().any(|(_, view)| {
+            view.dataflow.scans().any(|(node, scan)| {
+                let is_of = matches!(&scan.source, Source::Topic { reader, .. } if reader.topic.0 == topic.oid);
+                is_of && view.dataflow.has_window(node)
+            })
+        })
+    }
+
     /// Every view's status and sizes.
     pub fn stats(&self) -> Vec<ViewStats> {
         let published = self.published.lock();

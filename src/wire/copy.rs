@@ -99,7 +99,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Connection<S> {
                 PgWireFrontendMessage::CopyData(data) => decoder.push(&data.data)?,
                 PgWireFrontendMessage::CopyDone(_) => {
                     if let Some(rows) = decoder.finish()? {
-                        self.session.copy_append(copy, &rows)?;
+                        self.session.copy_append(copy, &rows).await?;
                     }
                     return Ok(());
                 }
@@ -122,7 +122,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Connection<S> {
                 }
             };
             if let Some(rows) = rows {
-                self.session.copy_append(copy, &rows)?;
+                self.session.copy_append(copy, &rows).await?;
             }
         }
     }

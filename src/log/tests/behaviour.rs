@@ -334,9 +334,11 @@ async fn an_altered_topic_shows_old_rows_with_its_new_columns() {
     let old = log.commit(insert(1, 0, &[(1, None)]), Acknowledge::Synced).await;
     assert_eq!(old.unwrap_err(), LogError::StaleSchema { topic: TopicId(1) });
     let mut new = insert(1, 0, &[(2, None)]);
-    let mut columns = new.appends[0].rows.columns().to_vec();
+    let mut columns = new.appends[0].rows.memory().expect("in memory").columns().to_vec();
     columns.push(Arc::new(arrow::array::BooleanArray::from(vec![true])));
-    new.appends[0].rows = RecordBatch::try_new(Arc::clone(&altered.schema), columns).expect("it fits");
+    new.appends[0].rows = RecordBatch::try_new(Arc::clone(&altered.schema), columns)
+        .expect("it fits")
+        .into();
     new.appends[0].schema_id = 2;
     log.commit(new, Acknowledge::Synced).await.expect("inserted");
     let check = |log: &Log| {

@@ -46,7 +46,14 @@ fn expected(commits: u64) -> Vec<Vec<i64>> {
     let mut found = vec![Vec::new(); 4];
     for commit in steps().into_iter().flatten().take(commits as usize) {
         for append in commit.appends {
-            let ids = append.rows.column(0).as_primitive::<Int64Type>().values().to_vec();
+            let ids = append
+                .rows
+                .memory()
+                .expect("in memory")
+                .column(0)
+                .as_primitive::<Int64Type>()
+                .values()
+                .to_vec();
             found[(append.topic.0 as usize - 1) * 2 + append.partition as usize].extend(ids);
         }
     }

@@ -10,6 +10,7 @@ mod retention;
 mod segments;
 mod simulation;
 mod space;
+mod spill;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -96,7 +97,7 @@ pub fn append(topic: u32, partition: u32, values: &[(i64, Option<i64>)]) -> Appe
         topic: TopicId(topic),
         schema_id: 1,
         partition,
-        rows: rows(values),
+        rows: rows(values).into(),
     }
 }
 

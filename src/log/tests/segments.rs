@@ -157,7 +157,8 @@ fn a_merged_segment_has_the_columns_of_today_and_a_damaged_one_is_left_alone() {
     for _ in 0..600 {
         let mut insert = insert(1, 0, &[(1, None)]);
         insert.appends[0].schema_id = 2;
-        insert.appends[0].rows = insert.appends[0].rows.project(&[1, 2]).expect("two columns");
+        let rows = insert.appends[0].rows.memory().expect("in memory");
+        insert.appends[0].rows = rows.project(&[1, 2]).expect("two columns").into();
         block_on(log.commit(insert, Acknowledge::Synced)).expect("inserted");
     }
     log.settle();
@@ -561,7 +562,8 @@ fn segments_of_an_older_schema_are_read_with_the_new_one() {
             Arc::new(arrow::array::BooleanArray::from(vec![true])),
         ];
         let mut new = insert(1, 0, &[]);
-        new.appends[0].rows = RecordBatch::try_new(Arc::clone(&altered.schema), columns).expect("it fits");
+        let rows = RecordBatch::try_new(Arc::clone(&altered.schema), columns).expect("it fits");
+        new.appends[0].rows = rows.into();
         new.appends[0].schema_id = 2;
         block_on(log.commit(new, Acknowledge::Synced)).expect("inserted");
     }

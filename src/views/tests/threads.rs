@@ -201,7 +201,7 @@ async fn over_a_log_on_disk_idle_topics_close_their_windows_and_a_restart_shows_
             topic: A,
             schema_id: 1,
             partition: 0,
-            rows: batch(rows),
+            rows: batch(rows).into(),
         }],
         ..Commit::default()
     };

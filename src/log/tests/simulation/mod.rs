@@ -18,7 +18,10 @@ use world::{History, World};
 /// Seeds of an ordinary test run.
 const SEEDS: u64 = 200;
 /// What is counted, by the words that its lines begin with.
-const COUNTED: [&str; 9] = [
+const COUNTED: [&str; 12] = [
+    "spilled",
+    "a spill",
+    "not spilled",
     "LSN",
     "retention",
     "opened",

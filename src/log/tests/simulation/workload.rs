@@ -172,7 +172,7 @@ impl Workload {
                 topic: TopicId(*id),
                 schema_id: spec.schema_id,
                 partition: *partition,
-                rows: batch(rows, &spec.schema),
+                rows: batch(rows, &spec.schema).into(),
             }
         });
         let commit = Commit {

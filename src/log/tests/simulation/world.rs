@@ -54,6 +54,8 @@ impl DdlObserver for Needs {
 
 pub struct World {
     random: StdRng,
+    /// Decides what is spilled.
+    spills: StdRng,
     weather: Weather,
     disk: FaultDisk,
     clock: Arc<TestClock>,
@@ -67,6 +69,8 @@ pub struct World {
     confirmed: Lsn,
     damaged: bool,
     held: Vec<Held>,
+    /// Of transactions that are under way.
+    spilled: Vec<Arc<Spilled>>,
     /// Those who began to read before topics were altered.
     readers: Vec<Reader>,
     /// What the observer needs.
@@ -108,6 +112,7 @@ impl World {
         let needed_us = random.random_bool(0.3).then_some(NOW_US + 100_000_000);
         World {
             random,
+            spills: StdRng::seed_from_u64(!seed),
             weather,
             disk: FaultDisk::new(),
             clock: TestClock::at(NOW_US),
@@ -119,6 +124,7 @@ impl World {
             confirmed: 0,
             damaged: false,
             held: Vec::new(),
+            spilled: Vec::new(),
             needed_us,
             retention_us: i64::MIN,
             struck: false,
@@ -326,9 +332,17 @@ impl World {
         let mut failed = false;
         self.workload.begin_group(&self.model);
         for _ in 0..count {
-            let Some((draft, commit, record)) = self.workload.draft(&mut self.random, &self.model, self.now_us) else {
+            let Some((draft, mut commit, record)) = self.workload.draft(&mut self.random, &self.model, self.now_us)
+            else {
                 continue;
             };
+            if self.spills.random_bool(0.3)
+                && let Err(error) = self.spill(log, &mut commit)
+            {
+                assert!(self.has_failed(), "rows cannot be spilled: {error}");
+                self.note(format!("not spilled: {}: {error}", workload::describe(&draft)));
+                continue;
+            }
             let acknowledge = match self.random.random_bool(0.7) {
                 true => Acknowledge::Synced,
                 false => Acknowledge::Queued,
@@ -336,7 +350,8 @@ impl World {
             let (task_log, described) = (Arc::clone(log), workload::describe(&draft));
             let mut task = async move { task_log.commit(commit, acknowledge).await }.boxed_local();
             let polled = task.as_mut().now_or_never();
-            if let Some(Err(error @ LogError::Unflushed { .. })) = &polled {
+            // The second: event times far ahead are looked for in the file once more.
+            if let Some(Err(error @ (LogError::Unflushed { .. } | LogError::Io { .. }))) = &polled {
                 assert!(self.has_failed(), "a flush failed by itself: {error}");
                 self.note(format!("refused: {described}: {error}"));
                 continue;
@@ -383,6 +398,59 @@ impl World {
         }
         self.check_size(log, before);
         Goes::On
+    }
+
+    /// Puts rows of a transaction into files, as a session does that has too many; and now and then rows of one that comes
+    /// to nothing.
+    fn spill(&mut self, log: &Log, commit: &mut Commit) -> Result<(), LogError> {
+        for append in &mut commit.appends {
+            let Some(rows) = append.rows.memory().cloned() else {
+                continue;
+            };
+            if self.spills.random_bool(0.3) {
+                continue;
+            }
+            let mut writer = log.spill(append.topic, append.schema_id, append.partition, rows.schema())?;
+            let first = self.spills.random_range(0..=rows.num_rows());
+            writer.push(rows.slice(0, first))?;
+            if self.spills.random_bool(0.5) {
+                writer.write_out()?;
+            }
+            writer.push(rows.slice(first, rows.num_rows() - first))?;
+            match self.spills.random_range(0..10) {
+                // The rows are committed from memory after these.
+                0 => self.note("a spill is left unfinished"),
+                1 => {
+                    let spilled = writer.finish()?;
+                    self.note("a spill is given up, soon or later");
+                    self.spilled.extend(spilled.filter(|_| self.spills.random_bool(0.5)));
+                }
+                2 => {
+                    self.note("a spill is refused");
+                    let stale = Append {
+                        schema_id: append.schema_id + 1,
+                        rows: Rows::Spilled(writer.finish()?.expect("it has rows")),
+                        ..append.clone()
+                    };
+                    let stale = Commit {
+                        appends: vec![stale],
+                        ..Commit::default()
+                    };
+                    let refused = block_on(log.commit(stale, Acknowledge::Synced)).err();
+                    let is_right = matches!(
+                        refused,
+                        Some(LogError::StaleSchema { .. } | LogError::UnknownTopic { .. } | LogError::Unflushed { .. })
+                    );
+                    assert!(is_right, "a stale commit: {refused:?}");
+                }
+                _ => {
+                    let spilled = writer.finish()?.expect("it has rows");
+                    self.note(format!("spilled {} rows", spilled.rows()));
+                    append.rows = Rows::Spilled(spilled);
+                }
+            }
+        }
+        Ok(())
     }
 
     /// True: a failure was to be expected.
@@ -438,6 +506,10 @@ impl World {
             self.load_held();
         }
         self.held.clear();
+        if self.spills.random_bool(0.5) {
+            // Else they go once the log has ended.
+            self.spilled.clear();
+        }
         match self.random.random_range(0..4) {
             0 if !self.disk.is_off() => {
                 let closed = self.runtime.block_on(log.close());
@@ -465,6 +537,7 @@ impl World {
 
     /// The machine or the process alone starts again.
     fn restart(&mut self) {
+        self.spilled.clear();
         self.struck = false;
         if !self.disk.is_off() && self.random.random_bool(0.5) {
             self.note("the process starts again");

@@ -1,0 +1,460 @@
+//! Spilling: rows of a transaction that are too many for memory become the segment file that its commit adopts, and
+//! are written once.
+//!
+//! One rule: a file is synced and named before the commit that adopts it is put in order, so that whatever frame
+//! survives a crash, its file is there. It goes with the transaction that gave it up, and once it is adopted no sooner
+//! than both images that are kept can do without the frame: an older image reads that again.
+//!
+//! ```text
+//!  SpillWriter --finish--> Spilled --commit--> frame with an adopt block --> the tail takes the segment at its offset
+//!       \ dropped: the file goes    \ dropped
+//! ```
+//!
+//! A file knows nothing of its commit: offsets in it count from 0, and its LSNs and times are 0. What the commit makes
+//! of them is in [`Adoption`], and a merge bakes it in. Not here: what is spilled when (`session`).
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
+
+use arrow::array::RecordBatch;
+use arrow::datatypes::SchemaRef;
+use hashbrown::HashSet;
+use parking_lot::Mutex;
+
+use crate::storage::Disk;
+
+use super::columns::{Range, Reader};
+use super::encode::{ROW_BYTES_MAX, event_limit, newest_event};
+use super::extent::{Extent, Stored};
+use super::flusher::{FlushOptions, FlushState};
+use super::frame::{AdoptedFile, BlockRun, Placement};
+use super::image::Image;
+use super::segment::{self, Adoption, Index, Layout, Segment, SegmentInfo, Writer, slice_bytes};
+use super::{Chunk, Log, LogError, Lsn, Run, TopicId, TopicSpec};
+
+/// A file with more rows is ended, however small they are.
+const FILE_ROWS_MAX: u64 = 1 << 30;
+
+/// Files that no image names, and that must stay all the same.
+#[derive(Default)]
+pub struct Spills {
+    /// Ids of files that a transaction has, or whose commit nobody knows the outcome of.
+    pending: Mutex<HashSet<u64>>,
+    /// LSN of the commit and id of each file that an older image would find in the log.
+    adopted: Mutex<Vec<(Lsn, u64)>>,
+    /// The log is closed: files are the next start's.
+    closed: AtomicBool,
+}
+
+impl Spills {
+    /// Notes a file that was adopted.
+    pub fn adopt(&self, lsn: Lsn, id: u64) {
+        self.adopted.lock().push((lsn, id));
+    }
+
+    /// Files adopted up to that commit, which an image from before may need.
+    pub fn adopted_upto(&self, lsn: Lsn) -> Vec<(Lsn, u64)> {
+        let adopted = self.adopted.lock();
+        adopted.iter().filter(|(at, _)| *at <= lsn).copied().collect()
+    }
+
+    /// Every image that is kept has all of up to that commit.
+    pub fn release(&self, lsn: Lsn) {
+        self.adopted.lock().retain(|(at, _)| *at > lsn);
+    }
+
+    /// Ids of files that stay. What becomes adopted meanwhile is in one of the two lists at any time.
+    pub fn held(&self) -> HashSet<u64> {
+        let mut held = self.pending.lock().clone();
+        held.extend(self.adopted.lock().iter().map(|(_, id)| *id));
+        held
+    }
+
+    /// From here on nothing is removed.
+    pub fn close(&self) {
+        self.closed.store(true, Ordering::Release);
+    }
+}
+
+/// The transaction has the file.
+const PENDING: u8 = 0;
+/// Its commit is in order, and may be in the log.
+const IN_ORDER: u8 = 1;
+/// Its commit is published.
+const ADOPTED: u8 = 2;
+
+/// Keeps a file from being removed; dropped with the transaction, it removes it.
+pub struct Claim {
+    state: AtomicU8,
+    id: u64,
+    dir: PathBuf,
+    disk: Arc<dyn Disk>,
+    flush: Arc<FlushState>,
+}
+
+impl std::fmt::Debug for Claim {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Claim({})", self.id)
+    }
+}
+
+impl Drop for Claim {
+    fn drop(&mut self) {
+        let spills = &self.flush.spills;
+        match *self.state.get_mut() {
+            PENDING if !spills.closed.load(Ordering::Acquire) => {
+                for name in [segment::temporary_name(self.id), segment::file_name(self.id)] {
+                    // One that cannot be removed is left to the flusher and the next start.
+                    let _ = self.disk.remove(&self.dir.join(name));
+                }
+                spills.pending.lock().remove(&self.id);
+            }
+            // Nobody knows whether the log has the commit.
+            IN_ORDER | PENDING => {}
+            _ => {
+                spills.pending.lock().remove(&self.id);
+            }
+        }
+    }
+}
+
+/// Writes rows of one partition to a file that a commit may adopt. Dropped, it removes the file.
+#[derive(Debug)]
+pub struct SpillWriter {
+    writer: Writer,
+    claim: Claim,
+    info: SegmentInfo,
+    schema: SchemaRef,
+    bytes_max: u64,
+}
+
+impl SpillWriter {
+    /// A new file. `schema` is the topic's, with its columns' ids; a file is full with `bytes_max`.
+    pub(super) fn create(
+        disk: Arc<dyn Disk>,
+        dir: &Path,
+        flush: Arc<FlushState>,
+        (topic, schema_id, partition): (TopicId, u32, u32),
+        schema: SchemaRef,
+        (layout, bytes_max): (Layout, u64),
+    ) -> Result<SpillWriter, LogError> {
+        let id = flush.next_segment.fetch_add(1, Ordering::Relaxed);
+        // Before there is a file: the flusher lists files first.
+        flush.spills.pending.lock().insert(id);
+        let claim = Claim {
+            state: AtomicU8::new(PENDING),
+            id,
+            dir: dir.to_path_buf(),
+            disk: Arc::clone(&disk),
+            flush,
+        };
+        let info = SegmentInfo::begun(id, topic, partition, schema_id, 0);
+        let writer = Writer::create(disk, dir, info.clone(), Arc::clone(&schema), layout)?;
+        Ok(SpillWriter {
+            writer,
+            claim,
+            info,
+            schema,
+            bytes_max,
+        })
+    }
+
+    pub fn topic(&self) -> TopicId {
+        self.info.topic
+    }
+
+    pub fn schema_id(&self) -> u32 {
+        self.info.schema_id
+    }
+
+    pub fn partition(&self) -> u32 {
+        self.info.partition
+    }
+
+    /// Of the rows.
+    pub fn schema(&self) -> SchemaRef {
+        Arc::clone(&self.schema)
+    }
+
+    /// Adds rows, which follow those before them. After an error the file is of no use.
+    pub fn push(&mut self, rows: RecordBatch) -> Result<(), LogError> {
+        let count = rows.num_rows();
+        if count == 0 {
+            return Ok(());
+        }
+        check_rows(&rows)?;
+        let run = Run {
+            rows: count,
+            lsn: 0,
+            timestamp_us: 0,
+            watermark: None,
+        };
+        let chunk = Chunk {
+            partition: self.info.partition,
+            base_offset: self.info.rows,
+            rows,
+            runs: Arc::from([run]),
+        };
+        self.info.rows += count as u64;
+        self.writer.push(chunk)
+    }
+
+    /// Writes what was added: nothing of it stays in memory.
+    pub fn write_out(&mut self) -> Result<(), LogError> {
+        self.writer.write_batch()
+    }
+
+    /// Whether more rows should go to another file.
+    pub fn is_full(&self) -> bool {
+        self.writer.bytes() >= self.bytes_max || self.info.rows >= FILE_ROWS_MAX
+    }
+
+    /// Syncs and names the file. `None` if it has no rows.
+    pub fn finish(self) -> Result<Option<Arc<Spilled>>, LogError> {
+        if self.info.rows == 0 {
+            return Ok(None);
+        }
+        let SpillWriter {
+            writer, claim, schema, ..
+        } = self;
+        let finished = writer.finish_file()?;
+        claim
+            .disk
+            .sync_dir(&claim.dir)
+            .map_err(LogError::io("sync directory", &claim.dir))?;
+        Ok(Some(Arc::new(Spilled {
+            info: finished.info,
+            trailer_crc: finished.trailer_crc,
+            index: finished.index,
+            schema,
+            claim: Arc::new(claim),
+        })))
+    }
+}
+
+impl Log {
+    /// Rows of a transaction that take more bytes of memory than this are better spilled.
+    pub fn spill_bytes(&self) -> usize {
+        self.shared.options.spill_bytes
+    }
+
+    /// An error if the disk is so full now that commits with rows are refused: for who writes more to a file.
+    pub fn admit_spill(&self) -> Result<(), LogError> {
+        self.shared.space.admit_now()
+    }
+
+    /// Begins a file for rows of a transaction: those of one partition of a topic with that schema id. Blocks while it
+    /// writes. Refused as a commit with rows is.
+    pub fn spill(
+        &self,
+        topic: TopicId,
+        schema_id: u32,
+        partition: u32,
+        schema: SchemaRef,
+    ) -> Result<SpillWriter, LogError> {
+        self.admit_spill()?;
+        let FlushOptions {
+            layout,
+            segment_bytes_max,
+            ..
+        } = self.shared.options.flush;
+        SpillWriter::create(
+            Arc::clone(&self.disk),
+            &self.segments_dir,
+            Arc::clone(&self.shared.flush),
+            (topic, schema_id, partition),
+            schema,
+            (layout, segment_bytes_max),
+        )
+    }
+}
+
+/// What the log refuses in memory it refuses here, too.
+fn check_rows(rows: &RecordBatch) -> Result<(), LogError> {
+    if slice_bytes(rows) <= ROW_BYTES_MAX {
+        return Ok(());
+    }
+    let bytes_max = ROW_BYTES_MAX;
+    let sizes = (0..rows.num_rows()).map(|row| slice_bytes(&rows.slice(row, 1)));
+    match sizes.max() {
+        Some(bytes) if bytes > bytes_max => Err(LogError::RowTooBig { bytes, bytes_max }),
+        _ => Ok(()),
+    }
+}
+
+/// Rows of one partition in a file that no commit has adopted yet.
+#[derive(Debug)]
+pub struct Spilled {
+    info: SegmentInfo,
+    trailer_crc: u32,
+    /// As it is in the file.
+    index: Index,
+    schema: SchemaRef,
+    claim: Arc<Claim>,
+}
+
+impl Spilled {
+    pub fn rows(&self) -> u64 {
+        self.info.rows
+    }
+
+    /// Of the rows.
+    pub fn schema(&self) -> SchemaRef {
+        Arc::clone(&self.schema)
+    }
+
+    fn segment(&self, base_offset: u64, adoption: Adoption, schema: &SchemaRef) -> Segment {
+        let info = self.info.clone().adopted(base_offset, adoption);
+        let (disk, schema) = (Arc::clone(&self.claim.disk), Arc::clone(schema));
+        Segment::known(disk, &self.claim.dir, info, schema).with_index(&self.index)
+    }
+
+    /// The rows as a reader sees them before they are committed: as if the commit had that LSN and time. They can be
+    /// loaded while somebody has them, whatever becomes of the transaction.
+    pub fn read(&self, reader: &Reader, base_offset: u64, adoption: Adoption) -> Result<Vec<Extent>, LogError> {
+        let mut segment = self.segment(base_offset, adoption, &self.schema);
+        segment.claim = Some(Arc::clone(&self.claim));
+        let (segment, range) = (Arc::new(segment), Range::all(adoption.lsn));
+        let index = segment.index()?;
+        let extents = (0..index.entries.len()).map(|batch| {
+            let (segment, index) = (Arc::clone(&segment), Arc::clone(&index));
+            Extent::Stored(Stored::new(segment, index, batch, range, reader))
+        });
+        Ok(extents.collect())
+    }
+
+    /// The rows, batch by batch.
+    pub fn batches(&self) -> Result<impl Iterator<Item = Result<RecordBatch, LogError>>, LogError> {
+        let nowhere = Adoption {
+            lsn: 1,
+            timestamp_us: 0,
+            watermark: None,
+        };
+        let mut segment = self.segment(0, nowhere, &self.schema);
+        segment.claim = Some(Arc::clone(&self.claim));
+        let index = segment.index()?;
+        let batches = (0..index.entries.len()).map(move |batch| Ok(segment.load(&index.entries[batch], None)?.rows));
+        Ok(batches)
+    }
+
+    /// Newest event time that may move the watermark of a topic with `spec`, were it committed now.
+    pub(super) fn newest_event(&self, spec: &TopicSpec, now_us: i64) -> Result<Option<i64>, LogError> {
+        let Some(event) = spec.event_time else { return Ok(None) };
+        let nowhere = Adoption {
+            lsn: 1,
+            timestamp_us: now_us,
+            watermark: None,
+        };
+        let segment = self.segment(0, nowhere, &self.schema);
+        let index = segment.index()?;
+        let limit = event_limit(now_us);
+        let known = index.newest_events(event.column);
+        let mut newest = None;
+        for (batch, entry) in index.entries.iter().enumerate() {
+            let of_batch = match known.as_ref().map(|known| known[batch]) {
+                Some(Some(event_us)) if event_us <= limit => Some(event_us),
+                Some(None) => None,
+                // Some are too far ahead to count.
+                _ => {
+                    let column = segment.load(entry, Some(&[event.column]))?;
+                    newest_event(column.rows.columns().first(), now_us)
+                }
+            };
+            newest = newest.max(of_batch);
+        }
+        Ok(newest)
+    }
+
+    /// What the frame of the commit says of the file.
+    pub(super) fn file(&self) -> AdoptedFile {
+        AdoptedFile {
+            segment: self.info.id,
+            bytes: self.info.bytes,
+            trailer_crc: self.trailer_crc,
+        }
+    }
+
+    /// From here on the commit may be in the log, and the file stays.
+    pub(super) fn put_in_order(&self) {
+        let before = self.claim.state.swap(IN_ORDER, Ordering::AcqRel);
+        assert_eq!(before, PENDING, "L5: a file is adopted once");
+    }
+
+    /// The segment that the file is from here on.
+    pub(super) fn adopt(
+        &self,
+        place: &Placement,
+        run: &BlockRun,
+        timestamp_us: i64,
+        schema: &SchemaRef,
+    ) -> Arc<Segment> {
+        let adoption = Adoption {
+            lsn: run.lsn,
+            timestamp_us,
+            watermark: run.watermark,
+        };
+        let segment = self.segment(place.base_offset, adoption, schema);
+        let flush = &self.claim.flush;
+        let segment = flush.registry.register(segment);
+        flush.spills.adopt(run.lsn, segment.info.id);
+        self.claim.state.store(ADOPTED, Ordering::Release);
+        segment
+    }
+}
+
+/// A file that a commit in the log adopted, as a recovery meets it.
+pub struct Adopted {
+    pub info: SegmentInfo,
+    pub trailer_crc: u32,
+    pub schema: SchemaRef,
+}
+
+impl Adopted {
+    pub fn new(
+        place: &Placement,
+        run: &BlockRun,
+        file: &AdoptedFile,
+        timestamp_us: i64,
+        schema: &SchemaRef,
+    ) -> Adopted {
+        let begun = SegmentInfo::begun(file.segment, place.topic, place.partition, place.schema_id, 0);
+        let adoption = Adoption {
+            lsn: run.lsn,
+            timestamp_us,
+            watermark: run.watermark,
+        };
+        let info = SegmentInfo {
+            rows: u64::from(run.rows),
+            bytes: file.bytes,
+            ..begun
+        };
+        Adopted {
+            info: info.adopted(place.base_offset, adoption),
+            trailer_crc: file.trailer_crc,
+            schema: Arc::clone(schema),
+        }
+    }
+
+    pub fn segment(&self, disk: &Arc<dyn Disk>, dir: &Path) -> Segment {
+        Segment::known(Arc::clone(disk), dir, self.info.clone(), Arc::clone(&self.schema))
+    }
+
+    /// The same, if the file is the one that the commit adopted.
+    pub fn checked(&self, disk: &Arc<dyn Disk>, dir: &Path) -> Result<Segment, LogError> {
+        let segment = self.segment(disk, dir);
+        segment.check_trailer(self.trailer_crc)?;
+        Ok(segment)
+    }
+}
+
+/// The first id that no segment file has or had: neither one that is there, in whatever state, nor one that an image
+/// knows of. A start removes those that a transaction left, which nobody names.
+pub fn next_segment(disk: &dyn Disk, dir: &Path, images: &[Image]) -> Result<u64, LogError> {
+    let names = disk.list(dir).map_err(LogError::io("list directory", dir))?;
+    let ids = names
+        .iter()
+        .filter_map(|name| segment::parse_name(name).or_else(|| segment::parse_temporary_name(name)));
+    let known = images.iter().map(|image| image.next_segment);
+    Ok(ids.map(|id| id + 1).chain(known).max().unwrap_or(0))
+}
