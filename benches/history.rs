@@ -160,7 +160,8 @@ async fn load(data_dir: &Path, rows: u64) -> Loaded {
         let Outcome::CopyIn(mut copy) = ours.execute("COPY bids FROM STDIN").await else {
             unreachable!("COPY FROM STDIN asks for rows");
         };
-        ours.session.copy_append(&mut copy, &batch).expect("rows of the topic");
+        let appended = ours.session.copy_append(&mut copy, &batch).await;
+        appended.expect("rows of the topic");
         ours.session.copy_finish(copy).await.expect("a commit");
     }
     let flushing: f64 = STORING_THREADS.into_iter().map(threads_cpu_seconds).sum();

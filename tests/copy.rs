@@ -427,3 +427,48 @@ async fn a_drivers_binary_reader_and_writer_work() {
         assert_eq!(row.get::<bool>(2), at % 2 == 0);
     }
 }
+
+#[tokio::test]
+async fn a_copy_that_is_too_large_for_memory_is_in_files_before_it_is_committed() {
+    let (_scratch, data_dir) = support::data_dir();
+    let files = || {
+        let listed = std::fs::read_dir(data_dir.join("segments")).expect("the directory exists");
+        listed.count()
+    };
+    let data: String = (0..20_000).map(|i| format!("{i}\t{}\n", "x".repeat(1000))).collect();
+    let copy = "COPY big FROM STDIN";
+    let mut server = Server::start(&data_dir);
+    let mut client = support::connect(&server).await;
+    let create = "CREATE TOPIC big (a INT, b TEXT)";
+    client.batch_execute(create).await.expect("a topic");
+    for is_killed in [false, true] {
+        client.batch_execute("BEGIN").await.expect("begun");
+        let rows = copy_in(&client, copy, &data, 1 << 20).await.expect("a good COPY");
+        assert_eq!((rows, files()), (20_000, 1));
+        assert_eq!(value(&client, "SELECT sum(a) FROM big").await, "199990000");
+        if is_killed {
+            server.kill();
+            server = Server::start(&data_dir);
+            client = support::connect(&server).await;
+        } else {
+            client.batch_execute("ROLLBACK").await.expect("rolled back");
+            // A thread of the query may let go of it a moment later.
+            for _ in 0..1000 {
+                if files() > 0 {
+                    client.batch_execute("SELECT 1").await.expect("an answer");
+                }
+            }
+        }
+        assert_eq!(files(), 0);
+        assert_eq!(value(&client, "SELECT count(*) FROM big").await, "0");
+    }
+    let rows = copy_in(&client, copy, &data, 1 << 20).await.expect("a good COPY");
+    assert_eq!(rows, 20_000);
+    // Written once: the log has the name of the file.
+    let eights = value(&client, "SELECT bytes / 1048576 / 8 FROM millstream.wal").await;
+    assert_eq!(eights, "0", "times 8 MiB");
+    server.kill();
+    let server = Server::start(&data_dir);
+    let client = support::connect(&server).await;
+    assert_eq!(value(&client, "SELECT sum(a) FROM big").await, "199990000");
+}
