@@ -297,8 +297,8 @@ impl World {
                     Some(recovered.newest),
                     "a check and a start find the same"
                 );
-                // What a check finds whole can be read.
-                self.damaged = false;
+                // What a check finds whole can be read, unless a write of the start went elsewhere.
+                self.damaged &= self.has_failed();
             }
         }
         self.check_all(&log);
