@@ -465,7 +465,7 @@ impl Lists {
 
 /// PostgreSQL's text holds no NUL.
 fn check_text(text: &str) -> Result<(), SqlError> {
-    if memchr::memchr(0, text.as_bytes()).is_some() {
+    if has_nul(text.as_bytes()) {
         return Err(SqlError::new(
             state::CHARACTER_NOT_IN_REPERTOIRE,
             "invalid byte sequence for encoding \"UTF8\": 0x00",
@@ -528,20 +528,38 @@ fn too_far(kind: &str) -> SqlError {
     SqlError::new(state::DATETIME_FIELD_OVERFLOW, format!("{kind} out of range"))
 }
 
+/// Whether one of the bytes is 0. Values are short: a call costs more than the look.
+fn has_nul(bytes: &[u8]) -> bool {
+    const ONES: u64 = u64::from_ne_bytes([1; 8]);
+    const HIGHS: u64 = u64::from_ne_bytes([0x80; 8]);
+    let words = bytes.chunks_exact(8);
+    let rest = words.remainder();
+    // Only where a byte is 0 does the difference get a high bit that the word has not.
+    let found = words.fold(0, |found, word| {
+        let word = u64::from_ne_bytes(word.try_into().expect("it is eight bytes"));
+        found | (word.wrapping_sub(ONES) & !word)
+    });
+    found & HIGHS != 0 || rest.contains(&0)
+}
+
 /// UTF-8 text, or 22021 with the offending bytes.
+#[inline]
 pub fn utf8(bytes: &[u8]) -> Result<&str, SqlError> {
-    std::str::from_utf8(bytes).map_err(|error| {
-        let bad = &bytes[error.valid_up_to()..];
-        let shown: Vec<String> = bad
-            .iter()
-            .take(error.error_len().unwrap_or(bad.len()).max(1))
-            .map(|byte| format!("0x{byte:02x}"))
-            .collect();
-        SqlError::new(
-            state::CHARACTER_NOT_IN_REPERTOIRE,
-            format!("invalid byte sequence for encoding \"UTF8\": {}", shown.join(" ")),
-        )
-    })
+    std::str::from_utf8(bytes).map_err(|error| not_utf8(bytes, error))
+}
+
+#[cold]
+fn not_utf8(bytes: &[u8], error: std::str::Utf8Error) -> SqlError {
+    let bad = &bytes[error.valid_up_to()..];
+    let shown: Vec<String> = bad
+        .iter()
+        .take(error.error_len().unwrap_or(bad.len()).max(1))
+        .map(|byte| format!("0x{byte:02x}"))
+        .collect();
+    SqlError::new(
+        state::CHARACTER_NOT_IN_REPERTOIRE,
+        format!("invalid byte sequence for encoding \"UTF8\": {}", shown.join(" ")),
+    )
 }
 
 /// There is one NaN, whatever its bits: it equals itself, in groups too.

@@ -209,3 +209,21 @@ fn columns_of_other_arrow_types_are_shown() {
     let too_large: ArrayRef = Arc::new(UInt64Array::from(vec![u64::MAX]));
     assert!(ColumnFormatter::new(&PgType::Int8, &too_large, &TextStyle::default()).is_err());
 }
+
+#[test]
+fn a_nul_is_found_wherever_it_stands() {
+    let takes = |text: &str| ColumnBuilder::new(&PgType::Text, 1).append_text(text).is_ok();
+    for length in 0..40 {
+        // Bytes around which a word-wise search could err.
+        let text: String = ["\u{1}", "\u{80}", "\u{7f}", "ÿ", "a"]
+            .into_iter()
+            .cycle()
+            .take(length)
+            .collect();
+        assert!(takes(&text), "{text:?}");
+        for (at, _) in text.char_indices() {
+            let (before, after) = text.split_at(at);
+            assert!(!takes(&format!("{before}\0{after}")), "{before:?}, NUL, {after:?}");
+        }
+    }
+}
