@@ -1,7 +1,7 @@
 //! What it costs to keep rows for good and to read them again, beside Parquet files of the same rows.
 //!
 //! `cargo bench --bench history --features parquet` commits an auction's bids through the library, "over two hours" of a
-//! clock of its own, opens the directory again and asks:
+//! clock of its own, lets the segments be merged, opens the directory again and asks:
 //!
 //! - a scan of all rows with filter and aggregate, in rows per CPU second of the process, beside DataFusion over
 //!   Parquet (zstd, as DataFusion writes it, and lz4), in turns, both split into as many ways as there are cores, all
