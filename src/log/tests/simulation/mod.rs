@@ -89,6 +89,7 @@ fn whatever_happens_nothing_acknowledged_is_lost() {
                     }
                     let history = History::default();
                     if let Err(failure) = simulate_into(&history, seed, false, false) {
+                        eprintln!("seed {seed} failed");
                         failures.lock().push((seed, failure));
                     }
                     let mut counts = counts.lock();

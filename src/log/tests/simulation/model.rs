@@ -272,6 +272,17 @@ impl Model {
         }
     }
 
+    /// Whether a log may be at the newest commit, by the offsets and watermarks of its topics.
+    pub fn fits(&self, stats: impl Fn(u32) -> Option<TopicStats>) -> bool {
+        self.topics().all(|(id, topic)| {
+            stats(id).is_some_and(|stats| {
+                let next_offsets = stats.partitions.iter().map(|partition| partition.next_offset);
+                next_offsets.eq(topic.partitions.iter().map(|rows| rows.len() as u64))
+                    && stats.watermark == topic.watermark(self.newest())
+            })
+        })
+    }
+
     /// Whether the reader's topic has its schema, now or before.
     pub fn knows(&self, reader: &Reader) -> bool {
         let topic = self.topics.get(&reader.topic.0).filter(|topic| topic.dropped.is_none());

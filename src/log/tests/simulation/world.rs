@@ -80,6 +80,8 @@ pub struct World {
     /// A fault has come that another plan has replaced since.
     struck: bool,
     lives: u64,
+    /// Starts since the last life that failed: each may have logged a record of its own.
+    failed_starts: u64,
     /// Bytes that one group added to the log, at most.
     largest_group: u64,
     /// An image is late, then.
@@ -130,6 +132,7 @@ impl World {
             struck: false,
             readers: Vec::new(),
             lives: 0,
+            failed_starts: 0,
             largest_group: 0,
             has_failed_flush: false,
             history,
@@ -233,6 +236,7 @@ impl World {
             Ok(opened) => opened,
             Err(LogError::Io { reason, .. }) if self.has_failed() => {
                 self.note(format!("the disk failed while opening: {reason}"));
+                self.failed_starts += 1;
                 self.restart();
                 return None;
             }
@@ -246,10 +250,6 @@ impl World {
         };
         log.observe_ddl(Arc::new(Needs(self.needed_us)));
         log.settle();
-        if recovered.newest == self.model.newest() + 1 && self.logs_by_itself() {
-            // A record of retention that nobody heard of.
-            self.model.skip(self.now_us);
-        }
         self.note(format!(
             "opened: LSN {} of {}, {} acknowledged, image {:?}",
             recovered.newest,
@@ -267,15 +267,10 @@ impl World {
             "L3: LSN {least} was acknowledged, {} is the newest recovered",
             recovered.newest
         );
-        assert!(
-            recovered.newest <= self.model.newest(),
-            "LSN {} was never put in order",
-            recovered.newest
-        );
         if recovered.newest < self.acknowledged {
             self.note("lost: a group that damage took before a later one could tell of it");
         }
-        self.model.truncate(recovered.newest);
+        self.forget_lost(&log, &recovered, least);
         self.readers.retain(|reader| self.model.knows(reader));
         (self.acknowledged, self.confirmed) = (recovered.newest, recovered.newest);
         assert_eq!(
@@ -304,6 +299,36 @@ impl World {
         self.check_all(&log);
         self.damaged = damaged;
         Some(log)
+    }
+
+    /// Forgets the commits after `least` that the log does not have. Behind those it has there may be records of its own
+    /// that nobody heard of.
+    fn forget_lost(&mut self, log: &Log, recovered: &Recovered, least: Lsn) {
+        let newest = recovered.newest;
+        let failed_starts = std::mem::take(&mut self.failed_starts);
+        let records_max = match self.logs_by_itself() {
+            true => 1 + failed_starts,
+            false => 0,
+        };
+        let last = newest.min(self.model.newest());
+        // Only a start puts them where commits were that nobody was told of.
+        let first = last.saturating_sub(records_max.min(failed_starts)).max(least);
+        let kept = (first..=last).rev().find(|kept| {
+            let mut model = self.model.clone();
+            model.truncate(*kept);
+            model.catalog() == recovered.catalog && model.fits(|id| log.topic_stats(TopicId(id)))
+        });
+        let kept =
+            kept.unwrap_or_else(|| panic!("L5: at LSN {newest}, the newest recovered, is what nobody committed"));
+        assert!(
+            newest - kept <= records_max,
+            "LSN {newest} was never put in order, after {kept}"
+        );
+        self.model.truncate(kept);
+        for lsn in kept + 1..=newest {
+            self.note(format!("retention: LSN {lsn}, by a start or an end"));
+            self.model.skip(self.now_us);
+        }
     }
 
     fn step(&mut self, log: &Arc<Log>) -> Goes {
