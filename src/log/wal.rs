@@ -430,7 +430,7 @@ impl Wal {
         buffer
     }
 
-    /// Writes a group without syncing it. After an error the log must not be used any more (L4).
+    /// Writes and syncs a group. After an error the log must not be used any more (L4).
     pub fn write(&mut self, mut group: GroupBuffer, timestamp_us: i64) -> io::Result<()> {
         group.finish();
         assert!(!group.slots.is_empty(), "a group has frames");
@@ -460,7 +460,7 @@ impl Wal {
                 Piece::Shared(buffer) => buffer.as_slice(),
             })
             .collect();
-        self.file.write_at(self.position.end, &pieces)?;
+        self.file.write_synced(self.position.end, &pieces)?;
         drop(pieces);
         // Buffers of the arrays belong to the tail from here on.
         group.pieces.clear();
@@ -471,6 +471,7 @@ impl Wal {
         self.position.last_lsn = last.last_lsn;
         self.position.last_timestamp_us = timestamp_us;
         self.position.last_crc = previous_crc;
+        self.durable_lsn = self.position.last_lsn;
         self.total_bytes += group.bytes;
         if self.position.end > self.size / 2
             && let Some(ahead) = &mut self.ahead
@@ -481,21 +482,13 @@ impl Wal {
         Ok(())
     }
 
-    /// Syncs what was written. After an error the log must not be used any more (L4).
-    pub fn sync(&mut self) -> io::Result<()> {
-        self.file.sync_data()?;
-        self.durable_lsn = self.position.last_lsn;
-        Ok(())
-    }
-
     /// Writes and syncs a seal frame: everything before it is known to be synced.
     pub fn seal(&mut self, clean_stop: bool) -> io::Result<()> {
         let mut group = self.buffer();
         group.start_frame();
         let lsn = self.position.last_lsn;
         group.end_frame(FrameKind::Seal, (lsn, lsn), false, clean_stop);
-        self.write(group, self.position.last_timestamp_us)?;
-        self.sync()
+        self.write(group, self.position.last_timestamp_us)
     }
 
     /// Gives back what was allocated and not used. Only after the last write.

@@ -326,27 +326,25 @@ fn commit(shared: &Shared, wal: &mut Wal, group: Group) -> Result<(), (std::io::
         watermarks,
         commits,
     } = group;
-    if let Err(error) = wal.write(buffer, timestamp_us) {
-        return Err((error, waiters));
-    }
+    let last_lsn = frames.last().expect("a group has frames").last_lsn;
     #[cfg(test)]
     let (waiters, frames, watermarks) = if shared.options.acknowledge_before_sync {
         // The canary: breaks L1 so that a test can prove that it would notice.
-        publish(shared, wal, frames, watermarks, timestamp_us);
+        publish(shared, last_lsn, frames, watermarks, timestamp_us);
         acknowledge(waiters, timestamp_us);
         (Vec::new(), Vec::new(), Vec::new())
     } else {
         (waiters, frames, watermarks)
     };
     let started = Instant::now();
-    if let Err(error) = wal.sync() {
+    if let Err(error) = wal.write(buffer, timestamp_us) {
         return Err((error, waiters));
     }
     let latency_us = u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX);
     shared.syncs.fetch_add(1, Ordering::Relaxed);
     shared.commits.fetch_add(commits, Ordering::Relaxed);
     shared.last_sync_us.store(latency_us, Ordering::Relaxed);
-    publish(shared, wal, frames, watermarks, timestamp_us);
+    publish(shared, last_lsn, frames, watermarks, timestamp_us);
     acknowledge(waiters, timestamp_us);
     Ok(())
 }
@@ -399,7 +397,7 @@ fn lay_out(frame: &FrameDraft, buffer: &mut GroupBuffer) {
 
 fn publish(
     shared: &Shared,
-    wal: &Wal,
+    last_lsn: super::Lsn,
     frames: Vec<FrameDraft>,
     watermarks: Vec<(super::TopicId, super::Lsn, i64)>,
     timestamp_us: i64,
@@ -463,7 +461,7 @@ fn publish(
             topic.advance(lsn, watermark);
         }
     }
-    shared.publish(wal.position().last_lsn);
+    shared.publish(last_lsn);
 }
 
 /// An orderly stop: everything is written; seal it.

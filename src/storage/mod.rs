@@ -60,6 +60,11 @@ pub trait DiskFile: Send + Sync {
     fn read_at(&self, offset: u64, buf: &mut [u8]) -> io::Result<()>;
     /// Writes the pieces one after another from `offset`, growing the file where needed. Not durable before a sync.
     fn write_at(&self, offset: u64, pieces: &[&[u8]]) -> io::Result<()>;
+    /// The same, durable when it returns, in a file of which all before is synced.
+    fn write_synced(&self, offset: u64, pieces: &[&[u8]]) -> io::Result<()> {
+        self.write_at(offset, pieces)?;
+        self.sync_data()
+    }
     fn set_len(&self, len: u64) -> io::Result<()>;
     /// Content, and what is needed to find it (the size), to stable storage.
     fn sync_data(&self) -> io::Result<()>;
