@@ -84,7 +84,7 @@ impl Session {
             InsertRows::Select(select) => {
                 let types = parameters.types();
                 let mut planned = self.with_context(&types, |ctx| plan::plan_select(select, ctx))?;
-                // A quoted string takes the type of the column that it goes to.
+                // A quoted string or a NULL takes the type of the column that it goes to.
                 let untyped = std::mem::take(&mut planned.untyped);
                 let (fields, mut batches) = self.rows_of_plan(&planned, select, parameters, None).await?;
                 let mut fields = fields.to_vec();

@@ -93,7 +93,7 @@ pub struct Planned {
     pub system: Vec<(String, String)>,
     /// Types of `$1`, `$2`, ...
     pub parameter_types: Vec<PgType>,
-    /// For each field whether it is a quoted string without a type of its own.
+    /// For each field whether it is a quoted string or a NULL without a type of its own.
     pub untyped: Vec<bool>,
 }
 
@@ -326,7 +326,7 @@ fn output_fields(plan: &LogicalPlan) -> Result<Vec<OutField>, SqlError> {
     Ok(fields)
 }
 
-/// Which columns of a query are plain quoted strings, whose type is whatever is asked for. `plan` is not analyzed yet.
+/// Which columns of a query are plain quoted strings or NULLs, whose type is whatever is asked for. `plan` is not analyzed yet.
 fn untyped_columns(plan: &LogicalPlan) -> Vec<bool> {
     match plan {
         LogicalPlan::Sort(sort) => untyped_columns(&sort.input),
@@ -334,7 +334,12 @@ fn untyped_columns(plan: &LogicalPlan) -> Vec<bool> {
         LogicalPlan::Projection(projection) => projection
             .expr
             .iter()
-            .map(|expr| matches!(expr.clone().unalias(), Expr::Literal(ScalarValue::Utf8(Some(_)), _)))
+            .map(|expr| {
+                matches!(
+                    expr.clone().unalias(),
+                    Expr::Literal(ScalarValue::Utf8(_) | ScalarValue::Null, _)
+                )
+            })
             .collect(),
         other => vec![false; other.schema().fields().len()],
     }
