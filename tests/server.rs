@@ -317,3 +317,34 @@ async fn a_data_directory_of_the_first_format_is_read_and_goes_on() {
         "10"
     );
 }
+
+#[tokio::test]
+async fn segments_of_the_first_format_are_read_beside_new_ones() {
+    let (_scratch, data_dir) = support::data_dir();
+    let fixture = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/segments-1");
+    copy(&fixture, &data_dir);
+    // They are merged and compressed; one more was adopted.
+    let mut server = Server::start_with(&data_dir, &["--tiny-segments"]);
+    for added in 0..3 {
+        let client = support::connect(&server).await;
+        let all =
+            "SELECT count(*), sum(id), sum(price), count(name), max(at)::text, count(ok) FROM events WHERE id > 0";
+        assert_eq!(
+            bag(&client, all).await.expect("it is read"),
+            [["54", "80325", "289.00", "46", "2026-01-01 00:00:10+00", "40"]]
+        );
+        let some = "SELECT id FROM events WHERE name = 'name 2' AND raw > '\\x72617720'::bytea AND day > '2026-01-04'";
+        assert_eq!(
+            bag(&client, some).await.expect("it is read"),
+            [["108"], ["208"], ["308"], ["408"]]
+        );
+        for row in 1..=20 {
+            let insert = format!("INSERT INTO events (id, name) VALUES ({}, repeat('new', 30))", -row);
+            client.batch_execute(&insert).await.expect("it goes on");
+        }
+        let new = "SELECT count(*) FROM events WHERE id < 0 AND _offset >= 54";
+        assert_eq!(value(&client, new).await, (20 * (added + 1)).to_string());
+        server.kill();
+        server = Server::start_with(&data_dir, &["--tiny-segments"]);
+    }
+}

@@ -112,7 +112,7 @@ impl Stored {
     /// Reads the wanted rows: those columns of the topic in that order, or all of them. `None` if there are no rows.
     pub fn load(&self, columns: Option<&[usize]>) -> Result<Option<Chunk>, LogError> {
         let chunk = match &self.schema {
-            None => self.segment.load(self.entry(), columns)?,
+            None => self.segment.load(self.batch, columns)?,
             Some(schema) => self.load_as(schema, columns)?,
         };
         Ok(chunk.within(&self.range))
@@ -124,7 +124,7 @@ impl Stored {
         let columns = columns.unwrap_or(&all);
         let positions: Vec<Option<usize>> = columns.iter().map(|column| self.position(*column)).collect();
         let present: Vec<usize> = positions.iter().flatten().copied().collect();
-        let chunk = self.segment.load(self.entry(), Some(&present))?;
+        let chunk = self.segment.load(self.batch, Some(&present))?;
         let rows = chunk.rows.num_rows();
         let mut loaded = chunk.rows.columns().iter();
         let mut arrays = Vec::with_capacity(columns.len());

@@ -83,8 +83,8 @@ pub fn merge(
     };
     let mut writer = Writer::create(disk, dir, info, Arc::clone(schema), layout)?;
     for segment in segments {
-        for entry in &segment.index()?.entries {
-            let mut chunk = segment.load(entry, None)?;
+        for batch in 0..segment.index()?.entries.len() {
+            let mut chunk = segment.load(batch, None)?;
             if segment.info.schema_id != schema_id {
                 chunk.rows = conform(&chunk.rows, &segment.schema, schema);
             }

@@ -8,6 +8,7 @@ mod check;
 mod chunk;
 mod columns;
 mod encode;
+mod encoding;
 mod error;
 mod extent;
 mod facade;

@@ -120,8 +120,8 @@ pub fn repair(disk: &Arc<dyn Disk>, dir: &Path, apply: bool) -> Result<Repaired,
 struct Inspected {
     info: SegmentInfo,
     segment: Segment,
-    /// Batches that are whole, in order.
-    whole: Vec<Entry>,
+    /// Batches that are whole, in order, by their places in the index.
+    whole: Vec<(usize, Entry)>,
     lost: Vec<LostRows>,
 }
 
@@ -509,19 +509,21 @@ impl Shop<'_> {
     fn rewrite(&self, found: &Inspected, next_segment: &mut u64) -> Result<Vec<SegmentInfo>, LogError> {
         let mut made = Vec::new();
         let layout = LogOptions::default().flush.layout;
-        let follows = |one: &Entry, next: &Entry| one.base_offset + u64::from(one.rows) == next.base_offset;
+        let follows = |(_, one): &(usize, Entry), (_, next): &(usize, Entry)| {
+            one.base_offset + u64::from(one.rows) == next.base_offset
+        };
         for entries in found.whole.chunk_by(follows) {
             let info = SegmentInfo {
                 id: *next_segment,
-                base_offset: entries[0].base_offset,
+                base_offset: entries[0].1.base_offset,
                 adoption: None,
                 ..found.info.clone()
             };
             *next_segment += 1;
             let schema = Arc::clone(&found.segment.schema);
             let mut writer = Writer::create(Arc::clone(self.disk), &self.path(SEGMENTS_DIR), info, schema, layout)?;
-            for entry in entries {
-                writer.push(found.segment.load(entry, None)?)?;
+            for (batch, _) in entries {
+                writer.push(found.segment.load(*batch, None)?)?;
             }
             made.push(writer.finish()?.info);
         }
@@ -607,16 +609,20 @@ fn inspect(segment: Segment) -> Inspected {
         last_us: at.map_or(info.last_us, |entry| entry.last_us),
     };
     let mut found: Vec<LostRows> = Vec::new();
-    let mut whole: Vec<Entry> = Vec::new();
+    let mut whole: Vec<(usize, Entry)> = Vec::new();
     let mut next = info.base_offset;
-    for entry in segment.index().iter().flat_map(|index| &index.entries) {
+    for (batch, entry) in segment
+        .index()
+        .iter()
+        .flat_map(|index| index.entries.iter().enumerate())
+    {
         if entry.base_offset != next {
             // The index is not to be trusted from here on.
             break;
         }
         next += u64::from(entry.rows);
-        if segment.load(entry, None).is_ok() {
-            whole.push(*entry);
+        if segment.load(batch, None).is_ok() {
+            whole.push((batch, *entry));
             continue;
         }
         let more = lost(entry.base_offset, next, Some(entry));

@@ -1,11 +1,12 @@
 //! [`Segment`]: an immutable columnar file with consecutive rows of one topic partition; writing it, reading it back.
 //!
 //! One rule: a segment gets its name only after it is synced, and is never written to again; every byte of it is
-//! covered by a checksum, and damage to one batch is an error of those who read that batch alone.
+//! covered by a checksum, and damage to a column of a batch is an error of those who read it alone.
 //!
 //! ```text
 //! file       0 64  header, zero-padded
-//!           64 ..  batches, each at a multiple of 64: rows, then runs, each an encapsulated Arrow IPC message
+//!           64 ..  batches, each at a multiple of 64: its columns, each an Arrow IPC stream (`encoding`) and zero-padded to
+//!                  a multiple of 64, then its runs, an encapsulated Arrow IPC message
 //!           .. ..  index: an Arrow IPC stream of one record batch, with one row for each batch of the file
 //!      end-32 32  trailer
 //!
@@ -19,18 +20,22 @@
 //!  32 8  base offset
 //!
 //! runs   lsn UInt64, timestamp Int64 (us), watermark Int64 (us, null: none), rows UInt32
-//! index  position UInt64, rows_bytes, runs_bytes, crc (of both), rows UInt32, base_offset, first_lsn, last_lsn UInt64,
-//!        first_us, last_us Int64; for column i of the topic nulls_i UInt64 and, where its type has an order that
-//!        filters can use, min_i and max_i of that type (null: not known)
+//! index  position UInt64, rows_bytes (of all columns), runs_bytes, crc (of the runs), rows UInt32, base_offset, first_lsn,
+//!        last_lsn UInt64, first_us, last_us Int64; for column i of the topic bytes_i (with padding), crc_i UInt32,
+//!        nulls_i UInt64 and, where its type has an order that filters can use, min_i and max_i of that type (null: not
+//!        known)
 //! ```
+//!
+//! Version 1 has all columns of a batch in one encapsulated Arrow IPC message, without bytes_i and crc_i: crc is of that
+//! and the runs. It is read, and no longer written.
 
 use std::io::Cursor;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
 use arrow::array::{
-    Array, ArrayRef, ArrowPrimitiveType, AsArray, BooleanArray, Int64Array, PrimitiveArray, RecordBatch, StringArray,
-    UInt32Array, UInt64Array,
+    Array, ArrayRef, ArrowPrimitiveType, AsArray, BooleanArray, Int64Array, PrimitiveArray, RecordBatch,
+    RecordBatchOptions, StringArray, UInt32Array, UInt64Array,
 };
 use arrow::buffer::{Buffer, MutableBuffer};
 use arrow::compute::{concat, concat_batches};
@@ -47,11 +52,12 @@ use crate::storage::{Disk, DiskFile};
 
 use super::columns::nullable;
 use super::encode::{MessageEncoder, decode_message};
+use super::encoding::{self, of_numbers};
 use super::spill::Claim;
 use super::tail::merge_runs;
 use super::{Chunk, LogError, Lsn, Run, TopicId};
 
-const FORMAT_VERSION: u32 = 1;
+const FORMAT_VERSION: u32 = 2;
 const HEADER_BYTES: u64 = 64;
 const TRAILER_BYTES: u64 = 32;
 /// Batches start at multiples of this, so that their buffers are aligned once read.
@@ -62,7 +68,7 @@ const TRAILER_MAGIC: [u8; 8] = *b"MILLSEGE";
 const SYNC_BYTES: u64 = 8 << 20;
 /// Longer strings bound from below by a prefix, and from above not at all.
 const STATISTIC_STRING_BYTES_MAX: usize = 64;
-/// Columns of the index before those with statistics.
+/// Columns of the index before those of the topic's columns.
 const FIXED_COLUMNS: usize = 10;
 
 /// What is known of a segment without opening it.
@@ -190,11 +196,47 @@ impl Entry {
 pub struct Index {
     pub entries: Vec<Entry>,
     table: RecordBatch,
+    /// Whether a batch's columns are streams of their own.
+    is_by_column: bool,
+}
+
+/// Where a column of a batch is.
+#[derive(Clone, Copy, Debug)]
+struct Place {
+    position: u64,
+    bytes: u32,
+    crc: u32,
+}
+
+impl Place {
+    fn end(&self) -> u64 {
+        self.position + u64::from(self.bytes)
+    }
 }
 
 impl Index {
     fn column(&self, prefix: &str, column: usize) -> Option<&ArrayRef> {
         self.table.column_by_name(&format!("{prefix}_{column}"))
+    }
+
+    /// Where the first columns of a batch are; `None` if the index does not say it.
+    fn places(&self, batch: usize, columns: usize) -> Option<Vec<Place>> {
+        let number = |prefix, column| {
+            let numbers = self.column(prefix, column)?.as_primitive_opt::<UInt32Type>()?;
+            Some(numbers.value(batch))
+        };
+        let mut position = self.entries[batch].position;
+        (0..columns)
+            .map(|column| {
+                let place = Place {
+                    position,
+                    bytes: number("bytes", column)?,
+                    crc: number("crc", column)?,
+                };
+                position = place.end();
+                Some(place)
+            })
+            .collect()
     }
 
     /// Least and greatest value of a column of the segment's schema, one of each per batch; null where not known.
@@ -290,15 +332,18 @@ impl Segment {
     pub fn with_index(self, index: &Index) -> Segment {
         let mut entries = index.entries.clone();
         adopt(&mut entries, &self.info);
-        let table = index.table.clone();
-        let set = self.index.set(Arc::new(Index { entries, table }));
+        let set = self.index.set(Arc::new(Index {
+            entries,
+            table: index.table.clone(),
+            is_by_column: index.is_by_column,
+        }));
         assert!(set.is_ok(), "its index has not been read");
         self
     }
 
     /// Looks whether the file is the one whose trailer has that checksum; reads header and trailer alone.
     pub fn check_trailer(&self, crc: u32) -> Result<(), LogError> {
-        let (_, trailer) = self.open_whole()?;
+        let Opened { trailer, .. } = self.open_whole()?;
         match u32_at(&trailer, 20) == crc {
             true => Ok(()),
             false => Err(self.damaged(
@@ -308,8 +353,8 @@ impl Segment {
         }
     }
 
-    /// The file, if it is the one that it should be, and its trailer.
-    fn open_whole(&self) -> Result<(Arc<dyn DiskFile>, Buffer), LogError> {
+    /// The file, if it is the one that it should be.
+    fn open_whole(&self) -> Result<Opened, LogError> {
         let file = self.open()?;
         let size = file.len().map_err(LogError::io("read file", &self.path))?;
         if size != self.info.bytes || size < HEADER_BYTES + TRAILER_BYTES {
@@ -340,11 +385,11 @@ impl Segment {
         if trailer[24..32] != TRAILER_MAGIC || u32_at(&trailer, 20) != crc32c::crc32c(&trailer[..20]) {
             return Err(self.damaged(at, "the trailer's checksum does not match"));
         }
-        Ok((file, trailer))
+        Ok(Opened { file, version, trailer })
     }
 
     fn read_index(&self) -> Result<Index, LogError> {
-        let (file, trailer) = self.open_whole()?;
+        let Opened { file, version, trailer } = self.open_whole()?;
         let at = self.info.bytes - TRAILER_BYTES;
         let (position, bytes) = (u64_at(&trailer, 0), u64_at(&trailer, 8));
         if position.checked_add(bytes) != Some(at) {
@@ -360,18 +405,22 @@ impl Segment {
             .ok_or_else(|| self.damaged(position, "the index is empty"))?;
         let mut entries = entries(&table).ok_or_else(|| self.damaged(position, "the index has other columns"))?;
         adopt(&mut entries, &self.info);
-        Ok(Index { entries, table })
+        Ok(Index {
+            entries,
+            table,
+            is_by_column: version > 1,
+        })
     }
 
     /// Reads all of it; how many rows it has.
     pub fn check(&self) -> Result<u64, LogError> {
         let index = self.index()?;
         let mut next = self.info.base_offset;
-        for entry in &index.entries {
+        for (batch, entry) in index.entries.iter().enumerate() {
             if entry.base_offset != next {
                 return Err(self.damaged(entry.position, "offsets are not dense"));
             }
-            self.load(entry, None)?;
+            self.load(batch, None)?;
             next += u64::from(entry.rows);
         }
         if next != self.info.end_offset() {
@@ -380,19 +429,17 @@ impl Segment {
         Ok(self.info.rows)
     }
 
-    /// The rows of one batch: those columns (of the segment's schema) in that order, or all of them.
-    pub fn load(&self, entry: &Entry, columns: Option<&[usize]>) -> Result<Chunk, LogError> {
-        let file = self.open()?;
-        let bytes = self.read(file.as_ref(), entry.position, entry.bytes())?;
+    /// The rows of one batch: those columns (of the segment's schema) in that order, or all of them. Nothing else of the
+    /// batch is read.
+    pub fn load(&self, batch: usize, columns: Option<&[usize]>) -> Result<Chunk, LogError> {
+        let index = self.index()?;
+        let entry = &index.entries[batch];
+        let (rows, runs) = match index.is_by_column {
+            true => self.load_columns(&index, batch, columns)?,
+            false => self.load_message(entry, columns)?,
+        };
         let damaged = |reason: &str| self.damaged(entry.position, reason);
-        if crc32c::crc32c(&bytes) != entry.crc {
-            return Err(damaged("a batch's checksum does not match"));
-        }
-        let message = bytes.slice_with_length(0, entry.rows_bytes as usize);
-        let unreadable = |error: super::frame::Damage| damaged(&error.to_string());
-        let rows = decode_message(&message, &self.nullable, columns).map_err(unreadable)?;
-        let runs = bytes.slice(entry.rows_bytes as usize);
-        let runs = decode_message(&runs, &runs_schema(), None).map_err(unreadable)?;
+        let runs = decode_message(&runs, &runs_schema(), None).map_err(|error| damaged(&error.to_string()))?;
         let runs = decode_runs(&runs);
         if rows.num_rows() != entry.rows as usize || runs.iter().map(|run| run.rows).sum::<usize>() != rows.num_rows() {
             return Err(damaged("a batch has another number of rows"));
@@ -413,6 +460,83 @@ impl Segment {
             runs,
         })
     }
+
+    /// Rows, and the message of the runs.
+    fn load_columns(
+        &self,
+        index: &Index,
+        batch: usize,
+        columns: Option<&[usize]>,
+    ) -> Result<(RecordBatch, Buffer), LogError> {
+        let entry = &index.entries[batch];
+        let fields = self.nullable.fields();
+        let places = index
+            .places(batch, fields.len())
+            .ok_or_else(|| self.damaged(entry.position, "the index has other columns"))?;
+        let runs = Place {
+            position: entry.position + u64::from(entry.rows_bytes),
+            bytes: entry.runs_bytes,
+            crc: entry.crc,
+        };
+        let file = self.open()?;
+        // At once, if all of it is wanted.
+        let all = match columns {
+            None => Some(self.read(file.as_ref(), entry.position, entry.bytes())?),
+            Some(_) => None,
+        };
+        let take = |place: &Place| {
+            let (start, bytes) = (place.position - entry.position, place.bytes as usize);
+            let content = match &all {
+                Some(all) if start + bytes as u64 <= all.len() as u64 => all.slice_with_length(start as usize, bytes),
+                Some(_) => return Err(self.damaged(place.position, "a column is not in its batch")),
+                None => self.read(file.as_ref(), place.position, bytes as u64)?,
+            };
+            match crc32c::crc32c(&content) == place.crc {
+                true => Ok(content),
+                false => Err(self.damaged(place.position, "a batch's checksum does not match")),
+            }
+        };
+        let column = |column: usize| {
+            let (place, field) = (&places[column], &fields[column]);
+            let least = index.bounds(column).map(|(least, _)| least.slice(batch, 1));
+            let values = encoding::decode(take(place)?, field.data_type(), least.as_ref())
+                .map_err(|error| self.damaged(place.position, error))?;
+            match values.len() == entry.rows as usize {
+                true => Ok(values),
+                false => Err(self.damaged(place.position, "a batch has another number of rows")),
+            }
+        };
+        let (schema, arrays): (SchemaRef, Result<Vec<ArrayRef>, LogError>) = match columns {
+            None => (Arc::clone(&self.nullable), (0..fields.len()).map(column).collect()),
+            Some(columns) => {
+                let schema = self.nullable.project(columns).expect("columns of the segment");
+                (Arc::new(schema), columns.iter().map(|index| column(*index)).collect())
+            }
+        };
+        let options = RecordBatchOptions::new().with_row_count(Some(entry.rows as usize));
+        let rows = RecordBatch::try_new_with_options(schema, arrays?, &options).expect("columns fit their fields");
+        Ok((rows, take(&runs)?))
+    }
+
+    /// The same of version 1.
+    fn load_message(&self, entry: &Entry, columns: Option<&[usize]>) -> Result<(RecordBatch, Buffer), LogError> {
+        let file = self.open()?;
+        let bytes = self.read(file.as_ref(), entry.position, entry.bytes())?;
+        if crc32c::crc32c(&bytes) != entry.crc {
+            return Err(self.damaged(entry.position, "a batch's checksum does not match"));
+        }
+        let message = bytes.slice_with_length(0, entry.rows_bytes as usize);
+        let rows =
+            decode_message(&message, &self.nullable, columns).map_err(|error| self.damaged(entry.position, error))?;
+        Ok((rows, bytes.slice(entry.rows_bytes as usize)))
+    }
+}
+
+/// A file that has the size, header and trailer of a segment.
+struct Opened {
+    file: Arc<dyn DiskFile>,
+    version: u32,
+    trailer: Buffer,
 }
 
 fn u32_at(bytes: &[u8], at: usize) -> u32 {
@@ -478,6 +602,21 @@ fn message(encoder: &mut MessageEncoder, batch: &RecordBatch) -> Result<(Vec<Buf
     let pieces = encoder.encode(batch)?;
     let bytes = pieces.iter().map(Buffer::len).sum();
     Ok((pieces, bytes))
+}
+
+fn crc_of(pieces: &[Buffer]) -> u32 {
+    pieces.iter().fold(0, |crc, piece| crc32c::crc32c_append(crc, piece))
+}
+
+fn small(bytes: usize) -> u32 {
+    u32::try_from(bytes).expect("a batch is smaller than 4 GiB")
+}
+
+/// The zeros after so many bytes up to a multiple of [`ALIGNMENT`].
+fn padding(bytes: usize) -> Buffer {
+    static ZEROS: OnceLock<Buffer> = OnceLock::new();
+    let zeros = ZEROS.get_or_init(|| Buffer::from([0; ALIGNMENT as usize]));
+    zeros.slice_with_length(0, bytes.next_multiple_of(ALIGNMENT as usize) - bytes)
 }
 
 /// Rows and runs of a chunk as one run of bytes, for the metadata image: message lengths and the bytes.
@@ -551,7 +690,7 @@ fn entries(table: &RecordBatch) -> Option<Vec<Entry>> {
 }
 
 /// Least and greatest value as arrays of one; `None` for types whose order filters do not use.
-fn extremes(column: &dyn Array) -> Option<(ArrayRef, ArrayRef)> {
+pub fn extremes(column: &dyn Array) -> Option<(ArrayRef, ArrayRef)> {
     fn of<T: ArrowPrimitiveType>(column: &dyn Array) -> (ArrayRef, ArrayRef)
     where
         T::Native: PartialOrd,
@@ -563,14 +702,10 @@ fn extremes(column: &dyn Array) -> Option<(ArrayRef, ArrayRef)> {
         };
         (one(arrow::compute::min(values)), one(arrow::compute::max(values)))
     }
+    type Extremes = fn(&dyn Array) -> (ArrayRef, ArrayRef);
+    let numbers: Option<Extremes> = of_numbers!(column.data_type(), of);
     match column.data_type() {
-        DataType::Int16 => Some(of::<Int16Type>(column)),
-        DataType::Int32 => Some(of::<Int32Type>(column)),
-        DataType::Int64 => Some(of::<Int64Type>(column)),
-        DataType::Date32 => Some(of::<Date32Type>(column)),
-        DataType::Time64(TimeUnit::Microsecond) => Some(of::<Time64MicrosecondType>(column)),
-        DataType::Timestamp(TimeUnit::Microsecond, _) => Some(of::<TimestampMicrosecondType>(column)),
-        DataType::Decimal128(..) => Some(of::<Decimal128Type>(column)),
+        _ if numbers.is_some() => numbers.map(|of| of(column)),
         DataType::Boolean => {
             let values = column.as_boolean();
             let one = |value: Option<bool>| -> ArrayRef { Arc::new(BooleanArray::from(vec![value])) };
@@ -589,8 +724,12 @@ fn extremes(column: &dyn Array) -> Option<(ArrayRef, ArrayRef)> {
     }
 }
 
-/// A batch's nulls and bounds, by column.
-type Statistics = Vec<(u64, Option<(ArrayRef, ArrayRef)>)>;
+/// A column of a batch, as the index has it.
+struct ColumnEntry {
+    place: Place,
+    nulls: u64,
+    bounds: Option<(ArrayRef, ArrayRef)>,
+}
 
 /// A file that has been written and named.
 pub struct Finished {
@@ -607,12 +746,12 @@ pub struct Writer {
     info: SegmentInfo,
     schema: SchemaRef,
     layout: Layout,
-    encoder: Option<MessageEncoder>,
     runs_encoder: Option<MessageEncoder>,
     position: u64,
     synced: u64,
     entries: Vec<Entry>,
-    statistics: Vec<Statistics>,
+    /// Of each batch.
+    columns: Vec<Vec<ColumnEntry>>,
     /// Not written yet.
     pending: Vec<Chunk>,
     pending_rows: usize,
@@ -654,12 +793,11 @@ impl Writer {
             info: SegmentInfo { rows: 0, ..info },
             schema,
             layout,
-            encoder: None,
             runs_encoder: None,
             position: HEADER_BYTES,
             synced: 0,
             entries: Vec::new(),
-            statistics: Vec::new(),
+            columns: Vec::new(),
             pending: Vec::new(),
             pending_rows: 0,
             pending_bytes: 0,
@@ -723,32 +861,45 @@ impl Writer {
             }
         };
         drop(pending);
-        let encoder = match &mut self.encoder {
-            Some(encoder) => encoder,
-            none => none.insert(MessageEncoder::new(&rows, self.layout.compression)?),
-        };
-        let (mut pieces, rows_bytes) = message(encoder, &rows)?;
+        let position = self.position.next_multiple_of(ALIGNMENT);
+        let mut pieces = Vec::new();
+        let mut columns = Vec::with_capacity(rows.num_columns());
+        let mut end = position;
+        for column in rows.columns() {
+            let bounds = extremes(column.as_ref());
+            let mut stream = encoding::encode(column, bounds.as_ref(), self.layout.compression)?;
+            stream.push(padding(stream.iter().map(Buffer::len).sum()));
+            let place = Place {
+                position: end,
+                bytes: small(stream.iter().map(Buffer::len).sum()),
+                crc: crc_of(&stream),
+            };
+            end = place.end();
+            pieces.extend(stream);
+            columns.push(ColumnEntry {
+                place,
+                nulls: column.logical_null_count() as u64,
+                bounds,
+            });
+        }
+        self.columns.push(columns);
         let runs_batch = encode_runs(&runs);
         let encoder = match &mut self.runs_encoder {
             Some(encoder) => encoder,
             none => none.insert(MessageEncoder::new(&runs_batch, self.layout.compression)?),
         };
-        let (run_pieces, runs_bytes) = message(encoder, &runs_batch)?;
-        pieces.extend(run_pieces);
-        let position = self.position.next_multiple_of(ALIGNMENT);
-        let crc = pieces
-            .iter()
-            .fold(0, |crc, piece| crc32c::crc32c_append(crc, piece.as_slice()));
+        let (runs_pieces, runs_bytes) = message(encoder, &runs_batch)?;
+        let (rows_bytes, crc) = (end - position, crc_of(&runs_pieces));
+        pieces.extend(runs_pieces);
         let slices: Vec<&[u8]> = pieces.iter().map(Buffer::as_slice).collect();
         let path = self.path();
         self.file
             .write_at(position, &slices)
             .map_err(LogError::io("write file", &path))?;
-        let small = |bytes: usize| u32::try_from(bytes).expect("a batch is smaller than 4 GiB");
         let (first, last) = (&runs[0], &runs[runs.len() - 1]);
         self.entries.push(Entry {
             position,
-            rows_bytes: small(rows_bytes),
+            rows_bytes: small(rows_bytes as usize),
             runs_bytes: small(runs_bytes),
             crc,
             rows: small(rows.num_rows()),
@@ -758,12 +909,7 @@ impl Writer {
             first_us: first.timestamp_us,
             last_us: last.timestamp_us,
         });
-        let statistics = rows
-            .columns()
-            .iter()
-            .map(|column| (column.logical_null_count() as u64, extremes(column.as_ref())));
-        self.statistics.push(statistics.collect());
-        self.position = position + (rows_bytes + runs_bytes) as u64;
+        self.position = end + runs_bytes as u64;
         if self.position - self.synced > SYNC_BYTES {
             self.file.sync_data().map_err(LogError::io("sync file", &path))?;
             self.synced = self.position;
@@ -821,6 +967,7 @@ impl Writer {
             index: Index {
                 entries: self.entries,
                 table,
+                is_by_column: true,
             },
         })
     }
@@ -836,7 +983,7 @@ impl Writer {
         let i64s = |value: fn(&Entry) -> i64| -> ArrayRef {
             Arc::new(entries.iter().map(|entry| Some(value(entry))).collect::<Int64Array>())
         };
-        let mut columns: Vec<(String, ArrayRef)> = Vec::with_capacity(FIXED_COLUMNS + 3 * self.schema.fields().len());
+        let mut columns: Vec<(String, ArrayRef)> = Vec::with_capacity(FIXED_COLUMNS + 5 * self.schema.fields().len());
         columns.push(("position".to_string(), u64s(|entry| entry.position)));
         columns.push(("rows_bytes".to_string(), u32s(|entry| entry.rows_bytes)));
         columns.push(("runs_bytes".to_string(), u32s(|entry| entry.runs_bytes)));
@@ -848,10 +995,14 @@ impl Writer {
         columns.push(("first_us".to_string(), i64s(|entry| entry.first_us)));
         columns.push(("last_us".to_string(), i64s(|entry| entry.last_us)));
         for column in 0..self.schema.fields().len() {
-            let nulls: UInt64Array = self.statistics.iter().map(|batch| Some(batch[column].0)).collect();
+            let stored = || self.columns.iter().map(|batch| &batch[column]);
+            let bytes: UInt32Array = stored().map(|stored| Some(stored.place.bytes)).collect();
+            let crcs: UInt32Array = stored().map(|stored| Some(stored.place.crc)).collect();
+            let nulls: UInt64Array = stored().map(|stored| Some(stored.nulls)).collect();
+            columns.push((format!("bytes_{column}"), Arc::new(bytes)));
+            columns.push((format!("crc_{column}"), Arc::new(crcs)));
             columns.push((format!("nulls_{column}"), Arc::new(nulls)));
-            let bounds: Option<Vec<&(ArrayRef, ArrayRef)>> =
-                self.statistics.iter().map(|batch| batch[column].1.as_ref()).collect();
+            let bounds: Option<Vec<&(ArrayRef, ArrayRef)>> = stored().map(|stored| stored.bounds.as_ref()).collect();
             if let Some(bounds) = bounds {
                 let min: Vec<&dyn Array> = bounds.iter().map(|(min, _)| min.as_ref()).collect();
                 let max: Vec<&dyn Array> = bounds.iter().map(|(_, max)| max.as_ref()).collect();

@@ -334,7 +334,7 @@ impl Spilled {
         let mut segment = self.segment(0, nowhere, &self.schema);
         segment.claim = Some(Arc::clone(&self.claim));
         let index = segment.index()?;
-        let batches = (0..index.entries.len()).map(move |batch| Ok(segment.load(&index.entries[batch], None)?.rows));
+        let batches = (0..index.entries.len()).map(move |batch| Ok(segment.load(batch, None)?.rows));
         Ok(batches)
     }
 
@@ -351,13 +351,13 @@ impl Spilled {
         let limit = event_limit(now_us);
         let known = index.newest_events(event.column);
         let mut newest = None;
-        for (batch, entry) in index.entries.iter().enumerate() {
+        for batch in 0..index.entries.len() {
             let of_batch = match known.as_ref().map(|known| known[batch]) {
                 Some(Some(event_us)) if event_us <= limit => Some(event_us),
                 Some(None) => None,
                 // Some are too far ahead to count.
                 _ => {
-                    let column = segment.load(entry, Some(&[event.column]))?;
+                    let column = segment.load(batch, Some(&[event.column]))?;
                     newest_event(column.rows.columns().first(), now_us)
                 }
             };
