@@ -107,6 +107,7 @@ impl Default for LogOptions {
                     segments_min: 8,
                     bytes_max: 256 << 20,
                     after_ms: 5000,
+                    latest_ms: 30_000,
                     layout: Layout {
                         batch_rows: 64 << 10,
                         batch_bytes: 16 << 20,

@@ -17,6 +17,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Weak};
 use std::thread::JoinHandle;
+use std::time::Instant;
 
 use arrow::datatypes::SchemaRef;
 use hashbrown::{HashMap, HashSet};
@@ -139,6 +140,8 @@ pub struct FlushState {
     pub stale: AtomicBool,
     /// There are segments to merge.
     pub mergeable: AtomicBool,
+    /// How long the newest merge took, microseconds.
+    pub merge_us: AtomicU64,
     /// Why the newest attempt failed, if it did.
     pub failure: Mutex<Option<String>>,
     /// LSNs of the images that are kept, oldest first.
@@ -229,7 +232,13 @@ impl Flusher {
             image.segments.sort_by_key(|segment| segment.base_offset);
         }
         let merged = match merges {
-            true => self.merge(&mut topics)?,
+            true => {
+                let started = Instant::now();
+                let merged = self.merge(&mut topics)?;
+                let took_us = u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX);
+                self.state.merge_us.store(took_us, Ordering::Relaxed);
+                merged
+            }
             false => Vec::new(),
         };
         if !made.is_empty() || !merged.is_empty() {

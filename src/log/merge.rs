@@ -28,6 +28,9 @@ pub struct MergeOptions {
     pub bytes_max: u64,
     /// After this much quiet, milliseconds; 0: with each flush. `u64::MAX`: never.
     pub after_ms: u64,
+    /// Without quiet, once there was something to merge for this long, milliseconds, and then for a quarter of the time at
+    /// most: rows wait in memory meanwhile.
+    pub latest_ms: u64,
     pub layout: Layout,
 }
 
@@ -116,6 +119,7 @@ mod tests {
             segments_min: 4,
             bytes_max: 300,
             after_ms: 0,
+            latest_ms: 0,
             layout: Layout {
                 batch_rows: 1,
                 batch_bytes: 1,

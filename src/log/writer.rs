@@ -16,6 +16,7 @@ use std::time::{Duration, Instant};
 
 use super::flusher::{Capture, Flushing};
 use super::frame::{FrameKind, put_adopt, put_advance, put_batch_header, put_ddl, put_retire, put_rows_header};
+use super::merge::MergeOptions;
 use super::publish::{adopt_segment, apply_ddl, chunk_runs, newest_event, push_rows};
 use super::sequencer::{BlockDraft, FrameDraft, Group, Standing};
 use super::wal::{GroupBuffer, Wal};
@@ -40,6 +41,8 @@ pub struct Pen {
     captured_bytes: u64,
     captured_at: Instant,
     written_at: Instant,
+    /// Since when there has been something to merge, or when that was last begun without quiet.
+    mergeable_at: Option<Instant>,
     /// When retention was last looked after, by the monotonic clock, microseconds.
     retired_us: i64,
     /// Where the clock of retention stood in the newest record of it.
@@ -57,6 +60,7 @@ impl Pen {
             flushing: Some(flushing),
             captured_at: Instant::now(),
             written_at: Instant::now(),
+            mergeable_at: None,
         }
     }
 
@@ -135,13 +139,36 @@ impl Pen {
         if shared.flush.mergeable.load(Ordering::Acquire)
             && self.written_at.elapsed() >= quiet
             && !shared.flush.busy.load(Ordering::Acquire)
-            && let Some(flushing) = &mut self.flushing
         {
+            self.begin_merge(shared);
+        }
+    }
+
+    fn begin_merge(&mut self, shared: &Shared) {
+        if let Some(flushing) = &mut self.flushing {
             (self.captured_bytes, self.captured_at) = (self.wal.total_bytes(), Instant::now());
             flushing.begin(Capture {
                 merges: true,
                 ..capture(shared, &self.wal)
             });
+        }
+    }
+
+    /// Merges segments although there is no quiet, if they have waited for long.
+    fn merge_at_last(&mut self, shared: &Shared) {
+        let MergeOptions {
+            after_ms, latest_ms, ..
+        } = shared.options.flush.merge;
+        if after_ms == u64::MAX || !shared.flush.mergeable.load(Ordering::Acquire) {
+            self.mergeable_at = None;
+            return;
+        }
+        let since = *self.mergeable_at.get_or_insert_with(Instant::now);
+        let last_us = shared.flush.merge_us.load(Ordering::Relaxed);
+        let wait = Duration::from_millis(latest_ms).max(Duration::from_micros(last_us) * 4);
+        if since.elapsed() >= wait && !shared.flush.busy.load(Ordering::Acquire) {
+            self.mergeable_at = Some(Instant::now());
+            self.begin_merge(shared);
         }
     }
 
@@ -154,6 +181,7 @@ impl Pen {
             return false;
         }
         self.flush_in_time(shared);
+        self.merge_at_last(shared);
         true
     }
 

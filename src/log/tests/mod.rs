@@ -154,6 +154,7 @@ pub fn tiny() -> LogOptions {
             },
             merge: MergeOptions {
                 after_ms: u64::MAX,
+                latest_ms: u64::MAX,
                 ..LogOptions::default().flush.merge
             },
         },
@@ -171,6 +172,7 @@ pub fn merging() -> LogOptions {
                 segments_min: 3,
                 bytes_max: 128 << 10,
                 after_ms: 0,
+                latest_ms: u64::MAX,
                 layout: Layout {
                     batch_rows: 16,
                     ..options.flush.merge.layout

@@ -121,6 +121,27 @@ fn segments_are_merged_and_read_the_same() {
 }
 
 #[test]
+fn segments_are_merged_without_quiet_once_they_have_waited() {
+    for (latest_ms, merges) in [(0, true), (u64::MAX, false)] {
+        let disk = FaultDisk::new();
+        let mut options = merging();
+        options.flush.merge.after_ms = 1 << 40;
+        options.flush.merge.latest_ms = latest_ms;
+        let log = open(&disk, &options);
+        block_on(log.commit(create(0, &[1]), Acknowledge::Synced)).expect("created");
+        fill(&log, 400);
+        log.settle();
+        let segments = log.segments(TopicId(1));
+        assert_eq!(segments.iter().any(|info| info.is_merged), merges, "{segments:?}");
+        let rows: usize = read(&log, 1, 0, log.newest())
+            .iter()
+            .map(|chunk| chunk.rows.num_rows())
+            .sum();
+        assert_eq!(rows, 1200);
+    }
+}
+
+#[test]
 fn a_merged_segment_has_the_columns_of_today_and_a_damaged_one_is_left_alone() {
     let disk = FaultDisk::new();
     let log = open(&disk, &tiny());

@@ -28,6 +28,7 @@ pub fn options(random: &mut StdRng) -> LogOptions {
             segments_min: pick(&[2, 4, 8]),
             bytes_max: pick(&[16 << 10, 256 << 10]) as u64,
             after_ms: [u64::MAX, 0][pick(&[0, 1, 1])],
+            latest_ms: u64::MAX,
             layout: Layout {
                 compression: [None, None, Some(CompressionType::ZSTD)][pick(&[0, 1, 2])],
                 ..layout
