@@ -39,8 +39,8 @@ use super::segment::slice_bytes;
 
 /// A dictionary is given up if more than three quarters of so many values are different.
 const SAMPLE_ROWS: usize = 4096;
-/// What compression leaves more of is not worth decompressing: quarters.
-const COMPRESSED_QUARTERS_MAX: usize = 3;
+/// What compression leaves more of is not worth decompressing: thirds.
+const COMPRESSED_THIRDS_MAX: usize = 2;
 /// The metadata of a field whose values are multiples of it.
 const UNIT_KEY: &str = "unit";
 /// So many bytes at a time are copied of a value, however short it is.
@@ -86,7 +86,7 @@ pub fn encode(
     let pieces = stream(&batch, Some(compression)).map_err(unencodable)?;
     let bytes: usize = pieces.iter().map(Buffer::len).sum();
     let raw_bytes = slice_bytes(&batch);
-    match bytes * 4 <= raw_bytes * COMPRESSED_QUARTERS_MAX {
+    match bytes * 3 <= raw_bytes * COMPRESSED_THIRDS_MAX {
         true => Ok(pieces),
         false => stream(&batch, None).map_err(unencodable),
     }
