@@ -196,8 +196,8 @@ impl Entry {
 pub struct Index {
     pub entries: Vec<Entry>,
     table: RecordBatch,
-    /// Whether a batch's columns are streams of their own.
-    is_by_column: bool,
+    /// Bytes and checksum of each column, one of each per batch; `None` if a batch is one message.
+    streams: Option<Vec<(UInt32Array, UInt32Array)>>,
 }
 
 /// Where a column of a batch is.
@@ -219,24 +219,19 @@ impl Index {
         self.table.column_by_name(&format!("{prefix}_{column}"))
     }
 
-    /// Where the first columns of a batch are; `None` if the index does not say it.
-    fn places(&self, batch: usize, columns: usize) -> Option<Vec<Place>> {
-        let number = |prefix, column| {
-            let numbers = self.column(prefix, column)?.as_primitive_opt::<UInt32Type>()?;
-            Some(numbers.value(batch))
-        };
+    /// Where the columns of a batch are.
+    fn places(&self, batch: usize, streams: &[(UInt32Array, UInt32Array)]) -> Vec<Place> {
         let mut position = self.entries[batch].position;
-        (0..columns)
-            .map(|column| {
-                let place = Place {
-                    position,
-                    bytes: number("bytes", column)?,
-                    crc: number("crc", column)?,
-                };
-                position = place.end();
-                Some(place)
-            })
-            .collect()
+        let places = streams.iter().map(|(bytes, crcs)| {
+            let place = Place {
+                position,
+                bytes: bytes.value(batch),
+                crc: crcs.value(batch),
+            };
+            position = place.end();
+            place
+        });
+        places.collect()
     }
 
     /// Least and greatest value of a column of the segment's schema, one of each per batch; null where not known.
@@ -335,7 +330,7 @@ impl Segment {
         let set = self.index.set(Arc::new(Index {
             entries,
             table: index.table.clone(),
-            is_by_column: index.is_by_column,
+            streams: index.streams.clone(),
         }));
         assert!(set.is_ok(), "its index has not been read");
         self
@@ -405,10 +400,17 @@ impl Segment {
             .ok_or_else(|| self.damaged(position, "the index is empty"))?;
         let mut entries = entries(&table).ok_or_else(|| self.damaged(position, "the index has other columns"))?;
         adopt(&mut entries, &self.info);
+        let streams = match version {
+            1 => None,
+            _ => {
+                let streams = streams(&table, self.schema.fields().len());
+                Some(streams.ok_or_else(|| self.damaged(position, "the index has other columns"))?)
+            }
+        };
         Ok(Index {
             entries,
             table,
-            is_by_column: version > 1,
+            streams,
         })
     }
 
@@ -434,9 +436,9 @@ impl Segment {
     pub fn load(&self, batch: usize, columns: Option<&[usize]>) -> Result<Chunk, LogError> {
         let index = self.index()?;
         let entry = &index.entries[batch];
-        let (rows, runs) = match index.is_by_column {
-            true => self.load_columns(&index, batch, columns)?,
-            false => self.load_message(entry, columns)?,
+        let (rows, runs) = match &index.streams {
+            Some(streams) => self.load_columns(&index, batch, index.places(batch, streams), columns)?,
+            None => self.load_message(entry, columns)?,
         };
         let damaged = |reason: &str| self.damaged(entry.position, reason);
         let runs = decode_message(&runs, &runs_schema(), None).map_err(|error| damaged(&error.to_string()))?;
@@ -466,13 +468,11 @@ impl Segment {
         &self,
         index: &Index,
         batch: usize,
+        places: Vec<Place>,
         columns: Option<&[usize]>,
     ) -> Result<(RecordBatch, Buffer), LogError> {
         let entry = &index.entries[batch];
         let fields = self.nullable.fields();
-        let places = index
-            .places(batch, fields.len())
-            .ok_or_else(|| self.damaged(entry.position, "the index has other columns"))?;
         let runs = Place {
             position: entry.position + u64::from(entry.rows_bytes),
             bytes: entry.runs_bytes,
@@ -687,6 +687,13 @@ fn entries(table: &RecordBatch) -> Option<Vec<Entry>> {
         last_us: last_us.value(row),
     };
     Some((0..table.num_rows()).map(entry).collect())
+}
+
+/// Bytes and checksums of the first columns, by batch.
+fn streams(table: &RecordBatch, columns: usize) -> Option<Vec<(UInt32Array, UInt32Array)>> {
+    let numbers = |name: String| table.column_by_name(&name)?.as_primitive_opt::<UInt32Type>().cloned();
+    let stream = |column| Some((numbers(format!("bytes_{column}"))?, numbers(format!("crc_{column}"))?));
+    (0..columns).map(stream).collect()
 }
 
 /// Least and greatest value as arrays of one; `None` for types whose order filters do not use.
@@ -965,9 +972,9 @@ impl Writer {
             info,
             trailer_crc: crc,
             index: Index {
+                streams: streams(&table, self.schema.fields().len()),
                 entries: self.entries,
                 table,
-                is_by_column: true,
             },
         })
     }
