@@ -361,8 +361,8 @@ fn decode_dictionary(values: &ArrayRef, data_type: &DataType) -> Option<ArrayRef
     fn of<T: ByteArrayType<Offset = i32>>(keys: &dyn Array, distinct: &dyn Array) -> Option<ArrayRef> {
         let distinct = distinct.as_bytes_opt::<T>()?;
         let (bytes, offsets) = match keys.data_type() {
-            DataType::UInt8 => gather(positions::<UInt8Type>(keys)?, keys.len(), distinct),
-            DataType::UInt16 => gather(positions::<UInt16Type>(keys)?, keys.len(), distinct),
+            DataType::UInt8 => gather(positions::<UInt8Type>(keys)?, keys, distinct),
+            DataType::UInt16 => gather(positions::<UInt16Type>(keys)?, keys, distinct),
             _ => return None,
         }?;
         let values = GenericByteArray::<T>::try_new(offsets, bytes, keys.nulls().cloned());
@@ -381,31 +381,30 @@ fn decode_dictionary(values: &ArrayRef, data_type: &DataType) -> Option<ArrayRef
 /// The values of the keys, one after another. Most are short: a copy of [`STRIDE`] bytes each, of which what is too much is
 /// written over by the next, takes a third of the time of one that looks at its length.
 fn gather<T: ByteArrayType<Offset = i32>>(
-    keys: impl Iterator<Item = usize> + Clone,
-    count: usize,
+    positions: impl Iterator<Item = usize> + Clone,
+    keys: &dyn Array,
     distinct: &GenericByteArray<T>,
 ) -> Option<(Buffer, OffsetBuffer<i32>)> {
-    // Under a NULL there is key 0, which may be no value's.
-    let places: Vec<(u32, u32)> = match distinct.len() {
-        0 => vec![(0, 0)],
-        _ => {
-            let offsets = distinct.value_offsets().windows(2);
-            offsets
-                .map(|pair| (pair[0] as u32, (pair[1] - pair[0]) as u32))
-                .collect()
-        }
-    };
-    let mut offsets = Vec::with_capacity(count + 1);
+    let offsets = distinct.value_offsets().windows(2);
+    let places = offsets.map(|pair| (pair[0] as u32, (pair[1] - pair[0]) as u32));
+    // The last one is that of a NULL: the key under it means nothing, and its value may be long.
+    let places: Vec<(u32, u32)> = places.chain([(0, 0)]).collect();
+    let nulls = keys.nulls();
+    let positions = positions.enumerate().map(|(row, position)| match nulls {
+        Some(nulls) if nulls.is_null(row) => places.len() - 1,
+        _ => position,
+    });
+    let mut offsets = Vec::with_capacity(keys.len() + 1);
     let mut end = 0_i32;
     offsets.push(end);
-    for key in keys.clone() {
+    for key in positions.clone() {
         end = end.checked_add_unsigned(places.get(key)?.1)?;
         offsets.push(end);
     }
     let mut source = distinct.values().to_vec();
     source.resize(source.len() + STRIDE, 0);
     let mut target = vec![0; end as usize + STRIDE];
-    for (key, at) in keys.zip(&offsets) {
+    for (key, at) in positions.zip(&offsets) {
         let ((from, length), at) = (places[key], *at as usize);
         let (from, length) = (from as usize, length as usize);
         target[at..at + STRIDE].copy_from_slice(&source[from..from + STRIDE]);
@@ -530,6 +529,14 @@ mod tests {
             check(Arc::new(nulls.collect::<StringArray>())),
             "values Dictionary(UInt8, Utf8)"
         );
+        // So long that as many of them as there are NULLs would be too many.
+        let long = "x".repeat(40_000);
+        let rare = (0..65_536).map(|row| (row % 30_000 == 7).then_some(long.as_str()));
+        let rare: ArrayRef = Arc::new(rare.collect::<StringArray>());
+        let (read, field, _) = stored(&rare, Some(CompressionType::ZSTD));
+        assert_eq!(field, "values Dictionary(UInt8, Utf8)");
+        assert_eq!(&read, &rare);
+        assert_eq!(read.as_string::<i32>().value_data().len(), 3 * 40_000);
         let nothing: ArrayRef = Arc::new(StringArray::from(vec![None::<&str>; 9]));
         assert_eq!(check(nothing), "lengths List(UInt8)");
         let nothing: ArrayRef = Arc::new(Decimal128Array::from(vec![None; 9]));

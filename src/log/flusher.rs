@@ -231,36 +231,61 @@ impl Flusher {
             // Some may come before segments that commits adopted.
             image.segments.sort_by_key(|segment| segment.base_offset);
         }
-        let merged = match merges {
-            true => {
-                let started = Instant::now();
-                let merged = self.merge(&mut topics)?;
-                let took_us = u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX);
-                self.state.merge_us.store(took_us, Ordering::Relaxed);
-                merged
-            }
-            false => Vec::new(),
-        };
-        if !made.is_empty() || !merged.is_empty() {
-            let segments = self.path(SEGMENTS_DIR);
-            self.disk
-                .sync_dir(&segments)
-                .map_err(LogError::io("sync directory", &segments))?;
+        if !made.is_empty() {
+            self.sync_segments()?;
         }
-        let partitions = topics.iter().flat_map(|captured| &captured.image.partitions);
-        let mut mergeable = partitions.filter(|partition| self.mergeable(&partition.segments).is_some());
-        let mergeable = mergeable.next().is_some();
-        let image = Image {
+        let mut captured = Vec::with_capacity(topics.len());
+        let mut images = Vec::with_capacity(topics.len());
+        for CapturedTopic { topic, image, segments } in topics {
+            captured.push((topic, segments));
+            images.push(image);
+        }
+        let mut image = Image {
             position,
             next_segment: self.state.next_segment.load(Ordering::Relaxed),
             adopted: self.state.spills.adopted_upto(position.last_lsn),
             retention: Some(retention),
             catalog,
-            topics: topics.into_iter().map(|captured| captured.image).collect(),
+            topics: images,
         };
+        self.save(&image)?;
+        for (topic, partition, segment) in made {
+            topic.replace(partition, segment);
+        }
+        if merges {
+            // Who waits for room goes on, and a merge that fails takes no flush with it.
+            self.state.flushed.notify_waiters();
+            let started = Instant::now();
+            let merged = self.merge(&mut image.topics, &captured);
+            let took_us = u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX);
+            self.state.merge_us.store(took_us, Ordering::Relaxed);
+            if let Some((topic, partition, segment)) = merged? {
+                self.sync_segments()?;
+                image.next_segment = self.state.next_segment.load(Ordering::Relaxed);
+                self.save(&image)?;
+                topic.swap(partition, segment);
+            }
+        }
+        let mut partitions = image.topics.iter().flat_map(|topic| &topic.partitions);
+        let mergeable = partitions.any(|partition| self.mergeable(&partition.segments).is_some());
+        self.state.mergeable.store(mergeable, Ordering::Release);
+        // Files of segments that somebody has stay.
+        drop(captured);
+        self.give_up()
+    }
+
+    fn sync_segments(&self) -> Result<(), LogError> {
+        let segments = self.path(SEGMENTS_DIR);
+        self.disk
+            .sync_dir(&segments)
+            .map_err(LogError::io("sync directory", &segments))
+    }
+
+    /// Makes an image the newest; one at the same LSN is replaced.
+    fn save(&mut self, image: &Image) -> Result<(), LogError> {
         image.save(self.disk.as_ref(), &self.path(META_DIR))?;
         self.kept.retain(|kept| kept.lsn != image.lsn());
-        self.kept.push(Kept::of(&image));
+        self.kept.push(Kept::of(image));
         self.kept.drain(..self.kept.len().saturating_sub(IMAGES_KEPT));
         let needed = self.kept.last().map(|kept| &kept.segments);
         let is_stale = |kept: &Kept| needed.is_some_and(|needed| !kept.segments.is_subset(needed));
@@ -269,14 +294,7 @@ impl Flusher {
         let mut held = held.filter(|(_, id)| needed.is_some_and(|needed| !needed.contains(id)));
         let stale = self.kept.iter().any(is_stale) || held.next().is_some();
         self.state.stale.store(stale, Ordering::Release);
-        for (topic, partition, segment) in made {
-            topic.replace(partition, segment);
-        }
-        for (topic, partition, segment) in merged {
-            topic.swap(partition, segment);
-        }
-        self.state.mergeable.store(mergeable, Ordering::Release);
-        self.give_up()
+        Ok(())
     }
 
     fn mergeable(&self, segments: &[SegmentInfo]) -> Option<std::ops::Range<usize>> {
@@ -284,12 +302,16 @@ impl Flusher {
     }
 
     /// Merges segments of the partition that has the most bytes to merge, and has the image name what they became.
-    fn merge(&mut self, topics: &mut [CapturedTopic]) -> Result<Vec<Made>, LogError> {
+    fn merge(
+        &mut self,
+        images: &mut [TopicImage],
+        captured: &[(Arc<Topic>, Vec<Vec<Arc<Segment>>>)],
+    ) -> Result<Option<Made>, LogError> {
         let mut best: Option<(u64, usize, usize, std::ops::Range<usize>)> = None;
-        for (index, captured) in topics.iter().enumerate() {
-            for (partition, image) in captured.image.partitions.iter().enumerate() {
+        for (index, (image, (_, segments))) in images.iter().zip(captured).enumerate() {
+            for (partition, image) in image.partitions.iter().enumerate() {
                 // Those that this flush has just made wait for the next one.
-                let known = captured.segments[partition].iter().map(|segment| segment.info.clone());
+                let known = segments[partition].iter().map(|segment| segment.info.clone());
                 let known: Vec<SegmentInfo> = known.collect();
                 assert!(known.len() <= image.segments.len(), "a flush takes no segments away");
                 if let Some(run) = self.mergeable(&known) {
@@ -301,12 +323,12 @@ impl Flusher {
             }
         }
         let Some((_, index, partition, run)) = best else {
-            return Ok(Vec::new());
+            return Ok(None);
         };
-        let captured = &mut topics[index];
-        let spec = Arc::clone(&captured.image.spec);
+        let (image, (topic, segments)) = (&mut images[index], &captured[index]);
+        let spec = Arc::clone(&image.spec);
         let id = self.state.next_segment.fetch_add(1, Ordering::Relaxed);
-        let sources = &captured.segments[partition][run.clone()];
+        let sources = &segments[partition][run.clone()];
         let (disk, dir) = (Arc::clone(&self.disk), self.dir.join(SEGMENTS_DIR));
         let schema = (spec.schema_id, &spec.schema);
         let merged = match merge::merge(disk, &dir, id, sources, schema, self.options.merge.layout) {
@@ -315,17 +337,17 @@ impl Flusher {
                 // Its readers are told; the rest of the log goes on.
                 tracing::warn!(%error, "segments are not merged because one of them is damaged");
                 self.spoilt.extend(sources.iter().map(|segment| segment.info.id));
-                return Ok(Vec::new());
+                return Ok(None);
             }
             Err(error) => return Err(error),
         };
         let merged = self.state.registry.register(merged);
         // They follow one another, so that none that this flush made is between them.
-        let segments = &mut captured.image.partitions[partition].segments;
+        let segments = &mut image.partitions[partition].segments;
         let first = segments.partition_point(|segment| segment.base_offset < merged.info.base_offset);
         segments.splice(first..first + run.len(), [merged.info.clone()]);
         let number = u32::try_from(partition).expect("partitions are counted in u32");
-        Ok(vec![(Arc::clone(&captured.topic), number, merged)])
+        Ok(Some((Arc::clone(topic), number, merged)))
     }
 
     /// Topics and partitions whose rows become segments: those with many, and the largest of the others while an image

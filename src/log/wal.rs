@@ -431,7 +431,22 @@ impl Wal {
     }
 
     /// Writes and syncs a group. After an error the log must not be used any more (L4).
-    pub fn write(&mut self, mut group: GroupBuffer, timestamp_us: i64) -> io::Result<()> {
+    pub fn write(&mut self, group: GroupBuffer, timestamp_us: i64) -> io::Result<()> {
+        self.put(group, timestamp_us, true)
+    }
+
+    /// The same for a canary, which syncs too late.
+    #[cfg(test)]
+    pub fn write_unsynced(&mut self, group: GroupBuffer, timestamp_us: i64) -> io::Result<()> {
+        self.put(group, timestamp_us, false)
+    }
+
+    #[cfg(test)]
+    pub fn sync(&mut self) -> io::Result<()> {
+        self.file.sync_data()
+    }
+
+    fn put(&mut self, mut group: GroupBuffer, timestamp_us: i64, synced: bool) -> io::Result<()> {
         group.finish();
         assert!(!group.slots.is_empty(), "a group has frames");
         assert!(
@@ -460,7 +475,10 @@ impl Wal {
                 Piece::Shared(buffer) => buffer.as_slice(),
             })
             .collect();
-        self.file.write_synced(self.position.end, &pieces)?;
+        match synced {
+            true => self.file.write_synced(self.position.end, &pieces)?,
+            false => self.file.write_at(self.position.end, &pieces)?,
+        }
         drop(pieces);
         // Buffers of the arrays belong to the tail from here on.
         group.pieces.clear();

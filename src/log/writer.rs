@@ -41,8 +41,10 @@ pub struct Pen {
     captured_bytes: u64,
     captured_at: Instant,
     written_at: Instant,
-    /// Since when there has been something to merge, or when that was last begun without quiet.
+    /// Since when there has been something to merge.
     mergeable_at: Option<Instant>,
+    /// When a merge was last begun.
+    merged_at: Option<Instant>,
     /// When retention was last looked after, by the monotonic clock, microseconds.
     retired_us: i64,
     /// Where the clock of retention stood in the newest record of it.
@@ -61,6 +63,7 @@ impl Pen {
             captured_at: Instant::now(),
             written_at: Instant::now(),
             mergeable_at: None,
+            merged_at: None,
         }
     }
 
@@ -146,6 +149,7 @@ impl Pen {
 
     fn begin_merge(&mut self, shared: &Shared) {
         if let Some(flushing) = &mut self.flushing {
+            self.merged_at = Some(Instant::now());
             (self.captured_bytes, self.captured_at) = (self.wal.total_bytes(), Instant::now());
             flushing.begin(Capture {
                 merges: true,
@@ -164,10 +168,11 @@ impl Pen {
             return;
         }
         let since = *self.mergeable_at.get_or_insert_with(Instant::now);
-        let last_us = shared.flush.merge_us.load(Ordering::Relaxed);
-        let wait = Duration::from_millis(latest_ms).max(Duration::from_micros(last_us) * 4);
-        if since.elapsed() >= wait && !shared.flush.busy.load(Ordering::Acquire) {
-            self.mergeable_at = Some(Instant::now());
+        let pause = Duration::from_micros(shared.flush.merge_us.load(Ordering::Relaxed)) * 4;
+        if since.elapsed() >= Duration::from_millis(latest_ms)
+            && self.merged_at.is_none_or(|at| at.elapsed() >= pause)
+            && !shared.flush.busy.load(Ordering::Acquire)
+        {
             self.begin_merge(shared);
         }
     }
@@ -180,8 +185,9 @@ impl Pen {
             fail(shared, &self.wal, &error.to_string(), waiters);
             return false;
         }
-        self.flush_in_time(shared);
+        // A merge flushes, too: the other way round a flush could always come first.
         self.merge_at_last(shared);
+        self.flush_in_time(shared);
         true
     }
 
@@ -356,14 +362,15 @@ fn commit(shared: &Shared, wal: &mut Wal, group: Group) -> Result<(), (std::io::
     } = group;
     let last_lsn = frames.last().expect("a group has frames").last_lsn;
     #[cfg(test)]
-    let (waiters, frames, watermarks) = if shared.options.acknowledge_before_sync {
+    if shared.options.acknowledge_before_sync {
         // The canary: breaks L1 so that a test can prove that it would notice.
+        if let Err(error) = wal.write_unsynced(buffer, timestamp_us) {
+            return Err((error, waiters));
+        }
         publish(shared, last_lsn, frames, watermarks, timestamp_us);
         acknowledge(waiters, timestamp_us);
-        (Vec::new(), Vec::new(), Vec::new())
-    } else {
-        (waiters, frames, watermarks)
-    };
+        return wal.sync().map_err(|error| (error, Vec::new()));
+    }
     let started = Instant::now();
     if let Err(error) = wal.write(buffer, timestamp_us) {
         return Err((error, waiters));
