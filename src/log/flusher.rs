@@ -167,6 +167,8 @@ impl Kept {
     }
 }
 
+/// A topic and by partition the segments that it had.
+type Captured = (Arc<Topic>, Vec<Vec<Arc<Segment>>>);
 /// A segment of a partition of a topic.
 type Made = (Arc<Topic>, u32, Arc<Segment>);
 
@@ -234,7 +236,7 @@ impl Flusher {
         if !made.is_empty() {
             self.sync_segments()?;
         }
-        let mut captured = Vec::with_capacity(topics.len());
+        let mut captured: Vec<Captured> = Vec::with_capacity(topics.len());
         let mut images = Vec::with_capacity(topics.len());
         for CapturedTopic { topic, image, segments } in topics {
             captured.push((topic, segments));
@@ -302,11 +304,7 @@ impl Flusher {
     }
 
     /// Merges segments of the partition that has the most bytes to merge, and has the image name what they became.
-    fn merge(
-        &mut self,
-        images: &mut [TopicImage],
-        captured: &[(Arc<Topic>, Vec<Vec<Arc<Segment>>>)],
-    ) -> Result<Option<Made>, LogError> {
+    fn merge(&mut self, images: &mut [TopicImage], captured: &[Captured]) -> Result<Option<Made>, LogError> {
         let mut best: Option<(u64, usize, usize, std::ops::Range<usize>)> = None;
         for (index, (image, (_, segments))) in images.iter().zip(captured).enumerate() {
             for (partition, image) in image.partitions.iter().enumerate() {

@@ -292,6 +292,7 @@ mod tests {
     }
 
     #[test]
+    #[allow(clippy::disallowed_methods, reason = "the file's own kind is looked at")]
     fn synced_pieces_are_read_back_whatever_their_size_and_place() {
         // Beside the sources: temporary files may be in memory, which has no O_DIRECT.
         let dir = tempfile::tempdir_in(env!("CARGO_MANIFEST_DIR")).expect("a temporary directory");
