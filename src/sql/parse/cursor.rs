@@ -68,6 +68,24 @@ impl Dialect for Bounded {
         None
     }
 
+    /// IS DISTINCT FROM: the base takes what an AND or OR after it has for a part of the right side.
+    fn parse_infix(
+        &self,
+        parser: &mut Parser,
+        left: &ast::Expr,
+        _precedence: u8,
+    ) -> Option<Result<ast::Expr, ParserError>> {
+        const IS_DISTINCT: [Keyword; 3] = [Keyword::IS, Keyword::DISTINCT, Keyword::FROM];
+        const IS_NOT_DISTINCT: [Keyword; 4] = [Keyword::IS, Keyword::NOT, Keyword::DISTINCT, Keyword::FROM];
+        let make = match parser.parse_keywords(&IS_DISTINCT) {
+            true => ast::Expr::IsDistinctFrom,
+            false if parser.parse_keywords(&IS_NOT_DISTINCT) => ast::Expr::IsNotDistinctFrom,
+            false => return None,
+        };
+        let right = parser.parse_subexpr(self.prec_value(Precedence::Is));
+        Some(right.map(|right| make(Box::new(left.clone()), Box::new(right))))
+    }
+
     fn identifier_quote_style(&self, identifier: &str) -> Option<char> {
         self.base.identifier_quote_style(identifier)
     }

@@ -34,11 +34,12 @@ mod utility;
 
 use sqlparser::tokenizer::{Token, TokenWithSpan};
 
-use self::cursor::{Bounded, Cursor, Result};
+use self::cursor::{Cursor, Result};
 use self::lexer::{Lexer, StatementTokens};
 use super::statement::Statement;
 
 pub use super::statement::Parsed;
+pub use cursor::Bounded;
 pub use depth::{DEPTH_MAX, NESTING_MAX};
 pub use options::parse_interval_us;
 

@@ -11,7 +11,6 @@ use datafusion::logical_expr::{Expr, ExprSchemable};
 use datafusion::physical_expr::PhysicalExpr;
 use datafusion::sql::planner::{PlannerContext, SqlToRel};
 use sqlparser::ast;
-use sqlparser::dialect::PostgreSqlDialect;
 use sqlparser::parser::Parser;
 
 use super::Default;
@@ -20,6 +19,7 @@ use super::values;
 use crate::catalog::{Snapshot, Topic};
 use crate::error::{SqlError, state};
 use crate::sql::functions::session::{self, SessionInfo};
+use crate::sql::parse::Bounded;
 use crate::sql::plan::{PlanContext, Provider, Reached, eval, position};
 use crate::types::PgType;
 
@@ -162,7 +162,7 @@ fn depends_on_time_zone(from: &PgType, to: &PgType) -> bool {
 
 /// Parses one expression.
 pub fn parse_expr(text: &str) -> Result<ast::Expr, SqlError> {
-    Parser::new(&PostgreSqlDialect {})
+    Parser::new(&Bounded::new(text.len()))
         .try_with_sql(text)
         .and_then(|mut parser| parser.parse_expr())
         .map_err(|error| {
