@@ -15,6 +15,7 @@ mod crash;
 mod disk_full;
 mod oracle;
 mod psql;
+mod segments;
 mod server;
 mod sessions;
 mod tidy;

@@ -109,16 +109,29 @@ fn stream(batch: &RecordBatch, compression: Option<CompressionType>) -> Result<V
     Ok(pieces)
 }
 
+const WRONG: Damage = Damage::Contents("a column is of another type");
+
 /// The values of a column whose stream is `bytes`. `least`: least value of the batch, an array of one.
-pub fn decode(mut bytes: Buffer, data_type: &DataType, least: Option<&ArrayRef>) -> Result<ArrayRef, Damage> {
-    const WRONG: Damage = Damage::Contents("a column is of another type");
+pub fn decode(bytes: Buffer, data_type: &DataType, least: Option<&ArrayRef>) -> Result<ArrayRef, Damage> {
+    let values = decode_lazily(bytes, data_type, least)?;
+    match values.data_type() == data_type {
+        true => Ok(values),
+        false => expand(&values).ok_or(WRONG),
+    }
+}
+
+/// The same, but what is stored as a dictionary of values of the type remains one; [`expand`] makes values of it.
+pub fn decode_lazily(mut bytes: Buffer, data_type: &DataType, least: Option<&ArrayRef>) -> Result<ArrayRef, Damage> {
     let mut decoder = StreamDecoder::new();
     let batch = decoder.decode(&mut bytes).ok().flatten();
     let batch = batch.ok_or(Damage::Contents("a column's Arrow stream is unreadable"))?;
     let (columns, field) = (batch.columns(), batch.schema().field(0).clone());
     match (field.name().as_str(), columns) {
         ("values", [values]) if values.data_type() == data_type => Ok(Arc::clone(values)),
-        ("values", [values]) => decode_dictionary(values, data_type).ok_or(WRONG),
+        ("values", [values]) => match values.as_any_dictionary_opt() {
+            Some(dictionary) if dictionary.values().data_type() == data_type => Ok(Arc::clone(values)),
+            _ => Err(WRONG),
+        },
         ("differences", [differences]) => {
             let unit = field.metadata().get(UNIT_KEY).map_or(Ok(1), |unit| unit.parse());
             let unit = unit.map_err(|_| WRONG)?;
@@ -352,8 +365,8 @@ impl Dictionary {
     }
 }
 
-/// The values that a dictionary stands for; `None` if they are of another type.
-fn decode_dictionary(values: &ArrayRef, data_type: &DataType) -> Option<ArrayRef> {
+/// The values that a dictionary of [`decode_lazily`] stands for; `None` if it is not one.
+pub fn expand(values: &ArrayRef) -> Option<ArrayRef> {
     fn positions<K: ArrowPrimitiveType>(keys: &dyn Array) -> Option<impl Iterator<Item = usize> + Clone> {
         let keys = keys.as_primitive_opt::<K>()?;
         Some(keys.values().iter().map(|key| key.as_usize()))
@@ -370,8 +383,7 @@ fn decode_dictionary(values: &ArrayRef, data_type: &DataType) -> Option<ArrayRef
     }
     let dictionary = values.as_any_dictionary_opt()?;
     let (keys, distinct) = (dictionary.keys(), dictionary.values());
-    match data_type {
-        _ if distinct.data_type() != data_type => None,
+    match distinct.data_type() {
         DataType::Utf8 => of::<Utf8Type>(keys, distinct.as_ref()),
         DataType::Binary => of::<BinaryType>(keys, distinct.as_ref()),
         _ => None,

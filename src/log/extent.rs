@@ -4,11 +4,11 @@
 
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, RecordBatch, RecordBatchOptions};
+use arrow::array::ArrayRef;
 use arrow::datatypes::SchemaRef;
 
 use super::columns::{Range, Reader, missing_column, position_of};
-use super::segment::{Entry, Index, Segment};
+use super::segment::{Entry, Index, Segment, batch_of};
 use super::{Chunk, LogError, Lsn};
 
 /// Rows in memory, or a batch of a segment.
@@ -113,34 +113,47 @@ impl Stored {
     pub fn load(&self, columns: Option<&[usize]>) -> Result<Option<Chunk>, LogError> {
         let chunk = match &self.schema {
             None => self.segment.load(self.batch, columns)?,
-            Some(schema) => self.load_as(schema, columns)?,
+            Some(schema) => {
+                let all: Vec<usize> = (0..schema.fields().len()).collect();
+                let load = |present: &[usize]| self.segment.load(self.batch, Some(present));
+                self.load_as(schema, columns.unwrap_or(&all), load)?
+            }
+        };
+        Ok(chunk.within(&self.range))
+    }
+
+    /// The same, but columns that are stored as dictionaries remain so: [`expand`](super::expand) makes values of them.
+    pub fn load_lazily(&self, columns: &[usize]) -> Result<Option<Chunk>, LogError> {
+        let load = |columns: &[usize]| self.segment.load_lazily(self.batch, columns);
+        let chunk = match &self.schema {
+            None => load(columns)?,
+            Some(schema) => self.load_as(schema, columns, load)?,
         };
         Ok(chunk.within(&self.range))
     }
 
     /// Columns that the segment does not have are as they were when they were added.
-    fn load_as(&self, schema: &SchemaRef, columns: Option<&[usize]>) -> Result<Chunk, LogError> {
-        let all: Vec<usize> = (0..schema.fields().len()).collect();
-        let columns = columns.unwrap_or(&all);
+    fn load_as(
+        &self,
+        schema: &SchemaRef,
+        columns: &[usize],
+        load: impl Fn(&[usize]) -> Result<Chunk, LogError>,
+    ) -> Result<Chunk, LogError> {
         let positions: Vec<Option<usize>> = columns.iter().map(|column| self.position(*column)).collect();
         let present: Vec<usize> = positions.iter().flatten().copied().collect();
-        let chunk = self.segment.load(self.batch, Some(&present))?;
+        let chunk = load(&present)?;
         let rows = chunk.rows.num_rows();
         let mut loaded = chunk.rows.columns().iter();
-        let mut arrays = Vec::with_capacity(columns.len());
-        let mut fields = Vec::with_capacity(columns.len());
-        for (column, position) in columns.iter().zip(positions) {
+        let columns = columns.iter().zip(positions).map(|(column, position)| {
             let field = schema.field(*column);
-            arrays.push(match position {
+            let array = match position {
                 Some(_) => Arc::clone(loaded.next().expect("it was loaded")),
                 None => missing_column(field, rows),
-            });
+            };
             // A dropped column that is NOT NULL holds NULLs.
-            fields.push(field.clone().with_nullable(true));
-        }
-        let options = RecordBatchOptions::new().with_row_count(Some(rows));
-        let schema = Arc::new(arrow::datatypes::Schema::new(fields));
-        let rows = RecordBatch::try_new_with_options(schema, arrays, &options).expect("columns fit their fields");
+            (field.clone().with_nullable(true), array)
+        });
+        let rows = batch_of(columns.collect(), rows);
         Ok(Chunk { rows, ..chunk })
     }
 }

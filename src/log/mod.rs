@@ -41,6 +41,7 @@ use serde::{Deserialize, Serialize};
 pub use backup::{BackedUp, backup};
 pub use check::{Checked, check};
 pub use columns::{Reader, column_field, conform, encode_value};
+pub use encoding::expand;
 pub use error::LogError;
 pub use extent::{Bounds, Extent, Stored};
 pub use facade::{Log, LogOptions, LogStats, Recovered};

@@ -435,10 +435,22 @@ impl Segment {
     /// The rows of one batch: those columns (of the segment's schema) in that order, or all of them. Nothing else of the
     /// batch is read.
     pub fn load(&self, batch: usize, columns: Option<&[usize]>) -> Result<Chunk, LogError> {
+        self.load_by(batch, columns, encoding::decode)
+    }
+
+    /// The same, but columns that are stored as dictionaries remain so, and their fields say it.
+    pub fn load_lazily(&self, batch: usize, columns: &[usize]) -> Result<Chunk, LogError> {
+        self.load_by(batch, Some(columns), encoding::decode_lazily)
+    }
+
+    fn load_by(&self, batch: usize, columns: Option<&[usize]>, decode: Decode) -> Result<Chunk, LogError> {
         let index = self.index()?;
         let entry = &index.entries[batch];
         let (rows, runs) = match &index.streams {
-            Some(streams) => self.load_columns(&index, batch, index.places(batch, streams), columns)?,
+            Some(streams) => {
+                let places = index.places(batch, streams);
+                self.load_columns(&index, batch, (places, columns), decode)?
+            }
             None => self.load_message(entry, columns)?,
         };
         let damaged = |reason: &str| self.damaged(entry.position, reason);
@@ -469,8 +481,8 @@ impl Segment {
         &self,
         index: &Index,
         batch: usize,
-        places: Vec<Place>,
-        columns: Option<&[usize]>,
+        (places, columns): (Vec<Place>, Option<&[usize]>),
+        decode: Decode,
     ) -> Result<(RecordBatch, Buffer), LogError> {
         let entry = &index.entries[batch];
         let fields = self.nullable.fields();
@@ -500,22 +512,24 @@ impl Segment {
         let column = |column: usize| {
             let (place, field) = (&places[column], &fields[column]);
             let least = index.bounds(column).map(|(least, _)| least.slice(batch, 1));
-            let values = encoding::decode(take(place)?, field.data_type(), least.as_ref())
+            let values = decode(take(place)?, field.data_type(), least.as_ref())
                 .map_err(|error| self.damaged(place.position, error))?;
             match values.len() == entry.rows as usize {
                 true => Ok(values),
                 false => Err(self.damaged(place.position, "a batch has another number of rows")),
             }
         };
-        let (schema, arrays): (SchemaRef, Result<Vec<ArrayRef>, LogError>) = match columns {
-            None => (Arc::clone(&self.nullable), (0..fields.len()).map(column).collect()),
+        let rows = match columns {
+            None => {
+                let arrays: Result<_, LogError> = (0..fields.len()).map(column).collect();
+                RecordBatch::try_new(Arc::clone(&self.nullable), arrays?).expect("columns fit their fields")
+            }
             Some(columns) => {
-                let schema = self.nullable.project(columns).expect("columns of the segment");
-                (Arc::new(schema), columns.iter().map(|index| column(*index)).collect())
+                let of = |index: &usize| Ok((fields[*index].as_ref().clone(), column(*index)?));
+                let columns: Result<_, LogError> = columns.iter().map(of).collect();
+                batch_of(columns?, entry.rows as usize)
             }
         };
-        let options = RecordBatchOptions::new().with_row_count(Some(entry.rows as usize));
-        let rows = RecordBatch::try_new_with_options(schema, arrays?, &options).expect("columns fit their fields");
         Ok((rows, take(&runs)?))
     }
 
@@ -531,6 +545,17 @@ impl Segment {
             decode_message(&message, &self.nullable, columns).map_err(|error| self.damaged(entry.position, error))?;
         Ok((rows, bytes.slice(entry.rows_bytes as usize)))
     }
+}
+
+/// What makes values of a column's stream.
+type Decode = fn(Buffer, &DataType, Option<&ArrayRef>) -> Result<ArrayRef, super::frame::Damage>;
+
+/// Columns as one batch, whatever type the fields had.
+pub fn batch_of(columns: Vec<(Field, ArrayRef)>, rows: usize) -> RecordBatch {
+    let typed = |(field, array): (Field, ArrayRef)| (field.with_data_type(array.data_type().clone()), array);
+    let (fields, arrays): (Vec<Field>, Vec<ArrayRef>) = columns.into_iter().map(typed).unzip();
+    let options = RecordBatchOptions::new().with_row_count(Some(rows));
+    RecordBatch::try_new_with_options(Arc::new(Schema::new(fields)), arrays, &options).expect("columns are as long")
 }
 
 /// A file that has the size, header and trailer of a segment.

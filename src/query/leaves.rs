@@ -287,6 +287,7 @@ impl ExtensionPlanner for Leaves {
             schema,
             watermark_zone,
             limit: scan.fetch,
+            filters: Vec::new(),
         };
         let pieces = match &source.kind {
             RelationKind::Topic(topic) => {

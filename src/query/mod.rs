@@ -12,6 +12,7 @@
 mod bind;
 mod engine;
 mod explain;
+mod filter;
 mod leaves;
 mod output;
 mod prune;

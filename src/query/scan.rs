@@ -1,15 +1,18 @@
 //! A scan: chunks of a topic with their hidden columns, batches of its segments, a view's rows, a system relation.
 //!
 //! One rule: columns are taken by reference and in order; hidden ones are made only where asked for. Batches of segments
-//! are read one after another while the scan runs, only the columns that it needs.
+//! are read one after another while the scan runs: first the columns that its filters are on, and the others that it
+//! needs if rows are left.
 
 use std::collections::VecDeque;
 use std::fmt;
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, RecordBatch, RecordBatchOptions, new_null_array};
-use arrow::compute::cast;
-use arrow::datatypes::SchemaRef;
+use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, RecordBatch, RecordBatchOptions, new_null_array};
+use arrow::buffer::BooleanBuffer;
+use arrow::compute::{FilterBuilder, FilterPredicate, cast, concat_batches};
+use arrow::datatypes::{Field, SchemaRef};
+use datafusion::common::config::ConfigOptions;
 use datafusion::common::stats::Precision;
 use datafusion::common::tree_node::TreeNodeRecursion;
 use datafusion::common::{Result, Statistics};
@@ -17,14 +20,18 @@ use datafusion::execution::{SendableRecordBatchStream, TaskContext};
 use datafusion::physical_expr::EquivalenceProperties;
 use datafusion::physical_plan::coop::make_cooperative;
 use datafusion::physical_plan::execution_plan::{Boundedness, EmissionType};
+use datafusion::physical_plan::filter_pushdown::{
+    ChildPushdownResult, FilterPushdownPhase, FilterPushdownPropagation, PushedDown,
+};
 use datafusion::physical_plan::metrics::{BaselineMetrics, ExecutionPlanMetricsSet, MetricsSet};
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion::physical_plan::{
     DisplayAs, DisplayFormatType, ExecutionPlan, Partitioning, PhysicalExpr, PlanProperties,
 };
 
+use super::filter::Filter;
 use super::prune::Pruning;
-use crate::log::{Chunk, Stored, SystemColumn};
+use crate::log::{Chunk, Stored, SystemColumn, expand};
 use crate::sql::functions::fail;
 
 /// Rows by reference, or to be loaded.
@@ -87,6 +94,8 @@ pub struct Scan {
     pub watermark_zone: Option<Arc<str>>,
     /// No more rows than these are wanted.
     pub limit: Option<usize>,
+    /// Rows that do not satisfy all of them are left out.
+    pub filters: Vec<Filter>,
 }
 
 impl Scan {
@@ -110,71 +119,144 @@ impl Scan {
         }
     }
 
-    /// The relation's own columns that the scan needs, in order and each once.
-    fn needed(&self) -> Vec<usize> {
-        let own = self.columns.iter().filter_map(|source| match source {
-            Source::Column(index) => Some(*index),
+    /// The relation's own columns that the scan needs and that filters are on, or are not, in order.
+    fn needed(&self, filtered: bool) -> Vec<usize> {
+        let is_filtered = |at: usize| self.filters.iter().any(|filter| filter.column == at);
+        let own = self.columns.iter().enumerate().filter_map(|(at, source)| match source {
+            Source::Column(index) => (is_filtered(at) == filtered).then_some(*index),
             Source::Hidden(_) => None,
         });
         let mut needed: Vec<usize> = own.collect();
         needed.sort_unstable();
-        needed.dedup();
         needed
     }
 
-    /// The projected columns of a piece; `None` if it has no rows after all.
+    /// The projected columns of the rows of a piece that satisfy the filters; `None` if there are none.
     fn project(&self, piece: &Piece) -> Result<Option<RecordBatch>> {
-        match piece {
-            Piece::Chunk(chunk) => self.project_rows(&chunk.rows, Some(chunk), Some).map(Some),
-            Piece::Rows(rows) => self.project_rows(rows, None, Some).map(Some),
-            Piece::Stored(stored, pruning) => {
-                let needed = self.needed();
-                let chunk = stored.load(Some(&needed)).map_err(|error| fail(error.into()))?;
-                let Some(chunk) = chunk.and_then(|chunk| pruning.cut(chunk)) else {
-                    return Ok(None);
-                };
-                let position = |column: usize| needed.binary_search(&column).ok();
-                self.project_rows(&chunk.rows, Some(&chunk), position).map(Some)
-            }
+        let (rows, chunk) = match piece {
+            Piece::Stored(stored, pruning) => return self.read(stored, pruning),
+            Piece::Chunk(chunk) => (&chunk.rows, Some(chunk)),
+            Piece::Rows(rows) => (rows, None),
+        };
+        let column = |at: usize| match (self.columns[at], chunk) {
+            (Source::Column(index), _) => match rows.columns().get(index) {
+                Some(column) => Ok(Arc::clone(column)),
+                // Rows from before the column was added.
+                None => Ok(new_null_array(self.schema.field(at).data_type(), rows.num_rows())),
+            },
+            (Source::Hidden(hidden), Some(chunk)) => Ok(self.hidden(hidden, chunk)),
+            (Source::Hidden(_), None) => unreachable!("only topics have hidden columns"),
+        };
+        match self.kept(rows.num_rows(), column)? {
+            Kept::None => Ok(None),
+            Kept::All => self.batch(rows.num_rows(), column, None).map(Some),
+            Kept::Some(kept) => self.batch(kept.count(), column, Some(&kept)).map(Some),
         }
     }
 
-    /// `position` says where a column of the relation is in `rows`.
-    fn project_rows(
-        &self,
-        rows: &RecordBatch,
-        chunk: Option<&Chunk>,
-        position: impl Fn(usize) -> Option<usize>,
-    ) -> Result<RecordBatch> {
-        let columns = self
-            .columns
-            .iter()
-            .zip(self.schema.fields())
-            .map(|(source, field)| {
-                let column: ArrayRef = match (source, chunk) {
-                    (Source::Column(index), _) => match position(*index).and_then(|at| rows.columns().get(at)) {
-                        Some(column) => column.clone(),
-                        // Rows from before the column was added.
-                        None => new_null_array(field.data_type(), rows.num_rows()),
-                    },
-                    (Source::Hidden(hidden), Some(chunk)) => {
-                        chunk.system_column(*hidden, self.watermark_zone.as_deref())
-                    }
-                    (Source::Hidden(_), None) => unreachable!("only topics have hidden columns"),
-                };
-                if column.data_type() == field.data_type() {
-                    Ok(column)
-                } else {
-                    Ok(cast(&column, field.data_type())?)
+    fn read(&self, stored: &Stored, pruning: &Pruning) -> Result<Option<RecordBatch>> {
+        let load = |columns: &[usize]| -> Result<Option<Chunk>> {
+            let chunk = stored.load_lazily(columns).map_err(|error| fail(error.into()))?;
+            Ok(chunk.and_then(|chunk| pruning.cut(chunk)))
+        };
+        let (first, rest) = (self.needed(true), self.needed(false));
+        let column = |at: usize, columns: &[usize], chunk: &Chunk| match self.columns[at] {
+            Source::Column(index) => {
+                let position = columns.binary_search(&index).expect("it was loaded");
+                Arc::clone(chunk.rows.column(position))
+            }
+            Source::Hidden(hidden) => self.hidden(hidden, chunk),
+        };
+        let (mut filtered, mut kept) = (None, Kept::All);
+        if !self.filters.is_empty() {
+            let Some(chunk) = load(&first)? else { return Ok(None) };
+            kept = self.kept(chunk.rows.num_rows(), |at| Ok(column(at, &first, &chunk)))?;
+            if matches!(kept, Kept::None) {
+                return Ok(None);
+            }
+            filtered = Some(chunk);
+        }
+        let others = match rest.is_empty() && filtered.is_some() {
+            true => None,
+            false => load(&rest)?,
+        };
+        let Some(chunk) = others.as_ref().or(filtered.as_ref()) else {
+            return Ok(None);
+        };
+        let column = |at: usize| {
+            Ok(match (self.columns[at], &filtered) {
+                (Source::Column(index), Some(filtered)) if first.binary_search(&index).is_ok() => {
+                    column(at, &first, filtered)
                 }
+                _ => column(at, &rest, chunk),
             })
-            .collect::<Result<Vec<ArrayRef>>>()?;
-        let options = RecordBatchOptions::new().with_row_count(Some(rows.num_rows()));
-        Ok(RecordBatch::try_new_with_options(
-            self.schema.clone(),
-            columns,
-            &options,
-        )?)
+        };
+        match kept {
+            Kept::Some(kept) => self.batch(kept.count(), column, Some(&kept)).map(Some),
+            _ => self.batch(chunk.rows.num_rows(), column, None).map(Some),
+        }
+    }
+
+    fn hidden(&self, column: SystemColumn, chunk: &Chunk) -> ArrayRef {
+        chunk.system_column(column, self.watermark_zone.as_deref())
+    }
+
+    /// Which rows satisfy the filters. `column`: one of the scan's.
+    fn kept(&self, rows: usize, column: impl Fn(usize) -> Result<ArrayRef>) -> Result<Kept> {
+        let mut kept: Option<BooleanBuffer> = None;
+        for filter in &self.filters {
+            let values = typed(column(filter.column)?, self.schema.field(filter.column))?;
+            let keeps = filter.keeps(&values)?;
+            kept = Some(match kept {
+                Some(kept) => &kept & &keeps,
+                None => keeps,
+            });
+        }
+        let Some(kept) = kept else { return Ok(Kept::All) };
+        Ok(match kept.count_set_bits() {
+            0 => Kept::None,
+            count if count == rows => Kept::All,
+            _ => Kept::Some(FilterBuilder::new(&BooleanArray::new(kept, None)).optimize().build()),
+        })
+    }
+
+    /// The projected columns of `rows` rows, which are those that were kept.
+    fn batch(
+        &self,
+        rows: usize,
+        column: impl Fn(usize) -> Result<ArrayRef>,
+        kept: Option<&FilterPredicate>,
+    ) -> Result<RecordBatch> {
+        let columns = self.schema.fields().iter().enumerate().map(|(at, field)| {
+            let mut values = typed(column(at)?, field)?;
+            if let Some(kept) = kept {
+                values = kept.filter(&values)?;
+            }
+            Ok(expand(&values).unwrap_or(values))
+        });
+        let options = RecordBatchOptions::new().with_row_count(Some(rows));
+        let columns: Result<Vec<ArrayRef>> = columns.collect();
+        let schema = Arc::clone(&self.schema);
+        Ok(RecordBatch::try_new_with_options(schema, columns?, &options)?)
+    }
+}
+
+/// Rows that satisfy the filters.
+enum Kept {
+    All,
+    None,
+    Some(FilterPredicate),
+}
+
+/// Values, or a dictionary of values, of the field's type.
+fn typed(values: ArrayRef, field: &Field) -> Result<ArrayRef> {
+    let data_type = match values.as_any_dictionary_opt() {
+        Some(dictionary) => dictionary.values().data_type(),
+        None => values.data_type(),
+    };
+    match data_type == field.data_type() {
+        true => Ok(values),
+        false => Ok(cast(&values, field.data_type())?),
     }
 }
 
@@ -250,7 +332,7 @@ impl ScanExec {
         let rows = pieces().map(Piece::rows_max).sum();
         // A batch of a segment is not cut at the limit.
         let is_limited = self.scan.limit.is_some_and(|limit| limit < rows);
-        if !is_limited && pieces().all(Piece::is_exact) {
+        if !is_limited && self.scan.filters.is_empty() && pieces().all(Piece::is_exact) {
             Precision::Exact(rows)
         } else {
             Precision::Inexact(rows)
@@ -281,6 +363,10 @@ impl DisplayAs for ScanExec {
         }
         if self.partitions.len() > 1 {
             write!(f, ", ways={}", self.partitions.len())?;
+        }
+        if !self.scan.filters.is_empty() {
+            let filters: Vec<String> = self.scan.filters.iter().map(Filter::to_string).collect();
+            write!(f, ", filter={}", filters.join(" AND "))?;
         }
         Ok(())
     }
@@ -316,12 +402,45 @@ impl ExecutionPlan for ScanExec {
             scan: self.scan.clone(),
             pieces: self.partitions[partition].clone(),
             next: 0,
+            held: Vec::new(),
             ready: VecDeque::new(),
             batch_rows: context.session_config().batch_size(),
             metrics: BaselineMetrics::new(&self.metrics, partition),
         };
         let stream = RecordBatchStreamAdapter::new(self.scan.schema.clone(), futures::stream::iter(rows));
         Ok(make_cooperative(Box::pin(stream)))
+    }
+
+    fn handle_child_pushdown_result(
+        &self,
+        _phase: FilterPushdownPhase,
+        conditions: ChildPushdownResult,
+        _config: &ConfigOptions,
+    ) -> Result<FilterPushdownPropagation<Arc<dyn ExecutionPlan>>> {
+        // A limit counts the rows before a filter.
+        if self.scan.limit.is_some() {
+            return Ok(FilterPushdownPropagation::all_unsupported(conditions));
+        }
+        let mut scan = self.scan.as_ref().clone();
+        let mut pushed = Vec::new();
+        for condition in &conditions.parent_filters {
+            let filter = Filter::of(&condition.filter, &scan.schema);
+            pushed.push(match filter {
+                Some(_) => PushedDown::Yes,
+                None => PushedDown::No,
+            });
+            scan.filters.extend(filter);
+        }
+        let propagation = FilterPushdownPropagation::with_parent_pushdown_result(pushed);
+        if scan.filters.len() == self.scan.filters.len() {
+            return Ok(propagation);
+        }
+        Ok(propagation.with_updated_node(Arc::new(ScanExec {
+            scan: Arc::new(scan),
+            partitions: self.partitions.clone(),
+            properties: Arc::clone(&self.properties),
+            metrics: ExecutionPlanMetricsSet::new(),
+        })))
     }
 
     fn metrics(&self) -> Option<MetricsSet> {
@@ -340,9 +459,47 @@ struct Rows {
     scan: Arc<Scan>,
     pieces: Arc<[Piece]>,
     next: usize,
+    /// What filters have left, too few rows for a batch.
+    held: Vec<RecordBatch>,
     ready: VecDeque<RecordBatch>,
     batch_rows: usize,
     metrics: BaselineMetrics,
+}
+
+impl Rows {
+    /// Makes batches of the next piece; false if there is none.
+    fn advance(&mut self) -> Result<bool> {
+        let Some(piece) = self.pieces.get(self.next) else {
+            self.release()?;
+            return Ok(!self.ready.is_empty());
+        };
+        self.next += 1;
+        if let Some(rows) = self.scan.project(piece)? {
+            self.held.push(rows);
+        }
+        let held: usize = self.held.iter().map(RecordBatch::num_rows).sum();
+        // Half a batch is worth more than a copy.
+        if self.scan.filters.is_empty() || held >= self.batch_rows / 2 {
+            self.release()?;
+        }
+        Ok(true)
+    }
+
+    fn release(&mut self) -> Result<()> {
+        let rows = match self.held.as_slice() {
+            [] => return Ok(()),
+            [rows] => rows.clone(),
+            many => concat_batches(&self.scan.schema, many)?,
+        };
+        self.held.clear();
+        let mut start = 0;
+        while start < rows.num_rows() {
+            let part = self.batch_rows.min(rows.num_rows() - start);
+            self.ready.push_back(rows.slice(start, part));
+            start += part;
+        }
+        Ok(())
+    }
 }
 
 impl Iterator for Rows {
@@ -350,21 +507,13 @@ impl Iterator for Rows {
 
     fn next(&mut self) -> Option<Result<RecordBatch>> {
         while self.ready.is_empty() {
-            let piece = self.pieces.get(self.next)?;
-            self.next += 1;
-            let timer = self.metrics.elapsed_compute().timer();
-            let projected = match self.scan.project(piece) {
-                Ok(Some(batch)) => batch,
-                Ok(None) => continue,
+            let time = self.metrics.elapsed_compute().clone();
+            let _timer = time.timer();
+            match self.advance() {
+                Ok(true) => {}
+                Ok(false) => return None,
                 Err(error) => return Some(Err(error)),
-            };
-            let mut start = 0;
-            while start < projected.num_rows() {
-                let rows = self.batch_rows.min(projected.num_rows() - start);
-                self.ready.push_back(projected.slice(start, rows));
-                start += rows;
             }
-            timer.done();
         }
         let batch = self.ready.pop_front()?;
         self.metrics.record_output(batch.num_rows());
