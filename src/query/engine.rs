@@ -18,6 +18,7 @@ use datafusion::prelude::SessionConfig;
 use parking_lot::Mutex;
 
 use super::QueryOptions;
+use super::conjunction::Conjunction;
 use super::leaves::Leaves;
 use crate::error::{SqlError, state};
 use crate::sql::functions::functions;
@@ -89,6 +90,7 @@ impl Engine {
             .with_scalar_functions(functions.scalar.values().cloned().collect())
             .with_aggregate_functions(functions.aggregate.values().cloned().collect())
             .with_window_functions(functions.window.values().cloned().collect())
+            .with_physical_optimizer_rule(Arc::new(Conjunction))
             .with_runtime_env(self.runtime.clone())
             .build()
     }

@@ -10,6 +10,7 @@
 //! Not here: what a statement means (`sql`), which LSN to read at (`session`).
 
 mod bind;
+mod conjunction;
 mod engine;
 mod explain;
 mod filter;

@@ -14,6 +14,7 @@ use arrow::datatypes::{DataType, Field, FieldRef, SchemaRef};
 use datafusion::common::tree_node::TreeNode;
 use datafusion::common::{Column, DFSchema};
 use datafusion::logical_expr::logical_plan;
+use datafusion::logical_expr::utils::split_conjunction;
 use datafusion::logical_expr::{Distinct, EmptyRelation, Expr, LogicalPlan};
 
 use crate::error::SqlError;
@@ -312,8 +313,10 @@ impl Compiler {
             *below |= needed;
         }
         let input = self.node(&filter.input, &below)?;
+        let conditions = in_turn(&filter.predicate).into_iter();
+        let conditions = conditions.map(|condition| self.context.compile(&condition, &input.schema));
         let linear = Linear::Filter {
-            predicate: self.context.compile(&filter.predicate, &input.schema)?,
+            conditions: conditions.collect::<Result<_, _>>()?,
             text: filter.predicate.to_string(),
         };
         let is_infallible = is_infallible(&filter.predicate);
@@ -639,6 +642,19 @@ fn needed_by<'a>(exprs: impl IntoIterator<Item = &'a Expr>, input: &DFSchema) ->
         needed[input.index_of_column(column)?] = true;
     }
     Ok(needed)
+}
+
+/// A condition as several, of which each is asked of the rows that those before it leave: one that may fail is the first
+/// of its own.
+fn in_turn(condition: &Expr) -> Vec<Expr> {
+    let mut conditions: Vec<Expr> = Vec::new();
+    for condition in split_conjunction(condition) {
+        match conditions.pop() {
+            Some(before) if is_infallible(condition) => conditions.push(before.and(condition.clone())),
+            before => conditions.extend(before.into_iter().chain([condition.clone()])),
+        }
+    }
+    conditions
 }
 
 fn kept(needed: &[bool]) -> Vec<usize> {

@@ -14,7 +14,8 @@ use super::expression::Expression;
 #[derive(Clone, Debug)]
 pub enum Linear {
     Filter {
-        predicate: Expression,
+        /// Each is asked of the rows that those before it leave: it may fail for others.
+        conditions: Vec<Expression>,
         /// The predicate as EXPLAIN shows it.
         text: String,
     },
@@ -29,18 +30,21 @@ pub enum Linear {
 
 impl Linear {
     /// The output delta, or `None` if no row is left.
-    pub fn apply(&self, delta: Delta) -> Result<Option<Delta>, SqlError> {
+    pub fn apply(&self, mut delta: Delta) -> Result<Option<Delta>, SqlError> {
         if delta.is_empty() {
             return Ok(None);
         }
         match self {
-            Linear::Filter { predicate, .. } => {
-                let keep = predicate.evaluate_bool(&delta.batch)?;
-                match trues(&keep) {
-                    0 => Ok(None),
-                    all if all == delta.rows() => Ok(Some(delta)),
-                    _ => Ok(Some(delta.filter(&keep)?)),
+            Linear::Filter { conditions, .. } => {
+                for condition in conditions {
+                    let keep = condition.evaluate_bool(&delta.batch)?;
+                    match trues(&keep) {
+                        0 => return Ok(None),
+                        all if all == delta.rows() => {}
+                        _ => delta = delta.filter(&keep)?,
+                    }
                 }
+                Ok(Some(delta))
             }
             Linear::Project {
                 expressions, schema, ..
