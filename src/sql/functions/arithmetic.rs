@@ -9,6 +9,7 @@
 //!
 //! Not here: dates, times and intervals (`temporal.rs`), `^` and other functions (`math.rs`).
 
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, AsArray, Datum, Decimal128Array, PrimitiveArray, Scalar};
@@ -31,6 +32,8 @@ use super::aggregates::{NUMERIC_MAX, NUMERIC_PRECISION, Summand, float_overflow}
 use super::{datetime, fail, temporal};
 use crate::error::{SqlError, state};
 
+/// Operators in one another that are named in full.
+const NAMED_DEPTH_MAX: usize = 16;
 /// Fractional digits of a quotient of NUMERICs, at least.
 pub const QUOTIENT_SCALE: i8 = 16;
 /// Fractional digits up to which a product of NUMERICs is exact.
@@ -260,6 +263,14 @@ impl Arithmetic {
     }
 }
 
+/// Whether functions are nested in one another deeper than `levels`.
+fn is_deeper(expr: &Expr, levels: usize) -> bool {
+    match expr {
+        Expr::ScalarFunction(call) => levels == 0 || call.args.iter().any(|arg| is_deeper(arg, levels - 1)),
+        _ => false,
+    }
+}
+
 impl ScalarUDFImpl for Arithmetic {
     fn name(&self) -> &str {
         self.operator.symbol()
@@ -269,7 +280,14 @@ impl ScalarUDFImpl for Arithmetic {
         Ok(format!("({} {} {})", args[0], self.operator.symbol(), args[1]))
     }
 
+    /// The planner asks for the name of each node many times, and a name has those of all nodes below it: past a depth
+    /// a hash stands for them.
     fn schema_name(&self, args: &[Expr]) -> Result<String> {
+        if args.iter().any(|arg| is_deeper(arg, NAMED_DEPTH_MAX)) {
+            let mut hasher = DefaultHasher::new();
+            args.hash(&mut hasher);
+            return Ok(format!("{} {:016x}", self.operator.symbol(), hasher.finish()));
+        }
         Ok(format!(
             "{} {} {}",
             args[0].schema_name(),
