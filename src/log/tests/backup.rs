@@ -1,7 +1,7 @@
 //! Copies of data directories: of logs that are written to meanwhile, on disks that lose power, of files that vanish.
 
 use std::io;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, AtomicI64};
 
 use futures::executor::block_on;
 use parking_lot::Mutex;
@@ -72,18 +72,25 @@ fn a_backup_of_a_log_that_is_written_to_is_what_it_was_at_one_lsn() {
     drop(log);
     let log = open(&disk, &dir, options);
     let done = Arc::new(AtomicBool::new(false));
+    // So many more in each round: what is written meanwhile is to be read again.
+    let (allowed, per_round) = (Arc::new(AtomicI64::new(200)), 50);
     let writing = std::thread::spawn({
-        let (log, done) = (Arc::clone(&log), Arc::clone(&done));
+        let (log, done, allowed) = (Arc::clone(&log), Arc::clone(&done), Arc::clone(&allowed));
         move || {
             let mut next = 200;
             while !done.load(Ordering::Relaxed) {
-                commit(&log, next);
-                next += 1;
+                if next < allowed.load(Ordering::Relaxed) {
+                    commit(&log, next);
+                    next += 1;
+                } else {
+                    std::thread::yield_now();
+                }
             }
         }
     });
     let mut newest = 0;
     for round in 0..6 {
+        allowed.fetch_add(per_round, Ordering::Relaxed);
         let acknowledged = log.newest();
         let to = scratch.path().join(format!("backup-{round}"));
         let made = backup(&disk, &dir, &to, round % 2 == 0).expect("copied");

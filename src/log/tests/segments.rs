@@ -346,7 +346,7 @@ fn a_damaged_batch_fails_its_readers_alone() {
     let path = PathBuf::from(DIR).join("segments").join(name);
     let size = disk.content(&path).expect("it is there").len() as u64;
     let (mut found, mut flips) = (0, 0);
-    for offset in (0..size).step_by((size as usize / 600) | 1) {
+    for offset in (0..size).step_by((size as usize / 200) | 1) {
         flips += 1;
         let damaged = disk.copy();
         damaged.flip_bit(&path, offset, 5).expect("it is there");
