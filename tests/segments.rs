@@ -1,7 +1,8 @@
-//! Segments as a client sees them: answers are the same before rows are merged and after.
+//! Segments as a client sees them: answers are the same before rows are merged and after, in memory and in files.
 
 use tokio_postgres::Client;
 
+use crate::support::raw::{self, Raw};
 use crate::support::{self, Server, bag, value};
 
 /// On "kind", which is stored as a dictionary once it is merged, and on others.
@@ -74,4 +75,48 @@ async fn conditions_leave_the_same_rows_of_dictionaries() {
         1,
         "and the plan does not again: {explained}"
     );
+}
+
+#[test]
+fn rows_that_come_late_are_counted_in_memory_and_in_files() {
+    let (_scratch, data_dir) = support::data_dir();
+    let server = Server::start_with(&data_dir, &["--tail-memory-mib", "16"]);
+    let mut client = Raw::connect(&server);
+    let mut said = |sql: &str| -> Vec<String> {
+        let messages = client.query(sql);
+        assert!(
+            !messages.iter().any(|message| message.kind == 'E'),
+            "{sql}: {:?}",
+            raw::error(&messages)
+        );
+        let notices = messages.iter().filter(|message| message.kind == 'N');
+        notices.map(|notice| raw::field(notice, 'M').expect("a text")).collect()
+    };
+    said(
+        "CREATE TOPIC e (id INT, note TEXT, ts TIMESTAMP, WATERMARK FOR ts AS ts - INTERVAL '1 second') WITH (partitions = 1)",
+    );
+    said(
+        "CREATE MATERIALIZED VIEW v AS SELECT window_start, count(*) AS n \
+         FROM TUMBLE(e, ts, INTERVAL '10 seconds') GROUP BY window_start EMIT ON WINDOW CLOSE",
+    );
+    let none: [String; 0] = [];
+    assert_eq!(said("INSERT INTO e VALUES (1, 'first', '2024-01-01 00:01:00')"), none);
+    assert_eq!(
+        said(
+            "INSERT INTO e VALUES (2, '', '2024-01-01 00:00:05'), (3, '', '2024-01-01 00:00:06'), (4, '', '2024-01-01 00:00:57')"
+        ),
+        ["2 rows came late for view \"v\" and were skipped by its closed windows"]
+    );
+    assert_eq!(
+        said("INSERT INTO e VALUES (5, NULL, '2024-01-01 00:00:49.999999')"),
+        ["1 row came late for view \"v\" and was skipped by its closed windows"]
+    );
+    let many = "INSERT INTO e SELECT i, repeat('x', 100), timestamp '2024-01-01' + i % 100 * interval '1 second' \
+                FROM generate_series(1, 10000) i";
+    assert_eq!(
+        said(many),
+        ["5000 rows came late for view \"v\" and were skipped by its closed windows"]
+    );
+    let rows = raw::rows(&client.query("SELECT sum(rows) FROM millstream.segments WHERE topic = 'e'"));
+    assert_eq!(rows, [["10000"]], "they are in a file of their own");
 }
