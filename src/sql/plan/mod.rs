@@ -331,16 +331,24 @@ fn untyped_columns(plan: &LogicalPlan) -> Vec<bool> {
     match plan {
         LogicalPlan::Sort(sort) => untyped_columns(&sort.input),
         LogicalPlan::Limit(limit) => untyped_columns(&limit.input),
-        LogicalPlan::Projection(projection) => projection
-            .expr
-            .iter()
-            .map(|expr| {
-                matches!(
-                    expr.clone().unalias(),
-                    Expr::Literal(ScalarValue::Utf8(_) | ScalarValue::Null, _)
-                )
-            })
-            .collect(),
+        LogicalPlan::Projection(projection) => {
+            // What the rows are ordered by and is not selected is taken off above the sort.
+            let sorted = match projection.input.as_ref() {
+                LogicalPlan::Sort(sort) => untyped_columns(&sort.input),
+                _ => Vec::new(),
+            };
+            let is_untyped = |expr: &Expr| match expr.clone().unalias() {
+                Expr::Literal(ScalarValue::Utf8(_) | ScalarValue::Null, _) => true,
+                Expr::Column(column) => {
+                    let index = projection.input.schema().maybe_index_of_column(&column);
+                    index
+                        .and_then(|index| sorted.get(index))
+                        .is_some_and(|untyped| *untyped)
+                }
+                _ => false,
+            };
+            projection.expr.iter().map(is_untyped).collect()
+        }
         other => vec![false; other.schema().fields().len()],
     }
 }
