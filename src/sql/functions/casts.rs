@@ -185,8 +185,13 @@ impl ScalarUDFImpl for PostgresCast {
         Ok(format!("{}::{}", args[0], self.type_name()))
     }
 
+    /// A cast does not change the name; but the key of a join stands beside the column that it is made of.
     fn schema_name(&self, args: &[Expr]) -> Result<String> {
-        Ok(args[0].schema_name().to_string())
+        let name = args[0].schema_name();
+        match self.to.data_type() {
+            DataType::Timestamp(_, Some(_)) => Ok(format!("{name}::timestamptz")),
+            _ => Ok(name.to_string()),
+        }
     }
 
     fn signature(&self) -> &Signature {

@@ -3,7 +3,7 @@
 //! A number without a point that fits is INTEGER (the engine says BIGINT). A quoted string has no type of its own: next
 //! to a value of another type it is read as that type, and 22P02 says so if it cannot be.
 
-use arrow::datatypes::DataType;
+use arrow::datatypes::{DataType, TimeUnit};
 use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
 use datafusion::common::{DFSchema, Result, ScalarValue};
 use datafusion::logical_expr::expr::{BinaryExpr, InList};
@@ -92,8 +92,8 @@ fn type_expr(expr: Expr, schema: &DFSchema, time_zone: &str) -> Result<Transform
                     (Box::new(left), right)
                 }
                 _ => {
-                    let right_as_float = as_float(*right.clone(), &left, schema);
-                    (Box::new(as_float(*left, &right, schema)), Box::new(right_as_float))
+                    let aligned = beside(*right.clone(), &left, schema);
+                    (Box::new(beside(*left, &right, schema)), Box::new(aligned))
                 }
             };
             Ok(Transformed::yes(Expr::BinaryExpr(BinaryExpr { left, op, right })))
@@ -104,8 +104,9 @@ fn type_expr(expr: Expr, schema: &DFSchema, time_zone: &str) -> Result<Transform
             low,
             high,
         }) => {
-            let low = as_float(read_as(*low, &expr, schema, time_zone)?, &expr, schema);
-            let high = as_float(read_as(*high, &expr, schema, time_zone)?, &expr, schema);
+            let low = beside(read_as(*low, &expr, schema, time_zone)?, &expr, schema);
+            let high = beside(read_as(*high, &expr, schema, time_zone)?, &expr, schema);
+            let expr = Box::new(dated(dated(*expr, &low, schema), &high, schema));
             let (low, high) = (Box::new(low), Box::new(high));
             Ok(Transformed::yes(Expr::Between(Between {
                 expr,
@@ -117,8 +118,9 @@ fn type_expr(expr: Expr, schema: &DFSchema, time_zone: &str) -> Result<Transform
         Expr::InList(InList { expr, list, negated }) => {
             let list = list
                 .into_iter()
-                .map(|item| Ok(as_float(read_as(item, &expr, schema, time_zone)?, &expr, schema)))
+                .map(|item| Ok(beside(read_as(item, &expr, schema, time_zone)?, &expr, schema)))
                 .collect::<Result<Vec<Expr>>>()?;
+            let expr = Box::new(list.iter().fold(*expr, |expr, item| dated(expr, item, schema)));
             Ok(Transformed::yes(Expr::InList(InList { expr, list, negated })))
         }
         other => Ok(Transformed::no(other)),
@@ -145,6 +147,21 @@ fn is_literal(expr: &Expr) -> bool {
 
 fn is_text_literal(expr: &Expr) -> bool {
     matches!(expr, Expr::Literal(ScalarValue::Utf8(Some(_)), _))
+}
+
+/// One side of a comparison, of the type that PostgreSQL gives it beside the other side.
+fn beside(expr: Expr, other: &Expr, schema: &DFSchema) -> Expr {
+    dated(as_float(expr, other, schema), other, schema)
+}
+
+/// A date beside a timestamp is its midnight; beside a TIMESTAMPTZ that of the session's time zone.
+fn dated(expr: Expr, other: &Expr, schema: &DFSchema) -> Expr {
+    match (expr.get_type(schema), other.get_type(schema)) {
+        (Ok(DataType::Date32), Ok(DataType::Timestamp(_, zone))) => {
+            cast(expr, DataType::Timestamp(TimeUnit::Microsecond, zone))
+        }
+        _ => expr,
+    }
 }
 
 /// A NUMERIC that is compared with a floating-point number is taken as one, as in PostgreSQL; the engine would do it the
