@@ -69,9 +69,12 @@ impl VisitorMut for Using {
 struct Merged {
     name: String,
     value: Expr,
+    /// The engine would take another one.
+    outer: bool,
 }
 
-/// The columns that RIGHT and FULL JOIN ... USING merge.
+/// The columns that JOIN ... USING merges, as far as it can be told without a catalog what stands for them. The engine
+/// knows by itself those that are not of an outer join, but within an expression.
 fn merged_columns(select: &Select) -> Result<Vec<Merged>, SqlError> {
     let mut merged: Vec<Merged> = vec![];
     for table in &select.from {
@@ -90,6 +93,14 @@ fn merged_columns(select: &Select) -> Result<Vec<Merged>, SqlError> {
                 return Err(refused());
             }
             if side == Side::Left {
+                let left = factor_name(&table.relation).filter(|_| index == 0 && is_plain(&table.relation));
+                if let (Some(left), JoinConstraint::Using(_)) = (left, constraint) {
+                    merged.extend(names.iter().filter_map(last_name).map(|name| Merged {
+                        value: column(&left, &name),
+                        name,
+                        outer: false,
+                    }));
+                }
                 continue;
             }
             outer = true;
@@ -103,7 +114,12 @@ fn merged_columns(select: &Select) -> Result<Vec<Merged>, SqlError> {
                     }
                     _ => column(&right, &name),
                 };
-                merged.push(Merged { name, value });
+                merged.retain(|known| known.name != name);
+                merged.push(Merged {
+                    name,
+                    value,
+                    outer: true,
+                });
             }
         }
     }
@@ -147,6 +163,14 @@ fn factor_name(factor: &TableFactor) -> Option<String> {
     }
 }
 
+/// Whether its name is that of its columns.
+fn is_plain(factor: &TableFactor) -> bool {
+    matches!(
+        factor,
+        TableFactor::Table { args: None, .. } | TableFactor::Derived { .. }
+    )
+}
+
 fn quoted(name: &str) -> Ident {
     Ident::with_quote('"', name)
 }
@@ -175,9 +199,9 @@ fn write_out_wildcard(select: &mut Select, merged: &[Merged]) -> Result<(), SqlE
         _ => None,
     };
     let Some(((names, left), right)) = simple else {
-        return match merged {
-            [] => Ok(()),
-            _ => Err(refused()),
+        return match merged.iter().any(|merged| merged.outer) {
+            false => Ok(()),
+            true => Err(refused()),
         };
     };
     let mut projection = Vec::with_capacity(select.projection.len() + names.len() + 1);
