@@ -32,8 +32,8 @@ use super::aggregates::{NUMERIC_MAX, NUMERIC_PRECISION, Summand, float_overflow}
 use super::{datetime, fail, temporal};
 use crate::error::{SqlError, state};
 
-/// Operators in one another that are named in full.
-const NAMED_DEPTH_MAX: usize = 16;
+/// Names of operands that are written out, together.
+const NAME_BYTES_MAX: usize = 64;
 /// Fractional digits of a quotient of NUMERICs, at least.
 pub const QUOTIENT_SCALE: i8 = 16;
 /// Fractional digits up to which a product of NUMERICs is exact.
@@ -263,14 +263,6 @@ impl Arithmetic {
     }
 }
 
-/// Whether functions are nested in one another deeper than `levels`.
-fn is_deeper(expr: &Expr, levels: usize) -> bool {
-    match expr {
-        Expr::ScalarFunction(call) => levels == 0 || call.args.iter().any(|arg| is_deeper(arg, levels - 1)),
-        _ => false,
-    }
-}
-
 impl ScalarUDFImpl for Arithmetic {
     fn name(&self) -> &str {
         self.operator.symbol()
@@ -280,20 +272,17 @@ impl ScalarUDFImpl for Arithmetic {
         Ok(format!("({} {} {})", args[0], self.operator.symbol(), args[1]))
     }
 
-    /// The planner asks for the name of each node many times, and a name has those of all nodes below it: past a depth
-    /// a hash stands for them.
+    /// Made of the names of the operands, as the planner expects, which puts others of the same names in their place. It
+    /// asks for the name of each node many times: of long ones a hash is left.
     fn schema_name(&self, args: &[Expr]) -> Result<String> {
-        if args.iter().any(|arg| is_deeper(arg, NAMED_DEPTH_MAX)) {
-            let mut hasher = DefaultHasher::new();
-            args.hash(&mut hasher);
-            return Ok(format!("{} {:016x}", self.operator.symbol(), hasher.finish()));
+        let [left, right] = [&args[0], &args[1]].map(|arg| arg.schema_name().to_string());
+        let symbol = self.operator.symbol();
+        if left.len() + right.len() <= NAME_BYTES_MAX {
+            return Ok(format!("{left} {symbol} {right}"));
         }
-        Ok(format!(
-            "{} {} {}",
-            args[0].schema_name(),
-            self.operator.symbol(),
-            args[1].schema_name()
-        ))
+        let mut hasher = DefaultHasher::new();
+        (left, right).hash(&mut hasher);
+        Ok(format!("{symbol} {:016x}", hasher.finish()))
     }
 
     fn signature(&self) -> &Signature {
