@@ -6,7 +6,9 @@
 
 use std::collections::VecDeque;
 use std::fmt;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 
 use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, RecordBatch, RecordBatchOptions, new_null_array};
 use arrow::buffer::BooleanBuffer;
@@ -28,6 +30,7 @@ use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion::physical_plan::{
     DisplayAs, DisplayFormatType, ExecutionPlan, Partitioning, PhysicalExpr, PlanProperties,
 };
+use futures::Stream;
 
 use super::filter::Filter;
 use super::prune::Pruning;
@@ -407,7 +410,7 @@ impl ExecutionPlan for ScanExec {
             batch_rows: context.session_config().batch_size(),
             metrics: BaselineMetrics::new(&self.metrics, partition),
         };
-        let stream = RecordBatchStreamAdapter::new(self.scan.schema.clone(), futures::stream::iter(rows));
+        let stream = RecordBatchStreamAdapter::new(self.scan.schema.clone(), rows);
         Ok(make_cooperative(Box::pin(stream)))
     }
 
@@ -502,21 +505,25 @@ impl Rows {
     }
 }
 
-impl Iterator for Rows {
+impl Stream for Rows {
     type Item = Result<RecordBatch>;
 
-    fn next(&mut self) -> Option<Result<RecordBatch>> {
-        while self.ready.is_empty() {
+    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<RecordBatch>>> {
+        if self.ready.is_empty() {
             let time = self.metrics.elapsed_compute().clone();
             let _timer = time.timer();
             match self.advance() {
                 Ok(true) => {}
-                Ok(false) => return None,
-                Err(error) => return Some(Err(error)),
+                Ok(false) => return Poll::Ready(None),
+                Err(error) => return Poll::Ready(Some(Err(error))),
             }
         }
-        let batch = self.ready.pop_front()?;
+        let Some(batch) = self.ready.pop_front() else {
+            // A scan whose filters leave nothing gives way after each piece: it may have been cancelled.
+            context.waker().wake_by_ref();
+            return Poll::Pending;
+        };
         self.metrics.record_output(batch.num_rows());
-        Some(Ok(batch))
+        Poll::Ready(Some(Ok(batch)))
     }
 }
