@@ -5,15 +5,17 @@
 //!
 //! ```text
 //! plain        values: the column's type
-//! differences  differences: UInt8, 16, 32 or 64, to the least value of the batch, which the segment's index has, in
-//!              units that the field's metadata has ("unit", 1 if it has not)
+//! differences  differences, in as many columns of UInt8 as they have bytes, the least significant first: to the least
+//!              value of the batch, which the segment's index has, in units that the first field's metadata has ("unit",
+//!              1 if it has not). NULLs are in the first. Before: one column of UInt16, 32 or 64.
 //! lengths      lengths: List<UInt8, 16 or 32>, in bytes, and bytes: Binary; one row has all values
 //! dictionary   values: Dictionary<UInt8 or UInt16, the column's type>
 //! ```
 //!
 //! All but plain are for columns that are compressed: they are smaller, and there is less to decompress, for Arrow's own
-//! buffers have 4 bytes an offset and 8 or 16 a number. Parquet and ORC do the same. Not here: where the streams are
-//! (`segment`).
+//! buffers have 4 bytes an offset and 8 or 16 a number. Parquet and ORC do the same. Bytes of one significance are together
+//! since what compresses among them is found by their frequencies alone, which is decoded many times faster than
+//! references to short repetitions: Parquet's BYTE_STREAM_SPLIT. Not here: where the streams are (`segment`).
 
 use std::sync::Arc;
 
@@ -132,7 +134,7 @@ pub fn decode_lazily(mut bytes: Buffer, data_type: &DataType, least: Option<&Arr
             Some(dictionary) if dictionary.values().data_type() == data_type => Ok(Arc::clone(values)),
             _ => Err(WRONG),
         },
-        ("differences", [differences]) => {
+        ("differences", differences) => {
             let unit = field.metadata().get(UNIT_KEY).map_or(Ok(1), |unit| unit.parse());
             let unit = unit.map_err(|_| WRONG)?;
             least
@@ -184,7 +186,7 @@ fn encode_differences(values: &ArrayRef, (least, greatest): &(ArrayRef, ArrayRef
         values: &dyn Array,
         least: &dyn Array,
         greatest: &dyn Array,
-    ) -> Option<(ArrayRef, usize)> {
+    ) -> Option<(Vec<ArrayRef>, usize)> {
         let bound = |bound: &dyn Array| bound.as_primitive::<T>().iter().next().flatten();
         let (least, greatest) = (bound(least)?, bound(greatest)?);
         let difference = |value: T::Native| value.sub_wrapping(least).as_usize();
@@ -196,65 +198,89 @@ fn encode_differences(values: &ArrayRef, (least, greatest): &(ArrayRef, ArrayRef
         let values = values.as_primitive::<T>();
         let unit = common_unit(values.iter().flatten().map(difference));
         let bits = (usize::BITS - (range / unit).leading_zeros()) as usize;
-        if bits.div_ceil(8).next_power_of_two() >= size_of::<T::Native>() {
+        if bits.div_ceil(8) >= size_of::<T::Native>() {
             return None;
         }
         // What is under a NULL may be anything, and is cut to fit.
-        let units: ArrayRef = match unit {
-            1 => {
-                let differences = values.values().iter().map(|value| difference(*value));
-                narrowest(differences, range, values.nulls().cloned())
-            }
-            unit => {
-                let units = values.values().iter().map(|value| difference(*value) / unit);
-                narrowest(units, range / unit, values.nulls().cloned())
-            }
+        let units = values.values().iter().map(|value| difference(*value) as u64);
+        let units: Vec<u64> = match unit {
+            1 => units.collect(),
+            unit => units.map(|units| units / unit as u64).collect(),
         };
-        Some((units, unit))
+        let plane = |byte: usize| -> ArrayRef {
+            let plane: Vec<u8> = units.iter().map(|units| (units >> (8 * byte)) as u8).collect();
+            let nulls = values.nulls().filter(|_| byte == 0).cloned();
+            Arc::new(UInt8Array::new(plane.into(), nulls))
+        };
+        Some(((0..bits.div_ceil(8).max(1)).map(plane).collect(), unit))
     }
-    type Encode = fn(&dyn Array, &dyn Array, &dyn Array) -> Option<(ArrayRef, usize)>;
+    type Encode = fn(&dyn Array, &dyn Array, &dyn Array) -> Option<(Vec<ArrayRef>, usize)>;
     let of: Encode = of_numbers!(values.data_type(), of)?;
-    let (differences, unit) = of(values, least, greatest)?;
-    let mut field = Field::new("differences", differences.data_type().clone(), true);
+    let (planes, unit) = of(values, least, greatest)?;
+    let mut fields = vec![Field::new("differences", DataType::UInt8, true); planes.len()];
     if unit > 1 {
-        field = field.with_metadata([(UNIT_KEY.to_string(), unit.to_string())].into());
+        fields[0].set_metadata([(UNIT_KEY.to_string(), unit.to_string())].into());
     }
-    let schema = Arc::new(Schema::new(vec![field]));
-    Some(RecordBatch::try_new(schema, vec![differences]).expect("the column fits its field"))
+    let schema = Arc::new(Schema::new(fields));
+    Some(RecordBatch::try_new(schema, planes).expect("the columns fit their fields"))
 }
 
-fn decode_differences(differences: &ArrayRef, unit: usize, least: &ArrayRef, data_type: &DataType) -> Option<ArrayRef> {
-    fn of<T: ArrowPrimitiveType>(differences: &dyn Array, unit: usize, least: &dyn Array) -> Option<ArrayRef> {
-        fn sums<T: ArrowPrimitiveType, D: ArrowPrimitiveType>(
-            differences: &PrimitiveArray<D>,
-            unit: usize,
-            least: T::Native,
-        ) -> PrimitiveArray<T> {
-            let differences_of = differences.values().iter().map(|difference| difference.as_usize());
-            let sum = |difference: usize| T::Native::usize_as(difference).add_wrapping(least);
-            let sums = match unit {
-                1 => differences_of.map(sum).collect(),
-                unit => differences_of.map(|units| sum(units.wrapping_mul(unit))).collect(),
-            };
-            PrimitiveArray::new(sums, differences.nulls().cloned())
-        }
+fn decode_differences(
+    differences: &[ArrayRef],
+    unit: usize,
+    least: &ArrayRef,
+    data_type: &DataType,
+) -> Option<ArrayRef> {
+    fn of<T: ArrowPrimitiveType>(differences: &[ArrayRef], unit: usize, least: &dyn Array) -> Option<ArrayRef> {
         let data_type = least.data_type().clone();
         let least = least.as_primitive::<T>().iter().next().flatten()?;
-        let sums = match differences.data_type() {
-            DataType::UInt8 => sums::<T, UInt8Type>(differences.as_primitive(), unit, least),
-            DataType::UInt16 => sums::<T, UInt16Type>(differences.as_primitive(), unit, least),
-            DataType::UInt32 => sums::<T, UInt32Type>(differences.as_primitive(), unit, least),
-            DataType::UInt64 => sums::<T, UInt64Type>(differences.as_primitive(), unit, least),
-            _ => return None,
+        let sum = |difference: usize| T::Native::usize_as(difference).add_wrapping(least);
+        let values: Vec<T::Native> = match unit {
+            1 => units(differences, sum)?,
+            unit => units(differences, |units| sum(units.wrapping_mul(unit)))?,
         };
-        Some(Arc::new(sums.with_data_type(data_type)))
+        let values = PrimitiveArray::<T>::new(values.into(), differences.first()?.nulls().cloned());
+        Some(Arc::new(values.with_data_type(data_type)))
     }
-    type Decode = fn(&dyn Array, usize, &dyn Array) -> Option<ArrayRef>;
+    type Decode = fn(&[ArrayRef], usize, &dyn Array) -> Option<ArrayRef>;
     let of: Decode = of_numbers!(data_type, of)?;
     match least.data_type() == data_type {
         true => of(differences, unit, least),
         false => None,
     }
+}
+
+/// What `value` makes of each number, whose bytes are in columns, or which are in one.
+fn units<T>(columns: &[ArrayRef], value: impl Fn(usize) -> T) -> Option<Vec<T>> {
+    fn of<D: ArrowPrimitiveType, T>(column: &dyn Array, value: impl Fn(usize) -> T) -> Option<Vec<T>> {
+        let numbers = column.as_primitive_opt::<D>()?.values();
+        Some(numbers.iter().map(|number| value(number.as_usize())).collect())
+    }
+    match columns {
+        [] => return None,
+        [column] if *column.data_type() == DataType::UInt16 => return of::<UInt16Type, T>(column, value),
+        [column] if *column.data_type() == DataType::UInt32 => return of::<UInt32Type, T>(column, value),
+        [column] if *column.data_type() == DataType::UInt64 => return of::<UInt64Type, T>(column, value),
+        columns if columns.len() > size_of::<u64>() => return None,
+        _ => {}
+    }
+    let planes = columns.iter().map(|column| column.as_primitive_opt::<UInt8Type>());
+    let planes: Vec<&UInt8Array> = planes.collect::<Option<_>>()?;
+    let rows = planes[0].len();
+    let mut values = Vec::with_capacity(rows);
+    // So many at a time remain where they are computed.
+    let mut block = [0_u64; 512];
+    for start in (0..rows).step_by(block.len()) {
+        let numbers = &mut block[..(rows - start).min(512)];
+        numbers.fill(0);
+        for (byte, plane) in planes.iter().enumerate() {
+            for (number, part) in numbers.iter_mut().zip(&plane.values()[start..]) {
+                *number |= u64::from(*part) << (8 * byte);
+            }
+        }
+        values.extend(numbers.iter().map(|number| value(*number as usize)));
+    }
+    Some(values)
 }
 
 fn encode_bytes<T: ByteArrayType<Offset = i32>>(values: &GenericByteArray<T>) -> Option<RecordBatch> {
@@ -451,7 +477,11 @@ mod tests {
         let mut decoder = StreamDecoder::new();
         let batch = decoder.decode(&mut Buffer::from_slice_ref(&bytes)).expect("a stream");
         let batch = batch.expect("a batch");
-        let field = format!("{} {}", batch.schema().field(0).name(), batch.column(0).data_type());
+        let (schema, column) = (batch.schema(), batch.column(0));
+        let field = match schema.field(0).name().as_str() {
+            "differences" => format!("differences of {} bytes", batch.num_columns()),
+            name => format!("{name} {}", column.data_type()),
+        };
         let least = bounds.map(|(least, _)| least);
         let read = decode(Buffer::from_vec(bytes), values.data_type(), least.as_ref()).expect("decoded");
         (read, field, size)
@@ -482,57 +512,86 @@ mod tests {
         }
         let int64 = |values: &[i128]| of::<Int64Type>(values, |value| value as i64, DataType::Int64);
         let (least, greatest) = (i128::from(i64::MIN), i128::from(i64::MAX));
-        assert_eq!(int64(&[7]), "differences UInt8");
-        assert_eq!(int64(&[least, least + 254, least + 255]), "differences UInt8");
-        assert_eq!(int64(&[-100, -99, 156]), "differences UInt16");
+        assert_eq!(int64(&[7]), "differences of 1 bytes");
+        assert_eq!(int64(&[least, least + 254, least + 255]), "differences of 1 bytes");
+        assert_eq!(int64(&[-100, -99, 156]), "differences of 2 bytes");
         assert_eq!(
             int64(&[greatest - 65_535, greatest - 1, greatest]),
-            "differences UInt16"
+            "differences of 2 bytes"
         );
-        assert_eq!(int64(&[0, 1, 65_536]), "differences UInt32");
-        assert_eq!(int64(&[0, 1, (1 << 32) - 1]), "differences UInt32");
-        assert_eq!(int64(&[0, 1, 1 << 32]), "values Int64");
+        assert_eq!(int64(&[0, 1, 65_536]), "differences of 3 bytes");
+        assert_eq!(int64(&[0, 1, (1 << 32) - 1]), "differences of 4 bytes");
+        assert_eq!(int64(&[0, 1, 1 << 32]), "differences of 5 bytes");
         assert_eq!(int64(&[least, 0, greatest]), "values Int64");
         let int32 = |values: &[i128]| of::<Int32Type>(values, |value| value as i32, DataType::Int32);
         assert_eq!(int32(&[i32::MIN.into(), 0, i32::MAX.into()]), "values Int32");
-        assert_eq!(int32(&[i32::MIN.into(), i128::from(i32::MIN) + 9]), "differences UInt8");
+        assert_eq!(
+            int32(&[i32::MIN.into(), i128::from(i32::MIN) + 9]),
+            "differences of 1 bytes"
+        );
         let int16 = |values: &[i128]| of::<Int16Type>(values, |value| value as i16, DataType::Int16);
         assert_eq!(int16(&[i16::MIN.into(), 0, i16::MAX.into()]), "values Int16");
-        assert_eq!(int16(&[-1, 0, 254]), "differences UInt8");
+        assert_eq!(int16(&[-1, 0, 254]), "differences of 1 bytes");
         let decimal = |values: &[i128]| of::<Decimal128Type>(values, |value| value, DataType::Decimal128(38, 4));
         let large = 10_i128.pow(37);
-        assert_eq!(decimal(&[-large, -large + 1, -large + 70_000]), "differences UInt32");
-        assert_eq!(decimal(&[large, large + 1, large + (1 << 33)]), "differences UInt64");
-        assert_eq!(decimal(&[0, 1, i128::from(u64::MAX)]), "differences UInt64");
+        assert_eq!(
+            decimal(&[-large, -large + 1, -large + 70_000]),
+            "differences of 3 bytes"
+        );
+        assert_eq!(
+            decimal(&[large, large + 1, large + (1 << 33)]),
+            "differences of 5 bytes"
+        );
+        assert_eq!(decimal(&[0, 1, i128::from(u64::MAX)]), "differences of 8 bytes");
         assert_eq!(decimal(&[0, i128::from(u64::MAX) + 1]), "values Decimal128(38, 4)");
         assert_eq!(decimal(&[-large * 9, large * 9]), "values Decimal128(38, 4)");
         let zoned = DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into()));
         let times = of::<TimestampMicrosecondType>(&[5, 6], |value| value as i64, zoned);
-        assert_eq!(times, "differences UInt8");
+        assert_eq!(times, "differences of 1 bytes");
         let dates = of::<Date32Type>(&[-5, 1, 600], |value| value as i32, DataType::Date32);
-        assert_eq!(dates, "differences UInt16");
+        assert_eq!(dates, "differences of 2 bytes");
         let time = || DataType::Time64(TimeUnit::Microsecond);
         let times = |values: &[i128]| of::<Time64MicrosecondType>(values, |value| value as i64, time());
-        assert_eq!(times(&[0, 1, 86_400_000_000]), "values Time64(µs)");
+        assert_eq!(times(&[0, 1, 86_400_000_000]), "differences of 5 bytes");
         // Of whole seconds, the seconds.
-        assert_eq!(times(&[0, 7_000_000, 86_400_000_000]), "differences UInt32");
-        assert_eq!(times(&[7, 3_000_007, 60_000_007]), "differences UInt8");
-        assert_eq!(int64(&[least, least + (1 << 62)]), "differences UInt8");
+        assert_eq!(times(&[0, 7_000_000, 86_400_000_000]), "differences of 3 bytes");
+        assert_eq!(times(&[7, 3_000_007, 60_000_007]), "differences of 1 bytes");
+        assert_eq!(int64(&[least, least + (1 << 62)]), "differences of 1 bytes");
         assert_eq!(
             int64(&[least, least + (1 << 62), least + (1 << 61), 0]),
-            "differences UInt8"
+            "differences of 1 bytes"
         );
         assert_eq!(
             decimal(&[-large, -large + 7_000_000_000, -large + 14_000_000_000]),
-            "differences UInt8"
+            "differences of 1 bytes"
         );
+    }
+
+    #[test]
+    fn differences_in_one_column_are_read() {
+        let least: ArrayRef = Arc::new(PrimitiveArray::<Int64Type>::from(vec![-7]));
+        let columns: [ArrayRef; 3] = [
+            Arc::new(UInt16Array::from(vec![Some(0), None, Some(65_535)])),
+            Arc::new(UInt32Array::from(vec![Some(0), None, Some(65_535)])),
+            Arc::new(UInt64Array::from(vec![Some(0), None, Some(65_535)])),
+        ];
+        for (column, unit) in columns.into_iter().zip([1, 3, 1000]) {
+            let field = Field::new("differences", column.data_type().clone(), true);
+            let field = field.with_metadata([(UNIT_KEY.to_string(), unit.to_string())].into());
+            let batch = RecordBatch::try_new(Arc::new(Schema::new(vec![field])), vec![column]).expect("a batch");
+            let pieces = stream(&batch, Some(CompressionType::ZSTD)).expect("a stream");
+            let bytes: Vec<u8> = pieces.iter().flat_map(|piece| piece.iter().copied()).collect();
+            let read = decode(Buffer::from_vec(bytes), &DataType::Int64, Some(&least)).expect("decoded");
+            let expected = PrimitiveArray::<Int64Type>::from(vec![Some(-7), None, Some(65_535 * unit - 7)]);
+            assert_eq!(read.as_primitive::<Int64Type>(), &expected);
+        }
     }
 
     #[test]
     fn what_is_under_a_null_does_not_matter() {
         let nulls = || Some(NullBuffer::from(vec![true, false, true, true, false, true]));
         let numbers = TimestampMicrosecondArray::new(vec![1000, i64::MIN, 1001, 1002, i64::MAX, 1003].into(), nulls());
-        assert_eq!(check(Arc::new(numbers)), "differences UInt8");
+        assert_eq!(check(Arc::new(numbers)), "differences of 1 bytes");
         let offsets = OffsetBuffer::from_lengths([1, 4, 0, 2, 3, 1]);
         let texts = StringArray::new(offsets, Buffer::from_slice_ref("a????bb___c"), nulls());
         assert_eq!(check(Arc::new(texts)), "lengths List(UInt8)");
