@@ -86,6 +86,13 @@ impl Dialect for Bounded {
         Some(right.map(|right| make(Box::new(left.clone()), Box::new(right))))
     }
 
+    /// Words that other dialects reserve.
+    fn is_column_alias(&self, keyword: &Keyword, parser: &mut Parser) -> bool {
+        use Keyword::{ANALYZE, CLUSTER, DISTRIBUTE, EXPLAIN, SORT, TOP, VIEW};
+        matches!(keyword, ANALYZE | CLUSTER | DISTRIBUTE | EXPLAIN | SORT | TOP | VIEW)
+            || self.base.is_column_alias(keyword, parser)
+    }
+
     fn identifier_quote_style(&self, identifier: &str) -> Option<char> {
         self.base.identifier_quote_style(identifier)
     }
