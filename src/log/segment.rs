@@ -522,7 +522,10 @@ impl Segment {
         let rows = match columns {
             None => {
                 let arrays: Result<_, LogError> = (0..fields.len()).map(column).collect();
-                RecordBatch::try_new(Arc::clone(&self.nullable), arrays?).expect("columns fit their fields")
+                // It may have no columns.
+                let options = RecordBatchOptions::new().with_row_count(Some(entry.rows as usize));
+                RecordBatch::try_new_with_options(Arc::clone(&self.nullable), arrays?, &options)
+                    .expect("columns fit their fields")
             }
             Some(columns) => {
                 let of = |index: &usize| Ok((fields[*index].as_ref().clone(), column(*index)?));
