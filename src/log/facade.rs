@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::thread::JoinHandle;
 use std::time::Instant;
 
+use arrow::datatypes::SchemaRef;
 use arrow::ipc::CompressionType;
 use parking_lot::{Condvar, Mutex, RwLock};
 use tokio::sync::{Semaphore, oneshot, watch};
@@ -613,6 +614,12 @@ impl Log {
             advances,
             bytes,
         })
+    }
+
+    /// The columns of a topic in its newest published definition.
+    pub fn schema(&self, topic: TopicId) -> Option<SchemaRef> {
+        let topic = self.shared.tail.topic(topic).ok()?;
+        Some(Arc::clone(&topic.spec().schema))
     }
 
     /// The newest published LSN.

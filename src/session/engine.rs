@@ -9,7 +9,7 @@ use parking_lot::{Mutex, RwLock};
 use super::TransactionStatus;
 use crate::catalog::{Catalog, Relation, Topic};
 use crate::error::SqlError;
-use crate::log::Log;
+use crate::log::{Log, TopicId};
 use crate::query::Query;
 use crate::sql::rows::RowExprs;
 use crate::storage::SharedClock;
@@ -94,7 +94,11 @@ impl Engine {
         {
             return Ok(exprs.clone());
         }
-        let exprs = Arc::new(RowExprs::compile(topic)?);
+        let mut exprs = RowExprs::compile(topic)?;
+        if let Some(schema) = self.log.schema(TopicId(topic.oid)) {
+            exprs = exprs.with_schema(schema);
+        }
+        let exprs = Arc::new(exprs);
         // A topic of a transaction that has not committed is not kept: its OID may yet become another's.
         if matches!(self.catalog.current().relation(topic.oid), Some(Relation::Topic(committed)) if Arc::ptr_eq(committed, topic))
         {

@@ -337,7 +337,7 @@ impl Session {
     ) -> Result<Outcome, SqlError> {
         match statement {
             Statement::Select(select) => self.select(select, parameters, prepared).await,
-            Statement::Insert(insert) => self.insert(insert, parameters).await,
+            Statement::Insert(insert) => self.insert(insert, parameters, prepared).await,
             Statement::CopyFrom(copy) => self.copy_from(copy),
             Statement::CopyTo(copy) => self.copy_to(copy, parameters).await,
             Statement::Explain {

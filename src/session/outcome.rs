@@ -4,12 +4,13 @@ use std::sync::Arc;
 
 use arrow::array::{ArrayRef, RecordBatch};
 use futures::stream::{BoxStream, StreamExt};
+use parking_lot::Mutex;
 
 use crate::catalog;
 use crate::error::SqlError;
 use crate::sql::parse::Parsed;
 use crate::sql::plan::{OutField, Planned};
-use crate::sql::rows::RowExprs;
+use crate::sql::rows::{Constants, RowExprs};
 use crate::sql::statement::CopyFormat;
 use crate::types::PgType;
 
@@ -91,6 +92,8 @@ pub struct Prepared {
     pub fields: Option<Arc<[OutField]>>,
     /// The plan of a SELECT with the catalog version and settings that it was made under.
     pub(super) plan: Option<Arc<CachedPlan>>,
+    /// What an INSERT made of its literals when it last ran.
+    pub(super) constants: Arc<Mutex<Option<Arc<Constants>>>>,
 }
 
 /// A plan, and what must be unchanged for it to be used again.

@@ -268,6 +268,7 @@ impl Session {
                 parameter_types: [].into(),
                 fields: None,
                 plan: None,
+                constants: Arc::default(),
             });
         };
         let given: Vec<Option<PgType>> = parameter_oids.iter().map(|oid| PgType::from_oid(*oid)).collect();
@@ -300,6 +301,7 @@ impl Session {
             parameter_types: types.into(),
             fields: fields.map(Into::into),
             plan: plan.map(Arc::new),
+            constants: Arc::default(),
         })
     }
 

@@ -10,7 +10,7 @@ use arrow::compute;
 use arrow::row::{RowConverter, SortField};
 use futures::StreamExt;
 
-use super::outcome::{CopyIn, Outcome, Parameters, RowsTag};
+use super::outcome::{CopyIn, Outcome, Parameters, Prepared, RowsTag};
 use super::{Engine, Session, spill};
 use crate::catalog::{self, Relation, Topic};
 use crate::error::{SqlError, state};
@@ -42,11 +42,16 @@ impl Session {
         }
     }
 
-    pub(super) async fn insert(&mut self, insert: &Insert, parameters: &Parameters) -> Result<Outcome, SqlError> {
+    pub(super) async fn insert(
+        &mut self,
+        insert: &Insert,
+        parameters: &Parameters,
+        prepared: Option<&Prepared>,
+    ) -> Result<Outcome, SqlError> {
         for _ in 0..RETRIES {
             let alone = self.transaction.is_none() && !self.batch;
             let seen = self.engine.log.newest();
-            let outcome = self.insert_once(insert, parameters).await?;
+            let outcome = self.insert_once(insert, parameters, prepared).await?;
             if !alone {
                 return Ok(outcome);
             }
@@ -65,7 +70,12 @@ impl Session {
         ))
     }
 
-    async fn insert_once(&mut self, insert: &Insert, parameters: &Parameters) -> Result<Outcome, SqlError> {
+    async fn insert_once(
+        &mut self,
+        insert: &Insert,
+        parameters: &Parameters,
+        prepared: Option<&Prepared>,
+    ) -> Result<Outcome, SqlError> {
         let topic = self.writable_topic(&insert.into)?;
         let exprs = self.engine.row_exprs(&topic)?;
         let columns = target_columns(&topic, &insert.columns, &insert.into)?;
@@ -74,8 +84,16 @@ impl Session {
         let mut count = 0;
         match &insert.rows {
             InsertRows::Values(values) => {
+                let constants = prepared.map(|prepared| {
+                    let mut made = prepared.constants.lock();
+                    match made.as_ref() {
+                        Some(constants) if constants.hold(&exprs, &info) => constants.clone(),
+                        _ => made.insert(exprs.constants(&columns, values, &info).into()).clone(),
+                    }
+                });
                 inserted.push(self.with_context(&[], |ctx| {
-                    exprs.insert_values(&columns, values, &parameters.values, &info, ctx)
+                    let constants = constants.as_deref();
+                    exprs.insert_values(&columns, values, constants, &parameters.values, &info, ctx)
                 })?);
             }
             InsertRows::DefaultValues => {

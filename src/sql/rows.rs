@@ -45,12 +45,29 @@ enum Default {
     Generated(Compiled),
 }
 
+/// The columns of a VALUES list that hold only literals: made once for a statement that runs again and again.
+#[derive(Debug)]
+pub struct Constants {
+    exprs: Arc<RowExprs>,
+    time_zone: Arc<str>,
+    /// By place in the list.
+    columns: Vec<Option<ArrayRef>>,
+}
+
+impl Constants {
+    /// Whether they are still what the literals mean.
+    pub fn hold(&self, exprs: &Arc<RowExprs>, session: &SessionInfo) -> bool {
+        Arc::ptr_eq(&self.exprs, exprs) && self.time_zone == session.time_zone
+    }
+}
+
 /// Everything that a topic computes and demands of its rows.
 #[derive(Debug)]
 pub struct RowExprs {
     topic: Arc<Topic>,
+    /// As the log has it.
     schema: SchemaRef,
-    /// The same, but any column may be NULL: of rows that are not complete yet.
+    /// The columns as expressions know them; any may be NULL in rows that are not complete yet.
     open_schema: SchemaRef,
     defaults: Vec<Default>,
     /// In the order of their names, as PostgreSQL checks them.
@@ -84,19 +101,23 @@ impl RowExprs {
         Ok(RowExprs {
             topic: topic.clone(),
             open_schema: Arc::new(arrow::datatypes::Schema::new(open.collect::<Vec<_>>())),
-            schema,
+            schema: topic.log_schema(),
             defaults,
             checks,
         })
     }
 
-    pub fn topic(&self) -> &Arc<Topic> {
-        &self.topic
+    /// Completes rows under this very schema, which the log holds: it need not look whether they fit. One that is not
+    /// equal to the topic's is of another version, and not taken.
+    pub fn with_schema(self, schema: SchemaRef) -> RowExprs {
+        if schema != self.schema {
+            return self;
+        }
+        RowExprs { schema, ..self }
     }
 
-    /// The user columns, in order.
-    pub fn schema(&self) -> &SchemaRef {
-        &self.schema
+    pub fn topic(&self) -> &Arc<Topic> {
+        &self.topic
     }
 
     /// Targets of a statement that names `columns` of the topic by index. 428C9 for a generated column.
@@ -142,26 +163,24 @@ impl RowExprs {
                 None => self.default_column(index, rows, session)?,
             });
         }
-        // Generated columns see the others, never each other, so one batch with NULLs in their places will do.
-        let mut batch = self.batch_unchecked(columns, rows)?;
-        let mut generated: Vec<(usize, ArrayRef)> = vec![];
-        for (index, default) in self.defaults.iter().enumerate() {
-            if let Default::Generated(expression) = default {
-                generated.push((index, expression.evaluate(&batch, session)?));
+        if self
+            .defaults
+            .iter()
+            .any(|default| matches!(default, Default::Generated(_)))
+        {
+            // Generated columns see the others, never each other, so one batch with NULLs in their places will do.
+            let batch = self.batch_unchecked(columns.clone(), rows)?;
+            for (column, default) in columns.iter_mut().zip(&self.defaults) {
+                if let Default::Generated(expression) = default {
+                    *column = expression.evaluate(&batch, session)?;
+                }
             }
         }
-        if !generated.is_empty() {
-            let mut columns = batch.columns().to_vec();
-            for (index, array) in generated {
-                columns[index] = array;
-            }
-            batch = self.batch_unchecked(columns, rows)?;
-        }
-        self.check(&batch, session)?;
+        self.check(&columns, rows, session)?;
         let options = RecordBatchOptions::new().with_row_count(Some(rows));
         Ok(RecordBatch::try_new_with_options(
             self.schema.clone(),
-            batch.columns().to_vec(),
+            columns,
             &options,
         )?)
     }
@@ -177,14 +196,14 @@ impl RowExprs {
     }
 
     /// NOT NULL and CHECK over complete rows; the first row that fails is reported.
-    pub fn check(&self, batch: &RecordBatch, session: &SessionInfo) -> Result<(), SqlError> {
+    fn check(&self, columns: &[ArrayRef], rows: usize, session: &SessionInfo) -> Result<(), SqlError> {
         let mut first: Option<(usize, SqlError)> = None;
         let mut failed = |row: usize, error: &dyn Fn() -> SqlError| {
             if first.as_ref().is_none_or(|(earliest, _)| row < *earliest) {
                 first = Some((row, error()));
             }
         };
-        for (column, array) in self.topic.columns.iter().zip(batch.columns()) {
+        for (column, array) in self.topic.columns.iter().zip(columns) {
             if column.not_null
                 && array.null_count() > 0
                 && let Some(row) = (0..array.len()).find(|row| array.is_null(*row))
@@ -200,39 +219,42 @@ impl RowExprs {
                 });
             }
         }
-        for (name, check) in &self.checks {
-            let verdicts = check.evaluate(batch, session)?;
-            let verdicts = verdicts.as_boolean();
-            // NULL passes.
-            if verdicts.false_count() == 0 {
-                continue;
-            }
-            if let Some(row) = (0..verdicts.len()).find(|row| verdicts.is_valid(*row) && !verdicts.value(*row)) {
-                failed(row, &|| {
-                    SqlError::new(
-                        state::CHECK_VIOLATION,
-                        format!(
-                            "new row for relation \"{}\" violates check constraint \"{name}\"",
-                            self.topic.name
-                        ),
-                    )
-                });
+        if !self.checks.is_empty() {
+            let batch = self.batch_unchecked(columns.to_vec(), rows)?;
+            for (name, check) in &self.checks {
+                let verdicts = check.evaluate(&batch, session)?;
+                let verdicts = verdicts.as_boolean();
+                // NULL passes.
+                if verdicts.false_count() == 0 {
+                    continue;
+                }
+                if let Some(row) = (0..verdicts.len()).find(|row| verdicts.is_valid(*row) && !verdicts.value(*row)) {
+                    failed(row, &|| {
+                        SqlError::new(
+                            state::CHECK_VIOLATION,
+                            format!(
+                                "new row for relation \"{}\" violates check constraint \"{name}\"",
+                                self.topic.name
+                            ),
+                        )
+                    });
+                }
             }
         }
         match first {
-            Some((row, error)) => Err(error.detail(self.row_detail(batch, row, session)?)),
+            Some((row, error)) => Err(error.detail(self.row_detail(columns, row, session)?)),
             None => Ok(()),
         }
     }
 
     /// `Failing row contains (1, null, abc).`
-    fn row_detail(&self, batch: &RecordBatch, row: usize, session: &SessionInfo) -> Result<String, SqlError> {
+    fn row_detail(&self, columns: &[ArrayRef], row: usize, session: &SessionInfo) -> Result<String, SqlError> {
         let style = TextStyle {
             time_zone: super::functions::zone::parse(&session.time_zone).unwrap_or(chrono_tz::Tz::UTC),
             ..TextStyle::default()
         };
-        let mut shown = Vec::with_capacity(batch.num_columns());
-        for (column, array) in self.topic.columns.iter().zip(batch.columns()) {
+        let mut shown = Vec::with_capacity(columns.len());
+        for (column, array) in self.topic.columns.iter().zip(columns) {
             if array.is_null(row) {
                 shown.push("null".to_string());
                 continue;
@@ -250,11 +272,12 @@ impl RowExprs {
     }
 
     /// The rows of INSERT ... VALUES: `columns` are the topic's by index, in the order of the values; a shorter row
-    /// leaves the rest to their defaults. `DEFAULT` stands for a column's default.
+    /// leaves the rest to their defaults. `DEFAULT` stands for a column's default. `constants`: of these very rows.
     pub fn insert_values(
         &self,
         columns: &[usize],
         rows: &[Vec<Cell>],
+        constants: Option<&Constants>,
         parameters: &[(PgType, ArrayRef)],
         session: &SessionInfo,
         ctx: &super::plan::PlanContext,
@@ -289,11 +312,34 @@ impl RowExprs {
             if self.is_generated(*column) {
                 continue;
             }
+            if let Some(made) = constants.and_then(|constants| constants.columns[at].as_ref()) {
+                given[*column] = Some(made.clone());
+                continue;
+            }
             let default = || self.default_column(*column, 1, session);
             let cells = rows.iter().map(|row| &row[at]);
             given[*column] = Some(evaluation.column(self.target(*column), cells, rows.len(), &default)?);
         }
         self.complete(given, rows.len(), session)
+    }
+
+    /// What is the same whenever these rows are inserted, for [`RowExprs::insert_values`].
+    pub fn constants(self: &Arc<Self>, columns: &[usize], rows: &[Vec<Cell>], session: &SessionInfo) -> Constants {
+        let width = rows.first().map_or(0, Vec::len);
+        let is_whole = rows.iter().all(|row| row.len() == width);
+        let made = columns.iter().take(width).enumerate().map(|(at, column)| {
+            let cells = rows.iter().map(|row| &row[at]);
+            values::constant(self.target(*column), cells, rows.len(), session).filter(|_| !self.is_generated(*column))
+        });
+        Constants {
+            exprs: self.clone(),
+            time_zone: session.time_zone.clone(),
+            columns: if is_whole {
+                made.collect()
+            } else {
+                vec![None; columns.len()]
+            },
+        }
     }
 
     /// 42701 for a column named twice, 428C9 for a value given to a generated one.

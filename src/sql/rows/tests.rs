@@ -97,7 +97,48 @@ fn values(sql: &str) -> Vec<Vec<Cell>> {
 
 fn insert(columns: &[usize], sql: &str) -> Result<RecordBatch, SqlError> {
     let exprs = RowExprs::compile(&Arc::new(bids())).expect("compiles");
-    context(|ctx| exprs.insert_values(columns, &values(sql), &[], &session(), ctx))
+    context(|ctx| exprs.insert_values(columns, &values(sql), None, &[], &session(), ctx))
+}
+
+#[test]
+fn only_literals_that_always_mean_the_same_are_constants() {
+    let exprs = Arc::new(RowExprs::compile(&Arc::new(bids())).expect("compiles"));
+    let columns = [0, 1, 2, 3, 5];
+    let constant = |sql: &str| {
+        let made = exprs.constants(&columns, &values(sql), &session());
+        made.columns.iter().map(Option::is_some).collect::<Vec<_>>()
+    };
+    assert_eq!(constant("VALUES (1, -1.5, NULL, '2024-01-01', 'abc')"), [true; 5]);
+    assert_eq!(
+        constant("VALUES (1, 2, 'a', NULL, ''), (NULL, 3, 'b', '2024-01-01', 'x')"),
+        [true; 5]
+    );
+    assert_eq!(
+        constant("VALUES (DEFAULT, $1, 'a' || 'b', 'now', 'too long')"),
+        [false; 5],
+        "a default, a parameter, an expression, the clock, and what is an error when it runs"
+    );
+    assert_eq!(
+        constant("VALUES (1, 2, 'a', 'today', 'b'), (1, $1, 'a', NULL, DEFAULT)"),
+        [true, false, true, false, false]
+    );
+    assert_eq!(
+        constant("VALUES (1, 2), (1, 2, 'a')"),
+        [false; 5],
+        "rows of different lengths"
+    );
+    let made = exprs.constants(&columns, &values("VALUES (1, 2, 'a', NULL, 'b')"), &session());
+    assert!(made.hold(&exprs, &session()));
+    let elsewhere = SessionInfo {
+        time_zone: "Asia/Tokyo".into(),
+        ..session()
+    };
+    assert!(
+        !made.hold(&exprs, &elsewhere),
+        "a time zone tells what a TIMESTAMPTZ means"
+    );
+    let altered = Arc::new(RowExprs::compile(&Arc::new(bids())).expect("compiles"));
+    assert!(!made.hold(&altered, &session()));
 }
 
 /// Each row as `a|b|c`.

@@ -245,6 +245,29 @@ pub(super) fn literal_array(
     }
 }
 
+/// A column of literals, if its rows are only that and mean the same at any time. What is wrong with one is said when
+/// the statement runs.
+pub(super) fn constant<'e>(
+    target: Target,
+    cells: impl Iterator<Item = &'e Cell>,
+    rows: usize,
+    session: &SessionInfo,
+) -> Option<ArrayRef> {
+    // Without a clock 'now' and 'today' are errors.
+    let style = InputStyle {
+        now_us: None,
+        ..input_style(session)
+    };
+    let mut builder = ColumnBuilder::new(target.pg_type, rows).with_style(style);
+    for cell in cells {
+        match append(&mut builder, &cell_literal(cell)?, target) {
+            Ok(Appended::Yes) => {}
+            Ok(Appended::No) | Err(_) => return None,
+        }
+    }
+    Some(builder.finish())
+}
+
 fn input_style(session: &SessionInfo) -> InputStyle {
     InputStyle {
         time_zone: zone::parse(&session.time_zone).unwrap_or(chrono_tz::Tz::UTC),
@@ -263,27 +286,21 @@ impl Evaluation<'_> {
         default: &dyn Fn() -> Result<ArrayRef, SqlError>,
     ) -> Result<ArrayRef, SqlError> {
         let new_builder = || ColumnBuilder::new(target.pg_type, rows).with_style(self.style);
-        let mut builder = new_builder();
+        let mut builder: Option<ColumnBuilder> = None;
         let mut pieces: Vec<ArrayRef> = vec![];
         for cell in cells {
-            let appended = match cell_literal(cell) {
-                Some(literal) => append(&mut builder, &literal, target)?,
-                None => Appended::No,
-            };
-            if let Appended::Yes = appended {
+            if let Some(literal) = cell_literal(cell)
+                && let Appended::Yes = append(builder.get_or_insert_with(new_builder), &literal, target)?
+            {
                 continue;
             }
-            if !builder.is_empty() {
-                pieces.push(std::mem::replace(&mut builder, new_builder()).finish());
+            if let Some(mut filled) = builder.take_if(|builder| !builder.is_empty()) {
+                pieces.push(filled.finish());
             }
             pieces.push(self.value(cell, target, default)?);
         }
-        if pieces.is_empty() {
-            return Ok(builder.finish());
-        }
-        if !builder.is_empty() {
-            pieces.push(builder.finish());
-        }
+        let last = builder.filter(|builder| pieces.is_empty() || !builder.is_empty());
+        pieces.extend(last.map(|mut builder| builder.finish()));
         if let [only] = pieces.as_slice() {
             return Ok(only.clone());
         }
