@@ -13,11 +13,12 @@ use arrow::datatypes::{
 };
 use datafusion::common::Result;
 use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
-use datafusion::logical_expr::Operator;
 use datafusion::physical_expr::expressions::{
     BinaryExpr, Column, InListExpr, IsNotNullExpr, IsNullExpr, LikeExpr, Literal, NotExpr,
 };
 use datafusion::physical_plan::PhysicalExpr;
+
+use crate::sql::plan::compares;
 
 #[derive(Clone, Debug)]
 pub struct Filter {
@@ -112,19 +113,7 @@ pub fn never_fails(expr: &Arc<dyn PhysicalExpr>) -> bool {
 /// Whether it has a value if its inputs have.
 fn is_total(expr: &Arc<dyn PhysicalExpr>) -> bool {
     if let Some(binary) = expr.downcast_ref::<BinaryExpr>() {
-        return matches!(
-            binary.op(),
-            Operator::Eq
-                | Operator::NotEq
-                | Operator::Lt
-                | Operator::LtEq
-                | Operator::Gt
-                | Operator::GtEq
-                | Operator::IsDistinctFrom
-                | Operator::IsNotDistinctFrom
-                | Operator::And
-                | Operator::Or
-        );
+        return compares(*binary.op()) || binary.op().is_logic_operator();
     }
     expr.downcast_ref::<Column>().is_some()
         || expr.downcast_ref::<Literal>().is_some()

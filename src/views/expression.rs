@@ -8,10 +8,11 @@ use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, RecordBatch};
 use datafusion::common::DFSchema;
 use datafusion::common::config::ConfigOptions;
 use datafusion::logical_expr::execution_props::ExecutionProps;
-use datafusion::logical_expr::{Expr, Operator, Volatility};
+use datafusion::logical_expr::{Expr, Volatility};
 use datafusion::physical_expr::{PhysicalExpr, create_physical_expr};
 
 use crate::error::SqlError;
+use crate::sql::plan::compares;
 
 /// A compiled scalar expression.
 #[derive(Clone, Debug)]
@@ -131,19 +132,7 @@ pub fn is_infallible(expr: &Expr) -> bool {
             | Expr::Between(_)
             | Expr::InList(_)
             | Expr::Case(_) => true,
-            Expr::BinaryExpr(binary) => matches!(
-                binary.op,
-                Operator::Eq
-                    | Operator::NotEq
-                    | Operator::Lt
-                    | Operator::LtEq
-                    | Operator::Gt
-                    | Operator::GtEq
-                    | Operator::And
-                    | Operator::Or
-                    | Operator::IsDistinctFrom
-                    | Operator::IsNotDistinctFrom
-            ),
+            Expr::BinaryExpr(binary) => compares(binary.op) || binary.op.is_logic_operator(),
             _ => false,
         };
         if !fine {

@@ -127,7 +127,8 @@ fn type_expr(expr: Expr, schema: &DFSchema, time_zone: &str) -> Result<Transform
     })
 }
 
-fn compares(op: Operator) -> bool {
+/// Whether an operator compares two values, which it can whatever they are.
+pub fn compares(op: Operator) -> bool {
     matches!(
         op,
         Operator::Eq

@@ -50,6 +50,7 @@ use crate::error::{SqlError, state};
 use crate::types::PgType;
 
 use lineage::Origin;
+pub use literals::compares;
 pub(in crate::sql) use provider::{Provider, Reached};
 pub use provider::{options, topic_schema, watermark_type};
 pub use view::{check_view_definition, column_names};
