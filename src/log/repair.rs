@@ -18,7 +18,7 @@ use std::sync::Arc;
 
 use hashbrown::{HashMap, HashSet};
 
-use crate::storage::{Disk, write_zeros};
+use crate::storage::Disk;
 
 use super::backup::{copy, remove, sync_dir};
 use super::check::check_locked;
@@ -549,7 +549,7 @@ impl Shop<'_> {
             None => disk.create(&made).map_err(LogError::io("create file", &made))?,
         };
         let write = || {
-            write_zeros(copied.as_ref(), bytes, plan.salvage.end)?;
+            copied.write_zeros(bytes, plan.salvage.end)?;
             let mut head = vec![0; FILE_HEADER_BYTES as usize];
             copied.read_at(0, &mut head)?;
             if !FileHeader::decode(&head).is_ok_and(|header| header.salt == position.salt) {

@@ -22,7 +22,7 @@ use std::thread::JoinHandle;
 use arrow::buffer::Buffer;
 use serde::{Deserialize, Serialize};
 
-use crate::storage::{Disk, DiskFile, write_zeros};
+use crate::storage::{Disk, DiskFile};
 
 use super::frame::{
     FILE_HEADER_BYTES, FRAME_ALIGNMENT, FRAME_BYTES_MAX, FRAME_HEADER_BYTES, FileHeader, FrameHeader, FrameKind,
@@ -209,8 +209,7 @@ fn prepare(disk: &dyn Disk, dir: &Path, size: u64) -> io::Result<Prepared> {
         let mut at = 0;
         while at < size {
             let end = (at + (4 << 20)).min(size);
-            write_zeros(file.as_ref(), at, end)?;
-            file.sync_data()?;
+            file.write_zeros(at, end)?;
             at = end;
         }
         Ok(())
@@ -542,7 +541,7 @@ pub fn seal_at(file: &dyn DiskFile, from: u64, position: &Position) -> io::Resul
         continued: false,
         clean_stop: false,
     };
-    write_zeros(file, from, position.end + GROUP_ALIGNMENT)?;
+    file.write_zeros(from, position.end + GROUP_ALIGNMENT)?;
     file.write_at(position.end, &[&header.encode().0])?;
     file.sync_data()
 }

@@ -65,6 +65,10 @@ pub trait DiskFile: Send + Sync {
         self.write_at(offset, pieces)?;
         self.sync_data()
     }
+    /// Writes zeros over `from..to`, durable when it returns, so that later syncs in that range change no metadata.
+    fn write_zeros(&self, from: u64, to: u64) -> io::Result<()> {
+        fill_zeros(self, from, to)
+    }
     fn set_len(&self, len: u64) -> io::Result<()>;
     /// Content, and what is needed to find it (the size), to stable storage.
     fn sync_data(&self) -> io::Result<()>;
@@ -73,8 +77,7 @@ pub trait DiskFile: Send + Sync {
 /// Holds a lock until dropped.
 pub trait DiskLock: Send + Sync {}
 
-/// Writes zeros over `from..to` in pieces, so that later syncs in that range change no metadata.
-pub fn write_zeros(file: &dyn DiskFile, from: u64, to: u64) -> io::Result<()> {
+fn fill_zeros<F: DiskFile + ?Sized>(file: &F, from: u64, to: u64) -> io::Result<()> {
     static ZEROS: [u8; 256 << 10] = [0; 256 << 10];
     let mut at = from;
     while at < to {
@@ -82,7 +85,7 @@ pub fn write_zeros(file: &dyn DiskFile, from: u64, to: u64) -> io::Result<()> {
         file.write_at(at, &[&ZEROS[..bytes]])?;
         at += bytes as u64;
     }
-    Ok(())
+    file.sync_data()
 }
 
 /// The source of time, an argument from `server` downward so that a test can own it.

@@ -4,7 +4,8 @@
 //! retried here (a second sync after a failed one may lie).
 //!
 //! Small pieces of whole pages that are to be durable at once go past the page cache (O_DIRECT, O_DSYNC): one request in
-//! place of a copy, a write-back and a wait. Only on file systems of which it is known that they keep that promise.
+//! place of a copy, a write-back and a wait. So do zeros: the pages that they leave in the cache would have to go when
+//! something is written over them. Only on file systems of which it is known that they keep that promise.
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{self, IoSlice, Read, Write};
@@ -14,7 +15,7 @@ use std::sync::{Arc, OnceLock};
 
 use parking_lot::Mutex;
 
-use super::{Disk, DiskFile, DiskLock, Space};
+use super::{Disk, DiskFile, DiskLock, Space, fill_zeros};
 
 /// The machine's disk.
 pub struct RealDisk;
@@ -43,6 +44,8 @@ const PAGE_BYTES: usize = 4096;
 const DIRECT_FILE_SYSTEMS: [u64; 2] = [0xef53, 0x5846_5342];
 /// More than this is written faster through the page cache than it is copied.
 const DIRECT_BYTES_MAX: usize = 64 << 10;
+/// Zeros that are written at once.
+const DIRECT_ZEROS_BYTES: usize = 4 << 20;
 
 impl RealFile {
     fn shared(file: File) -> Arc<dyn DiskFile> {
@@ -90,18 +93,53 @@ impl Direct {
     /// False if the file system wants it otherwise, which it says before it writes anything.
     fn write(&self, offset: u64, pieces: &[&[u8]], bytes: usize) -> io::Result<bool> {
         let mut buffer = self.buffer.lock();
-        buffer.clear();
-        buffer.reserve(DIRECT_BYTES_MAX + PAGE_BYTES);
-        let start = buffer.as_ptr().align_offset(PAGE_BYTES);
-        buffer.resize(start, 0);
+        let start = empty(&mut buffer);
         for piece in pieces {
             buffer.extend_from_slice(piece);
         }
-        match self.file.write_all_at(&buffer[start..start + bytes], offset) {
-            Ok(()) => Ok(true),
-            Err(error) if matches!(error.kind(), io::ErrorKind::InvalidInput | io::ErrorKind::Unsupported) => Ok(false),
-            Err(error) => Err(error),
+        is_done(self.file.write_all_at(&buffer[start..start + bytes], offset))
+    }
+
+    /// The same for zeros over `from..to`, which are whole pages.
+    fn write_zeros(&self, from: u64, to: u64) -> io::Result<bool> {
+        let mut buffer = self.buffer.lock();
+        let start = empty(&mut buffer);
+        buffer.resize(start + DIRECT_BYTES_MAX, 0);
+        let zeros = [IoSlice::new(&buffer[start..]); DIRECT_ZEROS_BYTES / DIRECT_BYTES_MAX];
+        let mut at = from;
+        while at < to {
+            let left = usize::try_from(to - at).map_or(DIRECT_ZEROS_BYTES, |left| left.min(DIRECT_ZEROS_BYTES));
+            let (whole, rest) = (left / DIRECT_BYTES_MAX, left % DIRECT_BYTES_MAX);
+            let slices = match whole {
+                0 => &[IoSlice::new(&buffer[start..start + rest])],
+                _ => &zeros[..whole],
+            };
+            match rustix::io::pwritev(&self.file, slices, at) {
+                Ok(..PAGE_BYTES) => return Err(io::ErrorKind::WriteZero.into()),
+                // A page that was cut short is written again.
+                Ok(written) => at += (written / PAGE_BYTES * PAGE_BYTES) as u64,
+                Err(rustix::io::Errno::INTR) => {}
+                Err(error) => return is_done(Err(error.into())),
+            }
         }
+        Ok(true)
+    }
+}
+
+/// Empties a buffer; what is appended up to [`DIRECT_BYTES_MAX`] begins at a multiple of [`PAGE_BYTES`], which is returned.
+fn empty(buffer: &mut Vec<u8>) -> usize {
+    buffer.clear();
+    buffer.reserve(DIRECT_BYTES_MAX + PAGE_BYTES);
+    let start = buffer.as_ptr().align_offset(PAGE_BYTES);
+    buffer.resize(start, 0);
+    start
+}
+
+fn is_done(written: io::Result<()>) -> io::Result<bool> {
+    match written {
+        Ok(()) => Ok(true),
+        Err(error) if matches!(error.kind(), io::ErrorKind::InvalidInput | io::ErrorKind::Unsupported) => Ok(false),
+        Err(error) => Err(error),
     }
 }
 
@@ -252,6 +290,17 @@ impl DiskFile for RealFile {
         self.sync_data()
     }
 
+    fn write_zeros(&self, from: u64, to: u64) -> io::Result<()> {
+        let is_whole = from.is_multiple_of(PAGE_BYTES as u64) && to.is_multiple_of(PAGE_BYTES as u64);
+        if is_whole
+            && let Some(direct) = self.direct()
+            && direct.write_zeros(from, to)?
+        {
+            return Ok(());
+        }
+        fill_zeros(self, from, to)
+    }
+
     fn set_len(&self, len: u64) -> io::Result<()> {
         self.file.set_len(len)
     }
@@ -330,6 +379,16 @@ mod tests {
             let mut read = vec![0; expected.len()];
             file.read_at(0, &mut read).expect("read");
             assert!(read == expected, "{bytes} bytes at {offset}");
+        }
+        for (from, to) in [(4096, 8192), (64 << 10, 10 << 20), (12_288, 12_289), (5 << 20, 5 << 20)] {
+            expected.resize(expected.len().max(to), 0);
+            expected[from..to].fill(0);
+            file.write_zeros(from as u64, to as u64).expect("written");
+            let mut read = vec![0; expected.len()];
+            file.read_at(0, &mut read).expect("read");
+            assert!(read == expected, "zeros from {from} to {to}");
+            file.write_at(0, &[&[9; 300_000]]).expect("written");
+            expected[..300_000].fill(9);
         }
     }
 }
