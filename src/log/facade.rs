@@ -82,7 +82,7 @@ impl Default for LogOptions {
         LogOptions {
             wal_file_bytes_max: 64 << 20,
             seal_after_ms: 20,
-            linger_us: 2000,
+            linger_us: 10_000,
             transaction_bytes_max: 1 << 30,
             spill_bytes: 8 << 20,
             queued_bytes_max: 256 << 20,
