@@ -23,7 +23,6 @@ mod bids;
 #[path = "support/process.rs"]
 mod process;
 
-use std::collections::HashMap;
 use std::fs;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -262,7 +261,12 @@ impl Ours {
         let (engine, _) = open_engine(RealDisk::shared(), data_dir, clock, options, QUERY_BYTES)
             .await
             .expect("a directory of our own");
-        let session = Session::new(engine.clone(), "millstream".into(), "millstream".into(), HashMap::new());
+        let session = Session::new(
+            engine.clone(),
+            "millstream".into(),
+            "millstream".into(),
+            Default::default(),
+        );
         Ours {
             engine,
             session: session.expect("a session"),

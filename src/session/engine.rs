@@ -1,9 +1,10 @@
 //! What all sessions share: the log, the catalog, the views, the query engine; and who is connected.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI32, Ordering};
 
+use hashbrown::HashMap;
 use parking_lot::{Mutex, RwLock};
 
 use super::TransactionStatus;

@@ -21,9 +21,11 @@ mod system;
 mod transaction;
 mod write;
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
+
+use hashbrown::HashMap;
 
 pub use cancel::Cancel;
 pub use ddl::compile_view;
@@ -88,7 +90,7 @@ impl Session {
         engine: Arc<Engine>,
         user: String,
         database: String,
-        options: HashMap<String, String>,
+        options: BTreeMap<String, String>,
     ) -> Result<Session, SqlError> {
         if database != "millstream" && database != user && database != "postgres" {
             return Err(SqlError::new(

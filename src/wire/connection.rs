@@ -3,9 +3,8 @@
 //! While a statement runs the socket is read ahead, a little, so that a client that is gone is noticed and its
 //! statement ends.
 
-use std::collections::HashMap;
-
 use bytes::BytesMut;
+use hashbrown::HashMap;
 use pgwire::error::PgWireError;
 use pgwire::messages::{DecodeContext, PgWireFrontendMessage, ProtocolVersion};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};

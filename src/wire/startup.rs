@@ -1,6 +1,5 @@
 //! From an accepted socket to a session: TLS, the startup message, authentication, the session's first words.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -185,7 +184,7 @@ where
     if admission == Admission::Full {
         return Err(SqlError::new(state::TOO_MANY_CONNECTIONS, "sorry, too many clients already").into());
     }
-    let mut options: HashMap<String, String> = startup.parameters.into_iter().collect();
+    let mut options = startup.parameters;
     let Some(user) = options.remove("user").filter(|user| !user.is_empty()) else {
         return Err(SqlError::new(
             state::INVALID_AUTHORIZATION,
