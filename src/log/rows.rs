@@ -148,14 +148,13 @@ fn put_bitmap(nulls: impl ExactSizeIterator<Item = bool>, out: &mut Vec<u8>) {
 
 /// Appends the rows of `batch` to `out`. False, with `out` as it was, if a column's type has no form here.
 pub fn encode(batch: &RecordBatch, out: &mut Vec<u8>) -> bool {
-    let columns: Option<Vec<Column<'_>>> = batch
-        .columns()
-        .iter()
-        .map(|array| Column::new(array.as_ref()))
-        .collect();
-    let Some(columns) = columns else {
-        return false;
-    };
+    let mut columns = Vec::with_capacity(batch.num_columns());
+    for array in batch.columns() {
+        let Some(column) = Column::new(array.as_ref()) else {
+            return false;
+        };
+        columns.push(column);
+    }
     for row in 0..batch.num_rows() {
         put_bitmap(columns.iter().map(|column| column.is_null(row)), out);
         for column in &columns {

@@ -319,7 +319,10 @@ impl Session {
                 } else {
                     Acknowledge::Queued
                 };
-                let appends: Vec<Append> = commit.appends.clone();
+                let appends: Vec<Append> = match self.engine.views.is_empty() {
+                    true => Vec::new(),
+                    false => commit.appends.clone(),
+                };
                 match self.engine.log.commit(commit, acknowledge).await {
                     Ok(receipt) => {
                         if acknowledge == Acknowledge::Queued {

@@ -345,6 +345,11 @@ impl Views {
         })
     }
 
+    /// Whether there is no view to keep.
+    pub fn is_empty(&self) -> bool {
+        self.registered.lock().is_empty()
+    }
+
     /// Every view's status and sizes.
     pub fn stats(&self) -> Vec<ViewStats> {
         let published = self.published.lock();
