@@ -17,7 +17,7 @@ use arrow::ipc::writer::{IpcWriteOptions, StreamEncoder};
 
 use super::frame::{Damage, FRAME_BYTES_MAX};
 use super::spill::Spilled;
-use super::{Append, LogError, Rows, TopicSpec, rows};
+use super::{Append, LogError, Rows, TopicId, TopicSpec, rows};
 
 /// Appends of at most this many rows take the row codec, if their rows are small.
 pub const ROW_CODEC_ROWS_MAX: usize = 128;
@@ -32,7 +32,8 @@ const EVENT_AHEAD_US_MAX: i64 = 24 * 60 * 60 * 1_000_000;
 
 /// Encoded rows.
 pub enum Body {
-    Rows(Vec<u8>, RecordBatch),
+    /// By the row codec.
+    Rows(Vec<u8>),
     /// An encapsulated IPC message in pieces.
     Message(Vec<Buffer>, RecordBatch),
     /// They are in a file.
@@ -42,7 +43,7 @@ pub enum Body {
 impl Body {
     pub fn bytes(&self) -> usize {
         match self {
-            Body::Rows(bytes, _) => bytes.len(),
+            Body::Rows(bytes) => bytes.len(),
             Body::Message(buffers, _) => buffers.iter().map(Buffer::len).sum(),
             Body::Spilled(_) => 0,
         }
@@ -59,7 +60,9 @@ pub struct Part {
 
 /// An append, encoded; no parts if it has no rows.
 pub struct EncodedAppend {
-    pub append: Append,
+    pub topic: TopicId,
+    pub schema_id: u32,
+    pub partition: u32,
     pub parts: Vec<Part>,
 }
 
@@ -87,15 +90,21 @@ pub fn encode(
     compression: Option<CompressionType>,
 ) -> Result<EncodedAppend, LogError> {
     let counted = |count: u64| u32::try_from(count).expect("an append has fewer rows");
-    let mut batch = match &append.rows {
-        Rows::Memory(batch) => batch.clone(),
+    let mut encoded = EncodedAppend {
+        topic: append.topic,
+        schema_id: append.schema_id,
+        partition: append.partition,
+        parts: Vec::with_capacity(1),
+    };
+    let mut batch = match append.rows {
+        Rows::Memory(batch) => batch,
         Rows::Spilled(spilled) => {
-            let parts = vec![Part {
+            encoded.parts.push(Part {
                 rows: counted(spilled.rows()),
                 event_us: spilled.newest_event(spec, now_us)?,
-                body: Body::Spilled(Arc::clone(spilled)),
-            }];
-            return Ok(EncodedAppend { append, parts });
+                body: Body::Spilled(spilled),
+            });
+            return Ok(encoded);
         }
     };
     if !Arc::ptr_eq(batch.schema_ref(), &spec.schema) {
@@ -105,31 +114,29 @@ pub fn encode(
     }
     let count = batch.num_rows();
     if count == 0 {
-        let parts = Vec::new();
-        return Ok(EncodedAppend { append, parts });
+        return Ok(encoded);
     }
     let newest_event = |rows: &RecordBatch| newest_event(rows.columns().get(spec.event_time?.column), now_us);
     if count <= ROW_CODEC_ROWS_MAX {
         let mut bytes = Vec::with_capacity(count * (8 + 12 * batch.num_columns()));
         if rows::encode(&batch, &mut bytes) && bytes.len() <= ROW_CODEC_BYTES_MAX {
-            let parts = vec![Part {
+            encoded.parts.push(Part {
                 rows: counted(count as u64),
                 event_us: newest_event(&batch),
-                body: Body::Rows(bytes, batch),
-            }];
-            return Ok(EncodedAppend { append, parts });
+                body: Body::Rows(bytes),
+            });
+            return Ok(encoded);
         }
     }
     let mut encoder = MessageEncoder::new(&batch, compression)?;
-    let mut parts = Vec::with_capacity(1);
     encoder.split(batch, &mut |rows, buffers| {
-        parts.push(Part {
+        encoded.parts.push(Part {
             rows: counted(rows.num_rows() as u64),
             event_us: newest_event(&rows),
             body: Body::Message(buffers, rows),
         });
     })?;
-    Ok(EncodedAppend { append, parts })
+    Ok(encoded)
 }
 
 /// Makes encapsulated IPC messages of batches with one schema.

@@ -146,7 +146,7 @@ impl LogOptions {
             wal_file_bytes_max: 64 << 10,
             spill_bytes: 4 << 10,
             tail_bytes_max: 64 << 10,
-            flush_bytes: 1 << 10,
+            flush_bytes: 128,
             image_after_bytes: 4 << 10,
             flush: FlushOptions {
                 segment_bytes_min: 1,

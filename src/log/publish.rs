@@ -26,6 +26,12 @@ pub fn newer_event(one: Option<(i64, i64)>, other: Option<(i64, i64)>) -> Option
 /// The runs of a chunk, with their group's timestamp.
 pub fn chunk_runs(runs: &[BlockRun], timestamp_us: i64) -> Vec<Run> {
     let mut merged: Vec<Run> = Vec::with_capacity(runs.len());
+    extend_runs(&mut merged, runs, timestamp_us);
+    merged
+}
+
+/// Puts the runs of a group after those before them.
+pub fn extend_runs(merged: &mut Vec<Run>, runs: &[BlockRun], timestamp_us: i64) {
     for run in runs {
         match merged.last_mut() {
             Some(last) if last.lsn == run.lsn => last.rows += run.rows as usize,
@@ -37,7 +43,6 @@ pub fn chunk_runs(runs: &[BlockRun], timestamp_us: i64) -> Vec<Run> {
             }),
         }
     }
-    merged
 }
 
 /// Pushes rows of a topic; those of one that has been dropped since are nobody's. `event`: their newest event time, and

@@ -33,12 +33,9 @@ const SHARED_COMMIT_BYTES_MAX: usize = 1 << 20;
 pub enum BlockDraft {
     Rows {
         place: Placement,
-        spec: Arc<TopicSpec>,
         runs: Vec<BlockRun>,
         rows: u32,
         bytes: Vec<u8>,
-        /// The rows as they were handed in, while they are those of one append.
-        batch: Option<RecordBatch>,
     },
     Batch {
         place: Placement,
@@ -295,21 +292,20 @@ impl Sequencer {
             });
         }
         for encoded in &commit.appends {
-            let append = &encoded.append;
             let changed = commit
                 .ddl
                 .iter()
                 .flat_map(|ddl| &ddl.topics)
                 .find_map(|change| match change {
-                    TopicChange::Create(spec) | TopicChange::Alter(spec) if spec.id == append.topic => Some(spec),
+                    TopicChange::Create(spec) | TopicChange::Alter(spec) if spec.id == encoded.topic => Some(spec),
                     _ => None,
                 });
-            let current = self.topics.get(&append.topic).map(|topic| topic.spec.as_ref());
+            let current = self.topics.get(&encoded.topic).map(|topic| topic.spec.as_ref());
             let Some(spec) = changed.or(current) else {
-                return Err(LogError::UnknownTopic { topic: append.topic });
+                return Err(LogError::UnknownTopic { topic: encoded.topic });
             };
-            if spec.schema_id != append.schema_id || append.partition >= spec.partitions {
-                return Err(LogError::StaleSchema { topic: append.topic });
+            if spec.schema_id != encoded.schema_id || encoded.partition >= spec.partitions {
+                return Err(LogError::StaleSchema { topic: encoded.topic });
             }
         }
         for (topic, _) in &commit.advances {
@@ -364,7 +360,7 @@ impl Sequencer {
         let mut appended = Vec::with_capacity(appends.len());
         // Watermarks as they will stand after this commit; every row of it carries the one from before.
         let mut after: Vec<(TopicId, i64)> = Vec::new();
-        for EncodedAppend { append, parts } in appends {
+        for append in appends {
             if dropped.contains(&append.topic) {
                 appended.push(Appended {
                     base_offset: 0,
@@ -382,7 +378,7 @@ impl Sequencer {
                 partition: append.partition,
                 base_offset,
             };
-            for part in parts {
+            for part in append.parts {
                 if let (Some(event), Some(event_us)) = (spec.event_time, part.event_us) {
                     after.push((append.topic, event_us.saturating_sub(event.delay_us)));
                 }
@@ -393,7 +389,7 @@ impl Sequencer {
                     event_us: part.event_us,
                 };
                 match part.body {
-                    Body::Rows(bytes, batch) => self.put_rows(place, &spec, run, bytes, batch, small),
+                    Body::Rows(bytes) => self.put_rows(place, run, bytes, small),
                     Body::Spilled(spilled) => {
                         spilled.put_in_order();
                         let spec = Arc::clone(&spec);
@@ -439,44 +435,26 @@ impl Sequencer {
     }
 
     /// Coalesces a small append with those before it in this frame.
-    fn put_rows(
-        &mut self,
-        place: Placement,
-        spec: &Arc<TopicSpec>,
-        run: BlockRun,
-        encoded: Vec<u8>,
-        rows: RecordBatch,
-        small: bool,
-    ) {
+    fn put_rows(&mut self, place: Placement, run: BlockRun, encoded: Vec<u8>, small: bool) {
         let frame_index = self.group.frames.len() - 1;
         let (group, frame, block) = self.partition(&place).open;
         if small && group == self.group_number && frame == frame_index {
             let frame = &mut self.group.frames[frame_index];
             frame.bytes += RUN_BYTES + encoded.len();
-            let BlockDraft::Rows {
-                runs,
-                rows,
-                bytes,
-                batch,
-                ..
-            } = &mut frame.blocks[block]
-            else {
+            let BlockDraft::Rows { runs, rows, bytes, .. } = &mut frame.blocks[block] else {
                 unreachable!("only blocks of rows are open");
             };
             runs.push(run);
             *rows += run.rows;
             bytes.extend_from_slice(&encoded);
-            *batch = None;
             return;
         }
         let bytes = BLOCK_BYTES + RUN_BYTES + encoded.len();
         let draft = BlockDraft::Rows {
             place,
-            spec: Arc::clone(spec),
             rows: run.rows,
             runs: vec![run],
             bytes: encoded,
-            batch: Some(rows),
         };
         self.put(run.lsn, bytes, draft);
         let frame = self.group.frames.len() - 1;

@@ -1,5 +1,6 @@
-//! The rows of each topic partition in offset order: segments, and after them the memory tail, chunks of Arrow batches
-//! that readers share.
+//! The rows of each topic partition in offset order: segments, and after them the memory tail: chunks of Arrow batches
+//! that readers share, and last the fresh rows of small commits, encoded as the log holds them, which become a chunk when
+//! someone reads them or enough have come.
 //!
 //! One rule: a chunk never changes once a reader can hold it. The writer alone appends, and replaces runs of small
 //! chunks by one large one with the same rows; the flusher replaces the oldest chunks by a segment with the same rows.
@@ -9,18 +10,20 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
+use arrow::array::RecordBatch;
 use arrow::compute::concat_batches;
 use arrow::datatypes::SchemaRef;
 use hashbrown::HashMap;
-use parking_lot::RwLock;
+use parking_lot::{RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use super::columns::{Range, Reader, conform, position_of};
 use super::extent::{Extent, Stored};
+use super::frame::{BlockRun, Placement};
 use super::image::{PartitionImage, TopicImage};
-use super::publish::newer_event;
+use super::publish::{chunk_runs, extend_runs, newer_event, newest_event};
 use super::retention::{Held, Retention, Retired};
 use super::segment::{Segment, slice_bytes};
-use super::{Chunk, LogError, Lsn, Run, TopicId, TopicSpec};
+use super::{Chunk, LogError, Lsn, Run, TopicId, TopicSpec, rows};
 
 /// Chunks of at least this many rows are not merged further.
 const CHUNK_ROWS_TARGET: usize = 8192;
@@ -28,6 +31,9 @@ const CHUNK_ROWS_TARGET: usize = 8192;
 const MERGE_CHUNKS: usize = 16;
 /// Chunks are not merged past this, whatever their rows.
 const MERGE_BYTES_MAX: usize = 16 << 20;
+/// Fresh rows become a chunk once they are so many, or take so many bytes.
+const FRESH_ROWS_MAX: usize = 512;
+const FRESH_BYTES_MAX: usize = 128 << 10;
 /// A chunk whose buffers are larger may share them with others.
 const OWN_BUFFERS_BYTES_MAX: usize = 64 << 10;
 /// So many moves of a watermark are known exactly; of those before, fewer and fewer are kept.
@@ -40,7 +46,7 @@ pub struct PartitionStats {
     pub start_offset: u64,
     pub next_offset: u64,
     pub rows: u64,
-    /// Arrow bytes in memory.
+    /// In memory.
     pub bytes: u64,
     pub segments: u64,
     /// Of its segments' files.
@@ -60,14 +66,27 @@ pub struct TopicStats {
     pub newest_append_us: Option<i64>,
 }
 
+/// Rows that nobody has read yet.
+#[derive(Default)]
+struct Fresh {
+    /// By the row codec, for the newest schema.
+    bytes: Vec<u8>,
+    rows: usize,
+    runs: Vec<Run>,
+}
+
 #[derive(Default)]
 struct Partition {
     /// By offset. Those that a commit adopted may have chunks before them.
     segments: Vec<Arc<Segment>>,
     /// By offset: rows that are in no segment.
     chunks: VecDeque<Chunk>,
+    /// The last rows, after all chunks and segments.
+    fresh: Fresh,
+    /// Chunks have come that may be merged.
+    merges: bool,
     next_offset: u64,
-    /// Of the chunks.
+    /// Of the chunks and the fresh rows.
     bytes: usize,
     /// Chunks before this offset are being flushed, and not merged with those after it.
     flushing: u64,
@@ -137,6 +156,51 @@ impl Partition {
         let bytes: usize = merged.map(|chunk| chunk.rows.get_array_memory_size()).sum();
         if bytes <= MERGE_BYTES_MAX { alike } else { 0 }
     }
+
+    fn push(&mut self, chunk: Chunk) {
+        self.bytes += bytes_of(&chunk);
+        self.chunks.push_back(chunk);
+        self.merges = true;
+    }
+
+    /// Makes the fresh rows of partition `number` a chunk.
+    fn settle(&mut self, number: usize, schema: &SchemaRef) {
+        let Fresh { bytes, rows, runs } = std::mem::take(&mut self.fresh);
+        if rows == 0 {
+            return;
+        }
+        self.bytes -= bytes.len();
+        self.push(Chunk {
+            partition: u32::try_from(number).expect("partitions are few"),
+            base_offset: self.next_offset - rows as u64,
+            rows: decode(Arc::clone(schema), &bytes, rows),
+            runs: runs.into(),
+        });
+    }
+}
+
+impl State {
+    /// Makes the fresh rows of a partition a chunk.
+    fn settle(&mut self, number: usize, total_bytes: &AtomicUsize) -> &mut Partition {
+        let partition = &mut self.partitions[number];
+        let before = partition.bytes;
+        partition.settle(number, &self.spec.schema);
+        account(total_bytes, before, partition.bytes);
+        partition
+    }
+}
+
+/// A part of a total has changed.
+fn account(total: &AtomicUsize, before: usize, after: usize) {
+    if after >= before {
+        total.fetch_add(after - before, Ordering::Relaxed);
+    } else {
+        total.fetch_sub(before - after, Ordering::Relaxed);
+    }
+}
+
+fn decode(schema: SchemaRef, bytes: &[u8], rows: usize) -> RecordBatch {
+    rows::decode(schema, bytes, rows).expect("they were encoded with this schema")
 }
 
 /// One chunk with the rows and runs of `chunks`, which follow one another.
@@ -200,6 +264,8 @@ impl Topic {
                     .collect(),
                 bytes: partition.chunks.iter().map(bytes_of).sum(),
                 chunks: partition.chunks.iter().cloned().collect(),
+                fresh: Fresh::default(),
+                merges: false,
                 next_offset: partition.next_offset,
                 flushing: 0,
                 start: partition.start,
@@ -222,10 +288,29 @@ impl Topic {
         }
     }
 
+    /// The state without fresh rows, to be changed.
+    fn settle(&self) -> RwLockWriteGuard<'_, State> {
+        let mut state = self.state.write();
+        for number in 0..state.partitions.len() {
+            state.settle(number, &self.total_bytes);
+        }
+        state
+    }
+
+    /// The state without fresh rows.
+    fn settled(&self) -> RwLockReadGuard<'_, State> {
+        let state = self.state.read();
+        if state.partitions.iter().all(|partition| partition.fresh.rows == 0) {
+            return state;
+        }
+        drop(state);
+        RwLockWriteGuard::downgrade(self.settle())
+    }
+
     /// The topic as it is now, for an image, with the segments themselves. From here on its present chunks stay as they
     /// are until [`Topic::replace`]. The caller is the one writer.
     pub fn capture(&self) -> (TopicImage, Vec<Vec<Arc<Segment>>>) {
-        let mut state = self.state.write();
+        let mut state = self.settle();
         let state = &mut *state;
         let mut segments = Vec::with_capacity(state.partitions.len());
         let mut partitions = Vec::with_capacity(state.partitions.len());
@@ -256,7 +341,7 @@ impl Topic {
 
     /// What can go by retention, by partition.
     pub fn held(&self) -> Vec<Vec<Held>> {
-        let state = self.state.read();
+        let state = self.settled();
         let held = |partition: &Partition| {
             let segments = partition.segments.iter().map(|segment| Held {
                 end_offset: segment.info.end_offset(),
@@ -280,9 +365,10 @@ impl Topic {
     /// Lets go of the rows before an offset. Whether segments went.
     pub fn retire(&self, partition: u32, start: u64) -> bool {
         let mut state = self.state.write();
-        let Some(partition) = state.partitions.get_mut(partition as usize) else {
+        if partition as usize >= state.partitions.len() {
             return false;
-        };
+        }
+        let partition = state.settle(partition as usize, &self.total_bytes);
         let start = start.min(partition.next_offset);
         partition.start = partition.start.max(start);
         let whole = partition
@@ -324,7 +410,7 @@ impl Topic {
     /// Puts a segment in the place of the chunks that it was made of.
     pub fn replace(&self, partition: u32, segment: Arc<Segment>) {
         let mut state = self.state.write();
-        let partition = &mut state.partitions[partition as usize];
+        let partition = state.settle(partition as usize, &self.total_bytes);
         let mut freed = 0;
         while let Some(chunk) = partition.chunks.front()
             && chunk.base_offset < segment.info.end_offset()
@@ -375,15 +461,56 @@ impl Topic {
             let state = &mut *state;
             state.newest_append_us = state.newest_append_us.max(Some(timestamp_us));
             state.newest_event = newer_event(state.newest_event, event);
-            let partition = &mut state.partitions[partition];
+            let partition = state.settle(partition, &self.total_bytes);
             assert_eq!(chunk.base_offset, partition.next_offset, "L2: offsets are dense");
+            let before = partition.bytes;
             partition.next_offset += chunk.rows.num_rows() as u64;
-            let bytes = bytes_of(&chunk);
-            partition.bytes += bytes;
-            partition.chunks.push_back(chunk);
-            self.total_bytes.fetch_add(bytes, Ordering::Relaxed);
+            partition.push(chunk);
+            account(&self.total_bytes, before, partition.bytes);
         }
         self.consolidate(partition);
+    }
+
+    /// Appends the rows of small commits, encoded for the newest schema, with their group's timestamp. The caller is the
+    /// one writer.
+    pub fn append(&self, place: &Placement, runs: &[BlockRun], rows: usize, bytes: &[u8], timestamp_us: i64) {
+        if rows >= FRESH_ROWS_MAX {
+            let chunk = Chunk {
+                partition: place.partition,
+                base_offset: place.base_offset,
+                rows: decode(Arc::clone(&self.spec().schema), bytes, rows),
+                runs: chunk_runs(runs, timestamp_us).into(),
+            };
+            return self.push(chunk, newest_event(runs, timestamp_us));
+        }
+        let number = place.partition as usize;
+        let merges = {
+            let mut state = self.state.write();
+            let state = &mut *state;
+            state.newest_append_us = state.newest_append_us.max(Some(timestamp_us));
+            state.newest_event = newer_event(state.newest_event, newest_event(runs, timestamp_us));
+            let partition = &mut state.partitions[number];
+            assert_eq!(place.base_offset, partition.next_offset, "L2: offsets are dense");
+            assert_eq!(
+                place.schema_id, state.spec.schema_id,
+                "definitions are published in order"
+            );
+            let before = partition.bytes;
+            partition.next_offset += rows as u64;
+            partition.bytes += bytes.len();
+            let fresh = &mut partition.fresh;
+            fresh.rows += rows;
+            fresh.bytes.extend_from_slice(bytes);
+            extend_runs(&mut fresh.runs, runs, timestamp_us);
+            if fresh.rows >= FRESH_ROWS_MAX || fresh.bytes.len() >= FRESH_BYTES_MAX {
+                partition.settle(number, &state.spec.schema);
+            }
+            account(&self.total_bytes, before, partition.bytes);
+            partition.merges
+        };
+        if merges {
+            self.consolidate(number);
+        }
     }
 
     /// Takes over a segment that a commit adopted, at the end of its partition. The caller is the one writer. `event` as
@@ -393,14 +520,15 @@ impl Topic {
         let state = &mut *state;
         state.newest_append_us = state.newest_append_us.max(Some(segment.info.last_us));
         state.newest_event = newer_event(state.newest_event, event);
-        let partition = &mut state.partitions[segment.info.partition as usize];
+        let partition = state.settle(segment.info.partition as usize, &self.total_bytes);
         assert_eq!(segment.info.base_offset, partition.next_offset, "L2: offsets are dense");
         partition.next_offset = segment.info.end_offset();
         partition.segments.push(segment);
     }
 
-    /// Merges outside the write lock: only the writer changes the end of the list, so what it copied is still there.
+    /// Merges outside the write lock: others only add to the end of the list, so what the writer copied is still there.
     fn consolidate(&self, partition: usize) {
+        self.state.write().partitions[partition].merges = false;
         loop {
             let (count, merged) = {
                 let state = self.state.read();
@@ -417,20 +545,20 @@ impl Topic {
             };
             let mut state = self.state.write();
             let partition = &mut state.partitions[partition];
-            let start = partition.chunks.len() - count;
-            let before: usize = partition.chunks.range(start..).map(bytes_of).sum();
+            let chunks = &mut partition.chunks;
+            let start = chunks.partition_point(|chunk| chunk.base_offset < merged.base_offset);
+            let before: usize = chunks.range(start..start + count).map(bytes_of).sum();
             let after = bytes_of(&merged);
-            partition.chunks.truncate(start);
-            partition.chunks.push_back(merged);
+            chunks.drain(start + 1..start + count);
+            chunks[start] = merged;
             partition.bytes = partition.bytes - before + after;
-            self.total_bytes.fetch_add(after, Ordering::Relaxed);
-            self.total_bytes.fetch_sub(before, Ordering::Relaxed);
+            account(&self.total_bytes, before, after);
         }
     }
 
     /// Takes over a changed definition. Rows in memory take the new schema.
     pub fn alter(&self, spec: Arc<TopicSpec>) {
-        let mut state = self.state.write();
+        let mut state = self.settle();
         let state = &mut *state;
         if state.spec.schema_id != spec.schema_id {
             for partition in &mut state.partitions {
@@ -439,8 +567,7 @@ impl Topic {
                     chunk.rows = conform(&chunk.rows, &state.spec.schema, &spec.schema);
                 }
                 partition.bytes = partition.chunks.iter().map(bytes_of).sum();
-                self.total_bytes.fetch_add(partition.bytes, Ordering::Relaxed);
-                self.total_bytes.fetch_sub(before, Ordering::Relaxed);
+                account(&self.total_bytes, before, partition.bytes);
             }
         }
         if spec.schema_id != state.spec.schema_id {
@@ -483,7 +610,7 @@ impl Topic {
         let mut read = Vec::new();
         let mut stored: Vec<(usize, Range, Arc<Segment>)> = Vec::new();
         {
-            let state = self.state.read();
+            let state = self.settled();
             check_reader(reader, &state.spec)?;
             let adapt = |mut chunk: Chunk| {
                 if reader.schema_id != state.spec.schema_id {

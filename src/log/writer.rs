@@ -10,7 +10,6 @@
 //!
 //! Not here: who comes first (`sequencer`), which file (`wal`).
 
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
@@ -20,7 +19,7 @@ use super::merge::MergeOptions;
 use super::publish::{adopt_segment, apply_ddl, chunk_runs, newest_event, push_rows};
 use super::sequencer::{BlockDraft, FrameDraft, Group, Standing};
 use super::wal::{GroupBuffer, Wal};
-use super::{Chunk, LogError, Shared, rows};
+use super::{Chunk, LogError, Shared};
 
 /// The clock of retention is recorded when it has moved by this part of a topic's retention: a crash sets it back by no more.
 const RETIRED_SHARE: i64 = 1000;
@@ -401,7 +400,6 @@ fn lay_out(frame: &FrameDraft, buffer: &mut GroupBuffer) {
                 runs,
                 rows,
                 bytes,
-                ..
             } => buffer.put(|out| {
                 put_rows_header(place, runs, *rows, bytes.len(), out);
                 out.extend_from_slice(bytes);
@@ -441,23 +439,14 @@ fn publish(
         match block {
             BlockDraft::Rows {
                 place,
-                spec,
                 runs,
-                rows: count,
+                rows,
                 bytes,
-                batch,
             } => {
-                let batch = batch.unwrap_or_else(|| {
-                    let schema = Arc::clone(&spec.schema);
-                    rows::decode(schema, &bytes, count as usize).expect("it was encoded with this schema")
-                });
-                let chunk = Chunk {
-                    partition: place.partition,
-                    base_offset: place.base_offset,
-                    rows: batch,
-                    runs: chunk_runs(&runs, timestamp_us).into(),
-                };
-                push_rows(&shared.tail, place.topic, chunk, newest_event(&runs, timestamp_us));
+                // Rows of a topic that has been dropped since are nobody's.
+                if let Ok(topic) = shared.tail.topic(place.topic) {
+                    topic.append(&place, &runs, rows as usize, &bytes, timestamp_us);
+                }
             }
             BlockDraft::Batch { place, run, batch, .. } => {
                 let chunk = Chunk {

@@ -1,5 +1,7 @@
 //! What a log does while nothing goes wrong.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use futures::future::join_all;
 use parking_lot::Mutex;
 
@@ -149,6 +151,55 @@ async fn a_read_gives_exactly_the_commits_asked_for() {
         .expect("the topic exists")
         .len();
     assert!(chunks < 40, "small chunks are merged: {chunks}");
+}
+
+/// Whoever reads makes a chunk of what has come, beside the writer, who merges chunks.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn readers_see_whole_commits_while_others_come() {
+    let disk = FaultDisk::new();
+    let (log, _) = open_with(disk.shared(), Path::new("/d"), steady()).expect("opened");
+    log.commit(create(0, &[1, 2]), Acknowledge::Synced)
+        .await
+        .expect("created");
+    let done = Arc::new(AtomicBool::new(false));
+    let reading = std::thread::spawn({
+        let (log, done) = (Arc::clone(&log), Arc::clone(&done));
+        move || {
+            let mut seen = 0;
+            loop {
+                let last = done.load(Ordering::Acquire);
+                // Both partitions at one LSN: a commit is in both or in neither.
+                let chunks = read(&log, 1, 0, log.newest());
+                let ids = |partition: u32| -> Vec<i64> {
+                    let mut next = 0;
+                    let of = chunks.iter().filter(|chunk| chunk.partition == partition);
+                    of.flat_map(|chunk| {
+                        assert_eq!(chunk.base_offset, next, "L2: offsets are dense");
+                        next += chunk.rows.num_rows() as u64;
+                        chunk.rows.column(0).as_primitive::<Int64Type>().values().to_vec()
+                    })
+                    .collect()
+                };
+                let found = ids(0);
+                assert_eq!(found, (0..found.len() as i64).collect::<Vec<_>>());
+                assert_eq!(found, ids(1));
+                assert!(found.len() >= seen, "what was seen stays");
+                seen = found.len();
+                if last {
+                    return seen;
+                }
+            }
+        }
+    });
+    for i in 0..3000 {
+        let both = Commit {
+            appends: vec![append(1, 0, &[(i, None)]), append(1, 1, &[(i, None)])],
+            ..Commit::default()
+        };
+        log.commit(both, Acknowledge::Synced).await.expect("inserted");
+    }
+    done.store(true, Ordering::Release);
+    assert_eq!(reading.join().expect("no read failed"), 3000);
 }
 
 #[tokio::test]

@@ -141,7 +141,7 @@ pub fn open_with(disk: Arc<dyn Disk>, dir: &Path, options: LogOptions) -> Result
 /// The same with flushes all the time: segments of a few rows, batches of two, images that hold next to nothing.
 pub fn tiny() -> LogOptions {
     LogOptions {
-        flush_bytes: 4 << 10,
+        flush_bytes: 512,
         image_after_bytes: 16 << 10,
         flush: FlushOptions {
             segment_bytes_min: 1 << 10,

@@ -44,7 +44,7 @@ pub fn options(random: &mut StdRng) -> LogOptions {
         measured_syncs: pick(&[0, 0, 1, 3]) as u32,
         background: false,
         tail_bytes_max: pick(&[8 << 10, 64 << 10, 1 << 20]),
-        flush_bytes: pick(&[1 << 10, 8 << 10, 32 << 10, usize::MAX]),
+        flush_bytes: pick(&[128, 1 << 10, 16 << 10, usize::MAX]),
         // Looked after behind a commit, once so much has passed; the writer's thread alone never waits so long.
         retire_every_us: 10_000_000,
         flush_retry_after_ms: [0, 1 << 40][pick(&[0, 1])],
