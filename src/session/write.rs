@@ -80,7 +80,7 @@ impl Session {
         let exprs = self.engine.row_exprs(&topic)?;
         let columns = target_columns(&topic, &insert.columns, &insert.into)?;
         let info = self.session_info();
-        let mut inserted = Vec::new();
+        let mut inserted = Vec::with_capacity(1);
         let mut count = 0;
         match &insert.rows {
             InsertRows::Values(values) => {

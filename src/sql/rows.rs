@@ -306,8 +306,12 @@ impl RowExprs {
                 "INSERT has more target columns than expressions",
             ));
         }
-        let mut given: Vec<Option<ArrayRef>> = vec![None; self.defaults.len()];
-        let evaluation = values::Evaluation::new(parameters, session, ctx);
+        let mut given: Vec<Option<ArrayRef>> = self.defaults.iter().map(|_| None).collect();
+        let evaluation = values::Evaluation {
+            parameters,
+            session,
+            ctx,
+        };
         for (at, column) in columns.iter().take(width).enumerate() {
             if self.is_generated(*column) {
                 continue;

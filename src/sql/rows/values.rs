@@ -30,23 +30,6 @@ pub(super) struct Evaluation<'a> {
     pub parameters: &'a [(PgType, ArrayRef)],
     pub session: &'a SessionInfo,
     pub ctx: &'a PlanContext<'a>,
-    /// How text is read.
-    style: InputStyle,
-}
-
-impl<'a> Evaluation<'a> {
-    pub fn new(
-        parameters: &'a [(PgType, ArrayRef)],
-        session: &'a SessionInfo,
-        ctx: &'a PlanContext<'a>,
-    ) -> Evaluation<'a> {
-        Evaluation {
-            parameters,
-            session,
-            ctx,
-            style: input_style(session),
-        }
-    }
 }
 
 /// Evaluates rows of expressions, cast to the targets' types: one array per target. Rows have as many values as there
@@ -58,7 +41,11 @@ pub fn evaluate_values(
     session: &SessionInfo,
     ctx: &PlanContext,
 ) -> Result<Vec<ArrayRef>, SqlError> {
-    let evaluation = Evaluation::new(parameters, session, ctx);
+    let evaluation = Evaluation {
+        parameters,
+        session,
+        ctx,
+    };
     let no_default = || {
         Err(SqlError::new(
             state::SYNTAX_ERROR,
@@ -285,7 +272,7 @@ impl Evaluation<'_> {
         rows: usize,
         default: &dyn Fn() -> Result<ArrayRef, SqlError>,
     ) -> Result<ArrayRef, SqlError> {
-        let new_builder = || ColumnBuilder::new(target.pg_type, rows).with_style(self.style);
+        let new_builder = || ColumnBuilder::new(target.pg_type, rows).with_style(input_style(self.session));
         let mut builder: Option<ColumnBuilder> = None;
         let mut pieces: Vec<ArrayRef> = vec![];
         for cell in cells {
