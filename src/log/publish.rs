@@ -1,7 +1,7 @@
 //! Makes what was synced visible: rows into the memory tail, definitions to the catalog.
 //!
 //! One rule: blocks are published in the order of their frame, and the newest LSN moves only after all of a group.
-//! The writer and recovery both come through here, so a restart gives the same chunks as the run before it.
+//! The writer and recovery both come through here.
 
 use std::sync::Arc;
 

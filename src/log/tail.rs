@@ -2,7 +2,7 @@
 //! that readers share, and last the fresh rows of small commits, encoded as the log holds them, which become a chunk when
 //! someone reads them or enough have come.
 //!
-//! One rule: a chunk never changes once a reader can hold it. The writer alone appends, and replaces runs of small
+//! One rule: a chunk never changes once a reader can hold it. The writer alone appends rows, and replaces runs of small
 //! chunks by one large one with the same rows; the flusher replaces the oldest chunks by a segment with the same rows.
 //! What is newer than the newest published LSN is never returned.
 
@@ -31,9 +31,12 @@ const CHUNK_ROWS_TARGET: usize = 8192;
 const MERGE_CHUNKS: usize = 16;
 /// Chunks are not merged past this, whatever their rows.
 const MERGE_BYTES_MAX: usize = 16 << 20;
-/// Fresh rows become a chunk once they are so many, or take so many bytes.
+/// The fresh rows of a topic with one partition become a chunk once they are so many, or take so many bytes. Several
+/// partitions share them, so that whoever needs all of them has little to decode, but each may have the least.
 const FRESH_ROWS_MAX: usize = 512;
+const FRESH_ROWS_MIN: usize = 16;
 const FRESH_BYTES_MAX: usize = 128 << 10;
+const FRESH_BYTES_MIN: usize = 4 << 10;
 /// A chunk whose buffers are larger may share them with others.
 const OWN_BUFFERS_BYTES_MAX: usize = 64 << 10;
 /// So many moves of a watermark are known exactly; of those before, fewer and fewer are kept.
@@ -165,17 +168,27 @@ impl Partition {
 
     /// Makes the fresh rows of partition `number` a chunk.
     fn settle(&mut self, number: usize, schema: &SchemaRef) {
-        let Fresh { bytes, rows, runs } = std::mem::take(&mut self.fresh);
+        let rows = self.fresh.rows;
         if rows == 0 {
             return;
         }
+        let batch = decode(Arc::clone(schema), &self.fresh.bytes, rows);
+        let Fresh { bytes, runs, .. } = std::mem::take(&mut self.fresh);
         self.bytes -= bytes.len();
         self.push(Chunk {
             partition: u32::try_from(number).expect("partitions are few"),
             base_offset: self.next_offset - rows as u64,
-            rows: decode(Arc::clone(schema), &bytes, rows),
+            rows: batch,
             runs: runs.into(),
         });
+    }
+}
+
+impl Fresh {
+    /// Whether some of the rows may have been committed after `after` up to and including `upto`.
+    fn has(&self, after: Lsn, upto: Lsn) -> bool {
+        let (first, last) = (self.runs.first(), self.runs.last());
+        first.is_some_and(|run| run.lsn <= upto) && last.is_some_and(|run| run.lsn > after)
     }
 }
 
@@ -297,14 +310,22 @@ impl Topic {
         state
     }
 
-    /// The state without fresh rows.
-    fn settled(&self) -> RwLockReadGuard<'_, State> {
-        let state = self.state.read();
-        if state.partitions.iter().all(|partition| partition.fresh.rows == 0) {
-            return state;
+    /// The state without fresh rows that were committed after `after` up to and including `upto`.
+    fn settled(&self, after: Lsn, upto: Lsn) -> RwLockReadGuard<'_, State> {
+        loop {
+            let state = self.state.read();
+            let partitions = state.partitions.iter().enumerate();
+            let wanted = partitions.filter(|(_, partition)| partition.fresh.has(after, upto));
+            let wanted: Vec<usize> = wanted.map(|(number, _)| number).collect();
+            if wanted.is_empty() {
+                return state;
+            }
+            drop(state);
+            // The writer comes in between.
+            for number in wanted {
+                self.state.write().settle(number, &self.total_bytes);
+            }
         }
-        drop(state);
-        RwLockWriteGuard::downgrade(self.settle())
     }
 
     /// The topic as it is now, for an image, with the segments themselves. From here on its present chunks stay as they
@@ -341,7 +362,7 @@ impl Topic {
 
     /// What can go by retention, by partition.
     pub fn held(&self) -> Vec<Vec<Held>> {
-        let state = self.settled();
+        let state = self.settled(0, Lsn::MAX);
         let held = |partition: &Partition| {
             let segments = partition.segments.iter().map(|segment| Held {
                 end_offset: segment.info.end_offset(),
@@ -474,7 +495,7 @@ impl Topic {
     /// Appends the rows of small commits, encoded for the newest schema, with their group's timestamp. The caller is the
     /// one writer.
     pub fn append(&self, place: &Placement, runs: &[BlockRun], rows: usize, bytes: &[u8], timestamp_us: i64) {
-        if rows >= FRESH_ROWS_MAX {
+        if rows >= FRESH_ROWS_MAX || bytes.len() >= FRESH_BYTES_MAX {
             let chunk = Chunk {
                 partition: place.partition,
                 base_offset: place.base_offset,
@@ -489,6 +510,7 @@ impl Topic {
             let state = &mut *state;
             state.newest_append_us = state.newest_append_us.max(Some(timestamp_us));
             state.newest_event = newer_event(state.newest_event, newest_event(runs, timestamp_us));
+            let partitions = state.partitions.len();
             let partition = &mut state.partitions[number];
             assert_eq!(place.base_offset, partition.next_offset, "L2: offsets are dense");
             assert_eq!(
@@ -502,7 +524,9 @@ impl Topic {
             fresh.rows += rows;
             fresh.bytes.extend_from_slice(bytes);
             extend_runs(&mut fresh.runs, runs, timestamp_us);
-            if fresh.rows >= FRESH_ROWS_MAX || fresh.bytes.len() >= FRESH_BYTES_MAX {
+            if fresh.rows >= (FRESH_ROWS_MAX / partitions).max(FRESH_ROWS_MIN)
+                || fresh.bytes.len() >= (FRESH_BYTES_MAX / partitions).max(FRESH_BYTES_MIN)
+            {
                 partition.settle(number, &state.spec.schema);
             }
             account(&self.total_bytes, before, partition.bytes);
@@ -526,7 +550,8 @@ impl Topic {
         partition.segments.push(segment);
     }
 
-    /// Merges outside the write lock: others only add to the end of the list, so what the writer copied is still there.
+    /// Merges outside the write lock: others only add to the end of the list, or take from its front what is not merged,
+    /// so what the writer copied is still there.
     fn consolidate(&self, partition: usize) {
         self.state.write().partitions[partition].merges = false;
         loop {
@@ -610,7 +635,7 @@ impl Topic {
         let mut read = Vec::new();
         let mut stored: Vec<(usize, Range, Arc<Segment>)> = Vec::new();
         {
-            let state = self.settled();
+            let state = self.settled(range.after, range.upto);
             check_reader(reader, &state.spec)?;
             let adapt = |mut chunk: Chunk| {
                 if reader.schema_id != state.spec.schema_id {
