@@ -570,7 +570,12 @@ impl Log {
 
     /// Encodes rows against the newest definitions, which the sequencer checks again.
     fn encode(&self, commit: Commit) -> Result<EncodedCommit, LogError> {
-        let Commit { appends, ddl, advances } = commit;
+        let Commit {
+            appends,
+            ddl,
+            advances,
+            empty,
+        } = commit;
         let options = &self.shared.options;
         let compression = options.compress.then_some(CompressionType::LZ4_FRAME);
         let now_us = self.shared.clock.now_us();
@@ -581,10 +586,14 @@ impl Log {
         }
         let mut encoded: Vec<EncodedAppend> = Vec::with_capacity(appends.len());
         for append in appends {
-            let made = ddl.iter().flat_map(|ddl| &ddl.topics).find_map(|change| match change {
-                TopicChange::Create(spec) | TopicChange::Alter(spec) if spec.id == append.topic => Some(spec),
-                _ => None,
-            });
+            let made = ddl
+                .iter()
+                .flat_map(|ddl| &ddl.topics)
+                .rev()
+                .find_map(|change| match change {
+                    TopicChange::Create(spec) | TopicChange::Alter(spec) if spec.id == append.topic => Some(spec),
+                    _ => None,
+                });
             let current;
             let spec = match made {
                 Some(spec) => spec,
@@ -612,6 +621,7 @@ impl Log {
             appends: encoded,
             ddl,
             advances,
+            empty,
             bytes,
         })
     }

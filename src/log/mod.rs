@@ -147,6 +147,8 @@ pub struct Commit {
     pub ddl: Option<Ddl>,
     /// Watermark advances: topic and event time in microseconds (the watermark itself, delay already taken off).
     pub advances: Vec<(TopicId, i64)>,
+    /// Topics whose catalog change rests on their never having had a row; the commit is refused if one has.
+    pub empty: Vec<TopicId>,
 }
 
 /// When a commit is acknowledged.

@@ -135,6 +135,7 @@ pub struct EncodedCommit {
     pub appends: Vec<EncodedAppend>,
     pub ddl: Option<Ddl>,
     pub advances: Vec<(TopicId, i64)>,
+    pub empty: Vec<TopicId>,
     /// Of all parts and the catalog record, with [`BLOCK_BYTES`] and [`RUN_BYTES`] for each part.
     pub bytes: usize,
 }
@@ -296,6 +297,7 @@ impl Sequencer {
                 .ddl
                 .iter()
                 .flat_map(|ddl| &ddl.topics)
+                .rev()
                 .find_map(|change| match change {
                     TopicChange::Create(spec) | TopicChange::Alter(spec) if spec.id == encoded.topic => Some(spec),
                     _ => None,
@@ -306,6 +308,12 @@ impl Sequencer {
             };
             if spec.schema_id != encoded.schema_id || encoded.partition >= spec.partitions {
                 return Err(LogError::StaleSchema { topic: encoded.topic });
+            }
+        }
+        for id in &commit.empty {
+            let mut partitions = self.topics.get(id).into_iter().flat_map(|topic| &topic.partitions);
+            if partitions.any(|partition| partition.next_offset > 0) {
+                return Err(LogError::StaleSchema { topic: *id });
             }
         }
         for (topic, _) in &commit.advances {

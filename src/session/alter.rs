@@ -84,6 +84,12 @@ impl Session {
             }
             altered.schema_id += 1;
         }
+        let is_new = |column: &&Column| topic.columns.iter().all(|old| old.id != column.id);
+        let mut added = altered.columns.iter().filter(is_new);
+        if added.any(|column| column.not_null && column.missing.is_none()) {
+            // It was checked above, but others insert meanwhile.
+            self.transaction().rests_on_empty(TopicId(topic.oid));
+        }
         let spec = altered.log_spec();
         // What goes with a column goes first: views must not miss it.
         let topics = vec![TopicChange::Alter(spec)];

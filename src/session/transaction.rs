@@ -33,6 +33,7 @@ struct Mark {
     changes: usize,
     topics: usize,
     advances: usize,
+    empty: usize,
     new_views: usize,
     dropped: usize,
 }
@@ -87,6 +88,8 @@ pub struct Transaction {
     changes: Vec<Change>,
     topics: Vec<TopicChange>,
     advances: Vec<(TopicId, i64)>,
+    /// Topics that were seen to be without rows, on which a change rests.
+    empty: Vec<TopicId>,
     pub new_views: Vec<NewView>,
     /// OIDs of dropped incremental views.
     pub dropped: Vec<u32>,
@@ -120,6 +123,7 @@ impl Transaction {
             changes: Vec::new(),
             topics: Vec::new(),
             advances: Vec::new(),
+            empty: Vec::new(),
             new_views: Vec::new(),
             dropped: Vec::new(),
             savepoints: Vec::new(),
@@ -280,6 +284,11 @@ impl Transaction {
         Ok(())
     }
 
+    /// The commit is refused if the topic has rows by then.
+    pub fn rests_on_empty(&mut self, topic: TopicId) {
+        self.empty.push(topic);
+    }
+
     fn check_writable(&self, what: &str) -> Result<(), SqlError> {
         if self.read_only {
             return Err(SqlError::new(
@@ -337,6 +346,7 @@ impl Transaction {
             changes: self.changes.len(),
             topics: self.topics.len(),
             advances: self.advances.len(),
+            empty: self.empty.len(),
             new_views: self.new_views.len(),
             dropped: self.dropped.len(),
         }
@@ -387,6 +397,7 @@ impl Transaction {
         self.changes.truncate(mark.changes);
         self.topics.truncate(mark.topics);
         self.advances.truncate(mark.advances);
+        self.empty.truncate(mark.empty);
         self.new_views.truncate(mark.new_views);
         self.dropped.truncate(mark.dropped);
         Ok(())
@@ -413,6 +424,7 @@ impl Transaction {
             appends,
             ddl,
             advances: std::mem::take(&mut self.advances),
+            empty: std::mem::take(&mut self.empty),
         })
     }
 }

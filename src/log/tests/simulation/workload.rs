@@ -179,6 +179,7 @@ impl Workload {
         let commit = Commit {
             appends: appends.collect(),
             ddl,
+            empty: Vec::new(),
             advances: draft.advances.iter().map(|(id, at)| (TopicId(*id), *at)).collect(),
         };
         Some((draft, commit, record))
