@@ -32,7 +32,7 @@ use super::spill::next_segment;
 use super::tail::{Tail, TopicStats};
 use super::wal::{self, Position, Wal, WalOptions};
 use super::writer::{self, Pen};
-use super::{Acknowledge, Appended, Commit, DdlObserver, LogError, Lsn, Receipt, TopicChange, TopicId, TopicSpec};
+use super::{Acknowledge, Appended, Commit, DdlObserver, LogError, Lsn, Receipt, TopicId, TopicSpec};
 
 /// Settings of the log.
 #[derive(Clone, Debug)]
@@ -586,14 +586,7 @@ impl Log {
         }
         let mut encoded: Vec<EncodedAppend> = Vec::with_capacity(appends.len());
         for append in appends {
-            let made = ddl
-                .iter()
-                .flat_map(|ddl| &ddl.topics)
-                .rev()
-                .find_map(|change| match change {
-                    TopicChange::Create(spec) | TopicChange::Alter(spec) if spec.id == append.topic => Some(spec),
-                    _ => None,
-                });
+            let made = ddl.as_ref().and_then(|ddl| ddl.spec(append.topic));
             let current;
             let spec = match made {
                 Some(spec) => spec,

@@ -140,6 +140,16 @@ pub struct Ddl {
     pub topics: Vec<TopicChange>,
 }
 
+impl Ddl {
+    /// The definition that it gives a topic; the last, if it gives several.
+    fn spec(&self, topic: TopicId) -> Option<&TopicSpec> {
+        self.topics.iter().rev().find_map(|change| match change {
+            TopicChange::Create(spec) | TopicChange::Alter(spec) if spec.id == topic => Some(spec),
+            _ => None,
+        })
+    }
+}
+
 /// One transaction: atomic, whatever it touches (L5).
 #[derive(Clone, Debug, Default)]
 pub struct Commit {

@@ -293,15 +293,7 @@ impl Sequencer {
             });
         }
         for encoded in &commit.appends {
-            let changed = commit
-                .ddl
-                .iter()
-                .flat_map(|ddl| &ddl.topics)
-                .rev()
-                .find_map(|change| match change {
-                    TopicChange::Create(spec) | TopicChange::Alter(spec) if spec.id == encoded.topic => Some(spec),
-                    _ => None,
-                });
+            let changed = commit.ddl.as_ref().and_then(|ddl| ddl.spec(encoded.topic));
             let current = self.topics.get(&encoded.topic).map(|topic| topic.spec.as_ref());
             let Some(spec) = changed.or(current) else {
                 return Err(LogError::UnknownTopic { topic: encoded.topic });
