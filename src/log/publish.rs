@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use super::frame::BlockRun;
+use super::frame::{BlockRun, Placement};
 use super::segment::Segment;
 use super::tail::Tail;
 use super::{Chunk, DdlObserver, Lsn, Run, TopicChange};
@@ -50,6 +50,13 @@ pub fn extend_runs(merged: &mut Vec<Run>, runs: &[BlockRun], timestamp_us: i64) 
 pub fn push_rows(tail: &Tail, topic: super::TopicId, chunk: Chunk, event: Option<(i64, i64)>) {
     if let Ok(topic) = tail.topic(topic) {
         topic.push(chunk, event);
+    }
+}
+
+/// Appends the rows of a block, encoded by the row codec, as [`push_rows`] does.
+pub fn append_rows(tail: &Tail, place: &Placement, runs: &[BlockRun], rows: usize, bytes: &[u8], timestamp_us: i64) {
+    if let Ok(topic) = tail.topic(place.topic) {
+        topic.append(place, runs, rows, bytes, timestamp_us);
     }
 }
 

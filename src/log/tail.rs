@@ -27,7 +27,7 @@ use super::{Chunk, LogError, Lsn, Run, TopicId, TopicSpec, rows};
 
 /// Chunks of at least this many rows are not merged further.
 const CHUNK_ROWS_TARGET: usize = 8192;
-/// This many neighbours of one size class become one chunk: each row is copied about three times in all.
+/// This many neighbours of one size class become one chunk: each row is copied three times or so at most.
 const MERGE_CHUNKS: usize = 16;
 /// Chunks are not merged past this, whatever their rows.
 const MERGE_BYTES_MAX: usize = 16 << 20;

@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 use super::flusher::{Capture, Flushing};
 use super::frame::{FrameKind, put_adopt, put_advance, put_batch_header, put_ddl, put_retire, put_rows_header};
 use super::merge::MergeOptions;
-use super::publish::{adopt_segment, apply_ddl, chunk_runs, newest_event, push_rows};
+use super::publish::{adopt_segment, append_rows, apply_ddl, chunk_runs, newest_event, push_rows};
 use super::sequencer::{BlockDraft, FrameDraft, Group, Standing};
 use super::wal::{GroupBuffer, Wal};
 use super::{Chunk, LogError, Shared};
@@ -442,12 +442,7 @@ fn publish(
                 runs,
                 rows,
                 bytes,
-            } => {
-                // Rows of a topic that has been dropped since are nobody's.
-                if let Ok(topic) = shared.tail.topic(place.topic) {
-                    topic.append(&place, &runs, rows as usize, &bytes, timestamp_us);
-                }
-            }
+            } => append_rows(&shared.tail, &place, &runs, rows as usize, &bytes, timestamp_us),
             BlockDraft::Batch { place, run, batch, .. } => {
                 let chunk = Chunk {
                     partition: place.partition,
