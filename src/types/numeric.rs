@@ -10,7 +10,34 @@ use super::calendar::two_digits;
 use crate::error::{SqlError, state};
 
 /// Reads an integer of any width as PostgreSQL does: blanks around it, an optional sign, digits.
+#[inline]
 pub fn parse_integer(text: &str, min: i64, max: i64, kind: &str) -> Result<i64, SqlError> {
+    match parse_digits(text.as_bytes()) {
+        Some(value) if (min..=max).contains(&value) => Ok(value),
+        _ => parse_any_integer(text, min, max, kind),
+    }
+}
+
+/// A sign or none and up to 18 digits, which is what nearly all integers are.
+#[inline]
+fn parse_digits(bytes: &[u8]) -> Option<i64> {
+    let (negative, digits) = match bytes {
+        [b'-', rest @ ..] => (true, rest),
+        all => (false, all),
+    };
+    if !(1..=18).contains(&digits.len()) {
+        return None;
+    }
+    let (mut value, mut all_digits) = (0_i64, true);
+    for byte in digits {
+        let digit = byte.wrapping_sub(b'0');
+        all_digits &= digit <= 9;
+        value = value.wrapping_mul(10).wrapping_add(i64::from(digit));
+    }
+    all_digits.then(|| if negative { -value } else { value })
+}
+
+fn parse_any_integer(text: &str, min: i64, max: i64, kind: &str) -> Result<i64, SqlError> {
     let bytes = text.trim_matches(is_blank).as_bytes();
     let (negative, digits) = match bytes {
         [b'-', rest @ ..] => (true, rest),
@@ -21,24 +48,15 @@ pub fn parse_integer(text: &str, min: i64, max: i64, kind: &str) -> Result<i64, 
         return Err(invalid(kind, text));
     }
     let mut value = 0_i64;
-    if digits.len() <= 18 {
-        for byte in digits {
-            value = value * 10 + i64::from(byte - b'0');
-        }
-        if negative {
-            value = -value;
-        }
-    } else {
-        // Counting down reaches i64::MIN.
-        for byte in digits {
-            value = value
-                .checked_mul(10)
-                .and_then(|value| value.checked_sub(i64::from(byte - b'0')))
-                .ok_or_else(|| integer_out_of_range(text, kind))?;
-        }
-        if !negative {
-            value = value.checked_neg().ok_or_else(|| integer_out_of_range(text, kind))?;
-        }
+    // Counting down reaches i64::MIN.
+    for byte in digits {
+        value = value
+            .checked_mul(10)
+            .and_then(|value| value.checked_sub(i64::from(byte - b'0')))
+            .ok_or_else(|| integer_out_of_range(text, kind))?;
+    }
+    if !negative {
+        value = value.checked_neg().ok_or_else(|| integer_out_of_range(text, kind))?;
     }
     if value < min || value > max {
         return Err(integer_out_of_range(text, kind));
