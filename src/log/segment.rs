@@ -734,11 +734,17 @@ pub fn extremes(column: &dyn Array) -> Option<(ArrayRef, ArrayRef)> {
             Some((one(min), one(max)))
         }
         DataType::Utf8 => {
-            let values = column.as_string::<i32>();
+            let mut values = column.as_string::<i32>().iter().flatten();
             let one = |value: Option<&str>| -> ArrayRef { Arc::new(StringArray::from(vec![value])) };
-            let min = arrow::compute::min_string(values)
-                .map(|min| &min[..min.floor_char_boundary(STATISTIC_STRING_BYTES_MAX)]);
-            let max = arrow::compute::max_string(values).filter(|max| max.len() <= STATISTIC_STRING_BYTES_MAX);
+            let first = values.next();
+            // Both in one pass: it is the comparisons that take the time.
+            let (min, max) = values.fold((first, first), |(min, max), value| match Some(value) {
+                less if less < min => (less, max),
+                greater if greater > max => (min, greater),
+                _ => (min, max),
+            });
+            let min = min.map(|min| &min[..min.floor_char_boundary(STATISTIC_STRING_BYTES_MAX)]);
+            let max = max.filter(|max| max.len() <= STATISTIC_STRING_BYTES_MAX);
             Some((one(min), one(max)))
         }
         _ => None,
