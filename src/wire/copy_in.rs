@@ -13,6 +13,10 @@ use crate::error::{SqlError, state};
 use crate::sql::statement::{CopyFormat, CopyKind};
 use crate::types::{ColumnBuilder, PgType, TextStyle, utf8};
 
+mod marks;
+
+use marks::Marks;
+
 /// Rows at which a batch is handed over.
 const ROWS_MAX: usize = 64 << 10;
 /// Bytes of values at which a batch is handed over.
@@ -82,8 +86,16 @@ impl CopyDecoder {
         if self.ended {
             return Ok(None);
         }
-        self.pending.extend_from_slice(data);
-        self.take_lines(false)?;
+        let mut pending = std::mem::take(&mut self.pending);
+        if pending.is_empty() {
+            let taken = self.take_lines(data, false)?;
+            pending.extend_from_slice(&data[taken..]);
+        } else {
+            pending.extend_from_slice(data);
+            let taken = self.take_lines(&pending, false)?;
+            pending.drain(..taken);
+        }
+        self.pending = pending;
         if self.pending.len() > LINE_BYTES_MAX {
             let line = self.line + 1;
             return Err(
@@ -102,7 +114,8 @@ impl CopyDecoder {
     /// All data has come: the last line may lack its end. The rows that were not handed over yet.
     pub fn finish(&mut self) -> Result<Option<RecordBatch>, SqlError> {
         if !self.ended {
-            self.take_lines(true)?;
+            let pending = std::mem::take(&mut self.pending);
+            self.take_lines(&pending, true)?;
         }
         Ok((self.rows > 0).then(|| self.batch()))
     }
@@ -115,19 +128,18 @@ impl CopyDecoder {
             .expect("each row appended one value to each column")
     }
 
-    /// Decodes the whole lines that are pending; with `last` what is left is a line too.
-    fn take_lines(&mut self, last: bool) -> Result<(), SqlError> {
-        let pending = std::mem::take(&mut self.pending);
+    /// Decodes the whole lines of `text`; with `last` what is left is a line too. How many bytes they are.
+    fn take_lines(&mut self, text: &[u8], last: bool) -> Result<usize, SqlError> {
         // Most data is valid: look at all whole lines at once, and at each alone only to say which one is not.
         let whole = if last {
-            pending.len()
+            text.len()
         } else {
-            memchr::memrchr2(b'\n', b'\r', &pending).map_or(0, |at| at + 1)
+            memchr::memrchr2(b'\n', b'\r', text).map_or(0, |at| at + 1)
         };
-        let valid = std::str::from_utf8(&pending[..whole]).ok();
+        let valid = std::str::from_utf8(&text[..whole]).ok();
         let mut start = 0;
-        while !self.ended && start < pending.len() {
-            let found = match self.scanner.end_of_line(&pending[start..], last) {
+        while !self.ended && start < text.len() {
+            let found = match self.scanner.end_of_line(&text[start..], last) {
                 Ok(found) => found,
                 Err(error) => {
                     self.line += self.scanner.newlines + 1;
@@ -139,14 +151,12 @@ impl CopyDecoder {
             let end = start + found.length;
             let line = match valid {
                 Some(text) if end <= text.len() => &text[start..end],
-                _ => utf8(&pending[start..end]).map_err(|error| self.at_line(error, None))?,
+                _ => utf8(&text[start..end]).map_err(|error| self.at_line(error, None))?,
             };
             self.take_line(line)?;
             start += found.length + found.terminator;
         }
-        self.pending = pending;
-        self.pending.drain(..start);
-        Ok(())
+        Ok(start)
     }
 
     fn take_line(&mut self, line: &str) -> Result<(), SqlError> {
@@ -173,17 +183,9 @@ impl CopyDecoder {
     }
 
     fn text_row(&mut self, line: &str) -> Result<(), SqlError> {
-        let bytes = line.as_bytes();
-        let delimiter = self.format.delimiter;
-        let escaped = memchr::memchr(b'\\', bytes).is_some();
-        let mut fields = TextFields {
-            bytes,
-            at: Some(0),
-            delimiter,
-            escaped,
-        };
+        let mut fields = TextFields::new(&self.format, line);
         for index in 0..self.columns.len() {
-            let Some((start, end)) = fields.next() else {
+            let Some(TextField { start, end, escaped }) = fields.next() else {
                 return Err(self.missing(index, line));
             };
             let field = &line[start..end];
@@ -191,7 +193,7 @@ impl CopyDecoder {
                 self.columns[index].builder.append_null();
                 continue;
             }
-            if escaped && memchr::memchr(b'\\', field.as_bytes()).is_some() {
+            if escaped {
                 self.scratch.clear();
                 unescape(field.as_bytes(), &mut self.scratch);
                 let scratch = std::mem::take(&mut self.scratch);
@@ -267,13 +269,8 @@ impl CopyDecoder {
                 scratch.clear();
             }
         } else {
-            let mut fields = TextFields {
-                bytes: line.as_bytes(),
-                at: Some(0),
-                delimiter: self.format.delimiter,
-                escaped: true,
-            };
-            while let Some((start, end)) = fields.next() {
+            let mut fields = TextFields::new(&self.format, line);
+            while let Some(TextField { start, end, .. }) = fields.next() {
                 let field = &line[start..end];
                 let mut name = Vec::new();
                 unescape(field.as_bytes(), &mut name);
@@ -537,38 +534,49 @@ impl Scanner {
     }
 }
 
-/// The fields of a line in text format, as ranges; escapes still in them.
-struct TextFields<'a> {
-    bytes: &'a [u8],
-    /// Where the next field starts; `None` after the last.
-    at: Option<usize>,
-    delimiter: u8,
+/// A field of a line in text format.
+struct TextField {
+    start: usize,
+    end: usize,
+    /// There is a backslash in it.
     escaped: bool,
 }
 
-impl TextFields<'_> {
-    fn next(&mut self) -> Option<(usize, usize)> {
-        let start = self.at?;
-        let mut from = start;
-        loop {
-            let found = if self.escaped {
-                memchr::memchr2(self.delimiter, b'\\', &self.bytes[from..])
-            } else {
-                memchr::memchr(self.delimiter, &self.bytes[from..])
-            };
-            match found.map(|offset| from + offset) {
-                None => {
-                    self.at = None;
-                    return Some((start, self.bytes.len()));
-                }
-                Some(at) if self.bytes[at] == self.delimiter => {
-                    self.at = Some(at + 1);
-                    return Some((start, at));
-                }
-                // An escaped delimiter is data.
-                Some(at) => from = (at + 2).min(self.bytes.len()),
-            }
+/// The fields of a line in text format, as ranges; escapes still in them.
+struct TextFields<'a> {
+    bytes: &'a [u8],
+    /// Delimiters and backslashes.
+    marks: Marks<'a>,
+    /// Where the next field starts; `None` after the last.
+    at: Option<usize>,
+}
+
+impl<'a> TextFields<'a> {
+    fn new(format: &CopyFormat, line: &'a str) -> TextFields<'a> {
+        let bytes = line.as_bytes();
+        TextFields {
+            bytes,
+            marks: Marks::new(bytes, [format.delimiter, b'\\']),
+            at: Some(0),
         }
+    }
+
+    #[inline]
+    fn next(&mut self) -> Option<TextField> {
+        let start = self.at?;
+        let mut escaped = false;
+        self.at = None;
+        while let Some(at) = self.marks.next() {
+            if self.bytes[at] != b'\\' {
+                self.at = Some(at + 1);
+                break;
+            }
+            // An escaped delimiter is data.
+            escaped = true;
+            self.marks.seek(at + 2);
+        }
+        let end = self.at.map_or(self.bytes.len(), |next| next - 1);
+        Some(TextField { start, end, escaped })
     }
 }
 
@@ -580,82 +588,74 @@ struct CsvField {
 
 /// The fields of a line in csv format.
 struct CsvFields<'a> {
-    line: &'a str,
+    bytes: &'a [u8],
+    /// Delimiters and quotes.
+    marks: Marks<'a>,
     /// Where the next field starts; `None` after the last.
     at: Option<usize>,
-    delimiter: u8,
     quote: u8,
     escape: u8,
 }
 
 impl<'a> CsvFields<'a> {
     fn new(format: &CopyFormat, line: &'a str) -> CsvFields<'a> {
-        let CopyFormat {
-            delimiter,
-            quote,
-            escape,
-            ..
-        } = *format;
+        let bytes = line.as_bytes();
         CsvFields {
-            line,
+            bytes,
+            marks: Marks::new(bytes, [format.delimiter, format.quote]),
             at: Some(0),
-            delimiter,
-            quote,
-            escape,
+            quote: format.quote,
+            escape: format.escape,
         }
     }
 
     /// `scratch` is empty.
+    #[inline]
     fn next(&mut self, scratch: &mut Vec<u8>) -> Option<CsvField> {
         let start = self.at?;
-        let bytes = self.line.as_bytes();
-        let (delimiter, quote, escape) = (self.delimiter, self.quote, self.escape);
         let mut from = start;
         let mut quoted = false;
-        loop {
-            // Outside quotes.
-            let found = memchr::memchr2(delimiter, quote, &bytes[from..]).map(|offset| from + offset);
-            let end = match found {
-                Some(at) if bytes[at] == quote => {
-                    scratch.extend_from_slice(&bytes[from..at]);
-                    quoted = true;
-                    from = at + 1;
-                    // Inside quotes, to the quote that is not escaped. The scanner has seen that there is one.
-                    while let Some(offset) = memchr::memchr2(quote, escape, &bytes[from..]) {
-                        let at = from + offset;
-                        scratch.extend_from_slice(&bytes[from..at]);
-                        let next = bytes.get(at + 1);
-                        if bytes[at] == escape && next.is_some_and(|next| *next == quote || *next == escape) {
-                            scratch.push(bytes[at + 1]);
-                            from = at + 2;
-                        } else if bytes[at] == quote {
-                            from = at + 1;
-                            break;
-                        } else {
-                            scratch.push(escape);
-                            from = at + 1;
-                        }
-                    }
-                    continue;
-                }
-                Some(at) => {
-                    self.at = Some(at + 1);
-                    at
-                }
-                None => {
-                    self.at = None;
-                    bytes.len()
-                }
-            };
-            if !quoted {
-                return Some(CsvField {
-                    plain: Some((start, end)),
-                    quoted,
-                });
+        self.at = None;
+        while let Some(at) = self.marks.next() {
+            if self.bytes[at] != self.quote {
+                self.at = Some(at + 1);
+                break;
             }
-            scratch.extend_from_slice(&bytes[from..end]);
-            return Some(CsvField { plain: None, quoted });
+            scratch.extend_from_slice(&self.bytes[from..at]);
+            quoted = true;
+            from = self.unquote(at + 1, scratch);
+            self.marks.seek(from);
         }
+        let end = self.at.map_or(self.bytes.len(), |next| next - 1);
+        if !quoted {
+            return Some(CsvField {
+                plain: Some((start, end)),
+                quoted,
+            });
+        }
+        scratch.extend_from_slice(&self.bytes[from..end]);
+        Some(CsvField { plain: None, quoted })
+    }
+
+    /// Takes what is inside quotes, to the quote that is not escaped; the scanner has seen that there is one. Where
+    /// the text goes on behind it.
+    fn unquote(&self, mut from: usize, scratch: &mut Vec<u8>) -> usize {
+        let (bytes, quote, escape) = (self.bytes, self.quote, self.escape);
+        while let Some(offset) = memchr::memchr2(quote, escape, &bytes[from..]) {
+            let at = from + offset;
+            scratch.extend_from_slice(&bytes[from..at]);
+            let next = bytes.get(at + 1);
+            if bytes[at] == escape && next.is_some_and(|next| *next == quote || *next == escape) {
+                scratch.push(bytes[at + 1]);
+                from = at + 2;
+            } else if bytes[at] == quote {
+                return at + 1;
+            } else {
+                scratch.push(escape);
+                from = at + 1;
+            }
+        }
+        from
     }
 }
 
