@@ -289,6 +289,16 @@ impl Image {
     }
 }
 
+/// Gives bytes that are to be taken for an image its magic, version and checksum, for fuzzers.
+pub fn mend(bytes: &mut [u8]) {
+    if bytes.len() >= HEADER_BYTES {
+        bytes[..8].copy_from_slice(&MAGIC);
+        bytes[8..12].copy_from_slice(&FORMAT_VERSION.to_le_bytes());
+        let crc = checksum(bytes);
+        bytes[12..16].copy_from_slice(&crc.to_le_bytes());
+    }
+}
+
 fn checksum(bytes: &[u8]) -> u32 {
     crc32c::crc32c_append(crc32c::crc32c(&bytes[..12]), &bytes[16..])
 }

@@ -14,6 +14,8 @@ mod extent;
 mod facade;
 mod flusher;
 mod frame;
+#[doc(hidden)]
+pub mod fuzz;
 mod image;
 mod merge;
 mod publish;

@@ -576,6 +576,32 @@ fn u64_at(bytes: &[u8], at: usize) -> u64 {
     u64::from_le_bytes(bytes[at..at + 8].try_into().expect("eight bytes were taken"))
 }
 
+/// Gives bytes that are to be taken for a segment of topic 1 their magics and the checksums of header, index and
+/// trailer, for fuzzers.
+pub fn mend(bytes: &mut [u8]) {
+    let length = bytes.len();
+    let (header, trailer) = (HEADER_BYTES as usize, TRAILER_BYTES as usize);
+    if length < header + trailer {
+        return;
+    }
+    bytes[..8].copy_from_slice(&HEADER_MAGIC);
+    bytes[8..12].copy_from_slice(&FORMAT_VERSION.to_le_bytes());
+    bytes[16..24].copy_from_slice(&[1, 0, 0, 0, 0, 0, 0, 0]);
+    bytes[32..40].fill(0);
+    let crc = header_crc(&bytes[..header]);
+    bytes[12..16].copy_from_slice(&crc.to_le_bytes());
+    let at = length - trailer;
+    let position = usize::try_from(u64_at(bytes, at)).map_or(at, |position| position.min(at));
+    let crc = crc32c::crc32c(&bytes[position..at]);
+    let end = &mut bytes[at..];
+    end[0..8].copy_from_slice(&(position as u64).to_le_bytes());
+    end[8..16].copy_from_slice(&((at - position) as u64).to_le_bytes());
+    end[16..20].copy_from_slice(&crc.to_le_bytes());
+    let crc = crc32c::crc32c(&end[..20]);
+    end[20..24].copy_from_slice(&crc.to_le_bytes());
+    end[24..32].copy_from_slice(&TRAILER_MAGIC);
+}
+
 fn header_crc(header: &[u8]) -> u32 {
     crc32c::crc32c_append(crc32c::crc32c(&header[..12]), &header[16..HEADER_BYTES as usize])
 }
