@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use millstream::config::{Cli, Command};
-use millstream::{demo, server};
+use millstream::{demo, panics, server};
 
 /// Rows are made on one thread and given up on another, in small pieces: see `docs/decisions/0007`.
 #[global_allocator]
@@ -33,6 +33,7 @@ fn main() -> ExitCode {
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
         .init();
+    panics::install();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .thread_stack_size(STACK_BYTES)

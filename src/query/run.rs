@@ -16,6 +16,7 @@ use tokio::task::JoinSet;
 
 use super::engine::Physical;
 use crate::error::{SqlError, state};
+use crate::panics;
 
 /// Threads for each way that one query is split into: a query that does not give way takes that many, and the system's
 /// scheduler is fair between threads.
@@ -56,20 +57,25 @@ impl Runner {
         let mut builder = RecordBatchReceiverStreamBuilder::new(plan.schema(), BATCHES_AHEAD);
         let batches = builder.tx();
         let running = async move {
-            let mut rows = execute_stream(plan, context)?;
-            while let Some(batch) = rows.next().await {
-                let failed = batch.is_err();
-                if batches.send(batch).await.is_err() || failed {
-                    break;
+            let rows = async {
+                let mut rows = execute_stream(plan, context)?;
+                while let Some(batch) = rows.next().await {
+                    let failed = batch.is_err();
+                    if batches.send(batch).await.is_err() || failed {
+                        break;
+                    }
                 }
-            }
-            Ok::<(), DataFusionError>(())
+                Ok::<(), DataFusionError>(())
+            };
+            // Caught here: the stream would pass a panic on to the thread that reads it.
+            let caught = panics::caught(rows).await;
+            caught.unwrap_or_else(|error| Err(DataFusionError::External(Box::new(error))))
         };
         builder.spawn_on(running, self.handle());
         builder.build()
     }
 
-    /// Runs `work` to its end; dropping the future ends it.
+    /// Runs `work` to its end; a panic in it is XX000; dropping the future ends it.
     pub async fn complete<T: Send + 'static>(
         &self,
         work: impl Future<Output = Result<T, SqlError>> + Send + 'static,
@@ -78,6 +84,7 @@ impl Runner {
         tasks.spawn_on(work, self.handle());
         match tasks.join_next().await {
             Some(Ok(result)) => result,
+            Some(Err(error)) if error.is_panic() => Err(panics::error(&*error.into_panic())),
             _ => Err(SqlError::new(state::INTERNAL_ERROR, "the query broke off")),
         }
     }
@@ -93,5 +100,54 @@ impl Drop for Runner {
             // If there can be no more threads, those of the runtime live on until the process ends.
             let _ = waiting.spawn(move || drop(ManuallyDrop::into_inner(runtime)));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use arrow::array::RecordBatch;
+    use arrow::datatypes::{Schema, SchemaRef};
+    use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
+    use datafusion::physical_plan::streaming::{PartitionStream, StreamingTableExec};
+
+    use super::*;
+
+    /// Gives a batch, then panics.
+    #[derive(Debug)]
+    struct Panicking(SchemaRef);
+
+    impl PartitionStream for Panicking {
+        fn schema(&self) -> &SchemaRef {
+            &self.0
+        }
+
+        fn execute(&self, _context: Arc<TaskContext>) -> SendableRecordBatchStream {
+            let first = RecordBatch::new_empty(self.0.clone());
+            let rows = futures::stream::iter([Ok(first)]).chain(futures::stream::once(async { panic!("at a row") }));
+            Box::pin(RecordBatchStreamAdapter::new(self.0.clone(), rows))
+        }
+    }
+
+    fn panicking() -> Physical {
+        let schema = Arc::new(Schema::empty());
+        let partition: Arc<dyn PartitionStream> = Arc::new(Panicking(schema.clone()));
+        let plan = StreamingTableExec::try_new(schema, vec![partition], None, [], false, None);
+        Arc::new(plan.expect("one partition with the plan's schema"))
+    }
+
+    #[tokio::test]
+    async fn a_panic_of_an_operator_is_an_error_of_the_query_and_the_next_one_runs() {
+        let runner = Runner::new(1).expect("threads can be started");
+        for _ in 0..2 * THREADS_PER_WAY {
+            let rows = runner.stream(panicking(), Arc::new(TaskContext::default()));
+            let failed = rows.filter_map(async |batch| batch.err());
+            let error = SqlError::from(Box::pin(failed).next().await.expect("an error"));
+            assert_eq!(error.state, state::INTERNAL_ERROR);
+            assert_eq!(error.message, "internal error: at a row");
+        }
+        let work = async { panic!("in its work") };
+        let error = runner.complete::<()>(work).await.expect_err("it panicked");
+        assert_eq!(error.message, "internal error: in its work");
+        assert_eq!(runner.complete(async { Ok(1) }).await, Ok(1));
     }
 }

@@ -15,6 +15,7 @@ use crate::catalog::system::{
 };
 use crate::error::SqlError;
 use crate::log::TopicId;
+use crate::panics;
 
 pub(super) struct SystemSource {
     engine: Arc<Engine>,
@@ -161,6 +162,7 @@ impl SystemSource {
                 mark_bytes: log.disk.mark,
                 refusing: log.disk.refusing,
             },
+            metrics: vec![("panics", panics::count())],
         }
     }
 }

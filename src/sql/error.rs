@@ -8,6 +8,7 @@ use arrow::error::ArrowError;
 use datafusion::common::{Column, DataFusionError, SchemaError};
 
 use crate::error::{SqlError, SqlState, state};
+use crate::panics;
 use crate::types::PgType;
 
 /// Wraps an error of ours for a callback of the engine; `SqlError::from` takes it out again.
@@ -36,6 +37,7 @@ impl From<DataFusionError> for SqlError {
             ),
             DataFusionError::Execution(message) => from_execution(&message),
             DataFusionError::ExecutionJoin(join) if join.is_cancelled() => cancelled(),
+            DataFusionError::ExecutionJoin(join) if join.is_panic() => panics::error(&*join.into_panic()),
             DataFusionError::IoError(io) => SqlError::new(state::IO_ERROR, io.to_string()),
             other => from_execution(&other.strip_backtrace()),
         }

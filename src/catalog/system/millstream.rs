@@ -34,6 +34,11 @@ pub(super) fn fill(name: &str, state: &SystemState, rows: &mut Rows) {
             "available_bytes" => state.disk.available_bytes, "mark_bytes" => state.disk.mark_bytes,
             "refusing" => state.disk.refusing,
         ]),
+        "metrics" => {
+            for (name, value) in &state.metrics {
+                rows.push(row!["name" => *name, "value" => *value]);
+            }
+        }
         other => unreachable!("relation millstream.{other} is listed in data/ but has no rows here"),
     }
 }

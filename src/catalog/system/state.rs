@@ -18,6 +18,8 @@ pub struct SystemState {
     pub cursors: Vec<CursorState>,
     pub wal: WalState,
     pub disk: DiskState,
+    /// Counters of the whole server, by name.
+    pub metrics: Vec<(&'static str, u64)>,
 }
 
 impl SystemState {
@@ -35,6 +37,7 @@ impl SystemState {
             cursors: Vec::new(),
             wal: WalState::default(),
             disk: DiskState::default(),
+            metrics: Vec::new(),
         }
     }
 

@@ -1,0 +1,172 @@
+//! Panics, contained: each is recorded where it happens, counted, and an error (XX000) for whoever waits for the work.
+//!
+//! One rule: work that may panic runs in [`catch`] or [`caught`], and what it had half done is given up with it: the
+//! caller discards that state (a transaction fails, a view is failed). A panic is a defect of the program, so it is
+//! logged as an error with its place and backtrace; thousands of them a second are logged a few a second, and counted.
+
+use std::any::Any;
+use std::backtrace::Backtrace;
+use std::panic::{AssertUnwindSafe, PanicHookInfo, catch_unwind};
+use std::sync::Once;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use futures::FutureExt;
+use parking_lot::Mutex;
+
+use crate::error::{SqlError, state};
+
+/// Panics that are logged whole within [`LOG_PERIOD`]; further ones only add to the count that the next of them names.
+const LOGGED_A_PERIOD: u32 = 5;
+const LOG_PERIOD: Duration = Duration::from_secs(10);
+/// Bytes of a panic's text that an error shows.
+const TEXT_BYTES_MAX: usize = 1000;
+
+static COUNT: AtomicU64 = AtomicU64::new(0);
+
+/// Panics of this process since [`install`], contained or not.
+pub fn count() -> u64 {
+    COUNT.load(Ordering::Relaxed)
+}
+
+/// Makes every panic of the process counted and logged. Calls after the first do nothing.
+pub fn install() {
+    static INSTALLED: Once = Once::new();
+    INSTALLED.call_once(|| {
+        let former = std::panic::take_hook();
+        let limit = Mutex::new(LogLimit::default());
+        std::panic::set_hook(Box::new(move |info| {
+            COUNT.fetch_add(1, Ordering::Relaxed);
+            if !tracing::dispatcher::has_been_set() {
+                // Nothing is logged here, as in a unit test: the former hook prints.
+                return former(info);
+            }
+            let Some(unlogged) = limit.lock().admit(Instant::now()) else {
+                return;
+            };
+            log(info, unlogged);
+        }));
+    });
+}
+
+fn log(info: &PanicHookInfo<'_>, unlogged: u64) {
+    let thread = std::thread::current();
+    let place = info.location().map(ToString::to_string).unwrap_or_default();
+    tracing::error!(
+        thread = thread.name().unwrap_or("unnamed"),
+        place,
+        unlogged,
+        "panic: {}\n{}",
+        text(info.payload()),
+        Backtrace::force_capture()
+    );
+}
+
+/// Lets a few panics a period through.
+#[derive(Default)]
+struct LogLimit {
+    began: Option<Instant>,
+    logged: u32,
+    unlogged: u64,
+}
+
+impl LogLimit {
+    /// Whether this one is logged, and how many before it were not.
+    fn admit(&mut self, now: Instant) -> Option<u64> {
+        if self.began.is_none_or(|began| now.duration_since(began) >= LOG_PERIOD) {
+            self.began = Some(now);
+            self.logged = 0;
+        }
+        if self.logged == LOGGED_A_PERIOD {
+            self.unlogged += 1;
+            return None;
+        }
+        self.logged += 1;
+        Some(std::mem::take(&mut self.unlogged))
+    }
+}
+
+/// Runs `work`; a panic in it is XX000. The caller gives up what `work` may have left half done.
+pub fn catch<T>(work: impl FnOnce() -> T) -> Result<T, SqlError> {
+    catch_unwind(AssertUnwindSafe(work)).map_err(|payload| error(&*payload))
+}
+
+/// [`catch`] for a future: a panic in any poll of it ends it with XX000.
+pub async fn caught<T>(work: impl Future<Output = T>) -> Result<T, SqlError> {
+    AssertUnwindSafe(work)
+        .catch_unwind()
+        .await
+        .map_err(|payload| error(&*payload))
+}
+
+/// What a client is told of a panic, by its payload (of `catch_unwind`, or of a task's `JoinError`).
+pub fn error(payload: &(dyn Any + Send)) -> SqlError {
+    SqlError::new(state::INTERNAL_ERROR, format!("internal error: {}", text(payload)))
+        .hint("This is a defect of the server, whose log has the details.")
+}
+
+/// What the panic said.
+pub fn text(payload: &(dyn Any + Send)) -> String {
+    let text = payload
+        .downcast_ref::<&str>()
+        .copied()
+        .or_else(|| payload.downcast_ref::<String>().map(String::as_str))
+        .unwrap_or("a panic without a text");
+    if text.len() <= TEXT_BYTES_MAX {
+        return text.to_string();
+    }
+    format!("{}...", &text[..text.floor_char_boundary(TEXT_BYTES_MAX)])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_panic_is_an_error_with_its_text() {
+        assert_eq!(catch(|| 1), Ok(1));
+        let error = catch(|| -> i32 { panic!("row {} is odd", 3) }).expect_err("it panics");
+        assert_eq!(error.state, state::INTERNAL_ERROR);
+        assert_eq!(error.message, "internal error: row 3 is odd");
+        let error = catch(|| std::panic::panic_any(7)).expect_err("it panics");
+        assert_eq!(error.message, "internal error: a panic without a text");
+    }
+
+    #[tokio::test]
+    async fn a_panic_of_a_later_poll_is_an_error() {
+        let work = async {
+            tokio::task::yield_now().await;
+            panic!("after giving way");
+        };
+        let error: SqlError = caught::<()>(work).await.expect_err("it panics");
+        assert_eq!(error.message, "internal error: after giving way");
+    }
+
+    #[test]
+    fn a_long_text_is_cut_between_characters() {
+        let long = "ä".repeat(TEXT_BYTES_MAX);
+        let error = catch(|| std::panic::panic_any(long)).expect_err("it panics");
+        assert!(error.message.ends_with("ä...") && error.message.len() < TEXT_BYTES_MAX + 30);
+    }
+
+    #[test]
+    fn every_panic_counts_once_it_is_installed() {
+        install();
+        let before = count();
+        for _ in 0..3 {
+            assert!(catch(|| panic!("counted")).is_err());
+        }
+        assert!(count() >= before + 3, "{} after {before}", count());
+    }
+
+    #[test]
+    fn a_few_panics_a_period_are_logged() {
+        let mut limit = LogLimit::default();
+        let now = Instant::now();
+        let logged = (0..1000).filter(|_| limit.admit(now).is_some()).count();
+        assert_eq!(logged, LOGGED_A_PERIOD as usize);
+        let unlogged = 1000 - u64::from(LOGGED_A_PERIOD);
+        assert_eq!(limit.admit(now + LOG_PERIOD), Some(unlogged));
+        assert_eq!(limit.admit(now + LOG_PERIOD), Some(0));
+    }
+}
