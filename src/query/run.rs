@@ -372,9 +372,15 @@ mod tests {
             assert_eq!(error.message, "internal error: at a row");
         }
         let work = runner.complete::<(), _>(|| Ok(async { panic!("in its work") }));
-        assert_eq!(work.await.expect_err("it panicked").message, "internal error: in its work");
+        assert_eq!(
+            work.await.expect_err("it panicked").message,
+            "internal error: in its work"
+        );
         let work = runner.compute::<(), _>(|| panic!("in its planning"));
-        assert_eq!(work.await.expect_err("it panicked").message, "internal error: in its planning");
+        assert_eq!(
+            work.await.expect_err("it panicked").message,
+            "internal error: in its planning"
+        );
         assert_eq!(runner.compute(|| Ok(1)).await, Ok(1));
     }
 }
