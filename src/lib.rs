@@ -2,7 +2,6 @@
 
 pub mod error;
 pub mod panics;
-pub mod stop;
 pub mod types;
 
 pub mod storage;
@@ -24,3 +23,8 @@ pub mod config;
 pub mod server;
 
 pub mod demo;
+
+/// Mutated inputs for the unit tests of decoders.
+#[cfg(test)]
+#[path = "../tests/support/fuzz.rs"]
+mod fuzz;

@@ -34,6 +34,11 @@ const RESERVED: &[(&str, &[&str], &str)] = &[
         &["sql", "query", "views"],
         "the engine stays behind sql, query and views",
     ),
+    (
+        "sqlparser::",
+        &["sql"],
+        "other layers see statements, not the parser's trees",
+    ),
     ("std::fs", &["storage"], "files are storage's"),
     ("File::", &["storage"], "files are storage's"),
     (
@@ -59,6 +64,8 @@ struct Source {
     path: PathBuf,
     layer: String,
     text: String,
+    /// All of it is under `#[cfg(test)]`.
+    is_test: bool,
 }
 
 fn sources() -> Vec<Source> {
@@ -80,9 +87,17 @@ fn sources() -> Vec<Source> {
             layer: first.trim_end_matches(".rs").to_string(),
             path: relative,
             text,
+            is_test: false,
         }
     };
-    paths.into_iter().map(read).collect()
+    let mut sources: Vec<Source> = paths.into_iter().map(read).collect();
+    let modules: Vec<PathBuf> = sources.iter().flat_map(Source::test_modules).collect();
+    assert!(modules.len() > 10, "the modules of tests were not found");
+    for source in &mut sources {
+        let file = source.path.with_extension("");
+        source.is_test = modules.iter().any(|module| file.starts_with(module));
+    }
+    sources
 }
 
 fn collect(folder: &Path, found: &mut Vec<PathBuf>) {
@@ -96,22 +111,72 @@ fn collect(folder: &Path, found: &mut Vec<PathBuf>) {
     }
 }
 
+/// A line of a source, and whether only tests have it.
+struct Line<'a> {
+    number: usize,
+    text: &'a str,
+    is_test: bool,
+}
+
 impl Source {
-    /// Lines of code: no comments, nothing after the unit tests begin.
+    /// Lines of code: no comments, nothing of tests.
     fn code(&self) -> impl Iterator<Item = (usize, &str)> {
-        let in_tests = |path: &Path| {
-            path.components()
-                .any(|part| part.as_os_str() == "tests" || part.as_os_str() == "tests.rs")
-        };
-        let none = in_tests(&self.path);
-        let lines = self
-            .text
-            .lines()
-            .enumerate()
-            .take_while(move |(_, line)| !none && !line.starts_with("#[cfg(test)]"));
+        let lines = self.lines().into_iter().filter(|line| !line.is_test);
         lines
-            .filter(|(_, line)| !line.trim_start().starts_with("//"))
-            .map(|(at, line)| (at + 1, line))
+            .filter(|line| !line.text.trim_start().starts_with("//"))
+            .map(|line| (line.number, line.text))
+    }
+
+    /// All lines. An item under `#[cfg(test)]` is a test's, up to its end, and so is a file that is such a module's.
+    fn lines(&self) -> Vec<Line<'_>> {
+        let mut lines = Vec::new();
+        // What the last line of an item for tests is: the brace that ends it, as far in as the item.
+        let mut end: Option<String> = None;
+        let mut begins = false;
+        for (at, text) in self.text.lines().enumerate() {
+            let trimmed = text.trim_start();
+            let indent = &text[..text.len() - trimmed.len()];
+            if end.is_none() && trimmed.starts_with("#[cfg(test)]") {
+                end = Some(format!("{indent}}}"));
+                begins = true;
+            }
+            let is_test = self.is_test || end.is_some();
+            lines.push(Line {
+                number: at + 1,
+                text,
+                is_test,
+            });
+            let Some(last) = &end else { continue };
+            let is_attribute = trimmed.starts_with("#[") || trimmed.starts_with("//");
+            let ends_at_once = begins && !is_attribute && trimmed.ends_with([';', ',', '}']);
+            begins &= is_attribute;
+            if ends_at_once || (!begins && text.starts_with(last.as_str())) {
+                end = None;
+            }
+        }
+        lines
+    }
+
+    /// The modules that it has for tests alone, each as the path of its file or folder without an extension.
+    fn test_modules(&self) -> Vec<PathBuf> {
+        let folder = match self.path.file_name().and_then(|name| name.to_str()) {
+            Some("mod.rs" | "lib.rs" | "main.rs") => self.path.parent().expect("a file is in a folder").to_path_buf(),
+            _ => self.path.with_extension(""),
+        };
+        let mut previous_is_cfg = false;
+        let mut found = Vec::new();
+        for line in self.text.lines().map(str::trim) {
+            let module = line
+                .strip_prefix("pub ")
+                .unwrap_or(line)
+                .strip_prefix("mod ")
+                .and_then(|rest| rest.strip_suffix(';'));
+            if let Some(module) = module.filter(|_| previous_is_cfg) {
+                found.push(folder.join(module));
+            }
+            previous_is_cfg = line == "#[cfg(test)]" || (previous_is_cfg && line.starts_with("#["));
+        }
+        found
     }
 }
 
@@ -236,24 +301,45 @@ fn nothing_is_left_for_later() {
 
 #[test]
 fn no_test_sleeps() {
+    let sleep = ["thread::", "time::"].map(|module| format!("{module}sleep("));
+    let sleeps = |text: &str| sleep.iter().any(|call| text.contains(call.as_str()));
+    let mut findings = Vec::new();
+    for source in &sources() {
+        let lines = source.lines();
+        for line in lines.iter().filter(|line| line.is_test && sleeps(line.text)) {
+            findings.push(format!(
+                "src/{}:{}: waits by sleeping",
+                source.path.display(),
+                line.number
+            ));
+        }
+    }
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let mut paths = Vec::new();
-    for folder in ["src", "tests", "sql-tests"] {
+    for folder in ["tests", "sql-tests"] {
         collect(&root.join(folder), &mut paths);
     }
-    let mut findings = Vec::new();
     for path in paths {
         let text = fs::read_to_string(&path).expect("a source file can be read");
-        let tested = path.starts_with(root.join("src"));
-        let from = if tested {
-            text.find("#[cfg(test)]").unwrap_or(text.len())
-        } else {
-            0
-        };
-        let sleep = ["thread::", "time::"].map(|module| format!("{module}sleep("));
-        if sleep.iter().any(|call| text[from..].contains(call.as_str())) {
+        if sleeps(&text) {
             findings.push(format!("{}: waits by sleeping", path.display()));
         }
     }
     none(findings);
+}
+
+/// What is behind an item for tests is code again, and what is in one is not.
+#[test]
+fn code_is_told_from_tests() {
+    let text = "a\n#[cfg(test)]\nmod tests;\nb\n#[cfg(test)]\n#[allow(x)]\nmod more {\n    c\n}\nd\nimpl E {\n    #[cfg(test)]\n    \
+                fn f() {\n        g\n    }\n    h\n}\n";
+    let source = Source {
+        path: PathBuf::from("layer/file.rs"),
+        layer: "layer".to_string(),
+        text: text.to_string(),
+        is_test: false,
+    };
+    let code: Vec<&str> = source.code().map(|(_, line)| line.trim()).collect();
+    assert_eq!(code, ["a", "b", "d", "impl E {", "h", "}"]);
+    assert_eq!(source.test_modules(), [PathBuf::from("layer/file/tests")]);
 }

@@ -16,6 +16,7 @@ use arrow::ipc::root_as_message;
 use arrow::ipc::writer::{IpcWriteOptions, StreamEncoder};
 
 use super::frame::{Damage, FRAME_BYTES_MAX};
+use super::ipc::{check_message, contained};
 use super::spill::Spilled;
 use super::{Append, LogError, Rows, TopicId, TopicSpec, rows};
 
@@ -189,20 +190,13 @@ fn unencodable(error: arrow::error::ArrowError) -> LogError {
 /// The rows of an encapsulated IPC message, all columns or those; columns that are not compressed stay in `message`.
 pub fn decode_message(message: &Buffer, schema: &SchemaRef, columns: Option<&[usize]>) -> Result<RecordBatch, Damage> {
     let damaged = |_| Damage::Contents("an Arrow message is unreadable");
-    let bytes = message.as_slice();
-    // Continuation marker, metadata length, metadata, body.
-    let length = bytes
-        .get(4..8)
-        .ok_or(Damage::Contents("an Arrow message is too short"))?;
-    let length = u32::from_le_bytes(length.try_into().expect("four bytes were taken")) as usize;
-    let metadata = bytes
-        .get(8..8 + length)
-        .ok_or(Damage::Contents("an Arrow message is too short"))?;
+    let short = Damage::Contents("an Arrow message is too short");
+    let metadata = check_message(message)?.ok_or(short)?.metadata;
     let root = root_as_message(metadata).map_err(|_| Damage::Contents("an Arrow message is unreadable"))?;
     let batch = root
         .header_as_record_batch()
         .ok_or(Damage::Contents("an Arrow message is not a batch"))?;
-    let body = message.slice(8 + length);
+    let body = message.slice(8 + metadata.len());
     let schema = Arc::clone(schema);
-    read_record_batch(&body, batch, schema, &HashMap::new(), columns, &root.version()).map_err(damaged)
+    contained(|| read_record_batch(&body, batch, schema, &HashMap::new(), columns, &root.version()).map_err(damaged))
 }

@@ -31,12 +31,12 @@ use arrow::datatypes::{
     UInt16Type, UInt32Type, UInt64Type, Utf8Type,
 };
 use arrow::ipc::CompressionType;
-use arrow::ipc::reader::StreamDecoder;
 use arrow::ipc::writer::{IpcWriteOptions, StreamEncoder};
 use hashbrown::HashMap;
 
 use super::LogError;
 use super::frame::Damage;
+use super::ipc::{contained, read_stream};
 use super::segment::slice_bytes;
 
 /// A dictionary is given up if more than three quarters of so many values are different.
@@ -118,15 +118,17 @@ pub fn decode(bytes: Buffer, data_type: &DataType, least: Option<&ArrayRef>) -> 
     let values = decode_lazily(bytes, data_type, least)?;
     match values.data_type() == data_type {
         true => Ok(values),
-        false => expand(&values).ok_or(WRONG),
+        false => contained(|| expand(&values).ok_or(WRONG)),
     }
 }
 
 /// The same, but what is stored as a dictionary of values of the type remains one; [`expand`] makes values of it.
-pub fn decode_lazily(mut bytes: Buffer, data_type: &DataType, least: Option<&ArrayRef>) -> Result<ArrayRef, Damage> {
-    let mut decoder = StreamDecoder::new();
-    let batch = decoder.decode(&mut bytes).ok().flatten();
-    let batch = batch.ok_or(Damage::Contents("a column's Arrow stream is unreadable"))?;
+pub fn decode_lazily(bytes: Buffer, data_type: &DataType, least: Option<&ArrayRef>) -> Result<ArrayRef, Damage> {
+    let batch = read_stream(bytes)?;
+    contained(|| column_of(&batch, data_type, least))
+}
+
+fn column_of(batch: &RecordBatch, data_type: &DataType, least: Option<&ArrayRef>) -> Result<ArrayRef, Damage> {
     let (columns, field) = (batch.columns(), batch.schema().field(0).clone());
     match (field.name().as_str(), columns) {
         ("values", [values]) if values.data_type() == data_type => Ok(Arc::clone(values)),
@@ -459,6 +461,7 @@ mod tests {
     use arrow::array::{BooleanArray, Decimal128Array, Float64Array, StringArray, TimestampMicrosecondArray};
     use arrow::compute::concat;
     use arrow::compute::kernels::cmp::not_distinct;
+    use arrow::ipc::reader::StreamDecoder;
     use rand::rngs::StdRng;
     use rand::{Rng, SeedableRng};
 

@@ -40,6 +40,7 @@ use arrow::datatypes::Schema;
 use arrow::ipc::convert::{IpcSchemaEncoder, fb_to_schema};
 use arrow::ipc::root_as_schema;
 
+use super::ipc::contained;
 use super::retention::{Reading, Retention, Retired};
 use super::{EventTime, Lsn, TopicChange, TopicId, TopicSpec};
 
@@ -459,8 +460,10 @@ pub fn encode_schema(schema: &Schema) -> Vec<u8> {
 pub fn decode_schema(bytes: &[u8]) -> Result<Schema, Damage> {
     // A copy of its own, for flatbuffers are read aligned.
     let bytes = Buffer::from_slice_ref(bytes);
-    let schema = root_as_schema(&bytes).map_err(|_| Damage::Contents("a schema is unreadable"))?;
-    Ok(fb_to_schema(schema))
+    contained(|| {
+        let schema = root_as_schema(&bytes).map_err(|_| Damage::Contents("a schema is unreadable"))?;
+        Ok(fb_to_schema(schema))
+    })
 }
 
 pub fn encode_spec(spec: &TopicSpec) -> Vec<u8> {

@@ -14,9 +14,8 @@ mod extent;
 mod facade;
 mod flusher;
 mod frame;
-#[doc(hidden)]
-pub mod fuzz;
 mod image;
+mod ipc;
 mod merge;
 mod publish;
 mod recovery;

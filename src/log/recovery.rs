@@ -749,7 +749,8 @@ impl Replay<'_> {
             let schema = Arc::clone(&self.topic(&place)?.spec().schema);
             let gathered = Gathered {
                 place,
-                decoder: Decoder::new(schema, rows).map_err(bad)?,
+                // A row takes a byte at least.
+                decoder: Decoder::new(schema, rows.min(bytes.len())).map_err(bad)?,
                 runs: Vec::new(),
                 event: None,
             };

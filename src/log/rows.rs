@@ -367,7 +367,8 @@ impl Decoder {
 
 /// Decodes `rows` rows as one batch.
 pub fn decode(schema: SchemaRef, bytes: &[u8], rows: usize) -> Result<RecordBatch, BadRows> {
-    let mut decoder = Decoder::new(schema, rows)?;
+    // A row takes a byte at least: no more room than for those that can be there.
+    let mut decoder = Decoder::new(schema, rows.min(bytes.len()))?;
     decoder.decode(bytes, rows)?;
     decoder.finish()
 }

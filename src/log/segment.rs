@@ -29,7 +29,6 @@
 //! Version 1 has all columns of a batch in one encapsulated Arrow IPC message, without bytes_i and crc_i: crc is of that
 //! and the runs. It is read, and no longer written.
 
-use std::io::Cursor;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
@@ -43,7 +42,6 @@ use arrow::datatypes::{
     Time64MicrosecondType, TimeUnit, TimestampMicrosecondType, UInt32Type, UInt64Type,
 };
 use arrow::ipc::CompressionType;
-use arrow::ipc::reader::StreamReader;
 use serde::{Deserialize, Serialize};
 
 use crate::storage::{Disk, DiskFile};
@@ -51,6 +49,8 @@ use crate::storage::{Disk, DiskFile};
 use super::columns::nullable;
 use super::encode::{MessageEncoder, decode_message};
 use super::encoding::{self, of_numbers};
+use super::frame::Damage;
+use super::ipc::read_stream;
 use super::spill::Claim;
 use super::{Chunk, LogError, Lsn, Run, TopicId};
 
@@ -211,7 +211,7 @@ struct Place {
 
 impl Place {
     fn end(&self) -> u64 {
-        self.position + u64::from(self.bytes)
+        self.position.saturating_add(u64::from(self.bytes))
     }
 }
 
@@ -305,6 +305,10 @@ impl Segment {
     }
 
     fn read(&self, file: &dyn DiskFile, offset: u64, bytes: u64) -> Result<Buffer, LogError> {
+        // Before there is memory for it: lengths come from the file.
+        if offset.checked_add(bytes).is_none_or(|end| end > self.info.bytes) {
+            return Err(self.damaged(offset, "the file ends early"));
+        }
         let bytes = usize::try_from(bytes).map_err(|_| self.damaged(offset, "a length is too large"))?;
         let mut buffer = MutableBuffer::from_len_zeroed(bytes);
         file.read_at(offset, buffer.as_slice_mut())
@@ -395,10 +399,7 @@ impl Segment {
         if crc32c::crc32c(&index) != u32_at(&trailer, 16) {
             return Err(self.damaged(position, "the index's checksum does not match"));
         }
-        let table = StreamReader::try_new(Cursor::new(index.as_slice()), None)
-            .and_then(|mut batches| batches.next().transpose())
-            .map_err(|error| self.damaged(position, error))?
-            .ok_or_else(|| self.damaged(position, "the index is empty"))?;
+        let table = read_stream(index).map_err(|damage| self.damaged(position, damage))?;
         let mut entries = entries(&table).ok_or_else(|| self.damaged(position, "the index has other columns"))?;
         adopt(&mut entries, &self.info);
         let streams = match version {
@@ -487,7 +488,7 @@ impl Segment {
         let entry = &index.entries[batch];
         let fields = self.nullable.fields();
         let runs = Place {
-            position: entry.position + u64::from(entry.rows_bytes),
+            position: entry.position.saturating_add(u64::from(entry.rows_bytes)),
             bytes: entry.runs_bytes,
             crc: entry.crc,
         };
@@ -551,7 +552,7 @@ impl Segment {
 }
 
 /// What makes values of a column's stream.
-type Decode = fn(Buffer, &DataType, Option<&ArrayRef>) -> Result<ArrayRef, super::frame::Damage>;
+type Decode = fn(Buffer, &DataType, Option<&ArrayRef>) -> Result<ArrayRef, Damage>;
 
 /// Columns as one batch, whatever type the fields had.
 pub fn batch_of(columns: Vec<(Field, ArrayRef)>, rows: usize) -> RecordBatch {
@@ -578,6 +579,7 @@ fn u64_at(bytes: &[u8], at: usize) -> u64 {
 
 /// Gives bytes that are to be taken for a segment of topic 1 their magics and the checksums of header, index and
 /// trailer, for fuzzers.
+#[cfg(test)]
 pub fn mend(bytes: &mut [u8]) {
     let length = bytes.len();
     let (header, trailer) = (HEADER_BYTES as usize, TRAILER_BYTES as usize);
@@ -678,14 +680,14 @@ pub fn decode_chunk(
     rows_bytes: usize,
     bytes: &[u8],
     schema: &SchemaRef,
-) -> Result<Chunk, super::frame::Damage> {
-    let short = super::frame::Damage::Contents("rows end early");
+) -> Result<Chunk, Damage> {
+    let short = Damage::Contents("rows end early");
     let rows = bytes.get(..rows_bytes).ok_or(short)?;
     let rows = decode_message(&Buffer::from_slice_ref(rows), &nullable(schema), None)?;
     let runs = Buffer::from_slice_ref(&bytes[rows_bytes..]);
     let runs = decode_runs(&decode_message(&runs, &runs_schema(), None)?);
     if runs.iter().map(|run| run.rows).sum::<usize>() != rows.num_rows() || runs.is_empty() {
-        return Err(super::frame::Damage::Contents("runs do not add up"));
+        return Err(Damage::Contents("runs do not add up"));
     }
     Ok(Chunk {
         partition,

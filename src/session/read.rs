@@ -16,7 +16,7 @@ use crate::error::{SqlError, state};
 use crate::query::{self, OwnWrites, ReadPoint, SessionInfo};
 use crate::sql::cell::Cell;
 use crate::sql::parse::{self, Parsed};
-use crate::sql::plan::{OutField, Planned};
+use crate::sql::plan::{self, OutField, Planned};
 use crate::sql::rows::{self, Target};
 use crate::sql::statement::{CopySource, CopyTo, InsertRows, Name, Select, Statement};
 use crate::types::PgType;
@@ -42,7 +42,7 @@ impl Session {
 
     pub(super) async fn select(
         &mut self,
-        select: &Arc<Select>,
+        select: &Select,
         parameters: &Parameters,
         prepared: Option<&Prepared>,
     ) -> Result<Outcome, SqlError> {
@@ -52,7 +52,7 @@ impl Session {
             Some(_) => cached.is_none(),
         };
         let rewritten = if may_set {
-            self.with_settings_set(select, true).await?
+            self.with_settings_set(select, true)?
         } else {
             None
         };
@@ -62,7 +62,7 @@ impl Session {
             None => {
                 let types = prepared.map_or(&[] as &[PgType], |prepared| &prepared.parameter_types);
                 let types: Vec<Option<PgType>> = types.iter().cloned().map(Some).collect();
-                let planned = self.plan(select, types).await?;
+                let planned = self.with_context(&types, |ctx| plan::plan_select(select, ctx))?;
                 self.rows_of_plan(&planned, select, parameters, None).await?
             }
         };
@@ -89,18 +89,19 @@ impl Session {
     /// Plans a SELECT and starts it.
     pub(super) async fn rows_of(
         &mut self,
-        select: &Arc<Select>,
+        select: &Select,
         parameters: &Parameters,
     ) -> Result<(Arc<[OutField]>, Batches), SqlError> {
-        let planned = self.plan(select, parameters.types()).await?;
+        let types = parameters.types();
+        let planned = self.with_context(&types, |ctx| plan::plan_select(select, ctx))?;
         self.rows_of_plan(&planned, select, parameters, None).await
     }
 
     /// `own` replaces the log for the topics that it names.
     pub(super) async fn rows_of_plan(
         &mut self,
-        planned: &Arc<Planned>,
-        select: &Arc<Select>,
+        planned: &Planned,
+        select: &Select,
         parameters: &Parameters,
         own: Option<OwnWrites>,
     ) -> Result<(Arc<[OutField]>, Batches), SqlError> {
@@ -117,16 +118,15 @@ impl Session {
                 None => {
                     let types: Vec<Option<PgType>> = planned.parameter_types.iter().cloned().map(Some).collect();
                     let catalog = without_views(&self.catalog());
-                    let planned = self.plan_in(Arc::new(catalog), select, types).await?;
+                    let planned = self.with_catalog(&catalog, &types, |ctx| plan::plan_select(select, ctx))?;
                     let lsn = self.transaction().read_lsn.expect("taken by `position`");
                     let point = self.read_point(lsn, HashMap::new(), parameters).await?;
-                    let fields = planned.fields.clone().into();
-                    let batches = self.engine.query.execute(planned, point).await?;
-                    return Ok((fields, batches.boxed()));
+                    let batches = self.engine.query.execute(&planned, &point).await?;
+                    return Ok((planned.fields.into(), batches.boxed()));
                 }
             },
         };
-        let batches = self.engine.query.execute(planned.clone(), point).await?;
+        let batches = self.engine.query.execute(planned, &point).await?;
         Ok((planned.fields.clone().into(), batches.boxed()))
     }
 
@@ -255,25 +255,7 @@ impl Session {
     /// Parse: what the parameters and the columns of the answer are. `parameter_oids` are the client's wishes, 0 where
     /// it has none.
     pub async fn prepare(&mut self, text: &str, parameter_oids: &[u32]) -> Result<Prepared, SqlError> {
-        self.begin_statement();
-        let cancel = self.cancel.clone();
-        let prepared = cancel.bounds(self.parse_and_describe(text, parameter_oids)).await;
-        if self
-            .transaction
-            .as_ref()
-            .is_some_and(|transaction| !transaction.explicit)
-            && !self.batch
-        {
-            self.transaction = None;
-        }
-        if prepared.is_err() {
-            self.fail();
-        }
-        prepared
-    }
-
-    async fn parse_and_describe(&mut self, text: &str, parameter_oids: &[u32]) -> Result<Prepared, SqlError> {
-        let mut statements = self.parse_text(text).await?;
+        let mut statements = self.parse(text)?;
         if statements.len() > 1 {
             return Err(SqlError::new(
                 state::SYNTAX_ERROR,
@@ -290,10 +272,22 @@ impl Session {
             });
         };
         let given: Vec<Option<PgType>> = parameter_oids.iter().map(|oid| PgType::from_oid(*oid)).collect();
-        self.describe(parsed, given).await
+        let prepared = self.describe(parsed, given);
+        if self
+            .transaction
+            .as_ref()
+            .is_some_and(|transaction| !transaction.explicit)
+            && !self.batch
+        {
+            self.transaction = None;
+        }
+        if prepared.is_err() {
+            self.fail();
+        }
+        prepared
     }
 
-    async fn describe(&mut self, parsed: Parsed, mut given: Vec<Option<PgType>>) -> Result<Prepared, SqlError> {
+    fn describe(&mut self, parsed: Parsed, mut given: Vec<Option<PgType>>) -> Result<Prepared, SqlError> {
         if self.failed && !super::ends_failed_transaction(&parsed.statement) {
             return Err(SqlError::new(
                 state::IN_FAILED_SQL_TRANSACTION,
@@ -301,7 +295,7 @@ impl Session {
             ));
         }
         given.resize(given.len().max(parsed.parameters), None);
-        let (types, fields, plan) = self.describe_statement(&parsed.statement, given).await?;
+        let (types, fields, plan) = self.describe_statement(&parsed.statement, given)?;
         Ok(Prepared {
             parsed: Some(Arc::new(parsed)),
             parameter_types: types.into(),
@@ -315,7 +309,7 @@ impl Session {
         clippy::type_complexity,
         reason = "types of the parameters, columns of the answer, plan to keep"
     )]
-    async fn describe_statement(
+    fn describe_statement(
         &mut self,
         statement: &Statement,
         given: Vec<Option<PgType>>,
@@ -329,13 +323,13 @@ impl Session {
         match statement {
             Statement::Select(select) => {
                 let rewritten = if self.may_set_config() {
-                    self.with_settings_set(select, false).await?
+                    self.with_settings_set(select, false)?
                 } else {
                     None
                 };
                 let sets = rewritten.is_some();
                 let select = rewritten.as_ref().unwrap_or(select);
-                let planned = self.plan(select, given).await?;
+                let planned = self.with_context(&given, |ctx| plan::plan_select(select, ctx))?;
                 let fields = planned.fields.clone();
                 let types = planned.parameter_types.clone();
                 if sets {
@@ -354,17 +348,16 @@ impl Session {
                 let types = match &insert.rows {
                     InsertRows::Values(values) => {
                         let targets = super::write::target_columns(&topic, &insert.columns, &insert.into)?;
-                        let exprs = self.row_exprs(&topic).await?;
-                        let (values, parameters) = (values.clone(), given.len());
-                        self.compute_with(given, move |ctx| {
-                            let targets: Vec<Target> = targets.iter().map(|column| exprs.target(*column)).collect();
-                            rows::value_parameter_types(&values, &targets, parameters, ctx)
-                        })
-                        .await?
+                        let exprs = self.engine.row_exprs(&topic)?;
+                        let targets: Vec<Target> = targets.iter().map(|column| exprs.target(*column)).collect();
+                        let parameters = given.len();
+                        self.with_context(&given, |ctx| {
+                            rows::value_parameter_types(values, &targets, parameters, ctx)
+                        })?
                     }
                     InsertRows::Select(select) => {
-                        let planned = self.plan(select, given).await?;
-                        planned.parameter_types.clone()
+                        self.with_context(&given, |ctx| plan::plan_select(select, ctx))?
+                            .parameter_types
                     }
                     InsertRows::DefaultValues => text_for_unknown(&given),
                 };
@@ -372,7 +365,7 @@ impl Session {
                     true => None,
                     false => {
                         let select = super::write::returning_select(insert, &topic)?;
-                        Some(self.plan(&select, Vec::new()).await?.fields.clone())
+                        Some(self.with_context(&[], |ctx| plan::plan_select(&select, ctx))?.fields)
                     }
                 };
                 Ok((types, fields, None))
@@ -393,7 +386,7 @@ impl Session {
         }
     }
 
-    pub(super) async fn prepare_named(&mut self, name: &str, types: &[String], text: &str) -> Result<(), SqlError> {
+    pub(super) fn prepare_named(&mut self, name: &str, types: &[String], text: &str) -> Result<(), SqlError> {
         if self.statements.contains_key(name) {
             return Err(SqlError::new(
                 state::DUPLICATE_PREPARED_STATEMENT,
@@ -406,12 +399,8 @@ impl Session {
                 SqlError::new(state::UNDEFINED_OBJECT, format!("type \"{name}\" does not exist"))
             })?));
         }
-        let parsed = self
-            .parse_text(text)
-            .await?
-            .pop()
-            .ok_or_else(|| unknown_statement(name))?;
-        let prepared = self.describe(parsed, given).await?;
+        let parsed = self.parse(text)?.pop().ok_or_else(|| unknown_statement(name))?;
+        let prepared = self.describe(parsed, given)?;
         self.statements.insert(name.to_string(), prepared);
         Ok(())
     }
@@ -435,26 +424,27 @@ impl Session {
             )
             .detail(format!("Expected {wanted} parameters but got {}.", arguments.len())));
         }
+        let targets: Vec<Target> = prepared
+            .parameter_types
+            .iter()
+            .map(|pg_type| Target { name: "", pg_type })
+            .collect();
         let info = self.session_info();
         let arguments = [arguments.iter().cloned().map(Cell::from).collect()];
-        let (types, given) = (prepared.parameter_types.clone(), parameters.values.clone());
-        let evaluated = self.compute_with(Vec::new(), move |ctx| {
-            let targets: Vec<Target> = types.iter().map(|pg_type| Target { name: "", pg_type }).collect();
-            rows::evaluate_values(&arguments, &targets, &given, &info, ctx)
-        });
-        let values = evaluated.await?;
+        let values = self.with_context(&[], |ctx| {
+            rows::evaluate_values(&arguments, &targets, &parameters.values, &info, ctx)
+        })?;
         let values = prepared.parameter_types.iter().cloned().zip(values).collect();
         let Some(parsed) = prepared.parsed.clone() else {
             return Ok(Outcome::Empty);
         };
-        let bytes = self.text.len();
-        let parameters = Parameters { values, bytes };
+        let parameters = Parameters { values };
         Box::pin(self.dispatch(&parsed.statement, &parameters, Some(&prepared))).await
     }
 }
 
 /// `SELECT columns FROM relation`, for COPY relation TO.
-fn select_of(relation: &Name, columns: &[String]) -> Result<Arc<Select>, SqlError> {
+fn select_of(relation: &Name, columns: &[String]) -> Result<Select, SqlError> {
     let columns: Vec<String> = columns.iter().map(|column| catalog::quote_ident(column)).collect();
     let columns = if columns.is_empty() {
         "*".to_string()
@@ -469,7 +459,7 @@ fn select_of(relation: &Name, columns: &[String]) -> Result<Arc<Select>, SqlErro
 }
 
 /// The SELECT that a text made by the session is.
-pub(super) fn only_select(text: &str) -> Result<Arc<Select>, SqlError> {
+pub(super) fn only_select(text: &str) -> Result<Select, SqlError> {
     match parse::parse(text)?.pop().map(|parsed| parsed.statement) {
         Some(Statement::Select(select)) => Ok(select),
         _ => unreachable!("the text was made to be a SELECT"),

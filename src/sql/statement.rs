@@ -1,7 +1,6 @@
 //! What a client can say, parsed: one variant per kind of statement, with names still unresolved.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
 use sqlparser::ast;
 
@@ -40,7 +39,6 @@ pub struct Name {
     pub position: Option<usize>,
 }
 
-/// Shared by those who plan it: they do so on threads of their own.
 #[derive(Clone, Debug)]
 pub struct Select {
     pub query: Box<ast::Query>,
@@ -62,9 +60,9 @@ pub struct Insert {
 #[derive(Clone, Debug)]
 pub enum InsertRows {
     /// VALUES (...), (...)
-    Values(Arc<Vec<Vec<Cell>>>),
+    Values(Vec<Vec<Cell>>),
     DefaultValues,
-    Select(Arc<Select>),
+    Select(Select),
 }
 
 /// What the bytes of a COPY are.
@@ -109,7 +107,7 @@ pub struct CopyTo {
 #[derive(Clone, Debug)]
 pub enum CopySource {
     Relation(Name, Vec<String>),
-    Select(Arc<Select>),
+    Select(Select),
 }
 
 /// CREATE TOPIC, or CREATE TABLE ... APPEND ONLY: a definition without OID and schema resolved.
@@ -129,7 +127,7 @@ pub struct CreateView {
     pub materialized: bool,
     /// Column names given after the view's name; empty if none.
     pub columns: Vec<String>,
-    pub select: Arc<Select>,
+    pub select: Select,
     /// The SELECT's own text, as written, without EMIT.
     pub definition: String,
     pub options: BTreeMap<String, String>,
@@ -238,7 +236,7 @@ pub struct TopicOptions {
 
 #[derive(Clone, Debug)]
 pub enum Statement {
-    Select(Arc<Select>),
+    Select(Select),
     Insert(Insert),
     CopyFrom(CopyFrom),
     CopyTo(CopyTo),
@@ -310,7 +308,7 @@ pub enum Statement {
     Discard(String),
     DeclareCursor {
         name: String,
-        select: Arc<Select>,
+        select: Select,
         hold: bool,
     },
     Fetch(Fetch),

@@ -16,7 +16,9 @@ use arrow::datatypes::IntervalMonthDayNano;
 
 use super::array::BinaryItems;
 use super::calendar::{PG_EPOCH_DAYS, PG_EPOCH_US};
-use super::datetime::{InputStyle, parse_date, parse_time, parse_timestamp, parse_timestamptz};
+use super::datetime::{
+    DATE_MAX, DATE_MIN, InputStyle, TIMESTAMP_MIN_US, parse_date, parse_time, parse_timestamp, parse_timestamptz,
+};
 use super::interval::parse_interval;
 use super::numeric::{DecimalShape, invalid, parse_decimal, parse_decimal_binary, parse_integer};
 use super::{BARE_NUMERIC_SCALE, PgType, array, bytes, float, json};
@@ -280,6 +282,8 @@ impl ColumnBuilder {
                 bytes::parse_bytea(text, &mut self.scratch)?;
                 values.append_value(&self.scratch);
             }
+            // How the aliases write that there is none.
+            Values::Oid(values, kind) if text == "-" && *kind != "oid" => values.append_value(0),
             Values::Oid(values, kind) => {
                 // PostgreSQL reads OIDs as C's strtoul: -1 is the largest.
                 let oid = parse_integer(text, i32::MIN.into(), u32::MAX.into(), "oid").map_err(|error| {
@@ -323,9 +327,10 @@ impl ColumnBuilder {
                 let days = i32::from_be_bytes(fixed(value)?);
                 let days = match days {
                     i32::MAX | i32::MIN => return Err(infinite("date")),
-                    days => days.checked_add(PG_EPOCH_DAYS).ok_or_else(|| too_far("date"))?,
+                    days => days.checked_add(PG_EPOCH_DAYS),
                 };
-                values.append_value(days);
+                let days = days.filter(|days| (DATE_MIN..=DATE_MAX).contains(&i64::from(*days)));
+                values.append_value(days.ok_or_else(|| too_far("date"))?);
             }
             Values::Time(values) => {
                 let us = i64::from_be_bytes(fixed(value)?);
@@ -338,9 +343,10 @@ impl ColumnBuilder {
                 let us = i64::from_be_bytes(fixed(value)?);
                 let us = match us {
                     i64::MAX | i64::MIN => return Err(infinite("timestamp")),
-                    us => us.checked_add(PG_EPOCH_US).ok_or_else(|| too_far("timestamp"))?,
+                    us => us.checked_add(PG_EPOCH_US),
                 };
-                values.append_value(us);
+                let us = us.filter(|us| *us >= TIMESTAMP_MIN_US);
+                values.append_value(us.ok_or_else(|| too_far("timestamp"))?);
             }
             Values::Interval(values) => {
                 let bytes: [u8; 16] = fixed(value)?;

@@ -125,10 +125,10 @@ pub fn parse_timestamptz(text: &str, style: &InputStyle) -> Result<i64, SqlError
 }
 
 /// 4713-11-24 BC, the first day that PostgreSQL has (Julian day 0).
-const DATE_MIN: i64 = -2_440_588;
+pub(super) const DATE_MIN: i64 = -2_440_588;
 /// 5874897-12-31.
-const DATE_MAX: i64 = 2_145_042_905;
-const TIMESTAMP_MIN_US: i64 = DATE_MIN * DAY_US;
+pub(super) const DATE_MAX: i64 = 2_145_042_905;
+pub(super) const TIMESTAMP_MIN_US: i64 = DATE_MIN * DAY_US;
 
 fn out_of_range(kind: &str, text: &str) -> SqlError {
     SqlError::new(

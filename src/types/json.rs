@@ -186,7 +186,7 @@ impl Reader<'_> {
 /// A JSON number as NUMERIC prints it: no exponent, the digits after the point kept.
 fn number(text: &str) -> Result<String, SqlError> {
     /// PostgreSQL's NUMERIC has at most so many digits before the point; 16383 after.
-    const POWER_MAX: i64 = 16_383;
+    const POWER_MAX: u64 = 16_383;
     let (negative, unsigned) = match text.strip_prefix('-') {
         Some(rest) => (true, rest),
         None => (false, text),
@@ -194,7 +194,7 @@ fn number(text: &str) -> Result<String, SqlError> {
     let (mantissa, exponent) = unsigned.split_once(['e', 'E']).unwrap_or((unsigned, "0"));
     let exponent: i64 = exponent.parse().unwrap_or(i64::MAX);
     let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, ""));
-    if exponent.abs() > POWER_MAX {
+    if exponent.unsigned_abs() > POWER_MAX {
         return Err(SqlError::new(
             state::NUMERIC_VALUE_OUT_OF_RANGE,
             "value overflows numeric format",
@@ -303,6 +303,9 @@ mod tests {
                 ("22P02", "invalid input syntax for type json"),
                 "{text}"
             );
+        }
+        for text in ["1e16384", "-5e-9223372036854775808", "1e99999999999999999999"] {
+            assert_eq!(canonical(text).expect_err(text).state.0, "22003", "{text}");
         }
         assert_eq!(canonical(r#""\u0000""#).expect_err("NUL").state.0, "22P05");
     }

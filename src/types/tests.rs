@@ -1,5 +1,7 @@
 //! Every type's text and binary form, there and back.
 
+mod fuzz;
+
 use ::bytes::BytesMut;
 
 use super::*;
@@ -55,6 +57,7 @@ const VALUES: &[(&str, &str, &str, &str)] = &[
     ("name", "x", "x", "78"),
     ("\"char\"", "rel", "r", "72"),
     ("regclass", "16384", "16384", "00004000"),
+    ("regclass", "-", "-", "00000000"),
     ("regtype", "23", "integer", "00000017"),
     (
         "integer[]",
@@ -169,6 +172,14 @@ fn binary_of_the_wrong_size_is_refused() {
         ("jsonb", b"2{}", "22P03"),
         ("text", &[0xff], "22021"),
         ("date", &[0x7f, 0xff, 0xff, 0xff], "0A000"),
+        ("date", &[0xff, 0x80, 0, 0], "22008"),
+        ("date", &[0x7f, 0xff, 0, 0], "22008"),
+        ("timestamp", &[0x80, 2, 0xb0, 0xec, 0x85, 0x1f, 0x1b, 0], "22008"),
+        (
+            "timestamptz",
+            &[0x7f, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xfe],
+            "22008",
+        ),
     ] {
         let pg_type = PgType::parse(name).expect(name);
         assert_eq!(

@@ -25,4 +25,7 @@ mod copy_out;
 mod message;
 mod rows;
 
+#[cfg(test)]
+mod fuzz;
+
 pub use server::{Options, Server};

@@ -4,6 +4,7 @@ mod backup;
 mod behaviour;
 mod disk;
 mod format;
+mod fuzz;
 mod repair;
 mod restarts;
 mod retention;

@@ -692,7 +692,7 @@ fn view(cursor: &mut Cursor, materialized: bool, or_replace: bool) -> Result<Sta
         return Err(cursor.syntax_error());
     }
     let start = cursor.start();
-    let select = cursor.select()?.into();
+    let select = cursor.select()?;
     let end = cursor.previous_end();
     let definition = match emit {
         Some(clause) if clause.span.start >= start && clause.span.end <= end => {

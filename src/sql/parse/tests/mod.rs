@@ -1,6 +1,7 @@
 //! What the parser reads and what it refuses. Here: how a test says it; the files are by kind of statement.
 
 mod definition;
+mod fuzz;
 mod statement;
 mod text;
 
