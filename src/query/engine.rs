@@ -20,8 +20,10 @@ use parking_lot::Mutex;
 use super::QueryOptions;
 use super::conjunction::Conjunction;
 use super::leaves::Leaves;
+use super::slices::SliceProjections;
 use crate::error::{SqlError, state};
 use crate::sql::functions::functions;
+use crate::sql::functions::growth::{Mode, with_mode};
 
 /// A query ready to run.
 pub type Physical = Arc<dyn ExecutionPlan>;
@@ -91,6 +93,7 @@ impl Engine {
             .with_aggregate_functions(functions.aggregate.values().cloned().collect())
             .with_window_functions(functions.window.values().cloned().collect())
             .with_physical_optimizer_rule(Arc::new(Conjunction))
+            .with_physical_optimizer_rule(Arc::new(SliceProjections))
             .with_runtime_env(self.runtime.clone())
             .build()
     }
@@ -115,10 +118,8 @@ impl Engine {
     pub async fn optimize(&self, plan: LogicalPlan, depth: usize, time_zone: &str) -> Result<LogicalPlan, SqlError> {
         let state = self.state(time_zone);
         with_stack_for(depth, move || {
-            state
-                .optimizer()
-                .optimize(plan, state.as_ref(), |_, _| {})
-                .map_err(SqlError::from)
+            // Large constants are left to the run, where they count.
+            with_mode(Mode::Folded, || state.optimizer().optimize(plan, state.as_ref(), |_, _| {})).map_err(SqlError::from)
         })
         .await
     }

@@ -19,6 +19,7 @@ mod output;
 mod prune;
 mod run;
 mod scan;
+mod slices;
 mod statistics;
 mod window;
 

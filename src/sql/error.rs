@@ -9,6 +9,7 @@ use datafusion::common::{Column, DataFusionError, SchemaError};
 
 use crate::error::{SqlError, SqlState, state};
 use crate::panics;
+use crate::sql::functions::growth::{regex, too_large_together};
 use crate::types::PgType;
 
 /// Wraps an error of ours for a callback of the engine; `SqlError::from` takes it out again.
@@ -51,6 +52,7 @@ impl From<ArrowError> for SqlError {
             ArrowError::ExternalError(inner) => from_boxed(inner),
             ArrowError::ArithmeticOverflow(message) => overflow(&message),
             ArrowError::MemoryError(message) => out_of_memory(&message),
+            ArrowError::OffsetOverflowError(_) => too_large_together("the plan"),
             ArrowError::CastError(message)
             | ArrowError::ParseError(message)
             | ArrowError::ComputeError(message)
@@ -119,6 +121,7 @@ fn from_shared(error: &DataFusionError) -> SqlError {
         DataFusionError::ArrowError(arrow, _) => match arrow.as_ref() {
             ArrowError::DivideByZero => division_by_zero(),
             ArrowError::ArithmeticOverflow(message) => overflow(message),
+            ArrowError::OffsetOverflowError(_) => too_large_together("the plan"),
             ArrowError::ExternalError(inner) => match inner.downcast_ref::<SqlError>() {
                 Some(ours) => ours.clone(),
                 None => from_execution(&inner.to_string()),
@@ -468,6 +471,12 @@ fn from_execution(message: &str) -> SqlError {
     let lower = text.to_lowercase();
     if lower.contains("divide by zero") || lower.contains("division by zero") {
         return division_by_zero();
+    }
+    if lower.contains("offset overflow") {
+        return too_large_together("the plan");
+    }
+    if lower.contains("regular expression did not compile") || lower.contains("regex parse error") {
+        return regex::of_message(text);
     }
     if lower.contains("more than one row") {
         return SqlError::new(

@@ -371,7 +371,13 @@ impl Instance {
             };
             self.counts[next].rows_in += delta.rows() as u64;
             let out = match (&self.dataflow.nodes[next].step, &mut self.states[next]) {
-                (Step::Linear { linear, .. }, _) => linear.apply(delta)?,
+                (Step::Linear { linear, .. }, _) => {
+                    let mut parts = linear.apply_in_parts(delta)?;
+                    match parts.len() {
+                        0 | 1 => parts.pop(),
+                        _ => return parts.into_iter().try_for_each(|part| self.flow(next, part)),
+                    }
+                }
                 (Step::Union, _) => Some(delta),
                 (_, state) => {
                     self.changed = true;

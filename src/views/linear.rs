@@ -6,6 +6,7 @@ use arrow::array::{Array, ArrayRef, BooleanArray};
 use arrow::datatypes::SchemaRef;
 
 use crate::error::SqlError;
+use crate::sql::functions::growth::{Slices, is_too_large};
 
 use super::delta::Delta;
 use super::expression::Expression;
@@ -29,6 +30,16 @@ pub enum Linear {
 }
 
 impl Linear {
+    /// The output, in as many deltas as it takes to keep each of them small.
+    pub fn apply_in_parts(&self, delta: Delta) -> Result<Vec<Delta>, SqlError> {
+        let mut slices = Slices::new(delta.rows(), usize::MAX);
+        let mut parts = Vec::new();
+        while let Some(part) = slices.next(|start, rows| self.apply(delta.slice(start, rows)), is_too_large) {
+            parts.extend(part?);
+        }
+        Ok(parts)
+    }
+
     /// The output delta, or `None` if no row is left.
     pub fn apply(&self, mut delta: Delta) -> Result<Option<Delta>, SqlError> {
         if delta.is_empty() {

@@ -21,6 +21,8 @@ use super::delta::{Delta, batch_of, concat};
 
 /// Batches are merged until they have this many rows.
 const BATCH_ROWS: usize = 65_536;
+/// Bytes of batches that are merged: text of a batch has 31-bit offsets.
+const MERGED_BYTES_MAX: usize = 512 << 20;
 
 /// Rows of an append-only output.
 pub struct Rows {
@@ -59,9 +61,11 @@ impl Rows {
         let mut start = self.batches.len();
         self.batches.push(batch);
         let mut merged = self.batches[start].num_rows();
+        let mut bytes = self.batches[start].get_array_memory_size();
         while start > 0 {
             let before = self.batches[start - 1].num_rows();
-            if before > merged || before + merged > BATCH_ROWS {
+            bytes += self.batches[start - 1].get_array_memory_size();
+            if before > merged || before + merged > BATCH_ROWS || bytes > MERGED_BYTES_MAX {
                 break;
             }
             start -= 1;

@@ -16,6 +16,7 @@ use datafusion::optimizer::simplify_expressions::SimplifyExpressions;
 use datafusion::optimizer::{Optimizer, OptimizerContext, OptimizerRule};
 
 use crate::error::SqlError;
+use crate::sql::functions::growth::{Mode, with_mode};
 
 /// Passes over the whole list: the rules reach their fixed point in two, as DataFusion's default of three allows for.
 const PASSES_MAX: u8 = 3;
@@ -36,7 +37,9 @@ pub fn rewrite(plan: LogicalPlan, options: Arc<ConfigOptions>) -> Result<Logical
         .without_query_execution_start_time()
         .with_skip_failing_rules(false)
         .with_max_passes(PASSES_MAX);
-    Ok(Optimizer::with_rules(rules()).optimize(plan, &context, |_, _| {})?)
+    // Large constants are left to the run, as everywhere.
+    let optimizer = Optimizer::with_rules(rules());
+    Ok(with_mode(Mode::Folded, || optimizer.optimize(plan, &context, |_, _| {}))?)
 }
 
 #[cfg(test)]

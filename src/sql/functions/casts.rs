@@ -33,7 +33,7 @@ use datafusion::optimizer::AnalyzerRule;
 
 use super::arithmetic::{self, out_of_range};
 use super::temporal::DAY_US;
-use super::{fail, zone};
+use super::{fail, growth, zone};
 use crate::error::{SqlError, state};
 use crate::types::{ColumnBuilder, ColumnFormatter, PgType, TextStyle};
 
@@ -94,8 +94,27 @@ pub fn rewrite(expr: Expr, schema: &DFSchema) -> Result<Transformed<Expr>> {
                 right: measure(right),
             })))
         }
+        // What the planner names by itself is measured as what a statement names.
+        Expr::ScalarFunction(call) => growth::bound_call(call).map_data(|call| Ok(Expr::ScalarFunction(call))),
+        Expr::BinaryExpr(binary) if binary.op == Operator::StringConcat => concatenate(binary, schema),
+        Expr::BinaryExpr(binary) => match growth::regex::bound_match(&binary.left, binary.op, &binary.right) {
+            Some(call) => Ok(Transformed::yes(call)),
+            None => Ok(Transformed::no(Expr::BinaryExpr(binary))),
+        },
+        Expr::Like(like) => growth::bound_like(like)?.map_data(|like| Ok(Expr::Like(like))),
+        Expr::SimilarTo(like) => growth::bound_like(like)?.map_data(|like| Ok(Expr::SimilarTo(like))),
         other => Ok(Transformed::no(other)),
     })
+}
+
+/// `||` of two texts as a call; of others it is the engine's.
+fn concatenate(binary: BinaryExpr, schema: &DFSchema) -> Result<Transformed<Expr>> {
+    let BinaryExpr { left, op, right } = binary;
+    if left.get_type(schema)? != DataType::Utf8 || right.get_type(schema)? != DataType::Utf8 {
+        return Ok(Transformed::no(Expr::BinaryExpr(BinaryExpr { left, op, right })));
+    }
+    let call = ScalarFunction::new_udf(growth::concatenation(), vec![*left, *right]);
+    Ok(Transformed::yes(Expr::ScalarFunction(call)))
 }
 
 fn compares(op: Operator) -> bool {
@@ -173,7 +192,8 @@ impl Hash for PostgresCast {
 
 fn cast_function(to: FieldRef) -> Arc<ScalarUDF> {
     let signature = Signature::any(1, Volatility::Immutable);
-    Arc::new(ScalarUDF::from(PostgresCast { to, signature }))
+    let data_type = to.data_type().clone();
+    growth::bound_cast(Arc::new(ScalarUDF::from(PostgresCast { to, signature })), &data_type)
 }
 
 impl ScalarUDFImpl for PostgresCast {

@@ -22,6 +22,7 @@ pub mod casts;
 pub mod catalog;
 mod datetime;
 mod extremes;
+pub mod growth;
 mod lengths;
 mod math;
 mod part;
@@ -100,6 +101,7 @@ impl Functions {
     }
 
     fn add_scalar(&mut self, function: Arc<ScalarUDF>) {
+        let function = growth::bound(function);
         for name in function.aliases() {
             self.scalar.insert(name.clone(), function.clone());
         }
@@ -107,6 +109,7 @@ impl Functions {
     }
 
     fn add_aggregate(&mut self, function: Arc<AggregateUDF>) {
+        let function = growth::bound_aggregate(function);
         for name in function.aliases() {
             self.aggregate.insert(name.clone(), function.clone());
         }

@@ -1,0 +1,221 @@
+//! What a session's statement has made counts against the memory of queries: one [`Account`] a session.
+//!
+//! One rule: memory is asked for before it is taken, and given back when the array that has it goes, or the statement
+//! ends: rows that a statement has committed are the log's to count.
+//!
+//! The account is found by the thread: whoever polls a statement's future or runs its plan enters its
+//! [`Scope`], by [`Accounted`]; tasks that the engine starts inherit it (`query/run.rs`).
+
+use std::cell::{Cell, RefCell};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::{Context, Poll};
+
+use arrow::array::{ArrayData, ArrayRef, make_array};
+use arrow::buffer::Buffer;
+use bytes::Bytes;
+use datafusion::common::Result;
+use datafusion::execution::memory_pool::{MemoryConsumer, MemoryPool, MemoryReservation};
+use parking_lot::Mutex;
+
+/// Buffers smaller than this are not worth following.
+const FOLLOWED_BYTES_MIN: usize = 64 << 10;
+
+/// Memory of the statements of a session, one after another.
+#[derive(Debug)]
+pub struct Account {
+    reservation: Mutex<MemoryReservation>,
+    /// Of the statement; claims of an earlier one are settled.
+    statement: AtomicU64,
+}
+
+/// A part of an account, given back when dropped.
+#[derive(Debug)]
+pub struct Claim {
+    account: Arc<Account>,
+    statement: u64,
+    bytes: usize,
+}
+
+/// What a thread works for.
+#[derive(Clone, Default, Debug)]
+pub struct Scope {
+    pub account: Option<Arc<Account>>,
+    /// It runs a plan, batch by batch: values that are not in an array go with the batch.
+    pub runs: bool,
+}
+
+thread_local! {
+    static CURRENT: RefCell<Scope> = const { RefCell::new(Scope { account: None, runs: false }) };
+    static MODE: Cell<Mode> = const { Cell::new(Mode::Whole) };
+}
+
+/// What becomes of a batch that would be large.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Mode {
+    /// It is made, up to the bounds.
+    Whole,
+    /// It is refused with `TooWide`: the caller tries fewer rows.
+    Sliced,
+    /// A constant of a plan that is being optimized: it is left to the run.
+    Folded,
+}
+
+/// What the thread worked for before, and goes back to.
+pub struct Entered(Scope);
+
+impl Drop for Entered {
+    fn drop(&mut self) {
+        CURRENT.with(|current| *current.borrow_mut() = std::mem::take(&mut self.0));
+    }
+}
+
+impl Scope {
+    pub fn current() -> Scope {
+        CURRENT.with(|current| current.borrow().clone())
+    }
+
+    /// The thread works for this until the guard goes.
+    pub fn enter(self) -> Entered {
+        Entered(CURRENT.with(|current| std::mem::replace(&mut *current.borrow_mut(), self)))
+    }
+
+    /// The same, running a plan.
+    pub fn running(mut self) -> Scope {
+        self.runs = true;
+        self
+    }
+}
+
+impl Account {
+    pub fn new(pool: &Arc<dyn MemoryPool>) -> Arc<Account> {
+        Arc::new(Account {
+            reservation: Mutex::new(MemoryConsumer::new("values").register(pool)),
+            statement: AtomicU64::new(0),
+        })
+    }
+
+    /// Takes `bytes`; 53200 if there are none left.
+    pub fn claim(self: &Arc<Account>, bytes: u64) -> Result<Claim> {
+        let bytes = usize::try_from(bytes).unwrap_or(usize::MAX / 4);
+        let reservation = self.reservation.lock();
+        reservation.try_grow(bytes)?;
+        Ok(Claim {
+            account: self.clone(),
+            statement: self.statement.load(Ordering::Relaxed),
+            bytes,
+        })
+    }
+
+    /// The statement ended: nothing of it counts any more.
+    pub fn settle(&self) {
+        let reservation = self.reservation.lock();
+        self.statement.fetch_add(1, Ordering::Relaxed);
+        reservation.free();
+    }
+
+    /// Bytes that are claimed.
+    pub fn bytes(&self) -> usize {
+        self.reservation.lock().size()
+    }
+}
+
+impl Claim {
+    /// Gives back all but `bytes`.
+    fn keep(&mut self, bytes: usize) {
+        let reservation = self.account.reservation.lock();
+        if bytes < self.bytes && self.statement == self.account.statement.load(Ordering::Relaxed) {
+            reservation.shrink(self.bytes - bytes);
+        }
+        self.bytes = self.bytes.min(bytes);
+    }
+
+    /// Counts until the statement ends.
+    pub fn until_settled(mut self) {
+        self.bytes = 0;
+    }
+
+    /// Counts until the array goes, for the bytes that it has.
+    pub fn follow(mut self, array: ArrayRef) -> Result<ArrayRef> {
+        self.keep(array.get_buffer_memory_size());
+        let claim = Arc::new(self);
+        Ok(make_array(followed(array.to_data(), &claim)?))
+    }
+}
+
+impl Drop for Claim {
+    fn drop(&mut self) {
+        self.keep(0);
+    }
+}
+
+/// A buffer, and the claim for it.
+struct Claimed {
+    buffer: Buffer,
+    _claim: Arc<Claim>,
+}
+
+impl AsRef<[u8]> for Claimed {
+    fn as_ref(&self) -> &[u8] {
+        self.buffer.as_slice()
+    }
+}
+
+/// The same data, whose large buffers hold the claim.
+fn followed(data: ArrayData, claim: &Arc<Claim>) -> Result<ArrayData> {
+    let buffers = data.buffers().iter().map(|buffer| {
+        if buffer.len() < FOLLOWED_BYTES_MIN {
+            return buffer.clone();
+        }
+        Buffer::from(Bytes::from_owner(Claimed {
+            buffer: buffer.clone(),
+            _claim: claim.clone(),
+        }))
+    });
+    let buffers = buffers.collect();
+    let children = data.child_data().iter().cloned();
+    let children = children.map(|child| followed(child, claim)).collect::<Result<Vec<_>>>()?;
+    Ok(data.into_builder().buffers(buffers).child_data(children).build()?)
+}
+
+/// What becomes of large batches on this thread.
+pub fn mode() -> Mode {
+    MODE.get()
+}
+
+/// Runs `work` with large batches treated by `mode`.
+pub fn with_mode<T>(mode: Mode, work: impl FnOnce() -> T) -> T {
+    struct Back(Mode);
+    impl Drop for Back {
+        fn drop(&mut self) {
+            MODE.set(self.0);
+        }
+    }
+    let _back = Back(MODE.replace(mode));
+    work()
+}
+
+/// A future that is polled in a scope.
+pub struct Accounted<F> {
+    scope: Scope,
+    future: Pin<Box<F>>,
+}
+
+impl<F: Future> Accounted<F> {
+    pub fn new(scope: Scope, future: F) -> Accounted<F> {
+        Accounted {
+            scope,
+            future: Box::pin(future),
+        }
+    }
+}
+
+impl<F: Future> Future for Accounted<F> {
+    type Output = F::Output;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<F::Output> {
+        let _entered = self.scope.clone().enter();
+        self.future.as_mut().poll(context)
+    }
+}

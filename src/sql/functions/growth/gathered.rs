@@ -1,0 +1,231 @@
+//! Aggregates that gather values, `string_agg` and `array_agg`, bounded as a value is.
+//!
+//! What they hold counts against the memory of queries where groups are made; here it is the value that comes out.
+
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, BooleanArray};
+use arrow::datatypes::{DataType, FieldRef};
+use datafusion::common::{Result, ScalarValue};
+use datafusion::logical_expr::function::{AccumulatorArgs, StateFieldsArgs};
+use datafusion::logical_expr::utils::AggregateOrderSensitivity;
+use datafusion::logical_expr::{
+    Accumulator, AggregateUDF, AggregateUDFImpl, Documentation, EmitTo, GroupsAccumulator, ReversedUDAF, Signature,
+};
+
+use super::estimate::scalar_bytes;
+use super::{BATCH_BYTES_MAX, VALUE_BYTES_MAX, fail, too_large_together, too_long};
+
+/// A builder that doubles has up to this many times what it holds.
+const SLACK: u64 = 2;
+
+#[derive(Debug, PartialEq, Eq, Hash)]
+struct Gathered {
+    inner: Arc<AggregateUDF>,
+}
+
+/// The aggregate, bounded if it gathers values.
+pub fn bound_aggregate(function: Arc<AggregateUDF>) -> Arc<AggregateUDF> {
+    match function.name() {
+        "string_agg" | "array_agg" => Arc::new(AggregateUDF::from(Gathered { inner: function })),
+        _ => function,
+    }
+}
+
+impl AggregateUDFImpl for Gathered {
+    fn accumulator(&self, args: AccumulatorArgs) -> Result<Box<dyn Accumulator>> {
+        Ok(Box::new(One {
+            name: self.inner.name().to_string(),
+            inner: self.inner.accumulator(args)?,
+        }))
+    }
+
+    fn create_sliding_accumulator(&self, args: AccumulatorArgs) -> Result<Box<dyn Accumulator>> {
+        Ok(Box::new(One {
+            name: self.inner.name().to_string(),
+            inner: self.inner.create_sliding_accumulator(args)?,
+        }))
+    }
+
+    fn create_groups_accumulator(&self, args: AccumulatorArgs) -> Result<Box<dyn GroupsAccumulator>> {
+        Ok(Box::new(Groups {
+            name: self.inner.name().to_string(),
+            inner: self.inner.create_groups_accumulator(args)?,
+        }))
+    }
+
+    fn with_beneficial_ordering(self: Arc<Self>, beneficial: bool) -> Result<Option<Arc<dyn AggregateUDFImpl>>> {
+        let ordered = self.inner.as_ref().clone().with_beneficial_ordering(beneficial)?;
+        Ok(ordered.map(|inner| Arc::new(Gathered { inner: Arc::new(inner) }) as Arc<dyn AggregateUDFImpl>))
+    }
+
+    // All else is the aggregate's own.
+
+    fn name(&self) -> &str {
+        self.inner.name()
+    }
+
+    fn aliases(&self) -> &[String] {
+        self.inner.aliases()
+    }
+
+    fn signature(&self) -> &Signature {
+        self.inner.signature()
+    }
+
+    fn return_type(&self, arguments: &[DataType]) -> Result<DataType> {
+        self.inner.return_type(arguments)
+    }
+
+    fn return_field(&self, arguments: &[FieldRef]) -> Result<FieldRef> {
+        self.inner.return_field(arguments)
+    }
+
+    fn is_nullable(&self) -> bool {
+        self.inner.is_nullable()
+    }
+
+    fn state_fields(&self, args: StateFieldsArgs) -> Result<Vec<FieldRef>> {
+        self.inner.state_fields(args)
+    }
+
+    fn groups_accumulator_supported(&self, args: AccumulatorArgs) -> bool {
+        self.inner.groups_accumulator_supported(args)
+    }
+
+    fn order_sensitivity(&self) -> AggregateOrderSensitivity {
+        self.inner.order_sensitivity()
+    }
+
+    fn reverse_expr(&self) -> ReversedUDAF {
+        match self.inner.reverse_udf() {
+            ReversedUDAF::Reversed(reversed) => ReversedUDAF::Reversed(bound_aggregate(reversed)),
+            other => other,
+        }
+    }
+
+    fn coerce_types(&self, arguments: &[DataType]) -> Result<Vec<DataType>> {
+        self.inner.coerce_types(arguments)
+    }
+
+    fn default_value(&self, data_type: &DataType) -> Result<ScalarValue> {
+        self.inner.default_value(data_type)
+    }
+
+    fn supports_null_handling_clause(&self) -> bool {
+        self.inner.supports_null_handling_clause()
+    }
+
+    fn documentation(&self) -> Option<&Documentation> {
+        self.inner.documentation()
+    }
+}
+
+/// One value that is gathered.
+#[derive(Debug)]
+struct One {
+    name: String,
+    inner: Box<dyn Accumulator>,
+}
+
+impl One {
+    fn check(&self) -> Result<()> {
+        let bytes = self.inner.size() as u64;
+        if bytes > VALUE_BYTES_MAX * SLACK {
+            return Err(fail(too_long(&self.name, bytes)));
+        }
+        Ok(())
+    }
+
+    fn check_value(&self, value: &ScalarValue) -> Result<()> {
+        match scalar_bytes(value) {
+            bytes if bytes > VALUE_BYTES_MAX => Err(fail(too_long(&self.name, bytes))),
+            _ => Ok(()),
+        }
+    }
+}
+
+impl Accumulator for One {
+    fn update_batch(&mut self, values: &[ArrayRef]) -> Result<()> {
+        self.inner.update_batch(values)?;
+        self.check()
+    }
+
+    fn evaluate(&mut self) -> Result<ScalarValue> {
+        let value = self.inner.evaluate()?;
+        self.check_value(&value)?;
+        Ok(value)
+    }
+
+    fn size(&self) -> usize {
+        self.inner.size()
+    }
+
+    fn state(&mut self) -> Result<Vec<ScalarValue>> {
+        let state = self.inner.state()?;
+        state.iter().try_for_each(|value| self.check_value(value))?;
+        Ok(state)
+    }
+
+    fn merge_batch(&mut self, states: &[ArrayRef]) -> Result<()> {
+        self.inner.merge_batch(states)?;
+        self.check()
+    }
+
+    fn retract_batch(&mut self, values: &[ArrayRef]) -> Result<()> {
+        self.inner.retract_batch(values)
+    }
+
+    fn supports_retract_batch(&self) -> bool {
+        self.inner.supports_retract_batch()
+    }
+}
+
+/// One value for each group: they come out as one array.
+struct Groups {
+    name: String,
+    inner: Box<dyn GroupsAccumulator>,
+}
+
+impl Groups {
+    fn check(&self) -> Result<()> {
+        if self.inner.size() as u64 > BATCH_BYTES_MAX {
+            return Err(fail(too_large_together(&self.name)));
+        }
+        Ok(())
+    }
+}
+
+impl GroupsAccumulator for Groups {
+    fn update_batch(
+        &mut self,
+        values: &[ArrayRef],
+        groups: &[usize],
+        filter: Option<&BooleanArray>,
+        total: usize,
+    ) -> Result<()> {
+        self.inner.update_batch(values, groups, filter, total)?;
+        self.check()
+    }
+
+    fn evaluate(&mut self, emit_to: EmitTo) -> Result<ArrayRef> {
+        self.inner.evaluate(emit_to)
+    }
+
+    fn state(&mut self, emit_to: EmitTo) -> Result<Vec<ArrayRef>> {
+        self.inner.state(emit_to)
+    }
+
+    fn merge_batch(&mut self, values: &[ArrayRef], groups: &[usize], total: usize) -> Result<()> {
+        self.inner.merge_batch(values, groups, total)?;
+        self.check()
+    }
+
+    fn convert_to_state(&self, values: &[ArrayRef], filter: Option<&BooleanArray>) -> Result<Vec<ArrayRef>> {
+        self.inner.convert_to_state(values, filter)
+    }
+
+    fn size(&self) -> usize {
+        self.inner.size()
+    }
+}

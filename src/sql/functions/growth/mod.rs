@@ -1,0 +1,95 @@
+//! How large a value and a batch of values may get, asked before they are made.
+//!
+//! One rule: a function that can make more than it is given is called through [`Bounded`], which knows from the
+//! arguments how much will be made: 54000 where a value would be larger than PostgreSQL's, 53200 where the statement's
+//! memory ([`account`]) has no room for it. A batch that would be too large is halved by those who can ([`slices`]).
+//!
+//! `estimate.rs` says which functions grow and how, `gathered.rs` bounds aggregates, `regex.rs` and `pattern.rs` patterns.
+
+use arrow::error::ArrowError;
+use datafusion::common::DataFusionError;
+
+use super::fail;
+use crate::error::{SqlError, state};
+
+mod account;
+mod bounded;
+mod concatenation;
+mod estimate;
+mod gathered;
+mod pattern;
+pub mod regex;
+mod slices;
+
+pub use account::{Account, Accounted, Scope};
+pub use account::{Mode, with_mode};
+pub use bounded::{bound, bound_call, bound_cast, is_bounded};
+pub use estimate::scalar_bytes;
+pub use concatenation::concatenation;
+pub use gathered::bound_aggregate;
+pub use pattern::bound_like;
+pub use slices::Slices;
+
+/// What one value may have, bytes: PostgreSQL's bound.
+pub const VALUE_BYTES_MAX: u64 = (1 << 30) - 1;
+/// Elements of an array: PostgreSQL's bound.
+pub const ELEMENTS_MAX: u64 = VALUE_BYTES_MAX / 8;
+/// What a column of one batch may have, bytes: Arrow counts them in 31 bits.
+pub const BATCH_BYTES_MAX: u64 = i32::MAX as u64;
+/// What a batch is meant to have where it can be made in slices, bytes.
+pub const SLICE_BYTES: u64 = 32 << 20;
+/// What may be made while a plan is optimized, bytes: larger constants are left to the run, where they count.
+pub const FOLDED_BYTES_MAX: u64 = 1 << 20;
+
+/// 54000 for a value of more than [`VALUE_BYTES_MAX`].
+pub fn too_long(name: &str, bytes: u64) -> SqlError {
+    SqlError::new(state::PROGRAM_LIMIT_EXCEEDED, "requested length too large").detail(format!(
+        "A value may have {VALUE_BYTES_MAX} bytes; that of {name} would have up to {bytes}."
+    ))
+}
+
+/// 54000 for an array of more than [`ELEMENTS_MAX`].
+pub fn too_many_elements() -> SqlError {
+    SqlError::new(
+        state::PROGRAM_LIMIT_EXCEEDED,
+        format!("array size exceeds the maximum allowed ({ELEMENTS_MAX})"),
+    )
+}
+
+const TOO_LARGE_TOGETHER: &str = "values of a batch are too large together";
+
+/// 54000 for values that are small enough each, and too large together. Whoever evaluates in slices tries fewer rows,
+/// the optimizer leaves the call to the run.
+pub fn too_large_together(name: &str) -> SqlError {
+    SqlError::new(state::PROGRAM_LIMIT_EXCEEDED, TOO_LARGE_TOGETHER)
+        .detail(format!(
+            "{name} would make more than {BATCH_BYTES_MAX} bytes for rows that are computed at once."
+        ))
+        .hint("Compute the large values in a subquery of their own, or for fewer rows.")
+}
+
+/// Whether a batch was refused for its size: fewer rows may do.
+pub fn is_too_large(error: &SqlError) -> bool {
+    error.state == state::PROGRAM_LIMIT_EXCEEDED && error.message == TOO_LARGE_TOGETHER
+}
+
+/// [`is_too_large`] of an error on its way through the engine.
+pub fn engine_says_too_large(error: &DataFusionError) -> bool {
+    match error {
+        DataFusionError::External(inner) => match inner.downcast_ref::<SqlError>() {
+            Some(error) => is_too_large(error),
+            None => inner.downcast_ref::<DataFusionError>().is_some_and(engine_says_too_large),
+        },
+        DataFusionError::ArrowError(inner, _) => match inner.as_ref() {
+            ArrowError::ExternalError(inner) => inner.downcast_ref::<SqlError>().is_some_and(is_too_large),
+            ArrowError::OffsetOverflowError(_) => true,
+            _ => false,
+        },
+        DataFusionError::Context(_, inner) | DataFusionError::Diagnostic(_, inner) => engine_says_too_large(inner),
+        DataFusionError::Shared(inner) => engine_says_too_large(inner),
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests;

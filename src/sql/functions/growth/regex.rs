@@ -1,0 +1,352 @@
+//! Regular expressions, bounded in what they take to compile, and the operators `~`, `~*`, `!~`, `!~*` over them.
+//!
+//! One rule: no pattern reaches a compiler unchecked (2201B). The compiler bounds the program that it makes itself, but
+//! not what it makes on the way: that is about the length of the pattern, and much more for sets of letters that are
+//! matched in any case.
+//!
+//! Not here: LIKE (`pattern.rs`).
+
+use std::cell::RefCell;
+use std::collections::VecDeque;
+use std::hash::Hash;
+use std::sync::{Arc, LazyLock};
+
+use ::regex::{Regex, RegexBuilder};
+use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, StringArray};
+use arrow::compute::concat;
+use arrow::datatypes::DataType;
+use datafusion::common::{Result, ScalarValue};
+use datafusion::logical_expr::expr::ScalarFunction;
+use datafusion::logical_expr::{
+    ColumnarValue, Expr, Operator, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility,
+};
+use hashbrown::HashSet;
+
+use crate::error::{SqlError, state};
+use crate::sql::functions::fail;
+
+/// Bytes of a pattern.
+pub const PATTERN_BYTES_MAX: usize = 64 << 10;
+/// What all sets of letters of a pattern may take while it is compiled, bytes, by [`set_bytes`].
+const SETS_BYTES_MAX: usize = 64 << 20;
+/// A program, bytes.
+const PROGRAM_BYTES_MAX: usize = 10 << 20;
+/// What is kept of a search, bytes.
+const CACHE_BYTES_MAX: usize = 2 << 20;
+/// Programs that a thread keeps.
+const KEPT_MAX: usize = 8;
+/// Different patterns of a column that are compiled at once.
+const AT_ONCE_MAX: usize = 16;
+
+fn too_complex() -> SqlError {
+    SqlError::new(
+        state::INVALID_REGULAR_EXPRESSION,
+        "invalid regular expression: regular expression is too complex",
+    )
+}
+
+/// 2201B for a pattern that takes too much to compile.
+pub fn check(pattern: &str) -> Result<(), SqlError> {
+    if pattern.len() > PATTERN_BYTES_MAX || sets_bytes(pattern) > SETS_BYTES_MAX {
+        return Err(too_complex());
+    }
+    Ok(())
+}
+
+/// What the sets of letters of a pattern take while it is compiled, about. It may be matched in any case.
+fn sets_bytes(pattern: &str) -> usize {
+    /// A property such as `\p{L}`, a class such as `\w`.
+    const CLASS_BYTES: usize = 16 << 10;
+    /// A set that goes beyond ASCII, with every letter's other cases.
+    const WIDE_SET_BYTES: usize = 128 << 10;
+    const NARROW_SET_BYTES: usize = 512;
+    let mut bytes = 0;
+    let mut rest = pattern.as_bytes();
+    let mut depth = 0usize;
+    while let Some((first, after)) = rest.split_first() {
+        rest = after;
+        bytes += match first {
+            b'\\' => {
+                let class = rest.first().copied().unwrap_or(b' ');
+                rest = rest.get(1..).unwrap_or(&[]);
+                match class {
+                    b'w' | b'W' | b'd' | b'D' | b's' | b'S' | b'p' | b'P' if depth > 0 => WIDE_SET_BYTES,
+                    b'w' | b'W' | b'd' | b'D' | b's' | b'S' | b'p' | b'P' => CLASS_BYTES,
+                    // `\x{2FFF}`: the end of a range.
+                    b'x' | b'u' | b'U' if depth > 0 => WIDE_SET_BYTES,
+                    _ => 0,
+                }
+            }
+            b'[' => {
+                depth += 1;
+                // All but some letters is beyond ASCII too.
+                if rest.first() == Some(&b'^') { WIDE_SET_BYTES } else { NARROW_SET_BYTES }
+            }
+            b']' => {
+                depth = depth.saturating_sub(1);
+                0
+            }
+            byte if !byte.is_ascii() && depth > 0 => WIDE_SET_BYTES / 4,
+            _ => 0,
+        };
+    }
+    bytes
+}
+
+/// [`check`] of an argument that is one pattern, or one for each row.
+pub fn check_values(patterns: &ColumnarValue) -> Result<()> {
+    match patterns {
+        ColumnarValue::Scalar(value) => match value.try_as_str().flatten() {
+            Some(pattern) => check(pattern).map_err(fail),
+            None => Ok(()),
+        },
+        ColumnarValue::Array(array) => each_text(array, check).map_err(fail),
+    }
+}
+
+fn each_text(array: &ArrayRef, mut check: impl FnMut(&str) -> Result<(), SqlError>) -> Result<(), SqlError> {
+    match array.data_type() {
+        DataType::Utf8 => array.as_string::<i32>().iter().flatten().try_for_each(&mut check),
+        DataType::LargeUtf8 => array.as_string::<i64>().iter().flatten().try_for_each(&mut check),
+        DataType::Utf8View => array.as_string_view().iter().flatten().try_for_each(&mut check),
+        _ => Ok(()),
+    }
+}
+
+/// Calls a function that keeps the program of every pattern of a batch, for as many rows as have few different ones.
+pub fn invoke_in_parts(function: &ScalarUDF, args: ScalarFunctionArgs) -> Result<ColumnarValue> {
+    let Some(ColumnarValue::Array(patterns)) = args.args.get(1) else {
+        return function.invoke_with_args(args);
+    };
+    let ends = parts(patterns);
+    if ends.len() <= 1 {
+        return function.invoke_with_args(args);
+    }
+    let mut made = Vec::with_capacity(ends.len());
+    let mut start = 0;
+    for end in ends {
+        let rows = end - start;
+        let part = args.args.iter().map(|value| match value {
+            ColumnarValue::Array(array) => ColumnarValue::Array(array.slice(start, rows)),
+            scalar => scalar.clone(),
+        });
+        let part = ScalarFunctionArgs {
+            args: part.collect(),
+            arg_fields: args.arg_fields.clone(),
+            number_rows: rows,
+            return_field: args.return_field.clone(),
+            config_options: args.config_options.clone(),
+        };
+        made.push(function.invoke_with_args(part)?.into_array(rows)?);
+        start = end;
+    }
+    let made: Vec<&dyn Array> = made.iter().map(AsRef::as_ref).collect();
+    Ok(ColumnarValue::Array(concat(&made)?))
+}
+
+/// Where parts of a column end that have no more than [`AT_ONCE_MAX`] different patterns.
+fn parts(patterns: &ArrayRef) -> Vec<usize> {
+    let Some(patterns) = patterns.as_string_opt::<i32>() else {
+        return vec![patterns.len()];
+    };
+    let (mut ends, mut known) = (Vec::new(), HashSet::new());
+    for (row, pattern) in patterns.iter().enumerate() {
+        if known.insert(pattern) && known.len() > AT_ONCE_MAX {
+            ends.push(row);
+            known.clear();
+            known.insert(pattern);
+        }
+    }
+    ends.push(patterns.len());
+    ends
+}
+
+/// Matches of a pattern in a text; as many as there can be, if it is none.
+pub fn count(text: &str, pattern: &str, flags: &str) -> u64 {
+    let flags: String = flags.chars().filter(|flag| matches!(flag, 'i' | 'm' | 's' | 'x')).collect();
+    let pattern = match flags.is_empty() {
+        true => pattern.to_string(),
+        false => format!("(?{flags}){pattern}"),
+    };
+    match compiled(&pattern, false) {
+        Ok(regex) => regex.find_iter(text).count() as u64,
+        Err(_) => u64::MAX,
+    }
+}
+
+/// The program of a pattern; each thread keeps those that it used last.
+fn compiled(pattern: &str, any_case: bool) -> Result<Regex, SqlError> {
+    type Kept = VecDeque<(String, bool, Regex)>;
+    thread_local! {
+        static KEPT: RefCell<Kept> = const { RefCell::new(VecDeque::new()) };
+    }
+    let known = KEPT.with_borrow(|kept| {
+        let known = kept.iter().find(|(text, case, _)| *case == any_case && text == pattern);
+        known.map(|(_, _, regex)| regex.clone())
+    });
+    if let Some(regex) = known {
+        return Ok(regex);
+    }
+    check(pattern)?;
+    let regex = RegexBuilder::new(pattern)
+        .case_insensitive(any_case)
+        .size_limit(PROGRAM_BYTES_MAX)
+        .dfa_size_limit(CACHE_BYTES_MAX)
+        .build()
+        .map_err(invalid)?;
+    KEPT.with_borrow_mut(|kept| {
+        kept.truncate(KEPT_MAX - 1);
+        kept.push_front((pattern.to_string(), any_case, regex.clone()));
+    });
+    Ok(regex)
+}
+
+/// 2201B, with what the compiler says in its last line.
+fn invalid(error: ::regex::Error) -> SqlError {
+    match error {
+        ::regex::Error::CompiledTooBig(_) => too_complex(),
+        other => of_message(&other.to_string()),
+    }
+}
+
+/// 2201B for what the compiler of patterns says.
+pub fn of_message(message: &str) -> SqlError {
+    if message.contains("size limit") || message.contains("CompiledTooBig") {
+        return too_complex();
+    }
+    let reason = message.lines().rev().find_map(|line| line.trim().strip_prefix("error: "));
+    SqlError::new(
+        state::INVALID_REGULAR_EXPRESSION,
+        match reason {
+            Some(reason) => format!("invalid regular expression: {}", reason.trim_end_matches('.')),
+            None => "invalid regular expression".to_string(),
+        },
+    )
+}
+
+/// One of `~`, `~*`, `!~`, `!~*` as a function of a text and a pattern.
+#[derive(Debug, PartialEq, Eq, Hash)]
+struct Match {
+    operator: &'static str,
+    any_case: bool,
+    negated: bool,
+    signature: Signature,
+}
+
+/// The function of an operator, unless it is another one.
+fn function(operator: Operator) -> Option<Arc<ScalarUDF>> {
+    static FUNCTIONS: LazyLock<[Arc<ScalarUDF>; 4]> = LazyLock::new(|| {
+        [("~", false, false), ("~*", true, false), ("!~", false, true), ("!~*", true, true)].map(
+            |(operator, any_case, negated)| {
+                Arc::new(ScalarUDF::from(Match {
+                    operator,
+                    any_case,
+                    negated,
+                    signature: Signature::any(2, Volatility::Immutable),
+                }))
+            },
+        )
+    });
+    let index = match operator {
+        Operator::RegexMatch => 0,
+        Operator::RegexIMatch => 1,
+        Operator::RegexNotMatch => 2,
+        Operator::RegexNotIMatch => 3,
+        _ => return None,
+    };
+    Some(FUNCTIONS[index].clone())
+}
+
+/// Whether the engine makes a comparison or LIKE of the pattern, which can be pushed into a scan.
+fn is_plain(pattern: &Expr) -> bool {
+    let Expr::Literal(value, _) = pattern else {
+        return false;
+    };
+    let Some(Some(text)) = value.try_as_str() else {
+        return true;
+    };
+    let text = text.strip_prefix('^').unwrap_or(text);
+    let text = text.strip_suffix('$').unwrap_or(text);
+    text.len() <= 256 && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b" _-/:,".contains(&byte))
+}
+
+/// A match by regular expression as a call that bounds it; nothing for other operators and patterns that are plain.
+pub fn bound_match(left: &Expr, operator: Operator, right: &Expr) -> Option<Expr> {
+    let function = function(operator)?;
+    if is_plain(right) {
+        return None;
+    }
+    let call = ScalarFunction::new_udf(function, vec![left.clone(), right.clone()]);
+    Some(Expr::ScalarFunction(call))
+}
+
+impl ScalarUDFImpl for Match {
+    fn name(&self) -> &str {
+        self.operator
+    }
+
+    fn schema_name(&self, args: &[Expr]) -> Result<String> {
+        Ok(format!("{} {} {}", args[0].schema_name(), self.operator, args[1].schema_name()))
+    }
+
+    fn signature(&self) -> &Signature {
+        &self.signature
+    }
+
+    fn return_type(&self, _arguments: &[DataType]) -> Result<DataType> {
+        Ok(DataType::Boolean)
+    }
+
+    fn is_strict(&self) -> bool {
+        true
+    }
+
+    fn invoke_with_args(&self, args: ScalarFunctionArgs) -> Result<ColumnarValue> {
+        let [texts, patterns] = args.args.as_slice() else {
+            unreachable!("planned with two operands")
+        };
+        match patterns {
+            ColumnarValue::Scalar(pattern) => match pattern.try_as_str().flatten() {
+                None => Ok(ColumnarValue::Scalar(ScalarValue::Boolean(None))),
+                Some(pattern) => self.by_one(texts, pattern),
+            },
+            ColumnarValue::Array(patterns) => {
+                let texts = strings(&texts.to_array(patterns.len())?)?;
+                let patterns = strings(patterns)?;
+                let verdicts = texts.iter().zip(&patterns).map(|pair| match pair {
+                    (Some(text), Some(pattern)) => {
+                        let regex = compiled(pattern, self.any_case)?;
+                        Ok(Some(regex.is_match(text) != self.negated))
+                    }
+                    _ => Ok(None),
+                });
+                let verdicts: BooleanArray = verdicts.collect::<Result<_, SqlError>>().map_err(fail)?;
+                Ok(ColumnarValue::Array(Arc::new(verdicts)))
+            }
+        }
+    }
+}
+
+impl Match {
+    fn by_one(&self, texts: &ColumnarValue, pattern: &str) -> Result<ColumnarValue> {
+        let regex = compiled(pattern, self.any_case).map_err(fail)?;
+        let verdict = |text: &str| regex.is_match(text) != self.negated;
+        Ok(match texts {
+            ColumnarValue::Scalar(text) => {
+                ColumnarValue::Scalar(ScalarValue::Boolean(text.try_as_str().flatten().map(verdict)))
+            }
+            ColumnarValue::Array(texts) => {
+                let verdicts: BooleanArray = strings(texts)?.iter().map(|text| text.map(verdict)).collect();
+                ColumnarValue::Array(Arc::new(verdicts))
+            }
+        })
+    }
+}
+
+fn strings(array: &ArrayRef) -> Result<StringArray> {
+    let text = match array.as_string_opt::<i32>() {
+        Some(text) => text.clone(),
+        None => arrow::compute::cast(array, &DataType::Utf8)?.as_string::<i32>().clone(),
+    };
+    Ok(text)
+}

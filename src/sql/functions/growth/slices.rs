@@ -1,0 +1,52 @@
+//! [`Slices`]: a batch whose columns would be too large is computed in parts.
+//!
+//! One rule: a part of one row is made whole, or fails by its own bounds.
+
+use super::account::{Mode, with_mode};
+
+/// The rows of a batch that are still to be computed.
+#[derive(Debug)]
+pub struct Slices {
+    next: usize,
+    rows: usize,
+    /// Rows that were not too many the last time.
+    step: usize,
+}
+
+impl Slices {
+    /// `step` rows at a time at most.
+    pub fn new(rows: usize, step: usize) -> Slices {
+        Slices {
+            next: 0,
+            rows,
+            step: step.clamp(1, rows.max(1)),
+        }
+    }
+
+    /// Computes the next part: `compute` is given its first row and number of rows, fewer and fewer until they are not
+    /// too many. `None` behind the last part; a batch without rows has one part.
+    pub fn next<T, E>(
+        &mut self,
+        mut compute: impl FnMut(usize, usize) -> Result<T, E>,
+        refused: impl Fn(&E) -> bool,
+    ) -> Option<Result<T, E>> {
+        if self.next == self.rows && self.next > 0 {
+            return None;
+        }
+        loop {
+            let length = self.step.min(self.rows - self.next);
+            let made = with_mode(Mode::Sliced, || compute(self.next, length));
+            match made {
+                Err(error) if length > 1 && refused(&error) => self.step = length / 2,
+                made => {
+                    self.next += length;
+                    if self.rows == 0 {
+                        // The one part of an empty batch.
+                        (self.next, self.rows) = (1, 1);
+                    }
+                    return Some(made);
+                }
+            }
+        }
+    }
+}
