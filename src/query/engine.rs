@@ -119,7 +119,10 @@ impl Engine {
         let state = self.state(time_zone);
         with_stack_for(depth, move || {
             // Large constants are left to the run, where they count.
-            with_mode(Mode::Folded, || state.optimizer().optimize(plan, state.as_ref(), |_, _| {})).map_err(SqlError::from)
+            with_mode(Mode::Folded, || {
+                state.optimizer().optimize(plan, state.as_ref(), |_, _| {})
+            })
+            .map_err(SqlError::from)
         })
         .await
     }

@@ -22,8 +22,10 @@ use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion::physical_plan::{DisplayAs, DisplayFormatType, ExecutionPlan, PlanProperties};
 use futures::{StreamExt, stream};
 
-use crate::sql::functions::growth::{SLICE_BYTES, Slices, engine_says_too_large, is_bounded, scalar_bytes, too_large_together};
 use crate::sql::functions::fail;
+use crate::sql::functions::growth::{
+    SLICE_BYTES, Slices, engine_says_too_large, is_bounded, scalar_bytes, too_large_together,
+};
 
 /// Literals of fewer bytes make no batch too large.
 const LITERAL_BYTES_MIN: u64 = 1 << 10;
@@ -72,7 +74,10 @@ fn growth(expr: &Arc<dyn PhysicalExpr>) -> Result<(bool, u64)> {
     expr.apply(|node| {
         if let Some(call) = node.downcast_ref::<ScalarFunctionExpr>() {
             grows |= is_bounded(call.fun())
-                && matches!(call.return_type(), DataType::Utf8 | DataType::Binary | DataType::List(_));
+                && matches!(
+                    call.return_type(),
+                    DataType::Utf8 | DataType::Binary | DataType::List(_)
+                );
         }
         if let Some(literal) = node.downcast_ref::<Literal>() {
             bytes += scalar_bytes(literal.value());
@@ -133,8 +138,12 @@ impl ExecutionPlan for Sliced {
     fn execute(&self, partition: usize, context: Arc<TaskContext>) -> Result<SendableRecordBatchStream> {
         let input = self.projection.input().execute(partition, context)?;
         let schema = self.projection.schema();
-        let columns: Arc<[Arc<dyn PhysicalExpr>]> =
-            self.projection.expr().iter().map(|column| column.expr.clone()).collect();
+        let columns: Arc<[Arc<dyn PhysicalExpr>]> = self
+            .projection
+            .expr()
+            .iter()
+            .map(|column| column.expr.clone())
+            .collect();
         let metrics = BaselineMetrics::new(&self.metrics, partition);
         let step = self.step;
         let parts = {

@@ -39,7 +39,9 @@ pub fn rewrite(plan: LogicalPlan, options: Arc<ConfigOptions>) -> Result<Logical
         .with_max_passes(PASSES_MAX);
     // Large constants are left to the run, as everywhere.
     let optimizer = Optimizer::with_rules(rules());
-    Ok(with_mode(Mode::Folded, || optimizer.optimize(plan, &context, |_, _| {}))?)
+    Ok(with_mode(Mode::Folded, || {
+        optimizer.optimize(plan, &context, |_, _| {})
+    })?)
 }
 
 #[cfg(test)]

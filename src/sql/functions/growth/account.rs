@@ -175,7 +175,9 @@ fn followed(data: ArrayData, claim: &Arc<Claim>) -> Result<ArrayData> {
     });
     let buffers = buffers.collect();
     let children = data.child_data().iter().cloned();
-    let children = children.map(|child| followed(child, claim)).collect::<Result<Vec<_>>>()?;
+    let children = children
+        .map(|child| followed(child, claim))
+        .collect::<Result<Vec<_>>>()?;
     Ok(data.into_builder().buffers(buffers).child_data(children).build()?)
 }
 

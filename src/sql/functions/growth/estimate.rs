@@ -141,15 +141,21 @@ impl Growth {
             Growth::Arrays(times) => all().saturating_mul(times).saturating_add(PLAIN_BYTES),
             Growth::Letters(times) => {
                 let ascii = (0..arguments.len()).all(|index| arguments.text(index, row).is_none_or(str::is_ascii));
-                if ascii { bytes(0) } else { bytes(0).saturating_mul(times) }
+                if ascii {
+                    bytes(0)
+                } else {
+                    bytes(0).saturating_mul(times)
+                }
             }
             Growth::TextOf => arguments.text_of(0, row),
             Growth::Read => bytes(0).saturating_mul(9),
             Growth::Repeat => bytes(0).saturating_mul(arguments.count(1, row)),
             Growth::Pad => {
-                let ascii = [0, 2]
-                    .iter()
-                    .all(|index| arguments.text(*index, row).is_none_or(|text| text.len() < 1 << 20 && text.is_ascii()));
+                let ascii = [0, 2].iter().all(|index| {
+                    arguments
+                        .text(*index, row)
+                        .is_none_or(|text| text.len() < 1 << 20 && text.is_ascii())
+                });
                 let letters = arguments.count(1, row);
                 // As in PostgreSQL, which asks for the longest that so many letters could be.
                 if ascii && letters.saturating_mul(LETTER_BYTES) <= super::VALUE_BYTES_MAX {
@@ -163,13 +169,13 @@ impl Growth {
                 let between = bytes(0).saturating_mul(arguments.len().saturating_sub(2) as u64);
                 all().saturating_sub(bytes(0)).saturating_add(between)
             }
-            Growth::ToChar => bytes(1).saturating_mul(FORMATTED_BYTES).saturating_add(PLAIN_TEXT_BYTES),
+            Growth::ToChar => bytes(1)
+                .saturating_mul(FORMATTED_BYTES)
+                .saturating_add(PLAIN_TEXT_BYTES),
             Growth::Join => {
                 let elements = arguments.elements(0, row);
                 let rest = bytes(1).saturating_add(bytes(2));
-                arguments
-                    .text_of(0, row)
-                    .saturating_add(elements.saturating_mul(rest))
+                arguments.text_of(0, row).saturating_add(elements.saturating_mul(rest))
             }
             Growth::Split => split(arguments, row),
             Growth::Series => series(arguments, row).saturating_mul(8),
@@ -180,7 +186,9 @@ impl Growth {
             }
             Growth::Exchanged => {
                 let most = arguments.elements(0, row);
-                let exchanged = arguments.integer(3, row).map_or(most, |count| most.min(count.max(0) as u64));
+                let exchanged = arguments
+                    .integer(3, row)
+                    .map_or(most, |count| most.min(count.max(0) as u64));
                 bytes(0).saturating_add(bytes(2).saturating_mul(exchanged))
             }
             Growth::RegexReplace => regex_replaced(arguments, row),
@@ -228,7 +236,11 @@ fn split(arguments: &Arguments, row: usize) -> u64 {
         Some(between) => memchr::memmem::find_iter(text.as_bytes(), between.as_bytes()).count() as u64,
     };
     // Elements count as PostgreSQL's, of which an array of this size has no more.
-    (length + 4 * elements).max(if elements > super::ELEMENTS_MAX { elements * 9 } else { 0 })
+    (length + 4 * elements).max(if elements > super::ELEMENTS_MAX {
+        elements * 9
+    } else {
+        0
+    })
 }
 
 /// What matches takes no more than the text; each reference of the replacement gives back that at most.
@@ -260,7 +272,9 @@ fn regex_replaced(arguments: &Arguments, row: usize) -> u64 {
 fn series(arguments: &Arguments, row: usize) -> u64 {
     let positions = |from: i128, to: i128, step: u128| {
         let distance = (to - from).unsigned_abs();
-        u64::try_from(distance / step.max(1)).unwrap_or(u64::MAX).saturating_add(1)
+        u64::try_from(distance / step.max(1))
+            .unwrap_or(u64::MAX)
+            .saturating_add(1)
     };
     if let Some(step) = arguments.interval(2, row) {
         let (Some(from), Some(to)) = (arguments.instant(0, row), arguments.instant(1, row)) else {

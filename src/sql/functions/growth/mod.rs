@@ -24,8 +24,8 @@ mod slices;
 pub use account::{Account, Accounted, Scope};
 pub use account::{Mode, with_mode};
 pub use bounded::{bound, bound_call, bound_cast, is_bounded};
-pub use estimate::scalar_bytes;
 pub use concatenation::concatenation;
+pub use estimate::scalar_bytes;
 pub use gathered::bound_aggregate;
 pub use pattern::bound_like;
 pub use slices::Slices;
@@ -78,7 +78,9 @@ pub fn engine_says_too_large(error: &DataFusionError) -> bool {
     match error {
         DataFusionError::External(inner) => match inner.downcast_ref::<SqlError>() {
             Some(error) => is_too_large(error),
-            None => inner.downcast_ref::<DataFusionError>().is_some_and(engine_says_too_large),
+            None => inner
+                .downcast_ref::<DataFusionError>()
+                .is_some_and(engine_says_too_large),
         },
         DataFusionError::ArrowError(inner, _) => match inner.as_ref() {
             ArrowError::ExternalError(inner) => inner.downcast_ref::<SqlError>().is_some_and(is_too_large),

@@ -80,7 +80,11 @@ fn sets_bytes(pattern: &str) -> usize {
             b'[' => {
                 depth += 1;
                 // All but some letters is beyond ASCII too.
-                if rest.first() == Some(&b'^') { WIDE_SET_BYTES } else { NARROW_SET_BYTES }
+                if rest.first() == Some(&b'^') {
+                    WIDE_SET_BYTES
+                } else {
+                    NARROW_SET_BYTES
+                }
             }
             b']' => {
                 depth = depth.saturating_sub(1);
@@ -163,7 +167,10 @@ fn parts(patterns: &ArrayRef) -> Vec<usize> {
 
 /// Matches of a pattern in a text; as many as there can be, if it is none.
 pub fn count(text: &str, pattern: &str, flags: &str) -> u64 {
-    let flags: String = flags.chars().filter(|flag| matches!(flag, 'i' | 'm' | 's' | 'x')).collect();
+    let flags: String = flags
+        .chars()
+        .filter(|flag| matches!(flag, 'i' | 'm' | 's' | 'x'))
+        .collect();
     let pattern = match flags.is_empty() {
         true => pattern.to_string(),
         false => format!("(?{flags}){pattern}"),
@@ -214,7 +221,10 @@ pub fn of_message(message: &str) -> SqlError {
     if message.contains("size limit") || message.contains("CompiledTooBig") {
         return too_complex();
     }
-    let reason = message.lines().rev().find_map(|line| line.trim().strip_prefix("error: "));
+    let reason = message
+        .lines()
+        .rev()
+        .find_map(|line| line.trim().strip_prefix("error: "));
     SqlError::new(
         state::INVALID_REGULAR_EXPRESSION,
         match reason {
@@ -236,16 +246,20 @@ struct Match {
 /// The function of an operator, unless it is another one.
 fn function(operator: Operator) -> Option<Arc<ScalarUDF>> {
     static FUNCTIONS: LazyLock<[Arc<ScalarUDF>; 4]> = LazyLock::new(|| {
-        [("~", false, false), ("~*", true, false), ("!~", false, true), ("!~*", true, true)].map(
-            |(operator, any_case, negated)| {
-                Arc::new(ScalarUDF::from(Match {
-                    operator,
-                    any_case,
-                    negated,
-                    signature: Signature::any(2, Volatility::Immutable),
-                }))
-            },
-        )
+        [
+            ("~", false, false),
+            ("~*", true, false),
+            ("!~", false, true),
+            ("!~*", true, true),
+        ]
+        .map(|(operator, any_case, negated)| {
+            Arc::new(ScalarUDF::from(Match {
+                operator,
+                any_case,
+                negated,
+                signature: Signature::any(2, Volatility::Immutable),
+            }))
+        })
     });
     let index = match operator {
         Operator::RegexMatch => 0,
@@ -267,7 +281,10 @@ fn is_plain(pattern: &Expr) -> bool {
     };
     let text = text.strip_prefix('^').unwrap_or(text);
     let text = text.strip_suffix('$').unwrap_or(text);
-    text.len() <= 256 && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b" _-/:,".contains(&byte))
+    text.len() <= 256
+        && text
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || b" _-/:,".contains(&byte))
 }
 
 /// A match by regular expression as a call that bounds it; nothing for other operators and patterns that are plain.
@@ -286,7 +303,12 @@ impl ScalarUDFImpl for Match {
     }
 
     fn schema_name(&self, args: &[Expr]) -> Result<String> {
-        Ok(format!("{} {} {}", args[0].schema_name(), self.operator, args[1].schema_name()))
+        Ok(format!(
+            "{} {} {}",
+            args[0].schema_name(),
+            self.operator,
+            args[1].schema_name()
+        ))
     }
 
     fn signature(&self) -> &Signature {

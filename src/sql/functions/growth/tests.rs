@@ -202,7 +202,10 @@ fn estimates_are_never_less_than_what_is_made() {
         ("array_concat", vec![array(), array()]),
         ("array_repeat", vec![col("t"), col("n")]),
         ("generate_series", vec![lit(1_i64), col("n")]),
-        ("regexp_replace", vec![col("t"), lit("[a-z]"), lit("<\\0\\0>"), lit("g")]),
+        (
+            "regexp_replace",
+            vec![col("t"), lit("[a-z]"), lit("<\\0\\0>"), lit("g")],
+        ),
         ("regexp_match", vec![col("t"), lit("((a)(.))")]),
     ];
     for (name, args) in cases {
@@ -222,7 +225,11 @@ fn estimates_are_never_less_than_what_is_made() {
         let mut total = 0;
         for row in 0..arguments.rows() {
             let value = ScalarValue::try_from_array(&made, row).expect("a value");
-            let bytes = if value.is_null() { 0 } else { scalar_bytes(&value) - offsets(&value) };
+            let bytes = if value.is_null() {
+                0
+            } else {
+                scalar_bytes(&value) - offsets(&value)
+            };
             let most = growth.of_row(&arguments, row);
             assert!(most >= bytes, "{name}, row {row}: {most} for {bytes}");
             total += bytes;
