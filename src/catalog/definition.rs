@@ -9,7 +9,7 @@ use std::sync::Arc;
 use arrow::datatypes::{Schema, SchemaRef};
 use serde::{Deserialize, Serialize};
 
-use crate::log::{EventTime, Reader, Retention, TopicId, TopicSpec, column_field};
+use crate::log::{AHEAD_US, EventTime, Reader, Retention, TopicId, TopicSpec, column_field};
 use crate::types::PgType;
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -40,6 +40,9 @@ pub struct Check {
 pub struct Watermark {
     pub column: String,
     pub delay_us: i64,
+    /// Event times further ahead of the clock do not move it; `None`: more than `log::AHEAD_US`.
+    #[serde(default)]
+    pub max_ahead_us: Option<i64>,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -150,6 +153,7 @@ impl Topic {
                     .column_index(&watermark.column)
                     .expect("C1: a topic's watermark column is one of its columns"),
                 delay_us: watermark.delay_us,
+                ahead_us: watermark.max_ahead_us.unwrap_or(AHEAD_US),
             }),
             retention: Retention {
                 us: self.retention_us,

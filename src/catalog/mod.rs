@@ -14,6 +14,7 @@ use std::sync::Arc;
 
 use parking_lot::RwLock;
 
+use crate::error::{SqlError, state};
 use crate::log::{DdlObserver, Lsn, TopicId};
 
 pub use definition::{Check, Column, Input, Pinned, Relation, RelationType, Topic, View, Watermark};
@@ -105,6 +106,12 @@ impl DdlObserver for Catalog {
         *self.current.write() = next;
     }
 
+    fn name(&self, topic: TopicId) -> Option<String> {
+        let current = self.current();
+        let topic = current.topic(topic.0)?;
+        Some(quote_qualified(&topic.schema, &topic.name))
+    }
+
     /// Materialized views are rebuilt from the rows that they began with and all later ones.
     fn needed_since(&self, topic: TopicId) -> Option<i64> {
         let current = self.current();
@@ -112,6 +119,21 @@ impl DdlObserver for Catalog {
         let inputs = views.filter_map(|view| view.inputs.get(&topic.0));
         inputs.map(|input| input.since_us.unwrap_or(i64::MIN)).min()
     }
+}
+
+/// A topic changed in a way that a transaction block cannot go on with.
+pub fn changed_concurrently(topic: &str) -> SqlError {
+    SqlError::new(
+        state::SERIALIZATION_FAILURE,
+        format!("could not serialize access due to concurrent change of topic \"{topic}\""),
+    )
+    .hint("Run the transaction again.")
+}
+
+/// A topic is gone that a statement was planned with.
+pub fn dropped_meanwhile(topic: &str) -> SqlError {
+    SqlError::new(state::UNDEFINED_TABLE, format!("relation \"{topic}\" does not exist"))
+        .detail("It was dropped after the transaction began.")
 }
 
 #[cfg(test)]

@@ -25,13 +25,14 @@ fn show_create_topic(topic: &Topic) -> String {
     );
     items.extend(topic.watermark.as_ref().map(|watermark| {
         let column = quote_ident(&watermark.column);
-        match watermark.delay_us {
-            0 => format!("WATERMARK FOR {column} AS {column}"),
-            delay_us => format!(
-                "WATERMARK FOR {column} AS {column} - INTERVAL '{}'",
-                interval_text(delay_us)
-            ),
+        let mut text = format!("WATERMARK FOR {column} AS {column}");
+        if watermark.delay_us != 0 {
+            text += &format!(" - INTERVAL '{}'", interval_text(watermark.delay_us));
         }
+        if let Some(max_ahead_us) = watermark.max_ahead_us {
+            text += &format!(" WITH (max_ahead = '{}')", interval_text(max_ahead_us));
+        }
+        text
     }));
     let mut text = format!("CREATE {word} {} (", quote_qualified(&topic.schema, &topic.name));
     if !items.is_empty() {

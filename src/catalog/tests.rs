@@ -42,6 +42,7 @@ fn topic(oid: u32, name: &str) -> Topic {
         watermark: Some(Watermark {
             column: "date_time".to_string(),
             delay_us: 4_000_000,
+            max_ahead_us: None,
         }),
         idle_timeout_us: None,
         retention_us: None,

@@ -28,9 +28,6 @@ const ROW_CODEC_BYTES_MAX: usize = 256 << 10;
 const MESSAGE_BYTES_TARGET: usize = 8 << 20;
 /// One row's message; leaves room for the frame's own fields.
 pub const ROW_BYTES_MAX: usize = FRAME_BYTES_MAX - (64 << 10);
-/// Event times further ahead of the append time than this do not move a watermark.
-const EVENT_AHEAD_US_MAX: i64 = 24 * 60 * 60 * 1_000_000;
-
 /// Encoded rows.
 pub enum Body {
     /// By the row codec.
@@ -65,27 +62,47 @@ pub struct EncodedAppend {
     pub schema_id: u32,
     pub partition: u32,
     pub parts: Vec<Part>,
+    /// Rows whose event times are too far ahead to move the watermark.
+    pub ahead: u64,
 }
 
-/// Event times up to this may move a watermark at `now_us`.
-pub fn event_limit(now_us: i64) -> i64 {
-    now_us.saturating_add(EVENT_AHEAD_US_MAX)
+/// The event times of some rows.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Events {
+    /// The newest that may move the watermark, microseconds.
+    pub newest_us: Option<i64>,
+    /// Rows whose event times are too far ahead for that.
+    pub ahead: u64,
 }
 
-/// Newest event time in a column that may move a watermark at `now_us`.
-pub fn newest_event(column: Option<&ArrayRef>, now_us: i64) -> Option<i64> {
-    let events: &TimestampMicrosecondArray = column?.as_primitive_opt::<TimestampMicrosecondType>()?;
-    let limit = event_limit(now_us);
-    let newest = arrow::compute::max(events)?;
-    if newest <= limit {
-        return Some(newest);
+impl Events {
+    /// Of a column; those up to `limit_us` may move a watermark.
+    pub fn of(column: Option<&ArrayRef>, limit_us: i64) -> Events {
+        let events = column.and_then(|column| column.as_primitive_opt::<TimestampMicrosecondType>());
+        let Some(newest) = events.and_then(arrow::compute::max) else {
+            return Events::default();
+        };
+        if newest <= limit_us {
+            return Events {
+                newest_us: Some(newest),
+                ahead: 0,
+            };
+        }
+        let events: &TimestampMicrosecondArray = events.expect("one of them is the newest");
+        let (mut newest_us, mut ahead) = (None, 0);
+        for event in events.iter().flatten() {
+            match event <= limit_us {
+                true => newest_us = newest_us.max(Some(event)),
+                false => ahead += 1,
+            }
+        }
+        Events { newest_us, ahead }
     }
-    events.iter().flatten().filter(|event| *event <= limit).max()
 }
 
 /// Encodes `append` for a topic with `spec`. `now_us` is the append time for the rule of event times far ahead.
 pub fn encode(
-    append: Append,
+    append: &Append,
     spec: &TopicSpec,
     now_us: i64,
     compression: Option<CompressionType>,
@@ -96,44 +113,56 @@ pub fn encode(
         schema_id: append.schema_id,
         partition: append.partition,
         parts: Vec::with_capacity(1),
+        ahead: 0,
     };
-    let mut batch = match append.rows {
+    let mut batch = match &append.rows {
         Rows::Memory(batch) => batch,
         Rows::Spilled(spilled) => {
+            let events = spilled.events(spec, now_us)?;
+            encoded.ahead = events.ahead;
             encoded.parts.push(Part {
                 rows: counted(spilled.rows()),
-                event_us: spilled.newest_event(spec, now_us)?,
-                body: Body::Spilled(spilled),
+                event_us: events.newest_us,
+                body: Body::Spilled(Arc::clone(spilled)),
             });
             return Ok(encoded);
         }
     };
+    let fitted;
     if !Arc::ptr_eq(batch.schema_ref(), &spec.schema) {
         let options = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
         let columns = batch.columns().to_vec();
-        batch = RecordBatch::try_new_with_options(Arc::clone(&spec.schema), columns, &options).map_err(unencodable)?;
+        fitted = RecordBatch::try_new_with_options(Arc::clone(&spec.schema), columns, &options).map_err(unencodable)?;
+        batch = &fitted;
     }
     let count = batch.num_rows();
     if count == 0 {
         return Ok(encoded);
     }
-    let newest_event = |rows: &RecordBatch| newest_event(rows.columns().get(spec.event_time?.column), now_us);
+    let events = |rows: &RecordBatch| match spec.event_time {
+        Some(event) => Events::of(rows.columns().get(event.column), event.limit_us(now_us)),
+        None => Events::default(),
+    };
     if count <= ROW_CODEC_ROWS_MAX {
         let mut bytes = Vec::with_capacity(count * (8 + 12 * batch.num_columns()));
-        if rows::encode(&batch, &mut bytes) && bytes.len() <= ROW_CODEC_BYTES_MAX {
+        if rows::encode(batch, &mut bytes) && bytes.len() <= ROW_CODEC_BYTES_MAX {
+            let events = events(batch);
+            encoded.ahead = events.ahead;
             encoded.parts.push(Part {
                 rows: counted(count as u64),
-                event_us: newest_event(&batch),
+                event_us: events.newest_us,
                 body: Body::Rows(bytes),
             });
             return Ok(encoded);
         }
     }
-    let mut encoder = MessageEncoder::new(&batch, compression)?;
-    encoder.split(batch, &mut |rows, buffers| {
+    let mut encoder = MessageEncoder::new(batch, compression)?;
+    encoder.split(batch.clone(), &mut |rows, buffers| {
+        let events = events(&rows);
+        encoded.ahead += events.ahead;
         encoded.parts.push(Part {
             rows: counted(rows.num_rows() as u64),
-            event_us: newest_event(&rows),
+            event_us: events.newest_us,
             body: Body::Message(buffers, rows),
         });
     })?;

@@ -2,6 +2,7 @@
 //!
 //! One rule: a commit's future resolves after the sync that covers it (L1), or says that nobody knows (L4).
 
+use std::borrow::Borrow;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -445,11 +446,12 @@ impl Log {
     /// or with [`Acknowledge::Queued`] once it is in order; its timestamp is not known then and is 0. A commit that
     /// changes nothing resolves at once with the newest LSN.
     ///
-    /// Dropping the future does not take the commit back.
-    pub async fn commit(&self, commit: Commit, acknowledge: Acknowledge) -> Result<Receipt, LogError> {
+    /// Dropping the future does not take the commit back. One that was refused may be tried again.
+    pub async fn commit(&self, commit: impl Borrow<Commit>, acknowledge: Acknowledge) -> Result<Receipt, LogError> {
+        let commit = commit.borrow();
         let adds = commit.appends.iter().any(|append| append.rows.count() > 0);
         if !adds && commit.ddl.is_none() && commit.advances.is_empty() {
-            return self.unchanged(&commit);
+            return self.unchanged(commit);
         }
         // What adds no rows may free room, and takes next to none.
         if adds {
@@ -457,6 +459,7 @@ impl Log {
             self.wait_for_room().await?;
         }
         let commit = self.encode(commit)?;
+        let ahead: Vec<(TopicId, u64)> = commit.events_ahead().collect();
         let _room = match commit.bytes {
             ..=BUDGET_FREE_BYTES => None,
             bytes => {
@@ -464,15 +467,34 @@ impl Log {
                 Some(self.budget.acquire_many(kib).await.map_err(|_| LogError::Closed)?)
             }
         };
-        match acknowledge {
+        let receipt = match acknowledge {
             Acknowledge::Synced => {
                 let (sender, receiver) = oneshot::channel();
                 self.add_and_write(commit, sender)?;
                 receiver.await.map_err(|_| LogError::Failed {
                     reason: "the writer of the write-ahead log ended".to_string(),
-                })?
+                })??
             }
-            Acknowledge::Queued => self.add(commit, None),
+            Acknowledge::Queued => self.add(commit, None)?,
+        };
+        for (topic, rows) in ahead {
+            self.count_ahead(topic, rows);
+        }
+        Ok(receipt)
+    }
+
+    /// Counts rows whose event times are too far ahead to move the watermark; the first ones of a topic are logged.
+    fn count_ahead(&self, id: TopicId, rows: u64) {
+        let Ok(topic) = self.shared.tail.topic(id) else { return };
+        if topic.count_ahead(rows) == 0 {
+            let observer = self.shared.observer.read().clone();
+            let name = observer.and_then(|observer| observer.name(id));
+            tracing::warn!(
+                topic = name.unwrap_or_else(|| id.0.to_string()),
+                rows,
+                max_ahead_us = topic.spec().event_time.map(|event| event.ahead_us),
+                "event times too far ahead of the clock do not move the watermark; millstream.topics counts them in rows_ahead"
+            );
         }
     }
 
@@ -569,7 +591,7 @@ impl Log {
     }
 
     /// Encodes rows against the newest definitions, which the sequencer checks again.
-    fn encode(&self, commit: Commit) -> Result<EncodedCommit, LogError> {
+    fn encode(&self, commit: &Commit) -> Result<EncodedCommit, LogError> {
         let Commit {
             appends,
             ddl,
@@ -612,9 +634,9 @@ impl Log {
         }
         Ok(EncodedCommit {
             appends: encoded,
-            ddl,
-            advances,
-            empty,
+            ddl: ddl.clone(),
+            advances: advances.clone(),
+            empty: empty.clone(),
             bytes,
         })
     }

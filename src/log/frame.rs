@@ -42,9 +42,9 @@ use arrow::ipc::root_as_schema;
 
 use super::ipc::contained;
 use super::retention::{Reading, Retention, Retired};
-use super::{EventTime, Lsn, TopicChange, TopicId, TopicSpec};
+use super::{AHEAD_US, EventTime, Lsn, TopicChange, TopicId, TopicSpec};
 
-pub const FORMAT_VERSION: u32 = 3;
+pub const FORMAT_VERSION: u32 = 4;
 pub const FILE_HEADER_BYTES: u64 = 4096;
 /// Groups start at multiples of this.
 pub const GROUP_ALIGNMENT: u64 = 4096;
@@ -421,10 +421,12 @@ fn put_spec(spec: &TopicSpec, out: &mut Vec<u8>) {
     put_u32(spec.id.0, out);
     put_u32(spec.schema_id, out);
     put_u32(spec.partitions, out);
+    let ahead = spec.event_time.map(|event| event.ahead_us).filter(|us| *us != AHEAD_US);
     let flags = [
         spec.event_time.is_some(),
         spec.retention.us.is_some(),
         spec.retention.bytes.is_some(),
+        ahead.is_some(),
     ];
     out.push((0..).zip(flags).map(|(bit, is_set)| u8::from(is_set) << bit).sum());
     let (column, delay_us) = spec.event_time.map_or((0, 0), |event| (event.column, event.delay_us));
@@ -436,6 +438,7 @@ fn put_spec(spec: &TopicSpec, out: &mut Vec<u8>) {
     // Those that are there; there were none in version 1.
     spec.retention.us.into_iter().for_each(|us| put_u64(us as u64, out));
     spec.retention.bytes.into_iter().for_each(|bytes| put_u64(bytes, out));
+    ahead.into_iter().for_each(|us| put_u64(us as u64, out));
 }
 
 pub fn put_retire(lsn: Lsn, retired: &Retired, out: &mut Vec<u8>) {
@@ -544,13 +547,10 @@ impl<'a> Input<'a> {
         let (id, schema_id, partitions) = (TopicId(self.u32()?), self.u32()?, self.u32()?);
         let flags = self.u8()?;
         let has_event_time = flags & 1 != 0;
-        let event_time = EventTime {
-            column: self.length()?,
-            delay_us: self.i64()?,
-        };
+        let (column, delay_us) = (self.length()?, self.i64()?);
         let schema_bytes = self.length()?;
         let schema = decode_schema(self.take(schema_bytes)?)?;
-        if has_event_time && event_time.column >= schema.fields().len() {
+        if has_event_time && column >= schema.fields().len() {
             return Err(Damage::Contents("an event-time column does not exist"));
         }
         let mut value =
@@ -558,6 +558,11 @@ impl<'a> Input<'a> {
         let retention = Retention {
             us: value(1)?.map(|us| us as i64),
             bytes: value(2)?,
+        };
+        let event_time = EventTime {
+            column,
+            delay_us,
+            ahead_us: value(3)?.map_or(AHEAD_US, |us| us as i64),
         };
         Ok(TopicSpec {
             id,

@@ -31,8 +31,9 @@ use super::{Chunk, LogError, Lsn, TopicSpec};
 
 use arrow::datatypes::SchemaRef;
 
-/// 4: segments may be of version 2, 5: with differences in several columns, which a server of before cannot read.
-const FORMAT_VERSION: u32 = 5;
+/// 4: segments may be of version 2, 5: with differences in several columns, which a server of before cannot read. 6: topics may say how far
+/// event times may be ahead.
+const FORMAT_VERSION: u32 = 6;
 const MAGIC: [u8; 8] = *b"MILLCKP\0";
 const HEADER_BYTES: usize = 24;
 const TEMPORARY_NAME: &str = "next.tmp";

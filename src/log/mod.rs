@@ -49,7 +49,7 @@ pub use facade::{Log, LogOptions, LogStats, Recovered};
 pub use flusher::FlushOptions;
 pub use merge::MergeOptions;
 pub use repair::{LostCommits, LostRows, Repaired, repair};
-pub use retention::{Pin, Retention};
+pub use retention::{PIN_IDLE_US_MAX, Pin, Retention};
 pub use segment::{Adoption, Layout, SegmentInfo};
 pub use space::DiskStats;
 pub use spill::{SpillWriter, Spilled};
@@ -70,6 +70,18 @@ pub struct EventTime {
     /// Index of the TIMESTAMP or TIMESTAMPTZ column in the topic's schema.
     pub column: usize,
     pub delay_us: i64,
+    /// Event times further ahead of their append time than this do not move the watermark.
+    pub ahead_us: i64,
+}
+
+/// Unless a topic says otherwise, event times may be this far ahead of the clock, microseconds.
+pub const AHEAD_US: i64 = 24 * 60 * 60 * 1_000_000;
+
+impl EventTime {
+    /// Event times up to this may move the watermark by a commit at `now_us`.
+    fn limit_us(&self, now_us: i64) -> i64 {
+        now_us.saturating_add(self.ahead_us)
+    }
 }
 
 /// What the log must know of a topic.
@@ -247,6 +259,11 @@ impl SystemColumn {
 pub trait DdlObserver: Send + Sync + 'static {
     /// `record` is the [`Ddl::record`] of the commit at `lsn`.
     fn apply(&self, lsn: Lsn, record: &[u8]);
+
+    /// What the operator calls a topic.
+    fn name(&self, _topic: TopicId) -> Option<String> {
+        None
+    }
 
     /// Rows of the topic that were appended at or after this, microseconds, are needed whatever its retention says.
     fn needed_since(&self, _topic: TopicId) -> Option<i64> {

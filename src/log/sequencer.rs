@@ -140,6 +140,14 @@ pub struct EncodedCommit {
     pub bytes: usize,
 }
 
+impl EncodedCommit {
+    /// Topics with rows whose event times are too far ahead to move the watermark, and how many.
+    pub fn events_ahead(&self) -> impl Iterator<Item = (TopicId, u64)> {
+        let appends = self.appends.iter().filter(|append| append.ahead > 0);
+        appends.map(|append| (append.topic, append.ahead))
+    }
+}
+
 /// The state of one topic, to start from.
 pub struct Start {
     pub spec: Arc<TopicSpec>,

@@ -25,7 +25,7 @@ use parking_lot::Mutex;
 use crate::storage::Disk;
 
 use super::columns::{Range, Reader};
-use super::encode::{ROW_BYTES_MAX, event_limit, newest_event};
+use super::encode::{Events, ROW_BYTES_MAX};
 use super::extent::{Extent, Stored};
 use super::flusher::{FlushOptions, FlushState};
 use super::frame::{AdoptedFile, BlockRun, Placement};
@@ -338,9 +338,11 @@ impl Spilled {
         Ok(batches)
     }
 
-    /// Newest event time that may move the watermark of a topic with `spec`, were it committed now.
-    pub(super) fn newest_event(&self, spec: &TopicSpec, now_us: i64) -> Result<Option<i64>, LogError> {
-        let Some(event) = spec.event_time else { return Ok(None) };
+    /// The event times of the rows for a topic with `spec`, were they committed now.
+    pub(super) fn events(&self, spec: &TopicSpec, now_us: i64) -> Result<Events, LogError> {
+        let Some(event) = spec.event_time else {
+            return Ok(Events::default());
+        };
         let nowhere = Adoption {
             lsn: 1,
             timestamp_us: now_us,
@@ -348,22 +350,24 @@ impl Spilled {
         };
         let segment = self.segment(0, nowhere, &self.schema);
         let index = segment.index()?;
-        let limit = event_limit(now_us);
+        let limit_us = event.limit_us(now_us);
         let known = index.newest_events(event.column);
-        let mut newest = None;
+        let mut events = Events::default();
         for batch in 0..index.entries.len() {
             let of_batch = match known.as_ref().map(|known| known[batch]) {
-                Some(Some(event_us)) if event_us <= limit => Some(event_us),
-                Some(None) => None,
+                Some(newest_us) if newest_us.is_none_or(|newest_us| newest_us <= limit_us) => {
+                    Events { newest_us, ahead: 0 }
+                }
                 // Some are too far ahead to count.
                 _ => {
                     let column = segment.load(batch, Some(&[event.column]))?;
-                    newest_event(column.rows.columns().first(), now_us)
+                    Events::of(column.rows.columns().first(), limit_us)
                 }
             };
-            newest = newest.max(of_batch);
+            events.newest_us = events.newest_us.max(of_batch.newest_us);
+            events.ahead += of_batch.ahead;
         }
-        Ok(newest)
+        Ok(events)
     }
 
     /// What the frame of the commit says of the file.

@@ -8,7 +8,7 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
 use arrow::array::RecordBatch;
 use arrow::compute::concat_batches;
@@ -67,6 +67,8 @@ pub struct TopicStats {
     pub newest_event_append_us: Option<i64>,
     /// When rows were last appended.
     pub newest_append_us: Option<i64>,
+    /// Rows since the start whose event times were too far ahead to move the watermark.
+    pub rows_ahead: u64,
 }
 
 /// Rows that nobody has read yet.
@@ -111,6 +113,8 @@ struct State {
 /// The rows of one topic.
 pub struct Topic {
     state: RwLock<State>,
+    /// Rows whose event times were too far ahead to move the watermark.
+    ahead: AtomicU64,
     /// Bytes of all topics' chunks.
     total_bytes: Arc<AtomicUsize>,
 }
@@ -251,6 +255,7 @@ impl Topic {
                 newest_event: None,
                 newest_append_us: None,
             }),
+            ahead: AtomicU64::new(0),
             total_bytes,
         }
     }
@@ -297,6 +302,7 @@ impl Topic {
                 newest_event: image.newest_event,
                 newest_append_us: image.newest_append_us,
             }),
+            ahead: AtomicU64::new(0),
             total_bytes,
         }
     }
@@ -733,7 +739,13 @@ impl Topic {
             newest_event_us: state.newest_event.map(|(event, _)| event),
             newest_event_append_us: state.newest_event.map(|(_, append)| append),
             newest_append_us: state.newest_append_us,
+            rows_ahead: self.ahead.load(Ordering::Relaxed),
         }
+    }
+
+    /// Counts rows whose event times are too far ahead; returns how many there were before.
+    pub fn count_ahead(&self, rows: u64) -> u64 {
+        self.ahead.fetch_add(rows, Ordering::Relaxed)
     }
 }
 

@@ -106,6 +106,7 @@ fn bids() -> Topic {
         watermark: Some(Watermark {
             column: "ts".to_string(),
             delay_us: SECOND,
+            max_ahead_us: None,
         }),
         idle_timeout_us: None,
         retention_us: None,
@@ -166,6 +167,7 @@ fn point(lsn: Lsn) -> ReadPoint {
         lsn,
         retention_us: 0,
         own_writes: OwnWrites::new(),
+        own_places: false,
         views: HashMap::new(),
         system: Arc::new(|_| unreachable!("these tests read no system relation")),
         parameters: vec![],

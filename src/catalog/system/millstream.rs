@@ -5,6 +5,7 @@
 use super::value::{Rows, row};
 use super::{PartitionState, SystemState};
 use crate::catalog::Relation;
+use crate::log::AHEAD_US;
 
 pub(super) fn fill(name: &str, state: &SystemState, rows: &mut Rows) {
     match name {
@@ -56,6 +57,8 @@ fn fill_topics(state: &SystemState, rows: &mut Rows) {
             "bytes" => partitions.iter().map(PartitionState::bytes).sum::<u64>(),
             "event_time" => watermark.map(|watermark| watermark.column.clone()),
             "watermark_delay" => watermark.map(|watermark| watermark.delay_us),
+            "max_ahead" => watermark.map(|watermark| watermark.max_ahead_us.unwrap_or(AHEAD_US)),
+            "rows_ahead" => now.map_or(0, |topic| topic.rows_ahead),
             "watermark" => now.and_then(|topic| topic.watermark_us),
             "newest_event" => now.and_then(|topic| topic.newest_event_us),
             "newest_append" => now.and_then(|topic| topic.newest_append_us),

@@ -76,6 +76,8 @@ pub struct TopicState {
     pub watermark_us: Option<i64>,
     pub newest_event_us: Option<i64>,
     pub newest_append_us: Option<i64>,
+    /// Rows since the start whose event times were too far ahead to move the watermark.
+    pub rows_ahead: u64,
 }
 
 #[derive(Clone, Copy, Debug, Default)]

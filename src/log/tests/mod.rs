@@ -76,6 +76,7 @@ pub fn spec(id: u32) -> TopicSpec {
         event_time: Some(EventTime {
             column: 2,
             delay_us: 1_000_000,
+            ahead_us: AHEAD_US,
         }),
         retention: Retention::default(),
     }

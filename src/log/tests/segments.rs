@@ -566,6 +566,7 @@ fn segments_of_an_older_schema_are_read_with_the_new_one() {
     altered.event_time = Some(EventTime {
         column: 1,
         delay_us: 1_000_000,
+        ahead_us: AHEAD_US,
     });
     let alter = Commit {
         ddl: Some(Ddl {

@@ -13,7 +13,7 @@ use sqlparser::tokenizer::Token;
 use super::super::statement::{CreateTopic, CreateView, Name, Statement};
 use super::cursor::{Cursor, Result};
 use super::lexer::IDENTIFIER_BYTES_MAX;
-use super::options::{self, interval_of};
+use super::options::{self, interval_of, watermark_options};
 use crate::catalog::{Check, Column, Topic, Watermark};
 use crate::error::{SqlError, SqlState, state};
 use crate::log::SystemColumn;
@@ -564,7 +564,7 @@ fn check_name(topic: &str, column: Option<&str>, number: u32) -> String {
     join(parts)
 }
 
-/// After WATERMARK FOR: `column AS column [- INTERVAL '...']`.
+/// After WATERMARK FOR: `column AS column [- INTERVAL '...'] [WITH (max_ahead = '...')]`.
 fn watermark(cursor: &mut Cursor) -> Result<Watermark> {
     let column = cursor.identifier()?;
     cursor.expect(&["as"])?;
@@ -603,7 +603,15 @@ fn watermark(cursor: &mut Cursor) -> Result<Watermark> {
         )
         .position(position));
     }
-    Ok(Watermark { column, delay_us })
+    let max_ahead_us = match cursor.take(&["with"]) {
+        true => watermark_options(cursor)?,
+        false => None,
+    };
+    Ok(Watermark {
+        column,
+        delay_us,
+        max_ahead_us,
+    })
 }
 
 fn check_watermark(watermark: &Watermark, columns: &[Column]) -> Result<()> {

@@ -120,6 +120,25 @@ pub fn topic_options(cursor: &mut Cursor) -> Result<TopicOptions> {
     Ok(options)
 }
 
+/// The options of a watermark, after WITH: how far event times may be ahead of the clock, microseconds.
+pub fn watermark_options(cursor: &mut Cursor) -> Result<Option<i64>> {
+    let mut max_ahead_us = None;
+    for (name, value, position) in list(cursor)? {
+        if name != "max_ahead" {
+            return Err(unknown(&name, &["max_ahead"], "a watermark").position(position));
+        }
+        max_ahead_us = Some(positive_interval(&value).ok_or_else(|| {
+            SqlError::new(
+                state::INVALID_PARAMETER_VALUE,
+                format!("invalid value for parameter \"{name}\": \"{value}\""),
+            )
+            .hint("Use a length of time such as '1 minute'.")
+            .position(position)
+        })?);
+    }
+    Ok(max_ahead_us)
+}
+
 /// `(name, ...)` of ALTER TOPIC ... RESET.
 pub fn topic_option_names(cursor: &mut Cursor) -> Result<Vec<String>> {
     let position = cursor.position();

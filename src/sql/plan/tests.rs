@@ -32,6 +32,7 @@ fn topic(oid: u32, name: &str, columns: &[(&str, PgType)], watermark: Option<&st
         watermark: watermark.map(|column| Watermark {
             column: column.to_string(),
             delay_us: 4_000_000,
+            max_ahead_us: None,
         }),
         idle_timeout_us: None,
         retention_us: None,

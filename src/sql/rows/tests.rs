@@ -44,6 +44,7 @@ fn bids() -> Topic {
         watermark: Some(Watermark {
             column: "ts".to_string(),
             delay_us: 0,
+            max_ahead_us: None,
         }),
         idle_timeout_us: None,
         retention_us: None,

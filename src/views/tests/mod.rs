@@ -198,6 +198,7 @@ impl World {
                 watermark: Some(Watermark {
                     column: "ts".to_string(),
                     delay_us: DELAY_US,
+                    max_ahead_us: None,
                 }),
                 idle_timeout_us: None,
                 retention_us: None,

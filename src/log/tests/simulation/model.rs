@@ -11,9 +11,6 @@ use arrow::datatypes::TimestampMicrosecondType;
 use super::super::super::columns::column_id;
 use super::super::*;
 
-/// Event times further ahead of the append time than this do not count.
-const EVENT_AHEAD_US_MAX: i64 = DAY_US;
-
 /// One row, as it was inserted.
 #[derive(Clone, Debug)]
 pub struct Row {
@@ -199,7 +196,8 @@ impl Model {
                 watermark,
             });
             stored.extend(rows.iter().map(|row| Row { lsn, ..row.clone() }));
-            let counts = |event_us: &i64| *event_us <= now_us.saturating_add(EVENT_AHEAD_US_MAX);
+            let ahead_us = event_time.map_or(0, |event| event.ahead_us);
+            let counts = |event_us: &i64| *event_us <= now_us.saturating_add(ahead_us);
             let newest = rows.iter().filter_map(|row| row.event_us).filter(counts).max();
             if let (Some(event_us), Some(event_time)) = (newest, event_time) {
                 topic.events.push((lsn, event_us));

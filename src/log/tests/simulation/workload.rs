@@ -206,6 +206,7 @@ impl Workload {
             let event_time = EventTime {
                 column: 2,
                 delay_us: random.random_range(0..3) * 1_000_000,
+                ahead_us: [AHEAD_US, DAY_US / 24][random.random_range(0..2)],
             };
             return TopicChange::Create(TopicSpec {
                 partitions: random.random_range(1..=4),
