@@ -1,8 +1,14 @@
 //! Sessions beside one another: what one does must not hold up, refuse or end another.
 
-use tokio::task::JoinSet;
-use tokio_postgres::NoTls;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
+use bytes::Bytes;
+use futures::SinkExt;
+use tokio::task::JoinSet;
+use tokio_postgres::{Client, Config, NoTls};
+
+use crate::support::raw::{Raw, error, field, rows};
 use crate::support::{self, Server, state, value};
 
 /// Computes for minutes, and its operators hardly give way.
@@ -95,4 +101,216 @@ async fn views_nested_deep_are_recovered() {
     let server = Server::start(&data_dir);
     let client = support::connect(&server).await;
     assert_eq!(value(&client, "SELECT n FROM m").await, DEPTH.to_string());
+}
+
+/// Sends rows as text, then waits for `meanwhile` before the end is sent.
+async fn copy_around(client: &Client, sql: &str, rows: &[String], meanwhile: impl Future<Output = ()>) -> u64 {
+    let sink = client.copy_in::<_, Bytes>(sql).await.expect("a COPY begins");
+    let mut sink = std::pin::pin!(sink);
+    let (first, last) = rows.split_at(rows.len() / 2);
+    sink.send(Bytes::from(first.concat())).await.expect("rows are taken");
+    sink.flush().await.expect("they are sent");
+    meanwhile.await;
+    sink.send(Bytes::from(last.concat())).await.expect("rows are taken");
+    sink.finish().await.expect("the COPY is whole")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nobodys_statement_fails_beside_alters() {
+    let (_scratch, data_dir) = support::data_dir();
+    let server = Server::start(&data_dir);
+    let client = support::connect(&server).await;
+    let create = "CREATE TOPIC t (a INT, b TEXT);
+                  CREATE MATERIALIZED VIEW v AS SELECT count(*) AS n, sum(a) AS s FROM t";
+    client.batch_execute(create).await.expect("a topic and a view");
+    let over = Arc::new(AtomicBool::new(false));
+    let mut sessions = JoinSet::new();
+    for kind in 0..6 {
+        let (client, over) = (support::connect(&server).await, Arc::clone(&over));
+        sessions.spawn(async move {
+            let mut rows = 0;
+            let insert = client.prepare("INSERT INTO t (a, b) VALUES ($1, $2)").await.expect("an INSERT");
+            let select = client.prepare("SELECT a, b FROM t WHERE a = $1 LIMIT 3").await.expect("a SELECT");
+            while !over.load(Ordering::Relaxed) {
+                let inserted = match kind {
+                    0 => client.batch_execute("INSERT INTO t (a, b) VALUES (1, 'x')").await.map(|()| 1),
+                    1 => client.execute(&insert, &[&2, &"y"]).await,
+                    2 => {
+                        let more = ["3\tz\n".to_string(), "3\tz\n".to_string()];
+                        Ok(copy_around(&client, "COPY t (a, b) FROM STDIN", &more, async {}).await)
+                    }
+                    3 => client.batch_execute("SELECT * FROM t WHERE a > 1 LIMIT 3").await.map(|()| 0),
+                    4 => client.query(&select, &[&1]).await.map(|_| 0),
+                    // Several in one pipeline.
+                    _ => {
+                        let (one, two, three) = tokio::join!(
+                            client.execute(&insert, &[&4, &"p"]),
+                            client.query(&select, &[&4]),
+                            client.execute("INSERT INTO t (a, b) SELECT 5, 'q'", &[]),
+                        );
+                        two.and(one).and_then(|one| three.map(|three| one + three))
+                    }
+                };
+                rows += inserted.unwrap_or_else(|error| panic!("statement {kind}: {error:?}"));
+            }
+            rows
+        });
+    }
+    for round in 0..40 {
+        let alter = match round % 4 {
+            0 => format!("ALTER TOPIC t ADD COLUMN c{round} INT DEFAULT 7"),
+            1 => format!("ALTER TOPIC t RENAME COLUMN c{} TO d", round - 1),
+            2 => "ALTER TOPIC t DROP COLUMN d".to_string(),
+            _ => "ALTER TOPIC t SET (partitions = 2)".to_string(),
+        };
+        client.batch_execute(&alter).await.expect("an ALTER");
+    }
+    over.store(true, Ordering::Relaxed);
+    let mut rows = 0;
+    while let Some(inserted) = sessions.join_next().await {
+        rows += inserted.expect("no statement fails");
+    }
+    assert_eq!(value(&client, "SELECT count(*) FROM t").await, rows.to_string());
+    assert_eq!(value(&client, "SELECT n FROM v").await, rows.to_string());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_copy_goes_on_over_an_alter() {
+    let (_scratch, data_dir) = support::data_dir();
+    let server = Server::start(&data_dir);
+    let (client, other) = (support::connect(&server).await, support::connect(&server).await);
+    client.batch_execute("CREATE TOPIC t (a INT, b TEXT)").await.expect("a topic");
+    let alter = async {
+        let alter = "ALTER TOPIC t ADD COLUMN c INT DEFAULT 7; ALTER TOPIC t DROP COLUMN b";
+        other.batch_execute(alter).await.expect("an ALTER");
+    };
+    // More than a transaction has in memory: some of it is in files when the columns change.
+    let rows: Vec<String> = (0..20_000).map(|n| format!("{n}\t{}\n", "x".repeat(1000))).collect();
+    assert_eq!(copy_around(&client, "COPY t FROM STDIN", &rows, alter).await, 20_000);
+    assert_eq!(value(&client, "SELECT count(*) FROM t WHERE c = 7").await, "20000");
+    assert_eq!(value(&client, "SELECT sum(a) FROM t").await, "199990000");
+    assert_eq!(state(&client.batch_execute("SELECT b FROM t").await.expect_err("it is gone")), "42703");
+
+    let alter = async {
+        other.batch_execute("ALTER TOPIC t ADD COLUMN d INT").await.expect("an ALTER");
+    };
+    let rows = ["1\t1\n".to_string(), "2\t2\n".to_string()];
+    client.batch_execute("BEGIN").await.expect("a block");
+    copy_around(&client, "COPY t FROM STDIN", &rows, alter).await;
+    let error = client.batch_execute("COMMIT").await.expect_err("the topic has changed");
+    let error = error.as_db_error().expect("an error of the server");
+    assert_eq!(error.code().code(), "40001");
+    assert_eq!(
+        error.message(),
+        "could not serialize access due to concurrent change of topic \"t\""
+    );
+    let drop = async {
+        other.batch_execute("DROP TOPIC t").await.expect("a DROP");
+    };
+    let sink = client.copy_in::<_, Bytes>("COPY t FROM STDIN").await.expect("a COPY begins");
+    let mut sink = std::pin::pin!(sink);
+    sink.send(Bytes::from("1\t1\t1\n")).await.expect("a row is taken");
+    drop.await;
+    let error = sink.finish().await.expect_err("the topic is gone");
+    let error = error.as_db_error().expect("an error of the server");
+    assert_eq!((error.code().code(), error.message()), ("42P01", "relation \"t\" does not exist"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sessions_are_cancelled_and_terminated_by_number() {
+    let (_scratch, data_dir) = support::data_dir();
+    let server = Server::start(&data_dir);
+    let admin = support::connect(&server).await;
+    assert_eq!(
+        value(&admin, "SELECT client_addr = '127.0.0.1' AND client_port > 1023 AND client_hostname IS NULL \
+                       AND backend_start <= now() AND xact_start IS NOT NULL AND datname = 'millstream' \
+                       FROM pg_stat_activity WHERE pid = pg_backend_pid()").await,
+        "t"
+    );
+    assert_eq!(
+        value(&admin, "SELECT client_addr = inet_client_addr() AND client_port = inet_client_port() \
+                       FROM millstream.sessions WHERE pid = pg_backend_pid()").await,
+        "t"
+    );
+    let heavy = support::connect(&server).await;
+    let pid = value(&heavy, "SELECT pg_backend_pid()").await;
+    let signal = |function: &str| format!("SELECT pg_{function}_backend(pid) FROM pg_stat_activity WHERE pid = {pid}");
+    let active = format!("SELECT count(*) FROM pg_stat_activity WHERE pid = {pid} AND state = 'active'");
+    for (function, expect) in [("cancel", "57014"), ("terminate", "57P01")] {
+        let heavy = async { heavy.simple_query(HEAVY).await.map(|_| ()).expect_err("it takes minutes") };
+        let admin = async {
+            while value(&admin, &active).await != "1" {}
+            assert_eq!(value(&admin, &signal(function)).await, "t");
+        };
+        let (error, ()) = tokio::join!(heavy, admin);
+        assert_eq!(state(&error), expect);
+    }
+    while value(&admin, &active.replace("AND state = 'active'", "")).await != "0" {}
+    assert_eq!(value(&admin, "SELECT pg_cancel_backend(2000000)").await, "f");
+
+    // One that idles in a transaction hears of it when it listens.
+    let mut idle = Raw::connect(&server);
+    idle.query("BEGIN");
+    assert_eq!(value(&admin, &format!("SELECT pg_terminate_backend({})", idle.key.0)).await, "t");
+    let last = idle.until_closed();
+    assert_eq!(error(&last), ("57P01".into(), "terminating connection due to administrator command".into()));
+    assert_eq!(field(&last[0], 'S').as_deref(), Some("FATAL"));
+}
+
+#[test]
+fn a_session_that_idles_too_long_ends() {
+    let (_scratch, data_dir) = support::data_dir();
+    let server = Server::start(&data_dir);
+    for (before, expect, what) in [
+        ("SET idle_in_transaction_session_timeout = '50ms'; BEGIN", "25P03", "idle-in-transaction"),
+        ("SET idle_in_transaction_session_timeout = 50; BEGIN; SELECT 1/0", "25P03", "idle-in-transaction"),
+        ("SET idle_session_timeout = '50ms'", "57P05", "idle-session"),
+    ] {
+        let mut raw = Raw::connect(&server);
+        for statement in before.split("; ") {
+            raw.query(statement);
+        }
+        let last = raw.until_closed();
+        let message = format!("terminating connection due to {what} timeout");
+        assert_eq!(error(&last), (expect.into(), message));
+        assert_eq!(field(&last[0], 'S').as_deref(), Some("FATAL"));
+    }
+    // Neither concerns who is in the other state.
+    let mut raw = Raw::connect(&server);
+    raw.query("SET idle_session_timeout = '1ms'; SET idle_in_transaction_session_timeout = 0; BEGIN");
+    raw.query("SELECT pg_sleep(0.05)");
+    assert_eq!(rows(&raw.query("SHOW idle_session_timeout")), [["1ms"]]);
+}
+
+#[tokio::test]
+async fn there_is_one_database_and_its_names_are_few() {
+    let (_scratch, data_dir) = support::data_dir();
+    let server = Server::start(&data_dir);
+    for (user, database, connects) in [
+        ("ann", "millstream", true),
+        ("ann", "postgres", true),
+        ("ann", "ann", true),
+        ("ann", "", true),
+        ("ann", "bob", false),
+        ("ann", "Millstream", false),
+        ("ann", "template1", false),
+    ] {
+        let mut config = Config::new();
+        config.host("127.0.0.1").port(server.port()).user(user);
+        if !database.is_empty() {
+            config.dbname(database);
+        }
+        match config.connect(NoTls).await {
+            Ok((client, connection)) => {
+                tokio::spawn(connection);
+                assert!(connects, "{user} connects to {database}");
+                let same = "SELECT datname = current_database() FROM pg_database";
+                assert_eq!(value(&client, same).await, "t");
+            }
+            Err(error) => {
+                assert!(!connects, "{user} does not connect to {database}: {error:?}");
+                assert_eq!(state(&error), "3D000");
+            }
+        }
+    }
 }

@@ -61,10 +61,19 @@ pub struct RetentionClock {
     pins: Mutex<Pins>,
 }
 
+/// A reader that waits for its client for longer than this holds nothing any more, microseconds.
+pub const PIN_IDLE_US_MAX: i64 = 60 * 60 * 1_000_000;
+
 #[derive(Default)]
 struct Pins {
     next: u64,
-    at_us: HashMap<u64, i64>,
+    held: HashMap<u64, Pinned>,
+}
+
+struct Pinned {
+    at_us: i64,
+    /// Since when its reader waits, by the monotonic clock, microseconds.
+    idle_since_us: Option<i64>,
 }
 
 /// While it is held, nothing goes that is still read at its position.
@@ -75,9 +84,29 @@ pub struct Pin {
     pub at_us: i64,
 }
 
+impl Pin {
+    /// Its reader waits for somebody: it is held for [`PIN_IDLE_US_MAX`] from now on.
+    pub fn idle(&self) {
+        let now_us = self.clock.clock.monotonic_us();
+        if let Some(pin) = self.clock.pins.lock().held.get_mut(&self.id) {
+            pin.idle_since_us.get_or_insert(now_us);
+        }
+    }
+
+    /// Its reader goes on; false if it was let go meanwhile.
+    pub fn resume(&self) -> bool {
+        let mut pins = self.clock.pins.lock();
+        let Some(pin) = pins.held.get_mut(&self.id) else {
+            return false;
+        };
+        pin.idle_since_us = None;
+        true
+    }
+}
+
 impl Drop for Pin {
     fn drop(&mut self) {
-        self.clock.pins.lock().at_us.remove(&self.id);
+        self.clock.pins.lock().held.remove(&self.id);
     }
 }
 
@@ -129,7 +158,11 @@ impl RetentionClock {
         let at_us = self.read(newest_us).at_us;
         let id = pins.next;
         pins.next += 1;
-        pins.at_us.insert(id, at_us);
+        let pinned = Pinned {
+            at_us,
+            idle_since_us: None,
+        };
+        pins.held.insert(id, pinned);
         Pin {
             clock: Arc::clone(self),
             id,
@@ -139,9 +172,12 @@ impl RetentionClock {
 
     /// Where it stands, but not past anybody who reads: up to there rows may go.
     pub fn released(&self, newest_us: i64) -> Reading {
-        let pins = self.pins.lock();
+        let mut pins = self.pins.lock();
         let reading = self.read(newest_us);
-        let pinned_us = pins.at_us.values().copied().min().unwrap_or(i64::MAX);
+        let idle_before_us = self.clock.monotonic_us().saturating_sub(PIN_IDLE_US_MAX);
+        pins.held
+            .retain(|_, pin| pin.idle_since_us.is_none_or(|since_us| since_us > idle_before_us));
+        let pinned_us = pins.held.values().map(|pin| pin.at_us).min().unwrap_or(i64::MAX);
         Reading {
             at_us: reading.at_us.min(pinned_us),
             ..reading
@@ -251,6 +287,26 @@ mod tests {
         assert_eq!(retention.read(0).at_us, NOW_US + 1000);
         drop(pin);
         assert_eq!(retention.released(0).at_us, NOW_US + 1000);
+    }
+
+    #[test]
+    fn a_reader_that_waits_for_long_holds_nothing_any_more() {
+        let clock = TestClock::at(NOW_US);
+        let retention = Arc::new(RetentionClock::start(clock.clone(), None, None));
+        let (pin, busy) = (retention.pin(0), retention.pin(0));
+        pin.idle();
+        clock.pass(PIN_IDLE_US_MAX - 1);
+        assert_eq!(retention.released(0).at_us, pin.at_us);
+        assert!(pin.resume(), "it waited for less");
+        clock.pass(PIN_IDLE_US_MAX);
+        assert_eq!(retention.released(0).at_us, pin.at_us, "it does not wait");
+        drop(busy);
+        pin.idle();
+        clock.pass(1);
+        pin.idle();
+        clock.pass(PIN_IDLE_US_MAX - 1);
+        assert_eq!(retention.released(0).at_us, NOW_US + 3 * PIN_IDLE_US_MAX - 1);
+        assert!(!pin.resume(), "rows may have gone");
     }
 
     fn held(values: &[(u64, i64, u64)]) -> Vec<Held> {

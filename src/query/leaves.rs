@@ -38,6 +38,7 @@ pub struct Leaves {
     now_us: i64,
     retention_us: i64,
     own_writes: OwnWrites,
+    own_places: bool,
     views: HashMap<u32, ViewRows>,
     system: SystemRows,
 }
@@ -50,6 +51,7 @@ impl Leaves {
             now_us: point.session.now_us,
             retention_us: point.retention_us,
             own_writes: point.own_writes.clone(),
+            own_places: point.own_places,
             views: point.views.clone(),
             system: point.system.clone(),
         }
@@ -67,7 +69,7 @@ impl Leaves {
         let mut extents = match self.log.read(&reader, 0, self.lsn) {
             // The transaction made the topic: the log does not know it yet.
             Err(error) if own.is_some() && error.state == state::UNDEFINED_TABLE => Vec::new(),
-            read => read?,
+            read => read.map_err(|error| changed(error, &topic.name))?,
         };
         if let Some(written) = own {
             self.overlay(&reader, &mut extents, written)?;
@@ -220,6 +222,15 @@ impl Leaves {
     }
 }
 
+/// The log knows topics by number only.
+fn changed(error: SqlError, topic: &str) -> SqlError {
+    match error.state {
+        state::SERIALIZATION_FAILURE => catalog::changed_concurrently(topic),
+        state::UNDEFINED_TABLE => catalog::dropped_meanwhile(topic),
+        _ => error,
+    }
+}
+
 fn rows(extents: &[Extent]) -> usize {
     extents.iter().map(Extent::rows_max).sum()
 }
@@ -286,6 +297,7 @@ impl ExtensionPlanner for Leaves {
             columns: self.sources(source, &schema, scan.projection.as_deref()),
             schema,
             watermark_zone,
+            placed_upto: if self.own_places { Lsn::MAX } else { self.lsn },
             limit: scan.fetch,
             filters: Vec::new(),
         };

@@ -34,7 +34,7 @@ use futures::Stream;
 
 use super::filter::Filter;
 use super::prune::Pruning;
-use crate::log::{Chunk, Stored, SystemColumn, expand};
+use crate::log::{Chunk, Lsn, Stored, SystemColumn, expand};
 use crate::sql::functions::fail;
 
 /// Rows by reference, or to be loaded.
@@ -95,6 +95,8 @@ pub struct Scan {
     pub schema: SchemaRef,
     /// Time zone of `_watermark`'s type.
     pub watermark_zone: Option<Arc<str>>,
+    /// Rows of a later commit than this have no place yet: they are the transaction's own.
+    pub placed_upto: Lsn,
     /// No more rows than these are wanted.
     pub limit: Option<usize>,
     /// Rows that do not satisfy all of them are left out.
@@ -147,7 +149,7 @@ impl Scan {
                 // Rows from before the column was added.
                 None => Ok(new_null_array(self.schema.field(at).data_type(), rows.num_rows())),
             },
-            (Source::Hidden(hidden), Some(chunk)) => Ok(self.hidden(hidden, chunk)),
+            (Source::Hidden(hidden), Some(chunk)) => Ok(self.hidden(at, hidden, chunk)),
             (Source::Hidden(_), None) => unreachable!("only topics have hidden columns"),
         };
         match self.kept(rows.num_rows(), column)? {
@@ -168,7 +170,7 @@ impl Scan {
                 let position = columns.binary_search(&index).expect("it was loaded");
                 Arc::clone(chunk.rows.column(position))
             }
-            Source::Hidden(hidden) => self.hidden(hidden, chunk),
+            Source::Hidden(hidden) => self.hidden(at, hidden, chunk),
         };
         let (mut filtered, mut kept) = (None, Kept::All);
         if !self.filters.is_empty() {
@@ -200,7 +202,11 @@ impl Scan {
         }
     }
 
-    fn hidden(&self, column: SystemColumn, chunk: &Chunk) -> ArrayRef {
+    /// A hidden column, at that place among the scan's. The watermark is known before the commit, as of the read point.
+    fn hidden(&self, at: usize, column: SystemColumn, chunk: &Chunk) -> ArrayRef {
+        if column != SystemColumn::Watermark && chunk.first_lsn() > self.placed_upto {
+            return new_null_array(self.schema.field(at).data_type(), chunk.rows.num_rows());
+        }
         chunk.system_column(column, self.watermark_zone.as_deref())
     }
 

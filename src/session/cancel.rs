@@ -1,4 +1,4 @@
-//! What ends the running statement from outside: another connection's cancel, its time limit, the server's stop.
+//! What ends the running statement from outside: another connection's cancel, `pg_cancel_backend` and `pg_terminate_backend`, its time limit, the server's stop.
 //!
 //! One rule: a commit that has begun is not cancelled, so that 57014 always means that nothing was kept.
 
@@ -14,6 +14,14 @@ use crate::error::{SqlError, state};
 const NOTHING: u8 = 0;
 const BY_USER: u8 = 1;
 const BY_STOP: u8 = 2;
+
+/// Why a session ends that shall end.
+pub fn terminated() -> SqlError {
+    SqlError::new(
+        state::ADMIN_SHUTDOWN,
+        "terminating connection due to administrator command",
+    )
+}
 
 #[derive(Default)]
 pub struct Cancel {
@@ -34,10 +42,25 @@ impl Cancel {
         self.changed.notify_waiters();
     }
 
-    /// The server stops: ends the statement that runs now, and every later one.
+    /// The server stops, or somebody terminates the session: ends the statement that runs now, and every later one.
     pub fn stop(&self) {
         self.requested.store(BY_STOP, Ordering::SeqCst);
         self.changed.notify_waiters();
+    }
+
+    pub fn is_stopped(&self) -> bool {
+        self.requested.load(Ordering::SeqCst) == BY_STOP
+    }
+
+    /// Resolves when the session shall end.
+    pub async fn stopped(&self) {
+        loop {
+            let changed = self.changed.notified();
+            if self.is_stopped() {
+                return;
+            }
+            changed.await;
+        }
     }
 
     /// Resolves when the running statement shall end, with the error that tells why.
@@ -48,12 +71,7 @@ impl Cancel {
             if !self.committing.load(Ordering::SeqCst) {
                 match self.requested.load(Ordering::SeqCst) {
                     NOTHING => {}
-                    BY_STOP => {
-                        return SqlError::new(
-                            state::ADMIN_SHUTDOWN,
-                            "terminating connection due to administrator command",
-                        );
-                    }
+                    BY_STOP => return terminated(),
                     _ => return SqlError::new(state::QUERY_CANCELED, "canceling statement due to user request"),
                 }
             }

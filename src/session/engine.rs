@@ -1,17 +1,19 @@
 //! What all sessions share: the log, the catalog, the views, the query engine; and who is connected.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI32, Ordering};
 
 use hashbrown::HashMap;
 use parking_lot::{Mutex, RwLock};
 
-use super::TransactionStatus;
+use super::{Cancel, TransactionStatus};
 use crate::catalog::{Catalog, Relation, Topic};
 use crate::error::SqlError;
 use crate::log::{Log, TopicId};
 use crate::query::Query;
+use crate::sql::functions::session::{Signal, Signals};
 use crate::sql::rows::RowExprs;
 use crate::storage::SharedClock;
 use crate::views::Views;
@@ -25,12 +27,16 @@ pub struct Engine {
     pub clock: SharedClock,
     /// When the server started, microseconds since 1970-01-01 UTC.
     pub started_us: i64,
-    /// Each with a lock of its own: a statement touches its session's only.
-    sessions: Mutex<BTreeMap<i32, Arc<Mutex<SessionRow>>>>,
+    sessions: Arc<Mutex<Sessions>>,
+    /// Ends what another session runs, or the session.
+    pub(super) signals: Signals,
     next_session: AtomicI32,
     /// Compiled row expressions by topic OID, with the schema id that they belong to.
     row_exprs: RwLock<HashMap<u32, (u32, Arc<RowExprs>)>>,
 }
+
+/// Those connected, by number. Each has a lock of its own: a statement touches its session's only.
+type Sessions = BTreeMap<i32, (Arc<Mutex<SessionRow>>, Arc<Cancel>)>;
 
 /// One session, as `pg_stat_activity` and `millstream.sessions` show it.
 #[derive(Clone, Debug)]
@@ -39,16 +45,31 @@ pub struct SessionRow {
     pub user: String,
     pub database: String,
     pub application: String,
+    pub client: Option<SocketAddr>,
     /// `active`, `idle`, `idle in transaction`, `idle in transaction (aborted)`
     pub state: &'static str,
     pub query: String,
     pub connected_us: i64,
     pub query_started_us: Option<i64>,
+    pub state_changed_us: i64,
+    pub transaction_started_us: Option<i64>,
 }
 
 impl Engine {
     pub fn new(log: Arc<Log>, catalog: Arc<Catalog>, views: Arc<Views>, query: Query, clock: SharedClock) -> Engine {
         let started_us = clock.now_us();
+        let sessions: Arc<Mutex<Sessions>> = Arc::default();
+        let connected = Arc::clone(&sessions);
+        let signals: Signals = Arc::new(move |id, signal| {
+            let connected = connected.lock();
+            let known = connected.get(&id);
+            match (known, signal) {
+                (None, _) => {}
+                (Some((_, cancel)), Signal::Cancel) => cancel.request(),
+                (Some((_, cancel)), Signal::Terminate) => cancel.stop(),
+            }
+            known.is_some()
+        });
         Engine {
             log,
             catalog,
@@ -56,17 +77,26 @@ impl Engine {
             query,
             clock,
             started_us,
-            sessions: Mutex::default(),
+            sessions,
+            signals,
             next_session: AtomicI32::new(1),
             row_exprs: RwLock::default(),
         }
     }
 
     pub fn sessions(&self) -> Vec<SessionRow> {
-        self.sessions.lock().values().map(|row| row.lock().clone()).collect()
+        let sessions = self.sessions.lock();
+        sessions.values().map(|(row, _)| row.lock().clone()).collect()
     }
 
-    pub(super) fn register(self: &Arc<Self>, user: &str, database: &str, application: &str) -> Registration {
+    pub(super) fn register(
+        self: &Arc<Self>,
+        user: &str,
+        database: &str,
+        application: &str,
+        cancel: Arc<Cancel>,
+    ) -> Registration {
+        let now_us = self.clock.now_us();
         let id = self.next_session.fetch_add(1, Ordering::Relaxed);
         let row = SessionRow {
             id,
@@ -75,11 +105,14 @@ impl Engine {
             application: application.to_string(),
             state: "idle",
             query: String::new(),
-            connected_us: self.clock.now_us(),
+            client: None,
+            connected_us: now_us,
             query_started_us: None,
+            state_changed_us: now_us,
+            transaction_started_us: None,
         };
         let row = Arc::new(Mutex::new(row));
-        self.sessions.lock().insert(id, row.clone());
+        self.sessions.lock().insert(id, (row.clone(), cancel));
         Registration {
             engine: self.clone(),
             id,
@@ -130,17 +163,29 @@ impl Registration {
         let now = self.engine.clock.now_us();
         let mut row = self.row.lock();
         row.state = "active";
+        row.state_changed_us = now;
+        row.transaction_started_us.get_or_insert(now);
         row.query.clear();
         row.query.push_str(&text[..text.floor_char_boundary(QUERY_TEXT_MAX)]);
         row.query_started_us = Some(now);
     }
 
     pub fn idle(&self, status: TransactionStatus) {
-        self.row.lock().state = match status {
+        let now = self.engine.clock.now_us();
+        let mut row = self.row.lock();
+        row.state_changed_us = now;
+        row.state = match status {
             TransactionStatus::Idle => "idle",
             TransactionStatus::InTransaction => "idle in transaction",
             TransactionStatus::Failed => "idle in transaction (aborted)",
         };
+        if status == TransactionStatus::Idle {
+            row.transaction_started_us = None;
+        }
+    }
+
+    pub fn came_from(&self, client: SocketAddr) {
+        self.row.lock().client = Some(client);
     }
 
     pub fn named(&self, application: &str) {

@@ -13,28 +13,31 @@ mod engine;
 mod explain;
 mod outcome;
 mod read;
+mod returning;
 mod set_config;
 mod settings;
 mod show;
 mod spill;
+mod stale;
 mod system;
 mod transaction;
 mod write;
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use hashbrown::HashMap;
 
-pub use cancel::Cancel;
+pub use cancel::{Cancel, terminated};
 pub use ddl::compile_view;
 pub use engine::{Engine, SessionRow};
 pub use outcome::{Batches, CopyIn, Outcome, Parameters, Prepared, RowsTag};
 
 use crate::catalog::Snapshot;
 use crate::error::{Notice, Severity, SqlError, state};
-use crate::log::Lsn;
+use crate::log::{Lsn, PIN_IDLE_US_MAX, Pin};
 use crate::sql::parse::{self, Parsed};
 use crate::sql::plan::PlanContext;
 use crate::sql::statement::{InsertRows, IsolationLevel, Statement, TransactionModes};
@@ -44,8 +47,11 @@ use engine::Registration;
 use settings::Settings;
 use transaction::Transaction;
 
-/// Times that an autocommit DDL statement is run while others change the catalog under it.
-const DDL_TRIES_MAX: usize = 64;
+/// The one database. Clients also connect to it as `postgres`, and by their own name.
+const DATABASE: &str = "millstream";
+
+/// Times that a statement outside a transaction block is run while others change the catalog under it.
+const TRIES_MAX: usize = 64;
 
 /// What ReadyForQuery tells.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -59,6 +65,7 @@ pub struct Session {
     engine: Arc<Engine>,
     registration: Registration,
     cancel: Arc<Cancel>,
+    client: Option<SocketAddr>,
     user: Arc<str>,
     database: Arc<str>,
     settings: Arc<Settings>,
@@ -92,7 +99,7 @@ impl Session {
         database: String,
         options: BTreeMap<String, String>,
     ) -> Result<Session, SqlError> {
-        if database != "millstream" && database != user && database != "postgres" {
+        if database != DATABASE && database != user && database != "postgres" {
             return Err(SqlError::new(
                 state::INVALID_CATALOG_NAME,
                 format!("database \"{database}\" does not exist"),
@@ -109,13 +116,15 @@ impl Session {
                 settings.set(name, value)?;
             }
         }
-        let registration = engine.register(&user, &database, settings.application_name());
+        let cancel = Arc::default();
+        let registration = engine.register(&user, DATABASE, settings.application_name(), Arc::clone(&cancel));
         Ok(Session {
             engine,
             registration,
-            cancel: Arc::default(),
+            cancel,
+            client: None,
             user: user.into(),
-            database: "millstream".into(),
+            database: DATABASE.into(),
             settings: Arc::new(settings),
             settings_before: None,
             local_settings: Vec::new(),
@@ -132,6 +141,13 @@ impl Session {
         })
     }
 
+    /// Where the client is.
+    pub fn came_from(&mut self, client: SocketAddr) {
+        let client = SocketAddr::new(client.ip().to_canonical(), client.port());
+        self.registration.came_from(client);
+        self.client = Some(client);
+    }
+
     /// Number of the session, as `pg_backend_pid()` gives it.
     pub fn id(&self) -> i32 {
         self.registration.id()
@@ -140,6 +156,11 @@ impl Session {
     /// How another connection ends what this one runs.
     pub fn cancel_handle(&self) -> Arc<Cancel> {
         self.cancel.clone()
+    }
+
+    /// Whether the session shall end.
+    pub fn is_terminated(&self) -> bool {
+        self.cancel.is_stopped()
     }
 
     /// Settings to report when the client connects.
@@ -153,6 +174,45 @@ impl Session {
             Some(transaction) if transaction.explicit => TransactionStatus::InTransaction,
             _ => TransactionStatus::Idle,
         }
+    }
+
+    /// How long the session may wait for its client's next message, and what ends it then.
+    pub fn idle_limit(&self) -> Option<(Duration, SqlError)> {
+        let (limit_ms, state, what) = match self.status() {
+            TransactionStatus::Idle => (
+                self.settings.idle_session_timeout_ms(),
+                state::IDLE_SESSION_TIMEOUT,
+                "idle-session",
+            ),
+            TransactionStatus::InTransaction | TransactionStatus::Failed => (
+                self.settings.idle_in_transaction_timeout_ms(),
+                state::IDLE_IN_TRANSACTION_SESSION_TIMEOUT,
+                "idle-in-transaction",
+            ),
+        };
+        let error = |_| SqlError::new(state, format!("terminating connection due to {what} timeout"));
+        limit_ms.map(|limit_ms| (Duration::from_millis(limit_ms), error(())))
+    }
+
+    /// The session waits for its client: what its transaction reads stays for a while.
+    pub fn waits(&self) {
+        if let Some(pin) = self.transaction.as_ref().and_then(|transaction| transaction.pin.as_ref()) {
+            pin.idle();
+        }
+    }
+
+    /// The session goes on in its transaction; 72000 if it has waited for so long that what it reads may be gone.
+    pub fn resumes(&self) -> Result<(), SqlError> {
+        let pin = self.transaction.as_ref().and_then(|transaction| transaction.pin.as_ref());
+        if pin.is_none_or(Pin::resume) {
+            return Ok(());
+        }
+        Err(SqlError::new(state::SNAPSHOT_TOO_OLD, "snapshot too old")
+            .detail(format!(
+                "The transaction was idle for more than {} minutes: rows that it could read may have gone by retention.",
+                PIN_IDLE_US_MAX / 60_000_000
+            ))
+            .hint("Begin another transaction."))
     }
 
     /// The client has its answer, all rows of it: the session is idle until the next statement.
@@ -236,11 +296,17 @@ impl Session {
         self.run(&parsed.statement, &parsed.text, parameters, None).await
     }
 
+    /// `ends`: nothing follows in its pipeline. A pipeline of one statement is no batch.
     pub async fn execute_prepared(
         &mut self,
         prepared: &Prepared,
         parameters: &Parameters,
+        ends: bool,
     ) -> Result<Outcome, SqlError> {
+        if ends && self.transaction.as_ref().is_none_or(Transaction::is_fresh) {
+            self.transaction = None;
+            self.batch = false;
+        }
         let Some(parsed) = prepared.parsed.clone() else {
             return Ok(Outcome::Empty);
         };
@@ -262,7 +328,14 @@ impl Session {
             ));
         }
         self.registration.running(text);
-        let result = self.run_in_time(statement, parameters, prepared).await;
+        let resumed = match ends_failed_transaction(statement) {
+            true => Ok(()),
+            false => self.resumes(),
+        };
+        let result = match resumed {
+            Ok(()) => self.run_in_time(statement, parameters, prepared).await,
+            Err(error) => Err(error),
+        };
         if result.is_err() {
             self.fail();
         }
@@ -293,16 +366,20 @@ impl Session {
                 let seen = self.engine.log.newest();
                 match self.run_once(statement, parameters, prepared).await {
                     // Somebody else's DDL came first: what was planned is planned anew.
-                    Err(error)
-                        if alone
-                            && error.state == state::SERIALIZATION_FAILURE
-                            && tries < DDL_TRIES_MAX
-                            && is_ddl(statement) =>
-                    {
+                    Err(error) if error.state == state::SERIALIZATION_FAILURE && tries < TRIES_MAX && alone => {
                         tries += 1;
                         self.end_transaction(false);
                         // It was ordered after what was seen here: once it is published the new plan sees it.
                         self.engine.log.wait_published(seen + 1).await?;
+                    }
+                    Err(error)
+                        if error.state == state::SERIALIZATION_FAILURE
+                            && tries < TRIES_MAX
+                            && !is_ddl(statement)
+                            && self.goes_with_others() =>
+                    {
+                        tries += 1;
+                        self.renew_transaction().await?;
                     }
                     done => return done,
                 }
@@ -424,6 +501,12 @@ impl Session {
                 Ok(Outcome::Command((*tag).to_string()))
             }
         }
+    }
+
+    /// Whether the transaction takes over what others change: it is none of a block, and has changed nothing itself.
+    fn goes_with_others(&self) -> bool {
+        let transaction = self.transaction.as_ref();
+        transaction.is_some_and(|transaction| !transaction.explicit && !transaction.wrote_ddl())
     }
 
     /// The transaction that the current statement runs in, begun if there is none.

@@ -6,12 +6,13 @@ use arrow::array::{ArrayRef, RecordBatch};
 use futures::stream::{BoxStream, StreamExt};
 use parking_lot::Mutex;
 
+use super::{is_ddl, returning};
 use crate::catalog;
 use crate::error::SqlError;
 use crate::sql::parse::Parsed;
 use crate::sql::plan::{OutField, Planned};
 use crate::sql::rows::{Constants, RowExprs};
-use crate::sql::statement::CopyFormat;
+use crate::sql::statement::{CopyFormat, Statement};
 use crate::types::PgType;
 
 /// Rows on their way to a client. Columns are those of the outcome's fields.
@@ -94,6 +95,17 @@ pub struct Prepared {
     pub(super) plan: Option<Arc<CachedPlan>>,
     /// What an INSERT made of its literals when it last ran.
     pub(super) constants: Arc<Mutex<Option<Arc<Constants>>>>,
+}
+
+impl Prepared {
+    /// Whether it may answer more, or meets less trouble, as the only statement of its pipeline.
+    pub fn runs_better_alone(&self) -> bool {
+        match self.parsed.as_ref().map(|parsed| &parsed.statement) {
+            Some(Statement::Insert(insert)) => returning::places(insert).is_ok_and(|places| !places.is_empty()),
+            Some(statement) => is_ddl(statement),
+            None => false,
+        }
+    }
 }
 
 /// A plan, and what must be unchanged for it to be used again.

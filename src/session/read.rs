@@ -109,6 +109,7 @@ impl Session {
             Some(own) => {
                 let mut point = self.read_point(0, HashMap::new(), parameters).await?;
                 point.own_writes = own;
+                point.own_places = true;
                 point
             }
             None => match self.position(planned, parameters).await? {
@@ -198,6 +199,7 @@ impl Session {
             lsn,
             retention_us,
             own_writes,
+            own_places: false,
             views,
             system: Arc::new(move |relation| system.rows(relation)),
             parameters: query::scalars(parameters.values.iter().map(|(_, value)| value)),
@@ -224,6 +226,8 @@ impl Session {
             statement_us: self.engine.clock.now_us(),
             backend_pid: self.id(),
             setting: Arc::new(move |name| settings.get(name).ok()),
+            client: self.client,
+            signals: Arc::clone(&self.engine.signals),
         }
     }
 
@@ -364,7 +368,7 @@ impl Session {
                 let fields = match insert.returning.is_empty() {
                     true => None,
                     false => {
-                        let select = super::write::returning_select(insert, &topic)?;
+                        let select = super::returning::returning_select(insert, &topic)?;
                         Some(self.with_context(&[], |ctx| plan::plan_select(&select, ctx))?.fields)
                     }
                 };

@@ -118,7 +118,14 @@ const SETTINGS: &[Known] = &[
         "0",
         Check::Duration,
         false,
-        "Accepted; not enforced."
+        "Longest time a transaction may wait for its client; 0 is forever."
+    ),
+    setting!(
+        "idle_session_timeout",
+        "0",
+        Check::Duration,
+        false,
+        "Longest time a session outside a transaction may wait for its client; 0 is forever."
     ),
     setting!("integer_datetimes", "on", Check::ReadOnly, true, "Always on."),
     setting!(
@@ -287,7 +294,6 @@ const ACCEPTED: &[&str] = &[
     "from_collapse_limit",
     "geqo",
     "gin_fuzzy_search_limit",
-    "idle_session_timeout",
     "jit",
     "join_collapse_limit",
     "log_min_duration_statement",
@@ -334,6 +340,8 @@ struct Effective {
     strict: bool,
     read_only: bool,
     statement_timeout_ms: Option<u64>,
+    idle_session_timeout_ms: Option<u64>,
+    idle_in_transaction_timeout_ms: Option<u64>,
     notices: bool,
     warnings: bool,
 }
@@ -475,6 +483,16 @@ impl Settings {
         self.effective.statement_timeout_ms
     }
 
+    /// Milliseconds; `None` is no limit.
+    pub fn idle_session_timeout_ms(&self) -> Option<u64> {
+        self.effective.idle_session_timeout_ms
+    }
+
+    /// Milliseconds; `None` is no limit.
+    pub fn idle_in_transaction_timeout_ms(&self) -> Option<u64> {
+        self.effective.idle_in_transaction_timeout_ms
+    }
+
     /// Whether notices of this severity go to the client.
     pub fn wants_notices(&self) -> bool {
         self.effective.notices
@@ -500,6 +518,7 @@ fn current<'v>(values: &'v BTreeMap<String, String>, name: &str) -> &'v str {
 impl Effective {
     fn of(values: &BTreeMap<String, String>, user: &str) -> Effective {
         let get = |name| current(values, name);
+        let limit = |name| duration_ms(get(name)).filter(|ms| *ms > 0);
         let named = split_path(get("search_path")).into_iter();
         let search_path = named.filter_map(|schema| match schema.as_str() {
             "$user" if is_system_schema(user) => None,
@@ -527,7 +546,9 @@ impl Effective {
             synchronous_commit: !matches!(get("synchronous_commit"), "off" | "false" | "no" | "0"),
             strict: get("consistency") == "strict",
             read_only: get("default_transaction_read_only") == "on",
-            statement_timeout_ms: duration_ms(get("statement_timeout")).filter(|ms| *ms > 0),
+            statement_timeout_ms: limit("statement_timeout"),
+            idle_session_timeout_ms: limit("idle_session_timeout"),
+            idle_in_transaction_timeout_ms: limit("idle_in_transaction_session_timeout"),
             notices: !matches!(least, "warning" | "error"),
             warnings: least != "error",
         }

@@ -69,11 +69,14 @@ impl SystemSource {
             user: row.user,
             database: row.database,
             application_name: row.application,
+            client_addr: row.client.map(|client| client.ip().to_string()),
+            client_port: row.client.map(|client| i32::from(client.port())),
             started_us: row.connected_us,
             state: row.state.to_string(),
             query_started_us: row.query_started_us,
             query: row.query,
-            ..SessionState::default()
+            state_changed_us: Some(row.state_changed_us),
+            transaction_started_us: row.transaction_started_us,
         });
         let topics = self.catalog.topics().filter_map(|topic| {
             let stats = engine.log.topic_stats(TopicId(topic.oid))?;
@@ -110,6 +113,7 @@ impl SystemSource {
                 watermark_us: stats.watermark,
                 newest_event_us: stats.newest_event_us,
                 newest_append_us: stats.newest_append_us,
+                rows_ahead: stats.rows_ahead,
             })
         });
         let views = engine.views.stats().into_iter().map(|stats| ViewState {

@@ -299,6 +299,34 @@ impl Transaction {
         Ok(())
     }
 
+    /// What it has written, to be given back by [`Transaction::renew`].
+    pub fn take_appends(&mut self) -> Vec<Append> {
+        assert!(self.recent.open.is_empty(), "files are ended before they are taken");
+        std::mem::take(&mut self.appends)
+    }
+
+    /// Goes on under a newer catalog, for which its rows have been made anew.
+    pub fn renew(&mut self, catalog: Arc<Snapshot>, appends: Vec<Append>) {
+        assert!(
+            !self.explicit && !self.wrote_ddl() && self.savepoints.is_empty(),
+            "only an implicit transaction takes over what others change"
+        );
+        let rows = appends.iter().filter_map(|append| append.rows.memory());
+        self.bytes = rows.map(RecordBatch::get_array_memory_size).sum();
+        let files = appends.iter().take_while(|append| append.rows.memory().is_none());
+        self.recent = Recent {
+            start: files.count(),
+            bytes: self.bytes,
+            ..Recent::default()
+        };
+        (self.appends, self.based_on, self.catalog) = (appends, catalog.version, catalog);
+    }
+
+    /// Whether nothing has been done in it yet.
+    pub fn is_fresh(&self) -> bool {
+        !self.explicit && !self.wrote() && self.read_lsn.is_none() && self.pin.is_none()
+    }
+
     /// Whether it has changed the catalog, so that its own view of it is not the committed one.
     pub fn wrote_ddl(&self) -> bool {
         !self.changes.is_empty()

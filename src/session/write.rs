@@ -10,20 +10,15 @@ use arrow::compute;
 use arrow::row::{RowConverter, SortField};
 use futures::StreamExt;
 
-use super::outcome::{CopyIn, Outcome, Parameters, Prepared, RowsTag};
-use super::{Engine, Session, spill};
-use crate::catalog::{self, Relation, Topic};
+use super::outcome::{CopyIn, Outcome, Parameters, Prepared};
+use super::{Engine, Session, returning, spill, stale};
+use crate::catalog::{Relation, Snapshot, Topic};
 use crate::error::{SqlError, state};
-use crate::log::{Acknowledge, Append, Rows, Spilled};
-use crate::query::{OwnWrites, Written};
+use crate::log::{Acknowledge, Append, Commit, LogError, Receipt, Rows, Spilled};
 use crate::sql::plan;
 use crate::sql::rows;
-use crate::sql::statement::{CopyFrom, CopyKind, Insert, InsertRows, Name, Select};
+use crate::sql::statement::{CopyFrom, CopyKind, Insert, InsertRows, Name};
 use crate::types::PgType;
-use sqlparser::ast::SelectItem;
-
-/// Times that an autocommit statement is run again by itself when the catalog changed under it.
-const RETRIES: usize = 16;
 
 impl Session {
     /// The topic that a name means, or why it cannot be written to.
@@ -48,34 +43,15 @@ impl Session {
         parameters: &Parameters,
         prepared: Option<&Prepared>,
     ) -> Result<Outcome, SqlError> {
-        for _ in 0..RETRIES {
-            let alone = self.transaction.is_none() && !self.batch;
-            let seen = self.engine.log.newest();
-            let outcome = self.insert_once(insert, parameters, prepared).await?;
-            if !alone {
-                return Ok(outcome);
-            }
-            // Committed here, not after the statement, so that a stale catalog is noticed while it can be planned anew.
-            match self.commit_transaction().await {
-                Err(error) if error.state == state::SERIALIZATION_FAILURE => {
-                    // The change was ordered after what was seen here: once it is published the new plan sees it.
-                    self.engine.log.wait_published(seen + 1).await?;
-                }
-                result => return result.map(|()| outcome),
-            }
+        let places = returning::places(insert)?;
+        if let Some((_, column)) = places.first()
+            && (self.transaction.is_some() || self.batch)
+        {
+            return Err(SqlError::unsupported(
+                format!("RETURNING {} is not supported in a transaction block", column.name()),
+                "The commit gives rows their places: run the INSERT by itself, or read them after COMMIT.",
+            ));
         }
-        Err(SqlError::new(
-            state::SERIALIZATION_FAILURE,
-            "could not insert because the topic keeps changing",
-        ))
-    }
-
-    async fn insert_once(
-        &mut self,
-        insert: &Insert,
-        parameters: &Parameters,
-        prepared: Option<&Prepared>,
-    ) -> Result<Outcome, SqlError> {
         let topic = self.writable_topic(&insert.into)?;
         let exprs = self.engine.row_exprs(&topic)?;
         let columns = target_columns(&topic, &insert.columns, &insert.into)?;
@@ -139,6 +115,9 @@ impl Session {
                 }
             }
         }
+        if !places.is_empty() {
+            return self.insert_returning_places(insert, &topic, inserted, &places).await;
+        }
         count += inserted.iter().map(RecordBatch::num_rows).sum::<usize>();
         let answer = match insert.returning.is_empty() {
             true => Outcome::Command(format!("INSERT 0 {count}")),
@@ -151,58 +130,41 @@ impl Session {
         Ok(answer)
     }
 
-    /// The RETURNING items over the inserted rows alone.
-    async fn returning(
-        &mut self,
-        insert: &Insert,
-        topic: &Arc<Topic>,
-        inserted: &[RecordBatch],
-    ) -> Result<Outcome, SqlError> {
-        let select = returning_select(insert, topic)?;
-        let planned = self.with_context(&[], |ctx| plan::plan_select(&select, ctx))?;
-        if plan::aggregates(&planned) {
-            return Err(SqlError::new(
-                state::GROUPING_ERROR,
-                "aggregate functions are not allowed in RETURNING",
-            ));
-        }
-        let written = Written {
-            schema_id: topic.schema_id,
-            schema: topic.log_schema(),
-            rows: inserted.iter().map(|rows| (0, rows.clone().into())).collect(),
-        };
-        let own = OwnWrites::from([(topic.oid, written)]);
-        let (fields, batches) = self
-            .rows_of_plan(&planned, &select, &Parameters::default(), Some(own))
-            .await?;
-        // Evaluated before the rows are appended: what fails in RETURNING must not leave them behind.
-        let batches: Vec<_> = batches.collect().await;
-        let batches: Vec<RecordBatch> = batches.into_iter().collect::<Result<_, SqlError>>()?;
-        let batches = futures::stream::iter(batches.into_iter().map(Ok)).boxed();
-        Ok(Outcome::Rows {
-            fields,
-            batches,
-            tag: RowsTag::Insert,
-        })
-    }
-
     /// Puts complete rows into the transaction, each to its partition.
     fn append(&mut self, topic: &Topic, rows: RecordBatch) -> Result<(), SqlError> {
         if rows.num_rows() == 0 {
             return Ok(());
         }
-        if topic.partitions == 1 {
-            return self.transaction().append(topic, 0, rows);
-        }
-        if topic.partition_by.is_empty() {
-            let partition = self.next_partition % topic.partitions;
-            self.next_partition = self.next_partition.wrapping_add(1);
+        if let Some(partition) = self.one_partition(topic) {
             return self.transaction().append(topic, partition, rows);
         }
         for (partition, rows) in split_by_key(topic, &rows)? {
             self.transaction().append(topic, partition, rows)?;
         }
         Ok(())
+    }
+
+    /// The partition of each row, as [`Session::append`] would choose it; and the rows by partition.
+    pub(super) fn place(&mut self, topic: &Topic, rows: RecordBatch) -> Result<Placed, SqlError> {
+        let partitions = match self.one_partition(topic) {
+            Some(partition) => vec![partition; rows.num_rows()],
+            None => partitions_by_key(topic, &rows)?,
+        };
+        let rows = split(topic, &rows, &partitions)?;
+        Ok(Placed { partitions, rows })
+    }
+
+    /// The partition that all rows of a statement go to; `None` if their keys decide.
+    fn one_partition(&mut self, topic: &Topic) -> Option<u32> {
+        if topic.partitions == 1 {
+            return Some(0);
+        }
+        if !topic.partition_by.is_empty() {
+            return None;
+        }
+        let partition = self.next_partition % topic.partitions;
+        self.next_partition = self.next_partition.wrapping_add(1);
+        Some(partition)
     }
 
     pub(super) fn copy_from(&mut self, copy: &CopyFrom) -> Result<Outcome, SqlError> {
@@ -294,55 +256,80 @@ impl Session {
     /// Commits what the transaction wrote; returns once it is durable and visible (L1), or queued under
     /// `synchronous_commit = off`.
     pub(super) async fn commit_transaction(&mut self) -> Result<(), SqlError> {
+        self.commit_as(self.settings.synchronous_commit()).await.map(drop)
+    }
+
+    /// The same, and what the commit became, if there was anything to commit. `synced`: it is durable and visible.
+    pub(super) async fn commit_as(&mut self, synced: bool) -> Result<Option<(Commit, Receipt)>, SqlError> {
         self.cancel.committing(true);
-        let result = self.commit_whole().await;
+        let result = self.commit_whole(synced).await;
         self.cancel.committing(false);
         result
     }
 
-    async fn commit_whole(&mut self) -> Result<(), SqlError> {
+    async fn commit_whole(&mut self, synced: bool) -> Result<Option<(Commit, Receipt)>, SqlError> {
         if let Err(error) = self.finish_spills().await {
             self.end_transaction(false);
             return Err(error);
         }
         let Some(mut transaction) = self.transaction.take() else {
-            return Ok(());
+            return Ok(None);
         };
         let new_views = std::mem::take(&mut transaction.new_views);
         let dropped = std::mem::take(&mut transaction.dropped);
         let result = match transaction.commit() {
-            None => Ok(()),
+            None => Ok(None),
             Some(commit) => {
-                let synced = self.settings.synchronous_commit() || commit.ddl.is_some();
-                let acknowledge = if synced {
-                    Acknowledge::Synced
-                } else {
-                    Acknowledge::Queued
-                };
-                let appends: Vec<Append> = match self.engine.views.is_empty() {
-                    true => Vec::new(),
-                    false => commit.appends.clone(),
-                };
-                match self.engine.log.commit(commit, acknowledge).await {
-                    Ok(receipt) => {
-                        if acknowledge == Acknowledge::Queued {
-                            self.queued = receipt.lsn;
-                        }
-                        let watermarks = receipt.appended.iter().map(|appended| appended.watermark);
-                        self.report_late_rows(appends.iter().zip(watermarks)).await;
-                        Ok(())
-                    }
-                    Err(error) => Err(error),
-                }
+                let adapts = !transaction.explicit && commit.ddl.is_none();
+                let synced = synced || commit.ddl.is_some();
+                let catalog = Arc::clone(&transaction.catalog);
+                self.put_in_order(commit, catalog, synced, adapts).await.map(Some)
             }
         };
         self.end_transaction(result.is_ok());
-        result.map_err(SqlError::from)?;
+        let committed = result?;
+        if let Some((commit, receipt)) = &committed
+            && !self.engine.views.is_empty()
+        {
+            let watermarks = receipt.appended.iter().map(|appended| appended.watermark);
+            self.report_late_rows(commit.appends.iter().zip(watermarks)).await;
+        }
         self.engine.views.remove(&dropped);
         for new in new_views {
             self.start_view(new).await?;
         }
-        Ok(())
+        Ok(committed)
+    }
+
+    /// `adapts`: rows follow what others change about their topics meanwhile.
+    async fn put_in_order(
+        &mut self,
+        mut commit: Commit,
+        mut catalog: Arc<Snapshot>,
+        synced: bool,
+        adapts: bool,
+    ) -> Result<(Commit, Receipt), SqlError> {
+        let acknowledge = match synced {
+            true => Acknowledge::Synced,
+            false => Acknowledge::Queued,
+        };
+        loop {
+            match self.engine.log.commit(&commit, acknowledge).await {
+                Ok(receipt) => {
+                    if !synced {
+                        self.queued = receipt.lsn;
+                    }
+                    return Ok((commit, receipt));
+                }
+                Err(LogError::StaleSchema { .. }) if adapts => {
+                    let newer = stale::newer_catalog(&self.engine, catalog.version).await?;
+                    let appends = std::mem::take(&mut commit.appends);
+                    commit.appends = stale::adapt(&self.engine, &catalog, &newer, appends).await?;
+                    catalog = newer;
+                }
+                Err(error) => return Err(stale::named(error, &catalog)),
+            }
+        }
     }
 
     /// COPY and INSERT into a topic with closing windows say how many rows came late for which views.
@@ -391,16 +378,6 @@ fn late_rows(engine: &Engine, topic: &Topic, spilled: &Spilled, watermark: Optio
     late
 }
 
-/// The RETURNING items as a SELECT over the topic.
-pub(super) fn returning_select(insert: &Insert, topic: &Topic) -> Result<Select, SqlError> {
-    let items: Vec<String> = insert.returning.iter().map(SelectItem::to_string).collect();
-    let mut from = catalog::quote_qualified(&topic.schema, &topic.name);
-    if let Some(alias) = &insert.alias {
-        from = format!("{from} AS {}", catalog::quote_ident(alias));
-    }
-    super::read::only_select(&format!("SELECT {} FROM {from}", items.join(", ")))
-}
-
 /// Indexes of the named columns; all of them if none is named.
 pub(super) fn target_columns(topic: &Topic, names: &[String], relation: &Name) -> Result<Vec<usize>, SqlError> {
     if names.is_empty() {
@@ -441,8 +418,19 @@ fn check_width(expressions: usize, targets: usize, named: bool) -> Result<(), Sq
     Ok(())
 }
 
-/// Rows by partition: CRC32C of the key's row encoding, scaled to the number of partitions.
+/// Rows and where they go.
+pub(super) struct Placed {
+    /// Of each row.
+    pub partitions: Vec<u32>,
+    pub rows: Vec<(u32, RecordBatch)>,
+}
+
 fn split_by_key(topic: &Topic, rows: &RecordBatch) -> Result<Vec<(u32, RecordBatch)>, SqlError> {
+    split(topic, rows, &partitions_by_key(topic, rows)?)
+}
+
+/// The partition of each row: CRC32C of the key's row encoding, scaled to the number of partitions.
+fn partitions_by_key(topic: &Topic, rows: &RecordBatch) -> Result<Vec<u32>, SqlError> {
     let keys: Vec<ArrayRef> = topic
         .partition_by
         .iter()
@@ -457,13 +445,20 @@ fn split_by_key(topic: &Topic, rows: &RecordBatch) -> Result<Vec<(u32, RecordBat
     let fields = keys.iter().map(|key| SortField::new(key.data_type().clone())).collect();
     let converter = RowConverter::new(fields).and_then(|converter| converter.convert_columns(&keys));
     let encoded = converter.map_err(SqlError::from)?;
-    let mut indices: Vec<Vec<u32>> = vec![Vec::new(); topic.partitions as usize];
-    for (index, key) in encoded.iter().enumerate() {
-        let hash = u64::from(crc32c::crc32c(key.as_ref()));
+    let partition = |key: &[u8]| {
+        let hash = u64::from(crc32c::crc32c(key));
         // By the upper bits: those of a CRC of small numbers differ, its lower ones hardly do.
         let partition = (hash * u64::from(topic.partitions)) >> 32;
-        indices[usize::try_from(partition).expect("less than the number of partitions")]
-            .push(u32::try_from(index).expect("a batch has less than 2^32 rows"));
+        u32::try_from(partition).expect("less than the number of partitions")
+    };
+    Ok(encoded.iter().map(|key| partition(key.as_ref())).collect())
+}
+
+/// Rows by partition, in order.
+fn split(topic: &Topic, rows: &RecordBatch, partitions: &[u32]) -> Result<Vec<(u32, RecordBatch)>, SqlError> {
+    let mut indices: Vec<Vec<u32>> = vec![Vec::new(); topic.partitions as usize];
+    for (index, partition) in partitions.iter().enumerate() {
+        indices[*partition as usize].push(u32::try_from(index).expect("a batch has less than 2^32 rows"));
     }
     let mut split = Vec::new();
     for (partition, indices) in indices

@@ -3,6 +3,8 @@
 //! While a statement runs the socket is read ahead, a little, so that a client that is gone is noticed and its
 //! statement ends.
 
+use std::time::Duration;
+
 use bytes::BytesMut;
 use hashbrown::HashMap;
 use pgwire::error::PgWireError;
@@ -13,12 +15,17 @@ use tokio::sync::watch;
 use super::extended::Portal;
 use super::{message, startup};
 use crate::error::{SqlError, state};
-use crate::session::{Session, TransactionStatus};
+use crate::session::{Cancel, Session, TransactionStatus, terminated};
 
 /// Bytes waiting for the client above which they are written, though the answer is not complete.
 const OUTPUT_BYTES: usize = 64 << 10;
 /// Bytes that are read ahead while a statement runs.
 const AHEAD_BYTES: usize = 64 << 10;
+
+/// How long a session that is terminated may take to end by itself.
+const TERMINATION_LIMIT: Duration = Duration::from_secs(5);
+/// How long the client may take to hear why its connection ends.
+const LAST_WORDS_LIMIT: Duration = Duration::from_secs(5);
 
 /// Why a connection is over, other than by the client's Terminate.
 #[derive(Debug, thiserror::Error)]
@@ -29,6 +36,9 @@ pub(super) enum Ended {
     TimedOut,
     #[error("protocol violation: {0}")]
     Protocol(String),
+    /// The client is to be told why.
+    #[error("{0}")]
+    Fatal(SqlError),
     #[error("{0}")]
     Io(#[from] std::io::Error),
 }
@@ -72,6 +82,18 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
         loop {
             if let Some(message) = self.decode()? {
                 return Ok(message);
+            }
+            if self.stream.read_buf(&mut self.input).await? == 0 {
+                return Err(Ended::Gone);
+            }
+        }
+    }
+
+    /// The type of the next message, which is not taken; waits for it. Cancel safe.
+    pub async fn next_kind(&mut self) -> Result<u8, Ended> {
+        loop {
+            if let Some(kind) = self.input.first() {
+                return Ok(*kind);
             }
             if self.stream.read_buf(&mut self.input).await? == 0 {
                 return Err(Ended::Gone);
@@ -139,33 +161,65 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Connection<S> {
         }
     }
 
+    /// Serves the client to its end, or to that of a session that is terminated.
     pub async fn run(mut self) -> Result<(), Ended> {
+        let cancel = self.session.cancel_handle();
+        let served = tokio::select! {
+            biased;
+            served = self.serve() => served,
+            () = overdue(&cancel) => return Err(Ended::Gone),
+        };
+        match served {
+            Err(Ended::Fatal(error)) => {
+                message::fatal(&mut self.socket.output, &error);
+                let told = tokio::time::timeout(LAST_WORDS_LIMIT, self.socket.flush());
+                told.await.unwrap_or(Err(Ended::Gone))
+            }
+            served => served,
+        }
+    }
+
+    async fn serve(&mut self) -> Result<(), Ended> {
         loop {
-            let message = tokio::select! {
-                biased;
-                message = self.socket.read() => message,
-                () = stopping(&mut self.stopped) => {
-                    let error = SqlError::new(
-                        state::ADMIN_SHUTDOWN,
-                        "terminating connection due to administrator command",
-                    );
-                    message::fatal(&mut self.socket.output, &error);
-                    return self.socket.flush().await;
-                }
-            };
-            let message = match message {
-                Ok(message) => message,
+            let message = match self.next().await {
                 Err(Ended::Protocol(reason)) => {
-                    let error = SqlError::new(state::PROTOCOL_VIOLATION, reason);
-                    message::fatal(&mut self.socket.output, &error);
-                    return self.socket.flush().await;
+                    return Err(Ended::Fatal(SqlError::new(state::PROTOCOL_VIOLATION, reason)));
                 }
-                Err(ended) => return Err(ended),
+                message => message?,
             };
             if matches!(message, PgWireFrontendMessage::Terminate(_)) {
                 return Ok(());
             }
             self.answer(message).await?;
+        }
+    }
+
+    /// The next message; ends with the session's patience, too.
+    async fn next(&mut self) -> Result<PgWireFrontendMessage, Ended> {
+        if let Some(message) = self.socket.decode()? {
+            return Ok(message);
+        }
+        self.session.waits();
+        let cancel = self.session.cancel_handle();
+        let limit = match self.in_pipeline {
+            true => None,
+            false => self.session.idle_limit(),
+        };
+        let idle_for_long = async {
+            match limit {
+                None => std::future::pending().await,
+                Some((limit, error)) => {
+                    tokio::time::sleep(limit).await;
+                    error
+                }
+            }
+        };
+        tokio::select! {
+            biased;
+            message = self.socket.read() => message,
+            () = stopping(&mut self.stopped) => Err(Ended::Fatal(terminated())),
+            () = cancel.stopped() => Err(Ended::Fatal(terminated())),
+            error = idle_for_long => Err(Ended::Fatal(error)),
         }
     }
 
@@ -191,6 +245,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Connection<S> {
                 Ok(()) => Ok(()),
                 Err(Failure::Ended(ended)) => Err(ended),
                 Err(Failure::Error(error)) => {
+                    self.goes_on(&error)?;
                     self.send_notices();
                     message::error(&mut self.socket.output, &error);
                     self.session.fail();
@@ -213,12 +268,21 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Connection<S> {
         if self.in_pipeline {
             self.in_pipeline = false;
             if let Err(error) = self.session.end_batch(!self.skipping).await {
+                self.goes_on(&error)?;
                 self.send_notices();
                 message::error(&mut self.socket.output, &error);
             }
         }
         self.skipping = false;
         self.ready().await
+    }
+
+    /// Whether the connection outlives an error.
+    pub fn goes_on(&self, error: &SqlError) -> Result<(), Ended> {
+        match error.state == state::ADMIN_SHUTDOWN && self.session.is_terminated() {
+            true => Err(Ended::Fatal(error.clone())),
+            false => Ok(()),
+        }
     }
 
     /// Notices, changed settings, ReadyForQuery.
@@ -268,6 +332,12 @@ fn invalid_encoding() -> SqlError {
         "invalid byte sequence for encoding \"UTF8\"",
     )
     .hint("The client encoding is always UTF8.")
+}
+
+/// Resolves when a session that shall end has had its time to do so: its client may take nothing of what it is sent.
+async fn overdue(cancel: &Cancel) {
+    cancel.stopped().await;
+    tokio::time::sleep(TERMINATION_LIMIT).await;
 }
 
 /// Resolves when the server stops.

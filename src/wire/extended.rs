@@ -14,7 +14,7 @@ use pgwire::messages::extendedquery::{
 use pgwire::messages::response::EmptyQueryResponse;
 use tokio::io::{AsyncRead, AsyncWrite};
 
-use super::connection::{Connection, Failure, while_connected};
+use super::connection::{Connection, Ended, Failure, while_connected};
 use super::message;
 use super::rows::RowEncoder;
 use crate::error::{SqlError, state};
@@ -23,6 +23,7 @@ use crate::sql::plan::OutField;
 use crate::types::{ColumnBuilder, PgType, TextStyle};
 
 const STATEMENT: u8 = b'S';
+const SYNC: u8 = b'S';
 
 /// A statement bound to its parameters, and its answer as far as it was not fetched yet.
 pub(super) struct Portal {
@@ -173,7 +174,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Connection<S> {
 
     async fn execute_portal(&mut self, portal: &mut Portal, max_rows: i32) -> Result<(), Failure> {
         match portal.state {
-            PortalState::Running { .. } => {}
+            PortalState::Running { .. } => self.session.resumes()?,
             PortalState::Done => {
                 // A second Execute of a finished query has no more rows; anything else cannot run twice.
                 return match &portal.prepared.fields {
@@ -186,7 +187,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Connection<S> {
             }
             PortalState::Bound => {
                 portal.state = PortalState::Done;
-                let running = self.session.execute_prepared(&portal.prepared, &portal.parameters);
+                let ends = self.ends_pipeline(&portal.prepared).await?;
+                let running = self
+                    .session
+                    .execute_prepared(&portal.prepared, &portal.parameters, ends);
                 match while_connected(&mut self.socket.stream, &mut self.socket.input, running).await?? {
                     Outcome::Rows { fields, batches, tag } => {
                         check_fields(portal.prepared.fields.as_deref(), &fields)?;
@@ -217,6 +221,15 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Connection<S> {
             }
         }
         self.fetch(portal, max_rows).await
+    }
+
+    /// Whether nothing follows in the pipeline, as far as it has come. Where it matters for a statement, its Sync, or
+    /// what else comes next, is waited for.
+    async fn ends_pipeline(&mut self, prepared: &Prepared) -> Result<bool, Ended> {
+        if self.socket.input.is_empty() && prepared.runs_better_alone() {
+            return Ok(self.socket.next_kind().await? == SYNC);
+        }
+        Ok(self.socket.input.first() == Some(&SYNC))
     }
 
     /// Up to `max_rows` rows of a running portal (all if it is not positive).

@@ -24,6 +24,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Connection<S> {
             Ok(()) => {}
             Err(Failure::Ended(ended)) => return Err(ended),
             Err(Failure::Error(error)) => {
+                self.goes_on(&error)?;
                 self.send_notices();
                 message::error(&mut self.socket.output, &error);
             }

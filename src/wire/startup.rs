@@ -1,5 +1,6 @@
 //! From an accepted socket to a session: TLS, the startup message, authentication, the session's first words.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -61,6 +62,7 @@ pub(super) async fn serve(
     admission: Admission,
     stopped: watch::Receiver<bool>,
 ) -> Result<(), Ended> {
+    let peer = stream.peer_addr().ok();
     let mut socket = Socket::new(stream);
     let negotiation = async {
         loop {
@@ -90,7 +92,7 @@ pub(super) async fn serve(
         .await
         .map_err(|_| Ended::TimedOut)??;
     if !secure {
-        return start(socket, shared, admission, stopped).await;
+        return start(socket, peer, shared, admission, stopped).await;
     }
     // What a client sent in the clear behind its request for TLS is not part of the encrypted conversation.
     if !socket.input.is_empty() {
@@ -103,11 +105,12 @@ pub(super) async fn serve(
     let encrypted = accepting.await.map_err(|_| Ended::TimedOut)??;
     let mut socket = Socket::new(encrypted);
     socket.context.awaiting_frontend_ssl = false;
-    start(socket, shared, admission, stopped).await
+    start(socket, peer, shared, admission, stopped).await
 }
 
 async fn start<S>(
     mut socket: Socket<S>,
+    peer: Option<SocketAddr>,
     shared: &Arc<Shared>,
     admission: Admission,
     stopped: watch::Receiver<bool>,
@@ -117,7 +120,7 @@ where
 {
     socket.context.awaiting_frontend_ssl = false;
     let introduction = tokio::time::timeout(STARTUP_LIMIT, introduce(&mut socket, shared, admission));
-    let session = match introduction.await.map_err(|_| Ended::TimedOut)? {
+    let mut session = match introduction.await.map_err(|_| Ended::TimedOut)? {
         Ok(Some(session)) => session,
         Ok(None) => return Ok(()),
         Err(Refused::Ended(ended)) => return Err(ended),
@@ -127,6 +130,9 @@ where
             return Ok(socket.stream.shutdown().await?);
         }
     };
+    if let Some(peer) = peer {
+        session.came_from(peer);
+    }
     let id = session.id();
     let secret = shared.cancels.register(id, session.cancel_handle());
     message::put(&mut socket.output, &Authentication::Ok);

@@ -3,9 +3,13 @@
 //! One rule: they are planned as functions and become literals by [`bind`] just before a plan runs, so that one plan
 //! serves every session. Running one unbound is an error: a view must not hold it.
 
+use std::fmt;
+use std::hash::{Hash, Hasher};
+use std::net::SocketAddr;
 use std::sync::Arc;
 
-use arrow::datatypes::{DataType, Field, FieldRef, TimeUnit};
+use arrow::array::{AsArray, BooleanArray};
+use arrow::datatypes::{DataType, Field, FieldRef, Int64Type, TimeUnit};
 use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
 use datafusion::common::{Result, ScalarValue};
 use datafusion::logical_expr::expr_rewriter::NamePreserver;
@@ -23,6 +27,18 @@ pub const VERSION: &str = concat!("PostgreSQL 15.0 (Millstream ", env!("CARGO_PK
 /// Looks a setting up.
 pub type Settings = Arc<dyn Fn(&str) -> Option<String> + Send + Sync>;
 
+/// What one session may do to another.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Signal {
+    /// End what it runs.
+    Cancel,
+    /// End it.
+    Terminate,
+}
+
+/// Sends a signal to the session of that number; false if there is none.
+pub type Signals = Arc<dyn Fn(i32, Signal) -> bool + Send + Sync>;
+
 /// The values that a session gives to a statement.
 #[derive(Clone)]
 pub struct SessionInfo {
@@ -38,6 +54,9 @@ pub struct SessionInfo {
     pub backend_pid: i32,
     /// The value of a setting by its lower-case name; `None` if there is no such setting.
     pub setting: Settings,
+    /// Where the client is, if it came over a network.
+    pub client: Option<SocketAddr>,
+    pub signals: Signals,
 }
 
 impl Default for SessionInfo {
@@ -51,6 +70,8 @@ impl Default for SessionInfo {
             statement_us: 0,
             backend_pid: 0,
             setting: Arc::new(|_| None),
+            client: None,
+            signals: Arc::new(|_, _| false),
         }
     }
 }
@@ -69,10 +90,13 @@ enum Value {
     Version,
     BackendPid,
     Setting,
+    ClientAddress,
+    ClientPort,
+    Signal(Signal),
 }
 
 impl Value {
-    const NAMES: [(&'static str, Value); 26] = [
+    const NAMES: [(&'static str, Value); 30] = [
         ("now", Value::Now),
         ("current_timestamp", Value::Now),
         ("transaction_timestamp", Value::Now),
@@ -99,6 +123,10 @@ impl Value {
         ("proctime", Value::Now),
         ("system_user", Value::User),
         ("millstream_version", Value::Version),
+        ("inet_client_addr", Value::ClientAddress),
+        ("inet_client_port", Value::ClientPort),
+        ("pg_cancel_backend", Value::Signal(Signal::Cancel)),
+        ("pg_terminate_backend", Value::Signal(Signal::Terminate)),
     ];
 
     fn data_type(self) -> DataType {
@@ -107,9 +135,15 @@ impl Value {
             Value::LocalNow => DataType::Timestamp(TimeUnit::Microsecond, None),
             Value::Date => DataType::Date32,
             Value::Time => DataType::Time64(TimeUnit::Microsecond),
-            Value::BackendPid => DataType::Int32,
+            Value::BackendPid | Value::ClientPort => DataType::Int32,
+            Value::Signal(_) => DataType::Boolean,
             Value::Schemas => DataType::List(Arc::new(Field::new_list_field(DataType::Utf8, true))),
-            Value::User | Value::Database | Value::Schema | Value::Version | Value::Setting => DataType::Utf8,
+            Value::User
+            | Value::Database
+            | Value::Schema
+            | Value::Version
+            | Value::Setting
+            | Value::ClientAddress => DataType::Utf8,
         }
     }
 
@@ -122,6 +156,12 @@ impl Value {
             Value::Setting => TypeSignature::OneOf(vec![
                 TypeSignature::Exact(vec![DataType::Utf8]),
                 TypeSignature::Exact(vec![DataType::Utf8, DataType::Boolean]),
+            ]),
+            Value::Signal(Signal::Cancel) => TypeSignature::Exact(vec![DataType::Int64]),
+            // How long to wait for the end may be given, and is not waited for.
+            Value::Signal(Signal::Terminate) => TypeSignature::OneOf(vec![
+                TypeSignature::Exact(vec![DataType::Int64]),
+                TypeSignature::Exact(vec![DataType::Int64, DataType::Int64]),
             ]),
             // A precision may be given, and is not used: times have microseconds.
             Value::Now | Value::LocalNow | Value::Time => TypeSignature::OneOf(vec![
@@ -160,7 +200,81 @@ impl Value {
             Value::Version => text(VERSION),
             Value::BackendPid => ScalarValue::Int32(Some(session.backend_pid)),
             Value::Setting => setting(arguments, session)?,
+            Value::ClientAddress => ScalarValue::Utf8(session.client.map(|client| client.ip().to_string())),
+            Value::ClientPort => ScalarValue::Int32(session.client.map(|client| i32::from(client.port()))),
+            Value::Signal(_) => unreachable!("it is bound as a function of each row"),
         })
+    }
+
+    fn volatility(self) -> Volatility {
+        match self {
+            Value::Signal(_) => Volatility::Volatile,
+            _ => Volatility::Stable,
+        }
+    }
+}
+
+/// `pg_cancel_backend(pid)` and `pg_terminate_backend(pid)` in one session's statement.
+struct Signaller {
+    signal: Signal,
+    signals: Signals,
+    signature: Signature,
+}
+
+impl Signaller {
+    fn call(signal: Signal, arguments: Vec<Expr>, session: &SessionInfo) -> Expr {
+        let signature = Signature::new(Value::Signal(signal).arguments(), Volatility::Volatile);
+        let function = ScalarUDF::from(Signaller {
+            signal,
+            signals: Arc::clone(&session.signals),
+            signature,
+        });
+        function.call(arguments)
+    }
+}
+
+impl fmt::Debug for Signaller {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Signaller({:?})", self.signal)
+    }
+}
+
+impl PartialEq for Signaller {
+    fn eq(&self, other: &Signaller) -> bool {
+        self.signal == other.signal && Arc::ptr_eq(&self.signals, &other.signals)
+    }
+}
+
+impl Eq for Signaller {}
+
+impl Hash for Signaller {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.signal.hash(state);
+    }
+}
+
+impl ScalarUDFImpl for Signaller {
+    fn name(&self) -> &str {
+        match self.signal {
+            Signal::Cancel => "pg_cancel_backend",
+            Signal::Terminate => "pg_terminate_backend",
+        }
+    }
+
+    fn signature(&self) -> &Signature {
+        &self.signature
+    }
+
+    fn return_type(&self, _arguments: &[DataType]) -> Result<DataType> {
+        Ok(DataType::Boolean)
+    }
+
+    fn invoke_with_args(&self, args: ScalarFunctionArgs) -> Result<ColumnarValue> {
+        let ids = args.args[0].to_array(args.number_rows)?;
+        let ids = ids.as_primitive::<Int64Type>().iter();
+        let send = |id: i64| i32::try_from(id).is_ok_and(|id| (self.signals)(id, self.signal));
+        let sent = ids.map(|id| id.map(send));
+        Ok(ColumnarValue::Array(Arc::new(sent.collect::<BooleanArray>())))
     }
 }
 
@@ -193,7 +307,7 @@ pub fn all() -> Vec<Arc<ScalarUDF>> {
     Value::NAMES
         .iter()
         .map(|(name, value)| {
-            let signature = Signature::new(value.arguments(), Volatility::Stable);
+            let signature = Signature::new(value.arguments(), value.volatility());
             Arc::new(ScalarUDF::from(SessionFunction {
                 name,
                 value: *value,
@@ -257,6 +371,9 @@ pub fn bind_expr(expr: Expr, session: &SessionInfo) -> Result<Transformed<Expr>>
         if let Expr::ScalarFunction(call) = &expr
             && let Some(function) = call.func.inner().downcast_ref::<SessionFunction>()
         {
+            if let Value::Signal(signal) = function.value {
+                return Ok(Transformed::yes(Signaller::call(signal, call.args.clone(), session)));
+            }
             let value = function.value.of(&call.args, session).map_err(fail)?;
             return Ok(Transformed::yes(Expr::Literal(value, None)));
         }

@@ -170,13 +170,14 @@ pub fn topic_schema(topic: &catalog::Topic, hidden: &[SystemColumn]) -> SchemaRe
         .map(|column| column.pg_type.field(&column.name, !column.not_null))
         .collect();
     for column in hidden {
-        let (pg_type, nullable) = match column {
-            SystemColumn::Partition => (PgType::Int4, false),
-            SystemColumn::Offset | SystemColumn::Lsn => (PgType::Int8, false),
-            SystemColumn::Timestamp => (PgType::TimestampTz, false),
-            SystemColumn::Watermark => (watermark_type(topic), true),
+        let pg_type = match column {
+            SystemColumn::Partition => PgType::Int4,
+            SystemColumn::Offset | SystemColumn::Lsn => PgType::Int8,
+            SystemColumn::Timestamp => PgType::TimestampTz,
+            SystemColumn::Watermark => watermark_type(topic),
         };
-        fields.push(pg_type.field(column.name(), nullable));
+        // Rows that are not committed have no place yet.
+        fields.push(pg_type.field(column.name(), true));
     }
     Arc::new(Schema::new(fields))
 }

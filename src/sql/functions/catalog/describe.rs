@@ -126,8 +126,6 @@ pub(super) const SPECS: &[Spec] = &[
     strict("pg_is_other_temp_schema", 1..=1, Returns::Bool, |_, _| Ok(false.into())),
     lenient("inet_server_addr", 0..=0, Returns::Text, nothing),
     lenient("inet_server_port", 0..=0, Returns::Int4, nothing),
-    lenient("inet_client_addr", 0..=0, Returns::Text, nothing),
-    lenient("inet_client_port", 0..=0, Returns::Int4, nothing),
     // Nothing is ever locked, so nothing is there to unlock.
     lenient("pg_advisory_unlock_all", 0..=0, Returns::Void, |_, _| Ok("".into())),
 ];

@@ -1,0 +1,256 @@
+//! RETURNING: the items of an INSERT over the rows that it adds.
+//!
+//! One rule: what may fail is evaluated before the rows are the transaction's, so that an error leaves none behind. The
+//! places of rows (`_offset` and the other hidden columns) are known once they are committed, and are put into the answer
+//! then: so they stand alone in RETURNING, and in no transaction block.
+
+use std::ops::ControlFlow;
+use std::sync::Arc;
+
+use arrow::array::{
+    Array, AsArray, Int32Array, Int64Array, RecordBatch, RecordBatchOptions, TimestampMicrosecondArray, new_null_array,
+};
+use arrow::datatypes::{DataType, Int64Type, Schema};
+use futures::StreamExt;
+use hashbrown::HashMap;
+use sqlparser::ast::{Expr, Ident, SelectItem, visit_expressions};
+
+use super::Session;
+use super::outcome::{Outcome, Parameters, RowsTag};
+use crate::catalog::{self, Topic};
+use crate::error::{SqlError, state};
+use crate::log::{Append, Appended, Commit, Receipt, SystemColumn, TopicId};
+use crate::query::{OwnWrites, Written};
+use crate::sql::plan::{self, OutField};
+use crate::sql::statement::{Insert, Select};
+
+impl Session {
+    /// The RETURNING items over the inserted rows alone.
+    pub(super) async fn returning(
+        &mut self,
+        insert: &Insert,
+        topic: &Arc<Topic>,
+        inserted: &[RecordBatch],
+    ) -> Result<Outcome, SqlError> {
+        let select = returning_select(insert, topic)?;
+        let rows = inserted.iter().map(|rows| (0, rows.clone()));
+        let (fields, batches) = self.evaluate(&select, topic, rows).await?;
+        Ok(answer(fields, batches))
+    }
+
+    /// The same with hidden columns: inserts the rows, commits, and answers with the places that they were given.
+    pub(super) async fn insert_returning_places(
+        &mut self,
+        insert: &Insert,
+        topic: &Arc<Topic>,
+        inserted: Vec<RecordBatch>,
+        places: &[(usize, SystemColumn)],
+    ) -> Result<Outcome, SqlError> {
+        // Offsets of rows count from their statement's first one in their partition, until the commit says where that is.
+        let (mut parts, mut rows_of) = (Vec::new(), Vec::new());
+        let mut counts: HashMap<u32, i64> = HashMap::new();
+        for rows in &inserted {
+            let placed = self.place(topic, rows.clone())?;
+            for partition in placed.partitions {
+                let count = counts.entry(partition).or_default();
+                rows_of.push((partition, *count));
+                *count += 1;
+            }
+            parts.extend(placed.rows);
+        }
+        // Which row of them it is: all are in one partition for this.
+        let mut items = insert.returning.clone();
+        let number = Ident::new(SystemColumn::Offset.name());
+        items.push(SelectItem::UnnamedExpr(Expr::Identifier(number)));
+        let select = select_of(&items, insert, topic)?;
+        let rows = inserted.iter().map(|rows| (0, rows.clone()));
+        let (fields, batches) = self.evaluate(&select, topic, rows).await?;
+        let width = fields.len() - 1;
+        let places = positions(insert, places, width);
+        for (partition, rows) in parts {
+            self.transaction().append(topic, partition, rows)?;
+        }
+        self.spill().await?;
+        let given = self.commit_as(true).await?;
+        let given = given.map(|(commit, receipt)| Given::of(&commit, &receipt, TopicId(topic.oid)));
+        let batches = batches.into_iter().filter(|rows| rows.num_rows() > 0).map(|rows| {
+            let given = given.as_ref().expect("rows were committed");
+            given.fill(&rows, &rows_of, width, &places)
+        });
+        let batches = batches.collect::<Result<Vec<RecordBatch>, SqlError>>()?;
+        Ok(answer(fields[..width].into(), batches))
+    }
+
+    /// The answer of a SELECT over rows that are not the transaction's yet.
+    async fn evaluate(
+        &mut self,
+        select: &Select,
+        topic: &Arc<Topic>,
+        rows: impl Iterator<Item = (u32, RecordBatch)>,
+    ) -> Result<(Arc<[OutField]>, Vec<RecordBatch>), SqlError> {
+        let planned = self.with_context(&[], |ctx| plan::plan_select(select, ctx))?;
+        if plan::aggregates(&planned) {
+            return Err(SqlError::new(
+                state::GROUPING_ERROR,
+                "aggregate functions are not allowed in RETURNING",
+            ));
+        }
+        let written = Written {
+            schema_id: topic.schema_id,
+            schema: topic.log_schema(),
+            rows: rows.map(|(partition, rows)| (partition, rows.into())).collect(),
+        };
+        let own = OwnWrites::from([(topic.oid, written)]);
+        let (fields, batches) = self
+            .rows_of_plan(&planned, select, &Parameters::default(), Some(own))
+            .await?;
+        let batches: Vec<_> = batches.collect().await;
+        let batches = batches.into_iter().collect::<Result<Vec<RecordBatch>, SqlError>>()?;
+        Ok((fields, batches))
+    }
+}
+
+fn answer(fields: Arc<[OutField]>, batches: Vec<RecordBatch>) -> Outcome {
+    Outcome::Rows {
+        fields,
+        batches: futures::stream::iter(batches.into_iter().map(Ok)).boxed(),
+        tag: RowsTag::Insert,
+    }
+}
+
+/// The RETURNING items as a SELECT over the topic.
+pub(super) fn returning_select(insert: &Insert, topic: &Topic) -> Result<Select, SqlError> {
+    select_of(&insert.returning, insert, topic)
+}
+
+fn select_of(items: &[SelectItem], insert: &Insert, topic: &Topic) -> Result<Select, SqlError> {
+    let items: Vec<String> = items.iter().map(SelectItem::to_string).collect();
+    let mut from = catalog::quote_qualified(&topic.schema, &topic.name);
+    if let Some(alias) = &insert.alias {
+        from = format!("{from} AS {}", catalog::quote_ident(alias));
+    }
+    super::read::only_select(&format!("SELECT {} FROM {from}", items.join(", ")))
+}
+
+/// The hidden column that an expression is.
+fn hidden(expr: &Expr) -> Option<SystemColumn> {
+    let ident = match expr {
+        Expr::Identifier(ident) => ident,
+        Expr::CompoundIdentifier(parts) => parts.last()?,
+        _ => return None,
+    };
+    let is_it = |column: &SystemColumn| match ident.quote_style {
+        Some(_) => ident.value == column.name(),
+        None => ident.value.eq_ignore_ascii_case(column.name()),
+    };
+    SystemColumn::ALL.into_iter().find(is_it)
+}
+
+/// The items of RETURNING that are hidden columns, by place. 0A000 if one is part of an expression.
+pub(super) fn places(insert: &Insert) -> Result<Vec<(usize, SystemColumn)>, SqlError> {
+    let mut places = Vec::new();
+    for (place, item) in insert.returning.iter().enumerate() {
+        if let SelectItem::UnnamedExpr(expr) | SelectItem::ExprWithAlias { expr, .. } = item
+            && let Some(column) = hidden(expr)
+        {
+            places.push((place, column));
+            continue;
+        }
+        let within = visit_expressions(item, |expr| match hidden(expr) {
+            Some(column) => ControlFlow::Break(column),
+            None => ControlFlow::Continue(()),
+        });
+        if let ControlFlow::Break(column) = within {
+            return Err(SqlError::unsupported(
+                format!("an expression of {} in RETURNING is not supported", column.name()),
+                "The commit gives rows their places, after RETURNING was evaluated: return the column itself.",
+            ));
+        }
+    }
+    Ok(places)
+}
+
+/// The same by output column, of which there are `width`: each `*` is as many as the others.
+fn positions(insert: &Insert, places: &[(usize, SystemColumn)], width: usize) -> Vec<(usize, SystemColumn)> {
+    let is_wildcard = |item: &&SelectItem| matches!(item, SelectItem::Wildcard(_) | SelectItem::QualifiedWildcard(..));
+    let wildcards = insert.returning.iter().filter(is_wildcard).count();
+    let columns = (width + wildcards - insert.returning.len()).checked_div(wildcards).unwrap_or(0);
+    let position = |place: usize| {
+        let before = insert.returning[..place].iter().filter(is_wildcard).count();
+        place - before + before * columns
+    };
+    places.iter().map(|(place, column)| (position(*place), *column)).collect()
+}
+
+/// The places that a commit gave the rows of one topic.
+struct Given {
+    lsn: i64,
+    timestamp_us: i64,
+    watermark: Option<i64>,
+    /// Offset of the first row by partition.
+    first: HashMap<u32, i64>,
+}
+
+impl Given {
+    fn of(commit: &Commit, receipt: &Receipt, topic: TopicId) -> Given {
+        let whole = |value: u64| i64::try_from(value).expect("offsets and LSNs fit 63 bits");
+        let mut given = Given {
+            lsn: whole(receipt.lsn),
+            timestamp_us: receipt.timestamp_us,
+            watermark: None,
+            first: HashMap::new(),
+        };
+        let appends = commit.appends.iter().zip(&receipt.appended);
+        for (Append { partition, .. }, Appended { base_offset, watermark }) in appends.filter(|(append, _)| append.topic == topic) {
+            // The rows of a partition are one stretch, in order.
+            given.first.entry(*partition).or_insert(whole(*base_offset));
+            given.watermark = *watermark;
+        }
+        given
+    }
+
+    /// `rows` has one more column than `width`: which of the inserted rows it is, whose partitions and offsets from the
+    /// first one there are `rows_of`.
+    fn fill(
+        &self,
+        rows: &RecordBatch,
+        rows_of: &[(u32, i64)],
+        width: usize,
+        places: &[(usize, SystemColumn)],
+    ) -> Result<RecordBatch, SqlError> {
+        let count = rows.num_rows();
+        let numbers: &Int64Array = rows.column(width).as_primitive::<Int64Type>();
+        let numbers = numbers.values().iter();
+        let rows_of = numbers.map(|number| rows_of[usize::try_from(*number).expect("rows are counted from 0")]);
+        let rows_of: Vec<(u32, i64)> = rows_of.collect();
+        let mut columns = rows.columns()[..width].to_vec();
+        for (position, column) in places {
+            let data_type = columns[*position].data_type().clone();
+            let zone = match &data_type {
+                DataType::Timestamp(_, zone) => zone.clone(),
+                _ => None,
+            };
+            let times = |us: i64| TimestampMicrosecondArray::from_value(us, count).with_timezone_opt(zone);
+            columns[*position] = match column {
+                SystemColumn::Partition => {
+                    let partition = |partition: u32| i32::try_from(partition).expect("partitions are few");
+                    let partitions = rows_of.iter().map(|(of, _)| partition(*of));
+                    Arc::new(Int32Array::from_iter_values(partitions))
+                }
+                SystemColumn::Offset => {
+                    let offsets = rows_of.iter().map(|(partition, after)| self.first[partition] + after);
+                    Arc::new(Int64Array::from_iter_values(offsets))
+                }
+                SystemColumn::Lsn => Arc::new(Int64Array::from_value(self.lsn, count)),
+                SystemColumn::Timestamp => Arc::new(times(self.timestamp_us)),
+                SystemColumn::Watermark => match self.watermark {
+                    Some(us) => Arc::new(times(us)),
+                    None => new_null_array(&data_type, count),
+                },
+            };
+        }
+        let schema = Arc::new(Schema::new(rows.schema().fields()[..width].to_vec()));
+        let options = RecordBatchOptions::new().with_row_count(Some(count));
+        Ok(RecordBatch::try_new_with_options(schema, columns, &options)?)
+    }
+}
