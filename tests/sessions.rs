@@ -129,17 +129,29 @@ async fn nobodys_statement_fails_beside_alters() {
         let (client, over) = (support::connect(&server).await, Arc::clone(&over));
         sessions.spawn(async move {
             let mut rows = 0;
-            let insert = client.prepare("INSERT INTO t (a, b) VALUES ($1, $2)").await.expect("an INSERT");
-            let select = client.prepare("SELECT a, b FROM t WHERE a = $1 LIMIT 3").await.expect("a SELECT");
+            let insert = client
+                .prepare("INSERT INTO t (a, b) VALUES ($1, $2)")
+                .await
+                .expect("an INSERT");
+            let select = client
+                .prepare("SELECT a, b FROM t WHERE a = $1 LIMIT 3")
+                .await
+                .expect("a SELECT");
             while !over.load(Ordering::Relaxed) {
                 let inserted = match kind {
-                    0 => client.batch_execute("INSERT INTO t (a, b) VALUES (1, 'x')").await.map(|()| 1),
+                    0 => client
+                        .batch_execute("INSERT INTO t (a, b) VALUES (1, 'x')")
+                        .await
+                        .map(|()| 1),
                     1 => client.execute(&insert, &[&2, &"y"]).await,
                     2 => {
                         let more = ["3\tz\n".to_string(), "3\tz\n".to_string()];
                         Ok(copy_around(&client, "COPY t (a, b) FROM STDIN", &more, async {}).await)
                     }
-                    3 => client.batch_execute("SELECT * FROM t WHERE a > 1 LIMIT 3").await.map(|()| 0),
+                    3 => client
+                        .batch_execute("SELECT * FROM t WHERE a > 1 LIMIT 3")
+                        .await
+                        .map(|()| 0),
                     4 => client.query(&select, &[&1]).await.map(|_| 0),
                     // Several in one pipeline.
                     _ => {
@@ -179,7 +191,10 @@ async fn a_copy_goes_on_over_an_alter() {
     let (_scratch, data_dir) = support::data_dir();
     let server = Server::start(&data_dir);
     let (client, other) = (support::connect(&server).await, support::connect(&server).await);
-    client.batch_execute("CREATE TOPIC t (a INT, b TEXT)").await.expect("a topic");
+    client
+        .batch_execute("CREATE TOPIC t (a INT, b TEXT)")
+        .await
+        .expect("a topic");
     let alter = async {
         let alter = "ALTER TOPIC t ADD COLUMN c INT DEFAULT 7; ALTER TOPIC t DROP COLUMN b";
         other.batch_execute(alter).await.expect("an ALTER");
@@ -189,10 +204,16 @@ async fn a_copy_goes_on_over_an_alter() {
     assert_eq!(copy_around(&client, "COPY t FROM STDIN", &rows, alter).await, 20_000);
     assert_eq!(value(&client, "SELECT count(*) FROM t WHERE c = 7").await, "20000");
     assert_eq!(value(&client, "SELECT sum(a) FROM t").await, "199990000");
-    assert_eq!(state(&client.batch_execute("SELECT b FROM t").await.expect_err("it is gone")), "42703");
+    assert_eq!(
+        state(&client.batch_execute("SELECT b FROM t").await.expect_err("it is gone")),
+        "42703"
+    );
 
     let alter = async {
-        other.batch_execute("ALTER TOPIC t ADD COLUMN d INT").await.expect("an ALTER");
+        other
+            .batch_execute("ALTER TOPIC t ADD COLUMN d INT")
+            .await
+            .expect("an ALTER");
     };
     let rows = ["1\t1\n".to_string(), "2\t2\n".to_string()];
     client.batch_execute("BEGIN").await.expect("a block");
@@ -207,13 +228,19 @@ async fn a_copy_goes_on_over_an_alter() {
     let drop = async {
         other.batch_execute("DROP TOPIC t").await.expect("a DROP");
     };
-    let sink = client.copy_in::<_, Bytes>("COPY t FROM STDIN").await.expect("a COPY begins");
+    let sink = client
+        .copy_in::<_, Bytes>("COPY t FROM STDIN")
+        .await
+        .expect("a COPY begins");
     let mut sink = std::pin::pin!(sink);
     sink.send(Bytes::from("1\t1\t1\n")).await.expect("a row is taken");
     drop.await;
     let error = sink.finish().await.expect_err("the topic is gone");
     let error = error.as_db_error().expect("an error of the server");
-    assert_eq!((error.code().code(), error.message()), ("42P01", "relation \"t\" does not exist"));
+    assert_eq!(
+        (error.code().code(), error.message()),
+        ("42P01", "relation \"t\" does not exist")
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -222,14 +249,22 @@ async fn sessions_are_cancelled_and_terminated_by_number() {
     let server = Server::start(&data_dir);
     let admin = support::connect(&server).await;
     assert_eq!(
-        value(&admin, "SELECT client_addr = '127.0.0.1' AND client_port > 1023 AND client_hostname IS NULL \
+        value(
+            &admin,
+            "SELECT client_addr = '127.0.0.1' AND client_port > 1023 AND client_hostname IS NULL \
                        AND backend_start <= now() AND xact_start IS NOT NULL AND datname = 'millstream' \
-                       FROM pg_stat_activity WHERE pid = pg_backend_pid()").await,
+                       FROM pg_stat_activity WHERE pid = pg_backend_pid()"
+        )
+        .await,
         "t"
     );
     assert_eq!(
-        value(&admin, "SELECT client_addr = inet_client_addr() AND client_port = inet_client_port() \
-                       FROM millstream.sessions WHERE pid = pg_backend_pid()").await,
+        value(
+            &admin,
+            "SELECT client_addr = inet_client_addr() AND client_port = inet_client_port() \
+                       FROM millstream.sessions WHERE pid = pg_backend_pid()"
+        )
+        .await,
         "t"
     );
     let heavy = support::connect(&server).await;
@@ -237,7 +272,13 @@ async fn sessions_are_cancelled_and_terminated_by_number() {
     let signal = |function: &str| format!("SELECT pg_{function}_backend(pid) FROM pg_stat_activity WHERE pid = {pid}");
     let active = format!("SELECT count(*) FROM pg_stat_activity WHERE pid = {pid} AND state = 'active'");
     for (function, expect) in [("cancel", "57014"), ("terminate", "57P01")] {
-        let heavy = async { heavy.simple_query(HEAVY).await.map(|_| ()).expect_err("it takes minutes") };
+        let heavy = async {
+            heavy
+                .simple_query(HEAVY)
+                .await
+                .map(|_| ())
+                .expect_err("it takes minutes")
+        };
         let admin = async {
             while value(&admin, &active).await != "1" {}
             assert_eq!(value(&admin, &signal(function)).await, "t");
@@ -251,9 +292,18 @@ async fn sessions_are_cancelled_and_terminated_by_number() {
     // One that idles in a transaction hears of it when it listens.
     let mut idle = Raw::connect(&server);
     idle.query("BEGIN");
-    assert_eq!(value(&admin, &format!("SELECT pg_terminate_backend({})", idle.key.0)).await, "t");
+    assert_eq!(
+        value(&admin, &format!("SELECT pg_terminate_backend({})", idle.key.0)).await,
+        "t"
+    );
     let last = idle.until_closed();
-    assert_eq!(error(&last), ("57P01".into(), "terminating connection due to administrator command".into()));
+    assert_eq!(
+        error(&last),
+        (
+            "57P01".into(),
+            "terminating connection due to administrator command".into()
+        )
+    );
     assert_eq!(field(&last[0], 'S').as_deref(), Some("FATAL"));
 }
 
@@ -262,8 +312,16 @@ fn a_session_that_idles_too_long_ends() {
     let (_scratch, data_dir) = support::data_dir();
     let server = Server::start(&data_dir);
     for (before, expect, what) in [
-        ("SET idle_in_transaction_session_timeout = '50ms'; BEGIN", "25P03", "idle-in-transaction"),
-        ("SET idle_in_transaction_session_timeout = 50; BEGIN; SELECT 1/0", "25P03", "idle-in-transaction"),
+        (
+            "SET idle_in_transaction_session_timeout = '50ms'; BEGIN",
+            "25P03",
+            "idle-in-transaction",
+        ),
+        (
+            "SET idle_in_transaction_session_timeout = 50; BEGIN; SELECT 1/0",
+            "25P03",
+            "idle-in-transaction",
+        ),
         ("SET idle_session_timeout = '50ms'", "57P05", "idle-session"),
     ] {
         let mut raw = Raw::connect(&server);

@@ -196,14 +196,21 @@ impl Session {
 
     /// The session waits for its client: what its transaction reads stays for a while.
     pub fn waits(&self) {
-        if let Some(pin) = self.transaction.as_ref().and_then(|transaction| transaction.pin.as_ref()) {
+        if let Some(pin) = self
+            .transaction
+            .as_ref()
+            .and_then(|transaction| transaction.pin.as_ref())
+        {
             pin.idle();
         }
     }
 
     /// The session goes on in its transaction; 72000 if it has waited for so long that what it reads may be gone.
     pub fn resumes(&self) -> Result<(), SqlError> {
-        let pin = self.transaction.as_ref().and_then(|transaction| transaction.pin.as_ref());
+        let pin = self
+            .transaction
+            .as_ref()
+            .and_then(|transaction| transaction.pin.as_ref());
         if pin.is_none_or(Pin::resume) {
             return Ok(());
         }

@@ -174,12 +174,17 @@ pub(super) fn places(insert: &Insert) -> Result<Vec<(usize, SystemColumn)>, SqlE
 fn positions(insert: &Insert, places: &[(usize, SystemColumn)], width: usize) -> Vec<(usize, SystemColumn)> {
     let is_wildcard = |item: &&SelectItem| matches!(item, SelectItem::Wildcard(_) | SelectItem::QualifiedWildcard(..));
     let wildcards = insert.returning.iter().filter(is_wildcard).count();
-    let columns = (width + wildcards - insert.returning.len()).checked_div(wildcards).unwrap_or(0);
+    let columns = (width + wildcards - insert.returning.len())
+        .checked_div(wildcards)
+        .unwrap_or(0);
     let position = |place: usize| {
         let before = insert.returning[..place].iter().filter(is_wildcard).count();
         place - before + before * columns
     };
-    places.iter().map(|(place, column)| (position(*place), *column)).collect()
+    places
+        .iter()
+        .map(|(place, column)| (position(*place), *column))
+        .collect()
 }
 
 /// The places that a commit gave the rows of one topic.
@@ -201,7 +206,9 @@ impl Given {
             first: HashMap::new(),
         };
         let appends = commit.appends.iter().zip(&receipt.appended);
-        for (Append { partition, .. }, Appended { base_offset, watermark }) in appends.filter(|(append, _)| append.topic == topic) {
+        for (Append { partition, .. }, Appended { base_offset, watermark }) in
+            appends.filter(|(append, _)| append.topic == topic)
+        {
             // The rows of a partition are one stretch, in order.
             given.first.entry(*partition).or_insert(whole(*base_offset));
             given.watermark = *watermark;

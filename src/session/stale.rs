@@ -87,7 +87,11 @@ fn fit(rows: &RecordBatch, of: &SchemaRef, topic: &Topic, schema: &SchemaRef) ->
         }
     }
     let options = RecordBatchOptions::new().with_row_count(Some(rows.num_rows()));
-    Ok(RecordBatch::try_new_with_options(Arc::clone(schema), columns, &options)?)
+    Ok(RecordBatch::try_new_with_options(
+        Arc::clone(schema),
+        columns,
+        &options,
+    )?)
 }
 
 /// The rows of a file in files for this version of their topic.

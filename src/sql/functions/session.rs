@@ -138,12 +138,9 @@ impl Value {
             Value::BackendPid | Value::ClientPort => DataType::Int32,
             Value::Signal(_) => DataType::Boolean,
             Value::Schemas => DataType::List(Arc::new(Field::new_list_field(DataType::Utf8, true))),
-            Value::User
-            | Value::Database
-            | Value::Schema
-            | Value::Version
-            | Value::Setting
-            | Value::ClientAddress => DataType::Utf8,
+            Value::User | Value::Database | Value::Schema | Value::Version | Value::Setting | Value::ClientAddress => {
+                DataType::Utf8
+            }
         }
     }
 
