@@ -197,6 +197,7 @@ fn topic() -> Topic {
         watermark: Some(Watermark {
             column: "ts".to_string(),
             delay_us: 4 * SECOND,
+            max_ahead_us: None,
         }),
         idle_timeout_us: None,
         retention_us: None,

@@ -243,6 +243,11 @@ fn show_create_is_canonical() {
 PARTITION BY (auction)
 WITH (partitions = 4, retention = '7 days');"
     );
+    let mut strict = topic(16384, "bids");
+    strict.watermark.as_mut().expect("it has one").max_ahead_us = Some(90_000_000);
+    let shown = show_create(&Relation::Topic(Arc::new(strict)));
+    let line = "AS date_time - INTERVAL '4 seconds' WITH (max_ahead = '1 minute 30 seconds')\n";
+    assert!(shown.contains(line), "{shown}");
     assert_eq!(
         show_create(&Relation::View(Arc::new(view(16385, "a", &[16384])))),
         "CREATE MATERIALIZED VIEW public.a (auction, \"Top\") AS
