@@ -280,7 +280,7 @@ impl Ours {
     }
 
     async fn execute(&mut self, text: &str) -> Outcome {
-        let statements = self.session.parse(text).expect(text);
+        let statements = self.session.parse(text).await.expect(text);
         let statement = statements.first().expect("one statement");
         let executed = self.session.execute(statement, &Parameters::default()).await;
         executed.expect(text)

@@ -134,7 +134,7 @@ async fn generate(engine: Arc<Engine>, demo: &Demo) -> Result<(), SqlError> {
 }
 
 async fn execute(session: &mut Session, text: &str) -> Result<Outcome, SqlError> {
-    let statements = session.parse(text)?;
+    let statements = session.parse(text).await?;
     let statement = statements.first().expect("every text of the demo is a statement");
     session.execute(statement, &Parameters::default()).await
 }

@@ -2,6 +2,7 @@
 
 pub mod error;
 pub mod panics;
+pub mod stop;
 pub mod types;
 
 pub mod storage;

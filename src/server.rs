@@ -25,6 +25,9 @@ mod tools;
 
 pub use tools::{backup, check, repair};
 
+/// How far what computes stands behind what talks to clients and writes, as the system's scheduler counts.
+const COMPUTING_NICENESS: i32 = 5;
+
 /// Why the server did not start, or why it stopped.
 #[derive(Debug, thiserror::Error)]
 pub enum ServerError {
@@ -164,12 +167,19 @@ pub async fn open_engine(
     let views = Views::start(log.clone());
     let options = QueryOptions {
         memory_bytes_max: query_memory_bytes,
+        on_thread_start: behind_sessions,
         ..QueryOptions::default()
     };
     let query = Query::new(log.clone(), options)?;
     let engine = Arc::new(Engine::new(log, catalog, views, query, clock));
     start_views(&engine).await?;
     Ok((engine, recovered))
+}
+
+/// Puts the calling thread behind those of sessions and the log: what computes for long leaves them the processors.
+fn behind_sessions() {
+    // Without the right to, it competes with them.
+    let _ = rustix::process::nice(COMPUTING_NICENESS);
 }
 
 /// Rebuilds every incremental view from the log.

@@ -21,9 +21,11 @@ use super::QueryOptions;
 use super::conjunction::Conjunction;
 use super::leaves::Leaves;
 use super::slices::SliceProjections;
+use super::stoppable;
 use crate::error::{SqlError, state};
 use crate::sql::functions::functions;
 use crate::sql::functions::growth::{Mode, with_mode};
+use crate::stop::Stop;
 
 /// A query ready to run.
 pub type Physical = Arc<dyn ExecutionPlan>;
@@ -92,6 +94,8 @@ impl Engine {
             .with_scalar_functions(functions.scalar.values().cloned().collect())
             .with_aggregate_functions(functions.aggregate.values().cloned().collect())
             .with_window_functions(functions.window.values().cloned().collect())
+            .with_optimizer_rules(stoppable::logical_rules())
+            .with_physical_optimizer_rules(stoppable::physical_rules())
             .with_physical_optimizer_rule(Arc::new(Conjunction))
             .with_physical_optimizer_rule(Arc::new(SliceProjections))
             .with_runtime_env(self.runtime.clone())
@@ -115,20 +119,19 @@ impl Engine {
     }
 
     /// The logical optimizer.
-    pub async fn optimize(&self, plan: LogicalPlan, depth: usize, time_zone: &str) -> Result<LogicalPlan, SqlError> {
+    pub fn optimize(&self, plan: LogicalPlan, depth: usize, time_zone: &str) -> Result<LogicalPlan, SqlError> {
         let state = self.state(time_zone);
-        with_stack_for(depth, move || {
+        with_stack_for(depth, || {
             // Large constants are left to the run, where they count.
-            with_mode(Mode::Folded, || {
+            let optimized = with_mode(Mode::Folded, || {
                 state.optimizer().optimize(plan, state.as_ref(), |_, _| {})
-            })
-            .map_err(SqlError::from)
+            });
+            optimized.map_err(SqlError::from)
         })
-        .await
     }
 
     /// The physical plan of an optimized plan whose values are bound.
-    pub async fn physical(
+    pub fn physical(
         &self,
         plan: LogicalPlan,
         depth: usize,
@@ -137,40 +140,29 @@ impl Engine {
     ) -> Result<Physical, SqlError> {
         let state = self.state(time_zone);
         let planner = DefaultPhysicalPlanner::with_extension_planners(vec![Arc::new(leaves)]);
-        if depth <= SHALLOW_DEPTH {
-            return Ok(planner.create_physical_plan(&plan, state.as_ref()).await?);
-        }
-        with_stack_for(depth, move || {
+        with_stack_for(depth, || {
             // Planning waits for nothing: it is a future by DataFusion's convention only.
             let planned = futures::executor::block_on(planner.create_physical_plan(&plan, state.as_ref()));
             planned.map_err(SqlError::from)
         })
-        .await
     }
 }
 
 /// Runs `work` here, or on a thread with a big stack if the plan is deep.
-async fn with_stack_for<T: Send + 'static>(
-    depth: usize,
-    work: impl FnOnce() -> Result<T, SqlError> + Send + 'static,
-) -> Result<T, SqlError> {
+fn with_stack_for<T: Send>(depth: usize, work: impl FnOnce() -> Result<T, SqlError> + Send) -> Result<T, SqlError> {
     if depth <= SHALLOW_DEPTH {
         return work();
     }
-    let (send, receive) = tokio::sync::oneshot::channel();
-    let spawned = std::thread::Builder::new()
-        .name("query-planner".to_string())
-        .stack_size(DEEP_STACK_BYTES)
-        .spawn(move || {
-            // The query may have been cancelled meanwhile: then nobody waits for the plan.
-            let _ = send.send(work());
-        });
-    if let Err(error) = spawned {
-        return Err(
-            SqlError::new(state::INSUFFICIENT_RESOURCES, "cannot start a planner thread").detail(format!("{error}.")),
-        );
-    }
-    receive
-        .await
-        .unwrap_or_else(|_| Err(SqlError::new(state::INTERNAL_ERROR, "the query planner panicked")))
+    let stop = Stop::current().unwrap_or_default();
+    std::thread::scope(|scope| {
+        let thread = std::thread::Builder::new()
+            .name("query-planner".to_string())
+            .stack_size(DEEP_STACK_BYTES)
+            .spawn_scoped(scope, || stop.scope(work))
+            .map_err(|error| {
+                SqlError::new(state::INSUFFICIENT_RESOURCES, "cannot start a planner thread")
+                    .detail(format!("{error}."))
+            })?;
+        thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    })
 }

@@ -21,6 +21,7 @@ mod run;
 mod scan;
 mod slices;
 mod statistics;
+mod stoppable;
 mod window;
 
 use std::collections::HashMap;
@@ -32,8 +33,6 @@ use std::task::{Context, Poll};
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use datafusion::common::ScalarValue;
-use datafusion::logical_expr::LogicalPlan;
-use futures::stream::BoxStream;
 use futures::{Stream, StreamExt};
 
 use crate::catalog::system::SystemRelation;
@@ -107,6 +106,8 @@ pub struct QueryOptions {
     pub parallelism: usize,
     /// Rows of a batch.
     pub batch_rows: usize,
+    /// What each of its threads runs first.
+    pub on_thread_start: fn(),
 }
 
 impl Default for QueryOptions {
@@ -116,6 +117,7 @@ impl Default for QueryOptions {
             spill_directory: None,
             parallelism: std::thread::available_parallelism().map_or(2, |cores| cores.get()),
             batch_rows: 8192,
+            on_thread_start: || {},
         }
     }
 }
@@ -123,22 +125,14 @@ impl Default for QueryOptions {
 /// Runs SELECTs. One per server.
 pub struct Query {
     log: Arc<dyn Topics>,
-    engine: engine::Engine,
+    engine: Arc<engine::Engine>,
     runner: run::Runner,
-}
-
-/// A planned SELECT that the optimizer has seen: kept by a prepared statement, for one time zone.
-#[derive(Clone, Debug)]
-pub struct Optimized {
-    plan: Arc<LogicalPlan>,
-    schema: SchemaRef,
-    depth: usize,
 }
 
 /// Rows as they come; each batch has the schema of the planned fields.
 pub struct RowStream {
     pub schema: SchemaRef,
-    batches: BoxStream<'static, Result<RecordBatch, SqlError>>,
+    batches: run::Rows,
 }
 
 impl Stream for RowStream {
@@ -165,71 +159,70 @@ impl Query {
     pub fn new(log: Arc<dyn Topics>, options: QueryOptions) -> Result<Query, SqlError> {
         Ok(Query {
             log,
-            runner: run::Runner::new(options.parallelism)?,
-            engine: engine::Engine::new(options)?,
+            runner: run::Runner::new(options.parallelism, options.on_thread_start)?,
+            engine: Arc::new(engine::Engine::new(options)?),
         })
     }
 
-    /// Optimizes a plan, to be run any number of times in sessions with this time zone.
-    pub async fn prepare(&self, planned: &Planned, time_zone: &str) -> Result<Optimized, SqlError> {
-        let depth = bind::depth(&planned.plan)?;
-        let plan = self.engine.optimize(planned.plan.clone(), depth, time_zone).await?;
-        Ok(Optimized {
-            plan: Arc::new(plan),
-            schema: output::schema(&planned.fields),
-            depth,
-        })
+    /// Runs `work` where computing runs: what plans, parses, evaluates or compiles more than a small message bounds.
+    /// Dropping the future asks it to stop (`stop`), and waits for nothing.
+    pub fn compute<T, W>(&self, work: W) -> impl Future<Output = Result<T, SqlError>> + Send + 'static + use<T, W>
+    where
+        T: Send + 'static,
+        W: FnOnce() -> Result<T, SqlError> + Send + 'static,
+    {
+        self.runner.compute(work)
     }
 
     /// Runs a plan at a read point.
-    pub async fn execute(&self, planned: &Planned, point: &ReadPoint) -> Result<RowStream, SqlError> {
-        let physical = self.plan(planned, point).await?;
-        self.run(physical, output::schema(&planned.fields), point)
-    }
-
-    /// Runs an optimized plan at a read point.
-    pub async fn execute_optimized(&self, optimized: &Optimized, point: &ReadPoint) -> Result<RowStream, SqlError> {
-        let plan = bind::bind((*optimized.plan).clone(), point)?;
-        let leaves = leaves::Leaves::new(self.log.clone(), point);
-        let physical = self
-            .engine
-            .physical(plan, optimized.depth, leaves, &point.session.time_zone)
-            .await?;
-        self.run(physical, optimized.schema.clone(), point)
+    pub async fn execute(&self, planned: Arc<Planned>, point: ReadPoint) -> Result<RowStream, SqlError> {
+        let schema = output::schema(&planned.fields);
+        let (engine, log) = (self.engine.clone(), self.log.clone());
+        let plan = move || {
+            let physical = plan(&engine, log, &planned, &point)?;
+            Ok((physical, engine.task(&point.session.time_zone)))
+        };
+        Ok(RowStream {
+            batches: self.runner.stream(schema.clone(), plan).await?,
+            schema,
+        })
     }
 
     /// The lines of EXPLAIN; with `analyze` the query is run and its operators tell what they did.
     pub async fn explain(
         &self,
-        planned: &Planned,
-        point: &ReadPoint,
+        planned: Arc<Planned>,
+        point: ReadPoint,
         analyze: bool,
         verbose: bool,
     ) -> Result<Vec<String>, SqlError> {
-        let physical = self.plan(planned, point).await?;
-        let context = self.engine.task(&point.session.time_zone);
-        if !analyze {
-            return Ok(explain::plan(physical.as_ref(), verbose));
-        }
-        self.runner.complete(explain::analyze(physical, context, verbose)).await
+        let (engine, log) = (self.engine.clone(), self.log.clone());
+        let work = move || {
+            let physical = plan(&engine, log, &planned, &point)?;
+            let context = engine.task(&point.session.time_zone);
+            Ok(async move {
+                match analyze {
+                    true => explain::analyze(physical, context, verbose).await,
+                    false => Ok(explain::plan(physical.as_ref(), verbose)),
+                }
+            })
+        };
+        self.runner.complete(work).await
     }
+}
 
-    async fn plan(&self, planned: &Planned, point: &ReadPoint) -> Result<engine::Physical, SqlError> {
-        let depth = bind::depth(&planned.plan)?;
-        let time_zone = &point.session.time_zone;
-        let plan = bind::bind(planned.plan.clone(), point)?;
-        let plan = self.engine.optimize(plan, depth, time_zone).await?;
-        let leaves = leaves::Leaves::new(self.log.clone(), point);
-        self.engine.physical(plan, depth, leaves, time_zone).await
-    }
-
-    fn run(&self, physical: engine::Physical, schema: SchemaRef, point: &ReadPoint) -> Result<RowStream, SqlError> {
-        let stream = self.runner.stream(physical, self.engine.task(&point.session.time_zone));
-        Ok(RowStream {
-            schema: schema.clone(),
-            batches: output::conform(stream, schema),
-        })
-    }
+fn plan(
+    engine: &engine::Engine,
+    log: Arc<dyn Topics>,
+    planned: &Planned,
+    point: &ReadPoint,
+) -> Result<engine::Physical, SqlError> {
+    let depth = bind::depth(&planned.plan)?;
+    let time_zone = &point.session.time_zone;
+    let plan = bind::bind(planned.plan.clone(), point)?;
+    let plan = engine.optimize(plan, depth, time_zone)?;
+    let leaves = leaves::Leaves::new(log, point);
+    engine.physical(plan, depth, leaves, time_zone)
 }
 
 #[cfg(test)]

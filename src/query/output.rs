@@ -5,9 +5,6 @@ use std::sync::Arc;
 use arrow::array::{RecordBatch, RecordBatchOptions};
 use arrow::compute::{CastOptions, cast_with_options};
 use arrow::datatypes::{Field, Schema, SchemaRef};
-use datafusion::execution::SendableRecordBatchStream;
-use futures::StreamExt;
-use futures::stream::BoxStream;
 
 use crate::error::SqlError;
 use crate::sql::plan::OutField;
@@ -21,15 +18,8 @@ pub fn schema(fields: &[OutField]) -> SchemaRef {
     Arc::new(Schema::new(fields))
 }
 
-/// Renames and casts the columns of each batch to `schema`, in order.
-pub fn conform(
-    stream: SendableRecordBatchStream,
-    schema: SchemaRef,
-) -> BoxStream<'static, Result<RecordBatch, SqlError>> {
-    stream.map(move |batch| conform_batch(batch?, &schema)).boxed()
-}
-
-fn conform_batch(batch: RecordBatch, schema: &SchemaRef) -> Result<RecordBatch, SqlError> {
+/// Renames and casts the columns of a batch to `schema`, in order.
+pub fn conform(batch: RecordBatch, schema: &SchemaRef) -> Result<RecordBatch, SqlError> {
     assert_eq!(
         batch.num_columns(),
         schema.fields().len(),

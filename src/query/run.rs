@@ -1,26 +1,41 @@
-//! The threads that queries run on: never those that talk to clients.
+//! The threads where computing runs: planning, folding, queries. Never those that talk to clients.
 //!
-//! One rule: however long an operator computes without giving way, the sessions, cancel requests and signals go on. A
-//! query that nobody waits for any more ends where its operators next give way.
+//! One rule: however long something computes without giving way, the sessions, cancel requests and signals go on. What
+//! nobody waits for any more is asked to stop (`stop`), and ends at its next check or where its operators give way.
+//!
+//! Work begins on a thread of its own from a pool, so that it holds up no other; a query whose rows do not come at once
+//! goes on, as a task, on the threads that queries share.
 
+use std::any::Any;
 use std::mem::ManuallyDrop;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
 
-use datafusion::error::DataFusionError;
-use datafusion::execution::{SendableRecordBatchStream, TaskContext};
+use arrow::array::RecordBatch;
+use arrow::datatypes::SchemaRef;
+use datafusion::common::runtime::{JoinSetTracer, set_join_set_tracer};
+use datafusion::execution::TaskContext;
 use datafusion::physical_plan::execute_stream;
-use datafusion::physical_plan::stream::RecordBatchReceiverStreamBuilder;
-use futures::StreamExt;
-use tokio::runtime::{Builder, Runtime};
-use tokio::task::JoinSet;
+use futures::future::BoxFuture;
+use futures::{FutureExt, Stream, StreamExt};
+use tokio::runtime::{Builder, Handle, Runtime};
+use tokio::sync::{mpsc, oneshot};
 
 use super::engine::Physical;
+use super::output;
 use crate::error::{SqlError, state};
 use crate::panics;
+use crate::stop::{self, OnDrop, Stop};
 
 /// Threads for each way that one query is split into: a query that does not give way takes that many, and the system's
 /// scheduler is fair between threads.
 const THREADS_PER_WAY: usize = 8;
+/// Threads that work begins on. Past them it waits for one, and can be cancelled while it does.
+const BEGINNING_MAX: usize = 256;
+/// How long a thread that has no work is kept.
+const IDLE_THREAD_LIMIT: Duration = Duration::from_secs(60);
 /// Batches of rows that wait for the client while the query goes on.
 const BATCHES_AHEAD: usize = 2;
 /// Operators are nested calls.
@@ -32,11 +47,17 @@ pub struct Runner {
 }
 
 impl Runner {
-    pub fn new(parallelism: usize) -> Result<Runner, SqlError> {
+    /// `on_start` runs on each thread first.
+    pub fn new(parallelism: usize, on_start: fn()) -> Result<Runner, SqlError> {
+        // Fails if it is set already, by another engine of this process: it is the same one.
+        let _ = set_join_set_tracer(&CarryStop);
         let runtime = Builder::new_multi_thread()
             .worker_threads(parallelism.max(1) * THREADS_PER_WAY)
+            .max_blocking_threads(BEGINNING_MAX)
+            .thread_keep_alive(IDLE_THREAD_LIMIT)
             .thread_name("query")
             .thread_stack_size(STACK_BYTES)
+            .on_thread_start(on_start)
             .enable_all()
             .build()
             .map_err(|error| {
@@ -48,45 +69,102 @@ impl Runner {
         Ok(Runner { runtime: Some(runtime) })
     }
 
-    fn handle(&self) -> &tokio::runtime::Handle {
-        self.runtime.as_ref().expect("it is there until dropped").handle()
+    fn handle(&self) -> Handle {
+        let runtime = self.runtime.as_ref().expect("it is there until dropped");
+        runtime.handle().clone()
     }
 
-    /// Starts a plan; dropping the stream ends it. A panic in it is an error of the stream.
-    pub fn stream(&self, plan: Physical, context: Arc<TaskContext>) -> SendableRecordBatchStream {
-        let mut builder = RecordBatchReceiverStreamBuilder::new(plan.schema(), BATCHES_AHEAD);
-        let batches = builder.tx();
-        let running = async move {
-            let rows = async {
-                let mut rows = execute_stream(plan, context)?;
-                while let Some(batch) = rows.next().await {
-                    let failed = batch.is_err();
-                    if batches.send(batch).await.is_err() || failed {
-                        break;
+    /// Runs `work`, which may compute for as long as it likes. Dropping the future asks it to stop.
+    pub fn compute<T, W>(&self, work: W) -> impl Future<Output = Result<T, SqlError>> + Send + 'static + use<T, W>
+    where
+        T: Send + 'static,
+        W: FnOnce() -> Result<T, SqlError> + Send + 'static,
+    {
+        let handle = self.handle();
+        async move {
+            let stop = Stop::default();
+            let _gone = stop.on_drop();
+            let (done, result) = oneshot::channel();
+            handle.spawn_blocking(move || {
+                // Nobody may wait any more: then what it made is dropped here, which may take long too.
+                let _ = done.send(stop.scope(|| caught(work)));
+            });
+            result.await.unwrap_or_else(|_| Err(broken_off()))
+        }
+    }
+
+    /// Begins a query: plans it, and lets its rows come as `schema` says. Resolves when it is planned; dropping the
+    /// stream ends it.
+    pub async fn stream(
+        &self,
+        schema: SchemaRef,
+        plan: impl FnOnce() -> Result<(Physical, Arc<TaskContext>), SqlError> + Send + 'static,
+    ) -> Result<Rows, SqlError> {
+        let stop = Stop::default();
+        let gone = stop.on_drop();
+        let (rows, received) = mpsc::channel(BATCHES_AHEAD);
+        let (planned, plans) = oneshot::channel();
+        self.begin(stop, move || {
+            let (plan, context) = match caught(plan) {
+                Ok(made) => made,
+                Err(error) => {
+                    let _ = planned.send(Err(error));
+                    return None;
+                }
+            };
+            let _ = planned.send(Ok(()));
+            Some(send_rows(plan, context, schema, rows))
+        });
+        plans.await.unwrap_or_else(|_| Err(broken_off()))?;
+        Ok(Rows { received, _gone: gone })
+    }
+
+    /// Runs a future that `work` makes to its end. Dropping the future ends it.
+    pub async fn complete<T, F>(
+        &self,
+        work: impl FnOnce() -> Result<F, SqlError> + Send + 'static,
+    ) -> Result<T, SqlError>
+    where
+        T: Send + 'static,
+        F: Future<Output = Result<T, SqlError>> + Send + 'static,
+    {
+        let stop = Stop::default();
+        let _gone = stop.on_drop();
+        let (mut done, result) = oneshot::channel();
+        self.begin(stop, move || match caught(work) {
+            Err(error) => {
+                let _ = done.send(Err(error));
+                None
+            }
+            Ok(future) => Some(async move {
+                tokio::select! {
+                    biased;
+                    () = done.closed() => {}
+                    result = caught_in(future) => {
+                        let _ = done.send(result);
                     }
                 }
-                Ok::<(), DataFusionError>(())
-            };
-            // Caught here: the stream would pass a panic on to the thread that reads it.
-            let caught = panics::caught(rows).await;
-            caught.unwrap_or_else(|error| Err(DataFusionError::External(Box::new(error))))
-        };
-        builder.spawn_on(running, self.handle());
-        builder.build()
+            }),
+        });
+        result.await.unwrap_or_else(|_| Err(broken_off()))
     }
 
-    /// Runs `work` to its end; a panic in it is XX000; dropping the future ends it.
-    pub async fn complete<T: Send + 'static>(
+    /// `work` computes on a thread of its own, which also takes the first steps of what comes of it.
+    fn begin<F: Future<Output = ()> + Send + 'static>(
         &self,
-        work: impl Future<Output = Result<T, SqlError>> + Send + 'static,
-    ) -> Result<T, SqlError> {
-        let mut tasks = JoinSet::new();
-        tasks.spawn_on(work, self.handle());
-        match tasks.join_next().await {
-            Some(Ok(result)) => result,
-            Some(Err(error)) if error.is_panic() => Err(panics::error(&*error.into_panic())),
-            _ => Err(SqlError::new(state::INTERNAL_ERROR, "the query broke off")),
-        }
+        stop: Stop,
+        work: impl FnOnce() -> Option<F> + Send + 'static,
+    ) {
+        let handle = self.handle();
+        self.handle().spawn_blocking(move || {
+            let Some(future) = stop.scope(work) else { return };
+            let mut running = stop.within(future);
+            // Most queries end here; threads that they would have to be handed to are not woken.
+            let first = handle.block_on(std::future::poll_fn(|context| Poll::Ready(running.poll_unpin(context))));
+            if first.is_pending() {
+                handle.spawn(running);
+            }
+        });
     }
 }
 
@@ -103,14 +181,161 @@ impl Drop for Runner {
     }
 }
 
+/// The rows of a query that runs. It ends when they are dropped.
+pub struct Rows {
+    received: mpsc::Receiver<Result<RecordBatch, SqlError>>,
+    _gone: OnDrop,
+}
+
+impl Stream for Rows {
+    type Item = Result<RecordBatch, SqlError>;
+
+    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        self.received.poll_recv(context)
+    }
+}
+
+/// Runs a plan until its rows have been sent, or nobody receives them.
+async fn send_rows(
+    plan: Physical,
+    context: Arc<TaskContext>,
+    schema: SchemaRef,
+    rows: mpsc::Sender<Result<RecordBatch, SqlError>>,
+) {
+    let running = async {
+        let mut batches = execute_stream(plan, context)?;
+        while let Some(batch) = batches.next().await {
+            let batch = output::conform(batch?, &schema)?;
+            if rows.send(Ok(batch)).await.is_err() {
+                break;
+            }
+        }
+        Ok(())
+    };
+    let failed = tokio::select! {
+        biased;
+        () = rows.closed() => return,
+        result = caught_in(running) => result.err(),
+    };
+    if let Some(error) = failed {
+        let _ = rows.send(Err(error)).await;
+    }
+}
+
+/// A panic is an error of the work that panicked.
+fn caught<T>(work: impl FnOnce() -> Result<T, SqlError>) -> Result<T, SqlError> {
+    stop::check()?;
+    panics::catch(work).flatten()
+}
+
+async fn caught_in<T>(work: impl Future<Output = Result<T, SqlError>>) -> Result<T, SqlError> {
+    panics::caught(work).await.flatten()
+}
+
+fn broken_off() -> SqlError {
+    SqlError::new(state::INTERNAL_ERROR, "the query broke off")
+}
+
+/// Lets the tasks that the engine starts for a query run under the query's stop.
+struct CarryStop;
+
+impl JoinSetTracer for CarryStop {
+    fn trace_future(&self, future: BoxFuture<'static, Box<dyn Any + Send>>) -> BoxFuture<'static, Box<dyn Any + Send>> {
+        match Stop::current() {
+            Some(stop) => stop.within(future).boxed(),
+            None => future,
+        }
+    }
+
+    fn trace_block(
+        &self,
+        work: Box<dyn FnOnce() -> Box<dyn Any + Send> + Send>,
+    ) -> Box<dyn FnOnce() -> Box<dyn Any + Send> + Send> {
+        match Stop::current() {
+            Some(stop) => Box::new(move || stop.scope(work)),
+            None => work,
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use arrow::array::RecordBatch;
-    use arrow::datatypes::{Schema, SchemaRef};
+    use arrow::datatypes::Schema;
+    use datafusion::execution::SendableRecordBatchStream;
     use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
     use datafusion::physical_plan::streaming::{PartitionStream, StreamingTableExec};
 
     use super::*;
+
+    fn runner() -> Runner {
+        Runner::new(1, || {}).expect("threads can be started")
+    }
+
+    /// Computes until it is asked to stop, and says so.
+    fn endless(began: oneshot::Sender<()>, ended: std::sync::mpsc::Sender<()>) -> Result<(), SqlError> {
+        began.send(()).expect("the test waits");
+        while !stop::is_requested() {
+            std::thread::yield_now();
+        }
+        ended.send(()).expect("the test waits");
+        stop::check()
+    }
+
+    #[tokio::test]
+    async fn work_that_nobody_waits_for_is_asked_to_stop() {
+        let runner = runner();
+        let (began, begun) = oneshot::channel();
+        let (ended, end) = std::sync::mpsc::channel();
+        let mut working = Box::pin(runner.compute(move || endless(began, ended)));
+        tokio::select! {
+            _ = &mut working => panic!("it does not end by itself"),
+            begun = begun => begun.expect("it begins"),
+        }
+        drop(working);
+        end.recv().expect("it ends");
+    }
+
+    #[tokio::test]
+    async fn tasks_of_the_engine_see_the_stop_of_their_query() {
+        let runner = runner();
+        let (began, begun) = oneshot::channel();
+        let (ended, end) = std::sync::mpsc::channel();
+        let work = || {
+            Ok(async {
+                let task = datafusion::common::runtime::SpawnedTask::spawn_blocking(|| endless(began, ended));
+                task.join().await.expect("it does not panic")
+            })
+        };
+        let mut working = Box::pin(runner.complete(work));
+        tokio::select! {
+            _ = &mut working => panic!("it does not end by itself"),
+            begun = begun => begun.expect("it begins"),
+        }
+        drop(working);
+        end.recv().expect("it ends");
+    }
+
+    #[tokio::test]
+    async fn work_that_computes_on_holds_up_no_other() {
+        let runner = runner();
+        let mut stuck = Vec::new();
+        let (ended, end) = std::sync::mpsc::channel();
+        for _ in 0..THREADS_PER_WAY * 2 {
+            let ended = ended.clone();
+            let (began, begun) = oneshot::channel();
+            let mut working = Box::pin(runner.compute(move || endless(began, ended)));
+            tokio::select! {
+                _ = &mut working => panic!("it does not end by itself"),
+                begun = begun => begun.expect("it begins"),
+            }
+            stuck.push(working);
+        }
+        assert_eq!(runner.compute(|| Ok(1)).await, Ok(1));
+        drop(stuck);
+        for _ in 0..THREADS_PER_WAY * 2 {
+            end.recv().expect("it ends");
+        }
+    }
 
     /// Gives a batch, then panics.
     #[derive(Debug)]
@@ -136,18 +361,26 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_panic_of_an_operator_is_an_error_of_the_query_and_the_next_one_runs() {
-        let runner = Runner::new(1).expect("threads can be started");
+    async fn a_panic_is_an_error_of_its_work_and_the_next_one_runs() {
+        let runner = runner();
         for _ in 0..2 * THREADS_PER_WAY {
-            let rows = runner.stream(panicking(), Arc::new(TaskContext::default()));
-            let failed = rows.filter_map(async |batch| batch.err());
-            let error = SqlError::from(Box::pin(failed).next().await.expect("an error"));
+            let plan = || Ok((panicking(), Arc::new(TaskContext::default())));
+            let rows = runner.stream(Arc::new(Schema::empty()), plan).await;
+            let failed = rows.expect("it begins").filter_map(async |batch| batch.err());
+            let error = Box::pin(failed).next().await.expect("an error");
             assert_eq!(error.state, state::INTERNAL_ERROR);
             assert_eq!(error.message, "internal error: at a row");
         }
-        let work = async { panic!("in its work") };
-        let error = runner.complete::<()>(work).await.expect_err("it panicked");
-        assert_eq!(error.message, "internal error: in its work");
-        assert_eq!(runner.complete(async { Ok(1) }).await, Ok(1));
+        let work = runner.complete::<(), _>(|| Ok(async { panic!("in its work") }));
+        assert_eq!(
+            work.await.expect_err("it panicked").message,
+            "internal error: in its work"
+        );
+        let work = runner.compute::<(), _>(|| panic!("in its planning"));
+        assert_eq!(
+            work.await.expect_err("it panicked").message,
+            "internal error: in its planning"
+        );
+        assert_eq!(runner.compute(|| Ok(1)).await, Ok(1));
     }
 }

@@ -7,9 +7,10 @@ use std::sync::Arc;
 
 use super::Session;
 use super::outcome::Outcome;
-use crate::catalog::{Change, Column, Snapshot, Topic};
+use crate::catalog::{Change, Check, Column, Snapshot, Topic};
 use crate::error::{Notice, Severity, SqlError, state};
 use crate::log::{TopicChange, TopicId, encode_value};
+use crate::sql::plan::PlanContext;
 use crate::sql::rows::{added_value, columns_in, contains_nulls, rename_column};
 use crate::sql::statement::{AlterTopic, Alteration, TopicOptions};
 
@@ -20,7 +21,7 @@ const IDLE_TIMEOUT: &str = "idle_timeout";
 const PARTITIONS: &str = "partitions";
 
 impl Session {
-    pub(super) fn alter_topic(&mut self, alter: &AlterTopic) -> Result<Outcome, SqlError> {
+    pub(super) async fn alter_topic(&mut self, alter: &AlterTopic) -> Result<Outcome, SqlError> {
         self.transaction();
         let done = Outcome::Command(alter.tag.to_string());
         let topic = match self.writable_topic(&alter.name) {
@@ -49,6 +50,7 @@ impl Session {
                     position,
                 } => self
                     .add_column(&mut altered, column, *if_not_exists)
+                    .await
                     .map_err(|error| match error.position {
                         None => error.position(*position),
                         Some(_) => error,
@@ -57,9 +59,14 @@ impl Session {
                     column,
                     if_exists,
                     cascade,
-                } => changes.extend(self.drop_column(&mut altered, column, *if_exists, *cascade)?),
+                } => changes.extend(self.drop_column(&mut altered, column, *if_exists, *cascade).await?),
                 Alteration::RenameColumn { from, to, position } => {
-                    rename(&mut altered, from, to).map_err(|error| match error.state {
+                    let (from, to) = (from.clone(), to.clone());
+                    let renamed = self.compute(move || {
+                        rename(&mut altered, &from, &to)?;
+                        Ok(altered)
+                    });
+                    altered = renamed.await.map_err(|error| match error.state {
                         state::DUPLICATE_COLUMN => error.position(*position),
                         _ => error,
                     })?;
@@ -105,7 +112,7 @@ impl Session {
         });
     }
 
-    fn add_column(&mut self, topic: &mut Topic, column: &Column, if_not_exists: bool) -> Result<(), SqlError> {
+    async fn add_column(&mut self, topic: &mut Topic, column: &Column, if_not_exists: bool) -> Result<(), SqlError> {
         if topic.column_index(&column.name).is_some() {
             let message = format!(
                 "column \"{}\" of relation \"{}\" already exists",
@@ -120,7 +127,9 @@ impl Session {
         topic.columns.push(column.clone());
         topic.number_columns();
         let info = self.session_info();
-        let value = self.with_context(&[], |ctx| added_value(topic, &info, ctx))?;
+        let whole = topic.clone();
+        let value = self.compute_with(Vec::new(), move |ctx| added_value(&whole, &info, ctx));
+        let value = value.await?;
         if column.not_null && value.is_none() && !self.is_empty(topic) {
             return Err(contains_nulls(topic, column));
         }
@@ -137,7 +146,7 @@ impl Session {
     }
 
     /// Takes a column away; with CASCADE also what uses it. The changes come before the topic's own.
-    fn drop_column(
+    async fn drop_column(
         &mut self,
         topic: &mut Topic,
         name: &str,
@@ -166,22 +175,9 @@ impl Session {
                 ),
             ));
         }
-        let used_in = |text: &str, session: &mut Session| session.with_context(&[], |ctx| columns_in(topic, text, ctx));
-        let mut generated: Vec<String> = Vec::new();
-        for column in topic.columns.iter().filter(|column| column.name != name) {
-            if let Some(text) = &column.generated
-                && used_in(text, self)?.iter().any(|used| used == name)
-            {
-                generated.push(column.name.clone());
-            }
-        }
-        // A constraint goes with its column, as in PostgreSQL.
-        let mut kept = Vec::new();
-        for check in &topic.checks {
-            if !used_in(&check.expr, self)?.iter().any(|used| used == name) {
-                kept.push(check.clone());
-            }
-        }
+        let (whole, dropped) = (topic.clone(), name.to_string());
+        let using = self.compute_with(Vec::new(), move |ctx| using(&whole, &dropped, ctx));
+        let (generated, kept) = using.await?;
         let catalog = self.catalog();
         let id = topic.columns[index].id;
         let views = views_that_use(&catalog, topic.oid, id);
@@ -265,6 +261,26 @@ impl Session {
         }
         Ok(())
     }
+}
+
+/// Generated columns that read a column, and the constraints that do not: those that do go with it, as in PostgreSQL.
+fn using(topic: &Topic, name: &str, ctx: &PlanContext<'_>) -> Result<(Vec<String>, Vec<Check>), SqlError> {
+    let used_in = |text: &str| Ok::<bool, SqlError>(columns_in(topic, text, ctx)?.iter().any(|used| used == name));
+    let mut generated = Vec::new();
+    for column in topic.columns.iter().filter(|column| column.name != name) {
+        if let Some(text) = &column.generated
+            && used_in(text)?
+        {
+            generated.push(column.name.clone());
+        }
+    }
+    let mut kept = Vec::new();
+    for check in &topic.checks {
+        if !used_in(&check.expr)? {
+            kept.push(check.clone());
+        }
+    }
+    Ok((generated, kept))
 }
 
 fn reset_options(topic: &mut Topic, names: &[String]) -> Result<(), SqlError> {

@@ -95,6 +95,16 @@ impl Cancel {
         }
     }
 
+    /// Runs `work` to its end, or until it shall end before.
+    pub(super) async fn bounds<T>(&self, work: impl Future<Output = Result<T, SqlError>>) -> Result<T, SqlError> {
+        tokio::pin!(work);
+        tokio::select! {
+            biased;
+            result = &mut work => result,
+            error = self.requested() => Err(error),
+        }
+    }
+
     /// A new statement with its time limit: what was asked of the one before does not concern it.
     pub(super) fn reset(&self, limit: Option<Duration>) {
         let _ = self

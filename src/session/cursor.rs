@@ -50,7 +50,7 @@ impl Session {
     pub(super) async fn declare_cursor(
         &mut self,
         name: &str,
-        select: &Select,
+        select: &Arc<Select>,
         hold: bool,
         parameters: &Parameters,
     ) -> Result<Outcome, SqlError> {

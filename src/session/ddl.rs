@@ -16,7 +16,7 @@ use crate::catalog::{self, Change, Column, Input, Relation, Snapshot, View};
 use crate::error::{Notice, Severity, SqlError, state};
 use crate::log::{TopicChange, TopicId};
 use crate::sql::plan::{self, PlanContext};
-use crate::sql::statement::{CreateTopic, CreateView, Drop, Emit, Name, ObjectKind};
+use crate::sql::statement::{CreateTopic, CreateView, Drop, Emit, Name, ObjectKind, Select};
 use crate::types::{ColumnBuilder, PgType};
 use crate::views::{self, Compiled};
 
@@ -50,7 +50,7 @@ impl Session {
         Ok(true)
     }
 
-    pub(super) fn create_topic(&mut self, create: &CreateTopic) -> Result<Outcome, SqlError> {
+    pub(super) async fn create_topic(&mut self, create: &CreateTopic) -> Result<Outcome, SqlError> {
         self.transaction();
         let catalog = self.catalog();
         let tag = if create.topic.is_table {
@@ -67,7 +67,11 @@ impl Session {
         topic.schema = schema;
         topic.name = create.name.name.clone();
         topic.number_columns();
-        self.with_context(&[], |ctx| crate::sql::rows::check_create_topic(&topic, ctx))?;
+        let checked = self.compute_with(Vec::new(), move |ctx| {
+            crate::sql::rows::check_create_topic(&topic, ctx)?;
+            Ok(topic)
+        });
+        let topic = checked.await?;
         let spec = topic.log_spec();
         self.transaction()
             .change(vec![Change::CreateTopic(topic)], vec![TopicChange::Create(spec)])?;
@@ -96,37 +100,29 @@ impl Session {
                 "A materialized view is always complete: create it when you need it.",
             ));
         }
-        let planned = self.with_context(&[], |ctx| plan::plan_select(&create.select, ctx))?;
-        if !planned.parameter_types.is_empty() {
-            return Err(SqlError::new(state::UNDEFINED_PARAMETER, "there is no parameter $1"));
-        }
-        let columns = view_columns(create, &planned.fields)?;
-        let mut recomputed = None;
-        let mut incremental = false;
-        if create.materialized {
-            plan::check_view_definition(&planned)?;
-            match views::compile(&planned, self.settings.time_zone())? {
-                Compiled::Incremental(_) => incremental = true,
-                Compiled::Recompute { reason } => recomputed = Some(reason),
-            }
-        }
-        let retention_us = self.retention_us();
+        let time_zone = self.settings.time_zone().clone();
         let view = View {
             oid: catalog.next_oid,
             schema,
             name: create.name.name.clone(),
-            columns,
+            columns: Vec::new(),
             definition: create.definition.clone(),
             on_window_close: create.select.emit == Emit::OnWindowClose,
             materialized: create.materialized,
-            depends_on: planned.depends_on.clone(),
-            time_zone: self.settings.time_zone().to_string(),
+            depends_on: Vec::new(),
+            time_zone: time_zone.to_string(),
             search_path: self.settings.search_path().to_vec(),
             options: create.options.clone(),
-            recomputed: recomputed.clone(),
-            inputs: inputs(&catalog, &planned, create.materialized, retention_us)?,
+            recomputed: None,
+            inputs: BTreeMap::new(),
         };
-        if let Some(reason) = recomputed {
+        let retention_us = self.retention_us();
+        let (select, names) = (create.select.clone(), create.columns.clone());
+        let defined = self.compute_with(Vec::new(), move |ctx| {
+            define(view, &select, &names, &catalog, retention_us, ctx)
+        });
+        let (view, dataflow) = defined.await?;
+        if let Some(reason) = &view.recomputed {
             self.notice(format!(
                 "materialized view \"{}\" is recomputed when it is read: {reason}",
                 view.name
@@ -138,8 +134,6 @@ impl Session {
                 oids: vec![replaced.oid],
             });
         }
-        // As it will be after a restart: over the rows that it begins with.
-        let dataflow = incremental.then(|| compile_view(&catalog, &view)).transpose()?;
         changes.push(Change::CreateView(view.clone()));
         let transaction = self.transaction();
         transaction.change(changes, Vec::new())?;
@@ -440,13 +434,42 @@ impl Session {
     }
 }
 
+/// Completes a view by its SELECT: columns, what it depends on, how it is kept; and the dataflow that keeps it.
+fn define(
+    mut view: View,
+    select: &Select,
+    names: &[String],
+    catalog: &Snapshot,
+    retention_us: i64,
+    ctx: &PlanContext<'_>,
+) -> Result<(View, Option<views::Dataflow>), SqlError> {
+    let planned = plan::plan_select(select, ctx)?;
+    if !planned.parameter_types.is_empty() {
+        return Err(SqlError::new(state::UNDEFINED_PARAMETER, "there is no parameter $1"));
+    }
+    view.columns = view_columns(names, &planned.fields)?;
+    let mut incremental = false;
+    if view.materialized {
+        plan::check_view_definition(&planned)?;
+        match views::compile(&planned, ctx.time_zone)? {
+            Compiled::Incremental(_) => incremental = true,
+            Compiled::Recompute { reason } => view.recomputed = Some(reason),
+        }
+    }
+    view.depends_on = planned.depends_on.clone();
+    view.inputs = inputs(catalog, &planned, view.materialized, retention_us)?;
+    // As it will be after a restart: over the rows that it begins with.
+    let dataflow = incremental.then(|| compile_view(catalog, &view)).transpose()?;
+    Ok((view, dataflow))
+}
+
 /// The dataflow of a stored view, under the settings that it was made with.
 pub fn compile_view(catalog: &Snapshot, view: &View) -> Result<views::Dataflow, SqlError> {
     let seen = catalog.seen_by(view);
     let catalog = seen.as_ref().unwrap_or(catalog);
     let mut select = super::read::only_select(&view.definition)?;
     if view.on_window_close {
-        select.emit = Emit::OnWindowClose;
+        Arc::make_mut(&mut select).emit = Emit::OnWindowClose;
     }
     let planned = plan::plan_select(
         &select,
@@ -501,8 +524,8 @@ fn inputs(
 }
 
 /// Names given after the view's name, else those of the SELECT; each once.
-fn view_columns(create: &CreateView, fields: &[plan::OutField]) -> Result<Vec<Column>, SqlError> {
-    if create.columns.len() > fields.len() {
+fn view_columns(names: &[String], fields: &[plan::OutField]) -> Result<Vec<Column>, SqlError> {
+    if names.len() > fields.len() {
         return Err(SqlError::new(
             state::SYNTAX_ERROR,
             "CREATE VIEW specifies more column names than columns",
@@ -510,7 +533,7 @@ fn view_columns(create: &CreateView, fields: &[plan::OutField]) -> Result<Vec<Co
     }
     let mut columns: Vec<Column> = Vec::with_capacity(fields.len());
     for (position, field) in fields.iter().enumerate() {
-        let name = create.columns.get(position).unwrap_or(&field.name).clone();
+        let name = names.get(position).unwrap_or(&field.name).clone();
         if columns.iter().any(|column| column.name == name) {
             return Err(SqlError::new(
                 state::DUPLICATE_COLUMN,

@@ -120,14 +120,15 @@ impl Engine {
         }
     }
 
-    /// The topic's defaults, checks and generated columns, compiled once per schema version.
-    pub(super) fn row_exprs(&self, topic: &Arc<Topic>) -> Result<Arc<RowExprs>, SqlError> {
-        if let Some((schema_id, exprs)) = self.row_exprs.read().get(&topic.oid)
-            && *schema_id == topic.schema_id
-            && Arc::ptr_eq(exprs.topic(), topic)
-        {
-            return Ok(exprs.clone());
-        }
+    /// The topic's defaults, checks and generated columns if they are compiled already.
+    pub(super) fn known_row_exprs(&self, topic: &Arc<Topic>) -> Option<Arc<RowExprs>> {
+        let known = self.row_exprs.read();
+        let (schema_id, exprs) = known.get(&topic.oid)?;
+        (*schema_id == topic.schema_id && Arc::ptr_eq(exprs.topic(), topic)).then(|| exprs.clone())
+    }
+
+    /// Compiles them: once per schema version.
+    pub(super) fn compile_row_exprs(&self, topic: &Arc<Topic>) -> Result<Arc<RowExprs>, SqlError> {
         let mut exprs = RowExprs::compile(topic)?;
         if let Some(schema) = self.log.schema(TopicId(topic.oid)) {
             exprs = exprs.with_schema(schema);

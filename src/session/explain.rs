@@ -8,7 +8,7 @@ use super::Session;
 use super::outcome::{Outcome, Parameters, RowsTag};
 use crate::catalog::{Relation, View};
 use crate::error::{SqlError, state};
-use crate::sql::plan::{self, OutField};
+use crate::sql::plan::OutField;
 use crate::sql::statement::{InsertRows, Name, Statement};
 use crate::types::PgType;
 
@@ -65,15 +65,17 @@ impl Session {
             }
         };
         let types = parameters.types();
-        let planned = self.with_context(&types, |ctx| plan::plan_select(select, ctx))?;
+        let planned = self.plan(select, types).await?;
         let mut text: Vec<String> = head.into_iter().collect();
         if let Statement::CreateView(create) = statement
             && create.materialized
         {
-            match crate::views::compile(&planned, self.settings.time_zone())? {
-                crate::views::Compiled::Incremental(dataflow) => text.extend(dataflow.explain()),
-                crate::views::Compiled::Recompute { reason } => text.push(format!("Recomputed when read: {reason}")),
-            }
+            let time_zone = self.settings.time_zone().clone();
+            let explained = self.compute(move || match crate::views::compile(&planned, &time_zone)? {
+                crate::views::Compiled::Incremental(dataflow) => Ok(dataflow.explain()),
+                crate::views::Compiled::Recompute { reason } => Ok(vec![format!("Recomputed when read: {reason}")]),
+            });
+            text.extend(explained.await?);
             return Ok(lines(&text));
         }
         let point = match self.position(&planned, parameters).await? {
@@ -83,7 +85,7 @@ impl Session {
                 self.read_point(lsn, Default::default(), parameters).await?
             }
         };
-        text.extend(self.engine.query.explain(&planned, &point, analyze, verbose).await?);
+        text.extend(self.engine.query.explain(planned, point, analyze, verbose).await?);
         Ok(lines(&text))
     }
 

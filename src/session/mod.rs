@@ -7,6 +7,7 @@
 
 mod alter;
 mod cancel;
+mod compute;
 mod cursor;
 mod ddl;
 mod engine;
@@ -29,6 +30,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hashbrown::HashMap;
+use tokio::sync::Semaphore;
 
 pub use cancel::{Cancel, terminated};
 pub use ddl::compile_view;
@@ -39,9 +41,8 @@ use crate::catalog::Snapshot;
 use crate::error::{Notice, Severity, SqlError, state};
 use crate::log::{Lsn, PIN_IDLE_US_MAX, Pin};
 use crate::sql::parse::{self, Parsed};
-use crate::sql::plan::PlanContext;
 use crate::sql::statement::{InsertRows, IsolationLevel, Statement, TransactionModes};
-use crate::types::{PgType, TextStyle};
+use crate::types::TextStyle;
 use cursor::Cursor;
 use engine::Registration;
 use settings::Settings;
@@ -82,7 +83,9 @@ pub struct Session {
     pub statements: HashMap<String, Prepared>,
     cursors: HashMap<String, Cursor>,
     /// The query string that was parsed last, for positions of errors.
-    text: String,
+    text: Arc<str>,
+    /// Places of what computes for this session.
+    computing: Arc<Semaphore>,
     notices: Vec<Notice>,
     parameter_changes: Vec<(String, String)>,
     /// Newest own commit that was acknowledged before its sync.
@@ -133,7 +136,8 @@ impl Session {
             batch: false,
             statements: HashMap::new(),
             cursors: HashMap::new(),
-            text: String::new(),
+            text: Arc::default(),
+            computing: Arc::new(Semaphore::new(compute::COMPUTING_MAX)),
             notices: Vec::new(),
             parameter_changes: Vec::new(),
             queued: 0,
@@ -247,11 +251,28 @@ impl Session {
     }
 
     /// The statements of a query string.
-    pub fn parse(&mut self, text: &str) -> Result<Vec<Parsed>, SqlError> {
+    pub async fn parse(&mut self, text: &str) -> Result<Vec<Parsed>, SqlError> {
+        self.begin_statement();
+        let cancel = self.cancel.clone();
+        cancel.bounds(self.parse_text(text)).await
+    }
+
+    async fn parse_text(&mut self, text: &str) -> Result<Vec<Parsed>, SqlError> {
         // Positions of errors count in the whole string.
-        self.text.clear();
-        self.text.push_str(text);
-        parse::parse(text)
+        self.text = text.into();
+        if text.len() <= compute::SMALL_BYTES
+            && let Some(parsed) = parse::parse_bounded(text)?
+        {
+            return Ok(parsed);
+        }
+        let text = self.text.clone();
+        self.compute(move || parse::parse(&text)).await
+    }
+
+    /// From here on the time limit of a statement counts.
+    fn begin_statement(&self) {
+        let limit = self.settings.statement_timeout_ms().map(Duration::from_millis);
+        self.cancel.reset(limit);
     }
 
     fn notice(&mut self, message: impl Into<String>) {
@@ -363,8 +384,7 @@ impl Session {
             self.engine.log.wait_published(self.queued).await?;
             self.queued = 0;
         }
-        let limit = self.settings.statement_timeout_ms().map(Duration::from_millis);
-        self.cancel.reset(limit);
+        self.begin_statement();
         let cancel = self.cancel.clone();
         let running = async {
             let alone = self.transaction.is_none() && !self.batch;
@@ -392,12 +412,7 @@ impl Session {
                 }
             }
         };
-        tokio::pin!(running);
-        tokio::select! {
-            biased;
-            result = &mut running => result,
-            error = cancel.requested() => Err(error),
-        }
+        cancel.bounds(running).await
     }
 
     async fn run_once(
@@ -424,7 +439,7 @@ impl Session {
         match statement {
             Statement::Select(select) => self.select(select, parameters, prepared).await,
             Statement::Insert(insert) => self.insert(insert, parameters, prepared).await,
-            Statement::CopyFrom(copy) => self.copy_from(copy),
+            Statement::CopyFrom(copy) => self.copy_from(copy).await,
             Statement::CopyTo(copy) => self.copy_to(copy, parameters).await,
             Statement::Explain {
                 analyze,
@@ -432,11 +447,11 @@ impl Session {
                 statement,
             } => self.explain(*analyze, *verbose, statement, parameters).await,
             Statement::ExplainView { analyze, name } => self.explain_view(*analyze, name).await,
-            Statement::CreateTopic(create) => self.create_topic(create),
+            Statement::CreateTopic(create) => self.create_topic(create).await,
             Statement::CreateView(create) => self.create_view(create).await,
             Statement::CreateSchema { name, if_not_exists } => self.create_schema(name, *if_not_exists),
             Statement::Drop(drop) => self.drop_objects(drop),
-            Statement::AlterTopic(alter) => self.alter_topic(alter),
+            Statement::AlterTopic(alter) => self.alter_topic(alter).await,
             Statement::AdvanceWatermark { topic, to } => self.advance_watermark(topic, to),
             Statement::Comment { on, column, text } => self.comment(on, column.as_deref(), text.clone()),
             Statement::Begin(modes) => self.begin(modes),
@@ -474,7 +489,7 @@ impl Session {
             }
             Statement::Show(show) => self.show(show),
             Statement::Prepare { name, types, text, .. } => {
-                self.prepare_named(name, types, text)?;
+                self.prepare_named(name, types, text).await?;
                 Ok(Outcome::Command("PREPARE".to_string()))
             }
             Statement::Execute { name, arguments } => self.execute_named(name, arguments, parameters).await,
@@ -725,29 +740,6 @@ impl Session {
             self.parameter_changes.extend(changed);
         }
         Ok(Outcome::Command(format!("DISCARD {}", what.to_uppercase())))
-    }
-
-    /// What names mean to this session now. `parameter_types` are those of `$1`, `$2`, ... as far as known.
-    fn with_context<T>(&mut self, parameter_types: &[Option<PgType>], run: impl FnOnce(&PlanContext<'_>) -> T) -> T {
-        let catalog = self.catalog();
-        self.with_catalog(&catalog, parameter_types, run)
-    }
-
-    fn with_catalog<T>(
-        &mut self,
-        catalog: &Snapshot,
-        parameter_types: &[Option<PgType>],
-        run: impl FnOnce(&PlanContext<'_>) -> T,
-    ) -> T {
-        run(&PlanContext {
-            catalog,
-            search_path: self.settings.search_path(),
-            time_zone: self.settings.time_zone(),
-            user: &self.user,
-            database: &self.database,
-            parameter_types,
-            text: &self.text,
-        })
     }
 }
 

@@ -75,6 +75,8 @@ impl Outcome {
 #[derive(Clone, Default, Debug)]
 pub struct Parameters {
     pub values: Vec<(PgType, ArrayRef)>,
+    /// Of the message that they came in.
+    pub bytes: usize,
 }
 
 impl Parameters {
@@ -110,13 +112,14 @@ impl Prepared {
 
 /// A plan, and what must be unchanged for it to be used again.
 pub struct CachedPlan {
-    pub planned: Planned,
+    pub planned: Arc<Planned>,
     pub catalog_version: u64,
     pub time_zone: Arc<str>,
     pub search_path: Arc<[String]>,
 }
 
 /// A COPY FROM STDIN in progress. The wire decodes rows of `columns` and hands them to the session.
+#[derive(Clone)]
 pub struct CopyIn {
     /// The topic's name, for the CONTEXT line of errors.
     pub table: String,

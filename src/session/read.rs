@@ -16,7 +16,7 @@ use crate::error::{SqlError, state};
 use crate::query::{self, OwnWrites, ReadPoint, SessionInfo};
 use crate::sql::cell::Cell;
 use crate::sql::parse::{self, Parsed};
-use crate::sql::plan::{self, OutField, Planned};
+use crate::sql::plan::{OutField, Planned};
 use crate::sql::rows::{self, Target};
 use crate::sql::statement::{CopySource, CopyTo, InsertRows, Name, Select, Statement};
 use crate::types::PgType;
@@ -42,7 +42,7 @@ impl Session {
 
     pub(super) async fn select(
         &mut self,
-        select: &Select,
+        select: &Arc<Select>,
         parameters: &Parameters,
         prepared: Option<&Prepared>,
     ) -> Result<Outcome, SqlError> {
@@ -52,7 +52,7 @@ impl Session {
             Some(_) => cached.is_none(),
         };
         let rewritten = if may_set {
-            self.with_settings_set(select, true)?
+            self.with_settings_set(select, true).await?
         } else {
             None
         };
@@ -62,7 +62,7 @@ impl Session {
             None => {
                 let types = prepared.map_or(&[] as &[PgType], |prepared| &prepared.parameter_types);
                 let types: Vec<Option<PgType>> = types.iter().cloned().map(Some).collect();
-                let planned = self.with_context(&types, |ctx| plan::plan_select(select, ctx))?;
+                let planned = self.plan(select, types).await?;
                 self.rows_of_plan(&planned, select, parameters, None).await?
             }
         };
@@ -89,19 +89,18 @@ impl Session {
     /// Plans a SELECT and starts it.
     pub(super) async fn rows_of(
         &mut self,
-        select: &Select,
+        select: &Arc<Select>,
         parameters: &Parameters,
     ) -> Result<(Arc<[OutField]>, Batches), SqlError> {
-        let types = parameters.types();
-        let planned = self.with_context(&types, |ctx| plan::plan_select(select, ctx))?;
+        let planned = self.plan(select, parameters.types()).await?;
         self.rows_of_plan(&planned, select, parameters, None).await
     }
 
     /// `own` replaces the log for the topics that it names.
     pub(super) async fn rows_of_plan(
         &mut self,
-        planned: &Planned,
-        select: &Select,
+        planned: &Arc<Planned>,
+        select: &Arc<Select>,
         parameters: &Parameters,
         own: Option<OwnWrites>,
     ) -> Result<(Arc<[OutField]>, Batches), SqlError> {
@@ -119,15 +118,16 @@ impl Session {
                 None => {
                     let types: Vec<Option<PgType>> = planned.parameter_types.iter().cloned().map(Some).collect();
                     let catalog = without_views(&self.catalog());
-                    let planned = self.with_catalog(&catalog, &types, |ctx| plan::plan_select(select, ctx))?;
+                    let planned = self.plan_in(Arc::new(catalog), select, types).await?;
                     let lsn = self.transaction().read_lsn.expect("taken by `position`");
                     let point = self.read_point(lsn, HashMap::new(), parameters).await?;
-                    let batches = self.engine.query.execute(&planned, &point).await?;
-                    return Ok((planned.fields.into(), batches.boxed()));
+                    let fields = planned.fields.clone().into();
+                    let batches = self.engine.query.execute(planned, point).await?;
+                    return Ok((fields, batches.boxed()));
                 }
             },
         };
-        let batches = self.engine.query.execute(planned, &point).await?;
+        let batches = self.engine.query.execute(planned.clone(), point).await?;
         Ok((planned.fields.clone().into(), batches.boxed()))
     }
 
@@ -259,7 +259,25 @@ impl Session {
     /// Parse: what the parameters and the columns of the answer are. `parameter_oids` are the client's wishes, 0 where
     /// it has none.
     pub async fn prepare(&mut self, text: &str, parameter_oids: &[u32]) -> Result<Prepared, SqlError> {
-        let mut statements = self.parse(text)?;
+        self.begin_statement();
+        let cancel = self.cancel.clone();
+        let prepared = cancel.bounds(self.parse_and_describe(text, parameter_oids)).await;
+        if self
+            .transaction
+            .as_ref()
+            .is_some_and(|transaction| !transaction.explicit)
+            && !self.batch
+        {
+            self.transaction = None;
+        }
+        if prepared.is_err() {
+            self.fail();
+        }
+        prepared
+    }
+
+    async fn parse_and_describe(&mut self, text: &str, parameter_oids: &[u32]) -> Result<Prepared, SqlError> {
+        let mut statements = self.parse_text(text).await?;
         if statements.len() > 1 {
             return Err(SqlError::new(
                 state::SYNTAX_ERROR,
@@ -276,22 +294,10 @@ impl Session {
             });
         };
         let given: Vec<Option<PgType>> = parameter_oids.iter().map(|oid| PgType::from_oid(*oid)).collect();
-        let prepared = self.describe(parsed, given);
-        if self
-            .transaction
-            .as_ref()
-            .is_some_and(|transaction| !transaction.explicit)
-            && !self.batch
-        {
-            self.transaction = None;
-        }
-        if prepared.is_err() {
-            self.fail();
-        }
-        prepared
+        self.describe(parsed, given).await
     }
 
-    fn describe(&mut self, parsed: Parsed, mut given: Vec<Option<PgType>>) -> Result<Prepared, SqlError> {
+    async fn describe(&mut self, parsed: Parsed, mut given: Vec<Option<PgType>>) -> Result<Prepared, SqlError> {
         if self.failed && !super::ends_failed_transaction(&parsed.statement) {
             return Err(SqlError::new(
                 state::IN_FAILED_SQL_TRANSACTION,
@@ -299,7 +305,7 @@ impl Session {
             ));
         }
         given.resize(given.len().max(parsed.parameters), None);
-        let (types, fields, plan) = self.describe_statement(&parsed.statement, given)?;
+        let (types, fields, plan) = self.describe_statement(&parsed.statement, given).await?;
         Ok(Prepared {
             parsed: Some(Arc::new(parsed)),
             parameter_types: types.into(),
@@ -313,7 +319,7 @@ impl Session {
         clippy::type_complexity,
         reason = "types of the parameters, columns of the answer, plan to keep"
     )]
-    fn describe_statement(
+    async fn describe_statement(
         &mut self,
         statement: &Statement,
         given: Vec<Option<PgType>>,
@@ -327,13 +333,13 @@ impl Session {
         match statement {
             Statement::Select(select) => {
                 let rewritten = if self.may_set_config() {
-                    self.with_settings_set(select, false)?
+                    self.with_settings_set(select, false).await?
                 } else {
                     None
                 };
                 let sets = rewritten.is_some();
                 let select = rewritten.as_ref().unwrap_or(select);
-                let planned = self.with_context(&given, |ctx| plan::plan_select(select, ctx))?;
+                let planned = self.plan(select, given).await?;
                 let fields = planned.fields.clone();
                 let types = planned.parameter_types.clone();
                 if sets {
@@ -352,16 +358,17 @@ impl Session {
                 let types = match &insert.rows {
                     InsertRows::Values(values) => {
                         let targets = super::write::target_columns(&topic, &insert.columns, &insert.into)?;
-                        let exprs = self.engine.row_exprs(&topic)?;
-                        let targets: Vec<Target> = targets.iter().map(|column| exprs.target(*column)).collect();
-                        let parameters = given.len();
-                        self.with_context(&given, |ctx| {
-                            rows::value_parameter_types(values, &targets, parameters, ctx)
-                        })?
+                        let exprs = self.row_exprs(&topic).await?;
+                        let (values, parameters) = (values.clone(), given.len());
+                        self.compute_with(given, move |ctx| {
+                            let targets: Vec<Target> = targets.iter().map(|column| exprs.target(*column)).collect();
+                            rows::value_parameter_types(&values, &targets, parameters, ctx)
+                        })
+                        .await?
                     }
                     InsertRows::Select(select) => {
-                        self.with_context(&given, |ctx| plan::plan_select(select, ctx))?
-                            .parameter_types
+                        let planned = self.plan(select, given).await?;
+                        planned.parameter_types.clone()
                     }
                     InsertRows::DefaultValues => text_for_unknown(&given),
                 };
@@ -369,7 +376,7 @@ impl Session {
                     true => None,
                     false => {
                         let select = super::returning::returning_select(insert, &topic)?;
-                        Some(self.with_context(&[], |ctx| plan::plan_select(&select, ctx))?.fields)
+                        Some(self.plan(&select, Vec::new()).await?.fields.clone())
                     }
                 };
                 Ok((types, fields, None))
@@ -390,7 +397,7 @@ impl Session {
         }
     }
 
-    pub(super) fn prepare_named(&mut self, name: &str, types: &[String], text: &str) -> Result<(), SqlError> {
+    pub(super) async fn prepare_named(&mut self, name: &str, types: &[String], text: &str) -> Result<(), SqlError> {
         if self.statements.contains_key(name) {
             return Err(SqlError::new(
                 state::DUPLICATE_PREPARED_STATEMENT,
@@ -403,8 +410,12 @@ impl Session {
                 SqlError::new(state::UNDEFINED_OBJECT, format!("type \"{name}\" does not exist"))
             })?));
         }
-        let parsed = self.parse(text)?.pop().ok_or_else(|| unknown_statement(name))?;
-        let prepared = self.describe(parsed, given)?;
+        let parsed = self
+            .parse_text(text)
+            .await?
+            .pop()
+            .ok_or_else(|| unknown_statement(name))?;
+        let prepared = self.describe(parsed, given).await?;
         self.statements.insert(name.to_string(), prepared);
         Ok(())
     }
@@ -428,27 +439,26 @@ impl Session {
             )
             .detail(format!("Expected {wanted} parameters but got {}.", arguments.len())));
         }
-        let targets: Vec<Target> = prepared
-            .parameter_types
-            .iter()
-            .map(|pg_type| Target { name: "", pg_type })
-            .collect();
         let info = self.session_info();
         let arguments = [arguments.iter().cloned().map(Cell::from).collect()];
-        let values = self.with_context(&[], |ctx| {
-            rows::evaluate_values(&arguments, &targets, &parameters.values, &info, ctx)
-        })?;
+        let (types, given) = (prepared.parameter_types.clone(), parameters.values.clone());
+        let evaluated = self.compute_with(Vec::new(), move |ctx| {
+            let targets: Vec<Target> = types.iter().map(|pg_type| Target { name: "", pg_type }).collect();
+            rows::evaluate_values(&arguments, &targets, &given, &info, ctx)
+        });
+        let values = evaluated.await?;
         let values = prepared.parameter_types.iter().cloned().zip(values).collect();
         let Some(parsed) = prepared.parsed.clone() else {
             return Ok(Outcome::Empty);
         };
-        let parameters = Parameters { values };
+        let bytes = self.text.len();
+        let parameters = Parameters { values, bytes };
         Box::pin(self.dispatch(&parsed.statement, &parameters, Some(&prepared))).await
     }
 }
 
 /// `SELECT columns FROM relation`, for COPY relation TO.
-fn select_of(relation: &Name, columns: &[String]) -> Result<Select, SqlError> {
+fn select_of(relation: &Name, columns: &[String]) -> Result<Arc<Select>, SqlError> {
     let columns: Vec<String> = columns.iter().map(|column| catalog::quote_ident(column)).collect();
     let columns = if columns.is_empty() {
         "*".to_string()
@@ -463,7 +473,7 @@ fn select_of(relation: &Name, columns: &[String]) -> Result<Select, SqlError> {
 }
 
 /// The SELECT that a text made by the session is.
-pub(super) fn only_select(text: &str) -> Result<Select, SqlError> {
+pub(super) fn only_select(text: &str) -> Result<Arc<Select>, SqlError> {
     match parse::parse(text)?.pop().map(|parsed| parsed.statement) {
         Some(Statement::Select(select)) => Ok(select),
         _ => unreachable!("the text was made to be a SELECT"),

@@ -84,11 +84,11 @@ impl Session {
     /// The answer of a SELECT over rows that are not the transaction's yet.
     async fn evaluate(
         &mut self,
-        select: &Select,
+        select: &Arc<Select>,
         topic: &Arc<Topic>,
         rows: impl Iterator<Item = (u32, RecordBatch)>,
     ) -> Result<(Arc<[OutField]>, Vec<RecordBatch>), SqlError> {
-        let planned = self.with_context(&[], |ctx| plan::plan_select(select, ctx))?;
+        let planned = self.plan(select, Vec::new()).await?;
         if plan::aggregates(&planned) {
             return Err(SqlError::new(
                 state::GROUPING_ERROR,
@@ -119,11 +119,11 @@ fn answer(fields: Arc<[OutField]>, batches: Vec<RecordBatch>) -> Outcome {
 }
 
 /// The RETURNING items as a SELECT over the topic.
-pub(super) fn returning_select(insert: &Insert, topic: &Topic) -> Result<Select, SqlError> {
+pub(super) fn returning_select(insert: &Insert, topic: &Topic) -> Result<Arc<Select>, SqlError> {
     select_of(&insert.returning, insert, topic)
 }
 
-fn select_of(items: &[SelectItem], insert: &Insert, topic: &Topic) -> Result<Select, SqlError> {
+fn select_of(items: &[SelectItem], insert: &Insert, topic: &Topic) -> Result<Arc<Select>, SqlError> {
     let items: Vec<String> = items.iter().map(SelectItem::to_string).collect();
     let mut from = catalog::quote_qualified(&topic.schema, &topic.name);
     if let Some(alias) = &insert.alias {

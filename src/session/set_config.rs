@@ -4,79 +4,88 @@
 //! arguments are constants, and it runs once however many rows there are.
 
 use std::ops::ControlFlow;
+use std::sync::Arc;
 
-use sqlparser::ast::{
-    self, Expr, FunctionArg, FunctionArgExpr, FunctionArguments, Ident, SelectItem, SetExpr, Value, VisitMut,
-    VisitorMut,
-};
+use sqlparser::ast::{self, Expr, FunctionArg, FunctionArgExpr, FunctionArguments, Ident, SelectItem, SetExpr, Value};
 
 use super::Session;
 use crate::error::SqlError;
 use crate::sql::statement::Select;
 
-/// A call that was found: its arguments, and where its answer goes.
-struct Calls<'a> {
-    session: &'a mut Session,
-    /// Else the call is only typed, for a description.
-    carry_out: bool,
-    found: bool,
+/// One call: name, value and whether it ends with the transaction.
+struct Call {
+    name: String,
+    value: Option<String>,
+    local: bool,
 }
 
-impl VisitorMut for Calls<'_> {
-    type Break = SqlError;
-
-    fn post_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<SqlError> {
-        let Expr::Function(function) = expr else {
-            return ControlFlow::Continue(());
-        };
-        if !is_set_config(&function.name) {
-            return ControlFlow::Continue(());
-        }
-        self.found = true;
-        match self.call(&function.args) {
-            Ok(value) => {
-                *expr = Expr::value(Value::SingleQuotedString(value));
-                ControlFlow::Continue(())
+/// The calls of a SELECT, in the order in which they are carried out. 0A000 for arguments that are not constant.
+fn calls(select: &Select) -> Result<Vec<Call>, SqlError> {
+    let mut calls = Vec::new();
+    let found = ast::visit_expressions(select.query.as_ref(), |expr| {
+        if let Expr::Function(function) = expr
+            && is_set_config(&function.name)
+        {
+            match call(&function.args) {
+                Ok(call) => calls.push(call),
+                Err(error) => return ControlFlow::Break(error),
             }
-            Err(error) => ControlFlow::Break(error),
         }
+        ControlFlow::Continue(())
+    });
+    match found {
+        ControlFlow::Continue(()) => Ok(calls),
+        ControlFlow::Break(error) => Err(error),
     }
 }
 
-impl Calls<'_> {
-    fn call(&mut self, arguments: &FunctionArguments) -> Result<String, SqlError> {
-        let constant = || {
-            SqlError::unsupported(
-                "set_config() takes constants only",
-                "Use set_config('name', 'value', false), or SET.",
-            )
-        };
-        let FunctionArguments::List(list) = arguments else {
-            return Err(constant());
-        };
-        let values: Option<Vec<&Value>> = list
-            .args
-            .iter()
-            .map(|argument| match argument {
-                FunctionArg::Unnamed(FunctionArgExpr::Expr(Expr::Value(value))) => Some(&value.value),
-                _ => None,
-            })
-            .collect();
-        let values = values.ok_or_else(constant)?;
-        let [Value::SingleQuotedString(name), value, Value::Boolean(local)] = values.as_slice() else {
-            return Err(constant());
-        };
-        let value = match value {
-            Value::SingleQuotedString(value) => Some(value.as_str()),
-            Value::Null => None,
-            _ => return Err(constant()),
-        };
-        if !self.carry_out {
-            return Ok(String::new());
+fn call(arguments: &FunctionArguments) -> Result<Call, SqlError> {
+    let constant = || {
+        SqlError::unsupported(
+            "set_config() takes constants only",
+            "Use set_config('name', 'value', false), or SET.",
+        )
+    };
+    let FunctionArguments::List(list) = arguments else {
+        return Err(constant());
+    };
+    let values: Option<Vec<&Value>> = list
+        .args
+        .iter()
+        .map(|argument| match argument {
+            FunctionArg::Unnamed(FunctionArgExpr::Expr(Expr::Value(value))) => Some(&value.value),
+            _ => None,
+        })
+        .collect();
+    let values = values.ok_or_else(constant)?;
+    let [Value::SingleQuotedString(name), value, Value::Boolean(local)] = values.as_slice() else {
+        return Err(constant());
+    };
+    let value = match value {
+        Value::SingleQuotedString(value) => Some(value.clone()),
+        Value::Null => None,
+        _ => return Err(constant()),
+    };
+    Ok(Call {
+        name: name.clone(),
+        value,
+        local: *local,
+    })
+}
+
+/// The SELECT with its calls replaced by their answers.
+fn answered(select: &Select, answers: Vec<String>) -> Select {
+    let mut select = select.clone();
+    name_columns(&mut select);
+    let mut answers = answers.into_iter();
+    let _ = ast::visit_expressions_mut(select.query.as_mut(), |expr| {
+        if matches!(expr, Expr::Function(function) if is_set_config(&function.name)) {
+            let answer = answers.next().expect("each call that was found has an answer");
+            *expr = Expr::value(Value::SingleQuotedString(answer));
         }
-        self.session.set(name, value, *local)?;
-        self.session.settings.get(name)
-    }
+        ControlFlow::<()>::Continue(())
+    });
+    select
 }
 
 fn is_set_config(name: &ast::ObjectName) -> bool {
@@ -108,19 +117,30 @@ fn name_columns(select: &mut Select) {
 
 impl Session {
     /// The SELECT with its calls of `set_config` replaced by their answers, after carrying them out if that is wanted;
-    /// `None` if there are none. 0A000 for arguments that are not constant.
-    pub(super) fn with_settings_set(&mut self, select: &Select, carry_out: bool) -> Result<Option<Select>, SqlError> {
-        let mut select = select.clone();
-        name_columns(&mut select);
-        let mut calls = Calls {
-            session: self,
-            carry_out,
-            found: false,
-        };
-        match select.query.visit(&mut calls) {
-            ControlFlow::Continue(()) => Ok(calls.found.then_some(select)),
-            ControlFlow::Break(error) => Err(error),
+    /// `None` if there are none.
+    pub(super) async fn with_settings_set(
+        &mut self,
+        select: &Arc<Select>,
+        carry_out: bool,
+    ) -> Result<Option<Arc<Select>>, SqlError> {
+        let looked_at = select.clone();
+        let calls = self.compute(move || calls(&looked_at)).await?;
+        if calls.is_empty() {
+            return Ok(None);
         }
+        let mut answers = Vec::with_capacity(calls.len());
+        for call in calls {
+            answers.push(match carry_out {
+                true => {
+                    self.set(&call.name, call.value.as_deref(), call.local)?;
+                    self.settings.get(&call.name)?
+                }
+                false => String::new(),
+            });
+        }
+        let select = select.clone();
+        let answered = self.compute(move || Ok(Arc::new(answered(&select, answers)))).await?;
+        Ok(Some(answered))
     }
 
     /// Whether the query string that was parsed last may call it.

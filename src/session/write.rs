@@ -10,15 +10,20 @@ use arrow::compute;
 use arrow::row::{RowConverter, SortField};
 use futures::StreamExt;
 
+use super::compute::SMALL_BYTES;
 use super::outcome::{CopyIn, Outcome, Parameters, Prepared};
 use super::{Engine, Session, returning, spill, stale};
 use crate::catalog::{Relation, Snapshot, Topic};
 use crate::error::{SqlError, state};
 use crate::log::{Acknowledge, Append, Commit, LogError, Receipt, Rows, Spilled};
-use crate::sql::plan;
-use crate::sql::rows;
+use crate::query::SessionInfo;
+use crate::sql::plan::OutField;
+use crate::sql::rows::{self, RowExprs};
 use crate::sql::statement::{CopyFrom, CopyKind, Insert, InsertRows, Name};
 use crate::types::PgType;
+
+/// Rows that are split by key where they stand.
+const ROWS_FEW: usize = 1024;
 
 impl Session {
     /// The topic that a name means, or why it cannot be written to.
@@ -53,7 +58,7 @@ impl Session {
             ));
         }
         let topic = self.writable_topic(&insert.into)?;
-        let exprs = self.engine.row_exprs(&topic)?;
+        let exprs = self.row_exprs(&topic).await?;
         let columns = target_columns(&topic, &insert.columns, &insert.into)?;
         let info = self.session_info();
         let mut inserted = Vec::with_capacity(1);
@@ -67,22 +72,37 @@ impl Session {
                         _ => made.insert(exprs.constants(&columns, values, &info).into()).clone(),
                     }
                 });
-                inserted.push(self.with_context(&[], |ctx| {
+                let text_bytes = prepared.and_then(|prepared| prepared.parsed.as_ref());
+                let text_bytes = text_bytes.map_or(self.text.len(), |parsed| parsed.text.len());
+                let small = text_bytes.max(parameters.bytes) <= SMALL_BYTES;
+                let rows = if small && exprs.is_plain() && rows::are_literals(values) {
+                    let context = self.context(self.catalog(), Vec::new());
                     let constants = constants.as_deref();
-                    exprs.insert_values(&columns, values, constants, &parameters.values, &info, ctx)
-                })?);
+                    let ctx = context.borrowed();
+                    exprs.insert_values(&columns, values, constants, &parameters.values, &info, &ctx)?
+                } else {
+                    let (exprs, columns, values) = (exprs.clone(), columns.clone(), values.clone());
+                    let parameters = parameters.values.clone();
+                    let evaluated = self.compute_with(Vec::new(), move |ctx| {
+                        exprs.insert_values(&columns, &values, constants.as_deref(), &parameters, &info, ctx)
+                    });
+                    evaluated.await?
+                };
+                inserted.push(rows);
             }
             InsertRows::DefaultValues => {
-                inserted.push(exprs.complete(vec![None; topic.columns.len()], 1, &info)?);
+                let width = topic.columns.len();
+                let exprs = exprs.clone();
+                let complete = move || exprs.complete(vec![None; width], 1, &info);
+                inserted.push(self.compute(complete).await?);
             }
             InsertRows::Select(select) => {
                 let types = parameters.types();
-                let mut planned = self.with_context(&types, |ctx| plan::plan_select(select, ctx))?;
-                // A quoted string or a NULL takes the type of the column that it goes to.
-                let untyped = std::mem::take(&mut planned.untyped);
+                let planned = self.plan(select, types).await?;
                 let (fields, mut batches) = self.rows_of_plan(&planned, select, parameters, None).await?;
                 let mut fields = fields.to_vec();
-                for (field, _) in fields.iter_mut().zip(untyped).filter(|(_, untyped)| *untyped) {
+                // A quoted string or a NULL takes the type of the column that it goes to.
+                for (field, _) in fields.iter_mut().zip(&planned.untyped).filter(|(_, untyped)| **untyped) {
                     field.pg_type = PgType::Unknown;
                 }
                 check_width(fields.len(), columns.len(), !insert.columns.is_empty())?;
@@ -91,23 +111,17 @@ impl Session {
                     let target = exprs.target(*column);
                     rows::check_assignment(target.name, &field.pg_type, target.pg_type)?;
                 }
+                let (fields, columns): (Arc<[_]>, Arc<[_]>) = (fields.into(), columns.into());
                 while let Some(batch) = batches.next().await {
                     let batch = batch?;
-                    let assigned =
-                        batch
-                            .columns()
-                            .iter()
-                            .zip(fields.iter())
-                            .zip(columns)
-                            .map(|((array, field), column)| {
-                                rows::assign(array, &field.pg_type, exprs.target(*column).pg_type, &info.time_zone)
-                            });
-                    let arrays = assigned.collect::<Result<Vec<ArrayRef>, SqlError>>()?;
-                    let rows = exprs.insert_columns(columns, &arrays, batch.num_rows(), &info)?;
+                    let (exprs, fields, columns) = (exprs.clone(), fields.clone(), columns.clone());
+                    let info = info.clone();
+                    let complete = move || insert_batch(&exprs, &fields, &columns, &batch, &info);
+                    let rows = self.compute(complete).await?;
                     match insert.returning.is_empty() {
                         true => {
                             count += rows.num_rows();
-                            self.append(&topic, rows)?;
+                            self.append(&topic, rows).await?;
                             self.spill().await?;
                         }
                         false => inserted.push(rows),
@@ -124,21 +138,27 @@ impl Session {
             false => self.returning(insert, &topic, &inserted).await?,
         };
         for batch in inserted {
-            self.append(&topic, batch)?;
+            self.append(&topic, batch).await?;
         }
         self.spill().await?;
         Ok(answer)
     }
 
     /// Puts complete rows into the transaction, each to its partition.
-    fn append(&mut self, topic: &Topic, rows: RecordBatch) -> Result<(), SqlError> {
+    async fn append(&mut self, topic: &Arc<Topic>, rows: RecordBatch) -> Result<(), SqlError> {
         if rows.num_rows() == 0 {
             return Ok(());
         }
         if let Some(partition) = self.one_partition(topic) {
             return self.transaction().append(topic, partition, rows);
         }
-        for (partition, rows) in split_by_key(topic, &rows)? {
+        let split = if rows.num_rows() <= ROWS_FEW {
+            split_by_key(topic, &rows)?
+        } else {
+            let topic = topic.clone();
+            self.compute(move || split_by_key(&topic, &rows)).await?
+        };
+        for (partition, rows) in split {
             self.transaction().append(topic, partition, rows)?;
         }
         Ok(())
@@ -167,7 +187,7 @@ impl Session {
         Some(partition)
     }
 
-    pub(super) fn copy_from(&mut self, copy: &CopyFrom) -> Result<Outcome, SqlError> {
+    pub(super) async fn copy_from(&mut self, copy: &CopyFrom) -> Result<Outcome, SqlError> {
         let topic = self.writable_topic(&copy.into)?;
         let mut targets = target_columns(&topic, &copy.columns, &copy.into)?;
         if copy.columns.is_empty() {
@@ -184,7 +204,7 @@ impl Session {
             )
             .detail("Generated columns cannot be used in COPY."));
         }
-        let exprs = self.engine.row_exprs(&topic)?;
+        let exprs = self.row_exprs(&topic).await?;
         if self.transaction().read_only {
             return Err(SqlError::new(
                 state::READ_ONLY_SQL_TRANSACTION,
@@ -210,29 +230,14 @@ impl Session {
     /// Rows of a COPY in progress; their columns are `copy.columns`.
     pub async fn copy_append(&mut self, copy: &mut CopyIn, rows: &RecordBatch) -> Result<(), SqlError> {
         let info = self.session_info();
-        let complete = copy
-            .exprs
-            .insert_columns(&copy.targets, rows.columns(), rows.num_rows(), &info);
-        let complete = complete.map_err(|error| {
-            // Again row by row, to say which one it was.
-            let one = |row| {
-                let row = rows.slice(row, 1);
-                copy.exprs.insert_columns(&copy.targets, row.columns(), 1, &info)
-            };
-            let first = (0..rows.num_rows()).find_map(|row| Some((row as u64, one(row).err()?)));
-            let (row, error) = first.unwrap_or((0, error));
-            // Lines of text need not be rows.
-            let unit = match copy.format.kind {
-                CopyKind::Binary => "line",
-                CopyKind::Text | CopyKind::Csv => "row",
-            };
-            match error.context {
-                None => error.context(format!("COPY {}, {unit} {}", copy.table, copy.rows + row + 1)),
-                Some(_) => error,
-            }
-        })?;
+        let complete = if copy.exprs.is_plain() {
+            copy_batch(copy, rows, &info)?
+        } else {
+            let (part, rows) = (copy.clone(), rows.clone());
+            self.compute(move || copy_batch(&part, &rows, &info)).await?
+        };
         copy.rows += rows.num_rows() as u64;
-        self.append(&copy.topic, complete)?;
+        self.append(&copy.topic, complete).await?;
         self.spill().await
     }
 
@@ -364,6 +369,47 @@ impl Session {
             ));
         }
     }
+}
+
+/// Rows that a query answers, as complete rows of the topic. `columns` are the topic's that `fields` go to.
+fn insert_batch(
+    exprs: &RowExprs,
+    fields: &[OutField],
+    columns: &[usize],
+    batch: &RecordBatch,
+    info: &SessionInfo,
+) -> Result<RecordBatch, SqlError> {
+    let given = batch.columns().iter().zip(fields).zip(columns);
+    let assigned = given.map(|((array, field), column)| {
+        rows::assign(array, &field.pg_type, exprs.target(*column).pg_type, &info.time_zone)
+    });
+    let arrays = assigned.collect::<Result<Vec<ArrayRef>, SqlError>>()?;
+    exprs.insert_columns(columns, &arrays, batch.num_rows(), info)
+}
+
+/// Rows that a COPY brings, as complete rows of the topic. An error says which of them it was.
+fn copy_batch(copy: &CopyIn, rows: &RecordBatch, info: &SessionInfo) -> Result<RecordBatch, SqlError> {
+    let complete = copy
+        .exprs
+        .insert_columns(&copy.targets, rows.columns(), rows.num_rows(), info);
+    complete.map_err(|error| {
+        // Again row by row, to say which one it was.
+        let one = |row| {
+            let row = rows.slice(row, 1);
+            copy.exprs.insert_columns(&copy.targets, row.columns(), 1, info)
+        };
+        let first = (0..rows.num_rows()).find_map(|row| Some((row as u64, one(row).err()?)));
+        let (row, error) = first.unwrap_or((0, error));
+        // Lines of text need not be rows.
+        let unit = match copy.format.kind {
+            CopyKind::Binary => "line",
+            CopyKind::Text | CopyKind::Csv => "row",
+        };
+        match error.context {
+            None => error.context(format!("COPY {}, {unit} {}", copy.table, copy.rows + row + 1)),
+            Some(_) => error,
+        }
+    })
 }
 
 /// How many rows of a file come late for which views, as far as it can be read.

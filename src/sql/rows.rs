@@ -30,7 +30,7 @@ use compile::Compiled;
 pub use alter::{added_value, columns_in, contains_nulls, rename_column};
 pub use assign::{assign, check_assignment};
 pub use definition::check_create_topic;
-pub use values::{Target, evaluate_values, value_parameter_types};
+pub use values::{Target, are_literals, evaluate_values, value_parameter_types};
 
 /// A value as PostgreSQL's DETAIL shows it has at most this many characters.
 const DETAIL_CHARS_MAX: usize = 64;
@@ -114,6 +114,16 @@ impl RowExprs {
             return self;
         }
         RowExprs { schema, ..self }
+    }
+
+    /// Whether completing rows takes no more time than they have bytes: no expression of the topic can take longer.
+    pub fn is_plain(&self) -> bool {
+        let checks = self.checks.iter().map(|(_, check)| check);
+        let defaults = self.defaults.iter().filter_map(|default| match default {
+            Default::Constant(_) => None,
+            Default::Expression(expression) | Default::Generated(expression) => Some(expression),
+        });
+        checks.chain(defaults).all(Compiled::is_plain)
     }
 
     pub fn topic(&self) -> &Arc<Topic> {

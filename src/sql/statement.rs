@@ -1,6 +1,7 @@
 //! What a client can say, parsed: one variant per kind of statement, with names still unresolved.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use sqlparser::ast;
 
@@ -39,6 +40,7 @@ pub struct Name {
     pub position: Option<usize>,
 }
 
+/// Shared by those who plan it: they do so on threads of their own.
 #[derive(Clone, Debug)]
 pub struct Select {
     pub query: Box<ast::Query>,
@@ -60,9 +62,9 @@ pub struct Insert {
 #[derive(Clone, Debug)]
 pub enum InsertRows {
     /// VALUES (...), (...)
-    Values(Vec<Vec<Cell>>),
+    Values(Arc<Vec<Vec<Cell>>>),
     DefaultValues,
-    Select(Select),
+    Select(Arc<Select>),
 }
 
 /// What the bytes of a COPY are.
@@ -107,7 +109,7 @@ pub struct CopyTo {
 #[derive(Clone, Debug)]
 pub enum CopySource {
     Relation(Name, Vec<String>),
-    Select(Select),
+    Select(Arc<Select>),
 }
 
 /// CREATE TOPIC, or CREATE TABLE ... APPEND ONLY: a definition without OID and schema resolved.
@@ -127,7 +129,7 @@ pub struct CreateView {
     pub materialized: bool,
     /// Column names given after the view's name; empty if none.
     pub columns: Vec<String>,
-    pub select: Select,
+    pub select: Arc<Select>,
     /// The SELECT's own text, as written, without EMIT.
     pub definition: String,
     pub options: BTreeMap<String, String>,
@@ -236,7 +238,7 @@ pub struct TopicOptions {
 
 #[derive(Clone, Debug)]
 pub enum Statement {
-    Select(Select),
+    Select(Arc<Select>),
     Insert(Insert),
     CopyFrom(CopyFrom),
     CopyTo(CopyTo),
@@ -308,7 +310,7 @@ pub enum Statement {
     Discard(String),
     DeclareCursor {
         name: String,
-        select: Select,
+        select: Arc<Select>,
         hold: bool,
     },
     Fetch(Fetch),

@@ -70,7 +70,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Connection<S> {
             )
             .into());
         }
-        let prepared = self.session.prepare(&parse.query, &parse.type_oids).await?;
+        let preparing = self.session.prepare(&parse.query, &parse.type_oids);
+        let prepared = while_connected(&mut self.socket.stream, &mut self.socket.input, preparing).await??;
         self.session.statements.insert(name, prepared);
         message::put(&mut self.socket.output, &ParseComplete::new());
         Ok(())
@@ -344,6 +345,7 @@ fn decode_parameters(
         ));
     }
     let formats = all_formats(formats, values.len());
+    let bytes = values.iter().flatten().map(Bytes::len).sum();
     let mut arrays = Vec::with_capacity(values.len());
     for (index, ((pg_type, value), format)) in types.iter().zip(values).zip(formats).enumerate() {
         let mut builder = ColumnBuilder::new(pg_type, 1).with_time_zone(style.time_zone);
@@ -371,5 +373,5 @@ fn decode_parameters(
         })?;
         arrays.push((pg_type.clone(), builder.finish()));
     }
-    Ok(Parameters { values: arrays })
+    Ok(Parameters { values: arrays, bytes })
 }

@@ -33,7 +33,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Connection<S> {
     }
 
     async fn statements(&mut self, text: &str) -> Result<(), Failure> {
-        let statements = self.session.parse(text).inspect_err(|_| self.session.fail())?;
+        let parsing = self.session.parse(text);
+        let parsed = while_connected(&mut self.socket.stream, &mut self.socket.input, parsing).await?;
+        let statements = parsed.inspect_err(|_| self.session.fail())?;
         if statements.is_empty() {
             message::put(&mut self.socket.output, &EmptyQueryResponse::new());
             return Ok(());

@@ -11,7 +11,7 @@ fn answer(expression: &str) -> String {
     if let Err(error) = parsed {
         return format!("ERROR 42601 {error}");
     }
-    match run_directly(&sql, Emit::OnChange, &point(0)) {
+    match run_at(&sql, Emit::OnChange, &point(0)) {
         Ok(rows) => rows,
         Err(error) => format!("ERROR {} {}", error.state.0, error.message),
     }

@@ -93,7 +93,7 @@ fn source(cursor: &mut Cursor) -> Result<(CopySource, bool)> {
         }
         let select = cursor.select()?;
         cursor.expect_token(&Token::RParen)?;
-        return Ok((CopySource::Select(select), true));
+        return Ok((CopySource::Select(select.into()), true));
     }
     Ok((relation(cursor)?, false))
 }

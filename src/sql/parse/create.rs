@@ -700,7 +700,7 @@ fn view(cursor: &mut Cursor, materialized: bool, or_replace: bool) -> Result<Sta
         return Err(cursor.syntax_error());
     }
     let start = cursor.start();
-    let select = cursor.select()?;
+    let select = cursor.select()?.into();
     let end = cursor.previous_end();
     let definition = match emit {
         Some(clause) if clause.span.start >= start && clause.span.end <= end => {

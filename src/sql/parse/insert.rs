@@ -70,7 +70,7 @@ pub fn of_literals(tokens: &mut [TokenWithSpan]) -> Option<Insert> {
         into,
         alias: None,
         columns,
-        rows: InsertRows::Values(rows),
+        rows: InsertRows::Values(rows.into()),
         returning: Vec::new(),
     })
 }
@@ -172,9 +172,9 @@ pub fn insert(cursor: &mut Cursor) -> Result<Statement> {
     let rows = if cursor.take(&["default", "values"]) {
         InsertRows::DefaultValues
     } else if let Some(rows) = values(cursor)? {
-        InsertRows::Values(rows)
+        InsertRows::Values(rows.into())
     } else {
-        InsertRows::Select(cursor.select()?)
+        InsertRows::Select(cursor.select()?.into())
     };
     if cursor.peek_words(&["on", "conflict"]) {
         return Err(SqlError::unsupported(

@@ -36,25 +36,47 @@ use sqlparser::tokenizer::{Token, TokenWithSpan};
 
 use self::cursor::{Cursor, Result};
 use self::lexer::{Lexer, StatementTokens};
-use super::statement::Statement;
+use super::statement::{Insert, Statement};
+use crate::stop;
 
 pub use super::statement::Parsed;
 pub use cursor::Bounded;
 pub use depth::{DEPTH_MAX, NESTING_MAX};
 pub use options::parse_interval_us;
 
+/// Tokens of a short statement: the parser may go over them several times.
+const TOKENS_FEW: usize = 128;
+
 /// Splits a query string into its statements and parses each. Empty statements are dropped; the first error is
 /// everybody's. Positions count in the whole string.
 pub fn parse(text: &str) -> Result<Vec<Parsed>> {
     let mut lexer = Lexer::new(text);
     let mut parsed = Vec::new();
-    while let Some(tokens) = lexer.next_statement()? {
-        parsed.push(parse_one(text, tokens)?);
+    while let Some(mut tokens) = lexer.next_statement()? {
+        stop::check()?;
+        let literals = insert::of_literals(&mut tokens.tokens);
+        parsed.push(parse_one(text, tokens, literals)?);
     }
     Ok(parsed)
 }
 
-fn parse_one(source: &str, tokens: StatementTokens) -> Result<Parsed> {
+/// The statements of a string if parsing them takes little more than reading them: rows of literals, however many, and
+/// short statements. `None` for all else.
+pub fn parse_bounded(text: &str) -> Result<Option<Vec<Parsed>>> {
+    let mut lexer = Lexer::new(text);
+    let mut parsed = Vec::new();
+    while let Some(mut tokens) = lexer.next_statement()? {
+        let literals = insert::of_literals(&mut tokens.tokens);
+        if literals.is_none() && tokens.tokens.len() > TOKENS_FEW {
+            return Ok(None);
+        }
+        parsed.push(parse_one(text, tokens, literals)?);
+    }
+    Ok(Some(parsed))
+}
+
+/// `literals`: what the statement is if it is only an INSERT of literals.
+fn parse_one(source: &str, tokens: StatementTokens, literals: Option<Insert>) -> Result<Parsed> {
     let StatementTokens {
         mut tokens,
         parameters,
@@ -62,7 +84,7 @@ fn parse_one(source: &str, tokens: StatementTokens) -> Result<Parsed> {
         needs_rewrite,
     } = tokens;
     let text = text_of(source, &tokens).to_string();
-    let statement = if let Some(insert) = insert::of_literals(&mut tokens) {
+    let statement = if let Some(insert) = literals {
         Statement::Insert(insert)
     } else {
         let emit = if needs_rewrite {
@@ -104,14 +126,14 @@ fn text_of<'a>(source: &'a str, tokens: &[TokenWithSpan]) -> &'a str {
 /// One statement, by its leading words. What follows it is the caller's.
 fn statement(cursor: &mut Cursor) -> Result<Statement> {
     if cursor.next_is(&Token::LParen) {
-        return Ok(Statement::Select(cursor.select()?));
+        return Ok(Statement::Select(cursor.select()?.into()));
     }
     let position = cursor.position();
     let Some(word) = cursor.peek_word(0) else {
         return Err(cursor.syntax_error());
     };
     match word {
-        "select" | "with" | "values" => Ok(Statement::Select(cursor.select()?)),
+        "select" | "with" | "values" => Ok(Statement::Select(cursor.select()?.into())),
         "insert" => insert::insert(cursor),
         "copy" => copy::copy(cursor),
         "create" => create::create(cursor),

@@ -188,7 +188,7 @@ pub fn declare(cursor: &mut Cursor) -> Result<Statement> {
     if cursor.peek_word(0) == Some("subscribe") {
         return Err(super::unsupported::subscribe().position(cursor.position()));
     }
-    let select = cursor.select()?;
+    let select = cursor.select()?.into();
     Ok(Statement::DeclareCursor { name, select, hold })
 }
 

@@ -1,6 +1,7 @@
 //! A plain or recomputed view, expanded in place of its name: planned from its definition, with its own search path.
 
 use std::cell::RefCell;
+use std::sync::Arc;
 
 use datafusion::common::{Column, Result};
 use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder};
@@ -22,7 +23,7 @@ pub fn expand_view(
 ) -> Result<LogicalPlan, SqlError> {
     let mut select = definition(view)?;
     if view.on_window_close {
-        select.emit = Emit::OnWindowClose;
+        Arc::make_mut(&mut select).emit = Emit::OnWindowClose;
     }
     let seen = ctx.catalog.seen_by(view);
     let ctx = PlanContext {
@@ -60,11 +61,11 @@ pub fn expand_system_view(
 }
 
 /// The SELECT of a stored definition.
-pub fn definition(view: &catalog::View) -> Result<Select, SqlError> {
+pub fn definition(view: &catalog::View) -> Result<Arc<Select>, SqlError> {
     only_select(&view.definition)
 }
 
-fn only_select(definition: &str) -> Result<Select, SqlError> {
+fn only_select(definition: &str) -> Result<Arc<Select>, SqlError> {
     let mut parsed = parse(definition)?;
     match parsed.pop().map(|parsed| parsed.statement) {
         Some(Statement::Select(select)) if parsed.is_empty() => Ok(select),

@@ -141,7 +141,13 @@ fn plan_with(sql: &str, emit: Emit, parameter_types: &[Option<PgType>]) -> Resul
         parameter_types,
         text: sql,
     };
-    plan_select(&Select { emit, ..select }, &ctx)
+    plan_select(
+        &Select {
+            emit,
+            ..Arc::unwrap_or_clone(select)
+        },
+        &ctx,
+    )
 }
 
 fn plan(sql: &str) -> Planned {

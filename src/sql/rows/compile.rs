@@ -7,7 +7,7 @@ use arrow::array::{ArrayRef, RecordBatch};
 use arrow::datatypes::SchemaRef;
 use datafusion::common::DFSchema;
 use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
-use datafusion::logical_expr::{Expr, ExprSchemable};
+use datafusion::logical_expr::{Expr, ExprSchemable, Operator};
 use datafusion::physical_expr::PhysicalExpr;
 use datafusion::sql::planner::{PlannerContext, SqlToRel};
 use sqlparser::ast;
@@ -30,6 +30,7 @@ pub enum Compiled {
         expr: Arc<dyn PhysicalExpr>,
         from: PgType,
         to: PgType,
+        plain: bool,
     },
     /// It needs values of the session: compiled for each statement.
     PerSession {
@@ -37,15 +38,100 @@ pub enum Compiled {
         schema: Arc<DFSchema>,
         from: PgType,
         to: PgType,
+        plain: bool,
     },
 }
 
+/// Functions whose time is linear in what they are given, and small.
+const PLAIN_FUNCTIONS: &[&str] = &[
+    "abs",
+    "ceil",
+    "char_length",
+    "character_length",
+    "coalesce",
+    "current_date",
+    "current_timestamp",
+    "date_part",
+    "date_trunc",
+    "floor",
+    "greatest",
+    "least",
+    "length",
+    "lower",
+    "now",
+    "nullif",
+    "octet_length",
+    "round",
+    "sign",
+    "trunc",
+    "upper",
+];
+
+/// Whether an expression takes no more time than its rows have bytes: comparisons, arithmetic, a few functions.
+fn is_plain(expr: &Expr) -> bool {
+    let mut plain = true;
+    expr.apply(|node| {
+        plain &= match node {
+            Expr::Column(_)
+            | Expr::Literal(..)
+            | Expr::Alias(_)
+            | Expr::Not(_)
+            | Expr::Negative(_)
+            | Expr::IsNull(_)
+            | Expr::IsNotNull(_)
+            | Expr::IsTrue(_)
+            | Expr::IsFalse(_)
+            | Expr::IsNotTrue(_)
+            | Expr::IsNotFalse(_)
+            | Expr::Between(_)
+            | Expr::Case(_)
+            | Expr::Cast(_)
+            | Expr::InList(_) => true,
+            Expr::BinaryExpr(binary) => matches!(
+                binary.op,
+                Operator::And
+                    | Operator::Or
+                    | Operator::Eq
+                    | Operator::NotEq
+                    | Operator::Lt
+                    | Operator::LtEq
+                    | Operator::Gt
+                    | Operator::GtEq
+                    | Operator::IsDistinctFrom
+                    | Operator::IsNotDistinctFrom
+                    | Operator::Plus
+                    | Operator::Minus
+                    | Operator::Multiply
+                    | Operator::Divide
+                    | Operator::Modulo
+            ),
+            Expr::ScalarFunction(call) => PLAIN_FUNCTIONS.contains(&call.func.name()),
+            _ => false,
+        };
+        Ok(match plain {
+            true => TreeNodeRecursion::Continue,
+            false => TreeNodeRecursion::Stop,
+        })
+    })
+    .expect("looking fails never");
+    plain
+}
+
 impl Compiled {
+    /// Whether it takes no more time than the rows have bytes.
+    pub fn is_plain(&self) -> bool {
+        match self {
+            Compiled::Fixed { plain, .. } | Compiled::PerSession { plain, .. } => *plain,
+        }
+    }
+
     /// The values for the rows of a batch, of the type that was asked for.
     pub fn evaluate(&self, batch: &RecordBatch, session: &SessionInfo) -> Result<ArrayRef, SqlError> {
         let (value, from, to) = match self {
-            Compiled::Fixed { expr, from, to } => (expr.evaluate(batch)?, from, to),
-            Compiled::PerSession { expr, schema, from, to } => {
+            Compiled::Fixed { expr, from, to, .. } => (expr.evaluate(batch)?, from, to),
+            Compiled::PerSession {
+                expr, schema, from, to, ..
+            } => {
                 let bound = session::bind_expr(expr.as_ref().clone(), session)?.data;
                 let compiled = eval::compile_for(&bound, schema, &session.time_zone)?;
                 (compiled.evaluate(batch)?, from, to)
@@ -122,18 +208,21 @@ impl Scope {
 
     pub fn compiled(&self, expr: Expr, from: PgType, to: Option<&PgType>) -> Result<Compiled, SqlError> {
         let to = to.cloned().unwrap_or_else(|| from.clone());
+        let plain = is_plain(&expr);
         if session::find(&expr).is_some() || depends_on_time_zone(&from, &to) {
             return Ok(Compiled::PerSession {
                 expr: Box::new(expr),
                 schema: self.schema.clone(),
                 from,
                 to,
+                plain,
             });
         }
         Ok(Compiled::Fixed {
             expr: eval::compile(&expr, &self.schema)?,
             from,
             to,
+            plain,
         })
     }
 

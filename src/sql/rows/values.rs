@@ -175,6 +175,12 @@ fn literal(expr: &ast::Expr) -> Option<Literal<'_>> {
     }
 }
 
+/// Whether rows hold literals, parameters and defaults alone: nothing that must be planned.
+pub fn are_literals(rows: &[Vec<Cell>]) -> bool {
+    let mut cells = rows.iter().flatten();
+    cells.all(|cell| matches!(cell, Cell::Parameter(_) | Cell::Default) || cell_literal(cell).is_some())
+}
+
 /// What appending a literal came to.
 enum Appended {
     Yes,
