@@ -6,7 +6,7 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 
 /// A SQL streaming database: durable topics and always-current views over the Postgres wire protocol.
 #[derive(Parser, Debug)]
@@ -53,7 +53,16 @@ pub struct Serve {
     /// PEM private key for TLS
     #[arg(long, env = "MILLSTREAM_TLS_KEY", value_name = "FILE", requires = "tls_cert")]
     pub tls_key: Option<PathBuf>,
-    /// Connections accepted at once; one more is refused with 53300
+    /// Whether sessions without TLS are taken
+    #[arg(
+        long,
+        env = "MILLSTREAM_TLS",
+        value_name = "WHICH",
+        value_enum,
+        default_value_t = Tls::Allowed
+    )]
+    pub tls: Tls,
+    /// Sessions at once; one more is refused with 53300
     #[arg(
         long,
         env = "MILLSTREAM_MAX_CONNECTIONS",
@@ -92,6 +101,15 @@ pub struct Serve {
     /// For tests: segments and batches of next to no rows
     #[arg(long, env = "MILLSTREAM_TINY_SEGMENTS", hide = true)]
     pub tiny_segments: bool,
+}
+
+/// What `--tls` says.
+#[derive(ValueEnum, Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Tls {
+    /// Clients choose, if there is a certificate
+    Allowed,
+    /// Sessions without TLS are refused
+    Required,
 }
 
 /// A number that leaves room for something, and whose bytes can still be counted.

@@ -13,7 +13,7 @@ use futures::StreamExt;
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 
-use crate::config::{Data, Demo, Serve};
+use crate::config::{Data, Demo, Serve, Tls};
 use crate::error::SqlError;
 use crate::server::{Server, ServerError, connect_line, stop_signal};
 use crate::session::{Engine, Outcome, Parameters, Session};
@@ -60,6 +60,7 @@ pub async fn run(demo: Demo) -> Result<(), ServerError> {
         password_file: None,
         tls_cert: None,
         tls_key: None,
+        tls: Tls::Allowed,
         max_connections: 100,
         query_memory_mib: 1024,
         tail_memory_mib: 256,

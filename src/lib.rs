@@ -1,6 +1,7 @@
 //! Millstream: a SQL streaming database. Start with ARCHITECTURE.md.
 
 pub mod error;
+pub mod log_limit;
 pub mod panics;
 pub mod stop;
 pub mod types;

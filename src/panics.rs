@@ -9,16 +9,12 @@ use std::backtrace::Backtrace;
 use std::panic::{AssertUnwindSafe, PanicHookInfo, catch_unwind};
 use std::sync::Once;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant};
 
 use futures::FutureExt;
-use parking_lot::Mutex;
 
 use crate::error::{SqlError, state};
+use crate::log_limit::LogLimit;
 
-/// Panics that are logged whole within [`LOG_PERIOD`]; further ones only add to the count that the next of them names.
-const LOGGED_A_PERIOD: u32 = 5;
-const LOG_PERIOD: Duration = Duration::from_secs(10);
 /// Bytes of a panic's text that an error shows.
 const TEXT_BYTES_MAX: usize = 1000;
 
@@ -34,14 +30,14 @@ pub fn install() {
     static INSTALLED: Once = Once::new();
     INSTALLED.call_once(|| {
         let former = std::panic::take_hook();
-        let limit = Mutex::new(LogLimit::default());
+        let limit = LogLimit::default();
         std::panic::set_hook(Box::new(move |info| {
             COUNT.fetch_add(1, Ordering::Relaxed);
             if !tracing::dispatcher::has_been_set() {
                 // Nothing is logged here, as in a unit test: the former hook prints.
                 return former(info);
             }
-            let Some(unlogged) = limit.lock().admit(Instant::now()) else {
+            let Some(unlogged) = limit.admit() else {
                 return;
             };
             log(info, unlogged);
@@ -60,30 +56,6 @@ fn log(info: &PanicHookInfo<'_>, unlogged: u64) {
         text(info.payload()),
         Backtrace::force_capture()
     );
-}
-
-/// Lets a few panics a period through.
-#[derive(Default)]
-struct LogLimit {
-    began: Option<Instant>,
-    logged: u32,
-    unlogged: u64,
-}
-
-impl LogLimit {
-    /// Whether this one is logged, and how many before it were not.
-    fn admit(&mut self, now: Instant) -> Option<u64> {
-        if self.began.is_none_or(|began| now.duration_since(began) >= LOG_PERIOD) {
-            self.began = Some(now);
-            self.logged = 0;
-        }
-        if self.logged == LOGGED_A_PERIOD {
-            self.unlogged += 1;
-            return None;
-        }
-        self.logged += 1;
-        Some(std::mem::take(&mut self.unlogged))
-    }
 }
 
 /// Runs `work`; a panic in it is XX000. The caller gives up what `work` may have left half done.
@@ -157,16 +129,5 @@ mod tests {
             assert!(catch(|| panic!("counted")).is_err());
         }
         assert!(count() >= before + 3, "{} after {before}", count());
-    }
-
-    #[test]
-    fn a_few_panics_a_period_are_logged() {
-        let mut limit = LogLimit::default();
-        let now = Instant::now();
-        let logged = (0..1000).filter(|_| limit.admit(now).is_some()).count();
-        assert_eq!(logged, LOGGED_A_PERIOD as usize);
-        let unlogged = 1000 - u64::from(LOGGED_A_PERIOD);
-        assert_eq!(limit.admit(now + LOG_PERIOD), Some(unlogged));
-        assert_eq!(limit.admit(now + LOG_PERIOD), Some(0));
     }
 }

@@ -9,10 +9,10 @@ use std::sync::Arc;
 
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
-use tracing::info;
+use tracing::{info, warn};
 
 use crate::catalog::{Catalog, Relation};
-use crate::config::{PASSWORD_VARIABLE, Serve, is_loopback};
+use crate::config::{PASSWORD_VARIABLE, Serve, Tls, is_loopback};
 use crate::error::SqlError;
 use crate::log::{Log, LogError, LogOptions, Recovered};
 use crate::query::{Query, QueryOptions};
@@ -21,8 +21,10 @@ use crate::storage::{Disk, RealDisk, SharedClock, SystemClock};
 use crate::views::{self, Views};
 use crate::wire;
 
+mod descriptors;
 mod tools;
 
+use descriptors::Share;
 pub use tools::{backup, check, repair};
 
 /// How far what computes stands behind what talks to clients and writes, as the system's scheduler counts.
@@ -44,6 +46,8 @@ pub enum ServerError {
     PasswordFile { path: PathBuf, error: std::io::Error },
     #[error("the password must not be empty")]
     EmptyPassword,
+    #[error("--tls required needs a certificate: give --tls-cert and --tls-key")]
+    NoCertificate,
     #[error("cannot serve: {0}")]
     Wire(SqlError),
     #[error("{0}")]
@@ -75,6 +79,12 @@ impl Server {
     /// Opens everything; when it returns, connections to `address` are queued.
     pub async fn open(config: &Serve) -> Result<Server, ServerError> {
         let password = password(config)?;
+        let tls = config.tls_cert.clone().zip(config.tls_key.clone());
+        let tls_required = config.tls == Tls::Required;
+        if tls_required && tls.is_none() {
+            return Err(ServerError::NoCertificate);
+        }
+        let share = descriptors(config.max_connections);
         let listener = listen(&config.listen).await?;
         let address = listener.local_addr().map_err(|error| ServerError::Listen {
             address: config.listen.clone(),
@@ -92,11 +102,12 @@ impl Server {
         log_options.disk_reserve_bytes = config.disk_reserve_mib.map(|mib| mib << 20);
         let query_memory = config.query_memory_mib << 20;
         let (engine, recovered) = open_engine(disk, &config.data.data_dir, clock, log_options, query_memory).await?;
-        let tls = config.tls_cert.clone().zip(config.tls_key.clone());
         let options = wire::Options {
             password,
             tls,
-            max_connections: config.max_connections,
+            tls_required,
+            sessions_max: share.sessions,
+            guests_max: share.guests,
         };
         let wire = wire::Server::new(engine.clone(), options).map_err(ServerError::Wire)?;
         Ok(Server {
@@ -196,6 +207,20 @@ async fn start_views(engine: &Arc<Engine>) -> Result<(), ServerError> {
         }
     }
     Ok(engine.views.restore(views).await?)
+}
+
+/// The descriptors of the process, shared out.
+fn descriptors(max_connections: usize) -> Share {
+    let limit = descriptors::raise();
+    let share = Share::of(limit, max_connections);
+    if share.sessions < max_connections {
+        warn!(
+            "{limit} file descriptors are enough for {} connections, not for {max_connections}: raise the hard limit \
+             (ulimit -Hn), or lower --max-connections",
+            share.sessions
+        );
+    }
+    share
 }
 
 async fn listen(address: &str) -> Result<TcpListener, ServerError> {

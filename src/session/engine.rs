@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI32, Ordering};
+use std::sync::atomic::{AtomicI32, AtomicU64, Ordering};
 
 use hashbrown::HashMap;
 use parking_lot::{Mutex, RwLock};
@@ -31,12 +31,33 @@ pub struct Engine {
     /// Ends what another session runs, or the session.
     pub(super) signals: Signals,
     next_session: AtomicI32,
+    pub counters: Counters,
     /// Compiled row expressions by topic OID, with the schema id that they belong to.
     row_exprs: RwLock<HashMap<u32, (u32, Arc<RowExprs>)>>,
 }
 
 /// Those connected, by number. Each has a lock of its own: a statement touches its session's only.
 type Sessions = BTreeMap<i32, (Arc<Mutex<SessionRow>>, Arc<Cancel>)>;
+
+/// Counted since the start, for `millstream.metrics`.
+#[derive(Default)]
+pub struct Counters {
+    pub logins_failed: Counter,
+    pub connections_refused: Counter,
+}
+
+#[derive(Default)]
+pub struct Counter(AtomicU64);
+
+impl Counter {
+    pub fn add(&self, count: u64) {
+        self.0.fetch_add(count, Ordering::Relaxed);
+    }
+
+    pub fn get(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
 
 /// One session, as `pg_stat_activity` and `millstream.sessions` show it.
 #[derive(Clone, Debug)]
@@ -80,6 +101,7 @@ impl Engine {
             sessions,
             signals,
             next_session: AtomicI32::new(1),
+            counters: Counters::default(),
             row_exprs: RwLock::default(),
         }
     }

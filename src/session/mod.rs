@@ -318,6 +318,15 @@ impl Session {
         }
     }
 
+    /// The work on a message broke off with a panic: gives up what it had begun. `before` is the status before it.
+    pub fn give_up(&mut self, before: TransactionStatus) {
+        self.batch = false;
+        self.cancel.committing(false);
+        self.fail();
+        // The client has yet to end a block, also one that is gone with the panic.
+        self.failed |= before != TransactionStatus::Idle;
+    }
+
     /// Runs one statement of a query string.
     pub async fn execute(&mut self, parsed: &Parsed, parameters: &Parameters) -> Result<Outcome, SqlError> {
         self.notices.extend(parsed.notices.iter().cloned());

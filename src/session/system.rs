@@ -166,7 +166,11 @@ impl SystemSource {
                 mark_bytes: log.disk.mark,
                 refusing: log.disk.refusing,
             },
-            metrics: vec![("panics", panics::count())],
+            metrics: vec![
+                ("panics", panics::count()),
+                ("logins_failed", engine.counters.logins_failed.get()),
+                ("connections_refused", engine.counters.connections_refused.get()),
+            ],
         }
     }
 }

@@ -1,121 +1,40 @@
 //! One connection: reads messages, lets the session answer, writes what it says.
 //!
 //! While a statement runs the socket is read ahead, a little, so that a client that is gone is noticed and its
-//! statement ends.
+//! statement ends; and between the messages of a pipeline the session gives way to others of its thread.
 
 use std::time::Duration;
 
-use bytes::BytesMut;
 use hashbrown::HashMap;
-use pgwire::error::PgWireError;
-use pgwire::messages::{DecodeContext, PgWireFrontendMessage, ProtocolVersion};
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::watch;
 
 use super::extended::Portal;
-use super::{message, startup};
+use super::frontend::Frontend;
+use super::message;
+use super::socket::{Incoming, Peer, Socket};
 use crate::error::{SqlError, state};
+use crate::panics;
 use crate::session::{Cancel, Session, TransactionStatus, terminated};
-
-/// Bytes waiting for the client above which they are written, though the answer is not complete.
-const OUTPUT_BYTES: usize = 64 << 10;
-/// Bytes that are read ahead while a statement runs.
-const AHEAD_BYTES: usize = 64 << 10;
 
 /// How long a session that is terminated may take to end by itself.
 const TERMINATION_LIMIT: Duration = Duration::from_secs(5);
-/// How long the client may take to hear why its connection ends.
-const LAST_WORDS_LIMIT: Duration = Duration::from_secs(5);
 
-/// Why a connection is over, other than by the client's Terminate.
+/// Why a connection is over.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Ended {
     #[error("the client is gone")]
     Gone,
     #[error("the client took too long to introduce itself")]
     TimedOut,
-    #[error("protocol violation: {0}")]
-    Protocol(String),
-    /// The client is to be told why.
+    /// Before its login.
+    #[error("the place was needed")]
+    Displaced,
+    /// The client is told, and the connection closed.
     #[error("{0}")]
     Fatal(SqlError),
     #[error("{0}")]
     Io(#[from] std::io::Error),
-}
-
-/// A stream with its buffers.
-pub(super) struct Socket<S> {
-    pub stream: S,
-    pub input: BytesMut,
-    pub output: BytesMut,
-    pub context: DecodeContext,
-    /// The text of the Query or Parse that was decoded last is not UTF-8, and was decoded with losses.
-    pub invalid_text: bool,
-}
-
-impl<S> Socket<S> {
-    pub fn new(stream: S) -> Socket<S> {
-        let context = DecodeContext::new(ProtocolVersion::default());
-        Socket {
-            stream,
-            input: startup::buffer(),
-            output: startup::buffer(),
-            context,
-            invalid_text: false,
-        }
-    }
-
-    /// A message that is there already.
-    pub fn decode(&mut self) -> Result<Option<PgWireFrontendMessage>, Ended> {
-        self.invalid_text = has_invalid_text(&self.input);
-        match PgWireFrontendMessage::decode(&mut self.input, &self.context) {
-            Ok(message) => Ok(message),
-            Err(PgWireError::IoError(error)) => Err(Ended::Io(error)),
-            Err(error) => Err(Ended::Protocol(error.to_string())),
-        }
-    }
-}
-
-impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
-    /// The next message; waits for it. Cancel safe.
-    pub async fn read(&mut self) -> Result<PgWireFrontendMessage, Ended> {
-        loop {
-            if let Some(message) = self.decode()? {
-                return Ok(message);
-            }
-            if self.stream.read_buf(&mut self.input).await? == 0 {
-                return Err(Ended::Gone);
-            }
-        }
-    }
-
-    /// The type of the next message, which is not taken; waits for it. Cancel safe.
-    pub async fn next_kind(&mut self) -> Result<u8, Ended> {
-        loop {
-            if let Some(kind) = self.input.first() {
-                return Ok(*kind);
-            }
-            if self.stream.read_buf(&mut self.input).await? == 0 {
-                return Err(Ended::Gone);
-            }
-        }
-    }
-
-    /// Writes what waits for the client.
-    pub async fn flush(&mut self) -> Result<(), Ended> {
-        if !self.output.is_empty() {
-            self.stream.write_all_buf(&mut self.output).await?;
-        }
-        Ok(self.stream.flush().await?)
-    }
-
-    /// Writes it if it has become much.
-    pub async fn flush_if_full(&mut self) -> Result<(), Ended> {
-        if self.output.len() >= OUTPUT_BYTES {
-            return self.flush().await;
-        }
-        Ok(())
-    }
 }
 
 /// How the answer to a message failed.
@@ -149,7 +68,7 @@ pub(super) struct Connection<S> {
     stopped: watch::Receiver<bool>,
 }
 
-impl<S: AsyncRead + AsyncWrite + Unpin + Send> Connection<S> {
+impl<S: AsyncRead + AsyncWrite + Peer + Unpin + Send> Connection<S> {
     pub fn new(socket: Socket<S>, session: Session, stopped: watch::Receiver<bool>) -> Connection<S> {
         Connection {
             socket,
@@ -162,41 +81,35 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Connection<S> {
     }
 
     /// Serves the client to its end, or to that of a session that is terminated.
-    pub async fn run(mut self) -> Result<(), Ended> {
+    pub async fn run(&mut self) -> Ended {
         let cancel = self.session.cancel_handle();
-        let served = tokio::select! {
+        tokio::select! {
             biased;
-            served = self.serve() => served,
-            () = overdue(&cancel) => return Err(Ended::Gone),
-        };
-        match served {
-            Err(Ended::Fatal(error)) => {
-                message::fatal(&mut self.socket.output, &error);
-                let told = tokio::time::timeout(LAST_WORDS_LIMIT, self.socket.flush());
-                told.await.unwrap_or(Err(Ended::Gone))
-            }
-            served => served,
+            ended = self.serve() => ended.err().unwrap_or(Ended::Gone),
+            () = overdue(&cancel) => Ended::Gone,
         }
     }
 
     async fn serve(&mut self) -> Result<(), Ended> {
         loop {
-            let message = match self.next().await {
-                Err(Ended::Protocol(reason)) => {
-                    return Err(Ended::Fatal(SqlError::new(state::PROTOCOL_VIOLATION, reason)));
-                }
-                message => message?,
-            };
-            if matches!(message, PgWireFrontendMessage::Terminate(_)) {
-                return Ok(());
+            let message = self.next().await?;
+            let status = self.session.status();
+            match panics::caught(self.answer(&message)).await {
+                Ok(answered) => answered?,
+                Err(error) => self.give_up(message.kind, status, &error).await?,
             }
-            self.answer(message).await?;
+            drop(message);
+            self.socket.give_way().await?;
+            // Messages that are there already come before the look at it above.
+            if *self.stopped.borrow() {
+                return Err(Ended::Fatal(terminated()));
+            }
         }
     }
 
     /// The next message; ends with the session's patience, too.
-    async fn next(&mut self) -> Result<PgWireFrontendMessage, Ended> {
-        if let Some(message) = self.socket.decode()? {
+    async fn next(&mut self) -> Result<Incoming, Ended> {
+        if let Some(message) = self.socket.take()? {
             return Ok(message);
         }
         self.session.waits();
@@ -223,45 +136,68 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Connection<S> {
         }
     }
 
-    async fn answer(&mut self, message: PgWireFrontendMessage) -> Result<(), Ended> {
-        match message {
-            PgWireFrontendMessage::Query(query) => {
+    async fn answer(&mut self, message: &Incoming) -> Result<(), Ended> {
+        if self.skipping && !matches!(message.kind, b'Q' | b'S' | b'X') {
+            return Ok(());
+        }
+        let decoded = match message.decode() {
+            Ok(decoded) => decoded,
+            Err(error) => return self.refuse(message.kind, error).await,
+        };
+        match decoded {
+            Frontend::Query(text) => {
                 self.skipping = false;
-                if self.socket.invalid_text {
-                    message::error(&mut self.socket.output, &invalid_encoding());
-                    self.session.fail();
-                    return self.ready().await;
-                }
-                self.simple_query(&query.query).await
+                self.simple_query(text).await
             }
-            PgWireFrontendMessage::Sync(_) => self.sync().await,
-            _ if self.skipping => Ok(()),
+            Frontend::Sync => self.sync().await,
+            Frontend::Terminate => Err(Ended::Gone),
             // What a client still sends of a COPY that has failed already.
-            PgWireFrontendMessage::CopyData(_)
-            | PgWireFrontendMessage::CopyDone(_)
-            | PgWireFrontendMessage::CopyFail(_) => Ok(()),
-            PgWireFrontendMessage::Flush(_) => self.socket.flush().await,
-            message => match self.extended_text(message).await {
+            Frontend::CopyData(_) | Frontend::CopyDone | Frontend::CopyFail(_) => Ok(()),
+            Frontend::Flush => self.socket.flush().await,
+            Frontend::FunctionCall => {
+                let error = SqlError::unsupported(
+                    "function calls of the protocol are not supported",
+                    "Call the function in a SELECT.",
+                );
+                self.refuse(message.kind, error).await
+            }
+            decoded => match self.extended(decoded).await {
                 Ok(()) => Ok(()),
                 Err(Failure::Ended(ended)) => Err(ended),
-                Err(Failure::Error(error)) => {
-                    self.goes_on(&error)?;
-                    self.send_notices();
-                    message::error(&mut self.socket.output, &error);
-                    self.session.fail();
-                    self.skipping = true;
-                    // At once: a client in the middle of a COPY waits for it before it sends Sync.
-                    self.socket.flush().await
-                }
+                Err(Failure::Error(error)) => self.refuse(message.kind, error).await,
             },
         }
     }
 
-    async fn extended_text(&mut self, message: PgWireFrontendMessage) -> Result<(), Failure> {
-        if self.socket.invalid_text {
-            return Err(Failure::Error(invalid_encoding()));
+    /// Answers a message of this type with an error (W1).
+    async fn refuse(&mut self, kind: u8, error: SqlError) -> Result<(), Ended> {
+        self.goes_on(&error)?;
+        self.send_notices();
+        message::error(&mut self.socket.output, &error);
+        self.session.fail();
+        match kind {
+            b'Q' | b'F' => {
+                self.skipping = false;
+                self.ready().await
+            }
+            b'S' => {
+                self.skipping = true;
+                self.sync().await
+            }
+            _ => {
+                self.skipping = true;
+                // At once: a client in the middle of a COPY waits for it before it sends Sync.
+                self.socket.flush().await
+            }
         }
-        self.extended(message).await
+    }
+
+    /// Answers a message in whose work there was a panic: what it had begun is given up, the session goes on.
+    async fn give_up(&mut self, kind: u8, status: TransactionStatus, error: &SqlError) -> Result<(), Ended> {
+        message::cut(&mut self.socket.output);
+        self.session.give_up(status);
+        self.in_pipeline = false;
+        self.refuse(kind, error.clone()).await
     }
 
     async fn sync(&mut self) -> Result<(), Ended> {
@@ -306,34 +242,6 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Connection<S> {
     }
 }
 
-/// Whether the message at the start of `input` is a whole Query or Parse whose text is not UTF-8.
-fn has_invalid_text(input: &[u8]) -> bool {
-    let Some((head, rest)) = input.split_first_chunk::<5>() else {
-        return false;
-    };
-    let length = u32::from_be_bytes([head[1], head[2], head[3], head[4]]) as usize;
-    let Some(body) = length.checked_sub(4).and_then(|length| rest.get(..length)) else {
-        return false;
-    };
-    match head[0] {
-        b'Q' => std::str::from_utf8(body).is_err(),
-        // Name and text; type OIDs after them.
-        b'P' => body
-            .split(|byte| *byte == 0)
-            .take(2)
-            .any(|text| std::str::from_utf8(text).is_err()),
-        _ => false,
-    }
-}
-
-fn invalid_encoding() -> SqlError {
-    SqlError::new(
-        state::CHARACTER_NOT_IN_REPERTOIRE,
-        "invalid byte sequence for encoding \"UTF8\"",
-    )
-    .hint("The client encoding is always UTF8.")
-}
-
 /// Resolves when a session that shall end has had its time to do so: its client may take nothing of what it is sent.
 async fn overdue(cancel: &Cancel) {
     cancel.stopped().await;
@@ -344,27 +252,4 @@ async fn overdue(cancel: &Cancel) {
 async fn stopping(stopped: &mut watch::Receiver<bool>) {
     // An error is the sender's end: the server is gone.
     let _ = stopped.wait_for(|stopped| *stopped).await;
-}
-
-/// Runs what the session does for a message, while reading ahead from the client: ends with it if it is gone.
-pub(super) async fn while_connected<S, T>(
-    stream: &mut S,
-    input: &mut BytesMut,
-    running: impl Future<Output = T>,
-) -> Result<T, Ended>
-where
-    S: AsyncRead + Unpin,
-{
-    tokio::pin!(running);
-    loop {
-        tokio::select! {
-            biased;
-            done = &mut running => return Ok(done),
-            read = stream.read_buf(input), if input.len() < AHEAD_BYTES => {
-                if read? == 0 {
-                    return Err(Ended::Gone);
-                }
-            }
-        }
-    }
 }

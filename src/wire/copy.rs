@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use arrow::array::RecordBatch;
-use pgwire::messages::PgWireFrontendMessage;
 use pgwire::messages::copy::{CopyDone, CopyInResponse, CopyOutResponse};
 use tokio::io::{AsyncRead, AsyncWrite};
 
@@ -11,8 +10,10 @@ use super::connection::{Connection, Ended, Failure};
 use super::copy_binary::{BinaryDecoder, BinaryEncoder};
 use super::copy_in::CopyDecoder;
 use super::copy_out::CopyEncoder;
+use super::frontend::Frontend;
 use super::message;
-use super::simple::ROWS_AT_ONCE;
+use super::simple::Portions;
+use super::socket::Peer;
 use crate::error::{SqlError, state};
 use crate::session::{Batches, CopyIn};
 use crate::sql::plan::OutField;
@@ -64,7 +65,7 @@ fn code(kind: CopyKind) -> i8 {
     }
 }
 
-impl<S: AsyncRead + AsyncWrite + Unpin + Send> Connection<S> {
+impl<S: AsyncRead + AsyncWrite + Peer + Unpin + Send> Connection<S> {
     pub(super) async fn copy_in(&mut self, mut copy: CopyIn) -> Result<(), Failure> {
         let columns = i16::try_from(copy.columns.len()).expect("a topic has at most 1600 columns");
         self.send_notices();
@@ -95,35 +96,37 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Connection<S> {
                 message = self.socket.read() => message?,
                 error = cancel.requested() => return Err(error.into()),
             };
-            let rows = match message {
-                PgWireFrontendMessage::CopyData(data) => decoder.push(&data.data)?,
-                PgWireFrontendMessage::CopyDone(_) => {
+            let rows = match message.decode()? {
+                Frontend::CopyData(data) => decoder.push(data)?,
+                Frontend::CopyDone => {
                     if let Some(rows) = decoder.finish()? {
                         self.session.copy_append(copy, &rows).await?;
                     }
                     return Ok(());
                 }
-                PgWireFrontendMessage::CopyFail(fail) => {
+                Frontend::CopyFail(reason) => {
                     return Err(SqlError::new(
                         state::QUERY_CANCELED,
-                        format!("COPY from stdin failed: {}", fail.message),
+                        format!("COPY from stdin failed: {reason}"),
                     )
                     .into());
                 }
                 // Drivers send the Sync of the statement before its data.
-                PgWireFrontendMessage::Flush(_) | PgWireFrontendMessage::Sync(_) => continue,
-                PgWireFrontendMessage::Terminate(_) => return Err(Ended::Gone.into()),
+                Frontend::Flush | Frontend::Sync => continue,
+                Frontend::Terminate => return Err(Ended::Gone.into()),
                 _ => {
                     return Err(SqlError::new(
                         state::PROTOCOL_VIOLATION,
-                        "unexpected message type during COPY from stdin",
+                        format!("unexpected message type 0x{:02X} during COPY from stdin", message.kind),
                     )
                     .into());
                 }
             };
+            drop(message);
             if let Some(rows) = rows {
                 self.session.copy_append(copy, &rows).await?;
             }
+            self.socket.give_way().await?;
         }
     }
 
@@ -152,15 +155,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Connection<S> {
         };
         let mut sent = 0u64;
         while let Some(batch) = self.next_batch(&mut batches).await? {
-            let mut start = 0;
-            while start < batch.num_rows() {
-                let end = batch.num_rows().min(start + ROWS_AT_ONCE);
-                match &mut encoder {
-                    Encoder::Lines(encoder) => encoder.encode(&batch, start..end, &mut self.socket.output)?,
-                    Encoder::Binary(encoder) => encoder.encode(&batch, start..end, &mut self.socket.output)?,
-                }
-                self.socket.flush_if_full().await?;
-                start = end;
+            let mut portions = Portions::new(0..batch.num_rows());
+            while let Some(portion) = portions.next() {
+                let encoded = match &mut encoder {
+                    Encoder::Lines(encoder) => encoder.encode(&batch, portion, &mut self.socket.output)?,
+                    Encoder::Binary(encoder) => encoder.encode(&batch, portion, &mut self.socket.output)?,
+                };
+                portions.took(encoded);
+                self.socket.give_way().await?;
             }
             sent += batch.num_rows() as u64;
         }

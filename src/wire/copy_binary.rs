@@ -21,6 +21,7 @@ use arrow::datatypes::{Schema, SchemaRef};
 use bytes::{BufMut, BytesMut};
 
 use super::copy_out;
+use super::socket::OUTPUT_BYTES;
 use crate::error::{SqlError, state};
 use crate::sql::plan::OutField;
 use crate::types::{ColumnBuilder, ColumnFormatter, PgType, TextStyle};
@@ -296,8 +297,9 @@ impl BinaryEncoder {
         }
     }
 
-    /// Appends a message for each of `rows`. After an error `out` ends with a whole message.
-    pub fn encode(&mut self, batch: &RecordBatch, rows: Range<usize>, out: &mut BytesMut) -> Result<(), SqlError> {
+    /// Appends a message for each of `rows` until `out` is full; for how many. After an error `out` ends with a whole
+    /// message.
+    pub fn encode(&mut self, batch: &RecordBatch, rows: Range<usize>, out: &mut BytesMut) -> Result<usize, SqlError> {
         // Only the rows that are wanted are cast, if a column must be.
         let rows = batch.slice(rows.start, rows.len());
         let columns: Vec<ColumnFormatter> = self
@@ -315,8 +317,11 @@ impl BinaryEncoder {
                 column.write_field(row, true, out);
             }
             copy_out::end(start, out)?;
+            if out.len() >= OUTPUT_BYTES {
+                return Ok(row + 1);
+            }
         }
-        Ok(())
+        Ok(rows.num_rows())
     }
 
     /// Appends the end, after all rows.

@@ -8,6 +8,7 @@ use arrow::array::RecordBatch;
 use bytes::{BufMut, BytesMut};
 
 use super::rows::{ROW_BYTES_MAX, too_large};
+use super::socket::OUTPUT_BYTES;
 use crate::error::SqlError;
 use crate::sql::plan::OutField;
 use crate::sql::statement::{CopyFormat, CopyKind};
@@ -72,8 +73,8 @@ impl CopyEncoder {
         end(start, out)
     }
 
-    /// Appends a message for each of `rows`.
-    pub fn encode(&self, batch: &RecordBatch, rows: Range<usize>, out: &mut BytesMut) -> Result<(), SqlError> {
+    /// Appends a message for each of `rows` until `out` is full; for how many.
+    pub fn encode(&self, batch: &RecordBatch, rows: Range<usize>, out: &mut BytesMut) -> Result<usize, SqlError> {
         // Only the rows that are wanted are cast, if a column must be.
         let rows = batch.slice(rows.start, rows.len());
         let columns: Vec<ColumnFormatter> = self
@@ -99,8 +100,11 @@ impl CopyEncoder {
             }
             out.put_u8(b'\n');
             end(start, out)?;
+            if out.len() >= OUTPUT_BYTES {
+                return Ok(row + 1);
+            }
         }
-        Ok(())
+        Ok(rows.num_rows())
     }
 
     fn write_value(&self, value: &[u8], force_quote: bool, out: &mut BytesMut) {

@@ -1,28 +1,26 @@
 //! The extended query protocol: Parse, Bind, Describe, Execute, Close; prepared statements and portals.
 //!
-//! What runs up to Sync is one implicit transaction, committed at Sync; answers are written then (or at Flush).
+//! What runs up to Sync is one implicit transaction, committed at Sync; answers are written then (or at Flush, or when
+//! they have become many).
 
 use std::sync::Arc;
 
 use arrow::array::RecordBatch;
-use bytes::Bytes;
-use pgwire::messages::PgWireFrontendMessage;
 use pgwire::messages::data::{NoData, ParameterDescription};
-use pgwire::messages::extendedquery::{
-    Bind, BindComplete, Close, CloseComplete, Describe, Execute, Parse, ParseComplete, PortalSuspended,
-};
+use pgwire::messages::extendedquery::{BindComplete, CloseComplete, ParseComplete, PortalSuspended};
 use pgwire::messages::response::EmptyQueryResponse;
 use tokio::io::{AsyncRead, AsyncWrite};
 
-use super::connection::{Connection, Ended, Failure, while_connected};
+use super::connection::{Connection, Ended, Failure};
+use super::frontend::{Bind, Formats, Frontend, Parse, Target, Values};
 use super::message;
 use super::rows::RowEncoder;
+use super::socket::Peer;
 use crate::error::{SqlError, state};
 use crate::session::{Batches, Outcome, Parameters, Prepared, RowsTag, TransactionStatus};
 use crate::sql::plan::OutField;
 use crate::types::{ColumnBuilder, PgType, TextStyle};
 
-const STATEMENT: u8 = b'S';
 const SYNC: u8 = b'S';
 
 /// A statement bound to its parameters, and its answer as far as it was not fetched yet.
@@ -45,34 +43,35 @@ enum PortalState {
     Done,
 }
 
-impl<S: AsyncRead + AsyncWrite + Unpin + Send> Connection<S> {
-    pub(super) async fn extended(&mut self, message: PgWireFrontendMessage) -> Result<(), Failure> {
+impl<S: AsyncRead + AsyncWrite + Peer + Unpin + Send> Connection<S> {
+    pub(super) async fn extended(&mut self, message: Frontend<'_>) -> Result<(), Failure> {
         if !self.in_pipeline {
             self.in_pipeline = true;
             self.session.begin_batch();
         }
         match message {
-            PgWireFrontendMessage::Parse(parse) => self.parse(parse).await,
-            PgWireFrontendMessage::Bind(bind) => self.bind(bind),
-            PgWireFrontendMessage::Describe(describe) => self.describe(describe),
-            PgWireFrontendMessage::Execute(execute) => self.execute(execute).await,
-            PgWireFrontendMessage::Close(close) => self.close(&close),
+            Frontend::Parse(parse) => self.parse(parse).await,
+            Frontend::Bind(bind) => self.bind(bind),
+            Frontend::Describe(target) => self.describe(target),
+            Frontend::Execute { portal, rows_max } => self.execute(portal, rows_max).await,
+            Frontend::Close(target) => self.close(target),
             _ => Err(SqlError::new(state::PROTOCOL_VIOLATION, "unexpected message type").into()),
         }
     }
 
-    async fn parse(&mut self, parse: Parse) -> Result<(), Failure> {
-        let name = parse.name.unwrap_or_default();
-        if !name.is_empty() && self.session.statements.contains_key(&name) {
+    async fn parse(&mut self, parse: Parse<'_>) -> Result<(), Failure> {
+        let name = parse.name;
+        if !name.is_empty() && self.session.statements.contains_key(name) {
             return Err(SqlError::new(
                 state::DUPLICATE_PREPARED_STATEMENT,
                 format!("prepared statement \"{name}\" already exists"),
             )
             .into());
         }
-        let preparing = self.session.prepare(&parse.query, &parse.type_oids);
-        let prepared = while_connected(&mut self.socket.stream, &mut self.socket.input, preparing).await??;
-        self.session.statements.insert(name, prepared);
+        let types: Vec<u32> = parse.types().collect();
+        let preparing = self.session.prepare(parse.query, &types);
+        let prepared = self.socket.while_connected(preparing).await??;
+        self.session.statements.insert(name.to_string(), prepared);
         message::put(&mut self.socket.output, &ParseComplete::new());
         Ok(())
     }
@@ -87,23 +86,21 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Connection<S> {
         })
     }
 
-    fn bind(&mut self, bind: Bind) -> Result<(), Failure> {
-        let name = bind.portal_name.unwrap_or_default();
-        if !name.is_empty() && self.portals.contains_key(&name) {
+    fn bind(&mut self, bind: Bind<'_>) -> Result<(), Failure> {
+        let name = bind.portal;
+        if !name.is_empty() && self.portals.contains_key(name) {
             return Err(SqlError::new(state::DUPLICATE_CURSOR, format!("portal \"{name}\" already exists")).into());
         }
-        let prepared = self
-            .prepared(bind.statement_name.as_deref().unwrap_or_default())?
-            .clone();
+        let prepared = self.prepared(bind.statement)?.clone();
         let style = self.session.text_style();
         let parameters = decode_parameters(
             &prepared.parameter_types,
-            &bind.parameters,
-            &bind.parameter_format_codes,
+            bind.parameters,
+            bind.parameter_formats,
             style,
         )?;
         let columns = prepared.fields.as_ref().map_or(0, |fields| fields.len());
-        let formats = bind.result_column_format_codes;
+        let formats: Vec<i16> = bind.result_formats.iter().collect();
         if formats.len() > 1 && formats.len() != columns {
             return Err(SqlError::new(
                 state::PROTOCOL_VIOLATION,
@@ -122,7 +119,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Connection<S> {
             .into());
         }
         self.portals.insert(
-            name,
+            name.to_string(),
             Portal {
                 prepared,
                 parameters,
@@ -134,22 +131,24 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Connection<S> {
         Ok(())
     }
 
-    fn describe(&mut self, describe: Describe) -> Result<(), Failure> {
-        let name = describe.name.unwrap_or_default();
-        if describe.target_type == STATEMENT {
-            let prepared = self.prepared(&name)?.clone();
-            let types = prepared.parameter_types.iter().map(PgType::oid).collect();
-            message::put(&mut self.socket.output, &ParameterDescription::new(types));
-            match &prepared.fields {
-                Some(fields) => {
-                    let formats = vec![0; fields.len()];
-                    message::row_description(&mut self.socket.output, fields, &formats);
+    fn describe(&mut self, target: Target<'_>) -> Result<(), Failure> {
+        let name = match target {
+            Target::Statement(name) => {
+                let prepared = self.prepared(name)?.clone();
+                let types = prepared.parameter_types.iter().map(PgType::oid).collect();
+                message::put(&mut self.socket.output, &ParameterDescription::new(types));
+                match &prepared.fields {
+                    Some(fields) => {
+                        let formats = vec![0; fields.len()];
+                        message::row_description(&mut self.socket.output, fields, &formats);
+                    }
+                    None => message::put(&mut self.socket.output, &NoData::new()),
                 }
-                None => message::put(&mut self.socket.output, &NoData::new()),
+                return Ok(());
             }
-            return Ok(());
-        }
-        let portal = self.portals.get(&name).ok_or_else(|| unknown_portal(&name))?;
+            Target::Portal(name) => name,
+        };
+        let portal = self.portals.get(name).ok_or_else(|| unknown_portal(name))?;
         match &portal.prepared.fields {
             Some(fields) => {
                 let formats = all_formats(&portal.formats, fields.len());
@@ -160,11 +159,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Connection<S> {
         Ok(())
     }
 
-    async fn execute(&mut self, execute: Execute) -> Result<(), Failure> {
-        let name = execute.name.unwrap_or_default();
+    async fn execute(&mut self, name: &str, rows_max: i32) -> Result<(), Failure> {
         // Taken out while it runs: the connection is needed whole.
-        let mut portal = self.portals.remove(&name).ok_or_else(|| unknown_portal(&name))?;
-        let result = self.execute_portal(&mut portal, execute.max_rows).await;
+        let (name, mut portal) = self.portals.remove_entry(name).ok_or_else(|| unknown_portal(name))?;
+        let result = self.execute_portal(&mut portal, rows_max).await;
         let ended =
             self.session.status() == TransactionStatus::Idle && !matches!(portal.state, PortalState::Running { .. });
         if !ended || result.is_ok() {
@@ -173,7 +171,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Connection<S> {
         result
     }
 
-    async fn execute_portal(&mut self, portal: &mut Portal, max_rows: i32) -> Result<(), Failure> {
+    async fn execute_portal(&mut self, portal: &mut Portal, rows_max: i32) -> Result<(), Failure> {
         match portal.state {
             PortalState::Running { .. } => self.session.resumes()?,
             PortalState::Done => {
@@ -192,7 +190,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Connection<S> {
                 let running = self
                     .session
                     .execute_prepared(&portal.prepared, &portal.parameters, ends);
-                match while_connected(&mut self.socket.stream, &mut self.socket.input, running).await?? {
+                match self.socket.while_connected(running).await?? {
                     Outcome::Rows { fields, batches, tag } => {
                         check_fields(portal.prepared.fields.as_deref(), &fields)?;
                         portal.state = PortalState::Running {
@@ -221,20 +219,21 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Connection<S> {
                 }
             }
         }
-        self.fetch(portal, max_rows).await
+        self.fetch(portal, rows_max).await
     }
 
     /// Whether nothing follows in the pipeline, as far as it has come. Where it matters for a statement, its Sync, or
     /// what else comes next, is waited for.
     async fn ends_pipeline(&mut self, prepared: &Prepared) -> Result<bool, Ended> {
-        if self.socket.input.is_empty() && prepared.runs_better_alone() {
-            return Ok(self.socket.next_kind().await? == SYNC);
-        }
-        Ok(self.socket.input.first() == Some(&SYNC))
+        let next = match self.socket.kind_there() {
+            None if prepared.runs_better_alone() => Some(self.socket.next_kind().await?),
+            there => there,
+        };
+        Ok(next == Some(SYNC))
     }
 
-    /// Up to `max_rows` rows of a running portal (all if it is not positive).
-    async fn fetch(&mut self, portal: &mut Portal, max_rows: i32) -> Result<(), Failure> {
+    /// Up to `rows_max` rows of a running portal (all if it is not positive).
+    async fn fetch(&mut self, portal: &mut Portal, rows_max: i32) -> Result<(), Failure> {
         let PortalState::Running {
             fields,
             batches,
@@ -246,7 +245,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Connection<S> {
         };
         let formats = all_formats(&portal.formats, fields.len());
         let encoder = RowEncoder::new(fields, &formats, self.session.text_style());
-        let limit = usize::try_from(max_rows).ok().filter(|limit| *limit > 0);
+        let limit = usize::try_from(rows_max).ok().filter(|limit| *limit > 0);
         let mut sent = 0;
         loop {
             let batch = match rest.take() {
@@ -275,12 +274,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Connection<S> {
         Ok(())
     }
 
-    fn close(&mut self, close: &Close) -> Result<(), Failure> {
-        let name = close.name.as_deref().unwrap_or_default();
-        if close.target_type == STATEMENT {
-            self.session.statements.remove(name);
-        } else {
-            self.portals.remove(name);
+    fn close(&mut self, target: Target<'_>) -> Result<(), Failure> {
+        match target {
+            Target::Statement(name) => drop(self.session.statements.remove(name)),
+            Target::Portal(name) => drop(self.portals.remove(name)),
         }
         message::put(&mut self.socket.output, &CloseComplete::new());
         Ok(())
@@ -320,8 +317,8 @@ fn check_fields(described: Option<&[OutField]>, fields: &[OutField]) -> Result<(
 
 fn decode_parameters(
     types: &[PgType],
-    values: &[Option<Bytes>],
-    formats: &[i16],
+    values: Values<'_>,
+    formats: Formats<'_>,
     style: &TextStyle,
 ) -> Result<Parameters, SqlError> {
     if values.len() != types.len() {
@@ -344,10 +341,12 @@ fn decode_parameters(
             ),
         ));
     }
-    let formats = all_formats(formats, values.len());
-    let bytes = values.iter().flatten().map(Bytes::len).sum();
+    let one = formats.iter().next().unwrap_or(0);
+    let mut each = (formats.len() > 1).then(|| formats.iter());
+    let bytes = values.iter().flatten().map(<[u8]>::len).sum();
     let mut arrays = Vec::with_capacity(values.len());
-    for (index, ((pg_type, value), format)) in types.iter().zip(values).zip(formats).enumerate() {
+    for (index, (pg_type, value)) in types.iter().zip(values.iter()).enumerate() {
+        let format = each.as_mut().and_then(Iterator::next).unwrap_or(one);
         let mut builder = ColumnBuilder::new(pg_type, 1).with_time_zone(style.time_zone);
         let appended = match (value, format) {
             (None, _) => {

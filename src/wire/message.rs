@@ -21,6 +21,20 @@ pub(super) fn put(out: &mut BytesMut, message: &impl Message) {
     }
 }
 
+/// Takes back a message that was begun and is not whole: work broke off while it was written.
+pub(super) fn cut(out: &mut BytesMut) {
+    let mut whole = 0;
+    while let Some(head) = out[whole..].first_chunk::<5>() {
+        let length = u32::from_be_bytes([head[1], head[2], head[3], head[4]]) as usize;
+        // The length of a row is written last; until then it is 0.
+        if length < 4 || length >= out.len() - whole {
+            break;
+        }
+        whole += 1 + length;
+    }
+    out.truncate(whole);
+}
+
 fn report(severity: &str, error: &SqlError) -> Vec<(u8, String)> {
     let mut fields = vec![
         (b'S', severity.to_string()),
@@ -93,4 +107,28 @@ pub(super) fn row_description(out: &mut BytesMut, fields: &[OutField], formats: 
         )
     });
     put(out, &RowDescription::new(fields.collect()));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_message_that_was_begun_is_taken_back() {
+        let mut whole = BytesMut::new();
+        complete(&mut whole, "INSERT 0 1".to_string());
+        ready(&mut whole, TransactionStatus::Idle);
+        for begun in [
+            &b""[..],
+            b"D",
+            b"D\0\0\0",
+            b"D\0\0\0\0\0\x01",
+            b"D\0\0\0\x0a\0\x01",
+        ] {
+            let mut out = whole.clone();
+            out.extend_from_slice(begun);
+            cut(&mut out);
+            assert_eq!(out, whole, "{begun:?}");
+        }
+    }
 }

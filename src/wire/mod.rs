@@ -2,19 +2,24 @@
 //!
 //! One rule: one ErrorResponse per failure, then ReadyForQuery or skip to Sync (W1). Knows no SQL.
 //!
-//! Framing, SCRAM and TLS are libraries' (`pgwire`, `rustls`); the loop is ours, since a COPY, a pipeline and a
-//! suspended portal need the connection and the session at once. What is written for the client is flushed when the
-//! protocol says so (ReadyForQuery, Flush, COPY), not before: a CommandComplete cannot overtake the commit of the
-//! implicit transaction that it belongs to (L1).
+//! The messages of the server, SCRAM and TLS are libraries' (`pgwire`, `rustls`); what clients send is decoded here,
+//! where nothing is believed, and the loop is ours, since a COPY, a pipeline and a suspended portal need the connection
+//! and the session at once. What is written for the client is flushed when the protocol says so (ReadyForQuery, Flush,
+//! COPY), or when it has become much. So a CommandComplete of a long pipeline may come before its Sync, and with it its
+//! commit; the ReadyForQuery never does (L1).
 
 mod server;
 mod threads;
+
+mod guests;
 
 mod startup;
 mod tls;
 
 mod cancel;
 mod connection;
+mod frontend;
+mod socket;
 mod copy;
 mod extended;
 mod simple;
@@ -28,4 +33,4 @@ mod rows;
 #[cfg(test)]
 mod fuzz;
 
-pub use server::{Options, Server};
+pub use server::{LEAVING_MAX, Options, Server};

@@ -7,6 +7,7 @@ use std::ops::Range;
 use arrow::array::RecordBatch;
 use bytes::{BufMut, BytesMut};
 
+use super::socket::OUTPUT_BYTES;
 use crate::error::{SqlError, state};
 use crate::sql::plan::OutField;
 use crate::types::{ColumnFormatter, PgType, TextStyle};
@@ -36,8 +37,9 @@ impl RowEncoder {
         }
     }
 
-    /// Appends a message for each of `rows`. After an error `out` ends with a whole message.
-    pub fn encode(&self, batch: &RecordBatch, rows: Range<usize>, out: &mut BytesMut) -> Result<(), SqlError> {
+    /// Appends a message for each of `rows` until `out` is full; for how many. After an error `out` ends with a whole
+    /// message.
+    pub fn encode(&self, batch: &RecordBatch, rows: Range<usize>, out: &mut BytesMut) -> Result<usize, SqlError> {
         assert_eq!(
             batch.num_columns(),
             self.columns.len(),
@@ -71,8 +73,11 @@ impl RowEncoder {
                 return Err(too_large(length));
             }
             out[start + 1..start + 5].copy_from_slice(&(length as i32).to_be_bytes());
+            if out.len() >= OUTPUT_BYTES {
+                return Ok(row + 1);
+            }
         }
-        Ok(())
+        Ok(rows.num_rows())
     }
 }
 

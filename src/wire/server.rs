@@ -1,19 +1,27 @@
 //! Accepts connections, bounds their number, gives each to a thread, and ends them all at a stop.
+//!
+//! One rule: a socket is accepted only if there is a descriptor for it. Who has not logged in is a guest
+//! (`guests.rs`); a place among the sessions is taken at the login.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use socket2::{SockRef, TcpKeepalive};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::JoinSet;
 use tracing::{debug, warn};
 
 use super::cancel::Cancels;
-use super::startup::{self, Admission, Login};
+use super::guests::Guests;
+use super::startup::{self, Arrival, Login};
 use super::threads::Threads;
 use super::tls;
 use crate::error::{SqlError, state};
+use crate::log_limit::LogLimit;
+use crate::panics;
 use crate::session::Engine;
 
 pub struct Options {
@@ -21,16 +29,31 @@ pub struct Options {
     pub password: Option<String>,
     /// PEM files of certificate chain and key.
     pub tls: Option<(PathBuf, PathBuf)>,
-    pub max_connections: usize,
+    /// Sessions without TLS are refused.
+    pub tls_required: bool,
+    /// Sessions at once.
+    pub sessions_max: usize,
+    /// Connections at once that have not logged in.
+    pub guests_max: usize,
 }
 
 /// How long open connections may take to end at a stop.
 const STOP_LIMIT: Duration = Duration::from_secs(10);
+/// Sockets on their way out, beside those of sessions and guests.
+pub const LEAVING_MAX: usize = 16;
+/// The wait after a failure to accept: what is missing (a descriptor, memory) is not there at once.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// A peer that is gone without a word is found in two minutes.
+const KEEPALIVE_TIME: Duration = Duration::from_secs(60);
+const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(10);
+const KEEPALIVE_RETRIES: u32 = 6;
 
 pub struct Server {
     shared: Arc<Shared>,
     threads: Threads,
-    max_connections: usize,
+    guests: Arc<Guests>,
+    sockets: Arc<Semaphore>,
 }
 
 /// What all connections of a server share.
@@ -38,7 +61,10 @@ pub(super) struct Shared {
     pub engine: Arc<Engine>,
     pub login: Login,
     pub tls: Option<tokio_rustls::TlsAcceptor>,
-    pub cancels: Cancels,
+    pub tls_required: bool,
+    pub cancels: Arc<Cancels>,
+    pub places: Arc<Semaphore>,
+    pub login_failures: LogLimit,
 }
 
 impl Server {
@@ -52,48 +78,52 @@ impl Server {
             let message = format!("cannot start the threads of sessions: {error}");
             SqlError::new(state::INSUFFICIENT_RESOURCES, message)
         })?;
-        let login = Login::new(options.password);
+        let (sessions_max, guests_max) = (options.sessions_max, options.guests_max);
         let shared = Shared {
             engine,
-            login,
+            login: Login::new(options.password),
             tls,
-            cancels: Cancels::default(),
+            tls_required: options.tls_required,
+            cancels: Arc::default(),
+            places: Arc::new(Semaphore::new(sessions_max.min(Semaphore::MAX_PERMITS))),
+            login_failures: LogLimit::default(),
         };
+        let sockets = sessions_max.saturating_add(guests_max).saturating_add(LEAVING_MAX);
         Ok(Server {
             shared: Arc::new(shared),
             threads,
-            max_connections: options.max_connections,
+            guests: Arc::new(Guests::new(guests_max)),
+            sockets: Arc::new(Semaphore::new(sockets.min(Semaphore::MAX_PERMITS))),
         })
     }
 
     /// Serves until `stop` resolves and every connection has ended.
     pub async fn run(self, listener: TcpListener, stop: impl Future<Output = ()>) {
-        let places = Arc::new(Semaphore::new(self.max_connections));
         let (stopping, stopped) = watch::channel(false);
         let mut connections = JoinSet::new();
+        let failures = LogLimit::default();
         tokio::pin!(stop);
         loop {
             tokio::select! {
                 () = &mut stop => break,
                 Some(_) = connections.join_next(), if !connections.is_empty() => {}
-                accepted = listener.accept() => match accepted {
-                    Ok((stream, _)) => {
+                accepted = self.accept(&listener) => match accepted {
+                    Ok((stream, address, socket)) => {
                         let shared = self.shared.clone();
-                        let place = places.clone().try_acquire_owned().ok();
-                        let stopped = stopped.clone();
                         let thread = self.threads.place();
                         let held = thread.held;
+                        let arrival = Arrival::new(address, self.guests.admit(), stopped.clone());
                         let serving = async move {
-                            let admission = if place.is_some() { Admission::Free } else { Admission::Full };
-                            serve(stream, &shared, admission, stopped).await;
-                            drop((place, held));
+                            serve(stream, &shared, arrival).await;
+                            drop((socket, held));
                         };
                         connections.spawn_on(serving, &thread.handle);
                     }
-                    // Out of file descriptors, or a client that left again: the next one may do better.
                     Err(error) => {
-                        warn!(%error, "a connection could not be accepted");
-                        tokio::time::sleep(Duration::from_millis(10)).await;
+                        if let Some(unlogged) = failures.admit() {
+                            warn!(%error, unlogged, "a connection could not be accepted");
+                        }
+                        tokio::time::sleep(ACCEPT_PAUSE).await;
                     }
                 }
             }
@@ -107,9 +137,20 @@ impl Server {
             warn!("connections that did not end in time are cut");
         }
     }
+
+    /// The next connection, once there is a descriptor for it: until then it waits in the system's queue.
+    async fn accept(
+        &self,
+        listener: &TcpListener,
+    ) -> std::io::Result<(TcpStream, SocketAddr, OwnedSemaphorePermit)> {
+        let socket = self.sockets.clone().acquire_owned().await;
+        let socket = socket.expect("the semaphore is never closed");
+        let (stream, address) = listener.accept().await?;
+        Ok((stream, address, socket))
+    }
 }
 
-async fn serve(stream: TcpStream, shared: &Arc<Shared>, admission: Admission, stopped: watch::Receiver<bool>) {
+async fn serve(stream: TcpStream, shared: &Arc<Shared>, arrival: Arrival) {
     // Its events are to come to this thread, not to the one that accepted it.
     let stream = match stream.into_std().and_then(TcpStream::from_std) {
         Ok(stream) => stream,
@@ -120,7 +161,17 @@ async fn serve(stream: TcpStream, shared: &Arc<Shared>, admission: Admission, st
     };
     // Small answers must not wait for the client's acknowledgement of the one before.
     let _ = stream.set_nodelay(true);
-    if let Err(error) = startup::serve(stream, shared, admission, stopped).await {
-        debug!(%error, "a connection ended");
+    let keepalive = TcpKeepalive::new()
+        .with_time(KEEPALIVE_TIME)
+        .with_interval(KEEPALIVE_INTERVAL)
+        .with_retries(KEEPALIVE_RETRIES);
+    if let Err(error) = SockRef::from(&stream).set_tcp_keepalive(&keepalive) {
+        debug!(%error, "no keepalive for a connection");
+    }
+    match panics::caught(startup::serve(stream, shared, arrival)).await {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => debug!(%error, "a connection ended"),
+        // It was logged where it happened.
+        Err(error) => debug!(%error, "a connection broke off"),
     }
 }

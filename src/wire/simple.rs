@@ -8,17 +8,44 @@ use futures::StreamExt;
 use pgwire::messages::response::EmptyQueryResponse;
 use tokio::io::{AsyncRead, AsyncWrite};
 
-use super::connection::{Connection, Ended, Failure, while_connected};
+use super::connection::{Connection, Ended, Failure};
 use super::message;
 use super::rows::RowEncoder;
+use super::socket::Peer;
 use crate::session::{Batches, Outcome, Parameters};
 use crate::sql::parse::Parsed;
 use crate::sql::plan::OutField;
 
-/// Rows that are encoded before the output is looked at.
-pub(super) const ROWS_AT_ONCE: usize = 256;
+/// Rows that are encoded before others go on.
+const ROWS_AT_ONCE: usize = 256;
 
-impl<S: AsyncRead + AsyncWrite + Unpin + Send> Connection<S> {
+/// Cuts the rows of a batch into portions that are encoded at once: fewer of them where a few fill the output.
+pub(super) struct Portions {
+    rows: Range<usize>,
+    size: usize,
+}
+
+impl Portions {
+    pub fn new(rows: Range<usize>) -> Portions {
+        Portions {
+            rows,
+            size: ROWS_AT_ONCE,
+        }
+    }
+
+    pub fn next(&self) -> Option<Range<usize>> {
+        let end = self.rows.end.min(self.rows.start + self.size);
+        (!self.rows.is_empty()).then_some(self.rows.start..end)
+    }
+
+    /// The first `count` rows of the portion are encoded, at least one.
+    pub fn took(&mut self, count: usize) {
+        self.rows.start += count;
+        self.size = (2 * count).clamp(1, ROWS_AT_ONCE);
+    }
+}
+
+impl<S: AsyncRead + AsyncWrite + Peer + Unpin + Send> Connection<S> {
     pub(super) async fn simple_query(&mut self, text: &str) -> Result<(), Ended> {
         match self.statements(text).await {
             Ok(()) => {}
@@ -50,6 +77,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Connection<S> {
             if result.is_err() {
                 break;
             }
+            self.socket.give_way().await?;
         }
         if matches!(result, Err(Failure::Error(_))) {
             self.session.fail();
@@ -63,7 +91,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Connection<S> {
     async fn statement(&mut self, statement: &Parsed) -> Result<(), Failure> {
         let parameters = Parameters::default();
         let running = self.session.execute(statement, &parameters);
-        let outcome = while_connected(&mut self.socket.stream, &mut self.socket.input, running).await??;
+        let outcome = self.socket.while_connected(running).await??;
         match outcome {
             Outcome::Rows {
                 fields,
@@ -124,7 +152,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Connection<S> {
                 batch = batches.next() => batch,
             }
         };
-        let batch = while_connected(&mut self.socket.stream, &mut self.socket.input, next).await?;
+        let batch = self.socket.while_connected(next).await?;
         Ok(batch.transpose()?)
     }
 
@@ -135,12 +163,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Connection<S> {
         batch: &RecordBatch,
         rows: Range<usize>,
     ) -> Result<(), Failure> {
-        let mut start = rows.start;
-        while start < rows.end {
-            let end = rows.end.min(start + ROWS_AT_ONCE);
-            encoder.encode(batch, start..end, &mut self.socket.output)?;
-            self.socket.flush_if_full().await?;
-            start = end;
+        let mut portions = Portions::new(rows);
+        while let Some(portion) = portions.next() {
+            let encoded = encoder.encode(batch, portion, &mut self.socket.output)?;
+            portions.took(encoded);
+            self.socket.give_way().await?;
         }
         Ok(())
     }

@@ -1,38 +1,41 @@
-//! From an accepted socket to a session: TLS, the startup message, authentication, the session's first words.
+//! From an accepted socket to a session: TLS, the startup packet, authentication, the session's first words.
+//!
+//! One rule: who has not logged in has seconds, a few KiB and no session; a failure is told as FATAL and ends the
+//! connection.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::{Buf, BytesMut};
 use pgwire::api::auth::Password;
 use pgwire::api::auth::sasl::SCRAM_SHA_256_METHOD;
 use pgwire::api::auth::sasl::scram::{SCRAM_ITERATIONS, ScramServerAuth, gen_salted_password};
 use pgwire::messages::response::{GssEncResponse, SslResponse};
-use pgwire::messages::startup::{Authentication, BackendKeyData, NegotiateProtocolVersion, SecretKey, Startup};
-use pgwire::messages::{PgWireFrontendMessage, SslNegotiationMetaMessage};
-use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
+use pgwire::messages::startup::{Authentication, BackendKeyData, NegotiateProtocolVersion, SecretKey};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
-use tokio::sync::watch;
+use tokio::sync::{OwnedSemaphorePermit, watch};
+use tokio::time::Instant;
+use tracing::warn;
 
-use super::connection::{Connection, Ended, Socket};
+use super::cancel::Key;
+use super::connection::{Connection, Ended};
+use super::frontend::{self, Opening, Phase, Startup};
+use super::guests::Guest;
 use super::message;
 use super::server::Shared;
-use crate::error::{SqlError, state};
+use super::socket::{Incoming, Peer, Socket};
+use crate::error::{SqlError, SqlState, state};
 use crate::session::Session;
 
-/// Major version in the upper half, minor in the lower.
-const PROTOCOL_3_0: i32 = 3 << 16;
+/// The newest minor version of protocol 3 that is spoken.
+const MINOR_MAX: u16 = 2;
 
-/// How long a client may take from connecting to its authentication.
-const STARTUP_LIMIT: Duration = Duration::from_secs(60);
-
-/// Whether there is a place for one more connection. Cancel requests need none.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Admission {
-    Free,
-    Full,
-}
+/// How long a client may take from connecting to the end of its authentication.
+const LOGIN_LIMIT: Duration = Duration::from_secs(10);
+/// How long it may take to take in why it is refused.
+const REFUSAL_LIMIT: Duration = Duration::from_secs(5);
 
 /// What a client must prove.
 pub(super) struct Login {
@@ -55,227 +58,285 @@ impl Login {
     }
 }
 
-/// Serves one connection to its end.
-pub(super) async fn serve(
-    stream: TcpStream,
-    shared: &Arc<Shared>,
-    admission: Admission,
-    stopped: watch::Receiver<bool>,
-) -> Result<(), Ended> {
-    let peer = stream.peer_addr().ok();
-    let mut socket = Socket::new(stream);
-    let negotiation = async {
-        loop {
-            match socket.read().await? {
-                PgWireFrontendMessage::SslNegotiation(SslNegotiationMetaMessage::PostgresSsl(_)) => {
-                    let accepted = shared.tls.is_some();
-                    let answer = if accepted {
-                        SslResponse::Accept
-                    } else {
-                        SslResponse::Refuse
-                    };
-                    message::put(&mut socket.output, &answer);
-                    socket.flush().await?;
-                    if accepted {
-                        return Ok::<bool, Ended>(true);
-                    }
-                }
-                PgWireFrontendMessage::SslNegotiation(SslNegotiationMetaMessage::PostgresGss(_)) => {
-                    message::put(&mut socket.output, &GssEncResponse::Refuse);
-                    socket.flush().await?;
-                }
-                _ => return Ok(false),
-            }
-        }
-    };
-    let secure = tokio::time::timeout(STARTUP_LIMIT, negotiation)
-        .await
-        .map_err(|_| Ended::TimedOut)??;
-    if !secure {
-        return start(socket, peer, shared, admission, stopped).await;
-    }
-    // What a client sent in the clear behind its request for TLS is not part of the encrypted conversation.
-    if !socket.input.is_empty() {
-        return Err(Ended::Protocol(
-            "unencrypted data after the request for TLS".to_string(),
-        ));
-    }
-    let acceptor = shared.tls.as_ref().expect("TLS is only accepted with a certificate");
-    let accepting = tokio::time::timeout(STARTUP_LIMIT, acceptor.accept(socket.stream));
-    let encrypted = accepting.await.map_err(|_| Ended::TimedOut)??;
-    let mut socket = Socket::new(encrypted);
-    socket.context.awaiting_frontend_ssl = false;
-    start(socket, peer, shared, admission, stopped).await
+/// A connection before its login.
+pub(super) struct Arrival {
+    pub address: SocketAddr,
+    pub guest: Guest,
+    pub stopped: watch::Receiver<bool>,
+    pub deadline: Instant,
 }
 
-async fn start<S>(
+impl Arrival {
+    pub fn new(address: SocketAddr, guest: Guest, stopped: watch::Receiver<bool>) -> Arrival {
+        Arrival {
+            address,
+            guest,
+            stopped,
+            deadline: Instant::now() + LOGIN_LIMIT,
+        }
+    }
+
+    /// Runs a part of the login, for as long as the connection may be without one.
+    async fn bounded<T>(&mut self, part: impl Future<Output = Result<T, Ended>>) -> Result<T, Ended> {
+        tokio::select! {
+            biased;
+            done = part => done,
+            () = self.guest.displaced() => Err(Ended::Displaced),
+            () = tokio::time::sleep_until(self.deadline) => Err(Ended::TimedOut),
+            // An error is the sender's end, which means the same.
+            _ = self.stopped.wait_for(|stopped| *stopped) => Err(Ended::Displaced),
+        }
+    }
+}
+
+/// Serves one connection to its end.
+pub(super) async fn serve(stream: TcpStream, shared: &Arc<Shared>, mut arrival: Arrival) -> Result<(), Ended> {
+    let mut socket = Socket::new(stream);
+    let negotiated = arrival.bounded(negotiate(&mut socket, shared.tls.is_some())).await;
+    let opening = match negotiated {
+        Ok(opening) => opening,
+        Err(ended) => return refuse(&mut socket, ended).await,
+    };
+    if let Some(packet) = opening {
+        return login(socket, Some(packet), false, shared, arrival).await;
+    }
+    let acceptor = shared.tls.as_ref().expect("TLS is only accepted with a certificate");
+    // What a client sent in the clear behind its request for TLS is not part of the encrypted conversation.
+    let Some(stream) = socket.into_stream() else {
+        return Err(Ended::Fatal(SqlError::new(
+            state::PROTOCOL_VIOLATION,
+            "received unencrypted data after SSL request",
+        )));
+    };
+    let accepting = Box::pin(async { Ok(acceptor.accept(stream).await?) });
+    let encrypted = Box::new(arrival.bounded(accepting).await?);
+    Box::pin(login(Socket::new(*encrypted), None, true, shared, arrival)).await
+}
+
+/// Answers requests for encryption: the packet that is none, or `None` if TLS comes next.
+async fn negotiate(socket: &mut Socket<TcpStream>, has_tls: bool) -> Result<Option<Incoming>, Ended> {
+    let (mut asked_ssl, mut asked_gss) = (false, false);
+    loop {
+        let packet = socket.read().await?;
+        match frontend::opening(&packet.body).map_err(Ended::Fatal)? {
+            Opening::Ssl if !asked_ssl => {
+                asked_ssl = true;
+                let answer = if has_tls {
+                    SslResponse::Accept
+                } else {
+                    SslResponse::Refuse
+                };
+                message::put(&mut socket.output, &answer);
+                socket.flush().await?;
+                if has_tls {
+                    return Ok(None);
+                }
+            }
+            Opening::Gss if !asked_gss => {
+                asked_gss = true;
+                message::put(&mut socket.output, &GssEncResponse::Refuse);
+                socket.flush().await?;
+            }
+            _ => return Ok(Some(packet)),
+        }
+    }
+}
+
+/// Tells the client, if it is refused, and closes the connection.
+async fn refuse<S: AsyncRead + AsyncWrite + Peer + Unpin>(socket: &mut Socket<S>, ended: Ended) -> Result<(), Ended> {
+    if let Ended::Fatal(error) = &ended {
+        message::fatal(&mut socket.output, error);
+        // One that does not read it is closed all the same.
+        let _ = tokio::time::timeout(REFUSAL_LIMIT, socket.shutdown()).await;
+    }
+    Err(ended)
+}
+
+/// What a login comes to.
+struct LoggedIn {
+    session: Session,
+    key: Key,
+    place: OwnedSemaphorePermit,
+}
+
+async fn login<S>(
     mut socket: Socket<S>,
-    peer: Option<SocketAddr>,
+    packet: Option<Incoming>,
+    encrypted: bool,
     shared: &Arc<Shared>,
-    admission: Admission,
-    stopped: watch::Receiver<bool>,
+    mut arrival: Arrival,
 ) -> Result<(), Ended>
 where
-    S: AsyncRead + AsyncWrite + Unpin + Send,
+    S: AsyncRead + AsyncWrite + Peer + Unpin + Send,
 {
-    socket.context.awaiting_frontend_ssl = false;
-    let introduction = tokio::time::timeout(STARTUP_LIMIT, introduce(&mut socket, shared, admission));
-    let mut session = match introduction.await.map_err(|_| Ended::TimedOut)? {
-        Ok(Some(session)) => session,
+    let address = arrival.address;
+    let introduction = introduce(&mut socket, packet, encrypted, address, shared);
+    let admitted = match arrival.bounded(introduction).await {
+        Ok(Some(admitted)) => admitted,
         Ok(None) => return Ok(()),
-        Err(Refused::Ended(ended)) => return Err(ended),
-        Err(Refused::Error(error)) => {
-            message::fatal(&mut socket.output, &error);
-            socket.flush().await?;
-            return Ok(socket.stream.shutdown().await?);
-        }
+        Err(ended) => return refuse(&mut socket, ended).await,
     };
-    if let Some(peer) = peer {
-        session.came_from(peer);
-    }
-    let id = session.id();
-    let secret = shared.cancels.register(id, session.cancel_handle());
+    let Arrival { guest, stopped, .. } = arrival;
+    drop(guest);
+    // On the heap: a connection that has not come here holds no room for it.
+    Box::pin(converse(socket, admitted, stopped)).await
+}
+
+async fn converse<S>(mut socket: Socket<S>, admitted: LoggedIn, stopped: watch::Receiver<bool>) -> Result<(), Ended>
+where
+    S: AsyncRead + AsyncWrite + Peer + Unpin + Send,
+{
+    let LoggedIn {
+        session,
+        key,
+        place: _place,
+    } = admitted;
+    socket.enter(Phase::Session);
     message::put(&mut socket.output, &Authentication::Ok);
     for (name, value) in session.reported_settings() {
         message::parameter(&mut socket.output, name, value);
     }
-    message::put(&mut socket.output, &BackendKeyData::new(id, SecretKey::I32(secret)));
+    let secret = SecretKey::Bytes(key.bytes.clone());
+    message::put(&mut socket.output, &BackendKeyData::new(key.session, secret));
     message::ready(&mut socket.output, session.status());
-    let result = match socket.flush().await {
-        Ok(()) => Connection::new(socket, session, stopped).run().await,
-        Err(error) => Err(error),
-    };
-    shared.cancels.forget(id);
-    result
+    socket.flush().await?;
+    let mut connection = Connection::new(socket, session, stopped);
+    let ended = connection.run().await;
+    refuse(&mut connection.socket, ended).await
 }
 
-enum Refused {
-    Error(SqlError),
-    Ended(Ended),
-}
-
-impl From<Ended> for Refused {
-    fn from(ended: Ended) -> Self {
-        Refused::Ended(ended)
-    }
-}
-
-impl From<SqlError> for Refused {
-    fn from(error: SqlError) -> Self {
-        Refused::Error(error)
-    }
-}
-
-/// The startup message and authentication; `None` if it was a cancel request, which is done.
+/// The startup packet and authentication; `None` if it was a cancel request, which is done.
 async fn introduce<S>(
     socket: &mut Socket<S>,
+    packet: Option<Incoming>,
+    encrypted: bool,
+    address: SocketAddr,
     shared: &Arc<Shared>,
-    admission: Admission,
-) -> Result<Option<Session>, Refused>
+) -> Result<Option<LoggedIn>, Ended>
 where
-    S: AsyncRead + AsyncWrite + Unpin + Send,
+    S: AsyncRead + AsyncWrite + Peer + Unpin + Send,
 {
-    let startup = match socket.read().await? {
-        PgWireFrontendMessage::CancelRequest(request) => {
-            if let Some(secret) = request.secret_key.as_i32() {
-                shared.cancels.cancel(request.pid, secret);
-            }
+    let packet = match packet {
+        Some(packet) => packet,
+        None => socket.read().await?,
+    };
+    let startup = match frontend::opening(&packet.body).map_err(Ended::Fatal)? {
+        Opening::Cancel { session, key } => {
+            shared.cancels.cancel(session, key);
             return Ok(None);
         }
-        PgWireFrontendMessage::Startup(startup) => startup,
-        _ => return Err(Ended::Protocol("the startup message was expected".to_string()).into()),
+        Opening::Startup(startup) => startup,
+        // A second request for encryption.
+        Opening::Ssl => return Err(Ended::Fatal(unsupported_version(1234, 5679))),
+        Opening::Gss => return Err(Ended::Fatal(unsupported_version(1234, 5680))),
     };
-    socket.context.awaiting_frontend_startup = false;
-    negotiate_version(socket, &startup)?;
-    if admission == Admission::Full {
-        return Err(SqlError::new(state::TOO_MANY_CONNECTIONS, "sorry, too many clients already").into());
-    }
-    let mut options = startup.parameters;
+    socket.enter(Phase::Login);
+    let minor = negotiate_version(socket, &startup).map_err(Ended::Fatal)?;
+    let own = |(name, value): &(&str, &str)| ((*name).to_string(), (*value).to_string());
+    let mut options: BTreeMap<String, String> = startup.parameters.iter().map(own).collect();
+    drop(packet);
     let Some(user) = options.remove("user").filter(|user| !user.is_empty()) else {
-        return Err(SqlError::new(
+        return Err(Ended::Fatal(SqlError::new(
             state::INVALID_AUTHORIZATION,
             "no PostgreSQL user name specified in startup packet",
-        )
-        .into());
+        )));
     };
     let database = options
         .remove("database")
         .filter(|name| !name.is_empty())
         .unwrap_or_else(|| user.clone());
-    if let Some(password) = &shared.login.salted {
-        authenticate(socket, password, &user).await?;
+    let authenticated = match (encrypted, &shared.login.salted) {
+        (false, _) if shared.tls_required => {
+            let host = address.ip();
+            let message = format!(
+                "no pg_hba.conf entry for host \"{host}\", user \"{user}\", database \"{database}\", no encryption"
+            );
+            let hint = "This server takes TLS connections only: connect with sslmode=require.";
+            Err(Ended::Fatal(
+                SqlError::new(state::INVALID_AUTHORIZATION, message).hint(hint),
+            ))
+        }
+        (_, None) => Ok(()),
+        (_, Some(password)) => authenticate(socket, password, &user).await,
+    };
+    if let Err(Ended::Fatal(error)) = &authenticated {
+        login_failed(shared, &user, address, error);
     }
-    Ok(Some(Session::new(shared.engine.clone(), user, database, options)?))
+    authenticated?;
+    let Ok(place) = shared.places.clone().try_acquire_owned() else {
+        shared.engine.counters.connections_refused.add(1);
+        let error = SqlError::new(state::TOO_MANY_CONNECTIONS, "sorry, too many clients already");
+        return Err(Ended::Fatal(error));
+    };
+    let mut session = Session::new(shared.engine.clone(), user, database, options).map_err(Ended::Fatal)?;
+    session.came_from(address);
+    let key = shared
+        .cancels
+        .register(session.id(), session.cancel_handle(), minor)
+        .map_err(Ended::Fatal)?;
+    Ok(Some(LoggedIn { session, key, place }))
 }
 
-/// Protocol 3.x: a newer minor version, or unknown `_pq_.` options, are answered with what there is.
-fn negotiate_version<S>(socket: &mut Socket<S>, startup: &Startup) -> Result<(), Refused> {
-    if startup.protocol_number_major != 3 {
-        return Err(SqlError::new(
-            state::FEATURE_NOT_SUPPORTED,
-            format!(
-                "unsupported frontend protocol {}.{}: server supports 3.0 to 3.0",
-                startup.protocol_number_major, startup.protocol_number_minor
-            ),
-        )
-        .into());
+fn login_failed(shared: &Shared, user: &str, address: SocketAddr, error: &SqlError) {
+    shared.engine.counters.logins_failed.add(1);
+    if let Some(unlogged) = shared.login_failures.admit() {
+        // Quoted: a name may hold anything.
+        warn!(?user, %address, unlogged, "a login failed: {:?}", error.message);
     }
-    let unknown: Vec<String> = startup
-        .parameters
-        .keys()
+}
+
+fn unsupported_version(major: u16, minor: u16) -> SqlError {
+    let message = format!("unsupported frontend protocol {major}.{minor}: server supports 3.0 to 3.{MINOR_MAX}");
+    SqlError::new(state::FEATURE_NOT_SUPPORTED, message)
+}
+
+/// Which minor version of protocol 3 is spoken. A newer one than ours, and unknown `_pq_.` options, are answered with
+/// what there is.
+fn negotiate_version<S>(socket: &mut Socket<S>, startup: &Startup<'_>) -> Result<u16, SqlError> {
+    if startup.major != 3 {
+        return Err(unsupported_version(startup.major, startup.minor));
+    }
+    let names = startup.parameters.iter().map(|(name, _)| *name);
+    let unknown: Vec<String> = names
         .filter(|name| name.starts_with("_pq_."))
-        .cloned()
+        .map(str::to_string)
         .collect();
-    if startup.protocol_number_minor > 0 || !unknown.is_empty() {
-        message::put(
-            &mut socket.output,
-            &NegotiateProtocolVersion::new(PROTOCOL_3_0, unknown),
-        );
+    let minor = startup.minor.min(MINOR_MAX);
+    if minor < startup.minor || !unknown.is_empty() {
+        let version = 3 << 16 | i32::from(minor);
+        message::put(&mut socket.output, &NegotiateProtocolVersion::new(version, unknown));
     }
-    Ok(())
+    Ok(minor)
 }
 
 /// SCRAM-SHA-256, without channel binding.
-async fn authenticate<S>(socket: &mut Socket<S>, password: &Password, user: &str) -> Result<(), Refused>
+async fn authenticate<S>(socket: &mut Socket<S>, password: &Password, user: &str) -> Result<(), Ended>
 where
-    S: AsyncRead + AsyncWrite + Unpin + Send,
+    S: AsyncRead + AsyncWrite + Peer + Unpin + Send,
 {
+    let refused = |state: SqlState, message: String| Ended::Fatal(SqlError::new(state, message));
     let failed = || {
-        SqlError::new(
-            state::INVALID_PASSWORD,
-            format!("password authentication failed for user \"{user}\""),
-        )
+        let message = format!("password authentication failed for user \"{user}\"");
+        refused(state::INVALID_PASSWORD, message)
     };
     message::put(
         &mut socket.output,
         &Authentication::SASL(vec![SCRAM_SHA_256_METHOD.to_string()]),
     );
     socket.flush().await?;
-    let PgWireFrontendMessage::PasswordMessageFamily(first) = socket.read().await? else {
-        return Err(failed().into());
-    };
-    let first = first.into_sasl_initial_response().map_err(|_| failed())?;
-    if first.auth_method != SCRAM_SHA_256_METHOD {
-        return Err(failed().into());
+    let first = socket.read().await?;
+    let (mechanism, data) = frontend::sasl_initial_response(&first.body).map_err(Ended::Fatal)?;
+    if mechanism != SCRAM_SHA_256_METHOD {
+        let message = "client selected an invalid SASL authentication mechanism";
+        return Err(refused(state::PROTOCOL_VIOLATION, message.to_string()));
     }
-    let mut data = first.data.unwrap_or_default();
     let (answer, waiting) = ScramServerAuth::new()
-        .on_client_first_message(data.copy_to_bytes(data.remaining()).as_ref(), password.clone())
+        .on_client_first_message(data.unwrap_or_default(), password.clone())
         .map_err(|_| failed())?;
     message::put(&mut socket.output, &Authentication::SASLContinue(answer.into()));
     socket.flush().await?;
-    let PgWireFrontendMessage::PasswordMessageFamily(last) = socket.read().await? else {
-        return Err(failed().into());
-    };
-    let last = last.into_sasl_response().map_err(|_| failed())?;
-    let signature = waiting.on_client_final_message(&last.data).map_err(|_| failed())?;
+    let last = socket.read().await?;
+    let signature = waiting.on_client_final_message(&last.body).map_err(|_| failed())?;
     message::put(&mut socket.output, &Authentication::SASLFinal(signature.into()));
     Ok(())
-}
-
-/// The buffer that a connection starts with, bytes.
-pub(super) const BUFFER_BYTES: usize = 16 << 10;
-
-pub(super) fn buffer() -> BytesMut {
-    BytesMut::with_capacity(BUFFER_BYTES)
 }

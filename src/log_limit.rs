@@ -1,0 +1,64 @@
+//! How often the same event is logged: a few times a period, then only counted.
+//!
+//! One rule: no client writes the log full.
+
+use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
+
+/// Events that are logged within [`PERIOD`].
+const LOGGED_MAX: u32 = 5;
+const PERIOD: Duration = Duration::from_secs(10);
+
+/// One for each kind of event.
+pub struct LogLimit(Mutex<State>);
+
+#[derive(Default)]
+struct State {
+    began: Option<Instant>,
+    logged: u32,
+    unlogged: u64,
+}
+
+impl Default for LogLimit {
+    fn default() -> LogLimit {
+        LogLimit(Mutex::default())
+    }
+}
+
+impl LogLimit {
+    /// Whether an event that happens now is logged; then how many before it were not.
+    pub fn admit(&self) -> Option<u64> {
+        self.0.lock().admit(Instant::now())
+    }
+}
+
+impl State {
+    fn admit(&mut self, now: Instant) -> Option<u64> {
+        if self.began.is_none_or(|began| now.duration_since(began) >= PERIOD) {
+            self.began = Some(now);
+            self.logged = 0;
+        }
+        if self.logged == LOGGED_MAX {
+            self.unlogged += 1;
+            return None;
+        }
+        self.logged += 1;
+        Some(std::mem::take(&mut self.unlogged))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_few_events_a_period_are_logged_and_the_others_counted() {
+        let mut state = State::default();
+        let now = Instant::now();
+        let logged = (0..1000).filter(|_| state.admit(now).is_some()).count();
+        assert_eq!(logged, LOGGED_MAX as usize);
+        assert_eq!(state.admit(now + PERIOD), Some(1000 - u64::from(LOGGED_MAX)));
+        assert_eq!(state.admit(now + PERIOD), Some(0));
+    }
+}
