@@ -61,7 +61,7 @@ impl<S: AsyncRead + AsyncWrite + Peer + Unpin + Send> Connection<S> {
 
     async fn statements(&mut self, text: &str) -> Result<(), Failure> {
         let parsing = self.session.parse(text);
-        let parsed = while_connected(&mut self.socket.stream, &mut self.socket.input, parsing).await?;
+        let parsed = self.socket.while_connected(parsing).await?;
         let statements = parsed.inspect_err(|_| self.session.fail())?;
         if statements.is_empty() {
             message::put(&mut self.socket.output, &EmptyQueryResponse::new());
