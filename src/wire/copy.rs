@@ -105,11 +105,9 @@ impl<S: AsyncRead + AsyncWrite + Peer + Unpin + Send> Connection<S> {
                     return Ok(());
                 }
                 Frontend::CopyFail(reason) => {
-                    return Err(SqlError::new(
-                        state::QUERY_CANCELED,
-                        format!("COPY from stdin failed: {reason}"),
-                    )
-                    .into());
+                    return Err(
+                        SqlError::new(state::QUERY_CANCELED, format!("COPY from stdin failed: {reason}")).into(),
+                    );
                 }
                 // Drivers send the Sync of the statement before its data.
                 Frontend::Flush | Frontend::Sync => continue,

@@ -118,13 +118,7 @@ mod tests {
         let mut whole = BytesMut::new();
         complete(&mut whole, "INSERT 0 1".to_string());
         ready(&mut whole, TransactionStatus::Idle);
-        for begun in [
-            &b""[..],
-            b"D",
-            b"D\0\0\0",
-            b"D\0\0\0\0\0\x01",
-            b"D\0\0\0\x0a\0\x01",
-        ] {
+        for begun in [&b""[..], b"D", b"D\0\0\0", b"D\0\0\0\0\0\x01", b"D\0\0\0\x0a\0\x01"] {
             let mut out = whole.clone();
             out.extend_from_slice(begun);
             cut(&mut out);

@@ -18,11 +18,11 @@ mod tls;
 
 mod cancel;
 mod connection;
-mod frontend;
-mod socket;
 mod copy;
 mod extended;
+mod frontend;
 mod simple;
+mod socket;
 
 mod copy_binary;
 mod copy_in;

@@ -139,10 +139,7 @@ impl Server {
     }
 
     /// The next connection, once there is a descriptor for it: until then it waits in the system's queue.
-    async fn accept(
-        &self,
-        listener: &TcpListener,
-    ) -> std::io::Result<(TcpStream, SocketAddr, OwnedSemaphorePermit)> {
+    async fn accept(&self, listener: &TcpListener) -> std::io::Result<(TcpStream, SocketAddr, OwnedSemaphorePermit)> {
         let socket = self.sockets.clone().acquire_owned().await;
         let socket = socket.expect("the semaphore is never closed");
         let (stream, address) = listener.accept().await?;

@@ -5,7 +5,10 @@ use super::*;
 #[track_caller]
 fn refused(kind: u8, body: &[u8], expected: &str) {
     let error = decode(kind, body).expect_err("it is malformed");
-    assert_eq!((error.state, error.message.as_str()), (state::PROTOCOL_VIOLATION, expected));
+    assert_eq!(
+        (error.state, error.message.as_str()),
+        (state::PROTOCOL_VIOLATION, expected)
+    );
 }
 
 /// A well-formed body of each kind.
@@ -135,7 +138,15 @@ fn a_packet_that_opens_a_connection_is_taken_apart() {
         parameters: vec![("user", "me"), ("database", "")],
     };
     assert_eq!(opening(&startup), Ok(Opening::Startup(expected)));
-    for bad in [&b""[..], b"user", b"user\0", b"user\0me", b"user\0me\0", b"user\0me\0\0x", b"\0\0"] {
+    for bad in [
+        &b""[..],
+        b"user",
+        b"user\0",
+        b"user\0me",
+        b"user\0me\0",
+        b"user\0me\0\0x",
+        b"\0\0",
+    ] {
         let error = opening(&packet(196_608, bad)).expect_err("it does not end as it should");
         assert_eq!(
             error.message, "invalid startup packet layout: expected terminator as last byte",
