@@ -17,11 +17,12 @@ use std::sync::Arc;
 
 use hashbrown::{HashMap, HashSet};
 
-use crate::storage::{Disk, DiskFile};
+use crate::storage::{Disk, DiskFile, LOCK_NAME, Purpose};
 
 use super::check::{check_locked, replay};
 use super::flusher::{META_DIR, SEGMENTS_DIR, WAL_DIR};
 use super::image::{self, Image};
+use super::mark;
 use super::recovery::{Whole, survey};
 use super::segment;
 use super::wal::{self, Position};
@@ -31,7 +32,6 @@ use super::{LogError, Lsn};
 const ATTEMPTS: usize = 20;
 /// Files are copied in pieces of this many bytes.
 const PIECE_BYTES: usize = 1 << 20;
-const LOCK_NAME: &str = "lock";
 
 /// What a backup holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -68,7 +68,7 @@ pub fn backup(disk: &Arc<dyn Disk>, dir: &Path, to: &Path, link: bool) -> Result
             .map_err(LogError::io("create directory", &made))?;
     }
     let lock_path = partial.join(LOCK_NAME);
-    let lock = super::facade::lock(disk.as_ref(), &partial, &lock_path)?;
+    let lock = super::facade::lock(disk.as_ref(), &partial, Purpose::Write)?;
     let copy = Copy {
         disk,
         dir,
@@ -105,15 +105,15 @@ impl Copy<'_> {
     fn clear(&self) -> Result<(), LogError> {
         let disk = self.disk.as_ref();
         let mut ours = Vec::new();
-        for (dir, ending) in [
-            (WAL_DIR, ".wal"),
-            (META_DIR, ".ckpt"),
-            (SEGMENTS_DIR, ".seg"),
-            ("", LOCK_NAME),
+        for (dir, endings) in [
+            (WAL_DIR, [".wal"].as_slice()),
+            (META_DIR, &[".ckpt"]),
+            (SEGMENTS_DIR, &[".seg"]),
+            ("", &[LOCK_NAME, mark::NAME, mark::TEMPORARY_NAME]),
         ] {
             let dir = self.partial.join(dir);
             for name in disk.list(&dir).map_err(LogError::io("list directory", &dir))? {
-                if !name.ends_with(ending) {
+                if !endings.iter().any(|ending| name.ends_with(ending)) {
                     let dir = self.partial.to_path_buf();
                     return Err(LogError::Occupied { dir });
                 }
@@ -217,7 +217,9 @@ impl Copy<'_> {
                 let (from, to) = (segments.join(&name), copied.join(&name));
                 let linked = self.link && disk.hard_link(&from, &to).is_ok();
                 if !linked {
-                    let file = disk.open(&from).map_err(LogError::io("open file", &from))?;
+                    let file = disk
+                        .open_to_read(&from)
+                        .map_err(LogError::io("open file", &from))?;
                     let file = copy(disk, (file.as_ref(), &from), &to, info.bytes)?;
                     file.sync_data().map_err(LogError::io("sync file", &to))?;
                 }
@@ -269,6 +271,7 @@ impl Copy<'_> {
                 remove(disk, &self.partial.join(SEGMENTS_DIR).join(segment::file_name(*id)))?;
             }
         }
+        mark::make(disk, self.partial, position.last_lsn)?;
         let checked = check_locked(self.disk, self.partial)?;
         if let Some(damage) = checked.damage.into_iter().next() {
             return Err(self.in_source(damage));

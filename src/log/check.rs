@@ -7,10 +7,11 @@ use std::sync::Arc;
 
 use hashbrown::HashMap;
 
-use crate::storage::Disk;
+use crate::storage::{Disk, Purpose};
 
 use super::flusher::{META_DIR, SEGMENTS_DIR, WAL_DIR};
 use super::image::{self, Image};
+use super::mark;
 use super::recovery::{Outcome, recover};
 use super::segment::{Segment, parse_name};
 use super::spill::Adopted;
@@ -29,6 +30,8 @@ pub struct Checked {
     pub newest: Option<Lsn>,
     /// The last stop was an orderly one.
     pub clean: bool,
+    /// A mark beside the log says that it has reached this LSN.
+    pub reached: Option<Lsn>,
     pub segments: usize,
     pub segment_bytes: u64,
     pub segment_rows: u64,
@@ -40,10 +43,10 @@ pub struct Checked {
 
 /// Checks the data directory in `dir`, which no server may have open.
 pub fn check(disk: &Arc<dyn Disk>, dir: &Path) -> Result<Checked, LogError> {
-    let (wal, lock_path) = (dir.join(WAL_DIR), dir.join("lock"));
+    let wal = dir.join(WAL_DIR);
     // Without a log there is no data directory to check.
     disk.list(&wal).map_err(LogError::io("list directory", &wal))?;
-    let _lock = super::facade::lock(disk.as_ref(), dir, &lock_path)?;
+    let _lock = super::facade::lock(disk.as_ref(), dir, Purpose::Look)?;
     check_locked(disk, dir)
 }
 
@@ -109,8 +112,18 @@ pub(super) fn check_locked(disk: &Arc<dyn Disk>, dir: &Path) -> Result<Checked, 
     let unused = |name: &&String| parse_name(name).is_none_or(|id| !known.contains_key(&id));
     checked.unused_segments = names.iter().filter(unused).count();
 
+    match mark::read(disk.as_ref(), dir) {
+        Ok(reached) => checked.reached = reached,
+        Err(error @ LogError::Damaged { .. }) => checked.damage.push(error),
+        Err(error) => return Err(error),
+    }
     match recovered {
         Ok(outcome) => {
+            let end = outcome.end(&dir.join(WAL_DIR));
+            checked
+                .damage
+                .extend(mark::missing(checked.reached, outcome.position.last_lsn, end));
+            checked.damage.extend(outcome.strays.iter().cloned());
             let newest = outcome.position.last_lsn;
             if let Err(error) = image::check_newest(disk.as_ref(), &meta, newest) {
                 checked.damage.push(error);

@@ -15,7 +15,7 @@ use arrow::ipc::CompressionType;
 use parking_lot::{Condvar, Mutex, RwLock};
 use tokio::sync::{Semaphore, oneshot, watch};
 
-use crate::storage::{Disk, DiskLock, SharedClock};
+use crate::storage::{Disk, DiskLock, Purpose, SharedClock};
 
 use super::columns::{Range, Reader};
 use super::encode::{EncodedAppend, ROW_BYTES_MAX, encode};
@@ -23,8 +23,10 @@ use super::extent::Extent;
 use super::flusher::{FlushOptions, FlushState, Flusher, Flushing, META_DIR, SEGMENTS_DIR, WAL_DIR};
 use super::frame::RUN_BYTES;
 use super::image::{self, Image};
+use super::mark::{self, Marker};
 use super::merge::MergeOptions;
 use super::recovery::recover;
+use super::repair::LOST_DIR;
 use super::retention::{Pin, Retention, RetentionClock, Retired, expired};
 use super::segment::{Layout, Segment, SegmentInfo};
 use super::sequencer::{BLOCK_BYTES, EncodedCommit, Sequencer, Standing, Start};
@@ -32,7 +34,7 @@ use super::space::{DiskStats, SpaceWatch};
 use super::spill::next_segment;
 use super::tail::{Tail, TopicStats};
 use super::wal::{self, Position, Wal, WalOptions};
-use super::writer::{self, Pen};
+use super::writer::{self, Pen, Unwinding};
 use super::{Acknowledge, Appended, Commit, DdlObserver, LogError, Lsn, Receipt, TopicId, TopicSpec};
 
 /// Settings of the log.
@@ -73,6 +75,8 @@ pub struct LogOptions {
     pub disk_reserve_bytes: Option<u64>,
     /// What goes by retention is looked after so often, microseconds.
     pub retire_every_us: i64,
+    /// How far the log has reached is marked so often at most. `u64::MAX`: never.
+    pub mark_every_ms: u64,
     /// Breaks L1: the canary of the disk tests.
     #[cfg(test)]
     pub(super) acknowledge_before_sync: bool,
@@ -118,6 +122,7 @@ impl Default for LogOptions {
                 },
             },
             retire_every_us: 10_000_000,
+            mark_every_ms: 1000,
             disk_reserve_bytes: None,
             #[cfg(test)]
             acknowledge_before_sync: false,
@@ -222,6 +227,8 @@ pub(super) struct Shared {
     pub pen: Mutex<Pen>,
     /// Something was written after the newest seal.
     pub unsealed: AtomicBool,
+    /// The newest commit has not been marked yet.
+    pub unmarked: AtomicBool,
     /// Several commits came together in the newest group.
     pub contended: AtomicBool,
     pub tail: Tail,
@@ -325,8 +332,8 @@ impl Log {
             disk.create_dir_all(made)
                 .map_err(LogError::io("create directory", made))?;
         }
-        let lock_path = dir.join("lock");
-        let lock = lock(disk.as_ref(), dir, &lock_path)?;
+        let lock = lock(disk.as_ref(), dir, Purpose::Write)?;
+        make_private(disk.as_ref(), dir)?;
         for made in [parent(dir), dir.to_path_buf()] {
             disk.sync_dir(&made).map_err(LogError::io("sync directory", &made))?;
         }
@@ -353,14 +360,36 @@ impl Log {
         })?;
         let newest = outcome.position.last_lsn;
         image::check_newest(disk.as_ref(), &meta_dir, newest)?;
+        let reached = match mark::read(disk.as_ref(), dir) {
+            Err(error @ LogError::Damaged { .. }) => {
+                tracing::warn!(%error, "how far the log has reached is not known");
+                None
+            }
+            read => read?,
+        };
+        if let Some(missing) = mark::missing(reached, newest, outcome.end(&wal_dir)) {
+            return Err(missing);
+        }
+        for stray in &outcome.strays {
+            tracing::warn!(error = %stray, "it is not looked at");
+        }
+        if !outcome.clean && newest > 0 {
+            let known = reached.unwrap_or(0);
+            tracing::info!(
+                lsn = newest,
+                known,
+                "the server was not stopped in order: the log ends at this LSN, and nothing tells of later ones"
+            );
+        }
         if let Some(group) = &outcome.newest_group {
-            group.confirm()?;
+            group.confirm(disk.as_ref())?;
         }
         let wal_bytes: u64 = outcome.files.iter().map(|(_, bytes)| bytes).sum();
         flush.wal_files.lock().extend(outcome.files.iter().copied());
         let next_segment = next_segment(disk.as_ref(), &segments_dir, &images)?;
         flush.next_segment.store(next_segment, Ordering::Relaxed);
         let flusher = Flusher::start(Arc::clone(&disk), dir, options.flush, Arc::clone(&flush), &images)?;
+        flusher.look_for_merges(&tail);
         drop(images);
         let starts = tail.topics().into_iter().map(|(id, topic)| Start {
             spec: topic.spec(),
@@ -377,13 +406,19 @@ impl Log {
         let reserve_bytes = options.disk_reserve_bytes;
         let space = SpaceWatch::start(Arc::clone(&disk), dir, Arc::clone(&clock), reserve_bytes, budget_bytes);
         let spill_disk = Arc::clone(&disk);
-        let mut wal = Wal::start(disk, &wal_dir, outcome.position, wal_bytes, files)?;
+        let retention = RetentionClock::start(
+            Arc::clone(&clock),
+            outcome.retention,
+            outcome.position.last_timestamp_us,
+        );
+        let retention = Arc::new(retention);
+        let stood = Arc::clone(&retention);
+        let marker = Marker::start(disk.as_ref(), dir, newest, options.background)?;
+        let mut wal = Wal::start(disk, &wal_dir, stood, outcome.position, wal_bytes, files)?;
         let sync_latency_us =
             measure(&mut wal, options.measured_syncs).map_err(LogError::io("write file", &wal.path()))?;
         let position = wal.position();
         flush.wal_files.lock().insert(position.sequence, position.end);
-        let newest_us = (newest > 0).then_some(position.last_timestamp_us);
-        let retention = RetentionClock::start(Arc::clone(&clock), outcome.retention, newest_us);
         let unsaved_bytes = bytes_after(&flush.wal_files.lock(), saved);
         let flushing = Flushing::start(flusher, options.background)
             .map_err(LogError::io("start the flusher of", &segments_dir))?;
@@ -391,8 +426,9 @@ impl Log {
             sequencer: Mutex::new(sequencer),
             work: Condvar::new(),
             unsealed: AtomicBool::new(!wal.is_sealed()),
+            unmarked: AtomicBool::new(false),
             contended: AtomicBool::new(false),
-            pen: Mutex::new(Pen::new(wal, flushing, unsaved_bytes, clock.monotonic_us())),
+            pen: Mutex::new(Pen::new(wal, flushing, marker, unsaved_bytes, clock.monotonic_us())),
             tail,
             clock,
             observer: RwLock::new(None),
@@ -403,7 +439,7 @@ impl Log {
             last_sync_us: AtomicU64::new(sync_latency_us),
             flush,
             space,
-            retention: Arc::new(retention),
+            retention,
             newest_us: AtomicI64::new(position.last_timestamp_us),
             newest: AtomicU64::new(newest),
             published: watch::Sender::new(newest),
@@ -530,6 +566,7 @@ impl Log {
         commit: EncodedCommit,
         sender: Option<oneshot::Sender<Result<Receipt, LogError>>>,
     ) -> Result<Receipt, LogError> {
+        let _unwinding = Unwinding(&self.shared);
         let mut sequencer = self.shared.sequencer.lock();
         let receipt = sequencer.add(commit, sender)?;
         let wake = sequencer.wakes();
@@ -547,6 +584,7 @@ impl Log {
         sender: oneshot::Sender<Result<Receipt, LogError>>,
     ) -> Result<(), LogError> {
         let shared = &self.shared;
+        let _unwinding = Unwinding(shared);
         let sync_us = shared.last_sync_us.load(Ordering::Relaxed);
         let is_short = commit.ddl.is_none()
             && commit.bytes <= BUDGET_FREE_BYTES
@@ -701,7 +739,7 @@ impl Log {
         assert!(pen.retire_in_time(&self.shared), "the log has not failed");
     }
 
-    /// Holds what retention keeps now, until it is dropped.
+    /// Holds what retention keeps now until it is dropped.
     pub fn pin(&self) -> Pin {
         self.shared.retention.pin(self.shared.newest_us.load(Ordering::Acquire))
     }
@@ -793,9 +831,8 @@ impl Log {
         self.stop(true);
         let writer = self.writer.lock().take();
         if let Some(writer) = writer {
-            let joined = tokio::task::spawn_blocking(move || writer.join()).await;
-            let ended = matches!(joined, Ok(Ok(())));
-            assert!(ended, "the writer of the write-ahead log panicked");
+            // It has contained its panics: they fail the log.
+            let _ = tokio::task::spawn_blocking(move || writer.join()).await;
         }
         self.shared.flush.spills.close();
         self.lock.lock().take();
@@ -859,8 +896,8 @@ impl Drop for Log {
 }
 
 /// Holds other processes off the data directory `dir`.
-pub(super) fn lock(disk: &dyn Disk, dir: &Path, path: &Path) -> Result<Box<dyn DiskLock>, LogError> {
-    disk.lock(path).map_err(|error| match error.kind() {
+pub(super) fn lock(disk: &dyn Disk, dir: &Path, purpose: Purpose) -> Result<Box<dyn DiskLock>, LogError> {
+    disk.lock(dir, purpose).map_err(|error| match error.kind() {
         std::io::ErrorKind::WouldBlock => LogError::Locked {
             dir: dir.to_path_buf(),
             holder: match error.to_string() {
@@ -868,8 +905,37 @@ pub(super) fn lock(disk: &dyn Disk, dir: &Path, path: &Path) -> Result<Box<dyn D
                 holder => format!(" ({holder})"),
             },
         },
-        _ => LogError::io("lock file", path)(error),
+        _ => LogError::io("lock directory", dir)(error),
     })
+}
+
+/// Takes from other users what they may do with a data directory, made by a version that left it to the process's mask or
+/// copied from elsewhere.
+fn make_private(disk: &dyn Disk, dir: &Path) -> Result<(), LogError> {
+    let private = |path: &Path| {
+        disk.make_private(path)
+            .map_err(LogError::io("take permissions of other users from", path))
+    };
+    let mut tightened = 0;
+    for name in ["", WAL_DIR, META_DIR, SEGMENTS_DIR, LOST_DIR] {
+        let inside = dir.join(name);
+        let Ok(names) = disk.list(&inside) else {
+            // There is nothing lost, as a rule.
+            continue;
+        };
+        tightened += usize::from(private(&inside)?);
+        for name in names {
+            tightened += usize::from(private(&inside.join(name))?);
+        }
+    }
+    if tightened > 0 {
+        tracing::warn!(
+            dir = %dir.display(),
+            tightened,
+            "other users could use files or directories of the data directory: they are their owner's alone now"
+        );
+    }
+    Ok(())
 }
 
 /// The directory that `dir` is in.

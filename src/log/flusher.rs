@@ -11,7 +11,6 @@
 //!
 //! Not here: when it is time (`writer`), what an image holds (`image`).
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
@@ -24,6 +23,7 @@ use hashbrown::{HashMap, HashSet};
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
+use crate::panics;
 use crate::storage::Disk;
 
 use super::image::{self, Image, TopicImage};
@@ -206,6 +206,18 @@ impl Flusher {
         Ok(flusher)
     }
 
+    /// Whether a start finds segments to merge: no flush need come before that is done.
+    pub fn look_for_merges(&self, tail: &Tail) {
+        let waits = tail.topics().iter().any(|(_, topic)| {
+            let infos = topic.segments().into_iter().map(|segment| segment.info.clone());
+            let mut segments: Vec<SegmentInfo> = infos.collect();
+            segments.sort_by_key(|info| (info.partition, info.base_offset));
+            let mut partitions = segments.chunk_by(|one, next| one.partition == next.partition);
+            partitions.any(|partition| self.mergeable(partition).is_some())
+        });
+        self.state.mergeable.store(waits, Ordering::Release);
+    }
+
     fn path(&self, name: &str) -> PathBuf {
         self.dir.join(name)
     }
@@ -329,15 +341,21 @@ impl Flusher {
         let sources = &segments[partition][run.clone()];
         let (disk, dir) = (Arc::clone(&self.disk), self.dir.join(SEGMENTS_DIR));
         let schema = (spec.schema_id, &spec.schema);
-        let merged = match merge::merge(disk, &dir, id, sources, schema, self.options.merge.layout) {
+        let merged = panics::catch(|| merge::merge(disk, &dir, id, sources, schema, self.options.merge.layout));
+        // Readers of what is damaged are told; the rest of the log goes on.
+        let reason = match merged {
+            Ok(Ok(merged)) => Ok(merged),
+            Ok(Err(error @ LogError::Damaged { .. })) => Err(error.to_string()),
+            Ok(Err(error)) => return Err(error),
+            Err(panic) => Err(panic.message.clone()),
+        };
+        let merged = match reason {
             Ok(merged) => merged,
-            Err(error @ LogError::Damaged { .. }) => {
-                // Its readers are told; the rest of the log goes on.
-                tracing::warn!(%error, "segments are not merged because one of them is damaged");
+            Err(reason) => {
+                tracing::warn!(reason, "segments are not merged because one of them is damaged");
                 self.spoilt.extend(sources.iter().map(|segment| segment.info.id));
                 return Ok(None);
             }
-            Err(error) => return Err(error),
         };
         let merged = self.state.registry.register(merged);
         // They follow one another, so that none that this flush made is between them.
@@ -510,7 +528,9 @@ impl Flushing {
                 state.busy.store(true, Ordering::Release);
                 let sent = captures.as_ref().map(|captures| captures.send(capture));
                 if !matches!(sent, Some(Ok(()))) {
+                    *state.failure.lock() = Some("the flusher has ended".to_string());
                     state.busy.store(false, Ordering::Release);
+                    state.flushed.notify_waiters();
                 }
             }
         }
@@ -553,22 +573,25 @@ fn run(mut flusher: Flusher, captures: &Receiver<Capture>) -> Flusher {
 }
 
 fn flush_one(flusher: &mut Flusher, capture: Capture) {
-    let flushed = catch_unwind(AssertUnwindSafe(|| flusher.flush(capture)));
-    let failure = match flushed {
-        Ok(flushed) => flushed.err().map(|error| error.to_string()),
-        // It was reported when it happened.
-        Err(_) => Some("internal error".to_string()),
-    };
+    let failure = attempt(|| flusher.flush(capture));
     if let Some(error) = &failure {
         tracing::warn!(
             error,
             "could not flush rows to segments; they stay in memory and in the write-ahead log"
         );
         // What the attempt wrote takes the room that the next one needs.
-        if let Err(error) = flusher.give_up() {
-            tracing::warn!(%error, "could not remove what a failed flush left");
+        if let Some(error) = attempt(|| flusher.give_up()) {
+            tracing::warn!(error, "could not remove what a failed flush left");
         }
     }
     *flusher.state.failure.lock() = failure;
     flusher.state.flushed.notify_waiters();
+}
+
+/// Why it failed, if it did. A panic has been logged where it happened, and is a failure like others: it is tried again.
+fn attempt(work: impl FnOnce() -> Result<(), LogError>) -> Option<String> {
+    match panics::catch(work) {
+        Ok(done) => done.err().map(|error| error.to_string()),
+        Err(panic) => Some(panic.message.clone()),
+    }
 }

@@ -19,8 +19,13 @@
 //!  56 8  last LSN before this file          48 8  offset of the frame's group in the file
 //!  64 8  last timestamp before this file    56 8  timestamp of the group, microseconds
 //!  72 4  last frame's header CRC            64 4  previous frame's header CRC
-//!                                           68 2  kind: 1 commits, 2 seal
-//!                                           70 2  flags: 1 the transaction goes on in the next frame, 2 clean stop
+//!  76 4  1: what follows is there           68 2  kind: 1 commits, 2 seal
+//!  96 4  CRC32C of bytes 104..144           70 2  flags: 1 the transaction goes on in the next frame, 2 clean stop
+//! 104 8  which start of the machine         72 8  how long the machine had been up, microseconds; 0: not known
+//! 112 8  time since then, microseconds
+//! 120 8  clock of retention, microseconds
+//! 128 8  machine's clock, microseconds
+//! 136 8  bytes that the file was made with
 //!
 //! block    tag 1 rows, 2 batch, 3 ddl, 4 advance, 5 retire, 6 adopt, then
 //!   rows     topic 4, schema id 4, partition 4, base offset 8, runs 4, rows 4, bytes 4; runs; the row codec's bytes
@@ -41,7 +46,7 @@ use arrow::ipc::convert::{IpcSchemaEncoder, fb_to_schema};
 use arrow::ipc::root_as_schema;
 
 use super::ipc::contained;
-use super::retention::{Reading, Retention, Retired};
+use super::retention::{Reading, Retention, Retired, Up};
 use super::{AHEAD_US, EventTime, Lsn, TopicChange, TopicId, TopicSpec};
 
 pub const FORMAT_VERSION: u32 = 4;
@@ -56,7 +61,11 @@ pub const FRAME_BYTES_MAX: usize = 16 << 20;
 
 const FILE_MAGIC: [u8; 8] = *b"MILLWAL\0";
 const FRAME_MAGIC: [u8; 4] = *b"MSFR";
+/// Of the file header's first part, which all versions have.
 const FILE_HEADER_USED: usize = 96;
+/// The second part: its checksum, and what that covers.
+const MADE_CRC_AT: usize = 96;
+const MADE: Range<usize> = 104..144;
 
 /// What is wrong with bytes that should have been a header, frame or block.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
@@ -107,6 +116,45 @@ pub struct FileHeader {
     pub last_lsn: Lsn,
     pub last_timestamp_us: i64,
     pub last_crc: u32,
+    /// `None` from versions that did not say.
+    pub made: Option<Made>,
+}
+
+/// What was so when a file was made.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Made {
+    /// Where the clock of retention stood.
+    pub clock: Reading,
+    /// The size that it was made with; a large group may have made it larger.
+    pub bytes: u64,
+}
+
+impl Made {
+    fn put(&self, out: &mut [u8]) {
+        let up = self.clock.up.unwrap_or(Up { boot: 0, us: 0 });
+        let fields = [
+            up.boot,
+            up.us as u64,
+            self.clock.at_us as u64,
+            self.clock.now_us as u64,
+            self.bytes,
+        ];
+        for (place, field) in out.chunks_exact_mut(8).zip(fields) {
+            place.copy_from_slice(&field.to_le_bytes());
+        }
+    }
+
+    fn get(bytes: &[u8]) -> Made {
+        let (boot, us) = (u64_at(bytes, 0), u64_at(bytes, 8) as i64);
+        Made {
+            clock: Reading {
+                at_us: u64_at(bytes, 16) as i64,
+                now_us: u64_at(bytes, 24) as i64,
+                up: (boot != 0).then_some(Up { boot, us }),
+            },
+            bytes: u64_at(bytes, 32),
+        }
+    }
 }
 
 impl FileHeader {
@@ -123,6 +171,12 @@ impl FileHeader {
         bytes[56..64].copy_from_slice(&self.last_lsn.to_le_bytes());
         bytes[64..72].copy_from_slice(&self.last_timestamp_us.to_le_bytes());
         bytes[72..76].copy_from_slice(&self.last_crc.to_le_bytes());
+        if let Some(made) = &self.made {
+            bytes[76] = 1;
+            made.put(&mut bytes[MADE]);
+            let crc = crc32c::crc32c(&bytes[MADE]);
+            bytes[MADE_CRC_AT..MADE_CRC_AT + 4].copy_from_slice(&crc.to_le_bytes());
+        }
         let crc = FileHeader::crc(&bytes);
         bytes[12..16].copy_from_slice(&crc.to_le_bytes());
         bytes
@@ -149,6 +203,16 @@ impl FileHeader {
         if !crc_fits || version == 0 {
             return Err(Damage::FileHeader);
         }
+        let made = match u32_at(bytes, 76) {
+            0 => None,
+            _ => {
+                let part = bytes.get(MADE).ok_or(Damage::FileHeader)?;
+                if crc32c::crc32c(part) != u32_at(bytes, MADE_CRC_AT) {
+                    return Err(Damage::FileHeader);
+                }
+                Some(Made::get(part))
+            }
+        };
         Ok(FileHeader {
             sequence: u64_at(bytes, 16),
             salt: u64_at(bytes, 24),
@@ -158,6 +222,7 @@ impl FileHeader {
             last_lsn: u64_at(bytes, 56),
             last_timestamp_us: i64::from_le_bytes(get(bytes, 64)),
             last_crc: u32_at(bytes, 72),
+            made,
         })
     }
 }
@@ -185,6 +250,8 @@ pub struct FrameHeader {
     pub continued: bool,
     /// A seal written by an orderly stop.
     pub clean_stop: bool,
+    /// How long the machine had been up, microseconds.
+    pub up_us: Option<i64>,
 }
 
 impl FrameHeader {
@@ -208,6 +275,7 @@ impl FrameHeader {
         bytes[68..70].copy_from_slice(&kind.to_le_bytes());
         let flags = u16::from(self.continued) | u16::from(self.clean_stop) << 1;
         bytes[70..72].copy_from_slice(&flags.to_le_bytes());
+        bytes[72..80].copy_from_slice(&self.up_us.unwrap_or(0).to_le_bytes());
         let crc = crc32c::crc32c(&bytes[8..]);
         bytes[4..8].copy_from_slice(&crc.to_le_bytes());
         (bytes, crc)
@@ -252,6 +320,7 @@ impl FrameHeader {
             },
             continued: flags & 1 != 0,
             clean_stop: flags & 2 != 0,
+            up_us: Some(i64::from_le_bytes(get(bytes, 72))).filter(|us| *us != 0),
         };
         Ok((header, crc))
     }
@@ -626,6 +695,7 @@ impl<'a> Input<'a> {
                 let reading = Reading {
                     at_us: self.i64()?,
                     now_us: self.i64()?,
+                    up: None,
                 };
                 let mut starts = Vec::new();
                 for _ in 0..self.length()? {

@@ -321,7 +321,7 @@ pub fn read(disk: &dyn Disk, path: &Path) -> Result<Image, LogError> {
 
 /// The bytes of the file at `path`, whatever they are.
 pub fn read_bytes(disk: &dyn Disk, path: &Path) -> Result<Vec<u8>, LogError> {
-    let file = disk.open(path).map_err(LogError::io("open file", path))?;
+    let file = disk.open_to_read(path).map_err(LogError::io("open file", path))?;
     let length = file.len().map_err(LogError::io("read file", path))?;
     let mut bytes = vec![0; usize::try_from(length).expect("an image fits memory")];
     file.read_at(0, &mut bytes).map_err(LogError::io("read file", path))?;

@@ -16,6 +16,7 @@ mod flusher;
 mod frame;
 mod image;
 mod ipc;
+mod mark;
 mod merge;
 mod publish;
 mod recovery;
@@ -27,6 +28,7 @@ mod sequencer;
 mod space;
 mod spill;
 mod tail;
+mod torn;
 mod wal;
 mod writer;
 

@@ -10,6 +10,9 @@
 //!    for frame headers, which bring their `durable_lsn`: groups start at multiples of 4 KiB, but a misdirected write
 //!    may be at any sector. A header of a later group in its place also proves that the damaged group was synced, for a
 //!    group is written only after the sync of the one before.
+//!    What then still may be an unfinished write is damage all the same if none of its sectors is missing, or one bit is
+//!    all that is wrong with it (`torn`); and so is a file that is shorter than it was made, but for one that an orderly
+//!    stop has cut.
 //! 3. A transaction over several frames counts only if its last frame is there; the cut is before its first.
 //!
 //! Nothing is written while reading: [`NewestGroup::confirm`] makes sure of what was found, where the log goes on.
@@ -32,16 +35,15 @@ use super::frame::{
 };
 use super::image::Image;
 use super::publish::{adopt_segment, apply_ddl, chunk_runs, newer_event, newest_event, push_rows};
-use super::retention::Reading;
+use super::retention::{Follower, Reading};
 use super::rows::Decoder;
 use super::segment::Segment;
 use super::spill::Adopted;
 use super::tail::Tail;
+use super::torn::{self, SECTOR_BYTES};
 use super::wal::{Position, file_name, parse_name};
 use super::{Chunk, LogError, Lsn, Run, TopicId};
 
-/// What a disk writes whole or not at all, at least.
-const SECTOR_BYTES: usize = 512;
 /// Rows of small appends are gathered up to this many before they become a chunk.
 const GATHER_ROWS: usize = 8192;
 
@@ -60,12 +62,24 @@ pub struct Outcome {
     pub watermarks: HashMap<TopicId, i64>,
     /// None if there is no file.
     pub newest_group: Option<NewestGroup>,
+    /// Files with something behind their end that no write has put there; nothing reads it.
+    pub strays: Vec<LogError>,
+}
+
+impl Outcome {
+    /// The newest file of the log in `dir`, and where the log ends in it.
+    pub fn end(&self, dir: &Path) -> (PathBuf, u64) {
+        let Position { sequence, end, .. } = self.position;
+        match sequence {
+            0 => (dir.to_path_buf(), 0),
+            _ => (dir.join(file_name(sequence)), end),
+        }
+    }
 }
 
 /// The newest group as it was read, which nothing says was ever synced. From here on it counts, so it must be.
 pub struct NewestGroup {
     path: PathBuf,
-    file: Arc<dyn DiskFile>,
     offset: u64,
     bytes: Vec<u8>,
 }
@@ -73,13 +87,13 @@ pub struct NewestGroup {
 impl NewestGroup {
     /// Writes it again and syncs it. A process that was killed may have left it in the page cache alone, and one whose
     /// sync failed may have left it there as if it had been written: a sync alone would then do nothing.
-    pub fn confirm(&self) -> Result<(), LogError> {
+    pub fn confirm(&self, disk: &dyn Disk) -> Result<(), LogError> {
+        let file = disk.open(&self.path).map_err(LogError::io("open file", &self.path))?;
         if !self.bytes.is_empty() {
-            self.file
-                .write_at(self.offset, &[&self.bytes])
+            file.write_at(self.offset, &[&self.bytes])
                 .map_err(LogError::io("write file", &self.path))?;
         }
-        self.file.sync_data().map_err(LogError::io("sync file", &self.path))
+        file.sync_data().map_err(LogError::io("sync file", &self.path))
     }
 }
 
@@ -141,15 +155,17 @@ pub fn salvage(
         refused: None,
         gathered: HashMap::new(),
         moved: Vec::new(),
+        clock: Follower::from(image.and_then(|image| image.retention)),
         outcome: Outcome {
             position: start.unwrap_or_default(),
             catalog: image.map(|image| image.catalog.clone()).unwrap_or_default(),
             rows: offsets.sum(),
             files: older,
             clean: files.is_empty(),
-            retention: image.and_then(|image| image.retention),
+            retention: None,
             watermarks: watermarks.collect(),
             newest_group: None,
+            strays: Vec::new(),
         },
     };
     let mut end = start.map_or(0, |start| start.end);
@@ -166,7 +182,10 @@ pub fn salvage(
         let corrupt = |damage: Damage| file.corrupt(end.end, end.last_lsn, damage);
         replay.flush_all().map_err(corrupt)?;
     }
-    let outcome = replay.outcome;
+    let outcome = Outcome {
+        retention: replay.clock.stood,
+        ..replay.outcome
+    };
     Ok(Salvage { outcome, end, damage })
 }
 
@@ -214,7 +233,7 @@ pub fn survey(disk: &dyn Disk, dir: &Path, start: Option<Position>) -> Result<(V
             let stop = scan
                 .stop
                 .expect("a file without successor ends at a frame that is not there");
-            match check_cut(newest, &content, false, stop, scan.position.last_lsn + 1) {
+            match check_cut(newest, &content, false, &stop, scan.position.last_lsn + 1) {
                 Err(error) if seen == Some(stop.offset) => return Err(error),
                 Err(_) => seen = Some(stop.offset),
                 Ok(()) => {
@@ -308,7 +327,7 @@ fn open_files(disk: &dyn Disk, dir: &Path, start: Option<Position>) -> Result<Fi
     sequences.sort_unstable();
     for sequence in sequences {
         let path = dir.join(file_name(sequence));
-        let opened = disk.open(&path);
+        let opened = disk.open_to_read(&path);
         let is_older = start.is_some_and(|start| sequence < start.sequence);
         if is_older
             && opened
@@ -475,7 +494,12 @@ fn read_file(
         Ok(start) => start,
         Err(damage) => return Ok(Some(damage)),
     };
-    let apply = |payload: &[u8], header: &FrameHeader| replay.apply(payload, header.timestamp_us);
+    let made = file.header.made.map(|made| made.clock);
+    match replay.outcome.position.sequence == file.header.sequence {
+        true => replay.clock.resume(made),
+        false => replay.clock.enter(made),
+    }
+    let apply = |payload: &[u8], header: &FrameHeader| replay.apply(payload, header);
     let scan = scan(&content, start, successor, apply);
     replay.outcome.position = scan.position;
     replay.outcome.clean = scan.clean.unwrap_or(replay.outcome.clean);
@@ -483,7 +507,6 @@ fn read_file(
     if successor.is_none() {
         replay.outcome.newest_group = Some(NewestGroup {
             path: file.path.clone(),
-            file: Arc::clone(&file.file),
             offset: scan.newest_group.start as u64,
             bytes: content.get(scan.newest_group).unwrap_or_default().to_vec(),
         });
@@ -493,10 +516,35 @@ fn read_file(
         return Ok(Some(refused));
     }
     let lsn = scan.position.last_lsn + 1;
-    let checked = scan
-        .stop
-        .map(|stop| check_cut(file, &content, successor.is_some(), stop, lsn));
-    Ok(checked.and_then(Result::err))
+    let (made, length) = (file.header.made.map_or(0, |made| made.bytes), content.len() as u64);
+    // Only a file's first group makes it larger.
+    let size_max = made.max(scan.position.end);
+    let mut stray = (made > 0 && length > size_max && scan.position.end > FILE_HEADER_BYTES).then_some(size_max);
+    if successor.is_none() && scan.clean == Some(true) {
+        // It was cut there, and nothing was written to it any more.
+        let end = scan.position.end;
+        let behind = content.get(end as usize..).unwrap_or_default();
+        stray = behind.iter().any(|byte| *byte != 0).then_some(end);
+    } else if let Some(stop) = &scan.stop {
+        if let Err(damage) = check_cut(file, &content, successor.is_some(), stop, lsn) {
+            return Ok(Some(damage));
+        }
+        let was_seal = torn::was_seal(&content, stop.offset, file.header.salt);
+        if !was_seal && torn::is_damaged(&content, stop.offset, file.header.salt, stop.damage) {
+            let reason = format!("{}, though all of it was written", stop.damage);
+            return Ok(Some(file.corrupt(stop.offset as u64, lsn, reason)));
+        }
+        if length < made && !was_seal {
+            let reason = format!("the file has {length} bytes, and was made with {made}");
+            return Ok(Some(file.corrupt(length, lsn, reason)));
+        }
+    }
+    replay.outcome.strays.extend(stray.map(|offset| LogError::Damaged {
+        file: file.path.clone(),
+        offset,
+        reason: "there is something behind the end of the log".to_string(),
+    }));
+    Ok(None)
 }
 
 /// Reads the frames of one file from `start` on, and has the payloads of whole transactions applied. Damage ends it;
@@ -564,6 +612,11 @@ fn scan(
                 continue;
             }
         }
+        if header.kind == FrameKind::Seal {
+            // It tells the time.
+            let told = apply(&[], &header);
+            assert!(told.is_ok(), "there is nothing in a seal");
+        }
         position.last_lsn = header.last_lsn;
         position.last_timestamp_us = header.timestamp_us;
         position.end = to_page(offset) as u64;
@@ -588,14 +641,14 @@ fn scan(
 }
 
 /// Decides whether the frame that does not check may be missing (L3). `lsn` is the one that it should have.
-fn check_cut(file: &WalFile, content: &[u8], has_successor: bool, stop: Stop, lsn: Lsn) -> Result<(), LogError> {
+fn check_cut(file: &WalFile, content: &[u8], has_successor: bool, stop: &Stop, lsn: Lsn) -> Result<(), LogError> {
     let Stop {
         valid_end,
         offset,
         group,
         damage,
         synced,
-    } = stop;
+    } = *stop;
     if has_successor || synced {
         return Err(file.corrupt(offset as u64, lsn, damage));
     }
@@ -639,12 +692,16 @@ struct Replay<'a> {
     gathered: HashMap<(TopicId, u32), Gathered>,
     /// Watermarks that the frame being applied may move: topic, LSN, watermark.
     moved: Vec<(TopicId, Lsn, i64)>,
+    /// Where the clock of retention stands.
+    clock: Follower,
     outcome: Outcome,
 }
 
 impl Replay<'_> {
     /// Applies one frame's payload.
-    fn apply(&mut self, payload: &[u8], timestamp_us: i64) -> Result<(), Damage> {
+    fn apply(&mut self, payload: &[u8], header: &FrameHeader) -> Result<(), Damage> {
+        let timestamp_us = header.timestamp_us;
+        self.clock.frame(timestamp_us, header.up_us);
         for block in decode_blocks(payload)? {
             match block {
                 Block::Rows {
@@ -693,7 +750,7 @@ impl Replay<'_> {
                 Block::Retire { retired } => {
                     self.flush_all()?;
                     self.tail.retire(&retired);
-                    self.outcome.retention = Some(retired.reading);
+                    self.clock.record(retired.reading);
                 }
                 Block::Advance { lsn, topic, watermark } => self.moved.push((topic, lsn, watermark)),
             }

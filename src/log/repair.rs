@@ -18,7 +18,7 @@ use std::sync::Arc;
 
 use hashbrown::{HashMap, HashSet};
 
-use crate::storage::Disk;
+use crate::storage::{Disk, Purpose};
 
 use super::backup::{copy, remove, sync_dir};
 use super::check::check_locked;
@@ -29,6 +29,7 @@ use super::frame::{
     decode_blocks,
 };
 use super::image::{self, Image};
+use super::mark;
 use super::recovery::{Salvage, salvage};
 use super::retention::Reading;
 use super::segment::{self, Entry, Segment, SegmentInfo, Writer};
@@ -37,7 +38,7 @@ use super::tail::Tail;
 use super::wal::{self, Position};
 use super::{LogError, LogOptions, Lsn, TopicId};
 
-const LOST_DIR: &str = "lost";
+pub const LOST_DIR: &str = "lost";
 
 /// Rows of one partition that are gone. Times in microseconds.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -62,8 +63,8 @@ pub struct LostCommits {
     pub newest_seen: Option<Lsn>,
     /// Rows that can still be counted, by topic.
     pub rows: Vec<(TopicId, u64)>,
-    /// Catalog changes that can still be counted.
-    pub catalog_changes: u64,
+    /// Catalog changes that can still be read: LSN and record of each.
+    pub catalog: Vec<(Lsn, Vec<u8>)>,
 }
 
 /// What a repair does, or would do.
@@ -85,7 +86,8 @@ pub struct Repaired {
 pub fn repair(disk: &Arc<dyn Disk>, dir: &Path, apply: bool) -> Result<Repaired, LogError> {
     let wal = dir.join(WAL_DIR);
     disk.list(&wal).map_err(LogError::io("list directory", &wal))?;
-    let _lock = super::facade::lock(disk.as_ref(), dir, &dir.join("lock"))?;
+    let purpose = if apply { Purpose::Write } else { Purpose::Look };
+    let _lock = super::facade::lock(disk.as_ref(), dir, purpose)?;
     let damage = check_locked(disk, dir)?.damage;
     if let Some(newer) = damage
         .iter()
@@ -233,7 +235,11 @@ impl Shop<'_> {
     }
 
     fn consider(&mut self, image: Option<usize>) -> Result<Plan, LogError> {
-        let (tail, salvage, adopted) = self.replay(image)?;
+        let (tail, mut salvage, adopted) = self.replay(image)?;
+        if salvage.damage.is_none() {
+            let (outcome, wal) = (&salvage.outcome, self.path(WAL_DIR));
+            salvage.damage = mark::missing(self.reached(), outcome.position.last_lsn, outcome.end(&wal));
+        }
         let dir = self.path(SEGMENTS_DIR);
         for found in &adopted {
             let disk = self.disk;
@@ -269,6 +275,11 @@ impl Shop<'_> {
         })
     }
 
+    /// The LSN that the log is known to have reached.
+    fn reached(&self) -> Option<Lsn> {
+        mark::read(self.disk.as_ref(), self.dir).ok().flatten()
+    }
+
     /// An image of the end of the log.
     fn renewed(&self, plan: &Plan) -> Result<Image, LogError> {
         let (tail, salvage, _) = self.replay(plan.image)?;
@@ -276,6 +287,7 @@ impl Shop<'_> {
         let stood = Reading {
             at_us: position.last_timestamp_us,
             now_us: position.last_timestamp_us,
+            up: None,
         };
         let retention = salvage.outcome.retention.unwrap_or(stood);
         let capture = Capture::take(&tail, position, retention, salvage.outcome.catalog);
@@ -295,6 +307,13 @@ impl Shop<'_> {
                 Some(commits)
             }
         };
+        let mark = self.path(mark::NAME);
+        let is_marked = self.disk.open_to_read(&mark).is_ok();
+        // What it says is not so any more, or it says nothing.
+        if is_marked && (commits.is_some() || mark::read(self.disk.as_ref(), self.dir).is_err()) {
+            lost_files.push(mark);
+        }
+        lost_files.extend(self.strays(plan).map(|(file, _)| file));
         for index in self.given_up(plan) {
             lost_files.push(meta.join(image::file_name(self.images[index].lsn())));
         }
@@ -308,7 +327,7 @@ impl Shop<'_> {
         damaged.sort_unstable();
         for id in damaged {
             let path = segments.join(segment::file_name(id));
-            if self.disk.open(&path).is_ok() {
+            if self.disk.open_to_read(&path).is_ok() {
                 lost_files.push(path);
             }
         }
@@ -342,6 +361,19 @@ impl Shop<'_> {
                 None => true,
             })
             .collect()
+    }
+
+    /// Files of the log that stay and have something behind their end, and where that is.
+    fn strays(&self, plan: &Plan) -> impl Iterator<Item = (PathBuf, u64)> {
+        let cut = match plan.salvage.damage {
+            None if !plan.renews => PathBuf::new(),
+            _ => self.path(WAL_DIR).join(wal::file_name(plan.position().sequence)),
+        };
+        let strays = plan.salvage.outcome.strays.clone().into_iter();
+        strays.filter_map(move |stray| match stray {
+            LogError::Damaged { file, offset, .. } if file != cut => Some((file, offset)),
+            _ => None,
+        })
     }
 
     /// Files of the log from that on in which the plan's position is.
@@ -399,20 +431,23 @@ impl Shop<'_> {
                         Block::Batch { place, run, .. } | Block::Adopt { place, run, .. } => {
                             *rows.entry(place.topic).or_default() += u64::from(run.rows);
                         }
-                        Block::Ddl { .. } => lost.catalog_changes += 1,
+                        Block::Ddl { lsn, record, .. } => lost.catalog.push((lsn, record)),
                         _ => {}
                     }
                 }
                 at = (start + payload.len()).next_multiple_of(FRAME_ALIGNMENT);
             }
         }
+        lost.newest_seen = lost
+            .newest_seen
+            .max(self.reached().filter(|reached| *reached > position.last_lsn));
         lost.rows = rows.into_iter().collect();
         lost.rows.sort_unstable();
         Ok(lost)
     }
 
     fn content(&self, path: &Path) -> Result<Vec<u8>, LogError> {
-        let file = self.disk.open(path).map_err(LogError::io("open file", path))?;
+        let file = self.disk.open_to_read(path).map_err(LogError::io("open file", path))?;
         let bytes = file.len().map_err(LogError::io("read file", path))?;
         let mut content = vec![0; usize::try_from(bytes).expect("files fit the address space")];
         file.read_at(0, &mut content).map_err(LogError::io("read file", path))?;
@@ -435,8 +470,21 @@ impl Shop<'_> {
             Some(index) if !plan.damaged.is_empty() => Some(self.rewrite_segments(plan, self.images[index].clone())?),
             _ => None,
         };
-        if plan.salvage.damage.is_some() {
+        let mark = self.path(mark::NAME);
+        let is_marked = repaired.lost_files.contains(&mark);
+        if is_marked {
+            // It goes first: while it is there it says that the log ends too early.
+            remove(disk, &mark)?;
+            sync_dir(disk, self.dir)?;
+        }
+        // An image of the end of the log stands behind all frames, so that the file must tell by itself where it ends.
+        if plan.salvage.damage.is_some() || plan.renews {
             self.cut(plan)?;
+        }
+        for (path, end) in self.strays(plan) {
+            let file = disk.open(&path).map_err(LogError::io("open file", &path))?;
+            let cut = file.set_len(end).and_then(|()| file.sync_data());
+            cut.map_err(LogError::io("cut file", &path))?;
         }
         let meta = self.path(META_DIR);
         if let Some(image) = &image {
@@ -453,7 +501,11 @@ impl Shop<'_> {
             }
             sync_dir(disk, dir)?;
         }
-        sync_dir(disk, &wal)
+        sync_dir(disk, &wal)?;
+        match is_marked {
+            true => mark::make(disk, self.dir, plan.position().last_lsn),
+            false => Ok(()),
+        }
     }
 
     /// A second name for a file in `lost/`, or a copy.
@@ -473,7 +525,7 @@ impl Shop<'_> {
         if disk.hard_link(path, &to).is_ok() {
             return Ok(());
         }
-        let file = disk.open(path).map_err(LogError::io("open file", path))?;
+        let file = disk.open_to_read(path).map_err(LogError::io("open file", path))?;
         let bytes = file.len().map_err(LogError::io("read file", path))?;
         let copied = copy(disk, (file.as_ref(), path), &to, bytes)?;
         copied.sync_data().map_err(LogError::io("sync file", &to))
@@ -541,7 +593,7 @@ impl Shop<'_> {
         sync_dir(disk, &wal)?;
         let made = wal.join(wal::NEXT_NAME);
         remove(disk, &made)?;
-        let source = disk.open(&named).ok();
+        let source = disk.open_to_read(&named).ok();
         let length = source.as_ref().and_then(|file| file.len().ok()).unwrap_or(0);
         let bytes = plan.salvage.end.min(length);
         let copied = match &source {
@@ -563,6 +615,7 @@ impl Shop<'_> {
                     last_lsn: position.last_lsn,
                     last_timestamp_us: position.last_timestamp_us,
                     last_crc: position.last_crc,
+                    made: None,
                 };
                 copied.write_at(0, &[&header.encode()])?;
             }

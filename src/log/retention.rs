@@ -5,9 +5,10 @@
 //! that a reader or a view still needs.
 //!
 //! The clock of retention never steps: it advances as the monotonic clock does, and never past what the machine's clock and
-//! the newest commit say, so that setting the machine's clock deletes nothing, forward or back. Its position is in the
-//! log and in each metadata image. A stop counts with the time that the machine's clock says, unless that is more than
-//! [`GAP_US_MAX`].
+//! the newest commit say, so that setting the machine's clock deletes nothing, forward or back. Its position is in each
+//! metadata image and in the header of each file of the log, and each frame says how long the machine had been up: a
+//! start follows it from there ([`Follower`]). While the machine was not started again a stop counts with the time that
+//! has passed; else with what the machine's clock says, unless that is more than [`GAP_US_MAX`].
 //!
 //! Not here: the lists of segments and chunks (`tail`), when it is looked after (`writer`).
 
@@ -39,6 +40,91 @@ pub struct Reading {
     pub at_us: i64,
     /// What the machine's clock said then.
     pub now_us: i64,
+    /// `None` if nobody knows.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub up: Option<Up>,
+}
+
+/// A moment by the clock that goes on for as long as the machine is up.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Up {
+    /// Which start of the machine it was.
+    pub boot: u64,
+    /// Since then, microseconds.
+    pub us: i64,
+}
+
+impl Up {
+    fn now(clock: &SharedClock) -> Option<Up> {
+        let (boot, us) = (clock.boot(), clock.monotonic_us());
+        (boot != 0).then_some(Up { boot, us })
+    }
+}
+
+/// Follows the clock of retention through a log that is read back.
+#[derive(Default)]
+pub struct Follower {
+    pub stood: Option<Reading>,
+    /// The start of the machine that the file being read is from.
+    boot: Option<u64>,
+}
+
+impl Follower {
+    /// From an image, if there is one.
+    pub fn from(image: Option<Reading>) -> Follower {
+        Follower {
+            stood: image,
+            boot: None,
+        }
+    }
+
+    /// A file begins, in whose header it stood so; or the log goes on in it after an image.
+    pub fn enter(&mut self, made: Option<Reading>) {
+        self.boot = made.and_then(|made| made.up).map(|up| up.boot);
+        if let Some(made) = made {
+            self.record(made);
+            self.stood = self.stood.map(|stood| Reading { up: made.up, ..stood });
+        }
+    }
+
+    /// The same for the file that the image's position is in.
+    pub fn resume(&mut self, made: Option<Reading>) {
+        self.boot = made.and_then(|made| made.up).map(|up| up.boot);
+    }
+
+    /// A frame was written when the machine had been up for so long, if that is known.
+    pub fn frame(&mut self, timestamp_us: i64, up_us: Option<i64>) {
+        let up = self.boot.zip(up_us).map(|(boot, us)| Up { boot, us });
+        let Some(stood) = self.stood else {
+            self.stood = Some(Reading {
+                at_us: timestamp_us,
+                now_us: timestamp_us,
+                up,
+            });
+            return;
+        };
+        let passed_us = match (stood.up, up) {
+            (Some(before), Some(up)) if before.boot == up.boot => up.us.saturating_sub(before.us).max(0),
+            _ => 0,
+        };
+        self.stood = Some(Reading {
+            at_us: stood.at_us.max(stood.at_us.saturating_add(passed_us).min(timestamp_us)),
+            now_us: stood.now_us.saturating_add(passed_us).max(timestamp_us),
+            up: up.or(stood.up.filter(|before| Some(before.boot) == self.boot)),
+        });
+    }
+
+    /// It is known to have stood there.
+    pub fn record(&mut self, reading: Reading) {
+        self.stood = Some(match self.stood {
+            None => reading,
+            Some(stood) => Reading {
+                at_us: stood.at_us.max(reading.at_us),
+                now_us: stood.now_us.max(reading.now_us),
+                up: stood.up,
+            },
+        });
+    }
 }
 
 /// What goes: the first offset of partitions from here on. Those that are not named stay as they are.
@@ -111,22 +197,18 @@ impl Drop for Pin {
 }
 
 impl RetentionClock {
-    /// Goes on from where it stood; else from the newest commit of a log that has any.
-    pub fn start(clock: SharedClock, stood: Option<Reading>, newest_us: Option<i64>) -> RetentionClock {
+    /// Goes on from where it stood in a log whose newest commit is from `newest_us`; a new one begins now.
+    pub fn start(clock: SharedClock, stood: Option<Reading>, newest_us: i64) -> RetentionClock {
         let now_us = clock.now_us();
-        let stood = stood.or_else(|| newest_us.map(|at_us| Reading { at_us, now_us: at_us }));
         let at_us = match stood {
             None => now_us,
             Some(stood) => {
-                let gap_us = now_us.saturating_sub(stood.now_us);
-                if gap_us > GAP_US_MAX {
-                    tracing::warn!(
-                        days = gap_us / (24 * 60 * 60 * 1_000_000),
-                        "the clock says that the server stood still for longer than is believed: retention goes on from \
-                         where it stood"
-                    );
-                }
-                stood.at_us + if gap_us > GAP_US_MAX { 0 } else { gap_us.max(0) }
+                let passed_us = match (stood.up, Up::now(&clock)) {
+                    (Some(before), Some(up)) if before.boot == up.boot => up.us.saturating_sub(before.us).max(0),
+                    _ => stopped_us(now_us.saturating_sub(stood.now_us)),
+                };
+                let reached_us = stood.at_us.saturating_add(passed_us).min(now_us.max(newest_us));
+                stood.at_us.max(reached_us)
             }
         };
         let monotonic_us = clock.monotonic_us();
@@ -135,6 +217,11 @@ impl RetentionClock {
             hand: Mutex::new(Hand { at_us, monotonic_us }),
             pins: Mutex::default(),
         }
+    }
+
+    /// How long the machine has been up, microseconds; for frames.
+    pub fn up_us(&self) -> Option<i64> {
+        Up::now(&self.clock).map(|up| up.us)
     }
 
     /// Where it stands; `newest_us` is the append time of the newest commit.
@@ -146,9 +233,11 @@ impl RetentionClock {
         let reached_us = hand.at_us.saturating_add(passed_us).min(now_us.max(newest_us));
         hand.at_us = hand.at_us.max(reached_us);
         hand.monotonic_us = monotonic_us;
+        let boot = self.clock.boot();
         Reading {
             at_us: hand.at_us,
             now_us: now_us.max(newest_us),
+            up: (boot != 0).then_some(Up { boot, us: monotonic_us }),
         }
     }
 
@@ -183,6 +272,18 @@ impl RetentionClock {
             ..reading
         }
     }
+}
+
+/// How much of a stop counts, by the machine's clock.
+fn stopped_us(gap_us: i64) -> i64 {
+    if gap_us > GAP_US_MAX {
+        tracing::warn!(
+            days = gap_us / (24 * 60 * 60 * 1_000_000),
+            "the clock says that the server stood still for longer than is believed: retention goes on from where it stood"
+        );
+        return 0;
+    }
+    gap_us.max(0)
 }
 
 /// Rows that can only go together: a segment or a chunk.
@@ -240,11 +341,12 @@ pub fn expired(
 mod tests {
     use super::super::tests::{DAY_US, NOW_US, TestClock};
     use super::*;
+    use crate::storage::Clock;
 
     #[test]
     fn setting_the_machines_clock_moves_nothing() {
         let clock = TestClock::at(NOW_US);
-        let retention = RetentionClock::start(clock.clone(), None, None);
+        let retention = RetentionClock::start(clock.clone(), None, 0);
         assert_eq!(retention.read(0).at_us, NOW_US);
         clock.pass(5);
         assert_eq!(retention.read(0).at_us, NOW_US + 5);
@@ -266,21 +368,62 @@ mod tests {
         let stood = Reading {
             at_us: NOW_US - 10,
             now_us: NOW_US,
+            up: None,
         };
-        let started = |now_us| {
-            RetentionClock::start(TestClock::at(now_us), Some(stood), None)
+        let started = |now_us, stood| {
+            RetentionClock::start(TestClock::at(now_us), Some(stood), 0)
                 .read(i64::MAX)
                 .at_us
         };
-        assert_eq!(started(NOW_US + DAY_US), NOW_US - 10 + DAY_US);
-        assert_eq!(started(NOW_US - DAY_US), NOW_US - 10);
-        assert_eq!(started(NOW_US + 32 * DAY_US), NOW_US - 10);
+        assert_eq!(started(NOW_US + DAY_US, stood), NOW_US - 10 + DAY_US);
+        assert_eq!(started(NOW_US - DAY_US, stood), NOW_US - 10);
+        assert_eq!(started(NOW_US + 32 * DAY_US, stood), NOW_US - 10);
+        // The machine is still up: what has passed is known.
+        let up = |boot, us| Reading {
+            up: Some(Up { boot, us }),
+            ..stood
+        };
+        let us = TestClock::at(NOW_US).monotonic_us() - 70;
+        assert_eq!(started(NOW_US + DAY_US, up(1, us)), NOW_US + 60);
+        assert_eq!(started(NOW_US + DAY_US, up(2, us)), NOW_US - 10 + DAY_US);
+    }
+
+    #[test]
+    fn a_log_is_followed_by_the_time_that_passed() {
+        let made = Reading {
+            at_us: NOW_US,
+            now_us: NOW_US,
+            up: Some(Up { boot: 7, us: 1000 }),
+        };
+        let mut follower = Follower::default();
+        follower.enter(Some(made));
+        follower.frame(NOW_US + 5, Some(1010));
+        assert_eq!(follower.stood.map(|stood| stood.at_us), Some(NOW_US + 5));
+        // The clock was set ahead.
+        follower.frame(NOW_US + DAY_US, Some(1020));
+        follower.frame(NOW_US + DAY_US, Some(1030));
+        assert_eq!(follower.stood.map(|stood| stood.at_us), Some(NOW_US + 25));
+        // A stop, by the next file's header.
+        follower.enter(Some(Reading {
+            at_us: NOW_US + 500,
+            now_us: NOW_US + 500,
+            up: Some(Up { boot: 8, us: 10 }),
+        }));
+        follower.frame(NOW_US + DAY_US, Some(20));
+        let stood = follower.stood.expect("it stands somewhere");
+        assert_eq!((stood.at_us, stood.now_us), (NOW_US + 510, NOW_US + DAY_US + 20));
+        assert_eq!(stood.up, Some(Up { boot: 8, us: 20 }));
+        // A version that wrote no such thing.
+        follower.enter(None);
+        follower.frame(NOW_US + 2 * DAY_US, None);
+        let stood = follower.stood.expect("it stands somewhere");
+        assert_eq!((stood.at_us, stood.up), (NOW_US + 510, None));
     }
 
     #[test]
     fn a_pin_holds_what_it_reads() {
         let clock = TestClock::at(NOW_US);
-        let retention = Arc::new(RetentionClock::start(clock.clone(), None, None));
+        let retention = Arc::new(RetentionClock::start(clock.clone(), None, 0));
         let pin = retention.pin(0);
         clock.pass(1000);
         assert_eq!(retention.released(0).at_us, pin.at_us);
@@ -292,7 +435,7 @@ mod tests {
     #[test]
     fn a_reader_that_waits_for_long_holds_nothing_any_more() {
         let clock = TestClock::at(NOW_US);
-        let retention = Arc::new(RetentionClock::start(clock.clone(), None, None));
+        let retention = Arc::new(RetentionClock::start(clock.clone(), None, 0));
         let (pin, busy) = (retention.pin(0), retention.pin(0));
         pin.idle();
         clock.pass(PIN_IDLE_US_MAX - 1);

@@ -298,7 +298,7 @@ impl Segment {
     }
 
     fn open(&self) -> Result<Arc<dyn DiskFile>, LogError> {
-        self.disk.open(&self.path).map_err(|error| match error.kind() {
+        self.disk.open_to_read(&self.path).map_err(|error| match error.kind() {
             std::io::ErrorKind::NotFound => self.damaged(0, "the file is missing"),
             _ => LogError::io("open file", &self.path)(error),
         })

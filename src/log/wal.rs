@@ -26,8 +26,9 @@ use crate::storage::{Disk, DiskFile};
 
 use super::frame::{
     FILE_HEADER_BYTES, FRAME_ALIGNMENT, FRAME_BYTES_MAX, FRAME_HEADER_BYTES, FileHeader, FrameHeader, FrameKind,
-    GROUP_ALIGNMENT,
+    GROUP_ALIGNMENT, Made,
 };
+use super::retention::RetentionClock;
 use super::{LogError, Lsn};
 
 const WAL_FILE_BYTES_MIN: u64 = 1 << 20;
@@ -121,6 +122,7 @@ impl GroupBuffer {
             kind: FrameKind::Commits,
             continued: false,
             clean_stop: false,
+            up_us: None,
         };
         self.slots.push(Slot { header_at, header });
         (self.payload_at, self.crc, self.payload_bytes) = (self.scratch.len(), 0, 0);
@@ -295,6 +297,7 @@ impl Drop for Ahead {
 pub struct Wal {
     disk: Arc<dyn Disk>,
     dir: PathBuf,
+    retention: Arc<RetentionClock>,
     file: Arc<dyn DiskFile>,
     size: u64,
     position: Position,
@@ -322,6 +325,7 @@ impl Wal {
     pub fn start(
         disk: Arc<dyn Disk>,
         dir: &Path,
+        retention: Arc<RetentionClock>,
         position: Position,
         total_bytes: u64,
         options: WalOptions,
@@ -338,6 +342,7 @@ impl Wal {
             let mut wal = Wal {
                 disk,
                 dir: dir.to_path_buf(),
+                retention,
                 file,
                 size,
                 position,
@@ -389,6 +394,10 @@ impl Wal {
             last_lsn: self.position.last_lsn,
             last_timestamp_us: self.position.last_timestamp_us,
             last_crc: self.position.last_crc,
+            made: Some(Made {
+                clock: self.retention.read(self.position.last_timestamp_us),
+                bytes: prepared.size,
+            }),
         };
         prepared.file.write_at(0, &[&header.encode()])?;
         prepared.file.sync_data()?;
@@ -456,12 +465,14 @@ impl Wal {
             self.roll()?;
         }
         let mut previous_crc = self.position.last_crc;
+        let up_us = self.retention.up_us();
         for slot in &mut group.slots {
             slot.header.salt = self.position.salt;
             slot.header.durable_lsn = self.durable_lsn;
             slot.header.group_offset = self.position.end;
             slot.header.timestamp_us = timestamp_us;
             slot.header.previous_crc = previous_crc;
+            slot.header.up_us = up_us;
             let (bytes, crc) = slot.header.encode();
             group.scratch[slot.header_at..slot.header_at + FRAME_HEADER_BYTES].copy_from_slice(&bytes);
             previous_crc = crc;
@@ -525,8 +536,16 @@ fn trim(disk: &dyn Disk, path: &Path, end: u64) -> io::Result<()> {
 }
 
 /// Seals a copy of a file that ends at `from`, where `position` is: all of it is synced from here on, so damage to any
-/// of it must be told from a torn tail.
+/// of it must be told from a torn tail. The copy is shorter than the file was made.
 pub fn seal_at(file: &dyn DiskFile, from: u64, position: &Position) -> io::Result<()> {
+    let mut head = vec![0; FILE_HEADER_BYTES as usize];
+    file.read_at(0, &mut head)?;
+    if let Ok(copied) = FileHeader::decode(&head)
+        && let Some(made) = copied.made
+    {
+        let made = Some(Made { bytes: 0, ..made });
+        file.write_at(0, &[&FileHeader { made, ..copied }.encode()])?;
+    }
     let header = FrameHeader {
         payload_bytes: 0,
         payload_crc: 0,
@@ -540,6 +559,7 @@ pub fn seal_at(file: &dyn DiskFile, from: u64, position: &Position) -> io::Resul
         kind: FrameKind::Seal,
         continued: false,
         clean_stop: false,
+        up_us: None,
     };
     file.write_zeros(from, position.end + GROUP_ALIGNMENT)?;
     file.write_at(position.end, &[&header.encode().0])?;

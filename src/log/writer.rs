@@ -13,13 +13,16 @@
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
+use crate::panics;
+
 use super::flusher::{Capture, Flushing};
 use super::frame::{FrameKind, put_adopt, put_advance, put_batch_header, put_ddl, put_retire, put_rows_header};
+use super::mark::Marker;
 use super::merge::MergeOptions;
 use super::publish::{adopt_segment, append_rows, apply_ddl, chunk_runs, newest_event, push_rows};
 use super::sequencer::{BlockDraft, FrameDraft, Group, Standing};
 use super::wal::{GroupBuffer, Wal};
-use super::{Chunk, LogError, Shared};
+use super::{Chunk, LogError, Lsn, Shared};
 
 /// The clock of retention is recorded when it has moved by this part of a topic's retention: a crash sets it back by no more.
 const RETIRED_SHARE: i64 = 1000;
@@ -36,6 +39,9 @@ pub struct Pen {
     wal: Wal,
     /// Until the log is closed.
     flushing: Option<Flushing>,
+    marker: Option<Marker>,
+    /// When a mark was last written, and of what.
+    marked: Option<(Instant, Lsn)>,
     /// Bytes written to the log when the newest capture was taken, in this life or one before.
     captured_bytes: u64,
     captured_at: Instant,
@@ -52,13 +58,15 @@ pub struct Pen {
 
 impl Pen {
     /// `unsaved_bytes`: bytes of the log after the newest image. `retired_us`: the monotonic clock, microseconds.
-    pub fn new(wal: Wal, flushing: Flushing, unsaved_bytes: u64, retired_us: i64) -> Pen {
+    pub fn new(wal: Wal, flushing: Flushing, marker: Marker, unsaved_bytes: u64, retired_us: i64) -> Pen {
         Pen {
             retired_us,
             retired_at_us: 0,
             captured_bytes: wal.total_bytes().saturating_sub(unsaved_bytes),
             wal,
             flushing: Some(flushing),
+            marker: Some(marker),
+            marked: None,
             captured_at: Instant::now(),
             written_at: Instant::now(),
             mergeable_at: None,
@@ -184,10 +192,32 @@ impl Pen {
             fail(shared, &self.wal, &error.to_string(), waiters);
             return false;
         }
+        self.mark_in_time(shared, self.written_at);
         // A merge flushes, too: the other way round a flush could always come first.
         self.merge_at_last(shared);
         self.flush_in_time(shared);
         true
+    }
+
+    /// Has it marked how far the log has reached, if the last mark is old enough; else once it is.
+    fn mark_in_time(&mut self, shared: &Shared, now: Instant) {
+        let (lsn, every_ms) = (self.wal.position().last_lsn, shared.options.mark_every_ms);
+        let Some(marker) = self.marker.as_mut().filter(|_| every_ms < u64::MAX) else {
+            return;
+        };
+        let (is_time, is_marked) = match self.marked {
+            None => (true, false),
+            Some((at, marked)) => {
+                let passed = now.saturating_duration_since(at);
+                (passed >= Duration::from_millis(every_ms), marked == lsn)
+            }
+        };
+        if !is_marked && is_time && marker.mark(lsn) {
+            self.marked = Some((now, lsn));
+            shared.unmarked.store(false, Ordering::Relaxed);
+        } else {
+            shared.unmarked.store(!is_marked, Ordering::Relaxed);
+        }
     }
 
     fn flush_in_time(&mut self, shared: &Shared) {
@@ -203,6 +233,7 @@ impl Pen {
     fn idle(&mut self, shared: &Shared) -> bool {
         let quiet = Duration::from_millis(shared.options.seal_after_ms);
         if self.wal.is_sealed() || self.written_at.elapsed() < quiet {
+            self.mark_in_time(shared, Instant::now());
             self.flush_in_time(shared);
             self.merge_in_time(shared);
             return self.retire_in_time(shared);
@@ -224,8 +255,14 @@ impl Pen {
                 (newer && shared.options.image_after_bytes < u64::MAX).then(|| capture(shared, &self.wal))
             });
         }
-        if let Err(error) = finish(&mut self.wal) {
-            fail(shared, &self.wal, &error.to_string(), Vec::new());
+        match finish(&mut self.wal) {
+            Ok(()) if shared.options.mark_every_ms < u64::MAX => {
+                if let Some(marker) = self.marker.take() {
+                    marker.finish(self.wal.position().last_lsn);
+                }
+            }
+            Ok(()) => {}
+            Err(error) => fail(shared, &self.wal, &error.to_string(), Vec::new()),
         }
     }
 
@@ -244,8 +281,8 @@ impl Pen {
     }
 }
 
-/// A broken invariant while a group is written must not leave a log that takes more commits.
-struct Unwinding<'a>(&'a Shared);
+/// A broken invariant while commits are put in order or written must not leave a log that takes more of them (L4).
+pub struct Unwinding<'a>(pub &'a Shared);
 
 impl Drop for Unwinding<'_> {
     fn drop(&mut self) {
@@ -255,8 +292,16 @@ impl Drop for Unwinding<'_> {
     }
 }
 
-/// The writer's thread; ends when the log is closed or has failed.
+/// The writer's thread; ends when the log is closed or has failed, whatever the reason: a panic fails it, too.
 pub fn run(shared: &Shared) {
+    if let Err(panic) = panics::catch(|| write_all(shared)) {
+        poison(shared, panic.message.clone(), Vec::new());
+        let mut pen = shared.pen.lock();
+        (pen.flushing, pen.marker) = (None, None);
+    }
+}
+
+fn write_all(shared: &Shared) {
     loop {
         let work = next(shared);
         let mut pen = shared.pen.lock();
@@ -272,7 +317,7 @@ pub fn run(shared: &Shared) {
             }
         };
         if !goes_on {
-            pen.flushing = None;
+            (pen.flushing, pen.marker) = (None, None);
             return;
         }
     }
@@ -318,6 +363,11 @@ fn next(shared: &Shared) -> Work {
             Some(Duration::from_millis(shared.options.seal_after_ms))
         } else {
             failed.then_some(Duration::from_millis(shared.options.flush_retry_after_ms))
+        };
+        let mark_every = Duration::from_millis(shared.options.mark_every_ms);
+        let limit = match shared.unmarked.load(Ordering::Relaxed) {
+            true => Some(limit.map_or(mark_every, |limit| limit.min(mark_every))),
+            false => limit,
         };
         let merges = shared.flush.mergeable.load(Ordering::Acquire)
             && (1..u64::MAX).contains(&shared.options.flush.merge.after_ms);
@@ -499,6 +549,10 @@ fn fail(shared: &Shared, wal: &Wal, error: &str, waiters: Waiters) {
 fn poison(shared: &Shared, reason: String, waiters: Waiters) {
     let queued = {
         let mut sequencer = shared.sequencer.lock();
+        if matches!(sequencer.standing, Standing::Failed { .. }) && waiters.is_empty() && !sequencer.has_work() {
+            // The first reason is the one that counts.
+            return;
+        }
         sequencer.standing = Standing::Failed { reason: reason.clone() };
         sequencer.take_group().waiters
     };

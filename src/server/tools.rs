@@ -2,7 +2,7 @@
 //!
 //! One rule: an exit code of 0 means that the data directory, or its copy, is whole.
 
-use crate::catalog::Catalog;
+use crate::catalog::{Catalog, Change, Snapshot, Topic, decode};
 use crate::config::{Backup, Check, Repair};
 use crate::log::{self, LostCommits, LostRows, Repaired, TopicId};
 use crate::storage::RealDisk;
@@ -29,6 +29,13 @@ pub fn check(config: &Check) -> Result<(), ServerError> {
         )
     });
     println!("write-ahead log  {newest}");
+    if let (Some(newest), false) = (checked.newest, checked.clean && checked.reached == checked.newest) {
+        let known = match checked.reached {
+            None => "how far it had come is not known".to_string(),
+            Some(reached) => format!("it is known to have reached LSN {reached}"),
+        };
+        println!("                 the log ends at LSN {newest}; {known}, and nothing tells of later ones");
+    }
     println!(
         "segments         {}, {} rows, {} bytes; {} files that nothing needs",
         checked.segments, checked.segment_rows, checked.segment_bytes, checked.unused_segments
@@ -99,7 +106,7 @@ fn print_losses(repaired: &Repaired) {
         after,
         newest_seen,
         rows,
-        catalog_changes,
+        catalog: lost_catalog,
     }) = &repaired.commits
     {
         let upto = newest_seen.map_or("how many is not known".to_string(), |lsn| {
@@ -112,8 +119,11 @@ fn print_losses(repaired: &Repaired) {
                 name(*topic)
             );
         }
-        if *catalog_changes > 0 {
-            println!("                 of them, {catalog_changes} catalog changes can be counted");
+        for change in lost_catalog.iter().flat_map(|(_, record)| decode(record).unwrap_or_default()) {
+            println!(
+                "                 of them, {}",
+                lost_change(catalog.as_deref(), &change)
+            );
         }
     }
     for LostRows {
@@ -138,6 +148,44 @@ fn print_losses(repaired: &Repaired) {
     }
     if repaired.commits.is_none() && repaired.rows.is_empty() {
         println!("lost             nothing");
+    }
+}
+
+/// A change of the catalog that is not there any more, for those who go on as if it were.
+fn lost_change(catalog: Option<&Snapshot>, change: &Change) -> String {
+    match change {
+        Change::CreateTopic(topic) => format!("topic {}.{}: it does not exist", topic.schema, topic.name),
+        Change::CreateView(view) => format!("view {}.{}: it does not exist", view.schema, view.name),
+        Change::CreateSchema { name, .. } => format!("schema {name}: it does not exist"),
+        Change::DropSchema { name } => format!("the drop of schema {name}: it exists again"),
+        Change::Drop { oids } => {
+            let oids: Vec<String> = oids.iter().map(u32::to_string).collect();
+            format!("the drop of what has OID {}: it exists again", oids.join(", "))
+        }
+        Change::Comment { oid, .. } => format!("a comment on what has OID {oid}"),
+        Change::AlterTopic(topic) => {
+            let name = format!("{}.{}", topic.schema, topic.name);
+            let Some(kept) = catalog.and_then(|catalog| catalog.topic(topic.oid)) else {
+                return format!("a change of topic {name}");
+            };
+            let missing = |of: &Topic, from: &Topic| -> Vec<String> {
+                let names = of.columns.iter().map(|column| column.name.clone());
+                let has = |name: &String| from.columns.iter().any(|column| column.name == *name);
+                names.filter(|name| !has(name)).map(|name| format!("\"{name}\"")).collect()
+            };
+            let (added, dropped) = (missing(topic, kept), missing(kept, topic));
+            let mut said = Vec::new();
+            if !added.is_empty() {
+                said.push(format!("it has no column {} any more, which statements may name", added.join(", ")));
+            }
+            if !dropped.is_empty() {
+                said.push(format!("it has column {} again", dropped.join(", ")));
+            }
+            if said.is_empty() {
+                said.push("it is as it was before".to_string());
+            }
+            format!("a change of topic {name}: {}", said.join("; "))
+        }
     }
 }
 

@@ -19,7 +19,7 @@ use parking_lot::Mutex;
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 
-use super::{Disk, DiskFile, DiskLock, Space};
+use super::{Disk, DiskFile, DiskLock, Purpose, Space};
 
 /// What goes wrong.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -36,6 +36,8 @@ pub enum FaultKind {
     /// The n-th sync of a file fails, and later ones do not make up for it: what was written stays readable until the
     /// power goes, and is on no disk, unless it is written again. Page caches do that.
     ForgetSync,
+    /// The n-th operation that changes anything panics, as a defect in who asked for it would.
+    Panic,
     /// The n-th write lands in the wrong place, by `seed`: at another offset or in another file. Nobody is told.
     Misdirect { seed: u64 },
 }
@@ -115,6 +117,8 @@ struct State {
     salts: u64,
     /// `None`: more than anybody writes.
     space: Option<Space>,
+    /// Nothing in it can be changed, or opened for that.
+    read_only: Option<PathBuf>,
 }
 
 fn power_cut() -> io::Error {
@@ -137,6 +141,7 @@ impl State {
             // This one is still done, though nothing says that it lasts.
             self.off = true;
         }
+        assert!(!self.fails(FaultKind::Panic, self.operations), "a planned panic");
         if self.fails(FaultKind::FailOperation, self.operations) {
             return Err(io::Error::other("a planned failure"));
         }
@@ -202,6 +207,13 @@ impl State {
         Ok(())
     }
 
+    fn writable(&self, path: &Path) -> io::Result<()> {
+        match self.read_only.as_ref().is_some_and(|dir| path.starts_with(dir)) {
+            true => Err(io::ErrorKind::ReadOnlyFilesystem.into()),
+            false => Ok(()),
+        }
+    }
+
     fn find(&self, path: &Path) -> io::Result<usize> {
         self.current
             .get(path)
@@ -248,6 +260,11 @@ impl FaultDisk {
         self.state.lock().space = Some(space);
     }
 
+    /// From here on nothing in a directory can be changed.
+    pub fn set_read_only(&self, dir: &Path) {
+        self.state.lock().read_only = Some(dir.to_path_buf());
+    }
+
     /// Sets what goes wrong next; counting starts now.
     pub fn plan(&self, fault: Fault) {
         let mut state = self.state.lock();
@@ -271,7 +288,7 @@ impl FaultDisk {
         let state = self.state.lock();
         let came = |fault: Fault| match fault.kind {
             FaultKind::PowerCut => false,
-            FaultKind::FailOperation => state.operations >= fault.nth,
+            FaultKind::FailOperation | FaultKind::Panic => state.operations >= fault.nth,
             FaultKind::FailSync | FaultKind::ForgetSync => state.syncs >= fault.nth,
             FaultKind::FailWrite | FaultKind::Misdirect { .. } => state.writes >= fault.nth,
         };
@@ -440,6 +457,7 @@ impl Disk for FaultDisk {
     fn create(&self, path: &Path) -> io::Result<Arc<dyn DiskFile>> {
         let mut state = self.state.lock();
         state.operation()?;
+        state.writable(path)?;
         if state.current.contains_key(path) {
             return Err(io::ErrorKind::AlreadyExists.into());
         }
@@ -453,6 +471,11 @@ impl Disk for FaultDisk {
     }
 
     fn open(&self, path: &Path) -> io::Result<Arc<dyn DiskFile>> {
+        self.state.lock().writable(path)?;
+        self.open_to_read(path)
+    }
+
+    fn open_to_read(&self, path: &Path) -> io::Result<Arc<dyn DiskFile>> {
         let state = self.state.lock();
         if state.off {
             return Err(power_cut());
@@ -467,6 +490,7 @@ impl Disk for FaultDisk {
     fn hard_link(&self, from: &Path, to: &Path) -> io::Result<()> {
         let mut state = self.state.lock();
         state.operation()?;
+        state.writable(from).and_then(|()| state.writable(to))?;
         let inode = state.find(from)?;
         if state.current.contains_key(to) {
             return Err(io::ErrorKind::AlreadyExists.into());
@@ -501,6 +525,7 @@ impl Disk for FaultDisk {
     fn remove(&self, path: &Path) -> io::Result<()> {
         let mut state = self.state.lock();
         state.operation()?;
+        state.writable(path)?;
         let inode = state.find(path)?;
         state.change(DirChange::Unlink(path.to_path_buf()));
         if !state.current.values().any(|linked| *linked == inode) {
@@ -525,17 +550,20 @@ impl Disk for FaultDisk {
         Ok(())
     }
 
-    fn lock(&self, path: &Path) -> io::Result<Box<dyn DiskLock>> {
+    fn lock(&self, dir: &Path, purpose: Purpose) -> io::Result<Box<dyn DiskLock>> {
         let mut state = self.state.lock();
+        if purpose == Purpose::Write {
+            state.writable(dir)?;
+        }
         if state.off {
             return Err(power_cut());
         }
-        if !state.locked.insert(path.to_path_buf()) {
+        if !state.locked.insert(dir.to_path_buf()) {
             return Err(io::Error::new(io::ErrorKind::WouldBlock, "this process"));
         }
         Ok(Box::new(FaultLock {
             state: Arc::clone(&self.state),
-            path: path.to_path_buf(),
+            path: dir.to_path_buf(),
         }))
     }
 

@@ -17,14 +17,22 @@ pub use real::RealDisk;
 /// Files and directories, as little of them as a log needs. Paths are as the caller gives them; errors are the
 /// operating system's.
 pub trait Disk: Send + Sync + 'static {
-    /// Makes `dir` and its parents; fine if it is there.
+    /// Makes `dir` and its parents, its owner's alone; fine if it is there.
     fn create_dir_all(&self, dir: &Path) -> io::Result<()>;
     /// Names of the files in `dir`, sorted.
     fn list(&self, dir: &Path) -> io::Result<Vec<String>>;
-    /// A new, empty file; `AlreadyExists` if there is one.
+    /// A new, empty file, its owner's alone; `AlreadyExists` if there is one.
     fn create(&self, path: &Path) -> io::Result<Arc<dyn DiskFile>>;
     /// An existing file for reading and writing.
     fn open(&self, path: &Path) -> io::Result<Arc<dyn DiskFile>>;
+    /// An existing file for reading, also where nothing can be written.
+    fn open_to_read(&self, path: &Path) -> io::Result<Arc<dyn DiskFile>> {
+        self.open(path)
+    }
+    /// Takes from others than its owner what they may do with a file or directory; false if that was nothing.
+    fn make_private(&self, _path: &Path) -> io::Result<bool> {
+        Ok(false)
+    }
     /// A second name for the same file; `AlreadyExists` if `to` is one. Fails where the file system has no such thing or
     /// `to` is on another one: callers copy then.
     fn hard_link(&self, from: &Path, to: &Path) -> io::Result<()>;
@@ -35,8 +43,9 @@ pub trait Disk: Send + Sync + 'static {
     fn remove(&self, path: &Path) -> io::Result<()>;
     /// Makes creations, renames and removals in `dir` durable.
     fn sync_dir(&self, dir: &Path) -> io::Result<()>;
-    /// The one exclusive lock on `path` (made if missing), held until dropped. `WouldBlock` if someone else holds it.
-    fn lock(&self, path: &Path) -> io::Result<Box<dyn DiskLock>>;
+    /// The one exclusive lock on the directory `dir`, held until dropped. `WouldBlock` if someone else holds it; its text
+    /// is who that is, as far as is known.
+    fn lock(&self, dir: &Path, purpose: Purpose) -> io::Result<Box<dyn DiskLock>>;
     /// The room on the file system that `dir` is on.
     fn space(&self, dir: &Path) -> io::Result<Space>;
     /// A number that no file of the past was given: what tells a file's frames from those of another.
@@ -74,6 +83,18 @@ pub trait DiskFile: Send + Sync {
     fn sync_data(&self) -> io::Result<()>;
 }
 
+/// What a directory is locked for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Purpose {
+    /// To write to it: the file [`LOCK_NAME`] says who does.
+    Write,
+    /// To look at it: nothing is written, so that it may be on a read-only file system.
+    Look,
+}
+
+/// The file in a locked directory that says who holds the lock.
+pub const LOCK_NAME: &str = "lock";
+
 /// Holds a lock until dropped.
 pub trait DiskLock: Send + Sync {}
 
@@ -92,8 +113,14 @@ fn fill_zeros<F: DiskFile + ?Sized>(file: &F, from: u64, to: u64) -> io::Result<
 pub trait Clock: Send + Sync + 'static {
     /// Microseconds since 1970-01-01 UTC. May step back.
     fn now_us(&self) -> i64;
-    /// Microseconds since some moment. Never steps, back or forward.
+    /// Microseconds since some moment: where [`Clock::boot`] is not 0, since the machine started. Never steps, back or
+    /// forward.
     fn monotonic_us(&self) -> i64;
+    /// Names the start of the machine that [`Clock::monotonic_us`] counts from, for processes that come one after the
+    /// other; 0 if that is not known.
+    fn boot(&self) -> u64 {
+        0
+    }
 }
 
 /// The machine's clock.
@@ -110,10 +137,32 @@ impl Clock for SystemClock {
 
     #[allow(clippy::disallowed_methods, reason = "the one place that reads the machine's clock")]
     fn monotonic_us(&self) -> i64 {
-        static START: OnceLock<Instant> = OnceLock::new();
-        let passed = START.get_or_init(Instant::now).elapsed();
-        i64::try_from(passed.as_micros()).unwrap_or(i64::MAX)
+        static START: OnceLock<(Instant, i64)> = OnceLock::new();
+        let (start, up_us) = START.get_or_init(|| (Instant::now(), up_us().unwrap_or(0)));
+        let passed_us = i64::try_from(start.elapsed().as_micros()).unwrap_or(i64::MAX);
+        passed_us.saturating_add(*up_us)
     }
+
+    #[allow(clippy::disallowed_methods, reason = "storage is where files are read")]
+    fn boot(&self) -> u64 {
+        static BOOT: OnceLock<u64> = OnceLock::new();
+        *BOOT.get_or_init(|| {
+            let id = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
+            let digits: String = id.chars().filter(char::is_ascii_hexdigit).take(16).collect();
+            match up_us() {
+                Some(_) => u64::from_str_radix(&digits, 16).unwrap_or(0),
+                None => 0,
+            }
+        })
+    }
+}
+
+/// Microseconds since the machine started, suspensions included, to a hundredth of a second. `None` if it does not say.
+#[allow(clippy::disallowed_methods, reason = "storage is where files are read")]
+fn up_us() -> Option<i64> {
+    let text = std::fs::read_to_string("/proc/uptime").ok()?;
+    let seconds: f64 = text.split_whitespace().next()?.parse().ok()?;
+    Some((seconds * 1e6) as i64)
 }
 
 pub type SharedClock = Arc<dyn Clock>;

@@ -3,19 +3,29 @@
 //! One rule: `sync_data` is fdatasync and `sync_dir` is fsync of the directory; errors of either are returned, never
 //! retried here (a second sync after a failed one may lie).
 //!
+//! What is made is its owner's alone from the first moment on. A directory is locked by a lock on the directory itself,
+//! which cannot be swapped while it is in use, and by one on the file in it that says who holds it: servers of before know
+//! that alone.
+//!
 //! Small pieces of whole pages that are to be durable at once go past the page cache (O_DIRECT, O_DSYNC): one request in
 //! place of a copy, a write-back and a wait. So do zeros: the pages that they leave in the cache would have to go when
 //! something is written over them. Only on file systems of which it is known that they keep that promise.
 
 use std::fs::{File, OpenOptions, TryLockError};
-use std::io::{self, IoSlice, Read, Write};
-use std::os::unix::fs::FileExt;
+use std::io::{self, IoSlice, Write};
+use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
 
 use parking_lot::Mutex;
 
-use super::{Disk, DiskFile, DiskLock, Space, fill_zeros};
+use super::{Disk, DiskFile, DiskLock, LOCK_NAME, Purpose, Space, fill_zeros};
+
+/// Who may do what with files and directories.
+const FILE_MODE: u32 = 0o600;
+const DIRECTORY_MODE: u32 = 0o700;
+/// What others than the owner may do.
+const OTHERS: u32 = 0o077;
 
 /// The machine's disk.
 pub struct RealDisk;
@@ -70,7 +80,6 @@ impl Direct {
     fn open(file: &File) -> Option<Direct> {
         use rustix::fs::OFlags;
         use std::os::fd::AsRawFd;
-        use std::os::unix::fs::OpenOptionsExt;
 
         if !DIRECT_FILE_SYSTEMS.contains(&(rustix::fs::fstatfs(file).ok()?.f_type as u64)) {
             return None;
@@ -143,12 +152,89 @@ fn is_done(written: io::Result<()>) -> io::Result<bool> {
     }
 }
 
+/// Unlocked when closed.
 struct RealLock {
-    /// Unlocked when closed.
-    _file: File,
+    _dir: File,
+    _file: Option<File>,
 }
 
 impl DiskLock for RealLock {}
+
+/// Locks a file or directory; `WouldBlock` if someone else has it.
+fn try_lock(file: &File) -> io::Result<()> {
+    file.try_lock().map_err(|error| match error {
+        TryLockError::WouldBlock => io::ErrorKind::WouldBlock.into(),
+        TryLockError::Error(error) => error,
+    })
+}
+
+#[allow(
+    clippy::disallowed_methods,
+    reason = "the one implementation of Disk over real files"
+)]
+impl RealLock {
+    fn take(dir: &Path, purpose: Purpose) -> io::Result<RealLock> {
+        let path = dir.join(LOCK_NAME);
+        let held = |error: io::Error| match error.kind() {
+            io::ErrorKind::WouldBlock => {
+                // Who holds it is a courtesy of the message.
+                let holder = std::fs::read_to_string(&path).unwrap_or_default();
+                io::Error::new(io::ErrorKind::WouldBlock, holder.trim().to_string())
+            }
+            _ => error,
+        };
+        let opened = File::open(dir)?;
+        match try_lock(&opened) {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Err(held(error)),
+            // Some network file systems lock no directories: there is the file, then.
+            _ => {}
+        }
+        loop {
+            let Some(mut file) = RealLock::open(&path, purpose)? else {
+                return Ok(RealLock {
+                    _dir: opened,
+                    _file: None,
+                });
+            };
+            try_lock(&file).map_err(held)?;
+            // One that was removed meanwhile keeps nobody off.
+            let is_named = std::fs::metadata(&path).is_ok_and(|named| {
+                file.metadata()
+                    .is_ok_and(|locked| (named.dev(), named.ino()) == (locked.dev(), locked.ino()))
+            });
+            if !is_named {
+                continue;
+            }
+            let written = file
+                .set_len(0)
+                .and_then(|()| writeln!(file, "process {}", std::process::id()));
+            if purpose == Purpose::Write {
+                written?;
+            }
+            return Ok(RealLock {
+                _dir: opened,
+                _file: Some(file),
+            });
+        }
+    }
+
+    /// The file that says who holds the lock. Who only looks makes none.
+    fn open(path: &Path, purpose: Purpose) -> io::Result<Option<File>> {
+        let mut options = OpenOptions::new();
+        options.read(true).write(true).mode(FILE_MODE);
+        if purpose == Purpose::Write {
+            return options.create(true).truncate(false).open(path).map(Some);
+        }
+        let opened = options.open(path).or_else(|error| match error.kind() {
+            io::ErrorKind::ReadOnlyFilesystem | io::ErrorKind::PermissionDenied => File::open(path),
+            _ => Err(error),
+        });
+        match opened {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            opened => opened.map(Some),
+        }
+    }
+}
 
 #[allow(
     clippy::disallowed_methods,
@@ -156,7 +242,10 @@ impl DiskLock for RealLock {}
 )]
 impl Disk for RealDisk {
     fn create_dir_all(&self, dir: &Path) -> io::Result<()> {
-        std::fs::create_dir_all(dir)
+        std::fs::DirBuilder::new()
+            .recursive(true)
+            .mode(DIRECTORY_MODE)
+            .create(dir)
     }
 
     fn list(&self, dir: &Path) -> io::Result<Vec<String>> {
@@ -174,13 +263,29 @@ impl Disk for RealDisk {
     }
 
     fn create(&self, path: &Path) -> io::Result<Arc<dyn DiskFile>> {
-        let file = OpenOptions::new().read(true).write(true).create_new(true).open(path)?;
-        Ok(RealFile::shared(file))
+        let mut options = OpenOptions::new();
+        options.read(true).write(true).create_new(true).mode(FILE_MODE);
+        Ok(RealFile::shared(options.open(path)?))
     }
 
     fn open(&self, path: &Path) -> io::Result<Arc<dyn DiskFile>> {
         let file = OpenOptions::new().read(true).write(true).open(path)?;
         Ok(RealFile::shared(file))
+    }
+
+    fn open_to_read(&self, path: &Path) -> io::Result<Arc<dyn DiskFile>> {
+        Ok(RealFile::shared(File::open(path)?))
+    }
+
+    fn make_private(&self, path: &Path) -> io::Result<bool> {
+        let mut permissions = std::fs::metadata(path)?.permissions();
+        let mode = permissions.mode();
+        if mode & OTHERS == 0 {
+            return Ok(false);
+        }
+        permissions.set_mode(mode & !OTHERS);
+        std::fs::set_permissions(path, permissions)?;
+        Ok(true)
     }
 
     fn hard_link(&self, from: &Path, to: &Path) -> io::Result<()> {
@@ -208,26 +313,8 @@ impl Disk for RealDisk {
         File::open(dir)?.sync_all()
     }
 
-    fn lock(&self, path: &Path) -> io::Result<Box<dyn DiskLock>> {
-        let mut file = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .open(path)?;
-        match file.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => {
-                let mut holder = String::new();
-                // Who holds it is a courtesy of the message; an unreadable lock file is still a held lock.
-                let _ = file.read_to_string(&mut holder);
-                return Err(io::Error::new(io::ErrorKind::WouldBlock, holder.trim().to_string()));
-            }
-            Err(TryLockError::Error(error)) => return Err(error),
-        }
-        file.set_len(0)?;
-        writeln!(file, "process {}", std::process::id())?;
-        Ok(Box::new(RealLock { _file: file }))
+    fn lock(&self, dir: &Path, purpose: Purpose) -> io::Result<Box<dyn DiskLock>> {
+        Ok(Box::new(RealLock::take(dir, purpose)?))
     }
 
     fn space(&self, dir: &Path) -> io::Result<Space> {
@@ -315,15 +402,58 @@ mod tests {
     use super::*;
 
     #[test]
+    #[allow(clippy::disallowed_methods, reason = "the lock's file is meddled with")]
     fn a_second_lock_is_refused_and_names_the_holder() {
         let dir = tempfile::tempdir().expect("a temporary directory");
-        let path = dir.path().join("lock");
-        let held = RealDisk.lock(&path).expect("nobody holds it");
-        let refused = RealDisk.lock(&path).err().expect("it is held");
-        assert_eq!(refused.kind(), io::ErrorKind::WouldBlock);
-        assert_eq!(refused.to_string(), format!("process {}", std::process::id()));
+        let path = dir.path().join(LOCK_NAME);
+        let both = [Purpose::Write, Purpose::Look];
+        let lock = |purpose| RealDisk.lock(dir.path(), purpose);
+        let held = lock(Purpose::Look).expect("nobody holds it");
+        assert!(!path.exists(), "who only looks writes nothing");
+        for purpose in both {
+            let refused = lock(purpose).err().expect("it is held");
+            assert_eq!(refused.kind(), io::ErrorKind::WouldBlock);
+        }
         drop(held);
-        RealDisk.lock(&path).expect("free again");
+        let held = lock(Purpose::Write).expect("free again");
+        for purpose in both {
+            let refused = lock(purpose).err().expect("it is held");
+            assert_eq!(refused.kind(), io::ErrorKind::WouldBlock);
+            assert_eq!(refused.to_string(), format!("process {}", std::process::id()));
+        }
+        // Without its file it is held all the same, and by one of before that locks the file alone.
+        std::fs::remove_file(&path).expect("it is there");
+        for purpose in both {
+            let refused = lock(purpose).err().expect("it is held");
+            assert_eq!(refused.kind(), io::ErrorKind::WouldBlock);
+        }
+        assert!(!path.exists(), "none was made");
+        drop(held);
+        drop(lock(Purpose::Write).expect("free again"));
+        let file = File::open(&path).expect("it is there");
+        file.try_lock().expect("free");
+        for purpose in both {
+            assert_eq!(lock(purpose).err().map(|error| error.kind()), Some(io::ErrorKind::WouldBlock));
+        }
+    }
+
+    #[test]
+    #[allow(clippy::disallowed_methods, reason = "permissions are looked at")]
+    fn what_is_made_is_its_owners_alone() {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let (made, file) = (dir.path().join("a/b"), dir.path().join("a/b/c"));
+        let mode = |path: &Path| std::fs::metadata(path).expect("it is there").mode() & 0o777;
+        RealDisk.create_dir_all(&made).expect("made");
+        RealDisk.create(&file).expect("made");
+        let _lock = RealDisk.lock(&made, Purpose::Write).expect("locked");
+        assert_eq!((mode(&made), mode(&file)), (0o700, 0o600));
+        assert_eq!(mode(&made.join(LOCK_NAME)), 0o600);
+        for (path, wide, private) in [(&made, 0o755, 0o700), (&file, 0o664, 0o600)] {
+            assert!(!RealDisk.make_private(path).expect("its owner's"));
+            std::fs::set_permissions(path, std::fs::Permissions::from_mode(wide)).expect("its owner's");
+            assert!(RealDisk.make_private(path).expect("its owner's"));
+            assert_eq!(mode(path), private);
+        }
     }
 
     #[test]

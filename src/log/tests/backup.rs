@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicI64};
 use futures::executor::block_on;
 use parking_lot::Mutex;
 
-use crate::storage::{DiskFile, DiskLock, Fault, FaultDisk, FaultKind, RealDisk, Space};
+use crate::storage::{DiskFile, DiskLock, Purpose, Fault, FaultDisk, FaultKind, RealDisk, Space};
 
 use super::*;
 
@@ -55,6 +55,24 @@ fn open_copy(disk: &Arc<dyn Disk>, dir: &Path, lsn: Lsn) -> Arc<Log> {
         assert_eq!(ids(&log, 1, partition as u32), expected);
     }
     log
+}
+
+#[test]
+fn nothing_need_be_written_to_check_and_back_up() {
+    let disk = FaultDisk::new();
+    let log = open(&disk.shared(), Path::new(DIR), small());
+    create_and_fill(&log, 100);
+    drop(log);
+    let found = super::check(&disk.copy().shared(), Path::new(DIR)).expect("checked");
+    disk.set_read_only(Path::new(DIR));
+    let checked = super::check(&disk.shared(), Path::new(DIR)).expect("checked");
+    assert_eq!((checked.damage.len(), checked.newest), (0, found.newest));
+    assert!(checked.segments > 5);
+    let made = backup(&disk.shared(), Path::new(DIR), Path::new(TO), true).expect("copied");
+    assert_eq!(made.linked, 0);
+    check_copy(&disk.shared(), Path::new(TO), made.lsn);
+    assert!(repair(&disk.shared(), Path::new(DIR), false).expect("nothing to do").damage.is_empty());
+    assert!(open_with(disk.shared(), Path::new(DIR), small()).is_err());
 }
 
 #[test]
@@ -261,8 +279,8 @@ impl Disk for Meddled {
         self.disk.sync_dir(dir)
     }
 
-    fn lock(&self, path: &Path) -> io::Result<Box<dyn DiskLock>> {
-        self.disk.lock(path)
+    fn lock(&self, dir: &Path, purpose: Purpose) -> io::Result<Box<dyn DiskLock>> {
+        self.disk.lock(dir, purpose)
     }
 
     fn space(&self, dir: &Path) -> io::Result<Space> {

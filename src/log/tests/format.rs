@@ -20,6 +20,11 @@ fn open(disk: &FaultDisk) -> Result<(Arc<Log>, Recovered), LogError> {
 
 /// A disk with catalog changes, rows of both kinds, an advance, and, if closed, a seal.
 fn written(close: bool) -> FaultDisk {
+    written_with(close, &[(2, None)])
+}
+
+/// The same, with these rows in the last commit.
+fn written_with(close: bool, last: &[(i64, Option<i64>)]) -> FaultDisk {
     let disk = FaultDisk::new();
     let (log, _) = open(&disk).expect("opened");
     let many: Vec<(i64, Option<i64>)> = (0..200).map(|i| (i, Some(NOW_US))).collect();
@@ -32,7 +37,7 @@ fn written(close: bool) -> FaultDisk {
         insert(1, 0, &[(1, Some(7))]),
         insert(1, 0, &many),
         advance,
-        insert(1, 1, &[(2, None)]),
+        insert(1, 1, last),
     ] {
         block_on(log.commit(commit, Acknowledge::Synced)).expect("committed");
     }
@@ -102,7 +107,7 @@ fn a_flipped_bit_in_any_frame_is_found() {
 #[test]
 fn a_flipped_bit_in_a_file_header_is_found() {
     let disk = written(true);
-    for at in 0..96 {
+    for at in (0..100).chain(104..144) {
         let damaged = disk.copy();
         damaged.flip_bit(&file(1), at, (at % 8) as u8).expect("it is there");
         let error = open(&damaged).err().expect("it is damaged");
@@ -126,12 +131,20 @@ fn a_flipped_bit_in_the_padding_between_groups_harms_nothing() {
 
 #[test]
 fn recovery_cuts_a_torn_tail_and_continues_in_a_new_file() {
-    let disk = written(false);
+    let many: Vec<(i64, Option<i64>)> = (0..120).map(|i| (i, Some(NOW_US))).collect();
+    let disk = written_with(false, &many);
     let all = frames(&disk);
     let (start, end, _) = all[all.len() - 1];
-    for at in start..end {
+    let sectors = (end - start).div_ceil(512);
+    assert!((4..10).contains(&sectors), "{sectors} sectors");
+    // Any of its sectors are missing.
+    for missing in 1..1 << sectors {
         let torn = disk.copy();
-        torn.flip_bit(&file(1), at as u64, 0).expect("it is there");
+        let handle = torn.open(&file(1)).expect("it is there");
+        for sector in (0..sectors).filter(|sector| missing >> sector & 1 == 1) {
+            let at = (start + sector * 512) as u64;
+            handle.write_at(at, &[&[0; 512]]).expect("written");
+        }
         let (log, recovered) = open(&torn).expect("nobody knows that it was acknowledged");
         assert_eq!((recovered.newest, recovered.clean), (4, false));
         block_on(log.commit(insert(1, 1, &[(3, None)]), Acknowledge::Synced)).expect("inserted");
@@ -144,6 +157,67 @@ fn recovery_cuts_a_torn_tail_and_continues_in_a_new_file() {
             (1, start as u64, 4)
         );
     }
+}
+
+#[test]
+fn damage_to_the_newest_frame_is_no_torn_tail() {
+    let many: Vec<(i64, Option<i64>)> = (0..120).map(|i| (i, Some(NOW_US))).collect();
+    // The last one has sectors that are zeros by themselves.
+    let zeros: Vec<(i64, Option<i64>)> = (0..128).map(|_| (0, Some(0))).collect();
+    for last in [vec![(2, None)], many, [zeros.clone(), zeros].concat()] {
+        let disk = written_with(false, &last);
+        let all = frames(&disk);
+        let (start, end, _) = all[all.len() - 1];
+        for at in (start..end).filter(|at| at - start < 300 || at % 37 == 0) {
+            let damaged = disk.copy();
+            damaged.flip_bit(&file(1), at as u64, (at % 8) as u8).expect("it is there");
+            let error = open(&damaged).err().expect("it was acknowledged").to_string();
+            assert!(error.contains(&format!("offset {start}, LSN 5: ")), "{error}");
+        }
+        // A file that is shorter than it was made lacks what nobody can tell.
+        for length in [end + 4096, end, start + 90, start, start - 4096] {
+            let cut = disk.copy();
+            cut.open(&file(1))
+                .and_then(|file| file.set_len(length as u64))
+                .expect("it is there");
+            assert!(matches!(open(&cut), Err(LogError::Corrupt { .. })), "cut at {length}");
+        }
+    }
+}
+
+#[test]
+fn an_end_of_the_log_that_is_gone_is_missed() {
+    let disk = FaultDisk::new();
+    let options = LogOptions {
+        mark_every_ms: 0,
+        ..steady()
+    };
+    let dir = Path::new("/d");
+    let (log, _) = open_with(disk.shared(), dir, options.clone()).expect("opened");
+    block_on(log.commit(create(0, &[1]), Acknowledge::Synced)).expect("created");
+    (0..9).for_each(|i| {
+        block_on(log.commit(insert(1, 0, &[(i, None)]), Acknowledge::Synced)).expect("inserted");
+    });
+    drop(log);
+    let disk = disk.kill();
+    // Zeros from the group of LSN 6 on.
+    let handle = disk.open(&file(1)).expect("it is there");
+    let end = handle.len().expect("a length");
+    handle.write_zeros(4096 * 6, end).expect("written");
+    let said = "the log ends at LSN 5, and is known to have reached LSN 10";
+    let error = open_with(disk.shared(), dir, options.clone()).err().expect("it is missed");
+    assert!(error.to_string().contains(said), "{error}");
+    let checked = super::check(&disk.shared(), dir).expect("checked");
+    assert_eq!((checked.damage, checked.reached), (vec![error], Some(10)));
+    // All files are gone.
+    let empty = disk.copy();
+    empty.remove(&file(1)).expect("it is there");
+    assert!(open_with(empty.shared(), dir, options.clone()).is_err());
+    let repaired = repair(&disk.shared(), dir, true).expect("repaired");
+    let lost = repaired.commits.expect("commits are lost");
+    assert_eq!((lost.after, lost.newest_seen), (5, Some(10)));
+    let (log, recovered) = open_with(disk.shared(), dir, options).expect("opened");
+    assert_eq!((recovered.newest, ids(&log, 1, 0)), (5, vec![0, 1, 2, 3]));
 }
 
 #[test]

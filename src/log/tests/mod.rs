@@ -2,9 +2,11 @@
 
 mod backup;
 mod behaviour;
+mod damage;
 mod disk;
 mod format;
 mod fuzz;
+mod panics;
 mod repair;
 mod restarts;
 mod retention;
@@ -15,7 +17,7 @@ mod spill;
 
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
 use arrow::array::{ArrayRef, AsArray, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray};
 use arrow::datatypes::{DataType, Field, Int64Type, Schema, SchemaRef, TimeUnit};
@@ -24,13 +26,23 @@ use crate::storage::{Clock, Disk, SharedClock};
 
 use super::*;
 
-/// A clock that a test sets.
-/// The machine's clock, and the monotonic one.
-pub struct TestClock(AtomicI64, AtomicI64);
+/// A clock that a test sets: the machine's, the monotonic one, and how often the machine has started.
+pub struct TestClock(AtomicI64, AtomicI64, AtomicU64);
 
 impl TestClock {
     pub fn at(now_us: i64) -> Arc<TestClock> {
-        Arc::new(TestClock(AtomicI64::new(now_us), AtomicI64::new(0)))
+        let started_us = 1_000_000;
+        Arc::new(TestClock(
+            AtomicI64::new(now_us),
+            AtomicI64::new(started_us),
+            AtomicU64::new(1),
+        ))
+    }
+
+    /// The machine starts again.
+    pub fn reboot(&self) {
+        self.1.store(1_000_000, Ordering::Relaxed);
+        self.2.fetch_add(1, Ordering::Relaxed);
     }
 
     pub fn set(&self, now_us: i64) {
@@ -51,6 +63,10 @@ impl Clock for TestClock {
 
     fn monotonic_us(&self) -> i64 {
         self.1.load(Ordering::Relaxed)
+    }
+
+    fn boot(&self) -> u64 {
+        self.2.load(Ordering::Relaxed)
     }
 }
 
@@ -121,7 +137,7 @@ pub fn create(version: u64, ids: &[u32]) -> Commit {
     }
 }
 
-/// Seals only when told, makes files inline, never flushes: the disk operations of a workload are always the same.
+/// Seals only when told, makes files inline, never flushes, makes no marks: the disk operations of a workload are always the same.
 pub fn steady() -> LogOptions {
     LogOptions {
         wal_file_bytes_max: 1 << 20,
@@ -131,6 +147,7 @@ pub fn steady() -> LogOptions {
         background: false,
         flush_bytes: usize::MAX,
         image_after_bytes: u64::MAX,
+        mark_every_ms: u64::MAX,
         ..LogOptions::default()
     }
 }

@@ -26,13 +26,26 @@ struct World {
     disk: FaultDisk,
     clock: Arc<TestClock>,
     log: Arc<Log>,
+    options: LogOptions,
+}
+
+/// Looks after retention each minute.
+fn looking(options: LogOptions) -> LogOptions {
+    LogOptions {
+        retire_every_us: HOUR_US / 60,
+        ..options
+    }
 }
 
 impl World {
     /// Topics 1 and 2 with this retention.
     fn new(us: Option<i64>, bytes: Option<u64>, needed_since: Option<i64>) -> World {
+        World::with(looking(tiny()), us, bytes, needed_since)
+    }
+
+    fn with(options: LogOptions, us: Option<i64>, bytes: Option<u64>, needed_since: Option<i64>) -> World {
         let (disk, clock) = (FaultDisk::new(), TestClock::at(NOW_US));
-        let log = World::open(&disk, &clock, needed_since);
+        let log = World::open(&disk, &clock, &options, needed_since);
         let spec = |id| TopicSpec {
             retention: Retention { us, bytes },
             ..spec(id)
@@ -47,15 +60,21 @@ impl World {
             ..Commit::default()
         };
         block_on(log.commit(create, Acknowledge::Synced)).expect("created");
-        World { disk, clock, log }
+        World {
+            disk,
+            clock,
+            log,
+            options,
+        }
     }
 
-    fn open(disk: &FaultDisk, clock: &Arc<TestClock>, needed_since: Option<i64>) -> Arc<Log> {
-        let options = LogOptions {
-            retire_every_us: HOUR_US / 60,
-            ..tiny()
-        };
-        let opened = Log::open(disk.shared(), Path::new(DIR), options, clock.clone()).expect("opened");
+    fn open(
+        disk: &FaultDisk,
+        clock: &Arc<TestClock>,
+        options: &LogOptions,
+        needed_since: Option<i64>,
+    ) -> Arc<Log> {
+        let opened = Log::open(disk.shared(), Path::new(DIR), options.clone(), clock.clone()).expect("opened");
         opened.0.observe_ddl(Arc::new(Needs(needed_since)));
         opened.0
     }
@@ -77,10 +96,20 @@ impl World {
     }
 
     fn restart(self, needed_since: Option<i64>) -> World {
-        let World { disk, clock, log } = self;
+        let World {
+            disk,
+            clock,
+            log,
+            options,
+        } = self;
         drop(log);
-        let log = World::open(&disk, &clock, needed_since);
-        World { disk, clock, log }
+        let log = World::open(&disk, &clock, &options, needed_since);
+        World {
+            disk,
+            clock,
+            log,
+            options,
+        }
     }
 
     fn partition(&self, topic: u32) -> PartitionStats {
@@ -218,6 +247,45 @@ fn setting_the_clock_deletes_nothing() {
     let world = world.restart(None);
     world.fill(70..80, HOUR_US / 100);
     assert_eq!(world.partition(1).start_offset, 0);
+}
+
+#[test]
+fn setting_the_clock_before_a_crash_deletes_nothing_either() {
+    // Set ahead for a commit, and back or not; before the first image, and behind one.
+    for (set_back, reboots, images) in [
+        (true, false, false),
+        (false, false, false),
+        (true, true, false),
+        (false, true, false),
+        (true, false, true),
+        (false, false, true),
+        (false, true, true),
+    ] {
+        let options = looking(if images { tiny() } else { steady() });
+        let mut world = World::with(options, Some(HOUR_US), None, None);
+        world.fill(0..if images { 50 } else { 1 }, 1000);
+        assert_eq!(world.log.stats().image_lsn.is_some(), images);
+        let before = world.partition(1).next_offset;
+        let now_us = world.clock.now_us();
+        world.clock.set(now_us + 2 * HOUR_US);
+        world.fill(1000..1001, 1000);
+        if set_back {
+            world.clock.set(now_us);
+        }
+        for _ in 0..3 {
+            if reboots {
+                world.clock.reboot();
+            }
+            world = world.restart(None);
+            world.fill(1001..1002, HOUR_US / 60);
+            let at_us = world.log.pin().at_us;
+            let case = format!("set back {set_back}, reboots {reboots}, images {images}");
+            assert!(at_us <= now_us + HOUR_US / 10, "{case}: {} us too far", at_us - now_us);
+            assert_eq!(world.partition(1).start_offset, 0, "{case}");
+            assert_eq!(since(&world.log, 1, at_us - HOUR_US).first(), Some(&0), "{case}");
+            assert!(world.partition(1).next_offset > before);
+        }
+    }
 }
 
 #[test]

@@ -9,7 +9,7 @@ use arrow::array::Array;
 use futures::executor::block_on;
 
 use crate::error::SqlError;
-use crate::storage::{DiskFile, DiskLock, FaultDisk, Space};
+use crate::storage::{DiskFile, DiskLock, Purpose, FaultDisk, Space};
 
 use super::*;
 
@@ -138,6 +138,29 @@ fn segments_are_merged_without_quiet_once_they_have_waited() {
             .map(|chunk| chunk.rows.num_rows())
             .sum();
         assert_eq!(rows, 1200);
+    }
+}
+
+#[test]
+fn merging_goes_on_after_a_restart_without_a_flush() {
+    let disk = FaultDisk::new();
+    let log = open(&disk, &tiny());
+    block_on(log.commit(create(0, &[1]), Acknowledge::Synced)).expect("created");
+    fill(&log, 400);
+    close(&log);
+    drop(log);
+    // Quiet from the first moment on: a millisecond of it will do.
+    let mut options = merging();
+    options.seal_after_ms = 1;
+    options.flush.merge.after_ms = 1;
+    let log = open(&disk, &options);
+    let before = log.segments(TopicId(1)).len();
+    assert!(before > 10, "{before} segments");
+    while !log.segments(TopicId(1)).iter().any(|segment| segment.is_merged) {
+        std::thread::yield_now();
+    }
+    for partition in 0..2 {
+        assert_eq!(ids(&log, 1, partition), expected(400, i64::from(partition)));
     }
 }
 
@@ -501,8 +524,8 @@ impl Disk for FullDisk {
         self.disk.sync_dir(dir)
     }
 
-    fn lock(&self, path: &Path) -> io::Result<Box<dyn DiskLock>> {
-        self.disk.lock(path)
+    fn lock(&self, dir: &Path, purpose: Purpose) -> io::Result<Box<dyn DiskLock>> {
+        self.disk.lock(dir, purpose)
     }
 
     fn space(&self, dir: &Path) -> io::Result<Space> {

@@ -43,6 +43,7 @@ pub fn options(random: &mut StdRng) -> LogOptions {
         inline_sync_us_max: [None, Some(u64::MAX)][pick(&[0, 1, 1])],
         measured_syncs: pick(&[0, 0, 1, 3]) as u32,
         background: false,
+        mark_every_ms: [0, u64::MAX][pick(&[0, 1])],
         tail_bytes_max: pick(&[8 << 10, 64 << 10, 1 << 20]),
         flush_bytes: pick(&[128, 1 << 10, 16 << 10, usize::MAX]),
         // Looked after behind a commit, once so much has passed; the writer's thread alone never waits so long.

@@ -45,7 +45,12 @@ impl World {
     /// Everything that can be asked of the log, compared with the model.
     pub fn check_all(&mut self, log: &Log) {
         let newest = log.newest();
-        self.retention_us = self.retention_us.max(log.pin().at_us);
+        let at_us = log.pin().at_us;
+        assert!(
+            at_us <= self.retention_us,
+            "the clock of retention stands {} us too far: it was set, and nothing else",
+            at_us - self.retention_us
+        );
         for (id, topic) in self.model.topics() {
             self.check_read(log, &Reader::of(topic.spec()), (0, newest));
             let stats = log.topic_stats(TopicId(id)).expect("the topic exists");
