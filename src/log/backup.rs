@@ -217,9 +217,7 @@ impl Copy<'_> {
                 let (from, to) = (segments.join(&name), copied.join(&name));
                 let linked = self.link && disk.hard_link(&from, &to).is_ok();
                 if !linked {
-                    let file = disk
-                        .open_to_read(&from)
-                        .map_err(LogError::io("open file", &from))?;
+                    let file = disk.open_to_read(&from).map_err(LogError::io("open file", &from))?;
                     let file = copy(disk, (file.as_ref(), &from), &to, info.bytes)?;
                     file.sync_data().map_err(LogError::io("sync file", &to))?;
                 }

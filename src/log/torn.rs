@@ -106,7 +106,14 @@ mod tests {
         for length in [1, 2, 80, 511, 4096, 40_000] {
             let mut bytes: Vec<u8> = (0..length).map(|_| random.random()).collect();
             let crc = crc32c::crc32c(&bytes);
-            for bit in [0, 1, 7, length * 8 - 1, length * 8 - 8, random.random_range(0..length * 8)] {
+            for bit in [
+                0,
+                1,
+                7,
+                length * 8 - 1,
+                length * 8 - 8,
+                random.random_range(0..length * 8),
+            ] {
                 bytes[bit / 8] ^= 1 << (bit % 8);
                 assert!(is_flipped(&bytes, crc), "bit {bit} of {length} bytes");
                 bytes[bit / 8] ^= 1 << (bit % 8);

@@ -119,11 +119,11 @@ fn print_losses(repaired: &Repaired) {
                 name(*topic)
             );
         }
-        for change in lost_catalog.iter().flat_map(|(_, record)| decode(record).unwrap_or_default()) {
-            println!(
-                "                 of them, {}",
-                lost_change(catalog.as_deref(), &change)
-            );
+        for change in lost_catalog
+            .iter()
+            .flat_map(|(_, record)| decode(record).unwrap_or_default())
+        {
+            println!("                 of them, {}", lost_change(catalog.as_deref(), &change));
         }
     }
     for LostRows {
@@ -171,12 +171,18 @@ fn lost_change(catalog: Option<&Snapshot>, change: &Change) -> String {
             let missing = |of: &Topic, from: &Topic| -> Vec<String> {
                 let names = of.columns.iter().map(|column| column.name.clone());
                 let has = |name: &String| from.columns.iter().any(|column| column.name == *name);
-                names.filter(|name| !has(name)).map(|name| format!("\"{name}\"")).collect()
+                names
+                    .filter(|name| !has(name))
+                    .map(|name| format!("\"{name}\""))
+                    .collect()
             };
             let (added, dropped) = (missing(topic, kept), missing(kept, topic));
             let mut said = Vec::new();
             if !added.is_empty() {
-                said.push(format!("it has no column {} any more, which statements may name", added.join(", ")));
+                said.push(format!(
+                    "it has no column {} any more, which statements may name",
+                    added.join(", ")
+                ));
             }
             if !dropped.is_empty() {
                 said.push(format!("it has column {} again", dropped.join(", ")));

@@ -433,7 +433,10 @@ mod tests {
         let file = File::open(&path).expect("it is there");
         file.try_lock().expect("free");
         for purpose in both {
-            assert_eq!(lock(purpose).err().map(|error| error.kind()), Some(io::ErrorKind::WouldBlock));
+            assert_eq!(
+                lock(purpose).err().map(|error| error.kind()),
+                Some(io::ErrorKind::WouldBlock)
+            );
         }
     }
 

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicI64};
 use futures::executor::block_on;
 use parking_lot::Mutex;
 
-use crate::storage::{DiskFile, DiskLock, Purpose, Fault, FaultDisk, FaultKind, RealDisk, Space};
+use crate::storage::{DiskFile, DiskLock, Fault, FaultDisk, FaultKind, Purpose, RealDisk, Space};
 
 use super::*;
 
@@ -71,7 +71,12 @@ fn nothing_need_be_written_to_check_and_back_up() {
     let made = backup(&disk.shared(), Path::new(DIR), Path::new(TO), true).expect("copied");
     assert_eq!(made.linked, 0);
     check_copy(&disk.shared(), Path::new(TO), made.lsn);
-    assert!(repair(&disk.shared(), Path::new(DIR), false).expect("nothing to do").damage.is_empty());
+    assert!(
+        repair(&disk.shared(), Path::new(DIR), false)
+            .expect("nothing to do")
+            .damage
+            .is_empty()
+    );
     assert!(open_with(disk.shared(), Path::new(DIR), small()).is_err());
 }
 

@@ -76,7 +76,9 @@ fn sources() -> &'static [Source] {
             let newest = log.newest();
             let rows = rows_of(&log, &mut Vec::new());
             if clean {
-                let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
+                let runtime = tokio::runtime::Builder::new_current_thread()
+                    .build()
+                    .expect("a runtime");
                 runtime.block_on(log.close()).expect("closed");
             }
             drop(log);
@@ -133,7 +135,10 @@ fn harm(disk: &FaultDisk, random: &mut StdRng) -> Option<(Vec<PathBuf>, String)>
     let files = files(disk);
     // Each kind as often, whatever its files are.
     let dir = ["", "wal", "wal", "meta", "segments"][random.random_range(0..5)];
-    let of: Vec<&PathBuf> = files.iter().filter(|path| path.parent() == Some(&Path::new(DIR).join(dir))).collect();
+    let of: Vec<&PathBuf> = files
+        .iter()
+        .filter(|path| path.parent() == Some(&Path::new(DIR).join(dir)))
+        .collect();
     if of.is_empty() {
         return None;
     }
@@ -144,7 +149,10 @@ fn harm(disk: &FaultDisk, random: &mut StdRng) -> Option<(Vec<PathBuf>, String)>
     let before = disk.content(path).expect("it is there");
     let length = before.len() as u64;
     // Of a file of the log most is zeros: where it matters.
-    let used = before.iter().rposition(|byte| *byte != 0).map_or(0, |last| last as u64 + 1);
+    let used = before
+        .iter()
+        .rposition(|byte| *byte != 0)
+        .map_or(0, |last| last as u64 + 1);
     let mut at = || random.random_range(0..used.max(1));
     let (from, to) = (at(), at());
     let done = match random.random_range(0..9) {
@@ -159,7 +167,9 @@ fn harm(disk: &FaultDisk, random: &mut StdRng) -> Option<(Vec<PathBuf>, String)>
             format!("{} bytes at {from} are others", bytes.len())
         }
         3 => {
-            disk.open(path).and_then(|file| file.set_len(from)).expect("it is there");
+            disk.open(path)
+                .and_then(|file| file.set_len(from))
+                .expect("it is there");
             format!("it is cut at {from} of {length}")
         }
         4 => {
@@ -214,7 +224,10 @@ fn case(seed: u64, says: bool) -> &'static str {
         Ok((log, _)) => {
             let found = rows_of(&log, &mut told);
             assert!(found.is_subset(&source.rows), "rows that nobody inserted");
-            assert!(!told.is_empty() || found == source.rows, "rows are missing, and nothing tells");
+            assert!(
+                !told.is_empty() || found == source.rows,
+                "rows are missing, and nothing tells"
+            );
         }
         Err(error) => {
             assert!(!checked.damage.is_empty(), "{error}, but a check finds nothing");
@@ -230,7 +243,10 @@ fn case(seed: u64, says: bool) -> &'static str {
     };
     // An end of the log that is gone is told by the file before it.
     let is_end = paths[0].starts_with(dir.join("wal")) && told.iter().any(|error| error.to_string().contains(".wal"));
-    assert!(paths.iter().any(named) || is_end, "none of {paths:?} is named: {told:?}");
+    assert!(
+        paths.iter().any(named) || is_end,
+        "none of {paths:?} is named: {told:?}"
+    );
 
     let repaired = match repair(&disk.shared(), dir, true) {
         Ok(repaired) => repaired,
@@ -317,6 +333,9 @@ fn whatever_is_damaged_is_told_and_repaired() {
         failures[0]
     );
     for outcome in ["nothing needs it", "commits lost", "rows lost", "nothing lost"] {
-        assert!(cases < CASES || outcomes.lock().contains_key(outcome), "nothing of \"{outcome}\"");
+        assert!(
+            cases < CASES || outcomes.lock().contains_key(outcome),
+            "nothing of \"{outcome}\""
+        );
     }
 }

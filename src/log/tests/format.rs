@@ -170,7 +170,9 @@ fn damage_to_the_newest_frame_is_no_torn_tail() {
         let (start, end, _) = all[all.len() - 1];
         for at in (start..end).filter(|at| at - start < 300 || at % 37 == 0) {
             let damaged = disk.copy();
-            damaged.flip_bit(&file(1), at as u64, (at % 8) as u8).expect("it is there");
+            damaged
+                .flip_bit(&file(1), at as u64, (at % 8) as u8)
+                .expect("it is there");
             let error = open(&damaged).err().expect("it was acknowledged").to_string();
             assert!(error.contains(&format!("offset {start}, LSN 5: ")), "{error}");
         }
@@ -205,7 +207,9 @@ fn an_end_of_the_log_that_is_gone_is_missed() {
     let end = handle.len().expect("a length");
     handle.write_zeros(4096 * 6, end).expect("written");
     let said = "the log ends at LSN 5, and is known to have reached LSN 10";
-    let error = open_with(disk.shared(), dir, options.clone()).err().expect("it is missed");
+    let error = open_with(disk.shared(), dir, options.clone())
+        .err()
+        .expect("it is missed");
     assert!(error.to_string().contains(said), "{error}");
     let checked = super::check(&disk.shared(), dir).expect("checked");
     assert_eq!((checked.damage, checked.reached), (vec![error], Some(10)));

@@ -21,7 +21,10 @@ fn commit(log: &Log, i: i64) -> Result<Receipt, LogError> {
 fn a_panic_while_rows_are_flushed_is_a_flush_that_failed() {
     // On the flusher's thread or on that of the writer; at each operation of a flush or a merge.
     let mut failed = 0;
-    for (background, nth) in [false, true].into_iter().flat_map(|background| (1..40).map(move |nth| (background, nth))) {
+    for (background, nth) in [false, true]
+        .into_iter()
+        .flat_map(|background| (1..40).map(move |nth| (background, nth)))
+    {
         let disk = FaultDisk::new();
         let mut options = LogOptions {
             background,
@@ -89,7 +92,9 @@ fn a_panic_while_commits_are_written_fails_the_log() {
         assert!(reason.contains("internal error"), "{reason}");
         let later = commit(&log, 2);
         assert!(matches!(later, Err(LogError::Failed { .. })), "{later:?}");
-        let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .build()
+            .expect("a runtime");
         let closed = runtime.block_on(log.close());
         assert!(matches!(closed, Err(LogError::Failed { .. })), "{closed:?}");
         drop(log);

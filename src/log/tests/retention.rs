@@ -68,12 +68,7 @@ impl World {
         }
     }
 
-    fn open(
-        disk: &FaultDisk,
-        clock: &Arc<TestClock>,
-        options: &LogOptions,
-        needed_since: Option<i64>,
-    ) -> Arc<Log> {
+    fn open(disk: &FaultDisk, clock: &Arc<TestClock>, options: &LogOptions, needed_since: Option<i64>) -> Arc<Log> {
         let opened = Log::open(disk.shared(), Path::new(DIR), options.clone(), clock.clone()).expect("opened");
         opened.0.observe_ddl(Arc::new(Needs(needed_since)));
         opened.0

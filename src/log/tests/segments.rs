@@ -9,7 +9,7 @@ use arrow::array::Array;
 use futures::executor::block_on;
 
 use crate::error::SqlError;
-use crate::storage::{DiskFile, DiskLock, Purpose, FaultDisk, Space};
+use crate::storage::{DiskFile, DiskLock, FaultDisk, Purpose, Space};
 
 use super::*;
 
