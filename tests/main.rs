@@ -18,5 +18,6 @@ mod psql;
 mod segments;
 mod server;
 mod sessions;
+mod storm;
 mod tidy;
 mod wire;

@@ -36,8 +36,8 @@ const RESERVED: &[(&str, &[&str], &str)] = &[
     ),
     (
         "sqlparser::",
-        &["sql"],
-        "other layers see statements, not the parser's trees",
+        &["sql", "session"],
+        "other layers see plans, not the parser's trees",
     ),
     ("std::fs", &["storage"], "files are storage's"),
     ("File::", &["storage"], "files are storage's"),

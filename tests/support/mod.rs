@@ -1,5 +1,6 @@
 //! What the integration tests share: a server process, a driver connection, a raw connection, a seeded random source.
 
+pub mod fuzz;
 pub mod raw;
 pub mod server;
 

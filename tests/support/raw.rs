@@ -31,12 +31,7 @@ impl Raw {
     /// Connects and goes through the startup until the first ReadyForQuery.
     pub fn connect(server: &Server) -> Raw {
         let mut raw = Raw::open(server);
-        let mut body = 196_608_i32.to_be_bytes().to_vec();
-        for word in ["user", "millstream", "database", "millstream"] {
-            text(&mut body, word);
-        }
-        body.push(0);
-        raw.write(&framed(None, &body));
+        raw.write(&startup(&["user", "millstream", "database", "millstream"]));
         let messages = raw.until_ready();
         let key = messages
             .iter()
@@ -192,6 +187,14 @@ fn framed(kind: Option<char>, body: &[u8]) -> Vec<u8> {
 
 fn count(body: &mut Vec<u8>, number: usize) {
     body.extend_from_slice(&u16::try_from(number).expect("a 16-bit count").to_be_bytes());
+}
+
+/// A startup message of protocol 3.0 with these names and values.
+pub fn startup(words: &[&str]) -> Vec<u8> {
+    let mut body = 196_608_i32.to_be_bytes().to_vec();
+    words.iter().for_each(|word| text(&mut body, word));
+    body.push(0);
+    framed(None, &body)
 }
 
 pub fn query(sql: &str) -> Vec<u8> {

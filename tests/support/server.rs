@@ -156,7 +156,12 @@ impl Drop for Server {
 
 /// The command that [`Server::try_start`] runs. Settings from the caller's environment do not reach the server.
 pub fn command(data_dir: &Path, arguments: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_millstream"));
+    command_of(Path::new(env!("CARGO_BIN_EXE_millstream")), data_dir, arguments)
+}
+
+/// The same of another binary.
+pub fn command_of(binary: &Path, data_dir: &Path, arguments: &[&str]) -> Command {
+    let mut command = Command::new(binary);
     command.arg("serve").arg("--data-dir").arg(data_dir);
     if !arguments.contains(&"--listen") {
         command.args(["--listen", "127.0.0.1:0"]);
