@@ -1124,7 +1124,8 @@ impl<'a> Generator<'a> {
             20 => format!("SELECT n FROM generate_series(1, {n}00) n ORDER BY md5(n::text), repeat('x', 100)"),
             21 => format!(
                 "SELECT arrow_cast(NULL, '{}Int8{}')",
-                "List(".repeat(n.min(2_000)), ")".repeat(n.min(2_000))
+                "List(".repeat(n.min(2_000)),
+                ")".repeat(n.min(2_000))
             ),
             22 => format!(
                 "INSERT INTO t1 (b) SELECT repeat('x', 300000) FROM generate_series(1, {}) n",
