@@ -300,6 +300,7 @@ impl ExtensionPlanner for Leaves {
             placed_upto: if self.own_places { Lsn::MAX } else { self.lsn },
             limit: scan.fetch,
             filters: Vec::new(),
+            order: None,
         };
         let pieces = match &source.kind {
             RelationKind::Topic(topic) => {

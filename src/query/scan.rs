@@ -3,32 +3,37 @@
 //! One rule: columns are taken by reference and in order; hidden ones are made only where asked for. Batches of segments
 //! are read one after another while the scan runs: first the columns that its filters are on, and the others that it
 //! needs if rows are left.
+//!
+//! Where a plan sorts by `_offset`, `_lsn` or `_timestamp`, the scan gives the rows of each of the topic's partitions in that
+//! order, from either end, and stops where enough of them are found (`try_pushdown_sort`): nothing is sorted.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, RecordBatch, RecordBatchOptions, new_null_array};
+use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, RecordBatch, RecordBatchOptions, UInt32Array, new_null_array};
 use arrow::buffer::BooleanBuffer;
-use arrow::compute::{FilterBuilder, FilterPredicate, cast, concat_batches};
+use arrow::compute::{FilterBuilder, FilterPredicate, cast, concat_batches, take_record_batch};
 use arrow::datatypes::{Field, SchemaRef};
 use datafusion::common::config::ConfigOptions;
 use datafusion::common::stats::Precision;
 use datafusion::common::tree_node::TreeNodeRecursion;
 use datafusion::common::{Result, Statistics};
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
-use datafusion::physical_expr::EquivalenceProperties;
+use datafusion::physical_expr::expressions::Column;
+use datafusion::physical_expr::{EquivalenceProperties, LexOrdering, PhysicalSortExpr};
 use datafusion::physical_plan::coop::make_cooperative;
 use datafusion::physical_plan::execution_plan::{Boundedness, EmissionType};
 use datafusion::physical_plan::filter_pushdown::{
     ChildPushdownResult, FilterPushdownPhase, FilterPushdownPropagation, PushedDown,
 };
-use datafusion::physical_plan::metrics::{BaselineMetrics, ExecutionPlanMetricsSet, MetricsSet};
+use datafusion::physical_plan::metrics::{BaselineMetrics, Count, ExecutionPlanMetricsSet, MetricBuilder, MetricsSet};
+use datafusion::physical_plan::sorts::sort_preserving_merge::SortPreservingMergeExec;
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion::physical_plan::{
-    DisplayAs, DisplayFormatType, ExecutionPlan, Partitioning, PhysicalExpr, PlanProperties,
+    DisplayAs, DisplayFormatType, ExecutionPlan, Partitioning, PhysicalExpr, PlanProperties, SortOrderPushdownResult,
 };
 use futures::Stream;
 
@@ -47,6 +52,23 @@ pub enum Piece {
 }
 
 impl Piece {
+    /// Of the topic; rows of other relations have none.
+    fn partition(&self) -> u32 {
+        match self {
+            Piece::Chunk(chunk) => chunk.partition,
+            Piece::Stored(stored, _) => stored.bounds().partition,
+            Piece::Rows(_) => 0,
+        }
+    }
+
+    fn first_lsn(&self) -> Lsn {
+        match self {
+            Piece::Chunk(chunk) => chunk.first_lsn(),
+            Piece::Stored(stored, _) => stored.bounds().first_lsn,
+            Piece::Rows(_) => 0,
+        }
+    }
+
     /// At most so many rows.
     fn rows_max(&self) -> usize {
         match self {
@@ -101,6 +123,17 @@ pub struct Scan {
     pub limit: Option<usize>,
     /// Rows that do not satisfy all of them are left out.
     pub filters: Vec<Filter>,
+    pub order: Option<Order>,
+}
+
+/// In which order the rows of each partition come, which are one partition of the topic.
+#[derive(Clone, Debug)]
+pub struct Order {
+    /// The columns that it is by, each of which grows with the offset.
+    keys: Vec<PhysicalSortExpr>,
+    backward: bool,
+    /// No more rows of each are wanted.
+    fetch: Option<usize>,
 }
 
 impl Scan {
@@ -110,18 +143,29 @@ impl Scan {
         let total: usize = pieces.iter().map(Piece::rows_max).sum();
         let ways = total.div_ceil(batch_rows.max(1)).clamp(1, ways.max(1));
         let partitions = split(pieces, total, ways);
-        let properties = PlanProperties::new(
-            EquivalenceProperties::new(self.schema.clone()),
-            Partitioning::UnknownPartitioning(partitions.len()),
-            EmissionType::Incremental,
-            Boundedness::Bounded,
-        );
-        ScanExec {
-            scan: Arc::new(self),
-            partitions: partitions.into_iter().map(Arc::from).collect(),
-            properties: Arc::new(properties),
-            metrics: ExecutionPlanMetricsSet::new(),
+        ScanExec::new(self, partitions.into_iter().map(Arc::from).collect())
+    }
+
+    /// Whether rows in order of their offsets, or against it, are sorted by these keys; and whether against it. `own`: there
+    /// are rows without a place, which come last.
+    fn follows_offsets(&self, keys: &[PhysicalSortExpr], own: bool) -> Option<bool> {
+        let backward = keys.first()?.options.descending;
+        for (place, key) in keys.iter().enumerate() {
+            let column = key.expr.downcast_ref::<Column>()?;
+            let Source::Hidden(hidden) = self.columns.get(column.index())? else {
+                return None;
+            };
+            if key.options.descending != backward || own && key.options.nulls_first != backward {
+                return None;
+            }
+            match hidden {
+                // No two rows of a partition have the same: what comes after decides nothing.
+                SystemColumn::Offset if !own || place + 1 == keys.len() => return Some(backward),
+                SystemColumn::Lsn | SystemColumn::Timestamp => {}
+                _ => return None,
+            }
         }
+        Some(backward)
     }
 
     /// The relation's own columns that the scan needs and that filters are on, or are not, in order.
@@ -332,6 +376,42 @@ pub struct ScanExec {
 }
 
 impl ScanExec {
+    fn new(scan: Scan, partitions: Vec<Arc<[Piece]>>) -> ScanExec {
+        let keys = scan.order.iter().map(|order| order.keys.clone());
+        let properties = PlanProperties::new(
+            EquivalenceProperties::new_with_orderings(scan.schema.clone(), keys),
+            Partitioning::UnknownPartitioning(partitions.len()),
+            EmissionType::Incremental,
+            Boundedness::Bounded,
+        );
+        ScanExec {
+            scan: Arc::new(scan),
+            partitions,
+            properties: Arc::new(properties),
+            metrics: ExecutionPlanMetricsSet::new(),
+        }
+    }
+
+    /// The same rows, each partition of the topic a partition of its own, in order.
+    fn in_order(&self, order: Order) -> ScanExec {
+        let mut partitions: BTreeMap<u32, Vec<Piece>> = BTreeMap::new();
+        for piece in self.partitions.iter().flat_map(|pieces| pieces.iter()) {
+            partitions.entry(piece.partition()).or_default().push(piece.clone());
+        }
+        let mut partitions: Vec<Vec<Piece>> = partitions.into_values().collect();
+        if order.backward {
+            partitions.iter_mut().for_each(|pieces| pieces.reverse());
+        }
+        if partitions.is_empty() {
+            partitions.push(Vec::new());
+        }
+        let scan = Scan {
+            order: Some(order),
+            ..self.scan.as_ref().clone()
+        };
+        ScanExec::new(scan, partitions.into_iter().map(Arc::from).collect())
+    }
+
     fn row_count(&self, partition: Option<usize>) -> Precision<usize> {
         let partitions = match partition {
             Some(partition) => &self.partitions[partition..=partition],
@@ -340,7 +420,8 @@ impl ScanExec {
         let pieces = || partitions.iter().flat_map(|pieces| pieces.iter());
         let rows = pieces().map(Piece::rows_max).sum();
         // A batch of a segment is not cut at the limit.
-        let is_limited = self.scan.limit.is_some_and(|limit| limit < rows);
+        let limit = self.scan.limit.or(self.scan.order.as_ref().and_then(|order| order.fetch));
+        let is_limited = limit.is_some_and(|limit| limit < rows);
         if !is_limited && self.scan.filters.is_empty() && pieces().all(Piece::is_exact) {
             Precision::Exact(rows)
         } else {
@@ -377,6 +458,13 @@ impl DisplayAs for ScanExec {
             let filters: Vec<String> = self.scan.filters.iter().map(Filter::to_string).collect();
             write!(f, ", filter={}", filters.join(" AND "))?;
         }
+        if let Some(order) = &self.scan.order {
+            let keys: Vec<String> = order.keys.iter().map(PhysicalSortExpr::to_string).collect();
+            write!(f, ", order=[{}]", keys.join(", "))?;
+            if let Some(fetch) = order.fetch {
+                write!(f, ", fetch={fetch}")?;
+            }
+        }
         Ok(())
     }
 }
@@ -408,8 +496,11 @@ impl ExecutionPlan for ScanExec {
 
     fn execute(&self, partition: usize, context: Arc<TaskContext>) -> Result<SendableRecordBatchStream> {
         let rows = Rows {
+            left: self.scan.order.as_ref().and_then(|order| order.fetch),
             scan: self.scan.clone(),
             pieces: self.partitions[partition].clone(),
+            read: MetricBuilder::new(&self.metrics).counter("pieces_read", partition),
+            rest: None,
             next: 0,
             held: Vec::new(),
             ready: VecDeque::new(),
@@ -427,7 +518,8 @@ impl ExecutionPlan for ScanExec {
         _config: &ConfigOptions,
     ) -> Result<FilterPushdownPropagation<Arc<dyn ExecutionPlan>>> {
         // A limit counts the rows before a filter.
-        if self.scan.limit.is_some() {
+        let fetch = self.scan.order.as_ref().and_then(|order| order.fetch);
+        if self.scan.limit.or(fetch).is_some() {
             return Ok(FilterPushdownPropagation::all_unsupported(conditions));
         }
         let mut scan = self.scan.as_ref().clone();
@@ -444,12 +536,44 @@ impl ExecutionPlan for ScanExec {
         if scan.filters.len() == self.scan.filters.len() {
             return Ok(propagation);
         }
-        Ok(propagation.with_updated_node(Arc::new(ScanExec {
-            scan: Arc::new(scan),
-            partitions: self.partitions.clone(),
-            properties: Arc::clone(&self.properties),
-            metrics: ExecutionPlanMetricsSet::new(),
-        })))
+        let partitions = self.partitions.clone();
+        Ok(propagation.with_updated_node(Arc::new(ScanExec::new(scan, partitions))))
+    }
+
+    fn try_pushdown_sort(&self, keys: &[PhysicalSortExpr]) -> Result<SortOrderPushdownResult<Arc<dyn ExecutionPlan>>> {
+        let is_own = |piece: &Piece| piece.first_lsn() > self.scan.placed_upto;
+        let own = self.partitions.iter().flat_map(|pieces| pieces.iter()).any(is_own);
+        let (Some(backward), None, Some(ordering)) = (
+            self.scan.follows_offsets(keys, own),
+            self.scan.limit,
+            LexOrdering::new(keys.to_vec()),
+        ) else {
+            return Ok(SortOrderPushdownResult::Unsupported);
+        };
+        let scan = Arc::new(self.in_order(Order {
+            keys: keys.to_vec(),
+            backward,
+            fetch: None,
+        }));
+        let inner: Arc<dyn ExecutionPlan> = match scan.partitions.len() {
+            1 => scan,
+            _ => Arc::new(SortPreservingMergeExec::new(ordering, scan)),
+        };
+        Ok(SortOrderPushdownResult::Exact { inner })
+    }
+
+    fn fetch(&self) -> Option<usize> {
+        self.scan.order.as_ref().and_then(|order| order.fetch)
+    }
+
+    /// Only rows in order are limited so late.
+    fn with_fetch(&self, fetch: Option<usize>) -> Option<Arc<dyn ExecutionPlan>> {
+        let order = self.scan.order.clone()?;
+        let scan = Scan {
+            order: Some(Order { fetch, ..order }),
+            ..self.scan.as_ref().clone()
+        };
+        Some(Arc::new(ScanExec::new(scan, self.partitions.clone())))
     }
 
     fn metrics(&self) -> Option<MetricsSet> {
@@ -468,6 +592,10 @@ struct Rows {
     scan: Arc<Scan>,
     pieces: Arc<[Piece]>,
     next: usize,
+    /// In order: what is left of the piece before, and how many more rows are wanted.
+    rest: Option<Piece>,
+    left: Option<usize>,
+    read: Count,
     /// What filters have left, too few rows for a batch.
     held: Vec<RecordBatch>,
     ready: VecDeque<RecordBatch>,
@@ -478,11 +606,16 @@ struct Rows {
 impl Rows {
     /// Makes batches of the next piece; false if there is none.
     fn advance(&mut self) -> Result<bool> {
+        if let Some(order) = &self.scan.order {
+            let backward = order.backward;
+            return self.advance_in_order(backward);
+        }
         let Some(piece) = self.pieces.get(self.next) else {
             self.release()?;
             return Ok(!self.ready.is_empty());
         };
         self.next += 1;
+        self.read.add(1);
         if let Some(rows) = self.scan.project(piece)? {
             self.held.push(rows);
         }
@@ -492,6 +625,60 @@ impl Rows {
             self.release()?;
         }
         Ok(true)
+    }
+
+    /// The same from one end of the partition, no more than is wanted.
+    fn advance_in_order(&mut self, backward: bool) -> Result<bool> {
+        let Some(piece) = self.next_in_order(backward) else {
+            return Ok(false);
+        };
+        self.read.add(1);
+        let Some(rows) = self.scan.project(&piece)? else {
+            return Ok(true);
+        };
+        let count = rows.num_rows();
+        let wanted = self.left.map_or(count, |left| left.min(count));
+        self.left = self.left.map(|left| left - wanted);
+        let mut taken = 0;
+        while taken < wanted {
+            let part = self.batch_rows.min(wanted - taken);
+            self.ready.push_back(match backward {
+                true => reversed(&rows.slice(count - taken - part, part))?,
+                false => rows.slice(taken, part),
+            });
+            taken += part;
+        }
+        Ok(true)
+    }
+
+    /// What is in memory is taken by the batch.
+    fn next_in_order(&mut self, backward: bool) -> Option<Piece> {
+        if self.left == Some(0) {
+            return None;
+        }
+        let piece = match self.rest.take() {
+            Some(rest) => rest,
+            None => {
+                let next = self.pieces.get(self.next)?;
+                self.next += 1;
+                next.clone()
+            }
+        };
+        let most = match self.left {
+            Some(left) if self.scan.filters.is_empty() => self.batch_rows.min(left),
+            _ => self.batch_rows,
+        };
+        let more = piece.rows_max().saturating_sub(most);
+        if more == 0 {
+            return Some(piece);
+        }
+        let (first, rest) = match backward {
+            true => (piece.slice(more, most), piece.slice(0, more)),
+            false => (piece.slice(0, most), piece.slice(most, more)),
+        };
+        let Some(first) = first else { return Some(piece) };
+        self.rest = rest;
+        Some(first)
     }
 
     fn release(&mut self) -> Result<()> {
@@ -509,6 +696,12 @@ impl Rows {
         }
         Ok(())
     }
+}
+
+fn reversed(rows: &RecordBatch) -> Result<RecordBatch> {
+    let count = u32::try_from(rows.num_rows()).expect("a batch has less than 2^32 rows");
+    let indices: UInt32Array = (0..count).rev().collect();
+    Ok(take_record_batch(rows, &indices)?)
 }
 
 impl Stream for Rows {

@@ -89,7 +89,10 @@ fn keeps_order(filter: &Expr, schema: &DFSchema) -> bool {
 /// For each batch whether rows of it may satisfy the filters. `columns` is how many of the scan's are the topic's own.
 pub fn reached(filters: &[Expr], schema: &SchemaRef, columns: usize, stored: &[&Stored]) -> Vec<bool> {
     let all = vec![true; stored.len()];
-    if stored.is_empty() {
+    let own_columns = schema.fields()[..columns].iter().map(|field| field.name());
+    let own_columns: HashSet<&String> = own_columns.collect();
+    let is_own = |column: &&Column| own_columns.contains(&column.name);
+    if stored.is_empty() || !filters.iter().any(|filter| filter.column_refs().iter().any(is_own)) {
         return all;
     }
     let own = Arc::new(Schema::new(schema.fields()[..columns].to_vec()));

@@ -278,12 +278,13 @@ fn a_transaction_sees_its_own_rows() {
         rows: vec![(1, rows.into())],
     };
     own.own_writes.insert(BIDS, written);
-    let have = run_at(
-        "SELECT auction, _partition, _offset, _lsn FROM bids WHERE price > 25",
-        Emit::OnChange,
-        &own,
-    );
-    assert_eq!(have.expect("it runs"), "1|0|2|3\n9|1|9|5");
+    let sql = "SELECT auction, _partition, _offset, _lsn FROM bids WHERE price > 25";
+    let have = |own: &ReadPoint| run_at(sql, Emit::OnChange, own).expect("it runs");
+    assert_eq!(have(&own), "1|0|2|3\n9|NULL|NULL|NULL");
+    let newest = "SELECT auction FROM bids WHERE price > 25 ORDER BY _offset DESC LIMIT 1";
+    assert_eq!(run_at(newest, Emit::OnChange, &own).expect("it runs"), "9");
+    own.own_places = true;
+    assert_eq!(have(&own), "1|0|2|3\n9|1|9|5");
 }
 
 #[test]
@@ -339,3 +340,90 @@ fn deep_expressions_do_not_overflow_the_stack() {
 }
 
 mod answers;
+
+/// A topic of two partitions, each of a hundred chunks of ten rows, every chunk a commit.
+struct Long;
+
+impl Topics for Long {
+    fn read(&self, _reader: &Reader, _after: Lsn, _upto: Lsn) -> Result<Vec<Extent>, SqlError> {
+        let chunk = |partition: u32, number: u64| {
+            let first = i64::try_from(number * 10).expect("few rows");
+            let values: Vec<_> = (first..first + 10).map(|row| (row, 1, "web", 1)).collect();
+            let lsn = 1 + 2 * number + u64::from(partition);
+            Extent::Memory(Chunk {
+                partition,
+                base_offset: number * 10,
+                rows: rows(&values),
+                runs: Arc::from([Run {
+                    rows: 10,
+                    lsn,
+                    timestamp_us: i64::try_from(lsn).expect("few commits") * SECOND,
+                    watermark: None,
+                }]),
+            })
+        };
+        let chunks = (0..2).flat_map(|partition| (0..100).map(move |number| chunk(partition, number)));
+        Ok(chunks.collect())
+    }
+
+    fn watermark(&self, _topic: TopicId, _at: Lsn) -> Option<i64> {
+        None
+    }
+}
+
+/// How many pieces the scans of a query over [`Long`] read, on two ways.
+fn pieces_read(sql: &str) -> usize {
+    let options = QueryOptions {
+        parallelism: 2,
+        batch_rows: 10,
+        ..QueryOptions::default()
+    };
+    let query = Query::new(Arc::new(Long), options).expect("the options are valid");
+    let _inside = runtime().enter();
+    let planned = planned(sql, Emit::OnChange).expect("it plans");
+    let plan = block_on(query.explain(&planned, &point(200), true, false)).expect("it explains").join("\n");
+    let counts = plan.split("pieces_read=").skip(1);
+    let digits = |rest: &str| rest.split(|c: char| !c.is_ascii_digit()).next().map(str::to_string);
+    let count = |rest: &str| digits(rest).and_then(|digits| digits.parse::<usize>().ok());
+    counts.map(|rest| count(rest).unwrap_or_else(|| panic!("a count: {plan}"))).sum()
+}
+
+#[test]
+fn an_order_by_offsets_reads_what_it_answers() {
+    assert_eq!(pieces_read("SELECT auction FROM bids WHERE price = 1 ORDER BY price LIMIT 5"), 200);
+    let one = |sql: &str| pieces_read(&format!("SELECT auction FROM bids WHERE _partition = 1 {sql}"));
+    assert_eq!(one("ORDER BY _offset DESC LIMIT 5"), 1);
+    assert_eq!(one("ORDER BY _offset DESC LIMIT 15"), 2);
+    assert_eq!(one("ORDER BY _lsn DESC LIMIT 10"), 1);
+    assert_eq!(one("AND _offset > 500 ORDER BY _offset LIMIT 9"), 1);
+    assert_eq!(one("AND _offset > 500 ORDER BY _offset LIMIT 10"), 2);
+    assert_eq!(one("AND _offset > 999 ORDER BY _offset LIMIT 10"), 0);
+    assert_eq!(one("AND auction < 950 ORDER BY _offset DESC LIMIT 3"), 6);
+    // From both partitions, each a little ahead of what the merge takes.
+    let both = pieces_read("SELECT auction FROM bids ORDER BY _timestamp DESC LIMIT 5");
+    assert!((2..=8).contains(&both), "{both}");
+}
+
+#[test]
+fn an_order_by_offsets_is_read_from_its_end() {
+    check("SELECT price FROM bids WHERE _partition = 0 ORDER BY _offset", "10\n20\n30");
+    check("SELECT price FROM bids WHERE _partition = 0 ORDER BY _offset DESC", "30\n20\n10");
+    check("SELECT price FROM bids WHERE _partition = 0 ORDER BY _offset DESC LIMIT 2", "30\n20");
+    check("SELECT price FROM bids WHERE _partition = 0 AND _offset > 0 ORDER BY _offset LIMIT 1", "20");
+    check("SELECT price FROM bids WHERE _partition = 0 AND price < 30 ORDER BY _offset DESC LIMIT 1", "20");
+    check("SELECT price FROM bids WHERE _partition = 0 ORDER BY _offset DESC LIMIT 1 OFFSET 1", "20");
+    // Two partitions are merged.
+    check("SELECT _offset, price FROM bids ORDER BY _offset DESC LIMIT 3", "8|6\n7|5\n2|30");
+    check("SELECT price FROM bids ORDER BY _lsn", "10\n20\n5\n30\n6");
+    check("SELECT price FROM bids ORDER BY _lsn DESC, _offset DESC", "6\n30\n5\n20\n10");
+    check("SELECT price FROM bids ORDER BY _timestamp DESC NULLS LAST LIMIT 2", "6\n30");
+    check("SELECT price FROM bids ORDER BY _lsn, _offset DESC", "20\n10\n5\n30\n6");
+    check("SELECT n FROM (SELECT price * 2 AS n, _offset AS at FROM bids) AS b ORDER BY at DESC LIMIT 1", "12");
+    check("SELECT _offset FROM bids WHERE _partition = 1 AND _offset > 8 ORDER BY _offset LIMIT 5", "");
+    let plan = explained("SELECT price FROM bids WHERE _partition = 0 ORDER BY _offset DESC LIMIT 2", false);
+    assert!(!plan.contains("SortExec"), "{plan}");
+    let plan = explained("SELECT price FROM bids ORDER BY _lsn DESC LIMIT 2", false);
+    assert!(!plan.contains("SortExec") && plan.contains("SortPreservingMerge"), "{plan}");
+    let plan = explained("SELECT price FROM bids ORDER BY _lsn, _offset DESC", false);
+    assert!(plan.contains("SortExec"), "{plan}");
+}
