@@ -123,9 +123,10 @@ async fn nobodys_statement_fails_beside_alters() {
     let create = "CREATE TOPIC t (a INT, b TEXT);
                   CREATE MATERIALIZED VIEW v AS SELECT count(*) AS n, sum(a) AS s FROM t";
     client.batch_execute(create).await.expect("a topic and a view");
+    client.batch_execute("INSERT INTO t VALUES (0, 'first')").await.expect("a row");
     let over = Arc::new(AtomicBool::new(false));
     let mut sessions = JoinSet::new();
-    for kind in 0..6 {
+    for kind in 0..7 {
         let (client, over) = (support::connect(&server).await, Arc::clone(&over));
         sessions.spawn(async move {
             let mut rows = 0;
@@ -153,7 +154,12 @@ async fn nobodys_statement_fails_beside_alters() {
                         .await
                         .map(|()| 0),
                     4 => client.query(&select, &[&1]).await.map(|_| 0),
-                    // Several in one pipeline.
+                    // Several in one transaction that is no block.
+                    5 => {
+                        let several = "INSERT INTO t (a, b) VALUES (6, 'i'); SELECT a, b FROM t LIMIT 1;
+                                       INSERT INTO t (a, b) SELECT 7, b FROM t LIMIT 1; SELECT * FROM t LIMIT 1";
+                        client.batch_execute(several).await.map(|()| 2)
+                    }
                     _ => {
                         let (one, two, three) = tokio::join!(
                             client.execute(&insert, &[&4, &"p"]),
@@ -178,7 +184,7 @@ async fn nobodys_statement_fails_beside_alters() {
         client.batch_execute(&alter).await.expect("an ALTER");
     }
     over.store(true, Ordering::Relaxed);
-    let mut rows = 0;
+    let mut rows = 1;
     while let Some(inserted) = sessions.join_next().await {
         rows += inserted.expect("no statement fails");
     }
@@ -371,4 +377,30 @@ async fn there_is_one_database_and_its_names_are_few() {
             }
         }
     }
+}
+
+#[tokio::test]
+async fn event_times_too_far_ahead_are_told_once_and_counted() {
+    let (_scratch, data_dir) = support::data_dir();
+    let server = Server::start(&data_dir);
+    let client = support::connect(&server).await;
+    let create = "CREATE TOPIC t (n INT, ts TIMESTAMPTZ, WATERMARK FOR ts AS ts WITH (max_ahead = '1 minute'))";
+    client.batch_execute(create).await.expect("a topic");
+    let insert = "INSERT INTO t SELECT n, now() + INTERVAL '1 hour' FROM generate_series(1, 3) n";
+    let ahead = "SELECT rows_ahead FROM millstream.topics WHERE watermark IS NULL";
+    for rows in ["3", "6"] {
+        client.batch_execute(insert).await.expect("rows");
+        assert_eq!(value(&client, ahead).await, rows);
+    }
+    let told = |server: &Server| server.log_tail().matches("public.t").count();
+    assert_eq!(told(&server), 1, "{}", server.log_tail());
+    assert!(server.stop().success());
+
+    // It is part of the definition.
+    let server = Server::start(&data_dir);
+    let client = support::connect(&server).await;
+    assert_eq!(value(&client, ahead).await, "0");
+    client.batch_execute(insert).await.expect("rows");
+    assert_eq!(value(&client, ahead).await, "3");
+    assert_eq!(told(&server), 2, "{}", server.log_tail());
 }

@@ -12,7 +12,11 @@ use datafusion::execution::memory_pool::FairSpillPool;
 use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
 use datafusion::execution::{SessionState, SessionStateBuilder, TaskContext};
 use datafusion::logical_expr::LogicalPlan;
+use datafusion::optimizer::Optimizer;
+use datafusion::optimizer::push_down_limit::PushDownLimit;
+use datafusion::optimizer::simplify_expressions::SimplifyExpressions;
 use datafusion::physical_plan::ExecutionPlan;
+use datafusion::physical_plan::empty::EmptyExec;
 use datafusion::physical_planner::{DefaultPhysicalPlanner, PhysicalPlanner};
 use datafusion::prelude::SessionConfig;
 use parking_lot::Mutex;
@@ -41,6 +45,7 @@ pub struct Engine {
     options: QueryOptions,
     runtime: Arc<RuntimeEnv>,
     states: Mutex<HashMap<String, Arc<SessionState>>>,
+    limits: Optimizer,
 }
 
 impl Engine {
@@ -57,6 +62,10 @@ impl Engine {
             options,
             runtime,
             states: Mutex::new(HashMap::new()),
+            limits: Optimizer::with_rules(vec![
+                Arc::new(SimplifyExpressions::new()),
+                Arc::new(PushDownLimit::new()),
+            ]),
         })
     }
 
@@ -128,6 +137,27 @@ impl Engine {
             });
             optimized.map_err(SqlError::from)
         })
+    }
+
+    /// Pushes LIMITs down whose values are known by now, in a plan that was optimized without them.
+    pub fn push_limits(&self, plan: LogicalPlan, depth: usize, time_zone: &str) -> Result<LogicalPlan, SqlError> {
+        let state = self.state(time_zone);
+        with_stack_for(depth, || {
+            let pushed = self.limits.optimize(plan, state.as_ref(), |_, _| {});
+            pushed.map_err(SqlError::from)
+        })
+    }
+
+    /// The physical plan of an optimized plan of which it is known that it finds nothing.
+    pub fn nothing(
+        &self,
+        plan: &LogicalPlan,
+        leaves: &Leaves,
+        time_zone: &str,
+    ) -> Result<Option<Physical>, SqlError> {
+        let finds_nothing = leaves.finds_nothing(plan, self.state(time_zone).as_ref())?;
+        let schema = || Arc::new(plan.schema().as_arrow().clone());
+        Ok(finds_nothing.then(|| Arc::new(EmptyExec::new(schema())) as Physical))
     }
 
     /// The physical plan of an optimized plan whose values are bound.

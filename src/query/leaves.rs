@@ -9,7 +9,7 @@ use std::sync::Arc;
 use arrow::datatypes::{DataType, SchemaRef};
 use async_trait::async_trait;
 use datafusion::catalog::Session;
-use datafusion::common::Result;
+use datafusion::common::{Result, ScalarValue};
 use datafusion::logical_expr::physical_planning_context::PhysicalPlanningContext;
 use datafusion::logical_expr::simplify::SimplifyContext;
 use datafusion::logical_expr::{Expr, LogicalPlan, TableScan, UserDefinedLogicalNode};
@@ -123,6 +123,46 @@ impl Leaves {
         Ok((kept, note))
     }
 
+    /// Whether a plan that only chooses among the rows of one topic finds none, which a poll often does. It is cheaper to
+    /// ask than to plan; false if it is not known.
+    pub fn finds_nothing(&self, plan: &LogicalPlan, session: &dyn Session) -> Result<bool, SqlError> {
+        let mut node = plan;
+        loop {
+            node = match node {
+                LogicalPlan::Projection(projection) => &projection.input,
+                LogicalPlan::Filter(filter) => &filter.input,
+                LogicalPlan::Sort(sort) => &sort.input,
+                LogicalPlan::SubqueryAlias(alias) => &alias.input,
+                // Others are for planning to refuse.
+                LogicalPlan::Limit(limit) if limit.skip.iter().chain(&limit.fetch).all(|count| is_count(count)) => {
+                    &limit.input
+                }
+                LogicalPlan::TableScan(scan) => return self.reaches_nothing(scan, session),
+                _ => return Ok(false),
+            }
+        }
+    }
+
+    fn reaches_nothing(&self, scan: &TableScan, session: &dyn Session) -> Result<bool, SqlError> {
+        let Some(source) = scan.source.downcast_ref::<RelationSource>() else {
+            return Ok(false);
+        };
+        let RelationKind::Topic(topic) = &source.kind else {
+            return Ok(false);
+        };
+        let pruning = Pruning::of(&simplified(&scan.filters, &scan.projected_schema, session));
+        if !pruning.bounds_something() || self.own_writes.contains_key(&topic.oid) {
+            return Ok(false);
+        }
+        let reader = topic.reader(topic.since_us(self.retention_us));
+        let extents = self.log.read(&reader, 0, self.lsn);
+        let mut extents = extents.map_err(|error| changed(error, &topic.name))?.into_iter();
+        Ok(extents.all(|extent| match extent {
+            Extent::Memory(chunk) => pruning.cut(chunk).is_none(),
+            Extent::Stored(stored) => !pruning.admits(&stored.bounds()),
+        }))
+    }
+
     /// A transaction's own rows come after those that are committed, as the next commit's would.
     fn overlay(&self, reader: &Reader, extents: &mut Vec<Extent>, written: &Written) -> Result<(), SqlError> {
         let mut next: HashMap<u32, u64> = HashMap::new();
@@ -220,6 +260,11 @@ impl Leaves {
             .collect();
         marks.and_then(|marks| marks.into_iter().min())
     }
+}
+
+/// Whether an expression is how many rows to take or skip.
+fn is_count(expr: &Expr) -> bool {
+    matches!(expr, Expr::Literal(ScalarValue::Int64(count), _) if count.is_none_or(|count| count >= 0))
 }
 
 /// The log knows topics by number only.

@@ -17,6 +17,7 @@ mod filter;
 mod leaves;
 mod output;
 mod prune;
+mod reuse;
 mod run;
 mod scan;
 mod slices;
@@ -33,6 +34,7 @@ use std::task::{Context, Poll};
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use datafusion::common::ScalarValue;
+use datafusion::logical_expr::LogicalPlan;
 use futures::{Stream, StreamExt};
 
 use crate::catalog::system::SystemRelation;
@@ -42,6 +44,7 @@ use crate::sql::plan::Planned;
 use crate::views::ViewRows;
 
 pub use crate::sql::functions::session::SessionInfo;
+pub use reuse::Reuse;
 
 /// Rows that a transaction has written and not committed, by topic OID.
 pub type OwnWrites = HashMap<u32, Written>;
@@ -176,11 +179,35 @@ impl Query {
 
     /// Runs a plan at a read point.
     pub async fn execute(&self, planned: Arc<Planned>, point: ReadPoint) -> Result<RowStream, SqlError> {
+        self.execute_again(planned, None, point).await
+    }
+
+    /// Runs a plan that has run before, or may run again.
+    pub async fn execute_again(
+        &self,
+        planned: Arc<Planned>,
+        reuse: Option<Arc<Reuse>>,
+        point: ReadPoint,
+    ) -> Result<RowStream, SqlError> {
         let schema = output::schema(&planned.fields);
         let (engine, log) = (self.engine.clone(), self.log.clone());
         let plan = move || {
-            let physical = plan(&engine, log, &planned, &point)?;
-            Ok((physical, engine.task(&point.session.time_zone)))
+            let time_zone = &point.session.time_zone;
+            let depth = bind::depth(&planned.plan)?;
+            let again = match &reuse {
+                Some(reuse) => reuse.plan(&engine, &planned.plan, depth, &point)?,
+                None => None,
+            };
+            let plan = match again {
+                Some(plan) => plan,
+                None => optimized(&engine, &planned, depth, &point)?,
+            };
+            let leaves = leaves::Leaves::new(log, &point);
+            let physical = match engine.nothing(&plan, &leaves, time_zone)? {
+                Some(nothing) => nothing,
+                None => engine.physical(plan, depth, leaves, time_zone)?,
+            };
+            Ok((physical, engine.task(time_zone)))
         };
         Ok(RowStream {
             batches: self.runner.stream(schema.clone(), plan).await?,
@@ -218,11 +245,20 @@ fn plan(
     point: &ReadPoint,
 ) -> Result<engine::Physical, SqlError> {
     let depth = bind::depth(&planned.plan)?;
-    let time_zone = &point.session.time_zone;
-    let plan = bind::bind(planned.plan.clone(), point)?;
-    let plan = engine.optimize(plan, depth, time_zone)?;
+    let plan = optimized(engine, planned, depth, point)?;
     let leaves = leaves::Leaves::new(log, point);
-    engine.physical(plan, depth, leaves, time_zone)
+    engine.physical(plan, depth, leaves, &point.session.time_zone)
+}
+
+/// The plan with its values, as the optimizer leaves it.
+fn optimized(
+    engine: &engine::Engine,
+    planned: &Planned,
+    depth: usize,
+    point: &ReadPoint,
+) -> Result<LogicalPlan, SqlError> {
+    let plan = bind::bind(planned.plan.clone(), point)?;
+    engine.optimize(plan, depth, &point.session.time_zone)
 }
 
 #[cfg(test)]

@@ -89,6 +89,12 @@ impl Pruning {
         pruning
     }
 
+    /// Whether the filters leave something out.
+    pub fn bounds_something(&self) -> bool {
+        let all = [self.partition, self.offset, self.timestamp, self.lsn];
+        self.partitions.is_some() || all.iter().any(|bounds| *bounds != Bounds::ALL)
+    }
+
     fn add(&mut self, filter: &Expr) {
         match filter {
             Expr::BinaryExpr(BinaryExpr { left, op, right }) => {

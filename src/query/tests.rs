@@ -190,9 +190,19 @@ fn text(stream: RowStream) -> Result<String, SqlError> {
     Ok(lines.join("\n"))
 }
 
+/// Runs a query at once, and again as one that has run before.
 fn run_at(sql: &str, emit: Emit, point: &ReadPoint) -> Result<String, SqlError> {
-    let planned = planned(sql, emit)?;
-    text(block_on(query().execute(Arc::new(planned), point.clone()))?)
+    let planned = Arc::new(planned(sql, emit)?);
+    let reuse = Arc::new(Reuse::default());
+    let run = || {
+        let rows = query().execute_again(planned.clone(), Some(reuse.clone()), point.clone());
+        text(block_on(rows)?)
+    };
+    let first = run();
+    for _ in 0..2 {
+        assert_eq!(run(), first, "a plan answers the same again: {sql}");
+    }
+    first
 }
 
 #[track_caller]
@@ -379,9 +389,10 @@ fn pieces_read(sql: &str) -> usize {
         ..QueryOptions::default()
     };
     let query = Query::new(Arc::new(Long), options).expect("the options are valid");
-    let _inside = runtime().enter();
     let planned = planned(sql, Emit::OnChange).expect("it plans");
-    let plan = block_on(query.explain(&planned, &point(200), true, false)).expect("it explains").join("\n");
+    let plan = block_on(query.explain(Arc::new(planned), point(200), true, false))
+        .expect("it explains")
+        .join("\n");
     let counts = plan.split("pieces_read=").skip(1);
     let digits = |rest: &str| rest.split(|c: char| !c.is_ascii_digit()).next().map(str::to_string);
     let count = |rest: &str| digits(rest).and_then(|digits| digits.parse::<usize>().ok());
@@ -402,6 +413,27 @@ fn an_order_by_offsets_reads_what_it_answers() {
     // From both partitions, each a little ahead of what the merge takes.
     let both = pieces_read("SELECT auction FROM bids ORDER BY _timestamp DESC LIMIT 5");
     assert!((2..=8).contains(&both), "{both}");
+}
+
+#[test]
+fn a_poll_runs_again_with_other_values() {
+    let sql = "SELECT price FROM bids WHERE _partition = $1 AND _offset > $2 ORDER BY _offset LIMIT $3";
+    let planned = Arc::new(planned(sql, Emit::OnChange).expect("it plans"));
+    let reuse = Arc::new(Reuse::default());
+    let poll = |partition: i32, after: i64, limit: i64| {
+        let mut point = point(4);
+        let parameters = [ScalarValue::Int32(Some(partition)), ScalarValue::Int64(Some(after)), ScalarValue::Int64(Some(limit))];
+        point.parameters = parameters.to_vec();
+        let rows = query().execute_again(planned.clone(), Some(reuse.clone()), point);
+        block_on(rows).and_then(text).map_err(|error| error.state)
+    };
+    assert_eq!(poll(0, -1, 2).as_deref(), Ok("10\n20"));
+    assert_eq!(poll(0, 1, 2).as_deref(), Ok("30"));
+    assert_eq!(poll(0, 2, 2).as_deref(), Ok(""));
+    assert_eq!(poll(1, 6, 1).as_deref(), Ok("5"));
+    assert_eq!(poll(2, 0, 1).as_deref(), Ok(""));
+    assert_eq!(poll(0, -1, 1).as_deref(), Ok("10"));
+    assert!(poll(0, -1, -1).is_err() && poll(0, 5, -1).is_err());
 }
 
 #[test]

@@ -9,6 +9,7 @@ use parking_lot::Mutex;
 use super::{is_ddl, returning};
 use crate::catalog;
 use crate::error::SqlError;
+use crate::query::Reuse;
 use crate::sql::parse::Parsed;
 use crate::sql::plan::{OutField, Planned};
 use crate::sql::rows::{Constants, RowExprs};
@@ -113,6 +114,7 @@ impl Prepared {
 /// A plan, and what must be unchanged for it to be used again.
 pub struct CachedPlan {
     pub planned: Arc<Planned>,
+    pub reuse: Arc<Reuse>,
     pub catalog_version: u64,
     pub time_zone: Arc<str>,
     pub search_path: Arc<[String]>,

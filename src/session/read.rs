@@ -13,7 +13,7 @@ use super::system::SystemSource;
 use super::{Session, unknown_statement};
 use crate::catalog::{self, Relation, Snapshot};
 use crate::error::{SqlError, state};
-use crate::query::{self, OwnWrites, ReadPoint, SessionInfo};
+use crate::query::{self, OwnWrites, ReadPoint, Reuse, SessionInfo};
 use crate::sql::cell::Cell;
 use crate::sql::parse::{self, Parsed};
 use crate::sql::plan::{OutField, Planned};
@@ -58,7 +58,10 @@ impl Session {
         };
         let select = rewritten.as_ref().unwrap_or(select);
         let (fields, batches) = match cached {
-            Some(cached) => self.rows_of_plan(&cached.planned, select, parameters, None).await?,
+            Some(cached) => {
+                let reuse = Some(cached.reuse.clone());
+                self.rows_at(&cached.planned, reuse, select, parameters, None).await?
+            }
             None => {
                 let types = prepared.map_or(&[] as &[PgType], |prepared| &prepared.parameter_types);
                 let types: Vec<Option<PgType>> = types.iter().cloned().map(Some).collect();
@@ -104,6 +107,18 @@ impl Session {
         parameters: &Parameters,
         own: Option<OwnWrites>,
     ) -> Result<(Arc<[OutField]>, Batches), SqlError> {
+        self.rows_at(planned, None, select, parameters, own).await
+    }
+
+    /// `reuse` is of a plan that may run again.
+    async fn rows_at(
+        &mut self,
+        planned: &Arc<Planned>,
+        reuse: Option<Arc<Reuse>>,
+        select: &Arc<Select>,
+        parameters: &Parameters,
+        own: Option<OwnWrites>,
+    ) -> Result<(Arc<[OutField]>, Batches), SqlError> {
         let point = match own {
             Some(own) => {
                 let mut point = self.read_point(0, HashMap::new(), parameters).await?;
@@ -127,7 +142,7 @@ impl Session {
                 }
             },
         };
-        let batches = self.engine.query.execute(planned.clone(), point).await?;
+        let batches = self.engine.query.execute_again(planned.clone(), reuse, point).await?;
         Ok((planned.fields.clone().into(), batches.boxed()))
     }
 
@@ -346,6 +361,7 @@ impl Session {
                     return Ok((types, Some(fields), None));
                 }
                 let plan = CachedPlan {
+                    reuse: Arc::default(),
                     catalog_version: self.catalog().version,
                     time_zone: self.settings.time_zone().clone(),
                     search_path: self.settings.search_path().clone(),
