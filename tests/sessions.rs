@@ -123,7 +123,10 @@ async fn nobodys_statement_fails_beside_alters() {
     let create = "CREATE TOPIC t (a INT, b TEXT);
                   CREATE MATERIALIZED VIEW v AS SELECT count(*) AS n, sum(a) AS s FROM t";
     client.batch_execute(create).await.expect("a topic and a view");
-    client.batch_execute("INSERT INTO t VALUES (0, 'first')").await.expect("a row");
+    client
+        .batch_execute("INSERT INTO t VALUES (0, 'first')")
+        .await
+        .expect("a row");
     let over = Arc::new(AtomicBool::new(false));
     let mut sessions = JoinSet::new();
     for kind in 0..7 {

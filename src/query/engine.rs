@@ -149,12 +149,7 @@ impl Engine {
     }
 
     /// The physical plan of an optimized plan of which it is known that it finds nothing.
-    pub fn nothing(
-        &self,
-        plan: &LogicalPlan,
-        leaves: &Leaves,
-        time_zone: &str,
-    ) -> Result<Option<Physical>, SqlError> {
+    pub fn nothing(&self, plan: &LogicalPlan, leaves: &Leaves, time_zone: &str) -> Result<Option<Physical>, SqlError> {
         let finds_nothing = leaves.finds_nothing(plan, self.state(time_zone).as_ref())?;
         let schema = || Arc::new(plan.schema().as_arrow().clone());
         Ok(finds_nothing.then(|| Arc::new(EmptyExec::new(schema())) as Physical))

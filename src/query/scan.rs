@@ -13,7 +13,9 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, RecordBatch, RecordBatchOptions, UInt32Array, new_null_array};
+use arrow::array::{
+    Array, ArrayRef, AsArray, BooleanArray, RecordBatch, RecordBatchOptions, UInt32Array, new_null_array,
+};
 use arrow::buffer::BooleanBuffer;
 use arrow::compute::{FilterBuilder, FilterPredicate, cast, concat_batches, take_record_batch};
 use arrow::datatypes::{Field, SchemaRef};
@@ -420,7 +422,10 @@ impl ScanExec {
         let pieces = || partitions.iter().flat_map(|pieces| pieces.iter());
         let rows = pieces().map(Piece::rows_max).sum();
         // A batch of a segment is not cut at the limit.
-        let limit = self.scan.limit.or(self.scan.order.as_ref().and_then(|order| order.fetch));
+        let limit = self
+            .scan
+            .limit
+            .or(self.scan.order.as_ref().and_then(|order| order.fetch));
         let is_limited = limit.is_some_and(|limit| limit < rows);
         if !is_limited && self.scan.filters.is_empty() && pieces().all(Piece::is_exact) {
             Precision::Exact(rows)

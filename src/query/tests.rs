@@ -396,12 +396,17 @@ fn pieces_read(sql: &str) -> usize {
     let counts = plan.split("pieces_read=").skip(1);
     let digits = |rest: &str| rest.split(|c: char| !c.is_ascii_digit()).next().map(str::to_string);
     let count = |rest: &str| digits(rest).and_then(|digits| digits.parse::<usize>().ok());
-    counts.map(|rest| count(rest).unwrap_or_else(|| panic!("a count: {plan}"))).sum()
+    counts
+        .map(|rest| count(rest).unwrap_or_else(|| panic!("a count: {plan}")))
+        .sum()
 }
 
 #[test]
 fn an_order_by_offsets_reads_what_it_answers() {
-    assert_eq!(pieces_read("SELECT auction FROM bids WHERE price = 1 ORDER BY price LIMIT 5"), 200);
+    assert_eq!(
+        pieces_read("SELECT auction FROM bids WHERE price = 1 ORDER BY price LIMIT 5"),
+        200
+    );
     let one = |sql: &str| pieces_read(&format!("SELECT auction FROM bids WHERE _partition = 1 {sql}"));
     assert_eq!(one("ORDER BY _offset DESC LIMIT 5"), 1);
     assert_eq!(one("ORDER BY _offset DESC LIMIT 15"), 2);
@@ -422,7 +427,11 @@ fn a_poll_runs_again_with_other_values() {
     let reuse = Arc::new(Reuse::default());
     let poll = |partition: i32, after: i64, limit: i64| {
         let mut point = point(4);
-        let parameters = [ScalarValue::Int32(Some(partition)), ScalarValue::Int64(Some(after)), ScalarValue::Int64(Some(limit))];
+        let parameters = [
+            ScalarValue::Int32(Some(partition)),
+            ScalarValue::Int64(Some(after)),
+            ScalarValue::Int64(Some(limit)),
+        ];
         point.parameters = parameters.to_vec();
         let rows = query().execute_again(planned.clone(), Some(reuse.clone()), point);
         block_on(rows).and_then(text).map_err(|error| error.state)
@@ -438,24 +447,63 @@ fn a_poll_runs_again_with_other_values() {
 
 #[test]
 fn an_order_by_offsets_is_read_from_its_end() {
-    check("SELECT price FROM bids WHERE _partition = 0 ORDER BY _offset", "10\n20\n30");
-    check("SELECT price FROM bids WHERE _partition = 0 ORDER BY _offset DESC", "30\n20\n10");
-    check("SELECT price FROM bids WHERE _partition = 0 ORDER BY _offset DESC LIMIT 2", "30\n20");
-    check("SELECT price FROM bids WHERE _partition = 0 AND _offset > 0 ORDER BY _offset LIMIT 1", "20");
-    check("SELECT price FROM bids WHERE _partition = 0 AND price < 30 ORDER BY _offset DESC LIMIT 1", "20");
-    check("SELECT price FROM bids WHERE _partition = 0 ORDER BY _offset DESC LIMIT 1 OFFSET 1", "20");
+    check(
+        "SELECT price FROM bids WHERE _partition = 0 ORDER BY _offset",
+        "10\n20\n30",
+    );
+    check(
+        "SELECT price FROM bids WHERE _partition = 0 ORDER BY _offset DESC",
+        "30\n20\n10",
+    );
+    check(
+        "SELECT price FROM bids WHERE _partition = 0 ORDER BY _offset DESC LIMIT 2",
+        "30\n20",
+    );
+    check(
+        "SELECT price FROM bids WHERE _partition = 0 AND _offset > 0 ORDER BY _offset LIMIT 1",
+        "20",
+    );
+    check(
+        "SELECT price FROM bids WHERE _partition = 0 AND price < 30 ORDER BY _offset DESC LIMIT 1",
+        "20",
+    );
+    check(
+        "SELECT price FROM bids WHERE _partition = 0 ORDER BY _offset DESC LIMIT 1 OFFSET 1",
+        "20",
+    );
     // Two partitions are merged.
-    check("SELECT _offset, price FROM bids ORDER BY _offset DESC LIMIT 3", "8|6\n7|5\n2|30");
+    check(
+        "SELECT _offset, price FROM bids ORDER BY _offset DESC LIMIT 3",
+        "8|6\n7|5\n2|30",
+    );
     check("SELECT price FROM bids ORDER BY _lsn", "10\n20\n5\n30\n6");
-    check("SELECT price FROM bids ORDER BY _lsn DESC, _offset DESC", "6\n30\n5\n20\n10");
-    check("SELECT price FROM bids ORDER BY _timestamp DESC NULLS LAST LIMIT 2", "6\n30");
+    check(
+        "SELECT price FROM bids ORDER BY _lsn DESC, _offset DESC",
+        "6\n30\n5\n20\n10",
+    );
+    check(
+        "SELECT price FROM bids ORDER BY _timestamp DESC NULLS LAST LIMIT 2",
+        "6\n30",
+    );
     check("SELECT price FROM bids ORDER BY _lsn, _offset DESC", "20\n10\n5\n30\n6");
-    check("SELECT n FROM (SELECT price * 2 AS n, _offset AS at FROM bids) AS b ORDER BY at DESC LIMIT 1", "12");
-    check("SELECT _offset FROM bids WHERE _partition = 1 AND _offset > 8 ORDER BY _offset LIMIT 5", "");
-    let plan = explained("SELECT price FROM bids WHERE _partition = 0 ORDER BY _offset DESC LIMIT 2", false);
+    check(
+        "SELECT n FROM (SELECT price * 2 AS n, _offset AS at FROM bids) AS b ORDER BY at DESC LIMIT 1",
+        "12",
+    );
+    check(
+        "SELECT _offset FROM bids WHERE _partition = 1 AND _offset > 8 ORDER BY _offset LIMIT 5",
+        "",
+    );
+    let plan = explained(
+        "SELECT price FROM bids WHERE _partition = 0 ORDER BY _offset DESC LIMIT 2",
+        false,
+    );
     assert!(!plan.contains("SortExec"), "{plan}");
     let plan = explained("SELECT price FROM bids ORDER BY _lsn DESC LIMIT 2", false);
-    assert!(!plan.contains("SortExec") && plan.contains("SortPreservingMerge"), "{plan}");
+    assert!(
+        !plan.contains("SortExec") && plan.contains("SortPreservingMerge"),
+        "{plan}"
+    );
     let plan = explained("SELECT price FROM bids ORDER BY _lsn, _offset DESC", false);
     assert!(plan.contains("SortExec"), "{plan}");
 }
