@@ -44,7 +44,7 @@ use rand::{Rng, SeedableRng};
 use bids::{Bids, COLUMNS};
 use millstream::catalog::Relation;
 use millstream::log::{LogOptions, SegmentInfo, TopicId};
-use millstream::server::open_engine;
+use millstream::server::{ViewOptions, open_engine};
 use millstream::session::{Engine, Outcome, Parameters, Session};
 use millstream::storage::{Clock, RealDisk};
 use millstream::types::PgType;
@@ -258,7 +258,11 @@ struct Ours {
 impl Ours {
     async fn open(data_dir: &Path, clock: Arc<LoadClock>) -> Ours {
         let options = LogOptions::with_memory(TAIL_BYTES);
-        let (engine, _) = open_engine(RealDisk::shared(), data_dir, clock, options, QUERY_BYTES)
+        let views = ViewOptions {
+            memory_bytes_max: QUERY_BYTES,
+            off: false,
+        };
+        let (engine, _) = open_engine(RealDisk::shared(), data_dir, clock, options, QUERY_BYTES, views)
             .await
             .expect("a directory of our own");
         let session = Session::new(

@@ -30,7 +30,7 @@ use tokio::sync::watch;
 
 use millstream::catalog::{Change, Column, Snapshot, Topic, View, Watermark};
 use millstream::error::SqlError;
-use millstream::log::{Chunk, Lsn, Reader, Run, TopicId};
+use millstream::log::{Chunk, Extent, Lsn, Reader, Run, TopicId};
 use millstream::sql::parse::parse;
 use millstream::sql::plan::{PlanContext, plan_select};
 use millstream::sql::statement::Statement;
@@ -77,10 +77,11 @@ impl History for Commits {
         *self.newest.borrow()
     }
 
-    fn read(&self, reader: &Reader, after: Lsn, upto: Lsn) -> Result<Vec<Chunk>, SqlError> {
+    fn read(&self, reader: &Reader, after: Lsn, upto: Lsn) -> Result<Vec<Extent>, SqlError> {
         assert_eq!(reader.topic, TOPIC);
         let at = |lsn: Lsn| usize::try_from(lsn).expect("few commits").min(self.chunks.len());
-        Ok(self.chunks[at(after)..at(upto)].to_vec())
+        let chunks = self.chunks[at(after)..at(upto)].iter().cloned();
+        Ok(chunks.map(Extent::Memory).collect())
     }
 
     fn watermark(&self, _topic: TopicId, at: Lsn) -> Option<i64> {
@@ -251,7 +252,7 @@ fn keep(runtime: &Runtime, query: &Query, chunks: &[Chunk], reads: usize, steady
             chunks: chunks.to_vec(),
             newest,
         });
-        let views = Views::over(commits.clone(), published);
+        let views = Views::over(commits.clone(), published, usize::MAX);
         views.create(VIEW, view, dataflow).await.expect("an empty view");
         let last = chunks.len() as Lsn;
         let every = chunks.len().checked_div(reads).unwrap_or(0).max(1) as Lsn;

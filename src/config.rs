@@ -80,6 +80,18 @@ pub struct Serve {
         value_parser = at_least_one
     )]
     pub query_memory_mib: usize,
+    /// Memory for the states of materialized views and for building them, in MiB; a view that needs more fails with 53200
+    /// [default: a quarter of what the machine, or the process's control group, has]
+    #[arg(
+        long,
+        env = "MILLSTREAM_VIEW_MEMORY_MIB",
+        value_name = "MIB",
+        value_parser = at_least_one
+    )]
+    pub view_memory_mib: Option<usize>,
+    /// Leave all materialized views off: they can be listed and dropped, not read
+    #[arg(long, env = "MILLSTREAM_WITHOUT_VIEWS")]
+    pub without_views: bool,
     /// Memory for rows that are not in segment files yet, in MiB; loads wait while it is full
     #[arg(
         long,

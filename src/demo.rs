@@ -63,6 +63,8 @@ pub async fn run(demo: Demo) -> Result<(), ServerError> {
         tls: Tls::Allowed,
         max_connections: 100,
         query_memory_mib: 1024,
+        view_memory_mib: None,
+        without_views: false,
         tail_memory_mib: 256,
         disk_reserve_mib: None,
         tiny_segments: false,

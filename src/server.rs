@@ -11,21 +11,25 @@ use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing::{info, warn};
 
-use crate::catalog::{Catalog, Relation};
+use crate::catalog::Catalog;
 use crate::config::{PASSWORD_VARIABLE, Serve, Tls, is_loopback};
 use crate::error::SqlError;
 use crate::log::{Log, LogError, LogOptions, Recovered};
 use crate::query::{Query, QueryOptions};
-use crate::session::{self, Engine};
+use crate::session::Engine;
 use crate::storage::{Disk, RealDisk, SharedClock, SystemClock};
-use crate::views::{self, Views};
+use crate::views::{Views, idle};
 use crate::wire;
 
 mod descriptors;
 mod tools;
+mod views;
 
 use descriptors::Share;
 pub use tools::{backup, check, repair};
+pub use views::ViewOptions;
+
+use views::Deaths;
 
 /// How far what computes stands behind what talks to clients and writes, as the system's scheduler counts.
 const COMPUTING_NICENESS: i32 = 5;
@@ -73,6 +77,19 @@ pub struct Server {
     pub recovered: Recovered,
     listener: TcpListener,
     wire: wire::Server,
+    deaths: Arc<Deaths>,
+}
+
+/// Where nothing says what memory there is.
+const VIEW_MEMORY_BYTES: usize = 1 << 30;
+
+/// What views may take, bytes.
+fn view_memory(mib: Option<usize>) -> usize {
+    let of_machine = || crate::storage::memory_bytes().and_then(|bytes| usize::try_from(bytes / 4).ok());
+    match mib {
+        Some(mib) => mib << 20,
+        None => of_machine().unwrap_or(VIEW_MEMORY_BYTES),
+    }
 }
 
 impl Server {
@@ -101,7 +118,12 @@ impl Server {
         };
         log_options.disk_reserve_bytes = config.disk_reserve_mib.map(|mib| mib << 20);
         let query_memory = config.query_memory_mib << 20;
-        let (engine, recovered) = open_engine(disk, &config.data.data_dir, clock, log_options, query_memory).await?;
+        let views = ViewOptions {
+            memory_bytes_max: view_memory(config.view_memory_mib),
+            off: config.without_views,
+        };
+        let dir = &config.data.data_dir;
+        let (engine, recovered, deaths) = open_counted(disk, dir, clock, log_options, query_memory, views).await?;
         let options = wire::Options {
             password,
             tls,
@@ -116,6 +138,7 @@ impl Server {
             recovered,
             listener,
             wire,
+            deaths,
         })
     }
 
@@ -124,7 +147,7 @@ impl Server {
         let log = self.engine.log.clone();
         let failed = async { log.failed().await };
         let (idle_stop, idle_stopped) = tokio::sync::watch::channel(false);
-        let idle = views::idle::run(
+        let idle = idle::run(
             log.clone(),
             self.engine.views.clone(),
             self.engine.catalog.clone(),
@@ -148,6 +171,8 @@ impl Server {
                 None
             }
         };
+        // If it ends now while it builds views, they are not why.
+        self.deaths.clear();
         if let Some(reason) = reason {
             return Err(ServerError::LogFailed(reason));
         }
@@ -167,15 +192,28 @@ pub async fn open_engine(
     clock: SharedClock,
     log_options: LogOptions,
     query_memory_bytes: usize,
+    view_options: ViewOptions,
 ) -> Result<(Arc<Engine>, Recovered), ServerError> {
-    let (log, recovered) = Log::open(disk, dir, log_options, clock.clone())?;
+    let opened = open_counted(disk, dir, clock, log_options, query_memory_bytes, view_options).await?;
+    Ok((opened.0, opened.1))
+}
+
+async fn open_counted(
+    disk: Arc<dyn Disk>,
+    dir: &Path,
+    clock: SharedClock,
+    log_options: LogOptions,
+    query_memory_bytes: usize,
+    view_options: ViewOptions,
+) -> Result<(Arc<Engine>, Recovered, Arc<Deaths>), ServerError> {
+    let (log, recovered) = Log::open(disk.clone(), dir, log_options, clock.clone())?;
     let catalog = Catalog::recover(&recovered.catalog).map_err(|reason| ServerError::Catalog {
         dir: dir.to_path_buf(),
         reason,
     })?;
     let catalog = Arc::new(catalog);
     log.observe_ddl(catalog.clone());
-    let views = Views::start(log.clone());
+    let views = Views::start(log.clone(), view_options.memory_bytes_max);
     let options = QueryOptions {
         memory_bytes_max: query_memory_bytes,
         on_thread_start: behind_sessions,
@@ -183,30 +221,14 @@ pub async fn open_engine(
     };
     let query = Query::new(log.clone(), options)?;
     let engine = Arc::new(Engine::new(log, catalog, views, query, clock));
-    start_views(&engine).await?;
-    Ok((engine, recovered))
+    let deaths = views::start(&engine, disk, dir, view_options).await?;
+    Ok((engine, recovered, deaths))
 }
 
 /// Puts the calling thread behind those of sessions and the log: what computes for long leaves them the processors.
 fn behind_sessions() {
     // Without the right to, it competes with them.
     let _ = rustix::process::nice(COMPUTING_NICENESS);
-}
-
-/// Rebuilds every incremental view from the log.
-async fn start_views(engine: &Arc<Engine>) -> Result<(), ServerError> {
-    let catalog = engine.catalog.current();
-    let mut views = Vec::new();
-    // OIDs grow, and a view can only name what was there before it: their order is one of dependency.
-    for relation in catalog.relations.values() {
-        if let Relation::View(view) = relation
-            && view.materialized
-            && view.recomputed.is_none()
-        {
-            views.push((view.oid, view.clone(), session::compile_view(&catalog, view)?));
-        }
-    }
-    Ok(engine.views.restore(views).await?)
 }
 
 /// The descriptors of the process, shared out.

@@ -20,4 +20,5 @@ mod server;
 mod sessions;
 mod storm;
 mod tidy;
+mod views;
 mod wire;

@@ -21,6 +21,16 @@ impl Chunk {
         self.runs[self.runs.len() - 1].lsn
     }
 
+    /// LSN of a row, by its number in the chunk.
+    pub fn lsn_of(&self, row: usize) -> Lsn {
+        let mut end = 0;
+        let run = self.runs.iter().find(|run| {
+            end += run.rows;
+            row < end
+        });
+        run.expect("a row of the chunk").lsn
+    }
+
     /// The rows committed after `after` up to and including `upto`; `None` if there are none.
     pub fn between(&self, after: Lsn, upto: Lsn) -> Option<Chunk> {
         if self.first_lsn() > after && self.last_lsn() <= upto {

@@ -197,4 +197,15 @@ impl Extent {
             Extent::Stored(stored) => stored.load(None),
         }
     }
+
+    /// The rows, with these columns of the reader's schema in that order. `None` if there are none.
+    pub fn load_columns(&self, columns: &[usize]) -> Result<Option<Chunk>, LogError> {
+        match self {
+            Extent::Memory(chunk) => {
+                let rows = chunk.rows.project(columns).expect("columns of the reader's schema");
+                Ok(Some(Chunk { rows, ..chunk.clone() }))
+            }
+            Extent::Stored(stored) => stored.load(Some(columns)),
+        }
+    }
 }

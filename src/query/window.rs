@@ -13,7 +13,7 @@ use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion::physical_plan::{
     DisplayAs, DisplayFormatType, ExecutionPlan, ExecutionPlanProperties, Partitioning, PhysicalExpr, PlanProperties,
 };
-use futures::StreamExt;
+use futures::{StreamExt, stream};
 
 use crate::sql::window::{Assigner, Closing, Window};
 
@@ -106,14 +106,26 @@ impl ExecutionPlan for WindowExec {
         let metrics = BaselineMetrics::new(&self.metrics, partition);
         let late_rows = MetricBuilder::new(&self.metrics).counter("late_rows", partition);
         let null_rows = MetricBuilder::new(&self.metrics).counter("null_rows", partition);
-        let batches = input.map(move |batch| {
-            let batch = batch?;
-            let _timer = metrics.elapsed_compute().timer();
-            let assigned = assigner.apply(&batch, closing)?;
-            late_rows.add(assigned.late_rows as usize);
-            null_rows.add(assigned.null_rows as usize);
-            metrics.record_output(assigned.rows.num_rows());
-            Ok(assigned.rows)
+        let batches = input.flat_map(move |batch| {
+            let (mut slices, mut failed) = match batch {
+                Ok(batch) => (Some(assigner.slices(batch, closing)), None),
+                Err(error) => (None, Some(error)),
+            };
+            let (metrics, late_rows, null_rows) = (metrics.clone(), late_rows.clone(), null_rows.clone());
+            stream::iter(std::iter::from_fn(move || {
+                if let Some(error) = failed.take() {
+                    return Some(Err(error));
+                }
+                let _timer = metrics.elapsed_compute().timer();
+                let assigned = match slices.as_mut()?.next()? {
+                    Ok(assigned) => assigned,
+                    Err(error) => return Some(Err(error.into())),
+                };
+                late_rows.add(assigned.late_rows as usize);
+                null_rows.add(assigned.null_rows as usize);
+                metrics.record_output(assigned.rows.num_rows());
+                Some(Ok(assigned.rows))
+            }))
         });
         Ok(Box::pin(RecordBatchStreamAdapter::new(
             self.assigner.schema().clone(),

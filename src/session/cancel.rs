@@ -30,6 +30,8 @@ pub struct Cancel {
     changed: Notify,
     /// When `statement_timeout` is over.
     deadline: Mutex<Option<Instant>>,
+    /// It was over while a commit was under way.
+    late: AtomicBool,
 }
 
 impl Cancel {
@@ -68,12 +70,10 @@ impl Cancel {
         loop {
             // Registered before the look at the flag, so that a request in between is not missed.
             let changed = self.changed.notified();
-            if !self.committing.load(Ordering::SeqCst) {
-                match self.requested.load(Ordering::SeqCst) {
-                    NOTHING => {}
-                    BY_STOP => return terminated(),
-                    _ => return SqlError::new(state::QUERY_CANCELED, "canceling statement due to user request"),
-                }
+            if !self.committing.load(Ordering::SeqCst)
+                && let Some(error) = self.asked()
+            {
+                return error;
             }
             let deadline = *self.deadline.lock();
             match deadline {
@@ -82,13 +82,12 @@ impl Cancel {
                     () = changed => {}
                     () = tokio::time::sleep_until(deadline) => {
                         if !self.committing.load(Ordering::SeqCst) {
-                            return SqlError::new(
-                                state::QUERY_CANCELED,
-                                "canceling statement due to statement timeout",
-                            );
+                            return timed_out();
                         }
                         // The commit ends by itself.
                         *self.deadline.lock() = None;
+                        self.late.store(true, Ordering::SeqCst);
+                        self.changed.notify_waiters();
                     }
                 },
             }
@@ -105,11 +104,44 @@ impl Cancel {
         }
     }
 
+    /// As [`Cancel::requested`], for what can still be taken back after the statement's commit.
+    pub(super) async fn requested_after_commit(&self) -> SqlError {
+        loop {
+            let changed = self.changed.notified();
+            if let Some(error) = self.asked() {
+                return error;
+            }
+            if self.late.load(Ordering::SeqCst) {
+                return timed_out();
+            }
+            let deadline = *self.deadline.lock();
+            match deadline {
+                None => changed.await,
+                Some(deadline) => tokio::select! {
+                    () = changed => {}
+                    () = tokio::time::sleep_until(deadline) => return timed_out(),
+                },
+            }
+        }
+    }
+
+    fn asked(&self) -> Option<SqlError> {
+        match self.requested.load(Ordering::SeqCst) {
+            NOTHING => None,
+            BY_STOP => Some(terminated()),
+            _ => Some(SqlError::new(
+                state::QUERY_CANCELED,
+                "canceling statement due to user request",
+            )),
+        }
+    }
+
     /// A new statement with its time limit: what was asked of the one before does not concern it.
     pub(super) fn reset(&self, limit: Option<Duration>) {
         let _ = self
             .requested
             .compare_exchange(BY_USER, NOTHING, Ordering::SeqCst, Ordering::SeqCst);
+        self.late.store(false, Ordering::SeqCst);
         *self.deadline.lock() = limit.map(|limit| Instant::now() + limit);
     }
 
@@ -118,4 +150,8 @@ impl Cancel {
         self.committing.store(committing, Ordering::SeqCst);
         self.changed.notify_waiters();
     }
+}
+
+fn timed_out() -> SqlError {
+    SqlError::new(state::QUERY_CANCELED, "canceling statement due to statement timeout")
 }

@@ -11,10 +11,11 @@ use arrow::datatypes::TimestampMicrosecondType;
 
 use super::Session;
 use super::outcome::Outcome;
-use super::transaction::NewView;
+use super::engine::Engine;
+use super::transaction::{NewView, Transaction};
 use crate::catalog::{self, Change, Column, Input, Relation, Snapshot, View};
 use crate::error::{Notice, Severity, SqlError, state};
-use crate::log::{TopicChange, TopicId};
+use crate::log::{Acknowledge, TopicChange, TopicId};
 use crate::sql::plan::{self, PlanContext};
 use crate::sql::statement::{CreateTopic, CreateView, Drop, Emit, Name, ObjectKind, Select};
 use crate::types::{ColumnBuilder, PgType};
@@ -173,20 +174,27 @@ impl Session {
         }
     }
 
-    /// Starts a committed view; if it cannot be computed over the rows that are there, it is dropped again.
+    /// Starts a committed view; if it cannot be computed over the rows that are there, or the statement is cancelled, it is
+    /// dropped again.
     pub(super) async fn start_view(&mut self, new: NewView) -> Result<(), SqlError> {
-        let oid = new.view.oid;
-        let created = self.engine.views.create(oid, new.view.clone(), new.dataflow).await;
-        if let Err(error) = created {
-            self.engine.views.remove(&[oid]);
-            let dependents = self.transaction().catalog.dependents(oid);
-            let mut oids = dependents;
-            oids.push(oid);
-            self.transaction().change(vec![Change::Drop { oids }], Vec::new())?;
-            Box::pin(self.commit_transaction()).await?;
-            return Err(error);
+        // A task of its own: should the session end meanwhile, what it began is still cleared away.
+        let ended = EndBuild {
+            engine: self.engine.clone(),
+            oid: new.view.oid,
+        };
+        let mut building = tokio::spawn(build_view(self.engine.clone(), new));
+        let cancelled = tokio::select! {
+            biased;
+            built = &mut building => return built.unwrap_or_else(|error| Err(broken_off(error))),
+            error = self.cancel.requested_after_commit() => error,
+        };
+        drop(ended);
+        match building.await {
+            // It was ready first.
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(_)) => Err(cancelled),
+            Err(error) => Err(broken_off(error)),
         }
-        Ok(())
     }
 
     pub(super) fn create_schema(&mut self, name: &str, if_not_exists: bool) -> Result<Outcome, SqlError> {
@@ -461,6 +469,68 @@ fn define(
     // As it will be after a restart: over the rows that it begins with.
     let dataflow = incremental.then(|| compile_view(catalog, &view)).transpose()?;
     Ok((view, dataflow))
+}
+
+/// Ends the building of a view when dropped, if it is still being built.
+struct EndBuild {
+    engine: Arc<Engine>,
+    oid: u32,
+}
+
+impl std::ops::Drop for EndBuild {
+    fn drop(&mut self) {
+        self.engine.views.end_build(&[self.oid]);
+    }
+}
+
+fn broken_off(error: tokio::task::JoinError) -> SqlError {
+    match error.try_into_panic() {
+        Ok(panic) => crate::panics::error(&*panic),
+        Err(_) => SqlError::new(
+            state::ADMIN_SHUTDOWN,
+            "terminating connection due to administrator command",
+        ),
+    }
+}
+
+/// Builds a committed view; if that fails, drops it.
+async fn build_view(engine: Arc<Engine>, new: NewView) -> Result<(), SqlError> {
+    let oid = new.view.oid;
+    let is_there = || engine.catalog.current().relation(oid).is_some();
+    let Err(error) = engine.views.create_if(oid, new.view, new.dataflow, is_there).await else {
+        return Ok(());
+    };
+    engine.views.remove(&[oid]);
+    if let Err(error) = drop_view(&engine, oid).await {
+        tracing::error!(%error, "a materialized view that could not be built stays in the catalog");
+    }
+    Err(error)
+}
+
+/// Drops a view and all that reads it, whoever changes the catalog meanwhile.
+async fn drop_view(engine: &Engine, oid: u32) -> Result<(), SqlError> {
+    loop {
+        let catalog = engine.catalog.current();
+        if catalog.relation(oid).is_none() {
+            return Ok(());
+        }
+        let seen = engine.log.newest();
+        let mut oids = catalog.dependents(oid);
+        oids.push(oid);
+        let mut transaction = Transaction::new(catalog, false, false, engine.clock.now_us());
+        transaction.change(vec![Change::Drop { oids: oids.clone() }], Vec::new())?;
+        let commit = transaction.commit().expect("it changes the catalog");
+        match engine.log.commit(&commit, Acknowledge::Synced).await.map_err(SqlError::from) {
+            Ok(_) => {
+                engine.views.remove(&oids);
+                return Ok(());
+            }
+            Err(error) if error.state == state::SERIALIZATION_FAILURE => {
+                engine.log.wait_published(seen + 1).await?;
+            }
+            Err(error) => return Err(error),
+        }
+    }
 }
 
 /// The dataflow of a stored view, under the settings that it was made with.

@@ -29,7 +29,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use hashbrown::HashMap;
+use hashbrown::{HashMap, HashSet};
 use tokio::sync::Semaphore;
 
 pub use cancel::{Cancel, terminated};
@@ -39,7 +39,7 @@ pub use outcome::{Batches, CopyIn, Outcome, Parameters, Prepared, RowsTag};
 
 use crate::catalog::Snapshot;
 use crate::error::{Notice, Severity, SqlError, state};
-use crate::log::{Lsn, PIN_IDLE_US_MAX, Pin};
+use crate::log::{Lsn, PIN_IDLE_US_MAX, Pin, TopicId};
 use crate::sql::parse::{self, Parsed};
 use crate::sql::statement::{InsertRows, IsolationLevel, Statement, TransactionModes};
 use crate::types::TextStyle;
@@ -92,6 +92,10 @@ pub struct Session {
     queued: Lsn,
     /// For topics without PARTITION BY: the partition of the next statement's rows.
     next_partition: u32,
+    /// How many views had failed when this session was last told of those that read a topic.
+    failures_told: HashMap<TopicId, u64>,
+    /// Failed views that it was told of.
+    failed_views_told: HashSet<u32>,
 }
 
 impl Session {
@@ -142,6 +146,8 @@ impl Session {
             parameter_changes: Vec::new(),
             queued: 0,
             next_partition: 0,
+            failures_told: HashMap::new(),
+            failed_views_told: HashSet::new(),
         })
     }
 

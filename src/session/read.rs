@@ -190,7 +190,11 @@ impl Session {
             }
             None if views.is_empty() => (newest, HashMap::new()),
             None => {
-                let at_least = if self.settings.strict() { newest } else { 0 };
+                let strict = self.settings.strict();
+                if !strict {
+                    self.engine.views.check_built(&views)?;
+                }
+                let at_least = if strict { newest } else { 0 };
                 self.engine.views.read_newest(&views, at_least).await?
             }
         };

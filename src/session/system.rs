@@ -119,7 +119,7 @@ impl SystemSource {
         let views = engine.views.stats().into_iter().map(|stats| ViewState {
             oid: stats.oid,
             status: stats.status.name().to_string(),
-            reason: stats.reason.map(|reason| reason.to_string()),
+            reason: stats.reason,
             frontier: Some(stats.frontier),
             rows: Some(stats.rows),
             state_bytes: Some(stats.state_bytes),
@@ -136,6 +136,19 @@ impl SystemSource {
             source: "session".to_string(),
             ..SettingState::default()
         });
+        let view_memory = engine.views.memory();
+        let of_server = SettingState {
+            name: "view_memory_mib".to_string(),
+            value: Some((view_memory.max >> 20).to_string()),
+            unit: Some("MiB".to_string()),
+            category: "Resource Usage / Memory".to_string(),
+            description: "Memory for the states of materialized views and for building them.".to_string(),
+            context: "postmaster".to_string(),
+            kind: "integer".to_string(),
+            source: "command line".to_string(),
+            ..SettingState::default()
+        };
+        let settings = settings.chain([of_server]);
         let log = engine.log.stats();
         SystemState {
             snapshot: self.catalog.clone(),
@@ -170,6 +183,8 @@ impl SystemSource {
                 ("panics", panics::count()),
                 ("logins_failed", engine.counters.logins_failed.get()),
                 ("connections_refused", engine.counters.connections_refused.get()),
+                ("view_memory_bytes", view_memory.used),
+                ("view_memory_bytes_max", view_memory.max),
             ],
         }
     }

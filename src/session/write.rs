@@ -298,6 +298,7 @@ impl Session {
         {
             let watermarks = receipt.appended.iter().map(|appended| appended.watermark);
             self.report_late_rows(commit.appends.iter().zip(watermarks)).await;
+            self.report_failed_views(&commit.appends);
         }
         self.engine.views.remove(&dropped);
         for new in new_views {
@@ -333,6 +334,27 @@ impl Session {
                     catalog = newer;
                 }
                 Err(error) => return Err(stale::named(error, &catalog)),
+            }
+        }
+    }
+
+    /// INSERT and COPY say which views have failed that read their topic, once a session.
+    fn report_failed_views(&mut self, appends: &[Append]) {
+        let failures = self.engine.views.failures();
+        if failures == 0 {
+            return;
+        }
+        for append in appends {
+            if self.failures_told.insert(append.topic, failures) == Some(failures) {
+                continue;
+            }
+            for view in self.engine.views.failed_readers(append.topic) {
+                if self.failed_views_told.insert(view.oid) {
+                    self.notice(format!(
+                        "materialized view \"{}\" has failed and takes no more rows: {}",
+                        view.name, view.reason
+                    ));
+                }
             }
         }
     }

@@ -18,7 +18,7 @@ use datafusion::logical_expr::{Expr, Extension, LogicalPlan, UserDefinedLogicalN
 use super::statement::Emit;
 use crate::log::TopicId;
 
-pub use assign::{Assigned, Assigner, Closing, starts};
+pub use assign::{Assigned, Assigner, Closing, Slices};
 
 /// Names of the columns that a window adds.
 pub const WINDOW_START: &str = "window_start";

@@ -9,9 +9,11 @@ use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
 mod fault;
+mod machine;
 mod real;
 
 pub use fault::{Fault, FaultDisk, FaultKind};
+pub use machine::memory_bytes;
 pub use real::RealDisk;
 
 /// Files and directories, as little of them as a log needs. Paths are as the caller gives them; errors are the

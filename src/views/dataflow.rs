@@ -12,12 +12,14 @@ use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 
 use crate::catalog;
-use crate::error::SqlError;
+use crate::error::{SqlError, state};
 use crate::log::{Reader, TopicId};
+use crate::sql::window::Closing;
 
 use super::aggregate::{Aggregate, AggregateSpec};
 use super::delta::Delta;
 use super::linear::Linear;
+use super::memory::{Account, Budget, Limits, batch_bytes};
 use super::operator::{Operator, StepEnd};
 use super::output::{Bag, Output, Rows};
 use super::scan::{Scan, Source, seen_as};
@@ -167,8 +169,7 @@ impl Dataflow {
             if let (Some(end), Some(delta)) = self.through_linear(node, delta)?
                 && let Step::Window(spec) = &self.nodes[end].step
             {
-                let assigned = spec.assigner.apply(&delta.batch, crate::sql::window::Closing::All);
-                late += assigned?.late_rows;
+                late += spec.assigner.late_rows(&delta.batch)?;
             }
         }
         Ok(late)
@@ -195,10 +196,11 @@ impl Dataflow {
             return Ok(());
         };
         if let Step::Window(spec) = &self.nodes[node].step {
-            let assigned = spec.assigner.apply(&rows.batch, crate::sql::window::Closing::All);
-            let rows = assigned?.rows;
-            let (end, delta) = self.through_linear(node, Delta::added(rows))?;
-            return self.probe_arguments(end, delta);
+            for assigned in spec.assigner.slices(rows.batch.clone(), Closing::All) {
+                let (end, delta) = self.through_linear(node, Delta::added(assigned?.rows))?;
+                self.probe_arguments(end, delta)?;
+            }
+            return Ok(());
         }
         self.probe_arguments(end, delta)
     }
@@ -208,7 +210,7 @@ impl Dataflow {
             && let Step::Aggregate(spec) = &self.nodes[node].step
         {
             // A fresh aggregate meets what its expressions meet, and forgets.
-            Aggregate::new(spec.clone())?.push(delta)?;
+            Aggregate::new(spec.clone(), Budget::unlimited())?.push(&delta)?;
         }
         Ok(())
     }
@@ -232,6 +234,9 @@ pub struct NodeStats {
     pub skipped: Option<(u64, u64)>,
 }
 
+/// Is shown what changes of a view's rows.
+pub type Emit<'a> = dyn FnMut(&Delta) + 'a;
+
 /// A dataflow with state.
 pub struct Instance {
     dataflow: Arc<Dataflow>,
@@ -240,9 +245,12 @@ pub struct Instance {
     counts: Vec<NodeCounts>,
     output: Output,
     emits: bool,
-    emitted: Vec<Delta>,
     /// Changed since `take_changed`.
     changed: bool,
+    limits: Limits,
+    account: Account,
+    /// Bytes of the operator that is taken out of `states` while it ends its step.
+    away_bytes: usize,
 }
 
 #[allow(clippy::large_enum_variant, reason = "one per node, never moved about")]
@@ -277,12 +285,13 @@ pub struct Saved {
 }
 
 impl Instance {
-    pub fn new(dataflow: Arc<Dataflow>) -> Result<Instance, SqlError> {
+    pub fn new(dataflow: Arc<Dataflow>, limits: Limits) -> Result<Instance, SqlError> {
+        let budget = &limits.budget;
         let mut states = Vec::with_capacity(dataflow.nodes.len());
         for node in &dataflow.nodes {
             states.push(match &node.step {
                 Step::Window(spec) => Kept::Window(WindowOperator::new(spec.clone())),
-                Step::Aggregate(spec) => Kept::Aggregate(Aggregate::new(spec.clone())?),
+                Step::Aggregate(spec) => Kept::Aggregate(Aggregate::new(spec.clone(), budget.clone())?),
                 Step::Scan(_) | Step::Linear { .. } | Step::Union => Kept::Nothing,
             });
         }
@@ -303,11 +312,12 @@ impl Instance {
                 Output::Groups {
                     aggregate,
                     chunks: Vec::new(),
+                    chunk_bytes: 0,
                     checks,
                 }
             }
             None if dataflow.append_only => Output::Rows(Rows::new(dataflow.schema.clone())),
-            None => Output::Bag(Bag::new(dataflow.schema.clone())?),
+            None => Output::Bag(Bag::new(dataflow.schema.clone(), budget.clone())?),
         };
         // Aggregates below the root speak to what is above them.
         for (index, state) in states.iter_mut().enumerate() {
@@ -322,8 +332,10 @@ impl Instance {
             states,
             output,
             emits: false,
-            emitted: Vec::new(),
             changed: true,
+            account: Account::new(budget.clone()),
+            away_bytes: 0,
+            limits,
             dataflow,
         })
     }
@@ -351,14 +363,18 @@ impl Instance {
         }
     }
 
-    /// Pushes a delta into a scan.
-    pub fn push(&mut self, scan: usize, delta: Delta) -> Result<(), SqlError> {
+    pub fn limits(&self) -> &Limits {
+        &self.limits
+    }
+
+    /// Pushes a delta into a scan. What changes goes to `out` if [`Instance::set_emits`] says so.
+    pub fn push(&mut self, scan: usize, delta: Delta, out: &mut Emit<'_>) -> Result<(), SqlError> {
         self.counts[scan].rows_in += delta.rows() as u64;
-        self.flow(scan, delta)
+        self.flow(scan, delta, out)
     }
 
     /// Takes a delta that `node` gave upward until something keeps it.
-    fn flow(&mut self, node: usize, delta: Delta) -> Result<(), SqlError> {
+    fn flow(&mut self, node: usize, delta: Delta, out: &mut Emit<'_>) -> Result<(), SqlError> {
         let mut at = node;
         let mut delta = delta;
         loop {
@@ -367,32 +383,66 @@ impl Instance {
             }
             self.counts[at].rows_out += delta.rows() as u64;
             let Some(next) = self.dataflow.nodes[at].consumer else {
-                return self.store(delta);
+                return self.store(delta, out);
             };
             self.counts[next].rows_in += delta.rows() as u64;
-            let out = match (&self.dataflow.nodes[next].step, &mut self.states[next]) {
+            let kept = match (&self.dataflow.nodes[next].step, &mut self.states[next]) {
                 (Step::Linear { linear, .. }, _) => {
-                    let mut parts = linear.apply_in_parts(delta)?;
-                    match parts.len() {
-                        0 | 1 => parts.pop(),
-                        _ => return parts.into_iter().try_for_each(|part| self.flow(next, part)),
+                    let mut parts = linear.parts(&delta);
+                    let first = linear.part(&delta, &mut parts).transpose()?.flatten();
+                    match linear.part(&delta, &mut parts) {
+                        None => first,
+                        Some(second) => {
+                            let dataflow = self.dataflow.clone();
+                            let Step::Linear { linear, .. } = &dataflow.nodes[next].step else {
+                                unreachable!("it is the same node");
+                            };
+                            let rest = std::iter::from_fn(|| linear.part(&delta, &mut parts));
+                            for part in [Ok(first), second].into_iter().chain(rest) {
+                                if let Some(part) = part? {
+                                    self.flow(next, part, out)?;
+                                }
+                            }
+                            return Ok(());
+                        }
                     }
                 }
                 (Step::Union, _) => Some(delta),
-                (_, state) => {
+                (_, Kept::Window(_)) => return self.assign(next, delta, out),
+                (_, Kept::Aggregate(aggregate)) => {
                     self.changed = true;
-                    let operator = state.operator().expect("a node that is not stateless has a state");
-                    operator.push(delta)?
+                    aggregate.push(&delta)?;
+                    return self.account();
                 }
+                (_, Kept::Nothing) => panic!("node {next} is not stateless, so it has a state"),
             };
-            match out {
-                Some(out) => (at, delta) = (next, out),
+            match kept {
+                Some(kept) => (at, delta) = (next, kept),
                 None => return Ok(()),
             }
         }
     }
 
-    fn store(&mut self, delta: Delta) -> Result<(), SqlError> {
+    /// Takes a delta through a window, slice by slice: it may become any number of rows.
+    fn assign(&mut self, node: usize, delta: Delta, out: &mut Emit<'_>) -> Result<(), SqlError> {
+        self.changed = true;
+        for assigned in self.window(node).slices(&delta) {
+            match self.window(node).take(assigned?, &delta)? {
+                Some(rows) => self.flow(node, rows, out)?,
+                None => self.account()?,
+            }
+        }
+        Ok(())
+    }
+
+    fn window(&mut self, node: usize) -> &mut WindowOperator {
+        match &mut self.states[node] {
+            Kept::Window(window) => window,
+            _ => panic!("node {node} is a window"),
+        }
+    }
+
+    fn store(&mut self, delta: Delta, out: &mut Emit<'_>) -> Result<(), SqlError> {
         self.changed = true;
         match &mut self.output {
             Output::Groups { .. } => {}
@@ -400,19 +450,31 @@ impl Instance {
             Output::Bag(bag) => bag.apply(&delta)?,
         }
         if self.emits {
-            self.emitted.push(delta);
+            out(&delta);
         }
-        Ok(())
+        self.account()
     }
 
-    /// Ends the step. Returns what changed if `set_emits`.
-    pub fn finish(&mut self, end: &StepEnd) -> Result<Vec<Delta>, SqlError> {
+    /// Between two slices of rows: 53200 if the state is too large by now, 57014 if nobody wants it any more.
+    fn account(&mut self) -> Result<(), SqlError> {
+        if self.limits.stop.is_set() {
+            return Err(SqlError::new(state::QUERY_CANCELED, "the view is no longer wanted"));
+        }
+        self.account.set(self.state_bytes() + self.away_bytes)
+    }
+
+    /// Ends the step. The rest of what changes goes to `out`.
+    pub fn finish(&mut self, end: &StepEnd, out: &mut Emit<'_>) -> Result<(), SqlError> {
         for node in 0..self.states.len() {
-            if let Some(operator) = self.states[node].operator() {
-                for delta in operator.finish(end)? {
-                    self.flow(node, delta)?;
-                }
+            // Its output goes through the nodes above it, which are others.
+            let mut state = std::mem::replace(&mut self.states[node], Kept::Nothing);
+            if let Some(operator) = state.operator() {
+                self.away_bytes = operator.bytes();
+                let finished = operator.finish(end, &mut |delta| self.flow(node, delta, out));
+                self.away_bytes = 0;
+                finished?;
             }
+            self.states[node] = state;
         }
         match &mut self.output {
             Output::Bag(bag) => bag.settle(),
@@ -423,12 +485,14 @@ impl Instance {
             } if !self.emits => {
                 // Nothing flowed through the expressions above the aggregate: meet now what a reader would meet.
                 let aggregate = *aggregate;
-                let touched = self.aggregate(aggregate).touched_rows()?;
-                self.dataflow.through_linear(aggregate, Delta::added(touched))?;
+                let dataflow = self.dataflow.clone();
+                for touched in self.aggregate(aggregate).touched_rows() {
+                    dataflow.through_linear(aggregate, Delta::added(touched?))?;
+                }
             }
             _ => {}
         }
-        Ok(std::mem::take(&mut self.emitted))
+        self.account()
     }
 
     /// Whether anything was pushed or came out since the last call.
@@ -436,11 +500,13 @@ impl Instance {
         std::mem::take(&mut self.changed)
     }
 
-    /// The view's rows after the last step.
+    /// The view's rows after the last step. What is rendered for that is kept for the next reader, until it changes or
+    /// [`Instance::forget_rendered`].
     pub fn rows(&mut self) -> Result<Vec<RecordBatch>, SqlError> {
         let Output::Groups {
             aggregate: node,
             chunks,
+            chunk_bytes,
             ..
         } = &mut self.output
         else {
@@ -471,7 +537,22 @@ impl Instance {
                 batches.push(rows.clone());
             }
         }
+        *chunk_bytes = chunks.iter().flatten().map(batch_bytes).sum();
         Ok(batches)
+    }
+
+    /// Gives up what was rendered for readers.
+    pub fn forget_rendered(&mut self) {
+        match &mut self.output {
+            Output::Groups {
+                chunks, chunk_bytes, ..
+            } => {
+                chunks.clear();
+                *chunk_bytes = 0;
+            }
+            Output::Rows(_) => {}
+            Output::Bag(bag) => bag.forget_rendered(),
+        }
     }
 
     /// Rows of the view, about: what a filter above the last aggregate leaves out is not known before it is read.
@@ -488,13 +569,27 @@ impl Instance {
 
     /// Bytes of memory held, about.
     pub fn bytes(&self) -> usize {
+        self.state_bytes() + self.rendered_bytes()
+    }
+
+    /// Bytes that it cannot do without.
+    fn state_bytes(&self) -> usize {
         let states: usize = self.states.iter().map(Kept::bytes).sum();
         states
             + match &self.output {
-                Output::Groups { chunks, .. } => chunks.iter().flatten().map(RecordBatch::get_array_memory_size).sum(),
+                Output::Groups { .. } => 0,
                 Output::Rows(rows) => rows.bytes(),
                 Output::Bag(bag) => bag.bytes(),
             }
+    }
+
+    /// Bytes of what was rendered for readers.
+    pub fn rendered_bytes(&self) -> usize {
+        match &self.output {
+            Output::Groups { chunk_bytes, .. } => *chunk_bytes,
+            Output::Rows(_) => 0,
+            Output::Bag(bag) => bag.rendered_bytes(),
+        }
     }
 
     fn windows(&self) -> impl Iterator<Item = &WindowOperator> {
@@ -561,7 +656,7 @@ impl Instance {
 
     /// Replaces the state by a saved one, whatever happened since.
     pub fn restore(&mut self, saved: &Saved) -> Result<(), SqlError> {
-        let mut fresh = Instance::new(self.dataflow.clone())?;
+        let mut fresh = Instance::new(self.dataflow.clone(), self.limits.clone())?;
         fresh.set_emits(self.emits);
         for (state, saved) in fresh.states.iter_mut().zip(&saved.nodes) {
             if let Some(operator) = state.operator() {
@@ -570,6 +665,6 @@ impl Instance {
         }
         fresh.output.restore(&saved.output)?;
         *self = fresh;
-        Ok(())
+        self.account()
     }
 }

@@ -60,6 +60,14 @@ impl Delta {
         Ok(Delta { batch, weights })
     }
 
+    /// The rows at `rows`, in that order.
+    pub fn take(&self, rows: &UInt32Array) -> Result<Delta, SqlError> {
+        Ok(Delta {
+            batch: compute::take_record_batch(&self.batch, rows)?,
+            weights: self.take_weights(rows)?,
+        })
+    }
+
     /// The weights of the rows at `rows`, in that order.
     pub fn take_weights(&self, rows: &UInt32Array) -> Result<Option<Int64Array>, SqlError> {
         match &self.weights {

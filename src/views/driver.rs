@@ -4,10 +4,15 @@
 //!
 //! It wakes when the log publishes, and when someone asks. If nobody asks, it lets commits gather for [`LULL`] before it
 //! steps: freshness is measured at reads, and those wake it at once. A reader that needs an exact LSN bounds the step, so
-//! that the views do not run past it.
+//! that the views do not run past it. Between two steps it takes what it is asked, so that no more than one step delays a
+//! DROP, the server's end, or who reads what is there.
+//!
+//! A panic ends neither the thread nor anybody's wait: it fails the view that it came from, or, where that is not known, all.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread::JoinHandle;
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -15,30 +20,54 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::error::{SqlError, state};
 use crate::log::{Lsn, TopicId};
+use crate::panics;
 
 use super::dataflow::{Dataflow, NodeStats};
-use super::pipeline::{History, Maintained, Pipeline};
+use super::failure::{Failure, FailureSearch, contained};
+use super::memory::{Budget, Limits};
+use super::pipeline::{Failed, History, Maintained, Pipeline};
 use super::{ViewRows, ViewStats, ViewStatus};
 
 /// How long commits gather when nobody waits for the views.
 const LULL: Duration = Duration::from_millis(5);
 /// Requests that wait for the driver, at most; more wait at the senders.
 pub const REQUESTS_MAX: usize = 1024;
+/// A change goes through the views that read one another by nested calls.
+pub const STACK_BYTES: usize = 32 << 20;
+/// After so many panics of its own, the thread gives up.
+const BREAKDOWNS_MAX: usize = 100;
 
 /// A newest consistent reading of several views.
 pub type Reading = Result<(Lsn, HashMap<u32, ViewRows>), SqlError>;
 
+/// Why a view that was built was not taken over.
+pub struct Refused {
+    pub error: SqlError,
+    /// What finds the place of its failure.
+    pub search: Option<FailureSearch>,
+}
+
+impl From<SqlError> for Refused {
+    fn from(error: SqlError) -> Refused {
+        Refused { error, search: None }
+    }
+}
+
+/// A view to be built: its OID, name, dataflow, and what it is made under.
+pub type ToBuild = (u32, String, Arc<Dataflow>, Limits);
+
 /// What the driver is asked.
 pub enum Request {
-    /// Take over views whose states were built beside it.
+    /// Take over a view whose state was built beside it.
     Adopt {
         built: Box<Pipeline>,
-        oids: Vec<u32>,
-        reply: oneshot::Sender<Result<(), SqlError>>,
+        oid: u32,
+        reply: oneshot::Sender<Result<(), Box<Refused>>>,
     },
-    /// Build and take over views inside the driver: at start, before anybody reads.
+    /// Build views inside the driver, and take them over: at start. `done` is told how many.
     Restore {
-        views: Vec<(u32, String, Arc<Dataflow>)>,
+        views: Vec<ToBuild>,
+        done: oneshot::Sender<usize>,
     },
     Drop {
         oids: Vec<u32>,
@@ -56,6 +85,11 @@ pub enum Request {
     CaughtUp {
         lsn: Lsn,
         reply: oneshot::Sender<()>,
+    },
+    /// A search has ended.
+    Found {
+        oid: u32,
+        failure: Failure,
     },
     Stop,
 }
@@ -77,42 +111,96 @@ pub struct PublishedView {
     pub next_closes: Vec<(TopicId, i64)>,
 }
 
+/// Views that are being built at start.
+struct Restoring {
+    pipeline: Pipeline,
+    oids: Vec<u32>,
+    done: oneshot::Sender<usize>,
+}
+
 /// The state of the driver's thread.
 pub struct Driver {
-    pub history: Arc<dyn History>,
-    pub pipeline: Pipeline,
-    pub published: Arc<Mutex<Published>>,
-    pub requests: mpsc::Receiver<Request>,
-    pub newest: watch::Receiver<Lsn>,
+    history: Arc<dyn History>,
+    budget: Arc<Budget>,
+    pipeline: Pipeline,
+    restoring: Option<Restoring>,
+    published: Arc<Mutex<Published>>,
+    /// Failures of which all is known, so far.
+    failures: Arc<AtomicU64>,
+    requests: mpsc::Receiver<Request>,
+    /// For the searches' answers.
+    answers: mpsc::WeakSender<Request>,
+    newest: watch::Receiver<Lsn>,
     waiting: Vec<Request>,
+    /// One search runs at a time.
+    searches: VecDeque<FailureSearch>,
+    searching: Option<(u32, JoinHandle<()>)>,
+    /// Failures that were reported and are not published yet.
+    unannounced: u64,
     stopping: bool,
 }
 
 impl Driver {
     pub fn new(
         history: Arc<dyn History>,
+        budget: Arc<Budget>,
         published: Arc<Mutex<Published>>,
-        requests: mpsc::Receiver<Request>,
+        failures: Arc<AtomicU64>,
+        (sender, requests): (&mpsc::Sender<Request>, mpsc::Receiver<Request>),
         newest: watch::Receiver<Lsn>,
     ) -> Driver {
         Driver {
             history,
-            pipeline: Pipeline::new(),
+            pipeline: Pipeline::new(&budget),
+            budget,
+            restoring: None,
             published,
+            failures,
             requests,
+            answers: sender.downgrade(),
             newest,
             waiting: Vec::new(),
+            searches: VecDeque::new(),
+            searching: None,
+            unannounced: 0,
             stopping: false,
         }
     }
 
-    /// Until `Stop`, or until all senders are gone.
-    pub async fn run(mut self) {
+    /// The body of the thread: until `Stop`, or until all senders are gone.
+    pub fn run(mut self) {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_time()
+            .build()
+            .expect("a runtime without I/O needs nothing that could be missing");
+        for _ in 0..BREAKDOWNS_MAX {
+            match panics::catch(|| runtime.block_on(self.keep())) {
+                Ok(()) => break,
+                Err(error) => self.break_down(&error),
+            }
+        }
+        self.searches.clear();
+        if let Some((oid, thread)) = self.searching.take() {
+            let restoring = self.restoring.iter().map(|restoring| &restoring.pipeline);
+            for view in restoring.chain([&self.pipeline]).filter_map(|views| views.view(oid)) {
+                view.instance.limits().stop.set();
+            }
+            // Whatever it found, nobody asks any more.
+            let _ = thread.join();
+        }
+    }
+
+    async fn keep(&mut self) {
         while !self.stopping {
             self.newest.borrow_and_update();
-            self.step();
+            let more = self.step();
             self.answer();
-            if self.waits_for_more() {
+            let mut asked = false;
+            while let Ok(request) = self.requests.try_recv() {
+                self.take(Some(request));
+                asked = true;
+            }
+            if more || asked || self.waits_for_more() {
                 continue;
             }
             tokio::select! {
@@ -148,17 +236,18 @@ impl Driver {
     fn take(&mut self, request: Option<Request>) {
         match request {
             None | Some(Request::Stop) => self.stopping = true,
-            Some(Request::Adopt { built, oids, reply }) => {
-                let adopted = self.adopt(*built, &oids);
-                // The asker may have gone; then the view is dropped by whoever did not see it come.
-                let _ = reply.send(adopted);
-            }
-            Some(Request::Restore { views }) => self.restore(views),
+            Some(Request::Restore { views, done }) => self.restore(views, done),
             Some(Request::Drop { oids }) => {
                 self.pipeline.remove(&oids);
+                if let Some(restoring) = &mut self.restoring {
+                    restoring.pipeline.remove(&oids);
+                    restoring.oids.retain(|oid| !oids.contains(oid));
+                }
+                self.searches.retain(|search| !oids.contains(&search.oid));
                 let mut published = self.published.lock();
                 published.views.retain(|oid, _| !oids.contains(oid));
             }
+            Some(Request::Found { oid, failure }) => self.found(oid, failure),
             Some(request) => self.waiting.push(request),
         }
     }
@@ -173,28 +262,32 @@ impl Driver {
         exact.fold(self.history.newest(), Lsn::min)
     }
 
-    fn step(&mut self) {
+    /// One step of what is kept, and one of what is built at start. Whether either has further to go.
+    fn step(&mut self) -> bool {
         let target = self.target();
         if target > self.pipeline.frontier() {
-            self.pipeline.advance(&*self.history, target);
+            let failed = self.pipeline.advance_once(&*self.history, target);
+            self.note(failed);
             self.publish();
         }
+        self.step_restoring() || target > self.pipeline.frontier()
     }
 
-    /// Brings both to one LSN, then takes the new views.
-    fn adopt(&mut self, mut built: Pipeline, oids: &[u32]) -> Result<(), SqlError> {
+    /// Brings both to one LSN, then takes the new view.
+    fn adopt(&mut self, mut built: Pipeline, oid: u32) -> Result<(), Box<Refused>> {
         let level = built.frontier().max(self.pipeline.frontier());
-        built.advance(&*self.history, level);
-        if self.pipeline.frontier() < level {
-            self.pipeline.advance(&*self.history, level);
-        }
-        for oid in oids {
-            if let Some(failure) = built.view(*oid).and_then(|view| view.failure.clone()) {
-                self.publish();
-                return Err(failure.report());
+        let failed = built.advance(&*self.history, level);
+        let kept_failed = self.pipeline.advance(&*self.history, level);
+        self.note(kept_failed);
+        let result = match built.view(oid).map(|view| (view.report(), view.instance.limits().stop.is_set())) {
+            Some((None, false)) => self.add_all(built, &[oid]).map_err(|error| Box::new(error.into())),
+            Some((Some(error), false)) => {
+                let search = failed.into_iter().filter(|failed| failed.oid == oid);
+                let search = search.filter_map(|failed| failed.search).next();
+                Err(Box::new(Refused { error, search }))
             }
-        }
-        let result = self.add_all(built, oids);
+            _ => Err(Box::new(dropped_while_built().into())),
+        };
         self.publish();
         result
     }
@@ -220,74 +313,180 @@ impl Driver {
         Ok(())
     }
 
-    fn restore(&mut self, views: Vec<(u32, String, Arc<Dataflow>)>) {
+    fn restore(&mut self, views: Vec<ToBuild>, done: oneshot::Sender<usize>) {
+        assert!(self.restoring.is_none(), "a start is made once");
+        let reads: Vec<u32> = views.iter().flat_map(|(_, _, dataflow, _)| dataflow.views()).collect();
         let oids: Vec<u32> = views.iter().map(|(oid, ..)| *oid).collect();
-        let reads: Vec<u32> = views.iter().flat_map(|(_, _, dataflow)| dataflow.views()).collect();
-        let built = self.pipeline.copy_of(&reads).and_then(|mut built| {
-            for (oid, name, dataflow) in views {
-                built.add(Maintained::new(oid, name, dataflow)?);
+        let limits = Limits::new(self.budget.clone());
+        let built = self.pipeline.copy_of(&reads, &limits).and_then(|mut built| {
+            for (oid, name, dataflow, limits) in views {
+                built.add(Maintained::new(oid, name, dataflow, limits)?);
             }
             Ok(built)
         });
-        let result = built.and_then(|mut built| {
-            let level = self.history.newest().max(self.pipeline.frontier());
-            built.advance(&*self.history, level);
-            if self.pipeline.frontier() < level {
-                self.pipeline.advance(&*self.history, level);
-            }
-            self.add_all(built, &oids)
-        });
-        if let Err(error) = result {
+        match built {
+            Ok(pipeline) => self.restoring = Some(Restoring { pipeline, oids, done }),
+            Err(error) => tracing::error!(%error, "views could not be built from the log"),
+        }
+    }
+
+    /// One step of the views that are built at start; once they are as far as the others they are taken over. Whether there is
+    /// more to do.
+    fn step_restoring(&mut self) -> bool {
+        let Some(mut restoring) = self.restoring.take() else {
+            return false;
+        };
+        let level = self.history.newest().max(self.pipeline.frontier());
+        let failed = restoring.pipeline.advance_once(&*self.history, level);
+        let built = restoring.pipeline.frontier() >= self.pipeline.frontier();
+        let is_done = restoring.pipeline.frontier() == level && built;
+        self.restoring = Some(restoring);
+        self.note(failed);
+        if !is_done {
+            return true;
+        }
+        let failed = self.pipeline.advance(&*self.history, level);
+        self.note(failed);
+        let Some(Restoring { pipeline, oids, done }) = self.restoring.take() else {
+            return false;
+        };
+        if let Err(error) = self.add_all(pipeline, &oids) {
             tracing::error!(%error, "views could not be built from the log");
         }
         self.publish();
+        // Nobody may want to know.
+        let _ = done.send(oids.len());
+        false
+    }
+
+    /// Views that failed in a step: their searches are begun, one after another.
+    fn note(&mut self, failed: Vec<Failed>) {
+        for Failed { oid, search } in failed {
+            match search {
+                Some(search) => self.searches.push_back(search),
+                None => self.report(oid),
+            }
+        }
+        self.search_next();
+    }
+
+    fn search_next(&mut self) {
+        while self.searching.is_none()
+            && let Some(search) = self.searches.pop_front()
+        {
+            let (oid, known) = (search.oid, search.known());
+            let (history, answers) = (self.history.clone(), self.answers.clone());
+            let thread = std::thread::Builder::new()
+                .name("view failure".to_string())
+                .stack_size(STACK_BYTES)
+                .spawn(move || {
+                    let failure = search.run(&*history);
+                    drop(history);
+                    if let Some(answers) = answers.upgrade() {
+                        // If the driver has ended, nobody asks.
+                        let _ = answers.blocking_send(Request::Found { oid, failure });
+                    }
+                });
+            match thread {
+                Ok(thread) => self.searching = Some((oid, thread)),
+                Err(error) => {
+                    tracing::warn!(%error, "the row that a view failed at is not looked for");
+                    self.place(oid, known);
+                }
+            }
+        }
+    }
+
+    fn found(&mut self, oid: u32, failure: Failure) {
+        if let Some((_, thread)) = self.searching.take() {
+            // It has sent its answer, which is all that it had to do.
+            let _ = thread.join();
+        }
+        self.place(oid, failure);
+        self.publish();
+        self.search_next();
+    }
+
+    /// All is known of a failure that will be.
+    fn place(&mut self, oid: u32, failure: Failure) {
+        let mut known = self.pipeline.found(oid, failure.clone());
+        if let Some(restoring) = &mut self.restoring {
+            known |= restoring.pipeline.found(oid, failure);
+        }
+        if known {
+            self.report(oid);
+        }
+    }
+
+    /// Says in the server's log that a view has failed, once.
+    fn report(&mut self, oid: u32) {
+        let restoring = self.restoring.iter().map(|restoring| &restoring.pipeline);
+        for pipeline in restoring.chain([&self.pipeline]) {
+            let Some(view) = pipeline.view(oid) else { continue };
+            let Some(failure) = &view.failure else { continue };
+            if view.instance.limits().stop.is_set() {
+                return;
+            }
+            let is_with_it = |other: &&Maintained| {
+                other.oid != oid && other.failure.as_ref().is_some_and(|other| other.view == failure.view)
+            };
+            let others: Vec<&str> = pipeline.views().iter().filter(is_with_it).map(|other| &*other.name).collect();
+            tracing::error!(
+                view = view.name,
+                stopped_before_lsn = failure.lsn,
+                views_that_read_it = others.join(", "),
+                "a materialized view failed: {}",
+                failure.reason(&view.name)
+            );
+            self.unannounced += 1;
+            return;
+        }
     }
 
     /// Makes the present frontier and statistics visible.
     fn publish(&mut self) {
+        self.forget_rendered(0);
         let frontier = self.pipeline.frontier();
-        let mut published = self.published.lock();
+        let published = self.published.clone();
+        let mut published = published.lock();
         assert!(frontier >= published.frontier, "V3: a frontier never moves back");
         published.frontier = frontier;
-        let history = &self.history;
-        for view in self.pipeline.views_mut() {
-            let changed = view.instance.take_changed();
-            let (late_rows, null_rows) = view.instance.skipped_rows();
-            let topics = view.instance.closing_topics();
-            let watermarks = topics.iter().map(|topic| history.watermark(*topic, frontier));
-            let watermark = watermarks.min().flatten();
-            let old = published.views.remove(&view.oid);
-            let (rows, nodes, state_bytes) = match old {
-                Some(old) if !changed && view.failure.is_none() => (old.rows, old.nodes, old.stats.state_bytes),
-                _ => (None, view.instance.stats(), view.instance.bytes() as u64),
+        for index in 0..self.pipeline.views().len() {
+            let view = &mut self.pipeline.views_mut()[index];
+            let (oid, old) = (view.oid, published.views.remove(&view.oid));
+            let history = &self.history;
+            let shown = match contained(|| Ok(published_view(view, frontier, &**history, old))) {
+                Ok(shown) => shown,
+                Err(error) => {
+                    self.pipeline.fail(index, broken(&self.pipeline.views()[index], frontier, error));
+                    self.report(oid);
+                    let view = &mut self.pipeline.views_mut()[index];
+                    published_view(view, frontier, &*self.history, None)
+                }
             };
-            let stats = ViewStats {
-                oid: view.oid,
-                status: match &view.failure {
-                    None => ViewStatus::Ready,
-                    Some(_) => ViewStatus::Failed,
-                },
-                reason: view.failure.as_ref().map(|failure| failure.report()),
-                frontier: match &view.failure {
-                    None => frontier,
-                    Some(failure) => failure.lsn - 1,
-                },
-                rows: view.instance.row_count() as u64,
-                state_bytes,
-                watermark,
-                late_rows,
-                null_rows,
-            };
-            published.views.insert(
-                view.oid,
-                PublishedView {
-                    stats,
-                    rows,
-                    nodes,
-                    next_closes: view.instance.next_closes(),
-                },
-            );
+            published.views.insert(oid, shown);
         }
+        // Whoever sees the number sees what it counts.
+        let announced = std::mem::take(&mut self.unannounced);
+        if announced > 0 {
+            self.failures.fetch_add(announced, Ordering::Release);
+        }
+    }
+
+    /// Gives up what was rendered for readers if that, and so many bytes more, has no room beside the states.
+    fn forget_rendered(&mut self, more: usize) -> bool {
+        let rendered = self.pipeline.views().iter().map(|view| view.instance.rendered_bytes());
+        let rendered: usize = rendered.sum::<usize>() + more;
+        if rendered == 0 || self.budget.used().saturating_add(rendered) <= self.budget.bytes_max() {
+            return false;
+        }
+        for view in self.pipeline.views_mut() {
+            view.instance.forget_rendered();
+        }
+        for view in self.published.lock().views.values_mut() {
+            view.rows = None;
+        }
+        true
     }
 
     /// Answers all whose LSN has come.
@@ -295,25 +494,51 @@ impl Driver {
         let frontier = self.pipeline.frontier();
         for request in std::mem::take(&mut self.waiting) {
             match request {
-                Request::ReadNewest { views, at_least, reply } if at_least <= frontier => {
+                Request::Adopt { built, oid, reply } if self.restoring.is_none() => {
+                    let adopted = self.adopt(*built, oid);
+                    if reply.send(adopted).is_err() {
+                        // Whoever wanted it has gone.
+                        self.take(Some(Request::Drop { oids: vec![oid] }));
+                    }
+                }
+                Request::ReadNewest { views, at_least, reply }
+                    if at_least <= frontier && !views.iter().any(|oid| self.is_open(*oid)) =>
+                {
                     // A reader that has gone needs no answer, here as below.
                     let _ = reply.send(self.reading(&views));
                 }
-                Request::ReadAt { view, at, reply } if at <= frontier => {
+                Request::ReadAt { view, at, reply } if at <= frontier && !self.is_open(view) => {
                     let _ = reply.send(self.read_at(view, at));
                 }
-                Request::CaughtUp { lsn, reply } if lsn <= frontier => {
+                Request::CaughtUp { lsn, reply } if lsn <= frontier && self.restoring.is_none() => {
                     let _ = reply.send(());
                 }
                 still => self.waiting.push(still),
             }
         }
+        // Readers that were cancelled are not waited for.
+        self.waiting.retain(|request| match request {
+            Request::ReadNewest { reply, .. } => !reply.is_closed(),
+            Request::ReadAt { reply, .. } => !reply.is_closed(),
+            Request::CaughtUp { reply, .. } => !reply.is_closed(),
+            _ => true,
+        });
+    }
+
+    /// Whether it is not known yet what readers of the view are to be told: it is being built, or its failure looked into.
+    fn is_open(&self, oid: u32) -> bool {
+        let restoring = self.restoring.iter();
+        let is_built = restoring.filter(|restoring| restoring.oids.contains(&oid)).count() > 0;
+        let failure = self.pipeline.view(oid).and_then(|view| view.failure.as_ref());
+        is_built || failure.is_some_and(|failure| failure.searching)
     }
 
     fn read_at(&mut self, view: u32, at: Lsn) -> Result<Option<ViewRows>, SqlError> {
-        if let Some(failure) = self.pipeline.view(view).and_then(|view| view.failure.as_ref()) {
+        if let Some(view) = self.pipeline.view(view)
+            && let Some(failure) = &view.failure
+        {
             return if failure.lsn <= at {
-                Err(failure.report())
+                Err(failure.report(&view.name))
             } else {
                 Ok(None)
             };
@@ -333,24 +558,127 @@ impl Driver {
         Ok((self.pipeline.frontier(), rows))
     }
 
-    /// The view's rows at the frontier, kept for the next reader while nothing changes.
+    /// The view's rows at the frontier, kept for the next reader while nothing changes and there is room.
     fn rows(&mut self, oid: u32) -> Result<ViewRows, SqlError> {
         let cached = self.published.lock().views.get(&oid).and_then(|view| view.rows.clone());
         if let Some(rows) = cached {
             return Ok(rows);
         }
         let view = self.pipeline.view_mut(oid).ok_or_else(|| not_maintained(oid))?;
-        if let Some(failure) = &view.failure {
-            return Err(failure.report());
+        if let Some(error) = view.report() {
+            return Err(error);
         }
+        let batches = match panics::catch(|| view.instance.rows()) {
+            Ok(batches) => batches?,
+            Err(_) => self.render_again(oid)?,
+        };
+        let view = self.pipeline.view(oid).ok_or_else(|| not_maintained(oid))?;
         let rows = ViewRows {
             schema: view.instance.dataflow().schema.clone(),
-            batches: view.instance.rows()?,
+            batches,
         };
-        if let Some(view) = self.published.lock().views.get_mut(&oid) {
+        if !self.forget_rendered(0)
+            && let Some(view) = self.published.lock().views.get_mut(&oid)
+        {
             view.rows = Some(rows.clone());
         }
         Ok(rows)
+    }
+
+    /// A view's rendering panicked: once more from nothing, and if that panics, too, the view has failed.
+    fn render_again(&mut self, oid: u32) -> Result<Vec<arrow::array::RecordBatch>, SqlError> {
+        let frontier = self.pipeline.frontier();
+        let index = self.pipeline.views().iter().position(|view| view.oid == oid);
+        let index = index.ok_or_else(|| not_maintained(oid))?;
+        let view = &mut self.pipeline.views_mut()[index];
+        let error = match contained(|| {
+            view.instance.forget_rendered();
+            view.instance.rows()
+        }) {
+            Ok(batches) => return Ok(batches),
+            Err(error) => error,
+        };
+        let failure = broken(&self.pipeline.views()[index], frontier, error);
+        let report = failure.report(&failure.view);
+        self.pipeline.fail(index, failure);
+        self.report(oid);
+        self.publish();
+        Err(report)
+    }
+
+    /// A panic that no view is known to have made: all of them are failed, since none is known to be whole.
+    fn break_down(&mut self, error: &SqlError) {
+        let restoring = self.restoring.iter_mut().map(|restoring| &mut restoring.pipeline);
+        for pipeline in restoring.chain([&mut self.pipeline]) {
+            for index in 0..pipeline.views().len() {
+                if pipeline.views()[index].failure.is_none() {
+                    let failure = broken(&pipeline.views()[index], pipeline.frontier(), error.clone());
+                    pipeline.fail(index, failure);
+                }
+            }
+        }
+        let oids: Vec<u32> = self.pipeline.views().iter().map(|view| view.oid).collect();
+        oids.into_iter().for_each(|oid| self.report(oid));
+        if panics::catch(|| self.publish()).is_err() {
+            tracing::error!("the state of the views cannot be shown");
+        }
+    }
+}
+
+/// A failure that is no row's fault.
+fn broken(view: &Maintained, frontier: Lsn, error: SqlError) -> Failure {
+    Failure {
+        lsn: frontier + 1,
+        error,
+        place: None,
+        view: view.name.clone(),
+        searching: false,
+    }
+}
+
+/// What is shown of a view at the frontier.
+fn published_view(
+    view: &mut Maintained,
+    frontier: Lsn,
+    history: &dyn History,
+    old: Option<PublishedView>,
+) -> PublishedView {
+    let changed = view.instance.take_changed();
+    let (late_rows, null_rows) = view.instance.skipped_rows();
+    // A view that has failed waits for none.
+    let topics = match &view.failure {
+        None => view.instance.closing_topics(),
+        Some(_) => Vec::new(),
+    };
+    let watermarks = topics.iter().map(|topic| history.watermark(*topic, frontier));
+    let watermark = watermarks.min().flatten();
+    let (rows, nodes, state_bytes) = match old {
+        Some(old) if !changed && view.failure.is_none() => (old.rows, old.nodes, old.stats.state_bytes),
+        _ => (None, view.instance.stats(), view.instance.bytes() as u64),
+    };
+    let stats = ViewStats {
+        oid: view.oid,
+        status: match &view.failure {
+            None => ViewStatus::Ready,
+            Some(_) => ViewStatus::Failed,
+        },
+        reason: view.failure.as_ref().map(|failure| failure.reason(&view.name)),
+        known: view.failure.as_ref().is_none_or(|failure| !failure.searching),
+        frontier: match &view.failure {
+            None => frontier,
+            Some(failure) => failure.lsn - 1,
+        },
+        rows: view.instance.row_count() as u64,
+        state_bytes,
+        watermark,
+        late_rows,
+        null_rows,
+    };
+    PublishedView {
+        stats,
+        rows,
+        nodes,
+        next_closes: view.instance.next_closes(),
     }
 }
 
@@ -361,4 +689,12 @@ pub fn not_maintained(oid: u32) -> SqlError {
         format!("materialized view with OID {oid} does not exist"),
     )
     .detail("It was dropped while the statement was being run.")
+}
+
+/// 42P01: somebody dropped a view before it was complete.
+pub fn dropped_while_built() -> SqlError {
+    SqlError::new(
+        state::UNDEFINED_TABLE,
+        "the materialized view was dropped while it was being built",
+    )
 }

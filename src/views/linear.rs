@@ -30,14 +30,15 @@ pub enum Linear {
 }
 
 impl Linear {
-    /// The output, in as many deltas as it takes to keep each of them small.
-    pub fn apply_in_parts(&self, delta: Delta) -> Result<Vec<Delta>, SqlError> {
-        let mut slices = Slices::new(delta.rows(), usize::MAX);
-        let mut parts = Vec::new();
-        while let Some(part) = slices.next(|start, rows| self.apply(delta.slice(start, rows)), is_too_large) {
-            parts.extend(part?);
-        }
-        Ok(parts)
+    /// For [`Linear::part`]: nothing of the delta has been done yet.
+    pub fn parts(&self, delta: &Delta) -> Slices {
+        Slices::new(delta.rows(), usize::MAX)
+    }
+
+    /// The next part of the output: most often all of it, else so few rows that their values are not too large together.
+    /// `None` behind the last part.
+    pub fn part(&self, delta: &Delta, parts: &mut Slices) -> Option<Result<Option<Delta>, SqlError>> {
+        parts.next(|start, rows| self.apply(delta.slice(start, rows)), is_too_large)
     }
 
     /// The output delta, or `None` if no row is left.

@@ -2,8 +2,9 @@
 //!
 //! One rule: a view at LSN N equals its defining SELECT run as a batch at N (V1).
 //!
-//! In reading order: what flows (`delta`), the operators, what a view is compiled to (`compile`, `dataflow`), views in
-//! lockstep (`pipeline`) and the thread that keeps them (`driver`). [`Views`] is the facade.
+//! In reading order: what flows (`delta`), the operators, what a view is compiled to (`compile`, `dataflow`), what it may take
+//! (`memory`), views in lockstep (`pipeline`), what becomes of one that fails (`failure`), the thread that keeps them (`driver`)
+//! and how a new one is built (`build`). [`Views`] is the facade.
 //!
 //! Not here: what SQL means (`sql`), batch queries (`query`). State is rebuilt from the log at start.
 
@@ -22,8 +23,11 @@ mod compile;
 mod dataflow;
 mod rules;
 
+mod build;
 mod driver;
 mod explain;
+mod failure;
+mod memory;
 mod pipeline;
 
 pub mod idle;
@@ -33,6 +37,7 @@ mod tests;
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use arrow::array::{Array, AsArray, RecordBatch};
 use arrow::datatypes::{SchemaRef, TimestampMicrosecondType};
@@ -41,18 +46,16 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::catalog;
 use crate::error::{SqlError, state};
-use crate::log::{Log, Lsn, Reader, TopicId};
+use crate::log::{Extent, Log, Lsn, Reader, TopicId};
 
-use driver::{Driver, Published, REQUESTS_MAX, Request, not_maintained};
-use pipeline::{Maintained, Pipeline};
+use driver::{Driver, Published, REQUESTS_MAX, Request, STACK_BYTES, not_maintained};
+use memory::{Budget, Limits, Stop};
 use scan::{Source, seen_as};
 
 pub use compile::{Compiled, compile};
 pub use dataflow::Dataflow;
 pub use pipeline::History;
 
-/// A new view is handed to the driver once a step of its catching up brought it over fewer commits than this.
-const HANDOVER_COMMITS: u64 = 256;
 /// Rows that one step reads of the log, about.
 const STEP_ROWS: usize = 1 << 20;
 
@@ -70,6 +73,8 @@ pub enum ViewStatus {
     Ready,
     /// It stopped before a commit that it could not take.
     Failed,
+    /// The server was started without views.
+    Off,
 }
 
 impl ViewStatus {
@@ -78,6 +83,7 @@ impl ViewStatus {
             ViewStatus::Building => "building",
             ViewStatus::Ready => "ready",
             ViewStatus::Failed => "failed",
+            ViewStatus::Off => "off",
         }
     }
 }
@@ -87,8 +93,10 @@ impl ViewStatus {
 pub struct ViewStats {
     pub oid: u32,
     pub status: ViewStatus,
-    /// Why it failed: what a reader is told.
-    pub reason: Option<SqlError>,
+    /// Why it failed or is off.
+    pub reason: Option<String>,
+    /// There is no more to be found out about that.
+    pub known: bool,
     /// LSN up to which it is complete.
     pub frontier: Lsn,
     /// Rows; what a filter over groups leaves out is counted too.
@@ -103,9 +111,50 @@ pub struct ViewStats {
     pub null_rows: u64,
 }
 
+impl ViewStats {
+    /// Of a view that has no state.
+    fn stateless(oid: u32, status: ViewStatus, reason: Option<String>) -> ViewStats {
+        ViewStats {
+            oid,
+            status,
+            reason,
+            known: true,
+            frontier: 0,
+            rows: 0,
+            state_bytes: 0,
+            watermark: None,
+            late_rows: 0,
+            null_rows: 0,
+        }
+    }
+}
+
+/// Bytes of the views' states, and of what they may be.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct ViewMemory {
+    pub used: u64,
+    pub max: u64,
+}
+
+/// A view that has failed, for those who write what it reads.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct FailedView {
+    pub oid: u32,
+    pub name: String,
+    pub reason: String,
+}
+
 struct Registered {
     name: String,
     dataflow: Arc<Dataflow>,
+    limits: Limits,
+}
+
+/// A view of the catalog that nobody keeps.
+struct Unkept {
+    name: String,
+    status: ViewStatus,
+    error: SqlError,
 }
 
 /// All incremental views.
@@ -114,8 +163,17 @@ pub struct Views {
     published: Arc<Mutex<Published>>,
     /// By OID, in the order of creation: a view stands after those that it reads.
     registered: Mutex<Vec<(u32, Registered)>>,
+    /// Views that are being built beside the driver.
+    building: Mutex<Vec<(u32, String, Stop)>>,
+    unkept: Mutex<Vec<(u32, Unkept)>>,
+    budget: Arc<Budget>,
+    /// Failures of which all is known, so far.
+    failures: Arc<AtomicU64>,
     requests: mpsc::Sender<Request>,
     thread: Mutex<Option<std::thread::JoinHandle<()>>>,
+    /// No view is kept.
+    off: AtomicBool,
+    stopping: AtomicBool,
 }
 
 impl History for Log {
@@ -123,10 +181,8 @@ impl History for Log {
         Log::newest(self)
     }
 
-    fn read(&self, reader: &Reader, after: Lsn, upto: Lsn) -> Result<Vec<crate::log::Chunk>, SqlError> {
-        let extents = Log::read(self, reader, after, upto)?;
-        let chunks = extents.iter().filter_map(|extent| extent.load().transpose());
-        Ok(chunks.collect::<Result<_, _>>()?)
+    fn read(&self, reader: &Reader, after: Lsn, upto: Lsn) -> Result<Vec<Extent>, SqlError> {
+        Ok(Log::read(self, reader, after, upto)?)
     }
 
     fn pause(&self, topics: &[TopicId], after: Lsn, upto: Lsn) -> Result<Lsn, SqlError> {
@@ -139,99 +195,103 @@ impl History for Log {
 }
 
 impl Views {
-    /// Starts the driver's thread over a log.
-    pub fn start(log: Arc<Log>) -> Arc<Views> {
+    /// Starts the driver's thread over a log. The states of all views, building them included, take no more than about
+    /// `memory_bytes_max`.
+    pub fn start(log: Arc<Log>, memory_bytes_max: usize) -> Arc<Views> {
         let newest = log.subscribe();
-        Views::over(log, newest)
+        Views::over(log, newest, memory_bytes_max)
     }
 
     /// Over any history, with the channel on which it says what it has published.
-    pub fn over(history: Arc<dyn History>, newest: watch::Receiver<Lsn>) -> Arc<Views> {
+    pub fn over(history: Arc<dyn History>, newest: watch::Receiver<Lsn>, memory_bytes_max: usize) -> Arc<Views> {
         let published = Arc::new(Mutex::new(Published::default()));
+        let budget = Budget::new(memory_bytes_max);
+        let failures = Arc::new(AtomicU64::new(0));
         let (requests, receiver) = mpsc::channel(REQUESTS_MAX);
-        let driver = Driver::new(history.clone(), published.clone(), receiver, newest);
+        let driver = Driver::new(
+            history.clone(),
+            budget.clone(),
+            published.clone(),
+            failures.clone(),
+            (&requests, receiver),
+            newest,
+        );
         let thread = std::thread::Builder::new()
             .name("views".to_string())
-            .spawn(move || {
-                let runtime = tokio::runtime::Builder::new_current_thread()
-                    .enable_time()
-                    .build()
-                    .expect("a runtime without I/O needs nothing that could be missing");
-                runtime.block_on(driver.run());
-            })
+            .stack_size(STACK_BYTES)
+            .spawn(move || driver.run())
             .expect("a thread can be started while the server starts");
         Arc::new(Views {
             history,
             published,
-            registered: Mutex::new(Vec::new()),
+            registered: Mutex::default(),
+            building: Mutex::default(),
+            unkept: Mutex::default(),
+            budget,
+            failures,
             requests,
             thread: Mutex::new(Some(thread)),
+            off: AtomicBool::new(false),
+            stopping: AtomicBool::new(false),
         })
     }
 
-    /// Builds a view's first rows and keeps it from then on. Writes go on meanwhile. If a row makes it fail, that is the
-    /// error and there is no such view.
-    pub async fn create(&self, oid: u32, view: Arc<catalog::View>, dataflow: Dataflow) -> Result<(), SqlError> {
-        let dataflow = Arc::new(dataflow);
-        let mut built = self.pipeline_for(&dataflow)?;
-        built.add(Maintained::new(oid, view.name.clone(), dataflow.clone())?);
-        let (done, wait) = oneshot::channel();
-        let history = self.history.clone();
-        std::thread::Builder::new()
-            .name("view backfill".to_string())
-            .spawn(move || {
-                // The asker may have been cancelled; then nobody takes what was built.
-                let _ = done.send(catch_up(built, &*history, oid));
-            })
-            .map_err(|error| {
-                SqlError::new(
-                    state::INSUFFICIENT_RESOURCES,
-                    format!("could not start a thread: {error}"),
-                )
-            })?;
-        let built = wait.await.map_err(|_| stopped())??;
-        let (reply, wait) = oneshot::channel();
-        let oids = vec![oid];
-        let built = Box::new(built);
-        self.ask(Request::Adopt { built, oids, reply }).await?;
-        wait.await.map_err(|_| stopped())??;
-        let name = view.name.clone();
-        self.registered.lock().push((oid, Registered { name, dataflow }));
-        Ok(())
+    /// At start: takes all views of the catalog, those that are read before those that read them, or why one could not be
+    /// planned. They are rebuilt from the log together; readers wait for that. One that fails stays, as failed. The receiver
+    /// is told when all are ready, and how many.
+    pub async fn restore(
+        &self,
+        views: Vec<(u32, Arc<catalog::View>, Result<Dataflow, SqlError>)>,
+    ) -> Result<oneshot::Receiver<usize>, SqlError> {
+        let mut built = Vec::with_capacity(views.len());
+        for (oid, view, dataflow) in views {
+            let read = dataflow.as_ref().map_or_else(|_| Vec::new(), Dataflow::views);
+            let dataflow = match (dataflow, self.unkept_of(&read)) {
+                (Ok(dataflow), None) => Arc::new(dataflow),
+                (Err(error), _) => {
+                    tracing::error!(view = view.name, "a materialized view failed: {error}");
+                    self.leave(oid, &view.name, ViewStatus::Failed, error);
+                    continue;
+                }
+                (Ok(_), Some((name, mut error))) => {
+                    error.message = format!("materialized view \"{name}\" that it reads failed: {}", error.message);
+                    self.leave(oid, &view.name, ViewStatus::Failed, error);
+                    continue;
+                }
+            };
+            let (name, limits) = (view.name.clone(), Limits::new(self.budget.clone()));
+            built.push((oid, name.clone(), dataflow.clone(), limits.clone()));
+            let registered = Registered { name, dataflow, limits };
+            self.registered.lock().push((oid, registered));
+        }
+        let (done, ready) = oneshot::channel();
+        self.ask(Request::Restore { views: built, done }).await?;
+        Ok(ready)
     }
 
-    /// At start: takes all views of the catalog, those that are read before those that read them. They are rebuilt from the
-    /// log together; readers wait for that. One that fails stays, as failed.
-    pub async fn restore(&self, views: Vec<(u32, Arc<catalog::View>, Dataflow)>) -> Result<(), SqlError> {
-        let views: Vec<(u32, String, Arc<Dataflow>)> = views
-            .into_iter()
-            .map(|(oid, view, dataflow)| (oid, view.name.clone(), Arc::new(dataflow)))
-            .collect();
-        let registered = views.iter().map(|(oid, name, dataflow)| {
-            let (name, dataflow) = (name.clone(), dataflow.clone());
-            (*oid, Registered { name, dataflow })
-        });
-        self.registered.lock().extend(registered);
-        self.ask(Request::Restore { views }).await
+    /// Keeps no view at all: those of the catalog can be listed and dropped. `why` is what a reader is told.
+    pub fn turn_off(&self, views: Vec<(u32, String)>, why: &SqlError) {
+        self.off.store(true, Ordering::Relaxed);
+        for (oid, name) in views {
+            let mut error = why.clone();
+            error.message = format!("materialized view \"{name}\" is off: {}", why.message);
+            self.leave(oid, &name, ViewStatus::Off, error);
+        }
     }
 
-    /// Empty copies of all that a dataflow reads.
-    fn pipeline_for(&self, dataflow: &Dataflow) -> Result<Pipeline, SqlError> {
-        let registered = self.registered.lock();
-        let mut wanted = dataflow.views();
-        for (oid, view) in registered.iter().rev() {
-            if wanted.contains(oid) {
-                wanted.extend(view.dataflow.views());
-            }
+    fn leave(&self, oid: u32, name: &str, status: ViewStatus, error: SqlError) {
+        let name = name.to_string();
+        self.unkept.lock().push((oid, Unkept { name, status, error }));
+        if status == ViewStatus::Failed {
+            self.failures.fetch_add(1, Ordering::Relaxed);
         }
-        let mut pipeline = Pipeline::new();
-        for (oid, view) in registered.iter().filter(|(oid, _)| wanted.contains(oid)) {
-            pipeline.add(Maintained::new(*oid, view.name.clone(), view.dataflow.clone())?);
-        }
-        match dataflow.views().into_iter().find(|oid| pipeline.view(*oid).is_none()) {
-            Some(oid) => Err(not_maintained(oid)),
-            None => Ok(pipeline),
-        }
+    }
+
+    /// The first of these views that nobody keeps: its name, and what a reader is told.
+    fn unkept_of(&self, views: &[u32]) -> Option<(String, SqlError)> {
+        let unkept = self.unkept.lock();
+        let found = unkept.iter().find(|(oid, _)| views.contains(oid));
+        found.map(|(_, view)| (view.name.clone(), view.error.clone()))
     }
 
     /// Stops keeping views, dependents included in the list.
@@ -239,7 +299,15 @@ impl Views {
         if oids.is_empty() {
             return;
         }
-        self.registered.lock().retain(|(oid, _)| !oids.contains(oid));
+        self.end_build(oids);
+        self.registered.lock().retain(|(oid, view)| {
+            let is_kept = !oids.contains(oid);
+            if !is_kept {
+                view.limits.stop.set();
+            }
+            is_kept
+        });
+        self.unkept.lock().retain(|(oid, _)| !oids.contains(oid));
         let oids = oids.to_vec();
         if let Err(error) = self.requests.try_send(Request::Drop { oids }) {
             // The queue is full: hand it in from a thread that may wait.
@@ -256,20 +324,42 @@ impl Views {
 
     /// The newest consistent reading of several views: an LSN not below `at_least`, and each view's rows there.
     pub async fn read_newest(&self, views: &[u32], at_least: Lsn) -> Result<(Lsn, HashMap<u32, ViewRows>), SqlError> {
-        {
-            let registered = self.registered.lock();
-            let known = |oid: &u32| registered.iter().any(|(other, _)| other == oid);
-            if let Some(gone) = views.iter().find(|oid| !known(oid)) {
-                return Err(not_maintained(*gone));
-            }
-        }
+        self.check_kept(views)?;
         if let Some(reading) = self.published_reading(views, at_least) {
             return Ok(reading);
         }
         let (reply, wait) = oneshot::channel();
         let views = views.to_vec();
         self.ask(Request::ReadNewest { views, at_least, reply }).await?;
-        wait.await.map_err(|_| stopped())?
+        wait.await.map_err(|_| self.broken_off())?
+    }
+
+    /// Whether all of these views can be read, by now or once they are complete.
+    fn check_kept(&self, views: &[u32]) -> Result<(), SqlError> {
+        if let Some((_, error)) = self.unkept_of(views) {
+            return Err(error);
+        }
+        let registered = self.registered.lock();
+        let known = |oid: &u32| registered.iter().any(|(other, _)| other == oid);
+        let Some(gone) = views.iter().find(|oid| !known(oid)) else {
+            return Ok(());
+        };
+        let building = self.building.lock();
+        Err(match building.iter().find(|(oid, ..)| oid == gone) {
+            Some((_, name, _)) => is_building(name),
+            None => not_maintained(*gone),
+        })
+    }
+
+    /// 55000 unless each of these views has rows to show: for readers that do not want to wait for a build.
+    pub fn check_built(&self, views: &[u32]) -> Result<(), SqlError> {
+        self.check_kept(views)?;
+        let published = self.published.lock();
+        let registered = self.registered.lock();
+        let unbuilt = registered
+            .iter()
+            .find(|(oid, _)| views.contains(oid) && !published.views.contains_key(oid));
+        unbuilt.map_or(Ok(()), |(_, view)| Err(is_building(&view.name)))
     }
 
     /// Without asking the driver, if it has what is asked for at hand.
@@ -285,20 +375,59 @@ impl Views {
 
     /// A view's rows exactly at `at`, or `None` if it has moved past it.
     pub async fn read_at(&self, view: u32, at: Lsn) -> Result<Option<ViewRows>, SqlError> {
+        self.check_kept(&[view])?;
         let (reply, wait) = oneshot::channel();
         self.ask(Request::ReadAt { view, at, reply }).await?;
-        wait.await.map_err(|_| stopped())?
+        wait.await.map_err(|_| self.broken_off())?
     }
 
     /// Returns once every view is complete up to `lsn`.
     pub async fn caught_up(&self, lsn: Lsn) -> Result<(), SqlError> {
         let (reply, wait) = oneshot::channel();
         self.ask(Request::CaughtUp { lsn, reply }).await?;
-        wait.await.map_err(|_| stopped())
+        wait.await.map_err(|_| self.broken_off())
     }
 
     async fn ask(&self, request: Request) -> Result<(), SqlError> {
-        self.requests.send(request).await.map_err(|_| stopped())
+        self.requests.send(request).await.map_err(|_| self.broken_off())
+    }
+
+    /// The driver's thread did not answer.
+    fn broken_off(&self) -> SqlError {
+        if self.stopping.load(Ordering::Relaxed) {
+            return stopped();
+        }
+        SqlError::new(state::INTERNAL_ERROR, "the views did not answer")
+            .hint("This is a defect of the server, whose log has the details.")
+    }
+
+    /// How many failures there have been of which all is known: while it stays the same, so does [`Views::failed_readers`].
+    pub fn failures(&self) -> u64 {
+        self.failures.load(Ordering::Acquire)
+    }
+
+    /// The failed views that read a topic themselves.
+    pub fn failed_readers(&self, topic: TopicId) -> Vec<FailedView> {
+        let published = self.published.lock();
+        let registered = self.registered.lock();
+        let failed = registered.iter().filter_map(|(oid, view)| {
+            let stats = &published.views.get(oid)?.stats;
+            let reason = stats.reason.clone().filter(|_| stats.known)?;
+            view.dataflow.topics().contains(&topic).then(|| FailedView {
+                oid: *oid,
+                name: view.name.clone(),
+                reason,
+            })
+        });
+        failed.collect()
+    }
+
+    /// What the views' states take, and may take.
+    pub fn memory(&self) -> ViewMemory {
+        ViewMemory {
+            used: self.budget.used() as u64,
+            max: self.budget.bytes_max() as u64,
+        }
     }
 
     /// How many of these rows, just appended at `watermark` to the topic as it is now, come too late for a window of
@@ -354,21 +483,19 @@ impl Views {
     pub fn stats(&self) -> Vec<ViewStats> {
         let published = self.published.lock();
         let registered = self.registered.lock();
-        let of = |(oid, _): &(u32, Registered)| match published.views.get(oid) {
+        let kept = registered.iter().map(|(oid, _)| match published.views.get(oid) {
             Some(view) => view.stats.clone(),
-            None => ViewStats {
-                oid: *oid,
-                status: ViewStatus::Building,
-                reason: None,
-                frontier: 0,
-                rows: 0,
-                state_bytes: 0,
-                watermark: None,
-                late_rows: 0,
-                null_rows: 0,
-            },
-        };
-        registered.iter().map(of).collect()
+            None => ViewStats::stateless(*oid, ViewStatus::Building, None),
+        });
+        let building = self.building.lock();
+        let is_kept = |oid: u32| registered.iter().any(|(other, _)| *other == oid);
+        let built = building.iter().filter(|(oid, ..)| !is_kept(*oid));
+        let built = built.map(|(oid, ..)| ViewStats::stateless(*oid, ViewStatus::Building, None));
+        let unkept = self.unkept.lock();
+        let unkept = unkept
+            .iter()
+            .map(|(oid, view)| ViewStats::stateless(*oid, view.status, Some(view.error.to_string())));
+        kept.chain(built).chain(unkept).collect()
     }
 
     /// A view's dataflow as EXPLAIN shows it; with `analyze`, what went through it and what it holds.
@@ -396,8 +523,11 @@ impl Views {
         Some(lines)
     }
 
-    /// Ends the driver's thread; readers that wait are told so.
+    /// Ends the driver's thread, and what is being built; readers that wait are told so.
     pub async fn stop(&self) {
+        self.stopping.store(true, Ordering::Relaxed);
+        self.building.lock().iter().for_each(|(.., stop)| stop.set());
+        self.registered.lock().iter().for_each(|(_, view)| view.limits.stop.set());
         // It may have ended by itself.
         let _ = self.requests.send(Request::Stop).await;
         let thread = self.thread.lock().take();
@@ -409,18 +539,26 @@ impl Views {
     }
 }
 
-/// Steps a new view until it is about as far as the log.
-fn catch_up(mut built: Pipeline, history: &dyn History, oid: u32) -> Result<Pipeline, SqlError> {
-    loop {
-        let before = built.frontier();
-        built.advance(history, history.newest());
-        if let Some(failure) = built.view(oid).and_then(|view| view.failure.as_ref()) {
-            return Err(failure.report());
-        }
-        if built.frontier() - before < HANDOVER_COMMITS {
-            return Ok(built);
-        }
-    }
+/// Runs work of a view on a thread of its own; a panic in it is its error.
+async fn on_thread<T: Send + 'static>(
+    name: &str,
+    work: impl FnOnce() -> Result<T, SqlError> + Send + 'static,
+) -> Result<T, SqlError> {
+    let (done, wait) = oneshot::channel();
+    let thread = std::thread::Builder::new()
+        .name(name.to_string())
+        .stack_size(STACK_BYTES)
+        .spawn(move || {
+            // The asker may have gone; then nobody takes what was made.
+            let _ = done.send(failure::contained(work));
+        });
+    thread.map_err(|error| {
+        SqlError::new(
+            state::INSUFFICIENT_RESOURCES,
+            format!("could not start a thread: {error}"),
+        )
+    })?;
+    wait.await.map_err(|_| stopped())?
 }
 
 fn any_before(rows: &RecordBatch, column: usize, watermark: i64) -> bool {
@@ -436,4 +574,13 @@ fn stopped() -> SqlError {
         "terminating connection due to administrator command",
     )
     .detail("The views are no longer maintained: the server stops.")
+}
+
+/// 55000 for a view that has no rows to show yet.
+fn is_building(name: &str) -> SqlError {
+    SqlError::new(
+        state::OBJECT_NOT_IN_PREREQUISITE_STATE,
+        format!("materialized view \"{name}\" is still being built"),
+    )
+    .hint("Read it again once its status in millstream.materialized_views is ready; under consistency = 'strict' a SELECT waits for a build at the server's start.")
 }

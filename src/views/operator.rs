@@ -29,13 +29,13 @@ impl StepEnd<'_> {
     }
 }
 
-/// An operator with state.
-pub trait Operator: Send {
-    /// Takes one delta of the current step; answers at once what does not depend on the rest of it.
-    fn push(&mut self, delta: Delta) -> Result<Option<Delta>, SqlError>;
+/// Takes what comes out of an operator, piece by piece.
+pub type Sink<'a> = dyn FnMut(Delta) -> Result<(), SqlError> + 'a;
 
-    /// Ends the step: the rest of its output.
-    fn finish(&mut self, end: &StepEnd) -> Result<Vec<Delta>, SqlError>;
+/// An operator with state. How it takes deltas is its own: an aggregate swallows them, a window answers them at once.
+pub trait Operator: Send {
+    /// Ends the step: the rest of its output goes to `out`.
+    fn finish(&mut self, end: &StepEnd, out: &mut Sink<'_>) -> Result<(), SqlError>;
 
     /// The state between two steps.
     fn save(&self) -> Result<Vec<RecordBatch>, SqlError>;

@@ -18,16 +18,19 @@ use crate::error::SqlError;
 use super::aggregate::CHUNK_GROUPS;
 use super::aggregate::keys::Keys;
 use super::delta::{Delta, batch_of, concat};
+use super::memory::{Budget, batch_bytes};
 
 /// Batches are merged until they have this many rows.
 const BATCH_ROWS: usize = 65_536;
-/// Bytes of batches that are merged: text of a batch has 31-bit offsets.
-const MERGED_BYTES_MAX: usize = 512 << 20;
+/// Or so many bytes.
+const BATCH_BYTES: usize = 64 << 20;
 
 /// Rows of an append-only output.
 pub struct Rows {
     schema: SchemaRef,
     batches: Vec<RecordBatch>,
+    /// Bytes of each batch.
+    sizes: Vec<usize>,
     rows: usize,
     bytes: usize,
 }
@@ -37,6 +40,7 @@ impl Rows {
         Rows {
             schema,
             batches: Vec::new(),
+            sizes: Vec::new(),
             rows: 0,
             bytes: 0,
         }
@@ -59,24 +63,30 @@ impl Rows {
         }
         self.rows += batch.num_rows();
         let mut start = self.batches.len();
+        let mut merged = batch.num_rows();
+        let mut merged_bytes = batch_bytes(&batch);
+        self.bytes += merged_bytes;
+        self.sizes.push(merged_bytes);
         self.batches.push(batch);
-        let mut merged = self.batches[start].num_rows();
-        let mut bytes = self.batches[start].get_array_memory_size();
         while start > 0 {
             let before = self.batches[start - 1].num_rows();
-            bytes += self.batches[start - 1].get_array_memory_size();
-            if before > merged || before + merged > BATCH_ROWS || bytes > MERGED_BYTES_MAX {
+            let bytes = merged_bytes + self.sizes[start - 1];
+            if before > merged || before + merged > BATCH_ROWS || bytes > BATCH_BYTES {
                 break;
             }
             start -= 1;
             merged += before;
+            merged_bytes = bytes;
         }
         if start + 1 < self.batches.len() {
             let one = concat(&self.schema, &self.batches[start..])?;
+            let bytes = batch_bytes(&one);
+            self.bytes = self.bytes - self.sizes[start..].iter().sum::<usize>() + bytes;
             self.batches.truncate(start);
+            self.sizes.truncate(start);
             self.batches.push(one);
+            self.sizes.push(bytes);
         }
-        self.bytes = self.batches.iter().map(RecordBatch::get_array_memory_size).sum();
         Ok(())
     }
 
@@ -101,18 +111,23 @@ pub struct Bag {
     copies: Vec<i64>,
     /// Chunks of distinct rows as they were last read; `None` if they changed since.
     chunks: Vec<Option<RecordBatch>>,
+    /// Bytes of those.
+    chunk_bytes: usize,
     rows: i64,
     touched: Vec<u32>,
     gone: usize,
+    budget: Arc<Budget>,
 }
 
 impl Bag {
-    pub fn new(schema: SchemaRef) -> Result<Bag, SqlError> {
+    pub fn new(schema: SchemaRef, budget: Arc<Budget>) -> Result<Bag, SqlError> {
         let types: Vec<DataType> = schema.fields().iter().map(|field| field.data_type().clone()).collect();
         Ok(Bag {
-            keys: Keys::new(&types)?,
+            keys: Keys::new(&types, budget.clone())?,
+            budget,
             copies: Vec::new(),
             chunks: Vec::new(),
+            chunk_bytes: 0,
             rows: 0,
             touched: Vec::new(),
             gone: 0,
@@ -130,7 +145,9 @@ impl Bag {
             let group = groups[row] as usize;
             self.copies[group] += weight;
             self.rows += weight;
-            self.chunks[group / CHUNK_GROUPS] = None;
+            if let Some(rendered) = self.chunks[group / CHUNK_GROUPS].take() {
+                self.chunk_bytes -= batch_bytes(&rendered);
+            }
         });
         self.touched.append(&mut groups);
         Ok(())
@@ -152,6 +169,7 @@ impl Bag {
                 self.keys.keep(&keep);
                 self.copies = keep.iter().map(|group| self.copies[*group as usize]).collect();
                 self.chunks = vec![None; keep.len().div_ceil(CHUNK_GROUPS)];
+                self.chunk_bytes = 0;
             }
             self.gone = 0;
         }
@@ -171,6 +189,7 @@ impl Bag {
                     let rows = batch_of(self.schema.clone(), self.columns(&groups)?, groups.len())?;
                     let copies: Vec<i64> = groups.iter().map(|group| self.copies[*group as usize]).collect();
                     let rendered = repeat(&rows, &copies)?;
+                    self.chunk_bytes += batch_bytes(&rendered);
                     self.chunks[chunk] = Some(rendered.clone());
                     rendered
                 }
@@ -191,13 +210,18 @@ impl Bag {
     }
 
     pub fn bytes(&self) -> usize {
-        let rendered: usize = self
-            .chunks
-            .iter()
-            .flatten()
-            .map(RecordBatch::get_array_memory_size)
-            .sum();
-        self.keys.bytes() + self.copies.capacity() * size_of::<i64>() + rendered
+        self.keys.bytes()
+            + self.copies.capacity() * size_of::<i64>()
+            + self.touched.capacity() * size_of::<u32>()
+    }
+
+    pub fn rendered_bytes(&self) -> usize {
+        self.chunk_bytes
+    }
+
+    pub fn forget_rendered(&mut self) {
+        self.chunks.fill(None);
+        self.chunk_bytes = 0;
     }
 }
 
@@ -230,6 +254,8 @@ pub enum Output {
     Groups {
         aggregate: usize,
         chunks: Vec<Option<RecordBatch>>,
+        /// Bytes of those.
+        chunk_bytes: usize,
         /// Those steps may fail: they are evaluated at each step, not only when someone reads.
         checks: bool,
     },
@@ -256,7 +282,12 @@ impl Output {
 
     pub fn restore(&mut self, saved: &[RecordBatch]) -> Result<(), SqlError> {
         match self {
-            Output::Groups { chunks, .. } => chunks.clear(),
+            Output::Groups {
+                chunks, chunk_bytes, ..
+            } => {
+                chunks.clear();
+                *chunk_bytes = 0;
+            }
             Output::Rows(rows) => {
                 *rows = Rows::new(rows.schema.clone());
                 for batch in saved {
@@ -264,7 +295,7 @@ impl Output {
                 }
             }
             Output::Bag(bag) => {
-                *bag = Bag::new(bag.schema.clone())?;
+                *bag = Bag::new(bag.schema.clone(), bag.budget.clone())?;
                 for batch in saved {
                     let last = batch.num_columns() - 1;
                     let rows = batch_of(bag.schema.clone(), batch.columns()[..last].to_vec(), batch.num_rows())?;

@@ -1,32 +1,35 @@
-//! Views in lockstep: every view of a pipeline is complete up to one frontier, an LSN.
+//! A set of views that step together, and the history that they read.
 //!
-//! One rule: a frontier never moves back, and all views stand at the same one (V3). A view that meets an error leaves the
-//! lockstep before the commit that caused it; it and what depends on it are failed, everything else goes on.
+//! One rule: after a step every view that has not failed is complete up to the same LSN, each topic's rows having been read
+//! once; a view that fails takes nobody with it but those that read it.
 //!
-//! The driver keeps one pipeline for all views. Shorter-lived ones build a new view's state beside it, and find the commit
-//! that made a view fail.
+//! A step is read piece by piece, and what a view makes of a piece goes to the views that read it at once, so that neither a
+//! large commit nor a view of many rows is ever held whole.
+//!
+//! The driver keeps one pipeline for all views. Shorter-lived ones build new views' states beside it, and look for the commit
+//! that made a view fail (`failure.rs`).
 
-use std::any::Any;
-use std::collections::HashMap;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
-use arrow::array::RecordBatch;
-
-use crate::error::{SqlError, state};
-use crate::log::{Chunk, Lsn, Reader, TopicId};
+use crate::error::SqlError;
+use crate::log::{Chunk, Extent, Lsn, Reader, TopicId};
 
 use super::dataflow::{Dataflow, Instance, Saved};
 use super::delta::Delta;
+use super::failure::{Failure, FailureSearch, contained, has_place};
+use super::memory::{Account, Budget, Limits, batch_bytes};
 use super::operator::StepEnd;
 use super::scan::Source;
+
+/// Rows of a piece, about, where they lie in memory in small chunks.
+const PIECE_ROWS: usize = 1 << 16;
 
 /// What is read of the log: an exact range of commits, and the watermark after one.
 pub trait History: Send + Sync + 'static {
     /// The newest published LSN.
     fn newest(&self) -> Lsn;
-    /// Rows committed after `after` up to and including `upto`.
-    fn read(&self, reader: &Reader, after: Lsn, upto: Lsn) -> Result<Vec<Chunk>, SqlError>;
+    /// Rows committed after `after` up to and including `upto`: to be loaded one after another.
+    fn read(&self, reader: &Reader, after: Lsn, upto: Lsn) -> Result<Vec<Extent>, SqlError>;
     /// An LSN in `after + 1..=upto` up to which these topics have no more rows than a step takes.
     fn pause(&self, _topics: &[TopicId], _after: Lsn, upto: Lsn) -> Result<Lsn, SqlError> {
         Ok(upto)
@@ -35,82 +38,73 @@ pub trait History: Send + Sync + 'static {
     fn watermark(&self, topic: TopicId, at: Lsn) -> Option<i64>;
 }
 
-/// What was read for one step, by [`Reader::key`].
-type Chunks = HashMap<(TopicId, u32, Option<i64>), Result<Vec<Chunk>, SqlError>>;
-
-/// Where a view stopped, and why.
-#[derive(Clone, Debug)]
-pub struct Failure {
-    /// The first commit that it could not take.
-    pub lsn: Lsn,
-    pub error: SqlError,
-    /// The row that it stopped at, if it was found: topic, partition, offset.
-    pub place: Option<(String, u32, u64)>,
-    /// Name of the view that met the error; dependents name it too.
-    pub view: String,
-}
-
-impl Failure {
-    /// What a reader of the view at or past that LSN is told.
-    pub fn report(&self) -> SqlError {
-        let place = match &self.place {
-            Some((topic, partition, offset)) => {
-                format!(", at topic \"{topic}\", partition {partition}, offset {offset}")
-            }
-            None => String::new(),
-        };
-        let mut error = self.error.clone();
-        error.position = None;
-        error.context = Some(format!(
-            "materialized view \"{}\", stopped before LSN {}{place}",
-            self.view, self.lsn
-        ));
-        if error.hint.is_none() {
-            error.hint =
-                Some("Drop the view and create it again with a definition that accepts these rows.".to_string());
-        }
-        error
-    }
-}
-
 /// A view in a pipeline.
 pub struct Maintained {
     pub oid: u32,
     pub name: String,
     pub instance: Instance,
     pub failure: Option<Failure>,
+    /// It met this in the present step: its state is of no more use.
+    spoilt: Option<SqlError>,
 }
 
 impl Maintained {
-    pub fn new(oid: u32, name: String, dataflow: Arc<Dataflow>) -> Result<Maintained, SqlError> {
+    pub fn new(oid: u32, name: String, dataflow: Arc<Dataflow>, limits: Limits) -> Result<Maintained, SqlError> {
         Ok(Maintained {
             oid,
             name,
-            instance: Instance::new(dataflow)?,
+            instance: Instance::new(dataflow, limits)?,
             failure: None,
+            spoilt: None,
         })
     }
 
-    fn dataflow(&self) -> &Arc<Dataflow> {
+    pub fn dataflow(&self) -> &Arc<Dataflow> {
         self.instance.dataflow()
+    }
+
+    /// Whether it still takes rows.
+    fn takes(&self) -> bool {
+        self.failure.is_none() && self.spoilt.is_none()
+    }
+
+    /// Its failure as its readers are told.
+    pub fn report(&self) -> Option<SqlError> {
+        self.failure.as_ref().map(|failure| failure.report(&self.name))
     }
 }
 
+/// A view that failed in a step.
+pub struct Failed {
+    pub oid: u32,
+    /// What finds the place, if it has one.
+    pub search: Option<FailureSearch>,
+}
+
 /// Views at one frontier.
-#[derive(Default)]
 pub struct Pipeline {
     /// Those that are read stand before those that read them.
     views: Vec<Maintained>,
     frontier: Lsn,
+    /// What is loaded of the log at the moment.
+    loaded: Account,
 }
 
 impl Pipeline {
-    pub fn new() -> Pipeline {
-        Pipeline::default()
+    pub fn new(budget: &Arc<Budget>) -> Pipeline {
+        Pipeline {
+            views: Vec::new(),
+            frontier: 0,
+            loaded: Account::new(budget.clone()),
+        }
     }
 
     pub fn frontier(&self) -> Lsn {
         self.frontier
+    }
+
+    pub fn views(&self) -> &[Maintained] {
+        &self.views
     }
 
     pub fn views_mut(&mut self) -> &mut [Maintained] {
@@ -151,18 +145,85 @@ impl Pipeline {
         removed
     }
 
-    /// Brings every view to `upto`, in steps that need not much memory. Views that fail on the way are marked; their
-    /// first failing commit is found.
-    pub fn advance(&mut self, history: &dyn History, upto: Lsn) {
-        assert!(upto >= self.frontier, "V3: a frontier never moves back");
+    /// One step towards `upto`, of not much more rows than a step takes; returns the views that failed in it. Those that read
+    /// them are marked as well.
+    pub fn advance_once(&mut self, history: &dyn History, upto: Lsn) -> Vec<Failed> {
+        let after = self.frontier;
+        let mut failed = Vec::new();
+        for (oid, error) in self.step_to(history, upto) {
+            let index = self.index(oid);
+            let view = &self.views[index];
+            let wanted = has_place(&error) && !view.instance.limits().stop.is_set();
+            let known = Failure {
+                lsn: after + 1,
+                error,
+                place: None,
+                view: view.name.clone(),
+                searching: wanted,
+            };
+            self.fail(index, known.clone());
+            let copy = wanted.then(|| self.copy_of(&[oid], &self.views[index].instance.limits().clone()));
+            let search = match copy {
+                Some(Ok(copy)) => Some(FailureSearch::new(oid, known, copy, after, self.frontier)),
+                Some(Err(_)) => {
+                    let known = Failure {
+                        searching: false,
+                        ..known
+                    };
+                    self.fail(index, known);
+                    None
+                }
+                None => None,
+            };
+            failed.push(Failed { oid, search });
+        }
+        failed
+    }
+
+    /// All steps to `upto`.
+    pub fn advance(&mut self, history: &dyn History, upto: Lsn) -> Vec<Failed> {
+        let mut failed = Vec::new();
         while self.frontier < upto {
-            let after = self.frontier;
-            let next = self.pause(history, upto);
-            for (index, error) in self.step(history, next) {
-                let failure = self.locate(history, index, after, next, error);
-                self.fail(index, failure);
+            failed.extend(self.advance_once(history, upto));
+        }
+        failed
+    }
+
+    fn index(&self, oid: u32) -> usize {
+        let index = self.views.iter().position(|view| view.oid == oid);
+        index.expect("a view of this pipeline")
+    }
+
+    /// One step towards `upto`. Returns those that failed in it by themselves, with their errors; their state, and that of
+    /// those that read them, is spoilt.
+    pub fn step_to(&mut self, history: &dyn History, upto: Lsn) -> Vec<(u32, SqlError)> {
+        assert!(upto >= self.frontier, "V3: a frontier never moves back");
+        if upto == self.frontier {
+            return Vec::new();
+        }
+        let upto = self.pause(history, upto);
+        self.take_topics(history, upto);
+        self.finish(history, upto);
+        self.frontier = upto;
+        let mut failed = Vec::new();
+        for index in 0..self.views.len() {
+            let view = &mut self.views[index];
+            if let Some(error) = view.spoilt.take()
+                && view.failure.is_none()
+            {
+                failed.push((view.oid, error.clone()));
+                let known = Failure {
+                    lsn: upto,
+                    error,
+                    place: None,
+                    view: view.name.clone(),
+                    searching: false,
+                };
+                // Those that read it stop here too.
+                self.fail(index, known);
             }
         }
+        failed
     }
 
     /// Where the next step to `upto` ends.
@@ -175,132 +236,190 @@ impl Pipeline {
         history.pause(&topics, self.frontier, upto).unwrap_or(upto)
     }
 
-    /// One step of all views. Returns those that failed in it, with their errors; their state is spoilt.
-    fn step(&mut self, history: &dyn History, upto: Lsn) -> Vec<(usize, SqlError)> {
+    /// Pushes the rows of all topics up to `upto` through the views.
+    fn take_topics(&mut self, history: &dyn History, upto: Lsn) {
         let after = self.frontier;
-        let mut chunks = Chunks::new();
-        let mut changes: HashMap<u32, Vec<Delta>> = HashMap::new();
-        let mut failed: Vec<(usize, SqlError)> = Vec::new();
-        let watermark = |topic: TopicId| history.watermark(topic, upto);
-        let end = StepEnd { watermark: &watermark };
+        for (reader, columns) in self.readers() {
+            let extents = match contained(|| history.read(&reader, after, upto)) {
+                Ok(extents) => extents,
+                Err(error) => {
+                    self.spoil_readers(&reader, &error);
+                    continue;
+                }
+            };
+            let mut extents = extents.into_iter().peekable();
+            while extents.peek().is_some() && self.is_read(&reader) {
+                match contained(|| self.load(&mut extents, &columns)) {
+                    Ok(chunks) => self.take_chunks(&reader, &chunks, &columns),
+                    Err(error) => self.spoil_readers(&reader, &error),
+                }
+            }
+            let _ = self.loaded.set(0);
+        }
+    }
+
+    /// How the views read topics, each way once, with the columns that are needed, rising.
+    fn readers(&self) -> Vec<(Reader, Vec<usize>)> {
+        let mut readers: Vec<(Reader, Vec<usize>)> = Vec::new();
+        for view in self.views.iter().filter(|view| view.takes()) {
+            for (_, scan) in view.dataflow().scans() {
+                let Source::Topic { reader, .. } = &scan.source else {
+                    continue;
+                };
+                let known = readers.iter().position(|(known, _)| known.key() == reader.key());
+                let at = known.unwrap_or_else(|| {
+                    readers.push((reader.clone(), Vec::new()));
+                    readers.len() - 1
+                });
+                readers[at].1.extend(scan.topic_columns());
+            }
+        }
+        for (_, columns) in &mut readers {
+            columns.sort_unstable();
+            columns.dedup();
+        }
+        readers
+    }
+
+    fn is_read(&self, reader: &Reader) -> bool {
+        self.views
+            .iter()
+            .any(|view| view.takes() && view.dataflow().readers().any(|other| other.key() == reader.key()))
+    }
+
+    fn spoil_readers(&mut self, reader: &Reader, error: &SqlError) {
+        for view in self.views.iter_mut().filter(|view| view.takes()) {
+            if view.dataflow().readers().any(|other| other.key() == reader.key()) {
+                view.spoilt = Some(error.clone());
+            }
+        }
+    }
+
+    /// The next piece: one batch of a file, or chunks in memory.
+    fn load(
+        &mut self,
+        extents: &mut std::iter::Peekable<std::vec::IntoIter<Extent>>,
+        columns: &[usize],
+    ) -> Result<Vec<Chunk>, SqlError> {
+        let mut chunks = Vec::new();
+        let (mut rows, mut bytes) = (0, 0);
+        while let Some(extent) = extents.next() {
+            let in_memory = matches!(extent, Extent::Memory(_));
+            if let Some(chunk) = extent.load_columns(columns)? {
+                rows += chunk.rows.num_rows();
+                if !in_memory {
+                    bytes += batch_bytes(&chunk.rows);
+                }
+                chunks.push(chunk);
+            }
+            let goes_on = in_memory && rows < PIECE_ROWS && matches!(extents.peek(), Some(Extent::Memory(_)));
+            if !goes_on {
+                break;
+            }
+        }
+        // One piece is taken in any case; a state that grows beside it may be refused.
+        let _ = self.loaded.set(bytes);
+        Ok(chunks)
+    }
+
+    /// Pushes a piece of a topic through all views that read it.
+    fn take_chunks(&mut self, reader: &Reader, chunks: &[Chunk], columns: &[usize]) {
         for index in 0..self.views.len() {
-            let view = &mut self.views[index];
-            if view.failure.is_some() {
+            if !self.views[index].takes() {
                 continue;
             }
-            let dataflow = view.dataflow().clone();
-            for reader in dataflow.readers() {
-                let read = || history.read(reader, after, upto);
-                chunks.entry(reader.key()).or_insert_with(read);
-            }
-            // A broken invariant in one view must not end the others: its state is thrown away with it.
-            let stepped = catch_unwind(AssertUnwindSafe(|| {
-                step_view(&mut view.instance, &dataflow, &chunks, &changes, &end)
-            }));
-            match stepped.unwrap_or_else(|panic| Err(panicked(&view.name, &*panic))) {
-                Ok(deltas) => {
-                    if !deltas.is_empty() {
-                        changes.insert(view.oid, deltas);
-                    }
+            let dataflow = self.views[index].dataflow().clone();
+            for (node, scan) in dataflow.scans() {
+                if !matches!(&scan.source, Source::Topic { reader: own, .. } if own.key() == reader.key()) {
+                    continue;
                 }
-                Err(error) => {
-                    // Those that read it stop here too, before anything of this step reaches them.
-                    let failure = Failure {
-                        lsn: upto,
-                        error: error.clone(),
-                        place: None,
-                        view: view.name.clone(),
-                    };
-                    failed.push((index, error));
-                    self.fail(index, failure);
+                match contained(|| scan.topic_batches(chunks, columns)) {
+                    Ok(batches) => {
+                        for batch in batches {
+                            push(&mut self.views[index..], node, Delta::added(batch));
+                        }
+                    }
+                    Err(error) => self.views[index].spoilt = Some(error),
                 }
             }
         }
-        self.frontier = upto;
-        failed
+    }
+
+    /// Ends the step of all views, inputs before their readers.
+    fn finish(&mut self, history: &dyn History, upto: Lsn) {
+        let watermark = |topic: TopicId| history.watermark(topic, upto);
+        let end = StepEnd { watermark: &watermark };
+        for index in 0..self.views.len() {
+            let Some((view, readers)) = self.views[index..].split_first_mut() else {
+                continue;
+            };
+            if view.takes() {
+                let (oid, instance) = (view.oid, &mut view.instance);
+                let finished = contained(|| instance.finish(&end, &mut |change| spread(readers, oid, change)));
+                view.spoilt = finished.err();
+            }
+        }
     }
 
     /// Marks a view and all that read it, at any depth, as failed. Their state is let go.
-    fn fail(&mut self, index: usize, failure: Failure) {
+    pub fn fail(&mut self, index: usize, failure: Failure) {
         let mut oids = vec![self.views[index].oid];
         for at in index..self.views.len() {
             let reads = self.views[at].dataflow().views();
             if at == index || reads.iter().any(|oid| oids.contains(oid)) {
                 let view = &mut self.views[at];
-                if at != index && view.failure.as_ref().is_some_and(|old| old.lsn < failure.lsn) {
+                let before = view.failure.as_ref().filter(|old| old.view != failure.view);
+                if at != index && before.is_some_and(|old| old.lsn < failure.lsn) {
                     continue;
                 }
                 oids.push(view.oid);
                 view.failure = Some(failure.clone());
-                if let Ok(empty) = Instance::new(view.dataflow().clone()) {
+                let limits = view.instance.limits().clone();
+                if let Ok(empty) = Instance::new(view.dataflow().clone(), limits) {
                     view.instance = empty;
                 }
             }
         }
     }
 
-    /// The first commit in (after, upto] that the view at `index` cannot take, found by building it anew up to `after`
-    /// and halving from there; then the row.
-    fn locate(&self, history: &dyn History, index: usize, after: Lsn, upto: Lsn, error: SqlError) -> Failure {
-        let view = &self.views[index];
-        let mut failure = Failure {
-            lsn: upto,
-            error,
-            place: None,
-            view: view.name.clone(),
-        };
-        let Ok(mut copy) = self.copy_of(&[view.oid]) else {
-            return failure;
-        };
-        while copy.frontier < after {
-            let next = copy.pause(history, after);
-            if !copy.step(history, next).is_empty() {
-                // It took this before, in other steps; say what is known.
-                return failure;
-            }
+    /// What a search found: that is known of the view, and of those that read it, from now on.
+    pub fn found(&mut self, oid: u32, failure: Failure) -> bool {
+        let index = self.views.iter().position(|view| view.oid == oid);
+        if let Some(index) = index {
+            self.fail(index, failure);
         }
-        let mut low = after;
-        let mut high = upto;
-        while high - low > 1 {
-            let Ok(saved) = copy.save() else { return failure };
-            let middle = low + (high - low) / 2;
-            let failed = copy.step(history, middle);
-            match failed.into_iter().find(|(index, _)| copy.views[*index].oid == view.oid) {
-                None => low = middle,
-                Some((_, error)) => {
-                    high = middle;
-                    failure.error = error;
-                    if copy.restore(saved).is_err() {
-                        return failure;
-                    }
-                }
-            }
-        }
-        failure.lsn = high;
-        failure.place = locate_row(history, view.dataflow(), high, &mut failure.error);
-        failure
+        index.is_some()
     }
 
     pub fn is_empty(&self) -> bool {
         self.views.is_empty()
     }
 
-    /// An empty pipeline of these views and all that they read, at any depth.
-    pub fn copy_of(&self, oids: &[u32]) -> Result<Pipeline, SqlError> {
+    /// An empty pipeline of these views and all that they read, at any depth, all under the same limits.
+    pub fn copy_of(&self, oids: &[u32], limits: &Limits) -> Result<Pipeline, SqlError> {
         let mut wanted: Vec<u32> = oids.to_vec();
         for view in self.views.iter().rev() {
             if wanted.contains(&view.oid) {
                 wanted.extend(view.dataflow().views());
             }
         }
-        let mut copy = Pipeline::new();
+        let mut copy = Pipeline::new(&limits.budget);
         for view in self.views.iter().filter(|view| wanted.contains(&view.oid)) {
-            copy.add(Maintained::new(view.oid, view.name.clone(), view.dataflow().clone())?);
+            let (name, dataflow) = (view.name.clone(), view.dataflow().clone());
+            copy.add(Maintained::new(view.oid, name, dataflow, limits.clone())?);
         }
         Ok(copy)
     }
 
     pub fn save(&mut self) -> Result<(Lsn, Vec<Saved>), SqlError> {
+        // The copy takes about as much again.
+        let bytes: usize = self.views.iter().map(|view| view.instance.bytes()).sum();
+        if let Some(view) = self.views.first() {
+            let budget = &view.instance.limits().budget;
+            if !budget.fits(bytes) {
+                return Err(super::memory::exceeded(bytes * 2, budget.bytes_max()));
+            }
+        }
         let states: Result<Vec<Saved>, SqlError> = self.views.iter_mut().map(|view| view.instance.save()).collect();
         Ok((self.frontier, states?))
     }
@@ -316,90 +435,34 @@ impl Pipeline {
     }
 }
 
-/// A broken invariant, as an error.
-fn panicked(view: &str, panic: &(dyn Any + Send)) -> SqlError {
-    let message = panic
-        .downcast_ref::<String>()
-        .map(String::as_str)
-        .or(panic.downcast_ref::<&str>().copied());
-    let message = message.unwrap_or("no message");
-    tracing::error!(view, message, "a view broke an invariant");
-    SqlError::new(
-        state::INTERNAL_ERROR,
-        format!("internal error in materialized view \"{view}\": {message}"),
-    )
-}
-
-fn step_view(
-    instance: &mut Instance,
-    dataflow: &Dataflow,
-    chunks: &Chunks,
-    changes: &HashMap<u32, Vec<Delta>>,
-    end: &StepEnd,
-) -> Result<Vec<Delta>, SqlError> {
-    for (node, scan) in dataflow.scans() {
-        match &scan.source {
-            Source::Topic { reader, .. } => {
-                let chunks = chunks[&reader.key()].as_ref().map_err(SqlError::clone)?;
-                for batch in scan.topic_batches(chunks)? {
-                    instance.push(node, Delta::added(batch))?;
-                }
-            }
-            Source::View { oid, .. } => {
-                for delta in changes.get(oid).into_iter().flatten() {
-                    instance.push(node, scan.view_delta(delta)?)?;
-                }
-            }
-        }
+/// Pushes a delta into a scan of the first of these views; what changes there goes on to those behind it that read it. A view
+/// that fails on it, or breaks an invariant, is spoilt, and no other.
+fn push(views: &mut [Maintained], node: usize, delta: Delta) {
+    let Some((view, readers)) = views.split_first_mut() else {
+        return;
+    };
+    if view.takes() {
+        let (oid, instance) = (view.oid, &mut view.instance);
+        let pushed = contained(|| instance.push(node, delta, &mut |change| spread(readers, oid, change)));
+        view.spoilt = pushed.err();
     }
-    instance.finish(end)
 }
 
-/// The first row of commit `lsn` that the view's expressions fail on, and its error; else the commit's first row.
-fn locate_row(
-    history: &dyn History,
-    dataflow: &Dataflow,
-    lsn: Lsn,
-    error: &mut SqlError,
-) -> Option<(String, u32, u64)> {
-    let mut first = None;
-    for (node, scan) in dataflow.scans() {
-        let Source::Topic { reader, name, .. } = &scan.source else {
+/// Pushes a change of view `oid` into all that read it.
+fn spread(views: &mut [Maintained], oid: u32, change: &Delta) {
+    for index in 0..views.len() {
+        if !views[index].takes() {
             continue;
-        };
-        for chunk in history.read(reader, lsn - 1, lsn).ok()? {
-            let rows = chunk.rows.num_rows();
-            if rows == 0 {
+        }
+        let dataflow = views[index].dataflow().clone();
+        for (node, scan) in dataflow.scans() {
+            if !matches!(&scan.source, Source::View { oid: read, .. } if *read == oid) {
                 continue;
             }
-            first.get_or_insert((name.clone(), chunk.partition, chunk.base_offset));
-            let batches = scan.topic_batches(std::slice::from_ref(&chunk)).ok()?;
-            let mut offset = chunk.base_offset;
-            for batch in batches {
-                if let Err(met) = dataflow.probe(node, batch.clone()) {
-                    let (row, met) = first_failing(dataflow, node, &batch, met);
-                    *error = met;
-                    return Some((name.clone(), chunk.partition, offset + row as u64));
-                }
-                offset += batch.num_rows() as u64;
+            match scan.view_delta(change) {
+                Ok(delta) => push(&mut views[index..], node, delta),
+                Err(error) => views[index].spoilt = Some(error),
             }
         }
     }
-    first
-}
-
-/// Halves a batch that fails down to its first row that does.
-fn first_failing(dataflow: &Dataflow, scan: usize, batch: &RecordBatch, met: SqlError) -> (usize, SqlError) {
-    let (mut start, mut rows, mut error) = (0, batch.num_rows(), met);
-    while rows > 1 {
-        let half = rows / 2;
-        match dataflow.probe(scan, batch.slice(start, half)) {
-            Err(met) => (rows, error) = (half, met),
-            Ok(()) => (start, rows) = (start + half, rows - half),
-        }
-    }
-    if let Err(met) = dataflow.probe(scan, batch.slice(start, rows)) {
-        error = met;
-    }
-    (start, error)
 }

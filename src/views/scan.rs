@@ -6,18 +6,21 @@
 use std::borrow::Cow;
 
 use arrow::array::RecordBatch;
-use arrow::datatypes::SchemaRef;
+use arrow::datatypes::{DataType, FieldRef, SchemaRef};
 
 use crate::catalog;
 use crate::error::SqlError;
 use crate::log::{Chunk, Reader, SystemColumn, conform};
 
 use super::delta::{Delta, batch_of, concat};
+use super::memory::batch_bytes;
 
 /// Larger batches are cut: what an operator makes of one should stay in the processor's caches.
 pub const BATCH_ROWS_MAX: usize = 8192;
 /// Smaller ones are put together.
 const BATCH_ROWS_MIN: usize = 1024;
+/// Neither is done past so many bytes: what comes of a batch must not outgrow what an array can hold.
+const BATCH_BYTES_MAX: usize = 16 << 20;
 
 /// A column of a topic.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -65,8 +68,20 @@ pub struct Scan {
 }
 
 impl Scan {
-    /// The rows of chunks of the topic, in batches.
-    pub fn topic_batches(&self, chunks: &[Chunk]) -> Result<Vec<RecordBatch>, SqlError> {
+    /// The columns of the topic that it needs, by position in the schema of its reader.
+    pub fn topic_columns(&self) -> impl Iterator<Item = usize> {
+        let columns = match &self.source {
+            Source::Topic { columns, .. } => columns.as_slice(),
+            Source::View { .. } => &[],
+        };
+        columns.iter().filter_map(|column| match column {
+            TopicColumn::User(index) => Some(*index),
+            TopicColumn::System(_) => None,
+        })
+    }
+
+    /// The rows of chunks of the topic, in batches. The chunks have the columns `loaded` of the topic, rising.
+    pub fn topic_batches(&self, chunks: &[Chunk], loaded: &[usize]) -> Result<Vec<RecordBatch>, SqlError> {
         let Source::Topic {
             columns,
             watermark_zone,
@@ -80,7 +95,10 @@ impl Scan {
             let columns = columns
                 .iter()
                 .map(|column| match column {
-                    TopicColumn::User(index) => chunk.rows.column(*index).clone(),
+                    TopicColumn::User(index) => {
+                        let at = loaded.binary_search(index).expect("what a scan needs is loaded");
+                        chunk.rows.column(at).clone()
+                    }
                     TopicColumn::System(column) => chunk.system_column(*column, watermark_zone.as_deref()),
                 })
                 .collect();
@@ -103,7 +121,8 @@ impl Scan {
             rows: rows.clone(),
             runs: vec![run].into(),
         };
-        let batches = self.topic_batches(&[chunk])?;
+        let all: Vec<usize> = (0..rows.num_columns()).collect();
+        let batches = self.topic_batches(&[chunk], &all)?;
         concat(&self.schema, &batches)
     }
 
@@ -132,34 +151,49 @@ struct Batches {
     done: Vec<RecordBatch>,
     small: Vec<RecordBatch>,
     small_rows: usize,
+    small_bytes: usize,
+    /// Rows take any number of bytes.
+    varies: bool,
 }
 
 impl Batches {
     fn new(schema: SchemaRef) -> Batches {
+        let varies = |field: &FieldRef| !(field.data_type().is_primitive() || *field.data_type() == DataType::Boolean);
         Batches {
+            varies: schema.fields().iter().any(varies),
             schema,
             done: Vec::new(),
             small: Vec::new(),
             small_rows: 0,
+            small_bytes: 0,
         }
     }
 
     fn add(&mut self, batch: RecordBatch) -> Result<(), SqlError> {
         if batch.num_rows() >= BATCH_ROWS_MIN {
+            let all = batch.num_rows();
+            let fitting = BATCH_BYTES_MAX.saturating_mul(all) / self.bytes(&batch).max(1);
+            let rows_max = BATCH_ROWS_MAX.min(fitting);
             let mut offset = 0;
-            while offset < batch.num_rows() {
-                let rows = BATCH_ROWS_MAX.min(batch.num_rows() - offset);
+            while offset < all {
+                let rows = rows_max.max(1).min(all - offset);
                 self.done.push(batch.slice(offset, rows));
                 offset += rows;
             }
         } else if batch.num_rows() > 0 {
             self.small_rows += batch.num_rows();
+            self.small_bytes += self.bytes(&batch);
             self.small.push(batch);
-            if self.small_rows >= BATCH_ROWS_MAX - BATCH_ROWS_MIN {
+            if self.small_rows >= BATCH_ROWS_MAX - BATCH_ROWS_MIN || self.small_bytes >= BATCH_BYTES_MAX {
                 self.join()?;
             }
         }
         Ok(())
+    }
+
+    /// Of its own rows; of no account where all are as small.
+    fn bytes(&self, batch: &RecordBatch) -> usize {
+        if self.varies { batch_bytes(batch) } else { 0 }
     }
 
     fn join(&mut self) -> Result<(), SqlError> {
@@ -167,6 +201,7 @@ impl Batches {
             self.done.push(concat(&self.schema, &self.small)?);
             self.small.clear();
             self.small_rows = 0;
+            self.small_bytes = 0;
         }
         Ok(())
     }

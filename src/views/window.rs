@@ -8,16 +8,17 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use arrow::array::{AsArray, Int64Array, RecordBatch};
+use arrow::array::{AsArray, Int64Array, RecordBatch, UInt32Array};
 use arrow::compute;
 use arrow::datatypes::{DataType, Field, Int64Type, Schema, SchemaRef, TimestampMicrosecondType};
 
 use crate::error::SqlError;
 use crate::log::TopicId;
-use crate::sql::window::{Assigner, Closing};
+use crate::sql::window::{Assigned, Assigner, Closing, Slices};
 
 use super::delta::{Delta, batch_of};
-use super::operator::{Operator, StepEnd};
+use super::memory::batch_bytes;
+use super::operator::{Operator, Sink, StepEnd};
 
 /// What a window operator is told once.
 #[derive(Clone, Debug)]
@@ -40,10 +41,19 @@ pub struct WindowOperator {
     open_ends: BTreeSet<i64>,
     /// The last end that was added there: most rows come for the same one again.
     last_end: i64,
-    /// Rows held back, by window end.
-    held: BTreeMap<i64, Vec<Delta>>,
+    /// Rows held back, by window end, and their bytes.
+    held: BTreeMap<i64, Held>,
     held_bytes: usize,
 }
+
+#[derive(Default)]
+struct Held {
+    deltas: Vec<Delta>,
+    bytes: usize,
+}
+
+/// What a delta takes beside its values: arrays, buffers and their counts.
+const DELTA_BYTES: usize = 512;
 
 impl WindowOperator {
     pub fn new(spec: Arc<WindowSpec>) -> WindowOperator {
@@ -93,31 +103,31 @@ impl WindowOperator {
     /// Splits rows by window end and holds them.
     fn hold(&mut self, delta: Delta) -> Result<(), SqlError> {
         let ends = window_ends(&delta.batch);
-        let mut distinct: Vec<i64> = ends.clone();
-        distinct.sort_unstable();
-        distinct.dedup();
-        self.held_bytes += delta.batch.get_array_memory_size();
-        for end in distinct {
-            let keep = ends.iter().map(|other| Some(*other == end)).collect();
-            self.held.entry(end).or_default().push(delta.filter(&keep)?);
+        let mut order: Vec<u32> = (0..ends.len() as u32).collect();
+        order.sort_by_key(|row| ends[*row as usize]);
+        for rows in order.chunk_by(|one, other| ends[*one as usize] == ends[*other as usize]) {
+            let end = ends[rows[0] as usize];
+            let part = delta.take(&UInt32Array::from(rows.to_vec()))?;
+            let bytes = batch_bytes(&part.batch) + DELTA_BYTES;
+            let held = self.held.entry(end).or_default();
+            held.deltas.push(part);
+            held.bytes += bytes;
+            self.held_bytes += bytes;
         }
         Ok(())
     }
-}
 
-/// The last column of a window's output, microseconds.
-fn window_ends(batch: &RecordBatch) -> Vec<i64> {
-    let column = batch.column(batch.num_columns() - 1);
-    column.as_primitive::<TimestampMicrosecondType>().values().to_vec()
-}
+    /// The windows of a delta's rows, in slices for [`WindowOperator::take`].
+    pub fn slices(&self, delta: &Delta) -> Slices {
+        self.spec.assigner.slices(delta.batch.clone(), Closing::All)
+    }
 
-impl Operator for WindowOperator {
-    fn push(&mut self, delta: Delta) -> Result<Option<Delta>, SqlError> {
-        let assigned = self.spec.assigner.apply(&delta.batch, Closing::All)?;
+    /// Takes a slice of a delta; answers the rows that are not held back.
+    pub fn take(&mut self, assigned: Assigned, delta: &Delta) -> Result<Option<Delta>, SqlError> {
         self.late_rows += assigned.late_rows;
         self.null_rows += assigned.null_rows;
         let weights = match &assigned.sources {
-            None => delta.weights,
+            None => delta.weights.clone(),
             Some(sources) => delta.take_weights(sources)?,
         };
         let delta = Delta {
@@ -137,26 +147,31 @@ impl Operator for WindowOperator {
         }
         Ok(Some(delta))
     }
+}
 
-    fn finish(&mut self, end: &StepEnd) -> Result<Vec<Delta>, SqlError> {
+/// The last column of a window's output, microseconds.
+fn window_ends(batch: &RecordBatch) -> Vec<i64> {
+    let column = batch.column(batch.num_columns() - 1);
+    column.as_primitive::<TimestampMicrosecondType>().values().to_vec()
+}
+
+impl Operator for WindowOperator {
+    fn finish(&mut self, end: &StepEnd, out: &mut Sink<'_>) -> Result<(), SqlError> {
         let Some(watermark) = end.least_watermark(&self.spec.topics) else {
-            return Ok(Vec::new());
+            return Ok(());
         };
-        let mut closed = Vec::new();
         while let Some(first) = self.open_ends.first().copied() {
             if !self.spec.assigner.is_closed(first, Some(watermark)) {
                 break;
             }
             self.open_ends.pop_first();
-            if let Some(rows) = self.held.remove(&first) {
-                closed.extend(rows);
+            if let Some(held) = self.held.remove(&first) {
+                self.held_bytes -= held.bytes;
+                held.deltas.into_iter().try_for_each(&mut *out)?;
             }
         }
         self.last_end = i64::MIN;
-        if self.held.is_empty() {
-            self.held_bytes = 0;
-        }
-        Ok(closed)
+        Ok(())
     }
 
     fn save(&self) -> Result<Vec<RecordBatch>, SqlError> {
@@ -171,7 +186,7 @@ impl Operator for WindowOperator {
                 open.len(),
             )?,
         ];
-        for delta in self.held.values().flatten() {
+        for delta in self.held.values().flat_map(|held| &held.deltas) {
             saved.push(with_weight_column(delta)?);
         }
         Ok(saved)

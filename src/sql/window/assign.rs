@@ -5,6 +5,7 @@
 //! where `_watermark` is the topic's watermark before the commit that brought the row: a fact of the log, so every
 //! reading agrees. Pure: no plan, no state.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, TimestampMicrosecondArray, UInt32Array};
@@ -23,7 +24,7 @@ pub enum Closing {
     Closed(Option<i64>),
 }
 
-/// What came of one batch.
+/// What came of one batch, or of a slice of it.
 #[derive(Clone, Debug)]
 pub struct Assigned {
     /// The node's output rows.
@@ -36,22 +37,62 @@ pub struct Assigned {
     pub null_rows: u64,
 }
 
+/// Output rows of one slice, at most, where a row is in several windows.
+pub const SLICE_ROWS: usize = 8192;
+
 /// The start of the last window that begins at or before `ts_us`.
 fn last_start(ts_us: i64, slide_us: i64, offset_us: i64) -> i64 {
     ts_us.saturating_sub(ts_us.wrapping_sub(offset_us).rem_euclid(slide_us))
 }
 
-/// The starts of the windows that a time is in, microseconds, oldest first.
-pub fn starts(kind: WindowKind, ts_us: i64) -> impl Iterator<Item = i64> {
-    let (slide_us, offset_us) = match kind {
-        WindowKind::Tumble { size_us, offset_us } => (size_us, offset_us),
-        WindowKind::Hop {
-            slide_us, offset_us, ..
-        } => (slide_us, offset_us),
-    };
-    let last = last_start(ts_us, slide_us, offset_us);
-    let count = kind.windows_per_row() as i64;
-    (0..count).rev().map(move |back| last.saturating_sub(back * slide_us))
+/// The windows that one time is in, numbered from the oldest.
+#[derive(Clone, Copy)]
+struct Covering {
+    last: i64,
+    slide_us: i64,
+    size_us: i64,
+    count: i64,
+}
+
+impl Covering {
+    fn of(kind: WindowKind, ts_us: i64) -> Covering {
+        let (slide_us, offset_us) = match kind {
+            WindowKind::Tumble { size_us, offset_us } => (size_us, offset_us),
+            WindowKind::Hop {
+                slide_us, offset_us, ..
+            } => (slide_us, offset_us),
+        };
+        Covering {
+            last: last_start(ts_us, slide_us, offset_us),
+            slide_us,
+            size_us: kind.size_us(),
+            count: kind.windows_per_row() as i64,
+        }
+    }
+
+    fn start(&self, number: i64) -> i64 {
+        self.last.saturating_sub((self.count - 1 - number) * self.slide_us)
+    }
+
+    fn end(&self, number: i64) -> i64 {
+        self.start(number).saturating_add(self.size_us)
+    }
+
+    /// The first window in `from..to` whose end is not `closed`, `to` if all are: older ones close first.
+    fn first_open(&self, from: i64, to: i64, closed: impl Fn(i64) -> bool) -> i64 {
+        if from == to || !closed(self.end(from)) {
+            return from;
+        }
+        let (mut low, mut high) = (from + 1, to);
+        while low < high {
+            let middle = low + (high - low) / 2;
+            match closed(self.end(middle)) {
+                true => low = middle + 1,
+                false => high = middle,
+            }
+        }
+        low
+    }
 }
 
 /// The kernel for one window node. Cheap to make and to clone.
@@ -85,49 +126,37 @@ impl Assigner {
         watermark_us.is_some_and(|watermark| window_end_us.saturating_add(self.allowed_lateness_us) <= watermark)
     }
 
-    /// Assigns the rows of one batch of the node's input.
-    pub fn apply(&self, batch: &RecordBatch, closing: Closing) -> Result<Assigned, ArrowError> {
-        let times = timestamps(batch, self.time_column)?;
-        let watermarks = self
-            .watermark_column
-            .map(|index| timestamps(batch, index))
-            .transpose()?;
-        let per_row = self.kind.windows_per_row();
-        let size_us = self.kind.size_us();
-
-        let mut sources: Vec<u32> = Vec::with_capacity(batch.num_rows() * per_row);
-        let mut window_starts: Vec<i64> = Vec::with_capacity(batch.num_rows() * per_row);
-        let (mut late_rows, mut null_rows) = (0, 0);
-        for row in 0..batch.num_rows() {
-            if times.is_null(row) {
-                null_rows += 1;
-                continue;
-            }
-            let watermark = watermarks
-                .filter(|column| column.is_valid(row))
-                .map(|column| column.value(row));
-            let mut late = false;
-            for start in starts(self.kind, times.value(row)) {
-                let end = start.saturating_add(size_us);
-                if self.is_closed(end, watermark) {
-                    late = true;
-                } else if closing_admits(self, closing, end) {
-                    sources.push(row as u32);
-                    window_starts.push(start);
-                }
-            }
-            late_rows += u64::from(late);
+    /// Assigns the rows of one batch of the node's input. A row may be in any number of windows, so the output comes in
+    /// slices: nobody holds all of it at once unless he collects it.
+    pub fn slices(&self, batch: RecordBatch, closing: Closing) -> Slices {
+        Slices {
+            assigner: self.clone(),
+            batch,
+            closing,
+            row: 0,
+            windows: 0..0,
         }
+    }
 
-        let identity = per_row == 1 && sources.len() == batch.num_rows();
-        let sources = (!identity).then(|| UInt32Array::from(sources));
-        let rows = self.output(batch, sources.as_ref(), window_starts)?;
-        Ok(Assigned {
-            rows,
-            sources,
-            late_rows,
-            null_rows,
-        })
+    /// How many rows of a batch come too late for at least one of their windows.
+    pub fn late_rows(&self, batch: &RecordBatch) -> Result<u64, ArrowError> {
+        let (times, watermarks) = self.times(batch)?;
+        let late = (0..batch.num_rows()).filter(|row| {
+            let watermark = watermarks.and_then(|column| value_at(column, *row));
+            let first = value_at(times, *row).map(|time| Covering::of(self.kind, time).end(0));
+            first.is_some_and(|end| self.is_closed(end, watermark))
+        });
+        Ok(late.count() as u64)
+    }
+
+    /// The event times of a batch, and its rows' watermarks if they have some.
+    fn times<'a>(
+        &self,
+        batch: &'a RecordBatch,
+    ) -> Result<(&'a TimestampMicrosecondArray, Option<&'a TimestampMicrosecondArray>), ArrowError> {
+        let times = timestamps(batch, self.time_column)?;
+        let watermarks = self.watermark_column.map(|index| timestamps(batch, index));
+        Ok((times, watermarks.transpose()?))
     }
 
     fn output(
@@ -163,11 +192,95 @@ impl Assigner {
     }
 }
 
-fn closing_admits(assigner: &Assigner, closing: Closing, window_end_us: i64) -> bool {
-    match closing {
-        Closing::All => true,
-        Closing::Closed(watermark) => assigner.is_closed(window_end_us, watermark),
+/// The output of one batch, in slices: at least one if it has rows, which may be without rows itself.
+pub struct Slices {
+    assigner: Assigner,
+    batch: RecordBatch,
+    closing: Closing,
+    /// The next row to look at.
+    row: usize,
+    /// Windows of the row before that one which are still to come out.
+    windows: Range<i64>,
+}
+
+impl Slices {
+    fn slice(&mut self) -> Result<Assigned, ArrowError> {
+        let assigner = &self.assigner;
+        let (times, watermarks) = assigner.times(&self.batch)?;
+        let rows = self.batch.num_rows();
+        let several = assigner.kind.windows_per_row() > 1;
+        let (capacity, rows_max) = if several {
+            (SLICE_ROWS, SLICE_ROWS)
+        } else {
+            (rows, usize::MAX)
+        };
+        let mut sources: Vec<u32> = Vec::with_capacity(capacity);
+        let mut window_starts: Vec<i64> = Vec::with_capacity(capacity);
+        let (mut late_rows, mut null_rows) = (0, 0);
+        'slice: loop {
+            if !self.windows.is_empty() {
+                let row = self.row - 1;
+                let covering = Covering::of(assigner.kind, times.value(row));
+                while let Some(number) = self.windows.next() {
+                    sources.push(row as u32);
+                    window_starts.push(covering.start(number));
+                    if sources.len() == rows_max {
+                        break 'slice;
+                    }
+                }
+            }
+            if self.row == rows {
+                break;
+            }
+            let row = self.row;
+            self.row += 1;
+            let Some(time) = value_at(times, row) else {
+                null_rows += 1;
+                continue;
+            };
+            let covering = Covering::of(assigner.kind, time);
+            let mut windows = 0..covering.count;
+            if let Some(watermark) = watermarks.and_then(|column| value_at(column, row)) {
+                let closed = |end| assigner.is_closed(end, Some(watermark));
+                windows.start = covering.first_open(0, windows.end, closed);
+                late_rows += u64::from(windows.start > 0);
+            }
+            if let Closing::Closed(watermark) = self.closing {
+                let closed = |end| assigner.is_closed(end, watermark);
+                windows.end = covering.first_open(windows.start, windows.end, closed);
+            }
+            self.windows = windows;
+        }
+        let identity = !several && sources.len() == rows;
+        let sources = (!identity).then(|| UInt32Array::from(sources));
+        let rows = assigner.output(&self.batch, sources.as_ref(), window_starts)?;
+        Ok(Assigned {
+            rows,
+            sources,
+            late_rows,
+            null_rows,
+        })
     }
+}
+
+impl Iterator for Slices {
+    type Item = Result<Assigned, ArrowError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.row == self.batch.num_rows() && self.windows.is_empty() {
+            return None;
+        }
+        let slice = self.slice();
+        if slice.is_err() {
+            // Nothing comes after an error.
+            (self.row, self.windows) = (self.batch.num_rows(), 0..0);
+        }
+        Some(slice)
+    }
+}
+
+fn value_at(column: &TimestampMicrosecondArray, row: usize) -> Option<i64> {
+    column.is_valid(row).then(|| column.value(row))
 }
 
 fn timestamps(batch: &RecordBatch, index: usize) -> Result<&TimestampMicrosecondArray, ArrowError> {
@@ -228,6 +341,17 @@ mod tests {
         .expect("a batch")
     }
 
+    fn one_slice(mut slices: Slices) -> Assigned {
+        let only = slices.next().expect("the batch has rows").expect("applies");
+        assert!(slices.next().is_none(), "one slice");
+        only
+    }
+
+    fn starts(kind: WindowKind, ts_us: i64) -> impl Iterator<Item = i64> {
+        let covering = Covering::of(kind, ts_us);
+        (0..covering.count).map(move |number| covering.start(number))
+    }
+
     /// Output rows as (value, window start in seconds), and the counts of late and null rows.
     fn check(
         kind: WindowKind,
@@ -237,9 +361,7 @@ mod tests {
         expect: &[(i64, i64)],
         skipped: (u64, u64),
     ) {
-        let out = assigner(kind, lateness * SECOND)
-            .apply(&batch(rows), closing)
-            .expect("applies");
+        let out = one_slice(assigner(kind, lateness * SECOND).slices(batch(rows), closing));
         let values = out.rows.column(1).as_primitive::<arrow::datatypes::Int64Type>().clone();
         let starts = out.rows.column(2).as_primitive::<TimestampMicrosecondType>().clone();
         let ends = out.rows.column(3).as_primitive::<TimestampMicrosecondType>().clone();
@@ -323,8 +445,64 @@ mod tests {
     #[test]
     fn a_batch_without_skipped_rows_is_passed_through() {
         let rows = [(Some(3), 1, None), (Some(12), 2, None)];
-        let out = assigner(TUMBLE, 0).apply(&batch(&rows), Closing::All).expect("applies");
+        let out = one_slice(assigner(TUMBLE, 0).slices(batch(&rows), Closing::All));
         assert!(out.sources.is_none());
         assert_eq!(out.rows.schema().field(2).name(), "window_start");
+    }
+
+    #[test]
+    fn a_row_of_any_number_of_windows_comes_out_in_slices() {
+        let hop = WindowKind::Hop {
+            slide_us: 1,
+            size_us: 1 << 62,
+            offset_us: 0,
+        };
+        let slices = assigner(hop, 0).slices(batch(&[(Some(0), 1, None)]), Closing::All);
+        let mut last = None;
+        for slice in slices.take(3) {
+            let rows = slice.expect("applies").rows;
+            assert_eq!(rows.num_rows(), SLICE_ROWS);
+            let starts = rows.column(2).as_primitive::<TimestampMicrosecondType>().clone();
+            assert!(last.is_none_or(|last| starts.value(0) == last + 1), "none is left out");
+            last = Some(starts.value(SLICE_ROWS - 1));
+        }
+        // All but the last three windows have passed the watermark.
+        let watermark = (1 << 62) - 3;
+        let time = TimestampMicrosecondArray::from(vec![0]);
+        let rows = RecordBatch::try_new(
+            Arc::new(input_schema()),
+            vec![
+                Arc::new(time),
+                Arc::new(Int64Array::from(vec![7])),
+                Arc::new(TimestampMicrosecondArray::from(vec![watermark])),
+            ],
+        )
+        .expect("a batch");
+        assert_eq!(assigner(hop, 0).late_rows(&rows).expect("counted"), 1);
+        let out = one_slice(assigner(hop, 0).slices(rows, Closing::All));
+        assert_eq!((out.rows.num_rows(), out.late_rows), (3, 1));
+    }
+
+    #[test]
+    fn slices_of_several_rows_join_to_the_whole() {
+        let hop = WindowKind::Hop {
+            slide_us: SECOND,
+            size_us: 5000 * SECOND,
+            offset_us: 0,
+        };
+        let rows = [(Some(7), 1, None), (None, 2, None), (Some(9), 3, Some(20)), (Some(3), 4, None)];
+        let mut found = Vec::new();
+        let (mut late, mut null) = (0, 0);
+        for slice in assigner(hop, 0).slices(batch(&rows), Closing::All) {
+            let slice = slice.expect("applies");
+            let sources = slice.sources.expect("not one to one");
+            found.extend(sources.values().iter().copied());
+            (late, null) = (late + slice.late_rows, null + slice.null_rows);
+        }
+        let of = |row: u32| found.iter().filter(|source| **source == row).count();
+        // The third row's windows that end at seconds 10 to 20 have closed.
+        assert_eq!([of(0), of(1), of(2), of(3)], [5000, 0, 5000 - 11, 5000]);
+        assert!(found.is_sorted(), "in the order of the rows");
+        assert_eq!((late, null), (1, 1));
     }
 }

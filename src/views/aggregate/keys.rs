@@ -22,6 +22,8 @@ use arrow::row::{RowConverter, SortField};
 
 use crate::error::SqlError;
 
+use super::super::memory::{Budget, exceeded};
+
 const EMPTY: u32 = u32::MAX;
 /// Rows that are looked up together: their cache lines are touched first, without waiting for one another.
 const BLOCK_ROWS: usize = 256;
@@ -32,6 +34,7 @@ const TOUCH_ENTRIES_MIN: usize = 1 << 15;
 pub struct Keys {
     types: Vec<DataType>,
     store: Store,
+    budget: Arc<Budget>,
 }
 
 enum Store {
@@ -58,20 +61,21 @@ macro_rules! each_store {
 }
 
 impl Keys {
-    pub fn new(types: &[DataType]) -> Result<Keys, SqlError> {
+    pub fn new(types: &[DataType], budget: Arc<Budget>) -> Result<Keys, SqlError> {
         let store = match Layout::of(types) {
             _ if types.is_empty() => Store::Single,
             Some(layout) => match layout.words {
-                1 => Store::One(Fixed::new(layout)),
-                2 => Store::Two(Fixed::new(layout)),
-                3 => Store::Three(Fixed::new(layout)),
-                _ => Store::Four(Fixed::new(layout)),
+                1 => Store::One(Fixed::new(layout, budget.clone())),
+                2 => Store::Two(Fixed::new(layout, budget.clone())),
+                3 => Store::Three(Fixed::new(layout, budget.clone())),
+                _ => Store::Four(Fixed::new(layout, budget.clone())),
             },
-            None => Store::Bytes(Bytes::new(types)?),
+            None => Store::Bytes(Bytes::new(types, budget.clone())?),
         };
         Ok(Keys {
             types: types.to_vec(),
             store,
+            budget,
         })
     }
 
@@ -80,7 +84,8 @@ impl Keys {
         each_store!(&self.store, table => table.len(), 1)
     }
 
-    /// Finds the group of each row, making new ones, into `groups`.
+    /// Finds the group of each row, making new ones, into `groups`. 53200 if the table would have to grow past the budget; it
+    /// is of no more use then.
     pub fn intern(&mut self, columns: &[ArrayRef], rows: usize, groups: &mut Vec<u32>) -> Result<(), SqlError> {
         assert_eq!(columns.len(), self.types.len(), "one column per key");
         groups.clear();
@@ -95,7 +100,10 @@ impl Keys {
         };
         each_store!(&mut self.store, table => table.intern(columns, rows, groups)?, groups.resize(rows, 0));
         assert_eq!(groups.len(), rows, "each row has a group");
-        Ok(())
+        match each_store!(&self.store, table => table.refused, false) {
+            true => Err(exceeded(self.bytes().saturating_mul(2), self.budget.bytes_max())),
+            false => Ok(()),
+        }
     }
 
     /// The key columns of `groups`.
@@ -319,11 +327,16 @@ struct Fixed<const N: usize> {
     /// Groups with a NULL among the keys.
     with_nulls: HashMap<([u64; N], u64), u32, foldhash::fast::FixedState>,
     packed: Vec<[u64; N]>,
+    budget: Arc<Budget>,
+    /// The budget had no room for a larger table.
+    refused: bool,
 }
 
 impl<const N: usize> Fixed<N> {
-    fn new(layout: Layout) -> Fixed<N> {
+    fn new(layout: Layout, budget: Arc<Budget>) -> Fixed<N> {
         Fixed {
+            budget,
+            refused: false,
             layout,
             entries: free_entries(64),
             keys: Vec::new(),
@@ -392,6 +405,10 @@ impl<const N: usize> Fixed<N> {
     #[cold]
     #[inline(never)]
     fn insert(&mut self, key: &[u64; N], at: usize) -> u32 {
+        if self.refused {
+            // `intern` fails: what it says of rows is of no use.
+            return 0;
+        }
         let group = next_group(self.keys.len());
         self.entries[at] = Entry { key: *key, group };
         self.keys.push(*key);
@@ -399,9 +416,19 @@ impl<const N: usize> Fixed<N> {
             self.null_bits.push(0);
         }
         if self.keys.len() * 8 > self.entries.len() * 5 {
-            self.rebuild(self.entries.len() * 2);
+            self.grow();
         }
         group
+    }
+
+    /// Doubles the table if the budget allows it.
+    fn grow(&mut self) {
+        let entries = self.entries.len() * 2;
+        let more = entries * size_of::<Entry<N>>() + self.keys.capacity() * size_of::<[u64; N]>();
+        match self.budget.fits(more) {
+            true => self.rebuild(entries),
+            false => self.refused = true,
+        }
     }
 
     fn rebuild(&mut self, capacity: usize) {
@@ -487,6 +514,7 @@ impl<const N: usize> Fixed<N> {
         self.entries.capacity() * size_of::<Entry<N>>()
             + self.keys.capacity() * size_of::<[u64; N]>()
             + self.null_bits.capacity() * size_of::<u64>()
+            + self.with_nulls.capacity() * (size_of::<([u64; N], u64, u32)>() + 1)
     }
 }
 
@@ -520,10 +548,13 @@ struct Bytes {
     arena: Vec<u8>,
     /// Where each group's bytes end in the arena.
     ends: Vec<usize>,
+    budget: Arc<Budget>,
+    /// The budget had no room for a larger table or arena.
+    refused: bool,
 }
 
 impl Bytes {
-    fn new(types: &[DataType]) -> Result<Bytes, SqlError> {
+    fn new(types: &[DataType], budget: Arc<Budget>) -> Result<Bytes, SqlError> {
         let fields = types
             .iter()
             .map(|data_type| SortField::new(data_type.clone()))
@@ -534,6 +565,8 @@ impl Bytes {
             entries: vec![Tagged { hash: 0, group: EMPTY }; 64],
             arena: Vec::new(),
             ends: Vec::new(),
+            budget,
+            refused: false,
         })
     }
 
@@ -550,32 +583,59 @@ impl Bytes {
     fn intern(&mut self, columns: &[ArrayRef], rows: usize, groups: &mut Vec<u32>) -> Result<(), SqlError> {
         let encoded = self.converter.convert_columns(columns)?;
         assert_eq!(encoded.num_rows(), rows, "one encoded key per row");
+        let more = encoded.size();
+        if self.arena.len() + more > self.arena.capacity() && !self.budget.fits(more.max(self.arena.capacity())) {
+            // New keys may be fewer than rows: ask again for those alone that would not fit.
+            self.refused = encoded
+                .iter()
+                .filter(|row| self.find(self.hasher.hash_one(row.as_ref()), row.as_ref()).is_err())
+                .map(|row| row.as_ref().len())
+                .sum::<usize>()
+                > self.arena.capacity() - self.arena.len();
+        }
         for row in &encoded {
             groups.push(self.group_of(row.as_ref()));
+            if self.refused {
+                groups.resize(rows, 0);
+                break;
+            }
         }
         Ok(())
     }
 
-    fn group_of(&mut self, key: &[u8]) -> u32 {
-        let hash = self.hasher.hash_one(key);
+    /// The group of a key, or the free entry where it belongs.
+    #[inline]
+    fn find(&self, hash: u64, key: &[u8]) -> Result<u32, usize> {
         let mask = self.entries.len() - 1;
         let mut at = hash as usize & mask;
         loop {
             let entry = self.entries[at];
             if entry.group == EMPTY {
-                break;
+                return Err(at);
             }
             if entry.hash == hash && self.key(entry.group) == key {
-                return entry.group;
+                return Ok(entry.group);
             }
             at = (at + 1) & mask;
         }
+    }
+
+    fn group_of(&mut self, key: &[u8]) -> u32 {
+        let hash = self.hasher.hash_one(key);
+        let at = match self.find(hash, key) {
+            Ok(group) => return group,
+            Err(at) => at,
+        };
         let group = next_group(self.ends.len());
         self.entries[at] = Tagged { hash, group };
         self.arena.extend_from_slice(key);
         self.ends.push(self.arena.len());
         if self.ends.len() * 8 > self.entries.len() * 5 {
-            self.rebuild(self.entries.len() * 2);
+            let entries = self.entries.len() * 2;
+            match self.budget.fits(entries * size_of::<Tagged>()) {
+                true => self.rebuild(entries),
+                false => self.refused = true,
+            }
         }
         group
     }
@@ -627,7 +687,7 @@ mod tests {
     /// Interns the columns, in two batches, and checks the groups and that the keys come back.
     fn check(columns: Vec<ArrayRef>, expected: &[u32]) {
         let types: Vec<DataType> = columns.iter().map(|column| column.data_type().clone()).collect();
-        let mut keys = Keys::new(&types).expect("keys");
+        let mut keys = Keys::new(&types, Budget::unlimited()).expect("keys");
         let half = expected.len() / 2;
         let mut found = Vec::new();
         let mut groups = Vec::new();
@@ -705,9 +765,35 @@ mod tests {
 
     #[test]
     fn no_keys_is_one_group() {
-        let mut keys = Keys::new(&[]).expect("keys");
+        let mut keys = Keys::new(&[], Budget::unlimited()).expect("keys");
         let mut groups = Vec::new();
         keys.intern(&[], 3, &mut groups).expect("intern");
         assert_eq!((groups, keys.len()), (vec![0, 0, 0], 1));
+    }
+
+    #[test]
+    fn a_table_that_would_double_past_the_budget_is_refused_before_it_does() {
+        let numbers = |from: i64, to: i64| -> ArrayRef { Arc::new(Int64Array::from_iter_values(from..to)) };
+        let texts = |from: i64, to: i64| -> ArrayRef {
+            Arc::new(StringArray::from_iter_values((from..to).map(|number| format!("key {number}"))))
+        };
+        let makers: [&dyn Fn(i64, i64) -> ArrayRef; 2] = [&numbers, &texts];
+        for make in makers {
+            let column = make(0, 1);
+            let mut keys = Keys::new(&[column.data_type().clone()], Budget::new(2 << 20)).expect("keys");
+            let mut groups = Vec::new();
+            let mut known = 0;
+            let error = loop {
+                match keys.intern(&[make(known, known + 1000)], 1000, &mut groups) {
+                    Ok(()) => known += 1000,
+                    Err(error) => break error,
+                }
+                // What is known needs no more room, however often it comes.
+                keys.intern(&[make(0, known.min(5000))], known.min(5000) as usize, &mut groups).expect("known");
+            };
+            assert_eq!(error.state, crate::error::state::OUT_OF_MEMORY);
+            // Each of its parts asks alone here, since nobody counts them.
+            assert!(known > 20_000 && keys.bytes() < 8 << 20, "{known} keys in {} bytes", keys.bytes());
+        }
     }
 }

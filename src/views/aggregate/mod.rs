@@ -25,7 +25,8 @@ use crate::sql::functions::aggregates::Aggregate as Definition;
 
 use super::delta::{Delta, batch_of, constant_weights};
 use super::expression::Expression;
-use super::operator::{Operator, StepEnd};
+use super::memory::{Budget, batch_bytes, exceeded};
+use super::operator::{Operator, Sink, StepEnd};
 
 use keys::Keys;
 use states::{State, masked, state_for};
@@ -110,10 +111,13 @@ pub struct Aggregate {
     window_ends: Vec<i64>,
     first_end: i64,
     groups: Vec<u32>,
+    /// Bytes of `before`.
+    before_bytes: usize,
+    budget: Arc<Budget>,
 }
 
 impl Aggregate {
-    pub fn new(spec: Arc<AggregateSpec>) -> Result<Aggregate, SqlError> {
+    pub fn new(spec: Arc<AggregateSpec>, budget: Arc<Budget>) -> Result<Aggregate, SqlError> {
         let stored: Vec<DataType> = spec
             .keys
             .iter()
@@ -133,8 +137,9 @@ impl Aggregate {
             })
             .collect();
         let mut aggregate = Aggregate {
-            keys: Keys::new(&stored)?,
+            keys: Keys::new(&stored, budget.clone())?,
             states,
+            budget,
             rows: Vec::new(),
             was_there: Vec::new(),
             touched: Vec::new(),
@@ -149,13 +154,14 @@ impl Aggregate {
             window_ends: Vec::new(),
             first_end: i64::MAX,
             groups: Vec::new(),
+            before_bytes: 0,
             spec,
         };
         assert!(
             aggregate.spec.closes_by.is_none() || aggregate.spec.append_only,
             "windows close over topics, and those only grow"
         );
-        aggregate.make_room();
+        aggregate.make_room()?;
         Ok(aggregate)
     }
 
@@ -196,11 +202,18 @@ impl Aggregate {
         self.spec.keys.is_empty()
     }
 
-    /// Brings all that is indexed by group to the number of groups.
-    fn make_room(&mut self) {
+    /// Brings all that is indexed by group to the number of groups; 53200 if that would pass the budget.
+    fn make_room(&mut self) -> Result<(), SqlError> {
         let groups = self.keys.len();
         if groups == self.rows.len() {
-            return;
+            return Ok(());
+        }
+        if groups > self.rows.capacity() {
+            // All of them grow together, to twice their size.
+            let bytes = self.column_bytes();
+            if !self.budget.fits(bytes) {
+                return Err(exceeded(self.bytes() + bytes, self.budget.bytes_max()));
+            }
         }
         self.rows.resize(groups, 0);
         for state in self.states.iter_mut().flatten() {
@@ -211,6 +224,14 @@ impl Aggregate {
             self.touched.resize(groups, false);
         }
         self.stale_chunks.resize(groups.div_ceil(CHUNK_GROUPS), true);
+        Ok(())
+    }
+
+    /// Bytes of what is indexed by group.
+    fn column_bytes(&self) -> usize {
+        let states: usize = self.states.iter().flatten().map(|state| state.bytes()).sum();
+        let flags = self.was_there.capacity() + self.touched.capacity();
+        self.rows.capacity() * size_of::<i64>() + self.window_ends.capacity() * size_of::<i64>() + flags + states
     }
 
     fn is_there(&self, group: u32) -> bool {
@@ -269,16 +290,13 @@ impl Aggregate {
         Ok(batch)
     }
 
-    /// The rows, as they are now, of the groups that the last step touched and that are there.
-    pub fn touched_rows(&self) -> Result<RecordBatch, SqlError> {
+    /// The rows, as they are now, of the groups that the last step touched and that are there, piece by piece.
+    pub fn touched_rows(&self) -> impl Iterator<Item = Result<RecordBatch, SqlError>> {
         assert!(self.notes_groups, "the list of touched groups was asked for");
-        let groups: Vec<u32> = self
-            .touched_groups
-            .iter()
-            .copied()
-            .filter(|group| self.is_there(*group))
-            .collect();
-        self.render(&groups)
+        self.touched_groups.chunks(CHUNK_GROUPS).map(|groups| {
+            let there: Vec<u32> = groups.iter().copied().filter(|group| self.is_there(*group)).collect();
+            self.render(&there)
+        })
     }
 
     /// Notes which groups this batch touches first in this step, and their rows as they were.
@@ -295,7 +313,9 @@ impl Aggregate {
             }
         }
         if !first.is_empty() {
-            self.before.push(self.render(&first)?);
+            let rows = self.render(&first)?;
+            self.before_bytes += batch_bytes(&rows);
+            self.before.push(rows);
         }
         Ok(())
     }
@@ -337,28 +357,30 @@ impl Aggregate {
     }
 
     /// Emits the groups whose windows have closed, and forgets them.
-    fn close_windows(&mut self, end: &StepEnd) -> Result<Vec<Delta>, SqlError> {
+    fn close_windows(&mut self, end: &StepEnd, out: &mut Sink<'_>) -> Result<(), SqlError> {
         let closes_by = self
             .spec
             .closes_by
             .as_ref()
             .expect("asked only under EMIT ON WINDOW CLOSE");
         let Some(watermark) = end.least_watermark(&closes_by.topics) else {
-            return Ok(Vec::new());
+            return Ok(());
         };
         let is_closed = |end: i64| end.saturating_add(closes_by.allowed_lateness_us) <= watermark;
         if !is_closed(self.first_end) {
-            return Ok(Vec::new());
+            return Ok(());
         }
         let (closed, open): (Vec<u32>, Vec<u32>) =
             (0..self.window_ends.len() as u32).partition(|group| is_closed(self.window_ends[*group as usize]));
-        let rows = self.render(&closed)?;
+        for groups in closed.chunks(CHUNK_GROUPS) {
+            out(Delta::added(self.render(groups)?))?;
+        }
         self.keep(&open);
-        Ok(vec![Delta::added(rows)])
+        Ok(())
     }
 
     /// Ends the step for the groups that it touched: V4, which of them are there, and what changed.
-    fn settle_touched(&mut self) -> Result<Vec<Delta>, SqlError> {
+    fn settle_touched(&mut self, out: &mut Sink<'_>) -> Result<(), SqlError> {
         if self.is_global() && !self.was_there[0] && !self.touched[0] {
             // The one row of an aggregate without keys is there from the first step on, over no rows too.
             self.touched[0] = true;
@@ -380,17 +402,17 @@ impl Aggregate {
             self.was_there[index] = is_there;
             self.touched[index] = false;
         }
-        let mut deltas = Vec::new();
         if self.emits {
-            for rows in self.before.drain(..) {
+            self.before_bytes = 0;
+            for rows in std::mem::take(&mut self.before) {
                 let weights = constant_weights(-1, rows.num_rows());
-                deltas.push(Delta::weighted(rows, weights));
+                out(Delta::weighted(rows, weights))?;
             }
-            if !there.is_empty() {
-                deltas.push(Delta::added(self.render(&there)?));
+            for groups in there.chunks(CHUNK_GROUPS) {
+                out(Delta::added(self.render(groups)?))?;
             }
         }
-        Ok(deltas)
+        Ok(())
     }
 
     /// At the first call of a step: forgets what the last one touched, and dead groups if there are many.
@@ -412,8 +434,9 @@ impl Aggregate {
     }
 }
 
-impl Operator for Aggregate {
-    fn push(&mut self, delta: Delta) -> Result<Option<Delta>, SqlError> {
+impl Aggregate {
+    /// Takes one delta of the current step.
+    pub fn push(&mut self, delta: &Delta) -> Result<(), SqlError> {
         self.begin_step();
         let rows = delta.rows();
         let mut stored = Vec::with_capacity(self.spec.keys.len());
@@ -426,7 +449,7 @@ impl Operator for Aggregate {
         let mut groups = std::mem::take(&mut self.groups);
         self.keys.intern(&stored, rows, &mut groups)?;
         self.groups = groups;
-        self.make_room();
+        self.make_room()?;
         self.note_window_ends(&stored, known);
         if self.notes_groups {
             self.note_touched()?;
@@ -453,7 +476,7 @@ impl Operator for Aggregate {
                     None => argument.evaluate(&delta.batch)?,
                     Some(filter) => {
                         let keep = filter.evaluate_bool(&delta.batch)?;
-                        argument_where(argument, &keep, &delta)?
+                        argument_where(argument, &keep, delta)?
                     }
                 };
                 if values.data_type() == &DataType::Null {
@@ -463,20 +486,22 @@ impl Operator for Aggregate {
                 state.update(&self.groups, &values, weights)?;
             }
         }
-        Ok(None)
+        Ok(())
     }
+}
 
-    fn finish(&mut self, end: &StepEnd) -> Result<Vec<Delta>, SqlError> {
+impl Operator for Aggregate {
+    fn finish(&mut self, end: &StepEnd, out: &mut Sink<'_>) -> Result<(), SqlError> {
         self.begin_step();
         self.settled = true;
         self.stepped = true;
         if self.spec.closes_by.is_some() {
-            return self.close_windows(end);
+            return self.close_windows(end, out);
         }
         if self.notes_groups {
-            return self.settle_touched();
+            return self.settle_touched(out);
         }
-        Ok(Vec::new())
+        Ok(())
     }
 
     fn save(&self) -> Result<Vec<RecordBatch>, SqlError> {
@@ -510,14 +535,14 @@ impl Operator for Aggregate {
         let groups = &saved[0];
         let count = groups.num_rows();
         let stored = groups.num_columns() - 2;
-        let mut fresh = Aggregate::new(self.spec.clone())?;
+        let mut fresh = Aggregate::new(self.spec.clone(), self.budget.clone())?;
         let mut numbers = Vec::new();
         fresh.keys.intern(&groups.columns()[..stored], count, &mut numbers)?;
         assert!(
             numbers.iter().enumerate().all(|(row, group)| row == *group as usize),
             "a saved state has each group once, in order"
         );
-        fresh.make_room();
+        fresh.make_room()?;
         fresh.rows = groups.column(stored).as_primitive::<Int64Type>().values().to_vec();
         if fresh.spec.closes_by.is_some() {
             let ends = groups.column(stored + 1).as_primitive::<Int64Type>();
@@ -542,8 +567,7 @@ impl Operator for Aggregate {
     }
 
     fn bytes(&self) -> usize {
-        let states: usize = self.states.iter().flatten().map(|state| state.bytes()).sum();
-        self.keys.bytes() + self.rows.capacity() * size_of::<i64>() + self.window_ends.capacity() * 8 + states
+        self.keys.bytes() + self.column_bytes() + self.before_bytes
     }
 }
 

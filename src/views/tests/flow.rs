@@ -111,8 +111,9 @@ fn a_view_over_a_view_that_is_read_before_it_steps() {
     // Made late: built beside, then taken over.
     world.define("late", "SELECT n, count(*) AS keys FROM below GROUP BY n");
     let (oid, view, dataflow) = world.views.last().expect("defined").clone();
-    let mut built = world.pipeline.copy_of(&[below]).expect("a copy");
-    built.add(Maintained::new(oid, view.name.clone(), Arc::new(dataflow)).expect("compiled"));
+    let limits = Limits::new(world.budget.clone());
+    let mut built = world.pipeline.copy_of(&[below], &limits).expect("a copy");
+    built.add(Maintained::new(oid, view.name.clone(), Arc::new(dataflow), limits).expect("compiled"));
     built.advance(&*world.history, 1);
     for taken in built.remove(&[oid]) {
         world.pipeline.add(taken);

@@ -6,6 +6,7 @@
 mod aggregates;
 mod failures;
 mod flow;
+mod memory;
 mod threads;
 mod windows;
 
@@ -24,7 +25,7 @@ use parking_lot::Mutex;
 
 use crate::catalog::{Change, Column, Relation, Snapshot, Topic, View, Watermark};
 use crate::error::SqlError;
-use crate::log::{Chunk, Lsn, Reader, Run, SystemColumn, TopicId};
+use crate::log::{Chunk, Extent, Lsn, Reader, Run, SystemColumn, TopicId};
 use crate::sql::parse::parse;
 use crate::sql::plan::{PlanContext, Planned, plan_select};
 use crate::sql::source::{RelationKind, RelationSource};
@@ -32,6 +33,7 @@ use crate::sql::statement::Statement;
 use crate::types::PgType;
 
 use super::delta::display_rows;
+use super::memory::{Budget, Limits};
 use super::pipeline::{Maintained, Pipeline};
 use super::{Compiled, Dataflow, History, compile};
 
@@ -160,10 +162,11 @@ impl History for MemoryHistory {
         self.inner.lock().newest
     }
 
-    fn read(&self, reader: &Reader, after: Lsn, upto: Lsn) -> Result<Vec<Chunk>, SqlError> {
+    fn read(&self, reader: &Reader, after: Lsn, upto: Lsn) -> Result<Vec<Extent>, SqlError> {
         let inner = self.inner.lock();
         let chunks = inner.chunks.get(&reader.topic).into_iter().flatten();
-        Ok(chunks.filter_map(|chunk| chunk.between(after, upto)).collect())
+        let chunks = chunks.filter_map(|chunk| chunk.between(after, upto));
+        Ok(chunks.map(Extent::Memory).collect())
     }
 
     fn watermark(&self, topic: TopicId, at: Lsn) -> Option<i64> {
@@ -180,11 +183,18 @@ struct World {
     snapshot: Snapshot,
     history: Arc<MemoryHistory>,
     views: Vec<(u32, Arc<View>, Dataflow)>,
+    budget: Arc<Budget>,
     pipeline: Pipeline,
 }
 
 impl World {
     fn new() -> World {
+        World::with_memory(usize::MAX)
+    }
+
+    /// A world whose views may take so many bytes together.
+    fn with_memory(bytes_max: usize) -> World {
+        let budget = Budget::new(bytes_max);
         let mut snapshot = Snapshot::initial();
         for (topic, name) in [(A, "a"), (B, "b")] {
             snapshot = snapshot.apply(&[Change::CreateTopic(Topic {
@@ -214,7 +224,8 @@ impl World {
             snapshot,
             history: Arc::new(MemoryHistory::default()),
             views: Vec::new(),
-            pipeline: Pipeline::new(),
+            pipeline: Pipeline::new(&budget),
+            budget,
         }
     }
 
@@ -295,7 +306,8 @@ impl World {
         assert_eq!(self.pipeline.frontier(), 0, "views are made first");
         let oid = self.define(name, sql);
         let (_, _, dataflow) = self.views.last().expect("just defined");
-        let maintained = Maintained::new(oid, name.to_string(), Arc::new(dataflow.clone())).expect("compiled");
+        let (dataflow, limits) = (Arc::new(dataflow.clone()), Limits::new(self.budget.clone()));
+        let maintained = Maintained::new(oid, name.to_string(), dataflow, limits).expect("compiled");
         self.pipeline.add(maintained);
         oid
     }
@@ -306,7 +318,12 @@ impl World {
     }
 
     fn advance(&mut self, upto: Lsn) {
-        self.pipeline.advance(&*self.history, upto);
+        for failed in self.pipeline.advance(&*self.history, upto) {
+            if let Some(search) = failed.search {
+                let failure = search.run(&*self.history);
+                self.pipeline.found(failed.oid, failure);
+            }
+        }
     }
 
     /// The view's rows at the frontier, sorted.
@@ -357,7 +374,10 @@ impl World {
         match &relation.kind {
             RelationKind::Topic(topic) => {
                 let chunks = self.history.read(&topic.reader(None), 0, at).expect("readable");
-                let of = |chunk: &Chunk| {
+                let of = |extent: &Extent| {
+                    let Extent::Memory(chunk) = extent else {
+                        panic!("all is in memory here");
+                    };
                     let mut columns = chunk.rows.columns().to_vec();
                     for field in relation.schema.fields().iter().skip(columns.len()) {
                         let system = SystemColumn::ALL

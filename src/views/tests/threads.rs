@@ -4,7 +4,13 @@ use super::*;
 use crate::error::state;
 use crate::views::{ViewStatus, Views};
 
-fn sum_of(rows: &crate::views::ViewRows) -> Vec<String> {
+/// The world's views, as a start finds them.
+pub fn planned(world: &World) -> Vec<(u32, Arc<View>, Result<Dataflow, SqlError>)> {
+    let views = world.views.iter().cloned();
+    views.map(|(oid, view, dataflow)| (oid, view, Ok(dataflow))).collect()
+}
+
+pub fn sum_of(rows: &crate::views::ViewRows) -> Vec<String> {
     sorted(&rows.batches)
 }
 
@@ -12,7 +18,7 @@ fn sum_of(rows: &crate::views::ViewRows) -> Vec<String> {
 async fn a_reader_sees_what_was_committed_before_at_any_depth() {
     let mut world = World::new();
     let history = world.history.clone();
-    let views = Views::over(history.clone(), history.newest.subscribe());
+    let views = Views::over(history.clone(), history.newest.subscribe(), usize::MAX);
     world.insert(&[row(1, 1, 0)]);
     let low = world.define("low", "SELECT k, count(*) AS n FROM a GROUP BY k");
     let (oid, view, dataflow) = world.views[0].clone();
@@ -40,7 +46,7 @@ async fn a_reader_sees_what_was_committed_before_at_any_depth() {
 async fn writes_go_on_while_a_view_is_created_and_several_views_are_of_one_lsn() {
     let mut world = World::new();
     let history = world.history.clone();
-    let views = Views::over(history.clone(), history.newest.subscribe());
+    let views = Views::over(history.clone(), history.newest.subscribe(), usize::MAX);
     world.insert(&[row(1, 1, 0)]);
     let first = world.define("first", "SELECT count(*) AS n FROM a");
     let second = world.define("second", "SELECT sum(k) AS n FROM a");
@@ -75,9 +81,9 @@ async fn writes_go_on_while_a_view_is_created_and_several_views_are_of_one_lsn()
 async fn a_reader_of_an_exact_lsn_gets_it_or_is_told_that_it_has_gone() {
     let mut world = World::new();
     let history = world.history.clone();
-    let views = Views::over(history.clone(), history.newest.subscribe());
+    let views = Views::over(history.clone(), history.newest.subscribe(), usize::MAX);
     let count = world.define("counted", "SELECT count(*) AS n FROM a");
-    views.restore(world.views.clone()).await.expect("restored");
+    views.restore(planned(&world)).await.expect("restored");
     world.insert(&[row(1, 1, 0)]);
     let at_one = views.read_at(count, 1).await.expect("read").expect("still there");
     assert_eq!(sum_of(&at_one), ["1"]);
@@ -93,7 +99,7 @@ async fn a_reader_of_an_exact_lsn_gets_it_or_is_told_that_it_has_gone() {
 async fn a_view_that_fails_on_what_is_there_is_not_created() {
     let mut world = World::new();
     let history = world.history.clone();
-    let views = Views::over(history.clone(), history.newest.subscribe());
+    let views = Views::over(history.clone(), history.newest.subscribe(), usize::MAX);
     world.insert(&[row(1, 0, 0)]);
     let bad = world.define("bad", "SELECT 1 / v AS q FROM a");
     let (oid, view, dataflow) = world.views[0].clone();
@@ -102,7 +108,7 @@ async fn a_view_that_fails_on_what_is_there_is_not_created() {
     assert!(views.stats().is_empty());
     // At start it stays, as failed; others are read as ever.
     let good = world.define("good", "SELECT count(*) AS n FROM a");
-    views.restore(world.views.clone()).await.expect("restored");
+    views.restore(planned(&world)).await.expect("restored");
     let (_, rows) = views.read_newest(&[good], 1).await.expect("read");
     assert_eq!(sum_of(&rows[&good]), ["1"]);
     let error = views.read_newest(&[bad], 1).await.expect_err("failed");
@@ -117,13 +123,13 @@ async fn a_view_that_fails_on_what_is_there_is_not_created() {
 async fn late_rows_are_told_by_view() {
     let mut world = World::new();
     let history = world.history.clone();
-    let views = Views::over(history.clone(), history.newest.subscribe());
+    let views = Views::over(history.clone(), history.newest.subscribe(), usize::MAX);
     let windowed = world.define(
         "windowed",
         "SELECT window_end, count(*) AS n FROM TUMBLE(a, ts, INTERVAL '10 seconds') GROUP BY 1",
     );
     world.define("plain", "SELECT count(*) AS n FROM a");
-    views.restore(world.views.clone()).await.expect("restored");
+    views.restore(planned(&world)).await.expect("restored");
     let rows = batch(&[row(1, 1, 5), row(1, 1, 15)]);
     assert_eq!(views.late_rows(&world.topic(A), &rows, None), []);
     assert_eq!(views.late_rows(&world.topic(A), &rows, Some(4 * SECOND)), []);
@@ -182,7 +188,7 @@ async fn over_a_log_on_disk_idle_topics_close_their_windows_and_a_restart_shows_
 
     let log = open();
     log.observe_ddl(Arc::new(NoObserver));
-    let views = Views::start(log.clone());
+    let views = Views::start(log.clone(), usize::MAX);
     let ddl = Ddl {
         based_on: 0,
         record: Vec::new(),
@@ -239,8 +245,8 @@ async fn over_a_log_on_disk_idle_topics_close_their_windows_and_a_restart_shows_
     drop(log);
 
     let log = open();
-    let views = Views::start(log.clone());
-    views.restore(world.views.clone()).await.expect("restored");
+    let views = Views::start(log.clone(), usize::MAX);
+    views.restore(planned(&world)).await.expect("restored");
     let (again, after) = views.read_newest(&[closed, per_key], log.newest()).await.expect("read");
     assert!(again >= at, "V3 over a restart");
     for oid in [closed, per_key] {
