@@ -23,8 +23,15 @@ async fn run(client: &tokio_postgres::Client, sql: &str) {
 /// Most memory that the process had so far, MiB.
 fn peak_mib(server: &Server) -> u64 {
     let status = std::fs::read_to_string(format!("/proc/{}/status", server.pid())).expect("it runs");
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).expect("a line of its own");
-    let kib: u64 = line.split_whitespace().next().and_then(|number| number.parse().ok()).expect("a number");
+    let line = status
+        .lines()
+        .find_map(|line| line.strip_prefix("VmHWM:"))
+        .expect("a line of its own");
+    let kib: u64 = line
+        .split_whitespace()
+        .next()
+        .and_then(|number| number.parse().ok())
+        .expect("a number");
     kib >> 10
 }
 
@@ -36,15 +43,27 @@ async fn a_view_that_does_not_fit_is_refused_or_comes_up_failed_and_never_ends_t
     run(&client, "CREATE TOPIC t (k INT, ts TIMESTAMP, WATERMARK FOR ts AS ts)").await;
     run(&client, "CREATE MATERIALIZED VIEW n AS SELECT count(*) AS n FROM t").await;
     // 300,000 groups take about 20 MiB.
-    run(&client, "CREATE MATERIALIZED VIEW large AS SELECT k, count(*) AS n, sum(k) AS s FROM t GROUP BY k").await;
-    run(&client, "CREATE MATERIALIZED VIEW over_large AS SELECT count(*) AS n FROM large").await;
+    run(
+        &client,
+        "CREATE MATERIALIZED VIEW large AS SELECT k, count(*) AS n, sum(k) AS s FROM t GROUP BY k",
+    )
+    .await;
+    run(
+        &client,
+        "CREATE MATERIALIZED VIEW over_large AS SELECT count(*) AS n FROM large",
+    )
+    .await;
     run(
         &client,
         "INSERT INTO t SELECT g, TIMESTAMP '2026-01-01' + g * INTERVAL '1 ms' FROM generate_series(1, 300000) AS g",
     )
     .await;
     assert_eq!(value(&client, "SELECT n FROM over_large").await, "300000");
-    let bytes = value(&client, "SELECT state_bytes FROM millstream.materialized_views WHERE name = 'large'").await;
+    let bytes = value(
+        &client,
+        "SELECT state_bytes FROM millstream.materialized_views WHERE name = 'large'",
+    )
+    .await;
     assert!(bytes.parse::<u64>().expect("a number") > 8 << 20, "{bytes}");
 
     // Each row in a thousand windows: 300 million groups.
@@ -54,7 +73,10 @@ async fn a_view_that_does_not_fit_is_refused_or_comes_up_failed_and_never_ends_t
     assert_eq!(state(&error), "53200");
     let message = error.as_db_error().expect("the server's").message();
     assert!(message.contains("MiB"), "{message}");
-    assert_eq!(value(&client, "SELECT count(*) FROM millstream.materialized_views").await, "3");
+    assert_eq!(
+        value(&client, "SELECT count(*) FROM millstream.materialized_views").await,
+        "3"
+    );
     assert!(peak_mib(&server) < 1024, "{} MiB", peak_mib(&server));
     drop(client);
     assert!(server.stop().success());
@@ -63,15 +85,29 @@ async fn a_view_that_does_not_fit_is_refused_or_comes_up_failed_and_never_ends_t
     let client = connect(&server).await;
     assert_eq!(value(&client, "SELECT n FROM n").await, "300000");
     for view in ["large", "over_large"] {
-        let error = client.simple_query(&format!("SELECT * FROM {view}")).await.expect_err("failed");
+        let error = client
+            .simple_query(&format!("SELECT * FROM {view}"))
+            .await
+            .expect_err("failed");
         assert_eq!(state(&error), "53200", "{view}");
     }
-    let reasons = bag(&client, "SELECT name, reason FROM millstream.materialized_views WHERE status = 'failed'").await;
+    let reasons = bag(
+        &client,
+        "SELECT name, reason FROM millstream.materialized_views WHERE status = 'failed'",
+    )
+    .await;
     let reasons = reasons.expect("read").concat().join(" ");
-    assert!(reasons.contains("MiB") && reasons.contains("materialized view \"large\" that it reads failed"), "{reasons}");
+    assert!(
+        reasons.contains("MiB") && reasons.contains("materialized view \"large\" that it reads failed"),
+        "{reasons}"
+    );
     let setting = "SELECT value FROM millstream.settings WHERE name = 'view_memory_mib'";
     assert_eq!(value(&client, setting).await, "4");
-    assert!(log_of(&data_dir).contains("a materialized view failed: out of memory"), "{}", log_of(&data_dir));
+    assert!(
+        log_of(&data_dir).contains("a materialized view failed: out of memory"),
+        "{}",
+        log_of(&data_dir)
+    );
     run(&client, "DROP MATERIALIZED VIEW large CASCADE").await;
     drop(client);
     assert!(server.stop().success());
@@ -81,7 +117,11 @@ async fn a_view_that_does_not_fit_is_refused_or_comes_up_failed_and_never_ends_t
 async fn slow_view(client: &tokio_postgres::Client) {
     run(client, "CREATE TOPIC t (k INT, ts TIMESTAMP, WATERMARK FOR ts AS ts)").await;
     run(client, SLOW_VIEW).await;
-    run(client, "CREATE MATERIALIZED VIEW n AS SELECT count(*) AS n FROM t WHERE k > 0").await;
+    run(
+        client,
+        "CREATE MATERIALIZED VIEW n AS SELECT count(*) AS n FROM t WHERE k > 0",
+    )
+    .await;
     run(client, ROWS).await;
 }
 
@@ -118,9 +158,16 @@ async fn after_two_starts_that_died_in_the_views_the_next_leaves_them_off() {
         .await
         .expect_err("none is kept");
     assert_eq!(state(&error), "55000");
-    assert_eq!(value(&client, "SELECT count(*) FROM millstream.materialized_views").await, "2");
+    assert_eq!(
+        value(&client, "SELECT count(*) FROM millstream.materialized_views").await,
+        "2"
+    );
     assert_eq!(value(&client, "SELECT count(*) FROM t").await, "200000");
-    assert!(log_of(&data_dir).contains("leaves all 2 views off"), "{}", log_of(&data_dir));
+    assert!(
+        log_of(&data_dir).contains("leaves all 2 views off"),
+        "{}",
+        log_of(&data_dir)
+    );
     run(&client, "DROP MATERIALIZED VIEW slow").await;
     drop(client);
     assert!(server.stop().success());
@@ -128,7 +175,11 @@ async fn after_two_starts_that_died_in_the_views_the_next_leaves_them_off() {
     let server = Server::start(&data_dir);
     let client = connect(&server).await;
     assert_eq!(value(&client, "SELECT n FROM n").await, "200000");
-    assert!(log_of(&data_dir).contains("all views are ready"), "{}", log_of(&data_dir));
+    assert!(
+        log_of(&data_dir).contains("all views are ready"),
+        "{}",
+        log_of(&data_dir)
+    );
     drop(client);
     assert!(server.stop().success());
 
@@ -190,7 +241,13 @@ async fn a_long_create_ends_by_cancel_timeout_and_drop_and_leaves_nothing() {
     run(&client, "SET statement_timeout = '300ms'").await;
     let error = creating().await.expect("no panic").expect_err("too slow");
     assert_eq!(state(&error), "57014");
-    assert!(error.as_db_error().expect("the server's").message().contains("statement timeout"));
+    assert!(
+        error
+            .as_db_error()
+            .expect("the server's")
+            .message()
+            .contains("statement timeout")
+    );
     assert_eq!(value(&other, views).await, "0");
     run(&client, "SET statement_timeout = 0").await;
 
@@ -206,7 +263,11 @@ async fn a_long_create_ends_by_cancel_timeout_and_drop_and_leaves_nothing() {
     create.await.expect("no panic").expect_err("what it reads was dropped");
     assert_eq!(value(&other, views).await, "0");
     assert_eq!(
-        value(&other, "SELECT value FROM millstream.metrics WHERE name = 'view_memory_bytes'").await,
+        value(
+            &other,
+            "SELECT value FROM millstream.metrics WHERE name = 'view_memory_bytes'"
+        )
+        .await,
         "0"
     );
     drop((client, other));
@@ -218,7 +279,10 @@ async fn a_session_is_told_once_of_a_view_that_failed() {
     let (_scratch, data_dir) = support::data_dir();
     let server = Server::start(&data_dir);
     let (notices, mut told) = tokio::sync::mpsc::unbounded_channel();
-    let place = format!("host=127.0.0.1 port={} user=millstream dbname=millstream", server.port());
+    let place = format!(
+        "host=127.0.0.1 port={} user=millstream dbname=millstream",
+        server.port()
+    );
     let (client, mut connection) = tokio_postgres::connect(&place, NoTls).await.expect("connected");
     tokio::spawn(async move {
         let mut messages = std::pin::pin!(futures::stream::poll_fn(move |context| connection.poll_message(context)));

@@ -10,8 +10,8 @@ use arrow::array::AsArray;
 use arrow::datatypes::TimestampMicrosecondType;
 
 use super::Session;
-use super::outcome::Outcome;
 use super::engine::Engine;
+use super::outcome::Outcome;
 use super::transaction::{NewView, Transaction};
 use crate::catalog::{self, Change, Column, Input, Relation, Snapshot, View};
 use crate::error::{Notice, Severity, SqlError, state};
@@ -520,7 +520,12 @@ async fn drop_view(engine: &Engine, oid: u32) -> Result<(), SqlError> {
         let mut transaction = Transaction::new(catalog, false, false, engine.clock.now_us());
         transaction.change(vec![Change::Drop { oids: oids.clone() }], Vec::new())?;
         let commit = transaction.commit().expect("it changes the catalog");
-        match engine.log.commit(&commit, Acknowledge::Synced).await.map_err(SqlError::from) {
+        match engine
+            .log
+            .commit(&commit, Acknowledge::Synced)
+            .await
+            .map_err(SqlError::from)
+        {
             Ok(_) => {
                 engine.views.remove(&oids);
                 return Ok(());

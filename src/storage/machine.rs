@@ -56,7 +56,10 @@ mod tests {
 
     #[test]
     fn limits_are_read() {
-        assert_eq!(total("MemTotal:       16316412 kB\nMemFree: 1 kB\n"), Some(16_316_412 << 10));
+        assert_eq!(
+            total("MemTotal:       16316412 kB\nMemFree: 1 kB\n"),
+            Some(16_316_412 << 10)
+        );
         assert_eq!(total("nothing"), None);
         assert_eq!(limit("1610612736\n"), Some(1_610_612_736));
         assert_eq!(limit("max\n"), None);

@@ -63,7 +63,12 @@ impl Views {
         let limits = Limits::new(self.budget.clone());
         let dataflow = Arc::new(dataflow);
         let mut built = self.pipeline_for(&dataflow, &limits)?;
-        built.add(Maintained::new(oid, view.name.clone(), dataflow.clone(), limits.clone())?);
+        built.add(Maintained::new(
+            oid,
+            view.name.clone(),
+            dataflow.clone(),
+            limits.clone(),
+        )?);
         let stop = limits.stop.clone();
         self.building.lock().push((oid, view.name.clone(), stop));
         let build = Build {

@@ -279,7 +279,10 @@ impl Driver {
         let failed = built.advance(&*self.history, level);
         let kept_failed = self.pipeline.advance(&*self.history, level);
         self.note(kept_failed);
-        let result = match built.view(oid).map(|view| (view.report(), view.instance.limits().stop.is_set())) {
+        let result = match built
+            .view(oid)
+            .map(|view| (view.report(), view.instance.limits().stop.is_set()))
+        {
             Some((None, false)) => self.add_all(built, &[oid]).map_err(|error| Box::new(error.into())),
             Some((Some(error), false)) => {
                 let search = failed.into_iter().filter(|failed| failed.oid == oid);
@@ -430,7 +433,12 @@ impl Driver {
             let is_with_it = |other: &&Maintained| {
                 other.oid != oid && other.failure.as_ref().is_some_and(|other| other.view == failure.view)
             };
-            let others: Vec<&str> = pipeline.views().iter().filter(is_with_it).map(|other| &*other.name).collect();
+            let others: Vec<&str> = pipeline
+                .views()
+                .iter()
+                .filter(is_with_it)
+                .map(|other| &*other.name)
+                .collect();
             tracing::error!(
                 view = view.name,
                 stopped_before_lsn = failure.lsn,
@@ -458,7 +466,8 @@ impl Driver {
             let shown = match contained(|| Ok(published_view(view, frontier, &**history, old))) {
                 Ok(shown) => shown,
                 Err(error) => {
-                    self.pipeline.fail(index, broken(&self.pipeline.views()[index], frontier, error));
+                    self.pipeline
+                        .fail(index, broken(&self.pipeline.views()[index], frontier, error));
                     self.report(oid);
                     let view = &mut self.pipeline.views_mut()[index];
                     published_view(view, frontier, &*self.history, None)

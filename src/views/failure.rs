@@ -60,12 +60,7 @@ impl Failure {
             false => format!("materialized view \"{}\" that it reads failed: ", self.view),
         };
         let detail = self.error.detail.as_ref().map(|detail| format!(" {detail}"));
-        format!(
-            "{through}{}{}{}",
-            self.error,
-            self.at(),
-            detail.unwrap_or_default()
-        )
+        format!("{through}{}{}{}", self.error, self.at(), detail.unwrap_or_default())
     }
 
     fn at(&self) -> String {
@@ -204,7 +199,9 @@ fn locate_row(
         columns.sort_unstable();
         columns.dedup();
         for extent in history.read(reader, after, upto).ok()? {
-            let Some(chunk) = extent.load_columns(&columns).ok()? else { continue };
+            let Some(chunk) = extent.load_columns(&columns).ok()? else {
+                continue;
+            };
             if chunk.rows.num_rows() == 0 {
                 continue;
             }

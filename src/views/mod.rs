@@ -527,7 +527,10 @@ impl Views {
     pub async fn stop(&self) {
         self.stopping.store(true, Ordering::Relaxed);
         self.building.lock().iter().for_each(|(.., stop)| stop.set());
-        self.registered.lock().iter().for_each(|(_, view)| view.limits.stop.set());
+        self.registered
+            .lock()
+            .iter()
+            .for_each(|(_, view)| view.limits.stop.set());
         // It may have ended by itself.
         let _ = self.requests.send(Request::Stop).await;
         let thread = self.thread.lock().take();

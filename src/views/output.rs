@@ -210,9 +210,7 @@ impl Bag {
     }
 
     pub fn bytes(&self) -> usize {
-        self.keys.bytes()
-            + self.copies.capacity() * size_of::<i64>()
-            + self.touched.capacity() * size_of::<u32>()
+        self.keys.bytes() + self.copies.capacity() * size_of::<i64>() + self.touched.capacity() * size_of::<u32>()
     }
 
     pub fn rendered_bytes(&self) -> usize {

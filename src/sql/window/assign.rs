@@ -490,7 +490,12 @@ mod tests {
             size_us: 5000 * SECOND,
             offset_us: 0,
         };
-        let rows = [(Some(7), 1, None), (None, 2, None), (Some(9), 3, Some(20)), (Some(3), 4, None)];
+        let rows = [
+            (Some(7), 1, None),
+            (None, 2, None),
+            (Some(9), 3, Some(20)),
+            (Some(3), 4, None),
+        ];
         let mut found = Vec::new();
         let (mut late, mut null) = (0, 0);
         for slice in assigner(hop, 0).slices(batch(&rows), Closing::All) {

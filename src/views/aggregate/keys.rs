@@ -775,7 +775,9 @@ mod tests {
     fn a_table_that_would_double_past_the_budget_is_refused_before_it_does() {
         let numbers = |from: i64, to: i64| -> ArrayRef { Arc::new(Int64Array::from_iter_values(from..to)) };
         let texts = |from: i64, to: i64| -> ArrayRef {
-            Arc::new(StringArray::from_iter_values((from..to).map(|number| format!("key {number}"))))
+            Arc::new(StringArray::from_iter_values(
+                (from..to).map(|number| format!("key {number}")),
+            ))
         };
         let makers: [&dyn Fn(i64, i64) -> ArrayRef; 2] = [&numbers, &texts];
         for make in makers {
@@ -789,11 +791,16 @@ mod tests {
                     Err(error) => break error,
                 }
                 // What is known needs no more room, however often it comes.
-                keys.intern(&[make(0, known.min(5000))], known.min(5000) as usize, &mut groups).expect("known");
+                keys.intern(&[make(0, known.min(5000))], known.min(5000) as usize, &mut groups)
+                    .expect("known");
             };
             assert_eq!(error.state, crate::error::state::OUT_OF_MEMORY);
             // Each of its parts asks alone here, since nobody counts them.
-            assert!(known > 20_000 && keys.bytes() < 8 << 20, "{known} keys in {} bytes", keys.bytes());
+            assert!(
+                known > 20_000 && keys.bytes() < 8 << 20,
+                "{known} keys in {} bytes",
+                keys.bytes()
+            );
         }
     }
 }

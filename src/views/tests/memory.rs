@@ -199,7 +199,9 @@ async fn looking_for_the_row_holds_up_only_who_reads_the_failed_view() {
     assert!(error.context.clone().expect("says where").contains("offset 2"));
     let error = views.read_newest(&[above], failing).await.expect_err("failed with it");
     assert!(
-        error.message.contains("materialized view \"bad\" that \"above\" reads failed"),
+        error
+            .message
+            .contains("materialized view \"bad\" that \"above\" reads failed"),
         "{}",
         error.message
     );
@@ -305,7 +307,10 @@ async fn views_that_are_off_or_cannot_be_planned_are_listed_and_dropped() {
 
     let views = Views::over(history.clone(), history.newest.subscribe(), usize::MAX);
     let mut all = planned(&world);
-    all[0].2 = Err(SqlError::new(state::STATEMENT_TOO_COMPLEX, "stack depth limit exceeded"));
+    all[0].2 = Err(SqlError::new(
+        state::STATEMENT_TOO_COMPLEX,
+        "stack depth limit exceeded",
+    ));
     views.restore(all).await.expect("restored");
     let (_, rows) = views.read_newest(&[other], 1).await.expect("read");
     assert_eq!(sum_of(&rows[&other]), ["1"]);
@@ -314,7 +319,13 @@ async fn views_that_are_off_or_cannot_be_planned_are_listed_and_dropped() {
         assert_eq!(error.state, state::STATEMENT_TOO_COMPLEX);
     }
     let error = views.read_newest(&[high], 1).await.expect_err("nor this");
-    assert!(error.message.starts_with("materialized view \"low\" that it reads failed"), "{}", error.message);
+    assert!(
+        error
+            .message
+            .starts_with("materialized view \"low\" that it reads failed"),
+        "{}",
+        error.message
+    );
     views.remove(&[high, low]);
     assert_eq!(views.stats().len(), 1);
     views.stop().await;
