@@ -13,6 +13,7 @@ mod backup;
 mod copy;
 mod crash;
 mod disk_full;
+mod hostile;
 mod oracle;
 mod psql;
 mod segments;

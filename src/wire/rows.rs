@@ -117,4 +117,22 @@ mod tests {
         ];
         assert_eq!(&out[..], expected);
     }
+
+    #[test]
+    fn wide_rows_fill_the_output_before_all_of_a_batch_are_encoded() {
+        let field = OutField {
+            name: "a".to_string(),
+            pg_type: PgType::Text,
+            table_oid: 0,
+            column: 0,
+        };
+        let wide: ArrayRef = Arc::new(StringArray::from(vec!["x".repeat(OUTPUT_BYTES / 2); 100]));
+        let batch = RecordBatch::try_from_iter([("a", wide)]).expect("a column of 100 rows");
+        let encoder = RowEncoder::new(&[field], &[0], &TextStyle::default());
+        let mut out = BytesMut::new();
+        assert_eq!(encoder.encode(&batch, 0..100, &mut out), Ok(2));
+        assert!(out.len() < 2 * OUTPUT_BYTES);
+        out.clear();
+        assert_eq!(encoder.encode(&batch, 99..100, &mut out), Ok(1));
+    }
 }

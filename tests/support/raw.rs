@@ -30,8 +30,13 @@ pub struct Raw {
 impl Raw {
     /// Connects and goes through the startup until the first ReadyForQuery.
     pub fn connect(server: &Server) -> Raw {
+        Raw::connect_as(server, 0, &[]).0
+    }
+
+    /// The same with this minor version of protocol 3 and further parameters; and what the server said.
+    pub fn connect_as(server: &Server, minor: i32, parameters: &[(&str, &str)]) -> (Raw, Vec<Message>) {
         let mut raw = Raw::open(server);
-        raw.write(&startup(&["user", "millstream", "database", "millstream"]));
+        raw.write(&greeting(minor, parameters));
         let messages = raw.until_ready();
         let key = messages
             .iter()
@@ -39,7 +44,7 @@ impl Raw {
             .expect("a backend key at startup");
         let id = key.body[..4].try_into().expect("a process id of four bytes");
         raw.key = (i32::from_be_bytes(id), key.body[4..].to_vec());
-        raw
+        (raw, messages)
     }
 
     /// A bare TCP connection to the server.
@@ -53,6 +58,11 @@ impl Raw {
             stream,
             key: (0, Vec::new()),
         }
+    }
+
+    /// Writes what the server may not take any more.
+    pub fn try_write(&mut self, bytes: &[u8]) -> std::io::Result<()> {
+        self.stream.write_all(bytes)
     }
 
     pub fn write(&mut self, bytes: &[u8]) {
@@ -170,6 +180,18 @@ pub fn rows(messages: &[Message]) -> Vec<Vec<String>> {
     let rows = messages.iter().filter(|message| message.kind == 'D');
     let cell = |value: Option<Vec<u8>>| value.map_or("NULL".to_string(), |v| String::from_utf8_lossy(&v).into_owned());
     rows.map(|row| values(row).into_iter().map(cell).collect()).collect()
+}
+
+/// A startup packet of protocol 3 with the usual user and database.
+pub fn greeting(minor: i32, parameters: &[(&str, &str)]) -> Vec<u8> {
+    let mut body = (3 << 16 | minor).to_be_bytes().to_vec();
+    let usual = [("user", "millstream"), ("database", "millstream")];
+    for (name, value) in usual.iter().chain(parameters) {
+        text(&mut body, name);
+        text(&mut body, value);
+    }
+    body.push(0);
+    framed(None, &body)
 }
 
 fn text(body: &mut Vec<u8>, text: &str) {
