@@ -4,6 +4,7 @@
 //! once it is full, and a buffer that a large message has grown is given up after it. Not here: what messages are.
 
 use std::pin::pin;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::{Buf, Bytes, BytesMut};
@@ -29,7 +30,7 @@ pub(super) const OUTPUT_BYTES: usize = 64 << 10;
 const KEPT_BYTES: usize = 1 << 20;
 /// How long a session works on end while others of its thread wait.
 const TURN: Duration = Duration::from_millis(1);
-/// How often a client that has sent more than is read ahead is looked at.
+/// How long a client may have sent more than is read ahead before it is asked whether it is there.
 const LOOK: Duration = Duration::from_millis(100);
 
 /// A stream that can tell whether anybody is at its other end.
@@ -72,6 +73,10 @@ pub(super) struct Socket<S> {
     phase: Phase,
     /// Bytes of the message at the start of the input that have not come.
     missing: usize,
+    /// What comes behind the input.
+    surplus: Surplus,
+    /// Since when more has come than is read ahead.
+    full_since: Option<Instant>,
     /// Since when the session has worked without letting others go on.
     turn: Instant,
 }
@@ -84,6 +89,8 @@ impl<S> Socket<S> {
             output: BytesMut::new(),
             phase: Phase::Opening,
             missing: 0,
+            surplus: Surplus::default(),
+            full_since: None,
             turn: Instant::now(),
         }
     }
@@ -99,8 +106,19 @@ impl<S> Socket<S> {
     }
 
     /// The type of the next message, which is not taken, if it has come.
-    pub fn kind_there(&self) -> Option<u8> {
+    pub fn kind_there(&mut self) -> Option<u8> {
+        if self.input.is_empty() {
+            self.surplus.move_to(&mut self.input, 0);
+        }
         self.input.first().copied()
+    }
+
+    /// Since when no more is read ahead, if that is so.
+    fn full_since(&mut self) -> Option<Instant> {
+        if self.input.len() < AHEAD_BYTES && self.surplus.bytes.is_empty() {
+            return None;
+        }
+        Some(*self.full_since.get_or_insert_with(Instant::now))
     }
 
     /// A message that is there already.
@@ -165,6 +183,11 @@ impl<S: AsyncRead + AsyncWrite + Peer + Unpin> Socket<S> {
 
     /// Reads what comes next.
     async fn fill(&mut self) -> Result<(), Ended> {
+        if !self.surplus.bytes.is_empty() {
+            self.surplus.move_to(&mut self.input, self.missing);
+            return Ok(());
+        }
+        self.full_since = None;
         self.make_room();
         let mut reading = pin!(self.stream.read_buf(&mut self.input));
         let read = match futures::poll!(&mut reading) {
@@ -204,6 +227,11 @@ impl<S: AsyncRead + AsyncWrite + Peer + Unpin> Socket<S> {
             if self.stream.is_gone() {
                 return Err(Ended::Gone);
             }
+            if self.full_since().is_some_and(|since| since.elapsed() >= LOOK) {
+                while let Some(read) = self.surplus.read(&mut self.stream).now_or_never() {
+                    read?;
+                }
+            }
             self.turn = Instant::now();
         }
         Ok(())
@@ -213,20 +241,19 @@ impl<S: AsyncRead + AsyncWrite + Peer + Unpin> Socket<S> {
     pub async fn while_connected<T>(&mut self, running: impl Future<Output = T>) -> Result<T, Ended> {
         let mut running = pin!(running);
         loop {
-            let ahead = self.input.len() < AHEAD_BYTES;
+            let full_since = self.full_since();
             tokio::select! {
                 biased;
                 done = &mut running => return Ok(done),
-                read = self.stream.read_buf(&mut self.input), if ahead => {
+                read = self.stream.read_buf(&mut self.input), if full_since.is_none() => {
                     if read? == 0 {
                         return Err(Ended::Gone);
                     }
                 }
-                () = async { tokio::time::sleep(LOOK).await }, if !ahead => {
-                    if self.stream.is_gone() {
-                        return Err(Ended::Gone);
-                    }
-                }
+                read = async {
+                    tokio::time::sleep_until(full_since.unwrap_or(self.turn) + LOOK).await;
+                    self.surplus.read(&mut self.stream).await
+                }, if full_since.is_some() => read?,
             }
         }
     }
@@ -235,5 +262,56 @@ impl<S: AsyncRead + AsyncWrite + Peer + Unpin> Socket<S> {
     pub async fn shutdown(&mut self) -> Result<(), Ended> {
         self.flush().await?;
         Ok(self.stream.shutdown().await?)
+    }
+}
+
+/// What a client sent ahead of a session that is busy: read only to find whether it is gone, which comes behind all that
+/// it sent.
+#[derive(Default)]
+struct Surplus {
+    bytes: BytesMut,
+}
+
+/// Bytes of one.
+const SURPLUS_MAX: usize = 16 << 20;
+/// Bytes of all connections, about.
+const SURPLUS_ALL_MAX: usize = 64 << 20;
+static SURPLUS_ALL: AtomicUsize = AtomicUsize::new(0);
+
+impl Surplus {
+    /// Reads some more, once there is room for it. Cancel safe.
+    async fn read<S: AsyncRead + Peer + Unpin>(&mut self, stream: &mut S) -> Result<(), Ended> {
+        while self.bytes.len() >= SURPLUS_MAX || SURPLUS_ALL.load(Ordering::Relaxed) >= SURPLUS_ALL_MAX {
+            if stream.is_gone() {
+                return Err(Ended::Gone);
+            }
+            tokio::time::sleep(LOOK).await;
+        }
+        if self.bytes.capacity() - self.bytes.len() < READ_BYTES {
+            self.bytes.reserve(AHEAD_BYTES);
+        }
+        let read = stream.read_buf(&mut self.bytes).await?;
+        SURPLUS_ALL.fetch_add(read, Ordering::Relaxed);
+        match read {
+            0 => Err(Ended::Gone),
+            _ => Ok(()),
+        }
+    }
+
+    /// Moves to `input` what a message lacks, and some more.
+    fn move_to(&mut self, input: &mut BytesMut, missing: usize) {
+        let moved = missing.max(AHEAD_BYTES).min(self.bytes.len());
+        input.extend_from_slice(&self.bytes[..moved]);
+        self.bytes.advance(moved);
+        SURPLUS_ALL.fetch_sub(moved, Ordering::Relaxed);
+        if self.bytes.is_empty() {
+            self.bytes = BytesMut::new();
+        }
+    }
+}
+
+impl Drop for Surplus {
+    fn drop(&mut self) {
+        SURPLUS_ALL.fetch_sub(self.bytes.len(), Ordering::Relaxed);
     }
 }
