@@ -245,16 +245,20 @@ impl<S: AsyncRead + AsyncWrite + Peer + Unpin> Socket<S> {
             tokio::select! {
                 biased;
                 done = &mut running => return Ok(done),
-                read = self.stream.read_buf(&mut self.input), if full_since.is_none() => {
-                    if read? == 0 {
-                        return Err(Ended::Gone);
-                    }
-                }
-                read = async {
-                    tokio::time::sleep_until(full_since.unwrap_or(self.turn) + LOOK).await;
-                    self.surplus.read(&mut self.stream).await
-                }, if full_since.is_some() => read?,
+                read = self.read_ahead(full_since) => read?,
             }
+        }
+    }
+
+    /// Reads what comes while the session is busy: after a while also what is more than is used. Cancel safe.
+    async fn read_ahead(&mut self, full_since: Option<Instant>) -> Result<(), Ended> {
+        if let Some(since) = full_since {
+            tokio::time::sleep_until(since + LOOK).await;
+            return self.surplus.read(&mut self.stream).await;
+        }
+        match self.stream.read_buf(&mut self.input).await? {
+            0 => Err(Ended::Gone),
+            _ => Ok(()),
         }
     }
 
