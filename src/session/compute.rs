@@ -84,10 +84,7 @@ impl Session {
     }
 
     /// Runs `work` elsewhere. Dropping the future asks it to stop.
-    pub(super) fn compute<T, W>(
-        &self,
-        work: W,
-    ) -> impl Future<Output = Result<T, SqlError>> + Send + 'static + use<T, W>
+    pub fn compute<T, W>(&self, work: W) -> impl Future<Output = Result<T, SqlError>> + Send + 'static + use<T, W>
     where
         T: Send + 'static,
         W: FnOnce() -> Result<T, SqlError> + Send + 'static,

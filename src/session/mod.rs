@@ -276,7 +276,7 @@ impl Session {
     }
 
     /// From here on the time limit of a statement counts.
-    fn begin_statement(&self) {
+    pub fn begin_statement(&self) {
         let limit = self.settings.statement_timeout_ms().map(Duration::from_millis);
         self.cancel.reset(limit);
     }

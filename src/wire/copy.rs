@@ -1,8 +1,10 @@
 //! COPY over the connection: rows from the client into a session's COPY FROM STDIN, rows of a COPY TO STDOUT to it.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use arrow::array::RecordBatch;
+use bytes::BytesMut;
 use pgwire::messages::copy::{CopyDone, CopyInResponse, CopyOutResponse};
 use tokio::io::{AsyncRead, AsyncWrite};
 
@@ -12,7 +14,7 @@ use super::copy_in::CopyDecoder;
 use super::copy_out::CopyEncoder;
 use super::frontend::Frontend;
 use super::message;
-use super::simple::Portions;
+use super::send::{Encode, until};
 use super::socket::Peer;
 use crate::error::{SqlError, state};
 use crate::session::{Batches, CopyIn};
@@ -43,6 +45,13 @@ impl Decoder {
         }
     }
 
+    fn pending(&self) -> usize {
+        match self {
+            Decoder::Lines(decoder) => decoder.pending(),
+            Decoder::Binary(decoder) => decoder.pending(),
+        }
+    }
+
     fn finish(&mut self) -> Result<Option<RecordBatch>, SqlError> {
         match self {
             Decoder::Lines(decoder) => decoder.finish(),
@@ -51,10 +60,22 @@ impl Decoder {
     }
 }
 
+/// Bytes that are decoded before other sessions have their turn.
+const SLICE_BYTES: usize = 256 << 10;
+
 /// What the rows of one COPY become.
 enum Encoder {
     Lines(Box<CopyEncoder>),
     Binary(BinaryEncoder),
+}
+
+impl Encode for Encoder {
+    fn encode(&mut self, batch: &RecordBatch, rows: Range<usize>, out: &mut BytesMut) -> Result<usize, SqlError> {
+        match self {
+            Encoder::Lines(encoder) => encoder.encode(batch, rows, out),
+            Encoder::Binary(encoder) => encoder.encode(batch, rows, out),
+        }
+    }
 }
 
 /// The code of a format, as messages give it.
@@ -88,7 +109,7 @@ impl<S: AsyncRead + AsyncWrite + Peer + Unpin + Send> Connection<S> {
 
     /// Decodes what the client sends until CopyDone.
     async fn receive(&mut self, copy: &mut CopyIn) -> Result<(), Failure> {
-        let mut decoder = Decoder::new(copy, self.session.text_style());
+        let mut decoder = Box::new(Decoder::new(copy, self.session.text_style()));
         let cancel = self.session.cancel_handle();
         loop {
             let message = tokio::select! {
@@ -96,11 +117,26 @@ impl<S: AsyncRead + AsyncWrite + Peer + Unpin + Send> Connection<S> {
                 message = self.socket.read() => message?,
                 error = cancel.requested() => return Err(error.into()),
             };
-            let rows = match message.decode()? {
-                Frontend::CopyData(data) => decoder.push(data)?,
+            match message.decode()? {
+                Frontend::CopyData(data) => {
+                    for slice in data.chunks(SLICE_BYTES) {
+                        let rows;
+                        (decoder, rows) = self.decode(decoder, slice).await?;
+                        if let Some(rows) = rows {
+                            until(&cancel, self.session.copy_append(copy, &rows)).await?;
+                        }
+                        self.socket.give_way().await?;
+                    }
+                }
                 Frontend::CopyDone => {
-                    if let Some(rows) = decoder.finish()? {
-                        self.session.copy_append(copy, &rows).await?;
+                    let rows = if decoder.pending() <= SLICE_BYTES {
+                        decoder.finish()?
+                    } else {
+                        let finished = self.session.compute(move || decoder.finish());
+                        until(&cancel, finished).await?
+                    };
+                    if let Some(rows) = rows {
+                        until(&cancel, self.session.copy_append(copy, &rows)).await?;
                     }
                     return Ok(());
                 }
@@ -119,13 +155,27 @@ impl<S: AsyncRead + AsyncWrite + Peer + Unpin + Send> Connection<S> {
                     )
                     .into());
                 }
-            };
-            drop(message);
-            if let Some(rows) = rows {
-                self.session.copy_append(copy, &rows).await?;
             }
-            self.socket.give_way().await?;
         }
+    }
+
+    /// Decodes a slice of the data; elsewhere, if it may end a row that is longer than a slice.
+    async fn decode(
+        &mut self,
+        mut decoder: Box<Decoder>,
+        slice: &[u8],
+    ) -> Result<(Box<Decoder>, Option<RecordBatch>), SqlError> {
+        if decoder.pending() <= SLICE_BYTES {
+            let rows = decoder.push(slice)?;
+            return Ok((decoder, rows));
+        }
+        let cancel = self.session.cancel_handle();
+        let slice = slice.to_vec();
+        let decoding = self.session.compute(move || {
+            let rows = decoder.push(&slice)?;
+            Ok((decoder, rows))
+        });
+        until(&cancel, decoding).await
     }
 
     pub(super) async fn copy_out(
@@ -153,15 +203,7 @@ impl<S: AsyncRead + AsyncWrite + Peer + Unpin + Send> Connection<S> {
         };
         let mut sent = 0u64;
         while let Some(batch) = self.next_batch(&mut batches).await? {
-            let mut portions = Portions::new(0..batch.num_rows());
-            while let Some(portion) = portions.next() {
-                let encoded = match &mut encoder {
-                    Encoder::Lines(encoder) => encoder.encode(&batch, portion, &mut self.socket.output)?,
-                    Encoder::Binary(encoder) => encoder.encode(&batch, portion, &mut self.socket.output)?,
-                };
-                portions.took(encoded);
-                self.socket.give_way().await?;
-            }
+            encoder = self.send_batch(encoder, &batch, 0..batch.num_rows()).await?;
             sent += batch.num_rows() as u64;
         }
         if let Encoder::Binary(encoder) = encoder {

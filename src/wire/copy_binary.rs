@@ -106,6 +106,11 @@ impl BinaryDecoder {
         Ok(batch)
     }
 
+    /// Bytes of the row that has begun and is not whole yet.
+    pub fn pending(&self) -> usize {
+        self.pending.len()
+    }
+
     /// All data has come. The rows that were not handed over yet.
     pub fn finish(&mut self) -> Result<Option<RecordBatch>, SqlError> {
         match self.next {

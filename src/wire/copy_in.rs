@@ -111,6 +111,11 @@ impl CopyDecoder {
         Ok(None)
     }
 
+    /// Bytes of the row that has begun and is not whole yet.
+    pub fn pending(&self) -> usize {
+        self.pending.len()
+    }
+
     /// All data has come: the last line may lack its end. The rows that were not handed over yet.
     pub fn finish(&mut self) -> Result<Option<RecordBatch>, SqlError> {
         if !self.ended {
@@ -130,13 +135,7 @@ impl CopyDecoder {
 
     /// Decodes the whole lines of `text`; with `last` what is left is a line too. How many bytes they are.
     fn take_lines(&mut self, text: &[u8], last: bool) -> Result<usize, SqlError> {
-        // Most data is valid: look at all whole lines at once, and at each alone only to say which one is not.
-        let whole = if last {
-            text.len()
-        } else {
-            memchr::memrchr2(b'\n', b'\r', text).map_or(0, |at| at + 1)
-        };
-        let valid = std::str::from_utf8(&text[..whole]).ok();
+        let mut valid = None;
         let mut start = 0;
         while !self.ended && start < text.len() {
             let found = match self.scanner.end_of_line(&text[start..], last) {
@@ -149,7 +148,16 @@ impl CopyDecoder {
             let Some(found) = found else { break };
             self.line += found.newlines + 1;
             let end = start + found.length;
-            let line = match valid {
+            // Most data is valid: look at all whole lines at once, and at each alone only to say which one is not. Not
+            // before one is whole: a line that comes in a thousand pieces is looked at once.
+            let valid = valid.get_or_insert_with(|| {
+                let whole = match last {
+                    true => text.len(),
+                    false => memchr::memrchr2(b'\n', b'\r', text).map_or(0, |at| at + 1),
+                };
+                std::str::from_utf8(&text[..whole]).ok()
+            });
+            let line = match *valid {
                 Some(text) if end <= text.len() => &text[start..end],
                 _ => utf8(&text[start..end]).map_err(|error| self.at_line(error, None))?,
             };

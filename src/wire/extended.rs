@@ -15,13 +15,17 @@ use super::connection::{Connection, Ended, Failure};
 use super::frontend::{Bind, Formats, Frontend, Parse, Target, Values};
 use super::message;
 use super::rows::RowEncoder;
+use super::send::until;
 use super::socket::Peer;
 use crate::error::{SqlError, state};
 use crate::session::{Batches, Outcome, Parameters, Prepared, RowsTag, TransactionStatus};
 use crate::sql::plan::OutField;
+use crate::stop;
 use crate::types::{ColumnBuilder, PgType, TextStyle};
 
 const SYNC: u8 = b'S';
+/// Bytes of parameters that are decoded here: those of a larger Bind are where computing runs.
+const PARAMETERS_BYTES: usize = 64 << 10;
 
 /// A statement bound to its parameters, and its answer as far as it was not fetched yet.
 pub(super) struct Portal {
@@ -51,7 +55,7 @@ impl<S: AsyncRead + AsyncWrite + Peer + Unpin + Send> Connection<S> {
         }
         match message {
             Frontend::Parse(parse) => self.parse(parse).await,
-            Frontend::Bind(bind) => self.bind(bind),
+            Frontend::Bind(bind) => self.bind(bind).await,
             Frontend::Describe(target) => self.describe(target),
             Frontend::Execute { portal, rows_max } => self.execute(portal, rows_max).await,
             Frontend::Close(target) => self.close(target),
@@ -86,19 +90,27 @@ impl<S: AsyncRead + AsyncWrite + Peer + Unpin + Send> Connection<S> {
         })
     }
 
-    fn bind(&mut self, bind: Bind<'_>) -> Result<(), Failure> {
+    async fn bind(&mut self, bind: Bind<'_>) -> Result<(), Failure> {
         let name = bind.portal;
         if !name.is_empty() && self.portals.contains_key(name) {
             return Err(SqlError::new(state::DUPLICATE_CURSOR, format!("portal \"{name}\" already exists")).into());
         }
         let prepared = self.prepared(bind.statement)?.clone();
-        let style = self.session.text_style();
-        let parameters = decode_parameters(
-            &prepared.parameter_types,
-            bind.parameters,
-            bind.parameter_formats,
-            style,
-        )?;
+        let types = prepared.parameter_types.clone();
+        let (values, formats) = (bind.parameters, bind.parameter_formats);
+        let parameters = if values.bytes().len() <= PARAMETERS_BYTES {
+            decode_parameters(&types, values, formats, self.session.text_style())?
+        } else {
+            let style = self.session.text_style().clone();
+            let (count, values, formats) = (values.len(), values.bytes().to_vec(), formats.bytes().to_vec());
+            self.session.begin_statement();
+            let cancel = self.session.cancel_handle();
+            let decoding = self.session.compute(move || {
+                let (values, formats) = (Values::of(count, &values), Formats::of(&formats));
+                decode_parameters(&types, values, formats, &style)
+            });
+            self.socket.while_connected(until(&cancel, decoding)).await??
+        };
         let columns = prepared.fields.as_ref().map_or(0, |fields| fields.len());
         let formats: Vec<i16> = bind.result_formats.iter().collect();
         if formats.len() > 1 && formats.len() != columns {
@@ -244,7 +256,7 @@ impl<S: AsyncRead + AsyncWrite + Peer + Unpin + Send> Connection<S> {
             unreachable!("only called for a running portal");
         };
         let formats = all_formats(&portal.formats, fields.len());
-        let encoder = RowEncoder::new(fields, &formats, self.session.text_style());
+        let mut encoder = Arc::new(RowEncoder::new(fields, &formats, self.session.text_style()));
         let limit = usize::try_from(rows_max).ok().filter(|limit| *limit > 0);
         let mut sent = 0;
         loop {
@@ -257,7 +269,7 @@ impl<S: AsyncRead + AsyncWrite + Peer + Unpin + Send> Connection<S> {
                 },
             };
             let take = limit.map_or(batch.num_rows(), |limit| batch.num_rows().min(limit - sent));
-            self.send_batch(&encoder, &batch, 0..take).await?;
+            encoder = self.send_batch(encoder, &batch, 0..take).await?;
             sent += take;
             if take < batch.num_rows() {
                 *rest = Some(batch.slice(take, batch.num_rows() - take));
@@ -346,6 +358,7 @@ fn decode_parameters(
     let bytes = values.iter().flatten().map(<[u8]>::len).sum();
     let mut arrays = Vec::with_capacity(values.len());
     for (index, (pg_type, value)) in types.iter().zip(values.iter()).enumerate() {
+        stop::check()?;
         let format = each.as_mut().and_then(Iterator::next).unwrap_or(one);
         let mut builder = ColumnBuilder::new(pg_type, 1).with_time_zone(style.time_zone);
         let appended = match (value, format) {

@@ -69,6 +69,15 @@ pub struct Bind<'a> {
 pub struct Formats<'a>(&'a [u8]);
 
 impl<'a> Formats<'a> {
+    /// From what [`Formats::bytes`] gave.
+    pub fn of(bytes: &'a [u8]) -> Formats<'a> {
+        Formats(bytes)
+    }
+
+    pub fn bytes(&self) -> &'a [u8] {
+        self.0
+    }
+
     pub fn len(&self) -> usize {
         self.0.len() / 2
     }
@@ -87,6 +96,16 @@ pub struct Values<'a> {
 }
 
 impl<'a> Values<'a> {
+    /// `count` values from what [`Values::bytes`] gave.
+    pub fn of(count: usize, bytes: &'a [u8]) -> Values<'a> {
+        Values { count, bytes }
+    }
+
+    /// As they came, from the first on.
+    pub fn bytes(&self) -> &'a [u8] {
+        self.bytes
+    }
+
     pub fn len(&self) -> usize {
         self.count
     }

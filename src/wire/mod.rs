@@ -29,6 +29,7 @@ mod copy_in;
 mod copy_out;
 mod message;
 mod rows;
+mod send;
 
 #[cfg(test)]
 mod fuzz;

@@ -1,6 +1,5 @@
 //! The simple query protocol: a string of statements, each answered in turn; several are one implicit transaction.
 
-use std::ops::Range;
 use std::sync::Arc;
 
 use arrow::array::RecordBatch;
@@ -15,35 +14,6 @@ use super::socket::Peer;
 use crate::session::{Batches, Outcome, Parameters};
 use crate::sql::parse::Parsed;
 use crate::sql::plan::OutField;
-
-/// Rows that are encoded before others go on.
-const ROWS_AT_ONCE: usize = 256;
-
-/// Cuts the rows of a batch into portions that are encoded at once: fewer of them where a few fill the output.
-pub(super) struct Portions {
-    rows: Range<usize>,
-    size: usize,
-}
-
-impl Portions {
-    pub fn new(rows: Range<usize>) -> Portions {
-        Portions {
-            rows,
-            size: ROWS_AT_ONCE,
-        }
-    }
-
-    pub fn next(&self) -> Option<Range<usize>> {
-        let end = self.rows.end.min(self.rows.start + self.size);
-        (!self.rows.is_empty()).then_some(self.rows.start..end)
-    }
-
-    /// The first `count` rows of the portion are encoded, at least one.
-    pub fn took(&mut self, count: usize) {
-        self.rows.start += count;
-        self.size = (2 * count).clamp(1, ROWS_AT_ONCE);
-    }
-}
 
 impl<S: AsyncRead + AsyncWrite + Peer + Unpin + Send> Connection<S> {
     pub(super) async fn simple_query(&mut self, text: &str) -> Result<(), Ended> {
@@ -131,11 +101,11 @@ impl<S: AsyncRead + AsyncWrite + Peer + Unpin + Send> Connection<S> {
         mut batches: Batches,
         formats: &[i16],
     ) -> Result<u64, Failure> {
-        let encoder = RowEncoder::new(fields, formats, self.session.text_style());
+        let mut encoder = Arc::new(RowEncoder::new(fields, formats, self.session.text_style()));
         let mut rows = 0;
         let mut next = first;
         while let Some(batch) = next {
-            self.send_batch(&encoder, &batch, 0..batch.num_rows()).await?;
+            encoder = self.send_batch(encoder, &batch, 0..batch.num_rows()).await?;
             rows += batch.num_rows() as u64;
             next = self.next_batch(&mut batches).await?;
         }
@@ -154,21 +124,5 @@ impl<S: AsyncRead + AsyncWrite + Peer + Unpin + Send> Connection<S> {
         };
         let batch = self.socket.while_connected(next).await?;
         Ok(batch.transpose()?)
-    }
-
-    /// Writes rows as DataRows, waiting for the client whenever it is behind.
-    pub(super) async fn send_batch(
-        &mut self,
-        encoder: &RowEncoder,
-        batch: &RecordBatch,
-        rows: Range<usize>,
-    ) -> Result<(), Failure> {
-        let mut portions = Portions::new(rows);
-        while let Some(portion) = portions.next() {
-            let encoded = encoder.encode(batch, portion, &mut self.socket.output)?;
-            portions.took(encoded);
-            self.socket.give_way().await?;
-        }
-        Ok(())
     }
 }

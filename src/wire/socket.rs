@@ -26,6 +26,8 @@ const READ_BYTES_BEFORE_LOGIN: usize = 1 << 10;
 const AHEAD_BYTES: usize = 64 << 10;
 /// Bytes waiting for the client above which they are written, though the answer is not complete.
 pub(super) const OUTPUT_BYTES: usize = 64 << 10;
+/// Bytes that are written before other sessions have their turn.
+const WRITE_BYTES: usize = 256 << 10;
 /// A buffer that had to hold more is not kept.
 const KEPT_BYTES: usize = 1 << 20;
 /// How long a session works on end while others of its thread wait.
@@ -208,7 +210,17 @@ impl<S: AsyncRead + AsyncWrite + Peer + Unpin> Socket<S> {
     pub async fn flush(&mut self) -> Result<(), Ended> {
         if !self.output.is_empty() {
             let large = self.output.len() > KEPT_BYTES;
-            self.stream.write_all_buf(&mut self.output).await?;
+            while !self.output.is_empty() {
+                let slice = self.output.len().min(WRITE_BYTES);
+                match self.stream.write(&self.output[..slice]).await? {
+                    0 => return Err(Ended::Gone),
+                    written => self.output.advance(written),
+                }
+                if !self.output.is_empty() {
+                    // A client that takes as fast as this gives is not to keep others waiting.
+                    tokio::task::yield_now().await;
+                }
+            }
             if large {
                 self.output = BytesMut::new();
             }
