@@ -20,6 +20,7 @@ mod segments;
 mod server;
 mod sessions;
 mod storm;
+mod stress;
 mod tidy;
 mod views;
 mod wire;

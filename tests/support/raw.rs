@@ -103,6 +103,46 @@ impl Raw {
         self.until_ready()
     }
 
+    /// A simple query; the SQLSTATE of its error, if it has one.
+    pub fn answer(&mut self, sql: &str) -> Option<String> {
+        self.write(&query(sql));
+        self.drain()
+    }
+
+    /// Reads up to ReadyForQuery and keeps nothing; the SQLSTATE of the first error.
+    pub fn drain(&mut self) -> Option<String> {
+        let mut state = None;
+        let mut skipped = vec![0; 64 << 10];
+        loop {
+            let mut head = [0; 5];
+            self.stream.read_exact(&mut head).expect("the server answers");
+            let mut left = u32::from_be_bytes([head[1], head[2], head[3], head[4]]) as usize - 4;
+            let kind = char::from(head[0]);
+            if kind == 'E' {
+                let mut body = vec![0; left];
+                self.stream.read_exact(&mut body).expect("the server answers");
+                state = state.or_else(|| field(&Message { kind, body }, 'C'));
+                continue;
+            }
+            while left > 0 {
+                let piece = left.min(skipped.len());
+                self.stream
+                    .read_exact(&mut skipped[..piece])
+                    .expect("the server answers");
+                left -= piece;
+            }
+            if kind == 'Z' {
+                return state;
+            }
+        }
+    }
+
+    /// Writes from another thread.
+    pub fn writer(&self) -> impl FnMut(&[u8]) + Send + 'static {
+        let mut stream = self.stream.try_clone().expect("a socket can be shared");
+        move |bytes| stream.write_all(bytes).expect("the connection can be written")
+    }
+
     /// The rest of what the server sends before it closes.
     pub fn until_closed(&mut self) -> Vec<Message> {
         std::iter::from_fn(|| self.next()).collect()
@@ -296,6 +336,13 @@ pub fn cancel(key: &(i32, Vec<u8>)) -> Vec<u8> {
     body.extend_from_slice(&key.0.to_be_bytes());
     body.extend_from_slice(&key.1);
     framed(None, &body)
+}
+
+/// Sends a CancelRequest, and waits until the server has taken it.
+pub fn send_cancel(address: std::net::SocketAddr, key: &(i32, Vec<u8>)) {
+    let mut stream = TcpStream::connect(address).expect("the server takes connections");
+    stream.write_all(&cancel(key)).expect("the connection can be written");
+    let _ = stream.read(&mut [0]);
 }
 
 /// Any bytes as a message, for what is not a message.
