@@ -12,6 +12,7 @@ mod support;
 mod backup;
 mod copy;
 mod crash;
+mod damage;
 mod disk_full;
 mod hostile;
 mod oracle;

@@ -330,19 +330,29 @@ pub fn read_bytes(disk: &dyn Disk, path: &Path) -> Result<Vec<u8>, LogError> {
 
 /// The image that these bytes of the file at `path` are. Damage is [`LogError::Corrupt`].
 pub fn decode(bytes: &[u8], path: &Path) -> Result<Image, LogError> {
-    Image::decode(bytes).map_err(|damage| match damage {
+    let corrupt = |reason: String| LogError::Corrupt {
+        file: path.to_path_buf(),
+        offset: 0,
+        lsn: lsn_of(path),
+        reason,
+    };
+    let image = Image::decode(bytes).map_err(|damage| match damage {
         Damage::NewerVersion(version) => LogError::NewerFormat {
             file: path.to_path_buf(),
             version,
             supported: FORMAT_VERSION,
         },
-        damage => LogError::Corrupt {
-            file: path.to_path_buf(),
-            offset: 0,
-            lsn: lsn_of(path),
-            reason: damage.to_string(),
-        },
-    })
+        damage => corrupt(damage.to_string()),
+    })?;
+    match image.lsn() == lsn_of(path) {
+        true => Ok(image),
+        false => Err(corrupt(format!("it is the image of LSN {}, under another name", image.lsn()))),
+    }
+}
+
+/// The image that the bytes of a file are, whatever its name is.
+pub fn decode_misnamed(bytes: &[u8]) -> Option<Image> {
+    Image::decode(bytes).ok()
 }
 
 /// An image is named only once all that it stands for is synced: a log that ends before the newest name is damaged,

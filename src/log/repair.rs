@@ -103,6 +103,7 @@ pub fn repair(disk: &Arc<dyn Disk>, dir: &Path, apply: bool) -> Result<Repaired,
         dir,
         images: Vec::new(),
         damaged_images: Vec::new(),
+        misnamed: Vec::new(),
         segments: HashMap::new(),
         adopted: Vec::new(),
     };
@@ -155,6 +156,8 @@ struct Shop<'a> {
     /// Whole ones, oldest first.
     images: Vec<Image>,
     damaged_images: Vec<PathBuf>,
+    /// LSNs of whole images whose files have another's name.
+    misnamed: Vec<Lsn>,
     /// Those of the images and those that the log adopts, by id.
     segments: HashMap<u64, Inspected>,
     /// By image, ids of the segments that the log after it adopts.
@@ -173,9 +176,18 @@ impl Shop<'_> {
             let path = meta.join(image::file_name(lsn));
             match image::read(disk, &path) {
                 Ok(image) => self.images.push(image),
-                Err(_) => self.damaged_images.push(path),
+                Err(_) => {
+                    let bytes = image::read_bytes(disk, &path);
+                    self.damaged_images.push(path);
+                    if let Some(image) = bytes.ok().and_then(|bytes| image::decode_misnamed(&bytes)) {
+                        self.misnamed.push(image.lsn());
+                        self.images.push(image);
+                    }
+                }
             }
         }
+        self.images.sort_by_key(Image::lsn);
+        self.images.dedup_by_key(|image| image.lsn());
         self.inspect();
         let wal = self.path(WAL_DIR);
         let names = disk.list(&wal).map_err(LogError::io("list directory", &wal))?;
@@ -315,7 +327,10 @@ impl Shop<'_> {
         }
         lost_files.extend(self.strays(plan).map(|(file, _)| file));
         for index in self.given_up(plan) {
-            lost_files.push(meta.join(image::file_name(self.images[index].lsn())));
+            let path = meta.join(image::file_name(self.images[index].lsn()));
+            if !lost_files.contains(&path) && self.disk.open_to_read(&path).is_ok() {
+                lost_files.push(path);
+            }
         }
         let segments = self.path(SEGMENTS_DIR);
         let mut damaged: Vec<u64> = self
@@ -468,6 +483,7 @@ impl Shop<'_> {
         let image = match plan.image {
             _ if plan.renews => Some(self.rewrite_segments(plan, self.renewed(plan)?)?),
             Some(index) if !plan.damaged.is_empty() => Some(self.rewrite_segments(plan, self.images[index].clone())?),
+            Some(index) if self.misnamed.contains(&self.images[index].lsn()) => Some(self.images[index].clone()),
             _ => None,
         };
         let mark = self.path(mark::NAME);

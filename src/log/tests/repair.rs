@@ -197,6 +197,25 @@ fn a_damaged_image_costs_nothing_while_the_other_one_is_whole() {
 }
 
 #[test]
+fn images_under_each_others_names_cost_nothing() {
+    let source = filled(small(), 150);
+    let before = rows_of(&source);
+    let images = names(&source, "meta");
+    assert_eq!(images.len(), 2);
+    let (one, other, aside) = (path("meta", &images[0]), path("meta", &images[1]), Path::new("/aside"));
+    for (from, to) in [(one.as_path(), aside), (&other, &one), (aside, &other)] {
+        source.rename(from, to).expect("renamed");
+    }
+    assert!(open_with(source.shared(), Path::new(DIR), steady()).is_err());
+    let said = damage(&source);
+    assert_eq!(said.len(), 2, "{said:?}");
+    assert!(said[0].to_string().contains("under another name"), "{said:?}");
+    let done = repaired(&source);
+    assert_eq!((done.commits, done.rows), (None, vec![]));
+    assert_eq!(rows_of(&source), before);
+}
+
+#[test]
 fn without_an_image_the_log_alone_must_go_back_to_its_beginning() {
     // In one file from the first commit on.
     let young = LogOptions {
