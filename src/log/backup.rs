@@ -60,7 +60,7 @@ pub fn backup(disk: &Arc<dyn Disk>, dir: &Path, to: &Path, link: bool) -> Result
     }
     let wal = dir.join(WAL_DIR);
     disk.list(&wal).map_err(LogError::io("list directory", &wal))?;
-    let parent = super::facade::parent(to);
+    let parent = super::directory::parent(to);
     disk.list(&parent).map_err(LogError::io("list directory", &parent))?;
     for name in ["", WAL_DIR, META_DIR, SEGMENTS_DIR] {
         let made = partial.join(name);
@@ -68,7 +68,7 @@ pub fn backup(disk: &Arc<dyn Disk>, dir: &Path, to: &Path, link: bool) -> Result
             .map_err(LogError::io("create directory", &made))?;
     }
     let lock_path = partial.join(LOCK_NAME);
-    let lock = super::facade::lock(disk.as_ref(), &partial, Purpose::Write)?;
+    let lock = super::directory::lock(disk.as_ref(), &partial, Purpose::Write)?;
     let copy = Copy {
         disk,
         dir,

@@ -46,7 +46,7 @@ pub fn check(disk: &Arc<dyn Disk>, dir: &Path) -> Result<Checked, LogError> {
     let wal = dir.join(WAL_DIR);
     // Without a log there is no data directory to check.
     disk.list(&wal).map_err(LogError::io("list directory", &wal))?;
-    let _lock = super::facade::lock(disk.as_ref(), dir, Purpose::Look)?;
+    let _lock = super::directory::lock(disk.as_ref(), dir, Purpose::Look)?;
     check_locked(disk, dir)
 }
 
@@ -58,11 +58,18 @@ pub(super) fn check_locked(disk: &Arc<dyn Disk>, dir: &Path) -> Result<Checked, 
     let mut images: Vec<Image> = Vec::new();
     for lsn in image::list(disk.as_ref(), &meta)? {
         checked.images += 1;
-        match image::read(disk.as_ref(), &meta.join(image::file_name(lsn))) {
+        let path = meta.join(image::file_name(lsn));
+        match image::read(disk.as_ref(), &path) {
             Ok(image) => images.push(image),
-            Err(error) => checked.damage.push(error),
+            Err(error) => {
+                checked.damage.push(error);
+                // Under another's name it is as good.
+                let bytes = image::read_bytes(disk.as_ref(), &path).ok();
+                images.extend(bytes.and_then(|bytes| image::decode_misnamed(&bytes)));
+            }
         }
     }
+    images.sort_by_key(Image::lsn);
     checked.image_lsn = images.last().map(Image::lsn);
 
     let mut known: HashMap<u64, Segment> = HashMap::new();

@@ -18,6 +18,7 @@ use tokio::sync::{Semaphore, oneshot, watch};
 use crate::storage::{Disk, DiskLock, Purpose, SharedClock};
 
 use super::columns::{Range, Reader};
+use super::directory::{lock, make_private, parent};
 use super::encode::{EncodedAppend, ROW_BYTES_MAX, encode};
 use super::extent::Extent;
 use super::flusher::{FlushOptions, FlushState, Flusher, Flushing, META_DIR, SEGMENTS_DIR, WAL_DIR};
@@ -26,7 +27,6 @@ use super::image::{self, Image};
 use super::mark::{self, Marker};
 use super::merge::MergeOptions;
 use super::recovery::recover;
-use super::repair::LOST_DIR;
 use super::retention::{Pin, Retention, RetentionClock, Retired, expired};
 use super::segment::{Layout, Segment, SegmentInfo};
 use super::sequencer::{BLOCK_BYTES, EncodedCommit, Sequencer, Standing, Start};
@@ -360,27 +360,7 @@ impl Log {
         })?;
         let newest = outcome.position.last_lsn;
         image::check_newest(disk.as_ref(), &meta_dir, newest)?;
-        let reached = match mark::read(disk.as_ref(), dir) {
-            Err(error @ LogError::Damaged { .. }) => {
-                tracing::warn!(%error, "how far the log has reached is not known");
-                None
-            }
-            read => read?,
-        };
-        if let Some(missing) = mark::missing(reached, newest, outcome.end(&wal_dir)) {
-            return Err(missing);
-        }
-        for stray in &outcome.strays {
-            tracing::warn!(error = %stray, "it is not looked at");
-        }
-        if !outcome.clean && newest > 0 {
-            let known = reached.unwrap_or(0);
-            tracing::info!(
-                lsn = newest,
-                known,
-                "the server was not stopped in order: the log ends at this LSN, and nothing tells of later ones"
-            );
-        }
+        mark::check(disk.as_ref(), dir, &outcome, &wal_dir)?;
         if let Some(group) = &outcome.newest_group {
             group.confirm(disk.as_ref())?;
         }
@@ -892,57 +872,6 @@ impl Drop for Log {
             let _ = writer.join();
         }
         self.shared.flush.spills.close();
-    }
-}
-
-/// Holds other processes off the data directory `dir`.
-pub(super) fn lock(disk: &dyn Disk, dir: &Path, purpose: Purpose) -> Result<Box<dyn DiskLock>, LogError> {
-    disk.lock(dir, purpose).map_err(|error| match error.kind() {
-        std::io::ErrorKind::WouldBlock => LogError::Locked {
-            dir: dir.to_path_buf(),
-            holder: match error.to_string() {
-                holder if holder.is_empty() => String::new(),
-                holder => format!(" ({holder})"),
-            },
-        },
-        _ => LogError::io("lock directory", dir)(error),
-    })
-}
-
-/// Takes from other users what they may do with a data directory, made by a version that left it to the process's mask or
-/// copied from elsewhere.
-fn make_private(disk: &dyn Disk, dir: &Path) -> Result<(), LogError> {
-    let private = |path: &Path| {
-        disk.make_private(path)
-            .map_err(LogError::io("take permissions of other users from", path))
-    };
-    let mut tightened = 0;
-    for name in ["", WAL_DIR, META_DIR, SEGMENTS_DIR, LOST_DIR] {
-        let inside = dir.join(name);
-        let Ok(names) = disk.list(&inside) else {
-            // There is nothing lost, as a rule.
-            continue;
-        };
-        tightened += usize::from(private(&inside)?);
-        for name in names {
-            tightened += usize::from(private(&inside.join(name))?);
-        }
-    }
-    if tightened > 0 {
-        tracing::warn!(
-            dir = %dir.display(),
-            tightened,
-            "other users could use files or directories of the data directory: they are their owner's alone now"
-        );
-    }
-    Ok(())
-}
-
-/// The directory that `dir` is in.
-pub(super) fn parent(dir: &Path) -> PathBuf {
-    match dir.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => parent.to_path_buf(),
-        _ => PathBuf::from("."),
     }
 }
 

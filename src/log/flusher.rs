@@ -526,8 +526,8 @@ impl Flushing {
             Flushing::Inline(flusher) => flush_one(flusher, capture),
             Flushing::Thread { captures, state, .. } => {
                 state.busy.store(true, Ordering::Release);
-                let sent = captures.as_ref().map(|captures| captures.send(capture));
-                if !matches!(sent, Some(Ok(()))) {
+                let sent = captures.as_ref().is_some_and(|captures| captures.send(capture).is_ok());
+                if !sent {
                     *state.failure.lock() = Some("the flusher has ended".to_string());
                     state.busy.store(false, Ordering::Release);
                     state.flushed.notify_waiters();

@@ -22,6 +22,7 @@ use std::thread::JoinHandle;
 
 use crate::storage::{Disk, DiskFile};
 
+use super::recovery::Outcome;
 use super::{LogError, Lsn};
 
 /// Name in the data directory.
@@ -108,6 +109,33 @@ pub fn missing(reached: Option<Lsn>, newest: Lsn, end: (PathBuf, u64)) -> Option
         lsn: newest + 1,
         reason: format!("the log ends at LSN {newest}, and is known to have reached LSN {reached}"),
     })
+}
+
+/// Holds what a start found in the log of `wal_dir` against the mark, and says what is not known.
+pub fn check(disk: &dyn Disk, dir: &Path, outcome: &Outcome, wal_dir: &Path) -> Result<(), LogError> {
+    let newest = outcome.position.last_lsn;
+    let reached = match read(disk, dir) {
+        Err(error @ LogError::Damaged { .. }) => {
+            tracing::warn!(%error, "how far the log has reached is not known");
+            None
+        }
+        read => read?,
+    };
+    if let Some(missing) = missing(reached, newest, outcome.end(wal_dir)) {
+        return Err(missing);
+    }
+    for stray in &outcome.strays {
+        tracing::warn!(error = %stray, "it is not looked at");
+    }
+    if !outcome.clean && newest > 0 {
+        let known = reached.unwrap_or(0);
+        tracing::info!(
+            lsn = newest,
+            known,
+            "the server was not stopped in order: the log ends at this LSN, and nothing tells of later ones"
+        );
+    }
+    Ok(())
 }
 
 /// Makes the file anew, with one mark.

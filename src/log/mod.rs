@@ -7,6 +7,7 @@ mod backup;
 mod check;
 mod chunk;
 mod columns;
+mod directory;
 mod encode;
 mod encoding;
 mod error;

@@ -87,7 +87,7 @@ pub fn repair(disk: &Arc<dyn Disk>, dir: &Path, apply: bool) -> Result<Repaired,
     let wal = dir.join(WAL_DIR);
     disk.list(&wal).map_err(LogError::io("list directory", &wal))?;
     let purpose = if apply { Purpose::Write } else { Purpose::Look };
-    let _lock = super::facade::lock(disk.as_ref(), dir, purpose)?;
+    let _lock = super::directory::lock(disk.as_ref(), dir, purpose)?;
     let damage = check_locked(disk, dir)?.damage;
     if let Some(newer) = damage
         .iter()
@@ -320,9 +320,11 @@ impl Shop<'_> {
             }
         };
         let mark = self.path(mark::NAME);
-        let is_marked = self.disk.open_to_read(&mark).is_ok();
-        // What it says is not so any more, or it says nothing.
-        if is_marked && (commits.is_some() || mark::read(self.disk.as_ref(), self.dir).is_err()) {
+        let is_wrong = match mark::read(self.disk.as_ref(), self.dir) {
+            Ok(reached) => reached > Some(plan.position().last_lsn),
+            Err(_) => true,
+        };
+        if is_wrong && self.disk.open_to_read(&mark).is_ok() {
             lost_files.push(mark);
         }
         lost_files.extend(self.strays(plan).map(|(file, _)| file));
