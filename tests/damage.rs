@@ -73,7 +73,11 @@ fn change(path: &Path, by: impl FnOnce(&mut Vec<u8>)) {
 /// The answer of the view is that of its query.
 async fn check_view(client: &Client) {
     let view = bag(client, "SELECT * FROM v").await.expect("v");
-    let batch = bag(client, "SELECT a % 10 AS k, count(*) AS n, sum(a) AS s FROM t GROUP BY a % 10").await;
+    let batch = bag(
+        client,
+        "SELECT a % 10 AS k, count(*) AS n, sum(a) AS s FROM t GROUP BY a % 10",
+    )
+    .await;
     assert_eq!(view, batch.expect("its query"));
 }
 
@@ -153,12 +157,16 @@ const HARMS: [(&str, Harm); 13] = [
     }),
     ("all segments are gone", |dir| {
         let paths = files(dir, "segments");
-        paths.iter().for_each(|path| fs::remove_file(path).expect("it is there"));
+        paths
+            .iter()
+            .for_each(|path| fs::remove_file(path).expect("it is there"));
         paths
     }),
     ("all segments have something appended", |dir| {
         let paths = files(dir, "segments");
-        paths.iter().for_each(|path| change(path, |bytes| bytes.extend_from_slice(b"more")));
+        paths
+            .iter()
+            .for_each(|path| change(path, |bytes| bytes.extend_from_slice(b"more")));
         paths
     }),
     ("the mark is zeros", |dir| {
@@ -209,7 +217,10 @@ async fn whatever_is_damaged_is_named_and_repaired_and_views_are_right() {
         let again = scratch.path().join(format!("started-{number}"));
         copy(&dir, &again);
         match Server::try_start(&again, &[]) {
-            Err(refused) => assert!(refused.status.code() == Some(1) && is_named(&refused.output), "{what}: {refused:?}"),
+            Err(refused) => assert!(
+                refused.status.code() == Some(1) && is_named(&refused.output),
+                "{what}: {refused:?}"
+            ),
             Ok(server) => {
                 let client = support::connect(&server).await;
                 match bag(&client, "SELECT count(*) FROM t").await {
@@ -227,12 +238,21 @@ async fn whatever_is_damaged_is_named_and_repaired_and_views_are_right() {
         assert_eq!(code, Some(0), "{what}: {said}");
         let server = Server::start(&dir);
         let client = support::connect(&server).await;
-        let left: i64 = value(&client, "SELECT count(*) FROM t").await.parse().expect("a number");
-        assert!(left <= 320 && (says_loss || left == 320), "{what}: {left} rows are left");
+        let left: i64 = value(&client, "SELECT count(*) FROM t")
+            .await
+            .parse()
+            .expect("a number");
+        assert!(
+            left <= 320 && (says_loss || left == 320),
+            "{what}: {left} rows are left"
+        );
         check_view(&client).await;
         let insert = "INSERT INTO t SELECT * FROM generate_series(1000, 1049)";
         client.batch_execute(insert).await.expect("it goes on");
-        let more: i64 = value(&client, "SELECT count(*) FROM t").await.parse().expect("a number");
+        let more: i64 = value(&client, "SELECT count(*) FROM t")
+            .await
+            .parse()
+            .expect("a number");
         assert_eq!(more, left + 50, "{what}");
         check_view(&client).await;
         drop(client);
@@ -271,7 +291,10 @@ async fn a_repair_names_the_columns_that_it_gives_up() {
     assert_eq!(bag(&client, "SELECT * FROM t").await.expect("t"), [["1"], ["2"]]);
     let refused = client.batch_execute("INSERT INTO t (a, c) VALUES (5, 'y')").await;
     assert_eq!(support::state(&refused.expect_err("there is no such column")), "42703");
-    client.batch_execute("INSERT INTO t VALUES (5)").await.expect("it goes on");
+    client
+        .batch_execute("INSERT INTO t VALUES (5)")
+        .await
+        .expect("it goes on");
 }
 
 #[tokio::test]
@@ -280,12 +303,18 @@ async fn a_data_directory_is_its_owners_alone() {
     let script = "CREATE TOPIC t (a BIGINT); INSERT INTO t SELECT * FROM generate_series(1, 100)";
     run_script(&dir, &["--tiny-segments"], script, true).await;
     fn modes(dir: &Path) -> Vec<(PathBuf, u32)> {
-        let mut found = vec![(dir.to_path_buf(), fs::metadata(dir).expect("there").permissions().mode() & 0o777)];
+        let mut found = vec![(
+            dir.to_path_buf(),
+            fs::metadata(dir).expect("there").permissions().mode() & 0o777,
+        )];
         for entry in fs::read_dir(dir).expect("readable") {
             let path = entry.expect("readable").path();
             match path.is_dir() {
                 true => found.extend(modes(&path)),
-                false => found.push((path.clone(), fs::metadata(&path).expect("there").permissions().mode() & 0o777)),
+                false => found.push((
+                    path.clone(),
+                    fs::metadata(&path).expect("there").permissions().mode() & 0o777,
+                )),
             }
         }
         found
@@ -319,7 +348,10 @@ async fn a_data_directory_is_its_owners_alone() {
     assert!(refused.output.contains("is in use by another server"), "{refused:?}");
     for tool in [&["check"][..], &["repair"], &["repair", "--yes"]] {
         let (code, said) = millstream(tool, &dir);
-        assert!(code == Some(1) && said.contains("is in use by another server"), "{said}");
+        assert!(
+            code == Some(1) && said.contains("is in use by another server"),
+            "{said}"
+        );
     }
     assert!(server.stop().success());
 }
@@ -343,7 +375,10 @@ async fn a_check_and_a_backup_need_nothing_to_be_written() {
     }
     let (code, said) = read_only(format!("'{program}' check --data-dir '{mounted}'"));
     assert!(code == Some(0) && said.contains("nothing is damaged"), "{said}");
-    let (code, said) = read_only(format!("'{program}' backup --data-dir '{mounted}' --to '{}'", backup.display()));
+    let (code, said) = read_only(format!(
+        "'{program}' backup --data-dir '{mounted}' --to '{}'",
+        backup.display()
+    ));
     assert_eq!(code, Some(0), "{said}");
     let (code, said) = read_only(format!("'{program}' serve --listen 127.0.0.1:0 --data-dir '{mounted}'"));
     assert!(code == Some(1) && said.contains("Read-only"), "{said}");

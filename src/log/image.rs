@@ -346,7 +346,10 @@ pub fn decode(bytes: &[u8], path: &Path) -> Result<Image, LogError> {
     })?;
     match image.lsn() == lsn_of(path) {
         true => Ok(image),
-        false => Err(corrupt(format!("it is the image of LSN {}, under another name", image.lsn()))),
+        false => Err(corrupt(format!(
+            "it is the image of LSN {}, under another name",
+            image.lsn()
+        ))),
     }
 }
 
