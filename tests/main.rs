@@ -14,6 +14,7 @@ mod copy;
 mod crash;
 mod damage;
 mod disk_full;
+mod fuzz;
 mod hostile;
 mod oracle;
 mod psql;

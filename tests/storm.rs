@@ -98,6 +98,8 @@ struct Storm {
     errors: Mutex<BTreeMap<String, u64>>,
     /// Messages of XX000 with the first statement that met each, and how many did.
     internal: Mutex<BTreeMap<String, (String, u64)>>,
+    /// By bystander, the longest wait above a quarter of a second and what clients did at its end.
+    slowest: Vec<Mutex<String>>,
     /// What must not be: found by whom.
     broken: Mutex<Vec<String>>,
 }
@@ -149,7 +151,7 @@ impl Storm {
 }
 
 fn shown(statement: &str) -> String {
-    const BYTES: usize = 600;
+    const BYTES: usize = 300;
     let end = statement.floor_char_boundary(BYTES);
     let more = if end < statement.len() {
         format!("... ({} bytes)", statement.len())
@@ -491,10 +493,8 @@ fn stand_by(storm: &Storm, number: usize, pace: &mpsc::Receiver<()>) -> Vec<Dura
         taken.push(took);
         if took > worst {
             worst = took;
-            println!(
-                "storm: bystander {number} waited {took:?} beside\n      {}",
-                storm.running()
-            );
+            *storm.slowest[number].lock().expect("no thread panics with it") =
+                format!("{took:?} beside\n      {}", storm.running());
         }
         if outcome.is_err() {
             if !storm.is_over() {
@@ -586,6 +586,7 @@ fn whatever_clients_send_the_server_goes_on() {
         statements: AtomicU64::new(0),
         errors: Mutex::default(),
         internal: Mutex::default(),
+        slowest: (0..bystanders).map(|_| Mutex::default()).collect(),
         broken: Mutex::default(),
     };
     let mut first = Client::connect(&storm).unwrap_or_else(|_| panic!("the server takes connections"));
@@ -710,6 +711,13 @@ fn report(storm: &Storm, taken: &[Duration], server: &Server) {
         percentile(taken, 0.99),
         taken.last().copied().unwrap_or_default()
     );
+    let mut slowest = storm
+        .slowest
+        .iter()
+        .map(|slowest| slowest.lock().expect("no thread panicked with it").clone());
+    if let Some(slowest) = slowest.find(|slowest| !slowest.is_empty()) {
+        println!("a bystander waited {slowest}");
+    }
     println!("errors: {:?}", storm.errors.lock().expect("no thread panicked with it"));
     for (statement, times) in storm.internal.lock().expect("no thread panicked with it").values() {
         println!("XX000, {times} times: {statement}");

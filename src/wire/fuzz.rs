@@ -1,19 +1,147 @@
-//! The decoders of COPY data, fed with mutated rows.
+//! The decoders of what clients send, fed with mutated messages and COPY data.
 //!
-//! COPY data gives the same rows or the same error wherever it is cut into messages, and rows that are written are read again.
+//! A message is decoded, waits for more, or is 08P01. COPY data gives the same rows or the same error wherever it is cut into messages, and rows that are written are read again.
 
 use arrow::array::RecordBatch;
 use arrow::compute::concat_batches;
-use bytes::BytesMut;
+use bytes::{BufMut, BytesMut};
 
 use super::copy_binary::{BinaryDecoder, BinaryEncoder};
 use super::copy_in::CopyDecoder;
 use super::copy_out::CopyEncoder;
+use super::frontend::{self, Frontend, Phase};
 use crate::error::SqlError;
 use crate::fuzz::{self, Target};
 use crate::sql::plan::OutField;
 use crate::sql::statement::{CopyFormat, CopyKind};
 use crate::types::{PgType, TextStyle};
+
+/// A message of this kind; none for those of the startup.
+fn framed(kind: Option<u8>, body: &[u8]) -> Vec<u8> {
+    let mut message: Vec<u8> = kind.into_iter().collect();
+    message.put_u32(body.len() as u32 + 4);
+    message.extend_from_slice(body);
+    message
+}
+
+/// Where in a conversation the input begins: the first byte of an input.
+const OPENING: u8 = 0;
+const LOGIN: u8 = 1;
+const SESSION: u8 = 2;
+
+fn messages() -> Vec<Vec<u8>> {
+    let startup = |version: u32, words: &[u8]| framed(None, &[&version.to_be_bytes(), words].concat());
+    let words = b"user\0millstream\0database\0millstream\0options\0-c TimeZone=UTC\0\0";
+    let extended = [
+        framed(Some(b'P'), b"s\0SELECT $1::int\0\0\x01\0\0\0\x17"),
+        framed(Some(b'D'), b"Ss\0"),
+        framed(
+            Some(b'B'),
+            b"p\0s\0\0\x02\0\0\0\x01\0\x02\0\0\0\x04\0\0\0\x01\xff\xff\xff\xff\0\x01\0\x01",
+        ),
+        framed(Some(b'D'), b"Pp\0"),
+        framed(Some(b'E'), b"p\0\0\0\0\x05"),
+        framed(Some(b'C'), b"Ss\0"),
+        framed(Some(b'H'), b""),
+        framed(Some(b'S'), b""),
+    ];
+    let copy = [
+        framed(Some(b'Q'), b"COPY t FROM STDIN\0"),
+        framed(Some(b'd'), b"1\ta\n2\tb\n"),
+        framed(Some(b'c'), b""),
+        framed(Some(b'f'), b"no more\0"),
+        framed(Some(b'X'), b""),
+    ];
+    let sasl = [
+        framed(Some(b'p'), b"SCRAM-SHA-256\0\0\0\0\x20n,,n=,r=abcdefghijklmnopqrstuvwx"),
+        framed(Some(b'p'), b"c=biws,r=abcdefgh,p=YWJj"),
+    ];
+    let at = |phase: u8, messages: &[Vec<u8>]| [&[phase][..], &messages.concat()].concat();
+    vec![
+        at(OPENING, &[startup(80_877_103, b"")]),
+        at(OPENING, &[startup(80_877_104, b"")]),
+        at(OPENING, &[startup(196_608, words)]),
+        at(OPENING, &[startup(196_610, words)]),
+        at(OPENING, &[startup(80_877_102, b"\0\0\0\x01\0\0\0\x02")]),
+        at(SESSION, &extended),
+        at(SESSION, &copy),
+        at(LOGIN, &sasl[..1]),
+        at(SESSION, &[framed(Some(b'Q'), b"SELECT 1; SELECT 2\0")]),
+    ]
+}
+
+#[test]
+fn messages_of_clients() {
+    let target = Target {
+        name: "messages",
+        samples: messages(),
+        words: &[
+            b"\0\0\0\x04",
+            b"\0\0\0\x05",
+            b"\0\0\0\0",
+            b"\xff\xff\xff\xff",
+            b"\x7f\xff\xff\xff",
+            b"\0",
+            b"\0\0",
+            b"B\0\0\0\x06\0\0",
+            b"d\0\0\0\x01",
+            b"D\0\0\0\x04",
+            b"P\0\0\0\x04",
+            b"C\0\0\0\x04",
+            b"E\0\0\0\x04",
+            b"p\0\0\0\x04",
+            b"_pq_.x\0",
+        ],
+        growth: 16,
+    };
+    fuzz::run(&target, |input| {
+        let Some((phase, mut rest)) = input.split_first() else {
+            return false;
+        };
+        let phase = [Phase::Opening, Phase::Login, Phase::Session][usize::from(phase % 3)];
+        let mut decoded = 0;
+        loop {
+            let length = match frontend::length(phase, rest) {
+                Ok(Some(length)) => length,
+                Ok(None) => return decoded > 0,
+                Err(error) => return refused(&error),
+            };
+            let head = if phase == Phase::Opening { 4 } else { 5 };
+            assert!(length >= head, "a message is longer than its length");
+            let Some((message, after)) = rest.split_at_checked(length) else {
+                return decoded > 0;
+            };
+            let outcome = match phase {
+                Phase::Opening => frontend::opening(message).map(drop),
+                Phase::Login => frontend::sasl_initial_response(&message[head..]).map(drop),
+                Phase::Session => frontend::decode(message[0], &message[head..]).map(|message| look_at(&message)),
+            };
+            if let Err(error) = outcome {
+                return refused(&error);
+            }
+            decoded += 1;
+            rest = after;
+        }
+    });
+}
+
+fn refused(error: &SqlError) -> bool {
+    assert!(matches!(error.state.0, "08P01" | "22021"), "{error:?}");
+    false
+}
+
+/// What is said to be there is there.
+fn look_at(message: &Frontend) {
+    match message {
+        Frontend::Parse(parse) => assert_eq!(parse.types().count(), parse.types().len()),
+        Frontend::Bind(bind) => {
+            assert_eq!(bind.parameters.iter().count(), bind.parameters.len());
+            assert_eq!(bind.parameter_formats.iter().count(), bind.parameter_formats.len());
+            assert_eq!(bind.result_formats.iter().count(), bind.result_formats.len());
+        }
+        _ => {}
+    }
+}
 
 fn columns() -> Vec<(String, PgType)> {
     let names = [
