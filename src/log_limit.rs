@@ -11,6 +11,7 @@ const LOGGED_MAX: u32 = 5;
 const PERIOD: Duration = Duration::from_secs(10);
 
 /// One for each kind of event.
+#[derive(Default)]
 pub struct LogLimit(Mutex<State>);
 
 #[derive(Default)]
@@ -18,12 +19,6 @@ struct State {
     began: Option<Instant>,
     logged: u32,
     unlogged: u64,
-}
-
-impl Default for LogLimit {
-    fn default() -> LogLimit {
-        LogLimit(Mutex::default())
-    }
 }
 
 impl LogLimit {

@@ -253,3 +253,6 @@ async fn stopping(stopped: &mut watch::Receiver<bool>) {
     // An error is the sender's end: the server is gone.
     let _ = stopped.wait_for(|stopped| *stopped).await;
 }
+
+#[cfg(test)]
+mod tests;

@@ -36,6 +36,24 @@ pub(super) struct Portal {
     state: PortalState,
 }
 
+#[cfg(test)]
+impl Portal {
+    /// One whose rows come from `batches`.
+    pub fn running(prepared: Prepared, fields: Arc<[OutField]>, batches: Batches, tag: RowsTag) -> Portal {
+        Portal {
+            prepared,
+            parameters: Parameters::default(),
+            formats: Vec::new(),
+            state: PortalState::Running {
+                fields,
+                batches,
+                rest: None,
+                tag,
+            },
+        }
+    }
+}
+
 enum PortalState {
     Bound,
     Running {

@@ -54,6 +54,13 @@ impl Peer for TlsStream<TcpStream> {
     }
 }
 
+#[cfg(test)]
+impl Peer for tokio::io::DuplexStream {
+    fn is_gone(&self) -> bool {
+        false
+    }
+}
+
 /// A message, taken out of the input.
 pub(super) struct Incoming {
     /// 0 if the message has no type.
