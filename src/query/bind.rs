@@ -16,6 +16,7 @@ const DEPTH_MAX: usize = 5000;
 /// Replaces `$n` and the functions of the session by their values.
 pub fn bind(plan: LogicalPlan, point: &ReadPoint) -> Result<LogicalPlan, SqlError> {
     let bound = plan.transform_up_with_subqueries(|node| {
+        crate::sql::functions::go_on()?;
         let names = NamePreserver::new(&node);
         let node = node.map_expressions(|expr| {
             let name = names.save(&expr);

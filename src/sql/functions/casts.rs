@@ -48,6 +48,7 @@ impl AnalyzerRule for PostgresCasts {
 
     fn analyze(&self, plan: LogicalPlan, _config: &ConfigOptions) -> Result<LogicalPlan> {
         let rewritten = plan.transform_up_with_subqueries(|node| {
+            super::go_on()?;
             let schema = merge_schema(&node.inputs());
             let names = NamePreserver::new(&node);
             let node = node.map_expressions(|expr| {

@@ -14,6 +14,7 @@ use datafusion::logical_expr::planner::ExprPlanner;
 use datafusion::logical_expr::{AggregateUDF, HigherOrderUDF, ScalarUDF, WindowUDF};
 
 use crate::error::{SqlError, state};
+use crate::stop;
 use crate::types::PgType;
 
 pub mod aggregates;
@@ -163,6 +164,11 @@ pub fn type_name(data_type: &DataType) -> String {
         DataType::Null => "unknown".to_string(),
         other => PgType::of_arrow(other).map_or_else(|| other.to_string(), |pg_type| pg_type.name()),
     }
+}
+
+/// Between two steps of work whose length a statement decides: an error once nobody waits for it.
+pub fn go_on() -> Result<(), DataFusionError> {
+    stop::check().map_err(fail)
 }
 
 /// Carries a [`SqlError`] through DataFusion; `sql::error` takes it out again.

@@ -22,6 +22,7 @@ use crate::types::PgType;
 /// Checks every expression of a plan.
 pub fn check(plan: &LogicalPlan) -> Result<()> {
     plan.apply_with_subqueries(|node| {
+        crate::sql::functions::go_on()?;
         let schema = merge_schema(&node.inputs());
         node.apply_expressions(|expr| expr.apply(|expr| check_expr(expr, &schema)))
     })?;

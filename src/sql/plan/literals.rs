@@ -43,7 +43,10 @@ fn narrowed(expr: Expr) -> Expr {
 
 /// Types every literal of a plan. TIMESTAMPTZ literals without a zone are in `time_zone`.
 pub fn type_plan(plan: LogicalPlan, time_zone: &str) -> Result<LogicalPlan> {
-    let typed = plan.transform_up_with_subqueries(|node| type_node(node, time_zone))?;
+    let typed = plan.transform_up_with_subqueries(|node| {
+        crate::sql::functions::go_on()?;
+        type_node(node, time_zone)
+    })?;
     Ok(typed.data)
 }
 

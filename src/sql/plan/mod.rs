@@ -175,6 +175,7 @@ pub(in crate::sql) fn plan_query(
 /// What the engine does not infer: `$1::bigint` is a BIGINT, and so are LIMIT and OFFSET.
 fn infer_parameters(plan: LogicalPlan) -> Result<LogicalPlan, DataFusionError> {
     let typed = plan.transform_up_with_subqueries(|node| {
+        crate::sql::functions::go_on()?;
         let bounds_rows = matches!(node, LogicalPlan::Limit(_));
         node.map_expressions(|expr| {
             expr.transform_up(|expr| match expr {
@@ -234,6 +235,7 @@ fn type_parameters(plan: LogicalPlan, ctx: &PlanContext) -> Result<(LogicalPlan,
         return Ok((plan, types));
     }
     let typed = plan.transform_up_with_subqueries(|node| {
+        crate::sql::functions::go_on()?;
         node.map_expressions(|expr| {
             expr.transform_up(|expr| match expr {
                 Expr::Placeholder(Placeholder { id, .. }) => {

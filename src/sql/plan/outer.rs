@@ -9,6 +9,7 @@ use datafusion::logical_expr::{Expr, LogicalPlan};
 /// Gives every reference to an outer column the type that the column has.
 pub fn refresh(plan: LogicalPlan) -> Result<LogicalPlan> {
     let refreshed = plan.transform_down_with_subqueries(|node| {
+        crate::sql::functions::go_on()?;
         let schema = merge_schema(&node.inputs());
         node.map_subqueries(|subquery| refresh_subquery(subquery, &schema))
     })?;

@@ -30,6 +30,7 @@ const NO_NULL: i64 = 2;
 /// Rewrites every comparison with ANY or ALL rows of a subquery.
 pub fn rewrite(plan: LogicalPlan) -> Result<LogicalPlan> {
     let rewritten = plan.transform_up_with_subqueries(|node| {
+        crate::sql::functions::go_on()?;
         let names = NamePreserver::new(&node);
         let chooses = matches!(node, LogicalPlan::Filter(_));
         let schema = merge_schema(&node.inputs());

@@ -573,6 +573,7 @@ pub fn set_emit(plan: LogicalPlan, emit: Emit) -> Result<LogicalPlan, SqlError> 
     }
     let mut windows = 0;
     let plan = plan.transform_down_with_subqueries(|node| {
+        crate::sql::functions::go_on()?;
         let Some(window) = Window::of(&node) else {
             return Ok(Transformed::no(node));
         };
@@ -715,6 +716,7 @@ pub fn limits_closed(plan: &LogicalPlan) -> Result<bool> {
 fn check_aggregates(plan: &LogicalPlan) -> Result<(), SqlError> {
     let mut wrong = false;
     plan.apply_with_subqueries(|node| {
+        crate::sql::functions::go_on()?;
         if let LogicalPlan::Aggregate(aggregate) = node
             && has_window(&aggregate.input)?
         {
