@@ -457,6 +457,20 @@ fn function_error(call: &str) -> SqlError {
     .hint(FUNCTION_HINT)
 }
 
+/// A function that does not take its arguments; an error of ours about them has become text on its way.
+fn from_coercion(text: &str) -> Option<SqlError> {
+    let (function, reason) = text.split_once(" user-defined coercion failed with: ")?;
+    let ours = reason
+        .strip_prefix("External error: ")
+        .and_then(|rest| rest.strip_suffix(" (42883)"));
+    if let Some(message) = ours {
+        return Some(SqlError::new(state::UNDEFINED_FUNCTION, message));
+    }
+    let name = between(function, "'", "'").unwrap_or(function);
+    let message = format!("function {name} does not exist with these arguments");
+    Some(SqlError::new(state::UNDEFINED_FUNCTION, message).detail(sentence(reason)))
+}
+
 fn from_execution(message: &str) -> SqlError {
     let text = message.trim();
     let text = [
@@ -468,6 +482,9 @@ fn from_execution(message: &str) -> SqlError {
     ]
     .iter()
     .fold(text, |text, prefix| text.strip_prefix(prefix).unwrap_or(text));
+    if let Some(error) = from_coercion(text) {
+        return error;
+    }
     let lower = text.to_lowercase();
     if lower.contains("divide by zero") || lower.contains("division by zero") {
         return division_by_zero();
@@ -688,6 +705,19 @@ mod tests {
             ArrowError::ParseError("Error parsing timestamp from 'x': too short".into()),
             state::INVALID_DATETIME_FORMAT,
             "invalid input syntax for type timestamp: \"x\"",
+        );
+        let coercion = |reason: &str| {
+            DataFusionError::Execution(format!("Function 'f' user-defined coercion failed with: {reason}"))
+        };
+        check(
+            coercion("External error: function f() does not exist (42883)"),
+            state::UNDEFINED_FUNCTION,
+            "function f() does not exist",
+        );
+        check(
+            coercion("Error during planning: f does not support type Boolean"),
+            state::UNDEFINED_FUNCTION,
+            "function f does not exist with these arguments",
         );
     }
 
