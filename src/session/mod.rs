@@ -436,6 +436,10 @@ impl Session {
         parameters: &Parameters,
         prepared: Option<&Prepared>,
     ) -> Result<Outcome, SqlError> {
+        if plans(statement) {
+            // First of all: names mean the same to the plan and to its transaction, whatever others change meanwhile.
+            self.transaction();
+        }
         // Boxed: the futures of the statements are large, and one of them may run another.
         let outcome = Box::pin(self.dispatch(statement, parameters, prepared)).await?;
         let copying = matches!(outcome, Outcome::CopyIn(_));
@@ -768,6 +772,20 @@ fn only_appends(statement: &Statement) -> bool {
         Statement::CopyFrom(_) => true,
         _ => false,
     }
+}
+
+/// Whether names of relations in a statement are looked up before anything else is done.
+fn plans(statement: &Statement) -> bool {
+    matches!(
+        statement,
+        Statement::Select(_)
+            | Statement::Insert(_)
+            | Statement::CopyFrom(_)
+            | Statement::CopyTo(_)
+            | Statement::Explain { .. }
+            | Statement::DeclareCursor { .. }
+            | Statement::Execute { .. }
+    )
 }
 
 fn is_ddl(statement: &Statement) -> bool {

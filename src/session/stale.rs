@@ -39,6 +39,22 @@ pub(super) async fn newer_catalog(engine: &Engine, version: u64) -> Result<Arc<S
     }
 }
 
+/// The catalog, once a topic of these rows has changed in it: the log refused them for that.
+pub(super) async fn changed_catalog(engine: &Engine, appends: &[Append]) -> Result<Arc<Snapshot>, SqlError> {
+    loop {
+        let seen = engine.log.newest();
+        let current = engine.catalog.current();
+        let has_changed = |append: &Append| {
+            let topic = current.topic(append.topic.0);
+            topic.is_none_or(|topic| topic.schema_id != append.schema_id)
+        };
+        if appends.iter().any(has_changed) {
+            return Ok(current);
+        }
+        engine.log.wait_published(seen + 1).await?;
+    }
+}
+
 /// Rows for the definitions of `from` as rows for those of `to`.
 pub(super) async fn adapt(
     engine: &Arc<Engine>,

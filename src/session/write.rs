@@ -50,7 +50,7 @@ impl Session {
     ) -> Result<Outcome, SqlError> {
         let places = returning::places(insert)?;
         if let Some((_, column)) = places.first()
-            && (self.transaction.is_some() || self.batch)
+            && (self.batch || self.transaction().explicit)
         {
             return Err(SqlError::unsupported(
                 format!("RETURNING {} is not supported in a transaction block", column.name()),
@@ -328,7 +328,7 @@ impl Session {
                     return Ok((commit, receipt));
                 }
                 Err(LogError::StaleSchema { .. }) if adapts => {
-                    let newer = stale::newer_catalog(&self.engine, catalog.version).await?;
+                    let newer = stale::changed_catalog(&self.engine, &commit.appends).await?;
                     let appends = std::mem::take(&mut commit.appends);
                     commit.appends = stale::adapt(&self.engine, &catalog, &newer, appends).await?;
                     catalog = newer;
