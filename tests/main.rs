@@ -16,6 +16,7 @@ mod damage;
 mod disk_full;
 mod fuzz;
 mod hostile;
+mod memory;
 mod oracle;
 mod psql;
 mod segments;

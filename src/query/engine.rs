@@ -8,7 +8,7 @@ use std::sync::Arc;
 use datafusion::config::{ConfigNonZeroUsize, ConfigOptions};
 use datafusion::execution::context::ExecutionProps;
 use datafusion::execution::disk_manager::{DiskManagerBuilder, DiskManagerMode};
-use datafusion::execution::memory_pool::FairSpillPool;
+use datafusion::execution::memory_pool::{FairSpillPool, MemoryPool};
 use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
 use datafusion::execution::{SessionState, SessionStateBuilder, TaskContext};
 use datafusion::logical_expr::LogicalPlan;
@@ -28,7 +28,7 @@ use super::slices::SliceProjections;
 use super::stoppable;
 use crate::error::{SqlError, state};
 use crate::sql::functions::functions;
-use crate::sql::functions::growth::{Mode, with_mode};
+use crate::sql::functions::growth::{Mode, Scope, with_mode};
 use crate::stop::Stop;
 
 /// A query ready to run.
@@ -67,6 +67,11 @@ impl Engine {
                 Arc::new(PushDownLimit::new()),
             ]),
         })
+    }
+
+    /// What all queries share.
+    pub fn memory(&self) -> Arc<dyn MemoryPool> {
+        self.runtime.memory_pool.clone()
     }
 
     fn state(&self, time_zone: &str) -> Arc<SessionState> {
@@ -178,12 +183,16 @@ fn with_stack_for<T: Send>(depth: usize, work: impl FnOnce() -> Result<T, SqlErr
     if depth <= SHALLOW_DEPTH {
         return work();
     }
-    let stop = Stop::current().unwrap_or_default();
+    let (stop, memory) = (Stop::current().unwrap_or_default(), Scope::current());
+    let work = || {
+        let _entered = memory.enter();
+        stop.scope(work)
+    };
     std::thread::scope(|scope| {
         let thread = std::thread::Builder::new()
             .name("query-planner".to_string())
             .stack_size(DEEP_STACK_BYTES)
-            .spawn_scoped(scope, || stop.scope(work))
+            .spawn_scoped(scope, work)
             .map_err(|error| {
                 SqlError::new(state::INSUFFICIENT_RESOURCES, "cannot start a planner thread")
                     .detail(format!("{error}."))

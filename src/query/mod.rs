@@ -160,10 +160,12 @@ impl RowStream {
 
 impl Query {
     pub fn new(log: Arc<dyn Topics>, options: QueryOptions) -> Result<Query, SqlError> {
+        let (parallelism, on_thread_start) = (options.parallelism, options.on_thread_start);
+        let engine = Arc::new(engine::Engine::new(options)?);
         Ok(Query {
             log,
-            runner: run::Runner::new(options.parallelism, options.on_thread_start)?,
-            engine: Arc::new(engine::Engine::new(options)?),
+            runner: run::Runner::new(parallelism, on_thread_start, engine.memory())?,
+            engine,
         })
     }
 

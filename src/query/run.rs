@@ -17,6 +17,7 @@ use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use datafusion::common::runtime::{JoinSetTracer, set_join_set_tracer};
 use datafusion::execution::TaskContext;
+use datafusion::execution::memory_pool::MemoryPool;
 use datafusion::physical_plan::execute_stream;
 use futures::future::BoxFuture;
 use futures::{FutureExt, Stream, StreamExt};
@@ -27,7 +28,8 @@ use super::engine::Physical;
 use super::output;
 use crate::error::{SqlError, state};
 use crate::panics;
-use crate::stop::{self, OnDrop, Stop};
+use crate::sql::functions::growth::{Account, Accounted, Scope, SettledOnDrop};
+use crate::stop::{self, OnDrop, Stop, Within};
 
 /// Threads for each way that one query is split into: a query that does not give way takes that many, and the system's
 /// scheduler is fair between threads.
@@ -44,13 +46,60 @@ const STACK_BYTES: usize = 16 << 20;
 pub struct Runner {
     /// Taken when dropped.
     runtime: Option<Runtime>,
+    /// Of all queries together.
+    memory: Arc<dyn MemoryPool>,
+}
+
+/// What a piece of work runs under: who may ask it to stop, and whose memory it takes.
+#[derive(Clone, Default)]
+struct Terms {
+    stop: Stop,
+    scope: Scope,
+}
+
+/// Dropped by whoever waited for work: it shall end, and what it made counts no longer.
+struct Gone {
+    _stop: OnDrop,
+    _account: SettledOnDrop,
+}
+
+impl Terms {
+    fn new(memory: &Arc<dyn MemoryPool>) -> (Terms, Gone) {
+        let (stop, account) = (Stop::default(), Account::new(memory));
+        let gone = Gone {
+            _stop: stop.on_drop(),
+            _account: account.settled_on_drop(),
+        };
+        let scope = Scope {
+            account: Some(account),
+            runs: false,
+        };
+        (Terms { stop, scope }, gone)
+    }
+
+    /// Those that this thread works under.
+    fn current() -> Option<Terms> {
+        Some(Terms {
+            stop: Stop::current()?,
+            scope: Scope::current(),
+        })
+    }
+
+    fn apply<T>(&self, work: impl FnOnce() -> T) -> T {
+        let _entered = self.scope.clone().enter();
+        self.stop.scope(work)
+    }
+
+    fn within<T>(self, future: impl Future<Output = T> + Send + 'static) -> Accounted<Within<T>> {
+        Accounted::new(self.scope.running(), self.stop.within(future))
+    }
 }
 
 impl Runner {
     /// `on_start` runs on each thread first.
-    pub fn new(parallelism: usize, on_start: fn()) -> Result<Runner, SqlError> {
+    pub fn new(parallelism: usize, on_start: fn(), memory: Arc<dyn MemoryPool>) -> Result<Runner, SqlError> {
         // Fails if it is set already, by another engine of this process: it is the same one.
-        let _ = set_join_set_tracer(&CarryStop);
+        let _ = set_join_set_tracer(&CarryTerms);
         let runtime = Builder::new_multi_thread()
             .worker_threads(parallelism.max(1) * THREADS_PER_WAY)
             .max_blocking_threads(BEGINNING_MAX)
@@ -66,7 +115,10 @@ impl Runner {
                     format!("cannot start the threads of queries: {error}"),
                 )
             })?;
-        Ok(Runner { runtime: Some(runtime) })
+        Ok(Runner {
+            runtime: Some(runtime),
+            memory,
+        })
     }
 
     fn handle(&self) -> Handle {
@@ -80,14 +132,13 @@ impl Runner {
         T: Send + 'static,
         W: FnOnce() -> Result<T, SqlError> + Send + 'static,
     {
-        let handle = self.handle();
+        let (handle, memory) = (self.handle(), self.memory.clone());
         async move {
-            let stop = Stop::default();
-            let _gone = stop.on_drop();
+            let (terms, _gone) = Terms::new(&memory);
             let (done, result) = oneshot::channel();
             handle.spawn_blocking(move || {
                 // Nobody may wait any more: then what it made is dropped here, which may take long too.
-                let _ = done.send(stop.scope(|| caught(work)));
+                let _ = done.send(terms.apply(|| caught(work)));
             });
             result.await.unwrap_or_else(|_| Err(broken_off()))
         }
@@ -100,11 +151,10 @@ impl Runner {
         schema: SchemaRef,
         plan: impl FnOnce() -> Result<(Physical, Arc<TaskContext>), SqlError> + Send + 'static,
     ) -> Result<Rows, SqlError> {
-        let stop = Stop::default();
-        let gone = stop.on_drop();
+        let (terms, gone) = Terms::new(&self.memory);
         let (rows, received) = mpsc::channel(BATCHES_AHEAD);
         let (planned, plans) = oneshot::channel();
-        self.begin(stop, move || {
+        self.begin(terms, move || {
             let (plan, context) = match caught(plan) {
                 Ok(made) => made,
                 Err(error) => {
@@ -128,10 +178,9 @@ impl Runner {
         T: Send + 'static,
         F: Future<Output = Result<T, SqlError>> + Send + 'static,
     {
-        let stop = Stop::default();
-        let _gone = stop.on_drop();
+        let (terms, _gone) = Terms::new(&self.memory);
         let (mut done, result) = oneshot::channel();
-        self.begin(stop, move || match caught(work) {
+        self.begin(terms, move || match caught(work) {
             Err(error) => {
                 let _ = done.send(Err(error));
                 None
@@ -152,13 +201,13 @@ impl Runner {
     /// `work` computes on a thread of its own, which also takes the first steps of what comes of it.
     fn begin<F: Future<Output = ()> + Send + 'static>(
         &self,
-        stop: Stop,
+        terms: Terms,
         work: impl FnOnce() -> Option<F> + Send + 'static,
     ) {
         let handle = self.handle();
         self.handle().spawn_blocking(move || {
-            let Some(future) = stop.scope(work) else { return };
-            let mut running = stop.within(future);
+            let Some(future) = terms.apply(work) else { return };
+            let mut running = terms.within(future);
             // Most queries end here; threads that they would have to be handed to are not woken.
             let first = handle.block_on(std::future::poll_fn(|context| Poll::Ready(running.poll_unpin(context))));
             if first.is_pending() {
@@ -184,7 +233,7 @@ impl Drop for Runner {
 /// The rows of a query that runs. It ends when they are dropped.
 pub struct Rows {
     received: mpsc::Receiver<Result<RecordBatch, SqlError>>,
-    _gone: OnDrop,
+    _gone: Gone,
 }
 
 impl Stream for Rows {
@@ -236,13 +285,13 @@ fn broken_off() -> SqlError {
     SqlError::new(state::INTERNAL_ERROR, "the query broke off")
 }
 
-/// Lets the tasks that the engine starts for a query run under the query's stop.
-struct CarryStop;
+/// Lets the tasks that the engine starts for a query run under the query's terms.
+struct CarryTerms;
 
-impl JoinSetTracer for CarryStop {
+impl JoinSetTracer for CarryTerms {
     fn trace_future(&self, future: BoxFuture<'static, Box<dyn Any + Send>>) -> BoxFuture<'static, Box<dyn Any + Send>> {
-        match Stop::current() {
-            Some(stop) => stop.within(future).boxed(),
+        match Terms::current() {
+            Some(terms) => terms.within(future).boxed(),
             None => future,
         }
     }
@@ -251,8 +300,8 @@ impl JoinSetTracer for CarryStop {
         &self,
         work: Box<dyn FnOnce() -> Box<dyn Any + Send> + Send>,
     ) -> Box<dyn FnOnce() -> Box<dyn Any + Send> + Send> {
-        match Stop::current() {
-            Some(stop) => Box::new(move || stop.scope(work)),
+        match Terms::current() {
+            Some(terms) => Box::new(move || terms.apply(work)),
             None => work,
         }
     }
@@ -262,13 +311,14 @@ impl JoinSetTracer for CarryStop {
 mod tests {
     use arrow::datatypes::Schema;
     use datafusion::execution::SendableRecordBatchStream;
+    use datafusion::execution::memory_pool::UnboundedMemoryPool;
     use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
     use datafusion::physical_plan::streaming::{PartitionStream, StreamingTableExec};
 
     use super::*;
 
     fn runner() -> Runner {
-        Runner::new(1, || {}).expect("threads can be started")
+        Runner::new(1, || {}, Arc::new(UnboundedMemoryPool::default())).expect("threads can be started")
     }
 
     /// Computes until it is asked to stop, and says so.

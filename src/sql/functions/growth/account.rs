@@ -1,10 +1,9 @@
-//! What a session's statement has made counts against the memory of queries: one [`Account`] a session.
+//! What a statement has made counts against the memory of queries: one [`Account`] a piece of work.
 //!
-//! One rule: memory is asked for before it is taken, and given back when the array that has it goes, or the statement
-//! ends: rows that a statement has committed are the log's to count.
+//! One rule: memory is asked for before it is taken, and given back when the array that has it goes, or the work ends:
+//! rows that it leaves behind are the transaction's and the log's to count.
 //!
-//! The account is found by the thread: whoever polls a statement's future or runs its plan enters its
-//! [`Scope`], by [`Accounted`]; tasks that the engine starts inherit it (`query/run.rs`).
+//! The account is found by the thread: `query/run.rs` enters the [`Scope`] of a piece of work wherever it runs.
 
 use std::cell::{Cell, RefCell};
 use std::pin::Pin;
@@ -22,19 +21,29 @@ use parking_lot::Mutex;
 /// Buffers smaller than this are not worth following.
 const FOLLOWED_BYTES_MIN: usize = 64 << 10;
 
-/// Memory of the statements of a session, one after another.
+/// Memory of a piece of work.
 #[derive(Debug)]
 pub struct Account {
     reservation: Mutex<MemoryReservation>,
-    /// Of the statement; claims of an earlier one are settled.
-    statement: AtomicU64,
+    /// Settlements so far; claims of before are forgotten.
+    settled: AtomicU64,
+}
+
+/// Settles an account when dropped.
+#[derive(Debug)]
+pub struct SettledOnDrop(Arc<Account>);
+
+impl Drop for SettledOnDrop {
+    fn drop(&mut self) {
+        self.0.settle();
+    }
 }
 
 /// A part of an account, given back when dropped.
 #[derive(Debug)]
 pub struct Claim {
     account: Arc<Account>,
-    statement: u64,
+    settled: u64,
     bytes: usize,
 }
 
@@ -92,7 +101,7 @@ impl Account {
     pub fn new(pool: &Arc<dyn MemoryPool>) -> Arc<Account> {
         Arc::new(Account {
             reservation: Mutex::new(MemoryConsumer::new("values").register(pool)),
-            statement: AtomicU64::new(0),
+            settled: AtomicU64::new(0),
         })
     }
 
@@ -103,19 +112,25 @@ impl Account {
         reservation.try_grow(bytes)?;
         Ok(Claim {
             account: self.clone(),
-            statement: self.statement.load(Ordering::Relaxed),
+            settled: self.settled.load(Ordering::Relaxed),
             bytes,
         })
     }
 
-    /// The statement ended: nothing of it counts any more.
+    /// The work ended: nothing of it counts any more.
     pub fn settle(&self) {
         let reservation = self.reservation.lock();
-        self.statement.fetch_add(1, Ordering::Relaxed);
+        self.settled.fetch_add(1, Ordering::Relaxed);
         reservation.free();
     }
 
+    /// Settles it when dropped.
+    pub fn settled_on_drop(self: &Arc<Account>) -> SettledOnDrop {
+        SettledOnDrop(self.clone())
+    }
+
     /// Bytes that are claimed.
+    #[cfg(test)]
     pub fn bytes(&self) -> usize {
         self.reservation.lock().size()
     }
@@ -125,13 +140,13 @@ impl Claim {
     /// Gives back all but `bytes`.
     fn keep(&mut self, bytes: usize) {
         let reservation = self.account.reservation.lock();
-        if bytes < self.bytes && self.statement == self.account.statement.load(Ordering::Relaxed) {
+        if bytes < self.bytes && self.settled == self.account.settled.load(Ordering::Relaxed) {
             reservation.shrink(self.bytes - bytes);
         }
         self.bytes = self.bytes.min(bytes);
     }
 
-    /// Counts until the statement ends.
+    /// Counts until the account is settled.
     pub fn until_settled(mut self) {
         self.bytes = 0;
     }

@@ -21,7 +21,7 @@ mod pattern;
 pub mod regex;
 mod slices;
 
-pub use account::{Account, Accounted, Scope};
+pub use account::{Account, Accounted, Scope, SettledOnDrop};
 pub use account::{Mode, with_mode};
 pub use bounded::{bound, bound_call, bound_cast, is_bounded};
 pub use concatenation::concatenation;
