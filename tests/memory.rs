@@ -43,7 +43,7 @@ const GROWING: &[(&str, &str)] = &[
     ),
     (
         "SELECT max(t) FROM (SELECT repeat(n::text, 10000000) AS t FROM generate_series(1, 100) n)",
-        "53200",
+        "Ok",
     ),
     (
         "SELECT octet_length(string_agg(repeat('x', 1000000), ',')) FROM generate_series(1, 2000)",

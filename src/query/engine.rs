@@ -116,9 +116,26 @@ impl Engine {
             .build()
     }
 
-    /// What a running query asks for memory and settings.
-    pub fn task(&self, time_zone: &str) -> Arc<TaskContext> {
+    /// Rows of a batch, unless they are wide.
+    pub fn batch_rows(&self) -> usize {
+        self.options.batch_rows.max(1)
+    }
+
+    /// The state for batches of that many rows.
+    fn state_for(&self, time_zone: &str, batch_rows: usize) -> Arc<SessionState> {
         let state = self.state(time_zone);
+        if batch_rows == self.batch_rows() {
+            return state;
+        }
+        let mut state = state.as_ref().clone();
+        let rows = ConfigNonZeroUsize::try_new(batch_rows.max(1)).expect("the size is at least 1");
+        state.config_mut().options_mut().execution.batch_size = rows;
+        Arc::new(state)
+    }
+
+    /// What a running query asks for memory and settings.
+    pub fn task(&self, time_zone: &str, batch_rows: usize) -> Arc<TaskContext> {
+        let state = self.state_for(time_zone, batch_rows);
         // Running operators look up no function by name.
         Arc::new(TaskContext::new(
             None,
@@ -167,8 +184,9 @@ impl Engine {
         depth: usize,
         leaves: Leaves,
         time_zone: &str,
+        batch_rows: usize,
     ) -> Result<Physical, SqlError> {
-        let state = self.state(time_zone);
+        let state = self.state_for(time_zone, batch_rows);
         let planner = DefaultPhysicalPlanner::with_extension_planners(vec![Arc::new(leaves)]);
         with_stack_for(depth, || {
             // Planning waits for nothing: it is a future by DataFusion's convention only.

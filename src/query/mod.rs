@@ -23,6 +23,7 @@ mod scan;
 mod slices;
 mod statistics;
 mod stoppable;
+mod width;
 mod window;
 
 use std::collections::HashMap;
@@ -34,6 +35,7 @@ use std::task::{Context, Poll};
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use datafusion::common::ScalarValue;
+use datafusion::execution::TaskContext;
 use datafusion::logical_expr::LogicalPlan;
 use futures::{Stream, StreamExt};
 
@@ -204,12 +206,11 @@ impl Query {
                 Some(plan) => plan,
                 None => optimized(&engine, &planned, depth, &point)?,
             };
-            let leaves = leaves::Leaves::new(log, &point);
-            let physical = match engine.nothing(&plan, &leaves, time_zone)? {
-                Some(nothing) => nothing,
-                None => engine.physical(plan, depth, leaves, time_zone)?,
-            };
-            Ok((physical, engine.task(time_zone)))
+            let leaves = leaves::Leaves::new(log.clone(), &point);
+            match engine.nothing(&plan, &leaves, time_zone)? {
+                Some(nothing) => Ok((nothing, engine.task(time_zone, engine.batch_rows()))),
+                None => physical(&engine, log, plan, depth, &point),
+            }
         };
         Ok(RowStream {
             batches: self.runner.stream(schema.clone(), plan).await?,
@@ -227,8 +228,7 @@ impl Query {
     ) -> Result<Vec<String>, SqlError> {
         let (engine, log) = (self.engine.clone(), self.log.clone());
         let work = move || {
-            let physical = plan(&engine, log, &planned, &point)?;
-            let context = engine.task(&point.session.time_zone);
+            let (physical, context) = plan(&engine, log, &planned, &point)?;
             Ok(async move {
                 match analyze {
                     true => explain::analyze(physical, context, verbose).await,
@@ -240,16 +240,16 @@ impl Query {
     }
 }
 
+/// The plan that runs, and what it runs in.
 fn plan(
     engine: &engine::Engine,
     log: Arc<dyn Topics>,
     planned: &Planned,
     point: &ReadPoint,
-) -> Result<engine::Physical, SqlError> {
+) -> Result<(engine::Physical, Arc<TaskContext>), SqlError> {
     let depth = bind::depth(&planned.plan)?;
     let plan = optimized(engine, planned, depth, point)?;
-    let leaves = leaves::Leaves::new(log, point);
-    engine.physical(plan, depth, leaves, &point.session.time_zone)
+    physical(engine, log, plan, depth, point)
 }
 
 /// The plan with its values, as the optimizer leaves it.
@@ -261,6 +261,32 @@ fn optimized(
 ) -> Result<LogicalPlan, SqlError> {
     let plan = bind::bind(planned.plan.clone(), point)?;
     engine.optimize(plan, depth, &point.session.time_zone)
+}
+
+/// How an optimized plan runs: in batches of few rows, if these are wide.
+fn physical(
+    engine: &engine::Engine,
+    log: Arc<dyn Topics>,
+    plan: LogicalPlan,
+    depth: usize,
+    point: &ReadPoint,
+) -> Result<(engine::Physical, Arc<TaskContext>), SqlError> {
+    let time_zone = &point.session.time_zone;
+    let made = width::of_expressions(&plan)?;
+    let mut batch_rows = width::batch_rows(engine.batch_rows(), made);
+    let physical = |batch_rows| {
+        let leaves = leaves::Leaves::new(log.clone(), point);
+        engine.physical(plan.clone(), depth, leaves, time_zone, batch_rows)
+    };
+    let mut chosen = physical(batch_rows)?;
+    // What is there to read is known now.
+    let read = width::of_scans(&chosen)?;
+    let fewer = width::batch_rows(engine.batch_rows(), made.saturating_add(read));
+    if fewer < batch_rows {
+        batch_rows = fewer;
+        chosen = physical(batch_rows)?;
+    }
+    Ok((chosen, engine.task(time_zone, batch_rows)))
 }
 
 #[cfg(test)]

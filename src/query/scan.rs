@@ -18,7 +18,7 @@ use arrow::array::{
 };
 use arrow::buffer::BooleanBuffer;
 use arrow::compute::{FilterBuilder, FilterPredicate, cast, concat_batches, take_record_batch};
-use arrow::datatypes::{Field, SchemaRef};
+use arrow::datatypes::{DataType, Field, FieldRef, SchemaRef};
 use datafusion::common::config::ConfigOptions;
 use datafusion::common::stats::Precision;
 use datafusion::common::tree_node::TreeNodeRecursion;
@@ -42,7 +42,7 @@ use futures::Stream;
 use super::filter::Filter;
 use super::prune::Pruning;
 use crate::log::{Chunk, Lsn, Stored, SystemColumn, expand};
-use crate::sql::functions::fail;
+use crate::sql::functions::{fail, growth};
 
 /// Rows by reference, or to be loaded.
 #[derive(Clone, Debug)]
@@ -78,6 +78,18 @@ impl Piece {
             Piece::Stored(stored, _) => stored.rows_max(),
             Piece::Rows(rows) => rows.num_rows(),
         }
+    }
+
+    /// Bytes of a row, about; of what is stored, as it is stored.
+    fn row_bytes(&self) -> u64 {
+        let rows = match self {
+            Piece::Chunk(chunk) => &chunk.rows,
+            Piece::Rows(rows) => rows,
+            Piece::Stored(stored, _) => return stored.bytes() / (stored.rows_max() as u64).max(1),
+        };
+        let columns = rows.columns().iter();
+        let bytes = columns.map(|column| growth::bytes_between(column, 0, column.len()));
+        bytes.sum::<u64>() / (rows.num_rows() as u64).max(1)
     }
 
     /// Whether it has exactly those rows.
@@ -412,6 +424,20 @@ impl ScanExec {
             ..self.scan.as_ref().clone()
         };
         ScanExec::new(scan, partitions.into_iter().map(Arc::from).collect())
+    }
+
+    /// Bytes of a row, about: of the widest of some of its pieces.
+    pub fn row_bytes(&self) -> u64 {
+        const LOOKED_AT: usize = 64;
+        let grows =
+            |field: &FieldRef| matches!(field.data_type(), DataType::Utf8 | DataType::Binary | DataType::List(_));
+        if !self.scan.schema.fields().iter().any(grows) {
+            return 0;
+        }
+        let pieces: usize = self.partitions.iter().map(|pieces| pieces.len()).sum();
+        let every = pieces.div_ceil(LOOKED_AT).max(1);
+        let looked_at = self.partitions.iter().flat_map(|pieces| pieces.iter()).step_by(every);
+        looked_at.map(Piece::row_bytes).max().unwrap_or(0)
     }
 
     fn row_count(&self, partition: Option<usize>) -> Precision<usize> {

@@ -24,7 +24,7 @@ use futures::{StreamExt, stream};
 
 use crate::sql::functions::fail;
 use crate::sql::functions::growth::{
-    SLICE_BYTES, Slices, engine_says_too_large, is_bounded, scalar_bytes, too_large_together,
+    SLICE_BYTES, SMALL_BYTES, Scope, Slices, engine_says_too_large, is_bounded, scalar_bytes, too_large_together,
 };
 
 /// Literals of fewer bytes make no batch too large.
@@ -200,13 +200,20 @@ fn project(batch: &RecordBatch, columns: &[Arc<dyn PhysicalExpr>], schema: &Sche
     let rows = batch.num_rows();
     let values = columns.iter().map(|column| {
         let value = column.evaluate(batch)?;
-        if let ColumnarValue::Scalar(scalar) = &value
-            && rows > 1
-            && scalar_bytes(scalar).saturating_mul(rows as u64) > SLICE_BYTES
-        {
+        let ColumnarValue::Scalar(scalar) = &value else {
+            return value.into_array(rows);
+        };
+        let bytes = scalar_bytes(scalar).saturating_mul(rows as u64);
+        if bytes > SLICE_BYTES && rows > 1 {
             return Err(fail(too_large_together("the plan")));
         }
-        value.into_array(rows)
+        match Scope::current().account.filter(|_| bytes > SMALL_BYTES) {
+            None => value.into_array(rows),
+            Some(account) => {
+                let claim = account.claim(bytes)?;
+                claim.follow(value.into_array(rows)?)
+            }
+        }
     });
     let values = values.collect::<Result<Vec<_>>>()?;
     let options = RecordBatchOptions::new().with_row_count(Some(rows));

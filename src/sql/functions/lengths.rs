@@ -37,7 +37,7 @@ impl ScalarUDFImpl for OctetLength {
 
     fn coerce_types(&self, arguments: &[DataType]) -> Result<Vec<DataType>> {
         match arguments {
-            [DataType::Utf8 | DataType::Null] => Ok(vec![DataType::Utf8]),
+            [DataType::Utf8 | DataType::LargeUtf8 | DataType::Null] => Ok(vec![DataType::Utf8]),
             [DataType::Binary] => Ok(vec![DataType::Binary]),
             _ => Err(fail(undefined_function("octet_length", arguments))),
         }

@@ -21,12 +21,10 @@ use super::account::{Claim, Mode, Scope, mode};
 use super::estimate::{Arguments, Growth};
 use super::regex::bound_match;
 use super::{
-    BATCH_BYTES_MAX, ELEMENTS_MAX, FOLDED_BYTES_MAX, SLICE_BYTES, VALUE_BYTES_MAX, fail, too_large_together, too_long,
-    too_many_elements,
+    BATCH_BYTES_MAX, ELEMENTS_MAX, FOLDED_BYTES_MAX, SLICE_BYTES, SMALL_BYTES, VALUE_BYTES_MAX, fail,
+    too_large_together, too_long, too_many_elements,
 };
 
-/// Results that are surely smaller than this are made at once, bytes.
-const SMALL_BYTES: u64 = 1 << 20;
 /// While it is made, a value takes its own size and that of what it grows out of.
 const WORKING_FACTOR: u64 = 2;
 

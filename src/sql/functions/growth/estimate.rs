@@ -438,7 +438,7 @@ impl<'a> Arguments<'a> {
     }
 }
 
-fn whole(value: &ScalarValue) -> Option<i64> {
+pub fn whole(value: &ScalarValue) -> Option<i64> {
     match value {
         ScalarValue::Int8(value) => value.map(i64::from),
         ScalarValue::Int16(value) => value.map(i64::from),
@@ -469,12 +469,15 @@ pub fn scalar_bytes(value: &ScalarValue) -> u64 {
         ScalarValue::Binary(bytes) | ScalarValue::LargeBinary(bytes) | ScalarValue::BinaryView(bytes) => {
             bytes.as_ref().map_or(0, |bytes| bytes.len() as u64)
         }
-        other => list_of(other).map_or(PLAIN_BYTES, |list| bytes_between(&list, 0, list.len())),
+        other => match list_of(other) {
+            Some(list) => bytes_between(&list, 0, list.len()),
+            None => other.data_type().primitive_width().map_or(PLAIN_BYTES, |width| width as u64),
+        },
     }
 }
 
 /// Bytes of the values from one row to another, without those of NULLs' bits.
-fn bytes_between(array: &ArrayRef, from: usize, to: usize) -> u64 {
+pub fn bytes_between(array: &ArrayRef, from: usize, to: usize) -> u64 {
     let rows = (to - from) as u64;
     match array.data_type() {
         DataType::Utf8 => span(array.as_string::<i32>().value_offsets(), from, to),

@@ -20,15 +20,17 @@ mod gathered;
 mod pattern;
 pub mod regex;
 mod slices;
+mod width;
 
 pub use account::{Account, Accounted, Scope, SettledOnDrop};
 pub use account::{Mode, with_mode};
 pub use bounded::{bound, bound_call, bound_cast, is_bounded};
 pub use concatenation::concatenation;
-pub use estimate::scalar_bytes;
+pub use estimate::{bytes_between, scalar_bytes};
 pub use gathered::bound_aggregate;
 pub use pattern::bound_like;
 pub use slices::Slices;
+pub use width::width;
 
 /// What one value may have, bytes: PostgreSQL's bound.
 pub const VALUE_BYTES_MAX: u64 = (1 << 30) - 1;
@@ -37,7 +39,9 @@ pub const ELEMENTS_MAX: u64 = VALUE_BYTES_MAX / 8;
 /// What a column of one batch may have, bytes: Arrow counts them in 31 bits.
 pub const BATCH_BYTES_MAX: u64 = i32::MAX as u64;
 /// What a batch is meant to have where it can be made in slices, bytes.
-pub const SLICE_BYTES: u64 = 32 << 20;
+pub const SLICE_BYTES: u64 = 8 << 20;
+/// Results that are surely smaller than this are made at once, bytes.
+pub const SMALL_BYTES: u64 = 1 << 20;
 /// What may be made while a plan is optimized, bytes: larger constants are left to the run, where they count.
 pub const FOLDED_BYTES_MAX: u64 = 1 << 20;
 

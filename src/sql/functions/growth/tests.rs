@@ -132,7 +132,7 @@ fn what_a_statement_leaves_behind_counts_no_longer() {
 
 #[test]
 fn a_batch_is_made_in_parts_that_are_small() {
-    let (repeats, batch) = (repeats(), rows(vec![10 << 20; 9], "a"));
+    let (repeats, batch) = (repeats(), rows(vec![3 << 20; 9], "a"));
     let mut slices = Slices::new(batch.num_rows(), usize::MAX);
     let mut lengths = Vec::new();
     while let Some(part) = slices.next(
@@ -167,7 +167,7 @@ fn one_value_for_all_rows_counts_for_each_where_it_may_become_so() {
     let batch = rows(vec![0; 100], "a");
     let refused = with_mode(Mode::Sliced, || constant.evaluate(&batch)).expect_err("100 MiB");
     assert!(engine_says_too_large(&refused));
-    with_mode(Mode::Sliced, || constant.evaluate(&batch.slice(0, 20))).expect("20 MiB");
+    with_mode(Mode::Sliced, || constant.evaluate(&batch.slice(0, 8))).expect("8 MiB");
 }
 
 #[test]
