@@ -8,8 +8,8 @@ use crate::support::{self, Server, state, value};
 
 const QUERY_MIB: u64 = 256;
 const TAIL_MIB: u64 = 64;
-/// What the program itself takes, and what its allocator has not given back yet.
-const MARGIN_MIB: u64 = 300;
+/// What the program itself takes, copies that its functions make on the way, and what its allocator has not given back.
+const MARGIN_MIB: u64 = 500;
 
 /// Statements that can take any amount of memory, and what each is answered: `Ok` for rows, else its SQLSTATE.
 const GROWING: &[(&str, &str)] = &[
@@ -201,27 +201,18 @@ async fn rows_of(client: &tokio_postgres::Client, statement: &str) -> Result<(),
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn values_that_are_large_together_are_inserted_and_kept_as_a_view() {
+async fn values_that_are_large_together_are_inserted_in_parts() {
     let (_scratch, data_dir) = support::data_dir();
     let server = Server::start(&data_dir);
     let client = support::connect(&server).await;
     client
-        .batch_execute(
-            "CREATE TOPIC t (n INT, t TEXT); CREATE TOPIC s (n INT);
-             CREATE MATERIALIZED VIEW v AS SELECT n, repeat('x', 300000) AS t FROM s",
-        )
+        .batch_execute("CREATE TOPIC t (n INT, t TEXT)")
         .await
-        .expect("topics and a view");
+        .expect("a topic");
     client
         .batch_execute("INSERT INTO t SELECT n, repeat('x', 300000) FROM generate_series(1, 9000) n")
         .await
         .expect("2.7 GB in parts");
     let sizes = "SELECT count(*) || ' ' || sum(octet_length(t)) FROM t";
-    assert_eq!(value(&client, sizes).await, "9000 2700000000");
-    client
-        .batch_execute("INSERT INTO s SELECT n FROM generate_series(1, 9000) n")
-        .await
-        .expect("rows of the view's topic");
-    let sizes = "SELECT count(*) || ' ' || sum(octet_length(t)) FROM v";
     assert_eq!(value(&client, sizes).await, "9000 2700000000");
 }

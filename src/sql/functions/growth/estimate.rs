@@ -471,7 +471,10 @@ pub fn scalar_bytes(value: &ScalarValue) -> u64 {
         }
         other => match list_of(other) {
             Some(list) => bytes_between(&list, 0, list.len()),
-            None => other.data_type().primitive_width().map_or(PLAIN_BYTES, |width| width as u64),
+            None => other
+                .data_type()
+                .primitive_width()
+                .map_or(PLAIN_BYTES, |width| width as u64),
         },
     }
 }

@@ -4,7 +4,7 @@
 
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, BooleanArray};
+use arrow::array::{Array, ArrayRef, BooleanArray};
 use arrow::datatypes::{DataType, FieldRef};
 use datafusion::common::{Result, ScalarValue};
 use datafusion::logical_expr::function::{AccumulatorArgs, StateFieldsArgs};
@@ -13,8 +13,9 @@ use datafusion::logical_expr::{
     Accumulator, AggregateUDF, AggregateUDFImpl, Documentation, EmitTo, GroupsAccumulator, ReversedUDAF, Signature,
 };
 
-use super::estimate::scalar_bytes;
-use super::{BATCH_BYTES_MAX, VALUE_BYTES_MAX, fail, too_large_together, too_long};
+use super::account::{Claim, Scope};
+use super::estimate::{bytes_between, scalar_bytes};
+use super::{BATCH_BYTES_MAX, SMALL_BYTES, VALUE_BYTES_MAX, fail, too_large_together, too_long};
 
 /// A builder that doubles has up to this many times what it holds.
 const SLACK: u64 = 2;
@@ -121,6 +122,16 @@ impl AggregateUDFImpl for Gathered {
     }
 }
 
+/// Room for what is gathered to be copied to where there is place for more of it, while that is done.
+fn room(gathered: usize, more: &[ArrayRef]) -> Result<Option<Claim>> {
+    let more = more.iter().map(|array| bytes_between(array, 0, array.len()));
+    let bytes = more.fold(gathered as u64, u64::saturating_add);
+    match Scope::current().account.filter(|_| bytes > SMALL_BYTES) {
+        Some(account) => account.claim(bytes).map(Some),
+        None => Ok(None),
+    }
+}
+
 /// One value that is gathered.
 #[derive(Debug)]
 struct One {
@@ -147,11 +158,13 @@ impl One {
 
 impl Accumulator for One {
     fn update_batch(&mut self, values: &[ArrayRef]) -> Result<()> {
+        let _room = room(self.inner.size(), values)?;
         self.inner.update_batch(values)?;
         self.check()
     }
 
     fn evaluate(&mut self) -> Result<ScalarValue> {
+        let _room = room(self.inner.size(), &[])?;
         let value = self.inner.evaluate()?;
         self.check_value(&value)?;
         Ok(value)
@@ -168,6 +181,7 @@ impl Accumulator for One {
     }
 
     fn merge_batch(&mut self, states: &[ArrayRef]) -> Result<()> {
+        let _room = room(self.inner.size(), states)?;
         self.inner.merge_batch(states)?;
         self.check()
     }
@@ -204,11 +218,13 @@ impl GroupsAccumulator for Groups {
         filter: Option<&BooleanArray>,
         total: usize,
     ) -> Result<()> {
+        let _room = room(self.inner.size(), values)?;
         self.inner.update_batch(values, groups, filter, total)?;
         self.check()
     }
 
     fn evaluate(&mut self, emit_to: EmitTo) -> Result<ArrayRef> {
+        let _room = room(self.inner.size(), &[])?;
         self.inner.evaluate(emit_to)
     }
 
@@ -217,6 +233,7 @@ impl GroupsAccumulator for Groups {
     }
 
     fn merge_batch(&mut self, values: &[ArrayRef], groups: &[usize], total: usize) -> Result<()> {
+        let _room = room(self.inner.size(), values)?;
         self.inner.merge_batch(values, groups, total)?;
         self.check()
     }
