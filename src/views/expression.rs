@@ -12,6 +12,7 @@ use datafusion::logical_expr::{Expr, Volatility};
 use datafusion::physical_expr::{PhysicalExpr, create_physical_expr};
 
 use crate::error::SqlError;
+use crate::sql::functions::growth::spread;
 use crate::sql::plan::compares;
 
 /// A compiled scalar expression.
@@ -43,7 +44,7 @@ impl Expression {
     /// One value per row of `batch`.
     pub fn evaluate(&self, batch: &RecordBatch) -> Result<ArrayRef, SqlError> {
         let value = self.physical.evaluate(batch)?;
-        Ok(value.into_array(batch.num_rows())?)
+        Ok(spread(value, batch.num_rows())?)
     }
 
     /// As [`Expression::evaluate`], for a condition.

@@ -29,7 +29,7 @@ pub use concatenation::concatenation;
 pub use estimate::{bytes_between, scalar_bytes};
 pub use gathered::bound_aggregate;
 pub use pattern::bound_like;
-pub use slices::Slices;
+pub use slices::{Slices, spread};
 pub use width::width;
 
 /// What one value may have, bytes: PostgreSQL's bound.

@@ -2,7 +2,13 @@
 //!
 //! One rule: a part of one row is made whole, or fails by its own bounds.
 
-use super::account::{Mode, with_mode};
+use arrow::array::ArrayRef;
+use datafusion::common::Result;
+use datafusion::logical_expr::ColumnarValue;
+
+use super::account::{Mode, mode, with_mode};
+use super::estimate::scalar_bytes;
+use super::{BATCH_BYTES_MAX, SLICE_BYTES, fail, too_large_together};
 
 /// The rows of a batch that are still to be computed.
 #[derive(Debug)]
@@ -49,4 +55,18 @@ impl Slices {
             }
         }
     }
+}
+
+/// A value as an array of so many rows, if they are not too large together.
+pub fn spread(value: ColumnarValue, rows: usize) -> Result<ArrayRef> {
+    if let ColumnarValue::Scalar(scalar) = &value {
+        let most = match mode() {
+            Mode::Sliced => SLICE_BYTES,
+            Mode::Whole | Mode::Folded => BATCH_BYTES_MAX,
+        };
+        if rows > 1 && scalar_bytes(scalar).saturating_mul(rows as u64) > most {
+            return Err(fail(too_large_together("the plan")));
+        }
+    }
+    value.into_array(rows)
 }
