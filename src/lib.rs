@@ -1,5 +1,6 @@
 //! Millstream: a SQL streaming database. Start with ARCHITECTURE.md.
 
+pub mod depth;
 pub mod error;
 pub mod log_limit;
 pub mod panics;

@@ -5,6 +5,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use millstream::config::{Cli, Command};
+use millstream::depth::STACK_BYTES;
 use millstream::{demo, panics, server};
 
 /// Rows are made on one thread and given up on another, in small pieces: see `docs/decisions/0007`.
@@ -13,8 +14,6 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// What is logged, such as `debug` or `warn,millstream=debug`.
 const LOG_VARIABLE: &str = "MILLSTREAM_LOG";
-/// Plans are walked by recursion; a deep one must not end the server.
-const STACK_BYTES: usize = 16 << 20;
 
 fn main() -> ExitCode {
     let cli = Cli::parse();

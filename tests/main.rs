@@ -13,6 +13,7 @@ mod backup;
 mod copy;
 mod crash;
 mod damage;
+mod depth;
 mod disk_full;
 mod fuzz;
 mod hostile;

@@ -40,7 +40,12 @@ pub const FIXED_SCHEMAS: [(&str, u32); 4] = [
 
 /// Whether only the server may create relations in it.
 pub fn is_system_schema(schema: &str) -> bool {
-    schema != "public" && FIXED_SCHEMAS.iter().any(|(name, _)| *name == schema)
+    schema != "public" && is_fixed_schema(schema)
+}
+
+/// Whether it is there for ever.
+pub fn is_fixed_schema(schema: &str) -> bool {
+    FIXED_SCHEMAS.iter().any(|(name, _)| *name == schema)
 }
 
 /// The record of a `log::Ddl`.

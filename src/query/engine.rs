@@ -26,18 +26,13 @@ use super::conjunction::Conjunction;
 use super::leaves::Leaves;
 use super::slices::SliceProjections;
 use super::stoppable;
-use crate::error::{SqlError, state};
+use crate::error::SqlError;
 use crate::sql::functions::functions;
-use crate::sql::functions::growth::{Mode, Scope, with_mode};
-use crate::stop::Stop;
+use crate::sql::functions::growth::{Mode, with_mode};
 
 /// A query ready to run.
 pub type Physical = Arc<dyn ExecutionPlan>;
 
-/// Plans deeper than this are handled on a thread with a stack of its own.
-const SHALLOW_DEPTH: usize = 48;
-/// Stack of that thread, bytes; only what is touched is taken.
-const DEEP_STACK_BYTES: usize = 512 << 20;
 /// Time zones whose states are kept.
 const ZONES_MAX: usize = 64;
 
@@ -150,24 +145,20 @@ impl Engine {
     }
 
     /// The logical optimizer.
-    pub fn optimize(&self, plan: LogicalPlan, depth: usize, time_zone: &str) -> Result<LogicalPlan, SqlError> {
+    pub fn optimize(&self, plan: LogicalPlan, time_zone: &str) -> Result<LogicalPlan, SqlError> {
         let state = self.state(time_zone);
-        with_stack_for(depth, || {
-            // Large constants are left to the run, where they count.
-            let optimized = with_mode(Mode::Folded, || {
-                state.optimizer().optimize(plan, state.as_ref(), |_, _| {})
-            });
-            optimized.map_err(SqlError::from)
-        })
+        // Large constants are left to the run, where they count.
+        let optimized = with_mode(Mode::Folded, || {
+            state.optimizer().optimize(plan, state.as_ref(), |_, _| {})
+        });
+        Ok(optimized?)
     }
 
     /// Pushes LIMITs down whose values are known by now, in a plan that was optimized without them.
-    pub fn push_limits(&self, plan: LogicalPlan, depth: usize, time_zone: &str) -> Result<LogicalPlan, SqlError> {
+    pub fn push_limits(&self, plan: LogicalPlan, time_zone: &str) -> Result<LogicalPlan, SqlError> {
         let state = self.state(time_zone);
-        with_stack_for(depth, || {
-            let pushed = self.limits.optimize(plan, state.as_ref(), |_, _| {});
-            pushed.map_err(SqlError::from)
-        })
+        let pushed = self.limits.optimize(plan, state.as_ref(), |_, _| {});
+        pushed.map_err(SqlError::from)
     }
 
     /// The physical plan of an optimized plan of which it is known that it finds nothing.
@@ -181,40 +172,14 @@ impl Engine {
     pub fn physical(
         &self,
         plan: LogicalPlan,
-        depth: usize,
         leaves: Leaves,
         time_zone: &str,
         batch_rows: usize,
     ) -> Result<Physical, SqlError> {
         let state = self.state_for(time_zone, batch_rows);
         let planner = DefaultPhysicalPlanner::with_extension_planners(vec![Arc::new(leaves)]);
-        with_stack_for(depth, || {
-            // Planning waits for nothing: it is a future by DataFusion's convention only.
-            let planned = futures::executor::block_on(planner.create_physical_plan(&plan, state.as_ref()));
-            planned.map_err(SqlError::from)
-        })
+        // Planning waits for nothing: it is a future by DataFusion's convention only.
+        let planned = futures::executor::block_on(planner.create_physical_plan(&plan, state.as_ref()));
+        Ok(planned?)
     }
-}
-
-/// Runs `work` here, or on a thread with a big stack if the plan is deep.
-fn with_stack_for<T: Send>(depth: usize, work: impl FnOnce() -> Result<T, SqlError> + Send) -> Result<T, SqlError> {
-    if depth <= SHALLOW_DEPTH {
-        return work();
-    }
-    let (stop, memory) = (Stop::current().unwrap_or_default(), Scope::current());
-    let work = || {
-        let _entered = memory.enter();
-        stop.scope(work)
-    };
-    std::thread::scope(|scope| {
-        let thread = std::thread::Builder::new()
-            .name("query-planner".to_string())
-            .stack_size(DEEP_STACK_BYTES)
-            .spawn_scoped(scope, work)
-            .map_err(|error| {
-                SqlError::new(state::INSUFFICIENT_RESOURCES, "cannot start a planner thread")
-                    .detail(format!("{error}."))
-            })?;
-        thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
-    })
 }

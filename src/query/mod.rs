@@ -197,19 +197,18 @@ impl Query {
         let (engine, log) = (self.engine.clone(), self.log.clone());
         let plan = move || {
             let time_zone = &point.session.time_zone;
-            let depth = bind::depth(&planned.plan)?;
             let again = match &reuse {
-                Some(reuse) => reuse.plan(&engine, &planned.plan, depth, &point)?,
+                Some(reuse) => reuse.plan(&engine, &planned.plan, &point)?,
                 None => None,
             };
             let plan = match again {
                 Some(plan) => plan,
-                None => optimized(&engine, &planned, depth, &point)?,
+                None => optimized(&engine, &planned, &point)?,
             };
             let leaves = leaves::Leaves::new(log.clone(), &point);
             match engine.nothing(&plan, &leaves, time_zone)? {
                 Some(nothing) => Ok((nothing, engine.task(time_zone, engine.batch_rows()))),
-                None => physical(&engine, log, plan, depth, &point),
+                None => physical(&engine, log, plan, &point),
             }
         };
         Ok(RowStream {
@@ -247,20 +246,14 @@ fn plan(
     planned: &Planned,
     point: &ReadPoint,
 ) -> Result<(engine::Physical, Arc<TaskContext>), SqlError> {
-    let depth = bind::depth(&planned.plan)?;
-    let plan = optimized(engine, planned, depth, point)?;
-    physical(engine, log, plan, depth, point)
+    let plan = optimized(engine, planned, point)?;
+    physical(engine, log, plan, point)
 }
 
 /// The plan with its values, as the optimizer leaves it.
-fn optimized(
-    engine: &engine::Engine,
-    planned: &Planned,
-    depth: usize,
-    point: &ReadPoint,
-) -> Result<LogicalPlan, SqlError> {
+fn optimized(engine: &engine::Engine, planned: &Planned, point: &ReadPoint) -> Result<LogicalPlan, SqlError> {
     let plan = bind::bind(planned.plan.clone(), point)?;
-    engine.optimize(plan, depth, &point.session.time_zone)
+    engine.optimize(plan, &point.session.time_zone)
 }
 
 /// How an optimized plan runs: in batches of few rows, if these are wide.
@@ -268,7 +261,6 @@ fn physical(
     engine: &engine::Engine,
     log: Arc<dyn Topics>,
     plan: LogicalPlan,
-    depth: usize,
     point: &ReadPoint,
 ) -> Result<(engine::Physical, Arc<TaskContext>), SqlError> {
     let time_zone = &point.session.time_zone;
@@ -276,7 +268,7 @@ fn physical(
     let mut batch_rows = width::batch_rows(engine.batch_rows(), made);
     let physical = |batch_rows| {
         let leaves = leaves::Leaves::new(log.clone(), point);
-        engine.physical(plan.clone(), depth, leaves, time_zone, batch_rows)
+        engine.physical(plan.clone(), leaves, time_zone, batch_rows)
     };
     let mut chosen = physical(batch_rows)?;
     // What is there to read is known now.

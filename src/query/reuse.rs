@@ -33,7 +33,6 @@ impl Reuse {
         &self,
         engine: &Engine,
         plan: &LogicalPlan,
-        depth: usize,
         point: &ReadPoint,
     ) -> Result<Option<LogicalPlan>, SqlError> {
         if !self.has_run.swap(true, Ordering::Relaxed) {
@@ -44,7 +43,7 @@ impl Reuse {
             Some(optimized) => optimized,
             None => {
                 // What cannot be optimized without values is optimized with them.
-                let Ok(plan) = engine.optimize(plan.clone(), depth, time_zone) else {
+                let Ok(plan) = engine.optimize(plan.clone(), time_zone) else {
                     return Ok(None);
                 };
                 let limits = has_open_limits(&plan)?;
@@ -53,7 +52,7 @@ impl Reuse {
         };
         let plan = bind::bind(optimized.plan.clone(), point)?;
         Ok(Some(match optimized.limits {
-            true => engine.push_limits(plan, depth, time_zone)?,
+            true => engine.push_limits(plan, time_zone)?,
             false => plan,
         }))
     }

@@ -26,6 +26,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::engine::Physical;
 use super::output;
+use crate::depth::STACK_BYTES;
 use crate::error::{SqlError, state};
 use crate::panics;
 use crate::sql::functions::growth::{Account, Accounted, Scope, SettledOnDrop};
@@ -40,8 +41,6 @@ const BEGINNING_MAX: usize = 256;
 const IDLE_THREAD_LIMIT: Duration = Duration::from_secs(60);
 /// Batches of rows that wait for the client while the query goes on.
 const BATCHES_AHEAD: usize = 2;
-/// Operators are nested calls.
-const STACK_BYTES: usize = 16 << 20;
 
 pub struct Runner {
     /// Taken when dropped.

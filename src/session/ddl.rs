@@ -292,7 +292,7 @@ impl Session {
                 format!("schema \"{name}\" does not exist"),
             ));
         }
-        if catalog::is_system_schema(name) {
+        if catalog::is_fixed_schema(name) {
             return Err(SqlError::new(
                 state::DEPENDENT_OBJECTS_STILL_EXIST,
                 format!("cannot drop schema {name} because it is required by the database system"),

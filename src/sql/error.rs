@@ -9,6 +9,7 @@ use datafusion::common::{Column, DataFusionError, SchemaError};
 
 use crate::error::{SqlError, SqlState, state};
 use crate::panics;
+use crate::sql::functions::functions;
 use crate::sql::functions::growth::{regex, too_large_together};
 use crate::types::PgType;
 
@@ -241,6 +242,12 @@ fn from_plan(message: &str) -> SqlError {
     let message = message.trim();
     let text = message.strip_prefix("Error during planning: ").unwrap_or(message);
     if let Some(name) = between(text, "Invalid function '", "'") {
+        if functions().window.contains_key(name) {
+            return SqlError::new(
+                state::WRONG_OBJECT_TYPE,
+                format!("window function {name} requires an OVER clause"),
+            );
+        }
         return SqlError::new(state::UNDEFINED_FUNCTION, format!("function {name} does not exist"))
             .hint(function_hint(text));
     }
@@ -471,6 +478,89 @@ fn from_coercion(text: &str) -> Option<SqlError> {
     Some(SqlError::new(state::UNDEFINED_FUNCTION, message).detail(sentence(reason)))
 }
 
+/// What the engine says of values that a user gave, in lower case; SQLSTATE and message of PostgreSQL.
+const KNOWN: [(&str, &str, &str); 19] = [
+    (
+        "ntile requires a positive",
+        "22014",
+        "argument of ntile must be greater than zero",
+    ),
+    (
+        "second argument of nth_value must not be",
+        "22016",
+        "argument of nth_value must be greater than zero",
+    ),
+    (
+        "literal for the second argument of nth_value",
+        "0A000",
+        "the second argument of nth_value must be a constant",
+    ),
+    (
+        "negative count not allowed",
+        "22011",
+        "negative substring length not allowed",
+    ),
+    (
+        "overlay start position must be",
+        "22011",
+        "negative substring length not allowed",
+    ),
+    (
+        "field position must not be zero",
+        "22023",
+        "field position must not be zero",
+    ),
+    (
+        "invalid unicode scalar value",
+        "54000",
+        "requested character not valid for encoding",
+    ),
+    (
+        "requires start to be 1",
+        "22023",
+        "invalid value for parameter \"start\": it must be greater than zero",
+    ),
+    (
+        "zero raised to a negative power",
+        "2201F",
+        "zero raised to a negative power is undefined",
+    ),
+    (
+        "factorial of a negative number",
+        "22003",
+        "factorial of a negative number is undefined",
+    ),
+    ("got invalid index", "22003", "integer out of range"),
+    ("start_from out of bounds", "22003", "initial position is out of range"),
+    (
+        "to non-list data type",
+        "0A000",
+        "multidimensional arrays are not supported",
+    ),
+    ("unable to represent", "22008", "interval field value out of range"),
+    ("exceeds the representable i64 range", "22008", "timestamp out of range"),
+    (
+        "failed to decode value using base64",
+        "22023",
+        "invalid base64 sequence",
+    ),
+    (
+        "encountered non utf-8 data",
+        "22021",
+        "invalid byte sequence for encoding \"UTF8\"",
+    ),
+    (
+        "delimiter must be a string literal",
+        "0A000",
+        "the delimiter of string_agg must be a constant",
+    ),
+    (
+        "cannot run range queries on datatype",
+        "0A000",
+        "RANGE with offset PRECEDING/FOLLOWING is not supported for this column type",
+    ),
+];
+
 fn from_execution(message: &str) -> SqlError {
     let text = message.trim();
     let text = [
@@ -494,6 +584,10 @@ fn from_execution(message: &str) -> SqlError {
     }
     if lower.contains("regular expression did not compile") || lower.contains("regex parse error") {
         return regex::of_message(text);
+    }
+    if let Some(known) = KNOWN.iter().find(|known| lower.contains(known.0)) {
+        let (_, code, message) = known;
+        return SqlError::new(SqlState(code), *message);
     }
     if lower.contains("more than one row") {
         return SqlError::new(

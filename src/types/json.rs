@@ -1,12 +1,16 @@
 //! JSON and JSONB: is it valid, and JSONB's one spelling.
 //!
+//! One rule: text that nests deeper than [`DEPTH_MAX`] is refused (54001) before anything recurses over it.
+//!
 //! JSON keeps its text; JSONB is held as the text that PostgreSQL would print: keys by length, then bytes, the last of
 //! equal ones; one blank after `:` and `,`; numbers as NUMERIC prints them. Not here: operators on them.
 
+use crate::depth::{DEPTH_MAX, too_deep};
 use crate::error::{SqlError, SqlState, state};
 
-/// 22P02 unless `text` is one JSON value.
+/// 22P02 unless `text` is one JSON value, 54001 if it nests too deep.
 pub fn check(text: &str) -> Result<(), SqlError> {
+    check_depth(text)?;
     serde_json::from_str::<serde::de::IgnoredAny>(text)
         .map(|_| ())
         .map_err(|error| {
@@ -18,6 +22,38 @@ pub fn check(text: &str) -> Result<(), SqlError> {
                     excerpt(text, error.line())
                 ))
         })
+}
+
+/// Counts brackets outside of strings. Short texts, the most by far, need no count.
+fn check_depth(text: &str) -> Result<(), SqlError> {
+    if text.len() <= DEPTH_MAX {
+        return Ok(());
+    }
+    let mut depth = 0_usize;
+    let mut bytes = text.bytes();
+    while let Some(byte) = bytes.next() {
+        match byte {
+            b'[' | b'{' => {
+                depth += 1;
+                if depth > DEPTH_MAX {
+                    return Err(too_deep(format!("A JSON value may nest {DEPTH_MAX} levels.")));
+                }
+            }
+            b']' | b'}' => depth = depth.saturating_sub(1),
+            b'"' => {
+                // To the end of the string; what comes after a backslash ends none.
+                while let Some(byte) = bytes.next() {
+                    match byte {
+                        b'"' => break,
+                        b'\\' => _ = bytes.next(),
+                        _ => {}
+                    }
+                }
+            }
+            _ => {}
+        }
+    }
+    Ok(())
 }
 
 fn sentence(text: &str) -> String {
@@ -292,6 +328,29 @@ mod tests {
         ] {
             assert_eq!(canonical(text).as_deref(), Ok(expected), "{text}");
         }
+    }
+
+    #[test]
+    fn depth_is_bounded_before_anything_recurses() {
+        for (open, close) in [("[", "]"), ("{\"a\":", "}"), ("[{\"a\":[", "]}]")] {
+            let levels = open.matches(['[', '{']).count();
+            let text = |depth: usize| format!("{}1{}", open.repeat(depth), close.repeat(depth));
+            let deepest = DEPTH_MAX / levels;
+            canonical(&text(deepest)).expect("just deep enough");
+            for depth in [deepest + 1, 100_000] {
+                assert_eq!(canonical(&text(depth)).expect_err("too deep").state.0, "54001");
+                assert_eq!(check(&text(depth)).expect_err("too deep").state.0, "54001");
+            }
+            // What is not closed, or not JSON at all behind the depth, is refused for its depth.
+            assert_eq!(check(&open.repeat(100_000)).expect_err("too deep").state.0, "54001");
+        }
+        let brackets = "[{".repeat(2 * DEPTH_MAX);
+        check(&format!("[\"{brackets}\", \"\\\"{brackets}\"]")).expect("brackets in strings do not nest");
+        check(&format!("[{}1]", "[],".repeat(2 * DEPTH_MAX))).expect("brackets side by side do not nest");
+        assert_eq!(
+            check(&"]".repeat(2 * DEPTH_MAX)).expect_err("not JSON").state.0,
+            "22P02"
+        );
     }
 
     #[test]

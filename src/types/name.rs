@@ -83,14 +83,14 @@ impl PgType {
     pub fn parse(name: &str) -> Option<PgType> {
         let words = normalize(name);
         let mut text = words.as_str();
-        if let Some(item) = text.strip_prefix("array<").and_then(|rest| rest.strip_suffix('>')) {
-            return Some(array_of(PgType::parse(item)?));
-        }
-        // T[], T[3], T array, T array[3]; any number of dimensions is one array type.
+        // T[], T[3], T array, T array[3], array<T>; any number of dimensions is one array type.
         let mut is_array = false;
         loop {
             text = text.trim_end();
-            if let Some(open) = text.strip_suffix(']').and_then(|inside| inside.rfind('[')) {
+            if let Some(item) = text.strip_prefix("array<").and_then(|rest| rest.strip_suffix('>')) {
+                text = item;
+                is_array = true;
+            } else if let Some(open) = text.strip_suffix(']').and_then(|inside| inside.rfind('[')) {
                 let bound = text[open + 1..text.len() - 1].trim();
                 if !bound.bytes().all(|b| b.is_ascii_digit()) {
                     return None;
@@ -340,6 +340,7 @@ mod tests {
             ("int array", "integer[]"),
             ("_int8", "bigint[]"),
             ("array<string>", "text[]"),
+            ("array<array<int[]>>", "integer[]"),
             ("pg_catalog.int4", "integer"),
             ("varchar(2147483647)", "text"),
         ] {

@@ -18,6 +18,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use tokio::sync::{mpsc, oneshot, watch};
 
+use crate::depth::STACK_BYTES;
 use crate::error::{SqlError, state};
 use crate::log::{Lsn, TopicId};
 use crate::panics;
@@ -32,8 +33,6 @@ use super::{ViewRows, ViewStats, ViewStatus};
 const LULL: Duration = Duration::from_millis(5);
 /// Requests that wait for the driver, at most; more wait at the senders.
 pub const REQUESTS_MAX: usize = 1024;
-/// A change goes through the views that read one another by nested calls.
-pub const STACK_BYTES: usize = 32 << 20;
 /// After so many panics of its own, the thread gives up.
 const BREAKDOWNS_MAX: usize = 100;
 

@@ -45,10 +45,11 @@ use parking_lot::Mutex;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::catalog;
+use crate::depth::STACK_BYTES;
 use crate::error::{SqlError, state};
 use crate::log::{Extent, Log, Lsn, Reader, TopicId};
 
-use driver::{Driver, Published, REQUESTS_MAX, Request, STACK_BYTES, not_maintained};
+use driver::{Driver, Published, REQUESTS_MAX, Request, not_maintained};
 use memory::{Budget, Limits, Stop};
 use scan::{Source, seen_as};
 

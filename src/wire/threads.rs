@@ -9,8 +9,7 @@ use std::sync::Arc;
 use tokio::runtime::{Builder, Handle};
 use tokio::sync::watch;
 
-/// Plans are walked by recursion; a deep one must not end the server.
-const STACK_BYTES: usize = 16 << 20;
+use crate::depth::STACK_BYTES;
 
 pub struct Threads {
     threads: Vec<Thread>,

@@ -7,7 +7,7 @@ use sqlparser::ast::{
     ObjectNamePart, Query, SelectItem, SetExpr, TableFactor, UnaryOperator, Value, VisitorMut,
 };
 
-use super::{call, cast, fold, last_name};
+use super::{call, cast, fold, fromless, last_name};
 use crate::error::{SqlError, state};
 
 pub(super) struct Expressions;
@@ -44,6 +44,7 @@ impl VisitorMut for Expressions {
     }
 
     fn post_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<SqlError> {
+        fromless::inline(expr);
         match rewrite(expr) {
             Ok(()) => ControlFlow::Continue(()),
             Err(error) => ControlFlow::Break(error),
@@ -533,7 +534,7 @@ fn for_array_defaults(function: &mut ast::Function) {
         if let FunctionArg::Unnamed(FunctionArgExpr::Expr(expr)) = arg
             && array_items(expr).is_some_and(|items| items.is_empty())
         {
-            *expr = call("make_array", vec![]);
+            *expr = call("~make_array", vec![]);
         }
     }
 }
@@ -548,7 +549,7 @@ fn array_subquery(expr: &mut Expr) -> Option<Expr> {
         return None;
     };
     if let Some(items) = unnested(query) {
-        return Some(call("coalesce", vec![items, call("make_array", vec![])]));
+        return Some(call("coalesce", vec![items, call("~make_array", vec![])]));
     }
     let mut query = std::mem::replace(query, Box::new(empty_query()));
     let order = match query.order_by.take() {
@@ -592,7 +593,7 @@ fn array_subquery(expr: &mut Expr) -> Option<Expr> {
     *item = aggregate;
     Some(call(
         "coalesce",
-        vec![Expr::Subquery(query), call("make_array", vec![])],
+        vec![Expr::Subquery(query), call("~make_array", vec![])],
     ))
 }
 
@@ -637,7 +638,7 @@ fn unnested(query: &mut Query) -> Option<Expr> {
         body: Box::new(item.clone()),
         syntax: ast::LambdaSyntax::Arrow,
     });
-    Some(call("array_transform", vec![array.clone(), lambda]))
+    Some(call("~array_transform", vec![array.clone(), lambda]))
 }
 
 fn empty_query() -> Query {
@@ -674,7 +675,7 @@ fn set_returning(expr: &mut Expr) {
         }
         // Nothing is partitioned in PostgreSQL's sense, so nothing has an ancestor.
         Some("pg_partition_ancestors") => {
-            *expr = call("unnest", vec![cast(call("make_array", vec![]), "bigint[]")]);
+            *expr = call("unnest", vec![cast(call("~make_array", vec![]), "bigint[]")]);
         }
         Some("generate_subscripts") => {
             let FunctionArguments::List(list) = &mut function.args else {

@@ -8,6 +8,7 @@
 //! Not here: the functions that the rewrites call (`functions::catalog`), literals and types (`plan`).
 
 mod expressions;
+mod fromless;
 mod subqueries;
 #[cfg(test)]
 mod tests;

@@ -578,7 +578,7 @@ impl VisitorMut for Hoister<'_> {
                 select.projection.as_mut_slice()
         {
             let value = std::mem::replace(item, boolean(false));
-            *item = call("first_value", vec![value]);
+            *item = call("~first_value", vec![value]);
         }
         ControlFlow::Continue(())
     }
@@ -633,6 +633,9 @@ impl Scope {
                     .map_or_else(|| relation.name.to_string(), |alias| fold(&alias.name));
                 relations.push((alias, relation));
             }
+        }
+        if relations.is_empty() {
+            return None;
         }
         let scope = Scope { relations };
         scope.is_correlated(select).then_some(scope)

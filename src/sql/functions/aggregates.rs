@@ -55,7 +55,7 @@ impl AggregateKind {
         Some(match name {
             "count" => AggregateKind::Count,
             "sum" => AggregateKind::Sum,
-            "avg" | "mean" => AggregateKind::Avg,
+            "avg" => AggregateKind::Avg,
             "min" => AggregateKind::Min,
             "max" => AggregateKind::Max,
             "bool_and" | "every" => AggregateKind::BoolAnd,

@@ -9,6 +9,7 @@
 //!
 //! Not here: dates, times and intervals (`temporal.rs`), `^` and other functions (`math.rs`).
 
+use std::fmt::Write;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 
@@ -22,14 +23,14 @@ use arrow::datatypes::{
 use arrow::error::ArrowError;
 use datafusion::common::{DFSchema, Result, ScalarValue};
 use datafusion::logical_expr::expr::{Placeholder, ScalarFunction};
-use datafusion::logical_expr::planner::{ExprPlanner, PlannerResult, RawBinaryExpr};
+use datafusion::logical_expr::planner::{ExprPlanner, PlannerResult, RawAggregateExpr, RawBinaryExpr, RawWindowExpr};
 use datafusion::logical_expr::{
     ColumnarValue, Expr, ExprSchemable, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility,
 };
 use sqlparser::ast::BinaryOperator;
 
 use super::aggregates::{NUMERIC_MAX, NUMERIC_PRECISION, Summand, float_overflow};
-use super::{datetime, fail, temporal};
+use super::{calls, datetime, fail, temporal};
 use crate::error::{SqlError, state};
 
 /// Names of operands that are written out, together.
@@ -194,6 +195,15 @@ impl ExprPlanner for OperatorPlanner {
         Ok(PlannerResult::Planned(binary(operator, expr.left, expr.right, schema)?))
     }
 
+    fn plan_aggregate(&self, expr: RawAggregateExpr) -> Result<PlannerResult<RawAggregateExpr>> {
+        calls::aggregate(expr).map(PlannerResult::Original)
+    }
+
+    fn plan_window(&self, expr: RawWindowExpr) -> Result<PlannerResult<RawWindowExpr>> {
+        calls::check_frame(&expr.window_frame)?;
+        Ok(PlannerResult::Original(expr))
+    }
+
     fn plan_extract(&self, args: Vec<Expr>) -> Result<PlannerResult<Vec<Expr>>> {
         let call = ScalarFunction::new_udf(datetime::extract(), args);
         Ok(PlannerResult::Planned(Expr::ScalarFunction(call)))
@@ -275,14 +285,32 @@ impl ScalarUDFImpl for Arithmetic {
     /// Made of the names of the operands, as the planner expects, which puts others of the same names in their place. It
     /// asks for the name of each node many times: of long ones a hash is left.
     fn schema_name(&self, args: &[Expr]) -> Result<String> {
-        let [left, right] = [&args[0], &args[1]].map(|arg| arg.schema_name().to_string());
-        let symbol = self.operator.symbol();
-        if left.len() + right.len() <= NAME_BYTES_MAX {
-            return Ok(format!("{left} {symbol} {right}"));
+        // A chain is walked, not recursed into: its length is how often each of its nodes is asked.
+        let mut operands = vec![(self.operator, &args[1])];
+        let mut first = &args[0];
+        while let Expr::ScalarFunction(call) = first
+            && let Some(inner) = call.func.inner().downcast_ref::<Arithmetic>()
+        {
+            operands.push((inner.operator, &call.args[1]));
+            first = &call.args[0];
         }
-        let mut hasher = DefaultHasher::new();
-        (left, right).hash(&mut hasher);
-        Ok(format!("{symbol} {:016x}", hasher.finish()))
+        let mut name = String::new();
+        let mut operand = String::new();
+        write!(name, "{}", first.schema_name())?;
+        for (operator, right) in operands.iter().rev() {
+            let symbol = operator.symbol();
+            operand.clear();
+            write!(operand, "{}", right.schema_name())?;
+            if name.len() + operand.len() <= NAME_BYTES_MAX {
+                write!(name, " {symbol} {operand}")?;
+                continue;
+            }
+            let mut hasher = DefaultHasher::new();
+            (&name, &operand).hash(&mut hasher);
+            name.clear();
+            write!(name, "{symbol} {:016x}", hasher.finish())?;
+        }
+        Ok(name)
     }
 
     fn signature(&self) -> &Signature {
@@ -501,8 +529,16 @@ fn scale_of(datum: &dyn Datum) -> i8 {
     }
 }
 
-fn power_of_ten(exponent: i8) -> i128 {
-    10i128.pow(u32::try_from(exponent).expect("a result's scale is not below its operands'"))
+/// 22003 where not even 256 bits hold it: scales reach from -38 to 38.
+fn power_of_ten(exponent: i16) -> Result<i256, ArrowError> {
+    let exponent = u32::try_from(exponent).expect("a result's scale is not below its operands'");
+    let power = i256::from_i128(10).checked_pow(exponent);
+    power.ok_or_else(|| into_arrow(i128::overflow()))
+}
+
+/// A product that is 0 if one side is, whatever the other is.
+fn scaled(value: i128, factor: i256) -> Option<i128> {
+    i256::from_i128(value).checked_mul(factor)?.to_i128()
 }
 
 /// `numerator / denominator` rounded half away from zero.
@@ -537,29 +573,35 @@ fn decimals(
     precision: u8,
     scale: i8,
 ) -> Result<ArrayRef, ArrowError> {
-    let (left_scale, right_scale) = (scale_of(left), scale_of(right));
+    let (left_scale, right_scale) = (i16::from(scale_of(left)), i16::from(scale_of(right)));
+    let to = i16::from(scale);
     let array: Decimal128Array = match operator {
         Operator::Plus | Operator::Minus => {
-            let left_factor = power_of_ten(scale - left_scale);
-            let right_factor = power_of_ten(scale - right_scale);
+            let left_factor = power_of_ten(to - left_scale)?;
+            let right_factor = power_of_ten(to - right_scale)?;
             let plus = operator == Operator::Plus;
-            binary_kernel::<Decimal128Type, Decimal128Type, Decimal128Type>(left, right, |l, r| {
-                let l = l.checked_mul(left_factor);
-                let r = r.checked_mul(right_factor);
-                let result = l
-                    .zip(r)
-                    .and_then(|(l, r)| if plus { l.checked_add(r) } else { l.checked_sub(r) });
-                narrow_checked(result)
-            })?
+            let sum = |l: i128, r: i128| if plus { l.checked_add(r) } else { l.checked_sub(r) };
+            match (left_factor.to_i128(), right_factor.to_i128()) {
+                (Some(left_factor), Some(right_factor)) => {
+                    binary_kernel::<Decimal128Type, Decimal128Type, Decimal128Type>(left, right, |l, r| {
+                        let (l, r) = (l.checked_mul(left_factor), r.checked_mul(right_factor));
+                        narrow_checked(l.zip(r).and_then(|(l, r)| sum(l, r)))
+                    })?
+                }
+                _ => binary_kernel::<Decimal128Type, Decimal128Type, Decimal128Type>(left, right, |l, r| {
+                    let (l, r) = (scaled(l, left_factor), scaled(r, right_factor));
+                    narrow_checked(l.zip(r).and_then(|(l, r)| sum(l, r)))
+                })?,
+            }
         }
         Operator::Multiply => {
-            let dropped = left_scale + right_scale - scale;
+            let dropped = left_scale + right_scale - to;
             if dropped == 0 {
                 binary_kernel::<Decimal128Type, Decimal128Type, Decimal128Type>(left, right, |l, r| {
                     narrow_checked(l.checked_mul(r))
                 })?
             } else {
-                let divisor = i256::from_i128(power_of_ten(dropped));
+                let divisor = power_of_ten(dropped)?;
                 binary_kernel::<Decimal128Type, Decimal128Type, Decimal128Type>(left, right, |l, r| {
                     let product = i256::from_i128(l).wrapping_mul(i256::from_i128(r));
                     narrow(divide_rounded(product, divisor))
@@ -568,7 +610,7 @@ fn decimals(
         }
         Operator::Divide => {
             // left / 10^ls / (right / 10^rs) * 10^scale = left * 10^(scale - ls + rs) / right; below 2^127 * 10^38.
-            let factor = i256::from_i128(power_of_ten(scale - left_scale + right_scale));
+            let factor = power_of_ten(to - left_scale + right_scale)?;
             binary_kernel::<Decimal128Type, Decimal128Type, Decimal128Type>(left, right, |l, r| {
                 if r == 0 {
                     return Err(ArrowError::DivideByZero);
@@ -580,14 +622,15 @@ fn decimals(
             })?
         }
         Operator::Modulo => {
-            let left_factor = i256::from_i128(power_of_ten(scale - left_scale));
-            let right_factor = i256::from_i128(power_of_ten(scale - right_scale));
+            let left_factor = power_of_ten(to - left_scale)?;
+            let right_factor = power_of_ten(to - right_scale)?;
             binary_kernel::<Decimal128Type, Decimal128Type, Decimal128Type>(left, right, |l, r| {
                 if r == 0 {
                     return Err(ArrowError::DivideByZero);
                 }
-                let l = i256::from_i128(l).wrapping_mul(left_factor);
-                let r = i256::from_i128(r).wrapping_mul(right_factor);
+                let l = i256::from_i128(l).checked_mul(left_factor);
+                let r = i256::from_i128(r).checked_mul(right_factor);
+                let (l, r) = l.zip(r).ok_or_else(|| into_arrow(i128::overflow()))?;
                 narrow(l.wrapping_rem(r))
             })?
         }

@@ -356,9 +356,9 @@ impl DateTime {
                     part_of(text(&columns[0]).value(row), &columns[1], row, session)
                 })?;
                 if let DataType::Decimal128(_, to) = result {
-                    let scaled = values.into_iter().map(|value| {
-                        value.map(|(value, scale)| i128::from(value) * 10i128.pow((*to - scale).max(0) as u32))
-                    });
+                    let scaled = values
+                        .into_iter()
+                        .map(|value| value.map(|(value, scale)| value * 10i128.pow((*to - scale).max(0) as u32)));
                     return Ok(Arc::new(
                         scaled.collect::<Decimal128Array>().with_data_type(result.clone()),
                     ));
@@ -424,7 +424,7 @@ impl DateTime {
                     let value = interval(&columns[0], row);
                     let hours = self.function != Function::JustifyDays;
                     let days = self.function != Function::JustifyHours;
-                    Ok(justify(value, hours, days))
+                    justify(value, hours, days).ok_or_else(IntervalMonthDayNano::overflow)
                 })?;
                 Ok(Arc::new(IntervalMonthDayNanoArray::from(values)))
             }
@@ -501,7 +501,7 @@ impl DateTime {
 }
 
 /// The value of a part, with its fractional digits.
-fn part_of(name: &str, column: &ArrayRef, row: usize, zone: Tz) -> Result<(i64, i8), SqlError> {
+fn part_of(name: &str, column: &ArrayRef, row: usize, zone: Tz) -> Result<(i128, i8), SqlError> {
     let unknown = |known: bool| {
         let (code, what) = match known {
             true => (state::FEATURE_NOT_SUPPORTED, "not supported"),
@@ -517,8 +517,11 @@ fn part_of(name: &str, column: &ArrayRef, row: usize, zone: Tz) -> Result<(i64, 
         )
     };
     let part = Part::of_name(name).ok_or_else(|| unknown(false))?;
+    if let DataType::Interval(_) = column.data_type() {
+        let value = interval_part(part, interval(column, row)).ok_or_else(|| unknown(true))?;
+        return Ok((value, part.scale()));
+    }
     let value = match column.data_type() {
-        DataType::Interval(_) => interval_part(part, interval(column, row)),
         DataType::Time64(_) => {
             let time = column.as_primitive::<Time64MicrosecondType>().value(row);
             match part {
@@ -547,7 +550,7 @@ fn part_of(name: &str, column: &ArrayRef, row: usize, zone: Tz) -> Result<(i64, 
     };
     let value = value.ok_or_else(|| unknown(true))?;
     // A date's epoch is in whole seconds.
-    Ok((value, part.scale()))
+    Ok((i128::from(value), part.scale()))
 }
 
 /// The difference in years, months, days and time, as a calendar counts it.
@@ -614,7 +617,9 @@ fn make_interval(columns: &[ArrayRef], row: usize) -> Result<IntervalMonthDayNan
     let at = |index: usize| columns.get(index).map_or(0, |column| int(column, row));
     let overflow = IntervalMonthDayNano::overflow;
     let seconds = columns.get(6).map_or(0.0, |column| double(column, row));
-    let time = at(4) * HOUR_US + at(5) * MINUTE_US + (seconds * SECOND_US as f64).round_ties_even() as i64;
+    // What is too large for an integer comes out as the largest.
+    let seconds_us = (seconds * SECOND_US as f64).round_ties_even() as i64;
+    let time = (at(4) * HOUR_US + at(5) * MINUTE_US).saturating_add(seconds_us);
     Ok(IntervalMonthDayNano {
         months: i32::try_from(at(0) * 12 + at(1)).map_err(|_| overflow())?,
         days: i32::try_from(at(2) * 7 + at(3)).map_err(|_| overflow())?,
@@ -622,16 +627,17 @@ fn make_interval(columns: &[ArrayRef], row: usize) -> Result<IntervalMonthDayNan
     })
 }
 
-/// Moves whole days out of the time, whole months out of the days, then makes the signs agree.
-fn justify(value: IntervalMonthDayNano, hours: bool, days: bool) -> IntervalMonthDayNano {
+/// Moves whole days out of the time, whole months out of the days, then makes the signs agree. `None` if
+/// the result has too many days or months.
+fn justify(value: IntervalMonthDayNano, hours: bool, days: bool) -> Option<IntervalMonthDayNano> {
     const DAY_NS: i64 = DAY_US * 1000;
     let mut value = value;
     if hours {
-        value.days += (value.nanoseconds / DAY_NS) as i32;
+        value.days = value.days.checked_add((value.nanoseconds / DAY_NS) as i32)?;
         value.nanoseconds %= DAY_NS;
     }
     if days {
-        value.months += value.days / 30;
+        value.months = value.months.checked_add(value.days / 30)?;
         value.days %= 30;
     }
     if days && hours {
@@ -660,7 +666,7 @@ fn justify(value: IntervalMonthDayNano, hours: bool, days: bool) -> IntervalMont
             value.days += 1;
         }
     }
-    value
+    Some(value)
 }
 
 fn epoch(seconds: f64) -> Result<i64, SqlError> {
@@ -705,7 +711,7 @@ fn digits_before(value: f64) -> usize {
     if value.abs() < 1.0 {
         1
     } else {
-        value.abs().log10() as usize + 1
+        (value.abs().log10() as usize).saturating_add(1)
     }
 }
 

@@ -239,7 +239,8 @@ fn rescaled(column: &ArrayRef, to: &DataType, change: impl Fn(i128, i128) -> i12
 
 fn rounded(value: i128, power: i128) -> i128 {
     let (quotient, rest) = (value / power, value % power);
-    if rest.abs() * 2 >= power {
+    // Twice the rest may not fit.
+    if rest.abs() >= power - rest.abs() {
         quotient + value.signum()
     } else {
         quotient

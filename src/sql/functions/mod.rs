@@ -1,4 +1,4 @@
-//! The functions and operators of the SQL surface: DataFusion's, with PostgreSQL's meaning where the two differ.
+//! The functions and operators of the SQL surface: PostgreSQL's, by DataFusion's where the two agree (`names.rs` lists them).
 //!
 //! One rule: batch queries and views call the very same definitions, so that a view equals its batch query (V1).
 //! Pure: a function sees its arguments and the session's time zone, nothing else. Session values (`now()`,
@@ -19,6 +19,7 @@ use crate::types::PgType;
 
 pub mod aggregates;
 pub mod arithmetic;
+mod calls;
 pub mod casts;
 pub mod catalog;
 mod datetime;
@@ -26,6 +27,7 @@ mod extremes;
 pub mod growth;
 mod lengths;
 mod math;
+mod names;
 mod part;
 mod patterns;
 pub mod session;
@@ -60,24 +62,7 @@ impl Functions {
             higher_order: HashMap::new(),
             planners: vec![Arc::new(arithmetic::OperatorPlanner)],
         };
-        for function in SessionStateDefaults::default_scalar_functions() {
-            functions.add_scalar(function);
-        }
-        for function in SessionStateDefaults::default_aggregate_functions() {
-            functions.add_aggregate(function);
-        }
-        for function in SessionStateDefaults::default_window_functions() {
-            for name in function.aliases() {
-                functions.window.insert(name.clone(), function.clone());
-            }
-            functions.window.insert(function.name().to_string(), function);
-        }
-        for function in SessionStateDefaults::default_higher_order_functions() {
-            for name in function.aliases() {
-                functions.higher_order.insert(name.clone(), function.clone());
-            }
-            functions.higher_order.insert(function.name().to_string(), function);
-        }
+        functions.add_engines();
         functions.planners.extend(SessionStateDefaults::default_expr_planners());
 
         for function in lengths::all()
@@ -95,10 +80,51 @@ impl Functions {
         functions.alias_aggregate("bool_and", "every");
         functions.alias_aggregate("var_samp", "variance");
         functions.alias_scalar("date_bin", "time_bucket");
-        functions.alias_scalar("uuid", "gen_random_uuid");
-        // PostgreSQL's takes every occurrence out, the engine's function of that name the first.
-        functions.alias_scalar("array_remove_all", "array_remove");
         functions
+    }
+
+    /// The engine's own, as far as a statement may name them or our rewrites call them.
+    fn add_engines(&mut self) {
+        let internal = |name: &str| {
+            names::INTERNAL
+                .iter()
+                .find(|(engines, _)| *engines == name)
+                .map(|(_, ours)| *ours)
+        };
+        for function in SessionStateDefaults::default_scalar_functions() {
+            for name in all_names(function.name(), function.aliases()) {
+                if names::is_scalar(name) {
+                    self.scalar.insert(name.to_string(), function.clone());
+                }
+                if let Some(ours) = internal(name) {
+                    self.scalar.insert(ours.to_string(), function.clone());
+                }
+            }
+        }
+        for function in SessionStateDefaults::default_aggregate_functions() {
+            for name in all_names(function.name(), function.aliases()) {
+                if names::is_aggregate(name) {
+                    self.aggregate.insert(name.to_string(), function.clone());
+                }
+                if let Some(ours) = internal(name) {
+                    self.aggregate.insert(ours.to_string(), function.clone());
+                }
+            }
+        }
+        for function in SessionStateDefaults::default_window_functions() {
+            for name in all_names(function.name(), function.aliases()) {
+                if names::is_window(name) {
+                    self.window.insert(name.to_string(), function.clone());
+                }
+            }
+        }
+        for function in SessionStateDefaults::default_higher_order_functions() {
+            for name in all_names(function.name(), function.aliases()) {
+                if let Some(ours) = internal(name) {
+                    self.higher_order.insert(ours.to_string(), function.clone());
+                }
+            }
+        }
     }
 
     fn add_scalar(&mut self, function: Arc<ScalarUDF>) {
@@ -134,6 +160,10 @@ impl Functions {
             .clone();
         self.aggregate.insert(alias.to_string(), function);
     }
+}
+
+fn all_names<'a>(name: &'a str, aliases: &'a [String]) -> impl Iterator<Item = &'a str> {
+    aliases.iter().map(String::as_str).chain(std::iter::once(name))
 }
 
 /// 42883 for a function that takes no such arguments.
@@ -174,4 +204,54 @@ pub fn go_on() -> Result<(), DataFusionError> {
 /// Carries a [`SqlError`] through DataFusion; `sql::error` takes it out again.
 pub fn fail(error: SqlError) -> DataFusionError {
     DataFusionError::External(Box::new(error))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_postgresql_has_may_be_named() {
+        let known = functions();
+        for name in [
+            "arrow_cast",
+            "arrow_typeof",
+            "array_repeat",
+            "levenshtein",
+            "make_array",
+            "range",
+            "uuid",
+            "nvl",
+        ] {
+            assert!(!known.scalar.contains_key(name), "{name}");
+        }
+        for name in ["approx_distinct", "median", "first_value", "quantile_cont", "var"] {
+            assert!(!known.aggregate.contains_key(name), "{name}");
+        }
+        assert!(!known.higher_order.contains_key("array_transform"));
+        for (_, ours) in names::INTERNAL {
+            let maps = [
+                known.scalar.contains_key(ours),
+                known.aggregate.contains_key(ours),
+                known.higher_order.contains_key(ours),
+            ];
+            assert!(maps.contains(&true), "{ours}");
+        }
+    }
+
+    /// A name on the lists that neither the engine nor we have would be a slip.
+    #[test]
+    fn every_name_on_the_lists_is_a_function() {
+        let known = functions();
+        let grammar = ["extract", "row", "trim"];
+        for name in names::SCALAR.split(' ') {
+            assert!(known.scalar.contains_key(name) || grammar.contains(&name), "{name}");
+        }
+        for name in names::AGGREGATE.split(' ') {
+            assert!(known.aggregate.contains_key(name), "{name}");
+        }
+        for name in names::WINDOW.split(' ') {
+            assert!(known.window.contains_key(name), "{name}");
+        }
+    }
 }

@@ -138,9 +138,9 @@ pub fn date_part(part: Part, days: i64) -> i64 {
 }
 
 /// Parts of an interval; seconds carry microseconds.
-pub fn interval_part(part: Part, value: IntervalMonthDayNano) -> Option<i64> {
+pub fn interval_part(part: Part, value: IntervalMonthDayNano) -> Option<i128> {
     let (months, days, time) = (i64::from(value.months), i64::from(value.days), value.nanoseconds / 1000);
-    Some(match part {
+    let value = match part {
         Part::Microseconds | Part::Milliseconds | Part::Second => time % MINUTE_US,
         Part::Minute => time / MINUTE_US % 60,
         Part::Hour => time / HOUR_US,
@@ -153,11 +153,14 @@ pub fn interval_part(part: Part, value: IntervalMonthDayNano) -> Option<i64> {
         Part::Millennium => months / 12_000,
         // A year has 365.25 days, a month 30.
         Part::Epoch => {
-            let year_us = DAY_US / 4 * 1_461;
-            (months / 12) * year_us + (months % 12) * 30 * DAY_US + days * DAY_US + time
+            let year_us = i128::from(DAY_US / 4 * 1_461);
+            let day_us = i128::from(DAY_US);
+            let days = i128::from(months % 12 * 30 + days);
+            return Some(i128::from(months / 12) * year_us + days * day_us + i128::from(time));
         }
         _ => return None,
-    })
+    };
+    Some(i128::from(value))
 }
 
 /// The start of the part that a wall-clock time is in.

@@ -293,6 +293,9 @@ pub fn decimal(text: &str) -> (i128, u32) {
     (text.replace('.', "").parse().unwrap_or(0), scale as u32)
 }
 
+/// Fractional digits that a number can have.
+const FRACTION_MAX: usize = 38;
+
 /// A number in a format of `9`, `0`, `.`, `D`, `,`, `G`, `FM`, `S`, `SG`, `MI`, `PL`, `PR`, `$`, `L`.
 pub fn number(value: i128, scale: u32, format: &str) -> String {
     let fill = !format.to_ascii_uppercase().contains("FM");
@@ -303,14 +306,19 @@ pub fn number(value: i128, scale: u32, format: &str) -> String {
     let (whole_places, fraction_places) = (places(whole_format), places(fraction_format));
 
     let negative = value < 0;
-    let rounded = rescale(value.unsigned_abs(), scale, fraction_places as u32);
-    let power = 10u128.pow(fraction_places as u32);
+    // More digits than a number has are zeros.
+    let (counted, zeros) = (
+        fraction_places.min(FRACTION_MAX),
+        fraction_places.saturating_sub(FRACTION_MAX),
+    );
+    let rounded = rescale(value.unsigned_abs(), scale, counted as u32);
+    let power = 10u128.pow(counted as u32);
     let whole = match rounded / power {
         0 => String::new(),
         whole => whole.to_string(),
     };
     let fraction = if fraction_places > 0 {
-        format!("{:0fraction_places$}", rounded % power)
+        format!("{:0counted$}{}", rounded % power, "0".repeat(zeros))
     } else {
         String::new()
     };

@@ -13,9 +13,9 @@ use sqlparser::parser::{Parser, ParserError};
 use sqlparser::tokenizer::{Location, Token, TokenWithSpan};
 
 use super::super::statement::{Emit, Name, Select};
-use super::depth::NESTING_MAX;
 use super::rewrite::EmitClause;
 use crate::catalog;
+use crate::depth::{DEPTH_MAX, NESTING_MAX, too_deep};
 use crate::error::{SqlError, state};
 
 /// `sqlparser`'s PostgreSQL, with a bound on how often it may start an expression over: it tries one way after another
@@ -133,7 +133,6 @@ impl Dialect for Bounded {
         supports_bitwise_shift_operators,
         supports_comment_on,
         supports_named_fn_args_with_colon_operator,
-        supports_named_fn_args_with_expr_name,
         supports_empty_projections,
         supports_nested_comments,
         supports_string_escape_constant,
@@ -168,9 +167,9 @@ impl<'a> Cursor<'a> {
         let count = tokens.len();
         Cursor {
             source,
-            // A level of nesting is a few calls that count.
+            // A level of nesting is a few calls that count, one of a chain of NOT is one.
             parser: Parser::new(dialect)
-                .with_recursion_limit(4 * NESTING_MAX)
+                .with_recursion_limit(4 * NESTING_MAX + DEPTH_MAX)
                 .with_tokens_with_locations(tokens),
             emit,
             tokens: count,
@@ -193,10 +192,7 @@ impl<'a> Cursor<'a> {
                     None => self.syntax_error().detail(format!("{message}.")),
                 }
             }
-            ParserError::RecursionLimitExceeded => {
-                SqlError::new(state::STATEMENT_TOO_COMPLEX, "stack depth limit exceeded")
-                    .hint("Write the statement with less nesting.")
-            }
+            ParserError::RecursionLimitExceeded => too_deep("Write the statement with less nesting."),
         }
     }
 

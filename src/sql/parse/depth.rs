@@ -7,12 +7,11 @@
 use sqlparser::keywords::Keyword;
 use sqlparser::tokenizer::Token;
 
-use crate::error::{SqlError, state};
+use crate::depth::{DEPTH_MAX, NESTING_MAX, too_deep};
+use crate::error::SqlError;
 
-/// Deepest tree that is accepted.
-pub const DEPTH_MAX: usize = 1_000;
-/// Deepest nesting of brackets and CASE that is accepted: each level is several calls deep in the parser.
-pub const NESTING_MAX: usize = 100;
+/// Longest chain of `+ - * / % || ::`: the planner asks each of its nodes for its type and that for the names of all below it.
+pub const ARITHMETIC_MAX: usize = 300;
 
 /// Most `FROM ((...` within one another: the parser reads what is in the second bracket as a subquery first and, if that
 /// fails, once more as a join, so a wrong statement takes twice as long per level.
@@ -21,19 +20,33 @@ pub const TABLE_BRACKETS_MAX: usize = 12;
 /// Operators met since the last thing that ends a chain, by how tightly they bind.
 #[derive(Clone, Copy, Default, Debug)]
 struct Chain {
-    /// Set operations and JOINs.
+    /// Set operations, and CTEs, each of which may read the one before.
     relations: usize,
+    /// Joins of one FROM.
+    joins: usize,
     /// AND, OR, NOT.
     conditions: usize,
     /// Comparisons.
     comparisons: usize,
     /// Everything that binds closer.
     operators: usize,
+    /// Those of them that compute or cast, see [`ARITHMETIC_MAX`].
+    arithmetic: usize,
 }
 
 impl Chain {
+    fn compute(&mut self) {
+        self.operators += 1;
+        self.arithmetic += 1;
+    }
+
+    fn end_operators(&mut self) {
+        self.operators = 0;
+        self.arithmetic = 0;
+    }
+
     fn depth(&self) -> usize {
-        self.relations + self.conditions + self.comparisons + self.operators
+        self.relations + self.joins + self.conditions + self.comparisons + self.operators
     }
 }
 
@@ -48,6 +61,18 @@ struct Open {
     relation: bool,
     /// How many brackets around tables that start with a second bracket it is in, see [`TABLE_BRACKETS_MAX`].
     table_brackets: usize,
+    clause: Clause,
+}
+
+/// The part of a query that the tokens are in.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+enum Clause {
+    /// Each query in brackets is read by those behind it: together they are one chain.
+    With,
+    /// Each comma is a join.
+    From,
+    #[default]
+    Other,
 }
 
 #[derive(Debug, Default)]
@@ -55,6 +80,7 @@ pub struct Depth {
     open: Vec<Open>,
     base: usize,
     chain: Chain,
+    clause: Clause,
     /// The token before is one after which a table may stand.
     after_from: bool,
     /// The token before is an opening parenthesis.
@@ -66,6 +92,9 @@ impl Depth {
     pub fn see(&mut self, token: &Token) -> Result<(), SqlError> {
         match token {
             Token::LParen => {
+                if self.clause == Clause::With {
+                    self.chain.relations += 1;
+                }
                 let outer = self.open.last();
                 let doubled = self.after_parenthesis && outer.is_some_and(|outer| outer.relation);
                 let relation = self.after_from || doubled;
@@ -74,11 +103,18 @@ impl Depth {
             }
             Token::LBracket => self.enter(false, false, self.open.last().map_or(0, |outer| outer.table_brackets)),
             Token::RParen | Token::RBracket => self.leave(false),
-            Token::Comma => self.end_expression(),
+            Token::Comma => {
+                self.end_expression();
+                if self.clause == Clause::From {
+                    self.chain.joins += 1;
+                }
+            }
             Token::Eq | Token::Neq | Token::Lt | Token::Gt | Token::LtEq | Token::GtEq => {
                 self.chain.comparisons += 1;
-                self.chain.operators = 0;
+                self.chain.end_operators();
             }
+            Token::Plus | Token::Minus | Token::Mul | Token::Div | Token::Mod => self.chain.compute(),
+            Token::StringConcat | Token::DoubleColon => self.chain.compute(),
             Token::Word(word) if word.quote_style.is_none() => self.see_keyword(word.keyword),
             Token::Word(_)
             | Token::Number(..)
@@ -98,13 +134,17 @@ impl Depth {
             .open
             .last()
             .is_some_and(|open| open.table_brackets > TABLE_BRACKETS_MAX);
-        if too_many_brackets || self.open.len() > NESTING_MAX || self.base + self.chain.depth() > DEPTH_MAX {
-            return Err(
-                SqlError::new(state::STATEMENT_TOO_COMPLEX, "stack depth limit exceeded").hint(format!(
-                    "A statement can nest {NESTING_MAX} levels of parentheses and chain {DEPTH_MAX} operators. Use IN \
-                 (...) or = ANY (...) in place of a chain of ORs."
-                )),
-            );
+        let too_much_arithmetic = self.chain.arithmetic > ARITHMETIC_MAX;
+        if too_many_brackets
+            || too_much_arithmetic
+            || self.open.len() > NESTING_MAX
+            || self.base + self.chain.depth() > DEPTH_MAX
+        {
+            return Err(too_deep(format!(
+                "A statement can nest {NESTING_MAX} levels of parentheses and chain {DEPTH_MAX} operators, joins and CTEs, {ARITHMETIC_MAX} of \
+                 them `+ - * / % || ::`. Use \
+                 IN (...) or = ANY (...) in place of a chain of ORs."
+            )));
         }
         Ok(())
     }
@@ -116,22 +156,27 @@ impl Depth {
             Keyword::AND | Keyword::OR | Keyword::NOT => {
                 self.chain.conditions += 1;
                 self.chain.comparisons = 0;
-                self.chain.operators = 0;
+                self.chain.end_operators();
             }
-            Keyword::UNION | Keyword::EXCEPT | Keyword::INTERSECT | Keyword::JOIN => {
+            Keyword::UNION | Keyword::EXCEPT | Keyword::INTERSECT => {
                 self.end_expression();
+                self.chain.joins = 0;
                 self.chain.relations += 1;
             }
-            Keyword::WHEN
-            | Keyword::THEN
-            | Keyword::ELSE
-            | Keyword::SELECT
-            | Keyword::FROM
-            | Keyword::WHERE
-            | Keyword::GROUP
-            | Keyword::HAVING
-            | Keyword::ORDER
-            | Keyword::ON => self.end_expression(),
+            Keyword::JOIN => {
+                self.end_expression();
+                self.chain.joins += 1;
+            }
+            Keyword::WITH => self.clause = Clause::With,
+            Keyword::FROM => {
+                self.end_expression();
+                self.clause = Clause::From;
+            }
+            Keyword::SELECT | Keyword::VALUES | Keyword::WHERE | Keyword::GROUP | Keyword::HAVING | Keyword::ORDER => {
+                self.end_expression();
+                self.clause = Clause::Other;
+            }
+            Keyword::WHEN | Keyword::THEN | Keyword::ELSE | Keyword::ON => self.end_expression(),
             Keyword::IS | Keyword::IN | Keyword::LIKE | Keyword::ILIKE | Keyword::BETWEEN | Keyword::COLLATE => {
                 self.chain.comparisons += 1;
             }
@@ -146,6 +191,7 @@ impl Depth {
             case,
             relation,
             table_brackets,
+            clause: std::mem::take(&mut self.clause),
         });
         self.base += self.chain.depth() + 1;
         self.chain = Chain::default();
@@ -157,6 +203,7 @@ impl Depth {
             let open = self.open.pop().expect("it was looked at");
             self.chain = open.chain;
             self.base = open.base;
+            self.clause = open.clause;
             // `a(b)(c)`, `a[1][2]`: what is done to a result makes the tree deeper too.
             if !case {
                 self.chain.operators += 1;
@@ -167,6 +214,6 @@ impl Depth {
     fn end_expression(&mut self) {
         self.chain.conditions = 0;
         self.chain.comparisons = 0;
-        self.chain.operators = 0;
+        self.chain.end_operators();
     }
 }

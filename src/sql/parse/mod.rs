@@ -41,7 +41,6 @@ use crate::stop;
 
 pub use super::statement::Parsed;
 pub use cursor::Bounded;
-pub use depth::{DEPTH_MAX, NESTING_MAX};
 pub use options::parse_interval_us;
 
 /// Tokens of a short statement: the parser may go over them several times.

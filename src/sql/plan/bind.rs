@@ -21,11 +21,9 @@ use super::PlanContext;
 use super::names::{fold, output_name};
 use super::position;
 use super::resolve::{Resolved, resolve};
+use crate::depth::{DEPTH_MAX, too_deep};
 use crate::error::{SqlError, state};
 use crate::log::SystemColumn;
-
-/// How deep expressions and subqueries may nest.
-pub const DEPTH_MAX: usize = 400;
 
 /// What the pass learned.
 #[derive(Debug, Default)]
@@ -182,10 +180,9 @@ impl Binder<'_, '_> {
     fn enter(&mut self) -> ControlFlow<SqlError> {
         self.depth += 1;
         if self.depth > DEPTH_MAX {
-            return ControlFlow::Break(
-                SqlError::new(state::STATEMENT_TOO_COMPLEX, "statement is nested too deeply")
-                    .hint("Split it, or use IN (...) or a join in place of long chains of operators."),
-            );
+            return ControlFlow::Break(too_deep(
+                "Split the statement, or use IN (...) or a join in place of long chains of operators.",
+            ));
         }
         ControlFlow::Continue(())
     }

@@ -22,6 +22,7 @@ mod provider;
 mod quantified;
 mod resolve;
 mod set_operations;
+mod size;
 mod view;
 mod windows;
 
@@ -160,6 +161,7 @@ pub(in crate::sql) fn plan_query(
         Ok(ours) => ours,
         Err(engines) => position::locate(engines, ctx.text),
     })?;
+    size::check(&raw.plan)?;
     let plan = quantified::rewrite(raw.plan)
         .and_then(|plan| literals::type_plan(plan, ctx.time_zone))
         .and_then(set_operations::rewrite)

@@ -221,7 +221,7 @@ impl Slices {
             if !self.windows.is_empty() {
                 let row = self.row - 1;
                 let covering = Covering::of(assigner.kind, times.value(row));
-                while let Some(number) = self.windows.next() {
+                for number in self.windows.by_ref() {
                     sources.push(row as u32);
                     window_starts.push(covering.start(number));
                     if sources.len() == rows_max {

@@ -1,3 +1,5 @@
+//! How large values get: every function is known, and a value past its bound is refused before it is made.
+
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
@@ -29,7 +31,8 @@ const FIXED: &str = "
     input_file_name instr isfinite isnan iszero justify_days justify_hours justify_interval lcm left length
     levenshtein ln localtime localtimestamp log log10 log2 ltrim make_date make_interval make_time make_timestamp
     make_timestamptz map_entries map_extract map_keys map_values millstream_version mod nanvl now octet_length
-    pg_backend_pid pg_sleep pi position pow power proctime radians rand random right round rtrim rw_version
+    inet_client_addr inet_client_port pg_backend_pid pg_cancel_backend pg_sleep pg_terminate_backend pi position
+    pow power proctime radians rand random right round rtrim rw_version
     session_user sign signum sin sinh split_part sqrt starts_with statement_timestamp strpos substr substr_index
     substring substring_index system_user tan tanh time_bucket timezone to_date to_hex to_local_time to_time
     to_timestamp to_timestamp_micros to_timestamp_millis to_timestamp_nanos to_timestamp_seconds to_unixtime today
