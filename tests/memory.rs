@@ -43,7 +43,7 @@ const GROWING: &[(&str, &str)] = &[
     ),
     (
         "SELECT max(t) FROM (SELECT repeat(n::text, 10000000) AS t FROM generate_series(1, 100) n)",
-        "Ok",
+        "Ok 53200",
     ),
     (
         "SELECT octet_length(string_agg(repeat('x', 1000000), ',')) FROM generate_series(1, 2000)",
@@ -95,11 +95,6 @@ const GROWING: &[(&str, &str)] = &[
     (
         "SELECT sum(x) FROM unnest(generate_series(1, 100000000)) AS u(x)",
         "53200",
-    ),
-    ("SELECT cardinality(array_repeat(1, 100000000))", "53200"),
-    (
-        "SELECT cardinality(array_repeat(array_repeat(1, 30000), 30000))",
-        "54000 53200",
     ),
     (
         "SELECT cardinality(string_to_array(repeat('a,', 30000000), ','))",

@@ -398,7 +398,7 @@ fn bystanders_notice_nothing() {
     for sql in [
         "CREATE TOPIC t (k BIGINT, v TEXT)",
         "CREATE TOPIC j (b JSONB)",
-        "CREATE TOPIC checked (a TEXT CHECK (levenshtein(a, reverse(a)) < 5 AND length(regexp_replace(a, '(a|b)', 'xx', 'g')) > 0))",
+        "CREATE TOPIC checked (a TEXT CHECK (a <> reverse(a) || 'x' AND length(regexp_replace(a, '(a|b)', 'xx', 'g')) > 0))",
         "INSERT INTO t SELECT n, n::text FROM (SELECT generate_series AS n FROM generate_series(1, 20000)) g",
         "CREATE MATERIALIZED VIEW tv AS SELECT k % 1000 AS n, count(*) AS c FROM t GROUP BY 1",
     ] {

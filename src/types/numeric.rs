@@ -404,7 +404,7 @@ fn parse_any(text: &str, shape: DecimalShape) -> Result<i128, SqlError> {
                 .ok()
                 .and_then(|digits| digits.parse().ok())
                 .ok_or_else(|| invalid(KIND, text))?;
-            if exponent.abs() > 100_000 {
+            if exponent.unsigned_abs() > 100_000 {
                 return Err(shape.overflow());
             }
             (&rest[..at], exponent)

@@ -92,6 +92,7 @@ impl Functions {
                 .map(|(_, ours)| *ours)
         };
         for function in SessionStateDefaults::default_scalar_functions() {
+            let function = growth::bound(function);
             for name in all_names(function.name(), function.aliases()) {
                 if names::is_scalar(name) {
                     self.scalar.insert(name.to_string(), function.clone());
@@ -102,6 +103,7 @@ impl Functions {
             }
         }
         for function in SessionStateDefaults::default_aggregate_functions() {
+            let function = growth::bound_aggregate(function);
             for name in all_names(function.name(), function.aliases()) {
                 if names::is_aggregate(name) {
                     self.aggregate.insert(name.to_string(), function.clone());

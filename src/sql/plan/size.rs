@@ -153,7 +153,7 @@ mod tests {
                 .expect("it builds");
         }
         let size = measure(&plan, &mut Known::new()).expect("it is measured");
-        assert_eq!((size.depth, size.nodes), (25, 4 * 4095 + 1 - 4095));
+        assert_eq!((size.depth, size.nodes), (25, 4 * 4096 - 3));
         let error = check(&plan).expect_err("a tree of 2^12 leaves");
         assert_eq!(
             (error.state.0, error.message.as_str()),

@@ -202,8 +202,7 @@ fn estimates_are_never_less_than_what_is_made() {
         ("string_to_array", vec![col("t"), lit(" ")]),
         ("array_to_string", vec![array(), lit("--"), lit("none")]),
         ("array_append", vec![array(), col("t")]),
-        ("array_concat", vec![array(), array()]),
-        ("array_repeat", vec![col("t"), col("n")]),
+        ("array_cat", vec![array(), array()]),
         ("generate_series", vec![lit(1_i64), col("n")]),
         (
             "regexp_replace",

@@ -37,11 +37,12 @@ fn bytes(expr: &Expr) -> u64 {
         Expr::Alias(alias) => bytes(&alias.expr),
         Expr::ScalarFunction(call) => {
             let args = call.args.as_slice();
-            let first = args.first().map_or(0, bytes);
+            // Asked at most once for each call: twice would double with each level of calls in calls.
+            let first = || args.first().map_or(0, bytes);
             match Growth::of(call.func.name()) {
-                Some(Growth::Repeat) => first.saturating_mul(times(args.get(1))),
+                Some(Growth::Repeat) => first().saturating_mul(times(args.get(1))),
                 Some(Growth::Pad) => times(args.get(1)),
-                Some(Growth::Copies | Growth::Resized) => first.max(8).saturating_mul(times(args.get(1))),
+                Some(Growth::Copies | Growth::Resized) => first().max(8).saturating_mul(times(args.get(1))),
                 Some(Growth::Series) => match args {
                     [from, to, ..] => times(Some(to)).saturating_sub(times(Some(from))).saturating_mul(8),
                     _ => times(args.first()).saturating_mul(8),
