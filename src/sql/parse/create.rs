@@ -15,14 +15,12 @@ use super::cursor::{Cursor, Result};
 use super::lexer::IDENTIFIER_BYTES_MAX;
 use super::options::{self, interval_of, watermark_options};
 use crate::catalog::{Check, Column, Topic, Watermark};
-use crate::error::{SqlError, SqlState, state};
+use crate::error::{SqlError, state};
 use crate::log::SystemColumn;
 use crate::types::PgType;
 
 /// Most columns of a topic.
 const COLUMNS_MAX: usize = 1600;
-
-const TOO_MANY_COLUMNS: SqlState = SqlState("54011");
 
 pub fn create(cursor: &mut Cursor) -> Result<Statement> {
     cursor.expect(&["create"])?;
@@ -269,7 +267,7 @@ fn item(cursor: &mut Cursor, items: &mut Items) -> Result<()> {
     }
     if items.columns.len() == COLUMNS_MAX {
         return Err(SqlError::new(
-            TOO_MANY_COLUMNS,
+            state::TOO_MANY_COLUMNS,
             format!("tables can have at most {COLUMNS_MAX} columns"),
         )
         .position(position));

@@ -11,6 +11,7 @@
 
 mod bind;
 mod checks;
+mod entries;
 pub mod eval;
 mod expand;
 mod lineage;
@@ -133,6 +134,7 @@ pub(in crate::sql) fn plan_query(
     depth: usize,
     reached: &RefCell<Reached>,
 ) -> Result<RawPlan, SqlError> {
+    entries::check(&select.query)?;
     let attempt = |mark_columns: bool| -> Result<RawPlan, Result<SqlError, DataFusionError>> {
         let mut query = (*select.query).clone();
         let bound = bind::bind(&mut query, ctx, mark_columns).map_err(Ok)?;
