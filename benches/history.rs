@@ -44,7 +44,7 @@ use rand::{Rng, SeedableRng};
 use bids::{Bids, COLUMNS};
 use millstream::catalog::Relation;
 use millstream::log::{LogOptions, SegmentInfo, TopicId};
-use millstream::server::{ViewOptions, open_engine};
+use millstream::server::{QueryMemory, ViewOptions, open_engine};
 use millstream::session::{Engine, Outcome, Parameters, Session};
 use millstream::storage::{Clock, RealDisk};
 use millstream::types::PgType;
@@ -262,7 +262,11 @@ impl Ours {
             memory_bytes_max: QUERY_BYTES,
             off: false,
         };
-        let (engine, _) = open_engine(RealDisk::shared(), data_dir, clock, options, QUERY_BYTES, views)
+        let memory = QueryMemory {
+            bytes_max: QUERY_BYTES,
+            give_back: None,
+        };
+        let (engine, _) = open_engine(RealDisk::shared(), data_dir, clock, options, memory, views)
             .await
             .expect("a directory of our own");
         let session = Session::new(

@@ -47,7 +47,7 @@ const ROUND: u64 = 50;
 /// Ticks per second: rows are committed in so many transactions a second.
 const TICKS: u64 = 10;
 
-pub async fn run(demo: Demo) -> Result<(), ServerError> {
+pub async fn run(demo: Demo, give_back: fn()) -> Result<(), ServerError> {
     let dir = crate::storage::temporary_dir("millstream-demo").map_err(|error| ServerError::Listen {
         address: "the temporary directory".to_string(),
         error,
@@ -69,7 +69,7 @@ pub async fn run(demo: Demo) -> Result<(), ServerError> {
         disk_reserve_mib: None,
         tiny_segments: false,
     };
-    let server = Server::open(&config).await?;
+    let server = Server::open(&config, give_back).await?;
     println!(
         "look inside with: {}\n",
         connect_line(&server.address.ip().to_string(), server.address.port())

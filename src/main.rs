@@ -12,6 +12,16 @@ use millstream::{demo, panics, server};
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
+unsafe extern "C" {
+    /// mimalloc's own, which its crate does not pass on. With `force` it visits every arena, and unmaps what is free.
+    safe fn mi_collect(force: bool);
+}
+
+/// The allocator keeps what was freed for a second, and longer on threads that rest: it gives that back to the system.
+fn give_back() {
+    mi_collect(true);
+}
+
 /// What is logged, such as `debug` or `warn,millstream=debug`.
 const LOG_VARIABLE: &str = "MILLSTREAM_LOG";
 
@@ -47,12 +57,12 @@ fn main() -> ExitCode {
     // On a thread of the runtime, whose stack is large: recovery compiles the views that sessions made on such a one.
     let work = runtime.spawn(async {
         match cli.command {
-            None => server::serve(cli.serve).await,
-            Some(Command::Serve(serve)) => server::serve(serve).await,
+            None => server::serve(cli.serve, give_back).await,
+            Some(Command::Serve(serve)) => server::serve(serve, give_back).await,
             Some(Command::Check(check)) => server::check(&check),
             Some(Command::Repair(repair)) => server::repair(&repair),
             Some(Command::Backup(backup)) => server::backup(&backup),
-            Some(Command::Demo(demo)) => demo::run(demo).await,
+            Some(Command::Demo(demo)) => demo::run(demo, give_back).await,
         }
     });
     let result = match runtime.block_on(work) {

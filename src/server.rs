@@ -15,9 +15,9 @@ use crate::catalog::Catalog;
 use crate::config::{PASSWORD_VARIABLE, Serve, Tls, is_loopback};
 use crate::error::SqlError;
 use crate::log::{Log, LogError, LogOptions, Recovered};
-use crate::query::{Query, QueryOptions};
+use crate::query::{Process, Query, QueryOptions};
 use crate::session::Engine;
-use crate::storage::{Disk, RealDisk, SharedClock, SystemClock};
+use crate::storage::{Disk, RealDisk, SharedClock, SystemClock, resident_bytes};
 use crate::views::{Views, idle};
 use crate::wire;
 
@@ -92,9 +92,19 @@ fn view_memory(mib: Option<usize>) -> usize {
     }
 }
 
+/// The memory of queries.
+#[derive(Clone, Copy, Debug)]
+pub struct QueryMemory {
+    /// What they may take together, bytes.
+    pub bytes_max: usize,
+    /// How the process gives back what is free; `None`: it is not held against queries that it has too much.
+    pub give_back: Option<fn()>,
+}
+
 impl Server {
     /// Opens everything; when it returns, connections to `address` are queued.
-    pub async fn open(config: &Serve) -> Result<Server, ServerError> {
+    /// `give_back` has the allocator give the system back what is free.
+    pub async fn open(config: &Serve, give_back: fn()) -> Result<Server, ServerError> {
         let password = password(config)?;
         let tls = config.tls_cert.clone().zip(config.tls_key.clone());
         let tls_required = config.tls == Tls::Required;
@@ -117,7 +127,10 @@ impl Server {
             false => LogOptions::with_memory(config.tail_memory_mib << 20),
         };
         log_options.disk_reserve_bytes = config.disk_reserve_mib.map(|mib| mib << 20);
-        let query_memory = config.query_memory_mib << 20;
+        let query_memory = QueryMemory {
+            bytes_max: config.query_memory_mib << 20,
+            give_back: Some(give_back),
+        };
         let views = ViewOptions {
             memory_bytes_max: view_memory(config.view_memory_mib),
             off: config.without_views,
@@ -191,10 +204,10 @@ pub async fn open_engine(
     dir: &Path,
     clock: SharedClock,
     log_options: LogOptions,
-    query_memory_bytes: usize,
+    query_memory: QueryMemory,
     view_options: ViewOptions,
 ) -> Result<(Arc<Engine>, Recovered), ServerError> {
-    let opened = open_counted(disk, dir, clock, log_options, query_memory_bytes, view_options).await?;
+    let opened = open_counted(disk, dir, clock, log_options, query_memory, view_options).await?;
     Ok((opened.0, opened.1))
 }
 
@@ -203,9 +216,10 @@ async fn open_counted(
     dir: &Path,
     clock: SharedClock,
     log_options: LogOptions,
-    query_memory_bytes: usize,
+    query_memory: QueryMemory,
     view_options: ViewOptions,
 ) -> Result<(Arc<Engine>, Recovered, Arc<Deaths>), ServerError> {
+    let tail_bytes_max = log_options.tail_bytes_max;
     let (log, recovered) = Log::open(disk.clone(), dir, log_options, clock.clone())?;
     let catalog = Catalog::recover(&recovered.catalog).map_err(|reason| ServerError::Catalog {
         dir: dir.to_path_buf(),
@@ -214,9 +228,18 @@ async fn open_counted(
     let catalog = Arc::new(catalog);
     log.observe_ddl(catalog.clone());
     let views = Views::start(log.clone(), view_options.memory_bytes_max);
+    let process = query_memory.give_back.map(|give_back| {
+        let budget = views.budget();
+        Process {
+            others_max: Arc::new(move || tail_bytes_max + budget.used()),
+            resident: resident_bytes,
+            give_back,
+        }
+    });
     let options = QueryOptions {
-        memory_bytes_max: query_memory_bytes,
+        memory_bytes_max: query_memory.bytes_max,
         on_thread_start: behind_sessions,
+        process,
         ..QueryOptions::default()
     };
     let query = Query::new(log.clone(), options)?;
@@ -293,8 +316,8 @@ pub fn stop_signal() -> impl Future<Output = ()> {
 }
 
 /// `millstream serve`.
-pub async fn serve(config: Serve) -> Result<(), ServerError> {
-    let server = Server::open(&config).await?;
+pub async fn serve(config: Serve, give_back: fn()) -> Result<(), ServerError> {
+    let server = Server::open(&config, give_back).await?;
     let stop = stop_signal();
     print!("{}", banner(&server, &config));
     server.run(stop).await

@@ -24,6 +24,7 @@ use parking_lot::Mutex;
 use super::QueryOptions;
 use super::conjunction::Conjunction;
 use super::leaves::Leaves;
+use super::memory::Measured;
 use super::slices::SliceProjections;
 use super::stoppable;
 use crate::error::SqlError;
@@ -49,8 +50,13 @@ impl Engine {
             Some(directory) => DiskManagerMode::Directories(vec![directory.clone()]),
             None => DiskManagerMode::Disabled,
         };
+        let pool = FairSpillPool::new(options.memory_bytes_max);
+        let pool: Arc<dyn MemoryPool> = match &options.process {
+            Some(process) => Arc::new(Measured::new(pool, options.memory_bytes_max, process.clone())),
+            None => Arc::new(pool),
+        };
         let runtime = RuntimeEnvBuilder::new()
-            .with_memory_pool(Arc::new(FairSpillPool::new(options.memory_bytes_max)))
+            .with_memory_pool(pool)
             .with_disk_manager_builder(DiskManagerBuilder::default().with_mode(disk))
             .build_arc()?;
         Ok(Engine {

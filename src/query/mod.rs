@@ -15,6 +15,7 @@ mod engine;
 mod explain;
 mod filter;
 mod leaves;
+mod memory;
 mod output;
 mod prune;
 mod reuse;
@@ -46,6 +47,7 @@ use crate::sql::plan::Planned;
 use crate::views::ViewRows;
 
 pub use crate::sql::functions::session::SessionInfo;
+pub use memory::Process;
 pub use reuse::Reuse;
 
 /// Rows that a transaction has written and not committed, by topic OID.
@@ -113,6 +115,8 @@ pub struct QueryOptions {
     pub batch_rows: usize,
     /// What each of its threads runs first.
     pub on_thread_start: fn(),
+    /// What the process may have, queries included; `None`: only what they ask for is counted.
+    pub process: Option<Process>,
 }
 
 impl Default for QueryOptions {
@@ -123,6 +127,7 @@ impl Default for QueryOptions {
             parallelism: std::thread::available_parallelism().map_or(2, |cores| cores.get()),
             batch_rows: 8192,
             on_thread_start: || {},
+            process: None,
         }
     }
 }

@@ -6,9 +6,14 @@ use std::path::{Path, PathBuf};
 
 /// Bytes of memory that this process may take, `None` where nothing says so.
 pub fn memory_bytes() -> Option<u64> {
-    let total = read("/proc/meminfo").and_then(|text| total(&text));
+    let total = read("/proc/meminfo").and_then(|text| kib_of(&text, "MemTotal:"));
     let limits = control_groups().into_iter().filter_map(|path| limit(&read(path)?));
     total.into_iter().chain(limits).min()
+}
+
+/// Bytes of memory that this process has for itself now, files that it maps aside; `None` where nothing says so.
+pub fn resident_bytes() -> Option<u64> {
+    read("/proc/self/status").and_then(|text| kib_of(&text, "RssAnon:"))
 }
 
 #[allow(clippy::disallowed_methods, reason = "storage is where files are read")]
@@ -16,9 +21,9 @@ fn read(path: impl AsRef<Path>) -> Option<String> {
     std::fs::read_to_string(path).ok()
 }
 
-/// `MemTotal:       16316412 kB`
-fn total(meminfo: &str) -> Option<u64> {
-    let line = meminfo.lines().find_map(|line| line.strip_prefix("MemTotal:"))?;
+/// Bytes of a line such as `MemTotal:       16316412 kB`.
+fn kib_of(text: &str, name: &str) -> Option<u64> {
+    let line = text.lines().find_map(|line| line.strip_prefix(name))?;
     let kib: u64 = line.split_whitespace().next()?.parse().ok()?;
     Some(kib << 10)
 }
@@ -57,15 +62,16 @@ mod tests {
     #[test]
     fn limits_are_read() {
         assert_eq!(
-            total("MemTotal:       16316412 kB\nMemFree: 1 kB\n"),
+            kib_of("MemTotal:       16316412 kB\nMemFree: 1 kB\n", "MemTotal:"),
             Some(16_316_412 << 10)
         );
-        assert_eq!(total("nothing"), None);
+        assert_eq!(kib_of("nothing", "MemTotal:"), None);
         assert_eq!(limit("1610612736\n"), Some(1_610_612_736));
         assert_eq!(limit("max\n"), None);
         assert_eq!(limit("9223372036854771712\n"), None);
         if cfg!(target_os = "linux") {
             assert!(memory_bytes().expect("a machine has memory") > 64 << 20);
+            assert!(resident_bytes().expect("so has this process") > 1 << 20);
         }
     }
 }

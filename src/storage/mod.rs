@@ -13,7 +13,7 @@ mod machine;
 mod real;
 
 pub use fault::{Fault, FaultDisk, FaultKind};
-pub use machine::memory_bytes;
+pub use machine::{memory_bytes, resident_bytes};
 pub use real::RealDisk;
 
 /// Files and directories, as little of them as a log needs. Paths are as the caller gives them; errors are the

@@ -423,6 +423,11 @@ impl Views {
         failed.collect()
     }
 
+    /// What all views together may take.
+    pub fn budget(&self) -> Arc<Budget> {
+        self.budget.clone()
+    }
+
     /// What the views' states take, and may take.
     pub fn memory(&self) -> ViewMemory {
         ViewMemory {

@@ -9,7 +9,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::*;
 use crate::log::LogOptions;
-use crate::server::{ViewOptions, open_engine};
+use crate::server::{QueryMemory, ViewOptions, open_engine};
 use crate::session::{Engine, RowsTag};
 use crate::storage::{FaultDisk, SystemClock};
 use crate::wire::frontend::Phase;
@@ -20,7 +20,10 @@ async fn engine() -> Arc<Engine> {
         Path::new("/data"),
         Arc::new(SystemClock),
         LogOptions::tiny(),
-        64 << 20,
+        QueryMemory {
+            bytes_max: 64 << 20,
+            give_back: None,
+        },
         ViewOptions {
             memory_bytes_max: 64 << 20,
             off: false,

@@ -16,6 +16,7 @@ use datafusion::logical_expr::{
 use super::account::{Claim, Scope};
 use super::estimate::{bytes_between, scalar_bytes};
 use super::{BATCH_BYTES_MAX, SMALL_BYTES, VALUE_BYTES_MAX, fail, too_large_together, too_long};
+use crate::stop;
 
 /// A builder that doubles has up to this many times what it holds.
 const SLACK: u64 = 2;
@@ -35,17 +36,14 @@ pub fn bound_aggregate(function: Arc<AggregateUDF>) -> Arc<AggregateUDF> {
 
 impl AggregateUDFImpl for Gathered {
     fn accumulator(&self, args: AccumulatorArgs) -> Result<Box<dyn Accumulator>> {
-        Ok(Box::new(One {
-            name: self.inner.name().to_string(),
-            inner: self.inner.accumulator(args)?,
-        }))
+        Ok(One::new(self.inner.name(), self.inner.accumulator(args)?))
     }
 
     fn create_sliding_accumulator(&self, args: AccumulatorArgs) -> Result<Box<dyn Accumulator>> {
-        Ok(Box::new(One {
-            name: self.inner.name().to_string(),
-            inner: self.inner.create_sliding_accumulator(args)?,
-        }))
+        Ok(One::new(
+            self.inner.name(),
+            self.inner.create_sliding_accumulator(args)?,
+        ))
     }
 
     fn create_groups_accumulator(&self, args: AccumulatorArgs) -> Result<Box<dyn GroupsAccumulator>> {
@@ -137,9 +135,32 @@ fn room(gathered: usize, more: &[ArrayRef]) -> Result<Option<Claim>> {
 struct One {
     name: String,
     inner: Box<dyn Accumulator>,
+    /// Bytes of the values that came out since room was last asked for: a window keeps them for all rows of a batch.
+    evaluated: u64,
 }
 
 impl One {
+    fn new(name: &str, inner: Box<dyn Accumulator>) -> Box<dyn Accumulator> {
+        Box::new(One {
+            name: name.to_string(),
+            inner,
+            evaluated: 0,
+        })
+    }
+
+    /// Asks for room each time that much has come out.
+    fn count(&mut self, value: &ScalarValue) -> Result<()> {
+        self.evaluated += scalar_bytes(value);
+        if self.evaluated <= SMALL_BYTES {
+            return Ok(());
+        }
+        let evaluated = std::mem::take(&mut self.evaluated);
+        match Scope::current().account {
+            Some(account) => account.claim(evaluated).map(drop),
+            None => Ok(()),
+        }
+    }
+
     fn check(&self) -> Result<()> {
         let bytes = self.inner.size() as u64;
         if bytes > VALUE_BYTES_MAX * SLACK {
@@ -158,15 +179,18 @@ impl One {
 
 impl Accumulator for One {
     fn update_batch(&mut self, values: &[ArrayRef]) -> Result<()> {
+        stop::check().map_err(fail)?;
         let _room = room(self.inner.size(), values)?;
         self.inner.update_batch(values)?;
         self.check()
     }
 
     fn evaluate(&mut self) -> Result<ScalarValue> {
+        stop::check().map_err(fail)?;
         let _room = room(self.inner.size(), &[])?;
         let value = self.inner.evaluate()?;
         self.check_value(&value)?;
+        self.count(&value)?;
         Ok(value)
     }
 
