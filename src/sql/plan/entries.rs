@@ -1,11 +1,15 @@
-//! How many items a select list has, and into how many groupings GROUP BY sorts: PostgreSQL's bounds.
+//! How many items a select list has, into how many groupings GROUP BY sorts (PostgreSQL's bounds), and how many relations
+//! a query reads with its CTEs in place.
 //!
-//! One rule: counted in the syntax tree, before anything is made of each item or grouping.
+//! One rule: counted in the syntax tree, before anything is made of each item, grouping or relation. The engine's planner
+//! copies a CTE's plan, and all below, wherever it is named.
 
+use std::collections::HashMap;
 use std::ops::ControlFlow;
 
-use sqlparser::ast::{Expr, GroupByExpr, Query, Select, SetExpr, Visit, Visitor};
+use sqlparser::ast::{Expr, GroupByExpr, Ident, ObjectName, Query, Select, SetExpr, Visit, Visitor};
 
+use super::size::{NODES_MAX, too_many_steps};
 use crate::error::{SqlError, state};
 
 /// Most items of a select list.
@@ -15,20 +19,72 @@ const CUBE_MAX: usize = 12;
 /// Most groupings of one GROUP BY.
 const GROUPINGS_MAX: usize = 4096;
 
-/// 54011 and 54001 for a query, or one within it, past the bounds.
-pub fn check(query: &Query) -> Result<(), SqlError> {
-    match query.visit(&mut Entries) {
-        ControlFlow::Continue(()) => Ok(()),
+/// Relations that the query reads, with those of a CTE each time that it is named. 54011 and 54001 for a query, or one
+/// within it, past the bounds.
+pub fn check(query: &Query) -> Result<u64, SqlError> {
+    let mut entries = Entries::default();
+    match query.visit(&mut entries) {
+        ControlFlow::Continue(()) => Ok(entries.relations),
         ControlFlow::Break(error) => Err(error),
     }
 }
 
-struct Entries;
+#[derive(Default)]
+struct Entries {
+    /// Relations that the innermost open query reads so far.
+    relations: u64,
+    /// Those of the queries around it.
+    outer: Vec<Open>,
+    /// CTEs that can be named, with the relations that each reads.
+    in_scope: Vec<(String, u64)>,
+    /// Names of the CTEs that are still to be visited, by address.
+    names: HashMap<*const Query, String>,
+}
+
+/// A query that holds the one being visited.
+struct Open {
+    relations: u64,
+    in_scope: usize,
+}
+
+fn name(ident: &Ident) -> String {
+    match ident.quote_style {
+        Some(_) => ident.value.clone(),
+        None => ident.value.to_lowercase(),
+    }
+}
+
+impl Entries {
+    /// Relations that a name stands for.
+    fn named(&self, relation: &ObjectName) -> u64 {
+        let [part] = relation.0.as_slice() else { return 1 };
+        let Some(ident) = part.as_ident() else { return 1 };
+        let name = name(ident);
+        let known = self.in_scope.iter().rev().find(|(cte, _)| *cte == name);
+        known.map_or(1, |(_, relations)| *relations)
+    }
+
+    fn add(&mut self, relations: u64) -> ControlFlow<SqlError> {
+        self.relations = self.relations.saturating_add(relations);
+        match self.relations > NODES_MAX {
+            true => ControlFlow::Break(too_many_steps()),
+            false => ControlFlow::Continue(()),
+        }
+    }
+}
 
 impl Visitor for Entries {
     type Break = SqlError;
 
     fn pre_visit_query(&mut self, query: &Query) -> ControlFlow<SqlError> {
+        self.outer.push(Open {
+            relations: std::mem::take(&mut self.relations),
+            in_scope: self.in_scope.len(),
+        });
+        for cte in query.with.iter().flat_map(|with| &with.cte_tables) {
+            self.names
+                .insert(std::ptr::from_ref(&*cte.query), name(&cte.alias.name));
+        }
         let mut bodies = vec![query.body.as_ref()];
         while let Some(body) = bodies.pop() {
             match body {
@@ -43,6 +99,26 @@ impl Visitor for Entries {
             }
         }
         ControlFlow::Continue(())
+    }
+
+    fn pre_visit_relation(&mut self, relation: &ObjectName) -> ControlFlow<SqlError> {
+        self.add(self.named(relation))
+    }
+
+    fn post_visit_query(&mut self, query: &Query) -> ControlFlow<SqlError> {
+        let Some(outer) = self.outer.pop() else {
+            return ControlFlow::Continue(());
+        };
+        self.in_scope.truncate(outer.in_scope);
+        let within = std::mem::replace(&mut self.relations, outer.relations);
+        match self.names.remove(&std::ptr::from_ref(query)) {
+            // It counts where it is named.
+            Some(name) => {
+                self.in_scope.push((name, within.max(1)));
+                ControlFlow::Continue(())
+            }
+            None => self.add(within),
+        }
     }
 }
 

@@ -134,12 +134,12 @@ pub(in crate::sql) fn plan_query(
     depth: usize,
     reached: &RefCell<Reached>,
 ) -> Result<RawPlan, SqlError> {
-    entries::check(&select.query)?;
+    let relations = entries::check(&select.query)?;
     let attempt = |mark_columns: bool| -> Result<RawPlan, Result<SqlError, DataFusionError>> {
         let mut query = (*select.query).clone();
         let bound = bind::bind(&mut query, ctx, mark_columns).map_err(Ok)?;
         compat::rewrite(&mut query, &CompatContext { catalog: ctx.catalog }).map_err(Ok)?;
-        let provider = Provider::new(ctx, &bound.hidden, depth, reached);
+        let provider = Provider::new(ctx, &bound.hidden, depth, reached).reading(relations);
         let declared = ctx
             .parameter_types
             .iter()

@@ -25,7 +25,7 @@ use sqlparser::ast;
 use super::literals::LiteralPlanner;
 use super::resolve::{Resolved, resolve};
 use super::windows::WindowPlanner;
-use super::{PlanContext, eval, expand};
+use super::{PlanContext, eval, expand, size};
 use crate::catalog::{self, Relation};
 use crate::error::{SqlError, state};
 use crate::log::SystemColumn;
@@ -37,6 +37,8 @@ use crate::types::PgType;
 
 /// Microseconds of a day.
 const DAY_US: i64 = 86_400_000_000;
+/// Most nodes of views' plans that the engine's planner may copy for one query.
+const COPIED_NODES_MAX: u64 = 100 * size::NODES_MAX;
 /// How deep views may stand on views.
 const VIEW_DEPTH_MAX: usize = 64;
 
@@ -49,6 +51,8 @@ pub struct Reached {
     pub expanded: BTreeSet<u32>,
     /// Schema and name of system relations.
     pub system: BTreeSet<(String, String)>,
+    /// Nodes of the expanded views' plans, each time that one is named.
+    pub nodes: u64,
 }
 
 /// The planner's view of the world, for one statement or one view's definition.
@@ -58,6 +62,8 @@ pub struct Provider<'a> {
     pub hidden: &'a [SystemColumn],
     pub depth: usize,
     pub reached: &'a RefCell<Reached>,
+    /// Relations that the query reads with its CTEs in place.
+    relations: u64,
     options: &'static ConfigOptions,
     functions: &'static Functions,
     facts: OnceCell<Arc<Facts>>,
@@ -75,10 +81,31 @@ impl<'a> Provider<'a> {
             hidden,
             depth,
             reached,
+            relations: 1,
             options: options(),
             functions: functions(),
             facts: OnceCell::new(),
         }
+    }
+
+    /// For a query that reads so many relations.
+    pub fn reading(mut self, relations: u64) -> Provider<'a> {
+        self.relations = relations;
+        self
+    }
+
+    /// The plan of a view in place of its name. The engine's planner copies it wherever a CTE that reads it is named: at most
+    /// as often as the query reads relations.
+    fn expanded(&self, plan: LogicalPlan) -> Result<Arc<dyn TableSource>, SqlError> {
+        let nodes = {
+            let mut reached = self.reached.borrow_mut();
+            reached.nodes = reached.nodes.saturating_add(size::nodes(&plan)?);
+            reached.nodes
+        };
+        if nodes.saturating_mul(self.relations) > COPIED_NODES_MAX {
+            return Err(size::too_many_steps());
+        }
+        Ok(Arc::new(Expanded::new(plan)))
     }
 
     /// What catalog functions answer from; made when the first one is named.
@@ -106,7 +133,7 @@ impl<'a> Provider<'a> {
                 self.check_depth()?;
                 self.reached.borrow_mut().expanded.insert(view.oid);
                 let plan = expand::expand_view(view, self.ctx, self.depth + 1, self.reached)?;
-                Ok(Arc::new(Expanded::new(plan)))
+                self.expanded(plan)
             }
             Resolved::System(relation) => {
                 let key = (relation.schema.to_string(), relation.name.to_string());
@@ -119,7 +146,7 @@ impl<'a> Provider<'a> {
                 };
                 self.check_depth()?;
                 let plan = expand::expand_system_view(relation, definition, self.ctx, self.depth + 1, self.reached)?;
-                Ok(Arc::new(Expanded::new(plan)))
+                self.expanded(plan)
             }
         }
     }

@@ -15,7 +15,7 @@ use crate::depth::{DEPTH_MAX, too_deep};
 use crate::error::{SqlError, state};
 
 /// Most nodes of a plan as a tree, expressions aside: each is visited some hundred times on its way to running.
-const NODES_MAX: u64 = 10_000;
+pub const NODES_MAX: u64 = 10_000;
 
 /// How deep queries may stand in expressions of one another: the engine checks each of them once more for each query around it,
 /// so its time doubles with each level.
@@ -36,13 +36,23 @@ pub fn check(plan: &LogicalPlan) -> Result<(), SqlError> {
         )));
     }
     if size.nodes > NODES_MAX {
-        return Err(SqlError::new(state::STATEMENT_TOO_COMPLEX, "statement too complex")
-            .detail(format!(
-                "With its CTEs and views in place it reads, joins and filters in more than {NODES_MAX} steps."
-            ))
-            .hint("Read a CTE or view fewer times, or make it a materialized view."));
+        return Err(too_many_steps());
     }
     Ok(())
+}
+
+/// 54001 for a plan of more than [`NODES_MAX`] nodes.
+pub fn too_many_steps() -> SqlError {
+    SqlError::new(state::STATEMENT_TOO_COMPLEX, "statement too complex")
+        .detail(format!(
+            "With its CTEs and views in place it reads, joins and filters in more than {NODES_MAX} steps."
+        ))
+        .hint("Read a CTE or view fewer times, or make it a materialized view.")
+}
+
+/// Nodes of a plan as a tree.
+pub fn nodes(plan: &LogicalPlan) -> Result<u64, SqlError> {
+    Ok(measure(plan, &mut Known::new())?.nodes)
 }
 
 #[derive(Clone, Copy, Default)]
