@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use crate::support::raw::{self, Raw, bare, bind, describe, error, execute, kinds, odd, parse, query, rows, tags};
-use crate::support::server::command;
+use crate::support::server::{PASSWORD, command};
 use crate::support::{self, Server};
 
 /// How long what shall happen soon may take on a busy machine.
@@ -129,9 +129,7 @@ fn malformed_messages_are_errors_and_the_session_goes_on() {
 #[tokio::test]
 async fn malformed_messages_before_the_login_are_refused() {
     let (_scratch, data_dir) = support::data_dir();
-    let mut with_password = command(&data_dir, &[]);
-    with_password.env("MILLSTREAM_PASSWORD", "correct horse");
-    let server = Server::spawn(with_password, &data_dir).expect("a password is set");
+    let server = Server::start_with_password(&data_dir, &[]);
     let refused = |bytes: &[u8]| {
         let mut raw = Raw::open(&server);
         let _ = raw.try_write(bytes);
@@ -182,14 +180,9 @@ async fn malformed_messages_before_the_login_are_refused() {
     // What is not a message of the login; and one of 1 GiB, which is refused by its length.
     assert_eq!(after_startup(&query("SELECT 1")), "08P01");
     assert_eq!(after_startup(b"p\x3f\xff\xff\xff"), "08P01");
-    let mut config = tokio_postgres::Config::new();
-    config
-        .host("127.0.0.1")
-        .port(server.port())
-        .user("millstream")
-        .password("correct horse");
-    let (client, connection) = config.connect(tokio_postgres::NoTls).await.expect("the server goes on");
-    tokio::spawn(connection);
+    let client = support::log_in(server.port(), "millstream", PASSWORD)
+        .await
+        .expect("the server goes on");
     let panics = support::value(&client, "SELECT value FROM millstream.metrics WHERE name = 'panics'").await;
     assert_eq!(panics, "0", "{}", server.log_tail());
 }
@@ -366,19 +359,8 @@ fn who_has_not_logged_in_holds_little_and_is_closed_in_time() {
 #[tokio::test]
 async fn failed_logins_are_logged_a_few_times_and_counted() {
     let (_scratch, data_dir) = support::data_dir();
-    let mut with_password = command(&data_dir, &[]);
-    with_password.env("MILLSTREAM_PASSWORD", "correct horse");
-    let server = Server::spawn(with_password, &data_dir).expect("a password is set");
-    let connect = async |password: &str| {
-        let mut config = tokio_postgres::Config::new();
-        config
-            .host("127.0.0.1")
-            .port(server.port())
-            .user("mall\nory")
-            .dbname("millstream")
-            .password(password);
-        config.connect(tokio_postgres::NoTls).await
-    };
+    let server = Server::start_with_password(&data_dir, &[]);
+    let connect = async |password: &str| support::log_in(server.port(), "mall\nory", password).await;
     for _ in 0..20 {
         let refused = connect("battery staple")
             .await
@@ -386,8 +368,7 @@ async fn failed_logins_are_logged_a_few_times_and_counted() {
             .expect_err("the wrong password");
         assert_eq!(support::state(&refused), "28P01");
     }
-    let (client, connection) = connect("correct horse").await.expect("the right password");
-    tokio::spawn(connection);
+    let client = connect(PASSWORD).await.expect("the right password");
     let failed = support::value(
         &client,
         "SELECT value FROM millstream.metrics WHERE name = 'logins_failed'",

@@ -7,7 +7,7 @@ use std::process::Command;
 
 use rustix::process::Signal;
 
-use crate::support::server::command;
+use crate::support::server::PASSWORD;
 use crate::support::{self, Server, bag, value};
 
 #[tokio::test]
@@ -150,32 +150,16 @@ fn a_listener_beyond_loopback_needs_a_password() {
         .expect("no password is set");
     assert_refused(&refused, &["MILLSTREAM_PASSWORD"]);
 
-    let mut with_password = command(&data_dir, &["--listen", "0.0.0.0:0"]);
-    with_password.env("MILLSTREAM_PASSWORD", "correct horse");
-    let server = Server::spawn(with_password, &data_dir).expect("a password is set");
-    assert!(
-        !server.log_tail().contains("correct horse"),
-        "the password is in the log"
-    );
+    let server = Server::start_with_password(&data_dir, &["--listen", "0.0.0.0:0"]);
+    assert!(!server.log_tail().contains(PASSWORD), "the password is in the log");
 }
 
 #[tokio::test]
 async fn a_password_is_asked_for_when_one_is_set() {
     let (_scratch, data_dir) = support::data_dir();
-    let mut with_password = command(&data_dir, &["--listen", "0.0.0.0:0"]);
-    with_password.env("MILLSTREAM_PASSWORD", "correct horse");
-    let server = Server::spawn(with_password, &data_dir).expect("a password is set");
-    let connect = async |password: &str| {
-        let mut config = tokio_postgres::Config::new();
-        config
-            .host("127.0.0.1")
-            .port(server.port())
-            .user("millstream")
-            .dbname("millstream")
-            .password(password);
-        config.connect(tokio_postgres::NoTls).await.map(drop)
-    };
-    connect("correct horse").await.expect("the right password");
+    let server = Server::start_with_password(&data_dir, &["--listen", "0.0.0.0:0"]);
+    let connect = async |password: &str| support::log_in(server.port(), "millstream", password).await.map(drop);
+    connect(PASSWORD).await.expect("the right password");
     let wrong = connect("battery staple").await.expect_err("the wrong password");
     assert_eq!(support::state(&wrong), "28P01");
 }

@@ -330,17 +330,20 @@ mod tests {
         stop::check()
     }
 
+    /// Waits for the work until it has begun, and no longer.
+    async fn give_up<T>(working: impl Future<Output = T>, begun: oneshot::Receiver<()>) {
+        tokio::select! {
+            _ = working => panic!("it does not end by itself"),
+            begun = begun => begun.expect("it begins"),
+        }
+    }
+
     #[tokio::test]
     async fn work_that_nobody_waits_for_is_asked_to_stop() {
         let runner = runner();
         let (began, begun) = oneshot::channel();
         let (ended, end) = std::sync::mpsc::channel();
-        let mut working = Box::pin(runner.compute(move || endless(began, ended)));
-        tokio::select! {
-            _ = &mut working => panic!("it does not end by itself"),
-            begun = begun => begun.expect("it begins"),
-        }
-        drop(working);
+        give_up(runner.compute(move || endless(began, ended)), begun).await;
         end.recv().expect("it ends");
     }
 
@@ -355,12 +358,7 @@ mod tests {
                 task.join().await.expect("it does not panic")
             })
         };
-        let mut working = Box::pin(runner.complete(work));
-        tokio::select! {
-            _ = &mut working => panic!("it does not end by itself"),
-            begun = begun => begun.expect("it begins"),
-        }
-        drop(working);
+        give_up(runner.complete(work), begun).await;
         end.recv().expect("it ends");
     }
 

@@ -26,11 +26,17 @@ pub async fn connect(server: &Server) -> Client {
 }
 
 pub async fn connect_to(port: u16) -> Result<Client, tokio_postgres::Error> {
+    log_in(port, "millstream", "").await
+}
+
+/// A driver connection of this user, who gives this password if the server asks for one.
+pub async fn log_in(port: u16, user: &str, password: &str) -> Result<Client, tokio_postgres::Error> {
     let mut config = Config::new();
     config
         .host("127.0.0.1")
         .port(port)
-        .user("millstream")
+        .user(user)
+        .password(password)
         .dbname("millstream");
     let (client, connection) = config.connect(NoTls).await?;
     tokio::spawn(connection);

@@ -19,6 +19,9 @@ use rustix::process::{Pid, Signal, kill_process};
 /// How long a start or a clean stop may take before the test fails. Generous: machines that run tests are busy.
 const PATIENCE: Duration = Duration::from_secs(120);
 
+/// What a server that has a password asks for.
+pub const PASSWORD: &str = "correct horse";
+
 /// A running server. Its data directory belongs to the caller and outlives it.
 pub struct Server {
     child: Child,
@@ -49,6 +52,13 @@ impl Server {
     /// The same with further arguments (`--listen` among them replaces the default).
     pub fn try_start(data_dir: &Path, arguments: &[&str]) -> Result<Server, Refused> {
         Server::spawn(command(data_dir, arguments), data_dir)
+    }
+
+    /// Starts it with further arguments and [`PASSWORD`].
+    pub fn start_with_password(data_dir: &Path, arguments: &[&str]) -> Server {
+        let mut command = command(data_dir, arguments);
+        command.env("MILLSTREAM_PASSWORD", PASSWORD);
+        Server::spawn(command, data_dir).expect("a password is set")
     }
 
     /// Runs a command made by [`command`], maybe with a changed environment.

@@ -1,13 +1,12 @@
-//! One file of a data directory is damaged, by seed: a check, a start or a read tells it and names it, or nothing is
-//! missing; a repair says what it costs and does that, and afterwards the log goes on.
+//! Damages one file of a data directory, by seed. A check, a start or a read names the damage, or nothing is missing; a repair
+//! names its losses and keeps to them, and afterwards the log goes on.
 //!
-//! One rule: rows are never wrong, and none is missing of which nothing was said. `DAMAGE_SEED=17` repeats one case and says
-//! what it was; `DAMAGE_SEEDS=20000` tries more.
+//! One rule: rows are never wrong, and none goes missing unnamed. `DAMAGE_SEED=17` repeats one case and prints it;
+//! `DAMAGE_SEEDS=20000` tries more.
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::OnceLock;
-use std::sync::atomic::AtomicU64;
 
 use futures::executor::block_on;
 use rand::rngs::StdRng;
@@ -76,10 +75,7 @@ fn sources() -> &'static [Source] {
             let newest = log.newest();
             let rows = rows_of(&log, &mut Vec::new());
             if clean {
-                let runtime = tokio::runtime::Builder::new_current_thread()
-                    .build()
-                    .expect("a runtime");
-                runtime.block_on(log.close()).expect("closed");
+                close(&log).expect("closed");
             }
             drop(log);
             assert_eq!(rows.len(), 225);
@@ -299,34 +295,20 @@ fn case(seed: u64, says: bool) -> &'static str {
 
 #[test]
 fn whatever_is_damaged_is_told_and_repaired() {
-    let number = |variable: &str| std::env::var(variable).ok()?.parse::<u64>().ok();
     if let Some(seed) = number("DAMAGE_SEED") {
         println!("{}", case(seed, true));
         return;
     }
-    let (cases, next) = (number("DAMAGE_SEEDS").unwrap_or(CASES), AtomicU64::new(0));
+    let cases = number("DAMAGE_SEEDS").unwrap_or(CASES);
     let outcomes = parking_lot::Mutex::new(std::collections::BTreeMap::new());
-    let failures = parking_lot::Mutex::new(Vec::new());
     sources();
-    let threads = std::thread::available_parallelism().map_or(1, usize::from);
-    std::thread::scope(|scope| {
-        for _ in 0..threads {
-            scope.spawn(|| {
-                loop {
-                    let seed = next.fetch_add(1, Ordering::Relaxed);
-                    if seed >= cases || failures.lock().len() > 20 {
-                        return;
-                    }
-                    match std::panic::catch_unwind(|| case(seed, false)) {
-                        Ok(outcome) => *outcomes.lock().entry(outcome).or_insert(0) += 1,
-                        Err(_) => failures.lock().push(seed),
-                    }
-                }
-            });
-        }
+    let failures = each_seed(cases, 20, |seed| {
+        let outcome = std::panic::catch_unwind(|| case(seed, false)).map_err(drop)?;
+        *outcomes.lock().entry(outcome).or_insert(0) += 1;
+        Ok(())
     });
     println!("{:?}", outcomes.lock());
-    let failures = failures.into_inner();
+    let failures: Vec<u64> = failures.into_iter().map(|(seed, ())| seed).collect();
     assert!(
         failures.is_empty(),
         "cases {failures:?} failed; DAMAGE_SEED={} cargo test --lib log::tests::damage",

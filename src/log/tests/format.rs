@@ -28,24 +28,9 @@ fn written_with(close: bool, last: &[(i64, Option<i64>)]) -> FaultDisk {
     let disk = FaultDisk::new();
     let (log, _) = open(&disk).expect("opened");
     let many: Vec<(i64, Option<i64>)> = (0..200).map(|i| (i, Some(NOW_US))).collect();
-    let advance = Commit {
-        advances: vec![(TopicId(1), NOW_US + 5)],
-        ..Commit::default()
-    };
-    for commit in [
-        create(0, &[1]),
-        insert(1, 0, &[(1, Some(7))]),
-        insert(1, 0, &many),
-        advance,
-        insert(1, 1, last),
-    ] {
-        block_on(log.commit(commit, Acknowledge::Synced)).expect("committed");
-    }
+    commit_each_kind(&log, &many, last);
     if close {
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .build()
-            .expect("a runtime");
-        runtime.block_on(log.close()).expect("closed");
+        super::close(&log).expect("closed");
     }
     drop(log);
     disk.copy()

@@ -1,14 +1,13 @@
-//! Everything that the log reads from a disk, mutated behind checksums that fit: headers, blocks, rows, columns, images
-//! and segments are decoded or named as damaged.
+//! Mutates all bytes that the log reads from a disk, behind checksums that fit. The log decodes headers, blocks, rows, columns,
+//! images and segments, or names the damage.
 //!
-//! A checksum keeps chance away from these decoders; here it is made good again after each change, so that they must
-//! hold by themselves. What a whole log does with damaged files is `repair`'s and the simulation's.
+//! A checksum keeps chance away from these decoders; the tests make it good again after each change, so that they must
+//! hold by themselves. Not here: damaged files of a whole log (`repair` and the simulation).
 
 use std::path::PathBuf;
 
 use arrow::buffer::Buffer;
 use arrow::ipc::CompressionType;
-use futures::executor::block_on;
 
 use crate::fuzz::{self, Target};
 use crate::log::encode::{MessageEncoder, decode_message};
@@ -43,23 +42,8 @@ fn files(options: LogOptions) -> Vec<(PathBuf, Vec<u8>)> {
     let disk = FaultDisk::new();
     let (log, _) = open_with(disk.shared(), Path::new(DIR), options).expect("opened");
     let many: Vec<(i64, Option<i64>)> = (0..200).map(|i| (i * 1_000, Some(NOW_US + i))).collect();
-    let advance = Commit {
-        advances: vec![(TopicId(1), NOW_US + 5)],
-        ..Commit::default()
-    };
-    for commit in [
-        create(0, &[1]),
-        insert(1, 0, &[(1, Some(7))]),
-        insert(1, 0, &many),
-        advance,
-        insert(1, 1, &[(2, None)]),
-    ] {
-        block_on(log.commit(commit, Acknowledge::Synced)).expect("committed");
-    }
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .build()
-        .expect("a runtime");
-    runtime.block_on(log.close()).expect("closed");
+    commit_each_kind(&log, &many, &[(2, None)]);
+    close(&log).expect("closed");
     drop(log);
     let disk = disk.copy();
     let mut files = Vec::new();

@@ -21,6 +21,7 @@ use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
 use arrow::array::{ArrayRef, AsArray, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray};
 use arrow::datatypes::{DataType, Field, Int64Type, Schema, SchemaRef, TimeUnit};
+use futures::executor::block_on;
 
 use crate::storage::{Clock, Disk, SharedClock};
 
@@ -204,6 +205,65 @@ pub fn merging() -> LogOptions {
 }
 
 /// Reads a topic as it is; one that is not there as [`spec`] has it.
+/// Commits of every kind: topic 1, a small one, a large one of `many`, an advance, and `last` in the other partition.
+pub fn commit_each_kind(log: &Log, many: &[(i64, Option<i64>)], last: &[(i64, Option<i64>)]) {
+    let advance = Commit {
+        advances: vec![(TopicId(1), NOW_US + 5)],
+        ..Commit::default()
+    };
+    for commit in [
+        create(0, &[1]),
+        insert(1, 0, &[(1, Some(7))]),
+        insert(1, 0, many),
+        advance,
+        insert(1, 1, last),
+    ] {
+        block_on(log.commit(commit, Acknowledge::Synced)).expect("committed");
+    }
+}
+
+/// Closes the log, outside of any runtime.
+pub fn close(log: &Log) -> Result<(), LogError> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .build()
+        .expect("a runtime");
+    runtime.block_on(log.close())
+}
+
+/// The number that an environment variable gives.
+pub fn number(variable: &str) -> Option<u64> {
+    let value = std::env::var(variable).ok()?;
+    Some(value.parse().unwrap_or_else(|_| panic!("{variable} is a number")))
+}
+
+/// Runs `case` with each seed below `seeds`, on all cores, until it has failed for more than `failures_max` of them.
+pub fn each_seed<E: Send>(
+    seeds: u64,
+    failures_max: usize,
+    case: impl Fn(u64) -> Result<(), E> + Sync,
+) -> Vec<(u64, E)> {
+    let (next, failures) = (AtomicU64::new(0), parking_lot::Mutex::new(Vec::new()));
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    std::thread::scope(|scope| {
+        for _ in 0..threads {
+            scope.spawn(|| {
+                loop {
+                    let seed = next.fetch_add(1, Ordering::Relaxed);
+                    if seed >= seeds || failures.lock().len() > failures_max {
+                        return;
+                    }
+                    if let Err(failure) = case(seed) {
+                        failures.lock().push((seed, failure));
+                    }
+                }
+            });
+        }
+    });
+    let mut failures = failures.into_inner();
+    failures.sort_by_key(|(seed, _)| *seed);
+    failures
+}
+
 pub fn reader(log: &Log, topic: u32) -> Reader {
     let spec = log.spec(TopicId(topic)).unwrap_or_else(|_| Arc::new(spec(topic)));
     Reader::of(&spec)

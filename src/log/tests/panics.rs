@@ -1,4 +1,4 @@
-//! Panics of the log's own threads: one in the flusher is a flush that failed, one where commits are written fails the log.
+//! Panics of the log's own threads: a panic of the flusher is a failed flush, one of the writer fails the log.
 
 use futures::executor::block_on;
 
@@ -92,10 +92,7 @@ fn a_panic_while_commits_are_written_fails_the_log() {
         assert!(reason.contains("internal error"), "{reason}");
         let later = commit(&log, 2);
         assert!(matches!(later, Err(LogError::Failed { .. })), "{later:?}");
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .build()
-            .expect("a runtime");
-        let closed = runtime.block_on(log.close());
+        let closed = close(&log);
         assert!(matches!(closed, Err(LogError::Failed { .. })), "{closed:?}");
         drop(log);
         let (log, _) = open_with(disk.kill().shared(), Path::new(DIR), options).expect("opened");

@@ -39,13 +39,6 @@ fn names(disk: &FaultDisk, dir: &str) -> Vec<String> {
     disk.list(&PathBuf::from(DIR).join(dir)).expect("the directory exists")
 }
 
-fn close(log: &Log) {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .build()
-        .expect("a runtime");
-    runtime.block_on(log.close()).expect("closed");
-}
-
 fn segments(log: &Log) -> u64 {
     let stats = log.topic_stats(TopicId(1)).expect("the topic exists");
     stats.partitions.iter().map(|partition| partition.segments).sum()
@@ -106,7 +99,7 @@ fn segments_are_merged_and_read_the_same() {
         assert_eq!(found as u64, (upto - after.max(1)) * 3, "after {after} up to {upto}");
     }
     // Nothing is left of what was merged but what the older image names, and that a restart knows.
-    close(&log);
+    close(&log).expect("closed");
     drop(log);
     let log = open(&disk, &merging());
     assert_eq!(ids(&log, 1, 1), expected(1200, 1));
@@ -147,7 +140,7 @@ fn merging_goes_on_after_a_restart_without_a_flush() {
     let log = open(&disk, &tiny());
     block_on(log.commit(create(0, &[1]), Acknowledge::Synced)).expect("created");
     fill(&log, 400);
-    close(&log);
+    close(&log).expect("closed");
     drop(log);
     // Quiet from the first moment on: a millisecond of it will do.
     let mut options = merging();
@@ -265,7 +258,7 @@ fn a_restart_reads_the_newest_image_and_the_log_after_it() {
     let stats = log.topic_stats(TopicId(1)).expect("the topic exists");
     for clean in [false, true] {
         if clean {
-            close(&log);
+            close(&log).expect("closed");
         }
         let copy = disk.copy();
         let (again, recovered) = open_with(copy.shared(), Path::new(DIR), tiny()).expect("opened");
@@ -407,7 +400,7 @@ fn a_check_finds_damage_wherever_it_is_and_changes_nothing() {
     block_on(log.commit(create(0, &[1]), Acknowledge::Synced)).expect("created");
     fill(&log, 200);
     assert!(matches!(check_disk(&disk), Err(LogError::Locked { .. })));
-    close(&log);
+    close(&log).expect("closed");
     drop(log);
     let operations = disk.operations();
     let checked = check_disk(&disk).expect("nobody has it open");

@@ -19,13 +19,6 @@ fn open(disk: &FaultDisk, options: &LogOptions) -> Arc<Log> {
         .0
 }
 
-fn close(log: &Log) {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .build()
-        .expect("a runtime");
-    runtime.block_on(log.close()).expect("closed");
-}
-
 fn names(disk: &FaultDisk, dir: &str) -> Vec<String> {
     disk.list(&PathBuf::from(DIR).join(dir)).expect("the directory exists")
 }
@@ -158,7 +151,7 @@ fn adopted_rows_are_as_those_in_memory_before_and_after_restart_flush_and_merge(
     let disk = disk.kill();
     let log = open(&disk, &flushing());
     assert_eq!(all(&log), expected, "read from the log");
-    close(&log);
+    close(&log).expect("closed");
     drop(log);
     let log = open(&disk, &flushing());
     assert_eq!(all(&log), expected, "flushed: between segments of both kinds");
@@ -456,7 +449,7 @@ fn a_backup_has_the_files_that_commits_adopted() {
         let (disk, log) = filled(&flushing());
         let expected = all(&log);
         if closes {
-            close(&log);
+            close(&log).expect("closed");
             drop(log);
             let log = open(&disk, &flushing());
             commit(&log, vec![spilled(&log, 0, &values(3000..3010))]);

@@ -1,5 +1,5 @@
-//! The readers of every type, in text and binary, fed with mutated values: they refuse or read, and what they read is
-//! written and read back as the same value.
+//! Feeds the readers of every type, in text and binary, with mutated values: they refuse a value, or read it, and then read
+//! the same value back from its output.
 //!
 //! An input is the name of a type, a newline, and the value.
 
@@ -202,6 +202,19 @@ fn append(pg_type: &PgType, append: impl FnOnce(&mut ColumnBuilder) -> Result<()
     taken
 }
 
+/// Asks `check` of values, each an input of one target.
+fn of_values(name: &'static str, samples: Vec<Vec<u8>>, check: impl Fn(&PgType, &[u8]) -> bool + Sync) {
+    let target = Target {
+        name,
+        samples,
+        words: WORDS,
+        growth: 256,
+    };
+    fuzz::run(&target, |input| {
+        value(input).is_some_and(|(pg_type, bytes)| check(&pg_type, bytes))
+    });
+}
+
 #[test]
 fn values_in_text() {
     let mut samples: Vec<_> = texts().map(|(name, given)| sample(name, given.as_bytes())).collect();
@@ -210,22 +223,13 @@ fn values_in_text() {
         scalar_from_text(&pg_type, std::str::from_utf8(text).expect("text"), &styles(text).0).is_ok()
     });
     assert!(samples.len() > VALUES.len());
-    let target = Target {
-        name: "values_text",
-        samples,
-        words: WORDS,
-        growth: 256,
-    };
-    fuzz::run(&target, |bytes| {
-        let Some((pg_type, bytes)) = value(bytes) else {
-            return false;
-        };
+    of_values("values_text", samples, |pg_type, bytes| {
         let text = String::from_utf8_lossy(bytes);
         let (input, style) = styles(bytes);
-        let taken = append(&pg_type, |column| column.append_text(&text));
+        let taken = append(pg_type, |column| column.append_text(&text));
         // As a scalar with the session's zone, there and back.
-        if let Ok(column) = scalar_from_text(&pg_type, &text, &input) {
-            there_and_back(&pg_type, &column, &input, &style);
+        if let Ok(column) = scalar_from_text(pg_type, &text, &input) {
+            there_and_back(pg_type, &column, &input, &style);
         }
         taken
     });
@@ -244,20 +248,11 @@ fn values_in_binary() {
             samples.push(sample(name, &sent));
         }
     }
-    let target = Target {
-        name: "values_binary",
-        samples,
-        words: WORDS,
-        growth: 256,
-    };
-    fuzz::run(&target, |bytes| {
-        let Some((pg_type, bytes)) = value(bytes) else {
-            return false;
-        };
+    of_values("values_binary", samples, |pg_type, bytes| {
         let (input, style) = styles(bytes);
-        let taken = append(&pg_type, |column| column.append_binary(bytes));
-        if let Ok(column) = scalar_from_binary(&pg_type, bytes) {
-            there_and_back(&pg_type, &column, &input, &style);
+        let taken = append(pg_type, |column| column.append_binary(bytes));
+        if let Ok(column) = scalar_from_binary(pg_type, bytes) {
+            there_and_back(pg_type, &column, &input, &style);
         }
         taken
     });

@@ -10,9 +10,9 @@ mod world;
 
 use std::io::Write;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
+use super::{each_seed, number};
 use world::{History, World};
 
 /// Seeds of an ordinary test run.
@@ -32,11 +32,6 @@ const COUNTED: [&str; 12] = [
     "lost",
     "closed",
 ];
-
-fn number(variable: &str) -> Option<u64> {
-    let value = std::env::var(variable).ok()?;
-    Some(value.parse().unwrap_or_else(|_| panic!("{variable} is a number")))
-}
 
 /// Runs one seed; what went wrong, and the end of its history.
 fn simulate(seed: u64, canary: bool, prints: bool) -> Result<(), String> {
@@ -74,34 +69,20 @@ fn whatever_happens_nothing_acknowledged_is_lost() {
         return;
     }
     let seeds = number("SIM_SEEDS").unwrap_or(SEEDS);
-    let next = AtomicU64::new(0);
-    let failures = parking_lot::Mutex::new(Vec::new());
     let counts = parking_lot::Mutex::new([0; COUNTED.len()]);
     let started = Instant::now();
-    let threads = std::thread::available_parallelism().map_or(1, usize::from);
-    std::thread::scope(|scope| {
-        for _ in 0..threads {
-            scope.spawn(|| {
-                loop {
-                    let seed = next.fetch_add(1, Ordering::Relaxed);
-                    if seed >= seeds || failures.lock().len() > 4 {
-                        return;
-                    }
-                    let history = History::default();
-                    if let Err(failure) = simulate_into(&history, seed, false, false) {
-                        eprintln!("seed {seed} failed");
-                        failures.lock().push((seed, failure));
-                    }
-                    let mut counts = counts.lock();
-                    for (count, words) in counts.iter_mut().zip(COUNTED) {
-                        *count += history.borrow().iter().filter(|line| line.starts_with(words)).count();
-                    }
-                }
-            });
+    let failures = each_seed(seeds, 4, |seed| {
+        let history = History::default();
+        let simulated = simulate_into(&history, seed, false, false);
+        if simulated.is_err() {
+            eprintln!("seed {seed} failed");
         }
+        let mut counts = counts.lock();
+        for (count, words) in counts.iter_mut().zip(COUNTED) {
+            *count += history.borrow().iter().filter(|line| line.starts_with(words)).count();
+        }
+        simulated
     });
-    let mut failures = failures.into_inner();
-    failures.sort();
     if let Some((seed, failure)) = failures.first() {
         let all: Vec<u64> = failures.iter().map(|(seed, _)| *seed).collect();
         panic!("seeds {all:?} failed; seed {seed}: {failure}");
