@@ -46,10 +46,6 @@ pub enum Growth {
     Split,
     /// Numbers or times from, to, by.
     Series,
-    /// The first argument, as many times as the second says.
-    Copies,
-    /// The first argument, as long as the second says, with the third.
-    Resized,
     /// The first argument with the third in the place of some of its elements.
     Exchanged,
     RegexReplace,
@@ -59,31 +55,25 @@ pub enum Growth {
 }
 
 impl Growth {
-    /// `None`: it does not grow.
+    /// By the name that the engine has for the function; `None`: it does not grow.
     pub fn of(name: &str) -> Option<Growth> {
         Some(match name {
             "repeat" => Growth::Repeat,
             "lpad" | "rpad" => Growth::Pad,
             "replace" => Growth::Replace,
-            "concat_ws" | "concat_with_separator" => Growth::ConcatWs,
-            "to_char" | "date_format" => Growth::ToChar,
-            "concat" | "||" | "greatest" | "least" | "nvl" | "ifnull" | "nvl2" | "nullif" | "reverse" => {
-                Growth::Text(1)
-            }
+            "concat_ws" => Growth::ConcatWs,
+            "to_char" => Growth::ToChar,
+            "concat" | "||" | "greatest" | "least" | "nullif" | "reverse" | "decode" => Growth::Text(1),
             "overlay" | "quote_ident" | "quote_literal" | "quote_nullable" => Growth::Text(3),
             "encode" => Growth::Text(LETTER_BYTES),
-            "decode" => Growth::Text(1),
             "upper" | "lower" | "initcap" => Growth::Letters(3),
             "translate" => Growth::Letters(LETTER_BYTES),
-            "array_to_string" | "array_join" | "list_to_string" | "list_join" => Growth::Join,
-            "string_to_array" | "string_to_list" => Growth::Split,
-            "generate_series" | "range" => Growth::Series,
-            "array_repeat" | "list_repeat" => Growth::Copies,
-            "array_resize" | "list_resize" => Growth::Resized,
-            "array_replace" | "array_replace_n" | "array_replace_all" => Growth::Exchanged,
-            "array_append" | "array_prepend" | "array_concat" | "array_cat" | "make_array" | "array_union"
-            | "arrays_zip" | "map" | "struct" | "named_struct" | "flatten" | "array_sort" | "array_distinct"
-            | "array_intersect" | "array_except" | "array_slice" | "array_positions" => Growth::Arrays(1),
+            "array_to_string" => Growth::Join,
+            "string_to_array" => Growth::Split,
+            "generate_series" => Growth::Series,
+            "array_replace" => Growth::Exchanged,
+            "array_append" | "array_prepend" | "array_concat" | "array_cat" | "array_slice" | "array_positions"
+            | "make_array" | "struct" => Growth::Arrays(1),
             "regexp_replace" => Growth::RegexReplace,
             "regexp_match" => Growth::RegexMatch,
             "regexp_like" | "regexp_count" | "regexp_instr" => Growth::RegexOther,
@@ -94,7 +84,7 @@ impl Growth {
     pub fn makes_arrays(self) -> bool {
         matches!(
             self,
-            Growth::Arrays(_) | Growth::Series | Growth::Copies | Growth::Resized | Growth::Exchanged | Growth::Split
+            Growth::Arrays(_) | Growth::Series | Growth::Exchanged | Growth::Split
         )
     }
 
@@ -179,17 +169,9 @@ impl Growth {
             }
             Growth::Split => split(arguments, row),
             Growth::Series => series(arguments, row).saturating_mul(8),
-            Growth::Copies => bytes(0).max(8).saturating_mul(arguments.count(1, row)),
-            Growth::Resized => {
-                let filled = bytes(2).max(8).saturating_mul(arguments.count(1, row));
-                bytes(0).saturating_add(filled)
-            }
             Growth::Exchanged => {
-                let most = arguments.elements(0, row);
-                let exchanged = arguments
-                    .integer(3, row)
-                    .map_or(most, |count| most.min(count.max(0) as u64));
-                bytes(0).saturating_add(bytes(2).saturating_mul(exchanged))
+                let exchanged = bytes(2).saturating_mul(arguments.elements(0, row));
+                bytes(0).saturating_add(exchanged)
             }
             Growth::RegexReplace => regex_replaced(arguments, row),
             Growth::RegexMatch => {

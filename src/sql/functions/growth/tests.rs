@@ -18,25 +18,17 @@ use crate::sql::plan::eval;
 
 /// Functions whose result is no larger than an argument, or of a size of its own.
 const FIXED: &str = "
-    abs acos acosh age array_add array_any_value array_avg array_compact array_contains array_dims array_distance
-    array_element array_empty array_extract array_has array_has_all array_has_any array_indexof array_length
-    array_max array_min array_ndims array_normalize array_pop_back array_pop_front array_position array_product
-    array_remove array_remove_all array_remove_n array_reverse array_scale array_subtract array_sum arrays_overlap
-    arrow_cast arrow_field arrow_metadata arrow_try_cast arrow_typeof ascii asin asinh atan atan2 atanh bit_length
-    bit_not btrim cardinality cast_to_type cbrt ceil ceiling char_length character_length chr clock_timestamp
-    coalesce contains cos cosh cosine_distance cot current_catalog current_database current_date current_role
-    current_schema current_schemas current_setting current_time current_timestamp current_user date_bin date_part
-    date_trunc datepart datetrunc degrees dexp div dot_product dsqrt element_at empty ends_with exp extract factorial
-    file_row_index find_in_set floor from_unixtime gcd gen_random_uuid get_field getpgusername inner_product
-    input_file_name instr isfinite isnan iszero justify_days justify_hours justify_interval lcm left length
-    levenshtein ln localtime localtimestamp log log10 log2 ltrim make_date make_interval make_time make_timestamp
-    make_timestamptz map_entries map_extract map_keys map_values millstream_version mod nanvl now octet_length
-    inet_client_addr inet_client_port pg_backend_pid pg_cancel_backend pg_sleep pg_terminate_backend pi position
-    pow power proctime radians rand random right round rtrim rw_version
-    session_user sign signum sin sinh split_part sqrt starts_with statement_timestamp strpos substr substr_index
-    substring substring_index system_user tan tanh time_bucket timezone to_date to_hex to_local_time to_time
-    to_timestamp to_timestamp_micros to_timestamp_millis to_timestamp_nanos to_timestamp_seconds to_unixtime today
-    transaction_timestamp trim trunc try_cast_to_type union_extract union_tag user uuid version with_metadata
+    abs acos acosh age array_dims array_length array_ndims array_position array_remove array_remove_all ascii asin
+    asinh atan atan2 atanh bit_length bit_not btrim cardinality cbrt ceil ceiling char_length character_length chr
+    clock_timestamp coalesce cos cosh cot current_catalog current_database current_date current_role current_schema
+    current_schemas current_setting current_time current_timestamp current_user date_bin date_part date_trunc
+    degrees dexp div dsqrt exp extract factorial floor gcd gen_random_uuid getpgusername inet_client_addr
+    inet_client_port isfinite justify_days justify_hours justify_interval lcm left length ln localtime
+    localtimestamp log log10 ltrim make_date make_interval make_time make_timestamp make_timestamptz
+    millstream_version mod now octet_length pg_backend_pid pg_cancel_backend pg_sleep pg_terminate_backend pi
+    position pow power proctime radians random right round rtrim rw_version session_user sign signum sin sinh
+    split_part sqrt starts_with statement_timestamp strpos substr substring system_user tan tanh time_bucket
+    timezone to_date to_hex to_timestamp today transaction_timestamp trim trunc user uuid version
 ";
 
 /// A call over rows of a number `n` and a text `t`.
@@ -81,6 +73,13 @@ fn every_function_grows_in_a_known_way_or_not_at_all() {
         .map(|(name, _)| name)
         .collect();
     assert!(unknown.is_empty(), "say how these grow: {unknown:?}");
+    let named: BTreeSet<&str> = functions()
+        .scalar
+        .iter()
+        .flat_map(|(name, function)| [name.as_str(), function.name()])
+        .collect();
+    let gone: Vec<&&str> = fixed.difference(&named).collect();
+    assert!(gone.is_empty(), "no function has these names: {gone:?}");
     let both: Vec<&&str> = fixed.iter().filter(|name| Growth::of(name).is_some()).collect();
     assert!(both.is_empty(), "these grow: {both:?}");
 }

@@ -42,7 +42,6 @@ fn bytes(expr: &Expr) -> u64 {
             match Growth::of(call.func.name()) {
                 Some(Growth::Repeat) => first().saturating_mul(times(args.get(1))),
                 Some(Growth::Pad) => times(args.get(1)),
-                Some(Growth::Copies | Growth::Resized) => first().max(8).saturating_mul(times(args.get(1))),
                 Some(Growth::Series) => match args {
                     [from, to, ..] => times(Some(to)).saturating_sub(times(Some(from))).saturating_mul(8),
                     _ => times(args.first()).saturating_mul(8),
