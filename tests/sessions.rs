@@ -1,10 +1,16 @@
 //! Sessions beside one another: what one does must not hold up, refuse or end another.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 
 use bytes::Bytes;
 use futures::SinkExt;
+use millstream::log::LogOptions;
+use millstream::server::{QueryMemory, ViewOptions, open_engine};
+use millstream::storage::{Clock, RealDisk};
+use millstream::wire;
+use tokio::net::TcpListener;
+use tokio::sync::oneshot;
 use tokio::task::JoinSet;
 use tokio_postgres::{Client, Config, NoTls};
 
@@ -347,6 +353,110 @@ fn a_session_that_idles_too_long_ends() {
     raw.query("SET idle_session_timeout = '1ms'; SET idle_in_transaction_session_timeout = 0; BEGIN");
     raw.query("SELECT pg_sleep(0.05)");
     assert_eq!(rows(&raw.query("SHOW idle_session_timeout")), [["1ms"]]);
+}
+
+/// Time passes when a test says so.
+#[derive(Default)]
+struct OwnClock {
+    passed_us: AtomicI64,
+}
+
+impl OwnClock {
+    fn pass(&self, minutes: i64) {
+        self.passed_us.fetch_add(minutes * 60_000_000, Ordering::Relaxed);
+    }
+}
+
+impl Clock for OwnClock {
+    fn now_us(&self) -> i64 {
+        1_800_000_000_000_000 + self.monotonic_us()
+    }
+
+    fn monotonic_us(&self) -> i64 {
+        self.passed_us.load(Ordering::Relaxed)
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_transaction_that_idles_for_an_hour_holds_up_retention_no_longer() {
+    let (_scratch, data_dir) = support::data_dir();
+    let clock = Arc::new(OwnClock::default());
+    let memory = QueryMemory {
+        bytes_max: 64 << 20,
+        give_back: None,
+    };
+    let views = ViewOptions {
+        memory_bytes_max: 64 << 20,
+        off: false,
+    };
+    let opened = open_engine(
+        RealDisk::shared(),
+        &data_dir,
+        clock.clone(),
+        LogOptions::default(),
+        memory,
+        views,
+    );
+    let (engine, _) = opened.await.expect("an empty directory");
+    let options = wire::Options {
+        password: None,
+        tls: None,
+        tls_required: false,
+        sessions_max: 10,
+        guests_max: 10,
+    };
+    let wire = wire::Server::new(engine.clone(), options).expect("threads start");
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+    let port = listener.local_addr().expect("its address").port();
+    let (stop, stopped) = oneshot::channel::<()>();
+    let serving = tokio::spawn(wire.run(listener, async {
+        let _ = stopped.await;
+    }));
+    let reader = support::connect_to(port).await.expect("a session");
+    let writer = support::connect_to(port).await.expect("a session");
+    writer
+        .batch_execute("CREATE TOPIC t (n INT) WITH (retention = '30 minutes'); INSERT INTO t VALUES (1)")
+        .await
+        .expect("a topic with a row");
+    reader.batch_execute("BEGIN").await.expect("a transaction");
+    let count = "SELECT count(*) FROM t";
+    assert_eq!(value(&reader, count).await, "1");
+    // The writer of a commit looks after retention.
+    let pass = async |minutes| {
+        clock.pass(minutes);
+        writer.batch_execute("INSERT INTO t VALUES (2)").await.expect("a row");
+    };
+    for _ in 0..3 {
+        pass(50).await;
+        assert_eq!(value(&writer, count).await, "1", "older rows are not read any more");
+        assert_eq!(
+            value(&reader, count).await,
+            "1",
+            "it waited for less than an hour each time"
+        );
+    }
+    // That the server waits for the reader's next message it may notice after the clock: then for another hour.
+    let mut refused = None;
+    for _ in 0..100 {
+        pass(61).await;
+        if let Err(error) = reader.simple_query(count).await {
+            refused = Some(error);
+            break;
+        }
+    }
+    assert_eq!(state(&refused.expect("an hour has passed")), "72000");
+    let error = reader
+        .simple_query(count)
+        .await
+        .expect_err("the transaction has failed");
+    assert_eq!(state(&error), "25P02");
+    reader.batch_execute("ROLLBACK").await.expect("it ends");
+    assert_eq!(value(&reader, count).await, "1");
+    drop((reader, writer));
+    stop.send(()).expect("it serves");
+    serving.await.expect("no panic");
+    engine.views.stop().await;
+    engine.log.close().await.expect("closed");
 }
 
 #[tokio::test]
