@@ -1,8 +1,8 @@
-//! How deep input may nest, and the stack that holds what recurses over it.
+//! How deep input may nest, and the stack for it.
 //!
-//! One rule: whatever walks input by recursion (text of JSON, types, expressions, queries, plans; their drop, too) runs on a
-//! thread of [`STACK_BYTES`], over what was found to be no deeper than [`DEPTH_MAX`] without recursion: deeper input is
-//! 54001. `tests/depth.rs` holds each kind at its limit against the stack.
+//! One rule: code that walks input by recursion (text of JSON, types, expressions, queries, plans; their drop, too) runs on a
+//! thread of [`STACK_BYTES`]. A check without recursion comes first and refuses input deeper than [`DEPTH_MAX`] (54001).
+//! `tests/depth.rs` holds each kind at its limit against the stack.
 
 use crate::error::{SqlError, state};
 

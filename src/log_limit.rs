@@ -1,6 +1,6 @@
-//! How often the same event is logged: a few times a period, then only counted.
+//! Logs the same event a few times a period, then only counts it.
 //!
-//! One rule: no client writes the log full.
+//! One rule: no client fills the log.
 
 use std::time::{Duration, Instant};
 

@@ -1,7 +1,7 @@
-//! How work that computes learns that nobody waits for it any more.
+//! Ends computing work that nobody waits for any more.
 //!
-//! One rule: whoever starts work gives it a [`Stop`] and asks for it when he goes; loops whose length a client decides
-//! call [`check`] now and then, and end with its error. The stop of the work that runs is the thread's, so that a
+//! One rule: the starter of work gives it a [`Stop`] and requests the stop when it goes. A loop whose length a client decides
+//! calls [`check`] now and then, and ends with its error. The stop belongs to the thread of the work, so a
 //! function deep in a plan needs no argument for it; [`Stop::scope`] and [`Stop::within`] set it.
 
 use std::cell::RefCell;

@@ -1,9 +1,9 @@
-//! The data directory as a whole: who has it, and whose it is.
+//! The data directory as a whole: its lock and its permissions.
 //!
-//! One rule: nobody writes to a directory that he has not locked, and nobody but its owner can look into one that a server
+//! One rule: a process locks a directory before it writes to it, and only its owner can look into a directory that a server
 //! has opened.
 //!
-//! Not here: what is in it (`wal`, `segment`, `image`).
+//! Not here: the files in it (`wal`, `segment`, `image`).
 
 use std::path::{Path, PathBuf};
 

@@ -1,9 +1,9 @@
-//! Arrow IPC as it is read from a disk: what Arrow's readers take on trust is looked at first.
+//! Arrow IPC from a disk, checked before Arrow's readers trust it.
 //!
-//! One rule: bytes that a checksum has let through are bytes still. On lengths, types and schemas that cannot be, Arrow's
-//! readers panic, and they allocate what a compressed buffer says of its size; both are damage like any other here.
+//! One rule: a good checksum does not make bytes valid. Arrow's readers panic on impossible lengths, types and schemas, and
+//! allocate the size that a compressed buffer claims; here both are damage like any other.
 //!
-//! Not here: what the columns mean (`encode`, `encoding`, `segment`).
+//! Not here: the meaning of the columns (`encode`, `encoding`, `segment`).
 
 use arrow::array::RecordBatch;
 use arrow::buffer::Buffer;

@@ -1,8 +1,7 @@
-//! [`Marker`]: keeps a mark of how far the log has reached in a file of its own, so that an end of the log that is gone
-//! is missed.
+//! [`Marker`]: records the LSN that the log has reached in a file of its own, so that a start misses an end that is gone.
 //!
-//! One rule: what a mark names was synced before. It is written at most once a second, on a thread of its own, and no
-//! commit waits for it; at an orderly stop it names the newest commit. There are two places for it, written in turn, so
+//! One rule: the log syncs a commit before a mark names it. A thread of its own writes the mark at most once a second, and no
+//! commit waits for it; at an orderly stop it names the newest commit. The file has two places, written in turn, so
 //! that a write that is cut off costs nothing.
 //!
 //! ```text
@@ -11,8 +10,8 @@
 //!  0 8  magic "MILLMARK"
 //!  8 4  format version
 //! 12 4  CRC32C of bytes 0..12, 16..32
-//! 16 8  which mark it is, from 1
-//! 24 8  LSN: the log has reached it
+//! 16 8  number of the mark, from 1
+//! 24 8  LSN that the log has reached
 //! ```
 
 use std::path::{Path, PathBuf};

@@ -1,13 +1,13 @@
-//! Tells a write that was never finished from damage, where a frame at the end of the log does not check.
+//! Tells a write that was never finished from damage, at an invalid frame at the end of the log.
 //!
-//! One rule: what is called damage here cannot come of a crash. A file is zeroed and synced before it is written to, and a
-//! disk writes a sector whole or not at all: in a group that was cut off each sector is as it should be, or zeros. A frame
-//! none of whose sectors is missing and that does not check all the same was written, and has changed since.
+//! One rule: no crash causes the damage that is found here. The log zeroes and syncs a file before it writes to it, and a
+//! disk writes a sector whole or not at all: each sector of a group that was cut off is right or zeros. An invalid frame
+//! without a missing sector was written whole, and has changed since.
 //!
-//! A frame may have sectors that are zeros by themselves. Where one bit is all that is wrong with it, the checksum says so:
-//! no other bit of 64 KiB makes the same difference, and what was cut off makes it once in 8,000 times.
+//! A frame may have sectors that are zeros by themselves. If a single bit of it is wrong, the checksum says so:
+//! no other bit of 64 KiB makes the same difference, and a cut makes it once in 8,000 times.
 //!
-//! Not here: what follows from it (`recovery`).
+//! Not here: the cut and the error (`recovery`).
 
 use super::frame::{Damage, FRAME_BYTES_MAX, FRAME_HEADER_BYTES, FrameHeader, FrameKind};
 

@@ -1,7 +1,7 @@
-//! [`Reuse`]: what the optimizer made of a plan that runs again and again.
+//! [`Reuse`]: the optimized form of a plan that runs again and again.
 //!
-//! One rule: it answers as the plan itself does. The first run is optimized with the values of its parameters, since most
-//! statements run once; later ones put theirs into what was optimized without any.
+//! One rule: it answers as the plan itself does. The optimizer makes the first run with the values of its parameters, since most
+//! statements run once; later runs put their values into a plan that was optimized without any.
 
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};

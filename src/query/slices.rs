@@ -1,6 +1,6 @@
 //! [`Sliced`]: a projection that makes large values, row by row if it must; and the optimizer rule that puts it in.
 //!
-//! One rule: a batch that it gives has about [`SLICE_BYTES`] or one row, so that what comes of it fits Arrow's offsets
+//! One rule: its batches have about [`SLICE_BYTES`], or one row, so that they fit Arrow's offsets
 //! and memory. Projections that cannot grow their input stay the engine's.
 
 use std::fmt;

@@ -1,6 +1,6 @@
-//! [`Stoppable`]: a rule of DataFusion's optimizers that is not begun for a plan that nobody waits for any more.
+//! [`Stoppable`]: an optimizer rule of DataFusion that does not begin once nobody waits for its plan.
 //!
-//! Rules of the logical optimizer are asked node by node, so that one pass over a large plan ends within, too.
+//! Rules of the logical optimizer ask node by node, so that one pass over a large plan ends midway, too.
 
 use std::sync::Arc;
 

@@ -1,7 +1,7 @@
-//! How wide the rows of a query are, about: it decides how many of them a batch has.
+//! About how wide the rows of a query are: it decides how many of them a batch has.
 //!
-//! One rule: operators put batches together by rows, so rows that are wide come in batches of few; it is a matter of
-//! memory and of Arrow's 31-bit offsets, not of what comes out.
+//! One rule: it changes memory and batches, never results. Operators count rows when they join batches, so wide rows come in
+//! batches of few, which fit Arrow's 31-bit offsets.
 
 use datafusion::common::Result;
 use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};

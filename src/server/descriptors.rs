@@ -1,4 +1,4 @@
-//! File descriptors: how many the process may have, and how many of them are for sockets.
+//! File descriptors: the limit of the process, and the share of sockets.
 //!
 //! One rule: connections cannot take the descriptors that the log needs. Half of them are for files; of the other half
 //! a quarter is for connections that have not logged in.

@@ -1,7 +1,7 @@
-//! Views at a start: built from the log, or left off so that a view that ends the server can be dropped.
+//! Views at a start: built from the log, or left off so that a user can drop a view that ends the server.
 //!
-//! One rule: a start that dies while it builds views is counted in a file that says so before they are begun, and that goes
-//! once they are ready. After [`DEATHS_MAX`] such starts the next one leaves them off.
+//! One rule: a file counts the starts that die while they build views: a start writes it before, and removes it once the views
+//! are ready. After [`DEATHS_MAX`] such starts the next one leaves them off.
 
 use std::io;
 use std::path::{Path, PathBuf};

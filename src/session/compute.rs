@@ -1,8 +1,8 @@
-//! What a session lets compute where computing runs, and what it does itself.
+//! Divides the work of a session: short work on its own thread, the rest on the threads for computing.
 //!
-//! One rule: a session's thread serves many clients, so it does only what a small message bounds. Planning, parsing of
-//! long texts, compiling and evaluating take what they need along ([`Context`]) and are awaited: whoever waits can be
-//! cancelled meanwhile, and what was begun ends at its next check (`stop`).
+//! One rule: a session's thread serves many clients, so the size of a small message bounds its work. Planning, parsing of
+//! long texts, compiling and evaluating take a [`Context`] along, and the session awaits them: it can be
+//! cancelled meanwhile, and the work ends at its next check (`stop`).
 
 use std::sync::Arc;
 

@@ -1,7 +1,7 @@
 //! RETURNING: the items of an INSERT over the rows that it adds.
 //!
-//! One rule: what may fail is evaluated before the rows are the transaction's, so that an error leaves none behind. The
-//! places of rows (`_offset` and the other hidden columns) are known once they are committed, and are put into the answer
+//! One rule: an item that may fail is evaluated before the transaction takes the rows, so that an error leaves none behind. The
+//! commit decides the places of rows (`_offset` and the other hidden columns), and they go into the answer
 //! then: so they stand alone in RETURNING, and in no transaction block.
 
 use std::ops::ControlFlow;

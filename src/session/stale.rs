@@ -1,8 +1,8 @@
 //! Definitions that change under a statement.
 //!
-//! One rule: outside a transaction block no statement fails because somebody else altered a topic. What it planned is
-//! planned anew; rows that it has taken already become what the ALTER makes of rows from before it. A block goes on with
-//! the definitions that it began with, and is refused at its commit (40001).
+//! One rule: outside a transaction block no statement fails because somebody else altered a topic. The session plans it
+//! anew, and treats the rows that it has taken already as the ALTER treats older rows. A block goes on with
+//! the definitions that it began with; its commit is refused (40001).
 
 use std::sync::Arc;
 

@@ -1,6 +1,6 @@
-//! What the machine gives this process: memory.
+//! The memory that the machine gives this process.
 //!
-//! One rule: the least of what the hardware and the control groups allow counts; what cannot be read does not.
+//! One rule: the least limit of the hardware and the control groups counts; a limit that cannot be read does not.
 
 use std::path::{Path, PathBuf};
 

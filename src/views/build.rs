@@ -1,6 +1,6 @@
-//! A new view: its first rows are computed beside the driver, which takes it over once it is about as far as the log.
+//! A new view: a build computes its first rows beside the driver, which takes it over once it is about as far as the log.
 //!
-//! One rule: a build ends when nobody wants the view any more, and nothing of it stays.
+//! One rule: a build ends when nobody wants the view any more, and leaves nothing behind.
 
 use std::sync::Arc;
 

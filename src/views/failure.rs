@@ -1,7 +1,7 @@
-//! A view that cannot take a commit: what is known of it at once, and the search for the commit and the row.
+//! A view that cannot take a commit: its error at once, and the search for the commit and the row.
 //!
-//! One rule: a failure is told as soon as it is met, and the search for its place holds up nobody but those who read that
-//! view: it builds the view anew beside the others, on whatever thread runs it.
+//! One rule: the view reports a failure as soon as it meets it. The search for its place holds up only readers of that
+//! view: it builds the view anew beside the others, on the thread that runs it.
 
 use std::sync::Arc;
 

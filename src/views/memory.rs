@@ -1,7 +1,7 @@
 //! The memory of views: one budget for the states of all of them, and an account for each.
 //!
-//! One rule: what would double a table is asked for before it is taken, everything else is counted after each slice of rows,
-//! so that a view passes the budget by no more than one slice. Rows rendered for readers are no state: they are given up when
+//! One rule: a view asks before it doubles a table, and counts everything else after each slice of rows,
+//! so that it passes the budget by no more than one slice. Rows rendered for readers are no state: views give them up when
 //! room is short.
 
 use std::sync::Arc;

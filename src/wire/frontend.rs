@@ -1,8 +1,8 @@
-//! What clients send, decoded: where a message ends, and what is in it.
+//! The messages of clients, decoded: their ends, and their contents.
 //!
-//! One rule: nothing is believed. A length is checked before its bytes are waited for, a count before anything is made
-//! for it, and a message must be used up exactly; what is wrong is 08P01 in PostgreSQL's words. Pure functions of bytes
-//! that copy nothing; not here: what messages mean, and when they may come.
+//! One rule: trust nothing. A decoder checks a length before it waits for the bytes, and a count before it makes anything
+//! for it; it must use a message up exactly, and refuses any other with 08P01 in PostgreSQL's words. Pure functions of bytes
+//! that copy nothing. Not here: the meaning and the order of messages.
 
 use crate::error::{SqlError, state};
 use crate::types::utf8;

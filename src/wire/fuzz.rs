@@ -1,6 +1,7 @@
-//! The decoders of what clients send, fed with mutated messages and COPY data.
+//! Feeds the decoders of clients' bytes with mutated messages and COPY data.
 //!
-//! A message is decoded, waits for more, or is 08P01. COPY data gives the same rows or the same error wherever it is cut into messages, and rows that are written are read again.
+//! A message is decoded, waits for more, or is 08P01. COPY data gives the same rows or the same error wherever it is cut into
+//! messages, and its rows are written and read again.
 
 use arrow::array::RecordBatch;
 use arrow::compute::concat_batches;

@@ -1,6 +1,6 @@
 //! Connections that have not logged in: bounded in number.
 //!
-//! One rule: nobody who only connects keeps others out. A new one takes the place of the oldest, which is closed; so a
+//! One rule: clients that only connect keep nobody out. A new connection takes the place of the oldest, which is closed; so a
 //! login, and a cancel request, always gets its turn.
 
 use std::collections::BTreeMap;

@@ -1,7 +1,7 @@
 //! Rows on their way to the client: encoded in portions, and written as the client takes them.
 //!
-//! One rule: between two portions other sessions have their turn, and a portion is small; a batch whose rows are not is
-//! encoded where computing runs.
+//! One rule: portions are small, and between two of them other sessions have their turn. The threads for computing encode a
+//! batch whose rows are large.
 
 use std::ops::Range;
 use std::sync::Arc;

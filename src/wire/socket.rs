@@ -1,7 +1,7 @@
 //! A client's stream with its buffers: whole messages in, answers out.
 //!
-//! One rule: what a client claims costs nothing. The input grows with the bytes that have come, the output is written
-//! once it is full, and a buffer that a large message has grown is given up after it. Not here: what messages are.
+//! One rule: a client's claims cost nothing. The input grows with the bytes that have come, the output is written
+//! once it is full, and a buffer that a large message has grown is given up after it. Not here: the meaning of messages.
 
 use std::pin::pin;
 use std::sync::atomic::{AtomicUsize, Ordering};

@@ -1,6 +1,6 @@
 //! Scalar subqueries without FROM: `(SELECT a + 1)` is `a + 1`, `(SELECT a WHERE c)` is `CASE WHEN c THEN a END`.
 //!
-//! One rule: only where the answer is the same. What is computed once for all rows and volatile stays a subquery, and so does
+//! One rule: only if the answer is the same. A volatile item that is computed once for all rows stays a subquery, and so does
 //! a plain literal, which would be a column's number in GROUP BY. The engine plans nested subqueries again and again, and
 //! knows no correlated ones without a relation.
 

@@ -1,6 +1,6 @@
-//! What PostgreSQL asks of a call of an aggregate or window function, and the engine does not.
+//! Checks of calls of aggregate and window functions that PostgreSQL makes and the engine does not.
 //!
-//! 1. ORDER BY inside an aggregate whose result depends on no order is checked and left out: the engine hands the
+//! 1. The order inside an aggregate whose result depends on no order is checked and left out: the engine hands the
 //!    order's columns to accumulators that take one argument.
 //! 2. With DISTINCT, the order is one of the arguments, and there is one argument.
 //! 3. The bounds of a frame are BIGINTs: the engine adds them to row numbers.

@@ -1,7 +1,8 @@
-//! Which of the engine's functions a statement may name: those that PostgreSQL has.
+//! The functions of the engine that a statement may name: those that PostgreSQL has.
 //!
-//! One rule: what is not on these lists does not exist (42883), so that nothing is promised that PostgreSQL does not have, and
-//! nothing is reachable that nobody looked at. The engine's rewrites use all of theirs; ours use some, too ([`INTERNAL`]).
+//! One rule: a function that is not on these lists does not exist (42883), so the server promises nothing that PostgreSQL does
+//! not have, and clients reach nothing that nobody looked at. The engine's rewrites use all of theirs; ours use some, too
+//! ([`INTERNAL`]).
 
 /// Scalar functions, and what the grammar makes functions of.
 pub const SCALAR: &str = "\

@@ -1,8 +1,8 @@
-//! How many items a select list has, into how many groupings GROUP BY sorts (PostgreSQL's bounds), and how many relations
-//! a query reads with its CTEs in place.
+//! Bounds of a select list and of the groupings of GROUP BY (PostgreSQL's), and of the relations that a query reads with its
+//! CTEs in place.
 //!
-//! One rule: counted in the syntax tree, before anything is made of each item, grouping or relation. The engine's planner
-//! copies a CTE's plan, and all below, wherever it is named.
+//! One rule: the check counts in the syntax tree, before the planner makes anything of an item, grouping or relation. The
+//! engine's planner copies a CTE's plan, and all below, wherever a query names it.
 
 use std::collections::HashMap;
 use std::ops::ControlFlow;

@@ -1,7 +1,7 @@
-//! How deep a plan is, and how many nodes it has as the tree that everything after the planner takes it for.
+//! How deep a plan is, and how many nodes it has as a tree, which is how everything after the planner walks it.
 //!
-//! One rule: counted without recursion and once for each node that is shared, so that a plan too deep or too large is refused
-//! (54001) before anything recurses over it or copies what is shared. A chain of CTEs or views that each read the one
+//! One rule: the count uses no recursion and visits a shared node once. It refuses a plan too deep or too large
+//! (54001) before anything recurses over it or copies its shared parts. A chain of CTEs or views that each read the one
 //! before twice is a short text, a small graph, and a tree of 2^n nodes.
 
 use std::collections::HashMap;

@@ -1,4 +1,4 @@
-//! What views may take, what ends a build, and what stays when something breaks.
+//! Bounds of views' memory, ends of builds, and the views that stay when something breaks.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc;

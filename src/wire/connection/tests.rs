@@ -1,4 +1,4 @@
-//! A panic in the work on a message: the client is told, its transaction has failed, the conversation goes on.
+//! A panic in the work on a message: the client gets an error, its transaction has failed, the conversation goes on.
 
 use std::path::Path;
 use std::sync::Arc;

@@ -1,9 +1,9 @@
-//! What a statement has made counts against the memory of queries: one [`Account`] a piece of work.
+//! Counts the values that a statement makes against the memory of queries: one [`Account`] a piece of work.
 //!
-//! One rule: memory is asked for before it is taken, and given back when the array that has it goes, or the work ends:
-//! rows that it leaves behind are the transaction's and the log's to count.
+//! One rule: a function asks for memory before it takes it, and gives it back with the array, or when the work ends.
+//! The transaction and the log count the rows that the work leaves behind.
 //!
-//! The account is found by the thread: `query/run.rs` enters the [`Scope`] of a piece of work wherever it runs.
+//! The thread finds the account: `query/run.rs` enters the [`Scope`] of a piece of work on each thread that runs it.
 
 use std::cell::{Cell, RefCell};
 use std::pin::Pin;

@@ -1,4 +1,4 @@
-//! [`Bounded`]: a function whose result is measured before it is made.
+//! [`Bounded`]: a function that measures its result before it makes it.
 
 use std::hash::Hash;
 use std::sync::Arc;

@@ -1,4 +1,4 @@
-//! `||` of texts as a function, so that it is measured as others are.
+//! `||` of texts as a function, measured as others are.
 
 use std::fmt::Write;
 use std::hash::{DefaultHasher, Hash, Hasher};

@@ -1,7 +1,7 @@
-//! Which functions can grow their input, and how much they make of their arguments.
+//! The functions that can grow their input, and the size of their results.
 //!
-//! One rule: what is said of a row is never less than what is made for it, and not much more where that would refuse
-//! what fits. A test lists the functions that do not grow, and holds that every function is here or there.
+//! One rule: the estimate of a row is never less than its result, and not much more if that would refuse
+//! a result that fits. A test lists the functions that do not grow, and holds that every function is here or there.
 
 use arrow::array::{Array, ArrayRef, AsArray};
 use arrow::datatypes::{DataType, Int64Type, IntervalMonthDayNano};

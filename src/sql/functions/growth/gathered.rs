@@ -1,6 +1,6 @@
-//! Aggregates that gather values, `string_agg` and `array_agg`, bounded as a value is.
+//! Aggregates that gather values, `string_agg` and `array_agg`, with the bound of a value.
 //!
-//! What they hold counts against the memory of queries where groups are made; here it is the value that comes out.
+//! Their state counts against the memory of queries in the grouping operators; this bounds the result.
 
 use std::sync::Arc;
 

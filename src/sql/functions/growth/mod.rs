@@ -1,10 +1,10 @@
-//! How large a value and a batch of values may get, asked before they are made.
+//! Bounds of a value and of a batch of values, asked before they are made.
 //!
-//! One rule: a function that can make more than it is given is called through [`Bounded`], which knows from the
-//! arguments how much will be made: 54000 where a value would be larger than PostgreSQL's, 53200 where the statement's
-//! memory ([`account`]) has no room for it. A batch that would be too large is halved by those who can ([`slices`]).
+//! One rule: [`Bounded`] calls every function that can make more than its input, and knows the size of the result from the
+//! arguments. A value larger than PostgreSQL's is 54000; a value that the statement's memory ([`account`]) has no room for is
+//! 53200. Operators that can halve a batch that would be too large do so ([`slices`]).
 //!
-//! `estimate.rs` says which functions grow and how, `gathered.rs` bounds aggregates, `regex.rs` and `pattern.rs` patterns.
+//! `estimate.rs` lists the functions that grow, `gathered.rs` bounds aggregates, `regex.rs` and `pattern.rs` patterns.
 
 use arrow::error::ArrowError;
 use datafusion::common::DataFusionError;

@@ -1,4 +1,4 @@
-//! Patterns of LIKE, ILIKE and SIMILAR TO, bounded as regular expressions are: the engine makes such of them.
+//! Patterns of LIKE, ILIKE and SIMILAR TO, with the bounds of regular expressions: the engine turns them into such.
 
 use std::hash::Hash;
 use std::sync::{Arc, LazyLock};

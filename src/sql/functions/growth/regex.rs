@@ -1,8 +1,8 @@
-//! Regular expressions, bounded in what they take to compile, and the operators `~`, `~*`, `!~`, `!~*` over them.
+//! Regular expressions with a bound on compiling, and the operators `~`, `~*`, `!~`, `!~*` over them.
 //!
-//! One rule: no pattern reaches a compiler unchecked (2201B). The compiler bounds the program that it makes itself, but
-//! not what it makes on the way: that is about the length of the pattern, and much more for sets of letters that are
-//! matched in any case.
+//! One rule: no pattern reaches a compiler unchecked (2201B). The compiler bounds its program, but not its
+//! intermediate results: they take about the length of the pattern, and much more for sets of letters that
+//! match in any case.
 //!
 //! Not here: LIKE (`pattern.rs`).
 

@@ -1,4 +1,4 @@
-//! [`Slices`]: a batch whose columns would be too large is computed in parts.
+//! [`Slices`]: computes a batch in parts if its columns would be too large.
 //!
 //! One rule: a part of one row is made whole, or fails by its own bounds.
 

@@ -1,4 +1,4 @@
-//! How large values get: every function is known, and a value past its bound is refused before it is made.
+//! Sizes of values: every function is known, and a value past its bound is refused before it is made.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;

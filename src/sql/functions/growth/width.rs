@@ -1,6 +1,6 @@
-//! How much an expression makes for one row, about, before any row is there.
+//! About how many bytes an expression makes for one row, before any row is there.
 //!
-//! One rule: it decides how many rows a batch has, and nothing else: what it does not foresee is met when it runs.
+//! One rule: it decides how many rows a batch has, and nothing else. The run meets the sizes that it does not foresee.
 
 use datafusion::common::Result;
 use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};

@@ -1,5 +1,5 @@
-//! The lexer and the parser, fed with mutated statements: they refuse with a state and a position in the text, or what
-//! they take is taken again from its own text.
+//! Feeds the lexer and the parser with mutated statements: they refuse with a state and a position in the text, or
+//! accept, and then accept each statement alone as well.
 //!
 //! The statements of `sql-tests/` are the samples.
 
