@@ -20,7 +20,7 @@ use crate::catalog::{Snapshot, Topic};
 use crate::error::{SqlError, state};
 use crate::sql::functions::session::{self, SessionInfo};
 use crate::sql::parse::Bounded;
-use crate::sql::plan::{PlanContext, Provider, Reached, eval, position};
+use crate::sql::plan::{PlanContext, Provider, Reached, compares, eval, position};
 use crate::types::PgType;
 
 /// A coerced expression, ready for batches.
@@ -87,24 +87,19 @@ fn is_plain(expr: &Expr) -> bool {
             | Expr::Case(_)
             | Expr::Cast(_)
             | Expr::InList(_) => true,
-            Expr::BinaryExpr(binary) => matches!(
-                binary.op,
-                Operator::And
-                    | Operator::Or
-                    | Operator::Eq
-                    | Operator::NotEq
-                    | Operator::Lt
-                    | Operator::LtEq
-                    | Operator::Gt
-                    | Operator::GtEq
-                    | Operator::IsDistinctFrom
-                    | Operator::IsNotDistinctFrom
-                    | Operator::Plus
-                    | Operator::Minus
-                    | Operator::Multiply
-                    | Operator::Divide
-                    | Operator::Modulo
-            ),
+            Expr::BinaryExpr(binary) => {
+                compares(binary.op)
+                    || matches!(
+                        binary.op,
+                        Operator::And
+                            | Operator::Or
+                            | Operator::Plus
+                            | Operator::Minus
+                            | Operator::Multiply
+                            | Operator::Divide
+                            | Operator::Modulo
+                    )
+            }
             Expr::ScalarFunction(call) => PLAIN_FUNCTIONS.contains(&call.func.name()),
             _ => false,
         };
