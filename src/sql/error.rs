@@ -479,7 +479,7 @@ fn from_coercion(text: &str) -> Option<SqlError> {
 }
 
 /// What the engine says of values that a user gave, in lower case; SQLSTATE and message of PostgreSQL.
-const KNOWN: [(&str, &str, &str); 19] = [
+const KNOWN: [(&str, &str, &str); 17] = [
     (
         "ntile requires a positive",
         "22014",
@@ -511,11 +511,6 @@ const KNOWN: [(&str, &str, &str); 19] = [
         "field position must not be zero",
     ),
     (
-        "invalid unicode scalar value",
-        "54000",
-        "requested character not valid for encoding",
-    ),
-    (
         "requires start to be 1",
         "22023",
         "invalid value for parameter \"start\": it must be greater than zero",
@@ -539,11 +534,6 @@ const KNOWN: [(&str, &str, &str); 19] = [
     ),
     ("unable to represent", "22008", "interval field value out of range"),
     ("exceeds the representable i64 range", "22008", "timestamp out of range"),
-    (
-        "failed to decode value using base64",
-        "22023",
-        "invalid base64 sequence",
-    ),
     (
         "encountered non utf-8 data",
         "22021",

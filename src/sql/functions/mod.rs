@@ -23,6 +23,7 @@ mod calls;
 pub mod casts;
 pub mod catalog;
 mod datetime;
+mod encodings;
 mod extremes;
 pub mod growth;
 mod lengths;
@@ -69,6 +70,7 @@ impl Functions {
             .into_iter()
             .chain(math::all())
             .chain(datetime::all())
+            .chain(encodings::all())
             .chain(session::all())
             .chain(sleep::all())
         {
