@@ -13,7 +13,7 @@ use arrow::array::{
 };
 use arrow::compute::{CastOptions, cast_with_options};
 use arrow::datatypes::{
-    DataType, Date32Type, Decimal128Type, Field, FieldRef, Float32Type, Float64Type, Int16Type, Int32Type, Int64Type,
+    DataType, Decimal128Type, Field, FieldRef, Float32Type, Float64Type, Int16Type, Int32Type, Int64Type,
     IntervalMonthDayNanoType, IntervalUnit, TimeUnit, TimestampMicrosecondType,
 };
 use arrow::error::ArrowError;
@@ -32,8 +32,7 @@ use datafusion::logical_expr::{
 use datafusion::optimizer::AnalyzerRule;
 
 use super::arithmetic::{self, out_of_range};
-use super::temporal::DAY_US;
-use super::{fail, growth, zone};
+use super::{fail, growth, temporal, zone};
 use crate::error::{SqlError, state};
 use crate::types::{ColumnBuilder, ColumnFormatter, PgType, TextStyle};
 
@@ -164,7 +163,7 @@ fn differs(from: &Field, to: &Field) -> bool {
         (Int64, Int32 | Int16) | (Int32, Int16) => true,
         (Float64, Float32) => true,
         (Timestamp(_, from), Timestamp(_, to)) => from.is_some() != to.is_some(),
-        (Timestamp(_, Some(_)), Date32 | Time64(_)) | (Date32, Timestamp(_, Some(_))) => true,
+        (Timestamp(_, Some(_)), Date32 | Time64(_)) | (Date32, Timestamp(_, _)) => true,
         (Int16 | Int32 | Int64 | Float32 | Float64 | Decimal128(_, _), Decimal128(_, _)) => true,
         _ => false,
     }
@@ -211,6 +210,7 @@ impl ScalarUDFImpl for PostgresCast {
         let name = args[0].schema_name();
         match self.to.data_type() {
             DataType::Timestamp(_, Some(_)) => Ok(format!("{name}::timestamptz")),
+            DataType::Timestamp(_, None) => Ok(format!("{name}::timestamp")),
             _ => Ok(name.to_string()),
         }
     }
@@ -325,11 +325,10 @@ pub fn cast(column: &ArrayRef, from: &Field, to: &Field, zone: Tz) -> Result<Arr
             strict(&local, to.data_type())
         }
         (Date32, Timestamp(_, Some(_))) => {
-            let dates = column.as_primitive::<Date32Type>();
-            let instants: TimestampMicrosecondArray =
-                dates.unary(|date| zone::from_local(i64::from(date) * DAY_US, zone));
+            let instants = temporal::midnights(column, |local| zone::from_local(local, zone))?;
             Ok(Arc::new(instants.with_timezone("UTC")))
         }
+        (Date32, Timestamp(_, None)) => Ok(Arc::new(temporal::midnights(column, |local| local)?)),
         (_, Decimal128(precision, scale)) => numeric(column, *precision, *scale),
         (_, other) => strict(column, other),
     }

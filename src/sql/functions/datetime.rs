@@ -318,10 +318,6 @@ fn interval(column: &ArrayRef, row: usize) -> IntervalMonthDayNano {
 /// Microseconds since 1970: of the instant, and of the wall clock in `zone`.
 fn instant_and_local(column: &ArrayRef, row: usize, zone: Tz) -> (i64, i64) {
     match column.data_type() {
-        DataType::Date32 => {
-            let date = i64::from(column.as_primitive::<Date32Type>().value(row)) * DAY_US;
-            (date, date)
-        }
         DataType::Timestamp(_, Some(_)) => {
             let instant = column.as_primitive::<TimestampMicrosecondType>().value(row);
             (instant, zone::to_local(instant, zone))
@@ -529,9 +525,18 @@ fn part_of(name: &str, column: &ArrayRef, row: usize, zone: Tz) -> Result<(i128,
                 _ => time_part(part, time),
             }
         }
+        // Not by its midnight, which may be out of a timestamp's range.
+        DataType::Date32 => {
+            let days = i64::from(column.as_primitive::<Date32Type>().value(row));
+            match part {
+                Part::Epoch => return Ok((i128::from(days) * i128::from(DAY_US), part.scale())),
+                Part::ZoneSeconds | Part::ZoneHour | Part::ZoneMinute => None,
+                _ if time_part(part, 0).is_some() => None,
+                _ => Some(date_part(part, days)),
+            }
+        }
         data_type => {
             let (instant, local) = instant_and_local(column, row, zone);
-            let is_date = *data_type == DataType::Date32;
             let offset = i64::from(offset_at(zone, instant));
             let zoned = matches!(data_type, DataType::Timestamp(_, Some(_)));
             match part {
@@ -541,7 +546,6 @@ fn part_of(name: &str, column: &ArrayRef, row: usize, zone: Tz) -> Result<(i128,
                 Part::ZoneMinute if zoned => Some(offset / 60 % 60),
                 Part::ZoneSeconds | Part::ZoneHour | Part::ZoneMinute => None,
                 _ => match time_part(part, local.rem_euclid(DAY_US)) {
-                    Some(_) if is_date => None,
                     Some(value) => Some(value),
                     None => Some(date_part(part, local.div_euclid(DAY_US))),
                 },
@@ -549,7 +553,6 @@ fn part_of(name: &str, column: &ArrayRef, row: usize, zone: Tz) -> Result<(i128,
         }
     };
     let value = value.ok_or_else(|| unknown(true))?;
-    // A date's epoch is in whole seconds.
     Ok((i128::from(value), part.scale()))
 }
 

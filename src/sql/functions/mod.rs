@@ -34,7 +34,7 @@ mod patterns;
 pub mod session;
 mod sleep;
 mod sums;
-mod temporal;
+pub mod temporal;
 pub mod zone;
 
 /// Every function by each of its names, lower case.

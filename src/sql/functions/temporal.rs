@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, Datum};
+use arrow::array::{ArrayRef, AsArray, Datum, TimestampMicrosecondArray};
 use arrow::datatypes::{
     DataType, Date32Type, Float64Type, Int32Type, IntervalMonthDayNano, IntervalMonthDayNanoType, IntervalUnit,
     Time64MicrosecondType, TimeUnit, TimestampMicrosecondType,
@@ -92,6 +92,20 @@ fn in_range(timestamp_us: Option<i64>) -> Result<i64, SqlError> {
     timestamp_us
         .filter(|time| *time >= TIMESTAMP_MIN_US)
         .ok_or_else(timestamp_range)
+}
+
+/// The first moment of a day, in microseconds: not every date has one that is a timestamp.
+pub fn midnight(days: i32) -> Result<i64, SqlError> {
+    i64::from(days)
+        .checked_mul(DAY_US)
+        .ok_or_else(|| SqlError::new(state::DATETIME_FIELD_OVERFLOW, "date out of range for timestamp"))
+}
+
+/// The same of a column of dates, as `place` moves the wall clock.
+pub fn midnights(dates: &ArrayRef, place: impl Fn(i64) -> i64) -> Result<TimestampMicrosecondArray, SqlError> {
+    dates
+        .as_primitive::<Date32Type>()
+        .try_unary(|days| midnight(days).map(&place))
 }
 
 /// A timestamp moved by an interval: months and days on the wall clock of `zone`, then the rest in real time.

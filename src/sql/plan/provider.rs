@@ -31,12 +31,10 @@ use crate::error::{SqlError, state};
 use crate::log::SystemColumn;
 use crate::sql::error::external;
 use crate::sql::functions::catalog::{Facts, catalog_function};
-use crate::sql::functions::{Functions, functions, zone};
+use crate::sql::functions::{Functions, functions, temporal, zone};
 use crate::sql::source::{RelationKind, RelationSource};
 use crate::types::PgType;
 
-/// Microseconds of a day.
-const DAY_US: i64 = 86_400_000_000;
 /// Most nodes of views' plans that the engine's planner may copy for one query.
 const COPIED_NODES_MAX: u64 = 100 * size::NODES_MAX;
 /// How deep views may stand on views.
@@ -171,7 +169,8 @@ impl<'a> Provider<'a> {
             }
             ScalarValue::Date32(value) => {
                 let zone = zone::parse(self.ctx.time_zone).unwrap_or(chrono_tz::Tz::UTC);
-                let instant = value.map(|days| zone::from_local(i64::from(days) * DAY_US, zone));
+                let midnight = value.map(temporal::midnight).transpose()?;
+                let instant = midnight.map(|local| zone::from_local(local, zone));
                 ScalarValue::TimestampNanosecond(nanoseconds(instant)?, Some(session))
             }
             other => other,

@@ -13,7 +13,7 @@ use bytes::BytesMut;
 
 use crate::error::{SqlError, state};
 use crate::sql::error::out_of_range;
-use crate::sql::functions::zone;
+use crate::sql::functions::{temporal, zone};
 use crate::types::{ColumnBuilder, ColumnFormatter, PgType, TextStyle};
 
 /// 42804 where PostgreSQL has no assignment cast from one type to the other.
@@ -93,9 +93,10 @@ pub fn assign(array: &ArrayRef, from: &PgType, to: &PgType, time_zone: &str) -> 
             let local = shifted(array, zone::to_local, time_zone, None)?;
             assign(&local, &PgType::Timestamp, to, time_zone)
         }
+        (PgType::Date, PgType::Timestamp) => Ok(Arc::new(temporal::midnights(array, |local| local)?)),
         (PgType::Date, PgType::TimestampTz) => {
-            let midnight = cast(array, &PgType::Timestamp.arrow(), to)?;
-            shifted(&midnight, zone::from_local, time_zone, Some("UTC"))
+            let midnights: ArrayRef = Arc::new(temporal::midnights(array, |local| local)?);
+            shifted(&midnights, zone::from_local, time_zone, Some("UTC"))
         }
         (PgType::Array(from_item), PgType::Array(to_item)) => {
             let lists = array.as_list::<i32>();
