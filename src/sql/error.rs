@@ -283,6 +283,11 @@ fn from_plan(message: &str) -> SqlError {
             return operator_error(expression);
         }
     }
+    if text.contains(" user-defined coercion failed with: External error: ")
+        && let Some(error) = from_coercion(text)
+    {
+        return error;
+    }
     if let Some(call) = between(text, "No function matches the given name and argument types '", "'.") {
         return function_error(call);
     }
@@ -377,6 +382,12 @@ fn from_plan(message: &str) -> SqlError {
             return SqlError::new(code, message);
         }
     }
+    if text.starts_with("RANGE requires exactly one ORDER BY column") {
+        return SqlError::new(
+            state::WINDOWING_ERROR,
+            "RANGE with offset PRECEDING/FOLLOWING requires exactly one ORDER BY column",
+        );
+    }
     if text.starts_with("Step") && text.contains("zero") {
         return SqlError::new(state::INVALID_PARAMETER_VALUE, "step size cannot equal zero");
     }
@@ -464,22 +475,56 @@ fn function_error(call: &str) -> SqlError {
     .hint(FUNCTION_HINT)
 }
 
-/// A function that does not take its arguments; an error of ours about them has become text on its way.
+/// What our functions say of arguments that they are asked about while the engine plans.
+const OF_ARGUMENTS: [SqlState; 8] = [
+    state::UNDEFINED_FUNCTION,
+    state::FEATURE_NOT_SUPPORTED,
+    state::INVALID_PARAMETER_VALUE,
+    state::DATATYPE_MISMATCH,
+    state::INDETERMINATE_DATATYPE,
+    state::PROGRAM_LIMIT_EXCEEDED,
+    state::STATEMENT_TOO_COMPLEX,
+    state::QUERY_CANCELED,
+];
+
+/// A function that does not take its arguments; an error of ours about them has become text on its way, its hint is lost.
 fn from_coercion(text: &str) -> Option<SqlError> {
-    let (function, reason) = text.split_once(" user-defined coercion failed with: ")?;
-    let ours = reason
-        .strip_prefix("External error: ")
-        .and_then(|rest| rest.strip_suffix(" (42883)"));
-    if let Some(message) = ours {
-        return Some(SqlError::new(state::UNDEFINED_FUNCTION, message));
+    let (function, reason) = match text.split_once(" user-defined coercion failed with: ") {
+        Some(parts) => parts,
+        None => text.split_once(" failed to match any signature, errors: ")?,
+    };
+    // What the engine adds of its own.
+    let reason = reason
+        .split(". No function matches the given name")
+        .next()
+        .unwrap_or(reason);
+    if let Some((_, ours)) = reason.split_once("External error: ")
+        && let Some((message, code)) = ours.strip_suffix(')').and_then(|ours| ours.rsplit_once(" ("))
+        && let Some(known) = OF_ARGUMENTS.into_iter().find(|known| known.0 == code)
+    {
+        let error = SqlError::new(known, message);
+        return Some(match known {
+            state::UNDEFINED_FUNCTION => error.hint(FUNCTION_HINT),
+            _ => error,
+        });
     }
     let name = between(function, "'", "'").unwrap_or(function);
     let message = format!("function {name} does not exist with these arguments");
-    Some(SqlError::new(state::UNDEFINED_FUNCTION, message).detail(sentence(reason)))
+    let reason = reason.split("\nThis issue was likely").next().unwrap_or(reason);
+    Some(
+        SqlError::new(state::UNDEFINED_FUNCTION, message)
+            .detail(sentence(reason))
+            .hint(FUNCTION_HINT),
+    )
 }
 
 /// What the engine says of values that a user gave, in lower case; SQLSTATE and message of PostgreSQL.
-const KNOWN: [(&str, &str, &str); 17] = [
+const KNOWN: [(&str, &str, &str); 18] = [
+    (
+        "cannot access field at argument",
+        "42804",
+        "array subscript must have type integer",
+    ),
     (
         "ntile requires a positive",
         "22014",
@@ -797,6 +842,28 @@ mod tests {
             coercion("External error: function f() does not exist (42883)"),
             state::UNDEFINED_FUNCTION,
             "function f() does not exist",
+        );
+        check(
+            coercion("External error: there is no (short) way (0A000)"),
+            state::FEATURE_NOT_SUPPORTED,
+            "there is no (short) way",
+        );
+        // The engine asks for the type of a call in two ways, and says the same of both.
+        check(
+            DataFusionError::Plan(
+                "Execution error: Function 'f' user-defined coercion failed with: External error: no such part (22023). \
+                 No function matches the given name and argument types 'f(Int64)'. You might need to add explicit type casts."
+                    .into(),
+            ),
+            state::INVALID_PARAMETER_VALUE,
+            "no such part",
+        );
+        check(
+            DataFusionError::Internal(
+                "Function 'f' failed to match any signature, errors: f expects 1 argument".into(),
+            ),
+            state::UNDEFINED_FUNCTION,
+            "function f does not exist with these arguments",
         );
         check(
             coercion("Error during planning: f does not support type Boolean"),
