@@ -128,7 +128,8 @@ pub fn parse(text: &str) -> Result<Vec<Option<Cow<'_, str>>>, SqlError> {
     Ok(items)
 }
 
-fn multidimensional() -> SqlError {
+/// 0A000
+pub fn multidimensional() -> SqlError {
     SqlError::unsupported(
         "arrays of more than one dimension are not supported",
         "Use an array of one dimension, or JSONB.",

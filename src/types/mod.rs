@@ -21,6 +21,7 @@ mod formatter;
 #[cfg(test)]
 mod tests;
 
+pub use self::array::multidimensional;
 pub use self::builder::{ColumnBuilder, scalar_from_binary, scalar_from_text, scalar_null, utf8};
 pub use self::bytes::{parse_bool, parse_bytea, parse_uuid, uuid_text, write_bytea};
 pub use self::datetime::{

@@ -161,6 +161,7 @@ fn rewrite(expr: &mut Expr) -> Result<(), SqlError> {
         }
         Expr::Function(function) => {
             unqualify(&mut function.name);
+            order_by_constants(function);
             for_array_defaults(function);
             if let Some(rewritten) = size_of(function) {
                 *expr = rewritten;
@@ -175,6 +176,23 @@ fn rewrite(expr: &mut Expr) -> Result<(), SqlError> {
         _ => {}
     }
     Ok(())
+}
+
+/// A number in the ORDER BY of an aggregate is a constant; the engine would take it for the place of a column.
+fn order_by_constants(function: &mut ast::Function) {
+    let FunctionArguments::List(arguments) = &mut function.args else {
+        return;
+    };
+    for clause in &mut arguments.clauses {
+        let ast::FunctionArgumentClause::OrderBy(order) = clause else {
+            continue;
+        };
+        for order in order {
+            if matches!(&order.expr, Expr::Value(value) if matches!(value.value, Value::Number(..))) {
+                order.expr = Expr::Nested(Box::new(take(&mut order.expr)));
+            }
+        }
+    }
 }
 
 fn is_clock_text(expr: &Expr) -> bool {

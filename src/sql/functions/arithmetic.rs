@@ -23,7 +23,7 @@ use arrow::datatypes::{
 use arrow::error::ArrowError;
 use datafusion::common::{DFSchema, Result, ScalarValue};
 use datafusion::logical_expr::expr::{Placeholder, ScalarFunction};
-use datafusion::logical_expr::planner::{ExprPlanner, PlannerResult, RawAggregateExpr, RawBinaryExpr, RawWindowExpr};
+use datafusion::logical_expr::planner::{ExprPlanner, PlannerResult, RawBinaryExpr, RawWindowExpr};
 use datafusion::logical_expr::{
     ColumnarValue, Expr, ExprSchemable, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility,
 };
@@ -195,12 +195,9 @@ impl ExprPlanner for OperatorPlanner {
         Ok(PlannerResult::Planned(binary(operator, expr.left, expr.right, schema)?))
     }
 
-    fn plan_aggregate(&self, expr: RawAggregateExpr) -> Result<PlannerResult<RawAggregateExpr>> {
-        calls::aggregate(expr).map(PlannerResult::Original)
-    }
-
     fn plan_window(&self, expr: RawWindowExpr) -> Result<PlannerResult<RawWindowExpr>> {
         calls::check_frame(&expr.window_frame)?;
+        calls::check_arity(expr.func_def.name(), expr.args.len())?;
         Ok(PlannerResult::Original(expr))
     }
 

@@ -19,7 +19,7 @@ use crate::types::PgType;
 
 pub mod aggregates;
 pub mod arithmetic;
-mod calls;
+pub mod calls;
 pub mod casts;
 pub mod catalog;
 mod datetime;

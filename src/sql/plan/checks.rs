@@ -11,25 +11,30 @@ use datafusion::common::{DFSchema, Result, ScalarValue};
 use datafusion::logical_expr::utils::merge_schema;
 use datafusion::logical_expr::{
     ColumnarValue, Expr, ExprSchemable, LogicalPlan, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl,
-    Signature, TypeSignature, Volatility,
+    Signature, TypeSignature, Volatility, WindowFunctionDefinition,
 };
 
 use crate::error::{SqlError, state};
 use crate::sql::error::{external, type_name};
-use crate::sql::functions::undefined_function;
-use crate::types::PgType;
+use crate::sql::functions::{calls, undefined_function};
+use crate::types::{PgType, multidimensional};
 
 /// Checks every expression of a plan.
 pub fn check(plan: &LogicalPlan) -> Result<()> {
     plan.apply_with_subqueries(|node| {
         crate::sql::functions::go_on()?;
         let schema = merge_schema(&node.inputs());
-        node.apply_expressions(|expr| expr.apply(|expr| check_expr(expr, &schema)))
+        node.apply_expressions(|expr| check_expr(expr, &schema).map(|()| TreeNodeRecursion::Continue))
     })?;
     Ok(())
 }
 
-fn check_expr(expr: &Expr, schema: &DFSchema) -> Result<TreeNodeRecursion> {
+/// Checks an expression over rows of `schema`.
+pub fn check_expr(expr: &Expr, schema: &DFSchema) -> Result<()> {
+    expr.apply(|expr| check_node(expr, schema)).map(|_| ())
+}
+
+fn check_node(expr: &Expr, schema: &DFSchema) -> Result<TreeNodeRecursion> {
     match expr {
         Expr::Cast(cast) => {
             // What has no type yet, an untyped parameter, takes the cast's.
@@ -45,9 +50,36 @@ fn check_expr(expr: &Expr, schema: &DFSchema) -> Result<TreeNodeRecursion> {
         Expr::ScalarFunction(call) if call.func.inner().is::<Unknown>() => {
             expr.to_field(schema)?;
         }
+        Expr::ScalarFunction(call) if call.func.name() == "make_array" => {
+            if call.args.iter().any(|item| is_list(item, schema)) {
+                return Err(external(multidimensional()));
+            }
+        }
+        Expr::AggregateFunction(call) => {
+            let name = call.func.name();
+            calls::check_arguments(name, &call.params.args, schema)?;
+            if name == "array_agg" && call.params.args.iter().any(|item| is_list(item, schema)) {
+                return Err(external(multidimensional()));
+            }
+        }
+        Expr::WindowFunction(window) => {
+            let params = &window.params;
+            calls::check_range(&params.window_frame, &params.order_by, schema)?;
+            let name = window.fun.name();
+            match &window.fun {
+                WindowFunctionDefinition::AggregateUDF(_) => calls::check_arguments(name, &params.args, schema)?,
+                WindowFunctionDefinition::WindowUDF(_) => calls::check_count(name, &params.args, schema)?,
+            }
+        }
         _ => {}
     }
     Ok(TreeNodeRecursion::Continue)
+}
+
+/// An untyped parameter is none.
+fn is_list(expr: &Expr, schema: &DFSchema) -> bool {
+    expr.get_type(schema)
+        .is_ok_and(|data_type| matches!(data_type, DataType::List(_)))
 }
 
 /// Types that are cast alike.

@@ -7,8 +7,8 @@ use arrow::datatypes::Schema;
 use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
 use datafusion::common::{DFSchema, Result, ScalarValue, plan_err};
 use datafusion::execution::context::ExecutionProps;
-use datafusion::logical_expr::Expr;
 use datafusion::logical_expr::simplify::SimplifyContext;
+use datafusion::logical_expr::{Expr, ExprSchemable};
 use datafusion::optimizer::simplify_expressions::ExprSimplifier;
 use datafusion::physical_expr::{PhysicalExpr, create_physical_expr};
 
@@ -17,8 +17,14 @@ use crate::sql::functions::casts;
 /// The expression with the casts that its functions and operators need.
 pub fn coerce(expr: Expr, schema: &DFSchema) -> Result<Expr> {
     let expr = super::literals::type_literals(expr, schema)?;
+    super::checks::check_expr(&expr, schema)?;
     let context = SimplifyContext::builder().with_schema(Arc::new(schema.clone())).build();
-    let expr = ExprSimplifier::new(context).coerce(expr, schema)?;
+    let typed = expr.get_type(schema);
+    let expr = match ExprSimplifier::new(context).coerce(expr, schema) {
+        Ok(expr) => expr,
+        // Asked for its type, an expression says which function does not take its arguments.
+        Err(error) => return Err(typed.err().unwrap_or(error)),
+    };
     Ok(casts::rewrite(expr, schema)?.data)
 }
 

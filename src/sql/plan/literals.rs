@@ -31,7 +31,7 @@ impl ExprPlanner for LiteralPlanner {
 }
 
 /// A number that fits is INTEGER.
-fn narrowed(expr: Expr) -> Expr {
+pub fn narrowed(expr: Expr) -> Expr {
     match expr {
         Expr::Literal(ScalarValue::Int64(Some(value)), metadata) => match i32::try_from(value) {
             Ok(small) => Expr::Literal(ScalarValue::Int32(Some(small)), metadata),

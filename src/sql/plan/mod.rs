@@ -9,6 +9,7 @@
 //! One rule: a plan names relations by identity ([`RelationSource`]) and holds no data, so it may be kept and run at any
 //! LSN of the catalog version that it was made for. Not here: how it runs (`query`), how it is maintained (`views`).
 
+mod aggregates;
 mod bind;
 mod checks;
 mod entries;
@@ -22,6 +23,7 @@ pub mod position;
 mod provider;
 mod quantified;
 mod resolve;
+mod series;
 mod set_operations;
 mod size;
 mod view;
@@ -167,6 +169,7 @@ pub(in crate::sql) fn plan_query(
     let plan = quantified::rewrite(raw.plan)
         .and_then(|plan| literals::type_plan(plan, ctx.time_zone))
         .and_then(set_operations::rewrite)
+        .and_then(aggregates::settle)
         .and_then(outer::refresh)
         .and_then(|plan| checks::check(&plan).map(|()| plan))
         .map_err(|error| position::locate(error, ctx.text))?;

@@ -22,10 +22,10 @@ use datafusion::logical_expr::{
 };
 use sqlparser::ast;
 
-use super::literals::LiteralPlanner;
+use super::literals::{self, LiteralPlanner};
 use super::resolve::{Resolved, resolve};
 use super::windows::WindowPlanner;
-use super::{PlanContext, eval, expand, size};
+use super::{PlanContext, eval, expand, series, size};
 use crate::catalog::{self, Relation};
 use crate::error::{SqlError, state};
 use crate::log::SystemColumn;
@@ -318,7 +318,7 @@ impl ContextProvider for Provider<'_> {
         let name = name.trim_matches('"').to_lowercase();
         let Some(function) = datafusion::execution::SessionStateDefaults::default_table_functions()
             .into_iter()
-            .find(|function| function.name() == name)
+            .find(|function| function.name() == name && self.functions.scalar.contains_key(&name))
         else {
             return Err(external(
                 SqlError::new(
@@ -328,13 +328,11 @@ impl ContextProvider for Provider<'_> {
                 .hint("Functions that return rows are generate_series and unnest; windows are TUMBLE and HOP."),
             ));
         };
+        let args = args.into_iter().map(|arg| eval::constant(literals::narrowed(arg)));
+        let args = series::bounds(&name, args.collect::<Result<_>>()?, self.ctx.time_zone).map_err(external)?;
         let args = args
             .into_iter()
-            .map(|arg| match eval::constant(arg)? {
-                // A series of INTEGERs is counted in BIGINT.
-                ScalarValue::Int32(value) => Ok(Expr::Literal(ScalarValue::Int64(value.map(i64::from)), None)),
-                value => Ok(Expr::Literal(self.in_nanoseconds(value).map_err(external)?, None)),
-            })
+            .map(|value| Ok(Expr::Literal(self.in_nanoseconds(value).map_err(external)?, None)))
             .collect::<Result<Vec<Expr>>>()?;
         // The function wants a session and reads nothing from it.
         static SESSION: LazyLock<SessionState> = LazyLock::new(|| SessionStateBuilder::new().build());

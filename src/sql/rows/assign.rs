@@ -25,11 +25,19 @@ pub fn check_assignment(column: &str, from: &PgType, to: &PgType) -> Result<(), 
         state::DATATYPE_MISMATCH,
         format!(
             "column \"{column}\" is of type {} but expression is of type {}",
-            to.base_name(),
-            from.base_name()
+            bare_name(to),
+            bare_name(from)
         ),
     )
     .hint("You will need to rewrite or cast the expression."))
+}
+
+/// A type's name without its modifier.
+fn bare_name(kind: &PgType) -> String {
+    match kind {
+        PgType::Array(item) => format!("{}[]", item.base_name()),
+        other => other.base_name().to_string(),
+    }
 }
 
 fn is_number(kind: &PgType) -> bool {
