@@ -36,11 +36,11 @@ pub fn bound_aggregate(function: Arc<AggregateUDF>) -> Arc<AggregateUDF> {
 
 impl AggregateUDFImpl for Gathered {
     fn accumulator(&self, args: AccumulatorArgs) -> Result<Box<dyn Accumulator>> {
-        Ok(One::new(self.inner.name(), self.inner.accumulator(args)?))
+        Ok(One::over(self.inner.name(), self.inner.accumulator(args)?))
     }
 
     fn create_sliding_accumulator(&self, args: AccumulatorArgs) -> Result<Box<dyn Accumulator>> {
-        Ok(One::new(
+        Ok(One::over(
             self.inner.name(),
             self.inner.create_sliding_accumulator(args)?,
         ))
@@ -140,7 +140,7 @@ struct One {
 }
 
 impl One {
-    fn new(name: &str, inner: Box<dyn Accumulator>) -> Box<dyn Accumulator> {
+    fn over(name: &str, inner: Box<dyn Accumulator>) -> Box<dyn Accumulator> {
         Box::new(One {
             name: name.to_string(),
             inner,
