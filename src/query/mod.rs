@@ -43,6 +43,7 @@ use futures::{Stream, StreamExt};
 use crate::catalog::system::SystemRelation;
 use crate::error::SqlError;
 use crate::log::{Extent, Log, Lsn, Reader, Rows, TopicId};
+use crate::sql::functions::growth;
 use crate::sql::plan::Planned;
 use crate::views::ViewRows;
 
@@ -257,6 +258,7 @@ fn plan(
 
 /// The plan with its values, as the optimizer leaves it.
 fn optimized(engine: &engine::Engine, planned: &Planned, point: &ReadPoint) -> Result<LogicalPlan, SqlError> {
+    growth::claim(planned.planning_bytes)?;
     let plan = bind::bind(planned.plan.clone(), point)?;
     engine.optimize(plan, &point.session.time_zone)
 }

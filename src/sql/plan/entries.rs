@@ -1,5 +1,5 @@
-//! Bounds of a select list and of the groupings of GROUP BY (PostgreSQL's), and of the relations that a query reads with its
-//! CTEs in place.
+//! Bounds of a select list and of the groupings of GROUP BY (PostgreSQL's), of the relations that a query reads with its
+//! CTEs in place, and an estimate of the memory that planning takes.
 //!
 //! One rule: the check counts in the syntax tree, before the planner makes anything of an item, grouping or relation. The
 //! engine's planner copies a CTE's plan, and all below, wherever a query names it.
@@ -19,18 +19,39 @@ const CUBE_MAX: usize = 12;
 /// Most groupings of one GROUP BY.
 const GROUPINGS_MAX: usize = 4096;
 
-/// Relations that the query reads, with those of a CTE each time that it is named. 54011 and 54001 for a query, or one
-/// within it, past the bounds.
-pub fn check(query: &Query) -> Result<u64, SqlError> {
+/// What an expression takes while it is planned, as measured: in the syntax tree, its copy, and plans before and after each rule.
+const EXPRESSION_BYTES: u64 = 1280;
+/// The same of one value in the list of an IN.
+const LISTED_BYTES: u64 = 640;
+
+/// What planning a query comes to.
+pub struct Extent {
+    /// Relations that it reads, with those of a CTE each time that it is named.
+    pub relations: u64,
+    /// Memory, bytes.
+    pub bytes: u64,
+}
+
+/// 54011 and 54001 for a query, or one within it, past the bounds.
+pub fn check(query: &Query) -> Result<Extent, SqlError> {
     let mut entries = Entries::default();
     match query.visit(&mut entries) {
-        ControlFlow::Continue(()) => Ok(entries.relations),
+        ControlFlow::Continue(()) => {
+            let others = entries.expressions.saturating_sub(entries.listed);
+            Ok(Extent {
+                relations: entries.relations,
+                bytes: others * EXPRESSION_BYTES + entries.listed * LISTED_BYTES,
+            })
+        }
         ControlFlow::Break(error) => Err(error),
     }
 }
 
 #[derive(Default)]
 struct Entries {
+    expressions: u64,
+    /// Those in the lists of INs.
+    listed: u64,
     /// Relations that the innermost open query reads so far.
     relations: u64,
     /// Those of the queries around it.
@@ -97,6 +118,14 @@ impl Visitor for Entries {
                 // A query in brackets is visited by itself.
                 _ => {}
             }
+        }
+        ControlFlow::Continue(())
+    }
+
+    fn pre_visit_expr(&mut self, expr: &Expr) -> ControlFlow<SqlError> {
+        self.expressions += 1;
+        if let Expr::InList { list, .. } = expr {
+            self.listed += list.len() as u64;
         }
         ControlFlow::Continue(())
     }

@@ -51,6 +51,7 @@ use super::functions::catalog::{Facts, catalog_function};
 use super::statement::Select;
 use crate::catalog::Snapshot;
 use crate::error::{SqlError, state};
+use crate::sql::functions::growth;
 use crate::types::PgType;
 
 use lineage::Origin;
@@ -100,6 +101,8 @@ pub struct Planned {
     pub parameter_types: Vec<PgType>,
     /// For each field whether it is a quoted string or a NULL without a type of its own.
     pub untyped: Vec<bool>,
+    /// About what it takes while it is planned, bytes.
+    pub planning_bytes: u64,
 }
 
 /// Plans a SELECT.
@@ -120,6 +123,7 @@ pub fn plan_select(select: &Select, ctx: &PlanContext) -> Result<Planned, SqlErr
         system: reached.system.into_iter().collect(),
         parameter_types,
         untyped,
+        planning_bytes: reached.planning_bytes,
     })
 }
 
@@ -136,12 +140,14 @@ pub(in crate::sql) fn plan_query(
     depth: usize,
     reached: &RefCell<Reached>,
 ) -> Result<RawPlan, SqlError> {
-    let relations = entries::check(&select.query)?;
+    let extent = entries::check(&select.query)?;
+    growth::claim(extent.bytes)?;
+    reached.borrow_mut().planning_bytes += extent.bytes;
     let attempt = |mark_columns: bool| -> Result<RawPlan, Result<SqlError, DataFusionError>> {
         let mut query = (*select.query).clone();
         let bound = bind::bind(&mut query, ctx, mark_columns).map_err(Ok)?;
         compat::rewrite(&mut query, &CompatContext { catalog: ctx.catalog }).map_err(Ok)?;
-        let provider = Provider::new(ctx, &bound.hidden, depth, reached).reading(relations);
+        let provider = Provider::new(ctx, &bound.hidden, depth, reached).reading(extent.relations);
         let declared = ctx
             .parameter_types
             .iter()

@@ -51,6 +51,8 @@ pub struct Reached {
     pub system: BTreeSet<(String, String)>,
     /// Nodes of the expanded views' plans, each time that one is named.
     pub nodes: u64,
+    /// About what planning takes, bytes.
+    pub planning_bytes: u64,
 }
 
 /// The planner's view of the world, for one statement or one view's definition.

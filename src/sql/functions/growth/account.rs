@@ -18,6 +18,8 @@ use datafusion::common::Result;
 use datafusion::execution::memory_pool::{MemoryConsumer, MemoryPool, MemoryReservation};
 use parking_lot::Mutex;
 
+use super::SMALL_BYTES;
+
 /// Buffers smaller than this are not worth following.
 const FOLLOWED_BYTES_MIN: usize = 64 << 10;
 
@@ -194,6 +196,14 @@ fn followed(data: ArrayData, claim: &Arc<Claim>) -> Result<ArrayData> {
         .map(|child| followed(child, claim))
         .collect::<Result<Vec<_>>>()?;
     Ok(data.into_builder().buffers(buffers).child_data(children).build()?)
+}
+
+/// Takes `bytes` for the work that this thread does, until it ends; 53200 if there are none left.
+pub fn claim(bytes: u64) -> Result<()> {
+    match Scope::current().account.filter(|_| bytes > SMALL_BYTES) {
+        Some(account) => account.claim(bytes).map(Claim::until_settled),
+        None => Ok(()),
+    }
 }
 
 /// What becomes of large batches on this thread.

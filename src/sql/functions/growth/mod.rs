@@ -23,7 +23,7 @@ mod slices;
 mod width;
 
 pub use account::{Account, Accounted, Scope, SettledOnDrop};
-pub use account::{Mode, with_mode};
+pub use account::{Mode, claim, with_mode};
 pub use bounded::{bound, bound_call, bound_cast, is_bounded};
 pub use concatenation::concatenation;
 pub use estimate::{bytes_between, scalar_bytes};
