@@ -18,7 +18,7 @@ use datafusion::logical_expr::{
 };
 
 use super::account::{Claim, Mode, Scope, mode};
-use super::estimate::{Arguments, Growth};
+use super::estimate::{Arguments, Growth, scalar_bytes};
 use super::regex::bound_match;
 use super::{
     BATCH_BYTES_MAX, ELEMENTS_MAX, FOLDED_BYTES_MAX, SLICE_BYTES, SMALL_BYTES, VALUE_BYTES_MAX, fail,
@@ -103,10 +103,20 @@ impl Bounded {
             _ if total > BATCH_BYTES_MAX => return Err(fail(too_large_together(self.name()))),
             _ => {}
         }
+        // An array that was made before has a claim of its own, a single value has not.
+        let held: u64 = args.args.iter().map(single_bytes).sum();
         let account = Scope::current().account;
         account
-            .map(|account| account.claim(total.saturating_mul(WORKING_FACTOR)))
+            .map(|account| account.claim(total.saturating_mul(WORKING_FACTOR).saturating_add(held)))
             .transpose()
+    }
+}
+
+/// Bytes of a single value.
+fn single_bytes(argument: &ColumnarValue) -> u64 {
+    match argument {
+        ColumnarValue::Scalar(value) => scalar_bytes(value),
+        ColumnarValue::Array(_) => 0,
     }
 }
 
