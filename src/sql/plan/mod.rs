@@ -12,6 +12,7 @@
 mod aggregates;
 mod bind;
 mod checks;
+mod doubling;
 mod entries;
 pub mod eval;
 mod expand;

@@ -11,6 +11,7 @@ use datafusion::common::Result;
 use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
 use datafusion::logical_expr::{Expr, LogicalPlan};
 
+use super::doubling;
 use crate::depth::{DEPTH_MAX, too_deep};
 use crate::error::{SqlError, state};
 
@@ -38,7 +39,7 @@ pub fn check(plan: &LogicalPlan) -> Result<(), SqlError> {
     if size.nodes > NODES_MAX {
         return Err(too_many_steps());
     }
-    Ok(())
+    Ok(doubling::check(plan)?)
 }
 
 /// 54001 for a plan of more than [`NODES_MAX`] nodes.
@@ -125,7 +126,7 @@ fn own_size(node: &LogicalPlan, known: &mut Known) -> Result<Size> {
 }
 
 /// The query that an expression holds itself.
-fn subquery(expr: &Expr) -> Option<&LogicalPlan> {
+pub fn subquery(expr: &Expr) -> Option<&LogicalPlan> {
     let held = match expr {
         Expr::ScalarSubquery(subquery) => subquery,
         Expr::Exists(exists) => &exists.subquery,
