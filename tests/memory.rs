@@ -185,6 +185,46 @@ async fn statements_that_grow_stay_within_what_there_is_for_queries() {
     assert!(peak <= bound, "{peak} MiB at the peak, {bound} allowed");
 }
 
+/// Statements whose text is long, or stands for much more.
+fn long_statements() -> Vec<(String, &'static str)> {
+    let list = |count: usize| (0..count).map(|n| n.to_string()).collect::<Vec<_>>().join(",");
+    let doubled = (0..25).fold("SELECT n AS a FROM t".to_string(), |inner, level| {
+        format!("SELECT a + a AS a FROM ({inner}) s{level}")
+    });
+    vec![
+        (format!("SELECT 1 WHERE 1 IN ({})", list(1_000_000)), "53200"),
+        (
+            format!("SELECT count(*) FROM t WHERE n IN ({})", list(1_000_000)),
+            "53200",
+        ),
+        (format!("SELECT 1 WHERE 1 IN ({})", list(100_000)), "Ok"),
+        (format!("SELECT * FROM unnest(ARRAY[{}]) u", list(100_000)), "Ok 53200"),
+        (format!("{doubled} WHERE a > 0"), "54001"),
+    ]
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn statements_that_are_long_stay_within_what_there_is_for_queries() {
+    let (_scratch, data_dir) = support::data_dir();
+    let (query, tail) = (QUERY_MIB.to_string(), TAIL_MIB.to_string());
+    let server = Server::start_with(&data_dir, &["--query-memory-mib", &query, "--tail-memory-mib", &tail]);
+    let client = support::connect(&server).await;
+    let topic = client.batch_execute("CREATE TOPIC t (n INT)").await;
+    topic.expect("a topic");
+    let bound = TAIL_MIB + QUERY_MIB + MARGIN_MIB;
+    for (statement, expected) in long_statements() {
+        let answered = match rows_of(&client, &statement).await {
+            Ok(()) => "Ok".to_string(),
+            Err(error) => state(&error),
+        };
+        let (start, peak) = (&statement[..40], peak_mib(&server));
+        println!("{peak} MiB, {answered}: {start}");
+        let fits = expected.split(' ').any(|expected| expected == answered);
+        assert!(fits, "{answered} instead of {expected}: {start}");
+        assert!(peak <= bound, "{peak} MiB at the peak, {bound} allowed: {start}");
+    }
+}
+
 /// Reads the rows of a statement without keeping them.
 async fn rows_of(client: &tokio_postgres::Client, statement: &str) -> Result<(), tokio_postgres::Error> {
     let messages = client.simple_query_raw(statement).await?;

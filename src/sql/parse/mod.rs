@@ -32,10 +32,12 @@ mod transaction;
 mod unsupported;
 mod utility;
 
+use sqlparser::ast;
 use sqlparser::tokenizer::{Token, TokenWithSpan};
 
 use self::cursor::{Cursor, Result};
 use self::lexer::{Lexer, StatementTokens};
+use super::functions::growth;
 use super::statement::{Insert, Statement};
 use crate::stop;
 
@@ -45,6 +47,10 @@ pub use options::parse_interval_us;
 
 /// Tokens of a short statement: the parser may go over them several times.
 const TOKENS_FEW: usize = 128;
+
+/// What a token takes while its statement is parsed, bytes: itself with its text, and its part of the tree, which has an
+/// expression for every other token or fewer.
+const TOKEN_BYTES: usize = size_of::<TokenWithSpan>() + 32 + size_of::<ast::Expr>() / 2;
 
 /// Splits a query string into its statements and parses each. Empty statements are dropped; the first error is
 /// everybody's. Positions count in the whole string.
@@ -91,6 +97,7 @@ fn parse_one(source: &str, tokens: StatementTokens, literals: Option<Insert>) ->
         } else {
             None
         };
+        growth::claim((tokens.len() * TOKEN_BYTES) as u64)?;
         let dialect = Bounded::new(tokens.len());
         let mut cursor = Cursor::new(source, &dialect, tokens, emit);
         let statement = statement(&mut cursor)?;
