@@ -35,7 +35,7 @@ use std::sync::{Arc, LazyLock};
 
 use arrow::datatypes::Field;
 use datafusion::common::ScalarValue;
-use datafusion::common::tree_node::{Transformed, TreeNode};
+use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
 use datafusion::common::{Column, DataFusionError};
 use datafusion::logical_expr::expr::Placeholder;
 use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder};
@@ -128,6 +128,19 @@ pub fn plan_select(select: &Select, ctx: &PlanContext) -> Result<Planned, SqlErr
     })
 }
 
+/// Rows without columns are all alike: their order is left out, which the engine cannot make.
+fn unordered(plan: LogicalPlan) -> Result<LogicalPlan, DataFusionError> {
+    if !plan.schema().fields().is_empty() {
+        return Ok(plan);
+    }
+    let unordered = plan.transform_down(|node| match node {
+        LogicalPlan::Sort(sort) if sort.fetch.is_none() => Ok(Transformed::yes(Arc::unwrap_or_clone(sort.input))),
+        LogicalPlan::Limit(_) | LogicalPlan::Projection(_) => Ok(Transformed::no(node)),
+        _ => Ok(Transformed::new(node, false, TreeNodeRecursion::Jump)),
+    })?;
+    Ok(unordered.data)
+}
+
 /// A query before analysis.
 pub(in crate::sql) struct RawPlan {
     pub plan: LogicalPlan,
@@ -179,6 +192,7 @@ pub(in crate::sql) fn plan_query(
         .and_then(aggregates::settle)
         .and_then(outer::refresh)
         .and_then(|plan| checks::check(&plan).map(|()| plan))
+        .and_then(unordered)
         .map_err(|error| position::locate(error, ctx.text))?;
     Ok(RawPlan {
         plan: windows::set_emit(plan, select.emit)?,
