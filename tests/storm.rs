@@ -543,15 +543,15 @@ fn memory(pid: u32, line: &str) -> Option<u64> {
 
 /// Watches memory until the storm is over; the most that there was, MiB.
 fn watch(storm: &Storm, pid: u32, limit_mib: u64, pace: &mpsc::Receiver<()>) {
-    let mut reported = false;
+    let mut reported = limit_mib;
     while !storm.is_over() {
         let Some(resident) = memory(pid, "VmRSS") else {
             storm.breaks(format!("the server is gone; it did\n      {}", storm.running()));
             storm.over.store(true, Ordering::Relaxed);
             return;
         };
-        if resident >> 10 > limit_mib && !reported {
-            reported = true;
+        if resident >> 10 > reported {
+            reported = (resident >> 10) + 64;
             storm.breaks(format!(
                 "{} MiB in memory, of {limit_mib} MiB, beside\n      {}",
                 resident >> 10,

@@ -5,11 +5,15 @@
 
 use datafusion::common::Result;
 use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
-use datafusion::logical_expr::LogicalPlan;
+use datafusion::logical_expr::expr::GroupingSet;
+use datafusion::logical_expr::{Expr, LogicalPlan};
 
 use super::engine::Physical;
 use super::scan::ScanExec;
 use crate::sql::functions::growth::{SLICE_BYTES, width};
+
+/// What a group takes for each of its columns, and beside them, about, bytes.
+const GROUP_BYTES: u64 = 16;
 
 /// Bytes that a row's expressions make, at the widest place of the plan.
 pub fn of_expressions(plan: &LogicalPlan) -> Result<u64> {
@@ -23,10 +27,25 @@ pub fn of_expressions(plan: &LogicalPlan) -> Result<u64> {
             row = row.saturating_add(width(expr)?);
             Ok(TreeNodeRecursion::Continue)
         })?;
+        if let LogicalPlan::Aggregate(aggregate) = node {
+            let bytes = GROUP_BYTES * aggregate.group_expr_len()? as u64 + GROUP_BYTES;
+            row = row.saturating_add(groupings(&aggregate.group_expr).saturating_mul(bytes));
+        }
         widest = widest.max(row);
         Ok(TreeNodeRecursion::Continue)
     })?;
     Ok(widest)
+}
+
+/// Groups that a row may begin, beside the first: an aggregate counts its memory after each batch.
+fn groupings(group_by: &[Expr]) -> u64 {
+    let each = group_by.iter().map(|expr| match expr {
+        Expr::GroupingSet(GroupingSet::Cube(of)) => 1u64.checked_shl(of.len() as u32).unwrap_or(u64::MAX),
+        Expr::GroupingSet(GroupingSet::Rollup(of)) => of.len() as u64 + 1,
+        Expr::GroupingSet(GroupingSet::GroupingSets(sets)) => sets.len() as u64,
+        _ => 1,
+    });
+    each.fold(1, u64::saturating_mul).saturating_sub(1)
 }
 
 /// Bytes of a row that is read, of the relation with the widest ones.
@@ -51,7 +70,24 @@ pub fn batch_rows(usual: usize, row_bytes: u64) -> usize {
 
 #[cfg(test)]
 mod tests {
+    use datafusion::logical_expr::col;
+
     use super::*;
+
+    #[test]
+    fn rows_that_begin_many_groups_come_in_small_batches() {
+        let columns: Vec<Expr> = (0..12).map(|n| col(format!("c{n}"))).collect();
+        let cube = Expr::GroupingSet(GroupingSet::Cube(columns.clone()));
+        assert_eq!(groupings(&columns), 0);
+        assert_eq!(groupings(std::slice::from_ref(&cube)), 4095);
+        assert_eq!(groupings(&[cube, columns[0].clone()]), 4095);
+        let rollup = Expr::GroupingSet(GroupingSet::Rollup(columns.clone()));
+        assert_eq!(groupings(&[rollup]), 12);
+        assert_eq!(
+            groupings(&[Expr::GroupingSet(GroupingSet::GroupingSets(vec![columns, vec![]]))]),
+            1
+        );
+    }
 
     #[test]
     fn wide_rows_come_in_small_batches() {
