@@ -35,6 +35,7 @@ pub mod session;
 mod sleep;
 mod sums;
 pub mod temporal;
+mod trims;
 pub mod zone;
 
 /// Every function by each of its names, lower case.
@@ -71,6 +72,7 @@ impl Functions {
             .chain(math::all())
             .chain(datetime::all())
             .chain(encodings::all())
+            .chain(trims::all())
             .chain(session::all())
             .chain(sleep::all())
         {
