@@ -571,7 +571,6 @@ fn percentile(sorted: &[Duration], share: f64) -> Duration {
 }
 
 #[test]
-#[ignore = "statements that stop the server are being mended"]
 fn whatever_clients_send_the_server_goes_on() {
     let seconds = support::repeat("STORM_SECONDS", 15);
     let bystanders = usize::try_from(support::repeat("STORM_BYSTANDERS", 8)).expect("a small number");

@@ -18,6 +18,10 @@ use parking_lot::Mutex;
 
 /// The process is looked at each time that queries have asked for this much more, bytes.
 const LOOK_BYTES: usize = 1 << 20;
+/// What is free is given back from this far below what the process may have: this part of the memory of queries.
+const SOON_PART: usize = 4;
+/// And no more often than this: it visits all that there is.
+const GIVE_BACK_INTERVAL: Duration = Duration::from_millis(100);
 /// What runs beside queries may grow by this much between two looks at it, bytes.
 const BESIDE_BYTES: usize = 64 << 20;
 /// How often the process is looked at while no query runs.
@@ -52,6 +56,8 @@ pub struct Measured<P> {
     consumers: AtomicUsize,
     /// Bytes granted since the process was looked at.
     granted: AtomicUsize,
+    /// When what was free was given back before it had to be.
+    given_back: Mutex<Option<Instant>>,
     rest: Mutex<Rest>,
 }
 
@@ -73,6 +79,7 @@ impl<P: MemoryPool> Measured<P> {
             process,
             consumers: AtomicUsize::new(0),
             granted: AtomicUsize::new(LOOK_BYTES),
+            given_back: Mutex::new(None),
             rest: Mutex::new(Rest {
                 looked: None,
                 since: None,
@@ -97,7 +104,11 @@ impl<P: MemoryPool> Measured<P> {
     fn look(&self, more: usize) -> Result<()> {
         let Some(resident) = self.resident() else { return Ok(()) };
         let allowed = self.allowed();
-        if resident.saturating_add(more) <= allowed {
+        let wanted = resident.saturating_add(more);
+        if wanted <= allowed {
+            if wanted > allowed - self.bytes_max / SOON_PART {
+                self.give_back_soon();
+            }
             return Ok(());
         }
         (self.process.give_back)();
@@ -111,6 +122,18 @@ impl<P: MemoryPool> Measured<P> {
                 )))
             }
             _ => Ok(()),
+        }
+    }
+
+    /// Gives back what is free, unless that was done a moment ago.
+    fn give_back_soon(&self) {
+        let now = Instant::now();
+        let Some(mut last) = self.given_back.try_lock() else {
+            return;
+        };
+        if last.is_none_or(|last| now - last >= GIVE_BACK_INTERVAL) {
+            *last = Some(now);
+            (self.process.give_back)();
         }
     }
 
@@ -225,6 +248,12 @@ mod tests {
         let pool: Arc<dyn MemoryPool> = Arc::new(measured);
         let reservation = MemoryConsumer::new("query").register(&pool);
 
+        // Near what the process may have, what is free is given back before it has to be.
+        RESIDENT_MIB.store(250, Ordering::Relaxed);
+        FREE_MIB.store(40 + beside, Ordering::Relaxed);
+        reservation.try_grow(2 * MIB).expect("there is room");
+        assert_eq!(FREE_MIB.load(Ordering::Relaxed), 0);
+        reservation.free();
         RESIDENT_MIB.store(290 + beside, Ordering::Relaxed);
         reservation.try_grow(10 * MIB).expect("there is room for 10 MiB");
         reservation.free();

@@ -191,7 +191,7 @@ impl Encoding {
                             let letter = BASE64[(bits >> (18 - 6 * place) & 63) as usize];
                             text.push(if place <= three.len() { letter } else { b'=' });
                         }
-                        if three.len() == 3 && (before + group + 1) * 4 % LINE == 0 {
+                        if three.len() == 3 && ((before + group + 1) * 4).is_multiple_of(LINE) {
                             text.push(b'\n');
                         }
                     }

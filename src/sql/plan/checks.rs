@@ -50,10 +50,10 @@ fn check_node(expr: &Expr, schema: &DFSchema) -> Result<TreeNodeRecursion> {
         Expr::ScalarFunction(call) if call.func.inner().is::<Unknown>() => {
             expr.to_field(schema)?;
         }
-        Expr::ScalarFunction(call) if call.func.name() == "make_array" => {
-            if call.args.iter().any(|item| is_list(item, schema)) {
-                return Err(external(multidimensional()));
-            }
+        Expr::ScalarFunction(call)
+            if call.func.name() == "make_array" && call.args.iter().any(|item| is_list(item, schema)) =>
+        {
+            return Err(external(multidimensional()));
         }
         Expr::AggregateFunction(call) => {
             let name = call.func.name();

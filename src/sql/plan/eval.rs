@@ -4,10 +4,10 @@ use std::sync::Arc;
 
 use arrow::array::{ArrayRef, RecordBatch, RecordBatchOptions};
 use arrow::datatypes::Schema;
-use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
+use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
 use datafusion::common::{DFSchema, Result, ScalarValue, plan_err};
 use datafusion::execution::context::ExecutionProps;
-use datafusion::logical_expr::simplify::SimplifyContext;
+use datafusion::logical_expr::simplify::{ExprSimplifyResult, SimplifyContext};
 use datafusion::logical_expr::{Expr, ExprSchemable};
 use datafusion::optimizer::simplify_expressions::ExprSimplifier;
 use datafusion::physical_expr::{PhysicalExpr, create_physical_expr};
@@ -25,7 +25,23 @@ pub fn coerce(expr: Expr, schema: &DFSchema) -> Result<Expr> {
         // Asked for its type, an expression says which function does not take its arguments.
         Err(error) => return Err(typed.err().unwrap_or(error)),
     };
-    Ok(casts::rewrite(expr, schema)?.data)
+    let expr = casts::rewrite(expr, schema)?.data;
+    Ok(expr.transform_up(|expr| write_out(expr, schema))?.data)
+}
+
+/// The engine runs some functions only as what its optimizer writes in their place: `coalesce` is a CASE.
+fn write_out(expr: Expr, schema: &DFSchema) -> Result<Transformed<Expr>> {
+    let Expr::ScalarFunction(call) = expr else {
+        return Ok(Transformed::no(expr));
+    };
+    if !call.func.short_circuits() {
+        return Ok(Transformed::no(Expr::ScalarFunction(call)));
+    }
+    let context = SimplifyContext::builder().with_schema(Arc::new(schema.clone())).build();
+    Ok(match call.func.simplify(call.args, &context)? {
+        ExprSimplifyResult::Simplified(expr) => Transformed::yes(expr),
+        ExprSimplifyResult::Original(args) => Transformed::no(call.func.call(args)),
+    })
 }
 
 /// Compiles a coerced expression over rows of `schema`.
