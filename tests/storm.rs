@@ -571,6 +571,7 @@ fn percentile(sorted: &[Duration], share: f64) -> Duration {
 }
 
 #[test]
+#[ignore = "measures how long others wait, so it runs alone: .ci/run"]
 fn whatever_clients_send_the_server_goes_on() {
     let seconds = support::repeat("STORM_SECONDS", 15);
     let bystanders = usize::try_from(support::repeat("STORM_BYSTANDERS", 8)).expect("a small number");

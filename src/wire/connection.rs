@@ -94,7 +94,12 @@ impl<S: AsyncRead + AsyncWrite + Peer + Unpin + Send> Connection<S> {
         loop {
             let message = self.next().await?;
             let status = self.session.status();
-            match panics::caught(self.answer(&message)).await {
+            let answered = {
+                // Pinned where it is: the future is large, and would be moved for each message.
+                let answering = std::pin::pin!(self.answer(&message));
+                panics::caught(answering).await
+            };
+            match answered {
                 Ok(answered) => answered?,
                 Err(error) => self.give_up(message.kind, status, &error).await?,
             }
