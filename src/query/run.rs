@@ -22,14 +22,16 @@ use datafusion::physical_plan::execute_stream;
 use futures::future::BoxFuture;
 use futures::{FutureExt, Stream, StreamExt};
 use tokio::runtime::{Builder, Handle, Runtime};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 
 use super::engine::Physical;
 use super::output;
 use crate::depth::STACK_BYTES;
 use crate::error::{SqlError, state};
 use crate::panics;
-use crate::sql::functions::growth::{Account, Accounted, Scope, SettledOnDrop};
+use crate::sql::functions::growth::{
+    self, Account, Accounted, Claim, SMALL_BYTES, Scope, SettledOnDrop, bytes_between,
+};
 use crate::stop::{self, OnDrop, Stop, Within};
 
 /// Threads for each way that one query is split into: a query that does not give way takes that many, and the system's
@@ -39,8 +41,8 @@ const THREADS_PER_WAY: usize = 8;
 const BEGINNING_MAX: usize = 256;
 /// How long a thread that has no work is kept.
 const IDLE_THREAD_LIMIT: Duration = Duration::from_secs(60);
-/// Batches of rows that wait for the client while the query goes on.
-const BATCHES_AHEAD: usize = 2;
+/// Batches of rows that wait for the client, or are on their way to it, while the query goes on.
+const BATCHES_AHEAD: u32 = 3;
 
 pub struct Runner {
     /// Taken when dropped.
@@ -54,26 +56,31 @@ pub struct Runner {
 struct Terms {
     stop: Stop,
     scope: Scope,
+    /// What the work made counts until the work has ended and nobody waits for it: work that is cancelled keeps its memory
+    /// until it stops. Tasks that the engine starts for it end before it does.
+    counted: Option<Arc<SettledOnDrop>>,
 }
 
-/// Dropped by whoever waited for work: it shall end, and what it made counts no longer.
+/// Dropped by whoever waited for work: it shall end.
 struct Gone {
     _stop: OnDrop,
-    _account: SettledOnDrop,
+    _counted: Option<Arc<SettledOnDrop>>,
 }
 
 impl Terms {
     fn new(memory: &Arc<dyn MemoryPool>) -> (Terms, Gone) {
         let (stop, account) = (Stop::default(), Account::new(memory));
+        let counted = Some(Arc::new(account.settled_on_drop()));
         let gone = Gone {
             _stop: stop.on_drop(),
-            _account: account.settled_on_drop(),
+            _counted: counted.clone(),
         };
         let scope = Scope {
             account: Some(account),
             runs: false,
         };
-        (Terms { stop, scope }, gone)
+        let terms = Terms { stop, scope, counted };
+        (terms, gone)
     }
 
     /// Those that this thread works under.
@@ -81,6 +88,7 @@ impl Terms {
         Some(Terms {
             stop: Stop::current()?,
             scope: Scope::current(),
+            counted: None,
         })
     }
 
@@ -90,7 +98,12 @@ impl Terms {
     }
 
     fn within<T>(self, future: impl Future<Output = T> + Send + 'static) -> Accounted<Within<T>> {
-        Accounted::new(self.scope.running(), self.stop.within(future))
+        let counted = self.counted;
+        let counted = async move {
+            let _counted = counted;
+            future.await
+        };
+        Accounted::new(self.scope.running(), self.stop.within(counted))
     }
 }
 
@@ -151,7 +164,7 @@ impl Runner {
         plan: impl FnOnce() -> Result<(Physical, Arc<TaskContext>), SqlError> + Send + 'static,
     ) -> Result<Rows, SqlError> {
         let (terms, gone) = Terms::new(&self.memory);
-        let (rows, received) = mpsc::channel(BATCHES_AHEAD);
+        let (rows, received) = mpsc::channel(BATCHES_AHEAD as usize);
         let (planned, plans) = oneshot::channel();
         self.begin(terms, move || {
             let (plan, context) = match caught(plan) {
@@ -165,7 +178,11 @@ impl Runner {
             Some(send_rows(plan, context, schema, rows))
         });
         plans.await.unwrap_or_else(|_| Err(broken_off()))?;
-        Ok(Rows { received, _gone: gone })
+        Ok(Rows {
+            received,
+            on_its_way: None,
+            _gone: gone,
+        })
     }
 
     /// Runs a future that `work` makes to its end. Dropping the future ends it.
@@ -231,15 +248,62 @@ impl Drop for Runner {
 
 /// The rows of a query that runs. It ends when they are dropped.
 pub struct Rows {
-    received: mpsc::Receiver<Result<RecordBatch, SqlError>>,
+    received: mpsc::Receiver<Result<Sent, SqlError>>,
+    /// Of the batch that was taken last.
+    on_its_way: Option<OnItsWay>,
     _gone: Gone,
+}
+
+struct Sent {
+    batch: RecordBatch,
+    on_its_way: OnItsWay,
+}
+
+/// Held until the client asks for the next batch. A large batch takes all places, and memory of queries.
+struct OnItsWay {
+    _places: OwnedSemaphorePermit,
+    _claim: Option<Claim>,
+}
+
+impl OnItsWay {
+    async fn of(batch: &RecordBatch, places: &Arc<Semaphore>) -> Result<OnItsWay, SqlError> {
+        let bytes = large_bytes(batch);
+        let many = if bytes > 0 { BATCHES_AHEAD } else { 1 };
+        let places = places.clone().acquire_many_owned(many).await;
+        Ok(OnItsWay {
+            _places: places.expect("it is never closed"),
+            _claim: growth::hold(bytes)?,
+        })
+    }
+}
+
+/// Bytes of the rows of a large batch, 0 of any other.
+fn large_bytes(batch: &RecordBatch) -> u64 {
+    // With what the arrays share with others.
+    if batch.get_array_memory_size() as u64 <= SMALL_BYTES {
+        return 0;
+    }
+    let bytes = batch
+        .columns()
+        .iter()
+        .map(|column| bytes_between(column, 0, column.len()));
+    match bytes.sum() {
+        bytes if bytes > SMALL_BYTES => bytes,
+        _ => 0,
+    }
 }
 
 impl Stream for Rows {
     type Item = Result<RecordBatch, SqlError>;
 
     fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        self.received.poll_recv(context)
+        self.on_its_way = None;
+        let received = std::task::ready!(self.received.poll_recv(context));
+        Poll::Ready(received.map(|sent| {
+            let Sent { batch, on_its_way } = sent?;
+            self.on_its_way = Some(on_its_way);
+            Ok(batch)
+        }))
     }
 }
 
@@ -248,13 +312,15 @@ async fn send_rows(
     plan: Physical,
     context: Arc<TaskContext>,
     schema: SchemaRef,
-    rows: mpsc::Sender<Result<RecordBatch, SqlError>>,
+    rows: mpsc::Sender<Result<Sent, SqlError>>,
 ) {
+    let places = Arc::new(Semaphore::new(BATCHES_AHEAD as usize));
     let running = async {
         let mut batches = execute_stream(plan, context)?;
         while let Some(batch) = batches.next().await {
             let batch = output::conform(batch?, &schema)?;
-            if rows.send(Ok(batch)).await.is_err() {
+            let on_its_way = OnItsWay::of(&batch, &places).await?;
+            if rows.send(Ok(Sent { batch, on_its_way })).await.is_err() {
                 break;
             }
         }

@@ -200,10 +200,13 @@ fn followed(data: ArrayData, claim: &Arc<Claim>) -> Result<ArrayData> {
 
 /// Takes `bytes` for the work that this thread does, until it ends; 53200 if there are none left.
 pub fn claim(bytes: u64) -> Result<()> {
-    match Scope::current().account.filter(|_| bytes > SMALL_BYTES) {
-        Some(account) => account.claim(bytes).map(Claim::until_settled),
-        None => Ok(()),
-    }
+    Ok(hold(bytes)?.map_or((), Claim::until_settled))
+}
+
+/// The same, until the claim goes. `None` for little, or where there is no account.
+pub fn hold(bytes: u64) -> Result<Option<Claim>> {
+    let account = Scope::current().account.filter(|_| bytes > SMALL_BYTES);
+    account.map(|account| account.claim(bytes)).transpose()
 }
 
 /// What becomes of large batches on this thread.

@@ -22,8 +22,8 @@ pub mod regex;
 mod slices;
 mod width;
 
-pub use account::{Account, Accounted, Scope, SettledOnDrop};
-pub use account::{Mode, claim, with_mode};
+pub use account::{Account, Accounted, Claim, Scope, SettledOnDrop};
+pub use account::{Mode, claim, hold, with_mode};
 pub use bounded::{bound, bound_call, bound_cast, is_bounded};
 pub use concatenation::concatenation;
 pub use estimate::{bytes_between, scalar_bytes};
