@@ -230,6 +230,7 @@ async fn open_counted(
     let views = Views::start(log.clone(), view_options.memory_bytes_max);
     let process = query_memory.give_back.map(|give_back| {
         let budget = views.budget();
+        budget.set_give_back(give_back);
         Process {
             others_max: Arc::new(move || tail_bytes_max + budget.used()),
             resident: resident_bytes,

@@ -80,7 +80,7 @@ impl Views {
             return Err(dropped_while_built());
         }
         let history = self.history.clone();
-        let built = on_thread("view backfill", move || catch_up(built, &*history, oid)).await?;
+        let built = on_thread("view backfill", &self.budget, move || catch_up(built, &*history, oid)).await?;
         let (reply, wait) = oneshot::channel();
         let built = Box::new(built);
         self.ask(Request::Adopt { built, oid, reply }).await?;
@@ -90,7 +90,7 @@ impl Views {
             };
             let history = self.history.clone();
             let name = view.name.clone();
-            let failure = on_thread("view failure", move || Ok(search.run(&*history))).await?;
+            let failure = on_thread("view failure", &self.budget, move || Ok(search.run(&*history))).await?;
             return Err(failure.report(&name));
         }
         let name = view.name.clone();

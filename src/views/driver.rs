@@ -168,6 +168,7 @@ impl Driver {
 
     /// The body of the thread: until `Stop`, or until all senders are gone.
     pub fn run(mut self) {
+        let _scope = self.budget.scope().enter();
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_time()
             .build()
@@ -378,10 +379,12 @@ impl Driver {
         {
             let (oid, known) = (search.oid, search.known());
             let (history, answers) = (self.history.clone(), self.answers.clone());
+            let scope = self.budget.scope();
             let thread = std::thread::Builder::new()
                 .name("view failure".to_string())
                 .stack_size(STACK_BYTES)
                 .spawn(move || {
+                    let _scope = scope.enter();
                     let failure = search.run(&*history);
                     drop(history);
                     if let Some(answers) = answers.upgrade() {

@@ -4,21 +4,103 @@
 //! so that it passes the budget by no more than one slice. Rows rendered for readers are no state: views give them up when
 //! room is short.
 
-use std::sync::Arc;
+use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
 
 use arrow::array::{Array, RecordBatch};
+use datafusion::common::DataFusionError;
+use datafusion::execution::memory_pool::{MemoryPool, MemoryReservation};
+use parking_lot::Mutex;
 
 use crate::error::{SqlError, state};
+use crate::sql::functions::growth;
 
 /// Growth by less is not asked for: it is counted soon enough.
 const ASKED_BYTES_MIN: usize = 1 << 20;
+
+/// Values that views make on the way may have this much, however little their states may take, bytes.
+const MADE_BYTES_MIN: usize = 64 << 20;
+/// The system gets back what is free each time that views have given up this much of it, bytes,
+const GIVEN_UP_BYTES: usize = 16 << 20;
+/// and no more often than this.
+const GIVE_BACK_INTERVAL: Duration = Duration::from_millis(100);
 
 /// What all views together may take, their building included.
 #[derive(Debug)]
 pub struct Budget {
     bytes_max: usize,
     used: AtomicUsize,
+    made: Arc<Made>,
+}
+
+/// Large values that expressions of views make on the way from rows to states. They are no state, and bounded by themselves.
+#[derive(Debug)]
+struct Made {
+    bytes_max: usize,
+    used: AtomicUsize,
+    /// Bytes given up since the system got back what is free.
+    given_up: AtomicUsize,
+    give_back: OnceLock<fn()>,
+    given_back: Mutex<Option<Instant>>,
+}
+
+impl Made {
+    fn give_back(&self) {
+        let (Some(give_back), Some(mut last)) = (self.give_back.get(), self.given_back.try_lock()) else {
+            return;
+        };
+        let now = Instant::now();
+        if last.is_none_or(|last| now - last >= GIVE_BACK_INTERVAL) {
+            *last = Some(now);
+            self.given_up.store(0, Ordering::Relaxed);
+            give_back();
+        }
+    }
+}
+
+impl fmt::Display for Made {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+impl MemoryPool for Made {
+    fn name(&self) -> &'static str {
+        "values of views"
+    }
+
+    fn grow(&self, _reservation: &MemoryReservation, additional: usize) {
+        self.used.fetch_add(additional, Ordering::Relaxed);
+    }
+
+    fn shrink(&self, _reservation: &MemoryReservation, shrink: usize) {
+        self.used.fetch_sub(shrink, Ordering::Relaxed);
+        if self.given_up.fetch_add(shrink, Ordering::Relaxed) + shrink >= GIVEN_UP_BYTES {
+            self.give_back();
+        }
+    }
+
+    fn try_grow(&self, _reservation: &MemoryReservation, additional: usize) -> Result<(), DataFusionError> {
+        let used = self
+            .used
+            .fetch_add(additional, Ordering::Relaxed)
+            .saturating_add(additional);
+        if used <= self.bytes_max {
+            return Ok(());
+        }
+        self.used.fetch_sub(additional, Ordering::Relaxed);
+        Err(DataFusionError::ResourcesExhausted(format!(
+            "A value of a view needs {}, and all views together may make values of {}.",
+            size(additional),
+            size(self.bytes_max)
+        )))
+    }
+
+    fn reserved(&self) -> usize {
+        self.used.load(Ordering::Relaxed)
+    }
 }
 
 impl Budget {
@@ -26,7 +108,29 @@ impl Budget {
         Arc::new(Budget {
             bytes_max,
             used: AtomicUsize::new(0),
+            made: Arc::new(Made {
+                bytes_max: bytes_max.max(MADE_BYTES_MIN),
+                used: AtomicUsize::new(0),
+                given_up: AtomicUsize::new(0),
+                give_back: OnceLock::new(),
+                given_back: Mutex::new(None),
+            }),
         })
+    }
+
+    /// Has the system get back what is free, from now on, when large values go.
+    pub fn set_give_back(&self, give_back: fn()) {
+        // It is set once, when the server starts.
+        let _ = self.made.give_back.set(give_back);
+    }
+
+    /// What a thread that computes for views works under.
+    pub fn scope(&self) -> growth::Scope {
+        let made: Arc<dyn MemoryPool> = self.made.clone();
+        growth::Scope {
+            account: Some(growth::Account::new(&made)),
+            runs: true,
+        }
     }
 
     /// For what is thrown away at once, and bounded by what it is made of.
@@ -138,6 +242,25 @@ pub fn batch_bytes(batch: &RecordBatch) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn values_on_the_way_are_bounded_by_themselves() {
+        static GIVEN_BACK: AtomicUsize = AtomicUsize::new(0);
+        let budget = Budget::new(1 << 20);
+        budget.set_give_back(|| {
+            GIVEN_BACK.fetch_add(1, Ordering::Relaxed);
+        });
+        let _scope = budget.scope().enter();
+        let held = growth::hold(MADE_BYTES_MIN as u64)
+            .expect("it fits")
+            .expect("there is an account");
+        let error = SqlError::from(growth::hold(2 << 20).expect_err("there is no room"));
+        assert_eq!(error.state, state::OUT_OF_MEMORY);
+        assert_eq!(budget.used(), 0, "they are no state");
+        drop(held);
+        assert_eq!(GIVEN_BACK.load(Ordering::Relaxed), 1);
+        drop(growth::hold(2 << 20).expect("there is room again"));
+    }
 
     #[test]
     fn accounts_share_a_budget_and_give_it_back() {

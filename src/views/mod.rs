@@ -551,13 +551,16 @@ impl Views {
 /// Runs work of a view on a thread of its own; a panic in it is its error.
 async fn on_thread<T: Send + 'static>(
     name: &str,
+    budget: &Budget,
     work: impl FnOnce() -> Result<T, SqlError> + Send + 'static,
 ) -> Result<T, SqlError> {
+    let scope = budget.scope();
     let (done, wait) = oneshot::channel();
     let thread = std::thread::Builder::new()
         .name(name.to_string())
         .stack_size(STACK_BYTES)
         .spawn(move || {
+            let _scope = scope.enter();
             // The asker may have gone; then nobody takes what was made.
             let _ = done.send(failure::contained(work));
         });

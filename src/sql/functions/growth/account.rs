@@ -200,7 +200,10 @@ fn followed(data: ArrayData, claim: &Arc<Claim>) -> Result<ArrayData> {
 
 /// Takes `bytes` for the work that this thread does, until it ends; 53200 if there are none left.
 pub fn claim(bytes: u64) -> Result<()> {
-    Ok(hold(bytes)?.map_or((), Claim::until_settled))
+    if let Some(claim) = hold(bytes)? {
+        claim.until_settled();
+    }
+    Ok(())
 }
 
 /// The same, until the claim goes. `None` for little, or where there is no account.
