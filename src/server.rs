@@ -6,6 +6,7 @@
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
@@ -33,6 +34,9 @@ use views::Deaths;
 
 /// How far what computes stands behind what talks to clients and writes, as the system's scheduler counts.
 const COMPUTING_NICENESS: i32 = 5;
+
+/// How often the memory of the process is looked at, whatever runs.
+const RELIEF_INTERVAL: Duration = Duration::from_millis(200);
 
 /// Why the server did not start, or why it stopped.
 #[derive(Debug, thiserror::Error)]
@@ -168,6 +172,7 @@ impl Server {
             idle_stopped,
         );
         let idle = tokio::spawn(idle);
+        let relieving = tokio::spawn(relieve(self.engine.clone()));
         let (end, ended) = tokio::sync::oneshot::channel::<()>();
         let serving = self.wire.run(self.listener, async {
             // An error is the sender's end, which means the same.
@@ -184,6 +189,7 @@ impl Server {
                 None
             }
         };
+        relieving.abort();
         // If it ends now while it builds views, they are not why.
         self.deaths.clear();
         if let Some(reason) = reason {
@@ -195,6 +201,16 @@ impl Server {
         self.engine.views.stop().await;
         self.engine.log.close().await?;
         Ok(())
+    }
+}
+
+/// Keeps what the allocator holds free small while much is in use.
+async fn relieve(engine: Arc<Engine>) {
+    let mut ticks = tokio::time::interval(RELIEF_INTERVAL);
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        engine.query.relieve();
     }
 }
 

@@ -75,6 +75,13 @@ impl Engine {
         self.runtime.memory_pool.clone()
     }
 
+    /// Gives the system back what is free, if the process is near what it may have.
+    pub fn relieve(&self) {
+        if let Some(measured) = self.runtime.memory_pool.downcast_ref::<Measured<FairSpillPool>>() {
+            measured.relieve();
+        }
+    }
+
     fn state(&self, time_zone: &str) -> Arc<SessionState> {
         let mut states = self.states.lock();
         if let Some(known) = states.get(time_zone) {

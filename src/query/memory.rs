@@ -137,6 +137,14 @@ impl<P: MemoryPool> Measured<P> {
         }
     }
 
+    /// Gives back what is free if the process is near what it may have: what no query asks for grows, too.
+    pub fn relieve(&self) {
+        let near = self.allowed() - self.bytes_max / SOON_PART;
+        if self.resident().is_some_and(|resident| resident > near) {
+            self.give_back_soon();
+        }
+    }
+
     /// Looks at the process while no query runs.
     fn rest(&self) {
         let now = Instant::now();

@@ -177,6 +177,11 @@ impl Query {
         })
     }
 
+    /// Gives the system back what is free, if the process is near what it may have. To be called several times a second.
+    pub fn relieve(&self) {
+        self.engine.relieve();
+    }
+
     /// Runs `work` where computing runs: what plans, parses, evaluates or compiles more than a small message bounds.
     /// Dropping the future asks it to stop (`stop`), and waits for nothing.
     pub fn compute<T, W>(&self, work: W) -> impl Future<Output = Result<T, SqlError>> + Send + 'static + use<T, W>
