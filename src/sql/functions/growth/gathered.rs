@@ -24,26 +24,51 @@ const SLACK: u64 = 2;
 #[derive(Debug, PartialEq, Eq, Hash)]
 struct Gathered {
     inner: Arc<AggregateUDF>,
+    /// Its value is written out for each row of a window.
+    in_window: bool,
 }
 
 /// The aggregate, bounded if it gathers values.
 pub fn bound_aggregate(function: Arc<AggregateUDF>) -> Arc<AggregateUDF> {
     match function.name() {
-        "string_agg" | "array_agg" => Arc::new(AggregateUDF::from(Gathered { inner: function })),
+        "string_agg" | "array_agg" => Arc::new(AggregateUDF::from(Gathered {
+            inner: function,
+            in_window: false,
+        })),
         _ => function,
+    }
+}
+
+/// The aggregate as a window calls it, bounded if its values may be large. `None` if they are not.
+pub fn bound_in_window(function: &Arc<AggregateUDF>) -> Option<Arc<AggregateUDF>> {
+    let inner = match function.inner().downcast_ref::<Gathered>() {
+        Some(gathered) if gathered.in_window => return None,
+        Some(gathered) => gathered.inner.clone(),
+        None if matches!(function.name(), "min" | "max") => function.clone(),
+        None => return None,
+    };
+    Some(Arc::new(AggregateUDF::from(Gathered { inner, in_window: true })))
+}
+
+impl Gathered {
+    fn one(&self, inner: Box<dyn Accumulator>) -> Box<dyn Accumulator> {
+        Box::new(One {
+            name: self.inner.name().to_string(),
+            inner,
+            evaluated: 0,
+            rows: self.in_window.then_some(0),
+            written_out: None,
+        })
     }
 }
 
 impl AggregateUDFImpl for Gathered {
     fn accumulator(&self, args: AccumulatorArgs) -> Result<Box<dyn Accumulator>> {
-        Ok(One::over(self.inner.name(), self.inner.accumulator(args)?))
+        Ok(self.one(self.inner.accumulator(args)?))
     }
 
     fn create_sliding_accumulator(&self, args: AccumulatorArgs) -> Result<Box<dyn Accumulator>> {
-        Ok(One::over(
-            self.inner.name(),
-            self.inner.create_sliding_accumulator(args)?,
-        ))
+        Ok(self.one(self.inner.create_sliding_accumulator(args)?))
     }
 
     fn create_groups_accumulator(&self, args: AccumulatorArgs) -> Result<Box<dyn GroupsAccumulator>> {
@@ -55,7 +80,12 @@ impl AggregateUDFImpl for Gathered {
 
     fn with_beneficial_ordering(self: Arc<Self>, beneficial: bool) -> Result<Option<Arc<dyn AggregateUDFImpl>>> {
         let ordered = self.inner.as_ref().clone().with_beneficial_ordering(beneficial)?;
-        Ok(ordered.map(|inner| Arc::new(Gathered { inner: Arc::new(inner) }) as Arc<dyn AggregateUDFImpl>))
+        Ok(ordered.map(|inner| {
+            Arc::new(Gathered {
+                inner: Arc::new(inner),
+                in_window: self.in_window,
+            }) as Arc<dyn AggregateUDFImpl>
+        }))
     }
 
     // All else is the aggregate's own.
@@ -137,15 +167,26 @@ struct One {
     inner: Box<dyn Accumulator>,
     /// Bytes of the values that came out since room was last asked for: a window keeps them for all rows of a batch.
     evaluated: u64,
+    /// In a window: rows since a value came out. It becomes the value of each of them.
+    rows: Option<usize>,
+    /// Room for the values of these rows.
+    written_out: Option<Claim>,
 }
 
 impl One {
-    fn over(name: &str, inner: Box<dyn Accumulator>) -> Box<dyn Accumulator> {
-        Box::new(One {
-            name: name.to_string(),
-            inner,
-            evaluated: 0,
-        })
+    /// Asks for room for the value in each row of a window that it is for.
+    fn write_out(&mut self, value: &ScalarValue) -> Result<()> {
+        let Some(rows) = &mut self.rows else { return Ok(()) };
+        let rows = std::mem::take(rows);
+        let bytes = scalar_bytes(value).saturating_mul(rows.max(1) as u64);
+        self.written_out = None;
+        if bytes > BATCH_BYTES_MAX {
+            return Err(fail(too_large_together(&self.name)));
+        }
+        if let Some(account) = Scope::current().account.filter(|_| bytes > SMALL_BYTES) {
+            self.written_out = Some(account.claim(bytes)?);
+        }
+        Ok(())
     }
 
     /// Asks for room each time that much has come out.
@@ -180,6 +221,9 @@ impl One {
 impl Accumulator for One {
     fn update_batch(&mut self, values: &[ArrayRef]) -> Result<()> {
         stop::check().map_err(fail)?;
+        if let (Some(rows), Some(first)) = (&mut self.rows, values.first()) {
+            *rows += first.len();
+        }
         let _room = room(self.inner.size(), values)?;
         self.inner.update_batch(values)?;
         self.check()
@@ -191,6 +235,7 @@ impl Accumulator for One {
         let value = self.inner.evaluate()?;
         self.check_value(&value)?;
         self.count(&value)?;
+        self.write_out(&value)?;
         Ok(value)
     }
 

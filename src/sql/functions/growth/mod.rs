@@ -27,7 +27,7 @@ pub use account::{Mode, claim, hold, with_mode};
 pub use bounded::{bound, bound_call, bound_cast, is_bounded};
 pub use concatenation::concatenation;
 pub use estimate::{bytes_between, scalar_bytes};
-pub use gathered::bound_aggregate;
+pub use gathered::{bound_aggregate, bound_in_window};
 pub use pattern::bound_like;
 pub use slices::{Slices, spread};
 pub use width::width;
