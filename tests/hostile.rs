@@ -348,7 +348,8 @@ fn who_has_not_logged_in_holds_little_and_is_closed_in_time() {
         assert!(began.elapsed() < PATIENCE, "they are not accepted");
     }
     let after = server.memory_mib();
-    assert!(after <= before + 12, "{before} MiB, then {after} MiB with 900 more");
+    // Of the 20 MiB, the pages of the program that they make it touch are a part.
+    assert!(after <= before + 20, "{before} MiB, then {after} MiB with 900 more");
     let last = silent.last_mut().expect("900 of them");
     last.set_read_timeout(Some(PATIENCE)).expect("a timeout can be set");
     let read = std::io::Read::read(last, &mut [0]).expect("it is closed, not forgotten");

@@ -80,7 +80,12 @@ impl Views {
             return Err(dropped_while_built());
         }
         let history = self.history.clone();
-        let built = on_thread("view backfill", &self.budget, move || catch_up(built, &*history, oid)).await?;
+        // One value can take long to compute, and is in nobody's way once nobody wants the view.
+        let built = tokio::select! {
+            biased;
+            built = on_thread("view backfill", &self.budget, move || catch_up(built, &*history, oid)) => built?,
+            () = limits.stop.stopped() => return Err(dropped_while_built()),
+        };
         let (reply, wait) = oneshot::channel();
         let built = Box::new(built);
         self.ask(Request::Adopt { built, oid, reply }).await?;

@@ -13,6 +13,7 @@ use arrow::array::{Array, RecordBatch};
 use datafusion::common::DataFusionError;
 use datafusion::execution::memory_pool::{MemoryPool, MemoryReservation};
 use parking_lot::Mutex;
+use tokio::sync::Notify;
 
 use crate::error::{SqlError, state};
 use crate::sql::functions::growth;
@@ -205,15 +206,34 @@ impl Drop for Account {
 
 /// Ends what is being computed for a view that nobody wants any more. Clones are one.
 #[derive(Clone, Default, Debug)]
-pub struct Stop(Arc<AtomicBool>);
+pub struct Stop(Arc<Stopping>);
+
+#[derive(Default, Debug)]
+struct Stopping {
+    is_set: AtomicBool,
+    changed: Notify,
+}
 
 impl Stop {
     pub fn set(&self) {
-        self.0.store(true, Ordering::Relaxed);
+        self.0.is_set.store(true, Ordering::SeqCst);
+        self.0.changed.notify_waiters();
     }
 
     pub fn is_set(&self) -> bool {
-        self.0.load(Ordering::Relaxed)
+        self.0.is_set.load(Ordering::Relaxed)
+    }
+
+    /// Resolves once it is set.
+    pub async fn stopped(&self) {
+        loop {
+            // Made before the look at the flag, so that it sees what is set in between.
+            let changed = self.0.changed.notified();
+            if self.0.is_set.load(Ordering::SeqCst) {
+                return;
+            }
+            changed.await;
+        }
     }
 }
 
