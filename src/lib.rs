@@ -4,6 +4,7 @@ pub mod depth;
 pub mod error;
 pub mod log_limit;
 pub mod panics;
+pub mod relief;
 pub mod stop;
 pub mod types;
 

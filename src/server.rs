@@ -17,6 +17,7 @@ use crate::config::{PASSWORD_VARIABLE, Serve, Tls, is_loopback};
 use crate::error::SqlError;
 use crate::log::{Log, LogError, LogOptions, Recovered};
 use crate::query::{Process, Query, QueryOptions};
+use crate::relief::Relief;
 use crate::session::Engine;
 use crate::storage::{Disk, RealDisk, SharedClock, SystemClock, resident_bytes};
 use crate::views::{Views, idle};
@@ -36,7 +37,7 @@ use views::Deaths;
 const COMPUTING_NICENESS: i32 = 5;
 
 /// How often the memory of the process is looked at, whatever runs.
-const RELIEF_INTERVAL: Duration = Duration::from_millis(200);
+const LOOK_INTERVAL: Duration = Duration::from_millis(200);
 
 /// Why the server did not start, or why it stopped.
 #[derive(Debug, thiserror::Error)]
@@ -206,7 +207,7 @@ impl Server {
 
 /// Keeps what the allocator holds free small while much is in use.
 async fn relieve(engine: Arc<Engine>) {
-    let mut ticks = tokio::time::interval(RELIEF_INTERVAL);
+    let mut ticks = tokio::time::interval(LOOK_INTERVAL);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         ticks.tick().await;
@@ -246,11 +247,12 @@ async fn open_counted(
     let views = Views::start(log.clone(), view_options.memory_bytes_max);
     let process = query_memory.give_back.map(|give_back| {
         let budget = views.budget();
-        budget.set_give_back(give_back);
+        let relief = Arc::new(Relief::new(give_back));
+        budget.set_relief(relief.clone());
         Process {
             others_max: Arc::new(move || tail_bytes_max + budget.used()),
             resident: resident_bytes,
-            give_back,
+            relief,
         }
     });
     let options = QueryOptions {

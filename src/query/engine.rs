@@ -40,6 +40,8 @@ const ZONES_MAX: usize = 64;
 pub struct Engine {
     options: QueryOptions,
     runtime: Arc<RuntimeEnv>,
+    /// Its memory, if it is held against the process.
+    measured: Option<Arc<Measured<FairSpillPool>>>,
     states: Mutex<HashMap<String, Arc<SessionState>>>,
     limits: Optimizer,
 }
@@ -51,9 +53,12 @@ impl Engine {
             None => DiskManagerMode::Disabled,
         };
         let pool = FairSpillPool::new(options.memory_bytes_max);
-        let pool: Arc<dyn MemoryPool> = match &options.process {
-            Some(process) => Arc::new(Measured::new(pool, options.memory_bytes_max, process.clone())),
-            None => Arc::new(pool),
+        let (pool, measured): (Arc<dyn MemoryPool>, _) = match &options.process {
+            Some(process) => {
+                let measured = Arc::new(Measured::new(pool, options.memory_bytes_max, process.clone()));
+                (measured.clone(), Some(measured))
+            }
+            None => (Arc::new(pool), None),
         };
         let runtime = RuntimeEnvBuilder::new()
             .with_memory_pool(pool)
@@ -62,6 +67,7 @@ impl Engine {
         Ok(Engine {
             options,
             runtime,
+            measured,
             states: Mutex::new(HashMap::new()),
             limits: Optimizer::with_rules(vec![
                 Arc::new(SimplifyExpressions::new()),
@@ -77,7 +83,7 @@ impl Engine {
 
     /// Gives the system back what is free, if the process is near what it may have.
     pub fn relieve(&self) {
-        if let Some(measured) = self.runtime.memory_pool.downcast_ref::<Measured<FairSpillPool>>() {
+        if let Some(measured) = &self.measured {
             measured.relieve();
         }
     }

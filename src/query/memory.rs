@@ -16,12 +16,12 @@ use datafusion::common::{DataFusionError, Result};
 use datafusion::execution::memory_pool::{MemoryConsumer, MemoryLimit, MemoryPool, MemoryReservation};
 use parking_lot::Mutex;
 
+use crate::relief::Relief;
+
 /// The process is looked at each time that queries have asked for this much more, bytes.
 const LOOK_BYTES: usize = 1 << 20;
 /// What is free is given back from this far below what the process may have: this part of the memory of queries.
 const SOON_PART: usize = 4;
-/// And no more often than this: it visits all that there is.
-const GIVE_BACK_INTERVAL: Duration = Duration::from_millis(100);
 /// What runs beside queries may grow by this much between two looks at it, bytes.
 const BESIDE_BYTES: usize = 64 << 20;
 /// How often the process is looked at while no query runs.
@@ -36,8 +36,7 @@ pub struct Process {
     pub others_max: Arc<dyn Fn() -> usize + Send + Sync>,
     /// Bytes of memory that the process has for itself; `None` where nothing says so.
     pub resident: fn() -> Option<u64>,
-    /// Gives the system back what is free.
-    pub give_back: fn(),
+    pub relief: Arc<Relief>,
 }
 
 impl fmt::Debug for Process {
@@ -56,8 +55,6 @@ pub struct Measured<P> {
     consumers: AtomicUsize,
     /// Bytes granted since the process was looked at.
     granted: AtomicUsize,
-    /// When what was free was given back before it had to be.
-    given_back: Mutex<Option<Instant>>,
     rest: Mutex<Rest>,
 }
 
@@ -79,7 +76,6 @@ impl<P: MemoryPool> Measured<P> {
             process,
             consumers: AtomicUsize::new(0),
             granted: AtomicUsize::new(LOOK_BYTES),
-            given_back: Mutex::new(None),
             rest: Mutex::new(Rest {
                 looked: None,
                 since: None,
@@ -107,11 +103,11 @@ impl<P: MemoryPool> Measured<P> {
         let wanted = resident.saturating_add(more);
         if wanted <= allowed {
             if wanted > allowed - self.bytes_max / SOON_PART {
-                self.give_back_soon();
+                self.process.relief.soon();
             }
             return Ok(());
         }
-        (self.process.give_back)();
+        self.process.relief.now();
         match self.resident() {
             Some(resident) if resident.saturating_add(more) > allowed => {
                 Err(DataFusionError::ResourcesExhausted(format!(
@@ -125,23 +121,11 @@ impl<P: MemoryPool> Measured<P> {
         }
     }
 
-    /// Gives back what is free, unless that was done a moment ago.
-    fn give_back_soon(&self) {
-        let now = Instant::now();
-        let Some(mut last) = self.given_back.try_lock() else {
-            return;
-        };
-        if last.is_none_or(|last| now - last >= GIVE_BACK_INTERVAL) {
-            *last = Some(now);
-            (self.process.give_back)();
-        }
-    }
-
     /// Gives back what is free if the process is near what it may have: what no query asks for grows, too.
     pub fn relieve(&self) {
         let near = self.allowed() - self.bytes_max / SOON_PART;
         if self.resident().is_some_and(|resident| resident > near) {
-            self.give_back_soon();
+            self.process.relief.soon();
         }
     }
 
@@ -155,7 +139,7 @@ impl<P: MemoryPool> Measured<P> {
         rest.looked = Some(now);
         let Some(mut resident) = self.resident() else { return };
         if resident > (self.process.others_max)() {
-            (self.process.give_back)();
+            self.process.relief.now();
             resident = self.resident().unwrap_or(resident);
         }
         rest.add(now, resident);
@@ -249,7 +233,7 @@ mod tests {
         let process = Process {
             others_max: Arc::new(|| 100 * MIB),
             resident: || Some((RESIDENT_MIB.load(Ordering::Relaxed) + FREE_MIB.load(Ordering::Relaxed)) << 20),
-            give_back: || FREE_MIB.store(0, Ordering::Relaxed),
+            relief: Arc::new(Relief::new(|| FREE_MIB.store(0, Ordering::Relaxed))),
         };
         let beside = (BESIDE_BYTES / MIB) as u64;
         let measured = Measured::new(GreedyMemoryPool::new(200 * MIB), 200 * MIB, process);

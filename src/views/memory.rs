@@ -7,15 +7,14 @@
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
-use std::time::{Duration, Instant};
 
 use arrow::array::{Array, RecordBatch};
 use datafusion::common::DataFusionError;
 use datafusion::execution::memory_pool::{MemoryPool, MemoryReservation};
-use parking_lot::Mutex;
 use tokio::sync::Notify;
 
 use crate::error::{SqlError, state};
+use crate::relief::Relief;
 use crate::sql::functions::growth;
 
 /// Growth by less is not asked for: it is counted soon enough.
@@ -23,10 +22,8 @@ const ASKED_BYTES_MIN: usize = 1 << 20;
 
 /// Values that views make on the way may have this much, however little their states may take, bytes.
 const MADE_BYTES_MIN: usize = 64 << 20;
-/// The system gets back what is free each time that views have given up this much of it, bytes,
+/// The system gets back what is free each time that views have given up this much of it, bytes.
 const GIVEN_UP_BYTES: usize = 16 << 20;
-/// and no more often than this.
-const GIVE_BACK_INTERVAL: Duration = Duration::from_millis(100);
 
 /// What all views together may take, their building included.
 #[derive(Debug)]
@@ -43,22 +40,7 @@ struct Made {
     used: AtomicUsize,
     /// Bytes given up since the system got back what is free.
     given_up: AtomicUsize,
-    give_back: OnceLock<fn()>,
-    given_back: Mutex<Option<Instant>>,
-}
-
-impl Made {
-    fn give_back(&self) {
-        let (Some(give_back), Some(mut last)) = (self.give_back.get(), self.given_back.try_lock()) else {
-            return;
-        };
-        let now = Instant::now();
-        if last.is_none_or(|last| now - last >= GIVE_BACK_INTERVAL) {
-            *last = Some(now);
-            self.given_up.store(0, Ordering::Relaxed);
-            give_back();
-        }
-    }
+    relief: OnceLock<Arc<Relief>>,
 }
 
 impl fmt::Display for Made {
@@ -78,8 +60,9 @@ impl MemoryPool for Made {
 
     fn shrink(&self, _reservation: &MemoryReservation, shrink: usize) {
         self.used.fetch_sub(shrink, Ordering::Relaxed);
-        if self.given_up.fetch_add(shrink, Ordering::Relaxed) + shrink >= GIVEN_UP_BYTES {
-            self.give_back();
+        let given_up = self.given_up.fetch_add(shrink, Ordering::Relaxed) + shrink;
+        if given_up >= GIVEN_UP_BYTES && self.relief.get().is_some_and(|relief| relief.soon()) {
+            self.given_up.store(0, Ordering::Relaxed);
         }
     }
 
@@ -113,16 +96,15 @@ impl Budget {
                 bytes_max: bytes_max.max(MADE_BYTES_MIN),
                 used: AtomicUsize::new(0),
                 given_up: AtomicUsize::new(0),
-                give_back: OnceLock::new(),
-                given_back: Mutex::new(None),
+                relief: OnceLock::new(),
             }),
         })
     }
 
     /// Has the system get back what is free, from now on, when large values go.
-    pub fn set_give_back(&self, give_back: fn()) {
+    pub fn set_relief(&self, relief: Arc<Relief>) {
         // It is set once, when the server starts.
-        let _ = self.made.give_back.set(give_back);
+        let _ = self.made.relief.set(relief);
     }
 
     /// What a thread that computes for views works under.
@@ -267,9 +249,9 @@ mod tests {
     fn values_on_the_way_are_bounded_by_themselves() {
         static GIVEN_BACK: AtomicUsize = AtomicUsize::new(0);
         let budget = Budget::new(1 << 20);
-        budget.set_give_back(|| {
+        budget.set_relief(Arc::new(Relief::new(|| {
             GIVEN_BACK.fetch_add(1, Ordering::Relaxed);
-        });
+        })));
         let _scope = budget.scope().enter();
         let held = growth::hold(MADE_BYTES_MIN as u64)
             .expect("it fits")
