@@ -24,7 +24,7 @@ use futures::{StreamExt, stream};
 
 use crate::sql::functions::fail;
 use crate::sql::functions::growth::{
-    SLICE_BYTES, SMALL_BYTES, Scope, Slices, engine_says_too_large, is_bounded, scalar_bytes, too_large_together,
+    SLICE_BYTES, Slices, engine_says_too_large, hold, is_bounded, scalar_bytes, too_large_together,
 };
 
 /// Literals of fewer bytes make no batch too large.
@@ -207,12 +207,9 @@ fn project(batch: &RecordBatch, columns: &[Arc<dyn PhysicalExpr>], schema: &Sche
         if bytes > SLICE_BYTES && rows > 1 {
             return Err(fail(too_large_together("the plan")));
         }
-        match Scope::current().account.filter(|_| bytes > SMALL_BYTES) {
+        match hold(bytes)? {
             None => value.into_array(rows),
-            Some(account) => {
-                let claim = account.claim(bytes)?;
-                claim.follow(value.into_array(rows)?)
-            }
+            Some(claim) => claim.follow(value.into_array(rows)?),
         }
     });
     let values = values.collect::<Result<Vec<_>>>()?;

@@ -16,7 +16,6 @@ mod doubling;
 mod entries;
 pub mod eval;
 mod expand;
-mod frames;
 mod lineage;
 mod literals;
 pub mod names;
@@ -190,7 +189,6 @@ pub(in crate::sql) fn plan_query(
     let plan = quantified::rewrite(raw.plan)
         .and_then(|plan| literals::type_plan(plan, ctx.time_zone))
         .and_then(set_operations::rewrite)
-        .and_then(frames::bound)
         .and_then(aggregates::settle)
         .and_then(outer::refresh)
         .and_then(|plan| checks::check(&plan).map(|()| plan))

@@ -13,7 +13,7 @@ use datafusion::logical_expr::{
     Accumulator, AggregateUDF, AggregateUDFImpl, Documentation, EmitTo, GroupsAccumulator, ReversedUDAF, Signature,
 };
 
-use super::account::{Claim, Scope};
+use super::account::{Claim, hold};
 use super::estimate::{bytes_between, scalar_bytes};
 use super::{BATCH_BYTES_MAX, SMALL_BYTES, VALUE_BYTES_MAX, fail, too_large_together, too_long};
 use crate::stop;
@@ -154,10 +154,7 @@ impl AggregateUDFImpl for Gathered {
 fn room(gathered: usize, more: &[ArrayRef]) -> Result<Option<Claim>> {
     let more = more.iter().map(|array| bytes_between(array, 0, array.len()));
     let bytes = more.fold(gathered as u64, u64::saturating_add);
-    match Scope::current().account.filter(|_| bytes > SMALL_BYTES) {
-        Some(account) => account.claim(bytes).map(Some),
-        None => Ok(None),
-    }
+    hold(bytes)
 }
 
 /// One value that is gathered.
@@ -183,9 +180,7 @@ impl One {
         if bytes > BATCH_BYTES_MAX {
             return Err(fail(too_large_together(&self.name)));
         }
-        if let Some(account) = Scope::current().account.filter(|_| bytes > SMALL_BYTES) {
-            self.written_out = Some(account.claim(bytes)?);
-        }
+        self.written_out = hold(bytes)?;
         Ok(())
     }
 
@@ -195,11 +190,7 @@ impl One {
         if self.evaluated <= SMALL_BYTES {
             return Ok(());
         }
-        let evaluated = std::mem::take(&mut self.evaluated);
-        match Scope::current().account {
-            Some(account) => account.claim(evaluated).map(drop),
-            None => Ok(()),
-        }
+        hold(std::mem::take(&mut self.evaluated)).map(drop)
     }
 
     fn check(&self) -> Result<()> {
