@@ -4,6 +4,7 @@ use bytes::{BufMut, BytesMut};
 
 use super::numeric::{invalid, is_blank};
 use crate::error::{SqlError, state};
+use crate::stop;
 
 const HEX: &[u8; 16] = b"0123456789abcdef";
 
@@ -16,37 +17,56 @@ fn nibble(byte: u8) -> Option<u8> {
     }
 }
 
+/// Bytes read between two looks at whether to go on.
+const CHUNK: usize = 1 << 20;
+
 /// Reads `\x0a0b` (blanks between bytes allowed) and the escape format (`a\\b\001`), onto the end of `out`.
 pub fn parse_bytea(text: &str, out: &mut Vec<u8>) -> Result<(), SqlError> {
-    let bytes = text.as_bytes();
-    if let Some(hex) = bytes.strip_prefix(b"\\x") {
-        let mut high = None;
-        for (at, byte) in hex.iter().enumerate() {
-            if high.is_none() && is_blank(char::from(*byte)) {
-                continue;
-            }
-            let Some(value) = nibble(*byte) else {
-                let shown = text[2 + at..].chars().next().unwrap_or('?');
-                return Err(SqlError::new(
-                    state::INVALID_PARAMETER_VALUE,
-                    format!("invalid hexadecimal digit: \"{shown}\""),
-                ));
-            };
-            match high.take() {
-                None => high = Some(value),
-                Some(high) => out.push(high << 4 | value),
-            }
-        }
-        return match high {
-            None => Ok(()),
-            Some(_) => Err(SqlError::new(
-                state::INVALID_PARAMETER_VALUE,
-                "invalid hexadecimal data: odd number of digits",
-            )),
-        };
+    match text.strip_prefix("\\x") {
+        Some(hex) => read_hex(hex, out),
+        None => read_escape(text.as_bytes(), out),
     }
-    let mut at = 0;
+}
+
+/// Reads pairs of hexadecimal digits (blanks between pairs allowed), onto the end of `out`.
+pub fn read_hex(text: &str, out: &mut Vec<u8>) -> Result<(), SqlError> {
+    let mut high = None;
+    for (at, byte) in text.bytes().enumerate() {
+        if at % CHUNK == 0 {
+            stop::check()?;
+        }
+        if high.is_none() && matches!(byte, b' ' | b'\n' | b'\t' | b'\r') {
+            continue;
+        }
+        let Some(value) = nibble(byte) else {
+            let shown = text[at..].chars().next().unwrap_or('?');
+            return Err(SqlError::new(
+                state::INVALID_PARAMETER_VALUE,
+                format!("invalid hexadecimal digit: \"{shown}\""),
+            ));
+        };
+        match high.take() {
+            None => high = Some(value),
+            Some(high) => out.push(high << 4 | value),
+        }
+    }
+    match high {
+        None => Ok(()),
+        Some(_) => Err(SqlError::new(
+            state::INVALID_PARAMETER_VALUE,
+            "invalid hexadecimal data: odd number of digits",
+        )),
+    }
+}
+
+/// Reads the escape format, onto the end of `out`.
+pub fn read_escape(bytes: &[u8], out: &mut Vec<u8>) -> Result<(), SqlError> {
+    let (mut at, mut look) = (0, 0);
     while at < bytes.len() {
+        if at >= look {
+            stop::check()?;
+            look = at + CHUNK;
+        }
         match &bytes[at..] {
             [b'\\', b'\\', ..] => {
                 out.push(b'\\');
@@ -72,14 +92,19 @@ pub fn parse_bytea(text: &str, out: &mut Vec<u8>) -> Result<(), SqlError> {
     Ok(())
 }
 
+/// Two hexadecimal digits for each byte.
+pub fn write_hex(value: &[u8], out: &mut impl BufMut) {
+    for byte in value {
+        out.put_slice(&[HEX[usize::from(byte >> 4)], HEX[usize::from(byte & 15)]]);
+    }
+}
+
 /// `\x0a0b`, or with `hex` off the escape format.
 pub fn write_bytea(value: &[u8], hex: bool, out: &mut BytesMut) {
     if hex {
         out.reserve(2 + value.len() * 2);
         out.extend_from_slice(b"\\x");
-        for byte in value {
-            out.extend_from_slice(&[HEX[usize::from(byte >> 4)], HEX[usize::from(byte & 15)]]);
-        }
+        write_hex(value, out);
         return;
     }
     for byte in value {

@@ -23,7 +23,7 @@ use super::aggregates::Summand;
 use super::part::{Part, date_part, interval_part, time_part, truncate, truncate_interval};
 use super::patterns;
 use super::temporal::{self, DAY_US};
-use super::{fail, type_name, undefined_function, zone};
+use super::{fail, over_columns, type_name, undefined_function, zone};
 use crate::error::{SqlError, state};
 use crate::types::calendar::{civil_from_days, days_from_civil, days_in_month, offset_at};
 
@@ -265,23 +265,9 @@ impl ScalarUDFImpl for DateTime {
 
     fn invoke_with_args(&self, args: ScalarFunctionArgs) -> Result<ColumnarValue> {
         let session = zone::of_session(&args.config_options);
-        let scalar = args
-            .args
-            .iter()
-            .all(|argument| matches!(argument, ColumnarValue::Scalar(_)));
-        let rows = if scalar { 1 } else { args.number_rows };
-        let columns = args
-            .args
-            .iter()
-            .map(|argument| argument.to_array(rows))
-            .collect::<Result<Vec<ArrayRef>>>()?;
-        let result = self
-            .evaluate(&columns, rows, args.return_field.data_type(), session)
-            .map_err(fail)?;
-        if scalar {
-            return Ok(ColumnarValue::Scalar(ScalarValue::try_from_array(&result, 0)?));
-        }
-        Ok(ColumnarValue::Array(result))
+        over_columns(&args, |columns, rows| {
+            self.evaluate(columns, rows, args.return_field.data_type(), session)
+        })
     }
 }
 

@@ -6,12 +6,13 @@ use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, AsArray, BinaryBuilder, StringBuilder};
 use arrow::datatypes::{DataType, Int64Type};
-use datafusion::common::{Result, ScalarValue};
+use datafusion::common::Result;
 use datafusion::logical_expr::{ColumnarValue, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility};
 
-use super::{fail, undefined_function};
+use super::{fail, over_columns, undefined_function};
 use crate::error::{SqlError, state};
 use crate::stop;
+use crate::types::{read_escape, read_hex, write_hex};
 
 const BASE64: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
 /// Characters of a line of base64.
@@ -79,16 +80,7 @@ impl ScalarUDFImpl for Encodings {
     }
 
     fn invoke_with_args(&self, args: ScalarFunctionArgs) -> Result<ColumnarValue> {
-        let is_scalar = |value: &ColumnarValue| matches!(value, ColumnarValue::Scalar(_));
-        let scalar = args.args.iter().all(is_scalar);
-        let rows = if scalar { 1 } else { args.number_rows };
-        let columns = args.args.iter().map(|value| value.to_array(rows));
-        let columns = columns.collect::<Result<Vec<ArrayRef>>>()?;
-        let made = self.evaluate(&columns, rows).map_err(fail)?;
-        match scalar {
-            true => Ok(ColumnarValue::Scalar(ScalarValue::try_from_array(&made, 0)?)),
-            false => Ok(ColumnarValue::Array(made)),
-        }
+        over_columns(&args, |columns, rows| self.evaluate(columns, rows))
     }
 }
 
@@ -171,17 +163,12 @@ impl Encoding {
     }
 
     fn encode(self, bytes: &[u8]) -> Result<String, SqlError> {
-        const DIGITS: &[u8; 16] = b"0123456789abcdef";
         let mut text = Vec::with_capacity(bytes.len() * 2);
         // Three bytes are four characters of base64: no chunk but the last ends within them.
         for (at, chunk) in bytes.chunks(CHUNK / 3 * 3).enumerate() {
             stop::check()?;
             match self {
-                Encoding::Hex => {
-                    for byte in chunk {
-                        text.extend([DIGITS[usize::from(byte >> 4)], DIGITS[usize::from(byte & 15)]]);
-                    }
-                }
+                Encoding::Hex => write_hex(chunk, &mut text),
                 Encoding::Base64 => {
                     let before = at * (CHUNK / 3);
                     for (group, three) in chunk.chunks(3).enumerate() {
@@ -215,9 +202,15 @@ impl Encoding {
 
     fn decode(self, text: &str) -> Result<Vec<u8>, SqlError> {
         match self {
-            Encoding::Hex => decode_hex(text),
+            Encoding::Hex => {
+                let mut bytes = Vec::with_capacity(text.len() / 2);
+                read_hex(text, &mut bytes).map(|()| bytes)
+            }
             Encoding::Base64 => decode_base64(text),
-            Encoding::Escape => decode_escape(text.as_bytes()),
+            Encoding::Escape => {
+                let mut bytes = Vec::with_capacity(text.len());
+                read_escape(text.as_bytes(), &mut bytes).map(|()| bytes)
+            }
         }
     }
 }
@@ -233,29 +226,6 @@ fn characters(text: &str) -> impl Iterator<Item = Result<char, SqlError>> {
         0 => stop::check().map(|()| character),
         _ => Ok(character),
     })
-}
-
-fn decode_hex(text: &str) -> Result<Vec<u8>, SqlError> {
-    let mut bytes = Vec::with_capacity(text.len() / 2);
-    let mut half: Option<u8> = None;
-    for character in characters(text) {
-        let character = character?;
-        // Between the two digits of a byte there is nothing.
-        if half.is_none() && is_blank(character) {
-            continue;
-        }
-        let digit = character
-            .to_digit(16)
-            .ok_or_else(|| invalid(format!("invalid hexadecimal digit: \"{character}\"")))? as u8;
-        match half.take() {
-            None => half = Some(digit << 4),
-            Some(high) => bytes.push(high | digit),
-        }
-    }
-    match half {
-        None => Ok(bytes),
-        Some(_) => Err(invalid("invalid hexadecimal data: odd number of digits".to_string())),
-    }
 }
 
 fn decode_base64(text: &str) -> Result<Vec<u8>, SqlError> {
@@ -301,36 +271,4 @@ fn decode_base64(text: &str) -> Result<Vec<u8>, SqlError> {
     }
     Err(invalid("invalid base64 end sequence".to_string())
         .hint("Input data is missing padding, is truncated, or is otherwise corrupted."))
-}
-
-fn decode_escape(text: &[u8]) -> Result<Vec<u8>, SqlError> {
-    let mut bytes = Vec::with_capacity(text.len());
-    let mut at = 0;
-    let mut look = 0;
-    while at < text.len() {
-        if at >= look {
-            stop::check()?;
-            look = at + CHUNK;
-        }
-        match &text[at..] {
-            [b'\\', high @ b'0'..=b'3', middle @ b'0'..=b'7', low @ b'0'..=b'7', ..] => {
-                bytes.push((high - b'0') << 6 | (middle - b'0') << 3 | (low - b'0'));
-                at += 4;
-            }
-            [b'\\', b'\\', ..] => {
-                bytes.push(b'\\');
-                at += 2;
-            }
-            [b'\\', ..] => {
-                let message = "invalid input syntax for type bytea";
-                return Err(SqlError::new(state::INVALID_TEXT_REPRESENTATION, message));
-            }
-            [byte, ..] => {
-                bytes.push(*byte);
-                at += 1;
-            }
-            [] => break,
-        }
-    }
-    Ok(bytes)
 }

@@ -7,11 +7,12 @@
 use std::collections::HashMap;
 use std::sync::{Arc, LazyLock};
 
+use arrow::array::ArrayRef;
 use arrow::datatypes::DataType;
-use datafusion::common::DataFusionError;
+use datafusion::common::{DataFusionError, ScalarValue};
 use datafusion::execution::SessionStateDefaults;
 use datafusion::logical_expr::planner::ExprPlanner;
-use datafusion::logical_expr::{AggregateUDF, HigherOrderUDF, ScalarUDF, WindowUDF};
+use datafusion::logical_expr::{AggregateUDF, ColumnarValue, HigherOrderUDF, ScalarFunctionArgs, ScalarUDF, WindowUDF};
 
 use crate::error::{SqlError, state};
 use crate::stop;
@@ -205,6 +206,21 @@ pub fn type_name(data_type: &DataType) -> String {
 /// Between two steps of work whose length a statement decides: an error once nobody waits for it.
 pub fn go_on() -> Result<(), DataFusionError> {
     stop::check().map_err(fail)
+}
+
+/// Evaluates a function over the columns of its arguments: of one row, whose value comes out, if no argument is a column.
+fn over_columns(
+    args: &ScalarFunctionArgs,
+    evaluate: impl FnOnce(&[ArrayRef], usize) -> Result<ArrayRef, SqlError>,
+) -> Result<ColumnarValue, DataFusionError> {
+    let constant = args.args.iter().all(|value| matches!(value, ColumnarValue::Scalar(_)));
+    let rows = if constant { 1 } else { args.number_rows };
+    let columns = args.args.iter().map(|value| value.to_array(rows));
+    let made = evaluate(&columns.collect::<Result<Vec<_>, _>>()?, rows).map_err(fail)?;
+    match constant {
+        true => Ok(ColumnarValue::Scalar(ScalarValue::try_from_array(&made, 0)?)),
+        false => Ok(ColumnarValue::Array(made)),
+    }
 }
 
 /// Carries a [`SqlError`] through DataFusion; `sql::error` takes it out again.
