@@ -33,7 +33,7 @@ pub fn oid(relation: &Relation) -> u32 {
 }
 
 /// System views of what this server does not have yet.
-const NOT_YET: [&str; 5] = ["consumer_groups", "consumer_lag", "operators", "checkpoints", "metrics"];
+const NOT_YET: [&str; 4] = ["consumer_groups", "consumer_lag", "operators", "checkpoints"];
 
 /// Resolves a name of one to three parts, already folded. 42P01 if there is none.
 pub fn resolve<'a>(parts: &[String], ctx: &PlanContext<'a>) -> Result<Resolved<'a>, SqlError> {
