@@ -72,14 +72,14 @@ pub struct Serve {
     )]
     pub max_connections: usize,
     /// Memory for running queries, in MiB; a query that needs more gets 53200
+    /// [default: a quarter of what the machine, or the process's control group, has]
     #[arg(
         long,
         env = "MILLSTREAM_QUERY_MEMORY_MIB",
         value_name = "MIB",
-        default_value_t = 4096,
         value_parser = at_least_one
     )]
-    pub query_memory_mib: usize,
+    pub query_memory_mib: Option<usize>,
     /// Memory for the states of materialized views and for building them, in MiB; a view that needs more fails with 53200
     /// [default: a quarter of what the machine, or the process's control group, has]
     #[arg(

@@ -62,7 +62,7 @@ pub async fn run(demo: Demo, give_back: fn()) -> Result<(), ServerError> {
         tls_key: None,
         tls: Tls::Allowed,
         max_connections: 100,
-        query_memory_mib: 1024,
+        query_memory_mib: Some(1024),
         view_memory_mib: None,
         without_views: false,
         tail_memory_mib: 256,

@@ -85,15 +85,15 @@ pub struct Server {
     deaths: Arc<Deaths>,
 }
 
-/// Where nothing says what memory there is.
-const VIEW_MEMORY_BYTES: usize = 1 << 30;
+/// A part of memory where nothing says how much there is, bytes.
+const PART_BYTES: usize = 1 << 30;
 
-/// What views may take, bytes.
-fn view_memory(mib: Option<usize>) -> usize {
+/// What queries, or views, may take, bytes: by default a quarter of memory.
+fn part_of_memory(mib: Option<usize>) -> usize {
     let of_machine = || crate::storage::memory_bytes().and_then(|bytes| usize::try_from(bytes / 4).ok());
     match mib {
         Some(mib) => mib << 20,
-        None => of_machine().unwrap_or(VIEW_MEMORY_BYTES),
+        None => of_machine().unwrap_or(PART_BYTES),
     }
 }
 
@@ -133,11 +133,11 @@ impl Server {
         };
         log_options.disk_reserve_bytes = config.disk_reserve_mib.map(|mib| mib << 20);
         let query_memory = QueryMemory {
-            bytes_max: config.query_memory_mib << 20,
+            bytes_max: part_of_memory(config.query_memory_mib),
             give_back: Some(give_back),
         };
         let views = ViewOptions {
-            memory_bytes_max: view_memory(config.view_memory_mib),
+            memory_bytes_max: part_of_memory(config.view_memory_mib),
             off: config.without_views,
         };
         let dir = &config.data.data_dir;

@@ -136,6 +136,27 @@ const GROWING: &[(&str, &str)] = &[
     ("INSERT INTO t VALUES (1, lpad('', 2000000000))", "54000"),
     ("SELECT n, t FROM t ORDER BY t DESC", "Ok 53200 54000"),
     (
+        "SELECT max(octet_length(t) + c) FROM (SELECT t, count(*) OVER () AS c FROM t)",
+        "53200",
+    ),
+    (
+        "SELECT max(octet_length(t) + c) FROM (SELECT t, count(*) OVER (ROWS 400 PRECEDING) AS c FROM t)",
+        "53200",
+    ),
+    (
+        "SELECT max(octet_length(t) + c) FROM (SELECT t, count(*) OVER (ROWS 9 PRECEDING) AS c FROM t)",
+        "Ok",
+    ),
+    (
+        "SELECT max(octet_length(f)) FROM (SELECT first_value(repeat(n::text, 1000000)) OVER () AS f FROM t)",
+        "53200",
+    ),
+    (
+        "SELECT max(octet_length(f)) FROM (SELECT last_value(repeat(n::text, 3000000)) OVER () AS f FROM t)",
+        "54000",
+    ),
+    ("SELECT octet_length(to_char(now(), repeat('x', 20000000)))", "53200"),
+    (
         "SELECT a.n FROM t a JOIN t b ON a.t = b.t AND a.n = b.n WHERE a.n < 0",
         "Ok 53200 54000",
     ),
@@ -194,6 +215,15 @@ fn long_statements() -> Vec<(String, &'static str)> {
     });
     vec![
         (format!("SELECT 1 WHERE 1 IN ({})", list(1_000_000)), "53200"),
+        (
+            format!(
+                "SELECT max(octet_length(l)), max(c) FROM (SELECT lag(n::text, 400, '{}') OVER (ORDER BY n) AS l, \
+                 count(*) OVER (ORDER BY n ROWS BETWEEN UNBOUNDED PRECEDING AND UNBOUNDED FOLLOWING) AS c \
+                 FROM generate_series(1, 400) n)",
+                "x".repeat(3_000_000)
+            ),
+            "53200",
+        ),
         (
             format!("SELECT count(*) FROM t WHERE n IN ({})", list(1_000_000)),
             "53200",

@@ -23,6 +23,7 @@ use parking_lot::Mutex;
 
 use super::QueryOptions;
 use super::conjunction::Conjunction;
+use super::kept::CountWindows;
 use super::leaves::Leaves;
 use super::memory::Measured;
 use super::slices::SliceProjections;
@@ -126,6 +127,7 @@ impl Engine {
             .with_physical_optimizer_rules(stoppable::physical_rules())
             .with_physical_optimizer_rule(Arc::new(Conjunction))
             .with_physical_optimizer_rule(Arc::new(SliceProjections))
+            .with_physical_optimizer_rule(Arc::new(CountWindows))
             .with_runtime_env(self.runtime.clone())
             .build()
     }

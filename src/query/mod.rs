@@ -14,6 +14,7 @@ mod conjunction;
 mod engine;
 mod explain;
 mod filter;
+mod kept;
 mod leaves;
 mod memory;
 mod output;

@@ -119,6 +119,7 @@ impl Functions {
             }
         }
         for function in SessionStateDefaults::default_window_functions() {
+            let function = growth::bound_window(function);
             for name in all_names(function.name(), function.aliases()) {
                 if names::is_window(name) {
                     self.window.insert(name.to_string(), function.clone());

@@ -53,44 +53,41 @@ enum Token<'a> {
     Literal(&'a str),
 }
 
-fn tokens(format: &str) -> Vec<Token<'_>> {
-    let mut tokens = Vec::new();
+/// The pieces of a format, in order. None is kept: a format may be as long as any text.
+fn tokens(format: &str) -> impl Iterator<Item = Token<'_>> {
     let mut rest = format;
     let mut fill = true;
-    while !rest.is_empty() {
-        if let Some(after) = rest.strip_prefix("FM").or_else(|| rest.strip_prefix("fm")) {
+    std::iter::from_fn(move || {
+        while let Some(after) = rest.strip_prefix("FM").or_else(|| rest.strip_prefix("fm")) {
             fill = false;
             rest = after;
-            continue;
         }
         if let Some(quoted) = rest.strip_prefix('"') {
             let end = quoted.find('"').unwrap_or(quoted.len());
-            tokens.push(Token::Literal(&quoted[..end]));
             rest = quoted.get(end + 1..).unwrap_or("");
-            continue;
+            return Some(Token::Literal(&quoted[..end]));
         }
-        match keyword(rest) {
-            Some((keyword, length)) => {
-                rest = &rest[length..];
-                let ordinal = match rest.get(..2) {
-                    Some("TH") => Some(true),
-                    Some("th") => Some(false),
-                    _ => None,
-                };
-                if ordinal.is_some() {
-                    rest = &rest[2..];
-                }
-                tokens.push(Token::Pattern { keyword, fill, ordinal });
-                fill = true;
-            }
-            None => {
-                let length = rest.chars().next().map_or(1, char::len_utf8);
-                tokens.push(Token::Literal(&rest[..length]));
-                rest = &rest[length..];
-            }
+        let Some((keyword, length)) = keyword(rest) else {
+            let length = rest.chars().next()?.len_utf8();
+            let (literal, after) = rest.split_at(length);
+            rest = after;
+            return Some(Token::Literal(literal));
+        };
+        rest = &rest[length..];
+        let ordinal = match rest.get(..2) {
+            Some("TH") => Some(true),
+            Some("th") => Some(false),
+            _ => None,
+        };
+        if ordinal.is_some() {
+            rest = &rest[2..];
         }
-    }
-    tokens
+        Some(Token::Pattern {
+            keyword,
+            fill: std::mem::replace(&mut fill, true),
+            ordinal,
+        })
+    })
 }
 
 /// The pattern that a text begins with: exactly as written, else in any case.
@@ -323,17 +320,19 @@ pub fn number(value: i128, scale: u32, format: &str) -> String {
         String::new()
     };
     let overflow = whole.len() > whole_places;
-    // Digits aligned to the right of their places.
-    let digits: Vec<Option<char>> = std::iter::repeat_n(None, whole_places.saturating_sub(whole.len()))
-        .chain(whole.chars().map(Some))
-        .collect();
+    // Digits are aligned to the right of their places.
+    let empty_places = whole_places.saturating_sub(whole.len());
+    let digit_at = |place: usize| {
+        let digit = whole.as_bytes().get(place.checked_sub(empty_places)?)?;
+        Some(char::from(*digit))
+    };
 
     let mut body = String::new();
     let (mut place, mut started) = (0, false);
     for symbol in whole_format.chars() {
         match symbol {
             '9' | '0' => {
-                let digit = if overflow { Some('#') } else { digits[place] };
+                let digit = if overflow { Some('#') } else { digit_at(place) };
                 place += 1;
                 started |= digit.is_some() || symbol == '0';
                 match digit {

@@ -4,7 +4,8 @@
 //! arguments. A value larger than PostgreSQL's is 54000; a value that the statement's memory ([`account`]) has no room for is
 //! 53200. Operators that can halve a batch that would be too large do so ([`slices`]).
 //!
-//! `estimate.rs` lists the functions that grow, `gathered.rs` bounds aggregates, `regex.rs` and `pattern.rs` patterns.
+//! `estimate.rs` lists the functions that grow, `gathered.rs` bounds aggregates, `picked.rs` window functions, `regex.rs`
+//! and `pattern.rs` patterns.
 
 use arrow::error::ArrowError;
 use datafusion::common::DataFusionError;
@@ -18,6 +19,7 @@ mod concatenation;
 mod estimate;
 mod gathered;
 mod pattern;
+mod picked;
 pub mod regex;
 mod slices;
 mod width;
@@ -29,6 +31,7 @@ pub use concatenation::concatenation;
 pub use estimate::{bytes_between, scalar_bytes};
 pub use gathered::{bound_aggregate, bound_in_window};
 pub use pattern::bound_like;
+pub use picked::bound_window;
 pub use slices::{Slices, spread};
 pub use width::width;
 
