@@ -10,7 +10,7 @@ pub mod parse;
 pub mod source;
 pub mod window;
 
-pub mod compat;
+pub mod analyze;
 pub mod error;
 pub mod functions;
 pub mod plan;

@@ -149,6 +149,21 @@ pub fn check_frame(frame: &WindowFrame) -> Result<()> {
     Ok(())
 }
 
+/// Whether the bounds of a RANGE are offsets of the type that its rows are ordered by.
+pub fn check_offsets(frame: &WindowFrame, column: &PgType) -> Result<(), SqlError> {
+    if frame.units != WindowFrameUnits::Range {
+        return Ok(());
+    }
+    for bound in [&frame.start_bound, &frame.end_bound] {
+        if let WindowFrameBound::Preceding(ScalarValue::Utf8(Some(offset)))
+        | WindowFrameBound::Following(ScalarValue::Utf8(Some(offset))) = bound
+        {
+            check_offset(offset, column)?;
+        }
+    }
+    Ok(())
+}
+
 /// Whether the bounds of a RANGE are offsets of what its rows are ordered by.
 pub fn check_range(frame: &WindowFrame, order: &[Sort], schema: &DFSchema) -> Result<()> {
     if frame.units != WindowFrameUnits::Range {

@@ -577,7 +577,7 @@ struct IntervalLength {
     signature: Signature,
 }
 
-fn interval_length() -> Arc<ScalarUDF> {
+pub fn interval_length() -> Arc<ScalarUDF> {
     static LENGTH: LazyLock<Arc<ScalarUDF>> = LazyLock::new(|| {
         let signature = Signature::any(1, Volatility::Immutable);
         Arc::new(ScalarUDF::from(IntervalLength { signature }))

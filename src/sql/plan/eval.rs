@@ -8,7 +8,7 @@ use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
 use datafusion::common::{DFSchema, Result, ScalarValue, plan_err};
 use datafusion::execution::context::ExecutionProps;
 use datafusion::logical_expr::simplify::{ExprSimplifyResult, SimplifyContext};
-use datafusion::logical_expr::{Expr, ExprSchemable};
+use datafusion::logical_expr::{Expr, ExprSchemable, Operator};
 use datafusion::optimizer::simplify_expressions::ExprSimplifier;
 use datafusion::physical_expr::{PhysicalExpr, create_physical_expr};
 
@@ -16,8 +16,6 @@ use crate::sql::functions::casts;
 
 /// The expression with the casts that its functions and operators need.
 pub fn coerce(expr: Expr, schema: &DFSchema) -> Result<Expr> {
-    let expr = super::literals::type_literals(expr, schema)?;
-    super::checks::check_expr(&expr, schema)?;
     let context = SimplifyContext::builder().with_schema(Arc::new(schema.clone())).build();
     let typed = expr.get_type(schema);
     let expr = match ExprSimplifier::new(context).coerce(expr, schema) {
@@ -96,4 +94,19 @@ fn has_subquery(expr: &Expr) -> bool {
         Ok(TreeNodeRecursion::Continue)
     });
     walked.is_ok() && found
+}
+
+/// Whether an operator compares two values, which it can whatever they are.
+pub fn compares(op: Operator) -> bool {
+    matches!(
+        op,
+        Operator::Eq
+            | Operator::NotEq
+            | Operator::Lt
+            | Operator::LtEq
+            | Operator::Gt
+            | Operator::GtEq
+            | Operator::IsDistinctFrom
+            | Operator::IsNotDistinctFrom
+    )
 }

@@ -1,6 +1,6 @@
 //! TUMBLE and HOP in FROM: to a [`Window`] node over whatever relation they were given.
 //!
-//! 1. [`WindowPlanner`] plans the relation, finds the time column and evaluates the lengths.
+//! 1. [`plan_window`] makes the node of a relation, its time column and the lengths, which the analyzer has found.
 //! 2. [`thread_watermark`] makes the relation carry `_watermark` beside the time column, if it still is a topic's
 //!    WATERMARK column: through filters, projections that keep it, views, CTEs and UNION ALL. Anything else ends it, and
 //!    then the windows include every row and never close.
@@ -8,25 +8,23 @@
 
 use std::sync::Arc;
 
-use arrow::datatypes::{DataType, TimeUnit};
+use arrow::datatypes::IntervalMonthDayNano;
 use datafusion::common::JoinType;
 use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
-use datafusion::common::{Column, DFSchema, Result, ScalarValue};
-use datafusion::logical_expr::planner::{PlannedRelation, RelationPlanner, RelationPlannerContext, RelationPlanning};
+use datafusion::common::{Column, Result};
 use datafusion::logical_expr::{
-    Distinct, Expr, ExprSchemable, LogicalPlan, LogicalPlanBuilder, Sort, SubqueryAlias, Union,
+    Distinct, Expr, LogicalPlan, LogicalPlanBuilder, Sort, SubqueryAlias, Union,
 };
 use sqlparser::ast::{
-    self, Expr as SqlExpr, FunctionArg, FunctionArgExpr, Ident, ObjectName, ObjectNamePart, TableAlias, TableFactor,
+    self, Expr as SqlExpr, FunctionArg, FunctionArgExpr, Ident, ObjectName, ObjectNamePart, TableFactor,
 };
 
-use super::eval;
 use super::lineage::{Origin, origin};
 use super::names::fold;
 use super::provider::topic_schema;
 use crate::error::{SqlError, state};
 use crate::log::{SystemColumn, TopicId};
-use crate::sql::error::{external, type_name};
+use crate::sql::error::external;
 use crate::sql::source::{RelationKind, RelationSource};
 use crate::sql::statement::Emit;
 use crate::sql::window::{Closure, WINDOW_END, Window, WindowKind};
@@ -42,67 +40,16 @@ pub fn is_window(name: &ObjectName) -> bool {
         .is_some_and(|ident| WINDOWS.contains(&fold(ident).as_str()))
 }
 
-/// Plans windows; leaves every other FROM item to the engine.
-#[derive(Debug)]
-pub struct WindowPlanner;
-
-impl RelationPlanner for WindowPlanner {
-    fn plan_relation(
-        &self,
-        relation: TableFactor,
-        context: &mut dyn RelationPlannerContext,
-    ) -> Result<RelationPlanning> {
-        let (name, args, alias) = match relation {
-            TableFactor::Table {
-                name,
-                args: Some(args),
-                alias,
-                ..
-            } if is_window(&name) => (name, args.args, alias),
-            TableFactor::TableFunction {
-                expr: SqlExpr::Function(function),
-                alias,
-            } if is_window(&function.name) => match function.args {
-                ast::FunctionArguments::List(list) => (function.name, list.args, alias),
-                _ => (function.name, vec![], alias),
-            },
-            other => return Ok(RelationPlanning::Original(Box::new(other))),
-        };
-        let function = name
-            .0
-            .last()
-            .and_then(|part| part.as_ident())
-            .map(fold)
-            .unwrap_or_default();
-        let plan = plan_window(&function, args, context)?;
-        Ok(RelationPlanning::Planned(Box::new(PlannedRelation::new(plan, alias))))
-    }
-}
-
-fn plan_window(
+/// A window over `input`, whose column of event times is at `time_column`. Lengths are in microseconds.
+pub fn plan_window(
     function: &str,
-    args: Vec<FunctionArg>,
-    context: &mut dyn RelationPlannerContext,
+    input: LogicalPlan,
+    time_column: usize,
+    lengths: &[i64],
+    allowed_lateness_us: i64,
 ) -> Result<LogicalPlan> {
     let upper = function.to_uppercase();
-    if matches!(function, "cumulate" | "session") {
-        return Err(external(SqlError::unsupported(
-            format!("{upper} windows are not supported yet"),
-            "Use TUMBLE or HOP.",
-        )));
-    }
-    let call = Call::read(&upper, args)?;
-    let input = context.plan(call.relation)?;
-    let (input, time_column) = time_column(&upper, input, call.time, context)?;
-    let mut lengths = Vec::with_capacity(call.lengths.len());
-    for (expr, what) in call.lengths.into_iter().zip(Call::length_names(function)) {
-        lengths.push(length_us(&upper, what, expr, context)?);
-    }
-    let allowed_lateness_us = match call.allowed_lateness {
-        Some(expr) => length_us(&upper, "allowed_lateness", expr, context)?,
-        None => 0,
-    };
-    let kind = window_kind(function, &upper, &lengths)?;
+    let kind = window_kind(function, &upper, lengths)?;
     if allowed_lateness_us < 0 {
         return Err(invalid("allowed_lateness must not be negative"));
     }
@@ -131,22 +78,28 @@ fn plan_window(
 }
 
 /// The arguments of a window by their meaning.
-struct Call {
-    relation: TableFactor,
-    time: SqlExpr,
-    lengths: Vec<SqlExpr>,
-    allowed_lateness: Option<SqlExpr>,
+pub struct Call {
+    pub relation: TableFactor,
+    pub time: SqlExpr,
+    pub lengths: Vec<SqlExpr>,
+    pub allowed_lateness: Option<SqlExpr>,
 }
 
 impl Call {
-    fn length_names(function: &str) -> &'static [&'static str] {
+    pub fn length_names(function: &str) -> &'static [&'static str] {
         match function {
             "hop" => &["slide", "size", "offset"],
             _ => &["size", "offset"],
         }
     }
 
-    fn read(upper: &str, args: Vec<FunctionArg>) -> Result<Call> {
+    pub fn read(upper: &str, args: Vec<FunctionArg>) -> Result<Call> {
+        if matches!(upper, "CUMULATE" | "SESSION") {
+            return Err(external(SqlError::unsupported(
+                format!("{upper} windows are not supported yet"),
+                "Use TUMBLE or HOP.",
+            )));
+        }
         let names = Call::length_names(&upper.to_lowercase());
         let usage = || {
             let shown: Vec<&str> = names.iter().copied().filter(|name| *name != "offset").collect();
@@ -210,7 +163,7 @@ impl Call {
     }
 }
 
-/// The first argument as a FROM item: a name (bound to `schema.name` before, or a CTE's), or a subquery.
+/// The first argument as a FROM item: a name, or a subquery.
 fn relation_factor(expr: SqlExpr) -> Option<TableFactor> {
     let idents: Vec<Ident> = match expr {
         SqlExpr::Subquery(subquery) => {
@@ -226,18 +179,9 @@ fn relation_factor(expr: SqlExpr) -> Option<TableFactor> {
         SqlExpr::CompoundIdentifier(idents) => idents,
         _ => return None,
     };
-    let alias = (idents.len() > 1)
-        .then(|| idents.last().cloned())
-        .flatten()
-        .map(|name| TableAlias {
-            explicit: true,
-            name,
-            columns: vec![],
-            at: None,
-        });
     Some(TableFactor::Table {
         name: ObjectName(idents.into_iter().map(ObjectNamePart::Identifier).collect()),
-        alias,
+        alias: None,
         args: None,
         with_hints: vec![],
         version: None,
@@ -253,60 +197,8 @@ fn invalid(message: impl Into<String>) -> datafusion::common::DataFusionError {
     external(SqlError::new(state::INVALID_PARAMETER_VALUE, message))
 }
 
-/// The index of the time column; a timestamp of another unit is cast to microseconds first.
-fn time_column(
-    upper: &str,
-    input: LogicalPlan,
-    time: SqlExpr,
-    context: &mut dyn RelationPlannerContext,
-) -> Result<(LogicalPlan, usize)> {
-    let time = descriptor(time);
-    let Expr::Column(column) = context.sql_to_expr(time, input.schema())? else {
-        return Err(external(
-            SqlError::new(
-                state::WRONG_OBJECT_TYPE,
-                format!("the time argument of {upper} must be a column"),
-            )
-            .hint("Compute it in a subquery and give that as the relation."),
-        ));
-    };
-    let index = input.schema().index_of_column(&column)?;
-    match input.schema().field(index).data_type() {
-        DataType::Timestamp(TimeUnit::Microsecond, _) => Ok((input, index)),
-        DataType::Timestamp(_, zone) => {
-            let wanted = DataType::Timestamp(TimeUnit::Microsecond, zone.clone());
-            let exprs = input
-                .schema()
-                .iter()
-                .enumerate()
-                .map(|(at, (qualifier, field))| {
-                    let column = Expr::Column(Column::from((qualifier, field)));
-                    if at != index {
-                        return Ok(column);
-                    }
-                    Ok(column
-                        .cast_to(&wanted, input.schema())?
-                        .alias_qualified(qualifier.cloned(), field.name()))
-                })
-                .collect::<Result<Vec<Expr>>>()?;
-            Ok((LogicalPlanBuilder::from(input).project(exprs)?.build()?, index))
-        }
-        other => Err(external(
-            SqlError::new(
-                state::DATATYPE_MISMATCH,
-                format!(
-                    "the time column \"{}\" of {upper} is of type {}, not timestamp",
-                    column.name,
-                    type_name(other)
-                ),
-            )
-            .hint("Cast it to TIMESTAMP or TIMESTAMPTZ in a subquery."),
-        )),
-    }
-}
-
 /// Flink's `DESCRIPTOR(ts)` is `ts`.
-fn descriptor(expr: SqlExpr) -> SqlExpr {
+pub fn descriptor(expr: SqlExpr) -> SqlExpr {
     if let SqlExpr::Function(function) = &expr
         && let ast::FunctionArguments::List(list) = &function.args
         && function
@@ -322,46 +214,18 @@ fn descriptor(expr: SqlExpr) -> SqlExpr {
     expr
 }
 
-/// A constant interval in microseconds.
-fn length_us(upper: &str, what: &str, expr: SqlExpr, context: &mut dyn RelationPlannerContext) -> Result<i64> {
-    let mismatch = |kind: &DataType| {
-        external(
-            SqlError::new(
-                state::DATATYPE_MISMATCH,
-                format!("the {what} of {upper} must be an interval, not {}", type_name(kind)),
-            )
-            .hint("Write INTERVAL '10 seconds'."),
-        )
-    };
-    let expr = context.sql_to_expr(expr, &DFSchema::empty())?;
-    if let Expr::Placeholder(_) = expr {
+/// An interval in microseconds.
+pub fn length_us(upper: &str, what: &str, interval: IntervalMonthDayNano) -> Result<i64> {
+    if interval.months != 0 {
         return Err(external(SqlError::unsupported(
-            format!("the {what} of {upper} cannot be a parameter"),
-            "Write it as a constant.",
+            format!("the {what} of {upper} cannot be in months or years"),
+            "Months differ in length: use days, or group by date_trunc('month', ...).",
         )));
     }
-    let value = match eval::constant(expr)? {
-        ScalarValue::Utf8(Some(text)) => {
-            let wanted = DataType::Interval(arrow::datatypes::IntervalUnit::MonthDayNano);
-            ScalarValue::Utf8(Some(text)).cast_to(&wanted)?
-        }
-        value => value,
-    };
-    match value {
-        ScalarValue::IntervalMonthDayNano(Some(interval)) => {
-            if interval.months != 0 {
-                return Err(external(SqlError::unsupported(
-                    format!("the {what} of {upper} cannot be in months or years"),
-                    "Months differ in length: use days, or group by date_trunc('month', ...).",
-                )));
-            }
-            i64::from(interval.days)
-                .checked_mul(86_400_000_000)
-                .and_then(|days| days.checked_add(interval.nanoseconds / 1000))
-                .ok_or_else(|| invalid(format!("the {what} of {upper} is out of range")))
-        }
-        other => Err(mismatch(&other.data_type())),
-    }
+    i64::from(interval.days)
+        .checked_mul(86_400_000_000)
+        .and_then(|days| days.checked_add(interval.nanoseconds / 1000))
+        .ok_or_else(|| invalid(format!("the {what} of {upper} is out of range")))
 }
 
 fn window_kind(function: &str, upper: &str, lengths: &[i64]) -> Result<WindowKind> {

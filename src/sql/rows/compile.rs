@@ -1,6 +1,5 @@
 //! An expression's text, compiled over the rows of a topic or over nothing.
 
-use std::cell::RefCell;
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, RecordBatch};
@@ -9,7 +8,6 @@ use datafusion::common::DFSchema;
 use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
 use datafusion::logical_expr::{Expr, ExprSchemable, Operator};
 use datafusion::physical_expr::PhysicalExpr;
-use datafusion::sql::planner::{PlannerContext, SqlToRel};
 use sqlparser::ast;
 use sqlparser::parser::Parser;
 
@@ -20,7 +18,8 @@ use crate::catalog::{Snapshot, Topic};
 use crate::error::{SqlError, state};
 use crate::sql::functions::session::{self, SessionInfo};
 use crate::sql::parse::Bounded;
-use crate::sql::plan::{PlanContext, Provider, Reached, compares, eval, position};
+use crate::sql::analyze::{Ty, stored};
+use crate::sql::plan::{PlanContext, compares, eval, position};
 use crate::types::PgType;
 
 /// A coerced expression, ready for batches.
@@ -160,20 +159,18 @@ impl Scope {
 
     /// Plans and coerces an expression; also its type.
     pub fn plan(&self, expr: ast::Expr, ctx: &PlanContext) -> Result<(Expr, PgType), SqlError> {
-        let reached = RefCell::new(Reached::default());
-        let provider = Provider::new(ctx, &[], 0, &reached);
-        let declared = ctx
-            .parameter_types
-            .iter()
-            .map(|known| known.as_ref().map(|known| Arc::new(known.field("", true))))
-            .collect();
-        let mut context = PlannerContext::new().with_prepare_param_data_types(declared);
-        let planned = SqlToRel::new(&provider)
-            .sql_to_expr(expr, &self.schema, &mut context)
-            .and_then(|expr| eval::coerce(expr, &self.schema))
-            .map_err(|error| position::locate(error, ctx.text))?;
+        let typed = stored(&expr, &self.schema, ctx)?;
+        let is_unknown = typed.is_unknown();
+        let planned = eval::coerce(typed.expr, &self.schema).map_err(|error| position::locate(error, ctx.text))?;
         reject_queries(&planned)?;
-        let from = self.type_of(&planned)?;
+        let from = match is_unknown {
+            // A string of its own takes the type of what it is put into.
+            true => self.type_of(&planned)?,
+            false => match &typed.ty {
+                Ty::Of(known) if known.arrow() == planned.get_type(&self.schema)? => known.clone(),
+                _ => self.type_of(&planned)?,
+            },
+        };
         Ok((planned, from))
     }
 

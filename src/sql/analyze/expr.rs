@@ -1,0 +1,762 @@
+//! Expressions: each form of the syntax tree to a typed expression of the plan.
+
+use datafusion::common::ScalarValue;
+use datafusion::logical_expr::expr::{Between, Case, InList, Like};
+use datafusion::logical_expr::{Expr, Operator};
+use sqlparser::ast::{self, BinaryOperator, DateTimeField, UnaryOperator, Value};
+use sqlparser::ast::Spanned;
+
+use super::kinds::{self, Context};
+use super::operators::{binary, truth};
+use super::scope::Scope;
+use super::typed::{Ty, Typed, at, literal};
+use super::{Analyzer, Result};
+use crate::error::{SqlError, state};
+use crate::sql::functions::datetime_extract;
+use crate::sql::plan::names::fold;
+use crate::stop;
+use crate::types::PgType;
+
+impl Analyzer<'_> {
+    /// One expression.
+    pub fn expr(&self, expr: &ast::Expr, scope: &Scope) -> Result<Typed> {
+        stop::check()?;
+        let place = || self.position(expr.span());
+        match expr {
+            ast::Expr::Identifier(ident) => self.column(ident, scope),
+            ast::Expr::CompoundIdentifier(idents) => self.qualified(idents, scope),
+            ast::Expr::CompoundFieldAccess { root, access_chain } => self.access(root, access_chain, scope),
+            ast::Expr::Nested(inner) => self.expr(inner, scope),
+            ast::Expr::Value(value) => self.value(&value.value, self.position(value.span)),
+            ast::Expr::TypedString(typed) => {
+                let wanted = self.data_type(&typed.data_type, place())?;
+                let value = self.value(&typed.value.value, self.position(typed.value.span))?;
+                self.cast(value, &wanted, Context::Explicit)
+            }
+            ast::Expr::Interval(interval) => self.interval(interval, scope, place()),
+            ast::Expr::Cast { expr, data_type, kind, .. } => {
+                if !matches!(kind, ast::CastKind::Cast | ast::CastKind::DoubleColon) {
+                    return Err(SqlError::new(state::SYNTAX_ERROR, "only CAST and :: are casts"));
+                }
+                let wanted = self.data_type(data_type, None)?;
+                let typed = match expr.as_ref() {
+                    // ARRAY[]::int[] has elements of that type.
+                    ast::Expr::Array(array) if matches!(wanted, PgType::Array(_)) => {
+                        self.array(array, Some(&wanted), scope, place())?
+                    }
+                    other => self.expr(other, scope)?,
+                };
+                self.cast(typed, &wanted, Context::Explicit)
+            }
+            ast::Expr::UnaryOp { op, expr: operand } => self.unary(*op, operand, scope, place()),
+            ast::Expr::BinaryOp { left, op, right } => self.binary_op(left, op, right, scope),
+            ast::Expr::IsNull(inner) => self.is_null(inner, false, scope),
+            ast::Expr::IsNotNull(inner) => self.is_null(inner, true, scope),
+            ast::Expr::IsTrue(inner) => self.is_truth(inner, "IS TRUE", Expr::IsTrue, scope),
+            ast::Expr::IsNotTrue(inner) => self.is_truth(inner, "IS NOT TRUE", Expr::IsNotTrue, scope),
+            ast::Expr::IsFalse(inner) => self.is_truth(inner, "IS FALSE", Expr::IsFalse, scope),
+            ast::Expr::IsNotFalse(inner) => self.is_truth(inner, "IS NOT FALSE", Expr::IsNotFalse, scope),
+            ast::Expr::IsUnknown(inner) => self.is_truth(inner, "IS UNKNOWN", Expr::IsNull, scope),
+            ast::Expr::IsNotUnknown(inner) => self.is_truth(inner, "IS NOT UNKNOWN", Expr::IsNotNull, scope),
+            ast::Expr::IsDistinctFrom(left, right) => {
+                let (left, right) = (self.expr(left, scope)?, self.expr(right, scope)?);
+                self.binary("IS DISTINCT FROM", left, right, None)
+            }
+            ast::Expr::IsNotDistinctFrom(left, right) => {
+                let (left, right) = (self.expr(left, scope)?, self.expr(right, scope)?);
+                self.binary("IS NOT DISTINCT FROM", left, right, None)
+            }
+            ast::Expr::InList { expr, list, negated } => self.in_list(expr, list, *negated, scope),
+            ast::Expr::InSubquery {
+                expr,
+                subquery,
+                negated,
+            } => self.in_subquery(expr, subquery, *negated, scope),
+            ast::Expr::Between {
+                expr,
+                negated,
+                low,
+                high,
+            } => self.between(expr, *negated, low, high, scope),
+            ast::Expr::Like {
+                negated,
+                any,
+                expr,
+                pattern,
+                escape_char,
+            } => self.like(expr, pattern, escape_char.as_ref(), (*negated, false, *any), scope),
+            ast::Expr::ILike {
+                negated,
+                any,
+                expr,
+                pattern,
+                escape_char,
+            } => self.like(expr, pattern, escape_char.as_ref(), (*negated, true, *any), scope),
+            ast::Expr::SimilarTo {
+                negated,
+                expr,
+                pattern,
+                escape_char,
+            } => self.similar(expr, pattern, escape_char.as_ref(), *negated, scope),
+            ast::Expr::AnyOp {
+                left,
+                compare_op,
+                right,
+                ..
+            } => self.quantified(left, compare_op, right, false, scope),
+            ast::Expr::AllOp {
+                left,
+                compare_op,
+                right,
+            } => self.quantified(left, compare_op, right, true, scope),
+            ast::Expr::AtTimeZone { timestamp, time_zone } => {
+                let given = vec![self.expr(time_zone, scope)?, self.expr(timestamp, scope)?];
+                self.named_call("timezone", given, place())
+            }
+            ast::Expr::Extract { field, expr, .. } => self.extract(field, expr, scope, place()),
+            ast::Expr::Ceil { expr, field } => self.rounded("ceil", expr, field, scope, place()),
+            ast::Expr::Floor { expr, field } => self.rounded("floor", expr, field, scope, place()),
+            ast::Expr::Position { expr, r#in } => {
+                let given = vec![self.expr(r#in, scope)?, self.expr(expr, scope)?];
+                match given[0].oid() {
+                    kinds::BYTEA => self.named_call("position", given, place()),
+                    _ => self.named_call("strpos", given, place()),
+                }
+            }
+            ast::Expr::Substring {
+                expr,
+                substring_from,
+                substring_for,
+                ..
+            } => self.substring(expr, substring_from.as_deref(), substring_for.as_deref(), scope, place()),
+            ast::Expr::Overlay {
+                expr,
+                overlay_what,
+                overlay_from,
+                overlay_for,
+            } => {
+                let mut given = vec![
+                    self.expr(expr, scope)?,
+                    self.expr(overlay_what, scope)?,
+                    self.expr(overlay_from, scope)?,
+                ];
+                if let Some(count) = overlay_for {
+                    given.push(self.expr(count, scope)?);
+                }
+                self.named_call("overlay", given, place())
+            }
+            ast::Expr::Trim {
+                trim_where,
+                trim_what,
+                expr,
+                trim_characters,
+            } => {
+                let mut given = vec![self.expr(expr, scope)?];
+                let characters = trim_what
+                    .as_deref()
+                    .or_else(|| trim_characters.as_ref().and_then(|all| all.first()));
+                if let Some(characters) = characters {
+                    given.push(self.expr(characters, scope)?);
+                }
+                let name = match trim_where {
+                    Some(ast::TrimWhereField::Leading) => "ltrim",
+                    Some(ast::TrimWhereField::Trailing) => "rtrim",
+                    _ => "btrim",
+                };
+                self.named_call(name, given, place())
+            }
+            ast::Expr::Collate { expr, collation } => {
+                let name = collation.0.last().and_then(|part| part.as_ident());
+                let name = name.map_or(String::new(), |name| name.value.clone());
+                if !matches!(name.as_str(), "default" | "C" | "POSIX" | "ucs_basic") {
+                    let message = format!("collation \"{name}\" for encoding \"UTF8\" does not exist");
+                    return Err(SqlError::new(state::UNDEFINED_OBJECT, message));
+                }
+                self.expr(expr, scope)
+            }
+            ast::Expr::Function(call) => self.function(call, scope),
+            ast::Expr::Case {
+                operand,
+                conditions,
+                else_result,
+                ..
+            } => self.case(operand.as_deref(), conditions, else_result.as_deref(), scope, place()),
+            ast::Expr::Exists { subquery, negated } => self.exists(subquery, *negated, scope),
+            ast::Expr::Subquery(query) => self.scalar_subquery(query, scope, place()),
+            ast::Expr::Tuple(items) => {
+                let fields = items.iter().enumerate().map(|(at, item)| {
+                    let typed = self.expr(item, scope)?;
+                    Ok((format!("f{}", at + 1), typed))
+                });
+                Ok(Typed::row(fields.collect::<Result<_>>()?, place()))
+            }
+            ast::Expr::Array(array) => self.array(array, None, scope, place()),
+            ast::Expr::IsNormalized { .. } => Err(SqlError::unsupported(
+                "IS NORMALIZED is not supported",
+                "Compare with a text that is normalized before it comes in.",
+            )),
+            ast::Expr::QualifiedWildcard(name, _) => {
+                let idents: Vec<ast::Ident> = name.0.iter().filter_map(|part| part.as_ident().cloned()).collect();
+                self.item_row(&idents, scope)
+            }
+            other => Err(at(
+                SqlError::new(state::SYNTAX_ERROR, format!("syntax error at or near \"{other}\"")),
+                place(),
+            )),
+        }
+    }
+
+    fn value(&self, value: &Value, position: Option<usize>) -> Result<Typed> {
+        let text = |text: &str| {
+            let value = ScalarValue::Utf8(Some(text.to_string()));
+            Ok(Typed::unknown(Expr::Literal(value, None), position))
+        };
+        match value {
+            Value::Number(digits, _) => super::number::number(digits, position),
+            Value::SingleQuotedString(value)
+            | Value::EscapedStringLiteral(value)
+            | Value::UnicodeStringLiteral(value)
+            | Value::NationalStringLiteral(value) => text(value),
+            Value::DollarQuotedString(value) => text(&value.value),
+            Value::Boolean(value) => Ok(Typed::boolean(truth(Some(*value)), position)),
+            Value::Null => Ok(Typed::unknown(Expr::Literal(ScalarValue::Null, None), position)),
+            Value::Placeholder(id) => self.parameter(id, position),
+            other => Err(at(
+                SqlError::unsupported(
+                    format!("the constant {other} is of a type that is not supported"),
+                    "Write bytes as '\\x...'::bytea.",
+                ),
+                position,
+            )),
+        }
+    }
+
+    /// A type as it is written.
+    pub fn data_type(&self, data_type: &ast::DataType, position: Option<usize>) -> Result<PgType> {
+        let written = data_type.to_string();
+        let lower = match written.contains('"') {
+            true => written.clone(),
+            false => written.to_lowercase(),
+        };
+        let bare = lower
+            .strip_prefix("pg_catalog.")
+            .or_else(|| lower.strip_prefix("information_schema."))
+            .unwrap_or(&lower);
+        let (item, brackets) = match bare.find('[') {
+            Some(open) => bare.split_at(open),
+            None => (bare, ""),
+        };
+        let held = match item {
+            "pg_node_tree" | "aclitem" | "cstring" | "anyarray" | "inet" | "cidr" | "sql_identifier"
+            | "character_data" | "yes_or_no" | "jsonpath" | "_aclitem" => Some("text"),
+            "cardinal_number" => Some("integer"),
+            "xid" | "cid" | "regrole" => Some("oid"),
+            "regprocedure" | "regoper" | "regoperator" => Some("regproc"),
+            "int2vector" => Some("int2[]"),
+            "oidvector" => Some("oid[]"),
+            _ => None,
+        };
+        let spelled = match held {
+            Some(held) => format!("{held}{brackets}"),
+            None => bare.to_string(),
+        };
+        if let Some(known) = PgType::parse(&spelled) {
+            return Ok(known);
+        }
+        let error = match data_type {
+            ast::DataType::Numeric(_) | ast::DataType::Decimal(_) | ast::DataType::Dec(_) => SqlError::new(
+                state::INVALID_PARAMETER_VALUE,
+                format!("{written} is out of range: NUMERIC has a precision between 1 and 38"),
+            ),
+            _ => SqlError::new(
+                state::UNDEFINED_OBJECT,
+                format!("type \"{}\" does not exist", item.trim_matches('"')),
+            ),
+        };
+        Err(at(error, position))
+    }
+
+    fn interval(&self, interval: &ast::Interval, scope: &Scope, position: Option<usize>) -> Result<Typed> {
+        let typed = self.expr(&interval.value, scope)?;
+        let Some(text) = typed.literal() else {
+            return self.cast(typed, &PgType::Interval, Context::Explicit);
+        };
+        let unit = interval.last_field.as_ref().or(interval.leading_field.as_ref());
+        let text = match unit {
+            // A number alone counts what is written last.
+            Some(unit) if text.trim().parse::<f64>().is_ok() => format!("{} {unit}", text.trim()),
+            _ => text.to_string(),
+        };
+        let literal = Expr::Literal(ScalarValue::Utf8(Some(text)), None);
+        self.cast(Typed::unknown(literal, position), &PgType::Interval, Context::Explicit)
+    }
+
+    fn unary(&self, op: UnaryOperator, operand: &ast::Expr, scope: &Scope, place: Option<usize>) -> Result<Typed> {
+        // A sign binds tighter than a power.
+        if let (UnaryOperator::Minus, ast::Expr::BinaryOp { left, op: power @ BinaryOperator::PGExp, right }) =
+            (op, operand)
+        {
+            let left = self.unary(op, left, scope, place)?;
+            let right = self.expr(right, scope)?;
+            return self.binary(&power.to_string(), left, right, place);
+        }
+        // So does `::` than a sign.
+        let typed = self.expr(operand, scope)?;
+        let symbol = match op {
+            UnaryOperator::Not | UnaryOperator::BangNot => {
+                let condition = self.condition(typed, "NOT")?;
+                return Ok(Typed::boolean(Expr::Not(Box::new(condition)), place));
+            }
+            UnaryOperator::Plus => "+",
+            UnaryOperator::Minus => "-",
+            UnaryOperator::BitwiseNot => "~",
+            UnaryOperator::PGAbs => "@",
+            UnaryOperator::PGSquareRoot => "|/",
+            UnaryOperator::PGCubeRoot => "||/",
+            other => return Err(unknown_operator(&other.to_string(), place)),
+        };
+        self.prefix(symbol, typed, place)
+    }
+
+    fn binary_op(
+        &self,
+        left: &ast::Expr,
+        op: &BinaryOperator,
+        right: &ast::Expr,
+        scope: &Scope,
+    ) -> Result<Typed> {
+        if let BinaryOperator::And | BinaryOperator::Or = op {
+            return self.logic(left, op, right, scope);
+        }
+        if let BinaryOperator::Overlaps = op {
+            let mut given = Vec::with_capacity(4);
+            for side in [left, right] {
+                let typed = self.expr(side, scope)?;
+                match typed.fields() {
+                    Some([(_, start), (_, end)]) => given.extend([start.clone(), end.clone()]),
+                    _ => {
+                        return Err(SqlError::new(
+                            state::SYNTAX_ERROR,
+                            "wrong number of parameters on left side of OVERLAPS expression",
+                        ));
+                    }
+                }
+            }
+            return self.named_call("overlaps", given, self.position(left.span()));
+        }
+        let symbol = match op {
+            BinaryOperator::PGCustomBinaryOperator(parts) => parts.last().cloned().unwrap_or_default(),
+            BinaryOperator::Custom(symbol) => symbol.clone(),
+            BinaryOperator::PGLikeMatch => "~~".to_string(),
+            BinaryOperator::PGILikeMatch => "~~*".to_string(),
+            BinaryOperator::PGNotLikeMatch => "!~~".to_string(),
+            BinaryOperator::PGNotILikeMatch => "!~~*".to_string(),
+            other => other.to_string(),
+        };
+        let place = self.symbol_position(left, &symbol);
+        let (left, right) = (self.expr(left, scope)?, self.expr(right, scope)?);
+        self.binary(&symbol, left, right, place)
+    }
+
+    /// A chain of AND or OR is as long as it is written, and not as deep.
+    fn logic(&self, left: &ast::Expr, op: &BinaryOperator, right: &ast::Expr, scope: &Scope) -> Result<Typed> {
+        let (operator, name) = match op {
+            BinaryOperator::And => (Operator::And, "AND"),
+            _ => (Operator::Or, "OR"),
+        };
+        let mut rest = vec![right];
+        let mut first = left;
+        while let ast::Expr::BinaryOp { left, op: inner, right } = first
+            && inner == op
+        {
+            rest.push(right);
+            first = left;
+        }
+        let first = self.expr(first, scope)?;
+        let position = first.position;
+        let mut made = self.condition(first, name)?;
+        for operand in rest.into_iter().rev() {
+            let operand = self.expr(operand, scope)?;
+            made = binary(made, operator, self.condition(operand, name)?);
+        }
+        Ok(Typed::boolean(made, position))
+    }
+
+    /// Where an operator stands: after its left operand.
+    fn symbol_position(&self, left: &ast::Expr, symbol: &str) -> Option<usize> {
+        let text = self.ctx.text;
+        let end = left.span().end;
+        if text.is_empty() || end.column == 0 {
+            return None;
+        }
+        let start = usize::try_from(end.column).ok()?.saturating_sub(1);
+        let mut rest = text.chars().skip(start).enumerate();
+        let first = symbol.chars().next()?;
+        let (offset, _) = rest.find(|(_, c)| *c == first)?;
+        (offset < 64).then_some(start + offset + 1)
+    }
+
+    fn is_null(&self, inner: &ast::Expr, negated: bool, scope: &Scope) -> Result<Typed> {
+        let typed = self.expr(inner, scope)?;
+        let position = typed.position;
+        // A row is NULL if all of its fields are, and not NULL if none is.
+        if let Some(fields) = typed.fields() {
+            let mut tests = Vec::with_capacity(fields.len());
+            for (_, field) in fields {
+                tests.push(null_test(self.settle_row(field.clone())?, negated));
+            }
+            let all = super::operators::conjunction(tests).unwrap_or_else(|| truth(Some(true)));
+            return Ok(Typed::boolean(all, position));
+        }
+        let typed = self.settle(typed)?;
+        Ok(Typed::boolean(null_test(typed, negated), position))
+    }
+
+    fn settle_row(&self, typed: Typed) -> Result<Typed> {
+        match typed.ty {
+            Ty::Row(_) => self.row_value(&typed),
+            _ => self.settle(typed),
+        }
+    }
+
+    fn is_truth(
+        &self,
+        inner: &ast::Expr,
+        what: &str,
+        test: fn(Box<Expr>) -> Expr,
+        scope: &Scope,
+    ) -> Result<Typed> {
+        let typed = self.expr(inner, scope)?;
+        let position = typed.position;
+        let condition = self.condition(typed, what)?;
+        Ok(Typed::boolean(test(Box::new(condition)), position))
+    }
+
+    fn in_list(&self, expr: &ast::Expr, list: &[ast::Expr], negated: bool, scope: &Scope) -> Result<Typed> {
+        let value = self.expr(expr, scope)?;
+        let position = value.position;
+        let mut items = Vec::with_capacity(list.len());
+        for item in list {
+            items.push(self.expr(item, scope)?);
+        }
+        let plain = value.fields().is_none() && items.iter().all(|item| item.fields().is_none());
+        if plain {
+            let mut all = vec![value.clone()];
+            all.extend(items.iter().cloned());
+            let oids: Vec<u32> = all.iter().map(Typed::oid).collect();
+            if super::choose::common(&oids).is_some() {
+                let (mut all, common) = self.unify(all, "IN")?;
+                // Lengths are compared where intervals are: one by one.
+                if common != PgType::Interval {
+                    let value = all.remove(0);
+                    let list = all.into_iter().map(|item| item.expr).collect();
+                    let expr = Expr::InList(InList::new(Box::new(value.expr), list, negated));
+                    return Ok(Typed::boolean(expr, position));
+                }
+            }
+        }
+        let (symbol, operator) = match negated {
+            false => ("=", Operator::Or),
+            true => ("<>", Operator::And),
+        };
+        let mut made: Option<Expr> = None;
+        for item in items {
+            let compared = self.binary(symbol, value.clone(), item, position)?.expr;
+            made = Some(match made {
+                Some(before) => binary(before, operator, compared),
+                None => compared,
+            });
+        }
+        Ok(Typed::boolean(made.unwrap_or_else(|| truth(Some(negated))), position))
+    }
+
+    fn between(
+        &self,
+        expr: &ast::Expr,
+        negated: bool,
+        low: &ast::Expr,
+        high: &ast::Expr,
+        scope: &Scope,
+    ) -> Result<Typed> {
+        let value = self.expr(expr, scope)?;
+        let position = value.position;
+        let (low, high) = (self.expr(low, scope)?, self.expr(high, scope)?);
+        let above = self.binary(">=", value.clone(), low, None)?;
+        let below = self.binary("<=", value, high, None)?;
+        // One expression where the value is compared as one type.
+        if let (Expr::BinaryExpr(above), Expr::BinaryExpr(below)) = (&above.expr, &below.expr)
+            && above.op == Operator::GtEq
+            && below.op == Operator::LtEq
+            && above.left == below.left
+        {
+            let between = Between::new(
+                above.left.clone(),
+                negated,
+                above.right.clone(),
+                below.right.clone(),
+            );
+            return Ok(Typed::boolean(Expr::Between(between), position));
+        }
+        let both = binary(above.expr, Operator::And, below.expr);
+        let made = match negated {
+            true => Expr::Not(Box::new(both)),
+            false => both,
+        };
+        Ok(Typed::boolean(made, position))
+    }
+
+    fn like(
+        &self,
+        expr: &ast::Expr,
+        pattern: &ast::Expr,
+        escape: Option<&ast::ValueWithSpan>,
+        (negated, case_insensitive, any): (bool, bool, bool),
+        scope: &Scope,
+    ) -> Result<Typed> {
+        if any {
+            return Err(SqlError::unsupported(
+                "LIKE ANY of a list is not supported",
+                "Write LIKE ANY (ARRAY[...]).",
+            ));
+        }
+        let value = self.expr(expr, scope)?;
+        let position = value.position;
+        // `LIKE ANY (array)` and `LIKE ALL (array)`
+        if let ast::Expr::Function(call) = pattern
+            && let [part] = call.name.0.as_slice()
+            && let Some(quantifier) = part.as_ident().map(fold)
+            && matches!(quantifier.as_str(), "any" | "some" | "all")
+            && let ast::FunctionArguments::List(list) = &call.args
+            && let [ast::FunctionArg::Unnamed(ast::FunctionArgExpr::Expr(array))] = list.args.as_slice()
+        {
+            let array = self.expr(array, scope)?;
+            let symbol = like_symbol(negated, case_insensitive);
+            return self.any_of_array(symbol, value, array, quantifier == "all", position);
+        }
+        let mut pattern = self.expr(pattern, scope)?;
+        if let Some(escape) = escape {
+            let escape = self.value(&escape.value, self.position(escape.span))?;
+            let mark = escape.literal().unwrap_or("\\").to_string();
+            if mark.chars().count() > 1 {
+                return Err(at(
+                    SqlError::new(INVALID_ESCAPE_SEQUENCE, "invalid escape string")
+                        .hint("Escape string must be empty or one character."),
+                    escape.position,
+                ));
+            }
+            if mark != "\\" {
+                let escape = self.coerce(escape, &PgType::Text)?;
+                pattern = self.coerce(pattern, &PgType::Text)?;
+                pattern = match &pattern.expr {
+                    Expr::Literal(ScalarValue::Utf8(Some(text)), _) => {
+                        let text = crate::sql::functions::catalog::like_escape(text, mark.chars().next());
+                        let expr = literal(ScalarValue::Utf8(Some(text)), &PgType::Text);
+                        Typed { expr, ..pattern }
+                    }
+                    _ => {
+                        let call = self.catalog_call("like_escape", vec![pattern.expr, escape.expr])?;
+                        Typed::new(call, PgType::Text, pattern.position)
+                    }
+                };
+            }
+        }
+        let place = position;
+        let typed = self.binary(like_symbol(negated, case_insensitive), value, pattern, place)?;
+        Ok(Typed { position, ..typed })
+    }
+
+    fn similar(
+        &self,
+        expr: &ast::Expr,
+        pattern: &ast::Expr,
+        escape: Option<&ast::ValueWithSpan>,
+        negated: bool,
+        scope: &Scope,
+    ) -> Result<Typed> {
+        let value = self.expr(expr, scope)?;
+        let position = value.position;
+        let value = self.coerce(value, &PgType::Text)?;
+        let pattern = self.coerce(self.expr(pattern, scope)?, &PgType::Text)?;
+        if let Some(function) = self.scalar("similar_to_escape") {
+            let mut given = vec![pattern];
+            if let Some(escape) = escape {
+                let escape = self.value(&escape.value, self.position(escape.span))?;
+                given.push(self.coerce(escape, &PgType::Text)?);
+            }
+            let pattern = self.call_of(function, given, &PgType::Text, position)?;
+            let symbol = if negated { "!~" } else { "~" };
+            return self.binary(symbol, value, pattern, position);
+        }
+        let escape = escape.and_then(|escape| match &escape.value {
+            Value::SingleQuotedString(text) => text.chars().next(),
+            _ => None,
+        });
+        let like = Like::new(negated, Box::new(value.expr), Box::new(pattern.expr), escape, false);
+        Ok(Typed::boolean(Expr::SimilarTo(like), position))
+    }
+
+    fn quantified(
+        &self,
+        left: &ast::Expr,
+        op: &BinaryOperator,
+        right: &ast::Expr,
+        all: bool,
+        scope: &Scope,
+    ) -> Result<Typed> {
+        let symbol = match op {
+            BinaryOperator::PGCustomBinaryOperator(parts) => parts.last().cloned().unwrap_or_default(),
+            BinaryOperator::PGLikeMatch => "~~".to_string(),
+            BinaryOperator::PGILikeMatch => "~~*".to_string(),
+            BinaryOperator::PGNotLikeMatch => "!~~".to_string(),
+            BinaryOperator::PGNotILikeMatch => "!~~*".to_string(),
+            other => other.to_string(),
+        };
+        let mut inner = right;
+        while let ast::Expr::Nested(nested) = inner {
+            inner = nested;
+        }
+        let value = self.expr(left, scope)?;
+        let place = self.symbol_position(left, &symbol);
+        if let ast::Expr::Subquery(query) = inner {
+            return self.quantified_subquery(&symbol, value, query, all, scope, place);
+        }
+        let array = self.expr(inner, scope)?;
+        self.any_of_array(&symbol, value, array, all, place)
+    }
+
+    fn extract(
+        &self,
+        field: &DateTimeField,
+        expr: &ast::Expr,
+        scope: &Scope,
+        position: Option<usize>,
+    ) -> Result<Typed> {
+        let field = match field {
+            DateTimeField::Custom(ident) => ident.value.clone(),
+            other => other.to_string(),
+        };
+        let text = Expr::Literal(ScalarValue::Utf8(Some(field.to_lowercase())), None);
+        let given = vec![Typed::unknown(text, position), self.expr(expr, scope)?];
+        let types: Vec<u32> = given.iter().map(Typed::oid).collect();
+        let candidates: Vec<_> = super::signatures::of("extract").iter().collect();
+        let chosen = super::choose::function(&candidates, &types).map_err(|_| {
+            at(super::call::undefined_function("extract", &given), position)
+        })?;
+        let mut arguments = Vec::with_capacity(2);
+        for (typed, wanted) in given.into_iter().zip(&chosen.arguments) {
+            let wanted = PgType::from_oid(*wanted).expect("its arguments are types");
+            arguments.push(self.coerce(typed, &wanted)?);
+        }
+        self.call_of(datetime_extract(), arguments, &PgType::Numeric(None), position)
+    }
+
+    fn rounded(
+        &self,
+        name: &str,
+        expr: &ast::Expr,
+        field: &ast::CeilFloorKind,
+        scope: &Scope,
+        position: Option<usize>,
+    ) -> Result<Typed> {
+        match field {
+            ast::CeilFloorKind::DateTimeField(DateTimeField::NoDateTime) => {
+                let given = vec![self.expr(expr, scope)?];
+                self.named_call(name, given, position)
+            }
+            _ => Err(at(
+                SqlError::new(state::SYNTAX_ERROR, format!("{name} takes one number")),
+                position,
+            )),
+        }
+    }
+
+    fn substring(
+        &self,
+        expr: &ast::Expr,
+        from: Option<&ast::Expr>,
+        count: Option<&ast::Expr>,
+        scope: &Scope,
+        position: Option<usize>,
+    ) -> Result<Typed> {
+        let mut given = vec![self.expr(expr, scope)?];
+        match (from, count) {
+            (Some(from), count) => {
+                given.push(self.expr(from, scope)?);
+                if let Some(count) = count {
+                    given.push(self.expr(count, scope)?);
+                }
+            }
+            (None, Some(count)) => {
+                given.push(super::number::integer(1, position));
+                given.push(self.expr(count, scope)?);
+            }
+            (None, None) => {}
+        }
+        self.named_call("substring", given, position)
+    }
+
+    fn case(
+        &self,
+        operand: Option<&ast::Expr>,
+        conditions: &[ast::CaseWhen],
+        otherwise: Option<&ast::Expr>,
+        scope: &Scope,
+        position: Option<usize>,
+    ) -> Result<Typed> {
+        let operand = operand.map(|operand| self.expr(operand, scope)).transpose()?;
+        let mut tests = Vec::with_capacity(conditions.len());
+        let mut results = Vec::with_capacity(conditions.len() + 1);
+        for arm in conditions {
+            let test = self.expr(&arm.condition, scope)?;
+            tests.push(match &operand {
+                Some(operand) => self.binary("=", operand.clone(), test, None)?.expr,
+                None => self.condition(test, "CASE/WHEN")?,
+            });
+            results.push(self.expr(&arm.result, scope)?);
+        }
+        // PostgreSQL looks at ELSE first.
+        let rows = results.iter().any(|result| result.fields().is_some());
+        if let Some(otherwise) = otherwise {
+            results.insert(0, self.expr(otherwise, scope)?);
+        }
+        if rows {
+            results = results
+                .into_iter()
+                .map(|result| self.settle_row(result))
+                .collect::<Result<_>>()?;
+        }
+        let (mut results, common) = self.unify(results, "CASE")?;
+        let otherwise = match otherwise {
+            Some(_) => Some(Box::new(results.remove(0).expr)),
+            None => None,
+        };
+        let arms = tests.into_iter().zip(results);
+        let arms = arms.map(|(test, result)| (Box::new(test), Box::new(result.expr)));
+        let case = Expr::Case(Case::new(None, arms.collect(), otherwise));
+        Ok(Typed::new(case, common, position))
+    }
+}
+
+fn null_test(typed: Typed, negated: bool) -> Expr {
+    match negated {
+        true => Expr::IsNotNull(Box::new(typed.expr)),
+        false => Expr::IsNull(Box::new(typed.expr)),
+    }
+}
+
+fn like_symbol(negated: bool, case_insensitive: bool) -> &'static str {
+    match (negated, case_insensitive) {
+        (false, false) => "~~",
+        (true, false) => "!~~",
+        (false, true) => "~~*",
+        (true, true) => "!~~*",
+    }
+}
+
+fn unknown_operator(symbol: &str, place: Option<usize>) -> SqlError {
+    let message = format!("operator does not exist: {symbol}");
+    at(SqlError::new(state::UNDEFINED_FUNCTION, message), place)
+}
+
+/// 22025
+const INVALID_ESCAPE_SEQUENCE: crate::error::SqlState = crate::error::SqlState("22025");

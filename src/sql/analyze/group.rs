@@ -1,0 +1,423 @@
+//! GROUP BY and aggregates: the node of the plan that computes them, and what stands above it.
+//!
+//! One rule: above it, a column is a key of the groups or stands in an aggregate; anything else is 42803.
+
+use std::sync::Arc;
+
+use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
+use datafusion::common::{Column, DataFusionError, ScalarValue};
+use datafusion::logical_expr::expr::GroupingSet;
+use datafusion::logical_expr::utils::grouping_set_to_exprlist;
+use datafusion::logical_expr::{Aggregate, Expr, LogicalPlan};
+use sqlparser::ast;
+
+use super::scope::{Clause, Item, Scope};
+use super::typed::at;
+use super::{Analyzer, Result};
+use crate::error::{SqlError, state};
+use crate::sql::error::visible_name;
+use crate::sql::functions::{fail, functions};
+use crate::sql::plan::names::fold;
+
+/// Most sets that GROUPING SETS, CUBE and ROLLUP make together, as in PostgreSQL.
+const SETS_MAX: usize = 4096;
+
+
+impl Analyzer<'_> {
+    /// The sets of keys that GROUP BY asks for; `None` if there is no GROUP BY.
+    pub fn grouping_sets(
+        &self,
+        group_by: &ast::GroupByExpr,
+        targets: &[(String, Expr)],
+        scope: &Scope,
+    ) -> Result<Option<Vec<Vec<Expr>>>> {
+        let ast::GroupByExpr::Expressions(items, modifiers) = group_by else {
+            return Err(SqlError::new(state::SYNTAX_ERROR, "syntax error at or near \"ALL\""));
+        };
+        if !modifiers.is_empty() {
+            return Err(SqlError::new(state::SYNTAX_ERROR, "syntax error at or near \"WITH\""));
+        }
+        if items.is_empty() {
+            return Ok(None);
+        }
+        let mut sets: Vec<Vec<Expr>> = vec![vec![]];
+        for item in items {
+            let choices = scope.within(Clause::GroupBy, || self.choices(item, targets, scope))?;
+            if sets.len().saturating_mul(choices.len()) > SETS_MAX {
+                return Err(SqlError::new(
+                    state::STATEMENT_TOO_COMPLEX,
+                    format!("too many grouping sets present (maximum {SETS_MAX})"),
+                ));
+            }
+            let combine = |set: &Vec<Expr>, choice: &Vec<Expr>| {
+                let mut both = set.clone();
+                both.extend(choice.iter().filter(|key| !set.contains(key)).cloned());
+                both
+            };
+            sets = sets
+                .iter()
+                .flat_map(|set| choices.iter().map(|choice| combine(set, choice)).collect::<Vec<_>>())
+                .collect();
+        }
+        Ok(Some(sets))
+    }
+
+    /// The sets that one item of GROUP BY stands for.
+    fn choices(&self, item: &ast::Expr, targets: &[(String, Expr)], scope: &Scope) -> Result<Vec<Vec<Expr>>> {
+        let keys = |exprs: &[ast::Expr]| -> Result<Vec<Expr>> {
+            let mut all = Vec::with_capacity(exprs.len());
+            for expr in exprs {
+                all.extend(self.keys(expr, targets, scope)?);
+            }
+            Ok(all)
+        };
+        match item {
+            ast::Expr::Rollup(parts) => {
+                let parts = parts.iter().map(|part| keys(part)).collect::<Result<Vec<_>>>()?;
+                Ok((0..=parts.len()).rev().map(|count| parts[..count].concat()).collect())
+            }
+            ast::Expr::Cube(parts) => {
+                if parts.len() > 12 {
+                    return Err(SqlError::new(
+                        state::TOO_MANY_COLUMNS,
+                        "CUBE is limited to 12 elements",
+                    ));
+                }
+                let parts = parts.iter().map(|part| keys(part)).collect::<Result<Vec<_>>>()?;
+                let sets = (0..1usize << parts.len()).rev();
+                Ok(sets
+                    .map(|chosen| {
+                        let bit = |at: usize| chosen >> (parts.len() - 1 - at) & 1 == 1;
+                        (0..parts.len()).filter(|at| bit(*at)).flat_map(|at| parts[at].clone()).collect()
+                    })
+                    .collect())
+            }
+            ast::Expr::GroupingSets(sets) => {
+                let mut all = Vec::with_capacity(sets.len());
+                for set in sets {
+                    match set.as_slice() {
+                        // ROLLUP and CUBE may stand within.
+                        [nested @ (ast::Expr::Rollup(_) | ast::Expr::Cube(_) | ast::Expr::GroupingSets(_))] => {
+                            all.extend(self.choices(nested, targets, scope)?);
+                        }
+                        plain => all.push(keys(plain)?),
+                    }
+                }
+                Ok(all)
+            }
+            ast::Expr::Tuple(parts) => Ok(vec![keys(parts)?]),
+            plain => Ok(vec![self.keys(plain, targets, scope)?]),
+        }
+    }
+
+    fn keys(&self, expr: &ast::Expr, targets: &[(String, Expr)], scope: &Scope) -> Result<Vec<Expr>> {
+        use sqlparser::ast::Spanned;
+        let position = self.position(expr.span());
+        let target = |at: usize| {
+            let key = targets[at].1.clone();
+            self.check_key(&key, position)?;
+            Ok(vec![key])
+        };
+        match expr {
+            ast::Expr::Value(value) if matches!(value.value, ast::Value::Number(..)) => {
+                return target(self.place(expr, targets.len(), "GROUP BY")?);
+            }
+            ast::Expr::Value(value)
+                if !matches!(value.value, ast::Value::Placeholder(_) | ast::Value::Null) =>
+            {
+                return Err(at(
+                    SqlError::new(state::SYNTAX_ERROR, "non-integer constant in GROUP BY"),
+                    position,
+                ));
+            }
+            ast::Expr::Nested(inner) if matches!(inner.as_ref(), ast::Expr::Tuple(_)) => {
+                return self.keys(inner, targets, scope);
+            }
+            ast::Expr::Tuple(parts) => {
+                let mut all = Vec::new();
+                for part in parts {
+                    all.extend(self.keys(part, targets, scope)?);
+                }
+                return Ok(all);
+            }
+            // A column of FROM comes before an output name.
+            ast::Expr::Identifier(ident) => {
+                let name = fold(ident);
+                let mut columns = scope.items.iter().filter(|item| item.bare).flat_map(|item| &item.columns);
+                if !columns.any(|column| column.name == name) {
+                    let mut found = targets.iter().enumerate().filter(|(_, (target, _))| *target == name);
+                    if let Some((first, (_, expr))) = found.next() {
+                        if found.any(|(_, (_, other))| other != expr) {
+                            return Err(at(
+                                SqlError::new(
+                                    state::AMBIGUOUS_COLUMN,
+                                    format!("GROUP BY \"{name}\" is ambiguous"),
+                                ),
+                                position,
+                            ));
+                        }
+                        return target(first);
+                    }
+                }
+            }
+            _ => {}
+        }
+        let typed = self.expr(expr, scope)?;
+        if let Some(fields) = typed.fields() {
+            return Ok(fields.iter().map(|(_, field)| field.expr.clone()).collect());
+        }
+        Ok(vec![self.settle(typed)?.expr])
+    }
+
+    /// An output column that groups is no aggregate.
+    fn check_key(&self, key: &Expr, position: Option<usize>) -> Result<()> {
+        let mut error = None;
+        key.apply(|node| {
+            error = match node {
+                Expr::AggregateFunction(_) => Some(SqlError::new(
+                    state::GROUPING_ERROR,
+                    "aggregate functions are not allowed in GROUP BY",
+                )),
+                Expr::WindowFunction(_) => Some(SqlError::new(
+                    state::WINDOWING_ERROR,
+                    "window functions are not allowed in GROUP BY",
+                )),
+                _ => return Ok(TreeNodeRecursion::Continue),
+            };
+            Ok(TreeNodeRecursion::Stop)
+        })?;
+        error.map_or(Ok(()), |error| Err(at(error, position)))
+    }
+
+    /// Groups the rows of a plan; `exprs` are rewritten to what comes out.
+    pub fn grouped(
+        &self,
+        plan: LogicalPlan,
+        sets: Vec<Vec<Expr>>,
+        scope: &Scope,
+        exprs: &mut [Expr],
+    ) -> Result<LogicalPlan> {
+        let mut sets = sets;
+        if let [only] = sets.as_mut_slice() {
+            add_dependent(only, &scope.items, exprs)?;
+        }
+        let mut calls: Vec<Expr> = Vec::new();
+        for expr in exprs.iter() {
+            expr.apply(|node| {
+                if matches!(node, Expr::AggregateFunction(_)) {
+                    if !calls.contains(node) {
+                        calls.push(node.clone());
+                    }
+                    return Ok(TreeNodeRecursion::Jump);
+                }
+                Ok(TreeNodeRecursion::Continue)
+            })?;
+        }
+        self.check_grouping(&calls, &sets)?;
+        let named = named_apart(&plan, &calls);
+        let mut aggregates: Vec<Expr> = named.iter().map(|(expr, _)| expr.clone()).collect();
+        let outer = scope.aggregates.borrow().clone();
+        aggregates.extend(outer.iter().cloned());
+        let group_expr = match sets.len() {
+            1 => sets.remove(0),
+            _ => vec![Expr::GroupingSet(GroupingSet::GroupingSets(sets))],
+        };
+        if group_expr.is_empty() && aggregates.is_empty() {
+            let count = functions().aggregate.get("count").expect("it is the engine's");
+            let one = Expr::Literal(ScalarValue::Int64(Some(1)), None);
+            aggregates.push(count.call(vec![one]).alias(self.internal_name("count")));
+        }
+        let group_expr = unclashing(group_expr, &aggregates);
+        let keys: Vec<Expr> = grouping_set_to_exprlist(&group_expr)?
+            .into_iter()
+            .filter(|key| !matches!(key, Expr::GroupingSet(_)))
+            .cloned()
+            .collect();
+        let input_schema = plan.schema().clone();
+        let aggregate = Aggregate::try_new(Arc::new(plan), group_expr, aggregates)?;
+        let plan = LogicalPlan::Aggregate(aggregate);
+        let output_schema = plan.schema().clone();
+        let columns: Vec<(Expr, Column)> = keys
+            .into_iter()
+            .map(|key| {
+                let column = match &key {
+                    Expr::Column(column) => column.clone(),
+                    Expr::Alias(alias) => Column::from_name(&alias.name),
+                    other => Column::from_name(other.schema_name().to_string()),
+                };
+                (key.unalias(), column)
+            })
+            .collect();
+        for expr in exprs.iter_mut() {
+            let replaced = std::mem::take(expr).transform_down(|node| {
+                let column = match columns.iter().find(|(key, _)| *key == node) {
+                    Some((_, column)) => Some(column.clone()),
+                    None => calls
+                        .iter()
+                        .position(|call| *call == node)
+                        .map(|at| named[at].1.clone()),
+                };
+                if let Some(column) = column {
+                    return Ok(Transformed::new(Expr::Column(column), true, TreeNodeRecursion::Jump));
+                }
+                match &node {
+                    Expr::Column(column) => Err(fail(self.ungrouped(column, scope))),
+                    Expr::ScalarSubquery(subquery) => {
+                        self.check_outer(&subquery.outer_ref_columns, &input_schema, &output_schema)?;
+                        Ok(Transformed::no(node))
+                    }
+                    Expr::Exists(exists) => {
+                        self.check_outer(&exists.subquery.outer_ref_columns, &input_schema, &output_schema)?;
+                        Ok(Transformed::no(node))
+                    }
+                    Expr::InSubquery(call) => {
+                        self.check_outer(&call.subquery.outer_ref_columns, &input_schema, &output_schema)?;
+                        Ok(Transformed::no(node))
+                    }
+                    _ => Ok(Transformed::no(node)),
+                }
+            });
+            *expr = replaced.map_err(SqlError::from)?.data;
+        }
+        Ok(plan)
+    }
+
+    fn ungrouped(&self, column: &Column, scope: &Scope) -> SqlError {
+        let item = scope.items.iter().find(|item| {
+            let mut columns = item.columns.iter();
+            item.name.is_some() && columns.any(|known| known.expr == Expr::Column(column.clone()))
+        });
+        let shown = item.and_then(|item| {
+            let known = item
+                .columns
+                .iter()
+                .find(|known| known.expr == Expr::Column(column.clone()))?;
+            Some(format!("{}.{}", item.name.as_deref()?, known.name))
+        });
+        let shown = shown.unwrap_or_else(|| visible_name(&column.name).to_string());
+        let message = format!("column \"{shown}\" must appear in the GROUP BY clause or be used in an aggregate function");
+        at(
+            SqlError::new(state::GROUPING_ERROR, message),
+            self.positions.borrow().get(column).copied(),
+        )
+    }
+
+    /// What a subquery names of this query is a key as well.
+    fn check_outer(
+        &self,
+        outer: &[Expr],
+        input: &datafusion::common::DFSchema,
+        output: &datafusion::common::DFSchema,
+    ) -> std::result::Result<(), DataFusionError> {
+        for expr in outer {
+            if let Expr::OuterReferenceColumn(_, column) = expr
+                && input.has_column(column)
+                && !output.has_column(column)
+            {
+                let shown = match &column.relation {
+                    Some(relation) => format!("{}.{}", visible_name(relation.table()), visible_name(&column.name)),
+                    None => visible_name(&column.name).to_string(),
+                };
+                let message = format!("subquery uses ungrouped column \"{shown}\" from outer query");
+                return Err(fail(at(
+                    SqlError::new(state::GROUPING_ERROR, message),
+                    self.positions.borrow().get(column).copied(),
+                )));
+            }
+        }
+        Ok(())
+    }
+
+    /// GROUPING takes keys.
+    fn check_grouping(&self, calls: &[Expr], sets: &[Vec<Expr>]) -> Result<()> {
+        for call in calls {
+            if let Expr::AggregateFunction(call) = call
+                && call.func.name() == "grouping"
+            {
+                let is_key = |argument: &Expr| sets.iter().any(|set| set.contains(argument));
+                if !call.params.args.iter().all(is_key) {
+                    return Err(SqlError::new(
+                        state::GROUPING_ERROR,
+                        "arguments to GROUPING must be grouping expressions of the associated query level",
+                    ));
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// All columns of a system relation follow from its `oid`.
+fn add_dependent(keys: &mut Vec<Expr>, items: &[Item], exprs: &[Expr]) -> Result<()> {
+    for item in items.iter().filter(|item| item.is_system && item.name.is_some()) {
+        let is_key = item
+            .columns
+            .iter()
+            .any(|column| column.name == "oid" && keys.contains(&column.expr));
+        if !is_key {
+            continue;
+        }
+        for expr in exprs {
+            expr.apply(|node| {
+                if matches!(node, Expr::AggregateFunction(_)) {
+                    return Ok(TreeNodeRecursion::Jump);
+                }
+                let dependent = item.columns.iter().any(|column| column.expr == *node);
+                if dependent && !keys.contains(node) {
+                    keys.push(node.clone());
+                }
+                Ok(TreeNodeRecursion::Continue)
+            })?;
+        }
+    }
+    Ok(())
+}
+
+/// Keys that print like an aggregate, or like another key, under names of their own.
+fn unclashing(keys: Vec<Expr>, aggregates: &[Expr]) -> Vec<Expr> {
+    if keys.iter().any(|key| matches!(key, Expr::GroupingSet(_))) {
+        return keys;
+    }
+    let mut used: Vec<String> = aggregates
+        .iter()
+        .map(|expr| expr.schema_name().to_string())
+        .collect();
+    keys.into_iter()
+        .enumerate()
+        .map(|(at, key)| {
+            if matches!(key, Expr::Column(_)) {
+                return key;
+            }
+            let name = key.schema_name().to_string();
+            if used.contains(&name) {
+                return key.alias(format!("{name}\u{1}{at}"));
+            }
+            used.push(name);
+            key
+        })
+        .collect()
+}
+
+/// Expressions that become columns beside those of a plan, and these columns: what prints alike gets a mark.
+pub fn named_apart(plan: &LogicalPlan, exprs: &[Expr]) -> Vec<(Expr, Column)> {
+    let mut used: Vec<String> = plan
+        .schema()
+        .iter()
+        .filter(|(qualifier, _)| qualifier.is_none())
+        .map(|(_, field)| field.name().clone())
+        .collect();
+    exprs
+        .iter()
+        .enumerate()
+        .map(|(at, expr)| {
+            let name = expr.schema_name().to_string();
+            if !used.contains(&name) {
+                used.push(name.clone());
+                return (expr.clone(), Column::from_name(name));
+            }
+            let name = format!("{name}\u{1}{at}");
+            used.push(name.clone());
+            (expr.clone().alias(&name), Column::from_name(name))
+        })
+        .collect()
+}

@@ -1,0 +1,238 @@
+//! A parsed query to a typed logical plan, by PostgreSQL's rules of names and types.
+//!
+//! 1. `query.rs` and `select.rs` walk the syntax tree once: FROM (`from.rs`) gives names (`scope.rs`), expressions (`expr.rs`,
+//!    `call.rs`) get types (`typed.rs`, `kinds.rs`), and a call or an operator is chosen by them (`choose.rs`).
+//! 2. Aggregates, window functions and functions that return rows are taken out of expressions into plan nodes of their own
+//!    (`group.rs`, `window.rs`, `rows.rs`).
+//! 3. Subqueries stay expressions of the plan. `unnest.rs` makes joins of those that name columns of the query around them.
+//!
+//! One rule: every error of a statement's meaning arises here, with its SQLSTATE and position, and every column of a plan has
+//! a name of its own. Not here: what relations and functions are (`plan`, `functions`), how a plan runs (`query`).
+
+mod call;
+mod choose;
+mod expr;
+mod from;
+mod group;
+mod kinds;
+mod number;
+mod operators;
+mod query;
+mod record;
+mod rows;
+mod scope;
+mod select;
+mod set_operation;
+mod signatures;
+mod sizes;
+mod typed;
+pub mod unnest;
+mod window;
+
+use std::cell::{OnceCell, RefCell};
+use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
+
+use datafusion::common::{Column, DFSchema};
+use datafusion::logical_expr::{Expr, LogicalPlan, ScalarUDF};
+use sqlparser::ast;
+use sqlparser::tokenizer::Span;
+
+use crate::error::{SqlError, state};
+use crate::log::SystemColumn;
+use crate::sql::functions::catalog::{Facts, catalog_function};
+use crate::sql::functions::functions;
+use crate::sql::plan::{PlanContext, Reached, position};
+use crate::types::PgType;
+
+pub use query::{OutColumn, Output};
+pub use scope::{Clause, Item, Scope, ScopeColumn};
+pub use typed::{Ty, Typed};
+
+type Result<T> = std::result::Result<T, SqlError>;
+
+/// Analyzes one statement, or one view's definition.
+pub struct Analyzer<'a> {
+    pub ctx: &'a PlanContext<'a>,
+    pub reached: &'a RefCell<Reached>,
+    /// How deep in views it is.
+    pub depth: usize,
+    /// Hidden columns that the statement names.
+    hidden: Vec<SystemColumn>,
+    /// Relations that it names itself.
+    direct: RefCell<BTreeSet<u32>>,
+    parameters: RefCell<Vec<Option<PgType>>>,
+    /// How often each name of a FROM item is used in the plan.
+    qualifiers: RefCell<HashMap<String, usize>>,
+    /// Where a column was named first.
+    positions: RefCell<HashMap<Column, usize>>,
+    /// Common table expressions in scope, innermost last.
+    ctes: RefCell<Vec<from::Cte>>,
+    /// Relations that it reads with its CTEs in place.
+    relations: u64,
+    facts: OnceCell<Arc<Facts>>,
+}
+
+/// An analyzed query.
+pub struct Analyzed {
+    pub plan: LogicalPlan,
+    pub columns: Vec<OutColumn>,
+    /// OIDs of the relations named in the text itself.
+    pub direct: Vec<u32>,
+    /// Types of `$1`, `$2`, ...; `None` where nothing gave one a type.
+    pub parameters: Vec<Option<PgType>>,
+}
+
+impl<'a> Analyzer<'a> {
+    pub fn new(ctx: &'a PlanContext<'a>, depth: usize, reached: &'a RefCell<Reached>) -> Analyzer<'a> {
+        Analyzer {
+            ctx,
+            reached,
+            depth,
+            hidden: vec![],
+            direct: RefCell::default(),
+            parameters: RefCell::new(ctx.parameter_types.to_vec()),
+            qualifiers: RefCell::default(),
+            positions: RefCell::default(),
+            ctes: RefCell::default(),
+            relations: 1,
+            facts: OnceCell::new(),
+        }
+    }
+
+    /// Analyzes a query that reads so many relations with its CTEs in place.
+    pub fn analyze(mut self, query: &ast::Query, relations: u64) -> Result<Analyzed> {
+        self.hidden = from::hidden_columns(query);
+        self.relations = relations;
+        let output = self.query(query, None)?;
+        let output = self.settle_output(output)?;
+        Ok(Analyzed {
+            plan: output.plan,
+            columns: output.columns,
+            direct: self.direct.into_inner().into_iter().collect(),
+            parameters: self.parameters.into_inner(),
+        })
+    }
+
+    /// What catalog functions answer from; made when the first one is named.
+    fn facts(&self) -> &Arc<Facts> {
+        self.facts
+            .get_or_init(|| Arc::new(crate::sql::plan::catalog_facts(self.ctx)))
+    }
+
+    fn catalog_function(&self, name: &str) -> Option<Arc<ScalarUDF>> {
+        catalog_function(name, self.facts())
+    }
+
+    /// What computes a function.
+    fn scalar(&self, name: &str) -> Option<Arc<ScalarUDF>> {
+        // Answered while planning, where FROM may need it: names are resolved along the same path.
+        if name == "current_schemas" {
+            return self.catalog_function(name);
+        }
+        let known = functions().scalar.get(name).cloned();
+        known.or_else(|| self.catalog_function(name))
+    }
+
+    fn position(&self, span: Span) -> Option<usize> {
+        position::of_span(self.ctx.text, span)
+    }
+
+    fn note_position(&self, column: &Column, position: Option<usize>) {
+        if let Some(position) = position {
+            self.positions.borrow_mut().entry(column.clone()).or_insert(position);
+        }
+    }
+
+    /// A name for a FROM item that no other one has in the plan.
+    fn qualifier(&self, name: &str) -> String {
+        let mut qualifiers = self.qualifiers.borrow_mut();
+        let used = qualifiers.entry(name.to_string()).or_default();
+        *used += 1;
+        match *used {
+            1 => name.to_string(),
+            number => format!("{name}\u{1}{number}"),
+        }
+    }
+
+    /// A name that no statement can have.
+    fn internal_name(&self, what: &str) -> String {
+        let mut qualifiers = self.qualifiers.borrow_mut();
+        let used = qualifiers.entry(format!("\u{1}{what}")).or_default();
+        *used += 1;
+        format!("\u{1}{what}{used}")
+    }
+
+    /// The type of a parameter, which is `wanted` if it has none yet.
+    fn type_parameter(&self, id: &str, wanted: &PgType) -> Result<PgType> {
+        let number = parameter_number(id)?;
+        let mut parameters = self.parameters.borrow_mut();
+        if parameters.len() < number {
+            parameters.resize(number, None);
+        }
+        match &parameters[number - 1] {
+            Some(known) if known.oid() == wanted.oid() => Ok(known.clone()),
+            Some(known) => Err(SqlError::new(
+                state::AMBIGUOUS_PARAMETER,
+                format!("inconsistent types deduced for parameter ${number}"),
+            )
+            .detail(format!("{} versus {}", known.name(), wanted.name()))),
+            None => {
+                parameters[number - 1] = Some(wanted.clone());
+                Ok(wanted.clone())
+            }
+        }
+    }
+
+    /// A parameter, with its type if it has one.
+    fn parameter(&self, id: &str, position: Option<usize>) -> Result<Typed> {
+        let number = parameter_number(id).map_err(|error| typed::at(error, position))?;
+        let mut parameters = self.parameters.borrow_mut();
+        if parameters.len() < number {
+            parameters.resize(number, None);
+        }
+        Ok(match &parameters[number - 1] {
+            Some(known) => Typed::new(typed::parameter(id.to_string(), known), known.clone(), position),
+            None => {
+                let placeholder = datafusion::logical_expr::expr::Placeholder::new_with_field(id.to_string(), None);
+                Typed::unknown(Expr::Placeholder(placeholder), position)
+            }
+        })
+    }
+}
+
+/// An expression over columns that is no part of a query: a DEFAULT, a CHECK, an argument of EXECUTE.
+pub fn stored(expr: &ast::Expr, columns: &DFSchema, ctx: &PlanContext) -> Result<Typed> {
+    let reached = RefCell::default();
+    let analyzer = Analyzer::new(ctx, 0, &reached);
+    let mut item = Item {
+        bare: true,
+        ..Item::default()
+    };
+    for (qualifier, field) in columns.iter() {
+        item.name = qualifier.map(|qualifier| qualifier.table().to_string());
+        item.columns.push(ScopeColumn {
+            name: field.name().clone(),
+            expr: Expr::Column(Column::from((qualifier, field))),
+            pg_type: PgType::of_field(field).unwrap_or(PgType::Text),
+            hidden: false,
+        });
+    }
+    let items = if item.columns.is_empty() { vec![] } else { vec![item] };
+    let scope = Scope::new(items, None);
+    let typed = scope.within(Clause::Stored, || analyzer.expr(expr, &scope))?;
+    match typed.ty {
+        Ty::Row(_) => analyzer.row_text(&typed),
+        _ => Ok(typed),
+    }
+}
+
+/// Most parameters of a statement, as in PostgreSQL's protocol.
+const PARAMETERS_MAX: usize = 65_535;
+
+fn parameter_number(id: &str) -> Result<usize> {
+    let number = id.trim_start_matches('$').parse::<usize>().ok();
+    number
+        .filter(|number| (1..=PARAMETERS_MAX).contains(number))
+        .ok_or_else(|| SqlError::new(state::UNDEFINED_PARAMETER, format!("there is no parameter {id}")))
+}

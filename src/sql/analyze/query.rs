@@ -1,0 +1,579 @@
+//! Queries: WITH, set operations, ORDER BY and LIMIT around a SELECT; and queries within expressions.
+
+use std::sync::Arc;
+
+use arrow::datatypes::Field;
+use datafusion::common::{Column, ScalarValue, Spans};
+use datafusion::logical_expr::expr::{Exists, InSubquery, SetComparison, SetQuantifier, Sort};
+use datafusion::logical_expr::{
+    Expr, Filter, Limit, LogicalPlan, Operator, Projection, Sort as SortNode, Subquery, Volatility,
+};
+use sqlparser::ast::{self, SetExpr};
+
+use super::kinds::{self, Context};
+use super::operators::{binary, comparison};
+use super::record::all_of;
+use super::scope::{Clause, Scope};
+use super::typed::{Ty, Typed, at, cast_to};
+use super::{Analyzer, Result};
+use crate::error::{SqlError, SqlState, state};
+use crate::sql::functions::single_value;
+use crate::sql::plan::{eval, names};
+use crate::types::PgType;
+
+/// A column that a query gives.
+#[derive(Clone, Debug)]
+pub struct OutColumn {
+    pub name: String,
+    /// In the query's plan.
+    pub column: Column,
+    pub pg_type: PgType,
+    /// A quoted string or NULL that nothing gave a type: it is text, or whatever is asked for.
+    pub untyped: bool,
+}
+
+/// An analyzed query.
+#[derive(Clone, Debug)]
+pub struct Output {
+    pub plan: LogicalPlan,
+    pub columns: Vec<OutColumn>,
+}
+
+/// What is asked for beside a query's own rows.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Wanted {
+    Rows,
+    /// One more column with the number of each row, in the query's order.
+    Numbered,
+}
+
+/// 2201W
+const INVALID_LIMIT: SqlState = SqlState("2201W");
+/// 2201X
+const INVALID_OFFSET: SqlState = SqlState("2201X");
+
+impl Analyzer<'_> {
+    pub fn query(&self, query: &ast::Query, parent: Option<&Scope>) -> Result<Output> {
+        self.query_for(query, parent, Wanted::Rows)
+    }
+
+    pub fn query_for(&self, query: &ast::Query, parent: Option<&Scope>, wanted: Wanted) -> Result<Output> {
+        crate::stop::check()?;
+        let ctes = self.ctes.borrow().len();
+        if let Some(with) = &query.with {
+            self.define(with, parent)?;
+        }
+        let output = self.body(query, parent, wanted);
+        self.ctes.borrow_mut().truncate(ctes);
+        output
+    }
+
+    fn body(&self, query: &ast::Query, parent: Option<&Scope>, wanted: Wanted) -> Result<Output> {
+        if let SetExpr::Select(select) = query.body.as_ref() {
+            return self.select(select, query, parent, wanted);
+        }
+        let mut output = self.set_expr(&query.body, parent)?;
+        let order = order_items(query)?;
+        let mut sorts = Vec::with_capacity(order.len());
+        for by in order {
+            let at = self.output_place(&by.expr, &output.columns)?;
+            let column = &output.columns[at];
+            let typed = Typed::new(Expr::Column(column.column.clone()), column.pg_type.clone(), None);
+            sorts.push(self.sort(typed, by.options));
+        }
+        let visible = output.columns.len();
+        if wanted == Wanted::Numbered {
+            output = self.numbered(output, sorts.clone())?;
+        }
+        if !sorts.is_empty() {
+            output.plan = sorted(output.plan, sorts.clone());
+        }
+        let ties = with_ties(query);
+        output.plan = self.limited(output.plan, query, parent, ties.then_some(&sorts))?;
+        debug_assert!(visible <= output.columns.len());
+        Ok(output)
+    }
+
+    /// The output column that an item of ORDER BY names, where there is nothing else to order by.
+    fn output_place(&self, expr: &ast::Expr, columns: &[OutColumn]) -> Result<usize> {
+        match expr {
+            ast::Expr::Value(value) if matches!(value.value, ast::Value::Number(..)) => {
+                self.place(expr, columns.len(), "ORDER BY")
+            }
+            ast::Expr::Identifier(ident) => {
+                let name = names::fold(ident);
+                let mut found = columns.iter().enumerate().filter(|(_, column)| column.name == name);
+                match (found.next(), found.next()) {
+                    (Some((at, _)), None) => Ok(at),
+                    (Some(_), Some(_)) => Err(at(
+                        SqlError::new(state::AMBIGUOUS_COLUMN, format!("ORDER BY \"{name}\" is ambiguous")),
+                        self.position(ident.span),
+                    )),
+                    (None, _) => Err(at(
+                        crate::sql::error::undefined_column(None, &name),
+                        self.position(ident.span),
+                    )),
+                }
+            }
+            other => {
+                use sqlparser::ast::Spanned;
+                Err(at(
+                    SqlError::new(
+                        state::FEATURE_NOT_SUPPORTED,
+                        "invalid UNION/INTERSECT/EXCEPT ORDER BY clause",
+                    )
+                    .detail("Only result column names can be used, not expressions or functions.")
+                    .hint("Add the expression/function to every SELECT, or move the UNION into a FROM clause."),
+                    self.position(other.span()),
+                ))
+            }
+        }
+    }
+
+    /// `ORDER BY 2`: the index of that column.
+    pub fn place(&self, expr: &ast::Expr, columns: usize, clause: &str) -> Result<usize> {
+        use sqlparser::ast::Spanned;
+        let ast::Expr::Value(value) = expr else {
+            unreachable!("the caller has looked")
+        };
+        let ast::Value::Number(digits, _) = &value.value else {
+            unreachable!("the caller has looked")
+        };
+        let position = self.position(expr.span());
+        let Ok(number) = digits.parse::<i64>() else {
+            return Err(at(
+                SqlError::new(state::SYNTAX_ERROR, format!("non-integer constant in {clause}")),
+                position,
+            ));
+        };
+        match usize::try_from(number) {
+            Ok(number) if (1..=columns).contains(&number) => Ok(number - 1),
+            _ => Err(at(
+                SqlError::new(
+                    state::INVALID_COLUMN_REFERENCE,
+                    format!("{clause} position {number} is not in select list"),
+                ),
+                position,
+            )),
+        }
+    }
+
+    /// The rows with a number each, in an order, as the last column.
+    pub fn numbered(&self, output: Output, order: Vec<Sort>) -> Result<Output> {
+        let name = self.internal_name("number");
+        let plan = super::window::row_number(output.plan, vec![], order, &name)?;
+        let mut columns = output.columns;
+        columns.push(OutColumn {
+            name: name.clone(),
+            column: Column::from_name(&name),
+            pg_type: PgType::Int8,
+            untyped: false,
+        });
+        Ok(Output { plan, columns })
+    }
+
+    /// LIMIT, OFFSET and FETCH.
+    pub fn limited(
+        &self,
+        plan: LogicalPlan,
+        query: &ast::Query,
+        parent: Option<&Scope>,
+        ties: Option<&Vec<Sort>>,
+    ) -> Result<LogicalPlan> {
+        let (mut fetch, skip) = match &query.limit_clause {
+            None => (None, None),
+            Some(ast::LimitClause::LimitOffset { limit, offset, limit_by }) => {
+                if !limit_by.is_empty() {
+                    return Err(SqlError::new(state::SYNTAX_ERROR, "syntax error at or near \"BY\""));
+                }
+                (limit.as_ref(), offset.as_ref().map(|offset| &offset.value))
+            }
+            Some(ast::LimitClause::OffsetCommaLimit { .. }) => {
+                return Err(SqlError::new(state::SYNTAX_ERROR, "LIMIT #,# syntax is not supported")
+                    .hint("Use separate LIMIT and OFFSET clauses."));
+            }
+        };
+        let one = ast::Expr::Value(ast::Value::Number("1".to_string(), false).into());
+        if let Some(limit) = &query.fetch {
+            if limit.percent {
+                return Err(SqlError::unsupported("FETCH ... PERCENT is not supported", "Give a number of rows."));
+            }
+            fetch = fetch.or(Some(limit.quantity.as_ref().unwrap_or(&one)));
+        }
+        let scope = Scope::new(vec![], parent);
+        let count = |expr: Option<&ast::Expr>, clause: &str, negative: SqlState| -> Result<Option<Expr>> {
+            let Some(expr) = expr else { return Ok(None) };
+            let typed = scope.within(Clause::Limit, || self.expr(expr, &scope))?;
+            if typed.is_null() {
+                return Ok(None);
+            }
+            let position = typed.position;
+            let typed = match kinds::can_coerce(typed.oid(), kinds::INT8, Context::Assignment) {
+                true => self.cast(typed, &PgType::Int8, Context::Assignment)?,
+                false => self.coerce_to(typed, &PgType::Int8, &format!("argument of {clause}"))?,
+            };
+            let mut named = false;
+            let mut later = false;
+            datafusion::common::tree_node::TreeNode::apply(&typed.expr, |node| {
+                named |= matches!(node, Expr::Column(_) | Expr::OuterReferenceColumn(..));
+                later |= matches!(
+                    node,
+                    Expr::Placeholder(_) | Expr::ScalarSubquery(_) | Expr::Exists(_) | Expr::InSubquery(_)
+                );
+                later |= matches!(node, Expr::ScalarFunction(call)
+                    if call.func.signature().volatility != Volatility::Immutable);
+                Ok(datafusion::common::tree_node::TreeNodeRecursion::Continue)
+            })?;
+            if named {
+                return Err(at(
+                    SqlError::new(
+                        state::INVALID_COLUMN_REFERENCE,
+                        format!("argument of {clause} must not contain variables"),
+                    ),
+                    position,
+                ));
+            }
+            if later {
+                return Ok(Some(typed.expr));
+            }
+            match eval::constant(typed.expr).map_err(|error| at(SqlError::from(error), position))? {
+                ScalarValue::Int64(None) => Ok(None),
+                ScalarValue::Int64(Some(count)) if count < 0 => {
+                    Err(SqlError::new(negative, format!("{clause} must not be negative")))
+                }
+                value => Ok(Some(Expr::Literal(value, None))),
+            }
+        };
+        let fetch = count(fetch, "LIMIT", INVALID_LIMIT)?;
+        let skip = count(skip, "OFFSET", INVALID_OFFSET)?;
+        if let (Some(sorts), Some(fetch)) = (ties, &fetch) {
+            return self.with_ties(plan, sorts, fetch.clone(), skip);
+        }
+        if fetch.is_none() && skip.is_none() {
+            return Ok(plan);
+        }
+        Ok(LogicalPlan::Limit(Limit {
+            skip: skip.map(Box::new),
+            fetch: fetch.map(Box::new),
+            input: Arc::new(plan),
+        }))
+    }
+
+    /// FETCH FIRST n ROWS WITH TIES: the rows after the n-th that equal it come too.
+    fn with_ties(&self, plan: LogicalPlan, sorts: &[Sort], fetch: Expr, skip: Option<Expr>) -> Result<LogicalPlan> {
+        let columns: Vec<Expr> = plan.schema().columns().into_iter().map(Expr::Column).collect();
+        let number = self.internal_name("number");
+        let plan = super::window::row_number(plan, vec![], sorts.to_vec(), &number)?;
+        let rank = self.internal_name("rank");
+        let plan = super::window::ranked(plan, sorts.to_vec(), &rank)?;
+        let column = |name: &str| Expr::Column(Column::from_name(name));
+        let skip = skip.unwrap_or(Expr::Literal(ScalarValue::Int64(Some(0)), None));
+        let last = binary(skip.clone(), Operator::Plus, fetch);
+        let within = all_of(vec![
+            binary(cast_to(column(&rank), &PgType::Int8), Operator::LtEq, last),
+            binary(cast_to(column(&number), &PgType::Int8), Operator::Gt, skip),
+        ]);
+        let plan = LogicalPlan::Filter(Filter::try_new(within, Arc::new(plan))?);
+        let plan = sorted(plan, sorts.to_vec());
+        Ok(LogicalPlan::Projection(Projection::try_new(columns, Arc::new(plan))?))
+    }
+
+    /// What of a query has no type yet is text.
+    pub fn settle_output(&self, output: Output) -> Result<Output> {
+        Ok(output)
+    }
+
+    // ---- queries within expressions
+
+    fn subquery(&self, plan: LogicalPlan) -> Subquery {
+        Subquery {
+            outer_ref_columns: plan.all_out_ref_exprs(),
+            subquery: Arc::new(plan),
+            spans: Spans::new(),
+        }
+    }
+
+    fn one_column(&self, output: &Output, position: Option<usize>) -> Result<OutColumn> {
+        match output.columns.as_slice() {
+            [column] => Ok(column.clone()),
+            _ => Err(at(
+                SqlError::new(state::SYNTAX_ERROR, "subquery must return only one column"),
+                position,
+            )),
+        }
+    }
+
+    /// `(SELECT ...)` as a value.
+    pub fn scalar_subquery(&self, query: &ast::Query, scope: &Scope, position: Option<usize>) -> Result<Typed> {
+        let output = self.query(query, Some(scope))?;
+        let column = self.one_column(&output, position)?;
+        if let Some(inlined) = self.inlined(&output.plan, &column, scope)? {
+            return Ok(Typed { position, ..inlined });
+        }
+        let plan = match gives_one_row(&output.plan) {
+            true => output.plan,
+            false => self.only_row(output.plan, &column)?,
+        };
+        let expr = Expr::ScalarSubquery(self.subquery(plan));
+        Ok(Typed {
+            expr,
+            ty: Ty::Of(column.pg_type),
+            position,
+        })
+    }
+
+    /// A subquery of nothing but expressions is its expression.
+    fn inlined(&self, plan: &LogicalPlan, column: &OutColumn, scope: &Scope) -> Result<Option<Typed>> {
+        let LogicalPlan::Projection(projection) = plan else {
+            return Ok(None);
+        };
+        let (LogicalPlan::EmptyRelation(empty), [expr]) = (projection.input.as_ref(), projection.expr.as_slice())
+        else {
+            return Ok(None);
+        };
+        let mut is_subject = false;
+        let mut is_volatile = false;
+        datafusion::common::tree_node::TreeNode::apply(expr, |node| {
+            is_subject |= matches!(node, Expr::OuterReferenceColumn(..));
+            is_volatile |= matches!(node, Expr::ScalarFunction(call)
+                if call.func.signature().volatility == Volatility::Volatile);
+            Ok(datafusion::common::tree_node::TreeNodeRecursion::Continue)
+        })?;
+        if !empty.produce_one_row || (is_volatile && !is_subject) {
+            return Ok(None);
+        }
+        let known = |wanted: &Column| {
+            let mut columns = scope.items.iter().flat_map(|item| &item.columns);
+            columns.any(|column| column.expr.column_refs().contains(wanted))
+        };
+        let expr = datafusion::common::tree_node::TreeNode::transform_up(expr.clone().unalias(), |node| match node {
+            Expr::OuterReferenceColumn(_, column) if known(&column) => {
+                Ok(datafusion::common::tree_node::Transformed::yes(Expr::Column(column)))
+            }
+            other => Ok(datafusion::common::tree_node::Transformed::no(other)),
+        })?;
+        Ok(Some(Typed::new(expr.data, column.pg_type.clone(), None)))
+    }
+
+    /// A plan of one row, with NULL where there was none; 21000 at run time where there are more.
+    fn only_row(&self, plan: LogicalPlan, column: &OutColumn) -> Result<LogicalPlan> {
+        let value = Expr::Column(column.column.clone());
+        let call = single_value().call(vec![value]);
+        let name = self.internal_name("value");
+        let aggregate = datafusion::logical_expr::Aggregate::try_new(Arc::new(plan), vec![], vec![call.alias(name)])?;
+        Ok(LogicalPlan::Aggregate(aggregate))
+    }
+
+    pub fn exists(&self, query: &ast::Query, negated: bool, scope: &Scope) -> Result<Typed> {
+        use sqlparser::ast::Spanned;
+        let output = self.query(query, Some(scope))?;
+        let position = self.position(query.span());
+        let expr = Expr::Exists(Exists {
+            subquery: self.subquery(output.plan),
+            negated,
+        });
+        Ok(Typed::boolean(expr, position))
+    }
+
+    pub fn in_subquery(
+        &self,
+        expr: &ast::Expr,
+        query: &ast::Query,
+        negated: bool,
+        scope: &Scope,
+    ) -> Result<Typed> {
+        let value = self.expr(expr, scope)?;
+        let typed = self.quantified_subquery("=", value, query, false, scope, None)?;
+        Ok(match (negated, typed.expr) {
+            (true, Expr::InSubquery(call)) => {
+                Typed::boolean(Expr::InSubquery(InSubquery { negated: true, ..call }), typed.position)
+            }
+            (true, other) => Typed::boolean(Expr::Not(Box::new(other)), typed.position),
+            (false, other) => Typed::boolean(other, typed.position),
+        })
+    }
+
+    /// `value symbol ANY (SELECT ...)`, `value symbol ALL (SELECT ...)`
+    pub fn quantified_subquery(
+        &self,
+        symbol: &str,
+        value: Typed,
+        query: &ast::Query,
+        all: bool,
+        scope: &Scope,
+        place: Option<usize>,
+    ) -> Result<Typed> {
+        let output = self.query(query, Some(scope))?;
+        let position = value.position;
+        let given = value.fields().map_or(1, <[(String, Typed)]>::len);
+        if given != output.columns.len() {
+            let message = match given > output.columns.len() {
+                true => "subquery has too few columns",
+                false => "subquery has too many columns",
+            };
+            return Err(at(SqlError::new(state::SYNTAX_ERROR, message), position));
+        }
+        let column_of = |column: &OutColumn| match column.untyped {
+            true => Typed::unknown(Expr::Column(column.column.clone()), None),
+            false => Typed::new(Expr::Column(column.column.clone()), column.pg_type.clone(), None),
+        };
+        if let (None, [column], Some(op)) = (value.fields(), output.columns.as_slice(), comparison(symbol)) {
+            let compared = self.binary(symbol, value.clone(), column_of(column), place)?;
+            let Expr::BinaryExpr(compared) = compared.expr else {
+                unreachable!("a comparison is a binary expression")
+            };
+            let plan = self.with_column(output.plan, *compared.right)?;
+            let subquery = self.subquery(plan);
+            let expr = match (op, all) {
+                (Operator::Eq, false) => Expr::InSubquery(InSubquery::new(compared.left, subquery, false)),
+                (Operator::NotEq, true) => Expr::InSubquery(InSubquery::new(compared.left, subquery, true)),
+                (op, all) => {
+                    let quantifier = if all { SetQuantifier::All } else { SetQuantifier::Any };
+                    Expr::SetComparison(SetComparison::new(compared.left, subquery, op, quantifier))
+                }
+            };
+            return Ok(Typed::boolean(expr, position));
+        }
+        // Row by row: the value is an outer one within the subquery.
+        let outer = self.as_outer(&value)?;
+        let rows = match value.fields() {
+            Some(_) => {
+                let fields = output.columns.iter().map(|column| (column.name.clone(), column_of(column)));
+                Typed::row(fields.collect(), None)
+            }
+            None => column_of(&output.columns[0]),
+        };
+        let holds = self.binary(symbol, outer, rows, place)?.expr;
+        let among = |condition: Expr| -> Result<Expr> {
+            let filtered = LogicalPlan::Filter(Filter::try_new(condition, Arc::new(output.plan.clone()))?);
+            Ok(Expr::Exists(Exists {
+                subquery: self.subquery(filtered),
+                negated: false,
+            }))
+        };
+        let decides = match all {
+            false => Expr::IsTrue(Box::new(holds.clone())),
+            true => Expr::IsFalse(Box::new(holds.clone())),
+        };
+        let expr = self.decided_by(among(decides)?, among(Expr::IsNull(Box::new(holds)))?, all)?;
+        Ok(Typed::boolean(expr, position))
+    }
+
+    /// An expression of a query as a subquery of it sees it.
+    fn as_outer(&self, typed: &Typed) -> Result<Typed> {
+        Ok(match typed.fields() {
+            Some(fields) => {
+                let fields = fields
+                    .iter()
+                    .map(|(name, field)| Ok((name.clone(), self.as_outer(field)?)))
+                    .collect::<Result<_>>()?;
+                Typed::row(fields, typed.position)
+            }
+            None => {
+                let pg_type = typed.pg_type();
+                Typed {
+                    expr: super::scope::outer(&typed.expr, &pg_type)?,
+                    ty: typed.ty.clone(),
+                    position: typed.position,
+                }
+            }
+        })
+    }
+
+    /// A plan whose only column is an expression over its own.
+    fn with_column(&self, plan: LogicalPlan, expr: Expr) -> Result<LogicalPlan> {
+        if let Expr::Column(_) = &expr {
+            return Ok(plan);
+        }
+        let name = self.internal_name("value");
+        Ok(LogicalPlan::Projection(Projection::try_new(
+            vec![expr.alias(name)],
+            Arc::new(plan),
+        )?))
+    }
+
+    /// `ARRAY(SELECT ...)`, in the query's order.
+    pub fn array_of_query(&self, query: &ast::Query, scope: &Scope, position: Option<usize>) -> Result<Typed> {
+        let ordered = query.order_by.is_some();
+        let wanted = if ordered { Wanted::Numbered } else { Wanted::Rows };
+        let output = self.query_for(query, Some(scope), wanted)?;
+        let shown = output.columns.len() - usize::from(ordered);
+        if shown != 1 {
+            return Err(at(
+                SqlError::new(state::SYNTAX_ERROR, "subquery must return only one column"),
+                position,
+            ));
+        }
+        let column = &output.columns[0];
+        if matches!(column.pg_type, PgType::Array(_)) {
+            return Err(at(crate::types::multidimensional(), position));
+        }
+        let order = match ordered {
+            true => vec![Sort::new(Expr::Column(output.columns[1].column.clone()), true, false)],
+            false => vec![],
+        };
+        let function = crate::sql::functions::functions().aggregate.get("array_agg");
+        let function = function.expect("it is the engine's").clone();
+        let call = datafusion::logical_expr::expr::AggregateFunction::new_udf(
+            function,
+            vec![Expr::Column(column.column.clone())],
+            false,
+            None,
+            order,
+            None,
+        );
+        let name = self.internal_name("array");
+        let aggregate = datafusion::logical_expr::Aggregate::try_new(
+            Arc::new(output.plan),
+            vec![],
+            vec![Expr::AggregateFunction(call).alias(name)],
+        )?;
+        let subquery = Expr::ScalarSubquery(self.subquery(LogicalPlan::Aggregate(aggregate)));
+        let array = PgType::Array(Box::new(column.pg_type.clone()));
+        let item = Arc::new(Field::new_list_field(column.pg_type.arrow(), true));
+        let plain = arrow::datatypes::DataType::List(item);
+        let subquery = match plain == array.arrow() {
+            true => subquery,
+            false => cast_to(subquery, &array),
+        };
+        let empty = self.empty_array(&column.pg_type, position)?;
+        let function = self.scalar("coalesce").expect("it is the engine's");
+        Ok(Typed::new(function.call(vec![subquery, empty.expr]), array, position))
+    }
+}
+
+/// Whether a plan has exactly one row, whatever its inputs have.
+fn gives_one_row(plan: &LogicalPlan) -> bool {
+    match plan {
+        LogicalPlan::Projection(projection) => gives_one_row(&projection.input),
+        LogicalPlan::SubqueryAlias(alias) => gives_one_row(&alias.input),
+        LogicalPlan::Sort(sort) => gives_one_row(&sort.input),
+        LogicalPlan::Aggregate(aggregate) => aggregate.group_expr.is_empty(),
+        LogicalPlan::EmptyRelation(empty) => empty.produce_one_row,
+        _ => false,
+    }
+}
+
+pub fn sorted(plan: LogicalPlan, expr: Vec<Sort>) -> LogicalPlan {
+    LogicalPlan::Sort(SortNode {
+        expr,
+        input: Arc::new(plan),
+        fetch: None,
+    })
+}
+
+pub fn with_ties(query: &ast::Query) -> bool {
+    query.fetch.as_ref().is_some_and(|fetch| fetch.with_ties)
+}
+
+/// The items of ORDER BY.
+pub fn order_items(query: &ast::Query) -> Result<&[ast::OrderByExpr]> {
+    match &query.order_by {
+        None => Ok(&[]),
+        Some(ast::OrderBy {
+            kind: ast::OrderByKind::Expressions(items),
+            ..
+        }) => Ok(items),
+        Some(_) => Err(SqlError::new(state::SYNTAX_ERROR, "syntax error at or near \"ALL\"")),
+    }
+}

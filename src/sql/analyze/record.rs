@@ -1,0 +1,517 @@
+//! Rows: comparisons field by field, whole rows as values, fields and elements of what has them; arrays.
+
+use std::sync::Arc;
+
+use arrow::array::Array;
+use arrow::datatypes::DataType;
+use datafusion::common::ScalarValue;
+use datafusion::logical_expr::expr::{InList, ScalarFunction};
+use datafusion::logical_expr::{Expr, Operator, when};
+use sqlparser::ast::{self, AccessExpr, Subscript};
+
+use super::kinds;
+use super::operators::{binary, comparison, conjunction, truth};
+use super::scope::{Item, Scope};
+use super::typed::{Ty, Typed, at, literal};
+use super::{Analyzer, Result};
+use crate::error::{SqlError, state};
+use crate::sql::functions::quantified;
+use crate::sql::plan::names::fold;
+use crate::types::{PgType, multidimensional};
+
+impl Analyzer<'_> {
+    /// `(a, b) = (c, d)`: with SQL's logic of NULLs.
+    pub fn compare_rows(&self, symbol: &str, left: Typed, right: Typed, place: Option<usize>) -> Result<Typed> {
+        let position = left.position;
+        let (Some(left_fields), Some(right_fields)) = (left.fields(), right.fields()) else {
+            let message = format!(
+                "operator does not exist: {} {symbol} {}",
+                left.type_name(),
+                right.type_name()
+            );
+            return Err(at(
+                SqlError::new(state::UNDEFINED_FUNCTION, message).hint(
+                    "No operator matches the given name and argument types. You might need to add explicit type casts.",
+                ),
+                place,
+            ));
+        };
+        if left_fields.len() != right_fields.len() {
+            return Err(at(
+                SqlError::new(state::SYNTAX_ERROR, "unequal number of entries in row expressions"),
+                place,
+            ));
+        }
+        if left_fields.is_empty() {
+            return Err(at(
+                SqlError::new(
+                    state::FEATURE_NOT_SUPPORTED,
+                    "cannot compare rows of zero length",
+                ),
+                place,
+            ));
+        }
+        let pairs = || left_fields.iter().zip(right_fields);
+        let each = |symbol: &str| -> Result<Vec<Expr>> {
+            pairs()
+                .map(|((_, left), (_, right))| Ok(self.binary(symbol, left.clone(), right.clone(), place)?.expr))
+                .collect()
+        };
+        let joined = |all: Vec<Expr>, operator: Operator| {
+            all.into_iter()
+                .reduce(|left, right| binary(left, operator, right))
+                .expect("a row has fields")
+        };
+        let made = match symbol {
+            "=" | "IS NOT DISTINCT FROM" => joined(each(symbol)?, Operator::And),
+            "<>" | "!=" | "IS DISTINCT FROM" => joined(each(symbol)?, Operator::Or),
+            "<" | "<=" | ">" | ">=" => {
+                // The first fields that differ decide.
+                let strict = &symbol[..1];
+                let mut all: Vec<(Typed, Typed)> = pairs()
+                    .map(|((_, left), (_, right))| (left.clone(), right.clone()))
+                    .collect();
+                let (left, right) = all.pop().expect("a row has fields");
+                let mut made = self.binary(symbol, left, right, place)?.expr;
+                while let Some((left, right)) = all.pop() {
+                    let decides = self.binary(strict, left.clone(), right.clone(), place)?.expr;
+                    let equal = self.binary("=", left, right, place)?.expr;
+                    let later = binary(equal, Operator::And, made);
+                    made = binary(decides, Operator::Or, later);
+                }
+                made
+            }
+            _ => {
+                let message = format!("operator does not exist: record {symbol} record");
+                return Err(at(SqlError::new(state::UNDEFINED_FUNCTION, message), place));
+            }
+        };
+        Ok(Typed::boolean(made, position))
+    }
+
+    /// The row of an item that is named: `t.*` as an argument.
+    pub fn item_row(&self, idents: &[ast::Ident], scope: &Scope) -> Result<Typed> {
+        let Some(last) = idents.last() else {
+            return Err(SqlError::new(state::SYNTAX_ERROR, "row expansion via \"*\" is not supported here"));
+        };
+        let name = fold(last);
+        let position = self.position(last.span);
+        let (mut level, mut depth) = (Some(scope), 0);
+        while let Some(scope) = level {
+            if let Some(item) = scope.items.iter().find(|item| item.name.as_deref() == Some(&name)) {
+                return self.row_of(item, depth, position);
+            }
+            level = scope.parent;
+            depth += 1;
+        }
+        Err(at(
+            SqlError::new(
+                state::UNDEFINED_TABLE,
+                format!("missing FROM-clause entry for table \"{name}\""),
+            ),
+            position,
+        ))
+    }
+
+    fn row_of(&self, item: &Item, depth: usize, position: Option<usize>) -> Result<Typed> {
+        let columns = item.columns.iter().filter(|column| !column.hidden);
+        let fields = columns.map(|column| {
+            let expr = match depth {
+                0 => column.expr.clone(),
+                _ => super::scope::outer(&column.expr, &column.pg_type)?,
+            };
+            Ok((column.name.clone(), Typed::new(expr, column.pg_type.clone(), position)))
+        });
+        Ok(Typed::row(fields.collect::<Result<_>>()?, position))
+    }
+
+    /// A row as a value of the plan: a struct of its fields.
+    pub fn row_value(&self, row: &Typed) -> Result<Typed> {
+        let Some(fields) = row.fields() else {
+            return self.settle(row.clone());
+        };
+        let mut args = Vec::with_capacity(fields.len() * 2);
+        let mut settled = Vec::with_capacity(fields.len());
+        for (name, field) in fields {
+            let field = match field.ty {
+                Ty::Row(_) => self.row_value(field)?,
+                _ => self.settle(field.clone())?,
+            };
+            args.push(Expr::Literal(ScalarValue::Utf8(Some(name.clone())), None));
+            args.push(field.expr.clone());
+            settled.push((name.clone(), field));
+        }
+        let function = datafusion::functions::core::named_struct();
+        let expr = Expr::ScalarFunction(ScalarFunction::new_udf(function, args));
+        Ok(Typed {
+            expr,
+            ty: Ty::Row(settled),
+            position: row.position,
+        })
+    }
+
+    /// A row as PostgreSQL writes it: `(1,abc)`.
+    pub fn row_text(&self, row: &Typed) -> Result<Typed> {
+        let value = self.row_value(row)?;
+        let function = crate::sql::functions::record_text();
+        let expr = Expr::ScalarFunction(ScalarFunction::new_udf(function, vec![value.expr]));
+        Ok(Typed::new(expr, PgType::Text, row.position))
+    }
+
+    /// What is NULL where an outer join found no row.
+    pub fn row_presence(&self, row: &Typed) -> Result<Typed> {
+        let fields = row.fields().unwrap_or_default();
+        let is_column = |typed: &Typed| matches!(typed.expr, Expr::Column(_) | Expr::OuterReferenceColumn(..));
+        let one = Expr::Literal(ScalarValue::Int64(Some(1)), None);
+        let expr = match fields.iter().all(|(_, field)| is_column(field)) && !fields.is_empty() {
+            true => {
+                let nulls = fields.iter().map(|(_, field)| Expr::IsNotNull(Box::new(field.expr.clone())));
+                let some = nulls
+                    .reduce(|left, right| binary(left, Operator::Or, right))
+                    .expect("it has fields");
+                when(some, one).end()?
+            }
+            false => one,
+        };
+        Ok(Typed::new(expr, PgType::Int8, row.position))
+    }
+
+    /// `a.b.c[1]`, `(row).field`, `(array)[2:3]`
+    pub fn access(&self, root: &ast::Expr, chain: &[AccessExpr], scope: &Scope) -> Result<Typed> {
+        let mut chain = chain;
+        // The names before the first bracket are one name.
+        let mut typed = match root {
+            ast::Expr::Identifier(first) => {
+                let mut idents = vec![first.clone()];
+                while let [AccessExpr::Dot(ast::Expr::Identifier(next)), rest @ ..] = chain {
+                    idents.push(next.clone());
+                    chain = rest;
+                }
+                match idents.as_slice() {
+                    [only] => self.column(only, scope)?,
+                    all => self.qualified(all, scope)?,
+                }
+            }
+            other => self.expr(other, scope)?,
+        };
+        for access in chain {
+            typed = match access {
+                AccessExpr::Dot(ast::Expr::Identifier(field)) => self.field(typed, field)?,
+                AccessExpr::Dot(other) => {
+                    let message = format!("syntax error at or near \"{other}\"");
+                    return Err(SqlError::new(state::SYNTAX_ERROR, message));
+                }
+                AccessExpr::Subscript(subscript) => self.subscript(typed, subscript, scope)?,
+            };
+        }
+        Ok(typed)
+    }
+
+    fn field(&self, row: Typed, field: &ast::Ident) -> Result<Typed> {
+        let name = fold(field);
+        let position = self.position(field.span);
+        let Some(fields) = row.fields() else {
+            return Err(at(
+                SqlError::new(
+                    state::WRONG_OBJECT_TYPE,
+                    format!(
+                        "column notation .{name} applied to type {}, which is not a composite type",
+                        row.type_name()
+                    ),
+                ),
+                position,
+            ));
+        };
+        match fields.iter().find(|(known, _)| *known == name) {
+            Some((_, field)) => Ok(field.clone()),
+            None => Err(at(
+                SqlError::new(
+                    state::UNDEFINED_COLUMN,
+                    format!("could not identify column \"{name}\" in record data type"),
+                ),
+                position,
+            )),
+        }
+    }
+
+    fn subscript(&self, typed: Typed, subscript: &Subscript, scope: &Scope) -> Result<Typed> {
+        let position = typed.position;
+        let item = match typed.pg_type() {
+            PgType::Array(item) => *item,
+            PgType::Jsonb => {
+                let Subscript::Index { index } = subscript else {
+                    return Err(at(
+                        SqlError::new(state::DATATYPE_MISMATCH, "jsonb subscript does not support slices"),
+                        position,
+                    ));
+                };
+                let index = self.expr(index, scope)?;
+                return self.binary("->", typed, index, position);
+            }
+            _ => {
+                let message = format!(
+                    "cannot subscript type {} because it does not support subscripting",
+                    typed.type_name()
+                );
+                return Err(at(SqlError::new(state::DATATYPE_MISMATCH, message), position));
+            }
+        };
+        let bound = |expr: &ast::Expr| -> Result<Typed> {
+            let index = self.expr(expr, scope)?;
+            let index = self.cast(index, &PgType::Int4, kinds::Context::Assignment)?;
+            self.cast(index, &PgType::Int8, kinds::Context::Implicit)
+        };
+        match subscript {
+            Subscript::Index { index } => {
+                let index = bound(index)?;
+                let element =
+                    datafusion::functions_nested::expr_fn::array_element(typed.expr.clone(), index.expr.clone());
+                // The engine counts from the end below 1, where PostgreSQL has nothing.
+                let counts = matches!(&index.expr, Expr::Literal(ScalarValue::Int64(Some(index)), _) if *index >= 1);
+                let expr = match counts {
+                    true => element,
+                    false => {
+                        let one = Expr::Literal(ScalarValue::Int64(Some(1)), None);
+                        when(binary(index.expr, Operator::GtEq, one), element).end()?
+                    }
+                };
+                Ok(Typed::new(expr, item, position))
+            }
+            Subscript::Slice {
+                lower_bound,
+                upper_bound,
+                stride,
+            } => {
+                if stride.is_some() {
+                    return Err(at(SqlError::new(state::SYNTAX_ERROR, "a slice has two bounds"), position));
+                }
+                let one = literal(ScalarValue::Int64(Some(1)), &PgType::Int8);
+                let lower = match lower_bound {
+                    Some(lower) => {
+                        let lower = bound(lower)?.expr;
+                        let function = self.scalar("greatest").expect("it is the engine's");
+                        Expr::ScalarFunction(ScalarFunction::new_udf(function, vec![lower, one]))
+                    }
+                    None => one,
+                };
+                let upper = match upper_bound {
+                    Some(upper) => {
+                        let upper = bound(upper)?.expr;
+                        let zero = literal(ScalarValue::Int64(Some(0)), &PgType::Int8);
+                        let function = self.scalar("greatest").expect("it is the engine's");
+                        Expr::ScalarFunction(ScalarFunction::new_udf(function, vec![upper, zero]))
+                    }
+                    None => {
+                        let function = self.scalar("cardinality").expect("it is the engine's");
+                        let count = Expr::ScalarFunction(ScalarFunction::new_udf(function, vec![typed.expr.clone()]));
+                        super::typed::cast_to(count, &PgType::Int8)
+                    }
+                };
+                let pg_type = typed.pg_type();
+                let expr = datafusion::functions_nested::expr_fn::array_slice(typed.expr, lower, upper, None);
+                Ok(Typed::new(expr, pg_type, position))
+            }
+        }
+    }
+
+    /// `ARRAY[...]`; without elements of the type that a cast around it says.
+    pub fn array(
+        &self,
+        array: &ast::Array,
+        wanted: Option<&PgType>,
+        scope: &Scope,
+        position: Option<usize>,
+    ) -> Result<Typed> {
+        if array.elem.iter().any(|element| matches!(element, ast::Expr::Array(_))) {
+            return Err(at(multidimensional(), position));
+        }
+        let mut elements = Vec::with_capacity(array.elem.len());
+        for element in &array.elem {
+            elements.push(self.expr(element, scope)?);
+        }
+        let wanted_item = match wanted {
+            Some(PgType::Array(item)) => Some(item.as_ref().clone()),
+            _ => None,
+        };
+        if elements.is_empty() {
+            let Some(item) = wanted_item else {
+                return Err(at(
+                    SqlError::new(
+                        state::INDETERMINATE_DATATYPE,
+                        "cannot determine type of empty array",
+                    )
+                    .hint("Explicitly cast to the desired type, for example ARRAY[]::integer[]."),
+                    position,
+                ));
+            };
+            return self.empty_array(&item, position);
+        }
+        if let Some(item) = &wanted_item {
+            let unknown = |typed: &Typed| typed.is_unknown();
+            if elements.iter().all(unknown) {
+                elements = elements
+                    .into_iter()
+                    .map(|typed| self.cast(typed, item, kinds::Context::Explicit))
+                    .collect::<Result<_>>()?;
+            }
+        }
+        let (elements, common) = self.unify(elements, "ARRAY")?;
+        if matches!(common, PgType::Array(_)) {
+            return Err(at(multidimensional(), position));
+        }
+        self.make_array(elements, &common, position)
+    }
+
+    pub fn make_array(&self, elements: Vec<Typed>, item: &PgType, position: Option<usize>) -> Result<Typed> {
+        let array = PgType::Array(Box::new(item.clone()));
+        let function = self.scalar("~make_array").expect("it is one of the engine's that we use");
+        let exprs = elements.into_iter().map(|typed| typed.expr).collect();
+        let expr = Expr::ScalarFunction(ScalarFunction::new_udf(function, exprs));
+        let plain = DataType::List(Arc::new(arrow::datatypes::Field::new_list_field(item.arrow(), true)));
+        let expr = match plain == array.arrow() {
+            true => expr,
+            false => super::typed::cast_to(expr, &array),
+        };
+        Ok(Typed::new(expr, array, position))
+    }
+
+    pub fn empty_array(&self, item: &PgType, position: Option<usize>) -> Result<Typed> {
+        let array = PgType::Array(Box::new(item.clone()));
+        let empty = arrow::array::new_empty_array(&item.arrow());
+        let DataType::List(field) = array.arrow() else {
+            unreachable!("an array is a list")
+        };
+        let list = arrow::array::ListArray::new(
+            field,
+            arrow::buffer::OffsetBuffer::from_lengths([0]),
+            empty,
+            None,
+        );
+        let value = ScalarValue::List(Arc::new(list));
+        Ok(Typed::new(literal(value, &array), array, position))
+    }
+
+    /// `value symbol ANY (array)`, `value symbol ALL (array)`, with SQL's logic of NULLs.
+    pub fn any_of_array(
+        &self,
+        symbol: &str,
+        value: Typed,
+        array: Typed,
+        all: bool,
+        place: Option<usize>,
+    ) -> Result<Typed> {
+        let position = value.position;
+        let array = match &array.ty {
+            Ty::Unknown => {
+                let item = match value.ty {
+                    Ty::Of(ref pg_type) => pg_type.bare(),
+                    _ => PgType::Text,
+                };
+                let item = match symbol {
+                    "~~" | "!~~" | "~~*" | "!~~*" | "~" | "!~" | "~*" | "!~*" => PgType::Text,
+                    _ => item,
+                };
+                self.cast(array, &PgType::Array(Box::new(item)), kinds::Context::Implicit)?
+            }
+            _ => array,
+        };
+        let PgType::Array(item) = array.pg_type() else {
+            return Err(at(
+                SqlError::new(
+                    state::WRONG_OBJECT_TYPE,
+                    "op ANY/ALL (array) requires array on right side",
+                ),
+                place,
+            ));
+        };
+        // Typed as one element would be.
+        let element = Typed::new(Expr::Column("element".into()), (*item).clone(), None);
+        let looked_up = if symbol == "!=" { "<>" } else { symbol };
+        let chosen = super::choose::binary(looked_up, value.oid(), element.oid()).map_err(|_| {
+            let message = format!(
+                "operator does not exist: {} {looked_up} {}",
+                value.type_name(),
+                element.type_name()
+            );
+            at(
+                SqlError::new(state::UNDEFINED_FUNCTION, message).hint(
+                    "No operator matches the given name and argument types. You might need to add explicit type casts.",
+                ),
+                place,
+            )
+        })?;
+        let as_operand = |typed: Typed, oid: u32| match PgType::from_oid(oid) {
+            Some(wanted) if !matches!(wanted, PgType::Numeric(_)) => self.coerce(typed, &wanted),
+            Some(wanted) => self.coerce(typed, &wanted),
+            None => self.settle(typed),
+        };
+        let value = as_operand(value, chosen.left)?;
+        let item_wanted = PgType::from_oid(chosen.right).unwrap_or((*item).clone());
+        let array = match item_wanted.oid() == item.oid() {
+            true => array,
+            false => {
+                let wanted = match (&item_wanted, item.as_ref()) {
+                    (PgType::Numeric(None), whole) => match self.unify_one(
+                        Typed::new(Expr::Column("element".into()), whole.clone(), None),
+                        &PgType::Numeric(None),
+                    ) {
+                        Ok(typed) => typed.pg_type(),
+                        Err(_) => item_wanted.clone(),
+                    },
+                    _ => item_wanted.clone(),
+                };
+                self.cast(array, &PgType::Array(Box::new(wanted)), kinds::Context::Explicit)?
+            }
+        };
+        if let (Some(Operator::Eq), false) | (Some(Operator::NotEq), true) = (comparison(symbol), all)
+            && let Some(elements) = constants(&array.expr)?
+            && value.pg_type() != PgType::Interval
+        {
+            if elements.is_empty() {
+                return Ok(Typed::boolean(truth(Some(all)), position));
+            }
+            let list = InList::new(Box::new(value.expr), elements, all);
+            return Ok(Typed::boolean(Expr::InList(list), position));
+        }
+        let Some(function) = quantified::function(symbol, all) else {
+            return Err(at(
+                SqlError::unsupported(
+                    format!("{symbol} ANY and ALL of an array are not supported"),
+                    "Use unnest() in a subquery.",
+                ),
+                place,
+            ));
+        };
+        let expr = Expr::ScalarFunction(ScalarFunction::new_udf(function, vec![value.expr, array.expr]));
+        Ok(Typed::boolean(expr, position))
+    }
+
+    /// Rows of a subquery against a value, where the operator is no order: `LIKE ANY (SELECT ...)`, `(a, b) IN (...)`.
+    pub fn decided_by(&self, matches: Expr, undecided: Expr, all: bool) -> Result<Expr> {
+        let decided = when(matches, truth(Some(!all)))
+            .when(undecided, truth(None))
+            .otherwise(truth(Some(all)))?;
+        Ok(decided)
+    }
+}
+
+/// The elements of an array that are written out.
+fn constants(array: &Expr) -> Result<Option<Vec<Expr>>> {
+    match array {
+        Expr::Literal(ScalarValue::List(list), _) if list.is_valid(0) => {
+            let items = list.value(0);
+            let items = (0..items.len()).map(|at| {
+                let value = ScalarValue::try_from_array(&items, at)?;
+                Ok(Expr::Literal(value, None))
+            });
+            Ok(Some(items.collect::<Result<_>>()?))
+        }
+        Expr::ScalarFunction(call) if call.func.name() == "make_array" => Ok(Some(call.args.clone())),
+        _ => Ok(None),
+    }
+}
+
+/// Conditions that must all hold.
+pub fn all_of(conditions: Vec<Expr>) -> Expr {
+    conjunction(conditions).unwrap_or_else(|| truth(Some(true)))
+}

@@ -1,0 +1,330 @@
+//! What names mean in a query: its FROM items, and those of the queries around it.
+//!
+//! One rule: a column is found in the innermost query that has one of the name, and there it must be the only one. A plan has
+//! a name of its own for each FROM item and column, so that nothing is ambiguous there.
+
+use std::cell::{Cell, RefCell};
+use std::sync::Arc;
+
+use datafusion::common::tree_node::{Transformed, TreeNode};
+use datafusion::common::{Column, ScalarValue};
+use datafusion::logical_expr::{Expr, LogicalPlan};
+use sqlparser::ast::Ident;
+
+use super::typed::{Typed, at, literal};
+use super::{Analyzer, Result};
+use crate::error::{SqlError, state};
+use crate::sql::error::undefined_column;
+use crate::sql::plan::names::fold;
+use crate::types::PgType;
+
+/// A column that may be named.
+#[derive(Clone, Debug)]
+pub struct ScopeColumn {
+    pub name: String,
+    /// Over the plan of the FROM clause.
+    pub expr: Expr,
+    pub pg_type: PgType,
+    /// Not part of `*`.
+    pub hidden: bool,
+}
+
+/// What FROM brings under one name.
+#[derive(Clone, Debug, Default)]
+pub struct Item {
+    pub name: Option<String>,
+    /// Where it was named without an alias: `schema.name.column` finds it too.
+    pub schema: Option<String>,
+    pub columns: Vec<ScopeColumn>,
+    /// Its columns are found without its name, and are part of `*`.
+    pub bare: bool,
+    /// Of the relation, for `tableoid`.
+    pub oid: Option<u32>,
+    /// It is a system relation, whose `oid` is its key.
+    pub is_system: bool,
+    /// A function that returns one value a row: the name alone is that value.
+    pub is_value: bool,
+}
+
+/// The part of a query that an expression stands in: what may stand there differs.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Clause {
+    Select,
+    From,
+    On,
+    Where,
+    GroupBy,
+    Having,
+    OrderBy,
+    DistinctOn,
+    Window,
+    Values,
+    Limit,
+    Filter,
+    Aggregate,
+    WindowCall,
+    Returning,
+    /// DEFAULT, CHECK, generated columns, parameters of EXECUTE.
+    Stored,
+}
+
+impl Clause {
+    pub fn name(self) -> &'static str {
+        match self {
+            Clause::Select => "SELECT",
+            Clause::From => "functions in FROM",
+            Clause::On => "JOIN conditions",
+            Clause::Where => "WHERE",
+            Clause::GroupBy => "GROUP BY",
+            Clause::Having => "HAVING",
+            Clause::OrderBy => "ORDER BY",
+            Clause::DistinctOn => "DISTINCT ON",
+            Clause::Window => "window definitions",
+            Clause::Values => "VALUES",
+            Clause::Limit => "LIMIT",
+            Clause::Filter => "FILTER",
+            Clause::Aggregate => "aggregate function calls",
+            Clause::WindowCall => "window function calls",
+            Clause::Returning => "RETURNING",
+            Clause::Stored => "DEFAULT expressions",
+        }
+    }
+}
+
+/// A query's names.
+pub struct Scope<'s> {
+    pub items: Vec<Item>,
+    pub parent: Option<&'s Scope<'s>>,
+    pub clause: Cell<Clause>,
+    /// Aggregates of this query that stand in subqueries of it.
+    pub aggregates: RefCell<Vec<Expr>>,
+    /// Windows that the query names, with what they stand for.
+    pub windows: RefCell<Vec<(String, super::window::Spec)>>,
+}
+
+impl<'s> Scope<'s> {
+    pub fn new(items: Vec<Item>, parent: Option<&'s Scope<'s>>) -> Scope<'s> {
+        Scope {
+            items,
+            parent,
+            clause: Cell::new(Clause::Select),
+            aggregates: RefCell::default(),
+            windows: RefCell::default(),
+        }
+    }
+
+    /// Runs `work` for expressions of a clause.
+    pub fn within<T>(&self, clause: Clause, work: impl FnOnce() -> T) -> T {
+        let before = self.clause.replace(clause);
+        let done = work();
+        self.clause.set(before);
+        done
+    }
+}
+
+/// A column of a query around this one, as this one sees it.
+pub fn outer(expr: &Expr, pg_type: &PgType) -> Result<Expr> {
+    let field = Arc::new(pg_type.field("", true));
+    let seen = expr.clone().transform_up(|node| match node {
+        Expr::Column(column) => {
+            let field = Arc::new(field.as_ref().clone().with_name(&column.name));
+            Ok(Transformed::yes(Expr::OuterReferenceColumn(field, column)))
+        }
+        other => Ok(Transformed::no(other)),
+    })?;
+    Ok(seen.data)
+}
+
+impl Analyzer<'_> {
+    /// `name`
+    pub fn column(&self, ident: &Ident, scope: &Scope) -> Result<Typed> {
+        let name = fold(ident);
+        let position = self.position(ident.span);
+        let (mut level, mut depth) = (Some(scope), 0);
+        while let Some(scope) = level {
+            if let Some(found) = find_bare(&scope.items, &name).map_err(|error| at(error, position))? {
+                return self.found(&found, depth, position);
+            }
+            if let Some(item) = scope.items.iter().find(|item| item.name.as_deref() == Some(&name)) {
+                return self.whole_row(item, depth, position);
+            }
+            level = scope.parent;
+            depth += 1;
+        }
+        if ident.quote_style.is_none() && KEYWORD_FUNCTIONS.contains(&name.as_str()) {
+            return self.named_call(&name, vec![], position);
+        }
+        Err(at(undefined_column(None, &name), position))
+    }
+
+    /// `item.name`, `schema.item.name`, `row.field`
+    pub fn qualified(&self, idents: &[Ident], scope: &Scope) -> Result<Typed> {
+        let position = self.position(idents[0].span);
+        let (last, path) = idents.split_last().expect("a compound name has parts");
+        let name = fold(last);
+        let path: Vec<String> = path.iter().map(fold).collect();
+        let (schema, item) = match path.as_slice() {
+            [item] => (None, item),
+            [schema, item] => (Some(schema), item),
+            [database, schema, item] if *database == self.ctx.database => (Some(schema), item),
+            _ => {
+                let message = format!("improper qualified name (too many dotted names): {}", path.join("."));
+                return Err(at(SqlError::new(state::SYNTAX_ERROR, message), position));
+            }
+        };
+        let (mut level, mut depth) = (Some(scope), 0);
+        while let Some(scope) = level {
+            let named = |candidate: &&Item| {
+                candidate.name.as_ref() == Some(item) && (schema.is_none() || candidate.schema.as_ref() == schema)
+            };
+            let mut found = scope.items.iter().filter(named);
+            if let Some(item) = found.next() {
+                if found.next().is_some() {
+                    let message = format!("table reference \"{}\" is ambiguous", path.join("."));
+                    return Err(at(SqlError::new(AMBIGUOUS_ALIAS, message), position));
+                }
+                let mut columns = item.columns.iter().filter(|column| column.name == name);
+                if let Some(column) = columns.next() {
+                    if columns.next().is_some() {
+                        return Err(at(ambiguous(&name), position));
+                    }
+                    return self.found(column, depth, position);
+                }
+                if name == "tableoid"
+                    && let Some(oid) = item.oid
+                {
+                    return Ok(table_oid(oid, position));
+                }
+                let shown = item.name.as_deref();
+                return Err(at(undefined_column(shown, &name), position));
+            }
+            level = scope.parent;
+            depth += 1;
+        }
+        // A row's field, where a column is a row.
+        if path.len() == 1 {
+            let row = Ident { ..idents[0].clone() };
+            if let Ok(typed) = self.column(&row, scope)
+                && let Some(fields) = typed.fields()
+                && let Some((_, field)) = fields.iter().find(|(field, _)| *field == name)
+            {
+                return Ok(field.clone());
+            }
+        }
+        let mut error = SqlError::new(
+            state::UNDEFINED_TABLE,
+            format!("missing FROM-clause entry for table \"{item}\""),
+        );
+        if self.is_hidden_by_alias(item, scope) {
+            error.message = format!("invalid reference to FROM-clause entry for table \"{item}\"");
+            error = error.hint("Perhaps you meant to reference the table alias.");
+        }
+        Err(at(error, position))
+    }
+
+    fn is_hidden_by_alias(&self, relation: &str, scope: &Scope) -> bool {
+        scope.items.iter().any(|item| {
+            let named = item.oid.and_then(|oid| self.ctx.catalog.relations.get(&oid));
+            named.is_some_and(|named| super::from::relation_name(named) == relation)
+        })
+    }
+
+    fn found(&self, column: &ScopeColumn, depth: usize, position: Option<usize>) -> Result<Typed> {
+        let expr = match depth {
+            0 => column.expr.clone(),
+            _ => outer(&column.expr, &column.pg_type)?,
+        };
+        if let Expr::Column(named) = &column.expr {
+            self.note_position(named, position);
+        }
+        Ok(Typed::new(expr, column.pg_type.clone(), position))
+    }
+
+    /// All columns of an item as a row; the value itself of a function that returns one.
+    fn whole_row(&self, item: &Item, depth: usize, position: Option<usize>) -> Result<Typed> {
+        let shown: Vec<&ScopeColumn> = item.columns.iter().filter(|column| !column.hidden).collect();
+        if let ([value], true) = (shown.as_slice(), item.is_value) {
+            return self.found(value, depth, position);
+        }
+        let fields = shown.into_iter().map(|column| {
+            let field = self.found(column, depth, position)?;
+            Ok((column.name.clone(), field))
+        });
+        Ok(Typed::row(fields.collect::<Result<_>>()?, position))
+    }
+
+    /// The columns of `*`, or of `item.*`.
+    pub fn star<'i>(&self, items: &'i [Item]) -> impl Iterator<Item = &'i ScopeColumn> {
+        let bare = items.iter().filter(|item| item.bare);
+        bare.flat_map(|item| item.columns.iter().filter(|column| !column.hidden))
+    }
+}
+
+/// Words that are functions without brackets where no column has their name.
+const KEYWORD_FUNCTIONS: [&str; 7] = [
+    "current_schema",
+    "current_catalog",
+    "current_role",
+    "current_user",
+    "session_user",
+    "system_user",
+    "user",
+];
+
+/// 42P09
+const AMBIGUOUS_ALIAS: crate::error::SqlState = crate::error::SqlState("42P09");
+
+fn ambiguous(name: &str) -> SqlError {
+    SqlError::new(
+        state::AMBIGUOUS_COLUMN,
+        format!("column reference \"{name}\" is ambiguous"),
+    )
+}
+
+fn table_oid(oid: u32, position: Option<usize>) -> Typed {
+    let value = ScalarValue::Int64(Some(i64::from(oid)));
+    Typed::new(literal(value, &PgType::Oid), PgType::Oid, position)
+}
+
+/// The column of that name among those that need no item's name.
+fn find_bare(items: &[Item], name: &str) -> Result<Option<ScopeColumn>> {
+    let bare = || items.iter().filter(|item| item.bare);
+    for hidden in [false, true] {
+        let mut found = bare()
+            .flat_map(|item| item.columns.iter())
+            .filter(|column| column.hidden == hidden && column.name == name);
+        if let Some(column) = found.next() {
+            return match found.next() {
+                Some(_) => Err(ambiguous(name)),
+                None => Ok(Some(column.clone())),
+            };
+        }
+    }
+    if name == "tableoid" {
+        let mut oids = bare().filter_map(|item| item.oid);
+        if let (Some(oid), None) = (oids.next(), oids.next()) {
+            let typed = table_oid(oid, None);
+            return Ok(Some(ScopeColumn {
+                name: name.to_string(),
+                expr: typed.expr,
+                pg_type: PgType::Oid,
+                hidden: true,
+            }));
+        }
+    }
+    Ok(None)
+}
+
+/// The columns of a plan, by name, as they are typed.
+pub fn columns_of(plan: &LogicalPlan, names: &[String], types: &[PgType]) -> Vec<ScopeColumn> {
+    let schema = plan.schema();
+    let columns = schema.iter().zip(names).zip(types);
+    columns
+        .map(|(((qualifier, field), name), pg_type)| ScopeColumn {
+            name: name.clone(),
+            expr: Expr::Column(Column::from((qualifier, field))),
+            pg_type: pg_type.clone(),
+            hidden: false,
+        })
+        .collect()
+}

@@ -1,0 +1,443 @@
+//! A SELECT: its list, its groups, windows and rows, DISTINCT, and the order of what comes out.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use datafusion::common::{Column, TableReference};
+use datafusion::logical_expr::expr::{ScalarFunction, Sort};
+use datafusion::logical_expr::{
+    Distinct, DistinctOn, EmptyRelation, Expr, Filter, LogicalPlan, Projection,
+};
+use datafusion::common::DFSchema;
+use datafusion::common::tree_node::TreeNode;
+use sqlparser::ast::{self, SelectItem, SelectItemQualifiedWildcardKind};
+
+use super::query::{OutColumn, Output, Wanted, order_items, sorted, with_ties};
+use super::scope::{Clause, Scope};
+use super::typed::{Ty, Typed, at, metadata};
+use super::{Analyzer, Result};
+use crate::error::{SqlError, state};
+use crate::sql::functions::casts;
+use crate::sql::plan::names;
+use crate::types::PgType;
+
+/// An item of the list.
+struct Target {
+    name: String,
+    typed: Typed,
+    untyped: bool,
+}
+
+/// What rows are ordered by: an item of the list, or an expression of its own.
+enum Key {
+    Target(usize),
+    Own(Typed),
+}
+
+impl Analyzer<'_> {
+    pub fn select(
+        &self,
+        select: &ast::Select,
+        query: &ast::Query,
+        parent: Option<&Scope>,
+        wanted: Wanted,
+    ) -> Result<Output> {
+        refuse_foreign(select)?;
+        let (mut plan, items) = match select.from.is_empty() {
+            true => (nothing(true), vec![]),
+            false => self.from(&select.from, parent)?,
+        };
+        let scope = Scope::new(items, parent);
+        self.name_windows(select, &scope)?;
+        if let Some(selection) = &select.selection {
+            let typed = scope.within(Clause::Where, || self.expr(selection, &scope))?;
+            let condition = self.condition(typed, "WHERE")?;
+            plan = LogicalPlan::Filter(Filter::try_new(super::unnest::simplified(condition), Arc::new(plan))?);
+        }
+        let targets = self.targets(&select.projection, &scope)?;
+        let shown: Vec<(String, Expr)> = targets
+            .iter()
+            .map(|target| (target.name.clone(), target.typed.expr.clone()))
+            .collect();
+        let order = order_items(query)?;
+        let mut keys = Vec::with_capacity(order.len());
+        for by in order {
+            keys.push((self.key(&by.expr, &targets, &scope)?, by.options));
+        }
+        let distinct_on = match &select.distinct {
+            Some(ast::Distinct::On(exprs)) => exprs
+                .iter()
+                .map(|expr| scope.within(Clause::DistinctOn, || self.key(expr, &targets, &scope)))
+                .collect::<Result<Vec<_>>>()?,
+            _ => vec![],
+        };
+        let is_distinct = matches!(select.distinct, Some(ast::Distinct::Distinct));
+        let sets = self.grouping_sets(&select.group_by, &shown, &scope)?;
+        let having = match &select.having {
+            Some(having) => {
+                let typed = scope.within(Clause::Having, || self.expr(having, &scope))?;
+                Some(self.condition(typed, "HAVING")?)
+            }
+            None => None,
+        };
+        if select.qualify.is_some() {
+            return Err(SqlError::unsupported(
+                "QUALIFY is not supported",
+                "Filter on the window function's column in a query around it.",
+            ));
+        }
+
+        // All expressions above FROM and WHERE: the list, then what is ordered by and is not in it, then HAVING.
+        let mut exprs: Vec<Expr> = targets.iter().map(|target| target.typed.expr.clone()).collect();
+        let mut types: Vec<PgType> = targets.iter().map(|target| target.typed.pg_type()).collect();
+        let mut place_of = |key: &Key| match key {
+            Key::Target(at) => *at,
+            Key::Own(typed) => match exprs.iter().position(|expr| *expr == typed.expr) {
+                Some(at) => at,
+                None => {
+                    exprs.push(typed.expr.clone());
+                    types.push(typed.pg_type());
+                    exprs.len() - 1
+                }
+            },
+        };
+        let sorts: Vec<(usize, ast::OrderByOptions)> =
+            keys.iter().map(|(key, options)| (place_of(key), *options)).collect();
+        let on: Vec<usize> = distinct_on.iter().map(&mut place_of).collect();
+        let count = targets.len();
+        if is_distinct && let Some((beyond, _)) = sorts.iter().position(|(at, _)| *at >= count).map(|at| (at, ())) {
+            use sqlparser::ast::Spanned;
+            return Err(at(
+                SqlError::new(
+                    state::INVALID_COLUMN_REFERENCE,
+                    "for SELECT DISTINCT, ORDER BY expressions must appear in select list",
+                ),
+                self.position(order[beyond].expr.span()),
+            ));
+        }
+        if !on.is_empty() {
+            let first: Vec<usize> = sorts.iter().map(|(at, _)| *at).take(on.len()).collect();
+            if !first.iter().all(|at| on.contains(at)) {
+                return Err(SqlError::new(
+                    state::INVALID_COLUMN_REFERENCE,
+                    "SELECT DISTINCT ON expressions must match initial ORDER BY expressions",
+                ));
+            }
+        }
+        exprs.extend(having.clone());
+        let aggregates = exprs.iter().any(|expr| has(expr, |node| matches!(node, Expr::AggregateFunction(_))))
+            || !scope.aggregates.borrow().is_empty();
+        if sets.is_some() || having.is_some() || aggregates {
+            plan = self.grouped(plan, sets.unwrap_or_else(|| vec![vec![]]), &scope, &mut exprs)?;
+        }
+        if having.is_some() {
+            let condition = exprs.pop().expect("it was put there");
+            plan = LogicalPlan::Filter(Filter::try_new(condition, Arc::new(plan))?);
+        }
+        plan = super::window::compute(plan, &mut exprs)?;
+        plan = super::rows::compute(self, plan, &mut exprs)?;
+        let (mut plan, columns) = self.project(plan, &targets, &exprs, &types)?;
+        let sort_of = |place: usize, options: ast::OrderByOptions| {
+            let typed = Typed::new(Expr::Column(columns[place].clone()), types[place].clone(), None);
+            self.sort(typed, options)
+        };
+        let sorts: Vec<Sort> = sorts.into_iter().map(|(place, options)| sort_of(place, options)).collect();
+        let out = |count: usize| {
+            targets.iter().zip(&columns).take(count).map(|(target, column)| OutColumn {
+                name: target.name.clone(),
+                column: column.clone(),
+                pg_type: target.typed.pg_type(),
+                untyped: target.untyped,
+            })
+        };
+        let mut output_columns: Vec<OutColumn> = out(count).collect();
+        let mut kept: Vec<Expr> = columns[..count].iter().cloned().map(Expr::Column).collect();
+        if is_distinct {
+            plan = LogicalPlan::Distinct(Distinct::All(Arc::new(plan)));
+        }
+        if !on.is_empty() {
+            let keys = on.iter().map(|at| Expr::Column(columns[*at].clone())).collect();
+            let all = columns.iter().cloned().map(Expr::Column).collect();
+            let order = (!sorts.is_empty()).then(|| sorts.clone());
+            let distinct = DistinctOn::try_new(keys, all, order, Arc::new(plan))?;
+            plan = LogicalPlan::Distinct(Distinct::On(distinct));
+        }
+        if wanted == Wanted::Numbered {
+            let name = self.internal_name("number");
+            plan = super::window::row_number(plan, vec![], sorts.clone(), &name)?;
+            kept.push(Expr::Column(Column::from_name(&name)));
+            output_columns.push(OutColumn {
+                name: name.clone(),
+                column: Column::from_name(name),
+                pg_type: PgType::Int8,
+                untyped: false,
+            });
+        }
+        if !sorts.is_empty() && !columns.is_empty() {
+            plan = sorted(plan, sorts.clone());
+        }
+        let ties = with_ties(query).then_some(&sorts);
+        let extra = columns.len() > count;
+        // The engine knows a limit over a sort, so what is ordered by and not shown is taken off above both.
+        plan = self.limited(plan, query, parent, ties)?;
+        if extra {
+            plan = LogicalPlan::Projection(Projection::try_new(kept, Arc::new(plan))?);
+        }
+        Ok(Output {
+            plan,
+            columns: output_columns,
+        })
+    }
+
+    /// The list, with `*` written out.
+    fn targets(&self, items: &[SelectItem], scope: &Scope) -> Result<Vec<Target>> {
+        let mut targets = Vec::with_capacity(items.len());
+        for item in items {
+            match item {
+                SelectItem::UnnamedExpr(expr) => {
+                    // `(row).*`
+                    let typed = self.expr(expr, scope)?;
+                    targets.push(self.target(names::output_name(expr), typed)?);
+                }
+                SelectItem::ExprWithAlias { expr, alias } => {
+                    let typed = self.expr(expr, scope)?;
+                    targets.push(self.target(names::fold(alias), typed)?);
+                }
+                SelectItem::ExprWithAliases { .. } => {
+                    return Err(SqlError::new(state::SYNTAX_ERROR, "a column has one name"));
+                }
+                SelectItem::Wildcard(options) => {
+                    refuse_options(options)?;
+                    if scope.items.is_empty() {
+                        return Err(SqlError::new(
+                            state::SYNTAX_ERROR,
+                            "SELECT * with no tables specified is not valid",
+                        ));
+                    }
+                    for column in self.star(&scope.items) {
+                        self.note_star(&column.expr, None);
+                        let typed = Typed::new(column.expr.clone(), column.pg_type.clone(), None);
+                        targets.push(self.target(column.name.clone(), typed)?);
+                    }
+                }
+                SelectItem::QualifiedWildcard(SelectItemQualifiedWildcardKind::ObjectName(name), options) => {
+                    refuse_options(options)?;
+                    let idents: Vec<ast::Ident> = name.0.iter().filter_map(|part| part.as_ident().cloned()).collect();
+                    let row = self.item_row(&idents, scope)?;
+                    for (name, field) in row.fields().unwrap_or_default() {
+                        self.note_star(&field.expr, row.position);
+                        targets.push(self.target(name.clone(), field.clone())?);
+                    }
+                }
+                SelectItem::QualifiedWildcard(SelectItemQualifiedWildcardKind::Expr(expr), options) => {
+                    refuse_options(options)?;
+                    let row = self.expr(expr, scope)?;
+                    let Some(fields) = row.fields() else {
+                        return Err(at(
+                            SqlError::new(
+                                state::WRONG_OBJECT_TYPE,
+                                format!("type {} is not composite", row.type_name()),
+                            ),
+                            row.position,
+                        ));
+                    };
+                    for (name, field) in fields {
+                        targets.push(self.target(name.clone(), field.clone())?);
+                    }
+                }
+            }
+        }
+        Ok(targets)
+    }
+
+    fn note_star(&self, expr: &Expr, position: Option<usize>) {
+        if let Expr::Column(column) = expr {
+            self.note_position(column, position);
+        }
+    }
+
+    fn target(&self, name: String, typed: Typed) -> Result<Target> {
+        let untyped = typed.is_unknown();
+        let typed = match typed.ty {
+            Ty::Row(_) => self.row_text(&typed)?,
+            _ => self.settle(typed)?,
+        };
+        Ok(Target { name, typed, untyped })
+    }
+
+    /// What an item of ORDER BY or DISTINCT ON means: the number or name of an output column, else an expression.
+    fn key(&self, expr: &ast::Expr, targets: &[Target], scope: &Scope) -> Result<Key> {
+        match expr {
+            ast::Expr::Value(value) if matches!(value.value, ast::Value::Number(..)) => {
+                return Ok(Key::Target(self.place(expr, targets.len(), "ORDER BY")?));
+            }
+            ast::Expr::Value(value)
+                if !matches!(value.value, ast::Value::Placeholder(_) | ast::Value::Null) =>
+            {
+                return Err(at(
+                    SqlError::new(state::SYNTAX_ERROR, "non-integer constant in ORDER BY"),
+                    self.position(value.span),
+                ));
+            }
+            ast::Expr::Identifier(ident) => {
+                let name = names::fold(ident);
+                let mut found = targets.iter().enumerate().filter(|(_, target)| target.name == name);
+                if let Some((first, target)) = found.next() {
+                    if found.any(|(_, other)| other.typed.expr != target.typed.expr) {
+                        return Err(at(
+                            SqlError::new(state::AMBIGUOUS_COLUMN, format!("ORDER BY \"{name}\" is ambiguous")),
+                            self.position(ident.span),
+                        ));
+                    }
+                    return Ok(Key::Target(first));
+                }
+            }
+            _ => {}
+        }
+        let clause = match scope.clause.get() {
+            Clause::DistinctOn => Clause::DistinctOn,
+            _ => Clause::OrderBy,
+        };
+        let typed = scope.within(clause, || self.expr(expr, scope))?;
+        let typed = match typed.ty {
+            Ty::Row(_) => self.row_text(&typed)?,
+            _ => self.settle(typed)?,
+        };
+        let same = targets.iter().position(|target| target.typed.expr == typed.expr);
+        Ok(same.map_or(Key::Own(typed), Key::Target))
+    }
+
+    /// The projection of a SELECT, and its columns: the list's, then those that are only ordered by.
+    fn project(
+        &self,
+        plan: LogicalPlan,
+        targets: &[Target],
+        exprs: &[Expr],
+        types: &[PgType],
+    ) -> Result<(LogicalPlan, Vec<Column>)> {
+        let mut used: HashSet<String> = HashSet::new();
+        let mut made = Vec::with_capacity(exprs.len());
+        for (index, expr) in exprs.iter().enumerate() {
+            let wanted = match targets.get(index) {
+                Some(target) => target.name.clone(),
+                None => self.internal_name("key"),
+            };
+            let name = match used.insert(wanted.clone()) {
+                true => wanted,
+                false => {
+                    let marked = format!("{wanted}\u{1}{index}");
+                    used.insert(marked.clone());
+                    marked
+                }
+            };
+            made.push((expr.clone(), name));
+        }
+        let aliased = |typed: &dyn Fn(usize) -> bool| -> Vec<Expr> {
+            made.iter()
+                .enumerate()
+                .map(|(index, (expr, name))| {
+                    let told = typed(index).then(|| metadata_of(&types[index])).flatten();
+                    match expr {
+                        Expr::Column(column) if column.name == *name && told.is_none() => expr.clone(),
+                        _ => expr.clone().alias_with_metadata(name, told),
+                    }
+                })
+                .collect()
+        };
+        let input = Arc::new(plan);
+        let first = Projection::try_new(aliased(&|_| false), input.clone())?;
+        // What a type is beside its Arrow form is said where the expression does not say it.
+        let untold: Vec<bool> = first
+            .schema
+            .fields()
+            .iter()
+            .zip(types)
+            .map(|(field, pg_type)| {
+                field.data_type() == &pg_type.arrow() && PgType::of_field(field).as_ref() != Some(pg_type)
+            })
+            .collect();
+        let projection = match untold.contains(&true) {
+            true => Projection::try_new(aliased(&|index| untold[index]), input)?,
+            false => first,
+        };
+        let columns = projection.schema.columns();
+        Ok((LogicalPlan::Projection(projection), columns))
+    }
+}
+
+fn metadata_of(pg_type: &PgType) -> Option<datafusion::common::metadata::FieldMetadata> {
+    metadata(pg_type).or_else(|| {
+        let told = std::collections::BTreeMap::from([(crate::types::PG_TYPE_KEY.to_string(), pg_type.name())]);
+        Some(told.into())
+    })
+}
+
+/// Rows without columns: one, or none.
+pub fn nothing(produce_one_row: bool) -> LogicalPlan {
+    LogicalPlan::EmptyRelation(EmptyRelation {
+        produce_one_row,
+        schema: Arc::new(DFSchema::empty()),
+    })
+}
+
+pub fn has(expr: &Expr, is: impl Fn(&Expr) -> bool) -> bool {
+    expr.exists(|node| Ok(is(node))).unwrap_or(false)
+}
+
+/// What rows are sorted by: intervals by their length.
+pub fn sort_key(typed: Typed) -> Expr {
+    match typed.pg_type() {
+        PgType::Interval => {
+            let call = ScalarFunction::new_udf(casts::interval_length(), vec![typed.expr]);
+            Expr::ScalarFunction(call)
+        }
+        _ => typed.expr,
+    }
+}
+
+/// 42601 for what other dialects put into a SELECT.
+fn refuse_foreign(select: &ast::Select) -> Result<()> {
+    let foreign = [
+        (select.top.is_some(), "TOP"),
+        (!select.lateral_views.is_empty(), "LATERAL VIEW"),
+        (select.prewhere.is_some(), "PREWHERE"),
+        (!select.connect_by.is_empty(), "CONNECT BY"),
+        (!select.cluster_by.is_empty(), "CLUSTER BY"),
+        (!select.distribute_by.is_empty(), "DISTRIBUTE BY"),
+        (!select.sort_by.is_empty(), "SORT BY"),
+        (select.value_table_mode.is_some(), "SELECT AS"),
+        (select.exclude.is_some(), "EXCLUDE"),
+    ];
+    for (is_there, what) in foreign {
+        if is_there {
+            return Err(SqlError::new(
+                state::SYNTAX_ERROR,
+                format!("syntax error at or near \"{what}\""),
+            ));
+        }
+    }
+    if select.into.is_some() {
+        return Err(SqlError::unsupported(
+            "SELECT INTO is not supported yet",
+            "Create a topic, and INSERT INTO it SELECT ...",
+        ));
+    }
+    Ok(())
+}
+
+fn refuse_options(options: &ast::WildcardAdditionalOptions) -> Result<()> {
+    let foreign = options.opt_ilike.is_some()
+        || options.opt_exclude.is_some()
+        || options.opt_except.is_some()
+        || options.opt_replace.is_some()
+        || options.opt_rename.is_some();
+    match foreign {
+        true => Err(SqlError::new(state::SYNTAX_ERROR, "syntax error after \"*\"").hint("Name the columns.")),
+        false => Ok(()),
+    }
+}
+
+/// A qualifier for the columns of a FROM item.
+pub fn reference(name: &str) -> TableReference {
+    TableReference::bare(name)
+}

@@ -1,0 +1,160 @@
+//! The functions that PostgreSQL has over the types that there are here: names, arguments, results.
+//!
+//! `functions.txt` has a line for each: name, kind, arguments, result, names of the arguments (with how many of them have
+//! defaults), and the columns of a record. Kinds are `f` for a function, `s` for one that returns rows, `a` for an aggregate, `w`
+//! for a window function; a `v` after it says that the last argument repeats. Not here: what computes them (`functions`).
+
+use std::collections::HashMap;
+use std::sync::LazyLock;
+
+use super::kinds;
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Kind {
+    Function,
+    Rows,
+    Aggregate,
+    Window,
+}
+
+/// A function by its arguments.
+#[derive(Debug)]
+pub struct Signature {
+    pub name: &'static str,
+    pub kind: Kind,
+    /// OIDs.
+    pub arguments: Vec<u32>,
+    pub result: u32,
+    /// The last argument repeats.
+    pub is_variadic: bool,
+    /// Empty where they have no names.
+    pub names: Vec<&'static str>,
+    /// Arguments at the end that need not be given.
+    pub defaults: usize,
+    /// Of a record.
+    pub columns: Vec<(&'static str, u32)>,
+}
+
+/// Functions that PostgreSQL does not have, or has by its grammar only.
+const OWN: &str = "\
+current_catalog\tf\t\tname
+current_date\tf\t\tdate
+current_role\tf\t\tname
+current_time\tf\t\ttime
+current_timestamp\tf\t\ttimestamptz
+current_timestamp\tf\tint4\ttimestamptz
+localtime\tf\t\ttime
+localtimestamp\tf\t\ttimestamp
+localtimestamp\tf\tint4\ttimestamp
+millstream_version\tf\t\ttext
+proctime\tf\t\ttimestamptz
+rw_version\tf\t\ttext
+system_user\tf\t\ttext
+time_bucket\tf\tinterval,timestamp\ttimestamp
+time_bucket\tf\tinterval,timestamp,timestamp\ttimestamp
+time_bucket\tf\tinterval,timestamptz\ttimestamptz
+time_bucket\tf\tinterval,timestamptz,timestamptz\ttimestamptz
+date_bin\tf\tinterval,timestamp\ttimestamp
+date_bin\tf\tinterval,timestamptz\ttimestamptz
+any_value\ta\tanyelement\tanyelement
+user\tf\t\tname
+to_regrole\tf\ttext\toid
+pg_is_in_backup\tf\t\tbool
+";
+
+fn read(line: &'static str) -> Signature {
+    let mut columns = line.split('\t');
+    let mut next = || columns.next().unwrap_or_default();
+    let name = next();
+    let (kind, is_variadic) = match next() {
+        kind if kind.ends_with('v') => (&kind[..1], true),
+        kind => (kind, false),
+    };
+    let kind = match kind {
+        "s" => Kind::Rows,
+        "a" => Kind::Aggregate,
+        "w" => Kind::Window,
+        _ => Kind::Function,
+    };
+    let list = |text: &'static str| text.split(',').filter(|item| !item.is_empty());
+    let arguments = list(next()).map(kinds::parse).collect();
+    let result = kinds::parse(next());
+    let (names, defaults) = match next() {
+        names if names.contains('*') => names.split_once('*').expect("it is there"),
+        names => (names, "0"),
+    };
+    let columns = list(next()).map(|column| {
+        let (name, kind) = column.rsplit_once(' ').expect("a column has a type");
+        (name, kinds::parse(kind))
+    });
+    Signature {
+        name,
+        kind,
+        arguments,
+        result,
+        is_variadic,
+        names: list(names).collect(),
+        defaults: defaults.parse().expect("a number"),
+        columns: columns.collect(),
+    }
+}
+
+/// All functions of a name.
+pub fn of(name: &str) -> &'static [Signature] {
+    static FUNCTIONS: LazyLock<HashMap<&'static str, Vec<Signature>>> = LazyLock::new(|| {
+        let mut functions: HashMap<&'static str, Vec<Signature>> = HashMap::new();
+        for line in include_str!("functions.txt").lines().chain(OWN.lines()) {
+            let signature = read(line);
+            functions.entry(signature.name).or_default().push(signature);
+        }
+        functions
+    });
+    FUNCTIONS.get(name).map_or(&[], Vec::as_slice)
+}
+
+/// An operator by its operands. `left` is 0 for one that stands before its operand.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct OperatorSignature {
+    pub left: u32,
+    pub right: u32,
+    pub result: u32,
+}
+
+/// All operators of a name.
+pub fn operators(name: &str) -> &'static [OperatorSignature] {
+    static OPERATORS: LazyLock<HashMap<&'static str, Vec<OperatorSignature>>> = LazyLock::new(|| {
+        let mut operators: HashMap<&'static str, Vec<OperatorSignature>> = HashMap::new();
+        for line in include_str!("operators.txt").lines() {
+            let mut columns = line.split('\t');
+            let mut next = || columns.next().expect("a line has four columns");
+            let name = next();
+            let mut kind = || match next() {
+                "-" => 0,
+                known => kinds::parse(known),
+            };
+            let signature = OperatorSignature {
+                left: kind(),
+                right: kind(),
+                result: kind(),
+            };
+            operators.entry(name).or_default().push(signature);
+        }
+        operators
+    });
+    OPERATORS.get(name).map_or(&[], Vec::as_slice)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tables_can_be_read() {
+        assert_eq!(of("abs").len(), 6);
+        assert!(of("nope").is_empty());
+        assert!(of("concat")[0].is_variadic);
+        assert_eq!(of("make_interval")[0].defaults, 7);
+        assert_eq!(of("json_each")[0].columns.len(), 2);
+        assert!(operators("-").iter().any(|operator| operator.left == 0));
+    }
+}

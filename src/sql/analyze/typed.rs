@@ -1,0 +1,452 @@
+//! An expression with its PostgreSQL type, and how it becomes one of another type.
+//!
+//! One rule: what has no type yet (a quoted string, NULL, a parameter) is UNKNOWN until its context gives it one; then a
+//! string is read as that type, with the position of an error, and a parameter has that type from then on.
+
+use arrow::datatypes::{DataType, FieldRef};
+use datafusion::common::ScalarValue;
+use datafusion::common::metadata::FieldMetadata;
+use datafusion::logical_expr::Expr;
+use datafusion::logical_expr::expr::{Cast, Placeholder, ScalarFunction};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::kinds::{self, Context, can_coerce};
+use super::{Analyzer, Result, choose};
+use crate::error::{SqlError, state};
+use crate::sql::functions::zone;
+use crate::types::{InputStyle, PG_TYPE_KEY, PgType, scalar_from_text};
+
+/// What an expression is.
+#[derive(Clone, Debug)]
+pub enum Ty {
+    /// A quoted string, NULL or a parameter that nothing has given a type.
+    Unknown,
+    Of(PgType),
+    /// A row: it has no expression of its own.
+    Row(Vec<(String, Typed)>),
+}
+
+/// An expression with its type.
+#[derive(Clone, Debug)]
+pub struct Typed {
+    pub expr: Expr,
+    pub ty: Ty,
+    /// Where it begins in the statement.
+    pub position: Option<usize>,
+}
+
+impl Typed {
+    pub fn new(expr: Expr, pg_type: PgType, position: Option<usize>) -> Typed {
+        Typed {
+            expr,
+            ty: Ty::Of(pg_type),
+            position,
+        }
+    }
+
+    pub fn unknown(expr: Expr, position: Option<usize>) -> Typed {
+        Typed {
+            expr,
+            ty: Ty::Unknown,
+            position,
+        }
+    }
+
+    pub fn row(fields: Vec<(String, Typed)>, position: Option<usize>) -> Typed {
+        Typed {
+            expr: Expr::Literal(ScalarValue::Null, None),
+            ty: Ty::Row(fields),
+            position,
+        }
+    }
+
+    pub fn boolean(expr: Expr, position: Option<usize>) -> Typed {
+        Typed::new(expr, PgType::Bool, position)
+    }
+
+    /// The type's OID, as resolution sees it.
+    pub fn oid(&self) -> u32 {
+        match &self.ty {
+            Ty::Unknown => kinds::UNKNOWN,
+            Ty::Of(pg_type) => pg_type.oid(),
+            Ty::Row(_) => kinds::RECORD,
+        }
+    }
+
+    /// The type's name, for errors.
+    pub fn type_name(&self) -> String {
+        kinds::name(self.oid())
+    }
+
+    pub fn is_unknown(&self) -> bool {
+        matches!(self.ty, Ty::Unknown)
+    }
+
+    pub fn is_null(&self) -> bool {
+        matches!(&self.expr, Expr::Literal(value, _) if value.is_null()) && !matches!(self.ty, Ty::Row(_))
+    }
+
+    /// The type; an unknown one is text.
+    pub fn pg_type(&self) -> PgType {
+        match &self.ty {
+            Ty::Of(pg_type) => pg_type.clone(),
+            Ty::Unknown | Ty::Row(_) => PgType::Text,
+        }
+    }
+
+    /// An Arrow field of its type.
+    pub fn field(&self) -> FieldRef {
+        Arc::new(self.pg_type().field("", true))
+    }
+
+    pub fn fields(&self) -> Option<&[(String, Typed)]> {
+        match &self.ty {
+            Ty::Row(fields) => Some(fields),
+            _ => None,
+        }
+    }
+
+    /// The text of a string that has no type yet.
+    pub fn literal(&self) -> Option<&str> {
+        match (&self.ty, &self.expr) {
+            (Ty::Unknown, Expr::Literal(ScalarValue::Utf8(Some(text)), _)) => Some(text),
+            _ => None,
+        }
+    }
+}
+
+/// The metadata that says a type that Arrow alone cannot tell.
+pub fn metadata(pg_type: &PgType) -> Option<FieldMetadata> {
+    let is_told = PgType::of_arrow(&pg_type.arrow()).as_ref() == Some(pg_type);
+    (!is_told).then(|| FieldMetadata::from(BTreeMap::from([(PG_TYPE_KEY.to_string(), pg_type.name())])))
+}
+
+/// A value of a type as a literal.
+pub fn literal(value: ScalarValue, pg_type: &PgType) -> Expr {
+    Expr::Literal(value, metadata(pg_type))
+}
+
+pub fn null_of(pg_type: &PgType) -> Result<Expr> {
+    Ok(literal(ScalarValue::try_from(&pg_type.arrow())?, pg_type))
+}
+
+/// The types that a cast makes anything of, by functions over the catalog.
+fn catalog_input(pg_type: &PgType) -> Option<&'static str> {
+    Some(match pg_type {
+        PgType::Regclass => "regclass",
+        PgType::Regtype => "regtype",
+        PgType::Regproc => "regproc",
+        PgType::Regnamespace => "regnamespace",
+        _ => return None,
+    })
+}
+
+fn catalog_output(pg_type: &PgType) -> Option<&'static str> {
+    Some(match pg_type {
+        PgType::Regclass => "regclassout",
+        PgType::Regtype => "regtypeout",
+        PgType::Regproc => "regprocout",
+        PgType::Regnamespace => "regnamespaceout",
+        _ => return None,
+    })
+}
+
+impl Analyzer<'_> {
+    /// The expression as the type that its context wants; 42804 naming it if it does not become that by itself.
+    pub fn coerce_to(&self, typed: Typed, wanted: &PgType, what: &str) -> Result<Typed> {
+        if !can_coerce(typed.oid(), wanted.oid(), Context::Implicit) {
+            let message = format!("{what} must be type {}, not type {}", wanted.name(), typed.type_name());
+            return Err(at(SqlError::new(state::DATATYPE_MISMATCH, message), typed.position));
+        }
+        self.coerce(typed, wanted)
+    }
+
+    /// A condition.
+    pub fn condition(&self, typed: Typed, clause: &str) -> Result<Expr> {
+        if matches!(typed.ty, Ty::Of(PgType::Bool)) {
+            return Ok(typed.expr);
+        }
+        Ok(self
+            .coerce_to(typed, &PgType::Bool, &format!("argument of {clause}"))?
+            .expr)
+    }
+
+    /// The expression as another type, which it becomes without a cast being written.
+    pub fn coerce(&self, typed: Typed, wanted: &PgType) -> Result<Typed> {
+        self.cast(typed, wanted, Context::Implicit)
+    }
+
+    /// The expression as another type. 42846 if there is no such cast.
+    pub fn cast(&self, typed: Typed, wanted: &PgType, context: Context) -> Result<Typed> {
+        let position = typed.position;
+        match &typed.ty {
+            Ty::Unknown => return self.read(typed, wanted, context),
+            Ty::Row(_) if matches!(wanted.oid(), kinds::TEXT | kinds::VARCHAR) => {
+                let text = self.row_text(&typed)?;
+                return self.cast(text, wanted, context);
+            }
+            Ty::Row(_) => return Err(no_cast(&typed, wanted)),
+            Ty::Of(_) => {}
+        }
+        let from = typed.pg_type();
+        if from == *wanted {
+            return Ok(typed);
+        }
+        if !can_coerce(from.oid(), wanted.oid(), context) {
+            return Err(no_cast(&typed, wanted));
+        }
+        let made = |expr: Expr| Typed::new(expr, wanted.clone(), position);
+        // A NUMERIC keeps its digits where none are asked for.
+        if let (PgType::Numeric(_), PgType::Numeric(None)) = (&from, wanted) {
+            return Ok(typed);
+        }
+        if let (Some(digits), PgType::Numeric(None)) = (whole_digits(&from), wanted) {
+            let exact = PgType::Numeric(Some((digits, 0)));
+            let expr = cast_to(typed.expr, &exact);
+            return Ok(Typed::new(expr, exact, position));
+        }
+        if let Some(name) = catalog_input(wanted) {
+            return Ok(made(self.catalog_call(name, vec![typed.expr])?));
+        }
+        let is_text = kinds::category(wanted.oid()) == b'S';
+        if let Some(name) = catalog_output(&from).filter(|_| is_text) {
+            let text = Typed::new(self.catalog_call(name, vec![typed.expr])?, PgType::Text, position);
+            return self.cast(text, wanted, context);
+        }
+        if matches!(wanted, PgType::Oid) && kinds::category(from.oid()) == b'S' {
+            return Ok(made(self.catalog_call("oid", vec![typed.expr])?));
+        }
+        let is_plain = |pg_type: &PgType| matches!(pg_type, PgType::Text | PgType::Varchar(None) | PgType::Char(0));
+        let texts = kinds::category(from.oid()) == b'S' && is_plain(wanted);
+        let same = from.arrow() == wanted.arrow() && from.oid() != wanted.oid();
+        let oids = same && kinds::category(from.oid()) == b'N';
+        if texts || oids {
+            return Ok(made(typed.expr));
+        }
+        Ok(made(cast_to(typed.expr, wanted)))
+    }
+
+    /// Gives what has no type the type that is wanted.
+    fn read(&self, typed: Typed, wanted: &PgType, context: Context) -> Result<Typed> {
+        let position = typed.position;
+        let made = |expr: Expr, pg_type: PgType| Typed::new(expr, pg_type, position);
+        match typed.expr {
+            Expr::Placeholder(Placeholder { id, .. }) => {
+                let bare = wanted.bare();
+                let known = self.type_parameter(&id, &bare).map_err(|error| at(error, position))?;
+                let typed = made(parameter(id, &known), known);
+                match typed.pg_type() == *wanted || context == Context::Implicit {
+                    true => Ok(typed),
+                    false => self.cast(typed, wanted, context),
+                }
+            }
+            Expr::Literal(ScalarValue::Utf8(Some(text)), _) => self.read_text(text, wanted, position),
+            Expr::Literal(value, _) if value.is_null() => Ok(made(null_of(wanted)?, wanted.clone())),
+            // The column of a subquery has been given one.
+            other => self.cast(Typed::new(other, PgType::Text, position), wanted, Context::Explicit),
+        }
+    }
+
+    fn read_text(&self, text: String, wanted: &PgType, position: Option<usize>) -> Result<Typed> {
+        let made = |expr: Expr, pg_type: PgType| Typed::new(expr, pg_type, position);
+        if let Some(name) = catalog_input(wanted) {
+            let text = Expr::Literal(ScalarValue::Utf8(Some(text)), None);
+            return Ok(made(self.catalog_call(name, vec![text])?, wanted.clone()));
+        }
+        match wanted {
+            PgType::Text | PgType::Varchar(None) | PgType::Char(0) | PgType::Unknown => {
+                let value = ScalarValue::Utf8(Some(text));
+                return Ok(made(literal(value, wanted), wanted.clone()));
+            }
+            // Longer texts are cut where a cast is written.
+            PgType::Varchar(Some(_)) | PgType::Char(_) => {
+                let expr = Expr::Literal(ScalarValue::Utf8(Some(text)), None);
+                return Ok(made(cast_to(expr, wanted), wanted.clone()));
+            }
+            PgType::Numeric(None) => {
+                if let Some(value) = exact_numeric(&text) {
+                    let pg_type = PgType::of_arrow(&value.data_type()).expect("a decimal is NUMERIC");
+                    return Ok(made(literal(value, &pg_type), pg_type));
+                }
+            }
+            PgType::Oid if text.trim().parse::<u32>().is_err() => {
+                let text = Expr::Literal(ScalarValue::Utf8(Some(text)), None);
+                return Ok(made(self.catalog_call("oid", vec![text])?, wanted.clone()));
+            }
+            _ => {}
+        }
+        let style = InputStyle {
+            time_zone: zone::parse(self.ctx.time_zone).unwrap_or(chrono_tz::Tz::UTC),
+            ..InputStyle::default()
+        };
+        let array = scalar_from_text(wanted, &text, &style).map_err(|error| at(error, position))?;
+        let value = ScalarValue::try_from_array(&array, 0)?;
+        Ok(made(literal(value, wanted), wanted.clone()))
+    }
+
+    /// What is still unknown at the end is text.
+    pub fn settle(&self, typed: Typed) -> Result<Typed> {
+        match typed.ty {
+            Ty::Unknown => self.coerce(typed, &PgType::Text),
+            Ty::Of(_) | Ty::Row(_) => Ok(typed),
+        }
+    }
+
+    /// The type that all of several become; 42804 if there is none.
+    pub fn common_type(&self, all: &[Typed], what: &str) -> Result<PgType> {
+        let oids: Vec<u32> = all.iter().map(Typed::oid).collect();
+        let Some(oid) = choose::common(&oids) else {
+            let first = all.iter().find(|typed| !typed.is_unknown()).expect("some are known");
+            let fits = |typed: &&Typed| choose::common(&[first.oid(), typed.oid()]).is_some();
+            let other = all.iter().find(|typed| !fits(typed)).unwrap_or(first);
+            let error = SqlError::new(
+                state::DATATYPE_MISMATCH,
+                format!("{what} types {} and {} cannot be matched", first.type_name(), other.type_name()),
+            );
+            return Err(at(error, other.position));
+        };
+        Ok(common_modifier(all, oid))
+    }
+
+    /// All of several as the type that they have in common.
+    pub fn unify(&self, all: Vec<Typed>, what: &str) -> Result<(Vec<Typed>, PgType)> {
+        let common = self.common_type(&all, what)?;
+        let unified = all.into_iter().map(|typed| self.unify_one(typed, &common));
+        Ok((unified.collect::<Result<_>>()?, common))
+    }
+
+    /// One of several as the type that they have in common.
+    pub fn unify_one(&self, typed: Typed, common: &PgType) -> Result<Typed> {
+        let position = typed.position;
+        let typed = self.coerce(typed, common)?;
+        match (typed.pg_type(), common) {
+            // Digits are brought in line as well.
+            (PgType::Numeric(from), PgType::Numeric(to)) if from != *to => {
+                Ok(Typed::new(cast_to(typed.expr, common), common.clone(), position))
+            }
+            _ => Ok(typed),
+        }
+    }
+
+    /// A call of a function over the catalog.
+    pub fn catalog_call(&self, name: &str, args: Vec<Expr>) -> Result<Expr> {
+        let function = self.catalog_function(name).expect("the name is a catalog function's");
+        Ok(Expr::ScalarFunction(ScalarFunction::new_udf(function, args)))
+    }
+}
+
+/// The common type of several of one OID, with the modifier that fits all.
+fn common_modifier(all: &[Typed], oid: u32) -> PgType {
+    let bare = PgType::from_oid(oid).expect("a common type is a real one");
+    if oid == kinds::NUMERIC {
+        let mut whole = 0i16;
+        let mut scale = i16::from(i8::MIN);
+        for typed in all {
+            let (precision, digits) = match (typed.pg_type(), typed.literal()) {
+                (_, Some(text)) => match exact_numeric(text) {
+                    Some(ScalarValue::Decimal128(_, precision, scale)) => (precision, scale),
+                    _ => continue,
+                },
+                (PgType::Numeric(Some(digits)), _) => digits,
+                (PgType::Numeric(None), _) => match bare.arrow() {
+                    DataType::Decimal128(precision, scale) => (precision, scale),
+                    _ => continue,
+                },
+                (other, _) => match whole_digits(&other) {
+                    Some(digits) => (digits, 0),
+                    None => continue,
+                },
+            };
+            whole = whole.max(i16::from(precision) - i16::from(digits));
+            scale = scale.max(i16::from(digits));
+        }
+        if scale == i16::from(i8::MIN) {
+            return bare;
+        }
+        let precision = (whole + scale).clamp(1, 38);
+        let arrow = DataType::Decimal128(precision as u8, scale.min(38) as i8);
+        return PgType::of_arrow(&arrow).expect("a decimal is NUMERIC");
+    }
+    let mut known = all.iter().filter(|typed| typed.oid() == oid).map(Typed::pg_type);
+    let Some(first) = known.next() else { return bare };
+    let unknown = all.iter().any(|typed| typed.oid() != oid && !typed.is_unknown());
+    match !unknown && known.all(|other| other == first) {
+        true => first,
+        false => bare,
+    }
+}
+
+/// Digits of the largest value of an integer type.
+fn whole_digits(pg_type: &PgType) -> Option<u8> {
+    match pg_type {
+        PgType::Int2 => Some(5),
+        PgType::Int4 => Some(10),
+        PgType::Int8 => Some(19),
+        _ => None,
+    }
+}
+
+/// A number as a decimal of exactly the digits that are written; `None` if NUMERIC has not so many, or it is none.
+pub fn exact_numeric(text: &str) -> Option<ScalarValue> {
+    const DIGITS_MAX: usize = 38;
+    let text = text.trim();
+    let (negative, unsigned) = match text.strip_prefix('-') {
+        Some(rest) => (true, rest),
+        None => (false, text.strip_prefix('+').unwrap_or(text)),
+    };
+    let (mantissa, exponent) = match unsigned.split_once(['e', 'E']) {
+        Some((mantissa, exponent)) => (mantissa, exponent.parse::<i32>().ok()?),
+        None => (unsigned, 0),
+    };
+    let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, ""));
+    let is_digits = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
+    if whole.is_empty() && fraction.is_empty() || !is_digits(whole) || !is_digits(fraction) {
+        return None;
+    }
+    let mut digits = format!("{whole}{fraction}").trim_start_matches('0').to_string();
+    let mut scale = i64::try_from(fraction.len()).ok()? - i64::from(exponent);
+    if scale < 0 {
+        if digits.is_empty() {
+            scale = 0;
+        } else if digits.len() as i64 - scale > DIGITS_MAX as i64 {
+            return None;
+        } else {
+            digits.push_str(&"0".repeat(scale.unsigned_abs() as usize));
+            scale = 0;
+        }
+    }
+    if digits.len() > DIGITS_MAX || scale > DIGITS_MAX as i64 {
+        return None;
+    }
+    let value: i128 = if digits.is_empty() { 0 } else { digits.parse().ok()? };
+    let precision = (digits.len() as i64).max(scale).max(1) as u8;
+    let value = if negative { -value } else { value };
+    Some(ScalarValue::Decimal128(Some(value), precision, scale as i8))
+}
+
+/// A parameter of a type.
+pub fn parameter(id: String, pg_type: &PgType) -> Expr {
+    Expr::Placeholder(Placeholder::new_with_field(id, Some(Arc::new(pg_type.field("", true)))))
+}
+
+fn no_cast(typed: &Typed, wanted: &PgType) -> SqlError {
+    let message = format!("cannot cast type {} to {}", typed.type_name(), wanted.bare().name());
+    at(SqlError::new(state::CANNOT_COERCE, message), typed.position)
+}
+
+/// An error at a place of the statement, unless it has one.
+pub fn at(error: SqlError, position: Option<usize>) -> SqlError {
+    match position {
+        Some(position) if error.position.is_none() => error.position(position),
+        _ => error,
+    }
+}
+
+/// A cast, as the last pass over a plan understands it.
+pub fn cast_to(expr: Expr, pg_type: &PgType) -> Expr {
+    Expr::Cast(Cast {
+        expr: Box::new(expr),
+        field: Arc::new(pg_type.field("", true)),
+    })
+}

@@ -1,0 +1,380 @@
+//! Window functions: what OVER means, and the plan nodes that compute them.
+
+use std::sync::Arc;
+
+use datafusion::common::Column;
+use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
+use datafusion::logical_expr::expr::{Sort, WindowFunction, WindowFunctionParams};
+use datafusion::logical_expr::{
+    Expr, LogicalPlan, LogicalPlanBuilder, WindowFrame, WindowFrameBound, WindowFrameUnits, WindowFunctionDefinition,
+};
+use sqlparser::ast;
+
+use super::choose;
+use super::group::named_apart;
+use super::kinds;
+use super::scope::{Clause, Scope};
+use super::signatures::{self, Kind, Signature};
+use super::typed::{Typed, at};
+use super::{Analyzer, Result};
+use crate::error::{SqlError, state};
+use crate::sql::functions::{calls, functions};
+use crate::sql::plan::names::fold;
+use crate::types::PgType;
+
+/// What a window is.
+#[derive(Clone, Default)]
+pub struct Spec {
+    partition_by: Vec<Expr>,
+    order_by: Vec<(Typed, Sort)>,
+    frame: Option<ast::WindowFrame>,
+}
+
+impl Analyzer<'_> {
+    /// The windows that a SELECT names.
+    pub fn name_windows(&self, select: &ast::Select, scope: &Scope) -> Result<()> {
+        for ast::NamedWindowDefinition(name, definition) in &select.named_window {
+            let folded = fold(name);
+            if scope.windows.borrow().iter().any(|(known, _)| *known == folded) {
+                let message = format!("window \"{folded}\" is already defined");
+                return Err(at(
+                    SqlError::new(state::WINDOWING_ERROR, message),
+                    self.position(name.span),
+                ));
+            }
+            let spec = match definition {
+                ast::NamedWindowExpr::NamedWindow(other) => self.named_window(other, scope)?,
+                ast::NamedWindowExpr::WindowSpec(spec) => self.window_spec(spec, scope)?,
+            };
+            scope.windows.borrow_mut().push((folded, spec));
+        }
+        Ok(())
+    }
+
+    fn named_window(&self, name: &ast::Ident, scope: &Scope) -> Result<Spec> {
+        let folded = fold(name);
+        let windows = scope.windows.borrow();
+        match windows.iter().find(|(known, _)| *known == folded) {
+            Some((_, spec)) => Ok(spec.clone()),
+            None => Err(at(
+                SqlError::new(state::UNDEFINED_OBJECT, format!("window \"{folded}\" does not exist")),
+                self.position(name.span),
+            )),
+        }
+    }
+
+    fn window_spec(&self, spec: &ast::WindowSpec, scope: &Scope) -> Result<Spec> {
+        let mut made = match &spec.window_name {
+            Some(name) => {
+                let based = self.named_window(name, scope)?;
+                let refuse = |what: &str| {
+                    let message = format!("cannot {what} of window \"{}\"", fold(name));
+                    Err(at(
+                        SqlError::new(state::WINDOWING_ERROR, message),
+                        self.position(name.span),
+                    ))
+                };
+                if !spec.partition_by.is_empty() {
+                    return refuse("override PARTITION BY clause");
+                }
+                if !spec.order_by.is_empty() && !based.order_by.is_empty() {
+                    return refuse("override ORDER BY clause");
+                }
+                if based.frame.is_some() {
+                    let message = format!("cannot copy window \"{}\" because it has a frame clause", fold(name));
+                    return Err(at(
+                        SqlError::new(state::WINDOWING_ERROR, message),
+                        self.position(name.span),
+                    ));
+                }
+                based
+            }
+            None => Spec::default(),
+        };
+        scope.within(Clause::Window, || {
+            for expr in &spec.partition_by {
+                made.partition_by.push(self.settle(self.expr(expr, scope)?)?.expr);
+            }
+            for by in &spec.order_by {
+                made.order_by.push(self.order_of(by, scope)?);
+            }
+            Ok::<(), SqlError>(())
+        })?;
+        made.frame.clone_from(&spec.window_frame);
+        Ok(made)
+    }
+
+    /// An item of ORDER BY that is an expression: with its type, and as the plan sorts by it.
+    pub fn order_of(&self, by: &ast::OrderByExpr, scope: &Scope) -> Result<(Typed, Sort)> {
+        let typed = self.settle(self.expr(&by.expr, scope)?)?;
+        let sort = self.sort(typed.clone(), by.options);
+        Ok((typed, sort))
+    }
+
+    pub fn sort(&self, typed: Typed, options: ast::OrderByOptions) -> Sort {
+        let asc = options.asc.unwrap_or(true);
+        let nulls_first = options.nulls_first.unwrap_or(!asc);
+        Sort::new(super::select::sort_key(typed), asc, nulls_first)
+    }
+
+    /// A call with OVER.
+    pub fn window_call(
+        &self,
+        name: &str,
+        call: &ast::Function,
+        scope: &Scope,
+        position: Option<usize>,
+    ) -> Result<Typed> {
+        check_clause(scope, position)?;
+        let given = scope.within(Clause::WindowCall, || self.arguments(call, scope))?;
+        let filter = match &call.filter {
+            Some(filter) => {
+                let typed = scope.within(Clause::Filter, || self.expr(filter, scope))?;
+                Some(Box::new(self.condition(typed, "FILTER")?))
+            }
+            None => None,
+        };
+        let spec = match call.over.as_ref().expect("the caller has looked") {
+            ast::WindowType::NamedWindow(name) => self.named_window(name, scope)?,
+            ast::WindowType::WindowSpec(spec) => self.window_spec(spec, scope)?,
+        };
+        if given.distinct {
+            return Err(at(
+                SqlError::new(
+                    state::FEATURE_NOT_SUPPORTED,
+                    "DISTINCT is not implemented for window functions",
+                ),
+                position,
+            ));
+        }
+        if !given.order_by.is_empty() || !call.within_group.is_empty() {
+            return Err(at(
+                SqlError::new(
+                    state::FEATURE_NOT_SUPPORTED,
+                    "aggregate ORDER BY is not implemented for window functions",
+                ),
+                position,
+            ));
+        }
+        let (function, arguments, result) = self.choose_window(name, call, &given, position)?;
+        if filter.is_some() && matches!(function, WindowFunctionDefinition::WindowUDF(_)) {
+            return Err(at(
+                SqlError::new(
+                    state::FEATURE_NOT_SUPPORTED,
+                    "FILTER is not implemented for non-aggregate window functions",
+                ),
+                position,
+            ));
+        }
+        let frame = self.frame(&spec, position)?;
+        let mut order_by: Vec<Sort> = spec.order_by.iter().map(|(_, sort)| sort.clone()).collect();
+        let frame = match frame {
+            Some(frame) => frame,
+            None => WindowFrame::new((!order_by.is_empty()).then_some(false)),
+        };
+        calls::check_frame(&frame).map_err(|error| at(error.into(), position))?;
+        if let [(typed, _)] = spec.order_by.as_slice() {
+            let typed = [typed.pg_type()];
+            calls::check_offsets(&frame, &typed[0]).map_err(|error| at(error, position))?;
+        }
+        frame
+            .regularize_order_bys(&mut order_by)
+            .map_err(|error| at(error.into(), position))?;
+        let exprs: Vec<Expr> = arguments.iter().map(|typed| typed.expr.clone()).collect();
+        let expr = Expr::WindowFunction(Box::new(WindowFunction {
+            fun: function.clone(),
+            params: WindowFunctionParams {
+                args: exprs,
+                partition_by: spec.partition_by,
+                order_by,
+                window_frame: frame,
+                filter,
+                null_treatment: given.respects_nulls,
+                distinct: false,
+            },
+        }));
+        match &function {
+            WindowFunctionDefinition::AggregateUDF(function) => {
+                self.aggregate_type(expr, function, &arguments, &result, position)
+            }
+            WindowFunctionDefinition::WindowUDF(_) => {
+                let fields: Vec<_> = arguments.iter().map(Typed::field).collect();
+                let returned = function
+                    .return_field(&fields, name)
+                    .map_err(|error| at(SqlError::from(error), position))?;
+                Ok(self.returning(expr, &returned, &result, position))
+            }
+        }
+    }
+
+    fn choose_window(
+        &self,
+        name: &str,
+        call: &ast::Function,
+        given: &super::call::Given,
+        position: Option<usize>,
+    ) -> Result<(WindowFunctionDefinition, Vec<Typed>, PgType)> {
+        let candidates: Vec<&'static Signature> = signatures::of(name)
+            .iter()
+            .filter(|signature| signature.kind == Kind::Window)
+            .collect();
+        if candidates.is_empty() {
+            let (function, arguments, result) = self.choose_aggregate(name, given, &[], call, position)?;
+            return Ok((WindowFunctionDefinition::AggregateUDF(function), arguments, result));
+        }
+        let types: Vec<u32> = given.arguments.iter().map(Typed::oid).collect();
+        let chosen = choose::function(&candidates, &types)
+            .map_err(|_| at(super::call::undefined_function(name, &given.arguments), position))?;
+        let mut arguments = Vec::with_capacity(types.len());
+        for (typed, wanted) in given.arguments.iter().zip(&chosen.arguments) {
+            let typed = match PgType::from_oid(*wanted) {
+                Some(wanted) => self.coerce(typed.clone(), &wanted)?,
+                None => self.settle(typed.clone())?,
+            };
+            arguments.push(typed);
+        }
+        let result = match PgType::from_oid(chosen.result) {
+            // Digits and lengths stay.
+            Some(result) => match arguments.first().map(Typed::pg_type) {
+                Some(first) if first.oid() == result.oid() && chosen.signature.result != kinds::INT8 => first,
+                _ => result,
+            },
+            None => PgType::Text,
+        };
+        if name == "nth_value"
+            && let Some(Expr::Literal(datafusion::common::ScalarValue::Int32(Some(..=0)), _)) =
+                arguments.get(1).map(|typed| &typed.expr)
+        {
+            return Err(at(
+                SqlError::new(
+                    crate::error::SqlState("22016"),
+                    "argument of nth_value must be greater than zero",
+                ),
+                position,
+            ));
+        }
+        let function = functions().window.get(name).cloned();
+        let function = function.ok_or_else(|| at(super::call::undefined_function(name, &arguments), position))?;
+        Ok((WindowFunctionDefinition::WindowUDF(function), arguments, result))
+    }
+
+    /// The rows around one that a call sees, if that is written.
+    fn frame(&self, spec: &Spec, position: Option<usize>) -> Result<Option<WindowFrame>> {
+        let Some(written) = &spec.frame else { return Ok(None) };
+        let frame = WindowFrame::try_from(written.clone()).map_err(|error| at(error.into(), position))?;
+        let has_offset = |bound: &WindowFrameBound| match bound {
+            WindowFrameBound::Preceding(value) | WindowFrameBound::Following(value) => !value.is_null(),
+            WindowFrameBound::CurrentRow => false,
+        };
+        let offset = has_offset(&frame.start_bound) || has_offset(&frame.end_bound);
+        if frame.units == WindowFrameUnits::Range && offset && spec.order_by.len() != 1 {
+            return Err(at(
+                SqlError::new(
+                    state::WINDOWING_ERROR,
+                    "RANGE with offset PRECEDING/FOLLOWING requires exactly one ORDER BY column",
+                ),
+                position,
+            ));
+        }
+        if frame.units == WindowFrameUnits::Groups && spec.order_by.is_empty() {
+            return Err(at(
+                SqlError::new(state::WINDOWING_ERROR, "GROUPS mode requires an ORDER BY clause"),
+                position,
+            ));
+        }
+        Ok(Some(frame))
+    }
+}
+
+/// 42P20 for a window function where rows are still being chosen or grouped.
+fn check_clause(scope: &Scope, position: Option<usize>) -> Result<()> {
+    let error = match scope.clause.get() {
+        Clause::Select | Clause::OrderBy | Clause::DistinctOn => return Ok(()),
+        Clause::Aggregate => SqlError::new(
+            state::GROUPING_ERROR,
+            "aggregate function calls cannot contain window function calls",
+        ),
+        Clause::WindowCall => SqlError::new(state::WINDOWING_ERROR, "window function calls cannot be nested"),
+        other => SqlError::new(
+            state::WINDOWING_ERROR,
+            format!("window functions are not allowed in {}", other.name()),
+        ),
+    };
+    Err(at(error, position))
+}
+
+/// Takes the window functions out of expressions into nodes of the plan.
+pub fn compute(plan: LogicalPlan, exprs: &mut [Expr]) -> Result<LogicalPlan> {
+    let mut calls: Vec<Expr> = Vec::new();
+    for expr in exprs.iter() {
+        expr.apply(|node| {
+            if matches!(node, Expr::WindowFunction(_)) {
+                if !calls.contains(node) {
+                    calls.push(node.clone());
+                }
+                return Ok(TreeNodeRecursion::Jump);
+            }
+            Ok(TreeNodeRecursion::Continue)
+        })?;
+    }
+    if calls.is_empty() {
+        return Ok(plan);
+    }
+    let named = named_apart(&plan, &calls);
+    let plan = LogicalPlanBuilder::window_plan(plan, named.iter().map(|(expr, _)| expr.clone()))?;
+    let columns: Vec<(Expr, Column)> = calls.into_iter().zip(named.into_iter().map(|(_, column)| column)).collect();
+    for expr in exprs.iter_mut() {
+        let replaced = std::mem::take(expr).transform_down(|node| match &node {
+            Expr::WindowFunction(_) => match columns.iter().find(|(call, _)| *call == node) {
+                Some((_, column)) => Ok(Transformed::new(
+                    Expr::Column(column.clone()),
+                    true,
+                    TreeNodeRecursion::Jump,
+                )),
+                None => Ok(Transformed::no(node)),
+            },
+            _ => Ok(Transformed::no(node)),
+        })?;
+        *expr = replaced.data;
+    }
+    Ok(plan)
+}
+
+/// A count of rows from 1, in an order.
+pub fn row_number(plan: LogicalPlan, partition_by: Vec<Expr>, order_by: Vec<Sort>, name: &str) -> Result<LogicalPlan> {
+    let function = functions().window.get("row_number").expect("it is the engine's").clone();
+    let frame = WindowFrame::new((!order_by.is_empty()).then_some(false));
+    let call = Expr::WindowFunction(Box::new(WindowFunction {
+        fun: WindowFunctionDefinition::WindowUDF(function),
+        params: WindowFunctionParams {
+            args: vec![],
+            partition_by,
+            order_by,
+            window_frame: frame,
+            filter: None,
+            null_treatment: None,
+            distinct: false,
+        },
+    }));
+    let window = datafusion::logical_expr::Window::try_new(vec![call.alias(name)], Arc::new(plan))?;
+    Ok(LogicalPlan::Window(window))
+}
+
+/// The rank of each row in an order.
+pub fn ranked(plan: LogicalPlan, order_by: Vec<Sort>, name: &str) -> Result<LogicalPlan> {
+    let function = functions().window.get("rank").expect("it is the engine's").clone();
+    let call = Expr::WindowFunction(Box::new(WindowFunction {
+        fun: WindowFunctionDefinition::WindowUDF(function),
+        params: WindowFunctionParams {
+            args: vec![],
+            partition_by: vec![],
+            order_by,
+            window_frame: WindowFrame::new(Some(false)),
+            filter: None,
+            null_treatment: None,
+            distinct: false,
+        },
+    }));
+    let window = datafusion::logical_expr::Window::try_new(vec![call.alias(name)], Arc::new(plan))?;
+    Ok(LogicalPlan::Window(window))
+}
