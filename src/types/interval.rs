@@ -47,7 +47,13 @@ pub fn parse_interval(text: &str) -> Result<IntervalMonthDayNano, SqlError> {
             format!("interval field value out of range: \"{text}\""),
         )
     };
-    let months = i32::try_from(sum.months).map_err(|_| out_of_range())?;
+    let months = i32::try_from(sum.months).map_err(|_| {
+        match sum.months % 12 == 0 && i32::try_from(sum.months / 12).is_ok() {
+            // The years can be read, and are too many.
+            true => SqlError::new(state::DATETIME_FIELD_OVERFLOW, "interval out of range"),
+            false => out_of_range(),
+        }
+    })?;
     let days = i32::try_from(sum.days).map_err(|_| out_of_range())?;
     let nanos = sum
         .us

@@ -620,7 +620,8 @@ fn fill_time_zones(rows: &mut Rows) {
 /// The name by which a user would write a type OID: `format_type` without a modifier.
 pub fn type_name(oid: u32) -> Option<String> {
     if let Some(known) = PgType::from_oid(oid) {
-        return Some(known.name());
+        // `bpchar` is what it is called where a length is missing.
+        return Some(known.name().replace("bpchar", "character"));
     }
     let named = type_by_oid(oid)?;
     if named.category == "A" && named.element != 0 {

@@ -97,7 +97,11 @@ impl Analyzer<'_> {
             return self.aggregate_call(&name, call, scope, position);
         }
         if call.filter.is_some() || !call.within_group.is_empty() {
-            let what = if call.filter.is_some() { "FILTER" } else { "WITHIN GROUP" };
+            let what = if call.filter.is_some() {
+                "FILTER"
+            } else {
+                "WITHIN GROUP"
+            };
             return Err(at(
                 SqlError::new(
                     state::WRONG_OBJECT_TYPE,
@@ -151,12 +155,14 @@ impl Analyzer<'_> {
             (schema, name) if matches!(schema.as_str(), "pg_catalog" | "information_schema") => {
                 Ok((name.clone(), position))
             }
-            (schema, name) if self.ctx.catalog.schemas.contains_key(schema) => Err(at(
-                undefined_function(&format!("{schema}.{name}"), &[]),
-                position,
-            )),
+            (schema, name) if self.ctx.catalog.schemas.contains_key(schema) => {
+                Err(at(undefined_function(&format!("{schema}.{name}"), &[]), position))
+            }
             (schema, _) => Err(at(
-                SqlError::new(state::INVALID_SCHEMA_NAME, format!("schema \"{schema}\" does not exist")),
+                SqlError::new(
+                    state::INVALID_SCHEMA_NAME,
+                    format!("schema \"{schema}\" does not exist"),
+                ),
                 position,
             )),
         }
@@ -234,10 +240,14 @@ impl Analyzer<'_> {
             !signature.names.is_empty() && given.names.iter().all(|name| signature.names.contains(&name.as_str()))
         };
         let Some(signature) = signatures::of(name).iter().find(takes) else {
-            let shown = given.arguments.iter().enumerate().map(|(at, typed)| match at.checked_sub(plain) {
-                Some(named) => format!("{} => {}", given.names[named], typed.type_name()),
-                None => typed.type_name(),
-            });
+            let shown = given
+                .arguments
+                .iter()
+                .enumerate()
+                .map(|(at, typed)| match at.checked_sub(plain) {
+                    Some(named) => format!("{} => {}", given.names[named], typed.type_name()),
+                    None => typed.type_name(),
+                });
             let shown = shown.collect::<Vec<_>>().join(", ");
             let message = format!("function {name}({shown}) does not exist");
             return Err(at(
@@ -260,21 +270,25 @@ impl Analyzer<'_> {
             }
         }
         let last = slots.iter().rposition(Option::is_some).map_or(0, |last| last + 1);
-        let filled = slots.into_iter().take(last).enumerate().map(|(slot, typed)| match typed {
-            Some(typed) => Ok(typed),
-            // The defaults of what has names are zeros, false and empty objects.
-            None => {
-                let oid = signature.arguments[slot];
-                let pg_type = PgType::from_oid(oid).expect("a named argument has a type");
-                let text = match oid {
-                    kinds::BOOL => "false",
-                    oid if kinds::category(oid) == b'N' => "0",
-                    _ => "{}",
-                };
-                let literal = Expr::Literal(ScalarValue::Utf8(Some(text.to_string())), None);
-                self.cast(Typed::unknown(literal, position), &pg_type, Context::Explicit)
-            }
-        });
+        let filled = slots
+            .into_iter()
+            .take(last)
+            .enumerate()
+            .map(|(slot, typed)| match typed {
+                Some(typed) => Ok(typed),
+                // The defaults of what has names are zeros, false and empty objects.
+                None => {
+                    let oid = signature.arguments[slot];
+                    let pg_type = PgType::from_oid(oid).expect("a named argument has a type");
+                    let text = match oid {
+                        kinds::BOOL => "false",
+                        oid if kinds::category(oid) == b'N' => "0",
+                        _ => "{}",
+                    };
+                    let literal = Expr::Literal(ScalarValue::Utf8(Some(text.to_string())), None);
+                    self.cast(Typed::unknown(literal, position), &pg_type, Context::Explicit)
+                }
+            });
         filled.collect()
     }
 
@@ -391,13 +405,7 @@ impl Analyzer<'_> {
     }
 
     /// COALESCE and the others that are part of the grammar.
-    fn grammar_call(
-        &self,
-        name: &str,
-        call: &ast::Function,
-        scope: &Scope,
-        position: Option<usize>,
-    ) -> Result<Typed> {
+    fn grammar_call(&self, name: &str, call: &ast::Function, scope: &Scope, position: Option<usize>) -> Result<Typed> {
         let given = self.arguments(call, scope)?;
         if name == "row" {
             let fields = given.arguments.into_iter().enumerate();
@@ -455,7 +463,10 @@ impl Analyzer<'_> {
             false => &call.within_group,
         };
         let order = scope.within(Clause::Aggregate, || {
-            order.iter().map(|by| self.order_of(by, scope)).collect::<Result<Vec<_>>>()
+            order
+                .iter()
+                .map(|by| self.order_of(by, scope))
+                .collect::<Result<Vec<_>>>()
         })?;
         let (function, arguments, result) = self.choose_aggregate(name, &given, &order, call, position)?;
         let exprs: Vec<Expr> = arguments.iter().map(|typed| typed.expr.clone()).collect();
@@ -559,7 +570,8 @@ impl Analyzer<'_> {
         if function.name() == "grouping" {
             return Ok(Typed::new(expr, PgType::Int4, position));
         }
-        let fields = fields_with_udf(&fields, function).map_err(|_| at(not_yet(function.name(), arguments), position))?;
+        let fields =
+            fields_with_udf(&fields, function).map_err(|_| at(not_yet(function.name(), arguments), position))?;
         let returned = function
             .return_field(&fields)
             .map_err(|error| at(SqlError::from(error), position))?;
@@ -602,7 +614,6 @@ impl Analyzer<'_> {
         }
         Ok(typed)
     }
-
 }
 
 fn null_treatment(nulls: ast::NullTreatment) -> NullTreatment {
@@ -616,7 +627,12 @@ fn null_treatment(nulls: ast::NullTreatment) -> NullTreatment {
 fn check_aggregate_clause(scope: &Scope, position: Option<usize>) -> Result<()> {
     let clause = scope.clause.get();
     let message = match clause {
-        Clause::Select | Clause::Having | Clause::OrderBy | Clause::DistinctOn | Clause::Window | Clause::WindowCall => {
+        Clause::Select
+        | Clause::Having
+        | Clause::OrderBy
+        | Clause::DistinctOn
+        | Clause::Window
+        | Clause::WindowCall => {
             return Ok(());
         }
         Clause::Aggregate => "aggregate function calls cannot be nested".to_string(),

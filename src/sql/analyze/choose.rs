@@ -83,7 +83,10 @@ pub fn binary(name: &str, left: u32, right: u32) -> Result<OperatorSignature, Fa
     if let Some(operator) = exact(assumed_left, assumed_right) {
         return Ok(**operator);
     }
-    let lists: Vec<[u32; 2]> = operators.iter().map(|operator| [operator.left, operator.right]).collect();
+    let lists: Vec<[u32; 2]> = operators
+        .iter()
+        .map(|operator| [operator.left, operator.right])
+        .collect();
     let lists: Vec<&[u32]> = lists.iter().map(|list| list.as_slice()).collect();
     let at = choose(&lists, &[left, right])?;
     let operator = operators[at];
@@ -203,7 +206,11 @@ fn choose(candidates: &[&[u32]], given: &[u32]) -> Result<usize, Failure> {
     if let Some(first) = known.next()
         && known.all(|kind| kind == first)
     {
-        let takes_it = |at: &usize| candidates[*at].iter().all(|to| can_coerce(*first, *to, Context::Implicit));
+        let takes_it = |at: &usize| {
+            candidates[*at]
+                .iter()
+                .all(|to| can_coerce(*first, *to, Context::Implicit))
+        };
         let mut fitting = left.iter().copied().filter(takes_it);
         if let (Some(only), None) = (fitting.next(), fitting.next()) {
             return Ok(only);
@@ -321,7 +328,11 @@ mod tests {
             ("array_agg", vec![INT4], Ok((vec![INT4], parse("_int4")))),
             ("max", vec![VARCHAR], Ok((vec![TEXT], TEXT))),
             ("unnest", vec![texts], Ok((vec![texts], TEXT))),
-            ("date_trunc", vec![UNKNOWN, DATE], Ok((vec![TEXT, TIMESTAMPTZ], TIMESTAMPTZ))),
+            (
+                "date_trunc",
+                vec![UNKNOWN, DATE],
+                Ok((vec![TEXT, TIMESTAMPTZ], TIMESTAMPTZ)),
+            ),
             ("extract", vec![UNKNOWN, DATE], Ok((vec![TEXT, DATE], NUMERIC))),
             ("to_char", vec![INT2, UNKNOWN], Ok((vec![INT4, TEXT], TEXT))),
         ] {

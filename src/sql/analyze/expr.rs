@@ -3,8 +3,8 @@
 use datafusion::common::ScalarValue;
 use datafusion::logical_expr::expr::{Between, Case, InList, Like};
 use datafusion::logical_expr::{Expr, Operator};
-use sqlparser::ast::{self, BinaryOperator, DateTimeField, UnaryOperator, Value};
 use sqlparser::ast::Spanned;
+use sqlparser::ast::{self, BinaryOperator, DateTimeField, UnaryOperator, Value};
 
 use super::kinds::{self, Context};
 use super::operators::{binary, truth};
@@ -34,7 +34,9 @@ impl Analyzer<'_> {
                 self.cast(value, &wanted, Context::Explicit)
             }
             ast::Expr::Interval(interval) => self.interval(interval, scope, place()),
-            ast::Expr::Cast { expr, data_type, kind, .. } => {
+            ast::Expr::Cast {
+                expr, data_type, kind, ..
+            } => {
                 if !matches!(kind, ast::CastKind::Cast | ast::CastKind::DoubleColon) {
                     return Err(SqlError::new(state::SYNTAX_ERROR, "only CAST and :: are casts"));
                 }
@@ -128,7 +130,13 @@ impl Analyzer<'_> {
                 substring_from,
                 substring_for,
                 ..
-            } => self.substring(expr, substring_from.as_deref(), substring_for.as_deref(), scope, place()),
+            } => self.substring(
+                expr,
+                substring_from.as_deref(),
+                substring_for.as_deref(),
+                scope,
+                place(),
+            ),
             ast::Expr::Overlay {
                 expr,
                 overlay_what,
@@ -293,8 +301,14 @@ impl Analyzer<'_> {
 
     fn unary(&self, op: UnaryOperator, operand: &ast::Expr, scope: &Scope, place: Option<usize>) -> Result<Typed> {
         // A sign binds tighter than a power.
-        if let (UnaryOperator::Minus, ast::Expr::BinaryOp { left, op: power @ BinaryOperator::PGExp, right }) =
-            (op, operand)
+        if let (
+            UnaryOperator::Minus,
+            ast::Expr::BinaryOp {
+                left,
+                op: power @ BinaryOperator::PGExp,
+                right,
+            },
+        ) = (op, operand)
         {
             let left = self.unary(op, left, scope, place)?;
             let right = self.expr(right, scope)?;
@@ -318,13 +332,7 @@ impl Analyzer<'_> {
         self.prefix(symbol, typed, place)
     }
 
-    fn binary_op(
-        &self,
-        left: &ast::Expr,
-        op: &BinaryOperator,
-        right: &ast::Expr,
-        scope: &Scope,
-    ) -> Result<Typed> {
+    fn binary_op(&self, left: &ast::Expr, op: &BinaryOperator, right: &ast::Expr, scope: &Scope) -> Result<Typed> {
         if let BinaryOperator::And | BinaryOperator::Or = op {
             return self.logic(left, op, right, scope);
         }
@@ -419,13 +427,7 @@ impl Analyzer<'_> {
         }
     }
 
-    fn is_truth(
-        &self,
-        inner: &ast::Expr,
-        what: &str,
-        test: fn(Box<Expr>) -> Expr,
-        scope: &Scope,
-    ) -> Result<Typed> {
+    fn is_truth(&self, inner: &ast::Expr, what: &str, test: fn(Box<Expr>) -> Expr, scope: &Scope) -> Result<Typed> {
         let typed = self.expr(inner, scope)?;
         let position = typed.position;
         let condition = self.condition(typed, what)?;
@@ -489,12 +491,7 @@ impl Analyzer<'_> {
             && below.op == Operator::LtEq
             && above.left == below.left
         {
-            let between = Between::new(
-                above.left.clone(),
-                negated,
-                above.right.clone(),
-                below.right.clone(),
-            );
+            let between = Between::new(above.left.clone(), negated, above.right.clone(), below.right.clone());
             return Ok(Typed::boolean(Expr::Between(between), position));
         }
         let both = binary(above.expr, Operator::And, below.expr);
@@ -639,9 +636,8 @@ impl Analyzer<'_> {
         let given = vec![Typed::unknown(text, position), self.expr(expr, scope)?];
         let types: Vec<u32> = given.iter().map(Typed::oid).collect();
         let candidates: Vec<_> = super::signatures::of("extract").iter().collect();
-        let chosen = super::choose::function(&candidates, &types).map_err(|_| {
-            at(super::call::undefined_function("extract", &given), position)
-        })?;
+        let chosen = super::choose::function(&candidates, &types)
+            .map_err(|_| at(super::call::undefined_function("extract", &given), position))?;
         let mut arguments = Vec::with_capacity(2);
         for (typed, wanted) in given.into_iter().zip(&chosen.arguments) {
             let wanted = PgType::from_oid(*wanted).expect("its arguments are types");

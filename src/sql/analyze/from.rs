@@ -357,7 +357,9 @@ impl Analyzer<'_> {
         left: Option<&Rel>,
         parent: Option<&Scope>,
     ) -> Result<Factor> {
-        let beside = left.filter(|_| lateral).map(|left| Scope::new(left.items.clone(), parent));
+        let beside = left
+            .filter(|_| lateral)
+            .map(|left| Scope::new(left.items.clone(), parent));
         let output = self.query(subquery, beside.as_ref().or(parent))?;
         let rel = self.named_output(output, alias)?;
         Ok(Factor { rel, joined: false })
@@ -481,19 +483,14 @@ impl Analyzer<'_> {
             return Err(at(
                 SqlError::new(
                     INVALID_RECURSION,
-                    format!(
-                        "recursive reference to query \"{name}\" must not appear within its non-recursive term"
-                    ),
+                    format!("recursive reference to query \"{name}\" must not appear within its non-recursive term"),
                 ),
                 position,
             ));
         }
         for (is_there, clause) in [
             (query.order_by.is_some(), "ORDER BY"),
-            (
-                query.limit_clause.is_some() || query.fetch.is_some(),
-                "LIMIT",
-            ),
+            (query.limit_clause.is_some() || query.fetch.is_some(), "LIMIT"),
         ] {
             if is_there {
                 return Err(at(
@@ -593,7 +590,12 @@ impl Analyzer<'_> {
         alias: Option<&TableAlias>,
         parent: Option<&Scope>,
     ) -> Result<Rel> {
-        let function = name.0.last().and_then(|part| part.as_ident()).map(fold).unwrap_or_default();
+        let function = name
+            .0
+            .last()
+            .and_then(|part| part.as_ident())
+            .map(fold)
+            .unwrap_or_default();
         let upper = function.to_uppercase();
         let call = windows::Call::read(&upper, args.to_vec())?;
         let Factor { rel, .. } = self.factor(&call.relation, None, parent)?;
@@ -727,17 +729,21 @@ impl Analyzer<'_> {
         let beside = left.map_or_else(Vec::new, |left| left.items.clone());
         let scope = Scope::new(beside, parent);
         let mut calls: Vec<(String, Typed)> = Vec::new();
-        scope.within(Clause::From, || -> Result<()> {
-            if function == "unnest" && args.len() > 1 {
-                for arg in args {
-                    calls.push((function.clone(), self.call_in_from(&function, std::slice::from_ref(arg), &scope)?));
+        scope
+            .within(Clause::From, || -> Result<()> {
+                if function == "unnest" && args.len() > 1 {
+                    for arg in args {
+                        calls.push((
+                            function.clone(),
+                            self.call_in_from(&function, std::slice::from_ref(arg), &scope)?,
+                        ));
+                    }
+                    return Ok(());
                 }
-                return Ok(());
-            }
-            calls.push((function.clone(), self.call_in_from(&function, args, &scope)?));
-            Ok(())
-        })
-        .map_err(|error| at(error, position))?;
+                calls.push((function.clone(), self.call_in_from(&function, args, &scope)?));
+                Ok(())
+            })
+            .map_err(|error| at(error, position))?;
         if let Some(rel) = self.streamed_series(&function, &calls, ordinality, alias, &shown)? {
             return Ok(Factor { rel, joined: false });
         }
@@ -756,9 +762,9 @@ impl Analyzer<'_> {
                 }
             }
         }
-        let named_left = fields.iter().any(|(_, typed)| {
-            super::select::has(&typed.expr, |node| matches!(node, Expr::Column(_)))
-        });
+        let named_left = fields
+            .iter()
+            .any(|(_, typed)| super::select::has(&typed.expr, |node| matches!(node, Expr::Column(_))));
         let base = match (named_left, left) {
             (true, Some(left)) => left.plan.clone(),
             _ => nothing(true),
@@ -863,39 +869,17 @@ impl Analyzer<'_> {
         let Some(list) = rows::list_of(&typed.expr) else {
             return Ok(None);
         };
-        let Some(arguments) = series_arguments(list) else {
+        let Some(plan) = self.constant_series(list)? else {
             return Ok(None);
         };
-        let mut values = Vec::with_capacity(arguments.len());
-        for argument in arguments {
-            let mut open = false;
-            argument.apply(|node| {
-                open |= matches!(
-                    node,
-                    Expr::Column(_)
-                        | Expr::OuterReferenceColumn(..)
-                        | Expr::Placeholder(_)
-                        | Expr::ScalarSubquery(_)
-                ) || matches!(node, Expr::ScalarFunction(call)
-                    if call.func.signature().volatility != datafusion::logical_expr::Volatility::Immutable);
-                Ok(TreeNodeRecursion::Continue)
-            })?;
-            if open {
-                return Ok(None);
-            }
-            values.push(crate::sql::plan::eval::constant(argument.clone())?);
-        }
         let item_type = typed.pg_type();
-        let plan = series_source(values, self.ctx.time_zone)?;
         let field = plan.schema().field(0).clone();
-        let name = field.name().clone();
         let column = Expr::Column(Column::from(plan.schema().qualified_field(0)));
         let wanted = alias.map_or_else(|| function.to_string(), |alias| fold(&alias.name));
         let value = match field.data_type() == &item_type.arrow() {
             true => column,
             false => super::typed::cast_to(column, &item_type),
         };
-        let _ = name;
         let projection = Projection::try_new(vec![value.alias(&wanted)], Arc::new(plan))?;
         let qualifier = self.qualifier(shown);
         let plan = aliased(LogicalPlan::Projection(projection), &qualifier)?;
@@ -913,6 +897,30 @@ impl Analyzer<'_> {
             plan,
             items: vec![item],
         }))
+    }
+
+    /// A plan of the rows of a list that is `generate_series` of constants: it makes them as they are read.
+    pub fn constant_series(&self, list: &Expr) -> Result<Option<LogicalPlan>> {
+        let Some(arguments) = series_arguments(list) else {
+            return Ok(None);
+        };
+        let mut values = Vec::with_capacity(arguments.len());
+        for argument in arguments {
+            let mut open = false;
+            argument.apply(|node| {
+                open |= matches!(
+                    node,
+                    Expr::Column(_) | Expr::OuterReferenceColumn(..) | Expr::Placeholder(_) | Expr::ScalarSubquery(_)
+                ) || matches!(node, Expr::ScalarFunction(call)
+                    if call.func.signature().volatility != datafusion::logical_expr::Volatility::Immutable);
+                Ok(TreeNodeRecursion::Continue)
+            })?;
+            if open {
+                return Ok(None);
+            }
+            values.push(crate::sql::plan::eval::constant(argument.clone())?);
+        }
+        Ok(Some(series_source(values, self.ctx.time_zone)?))
     }
 
     /// The words that need quotes, as rows.
@@ -985,13 +993,7 @@ impl Analyzer<'_> {
         join(left, right, join_type, on, filter)
     }
 
-    fn join(
-        &self,
-        left: Factor,
-        written: &ast::Join,
-        before: Option<&Rel>,
-        parent: Option<&Scope>,
-    ) -> Result<Factor> {
+    fn join(&self, left: Factor, written: &ast::Join, before: Option<&Rel>, parent: Option<&Scope>) -> Result<Factor> {
         let (join_type, constraint) = match &written.join_operator {
             JoinOperator::Join(constraint) | JoinOperator::Inner(constraint) => (JoinType::Inner, Some(constraint)),
             JoinOperator::CrossJoin(_) => (JoinType::Inner, None),
@@ -1202,7 +1204,10 @@ fn check_names(items: &[Item], position: Option<usize>) -> Result<()> {
     for item in items {
         let Some(name) = &item.name else { continue };
         let is_new = seen.insert((item.schema.clone(), name.clone()));
-        let plain = items.iter().filter(|other| other.name == item.name && other.schema.is_none()).count();
+        let plain = items
+            .iter()
+            .filter(|other| other.name == item.name && other.schema.is_none())
+            .count();
         if !is_new || (plain > 1 && item.schema.is_none()) {
             let message = format!("table name \"{name}\" specified more than once");
             return Err(at(SqlError::new(state::DUPLICATE_ALIAS, message), position));

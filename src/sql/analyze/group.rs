@@ -22,7 +22,6 @@ use crate::sql::plan::names::fold;
 /// Most sets that GROUPING SETS, CUBE and ROLLUP make together, as in PostgreSQL.
 const SETS_MAX: usize = 4096;
 
-
 impl Analyzer<'_> {
     /// The sets of keys that GROUP BY asks for; `None` if there is no GROUP BY.
     pub fn grouping_sets(
@@ -78,17 +77,17 @@ impl Analyzer<'_> {
             }
             ast::Expr::Cube(parts) => {
                 if parts.len() > 12 {
-                    return Err(SqlError::new(
-                        state::TOO_MANY_COLUMNS,
-                        "CUBE is limited to 12 elements",
-                    ));
+                    return Err(SqlError::new(state::TOO_MANY_COLUMNS, "CUBE is limited to 12 elements"));
                 }
                 let parts = parts.iter().map(|part| keys(part)).collect::<Result<Vec<_>>>()?;
                 let sets = (0..1usize << parts.len()).rev();
                 Ok(sets
                     .map(|chosen| {
                         let bit = |at: usize| chosen >> (parts.len() - 1 - at) & 1 == 1;
-                        (0..parts.len()).filter(|at| bit(*at)).flat_map(|at| parts[at].clone()).collect()
+                        (0..parts.len())
+                            .filter(|at| bit(*at))
+                            .flat_map(|at| parts[at].clone())
+                            .collect()
                     })
                     .collect())
             }
@@ -122,9 +121,7 @@ impl Analyzer<'_> {
             ast::Expr::Value(value) if matches!(value.value, ast::Value::Number(..)) => {
                 return target(self.place(expr, targets.len(), "GROUP BY")?);
             }
-            ast::Expr::Value(value)
-                if !matches!(value.value, ast::Value::Placeholder(_) | ast::Value::Null) =>
-            {
+            ast::Expr::Value(value) if !matches!(value.value, ast::Value::Placeholder(_) | ast::Value::Null) => {
                 return Err(at(
                     SqlError::new(state::SYNTAX_ERROR, "non-integer constant in GROUP BY"),
                     position,
@@ -143,16 +140,17 @@ impl Analyzer<'_> {
             // A column of FROM comes before an output name.
             ast::Expr::Identifier(ident) => {
                 let name = fold(ident);
-                let mut columns = scope.items.iter().filter(|item| item.bare).flat_map(|item| &item.columns);
+                let mut columns = scope
+                    .items
+                    .iter()
+                    .filter(|item| item.bare)
+                    .flat_map(|item| &item.columns);
                 if !columns.any(|column| column.name == name) {
                     let mut found = targets.iter().enumerate().filter(|(_, (target, _))| *target == name);
                     if let Some((first, (_, expr))) = found.next() {
                         if found.any(|(_, (_, other))| other != expr) {
                             return Err(at(
-                                SqlError::new(
-                                    state::AMBIGUOUS_COLUMN,
-                                    format!("GROUP BY \"{name}\" is ambiguous"),
-                                ),
+                                SqlError::new(state::AMBIGUOUS_COLUMN, format!("GROUP BY \"{name}\" is ambiguous")),
                                 position,
                             ));
                         }
@@ -295,7 +293,8 @@ impl Analyzer<'_> {
             Some(format!("{}.{}", item.name.as_deref()?, known.name))
         });
         let shown = shown.unwrap_or_else(|| visible_name(&column.name).to_string());
-        let message = format!("column \"{shown}\" must appear in the GROUP BY clause or be used in an aggregate function");
+        let message =
+            format!("column \"{shown}\" must appear in the GROUP BY clause or be used in an aggregate function");
         at(
             SqlError::new(state::GROUPING_ERROR, message),
             self.positions.borrow().get(column).copied(),
@@ -378,10 +377,7 @@ fn unclashing(keys: Vec<Expr>, aggregates: &[Expr]) -> Vec<Expr> {
     if keys.iter().any(|key| matches!(key, Expr::GroupingSet(_))) {
         return keys;
     }
-    let mut used: Vec<String> = aggregates
-        .iter()
-        .map(|expr| expr.schema_name().to_string())
-        .collect();
+    let mut used: Vec<String> = aggregates.iter().map(|expr| expr.schema_name().to_string()).collect();
     keys.into_iter()
         .enumerate()
         .map(|(at, key)| {

@@ -60,8 +60,15 @@ pub fn category(oid: u32) -> u8 {
         INTERVAL => b'T',
         INTERNAL_CHAR => b'Z',
         UNKNOWN => b'X',
-        RECORD | ANY | ANYARRAY | ANYELEMENT | ANYNONARRAY | ANYCOMPATIBLE | ANYCOMPATIBLEARRAY
-        | ANYCOMPATIBLENONARRAY | RECORDS => b'P',
+        RECORD
+        | ANY
+        | ANYARRAY
+        | ANYELEMENT
+        | ANYNONARRAY
+        | ANYCOMPATIBLE
+        | ANYCOMPATIBLEARRAY
+        | ANYCOMPATIBLENONARRAY
+        | RECORDS => b'P',
         other if element(other).is_some() => b'A',
         _ => b'U',
     }

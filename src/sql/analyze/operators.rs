@@ -72,6 +72,7 @@ impl Analyzer<'_> {
         let result = PgType::from_oid(result).unwrap_or(PgType::Text);
         let json = matches!(left.pg_type(), PgType::Json | PgType::Jsonb);
         if let Some(operator) = comparison(symbol) {
+            let (left, right) = self.same_clock(left, right)?;
             return Ok(Typed::boolean(binary(left.expr, operator, right.expr), position));
         }
         if json && let Some(function) = self.json_operator(symbol) {
@@ -136,6 +137,31 @@ impl Analyzer<'_> {
         Ok(Typed::new(expr, result, position))
     }
 
+    /// Dates and times are compared as the one that says most: a date is its midnight, in the session's time zone beside an
+    /// instant.
+    fn same_clock(&self, left: Typed, right: Typed) -> Result<(Typed, Typed)> {
+        let rank = |typed: &Typed| match typed.oid() {
+            kinds::DATE => 1,
+            kinds::TIMESTAMP => 2,
+            kinds::TIMESTAMPTZ => 3,
+            _ => 0,
+        };
+        let (first, second) = (rank(&left), rank(&right));
+        if first == 0 || second == 0 || first == second {
+            return Ok((left, right));
+        }
+        match first > second {
+            true => {
+                let wanted = left.pg_type();
+                Ok((left, self.coerce(right, &wanted)?))
+            }
+            false => {
+                let wanted = right.pg_type();
+                Ok((self.coerce(left, &wanted)?, right))
+            }
+        }
+    }
+
     /// `symbol operand`
     pub fn prefix(&self, symbol: &str, operand: Typed, place: Option<usize>) -> Result<Typed> {
         if symbol == "-"
@@ -146,8 +172,8 @@ impl Analyzer<'_> {
                 ..negated
             });
         }
-        let chosen =
-            choose::prefix(symbol, operand.oid()).map_err(|failure| undefined(failure, symbol, None, &operand, place))?;
+        let chosen = choose::prefix(symbol, operand.oid())
+            .map_err(|failure| undefined(failure, symbol, None, &operand, place))?;
         let operand = self.operand(operand, chosen.right)?;
         let result = match operand.pg_type() {
             // Its digits stay.

@@ -182,7 +182,11 @@ impl Analyzer<'_> {
     ) -> Result<LogicalPlan> {
         let (mut fetch, skip) = match &query.limit_clause {
             None => (None, None),
-            Some(ast::LimitClause::LimitOffset { limit, offset, limit_by }) => {
+            Some(ast::LimitClause::LimitOffset {
+                limit,
+                offset,
+                limit_by,
+            }) => {
                 if !limit_by.is_empty() {
                     return Err(SqlError::new(state::SYNTAX_ERROR, "syntax error at or near \"BY\""));
                 }
@@ -196,7 +200,10 @@ impl Analyzer<'_> {
         let one = ast::Expr::Value(ast::Value::Number("1".to_string(), false).into());
         if let Some(limit) = &query.fetch {
             if limit.percent {
-                return Err(SqlError::unsupported("FETCH ... PERCENT is not supported", "Give a number of rows."));
+                return Err(SqlError::unsupported(
+                    "FETCH ... PERCENT is not supported",
+                    "Give a number of rows.",
+                ));
             }
             fetch = fetch.or(Some(limit.quantity.as_ref().unwrap_or(&one)));
         }
@@ -375,13 +382,7 @@ impl Analyzer<'_> {
         Ok(Typed::boolean(expr, position))
     }
 
-    pub fn in_subquery(
-        &self,
-        expr: &ast::Expr,
-        query: &ast::Query,
-        negated: bool,
-        scope: &Scope,
-    ) -> Result<Typed> {
+    pub fn in_subquery(&self, expr: &ast::Expr, query: &ast::Query, negated: bool, scope: &Scope) -> Result<Typed> {
         let value = self.expr(expr, scope)?;
         let typed = self.quantified_subquery("=", value, query, false, scope, None)?;
         Ok(match (negated, typed.expr) {
@@ -438,7 +439,10 @@ impl Analyzer<'_> {
         let outer = self.as_outer(&value)?;
         let rows = match value.fields() {
             Some(_) => {
-                let fields = output.columns.iter().map(|column| (column.name.clone(), column_of(column)));
+                let fields = output
+                    .columns
+                    .iter()
+                    .map(|column| (column.name.clone(), column_of(column)));
                 Typed::row(fields.collect(), None)
             }
             None => column_of(&output.columns[0]),

@@ -44,10 +44,7 @@ impl Analyzer<'_> {
         }
         if left_fields.is_empty() {
             return Err(at(
-                SqlError::new(
-                    state::FEATURE_NOT_SUPPORTED,
-                    "cannot compare rows of zero length",
-                ),
+                SqlError::new(state::FEATURE_NOT_SUPPORTED, "cannot compare rows of zero length"),
                 place,
             ));
         }
@@ -92,7 +89,10 @@ impl Analyzer<'_> {
     /// The row of an item that is named: `t.*` as an argument.
     pub fn item_row(&self, idents: &[ast::Ident], scope: &Scope) -> Result<Typed> {
         let Some(last) = idents.last() else {
-            return Err(SqlError::new(state::SYNTAX_ERROR, "row expansion via \"*\" is not supported here"));
+            return Err(SqlError::new(
+                state::SYNTAX_ERROR,
+                "row expansion via \"*\" is not supported here",
+            ));
         };
         let name = fold(last);
         let position = self.position(last.span);
@@ -165,7 +165,9 @@ impl Analyzer<'_> {
         let one = Expr::Literal(ScalarValue::Int64(Some(1)), None);
         let expr = match fields.iter().all(|(_, field)| is_column(field)) && !fields.is_empty() {
             true => {
-                let nulls = fields.iter().map(|(_, field)| Expr::IsNotNull(Box::new(field.expr.clone())));
+                let nulls = fields
+                    .iter()
+                    .map(|(_, field)| Expr::IsNotNull(Box::new(field.expr.clone())));
                 let some = nulls
                     .reduce(|left, right| binary(left, Operator::Or, right))
                     .expect("it has fields");
@@ -283,7 +285,10 @@ impl Analyzer<'_> {
                 stride,
             } => {
                 if stride.is_some() {
-                    return Err(at(SqlError::new(state::SYNTAX_ERROR, "a slice has two bounds"), position));
+                    return Err(at(
+                        SqlError::new(state::SYNTAX_ERROR, "a slice has two bounds"),
+                        position,
+                    ));
                 }
                 let one = literal(ScalarValue::Int64(Some(1)), &PgType::Int8);
                 let lower = match lower_bound {
@@ -336,11 +341,8 @@ impl Analyzer<'_> {
         if elements.is_empty() {
             let Some(item) = wanted_item else {
                 return Err(at(
-                    SqlError::new(
-                        state::INDETERMINATE_DATATYPE,
-                        "cannot determine type of empty array",
-                    )
-                    .hint("Explicitly cast to the desired type, for example ARRAY[]::integer[]."),
+                    SqlError::new(state::INDETERMINATE_DATATYPE, "cannot determine type of empty array")
+                        .hint("Explicitly cast to the desired type, for example ARRAY[]::integer[]."),
                     position,
                 ));
             };
@@ -364,7 +366,9 @@ impl Analyzer<'_> {
 
     pub fn make_array(&self, elements: Vec<Typed>, item: &PgType, position: Option<usize>) -> Result<Typed> {
         let array = PgType::Array(Box::new(item.clone()));
-        let function = self.scalar("~make_array").expect("it is one of the engine's that we use");
+        let function = self
+            .scalar("~make_array")
+            .expect("it is one of the engine's that we use");
         let exprs = elements.into_iter().map(|typed| typed.expr).collect();
         let expr = Expr::ScalarFunction(ScalarFunction::new_udf(function, exprs));
         let plain = DataType::List(Arc::new(arrow::datatypes::Field::new_list_field(item.arrow(), true)));
@@ -381,12 +385,7 @@ impl Analyzer<'_> {
         let DataType::List(field) = array.arrow() else {
             unreachable!("an array is a list")
         };
-        let list = arrow::array::ListArray::new(
-            field,
-            arrow::buffer::OffsetBuffer::from_lengths([0]),
-            empty,
-            None,
-        );
+        let list = arrow::array::ListArray::new(field, arrow::buffer::OffsetBuffer::from_lengths([0]), empty, None);
         let value = ScalarValue::List(Arc::new(list));
         Ok(Typed::new(literal(value, &array), array, position))
     }

@@ -168,11 +168,9 @@ impl Analyzer<'_> {
                         _ => None,
                     })
                     .collect();
-                let fields = datafusion::logical_expr::type_coercion::functions::fields_with_udf(
-                    &fields,
-                    function.as_ref(),
-                )
-                .map_err(|_| not_yet())?;
+                let fields =
+                    datafusion::logical_expr::type_coercion::functions::fields_with_udf(&fields, function.as_ref())
+                        .map_err(|_| not_yet())?;
                 let returned = function
                     .return_field_from_args(ReturnFieldArgs {
                         arg_fields: &fields,
@@ -298,7 +296,15 @@ pub fn compute(analyzer: &Analyzer, plan: LogicalPlan, exprs: &mut [Expr]) -> Re
             return Ok(plan);
         }
         let names: Vec<String> = lists.iter().map(|_| analyzer.internal_name("rows")).collect();
-        plan = unnested(plan, lists.iter().cloned().zip(names.iter().cloned()).collect())?;
+        plan = match (&plan, lists.as_slice()) {
+            (LogicalPlan::EmptyRelation(empty), [list]) if empty.produce_one_row => {
+                match analyzer.constant_series(list)? {
+                    Some(series) => under(series, list, &names[0])?,
+                    None => unnested(plan, vec![(list.clone(), names[0].clone())])?,
+                }
+            }
+            _ => unnested(plan, lists.iter().cloned().zip(names.iter().cloned()).collect())?,
+        };
         for expr in exprs.iter_mut() {
             let replaced = std::mem::take(expr).transform_up(|node| {
                 let column = list_of(&node)
@@ -312,6 +318,20 @@ pub fn compute(analyzer: &Analyzer, plan: LogicalPlan, exprs: &mut [Expr]) -> Re
             *expr = replaced.data;
         }
     }
+}
+
+/// The only column of a series under a name, of the type that the elements of its list have.
+fn under(series: LogicalPlan, list: &Expr, name: &str) -> Result<LogicalPlan> {
+    let column = Expr::Column(Column::from(series.schema().qualified_field(0)));
+    let value = match list {
+        Expr::Cast(cast) => match PgType::of_field(&cast.field) {
+            Some(PgType::Array(item)) => cast_to(column, &item),
+            _ => column,
+        },
+        _ => column,
+    };
+    let projection = Projection::try_new(vec![value.alias(name)], Arc::new(series))?;
+    Ok(LogicalPlan::Projection(projection))
 }
 
 /// The plan's columns, and for each row those of its lists' elements side by side, under their names.

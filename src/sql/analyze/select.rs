@@ -3,13 +3,11 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use datafusion::common::{Column, TableReference};
-use datafusion::logical_expr::expr::{ScalarFunction, Sort};
-use datafusion::logical_expr::{
-    Distinct, DistinctOn, EmptyRelation, Expr, Filter, LogicalPlan, Projection,
-};
 use datafusion::common::DFSchema;
 use datafusion::common::tree_node::TreeNode;
+use datafusion::common::{Column, TableReference};
+use datafusion::logical_expr::expr::{ScalarFunction, Sort};
+use datafusion::logical_expr::{Distinct, DistinctOn, EmptyRelation, Expr, Filter, LogicalPlan, Projection};
 use sqlparser::ast::{self, SelectItem, SelectItemQualifiedWildcardKind};
 
 use super::query::{OutColumn, Output, Wanted, order_items, sorted, with_ties};
@@ -125,7 +123,9 @@ impl Analyzer<'_> {
             }
         }
         exprs.extend(having.clone());
-        let aggregates = exprs.iter().any(|expr| has(expr, |node| matches!(node, Expr::AggregateFunction(_))))
+        let aggregates = exprs
+            .iter()
+            .any(|expr| has(expr, |node| matches!(node, Expr::AggregateFunction(_))))
             || !scope.aggregates.borrow().is_empty();
         if sets.is_some() || having.is_some() || aggregates {
             plan = self.grouped(plan, sets.unwrap_or_else(|| vec![vec![]]), &scope, &mut exprs)?;
@@ -141,14 +141,21 @@ impl Analyzer<'_> {
             let typed = Typed::new(Expr::Column(columns[place].clone()), types[place].clone(), None);
             self.sort(typed, options)
         };
-        let sorts: Vec<Sort> = sorts.into_iter().map(|(place, options)| sort_of(place, options)).collect();
+        let sorts: Vec<Sort> = sorts
+            .into_iter()
+            .map(|(place, options)| sort_of(place, options))
+            .collect();
         let out = |count: usize| {
-            targets.iter().zip(&columns).take(count).map(|(target, column)| OutColumn {
-                name: target.name.clone(),
-                column: column.clone(),
-                pg_type: target.typed.pg_type(),
-                untyped: target.untyped,
-            })
+            targets
+                .iter()
+                .zip(&columns)
+                .take(count)
+                .map(|(target, column)| OutColumn {
+                    name: target.name.clone(),
+                    column: column.clone(),
+                    pg_type: target.typed.pg_type(),
+                    untyped: target.untyped,
+                })
         };
         let mut output_columns: Vec<OutColumn> = out(count).collect();
         let mut kept: Vec<Expr> = columns[..count].iter().cloned().map(Expr::Column).collect();
@@ -271,9 +278,7 @@ impl Analyzer<'_> {
             ast::Expr::Value(value) if matches!(value.value, ast::Value::Number(..)) => {
                 return Ok(Key::Target(self.place(expr, targets.len(), "ORDER BY")?));
             }
-            ast::Expr::Value(value)
-                if !matches!(value.value, ast::Value::Placeholder(_) | ast::Value::Null) =>
-            {
+            ast::Expr::Value(value) if !matches!(value.value, ast::Value::Placeholder(_) | ast::Value::Null) => {
                 return Err(at(
                     SqlError::new(state::SYNTAX_ERROR, "non-integer constant in ORDER BY"),
                     self.position(value.span),

@@ -150,13 +150,7 @@ impl Analyzer<'_> {
         Ok((plans, columns))
     }
 
-    fn combined(
-        &self,
-        op: SetOperator,
-        all: bool,
-        plans: Vec<LogicalPlan>,
-        columns: Vec<OutColumn>,
-    ) -> Result<Output> {
+    fn combined(&self, op: SetOperator, all: bool, plans: Vec<LogicalPlan>, columns: Vec<OutColumn>) -> Result<Output> {
         let plan = match op {
             SetOperator::Union => {
                 let inputs = plans.into_iter().map(|plan| unqualified(plan).map(Arc::new));
@@ -211,7 +205,9 @@ impl Analyzer<'_> {
         };
         let (left, right) = (prepare(left, "left")?, prepare(right, "right")?);
         let pairs = left.schema().columns().into_iter().zip(right.schema().columns());
-        let on = pairs.map(|(left, right)| (Expr::Column(left), Expr::Column(right))).collect();
+        let on = pairs
+            .map(|(left, right)| (Expr::Column(left), Expr::Column(right)))
+            .collect();
         let columns: Vec<Expr> = left
             .schema()
             .columns()
@@ -248,7 +244,10 @@ impl Analyzer<'_> {
                     "VALUES lists must all be the same length",
                 ));
             }
-            let typed = row.content.iter().map(|expr| scope.within(Clause::Values, || self.expr(expr, &scope)));
+            let typed = row
+                .content
+                .iter()
+                .map(|expr| scope.within(Clause::Values, || self.expr(expr, &scope)));
             rows.push(typed.collect::<Result<_>>()?);
         }
         let mut columns: Vec<Vec<Typed>> = (0..width).map(|_| Vec::with_capacity(rows.len())).collect();
@@ -290,7 +289,11 @@ impl Analyzer<'_> {
             true => {
                 let mut branches = Vec::with_capacity(made.len());
                 for row in made {
-                    let exprs = row.into_iter().zip(&names).map(|(expr, name)| expr.alias(name)).collect();
+                    let exprs = row
+                        .into_iter()
+                        .zip(&names)
+                        .map(|(expr, name)| expr.alias(name))
+                        .collect();
                     let branch = Projection::try_new(exprs, Arc::new(nothing(true)))?;
                     branches.push(Arc::new(LogicalPlan::Projection(branch)));
                 }
@@ -300,7 +303,11 @@ impl Analyzer<'_> {
                 }
             }
             false => {
-                let fields: Vec<Field> = types.iter().zip(&names).map(|(kind, name)| kind.field(name, true)).collect();
+                let fields: Vec<Field> = types
+                    .iter()
+                    .zip(&names)
+                    .map(|(kind, name)| kind.field(name, true))
+                    .collect();
                 let schema = arrow::datatypes::Schema::new(fields);
                 let schema = Arc::new(datafusion::common::DFSchema::try_from(schema)?);
                 LogicalPlanBuilder::values_with_schema(made, &schema)?.build()?
@@ -364,4 +371,3 @@ pub fn plain_query(body: SetExpr) -> ast::Query {
         pipe_operators: vec![],
     }
 }
-

@@ -302,7 +302,11 @@ impl Analyzer<'_> {
             let other = all.iter().find(|typed| !fits(typed)).unwrap_or(first);
             let error = SqlError::new(
                 state::DATATYPE_MISMATCH,
-                format!("{what} types {} and {} cannot be matched", first.type_name(), other.type_name()),
+                format!(
+                    "{what} types {} and {} cannot be matched",
+                    first.type_name(),
+                    other.type_name()
+                ),
             );
             return Err(at(error, other.position));
         };

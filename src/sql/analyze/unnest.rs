@@ -61,7 +61,10 @@ impl Domain {
             }
         }
         let names: Vec<String> = outer.iter().map(|_| name("outer")).collect();
-        let exprs = outer.iter().zip(&names).map(|(column, name)| Expr::Column(column.clone()).alias(name));
+        let exprs = outer
+            .iter()
+            .zip(&names)
+            .map(|(column, name)| Expr::Column(column.clone()).alias(name));
         let projected = Projection::try_new(exprs.collect(), Arc::new(left.clone()))?;
         let values = LogicalPlan::Distinct(Distinct::All(Arc::new(LogicalPlan::Projection(projected))));
         Ok(Domain { outer, names, values })
@@ -76,9 +79,10 @@ impl Domain {
     }
 
     fn names_one(&self, expr: &Expr) -> bool {
-        has(expr, |node| {
-            matches!(node, Expr::OuterReferenceColumn(_, column) if self.outer.contains(column))
-        })
+        has(
+            expr,
+            |node| matches!(node, Expr::OuterReferenceColumn(_, column) if self.outer.contains(column)),
+        )
     }
 
     /// Whether anything of a plan names a column of the domain.
@@ -89,7 +93,11 @@ impl Domain {
     fn replace(&self, expr: Expr, columns: &[Column]) -> Result<Expr> {
         let replaced = expr.transform_up(|node| match node {
             Expr::OuterReferenceColumn(_, column) if self.outer.contains(&column) => {
-                let at = self.outer.iter().position(|outer| *outer == column).expect("it is there");
+                let at = self
+                    .outer
+                    .iter()
+                    .position(|outer| *outer == column)
+                    .expect("it is there");
                 Ok(Transformed::yes(Expr::Column(columns[at].clone())))
             }
             other => Ok(Transformed::no(other)),
@@ -146,7 +154,10 @@ fn bind(plan: &LogicalPlan, domain: &Domain, optional: bool) -> Result<(LogicalP
                     *made = std::mem::take(made).alias(named);
                 }
             }
-            Ok((LogicalPlan::Projection(Projection::try_new(exprs, Arc::new(input))?), columns))
+            Ok((
+                LogicalPlan::Projection(Projection::try_new(exprs, Arc::new(input))?),
+                columns,
+            ))
         }
         LogicalPlan::Filter(filter) => {
             if let Some(decoupled) = decouple(filter, domain)? {
@@ -154,7 +165,10 @@ fn bind(plan: &LogicalPlan, domain: &Domain, optional: bool) -> Result<(LogicalP
             }
             let (input, columns) = bind(&filter.input, domain, false)?;
             let predicate = domain.replace(filter.predicate.clone(), &columns)?;
-            Ok((LogicalPlan::Filter(Filter::try_new(predicate, Arc::new(input))?), columns))
+            Ok((
+                LogicalPlan::Filter(Filter::try_new(predicate, Arc::new(input))?),
+                columns,
+            ))
         }
         LogicalPlan::SubqueryAlias(alias) => {
             let (input, columns) = bind(&alias.input, domain, optional)?;
@@ -229,7 +243,12 @@ fn bind(plan: &LogicalPlan, domain: &Domain, optional: bool) -> Result<(LogicalP
                     .zip(fields)
                     .map(|(column, field)| Expr::Column(column).alias(field.name()))
                     .collect();
-                exprs.extend(columns.into_iter().zip(&names).map(|(column, name)| Expr::Column(column).alias(name)));
+                exprs.extend(
+                    columns
+                        .into_iter()
+                        .zip(&names)
+                        .map(|(column, name)| Expr::Column(column).alias(name)),
+                );
                 let projected = Projection::try_new(exprs, Arc::new(input))?;
                 inputs.push(Arc::new(LogicalPlan::Projection(projected)));
             }
@@ -299,7 +318,11 @@ fn decouple(filter: &Filter, domain: &Domain) -> Result<Option<(LogicalPlan, Vec
     for part in rest {
         let replaced = part.transform_up(|node| match node {
             Expr::OuterReferenceColumn(_, column) if domain.outer.contains(&column) => {
-                let at = domain.outer.iter().position(|outer| *outer == column).expect("it is there");
+                let at = domain
+                    .outer
+                    .iter()
+                    .position(|outer| *outer == column)
+                    .expect("it is there");
                 Ok(Transformed::yes(found[at].clone()))
             }
             other => Ok(Transformed::no(other)),
@@ -357,7 +380,9 @@ fn bind_aggregate(aggregate: &Aggregate, domain: &Domain, optional: bool) -> Res
     // A row for each value of the domain, also where nothing was aggregated.
     let (values, kept) = domain.instance()?;
     let on = kept.iter().zip(&columns);
-    let on = on.map(|(left, right)| (Expr::Column(left.clone()), Expr::Column(right.clone()))).collect();
+    let on = on
+        .map(|(left, right)| (Expr::Column(left.clone()), Expr::Column(right.clone())))
+        .collect();
     let joined = null_safe_join(values, made, JoinType::Left, on, None)?;
     let mut exprs: Vec<Expr> = Vec::with_capacity(defaults.len() + kept.len());
     for (call, default) in aggregate.aggr_expr.iter().zip(defaults) {
@@ -402,7 +427,11 @@ fn bind_limit(limit: &Limit, domain: &Domain) -> Result<(LogicalPlan, Vec<Column
     let skip = limit.skip.as_deref().cloned().unwrap_or(zero);
     let mut conditions = vec![binary(number.clone(), Operator::Gt, skip.clone())];
     if let Some(fetch) = limit.fetch.as_deref() {
-        conditions.push(binary(number, Operator::LtEq, binary(skip, Operator::Plus, fetch.clone())));
+        conditions.push(binary(
+            number,
+            Operator::LtEq,
+            binary(skip, Operator::Plus, fetch.clone()),
+        ));
     }
     let predicate = domain.replace(conjunction(conditions).expect("one is there"), &columns)?;
     let filtered = LogicalPlan::Filter(Filter::try_new(predicate, Arc::new(numbered))?);
@@ -422,7 +451,11 @@ fn bind_join(node: &Join, domain: &Domain) -> Result<(LogicalPlan, Vec<Column>)>
                 domain.replace(right.clone(), columns)?,
             ))
         });
-        let filter = node.filter.clone().map(|filter| domain.replace(filter, columns)).transpose()?;
+        let filter = node
+            .filter
+            .clone()
+            .map(|filter| domain.replace(filter, columns))
+            .transpose()?;
         Ok((on.collect::<Result<_>>()?, filter))
     };
     let in_condition = node.filter.as_ref().is_some_and(|filter| domain.names_one(filter))
@@ -431,18 +464,19 @@ fn bind_join(node: &Join, domain: &Domain) -> Result<(LogicalPlan, Vec<Column>)>
             .iter()
             .any(|(left, right)| domain.names_one(left) || domain.names_one(right));
     let (in_left, in_right) = (domain.is_in(&node.left), domain.is_in(&node.right));
-    let rebuilt = |left: LogicalPlan, right: LogicalPlan, on: Vec<(Expr, Expr)>, filter: Option<Expr>| -> Result<LogicalPlan> {
-        Ok(LogicalPlan::Join(Join::try_new(
-            Arc::new(left),
-            Arc::new(right),
-            on,
-            filter,
-            node.join_type,
-            JoinConstraint::On,
-            node.null_equality,
-            node.null_aware,
-        )?))
-    };
+    let rebuilt =
+        |left: LogicalPlan, right: LogicalPlan, on: Vec<(Expr, Expr)>, filter: Option<Expr>| -> Result<LogicalPlan> {
+            Ok(LogicalPlan::Join(Join::try_new(
+                Arc::new(left),
+                Arc::new(right),
+                on,
+                filter,
+                node.join_type,
+                JoinConstraint::On,
+                node.null_equality,
+                node.null_aware,
+            )?))
+        };
     // One side alone has the domain, if its rows are there whatever the other side has.
     let left_only = match node.join_type {
         JoinType::Inner => in_left && !in_right || !in_left && !in_right,
@@ -538,9 +572,10 @@ fn null_safe_join(
 
 /// Whether a plan names columns of another one as outer ones.
 pub fn names_columns_of(right: &LogicalPlan, left: &LogicalPlan) -> bool {
-    right.all_out_ref_exprs().iter().any(|expr| {
-        matches!(expr, Expr::OuterReferenceColumn(_, column) if left.schema().has_column(column))
-    })
+    right
+        .all_out_ref_exprs()
+        .iter()
+        .any(|expr| matches!(expr, Expr::OuterReferenceColumn(_, column) if left.schema().has_column(column)))
 }
 
 /// A join whose right side names columns of the left: LATERAL.
@@ -568,7 +603,9 @@ pub fn dependent_join(
         .collect();
     let (right, columns) = bind(&right, &domain, false)?;
     let on = domain.outer.iter().zip(&columns);
-    let on = on.map(|(outer, column)| (Expr::Column(outer.clone()), Expr::Column(column.clone()))).collect();
+    let on = on
+        .map(|(outer, column)| (Expr::Column(outer.clone()), Expr::Column(column.clone())))
+        .collect();
     let joined = null_safe_join(left, right, join_type, on, condition)?;
     Ok(LogicalPlan::Projection(Projection::try_new(shown, Arc::new(joined))?))
 }
@@ -676,16 +713,22 @@ fn rewrite_node(node: LogicalPlan) -> Result<LogicalPlan> {
                     let named = expr.schema_name().to_string();
                     let (joined, expr) = value_joins(input.clone(), expr)?;
                     input = joined;
-                    made.push(match expr.schema_name().to_string() == named || matches!(expr, Expr::GroupingSet(_)) {
-                        true => expr,
-                        false => expr.unalias().alias(named),
-                    });
+                    made.push(
+                        match expr.schema_name().to_string() == named || matches!(expr, Expr::GroupingSet(_)) {
+                            true => expr,
+                            false => expr.unalias().alias(named),
+                        },
+                    );
                 }
                 Ok(made)
             };
             let group = replace(aggregate.group_expr)?;
             let calls = replace(aggregate.aggr_expr)?;
-            Ok(LogicalPlan::Aggregate(Aggregate::try_new(Arc::new(input), group, calls)?))
+            Ok(LogicalPlan::Aggregate(Aggregate::try_new(
+                Arc::new(input),
+                group,
+                calls,
+            )?))
         }
         LogicalPlan::Sort(sort) => {
             let shown: Vec<Expr> = sort.input.schema().columns().into_iter().map(Expr::Column).collect();
@@ -780,7 +823,11 @@ fn condition_join(input: LogicalPlan, part: &Expr) -> Result<Option<LogicalPlan>
             false => equal,
         }
     });
-    let join_type = if is_anti { JoinType::LeftAnti } else { JoinType::LeftSemi };
+    let join_type = if is_anti {
+        JoinType::LeftAnti
+    } else {
+        JoinType::LeftSemi
+    };
     Ok(Some(null_safe_join(input, right, join_type, on, filter)?))
 }
 
@@ -802,7 +849,11 @@ fn value_joins(input: LogicalPlan, expr: Expr) -> Result<(LogicalPlan, Expr)> {
                 Ok(plan) => plan,
                 Err(error) => return Err(crate::sql::functions::fail(error)),
             };
-            return Ok(Transformed::new(with_subquery(node, plan), true, TreeNodeRecursion::Jump));
+            return Ok(Transformed::new(
+                with_subquery(node, plan),
+                true,
+                TreeNodeRecursion::Jump,
+            ));
         }
         match value_join(input.clone(), &node) {
             Ok((joined, value)) => {
@@ -937,8 +988,12 @@ fn matches_of(case: &Case) -> Option<(Expr, Expr)> {
         return None;
     };
     let is = |expr: &Expr, value: Option<bool>| *expr == truth(value);
-    let both = matches!((matches.as_ref(), undecided.as_ref()), (Expr::Exists(_), Expr::Exists(_)));
+    let both = matches!(
+        (matches.as_ref(), undecided.as_ref()),
+        (Expr::Exists(_), Expr::Exists(_))
+    );
     let decided = is(yes, Some(true)) && is(open, None);
     let otherwise = case.else_expr.as_ref().is_some_and(|expr| is(expr, Some(false)));
-    (both && decided && otherwise && case.expr.is_none()).then(|| (matches.as_ref().clone(), undecided.as_ref().clone()))
+    (both && decided && otherwise && case.expr.is_none())
+        .then(|| (matches.as_ref().clone(), undecided.as_ref().clone()))
 }

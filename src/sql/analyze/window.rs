@@ -322,7 +322,10 @@ pub fn compute(plan: LogicalPlan, exprs: &mut [Expr]) -> Result<LogicalPlan> {
     }
     let named = named_apart(&plan, &calls);
     let plan = LogicalPlanBuilder::window_plan(plan, named.iter().map(|(expr, _)| expr.clone()))?;
-    let columns: Vec<(Expr, Column)> = calls.into_iter().zip(named.into_iter().map(|(_, column)| column)).collect();
+    let columns: Vec<(Expr, Column)> = calls
+        .into_iter()
+        .zip(named.into_iter().map(|(_, column)| column))
+        .collect();
     for expr in exprs.iter_mut() {
         let replaced = std::mem::take(expr).transform_down(|node| match &node {
             Expr::WindowFunction(_) => match columns.iter().find(|(call, _)| *call == node) {
@@ -342,7 +345,11 @@ pub fn compute(plan: LogicalPlan, exprs: &mut [Expr]) -> Result<LogicalPlan> {
 
 /// A count of rows from 1, in an order.
 pub fn row_number(plan: LogicalPlan, partition_by: Vec<Expr>, order_by: Vec<Sort>, name: &str) -> Result<LogicalPlan> {
-    let function = functions().window.get("row_number").expect("it is the engine's").clone();
+    let function = functions()
+        .window
+        .get("row_number")
+        .expect("it is the engine's")
+        .clone();
     let frame = WindowFrame::new((!order_by.is_empty()).then_some(false));
     let call = Expr::WindowFunction(Box::new(WindowFunction {
         fun: WindowFunctionDefinition::WindowUDF(function),

@@ -10,9 +10,7 @@ use arrow::compute::kernels::cmp;
 use arrow::compute::{cast, ilike, like, nilike, nlike, take};
 use arrow::datatypes::DataType;
 use datafusion::common::{Result, exec_err};
-use datafusion::logical_expr::{
-    ColumnarValue, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility,
-};
+use datafusion::logical_expr::{ColumnarValue, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility};
 
 use super::over_columns;
 use crate::error::SqlError;
@@ -92,7 +90,13 @@ impl ScalarUDFImpl for Quantified {
     }
 
     fn display_name(&self, args: &[datafusion::logical_expr::Expr]) -> Result<String> {
-        Ok(format!("{}({:?}, {}, {})", self.name(), self.comparison, args[0], args[1]))
+        Ok(format!(
+            "{}({:?}, {}, {})",
+            self.name(),
+            self.comparison,
+            args[0],
+            args[1]
+        ))
     }
 
     fn schema_name(&self, args: &[datafusion::logical_expr::Expr]) -> Result<String> {

@@ -46,7 +46,11 @@ impl AggregateUDFImpl for SingleValue {
     }
 
     fn state_fields(&self, args: StateFieldsArgs) -> Result<Vec<FieldRef>> {
-        let value = args.return_field.as_ref().clone().with_name(format!("{}[value]", args.name));
+        let value = args
+            .return_field
+            .as_ref()
+            .clone()
+            .with_name(format!("{}[value]", args.name));
         let rows = Field::new(format!("{}[rows]", args.name), DataType::UInt64, false);
         Ok(vec![Arc::new(value), Arc::new(rows)])
     }
@@ -88,7 +92,10 @@ impl Accumulator for Single {
     }
 
     fn merge_batch(&mut self, states: &[ArrayRef]) -> Result<()> {
-        let rows = states[1].as_any().downcast_ref::<UInt64Array>().expect("a state has a count");
+        let rows = states[1]
+            .as_any()
+            .downcast_ref::<UInt64Array>()
+            .expect("a state has a count");
         for at in 0..rows.len() {
             if rows.value(at) > 0 {
                 self.take(&states[0], at, rows.value(at))?;

@@ -44,9 +44,9 @@ use crate::error::SqlError;
 use crate::sql::functions::growth;
 use crate::types::PgType;
 
+pub use eval::compares;
 use lineage::Origin;
 pub(in crate::sql) use provider::Reached;
-pub use eval::compares;
 pub use provider::{options, topic_schema, watermark_type};
 pub use view::{check_view_definition, column_names};
 
@@ -109,7 +109,11 @@ pub fn plan_select(select: &Select, ctx: &PlanContext) -> Result<Planned, SqlErr
         relations: reached.relations.into_iter().collect(),
         depends_on: raw.direct,
         system: reached.system.into_iter().collect(),
-        parameter_types: raw.parameters.into_iter().map(|kind| kind.unwrap_or(PgType::Text)).collect(),
+        parameter_types: raw
+            .parameters
+            .into_iter()
+            .map(|kind| kind.unwrap_or(PgType::Text))
+            .collect(),
         untyped: raw.columns.iter().map(|column| column.untyped).collect(),
         planning_bytes: reached.planning_bytes,
     })

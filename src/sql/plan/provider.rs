@@ -135,9 +135,7 @@ fn in_nanoseconds(value: ScalarValue, time_zone: &str) -> std::result::Result<Sc
     };
     let session: Arc<str> = Arc::from(time_zone);
     Ok(match value {
-        ScalarValue::TimestampMicrosecond(value, None) => {
-            ScalarValue::TimestampNanosecond(nanoseconds(value)?, None)
-        }
+        ScalarValue::TimestampMicrosecond(value, None) => ScalarValue::TimestampNanosecond(nanoseconds(value)?, None),
         ScalarValue::TimestampMicrosecond(value, Some(_)) => {
             ScalarValue::TimestampNanosecond(nanoseconds(value)?, Some(session))
         }

@@ -16,9 +16,9 @@ use super::assign::{assign, check_assignment};
 use super::values;
 use crate::catalog::{Snapshot, Topic};
 use crate::error::{SqlError, state};
+use crate::sql::analyze::{Ty, stored};
 use crate::sql::functions::session::{self, SessionInfo};
 use crate::sql::parse::Bounded;
-use crate::sql::analyze::{Ty, stored};
 use crate::sql::plan::{PlanContext, compares, eval, position};
 use crate::types::PgType;
 
