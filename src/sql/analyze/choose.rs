@@ -334,7 +334,7 @@ mod tests {
                 Ok((vec![TEXT, TIMESTAMPTZ], TIMESTAMPTZ)),
             ),
             ("extract", vec![UNKNOWN, DATE], Ok((vec![TEXT, DATE], NUMERIC))),
-            ("to_char", vec![INT2, UNKNOWN], Ok((vec![INT4, TEXT], TEXT))),
+            ("to_char", vec![INT2, UNKNOWN], Ok((vec![FLOAT8, TEXT], TEXT))),
         ] {
             assert_eq!(chosen(name, &given), expect, "{name}");
         }
@@ -355,7 +355,7 @@ mod tests {
             ("=", UNKNOWN, UNKNOWN, Ok((TEXT, TEXT, BOOL))),
             ("=", DATE, TIMESTAMPTZ, Ok((DATE, TIMESTAMPTZ, BOOL))),
             ("||", TEXT, INT4, Ok((TEXT, ANYNONARRAY, TEXT))),
-            ("*", INT4, FLOAT4, Ok((FLOAT8, FLOAT8, FLOAT8))),
+            ("*", INT4, FLOAT4, Ok((FLOAT8, FLOAT4, FLOAT8))),
         ] {
             let have = binary(name, left, right).map(|operator| (operator.left, operator.right, operator.result));
             if name == "||" {

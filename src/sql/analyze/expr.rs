@@ -314,6 +314,16 @@ impl Analyzer<'_> {
             let right = self.expr(right, scope)?;
             return self.binary(&power.to_string(), left, right, place);
         }
+        // A sign belongs to the number that it stands before: -2147483648 is an INTEGER.
+        let mut inner = operand;
+        while let ast::Expr::Nested(nested) = inner {
+            inner = nested;
+        }
+        if let (UnaryOperator::Minus, ast::Expr::Value(value)) = (op, inner)
+            && let Value::Number(digits, _) = &value.value
+        {
+            return super::number::number(&format!("-{digits}"), place);
+        }
         // So does `::` than a sign.
         let typed = self.expr(operand, scope)?;
         let symbol = match op {

@@ -45,31 +45,6 @@ pub fn integer(value: i64, position: Option<usize>) -> Typed {
     }
 }
 
-/// A constant with its sign turned: a sign belongs to the number. `None` for what is no constant.
-pub fn negated(typed: &Typed) -> Option<Typed> {
-    let datafusion::logical_expr::Expr::Literal(value, metadata) = &typed.expr else {
-        return None;
-    };
-    let made = |value: ScalarValue| {
-        let expr = datafusion::logical_expr::Expr::Literal(value, metadata.clone());
-        Some(Typed::new(expr, typed.pg_type(), typed.position))
-    };
-    match value {
-        ScalarValue::Int32(Some(value)) => match value.checked_neg() {
-            Some(value) => made(ScalarValue::Int32(Some(value))),
-            None => Some(integer(-i64::from(*value), typed.position)),
-        },
-        // 2147483648 is a BIGINT, and so is its negation, as in PostgreSQL.
-        ScalarValue::Int64(Some(value)) => made(ScalarValue::Int64(Some(value.checked_neg()?))),
-        ScalarValue::Decimal128(Some(value), precision, scale) => {
-            // 9223372036854775808 is a NUMERIC, and so is -9223372036854775808.
-            made(ScalarValue::Decimal128(Some(-value), *precision, *scale))
-        }
-        ScalarValue::Float64(Some(value)) => made(ScalarValue::Float64(Some(-value))),
-        _ => None,
-    }
-}
-
 impl Typed {
     fn literal_of(value: ScalarValue) -> datafusion::logical_expr::Expr {
         datafusion::logical_expr::Expr::Literal(value, None)

@@ -164,14 +164,6 @@ impl Analyzer<'_> {
 
     /// `symbol operand`
     pub fn prefix(&self, symbol: &str, operand: Typed, place: Option<usize>) -> Result<Typed> {
-        if symbol == "-"
-            && let Some(negated) = super::number::negated(&operand)
-        {
-            return Ok(Typed {
-                position: place,
-                ..negated
-            });
-        }
         let chosen = choose::prefix(symbol, operand.oid())
             .map_err(|failure| undefined(failure, symbol, None, &operand, place))?;
         let operand = self.operand(operand, chosen.right)?;

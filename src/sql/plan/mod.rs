@@ -100,8 +100,8 @@ pub fn plan_select(select: &Select, ctx: &PlanContext) -> Result<Planned, SqlErr
     let reached = RefCell::new(Reached::default());
     let raw = plan_query(select, ctx, 0, &reached)?;
     let plan = analyze(raw.plan).map_err(|error| position::locate(error, ctx.text))?;
-    let fields = output_fields(&plan, &raw.columns)?;
     let plan = name_oid_aliases(plan, ctx)?;
+    let fields = output_fields(&plan, &raw.columns)?;
     let reached = reached.into_inner();
     Ok(Planned {
         plan,
