@@ -27,6 +27,7 @@ mod datetime;
 mod encodings;
 mod extremes;
 pub mod growth;
+pub mod json;
 mod lengths;
 mod math;
 mod names;
@@ -83,10 +84,11 @@ impl Functions {
             .chain(trims::all())
             .chain(session::all())
             .chain(sleep::all())
+            .chain(json::all())
         {
             functions.add_scalar(function);
         }
-        for function in sums::all().into_iter().chain(extremes::all()) {
+        for function in sums::all().into_iter().chain(extremes::all()).chain(json::aggregates()) {
             functions.add_aggregate(function);
         }
         functions.alias_aggregate("bool_and", "every");

@@ -23,7 +23,11 @@ const FIXED: &str = "
     clock_timestamp coalesce cos cosh cot current_catalog current_database current_date current_role current_schema
     current_schemas current_setting current_time current_timestamp current_user date_bin date_part date_trunc
     degrees dexp div dsqrt exp extract factorial floor gcd gen_random_uuid getpgusername inet_client_addr
-    inet_client_port isfinite justify_days justify_hours justify_interval lcm left length ln localtime
+    inet_client_port isfinite json_array_length json_extract json_extract_path json_extract_path_text
+    json_extract_text json_object_field json_object_field_text json_typeof jsonb_array_length jsonb_cmp jsonb_compare
+    jsonb_contained jsonb_contains jsonb_delete jsonb_delete_path jsonb_eq jsonb_exists jsonb_exists_all
+    jsonb_exists_any jsonb_extract_path jsonb_extract_path_text jsonb_subscript jsonb_typeof
+    justify_days justify_hours justify_interval lcm left length ln localtime
     localtimestamp log log10 ltrim make_date make_interval make_time make_timestamp make_timestamptz
     millstream_version mod now octet_length pg_backend_pid pg_cancel_backend pg_sleep pg_terminate_backend pi
     position pow power proctime radians random right round rtrim rw_version session_user sign signum sin sinh
