@@ -95,6 +95,13 @@ impl Growth {
             | "jsonb_each"
             | "jsonb_each_text"
             | "jsonb_object_keys" => Growth::Arrays(3),
+            // These count what they make, too: it depends on the path.
+            "jsonb_path_query"
+            | "jsonb_path_query_tz"
+            | "jsonb_path_query_array"
+            | "jsonb_path_query_array_tz"
+            | "jsonb_path_query_first"
+            | "jsonb_path_query_first_tz" => Growth::Arrays(3),
             "regexp_replace" => Growth::RegexReplace,
             "regexp_match" => Growth::RegexMatch,
             "regexp_like" | "regexp_count" | "regexp_instr" => Growth::RegexOther,

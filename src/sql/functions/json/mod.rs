@@ -12,6 +12,7 @@ mod build;
 mod change;
 mod compare;
 mod number;
+mod path;
 mod raw;
 mod rows;
 #[cfg(test)]
@@ -38,7 +39,14 @@ pub use self::change::pretty_bytes;
 
 /// One function per name.
 pub fn all() -> Vec<Arc<ScalarUDF>> {
-    let specs = [access::SPECS, rows::SPECS, compare::SPECS, change::SPECS, build::SPECS];
+    let specs = [
+        access::SPECS,
+        rows::SPECS,
+        compare::SPECS,
+        change::SPECS,
+        build::SPECS,
+        path::SPECS,
+    ];
     let udf = |spec: &'static Spec| {
         let signature = Signature::user_defined(Volatility::Immutable);
         Arc::new(ScalarUDF::from(JsonFunction { spec, signature }))
@@ -66,6 +74,8 @@ pub fn operator(symbol: &str) -> Option<Arc<ScalarUDF>> {
         "||" => "jsonb_concat",
         "-" => "jsonb_delete",
         "#-" => "jsonb_delete_path",
+        "@?" => "jsonb_path_exists_opr",
+        "@@" => "jsonb_path_match_opr",
         _ => return None,
     };
     functions().scalar.get(name).cloned()

@@ -39,6 +39,7 @@ fn literal(text: &str) -> (FieldRef, ArrayRef) {
         "timestamp" => "timestamp without time zone",
         "timestamptz" => "timestamp with time zone",
         "timestamp[]" => "timestamp without time zone[]",
+        "jsonpath" => "text",
         "time" => "time without time zone",
         other => other,
     })
@@ -182,6 +183,72 @@ fn check(recorded: &str) {
 #[test]
 fn functions_answer_as_postgresql_does() {
     check(include_str!("tests/functions.txt"));
+}
+
+#[test]
+fn paths_answer_as_postgresql_does() {
+    check(include_str!("tests/paths.txt"));
+}
+
+#[test]
+fn depth_is_bounded() {
+    const MAX: usize = crate::depth::DEPTH_MAX;
+    crate::depth::on_stack(|| {
+        let nested = |open: &str, inside: &str, close: &str, depth: usize| {
+            format!("{}{inside}{}", open.repeat(depth), close.repeat(depth))
+        };
+        let document = nested("{\"a\":", "1", "}", MAX);
+        let run = |document: &str, path: &str| {
+            let function = function_named("jsonb_path_query_array");
+            let arguments = [PgType::Jsonb, PgType::Text]
+                .iter()
+                .zip([document, path])
+                .map(|(pg_type, text)| {
+                    let value: ArrayRef = Arc::new(StringArray::from(vec![text]));
+                    (Arc::new(pg_type.field("argument", true)), value)
+                });
+            evaluate(&function, arguments.collect()).map(|made| shown(&made, 0))
+        };
+        for path in [
+            "$.**".to_string(),
+            "$.**.**{1000}".to_string(),
+            format!("${}", ".a".repeat(MAX)),
+            nested("(", "1", ")", MAX - 1),
+            nested("-", "1", "", MAX - 1),
+            nested("!(", "$ == 1", ")", MAX - 2),
+            nested("(0)[", "0", "]", MAX - 2),
+            format!("${}", nested(" ? (exists (@.a", " ? (@ == 1)", "))", MAX / 3 - 2)),
+            format!("1{}", " + 1".repeat(MAX - 1)),
+            format!("$ == 1{}", " && $ == 1".repeat(MAX - 2)),
+        ] {
+            run(&document, &path).unwrap_or_else(|error| panic!("{}: {error:?}", &path[..20.min(path.len())]));
+        }
+        for path in [
+            nested("(", "1", ")", 100_000),
+            nested("-", "1", "", 100_000),
+            nested("!(", "$ == 1", ")", 100_000),
+            nested("$[", "0", "]", 100_000),
+            format!("${}", nested(" ? (exists (@.a", " ? (@ == 1)", "))", 100_000)),
+            format!("1{}", " + 1".repeat(100_000)),
+            format!("$ == 1{}", " || $ == 1".repeat(100_000)),
+            format!("${}", ".a".repeat(100_000)),
+            // Each level goes to the bottom of the document.
+            nested("$.**{1000} ? (exists (", "$.**{1000}", "))", 300),
+        ] {
+            let error = run(&document, &path).expect_err(&path[..20]);
+            assert_eq!(error.state, state::STATEMENT_TOO_COMPLEX, "{}", &path[..20]);
+        }
+        // One level is added to what just can be read.
+        let wrapped = evaluate(
+            &function_named("jsonb_build_array"),
+            vec![literal(&format!("'{document}'::jsonb"))],
+        );
+        let wrapped = shown(&wrapped.expect("it is written"), 0);
+        assert_eq!(
+            run(&wrapped, "$").expect_err("too deep").state,
+            state::STATEMENT_TOO_COMPLEX
+        );
+    });
 }
 
 /// A row of `a integer` and `bb` of arrays.

@@ -52,6 +52,14 @@ impl Meter {
 }
 
 impl Call<'_> {
+    /// 54000 for a text that is too long for a value, while it is made.
+    pub fn check_length(&self, text: &str) -> Result<(), SqlError> {
+        match text.len() as u64 {
+            bytes if bytes > VALUE_BYTES_MAX => Err(too_long(self.name, bytes)),
+            _ => Ok(()),
+        }
+    }
+
     fn each_row(&self, mut each: impl FnMut(usize) -> Result<(), SqlError>) -> Result<(), SqlError> {
         for row in 0..self.rows {
             if row % ROWS_AT_ONCE == 0 {
