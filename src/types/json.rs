@@ -11,13 +11,15 @@ use std::cmp::Ordering;
 use crate::depth::{DEPTH_MAX, too_deep};
 use crate::error::{SqlError, SqlState, state};
 
+const INVALID: &str = "invalid input syntax for type json";
+
 /// 22P02 unless `text` is one JSON value, 54001 if it nests too deep.
 pub fn check(text: &str) -> Result<(), SqlError> {
     check_depth(text)?;
     serde_json::from_str::<serde::de::IgnoredAny>(text)
         .map(|_| ())
         .map_err(|error| {
-            SqlError::new(state::INVALID_TEXT_REPRESENTATION, "invalid input syntax for type json")
+            SqlError::new(state::INVALID_TEXT_REPRESENTATION, INVALID)
                 .detail(format!("{}.", sentence(&error.to_string())))
                 .context(format!(
                     "JSON data, line {}: {}",
@@ -138,18 +140,21 @@ pub fn object(mut members: Vec<(String, Value)>) -> Value {
     Value::Object(unique)
 }
 
-/// The characters of a valid string literal, escapes resolved; 22P05 for what text cannot have.
+/// The characters of a valid string literal, escapes resolved; 22P05 for NUL, which text cannot have, and 22P02 for half a
+/// surrogate pair.
 pub fn unquote(quoted: &str) -> Result<Cow<'_, str>, SqlError> {
     const UNTRANSLATABLE_CHARACTER: SqlState = SqlState("22P05");
-    let untranslatable =
-        |detail| SqlError::new(UNTRANSLATABLE_CHARACTER, "unsupported Unicode escape sequence").detail(detail);
     let plain = &quoted[1..quoted.len() - 1];
     if !plain.contains('\\') {
         return Ok(Cow::Borrowed(plain));
     }
-    let text: String = serde_json::from_str(quoted).map_err(|_| untranslatable("A surrogate has no partner."))?;
+    let text: String = serde_json::from_str(quoted).map_err(|_| {
+        SqlError::new(state::INVALID_TEXT_REPRESENTATION, INVALID)
+            .detail("Unicode low surrogate must follow a high surrogate.")
+    })?;
     if text.contains('\0') {
-        return Err(untranslatable("\\u0000 cannot be converted to text."));
+        let message = "unsupported Unicode escape sequence";
+        return Err(SqlError::new(UNTRANSLATABLE_CHARACTER, message).detail("\\u0000 cannot be converted to text."));
     }
     Ok(Cow::Owned(text))
 }
