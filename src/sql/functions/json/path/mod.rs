@@ -5,16 +5,21 @@
 mod decimal;
 mod item;
 mod lexer;
+mod method;
 mod parser;
+mod reader;
 mod run;
+mod step;
+mod tree;
+mod truth;
 
 use std::rc::Rc;
 
 use arrow::array::ArrayRef;
 
 use self::item::Item;
-use self::parser::Path;
 use self::run::{Failure, Run, SINGLETON_REQUIRED};
+use self::tree::Path;
 use super::{Call, Returns, Spec, Takes, invalid, spec};
 use crate::error::SqlError;
 use crate::types::json::read;

@@ -8,142 +8,13 @@ use ::regex::Regex;
 
 use super::item::Item;
 use super::lexer::{Lexeme, Lexer, Token, error_near};
+use super::tree::{Arithmetic, Comparison, Head, Node, Path, Predicate, Sign};
 use crate::depth::{DEPTH_MAX, too_deep};
 use crate::error::{SqlError, state};
 use crate::sql::functions::growth::regex;
 
-/// A path over JSONB.
-#[derive(Debug)]
-pub struct Path {
-    /// What is missing is an error.
-    pub strict: bool,
-    pub root: Node,
-}
-
-/// What has values: a beginning, and the steps from there.
-#[derive(Debug)]
-pub struct Node {
-    pub head: Head,
-    pub steps: Vec<Step>,
-    depth: usize,
-}
-
-#[derive(Debug)]
-pub enum Head {
-    Root,
-    /// What a filter looks at.
-    Current,
-    /// The last place of the array whose elements are picked.
-    Last,
-    Literal(Rc<Item>),
-    Variable(String),
-    Sign(Sign, Box<Node>),
-    Arithmetic(Arithmetic, Box<Node>, Box<Node>),
-    Predicate(Box<Predicate>),
-}
-
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Sign {
-    Plus,
-    Minus,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Arithmetic {
-    Add,
-    Subtract,
-    Multiply,
-    Divide,
-    Modulo,
-}
-
-impl Arithmetic {
-    pub fn symbol(self) -> &'static str {
-        match self {
-            Arithmetic::Add => "+",
-            Arithmetic::Subtract => "-",
-            Arithmetic::Multiply => "*",
-            Arithmetic::Divide => "/",
-            Arithmetic::Modulo => "%",
-        }
-    }
-}
-
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Comparison {
-    Equal,
-    NotEqual,
-    Less,
-    LessOrEqual,
-    Greater,
-    GreaterOrEqual,
-}
-
-#[derive(Debug)]
-pub enum Predicate {
-    And(Box<Predicate>, Box<Predicate>),
-    Or(Box<Predicate>, Box<Predicate>),
-    Not(Box<Predicate>),
-    IsUnknown(Box<Predicate>),
-    Exists(Node),
-    Compare(Comparison, Node, Node),
-    StartsWith(Node, Node),
-    Like(Node, Regex),
-}
-
-#[derive(Debug)]
-pub enum Step {
-    Member(String),
-    AnyMember,
-    AnyElement,
-    /// Places and ranges of places.
-    Elements(Vec<(Node, Option<Node>)>),
-    /// What is so many levels below; `LEAVES` for both: what has nothing below.
-    Below(u32, u32),
-    Filter(Predicate),
-    Method(Method),
-}
-
-/// The level of `last`.
-pub const LEAVES: u32 = u32::MAX;
-
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Method {
-    Type,
-    Size,
-    Double,
-    Ceiling,
-    Floor,
-    Abs,
-    KeyValue,
-}
-
-impl Method {
-    const ALL: [Method; 7] = [
-        Method::Type,
-        Method::Size,
-        Method::Double,
-        Method::Ceiling,
-        Method::Floor,
-        Method::Abs,
-        Method::KeyValue,
-    ];
-
-    pub fn name(self) -> &'static str {
-        match self {
-            Method::Type => "type",
-            Method::Size => "size",
-            Method::Double => "double",
-            Method::Ceiling => "ceiling",
-            Method::Floor => "floor",
-            Method::Abs => "abs",
-            Method::KeyValue => "keyvalue",
-        }
-    }
-}
-
 /// What parentheses hold: either can come first.
-enum Either {
+pub enum Either {
     Node(Node),
     /// With its depth.
     Predicate(Predicate, usize),
@@ -188,46 +59,34 @@ impl Path {
     }
 }
 
-fn of_head(head: Head) -> Node {
-    Node {
-        head,
-        steps: Vec::new(),
-        depth: 0,
-    }
-}
-
 fn of_predicate(predicate: Predicate, depth: usize) -> Node {
-    Node {
-        head: Head::Predicate(Box::new(predicate)),
-        steps: Vec::new(),
-        depth: depth + 1,
-    }
+    Node::new(Head::Predicate(Box::new(predicate)), depth + 1)
 }
 
-struct Parser<'a> {
+pub struct Parser<'a> {
     lexer: Lexer<'a>,
-    next: Lexeme,
-    depth: usize,
+    pub next: Lexeme,
+    pub depth: usize,
     /// Filters and subscripts that are open.
-    filters: usize,
-    subscripts: usize,
+    pub filters: usize,
+    pub subscripts: usize,
 }
 
 impl Parser<'_> {
-    fn advance(&mut self) -> Result<Lexeme, SqlError> {
+    pub fn advance(&mut self) -> Result<Lexeme, SqlError> {
         let next = self.lexer.next()?;
         Ok(std::mem::replace(&mut self.next, next))
     }
 
-    fn unexpected(&self) -> SqlError {
+    pub fn unexpected(&self) -> SqlError {
         error_near("syntax error", &self.next.near)
     }
 
-    fn is_sign(&self, sign: &str) -> bool {
+    pub fn is_sign(&self, sign: &str) -> bool {
         matches!(self.next.token, Token::Sign(next) if next == sign)
     }
 
-    fn takes(&mut self, sign: &str) -> Result<bool, SqlError> {
+    pub fn takes(&mut self, sign: &str) -> Result<bool, SqlError> {
         let is_sign = self.is_sign(sign);
         if is_sign {
             self.advance()?;
@@ -235,7 +94,7 @@ impl Parser<'_> {
         Ok(is_sign)
     }
 
-    fn expect(&mut self, sign: &str) -> Result<(), SqlError> {
+    pub fn expect(&mut self, sign: &str) -> Result<(), SqlError> {
         match self.takes(sign)? {
             true => Ok(()),
             false => Err(self.unexpected()),
@@ -243,7 +102,7 @@ impl Parser<'_> {
     }
 
     /// The next name, if it is a keyword: in any case, but for the three that are JSON's.
-    fn keyword(&self) -> Option<String> {
+    pub fn keyword(&self) -> Option<String> {
         let Token::Name(name) = &self.next.token else {
             return None;
         };
@@ -254,7 +113,7 @@ impl Parser<'_> {
         }
     }
 
-    fn is_keyword(&self, keyword: &str) -> bool {
+    pub fn is_keyword(&self, keyword: &str) -> bool {
         self.keyword().as_deref() == Some(keyword)
     }
 
@@ -277,7 +136,7 @@ impl Parser<'_> {
     }
 
     /// Asked before each call that leads to itself, and for each tree that holds others.
-    fn check_depth(&self, depth: usize) -> Result<usize, SqlError> {
+    pub fn check_depth(&self, depth: usize) -> Result<usize, SqlError> {
         match depth <= DEPTH_MAX {
             true => Ok(depth),
             false => Err(too_deep(format!("A path may nest {DEPTH_MAX} levels."))),
@@ -319,14 +178,14 @@ impl Parser<'_> {
         }
     }
 
-    fn node_of(&self, either: Either) -> Result<Node, SqlError> {
+    pub fn node_of(&self, either: Either) -> Result<Node, SqlError> {
         match either {
             Either::Node(node) => Ok(node),
             Either::Predicate(..) => Err(self.unexpected()),
         }
     }
 
-    fn predicate(&mut self) -> Result<(Predicate, usize), SqlError> {
+    pub fn predicate(&mut self) -> Result<(Predicate, usize), SqlError> {
         let either = self.either()?;
         self.predicate_of(either)
     }
@@ -389,7 +248,10 @@ impl Parser<'_> {
                 _ => return Err(self.unexpected()),
             };
             self.advance()?;
-            return Ok(Either::Predicate(Predicate::StartsWith(left, of_head(head)), depth));
+            return Ok(Either::Predicate(
+                Predicate::StartsWith(left, Node::new(head, 0)),
+                depth,
+            ));
         }
         if self.is_keyword("like_regex") {
             self.advance()?;
@@ -409,7 +271,7 @@ impl Parser<'_> {
         Ok(Either::Node(left))
     }
 
-    fn sum(&mut self) -> Result<Either, SqlError> {
+    pub fn sum(&mut self) -> Result<Either, SqlError> {
         let mut left = self.product()?;
         loop {
             let operator = match &self.next.token {
@@ -443,11 +305,10 @@ impl Parser<'_> {
     fn arithmetic(&self, operator: Arithmetic, left: Node, right: Either) -> Result<Either, SqlError> {
         let right = self.node_of(right)?;
         let depth = self.check_depth(left.depth.max(right.depth) + 1)?;
-        Ok(Either::Node(Node {
-            head: Head::Arithmetic(operator, Box::new(left), Box::new(right)),
-            steps: Vec::new(),
+        Ok(Either::Node(Node::new(
+            Head::Arithmetic(operator, Box::new(left), Box::new(right)),
             depth,
-        }))
+        )))
     }
 
     fn signed(&mut self) -> Result<Either, SqlError> {
@@ -462,11 +323,7 @@ impl Parser<'_> {
         self.depth -= 1;
         let operand = self.node_of(operand)?;
         let depth = self.check_depth(operand.depth + 1)?;
-        Ok(Either::Node(Node {
-            head: Head::Sign(sign, Box::new(operand)),
-            steps: Vec::new(),
-            depth,
-        }))
+        Ok(Either::Node(Node::new(Head::Sign(sign, Box::new(operand)), depth)))
     }
 
     /// A beginning and its steps, or something in parentheses.
@@ -491,7 +348,7 @@ impl Parser<'_> {
             self.steps(&mut node)?;
             return Ok(Either::Node(node));
         }
-        let mut node = of_head(self.head()?);
+        let mut node = Node::new(self.head()?, 0);
         self.steps(&mut node)?;
         Ok(Either::Node(node))
     }
@@ -523,134 +380,6 @@ impl Parser<'_> {
         };
         self.advance()?;
         Ok(head)
-    }
-
-    fn at_step(&self) -> bool {
-        matches!(self.next.token, Token::Sign("." | "[" | "?"))
-    }
-
-    fn steps(&mut self, node: &mut Node) -> Result<(), SqlError> {
-        while self.at_step() {
-            let (step, depth) = self.step()?;
-            node.depth = self.check_depth(node.depth.max(depth + 1))?;
-            node.steps.push(step);
-            self.check_depth(node.steps.len())?;
-        }
-        Ok(())
-    }
-
-    /// A step, and how deep what it holds is.
-    fn step(&mut self) -> Result<(Step, usize), SqlError> {
-        if self.takes("?")? {
-            self.expect("(")?;
-            self.filters += 1;
-            let (predicate, depth) = self.predicate()?;
-            self.filters -= 1;
-            self.expect(")")?;
-            return Ok((Step::Filter(predicate), depth));
-        }
-        if self.takes("[")? {
-            return self.elements();
-        }
-        self.expect(".")?;
-        if self.takes("*")? {
-            return Ok((Step::AnyMember, 0));
-        }
-        if self.takes("**")? {
-            return Ok((self.below()?, 0));
-        }
-        let key = match &self.next.token {
-            Token::Text(text) => {
-                let text = text.clone();
-                self.advance()?;
-                return Ok((Step::Member(text), 0));
-            }
-            Token::Name(name) => name.clone(),
-            _ => return Err(self.unexpected()),
-        };
-        let keyword = self.keyword().unwrap_or_default();
-        self.advance()?;
-        if !self.is_sign("(") {
-            return Ok((Step::Member(key), 0));
-        }
-        let method = Method::ALL.into_iter().find(|method| method.name() == keyword);
-        match method {
-            Some(method) => {
-                self.advance()?;
-                self.expect(")")?;
-                Ok((Step::Method(method), 0))
-            }
-            None if keyword == "datetime" => Err(SqlError::unsupported(
-                "jsonpath item method .datetime() is not supported",
-                "Cast the value to a date or timestamp.",
-            )),
-            None => Err(self.unexpected()),
-        }
-    }
-
-    fn elements(&mut self) -> Result<(Step, usize), SqlError> {
-        if self.takes("*")? {
-            self.expect("]")?;
-            return Ok((Step::AnyElement, 0));
-        }
-        self.depth = self.check_depth(self.depth + 1)?;
-        self.subscripts += 1;
-        let (mut places, mut depth) = (Vec::new(), 0);
-        loop {
-            let from = self.sum()?;
-            let from = self.node_of(from)?;
-            let to = match self.is_keyword("to") {
-                true => {
-                    self.advance()?;
-                    let to = self.sum()?;
-                    Some(self.node_of(to)?)
-                }
-                false => None,
-            };
-            depth = depth.max(from.depth).max(to.as_ref().map_or(0, |to| to.depth));
-            places.push((from, to));
-            if !self.takes(",")? {
-                break;
-            }
-        }
-        self.subscripts -= 1;
-        self.depth -= 1;
-        self.expect("]")?;
-        Ok((Step::Elements(places), depth))
-    }
-
-    fn below(&mut self) -> Result<Step, SqlError> {
-        if !self.takes("{")? {
-            return Ok(Step::Below(0, LEAVES));
-        }
-        let first = self.level()?;
-        let last = match self.is_keyword("to") {
-            true => {
-                self.advance()?;
-                self.level()?
-            }
-            false => first,
-        };
-        self.expect("}")?;
-        Ok(Step::Below(first, last))
-    }
-
-    fn level(&mut self) -> Result<u32, SqlError> {
-        let level = match &self.next.token {
-            Token::Number(digits, true) => {
-                let level = digits.parse::<i32>().map_err(|_| {
-                    SqlError::new(
-                        state::NUMERIC_VALUE_OUT_OF_RANGE,
-                        format!("value \"{digits}\" is out of range for type integer"),
-                    )
-                })?;
-                level.unsigned_abs()
-            }
-            Token::Name(_) if self.is_keyword("last") => LEAVES,
-            _ => return Err(self.unexpected()),
-        };
-        self.advance()?;
-        Ok(level)
     }
 }
 
