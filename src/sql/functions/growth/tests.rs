@@ -27,7 +27,8 @@ const FIXED: &str = "
     json_extract_text json_object_field json_object_field_text json_typeof jsonb_array_length jsonb_cmp jsonb_compare
     jsonb_contained jsonb_contains jsonb_delete jsonb_delete_path jsonb_eq jsonb_exists jsonb_exists_all
     jsonb_exists_any jsonb_extract_path jsonb_extract_path_text jsonb_path_exists jsonb_path_exists_opr
-    jsonb_path_exists_tz jsonb_path_match jsonb_path_match_opr jsonb_path_match_tz jsonb_subscript jsonb_typeof
+    jsonb_path_exists_tz jsonb_path_match jsonb_path_match_opr jsonb_path_match_tz jsonb_subscript jsonb_to_bool jsonb_to_float4
+    jsonb_to_float8 jsonb_to_int2 jsonb_to_int4 jsonb_to_int8 jsonb_to_numeric jsonb_typeof
     justify_days justify_hours justify_interval lcm left length ln localtime
     localtimestamp log log10 ltrim make_date make_interval make_time make_timestamp make_timestamptz
     millstream_version mod now octet_length pg_backend_pid pg_cancel_backend pg_sleep pg_terminate_backend pi

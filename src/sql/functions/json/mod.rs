@@ -9,6 +9,7 @@
 mod access;
 mod aggregates;
 mod build;
+mod cast;
 mod change;
 mod compare;
 mod number;
@@ -45,6 +46,7 @@ pub fn all() -> Vec<Arc<ScalarUDF>> {
         compare::SPECS,
         change::SPECS,
         build::SPECS,
+        cast::SPECS,
         path::SPECS,
     ];
     let udf = |spec: &'static Spec| {
@@ -81,6 +83,11 @@ pub fn operator(symbol: &str) -> Option<Arc<ScalarUDF>> {
     functions().scalar.get(name).cloned()
 }
 
+/// The function of a cast from JSONB, by the name that PostgreSQL has for it: `int4(jsonb)`.
+pub fn cast(name: &str) -> Option<Arc<ScalarUDF>> {
+    functions().scalar.get(&format!("jsonb_to_{name}")).cloned()
+}
+
 /// What an argument is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Takes {
@@ -103,7 +110,12 @@ enum Takes {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Returns {
     Bool,
+    Int2,
     Int4,
+    Int8,
+    Float4,
+    Float8,
+    Numeric,
     Text,
     Json,
     Jsonb,
@@ -128,7 +140,12 @@ impl Returns {
         };
         match self {
             Returns::Bool => PgType::Bool.field(name, true),
+            Returns::Int2 => PgType::Int2.field(name, true),
             Returns::Int4 => PgType::Int4.field(name, true),
+            Returns::Int8 => PgType::Int8.field(name, true),
+            Returns::Float4 => PgType::Float4.field(name, true),
+            Returns::Float8 => PgType::Float8.field(name, true),
+            Returns::Numeric => PgType::Numeric(None).field(name, true),
             Returns::Text => PgType::Text.field(name, true),
             Returns::Json => PgType::Json.field(name, true),
             Returns::Jsonb => PgType::Jsonb.field(name, true),

@@ -5,13 +5,13 @@ use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, AsArray, Int32Array, RecordBatch, StringArray, StructArray};
 use arrow::datatypes::{DataType, Field, FieldRef, Int32Type, Schema};
-use arrow::util::display::array_value_to_string;
 use datafusion::common::ScalarValue;
 use datafusion::config::ConfigOptions;
 use datafusion::execution::context::SessionContext;
 use datafusion::logical_expr::{ColumnarValue, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF};
 
 use super::*;
+use crate::sql::functions::casts;
 use crate::types::{InputStyle, scalar_from_text, scalar_null};
 
 /// A literal as the recorded calls have it.
@@ -146,7 +146,11 @@ fn shown(value: &ArrayRef, row: usize) -> String {
             let columns = value.as_struct().columns();
             format!("{}={}", shown(&columns[0], row), shown(&columns[1], row))
         }
-        _ => array_value_to_string(value, row).expect("it has a text"),
+        data_type => {
+            let field = Field::new("value", data_type.clone(), true);
+            let texts = casts::to_text(value, &field, Tz::UTC).expect("it has a text");
+            texts.value(row).to_string()
+        }
     }
 }
 

@@ -114,13 +114,21 @@ impl Call<'_> {
     }
 
     /// Numbers of the rows where no argument is NULL.
-    pub fn make_ints(&self, mut each: impl FnMut(usize) -> Result<i32, SqlError>) -> Result<ArrayRef, SqlError> {
+    pub fn make_ints(&self, each: impl FnMut(usize) -> Result<i32, SqlError>) -> Result<ArrayRef, SqlError> {
+        Ok(Arc::new(Int32Array::from(self.make_values(each)?)))
+    }
+
+    /// Values of the rows where no argument is NULL.
+    pub fn make_values<T>(
+        &self,
+        mut each: impl FnMut(usize) -> Result<T, SqlError>,
+    ) -> Result<Vec<Option<T>>, SqlError> {
         let mut made = Vec::with_capacity(self.rows);
         self.each_row(|row| {
             made.push(if self.is_null(row) { None } else { Some(each(row)?) });
             Ok(())
         })?;
-        Ok(Arc::new(Int32Array::from(made)))
+        Ok(made)
     }
 
     /// Lists of the rows where no argument is NULL.
