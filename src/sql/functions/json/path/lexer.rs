@@ -73,6 +73,15 @@ impl<'a> Lexer<'a> {
 
     pub fn next(&mut self) -> Result<Lexeme, SqlError> {
         loop {
+            if let Some(lexeme) = self.token()? {
+                return Ok(lexeme);
+            }
+        }
+    }
+
+    /// `None` for a name that PostgreSQL's scanner loses.
+    fn token(&mut self) -> Result<Option<Lexeme>, SqlError> {
+        loop {
             self.take(self.count(is_blank));
             if !self.rest.starts_with("/*") {
                 break;
@@ -84,18 +93,18 @@ impl<'a> Lexer<'a> {
         }
         let start = self.rest;
         let lexeme = |token, near: &str| {
-            Ok(Lexeme {
+            Ok(Some(Lexeme {
                 token,
                 near: near.to_string(),
-            })
+            }))
         };
         let Some(first) = start.chars().next() else {
             return lexeme(Token::End, "");
         };
         let is_number =
             first.is_ascii_digit() || (first == '.' && start[1..].starts_with(|c: char| c.is_ascii_digit()));
-        if is_number {
-            return self.number();
+        if is_number && let Some(number) = self.number()? {
+            return Ok(Some(number));
         }
         match first {
             '"' => {
@@ -123,8 +132,11 @@ impl<'a> Lexer<'a> {
                     }
                     self.escape(&mut name)?;
                 }
-                let near = self.rest.chars().next().filter(|c| is_blank(*c));
-                lexeme(Token::Name(name), &near.map(String::from).unwrap_or_default())
+                // A comment right behind a name takes it along.
+                if self.rest.starts_with("/*") {
+                    return Ok(None);
+                }
+                lexeme(Token::Name(name), &self.rest[..self.count(is_blank)])
             }
             _ => {
                 let sign = SIGNS.iter().find(|sign| start.starts_with(**sign));
@@ -135,7 +147,8 @@ impl<'a> Lexer<'a> {
         }
     }
 
-    fn number(&mut self) -> Result<Lexeme, SqlError> {
+    /// `None` if more than one letter follows: then it is a name.
+    fn number(&mut self) -> Result<Option<Lexeme>, SqlError> {
         let start = self.rest;
         let digits = |text: &str| text.bytes().take_while(u8::is_ascii_digit).count();
         let mut length = match start.as_bytes()[0] {
@@ -163,13 +176,16 @@ impl<'a> Lexer<'a> {
         }
         if let Some(next) = start[length..].chars().next().filter(|c| is_other(*c)) {
             let near = &start[..length + next.len_utf8()];
+            if self.count(is_other) > near.len() {
+                return Ok(None);
+            }
             return Err(error_near("trailing junk after numeric literal", near));
         }
         let text = self.take(length);
-        Ok(Lexeme {
+        Ok(Some(Lexeme {
             token: Token::Number(number(text)?, is_whole),
             near: text.to_string(),
-        })
+        }))
     }
 
     /// Up to the closing quote.
@@ -194,7 +210,7 @@ impl<'a> Lexer<'a> {
         let start = self.rest;
         self.take(1);
         let Some(letter) = self.rest.chars().next() else {
-            return Err(error_near("unexpected end after backslash", ""));
+            return Err(error_near("unexpected end after backslash", "\\"));
         };
         self.take(letter.len_utf8());
         out.push(match letter {

@@ -36,6 +36,7 @@ impl Path {
             depth: 0,
             filters: 0,
             subscripts: 0,
+            misplaced: None,
         };
         let strict = match parser.keyword().as_deref() {
             Some("strict") => {
@@ -53,7 +54,10 @@ impl Path {
             Either::Predicate(predicate, depth) => of_predicate(predicate, depth),
         };
         match parser.next.token {
-            Token::End => Ok(Path { strict, root }),
+            Token::End => match parser.misplaced {
+                Some(message) => Err(SqlError::new(state::SYNTAX_ERROR, message)),
+                None => Ok(Path { strict, root }),
+            },
             _ => Err(parser.unexpected()),
         }
     }
@@ -70,6 +74,8 @@ pub struct Parser<'a> {
     /// Filters and subscripts that are open.
     pub filters: usize,
     pub subscripts: usize,
+    /// What is right where it stands, but for what is around it: said once all has been read.
+    misplaced: Option<&'static str>,
 }
 
 impl Parser<'_> {
@@ -360,19 +366,21 @@ impl Parser<'_> {
             Token::Number(digits, _) => literal(Item::Number(digits.as_str().into())),
             Token::Variable(name) => Head::Variable(name.clone()),
             Token::Sign("$") => Head::Root,
-            Token::Sign("@") if self.filters > 0 => Head::Current,
             Token::Sign("@") => {
-                let message = "@ is not allowed in root expressions";
-                return Err(SqlError::new(state::SYNTAX_ERROR, message));
+                if self.filters == 0 {
+                    self.misplaced.get_or_insert("@ is not allowed in root expressions");
+                }
+                Head::Current
             }
             Token::Name(_) => match self.keyword().as_deref() {
                 Some("null") => literal(Item::Null),
                 Some("true") => literal(Item::Bool(true)),
                 Some("false") => literal(Item::Bool(false)),
-                Some("last") if self.subscripts > 0 => Head::Last,
                 Some("last") => {
-                    let message = "LAST is allowed only in array subscripts";
-                    return Err(SqlError::new(state::SYNTAX_ERROR, message));
+                    if self.subscripts == 0 {
+                        self.misplaced.get_or_insert("LAST is allowed only in array subscripts");
+                    }
+                    Head::Last
                 }
                 _ => return Err(self.unexpected()),
             },
