@@ -7,7 +7,7 @@
 use std::collections::HashMap;
 use std::sync::{Arc, LazyLock};
 
-use arrow::array::ArrayRef;
+use arrow::array::{ArrayRef, AsArray};
 use arrow::datatypes::DataType;
 use datafusion::common::{DataFusionError, ScalarValue};
 use datafusion::execution::SessionStateDefaults;
@@ -232,10 +232,12 @@ fn over_columns(
     let rows = if constant { 1 } else { args.number_rows };
     let columns = args.args.iter().map(|value| value.to_array(rows));
     let made = evaluate(&columns.collect::<Result<Vec<_>, _>>()?, rows).map_err(fail)?;
-    match constant {
-        true => Ok(ColumnarValue::Scalar(ScalarValue::try_from_array(&made, 0)?)),
-        false => Ok(ColumnarValue::Array(made)),
-    }
+    Ok(match (constant, made.as_list_opt::<i32>()) {
+        (false, _) => ColumnarValue::Array(made),
+        // As it is: the type of its items has metadata, which the engine would leave out.
+        (true, Some(list)) => ColumnarValue::Scalar(ScalarValue::List(Arc::new(list.clone()))),
+        (true, None) => ColumnarValue::Scalar(ScalarValue::try_from_array(&made, 0)?),
+    })
 }
 
 /// Carries a [`SqlError`] through DataFusion; `sql::error` takes it out again.

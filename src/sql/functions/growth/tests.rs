@@ -190,6 +190,7 @@ fn estimates_are_never_less_than_what_is_made() {
     let text = "Straße, aß ÄÖ {\"a\\\"b\"} 12345 ŉ";
     let batch = rows(vec![3, 0, -1, 7], text);
     let array = || functions().scalar["string_to_array"].call(vec![col("t"), lit(" ")]);
+    let array_of = |text: &str| functions().scalar["string_to_array"].call(vec![lit(text), lit(" ")]);
     let cases: Vec<(&str, Vec<Expr>)> = vec![
         ("repeat", vec![col("t"), col("n")]),
         ("lpad", vec![col("t"), lit(100_i64), lit("äb")]),
@@ -214,6 +215,22 @@ fn estimates_are_never_less_than_what_is_made() {
             vec![col("t"), lit("[a-z]"), lit("<\\0\\0>"), lit("g")],
         ),
         ("regexp_match", vec![col("t"), lit("((a)(.))")]),
+        ("to_json", vec![col("t")]),
+        ("to_jsonb", vec![col("n")]),
+        ("to_json", vec![array()]),
+        ("json_build_array", vec![col("t"), col("n"), array()]),
+        ("jsonb_build_object", vec![col("t"), array(), lit("\u{1}\u{2}"), lit(true)]),
+        ("json_object", vec![array(), array()]),
+        ("jsonb_concat", vec![lit("1"), lit("2")]),
+        ("jsonb_set", vec![lit("{}"), array(), lit("[1]")]),
+        ("jsonb_insert", vec![lit("[[]]"), array_of("0"), lit("1")]),
+        ("json_strip_nulls", vec![lit("{\"a\":1}")]),
+        ("jsonb_pretty", vec![lit("[[[], {\"a\": 1}], 2]")]),
+        ("json_array_elements", vec![lit("[1,1,1,1]")]),
+        ("json_each", vec![lit("{\"\":1,\"\":1}")]),
+        ("jsonb_object_keys", vec![lit("{\"a\": 1, \"b\": 2}")]),
+        ("jsonb_path_query", vec![lit("[1, 1, 1]"), lit("$[*]")]),
+        ("jsonb_path_query_array", vec![lit("[1, 1, 1]"), lit("$[*]")]),
     ];
     for (name, args) in cases {
         let expr = call(name, args.clone());
