@@ -44,6 +44,7 @@ mod trims;
 pub mod zone;
 
 pub use datetime::extract as datetime_extract;
+pub use json::operator as json_operator;
 pub use record::record_text;
 pub use single::single_value;
 
@@ -211,11 +212,6 @@ pub fn type_name(data_type: &DataType) -> String {
         DataType::Null => "unknown".to_string(),
         other => PgType::of_arrow(other).map_or_else(|| other.to_string(), |pg_type| pg_type.name()),
     }
-}
-
-/// What computes an operator whose left operand is JSON.
-pub fn json_operator(_symbol: &str) -> Option<Arc<ScalarUDF>> {
-    None
 }
 
 /// Between two steps of work whose length a statement decides: an error once nobody waits for it.

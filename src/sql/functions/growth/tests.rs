@@ -219,7 +219,10 @@ fn estimates_are_never_less_than_what_is_made() {
         ("to_jsonb", vec![col("n")]),
         ("to_json", vec![array()]),
         ("json_build_array", vec![col("t"), col("n"), array()]),
-        ("jsonb_build_object", vec![col("t"), array(), lit("\u{1}\u{2}"), lit(true)]),
+        (
+            "jsonb_build_object",
+            vec![col("t"), array(), lit("\u{1}\u{2}"), lit(true)],
+        ),
         ("json_object", vec![array(), array()]),
         ("jsonb_concat", vec![lit("1"), lit("2")]),
         ("jsonb_set", vec![lit("{}"), array(), lit("[1]")]),
