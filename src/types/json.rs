@@ -5,8 +5,13 @@
 //! JSON keeps its text; JSONB is held as the text that PostgreSQL would print: keys by length, then bytes, the last of
 //! equal ones; one blank after `:` and `,`; numbers as NUMERIC prints them. Not here: operators on them.
 
+use std::borrow::Cow;
+use std::cmp::Ordering;
+
 use crate::depth::{DEPTH_MAX, too_deep};
 use crate::error::{SqlError, SqlState, state};
+
+const INVALID: &str = "invalid input syntax for type json";
 
 /// 22P02 unless `text` is one JSON value, 54001 if it nests too deep.
 pub fn check(text: &str) -> Result<(), SqlError> {
@@ -14,7 +19,7 @@ pub fn check(text: &str) -> Result<(), SqlError> {
     serde_json::from_str::<serde::de::IgnoredAny>(text)
         .map(|_| ())
         .map_err(|error| {
-            SqlError::new(state::INVALID_TEXT_REPRESENTATION, "invalid input syntax for type json")
+            SqlError::new(state::INVALID_TEXT_REPRESENTATION, INVALID)
                 .detail(format!("{}.", sentence(&error.to_string())))
                 .context(format!(
                     "JSON data, line {}: {}",
@@ -76,30 +81,89 @@ fn excerpt(text: &str, line: usize) -> String {
 
 /// JSONB's spelling of `text`.
 pub fn canonical(text: &str) -> Result<String, SqlError> {
-    check(text)?;
-    let mut reader = Reader {
-        bytes: text.as_bytes(),
-        at: 0,
-    };
-    let value = reader.value()?;
+    let value = read(text)?;
     let mut out = String::with_capacity(text.len());
     value.write(&mut out);
     Ok(out)
 }
 
-enum Value {
-    /// `null`, `true`, `false` or a number, as printed.
-    Plain(String),
+/// The value that `text` spells; 22P02 if it spells none, 54001 if it nests too deep.
+pub fn read(text: &str) -> Result<Value, SqlError> {
+    read_with(text, false)
+}
+
+/// The same, with the digits of numbers and the members of objects as they are written.
+pub fn read_as_written(text: &str) -> Result<Value, SqlError> {
+    read_with(text, true)
+}
+
+fn read_with(text: &str, as_written: bool) -> Result<Value, SqlError> {
+    check(text)?;
+    let mut reader = Reader {
+        bytes: text.as_bytes(),
+        at: 0,
+        as_written,
+    };
+    reader.value()
+}
+
+/// A value as JSONB has it.
+#[derive(Clone, PartialEq, Debug)]
+pub enum Value {
+    Null,
+    Bool(bool),
+    /// As NUMERIC prints it.
+    Number(String),
     /// Without quotes and escapes.
     Text(String),
     Array(Vec<Value>),
+    /// Sorted by [`key_order`], each key once.
     Object(Vec<(String, Value)>),
+}
+
+/// How JSONB sorts the keys of an object: by length, then by bytes.
+pub fn key_order(a: &str, b: &str) -> Ordering {
+    (a.len(), a).cmp(&(b.len(), b))
+}
+
+/// An object of members in any order: of equal keys, the last one.
+pub fn object(mut members: Vec<(String, Value)>) -> Value {
+    // Stable: of equal keys the last one is the last written, and it wins.
+    members.sort_by(|(a, _), (b, _)| key_order(a, b));
+    let mut unique: Vec<(String, Value)> = Vec::with_capacity(members.len());
+    for member in members {
+        match unique.last_mut() {
+            Some(last) if last.0 == member.0 => *last = member,
+            _ => unique.push(member),
+        }
+    }
+    Value::Object(unique)
+}
+
+/// The characters of a valid string literal, escapes resolved; 22P05 for NUL, which text cannot have, and 22P02 for half a
+/// surrogate pair.
+pub fn unquote(quoted: &str) -> Result<Cow<'_, str>, SqlError> {
+    const UNTRANSLATABLE_CHARACTER: SqlState = SqlState("22P05");
+    let plain = &quoted[1..quoted.len() - 1];
+    if !plain.contains('\\') {
+        return Ok(Cow::Borrowed(plain));
+    }
+    let text: String = serde_json::from_str(quoted).map_err(|_| {
+        SqlError::new(state::INVALID_TEXT_REPRESENTATION, INVALID)
+            .detail("Unicode low surrogate must follow a high surrogate.")
+    })?;
+    if text.contains('\0') {
+        let message = "unsupported Unicode escape sequence";
+        return Err(SqlError::new(UNTRANSLATABLE_CHARACTER, message).detail("\\u0000 cannot be converted to text."));
+    }
+    Ok(Cow::Owned(text))
 }
 
 /// Reads text that [`check`] has found valid.
 struct Reader<'a> {
     bytes: &'a [u8],
     at: usize,
+    as_written: bool,
 }
 
 impl Reader<'_> {
@@ -156,16 +220,10 @@ impl Reader<'_> {
                         break;
                     }
                 }
-                // Stable: of equal keys the last one is the last written, and it wins.
-                members.sort_by(|(a, _), (b, _)| (a.len(), a).cmp(&(b.len(), b)));
-                let mut unique: Vec<(String, Value)> = Vec::with_capacity(members.len());
-                for member in members {
-                    match unique.last_mut() {
-                        Some(last) if last.0 == member.0 => *last = member,
-                        _ => unique.push(member),
-                    }
+                match self.as_written {
+                    true => Ok(Value::Object(members)),
+                    false => Ok(object(members)),
                 }
-                Ok(Value::Object(unique))
             }
             _ => {
                 let start = self.at;
@@ -177,10 +235,12 @@ impl Reader<'_> {
                     self.at += 1;
                 }
                 let word = std::str::from_utf8(&self.bytes[start..self.at]).expect("the word is ASCII");
-                if word.starts_with(|c: char| c.is_ascii_alphabetic()) {
-                    Ok(Value::Plain(word.to_string()))
-                } else {
-                    number(word).map(Value::Plain)
+                match word {
+                    "null" => Ok(Value::Null),
+                    "true" => Ok(Value::Bool(true)),
+                    "false" => Ok(Value::Bool(false)),
+                    digits if self.as_written => Ok(Value::Number(digits.to_string())),
+                    digits => number(digits).map(Value::Number),
                 }
             }
         }
@@ -188,39 +248,22 @@ impl Reader<'_> {
 
     /// A string's characters, escapes resolved.
     fn text(&mut self) -> Result<String, SqlError> {
-        const UNTRANSLATABLE_CHARACTER: SqlState = SqlState("22P05");
-        self.at += 1;
         let start = self.at;
-        let mut escaped = false;
+        self.at += 1;
         while self.bytes[self.at] != b'"' {
             if self.bytes[self.at] == b'\\' {
-                escaped = true;
                 self.at += 1;
             }
             self.at += 1;
         }
-        let quoted = &self.bytes[start - 1..self.at + 1];
         self.at += 1;
-        if !escaped {
-            let plain = std::str::from_utf8(&quoted[1..quoted.len() - 1]).expect("cut at ASCII quotes");
-            return Ok(plain.to_string());
-        }
-        let text: String = serde_json::from_slice(quoted).map_err(|_| {
-            SqlError::new(UNTRANSLATABLE_CHARACTER, "unsupported Unicode escape sequence")
-                .detail("A surrogate has no partner.")
-        })?;
-        if text.contains('\0') {
-            return Err(
-                SqlError::new(UNTRANSLATABLE_CHARACTER, "unsupported Unicode escape sequence")
-                    .detail("\\u0000 cannot be converted to text."),
-            );
-        }
-        Ok(text)
+        let quoted = std::str::from_utf8(&self.bytes[start..self.at]).expect("cut at ASCII quotes");
+        unquote(quoted).map(Cow::into_owned)
     }
 }
 
 /// A JSON number as NUMERIC prints it: no exponent, the digits after the point kept.
-fn number(text: &str) -> Result<String, SqlError> {
+pub fn number(text: &str) -> Result<String, SqlError> {
     /// PostgreSQL's NUMERIC has at most so many digits before the point; 16383 after.
     const POWER_MAX: u64 = 16_383;
     let (negative, unsigned) = match text.strip_prefix('-') {
@@ -257,9 +300,12 @@ fn number(text: &str) -> Result<String, SqlError> {
 }
 
 impl Value {
-    fn write(&self, out: &mut String) {
+    /// Appends JSONB's spelling.
+    pub fn write(&self, out: &mut String) {
         match self {
-            Value::Plain(word) => out.push_str(word),
+            Value::Null => out.push_str("null"),
+            Value::Bool(value) => out.push_str(if *value { "true" } else { "false" }),
+            Value::Number(digits) => out.push_str(digits),
             Value::Text(text) => write_quoted(text, out),
             Value::Array(items) => {
                 out.push('[');

@@ -18,7 +18,16 @@ use crate::sql::error::invalid_input;
 use crate::types::PgType;
 
 /// Aggregates whose results depend on the order of their input.
-const ORDERED: [&str; 4] = ["array_agg", "first_value", "last_value", "string_agg"];
+const ORDERED: [&str; 8] = [
+    "array_agg",
+    "first_value",
+    "json_agg",
+    "json_object_agg",
+    "jsonb_agg",
+    "jsonb_object_agg",
+    "last_value",
+    "string_agg",
+];
 
 /// 22013
 const INVALID_PRECEDING_OR_FOLLOWING_SIZE: SqlState = SqlState("22013");

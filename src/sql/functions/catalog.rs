@@ -75,8 +75,6 @@ enum Returns {
     Text,
     Name,
     Names,
-    Json,
-    Jsonb,
     Void,
     TimestampTz,
     Regclass,
@@ -96,8 +94,6 @@ impl Returns {
             Returns::Name => PgType::Name,
             // As text[]: metadata inside a list would part it from lists that are made in a query.
             Returns::Names => PgType::Array(Box::new(PgType::Text)),
-            Returns::Json => PgType::Json,
-            Returns::Jsonb => PgType::Jsonb,
             Returns::Void => PgType::Void,
             Returns::TimestampTz => PgType::TimestampTz,
             Returns::Regclass => PgType::Regclass,

@@ -7,7 +7,7 @@
 use std::collections::HashMap;
 use std::sync::{Arc, LazyLock};
 
-use arrow::array::ArrayRef;
+use arrow::array::{ArrayRef, AsArray};
 use arrow::datatypes::DataType;
 use datafusion::common::{DataFusionError, ScalarValue};
 use datafusion::execution::SessionStateDefaults;
@@ -27,6 +27,7 @@ mod datetime;
 mod encodings;
 mod extremes;
 pub mod growth;
+pub mod json;
 mod lengths;
 mod math;
 mod names;
@@ -43,6 +44,7 @@ mod trims;
 pub mod zone;
 
 pub use datetime::extract as datetime_extract;
+pub use json::operator as json_operator;
 pub use record::record_text;
 pub use single::single_value;
 
@@ -83,10 +85,11 @@ impl Functions {
             .chain(trims::all())
             .chain(session::all())
             .chain(sleep::all())
+            .chain(json::all())
         {
             functions.add_scalar(function);
         }
-        for function in sums::all().into_iter().chain(extremes::all()) {
+        for function in sums::all().into_iter().chain(extremes::all()).chain(json::aggregates()) {
             functions.add_aggregate(function);
         }
         functions.alias_aggregate("bool_and", "every");
@@ -211,11 +214,6 @@ pub fn type_name(data_type: &DataType) -> String {
     }
 }
 
-/// What computes an operator whose left operand is JSON.
-pub fn json_operator(_symbol: &str) -> Option<Arc<ScalarUDF>> {
-    None
-}
-
 /// Between two steps of work whose length a statement decides: an error once nobody waits for it.
 pub fn go_on() -> Result<(), DataFusionError> {
     stop::check().map_err(fail)
@@ -230,10 +228,12 @@ fn over_columns(
     let rows = if constant { 1 } else { args.number_rows };
     let columns = args.args.iter().map(|value| value.to_array(rows));
     let made = evaluate(&columns.collect::<Result<Vec<_>, _>>()?, rows).map_err(fail)?;
-    match constant {
-        true => Ok(ColumnarValue::Scalar(ScalarValue::try_from_array(&made, 0)?)),
-        false => Ok(ColumnarValue::Array(made)),
-    }
+    Ok(match (constant, made.as_list_opt::<i32>()) {
+        (false, _) => ColumnarValue::Array(made),
+        // As it is: the type of its items has metadata, which the engine would leave out.
+        (true, Some(list)) => ColumnarValue::Scalar(ScalarValue::List(Arc::new(list.clone()))),
+        (true, None) => ColumnarValue::Scalar(ScalarValue::try_from_array(&made, 0)?),
+    })
 }
 
 /// Carries a [`SqlError`] through DataFusion; `sql::error` takes it out again.

@@ -40,8 +40,6 @@ pub(super) const SPECS: &[Spec] = &[
             )),
         }
     }),
-    lenient("json_build_object", 0..=100, Returns::Json, json_object),
-    lenient("jsonb_build_object", 0..=100, Returns::Jsonb, json_object),
     // An array beside a literal of its text form: `sql/compat` writes both as text.
     strict("array_out", 1..=1, Returns::Text, |_, args| {
         Ok(array_text(&args[0]).into())
@@ -95,34 +93,6 @@ pub fn like_escape(pattern: &str, mark: Option<char>) -> String {
         }
     }
     rewritten
-}
-
-/// Keys and values in turn.
-fn json_object(_: &Facts, args: &[Value]) -> Result<Value, SqlError> {
-    let invalid = |message: &str| SqlError::new(state::INVALID_PARAMETER_VALUE, message);
-    if !args.len().is_multiple_of(2) {
-        return Err(invalid("argument list must have even number of elements"));
-    }
-    let mut members = Vec::with_capacity(args.len() / 2);
-    for pair in args.chunks_exact(2) {
-        if pair[0].is_null() {
-            return Err(invalid("null value not allowed for object key"));
-        }
-        let key = serde_json::Value::String(plain(&pair[0]));
-        members.push(format!("{key} : {}", json(&pair[1])));
-    }
-    Ok(format!("{{{}}}", members.join(", ")).into())
-}
-
-fn json(value: &Value) -> serde_json::Value {
-    match value {
-        Value::Null => serde_json::Value::Null,
-        Value::Bool(value) => (*value).into(),
-        Value::Int(value) => (*value).into(),
-        Value::Float(value) => serde_json::Number::from_f64(*value).map_or(serde_json::Value::Null, Into::into),
-        Value::Text(text) => text.as_str().into(),
-        Value::List(items) => items.iter().map(json).collect(),
-    }
 }
 
 /// A bound of the first dimension; NULL for an empty array and for other dimensions.

@@ -9,6 +9,7 @@ use datafusion::common::{Result, ScalarValue};
 use datafusion::logical_expr::{ColumnarValue, ScalarFunctionArgs, ScalarUDF};
 
 use super::regex;
+use crate::sql::functions::json::pretty_bytes;
 
 /// What a value without a size of its own takes, bytes: numbers, times, an element's offset.
 const PLAIN_BYTES: u64 = 16;
@@ -35,6 +36,10 @@ pub enum Growth {
     TextOf,
     /// A value read from text: a cast.
     Read,
+    /// JSON of any values, or JSON with them.
+    Json,
+    /// JSON over several lines.
+    JsonLines,
     Repeat,
     Pad,
     Replace,
@@ -74,6 +79,29 @@ impl Growth {
             "array_replace" => Growth::Exchanged,
             "array_append" | "array_prepend" | "array_concat" | "array_cat" | "array_slice" | "array_positions"
             | "make_array" | "struct" => Growth::Arrays(1),
+            "json_build_array" | "json_build_object" | "json_object" | "json_strip_nulls" | "jsonb_build_array"
+            | "jsonb_build_object" | "jsonb_concat" | "jsonb_insert" | "jsonb_object" | "jsonb_set"
+            | "jsonb_set_lax" | "jsonb_strip_nulls" | "to_json" | "to_jsonb" | "array_to_json" | "row_to_json" => {
+                Growth::Json
+            }
+            "jsonb_pretty" => Growth::JsonLines,
+            "json_array_elements"
+            | "json_array_elements_text"
+            | "json_each"
+            | "json_each_text"
+            | "json_object_keys"
+            | "jsonb_array_elements"
+            | "jsonb_array_elements_text"
+            | "jsonb_each"
+            | "jsonb_each_text"
+            | "jsonb_object_keys" => Growth::Arrays(3),
+            // These count what they make, too: it depends on the path.
+            "jsonb_path_query"
+            | "jsonb_path_query_tz"
+            | "jsonb_path_query_array"
+            | "jsonb_path_query_array_tz"
+            | "jsonb_path_query_first"
+            | "jsonb_path_query_first_tz" => Growth::Arrays(3),
             "regexp_replace" => Growth::RegexReplace,
             "regexp_match" => Growth::RegexMatch,
             "regexp_like" | "regexp_count" | "regexp_instr" => Growth::RegexOther,
@@ -138,6 +166,10 @@ impl Growth {
                 }
             }
             Growth::TextOf => arguments.text_of(0, row),
+            Growth::Json => (0..arguments.len()).fold(PLAIN_BYTES, |sum, index| {
+                sum.saturating_add(arguments.json_of(index, row))
+            }),
+            Growth::JsonLines => arguments.text(0, row).map_or(0, pretty_bytes),
             Growth::Read => bytes(0).saturating_mul(9),
             Growth::Repeat => bytes(0).saturating_mul(arguments.count(1, row)),
             Growth::Pad => {
@@ -397,6 +429,15 @@ impl<'a> Arguments<'a> {
         }
     }
 
+    /// The size of a value in JSON, at most.
+    fn json_of(&self, index: usize, row: usize) -> u64 {
+        match self.values.get(index) {
+            Some(ColumnarValue::Array(array)) => json_bytes(array, row, row + 1),
+            Some(ColumnarValue::Scalar(value)) => value.to_array().map_or(0, |array| json_bytes(&array, 0, 1)),
+            None => 0,
+        }
+    }
+
     /// The size of a value as text, at most.
     fn text_of(&self, index: usize, row: usize) -> u64 {
         let of = |(elements, bytes): (u64, u64)| {
@@ -480,6 +521,39 @@ pub fn bytes_between(array: &ArrayRef, from: usize, to: usize) -> u64 {
                 .get_slice_memory_size()
                 .map_or(rows * PLAIN_BYTES, |bytes| bytes as u64),
         },
+    }
+}
+
+/// Bytes of values in JSON, at most: each with what parts it from the next.
+fn json_bytes(array: &ArrayRef, from: usize, to: usize) -> u64 {
+    /// A letter that is written as `\u0001`.
+    const ESCAPED_BYTES: u64 = 6;
+    let rows = (to - from) as u64;
+    match array.data_type() {
+        DataType::Utf8 => {
+            let texts = array.as_string::<i32>();
+            let bytes = span(texts.value_offsets(), from, to);
+            let start = texts.value_offsets()[from] as usize;
+            let text = &texts.values()[start..start + bytes as usize];
+            let is_escaped = |byte: &&u8| **byte < b' ' || matches!(byte, b'"' | b'\\');
+            let escaped = text.iter().filter(is_escaped).count() as u64;
+            bytes + escaped * (ESCAPED_BYTES - 1) + rows * PLAIN_BYTES
+        }
+        DataType::Binary => bytes_between(array, from, to).saturating_mul(4) + rows * PLAIN_BYTES,
+        DataType::List(_) => {
+            let list = array.as_list::<i32>();
+            let (first, last) = (list.value_offsets()[from] as usize, list.value_offsets()[to] as usize);
+            json_bytes(list.values(), first, last).saturating_add(rows * PLAIN_BYTES)
+        }
+        DataType::Struct(members) => {
+            let columns = array.as_struct().columns().iter().zip(members);
+            columns.fold(rows * PLAIN_BYTES, |sum, (column, member)| {
+                let name = member.name().len() as u64 * ESCAPED_BYTES + PLAIN_BYTES;
+                sum.saturating_add(json_bytes(column, from, to))
+                    .saturating_add(rows.saturating_mul(name))
+            })
+        }
+        _ => rows * PLAIN_TEXT_BYTES,
     }
 }
 

@@ -1,4 +1,4 @@
-//! Aggregates that gather values, `string_agg` and `array_agg`, with the bound of a value.
+//! Aggregates that gather values, `string_agg`, `array_agg`, `json_agg` and their kind, with the bound of a value.
 //!
 //! Their state counts against the memory of queries in the grouping operators; this bounds the result.
 
@@ -31,10 +31,12 @@ struct Gathered {
 /// The aggregate, bounded if it gathers values.
 pub fn bound_aggregate(function: Arc<AggregateUDF>) -> Arc<AggregateUDF> {
     match function.name() {
-        "string_agg" | "array_agg" => Arc::new(AggregateUDF::from(Gathered {
-            inner: function,
-            in_window: false,
-        })),
+        "string_agg" | "array_agg" | "json_agg" | "jsonb_agg" | "json_object_agg" | "jsonb_object_agg" => {
+            Arc::new(AggregateUDF::from(Gathered {
+                inner: function,
+                in_window: false,
+            }))
+        }
         _ => function,
     }
 }

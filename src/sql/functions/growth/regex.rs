@@ -182,7 +182,7 @@ pub fn count(text: &str, pattern: &str, flags: &str) -> u64 {
 }
 
 /// The program of a pattern; each thread keeps those that it used last.
-fn compiled(pattern: &str, any_case: bool) -> Result<Regex, SqlError> {
+pub fn compiled(pattern: &str, any_case: bool) -> Result<Regex, SqlError> {
     type Kept = VecDeque<(String, bool, Regex)>;
     thread_local! {
         static KEPT: RefCell<Kept> = const { RefCell::new(VecDeque::new()) };

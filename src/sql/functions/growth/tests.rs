@@ -23,7 +23,13 @@ const FIXED: &str = "
     clock_timestamp coalesce cos cosh cot current_catalog current_database current_date current_role current_schema
     current_schemas current_setting current_time current_timestamp current_user date_bin date_part date_trunc
     degrees dexp div dsqrt exp extract factorial floor gcd gen_random_uuid getpgusername inet_client_addr
-    inet_client_port isfinite justify_days justify_hours justify_interval lcm left length ln localtime
+    inet_client_port isfinite json_array_length json_extract json_extract_path json_extract_path_text
+    json_extract_text json_object_field json_object_field_text json_typeof jsonb_array_length jsonb_cmp jsonb_compare
+    jsonb_contained jsonb_contains jsonb_delete jsonb_delete_path jsonb_eq jsonb_exists jsonb_exists_all
+    jsonb_exists_any jsonb_extract_path jsonb_extract_path_text jsonb_path_exists jsonb_path_exists_opr
+    jsonb_path_exists_tz jsonb_path_match jsonb_path_match_opr jsonb_path_match_tz jsonb_subscript jsonb_to_bool jsonb_to_float4
+    jsonb_to_float8 jsonb_to_int2 jsonb_to_int4 jsonb_to_int8 jsonb_to_numeric jsonb_typeof
+    justify_days justify_hours justify_interval lcm left length ln localtime
     localtimestamp log log10 ltrim make_date make_interval make_time make_timestamp make_timestamptz
     millstream_version mod now octet_length pg_backend_pid pg_cancel_backend pg_sleep pg_terminate_backend pi
     position pow power proctime radians random right round rtrim rw_version session_user sign signum sin sinh
@@ -184,6 +190,7 @@ fn estimates_are_never_less_than_what_is_made() {
     let text = "Straße, aß ÄÖ {\"a\\\"b\"} 12345 ŉ";
     let batch = rows(vec![3, 0, -1, 7], text);
     let array = || functions().scalar["string_to_array"].call(vec![col("t"), lit(" ")]);
+    let array_of = |text: &str| functions().scalar["string_to_array"].call(vec![lit(text), lit(" ")]);
     let cases: Vec<(&str, Vec<Expr>)> = vec![
         ("repeat", vec![col("t"), col("n")]),
         ("lpad", vec![col("t"), lit(100_i64), lit("äb")]),
@@ -208,6 +215,25 @@ fn estimates_are_never_less_than_what_is_made() {
             vec![col("t"), lit("[a-z]"), lit("<\\0\\0>"), lit("g")],
         ),
         ("regexp_match", vec![col("t"), lit("((a)(.))")]),
+        ("to_json", vec![col("t")]),
+        ("to_jsonb", vec![col("n")]),
+        ("to_json", vec![array()]),
+        ("json_build_array", vec![col("t"), col("n"), array()]),
+        (
+            "jsonb_build_object",
+            vec![col("t"), array(), lit("\u{1}\u{2}"), lit(true)],
+        ),
+        ("json_object", vec![array(), array()]),
+        ("jsonb_concat", vec![lit("1"), lit("2")]),
+        ("jsonb_set", vec![lit("{}"), array(), lit("[1]")]),
+        ("jsonb_insert", vec![lit("[[]]"), array_of("0"), lit("1")]),
+        ("json_strip_nulls", vec![lit("{\"a\":1}")]),
+        ("jsonb_pretty", vec![lit("[[[], {\"a\": 1}], 2]")]),
+        ("json_array_elements", vec![lit("[1,1,1,1]")]),
+        ("json_each", vec![lit("{\"\":1,\"\":1}")]),
+        ("jsonb_object_keys", vec![lit("{\"a\": 1, \"b\": 2}")]),
+        ("jsonb_path_query", vec![lit("[1, 1, 1]"), lit("$[*]")]),
+        ("jsonb_path_query_array", vec![lit("[1, 1, 1]"), lit("$[*]")]),
     ];
     for (name, args) in cases {
         let expr = call(name, args.clone());

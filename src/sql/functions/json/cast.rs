@@ -1,0 +1,103 @@
+//! JSONB as booleans and numbers: what PostgreSQL's casts from it call.
+
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, Decimal128Array, Float32Array, Float64Array, Int16Array, Int32Array, Int64Array};
+
+use super::raw::Kind;
+use super::{Call, Returns, Spec, Takes, invalid, spec};
+use crate::error::{SqlError, state};
+use crate::types::float::{parse_f32, parse_f64};
+use crate::types::numeric::{DecimalShape, parse_decimal};
+use crate::types::{BARE_NUMERIC_SCALE, PgType};
+
+const JSONB: &[Takes] = &[Takes::Text];
+
+pub(super) const SPECS: &[Spec] = &[
+    spec("jsonb_to_bool", JSONB, Returns::Bool, bool_of),
+    spec("jsonb_to_int2", JSONB, Returns::Int2, int2_of),
+    spec("jsonb_to_int4", JSONB, Returns::Int4, int4_of),
+    spec("jsonb_to_int8", JSONB, Returns::Int8, int8_of),
+    spec("jsonb_to_float4", JSONB, Returns::Float4, float4_of),
+    spec("jsonb_to_float8", JSONB, Returns::Float8, float8_of),
+    spec("jsonb_to_numeric", JSONB, Returns::Numeric, numeric_of),
+];
+
+/// 22023 for a value of another kind.
+fn no_cast(kind: Kind, to: &PgType) -> SqlError {
+    let kind = match kind {
+        Kind::Number => "numeric",
+        other => other.name(),
+    };
+    invalid(format!("cannot cast jsonb {kind} to type {}", to.base_name()))
+}
+
+fn bool_of(call: &Call) -> Result<ArrayRef, SqlError> {
+    call.make_bools(|row| {
+        let json = call.json(0, row);
+        match json.kind() {
+            Kind::Bool => Ok(Some(json.as_str() == "true")),
+            other => Err(no_cast(other, &PgType::Bool)),
+        }
+    })
+}
+
+/// The digits of a number.
+fn digits<'a>(call: &Call<'a>, row: usize, to: &PgType) -> Result<&'a str, SqlError> {
+    let json = call.json(0, row);
+    match json.kind() {
+        Kind::Number => Ok(json.as_str()),
+        other => Err(no_cast(other, to)),
+    }
+}
+
+/// The nearest whole number, halves away from zero.
+fn whole<T: TryFrom<i128>>(call: &Call, row: usize, to: &PgType) -> Result<T, SqlError> {
+    let shape = DecimalShape {
+        precision: 38,
+        scale: 0,
+        exact: false,
+    };
+    let whole = parse_decimal(digits(call, row, to)?, shape).ok();
+    whole.and_then(|whole| T::try_from(whole).ok()).ok_or_else(|| {
+        let message = format!("{} out of range", to.base_name());
+        SqlError::new(state::NUMERIC_VALUE_OUT_OF_RANGE, message)
+    })
+}
+
+fn int2_of(call: &Call) -> Result<ArrayRef, SqlError> {
+    let values = call.make_values(|row| whole(call, row, &PgType::Int2))?;
+    Ok(Arc::new(Int16Array::from(values)))
+}
+
+fn int4_of(call: &Call) -> Result<ArrayRef, SqlError> {
+    let values = call.make_values(|row| whole(call, row, &PgType::Int4))?;
+    Ok(Arc::new(Int32Array::from(values)))
+}
+
+fn int8_of(call: &Call) -> Result<ArrayRef, SqlError> {
+    let values = call.make_values(|row| whole(call, row, &PgType::Int8))?;
+    Ok(Arc::new(Int64Array::from(values)))
+}
+
+fn float4_of(call: &Call) -> Result<ArrayRef, SqlError> {
+    let values = call.make_values(|row| parse_f32(digits(call, row, &PgType::Float4)?))?;
+    Ok(Arc::new(Float32Array::from(values)))
+}
+
+fn float8_of(call: &Call) -> Result<ArrayRef, SqlError> {
+    let values = call.make_values(|row| parse_f64(digits(call, row, &PgType::Float8)?))?;
+    Ok(Arc::new(Float64Array::from(values)))
+}
+
+fn numeric_of(call: &Call) -> Result<ArrayRef, SqlError> {
+    let (precision, scale) = (38, BARE_NUMERIC_SCALE);
+    let shape = DecimalShape {
+        precision,
+        scale,
+        exact: true,
+    };
+    let values = call.make_values(|row| parse_decimal(digits(call, row, &PgType::Numeric(None))?, shape))?;
+    let values = Decimal128Array::from(values).with_precision_and_scale(precision, scale)?;
+    Ok(Arc::new(values))
+}

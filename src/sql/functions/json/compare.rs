@@ -1,0 +1,198 @@
+//! What JSONB values have in common: order, containment, keys that are there.
+//!
+//! One rule: numbers are compared as numbers, everything else by bytes.
+
+use std::cmp::Ordering;
+
+use arrow::array::ArrayRef;
+
+use super::number::compare_digits;
+use super::raw::{Kind, Raw};
+use super::{Call, Returns, Spec, Takes, spec};
+use crate::error::SqlError;
+use crate::stop;
+use crate::types::json::{Value, key_order, read};
+
+pub(super) const SPECS: &[Spec] = &[
+    spec("jsonb_compare", &[Takes::Text, Takes::Text], Returns::Int4, compare),
+    spec("jsonb_cmp", &[Takes::Text, Takes::Text], Returns::Int4, compare),
+    spec("jsonb_eq", &[Takes::Text, Takes::Text], Returns::Bool, equal),
+    spec("jsonb_contains", &[Takes::Text, Takes::Text], Returns::Bool, contains),
+    spec("jsonb_contained", &[Takes::Text, Takes::Text], Returns::Bool, contained),
+    spec("jsonb_exists", &[Takes::Text, Takes::Text], Returns::Bool, exists),
+    spec(
+        "jsonb_exists_any",
+        &[Takes::Text, Takes::Texts],
+        Returns::Bool,
+        exists_any,
+    ),
+    spec(
+        "jsonb_exists_all",
+        &[Takes::Text, Takes::Texts],
+        Returns::Bool,
+        exists_all,
+    ),
+];
+
+/// Two texts of JSONB in PostgreSQL's order.
+pub fn compare_texts(a: &str, b: &str) -> Result<Ordering, SqlError> {
+    match a == b {
+        true => Ok(Ordering::Equal),
+        false => Ok(compare_roots(&read(a)?, &read(b)?)),
+    }
+}
+
+/// PostgreSQL holds a scalar as an array of one, which is less than other arrays of one.
+fn compare_roots(a: &Value, b: &Value) -> Ordering {
+    let is_scalar = |value: &Value| !matches!(value, Value::Array(_) | Value::Object(_));
+    match (a, b) {
+        (Value::Array(items), scalar) if is_scalar(scalar) => items.len().cmp(&1).then(Ordering::Greater),
+        (scalar, Value::Array(items)) if is_scalar(scalar) => 1.cmp(&items.len()).then(Ordering::Less),
+        _ => compare_values(a, b),
+    }
+}
+
+fn compare_values(a: &Value, b: &Value) -> Ordering {
+    match (a, b) {
+        (Value::Bool(a), Value::Bool(b)) => a.cmp(b),
+        (Value::Number(a), Value::Number(b)) => compare_digits(a, b),
+        (Value::Text(a), Value::Text(b)) => a.cmp(b),
+        (Value::Array(a), Value::Array(b)) => {
+            let by_length = a.len().cmp(&b.len());
+            by_length.then_with(|| first_other(a.iter().zip(b).map(|(a, b)| compare_values(a, b))))
+        }
+        (Value::Object(a), Value::Object(b)) => {
+            let by_length = a.len().cmp(&b.len());
+            let members = a.iter().zip(b);
+            let each = members.map(|((key, value), (other_key, other))| {
+                key.cmp(other_key).then_with(|| compare_values(value, other))
+            });
+            by_length.then_with(|| first_other(each))
+        }
+        _ => rank(a).cmp(&rank(b)),
+    }
+}
+
+fn first_other(mut each: impl Iterator<Item = Ordering>) -> Ordering {
+    each.find(|order| order.is_ne()).unwrap_or(Ordering::Equal)
+}
+
+fn rank(value: &Value) -> u8 {
+    match value {
+        Value::Null => 0,
+        Value::Text(_) => 1,
+        Value::Number(_) => 2,
+        Value::Bool(_) => 3,
+        Value::Array(_) => 4,
+        Value::Object(_) => 5,
+    }
+}
+
+fn compare(call: &Call) -> Result<ArrayRef, SqlError> {
+    call.make_ints(|row| Ok(compare_texts(call.text(0, row), call.text(1, row))? as i32))
+}
+
+fn equal(call: &Call) -> Result<ArrayRef, SqlError> {
+    call.make_bools(|row| Ok(Some(compare_texts(call.text(0, row), call.text(1, row))?.is_eq())))
+}
+
+fn contains(call: &Call) -> Result<ArrayRef, SqlError> {
+    call.make_bools(|row| {
+        Ok(Some(root_contains(
+            &read(call.text(0, row))?,
+            &read(call.text(1, row))?,
+        )?))
+    })
+}
+
+fn contained(call: &Call) -> Result<ArrayRef, SqlError> {
+    call.make_bools(|row| {
+        Ok(Some(root_contains(
+            &read(call.text(1, row))?,
+            &read(call.text(0, row))?,
+        )?))
+    })
+}
+
+/// An array contains a scalar that is one of its elements, at the root only.
+fn root_contains(whole: &Value, part: &Value) -> Result<bool, SqlError> {
+    match (whole, part) {
+        (Value::Array(_), Value::Object(_)) => Ok(false),
+        (Value::Array(items), part) if !matches!(part, Value::Array(_)) => Ok(has_scalar(items, part)),
+        _ => value_contains(whole, part),
+    }
+}
+
+fn has_scalar(items: &[Value], scalar: &Value) -> bool {
+    items.iter().any(|item| compare_values(item, scalar).is_eq())
+}
+
+fn value_contains(whole: &Value, part: &Value) -> Result<bool, SqlError> {
+    match (whole, part) {
+        (Value::Object(whole), Value::Object(part)) => {
+            for (key, wanted) in part {
+                let found = whole.binary_search_by(|(found, _)| key_order(found, key));
+                let contains = match found {
+                    Ok(at) => value_contains(&whole[at].1, wanted)?,
+                    Err(_) => false,
+                };
+                if !contains {
+                    return Ok(false);
+                }
+            }
+            Ok(true)
+        }
+        (Value::Array(whole), Value::Array(part)) => {
+            for wanted in part {
+                stop::check()?;
+                let mut contains = false;
+                match wanted {
+                    Value::Array(_) | Value::Object(_) => {
+                        for item in whole {
+                            contains = value_contains(item, wanted)?;
+                            if contains {
+                                break;
+                            }
+                        }
+                    }
+                    scalar => contains = has_scalar(whole, scalar),
+                }
+                if !contains {
+                    return Ok(false);
+                }
+            }
+            Ok(true)
+        }
+        _ => Ok(rank(whole) == rank(part) && compare_values(whole, part).is_eq()),
+    }
+}
+
+/// Whether a text is a key of an object, an element of an array, or the value itself.
+fn has_key(json: Raw, key: &str) -> bool {
+    let is_key = |text: Raw| text.kind() == Kind::Text && text.unquoted().is_ok_and(|text| text == key);
+    match json.kind() {
+        Kind::Object => json.members().any(|(text, _)| is_key(text)),
+        Kind::Array => json.elements().any(is_key),
+        _ => is_key(json),
+    }
+}
+
+fn exists(call: &Call) -> Result<ArrayRef, SqlError> {
+    call.make_bools(|row| Ok(Some(has_key(call.json(0, row), call.text(1, row)))))
+}
+
+fn exists_any(call: &Call) -> Result<ArrayRef, SqlError> {
+    call.make_bools(|row| {
+        Ok(Some(
+            call.texts(1, row).flatten().any(|key| has_key(call.json(0, row), key)),
+        ))
+    })
+}
+
+fn exists_all(call: &Call) -> Result<ArrayRef, SqlError> {
+    call.make_bools(|row| {
+        Ok(Some(
+            call.texts(1, row).flatten().all(|key| has_key(call.json(0, row), key)),
+        ))
+    })
+}

@@ -1,0 +1,165 @@
+//! Functions and operators that take a path: `jsonb_path_query`, `@?`, `@@` and their kind.
+//!
+//! One rule: a path is read once for all rows that have the same. Not here: `.datetime()`.
+
+mod decimal;
+mod item;
+mod lexer;
+mod method;
+mod parser;
+mod reader;
+mod run;
+mod step;
+mod tree;
+mod truth;
+
+use std::rc::Rc;
+
+use arrow::array::ArrayRef;
+
+use self::item::Item;
+use self::run::{Failure, Run, SINGLETON_REQUIRED};
+use self::tree::Path;
+use super::{Call, Returns, Spec, Takes, invalid, spec};
+use crate::error::SqlError;
+use crate::types::json::read;
+
+const PATH: &[Takes] = &[Takes::Text, Takes::Text, Takes::Text, Takes::Bool];
+const OPERATOR: &[Takes] = &[Takes::Text, Takes::Text];
+
+pub(super) const SPECS: &[Spec] = &[
+    spec("jsonb_path_exists", PATH, Returns::Bool, exists).optional(2),
+    spec("jsonb_path_exists_tz", PATH, Returns::Bool, exists).optional(2),
+    spec("jsonb_path_exists_opr", OPERATOR, Returns::Bool, exists),
+    spec("jsonb_path_match", PATH, Returns::Bool, matches).optional(2),
+    spec("jsonb_path_match_tz", PATH, Returns::Bool, matches).optional(2),
+    spec("jsonb_path_match_opr", OPERATOR, Returns::Bool, matches),
+    spec("jsonb_path_query", PATH, Returns::Jsonbs, query).optional(2),
+    spec("jsonb_path_query_tz", PATH, Returns::Jsonbs, query).optional(2),
+    spec("jsonb_path_query_array", PATH, Returns::Jsonb, query_array).optional(2),
+    spec("jsonb_path_query_array_tz", PATH, Returns::Jsonb, query_array).optional(2),
+    spec("jsonb_path_query_first", PATH, Returns::Jsonb, query_first).optional(2),
+    spec("jsonb_path_query_first_tz", PATH, Returns::Jsonb, query_first).optional(2),
+];
+
+/// The path and the variables of the row before, which mostly are those of the next.
+#[derive(Default)]
+struct Known {
+    path: Option<(String, Path)>,
+    variables: Option<(String, Rc<Item>)>,
+}
+
+impl Known {
+    /// Runs a row's path over its document; `None` if what it wants is missing, and that is to be silent.
+    fn run<T>(
+        &mut self,
+        call: &Call,
+        row: usize,
+        work: impl FnOnce(&Run) -> Result<T, Failure>,
+    ) -> Result<Option<T>, SqlError> {
+        let text = call.text(1, row);
+        if self.path.as_ref().is_none_or(|(known, _)| known != text) {
+            self.path = Some((text.to_string(), Path::parse(text)?));
+        }
+        if call.columns.len() > 2 {
+            let text = call.text(2, row);
+            if self.variables.as_ref().is_none_or(|(known, _)| known != text) {
+                let variables = Item::of_value(read(text)?);
+                if !matches!(*variables, Item::Object(_)) {
+                    return Err(invalid("\"vars\" argument is not an object")
+                        .detail("Jsonpath parameters should be encoded as key-value pairs of \"vars\" object."));
+                }
+                self.variables = Some((text.to_string(), variables));
+            }
+        }
+        let document = Item::of_value(read(call.text(0, row))?);
+        let (_, path) = self.path.as_ref().expect("it was just read");
+        let variables = self.variables.as_ref().map(|(_, variables)| variables);
+        match work(&Run::new(path, &document, variables)) {
+            Ok(made) => Ok(Some(made)),
+            Err(Failure::Missing(_)) if is_silent(call, row) => Ok(None),
+            Err(Failure::Missing(error) | Failure::Fatal(error)) => Err(error),
+        }
+    }
+}
+
+/// Operators are.
+fn is_silent(call: &Call, row: usize) -> bool {
+    call.name.ends_with("_opr") || call.flag(3, row, false)
+}
+
+fn exists(call: &Call) -> Result<ArrayRef, SqlError> {
+    let mut known = Known::default();
+    call.make_bools(|row| known.run(call, row, |run| run.any()))
+}
+
+fn matches(call: &Call) -> Result<ArrayRef, SqlError> {
+    let mut known = Known::default();
+    call.make_bools(|row| {
+        let Some(found) = known.run(call, row, |run| run.all(is_silent(call, row)))? else {
+            return Ok(None);
+        };
+        match found.as_slice() {
+            [only] if matches!(**only, Item::Null) => return Ok(None),
+            [only] => {
+                if let Item::Bool(truth) = **only {
+                    return Ok(Some(truth));
+                }
+            }
+            _ => {}
+        }
+        match is_silent(call, row) {
+            true => Ok(None),
+            false => Err(SqlError::new(SINGLETON_REQUIRED, "single boolean result is expected")),
+        }
+    })
+}
+
+fn query(call: &Call) -> Result<ArrayRef, SqlError> {
+    let mut known = Known::default();
+    let mut text = String::new();
+    call.make_rows(|row, rows| {
+        for item in known
+            .run(call, row, |run| run.all(is_silent(call, row)))?
+            .unwrap_or_default()
+        {
+            text.clear();
+            item.write(&mut text);
+            rows.push(Some(&text))?;
+        }
+        Ok(())
+    })
+}
+
+fn query_array(call: &Call) -> Result<ArrayRef, SqlError> {
+    let mut known = Known::default();
+    call.make_texts(|row, out| {
+        out.push('[');
+        for item in known
+            .run(call, row, |run| run.all(is_silent(call, row)))?
+            .unwrap_or_default()
+        {
+            if out.len() > 1 {
+                out.push_str(", ");
+            }
+            item.write(out);
+            call.check_length(out)?;
+        }
+        out.push(']');
+        Ok(true)
+    })
+}
+
+fn query_first(call: &Call) -> Result<ArrayRef, SqlError> {
+    let mut known = Known::default();
+    call.make_texts(|row, out| {
+        let found = known
+            .run(call, row, |run| run.all(is_silent(call, row)))?
+            .unwrap_or_default();
+        match found.first() {
+            Some(first) => first.write(out),
+            None => return Ok(false),
+        }
+        Ok(true)
+    })
+}

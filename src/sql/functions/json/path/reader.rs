@@ -1,0 +1,136 @@
+//! Reads the steps of a path: members, elements, levels below, filters, methods.
+
+use super::lexer::Token;
+use super::parser::Parser;
+use super::tree::{LEAVES, Method, Node, Step};
+use crate::error::{SqlError, state};
+
+impl Parser<'_> {
+    pub fn at_step(&self) -> bool {
+        matches!(self.next.token, Token::Sign("." | "[" | "?"))
+    }
+
+    pub fn steps(&mut self, node: &mut Node) -> Result<(), SqlError> {
+        while self.at_step() {
+            let (step, depth) = self.step()?;
+            node.depth = self.check_depth(node.depth.max(depth + 1))?;
+            node.steps.push(step);
+            self.check_depth(node.steps.len())?;
+        }
+        Ok(())
+    }
+
+    /// A step, and how deep what it holds is.
+    fn step(&mut self) -> Result<(Step, usize), SqlError> {
+        if self.takes("?")? {
+            self.expect("(")?;
+            self.filters += 1;
+            let (predicate, depth) = self.predicate()?;
+            self.filters -= 1;
+            self.expect(")")?;
+            return Ok((Step::Filter(predicate), depth));
+        }
+        if self.takes("[")? {
+            return self.elements();
+        }
+        self.expect(".")?;
+        if self.takes("*")? {
+            return Ok((Step::AnyMember, 0));
+        }
+        if self.takes("**")? {
+            return Ok((self.below()?, 0));
+        }
+        let key = match &self.next.token {
+            Token::Text(text) => {
+                let text = text.clone();
+                self.advance()?;
+                return Ok((Step::Member(text), 0));
+            }
+            Token::Name(name) => name.clone(),
+            _ => return Err(self.unexpected()),
+        };
+        let keyword = self.keyword().unwrap_or_default();
+        self.advance()?;
+        if !self.is_sign("(") {
+            return Ok((Step::Member(key), 0));
+        }
+        let method = Method::ALL.into_iter().find(|method| method.name() == keyword);
+        match method {
+            Some(method) => {
+                self.advance()?;
+                self.expect(")")?;
+                Ok((Step::Method(method), 0))
+            }
+            None if keyword == "datetime" => Err(SqlError::unsupported(
+                "jsonpath item method .datetime() is not supported",
+                "Cast the value to a date or timestamp.",
+            )),
+            None => Err(self.unexpected()),
+        }
+    }
+
+    fn elements(&mut self) -> Result<(Step, usize), SqlError> {
+        if self.takes("*")? {
+            self.expect("]")?;
+            return Ok((Step::AnyElement, 0));
+        }
+        self.depth = self.check_depth(self.depth + 1)?;
+        self.subscripts += 1;
+        let (mut places, mut depth) = (Vec::new(), 0);
+        loop {
+            let from = self.sum()?;
+            let from = self.node_of(from)?;
+            let to = match self.is_keyword("to") {
+                true => {
+                    self.advance()?;
+                    let to = self.sum()?;
+                    Some(self.node_of(to)?)
+                }
+                false => None,
+            };
+            depth = depth.max(from.depth).max(to.as_ref().map_or(0, |to| to.depth));
+            places.push((from, to));
+            if !self.takes(",")? {
+                break;
+            }
+        }
+        self.subscripts -= 1;
+        self.depth -= 1;
+        self.expect("]")?;
+        Ok((Step::Elements(places), depth))
+    }
+
+    fn below(&mut self) -> Result<Step, SqlError> {
+        if !self.takes("{")? {
+            return Ok(Step::Below(0, LEAVES));
+        }
+        let first = self.level()?;
+        let last = match self.is_keyword("to") {
+            true => {
+                self.advance()?;
+                self.level()?
+            }
+            false => first,
+        };
+        self.expect("}")?;
+        Ok(Step::Below(first, last))
+    }
+
+    fn level(&mut self) -> Result<u32, SqlError> {
+        let level = match &self.next.token {
+            Token::Number(digits, true) => {
+                let level = digits.parse::<i32>().map_err(|_| {
+                    SqlError::new(
+                        state::NUMERIC_VALUE_OUT_OF_RANGE,
+                        format!("value \"{digits}\" is out of range for type integer"),
+                    )
+                })?;
+                level.unsigned_abs()
+            }
+            Token::Name(_) if self.is_keyword("last") => LEAVES,
+            _ => return Err(self.unexpected()),
+        };
+        self.advance()?;
+        Ok(level)
+    }
+}

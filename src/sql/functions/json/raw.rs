@@ -1,0 +1,215 @@
+//! Parts of valid JSON text, found without reading the rest: what JSON's accessors give back as it is written.
+//!
+//! One rule: nothing recurses and nothing is copied. Text of JSON and JSONB is checked where it comes in.
+
+use std::borrow::Cow;
+
+use memchr::memchr2;
+
+use crate::error::SqlError;
+use crate::types::json::unquote;
+
+/// One value in text, without blanks around it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Raw<'a>(&'a str);
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Kind {
+    Null,
+    Bool,
+    Number,
+    Text,
+    Array,
+    Object,
+}
+
+impl Kind {
+    /// As `json_typeof` names it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Kind::Null => "null",
+            Kind::Bool => "boolean",
+            Kind::Number => "number",
+            Kind::Text => "string",
+            Kind::Array => "array",
+            Kind::Object => "object",
+        }
+    }
+
+    pub fn is_scalar(self) -> bool {
+        !matches!(self, Kind::Array | Kind::Object)
+    }
+}
+
+const BLANKS: [char; 4] = [' ', '\t', '\n', '\r'];
+
+impl<'a> Raw<'a> {
+    pub fn new(text: &'a str) -> Raw<'a> {
+        Raw(text.trim_matches(BLANKS))
+    }
+
+    pub fn as_str(self) -> &'a str {
+        self.0
+    }
+
+    pub fn kind(self) -> Kind {
+        match self.0.as_bytes().first() {
+            Some(b'{') => Kind::Object,
+            Some(b'[') => Kind::Array,
+            Some(b'"') => Kind::Text,
+            Some(b't' | b'f') => Kind::Bool,
+            Some(b'n') => Kind::Null,
+            _ => Kind::Number,
+        }
+    }
+
+    /// The characters of a string, escapes resolved.
+    pub fn unquoted(self) -> Result<Cow<'a, str>, SqlError> {
+        unquote(self.0)
+    }
+
+    /// As `->>` shows it: a string without its quotes, no text for `null`.
+    pub fn text(self) -> Result<Option<Cow<'a, str>>, SqlError> {
+        match self.kind() {
+            Kind::Null => Ok(None),
+            Kind::Text => self.unquoted().map(Some),
+            _ => Ok(Some(Cow::Borrowed(self.0))),
+        }
+    }
+
+    /// Values of an array; none of anything else.
+    pub fn elements(self) -> Elements<'a> {
+        let parts = match self.kind() {
+            Kind::Array => Parts { text: self.0, at: 1 },
+            _ => Parts::NONE,
+        };
+        Elements(parts)
+    }
+
+    /// Keys, quoted, and values of an object; none of anything else.
+    pub fn members(self) -> Members<'a> {
+        let parts = match self.kind() {
+            Kind::Object => Parts { text: self.0, at: 1 },
+            _ => Parts::NONE,
+        };
+        Members(parts)
+    }
+
+    /// The value of a key; the last one, if there are several.
+    pub fn member(self, key: &str) -> Option<Raw<'a>> {
+        let is_key = |found: Raw<'a>| match found.unquoted() {
+            Ok(found) => found == key,
+            Err(_) => false,
+        };
+        self.members()
+            .filter(|(found, _)| is_key(*found))
+            .last()
+            .map(|(_, value)| value)
+    }
+
+    /// The value at a place of an array, from its end if it is negative.
+    pub fn element(self, at: i64) -> Option<Raw<'a>> {
+        let at = match usize::try_from(at) {
+            Ok(at) => at,
+            Err(_) => {
+                let from_end = usize::try_from(at.unsigned_abs()).ok()?;
+                self.elements().count().checked_sub(from_end)?
+            }
+        };
+        self.elements().nth(at)
+    }
+}
+
+/// A place between the parts of an array or object.
+#[derive(Clone)]
+struct Parts<'a> {
+    text: &'a str,
+    at: usize,
+}
+
+impl<'a> Parts<'a> {
+    const NONE: Parts<'static> = Parts { text: "", at: 0 };
+
+    /// The next value or key; `None` at the closing bracket.
+    fn next(&mut self) -> Option<Raw<'a>> {
+        let bytes = self.text.as_bytes();
+        while matches!(bytes.get(self.at)?, b' ' | b'\t' | b'\n' | b'\r' | b',' | b':') {
+            self.at += 1;
+        }
+        let start = self.at;
+        self.at = match bytes[start] {
+            b']' | b'}' => return None,
+            b'"' => end_of_text(bytes, start),
+            b'[' | b'{' => end_of_nested(bytes, start),
+            _ => end_of_word(bytes, start),
+        };
+        Some(Raw(&self.text[start..self.at]))
+    }
+}
+
+/// Behind the closing quote of the string that begins at `at`.
+fn end_of_text(bytes: &[u8], at: usize) -> usize {
+    let mut at = at + 1;
+    while let Some(found) = bytes.get(at..).and_then(|rest| memchr2(b'"', b'\\', rest)) {
+        at += found;
+        match bytes[at] {
+            b'"' => return at + 1,
+            // What comes after a backslash ends nothing.
+            _ => at += 2,
+        }
+    }
+    bytes.len()
+}
+
+/// Behind the bracket that closes the one at `at`.
+fn end_of_nested(bytes: &[u8], mut at: usize) -> usize {
+    let mut depth = 0_usize;
+    while let Some(byte) = bytes.get(at) {
+        match byte {
+            b'"' => {
+                at = end_of_text(bytes, at);
+                continue;
+            }
+            b'[' | b'{' => depth += 1,
+            b']' | b'}' => {
+                depth -= 1;
+                if depth == 0 {
+                    return at + 1;
+                }
+            }
+            _ => {}
+        }
+        at += 1;
+    }
+    bytes.len()
+}
+
+fn end_of_word(bytes: &[u8], at: usize) -> usize {
+    let length = bytes[at..]
+        .iter()
+        .position(|byte| matches!(byte, b',' | b']' | b'}' | b':' | b' ' | b'\t' | b'\n' | b'\r'));
+    length.map_or(bytes.len(), |length| at + length)
+}
+
+#[derive(Clone)]
+pub struct Elements<'a>(Parts<'a>);
+
+impl<'a> Iterator for Elements<'a> {
+    type Item = Raw<'a>;
+
+    fn next(&mut self) -> Option<Raw<'a>> {
+        self.0.next()
+    }
+}
+
+#[derive(Clone)]
+pub struct Members<'a>(Parts<'a>);
+
+impl<'a> Iterator for Members<'a> {
+    type Item = (Raw<'a>, Raw<'a>);
+
+    fn next(&mut self) -> Option<(Raw<'a>, Raw<'a>)> {
+        let key = self.0.next()?;
+        Some((key, self.0.next()?))
+    }
+}

@@ -1,0 +1,242 @@
+//! One column of any type, ready to be written as JSON.
+//!
+//! One rule: numbers and booleans are JSON's own, JSON is itself, times are written as ISO 8601 has them; everything
+//! else is a string of PostgreSQL's text.
+
+use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, ListArray, StringArray, StructArray};
+use arrow::compute::cast;
+use arrow::datatypes::{DataType, Field};
+use bytes::BytesMut;
+use chrono_tz::Tz;
+
+use super::invalid;
+use crate::error::SqlError;
+use crate::types::json::{canonical, key_order, number, write_quoted};
+use crate::types::{ColumnFormatter, PgType, TextStyle};
+
+/// Which of the two types is written.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Form {
+    Json,
+    Jsonb,
+}
+
+impl Form {
+    /// Between key and value of an object that is built.
+    pub fn colon(self) -> &'static str {
+        match self {
+            Form::Json => " : ",
+            Form::Jsonb => ": ",
+        }
+    }
+}
+
+pub struct Writer {
+    values: Values,
+    buffer: BytesMut,
+}
+
+enum Values {
+    Null,
+    Bool(BooleanArray),
+    Number(ColumnFormatter),
+    /// Of a date and a time of day, with an offset or not.
+    Instant(ColumnFormatter),
+    Json(StringArray),
+    Jsonb(StringArray),
+    Text(StringArray),
+    Other(ColumnFormatter),
+    List(ListArray, Box<Writer>),
+    /// With the names of its members, and the order that JSONB has them in.
+    Struct(StructArray, Vec<(String, Writer)>, Vec<usize>),
+}
+
+impl Writer {
+    pub fn new(field: &Field, column: &ArrayRef, zone: Tz) -> Result<Writer, SqlError> {
+        let pg_type = PgType::of_field(field);
+        let values = match (column.data_type(), pg_type) {
+            (DataType::Null, _) => Values::Null,
+            (DataType::Struct(members), _) => {
+                let structs = column.as_struct();
+                let mut columns = Vec::with_capacity(members.len());
+                for (member, column) in members.iter().zip(structs.columns()) {
+                    columns.push((member.name().clone(), Writer::new(member, column, zone)?));
+                }
+                let mut order: Vec<usize> = (0..columns.len()).collect();
+                order.sort_by(|a, b| key_order(&columns[*a].0, &columns[*b].0));
+                // Of equal names the last one counts.
+                let is_last = |at: usize| {
+                    order
+                        .get(at + 1)
+                        .is_none_or(|next| columns[*next].0 != columns[order[at]].0)
+                };
+                let order = (0..order.len()).filter(|at| is_last(*at)).map(|at| order[at]).collect();
+                Values::Struct(structs.clone(), columns, order)
+            }
+            (DataType::List(item), _) => {
+                let lists = column.as_list::<i32>();
+                Values::List(lists.clone(), Box::new(Writer::new(item, lists.values(), zone)?))
+            }
+            (DataType::LargeList(item) | DataType::FixedSizeList(item, _), _) => {
+                let plain = DataType::List(item.clone());
+                let lists = cast(column, &plain)
+                    .map_err(|error| SqlError::from(datafusion::error::DataFusionError::from(error)))?;
+                return Writer::new(&Field::new(field.name(), plain, true), &lists, zone);
+            }
+            (_, Some(pg_type)) => {
+                let style = TextStyle {
+                    time_zone: zone,
+                    ..TextStyle::default()
+                };
+                let text = || column.as_string_opt::<i32>().cloned();
+                let formatter = || ColumnFormatter::new(&pg_type, column, &style);
+                match pg_type {
+                    PgType::Bool => Values::Bool(column.as_boolean().clone()),
+                    PgType::Int2
+                    | PgType::Int4
+                    | PgType::Int8
+                    | PgType::Float4
+                    | PgType::Float8
+                    | PgType::Numeric(_) => Values::Number(formatter()?),
+                    PgType::Timestamp | PgType::TimestampTz => Values::Instant(formatter()?),
+                    PgType::Json | PgType::Jsonb | PgType::Text => match (text(), &pg_type) {
+                        (Some(texts), PgType::Json) => Values::Json(texts),
+                        (Some(texts), PgType::Jsonb) => Values::Jsonb(texts),
+                        (Some(texts), _) => Values::Text(texts),
+                        (None, _) => Values::Other(formatter()?),
+                    },
+                    _ => Values::Other(formatter()?),
+                }
+            }
+            (_, None) => {
+                let types = vec![column.data_type().clone()];
+                return Err(crate::sql::functions::undefined_function("to_json", &types));
+            }
+        };
+        Ok(Writer {
+            values,
+            buffer: BytesMut::new(),
+        })
+    }
+
+    pub fn is_null(&self, row: usize) -> bool {
+        match &self.values {
+            Values::Null => true,
+            Values::Bool(values) => values.is_null(row),
+            Values::Number(values) | Values::Instant(values) | Values::Other(values) => values.is_null(row),
+            Values::Json(values) | Values::Jsonb(values) | Values::Text(values) => values.is_null(row),
+            Values::List(values, _) => values.is_null(row),
+            Values::Struct(values, _, _) => values.is_null(row),
+        }
+    }
+
+    /// An array or a row.
+    pub fn is_structured(&self) -> bool {
+        matches!(self.values, Values::List(..) | Values::Struct(..))
+    }
+
+    /// The value at `row`; `null` if it is NULL.
+    pub fn write(&mut self, row: usize, form: Form, out: &mut String) -> Result<(), SqlError> {
+        let comma = match form {
+            Form::Json => ",",
+            Form::Jsonb => ", ",
+        };
+        self.write_with(row, form, comma, out)
+    }
+
+    /// The elements or members at `row`, one on each line.
+    pub fn write_lines(&mut self, row: usize, out: &mut String) -> Result<(), SqlError> {
+        self.write_with(row, Form::Json, ",\n ", out)
+    }
+
+    fn write_with(&mut self, row: usize, form: Form, comma: &str, out: &mut String) -> Result<(), SqlError> {
+        if self.is_null(row) {
+            out.push_str("null");
+            return Ok(());
+        }
+        match &mut self.values {
+            Values::Null => {}
+            Values::Bool(values) => out.push_str(if values.value(row) { "true" } else { "false" }),
+            Values::Number(values) => {
+                let text = text_of(values, row, &mut self.buffer);
+                match (text.ends_with(|c: char| c.is_ascii_digit()), form) {
+                    // Not a number, or infinity.
+                    (false, _) => write_quoted(text, out),
+                    (true, Form::Json) => out.push_str(text),
+                    (true, Form::Jsonb) => out.push_str(&number(text)?),
+                }
+            }
+            Values::Instant(values) => {
+                let text = iso(text_of(values, row, &mut self.buffer));
+                write_quoted(&text, out);
+            }
+            Values::Json(values) if form == Form::Jsonb => out.push_str(&canonical(values.value(row))?),
+            Values::Json(values) | Values::Jsonb(values) => out.push_str(values.value(row)),
+            Values::Text(values) => write_quoted(values.value(row), out),
+            Values::Other(values) => write_quoted(text_of(values, row, &mut self.buffer), out),
+            Values::List(lists, items) => {
+                let offsets = lists.value_offsets();
+                out.push('[');
+                for (at, item) in (offsets[row] as usize..offsets[row + 1] as usize).enumerate() {
+                    if at > 0 {
+                        out.push_str(comma);
+                    }
+                    items.write(item, form, out)?;
+                }
+                out.push(']');
+            }
+            Values::Struct(_, members, order) => {
+                let as_written: Vec<usize> = (0..members.len()).collect();
+                let order = if form == Form::Jsonb { &*order } else { &as_written };
+                out.push('{');
+                for (at, member) in order.iter().enumerate() {
+                    let (name, values) = &mut members[*member];
+                    if at > 0 {
+                        out.push_str(comma);
+                    }
+                    write_quoted(name, out);
+                    out.push_str(if form == Form::Jsonb { ": " } else { ":" });
+                    values.write(row, form, out)?;
+                }
+                out.push('}');
+            }
+        }
+        Ok(())
+    }
+
+    /// The value at `row`, which is not NULL, as a key. 22023 for what is no scalar.
+    pub fn key(&mut self, row: usize) -> Result<String, SqlError> {
+        Ok(match &self.values {
+            Values::Null | Values::Json(_) | Values::Jsonb(_) | Values::List(..) | Values::Struct(..) => {
+                return Err(invalid("key value must be scalar, not array, composite, or json"));
+            }
+            Values::Bool(values) => values.value(row).to_string(),
+            Values::Text(values) => values.value(row).to_string(),
+            Values::Instant(values) => iso(text_of(values, row, &mut self.buffer)),
+            Values::Number(values) | Values::Other(values) => text_of(values, row, &mut self.buffer).to_string(),
+        })
+    }
+}
+
+fn text_of<'a>(values: &ColumnFormatter, row: usize, buffer: &'a mut BytesMut) -> &'a str {
+    buffer.clear();
+    values.write_text(row, buffer);
+    std::str::from_utf8(buffer).expect("types are written as UTF-8")
+}
+
+/// PostgreSQL's text of a timestamp as ISO 8601 has it: a `T` before the time, minutes in the offset.
+fn iso(text: &str) -> String {
+    let Some((date, time)) = text.split_once(' ') else {
+        return text.to_string();
+    };
+    let (time, era) = match time.split_once(' ') {
+        Some((time, era)) => (time, format!(" {era}")),
+        None => (time, String::new()),
+    };
+    let offset = time.find(['+', '-']).map(|at| &time[at..]);
+    let minutes = match offset {
+        Some(offset) if !offset.contains(':') => ":00",
+        _ => "",
+    };
+    format!("{date}T{time}{minutes}{era}")
+}
