@@ -72,6 +72,9 @@ impl Analyzer<'_> {
         let result = PgType::from_oid(result).unwrap_or(PgType::Text);
         let json = matches!(left.pg_type(), PgType::Json | PgType::Jsonb);
         if let Some(operator) = comparison(symbol) {
+            if matches!(left.pg_type(), PgType::Jsonb) {
+                return self.compare_jsonb(operator, left, right);
+            }
             let (left, right) = self.same_clock(left, right)?;
             return Ok(Typed::boolean(binary(left.expr, operator, right.expr), position));
         }
@@ -135,6 +138,18 @@ impl Analyzer<'_> {
             }
         };
         Ok(Typed::new(expr, result, position))
+    }
+
+    /// JSONB has an order of its own.
+    fn compare_jsonb(&self, operator: Operator, left: Typed, right: Typed) -> Result<Typed> {
+        let position = left.position;
+        if matches!(operator, Operator::IsDistinctFrom | Operator::IsNotDistinctFrom) {
+            return Ok(Typed::boolean(binary(left.expr, operator, right.expr), position));
+        }
+        let function = self.scalar("jsonb_compare").expect("it is a function of ours");
+        let order = self.call_of(function, vec![left, right], &PgType::Int4, position)?;
+        let zero = super::number::integer(0, position);
+        Ok(Typed::boolean(binary(order.expr, operator, zero.expr), position))
     }
 
     /// Dates and times are compared as the one that says most: a date is its midnight, in the session's time zone beside an

@@ -217,6 +217,12 @@ impl Analyzer<'_> {
         if matches!(wanted, PgType::Oid) && kinds::category(from.oid()) == b'S' {
             return Ok(made(self.catalog_call("oid", vec![typed.expr])?));
         }
+        if from == PgType::Jsonb
+            && let Some(function) = crate::sql::functions::json::cast(&wanted.bare().catalog_name())
+        {
+            let value = self.call_of(function, vec![typed], &wanted.bare(), position)?;
+            return self.cast(value, wanted, context);
+        }
         let is_plain = |pg_type: &PgType| matches!(pg_type, PgType::Text | PgType::Varchar(None) | PgType::Char(0));
         let texts = kinds::category(from.oid()) == b'S' && is_plain(wanted);
         let same = from.arrow() == wanted.arrow() && from.oid() != wanted.oid();
