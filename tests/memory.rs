@@ -100,7 +100,7 @@ const GROWING: &[(&str, &str)] = &[
         "53200",
     ),
     (
-        "SELECT sum(x) FROM unnest(generate_series(1, 100000000)) AS u(x)",
+        "SELECT sum(x) FROM unnest(ARRAY(SELECT generate_series(1, 100000000))) AS u(x)",
         "53200",
     ),
     (

@@ -9,11 +9,13 @@
 //! One rule: every error of a statement's meaning arises here, with its SQLSTATE and position, and every column of a plan has
 //! a name of its own. Not here: what relations and functions are (`plan`, `functions`), how a plan runs (`query`).
 
+mod bind;
 mod call;
 mod choose;
 mod expr;
 mod from;
 mod group;
+mod join;
 mod kinds;
 mod number;
 mod operators;
@@ -25,9 +27,11 @@ mod select;
 mod set_operation;
 mod signatures;
 mod sizes;
+mod table_function;
 mod typed;
 pub mod unnest;
 mod window;
+mod with;
 
 use std::cell::{OnceCell, RefCell};
 use std::collections::{BTreeSet, HashMap};

@@ -1,0 +1,331 @@
+//! Joins: the condition, the columns that USING and NATURAL merge, and what both sides bring.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use datafusion::common::{JoinType, NullEquality};
+use datafusion::logical_expr::expr::ScalarFunction;
+use datafusion::logical_expr::utils::split_conjunction_owned;
+use datafusion::logical_expr::{BinaryExpr, Expr, Filter, Join, JoinConstraint, LogicalPlan, Operator};
+use sqlparser::ast::{self, JoinOperator, TableFactor};
+
+use super::from::{Factor, Rel};
+use super::operators::conjunction;
+use super::scope::{Clause, Item, Scope, ScopeColumn};
+use super::typed::{Typed, at};
+use super::unnest;
+use super::{Analyzer, Result};
+use crate::error::{SqlError, state};
+use crate::sql::plan::names::fold;
+
+impl Analyzer<'_> {
+    pub fn cross(&self, left: Rel, right: Rel, depends: bool) -> Result<Rel> {
+        let mut items = left.items;
+        items.extend(right.items);
+        let _ = depends;
+        let plan = self.joined(left.plan, right.plan, JoinType::Inner, None)?;
+        Ok(Rel { plan, items })
+    }
+
+    /// A join of two plans; the right one may name columns of the left.
+    pub fn joined(
+        &self,
+        left: LogicalPlan,
+        right: LogicalPlan,
+        join_type: JoinType,
+        condition: Option<Expr>,
+    ) -> Result<LogicalPlan> {
+        if unnest::names_columns_of(&right, &left) {
+            return unnest::dependent_join(left, right, join_type, condition);
+        }
+        let has_query = condition.as_ref().is_some_and(|condition| {
+            super::select::has(condition, |node| {
+                matches!(
+                    node,
+                    Expr::ScalarSubquery(_) | Expr::Exists(_) | Expr::InSubquery(_) | Expr::SetComparison(_)
+                )
+            })
+        });
+        if has_query {
+            if join_type != JoinType::Inner {
+                return Err(SqlError::unsupported(
+                    "subqueries in the condition of an outer join are not supported",
+                    "Join with the subquery first, in a query of its own.",
+                ));
+            }
+            let crossed = join(left, right, JoinType::Inner, vec![], None)?;
+            let condition = condition.expect("it has a subquery");
+            return Ok(LogicalPlan::Filter(Filter::try_new(condition, Arc::new(crossed))?));
+        }
+        let (on, filter) = match condition {
+            Some(condition) => keys(condition, &left, &right)?,
+            None => (vec![], None),
+        };
+        join(left, right, join_type, on, filter)
+    }
+
+    pub fn join(
+        &self,
+        left: Factor,
+        written: &ast::Join,
+        before: Option<&Rel>,
+        parent: Option<&Scope>,
+    ) -> Result<Factor> {
+        let (join_type, constraint) = match &written.join_operator {
+            JoinOperator::Join(constraint) | JoinOperator::Inner(constraint) => (JoinType::Inner, Some(constraint)),
+            JoinOperator::CrossJoin(_) => (JoinType::Inner, None),
+            JoinOperator::Left(constraint) | JoinOperator::LeftOuter(constraint) => (JoinType::Left, Some(constraint)),
+            JoinOperator::Right(constraint) | JoinOperator::RightOuter(constraint) => {
+                (JoinType::Right, Some(constraint))
+            }
+            JoinOperator::FullOuter(constraint) => (JoinType::Full, Some(constraint)),
+            _ => {
+                return Err(SqlError::new(
+                    state::SYNTAX_ERROR,
+                    format!("syntax error at or near \"{written}\""),
+                ));
+            }
+        };
+        // LATERAL and functions see what stands to the left: of this join, and of the items before it.
+        let visible = match (before, left.joined) {
+            (Some(before), false) => Rel {
+                plan: left.rel.plan.clone(),
+                items: left.rel.items.iter().chain(&before.items).cloned().collect(),
+            },
+            _ => Rel {
+                plan: left.rel.plan.clone(),
+                items: left.rel.items.clone(),
+            },
+        };
+        let is_function = matches!(
+            written.relation,
+            TableFactor::Function { .. } | TableFactor::UNNEST { .. } | TableFactor::Table { args: Some(_), .. }
+        );
+        // The rows of an outer join come from the left side, so that what a function is given is an outer column to it.
+        let right = match is_function && join_type != JoinType::Inner {
+            true => {
+                let beside = Scope::new(visible.items.clone(), parent);
+                self.factor(&written.relation, None, Some(&beside))?
+            }
+            false => self.factor(&written.relation, Some(&visible), parent)?,
+        };
+        if right.joined {
+            return self.function_join(left, right, constraint, parent);
+        }
+        let Factor { rel: left_rel, joined } = left;
+        let right_rel = right.rel;
+        let mut all = left_rel.items.clone();
+        all.extend(right_rel.items.iter().cloned());
+        let (condition, merged) = match constraint {
+            None | Some(ast::JoinConstraint::None) => (None, vec![]),
+            Some(ast::JoinConstraint::On(on)) => {
+                check_names(&all, None)?;
+                let scope = Scope::new(all.clone(), parent);
+                let typed = scope.within(Clause::On, || self.expr(on, &scope))?;
+                (Some(self.condition(typed, "JOIN/ON")?), vec![])
+            }
+            Some(ast::JoinConstraint::Using(names)) => {
+                let names: Vec<String> = names
+                    .iter()
+                    .filter_map(|name| name.0.last()?.as_ident().map(fold))
+                    .collect();
+                self.using(&left_rel.items, &right_rel.items, &names, join_type)?
+            }
+            Some(ast::JoinConstraint::Natural) => {
+                let right: Vec<String> = self.star(&right_rel.items).map(|column| column.name.clone()).collect();
+                let names: Vec<String> = self
+                    .star(&left_rel.items)
+                    .map(|column| column.name.clone())
+                    .filter(|name| right.contains(name))
+                    .collect();
+                self.using(&left_rel.items, &right_rel.items, &names, join_type)?
+            }
+        };
+        let merges = matches!(
+            constraint,
+            Some(ast::JoinConstraint::Using(_) | ast::JoinConstraint::Natural)
+        );
+        let plan = self.joined(left_rel.plan, right_rel.plan, join_type, condition)?;
+        let items = match merges {
+            false => all,
+            true => merge(left_rel.items, right_rel.items, merged),
+        };
+        Ok(Factor {
+            rel: Rel { plan, items },
+            joined,
+        })
+    }
+
+    /// A join with a function whose arguments name the left side: its rows stand beside theirs already.
+    pub fn function_join(
+        &self,
+        left: Factor,
+        right: Factor,
+        constraint: Option<&ast::JoinConstraint>,
+        parent: Option<&Scope>,
+    ) -> Result<Factor> {
+        let condition = match constraint {
+            None | Some(ast::JoinConstraint::None) => None,
+            Some(ast::JoinConstraint::On(on)) => {
+                let scope = Scope::new(right.rel.items.clone(), parent);
+                let typed = scope.within(Clause::On, || self.expr(on, &scope))?;
+                Some(self.condition(typed, "JOIN/ON")?)
+            }
+            Some(_) => {
+                return Err(SqlError::unsupported(
+                    "USING with a function that names columns of the left side is not supported",
+                    "Write ON.",
+                ));
+            }
+        };
+        let plan = match condition {
+            Some(condition) => LogicalPlan::Filter(Filter::try_new(condition, Arc::new(right.rel.plan))?),
+            None => right.rel.plan,
+        };
+        Ok(Factor {
+            rel: Rel {
+                plan,
+                items: right.rel.items,
+            },
+            joined: left.joined,
+        })
+    }
+
+    /// The condition of USING, and the merged columns.
+    pub fn using(
+        &self,
+        left: &[Item],
+        right: &[Item],
+        names: &[String],
+        join_type: JoinType,
+    ) -> Result<(Option<Expr>, Vec<ScopeColumn>)> {
+        let find = |items: &[Item], name: &str, side: &str| -> Result<ScopeColumn> {
+            let mut found = self.star(items).filter(|column| column.name == name);
+            let Some(column) = found.next().cloned() else {
+                return Err(SqlError::new(
+                    state::UNDEFINED_COLUMN,
+                    format!("column \"{name}\" specified in USING clause does not exist in {side} table"),
+                ));
+            };
+            match found.next() {
+                Some(_) => Err(SqlError::new(
+                    state::AMBIGUOUS_COLUMN,
+                    format!("common column name \"{name}\" appears more than once in {side} table"),
+                )),
+                None => Ok(column),
+            }
+        };
+        let mut conditions = Vec::with_capacity(names.len());
+        let mut merged = Vec::with_capacity(names.len());
+        for name in names {
+            let (left, right) = (find(left, name, "left")?, find(right, name, "right")?);
+            let typed = |column: &ScopeColumn| Typed::new(column.expr.clone(), column.pg_type.clone(), None);
+            conditions.push(self.binary("=", typed(&left), typed(&right), None)?.expr);
+            let (both, common) = self.unify(vec![typed(&left), typed(&right)], "JOIN/USING")?;
+            let [left, right] = <[Typed; 2]>::try_from(both).expect("two went in");
+            let expr = match join_type {
+                JoinType::Right => right.expr,
+                JoinType::Full => {
+                    let function = self.scalar("coalesce").expect("it is the engine's");
+                    Expr::ScalarFunction(ScalarFunction::new_udf(function, vec![left.expr, right.expr]))
+                }
+                _ => left.expr,
+            };
+            merged.push(ScopeColumn {
+                name: name.clone(),
+                expr,
+                pg_type: common,
+                hidden: false,
+            });
+        }
+        Ok((conjunction(conditions), merged))
+    }
+}
+
+/// The items of a join that merges columns: these first, then the others of both sides, all without a name; the sides are
+/// found by their names only.
+fn merge(left: Vec<Item>, right: Vec<Item>, merged: Vec<ScopeColumn>) -> Vec<Item> {
+    let names: HashSet<String> = merged.iter().map(|column| column.name.clone()).collect();
+    let mut columns = merged;
+    for item in left.iter().chain(&right).filter(|item| item.bare) {
+        let others = item.columns.iter().filter(|column| !names.contains(&column.name));
+        columns.extend(others.cloned());
+    }
+    let mut items: Vec<Item> = left
+        .into_iter()
+        .chain(right)
+        .filter(|item| item.name.is_some())
+        .map(|item| Item { bare: false, ..item })
+        .collect();
+    items.push(Item {
+        columns,
+        bare: true,
+        ..Item::default()
+    });
+    items
+}
+
+/// 42712 for two items of one name.
+pub fn check_names(items: &[Item], position: Option<usize>) -> Result<()> {
+    let mut seen = HashSet::new();
+    for item in items {
+        let Some(name) = &item.name else { continue };
+        let is_new = seen.insert((item.schema.clone(), name.clone()));
+        let plain = items
+            .iter()
+            .filter(|other| other.name == item.name && other.schema.is_none())
+            .count();
+        if !is_new || (plain > 1 && item.schema.is_none()) {
+            let message = format!("table name \"{name}\" specified more than once");
+            return Err(at(SqlError::new(state::DUPLICATE_ALIAS, message), position));
+        }
+    }
+    Ok(())
+}
+
+pub fn join(
+    left: LogicalPlan,
+    right: LogicalPlan,
+    join_type: JoinType,
+    on: Vec<(Expr, Expr)>,
+    filter: Option<Expr>,
+) -> Result<LogicalPlan> {
+    let join = Join::try_new(
+        Arc::new(left),
+        Arc::new(right),
+        on,
+        filter,
+        join_type,
+        JoinConstraint::On,
+        NullEquality::NullEqualsNothing,
+        false,
+    )?;
+    Ok(LogicalPlan::Join(join))
+}
+
+/// The pairs of a condition that must be equal on both sides, and the rest of it.
+pub fn keys(condition: Expr, left: &LogicalPlan, right: &LogicalPlan) -> Result<(Vec<(Expr, Expr)>, Option<Expr>)> {
+    let of = |expr: &Expr, plan: &LogicalPlan| {
+        let columns = expr.column_refs();
+        let volatile = super::select::has(expr, |node| matches!(node, Expr::OuterReferenceColumn(..)));
+        !columns.is_empty() && !volatile && columns.iter().all(|column| plan.schema().has_column(column))
+    };
+    let mut on = Vec::new();
+    let mut rest = Vec::new();
+    for part in split_conjunction_owned(condition) {
+        match part {
+            Expr::BinaryExpr(BinaryExpr {
+                left: a,
+                op: Operator::Eq,
+                right: b,
+            }) if of(&a, left) && of(&b, right) => on.push((*a, *b)),
+            Expr::BinaryExpr(BinaryExpr {
+                left: a,
+                op: Operator::Eq,
+                right: b,
+            }) if of(&a, right) && of(&b, left) => on.push((*b, *a)),
+            other => rest.push(other),
+        }
+    }
+    Ok((on, conjunction(rest)))
+}

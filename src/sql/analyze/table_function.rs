@@ -1,0 +1,392 @@
+//! Functions in FROM: of one value, of rows, of records; windows over a relation.
+
+use std::sync::Arc;
+
+use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
+use datafusion::common::{Column, ScalarValue};
+use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder, Projection};
+use sqlparser::ast::{self, FunctionArg, TableAlias};
+
+use super::from::{Factor, Rel, aliased, column_name};
+use super::query::Output;
+use super::scope::{Clause, Item, Scope, ScopeColumn, columns_of};
+use super::select::{nothing, reference};
+use super::typed::{Ty, Typed, at};
+use super::{Analyzer, Result, rows};
+use crate::error::{SqlError, state};
+use crate::sql::plan::names::fold;
+use crate::sql::plan::provider::series_source;
+use crate::sql::plan::windows;
+use crate::types::PgType;
+
+impl Analyzer<'_> {
+    pub fn window_item(
+        &self,
+        name: &ast::ObjectName,
+        args: &[FunctionArg],
+        alias: Option<&TableAlias>,
+        parent: Option<&Scope>,
+    ) -> Result<Rel> {
+        let function = name
+            .0
+            .last()
+            .and_then(|part| part.as_ident())
+            .map(fold)
+            .unwrap_or_default();
+        let upper = function.to_uppercase();
+        let call = windows::Call::read(&upper, args.to_vec())?;
+        let Factor { rel, .. } = self.factor(&call.relation, None, parent)?;
+        let scope = Scope::new(rel.items.clone(), None);
+        let time = scope.within(Clause::From, || self.expr(&windows::descriptor(call.time), &scope))?;
+        let Expr::Column(column) = &time.expr else {
+            return Err(at(
+                SqlError::new(
+                    state::WRONG_OBJECT_TYPE,
+                    format!("the time argument of {upper} must be a column"),
+                )
+                .hint("Compute it in a subquery and give that as the relation."),
+                time.position,
+            ));
+        };
+        if !matches!(time.pg_type(), PgType::Timestamp | PgType::TimestampTz) {
+            return Err(SqlError::new(
+                state::DATATYPE_MISMATCH,
+                format!(
+                    "the time column \"{}\" of {upper} is of type {}, not timestamp",
+                    crate::sql::error::visible_name(&column.name),
+                    time.type_name()
+                ),
+            )
+            .hint("Cast it to TIMESTAMP or TIMESTAMPTZ in a subquery."));
+        }
+        let time_column = rel.plan.schema().index_of_column(column)?;
+        let mut lengths = Vec::with_capacity(call.lengths.len());
+        for (expr, what) in call.lengths.iter().zip(windows::Call::length_names(&function)) {
+            lengths.push(self.length_us(&upper, what, expr)?);
+        }
+        let lateness = match &call.allowed_lateness {
+            Some(expr) => self.length_us(&upper, "allowed_lateness", expr)?,
+            None => 0,
+        };
+        let mut item = rel.items.into_iter().next().expect("a relation is an item");
+        let plan = windows::plan_window(&function, rel.plan, time_column, &lengths, lateness)?;
+        // The window takes `_watermark` away, and adds its bounds.
+        item.columns.retain(|column| match &column.expr {
+            Expr::Column(named) => plan.schema().has_column(named),
+            _ => false,
+        });
+        let fields = plan.schema().fields().len();
+        for bound in [fields - 2, fields - 1] {
+            let (qualifier, field) = plan.schema().qualified_field(bound);
+            item.columns.push(ScopeColumn {
+                name: field.name().clone(),
+                expr: Expr::Column(Column::from((qualifier, field))),
+                pg_type: time.pg_type(),
+                hidden: false,
+            });
+        }
+        let Some(alias) = alias else {
+            return Ok(Rel {
+                plan,
+                items: vec![item],
+            });
+        };
+        let shown = fold(&alias.name);
+        let qualifier = self.qualifier(&shown);
+        let before = plan.schema().clone();
+        let plan = aliased(plan, &qualifier)?;
+        for column in &mut item.columns {
+            if let Expr::Column(named) = &column.expr {
+                let index = before.index_of_column(named)?;
+                column.expr = Expr::Column(Column::from(plan.schema().qualified_field(index)));
+            }
+        }
+        item.name = Some(shown);
+        item.schema = None;
+        self.rename(&mut item, alias)?;
+        Ok(Rel {
+            plan,
+            items: vec![item],
+        })
+    }
+
+    /// A constant interval in microseconds.
+    fn length_us(&self, upper: &str, what: &str, expr: &ast::Expr) -> Result<i64> {
+        let scope = Scope::new(vec![], None);
+        let typed = scope.within(Clause::From, || self.expr(expr, &scope))?;
+        if let Expr::Placeholder(_) = typed.expr {
+            return Err(SqlError::unsupported(
+                format!("the {what} of {upper} cannot be a parameter"),
+                "Write it as a constant.",
+            ));
+        }
+        if !typed.is_unknown() && typed.pg_type() != PgType::Interval {
+            return Err(SqlError::new(
+                state::DATATYPE_MISMATCH,
+                format!("the {what} of {upper} must be an interval, not {}", typed.type_name()),
+            )
+            .hint("Write INTERVAL '10 seconds'."));
+        }
+        let typed = self.coerce(typed, &PgType::Interval)?;
+        match crate::sql::plan::eval::constant(typed.expr)? {
+            ScalarValue::IntervalMonthDayNano(Some(interval)) => Ok(windows::length_us(upper, what, interval)?),
+            _ => Err(SqlError::new(
+                state::DATATYPE_MISMATCH,
+                format!("the {what} of {upper} must be an interval, not NULL"),
+            )),
+        }
+    }
+
+    pub fn function_item(
+        &self,
+        name: &ast::ObjectName,
+        args: &[FunctionArg],
+        alias: Option<&TableAlias>,
+        ordinality: bool,
+        left: Option<&Rel>,
+        parent: Option<&Scope>,
+    ) -> Result<Factor> {
+        let (function, position) = self.function_name(name)?;
+        let shown = alias.map_or_else(|| function.clone(), |alias| fold(&alias.name));
+        if function == "pg_get_keywords" {
+            return self.named_output(self.keywords()?, alias).map(|mut rel| {
+                rel.items[0].name = Some(shown);
+                Factor { rel, joined: false }
+            });
+        }
+        if function == "pg_show_all_settings" {
+            let settings = ast::ObjectName::from(vec![ast::Ident::new("pg_catalog"), ast::Ident::new("pg_settings")]);
+            let mut rel = self.relation(&settings, alias)?;
+            rel.items[0].name = Some(shown);
+            return Ok(Factor { rel, joined: false });
+        }
+        // Arguments may name what stands to the left.
+        let beside = left.map_or_else(Vec::new, |left| left.items.clone());
+        let scope = Scope::new(beside, parent);
+        let mut calls: Vec<(String, Typed)> = Vec::new();
+        scope
+            .within(Clause::From, || -> Result<()> {
+                if function == "unnest" && args.len() > 1 {
+                    for arg in args {
+                        calls.push((
+                            function.clone(),
+                            self.call_in_from(&function, std::slice::from_ref(arg), &scope)?,
+                        ));
+                    }
+                    return Ok(());
+                }
+                calls.push((function.clone(), self.call_in_from(&function, args, &scope)?));
+                Ok(())
+            })
+            .map_err(|error| at(error, position))?;
+        if let Some(rel) = self.streamed_series(&function, &calls, ordinality, alias, &shown)? {
+            return Ok(Factor { rel, joined: false });
+        }
+        // The columns: of one value, of a record, of each list.
+        let mut fields: Vec<(String, Typed)> = Vec::new();
+        let is_value = calls.len() == 1 && calls[0].1.fields().is_none();
+        for (name, typed) in &calls {
+            match typed.fields() {
+                Some(record) => fields.extend(record.iter().cloned()),
+                None => {
+                    let column = match (is_value, alias) {
+                        (true, Some(alias)) => fold(&alias.name),
+                        _ => name.clone(),
+                    };
+                    fields.push((column, typed.clone()));
+                }
+            }
+        }
+        let named_left = fields
+            .iter()
+            .any(|(_, typed)| super::select::has(&typed.expr, |node| matches!(node, Expr::Column(_))));
+        let base = match (named_left, left) {
+            (true, Some(left)) => left.plan.clone(),
+            _ => nothing(true),
+        };
+        let mut exprs: Vec<Expr> = fields.iter().map(|(_, typed)| typed.expr.clone()).collect();
+        let makes_rows = fields.iter().any(|(_, typed)| rows::makes_rows(typed));
+        if ordinality {
+            let list = exprs.iter().find_map(|expr| rows::list_of(expr)).cloned();
+            let number = match list {
+                Some(list) => {
+                    let count = self.scalar("cardinality").expect("it is the engine's").call(vec![list]);
+                    let count = super::typed::cast_to(count, &PgType::Int8);
+                    let one = Expr::Literal(ScalarValue::Int64(Some(1)), None);
+                    let series = self.scalar("generate_series").expect("it is the engine's");
+                    rows::marked_list(series.call(vec![one, count]))
+                }
+                None => Expr::Literal(ScalarValue::Int64(Some(1)), None),
+            };
+            exprs.push(number.clone());
+            fields.push(("ordinality".to_string(), Typed::new(number, PgType::Int8, None)));
+        }
+        let plan = match makes_rows {
+            true => rows::compute(self, base, &mut exprs)?,
+            false => base,
+        };
+        // Columns of the left side stay beside those of the function.
+        let qualifier = self.qualifier(&shown);
+        let kept: Vec<Expr> = match (named_left, left) {
+            (true, Some(left)) => left.plan.schema().columns().into_iter().map(Expr::Column).collect(),
+            _ => vec![],
+        };
+        let mut projected = kept.clone();
+        let mut columns = Vec::with_capacity(fields.len());
+        for (index, ((name, typed), expr)) in fields.iter().zip(exprs).enumerate() {
+            let column = column_name(name, index);
+            let told = super::typed::metadata(&typed.pg_type());
+            projected.push(expr.alias_qualified_with_metadata(Some(reference(&qualifier)), &column, told));
+            columns.push(ScopeColumn {
+                name: name.clone(),
+                expr: Expr::Column(Column::new(Some(reference(&qualifier)), column)),
+                pg_type: typed.pg_type(),
+                hidden: false,
+            });
+        }
+        let plan = LogicalPlan::Projection(Projection::try_new(projected, Arc::new(plan))?);
+        let mut item = Item {
+            name: Some(shown),
+            columns,
+            bare: true,
+            is_value: is_value && !ordinality,
+            ..Item::default()
+        };
+        if let Some(alias) = alias {
+            self.rename(&mut item, alias)?;
+        }
+        let mut items = match (named_left, left) {
+            (true, Some(left)) => left.items.clone(),
+            _ => vec![],
+        };
+        items.push(item);
+        Ok(Factor {
+            rel: Rel { plan, items },
+            joined: named_left && left.is_some(),
+        })
+    }
+
+    fn call_in_from(&self, function: &str, args: &[FunctionArg], scope: &Scope) -> Result<Typed> {
+        let call = ast::Function {
+            name: ast::ObjectName::from(ast::Ident::new(function)),
+            uses_odbc_syntax: false,
+            parameters: ast::FunctionArguments::None,
+            args: ast::FunctionArguments::List(ast::FunctionArgumentList {
+                duplicate_treatment: None,
+                args: args.to_vec(),
+                clauses: vec![],
+            }),
+            filter: None,
+            null_treatment: None,
+            over: None,
+            within_group: vec![],
+        };
+        let typed = self.function(&call, scope)?;
+        match typed.ty {
+            Ty::Unknown => self.settle(typed),
+            _ => Ok(typed),
+        }
+    }
+
+    /// `generate_series` of constants, which makes its rows as they are read.
+    fn streamed_series(
+        &self,
+        function: &str,
+        calls: &[(String, Typed)],
+        ordinality: bool,
+        alias: Option<&TableAlias>,
+        shown: &str,
+    ) -> Result<Option<Rel>> {
+        if function != "generate_series" || ordinality {
+            return Ok(None);
+        }
+        let [(_, typed)] = calls else { return Ok(None) };
+        let Some(list) = rows::list_of(&typed.expr) else {
+            return Ok(None);
+        };
+        let Some(plan) = self.constant_series(list)? else {
+            return Ok(None);
+        };
+        let item_type = typed.pg_type();
+        let field = plan.schema().field(0).clone();
+        let column = Expr::Column(Column::from(plan.schema().qualified_field(0)));
+        let wanted = alias.map_or_else(|| function.to_string(), |alias| fold(&alias.name));
+        let value = match field.data_type() == &item_type.arrow() {
+            true => column,
+            false => super::typed::cast_to(column, &item_type),
+        };
+        let projection = Projection::try_new(vec![value.alias(&wanted)], Arc::new(plan))?;
+        let qualifier = self.qualifier(shown);
+        let plan = aliased(LogicalPlan::Projection(projection), &qualifier)?;
+        let mut item = Item {
+            name: Some(shown.to_string()),
+            columns: columns_of(&plan, &[wanted], &[item_type]),
+            bare: true,
+            is_value: true,
+            ..Item::default()
+        };
+        if let Some(alias) = alias {
+            self.rename(&mut item, alias)?;
+        }
+        Ok(Some(Rel {
+            plan,
+            items: vec![item],
+        }))
+    }
+
+    /// A plan of the rows of a list that is `generate_series` of constants: it makes them as they are read.
+    pub fn constant_series(&self, list: &Expr) -> Result<Option<LogicalPlan>> {
+        let Some(arguments) = series_arguments(list) else {
+            return Ok(None);
+        };
+        let mut values = Vec::with_capacity(arguments.len());
+        for argument in arguments {
+            let mut open = false;
+            argument.apply(|node| {
+                open |= matches!(
+                    node,
+                    Expr::Column(_) | Expr::OuterReferenceColumn(..) | Expr::Placeholder(_) | Expr::ScalarSubquery(_)
+                ) || matches!(node, Expr::ScalarFunction(call)
+                    if call.func.signature().volatility != datafusion::logical_expr::Volatility::Immutable);
+                Ok(TreeNodeRecursion::Continue)
+            })?;
+            if open {
+                return Ok(None);
+            }
+            values.push(crate::sql::plan::eval::constant(argument.clone())?);
+        }
+        Ok(Some(series_source(values, self.ctx.time_zone)?))
+    }
+
+    /// The words that need quotes, as rows.
+    fn keywords(&self) -> Result<Output> {
+        let words = sqlparser::keywords::ALL_KEYWORDS.iter().map(|word| word.to_lowercase());
+        let text = |text: &str| Expr::Literal(ScalarValue::Utf8(Some(text.to_string())), None);
+        let rows: Vec<Vec<Expr>> = words
+            .filter(|word| crate::catalog::is_reserved(word))
+            .map(|word| vec![text(&word), text("R"), text("reserved")])
+            .collect();
+        let plan = LogicalPlanBuilder::values(rows)?.build()?;
+        let names = ["word", "catcode", "catdesc"];
+        let columns = plan.schema().columns().into_iter().zip(names);
+        let columns = columns.map(|(column, name)| super::query::OutColumn {
+            name: name.to_string(),
+            column,
+            pg_type: PgType::Text,
+            untyped: false,
+        });
+        Ok(Output {
+            columns: columns.collect(),
+            plan,
+        })
+    }
+}
+
+/// The arguments of the engine's `generate_series` in a list that is made of it, without what casts its elements.
+fn series_arguments(list: &Expr) -> Option<&[Expr]> {
+    match list {
+        Expr::ScalarFunction(call) if call.func.name() == "generate_series" => Some(&call.args),
+        Expr::Cast(cast) => series_arguments(&cast.expr),
+        _ => None,
+    }
+}

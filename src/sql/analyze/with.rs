@@ -1,0 +1,240 @@
+//! WITH: queries that have a name, and those that read themselves.
+
+use std::collections::HashSet;
+use std::ops::ControlFlow;
+use std::sync::Arc;
+
+use datafusion::common::Column;
+use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder, Projection, RecursiveQuery};
+use sqlparser::ast::{self, TableAlias};
+
+use super::from::{Cte, Rel, aliased, column_name};
+use super::query::Output;
+use super::scope::{Item, Scope, columns_of};
+use super::typed::{Typed, at};
+use super::{Analyzer, Result};
+use crate::error::{SqlError, state};
+use crate::sql::plan::names::fold;
+use crate::sql::plan::provider::cte_work_table;
+use crate::types::PgType;
+
+impl Analyzer<'_> {
+    /// Puts the queries of a WITH in scope, in turn.
+    pub fn define(&self, with: &ast::With, parent: Option<&Scope>) -> Result<()> {
+        let mut names = HashSet::new();
+        for cte in &with.cte_tables {
+            let name = fold(&cte.alias.name);
+            if !names.insert(name.clone()) {
+                return Err(at(
+                    SqlError::new(
+                        state::DUPLICATE_ALIAS,
+                        format!("WITH query name \"{name}\" specified more than once"),
+                    ),
+                    self.position(cte.alias.name.span),
+                ));
+            }
+            let is_recursive = with.recursive && names_relation(&cte.query, &name);
+            let output = match is_recursive {
+                true => self.recursive(&name, cte, parent)?,
+                false => self.query(&cte.query, parent)?,
+            };
+            let mut names: Vec<String> = output.columns.iter().map(|column| column.name.clone()).collect();
+            if cte.alias.columns.len() > names.len() {
+                let message = format!(
+                    "WITH query \"{name}\" has {} columns available but {} columns specified",
+                    names.len(),
+                    cte.alias.columns.len()
+                );
+                return Err(at(
+                    SqlError::new(state::INVALID_COLUMN_REFERENCE, message),
+                    self.position(cte.alias.name.span),
+                ));
+            }
+            for (name, given) in names.iter_mut().zip(&cte.alias.columns) {
+                *name = fold(&given.name);
+            }
+            let types = output.columns.iter().map(|column| column.pg_type.clone()).collect();
+            self.ctes.borrow_mut().push(Cte {
+                name,
+                plan: Arc::new(output.plan),
+                names,
+                types,
+            });
+        }
+        Ok(())
+    }
+
+    pub fn cte_item(&self, cte: &Cte, shown: String, alias: Option<&TableAlias>) -> Result<Rel> {
+        let qualifier = self.qualifier(&shown);
+        let plan = aliased(cte.plan.as_ref().clone(), &qualifier)?;
+        let mut item = Item {
+            name: Some(shown),
+            columns: columns_of(&plan, &cte.names, &cte.types),
+            bare: true,
+            ..Item::default()
+        };
+        if let Some(alias) = alias {
+            self.rename(&mut item, alias)?;
+        }
+        Ok(Rel {
+            plan,
+            items: vec![item],
+        })
+    }
+
+    /// `WITH RECURSIVE name AS (first UNION [ALL] next)`: the first part gives the types.
+    pub fn recursive(&self, name: &str, cte: &ast::Cte, parent: Option<&Scope>) -> Result<Output> {
+        let position = self.position(cte.alias.name.span);
+        let shape = || {
+            at(
+                SqlError::new(
+                    INVALID_RECURSION,
+                    format!(
+                        "recursive query \"{name}\" does not have the form non-recursive-term UNION [ALL] recursive-term"
+                    ),
+                ),
+                position,
+            )
+        };
+        let query = &cte.query;
+        let ast::SetExpr::SetOperation {
+            left,
+            op: ast::SetOperator::Union,
+            set_quantifier,
+            right,
+        } = query.body.as_ref()
+        else {
+            return Err(shape());
+        };
+        if body_names_relation(left, name) {
+            return Err(at(
+                SqlError::new(
+                    INVALID_RECURSION,
+                    format!("recursive reference to query \"{name}\" must not appear within its non-recursive term"),
+                ),
+                position,
+            ));
+        }
+        for (is_there, clause) in [
+            (query.order_by.is_some(), "ORDER BY"),
+            (query.limit_clause.is_some() || query.fetch.is_some(), "LIMIT"),
+        ] {
+            if is_there {
+                return Err(at(
+                    SqlError::new(
+                        state::FEATURE_NOT_SUPPORTED,
+                        format!("{clause} in a recursive query is not implemented"),
+                    ),
+                    position,
+                ));
+            }
+        }
+        let first = self.set_expr(left, parent)?;
+        let mut names: Vec<String> = first.columns.iter().map(|column| column.name.clone()).collect();
+        for (name, given) in names.iter_mut().zip(&cte.alias.columns) {
+            *name = fold(&given.name);
+        }
+        let types: Vec<PgType> = first.columns.iter().map(|column| column.pg_type.clone()).collect();
+        // The columns of what was found last are the first part's, by names of their own.
+        let work = self.internal_name(name);
+        let exprs = first
+            .columns
+            .iter()
+            .enumerate()
+            .map(|(at, column)| {
+                Expr::Column(column.column.clone())
+                    .alias_with_metadata(column_name(&names[at], at), super::typed::metadata(&types[at]))
+            })
+            .collect();
+        let first_plan = LogicalPlan::Projection(Projection::try_new(exprs, Arc::new(first.plan))?);
+        let schema = Arc::new(first_plan.schema().as_arrow().clone());
+        let source = cte_work_table(&work, schema);
+        let found = LogicalPlanBuilder::scan(work.as_str(), source, None)?.build()?;
+        self.ctes.borrow_mut().push(Cte {
+            name: name.to_string(),
+            plan: Arc::new(found),
+            names: names.clone(),
+            types: types.clone(),
+        });
+        let next = self.set_expr(right, parent);
+        self.ctes.borrow_mut().pop();
+        let next = next?;
+        if next.columns.len() != types.len() {
+            return Err(SqlError::new(
+                state::SYNTAX_ERROR,
+                "each UNION query must have the same number of columns",
+            ));
+        }
+        let mut exprs = Vec::with_capacity(types.len());
+        for (index, (column, wanted)) in next.columns.iter().zip(&types).enumerate() {
+            let expr = Expr::Column(column.column.clone());
+            let typed = match column.untyped {
+                true => Typed::unknown(expr, None),
+                false => Typed::new(expr, column.pg_type.clone(), None),
+            };
+            let fits = super::choose::common(&[wanted.oid(), typed.oid()]);
+            if fits.is_none_or(|oid| oid != wanted.oid()) {
+                let overall = fits.map_or_else(|| typed.type_name(), super::kinds::name);
+                let message = format!(
+                    "recursive query \"{name}\" column {} has type {} in non-recursive term but type {overall} overall",
+                    index + 1,
+                    super::kinds::name(wanted.oid())
+                );
+                return Err(at(
+                    SqlError::new(state::DATATYPE_MISMATCH, message)
+                        .hint("Cast the output of the non-recursive term to the correct type."),
+                    position,
+                ));
+            }
+            let typed = self.unify_one(typed, wanted)?;
+            let name = column_name(&names[index], index);
+            exprs.push(typed.expr.alias_with_metadata(name, super::typed::metadata(wanted)));
+        }
+        let next_plan = LogicalPlan::Projection(Projection::try_new(exprs, Arc::new(next.plan))?);
+        let is_distinct = !matches!(set_quantifier, ast::SetQuantifier::All);
+        let recursive = RecursiveQuery::try_new(work, Arc::new(first_plan), Arc::new(next_plan), is_distinct)?;
+        let plan = LogicalPlan::RecursiveQuery(recursive);
+        let schema = plan.schema().clone();
+        let columns = names.into_iter().zip(types).enumerate();
+        let columns = columns.map(|(at, (name, pg_type))| super::query::OutColumn {
+            name,
+            column: Column::from(schema.qualified_field(at)),
+            pg_type,
+            untyped: false,
+        });
+        Ok(Output {
+            columns: columns.collect(),
+            plan,
+        })
+    }
+}
+
+/// 42P19
+const INVALID_RECURSION: crate::error::SqlState = crate::error::SqlState("42P19");
+
+fn names_relation(query: &ast::Query, name: &str) -> bool {
+    body_names_relation(&query.body, name) || {
+        let mut found = false;
+        let _ = ast::visit_relations(query, |relation| {
+            found |= is_named(relation, name);
+            ControlFlow::<()>::Continue(())
+        });
+        found
+    }
+}
+
+fn body_names_relation(body: &ast::SetExpr, name: &str) -> bool {
+    let mut found = false;
+    let _ = ast::visit_relations(body, |relation| {
+        found |= is_named(relation, name);
+        ControlFlow::<()>::Continue(())
+    });
+    found
+}
+
+fn is_named(relation: &ast::ObjectName, name: &str) -> bool {
+    match relation.0.as_slice() {
+        [part] => part.as_ident().is_some_and(|ident| fold(ident) == name),
+        _ => false,
+    }
+}
