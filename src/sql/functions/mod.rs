@@ -20,6 +20,8 @@ use crate::types::PgType;
 
 pub mod aggregates;
 pub mod arithmetic;
+mod arrays;
+mod bytes;
 pub mod calls;
 pub mod casts;
 pub mod catalog;
@@ -30,14 +32,21 @@ pub mod growth;
 mod lengths;
 mod math;
 mod names;
+mod overload;
 mod part;
 mod patterns;
+mod regexes;
 pub mod session;
 mod sleep;
 mod sums;
 pub mod temporal;
+mod text;
 mod trims;
+mod variadic;
 pub mod zone;
+
+/// The tables of functions that are computed row by row.
+const TABLES: &[&[overload::Overload]] = &[text::TABLE, bytes::TABLE, regexes::TABLE];
 
 /// Every function by each of its names, lower case.
 pub struct Functions {
@@ -74,6 +83,9 @@ impl Functions {
             .chain(datetime::all())
             .chain(encodings::all())
             .chain(trims::all())
+            .chain(arrays::all())
+            .chain(variadic::all())
+            .chain(overload::functions(TABLES))
             .chain(session::all())
             .chain(sleep::all())
         {
@@ -229,6 +241,8 @@ pub fn fail(error: SqlError) -> DataFusionError {
     DataFusionError::External(Box::new(error))
 }
 
+#[cfg(test)]
+mod recorded;
 #[cfg(test)]
 mod tests {
     use super::*;
