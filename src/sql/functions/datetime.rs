@@ -10,8 +10,9 @@ use arrow::array::{
     StringArray, Time64MicrosecondArray, TimestampMicrosecondArray,
 };
 use arrow::datatypes::{
-    DataType, Date32Type, Decimal128Type, Field, FieldRef, Float64Type, Int32Type, Int64Type, IntervalMonthDayNano,
-    IntervalMonthDayNanoType, IntervalUnit, Time64MicrosecondType, TimeUnit, TimestampMicrosecondType,
+    DataType, Date32Type, Decimal128Type, Field, FieldRef, Float32Type, Float64Type, Int32Type, Int64Type,
+    IntervalMonthDayNano, IntervalMonthDayNanoType, IntervalUnit, Time64MicrosecondType, TimeUnit,
+    TimestampMicrosecondType,
 };
 use chrono_tz::Tz;
 use datafusion::common::{Result, ScalarValue};
@@ -20,6 +21,7 @@ use datafusion::logical_expr::{
 };
 
 use super::aggregates::Summand;
+use super::numeric::Decimal;
 use super::part::{Part, date_part, interval_part, time_part, truncate, truncate_interval};
 use super::patterns;
 use super::temporal::{self, DAY_US};
@@ -196,8 +198,7 @@ impl DateTime {
             (Function::ToChar, [source, format]) if text(format) => {
                 let source = match source {
                     DataType::Int16 | DataType::Int32 | DataType::Int64 => DataType::Int64,
-                    DataType::Float32 | DataType::Float64 => DataType::Float64,
-                    DataType::Decimal128(_, _) => source.clone(),
+                    DataType::Float32 | DataType::Float64 | DataType::Decimal128(_, _) => source.clone(),
                     other => match temporal_type(other, &timestamptz())? {
                         DataType::Date32 => TIMESTAMP,
                         TIME => INTERVAL,
@@ -418,8 +419,11 @@ impl DateTime {
                 let values = rows_of(columns, rows, |row| match columns[0].data_type() {
                     DataType::Float64 => epoch(double(&columns[0], row)),
                     DataType::Utf8 => {
-                        let local = patterns::parse(text(&columns[0]).value(row), text(&columns[1]).value(row))?;
-                        Ok(zone::from_local(local, session))
+                        let read = patterns::parse(text(&columns[0]).value(row), text(&columns[1]).value(row))?;
+                        Ok(match read.offset {
+                            Some(seconds) => read.local_us - seconds * SECOND_US,
+                            None => zone::from_local(read.local_us, session),
+                        })
                     }
                     _ => Ok(columns[0].as_primitive::<TimestampMicrosecondType>().value(row)),
                 })?;
@@ -429,8 +433,8 @@ impl DateTime {
             }
             Function::ToDate => {
                 let values = rows_of(columns, rows, |row| {
-                    let local = patterns::parse(text(&columns[0]).value(row), text(&columns[1]).value(row))?;
-                    Ok(local.div_euclid(DAY_US) as i32)
+                    let read = patterns::parse(text(&columns[0]).value(row), text(&columns[1]).value(row))?;
+                    Ok(read.local_us.div_euclid(DAY_US) as i32)
                 })?;
                 Ok(Arc::new(Date32Array::from(values)))
             }
@@ -439,7 +443,9 @@ impl DateTime {
                     let format = text(&columns[1]).value(row);
                     to_char(&columns[0], row, format, session)
                 })?;
-                Ok(Arc::new(StringArray::from(values)))
+                Ok(Arc::new(
+                    values.into_iter().map(Option::flatten).collect::<StringArray>(),
+                ))
             }
         }
     }
@@ -667,41 +673,32 @@ fn epoch(seconds: f64) -> Result<i64, SqlError> {
     Ok(microseconds as i64)
 }
 
-fn to_char(column: &ArrayRef, row: usize, format: &str, session: Tz) -> Result<String, SqlError> {
-    match column.data_type() {
-        DataType::Int64 => {
-            let value = i128::from(column.as_primitive::<Int64Type>().value(row));
-            Ok(patterns::number(value, 0, format))
+/// A value by a format; of times none without one.
+fn to_char(column: &ArrayRef, row: usize, format: &str, session: Tz) -> Result<Option<String>, SqlError> {
+    let number = match column.data_type() {
+        DataType::Int64 => patterns::integer(column.as_primitive::<Int64Type>().value(row), format)?,
+        DataType::Float32 => {
+            let value = column.as_primitive::<Float32Type>().value(row);
+            patterns::double(value.into(), f32::DIGITS as usize, format)?
         }
-        DataType::Float64 => {
-            let value = double(column, row);
-            // As many digits as a double has.
-            let text = format!("{:.*}", 15usize.saturating_sub(digits_before(value)), value);
-            let (digits, scale) = patterns::decimal(&text);
-            Ok(patterns::number(digits, scale, format))
-        }
+        DataType::Float64 => patterns::double(double(column, row), f64::DIGITS as usize, format)?,
         DataType::Decimal128(_, scale) => {
             let value = column.as_primitive::<Decimal128Type>().value(row);
-            Ok(patterns::number(value, (*scale).max(0) as u32, format))
+            let value = Decimal {
+                value,
+                scale: (*scale).max(0) as u32,
+            };
+            patterns::decimal(value, format)?
         }
-        DataType::Interval(_) => {
-            let value = interval(column, row);
-            Ok(patterns::interval(value, format))
-        }
+        _ if format.is_empty() => return Ok(None),
+        DataType::Interval(_) => patterns::interval(interval(column, row), format)?,
         _ => {
             let (instant, local) = instant_and_local(column, row, session);
             let zoned = matches!(column.data_type(), DataType::Timestamp(_, Some(_)));
-            Ok(patterns::timestamp(local, zoned.then_some((instant, session)), format))
+            patterns::timestamp(local, zoned.then_some((instant, session)), format)?
         }
-    }
-}
-
-fn digits_before(value: f64) -> usize {
-    if value.abs() < 1.0 {
-        1
-    } else {
-        (value.abs().log10() as usize).saturating_add(1)
-    }
+    };
+    Ok(Some(number))
 }
 
 /// An interval as PostgreSQL compares it: microseconds, months of 30 days.

@@ -32,6 +32,7 @@ pub mod growth;
 mod lengths;
 mod math;
 mod names;
+mod numeric;
 mod overload;
 mod part;
 mod patterns;
@@ -46,7 +47,7 @@ mod variadic;
 pub mod zone;
 
 /// The tables of functions that are computed row by row.
-const TABLES: &[&[overload::Overload]] = &[text::TABLE, bytes::TABLE, regexes::TABLE];
+const TABLES: &[&[overload::Overload]] = &[text::TABLE, bytes::TABLE, regexes::TABLE, numeric::TABLE];
 
 /// Every function by each of its names, lower case.
 pub struct Functions {
@@ -85,6 +86,7 @@ impl Functions {
             .chain(trims::all())
             .chain(arrays::all())
             .chain(variadic::all())
+            .chain(numeric::all())
             .chain(overload::functions(TABLES))
             .chain(session::all())
             .chain(sleep::all())

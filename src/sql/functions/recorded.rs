@@ -138,6 +138,9 @@ fn calls_give_what_postgresql_gives() {
         include_str!("recorded/arrays.txt"),
         include_str!("recorded/bytes.txt"),
         include_str!("recorded/regexes.txt"),
+        include_str!("recorded/date_patterns.txt"),
+        include_str!("recorded/number_patterns.txt"),
+        include_str!("recorded/numbers.txt"),
         include_str!("recorded/text.txt"),
     ];
     let wrong: Vec<String> = recorded.into_iter().flat_map(wrong).collect();
