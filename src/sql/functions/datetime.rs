@@ -14,6 +14,7 @@ use arrow::datatypes::{
     IntervalMonthDayNano, IntervalMonthDayNanoType, IntervalUnit, Time64MicrosecondType, TimeUnit,
     TimestampMicrosecondType,
 };
+use bytes::BytesMut;
 use chrono_tz::Tz;
 use datafusion::common::{Result, ScalarValue};
 use datafusion::logical_expr::{
@@ -28,6 +29,8 @@ use super::temporal::{self, DAY_US};
 use super::{fail, over_columns, type_name, undefined_function, zone};
 use crate::error::{SqlError, state};
 use crate::types::calendar::{civil_from_days, days_from_civil, days_in_month, offset_at};
+use crate::types::float::write_f64;
+use crate::types::{IntervalStyle, write_interval};
 
 const SECOND_US: i64 = 1_000_000;
 const HOUR_US: i64 = 3_600 * SECOND_US;
@@ -154,6 +157,10 @@ impl DateTime {
                 temporal_type(source, &timestamptz())?;
                 Some(vec![DataType::Utf8, timestamptz(), DataType::Utf8])
             }
+            (Function::TimeZone, [zone, source]) if *zone == INTERVAL => match temporal_type(source, &timestamptz())? {
+                source @ DataType::Timestamp(_, _) => Some(vec![INTERVAL, source]),
+                _ => None,
+            },
             (Function::TimeZone, [zone, source]) if text(zone) => {
                 let source = match temporal_type(source, &timestamptz())? {
                     DataType::Date32 => timestamptz(),
@@ -172,6 +179,19 @@ impl DateTime {
             (Function::MakeTime, [_, _, _]) => numbers(&[int.clone(), int, double]),
             (Function::MakeTimestamp | Function::MakeTimestampTz, [_, _, _, _, _, _]) => {
                 numbers(&[int.clone(), int.clone(), int.clone(), int.clone(), int, double])
+            }
+            (Function::MakeTimestampTz, [_, _, _, _, _, _, zone]) if text(zone) => {
+                let numbers = arguments[..6].iter().all(is_number);
+                let fields = [
+                    int.clone(),
+                    int.clone(),
+                    int.clone(),
+                    int.clone(),
+                    int,
+                    double,
+                    DataType::Utf8,
+                ];
+                numbers.then(|| fields.to_vec())
             }
             (Function::MakeInterval, given) if given.len() <= 7 => numbers(&[
                 int.clone(),
@@ -316,6 +336,20 @@ fn instant_and_local(column: &ArrayRef, row: usize, zone: Tz) -> (i64, i64) {
     }
 }
 
+/// Microseconds east of UTC.
+fn displacement(east: IntervalMonthDayNano) -> Result<i64, SqlError> {
+    if east.months != 0 || east.days != 0 {
+        let mut shown = BytesMut::new();
+        write_interval(east, IntervalStyle::Postgres, &mut shown);
+        let message = format!(
+            "interval time zone \"{}\" must not include months or days",
+            String::from_utf8_lossy(&shown)
+        );
+        return Err(SqlError::new(state::INVALID_PARAMETER_VALUE, message));
+    }
+    Ok(east.nanoseconds / 1000 / SECOND_US * SECOND_US)
+}
+
 fn zone_named(name: &str) -> Result<Tz, SqlError> {
     zone::parse(name).ok_or_else(|| {
         SqlError::new(
@@ -356,8 +390,12 @@ impl DateTime {
                 let source = columns[1].as_primitive::<TimestampMicrosecondType>();
                 let zoned = matches!(source.data_type(), DataType::Timestamp(_, Some(_)));
                 let values = rows_of(columns, rows, |row| {
-                    let zone = zone_named(text(&columns[0]).value(row))?;
                     let value = source.value(row);
+                    if let DataType::Interval(_) = columns[0].data_type() {
+                        let east = displacement(interval(&columns[0], row))?;
+                        return Ok(if zoned { value + east } else { value - east });
+                    }
+                    let zone = zone_named(text(&columns[0]).value(row))?;
                     Ok(if zoned {
                         zone::to_local(value, zone)
                     } else {
@@ -391,8 +429,12 @@ impl DateTime {
                 let values = rows_of(columns, rows, |row| {
                     let days = date_of(int(&columns[0], row), int(&columns[1], row), int(&columns[2], row))?;
                     let local = days * DAY_US + time_of(&columns[3..6], row)?;
-                    let zoned = self.function == Function::MakeTimestampTz;
-                    Ok(if zoned { zone::from_local(local, session) } else { local })
+                    let zone = match (self.function, columns.get(6)) {
+                        (Function::MakeTimestampTz, Some(zone)) => zone_named(text(zone).value(row))?,
+                        (Function::MakeTimestampTz, None) => session,
+                        _ => return Ok(local),
+                    };
+                    Ok(zone::from_local(local, zone))
                 })?;
                 Ok(Arc::new(
                     TimestampMicrosecondArray::from(values).with_data_type(result.clone()),
@@ -665,10 +707,18 @@ fn justify(value: IntervalMonthDayNano, hours: bool, days: bool) -> Option<Inter
 }
 
 fn epoch(seconds: f64) -> Result<i64, SqlError> {
+    let overflow = |message: String| Err(SqlError::new(state::DATETIME_FIELD_OVERFLOW, message));
+    if seconds.is_nan() {
+        return overflow("timestamp cannot be NaN".to_string());
+    }
     let microseconds = (seconds * 1e6).round_ties_even();
-    if microseconds.is_nan() || microseconds.abs() >= i64::MAX as f64 {
-        let message = format!("timestamp out of range: \"{seconds}\"");
-        return Err(SqlError::new(state::DATETIME_FIELD_OVERFLOW, message));
+    if microseconds.abs() >= i64::MAX as f64 || microseconds < (-2_440_588 * DAY_US) as f64 {
+        let mut shown = BytesMut::new();
+        write_f64(seconds, 1, &mut shown);
+        return overflow(format!(
+            "timestamp out of range: \"{}\"",
+            String::from_utf8_lossy(&shown)
+        ));
     }
     Ok(microseconds as i64)
 }

@@ -192,11 +192,15 @@ impl Math {
                 DataType::Decimal128((*p as i16 - i16::from(*s) + 1).clamp(1, 38) as u8, 0)
             }
             (Function::Round | Function::Trunc, [DataType::Decimal128(precision, scale), _]) => {
+                let whole = i16::from(*precision) - i16::from(*scale) + 1;
+                // Digits that are not there are zeros, as far as a number has room for them.
                 let scale_kept = match digits {
-                    Some(digits) => digits.clamp(0, i64::from(*scale).max(0)) as i8,
+                    Some(digits) => {
+                        let room = (i64::from(NUMERIC_PRECISION) - i64::from(whole)).max(i64::from(*scale));
+                        digits.clamp(0, room.max(0)) as i8
+                    }
                     None => *scale,
                 };
-                let whole = i16::from(*precision) - i16::from(*scale) + 1;
                 DataType::Decimal128((whole + i16::from(scale_kept)).clamp(1, 38) as u8, scale_kept)
             }
             (_, [first, ..]) => number(first).ok_or_else(|| fail(undefined_function(self.name, arguments)))?,

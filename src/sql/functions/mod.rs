@@ -33,6 +33,7 @@ mod lengths;
 mod math;
 mod names;
 mod numeric;
+mod overlaps;
 mod overload;
 mod part;
 mod patterns;
@@ -47,7 +48,13 @@ mod variadic;
 pub mod zone;
 
 /// The tables of functions that are computed row by row.
-const TABLES: &[&[overload::Overload]] = &[text::TABLE, bytes::TABLE, regexes::TABLE, numeric::TABLE];
+const TABLES: &[&[overload::Overload]] = &[
+    text::TABLE,
+    bytes::TABLE,
+    regexes::TABLE,
+    numeric::TABLE,
+    overlaps::TABLE,
+];
 
 /// Every function by each of its names, lower case.
 pub struct Functions {

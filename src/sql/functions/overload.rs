@@ -9,9 +9,8 @@ use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
 use arrow::array::{
-    Array, ArrayRef, AsArray, BinaryBuilder, BooleanBuilder, Date32Builder, Float64Builder, Int16Builder, Int32Builder,
-    Int64Builder, IntervalMonthDayNanoBuilder, ListBuilder, StringBuilder, Time64MicrosecondBuilder,
-    TimestampMicrosecondBuilder,
+    Array, ArrayRef, AsArray, BinaryBuilder, BooleanBuilder, Date32Builder, Float64Builder, Int32Builder, Int64Builder,
+    IntervalMonthDayNanoBuilder, ListBuilder, StringBuilder, Time64MicrosecondBuilder, TimestampMicrosecondBuilder,
 };
 use arrow::datatypes::{
     DataType, Date32Type, Field, Float64Type, Int16Type, Int32Type, Int64Type, IntervalMonthDayNano,
@@ -32,7 +31,6 @@ const ROWS: usize = 1024;
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Kind {
     Bool,
-    Int2,
     Int4,
     Int8,
     Float8,
@@ -51,7 +49,6 @@ impl Kind {
     fn arrow(self) -> DataType {
         match self {
             Kind::Bool => DataType::Boolean,
-            Kind::Int2 => DataType::Int16,
             Kind::Int4 => DataType::Int32,
             Kind::Int8 => DataType::Int64,
             Kind::Float8 => DataType::Float64,
@@ -203,6 +200,14 @@ impl<'a> Row<'a> {
 
     pub fn double(&self, at: usize) -> f64 {
         self.columns[at].as_primitive::<Float64Type>().value(self.row)
+    }
+
+    pub fn is_time(&self, at: usize) -> bool {
+        matches!(self.columns[at].data_type(), DataType::Time64(_))
+    }
+
+    pub fn is_zoned(&self, at: usize) -> bool {
+        matches!(self.columns[at].data_type(), DataType::Timestamp(_, Some(_)))
     }
 
     pub fn interval(&self, at: usize) -> IntervalMonthDayNano {
@@ -366,7 +371,6 @@ impl ScalarUDFImpl for Overloaded {
 /// The results, as far as they are made.
 enum Column {
     Bool(BooleanBuilder),
-    Int2(Int16Builder),
     Int4(Int32Builder),
     Int8(Int64Builder),
     Float8(Float64Builder),
@@ -384,7 +388,6 @@ impl Column {
     fn new(kind: Kind, rows: usize) -> Column {
         match kind {
             Kind::Bool => Column::Bool(BooleanBuilder::with_capacity(rows)),
-            Kind::Int2 => Column::Int2(Int16Builder::with_capacity(rows)),
             Kind::Int4 => Column::Int4(Int32Builder::with_capacity(rows)),
             Kind::Int8 => Column::Int8(Int64Builder::with_capacity(rows)),
             Kind::Float8 => Column::Float8(Float64Builder::with_capacity(rows)),
@@ -404,7 +407,6 @@ impl Column {
     fn append(&mut self, value: Value) {
         match (self, value) {
             (Column::Bool(made), Value::Bool(value)) => made.append_value(value),
-            (Column::Int2(made), Value::Int(value)) => made.append_value(value as i16),
             (Column::Int4(made), Value::Int(value)) => made.append_value(value as i32),
             (Column::Int8(made), Value::Int(value)) => made.append_value(value),
             (Column::Float8(made), Value::Double(value)) => made.append_value(value),
@@ -422,7 +424,6 @@ impl Column {
                 made.append(true);
             }
             (Column::Bool(made), _) => made.append_null(),
-            (Column::Int2(made), _) => made.append_null(),
             (Column::Int4(made), _) => made.append_null(),
             (Column::Int8(made), _) => made.append_null(),
             (Column::Float8(made), _) => made.append_null(),
@@ -440,7 +441,6 @@ impl Column {
     fn finish(self) -> ArrayRef {
         match self {
             Column::Bool(mut made) => Arc::new(made.finish()),
-            Column::Int2(mut made) => Arc::new(made.finish()),
             Column::Int4(mut made) => Arc::new(made.finish()),
             Column::Int8(mut made) => Arc::new(made.finish()),
             Column::Float8(mut made) => Arc::new(made.finish()),

@@ -204,10 +204,10 @@ impl Iterator for Tokens<'_> {
                 self.rest = &self.rest[length..];
                 return Some(Token::Letter(letter));
             }
-            let mut fill = false;
+            let (mut fill, mut translated) = (false, false);
             for (prefix, fills) in [("FM", true), ("fm", true), ("TM", false), ("tm", false)] {
                 if let Some(after) = self.rest.strip_prefix(prefix) {
-                    (self.rest, fill) = (after, fills);
+                    (self.rest, fill, translated) = (after, fills, !fills);
                     break;
                 }
             }
@@ -220,6 +220,8 @@ impl Iterator for Tokens<'_> {
                         break;
                     }
                 }
+                // A name in another language is not padded; every language is English here.
+                fill |= translated && !keyword.digits && !keyword.name.eq_ignore_ascii_case("rm");
                 return Some(Token::Pattern { keyword, fill, ordinal });
             }
             if self.rest.is_empty() {

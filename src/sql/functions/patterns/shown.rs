@@ -3,6 +3,7 @@
 use super::digits::{Pattern, Shape, SignPlace, Token, tokens};
 use super::{ordinal, roman};
 use crate::error::SqlError;
+use crate::sql::error::out_of_range;
 use crate::sql::functions::numeric::Decimal;
 use crate::types::float::write_f64;
 
@@ -31,8 +32,9 @@ pub fn integer(value: i64, format: &str) -> Result<String, SqlError> {
 pub fn decimal(value: Decimal, format: &str) -> Result<String, SqlError> {
     let mut shape = Shape::of(format)?;
     if shape.roman {
-        let whole = value.at_scale(0).unwrap_or(0);
-        return shown(&roman(whole.clamp(-1, 4000) as i64), 0, false, shape, format);
+        let whole = value.at_scale(0).and_then(|whole| i32::try_from(whole).ok());
+        let whole = whole.ok_or_else(|| out_of_range("integer"))?;
+        return shown(&roman(whole.into()), 0, false, shape, format);
     }
     if shape.scientific {
         return Ok(scientific_decimal(value, shape.after));
@@ -79,8 +81,7 @@ pub fn double(value: f64, precision: usize, format: &str) -> Result<String, SqlE
     if !value.is_finite() {
         let mut out = bytes::BytesMut::new();
         write_f64(value.abs(), 1, &mut out);
-        let text = String::from_utf8_lossy(&out).to_lowercase();
-        let text = text.strip_suffix("inity").unwrap_or(&text).to_string();
+        let text = String::from_utf8_lossy(&out).into_owned();
         return aligned(text, value < 0.0, shape, format);
     }
     let whole = format!("{:.0}", value.abs()).len();
@@ -165,6 +166,8 @@ struct Writer<'a> {
     /// The last digit that FM keeps.
     last: Option<usize>,
     out: String,
+    /// Where the number was over before its places were.
+    end: Option<usize>,
 }
 
 fn shown(number: &str, blanks: usize, negative: bool, shape: Shape, format: &str) -> Result<String, SqlError> {
@@ -217,6 +220,7 @@ fn shown(number: &str, blanks: usize, negative: bool, shape: Shape, format: &str
         in_number: false,
         last,
         out: String::with_capacity(format.len() + 16),
+        end: None,
         shape,
     };
     for token in tokens(format) {
@@ -224,6 +228,9 @@ fn shown(number: &str, blanks: usize, negative: bool, shape: Shape, format: &str
             Token::Letter(letter) => writer.out.push(letter),
             Token::Pattern(pattern, lower) => writer.pattern(pattern, lower),
         }
+    }
+    if let Some(end) = writer.end {
+        writer.out.truncate(end);
     }
     Ok(writer.out)
 }
@@ -328,7 +335,8 @@ impl Writer<'_> {
                     self.out.push(char::from(*digit));
                     self.in_number = true;
                 }
-                None => self.in_number = true,
+                // PostgreSQL writes the end of the text here.
+                None => self.end = self.end.or(Some(self.out.len())),
             }
             if self.at < self.number.len() {
                 self.at += 1;

@@ -189,8 +189,7 @@ impl Reader<'_> {
             }
         } else if !read
             && !self.shape.local_sign
-            && !self.shape.plus
-            && !self.shape.minus
+            && (self.shape.plus || self.shape.minus)
             && let Some(sign @ (b'-' | b'+')) = self.here()
         {
             self.sign = sign;

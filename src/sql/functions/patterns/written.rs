@@ -56,9 +56,21 @@ pub fn interval(value: IntervalMonthDayNano, format: &str) -> Result<String, Sql
         month: months % 12,
         day,
         day_of_year: months * 30 + day,
+        days: julian(months / 12, months % 12, day) - 2_440_588,
         ..Fields::of_time(value.nanoseconds / 1000)
     };
     fields.write(format)
+}
+
+/// The Julian day of a date, as PostgreSQL counts months that there are not, too.
+fn julian(year: i64, month: i64, day: i64) -> i64 {
+    let (month, year) = if month > 2 {
+        (month + 1, year + 4800)
+    } else {
+        (month + 13, year + 4799)
+    };
+    let century = year / 100;
+    year * 365 - 32_167 + year / 4 - century + century / 4 + 7_834 * month / 256 + day
 }
 
 impl Fields {
