@@ -21,6 +21,7 @@ use crate::types::PgType;
 pub mod aggregates;
 pub mod arithmetic;
 mod arrays;
+mod bins;
 mod bytes;
 pub mod calls;
 pub mod casts;
@@ -54,6 +55,7 @@ const TABLES: &[&[overload::Overload]] = &[
     regexes::TABLE,
     numeric::TABLE,
     overlaps::TABLE,
+    bins::TABLE,
 ];
 
 /// Every function by each of its names, lower case.
@@ -84,6 +86,8 @@ impl Functions {
         };
         functions.add_engines();
         functions.planners.extend(SessionStateDefaults::default_expr_planners());
+        // The engine's, which knows bins of months.
+        functions.alias_scalar("date_bin", "time_bucket");
 
         for function in lengths::all()
             .into_iter()
@@ -105,7 +109,6 @@ impl Functions {
         }
         functions.alias_aggregate("bool_and", "every");
         functions.alias_aggregate("var_samp", "variance");
-        functions.alias_scalar("date_bin", "time_bucket");
         functions
     }
 

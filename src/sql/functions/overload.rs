@@ -9,8 +9,8 @@ use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
 use arrow::array::{
-    Array, ArrayRef, AsArray, BinaryBuilder, BooleanBuilder, Date32Builder, Float64Builder, Int32Builder, Int64Builder,
-    IntervalMonthDayNanoBuilder, ListBuilder, StringBuilder, Time64MicrosecondBuilder, TimestampMicrosecondBuilder,
+    Array, ArrayRef, AsArray, BinaryBuilder, BooleanBuilder, Float64Builder, Int32Builder, Int64Builder, ListBuilder,
+    StringBuilder, Time64MicrosecondBuilder, TimestampMicrosecondBuilder,
 };
 use arrow::datatypes::{
     DataType, Date32Type, Field, Float64Type, Int16Type, Int32Type, Int64Type, IntervalMonthDayNano,
@@ -36,7 +36,6 @@ pub enum Kind {
     Float8,
     Text,
     Bytea,
-    Date,
     Time,
     Timestamp,
     TimestampTz,
@@ -54,7 +53,6 @@ impl Kind {
             Kind::Float8 => DataType::Float64,
             Kind::Text => DataType::Utf8,
             Kind::Bytea => DataType::Binary,
-            Kind::Date => DataType::Date32,
             Kind::Time => DataType::Time64(TimeUnit::Microsecond),
             Kind::Timestamp => DataType::Timestamp(TimeUnit::Microsecond, None),
             Kind::TimestampTz => DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into())),
@@ -114,7 +112,6 @@ pub enum Value<'a> {
     Double(f64),
     Text(Cow<'a, str>),
     Bytes(Cow<'a, [u8]>),
-    Interval(IntervalMonthDayNano),
     Texts(Vec<Option<Cow<'a, str>>>),
     TextLists(Vec<Vec<Option<Cow<'a, str>>>>),
 }
@@ -376,10 +373,8 @@ enum Column {
     Float8(Float64Builder),
     Text(StringBuilder),
     Bytea(BinaryBuilder),
-    Date(Date32Builder),
     Time(Time64MicrosecondBuilder),
     Timestamp(TimestampMicrosecondBuilder),
-    Interval(IntervalMonthDayNanoBuilder),
     Texts(ListBuilder<StringBuilder>),
     TextLists(ListBuilder<ListBuilder<StringBuilder>>),
 }
@@ -393,12 +388,11 @@ impl Column {
             Kind::Float8 => Column::Float8(Float64Builder::with_capacity(rows)),
             Kind::Text => Column::Text(StringBuilder::with_capacity(rows, rows)),
             Kind::Bytea => Column::Bytea(BinaryBuilder::with_capacity(rows, rows)),
-            Kind::Date => Column::Date(Date32Builder::with_capacity(rows)),
             Kind::Time => Column::Time(Time64MicrosecondBuilder::with_capacity(rows)),
             Kind::Timestamp | Kind::TimestampTz => {
                 Column::Timestamp(TimestampMicrosecondBuilder::with_capacity(rows).with_data_type(kind.arrow()))
             }
-            Kind::Interval => Column::Interval(IntervalMonthDayNanoBuilder::with_capacity(rows)),
+            Kind::Interval => unreachable!("no function of plain values gives an interval"),
             Kind::Texts => Column::Texts(ListBuilder::new(StringBuilder::new())),
             Kind::TextLists => Column::TextLists(ListBuilder::new(ListBuilder::new(StringBuilder::new()))),
         }
@@ -412,10 +406,8 @@ impl Column {
             (Column::Float8(made), Value::Double(value)) => made.append_value(value),
             (Column::Text(made), Value::Text(value)) => made.append_value(value),
             (Column::Bytea(made), Value::Bytes(value)) => made.append_value(value),
-            (Column::Date(made), Value::Int(value)) => made.append_value(value as i32),
             (Column::Time(made), Value::Int(value)) => made.append_value(value),
             (Column::Timestamp(made), Value::Int(value)) => made.append_value(value),
-            (Column::Interval(made), Value::Interval(value)) => made.append_value(value),
             (Column::Texts(made), Value::Texts(values)) => append_texts(made, values),
             (Column::TextLists(made), Value::TextLists(lists)) => {
                 for list in lists {
@@ -429,10 +421,8 @@ impl Column {
             (Column::Float8(made), _) => made.append_null(),
             (Column::Text(made), _) => made.append_null(),
             (Column::Bytea(made), _) => made.append_null(),
-            (Column::Date(made), _) => made.append_null(),
             (Column::Time(made), _) => made.append_null(),
             (Column::Timestamp(made), _) => made.append_null(),
-            (Column::Interval(made), _) => made.append_null(),
             (Column::Texts(made), _) => made.append_null(),
             (Column::TextLists(made), _) => made.append_null(),
         }
@@ -446,10 +436,8 @@ impl Column {
             Column::Float8(mut made) => Arc::new(made.finish()),
             Column::Text(mut made) => Arc::new(made.finish()),
             Column::Bytea(mut made) => Arc::new(made.finish()),
-            Column::Date(mut made) => Arc::new(made.finish()),
             Column::Time(mut made) => Arc::new(made.finish()),
             Column::Timestamp(mut made) => Arc::new(made.finish()),
-            Column::Interval(mut made) => Arc::new(made.finish()),
             Column::Texts(mut made) => Arc::new(made.finish()),
             Column::TextLists(mut made) => Arc::new(made.finish()),
         }
