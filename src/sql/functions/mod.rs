@@ -34,6 +34,7 @@ mod lengths;
 mod math;
 mod names;
 mod numeric;
+mod ordered;
 mod overlaps;
 mod overload;
 mod part;
@@ -104,7 +105,7 @@ impl Functions {
         {
             functions.add_scalar(function);
         }
-        for function in sums::all().into_iter().chain(extremes::all()) {
+        for function in sums::all().into_iter().chain(extremes::all()).chain(ordered::all()) {
             functions.add_aggregate(function);
         }
         functions.alias_aggregate("bool_and", "every");

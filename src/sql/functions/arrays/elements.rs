@@ -32,7 +32,7 @@ pub fn keys<const N: usize>(columns: [&ArrayRef; N]) -> Result<[Rows; N], SqlErr
 }
 
 /// The column with equal values in one form: there is one zero, one NaN, one interval of a length.
-fn canonical(column: &ArrayRef) -> ArrayRef {
+pub fn canonical(column: &ArrayRef) -> ArrayRef {
     match column.data_type() {
         DataType::Float32 => Arc::new(
             column

@@ -21,7 +21,7 @@ mod elements;
 mod made;
 mod shape;
 
-pub use elements::keys;
+pub use elements::{canonical, keys};
 
 const ARRAY_SUBSCRIPT: SqlState = SqlState("2202E");
 const NULL_NOT_ALLOWED: SqlState = SqlState("22004");

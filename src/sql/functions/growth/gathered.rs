@@ -1,4 +1,4 @@
-//! Aggregates that gather values, `string_agg` and `array_agg`, with the bound of a value.
+//! Aggregates that gather values, `string_agg`, `array_agg`, `mode` and `percentile_disc`, with the bound of a value.
 //!
 //! Their state counts against the memory of queries in the grouping operators; this bounds the result.
 
@@ -31,7 +31,7 @@ struct Gathered {
 /// The aggregate, bounded if it gathers values.
 pub fn bound_aggregate(function: Arc<AggregateUDF>) -> Arc<AggregateUDF> {
     match function.name() {
-        "string_agg" | "array_agg" => Arc::new(AggregateUDF::from(Gathered {
+        "string_agg" | "array_agg" | "mode" | "percentile_disc" => Arc::new(AggregateUDF::from(Gathered {
             inner: function,
             in_window: false,
         })),
@@ -139,6 +139,10 @@ impl AggregateUDFImpl for Gathered {
 
     fn default_value(&self, data_type: &DataType) -> Result<ScalarValue> {
         self.inner.default_value(data_type)
+    }
+
+    fn supports_within_group_clause(&self) -> bool {
+        self.inner.inner().supports_within_group_clause()
     }
 
     fn supports_null_handling_clause(&self) -> bool {
