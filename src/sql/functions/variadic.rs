@@ -229,7 +229,7 @@ fn invalid(message: impl Into<String>) -> SqlError {
 }
 
 /// A width or a position in a template; -1 if there is none.
-fn digits<'a>(rest: &'a str) -> Result<(i64, &'a str), SqlError> {
+fn digits(rest: &str) -> Result<(i64, &str), SqlError> {
     let end = rest.find(|letter: char| !letter.is_ascii_digit()).unwrap_or(rest.len());
     if end == 0 {
         return Ok((-1, rest));
@@ -252,7 +252,7 @@ fn format(template: &str, values: &Values, row: usize, out: &mut BytesMut) -> Re
     let mut next = 1;
     let mut rest = template;
     while let Some(at) = rest.find('%') {
-        out.extend_from_slice(rest[..at].as_bytes());
+        out.extend_from_slice(&rest.as_bytes()[..at]);
         rest = &rest[at + 1..];
         if rest.is_empty() {
             return Err(unterminated());

@@ -35,7 +35,6 @@ enum Function {
     Replace,
     Trim,
     Fill,
-    Unnest,
     Position,
     Positions,
     Overlap,
@@ -51,7 +50,7 @@ enum Function {
     ToString,
 }
 
-const NAMES: [(&str, Function); 21] = [
+const NAMES: [(&str, Function); 20] = [
     ("array_append", Function::Append),
     ("array_prepend", Function::Prepend),
     ("array_cat", Function::Cat),
@@ -59,7 +58,6 @@ const NAMES: [(&str, Function); 21] = [
     ("array_replace", Function::Replace),
     ("trim_array", Function::Trim),
     ("array_fill", Function::Fill),
-    ("unnest", Function::Unnest),
     ("array_position", Function::Position),
     ("array_positions", Function::Positions),
     ("array_overlap", Function::Overlap),
@@ -121,7 +119,7 @@ impl Function {
             Function::Trim | Function::Lower | Function::Upper | Function::Length => (&[List, Integer], 2),
             Function::Fill => (&[Element, Integers, Integers], 2),
             Function::Position => (&[List, Element, Integer], 2),
-            Function::Unnest | Function::Dimensions | Function::Bounds | Function::Cardinality => (&[List], 1),
+            Function::Dimensions | Function::Bounds | Function::Cardinality => (&[List], 1),
             Function::Subscripts => (&[List, Integer, Bool], 2),
             Function::ToString => (&[List, Text, Text], 2),
         }
@@ -246,7 +244,6 @@ impl Arrays {
         match self.function {
             Function::Append | Function::Prepend | Function::Cat | Function::Remove | Function::Replace => list(),
             Function::Trim | Function::Fill => list(),
-            Function::Unnest => DataType::List(shape::bottom(item)),
             Function::Positions | Function::Subscripts => integers(),
             Function::Overlap | Function::Contains | Function::Contained => DataType::Boolean,
             Function::Bounds | Function::ToString => DataType::Utf8,
@@ -349,7 +346,6 @@ impl Arrays {
             Function::Replace => made::replace(&columns[0], &columns[1], &columns[2], result),
             Function::Trim => made::trim(&columns[0], &columns[1], result),
             Function::Fill => made::fill(columns, rows, result),
-            Function::Unnest => shape::flat(&columns[0]),
             Function::Position => elements::position(columns, rows),
             Function::Positions => elements::positions(&columns[0], &columns[1]),
             Function::Overlap => elements::overlap(&columns[0], &columns[1]),

@@ -6,20 +6,12 @@ use arrow::array::{
     Array, ArrayRef, AsArray, Int32Array, Int32Builder, ListArray, ListBuilder, StringArray, StringBuilder,
 };
 use arrow::buffer::OffsetBuffer;
-use arrow::datatypes::{DataType, FieldRef, Int32Type};
+use arrow::datatypes::{DataType, Int32Type};
 use bytes::BytesMut;
 
 use super::elements::range;
 use crate::error::SqlError;
 use crate::types::{ColumnFormatter, PgType, TextStyle};
-
-/// The field of what is no array.
-pub fn bottom(item: &FieldRef) -> FieldRef {
-    match item.data_type() {
-        DataType::List(inner) => bottom(inner),
-        _ => item.clone(),
-    }
-}
 
 /// Elements of each dimension from the first; none if there are no elements.
 fn extents(lists: &ListArray, row: usize) -> Vec<usize> {

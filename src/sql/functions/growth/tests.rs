@@ -31,7 +31,7 @@ const FIXED: &str = "
     proctime radians random right round rtrim rw_version scale session_user set_bit set_byte sha224 sha256
     sha384 sha512 sign signum sin sind sinh split_part sqrt starts_with statement_timestamp strpos substr
     substring system_user tan tand tanh time_bucket timezone to_date to_hex to_number to_timestamp today
-    transaction_timestamp trim trim_array trim_scale trunc unistr unnest user uuid version width_bucket
+    transaction_timestamp trim trim_array trim_scale trunc unistr user uuid version width_bucket
 ";
 
 /// A call over rows of a number `n` and a text `t`.

@@ -181,7 +181,7 @@ fn shown(number: &str, blanks: usize, negative: bool, shape: Shape, format: &str
         };
     }
     let sign_written = if shape.plus || shape.minus {
-        !(shape.plus && !shape.minus)
+        !shape.plus || shape.minus
     } else {
         if !negative && shape.fill {
             shape.brackets = false;
@@ -251,11 +251,11 @@ impl Writer<'_> {
                 let width = if self.shape.fill { 0 } else { 15 };
                 self.out.push_str(&format!("{text:>width$}"));
             }
-            Pattern::Ordinal => {
-                if !self.shape.roman && self.number.first() != Some(&b'#') && !self.negative && !self.shape.point {
-                    let number = std::str::from_utf8(self.number).expect("digits are ASCII");
-                    self.out.push_str(ordinal(number, !lower));
-                }
+            Pattern::Ordinal
+                if !self.shape.roman && self.number.first() != Some(&b'#') && !self.negative && !self.shape.point =>
+            {
+                let number = std::str::from_utf8(self.number).expect("digits are ASCII");
+                self.out.push_str(ordinal(number, !lower));
             }
             Pattern::Minus => match (self.negative, self.shape.fill) {
                 (true, _) => self.out.push('-'),

@@ -120,11 +120,11 @@ impl Reader<'_> {
                 false
             }
             Pattern::Minus | Pattern::Plus | Pattern::EitherSign => {
-                let fits = match (self.here(), pattern) {
-                    (Some(b'-'), Pattern::Minus | Pattern::EitherSign) => true,
-                    (Some(b'+'), Pattern::Plus | Pattern::EitherSign) => true,
-                    _ => false,
-                };
+                let fits = matches!(
+                    (self.here(), pattern),
+                    (Some(b'-'), Pattern::Minus | Pattern::EitherSign)
+                        | (Some(b'+'), Pattern::Plus | Pattern::EitherSign)
+                );
                 if fits {
                     self.sign = self.here().expect("it was seen");
                 } else {
