@@ -47,13 +47,8 @@ pub fn parse_interval(text: &str) -> Result<IntervalMonthDayNano, SqlError> {
             format!("interval field value out of range: \"{text}\""),
         )
     };
-    let months = i32::try_from(sum.months).map_err(|_| {
-        match sum.months % 12 == 0 && i32::try_from(sum.months / 12).is_ok() {
-            // The years can be read, and are too many.
-            true => SqlError::new(state::DATETIME_FIELD_OVERFLOW, "interval out of range"),
-            false => out_of_range(),
-        }
-    })?;
+    let months = i32::try_from(sum.months)
+        .map_err(|_| SqlError::new(state::DATETIME_FIELD_OVERFLOW, "interval out of range"))?;
     let days = i32::try_from(sum.days).map_err(|_| out_of_range())?;
     let nanos = sum
         .us
@@ -287,9 +282,6 @@ impl Sum {
         let mut ago = false;
         while at < bytes.len() {
             let byte = bytes[at];
-            if ago && !byte.is_ascii_whitespace() {
-                return Err(Bad::Syntax);
-            }
             if byte.is_ascii_whitespace() || matches!(byte, b'@' | b',') {
                 at += 1;
             } else if byte.is_ascii_alphabetic() {
@@ -379,7 +371,7 @@ impl Sum {
             Some(at) => (&text[..at], Some(&text[at + 1..])),
             None => (text, None),
         };
-        if date.is_empty() && time.is_none_or(str::is_empty) {
+        if date.is_empty() && time.is_none() {
             return Err(Bad::Syntax);
         }
         let basic: Vec<&str> = date.split('-').collect();

@@ -10,9 +10,11 @@ use arrow::array::{
     StringArray, Time64MicrosecondArray, TimestampMicrosecondArray,
 };
 use arrow::datatypes::{
-    DataType, Date32Type, Decimal128Type, Field, FieldRef, Float64Type, Int32Type, Int64Type, IntervalMonthDayNano,
-    IntervalMonthDayNanoType, IntervalUnit, Time64MicrosecondType, TimeUnit, TimestampMicrosecondType,
+    DataType, Date32Type, Decimal128Type, Field, FieldRef, Float32Type, Float64Type, Int32Type, Int64Type,
+    IntervalMonthDayNano, IntervalMonthDayNanoType, IntervalUnit, Time64MicrosecondType, TimeUnit,
+    TimestampMicrosecondType,
 };
+use bytes::BytesMut;
 use chrono_tz::Tz;
 use datafusion::common::{Result, ScalarValue};
 use datafusion::logical_expr::{
@@ -20,14 +22,19 @@ use datafusion::logical_expr::{
 };
 
 use super::aggregates::Summand;
+use super::numeric::Decimal;
 use super::part::{Part, date_part, interval_part, time_part, truncate, truncate_interval};
 use super::patterns;
 use super::temporal::{self, DAY_US};
 use super::{fail, over_columns, type_name, undefined_function, zone};
 use crate::error::{SqlError, state};
 use crate::types::calendar::{civil_from_days, days_from_civil, days_in_month, offset_at};
+use crate::types::float::write_f64;
+use crate::types::{IntervalStyle, write_interval};
 
 const SECOND_US: i64 = 1_000_000;
+/// Fractional digits of the Julian day of a timestamp.
+const JULIAN_SCALE: i8 = 20;
 const HOUR_US: i64 = 3_600 * SECOND_US;
 const MINUTE_US: i64 = 60 * SECOND_US;
 const INTERVAL: DataType = DataType::Interval(IntervalUnit::MonthDayNano);
@@ -152,6 +159,10 @@ impl DateTime {
                 temporal_type(source, &timestamptz())?;
                 Some(vec![DataType::Utf8, timestamptz(), DataType::Utf8])
             }
+            (Function::TimeZone, [zone, source]) if *zone == INTERVAL => match temporal_type(source, &timestamptz())? {
+                source @ DataType::Timestamp(_, _) => Some(vec![INTERVAL, source]),
+                _ => None,
+            },
             (Function::TimeZone, [zone, source]) if text(zone) => {
                 let source = match temporal_type(source, &timestamptz())? {
                     DataType::Date32 => timestamptz(),
@@ -170,6 +181,19 @@ impl DateTime {
             (Function::MakeTime, [_, _, _]) => numbers(&[int.clone(), int, double]),
             (Function::MakeTimestamp | Function::MakeTimestampTz, [_, _, _, _, _, _]) => {
                 numbers(&[int.clone(), int.clone(), int.clone(), int.clone(), int, double])
+            }
+            (Function::MakeTimestampTz, [_, _, _, _, _, _, zone]) if text(zone) => {
+                let numbers = arguments[..6].iter().all(is_number);
+                let fields = [
+                    int.clone(),
+                    int.clone(),
+                    int.clone(),
+                    int.clone(),
+                    int,
+                    double,
+                    DataType::Utf8,
+                ];
+                numbers.then(|| fields.to_vec())
             }
             (Function::MakeInterval, given) if given.len() <= 7 => numbers(&[
                 int.clone(),
@@ -196,8 +220,7 @@ impl DateTime {
             (Function::ToChar, [source, format]) if text(format) => {
                 let source = match source {
                     DataType::Int16 | DataType::Int32 | DataType::Int64 => DataType::Int64,
-                    DataType::Float32 | DataType::Float64 => DataType::Float64,
-                    DataType::Decimal128(_, _) => source.clone(),
+                    DataType::Float32 | DataType::Float64 | DataType::Decimal128(_, _) => source.clone(),
                     other => match temporal_type(other, &timestamptz())? {
                         DataType::Date32 => TIMESTAMP,
                         TIME => INTERVAL,
@@ -212,10 +235,11 @@ impl DateTime {
 
     fn result(&self, arguments: &[DataType], field: Option<&str>) -> DataType {
         match self.function {
-            Function::Extract => {
-                let scale = field.and_then(Part::of_name).map_or(6, Part::scale);
-                DataType::Decimal128(20, scale)
-            }
+            Function::Extract => match (field.and_then(Part::of_name), &arguments[1]) {
+                (Some(Part::Epoch), DataType::Date32) => DataType::Decimal128(20, 0),
+                (Some(Part::Julian), DataType::Timestamp(_, _)) => DataType::Decimal128(38, JULIAN_SCALE),
+                (part, _) => DataType::Decimal128(20, part.map_or(6, Part::scale)),
+            },
             Function::DatePart => DataType::Float64,
             Function::DateTrunc => arguments[1].clone(),
             Function::TimeZone => match &arguments[1] {
@@ -315,6 +339,35 @@ fn instant_and_local(column: &ArrayRef, row: usize, zone: Tz) -> (i64, i64) {
     }
 }
 
+/// Microseconds east of UTC.
+fn displacement(east: IntervalMonthDayNano) -> Result<i64, SqlError> {
+    if east.months != 0 || east.days != 0 {
+        let mut shown = BytesMut::new();
+        write_interval(east, IntervalStyle::Postgres, &mut shown);
+        let message = format!(
+            "interval time zone \"{}\" must not include months or days",
+            String::from_utf8_lossy(&shown)
+        );
+        return Err(SqlError::new(state::INVALID_PARAMETER_VALUE, message));
+    }
+    Ok(east.nanoseconds / 1000 / SECOND_US * SECOND_US)
+}
+
+/// Seconds of `+05`, `-05:30`.
+fn fixed_offset(name: &str) -> Option<i64> {
+    let sign = match name.as_bytes().first()? {
+        b'+' => 1,
+        b'-' => -1,
+        _ => return None,
+    };
+    let mut seconds = 0;
+    for (part, unit) in name[1..].splitn(3, ':').zip([3_600, 60, 1]) {
+        let digits = (1..=2).contains(&part.len()) && part.bytes().all(|byte| byte.is_ascii_digit());
+        seconds += part.parse::<i64>().ok().filter(|_| digits)? * unit;
+    }
+    Some(sign * seconds)
+}
+
 fn zone_named(name: &str) -> Result<Tz, SqlError> {
     zone::parse(name).ok_or_else(|| {
         SqlError::new(
@@ -333,30 +386,46 @@ impl DateTime {
         session: Tz,
     ) -> Result<ArrayRef, SqlError> {
         match self.function {
-            Function::Extract | Function::DatePart => {
+            Function::DatePart => {
+                let values = rows_of(columns, rows, |row| {
+                    let (name, source) = (text(&columns[0]).value(row), &columns[1]);
+                    part_as_double(name, source, row, session)
+                })?;
+                Ok(Arc::new(Float64Array::from(values)))
+            }
+            Function::Extract => {
                 let values = rows_of(columns, rows, |row| {
                     part_of(text(&columns[0]).value(row), &columns[1], row, session)
                 })?;
-                if let DataType::Decimal128(_, to) = result {
-                    let scaled = values
-                        .into_iter()
-                        .map(|value| value.map(|(value, scale)| value * 10i128.pow((*to - scale).max(0) as u32)));
-                    return Ok(Arc::new(
-                        scaled.collect::<Decimal128Array>().with_data_type(result.clone()),
-                    ));
-                }
-                let floats = values
-                    .into_iter()
-                    .map(|value| value.map(|(value, scale)| value as f64 / 10f64.powi(i32::from(scale))));
-                Ok(Arc::new(floats.collect::<Float64Array>()))
+                let DataType::Decimal128(_, to) = result else {
+                    unreachable!("extract gives NUMERIC")
+                };
+                let scaled = values.into_iter().map(|value| {
+                    value.map(|(value, scale)| match *to >= scale {
+                        true => value * 10i128.pow((*to - scale) as u32),
+                        false => value / 10i128.pow((scale - *to) as u32),
+                    })
+                });
+                Ok(Arc::new(
+                    scaled.collect::<Decimal128Array>().with_data_type(result.clone()),
+                ))
             }
             Function::DateTrunc => self.truncate(columns, rows, session),
             Function::TimeZone => {
                 let source = columns[1].as_primitive::<TimestampMicrosecondType>();
                 let zoned = matches!(source.data_type(), DataType::Timestamp(_, Some(_)));
                 let values = rows_of(columns, rows, |row| {
-                    let zone = zone_named(text(&columns[0]).value(row))?;
                     let value = source.value(row);
+                    if let DataType::Interval(_) = columns[0].data_type() {
+                        let east = displacement(interval(&columns[0], row))?;
+                        return Ok(if zoned { value + east } else { value - east });
+                    }
+                    let name = text(&columns[0]).value(row);
+                    if let Some(seconds) = fixed_offset(name) {
+                        let west = seconds * SECOND_US;
+                        return Ok(if zoned { value - west } else { value + west });
+                    }
+                    let zone = zone_named(name)?;
                     Ok(if zoned {
                         zone::to_local(value, zone)
                     } else {
@@ -389,9 +458,34 @@ impl DateTime {
             Function::MakeTimestamp | Function::MakeTimestampTz => {
                 let values = rows_of(columns, rows, |row| {
                     let days = date_of(int(&columns[0], row), int(&columns[1], row), int(&columns[2], row))?;
-                    let local = days * DAY_US + time_of(&columns[3..6], row)?;
-                    let zoned = self.function == Function::MakeTimestampTz;
-                    Ok(if zoned { zone::from_local(local, session) } else { local })
+                    let time = time_of(&columns[3..6], row)?;
+                    let local = days.checked_mul(DAY_US).and_then(|midnight| midnight.checked_add(time));
+                    let local = local.ok_or_else(|| {
+                        let at = |index: usize| int(&columns[index], row);
+                        let message = format!(
+                            "timestamp out of range: {}-{:02}-{:02} {}:{:02}:{:02}",
+                            at(0),
+                            at(1),
+                            at(2),
+                            at(3),
+                            at(4),
+                            double(&columns[5], row)
+                        );
+                        SqlError::new(state::DATETIME_FIELD_OVERFLOW, message)
+                    })?;
+                    let zone = match (self.function, columns.get(6)) {
+                        (Function::MakeTimestampTz, Some(zone)) => {
+                            let name = text(zone).value(row);
+                            // East of Greenwich here, west of it in the name of a zone.
+                            if let Some(seconds) = fixed_offset(name) {
+                                return Ok(local - seconds * SECOND_US);
+                            }
+                            zone_named(name)?
+                        }
+                        (Function::MakeTimestampTz, None) => session,
+                        _ => return Ok(local),
+                    };
+                    Ok(zone::from_local(local, zone))
                 })?;
                 Ok(Arc::new(
                     TimestampMicrosecondArray::from(values).with_data_type(result.clone()),
@@ -418,8 +512,11 @@ impl DateTime {
                 let values = rows_of(columns, rows, |row| match columns[0].data_type() {
                     DataType::Float64 => epoch(double(&columns[0], row)),
                     DataType::Utf8 => {
-                        let local = patterns::parse(text(&columns[0]).value(row), text(&columns[1]).value(row))?;
-                        Ok(zone::from_local(local, session))
+                        let read = patterns::parse(text(&columns[0]).value(row), text(&columns[1]).value(row))?;
+                        Ok(match read.offset {
+                            Some(seconds) => read.local_us - seconds * SECOND_US,
+                            None => zone::from_local(read.local_us, session),
+                        })
                     }
                     _ => Ok(columns[0].as_primitive::<TimestampMicrosecondType>().value(row)),
                 })?;
@@ -429,8 +526,8 @@ impl DateTime {
             }
             Function::ToDate => {
                 let values = rows_of(columns, rows, |row| {
-                    let local = patterns::parse(text(&columns[0]).value(row), text(&columns[1]).value(row))?;
-                    Ok(local.div_euclid(DAY_US) as i32)
+                    let read = patterns::parse(text(&columns[0]).value(row), text(&columns[1]).value(row))?;
+                    Ok(read.local_us.div_euclid(DAY_US) as i32)
                 })?;
                 Ok(Arc::new(Date32Array::from(values)))
             }
@@ -439,7 +536,9 @@ impl DateTime {
                     let format = text(&columns[1]).value(row);
                     to_char(&columns[0], row, format, session)
                 })?;
-                Ok(Arc::new(StringArray::from(values)))
+                Ok(Arc::new(
+                    values.into_iter().map(Option::flatten).collect::<StringArray>(),
+                ))
             }
         }
     }
@@ -460,6 +559,11 @@ impl DateTime {
         if *source.data_type() == INTERVAL {
             let values = rows_of(columns, rows, |row| {
                 let part = Part::of_name(field(row)).ok_or_else(|| unknown(row))?;
+                if part == Part::Week {
+                    let message = format!("unit \"{}\" not supported for type interval", field(row).to_lowercase());
+                    return Err(SqlError::new(state::FEATURE_NOT_SUPPORTED, message)
+                        .detail("Months usually have fractional weeks."));
+                }
                 truncate_interval(part, interval(source, row)).ok_or_else(|| unknown(row))
             })?;
             return Ok(Arc::new(IntervalMonthDayNanoArray::from(values)));
@@ -479,6 +583,33 @@ impl DateTime {
         Ok(Arc::new(
             TimestampMicrosecondArray::from(values).with_data_type(source.data_type().clone()),
         ))
+    }
+}
+
+/// The value of a part as `date_part` gives it: a date is the timestamp of its midnight.
+fn part_as_double(name: &str, column: &ArrayRef, row: usize, zone: Tz) -> Result<f64, SqlError> {
+    const YEAR_SECONDS: f64 = 365.25 * 86_400.0;
+    if let DataType::Date32 = column.data_type() {
+        let midnight = temporal::midnight(column.as_primitive::<Date32Type>().value(row))?;
+        let midnight: ArrayRef = Arc::new(TimestampMicrosecondArray::from(vec![midnight]));
+        return part_as_double(name, &midnight, 0, zone);
+    }
+    match (Part::of_name(name), column.data_type()) {
+        (Some(Part::Epoch), DataType::Interval(_)) => {
+            let value = interval(column, row);
+            let seconds = (value.nanoseconds / 1000) as f64 / 1e6;
+            let seconds = seconds + YEAR_SECONDS * f64::from(value.months / 12);
+            Ok(seconds + 30.0 * 86_400.0 * f64::from(value.months % 12) + 86_400.0 * f64::from(value.days))
+        }
+        (Some(Part::Julian), DataType::Timestamp(_, _)) => {
+            let (_, local) = instant_and_local(column, row, zone);
+            let day = date_part(Part::Julian, local.div_euclid(DAY_US)) as f64;
+            Ok(day + local.rem_euclid(DAY_US) as f64 / DAY_US as f64)
+        }
+        _ => {
+            let (value, scale) = part_of(name, column, row, zone)?;
+            Ok(value as f64 / 10f64.powi(i32::from(scale)))
+        }
     }
 }
 
@@ -527,6 +658,12 @@ fn part_of(name: &str, column: &ArrayRef, row: usize, zone: Tz) -> Result<(i128,
             let zoned = matches!(data_type, DataType::Timestamp(_, Some(_)));
             match part {
                 Part::Epoch => Some(instant),
+                Part::Julian => {
+                    let one = 10i128.pow(JULIAN_SCALE as u32);
+                    let day = i128::from(date_part(part, local.div_euclid(DAY_US)));
+                    let time = i128::from(local.rem_euclid(DAY_US)) * one / i128::from(DAY_US);
+                    return Ok((day * one + time, JULIAN_SCALE));
+                }
                 Part::ZoneSeconds if zoned => Some(offset),
                 Part::ZoneHour if zoned => Some(offset / 3_600),
                 Part::ZoneMinute if zoned => Some(offset / 60 % 60),
@@ -579,7 +716,7 @@ fn date_of(year: i64, month: i64, day: i64) -> Result<i64, SqlError> {
         let message = format!("date field value out of range: {year}-{month:02}-{day:02}");
         SqlError::new(state::DATETIME_FIELD_OVERFLOW, message)
     };
-    if year == 0 || !(1..=12).contains(&month) || day < 1 || year.abs() > 290_000 {
+    if year == 0 || !(1..=12).contains(&month) || day < 1 {
         return Err(range());
     }
     // Year -1 is 1 BC.
@@ -587,12 +724,18 @@ fn date_of(year: i64, month: i64, day: i64) -> Result<i64, SqlError> {
     if day > i64::from(days_in_month(civil, month as u32)) {
         return Err(range());
     }
-    Ok(days_from_civil(civil, month as u32, day as u32))
+    let days = days_from_civil(civil, month as u32, day as u32);
+    // The days that PostgreSQL has.
+    if !(-2_440_588..=2_145_042_905).contains(&days) {
+        let message = format!("date out of range: {year}-{month:02}-{day:02}");
+        return Err(SqlError::new(state::DATETIME_FIELD_OVERFLOW, message));
+    }
+    Ok(days)
 }
 
 fn time_of(columns: &[ArrayRef], row: usize) -> Result<i64, SqlError> {
     let (hour, minute, seconds) = (int(&columns[0], row), int(&columns[1], row), double(&columns[2], row));
-    let whole = (0..24).contains(&hour) && (0..60).contains(&minute) && (0.0..60.0).contains(&seconds);
+    let whole = (0..24).contains(&hour) && (0..60).contains(&minute) && (0.0..=60.0).contains(&seconds);
     let midnight = hour == 24 && minute == 0 && seconds == 0.0;
     if !whole && !midnight {
         let message = format!("time field value out of range: {hour}:{minute:02}:{seconds:02}");
@@ -606,12 +749,16 @@ fn make_interval(columns: &[ArrayRef], row: usize) -> Result<IntervalMonthDayNan
     let at = |index: usize| columns.get(index).map_or(0, |column| int(column, row));
     let overflow = IntervalMonthDayNano::overflow;
     let seconds = columns.get(6).map_or(0.0, |column| double(column, row));
+    if seconds.is_nan() {
+        return Err(overflow());
+    }
     // What is too large for an integer comes out as the largest.
     let seconds_us = (seconds * SECOND_US as f64).round_ties_even() as i64;
     let time = (at(4) * HOUR_US + at(5) * MINUTE_US).saturating_add(seconds_us);
     Ok(IntervalMonthDayNano {
-        months: i32::try_from(at(0) * 12 + at(1)).map_err(|_| overflow())?,
-        days: i32::try_from(at(2) * 7 + at(3)).map_err(|_| overflow())?,
+        // As PostgreSQL's integers, which wrap around.
+        months: (at(0) * 12 + at(1)) as i32,
+        days: (at(2) * 7 + at(3)) as i32,
         nanoseconds: time.checked_mul(1000).ok_or_else(overflow)?,
     })
 }
@@ -621,6 +768,12 @@ fn make_interval(columns: &[ArrayRef], row: usize) -> Result<IntervalMonthDayNan
 fn justify(value: IntervalMonthDayNano, hours: bool, days: bool) -> Option<IntervalMonthDayNano> {
     const DAY_NS: i64 = DAY_US * 1000;
     let mut value = value;
+    // Whole months first where the days would not hold those of the time.
+    let agree = value.days > 0 && value.nanoseconds > 0 || value.days < 0 && value.nanoseconds < 0;
+    if hours && days && agree {
+        value.months = value.months.checked_add(value.days / 30)?;
+        value.days %= 30;
+    }
     if hours {
         value.days = value.days.checked_add((value.nanoseconds / DAY_NS) as i32)?;
         value.nanoseconds %= DAY_NS;
@@ -659,49 +812,48 @@ fn justify(value: IntervalMonthDayNano, hours: bool, days: bool) -> Option<Inter
 }
 
 fn epoch(seconds: f64) -> Result<i64, SqlError> {
+    let overflow = |message: String| Err(SqlError::new(state::DATETIME_FIELD_OVERFLOW, message));
+    if seconds.is_nan() {
+        return overflow("timestamp cannot be NaN".to_string());
+    }
     let microseconds = (seconds * 1e6).round_ties_even();
-    if microseconds.is_nan() || microseconds.abs() >= i64::MAX as f64 {
-        let message = format!("timestamp out of range: \"{seconds}\"");
-        return Err(SqlError::new(state::DATETIME_FIELD_OVERFLOW, message));
+    if microseconds.abs() >= i64::MAX as f64 || microseconds < (-2_440_588 * DAY_US) as f64 {
+        let mut shown = BytesMut::new();
+        write_f64(seconds, 1, &mut shown);
+        return overflow(format!(
+            "timestamp out of range: \"{}\"",
+            String::from_utf8_lossy(&shown)
+        ));
     }
     Ok(microseconds as i64)
 }
 
-fn to_char(column: &ArrayRef, row: usize, format: &str, session: Tz) -> Result<String, SqlError> {
-    match column.data_type() {
-        DataType::Int64 => {
-            let value = i128::from(column.as_primitive::<Int64Type>().value(row));
-            Ok(patterns::number(value, 0, format))
+/// A value by a format; of times none without one.
+fn to_char(column: &ArrayRef, row: usize, format: &str, session: Tz) -> Result<Option<String>, SqlError> {
+    let number = match column.data_type() {
+        DataType::Int64 => patterns::integer(column.as_primitive::<Int64Type>().value(row), format)?,
+        DataType::Float32 => {
+            let value = column.as_primitive::<Float32Type>().value(row);
+            patterns::double(value.into(), f32::DIGITS as usize, format)?
         }
-        DataType::Float64 => {
-            let value = double(column, row);
-            // As many digits as a double has.
-            let text = format!("{:.*}", 15usize.saturating_sub(digits_before(value)), value);
-            let (digits, scale) = patterns::decimal(&text);
-            Ok(patterns::number(digits, scale, format))
-        }
+        DataType::Float64 => patterns::double(double(column, row), f64::DIGITS as usize, format)?,
         DataType::Decimal128(_, scale) => {
             let value = column.as_primitive::<Decimal128Type>().value(row);
-            Ok(patterns::number(value, (*scale).max(0) as u32, format))
+            let value = Decimal {
+                value,
+                scale: (*scale).max(0) as u32,
+            };
+            patterns::decimal(value, format)?
         }
-        DataType::Interval(_) => {
-            let value = interval(column, row);
-            Ok(patterns::interval(value, format))
-        }
+        _ if format.is_empty() => return Ok(None),
+        DataType::Interval(_) => patterns::interval(interval(column, row), format)?,
         _ => {
             let (instant, local) = instant_and_local(column, row, session);
             let zoned = matches!(column.data_type(), DataType::Timestamp(_, Some(_)));
-            Ok(patterns::timestamp(local, zoned.then_some((instant, session)), format))
+            patterns::timestamp(local, zoned.then_some((instant, session)), format)?
         }
-    }
-}
-
-fn digits_before(value: f64) -> usize {
-    if value.abs() < 1.0 {
-        1
-    } else {
-        (value.abs().log10() as usize).saturating_add(1)
-    }
+    };
+    Ok(Some(number))
 }
 
 /// An interval as PostgreSQL compares it: microseconds, months of 30 days.

@@ -1,6 +1,6 @@
-//! Functions of numbers with PostgreSQL's types and errors: `round`, `mod`, `div`, `abs`, `sqrt`, `ln` and their kind.
+//! Functions of numbers with PostgreSQL's types and errors: `round`, `mod`, `div`, `abs` and their kind.
 //!
-//! One rule: exact numbers stay exact; only floats give floats.
+//! One rule: exact numbers stay exact; only floats give floats. Not here: roots, powers and logarithms (`numeric`).
 
 use std::sync::Arc;
 
@@ -15,7 +15,7 @@ use super::aggregates::{NUMERIC_MAX, NUMERIC_PRECISION, Summand};
 use super::arithmetic::{self, Operator, out_of_range};
 use super::casts::map;
 use super::{fail, undefined_function};
-use crate::error::{SqlError, SqlState};
+use crate::error::SqlError;
 
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 enum Function {
@@ -27,15 +27,11 @@ enum Function {
     Sign,
     Mod,
     Div,
-    Sqrt,
-    Ln,
-    Log10,
-    Exp,
     BitNot,
 }
 
 impl Function {
-    const NAMES: [(&'static str, Function); 17] = [
+    const NAMES: [(&'static str, Function); 11] = [
         ("abs", Function::Abs),
         ("ceil", Function::Ceil),
         ("ceiling", Function::Ceil),
@@ -46,12 +42,6 @@ impl Function {
         ("signum", Function::Sign),
         ("mod", Function::Mod),
         ("div", Function::Div),
-        ("sqrt", Function::Sqrt),
-        ("dsqrt", Function::Sqrt),
-        ("ln", Function::Ln),
-        ("log10", Function::Log10),
-        ("exp", Function::Exp),
-        ("dexp", Function::Exp),
         ("bit_not", Function::BitNot),
     ];
 }
@@ -143,7 +133,6 @@ impl ScalarUDFImpl for Math {
                 };
                 Ok(vec![decimal(left), decimal(right)])
             }
-            (Function::Sqrt | Function::Ln | Function::Log10 | Function::Exp, [_]) => Ok(vec![DataType::Float64]),
             _ => Err(undefined()),
         }
     }
@@ -197,18 +186,21 @@ impl Math {
                     .result
             }
             (Function::Div, _) => DataType::Decimal128(NUMERIC_PRECISION, 0),
-            (Function::Sqrt | Function::Ln | Function::Log10 | Function::Exp, _) => DataType::Float64,
             (Function::Sign, [DataType::Decimal128(_, _)]) => DataType::Decimal128(1, 0),
             (Function::Sign, [_]) => DataType::Float64,
             (Function::Ceil | Function::Floor | Function::Round | Function::Trunc, [DataType::Decimal128(p, s)]) => {
                 DataType::Decimal128((*p as i16 - i16::from(*s) + 1).clamp(1, 38) as u8, 0)
             }
             (Function::Round | Function::Trunc, [DataType::Decimal128(precision, scale), _]) => {
+                let whole = i16::from(*precision) - i16::from(*scale) + 1;
+                // Digits that are not there are zeros, as far as a number has room for them.
                 let scale_kept = match digits {
-                    Some(digits) => digits.clamp(0, i64::from(*scale).max(0)) as i8,
+                    Some(digits) => {
+                        let room = (i64::from(NUMERIC_PRECISION) - i64::from(whole)).max(i64::from(*scale));
+                        digits.clamp(0, room.max(0)) as i8
+                    }
                     None => *scale,
                 };
-                let whole = i16::from(*precision) - i16::from(*scale) + 1;
                 DataType::Decimal128((whole + i16::from(scale_kept)).clamp(1, 38) as u8, scale_kept)
             }
             (_, [first, ..]) => number(first).ok_or_else(|| fail(undefined_function(self.name, arguments)))?,
@@ -312,40 +304,17 @@ fn sign(value: f64) -> f64 {
 }
 
 fn floats(function: Function, column: &PrimitiveArray<Float64Type>) -> Result<ArrayRef, SqlError> {
-    const ROOT: SqlState = SqlState("2201F");
-    const LOGARITHM: SqlState = SqlState("2201E");
-    let values: PrimitiveArray<Float64Type> = column.try_unary(|value| {
-        Ok(match function {
-            Function::Abs => value.abs(),
-            Function::Ceil => value.ceil(),
-            Function::Floor => value.floor(),
-            Function::Round => value.round_ties_even(),
-            Function::Trunc => value.trunc(),
-            Function::Sign => sign(value),
-            Function::Sqrt if value < 0.0 => {
-                return Err(SqlError::new(ROOT, "cannot take square root of a negative number"));
-            }
-            Function::Sqrt => value.sqrt(),
-            Function::Ln | Function::Log10 if value == 0.0 => {
-                return Err(SqlError::new(LOGARITHM, "cannot take logarithm of zero"));
-            }
-            Function::Ln | Function::Log10 if value < 0.0 => {
-                return Err(SqlError::new(LOGARITHM, "cannot take logarithm of a negative number"));
-            }
-            Function::Ln => value.ln(),
-            Function::Log10 => value.log10(),
-            Function::Exp => {
-                let result = value.exp();
-                if result.is_infinite() && value.is_finite() {
-                    return Err(f64::overflow());
-                }
-                result
-            }
-            Function::Mod | Function::Div | Function::BitNot => {
-                unreachable!("not a function of one float")
-            }
-        })
-    })?;
+    let values: PrimitiveArray<Float64Type> = column.unary(|value| match function {
+        Function::Abs => value.abs(),
+        Function::Ceil => value.ceil(),
+        Function::Floor => value.floor(),
+        Function::Round => value.round_ties_even(),
+        Function::Trunc => value.trunc(),
+        Function::Sign => sign(value),
+        Function::Mod | Function::Div | Function::BitNot => {
+            unreachable!("not a function of one float")
+        }
+    });
     Ok(Arc::new(values))
 }
 

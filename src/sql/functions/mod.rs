@@ -20,6 +20,9 @@ use crate::types::PgType;
 
 pub mod aggregates;
 pub mod arithmetic;
+mod arrays;
+mod bins;
+mod bytes;
 pub mod calls;
 pub mod casts;
 pub mod catalog;
@@ -31,22 +34,39 @@ pub mod json;
 mod lengths;
 mod math;
 mod names;
+mod numeric;
+mod ordered;
+mod overlaps;
+mod overload;
 mod part;
 mod patterns;
 pub mod quantified;
 mod record;
+mod regexes;
 pub mod session;
 mod single;
 mod sleep;
 mod sums;
 pub mod temporal;
+mod text;
 mod trims;
+mod variadic;
 pub mod zone;
 
 pub use datetime::extract as datetime_extract;
 pub use json::operator as json_operator;
 pub use record::record_text;
 pub use single::single_value;
+
+/// The tables of functions that are computed row by row.
+const TABLES: &[&[overload::Overload]] = &[
+    text::TABLE,
+    bytes::TABLE,
+    regexes::TABLE,
+    numeric::TABLE,
+    overlaps::TABLE,
+    bins::TABLE,
+];
 
 /// Every function by each of its names, lower case.
 pub struct Functions {
@@ -76,6 +96,8 @@ impl Functions {
         };
         functions.add_engines();
         functions.planners.extend(SessionStateDefaults::default_expr_planners());
+        // The engine's, which knows bins of months.
+        functions.alias_scalar("date_bin", "time_bucket");
 
         for function in lengths::all()
             .into_iter()
@@ -83,18 +105,22 @@ impl Functions {
             .chain(datetime::all())
             .chain(encodings::all())
             .chain(trims::all())
+            .chain(arrays::all())
+            .chain(variadic::all())
+            .chain(numeric::all())
+            .chain(overload::functions(TABLES))
             .chain(session::all())
             .chain(sleep::all())
             .chain(json::all())
         {
             functions.add_scalar(function);
         }
-        for function in sums::all().into_iter().chain(extremes::all()).chain(json::aggregates()) {
+        let aggregates = sums::all().into_iter().chain(extremes::all()).chain(ordered::all());
+        for function in aggregates.chain(json::aggregates()) {
             functions.add_aggregate(function);
         }
         functions.alias_aggregate("bool_and", "every");
         functions.alias_aggregate("var_samp", "variance");
-        functions.alias_scalar("date_bin", "time_bucket");
         functions
     }
 
@@ -241,6 +267,8 @@ pub fn fail(error: SqlError) -> DataFusionError {
     DataFusionError::External(Box::new(error))
 }
 
+#[cfg(test)]
+mod recorded;
 #[cfg(test)]
 mod tests {
     use super::*;

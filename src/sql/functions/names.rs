@@ -32,9 +32,7 @@ pub const WINDOW: &str = "\
     cume_dist dense_rank first_value lag last_value lead nth_value ntile percent_rank rank row_number";
 
 /// Functions of the engine under other names: PostgreSQL's, and for our rewrites names that need quotes.
-pub const INTERNAL: [(&str, &str); 5] = [
-    // PostgreSQL's takes every occurrence out, the engine's function of that name the first.
-    ("array_remove_all", "array_remove"),
+pub const INTERNAL: [(&str, &str); 4] = [
     ("array_transform", "~array_transform"),
     ("first_value", "~first_value"),
     ("make_array", "~make_array"),

@@ -131,7 +131,11 @@ pub fn date_part(part: Part, days: i64) -> i64 {
         Part::DayOfWeek => (days + 4).rem_euclid(7),
         Part::IsoDayOfWeek => (days + 3).rem_euclid(7) + 1,
         Part::DayOfYear => days - days_from_civil(civil_year, 1, 1) + 1,
-        Part::IsoYear => iso_week(days).0,
+        Part::IsoYear => match iso_week(days).0 {
+            // There is no year 0 here either.
+            year @ ..=0 => year - 1,
+            year => year,
+        },
         Part::Julian => days + 2_440_588,
         _ => year,
     }

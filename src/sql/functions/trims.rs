@@ -1,15 +1,15 @@
-//! `btrim`, `ltrim` and `rtrim`: in time linear in the text and in the characters to take off, which the engine's
-//! multiply.
+//! `btrim`, `ltrim` and `rtrim` of text and bytes: in time linear in the text and in the characters to take off, which
+//! the engine's multiply.
 
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, AsArray, StringBuilder};
+use arrow::array::{Array, ArrayRef, AsArray, BinaryArray, StringBuilder};
 use arrow::datatypes::DataType;
 use datafusion::common::{Result, ScalarValue};
 use datafusion::logical_expr::{ColumnarValue, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility};
 
-use super::{fail, undefined_function};
+use super::{fail, over_columns, undefined_function};
 
 /// One function per name.
 pub fn all() -> Vec<Arc<ScalarUDF>> {
@@ -55,14 +55,20 @@ impl ScalarUDFImpl for Trim {
 
     fn coerce_types(&self, arguments: &[DataType]) -> Result<Vec<DataType>> {
         let text = |kind: &DataType| matches!(kind, DataType::Utf8 | DataType::LargeUtf8 | DataType::Null);
+        if let [DataType::Binary, DataType::Binary | DataType::Null] | [DataType::Null, DataType::Binary] = arguments {
+            return Ok(vec![DataType::Binary; 2]);
+        }
         match matches!(arguments.len(), 1 | 2) && arguments.iter().all(text) {
             true => Ok(vec![DataType::Utf8; arguments.len()]),
             false => Err(fail(undefined_function(self.name, arguments))),
         }
     }
 
-    fn return_type(&self, _arguments: &[DataType]) -> Result<DataType> {
-        Ok(DataType::Utf8)
+    fn return_type(&self, arguments: &[DataType]) -> Result<DataType> {
+        Ok(match arguments.contains(&DataType::Binary) {
+            true => DataType::Binary,
+            false => DataType::Utf8,
+        })
     }
 
     fn is_strict(&self) -> bool {
@@ -70,6 +76,15 @@ impl ScalarUDFImpl for Trim {
     }
 
     fn invoke_with_args(&self, args: ScalarFunctionArgs) -> Result<ColumnarValue> {
+        if *args.return_field.data_type() == DataType::Binary {
+            return over_columns(&args, |columns, rows| {
+                let (bytes, sets) = (columns[0].as_binary::<i32>(), columns[1].as_binary::<i32>());
+                let made = (0..rows).map(|row| {
+                    (bytes.is_valid(row) && sets.is_valid(row)).then(|| self.cut(bytes.value(row), sets.value(row)))
+                });
+                Ok(Arc::new(made.collect::<BinaryArray>()))
+            });
+        }
         let is_scalar = |value: &ColumnarValue| matches!(value, ColumnarValue::Scalar(_));
         let scalar = args.args.iter().all(is_scalar);
         let rows = if scalar { 1 } else { args.number_rows };
@@ -92,6 +107,24 @@ impl ScalarUDFImpl for Trim {
 }
 
 impl Trim {
+    fn cut<'a>(&self, mut bytes: &'a [u8], set: &[u8]) -> &'a [u8] {
+        let mut is_in = [false; 256];
+        set.iter().for_each(|byte| is_in[usize::from(*byte)] = true);
+        while self.start
+            && let Some((first, rest)) = bytes.split_first()
+            && is_in[usize::from(*first)]
+        {
+            bytes = rest;
+        }
+        while self.end
+            && let Some((last, rest)) = bytes.split_last()
+            && is_in[usize::from(*last)]
+        {
+            bytes = rest;
+        }
+        bytes
+    }
+
     fn trimmed<'a>(&self, text: &'a str, set: &HashSet<char>) -> &'a str {
         let is_in = |character: char| set.contains(&character);
         let text = if self.start {

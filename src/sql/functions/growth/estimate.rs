@@ -19,6 +19,8 @@ const PLAIN_TEXT_BYTES: u64 = 64;
 const FORMATTED_BYTES: u64 = 32;
 /// Bytes of a letter, at most.
 const LETTER_BYTES: u64 = 4;
+/// A letter in a normal form of Unicode is this many times what it was, at most.
+const NORMALIZED_TIMES: u64 = 12;
 /// A month and a day at their shortest, nanoseconds.
 const MONTH_NS: u64 = 28 * DAY_NS;
 const DAY_NS: u64 = 86_400_000_000_000;
@@ -40,6 +42,14 @@ pub enum Growth {
     Json,
     /// JSON over several lines.
     JsonLines,
+    /// Text of all arguments, this many times.
+    TextsOf(u64),
+    /// A template with places for the other arguments.
+    Format,
+    /// The first argument, as often as the second says.
+    Filled,
+    /// A number for each element of the first argument.
+    Subscripts,
     Repeat,
     Pad,
     Replace,
@@ -55,6 +65,8 @@ pub enum Growth {
     Exchanged,
     RegexReplace,
     RegexMatch,
+    /// Text between matches, which may be between any two letters.
+    RegexSplit,
     /// Makes numbers only; its pattern is checked.
     RegexOther,
 }
@@ -68,13 +80,22 @@ impl Growth {
             "replace" => Growth::Replace,
             "concat_ws" => Growth::ConcatWs,
             "to_char" => Growth::ToChar,
-            "concat" | "||" | "greatest" | "least" | "nullif" | "reverse" | "decode" => Growth::Text(1),
-            "overlay" | "quote_ident" | "quote_literal" | "quote_nullable" => Growth::Text(3),
+            "||" | "greatest" | "least" | "nullif" | "reverse" | "decode" => Growth::Text(1),
+            "concat" => Growth::TextsOf(1),
+            "quote_literal" | "quote_nullable" => Growth::TextsOf(3),
+            "format" => Growth::Format,
+            "convert" | "convert_from" | "like_escape" => Growth::Text(2),
+            "overlay" | "quote_ident" => Growth::Text(3),
+            "similar_escape" | "similar_to_escape" => Growth::Text(8),
+            "normalize" => Growth::Letters(NORMALIZED_TIMES),
             "encode" => Growth::Text(LETTER_BYTES),
             "upper" | "lower" | "initcap" => Growth::Letters(3),
             "translate" => Growth::Letters(LETTER_BYTES),
             "array_to_string" => Growth::Join,
-            "string_to_array" => Growth::Split,
+            "string_to_array" | "string_to_table" => Growth::Split,
+            "parse_ident" => Growth::Arrays(3),
+            "array_fill" => Growth::Filled,
+            "generate_subscripts" => Growth::Subscripts,
             "generate_series" => Growth::Series,
             "array_replace" => Growth::Exchanged,
             "array_append" | "array_prepend" | "array_concat" | "array_cat" | "array_slice" | "array_positions"
@@ -103,8 +124,9 @@ impl Growth {
             | "jsonb_path_query_first"
             | "jsonb_path_query_first_tz" => Growth::Arrays(3),
             "regexp_replace" => Growth::RegexReplace,
-            "regexp_match" => Growth::RegexMatch,
-            "regexp_like" | "regexp_count" | "regexp_instr" => Growth::RegexOther,
+            "regexp_match" | "regexp_matches" => Growth::RegexMatch,
+            "regexp_split_to_array" | "regexp_split_to_table" => Growth::RegexSplit,
+            "regexp_like" | "regexp_count" | "regexp_instr" | "regexp_substr" => Growth::RegexOther,
             _ => return None,
         })
     }
@@ -112,17 +134,24 @@ impl Growth {
     pub fn makes_arrays(self) -> bool {
         matches!(
             self,
-            Growth::Arrays(_) | Growth::Series | Growth::Exchanged | Growth::Split
+            Growth::Arrays(_)
+                | Growth::Series
+                | Growth::Exchanged
+                | Growth::Split
+                | Growth::Filled
+                | Growth::Subscripts
         )
     }
 
     /// Refuses patterns that would take more to compile than they are worth.
     pub fn check(self, args: &ScalarFunctionArgs) -> Result<()> {
         match self {
-            Growth::RegexReplace | Growth::RegexMatch | Growth::RegexOther => match args.args.get(1) {
-                Some(pattern) => regex::check_values(pattern),
-                None => Ok(()),
-            },
+            Growth::RegexReplace | Growth::RegexMatch | Growth::RegexSplit | Growth::RegexOther => {
+                match args.args.get(1) {
+                    Some(pattern) => regex::check_values(pattern),
+                    None => Ok(()),
+                }
+            }
             _ => Ok(()),
         }
     }
@@ -130,7 +159,9 @@ impl Growth {
     /// Calls the function; one that compiles a pattern for each row, for a few of them at a time.
     pub fn invoke(self, function: &ScalarUDF, args: ScalarFunctionArgs) -> Result<ColumnarValue> {
         match self {
-            Growth::RegexReplace | Growth::RegexMatch | Growth::RegexOther => regex::invoke_in_parts(function, args),
+            Growth::RegexReplace | Growth::RegexMatch | Growth::RegexSplit | Growth::RegexOther => {
+                regex::invoke_in_parts(function, args)
+            }
             _ => function.invoke_with_args(args),
         }
     }
@@ -171,6 +202,10 @@ impl Growth {
             }),
             Growth::JsonLines => arguments.text(0, row).map_or(0, pretty_bytes),
             Growth::Read => bytes(0).saturating_mul(9),
+            Growth::TextsOf(times) => texts_of(arguments, row).saturating_mul(times),
+            Growth::Format => formatted(arguments, row),
+            Growth::Filled => bytes(0).max(1).saturating_mul(filled(arguments, row)),
+            Growth::Subscripts => arguments.elements(0, row).saturating_mul(4),
             Growth::Repeat => bytes(0).saturating_mul(arguments.count(1, row)),
             Growth::Pad => {
                 let ascii = [0, 2].iter().all(|index| {
@@ -189,7 +224,9 @@ impl Growth {
             Growth::Replace => replaced(arguments, row),
             Growth::ConcatWs => {
                 let between = bytes(0).saturating_mul(arguments.len().saturating_sub(2) as u64);
-                all().saturating_sub(bytes(0)).saturating_add(between)
+                texts_of(arguments, row)
+                    .saturating_sub(bytes(0))
+                    .saturating_add(between)
             }
             Growth::ToChar => bytes(1)
                 .saturating_mul(FORMATTED_BYTES)
@@ -210,11 +247,67 @@ impl Growth {
                 let groups = arguments
                     .text(1, row)
                     .map_or(0, |pattern| pattern.bytes().filter(|byte| *byte == b'(').count() as u64);
-                bytes(0).saturating_mul(groups.max(1))
+                // An offset for each group of each match, which may be empty.
+                let found = if arguments.text(2, row).is_some_and(|flags| flags.contains('g')) {
+                    bytes(0).saturating_add(1)
+                } else {
+                    1
+                };
+                bytes(0)
+                    .saturating_mul(groups.max(1))
+                    .saturating_add(found.saturating_mul(4 * (groups + 1)))
             }
+            Growth::RegexSplit => bytes(0).saturating_mul(5).saturating_add(4),
             Growth::RegexOther => 0,
         }
     }
+}
+
+fn texts_of(arguments: &Arguments, row: usize) -> u64 {
+    (0..arguments.len()).fold(0u64, |sum, index| sum.saturating_add(arguments.text_of(index, row)))
+}
+
+/// `format(template, ...)`: each place may show the longest argument, in quotes, and be as wide as a number says.
+fn formatted(arguments: &Arguments, row: usize) -> u64 {
+    let Some(template) = arguments.text(0, row) else {
+        return 0;
+    };
+    let others = 1..arguments.len();
+    let longest = others
+        .clone()
+        .map(|index| arguments.text_of(index, row))
+        .max()
+        .unwrap_or(0);
+    let places = template.bytes().filter(|byte| *byte == b'%').count() as u64;
+    let written = template
+        .split(|letter: char| !letter.is_ascii_digit())
+        .filter(|digits| !digits.is_empty())
+        .fold(0u64, |sum, digits| {
+            // Another number is refused.
+            sum.saturating_add(digits.parse::<i32>().map_or(0, |width| width as u64))
+        });
+    let given = match template.contains('*') {
+        true => others
+            .filter_map(|index| arguments.integer(index, row))
+            .map(i64::unsigned_abs)
+            .max()
+            .unwrap_or(0),
+        false => 0,
+    };
+    (template.len() as u64)
+        .saturating_add(places.saturating_mul(longest.saturating_mul(2).saturating_add(given)))
+        .saturating_add(written)
+}
+
+/// Elements of an array whose extents are the second argument.
+fn filled(arguments: &Arguments, row: usize) -> u64 {
+    let Some(ScalarValue::List(extents)) = arguments.value(1, row) else {
+        return 0;
+    };
+    let extents = extents.values().clone();
+    (0..extents.len())
+        .filter_map(|at| ScalarValue::try_from_array(&extents, at).ok().as_ref().and_then(whole))
+        .fold(1u64, |product, extent| product.saturating_mul(extent.max(0) as u64))
 }
 
 /// `replace(text, from, to)`: counted, where a bound would be too large.
@@ -276,7 +369,7 @@ fn regex_replaced(arguments: &Arguments, row: usize) -> u64 {
     if bound <= super::SLICE_BYTES {
         return bound;
     }
-    let matches = matches.min(regex::count(text, pattern, flags));
+    let matches = matches.min(regex::count(text, pattern, flags.contains('i')).saturating_add(1));
     length
         .saturating_add(of_references)
         .saturating_add(matches.saturating_mul(literal))

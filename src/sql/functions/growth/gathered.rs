@@ -1,4 +1,4 @@
-//! Aggregates that gather values, `string_agg`, `array_agg`, `json_agg` and their kind, with the bound of a value.
+//! Aggregates that gather values, `string_agg`, `array_agg`, `mode`, `json_agg` and their kind, with the bound of a value.
 //!
 //! Their state counts against the memory of queries in the grouping operators; this bounds the result.
 
@@ -31,12 +31,11 @@ struct Gathered {
 /// The aggregate, bounded if it gathers values.
 pub fn bound_aggregate(function: Arc<AggregateUDF>) -> Arc<AggregateUDF> {
     match function.name() {
-        "string_agg" | "array_agg" | "json_agg" | "jsonb_agg" | "json_object_agg" | "jsonb_object_agg" => {
-            Arc::new(AggregateUDF::from(Gathered {
-                inner: function,
-                in_window: false,
-            }))
-        }
+        "string_agg" | "array_agg" | "mode" | "percentile_disc" | "json_agg" | "jsonb_agg" | "json_object_agg"
+        | "jsonb_object_agg" => Arc::new(AggregateUDF::from(Gathered {
+            inner: function,
+            in_window: false,
+        })),
         _ => function,
     }
 }
@@ -141,6 +140,10 @@ impl AggregateUDFImpl for Gathered {
 
     fn default_value(&self, data_type: &DataType) -> Result<ScalarValue> {
         self.inner.default_value(data_type)
+    }
+
+    fn supports_within_group_clause(&self) -> bool {
+        self.inner.inner().supports_within_group_clause()
     }
 
     fn supports_null_handling_clause(&self) -> bool {

@@ -6,12 +6,11 @@
 //!
 //! Not here: LIKE (`pattern.rs`).
 
-use std::cell::RefCell;
-use std::collections::VecDeque;
 use std::hash::Hash;
+use std::rc::Rc;
 use std::sync::{Arc, LazyLock};
 
-use ::regex::{Regex, RegexBuilder};
+use ::regex::Regex;
 use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, StringArray};
 use arrow::compute::concat;
 use arrow::datatypes::DataType;
@@ -24,21 +23,17 @@ use hashbrown::HashSet;
 
 use crate::error::{SqlError, state};
 use crate::sql::functions::fail;
+use crate::sql::functions::regexes::Flags;
+use crate::sql::functions::regexes::program::{self, CACHE_BYTES_MAX, PROGRAM_BYTES_MAX, Program};
 
 /// Bytes of a pattern.
 pub const PATTERN_BYTES_MAX: usize = 64 << 10;
 /// What all sets of letters of a pattern may take while it is compiled, bytes, by [`set_bytes`].
 const SETS_BYTES_MAX: usize = 64 << 20;
-/// A program, bytes.
-const PROGRAM_BYTES_MAX: usize = 10 << 20;
-/// What is kept of a search, bytes.
-const CACHE_BYTES_MAX: usize = 2 << 20;
-/// Programs that a thread keeps.
-const KEPT_MAX: usize = 8;
 /// Different patterns of a column that are compiled at once.
 const AT_ONCE_MAX: usize = 16;
 
-fn too_complex() -> SqlError {
+pub fn too_complex() -> SqlError {
     SqlError::new(
         state::INVALID_REGULAR_EXPRESSION,
         "invalid regular expression: regular expression is too complex",
@@ -166,54 +161,42 @@ fn parts(patterns: &ArrayRef) -> Vec<usize> {
 }
 
 /// Matches of a pattern in a text; as many as there can be, if it is none.
-pub fn count(text: &str, pattern: &str, flags: &str) -> u64 {
-    let flags: String = flags
-        .chars()
-        .filter(|flag| matches!(flag, 'i' | 'm' | 's' | 'x'))
-        .collect();
-    let pattern = match flags.is_empty() {
-        true => pattern.to_string(),
-        false => format!("(?{flags}){pattern}"),
+pub fn count(text: &str, pattern: &str, any_case: bool) -> u64 {
+    let flags = Flags {
+        any_case,
+        ..Flags::default()
     };
-    match compiled(&pattern, false) {
-        Ok(regex) => regex.find_iter(text).count() as u64,
+    match program::compiled(pattern, flags) {
+        Ok(program) => program.count(text) as u64,
         Err(_) => u64::MAX,
     }
 }
 
-/// The program of a pattern; each thread keeps those that it used last.
-pub fn compiled(pattern: &str, any_case: bool) -> Result<Regex, SqlError> {
-    type Kept = VecDeque<(String, bool, Regex)>;
-    thread_local! {
-        static KEPT: RefCell<Kept> = const { RefCell::new(VecDeque::new()) };
-    }
-    let known = KEPT.with_borrow(|kept| {
-        let known = kept.iter().find(|(text, case, _)| *case == any_case && text == pattern);
-        known.map(|(_, _, regex)| regex.clone())
-    });
-    if let Some(regex) = known {
-        return Ok(regex);
-    }
+/// The program of a pattern of an operator.
+fn compiled(pattern: &str, any_case: bool) -> Result<Rc<Program>, SqlError> {
+    let flags = Flags {
+        any_case,
+        ..Flags::default()
+    };
+    program::compiled(pattern, flags).map_err(|error| match Regex::new(pattern) {
+        // What the engine says of a pattern, when it matches a constant.
+        Err(other) if error.message != too_complex().message => of_message(&other.to_string()),
+        _ => error,
+    })
+}
+
+/// The program of a pattern as the engine reads it, within the bounds of all.
+pub fn limited(pattern: &str, any_case: bool) -> Result<::regex::Regex, SqlError> {
     check(pattern)?;
-    let regex = RegexBuilder::new(pattern)
+    ::regex::RegexBuilder::new(pattern)
         .case_insensitive(any_case)
         .size_limit(PROGRAM_BYTES_MAX)
         .dfa_size_limit(CACHE_BYTES_MAX)
         .build()
-        .map_err(invalid)?;
-    KEPT.with_borrow_mut(|kept| {
-        kept.truncate(KEPT_MAX - 1);
-        kept.push_front((pattern.to_string(), any_case, regex.clone()));
-    });
-    Ok(regex)
-}
-
-/// 2201B, with what the compiler says in its last line.
-fn invalid(error: ::regex::Error) -> SqlError {
-    match error {
-        ::regex::Error::CompiledTooBig(_) => too_complex(),
-        other => of_message(&other.to_string()),
-    }
+        .map_err(|error| match error {
+            ::regex::Error::CompiledTooBig(_) => too_complex(),
+            other => of_message(&other.to_string()),
+        })
 }
 
 /// 2201B for what the compiler of patterns says.

@@ -400,7 +400,7 @@ fn compiled(pattern: &str, flags: &str) -> Result<Regex, SqlError> {
     }
     let has = |flag| flags.contains(flag);
     if has('q') {
-        return regex::compiled(&::regex::escape(pattern), has('i'));
+        return regex::limited(&::regex::escape(pattern), has('i'));
     }
     if has('x') {
         return Err(SqlError::new(
@@ -410,7 +410,7 @@ fn compiled(pattern: &str, flags: &str) -> Result<Regex, SqlError> {
     }
     let inline: String = ['s', 'm'].into_iter().filter(|flag| has(*flag)).collect();
     match inline.is_empty() {
-        true => regex::compiled(pattern, has('i')),
-        false => regex::compiled(&format!("(?{inline}){pattern}"), has('i')),
+        true => regex::limited(pattern, has('i')),
+        false => regex::limited(&format!("(?{inline}){pattern}"), has('i')),
     }
 }

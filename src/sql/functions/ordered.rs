@@ -1,0 +1,304 @@
+//! Aggregates over values in an order: `mode` and `percentile_disc`, called with WITHIN GROUP (ORDER BY value).
+//!
+//! One rule: the values are kept until the result is asked for, and count against the memory of the query. NULLs are not
+//! kept. The first argument is what is ordered, as the planner puts it there.
+
+use std::fmt::Debug;
+use std::sync::Arc;
+
+use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, RecordBatchOptions, new_empty_array};
+use arrow::compute::{SortOptions, concat, is_not_null, take};
+use arrow::datatypes::{DataType, Field, FieldRef, Float64Type, Schema, UInt32Type};
+use arrow::row::{RowConverter, SortField};
+use datafusion::common::{Result, ScalarValue};
+use datafusion::logical_expr::function::{AccumulatorArgs, StateFieldsArgs};
+use datafusion::logical_expr::utils::format_state_name;
+use datafusion::logical_expr::{Accumulator, AggregateUDF, AggregateUDFImpl, Signature, Volatility};
+
+use super::arrays::canonical;
+use super::{fail, undefined_function};
+use crate::error::{SqlError, state};
+use crate::stop;
+
+/// One aggregate per name.
+pub fn all() -> Vec<Arc<AggregateUDF>> {
+    [("mode", Kind::Mode), ("percentile_disc", Kind::Percentile)]
+        .into_iter()
+        .map(|(name, kind)| {
+            Arc::new(AggregateUDF::from(Ordered {
+                name,
+                kind,
+                signature: Signature::user_defined(Volatility::Immutable),
+            }))
+        })
+        .collect()
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+enum Kind {
+    Mode,
+    Percentile,
+}
+
+#[derive(Debug, PartialEq, Eq, Hash)]
+struct Ordered {
+    name: &'static str,
+    kind: Kind,
+    signature: Signature,
+}
+
+fn item(data_type: &DataType) -> FieldRef {
+    Arc::new(Field::new("item", data_type.clone(), true))
+}
+
+impl AggregateUDFImpl for Ordered {
+    fn name(&self) -> &str {
+        self.name
+    }
+
+    fn signature(&self) -> &Signature {
+        &self.signature
+    }
+
+    fn coerce_types(&self, arguments: &[DataType]) -> Result<Vec<DataType>> {
+        match (self.kind, arguments) {
+            (Kind::Mode, [value]) => Ok(vec![value.clone()]),
+            (Kind::Percentile, [value, list @ DataType::List(_)]) => Ok(vec![value.clone(), list.clone()]),
+            (Kind::Percentile, [value, fraction]) if fraction.is_numeric() || fraction.is_null() => {
+                Ok(vec![value.clone(), DataType::Float64])
+            }
+            _ => Err(fail(undefined_function(self.name, arguments))),
+        }
+    }
+
+    fn return_type(&self, arguments: &[DataType]) -> Result<DataType> {
+        Ok(match arguments {
+            [value, DataType::List(_)] => DataType::List(item(value)),
+            [value, ..] => value.clone(),
+            [] => return Err(fail(undefined_function(self.name, arguments))),
+        })
+    }
+
+    fn state_fields(&self, args: StateFieldsArgs) -> Result<Vec<FieldRef>> {
+        let values = DataType::List(item(args.input_fields[0].data_type()));
+        Ok(vec![Arc::new(Field::new(
+            format_state_name(args.name, "values"),
+            values,
+            true,
+        ))])
+    }
+
+    fn accumulator(&self, args: AccumulatorArgs) -> Result<Box<dyn Accumulator>> {
+        let fractions = match self.kind {
+            Kind::Mode => Fractions::None,
+            Kind::Percentile => {
+                let options = RecordBatchOptions::new().with_row_count(Some(1));
+                let row = RecordBatch::try_new_with_options(Arc::new(Schema::empty()), vec![], &options)?;
+                let given = args.exprs[1].evaluate(&row)?.into_array(1)?;
+                Fractions::of(&given).map_err(fail)?
+            }
+        };
+        Ok(Box::new(Values {
+            data_type: args.expr_fields[0].data_type().clone(),
+            kept: Vec::new(),
+            descending: args.order_bys.first().is_some_and(|sort| sort.options.descending),
+            fractions,
+        }))
+    }
+
+    fn supports_within_group_clause(&self) -> bool {
+        true
+    }
+}
+
+/// Which of the values are asked for.
+#[derive(Clone, Debug)]
+enum Fractions {
+    /// The most frequent one.
+    None,
+    One(Option<f64>),
+    Many(Option<Vec<Option<f64>>>),
+}
+
+impl Fractions {
+    fn of(given: &ArrayRef) -> Result<Fractions, SqlError> {
+        let check = |fraction: Option<f64>| match fraction {
+            Some(fraction) if !(0.0..=1.0).contains(&fraction) => Err(SqlError::new(
+                state::NUMERIC_VALUE_OUT_OF_RANGE,
+                format!("percentile value {fraction} is not between 0 and 1"),
+            )),
+            fraction => Ok(fraction),
+        };
+        let doubles = |array: &ArrayRef| -> Result<Vec<Option<f64>>, SqlError> {
+            let array = arrow::compute::cast(array, &DataType::Float64)
+                .map_err(|error| super::arithmetic::of_arrow(error, &DataType::Float64))?;
+            array.as_primitive::<Float64Type>().iter().map(check).collect()
+        };
+        Ok(match given.data_type() {
+            DataType::List(_) if given.is_null(0) => Fractions::Many(None),
+            DataType::List(_) => Fractions::Many(Some(doubles(&given.as_list::<i32>().value(0))?)),
+            _ => Fractions::One(doubles(given)?[0]),
+        })
+    }
+}
+
+/// The values so far.
+#[derive(Debug)]
+struct Values {
+    data_type: DataType,
+    kept: Vec<ArrayRef>,
+    descending: bool,
+    fractions: Fractions,
+}
+
+impl Values {
+    fn keep(&mut self, values: &ArrayRef) -> Result<()> {
+        stop::check().map_err(fail)?;
+        let values = match values.null_count() {
+            0 => values.clone(),
+            _ => arrow::compute::filter(values, &is_not_null(values)?)?,
+        };
+        if !values.is_empty() {
+            self.kept.push(values);
+        }
+        Ok(())
+    }
+
+    fn all(&self) -> Result<ArrayRef> {
+        if self.kept.is_empty() {
+            return Ok(new_empty_array(&self.data_type));
+        }
+        let parts: Vec<&dyn Array> = self.kept.iter().map(AsRef::as_ref).collect();
+        Ok(concat(&parts)?)
+    }
+}
+
+impl Accumulator for Values {
+    fn update_batch(&mut self, values: &[ArrayRef]) -> Result<()> {
+        self.keep(&values[0])
+    }
+
+    fn merge_batch(&mut self, states: &[ArrayRef]) -> Result<()> {
+        let lists = states[0].as_list::<i32>();
+        (0..lists.len())
+            .filter(|row| lists.is_valid(*row))
+            .try_for_each(|row| self.keep(&lists.value(row)))
+    }
+
+    fn state(&mut self) -> Result<Vec<ScalarValue>> {
+        let values = self.all()?;
+        let list = arrow::array::ListArray::new(
+            item(&self.data_type),
+            arrow::buffer::OffsetBuffer::from_lengths([values.len()]),
+            values,
+            None,
+        );
+        Ok(vec![ScalarValue::List(Arc::new(list))])
+    }
+
+    fn evaluate(&mut self) -> Result<ScalarValue> {
+        let values = self.all()?;
+        let count = values.len();
+        let key = canonical(&values);
+        let options = SortOptions {
+            descending: self.descending,
+            nulls_first: false,
+        };
+        let field = SortField::new_with_options(key.data_type().clone(), options);
+        let rows = RowConverter::new(vec![field])?.convert_columns(&[key])?;
+        let mut order: Vec<u32> = (0..count as u32).collect();
+        order.sort_by(|left, right| rows.row(*left as usize).cmp(&rows.row(*right as usize)));
+        let at_fraction = |fraction: f64| order[((fraction * count as f64).ceil() as usize).max(1) - 1];
+        let one = |place: Option<u32>| match place {
+            Some(place) => ScalarValue::try_from_array(&values, place as usize),
+            None => ScalarValue::try_from(&self.data_type),
+        };
+        match &self.fractions {
+            Fractions::None => {
+                let (mut best, mut most, mut start) = (None, 0, 0);
+                for end in 1..=count {
+                    let same = end < count && rows.row(order[end] as usize) == rows.row(order[start] as usize);
+                    if same {
+                        continue;
+                    }
+                    if end - start > most {
+                        (best, most) = (Some(order[start]), end - start);
+                    }
+                    start = end;
+                }
+                one(best)
+            }
+            Fractions::One(fraction) => one(fraction.filter(|_| count > 0).map(at_fraction)),
+            Fractions::Many(Some(fractions)) if count > 0 => {
+                let places = fractions.iter().map(|fraction| fraction.map(at_fraction));
+                let places = places.collect::<arrow::array::PrimitiveArray<UInt32Type>>();
+                let picked = take(&values, &places, None)?;
+                let list = arrow::array::ListArray::new(
+                    item(&self.data_type),
+                    arrow::buffer::OffsetBuffer::from_lengths([picked.len()]),
+                    picked,
+                    None,
+                );
+                Ok(ScalarValue::List(Arc::new(list)))
+            }
+            Fractions::Many(_) => ScalarValue::try_from(&DataType::List(item(&self.data_type))),
+        }
+    }
+
+    fn size(&self) -> usize {
+        let kept = self.kept.iter().map(|values| values.get_array_memory_size());
+        size_of_val(self) + kept.sum::<usize>()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use arrow::array::{Int32Array, ListArray};
+
+    use super::*;
+
+    fn result(values: Vec<Option<i32>>, fractions: Fractions, descending: bool) -> ScalarValue {
+        let mut kept = Values {
+            data_type: DataType::Int32,
+            kept: Vec::new(),
+            descending,
+            fractions,
+        };
+        let values: ArrayRef = Arc::new(Int32Array::from(values));
+        kept.update_batch(&[values]).expect("they are kept");
+        kept.evaluate().expect("there is a result")
+    }
+
+    #[test]
+    fn values_are_picked_as_postgresql_picks_them() {
+        let values = || vec![Some(3), Some(2), None, Some(1), Some(2), Some(3)];
+        let one = |fraction, descending| result(values(), Fractions::One(Some(fraction)), descending);
+        assert_eq!(one(0.5, false), ScalarValue::Int32(Some(2)));
+        assert_eq!(one(0.0, false), ScalarValue::Int32(Some(1)));
+        assert_eq!(one(1.0, false), ScalarValue::Int32(Some(3)));
+        assert_eq!(one(0.0, true), ScalarValue::Int32(Some(3)));
+        assert_eq!(
+            result(vec![], Fractions::One(Some(0.5)), false),
+            ScalarValue::Int32(None)
+        );
+        assert_eq!(result(values(), Fractions::One(None), false), ScalarValue::Int32(None));
+        assert_eq!(result(values(), Fractions::None, false), ScalarValue::Int32(Some(2)));
+        assert_eq!(result(values(), Fractions::None, true), ScalarValue::Int32(Some(3)));
+        let many = Fractions::Many(Some(vec![Some(0.0), Some(0.5), Some(1.0), None]));
+        let expected = ListArray::from_iter_primitive::<arrow::datatypes::Int32Type, _, _>([Some(vec![
+            Some(1),
+            Some(2),
+            Some(3),
+            None,
+        ])]);
+        assert_eq!(result(values(), many, false), ScalarValue::List(Arc::new(expected)));
+    }
+
+    #[test]
+    fn a_fraction_is_between_0_and_1() {
+        let given: ArrayRef = Arc::new(arrow::array::Float64Array::from(vec![1.5]));
+        let error = Fractions::of(&given).expect_err("it is not");
+        assert_eq!(error.state.0, "22003");
+        assert_eq!(error.message, "percentile value 1.5 is not between 0 and 1");
+    }
+}

@@ -1,0 +1,452 @@
+//! Functions of plain values, computed row by row: what each overload takes and gives, and its code.
+//!
+//! One rule: an overload is found by the exact types of the arguments, as PostgreSQL's signatures have them; others only
+//! if nothing is lost by a cast. Not here: the tables of overloads, which stand beside the code of each kind of function.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::hash::{Hash, Hasher};
+use std::sync::Arc;
+
+use arrow::array::{
+    Array, ArrayRef, AsArray, BinaryBuilder, BooleanBuilder, Float64Builder, Int32Builder, Int64Builder, ListBuilder,
+    StringBuilder, Time64MicrosecondBuilder, TimestampMicrosecondBuilder,
+};
+use arrow::datatypes::{
+    DataType, Date32Type, Field, Float64Type, Int16Type, Int32Type, Int64Type, IntervalMonthDayNano,
+    IntervalMonthDayNanoType, IntervalUnit, Time64MicrosecondType, TimeUnit, TimestampMicrosecondType,
+};
+use chrono_tz::Tz;
+use datafusion::common::Result;
+use datafusion::logical_expr::{ColumnarValue, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility};
+
+use super::{fail, over_columns, undefined_function, zone};
+use crate::error::SqlError;
+use crate::stop;
+
+/// Rows between two looks at whether to go on.
+const ROWS: usize = 1024;
+
+/// A type of an argument or a result.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Kind {
+    Bool,
+    Int4,
+    Int8,
+    Float8,
+    Text,
+    Bytea,
+    Time,
+    Timestamp,
+    TimestampTz,
+    Interval,
+    Texts,
+    TextLists,
+}
+
+impl Kind {
+    fn arrow(self) -> DataType {
+        match self {
+            Kind::Bool => DataType::Boolean,
+            Kind::Int4 => DataType::Int32,
+            Kind::Int8 => DataType::Int64,
+            Kind::Float8 => DataType::Float64,
+            Kind::Text => DataType::Utf8,
+            Kind::Bytea => DataType::Binary,
+            Kind::Time => DataType::Time64(TimeUnit::Microsecond),
+            Kind::Timestamp => DataType::Timestamp(TimeUnit::Microsecond, None),
+            Kind::TimestampTz => DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into())),
+            Kind::Interval => DataType::Interval(IntervalUnit::MonthDayNano),
+            Kind::Texts => list_of(DataType::Utf8),
+            Kind::TextLists => list_of(list_of(DataType::Utf8)),
+        }
+    }
+
+    /// How far an argument's type is from this one: 0 is the same; `None`: it does not fit.
+    fn distance(self, given: &DataType) -> Option<u32> {
+        let wanted = self.arrow();
+        if *given == wanted {
+            return Some(0);
+        }
+        let integer = |data_type: &DataType| match data_type {
+            DataType::Int16 => Some(1),
+            DataType::Int32 => Some(2),
+            DataType::Int64 => Some(3),
+            _ => None,
+        };
+        match (given, &wanted) {
+            (DataType::Null, _) => Some(1),
+            (DataType::List(given), DataType::List(wanted)) if given.data_type() == wanted.data_type() => Some(0),
+            (DataType::LargeUtf8 | DataType::Utf8View, DataType::Utf8) => Some(1),
+            (DataType::Timestamp(_, given), DataType::Timestamp(_, wanted)) if given.is_some() == wanted.is_some() => {
+                Some(1)
+            }
+            // A constant that is not typed yet.
+            (DataType::Utf8, DataType::Binary | DataType::Interval(_)) => Some(20),
+            (DataType::Date32, DataType::Timestamp(_, None)) => Some(2),
+            (DataType::Date32, DataType::Timestamp(_, Some(_))) => Some(1),
+            (DataType::Timestamp(_, None), DataType::Timestamp(_, Some(_))) => Some(2),
+            (given, DataType::Float64) if given.is_numeric() => Some(5),
+            (given, wanted) => {
+                let (given, wanted) = (integer(given)?, integer(wanted)?);
+                Some(if given <= wanted {
+                    wanted - given
+                } else {
+                    10 + given - wanted
+                })
+            }
+        }
+    }
+}
+
+fn list_of(item: DataType) -> DataType {
+    DataType::List(Arc::new(Field::new("item", item, true)))
+}
+
+/// A result, of the kind that the overload gives.
+pub enum Value<'a> {
+    Null,
+    Bool(bool),
+    /// Of any integer kind, or of a time, timestamp or date in its own unit.
+    Int(i64),
+    Double(f64),
+    Text(Cow<'a, str>),
+    Bytes(Cow<'a, [u8]>),
+    Texts(Vec<Option<Cow<'a, str>>>),
+    TextLists(Vec<Vec<Option<Cow<'a, str>>>>),
+}
+
+impl<'a> From<&'a str> for Value<'a> {
+    fn from(text: &'a str) -> Value<'a> {
+        Value::Text(Cow::Borrowed(text))
+    }
+}
+
+impl From<String> for Value<'_> {
+    fn from(text: String) -> Self {
+        Value::Text(Cow::Owned(text))
+    }
+}
+
+impl<'a> From<&'a [u8]> for Value<'a> {
+    fn from(bytes: &'a [u8]) -> Value<'a> {
+        Value::Bytes(Cow::Borrowed(bytes))
+    }
+}
+
+impl From<Vec<u8>> for Value<'_> {
+    fn from(bytes: Vec<u8>) -> Self {
+        Value::Bytes(Cow::Owned(bytes))
+    }
+}
+
+/// What comes out for a row.
+pub type Made<'a> = Result<Value<'a>, SqlError>;
+
+/// The arguments of one call.
+pub struct Row<'a> {
+    columns: &'a [ArrayRef],
+    row: usize,
+    /// The session's.
+    pub zone: Tz,
+}
+
+impl<'a> Row<'a> {
+    pub fn len(&self) -> usize {
+        self.columns.len()
+    }
+
+    pub fn is_null(&self, at: usize) -> bool {
+        self.columns[at].is_null(self.row)
+    }
+
+    pub fn text(&self, at: usize) -> &'a str {
+        self.columns[at].as_string::<i32>().value(self.row)
+    }
+
+    /// `None` if there is no such argument, or it is NULL.
+    pub fn text_if(&self, at: usize) -> Option<&'a str> {
+        (at < self.len() && !self.is_null(at)).then(|| self.text(at))
+    }
+
+    pub fn bytes(&self, at: usize) -> &'a [u8] {
+        self.columns[at].as_binary::<i32>().value(self.row)
+    }
+
+    pub fn bool(&self, at: usize) -> bool {
+        self.columns[at].as_boolean().value(self.row)
+    }
+
+    /// An integer of any width; a date, a time or a timestamp in its own unit.
+    pub fn int(&self, at: usize) -> i64 {
+        let column = &self.columns[at];
+        match column.data_type() {
+            DataType::Int16 => column.as_primitive::<Int16Type>().value(self.row).into(),
+            DataType::Int32 => column.as_primitive::<Int32Type>().value(self.row).into(),
+            DataType::Date32 => column.as_primitive::<Date32Type>().value(self.row).into(),
+            DataType::Time64(_) => column.as_primitive::<Time64MicrosecondType>().value(self.row),
+            DataType::Timestamp(_, _) => column.as_primitive::<TimestampMicrosecondType>().value(self.row),
+            _ => column.as_primitive::<Int64Type>().value(self.row),
+        }
+    }
+
+    /// The same, or what it is if left out.
+    pub fn int_or(&self, at: usize, otherwise: i64) -> i64 {
+        if at < self.len() { self.int(at) } else { otherwise }
+    }
+
+    pub fn double(&self, at: usize) -> f64 {
+        self.columns[at].as_primitive::<Float64Type>().value(self.row)
+    }
+
+    pub fn is_time(&self, at: usize) -> bool {
+        matches!(self.columns[at].data_type(), DataType::Time64(_))
+    }
+
+    pub fn is_zoned(&self, at: usize) -> bool {
+        matches!(self.columns[at].data_type(), DataType::Timestamp(_, Some(_)))
+    }
+
+    pub fn interval(&self, at: usize) -> IntervalMonthDayNano {
+        self.columns[at]
+            .as_primitive::<IntervalMonthDayNanoType>()
+            .value(self.row)
+    }
+}
+
+type Compute = for<'a> fn(&Row<'a>) -> Made<'a>;
+
+/// One signature of a function, and its code.
+pub struct Overload {
+    name: &'static str,
+    takes: &'static [Kind],
+    gives: Kind,
+    strict: bool,
+    compute: Compute,
+}
+
+impl Overload {
+    /// NULL where an argument is.
+    pub const fn new(name: &'static str, takes: &'static [Kind], gives: Kind, compute: Compute) -> Overload {
+        Overload {
+            name,
+            takes,
+            gives,
+            strict: true,
+            compute,
+        }
+    }
+
+    /// The code is called for NULLs, too.
+    pub const fn of_nulls(name: &'static str, takes: &'static [Kind], gives: Kind, compute: Compute) -> Overload {
+        Overload {
+            name,
+            takes,
+            gives,
+            strict: false,
+            compute,
+        }
+    }
+
+    fn distance(&self, arguments: &[DataType]) -> Option<u32> {
+        if self.takes.len() != arguments.len() {
+            return None;
+        }
+        self.takes
+            .iter()
+            .zip(arguments)
+            .map(|(kind, given)| kind.distance(given))
+            .sum()
+    }
+}
+
+/// The functions of all tables: one for each name.
+pub fn functions(tables: &[&'static [Overload]]) -> Vec<Arc<ScalarUDF>> {
+    let mut names: BTreeMap<&str, Vec<&'static Overload>> = BTreeMap::new();
+    for overload in tables.iter().copied().flatten() {
+        names.entry(overload.name).or_default().push(overload);
+    }
+    names
+        .into_iter()
+        .map(|(name, overloads)| {
+            Arc::new(ScalarUDF::from(Overloaded {
+                name,
+                overloads,
+                signature: Signature::user_defined(Volatility::Immutable),
+            }))
+        })
+        .collect()
+}
+
+#[derive(Debug)]
+struct Overloaded {
+    name: &'static str,
+    overloads: Vec<&'static Overload>,
+    signature: Signature,
+}
+
+impl std::fmt::Debug for Overload {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}{:?}", self.name, self.takes)
+    }
+}
+
+impl PartialEq for Overloaded {
+    fn eq(&self, other: &Self) -> bool {
+        self.name == other.name
+    }
+}
+
+impl Eq for Overloaded {}
+
+impl Hash for Overloaded {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.name.hash(state);
+    }
+}
+
+impl Overloaded {
+    fn of(&self, arguments: &[DataType]) -> Result<&'static Overload> {
+        self.overloads
+            .iter()
+            .filter_map(|overload| Some((overload.distance(arguments)?, *overload)))
+            .min_by_key(|(distance, _)| *distance)
+            .map(|(_, overload)| overload)
+            .ok_or_else(|| fail(undefined_function(self.name, arguments)))
+    }
+}
+
+impl ScalarUDFImpl for Overloaded {
+    fn name(&self) -> &str {
+        self.name
+    }
+
+    fn signature(&self) -> &Signature {
+        &self.signature
+    }
+
+    fn coerce_types(&self, arguments: &[DataType]) -> Result<Vec<DataType>> {
+        let overload = self.of(arguments)?;
+        let wanted = overload.takes.iter().zip(arguments);
+        Ok(wanted
+            .map(|(kind, given)| match kind.distance(given) {
+                Some(0) => given.clone(),
+                _ => kind.arrow(),
+            })
+            .collect())
+    }
+
+    fn return_type(&self, arguments: &[DataType]) -> Result<DataType> {
+        Ok(self.of(arguments)?.gives.arrow())
+    }
+
+    fn is_strict(&self) -> bool {
+        self.overloads.iter().all(|overload| overload.strict)
+    }
+
+    fn invoke_with_args(&self, args: ScalarFunctionArgs) -> Result<ColumnarValue> {
+        let types: Vec<DataType> = args.args.iter().map(ColumnarValue::data_type).collect();
+        let overload = self.of(&types)?;
+        let zone = zone::of_session(&args.config_options);
+        over_columns(&args, |columns, rows| {
+            let mut column = Column::new(overload.gives, rows);
+            for row in 0..rows {
+                if row % ROWS == 0 {
+                    stop::check()?;
+                }
+                if overload.strict && columns.iter().any(|column| column.is_null(row)) {
+                    column.append(Value::Null);
+                    continue;
+                }
+                column.append((overload.compute)(&Row { columns, row, zone })?);
+            }
+            Ok(column.finish())
+        })
+    }
+}
+
+/// The results, as far as they are made.
+enum Column {
+    Bool(BooleanBuilder),
+    Int4(Int32Builder),
+    Int8(Int64Builder),
+    Float8(Float64Builder),
+    Text(StringBuilder),
+    Bytea(BinaryBuilder),
+    Time(Time64MicrosecondBuilder),
+    Timestamp(TimestampMicrosecondBuilder),
+    Texts(ListBuilder<StringBuilder>),
+    TextLists(ListBuilder<ListBuilder<StringBuilder>>),
+}
+
+impl Column {
+    fn new(kind: Kind, rows: usize) -> Column {
+        match kind {
+            Kind::Bool => Column::Bool(BooleanBuilder::with_capacity(rows)),
+            Kind::Int4 => Column::Int4(Int32Builder::with_capacity(rows)),
+            Kind::Int8 => Column::Int8(Int64Builder::with_capacity(rows)),
+            Kind::Float8 => Column::Float8(Float64Builder::with_capacity(rows)),
+            Kind::Text => Column::Text(StringBuilder::with_capacity(rows, rows)),
+            Kind::Bytea => Column::Bytea(BinaryBuilder::with_capacity(rows, rows)),
+            Kind::Time => Column::Time(Time64MicrosecondBuilder::with_capacity(rows)),
+            Kind::Timestamp | Kind::TimestampTz => {
+                Column::Timestamp(TimestampMicrosecondBuilder::with_capacity(rows).with_data_type(kind.arrow()))
+            }
+            Kind::Interval => unreachable!("no function of plain values gives an interval"),
+            Kind::Texts => Column::Texts(ListBuilder::new(StringBuilder::new())),
+            Kind::TextLists => Column::TextLists(ListBuilder::new(ListBuilder::new(StringBuilder::new()))),
+        }
+    }
+
+    fn append(&mut self, value: Value) {
+        match (self, value) {
+            (Column::Bool(made), Value::Bool(value)) => made.append_value(value),
+            (Column::Int4(made), Value::Int(value)) => made.append_value(value as i32),
+            (Column::Int8(made), Value::Int(value)) => made.append_value(value),
+            (Column::Float8(made), Value::Double(value)) => made.append_value(value),
+            (Column::Text(made), Value::Text(value)) => made.append_value(value),
+            (Column::Bytea(made), Value::Bytes(value)) => made.append_value(value),
+            (Column::Time(made), Value::Int(value)) => made.append_value(value),
+            (Column::Timestamp(made), Value::Int(value)) => made.append_value(value),
+            (Column::Texts(made), Value::Texts(values)) => append_texts(made, values),
+            (Column::TextLists(made), Value::TextLists(lists)) => {
+                for list in lists {
+                    append_texts(made.values(), list);
+                }
+                made.append(true);
+            }
+            (Column::Bool(made), _) => made.append_null(),
+            (Column::Int4(made), _) => made.append_null(),
+            (Column::Int8(made), _) => made.append_null(),
+            (Column::Float8(made), _) => made.append_null(),
+            (Column::Text(made), _) => made.append_null(),
+            (Column::Bytea(made), _) => made.append_null(),
+            (Column::Time(made), _) => made.append_null(),
+            (Column::Timestamp(made), _) => made.append_null(),
+            (Column::Texts(made), _) => made.append_null(),
+            (Column::TextLists(made), _) => made.append_null(),
+        }
+    }
+
+    fn finish(self) -> ArrayRef {
+        match self {
+            Column::Bool(mut made) => Arc::new(made.finish()),
+            Column::Int4(mut made) => Arc::new(made.finish()),
+            Column::Int8(mut made) => Arc::new(made.finish()),
+            Column::Float8(mut made) => Arc::new(made.finish()),
+            Column::Text(mut made) => Arc::new(made.finish()),
+            Column::Bytea(mut made) => Arc::new(made.finish()),
+            Column::Time(mut made) => Arc::new(made.finish()),
+            Column::Timestamp(mut made) => Arc::new(made.finish()),
+            Column::Texts(mut made) => Arc::new(made.finish()),
+            Column::TextLists(mut made) => Arc::new(made.finish()),
+        }
+    }
+}
+
+fn append_texts(made: &mut ListBuilder<StringBuilder>, values: Vec<Option<Cow<str>>>) {
+    for value in values {
+        made.values().append_option(value);
+    }
+    made.append(true);
+}
