@@ -10,7 +10,7 @@ use datafusion::logical_expr::expr::{AggregateFunction, GroupingSet, Sort};
 use datafusion::logical_expr::utils::split_conjunction_owned;
 use datafusion::logical_expr::{
     Aggregate, BinaryExpr, Distinct, DistinctOn, Expr, ExprSchemable, Filter, Join, JoinConstraint, Limit, LogicalPlan,
-    LogicalPlanBuilder, Operator, Projection, Sort as SortNode, SubqueryAlias, Union, Window,
+    LogicalPlanBuilder, Operator, Projection, RecursiveQuery, Sort as SortNode, SubqueryAlias, Union, Window,
 };
 
 use super::operators::{binary, conjunction};
@@ -18,6 +18,7 @@ use super::select::{has, reference};
 use super::{Result, window};
 use crate::error::SqlError;
 use crate::sql::functions::functions;
+use crate::sql::plan::provider::cte_work_table;
 
 thread_local! {
     /// Numbers the names that are made here.
@@ -39,6 +40,14 @@ pub struct Domain {
     pub names: Vec<String>,
     /// Their values, each once.
     values: LogicalPlan,
+    /// Within a recursive query: what it reads of itself has them, too.
+    work: Option<Work>,
+}
+
+/// What a recursive query reads of itself, by its name, and with the domain's columns.
+struct Work {
+    name: String,
+    scan: LogicalPlan,
 }
 
 impl Domain {
@@ -60,7 +69,12 @@ impl Domain {
             .map(|(column, name)| Expr::Column(column.clone()).alias(name));
         let projected = Projection::try_new(exprs.collect(), Arc::new(left.clone()))?;
         let values = LogicalPlan::Distinct(Distinct::All(Arc::new(LogicalPlan::Projection(projected))));
-        Ok(Domain { outer, names, values })
+        Ok(Domain {
+            outer,
+            names,
+            values,
+            work: None,
+        })
     }
 
     /// The values under a name of their own, and their columns.
@@ -80,6 +94,13 @@ impl Domain {
 
     /// Whether anything of a plan names a column of the domain.
     fn is_in(&self, plan: &LogicalPlan) -> bool {
+        let is_work = |node: &LogicalPlan| {
+            matches!((node, &self.work), (LogicalPlan::TableScan(scan), Some(work))
+            if scan.table_name.table() == work.name)
+        };
+        if self.work.is_some() && plan.exists(|node| Ok(is_work(node))).unwrap_or(false) {
+            return true;
+        }
         plan.all_out_ref_exprs().iter().any(|expr| self.names_one(expr))
     }
 
@@ -135,6 +156,13 @@ pub fn bind(plan: &LogicalPlan, domain: &Domain, optional: bool) -> Result<(Logi
         return Ok((crossed, columns));
     }
     match plan {
+        LogicalPlan::TableScan(_) => {
+            let work = domain.work.as_ref().expect("a scan names no columns");
+            Ok((
+                work.scan.clone(),
+                domain.names.iter().map(|name| column_in(&work.scan, name)).collect(),
+            ))
+        }
         LogicalPlan::Projection(projection) => {
             let plain = projection.expr.iter().all(is_plain);
             let (input, columns) = bind(&projection.input, domain, optional && plain)?;
@@ -257,10 +285,58 @@ pub fn bind(plan: &LogicalPlan, domain: &Domain, optional: bool) -> Result<(Logi
             Ok((made, columns))
         }
         LogicalPlan::Join(join) => bind_join(join, domain),
-        LogicalPlan::RecursiveQuery(_) => Err(not_supported("a recursive query")),
+        LogicalPlan::RecursiveQuery(query) => bind_recursive(query, domain),
         LogicalPlan::Extension(_) => Err(not_supported("a window")),
         _ => Err(not_supported("this subquery")),
     }
+}
+
+/// The column of a scan by its name.
+fn column_in(scan: &LogicalPlan, name: &str) -> Column {
+    let schema = scan.schema();
+    let at = schema
+        .index_of_column_by_name(None, name)
+        .expect("the scan was made with it");
+    Column::from(schema.qualified_field(at))
+}
+
+/// A recursive query whose rows carry the domain's values along.
+fn bind_recursive(query: &RecursiveQuery, domain: &Domain) -> Result<(LogicalPlan, Vec<Column>)> {
+    let term = |plan: &LogicalPlan, domain: &Domain| -> Result<LogicalPlan> {
+        let own = plan.schema().columns().into_iter();
+        let fields = query.schema.fields().iter();
+        let mut exprs: Vec<Expr> = own
+            .zip(fields)
+            .map(|(column, field)| Expr::Column(column).alias(field.name()))
+            .collect();
+        let (plan, columns) = bind(plan, domain, false)?;
+        let named = columns.into_iter().zip(&domain.names);
+        exprs.extend(named.map(|(column, name)| Expr::Column(column).alias(name)));
+        Ok(LogicalPlan::Projection(Projection::try_new(exprs, Arc::new(plan))?))
+    };
+    let first = term(&query.static_term, domain)?;
+    let work = name("work");
+    let fields = first
+        .schema()
+        .fields()
+        .iter()
+        .map(|field| field.as_ref().clone().with_nullable(true));
+    let schema = Arc::new(arrow::datatypes::Schema::new(fields.collect::<Vec<_>>()));
+    let scan = LogicalPlanBuilder::scan(work.as_str(), cte_work_table(&work, schema), None)?.build()?;
+    let within = Domain {
+        outer: domain.outer.clone(),
+        names: domain.names.clone(),
+        values: domain.values.clone(),
+        work: Some(Work {
+            name: query.name.clone(),
+            scan,
+        }),
+    };
+    let next = term(&query.recursive_term, &within)?;
+    let made = RecursiveQuery::try_new(work, Arc::new(first), Arc::new(next), query.is_distinct)?;
+    let plan = LogicalPlan::RecursiveQuery(made);
+    let columns = domain.names.iter().map(|name| column_in(&plan, name)).collect();
+    Ok((plan, columns))
 }
 
 /// Columns, and casts of them: NULL of what is not there.

@@ -9,7 +9,7 @@ use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder, SubqueryAl
 use sqlparser::ast::{self, FunctionArg, FunctionArgExpr, TableAlias, TableFactor, TableWithJoins};
 
 use super::join::check_names;
-use super::query::Output;
+use super::query::{OutColumn, Output};
 use super::scope::{Item, Scope, ScopeColumn, columns_of};
 use super::select::reference;
 use super::typed::at;
@@ -34,8 +34,7 @@ const VIEW_DEPTH_MAX: usize = 64;
 pub struct Cte {
     pub name: String,
     pub plan: Arc<LogicalPlan>,
-    pub names: Vec<String>,
-    pub types: Vec<PgType>,
+    pub columns: Vec<OutColumn>,
 }
 
 /// A part of FROM.
@@ -304,6 +303,7 @@ impl Analyzer<'_> {
                     pg_type: PgType::of_field(field).unwrap_or(PgType::Text),
                     hidden: is_hidden,
                     name,
+                    row: None,
                 }
             })
             .collect();
@@ -365,12 +365,10 @@ impl Analyzer<'_> {
             Some(shown) => self.qualifier(shown),
             None => self.internal_name("query"),
         };
-        let names: Vec<String> = output.columns.iter().map(|column| column.name.clone()).collect();
-        let types: Vec<PgType> = output.columns.iter().map(|column| column.pg_type.clone()).collect();
         let plan = aliased(output.plan, &qualifier)?;
         let mut item = Item {
             name: shown,
-            columns: columns_of(&plan, &names, &types),
+            columns: columns_of(&plan, &output.columns),
             bare: true,
             ..Item::default()
         };

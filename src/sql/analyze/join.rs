@@ -236,6 +236,7 @@ impl Analyzer<'_> {
                 expr,
                 pg_type: common,
                 hidden: false,
+                row: None,
             });
         }
         Ok((conjunction(conditions), merged))

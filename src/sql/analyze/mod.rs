@@ -220,6 +220,7 @@ pub fn stored(expr: &ast::Expr, columns: &DFSchema, ctx: &PlanContext) -> Result
             expr: Expr::Column(Column::from((qualifier, field))),
             pg_type: PgType::of_field(field).unwrap_or(PgType::Text),
             hidden: false,
+            row: None,
         });
     }
     let items = if item.columns.is_empty() { vec![] } else { vec![item] };

@@ -30,6 +30,8 @@ pub struct OutColumn {
     pub pg_type: PgType,
     /// A quoted string or NULL that nothing gave a type: it is text, or whatever is asked for.
     pub untyped: bool,
+    /// It is a row with these fields, which the plan has as a struct.
+    pub row: Option<Vec<(String, PgType)>>,
 }
 
 /// An analyzed query.
@@ -168,6 +170,7 @@ impl Analyzer<'_> {
             column: Column::from_name(&name),
             pg_type: PgType::Int8,
             untyped: false,
+            row: None,
         });
         Ok(Output { plan, columns })
     }
@@ -287,7 +290,26 @@ impl Analyzer<'_> {
 
     /// What of a query has no type yet is text.
     pub fn settle_output(&self, output: Output) -> Result<Output> {
-        Ok(output)
+        if output.columns.iter().all(|column| column.row.is_none()) {
+            return Ok(output);
+        }
+        // Rows go to a client as text.
+        let mut exprs = Vec::with_capacity(output.columns.len());
+        let mut columns = output.columns;
+        for column in &mut columns {
+            let expr = Expr::Column(column.column.clone());
+            exprs.push(match column.row.take() {
+                Some(_) => {
+                    let text = crate::sql::functions::record_text().call(vec![expr]);
+                    let name = column.column.name.clone();
+                    column.column = Column::from_name(&name);
+                    text.alias(name)
+                }
+                None => expr,
+            });
+        }
+        let plan = LogicalPlan::Projection(Projection::try_new(exprs, Arc::new(output.plan))?);
+        Ok(Output { plan, columns })
     }
 
     // ---- queries within expressions

@@ -11,6 +11,7 @@ use datafusion::common::{Column, ScalarValue};
 use datafusion::logical_expr::{Expr, LogicalPlan};
 use sqlparser::ast::Ident;
 
+use super::query::OutColumn;
 use super::typed::{Typed, at, literal};
 use super::{Analyzer, Result};
 use crate::error::{SqlError, state};
@@ -27,6 +28,8 @@ pub struct ScopeColumn {
     pub pg_type: PgType,
     /// Not part of `*`.
     pub hidden: bool,
+    /// It is a row with these fields.
+    pub row: Option<Vec<(String, PgType)>>,
 }
 
 /// What FROM brings under one name.
@@ -237,7 +240,15 @@ impl Analyzer<'_> {
         if let Expr::Column(named) = &column.expr {
             self.note_position(named, position);
         }
-        Ok(Typed::new(expr, column.pg_type.clone(), position))
+        let Some(fields) = &column.row else {
+            return Ok(Typed::new(expr, column.pg_type.clone(), position));
+        };
+        let fields = fields.iter().map(|(name, pg_type)| {
+            let field = datafusion::functions::core::expr_fn::get_field(expr.clone(), name.as_str());
+            (name.clone(), Typed::new(field, pg_type.clone(), position))
+        });
+        let ty = super::typed::Ty::Row(fields.collect());
+        Ok(Typed { expr, ty, position })
     }
 
     /// All columns of an item as a row; the value itself of a function that returns one.
@@ -309,6 +320,7 @@ fn find_bare(items: &[Item], name: &str) -> Result<Option<ScopeColumn>> {
                 expr: typed.expr,
                 pg_type: PgType::Oid,
                 hidden: true,
+                row: None,
             }));
         }
     }
@@ -316,15 +328,17 @@ fn find_bare(items: &[Item], name: &str) -> Result<Option<ScopeColumn>> {
 }
 
 /// The columns of a plan, by name, as they are typed.
-pub fn columns_of(plan: &LogicalPlan, names: &[String], types: &[PgType]) -> Vec<ScopeColumn> {
+pub fn columns_of(plan: &LogicalPlan, columns: &[OutColumn]) -> Vec<ScopeColumn> {
     let schema = plan.schema();
-    let columns = schema.iter().zip(names).zip(types);
-    columns
-        .map(|(((qualifier, field), name), pg_type)| ScopeColumn {
-            name: name.clone(),
+    schema
+        .iter()
+        .zip(columns)
+        .map(|((qualifier, field), column)| ScopeColumn {
+            name: column.name.clone(),
             expr: Expr::Column(Column::from((qualifier, field))),
-            pg_type: pg_type.clone(),
+            pg_type: column.pg_type.clone(),
             hidden: false,
+            row: column.row.clone(),
         })
         .collect()
 }

@@ -155,6 +155,7 @@ impl Analyzer<'_> {
                     column: column.clone(),
                     pg_type: target.typed.pg_type(),
                     untyped: target.untyped,
+                    row: row_of(&target.typed),
                 })
         };
         let mut output_columns: Vec<OutColumn> = out(count).collect();
@@ -178,6 +179,7 @@ impl Analyzer<'_> {
                 column: Column::from_name(name),
                 pg_type: PgType::Int8,
                 untyped: false,
+                row: None,
             });
         }
         if !sorts.is_empty() && !columns.is_empty() {
@@ -266,7 +268,7 @@ impl Analyzer<'_> {
     fn target(&self, name: String, typed: Typed) -> Result<Target> {
         let untyped = typed.is_unknown();
         let typed = match typed.ty {
-            Ty::Row(_) => self.row_text(&typed)?,
+            Ty::Row(_) => self.row_value(&typed)?,
             _ => self.settle(typed)?,
         };
         Ok(Target { name, typed, untyped })
@@ -445,4 +447,10 @@ fn refuse_options(options: &ast::WildcardAdditionalOptions) -> Result<()> {
 /// A qualifier for the columns of a FROM item.
 pub fn reference(name: &str) -> TableReference {
     TableReference::bare(name)
+}
+
+/// The fields of a row, by name and type.
+fn row_of(typed: &Typed) -> Option<Vec<(String, PgType)>> {
+    let fields = typed.fields()?.iter();
+    Some(fields.map(|(name, field)| (name.clone(), field.pg_type())).collect())
 }

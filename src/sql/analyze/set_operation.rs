@@ -99,6 +99,10 @@ impl Analyzer<'_> {
 
     /// Branches with the same types, and the columns that they make together.
     pub fn aligned(&self, outputs: Vec<Output>, name: &str) -> Result<(Vec<LogicalPlan>, Vec<OutColumn>)> {
+        let outputs: Vec<Output> = outputs
+            .into_iter()
+            .map(|output| self.settle_output(output))
+            .collect::<Result<_>>()?;
         let width = outputs[0].columns.len();
         if outputs.iter().any(|output| output.columns.len() != width) {
             return Err(SqlError::new(
@@ -145,6 +149,7 @@ impl Analyzer<'_> {
                 column: Column::from_name(&column.column.name),
                 pg_type,
                 untyped,
+                row: None,
             })
             .collect();
         Ok((plans, columns))
@@ -324,6 +329,7 @@ impl Analyzer<'_> {
                 column: Column::from(schema.qualified_field(at)),
                 pg_type,
                 untyped,
+                row: None,
             })
             .collect();
         Ok(Output { plan, columns })

@@ -9,7 +9,7 @@ use sqlparser::ast::{self, FunctionArg, TableAlias};
 
 use super::from::{Factor, Rel, aliased, column_name};
 use super::query::Output;
-use super::scope::{Clause, Item, Scope, ScopeColumn, columns_of};
+use super::scope::{Clause, Item, Scope, ScopeColumn};
 use super::select::{nothing, reference};
 use super::typed::{Ty, Typed, at};
 use super::{Analyzer, Result, rows};
@@ -83,6 +83,7 @@ impl Analyzer<'_> {
                 expr: Expr::Column(Column::from((qualifier, field))),
                 pg_type: time.pg_type(),
                 hidden: false,
+                row: None,
             });
         }
         let Some(alias) = alias else {
@@ -242,6 +243,7 @@ impl Analyzer<'_> {
                 expr: Expr::Column(Column::new(Some(reference(&qualifier)), column)),
                 pg_type: typed.pg_type(),
                 hidden: false,
+                row: None,
             });
         }
         let plan = LogicalPlan::Projection(Projection::try_new(projected, Arc::new(plan))?);
@@ -320,7 +322,13 @@ impl Analyzer<'_> {
         let plan = aliased(LogicalPlan::Projection(projection), &qualifier)?;
         let mut item = Item {
             name: Some(shown.to_string()),
-            columns: columns_of(&plan, &[wanted], &[item_type]),
+            columns: vec![ScopeColumn {
+                name: wanted,
+                expr: Expr::Column(Column::from(plan.schema().qualified_field(0))),
+                pg_type: item_type,
+                hidden: false,
+                row: None,
+            }],
             bare: true,
             is_value: true,
             ..Item::default()
@@ -374,6 +382,7 @@ impl Analyzer<'_> {
             column,
             pg_type: PgType::Text,
             untyped: false,
+            row: None,
         });
         Ok(Output {
             columns: columns.collect(),

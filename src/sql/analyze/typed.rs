@@ -238,6 +238,14 @@ impl Analyzer<'_> {
         let position = typed.position;
         let made = |expr: Expr, pg_type: PgType| Typed::new(expr, pg_type, position);
         match typed.expr {
+            // The value of such a parameter comes as a name.
+            Expr::Placeholder(Placeholder { id, .. }) if catalog_input(wanted).is_some() => {
+                let known = self
+                    .type_parameter(&id, &PgType::Text)
+                    .map_err(|error| at(error, position))?;
+                let text = made(parameter(id, &known), known);
+                self.cast(text, wanted, Context::Explicit)
+            }
             Expr::Placeholder(Placeholder { id, .. }) => {
                 let bare = wanted.bare();
                 let known = self.type_parameter(&id, &bare).map_err(|error| at(error, position))?;

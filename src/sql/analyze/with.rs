@@ -9,7 +9,7 @@ use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder, Projection
 use sqlparser::ast::{self, TableAlias};
 
 use super::from::{Cte, Rel, aliased, column_name};
-use super::query::Output;
+use super::query::{OutColumn, Output};
 use super::scope::{Item, Scope, columns_of};
 use super::typed::{Typed, at};
 use super::{Analyzer, Result};
@@ -38,11 +38,11 @@ impl Analyzer<'_> {
                 true => self.recursive(&name, cte, parent)?,
                 false => self.query(&cte.query, parent)?,
             };
-            let mut names: Vec<String> = output.columns.iter().map(|column| column.name.clone()).collect();
-            if cte.alias.columns.len() > names.len() {
+            let mut columns = output.columns;
+            if cte.alias.columns.len() > columns.len() {
                 let message = format!(
                     "WITH query \"{name}\" has {} columns available but {} columns specified",
-                    names.len(),
+                    columns.len(),
                     cte.alias.columns.len()
                 );
                 return Err(at(
@@ -50,15 +50,13 @@ impl Analyzer<'_> {
                     self.position(cte.alias.name.span),
                 ));
             }
-            for (name, given) in names.iter_mut().zip(&cte.alias.columns) {
-                *name = fold(&given.name);
+            for (column, given) in columns.iter_mut().zip(&cte.alias.columns) {
+                column.name = fold(&given.name);
             }
-            let types = output.columns.iter().map(|column| column.pg_type.clone()).collect();
             self.ctes.borrow_mut().push(Cte {
                 name,
                 plan: Arc::new(output.plan),
-                names,
-                types,
+                columns,
             });
         }
         Ok(())
@@ -69,7 +67,7 @@ impl Analyzer<'_> {
         let plan = aliased(cte.plan.as_ref().clone(), &qualifier)?;
         let mut item = Item {
             name: Some(shown),
-            columns: columns_of(&plan, &cte.names, &cte.types),
+            columns: columns_of(&plan, &cte.columns),
             bare: true,
             ..Item::default()
         };
@@ -134,7 +132,17 @@ impl Analyzer<'_> {
         for (name, given) in names.iter_mut().zip(&cte.alias.columns) {
             *name = fold(&given.name);
         }
+        let first = self.settle_output(first)?;
         let types: Vec<PgType> = first.columns.iter().map(|column| column.pg_type.clone()).collect();
+        let own_columns: Vec<OutColumn> = first
+            .columns
+            .iter()
+            .zip(&names)
+            .map(|(column, name)| OutColumn {
+                name: name.clone(),
+                ..column.clone()
+            })
+            .collect();
         // The columns of what was found last are the first part's, by names of their own.
         let work = self.internal_name(name);
         let exprs = first
@@ -153,12 +161,11 @@ impl Analyzer<'_> {
         self.ctes.borrow_mut().push(Cte {
             name: name.to_string(),
             plan: Arc::new(found),
-            names: names.clone(),
-            types: types.clone(),
+            columns: own_columns.clone(),
         });
         let next = self.set_expr(right, parent);
         self.ctes.borrow_mut().pop();
-        let next = next?;
+        let next = self.settle_output(next?)?;
         if next.columns.len() != types.len() {
             return Err(SqlError::new(
                 state::SYNTAX_ERROR,
@@ -201,6 +208,7 @@ impl Analyzer<'_> {
             column: Column::from(schema.qualified_field(at)),
             pg_type,
             untyped: false,
+            row: None,
         });
         Ok(Output {
             columns: columns.collect(),

@@ -8,7 +8,7 @@ use std::hash::{Hash, Hasher};
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use arrow::array::{AsArray, BooleanArray};
+use arrow::array::{Array, AsArray, BooleanArray, StringArray};
 use arrow::datatypes::{DataType, Field, FieldRef, Int64Type, TimeUnit};
 use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
 use datafusion::common::{Result, ScalarValue};
@@ -275,28 +275,93 @@ impl ScalarUDFImpl for Signaller {
     }
 }
 
+/// `current_setting(name)` of names that are computed, in one session's statement.
+struct SettingReader {
+    settings: Settings,
+    signature: Signature,
+}
+
+impl SettingReader {
+    fn call(arguments: Vec<Expr>, session: &SessionInfo) -> Expr {
+        let signature = Signature::new(Value::Setting.arguments(), Volatility::Stable);
+        let function = ScalarUDF::from(SettingReader {
+            settings: Arc::clone(&session.setting),
+            signature,
+        });
+        function.call(arguments)
+    }
+}
+
+impl fmt::Debug for SettingReader {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("SettingReader")
+    }
+}
+
+impl PartialEq for SettingReader {
+    fn eq(&self, other: &SettingReader) -> bool {
+        Arc::ptr_eq(&self.settings, &other.settings)
+    }
+}
+
+impl Eq for SettingReader {}
+
+impl Hash for SettingReader {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        "current_setting".hash(state);
+    }
+}
+
+impl ScalarUDFImpl for SettingReader {
+    fn name(&self) -> &str {
+        "current_setting"
+    }
+
+    fn signature(&self) -> &Signature {
+        &self.signature
+    }
+
+    fn return_type(&self, _arguments: &[DataType]) -> Result<DataType> {
+        Ok(DataType::Utf8)
+    }
+
+    fn invoke_with_args(&self, args: ScalarFunctionArgs) -> Result<ColumnarValue> {
+        super::over_columns(&args, |columns, rows| {
+            let names = columns[0].as_string::<i32>();
+            let missing_ok = columns.get(1).map(|column| column.as_boolean());
+            let values = (0..rows).map(|row| match names.is_valid(row) {
+                true => {
+                    let may_miss = missing_ok.is_some_and(|flags| flags.is_valid(row) && flags.value(row));
+                    setting_of(names.value(row), may_miss, &self.settings)
+                }
+                false => Ok(None),
+            });
+            let values = values.collect::<Result<StringArray, SqlError>>()?;
+            Ok(Arc::new(values))
+        })
+    }
+}
+
+fn setting_of(name: &str, missing_ok: bool, settings: &Settings) -> Result<Option<String>, SqlError> {
+    let name = name.to_lowercase();
+    match settings(&name) {
+        None if !missing_ok => Err(SqlError::new(
+            state::UNDEFINED_OBJECT,
+            format!("unrecognized configuration parameter \"{name}\""),
+        )),
+        value => Ok(value),
+    }
+}
+
 fn setting(arguments: &[Expr], session: &SessionInfo) -> Result<ScalarValue, SqlError> {
-    let name = match arguments.first() {
-        Some(Expr::Literal(ScalarValue::Utf8(Some(name)), _)) => name.to_lowercase(),
-        Some(Expr::Literal(value, _)) if value.is_null() => return Ok(ScalarValue::Utf8(None)),
-        _ => {
-            return Err(SqlError::unsupported(
-                "current_setting needs a constant name",
-                "Use a quoted name, or query pg_settings.",
-            ));
-        }
+    let Some(Expr::Literal(ScalarValue::Utf8(Some(name)), _)) = arguments.first() else {
+        return Ok(ScalarValue::Utf8(None));
     };
     let missing_ok = matches!(
         arguments.get(1),
         Some(Expr::Literal(ScalarValue::Boolean(Some(true)), _))
     );
-    match (session.setting)(&name) {
-        None if !missing_ok => Err(SqlError::new(
-            state::UNDEFINED_OBJECT,
-            format!("unrecognized configuration parameter \"{name}\""),
-        )),
-        value => Ok(ScalarValue::Utf8(value)),
-    }
+    setting_of(name, missing_ok, &session.setting).map(ScalarValue::Utf8)
 }
 
 /// One function per name.
@@ -370,6 +435,10 @@ pub fn bind_expr(expr: Expr, session: &SessionInfo) -> Result<Transformed<Expr>>
         {
             if let Value::Signal(signal) = function.value {
                 return Ok(Transformed::yes(Signaller::call(signal, call.args.clone(), session)));
+            }
+            let is_constant = call.args.iter().all(|argument| matches!(argument, Expr::Literal(..)));
+            if function.value == Value::Setting && !is_constant {
+                return Ok(Transformed::yes(SettingReader::call(call.args.clone(), session)));
             }
             let value = function.value.of(&call.args, session).map_err(fail)?;
             return Ok(Transformed::yes(Expr::Literal(value, None)));
