@@ -33,6 +33,16 @@ pub fn computed_by(name: &str) -> &str {
     }
 }
 
+/// Aggregates whose result depends on the order of their rows.
+const ORDERED: [&str; 6] = [
+    "array_agg",
+    "string_agg",
+    "json_agg",
+    "jsonb_agg",
+    "json_object_agg",
+    "jsonb_object_agg",
+];
+
 /// What a call was given.
 #[derive(Default)]
 pub struct Given {
@@ -315,7 +325,6 @@ impl Analyzer<'_> {
         if name == "unnest" {
             return self.unnest_call(arguments, chosen.result, position);
         }
-        let arguments = self.as_declared(arguments, &chosen)?;
         if name == "pg_typeof" {
             let type_name = Expr::Literal(ScalarValue::Utf8(Some(arguments[0].type_name())), None);
             return Ok(Typed::new(
@@ -324,6 +333,7 @@ impl Analyzer<'_> {
                 position,
             ));
         }
+        let arguments = self.as_declared(arguments, &chosen)?;
         if chosen.signature.kind == Kind::Rows {
             return self.rows_call(name, arguments, &chosen, position);
         }
@@ -409,8 +419,8 @@ impl Analyzer<'_> {
         let given = self.arguments(call, scope)?;
         if name == "row" {
             let fields = given.arguments.into_iter().enumerate();
-            let fields = fields.map(|(at, typed)| Ok((format!("f{}", at + 1), self.settle(typed)?)));
-            return Ok(Typed::row(fields.collect::<Result<_>>()?, position));
+            let fields = fields.map(|(at, typed)| (format!("f{}", at + 1), typed));
+            return Ok(Typed::row(fields.collect(), position));
         }
         if given.arguments.is_empty() {
             return Err(at(
@@ -469,6 +479,11 @@ impl Analyzer<'_> {
                 .collect::<Result<Vec<_>>>()
         })?;
         let (function, arguments, result) = self.choose_aggregate(name, &given, &order, call, position)?;
+        let order = match (order.is_empty(), scope.items.as_slice()) {
+            // The rows come in the order of the subquery that they are from.
+            (true, [only]) if !given.distinct && ORDERED.contains(&name) => only.order.clone(),
+            _ => order,
+        };
         let exprs: Vec<Expr> = arguments.iter().map(|typed| typed.expr.clone()).collect();
         let sorts: Vec<Sort> = order.into_iter().map(|(_, sort)| sort).collect();
         let made = AggregateFunction::new_udf(
@@ -540,7 +555,7 @@ impl Analyzer<'_> {
             && let [row] = arguments.as_slice()
             && row.fields().is_some()
         {
-            let counted = self.row_presence(row)?;
+            let counted = self.row_presence(row);
             return Ok((computed("count", &arguments)?, vec![counted], PgType::Int8));
         }
         let arguments = self.as_declared(arguments, &chosen)?;

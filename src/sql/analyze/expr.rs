@@ -372,8 +372,19 @@ impl Analyzer<'_> {
             other => other.to_string(),
         };
         let place = self.symbol_position(left, &symbol);
-        let (left, right) = (self.expr(left, scope)?, self.expr(right, scope)?);
+        // A row beside a subquery is compared with its only row.
+        let is_row = |expr: &ast::Expr| matches!(expr, ast::Expr::Tuple(_));
+        let right_is_row = is_row(right);
+        let (left_is_row, left) = (is_row(left), self.operand_of(left, right_is_row, scope)?);
+        let right = self.operand_of(right, left_is_row, scope)?;
         self.binary(&symbol, left, right, place)
+    }
+
+    fn operand_of(&self, expr: &ast::Expr, beside_row: bool, scope: &Scope) -> Result<Typed> {
+        match expr {
+            ast::Expr::Subquery(query) if beside_row => self.row_subquery(query, scope),
+            other => self.expr(other, scope),
+        }
     }
 
     /// A chain of AND or OR is as long as it is written, and not as deep.
@@ -520,14 +531,13 @@ impl Analyzer<'_> {
         (negated, case_insensitive, any): (bool, bool, bool),
         scope: &Scope,
     ) -> Result<Typed> {
-        if any {
-            return Err(SqlError::unsupported(
-                "LIKE ANY of a list is not supported",
-                "Write LIKE ANY (ARRAY[...]).",
-            ));
-        }
         let value = self.expr(expr, scope)?;
         let position = value.position;
+        if any {
+            let array = self.expr(pattern, scope)?;
+            let symbol = like_symbol(negated, case_insensitive);
+            return self.any_of_array(symbol, value, array, false, position);
+        }
         // `LIKE ANY (array)` and `LIKE ALL (array)`
         if let ast::Expr::Function(call) = pattern
             && let [part] = call.name.0.as_slice()

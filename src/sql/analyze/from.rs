@@ -12,7 +12,7 @@ use super::join::check_names;
 use super::query::{OutColumn, Output};
 use super::scope::{Item, Scope, ScopeColumn, columns_of};
 use super::select::reference;
-use super::typed::at;
+use super::typed::{Typed, at};
 use super::{Analyzer, Result};
 use crate::catalog::Relation;
 use crate::error::{SqlError, state};
@@ -366,9 +366,16 @@ impl Analyzer<'_> {
             None => self.internal_name("query"),
         };
         let plan = aliased(output.plan, &qualifier)?;
+        let columns = columns_of(&plan, &output.columns);
+        let order = output.order.iter().map(|(place, options)| {
+            let column = &columns[*place];
+            let typed = Typed::new(column.expr.clone(), column.pg_type.clone(), None);
+            (typed.clone(), self.sort(typed, *options))
+        });
         let mut item = Item {
+            order: order.collect(),
             name: shown,
-            columns: columns_of(&plan, &output.columns),
+            columns,
             bare: true,
             ..Item::default()
         };

@@ -3,7 +3,8 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use datafusion::common::{JoinType, NullEquality};
+use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
+use datafusion::common::{Column, JoinType, NullEquality};
 use datafusion::logical_expr::expr::ScalarFunction;
 use datafusion::logical_expr::utils::split_conjunction_owned;
 use datafusion::logical_expr::{BinaryExpr, Expr, Filter, Join, JoinConstraint, LogicalPlan, Operator};
@@ -47,6 +48,9 @@ impl Analyzer<'_> {
             })
         });
         if has_query {
+            if join_type == JoinType::Left {
+                return self.left_join_with_subqueries(left, right, condition.expect("it has a subquery"));
+            }
             if join_type != JoinType::Inner {
                 return Err(SqlError::unsupported(
                     "subqueries in the condition of an outer join are not supported",
@@ -62,6 +66,44 @@ impl Analyzer<'_> {
             None => (vec![], None),
         };
         join(left, right, join_type, on, filter)
+    }
+
+    /// A left join whose condition has subqueries: those over the right side alone choose its rows before.
+    fn left_join_with_subqueries(&self, left: LogicalPlan, right: LogicalPlan, condition: Expr) -> Result<LogicalPlan> {
+        let mut right = right;
+        let mut rest = Vec::new();
+        for part in split_conjunction_owned(condition) {
+            let mut columns: Vec<Column> = part.column_refs().into_iter().cloned().collect();
+            let mut has_query = false;
+            part.apply(|node| {
+                let subquery = match node {
+                    Expr::ScalarSubquery(subquery) => subquery,
+                    Expr::Exists(exists) => &exists.subquery,
+                    Expr::InSubquery(call) => &call.subquery,
+                    Expr::SetComparison(comparison) => &comparison.subquery,
+                    _ => return Ok(TreeNodeRecursion::Continue),
+                };
+                has_query = true;
+                for outer in &subquery.outer_ref_columns {
+                    if let Expr::OuterReferenceColumn(_, column) = outer {
+                        columns.push(column.clone());
+                    }
+                }
+                Ok(TreeNodeRecursion::Continue)
+            })?;
+            let of_left = columns.iter().any(|column| left.schema().has_column(column));
+            match (has_query, of_left) {
+                (true, false) => right = LogicalPlan::Filter(Filter::try_new(part, Arc::new(right))?),
+                (true, true) => {
+                    return Err(SqlError::unsupported(
+                        "subqueries over both sides in the condition of an outer join are not supported",
+                        "Join with the subquery first, in a query of its own.",
+                    ));
+                }
+                (false, _) => rest.push(part),
+            }
+        }
+        self.joined(left, right, JoinType::Left, conjunction(rest))
     }
 
     pub fn join(
@@ -146,9 +188,15 @@ impl Analyzer<'_> {
             Some(ast::JoinConstraint::Using(_) | ast::JoinConstraint::Natural)
         );
         let plan = self.joined(left_rel.plan, right_rel.plan, join_type, condition)?;
+        let (left_rel_items, right_rel_items) = (
+            absent(left_rel.items, matches!(join_type, JoinType::Right | JoinType::Full)),
+            absent(right_rel.items, matches!(join_type, JoinType::Left | JoinType::Full)),
+        );
+        let mut all = left_rel_items.clone();
+        all.extend(right_rel_items.iter().cloned());
         let items = match merges {
             false => all,
-            true => merge(left_rel.items, right_rel.items, merged),
+            true => merge(left_rel_items, right_rel_items, merged),
         };
         Ok(Factor {
             rel: Rel { plan, items },
@@ -241,6 +289,16 @@ impl Analyzer<'_> {
         }
         Ok((conjunction(conditions), merged))
     }
+}
+
+/// Items that an outer join may have no row of.
+fn absent(items: Vec<Item>, may_be_absent: bool) -> Vec<Item> {
+    let marked = |item: Item| Item {
+        may_be_absent: item.may_be_absent || may_be_absent,
+        order: vec![],
+        ..item
+    };
+    items.into_iter().map(marked).collect()
 }
 
 /// The items of a join that merges columns: these first, then the others of both sides, all without a name; the sides are

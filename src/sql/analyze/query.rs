@@ -39,6 +39,8 @@ pub struct OutColumn {
 pub struct Output {
     pub plan: LogicalPlan,
     pub columns: Vec<OutColumn>,
+    /// What its rows are ordered by, if that is among its columns: their places.
+    pub order: Vec<(usize, ast::OrderByOptions)>,
 }
 
 /// What is asked for beside a query's own rows.
@@ -91,6 +93,9 @@ impl Analyzer<'_> {
             output.plan = sorted(output.plan, sorts.clone());
         }
         let ties = with_ties(query);
+        if ties && sorts.is_empty() {
+            return Err(ties_without_order());
+        }
         output.plan = self.limited(output.plan, query, parent, ties.then_some(&sorts))?;
         debug_assert!(visible <= output.columns.len());
         Ok(output)
@@ -172,7 +177,11 @@ impl Analyzer<'_> {
             untyped: false,
             row: None,
         });
-        Ok(Output { plan, columns })
+        Ok(Output {
+            plan,
+            columns,
+            order: vec![],
+        })
     }
 
     /// LIMIT, OFFSET and FETCH.
@@ -309,7 +318,11 @@ impl Analyzer<'_> {
             });
         }
         let plan = LogicalPlan::Projection(Projection::try_new(exprs, Arc::new(output.plan))?);
-        Ok(Output { plan, columns })
+        Ok(Output {
+            plan,
+            columns,
+            order: vec![],
+        })
     }
 
     // ---- queries within expressions
@@ -349,6 +362,18 @@ impl Analyzer<'_> {
             ty: Ty::Of(column.pg_type),
             position,
         })
+    }
+
+    /// `(SELECT a, b)` beside a row: a value for each column.
+    pub fn row_subquery(&self, query: &ast::Query, scope: &Scope) -> Result<Typed> {
+        let output = self.query(query, Some(scope))?;
+        let mut fields = Vec::with_capacity(output.columns.len());
+        for column in &output.columns {
+            let plan = self.only_row(output.plan.clone(), column)?;
+            let value = Expr::ScalarSubquery(self.subquery(plan));
+            fields.push((column.name.clone(), Typed::new(value, column.pg_type.clone(), None)));
+        }
+        Ok(Typed::row(fields, None))
     }
 
     /// A subquery of nothing but expressions is its expression.
@@ -586,6 +611,13 @@ pub fn sorted(plan: LogicalPlan, expr: Vec<Sort>) -> LogicalPlan {
         input: Arc::new(plan),
         fetch: None,
     })
+}
+
+pub fn ties_without_order() -> SqlError {
+    SqlError::new(
+        state::SYNTAX_ERROR,
+        "WITH TIES cannot be specified without ORDER BY clause",
+    )
 }
 
 pub fn with_ties(query: &ast::Query) -> bool {

@@ -122,7 +122,7 @@ impl Analyzer<'_> {
             };
             Ok((column.name.clone(), Typed::new(expr, column.pg_type.clone(), position)))
         });
-        Ok(Typed::row(fields.collect::<Result<_>>()?, position))
+        Ok(self.present_row(item, fields.collect::<Result<_>>()?, position))
     }
 
     /// A row as a value of the plan: a struct of its fields.
@@ -158,24 +158,13 @@ impl Analyzer<'_> {
         Ok(Typed::new(expr, PgType::Text, row.position))
     }
 
-    /// What is NULL where an outer join found no row.
-    pub fn row_presence(&self, row: &Typed) -> Result<Typed> {
-        let fields = row.fields().unwrap_or_default();
-        let is_column = |typed: &Typed| matches!(typed.expr, Expr::Column(_) | Expr::OuterReferenceColumn(..));
-        let one = Expr::Literal(ScalarValue::Int64(Some(1)), None);
-        let expr = match fields.iter().all(|(_, field)| is_column(field)) && !fields.is_empty() {
-            true => {
-                let nulls = fields
-                    .iter()
-                    .map(|(_, field)| Expr::IsNotNull(Box::new(field.expr.clone())));
-                let some = nulls
-                    .reduce(|left, right| binary(left, Operator::Or, right))
-                    .expect("it has fields");
-                when(some, one).end()?
-            }
-            false => one,
+    /// What `count(row)` counts: NULL where an outer join found no row.
+    pub fn row_presence(&self, row: &Typed) -> Typed {
+        let expr = match &row.expr {
+            Expr::Literal(..) => Expr::Literal(ScalarValue::Int64(Some(1)), None),
+            present => present.clone(),
         };
-        Ok(Typed::new(expr, PgType::Int8, row.position))
+        Typed::new(expr, PgType::Int8, row.position)
     }
 
     /// `a.b.c[1]`, `(row).field`, `(array)[2:3]`
@@ -491,6 +480,19 @@ impl Analyzer<'_> {
             .when(undecided, truth(None))
             .otherwise(truth(Some(all)))?;
         Ok(decided)
+    }
+}
+
+/// 1 where a row has a field that is not NULL, else NULL.
+pub fn presence(row: &Typed) -> Expr {
+    let one = Expr::Literal(ScalarValue::Int64(Some(1)), None);
+    let tests = row.fields().unwrap_or_default().iter();
+    let some = tests
+        .map(|(_, field)| Expr::IsNotNull(Box::new(field.expr.clone())))
+        .reduce(|left, right| binary(left, Operator::Or, right));
+    match some {
+        Some(some) => when(some, one.clone()).end().unwrap_or(one),
+        None => one,
     }
 }
 

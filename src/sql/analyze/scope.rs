@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::common::{Column, ScalarValue};
+use datafusion::logical_expr::expr::Sort;
 use datafusion::logical_expr::{Expr, LogicalPlan};
 use sqlparser::ast::Ident;
 
@@ -47,6 +48,10 @@ pub struct Item {
     pub is_system: bool,
     /// A function that returns one value a row: the name alone is that value.
     pub is_value: bool,
+    /// An outer join may have no row of it.
+    pub may_be_absent: bool,
+    /// What a subquery orders its rows by.
+    pub order: Vec<(Typed, Sort)>,
 }
 
 /// The part of a query that an expression stands in: what may stand there differs.
@@ -261,7 +266,19 @@ impl Analyzer<'_> {
             let field = self.found(column, depth, position)?;
             Ok((column.name.clone(), field))
         });
-        Ok(Typed::row(fields.collect::<Result<_>>()?, position))
+        Ok(self.present_row(item, fields.collect::<Result<_>>()?, position))
+    }
+
+    /// A row of an item: its expression is NULL where an outer join found none.
+    pub fn present_row(&self, item: &Item, fields: Vec<(String, Typed)>, position: Option<usize>) -> Typed {
+        let row = Typed::row(fields, position);
+        match item.may_be_absent {
+            true => Typed {
+                expr: super::record::presence(&row),
+                ..row
+            },
+            false => row,
+        }
     }
 
     /// The columns of `*`, or of `item.*`.

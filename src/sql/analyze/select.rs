@@ -141,6 +141,7 @@ impl Analyzer<'_> {
             let typed = Typed::new(Expr::Column(columns[place].clone()), types[place].clone(), None);
             self.sort(typed, options)
         };
+        let order_places = sorts.clone();
         let sorts: Vec<Sort> = sorts
             .into_iter()
             .map(|(place, options)| sort_of(place, options))
@@ -185,6 +186,9 @@ impl Analyzer<'_> {
         if !sorts.is_empty() && !columns.is_empty() {
             plan = sorted(plan, sorts.clone());
         }
+        if with_ties(query) && sorts.is_empty() {
+            return Err(super::query::ties_without_order());
+        }
         let ties = with_ties(query).then_some(&sorts);
         let extra = columns.len() > count;
         // The engine knows a limit over a sort, so what is ordered by and not shown is taken off above both.
@@ -192,9 +196,11 @@ impl Analyzer<'_> {
         if extra {
             plan = LogicalPlan::Projection(Projection::try_new(kept, Arc::new(plan))?);
         }
+        let shown = order_places.iter().all(|(place, _)| *place < count);
         Ok(Output {
             plan,
             columns: output_columns,
+            order: if shown { order_places } else { vec![] },
         })
     }
 

@@ -75,13 +75,14 @@ impl Analyzer<'_> {
         // A chain of UNION ALL is one node: it is as long as it is written, and not as deep.
         let mut branches = vec![right];
         let mut first = left;
-        if all && op == SetOperator::Union {
+        if op == SetOperator::Union {
             while let SetExpr::SetOperation {
                 left,
                 op: SetOperator::Union,
-                set_quantifier: SetQuantifier::All,
+                set_quantifier,
                 right,
             } = first
+                && (!all || *set_quantifier == SetQuantifier::All)
             {
                 branches.push(right);
                 first = left;
@@ -187,7 +188,11 @@ impl Analyzer<'_> {
                 ..column
             })
             .collect();
-        Ok(Output { plan, columns })
+        Ok(Output {
+            plan,
+            columns,
+            order: vec![],
+        })
     }
 
     /// INTERSECT and EXCEPT: rows that match, counted with ALL: the n-th copy on the left meets the n-th on the right.
@@ -332,7 +337,11 @@ impl Analyzer<'_> {
                 row: None,
             })
             .collect();
-        Ok(Output { plan, columns })
+        Ok(Output {
+            plan,
+            columns,
+            order: vec![],
+        })
     }
 }
 

@@ -208,16 +208,25 @@ impl Analyzer<'_> {
         let mut exprs: Vec<Expr> = fields.iter().map(|(_, typed)| typed.expr.clone()).collect();
         let makes_rows = fields.iter().any(|(_, typed)| rows::makes_rows(typed));
         if ordinality {
-            let list = exprs.iter().find_map(|expr| rows::list_of(expr)).cloned();
-            let number = match list {
-                Some(list) => {
-                    let count = self.scalar("cardinality").expect("it is the engine's").call(vec![list]);
-                    let count = super::typed::cast_to(count, &PgType::Int8);
+            // The longest list has a number for each of its rows.
+            let cardinality = self.scalar("cardinality").expect("it is the engine's");
+            let counts = exprs.iter().filter_map(rows::list_of).map(|list| {
+                let count = cardinality.call(vec![list.clone()]);
+                super::typed::cast_to(count, &PgType::Int8)
+            });
+            let counts: Vec<Expr> = counts.collect();
+            let number = match counts.len() {
+                1.. => {
+                    let greatest = self.scalar("greatest").expect("it is the engine's");
+                    let count = match counts.len() {
+                        1 => counts[0].clone(),
+                        _ => greatest.call(counts),
+                    };
                     let one = Expr::Literal(ScalarValue::Int64(Some(1)), None);
                     let series = self.scalar("generate_series").expect("it is the engine's");
                     rows::marked_list(series.call(vec![one, count]))
                 }
-                None => Expr::Literal(ScalarValue::Int64(Some(1)), None),
+                _ => Expr::Literal(ScalarValue::Int64(Some(1)), None),
             };
             exprs.push(number.clone());
             fields.push(("ordinality".to_string(), Typed::new(number, PgType::Int8, None)));
@@ -387,6 +396,7 @@ impl Analyzer<'_> {
         Ok(Output {
             columns: columns.collect(),
             plan,
+            order: vec![],
         })
     }
 }

@@ -71,7 +71,9 @@ pub fn rewrite(plan: LogicalPlan) -> Result<LogicalPlan> {
     let mut found = false;
     plan.apply_with_subqueries(|node| {
         node.apply_expressions(|expr| {
-            found |= has(expr, |inner| subquery_of(inner).is_some_and(is_correlated));
+            found |= has(expr, |inner| {
+                matches!(inner, Expr::Exists(_)) || subquery_of(inner).is_some_and(is_correlated)
+            });
             Ok(TreeNodeRecursion::Continue)
         })?;
         Ok(match found {
@@ -126,6 +128,8 @@ fn rewrite_node(node: LogicalPlan) -> Result<LogicalPlan> {
             for part in split_conjunction_owned(filter.predicate) {
                 match condition_join(input.clone(), &part)? {
                     Some(joined) => input = joined,
+                    // As a condition it is the engine's to run.
+                    None if is_engines(&part) => rest.push(part),
                     None => {
                         let (joined, part) = value_joins(input, part)?;
                         input = joined;
@@ -218,6 +222,19 @@ fn rewrite_node(node: LogicalPlan) -> Result<LogicalPlan> {
     }
 }
 
+/// Whether a condition is EXISTS or IN of a subquery that names no column of the rows.
+fn is_engines(part: &Expr) -> bool {
+    let inner = match part {
+        Expr::Not(inner) => inner.as_ref(),
+        other => other,
+    };
+    match inner {
+        Expr::Exists(exists) => !is_correlated(&exists.subquery),
+        Expr::InSubquery(call) => !is_correlated(&call.subquery) && subquery_free(&call.expr),
+        _ => false,
+    }
+}
+
 /// EXISTS and IN as conditions that rows must meet.
 fn condition_join(input: LogicalPlan, part: &Expr) -> Result<Option<LogicalPlan>> {
     let (negated, inner) = match part {
@@ -298,7 +315,7 @@ fn value_joins(input: LogicalPlan, expr: Expr) -> Result<(LogicalPlan, Expr)> {
             return Ok(Transformed::no(node));
         };
         // What is not correlated is the engine's to run, but for what is in it.
-        if !is_correlated(subquery) {
+        if !is_correlated(subquery) && !matches!(node, Expr::Exists(_)) {
             let plan = match inner_first(subquery) {
                 Ok(plan) => plan,
                 Err(error) => return Err(crate::sql::functions::fail(error)),

@@ -170,7 +170,7 @@ impl Analyzer<'_> {
         let mut order_by: Vec<Sort> = spec.order_by.iter().map(|(_, sort)| sort.clone()).collect();
         let frame = match frame {
             Some(frame) => frame,
-            None => WindowFrame::new((!order_by.is_empty()).then_some(false)),
+            None => default_frame(&spec),
         };
         calls::check_frame(&frame).map_err(|error| at(error.into(), position))?;
         if let [(typed, _)] = spec.order_by.as_slice() {
@@ -283,6 +283,31 @@ impl Analyzer<'_> {
             ));
         }
         Ok(Some(frame))
+    }
+}
+
+/// The rows up to a row's peers, or all where there is no order. Peers are a group: the engine finds them so for every type.
+fn default_frame(spec: &Spec) -> WindowFrame {
+    let frame = WindowFrame::new((!spec.order_by.is_empty()).then_some(false));
+    let counts = |typed: &Typed| {
+        matches!(
+            typed.pg_type(),
+            PgType::Int2
+                | PgType::Int4
+                | PgType::Int8
+                | PgType::Float4
+                | PgType::Float8
+                | PgType::Numeric(_)
+                | PgType::Date
+                | PgType::Timestamp
+                | PgType::TimestampTz
+                | PgType::Text
+                | PgType::Varchar(_)
+        )
+    };
+    match spec.order_by.is_empty() || spec.order_by.iter().all(|(typed, _)| counts(typed)) {
+        true => frame,
+        false => WindowFrame::new_bounds(WindowFrameUnits::Groups, frame.start_bound, frame.end_bound),
     }
 }
 

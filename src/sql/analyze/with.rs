@@ -213,6 +213,7 @@ impl Analyzer<'_> {
         Ok(Output {
             columns: columns.collect(),
             plan,
+            order: vec![],
         })
     }
 }

@@ -205,14 +205,9 @@ impl ScalarUDFImpl for PostgresCast {
         Ok(format!("{}::{}", args[0], self.type_name()))
     }
 
-    /// A cast does not change the name; but the key of a join stands beside the column that it is made of.
+    /// The key of a join stands beside the column that it is made of.
     fn schema_name(&self, args: &[Expr]) -> Result<String> {
-        let name = args[0].schema_name();
-        match self.to.data_type() {
-            DataType::Timestamp(_, Some(_)) => Ok(format!("{name}::timestamptz")),
-            DataType::Timestamp(_, None) => Ok(format!("{name}::timestamp")),
-            _ => Ok(name.to_string()),
-        }
+        Ok(format!("{}::{}", args[0].schema_name(), self.type_name()))
     }
 
     fn signature(&self) -> &Signature {
