@@ -555,7 +555,11 @@ impl Analyzer<'_> {
             && let [row] = arguments.as_slice()
             && row.fields().is_some()
         {
-            let counted = self.row_presence(row);
+            // Rows that differ are counted by their text.
+            let counted = match given.distinct {
+                true => self.row_text(row)?,
+                false => self.row_presence(row),
+            };
             return Ok((computed("count", &arguments)?, vec![counted], PgType::Int8));
         }
         let arguments = self.as_declared(arguments, &chosen)?;

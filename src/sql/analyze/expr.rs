@@ -711,6 +711,36 @@ impl Analyzer<'_> {
         self.named_call("substring", given, position)
     }
 
+    /// CASE of an operand that is computed once.
+    fn case_of(
+        &self,
+        operand: Typed,
+        conditions: &[ast::CaseWhen],
+        otherwise: Option<&ast::Expr>,
+        scope: &Scope,
+        position: Option<usize>,
+    ) -> Result<Typed> {
+        let mut compared = vec![operand];
+        let mut results = Vec::with_capacity(conditions.len() + 1);
+        for arm in conditions {
+            compared.push(self.expr(&arm.condition, scope)?);
+            results.push(self.expr(&arm.result, scope)?);
+        }
+        if let Some(otherwise) = otherwise {
+            results.push(self.expr(otherwise, scope)?);
+        }
+        let (mut compared, _) = self.unify(compared, "CASE/WHEN")?;
+        let operand = compared.remove(0);
+        let (mut results, common) = self.unify(results, "CASE")?;
+        let otherwise = otherwise.and_then(|_| results.pop()).map(|typed| Box::new(typed.expr));
+        let arms = compared.into_iter().zip(results);
+        let arms = arms
+            .map(|(test, result)| (Box::new(test.expr), Box::new(result.expr)))
+            .collect();
+        let case = Expr::Case(Case::new(Some(Box::new(operand.expr)), arms, otherwise));
+        Ok(Typed::new(case, common, position))
+    }
+
     fn case(
         &self,
         operand: Option<&ast::Expr>,
@@ -720,6 +750,11 @@ impl Analyzer<'_> {
         position: Option<usize>,
     ) -> Result<Typed> {
         let operand = operand.map(|operand| self.expr(operand, scope)).transpose()?;
+        // An operand that changes by itself is looked at once.
+        let is_volatile = operand.as_ref().is_some_and(|operand| operand.expr.is_volatile());
+        if let (Some(operand), true) = (&operand, is_volatile) {
+            return self.case_of(operand.clone(), conditions, otherwise, scope, position);
+        }
         let mut tests = Vec::with_capacity(conditions.len());
         let mut results = Vec::with_capacity(conditions.len() + 1);
         for arm in conditions {

@@ -115,6 +115,11 @@ impl Analyzer<'_> {
         let mut untyped = Vec::with_capacity(width);
         for at in 0..width {
             let all: Vec<Typed> = outputs.iter().map(|output| column_of(&output.columns[at])).collect();
+            let all: Vec<Typed> = all
+                .into_iter()
+                .zip(&outputs)
+                .map(|(typed, output)| written_out(typed, &output.plan, at))
+                .collect();
             untyped.push(all.iter().all(Typed::is_unknown));
             commons.push(self.common_type(&all, name)?);
         }
@@ -127,8 +132,9 @@ impl Analyzer<'_> {
         for output in &outputs {
             let mut exprs = Vec::with_capacity(width);
             let mut changed = false;
-            for ((column, common), name) in output.columns.iter().zip(&commons).zip(&names) {
-                let typed = self.unify_one(column_of(column), common)?;
+            for (at, ((column, common), name)) in output.columns.iter().zip(&commons).zip(&names).enumerate() {
+                let typed = written_out(column_of(column), &output.plan, at);
+                let typed = self.unify_one(typed, common)?;
                 changed |= !matches!(&typed.expr, Expr::Column(column) if column.name == *name);
                 exprs.push(match &typed.expr {
                     Expr::Column(column) if column.name == *name => typed.expr,
@@ -342,6 +348,17 @@ impl Analyzer<'_> {
             columns,
             order: vec![],
         })
+    }
+}
+
+/// A constant that has no type yet in the place of its column.
+fn written_out(typed: Typed, plan: &LogicalPlan, at: usize) -> Typed {
+    match plan {
+        LogicalPlan::Projection(projection) if typed.is_unknown() => match projection.expr[at].clone().unalias() {
+            constant @ Expr::Literal(..) => Typed::unknown(constant, typed.position),
+            _ => typed,
+        },
+        _ => typed,
     }
 }
 

@@ -308,39 +308,74 @@ fn subquery_free(expr: &Expr) -> bool {
 
 /// Joins an input with the correlated subqueries of an expression, which then names their columns.
 fn value_joins(input: LogicalPlan, expr: Expr) -> Result<(LogicalPlan, Expr)> {
-    let mut input = input;
-    let mut failed = None;
-    let replaced = expr.transform_down(|node| {
-        let Some(subquery) = subquery_of(&node) else {
-            return Ok(Transformed::no(node));
-        };
-        // What is not correlated is the engine's to run, but for what is in it.
-        if !is_correlated(subquery) && !matches!(node, Expr::Exists(_)) {
-            let plan = match inner_first(subquery) {
-                Ok(plan) => plan,
-                Err(error) => return Err(crate::sql::functions::fail(error)),
+    let mut joins = Joins { input };
+    let expr = joins.replace(expr, None)?;
+    Ok((joins.input, expr))
+}
+
+struct Joins {
+    input: LogicalPlan,
+}
+
+impl Joins {
+    /// The expression with columns in the place of its subqueries. `guard`: it is looked at only where this holds, so that a
+    /// subquery is not run with values for which it may fail.
+    fn replace(&mut self, expr: Expr, guard: Option<&Expr>) -> Result<Expr> {
+        if let Some(subquery) = subquery_of(&expr) {
+            // What is not correlated is the engine's to run, but for what is in it.
+            if !is_correlated(subquery) && !matches!(expr, Expr::Exists(_)) {
+                let plan = inner_first(subquery)?;
+                return Ok(with_subquery(expr, plan));
+            }
+            let (joined, value) = value_join(self.input.clone(), &expr, guard)?;
+            self.input = joined;
+            return Ok(value);
+        }
+        if let Expr::Case(case) = expr {
+            return self.replace_case(case, guard);
+        }
+        let mut failed = None;
+        let mapped = expr.map_children(|child| {
+            let made = self.replace(child, guard);
+            match made {
+                Ok(made) => Ok(Transformed::yes(made)),
+                Err(error) => {
+                    failed = Some(error.clone());
+                    Err(crate::sql::functions::fail(error))
+                }
+            }
+        });
+        match (mapped, failed) {
+            (_, Some(error)) => Err(error),
+            (mapped, None) => Ok(mapped?.data),
+        }
+    }
+
+    /// An arm is looked at where its condition holds, and none before it.
+    fn replace_case(&mut self, case: Case, guard: Option<&Expr>) -> Result<Expr> {
+        let mut before = guard.cloned();
+        let operand = case.expr.map(|operand| self.replace(*operand, guard)).transpose()?;
+        let mut arms = Vec::with_capacity(case.when_then_expr.len());
+        for (condition, result) in case.when_then_expr {
+            let test = match &operand {
+                Some(operand) => binary(operand.clone(), Operator::Eq, condition.as_ref().clone()),
+                None => condition.as_ref().clone(),
             };
-            return Ok(Transformed::new(
-                with_subquery(node, plan),
-                true,
-                TreeNodeRecursion::Jump,
-            ));
+            let condition = self.replace(*condition, before.as_ref())?;
+            let holds = conjunction(before.iter().cloned().chain([test.clone()]));
+            let result = self.replace(*result, holds.as_ref())?;
+            before = conjunction(before.into_iter().chain([Expr::IsNotTrue(Box::new(test))]));
+            arms.push((Box::new(condition), Box::new(result)));
         }
-        match value_join(input.clone(), &node) {
-            Ok((joined, value)) => {
-                input = joined;
-                Ok(Transformed::new(value, true, TreeNodeRecursion::Jump))
-            }
-            Err(error) => {
-                failed = Some(error.clone());
-                Err(crate::sql::functions::fail(error))
-            }
-        }
-    });
-    match (replaced, failed) {
-        (Ok(replaced), _) => Ok((input, replaced.data)),
-        (Err(_), Some(error)) => Err(error),
-        (Err(error), None) => Err(error.into()),
+        let otherwise = case
+            .else_expr
+            .map(|expr| self.replace(*expr, before.as_ref()))
+            .transpose()?;
+        Ok(Expr::Case(Case::new(
+            operand.map(Box::new),
+            arms,
+            otherwise.map(Box::new),
+        )))
     }
 }
 
@@ -365,11 +400,20 @@ fn with_subquery(node: Expr, plan: LogicalPlan) -> Expr {
 }
 
 /// The join with one subquery, and what stands for it.
-fn value_join(input: LogicalPlan, node: &Expr) -> Result<(LogicalPlan, Expr)> {
+fn value_join(input: LogicalPlan, node: &Expr, guard: Option<&Expr>) -> Result<(LogicalPlan, Expr)> {
     let subquery = subquery_of(node).expect("the caller has looked");
     let plan = inner_first(subquery)?;
     let own = plan.schema().columns();
-    let domain = Domain::of(&plan, &input)?;
+    let source = match guard {
+        Some(guard)
+            if subquery_free(guard)
+                && !super::select::has(guard, |node| matches!(node, Expr::OuterReferenceColumn(..))) =>
+        {
+            LogicalPlan::Filter(Filter::try_new(guard.clone(), Arc::new(input.clone()))?)
+        }
+        _ => input.clone(),
+    };
+    let domain = Domain::of(&plan, &source)?;
     let is_value = matches!(node, Expr::ScalarSubquery(_));
     let (right, columns) = bind(&plan, &domain, is_value)?;
     let alias = name("subquery");

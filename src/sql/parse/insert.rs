@@ -246,6 +246,8 @@ fn values_alone(cursor: &Cursor) -> bool {
             Token::EOF => return true,
             Token::LParen => depth += 1,
             Token::RParen => depth = depth.saturating_sub(1),
+            // Rows with queries in them are a query's.
+            Token::Word(word) if word.quote_style.is_none() && word.value == "select" => return false,
             Token::Word(word) if depth == 0 => {
                 return word.quote_style.is_none() && matches!(word.value.as_str(), "returning" | "on");
             }

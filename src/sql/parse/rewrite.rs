@@ -238,6 +238,11 @@ fn rewrite_tables(tokens: &mut Vec<TokenWithSpan>) {
         let starts_query = match at.checked_sub(1) {
             None => true,
             Some(before) if is_at(tokens, before, &Token::LParen) => true,
+            // WITH x AS (...) TABLE x
+            Some(before) if is_at(tokens, before, &Token::RParen) => tokens
+                .iter()
+                .take(before)
+                .any(|token| matches!(&token.token, Token::Word(word) if word.value == "with")),
             Some(before) => matches!(
                 word_at(tokens, before),
                 Some("union" | "all" | "distinct" | "except" | "intersect" | "as")

@@ -110,12 +110,20 @@ fn complete_condition(expr: Expr, conjunct: bool, schema: &DFSchema) -> Result<T
             let both = Expr::BinaryExpr(BinaryExpr::new(Box::new(left.data), op, Box::new(right.data)));
             Ok(Transformed::new_transformed(both, changed))
         }
-        Expr::InSubquery(ref call) if conjunct || !call.negated => Ok(Transformed::no(expr)),
-        Expr::Not(ref inner) if conjunct && matches!(inner.as_ref(), Expr::InSubquery(call) if !call.negated) => {
+        // The engine joins with NULLs in mind by columns only.
+        Expr::InSubquery(ref call) if !call.negated || (conjunct && is_column(&call.expr)) => Ok(Transformed::no(expr)),
+        Expr::Not(ref inner)
+            if conjunct
+                && matches!(inner.as_ref(), Expr::InSubquery(call) if !call.negated && is_column(&call.expr)) =>
+        {
             Ok(Transformed::no(expr))
         }
         other => complete(other, true, schema),
     }
+}
+
+fn is_column(expr: &Expr) -> bool {
+    matches!(expr, Expr::Column(_))
 }
 
 /// Completes every IN of an expression. The engine runs IN in conditions only; elsewhere the equal rows are counted.
