@@ -6,6 +6,8 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use parking_lot::Mutex;
+
 use arrow::datatypes::{DataType, SchemaRef};
 use async_trait::async_trait;
 use datafusion::catalog::Session;
@@ -19,6 +21,7 @@ use datafusion::physical_planner::{ExtensionPlanner, PhysicalPlanner};
 
 use super::prune::Pruning;
 use super::scan::{Piece, Scan, Source};
+use super::shared::{SharedExec, State};
 use super::statistics::reached;
 use super::window::WindowExec;
 use super::{OwnWrites, ReadPoint, SystemRows, Topics, Written};
@@ -26,6 +29,7 @@ use crate::catalog::{self, system};
 use crate::error::{SqlError, state};
 use crate::log::{Adoption, Chunk, Extent, Lsn, Reader, Rows, Run, Stored, SystemColumn, TopicId, conform};
 use crate::sql::functions::fail;
+use crate::sql::shared::Shared;
 use crate::sql::source::{RelationKind, RelationSource};
 use crate::sql::statement::Emit;
 use crate::sql::window::{Closing, Window};
@@ -41,6 +45,8 @@ pub struct Leaves {
     own_places: bool,
     views: HashMap<u32, ViewRows>,
     system: SystemRows,
+    /// Queries that are computed once, by number.
+    shared: Mutex<HashMap<u64, Arc<State>>>,
 }
 
 impl Leaves {
@@ -54,6 +60,7 @@ impl Leaves {
             own_places: point.own_places,
             views: point.views.clone(),
             system: point.system.clone(),
+            shared: Mutex::default(),
         }
     }
 
@@ -304,11 +311,16 @@ impl ExtensionPlanner for Leaves {
         _session: &dyn Session,
         _planning: &PhysicalPlanningContext,
     ) -> Result<Option<Arc<dyn ExecutionPlan>>> {
-        let Some(window) = node.as_any().downcast_ref::<Window>() else {
+        let [input] = physical_inputs else {
             return Ok(None);
         };
-        let [input] = physical_inputs else {
-            unreachable!("a window node has one input")
+        if let Some(shared) = node.as_any().downcast_ref::<Shared>() {
+            let state = self.shared.lock().entry(shared.number).or_default().clone();
+            let exec = SharedExec::new(shared.name.clone(), input.clone(), state);
+            return Ok(Some(Arc::new(exec)));
+        }
+        let Some(window) = node.as_any().downcast_ref::<Window>() else {
+            return Ok(None);
         };
         let closing = match window.emit {
             Emit::OnChange => Closing::All,

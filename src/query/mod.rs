@@ -22,6 +22,7 @@ mod prune;
 mod reuse;
 mod run;
 mod scan;
+mod shared;
 mod slices;
 mod statistics;
 mod stoppable;

@@ -7,6 +7,7 @@ pub mod statement;
 
 pub mod parse;
 
+pub mod shared;
 pub mod source;
 pub mod window;
 

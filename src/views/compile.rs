@@ -21,6 +21,7 @@ use crate::error::SqlError;
 use crate::log::SystemColumn;
 use crate::sql::functions::aggregates::{self, AggregateKind};
 use crate::sql::plan::{self, Planned};
+use crate::sql::shared::Shared;
 use crate::sql::source::{RelationKind, RelationSource};
 use crate::sql::statement::Emit;
 use crate::sql::window::{Closure, Window};
@@ -181,6 +182,8 @@ impl Compiler {
             LogicalPlan::Sort(sort) if sort.fetch.is_none() => self.node(&sort.input, needed),
             LogicalPlan::Extension(_) => match Window::of(plan) {
                 Some(window) => self.window(window, needed),
+                // Each place that reads a shared query keeps it for itself.
+                None if Shared::of(plan).is_some() => self.node(plan.inputs()[0], needed),
                 None => unsupported("it uses an operator that has no incremental form"),
             },
             LogicalPlan::Join(_) => unsupported("joins are not kept incrementally yet"),

@@ -19,6 +19,7 @@ use super::{Result, window};
 use crate::error::SqlError;
 use crate::sql::functions::functions;
 use crate::sql::plan::provider::cte_work_table;
+use crate::sql::shared::Shared;
 
 thread_local! {
     /// Numbers the names that are made here.
@@ -286,6 +287,8 @@ pub fn bind(plan: &LogicalPlan, domain: &Domain, optional: bool) -> Result<(Logi
         }
         LogicalPlan::Join(join) => bind_join(join, domain),
         LogicalPlan::RecursiveQuery(query) => bind_recursive(query, domain),
+        // Its rows differ from one value of the domain to another.
+        LogicalPlan::Extension(_) if Shared::of(plan).is_some() => bind(plan.inputs()[0], domain, optional),
         LogicalPlan::Extension(_) => Err(not_supported("a window")),
         _ => Err(not_supported("this subquery")),
     }

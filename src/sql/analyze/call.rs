@@ -132,13 +132,7 @@ impl Analyzer<'_> {
             ));
         }
         if given.star {
-            return Err(at(
-                SqlError::new(
-                    state::WRONG_OBJECT_TYPE,
-                    format!("{name}(*) specified, but {name} is not an aggregate function"),
-                ),
-                position,
-            ));
+            return Err(at(undefined_function(&name, &[]), position));
         }
         let typed = self.call_given(&name, given, position)?;
         if super::rows::makes_rows(&typed) {
@@ -517,13 +511,7 @@ impl Analyzer<'_> {
         }
         if given.star {
             if name != "count" {
-                return Err(at(
-                    SqlError::new(
-                        state::WRONG_OBJECT_TYPE,
-                        format!("{name}(*) must be used to call a parameterless aggregate function"),
-                    ),
-                    position,
-                ));
+                return Err(at(undefined_function(name, &[]), position));
             }
             let one = Expr::Literal(ScalarValue::Int64(Some(1)), None);
             let one = Typed::new(one, PgType::Int8, position);

@@ -65,7 +65,7 @@ impl Analyzer<'_> {
         crate::stop::check()?;
         let ctes = self.ctes.borrow().len();
         if let Some(with) = &query.with {
-            self.define(with, parent)?;
+            self.define(with, query, parent)?;
         }
         let output = self.body(query, parent, wanted);
         self.ctes.borrow_mut().truncate(ctes);

@@ -5,6 +5,7 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use datafusion::common::Column;
+use datafusion::common::tree_node::TreeNodeRecursion;
 use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder, Projection, RecursiveQuery};
 use sqlparser::ast::{self, TableAlias};
 
@@ -16,11 +17,12 @@ use super::{Analyzer, Result};
 use crate::error::{SqlError, state};
 use crate::sql::plan::names::fold;
 use crate::sql::plan::provider::cte_work_table;
+use crate::sql::shared::Shared;
 use crate::types::PgType;
 
 impl Analyzer<'_> {
     /// Puts the queries of a WITH in scope, in turn.
-    pub fn define(&self, with: &ast::With, parent: Option<&Scope>) -> Result<()> {
+    pub fn define(&self, with: &ast::With, query: &ast::Query, parent: Option<&Scope>) -> Result<()> {
         let mut names = HashSet::new();
         for cte in &with.cte_tables {
             let name = fold(&cte.alias.name);
@@ -53,9 +55,18 @@ impl Analyzer<'_> {
             for (column, given) in columns.iter_mut().zip(&cte.alias.columns) {
                 column.name = fold(&given.name);
             }
+            let plan = match is_shared(cte, query, &output.plan) {
+                true => Shared {
+                    input: output.plan,
+                    name: name.clone(),
+                    number: self.number(),
+                }
+                .into_plan(),
+                false => output.plan,
+            };
             self.ctes.borrow_mut().push(Cte {
                 name,
-                plan: Arc::new(output.plan),
+                plan: Arc::new(plan),
                 columns,
             });
         }
@@ -181,7 +192,14 @@ impl Analyzer<'_> {
             };
             let fits = super::choose::common(&[wanted.oid(), typed.oid()]);
             if fits.is_none_or(|oid| oid != wanted.oid()) {
-                let overall = fits.map_or_else(|| typed.type_name(), super::kinds::name);
+                let Some(overall) = fits.map(super::kinds::name) else {
+                    let message = format!(
+                        "UNION types {} and {} cannot be matched",
+                        super::kinds::name(wanted.oid()),
+                        typed.type_name()
+                    );
+                    return Err(SqlError::new(state::DATATYPE_MISMATCH, message));
+                };
                 let message = format!(
                     "recursive query \"{name}\" column {} has type {} in non-recursive term but type {overall} overall",
                     index + 1,
@@ -220,6 +238,43 @@ impl Analyzer<'_> {
 
 /// 42P19
 const INVALID_RECURSION: crate::error::SqlState = crate::error::SqlState("42P19");
+
+/// Whether the query of a CTE is computed once for all places that read it: where it is said so, where its rows would differ,
+/// and where there are several such places and it is more than a choice of rows and columns.
+fn is_shared(cte: &ast::Cte, query: &ast::Query, plan: &LogicalPlan) -> bool {
+    match cte.materialized {
+        Some(ast::CteAsMaterialized::Materialized) => return true,
+        Some(ast::CteAsMaterialized::NotMaterialized) => return false,
+        None => {}
+    }
+    let name = fold(&cte.alias.name);
+    let mut places = 0;
+    let _ = ast::visit_relations(query, |relation| {
+        places += usize::from(is_named(relation, &name));
+        ControlFlow::<()>::Continue(())
+    });
+    if places < 2 || !plan.all_out_ref_exprs().is_empty() {
+        return false;
+    }
+    let mut is_plain = true;
+    let looked = plan.apply_with_subqueries(|node| {
+        is_plain &= matches!(
+            node,
+            LogicalPlan::TableScan(_)
+                | LogicalPlan::Projection(_)
+                | LogicalPlan::Filter(_)
+                | LogicalPlan::SubqueryAlias(_)
+                | LogicalPlan::Union(_)
+                | LogicalPlan::Values(_)
+                | LogicalPlan::EmptyRelation(_)
+        );
+        node.apply_expressions(|expr| {
+            is_plain &= !expr.is_volatile();
+            Ok(TreeNodeRecursion::Continue)
+        })
+    });
+    looked.is_ok() && !is_plain
+}
 
 fn names_relation(query: &ast::Query, name: &str) -> bool {
     body_names_relation(&query.body, name) || {

@@ -3,6 +3,7 @@
 use datafusion::logical_expr::{Distinct, Expr, LogicalPlan};
 
 use crate::catalog::Column;
+use crate::sql::shared::Shared;
 use crate::sql::source::{RelationKind, RelationSource};
 use crate::sql::window::Window;
 
@@ -55,6 +56,7 @@ pub fn origin(plan: &LogicalPlan, index: usize) -> Option<Origin> {
             let first = origins.next()??;
             origins.all(|other| other.as_ref() == Some(&first)).then_some(first)
         }
+        LogicalPlan::Extension(_) if Shared::of(plan).is_some() => origin(plan.inputs()[0], index),
         LogicalPlan::Extension(_) => {
             let window = Window::of(plan)?;
             match window.input_column(index) {

@@ -23,6 +23,7 @@ use super::provider::topic_schema;
 use crate::error::{SqlError, state};
 use crate::log::{SystemColumn, TopicId};
 use crate::sql::error::external;
+use crate::sql::shared::Shared;
 use crate::sql::source::{RelationKind, RelationSource};
 use crate::sql::statement::Emit;
 use crate::sql::window::{Closure, WINDOW_END, Window, WindowKind};
@@ -381,6 +382,8 @@ fn thread_watermark(plan: &LogicalPlan, time_column: usize) -> Result<Result<Thr
                 topics,
             }))
         }
+        // A window reads it as if it were not shared.
+        LogicalPlan::Extension(_) if Shared::of(plan).is_some() => thread_watermark(plan.inputs()[0], time_column),
         other => Ok(Err(format!("its input is {}", describe(other)))),
     }
 }
@@ -496,6 +499,7 @@ fn not_final(plan: &LogicalPlan) -> Result<Option<&'static str>> {
         return Ok(Some("the answer of a subquery changes"));
     }
     let why = match plan {
+        LogicalPlan::Extension(_) if Shared::of(plan).is_some() => None,
         LogicalPlan::Projection(_)
         | LogicalPlan::Filter(_)
         | LogicalPlan::SubqueryAlias(_)
