@@ -5,11 +5,10 @@
 
 use arrow::datatypes::DataType;
 use arrow::error::ArrowError;
-use datafusion::common::{Column, DataFusionError, SchemaError};
+use datafusion::common::DataFusionError;
 
 use crate::error::{SqlError, SqlState, state};
 use crate::panics;
-use crate::sql::functions::functions;
 use crate::sql::functions::growth::too_large_together;
 use crate::types::PgType;
 
@@ -33,7 +32,6 @@ impl From<DataFusionError> for SqlError {
                 None => SqlError::new(state::INTERNAL_ERROR, "an empty list of errors"),
             },
             DataFusionError::Shared(shared) => from_shared(&shared),
-            DataFusionError::SchemaError(schema, _) => from_schema(&schema),
             DataFusionError::ResourcesExhausted(message) => out_of_memory(&message),
             DataFusionError::NotImplemented(message) => from_not_implemented(&message),
             DataFusionError::Plan(message) => from_plan(&message),
@@ -140,70 +138,9 @@ fn from_shared(error: &DataFusionError) -> SqlError {
     }
 }
 
-fn from_schema(error: &SchemaError) -> SqlError {
-    match error {
-        SchemaError::FieldNotFound { field, valid_fields } => missing_field(field, valid_fields),
-        SchemaError::AmbiguousReference { field } => SqlError::new(
-            state::AMBIGUOUS_COLUMN,
-            format!("column reference \"{}\" is ambiguous", field.name),
-        ),
-        SchemaError::DuplicateQualifiedField { qualifier, .. } => SqlError::new(
-            state::DUPLICATE_ALIAS,
-            format!("table name \"{}\" specified more than once", qualifier.table()),
-        )
-        .hint("Give each of them an alias of its own."),
-        SchemaError::DuplicateUnqualifiedField { name } => SqlError::new(
-            state::DUPLICATE_COLUMN,
-            format!("column \"{}\" specified more than once", visible_name(name)),
-        ),
-    }
-}
-
 /// The name as the user knows it: without the mark that keeps equal output names apart inside a plan.
 pub fn visible_name(name: &str) -> &str {
     name.split('\u{1}').next().unwrap_or(name)
-}
-
-fn missing_field(field: &Column, valid: &[Column]) -> SqlError {
-    let name = visible_name(&field.name);
-    let Some(relation) = &field.relation else {
-        let error = undefined_column(None, name);
-        return match closest(name, valid) {
-            Some(column) => error.hint(format!("Perhaps you meant to reference the column \"{column}\".")),
-            None => error,
-        };
-    };
-    if !valid.is_empty()
-        && !valid.iter().any(|column| {
-            column
-                .relation
-                .as_ref()
-                .is_some_and(|known| known.resolved_eq(relation))
-        })
-    {
-        return SqlError::new(
-            state::UNDEFINED_TABLE,
-            format!("missing FROM-clause entry for table \"{}\"", relation.table()),
-        );
-    }
-    let error = undefined_column(Some(relation.table()), name);
-    match closest(name, valid) {
-        Some(column) => error.hint(format!("Perhaps you meant to reference the column \"{column}\".")),
-        None => error,
-    }
-}
-
-/// The nearest of the known columns, if it is near enough to be a slip of the finger.
-fn closest(name: &str, valid: &[Column]) -> Option<String> {
-    let limit = (name.chars().count() / 2).clamp(1, 3);
-    let near = |column: &&Column| {
-        datafusion::common::utils::datafusion_strsim::levenshtein(&column.name.to_lowercase(), &name.to_lowercase())
-    };
-    let best = valid.iter().min_by_key(near)?;
-    (near(&best) <= limit).then(|| match &best.relation {
-        Some(relation) => format!("{}.{}", relation.table(), visible_name(&best.name)),
-        None => visible_name(&best.name).to_string(),
-    })
 }
 
 fn from_not_implemented(message: &str) -> SqlError {
@@ -237,198 +174,17 @@ fn from_not_implemented(message: &str) -> SqlError {
     .hint("docs/sql.md says what works; most queries can be written with joins, CTEs and GROUP BY in its place.")
 }
 
-const OPERATOR_HINT: &str =
-    "No operator matches the given name and argument types. You might need to add explicit type casts.";
 const FUNCTION_HINT: &str =
     "No function matches the given name and argument types. You might need to add explicit type casts.";
 
+/// Plans are checked before the engine sees them: what it says of one is of our functions' arguments, or is not there yet.
 fn from_plan(message: &str) -> SqlError {
     let message = message.trim();
     let text = message.strip_prefix("Error during planning: ").unwrap_or(message);
-    if let Some(name) = between(text, "Invalid function '", "'") {
-        if functions().window.contains_key(name) {
-            return SqlError::new(
-                state::WRONG_OBJECT_TYPE,
-                format!("window function {name} requires an OVER clause"),
-            );
-        }
-        return SqlError::new(state::UNDEFINED_FUNCTION, format!("function {name} does not exist"))
-            .hint(function_hint(text));
-    }
-    if let Some(name) = after(text, "There is no window function named ") {
-        return SqlError::new(
-            state::UNDEFINED_FUNCTION,
-            format!("window function {name} does not exist"),
-        );
-    }
-    if let Some(column) = between(text, "While expanding wildcard, column \"", "\" must appear")
-        .or_else(|| between(text, "HAVING clause references: ", " must appear"))
-    {
-        return SqlError::new(
-            state::GROUPING_ERROR,
-            format!(
-                "column \"{}\" must appear in the GROUP BY clause or be used in an aggregate function",
-                visible_name(column)
-            ),
-        );
-    }
-    if let Some(expression) = between(text, "Cannot coerce arithmetic expression ", " to valid types") {
-        return operator_error(expression);
-    }
-    for prefix in [
-        "Cannot infer common argument type for comparison operation ",
-        "Cannot infer common argument type for logical boolean operation ",
-        "Cannot get result type for arithmetic operation ",
-        "Cannot infer common argument type for bitwise operation ",
-        "Cannot infer common string type for string concat operation ",
-        "Cannot infer common argument type for regex operation ",
-    ] {
-        if let Some(expression) = after(text, prefix) {
-            return operator_error(expression);
-        }
-    }
     if text.contains(" user-defined coercion failed with: External error: ")
         && let Some(error) = from_coercion(text)
     {
         return error;
-    }
-    if let Some(call) = between(text, "No function matches the given name and argument types '", "'.") {
-        return function_error(call);
-    }
-    if let Some((function, types)) = text
-        .split_once("Failed to coerce arguments to satisfy a call to '")
-        .and_then(|(_, rest)| rest.split_once("' function: coercion from "))
-    {
-        let types = types.split(" to the signature").next().unwrap_or(types);
-        return function_error(&format!("{function}({types})"));
-    }
-    if let Some(name) = between(text, "unction '", "'")
-        && (text.contains("expect") || text.contains("requires") || text.contains("does not support"))
-    {
-        return SqlError::new(
-            state::UNDEFINED_FUNCTION,
-            format!("function {name} does not exist with these arguments"),
-        )
-        .detail(sentence(text))
-        .hint(FUNCTION_HINT);
-    }
-    if let Some(kind) = after(text, "Cannot create filter with non-boolean predicate '")
-        .and_then(|rest| rest.rsplit_once("' returning "))
-        .map(|(_, kind)| kind)
-    {
-        return SqlError::new(
-            state::DATATYPE_MISMATCH,
-            format!("argument of WHERE must be type boolean, not type {}", pg_name(kind)),
-        );
-    }
-    if text.contains("different number of columns") || text.contains("Union schemas have different number of fields") {
-        return SqlError::new(
-            state::SYNTAX_ERROR,
-            "each UNION query must have the same number of columns",
-        );
-    }
-    if text.contains("INTERSECT/EXCEPT query must have the same number") {
-        return SqlError::new(
-            state::SYNTAX_ERROR,
-            "each INTERSECT or EXCEPT query must have the same number of columns",
-        );
-    }
-    if let Some(rest) = after(text, "Incompatible inputs for Union: Previous inputs were of type ")
-        && let Some((left, rest)) = rest.split_once(", but got incompatible type ")
-    {
-        let right = rest.split(" on column").next().unwrap_or(rest);
-        return SqlError::new(
-            state::DATATYPE_MISMATCH,
-            format!("UNION types {} and {} cannot be matched", pg_name(left), pg_name(right)),
-        );
-    }
-    if let Some(qualifier) = after(text, "Invalid qualifier ") {
-        return SqlError::new(
-            state::UNDEFINED_TABLE,
-            format!("missing FROM-clause entry for table \"{qualifier}\""),
-        );
-    }
-    if let Some(rest) = after(text, "Cannot find column with position ") {
-        let position = rest.split(' ').next().unwrap_or(rest);
-        return SqlError::new(
-            state::INVALID_COLUMN_REFERENCE,
-            format!("GROUP BY position {position} is not in select list"),
-        );
-    }
-    if let Some(rest) = after(text, "Order by column out of bounds, specified: ") {
-        let position = rest.split(',').next().unwrap_or(rest);
-        return SqlError::new(
-            state::INVALID_COLUMN_REFERENCE,
-            format!("ORDER BY position {position} is not in select list"),
-        );
-    }
-    if text.starts_with("Aggregate functions are not allowed in the WHERE clause") {
-        return SqlError::new(state::GROUPING_ERROR, "aggregate functions are not allowed in WHERE");
-    }
-    for (call, code, message) in [
-        (
-            "Aggregate function calls cannot be nested",
-            state::GROUPING_ERROR,
-            "aggregate function calls cannot be nested",
-        ),
-        (
-            "Aggregate function calls cannot contain window",
-            state::GROUPING_ERROR,
-            "aggregate function calls cannot contain window function calls",
-        ),
-        (
-            "Window function calls cannot be nested",
-            state::WINDOWING_ERROR,
-            "window function calls cannot be nested",
-        ),
-    ] {
-        if text.starts_with(call) {
-            return SqlError::new(code, message);
-        }
-    }
-    if text.starts_with("RANGE requires exactly one ORDER BY column") {
-        return SqlError::new(
-            state::WINDOWING_ERROR,
-            "RANGE with offset PRECEDING/FOLLOWING requires exactly one ORDER BY column",
-        );
-    }
-    if text.starts_with("Step") && text.contains("zero") {
-        return SqlError::new(state::INVALID_PARAMETER_VALUE, "step size cannot equal zero");
-    }
-    if text.starts_with("For SELECT DISTINCT, ORDER BY expressions") {
-        return SqlError::new(
-            state::INVALID_COLUMN_REFERENCE,
-            "for SELECT DISTINCT, ORDER BY expressions must appear in select list",
-        );
-    }
-    if text.starts_with("SELECT DISTINCT ON expressions must match") {
-        return SqlError::new(
-            state::INVALID_COLUMN_REFERENCE,
-            "SELECT DISTINCT ON expressions must match initial ORDER BY expressions",
-        );
-    }
-    if let Some(rest) = after(text, "WITH query name ") {
-        return SqlError::new(state::DUPLICATE_ALIAS, format!("WITH query name {rest}"));
-    }
-    if text.starts_with("Inconsistent data length across values list") {
-        return SqlError::new(state::SYNTAX_ERROR, "VALUES lists must all be the same length");
-    }
-    if let Some(counts) = after(text, "Source table contains ")
-        && let Some((have, rest)) = counts.split_once(" columns but only ")
-    {
-        let given = rest.split(' ').next().unwrap_or(rest);
-        return SqlError::new(
-            state::INVALID_COLUMN_REFERENCE,
-            format!("table has {have} columns available but {given} columns specified"),
-        );
-    }
-    if text.contains("should only return one column") || text.contains("Scalar subquery should only project") {
-        return SqlError::new(state::SYNTAX_ERROR, "subquery must return only one column");
-    }
-    if text.contains("require unique expression names") {
-        return SqlError::new(state::DUPLICATE_COLUMN, "output column names are not unique")
-            .detail(sentence(text))
-            .hint("Give each of them an alias (AS) of its own.");
     }
     if text.contains("orrelated") || text.contains("not supported") || text.contains("Unsupported") {
         return SqlError::new(
@@ -436,47 +192,10 @@ fn from_plan(message: &str) -> SqlError {
             format!("not supported: {}", lower_first(text)),
         );
     }
-    if text.starts_with("LIMIT must be") || text.starts_with("OFFSET must be") {
-        let word = text.split(' ').next().unwrap_or("LIMIT");
-        let code = if word == "LIMIT" { "2201W" } else { "2201X" };
-        return SqlError::new(SqlState(code), format!("{word} must not be negative"));
+    if text.starts_with("Step") && text.contains("zero") {
+        return SqlError::new(state::INVALID_PARAMETER_VALUE, "step size cannot equal zero");
     }
-    if let Some(rest) = after(text, "Can not find compatible types to compare ") {
-        return SqlError::new(
-            state::DATATYPE_MISMATCH,
-            format!("types cannot be compared: {}", replace_types(rest)),
-        );
-    }
-    let runtime = from_execution(text);
-    if runtime.state != state::INTERNAL_ERROR {
-        return runtime;
-    }
-    SqlError::new(state::SYNTAX_ERROR, lower_first(text))
-}
-
-fn function_hint(text: &str) -> String {
-    match between(text, "Did you mean '", "'") {
-        Some(near) => format!("{FUNCTION_HINT} Perhaps you meant {near}."),
-        None => FUNCTION_HINT.to_string(),
-    }
-}
-
-/// `Int64 + Utf8` to `operator does not exist: bigint + text`.
-fn operator_error(expression: &str) -> SqlError {
-    SqlError::new(
-        state::UNDEFINED_FUNCTION,
-        format!("operator does not exist: {}", replace_types(expression.trim())),
-    )
-    .hint(OPERATOR_HINT)
-}
-
-/// `sum(Utf8)` to `function sum(text) does not exist`.
-fn function_error(call: &str) -> SqlError {
-    SqlError::new(
-        state::UNDEFINED_FUNCTION,
-        format!("function {} does not exist", replace_types(call)),
-    )
-    .hint(FUNCTION_HINT)
+    from_execution(text)
 }
 
 /// What our functions say of arguments that they are asked about while the engine plans.
@@ -575,31 +294,6 @@ pub fn type_name(data_type: &DataType) -> String {
         Some(known) => known.name(),
         None => pg_name(&data_type.to_string()),
     }
-}
-
-/// Replaces every Arrow type name in a message: `Int64 + Timestamp(Microsecond, None)`.
-fn replace_types(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    let mut rest = text;
-    while !rest.is_empty() {
-        let word = rest.find(|c: char| !c.is_ascii_alphanumeric()).unwrap_or(rest.len());
-        if word == 0 {
-            let next = rest.chars().next().map_or(1, char::len_utf8);
-            out.push_str(&rest[..next]);
-            rest = &rest[next..];
-            continue;
-        }
-        let parameterized = ["Timestamp", "Decimal", "Time64", "Time32", "Interval", "Duration"]
-            .iter()
-            .any(|name| rest[..word].starts_with(name));
-        let end = match rest[word..].strip_prefix('(').and_then(|inner| inner.find(')')) {
-            Some(close) if parameterized => word + close + 2,
-            _ => word,
-        };
-        out.push_str(&pg_name(&rest[..end]));
-        rest = &rest[end..];
-    }
-    out
 }
 
 fn between<'a>(text: &'a str, start: &str, end: &str) -> Option<&'a str> {
@@ -706,14 +400,5 @@ mod tests {
         let ours = SqlError::new(state::INVALID_PARAMETER_VALUE, "no").hint("Do.");
         let wrapped = external(ours.clone()).context("somewhere");
         assert_eq!(SqlError::from(wrapped), ours);
-    }
-
-    #[test]
-    fn type_names_inside_a_message_become_postgresqls() {
-        assert_eq!(replace_types("Int64 + Utf8"), "bigint + text");
-        assert_eq!(
-            replace_types("Timestamp(µs, \"UTC\") = Decimal128(10, 2)"),
-            "timestamp with time zone = numeric"
-        );
     }
 }

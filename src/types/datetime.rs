@@ -57,6 +57,7 @@ pub fn parse_date(text: &str, style: &InputStyle) -> Result<i32, SqlError> {
     }
     let fields = Fields::read(text, style).map_err(|bad| bad.report(KIND, text))?;
     let days = match fields.special {
+        Some(instant_us) if fields.is_epoch => instant_us.div_euclid(DAY_US),
         Some(instant_us) => {
             (instant_us + i64::from(offset_at(style.time_zone, instant_us)) * SECOND_US).div_euclid(DAY_US)
         }

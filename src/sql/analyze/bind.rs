@@ -13,6 +13,7 @@ use datafusion::logical_expr::{
     LogicalPlanBuilder, Operator, Projection, RecursiveQuery, Sort as SortNode, SubqueryAlias, Union, Window,
 };
 
+use super::join::EqualPairs;
 use super::operators::{binary, conjunction};
 use super::select::{has, reference};
 use super::{Result, window};
@@ -516,7 +517,7 @@ fn bind_limit(limit: &Limit, domain: &Domain) -> Result<(LogicalPlan, Vec<Column
 }
 
 fn bind_join(node: &Join, domain: &Domain) -> Result<(LogicalPlan, Vec<Column>)> {
-    let condition = |columns: &[Column]| -> Result<(Vec<(Expr, Expr)>, Option<Expr>)> {
+    let condition = |columns: &[Column]| -> Result<(EqualPairs, Option<Expr>)> {
         let on = node.on.iter().map(|(left, right)| {
             Ok((
                 domain.replace(left.clone(), columns)?,
@@ -530,11 +531,6 @@ fn bind_join(node: &Join, domain: &Domain) -> Result<(LogicalPlan, Vec<Column>)>
             .transpose()?;
         Ok((on.collect::<Result<_>>()?, filter))
     };
-    let in_condition = node.filter.as_ref().is_some_and(|filter| domain.names_one(filter))
-        || node
-            .on
-            .iter()
-            .any(|(left, right)| domain.names_one(left) || domain.names_one(right));
     let (in_left, in_right) = (domain.is_in(&node.left), domain.is_in(&node.right));
     let rebuilt =
         |left: LogicalPlan, right: LogicalPlan, on: Vec<(Expr, Expr)>, filter: Option<Expr>| -> Result<LogicalPlan> {
@@ -551,8 +547,7 @@ fn bind_join(node: &Join, domain: &Domain) -> Result<(LogicalPlan, Vec<Column>)>
         };
     // One side alone has the domain, if its rows are there whatever the other side has.
     let left_only = match node.join_type {
-        JoinType::Inner => in_left && !in_right || !in_left && !in_right,
-        JoinType::Left | JoinType::LeftSemi | JoinType::LeftAnti | JoinType::LeftMark => !in_right,
+        JoinType::Inner | JoinType::Left | JoinType::LeftSemi | JoinType::LeftAnti | JoinType::LeftMark => !in_right,
         _ => false,
     };
     let right_only = match node.join_type {
@@ -570,7 +565,6 @@ fn bind_join(node: &Join, domain: &Domain) -> Result<(LogicalPlan, Vec<Column>)>
         let (on, filter) = condition(&columns)?;
         return Ok((rebuilt(node.left.as_ref().clone(), right, on, filter)?, columns));
     }
-    let _ = in_condition;
     let (left, left_columns) = bind(&node.left, domain, false)?;
     let (right, right_columns) = bind(&node.right, domain, false)?;
     let (on, filter) = condition(&left_columns)?;

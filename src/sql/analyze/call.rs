@@ -70,6 +70,12 @@ impl Analyzer<'_> {
             "coalesce" | "greatest" | "least" | "nullif" | "row" if call.over.is_none() => {
                 return self.grammar_call(&name, call, scope, position);
             }
+            // The parser takes `(VALUES (1))` for a call.
+            "values" if call.over.is_none() => {
+                if let Some(query) = values_query(call) {
+                    return self.scalar_subquery(&query, scope, position);
+                }
+            }
             _ => {}
         }
         if let Some(typed) = self.size_call(&name, call, scope)? {
@@ -298,6 +304,15 @@ impl Analyzer<'_> {
 
     /// A call of a function with arguments that are typed.
     pub fn named_call(&self, name: &str, arguments: Vec<Typed>, position: Option<usize>) -> Result<Typed> {
+        if let ("to_json" | "to_jsonb", [row]) = (name, arguments.as_slice())
+            && row.fields().is_some()
+        {
+            let json = self.named_call("row_to_json", arguments, position)?;
+            return match name {
+                "to_jsonb" => self.cast(json, &PgType::Jsonb, Context::Explicit),
+                _ => Ok(json),
+            };
+        }
         let given: Vec<u32> = arguments.iter().map(Typed::oid).collect();
         let candidates: Vec<&'static Signature> = signatures::of(name)
             .iter()
@@ -305,16 +320,10 @@ impl Analyzer<'_> {
             .collect();
         let chosen = match choose::function(&candidates, &given) {
             Ok(chosen) => chosen,
-            Err(failure) => {
-                // `text(x)` is a cast.
-                if let [argument] = arguments.as_slice()
-                    && let Some(pg_type) = PgType::parse(name).filter(|pg_type| pg_type.catalog_name() == name)
-                    && (argument.is_unknown() || kinds::can_coerce(argument.oid(), pg_type.oid(), Context::Explicit))
-                {
-                    return self.cast(argument.clone(), &pg_type, Context::Explicit);
-                }
-                return Err(at(choice_failed(failure, name, &arguments), position));
-            }
+            Err(failure) => match self.cast_by_call(name, &arguments)? {
+                Some(typed) => return Ok(typed),
+                None => return Err(at(choice_failed(failure, name, &arguments), position)),
+            },
         };
         if name == "unnest" {
             return self.unnest_call(arguments, chosen.result, position);
@@ -332,12 +341,26 @@ impl Analyzer<'_> {
             return self.rows_call(name, arguments, &chosen, position);
         }
         let Some(function) = self.scalar(computed_by(name)) else {
-            return Err(at(not_yet(name, &arguments), position));
+            return match self.cast_by_call(name, &arguments)? {
+                Some(typed) => Ok(typed),
+                None => Err(at(not_yet(name, &arguments), position)),
+            };
         };
         match PgType::from_oid(chosen.result) {
             Some(result) => self.call_of(function, arguments, &result, position),
             None => Err(at(not_yet(name, &arguments), position)),
         }
+    }
+
+    /// `text(x)` is a cast.
+    fn cast_by_call(&self, name: &str, arguments: &[Typed]) -> Result<Option<Typed>> {
+        if let [argument] = arguments
+            && let Some(pg_type) = PgType::parse(name).filter(|pg_type| pg_type.catalog_name() == name)
+            && (argument.is_unknown() || kinds::can_coerce(argument.oid(), pg_type.oid(), Context::Explicit))
+        {
+            return Ok(Some(self.cast(argument.clone(), &pg_type, Context::Explicit)?));
+        }
+        Ok(None)
     }
 
     /// The arguments of a call as the function that was chosen takes them.
@@ -427,7 +450,14 @@ impl Analyzer<'_> {
                 return Err(at(undefined_function(name, &given.arguments), position));
             };
             let equal = self.binary("=", left.clone(), right.clone(), position)?;
-            let left = self.settle(left.clone())?;
+            // The result is the first as `=` takes it; digits of a NUMERIC stay.
+            let left = match choose::binary("=", left.oid(), right.oid()) {
+                Ok(chosen) if chosen.left != left.oid() => match PgType::from_oid(chosen.left) {
+                    Some(taken) => self.coerce(left.clone(), &taken)?,
+                    None => self.settle(left.clone())?,
+                },
+                _ => self.settle(left.clone())?,
+            };
             let null = super::typed::null_of(&left.pg_type())?;
             let expr = datafusion::logical_expr::when(equal.expr, null).otherwise(left.expr.clone())?;
             return Ok(Typed { expr, position, ..left });
@@ -476,6 +506,12 @@ impl Analyzer<'_> {
         let order = match (order.is_empty(), scope.items.as_slice()) {
             // The rows come in the order of the subquery that they are from.
             (true, [only]) if !given.distinct && ORDERED.contains(&name) => only.order.clone(),
+            // PostgreSQL sorts to find what is distinct.
+            (true, _) if given.distinct && ORDERED.contains(&name) => {
+                let value = arguments[0].clone();
+                let ascending = value.expr.clone().sort(true, false);
+                vec![(value, ascending)]
+            }
             _ => order,
         };
         let exprs: Vec<Expr> = arguments.iter().map(|typed| typed.expr.clone()).collect();
@@ -531,6 +567,11 @@ impl Analyzer<'_> {
         let ordered_set = !call.within_group.is_empty();
         if ordered_set {
             arguments.extend(order.iter().map(|(typed, _)| typed.clone()));
+        }
+        if let ("json_agg" | "jsonb_agg", [row]) = (name, arguments.as_mut_slice())
+            && row.fields().is_some()
+        {
+            *row = self.named_call("row_to_json", vec![row.clone()], position)?;
         }
         let types: Vec<u32> = arguments.iter().map(Typed::oid).collect();
         let candidates: Vec<&'static Signature> = signatures::of(name)
@@ -621,6 +662,35 @@ impl Analyzer<'_> {
         }
         Ok(typed)
     }
+}
+
+/// `VALUES (...)` of one row that was read as a call.
+fn values_query(call: &ast::Function) -> Option<ast::Query> {
+    let FunctionArguments::List(list) = &call.args else {
+        return None;
+    };
+    let row = list.args.iter().map(|argument| match argument {
+        FunctionArg::Unnamed(FunctionArgExpr::Expr(expr)) => Some(expr.clone()),
+        _ => None,
+    });
+    let rows = vec![ast::Parens::with_empty_span(row.collect::<Option<Vec<_>>>()?)];
+    let values = ast::Values {
+        explicit_row: false,
+        value_keyword: false,
+        rows,
+    };
+    Some(ast::Query {
+        with: None,
+        body: Box::new(ast::SetExpr::Values(values)),
+        order_by: None,
+        limit_clause: None,
+        fetch: None,
+        locks: Vec::new(),
+        for_clause: None,
+        settings: None,
+        format_clause: None,
+        pipe_operators: Vec::new(),
+    })
 }
 
 fn null_treatment(nulls: ast::NullTreatment) -> NullTreatment {

@@ -206,10 +206,11 @@ fn choose(candidates: &[&[u32]], given: &[u32]) -> Result<usize, Failure> {
     if let Some(first) = known.next()
         && known.all(|kind| kind == first)
     {
+        let all = vec![*first; given.len()];
         let takes_it = |at: &usize| {
-            candidates[*at]
-                .iter()
-                .all(|to| can_coerce(*first, *to, Context::Implicit))
+            let declared = candidates[*at];
+            let coerced = declared.iter().all(|to| can_coerce(*first, *to, Context::Implicit));
+            coerced && settle(declared, &all, UNKNOWN).is_ok()
         };
         let mut fitting = left.iter().copied().filter(takes_it);
         if let (Some(only), None) = (fitting.next(), fitting.next()) {

@@ -467,7 +467,7 @@ impl Analyzer<'_> {
             let mut all = vec![value.clone()];
             all.extend(items.iter().cloned());
             let oids: Vec<u32> = all.iter().map(Typed::oid).collect();
-            if super::choose::common(&oids).is_some() {
+            if super::choose::common(&oids).is_some() && items.iter().all(|item| is_constant(&item.expr)) {
                 let (mut all, common) = self.unify(all, "IN")?;
                 // Lengths are compared where intervals are: one by one.
                 if common != PgType::Interval {
@@ -504,6 +504,7 @@ impl Analyzer<'_> {
         let value = self.expr(expr, scope)?;
         let position = value.position;
         let (low, high) = (self.expr(low, scope)?, self.expr(high, scope)?);
+        let alike = low.pg_type() == high.pg_type();
         let above = self.binary(">=", value.clone(), low, None)?;
         let below = self.binary("<=", value, high, None)?;
         // One expression where the value is compared as one type.
@@ -511,6 +512,7 @@ impl Analyzer<'_> {
             && above.op == Operator::GtEq
             && below.op == Operator::LtEq
             && above.left == below.left
+            && alike
         {
             let between = Between::new(above.left.clone(), negated, above.right.clone(), below.right.clone());
             return Ok(Typed::boolean(Expr::Between(between), position));
@@ -750,6 +752,13 @@ impl Analyzer<'_> {
         position: Option<usize>,
     ) -> Result<Typed> {
         let operand = operand.map(|operand| self.expr(operand, scope)).transpose()?;
+        // As one without a type it would be compared as a value of another type in each arm.
+        let operand = operand
+            .map(|operand| match operand.is_unknown() {
+                true => self.coerce(operand, &PgType::Text),
+                false => Ok(operand),
+            })
+            .transpose()?;
         // An operand that changes by itself is looked at once.
         let is_volatile = operand.as_ref().is_some_and(|operand| operand.expr.is_volatile());
         if let (Some(operand), true) = (&operand, is_volatile) {
@@ -777,15 +786,28 @@ impl Analyzer<'_> {
                 .collect::<Result<_>>()?;
         }
         let (mut results, common) = self.unify(results, "CASE")?;
-        let otherwise = match otherwise {
-            Some(_) => Some(Box::new(results.remove(0).expr)),
-            None => None,
-        };
+        let otherwise = otherwise.map(|_| Box::new(results.remove(0).expr));
         let arms = tests.into_iter().zip(results);
         let arms = arms.map(|(test, result)| (Box::new(test), Box::new(result.expr)));
         let case = Expr::Case(Case::new(None, arms.collect(), otherwise));
         Ok(Typed::new(case, common, position))
     }
+}
+
+/// Whether an expression has one value for all rows: the engine computes a list of such once.
+pub fn is_constant(expr: &Expr) -> bool {
+    !expr.is_volatile()
+        && !super::select::has(expr, |node| {
+            matches!(
+                node,
+                Expr::Column(_)
+                    | Expr::OuterReferenceColumn(..)
+                    | Expr::ScalarSubquery(_)
+                    | Expr::Exists(_)
+                    | Expr::InSubquery(_)
+                    | Expr::SetComparison(_)
+            )
+        })
 }
 
 fn null_test(typed: Typed, negated: bool) -> Expr {

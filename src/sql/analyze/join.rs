@@ -362,8 +362,11 @@ pub fn join(
     Ok(LogicalPlan::Join(join))
 }
 
+/// Pairs of an expression over the left side of a join and its equal over the right side.
+pub type EqualPairs = Vec<(Expr, Expr)>;
+
 /// The pairs of a condition that must be equal on both sides, and the rest of it.
-pub fn keys(condition: Expr, left: &LogicalPlan, right: &LogicalPlan) -> Result<(Vec<(Expr, Expr)>, Option<Expr>)> {
+pub fn keys(condition: Expr, left: &LogicalPlan, right: &LogicalPlan) -> Result<(EqualPairs, Option<Expr>)> {
     let of = |expr: &Expr, plan: &LogicalPlan| {
         let columns = expr.column_refs();
         let volatile = super::select::has(expr, |node| matches!(node, Expr::OuterReferenceColumn(..)));

@@ -112,7 +112,11 @@ impl Analyzer<'_> {
             "!~~*" => like(true, true, left, right),
             "&" if is_bits(&left) => binary(left.expr, Operator::BitwiseAnd, right.expr),
             "|" if is_bits(&left) => binary(left.expr, Operator::BitwiseOr, right.expr),
-            "#" if is_bits(&left) => binary(left.expr, Operator::BitwiseXor, right.expr),
+            "#" if is_bits(&left) => {
+                let (left, right) = (self.coerce(left, &PgType::Int8)?, self.coerce(right, &PgType::Int8)?);
+                let function = self.scalar("int8xor").expect("it is a function of ours");
+                return self.call_of(function, vec![left, right], &result, position);
+            }
             "<<" if is_bits(&left) => binary(left.expr, Operator::BitwiseShiftLeft, right.expr),
             ">>" if is_bits(&left) => binary(left.expr, Operator::BitwiseShiftRight, right.expr),
             "~<~" => binary(left.expr, Operator::Lt, right.expr),

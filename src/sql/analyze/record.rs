@@ -453,6 +453,7 @@ impl Analyzer<'_> {
         };
         if let (Some(Operator::Eq), false) | (Some(Operator::NotEq), true) = (comparison(symbol), all)
             && let Some(elements) = constants(&array.expr)?
+            && elements.iter().all(super::expr::is_constant)
             && value.pg_type() != PgType::Interval
         {
             if elements.is_empty() {

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use arrow::datatypes::Field;
 use datafusion::common::{Column, JoinType, NullEquality};
 use datafusion::logical_expr::{
-    Distinct, Expr, Join, JoinConstraint, LogicalPlan, LogicalPlanBuilder, Projection, SubqueryAlias, Union,
+    Distinct, Expr, Join, JoinConstraint, LogicalPlan, LogicalPlanBuilder, Projection, SubqueryAlias, Union, Values,
 };
 use sqlparser::ast::{self, SetExpr, SetOperator, SetQuantifier};
 
@@ -326,7 +326,11 @@ impl Analyzer<'_> {
                     .collect();
                 let schema = arrow::datatypes::Schema::new(fields);
                 let schema = Arc::new(datafusion::common::DFSchema::try_from(schema)?);
-                LogicalPlanBuilder::values_with_schema(made, &schema)?.build()?
+                match LogicalPlanBuilder::values_with_schema(made, &schema)?.build()? {
+                    // The builder leaves out what our types are known by.
+                    LogicalPlan::Values(values) => LogicalPlan::Values(Values { schema, ..values }),
+                    other => other,
+                }
             }
         };
         let schema = plan.schema().clone();

@@ -21,16 +21,13 @@ use arrow::datatypes::{
     TimeUnit, i256,
 };
 use arrow::error::ArrowError;
-use datafusion::common::{DFSchema, Result, ScalarValue};
-use datafusion::logical_expr::expr::{Placeholder, ScalarFunction};
-use datafusion::logical_expr::planner::{ExprPlanner, PlannerResult, RawBinaryExpr, RawWindowExpr};
+use datafusion::common::{Result, ScalarValue};
 use datafusion::logical_expr::{
-    ColumnarValue, Expr, ExprSchemable, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility,
+    ColumnarValue, Expr, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility,
 };
-use sqlparser::ast::BinaryOperator;
 
 use super::aggregates::{NUMERIC_MAX, NUMERIC_PRECISION, Summand, float_overflow};
-use super::{calls, datetime, fail, temporal};
+use super::{fail, temporal};
 use crate::error::{SqlError, state};
 
 /// Names of operands that are written out, together.
@@ -67,17 +64,6 @@ impl Operator {
             Operator::Divide => "/",
             Operator::Modulo => "%",
         }
-    }
-
-    fn of_sql(operator: &BinaryOperator) -> Option<Operator> {
-        Some(match operator {
-            BinaryOperator::Plus => Operator::Plus,
-            BinaryOperator::Minus => Operator::Minus,
-            BinaryOperator::Multiply => Operator::Multiply,
-            BinaryOperator::Divide => Operator::Divide,
-            BinaryOperator::Modulo => Operator::Modulo,
-            _ => return None,
-        })
     }
 }
 
@@ -181,70 +167,6 @@ fn numbers(operator: Operator, left: &DataType, right: &DataType) -> Option<Oper
         right: DataType::Decimal128(right_precision, right_scale),
         result,
     })
-}
-
-/// Plans arithmetic on typed operands as [`Arithmetic`] functions.
-#[derive(Debug)]
-pub struct OperatorPlanner;
-
-impl ExprPlanner for OperatorPlanner {
-    fn plan_binary_op(&self, expr: RawBinaryExpr, schema: &DFSchema) -> Result<PlannerResult<RawBinaryExpr>> {
-        let Some(operator) = Operator::of_sql(&expr.op) else {
-            return Ok(PlannerResult::Original(expr));
-        };
-        Ok(PlannerResult::Planned(binary(operator, expr.left, expr.right, schema)?))
-    }
-
-    fn plan_window(&self, expr: RawWindowExpr) -> Result<PlannerResult<RawWindowExpr>> {
-        calls::check_frame(&expr.window_frame)?;
-        calls::check_arity(expr.func_def.name(), expr.args.len())?;
-        Ok(PlannerResult::Original(expr))
-    }
-
-    fn plan_extract(&self, args: Vec<Expr>) -> Result<PlannerResult<Vec<Expr>>> {
-        let call = ScalarFunction::new_udf(datetime::extract(), args);
-        Ok(PlannerResult::Planned(Expr::ScalarFunction(call)))
-    }
-}
-
-/// `left operator right`, checked. An untyped parameter takes the other operand's type.
-pub fn binary(operator: Operator, left: Expr, right: Expr, schema: &DFSchema) -> Result<Expr> {
-    let left_type = left.get_type(schema)?;
-    let right_type = right.get_type(schema)?;
-    let resolved = operands(operator, &left_type, &right_type).map_err(fail)?;
-    // Only what has no type of its own takes the other's: a column of text does not.
-    for (expr, data_type, resolved) in [
-        (&left, &left_type, &resolved.left),
-        (&right, &right_type, &resolved.right),
-    ] {
-        let untyped = matches!(expr, Expr::Literal(_, _) | Expr::Placeholder(_));
-        if plain(data_type) == DataType::Utf8 && *resolved != DataType::Utf8 && !untyped {
-            return Err(fail(super::undefined_operator(
-                operator.symbol(),
-                &left_type,
-                &right_type,
-            )));
-        }
-    }
-    let left = typed_parameter(left, &resolved.left);
-    let right = typed_parameter(right, &resolved.right);
-    Ok(Expr::ScalarFunction(ScalarFunction::new_udf(
-        function(operator),
-        vec![left, right],
-    )))
-}
-
-fn typed_parameter(expr: Expr, data_type: &DataType) -> Expr {
-    match expr {
-        Expr::Placeholder(Placeholder { id, field: None }) => {
-            let field = arrow::datatypes::Field::new("", data_type.clone(), true);
-            Expr::Placeholder(Placeholder {
-                id,
-                field: Some(Arc::new(field)),
-            })
-        }
-        other => other,
-    }
 }
 
 /// The function of an operator.
@@ -483,7 +405,8 @@ fn float_operation(operator: Operator, left: f64, right: f64) -> Result<f64, Sql
             "value out of range: underflow",
         ));
     }
-    Ok(result)
+    // A CPU makes NaNs of both signs, which are sorted and compared as two values.
+    Ok(if result.is_nan() { f64::NAN } else { result })
 }
 
 fn floats<T: ArrowPrimitiveType>(

@@ -11,7 +11,6 @@ use arrow::array::{ArrayRef, AsArray};
 use arrow::datatypes::DataType;
 use datafusion::common::{DataFusionError, ScalarValue};
 use datafusion::execution::SessionStateDefaults;
-use datafusion::logical_expr::planner::ExprPlanner;
 use datafusion::logical_expr::{AggregateUDF, ColumnarValue, HigherOrderUDF, ScalarFunctionArgs, ScalarUDF, WindowUDF};
 
 use crate::error::{SqlError, state};
@@ -22,6 +21,7 @@ pub mod aggregates;
 pub mod arithmetic;
 mod arrays;
 mod bins;
+mod bits;
 mod bytes;
 pub mod calls;
 pub mod casts;
@@ -66,6 +66,7 @@ const TABLES: &[&[overload::Overload]] = &[
     numeric::TABLE,
     overlaps::TABLE,
     bins::TABLE,
+    bits::TABLE,
 ];
 
 /// Every function by each of its names, lower case.
@@ -75,8 +76,6 @@ pub struct Functions {
     pub window: HashMap<String, Arc<WindowUDF>>,
     /// Functions of lambdas over arrays.
     pub higher_order: HashMap<String, Arc<HigherOrderUDF>>,
-    /// How operators are planned: ours first, then DataFusion's.
-    pub planners: Vec<Arc<dyn ExprPlanner>>,
 }
 
 /// The functions that a statement may name.
@@ -92,10 +91,8 @@ impl Functions {
             aggregate: HashMap::new(),
             window: HashMap::new(),
             higher_order: HashMap::new(),
-            planners: vec![Arc::new(arithmetic::OperatorPlanner)],
         };
         functions.add_engines();
-        functions.planners.extend(SessionStateDefaults::default_expr_planners());
         // The engine's, which knows bins of months.
         functions.alias_scalar("date_bin", "time_bucket");
 

@@ -1,15 +1,17 @@
 //! Calls of aggregates as the engine can run them: `functions::calls` says what of them. Those of a window are bounded by
-//! what it writes out for each of its rows.
+//! what it writes out for each of its rows. Rows are sorted by keys that the engine can compare.
 //!
 //! One rule: runs when every column that a call names was found, and changes no name of a plan.
 
-use datafusion::common::Result;
 use datafusion::common::tree_node::{Transformed, TreeNode};
+use datafusion::common::{DFSchema, Result};
 use datafusion::logical_expr::expr_rewriter::NamePreserver;
-use datafusion::logical_expr::{Expr, LogicalPlan, WindowFunctionDefinition};
+use datafusion::logical_expr::{Expr, ExprSchemable, LogicalPlan, WindowFunctionDefinition};
 
 use crate::sql::functions::calls::settle_aggregate;
+use crate::sql::functions::functions;
 use crate::sql::functions::growth::bound_in_window;
+use crate::types::PgType;
 
 /// Settles every call of a plan.
 pub fn settle(plan: LogicalPlan) -> Result<LogicalPlan> {
@@ -17,7 +19,19 @@ pub fn settle(plan: LogicalPlan) -> Result<LogicalPlan> {
         crate::sql::functions::go_on()?;
         match node {
             LogicalPlan::Aggregate(_) => {}
-            LogicalPlan::Window(_) => return node.map_expressions(|expr| expr.transform_up(bound_call)),
+            LogicalPlan::Window(_) => {
+                let names = NamePreserver::new(&node);
+                let schema = node.inputs()[0].schema().clone();
+                return node.map_expressions(|expr| {
+                    let name = names.save(&expr);
+                    let bound = expr.transform_up(|expr| bound_call(expr, &schema))?;
+                    Ok(bound.update_data(|expr| name.restore(expr)))
+                });
+            }
+            LogicalPlan::Sort(_) => {
+                let schema = node.inputs()[0].schema().clone();
+                return node.map_expressions(|expr| Ok(Transformed::yes(key(expr, &schema))));
+            }
             _ => return Ok(Transformed::no(node)),
         }
         let names = NamePreserver::new(&node);
@@ -45,10 +59,24 @@ pub fn settle(plan: LogicalPlan) -> Result<LogicalPlan> {
     Ok(settled.data)
 }
 
-fn bound_call(expr: Expr) -> Result<Transformed<Expr>> {
+/// What a value is sorted by: JSONB has an order of its own.
+fn key(expr: Expr, schema: &DFSchema) -> Expr {
+    match expr.to_field(schema) {
+        Ok((_, field)) if PgType::of_field(&field) == Some(PgType::Jsonb) => {
+            let function = functions().scalar["jsonb_sort_key"].clone();
+            function.call(vec![expr])
+        }
+        _ => expr,
+    }
+}
+
+fn bound_call(expr: Expr, schema: &DFSchema) -> Result<Transformed<Expr>> {
     let Expr::WindowFunction(mut call) = expr else {
         return Ok(Transformed::no(expr));
     };
+    for order in &mut call.params.order_by {
+        order.expr = key(std::mem::take(&mut order.expr), schema);
+    }
     let bounded = match &call.fun {
         WindowFunctionDefinition::AggregateUDF(function) => bound_in_window(function),
         WindowFunctionDefinition::WindowUDF(_) => None,
@@ -57,5 +85,5 @@ fn bound_call(expr: Expr) -> Result<Transformed<Expr>> {
         call.fun = WindowFunctionDefinition::AggregateUDF(function);
         return Ok(Transformed::yes(Expr::WindowFunction(call)));
     }
-    Ok(Transformed::no(Expr::WindowFunction(call)))
+    Ok(Transformed::yes(Expr::WindowFunction(call)))
 }

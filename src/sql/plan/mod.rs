@@ -99,7 +99,7 @@ pub struct Planned {
 pub fn plan_select(select: &Select, ctx: &PlanContext) -> Result<Planned, SqlError> {
     let reached = RefCell::new(Reached::default());
     let raw = plan_query(select, ctx, 0, &reached)?;
-    let plan = analyze(raw.plan).map_err(|error| position::locate(error, ctx.text))?;
+    let plan = analyze(raw.plan)?;
     let plan = name_oid_aliases(plan, ctx)?;
     let fields = output_fields(&plan, &raw.columns)?;
     let reached = reached.into_inner();
@@ -152,11 +152,9 @@ pub(in crate::sql) fn plan_query(
     reached.borrow_mut().planning_bytes += extent.bytes;
     let analyzed = Analyzer::new(ctx, depth, reached).analyze(&select.query, extent.relations)?;
     size::check(&analyzed.plan)?;
-    let plan = quantified::rewrite(analyzed.plan).map_err(|error| position::locate(error, ctx.text))?;
+    let plan = quantified::rewrite(analyzed.plan)?;
     let plan = unnest::rewrite(plan)?;
-    let plan = aggregates::settle(plan)
-        .and_then(unordered)
-        .map_err(|error| position::locate(error, ctx.text))?;
+    let plan = unordered(aggregates::settle(plan)?)?;
     Ok(RawPlan {
         plan: windows::set_emit(plan, select.emit)?,
         columns: analyzed.columns,

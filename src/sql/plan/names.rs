@@ -67,6 +67,7 @@ fn figure(expr: &Expr) -> Option<(String, Strength)> {
         Expr::Ceil { .. } => strong("ceil"),
         Expr::Floor { .. } => strong("floor"),
         Expr::Position { .. } => strong("position"),
+        Expr::Substring { shorthand: true, .. } => strong("substr"),
         Expr::Substring { .. } => strong("substring"),
         Expr::Overlay { .. } => strong("overlay"),
         Expr::Trim { trim_where, .. } => strong(match trim_where {
@@ -75,10 +76,6 @@ fn figure(expr: &Expr) -> Option<(String, Strength)> {
             _ => "btrim",
         }),
         Expr::AtTimeZone { .. } => strong("timezone"),
-        Expr::Value(value) => match value.value {
-            ast::Value::Boolean(_) => Some(("bool".to_string(), Strength::Weak)),
-            _ => None,
-        },
         _ => None,
     }
 }

@@ -19,7 +19,7 @@ use crate::error::{SqlError, state};
 use crate::sql::analyze::{Ty, stored};
 use crate::sql::functions::session::{self, SessionInfo};
 use crate::sql::parse::Bounded;
-use crate::sql::plan::{PlanContext, compares, eval, position};
+use crate::sql::plan::{PlanContext, compares, eval};
 use crate::types::PgType;
 
 /// A coerced expression, ready for batches.
@@ -161,7 +161,7 @@ impl Scope {
     pub fn plan(&self, expr: ast::Expr, ctx: &PlanContext) -> Result<(Expr, PgType), SqlError> {
         let typed = stored(&expr, &self.schema, ctx)?;
         let is_unknown = typed.is_unknown();
-        let planned = eval::coerce(typed.expr, &self.schema).map_err(|error| position::locate(error, ctx.text))?;
+        let planned = eval::coerce(typed.expr, &self.schema)?;
         reject_queries(&planned)?;
         let from = match is_unknown {
             // A string of its own takes the type of what it is put into.

@@ -15,6 +15,7 @@ use datafusion::logical_expr::{
 
 use super::account::{Claim, hold};
 use super::estimate::{bytes_between, scalar_bytes};
+use super::refold::Refold;
 use super::{BATCH_BYTES_MAX, SMALL_BYTES, VALUE_BYTES_MAX, fail, too_large_together, too_long};
 use crate::stop;
 
@@ -40,13 +41,12 @@ pub fn bound_aggregate(function: Arc<AggregateUDF>) -> Arc<AggregateUDF> {
     }
 }
 
-/// The aggregate as a window calls it, bounded if its values may be large. `None` if they are not.
+/// The aggregate as a window calls it, bounded and over any frame. `None` if it is that already.
 pub fn bound_in_window(function: &Arc<AggregateUDF>) -> Option<Arc<AggregateUDF>> {
     let inner = match function.inner().downcast_ref::<Gathered>() {
         Some(gathered) if gathered.in_window => return None,
         Some(gathered) => gathered.inner.clone(),
-        None if matches!(function.name(), "min" | "max") => function.clone(),
-        None => return None,
+        None => function.clone(),
     };
     Some(Arc::new(AggregateUDF::from(Gathered { inner, in_window: true })))
 }
@@ -69,7 +69,11 @@ impl AggregateUDFImpl for Gathered {
     }
 
     fn create_sliding_accumulator(&self, args: AccumulatorArgs) -> Result<Box<dyn Accumulator>> {
-        Ok(self.one(self.inner.create_sliding_accumulator(args)?))
+        let sliding = self.inner.create_sliding_accumulator(args.clone())?;
+        Ok(self.one(match sliding.supports_retract_batch() {
+            true => sliding,
+            false => Box::new(Refold::new(self.inner.clone(), &args)),
+        }))
     }
 
     fn create_groups_accumulator(&self, args: AccumulatorArgs) -> Result<Box<dyn GroupsAccumulator>> {

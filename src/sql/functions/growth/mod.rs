@@ -20,6 +20,7 @@ mod estimate;
 mod gathered;
 mod pattern;
 mod picked;
+mod refold;
 pub mod regex;
 mod slices;
 mod width;

@@ -15,6 +15,7 @@ use crate::types::json::{Value, key_order, read};
 
 pub(super) const SPECS: &[Spec] = &[
     spec("jsonb_compare", &[Takes::Text, Takes::Text], Returns::Int4, compare),
+    spec("jsonb_sort_key", &[Takes::Text], Returns::Text, sort_key),
     spec("jsonb_cmp", &[Takes::Text, Takes::Text], Returns::Int4, compare),
     spec("jsonb_eq", &[Takes::Text, Takes::Text], Returns::Bool, equal),
     spec("jsonb_contains", &[Takes::Text, Takes::Text], Returns::Bool, contains),
@@ -90,6 +91,81 @@ fn rank(value: &Value) -> u8 {
 
 fn compare(call: &Call) -> Result<ArrayRef, SqlError> {
     call.make_ints(|row| Ok(compare_texts(call.text(0, row), call.text(1, row))? as i32))
+}
+
+/// A text that stands among others, byte by byte, where its JSONB stands in PostgreSQL's order.
+fn sort_key(call: &Call) -> Result<ArrayRef, SqlError> {
+    call.make_texts(|row, out| {
+        let value = read(call.text(0, row))?;
+        match &value {
+            Value::Array(items) if items.is_empty() => out.push('0'),
+            // A scalar is less than arrays of one.
+            Value::Array(_) | Value::Object(_) => {
+                out.push('2');
+                push_key(&value, out);
+            }
+            _ => {
+                out.push('1');
+                push_key(&value, out);
+            }
+        }
+        Ok(true)
+    })
+}
+
+fn push_key(value: &Value, out: &mut String) {
+    out.push(char::from(b'0' + rank(value)));
+    match value {
+        Value::Null => {}
+        Value::Bool(value) => out.push(if *value { '1' } else { '0' }),
+        Value::Text(text) => {
+            out.push_str(text);
+            out.push('\0');
+        }
+        Value::Number(digits) => push_number(digits, out),
+        Value::Array(items) => {
+            out.push_str(&format!("{:010}", items.len()));
+            items.iter().for_each(|item| push_key(item, out));
+        }
+        Value::Object(members) => {
+            out.push_str(&format!("{:010}", members.len()));
+            for (key, value) in members {
+                out.push_str(key);
+                out.push('\0');
+                push_key(value, out);
+            }
+        }
+    }
+}
+
+/// Sign, number of digits before the point, digits. Those of a negative number are turned round.
+fn push_number(digits: &str, out: &mut String) {
+    let (negative, digits) = match digits.strip_prefix('-') {
+        Some(rest) => (true, rest),
+        None => (false, digits),
+    };
+    let (whole, fraction) = digits.split_once('.').unwrap_or((digits, ""));
+    let all: String = whole.chars().chain(fraction.chars()).collect();
+    let leading = all.len() - all.trim_start_matches('0').len();
+    let significant = all.trim_matches('0');
+    if significant.is_empty() {
+        return out.push('1');
+    }
+    const MIDDLE: i64 = 5_000_000_000;
+    let before_point = MIDDLE + whole.len() as i64 - leading as i64;
+    let key = format!("{before_point:010}{significant}");
+    match negative {
+        false => {
+            out.push('2');
+            out.push_str(&key);
+            out.push('\u{1}');
+        }
+        true => {
+            out.push('0');
+            out.extend(key.bytes().map(|digit| char::from(b'9' - digit + b'0')));
+            out.push('\u{7f}');
+        }
+    }
 }
 
 fn equal(call: &Call) -> Result<ArrayRef, SqlError> {
