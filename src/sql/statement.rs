@@ -162,10 +162,23 @@ pub enum IsolationLevel {
     Serializable,
 }
 
+impl IsolationLevel {
+    /// As SQL spells it, in lower case.
+    pub fn name(&self) -> &'static str {
+        match self {
+            IsolationLevel::ReadUncommitted => "read uncommitted",
+            IsolationLevel::ReadCommitted => "read committed",
+            IsolationLevel::RepeatableRead => "repeatable read",
+            IsolationLevel::Serializable => "serializable",
+        }
+    }
+}
+
 #[derive(Clone, Debug, Default)]
 pub struct TransactionModes {
     pub isolation: Option<IsolationLevel>,
     pub read_only: Option<bool>,
+    pub deferrable: Option<bool>,
 }
 
 #[derive(Clone, Debug)]
@@ -271,7 +284,11 @@ pub enum Statement {
         column: Option<String>,
         text: Option<String>,
     },
-    Begin(TransactionModes),
+    /// BEGIN or START TRANSACTION: the command tag.
+    Begin {
+        tag: &'static str,
+        modes: TransactionModes,
+    },
     Commit {
         chain: bool,
     },

@@ -559,7 +559,8 @@ fn fill_settings(state: &SystemState, rows: &mut Rows) {
             "category" => setting.category.as_str(), "short_desc" => setting.description.as_str(),
             "context" => setting.context.as_str(), "vartype" => setting.kind.as_str(),
             "source" => setting.source.as_str(), "enumvals" => setting.allowed.clone(),
-            "boot_val" => setting.default.clone(), "reset_val" => setting.default.clone(), "pending_restart" => false,
+            "min_val" => setting.min.clone(), "max_val" => setting.max.clone(),
+            "boot_val" => setting.default.clone(), "reset_val" => setting.reset.clone(), "pending_restart" => false,
         ]);
     }
 }

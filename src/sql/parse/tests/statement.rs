@@ -197,14 +197,14 @@ fn copy_takes_both_syntaxes() {
 
 #[test]
 fn transactions_have_all_their_words() {
-    is("BEGIN", "Begin(TransactionModes { isolation: None, read_only: None })");
+    is("BEGIN", "Begin { tag: \"BEGIN\", modes: TransactionModes { isolation: None, read_only: None, deferrable: None } }");
     is(
         "BEGIN TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY NOT DEFERRABLE",
-        "Begin(TransactionModes { isolation: Some(RepeatableRead), read_only: Some(true) })",
+        "Begin { tag: \"BEGIN\", modes: TransactionModes { isolation: Some(RepeatableRead), read_only: Some(true), deferrable: Some(false) } }",
     );
     is(
         "START TRANSACTION READ WRITE",
-        "Begin(TransactionModes { isolation: None, read_only: Some(false) })",
+        "Begin { tag: \"START TRANSACTION\", modes: TransactionModes { isolation: None, read_only: Some(false), deferrable: None } }",
     );
     is("COMMIT WORK AND CHAIN", "Commit { chain: true }");
     is("END", "Commit { chain: false }");
