@@ -10,12 +10,13 @@ mod cancel;
 mod compute;
 mod cursor;
 mod ddl;
+mod effects;
 mod engine;
 mod explain;
+mod notify;
 mod outcome;
 mod read;
 mod returning;
-mod set_config;
 mod settings;
 mod show;
 mod spill;
@@ -33,8 +34,10 @@ use hashbrown::{HashMap, HashSet};
 use tokio::sync::Semaphore;
 
 pub use cancel::{Cancel, terminated};
+pub use cursor::{Cursor, CursorRows};
 pub use ddl::compile_view;
 pub use engine::{Engine, SessionRow};
+pub use notify::Notification;
 pub use outcome::{Batches, CopyIn, Outcome, Parameters, Prepared, RowsTag};
 
 use crate::catalog::Snapshot;
@@ -43,8 +46,8 @@ use crate::log::{Lsn, PIN_IDLE_US_MAX, Pin, TopicId};
 use crate::sql::parse::{self, Parsed};
 use crate::sql::statement::{InsertRows, IsolationLevel, Statement, TransactionModes};
 use crate::types::TextStyle;
-use cursor::Cursor;
 use engine::Registration;
+use notify::{Inbox, Message};
 use settings::Settings;
 use transaction::Transaction;
 
@@ -96,6 +99,10 @@ pub struct Session {
     failures_told: HashMap<TopicId, u64>,
     /// Failed views that it was told of.
     failed_views_told: HashSet<u32>,
+    /// Notifications of the channels that it listens to, until the client has them.
+    inbox: Arc<Inbox>,
+    /// LISTEN, UNLISTEN and NOTIFY of the transaction, which its commit carries out.
+    messages: Vec<Message>,
 }
 
 impl Session {
@@ -124,6 +131,7 @@ impl Session {
                 settings.set(name, value)?;
             }
         }
+        let settings = settings.begun();
         let cancel = Arc::default();
         let registration = engine.register(&user, DATABASE, settings.application_name(), Arc::clone(&cancel));
         Ok(Session {
@@ -149,6 +157,8 @@ impl Session {
             next_partition: 0,
             failures_told: HashMap::new(),
             failed_views_told: HashSet::new(),
+            inbox: Arc::default(),
+            messages: Vec::new(),
         })
     }
 
@@ -366,10 +376,7 @@ impl Session {
         prepared: Option<&Prepared>,
     ) -> Result<Outcome, SqlError> {
         if self.failed && !ends_failed_transaction(statement) {
-            return Err(SqlError::new(
-                state::IN_FAILED_SQL_TRANSACTION,
-                "current transaction is aborted, commands ignored until end of transaction block",
-            ));
+            return Err(failed_transaction());
         }
         self.registration.running(text);
         let resumed = match ends_failed_transaction(statement) {
@@ -534,6 +541,12 @@ impl Session {
                 self.engine.views.caught_up(newest).await?;
                 Ok(Outcome::Command((*tag).to_string()))
             }
+            Statement::Listen(channel) => self.post("LISTEN", Message::Listen(channel.clone())),
+            Statement::Unlisten(channel) => self.post("UNLISTEN", Message::Unlisten(channel.clone())),
+            Statement::Notify { channel, payload } => {
+                self.notify(channel, payload)?;
+                Ok(Outcome::Command("NOTIFY".to_string()))
+            }
             Statement::Nothing { tag, notice } => {
                 if let Some(notice) = notice {
                     self.notice(notice.clone());
@@ -664,8 +677,8 @@ impl Session {
     fn end_transaction(&mut self, committed: bool) {
         self.transaction = None;
         self.failed = false;
-        self.cursors
-            .retain(|_, cursor| cursor.hold && (committed || cursor.survived_commit));
+        self.end_messages(committed);
+        self.cursors.retain(|_, cursor| cursor.stays(committed));
         if let Some(before) = self.settings_before.take()
             && !committed
         {
@@ -795,6 +808,7 @@ impl Session {
             }
             self.statements.clear();
             self.cursors.clear();
+            self.engine.channels.leave_all(self.id());
             let changed = Arc::make_mut(&mut self.settings).reset(None)?;
             self.parameter_changes.extend(changed);
         }
@@ -893,6 +907,13 @@ fn serializable() -> SqlError {
     SqlError::unsupported(
         "serializable transactions are not supported",
         "Use REPEATABLE READ: a transaction reads at one position of the log.",
+    )
+}
+
+fn failed_transaction() -> SqlError {
+    SqlError::new(
+        state::IN_FAILED_SQL_TRANSACTION,
+        "current transaction is aborted, commands ignored until end of transaction block",
     )
 }
 

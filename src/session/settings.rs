@@ -42,6 +42,8 @@ pub struct Shown {
 pub struct Settings {
     /// By lower-case name; only what differs from the default.
     values: BTreeMap<String, String>,
+    /// What the client asked for when it connected: RESET goes back to it.
+    at_start: BTreeMap<String, String>,
     /// Of the server, by lower-case name.
     of_server: BTreeMap<String, String>,
     user: String,
@@ -70,6 +72,7 @@ impl Settings {
         Settings {
             effective: Effective::of(&values, user),
             values,
+            at_start: BTreeMap::new(),
             of_server: BTreeMap::new(),
             user: user.to_string(),
         }
@@ -77,6 +80,12 @@ impl Settings {
 
     fn changed(&mut self) {
         self.effective = Effective::of(&self.values, &self.user);
+    }
+
+    /// What has been set until here is what RESET goes back to.
+    pub fn begun(mut self) -> Settings {
+        self.at_start = self.values.clone();
+        self
     }
 
     /// What the server was started with.
@@ -100,7 +109,8 @@ impl Settings {
 
     /// What the setting is when the session has not set it.
     fn reset_value(&self, known: &Known) -> String {
-        if let Some(value) = self.of_server.get(known.name) {
+        let at_start = self.at_start.get(&known.name.to_lowercase());
+        if let Some(value) = at_start.or_else(|| self.of_server.get(known.name)) {
             return value.clone();
         }
         match known.name {
@@ -179,7 +189,10 @@ impl Settings {
     /// Back to the default; `None` is every setting. Returns what to report.
     pub fn reset(&mut self, name: Option<&str>) -> Result<Vec<(String, String)>, SqlError> {
         let Some(name) = name else {
-            let changed: Vec<String> = std::mem::take(&mut self.values).into_keys().collect();
+            let at_start = self.at_start.clone();
+            let mut changed: Vec<String> = std::mem::replace(&mut self.values, at_start).into_keys().collect();
+            changed.retain(|name| !self.values.contains_key(name));
+            changed.extend(self.values.keys().cloned());
             self.changed();
             return Ok(changed.iter().filter_map(|name| self.reported(name)).collect());
         };
@@ -189,7 +202,10 @@ impl Settings {
             None if self.values.contains_key(&lower) => {}
             None => return Err(unrecognized(name)),
         }
-        self.values.remove(&lower);
+        match self.at_start.get(&lower) {
+            Some(value) => drop(self.values.insert(lower.clone(), value.clone())),
+            None => drop(self.values.remove(&lower)),
+        }
         self.changed();
         Ok(self.reported(&lower).into_iter().collect())
     }
@@ -210,7 +226,10 @@ impl Settings {
         let known = TABLE.all.iter().filter(|known| !known.hidden).map(|known| {
             let value = self.get(known.name).unwrap_or_default();
             let source = match known.name {
-                name if self.values.contains_key(&name.to_lowercase()) => "session",
+                name if self.values.contains_key(&name.to_lowercase()) => {
+                    let at_start = self.at_start.get(&name.to_lowercase());
+                    if at_start == Some(&value) { "client" } else { "session" }
+                }
                 name if self.of_server.contains_key(name) => "command line",
                 _ => "default",
             };

@@ -43,7 +43,7 @@ impl SystemSource {
         let cursors = session.cursors.iter().map(|(name, cursor)| CursorState {
             name: name.clone(),
             statement: String::new(),
-            holdable: cursor.hold,
+            holdable: cursor.hold(),
             created_us: 0,
         });
         SystemSource {

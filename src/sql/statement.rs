@@ -338,7 +338,14 @@ pub enum Statement {
         tag: &'static str,
         view: Option<Name>,
     },
-    /// Accepted, does nothing but say so: VACUUM, ANALYZE, LISTEN, ... Command tag and notice.
+    Listen(String),
+    /// `None` is `*`.
+    Unlisten(Option<String>),
+    Notify {
+        channel: String,
+        payload: String,
+    },
+    /// Accepted, does nothing but say so: VACUUM, ANALYZE, CHECKPOINT. Command tag and notice.
     Nothing {
         tag: &'static str,
         notice: Option<String>,

@@ -75,6 +75,7 @@ const HERE: &[(&str, bool, Option<&str>)] = &[
     ("is_superuser", true, None),
     ("lc_ctype", false, Some("C.UTF-8")),
     ("lc_messages", false, Some("C")),
+    ("max_stack_depth", false, Some("2048")),
     ("search_path", true, None),
     ("server_encoding", true, Some("UTF8")),
     ("server_version", true, Some("15.0")),

@@ -163,7 +163,8 @@ fn statement(cursor: &mut Cursor) -> Result<Statement> {
         "describe" | "desc" => show::describe(cursor),
         "discard" => utility::discard(cursor),
         "flush" | "wait" | "refresh" => utility::catch_up(cursor),
-        "vacuum" | "analyze" | "analyse" | "listen" | "unlisten" | "notify" | "checkpoint" => utility::nothing(cursor),
+        "vacuum" | "analyze" | "analyse" | "checkpoint" => utility::nothing(cursor),
+        "listen" | "unlisten" | "notify" => utility::channel(cursor),
         word => match unsupported::statement(word) {
             Some(error) => Err(error.position(position)),
             None => Err(cursor.syntax_error()),

@@ -425,7 +425,9 @@ fn the_rest_is_read_or_refused_by_name() {
         "CatchUp { tag: \"REFRESH MATERIALIZED VIEW\", view: Some",
     );
     is("VACUUM FULL ANALYZE bids", "Nothing { tag: \"VACUUM\", notice: Some");
-    is("LISTEN c", "Nothing { tag: \"LISTEN\", notice: Some");
+    is("LISTEN c", "Listen(\"c\")");
+    is("UNLISTEN *", "Unlisten(None)");
+    is("NOTIFY c, 'x'", "Notify { channel: \"c\", payload: \"x\" }");
     is(
         "DROP TYPE IF EXISTS mood",
         "Nothing { tag: \"DROP TYPE\", notice: Some(\"type \\\"mood\\\" does not exist",
