@@ -471,9 +471,10 @@ impl Session {
             Statement::Explain {
                 analyze,
                 verbose,
+                format,
                 statement,
-            } => self.explain(*analyze, *verbose, statement, parameters).await,
-            Statement::ExplainView { analyze, name } => self.explain_view(*analyze, name).await,
+            } => self.explain(*analyze, *verbose, *format, statement, parameters).await,
+            Statement::ExplainView { analyze, format, name } => self.explain_view(*analyze, *format, name).await,
             Statement::CreateTopic(create) => self.create_topic(create).await,
             Statement::CreateView(create) => self.create_view(create).await,
             Statement::CreateSchema { name, if_not_exists } => self.create_schema(name, *if_not_exists),

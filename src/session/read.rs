@@ -407,8 +407,8 @@ impl Session {
                 Ok((text_for_unknown(&given), Some(self.cursor_fields(&fetch.cursor)?), None))
             }
             Statement::Show(show) => Ok((text_for_unknown(&given), Some(self.show_fields(show)), None)),
-            Statement::Explain { .. } | Statement::ExplainView { .. } => {
-                Ok((text_for_unknown(&given), Some(super::explain::fields()), None))
+            Statement::Explain { format, .. } | Statement::ExplainView { format, .. } => {
+                Ok((text_for_unknown(&given), Some(super::explain::fields(*format)), None))
             }
             _ => Ok((text_for_unknown(&given), None, None)),
         }

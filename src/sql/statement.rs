@@ -249,6 +249,16 @@ pub struct TopicOptions {
     pub given: BTreeMap<String, String>,
 }
 
+/// EXPLAIN (FORMAT ...)
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum ExplainFormat {
+    #[default]
+    Text,
+    Json,
+    Xml,
+    Yaml,
+}
+
 #[derive(Clone, Debug)]
 pub enum Statement {
     Select(Arc<Select>),
@@ -258,11 +268,13 @@ pub enum Statement {
     Explain {
         analyze: bool,
         verbose: bool,
+        format: ExplainFormat,
         statement: Box<Statement>,
     },
     /// EXPLAIN [ANALYZE] MATERIALIZED VIEW name
     ExplainView {
         analyze: bool,
+        format: ExplainFormat,
         name: Name,
     },
     CreateTopic(CreateTopic),
