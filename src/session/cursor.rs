@@ -124,7 +124,9 @@ impl Session {
     pub fn cursor_fields(&self, name: &str) -> Result<Vec<OutField>, SqlError> {
         self.cursors
             .get(name)
-            .map(|cursor| cursor.rows.fields.to_vec())
+            .map(|cursor| &cursor.rows.fields)
+            .or_else(|| self.portal_fields.get(name))
+            .map(|fields| fields.to_vec())
             .ok_or_else(|| unknown_cursor(name))
     }
 

@@ -162,7 +162,10 @@ fn answered(select: &Select, answers: Option<Vec<String>>) -> Select {
             *expr = match &mut answers {
                 Some(answers) => {
                     let answer = answers.next().expect("each call that was found has an answer");
-                    cast(Expr::value(Value::SingleQuotedString(answer)), ast::DataType::Text)
+                    match call.effect {
+                        Effect::SetConfig => cast(Expr::value(Value::SingleQuotedString(answer)), ast::DataType::Text),
+                        Effect::Notify => void(zero()),
+                    }
                 }
                 None => of_arguments(call),
             };
@@ -172,38 +175,56 @@ fn answered(select: &Select, answers: Option<Vec<String>>) -> Select {
     select
 }
 
-/// The value that was given, or the empty text of a notification; it names all arguments, so that parameters in them
-/// have a type.
+/// The value that was given, or nothing for a notification; it names all arguments, so that parameters in them have a
+/// type.
 fn of_arguments(call: Call) -> Expr {
     let Call { effect, arguments } = call;
     let mut arguments = arguments.into_iter();
     let mut text = || cast(arguments.next().expect("counted"), ast::DataType::Text);
     let (first, second) = (text(), text());
-    let (condition, value) = match effect {
-        Effect::SetConfig => (cast(text(), ast::DataType::Boolean), second.clone()),
-        Effect::Notify => (
-            Expr::IsNull(Box::new(second.clone())),
-            Expr::value(Value::SingleQuotedString(String::new())),
-        ),
+    let (result, others) = match effect {
+        Effect::SetConfig => (second, vec![first, text()]),
+        Effect::Notify => (zero(), vec![first, second]),
     };
-    // Never of the first argument: a name is not NULL here.
-    let unless = Expr::Case {
+    // The same in every case.
+    let conditions = others.into_iter().map(|other| CaseWhen {
+        condition: Expr::IsNull(Box::new(other)),
+        result: result.clone(),
+    });
+    let same = Expr::Case {
         case_token: ast::helpers::attached_token::AttachedToken::empty(),
         end_token: ast::helpers::attached_token::AttachedToken::empty(),
         operand: None,
-        conditions: vec![
-            CaseWhen {
-                condition: Expr::IsNull(Box::new(first)),
-                result: value.clone(),
-            },
-            CaseWhen {
-                condition,
-                result: value.clone(),
-            },
-        ],
-        else_result: Some(Box::new(value)),
+        conditions: conditions.collect(),
+        else_result: Some(Box::new(result.clone())),
     };
-    cast(unless, ast::DataType::Text)
+    match effect {
+        Effect::SetConfig => cast(same, ast::DataType::Text),
+        Effect::Notify => void(same),
+    }
+}
+
+fn zero() -> Expr {
+    Expr::value(Value::Number("0".to_string(), false))
+}
+
+/// `pg_sleep` of no time: an expression of type void, which has no literal.
+fn void(of: Expr) -> Expr {
+    let name = ast::ObjectName::from(vec![Ident::new("pg_catalog"), Ident::new("pg_sleep")]);
+    Expr::Function(Function {
+        name,
+        uses_odbc_syntax: false,
+        parameters: FunctionArguments::None,
+        args: FunctionArguments::List(ast::FunctionArgumentList {
+            duplicate_treatment: None,
+            args: vec![FunctionArg::Unnamed(FunctionArgExpr::Expr(of))],
+            clauses: Vec::new(),
+        }),
+        filter: None,
+        null_treatment: None,
+        over: None,
+        within_group: Vec::new(),
+    })
 }
 
 /// The column of a call keeps the function's name.

@@ -44,7 +44,8 @@ use crate::catalog::Snapshot;
 use crate::error::{Notice, Severity, SqlError, state};
 use crate::log::{Lsn, PIN_IDLE_US_MAX, Pin, TopicId};
 use crate::sql::parse::{self, Parsed};
-use crate::sql::statement::{InsertRows, IsolationLevel, Statement, TransactionModes};
+use crate::sql::plan::OutField;
+use crate::sql::statement::{InsertRows, IsolationLevel, Name, Statement, TransactionModes};
 use crate::types::TextStyle;
 use engine::Registration;
 use notify::{Inbox, Message};
@@ -85,6 +86,8 @@ pub struct Session {
     /// Prepared statements by name, of PREPARE and of the protocol alike.
     pub statements: HashMap<String, Prepared>,
     cursors: HashMap<String, Cursor>,
+    /// Columns of the portals of the protocol, for a FETCH that names one.
+    pub portal_fields: HashMap<String, Arc<[OutField]>>,
     /// The query string that was parsed last, for positions of errors.
     text: Arc<str>,
     /// Places of what computes for this session.
@@ -149,6 +152,7 @@ impl Session {
             batch: false,
             statements: HashMap::new(),
             cursors: HashMap::new(),
+            portal_fields: HashMap::new(),
             text: Arc::default(),
             computing: Arc::new(Semaphore::new(compute::COMPUTING_MAX)),
             notices: Vec::new(),
@@ -542,6 +546,7 @@ impl Session {
                 self.engine.views.caught_up(newest).await?;
                 Ok(Outcome::Command((*tag).to_string()))
             }
+            Statement::Lock(names) => self.lock(names),
             Statement::Listen(channel) => self.post("LISTEN", Message::Listen(channel.clone())),
             Statement::Unlisten(channel) => self.post("UNLISTEN", Message::Unlisten(channel.clone())),
             Statement::Notify { channel, payload } => {
@@ -796,6 +801,16 @@ impl Session {
             }
             TransactionStatus::InTransaction | TransactionStatus::Failed => self.set_transaction(&modes),
         }
+    }
+
+    /// Locks nothing, and says so: what a transaction reads does not change under it.
+    fn lock(&mut self, names: &[Name]) -> Result<Outcome, SqlError> {
+        let catalog = self.in_block("LOCK TABLE")?.catalog.clone();
+        for name in names {
+            self.resolve(&catalog, name)?;
+        }
+        self.notice("LOCK TABLE does nothing: a transaction reads at one point of the log");
+        Ok(Outcome::Command("LOCK TABLE".to_string()))
     }
 
     fn discard(&mut self, what: &str) -> Result<Outcome, SqlError> {

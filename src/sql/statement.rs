@@ -350,6 +350,8 @@ pub enum Statement {
         tag: &'static str,
         view: Option<Name>,
     },
+    /// LOCK TABLE names, in any mode.
+    Lock(Vec<Name>),
     Listen(String),
     /// `None` is `*`.
     Unlisten(Option<String>),

@@ -172,6 +172,9 @@ impl<S: AsyncRead + AsyncWrite + Peer + Unpin + Send> Connection<S> {
             )
             .into());
         }
+        if let Some(fields) = prepared.fields.as_ref().filter(|_| !name.is_empty()) {
+            self.session.portal_fields.insert(name.to_string(), Arc::clone(fields));
+        }
         self.portals.insert(
             name.to_string(),
             Portal {
@@ -403,6 +406,7 @@ impl<S: AsyncRead + AsyncWrite + Peer + Unpin + Send> Connection<S> {
         match target {
             Target::Statement(name) => drop(self.session.statements.remove(name)),
             Target::Portal(name) => {
+                self.session.portal_fields.remove(name);
                 if self.portals.remove(name).is_none() {
                     drop(self.session.take_cursor(name));
                 }

@@ -128,6 +128,39 @@ pub fn channel(cursor: &mut Cursor) -> Result<Statement> {
     }
 }
 
+/// `LOCK [TABLE] [ONLY] name [*], ... [IN mode MODE] [NOWAIT]`.
+pub fn lock(cursor: &mut Cursor) -> Result<Statement> {
+    const MODES: [&[&str]; 8] = [
+        &["access", "share"],
+        &["row", "share"],
+        &["row", "exclusive"],
+        &["share", "update", "exclusive"],
+        &["share", "row", "exclusive"],
+        &["share"],
+        &["exclusive"],
+        &["access", "exclusive"],
+    ];
+    cursor.expect(&["lock"])?;
+    cursor.take(&["table"]);
+    let mut names = Vec::new();
+    loop {
+        cursor.take(&["only"]);
+        names.push(cursor.name()?);
+        cursor.take_token(&Token::Mul);
+        if !cursor.take_token(&Token::Comma) {
+            break;
+        }
+    }
+    if cursor.take(&["in"]) {
+        if !MODES.iter().any(|mode| cursor.take(mode)) {
+            return Err(cursor.syntax_error());
+        }
+        cursor.expect(&["mode"])?;
+    }
+    cursor.take(&["nowait"]);
+    Ok(Statement::Lock(names))
+}
+
 /// Accepted, and nothing to do.
 pub fn nothing(cursor: &mut Cursor) -> Result<Statement> {
     let word = cursor.label()?;
