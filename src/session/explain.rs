@@ -53,10 +53,7 @@ impl Session {
             Statement::Insert(insert) if !analyze => match &insert.rows {
                 InsertRows::Select(select) => (Some(format!("Insert on {}", insert.into.name)), select),
                 _ => {
-                    let lines = [
-                        format!("Insert on {}", insert.into.name),
-                        "  ->  Values".to_string(),
-                    ];
+                    let lines = [format!("Insert on {}", insert.into.name), "  ->  Values".to_string()];
                     return Ok(answer(&lines, format));
                 }
             },

@@ -730,7 +730,10 @@ impl Session {
             return Ok(Outcome::Command("SET".to_string()));
         }
         let transaction = self.transaction();
-        let (read_only, begun) = (transaction.read_only, transaction.read_lsn.is_some() || transaction.wrote());
+        let (read_only, begun) = (
+            transaction.read_only,
+            transaction.read_lsn.is_some() || transaction.wrote(),
+        );
         let isolation = self.settings.get("transaction_isolation")?;
         let too_late = |message| Err(SqlError::new(state::ACTIVE_SQL_TRANSACTION, message));
         if begun && modes.isolation.as_ref().is_some_and(|level| level.name() != isolation) {

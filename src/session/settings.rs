@@ -124,7 +124,9 @@ impl Settings {
 
     /// The name as PostgreSQL spells it, for the column of SHOW.
     pub fn canonical(name: &str) -> String {
-        TABLE.get(name).map_or_else(|| name.to_lowercase(), |known| known.name.to_string())
+        TABLE
+            .get(name)
+            .map_or_else(|| name.to_lowercase(), |known| known.name.to_string())
     }
 
     /// Checks and sets. Returns the (name, value) to report to the client, if it wants to know of this setting.
@@ -358,7 +360,10 @@ impl Effective {
         let get = |name| current(values, name);
         let limit = |name| {
             let known = TABLE.get(name).expect("limits stand in the table");
-            value::number(known, get(name)).ok().map(|ms| ms as u64).filter(|ms| *ms > 0)
+            value::number(known, get(name))
+                .ok()
+                .map(|ms| ms as u64)
+                .filter(|ms| *ms > 0)
         };
         let named = split_path(get("search_path")).into_iter();
         let search_path = named.filter_map(|schema| match schema.as_str() {
@@ -467,7 +472,11 @@ fn canonical_time_zone(value: &str) -> Option<String> {
 
 /// Whole hours of `+02:00`, `-5`, `2 hours`.
 fn hours(interval: &str) -> Option<i64> {
-    let text = interval.trim().trim_end_matches("hours").trim_end_matches("hour").trim();
+    let text = interval
+        .trim()
+        .trim_end_matches("hours")
+        .trim_end_matches("hour")
+        .trim();
     let (text, rest) = text.split_once(':').unwrap_or((text, "00"));
     let whole = rest.split(':').all(|part| part.parse() == Ok(0));
     text.parse().ok().filter(|_| whole)

@@ -260,7 +260,11 @@ impl<S: AsyncRead + AsyncWrite + Peer + Unpin + Send> Connection<S> {
             Some(Statement::Close(Some(name))) => name,
             _ => return Ok(None),
         };
-        let Some(portal) = self.portals.get_mut(name).filter(|portal| portal.prepared.fields.is_some()) else {
+        let Some(portal) = self
+            .portals
+            .get_mut(name)
+            .filter(|portal| portal.prepared.fields.is_some())
+        else {
             return Ok(None);
         };
         if matches!(portal.state, PortalState::Bound) {

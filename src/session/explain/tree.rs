@@ -98,7 +98,10 @@ fn node(text: &str) -> Node {
     }
     properties.push(("Parallel Aware", Property::Flag(false)));
     properties.push(("Async Capable", Property::Flag(false)));
-    if let Some(rows) = metrics.split(", ").find_map(|metric| metric.strip_prefix("output_rows=")) {
+    if let Some(rows) = metrics
+        .split(", ")
+        .find_map(|metric| metric.strip_prefix("output_rows="))
+    {
         properties.push(("Actual Rows", Property::Number(number(rows))));
         properties.push(("Actual Loops", Property::Number("1".to_string())));
     }
@@ -108,7 +111,10 @@ fn node(text: &str) -> Node {
             "SortExec" => {
                 let keys = detail.strip_prefix("expr=[").and_then(|rest| rest.split_once(']'));
                 let keys = keys.map_or(detail, |(keys, _)| keys);
-                properties.push(("Sort Key", Property::List(keys.split(", ").map(str::to_string).collect())));
+                properties.push((
+                    "Sort Key",
+                    Property::List(keys.split(", ").map(str::to_string).collect()),
+                ));
             }
             _ => properties.push(("Details", string(detail))),
         }
@@ -352,6 +358,9 @@ mod tests {
         assert!(xml.contains("<Filter>a@0 &gt; \"1\"</Filter>"), "{xml}");
         let yaml = rendered(ExplainFormat::Yaml);
         assert!(yaml.starts_with("- Plan: \n    Node Type: \"Sort\"\n"), "{yaml}");
-        assert!(yaml.contains("\n    Plans: \n      - Node Type: \"Result\"\n        Parent"), "{yaml}");
+        assert!(
+            yaml.contains("\n    Plans: \n      - Node Type: \"Result\"\n        Parent"),
+            "{yaml}"
+        );
     }
 }

@@ -92,9 +92,8 @@ pub fn number(known: &Known, value: &str) -> Result<f64, SqlError> {
         (name, Some(unit)) => {
             let (units, base, names) = units(unit);
             let found = units.iter().find(|(unit, _)| *unit == name);
-            let (_, size) = found.ok_or_else(|| {
-                invalid(known, value).hint(format!("Valid units for this parameter are {names}."))
-            })?;
+            let (_, size) = found
+                .ok_or_else(|| invalid(known, value).hint(format!("Valid units for this parameter are {names}.")))?;
             number * size / base
         }
     };
@@ -119,11 +118,7 @@ pub fn number(known: &Known, value: &str) -> Result<f64, SqlError> {
 fn units(unit: Unit) -> (&'static [(&'static str, f64)], f64, &'static str) {
     match unit {
         Unit::Bytes(base) => (&MEMORY, base, "\"B\", \"kB\", \"MB\", \"GB\", and \"TB\""),
-        Unit::Microseconds(base) => (
-            &TIME,
-            base,
-            "\"us\", \"ms\", \"s\", \"min\", \"h\", and \"d\"",
-        ),
+        Unit::Microseconds(base) => (&TIME, base, "\"us\", \"ms\", \"s\", \"min\", \"h\", and \"d\""),
     }
 }
 
@@ -135,7 +130,9 @@ fn split(text: &str) -> Option<(&str, &str)> {
     let hex = unsigned.starts_with("0x") || unsigned.starts_with("0X");
     let mut end = 0;
     if hex {
-        end = 2 + unsigned[2..].find(|c: char| !c.is_ascii_hexdigit()).unwrap_or(unsigned.len() - 2);
+        end = 2 + unsigned[2..]
+            .find(|c: char| !c.is_ascii_hexdigit())
+            .unwrap_or(unsigned.len() - 2);
     } else {
         while end < bytes.len() && (bytes[end].is_ascii_digit() || bytes[end] == b'.') {
             end += 1;

@@ -30,7 +30,16 @@ pub struct EmitClause {
 pub fn is_looked_for(word: &str) -> bool {
     matches!(
         word,
-        "emit" | "table" | "operator" | "collate" | "pg_catalog" | "descriptor" | "session" | "asof" | "system_time" | "only"
+        "emit"
+            | "table"
+            | "operator"
+            | "collate"
+            | "pg_catalog"
+            | "descriptor"
+            | "session"
+            | "asof"
+            | "system_time"
+            | "only"
     )
 }
 

@@ -197,7 +197,10 @@ fn copy_takes_both_syntaxes() {
 
 #[test]
 fn transactions_have_all_their_words() {
-    is("BEGIN", "Begin { tag: \"BEGIN\", modes: TransactionModes { isolation: None, read_only: None, deferrable: None } }");
+    is(
+        "BEGIN",
+        "Begin { tag: \"BEGIN\", modes: TransactionModes { isolation: None, read_only: None, deferrable: None } }",
+    );
     is(
         "BEGIN TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY NOT DEFERRABLE",
         "Begin { tag: \"BEGIN\", modes: TransactionModes { isolation: Some(RepeatableRead), read_only: Some(true), deferrable: Some(false) } }",
@@ -262,7 +265,7 @@ fn settings_have_all_their_forms() {
         (
             "SET TIME ZONE INTERVAL '-08:00' HOUR TO MINUTE",
             "timezone",
-            Some("-08:00"),
+            Some("INTERVAL -08:00"),
             false,
         ),
         ("SET NAMES 'UTF8'", "client_encoding", Some("UTF8"), false),
@@ -364,6 +367,10 @@ fn prepared_statements_and_cursors_have_all_their_forms() {
     is(
         "EXPLAIN (ANALYZE, COSTS OFF, FORMAT text) SELECT 1",
         "Explain { analyze: true, verbose: false",
+    );
+    is(
+        "EXPLAIN (FORMAT JSON, VERBOSE) SELECT 1",
+        "Explain { analyze: false, verbose: true, format: Json",
     );
     is("EXPLAIN (SELECT 1)", "Explain { analyze: false");
     is("EXPLAIN ANALYZE MATERIALIZED VIEW v", "ExplainView { analyze: true");
