@@ -710,6 +710,9 @@ impl Session {
     }
 
     fn restore_settings(&mut self, before: Arc<Settings>) {
+        if Arc::ptr_eq(&self.settings, &before) {
+            return;
+        }
         let was = self.settings.all_reported();
         self.settings = before;
         let now = self.settings.all_reported();

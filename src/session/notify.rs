@@ -75,8 +75,11 @@ impl Inbox {
 /// Who listens to what.
 #[derive(Default)]
 pub(super) struct Channels {
-    by_name: Mutex<HashMap<String, Vec<(i32, Arc<Inbox>)>>>,
+    by_name: Mutex<HashMap<String, Listeners>>,
 }
+
+/// Each with the number of its session.
+type Listeners = Vec<(i32, Arc<Inbox>)>;
 
 impl Channels {
     fn join(&self, channel: &str, session: i32, inbox: &Arc<Inbox>) {

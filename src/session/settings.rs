@@ -219,7 +219,8 @@ impl Settings {
 
     /// What is sent when a client connects.
     pub fn all_reported(&self) -> Vec<(String, String)> {
-        TABLE.all.iter().filter_map(|known| self.reported(known.name)).collect()
+        let reported = TABLE.all.iter().filter(|known| known.reported);
+        reported.filter_map(|known| self.reported(known.name)).collect()
     }
 
     /// All that are not hidden, by name.

@@ -183,6 +183,8 @@ fn unit(name: &str) -> Option<Unit> {
         "ms" => Unit::Microseconds(1e3),
         "s" => Unit::Microseconds(1e6),
         "min" => Unit::Microseconds(60e6),
+        // Not one of PostgreSQL: the number is shown alone.
+        "MiB" => return None,
         "" => return None,
         other => panic!("no unit of a setting: {other}"),
     })
