@@ -109,6 +109,108 @@ fn after_an_error_messages_are_skipped_until_sync() {
 }
 
 #[test]
+fn after_an_error_a_simple_query_is_skipped_too() {
+    let mut wire = started();
+    let messages = wire.send(&[
+        parse("", "SELECT nosuch FROM t", &[]),
+        query("INSERT INTO t VALUES (6, 'skipped')"),
+        bare('S'),
+    ]);
+    assert_eq!(kinds(&messages), "E Z");
+    assert_eq!(rows(&wire.raw.query("SELECT count(*) FROM t")), [["5"]]);
+}
+
+#[test]
+fn a_nul_in_a_parameter_is_refused_whatever_its_type() {
+    let mut wire = started();
+    for text in ["SELECT $1::int", "SELECT $1::text"] {
+        let messages = wire.send(&[
+            parse("", text, &[]),
+            bind("", "", 0, &[Some(b"1\0 2")], 0),
+            execute("", 0),
+            bare('S'),
+        ]);
+        assert_eq!(error(&messages).0, "22021", "{text}");
+    }
+}
+
+#[test]
+fn a_declared_cursor_is_a_portal() {
+    let mut wire = started();
+    wire.raw.query("BEGIN");
+    wire.raw.query("DECLARE c CURSOR FOR SELECT a FROM t ORDER BY a");
+    let messages = wire.send(&[describe('P', "c"), execute("c", 2), bare('S')]);
+    assert_eq!(kinds(&messages), "T D D s Z");
+    assert_eq!(rows(&messages).concat(), ["1", "2"]);
+    assert_eq!(rows(&wire.raw.query("FETCH 1 FROM c")), [["3"]], "both read on");
+    let messages = wire.send(&[execute("c", 0), execute("c", 0), bare('S')]);
+    assert_eq!(rows(&messages).concat(), ["4", "5"]);
+    assert_eq!(tags(&messages), ["SELECT 2", "SELECT 0"]);
+    let messages = wire.send(&[named('C', 'P', "c"), bare('S')]);
+    assert_eq!(kinds(&messages), "3 Z");
+    assert_eq!(error(&wire.raw.query("FETCH 1 FROM c")).0, "34000", "it was closed");
+    wire.raw.query("ROLLBACK");
+}
+
+#[test]
+fn a_portal_is_a_cursor() {
+    let mut wire = started();
+    wire.raw.query("BEGIN");
+    let messages = wire.send(&[
+        parse("", "SELECT a FROM t ORDER BY a", &[]),
+        bind("p", "", 0, &[], 0),
+        bare('S'),
+    ]);
+    assert_eq!(kinds(&messages), "1 2 Z");
+    assert_eq!(tags(&wire.raw.query("MOVE 1 FROM p")), ["MOVE 1"]);
+    assert_eq!(rows(&wire.send(&[execute("p", 1), bare('S')])), [["2"]]);
+    let messages = wire.send(&[
+        parse("f", "FETCH 2 FROM p", &[]),
+        describe('S', "f"),
+        bind("", "f", 0, &[], 0),
+        execute("", 0),
+        bare('S'),
+    ]);
+    assert_eq!(kinds(&messages), "1 t T 2 D D C Z");
+    assert_eq!(rows(&messages).concat(), ["3", "4"]);
+    assert_eq!(tags(&wire.raw.query("CLOSE p")), ["CLOSE CURSOR"]);
+    let messages = wire.send(&[execute("p", 0), bare('S')]);
+    assert_eq!(error(&messages).0, "34000");
+    wire.raw.query("ROLLBACK");
+}
+
+#[test]
+fn a_notification_comes_with_the_commit_to_who_listens() {
+    let mut wire = started();
+    let mut other = Raw::connect(&wire.server);
+    wire.raw.query("LISTEN c");
+    other.query("BEGIN; NOTIFY c, 'taken back'; ROLLBACK");
+    other.query("BEGIN");
+    other.query("NOTIFY c, 'one'");
+    other.query("SELECT pg_notify('c', 'two ' || a) FROM t WHERE a = 2");
+    other.query("COMMIT");
+    // Without a query of its own.
+    let told: Vec<_> = std::iter::from_fn(|| wire.raw.next()).take(2).collect();
+    assert_eq!(kinds(&told), "A A");
+    let payloads: Vec<String> = told
+        .iter()
+        .map(|message| String::from_utf8_lossy(&message.body[4..]).replace('\0', " "))
+        .collect();
+    assert_eq!(payloads, ["c one ", "c two 2 "]);
+    wire.raw.query("BEGIN");
+    other.query("NOTIFY c");
+    assert_eq!(
+        kinds(&wire.raw.query("SELECT 1")),
+        "T D C Z",
+        "not inside a transaction"
+    );
+    assert_eq!(kinds(&wire.raw.query("COMMIT")), "C A Z");
+    wire.raw.query("UNLISTEN *");
+    other.query("NOTIFY c");
+    assert_eq!(kinds(&wire.raw.query("SELECT 1")), "T D C Z");
+}
+
+#[test]
 fn an_error_is_sent_before_sync() {
     let mut wire = started();
     wire.raw.write(

@@ -1,4 +1,7 @@
 //! Cursors: DECLARE, FETCH, MOVE, CLOSE. Forward only; a cursor reads at the position where it was declared.
+//!
+//! A cursor is a portal of the protocol, and the other way round: the wire takes a cursor out to answer Execute, and
+//! lends a portal for a FETCH that names it.
 
 use std::sync::Arc;
 
@@ -11,31 +14,70 @@ use crate::error::{SqlError, state};
 use crate::sql::plan::OutField;
 use crate::sql::statement::{Fetch, Select};
 
-pub(super) struct Cursor {
-    fields: Arc<[OutField]>,
-    batches: Batches,
+/// Rows that have not been read yet.
+pub struct CursorRows {
+    pub fields: Arc<[OutField]>,
+    pub batches: Batches,
     /// What was read from `batches` and not fetched yet.
-    rest: Option<RecordBatch>,
+    pub rest: Option<RecordBatch>,
+}
+
+pub struct Cursor {
+    rows: CursorRows,
+    declared: Declared,
+}
+
+/// How a cursor was declared.
+#[derive(Clone, Copy)]
+pub struct Declared {
     /// WITH HOLD: outlives its transaction's commit.
-    pub hold: bool,
-    pub survived_commit: bool,
+    pub(super) hold: bool,
+    pub(super) survived_commit: bool,
+}
+
+impl Declared {
+    pub fn with(self, rows: CursorRows) -> Cursor {
+        Cursor { rows, declared: self }
+    }
 }
 
 impl Cursor {
+    /// A portal of the protocol, which ends with its transaction.
+    pub fn of_portal(rows: CursorRows) -> Cursor {
+        let declared = Declared {
+            hold: false,
+            survived_commit: false,
+        };
+        declared.with(rows)
+    }
+
+    pub fn apart(self) -> (CursorRows, Declared) {
+        (self.rows, self.declared)
+    }
+
+    pub(super) fn hold(&self) -> bool {
+        self.declared.hold
+    }
+
+    /// Whether it outlives the end of a transaction.
+    pub(super) fn stays(&self, committed: bool) -> bool {
+        self.declared.hold && (committed || self.declared.survived_commit)
+    }
+
     /// The next `count` rows, fewer at the end.
     async fn next(&mut self, count: u64) -> Result<Vec<RecordBatch>, SqlError> {
         let mut wanted = usize::try_from(count).unwrap_or(usize::MAX);
         let mut taken = Vec::new();
         while wanted > 0 {
-            let batch = match self.rest.take() {
+            let batch = match self.rows.rest.take() {
                 Some(batch) => batch,
-                None => match self.batches.next().await {
+                None => match self.rows.batches.next().await {
                     Some(batch) => batch?,
                     None => break,
                 },
             };
             if batch.num_rows() > wanted {
-                self.rest = Some(batch.slice(wanted, batch.num_rows() - wanted));
+                self.rows.rest = Some(batch.slice(wanted, batch.num_rows() - wanted));
                 taken.push(batch.slice(0, wanted));
                 break;
             }
@@ -68,13 +110,9 @@ impl Session {
         }
         let survived_commit = self.status() == TransactionStatus::Idle;
         let (fields, batches) = self.rows_of(select, parameters).await?;
-        let cursor = Cursor {
-            fields,
-            batches,
-            rest: None,
-            hold,
-            survived_commit,
-        };
+        let rest = None;
+        let rows = CursorRows { fields, batches, rest };
+        let cursor = Declared { hold, survived_commit }.with(rows);
         self.cursors.insert(name.to_string(), cursor);
         Ok(Outcome::Command("DECLARE CURSOR".to_string()))
     }
@@ -83,11 +121,25 @@ impl Session {
         self.cursors.get_mut(name).ok_or_else(|| unknown_cursor(name))
     }
 
-    pub(super) fn cursor_fields(&self, name: &str) -> Result<Vec<OutField>, SqlError> {
+    pub fn cursor_fields(&self, name: &str) -> Result<Vec<OutField>, SqlError> {
         self.cursors
             .get(name)
-            .map(|cursor| cursor.fields.to_vec())
+            .map(|cursor| &cursor.rows.fields)
+            .or_else(|| self.portal_fields.get(name))
+            .map(|fields| fields.to_vec())
             .ok_or_else(|| unknown_cursor(name))
+    }
+
+    /// Takes a cursor out, to be put back; 25P02 in a transaction that has failed.
+    pub fn take_cursor(&mut self, name: &str) -> Result<Option<Cursor>, SqlError> {
+        if self.failed {
+            return Err(super::failed_transaction());
+        }
+        Ok(self.cursors.remove(name))
+    }
+
+    pub fn put_cursor(&mut self, name: &str, cursor: Cursor) {
+        self.cursors.insert(name.to_string(), cursor);
     }
 
     pub(super) async fn fetch(&mut self, fetch: &Fetch) -> Result<Outcome, SqlError> {
@@ -97,7 +149,7 @@ impl Session {
             let rows: usize = batches.iter().map(RecordBatch::num_rows).sum();
             return Ok(Outcome::Command(format!("MOVE {rows}")));
         }
-        let fields = cursor.fields.clone();
+        let fields = cursor.rows.fields.clone();
         let batches = futures::stream::iter(batches.into_iter().map(Ok)).boxed();
         Ok(Outcome::Rows {
             fields,
@@ -124,7 +176,7 @@ impl Session {
     /// At COMMIT, cursors WITH HOLD become independent of the transaction.
     pub(super) fn keep_held_cursors(&mut self) {
         for cursor in self.cursors.values_mut() {
-            cursor.survived_commit |= cursor.hold;
+            cursor.declared.survived_commit |= cursor.declared.hold;
         }
     }
 }

@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicI32, AtomicU64, Ordering};
 use hashbrown::HashMap;
 use parking_lot::{Mutex, RwLock};
 
+use super::notify::Channels;
 use super::{Cancel, TransactionStatus};
 use crate::catalog::{Catalog, Relation, Topic};
 use crate::error::SqlError;
@@ -32,6 +33,7 @@ pub struct Engine {
     pub(super) signals: Signals,
     next_session: AtomicI32,
     pub counters: Counters,
+    pub(super) channels: Channels,
     /// Compiled row expressions by topic OID, with the schema id that they belong to.
     row_exprs: RwLock<HashMap<u32, (u32, Arc<RowExprs>)>>,
 }
@@ -102,6 +104,7 @@ impl Engine {
             signals,
             next_session: AtomicI32::new(1),
             counters: Counters::default(),
+            channels: Channels::default(),
             row_exprs: RwLock::default(),
         }
     }
@@ -219,5 +222,6 @@ impl Registration {
 impl Drop for Registration {
     fn drop(&mut self) {
         self.engine.sessions.lock().remove(&self.id);
+        self.engine.channels.leave_all(self.id);
     }
 }

@@ -1,4 +1,6 @@
-//! EXPLAIN: the plan of a statement, or the dataflow of a materialized view, as lines of text.
+//! EXPLAIN: the plan of a statement, or the dataflow of a materialized view, as lines of text or a tree of nodes.
+
+mod tree;
 
 use arrow::array::{ArrayRef, RecordBatch, StringArray};
 use arrow::datatypes::Schema;
@@ -9,23 +11,31 @@ use super::outcome::{Outcome, Parameters, RowsTag};
 use crate::catalog::{Relation, View};
 use crate::error::{SqlError, state};
 use crate::sql::plan::OutField;
-use crate::sql::statement::{InsertRows, Name, Statement};
+use crate::sql::statement::{ExplainFormat, InsertRows, Name, Statement};
 use crate::types::PgType;
 
-pub(super) fn fields() -> Vec<OutField> {
+pub(super) fn fields(format: ExplainFormat) -> Vec<OutField> {
     vec![OutField {
         name: "QUERY PLAN".to_string(),
-        pg_type: PgType::Text,
+        pg_type: match format {
+            ExplainFormat::Json => PgType::Json,
+            ExplainFormat::Text | ExplainFormat::Xml | ExplainFormat::Yaml => PgType::Text,
+        },
         table_oid: 0,
         column: 0,
     }]
 }
 
-fn lines(lines: &[String]) -> Outcome {
-    let column: ArrayRef = Arc::new(StringArray::from_iter_values(lines));
-    let schema = Schema::new(vec![PgType::Text.field("QUERY PLAN", false)]);
+/// One row for each line of text; in the other formats one row.
+fn answer(lines: &[String], format: ExplainFormat) -> Outcome {
+    let column: ArrayRef = match format {
+        ExplainFormat::Text => Arc::new(StringArray::from_iter_values(lines)),
+        _ => Arc::new(StringArray::from_iter_values([tree::render(lines, format)])),
+    };
+    let fields = fields(format);
+    let schema = Schema::new(vec![fields[0].pg_type.field("QUERY PLAN", false)]);
     let batch = RecordBatch::try_new(Arc::new(schema), vec![column]).expect("one text column");
-    Outcome::table(fields(), batch, RowsTag::Fixed("EXPLAIN"))
+    Outcome::table(fields, batch, RowsTag::Fixed("EXPLAIN"))
 }
 
 impl Session {
@@ -33,6 +43,7 @@ impl Session {
         &mut self,
         analyze: bool,
         verbose: bool,
+        format: ExplainFormat,
         statement: &Statement,
         parameters: &Parameters,
     ) -> Result<Outcome, SqlError> {
@@ -42,10 +53,8 @@ impl Session {
             Statement::Insert(insert) if !analyze => match &insert.rows {
                 InsertRows::Select(select) => (Some(format!("Insert on {}", insert.into.name)), select),
                 _ => {
-                    return Ok(lines(&[
-                        format!("Insert on {}", insert.into.name),
-                        "  ->  Values".to_string(),
-                    ]));
+                    let lines = [format!("Insert on {}", insert.into.name), "  ->  Values".to_string()];
+                    return Ok(answer(&lines, format));
                 }
             },
             Statement::Execute { name, .. } => {
@@ -55,7 +64,7 @@ impl Session {
                     .cloned()
                     .ok_or_else(|| super::unknown_statement(name))?;
                 let parsed = prepared.parsed.ok_or_else(|| super::unknown_statement(name))?;
-                return Box::pin(self.explain(analyze, verbose, &parsed.statement, parameters)).await;
+                return Box::pin(self.explain(analyze, verbose, format, &parsed.statement, parameters)).await;
             }
             _ => {
                 return Err(SqlError::unsupported(
@@ -76,7 +85,7 @@ impl Session {
                 crate::views::Compiled::Recompute { reason } => Ok(vec![format!("Recomputed when read: {reason}")]),
             });
             text.extend(explained.await?);
-            return Ok(lines(&text));
+            return Ok(answer(&text, format));
         }
         let point = match self.position(&planned, parameters).await? {
             Some(point) => point,
@@ -86,7 +95,7 @@ impl Session {
             }
         };
         text.extend(self.engine.query.explain(planned, point, analyze, verbose).await?);
-        Ok(lines(&text))
+        Ok(answer(&text, format))
     }
 
     pub(super) fn require_materialized_view(&self, name: &Name) -> Result<Arc<View>, SqlError> {
@@ -100,7 +109,12 @@ impl Session {
         }
     }
 
-    pub(super) async fn explain_view(&mut self, analyze: bool, name: &Name) -> Result<Outcome, SqlError> {
+    pub(super) async fn explain_view(
+        &mut self,
+        analyze: bool,
+        format: ExplainFormat,
+        name: &Name,
+    ) -> Result<Outcome, SqlError> {
         let view = self.require_materialized_view(name)?;
         let mut text = vec![format!("Materialized View {}", view.name)];
         match &view.recomputed {
@@ -113,6 +127,6 @@ impl Session {
                 text.extend(self.engine.views.explain(view.oid, analyze).unwrap_or_default());
             }
         }
-        Ok(lines(&text))
+        Ok(answer(&text, format))
     }
 }

@@ -10,12 +10,13 @@ mod cancel;
 mod compute;
 mod cursor;
 mod ddl;
+mod effects;
 mod engine;
 mod explain;
+mod notify;
 mod outcome;
 mod read;
 mod returning;
-mod set_config;
 mod settings;
 mod show;
 mod spill;
@@ -33,18 +34,21 @@ use hashbrown::{HashMap, HashSet};
 use tokio::sync::Semaphore;
 
 pub use cancel::{Cancel, terminated};
+pub use cursor::{Cursor, CursorRows};
 pub use ddl::compile_view;
 pub use engine::{Engine, SessionRow};
+pub use notify::Notification;
 pub use outcome::{Batches, CopyIn, Outcome, Parameters, Prepared, RowsTag};
 
 use crate::catalog::Snapshot;
 use crate::error::{Notice, Severity, SqlError, state};
 use crate::log::{Lsn, PIN_IDLE_US_MAX, Pin, TopicId};
 use crate::sql::parse::{self, Parsed};
-use crate::sql::statement::{InsertRows, IsolationLevel, Statement, TransactionModes};
+use crate::sql::plan::OutField;
+use crate::sql::statement::{InsertRows, IsolationLevel, Name, Statement, TransactionModes};
 use crate::types::TextStyle;
-use cursor::Cursor;
 use engine::Registration;
+use notify::{Inbox, Message};
 use settings::Settings;
 use transaction::Transaction;
 
@@ -82,6 +86,8 @@ pub struct Session {
     /// Prepared statements by name, of PREPARE and of the protocol alike.
     pub statements: HashMap<String, Prepared>,
     cursors: HashMap<String, Cursor>,
+    /// Columns of the portals of the protocol, for a FETCH that names one.
+    pub portal_fields: HashMap<String, Arc<[OutField]>>,
     /// The query string that was parsed last, for positions of errors.
     text: Arc<str>,
     /// Places of what computes for this session.
@@ -96,6 +102,10 @@ pub struct Session {
     failures_told: HashMap<TopicId, u64>,
     /// Failed views that it was told of.
     failed_views_told: HashSet<u32>,
+    /// Notifications of the channels that it listens to, until the client has them.
+    inbox: Arc<Inbox>,
+    /// LISTEN, UNLISTEN and NOTIFY of the transaction, which its commit carries out.
+    messages: Vec<Message>,
 }
 
 impl Session {
@@ -113,7 +123,8 @@ impl Session {
             )
             .hint("There is one database, \"millstream\"."));
         }
-        let mut settings = Settings::new(&user);
+        let view_memory_mib = engine.views.memory().max >> 20;
+        let mut settings = Settings::new(&user).with_server("view_memory_mib", view_memory_mib.to_string());
         for (name, value) in &options {
             if name == "options" {
                 for (name, value) in startup_options(value) {
@@ -123,6 +134,7 @@ impl Session {
                 settings.set(name, value)?;
             }
         }
+        let settings = settings.begun();
         let cancel = Arc::default();
         let registration = engine.register(&user, DATABASE, settings.application_name(), Arc::clone(&cancel));
         Ok(Session {
@@ -140,6 +152,7 @@ impl Session {
             batch: false,
             statements: HashMap::new(),
             cursors: HashMap::new(),
+            portal_fields: HashMap::new(),
             text: Arc::default(),
             computing: Arc::new(Semaphore::new(compute::COMPUTING_MAX)),
             notices: Vec::new(),
@@ -148,6 +161,8 @@ impl Session {
             next_partition: 0,
             failures_told: HashMap::new(),
             failed_views_told: HashSet::new(),
+            inbox: Arc::default(),
+            messages: Vec::new(),
         })
     }
 
@@ -365,10 +380,7 @@ impl Session {
         prepared: Option<&Prepared>,
     ) -> Result<Outcome, SqlError> {
         if self.failed && !ends_failed_transaction(statement) {
-            return Err(SqlError::new(
-                state::IN_FAILED_SQL_TRANSACTION,
-                "current transaction is aborted, commands ignored until end of transaction block",
-            ));
+            return Err(failed_transaction());
         }
         self.registration.running(text);
         let resumed = match ends_failed_transaction(statement) {
@@ -463,9 +475,10 @@ impl Session {
             Statement::Explain {
                 analyze,
                 verbose,
+                format,
                 statement,
-            } => self.explain(*analyze, *verbose, statement, parameters).await,
-            Statement::ExplainView { analyze, name } => self.explain_view(*analyze, name).await,
+            } => self.explain(*analyze, *verbose, *format, statement, parameters).await,
+            Statement::ExplainView { analyze, format, name } => self.explain_view(*analyze, *format, name).await,
             Statement::CreateTopic(create) => self.create_topic(create).await,
             Statement::CreateView(create) => self.create_view(create).await,
             Statement::CreateSchema { name, if_not_exists } => self.create_schema(name, *if_not_exists),
@@ -473,7 +486,7 @@ impl Session {
             Statement::AlterTopic(alter) => self.alter_topic(alter).await,
             Statement::AdvanceWatermark { topic, to } => self.advance_watermark(topic, to),
             Statement::Comment { on, column, text } => self.comment(on, column.as_deref(), text.clone()),
-            Statement::Begin(modes) => self.begin(modes),
+            Statement::Begin { tag, modes } => self.begin(tag, modes),
             Statement::Commit { chain } => self.commit(*chain).await,
             Statement::Rollback { chain } => self.rollback(*chain),
             Statement::Savepoint(name) => {
@@ -493,10 +506,8 @@ impl Session {
             }
             Statement::SetTransaction(modes) => self.set_transaction(modes),
             Statement::SetSessionCharacteristics(modes) => {
-                check_isolation(modes)?;
-                if let Some(read_only) = modes.read_only {
-                    let value = if read_only { "on" } else { "off" };
-                    self.set("default_transaction_read_only", Some(value), false)?;
+                for (name, value) in modes_as_settings(modes) {
+                    self.set(&format!("default_{name}"), Some(value), false)?;
                 }
                 Ok(Outcome::Command("SET".to_string()))
             }
@@ -534,6 +545,13 @@ impl Session {
                 let newest = self.engine.log.newest();
                 self.engine.views.caught_up(newest).await?;
                 Ok(Outcome::Command((*tag).to_string()))
+            }
+            Statement::Lock(names) => self.lock(names),
+            Statement::Listen(channel) => self.post("LISTEN", Message::Listen(channel.clone())),
+            Statement::Unlisten(channel) => self.post("UNLISTEN", Message::Unlisten(channel.clone())),
+            Statement::Notify { channel, payload } => {
+                self.notify(channel, payload)?;
+                Ok(Outcome::Command("NOTIFY".to_string()))
             }
             Statement::Nothing { tag, notice } => {
                 if let Some(notice) = notice {
@@ -579,8 +597,9 @@ impl Session {
             })
     }
 
-    fn begin(&mut self, modes: &TransactionModes) -> Result<Outcome, SqlError> {
-        check_isolation(modes)?;
+    fn begin(&mut self, tag: &'static str, modes: &TransactionModes) -> Result<Outcome, SqlError> {
+        let read_only = modes.read_only.unwrap_or(self.settings.default_read_only());
+        check_isolation(modes, read_only)?;
         if self.status() != TransactionStatus::Idle {
             self.warn(
                 state::ACTIVE_SQL_TRANSACTION,
@@ -589,12 +608,29 @@ impl Session {
         } else {
             self.settings_before = Some(self.settings.clone());
         }
-        let transaction = self.transaction();
-        transaction.explicit = true;
+        self.transaction().explicit = true;
+        self.take_modes(modes);
+        Ok(Outcome::Command(tag.to_string()))
+    }
+
+    /// The modes of the transaction from here on, and what SHOW says of them.
+    fn take_modes(&mut self, modes: &TransactionModes) {
         if let Some(read_only) = modes.read_only {
-            transaction.read_only = read_only;
+            self.transaction().read_only = read_only;
         }
-        Ok(Outcome::Command("BEGIN".to_string()))
+        for (name, value) in modes_as_settings(modes) {
+            Arc::make_mut(&mut self.settings).set_mode(name, Some(value));
+        }
+    }
+
+    /// The modes of the block that ends, for the one that it is chained to.
+    fn modes(&self) -> TransactionModes {
+        let mut modes = TransactionModes::default();
+        for name in MODES.into_iter().filter(|name| self.settings.is_set(name)) {
+            let value = self.settings.get(name).unwrap_or_default();
+            add_mode(&mut modes, name, &value);
+        }
+        modes
     }
 
     async fn commit(&mut self, chain: bool) -> Result<Outcome, SqlError> {
@@ -611,17 +647,11 @@ impl Session {
             }
             TransactionStatus::InTransaction => {}
         }
-        let read_only = self
-            .transaction
-            .as_ref()
-            .is_some_and(|transaction| transaction.read_only);
+        let modes = self.modes();
         self.keep_held_cursors();
         self.commit_transaction().await?;
         if chain {
-            self.begin(&TransactionModes {
-                isolation: None,
-                read_only: Some(read_only),
-            })?;
+            self.begin("BEGIN", &modes)?;
         }
         Ok(Outcome::Command("COMMIT".to_string()))
     }
@@ -630,16 +660,10 @@ impl Session {
         if self.status() == TransactionStatus::Idle {
             self.warn(state::NO_ACTIVE_SQL_TRANSACTION, "there is no transaction in progress");
         }
-        let read_only = self
-            .transaction
-            .as_ref()
-            .is_some_and(|transaction| transaction.read_only);
+        let modes = self.modes();
         self.end_transaction(false);
         if chain {
-            self.begin(&TransactionModes {
-                isolation: None,
-                read_only: Some(read_only),
-            })?;
+            self.begin("BEGIN", &modes)?;
         }
         Ok(Outcome::Command("ROLLBACK".to_string()))
     }
@@ -659,12 +683,17 @@ impl Session {
     fn end_transaction(&mut self, committed: bool) {
         self.transaction = None;
         self.failed = false;
-        self.cursors
-            .retain(|_, cursor| cursor.hold && (committed || cursor.survived_commit));
+        self.end_messages(committed);
+        self.cursors.retain(|_, cursor| cursor.stays(committed));
         if let Some(before) = self.settings_before.take()
             && !committed
         {
             self.restore_settings(before);
+        }
+        for mode in MODES {
+            if self.settings.is_set(mode) {
+                Arc::make_mut(&mut self.settings).set_mode(mode, None);
+            }
         }
         for (name, value) in std::mem::take(&mut self.local_settings).into_iter().rev() {
             let reported = match value {
@@ -681,6 +710,9 @@ impl Session {
     }
 
     fn restore_settings(&mut self, before: Arc<Settings>) {
+        if Arc::ptr_eq(&self.settings, &before) {
+            return;
+        }
         let was = self.settings.all_reported();
         self.settings = before;
         let now = self.settings.all_reported();
@@ -693,15 +725,32 @@ impl Session {
     }
 
     fn set_transaction(&mut self, modes: &TransactionModes) -> Result<Outcome, SqlError> {
-        check_isolation(modes)?;
         if self.status() == TransactionStatus::Idle {
             self.warn(
                 state::NO_ACTIVE_SQL_TRANSACTION,
                 "SET TRANSACTION can only be used in transaction blocks",
             );
-        } else if let Some(read_only) = modes.read_only {
-            self.transaction().read_only = read_only;
+            return Ok(Outcome::Command("SET".to_string()));
         }
+        let transaction = self.transaction();
+        let (read_only, begun) = (
+            transaction.read_only,
+            transaction.read_lsn.is_some() || transaction.wrote(),
+        );
+        let isolation = self.settings.get("transaction_isolation")?;
+        let too_late = |message| Err(SqlError::new(state::ACTIVE_SQL_TRANSACTION, message));
+        if begun && modes.isolation.as_ref().is_some_and(|level| level.name() != isolation) {
+            return too_late("SET TRANSACTION ISOLATION LEVEL must be called before any query");
+        }
+        if begun && read_only && modes.read_only == Some(false) {
+            return too_late("transaction read-write mode must be set before any query");
+        }
+        let mut whole = modes.clone();
+        if isolation == IsolationLevel::Serializable.name() {
+            whole.isolation.get_or_insert(IsolationLevel::Serializable);
+        }
+        check_isolation(&whole, modes.read_only.unwrap_or(read_only))?;
+        self.take_modes(modes);
         Ok(Outcome::Command("SET".to_string()))
     }
 
@@ -713,41 +762,67 @@ impl Session {
             );
             return Ok(Outcome::Command("SET".to_string()));
         }
-        if local {
-            let before = self.settings.get(name).ok();
-            self.local_settings.push((name.to_string(), before));
+        let lower = name.to_lowercase();
+        if MODES.contains(&lower.as_str()) {
+            return self.set_mode(&lower, value);
         }
-        match name.to_lowercase().as_str() {
-            "transaction_read_only" if self.status() != TransactionStatus::Idle => {
-                let read_only = matches!(value, Some("on" | "true" | "1" | "yes"));
-                self.transaction().read_only = read_only;
-            }
-            "transaction_isolation" | "default_transaction_isolation" if value == Some("serializable") => {
-                check_isolation(&TransactionModes {
-                    isolation: Some(IsolationLevel::Serializable),
-                    read_only: None,
-                })?;
-            }
-            _ => {
-                let changed = match value {
-                    Some(value) => Arc::make_mut(&mut self.settings)
-                        .set(name, value)?
-                        .into_iter()
-                        .collect(),
-                    None => Arc::make_mut(&mut self.settings).reset(Some(name))?,
-                };
-                self.parameter_changes.extend(changed);
-                if name.eq_ignore_ascii_case("application_name") {
-                    self.registration.named(self.settings.application_name());
-                }
-            }
+        if local {
+            let before = self.settings.is_set(&lower).then(|| self.settings.get(&lower));
+            self.local_settings.push((lower.clone(), before.transpose()?));
+        }
+        let changed = match value {
+            Some(value) => Arc::make_mut(&mut self.settings)
+                .set(name, value)?
+                .into_iter()
+                .collect(),
+            None => Arc::make_mut(&mut self.settings).reset(Some(name))?,
+        };
+        self.parameter_changes.extend(changed);
+        if lower == "application_name" {
+            self.registration.named(self.settings.application_name());
         }
         Ok(Outcome::Command("SET".to_string()))
     }
 
+    /// `SET transaction_isolation = ...` is SET TRANSACTION; outside a block the transaction that it is of ends with it.
+    fn set_mode(&mut self, name: &str, value: Option<&str>) -> Result<Outcome, SqlError> {
+        let default = self.settings.get(&format!("default_{name}"))?;
+        let value = match (name, value) {
+            (_, None) => default,
+            ("transaction_isolation", Some(value)) if value.eq_ignore_ascii_case("serializable") => {
+                value.to_lowercase()
+            }
+            (_, Some(value)) => {
+                let mut checked = (*self.settings).clone();
+                checked.set(name, value)?;
+                checked.get(name)?
+            }
+        };
+        let mut modes = TransactionModes::default();
+        add_mode(&mut modes, name, &value);
+        match self.status() {
+            TransactionStatus::Idle => {
+                check_isolation(&modes, self.settings.default_read_only())?;
+                Ok(Outcome::Command("SET".to_string()))
+            }
+            TransactionStatus::InTransaction | TransactionStatus::Failed => self.set_transaction(&modes),
+        }
+    }
+
+    /// Locks nothing, and says so: what a transaction reads does not change under it.
+    fn lock(&mut self, names: &[Name]) -> Result<Outcome, SqlError> {
+        let catalog = self.in_block("LOCK TABLE")?.catalog.clone();
+        for name in names {
+            self.resolve(&catalog, name)?;
+        }
+        self.notice("LOCK TABLE does nothing: a transaction reads at one point of the log");
+        Ok(Outcome::Command("LOCK TABLE".to_string()))
+    }
+
     fn discard(&mut self, what: &str) -> Result<Outcome, SqlError> {
         if what.eq_ignore_ascii_case("all") {
-            if self.status() != TransactionStatus::Idle {
+            let begun = self.transaction.as_ref().is_some_and(|own| !own.is_fresh());
+            if self.status() != TransactionStatus::Idle || self.batch && begun {
                 return Err(SqlError::new(
                     state::ACTIVE_SQL_TRANSACTION,
                     "DISCARD ALL cannot run inside a transaction block",
@@ -755,6 +830,7 @@ impl Session {
             }
             self.statements.clear();
             self.cursors.clear();
+            self.engine.channels.leave_all(self.id());
             let changed = Arc::make_mut(&mut self.settings).reset(None)?;
             self.parameter_changes.extend(changed);
         }
@@ -807,14 +883,60 @@ fn ends_failed_transaction(statement: &Statement) -> bool {
     )
 }
 
-fn check_isolation(modes: &TransactionModes) -> Result<(), SqlError> {
-    if modes.isolation == Some(IsolationLevel::Serializable) {
-        return Err(SqlError::unsupported(
-            "serializable transactions are not supported",
-            "Use REPEATABLE READ: a transaction reads at one position of the log.",
-        ));
+/// The settings that are of one transaction.
+const MODES: [&str; 3] = [
+    "transaction_isolation",
+    "transaction_read_only",
+    "transaction_deferrable",
+];
+
+fn modes_as_settings(modes: &TransactionModes) -> Vec<(&'static str, &'static str)> {
+    let flag = |value| if value { "on" } else { "off" };
+    let values = [
+        modes.isolation.as_ref().map(IsolationLevel::name),
+        modes.read_only.map(flag),
+        modes.deferrable.map(flag),
+    ];
+    let given = MODES.into_iter().zip(values);
+    given.filter_map(|(name, value)| Some((name, value?))).collect()
+}
+
+/// `value` is as SHOW has it.
+fn add_mode(modes: &mut TransactionModes, name: &str, value: &str) {
+    match name {
+        "transaction_isolation" => {
+            modes.isolation = Some(match value {
+                "serializable" => IsolationLevel::Serializable,
+                "repeatable read" => IsolationLevel::RepeatableRead,
+                "read uncommitted" => IsolationLevel::ReadUncommitted,
+                _ => IsolationLevel::ReadCommitted,
+            });
+        }
+        "transaction_read_only" => modes.read_only = Some(value == "on"),
+        _ => modes.deferrable = Some(value == "on"),
+    }
+}
+
+fn check_isolation(modes: &TransactionModes, read_only: bool) -> Result<(), SqlError> {
+    // One that only reads, at one position of the log, is serializable.
+    if modes.isolation == Some(IsolationLevel::Serializable) && !read_only {
+        return Err(serializable());
     }
     Ok(())
+}
+
+fn serializable() -> SqlError {
+    SqlError::unsupported(
+        "serializable transactions are not supported",
+        "Use REPEATABLE READ: a transaction reads at one position of the log.",
+    )
+}
+
+fn failed_transaction() -> SqlError {
+    SqlError::new(
+        state::IN_FAILED_SQL_TRANSACTION,
+        "current transaction is aborted, commands ignored until end of transaction block",
+    )
 }
 
 fn unknown_statement(name: &str) -> SqlError {

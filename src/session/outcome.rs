@@ -6,6 +6,7 @@ use arrow::array::{ArrayRef, RecordBatch};
 use futures::stream::{BoxStream, StreamExt};
 use parking_lot::Mutex;
 
+use super::cursor::CursorRows;
 use super::{is_ddl, returning};
 use crate::catalog;
 use crate::error::SqlError;
@@ -101,6 +102,26 @@ pub struct Prepared {
 }
 
 impl Prepared {
+    /// Of a cursor that was declared by SQL: it runs already.
+    pub fn of_fields(fields: Arc<[OutField]>) -> Prepared {
+        Prepared {
+            parsed: None,
+            parameter_types: [].into(),
+            fields: Some(fields),
+            plan: None,
+            constants: Arc::default(),
+        }
+    }
+
+    /// Its rows when there are no more.
+    pub fn no_rows(&self) -> CursorRows {
+        CursorRows {
+            fields: self.fields.clone().unwrap_or_default(),
+            batches: futures::stream::empty().boxed(),
+            rest: None,
+        }
+    }
+
     /// Whether it may answer more, or meets less trouble, as the only statement of its pipeline.
     pub fn runs_better_alone(&self) -> bool {
         match self.parsed.as_ref().map(|parsed| &parsed.statement) {

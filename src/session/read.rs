@@ -47,12 +47,12 @@ impl Session {
         prepared: Option<&Prepared>,
     ) -> Result<Outcome, SqlError> {
         let cached = prepared.and_then(|prepared| self.usable_plan(prepared));
-        let may_set = match prepared {
-            None => self.may_set_config(),
+        let may_act = match prepared {
+            None => self.may_have_effects(),
             Some(_) => cached.is_none(),
         };
-        let rewritten = if may_set {
-            self.with_settings_set(select, true).await?
+        let rewritten = if may_act {
+            self.with_effects(select, Some(parameters)).await?
         } else {
             None
         };
@@ -318,10 +318,7 @@ impl Session {
 
     async fn describe(&mut self, parsed: Parsed, mut given: Vec<Option<PgType>>) -> Result<Prepared, SqlError> {
         if self.failed && !super::ends_failed_transaction(&parsed.statement) {
-            return Err(SqlError::new(
-                state::IN_FAILED_SQL_TRANSACTION,
-                "current transaction is aborted, commands ignored until end of transaction block",
-            ));
+            return Err(super::failed_transaction());
         }
         given.resize(given.len().max(parsed.parameters), None);
         let (types, fields, plan) = self.describe_statement(&parsed.statement, given).await?;
@@ -351,8 +348,8 @@ impl Session {
         };
         match statement {
             Statement::Select(select) => {
-                let rewritten = if self.may_set_config() {
-                    self.with_settings_set(select, false).await?
+                let rewritten = if self.may_have_effects() {
+                    self.with_effects(select, None).await?
                 } else {
                     None
                 };
@@ -410,8 +407,8 @@ impl Session {
                 Ok((text_for_unknown(&given), Some(self.cursor_fields(&fetch.cursor)?), None))
             }
             Statement::Show(show) => Ok((text_for_unknown(&given), Some(self.show_fields(show)), None)),
-            Statement::Explain { .. } | Statement::ExplainView { .. } => {
-                Ok((text_for_unknown(&given), Some(super::explain::fields()), None))
+            Statement::Explain { format, .. } | Statement::ExplainView { format, .. } => {
+                Ok((text_for_unknown(&given), Some(super::explain::fields(*format)), None))
             }
             _ => Ok((text_for_unknown(&given), None, None)),
         }

@@ -1,331 +1,51 @@
 //! A session's settings: SET, SHOW, RESET, their defaults, and what each value may be.
 //!
-//! One rule: a setting whose value changes what the server does is checked when it is set. Settings that only other
-//! servers know are accepted and kept when their name has a prefix (`rw_...`, `foo.bar`) or stands in the list of
-//! what drivers send; any other unknown name is 42704.
+//! One rule: every setting of PostgreSQL 15 is there with its type and range; those that mean something here are read
+//! out into `Effective`, the others are kept and shown. Settings that only other servers know are accepted when their
+//! name has a prefix (`rw_...`, `foo.bar`); any other unknown name is 42704.
+
+mod table;
+mod value;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use self::table::{Context, Known, TABLE};
+use self::value::invalid;
 use crate::catalog::is_system_schema;
 use crate::error::{SqlError, state};
 use crate::types::{IntervalStyle, TextStyle};
 
-struct Known {
-    name: &'static str,
-    default: &'static str,
-    check: Check,
-    /// Sent to the client when it changes (ParameterStatus).
-    reported: bool,
-    description: &'static str,
-}
-
-#[derive(Clone, Copy)]
-enum Check {
-    Any,
-    Bool,
-    OneOf(&'static [&'static str]),
-    Integer(i64, i64),
-    /// Milliseconds, with an optional unit.
-    Duration,
-    TimeZone,
-    ReadOnly,
-    Encoding,
-    SearchPath,
-    DateStyle,
-}
-
-macro_rules! setting {
-    ($name:literal, $default:literal, $check:expr, $reported:literal, $description:literal) => {
-        Known {
-            name: $name,
-            default: $default,
-            check: $check,
-            reported: $reported,
-            description: $description,
-        }
-    };
-}
-
-const SETTINGS: &[Known] = &[
-    setting!(
-        "application_name",
-        "",
-        Check::Any,
-        true,
-        "Name of the application, shown in pg_stat_activity."
-    ),
-    setting!(
-        "bytea_output",
-        "hex",
-        Check::OneOf(&["hex", "escape"]),
-        false,
-        "Output format of bytea."
-    ),
-    setting!(
-        "client_encoding",
-        "UTF8",
-        Check::Encoding,
-        true,
-        "Encoding of the client; only UTF8."
-    ),
-    setting!(
-        "client_min_messages",
-        "notice",
-        Check::OneOf(&[
-            "debug5", "debug4", "debug3", "debug2", "debug1", "debug", "log", "info", "notice", "warning", "error"
-        ]),
-        false,
-        "Least severe message that is sent."
-    ),
-    setting!(
-        "consistency",
-        "strict",
-        Check::OneOf(&["strict", "eventual"]),
-        false,
-        "Whether a SELECT waits until its views have caught up with the newest commit."
-    ),
-    setting!(
-        "DateStyle",
-        "ISO, MDY",
-        Check::DateStyle,
-        true,
-        "Output format of dates; only ISO."
-    ),
-    setting!(
-        "default_transaction_isolation",
-        "repeatable read",
-        Check::OneOf(&["read uncommitted", "read committed", "repeatable read"]),
-        false,
-        "Isolation level of new transactions; all run as repeatable read."
-    ),
-    setting!(
-        "default_transaction_read_only",
-        "off",
-        Check::Bool,
-        true,
-        "Whether new transactions are read-only."
-    ),
-    setting!(
-        "extra_float_digits",
-        "1",
-        Check::Integer(-15, 3),
-        false,
-        "Digits of floating-point output."
-    ),
-    setting!(
-        "idle_in_transaction_session_timeout",
-        "0",
-        Check::Duration,
-        false,
-        "Longest time a transaction may wait for its client; 0 is forever."
-    ),
-    setting!(
-        "idle_session_timeout",
-        "0",
-        Check::Duration,
-        false,
-        "Longest time a session outside a transaction may wait for its client; 0 is forever."
-    ),
-    setting!("integer_datetimes", "on", Check::ReadOnly, true, "Always on."),
-    setting!(
-        "IntervalStyle",
-        "postgres",
-        Check::OneOf(&["postgres", "postgres_verbose", "sql_standard", "iso_8601"]),
-        true,
-        "Output format of intervals."
-    ),
-    setting!(
-        "is_superuser",
-        "on",
-        Check::ReadOnly,
-        true,
-        "There are no lesser users."
-    ),
-    setting!("lc_collate", "C", Check::ReadOnly, false, "Text is ordered by bytes."),
-    setting!(
-        "lc_ctype",
-        "C.UTF-8",
-        Check::ReadOnly,
-        false,
-        "Character classification."
-    ),
-    setting!("lc_messages", "C", Check::Any, false, "Language of messages."),
-    setting!("lc_monetary", "C", Check::Any, false, "Accepted."),
-    setting!("lc_numeric", "C", Check::Any, false, "Accepted."),
-    setting!("lc_time", "C", Check::Any, false, "Accepted."),
-    setting!(
-        "lock_timeout",
-        "0",
-        Check::Duration,
-        false,
-        "Accepted; nothing waits for locks."
-    ),
-    setting!(
-        "max_identifier_length",
-        "63",
-        Check::ReadOnly,
-        false,
-        "Longest name, in bytes."
-    ),
-    setting!("max_index_keys", "32", Check::ReadOnly, false, "For clients that ask."),
-    setting!(
-        "row_security",
-        "off",
-        Check::Bool,
-        false,
-        "Accepted; there are no policies."
-    ),
-    setting!(
-        "search_path",
-        "\"$user\", public",
-        Check::SearchPath,
-        true,
-        "Schemas in which names are looked up."
-    ),
-    setting!(
-        "server_encoding",
-        "UTF8",
-        Check::ReadOnly,
-        true,
-        "Encoding of the data."
-    ),
-    setting!(
-        "server_version",
-        "15.0",
-        Check::ReadOnly,
-        true,
-        "Version of PostgreSQL that clients may assume."
-    ),
-    setting!(
-        "server_version_num",
-        "150000",
-        Check::ReadOnly,
-        false,
-        "The same as a number."
-    ),
-    setting!(
-        "session_authorization",
-        "",
-        Check::ReadOnly,
-        true,
-        "User name of the session."
-    ),
-    setting!(
-        "standard_conforming_strings",
-        "on",
-        Check::OneOf(&["on"]),
-        true,
-        "Backslashes in '...' are literal."
-    ),
-    setting!(
-        "statement_timeout",
-        "0",
-        Check::Duration,
-        false,
-        "Longest time a statement may take; 0 is forever."
-    ),
-    setting!(
-        "synchronous_commit",
-        "on",
-        Check::OneOf(&[
-            "on",
-            "off",
-            "local",
-            "remote_write",
-            "remote_apply",
-            "true",
-            "false",
-            "yes",
-            "no",
-            "1",
-            "0"
-        ]),
-        false,
-        "Whether a commit is acknowledged only once it is synced."
-    ),
-    setting!(
-        "TimeZone",
-        "UTC",
-        Check::TimeZone,
-        true,
-        "Time zone of timestamptz input and output."
-    ),
-    setting!(
-        "transaction_isolation",
-        "repeatable read",
-        Check::OneOf(&["read uncommitted", "read committed", "repeatable read"]),
-        false,
-        "Isolation level of the current transaction."
-    ),
-    setting!(
-        "transaction_read_only",
-        "off",
-        Check::Bool,
-        false,
-        "Whether the current transaction is read-only."
-    ),
-    setting!("xmloption", "content", Check::Any, false, "Accepted."),
-];
-
-/// PostgreSQL settings that clients set on connecting and that mean nothing here.
-const ACCEPTED: &[&str] = &[
-    "array_nulls",
-    "backslash_quote",
-    "check_function_bodies",
-    "commit_delay",
-    "constraint_exclusion",
-    "cursor_tuple_fraction",
-    "default_statistics_target",
-    "default_table_access_method",
-    "default_tablespace",
-    "default_with_oids",
-    "effective_cache_size",
-    "enable_bitmapscan",
-    "enable_hashagg",
-    "enable_hashjoin",
-    "enable_indexscan",
-    "enable_mergejoin",
-    "enable_nestloop",
-    "enable_seqscan",
-    "enable_sort",
-    "escape_string_warning",
-    "force_parallel_mode",
-    "from_collapse_limit",
-    "geqo",
-    "gin_fuzzy_search_limit",
-    "jit",
-    "join_collapse_limit",
-    "log_min_duration_statement",
-    "log_statement",
-    "maintenance_work_mem",
-    "max_parallel_workers_per_gather",
-    "plan_cache_mode",
-    "quote_all_identifiers",
-    "random_page_cost",
-    "restrict_nonsystem_relation_kind",
-    "seq_page_cost",
-    "session_replication_role",
-    "ssl_renegotiation_limit",
-    "synchronize_seqscans",
-    "tcp_keepalives_idle",
-    "temp_buffers",
-    "transform_null_equals",
-    "vacuum_cost_delay",
-    "work_mem",
-];
-
-/// Name, value and description of one setting, for SHOW ALL and `pg_settings`.
+/// What SHOW ALL and `pg_settings` tell of one setting.
+#[derive(Default)]
 pub struct Shown {
     pub name: String,
+    /// As SHOW has it.
     pub value: String,
+    /// In its unit.
+    pub plain: String,
+    pub unit: Option<&'static str>,
+    pub category: &'static str,
     pub description: &'static str,
+    pub context: &'static str,
+    pub kind: &'static str,
+    pub source: &'static str,
+    pub min: Option<&'static str>,
+    pub max: Option<&'static str>,
+    pub allowed: Option<Vec<&'static str>>,
+    pub default: Option<&'static str>,
+    /// What RESET makes it, in its unit.
+    pub reset: Option<String>,
 }
 
 #[derive(Clone, Debug)]
 pub struct Settings {
     /// By lower-case name; only what differs from the default.
     values: BTreeMap<String, String>,
+    /// What the client asked for when it connected: RESET goes back to it.
+    at_start: BTreeMap<String, String>,
+    /// Of the server, by lower-case name.
+    of_server: BTreeMap<String, String>,
     user: String,
     effective: Effective,
 }
@@ -352,6 +72,8 @@ impl Settings {
         Settings {
             effective: Effective::of(&values, user),
             values,
+            at_start: BTreeMap::new(),
+            of_server: BTreeMap::new(),
             user: user.to_string(),
         }
     }
@@ -360,8 +82,17 @@ impl Settings {
         self.effective = Effective::of(&self.values, &self.user);
     }
 
-    fn known(name: &str) -> Option<&'static Known> {
-        SETTINGS.iter().find(|known| known.name.eq_ignore_ascii_case(name))
+    /// What has been set until here is what RESET goes back to.
+    pub fn begun(mut self) -> Settings {
+        self.at_start = self.values.clone();
+        self
+    }
+
+    /// What the server was started with.
+    pub fn with_server(mut self, name: &str, value: String) -> Settings {
+        assert!(TABLE.get(name).is_some(), "a setting of the server stands in the table");
+        self.of_server.insert(name.to_string(), value);
+        self
     }
 
     /// The value, or 42704.
@@ -370,84 +101,171 @@ impl Settings {
         if let Some(value) = self.values.get(&lower) {
             return Ok(value.clone());
         }
-        match Settings::known(&lower) {
-            Some(known) if known.name == "session_authorization" => Ok(self.user.clone()),
-            Some(known) => Ok(known.default.to_string()),
+        match TABLE.get(&lower) {
+            Some(known) => Ok(self.reset_value(known)),
             None => Err(unrecognized(name)),
+        }
+    }
+
+    /// What the setting is when the session has not set it.
+    fn reset_value(&self, known: &Known) -> String {
+        let at_start = self.at_start.get(&known.name.to_lowercase());
+        if let Some(value) = at_start.or_else(|| self.of_server.get(known.name)) {
+            return value.clone();
+        }
+        match known.name {
+            "session_authorization" => self.user.clone(),
+            "transaction_isolation" | "transaction_read_only" | "transaction_deferrable" => {
+                current(&self.values, &format!("default_{}", known.name)).to_string()
+            }
+            _ => known.default_shown.clone(),
         }
     }
 
     /// The name as PostgreSQL spells it, for the column of SHOW.
     pub fn canonical(name: &str) -> String {
-        Settings::known(name).map_or_else(|| name.to_lowercase(), |known| known.name.to_string())
+        TABLE
+            .get(name)
+            .map_or_else(|| name.to_lowercase(), |known| known.name.to_string())
     }
 
     /// Checks and sets. Returns the (name, value) to report to the client, if it wants to know of this setting.
     pub fn set(&mut self, name: &str, value: &str) -> Result<Option<(String, String)>, SqlError> {
         let lower = name.to_lowercase();
-        let Some(known) = Settings::known(&lower) else {
-            if lower.contains('.') || lower.starts_with("rw_") || ACCEPTED.contains(&lower.as_str()) {
-                self.values.insert(lower, value.to_string());
-                return Ok(None);
-            }
-            if let Some(prefix) = lower.split_once('_').map(|(prefix, _)| prefix)
-                && ["streaming", "query", "batch", "background", "sink", "source"].contains(&prefix)
-            {
+        let Some(known) = TABLE.get(&lower) else {
+            if lower.contains('.') || OTHERS.contains(&lower.as_str()) || has_prefix_of_others(&lower) {
                 self.values.insert(lower, value.to_string());
                 return Ok(None);
             }
             return Err(unrecognized(name));
         };
-        let value = check(known, value)?;
+        may_change(known)?;
+        let value = self.check(known, value)?;
         self.values.insert(lower, value.clone());
         self.changed();
         Ok(known.reported.then(|| (known.name.to_string(), value)))
     }
 
+    /// The mode of a transaction that has begun, which ends with it; `None` takes it away.
+    pub fn set_mode(&mut self, name: &'static str, value: Option<&str>) {
+        match value {
+            Some(value) => drop(self.values.insert(name.to_string(), value.to_string())),
+            None => drop(self.values.remove(name)),
+        }
+    }
+
+    /// Whether the session has set it, other than to the default.
+    pub fn is_set(&self, name: &str) -> bool {
+        self.values.contains_key(name)
+    }
+
+    fn check(&self, known: &Known, value: &str) -> Result<String, SqlError> {
+        match known.name {
+            "client_encoding" => encoding(known, value),
+            "DateStyle" => date_style(known, value),
+            "TimeZone" => canonical_time_zone(value).ok_or_else(|| invalid(known, value)),
+            "default_transaction_isolation" | "transaction_isolation" => {
+                let level = value::check(known, value)?;
+                match level.as_str() {
+                    "serializable" => Err(super::serializable()),
+                    _ => Ok(level),
+                }
+            }
+            "standard_conforming_strings" => match value::check(known, value)?.as_str() {
+                "on" => Ok("on".to_string()),
+                _ => Err(invalid(known, value).hint("Write E'...' for a string with backslash escapes.")),
+            },
+            "role" if value.eq_ignore_ascii_case("none") => Ok("none".to_string()),
+            "role" | "session_authorization" => match value == self.user {
+                true => Ok(value.to_string()),
+                false => Err(SqlError::new(
+                    state::INVALID_PARAMETER_VALUE,
+                    format!("role \"{value}\" does not exist"),
+                )),
+            },
+            "seed" => value::check(known, value).map(|_| known.default.to_string()),
+            _ => value::check(known, value),
+        }
+    }
+
     /// Back to the default; `None` is every setting. Returns what to report.
     pub fn reset(&mut self, name: Option<&str>) -> Result<Vec<(String, String)>, SqlError> {
         let Some(name) = name else {
-            let changed: Vec<String> = std::mem::take(&mut self.values).into_keys().collect();
+            let at_start = self.at_start.clone();
+            let mut changed: Vec<String> = std::mem::replace(&mut self.values, at_start).into_keys().collect();
+            changed.retain(|name| !self.values.contains_key(name));
+            changed.extend(self.values.keys().cloned());
             self.changed();
             return Ok(changed.iter().filter_map(|name| self.reported(name)).collect());
         };
         let lower = name.to_lowercase();
-        if self.values.remove(&lower).is_none() && Settings::known(&lower).is_none() {
-            return Err(unrecognized(name));
+        match TABLE.get(&lower) {
+            Some(known) => may_change(known)?,
+            None if self.values.contains_key(&lower) => {}
+            None => return Err(unrecognized(name)),
+        }
+        match self.at_start.get(&lower) {
+            Some(value) => drop(self.values.insert(lower.clone(), value.clone())),
+            None => drop(self.values.remove(&lower)),
         }
         self.changed();
         Ok(self.reported(&lower).into_iter().collect())
     }
 
     fn reported(&self, name: &str) -> Option<(String, String)> {
-        let known = Settings::known(name).filter(|known| known.reported)?;
+        let known = TABLE.get(name).filter(|known| known.reported)?;
         self.get(known.name).ok().map(|value| (known.name.to_string(), value))
     }
 
     /// What is sent when a client connects.
     pub fn all_reported(&self) -> Vec<(String, String)> {
-        SETTINGS.iter().filter_map(|known| self.reported(known.name)).collect()
+        let reported = TABLE.all.iter().filter(|known| known.reported);
+        reported.filter_map(|known| self.reported(known.name)).collect()
     }
 
+    /// All that are not hidden, by name.
     pub fn all(&self) -> Vec<Shown> {
-        let mut shown: Vec<Shown> = SETTINGS
-            .iter()
-            .map(|known| Shown {
+        let some = |text: &'static str| Some(text).filter(|text| !text.is_empty());
+        let known = TABLE.all.iter().filter(|known| !known.hidden).map(|known| {
+            let value = self.get(known.name).unwrap_or_default();
+            let source = match known.name {
+                name if self.values.contains_key(&name.to_lowercase()) => {
+                    let at_start = self.at_start.get(&name.to_lowercase());
+                    if at_start == Some(&value) { "client" } else { "session" }
+                }
+                name if self.of_server.contains_key(name) => "command line",
+                _ => "default",
+            };
+            Shown {
                 name: known.name.to_string(),
-                value: self.get(known.name).unwrap_or_default(),
+                plain: value::plain(known, &value),
+                value,
+                unit: some(known.unit_name),
+                category: known.category,
                 description: known.description,
-            })
-            .collect();
-        shown.extend(
-            self.values
-                .iter()
-                .filter(|(name, _)| Settings::known(name).is_none())
-                .map(|(name, value)| Shown {
-                    name: name.clone(),
-                    value: value.clone(),
-                    description: "Accepted; has no effect.",
-                }),
-        );
+                context: known.context_name,
+                kind: known.kind_name,
+                source,
+                min: some(known.min),
+                max: some(known.max),
+                allowed: (!known.values.is_empty()).then(|| known.values.clone()),
+                default: Some(known.default),
+                reset: Some(value::plain(known, &self.reset_value(known))),
+            }
+        });
+        let mut shown: Vec<Shown> = known.collect();
+        let others = self.values.iter().filter(|(name, _)| TABLE.get(name).is_none());
+        shown.extend(others.map(|(name, value)| Shown {
+            name: name.clone(),
+            value: value.clone(),
+            plain: value.clone(),
+            category: "Customized Options",
+            description: "Accepted; has no effect.",
+            context: "user",
+            kind: "string",
+            source: "session",
+            ..Shown::default()
+        }));
         shown.sort_by_key(|setting| setting.name.to_lowercase());
         shown
     }
@@ -508,28 +326,57 @@ impl Settings {
     }
 }
 
+/// Names that other servers and newer versions have.
+const OTHERS: [&str; 2] = ["restrict_nonsystem_relation_kind", "ssl_renegotiation_limit"];
+
+fn has_prefix_of_others(name: &str) -> bool {
+    let prefix = name.split_once('_').map_or("", |(prefix, _)| prefix);
+    ["rw", "streaming", "query", "batch", "background", "sink", "source"].contains(&prefix)
+}
+
+/// 55P02 for a setting that no session may change, in PostgreSQL's words.
+fn may_change(known: &Known) -> Result<(), SqlError> {
+    let how = match known.context {
+        Context::Session => return Ok(()),
+        Context::Backend => "cannot be set after connection start",
+        Context::Reload => "cannot be changed now",
+        Context::Start => "cannot be changed without restarting the server",
+        Context::Never => "cannot be changed",
+    };
+    Err(SqlError::new(
+        state::CANT_CHANGE_RUNTIME_PARAM,
+        format!("parameter \"{}\" {how}", known.name),
+    ))
+}
+
 fn current<'v>(values: &'v BTreeMap<String, String>, name: &str) -> &'v str {
-    let known = Settings::known(name).expect("only called with names of the table");
+    let known = TABLE.get(name).expect("only called with names of the table");
     values
         .get(&known.name.to_lowercase())
-        .map_or(known.default, String::as_str)
+        .map_or(known.default_shown.as_str(), String::as_str)
 }
 
 impl Effective {
     fn of(values: &BTreeMap<String, String>, user: &str) -> Effective {
         let get = |name| current(values, name);
-        let limit = |name| duration_ms(get(name)).filter(|ms| *ms > 0);
+        let limit = |name| {
+            let known = TABLE.get(name).expect("limits stand in the table");
+            value::number(known, get(name))
+                .ok()
+                .map(|ms| ms as u64)
+                .filter(|ms| *ms > 0)
+        };
         let named = split_path(get("search_path")).into_iter();
         let search_path = named.filter_map(|schema| match schema.as_str() {
             "$user" if is_system_schema(user) => None,
             "$user" => Some(user.to_string()),
             _ => Some(schema),
         });
-        let time_zone = get("TimeZone");
+        let time_zone = zone_of(get("TimeZone"));
         let least = get("client_min_messages");
         Effective {
             search_path: search_path.collect(),
-            time_zone: time_zone.into(),
+            time_zone: time_zone.as_str().into(),
             text_style: TextStyle {
                 // Checked when it was set.
                 time_zone: time_zone.parse().unwrap_or(chrono_tz::Tz::UTC),
@@ -543,7 +390,7 @@ impl Effective {
                 bytea_hex: get("bytea_output") == "hex",
                 object_names: None,
             },
-            synchronous_commit: !matches!(get("synchronous_commit"), "off" | "false" | "no" | "0"),
+            synchronous_commit: get("synchronous_commit") != "off",
             strict: get("consistency") == "strict",
             read_only: get("default_transaction_read_only") == "on",
             statement_timeout_ms: limit("statement_timeout"),
@@ -562,93 +409,44 @@ fn unrecognized(name: &str) -> SqlError {
     )
 }
 
-fn check(known: &Known, value: &str) -> Result<String, SqlError> {
-    let invalid = || {
-        SqlError::new(
-            state::INVALID_PARAMETER_VALUE,
-            format!("invalid value for parameter \"{}\": \"{value}\"", known.name),
-        )
-    };
-    match known.check {
-        Check::Any => Ok(value.to_string()),
-        Check::Bool => match value.to_lowercase().as_str() {
-            "on" | "true" | "yes" | "1" | "t" | "y" => Ok("on".to_string()),
-            "off" | "false" | "no" | "0" | "f" | "n" => Ok("off".to_string()),
-            _ => Err(SqlError::new(
-                state::INVALID_PARAMETER_VALUE,
-                format!("parameter \"{}\" requires a Boolean value", known.name),
-            )),
-        },
-        Check::OneOf(choices) => {
-            let lower = value.to_lowercase();
-            if choices.contains(&lower.as_str()) {
-                return Ok(lower);
-            }
-            if lower == "serializable" {
-                return Err(SqlError::unsupported(
-                    "serializable transactions are not supported",
-                    "Use REPEATABLE READ: a transaction reads at one position of the log.",
-                ));
-            }
-            Err(invalid().hint(format!("Available values: {}.", choices.join(", "))))
-        }
-        Check::Integer(low, high) => {
-            let number: i64 = value.trim().parse().map_err(|_| invalid())?;
-            if number < low || number > high {
-                return Err(SqlError::new(
-                    state::INVALID_PARAMETER_VALUE,
-                    format!(
-                        "{number} is outside the valid range for parameter \"{}\" ({low} .. {high})",
-                        known.name
-                    ),
-                ));
-            }
-            Ok(number.to_string())
-        }
-        Check::Duration => duration_ms(value).map(|_| value.trim().to_string()).ok_or_else(invalid),
-        Check::TimeZone => canonical_time_zone(value).ok_or_else(invalid),
-        Check::ReadOnly => Err(SqlError::new(
-            state::CANT_CHANGE_RUNTIME_PARAM,
-            format!("parameter \"{}\" cannot be changed", known.name),
-        )),
-        Check::Encoding => match value.to_lowercase().replace(['-', '_', '\''], "").as_str() {
-            "utf8" | "unicode" => Ok("UTF8".to_string()),
-            "latin1" | "iso88591" | "latin9" | "sqlascii" | "win1252" | "win1251" | "eucjp" | "sjis" | "gbk"
-            | "big5" => Err(SqlError::unsupported(
+fn encoding(known: &Known, value: &str) -> Result<String, SqlError> {
+    match value.to_lowercase().replace(['-', '_', '\''], "").as_str() {
+        "utf8" | "unicode" => Ok("UTF8".to_string()),
+        "latin1" | "iso88591" | "latin9" | "sqlascii" | "win1252" | "win1251" | "eucjp" | "sjis" | "gbk" | "big5" => {
+            Err(SqlError::unsupported(
                 format!("client encoding \"{value}\" is not supported"),
                 "Use UTF8.",
-            )),
-            _ => Err(invalid()),
-        },
-        Check::SearchPath => Ok(value.to_string()),
-        Check::DateStyle => {
-            let lower = value.to_lowercase();
-            let mut order = "MDY";
-            for word in lower.split(',').map(str::trim) {
-                match word {
-                    "iso" | "default" => {}
-                    "mdy" | "us" | "noneuro" => order = "MDY",
-                    "dmy" | "euro" | "ymd" => {
-                        return Err(SqlError::unsupported(
-                            format!("DateStyle \"{value}\" is not supported"),
-                            "Write dates as YYYY-MM-DD, which every order of fields reads alike.",
-                        ));
-                    }
-                    "sql" | "postgres" | "german" => {
-                        return Err(SqlError::unsupported(
-                            format!("DateStyle \"{value}\" is not supported"),
-                            "Use ISO; to_char() writes dates in other formats.",
-                        ));
-                    }
-                    _ => return Err(invalid()),
-                }
-            }
-            Ok(format!("ISO, {order}"))
+            ))
         }
+        _ => Err(invalid(known, value)),
     }
 }
 
-/// A zone name as the tz database spells it, or a fixed offset (`+02:00`, `-5`).
+fn date_style(known: &Known, value: &str) -> Result<String, SqlError> {
+    let lower = value.to_lowercase();
+    for word in lower.split(',').map(str::trim) {
+        match word {
+            "iso" | "default" | "mdy" | "us" | "noneuro" => {}
+            "dmy" | "euro" | "ymd" => {
+                return Err(SqlError::unsupported(
+                    format!("DateStyle \"{value}\" is not supported"),
+                    "Write dates as YYYY-MM-DD, which every order of fields reads alike.",
+                ));
+            }
+            "sql" | "postgres" | "german" => {
+                return Err(SqlError::unsupported(
+                    format!("DateStyle \"{value}\" is not supported"),
+                    "Use ISO; to_char() writes dates in other formats.",
+                ));
+            }
+            _ => return Err(invalid(known, value)),
+        }
+    }
+    Ok("ISO, MDY".to_string())
+}
+
+/// A zone name as the tz database spells it, or whole hours east of UTC (`2`, `-5`, `INTERVAL '+02:00'`) as PostgreSQL
+/// shows them: `<+02>-02`.
 fn canonical_time_zone(value: &str) -> Option<String> {
     let trimmed = value.trim().trim_matches('\'');
     match trimmed.to_lowercase().as_str() {
@@ -656,26 +454,49 @@ fn canonical_time_zone(value: &str) -> Option<String> {
         "gmt" => return Some("GMT".to_string()),
         _ => {}
     }
+    let hours = match value.strip_prefix("INTERVAL ") {
+        Some(interval) => hours(interval),
+        None => trimmed.parse().ok(),
+    };
+    if let Some(hours) = hours.or_else(|| posix_hours(trimmed)) {
+        let name = match hours {
+            ..0 => format!("<-{:02}>+{:02}", -hours, -hours),
+            _ => format!("<+{hours:02}>-{hours:02}"),
+        };
+        return (-12..=14).contains(&hours).then_some(name);
+    }
     chrono_tz::TZ_VARIANTS
         .iter()
         .find(|zone| zone.name().eq_ignore_ascii_case(trimmed))
         .map(|zone| zone.name().to_string())
 }
 
-/// `100`, `100ms`, `5s`, `1min`, `2h`, `1d` in milliseconds.
-fn duration_ms(value: &str) -> Option<u64> {
-    let trimmed = value.trim();
-    let digits = trimmed.find(|c: char| !c.is_ascii_digit()).unwrap_or(trimmed.len());
-    let number: u64 = trimmed[..digits].parse().ok()?;
-    let scale = match trimmed[digits..].trim() {
-        "" | "ms" => 1,
-        "s" => 1_000,
-        "min" => 60_000,
-        "h" => 3_600_000,
-        "d" => 86_400_000,
-        _ => return None,
-    };
-    number.checked_mul(scale)
+/// Whole hours of `+02:00`, `-5`, `2 hours`.
+fn hours(interval: &str) -> Option<i64> {
+    let text = interval
+        .trim()
+        .trim_end_matches("hours")
+        .trim_end_matches("hour")
+        .trim();
+    let (text, rest) = text.split_once(':').unwrap_or((text, "00"));
+    let whole = rest.split(':').all(|part| part.parse() == Ok(0));
+    text.parse().ok().filter(|_| whole)
+}
+
+/// Hours east of UTC in `<+02>-02`, whose offset counts westward.
+fn posix_hours(zone: &str) -> Option<i64> {
+    let (name, offset) = zone.strip_prefix('<')?.split_once('>')?;
+    let hours: i64 = name.parse().ok()?;
+    (offset.parse() == Ok(-hours)).then_some(hours)
+}
+
+/// The tz database's name of a zone that `canonical_time_zone` gave.
+fn zone_of(shown: &str) -> String {
+    match posix_hours(shown) {
+        // The names of the database count westward.
+        Some(hours) => format!("Etc/GMT{:+}", -hours),
+        None => shown.to_string(),
+    }
 }
 
 /// Splits `"$user", public, 'a b'` into names; unquoted ones fold to lower case.

@@ -43,7 +43,7 @@ impl SystemSource {
         let cursors = session.cursors.iter().map(|(name, cursor)| CursorState {
             name: name.clone(),
             statement: String::new(),
-            holdable: cursor.hold,
+            holdable: cursor.hold(),
             created_us: 0,
         });
         SystemSource {
@@ -128,27 +128,22 @@ impl SystemSource {
         });
         let settings = self.settings.all().into_iter().map(|shown| SettingState {
             name: shown.name,
-            value: Some(shown.value),
-            category: "Client Connection Defaults".to_string(),
+            value: Some(shown.plain),
+            unit: shown.unit.map(str::to_string),
+            category: shown.category.to_string(),
             description: shown.description.to_string(),
-            context: "user".to_string(),
-            kind: "string".to_string(),
-            source: "session".to_string(),
-            ..SettingState::default()
+            context: shown.context.to_string(),
+            kind: shown.kind.to_string(),
+            source: shown.source.to_string(),
+            default: shown.default.map(str::to_string),
+            reset: shown.reset,
+            min: shown.min.map(str::to_string),
+            max: shown.max.map(str::to_string),
+            allowed: shown
+                .allowed
+                .map(|values| values.into_iter().map(str::to_string).collect()),
         });
         let view_memory = engine.views.memory();
-        let of_server = SettingState {
-            name: "view_memory_mib".to_string(),
-            value: Some((view_memory.max >> 20).to_string()),
-            unit: Some("MiB".to_string()),
-            category: "Resource Usage / Memory".to_string(),
-            description: "Memory for the states of materialized views and for building them.".to_string(),
-            context: "postmaster".to_string(),
-            kind: "integer".to_string(),
-            source: "command line".to_string(),
-            ..SettingState::default()
-        };
-        let settings = settings.chain([of_server]);
         let log = engine.log.stats();
         SystemState {
             snapshot: self.catalog.clone(),

@@ -162,10 +162,23 @@ pub enum IsolationLevel {
     Serializable,
 }
 
+impl IsolationLevel {
+    /// As SQL spells it, in lower case.
+    pub fn name(&self) -> &'static str {
+        match self {
+            IsolationLevel::ReadUncommitted => "read uncommitted",
+            IsolationLevel::ReadCommitted => "read committed",
+            IsolationLevel::RepeatableRead => "repeatable read",
+            IsolationLevel::Serializable => "serializable",
+        }
+    }
+}
+
 #[derive(Clone, Debug, Default)]
 pub struct TransactionModes {
     pub isolation: Option<IsolationLevel>,
     pub read_only: Option<bool>,
+    pub deferrable: Option<bool>,
 }
 
 #[derive(Clone, Debug)]
@@ -236,6 +249,16 @@ pub struct TopicOptions {
     pub given: BTreeMap<String, String>,
 }
 
+/// EXPLAIN (FORMAT ...)
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum ExplainFormat {
+    #[default]
+    Text,
+    Json,
+    Xml,
+    Yaml,
+}
+
 #[derive(Clone, Debug)]
 pub enum Statement {
     Select(Arc<Select>),
@@ -245,11 +268,13 @@ pub enum Statement {
     Explain {
         analyze: bool,
         verbose: bool,
+        format: ExplainFormat,
         statement: Box<Statement>,
     },
     /// EXPLAIN [ANALYZE] MATERIALIZED VIEW name
     ExplainView {
         analyze: bool,
+        format: ExplainFormat,
         name: Name,
     },
     CreateTopic(CreateTopic),
@@ -271,7 +296,11 @@ pub enum Statement {
         column: Option<String>,
         text: Option<String>,
     },
-    Begin(TransactionModes),
+    /// BEGIN or START TRANSACTION: the command tag.
+    Begin {
+        tag: &'static str,
+        modes: TransactionModes,
+    },
     Commit {
         chain: bool,
     },
@@ -321,7 +350,16 @@ pub enum Statement {
         tag: &'static str,
         view: Option<Name>,
     },
-    /// Accepted, does nothing but say so: VACUUM, ANALYZE, LISTEN, ... Command tag and notice.
+    /// LOCK TABLE names, in any mode.
+    Lock(Vec<Name>),
+    Listen(String),
+    /// `None` is `*`.
+    Unlisten(Option<String>),
+    Notify {
+        channel: String,
+        payload: String,
+    },
+    /// Accepted, does nothing but say so: VACUUM, ANALYZE, CHECKPOINT. Command tag and notice.
     Nothing {
         tag: &'static str,
         notice: Option<String>,

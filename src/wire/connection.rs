@@ -132,17 +132,31 @@ impl<S: AsyncRead + AsyncWrite + Peer + Unpin + Send> Connection<S> {
                 }
             }
         };
-        tokio::select! {
-            biased;
-            message = self.socket.read() => message,
-            () = stopping(&mut self.stopped) => Err(Ended::Fatal(terminated())),
-            () = cancel.stopped() => Err(Ended::Fatal(terminated())),
-            error = idle_for_long => Err(Ended::Fatal(error)),
+        let mut idle_for_long = std::pin::pin!(idle_for_long);
+        let (told, inbox) = (!self.in_pipeline, self.session.inbox());
+        let told = told && self.session.status() == TransactionStatus::Idle;
+        loop {
+            tokio::select! {
+                biased;
+                message = self.socket.read() => return message,
+                () = stopping(&mut self.stopped) => return Err(Ended::Fatal(terminated())),
+                () = cancel.stopped() => return Err(Ended::Fatal(terminated())),
+                () = inbox.arrived(), if told => {}
+                error = &mut idle_for_long => return Err(Ended::Fatal(error)),
+            }
+            self.send_notifications();
+            self.socket.flush().await?;
+        }
+    }
+
+    fn send_notifications(&mut self) {
+        for notification in self.session.take_notifications() {
+            message::notification(&mut self.socket.output, notification);
         }
     }
 
     async fn answer(&mut self, message: &Incoming) -> Result<(), Ended> {
-        if self.skipping && !matches!(message.kind, b'Q' | b'S' | b'X') {
+        if self.skipping && !matches!(message.kind, b'S' | b'X') {
             return Ok(());
         }
         let decoded = match message.decode() {
@@ -150,10 +164,7 @@ impl<S: AsyncRead + AsyncWrite + Peer + Unpin + Send> Connection<S> {
             Err(error) => return self.refuse(message.kind, error).await,
         };
         match decoded {
-            Frontend::Query(text) => {
-                self.skipping = false;
-                self.simple_query(text).await
-            }
+            Frontend::Query(text) => self.simple_query(text).await,
             Frontend::Sync => self.sync().await,
             Frontend::Terminate => Err(Ended::Gone),
             // What a client still sends of a COPY that has failed already.
@@ -231,7 +242,9 @@ impl<S: AsyncRead + AsyncWrite + Peer + Unpin + Send> Connection<S> {
         self.send_notices();
         if self.session.status() == TransactionStatus::Idle {
             self.portals.clear();
+            self.session.portal_fields.clear();
         }
+        self.send_notifications();
         self.session.answered();
         message::ready(&mut self.socket.output, self.session.status());
         self.socket.flush().await

@@ -202,6 +202,19 @@ impl CopyDecoder {
                 continue;
             }
             if escaped {
+                let mut field = field;
+                match end_mark(field.as_bytes()) {
+                    None => {}
+                    // The row before it is one.
+                    Some(at) if start + at + 2 == line.len() => {
+                        field = &field[..at];
+                        self.ended = true;
+                    }
+                    Some(_) => {
+                        let corrupt = SqlError::new(state::BAD_COPY_FILE_FORMAT, "end-of-copy marker corrupt");
+                        return Err(self.at_line(corrupt, None));
+                    }
+                }
                 self.scratch.clear();
                 unescape(field.as_bytes(), &mut self.scratch);
                 let scratch = std::mem::take(&mut self.scratch);
@@ -665,6 +678,22 @@ impl<'a> CsvFields<'a> {
         }
         from
     }
+}
+
+/// Where a field has `\.`, which is no sequence of its own.
+fn end_mark(field: &[u8]) -> Option<usize> {
+    let mut at = 0;
+    while let Some(offset) = memchr::memchr(b'\\', &field[at..]) {
+        at += offset;
+        if field.get(at + 1) == Some(&b'.') {
+            return Some(at);
+        }
+        at += 2;
+        if at > field.len() {
+            return None;
+        }
+    }
+    None
 }
 
 /// Text format's backslash sequences.

@@ -18,8 +18,10 @@ use super::rows::RowEncoder;
 use super::send::until;
 use super::socket::Peer;
 use crate::error::{SqlError, state};
-use crate::session::{Batches, Outcome, Parameters, Prepared, RowsTag, TransactionStatus};
+use crate::session::{Batches, Cursor, CursorRows, Outcome, Parameters, Prepared, RowsTag, TransactionStatus};
+use crate::sql::parse::Parsed;
 use crate::sql::plan::OutField;
+use crate::sql::statement::Statement;
 use crate::stop;
 use crate::types::{ColumnBuilder, PgType, TextStyle};
 
@@ -63,6 +65,28 @@ enum PortalState {
         tag: RowsTag,
     },
     Done,
+}
+
+impl PortalState {
+    fn running(rows: CursorRows, tag: RowsTag) -> PortalState {
+        let CursorRows { fields, batches, rest } = rows;
+        PortalState::Running {
+            fields,
+            batches,
+            rest,
+            tag,
+        }
+    }
+
+    /// What has not been read yet.
+    fn rows(self) -> Option<CursorRows> {
+        match self {
+            PortalState::Running {
+                fields, batches, rest, ..
+            } => Some(CursorRows { fields, batches, rest }),
+            PortalState::Bound | PortalState::Done => None,
+        }
+    }
 }
 
 impl<S: AsyncRead + AsyncWrite + Peer + Unpin + Send> Connection<S> {
@@ -148,6 +172,9 @@ impl<S: AsyncRead + AsyncWrite + Peer + Unpin + Send> Connection<S> {
             )
             .into());
         }
+        if let Some(fields) = prepared.fields.as_ref().filter(|_| !name.is_empty()) {
+            self.session.portal_fields.insert(name.to_string(), Arc::clone(fields));
+        }
         self.portals.insert(
             name.to_string(),
             Portal {
@@ -178,7 +205,12 @@ impl<S: AsyncRead + AsyncWrite + Peer + Unpin + Send> Connection<S> {
             }
             Target::Portal(name) => name,
         };
-        let portal = self.portals.get(name).ok_or_else(|| unknown_portal(name))?;
+        let Some(portal) = self.portals.get(name) else {
+            // A cursor that SQL has declared is a portal whose rows are text.
+            let fields = self.session.cursor_fields(name).map_err(|_| unknown_portal(name))?;
+            message::row_description(&mut self.socket.output, &fields, &vec![0; fields.len()]);
+            return Ok(());
+        };
         match &portal.prepared.fields {
             Some(fields) => {
                 let formats = all_formats(&portal.formats, fields.len());
@@ -191,7 +223,9 @@ impl<S: AsyncRead + AsyncWrite + Peer + Unpin + Send> Connection<S> {
 
     async fn execute(&mut self, name: &str, rows_max: i32) -> Result<(), Failure> {
         // Taken out while it runs: the connection is needed whole.
-        let (name, mut portal) = self.portals.remove_entry(name).ok_or_else(|| unknown_portal(name))?;
+        let Some((name, mut portal)) = self.portals.remove_entry(name) else {
+            return self.execute_cursor(name, rows_max).await;
+        };
         let result = self.execute_portal(&mut portal, rows_max).await;
         let ended =
             self.session.status() == TransactionStatus::Idle && !matches!(portal.state, PortalState::Running { .. });
@@ -199,6 +233,71 @@ impl<S: AsyncRead + AsyncWrite + Peer + Unpin + Send> Connection<S> {
             self.portals.insert(name, portal);
         }
         result
+    }
+
+    /// Execute of a cursor that SQL has declared.
+    async fn execute_cursor(&mut self, name: &str, rows_max: i32) -> Result<(), Failure> {
+        let cursor = self.session.take_cursor(name)?.ok_or_else(|| unknown_portal(name))?;
+        let (rows, declared) = cursor.apart();
+        let mut portal = Portal {
+            prepared: Prepared::of_fields(Arc::clone(&rows.fields)),
+            parameters: Parameters::default(),
+            formats: Vec::new(),
+            state: PortalState::running(rows, RowsTag::Select),
+        };
+        let result = self.execute_portal(&mut portal, rows_max).await;
+        if result.is_ok() {
+            let rows = portal.state.rows().unwrap_or_else(|| portal.prepared.no_rows());
+            self.session.put_cursor(name, declared.with(rows));
+        }
+        result
+    }
+
+    /// Before a statement that names a portal of the protocol as its cursor: the session has it while it runs.
+    pub(super) async fn lend_portal(&mut self, parsed: Option<&Parsed>) -> Result<Option<String>, Failure> {
+        let name = match parsed.map(|parsed| &parsed.statement) {
+            Some(Statement::Fetch(fetch)) => &fetch.cursor,
+            Some(Statement::Close(Some(name))) => name,
+            _ => return Ok(None),
+        };
+        let Some(portal) = self
+            .portals
+            .get_mut(name)
+            .filter(|portal| portal.prepared.fields.is_some())
+        else {
+            return Ok(None);
+        };
+        if matches!(portal.state, PortalState::Bound) {
+            let running = self
+                .session
+                .execute_prepared(&portal.prepared, &portal.parameters, false);
+            match self.socket.while_connected(running).await?? {
+                Outcome::Rows { fields, batches, tag } => {
+                    check_fields(portal.prepared.fields.as_deref(), &fields)?;
+                    let rest = None;
+                    portal.state = PortalState::running(CursorRows { fields, batches, rest }, tag);
+                }
+                _ => unreachable!("a statement that has fields answers rows"),
+            }
+        }
+        let state = std::mem::replace(&mut portal.state, PortalState::Done);
+        let rows = state.rows().unwrap_or_else(|| portal.prepared.no_rows());
+        self.session.put_cursor(name, Cursor::of_portal(rows));
+        Ok(Some(name.clone()))
+    }
+
+    /// After it.
+    pub(super) fn take_back(&mut self, lent: Option<String>) {
+        let Some(name) = lent else {
+            return;
+        };
+        match (self.session.take_cursor(&name), self.portals.get_mut(&name)) {
+            (Ok(Some(cursor)), Some(portal)) => {
+                portal.state = PortalState::running(cursor.apart().0, RowsTag::Select);
+            }
+            // CLOSE, or the end of the transaction.
+            _ => drop(self.portals.remove(&name)),
+        }
     }
 
     async fn execute_portal(&mut self, portal: &mut Portal, rows_max: i32) -> Result<(), Failure> {
@@ -217,10 +316,13 @@ impl<S: AsyncRead + AsyncWrite + Peer + Unpin + Send> Connection<S> {
             PortalState::Bound => {
                 portal.state = PortalState::Done;
                 let ends = self.ends_pipeline(&portal.prepared).await?;
+                let lent = self.lend_portal(portal.prepared.parsed.as_deref()).await?;
                 let running = self
                     .session
                     .execute_prepared(&portal.prepared, &portal.parameters, ends);
-                match self.socket.while_connected(running).await?? {
+                let outcome = self.socket.while_connected(running).await?;
+                self.take_back(lent);
+                match outcome? {
                     Outcome::Rows { fields, batches, tag } => {
                         check_fields(portal.prepared.fields.as_deref(), &fields)?;
                         portal.state = PortalState::Running {
@@ -307,7 +409,12 @@ impl<S: AsyncRead + AsyncWrite + Peer + Unpin + Send> Connection<S> {
     fn close(&mut self, target: Target<'_>) -> Result<(), Failure> {
         match target {
             Target::Statement(name) => drop(self.session.statements.remove(name)),
-            Target::Portal(name) => drop(self.portals.remove(name)),
+            Target::Portal(name) => {
+                self.session.portal_fields.remove(name);
+                if self.portals.remove(name).is_none() {
+                    drop(self.session.take_cursor(name));
+                }
+            }
         }
         message::put(&mut self.socket.output, &CloseComplete::new());
         Ok(())
@@ -385,6 +492,10 @@ fn decode_parameters(
                 Ok(())
             }
             (Some(value), 0) => match std::str::from_utf8(value) {
+                Ok(_) if value.contains(&0) => Err(SqlError::new(
+                    state::CHARACTER_NOT_IN_REPERTOIRE,
+                    "invalid byte sequence for encoding \"UTF8\": 0x00",
+                )),
                 Ok(text) => builder.append_text(text),
                 Err(_) => Err(SqlError::new(
                     state::CHARACTER_NOT_IN_REPERTOIRE,

@@ -4,12 +4,12 @@ use bytes::BytesMut;
 use pgwire::messages::Message;
 use pgwire::messages::data::{FieldDescription, RowDescription};
 use pgwire::messages::response::{
-    CommandComplete, ErrorResponse, NoticeResponse, ReadyForQuery, TransactionStatus as Status,
+    CommandComplete, ErrorResponse, NoticeResponse, NotificationResponse, ReadyForQuery, TransactionStatus as Status,
 };
 use pgwire::messages::startup::ParameterStatus;
 
 use crate::error::{Notice, Severity, SqlError};
-use crate::session::TransactionStatus;
+use crate::session::{Notification, TransactionStatus};
 use crate::sql::plan::OutField;
 
 /// Appends a message. The library refuses only messages above its size limits, which none of these reaches.
@@ -53,6 +53,10 @@ fn report(severity: &str, error: &SqlError) -> Vec<(u8, String)> {
             fields.push((code, value.clone()));
         }
     }
+    // A NUL would end the field in the middle.
+    for (_, value) in fields.iter_mut().filter(|(_, value)| value.contains('\0')) {
+        *value = value.replace('\0', "\\0");
+    }
     fields
 }
 
@@ -76,6 +80,11 @@ pub(super) fn notice(out: &mut BytesMut, notice: &Notice) {
 
 pub(super) fn parameter(out: &mut BytesMut, name: String, value: String) {
     put(out, &ParameterStatus::new(name, value));
+}
+
+pub(super) fn notification(out: &mut BytesMut, notification: Notification) {
+    let Notification { from, channel, payload } = notification;
+    put(out, &NotificationResponse::new(from, channel, payload));
 }
 
 pub(super) fn complete(out: &mut BytesMut, tag: String) {
@@ -112,6 +121,16 @@ pub(super) fn row_description(out: &mut BytesMut, fields: &[OutField], formats: 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_nul_does_not_end_a_field_of_an_error() {
+        let mut out = BytesMut::new();
+        let told = SqlError::new(crate::error::state::INVALID_TEXT_REPRESENTATION, "not \"1\0\"").hint("Leave \0 out.");
+        error(&mut out, &told);
+        let fields = out[5..].split(|byte| *byte == 0).filter(|field| !field.is_empty());
+        let codes: Vec<u8> = fields.map(|field| field[0]).collect();
+        assert_eq!(codes, b"SVCMH");
+    }
 
     #[test]
     fn a_message_that_was_begun_is_taken_back() {

@@ -60,8 +60,11 @@ impl<S: AsyncRead + AsyncWrite + Peer + Unpin + Send> Connection<S> {
 
     async fn statement(&mut self, statement: &Parsed) -> Result<(), Failure> {
         let parameters = Parameters::default();
+        let lent = self.lend_portal(Some(statement)).await?;
         let running = self.session.execute(statement, &parameters);
-        let outcome = self.socket.while_connected(running).await??;
+        let outcome = self.socket.while_connected(running).await?;
+        self.take_back(lent);
+        let outcome = outcome?;
         match outcome {
             Outcome::Rows {
                 fields,

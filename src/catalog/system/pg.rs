@@ -24,7 +24,8 @@ const PG_NAMESPACE: u32 = 2615;
 pub const OWNER_OID: u32 = 10;
 pub const BUILTIN_ROLE: &str = "millstream";
 /// The one database; every name that a client connects to is it.
-const DATABASE_OID: u32 = 5;
+/// Not one of PostgreSQL's own: clients take a database below 16384 for a template.
+const DATABASE_OID: u32 = 16384;
 const DEFAULT_TABLESPACE: u32 = 1663;
 const HEAP: u32 = 2;
 const DEFAULT_COLLATION: u32 = 100;
@@ -559,7 +560,8 @@ fn fill_settings(state: &SystemState, rows: &mut Rows) {
             "category" => setting.category.as_str(), "short_desc" => setting.description.as_str(),
             "context" => setting.context.as_str(), "vartype" => setting.kind.as_str(),
             "source" => setting.source.as_str(), "enumvals" => setting.allowed.clone(),
-            "boot_val" => setting.default.clone(), "reset_val" => setting.default.clone(), "pending_restart" => false,
+            "min_val" => setting.min.clone(), "max_val" => setting.max.clone(),
+            "boot_val" => setting.default.clone(), "reset_val" => setting.reset.clone(), "pending_restart" => false,
         ]);
     }
 }

@@ -139,6 +139,10 @@ pub struct SettingState {
     /// `default`, `session`, `client`, `command line`, ...
     pub source: String,
     pub default: Option<String>,
+    /// What RESET makes it.
+    pub reset: Option<String>,
+    pub min: Option<String>,
+    pub max: Option<String>,
     pub allowed: Option<Vec<String>>,
 }
 

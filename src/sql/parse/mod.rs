@@ -97,6 +97,7 @@ fn parse_one(source: &str, tokens: StatementTokens, literals: Option<Insert>) ->
         } else {
             None
         };
+        rewrite::give_empty_selects_a_row(&mut tokens);
         growth::claim((tokens.len() * TOKEN_BYTES) as u64)?;
         let dialect = Bounded::new(tokens.len());
         let mut cursor = Cursor::new(source, &dialect, tokens, emit);
@@ -163,7 +164,9 @@ fn statement(cursor: &mut Cursor) -> Result<Statement> {
         "describe" | "desc" => show::describe(cursor),
         "discard" => utility::discard(cursor),
         "flush" | "wait" | "refresh" => utility::catch_up(cursor),
-        "vacuum" | "analyze" | "analyse" | "listen" | "unlisten" | "notify" | "checkpoint" => utility::nothing(cursor),
+        "vacuum" | "analyze" | "analyse" | "checkpoint" => utility::nothing(cursor),
+        "lock" => utility::lock(cursor),
+        "listen" | "unlisten" | "notify" => utility::channel(cursor),
         word => match unsupported::statement(word) {
             Some(error) => Err(error.position(position)),
             None => Err(cursor.syntax_error()),

@@ -5,7 +5,7 @@
 use sqlparser::parser::Parser;
 use sqlparser::tokenizer::Token;
 
-use super::super::statement::{Fetch, Statement};
+use super::super::statement::{ExplainFormat, Fetch, Statement};
 use super::cursor::{Cursor, Result};
 use super::options;
 use crate::error::{SqlError, state};
@@ -15,15 +15,16 @@ pub fn explain(cursor: &mut Cursor) -> Result<Statement> {
     cursor.expect(&["explain"])?;
     let mut analyze = false;
     let mut verbose = false;
+    let mut format = ExplainFormat::Text;
     if cursor.next_is(&Token::LParen) && !matches!(second_word(cursor), Some("select" | "with" | "values" | "table")) {
-        explain_options(cursor, &mut analyze, &mut verbose)?;
+        format = explain_options(cursor, &mut analyze, &mut verbose)?;
     } else {
         analyze = cursor.take(&["analyze"]) || cursor.take(&["analyse"]);
         verbose = cursor.take(&["verbose"]);
     }
     if cursor.take(&["materialized", "view"]) {
         let name = cursor.name()?;
-        return Ok(Statement::ExplainView { analyze, name });
+        return Ok(Statement::ExplainView { analyze, format, name });
     }
     let position = cursor.position();
     let statement = super::statement(cursor)?;
@@ -40,6 +41,7 @@ pub fn explain(cursor: &mut Cursor) -> Result<Statement> {
     Ok(Statement::Explain {
         analyze,
         verbose,
+        format,
         statement: Box::new(statement),
     })
 }
@@ -52,8 +54,10 @@ fn second_word<'c>(cursor: &'c Cursor) -> Option<&'c str> {
     cursor.peek_word(ahead)
 }
 
-fn explain_options(cursor: &mut Cursor, analyze: &mut bool, verbose: &mut bool) -> Result<()> {
+fn explain_options(cursor: &mut Cursor, analyze: &mut bool, verbose: &mut bool) -> Result<ExplainFormat> {
     cursor.expect_token(&Token::LParen)?;
+    let mut given = ExplainFormat::Text;
+    let mut needs_analyze = None;
     loop {
         let position = cursor.position();
         let name = cursor.label()?;
@@ -66,18 +70,28 @@ fn explain_options(cursor: &mut Cursor, analyze: &mut bool, verbose: &mut bool) 
         match name.as_str() {
             "analyze" | "analyse" => *analyze = flag()?,
             "verbose" => *verbose = flag()?,
-            "costs" | "buffers" | "timing" | "summary" | "settings" | "wal" => {
+            "timing" | "wal" => {
+                if flag()? {
+                    needs_analyze = Some(name);
+                }
+            }
+            "costs" | "buffers" | "summary" | "settings" => {
                 flag()?;
             }
             "format" => {
-                let format = value.as_deref().unwrap_or_default().to_lowercase();
-                if format != "text" {
-                    return Err(SqlError::unsupported(
-                        format!("EXPLAIN format \"{format}\" is not supported"),
-                        "Use FORMAT TEXT.",
-                    )
-                    .position(position));
-                }
+                given = match value.as_deref().unwrap_or_default().to_lowercase().as_str() {
+                    "text" => ExplainFormat::Text,
+                    "json" => ExplainFormat::Json,
+                    "xml" => ExplainFormat::Xml,
+                    "yaml" => ExplainFormat::Yaml,
+                    other => {
+                        return Err(SqlError::new(
+                            state::INVALID_PARAMETER_VALUE,
+                            format!("unrecognized value for EXPLAIN option \"format\": \"{other}\""),
+                        )
+                        .position(position));
+                    }
+                };
             }
             _ => {
                 return Err(
@@ -90,7 +104,14 @@ fn explain_options(cursor: &mut Cursor, analyze: &mut bool, verbose: &mut bool) 
             break;
         }
     }
-    cursor.expect_token(&Token::RParen)
+    if let Some(option) = needs_analyze.filter(|_| !*analyze) {
+        return Err(SqlError::new(
+            state::INVALID_PARAMETER_VALUE,
+            format!("EXPLAIN option {} requires ANALYZE", option.to_uppercase()),
+        ));
+    }
+    cursor.expect_token(&Token::RParen)?;
+    Ok(given)
 }
 
 /// `PREPARE name [(type, ...)] AS statement`.

@@ -8,6 +8,8 @@
 //! | `EMIT ON WINDOW CLOSE`, `EMIT FINAL`, `EMIT CHANGES` | taken off, see [`EmitClause`] |
 //! | `TABLE t` as a query | `SELECT * FROM t` |
 //! | `TABLE(TUMBLE(TABLE t, DESCRIPTOR(ts), ...))` | `TUMBLE(t, ts, ...)`, with `window_time` where it is named |
+//! | `FROM ONLY t`, `FROM ONLY (t)` | `FROM t`: no relation has heirs |
+//! | `SELECT` without columns and FROM | `SELECT FROM` one row |
 //! | `OPERATOR(pg_catalog.~)` | `~` |
 //! | `COLLATE pg_catalog.default`, `"C"`, `"POSIX"` | nothing: text is compared by its bytes |
 //! | `::pg_catalog.int4` | `::int4` |
@@ -28,7 +30,16 @@ pub struct EmitClause {
 pub fn is_looked_for(word: &str) -> bool {
     matches!(
         word,
-        "emit" | "table" | "operator" | "collate" | "pg_catalog" | "descriptor" | "session" | "asof" | "system_time"
+        "emit"
+            | "table"
+            | "operator"
+            | "collate"
+            | "pg_catalog"
+            | "descriptor"
+            | "session"
+            | "asof"
+            | "system_time"
+            | "only"
     )
 }
 
@@ -38,6 +49,7 @@ pub fn rewrite(tokens: &mut Vec<TokenWithSpan>) -> Result<Option<EmitClause>, Sq
     let emit = take_emit(tokens)?;
     rewrite_window_functions(tokens);
     rewrite_tables(tokens);
+    drop_only(tokens);
     rewrite_operators(tokens);
     drop_collations(tokens);
     drop_type_schemas(tokens);
@@ -259,6 +271,60 @@ fn rewrite_tables(tokens: &mut Vec<TokenWithSpan>) {
             let like = tokens[at].clone();
             let only = usize::from(word_at(tokens, at + 1) == Some("only") && is_word(tokens, at + 2));
             tokens.splice(at..=at + only, made_words(&["select", "*", "from"], &like));
+        }
+        at += 1;
+    }
+}
+
+/// ONLY before the name of a relation.
+fn drop_only(tokens: &mut Vec<TokenWithSpan>) {
+    let mut at = 1;
+    while at < tokens.len() {
+        let before = is_at(tokens, at - 1, &Token::Comma) || matches!(word_at(tokens, at - 1), Some("from" | "join"));
+        if !before || word_at(tokens, at) != Some("only") {
+            at += 1;
+            continue;
+        }
+        let bracket = is_at(tokens, at + 1, &Token::LParen);
+        let name = at + 1 + usize::from(bracket);
+        let qualified = is_at(tokens, name + 1, &Token::Period);
+        let end = name + if qualified { 3 } else { 1 };
+        if is_word(tokens, name) && (!bracket || word_at(tokens, name) != Some("select")) {
+            if bracket && is_at(tokens, end, &Token::RParen) {
+                tokens.remove(end);
+                tokens.remove(at + 1);
+            }
+            tokens.remove(at);
+        }
+        at += 1;
+    }
+}
+
+/// SELECT without a list and without FROM is one row without columns.
+pub fn give_empty_selects_a_row(tokens: &mut Vec<TokenWithSpan>) {
+    let mut at = 0;
+    while at < tokens.len() {
+        let named = at > 0 && (word_at(tokens, at - 1) == Some("as") || is_at(tokens, at - 1, &Token::Period));
+        let empty = word_at(tokens, at) == Some("select")
+            && !named
+            && match tokens.get(at + 1) {
+                None => true,
+                Some(next) if next.token == Token::RParen => true,
+                Some(_) => matches!(
+                    word_at(tokens, at + 1),
+                    Some("union" | "intersect" | "except" | "where" | "limit")
+                ),
+            };
+        if empty {
+            let like = tokens[at].clone();
+            let mut row: Vec<TokenWithSpan> = made_words(&["from", "(", "values", "("], &like).collect();
+            row.push(made(Token::Number("1".to_string(), false), &like));
+            row.extend([Token::RParen, Token::RParen].map(|token| made(token, &like)));
+            row.extend(made_words(&["as"], &like));
+            // A name that no column of the statement has.
+            let name = || made(Token::make_word("?", Some('"')), &like);
+            row.extend([name(), made(Token::LParen, &like), name(), made(Token::RParen, &like)]);
+            tokens.splice(at + 1..at + 1, row);
         }
         at += 1;
     }

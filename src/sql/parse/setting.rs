@@ -113,7 +113,7 @@ fn time_zone(cursor: &mut Cursor) -> Result<Option<String>> {
     if cursor.take(&["interval"]) {
         let offset = cursor.string()?;
         cursor.take(&["hour", "to", "minute"]);
-        return Ok(Some(offset));
+        return Ok(Some(format!("INTERVAL {offset}")));
     }
     options::value(cursor).map(Some)
 }

@@ -13,11 +13,16 @@ pub fn transaction(cursor: &mut Cursor) -> Result<Statement> {
     match word.as_str() {
         "begin" => {
             take_noise(cursor);
-            Ok(Statement::Begin(modes(cursor)?))
+            let modes = modes(cursor)?;
+            Ok(Statement::Begin { tag: "BEGIN", modes })
         }
         "start" => {
             cursor.expect(&["transaction"])?;
-            Ok(Statement::Begin(modes(cursor)?))
+            let modes = modes(cursor)?;
+            Ok(Statement::Begin {
+                tag: "START TRANSACTION",
+                modes,
+            })
         }
         "commit" | "end" => {
             if word == "commit" && cursor.peek_word(0) == Some("offsets") {
@@ -89,8 +94,11 @@ pub fn modes(cursor: &mut Cursor) -> Result<TransactionModes> {
             modes.read_only = Some(true);
         } else if cursor.take(&["read", "write"]) {
             modes.read_only = Some(false);
-        } else if cursor.take(&["not", "deferrable"]) || cursor.take(&["deferrable"]) {
+        } else if cursor.take(&["not", "deferrable"]) {
+            modes.deferrable = Some(false);
+        } else if cursor.take(&["deferrable"]) {
             // It only says that a serializable read-only transaction may wait at its start; none here has to.
+            modes.deferrable = Some(true);
         } else if comma {
             return Err(cursor.syntax_error());
         } else {

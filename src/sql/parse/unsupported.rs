@@ -24,10 +24,6 @@ pub fn statement(word: &str) -> Option<SqlError> {
             "privileges are not supported",
             "Whoever can connect can read and write everything; limit who can connect.",
         ),
-        "lock" => (
-            "LOCK is not supported",
-            "A transaction reads at one point of the log; nothing has to be locked.",
-        ),
         "do" | "call" => (
             "procedural code is not supported",
             "Run the statements one by one from the client.",

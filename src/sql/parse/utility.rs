@@ -107,6 +107,60 @@ pub fn catch_up(cursor: &mut Cursor) -> Result<Statement> {
     })
 }
 
+/// `LISTEN channel`, `UNLISTEN channel | *`, `NOTIFY channel [, 'payload']`.
+pub fn channel(cursor: &mut Cursor) -> Result<Statement> {
+    let word = cursor.label()?;
+    if word == "unlisten" && cursor.take_token(&Token::Mul) {
+        return Ok(Statement::Unlisten(None));
+    }
+    let channel = cursor.identifier()?;
+    match word.as_str() {
+        "listen" => Ok(Statement::Listen(channel)),
+        "unlisten" => Ok(Statement::Unlisten(Some(channel))),
+        "notify" => {
+            let payload = match cursor.take_token(&Token::Comma) {
+                true => cursor.string()?,
+                false => String::new(),
+            };
+            Ok(Statement::Notify { channel, payload })
+        }
+        word => unreachable!("the caller has seen the word {word:?}"),
+    }
+}
+
+/// `LOCK [TABLE] [ONLY] name [*], ... [IN mode MODE] [NOWAIT]`.
+pub fn lock(cursor: &mut Cursor) -> Result<Statement> {
+    const MODES: [&[&str]; 8] = [
+        &["access", "share"],
+        &["row", "share"],
+        &["row", "exclusive"],
+        &["share", "update", "exclusive"],
+        &["share", "row", "exclusive"],
+        &["share"],
+        &["exclusive"],
+        &["access", "exclusive"],
+    ];
+    cursor.expect(&["lock"])?;
+    cursor.take(&["table"]);
+    let mut names = Vec::new();
+    loop {
+        cursor.take(&["only"]);
+        names.push(cursor.name()?);
+        cursor.take_token(&Token::Mul);
+        if !cursor.take_token(&Token::Comma) {
+            break;
+        }
+    }
+    if cursor.take(&["in"]) {
+        if !MODES.iter().any(|mode| cursor.take(mode)) {
+            return Err(cursor.syntax_error());
+        }
+        cursor.expect(&["mode"])?;
+    }
+    cursor.take(&["nowait"]);
+    Ok(Statement::Lock(names))
+}
+
 /// Accepted, and nothing to do.
 pub fn nothing(cursor: &mut Cursor) -> Result<Statement> {
     let word = cursor.label()?;
@@ -123,32 +177,10 @@ pub fn nothing(cursor: &mut Cursor) -> Result<Statement> {
             "CHECKPOINT",
             Some("CHECKPOINT does nothing: a commit is durable when it is acknowledged"),
         ),
-        "listen" => ("LISTEN", Some("notifications are not delivered")),
-        "unlisten" => ("UNLISTEN", None),
-        "notify" => ("NOTIFY", Some("notifications are not delivered")),
         word => unreachable!("the caller has seen the word {word:?}"),
     };
-    match word.as_str() {
-        "listen" => {
-            cursor.identifier()?;
-        }
-        "unlisten" => {
-            if !cursor.take_token(&Token::Mul) {
-                cursor.identifier()?;
-            }
-        }
-        "notify" => {
-            cursor.identifier()?;
-            if cursor.take_token(&Token::Comma) {
-                cursor.string()?;
-            }
-        }
-        "checkpoint" => {}
-        _ => {
-            while !cursor.at_end() {
-                cursor.skip(1);
-            }
-        }
+    while !cursor.at_end() && word != "checkpoint" {
+        cursor.skip(1);
     }
     Ok(Statement::Nothing {
         tag,

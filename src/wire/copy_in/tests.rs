@@ -286,6 +286,19 @@ fn bad_lines_are_refused() {
 }
 
 #[test]
+fn the_end_of_text_may_stand_behind_its_last_row_and_nowhere_else() {
+    check(&text(), b"1\tx\\.\n2\ty\n", &["1|x"]);
+    check(&text(), b"1\tx\\\\.\n", &["1|x\\."]);
+    check_error(
+        &text(),
+        b"1\tx\n2\ty\\.z\n",
+        "22P04",
+        "end-of-copy marker corrupt",
+        "COPY t, line 2",
+    );
+}
+
+#[test]
 fn large_data_comes_in_batches() {
     let mut decoder = decoder(&text());
     let line = "1\tabcdefgh\n".repeat(ROWS_MAX / 4);

@@ -197,14 +197,17 @@ fn copy_takes_both_syntaxes() {
 
 #[test]
 fn transactions_have_all_their_words() {
-    is("BEGIN", "Begin(TransactionModes { isolation: None, read_only: None })");
+    is(
+        "BEGIN",
+        "Begin { tag: \"BEGIN\", modes: TransactionModes { isolation: None, read_only: None, deferrable: None } }",
+    );
     is(
         "BEGIN TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY NOT DEFERRABLE",
-        "Begin(TransactionModes { isolation: Some(RepeatableRead), read_only: Some(true) })",
+        "Begin { tag: \"BEGIN\", modes: TransactionModes { isolation: Some(RepeatableRead), read_only: Some(true), deferrable: Some(false) } }",
     );
     is(
         "START TRANSACTION READ WRITE",
-        "Begin(TransactionModes { isolation: None, read_only: Some(false) })",
+        "Begin { tag: \"START TRANSACTION\", modes: TransactionModes { isolation: None, read_only: Some(false), deferrable: None } }",
     );
     is("COMMIT WORK AND CHAIN", "Commit { chain: true }");
     is("END", "Commit { chain: false }");
@@ -262,7 +265,7 @@ fn settings_have_all_their_forms() {
         (
             "SET TIME ZONE INTERVAL '-08:00' HOUR TO MINUTE",
             "timezone",
-            Some("-08:00"),
+            Some("INTERVAL -08:00"),
             false,
         ),
         ("SET NAMES 'UTF8'", "client_encoding", Some("UTF8"), false),
@@ -365,6 +368,10 @@ fn prepared_statements_and_cursors_have_all_their_forms() {
         "EXPLAIN (ANALYZE, COSTS OFF, FORMAT text) SELECT 1",
         "Explain { analyze: true, verbose: false",
     );
+    is(
+        "EXPLAIN (FORMAT JSON, VERBOSE) SELECT 1",
+        "Explain { analyze: false, verbose: true, format: Json",
+    );
     is("EXPLAIN (SELECT 1)", "Explain { analyze: false");
     is("EXPLAIN ANALYZE MATERIALIZED VIEW v", "ExplainView { analyze: true");
     is(
@@ -425,7 +432,13 @@ fn the_rest_is_read_or_refused_by_name() {
         "CatchUp { tag: \"REFRESH MATERIALIZED VIEW\", view: Some",
     );
     is("VACUUM FULL ANALYZE bids", "Nothing { tag: \"VACUUM\", notice: Some");
-    is("LISTEN c", "Nothing { tag: \"LISTEN\", notice: Some");
+    is("LISTEN c", "Listen(\"c\")");
+    is(
+        "LOCK TABLE ONLY t, s.u IN ACCESS EXCLUSIVE MODE NOWAIT",
+        "Lock([Name { schema: None, name: \"t\"",
+    );
+    is("UNLISTEN *", "Unlisten(None)");
+    is("NOTIFY c, 'x'", "Notify { channel: \"c\", payload: \"x\" }");
     is(
         "DROP TYPE IF EXISTS mood",
         "Nothing { tag: \"DROP TYPE\", notice: Some(\"type \\\"mood\\\" does not exist",
@@ -464,7 +477,6 @@ fn the_rest_is_read_or_refused_by_name() {
         "SELECT * FROM a ASOF LEFT JOIN b ON a.t > b.t",
         "SELECT * FROM a JOIN b FOR SYSTEM_TIME AS OF PROCTIME() ON true",
         "DO $$ begin end $$",
-        "LOCK TABLE t",
     ] {
         unsupported(text);
     }

@@ -24,7 +24,7 @@ fn statements_are_split_outside_of_quotes_and_comments() {
 #[test]
 fn syntax_errors_read_as_postgres_writes_them() {
     refused("SELEC 1", "42601", "syntax error at or near \"SELEC\"", 1);
-    refused("SELECT", "42601", "syntax error at end of input", 7);
+    refused("SELECT 1,", "42601", "syntax error at end of input", 10);
     refused("SELECT 1 FROM", "42601", "syntax error at end of input", 14);
     refused(
         "SELECT 1; SELECT * FORM t",
