@@ -55,7 +55,7 @@ impl Pair {
     }
 
     /// The smallest statement that still has the difference.
-    fn minimize(&mut self, statement: Node, protocol: Protocol, kind: &Kind) -> Node {
+    fn minimize(&mut self, statement: Node, protocol: Protocol, kind: &mut Kind) -> Node {
         let mut smallest = statement;
         let mut tries = TRIES;
         loop {
@@ -65,7 +65,10 @@ impl Pair {
                     return smallest;
                 }
                 tries -= 1;
-                if self.difference(&smaller, protocol).as_ref() == Some(kind) {
+                if let Some(left) = self.difference(&smaller, protocol)
+                    && kind.leads_to(&left)
+                {
+                    *kind = left;
                     found = Some(smaller);
                     break;
                 }
@@ -132,6 +135,7 @@ fn pair(postgres: &Postgres, server: &Server) -> Pair {
 
 /// Sends a statement in all ways, up to the first that shows a difference.
 fn compare(pair: &mut Pair, statement: Node, report: &mut Report) {
+    let mut agreed = false;
     for protocol in [Protocol::Simple, Protocol::Extended, Protocol::Parameters] {
         let rendered = statement.render(protocol == Protocol::Parameters);
         if protocol == Protocol::Parameters && rendered.parameters.is_empty() {
@@ -139,20 +143,24 @@ fn compare(pair: &mut Pair, statement: Node, report: &mut Report) {
         }
         let (postgres, ours) = pair.answers(&rendered, protocol);
         let Some(kind) = difference::between(&postgres, &ours, &rendered, protocol) else {
+            agreed = postgres.failure.is_none() && ours.failure.is_none();
+
             continue;
         };
-        report.count(&kind);
+        report.count(kind.class());
         let most = if kind == Kind::Values {
             SMALLEST_OF_VALUES
         } else {
             SMALLEST_OF_KIND
         };
         if report.known(&kind) < most {
-            let smallest = pair.minimize(statement, protocol, &kind);
+            let mut left = kind.clone();
+            let smallest = pair.minimize(statement, protocol, &mut left);
+            report.tried(kind);
             let statement = smallest.render(protocol == Protocol::Parameters);
             let (postgres, ours) = pair.answers(&statement, protocol);
             report.add(Finding {
-                kind,
+                kind: left,
                 statement,
                 protocol,
                 postgres,
@@ -161,4 +169,5 @@ fn compare(pair: &mut Pair, statement: Node, report: &mut Report) {
         }
         return;
     }
+    report.count(if agreed { "the same rows" } else { "the same error" });
 }

@@ -23,6 +23,15 @@ pub enum Kind {
 }
 
 impl Kind {
+    /// A smaller statement may have the other kind instead: of two errors at once one is left.
+    pub fn leads_to(&self, other: &Kind) -> bool {
+        match (self, other) {
+            (Kind::Both(_, ours), Kind::OnlyOurs(state, _)) => state == ours,
+            (Kind::Both(postgres, _), Kind::OnlyPostgres(state)) => state == postgres,
+            _ => self == other,
+        }
+    }
+
     pub fn heading(&self) -> String {
         match self {
             Kind::Internal(message) => format!("internal error: {message}"),

@@ -23,8 +23,8 @@ pub struct Report {
 }
 
 impl Report {
-    pub fn count(&mut self, kind: &Kind) {
-        *self.counts.entry(kind.class()).or_default() += 1;
+    pub fn count(&mut self, class: &'static str) {
+        *self.counts.entry(class).or_default() += 1;
     }
 
     /// Something is worse than another answer.
@@ -39,8 +39,11 @@ impl Report {
         self.tried.get(kind).copied().unwrap_or_default()
     }
 
+    pub fn tried(&mut self, kind: Kind) {
+        *self.tried.entry(kind).or_default() += 1;
+    }
+
     pub fn add(&mut self, finding: Finding) {
-        *self.tried.entry(finding.kind.clone()).or_default() += 1;
         let shape = shape(&finding.statement.text);
         self.findings
             .entry(finding.kind.clone())

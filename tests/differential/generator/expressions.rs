@@ -10,7 +10,7 @@ use crate::differential::types::{TYPES, Type};
 
 impl Generator<'_> {
     pub(super) fn expression(&mut self, kind: Type, depth: usize) -> Node {
-        if depth == 0 || self.chance(0.25) {
+        if depth == 0 || self.chance(0.35) {
             return self.leaf(kind);
         }
         match self.below(20) {
@@ -19,7 +19,13 @@ impl Generator<'_> {
             2 if depth > 1 => self.scalar_subquery(kind),
             3 if depth > 1 && kind == Type::Bool => self.subquery_test(depth),
             _ => {
-                let forms: Vec<&Form> = FORMS.iter().filter(|form| form.gives(kind)).collect();
+                let forms: Vec<&Form> = {
+                    let is_rare = self.chance(0.02);
+                    FORMS
+                        .iter()
+                        .filter(|form| form.gives(kind) && (is_rare || !form.is_rare()))
+                        .collect()
+                };
                 let form = *forms.choose(self.random).expect("every type has forms");
                 self.fill(form.template, kind, depth - 1)
             }
@@ -143,7 +149,7 @@ impl Generator<'_> {
         } else {
             self.one(kind.values())
         };
-        if self.chance(0.15) {
+        if self.chance(0.1) {
             return Node::text(Sort::Untyped(kind), quoted(value));
         }
         let is_plain = value.chars().all(|c| c.is_ascii_digit() || c == '.' || c == '-');
@@ -196,7 +202,7 @@ impl Generator<'_> {
         const NUMBERS: [Type; 5] = [Type::Int2, Type::Int4, Type::Int8, Type::Numeric, Type::Float8];
         const TIMES: [Type; 3] = [Type::Date, Type::Timestamp, Type::Timestamptz];
         let from = match kind {
-            _ if self.chance(0.05) => self.kind(),
+            _ if self.chance(0.02) => self.kind(),
             Type::Text | Type::Varchar => self.one(&TYPES),
             Type::Int4 if self.chance(0.2) => Type::Bool,
             Type::Bool => self.one(&[Type::Int4, Type::Bool, Type::Text]),

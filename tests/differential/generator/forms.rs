@@ -59,6 +59,40 @@ pub fn holes(template: &str) -> Vec<Hole<'_>> {
     holes
 }
 
+/// What is asked for now and then only, since most of it is for PostgreSQL's own use, or known to be missing.
+const RARE: [&str; 24] = [
+    "SYMMETRIC",
+    "LIKE ANY",
+    "NFC",
+    "booleq",
+    "int2(",
+    "int4(",
+    "int8(",
+    "numeric(",
+    "float8(",
+    "bool(",
+    "date(",
+    "hashtext",
+    "int2larger",
+    "int4send",
+    "jsonb_exists(",
+    "pg_column_size",
+    "to_ascii",
+    "OVERLAPS",
+    "SIMILAR",
+    "min_scale",
+    "parse_ident",
+    "unistr",
+    "chr(",
+    "make_date",
+];
+
+impl Form {
+    pub fn is_rare(&self) -> bool {
+        RARE.iter().any(|name| self.template.contains(name))
+    }
+}
+
 macro_rules! forms {
     ($($kind:literal: $($template:literal),+ $(,)?;)+) => {
         &[$($(Form { kind: $kind, template: $template }),+),+]
@@ -163,18 +197,20 @@ pub const FORMS: &[Form] = forms! {
 };
 
 pub const AGGREGATES: &[Form] = forms! {
-    "any": "min({same})", "max({same})", "(array_agg({same} ORDER BY {same}))[1]", "(array_agg(DISTINCT {same}))[1]";
+    "any": "(array_agg({same} ORDER BY {same}))[1]", "(array_agg(DISTINCT {same}))[1]";
     "bool": "bool_and({bool})", "bool_or({bool})", "every({bool})", "(count(*) > {int4})", "(sum({int4}) > 3)";
-    "int2": "bit_and({int2})", "bit_or({int2})";
-    "int4": "bit_or({int4})", "bit_and({int4})", "bit_xor({int4})", "count(*)::int4", "min(length({text}))";
-    "int8": "count(*)", "count({free})", "count(DISTINCT {free})", "sum({int4})", "sum({int2})", "sum(DISTINCT {int4})", "regr_count({float8}, {float8})", "bit_or({int8})", "count(({free}, {other}))", "count(DISTINCT ({free}, {other}))";
-    "numeric": "sum({numeric})", "avg({int4})", "avg({numeric})", "sum({int8})", "avg(DISTINCT {int8})", "round(stddev({int4}), 4)", "round(variance({numeric}), 4)", "sum(DISTINCT {numeric})", "var_pop({int2})", "stddev_samp({int4})";
-    "float8": "sum({float8})", "avg({float8})", "percentile_cont({0.5;0;0.25}) WITHIN GROUP (ORDER BY {float8})", "corr({int4}, {int2})", "stddev({float8})", "regr_slope({int4}, {int2})", "covar_pop({int2}, {int4})", "var_samp({float8})";
-    "text": "string_agg({text}, ',' ORDER BY {text})", "string_agg(DISTINCT {text}, ',')", "string_agg({text}, {text} ORDER BY {text}, {int4})", "array_agg({free} ORDER BY {free})::text", "json_agg({int4} ORDER BY {int4})::text", "max({varchar})", "mode() WITHIN GROUP (ORDER BY {text})", "string_agg({int4}::text, ';' ORDER BY {int4} DESC)", "percentile_disc(0.5) WITHIN GROUP (ORDER BY {free})::text";
-    "interval": "sum({interval})", "avg({interval})", "percentile_cont(0.5) WITHIN GROUP (ORDER BY {interval})";
-    "date": "percentile_disc({0.5;1}) WITHIN GROUP (ORDER BY {date})", "mode() WITHIN GROUP (ORDER BY {date})";
+    "int2":  "min({same})", "max({same})", "bit_and({int2})", "bit_or({int2})";
+    "int4":  "min({same})", "max({same})", "bit_or({int4})", "bit_and({int4})", "bit_xor({int4})", "count(*)::int4", "min(length({text}))";
+    "int8":  "min({same})", "max({same})", "count(*)", "count({free})", "count(DISTINCT {free})", "sum({int4})", "sum({int2})", "sum(DISTINCT {int4})", "regr_count({float8}, {float8})", "bit_or({int8})", "count(({free}, {other}))", "count(DISTINCT ({free}, {other}))";
+    "numeric":  "min({same})", "max({same})", "sum({numeric})", "avg({int4})", "avg({numeric})", "sum({int8})", "avg(DISTINCT {int8})", "round(stddev({int4}), 4)", "round(variance({numeric}), 4)", "sum(DISTINCT {numeric})", "var_pop({int2})", "stddev_samp({int4})";
+    "float8":  "min({same})", "max({same})", "sum({float8})", "avg({float8})", "percentile_cont({0.5;0;0.25}) WITHIN GROUP (ORDER BY {float8})", "corr({int4}, {int2})", "stddev({float8})", "regr_slope({int4}, {int2})", "covar_pop({int2}, {int4})", "var_samp({float8})";
+    "text":  "min({same})", "max({same})", "string_agg({text}, ',' ORDER BY {text})", "string_agg(DISTINCT {text}, ',')", "string_agg({text}, {text} ORDER BY {text}, {int4})", "array_agg({free} ORDER BY {free})::text", "json_agg({int4} ORDER BY {int4})::text", "max({varchar})", "mode() WITHIN GROUP (ORDER BY {text})", "string_agg({int4}::text, ';' ORDER BY {int4} DESC)", "percentile_disc(0.5) WITHIN GROUP (ORDER BY {free})::text";
+    "interval":  "min({same})", "max({same})", "sum({interval})", "avg({interval})", "percentile_cont(0.5) WITHIN GROUP (ORDER BY {interval})";
+    "date":  "min({same})", "max({same})", "percentile_disc({0.5;1}) WITHIN GROUP (ORDER BY {date})", "mode() WITHIN GROUP (ORDER BY {date})";
     "bytea": "string_agg({bytea}, '\\x00' ORDER BY {bytea})";
     "jsonb": "jsonb_agg({int4} ORDER BY {int4})", "jsonb_agg({jsonb} ORDER BY {jsonb})", "jsonb_object_agg(coalesce({text}, ''), 1)", "jsonb_agg({text} ORDER BY {text} DESC NULLS LAST)";
-    "int4[]": "array_agg({int4} ORDER BY {int4})", "array_agg(DISTINCT {int4})", "array_agg(DISTINCT {int4} ORDER BY {int4} DESC)", "percentile_disc('{0.25,0.75}'::float8[]) WITHIN GROUP (ORDER BY {int4})";
-    "text[]": "array_agg({text} ORDER BY {text} NULLS FIRST)", "array_agg(DISTINCT {text})";
+    "int4[]":  "min({same})", "max({same})", "array_agg({int4} ORDER BY {int4})", "array_agg(DISTINCT {int4})", "array_agg(DISTINCT {int4} ORDER BY {int4} DESC)", "percentile_disc('{0.25,0.75}'::float8[]) WITHIN GROUP (ORDER BY {int4})";
+    "text[]":  "min({same})", "max({same})", "array_agg({text} ORDER BY {text} NULLS FIRST)", "array_agg(DISTINCT {text})";
+    "timestamp": "min({same})", "max({same})";
+    "timestamptz": "min({same})", "max({same})";
 };

@@ -260,13 +260,22 @@ impl Generator<'_> {
             after.push(list(" GROUP BY ", ", ", 0, positions));
         } else if !keys.is_empty() {
             let nodes: Vec<Node> = keys.iter().map(|(key, _)| key.clone()).collect();
+            let rare = self.chance(0.05);
             let (before, end) = self.one(&[
                 (" GROUP BY ", ""),
                 (" GROUP BY ", ""),
                 (" GROUP BY ROLLUP(", ")"),
                 (" GROUP BY CUBE(", ")"),
                 (" GROUP BY GROUPING SETS ((), (", "))"),
-                (" GROUP BY DISTINCT ROLLUP(", ")"),
+                (" GROUP BY CUBE(", ")"),
+                (
+                    if rare {
+                        " GROUP BY DISTINCT ROLLUP("
+                    } else {
+                        " GROUP BY ("
+                    },
+                    ")",
+                ),
             ]);
             if end == ")" && !is_shaped {
                 let key = nodes.choose(self.random).cloned();
