@@ -135,7 +135,7 @@ fn pair(postgres: &Postgres, server: &Server) -> Pair {
 
 /// Sends a statement in all ways, up to the first that shows a difference.
 fn compare(pair: &mut Pair, statement: Node, report: &mut Report) {
-    let mut agreed = false;
+    let mut agreed = "the same rows".to_string();
     for protocol in [Protocol::Simple, Protocol::Extended, Protocol::Parameters] {
         let rendered = statement.render(protocol == Protocol::Parameters);
         if protocol == Protocol::Parameters && rendered.parameters.is_empty() {
@@ -143,11 +143,16 @@ fn compare(pair: &mut Pair, statement: Node, report: &mut Report) {
         }
         let (postgres, ours) = pair.answers(&rendered, protocol);
         let Some(kind) = difference::between(&postgres, &ours, &rendered, protocol) else {
-            agreed = postgres.failure.is_none() && ours.failure.is_none();
+            if let Some(failure) = &postgres.failure {
+                agreed = format!("the same error {}", failure.state);
+                if failure.state.starts_with("42") {
+                    println!("SAME {} {} {}", failure.state, failure.message, rendered.text);
+                }
+            }
 
             continue;
         };
-        report.count(kind.class());
+        report.count_kind(&kind);
         let most = if kind == Kind::Values {
             SMALLEST_OF_VALUES
         } else {
@@ -169,5 +174,5 @@ fn compare(pair: &mut Pair, statement: Node, report: &mut Report) {
         }
         return;
     }
-    report.count(if agreed { "the same rows" } else { "the same error" });
+    report.count(&agreed);
 }

@@ -18,13 +18,14 @@ pub struct Finding {
 #[derive(Default)]
 pub struct Report {
     findings: BTreeMap<Kind, BTreeMap<String, Finding>>,
-    counts: BTreeMap<&'static str, u64>,
+    counts: BTreeMap<String, u64>,
     tried: BTreeMap<Kind, usize>,
+    kinds: BTreeMap<Kind, u64>,
 }
 
 impl Report {
-    pub fn count(&mut self, class: &'static str) {
-        *self.counts.entry(class).or_default() += 1;
+    pub fn count(&mut self, class: &str) {
+        *self.counts.entry(class.to_string()).or_default() += 1;
     }
 
     /// Something is worse than another answer.
@@ -32,6 +33,11 @@ impl Report {
         let is_strict = std::env::var("DIFFERENTIAL_STRICT").is_ok_and(|value| value == "1");
         let mut kinds = self.findings.keys();
         kinds.any(|kind| is_strict || matches!(kind, Kind::Internal(_)))
+    }
+
+    pub fn count_kind(&mut self, kind: &Kind) {
+        self.count(kind.class());
+        *self.kinds.entry(kind.clone()).or_default() += 1;
     }
 
     /// How many statements of this kind were made small.
@@ -59,6 +65,11 @@ impl Report {
         }
         for (kind, findings) in &self.findings {
             let _ = writeln!(text, "\n# == {}", kind.heading());
+            let _ = writeln!(
+                text,
+                "# {} statements",
+                self.kinds.get(kind).copied().unwrap_or_default()
+            );
             findings.values().for_each(|finding| text.push_str(&finding.record()));
         }
         text
@@ -91,7 +102,7 @@ impl Finding {
         let _ = writeln!(text, "# Millstream: {}", shown(&self.ours));
         match &self.postgres.failure {
             Some(failure) => {
-                let _ = writeln!(text, "# PostgreSQL: {}", failure.message);
+                let _ = writeln!(text, "# PostgreSQL: {}", failure.message.replace('\n', " "));
                 let _ = writeln!(text, "statement error ({})\n{}", failure.state, self.statement.text);
             }
             None => {
@@ -110,7 +121,7 @@ impl Finding {
 
 fn shown(answer: &Answer) -> String {
     match &answer.failure {
-        Some(failure) => format!("{}: {}", failure.state, failure.message),
+        Some(failure) => format!("{}: {}", failure.state, failure.message.replace('\n', " ")),
         None => format!("{} {}", columns(answer), rows(answer).join(" / ")),
     }
 }

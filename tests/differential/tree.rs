@@ -40,6 +40,8 @@ pub enum Part {
     Text(String),
     Node(Node),
     List(List),
+    /// The part of this number of the same node once more.
+    Again(usize),
     /// The positions of all items of the query: `1, 2, 3`.
     Positions,
 }
@@ -120,7 +122,7 @@ impl Node {
             match part {
                 &Part::Node(ref node) => vec![node],
                 Part::List(list) => list.items.iter().collect(),
-                Part::Text(_) | Part::Positions => Vec::new(),
+                Part::Text(_) | Part::Again(_) | Part::Positions => Vec::new(),
             }
         };
         self.parts.iter().flat_map(of).collect()
@@ -131,7 +133,7 @@ impl Node {
             match part {
                 &mut Part::Node(ref mut node) => vec![node],
                 Part::List(list) => list.items.iter_mut().collect(),
-                Part::Text(_) | Part::Positions => Vec::new(),
+                Part::Text(_) | Part::Again(_) | Part::Positions => Vec::new(),
             }
         };
         self.parts.iter_mut().flat_map(of).collect()
@@ -252,7 +254,12 @@ impl Renderer {
             self.widths.push(node.width());
         }
         for part in &node.parts {
+            let part = match part {
+                Part::Again(at) => &node.parts[*at],
+                part => part,
+            };
             match part {
+                Part::Again(_) => {}
                 Part::Text(text) => self.rendered.text += text,
                 Part::Node(node) => self.node(node),
                 Part::List(list) => self.list(list),

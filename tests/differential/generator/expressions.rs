@@ -54,6 +54,7 @@ impl Generator<'_> {
                 Hole::Free => Part::Node(self.expression(free, depth)),
                 Hole::Other => Part::Node(self.expression(another, depth)),
                 Hole::Ordered => Part::Node(self.expression(ordered, depth)),
+                Hole::Again => Part::Again(parts.len().saturating_sub(2)),
                 Hole::Number => {
                     let kind = self.one(&[Type::Int2, Type::Int4, Type::Int8, Type::Numeric, Type::Float8]);
                     Part::Node(self.expression(kind, depth))
@@ -116,7 +117,11 @@ impl Generator<'_> {
 
     /// An aggregate over the rows of the innermost query.
     pub(super) fn aggregate(&mut self, kind: Type) -> Option<Node> {
-        let forms: Vec<&Form> = AGGREGATES.iter().filter(|form| form.gives(kind)).collect();
+        let is_rare = self.chance(0.02);
+        let forms: Vec<&Form> = AGGREGATES
+            .iter()
+            .filter(|form| form.gives(kind) && (is_rare || !form.is_rare()))
+            .collect();
         let template = forms.choose(self.random)?.template;
         let scope = self.scopes.last_mut()?;
         let keys = scope.keys.take();
@@ -144,7 +149,7 @@ impl Generator<'_> {
                 },
             );
         }
-        let value = if self.chance(0.06) {
+        let value = if self.chance(0.02) {
             self.one(kind.edges())
         } else {
             self.one(kind.values())
@@ -205,7 +210,7 @@ impl Generator<'_> {
             _ if self.chance(0.02) => self.kind(),
             Type::Text | Type::Varchar => self.one(&TYPES),
             Type::Int4 if self.chance(0.2) => Type::Bool,
-            Type::Bool => self.one(&[Type::Int4, Type::Bool, Type::Text]),
+            Type::Bool => self.one(&[Type::Int4, Type::Bool]),
             _ if NUMBERS.contains(&kind) => self.one(&NUMBERS),
             _ if TIMES.contains(&kind) => self.one(&TIMES),
             Type::Texts => Type::Ints,

@@ -1,6 +1,6 @@
 //! Operators, functions and aggregates, each as a template with holes: `{int4}` takes an expression of the type, `{same}` of
 //! the type that the form gives, `{free}` of one type for the whole form and `{other}` of another, `{ordered}` of one that
-//! has an order, `{number}` of any number, `{x;y}` one of the words.
+//! has an order, `{number}` of any number, `{again}` the expression before, `{x;y}` one of the words.
 
 use crate::differential::types::Type;
 
@@ -24,6 +24,7 @@ pub enum Hole<'a> {
     Other,
     Ordered,
     Number,
+    Again,
     Choice(Vec<&'a str>),
 }
 
@@ -31,22 +32,22 @@ pub fn holes(template: &str) -> Vec<Hole<'_>> {
     let mut holes = Vec::new();
     let mut rest = template;
     while let Some((before, after)) = rest.split_once('{') {
-        let Some((name, behind)) = after.split_once('}') else {
-            break;
-        };
+        let Some(end) = end_of_hole(after) else { break };
+        let name = &after[..end];
         let hole = match name {
             "same" => Some(Hole::Same),
             "free" => Some(Hole::Free),
             "other" => Some(Hole::Other),
             "ordered" => Some(Hole::Ordered),
             "number" => Some(Hole::Number),
-            _ if name.contains(';') => Some(Hole::Choice(name.split(';').collect())),
+            "again" => Some(Hole::Again),
+            _ if name.starts_with('\'') || words(name).len() > 1 => Some(Hole::Choice(words(name))),
             _ => Type::of(name).map(Hole::Of),
         };
         match hole {
             Some(hole) => {
                 holes.extend([Hole::Text(before), hole]);
-                rest = behind;
+                rest = &after[end + 1..];
             }
             // Braces of a literal.
             None => {
@@ -59,8 +60,52 @@ pub fn holes(template: &str) -> Vec<Hole<'_>> {
     holes
 }
 
+/// Where the brace is that closes the one before `after`.
+fn end_of_hole(after: &str) -> Option<usize> {
+    let mut depth = 0;
+    after.find(|c| {
+        match c {
+            '{' => depth += 1,
+            '}' => depth -= 1,
+            _ => {}
+        }
+        depth < 0
+    })
+}
+
+/// The words of a choice; a semicolon between quotes is none.
+fn words(name: &str) -> Vec<&str> {
+    let mut is_quoted = false;
+    let is_end = |c| {
+        is_quoted ^= c == '\'';
+        c == ';' && !is_quoted
+    };
+    name.split(is_end).collect()
+}
+
 /// What is asked for now and then only, since most of it is for PostgreSQL's own use, or known to be missing.
-const RARE: [&str; 24] = [
+const RARE: &[&str] = &[
+    "lower('X')",
+    "string_agg({bytea}",
+    "percentile_disc(0.5) WITHIN GROUP (ORDER BY {free})",
+    "({text[]} || '{x",
+    "1 NULLIF",
+    "{<;>;<=;>=} {jsonb}",
+    "array_fill(7",
+    "jsonb_concat",
+    "jsonb_extract_path",
+    "to_jsonb(ROW",
+    "VALUES",
+    "array_agg(DISTINCT {same})",
+    "json_object",
+    "jsonb_array_length({jsonb})",
+    "isfinite({d",
+    "WITHIN GROUP (ORDER BY {interval})",
+    "string_agg(DISTINCT",
+    "array_agg(DISTINCT {text})",
+    "array_agg(DISTINCT {int4})",
+    "({int8})::int4",
+    "regexp_replace({text}, {'a'",
     "SYMMETRIC",
     "LIKE ANY",
     "NFC",
@@ -197,20 +242,20 @@ pub const FORMS: &[Form] = forms! {
 };
 
 pub const AGGREGATES: &[Form] = forms! {
-    "any": "(array_agg({same} ORDER BY {same}))[1]", "(array_agg(DISTINCT {same}))[1]";
+    "any": "(array_agg({same} ORDER BY {again}))[1]", "(array_agg(DISTINCT {same}))[1]";
     "bool": "bool_and({bool})", "bool_or({bool})", "every({bool})", "(count(*) > {int4})", "(sum({int4}) > 3)";
     "int2":  "min({same})", "max({same})", "bit_and({int2})", "bit_or({int2})";
     "int4":  "min({same})", "max({same})", "bit_or({int4})", "bit_and({int4})", "bit_xor({int4})", "count(*)::int4", "min(length({text}))";
     "int8":  "min({same})", "max({same})", "count(*)", "count({free})", "count(DISTINCT {free})", "sum({int4})", "sum({int2})", "sum(DISTINCT {int4})", "regr_count({float8}, {float8})", "bit_or({int8})", "count(({free}, {other}))", "count(DISTINCT ({free}, {other}))";
     "numeric":  "min({same})", "max({same})", "sum({numeric})", "avg({int4})", "avg({numeric})", "sum({int8})", "avg(DISTINCT {int8})", "round(stddev({int4}), 4)", "round(variance({numeric}), 4)", "sum(DISTINCT {numeric})", "var_pop({int2})", "stddev_samp({int4})";
     "float8":  "min({same})", "max({same})", "sum({float8})", "avg({float8})", "percentile_cont({0.5;0;0.25}) WITHIN GROUP (ORDER BY {float8})", "corr({int4}, {int2})", "stddev({float8})", "regr_slope({int4}, {int2})", "covar_pop({int2}, {int4})", "var_samp({float8})";
-    "text":  "min({same})", "max({same})", "string_agg({text}, ',' ORDER BY {text})", "string_agg(DISTINCT {text}, ',')", "string_agg({text}, {text} ORDER BY {text}, {int4})", "array_agg({free} ORDER BY {free})::text", "json_agg({int4} ORDER BY {int4})::text", "max({varchar})", "mode() WITHIN GROUP (ORDER BY {text})", "string_agg({int4}::text, ';' ORDER BY {int4} DESC)", "percentile_disc(0.5) WITHIN GROUP (ORDER BY {free})::text";
+    "text":  "min({same})", "max({same})", "string_agg({text}, ',' ORDER BY {again})", "string_agg(DISTINCT {text}, ',')", "string_agg({text}, lower('X') ORDER BY {again})", "array_agg({free} ORDER BY {again})::text", "json_agg({int4} ORDER BY {again})::text", "max({varchar})", "mode() WITHIN GROUP (ORDER BY {text})", "string_agg({text}, ';' ORDER BY {again} DESC)", "percentile_disc(0.5) WITHIN GROUP (ORDER BY {free})::text";
     "interval":  "min({same})", "max({same})", "sum({interval})", "avg({interval})", "percentile_cont(0.5) WITHIN GROUP (ORDER BY {interval})";
     "date":  "min({same})", "max({same})", "percentile_disc({0.5;1}) WITHIN GROUP (ORDER BY {date})", "mode() WITHIN GROUP (ORDER BY {date})";
-    "bytea": "string_agg({bytea}, '\\x00' ORDER BY {bytea})";
-    "jsonb": "jsonb_agg({int4} ORDER BY {int4})", "jsonb_agg({jsonb} ORDER BY {jsonb})", "jsonb_object_agg(coalesce({text}, ''), 1)", "jsonb_agg({text} ORDER BY {text} DESC NULLS LAST)";
-    "int4[]":  "min({same})", "max({same})", "array_agg({int4} ORDER BY {int4})", "array_agg(DISTINCT {int4})", "array_agg(DISTINCT {int4} ORDER BY {int4} DESC)", "percentile_disc('{0.25,0.75}'::float8[]) WITHIN GROUP (ORDER BY {int4})";
-    "text[]":  "min({same})", "max({same})", "array_agg({text} ORDER BY {text} NULLS FIRST)", "array_agg(DISTINCT {text})";
+    "bytea": "string_agg({bytea}, '\\x2c' ORDER BY {again})";
+    "jsonb": "jsonb_agg({int4} ORDER BY {int4})", "jsonb_object_agg(coalesce({text}, ''), 1)", "jsonb_agg({text} ORDER BY {again} DESC NULLS LAST)";
+    "int4[]":  "min({same})", "max({same})", "array_agg({int4} ORDER BY {again})", "array_agg(DISTINCT {int4})", "array_agg(DISTINCT {int4} ORDER BY {again} DESC)", "percentile_disc('{0.25,0.75}'::float8[]) WITHIN GROUP (ORDER BY {int4})";
+    "text[]":  "min({same})", "max({same})", "array_agg({text} ORDER BY {again} NULLS FIRST)", "array_agg(DISTINCT {text})";
     "timestamp": "min({same})", "max({same})";
     "timestamptz": "min({same})", "max({same})";
 };

@@ -43,7 +43,8 @@ impl Generator<'_> {
     fn with(&mut self) -> Node {
         let mut ctes = Vec::new();
         for at in 0..1 + self.below(2) {
-            let (query, kinds) = if self.chance(0.2) {
+            let is_set = self.chance(0.2);
+            let (query, kinds) = if is_set {
                 let query = self.set_operation_of(&[Type::Int4, Type::Text], 0);
                 (query, vec![Type::Int4, Type::Text])
             } else {
@@ -82,12 +83,12 @@ impl Generator<'_> {
     fn recursive(&mut self) -> Node {
         let kind = self.kind();
         let first = self.literal(kind);
-        let step = self.one(&["x", "x", "coalesce(x, NULL)"]).to_string();
+        let step = self.one(&["r.x", "r.x", "coalesce(r.x, NULL)"]).to_string();
         let step = match kind {
-            Type::Text => self.one(&["x || 'y'", "x", "upper(x)"]).to_string(),
-            Type::Int4 | Type::Numeric | Type::Float8 => self.one(&["x + 1", "x * 2", "x"]).to_string(),
-            Type::Ints => self.one(&["x || n", "x"]).to_string(),
-            Type::Date => "x + 1".to_string(),
+            Type::Text => self.one(&["r.x || 'y'", "r.x", "upper(r.x)"]).to_string(),
+            Type::Int4 | Type::Numeric | Type::Float8 => self.one(&["r.x + 1", "r.x * 2", "r.x"]).to_string(),
+            Type::Ints => self.one(&["r.x || n", "r.x"]).to_string(),
+            Type::Date => "r.x + 1".to_string(),
             _ => step,
         };
         let union = self.one(&["UNION ALL", "UNION"]);

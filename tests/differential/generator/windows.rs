@@ -105,6 +105,12 @@ impl Generator<'_> {
             None => self.expression(kind, 1),
         };
         let ordered = other(vec![Part::Node(key), text(direction)]);
+        // Not every frame has its EXCLUDE, which would hide what else there is.
+        let exclude = if self.chance(0.1) {
+            self.one(&[" EXCLUDE TIES", " EXCLUDE CURRENT ROW", " EXCLUDE GROUP"])
+        } else {
+            ""
+        };
         if let Some(ids) = ids {
             parts.push(text(" ORDER BY "));
             if self.chance(0.5) {
@@ -121,10 +127,13 @@ impl Generator<'_> {
                 " ROWS BETWEEN 1 FOLLOWING AND 3 FOLLOWING",
                 " GROUPS BETWEEN 1 PRECEDING AND CURRENT ROW",
                 " RANGE BETWEEN UNBOUNDED PRECEDING AND UNBOUNDED FOLLOWING",
-                " ROWS BETWEEN 2 PRECEDING AND 2 FOLLOWING EXCLUDE CURRENT ROW",
-                " ROWS UNBOUNDED PRECEDING EXCLUDE TIES",
+                " ROWS BETWEEN 2 PRECEDING AND 2 FOLLOWING",
+                " ROWS UNBOUNDED PRECEDING",
             ]);
-            parts.push(optional(other(vec![text(frame)])));
+            parts.push(optional(other(vec![
+                text(frame),
+                text(if frame.is_empty() { "" } else { exclude }),
+            ])));
         } else if self.chance(0.8) {
             parts.push(list(" ORDER BY ", ", ", 0, vec![ordered]));
             let mut frames = vec![
@@ -138,10 +147,13 @@ impl Generator<'_> {
                 Type::Int4 | Type::Int8 => " RANGE BETWEEN 1 PRECEDING AND 2 FOLLOWING",
                 Type::Numeric => " RANGE BETWEEN 1.5 PRECEDING AND CURRENT ROW",
                 Type::Date | Type::Timestamp => " RANGE BETWEEN '1 month' PRECEDING AND '10 days' FOLLOWING",
-                _ => " RANGE BETWEEN CURRENT ROW AND CURRENT ROW EXCLUDE GROUP",
+                _ => " RANGE BETWEEN CURRENT ROW AND CURRENT ROW",
             });
             let frame = self.one(&frames);
-            parts.push(optional(other(vec![text(frame)])));
+            parts.push(optional(other(vec![
+                text(frame),
+                text(if frame.is_empty() { "" } else { exclude }),
+            ])));
         }
         other(parts)
     }
