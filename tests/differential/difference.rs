@@ -104,6 +104,15 @@ fn differ(postgres: &Answer, ours: &Answer, statement: &Rendered, protocol: Prot
 
 /// The beginning of a message, without names, numbers and literals.
 fn gist(failure: &Failure) -> String {
+    if failure.state == "42601" {
+        let is_literal = failure.message.chars().any(|c| c.is_ascii_digit() || c == '\'');
+        let gist = if is_literal {
+            "syntax error at or near a literal"
+        } else {
+            failure.message.as_str()
+        };
+        return gist.chars().take(60).collect();
+    }
     let mut words = Vec::new();
     for word in failure.message.split_whitespace() {
         let is_special = word.chars().any(|c| c.is_ascii_digit() || "\"'`(){}[]$.".contains(c));

@@ -41,6 +41,8 @@ pub struct Generator<'a> {
     /// Names of the CTEs that can be read.
     ctes: Vec<Relation>,
     aliases: usize,
+    /// An expression over the outermost FROM, to sort by.
+    sort_key: Option<Node>,
 }
 
 impl<'a> Generator<'a> {
@@ -50,6 +52,7 @@ impl<'a> Generator<'a> {
             scopes: Vec::new(),
             ctes: Vec::new(),
             aliases: 0,
+            sort_key: None,
         }
     }
 

@@ -118,25 +118,21 @@ impl Node {
     }
 
     fn children(&self) -> Vec<&Node> {
-        let of = |part| -> Vec<&Node> {
-            match part {
-                &Part::Node(ref node) => vec![node],
-                Part::List(list) => list.items.iter().collect(),
-                Part::Text(_) | Part::Again(_) | Part::Positions => Vec::new(),
-            }
-        };
-        self.parts.iter().flat_map(of).collect()
+        let parts = self.parts.iter().map(|part| match part {
+            Part::Node(node) => std::slice::from_ref(node),
+            Part::List(list) => &list.items[..],
+            Part::Text(_) | Part::Again(_) | Part::Positions => &[],
+        });
+        parts.flatten().collect()
     }
 
     fn children_mut(&mut self) -> Vec<&mut Node> {
-        let of = |part| -> Vec<&mut Node> {
-            match part {
-                &mut Part::Node(ref mut node) => vec![node],
-                Part::List(list) => list.items.iter_mut().collect(),
-                Part::Text(_) | Part::Again(_) | Part::Positions => Vec::new(),
-            }
-        };
-        self.parts.iter_mut().flat_map(of).collect()
+        let parts = self.parts.iter_mut().map(|part| match part {
+            Part::Node(node) => std::slice::from_mut(node),
+            Part::List(list) => &mut list.items[..],
+            Part::Text(_) | Part::Again(_) | Part::Positions => &mut [],
+        });
+        parts.flatten().collect()
     }
 
     /// All nodes below, this one first.
@@ -232,11 +228,11 @@ impl Node {
                 return can;
             }
         }
-        let queries = self
-            .children_mut()
-            .into_iter()
-            .filter(|child| child.sort == Sort::Query);
-        queries.fold(true, |narrowed, query| query.narrow(column) && narrowed)
+        let mut narrowed = true;
+        for child in self.children_mut() {
+            narrowed &= child.sort != Sort::Query || child.narrow(column);
+        }
+        narrowed
     }
 }
 

@@ -75,7 +75,7 @@ impl Type {
             Type::Int4 => "1",
             Type::Int2 => "1::int2",
             Type::Int8 => "1::int8",
-            Type::Numeric => "1.5",
+            Type::Numeric => "1.50",
             Type::Float8 => "1::float8",
             Type::Text => "'a'::text",
             Type::Varchar => "'a'::varchar",

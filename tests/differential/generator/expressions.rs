@@ -42,8 +42,8 @@ impl Generator<'_> {
 
     /// A form with expressions in its holes.
     pub(super) fn fill(&mut self, template: &str, kind: Type, depth: usize) -> Node {
-        let (any, another) = (kind, self.kind());
-        let free = self.kind();
+        let (any, another) = (kind, self.compared());
+        let free = self.compared();
         let ordered = self.ordered();
         let mut parts = Vec::new();
         for hole in super::forms::holes(template) {
@@ -67,8 +67,28 @@ impl Generator<'_> {
     }
 
     fn ordered(&mut self) -> Type {
-        let kind = self.kind();
+        let kind = self.compared();
         if kind == Type::Jsonb { Type::Int4 } else { kind }
+    }
+
+    /// A type whose values are to be compared: seldom int4[], until its comparisons are there.
+    fn compared(&mut self) -> Type {
+        let kind = self.kind();
+        if kind == Type::Ints && self.chance(0.9) {
+            Type::Int4
+        } else {
+            kind
+        }
+    }
+
+    /// An expression that has a type, nearly always.
+    fn typed(&mut self, kind: Type, depth: usize) -> Node {
+        let node = self.expression(kind, depth);
+        let is_untyped = matches!(node.sort, Sort::Untyped(_)) || node.render(false).text == "NULL";
+        if is_untyped && self.chance(0.95) {
+            return Node::text(Sort::Literal(kind), kind.simplest());
+        }
+        node
     }
 
     fn leaf(&mut self, kind: Type) -> Node {
@@ -121,12 +141,15 @@ impl Generator<'_> {
         let forms: Vec<&Form> = AGGREGATES
             .iter()
             .filter(|form| form.gives(kind) && (is_rare || !form.is_rare()))
+            // JSONB has an order of its own: exceptions.rs.
+            .filter(|form| kind != Type::Jsonb || !form.template.starts_with("(array_agg"))
             .collect();
         let template = forms.choose(self.random)?.template;
         let scope = self.scopes.last_mut()?;
         let keys = scope.keys.take();
         let mut call = self.fill(template, kind, 1);
-        if self.chance(0.2) {
+        let is_call = template.starts_with(|c: char| c.is_ascii_lowercase()) && template.ends_with(')');
+        if is_call && self.chance(0.2) {
             let condition = self.expression(Type::Bool, 1);
             let filter = other(vec![text(" FILTER (WHERE "), Part::Node(condition), text(")")]);
             call.parts.push(optional(filter));
@@ -154,7 +177,7 @@ impl Generator<'_> {
         } else {
             self.one(kind.values())
         };
-        if self.chance(0.1) {
+        if self.chance(0.08) {
             return Node::text(Sort::Untyped(kind), quoted(value));
         }
         let is_plain = value.chars().all(|c| c.is_ascii_digit() || c == '.' || c == '-');
@@ -177,9 +200,9 @@ impl Generator<'_> {
 
     fn case(&mut self, kind: Type, depth: usize) -> Node {
         let mut parts = vec![text("CASE")];
-        let (subject, compared) = (self.chance(0.3), self.kind());
+        let (subject, compared) = (self.chance(0.3), self.compared());
         if subject {
-            parts.extend([text(" "), Part::Node(self.expression(compared, depth))]);
+            parts.extend([text(" "), Part::Node(self.typed(compared, depth))]);
         }
         let branches = 1 + self.below(2);
         let branch = |generator: &mut Self| {

@@ -25,10 +25,26 @@ impl Generator<'_> {
             8..=10 => self.bare(),
             _ => {
                 let (mut query, _) = self.select(2, None);
+                if self.chance(0.08) {
+                    return self.star(query);
+                }
                 self.tail(&mut query);
                 query
             }
         }
+    }
+
+    /// The query with all columns, or those of one relation, in front.
+    fn star(&mut self, mut query: Node) -> Node {
+        let item = self.one(&["*", "*", "r1.*"]);
+        let lists = query.parts.iter_mut().filter_map(|part| match part {
+            Part::List(list) if list.is_select => Some(list),
+            _ => None,
+        });
+        for list in lists {
+            list.items.insert(0, Node::text(Sort::Other, item));
+        }
+        query
     }
 
     /// A SELECT of expressions alone.
@@ -72,11 +88,7 @@ impl Generator<'_> {
         let (mut query, _) = self.select(1, None);
         self.tail(&mut query);
         self.ctes.clear();
-        let mut with = list("WITH ", ", ", 0, ctes);
-        if let Part::List(list) = &mut with {
-            list.after = " ";
-        }
-        query.parts.insert(0, with);
+        query.parts.insert(0, with_list("WITH ", ctes));
         query
     }
 
@@ -106,12 +118,12 @@ impl Generator<'_> {
         let (mut query, _) = self.select(1, None);
         self.tail(&mut query);
         self.ctes.clear();
-        let with = vec![
-            text("WITH RECURSIVE r(n, x) AS (SELECT 1, "),
+        let recursive = other(vec![
+            text("r(n, x) AS (SELECT 1, "),
             Part::Node(first),
-            text(format!(" {union} SELECT n + 1, {step} FROM {from}) ")),
-        ];
-        query.parts.splice(0..0, with);
+            text(format!(" {union} SELECT n + 1, {step} FROM {from})")),
+        ]);
+        query.parts.insert(0, with_list("WITH RECURSIVE ", vec![recursive]));
         query
     }
 
@@ -210,6 +222,20 @@ impl Generator<'_> {
             ]);
             let call = self.fill(call, Type::Text, 1);
             items.push((call, Type::Text));
+        }
+        if self.scopes.len() == 1 && shape.is_none() {
+            let kind = self.one(&[
+                Type::Int4,
+                Type::Text,
+                Type::Numeric,
+                Type::Date,
+                Type::Float8,
+                Type::Interval,
+                Type::Bool,
+            ]);
+            let key = self.expression(kind, 1);
+            let is_usable = !matches!(key.sort, Sort::Literal(_) | Sort::Untyped(_));
+            self.sort_key = is_usable.then_some(key);
         }
         self.scopes.pop();
         let names = !is_outermost && shape.is_none();
@@ -323,6 +349,12 @@ impl Generator<'_> {
                 "1 ASC, ",
                 "1 USING <, ",
             ]))],
+            1 | 2 if distinct.is_empty() && self.sort_key.is_some() => {
+                let key = self.sort_key.take().into_iter().map(Part::Node);
+                let direction = self.one(&[", ", " DESC, ", " NULLS FIRST, ", " DESC NULLS LAST, "]);
+                vec![optional(other(key.chain([text(direction)]).collect()))]
+            }
+            3 if query.render(false).text.contains(" AS c0") => vec![optional(other(vec![text("c0 DESC, ")]))],
             _ => Vec::new(),
         };
         if distinct == "DISTINCT ON (1) " {
@@ -370,6 +402,17 @@ fn select_list(items: Vec<Node>) -> Part {
         after: "",
         least: 1,
         is_select: true,
+        items,
+    })
+}
+
+fn with_list(before: &'static str, items: Vec<Node>) -> Part {
+    Part::List(List {
+        before,
+        between: ", ",
+        after: " ",
+        least: 0,
+        is_select: false,
         items,
     })
 }
