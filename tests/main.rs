@@ -14,6 +14,7 @@ mod copy;
 mod crash;
 mod damage;
 mod depth;
+mod differential;
 mod disk_full;
 mod fuzz;
 mod hostile;
