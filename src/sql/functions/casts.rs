@@ -155,9 +155,9 @@ fn differs(from: &Field, to: &Field) -> bool {
     let ours = |field: &Field| PgType::of_field(field).is_some_and(|known| known.arrow() == *field.data_type());
     match (from.data_type(), to.data_type()) {
         (Null, _) => false,
-        _ if !ours(from) || !ours(to) => false,
         // A cast that changes no value may be left out by the engine, and what its type is known by with it.
-        (Utf8, Utf8) => true,
+        (Utf8, Utf8) => ours(to),
+        _ if !ours(from) || !ours(to) => false,
         (Int16 | Int32 | Int64, Utf8) => PgType::of_field(to).is_some_and(|to| is_restricted_text(&to)),
         (_, Utf8) | (Utf8, _) => true,
         (Float32 | Float64 | Decimal128(_, _), Int16 | Int32 | Int64) => true,
