@@ -12,7 +12,7 @@ use sqlparser::ast::{self, SelectItem, SelectItemQualifiedWildcardKind};
 
 use super::query::{OutColumn, Output, Wanted, order_items, sorted, with_ties};
 use super::scope::{Clause, Scope};
-use super::typed::{Ty, Typed, at, metadata};
+use super::typed::{Ty, Typed, at, cast_to, metadata};
 use super::{Analyzer, Result};
 use crate::error::{SqlError, state};
 use crate::sql::functions::casts;
@@ -352,6 +352,11 @@ impl Analyzer<'_> {
                     let told = typed(index).then(|| metadata_of(&types[index])).flatten();
                     match expr {
                         Expr::Column(column) if column.name == *name && told.is_none() => expr.clone(),
+                        // The engine moves a projection below a window without what an alias says of a type.
+                        Expr::Column(_) => expr.clone().alias_with_metadata(name, told),
+                        _ if told.is_some() && matches!(types[index], PgType::Text | PgType::Varchar(None)) => {
+                            cast_to(expr.clone(), &types[index]).alias(name)
+                        }
                         _ => expr.clone().alias_with_metadata(name, told),
                     }
                 })
