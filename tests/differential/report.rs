@@ -131,7 +131,11 @@ fn columns(answer: &Answer) -> String {
         .columns
         .iter()
         .map(|column| format!("{} {}", column.name, column.oid));
-    format!("({})", columns.collect::<Vec<_>>().join(", "))
+    let columns = columns.collect::<Vec<_>>().join(", ");
+    if answer.parameters.is_empty() {
+        return format!("({columns})");
+    }
+    format!("({columns}), parameters {:?}", answer.parameters)
 }
 
 fn rows(answer: &Answer) -> Vec<String> {
