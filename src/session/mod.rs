@@ -13,6 +13,7 @@ mod ddl;
 mod effects;
 mod engine;
 mod explain;
+mod modes;
 mod notify;
 mod outcome;
 mod read;
@@ -45,9 +46,10 @@ use crate::error::{Notice, Severity, SqlError, state};
 use crate::log::{Lsn, PIN_IDLE_US_MAX, Pin, TopicId};
 use crate::sql::parse::{self, Parsed};
 use crate::sql::plan::OutField;
-use crate::sql::statement::{InsertRows, IsolationLevel, Name, Statement, TransactionModes};
+use crate::sql::statement::{InsertRows, Name, Statement, TransactionModes};
 use crate::types::TextStyle;
 use engine::Registration;
+use modes::{MODES, check_isolation, modes_as_settings, serializable};
 use notify::{Inbox, Message};
 use settings::Settings;
 use transaction::Transaction;
@@ -613,26 +615,6 @@ impl Session {
         Ok(Outcome::Command(tag.to_string()))
     }
 
-    /// The modes of the transaction from here on, and what SHOW says of them.
-    fn take_modes(&mut self, modes: &TransactionModes) {
-        if let Some(read_only) = modes.read_only {
-            self.transaction().read_only = read_only;
-        }
-        for (name, value) in modes_as_settings(modes) {
-            Arc::make_mut(&mut self.settings).set_mode(name, Some(value));
-        }
-    }
-
-    /// The modes of the block that ends, for the one that it is chained to.
-    fn modes(&self) -> TransactionModes {
-        let mut modes = TransactionModes::default();
-        for name in MODES.into_iter().filter(|name| self.settings.is_set(name)) {
-            let value = self.settings.get(name).unwrap_or_default();
-            add_mode(&mut modes, name, &value);
-        }
-        modes
-    }
-
     async fn commit(&mut self, chain: bool) -> Result<Outcome, SqlError> {
         match self.status() {
             TransactionStatus::Failed => return self.rollback(chain),
@@ -724,36 +706,6 @@ impl Session {
         self.parameter_changes.extend(changed);
     }
 
-    fn set_transaction(&mut self, modes: &TransactionModes) -> Result<Outcome, SqlError> {
-        if self.status() == TransactionStatus::Idle {
-            self.warn(
-                state::NO_ACTIVE_SQL_TRANSACTION,
-                "SET TRANSACTION can only be used in transaction blocks",
-            );
-            return Ok(Outcome::Command("SET".to_string()));
-        }
-        let transaction = self.transaction();
-        let (read_only, begun) = (
-            transaction.read_only,
-            transaction.read_lsn.is_some() || transaction.wrote(),
-        );
-        let isolation = self.settings.get("transaction_isolation")?;
-        let too_late = |message| Err(SqlError::new(state::ACTIVE_SQL_TRANSACTION, message));
-        if begun && modes.isolation.as_ref().is_some_and(|level| level.name() != isolation) {
-            return too_late("SET TRANSACTION ISOLATION LEVEL must be called before any query");
-        }
-        if begun && read_only && modes.read_only == Some(false) {
-            return too_late("transaction read-write mode must be set before any query");
-        }
-        let mut whole = modes.clone();
-        if isolation == IsolationLevel::Serializable.name() {
-            whole.isolation.get_or_insert(IsolationLevel::Serializable);
-        }
-        check_isolation(&whole, modes.read_only.unwrap_or(read_only))?;
-        self.take_modes(modes);
-        Ok(Outcome::Command("SET".to_string()))
-    }
-
     fn set(&mut self, name: &str, value: Option<&str>, local: bool) -> Result<Outcome, SqlError> {
         if local && self.status() == TransactionStatus::Idle {
             self.warn(
@@ -782,31 +734,6 @@ impl Session {
             self.registration.named(self.settings.application_name());
         }
         Ok(Outcome::Command("SET".to_string()))
-    }
-
-    /// `SET transaction_isolation = ...` is SET TRANSACTION; outside a block the transaction that it is of ends with it.
-    fn set_mode(&mut self, name: &str, value: Option<&str>) -> Result<Outcome, SqlError> {
-        let default = self.settings.get(&format!("default_{name}"))?;
-        let value = match (name, value) {
-            (_, None) => default,
-            ("transaction_isolation", Some(value)) if value.eq_ignore_ascii_case("serializable") => {
-                value.to_lowercase()
-            }
-            (_, Some(value)) => {
-                let mut checked = (*self.settings).clone();
-                checked.set(name, value)?;
-                checked.get(name)?
-            }
-        };
-        let mut modes = TransactionModes::default();
-        add_mode(&mut modes, name, &value);
-        match self.status() {
-            TransactionStatus::Idle => {
-                check_isolation(&modes, self.settings.default_read_only())?;
-                Ok(Outcome::Command("SET".to_string()))
-            }
-            TransactionStatus::InTransaction | TransactionStatus::Failed => self.set_transaction(&modes),
-        }
     }
 
     /// Locks nothing, and says so: what a transaction reads does not change under it.
@@ -880,55 +807,6 @@ fn ends_failed_transaction(statement: &Statement) -> bool {
     matches!(
         statement,
         Statement::Commit { .. } | Statement::Rollback { .. } | Statement::RollbackTo(_)
-    )
-}
-
-/// The settings that are of one transaction.
-const MODES: [&str; 3] = [
-    "transaction_isolation",
-    "transaction_read_only",
-    "transaction_deferrable",
-];
-
-fn modes_as_settings(modes: &TransactionModes) -> Vec<(&'static str, &'static str)> {
-    let flag = |value| if value { "on" } else { "off" };
-    let values = [
-        modes.isolation.as_ref().map(IsolationLevel::name),
-        modes.read_only.map(flag),
-        modes.deferrable.map(flag),
-    ];
-    let given = MODES.into_iter().zip(values);
-    given.filter_map(|(name, value)| Some((name, value?))).collect()
-}
-
-/// `value` is as SHOW has it.
-fn add_mode(modes: &mut TransactionModes, name: &str, value: &str) {
-    match name {
-        "transaction_isolation" => {
-            modes.isolation = Some(match value {
-                "serializable" => IsolationLevel::Serializable,
-                "repeatable read" => IsolationLevel::RepeatableRead,
-                "read uncommitted" => IsolationLevel::ReadUncommitted,
-                _ => IsolationLevel::ReadCommitted,
-            });
-        }
-        "transaction_read_only" => modes.read_only = Some(value == "on"),
-        _ => modes.deferrable = Some(value == "on"),
-    }
-}
-
-fn check_isolation(modes: &TransactionModes, read_only: bool) -> Result<(), SqlError> {
-    // One that only reads, at one position of the log, is serializable.
-    if modes.isolation == Some(IsolationLevel::Serializable) && !read_only {
-        return Err(serializable());
-    }
-    Ok(())
-}
-
-fn serializable() -> SqlError {
-    SqlError::unsupported(
-        "serializable transactions are not supported",
-        "Use REPEATABLE READ: a transaction reads at one position of the log.",
     )
 }
 
