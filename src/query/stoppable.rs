@@ -4,9 +4,9 @@
 
 use std::sync::Arc;
 
-use datafusion::common::Result;
 use datafusion::common::config::ConfigOptions;
 use datafusion::common::tree_node::Transformed;
+use datafusion::common::{JoinType, NullEquality, Result};
 use datafusion::logical_expr::{Expr, LogicalPlan};
 use datafusion::optimizer::optimizer::{ApplyOrder, Optimizer};
 use datafusion::optimizer::{OptimizerConfig, OptimizerRule};
@@ -48,7 +48,27 @@ impl OptimizerRule for Stoppable<dyn OptimizerRule + Send + Sync> {
         {
             return Ok(Transformed::no(plan));
         }
+        // These rules make keys of a join of every equality in its condition: where NULLs are equal, of those that do not
+        // take NULLs for equal as well.
+        if matches!(self.0.name(), "extract_equijoin_predicate" | "eliminate_cross_join")
+            && takes_nulls_for_equal(&plan)
+        {
+            return Ok(Transformed::no(plan));
+        }
         self.0.rewrite(plan, config)
+    }
+}
+
+/// Whether one of the joins that a plan begins with takes NULLs for equal.
+fn takes_nulls_for_equal(plan: &LogicalPlan) -> bool {
+    match plan {
+        LogicalPlan::Filter(filter) => takes_nulls_for_equal(&filter.input),
+        LogicalPlan::Join(join) => {
+            join.null_equality == NullEquality::NullEqualsNull
+                || (join.join_type == JoinType::Inner
+                    && (takes_nulls_for_equal(&join.left) || takes_nulls_for_equal(&join.right)))
+        }
+        _ => false,
     }
 }
 
