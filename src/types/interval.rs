@@ -47,8 +47,10 @@ pub fn parse_interval(text: &str) -> Result<IntervalMonthDayNano, SqlError> {
             format!("interval field value out of range: \"{text}\""),
         )
     };
-    let months = i32::try_from(sum.months)
-        .map_err(|_| SqlError::new(state::DATETIME_FIELD_OVERFLOW, "interval out of range"))?;
+    let months = i32::try_from(sum.months).map_err(|_| match i32::try_from(sum.months / 12) {
+        Ok(_) => SqlError::new(state::DATETIME_FIELD_OVERFLOW, "interval out of range"),
+        Err(_) => out_of_range(),
+    })?;
     let days = i32::try_from(sum.days).map_err(|_| out_of_range())?;
     let nanos = sum
         .us
@@ -761,6 +763,7 @@ mod tests {
             ("P", "22007"),
             ("1:99", "22015"),
             ("99999999999 years", "22015"),
+            ("178956971 years", "22008"),
             ("9999999999999999999 days", "22015"),
         ] {
             let error = parse_interval(text).expect_err(text);

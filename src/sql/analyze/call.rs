@@ -4,6 +4,7 @@
 
 use std::sync::Arc;
 
+use arrow::datatypes::DataType;
 use datafusion::common::ScalarValue;
 use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
 use datafusion::logical_expr::expr::{AggregateFunction, NullTreatment, ScalarFunction, Sort};
@@ -18,7 +19,7 @@ use super::signatures::{self, Kind, Signature};
 use super::typed::{Typed, at, cast_to};
 use super::{Analyzer, Result};
 use crate::error::{SqlError, state};
-use crate::sql::functions::functions;
+use crate::sql::functions::{fixed, functions};
 use crate::sql::plan::names::fold;
 use crate::types::PgType;
 
@@ -409,6 +410,12 @@ impl Analyzer<'_> {
             scalar_arguments: &literals,
         });
         let returned = returned.map_err(|error| at(SqlError::from(error), position))?;
+        let becomes_constant =
+            literals.iter().any(Option::is_none) && arguments.iter().all(|typed| super::expr::is_constant(&typed.expr));
+        let function = match returned.data_type() {
+            DataType::Decimal128(..) if becomes_constant => fixed(function, returned.clone()),
+            _ => function,
+        };
         let exprs = arguments.into_iter().map(|typed| typed.expr).collect();
         let expr = Expr::ScalarFunction(ScalarFunction::new_udf(function, exprs));
         Ok(self.returning(expr, &returned, result, position))
@@ -728,7 +735,7 @@ pub fn undefined_function(name: &str, arguments: &[Typed]) -> SqlError {
     SqlError::new(state::UNDEFINED_FUNCTION, message).hint(NO_FUNCTION)
 }
 
-fn choice_failed(failure: Failure, name: &str, arguments: &[Typed]) -> SqlError {
+pub fn choice_failed(failure: Failure, name: &str, arguments: &[Typed]) -> SqlError {
     match failure {
         Failure::None => undefined_function(name, arguments),
         Failure::Ambiguous => {
@@ -749,6 +756,6 @@ fn not_yet(name: &str, arguments: &[Typed]) -> SqlError {
     let types: Vec<String> = arguments.iter().map(Typed::type_name).collect();
     SqlError::unsupported(
         format!("function {name}({}) is not supported", types.join(", ")),
-        "docs/compat.md lists the functions that are not there yet.",
+        "docs/sql.md says what is not there yet.",
     )
 }

@@ -658,8 +658,12 @@ impl Analyzer<'_> {
         let given = vec![Typed::unknown(text, position), self.expr(expr, scope)?];
         let types: Vec<u32> = given.iter().map(Typed::oid).collect();
         let candidates: Vec<_> = super::signatures::of("extract").iter().collect();
-        let chosen = super::choose::function(&candidates, &types)
-            .map_err(|_| at(super::call::undefined_function("extract", &given), position))?;
+        let chosen = super::choose::function(&candidates, &types).map_err(|failure| {
+            at(
+                super::call::choice_failed(failure, "pg_catalog.extract", &given),
+                position,
+            )
+        })?;
         let mut arguments = Vec::with_capacity(2);
         for (typed, wanted) in given.into_iter().zip(&chosen.arguments) {
             let wanted = PgType::from_oid(*wanted).expect("its arguments are types");

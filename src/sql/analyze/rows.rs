@@ -134,7 +134,7 @@ impl Analyzer<'_> {
             at(
                 SqlError::unsupported(
                     format!("function {name} is not supported"),
-                    "docs/compat.md lists the functions that are not there yet.",
+                    "docs/sql.md says what is not there yet.",
                 ),
                 position,
             )

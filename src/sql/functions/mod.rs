@@ -29,6 +29,7 @@ pub mod catalog;
 mod datetime;
 mod encodings;
 mod extremes;
+mod fixed;
 pub mod growth;
 pub mod json;
 mod lengths;
@@ -54,6 +55,7 @@ mod variadic;
 pub mod zone;
 
 pub use datetime::extract as datetime_extract;
+pub use fixed::fixed;
 pub use json::operator as json_operator;
 pub use record::record_text;
 pub use single::single_value;

@@ -5,6 +5,7 @@
 
 use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::common::{DFSchema, Result};
+use datafusion::logical_expr::expr::Sort;
 use datafusion::logical_expr::expr_rewriter::NamePreserver;
 use datafusion::logical_expr::{Expr, ExprSchemable, LogicalPlan, WindowFunctionDefinition};
 
@@ -35,11 +36,12 @@ pub fn settle(plan: LogicalPlan) -> Result<LogicalPlan> {
             _ => return Ok(Transformed::no(node)),
         }
         let names = NamePreserver::new(&node);
+        let schema = node.inputs()[0].schema().clone();
         let node = node.map_expressions(|expr| {
             let name = names.save(&expr);
             let settled = expr.transform_up(|expr| match expr {
                 Expr::AggregateFunction(mut call) => {
-                    let changed = settle_aggregate(&mut call)?;
+                    let changed = settle_aggregate(&mut call)? | sort_by_keys(&mut call.params.order_by, &schema);
                     let call = Expr::AggregateFunction(call);
                     Ok(if changed {
                         Transformed::yes(call)
@@ -59,6 +61,17 @@ pub fn settle(plan: LogicalPlan) -> Result<LogicalPlan> {
     Ok(settled.data)
 }
 
+/// Whether one of them is sorted by something else now.
+fn sort_by_keys(order_by: &mut [Sort], schema: &DFSchema) -> bool {
+    let mut changed = false;
+    for order in order_by {
+        let by = key(order.expr.clone(), schema);
+        changed |= by != order.expr;
+        order.expr = by;
+    }
+    changed
+}
+
 /// What a value is sorted by: JSONB has an order of its own.
 fn key(expr: Expr, schema: &DFSchema) -> Expr {
     match expr.to_field(schema) {
@@ -74,9 +87,7 @@ fn bound_call(expr: Expr, schema: &DFSchema) -> Result<Transformed<Expr>> {
     let Expr::WindowFunction(mut call) = expr else {
         return Ok(Transformed::no(expr));
     };
-    for order in &mut call.params.order_by {
-        order.expr = key(std::mem::take(&mut order.expr), schema);
-    }
+    sort_by_keys(&mut call.params.order_by, schema);
     let bounded = match &call.fun {
         WindowFunctionDefinition::AggregateUDF(function) => bound_in_window(function),
         WindowFunctionDefinition::WindowUDF(_) => None,

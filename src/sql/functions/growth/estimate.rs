@@ -106,6 +106,7 @@ impl Growth {
                 Growth::Json
             }
             "jsonb_pretty" => Growth::JsonLines,
+            "jsonb_sort_key" => Growth::Text(16),
             "json_array_elements"
             | "json_array_elements_text"
             | "json_each"

@@ -10,7 +10,6 @@ use std::hash::Hash;
 use std::rc::Rc;
 use std::sync::{Arc, LazyLock};
 
-use ::regex::Regex;
 use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, StringArray};
 use arrow::compute::concat;
 use arrow::datatypes::DataType;
@@ -178,10 +177,16 @@ fn compiled(pattern: &str, any_case: bool) -> Result<Rc<Program>, SqlError> {
         any_case,
         ..Flags::default()
     };
-    program::compiled(pattern, flags).map_err(|error| match Regex::new(pattern) {
+    program::compiled(pattern, flags).map_err(|error| {
+        // A pattern that is too complex is compiled by nobody.
+        if error.message == too_complex().message {
+            return error;
+        }
         // What the engine says of a pattern, when it matches a constant.
-        Err(other) if error.message != too_complex().message => of_message(&other.to_string()),
-        _ => error,
+        match limited(pattern, any_case) {
+            Err(other) => other,
+            Ok(_) => error,
+        }
     })
 }
 
