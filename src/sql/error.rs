@@ -35,10 +35,6 @@ impl From<DataFusionError> for SqlError {
             DataFusionError::ResourcesExhausted(message) => out_of_memory(&message),
             DataFusionError::NotImplemented(message) => from_not_implemented(&message),
             DataFusionError::Plan(message) => from_plan(&message),
-            DataFusionError::SQL(parser, _) => SqlError::new(
-                state::SYNTAX_ERROR,
-                parser.to_string().trim_start_matches("sql parser error: "),
-            ),
             DataFusionError::Execution(message) => from_execution(&message),
             DataFusionError::ExecutionJoin(join) if join.is_cancelled() => cancelled(),
             DataFusionError::ExecutionJoin(join) if join.is_panic() => panics::error(&*join.into_panic()),
@@ -145,12 +141,6 @@ pub fn visible_name(name: &str) -> &str {
 
 fn from_not_implemented(message: &str) -> SqlError {
     let message = message.trim();
-    if let Some(feature) = message.strip_prefix("Unsupported SQL type ") {
-        return SqlError::new(
-            state::UNDEFINED_OBJECT,
-            format!("type \"{}\" does not exist", feature.to_lowercase()),
-        );
-    }
     for kind in ["ScalarSubquery(", "InSubquery(", "Exists(", "SetComparison("] {
         if message.contains("does not support logical expression") && message.contains(kind) {
             return SqlError::unsupported(

@@ -28,20 +28,6 @@ const EXCEPTIONS: &[Exception] = &[
         },
     },
     Exception {
-        reason: "docs/sql.md: JSONB values compare by their text, and so they are sorted",
-        is_it: |kind, postgres, ours, sql| {
-            let sorted = |answer: &Answer| {
-                let mut rows = answer.rows.clone();
-                rows.sort();
-                rows
-            };
-            let has_jsonb = postgres.columns.iter().any(|column| column.oid == 3802);
-            let takes_first = sql.contains(" ORDER BY ")
-                && (sql.contains("LIMIT") || sql.contains("FETCH") || sql.contains("DISTINCT ON"));
-            *kind == Kind::Values && has_jsonb && (takes_first || sorted(postgres) == sorted(ours))
-        },
-    },
-    Exception {
         reason: "an error that depends on a row may come first or never, as plans evaluate other rows",
         is_it: |kind, _, _, sql| {
             let reads = sql.contains(" FROM ");

@@ -5,7 +5,7 @@ use std::cell::Cell;
 use std::sync::Arc;
 
 use datafusion::common::tree_node::{Transformed, TreeNode};
-use datafusion::common::{Column, JoinType, NullEquality, ScalarValue};
+use datafusion::common::{Column, JoinType, ScalarValue};
 use datafusion::logical_expr::expr::{AggregateFunction, GroupingSet, Sort};
 use datafusion::logical_expr::utils::split_conjunction_owned;
 use datafusion::logical_expr::{
@@ -13,7 +13,7 @@ use datafusion::logical_expr::{
     LogicalPlanBuilder, Operator, Projection, RecursiveQuery, Sort as SortNode, SubqueryAlias, Union, Window,
 };
 
-use super::join::EqualPairs;
+use super::join::{EqualPairs, null_safe_join};
 use super::operators::{binary, conjunction};
 use super::select::{has, reference};
 use super::{Result, window};
@@ -612,24 +612,4 @@ fn bind_join(node: &Join, domain: &Domain) -> Result<(LogicalPlan, Vec<Column>)>
         }
         _ => Err(not_supported("this join")),
     }
-}
-
-pub fn null_safe_join(
-    left: LogicalPlan,
-    right: LogicalPlan,
-    join_type: JoinType,
-    on: Vec<(Expr, Expr)>,
-    filter: Option<Expr>,
-) -> Result<LogicalPlan> {
-    let join = Join::try_new(
-        Arc::new(left),
-        Arc::new(right),
-        on,
-        filter,
-        join_type,
-        JoinConstraint::On,
-        NullEquality::NullEqualsNull,
-        false,
-    )?;
-    Ok(LogicalPlan::Join(join))
 }

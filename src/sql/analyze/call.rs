@@ -4,7 +4,7 @@
 
 use std::sync::Arc;
 
-use arrow::datatypes::DataType;
+use arrow::datatypes::{DataType, FieldRef};
 use datafusion::common::ScalarValue;
 use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
 use datafusion::logical_expr::expr::{AggregateFunction, NullTreatment, ScalarFunction, Sort};
@@ -19,7 +19,7 @@ use super::signatures::{self, Kind, Signature};
 use super::typed::{Typed, at, cast_to};
 use super::{Analyzer, Result};
 use crate::error::{SqlError, state};
-use crate::sql::functions::{fixed, functions};
+use crate::sql::functions::{calls, fixed, functions};
 use crate::sql::plan::names::fold;
 use crate::types::PgType;
 
@@ -28,21 +28,10 @@ pub fn computed_by(name: &str) -> &str {
     match name {
         "char_length" | "character_length" => "length",
         "string_to_table" => "string_to_array",
-        "regexp_split_to_table" if !functions().scalar.contains_key(name) => "regexp_split_to_array",
         "pow" => "power",
         other => other,
     }
 }
-
-/// Aggregates whose result depends on the order of their rows.
-const ORDERED: [&str; 6] = [
-    "array_agg",
-    "string_agg",
-    "json_agg",
-    "jsonb_agg",
-    "json_object_agg",
-    "jsonb_object_agg",
-];
 
 /// What a call was given.
 #[derive(Default)]
@@ -398,20 +387,9 @@ impl Analyzer<'_> {
                 });
             }
         };
-        let literals: Vec<Option<&ScalarValue>> = arguments
-            .iter()
-            .map(|typed| match &typed.expr {
-                Expr::Literal(value, _) => Some(value),
-                _ => None,
-            })
-            .collect();
-        let returned = function.return_field_from_args(ReturnFieldArgs {
-            arg_fields: &fields,
-            scalar_arguments: &literals,
-        });
-        let returned = returned.map_err(|error| at(SqlError::from(error), position))?;
-        let becomes_constant =
-            literals.iter().any(Option::is_none) && arguments.iter().all(|typed| super::expr::is_constant(&typed.expr));
+        let returned = returned_field(&function, &arguments, &fields).map_err(|error| at(error, position))?;
+        let becomes_constant = arguments.iter().any(|typed| !matches!(typed.expr, Expr::Literal(..)))
+            && arguments.iter().all(|typed| super::expr::is_constant(&typed.expr));
         let function = match returned.data_type() {
             DataType::Decimal128(..) if becomes_constant => fixed(function, returned.clone()),
             _ => function,
@@ -471,7 +449,7 @@ impl Analyzer<'_> {
         }
         let upper = name.to_uppercase();
         let (arguments, common) = self.unify(given.arguments, &upper)?;
-        if let ([only], true) = (arguments.as_slice(), true) {
+        if let [only] = arguments.as_slice() {
             return Ok(Typed {
                 position,
                 ..only.clone()
@@ -492,13 +470,7 @@ impl Analyzer<'_> {
     ) -> Result<Typed> {
         check_aggregate_clause(scope, position)?;
         let given = scope.within(Clause::Aggregate, || self.arguments(call, scope))?;
-        let filter = match &call.filter {
-            Some(filter) => {
-                let typed = scope.within(Clause::Filter, || self.expr(filter, scope))?;
-                Some(Box::new(self.condition(typed, "FILTER")?))
-            }
-            None => None,
-        };
+        let filter = self.filter_of(call, scope)?;
         let order = match call.within_group.is_empty() {
             true => &given.order_by,
             false => &call.within_group,
@@ -512,9 +484,9 @@ impl Analyzer<'_> {
         let (function, arguments, result) = self.choose_aggregate(name, &given, &order, call, position)?;
         let order = match (order.is_empty(), scope.items.as_slice()) {
             // The rows come in the order of the subquery that they are from.
-            (true, [only]) if !given.distinct && ORDERED.contains(&name) => only.order.clone(),
+            (true, [only]) if !given.distinct && calls::ORDERED.contains(&name) => only.order.clone(),
             // PostgreSQL sorts to find what is distinct.
-            (true, _) if given.distinct && ORDERED.contains(&name) => {
+            (true, _) if given.distinct && calls::ORDERED.contains(&name) => {
                 let value = arguments[0].clone();
                 let ascending = value.expr.clone().sort(true, false);
                 vec![(value, ascending)]
@@ -533,6 +505,15 @@ impl Analyzer<'_> {
         );
         let typed = self.aggregate_type(Expr::AggregateFunction(made), &function, &arguments, &result, position)?;
         self.at_its_level(typed, scope)
+    }
+
+    /// The condition of a call's FILTER.
+    pub fn filter_of(&self, call: &ast::Function, scope: &Scope) -> Result<Option<Box<Expr>>> {
+        let Some(filter) = &call.filter else {
+            return Ok(None);
+        };
+        let typed = scope.within(Clause::Filter, || self.expr(filter, scope))?;
+        Ok(Some(Box::new(self.condition(typed, "FILTER")?)))
     }
 
     /// The aggregate that a name means, its arguments as it takes them, and its result.
@@ -669,6 +650,19 @@ impl Analyzer<'_> {
         }
         Ok(typed)
     }
+}
+
+/// What a function returns for arguments of these fields, some of which may be constants.
+pub fn returned_field(function: &ScalarUDF, arguments: &[Typed], fields: &[FieldRef]) -> Result<FieldRef> {
+    let literals = arguments.iter().map(|typed| match &typed.expr {
+        Expr::Literal(value, _) => Some(value),
+        _ => None,
+    });
+    let literals: Vec<Option<&ScalarValue>> = literals.collect();
+    Ok(function.return_field_from_args(ReturnFieldArgs {
+        arg_fields: fields,
+        scalar_arguments: &literals,
+    })?)
 }
 
 /// `VALUES (...)` of one row that was read as a call.

@@ -1,7 +1,7 @@
 //! Expressions: each form of the syntax tree to a typed expression of the plan.
 
 use datafusion::common::ScalarValue;
-use datafusion::logical_expr::expr::{Between, Case, InList, Like};
+use datafusion::logical_expr::expr::{Between, Case, InList};
 use datafusion::logical_expr::{Expr, Operator};
 use sqlparser::ast::Spanned;
 use sqlparser::ast::{self, BinaryOperator, DateTimeField, UnaryOperator, Value};
@@ -596,22 +596,15 @@ impl Analyzer<'_> {
         let position = value.position;
         let value = self.coerce(value, &PgType::Text)?;
         let pattern = self.coerce(self.expr(pattern, scope)?, &PgType::Text)?;
-        if let Some(function) = self.scalar("similar_to_escape") {
-            let mut given = vec![pattern];
-            if let Some(escape) = escape {
-                let escape = self.value(&escape.value, self.position(escape.span))?;
-                given.push(self.coerce(escape, &PgType::Text)?);
-            }
-            let pattern = self.call_of(function, given, &PgType::Text, position)?;
-            let symbol = if negated { "!~" } else { "~" };
-            return self.binary(symbol, value, pattern, position);
+        let mut given = vec![pattern];
+        if let Some(escape) = escape {
+            let escape = self.value(&escape.value, self.position(escape.span))?;
+            given.push(self.coerce(escape, &PgType::Text)?);
         }
-        let escape = escape.and_then(|escape| match &escape.value {
-            Value::SingleQuotedString(text) => text.chars().next(),
-            _ => None,
-        });
-        let like = Like::new(negated, Box::new(value.expr), Box::new(pattern.expr), escape, false);
-        Ok(Typed::boolean(Expr::SimilarTo(like), position))
+        let function = self.scalar("similar_to_escape").expect("it is a function of ours");
+        let pattern = self.call_of(function, given, &PgType::Text, position)?;
+        let symbol = if negated { "!~" } else { "~" };
+        self.binary(symbol, value, pattern, position)
     }
 
     fn quantified(

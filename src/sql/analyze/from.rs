@@ -372,13 +372,18 @@ impl Analyzer<'_> {
             let typed = Typed::new(column.expr.clone(), column.pg_type.clone(), None);
             (typed.clone(), self.sort(typed, *options))
         });
-        let mut item = Item {
+        let item = Item {
             order: order.collect(),
             name: shown,
             columns,
             bare: true,
             ..Item::default()
         };
+        self.only_item(plan, item, alias)
+    }
+
+    /// A part of FROM that is one item, under its alias.
+    pub fn only_item(&self, plan: LogicalPlan, mut item: Item, alias: Option<&TableAlias>) -> Result<Rel> {
         if let Some(alias) = alias {
             self.rename(&mut item, alias)?;
         }

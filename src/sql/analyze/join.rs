@@ -346,19 +346,32 @@ pub fn join(
     left: LogicalPlan,
     right: LogicalPlan,
     join_type: JoinType,
-    on: Vec<(Expr, Expr)>,
+    on: EqualPairs,
     filter: Option<Expr>,
 ) -> Result<LogicalPlan> {
-    let join = Join::try_new(
-        Arc::new(left),
-        Arc::new(right),
-        on,
-        filter,
-        join_type,
-        JoinConstraint::On,
-        NullEquality::NullEqualsNothing,
-        false,
-    )?;
+    join_by(left, right, join_type, (on, NullEquality::NullEqualsNothing), filter)
+}
+
+/// A join whose keys take NULLs for equal.
+pub fn null_safe_join(
+    left: LogicalPlan,
+    right: LogicalPlan,
+    join_type: JoinType,
+    on: EqualPairs,
+    filter: Option<Expr>,
+) -> Result<LogicalPlan> {
+    join_by(left, right, join_type, (on, NullEquality::NullEqualsNull), filter)
+}
+
+fn join_by(
+    left: LogicalPlan,
+    right: LogicalPlan,
+    join_type: JoinType,
+    (on, nulls): (EqualPairs, NullEquality),
+    filter: Option<Expr>,
+) -> Result<LogicalPlan> {
+    let (left, right) = (Arc::new(left), Arc::new(right));
+    let join = Join::try_new(left, right, on, filter, join_type, JoinConstraint::On, nulls, false)?;
     Ok(LogicalPlan::Join(join))
 }
 

@@ -57,7 +57,7 @@ impl Analyzer<'_> {
     }
 
     /// An operand as its operator takes it.
-    fn operand(&self, typed: Typed, wanted: u32) -> Result<Typed> {
+    pub fn operand(&self, typed: Typed, wanted: u32) -> Result<Typed> {
         if kinds::is_polymorphic(wanted) || wanted == typed.oid() {
             return self.settle(typed);
         }
@@ -134,10 +134,7 @@ impl Analyzer<'_> {
                 };
                 return match self.scalar(name) {
                     Some(function) => self.call_of(function, vec![left, right], &result, position),
-                    None => match engine_array_operator(symbol) {
-                        Some(operator) => Ok(Typed::new(binary(left.expr, operator, right.expr), result, position)),
-                        None => Err(not_yet_operator(symbol, &left, &right)),
-                    },
+                    None => Err(not_yet_operator(symbol, &left, &right)),
                 };
             }
         };
@@ -237,15 +234,6 @@ impl Analyzer<'_> {
     }
 }
 
-/// The engine's own operators of arrays.
-fn engine_array_operator(symbol: &str) -> Option<Operator> {
-    Some(match symbol {
-        "@>" => Operator::AtArrow,
-        "<@" => Operator::ArrowAt,
-        _ => return None,
-    })
-}
-
 fn not_yet_operator(symbol: &str, left: &Typed, right: &Typed) -> SqlError {
     SqlError::unsupported(
         format!(
@@ -272,7 +260,13 @@ pub fn truth(value: Option<bool>) -> Expr {
 }
 
 /// 42883 for an operator that takes no such operands, 42725 where several do.
-fn undefined(failure: Failure, symbol: &str, left: Option<&Typed>, right: &Typed, place: Option<usize>) -> SqlError {
+pub fn undefined(
+    failure: Failure,
+    symbol: &str,
+    left: Option<&Typed>,
+    right: &Typed,
+    place: Option<usize>,
+) -> SqlError {
     let left = left.map_or(String::new(), |left| format!("{} ", left.type_name()));
     let operation = format!("{left}{symbol} {}", right.type_name());
     let error = match failure {

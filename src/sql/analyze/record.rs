@@ -415,25 +415,9 @@ impl Analyzer<'_> {
         // Typed as one element would be.
         let element = Typed::new(Expr::Column("element".into()), (*item).clone(), None);
         let looked_up = if symbol == "!=" { "<>" } else { symbol };
-        let chosen = super::choose::binary(looked_up, value.oid(), element.oid()).map_err(|_| {
-            let message = format!(
-                "operator does not exist: {} {looked_up} {}",
-                value.type_name(),
-                element.type_name()
-            );
-            at(
-                SqlError::new(state::UNDEFINED_FUNCTION, message).hint(
-                    "No operator matches the given name and argument types. You might need to add explicit type casts.",
-                ),
-                place,
-            )
-        })?;
-        let as_operand = |typed: Typed, oid: u32| match PgType::from_oid(oid) {
-            Some(wanted) if !matches!(wanted, PgType::Numeric(_)) => self.coerce(typed, &wanted),
-            Some(wanted) => self.coerce(typed, &wanted),
-            None => self.settle(typed),
-        };
-        let value = as_operand(value, chosen.left)?;
+        let chosen = super::choose::binary(looked_up, value.oid(), element.oid())
+            .map_err(|failure| super::operators::undefined(failure, looked_up, Some(&value), &element, place))?;
+        let value = self.operand(value, chosen.left)?;
         let item_wanted = PgType::from_oid(chosen.right).unwrap_or((*item).clone());
         let array = match item_wanted.oid() == item.oid() {
             true => array,

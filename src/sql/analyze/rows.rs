@@ -7,7 +7,7 @@ use std::sync::{Arc, LazyLock};
 
 use arrow::datatypes::{DataType, FieldRef};
 use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
-use datafusion::common::{Column, ScalarValue, UnnestOptions};
+use datafusion::common::{Column, UnnestOptions};
 use datafusion::logical_expr::expr::ScalarFunction;
 use datafusion::logical_expr::{
     ColumnarValue, Expr, LogicalPlan, LogicalPlanBuilder, Projection, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF,
@@ -161,22 +161,11 @@ impl Analyzer<'_> {
                     return Err(not_yet());
                 };
                 let fields: Vec<FieldRef> = arguments.iter().map(Typed::field).collect();
-                let literals: Vec<Option<&ScalarValue>> = arguments
-                    .iter()
-                    .map(|typed| match &typed.expr {
-                        Expr::Literal(value, _) => Some(value),
-                        _ => None,
-                    })
-                    .collect();
                 let fields =
                     datafusion::logical_expr::type_coercion::functions::fields_with_udf(&fields, function.as_ref())
                         .map_err(|_| not_yet())?;
-                let returned = function
-                    .return_field_from_args(ReturnFieldArgs {
-                        arg_fields: &fields,
-                        scalar_arguments: &literals,
-                    })
-                    .map_err(|error| at(SqlError::from(error), position))?;
+                let returned =
+                    super::call::returned_field(&function, &arguments, &fields).map_err(|error| at(error, position))?;
                 let exprs = arguments.into_iter().map(|typed| typed.expr).collect();
                 let list = Expr::ScalarFunction(ScalarFunction::new_udf(function, exprs));
                 let DataType::List(element) = returned.data_type() else {

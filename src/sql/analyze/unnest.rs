@@ -24,7 +24,8 @@ use super::operators::{binary, conjunction, truth};
 use super::select::{has, reference};
 use crate::error::SqlError;
 
-use super::bind::{Domain, bind, name, not_supported, null_safe_join};
+use super::bind::{Domain, bind, name, not_supported};
+use super::join::null_safe_join;
 
 /// Whether a plan names columns of another one as outer ones.
 pub fn names_columns_of(right: &LogicalPlan, left: &LogicalPlan) -> bool {

@@ -127,13 +127,7 @@ impl Analyzer<'_> {
     ) -> Result<Typed> {
         check_clause(scope, position)?;
         let given = scope.within(Clause::WindowCall, || self.arguments(call, scope))?;
-        let filter = match &call.filter {
-            Some(filter) => {
-                let typed = scope.within(Clause::Filter, || self.expr(filter, scope))?;
-                Some(Box::new(self.condition(typed, "FILTER")?))
-            }
-            None => None,
-        };
+        let filter = self.filter_of(call, scope)?;
         let spec = match call.over.as_ref().expect("the caller has looked") {
             ast::WindowType::NamedWindow(name) => self.named_window(name, scope)?,
             ast::WindowType::WindowSpec(spec) => self.window_spec(spec, scope)?,

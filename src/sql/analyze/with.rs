@@ -76,19 +76,13 @@ impl Analyzer<'_> {
     pub fn cte_item(&self, cte: &Cte, shown: String, alias: Option<&TableAlias>) -> Result<Rel> {
         let qualifier = self.qualifier(&shown);
         let plan = aliased(cte.plan.as_ref().clone(), &qualifier)?;
-        let mut item = Item {
+        let item = Item {
             name: Some(shown),
             columns: columns_of(&plan, &cte.columns),
             bare: true,
             ..Item::default()
         };
-        if let Some(alias) = alias {
-            self.rename(&mut item, alias)?;
-        }
-        Ok(Rel {
-            plan,
-            items: vec![item],
-        })
+        self.only_item(plan, item, alias)
     }
 
     /// `WITH RECURSIVE name AS (first UNION [ALL] next)`: the first part gives the types.

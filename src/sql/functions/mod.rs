@@ -11,7 +11,7 @@ use arrow::array::{ArrayRef, AsArray};
 use arrow::datatypes::DataType;
 use datafusion::common::{DataFusionError, ScalarValue};
 use datafusion::execution::SessionStateDefaults;
-use datafusion::logical_expr::{AggregateUDF, ColumnarValue, HigherOrderUDF, ScalarFunctionArgs, ScalarUDF, WindowUDF};
+use datafusion::logical_expr::{AggregateUDF, ColumnarValue, ScalarFunctionArgs, ScalarUDF, WindowUDF};
 
 use crate::error::{SqlError, state};
 use crate::stop;
@@ -76,8 +76,6 @@ pub struct Functions {
     pub scalar: HashMap<String, Arc<ScalarUDF>>,
     pub aggregate: HashMap<String, Arc<AggregateUDF>>,
     pub window: HashMap<String, Arc<WindowUDF>>,
-    /// Functions of lambdas over arrays.
-    pub higher_order: HashMap<String, Arc<HigherOrderUDF>>,
 }
 
 /// The functions that a statement may name.
@@ -92,7 +90,6 @@ impl Functions {
             scalar: HashMap::new(),
             aggregate: HashMap::new(),
             window: HashMap::new(),
-            higher_order: HashMap::new(),
         };
         functions.add_engines();
         // The engine's, which knows bins of months.
@@ -158,13 +155,6 @@ impl Functions {
             for name in all_names(function.name(), function.aliases()) {
                 if names::is_window(name) {
                     self.window.insert(name.to_string(), function.clone());
-                }
-            }
-        }
-        for function in SessionStateDefaults::default_higher_order_functions() {
-            for name in all_names(function.name(), function.aliases()) {
-                if let Some(ours) = internal(name) {
-                    self.higher_order.insert(ours.to_string(), function.clone());
                 }
             }
         }
@@ -290,13 +280,8 @@ mod tests {
         for name in ["approx_distinct", "median", "first_value", "quantile_cont", "var"] {
             assert!(!known.aggregate.contains_key(name), "{name}");
         }
-        assert!(!known.higher_order.contains_key("array_transform"));
         for (_, ours) in names::INTERNAL {
-            let maps = [
-                known.scalar.contains_key(ours),
-                known.aggregate.contains_key(ours),
-                known.higher_order.contains_key(ours),
-            ];
+            let maps = [known.scalar.contains_key(ours), known.aggregate.contains_key(ours)];
             assert!(maps.contains(&true), "{ours}");
         }
     }

@@ -5,12 +5,10 @@
 
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, BooleanBuilder, StringArray, UInt32Array};
+use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, BooleanBuilder, UInt32Array};
 use arrow::compute::kernels::cmp;
-use arrow::compute::kernels::regexp::regexp_is_match;
-use arrow::compute::{cast, ilike, like, nilike, nlike, not, take};
+use arrow::compute::{cast, ilike, like, nilike, nlike, take};
 use arrow::datatypes::DataType;
-use arrow::error::ArrowError;
 use datafusion::common::{Result, exec_err};
 use datafusion::logical_expr::{ColumnarValue, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility};
 
@@ -70,23 +68,23 @@ impl Comparison {
             Comparison::NotLike => nlike(&values, &elements),
             Comparison::ILike => ilike(&values, &elements),
             Comparison::NotILike => nilike(&values, &elements),
-            Comparison::Matches => matches(values, elements, false),
-            Comparison::IMatches => matches(values, elements, true),
-            Comparison::MatchesNot => matches(values, elements, false).and_then(|found| not(&found)),
-            Comparison::IMatchesNot => matches(values, elements, true).and_then(|found| not(&found)),
+            Comparison::Matches => return matches(values, elements, false, true),
+            Comparison::IMatches => return matches(values, elements, true, true),
+            Comparison::MatchesNot => return matches(values, elements, false, false),
+            Comparison::IMatchesNot => return matches(values, elements, true, false),
         };
         compared.map_err(|error| SqlError::from(datafusion::common::DataFusionError::from(error)))
     }
 }
 
 /// Which texts match the patterns beside them.
-fn matches(values: &dyn Array, patterns: &dyn Array, any_case: bool) -> Result<BooleanArray, ArrowError> {
-    let patterns = patterns.as_string::<i32>();
-    for pattern in patterns.iter().flatten() {
-        regex::check(pattern).map_err(|error| ArrowError::ExternalError(Box::new(error)))?;
-    }
-    let flags = any_case.then(|| StringArray::from(vec!["i"; patterns.len()]));
-    regexp_is_match(values.as_string::<i32>(), patterns, flags.as_ref())
+fn matches(texts: &dyn Array, patterns: &dyn Array, any_case: bool, wanted: bool) -> Result<BooleanArray, SqlError> {
+    let pairs = texts.as_string::<i32>().iter().zip(patterns.as_string::<i32>());
+    let verdicts = pairs.map(|pair| match pair {
+        (Some(text), Some(pattern)) => Ok(Some(regex::compiled(pattern, any_case)?.is_match(text) == wanted)),
+        _ => Ok(None),
+    });
+    verdicts.collect()
 }
 
 /// The function of an operator with ANY or ALL; `None` for an operator that it does not have.

@@ -77,12 +77,6 @@ pub fn options() -> &'static ConfigOptions {
     static OPTIONS: LazyLock<ConfigOptions> = LazyLock::new(|| {
         let mut options = ConfigOptions::new();
         options.execution.time_zone = Some("UTC".to_string());
-        options.sql_parser.enable_ident_normalization = true;
-        options.sql_parser.map_string_types_to_utf8view = false;
-        options.sql_parser.parse_float_as_decimal = true;
-        options.sql_parser.collect_spans = true;
-        options.sql_parser.support_varchar_with_length = true;
-        options.sql_parser.default_null_ordering = "nulls_max".to_string();
         options
     });
     &OPTIONS

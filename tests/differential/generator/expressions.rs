@@ -141,8 +141,6 @@ impl Generator<'_> {
         let forms: Vec<&Form> = AGGREGATES
             .iter()
             .filter(|form| form.gives(kind) && (is_rare || !form.is_rare()))
-            // JSONB has an order of its own: exceptions.rs.
-            .filter(|form| kind != Type::Jsonb || !form.template.starts_with("(array_agg"))
             .collect();
         let template = forms.choose(self.random)?.template;
         let scope = self.scopes.last_mut()?;

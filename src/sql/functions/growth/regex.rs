@@ -172,7 +172,7 @@ pub fn count(text: &str, pattern: &str, any_case: bool) -> u64 {
 }
 
 /// The program of a pattern of an operator.
-fn compiled(pattern: &str, any_case: bool) -> Result<Rc<Program>, SqlError> {
+pub fn compiled(pattern: &str, any_case: bool) -> Result<Rc<Program>, SqlError> {
     let flags = Flags {
         any_case,
         ..Flags::default()
