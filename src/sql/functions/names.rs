@@ -32,7 +32,12 @@ pub const WINDOW: &str = "\
     cume_dist dense_rank first_value lag last_value lead nth_value ntile percent_rank rank row_number";
 
 /// Functions of the engine under other names: PostgreSQL's, and for our rewrites names that need quotes.
-pub const INTERNAL: [(&str, &str); 2] = [("make_array", "~make_array"), ("uuid", "gen_random_uuid")];
+pub const INTERNAL: [(&str, &str); 3] = [
+    // The engine's optimizer asks for it by name, for DISTINCT ON.
+    ("first_value", "~first_value"),
+    ("make_array", "~make_array"),
+    ("uuid", "gen_random_uuid"),
+];
 
 fn is_in(list: &str, name: &str) -> bool {
     list.split(' ').any(|known| known == name)
