@@ -8,7 +8,7 @@ use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
 use datafusion::common::{Column, DataFusionError, ScalarValue};
 use datafusion::logical_expr::expr::GroupingSet;
 use datafusion::logical_expr::utils::grouping_set_to_exprlist;
-use datafusion::logical_expr::{Aggregate, Expr, LogicalPlan};
+use datafusion::logical_expr::{Aggregate, Expr, LogicalPlan, Projection};
 use sqlparser::ast;
 
 use super::scope::{Clause, Item, Scope};
@@ -212,7 +212,15 @@ impl Analyzer<'_> {
             })?;
         }
         self.check_grouping(&calls, &sets)?;
-        let named = named_apart(&plan, &calls);
+        let (plan, below) = match sets.len() {
+            1 => (plan, vec![]),
+            _ => self.keys_below(plan, &mut sets)?,
+        };
+        let called: Vec<Expr> = calls
+            .iter()
+            .map(|call| over_columns(call.clone(), &below))
+            .collect::<Result<_>>()?;
+        let named = named_apart(&plan, &called);
         let mut aggregates: Vec<Expr> = named.iter().map(|(expr, _)| expr.clone()).collect();
         let outer = scope.aggregates.borrow().clone();
         aggregates.extend(outer.iter().cloned());
@@ -245,6 +253,7 @@ impl Analyzer<'_> {
                 };
                 (key.unalias(), column)
             })
+            .chain(below)
             .collect();
         for expr in exprs.iter_mut() {
             let replaced = std::mem::take(expr).transform_down(|node| {
@@ -278,6 +287,33 @@ impl Analyzer<'_> {
             *expr = replaced.map_err(SqlError::from)?.data;
         }
         Ok(plan)
+    }
+
+    /// Computes the keys of several grouping sets before they are grouped by, so that each is a column: the engine names sets
+    /// of expressions as it likes. What they were, and their columns.
+    fn keys_below(&self, plan: LogicalPlan, sets: &mut [Vec<Expr>]) -> Result<(LogicalPlan, Vec<(Expr, Column)>)> {
+        let mut below: Vec<(Expr, Column)> = Vec::new();
+        for key in sets.iter_mut().flatten() {
+            if matches!(key, Expr::Column(_)) {
+                continue;
+            }
+            let column = match below.iter().find(|(known, _)| known == key) {
+                Some((_, column)) => column.clone(),
+                None => {
+                    let column = Column::from_name(self.internal_name("key"));
+                    below.push((key.clone(), column.clone()));
+                    column
+                }
+            };
+            *key = Expr::Column(column);
+        }
+        if below.is_empty() {
+            return Ok((plan, below));
+        }
+        let mut exprs: Vec<Expr> = plan.schema().columns().into_iter().map(Expr::Column).collect();
+        exprs.extend(below.iter().map(|(key, column)| key.clone().alias(&column.name)));
+        let projected = Projection::try_new(exprs, Arc::new(plan))?;
+        Ok((LogicalPlan::Projection(projected), below))
     }
 
     fn ungrouped(&self, column: &Column, scope: &Scope) -> SqlError {
@@ -416,4 +452,24 @@ pub fn named_apart(plan: &LogicalPlan, exprs: &[Expr]) -> Vec<(Expr, Column)> {
             (expr.clone().alias(&name), Column::from_name(name))
         })
         .collect()
+}
+
+/// `grouping(key)` of the column that its key has become.
+fn over_columns(call: Expr, below: &[(Expr, Column)]) -> Result<Expr> {
+    let made = call.transform_down(|node| match node {
+        Expr::AggregateFunction(mut call) if call.func.name() == "grouping" => {
+            for argument in &mut call.params.args {
+                if let Some((_, column)) = below.iter().find(|(key, _)| key == argument) {
+                    *argument = Expr::Column(column.clone());
+                }
+            }
+            Ok(Transformed::new(
+                Expr::AggregateFunction(call),
+                true,
+                TreeNodeRecursion::Jump,
+            ))
+        }
+        other => Ok(Transformed::no(other)),
+    })?;
+    Ok(made.data)
 }

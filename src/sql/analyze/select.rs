@@ -165,7 +165,11 @@ impl Analyzer<'_> {
             plan = LogicalPlan::Distinct(Distinct::All(Arc::new(plan)));
         }
         if !on.is_empty() {
-            let keys = on.iter().map(|at| Expr::Column(columns[*at].clone())).collect();
+            // As the rows are sorted: by the lengths of intervals.
+            let keys = on
+                .iter()
+                .map(|at| sort_of(*at, ast::OrderByOptions::default()).expr)
+                .collect();
             let all = columns.iter().cloned().map(Expr::Column).collect();
             let order = (!sorts.is_empty()).then(|| sorts.clone());
             let distinct = DistinctOn::try_new(keys, all, order, Arc::new(plan))?;
