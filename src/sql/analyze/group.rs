@@ -12,6 +12,7 @@ use datafusion::logical_expr::{Aggregate, Expr, LogicalPlan, Projection};
 use sqlparser::ast;
 
 use super::scope::{Clause, Item, Scope};
+use super::select::has;
 use super::typed::at;
 use super::{Analyzer, Result};
 use crate::error::{SqlError, state};
@@ -212,9 +213,11 @@ impl Analyzer<'_> {
             })?;
         }
         self.check_grouping(&calls, &sets)?;
-        let (plan, below) = match sets.len() {
-            1 => (plan, vec![]),
-            _ => self.keys_below(plan, &mut sets)?,
+        // A key over outer columns is renamed when the query is unnested.
+        let is_outer = |key: &Expr| has(key, |node| matches!(node, Expr::OuterReferenceColumn(..)));
+        let (plan, below) = match sets.len() > 1 || sets.iter().flatten().any(is_outer) {
+            true => self.keys_below(plan, &mut sets)?,
+            false => (plan, vec![]),
         };
         let called: Vec<Expr> = calls
             .iter()
@@ -289,8 +292,8 @@ impl Analyzer<'_> {
         Ok(plan)
     }
 
-    /// Computes the keys of several grouping sets before they are grouped by, so that each is a column: the engine names sets
-    /// of expressions as it likes. What they were, and their columns.
+    /// Computes keys before they are grouped by, so that each is a column: the engine names sets of expressions as it likes.
+    /// What they were, and their columns.
     fn keys_below(&self, plan: LogicalPlan, sets: &mut [Vec<Expr>]) -> Result<(LogicalPlan, Vec<(Expr, Column)>)> {
         let mut below: Vec<(Expr, Column)> = Vec::new();
         for key in sets.iter_mut().flatten() {
