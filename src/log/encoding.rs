@@ -12,6 +12,8 @@
 //! dictionary   values: Dictionary<UInt8 or UInt16, the column's type>
 //! ```
 //!
+//! LargeBinary (NUMERIC of any scale) is stored as Binary in the last two.
+//!
 //! All but plain are for columns that are compressed: they are smaller, and there is less to decompress, for Arrow's own
 //! buffers have 4 bytes an offset and 8 or 16 a number. Parquet and ORC do the same. Bytes of one significance are together
 //! since what compresses among them is found by their frequencies alone, which is decoded many times faster than
@@ -24,7 +26,7 @@ use arrow::array::{
     ListArray, PrimitiveArray, RecordBatch, UInt8Array, UInt16Array, UInt32Array, UInt64Array,
 };
 use arrow::buffer::{Buffer, NullBuffer, OffsetBuffer};
-use arrow::compute::take;
+use arrow::compute::{cast, take};
 use arrow::datatypes::{
     ArrowDictionaryKeyType, ArrowNativeType, BinaryType, ByteArrayType, DataType, Date32Type, Decimal128Type, Field,
     Int16Type, Int32Type, Int64Type, Schema, Time64MicrosecondType, TimeUnit, TimestampMicrosecondType, UInt8Type,
@@ -81,6 +83,10 @@ pub fn encode(
     let batch = match (values.data_type(), bounds) {
         (DataType::Utf8, _) => encode_bytes(values.as_string::<i32>()),
         (DataType::Binary, _) => encode_bytes(values.as_binary::<i32>()),
+        (DataType::LargeBinary, _) => {
+            let short = cast(values, &DataType::Binary).map_err(unencodable)?;
+            encode_bytes(short.as_binary::<i32>())
+        }
         (_, Some(bounds)) => encode_differences(values, bounds),
         (_, None) => None,
     };
@@ -125,6 +131,17 @@ pub fn decode(bytes: Buffer, data_type: &DataType, least: Option<&ArrayRef>) -> 
 /// The same, but what is stored as a dictionary of values of the type remains one; [`expand`] makes values of it.
 pub fn decode_lazily(bytes: Buffer, data_type: &DataType, least: Option<&ArrayRef>) -> Result<ArrayRef, Damage> {
     let batch = read_stream(bytes)?;
+    let is_plain = |batch: &RecordBatch| batch.num_columns() == 1 && batch.column(0).data_type() == data_type;
+    if *data_type == DataType::LargeBinary && !is_plain(&batch) {
+        return contained(|| {
+            let values = column_of(&batch, &DataType::Binary, least)?;
+            let values = match values.data_type() {
+                DataType::Binary => values,
+                _ => expand(&values).ok_or(WRONG)?,
+            };
+            cast(&values, data_type).map_err(|_| WRONG)
+        });
+    }
     contained(|| column_of(&batch, data_type, least))
 }
 
@@ -458,7 +475,9 @@ fn gather<T: ByteArrayType<Offset = i32>>(
 
 #[cfg(test)]
 mod tests {
-    use arrow::array::{BooleanArray, Decimal128Array, Float64Array, StringArray, TimestampMicrosecondArray};
+    use arrow::array::{
+        BooleanArray, Decimal128Array, Float64Array, LargeBinaryArray, StringArray, TimestampMicrosecondArray,
+    };
     use arrow::compute::concat;
     use arrow::compute::kernels::cmp::not_distinct;
     use arrow::ipc::reader::StreamDecoder;
@@ -653,6 +672,10 @@ mod tests {
         assert_eq!(check(Arc::new(bytes)), "values Dictionary(UInt16, Binary)");
         let few: BinaryArray = (0..9000).map(|row: u32| Some([0xff, row as u8, 1, 2])).collect();
         assert_eq!(check(Arc::new(few)), "values Dictionary(UInt8, Binary)");
+        let numbers: LargeBinaryArray = (0..9000).map(|row: u32| Some([0xb8, row as u8, 2])).collect();
+        assert_eq!(check(Arc::new(numbers)), "values Dictionary(UInt8, Binary)");
+        let numbers: LargeBinaryArray = (0..9000).map(|row: u32| Some(row.to_le_bytes())).collect();
+        assert_eq!(check(Arc::new(numbers)), "lengths List(UInt8)");
         let other: ArrayRef = Arc::new(BooleanArray::from(vec![Some(true), None, Some(false), Some(true)]));
         assert_eq!(check(other), "values Boolean");
     }
@@ -692,7 +715,12 @@ mod tests {
                     "{length} bytes"
                 );
             }
-            for data_type in [DataType::Boolean, DataType::Binary, DataType::Int32] {
+            for data_type in [
+                DataType::Boolean,
+                DataType::Binary,
+                DataType::LargeBinary,
+                DataType::Int32,
+            ] {
                 let other = decode(Buffer::from_slice_ref(&bytes), &data_type, least.as_ref());
                 assert!(!other.is_ok_and(|other| other.data_type() != &data_type));
             }

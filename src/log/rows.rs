@@ -7,7 +7,7 @@
 //! ```text
 //!  row    null bitmap, one bit per column, 1 = NULL, lowest bit first; then the values that are not NULL
 //!  value  fixed-width types: their bytes, little-endian; BOOLEAN: one byte
-//!         text, bytea: length as a varint, bytes
+//!         text, bytea, NUMERIC of any scale: length as a varint, bytes
 //!         list: count as a varint, null bitmap, values that are not NULL
 //! ```
 
@@ -50,10 +50,24 @@ fn put_varint(mut value: u64, out: &mut Vec<u8>) {
 
 /// The raw values of one array.
 enum Source<'a> {
-    Fixed { width: usize, bytes: &'a [u8] },
+    Fixed {
+        width: usize,
+        bytes: &'a [u8],
+    },
     Bool(&'a BooleanArray),
-    Var { offsets: &'a [i32], bytes: &'a [u8] },
-    List { offsets: &'a [i32], items: Box<Column<'a>> },
+    Var {
+        offsets: &'a [i32],
+        bytes: &'a [u8],
+    },
+    /// NUMERIC of any scale.
+    Long {
+        offsets: &'a [i64],
+        bytes: &'a [u8],
+    },
+    List {
+        offsets: &'a [i32],
+        items: Box<Column<'a>>,
+    },
 }
 
 struct Column<'a> {
@@ -98,6 +112,13 @@ impl<'a> Column<'a> {
                     bytes: array.value_data(),
                 }
             }
+            DataType::LargeBinary => {
+                let array = array.as_binary::<i64>();
+                Source::Long {
+                    offsets: array.value_offsets(),
+                    bytes: array.value_data(),
+                }
+            }
             DataType::List(_) => {
                 let array = array.as_list::<i32>();
                 Source::List {
@@ -122,6 +143,11 @@ impl<'a> Column<'a> {
             Source::Fixed { width, bytes } => out.extend_from_slice(&bytes[row * width..(row + 1) * width]),
             Source::Bool(array) => out.push(u8::from(array.value(row))),
             Source::Var { offsets, bytes } => {
+                let value = &bytes[offsets[row] as usize..offsets[row + 1] as usize];
+                put_varint(value.len() as u64, out);
+                out.extend_from_slice(value);
+            }
+            Source::Long { offsets, bytes } => {
                 let value = &bytes[offsets[row] as usize..offsets[row + 1] as usize];
                 put_varint(value.len() as u64, out);
                 out.extend_from_slice(value);
@@ -221,7 +247,7 @@ impl Builder {
         };
         let target = match data_type {
             DataType::Boolean => Target::Bool(BooleanBufferBuilder::new(capacity)),
-            DataType::Utf8 | DataType::Binary => Target::Var {
+            DataType::Utf8 | DataType::Binary | DataType::LargeBinary => Target::Var {
                 offsets: offsets(),
                 bytes: Vec::with_capacity(capacity * 16),
             },
@@ -286,12 +312,16 @@ impl Builder {
     }
 
     fn finish(mut self) -> Result<ArrayRef, BadRows> {
+        let is_long = self.data_type == DataType::LargeBinary;
         let data = ArrayData::builder(self.data_type)
             .len(self.rows)
             .nulls(self.nulls.finish());
         let data = match self.target {
             Target::Fixed { bytes, .. } => data.add_buffer(bytes.into()),
             Target::Bool(mut bits) => data.add_buffer(bits.finish().into_inner()),
+            Target::Var { offsets, bytes } if is_long => data
+                .add_buffer(offsets.into_iter().map(i64::from).collect())
+                .add_buffer(Buffer::from_vec(bytes)),
             Target::Var { offsets, bytes } => data
                 .add_buffer(Buffer::from_vec(offsets))
                 .add_buffer(Buffer::from_vec(bytes)),

@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, RecordBatch, UInt32Array};
+use arrow::array::{ArrayRef, AsArray, BinaryArray, RecordBatch, UInt32Array};
 use arrow::compute;
 use arrow::row::{RowConverter, SortField};
 use futures::StreamExt;
@@ -20,7 +20,7 @@ use crate::query::SessionInfo;
 use crate::sql::plan::OutField;
 use crate::sql::rows::{self, RowExprs};
 use crate::sql::statement::{CopyFrom, CopyKind, Insert, InsertRows, Name};
-use crate::types::PgType;
+use crate::types::{PgType, varying};
 
 /// Rows that are split by key where they stand.
 const ROWS_FEW: usize = 1024;
@@ -497,13 +497,24 @@ fn split_by_key(topic: &Topic, rows: &RecordBatch) -> Result<Vec<(u32, RecordBat
     split(topic, rows, &partitions_by_key(topic, rows)?)
 }
 
+/// A column without what equal values may differ in: the scale of NUMERIC.
+fn partition_key(column: &ArrayRef) -> ArrayRef {
+    match column.as_binary_opt::<i64>() {
+        Some(numbers) => {
+            let keys = numbers.iter().map(|number| number.map(varying::key));
+            Arc::new(keys.collect::<BinaryArray>())
+        }
+        None => Arc::clone(column),
+    }
+}
+
 /// The partition of each row: CRC32C of the key's row encoding, scaled to the number of partitions.
 fn partitions_by_key(topic: &Topic, rows: &RecordBatch) -> Result<Vec<u32>, SqlError> {
     let keys: Vec<ArrayRef> = topic
         .partition_by
         .iter()
         .filter_map(|name| rows.column_by_name(name))
-        .cloned()
+        .map(partition_key)
         .collect();
     assert_eq!(
         keys.len(),

@@ -11,6 +11,7 @@ use crate::error::{SqlError, SqlState, state};
 use crate::panics;
 use crate::sql::functions::growth::too_large_together;
 use crate::types::PgType;
+use crate::types::decimal::division_by_zero;
 
 mod execution;
 
@@ -60,11 +61,6 @@ impl From<ArrowError> for SqlError {
             other => from_execution(&other.to_string()),
         }
     }
-}
-
-/// 22012
-pub fn division_by_zero() -> SqlError {
-    SqlError::new(state::DIVISION_BY_ZERO, "division by zero")
 }
 
 /// 57014

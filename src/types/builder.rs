@@ -8,8 +8,8 @@ use std::sync::Arc;
 use arrow::array::NullBufferBuilder;
 use arrow::array::{
     ArrayRef, BinaryBuilder, BooleanBuilder, Date32Builder, Decimal128Builder, Float32Builder, Float64Builder,
-    Int16Builder, Int32Builder, Int64Builder, IntervalMonthDayNanoBuilder, ListArray, StringBuilder,
-    Time64MicrosecondBuilder, TimestampMicrosecondBuilder,
+    Int16Builder, Int32Builder, Int64Builder, IntervalMonthDayNanoBuilder, LargeBinaryBuilder, ListArray,
+    StringBuilder, Time64MicrosecondBuilder, TimestampMicrosecondBuilder,
 };
 use arrow::buffer::OffsetBuffer;
 use arrow::datatypes::IntervalMonthDayNano;
@@ -21,14 +21,15 @@ use super::datetime::{
 };
 use super::interval::parse_interval;
 use super::numeric::{DecimalShape, invalid, parse_decimal, parse_decimal_binary, parse_integer};
-use super::{BARE_NUMERIC_SCALE, PgType, array, bytes, float, json};
+use super::varying::Numeric;
+use super::{PgType, array, bytes, float, json};
 use crate::error::{SqlError, state};
 
 /// A growing column of one type.
 pub struct ColumnBuilder {
     values: Values,
     style: InputStyle,
-    /// Kept between BYTEA values.
+    /// Kept between values of BYTEA and NUMERIC.
     scratch: Vec<u8>,
 }
 
@@ -40,6 +41,8 @@ enum Values {
     Float4(Float32Builder),
     Float8(Float64Builder),
     Numeric(Decimal128Builder, DecimalShape),
+    /// NUMERIC of any scale.
+    Varying(LargeBinaryBuilder),
     Text(StringBuilder),
     /// VARCHAR(n) and CHAR(n): length in characters. The blanks that pad CHAR are not held; output adds them.
     Bounded {
@@ -76,6 +79,7 @@ impl ColumnBuilder {
     pub fn new(pg_type: &PgType, capacity: usize) -> ColumnBuilder {
         /// Bytes of text per row that are foreseen.
         const TEXT_BYTES: usize = 16;
+        const NUMBER_BYTES: usize = 8;
         let texts = || StringBuilder::with_capacity(capacity, capacity * TEXT_BYTES);
         let values = match pg_type {
             PgType::Bool => Values::Bool(BooleanBuilder::with_capacity(capacity)),
@@ -84,16 +88,15 @@ impl ColumnBuilder {
             PgType::Int8 => Values::Int8(Int64Builder::with_capacity(capacity)),
             PgType::Float4 => Values::Float4(Float32Builder::with_capacity(capacity)),
             PgType::Float8 => Values::Float8(Float64Builder::with_capacity(capacity)),
-            PgType::Numeric(shape) => {
-                let (precision, scale) = shape.unwrap_or((38, BARE_NUMERIC_SCALE));
-                Values::Numeric(
-                    Decimal128Builder::with_capacity(capacity).with_data_type(pg_type.arrow()),
-                    DecimalShape {
-                        precision,
-                        scale,
-                        exact: shape.is_none(),
-                    },
-                )
+            PgType::Numeric(Some((precision, scale))) => Values::Numeric(
+                Decimal128Builder::with_capacity(capacity).with_data_type(pg_type.arrow()),
+                DecimalShape {
+                    precision: *precision,
+                    scale: *scale,
+                },
+            ),
+            PgType::Numeric(None) => {
+                Values::Varying(LargeBinaryBuilder::with_capacity(capacity, capacity * NUMBER_BYTES))
             }
             PgType::Text | PgType::Varchar(None) | PgType::Char(0) | PgType::Unknown | PgType::Void => {
                 Values::Text(texts())
@@ -170,6 +173,7 @@ impl ColumnBuilder {
             Values::Float4(values) => values.len(),
             Values::Float8(values) => values.len(),
             Values::Numeric(values, _) => values.len(),
+            Values::Varying(values) => values.len(),
             Values::Bounded { texts, .. } => texts.len(),
             Values::Text(texts)
             | Values::Name(texts)
@@ -201,6 +205,7 @@ impl ColumnBuilder {
             | Values::Json(texts)
             | Values::Jsonb(texts) => texts.values_slice().len(),
             Values::Bytea(values) => values.values_slice().len(),
+            Values::Varying(values) => values.values_slice().len(),
             Values::Array(lists) => lists.items.bytes() + lists.ends.len() * 4,
             Values::Numeric(..) | Values::Interval(_) => self.len() * 16,
             _ => self.len() * 8,
@@ -216,6 +221,7 @@ impl ColumnBuilder {
             Values::Float4(values) => values.append_null(),
             Values::Float8(values) => values.append_null(),
             Values::Numeric(values, _) => values.append_null(),
+            Values::Varying(values) => values.append_null(),
             Values::Bounded { texts, .. } => texts.append_null(),
             Values::Text(texts)
             | Values::Name(texts)
@@ -246,6 +252,10 @@ impl ColumnBuilder {
             }
             Values::Timestamp(values) => values.append_value(parse_timestamp(text, &self.style)?),
             Values::Numeric(values, shape) => values.append_value(parse_decimal(text, *shape)?),
+            Values::Varying(values) => {
+                let number = Numeric::parse(text)?;
+                append_number(values, &mut self.scratch, &number);
+            }
             Values::Int4(values) => {
                 values.append_value(parse_integer(text, i32::MIN.into(), i32::MAX.into(), "integer")? as i32);
             }
@@ -322,6 +332,10 @@ impl ColumnBuilder {
             Values::Float8(values) => values.append_value(one_nan(f64::from_be_bytes(fixed(value)?), f64::NAN)),
             Values::Oid(values, _) => values.append_value(i64::from(u32::from_be_bytes(fixed(value)?))),
             Values::Numeric(values, shape) => values.append_value(parse_decimal_binary(value, *shape)?),
+            Values::Varying(values) => {
+                let number = Numeric::parse_binary(value)?;
+                append_number(values, &mut self.scratch, &number);
+            }
             Values::Bytea(values) => values.append_value(value),
             Values::Date(values) => {
                 let days = i32::from_be_bytes(fixed(value)?);
@@ -400,6 +414,7 @@ impl ColumnBuilder {
             Values::Float4(values) => Arc::new(values.finish()),
             Values::Float8(values) => Arc::new(values.finish()),
             Values::Numeric(values, _) => Arc::new(values.finish()),
+            Values::Varying(values) => Arc::new(values.finish()),
             Values::Bounded { texts, .. } => Arc::new(texts.finish()),
             Values::Text(texts)
             | Values::Name(texts)
@@ -478,6 +493,12 @@ fn check_text(text: &str) -> Result<(), SqlError> {
         ));
     }
     Ok(())
+}
+
+fn append_number(values: &mut LargeBinaryBuilder, scratch: &mut Vec<u8>, number: &Numeric) {
+    scratch.clear();
+    number.encode(scratch);
+    values.append_value(scratch);
 }
 
 fn append_bounded(texts: &mut StringBuilder, text: &str, length: usize, blank_padded: bool) -> Result<(), SqlError> {

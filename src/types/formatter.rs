@@ -7,8 +7,8 @@ use std::sync::Arc;
 
 use arrow::array::{
     Array, ArrayRef, AsArray, BinaryArray, BooleanArray, Date32Array, Decimal128Array, Float32Array, Float64Array,
-    Int16Array, Int32Array, Int64Array, IntervalMonthDayNanoArray, ListArray, StringArray, Time64MicrosecondArray,
-    TimestampMicrosecondArray,
+    Int16Array, Int32Array, Int64Array, IntervalMonthDayNanoArray, LargeBinaryArray, ListArray, StringArray,
+    Time64MicrosecondArray, TimestampMicrosecondArray,
 };
 use arrow::compute::{CastOptions, cast_with_options};
 use arrow::datatypes::{
@@ -20,6 +20,7 @@ use bytes::{BufMut, BytesMut};
 use super::calendar::{self, PG_EPOCH_DAYS, PG_EPOCH_US};
 use super::interval::{IntervalStyle, write_interval};
 use super::numeric::{write_decimal, write_decimal_binary, write_i64};
+use super::varying::Numeric;
 use super::{PgType, array, bytes as byte_types, float};
 use crate::error::{SqlError, state};
 
@@ -93,8 +94,10 @@ enum Values {
     Int8(Int64Array),
     Float4(Float32Array),
     Float8(Float64Array),
-    /// With its scale, and whether trailing zeros are left out (bare NUMERIC).
-    Numeric(Decimal128Array, i8, bool),
+    /// With its scale.
+    Numeric(Decimal128Array, i8),
+    /// NUMERIC of any scale.
+    Varying(LargeBinaryArray),
     Text(StringArray),
     Jsonb(StringArray),
     Uuid(StringArray),
@@ -121,7 +124,9 @@ impl ColumnFormatter {
     pub fn new(pg_type: &PgType, column: &ArrayRef, style: &TextStyle) -> Result<ColumnFormatter, SqlError> {
         let wanted = pg_type.arrow();
         let fits = match (&wanted, column.data_type()) {
-            (DataType::Decimal128(..), DataType::Decimal128(..)) => true,
+            (DataType::Decimal128(..) | DataType::LargeBinary, DataType::Decimal128(..) | DataType::LargeBinary) => {
+                true
+            }
             (DataType::Timestamp(..), DataType::Timestamp(TimeUnit::Microsecond, _)) => true,
             (DataType::List(_), DataType::List(_)) => true,
             (wanted, found) => wanted == found,
@@ -162,11 +167,14 @@ impl ColumnFormatter {
             PgType::Int8 => Values::Int8(column.as_primitive::<Int64Type>().clone()),
             PgType::Float4 => Values::Float4(column.as_primitive::<Float32Type>().clone()),
             PgType::Float8 => Values::Float8(column.as_primitive::<Float64Type>().clone()),
-            PgType::Numeric(shape) => {
-                let values = column.as_primitive::<Decimal128Type>().clone();
-                let scale = values.scale();
-                Values::Numeric(values, scale, shape.is_none())
-            }
+            PgType::Numeric(_) => match column.data_type() {
+                DataType::LargeBinary => Values::Varying(column.as_binary::<i64>().clone()),
+                _ => {
+                    let values = column.as_primitive::<Decimal128Type>().clone();
+                    let scale = values.scale();
+                    Values::Numeric(values, scale)
+                }
+            },
             PgType::Text
             | PgType::Varchar(_)
             | PgType::Char(0)
@@ -225,6 +233,7 @@ impl ColumnFormatter {
             Values::Float4(values) => values,
             Values::Float8(values) => values,
             Values::Numeric(values, ..) => values,
+            Values::Varying(values) => values,
             Values::Text(values) | Values::Jsonb(values) | Values::Uuid(values) => values,
             Values::Bytea(values) => values,
             Values::Date(values) => values,
@@ -250,7 +259,8 @@ impl ColumnFormatter {
                 out.extend_from_slice(values.value(row).as_bytes());
             }
             Values::Timestamp(values) => calendar::write_timestamp(values.value(row), out),
-            Values::Numeric(values, scale, trim) => write_decimal(values.value(row), *scale, *trim, out),
+            Values::Numeric(values, scale) => write_decimal(values.value(row), *scale, out),
+            Values::Varying(values) => Numeric::decode(values.value(row)).write_text(out),
             Values::Bool(values) => out.put_u8(if values.value(row) { b't' } else { b'f' }),
             Values::Int2(values) => write_i64(values.value(row).into(), out),
             Values::Int4(values) => write_i64(values.value(row).into(), out),
@@ -315,7 +325,8 @@ impl ColumnFormatter {
             Values::Timestamp(values) | Values::TimestampTz(values) => {
                 out.put_i64(values.value(row).saturating_sub(PG_EPOCH_US));
             }
-            Values::Numeric(values, scale, trim) => write_decimal_binary(values.value(row), *scale, *trim, out),
+            Values::Numeric(values, scale) => write_decimal_binary(values.value(row), *scale, out),
+            Values::Varying(values) => Numeric::decode(values.value(row)).write_binary(out),
             Values::Bool(values) => out.put_u8(values.value(row).into()),
             Values::Int2(values) => out.put_i16(values.value(row)),
             Values::Int4(values) => out.put_i32(values.value(row)),

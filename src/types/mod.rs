@@ -8,6 +8,7 @@ mod name;
 
 pub mod calendar;
 mod datetime;
+pub mod decimal;
 mod interval;
 
 mod array;
@@ -15,6 +16,7 @@ mod bytes;
 pub mod float;
 pub mod json;
 pub mod numeric;
+pub mod varying;
 
 mod builder;
 mod formatter;
@@ -38,12 +40,9 @@ use serde::{Deserialize, Serialize};
 /// Field metadata key under which a type that Arrow alone cannot tell is kept, as [`PgType::name`] spells it.
 pub const PG_TYPE_KEY: &str = "pg_type";
 
-/// Fractional digits of a NUMERIC that was declared without precision and scale.
-pub const BARE_NUMERIC_SCALE: i8 = 10;
-
 /// A PostgreSQL type, with its modifier.
 ///
-/// Arrow: text-like types are `Utf8`, BYTEA `Binary`, NUMERIC `Decimal128`, times are microseconds, TIMESTAMPTZ is
+/// Arrow: text-like types are `Utf8`, BYTEA `Binary`, NUMERIC(p, s) `Decimal128`, NUMERIC `LargeBinary`, times are microseconds, TIMESTAMPTZ is
 /// `Timestamp(µs, "UTC")`, UUID is its canonical lower-case text in `Utf8`, arrays are `List`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum PgType {
@@ -53,7 +52,8 @@ pub enum PgType {
     Int8,
     Float4,
     Float8,
-    /// Precision and scale; `None` is bare NUMERIC, held as `Decimal128(38, BARE_NUMERIC_SCALE)`.
+    /// Precision and scale; `None` is NUMERIC whose values have scales of their own ([`varying`]).
+    #[serde(with = "modifier")]
     Numeric(Option<(u8, i8)>),
     Text,
     Varchar(Option<u32>),
@@ -82,6 +82,25 @@ pub enum PgType {
     Void,
 }
 
+/// How definitions that are stored write precision and scale. None were written for the NUMERIC of 10 fractional digits
+/// that there was before values had scales of their own: its columns hold `Decimal128(38, 10)` ever since.
+mod modifier {
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    const OF_BEFORE: (u8, i8) = (38, 10);
+    /// No precision is 0.
+    const NONE: (u8, i8) = (0, 0);
+
+    pub fn serialize<S: Serializer>(modifier: &Option<(u8, i8)>, serializer: S) -> Result<S::Ok, S::Error> {
+        Some(modifier.unwrap_or(NONE)).serialize(serializer)
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<(u8, i8)>, D::Error> {
+        let read = Option::<(u8, i8)>::deserialize(deserializer)?.unwrap_or(OF_BEFORE);
+        Ok((read != NONE).then_some(read))
+    }
+}
+
 impl PgType {
     /// The Arrow type that holds it.
     pub fn arrow(&self) -> DataType {
@@ -92,7 +111,7 @@ impl PgType {
             PgType::Int8 => DataType::Int64,
             PgType::Float4 => DataType::Float32,
             PgType::Float8 => DataType::Float64,
-            PgType::Numeric(None) => DataType::Decimal128(38, BARE_NUMERIC_SCALE),
+            PgType::Numeric(None) => DataType::LargeBinary,
             PgType::Numeric(Some((precision, scale))) => DataType::Decimal128(*precision, *scale),
             PgType::Text
             | PgType::Varchar(_)
@@ -142,7 +161,7 @@ impl PgType {
 impl PgType {
     /// The type that a bare Arrow type stands for; `None` for Arrow types that no SQL value has.
     ///
-    /// `Decimal128(38, BARE_NUMERIC_SCALE)` is bare NUMERIC. Unsigned 64-bit numbers are what the engine counts with
+    /// Unsigned 64-bit numbers are what the engine counts with
     /// (`row_number()`), so they are BIGINT.
     pub fn of_arrow(data_type: &DataType) -> Option<PgType> {
         Some(match data_type {
@@ -154,15 +173,13 @@ impl PgType {
             DataType::UInt32 | DataType::Int64 | DataType::UInt64 => PgType::Int8,
             DataType::Float16 | DataType::Float32 => PgType::Float4,
             DataType::Float64 => PgType::Float8,
-            DataType::Decimal128(38, BARE_NUMERIC_SCALE) => PgType::Numeric(None),
+            DataType::LargeBinary => PgType::Numeric(None),
             DataType::Decimal32(precision, scale)
             | DataType::Decimal64(precision, scale)
             | DataType::Decimal128(precision, scale) => PgType::Numeric(Some((*precision, *scale))),
             DataType::Decimal256(precision, scale) => PgType::Numeric(Some(((*precision).min(38), *scale))),
             DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View => PgType::Text,
-            DataType::Binary | DataType::LargeBinary | DataType::BinaryView | DataType::FixedSizeBinary(_) => {
-                PgType::Bytea
-            }
+            DataType::Binary | DataType::BinaryView | DataType::FixedSizeBinary(_) => PgType::Bytea,
             DataType::Date32 | DataType::Date64 => PgType::Date,
             DataType::Time32(_) | DataType::Time64(_) => PgType::Time,
             DataType::Timestamp(_, None) => PgType::Timestamp,

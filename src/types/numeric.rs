@@ -1,6 +1,6 @@
 //! Integers and NUMERIC: digits to values and back, as text and on the wire.
 //!
-//! A NUMERIC is an `i128` counted in units of 10^-scale. Reading rounds half away from zero to the column's scale and
+//! A NUMERIC here has the scale of its column: an `i128` counted in units of 10^-scale (`varying.rs` has those of any scale). Reading rounds half away from zero to the column's scale and
 //! refuses what does not fit its precision. Nothing here allocates but errors.
 
 use bytes::{BufMut, BytesMut};
@@ -65,12 +65,12 @@ fn parse_any_integer(text: &str, min: i64, max: i64, kind: &str) -> Result<i64, 
 }
 
 /// Blanks that PostgreSQL's input functions skip.
-pub(super) fn is_blank(c: char) -> bool {
+pub(in crate::types) fn is_blank(c: char) -> bool {
     matches!(c, ' ' | '\t' | '\n' | '\r' | '\x0b' | '\x0c')
 }
 
 /// 22P02 `invalid input syntax for type integer: "x"`.
-pub(super) fn invalid(kind: &str, text: &str) -> SqlError {
+pub(in crate::types) fn invalid(kind: &str, text: &str) -> SqlError {
     SqlError::new(
         state::INVALID_TEXT_REPRESENTATION,
         format!("invalid input syntax for type {kind}: \"{text}\""),
@@ -143,8 +143,8 @@ fn digits_u128(value: u128, least: usize, buffer: &mut [u8; 80]) -> usize {
     }
 }
 
-/// A NUMERIC as text: all of its scale, or with `trim` without trailing zeros after the point.
-pub fn write_decimal(value: i128, scale: i8, trim: bool, out: &mut BytesMut) {
+/// A NUMERIC as text, all of its scale.
+pub fn write_decimal(value: i128, scale: i8, out: &mut BytesMut) {
     if value < 0 {
         out.put_u8(b'-');
     }
@@ -158,26 +158,20 @@ pub fn write_decimal(value: i128, scale: i8, trim: bool, out: &mut BytesMut) {
             out.put_u8(b'0');
         }
     }
-    let mut end = buffer.len();
-    if trim {
-        while end > point && buffer[end - 1] == b'0' {
-            end -= 1;
-        }
-    }
-    if end > point {
+    if buffer.len() > point {
         out.put_u8(b'.');
-        out.extend_from_slice(&buffer[point..end]);
+        out.extend_from_slice(&buffer[point..]);
     }
 }
 
-const SIGN_POSITIVE: u16 = 0x0000;
-const SIGN_NEGATIVE: u16 = 0x4000;
-const SIGN_NAN: u16 = 0xC000;
-const SIGN_INFINITY: u16 = 0xD000;
-const SIGN_MINUS_INFINITY: u16 = 0xF000;
+pub(in crate::types) const SIGN_POSITIVE: u16 = 0x0000;
+pub(in crate::types) const SIGN_NEGATIVE: u16 = 0x4000;
+pub(in crate::types) const SIGN_NAN: u16 = 0xC000;
+pub(in crate::types) const SIGN_INFINITY: u16 = 0xD000;
+pub(in crate::types) const SIGN_MINUS_INFINITY: u16 = 0xF000;
 
 /// A NUMERIC as PostgreSQL sends it in binary: digits to base 10000 around the point, without zeros at the ends.
-pub fn write_decimal_binary(value: i128, scale: i8, trim: bool, out: &mut BytesMut) {
+pub fn write_decimal_binary(value: i128, scale: i8, out: &mut BytesMut) {
     // Decimal digits in a frame whose point is on a multiple of four.
     const POINT: usize = 80;
     let mut frame = [b'0'; 128];
@@ -193,14 +187,7 @@ pub fn write_decimal_binary(value: i128, scale: i8, trim: bool, out: &mut BytesM
     };
     let groups = frame.len() / 4;
     let first = (0..groups).find(|at| group(*at) != 0);
-    let mut shown_scale = u16::from(scale.max(0) as u8);
-    if trim {
-        let mut end = POINT + usize::from(shown_scale);
-        while shown_scale > 0 && frame[end - 1] == b'0' {
-            end -= 1;
-            shown_scale -= 1;
-        }
-    }
+    let shown_scale = u16::from(scale.max(0) as u8);
     let Some(first) = first else {
         for header in [0, 0, SIGN_POSITIVE, shown_scale] {
             out.put_u16(header);
@@ -223,23 +210,12 @@ pub fn write_decimal_binary(value: i128, scale: i8, trim: bool, out: &mut BytesM
 pub struct DecimalShape {
     pub precision: u8,
     pub scale: i8,
-    /// Bare NUMERIC: refuses the digits that it cannot keep, for nobody declared that they may be rounded.
-    pub exact: bool,
 }
 
 impl DecimalShape {
-    /// 22003 for what bare NUMERIC would have to round.
-    fn inexact(self) -> SqlError {
-        SqlError::new(
-            state::NUMERIC_VALUE_OUT_OF_RANGE,
-            format!("numeric without precision keeps {} fractional digits", self.scale),
-        )
-        .hint("Round the value, or declare the type as NUMERIC(precision, scale).")
-    }
-
     /// 22003 `numeric field overflow`, with PostgreSQL's detail.
-    fn overflow(self) -> SqlError {
-        let DecimalShape { precision, scale, .. } = self;
+    pub fn overflow(self) -> SqlError {
+        let DecimalShape { precision, scale } = self;
         let digits = i16::from(precision) - i16::from(scale);
         let (power, bound) = if digits == 0 { ("", 1) } else { ("10^", digits) };
         SqlError::new(state::NUMERIC_VALUE_OUT_OF_RANGE, "numeric field overflow").detail(format!(
@@ -279,7 +255,6 @@ struct Digits {
     lowest: i32,
     round_up: bool,
     overflow: bool,
-    cut: bool,
 }
 
 impl Digits {
@@ -290,7 +265,6 @@ impl Digits {
             lowest: -i32::from(shape.scale),
             round_up: false,
             overflow: false,
-            cut: false,
         }
     }
 
@@ -307,18 +281,12 @@ impl Digits {
                 None => self.overflow = true,
             }
             self.lowest = power;
-        } else {
-            self.cut |= digit > 0;
-            if power == unit - 1 {
-                self.round_up = digit >= 5;
-            }
+        } else if power == unit - 1 {
+            self.round_up = digit >= 5;
         }
     }
 
     fn finish(self, negative: bool) -> Result<i128, SqlError> {
-        if self.cut && self.shape.exact {
-            return Err(self.shape.inexact());
-        }
         let missing = (self.lowest + i32::from(self.shape.scale)) as u32;
         let value = if self.overflow {
             None
@@ -432,58 +400,83 @@ fn parse_any(text: &str, shape: DecimalShape) -> Result<i128, SqlError> {
     digits.finish(negative)
 }
 
-fn not_finite() -> SqlError {
+pub fn not_finite() -> SqlError {
     SqlError::unsupported(
-        "NaN and infinite values of type numeric are not supported",
-        "Use NULL, or a column of type double precision.",
+        "NaN and infinite values of numeric with a precision are not supported",
+        "Use NUMERIC without a precision, NULL, or a column of type double precision.",
     )
+}
+
+/// A NUMERIC as PostgreSQL sends it.
+pub(in crate::types) struct Sent<'a> {
+    pub weight: i16,
+    pub sign: u16,
+    pub scale: u16,
+    groups: &'a [u8],
+}
+
+impl<'a> Sent<'a> {
+    pub fn read(bytes: &'a [u8]) -> Result<Sent<'a>, SqlError> {
+        const SCALE_MAX: u16 = 0x3fff;
+        let Some((head, groups)) = bytes.split_first_chunk::<8>() else {
+            return Err(insufficient_binary());
+        };
+        let [count, weight, sign, scale] = [0, 2, 4, 6].map(|at| u16::from_be_bytes([head[at], head[at + 1]]));
+        let invalid = |what: &str| {
+            Err(SqlError::new(
+                state::INVALID_BINARY_REPRESENTATION,
+                format!("invalid {what} in external \"numeric\" value"),
+            ))
+        };
+        if !matches!(
+            sign,
+            SIGN_POSITIVE | SIGN_NEGATIVE | SIGN_NAN | SIGN_INFINITY | SIGN_MINUS_INFINITY
+        ) {
+            return invalid("sign");
+        }
+        if scale > SCALE_MAX {
+            return invalid("scale");
+        }
+        let Some((groups, rest)) = groups.split_at_checked(usize::from(count) * 2) else {
+            return Err(insufficient_binary());
+        };
+        let sent = Sent {
+            weight: weight as i16,
+            sign,
+            scale,
+            groups,
+        };
+        if sent.groups().any(|group| group > 9_999) {
+            return invalid("digit");
+        }
+        match rest.is_empty() {
+            true => Ok(sent),
+            false => Err(incorrect_binary()),
+        }
+    }
+
+    /// Digits to base 10000, the first of which counts 10000^`weight`.
+    pub fn groups(&self) -> impl ExactSizeIterator<Item = u16> + Clone {
+        self.groups
+            .chunks_exact(2)
+            .map(|pair| u16::from_be_bytes([pair[0], pair[1]]))
+    }
 }
 
 /// Reads PostgreSQL's binary NUMERIC in units of 10^-scale.
 pub fn parse_decimal_binary(bytes: &[u8], shape: DecimalShape) -> Result<i128, SqlError> {
-    const SCALE_MAX: u16 = 0x3fff;
-    let Some((head, groups)) = bytes.split_first_chunk::<8>() else {
-        return Err(insufficient_binary());
-    };
-    let [count, weight, sign, scale] = [0, 2, 4, 6].map(|at| u16::from_be_bytes([head[at], head[at + 1]]));
-    let weight = i32::from(weight as i16);
-    let invalid = |what: &str| {
-        Err(SqlError::new(
-            state::INVALID_BINARY_REPRESENTATION,
-            format!("invalid {what} in external \"numeric\" value"),
-        ))
-    };
-    if !matches!(
-        sign,
-        SIGN_POSITIVE | SIGN_NEGATIVE | SIGN_NAN | SIGN_INFINITY | SIGN_MINUS_INFINITY
-    ) {
-        return invalid("sign");
-    }
-    if scale > SCALE_MAX {
-        return invalid("scale");
-    }
-    let Some((groups, rest)) = groups.split_at_checked(usize::from(count) * 2) else {
-        return Err(insufficient_binary());
-    };
-    let groups = groups
-        .chunks_exact(2)
-        .map(|pair| u16::from_be_bytes([pair[0], pair[1]]));
-    if groups.clone().any(|group| group > 9_999) {
-        return invalid("digit");
-    }
-    if !rest.is_empty() {
-        return Err(incorrect_binary());
-    }
-    if !matches!(sign, SIGN_POSITIVE | SIGN_NEGATIVE) {
+    let sent = Sent::read(bytes)?;
+    let weight = i32::from(sent.weight);
+    if !matches!(sent.sign, SIGN_POSITIVE | SIGN_NEGATIVE) {
         return Err(not_finite());
     }
-    let negative = sign == SIGN_NEGATIVE;
-    if let Some(value) = few_groups(groups.clone(), weight, shape) {
+    let negative = sent.sign == SIGN_NEGATIVE;
+    if let Some(value) = few_groups(sent.groups(), weight, shape) {
         return shape.check(value, negative);
     }
     let mut digits = Digits::new(shape);
     let mut power = (weight + 1) * 4 - 1;
-    for group in groups {
+    for group in sent.groups() {
         for unit in [1_000, 100, 10, 1] {
             digits.push((group / unit % 10) as u8, power);
             power -= 1;
@@ -518,16 +511,12 @@ mod tests {
     use super::*;
 
     const fn shape(precision: u8, scale: i8) -> DecimalShape {
-        DecimalShape {
-            precision,
-            scale,
-            exact: false,
-        }
+        DecimalShape { precision, scale }
     }
 
-    fn shown(value: i128, scale: i8, trim: bool) -> String {
+    fn shown(value: i128, scale: i8) -> String {
         let mut out = BytesMut::new();
-        write_decimal(value, scale, trim, &mut out);
+        write_decimal(value, scale, &mut out);
         String::from_utf8(out.to_vec()).expect("digits are ASCII")
     }
 
@@ -574,7 +563,7 @@ mod tests {
             ("0e99999", 5, 2, "0.00"),
         ] {
             let value = parse_decimal(text, shape(precision, scale)).unwrap_or_else(|error| panic!("{text}: {error}"));
-            assert_eq!(shown(value, scale, false), expected, "{text}");
+            assert_eq!(shown(value, scale), expected, "{text}");
         }
         let error = parse_decimal("999.995", shape(5, 2)).expect_err("rounds up to 1000");
         assert_eq!(error.message, "numeric field overflow");
@@ -604,28 +593,18 @@ mod tests {
         );
     }
 
-    #[test]
-    fn bare_decimals_lose_their_trailing_zeros() {
-        assert_eq!(shown(15_000_000_000, 10, true), "1.5");
-        assert_eq!(shown(20_000_000_000, 10, true), "2");
-        assert_eq!(shown(0, 10, true), "0");
-        assert_eq!(shown(-1, 10, true), "-0.0000000001");
-        assert_eq!(shown(i128::MAX, 10, false), "17014118346046923173168730371.5884105727");
-    }
-
     /// Bytes as PostgreSQL 15 sends them for `numeric_send`.
     #[test]
     fn binary_decimals_are_postgresqls() {
-        for (value, scale, trim, expected) in [
-            (0, 2, false, vec![0_u16, 0, 0, 2]),
-            (150, 2, false, vec![2, 0, 0, 2, 1, 5_000]),
-            (-123_456_789, 3, false, vec![3, 1, 0x4000, 3, 12, 3_456, 7_890]),
-            (1, 4, false, vec![1, 0xffff, 0, 4, 1]),
-            (10_000, 0, false, vec![1, 1, 0, 0, 1]),
-            (15_000_000_000, 10, true, vec![2, 0, 0, 1, 1, 5_000]),
+        for (value, scale, expected) in [
+            (0, 2, vec![0_u16, 0, 0, 2]),
+            (150, 2, vec![2, 0, 0, 2, 1, 5_000]),
+            (-123_456_789, 3, vec![3, 1, 0x4000, 3, 12, 3_456, 7_890]),
+            (1, 4, vec![1, 0xffff, 0, 4, 1]),
+            (10_000, 0, vec![1, 1, 0, 0, 1]),
         ] {
             let mut out = BytesMut::new();
-            write_decimal_binary(value, scale, trim, &mut out);
+            write_decimal_binary(value, scale, &mut out);
             let words: Vec<u16> = out
                 .chunks(2)
                 .map(|pair| u16::from_be_bytes([pair[0], pair[1]]))
@@ -641,7 +620,7 @@ mod tests {
         ] {
             for scale in [0, 1, 5, 10, 37] {
                 let mut out = BytesMut::new();
-                write_decimal_binary(value, scale, false, &mut out);
+                write_decimal_binary(value, scale, &mut out);
                 assert_eq!(
                     parse_decimal_binary(&out, shape(38, scale)),
                     Ok(value),
@@ -702,7 +681,7 @@ mod tests {
             (
                 &[0, 0, 0xd000, 0],
                 "0A000",
-                "NaN and infinite values of type numeric are not supported",
+                "NaN and infinite values of numeric with a precision are not supported",
             ),
         ] {
             let bytes: Vec<u8> = words.iter().flat_map(|word| word.to_be_bytes()).collect();

@@ -20,7 +20,7 @@ const VALUES: &[(&str, &str, &str, &str)] = &[
     ("real", "1.5", "1.5", "3fc00000"),
     ("double precision", "0.1", "0.1", "3fb999999999999a"),
     ("numeric(18,2)", "1.5", "1.50", "000200000000000200011388"),
-    ("numeric", "1.500", "1.5", ""),
+    ("numeric", "1.500", "1.500", "000200000000000300011388"),
     ("text", "a\"b", "a\"b", "612262"),
     ("character varying(3)", "abc   ", "abc", "616263"),
     ("character(4)", "é", "é   ", "c3a9202020"),
@@ -79,6 +79,17 @@ const VALUES: &[(&str, &str, &str, &str)] = &[
         "",
     ),
 ];
+
+/// A bare NUMERIC of a catalog from before values had scales of their own is the type that its rows have.
+#[test]
+fn a_modifier_of_before_is_read() {
+    let old: PgType = serde_json::from_str(r#"{"Numeric":null}"#).expect("as it was written");
+    assert_eq!(old, PgType::Numeric(Some((38, 10))));
+    for known in [PgType::Numeric(None), PgType::Numeric(Some((18, 2)))] {
+        let written = serde_json::to_string(&known).expect("it is written");
+        assert_eq!(serde_json::from_str::<PgType>(&written).expect("it is read"), known);
+    }
+}
 
 #[test]
 fn values_have_postgresqls_text_and_binary_forms() {

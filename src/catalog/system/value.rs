@@ -7,12 +7,14 @@ use std::sync::Arc;
 
 use arrow::array::{
     ArrayRef, BinaryArray, BooleanArray, Float32Array, Float64Array, Int16Array, Int32Array, Int64Array,
-    IntervalMonthDayNanoArray, ListArray, RecordBatch, StringArray, TimestampMicrosecondArray, new_null_array,
+    IntervalMonthDayNanoArray, LargeBinaryArray, ListArray, RecordBatch, StringArray, TimestampMicrosecondArray,
+    new_null_array,
 };
 use arrow::buffer::{NullBuffer, OffsetBuffer};
 use arrow::datatypes::{DataType, IntervalMonthDayNano, IntervalUnit, TimeUnit};
 
 use super::SystemRelation;
+use crate::types::varying::Numeric;
 
 /// One value of a system relation.
 #[derive(Clone, Debug, PartialEq)]
@@ -213,6 +215,9 @@ pub(crate) fn array(values: &[Value], data_type: &DataType) -> ArrayRef {
         }
         DataType::Binary => Arc::new(BinaryArray::from_iter(
             values.iter().map(|value| value.as_text().map(str::as_bytes)),
+        )),
+        DataType::LargeBinary => Arc::new(LargeBinaryArray::from_iter(
+            ints().map(|value| value.map(|value| Numeric::whole(value.into()).encoded())),
         )),
         DataType::List(item) => {
             let mut items = Vec::new();

@@ -2,7 +2,8 @@
 
 use arrow::array::{
     BinaryArray, Date32Array, Decimal128Array, Float32Array, Float64Array, Int16Array, Int32Array, Int64Array,
-    IntervalMonthDayNanoArray, ListArray, StringArray, Time64MicrosecondArray, TimestampMicrosecondArray,
+    IntervalMonthDayNanoArray, LargeBinaryArray, ListArray, StringArray, Time64MicrosecondArray,
+    TimestampMicrosecondArray,
 };
 use arrow::buffer::OffsetBuffer;
 use arrow::datatypes::{IntervalMonthDayNano, Schema};
@@ -87,6 +88,7 @@ fn random_array(data_type: &DataType, rows: usize, random: &mut StdRng) -> Array
         })),
         DataType::Utf8 => Arc::new(collect!(StringArray, text)),
         DataType::Binary => Arc::new(collect!(BinaryArray, |random: &mut StdRng| text(random).into_bytes())),
+        DataType::LargeBinary => Arc::new(collect!(LargeBinaryArray, |random: &mut StdRng| text(random).into_bytes())),
         DataType::List(item) => {
             let lengths: Vec<usize> = (0..rows).map(|_| random.random_range(0..12)).collect();
             let values = random_array(item.data_type(), lengths.iter().sum(), random);

@@ -4,7 +4,7 @@
 
 use std::sync::Arc;
 
-use arrow::datatypes::{DataType, FieldRef};
+use arrow::datatypes::FieldRef;
 use datafusion::common::ScalarValue;
 use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
 use datafusion::logical_expr::expr::{AggregateFunction, NullTreatment, ScalarFunction, Sort};
@@ -19,7 +19,7 @@ use super::signatures::{self, Kind, Signature};
 use super::typed::{Typed, at, cast_to};
 use super::{Analyzer, Result};
 use crate::error::{SqlError, state};
-use crate::sql::functions::{calls, fixed, functions};
+use crate::sql::functions::{calls, functions};
 use crate::sql::plan::names::fold;
 use crate::types::PgType;
 
@@ -388,12 +388,6 @@ impl Analyzer<'_> {
             }
         };
         let returned = returned_field(&function, &arguments, &fields).map_err(|error| at(error, position))?;
-        let becomes_constant = arguments.iter().any(|typed| !matches!(typed.expr, Expr::Literal(..)))
-            && arguments.iter().all(|typed| super::expr::is_constant(&typed.expr));
-        let function = match returned.data_type() {
-            DataType::Decimal128(..) if becomes_constant => fixed(function, returned.clone()),
-            _ => function,
-        };
         let exprs = arguments.into_iter().map(|typed| typed.expr).collect();
         let expr = Expr::ScalarFunction(ScalarFunction::new_udf(function, exprs));
         Ok(self.returning(expr, &returned, result, position))

@@ -9,9 +9,22 @@ use super::kinds;
 use super::typed::{Typed, at};
 use super::{Analyzer, Result};
 use crate::error::{SqlError, state};
-use crate::sql::functions::arithmetic;
 use crate::sql::functions::growth;
+use crate::sql::functions::{arithmetic, casts, numeric_key};
 use crate::types::PgType;
+
+/// Numbers of which one has a scale of its own are compared by keys.
+fn same_numbers(left: Typed, right: Typed) -> (Typed, Typed) {
+    let is_varying = |typed: &Typed| typed.pg_type() == PgType::Numeric(None);
+    if !is_varying(&left) && !is_varying(&right) {
+        return (left, right);
+    }
+    let key = |typed: Typed| {
+        let expr = numeric_key().call(vec![typed.expr]);
+        Typed::new(expr, PgType::Bytea, typed.position)
+    };
+    (key(left), key(right))
+}
 
 /// The plan's operator for a comparison.
 pub fn comparison(symbol: &str) -> Option<Operator> {
@@ -76,6 +89,7 @@ impl Analyzer<'_> {
                 return self.compare_jsonb(operator, left, right);
             }
             let (left, right) = self.same_clock(left, right)?;
+            let (left, right) = same_numbers(left, right);
             return Ok(Typed::boolean(binary(left.expr, operator, right.expr), position));
         }
         if json && let Some(function) = self.json_operator(symbol) {
@@ -189,7 +203,7 @@ impl Analyzer<'_> {
             _ => PgType::from_oid(chosen.result).expect("an operator's result is a type"),
         };
         let expr = match symbol {
-            "-" => Expr::Negative(Box::new(operand.expr)),
+            "-" => casts::negation().call(vec![operand.expr]),
             "+" => operand.expr,
             _ => {
                 let name = match symbol {

@@ -12,7 +12,7 @@ use sqlparser::ast::{self, AccessExpr, Subscript};
 use super::kinds;
 use super::operators::{binary, comparison, conjunction, truth};
 use super::scope::{Item, Scope};
-use super::typed::{Ty, Typed, at, literal};
+use super::typed::{Ty, Typed, at, cast_to, literal};
 use super::{Analyzer, Result};
 use crate::error::{SqlError, state};
 use crate::sql::functions::quantified;
@@ -435,6 +435,7 @@ impl Analyzer<'_> {
                 self.cast(array, &PgType::Array(Box::new(wanted)), kinds::Context::Explicit)?
             }
         };
+        let (value, array) = self.same_elements(value, array)?;
         if let (Some(Operator::Eq), false) | (Some(Operator::NotEq), true) = (comparison(symbol), all)
             && let Some(elements) = constants(&array.expr)?
             && elements.iter().all(super::expr::is_constant)
@@ -457,6 +458,24 @@ impl Analyzer<'_> {
         };
         let expr = Expr::ScalarFunction(ScalarFunction::new_udf(function, vec![value.expr, array.expr]));
         Ok(Typed::boolean(expr, position))
+    }
+
+    /// A number and an array of numbers, of one scale or all of scales of their own.
+    fn same_elements(&self, value: Typed, array: Typed) -> Result<(Typed, Typed)> {
+        let of_value = value.pg_type();
+        let PgType::Array(item) = array.pg_type() else {
+            return Ok((value, array));
+        };
+        match (&of_value, item.as_ref()) {
+            (PgType::Numeric(a), PgType::Numeric(b)) if a != b => {
+                let varying = PgType::Numeric(None);
+                let position = value.position;
+                let value = Typed::new(cast_to(value.expr, &varying), varying.clone(), position);
+                let array = self.cast(array, &PgType::Array(Box::new(varying)), kinds::Context::Explicit)?;
+                Ok((value, array))
+            }
+            _ => Ok((value, array)),
+        }
     }
 
     /// Rows of a subquery against a value, where the operator is no order: `LIKE ANY (SELECT ...)`, `(a, b) IN (...)`.

@@ -20,6 +20,7 @@ use super::scope::{Clause, Scope};
 use super::typed::{Typed, at, cast_to};
 use super::{Analyzer, Result};
 use crate::error::{SqlError, state};
+use crate::sql::functions::numeric_series;
 use crate::types::PgType;
 
 /// Marks a list whose elements are rows: `rows(list)` is one of them.
@@ -234,13 +235,12 @@ impl Analyzer<'_> {
     fn series(&self, arguments: Vec<Typed>, position: Option<usize>) -> Result<Typed> {
         let item = arguments[0].pg_type();
         if let PgType::Numeric(_) = item {
-            return Err(at(
-                SqlError::unsupported(
-                    "generate_series of type numeric is not supported",
-                    "Divide a series of integers.",
-                ),
-                position,
-            ));
+            let mut exprs: Vec<Expr> = arguments.into_iter().map(|typed| typed.expr).collect();
+            if exprs.len() == 2 {
+                exprs.push(super::number::integer(1, position).expr);
+            }
+            let varying = PgType::Numeric(None);
+            return Ok(Typed::new(marked_list(numeric_series().call(exprs)), varying, position));
         }
         let function = self.scalar("generate_series").expect("it is the engine's");
         let whole = matches!(item, PgType::Int4 | PgType::Int8);

@@ -3,7 +3,7 @@
 //! One rule: what has no type yet (a quoted string, NULL, a parameter) is UNKNOWN until its context gives it one; then a
 //! string is read as that type, with the position of an error, and a parameter has that type from then on.
 
-use arrow::datatypes::{DataType, FieldRef};
+use arrow::datatypes::FieldRef;
 use datafusion::common::ScalarValue;
 use datafusion::common::metadata::FieldMetadata;
 use datafusion::logical_expr::Expr;
@@ -15,6 +15,7 @@ use super::kinds::{self, Context, can_coerce};
 use super::{Analyzer, Result, choose};
 use crate::error::{SqlError, state};
 use crate::sql::functions::zone;
+use crate::types::varying::Numeric;
 use crate::types::{InputStyle, PG_TYPE_KEY, PgType, scalar_from_text};
 
 /// What an expression is.
@@ -279,10 +280,9 @@ impl Analyzer<'_> {
                 return Ok(made(cast_to(expr, wanted), wanted.clone()));
             }
             PgType::Numeric(None) => {
-                if let Some(value) = exact_numeric(&text) {
-                    let pg_type = PgType::of_arrow(&value.data_type()).expect("a decimal is NUMERIC");
-                    return Ok(made(literal(value, &pg_type), pg_type));
-                }
+                let value = exact_numeric(&text).map_err(|error| at(error, position))?;
+                let pg_type = PgType::of_arrow(&value.data_type()).expect("a number is NUMERIC");
+                return Ok(made(literal(value, &pg_type), pg_type));
             }
             PgType::Oid if text.trim().parse::<u32>().is_err() => {
                 let text = Expr::Literal(ScalarValue::Utf8(Some(text)), None);
@@ -358,33 +358,7 @@ impl Analyzer<'_> {
 fn common_modifier(all: &[Typed], oid: u32) -> PgType {
     let bare = PgType::from_oid(oid).expect("a common type is a real one");
     if oid == kinds::NUMERIC {
-        let mut whole = 0i16;
-        let mut scale = i16::from(i8::MIN);
-        for typed in all {
-            let (precision, digits) = match (typed.pg_type(), typed.literal()) {
-                (_, Some(text)) => match exact_numeric(text) {
-                    Some(ScalarValue::Decimal128(_, precision, scale)) => (precision, scale),
-                    _ => continue,
-                },
-                (PgType::Numeric(Some(digits)), _) => digits,
-                (PgType::Numeric(None), _) => match bare.arrow() {
-                    DataType::Decimal128(precision, scale) => (precision, scale),
-                    _ => continue,
-                },
-                (other, _) => match whole_digits(&other) {
-                    Some(digits) => (digits, 0),
-                    None => continue,
-                },
-            };
-            whole = whole.max(i16::from(precision) - i16::from(digits));
-            scale = scale.max(i16::from(digits));
-        }
-        if scale == i16::from(i8::MIN) {
-            return bare;
-        }
-        let precision = (whole + scale).clamp(1, 38);
-        let arrow = DataType::Decimal128(precision as u8, scale.min(38) as i8);
-        return PgType::of_arrow(&arrow).expect("a decimal is NUMERIC");
+        return common_numeric(all);
     }
     let mut known = all.iter().filter(|typed| typed.oid() == oid).map(Typed::pg_type);
     let Some(first) = known.next() else { return bare };
@@ -393,6 +367,31 @@ fn common_modifier(all: &[Typed], oid: u32) -> PgType {
         true => first,
         false => bare,
     }
+}
+
+/// NUMERIC of one scale if all of them have that, and 38 digits hold them; else of any.
+fn common_numeric(all: &[Typed]) -> PgType {
+    const DIGITS_MAX: u8 = 38;
+    let mut common: Option<(u8, i8)> = None;
+    for typed in all.iter().filter(|typed| !typed.is_null()) {
+        let digits = match (typed.pg_type(), typed.literal()) {
+            (_, Some(text)) => match exact_numeric(text) {
+                Ok(ScalarValue::Decimal128(_, precision, scale)) => Some((precision, scale)),
+                _ => None,
+            },
+            (PgType::Numeric(digits), _) => digits,
+            (other, _) => whole_digits(&other).map(|digits| (digits, 0)),
+        };
+        let Some((precision, scale)) = digits else {
+            return PgType::Numeric(None);
+        };
+        common = match common {
+            None => Some((precision, scale)),
+            Some((known, same)) if same == scale => Some((known.max(precision), scale)),
+            Some(_) => return PgType::Numeric(None),
+        };
+    }
+    PgType::Numeric(common.filter(|(precision, scale)| *precision <= DIGITS_MAX && *scale >= 0))
 }
 
 /// Digits of the largest value of an integer type.
@@ -405,42 +404,18 @@ fn whole_digits(pg_type: &PgType) -> Option<u8> {
     }
 }
 
-/// A number as a decimal of exactly the digits that are written; `None` if NUMERIC has not so many, or it is none.
-pub fn exact_numeric(text: &str) -> Option<ScalarValue> {
-    const DIGITS_MAX: usize = 38;
-    let text = text.trim();
-    let (negative, unsigned) = match text.strip_prefix('-') {
-        Some(rest) => (true, rest),
-        None => (false, text.strip_prefix('+').unwrap_or(text)),
-    };
-    let (mantissa, exponent) = match unsigned.split_once(['e', 'E']) {
-        Some((mantissa, exponent)) => (mantissa, exponent.parse::<i32>().ok()?),
-        None => (unsigned, 0),
-    };
-    let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, ""));
-    let is_digits = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
-    if whole.is_empty() && fraction.is_empty() || !is_digits(whole) || !is_digits(fraction) {
-        return None;
-    }
-    let mut digits = format!("{whole}{fraction}").trim_start_matches('0').to_string();
-    let mut scale = i64::try_from(fraction.len()).ok()? - i64::from(exponent);
-    if scale < 0 {
-        if digits.is_empty() {
-            scale = 0;
-        } else if digits.len() as i64 - scale > DIGITS_MAX as i64 {
-            return None;
-        } else {
-            digits.push_str(&"0".repeat(scale.unsigned_abs() as usize));
-            scale = 0;
+/// A number of exactly the digits that are written: of its own scale in the plan if 38 digits hold it.
+pub fn exact_numeric(text: &str) -> std::result::Result<ScalarValue, SqlError> {
+    const DIGITS_MAX: u32 = 38;
+    let number = Numeric::parse(text)?;
+    Ok(match &number {
+        Numeric::Small { value, scale } if *scale <= DIGITS_MAX && value.unsigned_abs() < 10_u128.pow(DIGITS_MAX) => {
+            let digits = value.unsigned_abs().checked_ilog10().map_or(1, |last| last + 1);
+            let precision = digits.max(*scale).max(1) as u8;
+            ScalarValue::Decimal128(Some(*value), precision, *scale as i8)
         }
-    }
-    if digits.len() > DIGITS_MAX || scale > DIGITS_MAX as i64 {
-        return None;
-    }
-    let value: i128 = if digits.is_empty() { 0 } else { digits.parse().ok()? };
-    let precision = (digits.len() as i64).max(scale).max(1) as u8;
-    let value = if negative { -value } else { value };
-    Some(ScalarValue::Decimal128(Some(value), precision, scale as i8))
+        _ => ScalarValue::LargeBinary(Some(number.encoded())),
+    })
 }
 
 /// A parameter of a type.

@@ -291,7 +291,7 @@ fn default_frame(spec: &Spec) -> WindowFrame {
                 | PgType::Int8
                 | PgType::Float4
                 | PgType::Float8
-                | PgType::Numeric(_)
+                | PgType::Numeric(Some(_))
                 | PgType::Date
                 | PgType::Timestamp
                 | PgType::TimestampTz

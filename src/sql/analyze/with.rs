@@ -138,13 +138,20 @@ impl Analyzer<'_> {
             *name = fold(&given.name);
         }
         let first = self.settle_output(first)?;
-        let types: Vec<PgType> = first.columns.iter().map(|column| column.pg_type.clone()).collect();
+        // The rows that follow have scales of their own.
+        let types = first.columns.iter().map(|column| match &column.pg_type {
+            PgType::Numeric(_) => PgType::Numeric(None),
+            other => other.clone(),
+        });
+        let types: Vec<PgType> = types.collect();
         let own_columns: Vec<OutColumn> = first
             .columns
             .iter()
             .zip(&names)
-            .map(|(column, name)| OutColumn {
+            .zip(&types)
+            .map(|((column, name), pg_type)| OutColumn {
                 name: name.clone(),
+                pg_type: pg_type.clone(),
                 ..column.clone()
             })
             .collect();
@@ -155,8 +162,12 @@ impl Analyzer<'_> {
             .iter()
             .enumerate()
             .map(|(at, column)| {
-                Expr::Column(column.column.clone())
-                    .alias_with_metadata(column_name(&names[at], at), super::typed::metadata(&types[at]))
+                let expr = Expr::Column(column.column.clone());
+                let expr = match column.pg_type == types[at] {
+                    true => expr,
+                    false => super::typed::cast_to(expr, &types[at]),
+                };
+                expr.alias_with_metadata(column_name(&names[at], at), super::typed::metadata(&types[at]))
             })
             .collect();
         let first_plan = LogicalPlan::Projection(Projection::try_new(exprs, Arc::new(first.plan))?);

@@ -1,11 +1,9 @@
 //! Errors that the engine's functions and kernels raise while they run, as PostgreSQL words them. Each is known by its text.
 
-use super::{
-    after, between, cancelled, division_by_zero, from_coercion, invalid_input, lower_first, out_of_range, pg_name,
-    sentence,
-};
+use super::{after, between, cancelled, from_coercion, invalid_input, lower_first, out_of_range, pg_name, sentence};
 use crate::error::{SqlError, SqlState, state};
 use crate::sql::functions::growth::{regex, too_large_together};
+use crate::types::decimal::division_by_zero;
 
 /// What the engine says of values that a user gave, in lower case; SQLSTATE and message of PostgreSQL.
 const KNOWN: [(&str, &str, &str); 22] = [

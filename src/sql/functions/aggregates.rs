@@ -10,7 +10,8 @@
 //! | sum | int8, numeric(p,s) | i128, count | numeric(38,s) |
 //! | sum | real, double | f64, count | real, double |
 //! | sum, avg | interval | months, days, ns; count | interval |
-//! | avg | int2, int4; int8, numeric(p,s) | i64; i128, count | numeric(38,16); numeric(38,max(s,16)) |
+//! | sum, avg | numeric | [`Total`] | numeric |
+//! | avg | int2, int4; int8, numeric(p,s) | i64; i128, count | numeric |
 //! | avg | real, double | f64, count | double |
 //! | count | any | i64 | bigint |
 //! | min, max | any that is ordered | the value | the input's |
@@ -29,10 +30,11 @@ use arrow::datatypes::{
     Int64Type, IntervalMonthDayNano, IntervalMonthDayNanoType, IntervalUnit,
 };
 
+pub use super::numeric::Total;
+use super::numeric::collect;
 use crate::error::{SqlError, state};
+use crate::types::varying::Numeric;
 
-/// Fractional digits of an average of exact numbers, at least.
-pub const AVERAGE_SCALE: i8 = 16;
 /// Digits that a NUMERIC can have.
 pub const NUMERIC_PRECISION: u8 = 38;
 /// Largest magnitude of a NUMERIC's unscaled value.
@@ -78,6 +80,8 @@ pub enum StateKind {
     Float64,
     /// [`Slot<IntervalMonthDayNano>`]
     Interval,
+    /// [`Total`]
+    Total,
     /// [`BoolSlot`]
     Bool,
     /// The extreme value itself.
@@ -109,10 +113,10 @@ pub fn resolve(kind: AggregateKind, input: &DataType) -> Result<Aggregate, SqlEr
         (AggregateKind::Sum | AggregateKind::Avg, DataType::Interval(IntervalUnit::MonthDayNano)) => {
             (StateKind::Interval, input.clone())
         }
-        (AggregateKind::Avg, DataType::Int16 | DataType::Int32) => (StateKind::Int64, numeric(AVERAGE_SCALE)),
-        (AggregateKind::Avg, DataType::Int64) => (StateKind::Int128, numeric(AVERAGE_SCALE)),
-        (AggregateKind::Avg, DataType::Decimal128(_, scale)) => {
-            (StateKind::Int128, numeric((*scale).max(AVERAGE_SCALE)))
+        (AggregateKind::Sum | AggregateKind::Avg, DataType::LargeBinary) => (StateKind::Total, DataType::LargeBinary),
+        (AggregateKind::Avg, DataType::Int16 | DataType::Int32) => (StateKind::Int64, DataType::LargeBinary),
+        (AggregateKind::Avg, DataType::Int64 | DataType::Decimal128(_, _)) => {
+            (StateKind::Int128, DataType::LargeBinary)
         }
         (AggregateKind::Avg, DataType::Float32) => (StateKind::Float64, DataType::Float64),
         _ => return Err(undefined(kind, input)),
@@ -287,21 +291,6 @@ fn numeric_array(values: Vec<i128>, nulls: Option<NullBuffer>, output: &DataType
     Arc::new(array)
 }
 
-/// `sum / count` with `digits` more fractional digits than `sum` has, rounded half away from zero.
-pub fn average(sum: i128, count: i64, digits: u32) -> Result<i128, SqlError> {
-    let count = i128::from(count);
-    let factor = 10i128.pow(digits);
-    let whole = (sum / count).checked_mul(factor).ok_or_else(i128::overflow)?;
-    // The remainder is below 2^63 and the factor at most 10^16: no overflow.
-    let rest = (sum % count) * factor;
-    let mut fraction = rest / count;
-    if (rest % count).abs() * 2 >= count {
-        fraction += sum.signum();
-    }
-    let result = whole.checked_add(fraction).ok_or_else(i128::overflow)?;
-    in_numeric(result)
-}
-
 /// 22003 if the unscaled value has more digits than a NUMERIC can have.
 pub fn in_numeric(value: i128) -> Result<i128, SqlError> {
     if value.unsigned_abs() > NUMERIC_MAX as u128 {
@@ -319,18 +308,15 @@ fn scale_of(data_type: &DataType) -> i8 {
 
 /// Averages of exact numbers.
 fn averages<S: Summand + Into<i128>>(aggregate: &Aggregate, slots: &[Slot<S>]) -> Result<ArrayRef, SqlError> {
-    let digits = (scale_of(&aggregate.output) - scale_of(&aggregate.input)) as u32;
-    let values = slots
-        .iter()
-        .map(|slot| {
-            if slot.count > 0 {
-                average(slot.sum.into(), slot.count, digits)
-            } else {
-                Ok(0)
-            }
-        })
-        .collect::<Result<Vec<i128>, SqlError>>()?;
-    Ok(numeric_array(values, counted(slots), &aggregate.output))
+    let scale = scale_of(&aggregate.input);
+    collect(slots.len(), |row| {
+        let slot = slots[row];
+        if slot.count <= 0 {
+            return Ok(None);
+        }
+        let sum = Numeric::of_units(slot.sum.into(), scale);
+        sum.divide(&Numeric::whole(slot.count.into())).map(Some)
+    })
 }
 
 impl Summand for i64 {

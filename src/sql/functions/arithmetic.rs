@@ -4,8 +4,8 @@
 //! One rule: the operator is chosen when the expression is planned, by the types of its operands, and is a function
 //! of the plan from then on, so that batch queries and views cannot disagree.
 //!
-//! NUMERIC has at most 38 digits. `+ - %` keep the larger scale; `*` adds the scales (as far as 20 fractional digits,
-//! or the larger of both); `/` gives 16 fractional digits or the larger scale, rounded half away from zero.
+//! NUMERIC of a scale that the plan knows stays so, in 128 bits, where 38 digits hold every result: `+ - %` have the
+//! larger scale, `*` the sum of both. Other results, and all of `/`, have a scale of their own (`types/varying.rs`).
 //!
 //! Not here: dates, times and intervals (`temporal.rs`), `^` and other functions (`math.rs`).
 
@@ -27,16 +27,13 @@ use datafusion::logical_expr::{
 };
 
 use super::aggregates::{NUMERIC_MAX, NUMERIC_PRECISION, Summand, float_overflow};
+use super::numeric::{Numbers, collect};
 use super::{fail, temporal};
 use crate::error::{SqlError, state};
+use crate::types::decimal::{self, division_by_zero};
 
 /// Names of operands that are written out, together.
 const NAME_BYTES_MAX: usize = 64;
-/// Fractional digits of a quotient of NUMERICs, at least.
-pub const QUOTIENT_SCALE: i8 = 16;
-/// Fractional digits up to which a product of NUMERICs is exact.
-pub const PRODUCT_SCALE: i8 = 20;
-
 /// A binary arithmetic operator.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum Operator {
@@ -127,7 +124,8 @@ pub fn operands(operator: Operator, left: &DataType, right: &DataType) -> Result
 }
 
 fn numbers(operator: Operator, left: &DataType, right: &DataType) -> Option<Operands> {
-    if !left.is_numeric() || !right.is_numeric() {
+    let is_number = |data_type: &DataType| data_type.is_numeric() || *data_type == DataType::LargeBinary;
+    if !is_number(left) || !is_number(right) {
         return None;
     }
     let same = |data_type: DataType| Operands {
@@ -147,25 +145,35 @@ fn numbers(operator: Operator, left: &DataType, right: &DataType) -> Option<Oper
         };
         return Some(same(wider.clone()));
     }
-    let (left_precision, left_scale) = numeric_of_integer(left)?;
-    let (right_precision, right_scale) = numeric_of_integer(right)?;
-    let scale = left_scale.max(right_scale);
-    let whole = (left_precision as i8 - left_scale).max(right_precision as i8 - right_scale);
-    let cap = |digits: i16| digits.clamp(1, NUMERIC_PRECISION as i16) as u8;
-    let result = match operator {
-        Operator::Plus | Operator::Minus => DataType::Decimal128(cap(i16::from(whole) + i16::from(scale) + 1), scale),
-        Operator::Modulo => DataType::Decimal128(cap(i16::from(whole) + i16::from(scale)), scale),
-        Operator::Multiply => {
-            let exact = i16::from(left_scale) + i16::from(right_scale);
-            let product = exact.min(i16::from(PRODUCT_SCALE).max(i16::from(scale))) as i8;
-            DataType::Decimal128(cap(i16::from(left_precision) + i16::from(right_precision)), product)
-        }
-        Operator::Divide => DataType::Decimal128(NUMERIC_PRECISION, scale.max(QUOTIENT_SCALE)),
+    let varying = Operands {
+        left: left.clone(),
+        right: right.clone(),
+        result: DataType::LargeBinary,
     };
+    let (Some((left_precision, left_scale)), Some((right_precision, right_scale))) =
+        (numeric_of_integer(left), numeric_of_integer(right))
+    else {
+        return Some(varying);
+    };
+    let scale = i16::from(left_scale.max(right_scale));
+    let whole = |precision: u8, scale: i8| i16::from(precision) - i16::from(scale);
+    let larger = whole(left_precision, left_scale).max(whole(right_precision, right_scale));
+    let (digits, scale) = match operator {
+        Operator::Plus | Operator::Minus => (larger + scale + 1, scale),
+        Operator::Modulo => (larger + scale, scale),
+        Operator::Multiply => (
+            i16::from(left_precision) + i16::from(right_precision),
+            i16::from(left_scale) + i16::from(right_scale),
+        ),
+        Operator::Divide => return Some(varying),
+    };
+    if digits > i16::from(NUMERIC_PRECISION) || scale > digits.max(1) || left_scale < 0 || right_scale < 0 {
+        return Some(varying);
+    }
     Some(Operands {
         left: DataType::Decimal128(left_precision, left_scale),
         right: DataType::Decimal128(right_precision, right_scale),
-        result,
+        result: DataType::Decimal128(digits.max(1) as u8, scale as i8),
     })
 }
 
@@ -252,7 +260,8 @@ impl ScalarUDFImpl for Arithmetic {
         let [left, right] = args.args.as_slice() else {
             unreachable!("planned with two operands")
         };
-        if result_type.is_numeric() && left.data_type().is_numeric() && right.data_type().is_numeric() {
+        let is_number = |data_type: &DataType| data_type.is_numeric() || *data_type == DataType::LargeBinary;
+        if is_number(result_type) && is_number(&left.data_type()) && is_number(&right.data_type()) {
             return apply(left, right, |left, right| {
                 evaluate_numbers(self.operator, left, right, result_type)
             });
@@ -286,15 +295,10 @@ pub fn apply(
     }
 }
 
-/// 22012.
-pub fn division_by_zero() -> SqlError {
-    SqlError::new(state::DIVISION_BY_ZERO, "division by zero")
-}
-
 /// 22003, worded for the type that was too small.
 pub fn out_of_range(data_type: &DataType) -> SqlError {
     let name = match data_type {
-        DataType::Decimal128(_, _) => return i128::overflow(),
+        DataType::Decimal128(_, _) | DataType::LargeBinary => return decimal::overflow(),
         DataType::Float32 | DataType::Float64 => return float_overflow(),
         DataType::Interval(_) => return IntervalMonthDayNano::overflow(),
         DataType::Int16 => "smallint",
@@ -342,6 +346,7 @@ pub fn evaluate_numbers(
             })
         }),
         DataType::Decimal128(precision, scale) => decimals(operator, left, right, *precision, *scale),
+        DataType::LargeBinary => return varying(operator, left, right),
         _ => match operator {
             Operator::Plus => numeric::add(left, right),
             Operator::Minus => numeric::sub(left, right),
@@ -442,6 +447,32 @@ pub fn binary_kernel<L: ArrowPrimitiveType, R: ArrowPrimitiveType, O: ArrowPrimi
     }
 }
 
+/// Over exact numbers of any types.
+fn varying(operator: Operator, left: &dyn Datum, right: &dyn Datum) -> Result<ArrayRef, SqlError> {
+    let ((left, left_is_scalar), (right, right_is_scalar)) = (left.get(), right.get());
+    let numbers = |column| Numbers::of(column).expect("planned over exact numbers");
+    let (lefts, rights) = (numbers(left), numbers(right));
+    let rows = match left_is_scalar {
+        true => right.len(),
+        false => left.len(),
+    };
+    let at = |is_scalar: bool, row: usize| if is_scalar { 0 } else { row };
+    collect(rows, |row| {
+        let pair = lefts
+            .get(at(left_is_scalar, row))
+            .zip(rights.get(at(right_is_scalar, row)));
+        let Some((l, r)) = pair else { return Ok(None) };
+        let made = match operator {
+            Operator::Plus => l.add(&r),
+            Operator::Minus => l.subtract(&r),
+            Operator::Multiply => l.multiply(&r),
+            Operator::Divide => l.divide(&r),
+            Operator::Modulo => l.modulo(&r),
+        };
+        made.map(Some)
+    })
+}
+
 fn scale_of(datum: &dyn Datum) -> i8 {
     match datum.get().0.data_type() {
         DataType::Decimal128(_, scale) => *scale,
@@ -459,18 +490,6 @@ fn power_of_ten(exponent: i16) -> Result<i256, ArrowError> {
 /// A product that is 0 if one side is, whatever the other is.
 fn scaled(value: i128, factor: i256) -> Option<i128> {
     i256::from_i128(value).checked_mul(factor)?.to_i128()
-}
-
-/// `numerator / denominator` rounded half away from zero.
-fn divide_rounded(numerator: i256, denominator: i256) -> i256 {
-    let quotient = numerator.wrapping_div(denominator);
-    let rest = numerator.wrapping_rem(denominator);
-    let twice = rest.wrapping_abs().wrapping_mul(i256::from_i128(2));
-    if twice >= denominator.wrapping_abs() {
-        let negative = numerator.is_negative() != denominator.is_negative();
-        return quotient.wrapping_add(if negative { i256::MINUS_ONE } else { i256::ONE });
-    }
-    quotient
 }
 
 fn narrow(value: i256) -> Result<i128, ArrowError> {
@@ -514,33 +533,10 @@ fn decimals(
                 })?,
             }
         }
-        Operator::Multiply => {
-            let dropped = left_scale + right_scale - to;
-            if dropped == 0 {
-                binary_kernel::<Decimal128Type, Decimal128Type, Decimal128Type>(left, right, |l, r| {
-                    narrow_checked(l.checked_mul(r))
-                })?
-            } else {
-                let divisor = power_of_ten(dropped)?;
-                binary_kernel::<Decimal128Type, Decimal128Type, Decimal128Type>(left, right, |l, r| {
-                    let product = i256::from_i128(l).wrapping_mul(i256::from_i128(r));
-                    narrow(divide_rounded(product, divisor))
-                })?
-            }
-        }
-        Operator::Divide => {
-            // left / 10^ls / (right / 10^rs) * 10^scale = left * 10^(scale - ls + rs) / right; below 2^127 * 10^38.
-            let factor = power_of_ten(to - left_scale + right_scale)?;
-            binary_kernel::<Decimal128Type, Decimal128Type, Decimal128Type>(left, right, |l, r| {
-                if r == 0 {
-                    return Err(ArrowError::DivideByZero);
-                }
-                let numerator = i256::from_i128(l)
-                    .checked_mul(factor)
-                    .ok_or_else(|| into_arrow(i128::overflow()))?;
-                narrow(divide_rounded(numerator, i256::from_i128(r)))
-            })?
-        }
+        Operator::Multiply => binary_kernel::<Decimal128Type, Decimal128Type, Decimal128Type>(left, right, |l, r| {
+            narrow_checked(l.checked_mul(r))
+        })?,
+        Operator::Divide => unreachable!("a quotient has a scale of its own"),
         Operator::Modulo => {
             let left_factor = power_of_ten(to - left_scale)?;
             let right_factor = power_of_ten(to - right_scale)?;
@@ -565,7 +561,12 @@ pub fn negate(value: &ColumnarValue) -> Result<ColumnarValue> {
         ColumnarValue::Array(array) => array.clone(),
         ColumnarValue::Scalar(scalar) => scalar.to_array()?,
     };
-    let negated = numeric::neg(&array).map_err(|error| fail(of_arrow(error, &data_type)))?;
+    let negated = match Numbers::of(&array).filter(|_| data_type == DataType::LargeBinary) {
+        Some(numbers) => {
+            collect(array.len(), |row| Ok(numbers.get(row).map(|number| number.negated()))).map_err(fail)?
+        }
+        None => numeric::neg(&array).map_err(|error| fail(of_arrow(error, &data_type)))?,
+    };
     Ok(match value {
         ColumnarValue::Array(_) => ColumnarValue::Array(negated),
         ColumnarValue::Scalar(_) => ColumnarValue::Scalar(ScalarValue::try_from_array(&negated, 0)?),

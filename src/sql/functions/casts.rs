@@ -8,8 +8,8 @@ use std::hash::{Hash, Hasher};
 use std::sync::{Arc, LazyLock};
 
 use arrow::array::{
-    Array, ArrayRef, ArrowPrimitiveType, AsArray, BooleanArray, PrimitiveArray, StringArray, StringBuilder,
-    TimestampMicrosecondArray,
+    Array, ArrayRef, ArrowPrimitiveType, AsArray, BooleanArray, Decimal128Array, Float32Array, Float64Array, ListArray,
+    PrimitiveArray, StringArray, StringBuilder, TimestampMicrosecondArray,
 };
 use arrow::compute::{CastOptions, cast_with_options};
 use arrow::datatypes::{
@@ -32,8 +32,11 @@ use datafusion::logical_expr::{
 use datafusion::optimizer::AnalyzerRule;
 
 use super::arithmetic::{self, out_of_range};
+use super::numeric::{Numbers, collect};
 use super::{fail, growth, temporal, zone};
 use crate::error::{SqlError, state};
+use crate::types::numeric::{DecimalShape, not_finite};
+use crate::types::varying::Numeric;
 use crate::types::{ColumnBuilder, ColumnFormatter, PgType, TextStyle};
 
 /// The analyzer rule.
@@ -150,7 +153,9 @@ fn is_restricted_text(pg_type: &PgType) -> bool {
 
 /// Whether PostgreSQL's cast is not Arrow's.
 fn differs(from: &Field, to: &Field) -> bool {
-    use DataType::{Date32, Decimal128, Float32, Float64, Int16, Int32, Int64, Null, Time64, Timestamp, Utf8};
+    use DataType::{
+        Date32, Decimal128, Float32, Float64, Int16, Int32, Int64, LargeBinary, Null, Time64, Timestamp, Utf8,
+    };
     // Types that no column has are the engine's own business: other units, other forms of text.
     let ours = |field: &Field| PgType::of_field(field).is_some_and(|known| known.arrow() == *field.data_type());
     match (from.data_type(), to.data_type()) {
@@ -165,7 +170,12 @@ fn differs(from: &Field, to: &Field) -> bool {
         (Float64, Float32) => true,
         (Timestamp(_, from), Timestamp(_, to)) => from.is_some() != to.is_some(),
         (Timestamp(_, Some(_)), Date32 | Time64(_)) | (Date32, Timestamp(_, _)) => true,
-        (Int16 | Int32 | Int64 | Float32 | Float64 | Decimal128(_, _), Decimal128(_, _)) => true,
+        (
+            Int16 | Int32 | Int64 | Float32 | Float64 | Decimal128(_, _) | LargeBinary,
+            Decimal128(_, _) | LargeBinary,
+        ) => from.data_type() != to.data_type(),
+        (LargeBinary, Int16 | Int32 | Int64 | Float32 | Float64) => true,
+        (DataType::List(from), DataType::List(to)) => from.data_type() != to.data_type() && differs(from, to),
         _ => false,
     }
 }
@@ -258,7 +268,7 @@ pub fn map(
 
 /// Casts a column between two fields' types; `zone` is the session's.
 pub fn cast(column: &ArrayRef, from: &Field, to: &Field, zone: Tz) -> Result<ArrayRef, SqlError> {
-    use DataType::{Date32, Decimal128, Float32, Float64, Int16, Int32, Int64, Time64, Timestamp, Utf8};
+    use DataType::{Date32, Decimal128, Float32, Float64, Int16, Int32, Int64, LargeBinary, Time64, Timestamp, Utf8};
     match (column.data_type(), to.data_type()) {
         (Utf8, Utf8) => restrict(column.as_string(), to),
         (_, Utf8) => {
@@ -325,7 +335,24 @@ pub fn cast(column: &ArrayRef, from: &Field, to: &Field, zone: Tz) -> Result<Arr
             Ok(Arc::new(instants.with_timezone("UTC")))
         }
         (Date32, Timestamp(_, None)) => Ok(Arc::new(temporal::midnights(column, |local| local)?)),
+        (LargeBinary, Int16 | Int32 | Int64 | Float32 | Float64) => of_varying(column, to.data_type()),
+        (DataType::List(item), DataType::List(to)) => {
+            let lists = column.as_list::<i32>();
+            let items = match differs(item, to) {
+                true => cast(lists.values(), item, to, zone)?,
+                false => strict(lists.values(), to.data_type())?,
+            };
+            let to = Arc::new(to.as_ref().clone().with_nullable(true));
+            let lists = ListArray::try_new(to, lists.offsets().clone(), items, lists.nulls().cloned());
+            Ok(Arc::new(
+                lists.map_err(|error| arithmetic::of_arrow(error, column.data_type()))?,
+            ))
+        }
         (_, Decimal128(precision, scale)) => numeric(column, *precision, *scale),
+        (_, LargeBinary) => {
+            let numbers = Any::of(column);
+            collect(column.len(), |row| Ok(numbers.get(row)))
+        }
         (_, other) => strict(column, other),
     }
 }
@@ -399,55 +426,117 @@ fn integers(to: &DataType, rows: usize, value: impl Fn(usize) -> Option<Option<i
     }
 }
 
-/// A cast to NUMERIC(precision, scale).
-fn numeric(column: &ArrayRef, precision: u8, scale: i8) -> Result<ArrayRef, SqlError> {
-    // PostgreSQL reads a float by its 15 (or 6) digits.
-    let column = match column.data_type() {
-        DataType::Float64 => {
-            let floats = column.as_primitive::<Float64Type>();
-            finite(floats.iter().flatten().filter(|value| !value.is_finite()))?;
-            Arc::new(floats.unary::<_, Float64Type>(|value| significant(value, 15))) as ArrayRef
-        }
-        DataType::Float32 => {
-            let floats = column.as_primitive::<Float32Type>();
-            finite(
-                floats
-                    .iter()
-                    .flatten()
-                    .map(f64::from)
-                    .filter(|value| !value.is_finite()),
-            )?;
-            Arc::new(floats.unary::<_, Float64Type>(|value| significant(f64::from(value), 6))) as ArrayRef
-        }
-        _ => column.clone(),
-    };
-    let options = CastOptions {
-        safe: false,
-        ..CastOptions::default()
-    };
-    cast_with_options(&column, &DataType::Decimal128(precision, scale), &options).map_err(|_| {
-        let digits = i16::from(precision) - i16::from(scale);
-        SqlError::new(state::NUMERIC_VALUE_OUT_OF_RANGE, "numeric field overflow").detail(format!(
-            "A field with precision {precision}, scale {scale} must round to an absolute value less than 10^{digits}."
-        ))
-    })
+/// A column of numbers of any kind, read as NUMERIC.
+enum Any<'a> {
+    Exact(Numbers<'a>),
+    Real(&'a PrimitiveArray<Float32Type>),
+    Double(&'a PrimitiveArray<Float64Type>),
 }
 
-fn finite(mut others: impl Iterator<Item = f64>) -> Result<(), SqlError> {
-    match others.next() {
-        None => Ok(()),
-        Some(value) => {
-            let what = if value.is_nan() { "NaN" } else { "infinity" };
-            Err(SqlError::new(
-                state::FEATURE_NOT_SUPPORTED,
-                format!("cannot convert {what} to numeric"),
-            ))
+impl<'a> Any<'a> {
+    fn of(column: &'a ArrayRef) -> Any<'a> {
+        match column.data_type() {
+            DataType::Float32 => Any::Real(column.as_primitive()),
+            DataType::Float64 => Any::Double(column.as_primitive()),
+            _ => Any::Exact(Numbers::of(column).expect("planned over numbers")),
+        }
+    }
+
+    /// PostgreSQL reads a float by its 15 (or 6) digits.
+    fn get(&self, row: usize) -> Option<Numeric> {
+        match self {
+            Any::Exact(numbers) => numbers.get(row),
+            Any::Real(values) => values
+                .is_valid(row)
+                .then(|| Numeric::of_float(values.value(row).into(), f32::DIGITS as usize)),
+            Any::Double(values) => values
+                .is_valid(row)
+                .then(|| Numeric::of_float(values.value(row), f64::DIGITS as usize)),
         }
     }
 }
 
-fn significant(value: f64, digits: usize) -> f64 {
-    format!("{value:.*e}", digits - 1).parse().unwrap_or(value)
+/// A cast to NUMERIC(precision, scale).
+fn numeric(column: &ArrayRef, precision: u8, scale: i8) -> Result<ArrayRef, SqlError> {
+    let shape = DecimalShape { precision, scale };
+    let numbers = Any::of(column);
+    let made = (0..column.len()).map(|row| {
+        let Some(number) = numbers.get(row) else {
+            return Ok(None);
+        };
+        match &number {
+            Numeric::NaN => return Err(not_finite()),
+            Numeric::Infinity | Numeric::MinusInfinity => {
+                let detail =
+                    format!("A field with precision {precision}, scale {scale} cannot hold an infinite value.");
+                return Err(SqlError::new(state::NUMERIC_VALUE_OUT_OF_RANGE, "numeric field overflow").detail(detail));
+            }
+            _ => {}
+        }
+        let units = number
+            .units(scale)
+            .filter(|units| units.unsigned_abs() < 10_u128.pow(precision.into()));
+        units.map(Some).ok_or_else(|| shape.overflow())
+    });
+    let made: Decimal128Array = made.collect::<Result<_, SqlError>>()?;
+    Ok(Arc::new(made.with_data_type(DataType::Decimal128(precision, scale))))
+}
+
+/// A cast of NUMERIC of any scale to an integer or a float.
+fn of_varying(column: &ArrayRef, to: &DataType) -> Result<ArrayRef, SqlError> {
+    let numbers = Numbers::of(column).expect("planned over numbers");
+    let beyond = |value: f64, number: &Numeric| value.is_infinite() && number.finite().is_some();
+    match to {
+        DataType::Float64 => {
+            let made = (0..column.len()).map(|row| {
+                let Some(number) = numbers.get(row) else {
+                    return Ok(None);
+                };
+                let value = number.double();
+                match beyond(value, &number) {
+                    true => Err(too_large(&number, "double precision")),
+                    false => Ok(Some(value)),
+                }
+            });
+            Ok(Arc::new(made.collect::<Result<Float64Array, SqlError>>()?))
+        }
+        DataType::Float32 => {
+            let made = (0..column.len()).map(|row| {
+                let Some(number) = numbers.get(row) else {
+                    return Ok(None);
+                };
+                let value = number.text().parse::<f32>().unwrap_or(f32::NAN);
+                match beyond(value.into(), &number) {
+                    true => Err(too_large(&number, "real")),
+                    false => Ok(Some(value)),
+                }
+            });
+            Ok(Arc::new(made.collect::<Result<Float32Array, SqlError>>()?))
+        }
+        _ => {
+            let name = super::type_name(to);
+            for row in 0..column.len() {
+                if let Some(number) = numbers.get(row)
+                    && number.finite().is_none()
+                {
+                    let what = if number.is_nan() { "NaN" } else { "infinity" };
+                    return Err(SqlError::new(
+                        state::FEATURE_NOT_SUPPORTED,
+                        format!("cannot convert {what} to {name}"),
+                    ));
+                }
+            }
+            integers(to, column.len(), |row| numbers.get(row).map(|number| number.units(0)))
+        }
+    }
+}
+
+/// 22003, as the input functions of floats word it.
+fn too_large(number: &Numeric, name: &str) -> SqlError {
+    SqlError::new(
+        state::NUMERIC_VALUE_OUT_OF_RANGE,
+        format!("\"{}\" is out of range for type {name}", number.text()),
+    )
 }
 
 /// Text as PostgreSQL's casts to text write it.
@@ -529,7 +618,8 @@ struct Negation {
     signature: Signature,
 }
 
-fn negation() -> Arc<ScalarUDF> {
+/// The function of unary minus.
+pub fn negation() -> Arc<ScalarUDF> {
     static NEGATION: LazyLock<Arc<ScalarUDF>> = LazyLock::new(|| {
         let signature = Signature::any(1, Volatility::Immutable);
         Arc::new(ScalarUDF::from(Negation { signature }))

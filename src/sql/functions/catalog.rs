@@ -31,6 +31,7 @@ use crate::catalog::Snapshot;
 use crate::catalog::system::{Value, value_array};
 use crate::error::{SqlError, state};
 use crate::types::PgType;
+use crate::types::varying::Numeric;
 
 pub use self::names::parse_qualified;
 pub use self::text::like_escape;
@@ -302,6 +303,7 @@ fn value_at(array: &ArrayRef, row: usize) -> Value {
         }
         DataType::Decimal128(_, _) => arrow::util::display::array_value_to_string(array, row)
             .map_or(Value::Null, |text| text.parse().map_or(Value::Null, Value::Float)),
+        DataType::LargeBinary => Value::Float(Numeric::decode(array.as_binary::<i64>().value(row)).double()),
         _ => arrow::util::display::array_value_to_string(array, row).map_or(Value::Null, Value::Text),
     }
 }

@@ -10,9 +10,8 @@ use arrow::array::{
     StringArray, Time64MicrosecondArray, TimestampMicrosecondArray,
 };
 use arrow::datatypes::{
-    DataType, Date32Type, Decimal128Type, Field, FieldRef, Float32Type, Float64Type, Int32Type, Int64Type,
-    IntervalMonthDayNano, IntervalMonthDayNanoType, IntervalUnit, Time64MicrosecondType, TimeUnit,
-    TimestampMicrosecondType,
+    DataType, Date32Type, Field, FieldRef, Float32Type, Float64Type, Int32Type, Int64Type, IntervalMonthDayNano,
+    IntervalMonthDayNanoType, IntervalUnit, Time64MicrosecondType, TimeUnit, TimestampMicrosecondType,
 };
 use bytes::BytesMut;
 use chrono_tz::Tz;
@@ -22,7 +21,7 @@ use datafusion::logical_expr::{
 };
 
 use super::aggregates::Summand;
-use super::numeric::Decimal;
+use super::numeric::Numbers;
 use super::part::{Part, date_part, interval_part, time_part, truncate, truncate_interval};
 use super::patterns;
 use super::temporal::{self, DAY_US};
@@ -220,7 +219,9 @@ impl DateTime {
             (Function::ToChar, [source, format]) if text(format) => {
                 let source = match source {
                     DataType::Int16 | DataType::Int32 | DataType::Int64 => DataType::Int64,
-                    DataType::Float32 | DataType::Float64 | DataType::Decimal128(_, _) => source.clone(),
+                    DataType::Float32 | DataType::Float64 | DataType::Decimal128(..) | DataType::LargeBinary => {
+                        source.clone()
+                    }
                     other => match temporal_type(other, &timestamptz())? {
                         DataType::Date32 => TIMESTAMP,
                         TIME => INTERVAL,
@@ -837,13 +838,9 @@ fn to_char(column: &ArrayRef, row: usize, format: &str, session: Tz) -> Result<O
             patterns::double(value.into(), f32::DIGITS as usize, format)?
         }
         DataType::Float64 => patterns::double(double(column, row), f64::DIGITS as usize, format)?,
-        DataType::Decimal128(_, scale) => {
-            let value = column.as_primitive::<Decimal128Type>().value(row);
-            let value = Decimal {
-                value,
-                scale: (*scale).max(0) as u32,
-            };
-            patterns::decimal(value, format)?
+        DataType::Decimal128(..) | DataType::LargeBinary => {
+            let numbers = Numbers::of(column).expect("a column of NUMERIC");
+            patterns::decimal(&numbers.value(row), format)?
         }
         _ if format.is_empty() => return Ok(None),
         DataType::Interval(_) => patterns::interval(interval(column, row), format)?,

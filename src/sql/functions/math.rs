@@ -14,8 +14,11 @@ use datafusion::logical_expr::{
 use super::aggregates::{NUMERIC_MAX, NUMERIC_PRECISION, Summand};
 use super::arithmetic::{self, Operator, out_of_range};
 use super::casts::map;
-use super::{fail, undefined_function};
+use super::numeric::{Numbers, collect, is_exact};
+use super::{fail, over_columns, undefined_function};
 use crate::error::SqlError;
+use crate::types::decimal::Decimal;
+use crate::types::varying::Numeric;
 
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 enum Function {
@@ -77,7 +80,7 @@ fn number(data_type: &DataType) -> Option<DataType> {
         DataType::Float16 | DataType::Float32 => DataType::Float32,
         DataType::Float64 | DataType::Null | DataType::Utf8 => DataType::Float64,
         DataType::Decimal128(precision, scale) if *scale >= 0 => DataType::Decimal128(*precision, *scale),
-        DataType::Decimal128(_, _) => DataType::Decimal128(NUMERIC_PRECISION, 0),
+        DataType::Decimal128(_, _) | DataType::LargeBinary => DataType::LargeBinary,
         _ => return None,
     })
 }
@@ -103,7 +106,7 @@ impl ScalarUDFImpl for Math {
             .collect::<Option<Vec<DataType>>>()
             .ok_or_else(undefined)?;
         let float = |data_type: &DataType| match data_type {
-            DataType::Decimal128(_, _) => data_type.clone(),
+            DataType::Decimal128(_, _) | DataType::LargeBinary => data_type.clone(),
             _ => DataType::Float64,
         };
         match (self.function, numbers.as_slice()) {
@@ -112,7 +115,7 @@ impl ScalarUDFImpl for Math {
             (Function::Ceil | Function::Floor | Function::Round | Function::Trunc, [only]) => Ok(vec![float(only)]),
             (Function::Round | Function::Trunc, [value, digits]) if is_integer(digits) => {
                 let value = match value {
-                    DataType::Decimal128(_, _) => value.clone(),
+                    DataType::Decimal128(_, _) | DataType::LargeBinary => value.clone(),
                     DataType::Int16 | DataType::Int32 => DataType::Decimal128(10, 0),
                     DataType::Int64 => DataType::Decimal128(19, 0),
                     // PostgreSQL has no round(double, integer); it is allowed here.
@@ -124,14 +127,8 @@ impl ScalarUDFImpl for Math {
                 let operands = arithmetic::operands(Operator::Modulo, left, right).map_err(fail)?;
                 Ok(vec![operands.left, operands.right])
             }
-            (Function::Div, [left, right]) => {
-                let decimal = |data_type: &DataType| match data_type {
-                    DataType::Int16 | DataType::Int32 => DataType::Decimal128(10, 0),
-                    DataType::Int64 => DataType::Decimal128(19, 0),
-                    DataType::Decimal128(_, _) => data_type.clone(),
-                    _ => DataType::Decimal128(NUMERIC_PRECISION, 10),
-                };
-                Ok(vec![decimal(left), decimal(right)])
+            (Function::Div, [left, right]) if is_exact(left) && is_exact(right) => {
+                Ok(vec![left.clone(), right.clone()])
             }
             _ => Err(undefined()),
         }
@@ -159,18 +156,17 @@ impl ScalarUDFImpl for Math {
             (Function::Mod, [left, right]) => arithmetic::apply(left, right, |left, right| {
                 arithmetic::evaluate_numbers(Operator::Modulo, left, right, &result)
             }),
-            (Function::Div, [left, right]) => arithmetic::apply(left, right, |left, right| {
-                let exact = DataType::Decimal128(NUMERIC_PRECISION, quotient_scale(left, right));
-                let remainder = arithmetic::evaluate_numbers(Operator::Modulo, left, right, &exact)?;
-                let whole = arithmetic::evaluate_numbers(Operator::Minus, left, &remainder, &exact)?;
-                let quotient = DataType::Decimal128(NUMERIC_PRECISION, quotient_scale(&whole, right));
-                let quotient = arithmetic::evaluate_numbers(Operator::Divide, &whole, right, &quotient)?;
-                rescaled(&quotient, &result, |value, power| value / power)
+            (Function::Div, [_, _]) => over_columns(&args, |columns, rows| {
+                let numbers = |index: usize| Numbers::of(&columns[index]).expect("planned over exact numbers");
+                let (left, right) = (numbers(0), numbers(1));
+                collect(rows, |row| match left.get(row).zip(right.get(row)) {
+                    Some((left, right)) => left.divide_whole(&right).map(Some),
+                    None => Ok(None),
+                })
             }),
-            (Function::Round | Function::Trunc, [value, digits]) => {
-                let digits = ColumnarValue::values_to_arrays(std::slice::from_ref(digits))?[0].clone();
-                map(value, |column| to_digits(self.function, column, &digits, &result))
-            }
+            (Function::Round | Function::Trunc, [_, _]) => over_columns(&args, |columns, _| {
+                to_digits(self.function, &columns[0], &columns[1], &result)
+            }),
             (function, [value]) => map(value, |column| one(function, column, &result)),
             (_, _) => Err(fail(undefined_function(self.name, &[]))),
         }
@@ -185,7 +181,8 @@ impl Math {
                     .map_err(fail)?
                     .result
             }
-            (Function::Div, _) => DataType::Decimal128(NUMERIC_PRECISION, 0),
+            (Function::Div, _) => DataType::LargeBinary,
+            (_, [DataType::LargeBinary, ..]) => DataType::LargeBinary,
             (Function::Sign, [DataType::Decimal128(_, _)]) => DataType::Decimal128(1, 0),
             (Function::Sign, [_]) => DataType::Float64,
             (Function::Ceil | Function::Floor | Function::Round | Function::Trunc, [DataType::Decimal128(p, s)]) => {
@@ -193,28 +190,18 @@ impl Math {
             }
             (Function::Round | Function::Trunc, [DataType::Decimal128(precision, scale), _]) => {
                 let whole = i16::from(*precision) - i16::from(*scale) + 1;
-                // Digits that are not there are zeros, as far as a number has room for them.
-                let scale_kept = match digits {
-                    Some(digits) => {
-                        let room = (i64::from(NUMERIC_PRECISION) - i64::from(whole)).max(i64::from(*scale));
-                        digits.clamp(0, room.max(0)) as i8
+                let kept = digits.and_then(|digits| i16::try_from(digits.max(0)).ok());
+                match kept {
+                    Some(kept) if whole + kept <= i16::from(NUMERIC_PRECISION) => {
+                        DataType::Decimal128((whole + kept).max(1) as u8, kept as i8)
                     }
-                    None => *scale,
-                };
-                DataType::Decimal128((whole + i16::from(scale_kept)).clamp(1, 38) as u8, scale_kept)
+                    _ => DataType::LargeBinary,
+                }
             }
             (_, [first, ..]) => number(first).ok_or_else(|| fail(undefined_function(self.name, arguments)))?,
             _ => return Err(fail(undefined_function(self.name, arguments))),
         })
     }
-}
-
-fn quotient_scale(left: &dyn arrow::array::Datum, right: &dyn arrow::array::Datum) -> i8 {
-    let scale = |datum: &dyn arrow::array::Datum| match datum.get().0.data_type() {
-        DataType::Decimal128(_, scale) => *scale,
-        _ => 0,
-    };
-    scale(left).max(scale(right))
 }
 
 /// A decimal column at a smaller scale, by `change(value, power of ten)`.
@@ -229,6 +216,12 @@ fn rescaled(column: &ArrayRef, to: &DataType, change: impl Fn(i128, i128) -> i12
     Ok(Arc::new(values.with_data_type(to.clone())))
 }
 
+/// NUMERIC of any scale, by `change`.
+fn varying(column: &ArrayRef, change: impl Fn(Numeric) -> Numeric) -> Result<ArrayRef, SqlError> {
+    let numbers = Numbers::of(column).expect("planned over exact numbers");
+    collect(column.len(), |row| Ok(numbers.get(row).map(&change)))
+}
+
 fn rounded(value: i128, power: i128) -> i128 {
     let (quotient, rest) = (value / power, value % power);
     // Twice the rest may not fit.
@@ -241,6 +234,15 @@ fn rounded(value: i128, power: i128) -> i128 {
 
 fn one(function: Function, column: &ArrayRef, result: &DataType) -> Result<ArrayRef, SqlError> {
     match column.data_type() {
+        DataType::LargeBinary => varying(column, |number| match function {
+            Function::Abs => number.absolute(),
+            Function::Sign if number.is_nan() => number,
+            Function::Sign => Numeric::whole(number.signum().into()),
+            Function::Round => number.map(|number| number.round(0)),
+            Function::Trunc => number.map(|number| number.truncate(0)),
+            Function::Ceil => number.map(|number| number.ceiling()),
+            _ => number.map(|number| number.floor()),
+        }),
         DataType::Decimal128(_, scale) => match function {
             Function::Abs => {
                 let values: Decimal128Array = column.as_primitive::<Decimal128Type>().unary(i128::abs);
@@ -347,6 +349,29 @@ fn to_digits(
             })
             .collect();
         return Ok(Arc::new(values));
+    }
+    if *result == DataType::LargeBinary {
+        /// Digits after the point of a result, or before it that are left out.
+        const DIGITS_MAX: i64 = 2_000;
+        let numbers = Numbers::of(column).expect("planned over exact numbers");
+        return collect(column.len(), |row| {
+            let Some((number, digits)) = numbers.get(row).zip(digits_at(row)) else {
+                return Ok(None);
+            };
+            let digits = i64::from(digits).clamp(-DIGITS_MAX, DIGITS_MAX);
+            let made = number.map(|number| {
+                let made = match function {
+                    Function::Round => number.round(digits),
+                    _ => number.truncate(digits),
+                };
+                // Digits that are not there are zeros.
+                Decimal {
+                    value: made.fixed(digits.max(0) as u32),
+                    scale: digits.max(0) as u32,
+                }
+            });
+            Ok(Some(made))
+        });
     }
     let (DataType::Decimal128(_, from), DataType::Decimal128(_, scale)) = (column.data_type(), result) else {
         unreachable!("planned over a decimal");

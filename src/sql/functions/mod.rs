@@ -29,7 +29,6 @@ pub mod catalog;
 mod datetime;
 mod encodings;
 mod extremes;
-mod fixed;
 pub mod growth;
 pub mod json;
 mod lengths;
@@ -55,8 +54,8 @@ mod variadic;
 pub mod zone;
 
 pub use datetime::extract as datetime_extract;
-pub use fixed::fixed;
 pub use json::operator as json_operator;
+pub use numeric::{Numbers, key as numeric_key, series as numeric_series};
 pub use record::record_text;
 pub use single::single_value;
 
@@ -112,11 +111,13 @@ impl Functions {
             functions.add_scalar(function);
         }
         let aggregates = sums::all().into_iter().chain(extremes::all()).chain(ordered::all());
-        for function in aggregates.chain(json::aggregates()) {
+        let variances = numeric::variances(&functions.aggregate);
+        for function in aggregates.chain(json::aggregates()).chain(variances) {
             functions.add_aggregate(function);
         }
         functions.alias_aggregate("bool_and", "every");
         functions.alias_aggregate("var_samp", "variance");
+        functions.alias_aggregate("stddev_samp", "stddev");
         functions
     }
 
@@ -223,7 +224,7 @@ pub fn undefined_operator(operator: &str, left: &DataType, right: &DataType) -> 
 /// PostgreSQL's name of the type that an Arrow type stands for, without modifier.
 pub fn type_name(data_type: &DataType) -> String {
     match data_type {
-        DataType::Decimal128(_, _) => "numeric".to_string(),
+        DataType::Decimal128(_, _) | DataType::LargeBinary => "numeric".to_string(),
         DataType::Null => "unknown".to_string(),
         other => PgType::of_arrow(other).map_or_else(|| other.to_string(), |pg_type| pg_type.name()),
     }

@@ -12,6 +12,7 @@ use arrow::datatypes::DataType;
 use datafusion::common::{Result, exec_err};
 use datafusion::logical_expr::{ColumnarValue, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility};
 
+use super::arrays::canonical;
 use super::growth::regex;
 use super::over_columns;
 use crate::error::SqlError;
@@ -56,6 +57,10 @@ impl Comparison {
     }
 
     fn run(self, values: &ArrayRef, elements: &ArrayRef) -> Result<BooleanArray, SqlError> {
+        let (values, elements) = match values.data_type() {
+            DataType::LargeBinary | DataType::Interval(_) => (canonical(values), canonical(elements)),
+            _ => (Arc::clone(values), Arc::clone(elements)),
+        };
         let (values, elements) = (values.as_ref(), elements.as_ref());
         let compared = match self {
             Comparison::Eq => cmp::eq(&values, &elements),

@@ -49,12 +49,7 @@ fn value(written: &str) -> Result<(ArrayRef, FieldRef), SqlError> {
         Some(inner) => inner.strip_suffix('\'').expect("a quote ends").replace("''", "'"),
         None => text.to_string(),
     });
-    let mut known = PgType::parse(kind).unwrap_or_else(|| panic!("no type {kind}"));
-    if let (PgType::Numeric(None), Some(text)) = (&known, &text) {
-        let scale = text.split_once('.').map_or(0, |(_, fraction)| fraction.len());
-        let digits = text.bytes().filter(u8::is_ascii_digit).count().max(1);
-        known = PgType::Numeric(Some((digits as u8, scale as i8)));
-    }
+    let known = PgType::parse(kind).unwrap_or_else(|| panic!("no type {kind}"));
     let mut column = ColumnBuilder::new(&known, 1);
     match &text {
         Some(text) => column.append_text(text)?,

@@ -2,11 +2,11 @@
 //!
 //! One rule: nothing is computed here; these are loops over slots.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::marker::PhantomData;
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, Int64Array, ListArray, PrimitiveArray};
+use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, Int64Array, LargeBinaryArray, ListArray, PrimitiveArray};
 use arrow::buffer::OffsetBuffer;
 use arrow::compute::{is_not_null, not, nullif, prep_null_mask_filter};
 use arrow::datatypes::{DataType, Field, FieldRef, Int64Type, IntervalMonthDayNano, IntervalUnit};
@@ -17,8 +17,11 @@ use datafusion::logical_expr::{
     Accumulator, AggregateUDF, AggregateUDFImpl, EmitTo, GroupsAccumulator, Signature, Volatility,
 };
 
-use super::aggregates::{self, Aggregate, AggregateKind, Slot, StateKind, Summand};
+use super::aggregates::{self, Aggregate, AggregateKind, Slot, StateKind, Summand, Total};
 use super::fail;
+use super::numeric::Numbers;
+use crate::error::SqlError;
+use crate::types::varying::Numeric;
 
 /// `sum` and `avg`.
 pub fn all() -> Vec<Arc<AggregateUDF>> {
@@ -56,6 +59,7 @@ fn state_type(aggregate: &Aggregate) -> DataType {
         },
         StateKind::Float64 => DataType::Float64,
         StateKind::Interval => DataType::Interval(IntervalUnit::MonthDayNano),
+        StateKind::Total => DataType::LargeBinary,
         StateKind::Count | StateKind::Bool | StateKind::Value => {
             unreachable!("sums and averages have none of these states")
         }
@@ -120,6 +124,7 @@ impl AggregateUDFImpl for SumFunction {
             StateKind::Int64 => single::<i64>(aggregate, distinct),
             StateKind::Int128 => single::<i128>(aggregate, distinct),
             StateKind::Float64 => single::<f64>(aggregate, distinct),
+            StateKind::Total => Box::new(Totals::new(aggregate, distinct)),
             _ => single::<IntervalMonthDayNano>(aggregate, distinct),
         })
     }
@@ -134,6 +139,7 @@ impl AggregateUDFImpl for SumFunction {
             StateKind::Int64 => Box::new(SumGroups::<i64>::new(aggregate)),
             StateKind::Int128 => Box::new(SumGroups::<i128>::new(aggregate)),
             StateKind::Float64 => Box::new(SumGroups::<f64>::new(aggregate)),
+            StateKind::Total => Box::new(TotalGroups::new(aggregate)),
             _ => Box::new(SumGroups::<IntervalMonthDayNano>::new(aggregate)),
         })
     }
@@ -352,6 +358,177 @@ impl<S: Summand> Accumulator for Sum<S> {
 
     fn size(&self) -> usize {
         size_of::<Self>()
+    }
+}
+
+/// Sums over NUMERIC of any scale.
+#[derive(Debug)]
+struct TotalGroups {
+    aggregate: Aggregate,
+    totals: Vec<Total>,
+}
+
+impl TotalGroups {
+    fn new(aggregate: Aggregate) -> TotalGroups {
+        TotalGroups {
+            aggregate,
+            totals: Vec::new(),
+        }
+    }
+
+    fn states(totals: &[Total]) -> Vec<ArrayRef> {
+        let states = totals.iter().map(Total::saved);
+        let counts = totals.iter().map(Total::count);
+        vec![
+            Arc::new(LargeBinaryArray::from_iter_values(states)),
+            Arc::new(Int64Array::from_iter_values(counts)),
+        ]
+    }
+}
+
+impl GroupsAccumulator for TotalGroups {
+    fn update_batch(
+        &mut self,
+        values: &[ArrayRef],
+        groups: &[usize],
+        filter: Option<&BooleanArray>,
+        group_count: usize,
+    ) -> Result<()> {
+        self.totals.resize(group_count, Total::default());
+        let (values, totals) = (filtered(&values[0], filter)?, &mut self.totals);
+        let numbers = Numbers::of(&values).expect("planned over exact numbers");
+        for (row, group) in groups.iter().enumerate() {
+            if let Some(number) = numbers.get(row) {
+                totals[*group].add(&number, 1).map_err(fail)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn merge_batch(&mut self, states: &[ArrayRef], groups: &[usize], group_count: usize) -> Result<()> {
+        self.totals.resize(group_count, Total::default());
+        let states = states[0].as_binary::<i64>();
+        for (row, group) in groups.iter().enumerate() {
+            let state = Total::restore(states.value(row));
+            self.totals[*group].merge(&state).map_err(fail)?;
+        }
+        Ok(())
+    }
+
+    fn evaluate(&mut self, emit: EmitTo) -> Result<ArrayRef> {
+        let totals = emit.take_needed(&mut self.totals);
+        Total::finish(self.aggregate.kind, totals.len(), |row| &totals[row]).map_err(fail)
+    }
+
+    fn state(&mut self, emit: EmitTo) -> Result<Vec<ArrayRef>> {
+        Ok(TotalGroups::states(&emit.take_needed(&mut self.totals)))
+    }
+
+    fn convert_to_state(&self, values: &[ArrayRef], filter: Option<&BooleanArray>) -> Result<Vec<ArrayRef>> {
+        let values = filtered(&values[0], filter)?;
+        let numbers = Numbers::of(&values).expect("planned over exact numbers");
+        let totals = (0..values.len()).map(|row| {
+            let mut total = Total::default();
+            if let Some(number) = numbers.get(row) {
+                total.add(&number, 1)?;
+            }
+            Ok(total)
+        });
+        let totals: Vec<Total> = totals.collect::<Result<_, SqlError>>().map_err(fail)?;
+        Ok(TotalGroups::states(&totals))
+    }
+
+    fn size(&self) -> usize {
+        let beside: usize = self.totals.iter().map(Total::bytes).sum();
+        self.totals.capacity() * size_of::<Total>() + beside
+    }
+}
+
+/// One sum over NUMERIC of any scale, which rows can also leave.
+#[derive(Debug)]
+struct Totals {
+    aggregate: Aggregate,
+    total: Total,
+    /// Of DISTINCT: the values that were added, by their keys.
+    seen: Option<HashMap<Vec<u8>, Numeric>>,
+}
+
+impl Totals {
+    fn new(aggregate: Aggregate, distinct: bool) -> Totals {
+        Totals {
+            aggregate,
+            total: Total::default(),
+            seen: distinct.then(HashMap::new),
+        }
+    }
+
+    fn change(&mut self, values: &ArrayRef, weight: i64) -> Result<()> {
+        let numbers = Numbers::of(values).expect("planned over exact numbers");
+        for row in 0..values.len() {
+            let Some(number) = numbers.get(row) else { continue };
+            if let Some(seen) = &mut self.seen {
+                let mut key = Vec::new();
+                number.put_key(&mut key);
+                if seen.insert(key, number.clone()).is_some() {
+                    continue;
+                }
+            }
+            self.total.add(&number, weight).map_err(fail)?;
+        }
+        Ok(())
+    }
+}
+
+impl Accumulator for Totals {
+    fn update_batch(&mut self, values: &[ArrayRef]) -> Result<()> {
+        self.change(&values[0], 1)
+    }
+
+    fn retract_batch(&mut self, values: &[ArrayRef]) -> Result<()> {
+        self.change(&values[0], -1)
+    }
+
+    fn supports_retract_batch(&self) -> bool {
+        self.seen.is_none()
+    }
+
+    fn merge_batch(&mut self, states: &[ArrayRef]) -> Result<()> {
+        if self.seen.is_some() {
+            for values in states[0].as_list::<i32>().iter().flatten() {
+                self.change(&values, 1)?;
+            }
+            return Ok(());
+        }
+        for state in states[0].as_binary::<i64>().iter().flatten() {
+            self.total.merge(&Total::restore(state)).map_err(fail)?;
+        }
+        Ok(())
+    }
+
+    fn state(&mut self) -> Result<Vec<ScalarValue>> {
+        let Some(seen) = &self.seen else {
+            return Ok(vec![
+                ScalarValue::LargeBinary(Some(self.total.saved())),
+                ScalarValue::Int64(Some(self.total.count())),
+            ]);
+        };
+        let values: ArrayRef = Arc::new(LargeBinaryArray::from_iter_values(seen.values().map(Numeric::encoded)));
+        let field = Arc::new(Field::new_list_field(DataType::LargeBinary, true));
+        let list = ListArray::new(field, OffsetBuffer::from_lengths([values.len()]), values, None);
+        Ok(vec![ScalarValue::List(Arc::new(list))])
+    }
+
+    fn evaluate(&mut self) -> Result<ScalarValue> {
+        let result = Total::finish(self.aggregate.kind, 1, |_| &self.total).map_err(fail)?;
+        ScalarValue::try_from_array(&result, 0)
+    }
+
+    fn size(&self) -> usize {
+        let seen = self
+            .seen
+            .as_ref()
+            .map_or(0, |seen| seen.capacity() * (48 + size_of::<Numeric>()));
+        size_of::<Self>() + self.total.bytes() + seen
     }
 }
 

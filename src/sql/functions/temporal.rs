@@ -17,11 +17,10 @@ use datafusion::common::Result;
 use datafusion::logical_expr::{ColumnarValue, ScalarFunctionArgs};
 
 use super::aggregates::Summand;
-use super::arithmetic::{
-    Operands, Operator, apply, binary_kernel, division_by_zero, into_arrow, of_arrow, scale_interval,
-};
+use super::arithmetic::{Operands, Operator, apply, binary_kernel, into_arrow, of_arrow, scale_interval};
 use super::{undefined_operator, zone};
 use crate::error::{SqlError, state};
+use crate::types::decimal::division_by_zero;
 
 pub const DAY_US: i64 = 86_400_000_000;
 const INTERVAL: DataType = DataType::Interval(IntervalUnit::MonthDayNano);

@@ -3,13 +3,20 @@
 //!
 //! One rule: runs when every column that a call names was found, and changes no name of a plan.
 
+use std::sync::Arc;
+
+use arrow::datatypes::{DataType, Field, FieldRef};
 use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::common::{DFSchema, Result};
 use datafusion::logical_expr::expr::Sort;
 use datafusion::logical_expr::expr_rewriter::NamePreserver;
-use datafusion::logical_expr::{Expr, ExprSchemable, LogicalPlan, WindowFunctionDefinition};
+use datafusion::logical_expr::{
+    Expr, ExprSchemable, LogicalPlan, WindowFrame, WindowFrameBound, WindowFrameUnits, WindowFunctionDefinition,
+};
 
+use super::keys;
 use crate::sql::functions::calls::settle_aggregate;
+use crate::sql::functions::casts;
 use crate::sql::functions::functions;
 use crate::sql::functions::growth::bound_in_window;
 use crate::types::PgType;
@@ -72,22 +79,47 @@ fn sort_by_keys(order_by: &mut [Sort], schema: &DFSchema) -> bool {
     changed
 }
 
-/// What a value is sorted by: JSONB has an order of its own.
+/// What a value is sorted by: JSONB has an order of its own, and so has what is compared by keys.
 fn key(expr: Expr, schema: &DFSchema) -> Expr {
     match expr.to_field(schema) {
         Ok((_, field)) if PgType::of_field(&field) == Some(PgType::Jsonb) => {
             let function = functions().scalar["jsonb_sort_key"].clone();
             function.call(vec![expr])
         }
-        _ => expr,
+        _ => keys::key(expr, schema),
     }
+}
+
+/// Whether a frame counts in the values that rows are sorted by.
+fn counts_in_values(frame: &WindowFrame) -> bool {
+    let is_offset = |bound: &WindowFrameBound| match bound {
+        WindowFrameBound::Preceding(offset) | WindowFrameBound::Following(offset) => !offset.is_null(),
+        WindowFrameBound::CurrentRow => false,
+    };
+    frame.units == WindowFrameUnits::Range && (is_offset(&frame.start_bound) || is_offset(&frame.end_bound))
+}
+
+/// NUMERIC in which the distances of a frame are counted; 22003 for what has more digits before the point.
+fn counted() -> FieldRef {
+    Arc::new(Field::new("", DataType::Decimal128(38, 12), true))
 }
 
 fn bound_call(expr: Expr, schema: &DFSchema) -> Result<Transformed<Expr>> {
     let Expr::WindowFunction(mut call) = expr else {
         return Ok(Transformed::no(expr));
     };
-    sort_by_keys(&mut call.params.order_by, schema);
+    match counts_in_values(&call.params.window_frame) {
+        false => {
+            sort_by_keys(&mut call.params.order_by, schema);
+        }
+        true => {
+            for order in &mut call.params.order_by {
+                if order.expr.get_type(schema)? == DataType::LargeBinary {
+                    order.expr = casts::cast_expr(order.expr.clone(), counted(), schema)?;
+                }
+            }
+        }
+    }
     let bounded = match &call.fun {
         WindowFunctionDefinition::AggregateUDF(function) => bound_in_window(function),
         WindowFunctionDefinition::WindowUDF(_) => None,

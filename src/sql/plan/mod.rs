@@ -12,6 +12,7 @@ mod doubling;
 mod entries;
 pub mod eval;
 pub(in crate::sql) mod expand;
+mod keys;
 mod lineage;
 pub mod names;
 pub mod position;
@@ -153,7 +154,7 @@ pub(in crate::sql) fn plan_query(
     let analyzed = Analyzer::new(ctx, depth, reached).analyze(&select.query, extent.relations)?;
     size::check(&analyzed.plan)?;
     let plan = quantified::rewrite(analyzed.plan)?;
-    let plan = unnest::rewrite(plan)?;
+    let plan = keys::rewrite(unnest::rewrite(plan)?)?;
     let plan = unordered(aggregates::settle(plan)?)?;
     Ok(RawPlan {
         plan: windows::set_emit(plan, select.emit)?,

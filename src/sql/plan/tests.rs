@@ -605,7 +605,7 @@ fn output_names_and_types_are_postgresqls() {
         ("SELECT n FROM bids UNION ALL SELECT auction FROM bids", "n bigint"),
         (
             "SELECT sum(n), sum(auction), avg(n) FROM bids",
-            "sum bigint, sum numeric(38,0), avg numeric(38,16)",
+            "sum bigint, sum numeric(38,0), avg numeric",
         ),
         ("SELECT public.bids.n FROM public.bids", "n integer"),
         (
@@ -619,7 +619,7 @@ fn output_names_and_types_are_postgresqls() {
         ("SELECT 2147483647 + 1", "?column? integer"),
         (
             "SELECT price * 2, price / 3 FROM bids",
-            "?column? numeric(28,2), ?column? numeric(38,16)",
+            "?column? numeric(28,2), ?column? numeric",
         ),
     ];
     check_all(cases.map(|(sql, expect)| (sql, expect.to_string())), shown_fields);

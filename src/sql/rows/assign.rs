@@ -7,13 +7,13 @@ use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, AsArray, Float64Array, ListArray, TimestampMicrosecondArray};
 use arrow::compute::{self, CastOptions};
-use arrow::datatypes::{DataType, Float64Type, TimestampMicrosecondType};
+use arrow::datatypes::{DataType, Field, Float64Type, TimestampMicrosecondType};
 
 use bytes::BytesMut;
 
 use crate::error::{SqlError, state};
 use crate::sql::error::out_of_range;
-use crate::sql::functions::{temporal, zone};
+use crate::sql::functions::{casts, temporal, zone};
 use crate::types::{ColumnBuilder, ColumnFormatter, PgType, TextStyle};
 
 /// 42804 where PostgreSQL has no assignment cast from one type to the other.
@@ -129,7 +129,10 @@ fn plain(array: &ArrayRef, from: &PgType) -> Result<ArrayRef, SqlError> {
     }
     let same_family = matches!(
         (array.data_type(), &held),
-        (DataType::Decimal128(..), DataType::Decimal128(..)) | (DataType::List(_), DataType::List(_))
+        (
+            DataType::Decimal128(..) | DataType::LargeBinary,
+            DataType::Decimal128(..) | DataType::LargeBinary
+        ) | (DataType::List(_), DataType::List(_))
     );
     if same_family {
         return Ok(array.clone());
@@ -152,19 +155,22 @@ fn cast(array: &ArrayRef, data_type: &DataType, to: &PgType) -> Result<ArrayRef,
 }
 
 fn number(array: &ArrayRef, to: &PgType) -> Result<ArrayRef, SqlError> {
+    if *array.data_type() == to.arrow() {
+        return Ok(array.clone());
+    }
+    let is_numeric = |data_type: &DataType| matches!(data_type, DataType::Decimal128(..) | DataType::LargeBinary);
+    if is_numeric(array.data_type()) || is_numeric(&to.arrow()) {
+        let from = Field::new("", array.data_type().clone(), true);
+        return casts::cast(array, &from, &to.field("", true), chrono_tz::Tz::UTC);
+    }
     let whole = matches!(to, PgType::Int2 | PgType::Int4 | PgType::Int8);
-    let overflow = |_| match to {
-        PgType::Numeric(_) => SqlError::new(state::NUMERIC_VALUE_OUT_OF_RANGE, "numeric field overflow"),
-        to => out_of_range(to.base_name()),
-    };
+    let overflow = |_| out_of_range(to.base_name());
     let rounded = match array.data_type() {
         DataType::Float32 | DataType::Float64 if whole => {
             let floats = compute::cast(array, &DataType::Float64)?;
             let floats: Float64Array = floats.as_primitive::<Float64Type>().unary(f64::round_ties_even);
             Arc::new(floats) as ArrayRef
         }
-        // Rescaling rounds half away from zero, as PostgreSQL does.
-        DataType::Decimal128(_, scale) if whole && *scale > 0 => cast(array, &DataType::Decimal128(38, 0), to)?,
         _ => array.clone(),
     };
     cast(&rounded, &to.arrow(), to).map_err(overflow)

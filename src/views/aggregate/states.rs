@@ -11,16 +11,18 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use arrow::array::{
-    Array, ArrayRef, AsArray, BinaryArray, BooleanArray, GenericByteArray, Int64Array, PrimitiveArray, RecordBatch,
-    StringArray, UInt32Array,
+    Array, ArrayRef, AsArray, BinaryArray, BooleanArray, GenericByteArray, Int64Array, LargeBinaryArray,
+    PrimitiveArray, RecordBatch, StringArray, UInt32Array,
 };
 use arrow::buffer::NullBuffer;
 use arrow::datatypes::{
-    ArrowNativeType, BinaryType, ByteArrayType, DataType, Field, Int64Type, Schema, UInt32Type, Utf8Type,
+    ArrowNativeType, BinaryType, ByteArrayType, DataType, Field, Int64Type, LargeBinaryType, Schema, UInt32Type,
+    Utf8Type,
 };
 
 use crate::error::SqlError;
-use crate::sql::functions::aggregates::{Aggregate, AggregateKind, BoolSlot, Slot, StateKind, Summand};
+use crate::sql::functions::Numbers;
+use crate::sql::functions::aggregates::{Aggregate, AggregateKind, BoolSlot, Slot, StateKind, Summand, Total};
 
 use super::keys::{primitive, words_of};
 
@@ -51,11 +53,13 @@ pub fn state_for(aggregate: &Aggregate, append_only: bool) -> Option<Box<dyn Sta
         StateKind::Float64 if append_only => Box::new(Sums::<f64>::new(aggregate)),
         StateKind::Float64 => Box::new(Bags::new(aggregate, Number)),
         StateKind::Interval => Box::new(Sums::<arrow::datatypes::IntervalMonthDayNano>::new(aggregate)),
+        StateKind::Total => Box::new(Totals::new(aggregate)),
         StateKind::Bool => Box::new(Bools::new(aggregate)),
         StateKind::Value => match &aggregate.input {
             DataType::Utf8 if append_only => Box::new(ByteExtremes::<Utf8Type>::new(aggregate)),
             DataType::Binary if append_only => Box::new(ByteExtremes::<BinaryType>::new(aggregate)),
-            DataType::Utf8 | DataType::Binary => Box::new(Bags::new(aggregate, Text)),
+            DataType::LargeBinary if append_only => Box::new(ByteExtremes::<LargeBinaryType>::new(aggregate)),
+            DataType::Utf8 | DataType::Binary | DataType::LargeBinary => Box::new(Bags::new(aggregate, Text)),
             DataType::Interval(_) => return None,
             other if !append_only && (other.is_primitive()) => Box::new(Bags::new(aggregate, Number)),
             DataType::Float32 => Box::new(Extremes::<f32>::new(aggregate)),
@@ -237,6 +241,68 @@ impl<S: Summand> State for Sums<S> {
 
     fn bytes(&self) -> usize {
         self.slots.capacity() * size_of::<Slot<S>>()
+    }
+}
+
+/// sum and avg of NUMERIC of any scale.
+struct Totals {
+    aggregate: Arc<Aggregate>,
+    totals: Vec<Total>,
+}
+
+impl Totals {
+    fn new(aggregate: Arc<Aggregate>) -> Self {
+        Totals {
+            aggregate,
+            totals: Vec::new(),
+        }
+    }
+}
+
+impl State for Totals {
+    fn resize(&mut self, groups: usize) {
+        self.totals.resize(groups, Total::default());
+    }
+
+    fn update(&mut self, groups: &[u32], values: &ArrayRef, weights: Option<&[i64]>) -> Result<(), SqlError> {
+        let numbers = Numbers::of(values).expect("planned over exact numbers");
+        for (row, group) in groups.iter().enumerate() {
+            if let Some(number) = numbers.get(row) {
+                let weight = weights.map_or(1, |weights| weights[row]);
+                self.totals[*group as usize].add(&number, weight)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn finish(&self, groups: &[u32]) -> Result<ArrayRef, SqlError> {
+        Total::finish(self.aggregate.kind, groups.len(), |row| {
+            &self.totals[groups[row] as usize]
+        })
+    }
+
+    fn keep(&mut self, groups: &[u32]) {
+        self.totals = groups
+            .iter()
+            .map(|group| self.totals[*group as usize].clone())
+            .collect();
+    }
+
+    fn save(&self) -> Result<RecordBatch, SqlError> {
+        let totals = LargeBinaryArray::from_iter_values(self.totals.iter().map(Total::saved));
+        batch(vec![("total", Arc::new(totals))])
+    }
+
+    fn restore(&mut self, saved: &RecordBatch, groups: usize) -> Result<(), SqlError> {
+        let totals = saved.column(0).as_binary::<i64>();
+        self.totals = totals.iter().flatten().map(Total::restore).collect();
+        assert_eq!(self.totals.len(), groups, "one state per group");
+        Ok(())
+    }
+
+    fn bytes(&self) -> usize {
+        let beside: usize = self.totals.iter().map(Total::bytes).sum();
+        self.totals.capacity() * size_of::<Total>() + beside
     }
 }
 
@@ -507,12 +573,15 @@ impl<T: ByteArrayType> State for ByteExtremes<T> {
     }
 }
 
-/// A `Utf8` or `Binary` array of values that came from one.
+/// A `Utf8`, `Binary` or `LargeBinary` array of values that came from one.
 fn byte_array<'a>(data_type: &DataType, values: impl Iterator<Item = Option<&'a [u8]>>) -> Result<ArrayRef, SqlError> {
     if *data_type == DataType::Utf8 {
         let texts =
             values.map(|value| value.map(|bytes| std::str::from_utf8(bytes).expect("it came from a Utf8 array")));
         return Ok(Arc::new(StringArray::from_iter(texts)));
+    }
+    if *data_type == DataType::LargeBinary {
+        return Ok(Arc::new(LargeBinaryArray::from_iter(values)));
     }
     Ok(Arc::new(BinaryArray::from_iter(values)))
 }
@@ -623,6 +692,7 @@ impl BagKey for Text {
         for row in (0..values.len()).filter(|row| values.is_valid(*row)) {
             let bytes: &[u8] = match values.data_type() {
                 DataType::Utf8 => values.as_string::<i32>().value(row).as_bytes(),
+                DataType::LargeBinary => values.as_binary::<i64>().value(row),
                 _ => values.as_binary::<i32>().value(row),
             };
             each(row, bytes.into());

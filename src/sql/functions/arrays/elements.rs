@@ -4,7 +4,7 @@
 
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, Int32Builder, ListBuilder};
+use arrow::array::{Array, ArrayRef, AsArray, BinaryArray, BooleanArray, Int32Builder, ListBuilder};
 use arrow::datatypes::{DataType, Decimal128Type, Float32Type, Float64Type, Int32Type, IntervalMonthDayNanoType};
 use arrow::row::{RowConverter, Rows, SortField};
 use hashbrown::HashSet;
@@ -13,6 +13,7 @@ use super::{NULL_NOT_ALLOWED, shape};
 use crate::error::SqlError;
 use crate::sql::functions::arithmetic::of_arrow;
 use crate::sql::functions::datetime::comparable;
+use crate::types::varying;
 
 /// Keys of the values of some columns of one type: equal where the values are.
 pub fn keys<const N: usize>(columns: [&ArrayRef; N]) -> Result<[Rows; N], SqlError> {
@@ -49,6 +50,10 @@ pub fn canonical(column: &ArrayRef) -> ArrayRef {
                 .as_primitive::<IntervalMonthDayNanoType>()
                 .unary::<_, Decimal128Type>(comparable),
         ),
+        DataType::LargeBinary => {
+            let values = column.as_binary::<i64>().iter();
+            Arc::new(values.map(|value| value.map(varying::key)).collect::<BinaryArray>())
+        }
         _ => column.clone(),
     }
 }

@@ -6,15 +6,16 @@
 use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, AsArray, ListArray, new_null_array};
-use arrow::compute::cast;
 use arrow::datatypes::{DataType, Field, FieldRef};
+use chrono_tz::Tz;
 use datafusion::common::Result;
 use datafusion::logical_expr::{
     ColumnarValue, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility,
 };
 
-use super::{fail, over_columns, undefined_function, zone};
+use super::{casts, fail, over_columns, undefined_function, zone};
 use crate::error::{SqlError, SqlState};
+use crate::sql::functions::numeric::is_exact;
 use crate::types::TextStyle;
 
 mod elements;
@@ -145,13 +146,12 @@ fn common(left: &DataType, right: &DataType) -> Option<DataType> {
                 left.as_ref().clone().with_data_type(item).with_nullable(true),
             )))
         }
-        (DataType::Decimal128(p, s), DataType::Decimal128(q, t)) => {
-            let whole = (i16::from(*p) - i16::from(*s)).max(i16::from(*q) - i16::from(*t));
-            let scale = (*s).max(*t);
-            Some(DataType::Decimal128(
-                (whole + i16::from(scale)).clamp(1, 38) as u8,
-                scale,
-            ))
+        (DataType::Decimal128(p, s), DataType::Decimal128(q, t)) => Some(match s == t {
+            true => DataType::Decimal128(*p.max(q), *s),
+            false => DataType::LargeBinary,
+        }),
+        (DataType::LargeBinary, other) | (other, DataType::LargeBinary) if is_exact(other) => {
+            Some(DataType::LargeBinary)
         }
         (DataType::Timestamp(_, _), DataType::Timestamp(_, _)) => Some(left.clone()),
         _ => datafusion::logical_expr::type_coercion::binary::comparison_coercion(left, right),
@@ -269,8 +269,18 @@ impl ScalarUDFImpl for Arrays {
     }
 
     fn coerce_types(&self, arguments: &[DataType]) -> Result<Vec<DataType>> {
-        self.types(&fields_of(arguments))
-            .ok_or_else(|| fail(undefined_function(self.name, arguments)))
+        let types = self
+            .types(&fields_of(arguments))
+            .ok_or_else(|| fail(undefined_function(self.name, arguments)))?;
+        // The engine does not make NUMERIC of numbers; the call does.
+        let exact =
+            |data_type: &DataType| item_of(data_type).map_or(is_exact(data_type), |item| is_exact(item.data_type()));
+        let pairs = types.into_iter().zip(arguments);
+        let coerced = pairs.map(|(wanted, given)| match exact(&wanted) && exact(given) {
+            true => given.clone(),
+            false => wanted,
+        });
+        Ok(coerced.collect())
     }
 
     fn return_type(&self, arguments: &[DataType]) -> Result<DataType> {
@@ -326,7 +336,10 @@ fn as_type(column: &ArrayRef, wanted: &DataType, rows: usize) -> Result<ArrayRef
             let (_, offsets, values, nulls) = column.as_list::<i32>().clone().into_parts();
             Ok(Arc::new(ListArray::new(to.clone(), offsets, values, nulls)))
         }
-        _ => cast(column, wanted).map_err(|error| super::arithmetic::of_arrow(error, wanted)),
+        _ => {
+            let field = |data_type: &DataType| Field::new("", data_type.clone(), true);
+            casts::cast(column, &field(column.data_type()), &field(wanted), Tz::UTC)
+        }
     }
 }
 

@@ -2,14 +2,15 @@
 
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, Decimal128Array, Float32Array, Float64Array, Int16Array, Int32Array, Int64Array};
+use arrow::array::{ArrayRef, Float32Array, Float64Array, Int16Array, Int32Array, Int64Array, LargeBinaryArray};
 
 use super::raw::Kind;
 use super::{Call, Returns, Spec, Takes, invalid, spec};
 use crate::error::{SqlError, state};
+use crate::types::PgType;
 use crate::types::float::{parse_f32, parse_f64};
 use crate::types::numeric::{DecimalShape, parse_decimal};
-use crate::types::{BARE_NUMERIC_SCALE, PgType};
+use crate::types::varying::Numeric;
 
 const JSONB: &[Takes] = &[Takes::Text];
 
@@ -56,7 +57,6 @@ fn whole<T: TryFrom<i128>>(call: &Call, row: usize, to: &PgType) -> Result<T, Sq
     let shape = DecimalShape {
         precision: 38,
         scale: 0,
-        exact: false,
     };
     let whole = parse_decimal(digits(call, row, to)?, shape).ok();
     whole.and_then(|whole| T::try_from(whole).ok()).ok_or_else(|| {
@@ -91,13 +91,9 @@ fn float8_of(call: &Call) -> Result<ArrayRef, SqlError> {
 }
 
 fn numeric_of(call: &Call) -> Result<ArrayRef, SqlError> {
-    let (precision, scale) = (38, BARE_NUMERIC_SCALE);
-    let shape = DecimalShape {
-        precision,
-        scale,
-        exact: true,
-    };
-    let values = call.make_values(|row| parse_decimal(digits(call, row, &PgType::Numeric(None))?, shape))?;
-    let values = Decimal128Array::from(values).with_precision_and_scale(precision, scale)?;
-    Ok(Arc::new(values))
+    let values = call.make_values(|row| {
+        let number = Numeric::parse(digits(call, row, &PgType::Numeric(None))?)?;
+        Ok(number.encoded())
+    })?;
+    Ok(Arc::new(LargeBinaryArray::from_iter(values)))
 }

@@ -6,10 +6,10 @@ use arrow::array::{Array, ArrayRef, AsArray, Int32Array};
 use arrow::datatypes::DataType;
 use num_bigint::BigInt;
 
-use super::decimal::Decimal;
 use crate::error::{SqlError, SqlState};
 use crate::sql::error::out_of_range;
 use crate::sql::functions::arrays::keys;
+use crate::types::varying::Numeric;
 
 fn refused(message: &str) -> SqlError {
     SqlError::new(SqlState("2201G"), message)
@@ -53,23 +53,28 @@ pub fn of_doubles(operand: f64, low: f64, high: f64, count: i32) -> Result<i32, 
     Ok(bucket.min(count - 1) + 1)
 }
 
-pub fn of_decimals(operand: Decimal, low: Decimal, high: Decimal, count: i32) -> Result<i32, SqlError> {
+pub fn of_decimals(operand: &Numeric, low: &Numeric, high: &Numeric, count: i32) -> Result<i32, SqlError> {
     check(count)?;
-    let scale = operand.scale.max(low.scale).max(high.scale);
-    let (operand, low, high): (BigInt, BigInt, BigInt) = (operand.fixed(scale), low.fixed(scale), high.fixed(scale));
-    if low == high {
+    if operand.is_nan() || low.is_nan() || high.is_nan() {
+        return Err(refused("operand, lower bound, and upper bound cannot be NaN"));
+    }
+    let (Some(from), Some(to)) = (low.finite(), high.finite()) else {
+        return Err(refused("lower and upper bounds must be finite"));
+    };
+    let direction = from.compare(&to);
+    if direction.is_eq() {
         return Err(refused("lower bound cannot equal upper bound"));
     }
-    let (before, past) = match low < high {
-        true => (operand < low, operand >= high),
-        false => (operand > low, operand <= high),
-    };
-    if before {
+    let is_past = operand.compare(high) != direction;
+    if operand.compare(low) == direction {
         return Ok(0);
     }
-    if past {
+    if is_past {
         return count.checked_add(1).ok_or_else(|| out_of_range("integer"));
     }
+    let operand = operand.finite().expect("it is between the bounds");
+    let scale = operand.scale.max(from.scale).max(to.scale);
+    let (operand, low, high): (BigInt, BigInt, BigInt) = (operand.fixed(scale), from.fixed(scale), to.fixed(scale));
     let bucket = (&operand - &low) * count / (&high - &low);
     Ok(i32::try_from(&bucket).expect("it is below the count") + 1)
 }

@@ -1,8 +1,10 @@
 //! `gcd`, `lcm` and `factorial`.
 
-use super::decimal::Decimal;
+use num_bigint::BigInt;
+
 use crate::error::{SqlError, state};
-use crate::sql::functions::aggregates::Summand;
+use crate::stop;
+use crate::types::decimal::{self, Decimal};
 
 fn common(mut left: u128, mut right: u128) -> u128 {
     while right != 0 {
@@ -11,28 +13,29 @@ fn common(mut left: u128, mut right: u128) -> u128 {
     left
 }
 
-fn at_one_scale(left: Decimal, right: Decimal) -> Result<(u128, u128, u32), SqlError> {
+fn common_of_any(left: &BigInt, right: &BigInt) -> BigInt {
+    let (mut left, mut right) = (left.clone(), right.clone());
+    while right != BigInt::default() {
+        (left, right) = (right.clone(), left % right);
+    }
+    left.magnitude().clone().into()
+}
+
+pub fn greatest(left: &Decimal, right: &Decimal) -> Result<Decimal, SqlError> {
     let scale = left.scale.max(right.scale);
-    let at = |value: Decimal| value.at_scale(scale).map(i128::unsigned_abs).ok_or_else(i128::overflow);
-    Ok((at(left)?, at(right)?, scale))
-}
-
-pub fn greatest(left: Decimal, right: Decimal) -> Result<Decimal, SqlError> {
-    let (left, right, scale) = at_one_scale(left, right)?;
-    let value = i128::try_from(common(left, right)).map_err(|_| i128::overflow())?;
+    let value = common_of_any(&left.fixed(scale), &right.fixed(scale));
     Ok(Decimal { value, scale })
 }
 
-pub fn least_multiple(left: Decimal, right: Decimal) -> Result<Decimal, SqlError> {
-    let (left, right, scale) = at_one_scale(left, right)?;
-    let value = match left == 0 || right == 0 {
-        true => Some(0),
-        false => (left / common(left, right)).checked_mul(right),
+pub fn least_multiple(left: &Decimal, right: &Decimal) -> Result<Decimal, SqlError> {
+    let scale = left.scale.max(right.scale);
+    let (left, right) = (left.fixed(scale), right.fixed(scale));
+    let divisor = common_of_any(&left, &right);
+    let value = match divisor == BigInt::default() {
+        true => divisor,
+        false => (left / divisor * right).magnitude().clone().into(),
     };
-    let value = value
-        .and_then(|value| i128::try_from(value).ok())
-        .ok_or_else(i128::overflow)?;
-    Ok(Decimal { value, scale })
+    Decimal { value, scale }.checked()
 }
 
 /// Of integers, in a type that holds every result.
@@ -49,13 +52,23 @@ pub fn least_multiple_integer(left: i64, right: i64) -> i128 {
 }
 
 pub fn factorial(number: i64) -> Result<Decimal, SqlError> {
+    /// Of a larger one there is no factorial that NUMERIC holds.
+    const NUMBER_MAX: i64 = 32_177;
     if number < 0 {
         return Err(SqlError::new(
             state::NUMERIC_VALUE_OUT_OF_RANGE,
             "factorial of a negative number is undefined",
         ));
     }
-    let product = (2..=i128::from(number.min(40))).try_fold(1i128, i128::checked_mul);
-    let value = product.filter(|_| number <= 40).ok_or_else(i128::overflow)?;
-    Ok(Decimal { value, scale: 0 })
+    if number > NUMBER_MAX {
+        return Err(decimal::overflow());
+    }
+    let mut value = BigInt::from(1);
+    for factor in 2..=number {
+        if factor % 256 == 0 {
+            stop::check()?;
+        }
+        value *= factor;
+    }
+    Decimal { value, scale: 0 }.checked()
 }

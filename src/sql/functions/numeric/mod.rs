@@ -1,34 +1,38 @@
 //! Functions of NUMERIC whose result has as many digits as its value asks for: `sqrt`, `exp`, `ln`, `log`, `power`,
 //! `factorial`, `gcd`, `lcm`, `scale`, `trim_scale`, `width_bucket`, `to_number`.
 //!
-//! One rule: a constant has PostgreSQL's own scale. A column has one scale, so each value of it is rounded to that.
-//! With a double among the arguments the function is that of doubles (`degrees.rs` has those of degrees).
+//! One rule: each value has PostgreSQL's own scale. With a double among the arguments the function is that of doubles.
 
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, AsArray, Decimal128Array, Float64Array, Int32Array, Int64Array};
-use arrow::datatypes::{DataType, Decimal128Type, Field, FieldRef, Float64Type, Int32Type, Int64Type};
-use datafusion::common::{Result, ScalarValue};
-use datafusion::logical_expr::{
-    ColumnarValue, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility,
-};
+use arrow::array::{Array, ArrayRef, AsArray, Float64Array, Int32Array, Int64Array};
+use arrow::datatypes::{DataType, Float64Type, Int32Type, Int64Type};
+use datafusion::common::Result;
+use datafusion::logical_expr::{ColumnarValue, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility};
 
-use super::aggregates::{NUMERIC_MAX, NUMERIC_PRECISION, Summand};
 use super::{fail, over_columns, undefined_function};
 use crate::error::SqlError;
 use crate::sql::error::out_of_range;
-use crate::stop;
-use crate::types::BARE_NUMERIC_SCALE;
+use crate::types::decimal::Decimal;
+use crate::types::varying::Numeric;
 
 mod buckets;
-mod decimal;
+mod column;
 mod divisors;
 mod floats;
+mod key;
 mod power;
 mod real;
+mod series;
+mod total;
+mod variance;
 
-pub use decimal::Decimal;
+pub use column::{Numbers, collect, is_exact};
 pub use floats::TABLE;
+pub use key::key;
+pub use series::series;
+pub use total::Total;
+pub use variance::all as variances;
 
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 enum Function {
@@ -70,7 +74,7 @@ pub fn all() -> Vec<Arc<ScalarUDF>> {
     NAMES
         .iter()
         .map(|(name, function)| {
-            Arc::new(ScalarUDF::from(Numeric {
+            Arc::new(ScalarUDF::from(NumericFunction {
                 name,
                 function: *function,
                 signature: Signature::user_defined(Volatility::Immutable),
@@ -80,32 +84,30 @@ pub fn all() -> Vec<Arc<ScalarUDF>> {
 }
 
 #[derive(Debug, PartialEq, Eq, Hash)]
-struct Numeric {
+struct NumericFunction {
     name: &'static str,
     function: Function,
     signature: Signature,
 }
 
-/// The decimal type that holds the values of a type.
+/// The type that exact numbers of a type are read as.
 fn decimal(data_type: &DataType) -> Option<DataType> {
-    Some(match data_type {
-        DataType::Int16 | DataType::Int32 => DataType::Decimal128(10, 0),
-        DataType::Int64 => DataType::Decimal128(19, 0),
-        DataType::Decimal128(precision, scale) if *scale >= 0 => DataType::Decimal128(*precision, *scale),
-        DataType::Decimal128(_, _) | DataType::Null => DataType::Decimal128(NUMERIC_PRECISION, 0),
-        _ => return None,
-    })
+    match data_type {
+        DataType::Null => Some(DataType::LargeBinary),
+        known => is_exact(known).then(|| known.clone()),
+    }
 }
 
 fn is_decimal(data_type: &DataType) -> bool {
-    matches!(data_type, DataType::Decimal128(_, _))
+    matches!(data_type, DataType::Decimal128(_, _) | DataType::LargeBinary)
 }
 
-impl Numeric {
+impl NumericFunction {
     fn types(&self, arguments: &[DataType]) -> Option<Vec<DataType>> {
         use DataType::{Float64, Int32, Int64, Utf8};
         let exact = arguments.iter().any(is_decimal) && !arguments.iter().any(DataType::is_floating);
-        let number = |given: &DataType| given.is_numeric() || matches!(given, DataType::Null | Utf8);
+        let number =
+            |given: &DataType| given.is_numeric() || matches!(given, DataType::Null | Utf8 | DataType::LargeBinary);
         let real = || arguments.iter().all(number).then(|| vec![Float64; arguments.len()]);
         let decimals = || arguments.iter().map(decimal).collect::<Option<Vec<DataType>>>();
         match (self.function, arguments) {
@@ -149,26 +151,14 @@ impl Numeric {
         }
     }
 
-    /// The type of the result for a column.
     fn result(&self, types: &[DataType]) -> DataType {
-        let scale = types
-            .iter()
-            .filter_map(|data_type| match data_type {
-                DataType::Decimal128(_, scale) => Some(*scale),
-                _ => None,
-            })
-            .max();
-        let numeric = |scale| DataType::Decimal128(NUMERIC_PRECISION, scale);
-        match (self.function, scale) {
-            (Function::Scale | Function::MinScale | Function::WidthBucket, _) => DataType::Int32,
-            (Function::Factorial, _) => numeric(0),
-            (Function::ToNumber, _) => numeric(BARE_NUMERIC_SCALE),
-            (Function::Gcd | Function::Lcm, Some(scale)) => numeric(scale),
-            (Function::Gcd | Function::Lcm, None) => types[0].clone(),
-            // A bare NUMERIC does not show zeros.
-            (Function::TrimScale, Some(scale)) => numeric(scale.max(BARE_NUMERIC_SCALE)),
-            (_, Some(scale)) => numeric(scale.max(16)),
-            (_, None) => DataType::Float64,
+        match self.function {
+            Function::Scale | Function::MinScale | Function::WidthBucket => DataType::Int32,
+            Function::Factorial | Function::ToNumber => DataType::LargeBinary,
+            _ if types.iter().any(is_decimal) => DataType::LargeBinary,
+            Function::Gcd | Function::Lcm => types[0].clone(),
+            Function::TrimScale | Function::Log if types.iter().all(is_exact) => DataType::LargeBinary,
+            _ => DataType::Float64,
         }
     }
 
@@ -177,59 +167,47 @@ impl Numeric {
     }
 
     /// The exact result of exact arguments.
-    fn exact(&self, arguments: &[Decimal]) -> Result<Decimal, SqlError> {
-        match (self.function, arguments) {
-            (Function::Sqrt, [value]) => real::square_root(*value),
-            (Function::Exp, [value]) => real::exponential(*value),
-            (Function::Ln, [value]) => real::logarithm(*value),
-            (Function::Log, [value]) => real::logarithm_of_base(Decimal { value: 10, scale: 0 }, *value),
-            (Function::Log, [base, value]) => real::logarithm_of_base(*base, *value),
-            (Function::Power, [base, exponent]) => power::power(*base, *exponent),
-            (Function::Gcd, [left, right]) => divisors::greatest(*left, *right),
-            (Function::Lcm, [left, right]) => divisors::least_multiple(*left, *right),
-            (Function::TrimScale, [value]) => Ok(value.trimmed()),
+    fn exact(&self, arguments: &[Numeric]) -> Result<Numeric, SqlError> {
+        if self.function == Function::TrimScale {
+            return Ok(arguments[0].map(|number| number.trimmed()));
+        }
+        let Some(numbers) = arguments.iter().map(Numeric::finite).collect::<Option<Vec<Decimal>>>() else {
+            return self.special(arguments);
+        };
+        let made = match (self.function, numbers.as_slice()) {
+            (Function::Sqrt, [value]) => real::square_root(value),
+            (Function::Exp, [value]) => real::exponential(value),
+            (Function::Ln, [value]) => real::logarithm(value),
+            (Function::Log, [value]) => real::logarithm_of_base(&Decimal::whole(10), value),
+            (Function::Log, [base, value]) => real::logarithm_of_base(base, value),
+            (Function::Power, [base, exponent]) => power::power(base, exponent),
+            (Function::Gcd, [left, right]) => divisors::greatest(left, right),
+            (Function::Lcm, [left, right]) => divisors::least_multiple(left, right),
             _ => unreachable!("not a function of decimals"),
-        }
+        };
+        Ok(made?.into())
     }
 
-    /// The result of constants, if they have a scale of their own.
-    fn constant(&self, types: &[DataType], values: &[Option<&ScalarValue>]) -> Option<Decimal> {
-        if matches!(self.function, Function::ToNumber) {
-            let [
-                Some(ScalarValue::Utf8(Some(text))),
-                Some(ScalarValue::Utf8(Some(format))),
-            ] = values
-            else {
-                return None;
-            };
-            return super::patterns::to_number(text, format).ok();
-        }
-        if !self.gives_decimals(types) {
-            return None;
-        }
-        let values = values.iter().zip(types).map(|(value, wanted)| {
-            let value = (*value)?.cast_to(wanted).ok()?;
-            match value {
-                ScalarValue::Decimal128(Some(value), _, scale) => Some(Decimal {
-                    value,
-                    scale: scale as u32,
-                }),
-                _ => None,
+    /// The result where an argument is NaN or infinite: that of doubles.
+    fn special(&self, arguments: &[Numeric]) -> Result<Numeric, SqlError> {
+        let doubles: Vec<f64> = arguments.iter().map(Numeric::double).collect();
+        let made = match (self.function, doubles.as_slice()) {
+            (Function::Sqrt, [value]) => floats::square_root(*value),
+            (Function::Exp, [value]) => floats::exponential(*value),
+            (Function::Ln, [value]) => floats::logarithm(*value, f64::ln),
+            (Function::Log, [value]) => floats::logarithm(*value, f64::log10),
+            (Function::Log, [base, value]) => {
+                let (base, value) = (floats::logarithm(*base, f64::ln)?, floats::logarithm(*value, f64::ln)?);
+                Ok(value / base)
             }
-        });
-        self.exact(&values.collect::<Option<Vec<Decimal>>>()?).ok()
-    }
-
-    fn gives_decimals(&self, types: &[DataType]) -> bool {
-        types.iter().all(is_decimal)
-            && !matches!(
-                self.function,
-                Function::Scale | Function::MinScale | Function::WidthBucket
-            )
+            (Function::Power, [base, exponent]) => floats::power(*base, *exponent),
+            _ => Ok(f64::NAN),
+        };
+        Ok(Numeric::of_float(made?, 15))
     }
 }
 
-impl ScalarUDFImpl for Numeric {
+impl ScalarUDFImpl for NumericFunction {
     fn name(&self) -> &str {
         self.name
     }
@@ -244,20 +222,6 @@ impl ScalarUDFImpl for Numeric {
 
     fn return_type(&self, arguments: &[DataType]) -> Result<DataType> {
         Ok(self.result(&self.coerce_types(arguments)?))
-    }
-
-    fn return_field_from_args(&self, args: ReturnFieldArgs) -> Result<FieldRef> {
-        let types: Vec<DataType> = args.arg_fields.iter().map(|field| field.data_type().clone()).collect();
-        let types = self.coerce_types(&types)?;
-        let result = match self.constant(&types, args.scalar_arguments) {
-            Some(Decimal { scale, .. }) => {
-                // One digit less than a bare NUMERIC, which would not show its zeros.
-                let bare = scale == BARE_NUMERIC_SCALE as u32;
-                DataType::Decimal128(NUMERIC_PRECISION - u8::from(bare), scale as i8)
-            }
-            None => self.result(&types),
-        };
-        Ok(Arc::new(Field::new(self.name, result, true)))
     }
 
     fn is_strict(&self) -> bool {
@@ -278,93 +242,72 @@ impl ScalarUDFImpl for Numeric {
                     arrow::compute::cast(column, wanted).map_err(|error| super::arithmetic::of_arrow(error, wanted))
                 })
                 .collect::<Result<_, SqlError>>()?;
-            self.evaluate(&columns, rows, &types, args.return_field.data_type())
+            self.evaluate(&columns, rows, args.return_field.data_type())
         })
     }
 }
 
-fn decimal_at(column: &ArrayRef, row: usize) -> Decimal {
-    let column = column.as_primitive::<Decimal128Type>();
-    Decimal {
-        value: column.value(row),
-        scale: column.scale().max(0) as u32,
-    }
-}
-
-impl Numeric {
-    fn evaluate(
-        &self,
-        columns: &[ArrayRef],
-        rows: usize,
-        types: &[DataType],
-        result: &DataType,
-    ) -> Result<ArrayRef, SqlError> {
+impl NumericFunction {
+    fn evaluate(&self, columns: &[ArrayRef], rows: usize, result: &DataType) -> Result<ArrayRef, SqlError> {
         let is_null = |row: usize| columns.iter().any(|column| column.is_null(row));
-        let look = |row: usize| {
-            if row.is_multiple_of(1024) {
-                stop::check()
-            } else {
-                Ok(())
-            }
+        let numbers = || {
+            columns
+                .iter()
+                .map(|column| Numbers::of(column))
+                .collect::<Option<Vec<Numbers<'_>>>>()
         };
-        if let DataType::Decimal128(_, scale) = result {
-            let made = (0..rows).map(|row| {
-                look(row)?;
+        if *result == DataType::LargeBinary {
+            let numbers = numbers();
+            return collect(rows, |row| {
                 if is_null(row) {
                     return Ok(None);
                 }
-                let value = match self.function {
-                    Function::Factorial => divisors::factorial(columns[0].as_primitive::<Int64Type>().value(row))?,
-                    Function::ToNumber => super::patterns::to_number(
+                let made = match (self.function, &numbers) {
+                    (Function::Factorial, _) => {
+                        divisors::factorial(columns[0].as_primitive::<Int64Type>().value(row))?.into()
+                    }
+                    (_, Some(numbers)) => {
+                        let values: Vec<Numeric> = numbers.iter().map(|column| column.value(row)).collect();
+                        self.exact(&values)?
+                    }
+                    (_, None) => super::patterns::to_number(
                         columns[0].as_string::<i32>().value(row),
                         columns[1].as_string::<i32>().value(row),
                     )?,
-                    _ => {
-                        let values: Vec<Decimal> = columns.iter().map(|column| decimal_at(column, row)).collect();
-                        self.exact(&values)?
-                    }
                 };
-                let value = value.at_scale(*scale as u32);
-                value
-                    .filter(|value| value.abs() <= NUMERIC_MAX)
-                    .map(Some)
-                    .ok_or_else(i128::overflow)
+                Ok(Some(made))
             });
-            let made: Decimal128Array = made.collect::<Result<_, SqlError>>()?;
-            return Ok(Arc::new(made.with_data_type(result.clone())));
         }
         match self.function {
             Function::Scale | Function::MinScale => {
-                let bare = types[0] == DataType::Decimal128(NUMERIC_PRECISION, BARE_NUMERIC_SCALE);
+                let numbers = numbers().expect("planned over numbers");
                 let made = (0..rows).map(|row| {
-                    (!is_null(row)).then(|| {
-                        let value = decimal_at(&columns[0], row);
-                        let shown = if self.function == Function::MinScale || bare {
-                            value.trimmed()
-                        } else {
-                            value
-                        };
-                        shown.scale as i32
-                    })
+                    let number = numbers[0].get(row)?.finite()?;
+                    let shown = match self.function {
+                        Function::MinScale => number.trimmed(),
+                        _ => number,
+                    };
+                    Some(shown.scale as i32)
                 });
                 Ok(Arc::new(made.collect::<Int32Array>()))
             }
             Function::WidthBucket if columns.len() == 2 => buckets::of_thresholds(&columns[0], &columns[1]),
             Function::WidthBucket => {
                 let counts = columns[3].as_primitive::<Int32Type>();
+                let numbers = numbers();
                 let made = (0..rows).map(|row| {
                     if is_null(row) {
                         return Ok(None);
                     }
                     let count = counts.value(row);
-                    match types[0] {
-                        DataType::Float64 => {
+                    match &numbers {
+                        None => {
                             let at = |index: usize| columns[index].as_primitive::<Float64Type>().value(row);
                             buckets::of_doubles(at(0), at(1), at(2), count).map(Some)
                         }
-                        _ => {
-                            let at = |index: usize| decimal_at(&columns[index], row);
-                            buckets::of_decimals(at(0), at(1), at(2), count).map(Some)
+                        Some(numbers) => {
+                            let at = |index: usize| numbers[index].value(row);
+                            buckets::of_decimals(&at(0), &at(1), &at(2), count).map(Some)
                         }
                     }
                 });

@@ -2,11 +2,10 @@
 //!
 //! Scales are PostgreSQL's (numeric.c): at least 16 digits that say something, and no fewer than the arguments have.
 
-use num_bigint::BigInt;
+use num_bigint::{BigInt, Sign};
 
-use super::decimal::{Decimal, power_of_ten, rounded};
 use crate::error::{SqlError, SqlState};
-use crate::sql::functions::aggregates::Summand;
+use crate::types::decimal::{self, Decimal, divide_rounded as rounded, power_of_ten};
 
 /// Digits that say something, at least.
 pub const DIGITS_MIN: i32 = 16;
@@ -20,16 +19,21 @@ pub fn scale_of(digits_before: i32, least: u32) -> u32 {
 }
 
 /// `sqrt(value)`
-pub fn square_root(value: Decimal) -> Result<Decimal, SqlError> {
+pub fn square_root(value: &Decimal) -> Result<Decimal, SqlError> {
     const ROOT: SqlState = SqlState("2201F");
-    if value.value < 0 {
+    if value.is_negative() {
         return Err(SqlError::new(ROOT, "cannot take square root of a negative number"));
     }
     let (_, weight) = value.groups();
     let scale = scale_of((weight + 1) * 2 - 1, value.scale);
+    square_root_at(value, scale)
+}
+
+/// The square root of a number that is not negative, with a scale.
+pub fn square_root_at(value: &Decimal, scale: u32) -> Result<Decimal, SqlError> {
     let digits = scale + GUARD;
     let root = value.fixed(digits * 2).sqrt();
-    Decimal::of_fixed(&root, digits, scale).ok_or_else(i128::overflow)
+    Decimal::of_fixed(&root, digits, scale)
 }
 
 /// 2 * atanh(1 / `divisor`), in units of 10^-`digits`.
@@ -92,14 +96,13 @@ pub fn exp_fixed(value: &BigInt, digits: u32) -> BigInt {
 }
 
 /// About how many digits the logarithm has before the point; negative: zeros after it.
-pub fn ln_digits(value: Decimal) -> i32 {
+pub fn ln_digits(value: &Decimal) -> i32 {
     const LN10: f64 = std::f64::consts::LN_10;
     let double = value.double();
     if (0.9..=1.1).contains(&double) {
         // The logarithm is about as far from 0 as the number is from 1.
-        let power = 10i128.checked_pow(value.scale);
         let distance = Decimal {
-            value: power.map_or(0, |one| value.value - one),
+            value: &value.value - power_of_ten(value.scale),
             scale: value.scale,
         };
         let (groups, weight) = distance.groups();
@@ -120,31 +123,31 @@ pub fn ln_digits(value: Decimal) -> i32 {
     ln.abs().log10() as i32
 }
 
-fn check_logarithm(value: Decimal) -> Result<(), SqlError> {
+fn check_logarithm(value: &Decimal) -> Result<(), SqlError> {
     const LOGARITHM: SqlState = SqlState("2201E");
-    match value.value {
-        0 => Err(SqlError::new(LOGARITHM, "cannot take logarithm of zero")),
-        ..0 => Err(SqlError::new(LOGARITHM, "cannot take logarithm of a negative number")),
-        _ => Ok(()),
+    match value.value.sign() {
+        Sign::NoSign => Err(SqlError::new(LOGARITHM, "cannot take logarithm of zero")),
+        Sign::Minus => Err(SqlError::new(LOGARITHM, "cannot take logarithm of a negative number")),
+        Sign::Plus => Ok(()),
     }
 }
 
 /// Digits to work with, for numbers of this scale.
-pub fn working(scale: u32, value: Decimal) -> u32 {
+pub fn working(scale: u32, value: &Decimal) -> u32 {
     scale.max(value.scale) + 40 + GUARD
 }
 
 /// `ln(value)`
-pub fn logarithm(value: Decimal) -> Result<Decimal, SqlError> {
+pub fn logarithm(value: &Decimal) -> Result<Decimal, SqlError> {
     check_logarithm(value)?;
     let scale = scale_of(ln_digits(value), value.scale);
     let digits = working(scale, value);
     let made = ln_fixed(&value.fixed(digits), digits);
-    Decimal::of_fixed(&made, digits, scale).ok_or_else(i128::overflow)
+    Decimal::of_fixed(&made, digits, scale)
 }
 
 /// `log(base, value)`
-pub fn logarithm_of_base(base: Decimal, value: Decimal) -> Result<Decimal, SqlError> {
+pub fn logarithm_of_base(base: &Decimal, value: &Decimal) -> Result<Decimal, SqlError> {
     check_logarithm(base)?;
     check_logarithm(value)?;
     let before = ln_digits(value) - ln_digits(base);
@@ -152,27 +155,28 @@ pub fn logarithm_of_base(base: Decimal, value: Decimal) -> Result<Decimal, SqlEr
     let digits = working(scale, value).max(working(scale, base));
     let divisor = ln_fixed(&base.fixed(digits), digits);
     if divisor == BigInt::from(0) {
-        return Err(crate::sql::functions::arithmetic::division_by_zero());
+        return Err(decimal::division_by_zero());
     }
     let quotient = ln_fixed(&value.fixed(digits), digits) * power_of_ten(digits) / divisor;
-    Decimal::of_fixed(&quotient, digits, scale).ok_or_else(i128::overflow)
+    Decimal::of_fixed(&quotient, digits, scale)
 }
 
 /// `exp(value)`
-pub fn exponential(value: Decimal) -> Result<Decimal, SqlError> {
+pub fn exponential(value: &Decimal) -> Result<Decimal, SqlError> {
     let decimal_digits = value.double() * std::f64::consts::LOG10_E;
-    // More digits than a number has.
-    if decimal_digits > 40.0 {
-        return Err(i128::overflow());
+    /// Digits of the largest number, about.
+    const DIGITS_MAX: f64 = 131_072.0;
+    if decimal_digits > DIGITS_MAX {
+        return Err(decimal::overflow());
     }
     let scale = scale_of(decimal_digits.clamp(-1000.0, 1000.0) as i32, value.scale);
     if decimal_digits < -1000.0 {
         return Ok(Decimal {
-            value: 0,
-            scale: scale.min(38),
+            value: BigInt::default(),
+            scale,
         });
     }
-    let digits = working(scale, value);
+    let digits = working(scale, value) + decimal_digits.max(0.0) as u32;
     let made = exp_fixed(&value.fixed(digits), digits);
-    Decimal::of_fixed(&made, digits, scale).ok_or_else(i128::overflow)
+    Decimal::of_fixed(&made, digits, scale)
 }

@@ -4,8 +4,9 @@ use super::digits::{Pattern, Shape, SignPlace, Token, tokens};
 use super::{ordinal, roman};
 use crate::error::SqlError;
 use crate::sql::error::out_of_range;
-use crate::sql::functions::numeric::Decimal;
+use crate::types::decimal::{Decimal, divide_rounded, power_of_ten};
 use crate::types::float::write_f64;
+use crate::types::varying::Numeric;
 
 /// An integer.
 pub fn integer(value: i64, format: &str) -> Result<String, SqlError> {
@@ -29,25 +30,29 @@ pub fn integer(value: i64, format: &str) -> Result<String, SqlError> {
 }
 
 /// A NUMERIC.
-pub fn decimal(value: Decimal, format: &str) -> Result<String, SqlError> {
+pub fn decimal(value: &Numeric, format: &str) -> Result<String, SqlError> {
+    let Some(value) = value.finite() else {
+        return double(value.double(), f64::DIGITS as usize, format);
+    };
     let mut shape = Shape::of(format)?;
     if shape.roman {
-        let whole = value.at_scale(0).and_then(|whole| i32::try_from(whole).ok());
+        let whole = i32::try_from(value.fixed(0)).ok();
         let whole = whole.ok_or_else(|| out_of_range("integer"))?;
         return shown(&roman(whole.into()), 0, false, shape, format);
     }
     if shape.scientific {
-        return Ok(scientific_decimal(value, shape.after));
+        return Ok(scientific_decimal(&value, shape.after));
     }
     shape.before += shape.shift;
     // Times ten for each digit after V, then rounded to those after the point.
     let wanted = shape.after + shape.shift;
     let kept = wanted.min(value.scale as usize) as u32;
-    let rounded = Decimal {
-        value: value.at_scale(kept).unwrap_or(value.value),
-        scale: kept,
-    };
-    let mut digits = format!("{:0>width$}", rounded.value.unsigned_abs(), width = kept as usize + 1);
+    let rounded = value.round(kept.into());
+    let mut digits = format!(
+        "{:0>width$}",
+        rounded.value.magnitude().to_string(),
+        width = kept as usize + 1
+    );
     digits.push_str(&"0".repeat(wanted - kept as usize));
     if shape.after > 0 {
         digits.insert(digits.len() - shape.after, '.');
@@ -55,7 +60,7 @@ pub fn decimal(value: Decimal, format: &str) -> Result<String, SqlError> {
     let start = digits.len() - digits.trim_start_matches('0').len();
     let whole = digits.find('.').unwrap_or(digits.len());
     let digits = digits[start.min(whole - 1)..].to_string();
-    aligned(digits, rounded.value < 0, shape, format)
+    aligned(digits, rounded.is_negative(), shape, format)
 }
 
 /// A double, or a real of so many digits.
@@ -100,27 +105,21 @@ fn scientific(value: f64, places: usize) -> String {
     format!("{blank}{mantissa}e{sign}{:02}", exponent.abs())
 }
 
-fn scientific_decimal(value: Decimal, places: usize) -> String {
-    let digits = value.value.unsigned_abs().to_string();
-    let (mut exponent, digits) = match value.value {
-        0 => (0, 0u128),
-        _ => {
-            let exponent = digits.len() as i32 - 1 - value.scale as i32;
+fn scientific_decimal(value: &Decimal, places: usize) -> String {
+    let magnitude = value.absolute();
+    let digits = magnitude.value.to_string();
+    let (mut exponent, mut digits) = match value.is_zero() {
+        true => (0, digits),
+        false => {
+            let exponent = digits.len() as i64 - 1 - i64::from(value.scale);
             let dropped = digits.len() as i64 - 1 - places as i64;
-            let magnitude = value.value.unsigned_abs();
-            match u32::try_from(dropped) {
-                Ok(dropped) => {
-                    let power = 10u128.pow(dropped);
-                    (
-                        exponent,
-                        magnitude / power + u128::from(magnitude % power * 2 >= power && dropped > 0),
-                    )
-                }
-                Err(_) => (exponent, magnitude),
-            }
+            let digits = match u32::try_from(dropped) {
+                Ok(dropped) => divide_rounded(&magnitude.value, &power_of_ten(dropped)).to_string(),
+                Err(_) => digits,
+            };
+            (exponent, digits)
         }
     };
-    let mut digits = digits.to_string();
     // Rounded up to one digit more.
     let wanted = places + 1;
     if digits.len() > wanted {
@@ -132,7 +131,7 @@ fn scientific_decimal(value: Decimal, places: usize) -> String {
         digits.insert(1, '.');
     }
     let sign = if exponent < 0 { '-' } else { '+' };
-    let minus = if value.value < 0 { "-" } else { " " };
+    let minus = if value.is_negative() { "-" } else { " " };
     format!("{minus}{digits}e{sign}{:02}", exponent.abs())
 }
 

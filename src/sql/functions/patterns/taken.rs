@@ -2,8 +2,13 @@
 
 use super::digits::{Pattern, Shape, Token, tokens};
 use crate::error::{SqlError, state};
-use crate::sql::functions::aggregates::Summand;
-use crate::sql::functions::numeric::Decimal;
+use num_bigint::BigInt;
+
+use crate::types::decimal::Decimal;
+use crate::types::varying::Numeric;
+
+/// Digits after the point of a power of ten.
+const POWER_SCALE: u32 = 16;
 
 struct Reader<'a> {
     shape: Shape,
@@ -17,7 +22,7 @@ struct Reader<'a> {
 }
 
 /// Reads a number by a format.
-pub fn to_number(text: &str, format: &str) -> Result<Decimal, SqlError> {
+pub fn to_number(text: &str, format: &str) -> Result<Numeric, SqlError> {
     let shape = Shape::of(format)?;
     let refused = |what: &str| {
         SqlError::new(
@@ -63,20 +68,13 @@ pub fn to_number(text: &str, format: &str) -> Result<Decimal, SqlError> {
             format!("invalid input syntax for type numeric: \"{signed}\""),
         ));
     }
-    let value: i128 = format!("{whole}{fraction}").parse().map_err(|_| i128::overflow())?;
-    let value = if reader.sign == b'-' { -value } else { value };
-    let decimal = Decimal {
-        value,
-        scale: fraction.len() as u32,
-    };
+    let number = Numeric::parse(&signed)?;
     if !reader.shape.shifted {
-        return Ok(decimal);
+        return Ok(number);
     }
-    // Divided by ten for each digit after V, as PostgreSQL's power has 16 digits.
-    let scale = decimal.scale + 16;
-    let power = 10i128.pow(reader.shape.shift.min(30) as u32);
-    let value = value.checked_mul(10i128.pow(16)).ok_or_else(i128::overflow)? / power;
-    Ok(Decimal { value, scale })
+    // Times 10^-shift, to which PostgreSQL's power gives 16 digits.
+    let power = Decimal::of_fixed(&BigInt::from(1), reader.shape.shift as u32, POWER_SCALE)?;
+    number.multiply(&power.into())
 }
 
 impl Reader<'_> {

@@ -2,11 +2,11 @@
 
 use std::rc::Rc;
 
-use super::decimal::Decimal;
 use super::item::Item;
 use super::run::{ARRAY_NOT_FOUND, Base, Found, OBJECT_NOT_FOUND, Result, Run, again, missing, of_number};
 use super::tree::{Method, Step};
 use crate::error::SqlState;
+use crate::types::decimal::Decimal;
 use crate::types::float::parse_f64;
 use crate::types::json::number;
 

@@ -2,7 +2,6 @@
 //!
 //! One rule: a path is read once for all rows that have the same. Not here: `.datetime()`.
 
-mod decimal;
 mod item;
 mod lexer;
 mod method;

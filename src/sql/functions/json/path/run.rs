@@ -9,13 +9,13 @@
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
-use super::decimal::Decimal;
 use super::item::{Item, Offsets};
 use super::tree::{Arithmetic, Head, Node, Path, Sign, Step};
 use crate::depth::{DEPTH_MAX, too_deep};
 use crate::error::{SqlError, SqlState, state};
 use crate::sql::functions::growth::{Claim, ELEMENTS_MAX, SMALL_BYTES, hold, too_many_elements};
 use crate::stop;
+use crate::types::decimal::Decimal;
 
 pub const MEMBER_NOT_FOUND: SqlState = SqlState("2203A");
 pub const ARRAY_NOT_FOUND: SqlState = SqlState("22039");

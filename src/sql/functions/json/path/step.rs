@@ -2,12 +2,12 @@
 
 use std::rc::Rc;
 
-use super::decimal::Decimal;
 use super::item::Item;
 use super::run::{
     ARRAY_NOT_FOUND, Found, INVALID_SUBSCRIPT, MEMBER_NOT_FOUND, OBJECT_NOT_FOUND, Result, Run, again, missing,
 };
 use super::tree::{LEAVES, Method, Node, Step};
+use crate::types::decimal::Decimal;
 
 impl Run<'_> {
     pub fn step_inside(&self, steps: &[Step], item: &Rc<Item>, mut found: Found, unwrap: bool) -> Result<bool> {
