@@ -677,7 +677,7 @@ impl ScalarUDFImpl for IntervalLength {
     }
 
     fn schema_name(&self, args: &[Expr]) -> Result<String> {
-        Ok(args[0].schema_name().to_string())
+        Ok(format!("interval_length({})", args[0].schema_name()))
     }
 
     fn signature(&self) -> &Signature {

@@ -241,6 +241,10 @@ fn group(aggregate: Aggregate, schema: &DFSchema) -> Result<Transformed<LogicalP
     let made = grouped.schema.clone();
     let mut values = Vec::with_capacity(names.len());
     for (index, (qualifier, name)) in names.into_iter().enumerate() {
+        // The engine's own: it goes when grouping() is computed.
+        if name == Aggregate::INTERNAL_GROUPING_ID {
+            continue;
+        }
         let column = Expr::Column(Column::from(made.qualified_field(index)));
         let value = match sets
             .get(index)
