@@ -517,3 +517,85 @@ async fn event_times_too_far_ahead_are_told_once_and_counted() {
     assert_eq!(value(&client, ahead).await, "3");
     assert_eq!(told(&server), 2, "{}", server.log_tail());
 }
+
+/// Whether a session gets an advisory lock at once.
+async fn is_taken(client: &Client, key: i64) -> bool {
+    value(client, &format!("SELECT pg_try_advisory_lock({key})")).await == "t"
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn advisory_locks_are_waited_for_and_given_back() {
+    let (_scratch, data_dir) = support::data_dir();
+    let server = Server::start(&data_dir);
+    let (first, second) = (support::connect(&server).await, support::connect(&server).await);
+    first
+        .query("SELECT pg_advisory_lock($1)", &[&7_i64])
+        .await
+        .expect("free");
+    assert!(is_taken(&first, 7).await, "a session may take its own lock again");
+    assert!(!is_taken(&second, 7).await);
+    assert!(is_taken(&second, 8).await, "another key is another lock");
+
+    // It is waited for until the first gives it back as often as it took it.
+    let waits = tokio::spawn(async move {
+        second
+            .batch_execute("SELECT pg_advisory_lock(7)")
+            .await
+            .expect("it is given back");
+        second
+    });
+    for _ in 0..2 {
+        assert_eq!(value(&first, "SELECT pg_advisory_unlock(7)").await, "t");
+    }
+    let second = waits.await.expect("no panic");
+    assert_eq!(
+        value(&first, "SELECT pg_advisory_unlock(7)").await,
+        "f",
+        "nothing is held any more"
+    );
+
+    // Each waits for the other: one of them is told.
+    first
+        .batch_execute("SELECT pg_advisory_lock(1, 1)")
+        .await
+        .expect("free");
+    second
+        .batch_execute("SELECT pg_advisory_lock(2, 2)")
+        .await
+        .expect("free");
+    let take = async |client: &Client, statement: &str| {
+        let ended = client.batch_execute(statement).await;
+        let given_back = client.batch_execute("SELECT pg_advisory_unlock_all()").await;
+        given_back.expect("no error");
+        ended
+    };
+    let (one, other) = tokio::join!(
+        take(&first, "SELECT pg_advisory_lock(2, 2)"),
+        take(&second, "SELECT pg_advisory_lock(1, 1)")
+    );
+    let errors: Vec<_> = [one.err(), other.err()].into_iter().flatten().collect();
+    assert_eq!(errors.len(), 1, "{errors:?}");
+    assert_eq!(state(&errors[0]), "40P01");
+
+    // A transaction's lock goes with it, a session's with the session, and a statement that is cancelled waits no longer.
+    first
+        .batch_execute("BEGIN; SELECT pg_advisory_xact_lock(9)")
+        .await
+        .expect("free");
+    second
+        .batch_execute("SET statement_timeout = '30ms'")
+        .await
+        .expect("a time limit");
+    let error = second
+        .batch_execute("SELECT pg_advisory_lock(9)")
+        .await
+        .expect_err("held");
+    assert_eq!(state(&error), "57014");
+    first.batch_execute("COMMIT").await.expect("committed");
+    assert!(is_taken(&second, 9).await);
+    drop(second);
+    first
+        .batch_execute("SELECT pg_advisory_lock(9)")
+        .await
+        .expect("its session has ended");
+}

@@ -1,5 +1,5 @@
-//! `set_config(name, value, is_local)` and `pg_notify(channel, payload)` in a SELECT: the functions that act on the
-//! session that calls them.
+//! `set_config(name, value, is_local)`, `pg_notify(channel, payload)` and the functions of advisory locks in a SELECT:
+//! the functions that act on the session that calls them.
 //!
 //! They are carried out before the statement is planned, and the call stands in the plan as what it answers. Their
 //! arguments are computed by a SELECT of their own: over the FROM and WHERE of the statement where the call stands in
@@ -17,6 +17,7 @@ use sqlparser::ast::{
 };
 
 use super::Session;
+use super::advisory::Advisory;
 use super::outcome::Parameters;
 use crate::error::{SqlError, state};
 use crate::sql::statement::Select;
@@ -25,6 +26,7 @@ use crate::sql::statement::Select;
 enum Effect {
     SetConfig,
     Notify,
+    Lock(Advisory),
 }
 
 impl Effect {
@@ -39,7 +41,7 @@ impl Effect {
         match name.as_str() {
             "set_config" => Some(Effect::SetConfig),
             "pg_notify" => Some(Effect::Notify),
-            _ => None,
+            other => Advisory::of_name(other).map(Effect::Lock),
         }
     }
 
@@ -47,13 +49,15 @@ impl Effect {
         match self {
             Effect::SetConfig => "set_config",
             Effect::Notify => "pg_notify",
+            Effect::Lock(function) => function.name,
         }
     }
 
-    fn arguments(self) -> usize {
+    fn takes(self, arguments: usize) -> bool {
         match self {
-            Effect::SetConfig => 3,
-            Effect::Notify => 2,
+            Effect::SetConfig => arguments == 3,
+            Effect::Notify => arguments == 2,
+            Effect::Lock(function) => function.takes(arguments),
         }
     }
 }
@@ -61,6 +65,17 @@ impl Effect {
 struct Call {
     effect: Effect,
     arguments: Vec<Expr>,
+}
+
+impl Call {
+    /// The type of the numbers that its arguments are, if they are numbers.
+    fn number(&self) -> Option<ast::DataType> {
+        match (self.effect, self.arguments.len()) {
+            (Effect::Lock(_), 1) => Some(ast::DataType::BigInt(None)),
+            (Effect::Lock(_), _) => Some(ast::DataType::Int(None)),
+            _ => None,
+        }
+    }
 }
 
 /// The call that an expression is. 42883 if it has not the arguments that the function takes.
@@ -82,7 +97,7 @@ fn call(expr: &Expr) -> Result<Option<Call>, SqlError> {
             .collect(),
         _ => None,
     };
-    match arguments.filter(|arguments| arguments.len() == effect.arguments()) {
+    match arguments.filter(|arguments| effect.takes(arguments.len())) {
         Some(arguments) => Ok(Some(Call { effect, arguments })),
         None => Err(SqlError::new(
             state::UNDEFINED_FUNCTION,
@@ -138,8 +153,15 @@ fn per_row(select: &Select) -> bool {
 
 /// A SELECT of the arguments, as text: of all calls, one after the other.
 fn arguments(select: &Select, calls: &[Call], per_row: bool) -> Result<Select, SqlError> {
-    let texts = calls.iter().flat_map(|call| &call.arguments);
-    let projection = texts.map(|argument| SelectItem::UnnamedExpr(cast(argument.clone(), ast::DataType::Text)));
+    let values = calls.iter().flat_map(|call| {
+        let number = call.number();
+        let typed = move |argument: &Expr| match number.clone() {
+            Some(number) => cast(argument.clone(), number),
+            None => argument.clone(),
+        };
+        call.arguments.iter().map(typed)
+    });
+    let projection = values.map(|value| SelectItem::UnnamedExpr(cast(value, ast::DataType::Text)));
     let mut of = match per_row {
         true => select.clone(),
         false => (*super::read::only_select("SELECT 1")?).clone(),
@@ -164,7 +186,14 @@ fn answered(select: &Select, answers: Option<Vec<String>>) -> Select {
                     let answer = answers.next().expect("each call that was found has an answer");
                     match call.effect {
                         Effect::SetConfig => cast(Expr::value(Value::SingleQuotedString(answer)), ast::DataType::Text),
-                        Effect::Notify => void(zero()),
+                        Effect::Lock(function) if function.answers() => {
+                            let answer = match answer.as_str() {
+                                "" => Value::Null,
+                                _ => Value::SingleQuotedString(answer),
+                            };
+                            cast(Expr::value(answer), ast::DataType::Boolean)
+                        }
+                        Effect::Notify | Effect::Lock(_) => void(zero()),
                     }
                 }
                 None => of_arguments(call),
@@ -178,14 +207,20 @@ fn answered(select: &Select, answers: Option<Vec<String>>) -> Select {
 /// The value that was given, or nothing for a notification; it names all arguments, so that parameters in them have a
 /// type.
 fn of_arguments(call: Call) -> Expr {
+    let wanted = call.number().unwrap_or(ast::DataType::Text);
     let Call { effect, arguments } = call;
-    let mut arguments = arguments.into_iter();
-    let mut text = || cast(arguments.next().expect("counted"), ast::DataType::Text);
-    let (first, second) = (text(), text());
-    let (result, others) = match effect {
-        Effect::SetConfig => (second, vec![first, text()]),
-        Effect::Notify => (zero(), vec![first, second]),
+    let mut others: Vec<Expr> = arguments
+        .into_iter()
+        .map(|argument| cast(argument, wanted.clone()))
+        .collect();
+    let result = match effect {
+        Effect::SetConfig => others.remove(1),
+        Effect::Lock(function) if function.answers() => cast(Expr::value(Value::Boolean(true)), ast::DataType::Boolean),
+        Effect::Notify | Effect::Lock(_) => zero(),
     };
+    if others.is_empty() {
+        return void(result);
+    }
     // The same in every case.
     let conditions = others.into_iter().map(|other| CaseWhen {
         condition: Expr::IsNull(Box::new(other)),
@@ -200,7 +235,8 @@ fn of_arguments(call: Call) -> Expr {
     };
     match effect {
         Effect::SetConfig => cast(same, ast::DataType::Text),
-        Effect::Notify => void(same),
+        Effect::Lock(function) if function.answers() => same,
+        Effect::Notify | Effect::Lock(_) => void(same),
     }
 }
 
@@ -271,6 +307,16 @@ impl Session {
             return Ok(Some(self.compute(move || Ok(Arc::new(answered(&of, None)))).await?));
         };
         let per_row = per_row(select);
+        if per_row
+            && let Some(call) = found
+                .iter()
+                .find(|call| matches!(call.effect, Effect::Lock(of) if of.answers()))
+        {
+            return Err(SqlError::unsupported(
+                format!("{} for each row of a relation is not supported", call.effect.name()),
+                "Call it with a constant or a parameter.",
+            ));
+        }
         let arguments = Arc::new(arguments(select, &found, per_row)?);
         let (_, batches) = self.rows_of(&arguments, parameters).await?;
         let batches: Vec<RecordBatch> = batches.try_collect().await?;
@@ -280,8 +326,8 @@ impl Session {
                 answers.clear();
                 let mut texts = texts(batch, row)?.into_iter();
                 for call in &found {
-                    let arguments = texts.by_ref().take(call.effect.arguments()).collect();
-                    answers.push(self.carry_out(call.effect, arguments)?);
+                    let arguments = texts.by_ref().take(call.arguments.len()).collect();
+                    answers.push(self.carry_out(call.effect, arguments).await?);
                 }
             }
         }
@@ -289,7 +335,11 @@ impl Session {
         Ok(Some(self.compute(move || Ok(Arc::new(answered(&of, answers)))).await?))
     }
 
-    fn carry_out(&mut self, effect: Effect, arguments: Vec<Option<String>>) -> Result<String, SqlError> {
+    async fn carry_out(&mut self, effect: Effect, arguments: Vec<Option<String>>) -> Result<String, SqlError> {
+        if let Effect::Lock(function) = effect {
+            let answer = self.advisory(function, &arguments).await?;
+            return Ok(answer.map_or(String::new(), |answer| answer.to_string()));
+        }
         let mut arguments = arguments.into_iter().map(Option::unwrap_or_default);
         let mut next = || arguments.next().expect("counted");
         match effect {
@@ -303,12 +353,22 @@ impl Session {
                 self.notify(&next(), &next())?;
                 Ok(String::new())
             }
+            Effect::Lock(_) => unreachable!("it was called above"),
         }
     }
 
     /// Whether the query string that was parsed last may call one of them.
     pub(super) fn may_have_effects(&self) -> bool {
         let has = |name: &[u8]| memchr::memmem::find(self.text.as_bytes(), name).is_some();
-        has(b"set_config") || has(b"pg_notify") || has(b"SET_CONFIG") || has(b"PG_NOTIFY")
+        [
+            &b"set_config"[..],
+            b"pg_notify",
+            b"advisory_",
+            b"SET_CONFIG",
+            b"PG_NOTIFY",
+            b"ADVISORY_",
+        ]
+        .into_iter()
+        .any(has)
     }
 }

@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicI32, AtomicU64, Ordering};
 use hashbrown::HashMap;
 use parking_lot::{Mutex, RwLock};
 
+use super::advisory::AdvisoryLocks;
 use super::notify::Channels;
 use super::{Cancel, TransactionStatus};
 use crate::catalog::{Catalog, Relation, Topic};
@@ -34,6 +35,7 @@ pub struct Engine {
     next_session: AtomicI32,
     pub counters: Counters,
     pub(super) channels: Channels,
+    pub(super) advisory: AdvisoryLocks,
     /// Compiled row expressions by topic OID, with the schema id that they belong to.
     row_exprs: RwLock<HashMap<u32, (u32, Arc<RowExprs>)>>,
 }
@@ -105,6 +107,7 @@ impl Engine {
             next_session: AtomicI32::new(1),
             counters: Counters::default(),
             channels: Channels::default(),
+            advisory: AdvisoryLocks::default(),
             row_exprs: RwLock::default(),
         }
     }
@@ -223,5 +226,6 @@ impl Drop for Registration {
     fn drop(&mut self) {
         self.engine.sessions.lock().remove(&self.id);
         self.engine.channels.leave_all(self.id);
+        self.engine.advisory.leave(self.id);
     }
 }

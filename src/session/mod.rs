@@ -5,6 +5,7 @@
 //! A statement runs in a [`Transaction`]; outside BEGIN it has one of its own that is committed before the statement
 //! is answered (L1). Not here: the protocol (`wire`), the meaning of SQL (`sql`), how rows are found (`query`).
 
+mod advisory;
 mod alter;
 mod cancel;
 mod compute;
@@ -108,6 +109,8 @@ pub struct Session {
     inbox: Arc<Inbox>,
     /// LISTEN, UNLISTEN and NOTIFY of the transaction, which its commit carries out.
     messages: Vec<Message>,
+    /// Its transaction holds advisory locks.
+    has_advisory_locks: bool,
 }
 
 impl Session {
@@ -165,6 +168,7 @@ impl Session {
             failed_views_told: HashSet::new(),
             inbox: Arc::default(),
             messages: Vec::new(),
+            has_advisory_locks: false,
         })
     }
 
@@ -666,6 +670,7 @@ impl Session {
         self.transaction = None;
         self.failed = false;
         self.end_messages(committed);
+        self.end_advisory_locks();
         self.cursors.retain(|_, cursor| cursor.stays(committed));
         if let Some(before) = self.settings_before.take()
             && !committed
@@ -758,6 +763,7 @@ impl Session {
             self.statements.clear();
             self.cursors.clear();
             self.engine.channels.leave_all(self.id());
+            self.engine.advisory.give_all(self.id());
             let changed = Arc::make_mut(&mut self.settings).reset(None)?;
             self.parameter_changes.extend(changed);
         }

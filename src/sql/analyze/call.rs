@@ -9,7 +9,7 @@ use datafusion::common::ScalarValue;
 use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
 use datafusion::logical_expr::expr::{AggregateFunction, NullTreatment, ScalarFunction, Sort};
 use datafusion::logical_expr::type_coercion::functions::fields_with_udf;
-use datafusion::logical_expr::{AggregateUDF, Expr, ReturnFieldArgs, ScalarUDF};
+use datafusion::logical_expr::{AggregateUDF, Expr, ReturnFieldArgs, ScalarUDF, when};
 use sqlparser::ast::{self, FunctionArg, FunctionArgExpr, FunctionArguments};
 
 use super::choose::{self, Chosen, Failure};
@@ -362,6 +362,7 @@ impl Analyzer<'_> {
                 _ => Ok(typed),
             },
             Some(wanted) => self.coerce(typed, &wanted),
+            None if *wanted == kinds::ANY => self.settle_any(typed),
             None => self.settle(typed),
         });
         declared.collect()
@@ -487,8 +488,13 @@ impl Analyzer<'_> {
             }
             _ => order,
         };
-        let exprs: Vec<Expr> = arguments.iter().map(|typed| typed.expr.clone()).collect();
         let sorts: Vec<Sort> = order.into_iter().map(|(_, sort)| sort).collect();
+        if let ("string_agg", [value, delimiter]) = (name, arguments.as_slice())
+            && !super::expr::is_constant(&delimiter.expr)
+        {
+            return self.delimited(value, delimiter, given.distinct, filter, &sorts, scope, position);
+        }
+        let exprs: Vec<Expr> = arguments.iter().map(|typed| typed.expr.clone()).collect();
         let made = AggregateFunction::new_udf(
             function.clone(),
             exprs,
@@ -499,6 +505,58 @@ impl Analyzer<'_> {
         );
         let typed = self.aggregate_type(Expr::AggregateFunction(made), &function, &arguments, &result, position)?;
         self.at_its_level(typed, scope)
+    }
+
+    /// `string_agg` with a delimiter of each row's own, which stands before its value: all of them one after another,
+    /// without the first delimiter.
+    #[allow(clippy::too_many_arguments)]
+    fn delimited(
+        &self,
+        value: &Typed,
+        delimiter: &Typed,
+        distinct: bool,
+        filter: Option<Box<Expr>>,
+        order: &[Sort],
+        scope: &Scope,
+        position: Option<usize>,
+    ) -> Result<Typed> {
+        if distinct || value.pg_type() != PgType::Text {
+            return Err(at(
+                SqlError::unsupported(
+                    "string_agg with a delimiter that is no constant is not supported over BYTEA or DISTINCT values",
+                    "Use a constant, or a subquery with SELECT DISTINCT.",
+                ),
+                position,
+            ));
+        }
+        let text = |expr: Expr| Typed::new(expr, PgType::Text, position);
+        let empty = || Expr::Literal(ScalarValue::Utf8(Some(String::new())), None);
+        let before = text(when(delimiter.expr.clone().is_null(), empty()).otherwise(delimiter.expr.clone())?);
+        let piece = self.binary("||", before.clone(), value.clone(), position)?;
+        let has_value = value.expr.clone().is_not_null();
+        let filter = Box::new(match filter {
+            Some(filter) => filter.and(has_value),
+            None => has_value,
+        });
+        let gathered = |typed: Typed| -> Result<Typed> {
+            let function = functions().aggregate["array_agg"].clone();
+            let call = AggregateFunction::new_udf(
+                function,
+                vec![typed.expr],
+                false,
+                Some(filter.clone()),
+                order.to_vec(),
+                None,
+            );
+            let list = PgType::Array(Box::new(PgType::Text));
+            self.at_its_level(Typed::new(Expr::AggregateFunction(call), list, position), scope)
+        };
+        let joined = self.named_call("array_to_string", vec![gathered(piece)?, text(empty())], position)?;
+        let one = Expr::Literal(ScalarValue::Int64(Some(1)), None);
+        let first = datafusion::functions_nested::expr_fn::array_element(gathered(before)?.expr, one);
+        let skipped = self.named_call("length", vec![text(first)], position)?;
+        let start = self.binary("+", skipped, super::number::integer(1, position), position)?;
+        self.named_call("substr", vec![joined, start], position)
     }
 
     /// The condition of a call's FILTER.
@@ -629,6 +687,10 @@ impl Analyzer<'_> {
                 columns.any(|known| known.expr.column_refs().contains(column))
             };
             if outer.iter().any(has) {
+                if scope.clause.get() == Clause::From {
+                    let message = "aggregate functions are not allowed in FROM clause of their own query level";
+                    return Err(at(SqlError::new(state::GROUPING_ERROR, message), typed.position));
+                }
                 check_aggregate_clause(scope, typed.position)?;
                 let inner = typed.expr.clone().transform_up(|node| match node {
                     Expr::OuterReferenceColumn(_, column) if has(&column) => Ok(Transformed::yes(Expr::Column(column))),

@@ -437,14 +437,14 @@ impl Analyzer<'_> {
             let all = super::operators::conjunction(tests).unwrap_or_else(|| truth(Some(true)));
             return Ok(Typed::boolean(all, position));
         }
-        let typed = self.settle(typed)?;
+        let typed = self.settle_any(typed)?;
         Ok(Typed::boolean(null_test(typed, negated), position))
     }
 
     fn settle_row(&self, typed: Typed) -> Result<Typed> {
         match typed.ty {
             Ty::Row(_) => self.row_value(&typed),
-            _ => self.settle(typed),
+            _ => self.settle_any(typed),
         }
     }
 

@@ -10,7 +10,7 @@ use sqlparser::ast::{self, FunctionArg, FunctionArgExpr, TableAlias, TableFactor
 
 use super::join::check_names;
 use super::query::{OutColumn, Output};
-use super::scope::{Item, Scope, ScopeColumn, columns_of};
+use super::scope::{Clause, Item, Scope, ScopeColumn, columns_of};
 use super::select::reference;
 use super::typed::{Typed, at};
 use super::{Analyzer, Result};
@@ -353,6 +353,9 @@ impl Analyzer<'_> {
         let beside = left
             .filter(|_| lateral)
             .map(|left| Scope::new(left.items.clone(), parent));
+        if let Some(beside) = &beside {
+            beside.clause.set(Clause::From);
+        }
         let output = self.query(subquery, beside.as_ref().or(parent))?;
         let rel = self.named_output(output, alias)?;
         Ok(Factor { rel, joined: false })

@@ -33,7 +33,7 @@ pub mod unnest;
 mod window;
 mod with;
 
-use std::cell::{OnceCell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
@@ -74,6 +74,8 @@ pub struct Analyzer<'a> {
     ctes: RefCell<Vec<from::Cte>>,
     /// Relations that it reads with its CTEs in place.
     relations: u64,
+    /// Whether the next SELECT is a branch of a set operation, which gives its parameters their types.
+    is_branch: Cell<bool>,
     facts: OnceCell<Arc<Facts>>,
 }
 
@@ -100,6 +102,7 @@ impl<'a> Analyzer<'a> {
             positions: RefCell::default(),
             ctes: RefCell::default(),
             relations: 1,
+            is_branch: Cell::new(false),
             facts: OnceCell::new(),
         }
     }

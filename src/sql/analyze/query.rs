@@ -400,10 +400,23 @@ impl Analyzer<'_> {
             let mut columns = scope.items.iter().flat_map(|item| &item.columns);
             columns.any(|column| column.expr.column_refs().contains(wanted))
         };
+        // An aggregate of this query that stands within it.
+        let own = |wanted: &Column| {
+            let aggregates = scope.aggregates.borrow();
+            let own = aggregates.iter().find_map(|aggregate| match aggregate {
+                Expr::Alias(alias) if alias.name == wanted.name => Some(alias.expr.as_ref().clone()),
+                _ => None,
+            });
+            own.filter(|_| wanted.relation.is_none())
+        };
         let expr = datafusion::common::tree_node::TreeNode::transform_up(expr.clone().unalias(), |node| match node {
             Expr::OuterReferenceColumn(_, column) if known(&column) => {
                 Ok(datafusion::common::tree_node::Transformed::yes(Expr::Column(column)))
             }
+            Expr::OuterReferenceColumn(field, column) => Ok(match own(&column) {
+                Some(aggregate) => datafusion::common::tree_node::Transformed::yes(aggregate),
+                None => datafusion::common::tree_node::Transformed::no(Expr::OuterReferenceColumn(field, column)),
+            }),
             other => Ok(datafusion::common::tree_node::Transformed::no(other)),
         })?;
         Ok(Some(Typed::new(expr.data, column.pg_type.clone(), None)))
@@ -461,10 +474,8 @@ impl Analyzer<'_> {
             };
             return Err(at(SqlError::new(state::SYNTAX_ERROR, message), position));
         }
-        let column_of = |column: &OutColumn| match column.untyped {
-            true => Typed::unknown(Expr::Column(column.column.clone()), None),
-            false => Typed::new(Expr::Column(column.column.clone()), column.pg_type.clone(), None),
-        };
+        let column_of =
+            |column: &OutColumn| Typed::new(Expr::Column(column.column.clone()), column.pg_type.clone(), None);
         if let (None, [column], Some(op)) = (value.fields(), output.columns.as_slice(), comparison(symbol)) {
             let compared = self.binary(symbol, value.clone(), column_of(column), place)?;
             let Expr::BinaryExpr(compared) = compared.expr else {

@@ -3,11 +3,11 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use datafusion::common::DFSchema;
 use datafusion::common::tree_node::TreeNode;
 use datafusion::common::{Column, TableReference};
+use datafusion::common::{DFSchema, ScalarValue};
 use datafusion::logical_expr::expr::{ScalarFunction, Sort};
-use datafusion::logical_expr::{Distinct, DistinctOn, EmptyRelation, Expr, Filter, LogicalPlan, Projection};
+use datafusion::logical_expr::{Distinct, DistinctOn, EmptyRelation, Expr, Filter, Limit, LogicalPlan, Projection};
 use sqlparser::ast::{self, SelectItem, SelectItemQualifiedWildcardKind};
 
 use super::query::{OutColumn, Output, Wanted, order_items, sorted, with_ties};
@@ -41,6 +41,7 @@ impl Analyzer<'_> {
         wanted: Wanted,
     ) -> Result<Output> {
         refuse_foreign(select)?;
+        let is_branch = self.is_branch.take();
         let (mut plan, items) = match select.from.is_empty() {
             true => (nothing(true), vec![]),
             false => self.from(&select.from, parent)?,
@@ -52,7 +53,7 @@ impl Analyzer<'_> {
             let condition = self.condition(typed, "WHERE")?;
             plan = LogicalPlan::Filter(Filter::try_new(super::unnest::simplified(condition), Arc::new(plan))?);
         }
-        let targets = self.targets(&select.projection, &scope)?;
+        let targets = self.targets(&select.projection, &scope, is_branch)?;
         let shown: Vec<(String, Expr)> = targets
             .iter()
             .map(|target| (target.name.clone(), target.typed.expr.clone()))
@@ -127,11 +128,16 @@ impl Analyzer<'_> {
             .iter()
             .any(|expr| has(expr, |node| matches!(node, Expr::AggregateFunction(_))))
             || !scope.aggregates.borrow().is_empty();
+        // A group of all rows is there even where there are none.
+        let of_all = sets.as_ref().is_none_or(|sets| sets.iter().any(Vec::is_empty));
         if sets.is_some() || having.is_some() || aggregates {
             plan = self.grouped(plan, sets.unwrap_or_else(|| vec![vec![]]), &scope, &mut exprs)?;
         }
         if having.is_some() {
             let condition = exprs.pop().expect("it was put there");
+            if of_all && !has(&condition, |node| matches!(node, Expr::Column(_))) {
+                plan = kept_above(plan)?;
+            }
             plan = LogicalPlan::Filter(Filter::try_new(condition, Arc::new(plan))?);
         }
         plan = super::window::compute(plan, &mut exprs)?;
@@ -209,18 +215,18 @@ impl Analyzer<'_> {
     }
 
     /// The list, with `*` written out.
-    fn targets(&self, items: &[SelectItem], scope: &Scope) -> Result<Vec<Target>> {
+    fn targets(&self, items: &[SelectItem], scope: &Scope, is_branch: bool) -> Result<Vec<Target>> {
         let mut targets = Vec::with_capacity(items.len());
         for item in items {
             match item {
                 SelectItem::UnnamedExpr(expr) => {
                     // `(row).*`
                     let typed = self.expr(expr, scope)?;
-                    targets.push(self.target(names::output_name(expr), typed)?);
+                    targets.push(self.target_of(names::output_name(expr), typed, is_branch)?);
                 }
                 SelectItem::ExprWithAlias { expr, alias } => {
                     let typed = self.expr(expr, scope)?;
-                    targets.push(self.target(names::fold(alias), typed)?);
+                    targets.push(self.target_of(names::fold(alias), typed, is_branch)?);
                 }
                 SelectItem::ExprWithAliases { .. } => {
                     return Err(SqlError::new(state::SYNTAX_ERROR, "a column has one name"));
@@ -272,6 +278,18 @@ impl Analyzer<'_> {
     fn note_star(&self, expr: &Expr, position: Option<usize>) {
         if let Expr::Column(column) = expr {
             self.note_position(column, position);
+        }
+    }
+
+    /// A target that is written; a parameter without a type keeps none in a branch of a set operation.
+    fn target_of(&self, name: String, typed: Typed, is_branch: bool) -> Result<Target> {
+        match is_branch && typed.is_unknown() && matches!(typed.expr, Expr::Placeholder(_)) {
+            true => Ok(Target {
+                name,
+                typed,
+                untyped: true,
+            }),
+            false => self.target(name, typed),
         }
     }
 
@@ -392,6 +410,16 @@ fn metadata_of(pg_type: &PgType) -> Option<datafusion::common::metadata::FieldMe
         let told = std::collections::BTreeMap::from([(crate::types::PG_TYPE_KEY.to_string(), pg_type.name())]);
         Some(told.into())
     })
+}
+
+/// The same rows: the engine moves no condition below the limit, as it does below a group.
+fn kept_above(plan: LogicalPlan) -> Result<LogicalPlan> {
+    let all = Expr::Literal(ScalarValue::Int64(Some(i64::MAX)), None);
+    Ok(LogicalPlan::Limit(Limit {
+        skip: None,
+        fetch: Some(Box::new(all)),
+        input: Arc::new(plan),
+    }))
 }
 
 /// Rows without columns: one, or none.

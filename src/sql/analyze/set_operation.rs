@@ -92,6 +92,7 @@ impl Analyzer<'_> {
         branches.reverse();
         let mut outputs = Vec::with_capacity(branches.len());
         for branch in branches {
+            self.is_branch.set(is_select(branch));
             outputs.push(self.set_expr(branch, parent)?);
         }
         let (outputs, columns) = self.aligned(outputs, name)?;
@@ -359,10 +360,19 @@ impl Analyzer<'_> {
 fn written_out(typed: Typed, plan: &LogicalPlan, at: usize) -> Typed {
     match plan {
         LogicalPlan::Projection(projection) if typed.is_unknown() => match projection.expr[at].clone().unalias() {
-            constant @ Expr::Literal(..) => Typed::unknown(constant, typed.position),
+            constant @ (Expr::Literal(..) | Expr::Placeholder(_)) => Typed::unknown(constant, typed.position),
             _ => typed,
         },
         _ => typed,
+    }
+}
+
+/// Whether a branch is a SELECT by itself.
+fn is_select(branch: &SetExpr) -> bool {
+    match branch {
+        SetExpr::Select(_) => true,
+        SetExpr::Query(query) => query.with.is_none() && is_select(&query.body),
+        _ => false,
     }
 }
 

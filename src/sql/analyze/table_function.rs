@@ -12,12 +12,32 @@ use super::query::Output;
 use super::scope::{Clause, Item, Scope, ScopeColumn};
 use super::select::{nothing, reference};
 use super::typed::{Ty, Typed, at};
-use super::{Analyzer, Result, rows};
+use super::{Analyzer, Result, kinds, rows};
 use crate::error::{SqlError, state};
 use crate::sql::plan::names::fold;
 use crate::sql::plan::provider::series_source;
 use crate::sql::plan::windows;
 use crate::types::PgType;
+
+/// A function that makes records of JSON.
+struct JsonRecords {
+    json: PgType,
+    /// A row for each element of an array.
+    of_array: bool,
+}
+
+impl JsonRecords {
+    fn of(function: &str) -> Option<JsonRecords> {
+        let (json, of_array) = match function {
+            "json_to_record" => (PgType::Json, false),
+            "jsonb_to_record" => (PgType::Jsonb, false),
+            "json_to_recordset" => (PgType::Json, true),
+            "jsonb_to_recordset" => (PgType::Jsonb, true),
+            _ => return None,
+        };
+        Some(JsonRecords { json, of_array })
+    }
+}
 
 impl Analyzer<'_> {
     pub fn window_item(
@@ -176,7 +196,11 @@ impl Analyzer<'_> {
                     }
                     return Ok(());
                 }
-                calls.push((function.clone(), self.call_in_from(&function, args, &scope)?));
+                let call = match JsonRecords::of(&function) {
+                    Some(records) => self.json_records(records, &function, args, alias, &scope)?,
+                    None => self.call_in_from(&function, args, &scope)?,
+                };
+                calls.push((function.clone(), call));
                 Ok(())
             })
             .map_err(|error| at(error, position))?;
@@ -263,7 +287,8 @@ impl Analyzer<'_> {
             is_value: is_value && !ordinality,
             ..Item::default()
         };
-        if let Some(alias) = alias {
+        // A definition list has named the columns of records.
+        if let Some(alias) = alias.filter(|_| JsonRecords::of(&function).is_none()) {
             self.rename(&mut item, alias)?;
         }
         let mut items = match (named_left, left) {
@@ -275,6 +300,62 @@ impl Analyzer<'_> {
             rel: Rel { plan, items },
             joined: named_left && left.is_some(),
         })
+    }
+
+    /// `json_to_record(value) AS t(name type, ...)` and its kind: the fields of an object, or of each object of an array.
+    fn json_records(
+        &self,
+        records: JsonRecords,
+        function: &str,
+        args: &[FunctionArg],
+        alias: Option<&TableAlias>,
+        scope: &Scope,
+    ) -> Result<Typed> {
+        let value = match args {
+            [FunctionArg::Unnamed(ast::FunctionArgExpr::Expr(value))] => self.expr(value, scope)?,
+            _ => return self.call_in_from(function, args, scope),
+        };
+        let value = self.coerce(value, &records.json)?;
+        let columns = alias.map_or(&[][..], |alias| &alias.columns);
+        if columns.is_empty() || columns.iter().any(|column| column.data_type.is_none()) {
+            return Err(SqlError::new(
+                state::SYNTAX_ERROR,
+                "a column definition list is required for functions returning \"record\"",
+            ));
+        }
+        let row = match records.of_array {
+            true => {
+                let elements = format!("{}_array_elements", records.json.base_name());
+                let elements = self.scalar(&elements).expect("it is a function of ours");
+                let lists = self.call_of(
+                    elements,
+                    vec![value],
+                    &PgType::Array(Box::new(records.json.clone())),
+                    None,
+                )?;
+                Typed::new(rows::marked_list(lists.expr), records.json.clone(), None)
+            }
+            false => value,
+        };
+        let mut fields = Vec::with_capacity(columns.len());
+        for column in columns {
+            let name = fold(&column.name);
+            let declared = column.data_type.as_ref().expect("all are declared");
+            let wanted = self.data_type(declared, None)?;
+            let key = Typed::unknown(Expr::Literal(ScalarValue::Utf8(Some(name.clone())), None), None);
+            let field = match &wanted {
+                PgType::Json | PgType::Jsonb => self.binary("->", row.clone(), key, None)?,
+                PgType::Array(_) => {
+                    let array = self.binary("->", row.clone(), key, None)?;
+                    let elements = format!("{}_array_elements_text", records.json.base_name());
+                    let elements = self.scalar(&elements).expect("it is a function of ours");
+                    self.call_of(elements, vec![array], &PgType::Array(Box::new(PgType::Text)), None)?
+                }
+                _ => self.binary("->>", row.clone(), key, None)?,
+            };
+            fields.push((name, self.cast(field, &wanted, kinds::Context::Explicit)?));
+        }
+        Ok(Typed::row(fields, None))
     }
 
     fn call_in_from(&self, function: &str, args: &[FunctionArg], scope: &Scope) -> Result<Typed> {

@@ -299,6 +299,18 @@ impl Analyzer<'_> {
         Ok(made(literal(value, wanted), wanted.clone()))
     }
 
+    /// What any type does for; 42P18 for a parameter, which then has none.
+    pub fn settle_any(&self, typed: Typed) -> Result<Typed> {
+        if let (true, Expr::Placeholder(Placeholder { id, .. })) = (typed.is_unknown(), &typed.expr) {
+            let message = format!("could not determine data type of parameter {id}");
+            return Err(at(
+                SqlError::new(state::INDETERMINATE_DATATYPE, message),
+                typed.position,
+            ));
+        }
+        self.settle(typed)
+    }
+
     /// What is still unknown at the end is text.
     pub fn settle(&self, typed: Typed) -> Result<Typed> {
         match typed.ty {

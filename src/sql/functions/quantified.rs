@@ -58,7 +58,9 @@ impl Comparison {
 
     fn run(self, values: &ArrayRef, elements: &ArrayRef) -> Result<BooleanArray, SqlError> {
         let (values, elements) = match values.data_type() {
-            DataType::LargeBinary | DataType::Interval(_) => (canonical(values), canonical(elements)),
+            DataType::LargeBinary | DataType::Interval(_) | DataType::Float32 | DataType::Float64 => {
+                (canonical(values), canonical(elements))
+            }
             _ => (Arc::clone(values), Arc::clone(elements)),
         };
         let (values, elements) = (values.as_ref(), elements.as_ref());

@@ -48,7 +48,9 @@ pub fn settle(plan: LogicalPlan) -> Result<LogicalPlan> {
             let name = names.save(&expr);
             let settled = expr.transform_up(|expr| match expr {
                 Expr::AggregateFunction(mut call) => {
-                    let changed = settle_aggregate(&mut call)? | sort_by_keys(&mut call.params.order_by, &schema);
+                    // What is distinct is sorted by itself.
+                    let by_keys = !call.params.distinct && sort_by_keys(&mut call.params.order_by, &schema);
+                    let changed = settle_aggregate(&mut call)? | by_keys;
                     let call = Expr::AggregateFunction(call);
                     Ok(if changed {
                         Transformed::yes(call)
@@ -86,7 +88,7 @@ fn key(expr: Expr, schema: &DFSchema) -> Expr {
             let function = functions().scalar["jsonb_sort_key"].clone();
             function.call(vec![expr])
         }
-        _ => keys::key(expr, schema),
+        _ => keys::order(expr, schema),
     }
 }
 

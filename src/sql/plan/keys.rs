@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use arrow::datatypes::{DataType, IntervalUnit};
 use datafusion::common::tree_node::{Transformed, TreeNode};
-use datafusion::common::{Column, DFSchema, Result};
+use datafusion::common::{Column, DFSchema, Result, ScalarValue};
 use datafusion::logical_expr::expr::{
     AggregateFunction, Between, BinaryExpr, Case, GroupingSet, InList, WindowFunctionParams,
 };
@@ -18,7 +18,7 @@ use datafusion::logical_expr::{
     Aggregate, Distinct, Expr, ExprSchemable, LogicalPlan, Operator, Projection, ScalarUDF, when,
 };
 
-use crate::sql::functions::{casts, functions, numeric_key};
+use crate::sql::functions::{arithmetic, casts, functions, numeric_key};
 
 /// The function that makes keys of a type's values, if they need any.
 pub fn function(data_type: &DataType) -> Option<Arc<ScalarUDF>> {
@@ -34,7 +34,8 @@ pub fn rewrite(plan: LogicalPlan) -> Result<LogicalPlan> {
     let rewritten = plan.transform_up_with_subqueries(|node| {
         crate::sql::functions::go_on()?;
         let schema = merge_schema(&node.inputs());
-        if !schema.fields().iter().any(|field| needs(field.data_type())) && !node_makes_keyed(&node, &schema) {
+        let is_affected = |data_type: &DataType| needs(data_type) || data_type.is_floating();
+        if !schema.fields().iter().any(|field| is_affected(field.data_type())) && !node_makes_keyed(&node, &schema) {
             return Ok(Transformed::no(node));
         }
         let names = NamePreserver::new(&node);
@@ -84,10 +85,36 @@ fn needs(data_type: &DataType) -> bool {
 fn node_makes_keyed(node: &LogicalPlan, schema: &DFSchema) -> bool {
     node.expressions().iter().any(|expr| {
         expr.exists(|part| {
-            Ok(matches!(part, Expr::ScalarFunction(_) | Expr::Literal(..) | Expr::Cast(_)) && is_keyed(part, schema))
+            Ok(
+                matches!(part, Expr::ScalarFunction(_) | Expr::Literal(..) | Expr::Cast(_))
+                    && (is_keyed(part, schema) || is_float(part, schema)),
+            )
         })
         .unwrap_or(false)
     })
+}
+
+/// What a value is sorted by.
+pub fn order(expr: Expr, schema: &DFSchema) -> Expr {
+    one_zero(key(expr, schema), schema)
+}
+
+fn is_float(expr: &Expr, schema: &DFSchema) -> bool {
+    expr.get_type(schema).is_ok_and(|data_type| data_type.is_floating())
+}
+
+/// A float whose two zeros are one, which the engine tells apart where it sorts.
+fn one_zero(expr: Expr, schema: &DFSchema) -> Expr {
+    let zero = match expr.get_type(schema) {
+        Ok(DataType::Float32) => ScalarValue::Float32(Some(0.0)),
+        Ok(DataType::Float64) => ScalarValue::Float64(Some(0.0)),
+        _ => return expr,
+    };
+    if matches!(&expr, Expr::ScalarFunction(call) if call.args.get(1) == Some(&Expr::Literal(zero.clone(), None))) {
+        return expr;
+    }
+    let plus = arithmetic::function(arithmetic::Operator::Plus);
+    plus.call(vec![expr, Expr::Literal(zero, None)])
 }
 
 fn is_keyed(expr: &Expr, schema: &DFSchema) -> bool {
@@ -140,6 +167,11 @@ fn compare(expr: Expr, schema: &DFSchema) -> Result<Transformed<Expr>> {
             low: boxed(low)?,
             high: boxed(high)?,
         }),
+        Expr::InList(InList { expr, list, negated }) if is_float(&expr, schema) => Expr::InList(InList {
+            expr: Box::new(one_zero(*expr, schema)),
+            list: list.into_iter().map(|item| one_zero(item, schema)).collect(),
+            negated,
+        }),
         Expr::InList(InList { expr, list, negated })
             if any(&[&expr]) || list.iter().any(|item| is_keyed(item, schema)) =>
         {
@@ -173,7 +205,7 @@ fn compare(expr: Expr, schema: &DFSchema) -> Result<Transformed<Expr>> {
         Expr::WindowFunction(mut call) => {
             let WindowFunctionParams { partition_by, .. } = &mut call.params;
             for expr in partition_by {
-                *expr = key(expr.clone(), schema);
+                *expr = order(expr.clone(), schema);
             }
             Expr::WindowFunction(call)
         }

@@ -1,0 +1,314 @@
+//! Advisory locks: `pg_advisory_lock(key)` and its kind, by which clients agree among themselves.
+//!
+//! One rule: a lock is held as often as it was taken: by a session until it gives it back or ends, by a transaction until
+//! that ends. They are this server's own and are not kept over a restart.
+
+use hashbrown::HashMap;
+use parking_lot::Mutex;
+use tokio::sync::Notify;
+
+use super::Session;
+use crate::error::{SqlError, SqlState, state};
+
+/// 40P01
+const DEADLOCK: SqlState = SqlState("40P01");
+/// Locks that all sessions hold together.
+const LOCKS_MAX: usize = 1 << 20;
+
+/// What a lock is known by. Keys of one number and of two are apart.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+enum Key {
+    One(i64),
+    Two(i32, i32),
+}
+
+/// What a function does with a lock.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Action {
+    /// Waits until it has it.
+    Take,
+    Try,
+    Give,
+    GiveAll,
+}
+
+/// A function of advisory locks.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Advisory {
+    pub name: &'static str,
+    pub action: Action,
+    shared: bool,
+    /// Until the transaction ends.
+    of_transaction: bool,
+}
+
+impl Advisory {
+    pub fn of_name(name: &str) -> Option<Advisory> {
+        const fn function(name: &'static str, action: Action, shared: bool, of_transaction: bool) -> Advisory {
+            Advisory {
+                name,
+                action,
+                shared,
+                of_transaction,
+            }
+        }
+        const ALL: [Advisory; 11] = [
+            function("pg_advisory_lock", Action::Take, false, false),
+            function("pg_advisory_lock_shared", Action::Take, true, false),
+            function("pg_advisory_xact_lock", Action::Take, false, true),
+            function("pg_advisory_xact_lock_shared", Action::Take, true, true),
+            function("pg_try_advisory_lock", Action::Try, false, false),
+            function("pg_try_advisory_lock_shared", Action::Try, true, false),
+            function("pg_try_advisory_xact_lock", Action::Try, false, true),
+            function("pg_try_advisory_xact_lock_shared", Action::Try, true, true),
+            function("pg_advisory_unlock", Action::Give, false, false),
+            function("pg_advisory_unlock_shared", Action::Give, true, false),
+            function("pg_advisory_unlock_all", Action::GiveAll, false, false),
+        ];
+        ALL.into_iter().find(|function| function.name == name)
+    }
+
+    /// Whether the function takes so many arguments.
+    pub fn takes(self, arguments: usize) -> bool {
+        match self.action {
+            Action::GiveAll => arguments == 0,
+            _ => matches!(arguments, 1 | 2),
+        }
+    }
+
+    /// Whether it answers true or false; others answer nothing.
+    pub fn answers(self) -> bool {
+        matches!(self.action, Action::Try | Action::Give)
+    }
+}
+
+#[derive(Debug)]
+struct Hold {
+    session: i32,
+    shared: bool,
+    of_transaction: bool,
+    times: u32,
+}
+
+impl Hold {
+    fn is_in_the_way(&self, session: i32, shared: bool) -> bool {
+        self.session != session && !(shared && self.shared)
+    }
+}
+
+#[derive(Default)]
+struct Locks {
+    held: HashMap<Key, Vec<Hold>>,
+    /// What each session waits for.
+    waiting: HashMap<i32, (Key, bool)>,
+}
+
+impl Locks {
+    fn holders(&self, key: Key, session: i32, shared: bool) -> impl Iterator<Item = i32> {
+        let holds = self.held.get(&key).into_iter().flatten();
+        holds
+            .filter(move |hold| hold.is_in_the_way(session, shared))
+            .map(|hold| hold.session)
+    }
+
+    /// Whether somebody whom the session would wait for waits for it.
+    fn is_deadlock(&self, session: i32, key: Key, shared: bool) -> bool {
+        let mut open: Vec<i32> = self.holders(key, session, shared).collect();
+        let mut seen = Vec::new();
+        while let Some(other) = open.pop() {
+            if other == session {
+                return true;
+            }
+            if !seen.contains(&other)
+                && let Some((key, shared)) = self.waiting.get(&other)
+            {
+                seen.push(other);
+                open.extend(self.holders(*key, other, *shared));
+            }
+        }
+        false
+    }
+}
+
+/// All advisory locks of the server.
+#[derive(Default)]
+pub(super) struct AdvisoryLocks {
+    locks: Mutex<Locks>,
+    released: Notify,
+}
+
+impl AdvisoryLocks {
+    fn try_take(&self, key: Key, session: i32, of: Advisory) -> Result<bool, SqlError> {
+        let mut locks = self.locks.lock();
+        if locks.holders(key, session, of.shared).next().is_some() {
+            return Ok(false);
+        }
+        if locks.held.len() >= LOCKS_MAX {
+            return Err(SqlError::new(state::OUT_OF_MEMORY, "out of shared memory").hint("Release advisory locks."));
+        }
+        let holds = locks.held.entry(key).or_default();
+        let own = holds.iter_mut().find(|hold| {
+            hold.session == session && hold.shared == of.shared && hold.of_transaction == of.of_transaction
+        });
+        match own {
+            Some(own) => own.times += 1,
+            None => holds.push(Hold {
+                session,
+                shared: of.shared,
+                of_transaction: of.of_transaction,
+                times: 1,
+            }),
+        }
+        Ok(true)
+    }
+
+    /// 40P01 if the session would wait for itself.
+    async fn take(&self, key: Key, session: i32, of: Advisory) -> Result<(), SqlError> {
+        // A statement that is cancelled waits no longer.
+        let _waits = Waits { all: self, session };
+        loop {
+            let released = self.released.notified();
+            tokio::pin!(released);
+            released.as_mut().enable();
+            if self.try_take(key, session, of)? {
+                return Ok(());
+            }
+            {
+                let mut locks = self.locks.lock();
+                if locks.is_deadlock(session, key, of.shared) {
+                    return Err(SqlError::new(DEADLOCK, "deadlock detected")
+                        .detail("Sessions wait for each other's advisory locks."));
+                }
+                locks.waiting.insert(session, (key, of.shared));
+            }
+            released.await;
+        }
+    }
+
+    /// Gives a lock of the session back once; whether it held it.
+    fn give(&self, key: Key, session: i32, shared: bool) -> bool {
+        let mut locks = self.locks.lock();
+        let Some(holds) = locks.held.get_mut(&key) else {
+            return false;
+        };
+        let own = holds
+            .iter_mut()
+            .find(|hold| hold.session == session && hold.shared == shared && !hold.of_transaction);
+        let Some(own) = own else { return false };
+        own.times -= 1;
+        holds.retain(|hold| hold.times > 0);
+        if holds.is_empty() {
+            locks.held.remove(&key);
+        }
+        drop(locks);
+        self.released.notify_waiters();
+        true
+    }
+
+    fn drop_holds(&self, goes: impl Fn(&Hold) -> bool) {
+        let mut locks = self.locks.lock();
+        if locks.held.is_empty() {
+            return;
+        }
+        locks.held.retain(|_, holds| {
+            holds.retain(|hold| !goes(hold));
+            !holds.is_empty()
+        });
+        drop(locks);
+        self.released.notify_waiters();
+    }
+
+    /// The session ends.
+    pub fn leave(&self, session: i32) {
+        self.drop_holds(|hold| hold.session == session);
+    }
+
+    /// What the session itself holds, whatever its transaction does.
+    pub fn give_all(&self, session: i32) {
+        self.drop_holds(|hold| hold.session == session && !hold.of_transaction);
+    }
+
+    pub fn end_transaction(&self, session: i32) {
+        self.drop_holds(|hold| hold.session == session && hold.of_transaction);
+    }
+}
+
+/// The session is known as one that waits until this goes.
+struct Waits<'a> {
+    all: &'a AdvisoryLocks,
+    session: i32,
+}
+
+impl Drop for Waits<'_> {
+    fn drop(&mut self) {
+        self.all.locks.lock().waiting.remove(&self.session);
+    }
+}
+
+/// 22P02 or 22003 for what is no such number; `None` if one is NULL.
+fn key(arguments: &[Option<String>]) -> Result<Option<Key>, SqlError> {
+    fn number<T: std::str::FromStr>(text: &str, kind: &str) -> Result<T, SqlError> {
+        text.trim().parse().map_err(|_| {
+            let digits = text.trim().trim_start_matches('-');
+            match !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit()) {
+                true => SqlError::new(state::NUMERIC_VALUE_OUT_OF_RANGE, format!("{kind} out of range")),
+                false => SqlError::new(
+                    state::INVALID_TEXT_REPRESENTATION,
+                    format!("invalid input syntax for type {kind}: \"{text}\""),
+                ),
+            }
+        })
+    }
+    Ok(match arguments {
+        [Some(one)] => Some(Key::One(number(one, "bigint")?)),
+        [Some(first), Some(second)] => Some(Key::Two(number(first, "integer")?, number(second, "integer")?)),
+        _ => None,
+    })
+}
+
+impl Session {
+    /// Calls a function of advisory locks; `None` is its NULL.
+    pub(super) async fn advisory(
+        &mut self,
+        of: Advisory,
+        arguments: &[Option<String>],
+    ) -> Result<Option<bool>, SqlError> {
+        let session = self.id();
+        let engine = self.engine.clone();
+        let locks = &engine.advisory;
+        if of.action == Action::GiveAll {
+            locks.give_all(session);
+            return Ok(None);
+        }
+        let Some(key) = key(arguments)? else { return Ok(None) };
+        if of.of_transaction {
+            // Its end gives the lock back.
+            self.transaction();
+            self.has_advisory_locks = true;
+        }
+        match of.action {
+            Action::Take => {
+                let cancel = self.cancel.clone();
+                cancel.bounds(locks.take(key, session, of)).await?;
+                Ok(None)
+            }
+            Action::Try => locks.try_take(key, session, of).map(Some),
+            Action::Give | Action::GiveAll => {
+                let held = locks.give(key, session, of.shared);
+                if !held {
+                    let kind = if of.shared { "ShareLock" } else { "ExclusiveLock" };
+                    let message = format!("you don't own a lock of type {kind}");
+                    self.warn(SqlState("01000"), message);
+                }
+                Ok(Some(held))
+            }
+        }
+    }
+
+    /// The transaction gives back what it holds.
+    pub(super) fn end_advisory_locks(&mut self) {
+        if std::mem::take(&mut self.has_advisory_locks) {
+            self.engine.advisory.end_transaction(self.id());
+        }
+    }
+}
