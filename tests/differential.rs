@@ -5,7 +5,8 @@
 //!
 //! `DIFFERENTIAL_SEED` says which statements, `DIFFERENTIAL_STATEMENTS` how many (500 without it), `DIFFERENTIAL_OUTPUT` into
 //! which file beside standard output. PostgreSQL is the installed one, started in a scratch directory, or one that runs:
-//! `DIFFERENTIAL_POSTGRES="host=/tmp/pg port=5999 user=postgres"`. Without either nothing is compared. Internal errors fail
+//! `DIFFERENTIAL_POSTGRES="host=/tmp/pg port=5999 user=postgres"`. Without either nothing is compared.
+//! `DIFFERENTIAL_SETUP=1` prints the statements that make the tables, to try a difference by hand. Internal errors fail
 //! the test; with `DIFFERENTIAL_STRICT=1` every difference does that is not among `differential/exceptions.rs`.
 
 mod database;
@@ -88,6 +89,9 @@ fn postgres_answers_the_same() {
         println!("DIFFERENTIAL: NO POSTGRESQL HERE, NOTHING WAS COMPARED");
         return;
     };
+    if std::env::var_os("DIFFERENTIAL_SETUP").is_some() {
+        println!("{};", tables::setup("CREATE TABLE").join(";\n"));
+    }
     let statements = support::repeat("DIFFERENTIAL_STATEMENTS", 500);
     let seed = support::seed("DIFFERENTIAL_SEED");
     let (_scratch, data_dir) = support::data_dir();

@@ -10,11 +10,16 @@ use datafusion::common::{JoinType, NullEquality, Result};
 use datafusion::logical_expr::{Expr, LogicalPlan};
 use datafusion::optimizer::optimizer::{ApplyOrder, Optimizer};
 use datafusion::optimizer::{OptimizerConfig, OptimizerRule};
+use datafusion::physical_expr::utils::collect_columns;
 use datafusion::physical_optimizer::optimizer::PhysicalOptimizer;
 use datafusion::physical_optimizer::{PhysicalOptimizerContext, PhysicalOptimizerRule};
-use datafusion::physical_plan::ExecutionPlan;
+use datafusion::physical_plan::filter::FilterExec;
+use datafusion::physical_plan::joins::HashJoinExec;
+use datafusion::physical_plan::sorts::sort::SortExec;
+use datafusion::physical_plan::{ExecutionPlan, PhysicalExpr};
 
 use crate::sql::functions::fail;
+use crate::sql::plan::push_down::PushDown;
 use crate::stop;
 
 #[derive(Debug)]
@@ -22,7 +27,11 @@ struct Stoppable<R: ?Sized>(Arc<R>);
 
 pub fn logical_rules() -> Vec<Arc<dyn OptimizerRule + Send + Sync>> {
     let rules = Optimizer::new().rules.into_iter();
-    rules.map(|rule| Arc::new(Stoppable(rule)) as _).collect()
+    let ours = |rule: Arc<dyn OptimizerRule + Send + Sync>| match rule.name() {
+        "push_down_filter" => Arc::new(PushDown::default()) as Arc<dyn OptimizerRule + Send + Sync>,
+        _ => rule,
+    };
+    rules.map(|rule| Arc::new(Stoppable(ours(rule))) as _).collect()
 }
 
 pub fn physical_rules() -> Vec<Arc<dyn PhysicalOptimizerRule + Send + Sync>> {
@@ -72,6 +81,45 @@ fn takes_nulls_for_equal(plan: &LogicalPlan) -> bool {
     }
 }
 
+/// Whether the rule would move a condition by the name of a column that two columns below have: it knows them by name.
+fn is_misled(rule: &str, plan: &Arc<dyn ExecutionPlan>) -> bool {
+    rule.starts_with("FilterPushdown") && moves_ambiguously(plan)
+}
+
+fn moves_ambiguously(plan: &Arc<dyn ExecutionPlan>) -> bool {
+    let mut names = Vec::new();
+    let mut name = |expr: &Arc<dyn PhysicalExpr>| {
+        names.extend(collect_columns(expr).iter().map(|column| column.name().to_string()));
+    };
+    if let Some(filter) = plan.downcast_ref::<FilterExec>() {
+        name(filter.predicate());
+    } else if let Some(sort) = plan.downcast_ref::<SortExec>() {
+        sort.expr().iter().for_each(|key| name(&key.expr));
+    } else if let Some(join) = plan.downcast_ref::<HashJoinExec>() {
+        for (left, right) in join.on() {
+            name(left);
+            name(right);
+        }
+    }
+    let children = plan.children();
+    !names.is_empty() && children.iter().any(|child| has_twice(child, &names))
+        || children.iter().any(|child| moves_ambiguously(child))
+}
+
+/// Whether a plan or a part of it has two columns of one of the names.
+fn has_twice(plan: &Arc<dyn ExecutionPlan>, names: &[String]) -> bool {
+    let schema = plan.schema();
+    let twice = |name: &String| {
+        schema
+            .fields()
+            .iter()
+            .filter(|field| field.name() == name)
+            .nth(1)
+            .is_some()
+    };
+    names.iter().any(twice) || plan.children().iter().any(|child| has_twice(child, names))
+}
+
 fn is_distinct(call: &Expr) -> bool {
     match call {
         Expr::AggregateFunction(call) => call.params.distinct,
@@ -83,6 +131,9 @@ fn is_distinct(call: &Expr) -> bool {
 impl PhysicalOptimizerRule for Stoppable<dyn PhysicalOptimizerRule + Send + Sync> {
     fn optimize(&self, plan: Arc<dyn ExecutionPlan>, config: &ConfigOptions) -> Result<Arc<dyn ExecutionPlan>> {
         stop::check().map_err(fail)?;
+        if is_misled(self.0.name(), &plan) {
+            return Ok(plan);
+        }
         self.0.optimize(plan, config)
     }
 
@@ -92,6 +143,9 @@ impl PhysicalOptimizerRule for Stoppable<dyn PhysicalOptimizerRule + Send + Sync
         context: &dyn PhysicalOptimizerContext,
     ) -> Result<Arc<dyn ExecutionPlan>> {
         stop::check().map_err(fail)?;
+        if is_misled(self.0.name(), &plan) {
+            return Ok(plan);
+        }
         self.0.optimize_with_context(plan, context)
     }
 

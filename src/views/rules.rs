@@ -10,13 +10,13 @@ use datafusion::common::config::ConfigOptions;
 use datafusion::logical_expr::LogicalPlan;
 use datafusion::optimizer::eliminate_duplicated_expr::EliminateDuplicatedExpr;
 use datafusion::optimizer::eliminate_filter::EliminateFilter;
-use datafusion::optimizer::push_down_filter::PushDownFilter;
 use datafusion::optimizer::replace_distinct_aggregate::ReplaceDistinctWithAggregate;
 use datafusion::optimizer::simplify_expressions::SimplifyExpressions;
 use datafusion::optimizer::{Optimizer, OptimizerContext, OptimizerRule};
 
 use crate::error::SqlError;
 use crate::sql::functions::growth::{Mode, with_mode};
+use crate::sql::plan::push_down::PushDown;
 
 /// Passes over the whole list: the rules reach their fixed point in two, as DataFusion's default of three allows for.
 const PASSES_MAX: u8 = 3;
@@ -27,7 +27,7 @@ fn rules() -> Vec<Arc<dyn OptimizerRule + Send + Sync>> {
         Arc::new(ReplaceDistinctWithAggregate::new()),
         Arc::new(EliminateDuplicatedExpr::new()),
         Arc::new(EliminateFilter::new()),
-        Arc::new(PushDownFilter::new()),
+        Arc::new(PushDown::default()),
     ]
 }
 

@@ -3,11 +3,11 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
+use datafusion::common::DFSchema;
 use datafusion::common::tree_node::TreeNode;
 use datafusion::common::{Column, TableReference};
-use datafusion::common::{DFSchema, ScalarValue};
 use datafusion::logical_expr::expr::{ScalarFunction, Sort};
-use datafusion::logical_expr::{Distinct, DistinctOn, EmptyRelation, Expr, Filter, Limit, LogicalPlan, Projection};
+use datafusion::logical_expr::{Distinct, DistinctOn, EmptyRelation, Expr, Filter, LogicalPlan, Projection};
 use sqlparser::ast::{self, SelectItem, SelectItemQualifiedWildcardKind};
 
 use super::query::{OutColumn, Output, Wanted, order_items, sorted, with_ties};
@@ -128,16 +128,11 @@ impl Analyzer<'_> {
             .iter()
             .any(|expr| has(expr, |node| matches!(node, Expr::AggregateFunction(_))))
             || !scope.aggregates.borrow().is_empty();
-        // A group of all rows is there even where there are none.
-        let of_all = sets.as_ref().is_none_or(|sets| sets.iter().any(Vec::is_empty));
         if sets.is_some() || having.is_some() || aggregates {
             plan = self.grouped(plan, sets.unwrap_or_else(|| vec![vec![]]), &scope, &mut exprs)?;
         }
         if having.is_some() {
             let condition = exprs.pop().expect("it was put there");
-            if of_all && !has(&condition, |node| matches!(node, Expr::Column(_))) {
-                plan = kept_above(plan)?;
-            }
             plan = LogicalPlan::Filter(Filter::try_new(condition, Arc::new(plan))?);
         }
         plan = super::window::compute(plan, &mut exprs)?;
@@ -410,16 +405,6 @@ fn metadata_of(pg_type: &PgType) -> Option<datafusion::common::metadata::FieldMe
         let told = std::collections::BTreeMap::from([(crate::types::PG_TYPE_KEY.to_string(), pg_type.name())]);
         Some(told.into())
     })
-}
-
-/// The same rows: the engine moves no condition below the limit, as it does below a group.
-fn kept_above(plan: LogicalPlan) -> Result<LogicalPlan> {
-    let all = Expr::Literal(ScalarValue::Int64(Some(i64::MAX)), None);
-    Ok(LogicalPlan::Limit(Limit {
-        skip: None,
-        fetch: Some(Box::new(all)),
-        input: Arc::new(plan),
-    }))
 }
 
 /// Rows without columns: one, or none.

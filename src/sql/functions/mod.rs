@@ -53,6 +53,7 @@ mod trims;
 mod variadic;
 pub mod zone;
 
+pub use arrays::key as array_key;
 pub use datetime::extract as datetime_extract;
 pub use json::operator as json_operator;
 pub use numeric::{Numbers, key as numeric_key, series as numeric_series};

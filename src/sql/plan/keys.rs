@@ -18,7 +18,7 @@ use datafusion::logical_expr::{
     Aggregate, Distinct, Expr, ExprSchemable, LogicalPlan, Operator, Projection, ScalarUDF, when,
 };
 
-use crate::sql::functions::{arithmetic, casts, functions, numeric_key};
+use crate::sql::functions::{arithmetic, array_key, casts, functions, numeric_key};
 
 /// The function that makes keys of a type's values, if they need any.
 pub fn function(data_type: &DataType) -> Option<Arc<ScalarUDF>> {
@@ -34,7 +34,9 @@ pub fn rewrite(plan: LogicalPlan) -> Result<LogicalPlan> {
     let rewritten = plan.transform_up_with_subqueries(|node| {
         crate::sql::functions::go_on()?;
         let schema = merge_schema(&node.inputs());
-        let is_affected = |data_type: &DataType| needs(data_type) || data_type.is_floating();
+        let is_affected = |data_type: &DataType| {
+            needs(data_type) || data_type.is_floating() || matches!(data_type, DataType::List(_))
+        };
         if !schema.fields().iter().any(|field| is_affected(field.data_type())) && !node_makes_keyed(&node, &schema) {
             return Ok(Transformed::no(node));
         }
@@ -87,7 +89,7 @@ fn node_makes_keyed(node: &LogicalPlan, schema: &DFSchema) -> bool {
         expr.exists(|part| {
             Ok(
                 matches!(part, Expr::ScalarFunction(_) | Expr::Literal(..) | Expr::Cast(_))
-                    && (is_keyed(part, schema) || is_float(part, schema)),
+                    && (is_keyed(part, schema) || is_float(part, schema) || is_array(part, schema)),
             )
         })
         .unwrap_or(false)
@@ -96,7 +98,14 @@ fn node_makes_keyed(node: &LogicalPlan, schema: &DFSchema) -> bool {
 
 /// What a value is sorted by.
 pub fn order(expr: Expr, schema: &DFSchema) -> Expr {
-    one_zero(key(expr, schema), schema)
+    match is_array(&expr, schema) {
+        true => array_key().call(vec![expr]),
+        false => one_zero(key(expr, schema), schema),
+    }
+}
+
+fn is_array(expr: &Expr, schema: &DFSchema) -> bool {
+    matches!(expr.get_type(schema), Ok(DataType::List(_)))
 }
 
 fn is_float(expr: &Expr, schema: &DFSchema) -> bool {
@@ -154,6 +163,16 @@ fn compare(expr: Expr, schema: &DFSchema) -> Result<Transformed<Expr>> {
                 left: boxed(left)?,
                 op,
                 right: boxed(right)?,
+            })
+        }
+        // Which arrays are equal the engine knows as well.
+        Expr::BinaryExpr(BinaryExpr { left, op, right })
+            if matches!(op, Lt | LtEq | Gt | GtEq) && is_array(&left, schema) && is_array(&right, schema) =>
+        {
+            Expr::BinaryExpr(BinaryExpr {
+                left: Box::new(array_key().call(vec![*left])),
+                op,
+                right: Box::new(array_key().call(vec![*right])),
             })
         }
         Expr::Between(Between {

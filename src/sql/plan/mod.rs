@@ -17,6 +17,7 @@ mod lineage;
 pub mod names;
 pub mod position;
 pub(in crate::sql) mod provider;
+pub mod push_down;
 mod quantified;
 pub(in crate::sql) mod resolve;
 mod series;

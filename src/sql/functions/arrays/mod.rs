@@ -19,10 +19,12 @@ use crate::sql::functions::numeric::is_exact;
 use crate::types::TextStyle;
 
 mod elements;
+mod key;
 mod made;
 mod shape;
 
 pub use elements::{canonical, keys};
+pub use key::key;
 
 const ARRAY_SUBSCRIPT: SqlState = SqlState("2202E");
 const NULL_NOT_ALLOWED: SqlState = SqlState("22004");
