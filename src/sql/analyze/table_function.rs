@@ -454,7 +454,12 @@ impl Analyzer<'_> {
             if open {
                 return Ok(None);
             }
-            values.push(crate::sql::plan::eval::constant(argument.clone())?);
+            let value = crate::sql::plan::eval::constant(argument.clone())?;
+            // The engine's source takes no NULL. The list of a series with one has no rows.
+            if value.is_null() {
+                return Ok(None);
+            }
+            values.push(value);
         }
         Ok(Some(series_source(values, self.ctx.time_zone)?))
     }
