@@ -36,8 +36,8 @@ const RESERVED: &[(&str, &[&str], &str)] = &[
     ),
     (
         "sqlparser::",
-        &["sql", "session"],
-        "other layers see plans, not the parser's trees",
+        &["sql"],
+        "other layers see statements and plans, not the parser's trees",
     ),
     ("std::fs", &["storage"], "files are storage's"),
     ("File::", &["storage"], "files are storage's"),
