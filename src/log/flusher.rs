@@ -26,10 +26,11 @@ use tokio::sync::Notify;
 use crate::panics;
 use crate::storage::Disk;
 
+use super::encoding::slice_bytes;
 use super::image::{self, Image, TopicImage};
 use super::merge::{self, MergeOptions};
 use super::retention::Reading;
-use super::segment::{self, Layout, Segment, SegmentInfo, Writer, slice_bytes};
+use super::segment::{self, Layout, Segment, SegmentInfo, Writer};
 use super::spill::Spills;
 use super::tail::{Tail, Topic};
 use super::wal::{self, Position};
@@ -39,6 +40,8 @@ use super::{Chunk, LogError, Lsn};
 pub const SEGMENTS_DIR: &str = "segments";
 pub const META_DIR: &str = "meta";
 pub const WAL_DIR: &str = "wal";
+/// What a repair took out of the others.
+pub const LOST_DIR: &str = "lost";
 
 /// Images that are kept.
 const IMAGES_KEPT: usize = 2;

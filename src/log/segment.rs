@@ -779,14 +779,6 @@ pub fn extremes(column: &dyn Array) -> Option<(ArrayRef, ArrayRef)> {
     }
 }
 
-/// Bytes that the rows of a batch take, whatever larger buffers they lie in.
-pub fn slice_bytes(rows: &RecordBatch) -> usize {
-    rows.columns()
-        .iter()
-        .map(|column| column.to_data().get_slice_memory_size().unwrap_or(0))
-        .sum()
-}
-
 /// Name of the file while it is written.
 pub fn temporary_name(id: u64) -> String {
     format!("{id:016x}.tmp")

@@ -17,12 +17,13 @@ use hashbrown::HashMap;
 use parking_lot::{RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use super::columns::{Range, Reader, conform, position_of};
+use super::encoding::slice_bytes;
 use super::extent::{Extent, Stored};
 use super::frame::{BlockRun, Placement};
 use super::image::{PartitionImage, TopicImage};
 use super::publish::{chunk_runs, extend_runs, newer_event, newest_event};
 use super::retention::{Held, Retention, Retired};
-use super::segment::{Segment, slice_bytes};
+use super::segment::Segment;
 use super::{Chunk, LogError, Lsn, Run, TopicId, TopicSpec, rows};
 
 /// Chunks of at least this many rows are not merged further.

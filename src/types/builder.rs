@@ -20,6 +20,7 @@ use super::datetime::{
     DATE_MAX, DATE_MIN, InputStyle, TIMESTAMP_MIN_US, parse_date, parse_time, parse_timestamp, parse_timestamptz,
 };
 use super::interval::parse_interval;
+use super::malformed::{incorrect_binary, insufficient_binary};
 use super::numeric::{DecimalShape, invalid, parse_decimal, parse_decimal_binary, parse_integer};
 use super::varying::Numeric;
 use super::{PgType, array, bytes, float, json};
@@ -534,14 +535,6 @@ fn fixed<const N: usize>(value: &[u8]) -> Result<[u8; N], SqlError> {
             incorrect_binary()
         }
     })
-}
-
-pub(super) fn insufficient_binary() -> SqlError {
-    SqlError::new(state::PROTOCOL_VIOLATION, "insufficient data left in message")
-}
-
-pub(super) fn incorrect_binary() -> SqlError {
-    SqlError::new(state::INVALID_BINARY_REPRESENTATION, "incorrect binary data format")
 }
 
 fn infinite(kind: &str) -> SqlError {

@@ -3,9 +3,9 @@
 use arrow::datatypes::IntervalMonthDayNano;
 use bytes::{BufMut, BytesMut};
 
-use super::calendar::{DAY_US, SECOND_US, two_digits, write_fraction};
+use super::calendar::{DAY_US, SECOND_US, write_fraction};
 use super::datetime::{Bad, INTERVAL_FIELD_OVERFLOW, fraction_us};
-use super::numeric::{write_i64, write_u64};
+use super::numeric::{two_digits, write_i64, write_u64};
 use crate::error::{SqlError, state};
 
 /// The setting `intervalstyle`.

@@ -8,14 +8,14 @@ use bytes::BytesMut;
 use pgwire::messages::copy::{CopyDone, CopyInResponse, CopyOutResponse};
 use tokio::io::{AsyncRead, AsyncWrite};
 
-use super::connection::{Connection, Ended, Failure};
+use super::connection::{Connection, Failure};
 use super::copy_binary::{BinaryDecoder, BinaryEncoder};
 use super::copy_in::CopyDecoder;
 use super::copy_out::CopyEncoder;
 use super::frontend::Frontend;
 use super::message;
 use super::send::{Encode, until};
-use super::socket::Peer;
+use super::socket::{Ended, Peer};
 use crate::error::{SqlError, state};
 use crate::session::{Batches, CopyIn};
 use crate::sql::plan::OutField;

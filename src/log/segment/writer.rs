@@ -17,13 +17,13 @@ use crate::storage::{Disk, DiskFile};
 
 use super::super::columns::nullable;
 use super::super::encode::MessageEncoder;
-use super::super::encoding;
+use super::super::encoding::{self, slice_bytes};
 use super::super::tail::merge_runs;
 use super::super::{Chunk, LogError};
 use super::{
     ALIGNMENT, Entry, FIXED_COLUMNS, FORMAT_VERSION, HEADER_BYTES, HEADER_MAGIC, Index, Layout, Place, SYNC_BYTES,
-    Segment, SegmentInfo, TRAILER_BYTES, TRAILER_MAGIC, encode_runs, extremes, file_name, header_crc, message,
-    slice_bytes, streams, temporary_name,
+    Segment, SegmentInfo, TRAILER_BYTES, TRAILER_MAGIC, encode_runs, extremes, file_name, header_crc, message, streams,
+    temporary_name,
 };
 
 /// A column of a batch, as the index has it.
