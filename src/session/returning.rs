@@ -68,7 +68,7 @@ impl Session {
         }
         self.spill().await?;
         let given = self.commit_as(true).await?;
-        let given = given.map(|(commit, receipt)| Given::of(&commit, &receipt, TopicId(topic.oid)));
+        let given = given.map(|(commit, receipt)| GivenPlaces::of(&commit, &receipt, TopicId(topic.oid)));
         let batches = batches.into_iter().filter(|rows| rows.num_rows() > 0).map(|rows| {
             let given = given.as_ref().expect("rows were committed");
             given.fill(&rows, &rows_of, width, &places)
@@ -115,7 +115,7 @@ fn answer(fields: Arc<[OutField]>, batches: Vec<RecordBatch>) -> Outcome {
 }
 
 /// The places that a commit gave the rows of one topic.
-struct Given {
+struct GivenPlaces {
     lsn: i64,
     timestamp_us: i64,
     watermark: Option<i64>,
@@ -123,10 +123,10 @@ struct Given {
     first: HashMap<u32, i64>,
 }
 
-impl Given {
-    fn of(commit: &Commit, receipt: &Receipt, topic: TopicId) -> Given {
+impl GivenPlaces {
+    fn of(commit: &Commit, receipt: &Receipt, topic: TopicId) -> GivenPlaces {
         let whole = |value: u64| i64::try_from(value).expect("offsets and LSNs fit 63 bits");
-        let mut given = Given {
+        let mut given = GivenPlaces {
             lsn: whole(receipt.lsn),
             timestamp_us: receipt.timestamp_us,
             watermark: None,
