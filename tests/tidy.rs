@@ -1,6 +1,10 @@
-//! The shape of the code: which folder may use which, what only one of them may touch, headers, length.
+//! The shape of the code: which folder may use which, what only one of them may touch, headers, length; beside it, which
+//! files use each other (`circles.rs`), and which types share a name (`names.rs`).
 //!
 //! The layer table is read from ARCHITECTURE.md, so that what it says is what holds.
+
+mod circles;
+mod names;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
