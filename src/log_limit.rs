@@ -12,10 +12,10 @@ const PERIOD: Duration = Duration::from_secs(10);
 
 /// One for each kind of event.
 #[derive(Default)]
-pub struct LogLimit(Mutex<State>);
+pub struct LogLimit(Mutex<LimitState>);
 
 #[derive(Default)]
-struct State {
+struct LimitState {
     began: Option<Instant>,
     logged: u32,
     unlogged: u64,
@@ -28,7 +28,7 @@ impl LogLimit {
     }
 }
 
-impl State {
+impl LimitState {
     fn admit(&mut self, now: Instant) -> Option<u64> {
         if self.began.is_none_or(|began| now.duration_since(began) >= PERIOD) {
             self.began = Some(now);
@@ -49,7 +49,7 @@ mod tests {
 
     #[test]
     fn a_few_events_a_period_are_logged_and_the_others_counted() {
-        let mut state = State::default();
+        let mut state = LimitState::default();
         let now = Instant::now();
         let logged = (0..1000).filter(|_| state.admit(now).is_some()).count();
         assert_eq!(logged, LOGGED_MAX as usize);

@@ -10,8 +10,7 @@ use std::path::{Path, PathBuf};
 use crate::storage::{Disk, DiskLock, Purpose};
 
 use super::LogError;
-use super::flusher::{META_DIR, SEGMENTS_DIR, WAL_DIR};
-use super::repair::LOST_DIR;
+use super::flusher::{LOST_DIR, META_DIR, SEGMENTS_DIR, WAL_DIR};
 
 /// Holds other processes off the data directory `dir`.
 pub fn lock(disk: &dyn Disk, dir: &Path, purpose: Purpose) -> Result<Box<dyn DiskLock>, LogError> {

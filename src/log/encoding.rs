@@ -39,7 +39,6 @@ use hashbrown::HashMap;
 use super::LogError;
 use super::frame::Damage;
 use super::ipc::{contained, read_stream};
-use super::segment::slice_bytes;
 
 /// A dictionary is given up if more than three quarters of so many values are different.
 const SAMPLE_ROWS: usize = 4096;
@@ -471,6 +470,14 @@ fn gather<T: ByteArrayType<Offset = i32>>(
     }
     target.truncate(end as usize);
     Some((Buffer::from_vec(target), OffsetBuffer::new(offsets.into())))
+}
+
+/// Bytes that the rows of a batch take, whatever larger buffers they lie in.
+pub fn slice_bytes(rows: &RecordBatch) -> usize {
+    rows.columns()
+        .iter()
+        .map(|column| column.to_data().get_slice_memory_size().unwrap_or(0))
+        .sum()
 }
 
 #[cfg(test)]

@@ -26,10 +26,11 @@ use tokio::sync::Notify;
 use crate::panics;
 use crate::storage::Disk;
 
+use super::encoding::slice_bytes;
 use super::image::{self, Image, TopicImage};
 use super::merge::{self, MergeOptions};
 use super::retention::Reading;
-use super::segment::{self, Layout, Segment, SegmentInfo, Writer, slice_bytes};
+use super::segment::{self, Layout, Segment, SegmentInfo, Writer};
 use super::spill::Spills;
 use super::tail::{Tail, Topic};
 use super::wal::{self, Position};
@@ -39,6 +40,8 @@ use super::{Chunk, LogError, Lsn};
 pub const SEGMENTS_DIR: &str = "segments";
 pub const META_DIR: &str = "meta";
 pub const WAL_DIR: &str = "wal";
+/// What a repair took out of the others.
+pub const LOST_DIR: &str = "lost";
 
 /// Images that are kept.
 const IMAGES_KEPT: usize = 2;
@@ -151,15 +154,15 @@ pub struct FlushState {
 }
 
 /// What a kept image needs.
-struct Kept {
+struct KeptImage {
     lsn: Lsn,
     wal_sequence: u64,
     segments: HashSet<u64>,
 }
 
-impl Kept {
-    fn of(image: &Image) -> Kept {
-        Kept {
+impl KeptImage {
+    fn of(image: &Image) -> KeptImage {
+        KeptImage {
             lsn: image.lsn(),
             wal_sequence: image.position.sequence,
             segments: image.segments().map(|segment| segment.id).collect(),
@@ -170,7 +173,7 @@ impl Kept {
 /// A topic and by partition the segments that it had.
 type Captured = (Arc<Topic>, Vec<Vec<Arc<Segment>>>);
 /// A segment of a partition of a topic.
-type Made = (Arc<Topic>, u32, Arc<Segment>);
+type MadeSegment = (Arc<Topic>, u32, Arc<Segment>);
 
 /// Flushes captures.
 pub struct Flusher {
@@ -178,7 +181,7 @@ pub struct Flusher {
     dir: PathBuf,
     options: FlushOptions,
     state: Arc<FlushState>,
-    kept: Vec<Kept>,
+    kept: Vec<KeptImage>,
     /// Segments that cannot be merged, because one of them is damaged.
     spoilt: HashSet<u64>,
 }
@@ -199,7 +202,7 @@ impl Flusher {
             dir: dir.to_path_buf(),
             options,
             state,
-            kept: newest.iter().map(Kept::of).collect(),
+            kept: newest.iter().map(KeptImage::of).collect(),
             spoilt: HashSet::new(),
         };
         flusher.give_up()?;
@@ -231,7 +234,7 @@ impl Flusher {
             mut topics,
             merges,
         } = capture;
-        let mut made: Vec<Made> = Vec::new();
+        let mut made: Vec<MadeSegment> = Vec::new();
         for (index, partition) in self.chosen(&topics) {
             let captured = &mut topics[index];
             let (spec, number) = (Arc::clone(&captured.image.spec), partition as u32);
@@ -299,10 +302,10 @@ impl Flusher {
     fn save(&mut self, image: &Image) -> Result<(), LogError> {
         image.save(self.disk.as_ref(), &self.path(META_DIR))?;
         self.kept.retain(|kept| kept.lsn != image.lsn());
-        self.kept.push(Kept::of(image));
+        self.kept.push(KeptImage::of(image));
         self.kept.drain(..self.kept.len().saturating_sub(IMAGES_KEPT));
         let needed = self.kept.last().map(|kept| &kept.segments);
-        let is_stale = |kept: &Kept| needed.is_some_and(|needed| !kept.segments.is_subset(needed));
+        let is_stale = |kept: &KeptImage| needed.is_some_and(|needed| !kept.segments.is_subset(needed));
         let older = self.kept[0].lsn;
         let held = image.adopted.iter().filter(|(lsn, _)| *lsn > older);
         let mut held = held.filter(|(_, id)| needed.is_some_and(|needed| !needed.contains(id)));
@@ -316,7 +319,7 @@ impl Flusher {
     }
 
     /// Merges segments of the partition that has the most bytes to merge, and has the image name what they became.
-    fn merge(&mut self, images: &mut [TopicImage], captured: &[Captured]) -> Result<Option<Made>, LogError> {
+    fn merge(&mut self, images: &mut [TopicImage], captured: &[Captured]) -> Result<Option<MadeSegment>, LogError> {
         let mut best: Option<(u64, usize, usize, std::ops::Range<usize>)> = None;
         for (index, (image, (_, segments))) in images.iter().zip(captured).enumerate() {
             for (partition, image) in image.partitions.iter().enumerate() {

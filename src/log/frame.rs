@@ -546,16 +546,16 @@ pub fn encode_spec(spec: &TopicSpec) -> Vec<u8> {
 
 /// What [`encode_spec`] made.
 pub fn decode_spec(bytes: &[u8]) -> Result<TopicSpec, Damage> {
-    Input { bytes, at: 0 }.spec()
+    FrameBytes { bytes, at: 0 }.spec()
 }
 
 /// Reads a payload from its start.
-struct Input<'a> {
+struct FrameBytes<'a> {
     bytes: &'a [u8],
     at: usize,
 }
 
-impl<'a> Input<'a> {
+impl<'a> FrameBytes<'a> {
     fn take(&mut self, length: usize) -> Result<&'a [u8], Damage> {
         let end = self
             .at
@@ -721,7 +721,7 @@ impl<'a> Input<'a> {
 
 /// All blocks of a payload whose checksum fits.
 pub fn decode_blocks(payload: &[u8]) -> Result<Vec<Block>, Damage> {
-    let mut input = Input { bytes: payload, at: 0 };
+    let mut input = FrameBytes { bytes: payload, at: 0 };
     let mut blocks = Vec::new();
     while input.at < payload.len() {
         // Blocks are not padded but batches start aligned, and a frame's end is; tag 0 is padding.

@@ -455,7 +455,7 @@ fn to_page(offset: usize) -> usize {
 }
 
 /// How much of a file is whole.
-struct Scan {
+struct WalScan {
     /// Behind the last whole transaction.
     position: Position,
     /// The same in the file, behind the transaction's last frame: not rounded up to the next group.
@@ -465,12 +465,12 @@ struct Scan {
     /// Whether the last frame is the seal of an orderly stop; `None` if there is no frame.
     clean: Option<bool>,
     /// `None` if the file goes on up to where its successor says that it ends.
-    stop: Option<Stop>,
+    stop: Option<ScanStop>,
 }
 
 /// The frame that does not check.
 #[derive(Clone, Copy, Debug)]
-struct Stop {
+struct ScanStop {
     /// Where the last valid frame before it ends.
     valid_end: usize,
     offset: usize,
@@ -554,13 +554,13 @@ fn scan(
     start: Position,
     successor: Option<FileHeader>,
     mut apply: impl FnMut(&[u8], &FrameHeader) -> Result<(), Damage>,
-) -> Scan {
+) -> WalScan {
     // Where the next frame starts, and its group. `position` stands behind the last whole transaction but for
     // `last_crc`, which is the last frame's.
     let mut position = start;
     let at = usize::try_from(start.end).expect("files fit the address space");
     let (mut offset, mut group) = (at, at);
-    let mut scan = Scan {
+    let mut scan = WalScan {
         position: start,
         end: at,
         newest_group: at..at,
@@ -592,7 +592,7 @@ fn scan(
         let frame = match read {
             Ok(frame) => frame,
             Err(damage) => {
-                scan.stop = Some(Stop {
+                scan.stop = Some(ScanStop {
                     valid_end,
                     offset,
                     group,
@@ -623,7 +623,7 @@ fn scan(
         scan.newest_group = group..to_page(offset).min(content.len());
         for frame in parts.drain(..) {
             if let Err(damage) = apply(&content[frame.payload], &header) {
-                scan.stop = Some(Stop {
+                scan.stop = Some(ScanStop {
                     valid_end,
                     offset: frame.offset,
                     group,
@@ -641,8 +641,8 @@ fn scan(
 }
 
 /// Decides whether the frame that does not check may be missing (L3). `lsn` is the one that it should have.
-fn check_cut(file: &WalFile, content: &[u8], has_successor: bool, stop: &Stop, lsn: Lsn) -> Result<(), LogError> {
-    let Stop {
+fn check_cut(file: &WalFile, content: &[u8], has_successor: bool, stop: &ScanStop, lsn: Lsn) -> Result<(), LogError> {
+    let ScanStop {
         valid_end,
         offset,
         group,
@@ -676,7 +676,7 @@ fn check_cut(file: &WalFile, content: &[u8], has_successor: bool, stop: &Stop, l
 }
 
 /// Rows of small appends to one partition, not yet a chunk.
-struct Gathered {
+struct GatheredRows {
     place: Placement,
     decoder: Decoder,
     runs: Vec<Run>,
@@ -689,7 +689,7 @@ struct Replay<'a> {
     adopt: Adopt<'a>,
     /// What is wrong with a file that a commit adopted.
     refused: Option<LogError>,
-    gathered: HashMap<(TopicId, u32), Gathered>,
+    gathered: HashMap<(TopicId, u32), GatheredRows>,
     /// Watermarks that the frame being applied may move: topic, LSN, watermark.
     moved: Vec<(TopicId, Lsn, i64)>,
     /// Where the clock of retention stands.
@@ -804,7 +804,7 @@ impl Replay<'_> {
         let key = (place.topic, place.partition);
         if !self.gathered.contains_key(&key) {
             let schema = Arc::clone(&self.topic(&place)?.spec().schema);
-            let gathered = Gathered {
+            let gathered = GatheredRows {
                 place,
                 // A row takes a byte at least.
                 decoder: Decoder::new(schema, rows.min(bytes.len())).map_err(bad)?,

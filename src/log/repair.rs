@@ -23,7 +23,7 @@ use crate::storage::{Disk, Purpose};
 use super::backup::{copy, remove, sync_dir};
 use super::check::check_locked;
 use super::flusher::Capture;
-use super::flusher::{META_DIR, SEGMENTS_DIR, WAL_DIR};
+use super::flusher::{LOST_DIR, META_DIR, SEGMENTS_DIR, WAL_DIR};
 use super::frame::{
     Block, FILE_HEADER_BYTES, FRAME_ALIGNMENT, FRAME_HEADER_BYTES, FileHeader, FrameHeader, GROUP_ALIGNMENT,
     decode_blocks,
@@ -37,8 +37,6 @@ use super::spill::Adopted;
 use super::tail::Tail;
 use super::wal::{self, Position};
 use super::{LogError, LogOptions, Lsn, TopicId};
-
-pub const LOST_DIR: &str = "lost";
 
 /// Rows of one partition that are gone. Times in microseconds.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -153,10 +153,10 @@ pub const PIN_IDLE_US_MAX: i64 = 60 * 60 * 1_000_000;
 #[derive(Default)]
 struct Pins {
     next: u64,
-    held: HashMap<u64, Pinned>,
+    held: HashMap<u64, HeldPin>,
 }
 
-struct Pinned {
+struct HeldPin {
     at_us: i64,
     /// Since when its reader waits, by the monotonic clock, microseconds.
     idle_since_us: Option<i64>,
@@ -247,7 +247,7 @@ impl RetentionClock {
         let at_us = self.read(newest_us).at_us;
         let id = pins.next;
         pins.next += 1;
-        let pinned = Pinned {
+        let pinned = HeldPin {
             at_us,
             idle_since_us: None,
         };

@@ -49,7 +49,7 @@ fn put_varint(mut value: u64, out: &mut Vec<u8>) {
 }
 
 /// The raw values of one array.
-enum Source<'a> {
+enum RowSource<'a> {
     Fixed {
         width: usize,
         bytes: &'a [u8],
@@ -66,28 +66,28 @@ enum Source<'a> {
     },
     List {
         offsets: &'a [i32],
-        items: Box<Column<'a>>,
+        items: Box<RowColumn<'a>>,
     },
 }
 
-struct Column<'a> {
+struct RowColumn<'a> {
     nulls: Option<&'a NullBuffer>,
-    source: Source<'a>,
+    source: RowSource<'a>,
 }
 
-impl<'a> Column<'a> {
+impl<'a> RowColumn<'a> {
     /// `None` for a type without a form.
-    fn new(array: &'a dyn Array) -> Option<Column<'a>> {
+    fn new(array: &'a dyn Array) -> Option<RowColumn<'a>> {
         macro_rules! fixed {
             ($kind:ty) => {
-                Source::Fixed {
+                RowSource::Fixed {
                     width: size_of::<<$kind as arrow::array::ArrowPrimitiveType>::Native>(),
                     bytes: array.as_primitive_opt::<$kind>()?.values().inner().as_slice(),
                 }
             };
         }
         let source = match array.data_type() {
-            DataType::Boolean => Source::Bool(array.as_boolean()),
+            DataType::Boolean => RowSource::Bool(array.as_boolean()),
             DataType::Int16 => fixed!(Int16Type),
             DataType::Int32 => fixed!(Int32Type),
             DataType::Int64 => fixed!(Int64Type),
@@ -100,35 +100,35 @@ impl<'a> Column<'a> {
             DataType::Interval(IntervalUnit::MonthDayNano) => fixed!(IntervalMonthDayNanoType),
             DataType::Utf8 => {
                 let array = array.as_string::<i32>();
-                Source::Var {
+                RowSource::Var {
                     offsets: array.value_offsets(),
                     bytes: array.value_data(),
                 }
             }
             DataType::Binary => {
                 let array = array.as_binary::<i32>();
-                Source::Var {
+                RowSource::Var {
                     offsets: array.value_offsets(),
                     bytes: array.value_data(),
                 }
             }
             DataType::LargeBinary => {
                 let array = array.as_binary::<i64>();
-                Source::Long {
+                RowSource::Long {
                     offsets: array.value_offsets(),
                     bytes: array.value_data(),
                 }
             }
             DataType::List(_) => {
                 let array = array.as_list::<i32>();
-                Source::List {
+                RowSource::List {
                     offsets: array.value_offsets(),
-                    items: Box::new(Column::new(array.values().as_ref())?),
+                    items: Box::new(RowColumn::new(array.values().as_ref())?),
                 }
             }
             _ => return None,
         };
-        Some(Column {
+        Some(RowColumn {
             nulls: array.nulls(),
             source,
         })
@@ -140,19 +140,19 @@ impl<'a> Column<'a> {
 
     fn put(&self, row: usize, out: &mut Vec<u8>) {
         match &self.source {
-            Source::Fixed { width, bytes } => out.extend_from_slice(&bytes[row * width..(row + 1) * width]),
-            Source::Bool(array) => out.push(u8::from(array.value(row))),
-            Source::Var { offsets, bytes } => {
+            RowSource::Fixed { width, bytes } => out.extend_from_slice(&bytes[row * width..(row + 1) * width]),
+            RowSource::Bool(array) => out.push(u8::from(array.value(row))),
+            RowSource::Var { offsets, bytes } => {
                 let value = &bytes[offsets[row] as usize..offsets[row + 1] as usize];
                 put_varint(value.len() as u64, out);
                 out.extend_from_slice(value);
             }
-            Source::Long { offsets, bytes } => {
+            RowSource::Long { offsets, bytes } => {
                 let value = &bytes[offsets[row] as usize..offsets[row + 1] as usize];
                 put_varint(value.len() as u64, out);
                 out.extend_from_slice(value);
             }
-            Source::List { offsets, items } => {
+            RowSource::List { offsets, items } => {
                 let (start, end) = (offsets[row] as usize, offsets[row + 1] as usize);
                 put_varint((end - start) as u64, out);
                 put_bitmap((start..end).map(|item| items.is_null(item)), out);
@@ -176,7 +176,7 @@ fn put_bitmap(nulls: impl ExactSizeIterator<Item = bool>, out: &mut Vec<u8>) {
 pub fn encode(batch: &RecordBatch, out: &mut Vec<u8>) -> bool {
     let mut columns = Vec::with_capacity(batch.num_columns());
     for array in batch.columns() {
-        let Some(column) = Column::new(array.as_ref()) else {
+        let Some(column) = RowColumn::new(array.as_ref()) else {
             return false;
         };
         columns.push(column);
@@ -197,9 +197,9 @@ pub fn encode(batch: &RecordBatch, out: &mut Vec<u8>) -> bool {
 #[error("rows do not decode: {0}")]
 pub struct BadRows(&'static str);
 
-struct Input<'a>(&'a [u8]);
+struct EncodedInput<'a>(&'a [u8]);
 
-impl<'a> Input<'a> {
+impl<'a> EncodedInput<'a> {
     fn take(&mut self, bytes: usize) -> Result<&'a [u8], BadRows> {
         let (taken, left) = self.0.split_at_checked(bytes).ok_or(BadRows("they end early"))?;
         self.0 = left;
@@ -224,7 +224,7 @@ fn is_set(bitmap: &[u8], bit: usize) -> bool {
 }
 
 /// The values of one column under construction.
-enum Target {
+enum RowTarget {
     Fixed { width: usize, bytes: MutableBuffer },
     Bool(BooleanBufferBuilder),
     Var { offsets: Vec<i32>, bytes: Vec<u8> },
@@ -235,7 +235,7 @@ struct Builder {
     data_type: DataType,
     nulls: NullBufferBuilder,
     rows: usize,
-    target: Target,
+    target: RowTarget,
 }
 
 impl Builder {
@@ -246,18 +246,18 @@ impl Builder {
             offsets
         };
         let target = match data_type {
-            DataType::Boolean => Target::Bool(BooleanBufferBuilder::new(capacity)),
-            DataType::Utf8 | DataType::Binary | DataType::LargeBinary => Target::Var {
+            DataType::Boolean => RowTarget::Bool(BooleanBufferBuilder::new(capacity)),
+            DataType::Utf8 | DataType::Binary | DataType::LargeBinary => RowTarget::Var {
                 offsets: offsets(),
                 bytes: Vec::with_capacity(capacity * 16),
             },
-            DataType::List(item) => Target::List {
+            DataType::List(item) => RowTarget::List {
                 offsets: offsets(),
                 items: Box::new(Builder::new(item.data_type(), capacity)?),
             },
             other => {
                 let width = width(other)?;
-                Target::Fixed {
+                RowTarget::Fixed {
                     width,
                     bytes: MutableBuffer::with_capacity(width * capacity),
                 }
@@ -275,25 +275,25 @@ impl Builder {
         self.nulls.append_null();
         self.rows += 1;
         match &mut self.target {
-            Target::Fixed { width, bytes } => bytes.extend_zeros(*width),
-            Target::Bool(bits) => bits.append(false),
-            Target::Var { offsets, .. } | Target::List { offsets, .. } => {
+            RowTarget::Fixed { width, bytes } => bytes.extend_zeros(*width),
+            RowTarget::Bool(bits) => bits.append(false),
+            RowTarget::Var { offsets, .. } | RowTarget::List { offsets, .. } => {
                 let end = offsets[offsets.len() - 1];
                 offsets.push(end);
             }
         }
     }
 
-    fn append(&mut self, input: &mut Input<'_>) -> Result<(), BadRows> {
+    fn append(&mut self, input: &mut EncodedInput<'_>) -> Result<(), BadRows> {
         match &mut self.target {
-            Target::Fixed { width, bytes } => bytes.extend_from_slice(input.take(*width)?),
-            Target::Bool(bits) => bits.append(input.take(1)?[0] != 0),
-            Target::Var { offsets, bytes } => {
+            RowTarget::Fixed { width, bytes } => bytes.extend_from_slice(input.take(*width)?),
+            RowTarget::Bool(bits) => bits.append(input.take(1)?[0] != 0),
+            RowTarget::Var { offsets, bytes } => {
                 let length = input.varint()?;
                 bytes.extend_from_slice(input.take(length)?);
                 offsets.push(i32::try_from(bytes.len()).map_err(|_| BadRows("a column passes 2 GiB"))?);
             }
-            Target::List { offsets, items } => {
+            RowTarget::List { offsets, items } => {
                 let count = input.varint()?;
                 let bitmap = input.take(count.div_ceil(8))?;
                 for item in 0..count {
@@ -317,15 +317,15 @@ impl Builder {
             .len(self.rows)
             .nulls(self.nulls.finish());
         let data = match self.target {
-            Target::Fixed { bytes, .. } => data.add_buffer(bytes.into()),
-            Target::Bool(mut bits) => data.add_buffer(bits.finish().into_inner()),
-            Target::Var { offsets, bytes } if is_long => data
+            RowTarget::Fixed { bytes, .. } => data.add_buffer(bytes.into()),
+            RowTarget::Bool(mut bits) => data.add_buffer(bits.finish().into_inner()),
+            RowTarget::Var { offsets, bytes } if is_long => data
                 .add_buffer(offsets.into_iter().map(i64::from).collect())
                 .add_buffer(Buffer::from_vec(bytes)),
-            Target::Var { offsets, bytes } => data
+            RowTarget::Var { offsets, bytes } => data
                 .add_buffer(Buffer::from_vec(offsets))
                 .add_buffer(Buffer::from_vec(bytes)),
-            Target::List { offsets, items } => data
+            RowTarget::List { offsets, items } => data
                 .add_buffer(Buffer::from_vec(offsets))
                 .add_child_data(items.finish()?.to_data()),
         };
@@ -364,7 +364,7 @@ impl Decoder {
 
     /// Decodes exactly `rows` rows, which must be all of `bytes`.
     pub fn decode(&mut self, bytes: &[u8], rows: usize) -> Result<(), BadRows> {
-        let mut input = Input(bytes);
+        let mut input = EncodedInput(bytes);
         let bitmap_bytes = self.columns.len().div_ceil(8);
         for _ in 0..rows {
             let bitmap = input.take(bitmap_bytes)?;

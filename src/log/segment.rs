@@ -203,13 +203,13 @@ pub struct Index {
 
 /// Where a column of a batch is.
 #[derive(Clone, Copy, Debug)]
-struct Place {
+struct BlockPlace {
     position: u64,
     bytes: u32,
     crc: u32,
 }
 
-impl Place {
+impl BlockPlace {
     fn end(&self) -> u64 {
         self.position.saturating_add(u64::from(self.bytes))
     }
@@ -221,10 +221,10 @@ impl Index {
     }
 
     /// Where the columns of a batch are.
-    fn places(&self, batch: usize, streams: &[(UInt32Array, UInt32Array)]) -> Vec<Place> {
+    fn places(&self, batch: usize, streams: &[(UInt32Array, UInt32Array)]) -> Vec<BlockPlace> {
         let mut position = self.entries[batch].position;
         let places = streams.iter().map(|(bytes, crcs)| {
-            let place = Place {
+            let place = BlockPlace {
                 position,
                 bytes: bytes.value(batch),
                 crc: crcs.value(batch),
@@ -482,12 +482,12 @@ impl Segment {
         &self,
         index: &Index,
         batch: usize,
-        (places, columns): (Vec<Place>, Option<&[usize]>),
+        (places, columns): (Vec<BlockPlace>, Option<&[usize]>),
         decode: Decode,
     ) -> Result<(RecordBatch, Buffer), LogError> {
         let entry = &index.entries[batch];
         let fields = self.nullable.fields();
-        let runs = Place {
+        let runs = BlockPlace {
             position: entry.position.saturating_add(u64::from(entry.rows_bytes)),
             bytes: entry.runs_bytes,
             crc: entry.crc,
@@ -498,7 +498,7 @@ impl Segment {
             None => Some(self.read(file.as_ref(), entry.position, entry.bytes())?),
             Some(_) => None,
         };
-        let take = |place: &Place| {
+        let take = |place: &BlockPlace| {
             let (start, bytes) = (place.position - entry.position, place.bytes as usize);
             let content = match &all {
                 Some(all) if start + bytes as u64 <= all.len() as u64 => all.slice_with_length(start as usize, bytes),
@@ -777,14 +777,6 @@ pub fn extremes(column: &dyn Array) -> Option<(ArrayRef, ArrayRef)> {
         }
         _ => None,
     }
-}
-
-/// Bytes that the rows of a batch take, whatever larger buffers they lie in.
-pub fn slice_bytes(rows: &RecordBatch) -> usize {
-    rows.columns()
-        .iter()
-        .map(|column| column.to_data().get_slice_memory_size().unwrap_or(0))
-        .sum()
 }
 
 /// Name of the file while it is written.

@@ -89,15 +89,15 @@ pub struct Group {
     pub commits: u64,
 }
 
-struct Partition {
+struct SequencedPartition {
     next_offset: u64,
     /// Group number, frame and block that takes this partition's next small append.
     open: (u64, usize, usize),
 }
 
-struct Topic {
+struct SequencedTopic {
     spec: Arc<TopicSpec>,
-    partitions: Vec<Partition>,
+    partitions: Vec<SequencedPartition>,
     watermark: Option<i64>,
 }
 
@@ -123,7 +123,7 @@ pub struct Sequencer {
     hurried: bool,
     last_lsn: Lsn,
     catalog_version: u64,
-    topics: HashMap<TopicId, Topic>,
+    topics: HashMap<TopicId, SequencedTopic>,
     group: Group,
     group_number: u64,
     /// The last frame of the group may take more commits.
@@ -161,9 +161,9 @@ impl Sequencer {
     pub fn new(last_lsn: Lsn, catalog_version: u64, topics: Vec<Start>) -> Sequencer {
         let topics = topics.into_iter().map(|start| {
             let partitions = start.next_offsets.into_iter();
-            let topic = Topic {
+            let topic = SequencedTopic {
                 partitions: partitions
-                    .map(|next_offset| Partition {
+                    .map(|next_offset| SequencedPartition {
                         next_offset,
                         open: NOWHERE,
                     })
@@ -330,7 +330,7 @@ impl Sequencer {
         for change in changes {
             match change {
                 TopicChange::Create(spec) => {
-                    let topic = Topic {
+                    let topic = SequencedTopic {
                         spec: Arc::new(spec.clone()),
                         partitions: Vec::new(),
                         watermark: None,
@@ -351,7 +351,7 @@ impl Sequencer {
             if let TopicChange::Create(spec) | TopicChange::Alter(spec) = change {
                 let topic = self.topics.get_mut(&spec.id).expect("it was put there");
                 let partitions = topic.partitions.len().max(spec.partitions as usize);
-                topic.partitions.resize_with(partitions, || Partition {
+                topic.partitions.resize_with(partitions, || SequencedPartition {
                     next_offset: 0,
                     open: NOWHERE,
                 });
@@ -437,7 +437,7 @@ impl Sequencer {
         appended
     }
 
-    fn partition(&mut self, place: &Placement) -> &mut Partition {
+    fn partition(&mut self, place: &Placement) -> &mut SequencedPartition {
         let topic = self.topics.get_mut(&place.topic).expect("it was checked");
         &mut topic.partitions[place.partition as usize]
     }

@@ -26,11 +26,12 @@ use crate::storage::Disk;
 
 use super::columns::{Range, Reader};
 use super::encode::{Events, ROW_BYTES_MAX};
+use super::encoding::slice_bytes;
 use super::extent::{Extent, Stored};
 use super::flusher::{FlushOptions, FlushState};
 use super::frame::{AdoptedFile, BlockRun, Placement};
 use super::image::Image;
-use super::segment::{self, Adoption, Index, Layout, Segment, SegmentInfo, Writer, slice_bytes};
+use super::segment::{self, Adoption, Index, Layout, Segment, SegmentInfo, Writer};
 use super::{Chunk, Log, LogError, Lsn, Run, TopicId, TopicSpec};
 
 /// A file with more rows is ended, however small they are.

@@ -17,12 +17,13 @@ use hashbrown::HashMap;
 use parking_lot::{RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use super::columns::{Range, Reader, conform, position_of};
+use super::encoding::slice_bytes;
 use super::extent::{Extent, Stored};
 use super::frame::{BlockRun, Placement};
 use super::image::{PartitionImage, TopicImage};
 use super::publish::{chunk_runs, extend_runs, newer_event, newest_event};
 use super::retention::{Held, Retention, Retired};
-use super::segment::{Segment, slice_bytes};
+use super::segment::Segment;
 use super::{Chunk, LogError, Lsn, Run, TopicId, TopicSpec, rows};
 
 /// Chunks of at least this many rows are not merged further.
@@ -99,7 +100,7 @@ struct Partition {
     start: u64,
 }
 
-struct State {
+struct TailState {
     spec: Arc<TopicSpec>,
     /// By schema id: those of segments, and the newest.
     schemas: Vec<(u32, SchemaRef)>,
@@ -112,7 +113,7 @@ struct State {
 
 /// The rows of one topic.
 pub struct Topic {
-    state: RwLock<State>,
+    state: RwLock<TailState>,
     /// Rows whose event times were too far ahead to move the watermark.
     ahead: AtomicU64,
     /// Bytes of all topics' chunks.
@@ -196,7 +197,7 @@ impl Fresh {
     }
 }
 
-impl State {
+impl TailState {
     /// Makes the fresh rows of a partition a chunk.
     fn settle(&mut self, number: usize, total_bytes: &AtomicUsize) -> &mut Partition {
         let partition = &mut self.partitions[number];
@@ -247,7 +248,7 @@ impl Topic {
     pub fn new(spec: Arc<TopicSpec>, total_bytes: Arc<AtomicUsize>) -> Topic {
         let partitions = (0..spec.partitions).map(|_| Partition::default()).collect();
         Topic {
-            state: RwLock::new(State {
+            state: RwLock::new(TailState {
                 schemas: vec![(spec.schema_id, Arc::clone(&spec.schema))],
                 spec,
                 partitions,
@@ -294,7 +295,7 @@ impl Topic {
             Ordering::Relaxed,
         );
         Topic {
-            state: RwLock::new(State {
+            state: RwLock::new(TailState {
                 spec: Arc::clone(&image.spec),
                 schemas: image.schemas.clone(),
                 partitions,
@@ -308,7 +309,7 @@ impl Topic {
     }
 
     /// The state without fresh rows, to be changed.
-    fn settle(&self) -> RwLockWriteGuard<'_, State> {
+    fn settle(&self) -> RwLockWriteGuard<'_, TailState> {
         let mut state = self.state.write();
         for number in 0..state.partitions.len() {
             state.settle(number, &self.total_bytes);
@@ -317,7 +318,7 @@ impl Topic {
     }
 
     /// The state without fresh rows that were committed after `after` up to and including `upto`.
-    fn settled(&self, after: Lsn, upto: Lsn) -> RwLockReadGuard<'_, State> {
+    fn settled(&self, after: Lsn, upto: Lsn) -> RwLockReadGuard<'_, TailState> {
         loop {
             let state = self.state.read();
             let partitions = state.partitions.iter().enumerate();

@@ -72,12 +72,12 @@ pub struct Position {
     pub last_crc: u32,
 }
 
-enum Piece {
+enum WalPiece {
     Scratch(Range<usize>),
     Shared(Buffer),
 }
 
-struct Slot {
+struct WalSlot {
     header_at: usize,
     header: FrameHeader,
 }
@@ -88,8 +88,8 @@ pub struct GroupBuffer {
     scratch: Vec<u8>,
     /// Start of the scratch bytes that no piece covers yet.
     pending: usize,
-    pieces: Vec<Piece>,
-    slots: Vec<Slot>,
+    pieces: Vec<WalPiece>,
+    slots: Vec<WalSlot>,
     bytes: u64,
     /// Of the frame being built.
     payload_at: usize,
@@ -124,7 +124,7 @@ impl GroupBuffer {
             clean_stop: false,
             up_us: None,
         };
-        self.slots.push(Slot { header_at, header });
+        self.slots.push(WalSlot { header_at, header });
         (self.payload_at, self.crc, self.payload_bytes) = (self.scratch.len(), 0, 0);
     }
 
@@ -159,14 +159,14 @@ impl GroupBuffer {
             self.payload_bytes += buffer.len();
             self.cut_scratch();
             self.bytes += buffer.len() as u64;
-            self.pieces.push(Piece::Shared(buffer.clone()));
+            self.pieces.push(WalPiece::Shared(buffer.clone()));
         }
     }
 
     fn cut_scratch(&mut self) {
         if self.pending < self.scratch.len() {
             self.bytes += (self.scratch.len() - self.pending) as u64;
-            self.pieces.push(Piece::Scratch(self.pending..self.scratch.len()));
+            self.pieces.push(WalPiece::Scratch(self.pending..self.scratch.len()));
             self.pending = self.scratch.len();
         }
     }
@@ -197,13 +197,13 @@ impl GroupBuffer {
 }
 
 /// A file made ahead: zeroed, synced, without header, under a temporary name.
-struct Prepared {
+struct PreparedFile {
     file: Arc<dyn DiskFile>,
     size: u64,
 }
 
 /// After an error nothing is left.
-fn prepare(disk: &dyn Disk, dir: &Path, size: u64) -> io::Result<Prepared> {
+fn prepare(disk: &dyn Disk, dir: &Path, size: u64) -> io::Result<PreparedFile> {
     let path = dir.join(NEXT_NAME);
     let file = disk.create(&path)?;
     let fill = || -> io::Result<()> {
@@ -217,7 +217,7 @@ fn prepare(disk: &dyn Disk, dir: &Path, size: u64) -> io::Result<Prepared> {
         Ok(())
     };
     match fill() {
-        Ok(()) => Ok(Prepared { file, size }),
+        Ok(()) => Ok(PreparedFile { file, size }),
         Err(error) => {
             // It takes room that others need; what counts is the first error.
             let _ = disk.remove(&path);
@@ -227,7 +227,7 @@ fn prepare(disk: &dyn Disk, dir: &Path, size: u64) -> io::Result<Prepared> {
 }
 
 /// The same, but for a small file where there is no room for one of that size.
-fn prepare_what_fits(disk: &dyn Disk, dir: &Path, size: u64) -> io::Result<Prepared> {
+fn prepare_what_fits(disk: &dyn Disk, dir: &Path, size: u64) -> io::Result<PreparedFile> {
     match prepare(disk, dir, size) {
         Err(error) if error.kind() == io::ErrorKind::StorageFull && size > WAL_FILE_BYTES_MIN => {
             prepare(disk, dir, WAL_FILE_BYTES_MIN)
@@ -239,7 +239,7 @@ fn prepare_what_fits(disk: &dyn Disk, dir: &Path, size: u64) -> io::Result<Prepa
 /// The thread that makes the next file.
 struct Ahead {
     requests: Option<SyncSender<u64>>,
-    prepared: Receiver<io::Result<Prepared>>,
+    prepared: Receiver<io::Result<PreparedFile>>,
     requested: bool,
     thread: Option<JoinHandle<()>>,
 }
@@ -274,7 +274,7 @@ impl Ahead {
     }
 
     /// The file that was requested; `None` if none was.
-    fn take(&mut self) -> Option<io::Result<Prepared>> {
+    fn take(&mut self) -> Option<io::Result<PreparedFile>> {
         if !std::mem::take(&mut self.requested) {
             return None;
         }
@@ -384,7 +384,7 @@ impl Wal {
     }
 
     /// Gives a prepared file its header and name, and makes it the one in use. The old one is synced to its end.
-    fn enter(&mut self, prepared: Prepared, salt: u64) -> io::Result<()> {
+    fn enter(&mut self, prepared: PreparedFile, salt: u64) -> io::Result<()> {
         let header = FileHeader {
             sequence: self.position.sequence + 1,
             salt,
@@ -481,8 +481,8 @@ impl Wal {
             .pieces
             .iter()
             .map(|piece| match piece {
-                Piece::Scratch(range) => &group.scratch[range.clone()],
-                Piece::Shared(buffer) => buffer.as_slice(),
+                WalPiece::Scratch(range) => &group.scratch[range.clone()],
+                WalPiece::Shared(buffer) => buffer.as_slice(),
             })
             .collect();
         match synced {

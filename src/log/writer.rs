@@ -28,7 +28,7 @@ use super::{Chunk, LogError, Lsn, Shared};
 const RETIRED_SHARE: i64 = 1000;
 
 /// What the writer's thread does next.
-enum Work {
+enum WriterWork {
     Group,
     Quiet,
     Stop { clean: bool },
@@ -309,9 +309,9 @@ fn write_all(shared: &Shared) {
         let failed = matches!(shared.sequencer.lock().standing, Standing::Failed { .. });
         let goes_on = match work {
             _ if failed => false,
-            Work::Group => pen.write(shared),
-            Work::Quiet => pen.idle(shared),
-            Work::Stop { clean } => {
+            WriterWork::Group => pen.write(shared),
+            WriterWork::Quiet => pen.idle(shared),
+            WriterWork::Stop { clean } => {
                 pen.stop(shared, clean);
                 false
             }
@@ -334,7 +334,7 @@ fn capture(shared: &Shared, wal: &Wal) -> Capture {
 }
 
 /// Waits for work. Quiet for `seal_after_ms` with something unsealed is work, too.
-fn next(shared: &Shared) -> Work {
+fn next(shared: &Shared) -> WriterWork {
     let mut sequencer = shared.sequencer.lock();
     let mut lingers_until: Option<Instant> = None;
     loop {
@@ -342,7 +342,7 @@ fn next(shared: &Shared) -> Work {
             let linger = Duration::from_micros(shared.options.linger_us);
             let until = *lingers_until.get_or_insert_with(|| Instant::now() + linger);
             if sequencer.is_hurried() || Instant::now() >= until {
-                return Work::Group;
+                return WriterWork::Group;
             }
             sequencer.writer_waits = true;
             // Whichever it is, the loop looks.
@@ -353,8 +353,8 @@ fn next(shared: &Shared) -> Work {
         lingers_until = None;
         match sequencer.standing {
             Standing::Open => {}
-            Standing::Closing { clean } => return Work::Stop { clean },
-            Standing::Failed { .. } => return Work::Stop { clean: false },
+            Standing::Closing { clean } => return WriterWork::Stop { clean },
+            Standing::Failed { .. } => return WriterWork::Stop { clean: false },
         }
         sequencer.writer_waits = true;
         let mut timed_out = false;
@@ -390,7 +390,7 @@ fn next(shared: &Shared) -> Work {
         sequencer.writer_waits = false;
         // Woken without work: someone was refused because a flush failed.
         if (timed_out || failed) && !sequencer.has_work() && sequencer.standing == Standing::Open {
-            return Work::Quiet;
+            return WriterWork::Quiet;
         }
     }
 }

@@ -73,7 +73,7 @@ fn rows_behind(expr: &Arc<dyn WindowExpr>) -> usize {
 }
 
 /// By partition: passes from [`Counted`] to its input when the window operator between them begins.
-type Handed = Arc<Mutex<HashMap<usize, Arc<Kept>>>>;
+type Handed = Arc<Mutex<HashMap<usize, Arc<KeptRows>>>>;
 
 /// A window operator, with an input that counts.
 #[derive(Debug)]
@@ -86,14 +86,14 @@ struct Counted {
 
 /// The input of a window operator.
 #[derive(Debug)]
-struct Input {
+struct CountedInput {
     rows: Physical,
     handed: Handed,
 }
 
 /// Rows that a window operator keeps.
 #[derive(Debug)]
-struct Kept {
+struct KeptRows {
     reservation: MemoryReservation,
     behind: usize,
     rows_in: AtomicUsize,
@@ -102,7 +102,7 @@ struct Kept {
     rows_out: AtomicUsize,
 }
 
-impl Kept {
+impl KeptRows {
     /// 53200 if there is no room for it.
     fn enter(&self, batch: &RecordBatch) -> Result<()> {
         let columns = batch.columns().iter();
@@ -130,7 +130,7 @@ impl Counted {
     fn new(window: Physical, behind: usize) -> Result<Counted> {
         let handed = Handed::default();
         let inputs = window.children().into_iter().map(|rows| {
-            Arc::new(Input {
+            Arc::new(CountedInput {
                 rows: rows.clone(),
                 handed: handed.clone(),
             }) as Physical
@@ -182,7 +182,7 @@ impl ExecutionPlan for Counted {
     }
 
     fn execute(&self, partition: usize, context: Arc<TaskContext>) -> Result<SendableRecordBatchStream> {
-        let kept = Arc::new(Kept {
+        let kept = Arc::new(KeptRows {
             reservation: MemoryConsumer::new("window").register(context.memory_pool()),
             behind: self.behind,
             rows_in: AtomicUsize::new(0),
@@ -204,13 +204,13 @@ impl ExecutionPlan for Counted {
     }
 }
 
-impl DisplayAs for Input {
+impl DisplayAs for CountedInput {
     fn fmt_as(&self, format: DisplayFormatType, f: &mut fmt::Formatter) -> fmt::Result {
         self.rows.fmt_as(format, f)
     }
 }
 
-impl ExecutionPlan for Input {
+impl ExecutionPlan for CountedInput {
     fn name(&self) -> &str {
         self.rows.name()
     }
@@ -233,7 +233,7 @@ impl ExecutionPlan for Input {
     fn with_new_children(self: Arc<Self>, children: Vec<Physical>) -> Result<Physical> {
         let rows = children.into_iter().next().expect("it has one input");
         let handed = self.handed.clone();
-        Ok(Arc::new(Input { rows, handed }))
+        Ok(Arc::new(CountedInput { rows, handed }))
     }
 
     fn execute(&self, partition: usize, context: Arc<TaskContext>) -> Result<SendableRecordBatchStream> {

@@ -14,13 +14,13 @@ use crate::log::{self, Chunk, Run, SystemColumn};
 
 /// Inclusive bounds.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-struct Bounds {
+struct ValueBounds {
     min: i64,
     max: i64,
 }
 
-impl Bounds {
-    const ALL: Bounds = Bounds {
+impl ValueBounds {
+    const ALL: ValueBounds = ValueBounds {
         min: i64::MIN,
         max: i64::MAX,
     };
@@ -66,22 +66,22 @@ fn ranges(bounds: &log::Bounds) -> [(i64, i64); 3] {
 /// What the filters of a scan leave of a topic.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Pruning {
-    partition: Bounds,
+    partition: ValueBounds,
     partitions: Option<Vec<i64>>,
-    offset: Bounds,
-    timestamp: Bounds,
-    lsn: Bounds,
+    offset: ValueBounds,
+    timestamp: ValueBounds,
+    lsn: ValueBounds,
 }
 
 impl Pruning {
     /// Reads the bounds out of filters; what it does not understand bounds nothing.
     pub fn of(filters: &[Expr]) -> Pruning {
         let mut pruning = Pruning {
-            partition: Bounds::ALL,
+            partition: ValueBounds::ALL,
             partitions: None,
-            offset: Bounds::ALL,
-            timestamp: Bounds::ALL,
-            lsn: Bounds::ALL,
+            offset: ValueBounds::ALL,
+            timestamp: ValueBounds::ALL,
+            lsn: ValueBounds::ALL,
         };
         for filter in filters.iter().flat_map(split_conjunction) {
             pruning.add(filter);
@@ -92,7 +92,7 @@ impl Pruning {
     /// Whether the filters leave something out.
     pub fn bounds_something(&self) -> bool {
         let all = [self.partition, self.offset, self.timestamp, self.lsn];
-        self.partitions.is_some() || all.iter().any(|bounds| *bounds != Bounds::ALL)
+        self.partitions.is_some() || all.iter().any(|bounds| *bounds != ValueBounds::ALL)
     }
 
     fn add(&mut self, filter: &Expr) {
@@ -141,7 +141,7 @@ impl Pruning {
         }
     }
 
-    fn bounds(&mut self, column: &str) -> Option<&mut Bounds> {
+    fn bounds(&mut self, column: &str) -> Option<&mut ValueBounds> {
         [
             (SystemColumn::Partition, &mut self.partition),
             (SystemColumn::Offset, &mut self.offset),
@@ -229,7 +229,7 @@ impl fmt::Display for Pruning {
             (SystemColumn::Timestamp, self.timestamp),
             (SystemColumn::Lsn, self.lsn),
         ] {
-            if bounds == Bounds::ALL {
+            if bounds == ValueBounds::ALL {
                 continue;
             }
             let shown = |value: i64| match column {

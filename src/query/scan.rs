@@ -211,9 +211,9 @@ impl Scan {
             (Source::Hidden(_), None) => unreachable!("only topics have hidden columns"),
         };
         match self.kept(rows.num_rows(), column)? {
-            Kept::None => Ok(None),
-            Kept::All => self.batch(rows.num_rows(), column, None).map(Some),
-            Kept::Some(kept) => self.batch(kept.count(), column, Some(&kept)).map(Some),
+            FilteredRows::None => Ok(None),
+            FilteredRows::All => self.batch(rows.num_rows(), column, None).map(Some),
+            FilteredRows::Some(kept) => self.batch(kept.count(), column, Some(&kept)).map(Some),
         }
     }
 
@@ -230,11 +230,11 @@ impl Scan {
             }
             Source::Hidden(hidden) => self.hidden(at, hidden, chunk),
         };
-        let (mut filtered, mut kept) = (None, Kept::All);
+        let (mut filtered, mut kept) = (None, FilteredRows::All);
         if !self.filters.is_empty() {
             let Some(chunk) = load(&first)? else { return Ok(None) };
             kept = self.kept(chunk.rows.num_rows(), |at| Ok(column(at, &first, &chunk)))?;
-            if matches!(kept, Kept::None) {
+            if matches!(kept, FilteredRows::None) {
                 return Ok(None);
             }
             filtered = Some(chunk);
@@ -255,7 +255,7 @@ impl Scan {
             })
         };
         match kept {
-            Kept::Some(kept) => self.batch(kept.count(), column, Some(&kept)).map(Some),
+            FilteredRows::Some(kept) => self.batch(kept.count(), column, Some(&kept)).map(Some),
             _ => self.batch(chunk.rows.num_rows(), column, None).map(Some),
         }
     }
@@ -269,7 +269,7 @@ impl Scan {
     }
 
     /// Which rows satisfy the filters. `column`: one of the scan's.
-    fn kept(&self, rows: usize, column: impl Fn(usize) -> Result<ArrayRef>) -> Result<Kept> {
+    fn kept(&self, rows: usize, column: impl Fn(usize) -> Result<ArrayRef>) -> Result<FilteredRows> {
         let mut kept: Option<BooleanBuffer> = None;
         for filter in &self.filters {
             let values = typed(column(filter.column)?, self.schema.field(filter.column))?;
@@ -279,11 +279,11 @@ impl Scan {
                 None => keeps,
             });
         }
-        let Some(kept) = kept else { return Ok(Kept::All) };
+        let Some(kept) = kept else { return Ok(FilteredRows::All) };
         Ok(match kept.count_set_bits() {
-            0 => Kept::None,
-            count if count == rows => Kept::All,
-            _ => Kept::Some(FilterBuilder::new(&BooleanArray::new(kept, None)).optimize().build()),
+            0 => FilteredRows::None,
+            count if count == rows => FilteredRows::All,
+            _ => FilteredRows::Some(FilterBuilder::new(&BooleanArray::new(kept, None)).optimize().build()),
         })
     }
 
@@ -309,7 +309,7 @@ impl Scan {
 }
 
 /// Rows that satisfy the filters.
-enum Kept {
+enum FilteredRows {
     All,
     None,
     Some(FilterPredicate),
@@ -526,7 +526,7 @@ impl ExecutionPlan for ScanExec {
     }
 
     fn execute(&self, partition: usize, context: Arc<TaskContext>) -> Result<SendableRecordBatchStream> {
-        let rows = Rows {
+        let rows = PartitionRows {
             left: self.scan.order.as_ref().and_then(|order| order.fetch),
             scan: self.scan.clone(),
             pieces: self.partitions[partition].clone(),
@@ -619,7 +619,7 @@ impl ExecutionPlan for ScanExec {
 }
 
 /// The batches of one partition, made as they are asked for.
-struct Rows {
+struct PartitionRows {
     scan: Arc<Scan>,
     pieces: Arc<[Piece]>,
     next: usize,
@@ -634,7 +634,7 @@ struct Rows {
     metrics: BaselineMetrics,
 }
 
-impl Rows {
+impl PartitionRows {
     /// Makes batches of the next piece; false if there is none.
     fn advance(&mut self) -> Result<bool> {
         if let Some(order) = &self.scan.order {
@@ -735,7 +735,7 @@ fn reversed(rows: &RecordBatch) -> Result<RecordBatch> {
     Ok(take_record_batch(rows, &indices)?)
 }
 
-impl Stream for Rows {
+impl Stream for PartitionRows {
     type Item = Result<RecordBatch>;
 
     fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<RecordBatch>>> {

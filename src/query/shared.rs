@@ -23,17 +23,17 @@ use crate::sql::functions::growth::bytes_between;
 /// The rows of one query, once they are computed.
 #[derive(Debug, Default)]
 pub struct State {
-    rows: OnceCell<Kept>,
+    rows: OnceCell<KeptBatches>,
 }
 
 #[derive(Debug)]
-struct Kept {
+struct KeptBatches {
     batches: Vec<RecordBatch>,
     _memory: MemoryReservation,
 }
 
 impl State {
-    async fn rows(&self, input: Physical, context: Arc<TaskContext>) -> Result<&Kept> {
+    async fn rows(&self, input: Physical, context: Arc<TaskContext>) -> Result<&KeptBatches> {
         let run = || async {
             let memory = MemoryConsumer::new("cte").register(context.memory_pool());
             let mut batches = Vec::new();
@@ -45,7 +45,7 @@ impl State {
                 memory.try_grow(usize::try_from(bytes).unwrap_or(usize::MAX))?;
                 batches.push(batch);
             }
-            Ok(Kept {
+            Ok(KeptBatches {
                 batches,
                 _memory: memory,
             })

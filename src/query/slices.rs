@@ -151,7 +151,7 @@ impl ExecutionPlan for Sliced {
             input.flat_map(move |batch| match batch {
                 Err(error) => stream::iter(vec![Err(error)]).boxed(),
                 Ok(batch) => {
-                    let state = Parts {
+                    let state = SlicedBatch {
                         slices: Slices::new(batch.num_rows(), step),
                         batch,
                         columns: columns.clone(),
@@ -175,7 +175,7 @@ impl ExecutionPlan for Sliced {
 }
 
 /// A batch of which parts are still to be computed.
-struct Parts {
+struct SlicedBatch {
     batch: RecordBatch,
     slices: Slices,
     columns: Arc<[Arc<dyn PhysicalExpr>]>,
@@ -183,7 +183,7 @@ struct Parts {
     metrics: BaselineMetrics,
 }
 
-impl Parts {
+impl SlicedBatch {
     fn next(&mut self) -> Option<Result<RecordBatch>> {
         let _timer = self.metrics.elapsed_compute().timer();
         let (batch, columns, schema) = (&self.batch, &self.columns, &self.schema);

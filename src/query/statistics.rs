@@ -21,13 +21,13 @@ use datafusion::physical_optimizer::pruning::PruningPredicateBuilder;
 use crate::log::Stored;
 
 /// Batches of one topic's segments.
-struct Batches<'a> {
+struct SegmentBatches<'a> {
     stored: &'a [&'a Stored],
     /// The topic's own columns.
     schema: SchemaRef,
 }
 
-impl Batches<'_> {
+impl SegmentBatches<'_> {
     fn each(&self, column: &Column, value: impl Fn(&Stored, usize) -> Option<ArrayRef>) -> Option<ArrayRef> {
         let index = self.schema.index_of(&column.name).ok()?;
         let values: Option<Vec<ArrayRef>> = self.stored.iter().map(|stored| value(stored, index)).collect();
@@ -37,7 +37,7 @@ impl Batches<'_> {
     }
 }
 
-impl PruningStatistics for Batches<'_> {
+impl PruningStatistics for SegmentBatches<'_> {
     fn min_values(&self, column: &Column) -> Option<ArrayRef> {
         self.each(column, |stored, index| Some(stored.column_bounds(index)?.0))
     }
@@ -109,7 +109,7 @@ pub fn reached(filters: &[Expr], schema: &SchemaRef, columns: usize, stored: &[&
                 .with_file_schema(Arc::clone(schema))
                 .try_build(filter)
         });
-    let batches = Batches { stored, schema: own };
+    let batches = SegmentBatches { stored, schema: own };
     match predicate.and_then(|predicate| predicate.prune(&batches)) {
         Ok(reached) => reached,
         // Filters that cannot be bounded bound nothing.

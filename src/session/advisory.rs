@@ -9,6 +9,7 @@ use tokio::sync::Notify;
 
 use super::Session;
 use crate::error::{SqlError, SqlState, state};
+use crate::sql::effects::{Action, Advisory};
 
 /// 40P01
 const DEADLOCK: SqlState = SqlState("40P01");
@@ -20,66 +21,6 @@ const LOCKS_MAX: usize = 1 << 20;
 enum Key {
     One(i64),
     Two(i32, i32),
-}
-
-/// What a function does with a lock.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Action {
-    /// Waits until it has it.
-    Take,
-    Try,
-    Give,
-    GiveAll,
-}
-
-/// A function of advisory locks.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) struct Advisory {
-    pub name: &'static str,
-    pub action: Action,
-    shared: bool,
-    /// Until the transaction ends.
-    of_transaction: bool,
-}
-
-impl Advisory {
-    pub fn of_name(name: &str) -> Option<Advisory> {
-        const fn function(name: &'static str, action: Action, shared: bool, of_transaction: bool) -> Advisory {
-            Advisory {
-                name,
-                action,
-                shared,
-                of_transaction,
-            }
-        }
-        const ALL: [Advisory; 11] = [
-            function("pg_advisory_lock", Action::Take, false, false),
-            function("pg_advisory_lock_shared", Action::Take, true, false),
-            function("pg_advisory_xact_lock", Action::Take, false, true),
-            function("pg_advisory_xact_lock_shared", Action::Take, true, true),
-            function("pg_try_advisory_lock", Action::Try, false, false),
-            function("pg_try_advisory_lock_shared", Action::Try, true, false),
-            function("pg_try_advisory_xact_lock", Action::Try, false, true),
-            function("pg_try_advisory_xact_lock_shared", Action::Try, true, true),
-            function("pg_advisory_unlock", Action::Give, false, false),
-            function("pg_advisory_unlock_shared", Action::Give, true, false),
-            function("pg_advisory_unlock_all", Action::GiveAll, false, false),
-        ];
-        ALL.into_iter().find(|function| function.name == name)
-    }
-
-    /// Whether the function takes so many arguments.
-    pub fn takes(self, arguments: usize) -> bool {
-        match self.action {
-            Action::GiveAll => arguments == 0,
-            _ => matches!(arguments, 1 | 2),
-        }
-    }
-
-    /// Whether it answers true or false; others answer nothing.
-    pub fn answers(self) -> bool {
-        matches!(self.action, Action::Try | Action::Give)
-    }
 }
 
 #[derive(Debug)]

@@ -542,7 +542,7 @@ async fn drop_view(engine: &Engine, oid: u32) -> Result<(), SqlError> {
 pub fn compile_view(catalog: &Snapshot, view: &View) -> Result<views::Dataflow, SqlError> {
     let seen = catalog.seen_by(view);
     let catalog = seen.as_ref().unwrap_or(catalog);
-    let mut select = super::read::only_select(&view.definition)?;
+    let mut select = crate::sql::parse::only_select(&view.definition)?;
     if view.on_window_close {
         Arc::make_mut(&mut select).emit = Emit::OnWindowClose;
     }

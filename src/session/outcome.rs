@@ -7,12 +7,13 @@ use futures::stream::{BoxStream, StreamExt};
 use parking_lot::Mutex;
 
 use super::cursor::CursorRows;
-use super::{is_ddl, returning};
+use super::is_ddl;
 use crate::catalog;
 use crate::error::SqlError;
 use crate::query::Reuse;
 use crate::sql::parse::Parsed;
 use crate::sql::plan::{OutField, Planned};
+use crate::sql::returning;
 use crate::sql::rows::{Constants, RowExprs};
 use crate::sql::statement::{CopyFormat, Statement};
 use crate::types::PgType;

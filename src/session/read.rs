@@ -17,6 +17,7 @@ use crate::query::{self, OwnWrites, ReadPoint, Reuse, SessionInfo};
 use crate::sql::cell::Cell;
 use crate::sql::parse::{self, Parsed};
 use crate::sql::plan::{OutField, Planned};
+use crate::sql::returning;
 use crate::sql::rows::{self, Target};
 use crate::sql::statement::{CopySource, CopyTo, InsertRows, Name, Select, Statement};
 use crate::types::PgType;
@@ -392,7 +393,7 @@ impl Session {
                 let fields = match insert.returning.is_empty() {
                     true => None,
                     false => {
-                        let select = super::returning::returning_select(insert, &topic)?;
+                        let select = returning::returning_select(insert, &topic)?;
                         Some(self.plan(&select, Vec::new()).await?.fields.clone())
                     }
                 };
@@ -440,7 +441,7 @@ impl Session {
     pub(super) async fn execute_named(
         &mut self,
         name: &str,
-        arguments: &[sqlparser::ast::Expr],
+        arguments: &[Cell],
         parameters: &Parameters,
     ) -> Result<Outcome, SqlError> {
         let prepared = self
@@ -457,7 +458,7 @@ impl Session {
             .detail(format!("Expected {wanted} parameters but got {}.", arguments.len())));
         }
         let info = self.session_info();
-        let arguments = [arguments.iter().cloned().map(Cell::from).collect()];
+        let arguments = [arguments.to_vec()];
         let (types, given) = (prepared.parameter_types.clone(), parameters.values.clone());
         let evaluated = self.compute_with(Vec::new(), move |ctx| {
             let targets: Vec<Target> = types.iter().map(|pg_type| Target { name: "", pg_type }).collect();
@@ -486,15 +487,7 @@ fn select_of(relation: &Name, columns: &[String]) -> Result<Arc<Select>, SqlErro
         Some(schema) => catalog::quote_qualified(schema, &relation.name),
         None => catalog::quote_ident(&relation.name),
     };
-    only_select(&format!("SELECT {columns} FROM {from}"))
-}
-
-/// The SELECT that a text made by the session is.
-pub(super) fn only_select(text: &str) -> Result<Arc<Select>, SqlError> {
-    match parse::parse(text)?.pop().map(|parsed| parsed.statement) {
-        Some(Statement::Select(select)) => Ok(select),
-        _ => unreachable!("the text was made to be a SELECT"),
-    }
+    parse::only_select(&format!("SELECT {columns} FROM {from}"))
 }
 
 /// The catalog with every materialized view computed from its definition, where a SELECT names it.

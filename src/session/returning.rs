@@ -2,9 +2,8 @@
 //!
 //! One rule: an item that may fail is evaluated before the transaction takes the rows, so that an error leaves none behind. The
 //! commit decides the places of rows (`_offset` and the other hidden columns), and they go into the answer
-//! then: so they stand alone in RETURNING, and in no transaction block.
+//! then: so they stand alone in RETURNING, and in no transaction block. Not here: the items' tree (`sql/returning.rs`).
 
-use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use arrow::array::{
@@ -13,15 +12,15 @@ use arrow::array::{
 use arrow::datatypes::{DataType, Int64Type, Schema};
 use futures::StreamExt;
 use hashbrown::HashMap;
-use sqlparser::ast::{Expr, Ident, SelectItem, visit_expressions};
 
 use super::Session;
 use super::outcome::{Outcome, Parameters, RowsTag};
-use crate::catalog::{self, Topic};
+use crate::catalog::Topic;
 use crate::error::{SqlError, state};
 use crate::log::{Append, Appended, Commit, Receipt, SystemColumn, TopicId};
 use crate::query::{OwnWrites, Written};
 use crate::sql::plan::{self, OutField};
+use crate::sql::returning;
 use crate::sql::statement::{Insert, Select};
 
 impl Session {
@@ -32,7 +31,7 @@ impl Session {
         topic: &Arc<Topic>,
         inserted: &[RecordBatch],
     ) -> Result<Outcome, SqlError> {
-        let select = returning_select(insert, topic)?;
+        let select = returning::returning_select(insert, topic)?;
         let rows = inserted.iter().map(|rows| (0, rows.clone()));
         let (fields, batches) = self.evaluate(&select, topic, rows).await?;
         Ok(answer(fields, batches))
@@ -59,20 +58,17 @@ impl Session {
             parts.extend(placed.rows);
         }
         // Which row of them it is: all are in one partition for this.
-        let mut items = insert.returning.clone();
-        let number = Ident::new(SystemColumn::Offset.name());
-        items.push(SelectItem::UnnamedExpr(Expr::Identifier(number)));
-        let select = select_of(&items, insert, topic)?;
+        let select = returning::returning_select_numbered(insert, topic)?;
         let rows = inserted.iter().map(|rows| (0, rows.clone()));
         let (fields, batches) = self.evaluate(&select, topic, rows).await?;
         let width = fields.len() - 1;
-        let places = positions(insert, places, width);
+        let places = returning::positions(insert, places, width);
         for (partition, rows) in parts {
             self.transaction().append(topic, partition, rows)?;
         }
         self.spill().await?;
         let given = self.commit_as(true).await?;
-        let given = given.map(|(commit, receipt)| Given::of(&commit, &receipt, TopicId(topic.oid)));
+        let given = given.map(|(commit, receipt)| GivenPlaces::of(&commit, &receipt, TopicId(topic.oid)));
         let batches = batches.into_iter().filter(|rows| rows.num_rows() > 0).map(|rows| {
             let given = given.as_ref().expect("rows were committed");
             given.fill(&rows, &rows_of, width, &places)
@@ -118,77 +114,8 @@ fn answer(fields: Arc<[OutField]>, batches: Vec<RecordBatch>) -> Outcome {
     }
 }
 
-/// The RETURNING items as a SELECT over the topic.
-pub(super) fn returning_select(insert: &Insert, topic: &Topic) -> Result<Arc<Select>, SqlError> {
-    select_of(&insert.returning, insert, topic)
-}
-
-fn select_of(items: &[SelectItem], insert: &Insert, topic: &Topic) -> Result<Arc<Select>, SqlError> {
-    let items: Vec<String> = items.iter().map(SelectItem::to_string).collect();
-    let mut from = catalog::quote_qualified(&topic.schema, &topic.name);
-    if let Some(alias) = &insert.alias {
-        from = format!("{from} AS {}", catalog::quote_ident(alias));
-    }
-    super::read::only_select(&format!("SELECT {} FROM {from}", items.join(", ")))
-}
-
-/// The hidden column that an expression is.
-fn hidden(expr: &Expr) -> Option<SystemColumn> {
-    let ident = match expr {
-        Expr::Identifier(ident) => ident,
-        Expr::CompoundIdentifier(parts) => parts.last()?,
-        _ => return None,
-    };
-    let is_it = |column: &SystemColumn| match ident.quote_style {
-        Some(_) => ident.value == column.name(),
-        None => ident.value.eq_ignore_ascii_case(column.name()),
-    };
-    SystemColumn::ALL.into_iter().find(is_it)
-}
-
-/// The items of RETURNING that are hidden columns, by place. 0A000 if one is part of an expression.
-pub(super) fn places(insert: &Insert) -> Result<Vec<(usize, SystemColumn)>, SqlError> {
-    let mut places = Vec::new();
-    for (place, item) in insert.returning.iter().enumerate() {
-        if let SelectItem::UnnamedExpr(expr) | SelectItem::ExprWithAlias { expr, .. } = item
-            && let Some(column) = hidden(expr)
-        {
-            places.push((place, column));
-            continue;
-        }
-        let within = visit_expressions(item, |expr| match hidden(expr) {
-            Some(column) => ControlFlow::Break(column),
-            None => ControlFlow::Continue(()),
-        });
-        if let ControlFlow::Break(column) = within {
-            return Err(SqlError::unsupported(
-                format!("an expression of {} in RETURNING is not supported", column.name()),
-                "The commit gives rows their places, after RETURNING was evaluated: return the column itself.",
-            ));
-        }
-    }
-    Ok(places)
-}
-
-/// The same by output column, of which there are `width`: each `*` is as many as the others.
-fn positions(insert: &Insert, places: &[(usize, SystemColumn)], width: usize) -> Vec<(usize, SystemColumn)> {
-    let is_wildcard = |item: &&SelectItem| matches!(item, SelectItem::Wildcard(_) | SelectItem::QualifiedWildcard(..));
-    let wildcards = insert.returning.iter().filter(is_wildcard).count();
-    let columns = (width + wildcards - insert.returning.len())
-        .checked_div(wildcards)
-        .unwrap_or(0);
-    let position = |place: usize| {
-        let before = insert.returning[..place].iter().filter(is_wildcard).count();
-        place - before + before * columns
-    };
-    places
-        .iter()
-        .map(|(place, column)| (position(*place), *column))
-        .collect()
-}
-
 /// The places that a commit gave the rows of one topic.
-struct Given {
+struct GivenPlaces {
     lsn: i64,
     timestamp_us: i64,
     watermark: Option<i64>,
@@ -196,10 +123,10 @@ struct Given {
     first: HashMap<u32, i64>,
 }
 
-impl Given {
-    fn of(commit: &Commit, receipt: &Receipt, topic: TopicId) -> Given {
+impl GivenPlaces {
+    fn of(commit: &Commit, receipt: &Receipt, topic: TopicId) -> GivenPlaces {
         let whole = |value: u64| i64::try_from(value).expect("offsets and LSNs fit 63 bits");
-        let mut given = Given {
+        let mut given = GivenPlaces {
             lsn: whole(receipt.lsn),
             timestamp_us: receipt.timestamp_us,
             watermark: None,

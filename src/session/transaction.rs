@@ -27,7 +27,7 @@ pub struct NewView {
 
 /// What has been written so far; a savepoint is a mark in it.
 #[derive(Clone, Copy, Default)]
-struct Mark {
+struct WrittenMark {
     appends: usize,
     bytes: usize,
     changes: usize,
@@ -63,7 +63,7 @@ const WHOLE_SHARE: usize = 16;
 
 struct Savepoint {
     name: String,
-    mark: Mark,
+    mark: WrittenMark,
     catalog: Arc<Snapshot>,
 }
 
@@ -97,13 +97,13 @@ pub struct Transaction {
 }
 
 /// Topic, schema id, partition.
-type Key = (TopicId, u32, u32);
+type AppendKey = (TopicId, u32, u32);
 
-fn key(append: &Append) -> Key {
+fn key(append: &Append) -> AppendKey {
     (append.topic, append.schema_id, append.partition)
 }
 
-fn key_of(writer: &SpillWriter) -> Key {
+fn key_of(writer: &SpillWriter) -> AppendKey {
     (writer.topic(), writer.schema_id(), writer.partition())
 }
 
@@ -166,13 +166,13 @@ impl Transaction {
         if self.recent.bytes <= bytes_max.max(self.recent.spills_at) {
             return Vec::new();
         }
-        let mut sizes: HashMap<Key, usize> = HashMap::new();
+        let mut sizes: HashMap<AppendKey, usize> = HashMap::new();
         for append in &self.appends[self.recent.start..] {
             if let Rows::Memory(rows) = &append.rows {
                 *sizes.entry(key(append)).or_default() += rows.get_array_memory_size();
             }
         }
-        let mut sizes: Vec<(Key, usize)> = sizes.into_iter().collect();
+        let mut sizes: Vec<(AppendKey, usize)> = sizes.into_iter().collect();
         sizes.sort_unstable_by_key(|(key, bytes)| (std::cmp::Reverse(*bytes), *key));
         let mut open = self.recent.open.len();
         let mut left = self.recent.bytes;
@@ -200,7 +200,7 @@ impl Transaction {
 
     /// Takes out the files that take more rows, with the rows that are theirs, to be ended.
     pub fn finish_spills(&mut self) -> Vec<Job> {
-        let keys: Vec<Key> = self.recent.open.iter().map(key_of).collect();
+        let keys: Vec<AppendKey> = self.recent.open.iter().map(key_of).collect();
         let jobs = keys
             .into_iter()
             .map(|key| self.job(key, true).expect("its topic was there"));
@@ -210,7 +210,7 @@ impl Transaction {
     }
 
     /// A job without rows; `None` if the topic is not what it was when they were inserted.
-    fn job(&mut self, key: Key, finish: bool) -> Option<Job> {
+    fn job(&mut self, key: AppendKey, finish: bool) -> Option<Job> {
         let (topic, schema_id, partition) = key;
         let position = self.recent.open.iter().position(|writer| key_of(writer) == key);
         let writer = position.map(|position| self.recent.open.swap_remove(position));
@@ -240,7 +240,7 @@ impl Transaction {
         assert!(!self.recent.taken, "rows are taken out once at a time");
         self.recent.taken = true;
         let places = (0..).zip(jobs.iter());
-        let places: HashMap<Key, usize> = places
+        let places: HashMap<AppendKey, usize> = places
             .map(|(place, job)| ((job.topic, job.schema_id, job.partition), place))
             .collect();
         let mut kept = Vec::new();
@@ -367,8 +367,8 @@ impl Transaction {
         self.appends.iter().any(|append| append.topic.0 == topic) || open.any(|writer| writer.topic().0 == topic)
     }
 
-    fn mark(&self) -> Mark {
-        Mark {
+    fn mark(&self) -> WrittenMark {
+        WrittenMark {
             appends: self.appends.len(),
             bytes: self.bytes,
             changes: self.changes.len(),

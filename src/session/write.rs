@@ -12,12 +12,13 @@ use futures::StreamExt;
 
 use super::compute::SMALL_BYTES;
 use super::outcome::{CopyIn, Outcome, Parameters, Prepared};
-use super::{Engine, Session, returning, spill, stale};
+use super::{Engine, Session, spill, stale};
 use crate::catalog::{Relation, Snapshot, Topic};
 use crate::error::{SqlError, state};
 use crate::log::{Acknowledge, Append, Commit, LogError, Receipt, Rows, Spilled};
 use crate::query::SessionInfo;
 use crate::sql::plan::OutField;
+use crate::sql::returning;
 use crate::sql::rows::{self, RowExprs};
 use crate::sql::statement::{CopyFrom, CopyKind, Insert, InsertRows, Name};
 use crate::types::{PgType, varying};

@@ -7,6 +7,9 @@ pub mod statement;
 
 pub mod parse;
 
+pub mod effects;
+pub mod returning;
+
 pub mod shared;
 pub mod source;
 pub mod window;

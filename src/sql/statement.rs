@@ -331,7 +331,7 @@ pub enum Statement {
     },
     Execute {
         name: String,
-        arguments: Vec<ast::Expr>,
+        arguments: Vec<Cell>,
     },
     /// `None` is ALL.
     Deallocate(Option<String>),

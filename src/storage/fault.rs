@@ -103,7 +103,7 @@ impl DirChange {
 }
 
 #[derive(Default)]
-struct State {
+struct FaultState {
     inodes: Vec<Inode>,
     current: BTreeMap<PathBuf, usize>,
     durable: BTreeMap<PathBuf, usize>,
@@ -125,7 +125,7 @@ fn power_cut() -> io::Error {
     io::Error::other("the power is cut")
 }
 
-impl State {
+impl FaultState {
     /// Counts a changing operation; an error once the power is off.
     fn operation(&mut self) -> io::Result<()> {
         if self.off {
@@ -225,16 +225,16 @@ impl State {
 /// A disk in memory with faults by plan and losses by seed.
 #[derive(Clone, Default)]
 pub struct FaultDisk {
-    state: Arc<Mutex<State>>,
+    state: Arc<Mutex<FaultState>>,
 }
 
 struct FaultFile {
-    state: Arc<Mutex<State>>,
+    state: Arc<Mutex<FaultState>>,
     inode: usize,
 }
 
 struct FaultLock {
-    state: Arc<Mutex<State>>,
+    state: Arc<Mutex<FaultState>>,
     path: PathBuf,
 }
 
@@ -309,13 +309,13 @@ impl FaultDisk {
     /// planned. This one stays off.
     pub fn kill(&self) -> FaultDisk {
         let mut state = self.state.lock();
-        let next = State {
+        let next = FaultState {
             inodes: std::mem::take(&mut state.inodes),
             current: std::mem::take(&mut state.current),
             durable: std::mem::take(&mut state.durable),
             pending: std::mem::take(&mut state.pending),
             salts: state.salts,
-            ..State::default()
+            ..FaultState::default()
         };
         state.off = true;
         FaultDisk {
@@ -337,9 +337,9 @@ impl FaultDisk {
                 change.apply(&mut names);
             }
         }
-        let mut next = State {
+        let mut next = FaultState {
             salts: state.salts,
-            ..State::default()
+            ..FaultState::default()
         };
         for (path, inode) in names {
             let inode = &state.inodes[inode];
@@ -384,11 +384,11 @@ impl FaultDisk {
     /// A copy of everything as it stands, synced, with no fault planned.
     pub fn copy(&self) -> FaultDisk {
         let state = self.state.lock();
-        let mut next = State {
+        let mut next = FaultState {
             current: state.current.clone(),
             durable: state.current.clone(),
             salts: state.salts,
-            ..State::default()
+            ..FaultState::default()
         };
         next.inodes = state
             .inodes

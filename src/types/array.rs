@@ -7,7 +7,7 @@ use std::borrow::Cow;
 use bytes::{BufMut, BytesMut};
 
 use super::PgType;
-use super::builder::{incorrect_binary, insufficient_binary};
+use super::malformed::{incorrect_binary, insufficient_binary};
 use crate::error::{SqlError, state};
 
 /// The items of an array literal; `None` is NULL.

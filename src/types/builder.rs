@@ -20,6 +20,7 @@ use super::datetime::{
     DATE_MAX, DATE_MIN, InputStyle, TIMESTAMP_MIN_US, parse_date, parse_time, parse_timestamp, parse_timestamptz,
 };
 use super::interval::parse_interval;
+use super::malformed::{incorrect_binary, insufficient_binary};
 use super::numeric::{DecimalShape, invalid, parse_decimal, parse_decimal_binary, parse_integer};
 use super::varying::Numeric;
 use super::{PgType, array, bytes, float, json};
@@ -27,13 +28,13 @@ use crate::error::{SqlError, state};
 
 /// A growing column of one type.
 pub struct ColumnBuilder {
-    values: Values,
+    values: BuiltValues,
     style: InputStyle,
     /// Kept between values of BYTEA and NUMERIC.
     scratch: Vec<u8>,
 }
 
-enum Values {
+enum BuiltValues {
     Bool(BooleanBuilder),
     Int2(Int16Builder),
     Int4(Int32Builder),
@@ -82,13 +83,13 @@ impl ColumnBuilder {
         const NUMBER_BYTES: usize = 8;
         let texts = || StringBuilder::with_capacity(capacity, capacity * TEXT_BYTES);
         let values = match pg_type {
-            PgType::Bool => Values::Bool(BooleanBuilder::with_capacity(capacity)),
-            PgType::Int2 => Values::Int2(Int16Builder::with_capacity(capacity)),
-            PgType::Int4 => Values::Int4(Int32Builder::with_capacity(capacity)),
-            PgType::Int8 => Values::Int8(Int64Builder::with_capacity(capacity)),
-            PgType::Float4 => Values::Float4(Float32Builder::with_capacity(capacity)),
-            PgType::Float8 => Values::Float8(Float64Builder::with_capacity(capacity)),
-            PgType::Numeric(Some((precision, scale))) => Values::Numeric(
+            PgType::Bool => BuiltValues::Bool(BooleanBuilder::with_capacity(capacity)),
+            PgType::Int2 => BuiltValues::Int2(Int16Builder::with_capacity(capacity)),
+            PgType::Int4 => BuiltValues::Int4(Int32Builder::with_capacity(capacity)),
+            PgType::Int8 => BuiltValues::Int8(Int64Builder::with_capacity(capacity)),
+            PgType::Float4 => BuiltValues::Float4(Float32Builder::with_capacity(capacity)),
+            PgType::Float8 => BuiltValues::Float8(Float64Builder::with_capacity(capacity)),
+            PgType::Numeric(Some((precision, scale))) => BuiltValues::Numeric(
                 Decimal128Builder::with_capacity(capacity).with_data_type(pg_type.arrow()),
                 DecimalShape {
                     precision: *precision,
@@ -96,41 +97,41 @@ impl ColumnBuilder {
                 },
             ),
             PgType::Numeric(None) => {
-                Values::Varying(LargeBinaryBuilder::with_capacity(capacity, capacity * NUMBER_BYTES))
+                BuiltValues::Varying(LargeBinaryBuilder::with_capacity(capacity, capacity * NUMBER_BYTES))
             }
             PgType::Text | PgType::Varchar(None) | PgType::Char(0) | PgType::Unknown | PgType::Void => {
-                Values::Text(texts())
+                BuiltValues::Text(texts())
             }
-            PgType::Varchar(Some(length)) => Values::Bounded {
+            PgType::Varchar(Some(length)) => BuiltValues::Bounded {
                 texts: texts(),
                 length: *length as usize,
                 pad: false,
             },
-            PgType::Char(length) => Values::Bounded {
+            PgType::Char(length) => BuiltValues::Bounded {
                 texts: texts(),
                 length: *length as usize,
                 pad: true,
             },
-            PgType::Name => Values::Name(texts()),
-            PgType::InternalChar => Values::InternalChar(texts()),
-            PgType::Uuid => Values::Uuid(StringBuilder::with_capacity(capacity, capacity * bytes::UUID_TEXT)),
-            PgType::Json => Values::Json(texts()),
-            PgType::Jsonb => Values::Jsonb(texts()),
-            PgType::Bytea => Values::Bytea(BinaryBuilder::with_capacity(capacity, capacity * TEXT_BYTES)),
-            PgType::Date => Values::Date(Date32Builder::with_capacity(capacity)),
-            PgType::Time => Values::Time(Time64MicrosecondBuilder::with_capacity(capacity)),
-            PgType::Timestamp => Values::Timestamp(TimestampMicrosecondBuilder::with_capacity(capacity)),
-            PgType::TimestampTz => Values::TimestampTz(
+            PgType::Name => BuiltValues::Name(texts()),
+            PgType::InternalChar => BuiltValues::InternalChar(texts()),
+            PgType::Uuid => BuiltValues::Uuid(StringBuilder::with_capacity(capacity, capacity * bytes::UUID_TEXT)),
+            PgType::Json => BuiltValues::Json(texts()),
+            PgType::Jsonb => BuiltValues::Jsonb(texts()),
+            PgType::Bytea => BuiltValues::Bytea(BinaryBuilder::with_capacity(capacity, capacity * TEXT_BYTES)),
+            PgType::Date => BuiltValues::Date(Date32Builder::with_capacity(capacity)),
+            PgType::Time => BuiltValues::Time(Time64MicrosecondBuilder::with_capacity(capacity)),
+            PgType::Timestamp => BuiltValues::Timestamp(TimestampMicrosecondBuilder::with_capacity(capacity)),
+            PgType::TimestampTz => BuiltValues::TimestampTz(
                 TimestampMicrosecondBuilder::with_capacity(capacity).with_data_type(pg_type.arrow()),
             ),
-            PgType::Interval => Values::Interval(IntervalMonthDayNanoBuilder::with_capacity(capacity)),
+            PgType::Interval => BuiltValues::Interval(IntervalMonthDayNanoBuilder::with_capacity(capacity)),
             PgType::Oid | PgType::Regclass | PgType::Regtype | PgType::Regproc | PgType::Regnamespace => {
-                Values::Oid(Int64Builder::with_capacity(capacity), pg_type.base_name())
+                BuiltValues::Oid(Int64Builder::with_capacity(capacity), pg_type.base_name())
             }
             PgType::Array(item) => {
                 let mut ends = Vec::with_capacity(capacity + 1);
                 ends.push(0);
-                Values::Array(Box::new(Lists {
+                BuiltValues::Array(Box::new(Lists {
                     item_type: item.as_ref().clone(),
                     items: ColumnBuilder::new(item, capacity),
                     ends,
@@ -147,7 +148,7 @@ impl ColumnBuilder {
 
     /// Reads dates and times as the session says.
     pub fn with_style(mut self, style: InputStyle) -> ColumnBuilder {
-        if let Values::Array(lists) = &mut self.values {
+        if let BuiltValues::Array(lists) = &mut self.values {
             lists.items.style = style;
         }
         self.style = style;
@@ -166,27 +167,27 @@ impl ColumnBuilder {
     pub fn len(&self) -> usize {
         use arrow::array::ArrayBuilder;
         match &self.values {
-            Values::Bool(values) => values.len(),
-            Values::Int2(values) => values.len(),
-            Values::Int4(values) => values.len(),
-            Values::Int8(values) | Values::Oid(values, _) => values.len(),
-            Values::Float4(values) => values.len(),
-            Values::Float8(values) => values.len(),
-            Values::Numeric(values, _) => values.len(),
-            Values::Varying(values) => values.len(),
-            Values::Bounded { texts, .. } => texts.len(),
-            Values::Text(texts)
-            | Values::Name(texts)
-            | Values::InternalChar(texts)
-            | Values::Uuid(texts)
-            | Values::Json(texts)
-            | Values::Jsonb(texts) => texts.len(),
-            Values::Bytea(values) => values.len(),
-            Values::Date(values) => values.len(),
-            Values::Time(values) => values.len(),
-            Values::Timestamp(values) | Values::TimestampTz(values) => values.len(),
-            Values::Interval(values) => values.len(),
-            Values::Array(lists) => lists.ends.len() - 1,
+            BuiltValues::Bool(values) => values.len(),
+            BuiltValues::Int2(values) => values.len(),
+            BuiltValues::Int4(values) => values.len(),
+            BuiltValues::Int8(values) | BuiltValues::Oid(values, _) => values.len(),
+            BuiltValues::Float4(values) => values.len(),
+            BuiltValues::Float8(values) => values.len(),
+            BuiltValues::Numeric(values, _) => values.len(),
+            BuiltValues::Varying(values) => values.len(),
+            BuiltValues::Bounded { texts, .. } => texts.len(),
+            BuiltValues::Text(texts)
+            | BuiltValues::Name(texts)
+            | BuiltValues::InternalChar(texts)
+            | BuiltValues::Uuid(texts)
+            | BuiltValues::Json(texts)
+            | BuiltValues::Jsonb(texts) => texts.len(),
+            BuiltValues::Bytea(values) => values.len(),
+            BuiltValues::Date(values) => values.len(),
+            BuiltValues::Time(values) => values.len(),
+            BuiltValues::Timestamp(values) | BuiltValues::TimestampTz(values) => values.len(),
+            BuiltValues::Interval(values) => values.len(),
+            BuiltValues::Array(lists) => lists.ends.len() - 1,
         }
     }
 
@@ -197,44 +198,44 @@ impl ColumnBuilder {
     /// Bytes that the values take so far, about.
     pub fn bytes(&self) -> usize {
         match &self.values {
-            Values::Bounded { texts, .. } => texts.values_slice().len(),
-            Values::Text(texts)
-            | Values::Name(texts)
-            | Values::InternalChar(texts)
-            | Values::Uuid(texts)
-            | Values::Json(texts)
-            | Values::Jsonb(texts) => texts.values_slice().len(),
-            Values::Bytea(values) => values.values_slice().len(),
-            Values::Varying(values) => values.values_slice().len(),
-            Values::Array(lists) => lists.items.bytes() + lists.ends.len() * 4,
-            Values::Numeric(..) | Values::Interval(_) => self.len() * 16,
+            BuiltValues::Bounded { texts, .. } => texts.values_slice().len(),
+            BuiltValues::Text(texts)
+            | BuiltValues::Name(texts)
+            | BuiltValues::InternalChar(texts)
+            | BuiltValues::Uuid(texts)
+            | BuiltValues::Json(texts)
+            | BuiltValues::Jsonb(texts) => texts.values_slice().len(),
+            BuiltValues::Bytea(values) => values.values_slice().len(),
+            BuiltValues::Varying(values) => values.values_slice().len(),
+            BuiltValues::Array(lists) => lists.items.bytes() + lists.ends.len() * 4,
+            BuiltValues::Numeric(..) | BuiltValues::Interval(_) => self.len() * 16,
             _ => self.len() * 8,
         }
     }
 
     pub fn append_null(&mut self) {
         match &mut self.values {
-            Values::Bool(values) => values.append_null(),
-            Values::Int2(values) => values.append_null(),
-            Values::Int4(values) => values.append_null(),
-            Values::Int8(values) | Values::Oid(values, _) => values.append_null(),
-            Values::Float4(values) => values.append_null(),
-            Values::Float8(values) => values.append_null(),
-            Values::Numeric(values, _) => values.append_null(),
-            Values::Varying(values) => values.append_null(),
-            Values::Bounded { texts, .. } => texts.append_null(),
-            Values::Text(texts)
-            | Values::Name(texts)
-            | Values::InternalChar(texts)
-            | Values::Uuid(texts)
-            | Values::Json(texts)
-            | Values::Jsonb(texts) => texts.append_null(),
-            Values::Bytea(values) => values.append_null(),
-            Values::Date(values) => values.append_null(),
-            Values::Time(values) => values.append_null(),
-            Values::Timestamp(values) | Values::TimestampTz(values) => values.append_null(),
-            Values::Interval(values) => values.append_null(),
-            Values::Array(lists) => {
+            BuiltValues::Bool(values) => values.append_null(),
+            BuiltValues::Int2(values) => values.append_null(),
+            BuiltValues::Int4(values) => values.append_null(),
+            BuiltValues::Int8(values) | BuiltValues::Oid(values, _) => values.append_null(),
+            BuiltValues::Float4(values) => values.append_null(),
+            BuiltValues::Float8(values) => values.append_null(),
+            BuiltValues::Numeric(values, _) => values.append_null(),
+            BuiltValues::Varying(values) => values.append_null(),
+            BuiltValues::Bounded { texts, .. } => texts.append_null(),
+            BuiltValues::Text(texts)
+            | BuiltValues::Name(texts)
+            | BuiltValues::InternalChar(texts)
+            | BuiltValues::Uuid(texts)
+            | BuiltValues::Json(texts)
+            | BuiltValues::Jsonb(texts) => texts.append_null(),
+            BuiltValues::Bytea(values) => values.append_null(),
+            BuiltValues::Date(values) => values.append_null(),
+            BuiltValues::Time(values) => values.append_null(),
+            BuiltValues::Timestamp(values) | BuiltValues::TimestampTz(values) => values.append_null(),
+            BuiltValues::Interval(values) => values.append_null(),
+            BuiltValues::Array(lists) => {
                 lists.ends.push(lists.items.len() as i32);
                 lists.nulls.append_null();
             }
@@ -245,56 +246,56 @@ impl ColumnBuilder {
     #[inline]
     pub fn append_text(&mut self, text: &str) -> Result<(), SqlError> {
         match &mut self.values {
-            Values::Int8(values) => values.append_value(parse_integer(text, i64::MIN, i64::MAX, "bigint")?),
-            Values::Text(texts) => {
+            BuiltValues::Int8(values) => values.append_value(parse_integer(text, i64::MIN, i64::MAX, "bigint")?),
+            BuiltValues::Text(texts) => {
                 check_text(text)?;
                 texts.append_value(text);
             }
-            Values::Timestamp(values) => values.append_value(parse_timestamp(text, &self.style)?),
-            Values::Numeric(values, shape) => values.append_value(parse_decimal(text, *shape)?),
-            Values::Varying(values) => {
+            BuiltValues::Timestamp(values) => values.append_value(parse_timestamp(text, &self.style)?),
+            BuiltValues::Numeric(values, shape) => values.append_value(parse_decimal(text, *shape)?),
+            BuiltValues::Varying(values) => {
                 let number = Numeric::parse(text)?;
                 append_number(values, &mut self.scratch, &number);
             }
-            Values::Int4(values) => {
+            BuiltValues::Int4(values) => {
                 values.append_value(parse_integer(text, i32::MIN.into(), i32::MAX.into(), "integer")? as i32);
             }
-            Values::Int2(values) => {
+            BuiltValues::Int2(values) => {
                 values.append_value(parse_integer(text, i16::MIN.into(), i16::MAX.into(), "smallint")? as i16);
             }
-            Values::Bool(values) => values.append_value(bytes::parse_bool(text)?),
-            Values::Float8(values) => values.append_value(one_nan(float::parse_f64(text)?, f64::NAN)),
-            Values::Float4(values) => values.append_value(one_nan(float::parse_f32(text)?, f32::NAN)),
-            Values::TimestampTz(values) => values.append_value(parse_timestamptz(text, &self.style)?),
-            Values::Date(values) => values.append_value(parse_date(text, &self.style)?),
-            Values::Time(values) => values.append_value(parse_time(text, &self.style)?),
-            Values::Interval(values) => values.append_value(parse_interval(text)?),
-            Values::Bounded { texts, length, pad } => append_bounded(texts, text, *length, *pad)?,
-            Values::Name(texts) => {
+            BuiltValues::Bool(values) => values.append_value(bytes::parse_bool(text)?),
+            BuiltValues::Float8(values) => values.append_value(one_nan(float::parse_f64(text)?, f64::NAN)),
+            BuiltValues::Float4(values) => values.append_value(one_nan(float::parse_f32(text)?, f32::NAN)),
+            BuiltValues::TimestampTz(values) => values.append_value(parse_timestamptz(text, &self.style)?),
+            BuiltValues::Date(values) => values.append_value(parse_date(text, &self.style)?),
+            BuiltValues::Time(values) => values.append_value(parse_time(text, &self.style)?),
+            BuiltValues::Interval(values) => values.append_value(parse_interval(text)?),
+            BuiltValues::Bounded { texts, length, pad } => append_bounded(texts, text, *length, *pad)?,
+            BuiltValues::Name(texts) => {
                 /// NAMEDATALEN - 1.
                 const NAME_BYTES: usize = 63;
                 check_text(text)?;
                 texts.append_value(&text[..text.floor_char_boundary(NAME_BYTES)]);
             }
-            Values::InternalChar(texts) => {
+            BuiltValues::InternalChar(texts) => {
                 check_text(text)?;
                 let first = text.chars().next().map_or(0, char::len_utf8);
                 texts.append_value(&text[..first]);
             }
-            Values::Uuid(texts) => append_uuid(texts, &bytes::parse_uuid(text)?),
-            Values::Json(texts) => {
+            BuiltValues::Uuid(texts) => append_uuid(texts, &bytes::parse_uuid(text)?),
+            BuiltValues::Json(texts) => {
                 json::check(text)?;
                 texts.append_value(text);
             }
-            Values::Jsonb(texts) => texts.append_value(json::canonical(text)?),
-            Values::Bytea(values) => {
+            BuiltValues::Jsonb(texts) => texts.append_value(json::canonical(text)?),
+            BuiltValues::Bytea(values) => {
                 self.scratch.clear();
                 bytes::parse_bytea(text, &mut self.scratch)?;
                 values.append_value(&self.scratch);
             }
             // How the aliases write that there is none.
-            Values::Oid(values, kind) if text == "-" && *kind != "oid" => values.append_value(0),
-            Values::Oid(values, kind) => {
+            BuiltValues::Oid(values, kind) if text == "-" && *kind != "oid" => values.append_value(0),
+            BuiltValues::Oid(values, kind) => {
                 // PostgreSQL reads OIDs as C's strtoul: -1 is the largest.
                 let oid = parse_integer(text, i32::MIN.into(), u32::MAX.into(), "oid").map_err(|error| {
                     if error.state == state::INVALID_TEXT_REPRESENTATION {
@@ -305,7 +306,7 @@ impl ColumnBuilder {
                 })?;
                 values.append_value(i64::from(oid as u32));
             }
-            Values::Array(lists) => {
+            BuiltValues::Array(lists) => {
                 let items = array::parse(text)?;
                 lists.append(items.len(), |values| {
                     for item in &items {
@@ -324,20 +325,20 @@ impl ColumnBuilder {
     /// Appends a value as PostgreSQL's receive function of the type reads it.
     pub fn append_binary(&mut self, value: &[u8]) -> Result<(), SqlError> {
         match &mut self.values {
-            Values::Bool(values) => values.append_value(fixed::<1>(value)?[0] != 0),
-            Values::Int2(values) => values.append_value(i16::from_be_bytes(fixed(value)?)),
-            Values::Int4(values) => values.append_value(i32::from_be_bytes(fixed(value)?)),
-            Values::Int8(values) => values.append_value(i64::from_be_bytes(fixed(value)?)),
-            Values::Float4(values) => values.append_value(one_nan(f32::from_be_bytes(fixed(value)?), f32::NAN)),
-            Values::Float8(values) => values.append_value(one_nan(f64::from_be_bytes(fixed(value)?), f64::NAN)),
-            Values::Oid(values, _) => values.append_value(i64::from(u32::from_be_bytes(fixed(value)?))),
-            Values::Numeric(values, shape) => values.append_value(parse_decimal_binary(value, *shape)?),
-            Values::Varying(values) => {
+            BuiltValues::Bool(values) => values.append_value(fixed::<1>(value)?[0] != 0),
+            BuiltValues::Int2(values) => values.append_value(i16::from_be_bytes(fixed(value)?)),
+            BuiltValues::Int4(values) => values.append_value(i32::from_be_bytes(fixed(value)?)),
+            BuiltValues::Int8(values) => values.append_value(i64::from_be_bytes(fixed(value)?)),
+            BuiltValues::Float4(values) => values.append_value(one_nan(f32::from_be_bytes(fixed(value)?), f32::NAN)),
+            BuiltValues::Float8(values) => values.append_value(one_nan(f64::from_be_bytes(fixed(value)?), f64::NAN)),
+            BuiltValues::Oid(values, _) => values.append_value(i64::from(u32::from_be_bytes(fixed(value)?))),
+            BuiltValues::Numeric(values, shape) => values.append_value(parse_decimal_binary(value, *shape)?),
+            BuiltValues::Varying(values) => {
                 let number = Numeric::parse_binary(value)?;
                 append_number(values, &mut self.scratch, &number);
             }
-            Values::Bytea(values) => values.append_value(value),
-            Values::Date(values) => {
+            BuiltValues::Bytea(values) => values.append_value(value),
+            BuiltValues::Date(values) => {
                 let days = i32::from_be_bytes(fixed(value)?);
                 let days = match days {
                     i32::MAX | i32::MIN => return Err(infinite("date")),
@@ -346,14 +347,14 @@ impl ColumnBuilder {
                 let days = days.filter(|days| (DATE_MIN..=DATE_MAX).contains(&i64::from(*days)));
                 values.append_value(days.ok_or_else(|| too_far("date"))?);
             }
-            Values::Time(values) => {
+            BuiltValues::Time(values) => {
                 let us = i64::from_be_bytes(fixed(value)?);
                 if !(0..=super::calendar::DAY_US).contains(&us) {
                     return Err(too_far("time"));
                 }
                 values.append_value(us);
             }
-            Values::Timestamp(values) | Values::TimestampTz(values) => {
+            BuiltValues::Timestamp(values) | BuiltValues::TimestampTz(values) => {
                 let us = i64::from_be_bytes(fixed(value)?);
                 let us = match us {
                     i64::MAX | i64::MIN => return Err(infinite("timestamp")),
@@ -362,7 +363,7 @@ impl ColumnBuilder {
                 let us = us.filter(|us| *us >= TIMESTAMP_MIN_US);
                 values.append_value(us.ok_or_else(|| too_far("timestamp"))?);
             }
-            Values::Interval(values) => {
+            BuiltValues::Interval(values) => {
                 let bytes: [u8; 16] = fixed(value)?;
                 let us = i64::from_be_bytes(fixed(&bytes[..8])?);
                 let days = i32::from_be_bytes(fixed(&bytes[8..12])?);
@@ -370,8 +371,8 @@ impl ColumnBuilder {
                 let nanos = us.checked_mul(1_000).ok_or_else(|| too_far("interval"))?;
                 values.append_value(IntervalMonthDayNano::new(months, days, nanos));
             }
-            Values::Uuid(texts) => append_uuid(texts, &fixed(value)?),
-            Values::Jsonb(texts) => {
+            BuiltValues::Uuid(texts) => append_uuid(texts, &fixed(value)?),
+            BuiltValues::Jsonb(texts) => {
                 const VERSION: u8 = 1;
                 match value {
                     [VERSION, text @ ..] => texts.append_value(json::canonical(utf8(text)?)?),
@@ -384,7 +385,7 @@ impl ColumnBuilder {
                     [] => return Err(insufficient_binary()),
                 }
             }
-            Values::Array(lists) => {
+            BuiltValues::Array(lists) => {
                 let items = BinaryItems::new(value, &lists.item_type)?;
                 lists.append(items.remaining(), |values| {
                     for item in items {
@@ -397,7 +398,11 @@ impl ColumnBuilder {
                 })?;
             }
             // Text in binary is text.
-            Values::Text(_) | Values::Bounded { .. } | Values::Name(_) | Values::InternalChar(_) | Values::Json(_) => {
+            BuiltValues::Text(_)
+            | BuiltValues::Bounded { .. }
+            | BuiltValues::Name(_)
+            | BuiltValues::InternalChar(_)
+            | BuiltValues::Json(_) => {
                 return self.append_text(utf8(value)?);
             }
         }
@@ -407,27 +412,27 @@ impl ColumnBuilder {
     /// The column so far; the builder starts anew.
     pub fn finish(&mut self) -> ArrayRef {
         match &mut self.values {
-            Values::Bool(values) => Arc::new(values.finish()),
-            Values::Int2(values) => Arc::new(values.finish()),
-            Values::Int4(values) => Arc::new(values.finish()),
-            Values::Int8(values) | Values::Oid(values, _) => Arc::new(values.finish()),
-            Values::Float4(values) => Arc::new(values.finish()),
-            Values::Float8(values) => Arc::new(values.finish()),
-            Values::Numeric(values, _) => Arc::new(values.finish()),
-            Values::Varying(values) => Arc::new(values.finish()),
-            Values::Bounded { texts, .. } => Arc::new(texts.finish()),
-            Values::Text(texts)
-            | Values::Name(texts)
-            | Values::InternalChar(texts)
-            | Values::Uuid(texts)
-            | Values::Json(texts)
-            | Values::Jsonb(texts) => Arc::new(texts.finish()),
-            Values::Bytea(values) => Arc::new(values.finish()),
-            Values::Date(values) => Arc::new(values.finish()),
-            Values::Time(values) => Arc::new(values.finish()),
-            Values::Timestamp(values) | Values::TimestampTz(values) => Arc::new(values.finish()),
-            Values::Interval(values) => Arc::new(values.finish()),
-            Values::Array(lists) => {
+            BuiltValues::Bool(values) => Arc::new(values.finish()),
+            BuiltValues::Int2(values) => Arc::new(values.finish()),
+            BuiltValues::Int4(values) => Arc::new(values.finish()),
+            BuiltValues::Int8(values) | BuiltValues::Oid(values, _) => Arc::new(values.finish()),
+            BuiltValues::Float4(values) => Arc::new(values.finish()),
+            BuiltValues::Float8(values) => Arc::new(values.finish()),
+            BuiltValues::Numeric(values, _) => Arc::new(values.finish()),
+            BuiltValues::Varying(values) => Arc::new(values.finish()),
+            BuiltValues::Bounded { texts, .. } => Arc::new(texts.finish()),
+            BuiltValues::Text(texts)
+            | BuiltValues::Name(texts)
+            | BuiltValues::InternalChar(texts)
+            | BuiltValues::Uuid(texts)
+            | BuiltValues::Json(texts)
+            | BuiltValues::Jsonb(texts) => Arc::new(texts.finish()),
+            BuiltValues::Bytea(values) => Arc::new(values.finish()),
+            BuiltValues::Date(values) => Arc::new(values.finish()),
+            BuiltValues::Time(values) => Arc::new(values.finish()),
+            BuiltValues::Timestamp(values) | BuiltValues::TimestampTz(values) => Arc::new(values.finish()),
+            BuiltValues::Interval(values) => Arc::new(values.finish()),
+            BuiltValues::Array(lists) => {
                 let ends = std::mem::replace(&mut lists.ends, vec![0]);
                 let items = lists.items.finish();
                 Arc::new(ListArray::new(
@@ -534,14 +539,6 @@ fn fixed<const N: usize>(value: &[u8]) -> Result<[u8; N], SqlError> {
             incorrect_binary()
         }
     })
-}
-
-pub(super) fn insufficient_binary() -> SqlError {
-    SqlError::new(state::PROTOCOL_VIOLATION, "insufficient data left in message")
-}
-
-pub(super) fn incorrect_binary() -> SqlError {
-    SqlError::new(state::INVALID_BINARY_REPRESENTATION, "incorrect binary data format")
 }
 
 fn infinite(kind: &str) -> SqlError {

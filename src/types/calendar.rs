@@ -6,6 +6,8 @@ use bytes::BytesMut;
 use chrono::{DateTime, Offset, TimeZone};
 use chrono_tz::Tz;
 
+use super::numeric::{two_digits, write_u64};
+
 /// Days from 1970-01-01 to 2000-01-01, PostgreSQL's epoch on the wire.
 pub const PG_EPOCH_DAYS: i32 = 10_957;
 /// The same in microseconds.
@@ -81,18 +83,6 @@ pub fn offset_of_local(zone: Tz, local_us: i64) -> i32 {
     }
 }
 
-const DIGIT_PAIRS: &[u8; 200] = b"0001020304050607080910111213141516171819\
-2021222324252627282930313233343536373839\
-4041424344454647484950515253545556575859\
-6061626364656667686970717273747576777879\
-8081828384858687888990919293949596979899";
-
-/// The two digits of `value`, which is below 100.
-pub(super) fn two_digits(value: u32) -> [u8; 2] {
-    let at = value as usize * 2;
-    [DIGIT_PAIRS[at], DIGIT_PAIRS[at + 1]]
-}
-
 /// `2024-01-02`; years before 1 as `0044-03-15 BC` (the suffix is the caller's: it follows the time and zone).
 fn write_civil(year: i64, month: u32, day: u32, out: &mut BytesMut) {
     let shown = if year > 0 { year } else { 1 - year };
@@ -105,7 +95,7 @@ fn write_civil(year: i64, month: u32, day: u32, out: &mut BytesMut) {
         text[8..10].copy_from_slice(&two_digits(day));
         out.extend_from_slice(&text);
     } else {
-        super::numeric::write_u64(shown as u64, out);
+        write_u64(shown as u64, out);
         let mut text = *b"-00-00";
         text[1..3].copy_from_slice(&two_digits(month));
         text[4..6].copy_from_slice(&two_digits(day));

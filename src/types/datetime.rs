@@ -55,7 +55,7 @@ pub fn parse_date(text: &str, style: &InputStyle) -> Result<i32, SqlError> {
     {
         return Ok(days as i32);
     }
-    let fields = Fields::read(text, style).map_err(|bad| bad.report(KIND, text))?;
+    let fields = TimeFields::read(text, style).map_err(|bad| bad.report(KIND, text))?;
     let days = match fields.special {
         Some(instant_us) if fields.is_epoch => instant_us.div_euclid(DAY_US),
         Some(instant_us) => {
@@ -78,7 +78,7 @@ pub fn parse_time(text: &str, style: &InputStyle) -> Result<i64, SqlError> {
     {
         return Ok(us);
     }
-    let fields = Fields::read_time(text, style).map_err(|bad| bad.report(KIND, text))?;
+    let fields = TimeFields::read_time(text, style).map_err(|bad| bad.report(KIND, text))?;
     match (fields.special, fields.time_us) {
         (Some(instant_us), _) => {
             Ok((instant_us + i64::from(offset_at(style.time_zone, instant_us)) * SECOND_US).rem_euclid(DAY_US))
@@ -94,7 +94,7 @@ pub fn parse_timestamp(text: &str, style: &InputStyle) -> Result<i64, SqlError> 
     if let Some((us, None)) = iso_timestamp(text.as_bytes()) {
         return Ok(us);
     }
-    let fields = Fields::read(text, style).map_err(|bad| bad.report(KIND, text))?;
+    let fields = TimeFields::read(text, style).map_err(|bad| bad.report(KIND, text))?;
     match fields.special {
         Some(instant_us) if fields.is_epoch => Ok(instant_us),
         Some(instant_us) => Ok(instant_us + i64::from(offset_at(style.time_zone, instant_us)) * SECOND_US),
@@ -109,7 +109,7 @@ pub fn parse_timestamptz(text: &str, style: &InputStyle) -> Result<i64, SqlError
         let offset = zone.unwrap_or_else(|| offset_of_local(style.time_zone, us));
         return Ok(us - i64::from(offset) * SECOND_US);
     }
-    let fields = Fields::read(text, style).map_err(|bad| bad.report(KIND, text))?;
+    let fields = TimeFields::read(text, style).map_err(|bad| bad.report(KIND, text))?;
     if let Some(instant_us) = fields.special {
         return Ok(instant_us);
     }
@@ -283,7 +283,7 @@ enum Zone {
 
 /// What a text said, in any order.
 #[derive(Default)]
-struct Fields {
+struct TimeFields {
     year: Option<(i64, usize)>,
     month: Option<u32>,
     day: Option<u32>,
@@ -299,10 +299,10 @@ struct Fields {
     is_epoch: bool,
 }
 
-impl Fields {
+impl TimeFields {
     /// Reads a date with an optional time and zone.
-    fn read(text: &str, style: &InputStyle) -> Result<Fields, Bad> {
-        let mut fields = Fields::default();
+    fn read(text: &str, style: &InputStyle) -> Result<TimeFields, Bad> {
+        let mut fields = TimeFields::default();
         fields.tokens(text, style, false)?;
         if fields.special.is_none() {
             fields.check_date()?;
@@ -311,8 +311,8 @@ impl Fields {
     }
 
     /// Reads a time of day; a date beside it is allowed and ignored.
-    fn read_time(text: &str, style: &InputStyle) -> Result<Fields, Bad> {
-        let mut fields = Fields::default();
+    fn read_time(text: &str, style: &InputStyle) -> Result<TimeFields, Bad> {
+        let mut fields = TimeFields::default();
         fields.tokens(text, style, true)?;
         if fields.year.is_some() {
             fields.check_date()?;

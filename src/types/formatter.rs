@@ -83,11 +83,11 @@ impl fmt::Debug for TextStyle {
 
 /// One column, ready to print.
 pub struct ColumnFormatter {
-    values: Values,
+    values: FormattedValues,
     style: TextStyle,
 }
 
-enum Values {
+enum FormattedValues {
     Bool(BooleanArray),
     Int2(Int16Array),
     Int4(Int32Array),
@@ -161,18 +161,18 @@ impl ColumnFormatter {
             })?
         };
         let values = match pg_type {
-            PgType::Bool => Values::Bool(column.as_boolean().clone()),
-            PgType::Int2 => Values::Int2(column.as_primitive::<Int16Type>().clone()),
-            PgType::Int4 => Values::Int4(column.as_primitive::<Int32Type>().clone()),
-            PgType::Int8 => Values::Int8(column.as_primitive::<Int64Type>().clone()),
-            PgType::Float4 => Values::Float4(column.as_primitive::<Float32Type>().clone()),
-            PgType::Float8 => Values::Float8(column.as_primitive::<Float64Type>().clone()),
+            PgType::Bool => FormattedValues::Bool(column.as_boolean().clone()),
+            PgType::Int2 => FormattedValues::Int2(column.as_primitive::<Int16Type>().clone()),
+            PgType::Int4 => FormattedValues::Int4(column.as_primitive::<Int32Type>().clone()),
+            PgType::Int8 => FormattedValues::Int8(column.as_primitive::<Int64Type>().clone()),
+            PgType::Float4 => FormattedValues::Float4(column.as_primitive::<Float32Type>().clone()),
+            PgType::Float8 => FormattedValues::Float8(column.as_primitive::<Float64Type>().clone()),
             PgType::Numeric(_) => match column.data_type() {
-                DataType::LargeBinary => Values::Varying(column.as_binary::<i64>().clone()),
+                DataType::LargeBinary => FormattedValues::Varying(column.as_binary::<i64>().clone()),
                 _ => {
                     let values = column.as_primitive::<Decimal128Type>().clone();
                     let scale = values.scale();
-                    Values::Numeric(values, scale)
+                    FormattedValues::Numeric(values, scale)
                 }
             },
             PgType::Text
@@ -181,27 +181,29 @@ impl ColumnFormatter {
             | PgType::Json
             | PgType::Name
             | PgType::InternalChar
-            | PgType::Unknown => Values::Text(column.as_string::<i32>().clone()),
+            | PgType::Unknown => FormattedValues::Text(column.as_string::<i32>().clone()),
             PgType::Char(length) => {
                 let width = *length as usize;
                 let bare = column.as_string::<i32>();
-                Values::Text(
+                FormattedValues::Text(
                     bare.iter()
                         .map(|text| text.map(|text| format!("{text:<width$}")))
                         .collect(),
                 )
             }
-            PgType::Jsonb => Values::Jsonb(column.as_string::<i32>().clone()),
-            PgType::Uuid => Values::Uuid(column.as_string::<i32>().clone()),
-            PgType::Bytea => Values::Bytea(column.as_binary::<i32>().clone()),
-            PgType::Date => Values::Date(column.as_primitive::<Date32Type>().clone()),
-            PgType::Time => Values::Time(column.as_primitive::<Time64MicrosecondType>().clone()),
-            PgType::Timestamp => Values::Timestamp(column.as_primitive::<TimestampMicrosecondType>().clone()),
-            PgType::TimestampTz => Values::TimestampTz(column.as_primitive::<TimestampMicrosecondType>().clone()),
-            PgType::Interval => Values::Interval(column.as_primitive::<IntervalMonthDayNanoType>().clone()),
-            PgType::Oid => Values::Oid(column.as_primitive::<Int64Type>().clone()),
+            PgType::Jsonb => FormattedValues::Jsonb(column.as_string::<i32>().clone()),
+            PgType::Uuid => FormattedValues::Uuid(column.as_string::<i32>().clone()),
+            PgType::Bytea => FormattedValues::Bytea(column.as_binary::<i32>().clone()),
+            PgType::Date => FormattedValues::Date(column.as_primitive::<Date32Type>().clone()),
+            PgType::Time => FormattedValues::Time(column.as_primitive::<Time64MicrosecondType>().clone()),
+            PgType::Timestamp => FormattedValues::Timestamp(column.as_primitive::<TimestampMicrosecondType>().clone()),
+            PgType::TimestampTz => {
+                FormattedValues::TimestampTz(column.as_primitive::<TimestampMicrosecondType>().clone())
+            }
+            PgType::Interval => FormattedValues::Interval(column.as_primitive::<IntervalMonthDayNanoType>().clone()),
+            PgType::Oid => FormattedValues::Oid(column.as_primitive::<Int64Type>().clone()),
             PgType::Regclass | PgType::Regtype | PgType::Regproc | PgType::Regnamespace => {
-                Values::Alias(column.as_primitive::<Int64Type>().clone(), pg_type.clone())
+                FormattedValues::Alias(column.as_primitive::<Int64Type>().clone(), pg_type.clone())
             }
             PgType::Array(item) => {
                 let lists = column.as_list::<i32>().clone();
@@ -210,13 +212,13 @@ impl ColumnFormatter {
                     DataType::List(_) | DataType::LargeList(_) | DataType::FixedSizeList(_, _)
                 );
                 let inner = if is_nested { pg_type } else { item.as_ref() };
-                Values::Array {
+                FormattedValues::Array {
                     items: Box::new(ColumnFormatter::new(inner, lists.values(), style)?),
                     item_oid: bottom(item).oid(),
                     lists,
                 }
             }
-            PgType::Void => Values::Void(column),
+            PgType::Void => FormattedValues::Void(column),
         };
         Ok(ColumnFormatter {
             values,
@@ -226,22 +228,22 @@ impl ColumnFormatter {
 
     fn array(&self) -> &dyn Array {
         match &self.values {
-            Values::Bool(values) => values,
-            Values::Int2(values) => values,
-            Values::Int4(values) => values,
-            Values::Int8(values) | Values::Oid(values) | Values::Alias(values, _) => values,
-            Values::Float4(values) => values,
-            Values::Float8(values) => values,
-            Values::Numeric(values, ..) => values,
-            Values::Varying(values) => values,
-            Values::Text(values) | Values::Jsonb(values) | Values::Uuid(values) => values,
-            Values::Bytea(values) => values,
-            Values::Date(values) => values,
-            Values::Time(values) => values,
-            Values::Timestamp(values) | Values::TimestampTz(values) => values,
-            Values::Interval(values) => values,
-            Values::Array { lists, .. } => lists,
-            Values::Void(values) => values.as_ref(),
+            FormattedValues::Bool(values) => values,
+            FormattedValues::Int2(values) => values,
+            FormattedValues::Int4(values) => values,
+            FormattedValues::Int8(values) | FormattedValues::Oid(values) | FormattedValues::Alias(values, _) => values,
+            FormattedValues::Float4(values) => values,
+            FormattedValues::Float8(values) => values,
+            FormattedValues::Numeric(values, ..) => values,
+            FormattedValues::Varying(values) => values,
+            FormattedValues::Text(values) | FormattedValues::Jsonb(values) | FormattedValues::Uuid(values) => values,
+            FormattedValues::Bytea(values) => values,
+            FormattedValues::Date(values) => values,
+            FormattedValues::Time(values) => values,
+            FormattedValues::Timestamp(values) | FormattedValues::TimestampTz(values) => values,
+            FormattedValues::Interval(values) => values,
+            FormattedValues::Array { lists, .. } => lists,
+            FormattedValues::Void(values) => values.as_ref(),
         }
     }
 
@@ -254,29 +256,31 @@ impl ColumnFormatter {
     #[inline]
     pub fn write_text(&self, row: usize, out: &mut BytesMut) {
         match &self.values {
-            Values::Int8(values) => write_i64(values.value(row), out),
-            Values::Text(values) | Values::Jsonb(values) | Values::Uuid(values) => {
+            FormattedValues::Int8(values) => write_i64(values.value(row), out),
+            FormattedValues::Text(values) | FormattedValues::Jsonb(values) | FormattedValues::Uuid(values) => {
                 out.extend_from_slice(values.value(row).as_bytes());
             }
-            Values::Timestamp(values) => calendar::write_timestamp(values.value(row), out),
-            Values::Numeric(values, scale) => write_decimal(values.value(row), *scale, out),
-            Values::Varying(values) => Numeric::decode(values.value(row)).write_text(out),
-            Values::Bool(values) => out.put_u8(if values.value(row) { b't' } else { b'f' }),
-            Values::Int2(values) => write_i64(values.value(row).into(), out),
-            Values::Int4(values) => write_i64(values.value(row).into(), out),
-            Values::Float4(values) => float::write_f32(values.value(row), self.style.extra_float_digits, out),
-            Values::Float8(values) => float::write_f64(values.value(row), self.style.extra_float_digits, out),
-            Values::Bytea(values) => byte_types::write_bytea(values.value(row), self.style.bytea_hex, out),
-            Values::Date(values) => calendar::write_date(values.value(row), out),
-            Values::Time(values) => calendar::write_time(values.value(row), out),
-            Values::TimestampTz(values) => calendar::write_timestamptz(values.value(row), self.style.time_zone, out),
-            Values::Interval(values) => write_interval(values.value(row), self.style.interval_style, out),
-            Values::Oid(values) => write_i64(values.value(row), out),
-            Values::Alias(values, alias) => self.write_alias(values.value(row), alias, out),
-            Values::Array { lists, items, .. } => {
+            FormattedValues::Timestamp(values) => calendar::write_timestamp(values.value(row), out),
+            FormattedValues::Numeric(values, scale) => write_decimal(values.value(row), *scale, out),
+            FormattedValues::Varying(values) => Numeric::decode(values.value(row)).write_text(out),
+            FormattedValues::Bool(values) => out.put_u8(if values.value(row) { b't' } else { b'f' }),
+            FormattedValues::Int2(values) => write_i64(values.value(row).into(), out),
+            FormattedValues::Int4(values) => write_i64(values.value(row).into(), out),
+            FormattedValues::Float4(values) => float::write_f32(values.value(row), self.style.extra_float_digits, out),
+            FormattedValues::Float8(values) => float::write_f64(values.value(row), self.style.extra_float_digits, out),
+            FormattedValues::Bytea(values) => byte_types::write_bytea(values.value(row), self.style.bytea_hex, out),
+            FormattedValues::Date(values) => calendar::write_date(values.value(row), out),
+            FormattedValues::Time(values) => calendar::write_time(values.value(row), out),
+            FormattedValues::TimestampTz(values) => {
+                calendar::write_timestamptz(values.value(row), self.style.time_zone, out)
+            }
+            FormattedValues::Interval(values) => write_interval(values.value(row), self.style.interval_style, out),
+            FormattedValues::Oid(values) => write_i64(values.value(row), out),
+            FormattedValues::Alias(values, alias) => self.write_alias(values.value(row), alias, out),
+            FormattedValues::Array { lists, items, .. } => {
                 let offsets = lists.value_offsets();
                 let (start, end) = (offsets[row] as usize, offsets[row + 1] as usize);
-                let nested = matches!(items.values, Values::Array { .. });
+                let nested = matches!(items.values, FormattedValues::Array { .. });
                 let mut item = BytesMut::new();
                 out.put_u8(b'{');
                 for at in start..end {
@@ -295,7 +299,7 @@ impl ColumnFormatter {
                 }
                 out.put_u8(b'}');
             }
-            Values::Void(_) => {}
+            FormattedValues::Void(_) => {}
         }
     }
 
@@ -320,38 +324,38 @@ impl ColumnFormatter {
     #[inline]
     pub fn write_binary(&self, row: usize, out: &mut BytesMut) {
         match &self.values {
-            Values::Int8(values) => out.put_i64(values.value(row)),
-            Values::Text(values) => out.extend_from_slice(values.value(row).as_bytes()),
-            Values::Timestamp(values) | Values::TimestampTz(values) => {
+            FormattedValues::Int8(values) => out.put_i64(values.value(row)),
+            FormattedValues::Text(values) => out.extend_from_slice(values.value(row).as_bytes()),
+            FormattedValues::Timestamp(values) | FormattedValues::TimestampTz(values) => {
                 out.put_i64(values.value(row).saturating_sub(PG_EPOCH_US));
             }
-            Values::Numeric(values, scale) => write_decimal_binary(values.value(row), *scale, out),
-            Values::Varying(values) => Numeric::decode(values.value(row)).write_binary(out),
-            Values::Bool(values) => out.put_u8(values.value(row).into()),
-            Values::Int2(values) => out.put_i16(values.value(row)),
-            Values::Int4(values) => out.put_i32(values.value(row)),
-            Values::Float4(values) => out.put_f32(values.value(row)),
-            Values::Float8(values) => out.put_f64(values.value(row)),
-            Values::Jsonb(values) => {
+            FormattedValues::Numeric(values, scale) => write_decimal_binary(values.value(row), *scale, out),
+            FormattedValues::Varying(values) => Numeric::decode(values.value(row)).write_binary(out),
+            FormattedValues::Bool(values) => out.put_u8(values.value(row).into()),
+            FormattedValues::Int2(values) => out.put_i16(values.value(row)),
+            FormattedValues::Int4(values) => out.put_i32(values.value(row)),
+            FormattedValues::Float4(values) => out.put_f32(values.value(row)),
+            FormattedValues::Float8(values) => out.put_f64(values.value(row)),
+            FormattedValues::Jsonb(values) => {
                 const VERSION: u8 = 1;
                 out.put_u8(VERSION);
                 out.extend_from_slice(values.value(row).as_bytes());
             }
-            Values::Uuid(values) => {
+            FormattedValues::Uuid(values) => {
                 let value = byte_types::parse_uuid(values.value(row)).unwrap_or_default();
                 out.extend_from_slice(&value);
             }
-            Values::Bytea(values) => out.extend_from_slice(values.value(row)),
-            Values::Date(values) => out.put_i32(values.value(row).saturating_sub(PG_EPOCH_DAYS)),
-            Values::Time(values) => out.put_i64(values.value(row)),
-            Values::Interval(values) => {
+            FormattedValues::Bytea(values) => out.extend_from_slice(values.value(row)),
+            FormattedValues::Date(values) => out.put_i32(values.value(row).saturating_sub(PG_EPOCH_DAYS)),
+            FormattedValues::Time(values) => out.put_i64(values.value(row)),
+            FormattedValues::Interval(values) => {
                 let value = values.value(row);
                 out.put_i64(value.nanoseconds / 1_000);
                 out.put_i32(value.days);
                 out.put_i32(value.months);
             }
-            Values::Oid(values) | Values::Alias(values, _) => out.put_u32(values.value(row) as u32),
-            Values::Array { lists, items, item_oid } => {
+            FormattedValues::Oid(values) | FormattedValues::Alias(values, _) => out.put_u32(values.value(row) as u32),
+            FormattedValues::Array { lists, items, item_oid } => {
                 let mut dimensions = Vec::new();
                 self.dimensions(row, &mut dimensions);
                 let is_empty = dimensions.contains(&0);
@@ -373,13 +377,13 @@ impl ColumnFormatter {
                     }
                 }
             }
-            Values::Void(_) => {}
+            FormattedValues::Void(_) => {}
         }
     }
 
     /// Lengths of the list at `row` and of the first lists inside it.
     fn dimensions(&self, row: usize, lengths: &mut Vec<i32>) {
-        if let Values::Array { lists, items, .. } = &self.values {
+        if let FormattedValues::Array { lists, items, .. } = &self.values {
             let length = lists.value_length(row);
             lengths.push(length);
             if length > 0 {
@@ -391,7 +395,7 @@ impl ColumnFormatter {
     /// The items at the bottom of the list at `row`, or the item itself, each with its length in front. Whether one of
     /// them is NULL.
     fn write_binary_items(&self, row: usize, out: &mut BytesMut) -> bool {
-        if let Values::Array { lists, items, .. } = &self.values {
+        if let FormattedValues::Array { lists, items, .. } = &self.values {
             let offsets = lists.value_offsets();
             let mut has_nulls = false;
             for at in offsets[row] as usize..offsets[row + 1] as usize {

@@ -3,9 +3,9 @@
 use arrow::datatypes::IntervalMonthDayNano;
 use bytes::{BufMut, BytesMut};
 
-use super::calendar::{DAY_US, SECOND_US, two_digits, write_fraction};
+use super::calendar::{DAY_US, SECOND_US, write_fraction};
 use super::datetime::{Bad, INTERVAL_FIELD_OVERFLOW, fraction_us};
-use super::numeric::{write_i64, write_u64};
+use super::numeric::{two_digits, write_i64, write_u64};
 use crate::error::{SqlError, state};
 
 /// The setting `intervalstyle`.
@@ -34,7 +34,7 @@ impl IntervalStyle {
 /// Reads an interval.
 pub fn parse_interval(text: &str) -> Result<IntervalMonthDayNano, SqlError> {
     const KIND: &str = "interval";
-    let mut sum = Sum::default();
+    let mut sum = IntervalSum::default();
     let trimmed = text.trim_matches(super::numeric::is_blank);
     let read = match trimmed.strip_prefix(['P', 'p']) {
         Some(rest) => sum.read_iso(rest),
@@ -60,7 +60,7 @@ pub fn parse_interval(text: &str) -> Result<IntervalMonthDayNano, SqlError> {
 }
 
 #[derive(Clone, Copy)]
-enum Unit {
+enum WrittenUnit {
     Microsecond,
     Millisecond,
     Second,
@@ -75,25 +75,25 @@ enum Unit {
     Millennium,
 }
 
-impl Unit {
-    fn named(lower: &str) -> Option<Unit> {
+impl WrittenUnit {
+    fn named(lower: &str) -> Option<WrittenUnit> {
         Some(match lower {
             "us" | "usec" | "usecs" | "usecond" | "useconds" | "microsecond" | "microseconds" | "microsecon" => {
-                Unit::Microsecond
+                WrittenUnit::Microsecond
             }
             "ms" | "msec" | "msecs" | "msecond" | "mseconds" | "millisecond" | "milliseconds" | "millisecon" => {
-                Unit::Millisecond
+                WrittenUnit::Millisecond
             }
-            "s" | "sec" | "secs" | "second" | "seconds" => Unit::Second,
-            "m" | "min" | "mins" | "minute" | "minutes" => Unit::Minute,
-            "h" | "hr" | "hrs" | "hour" | "hours" => Unit::Hour,
-            "d" | "day" | "days" => Unit::Day,
-            "w" | "week" | "weeks" => Unit::Week,
-            "mon" | "mons" | "month" | "months" => Unit::Month,
-            "y" | "yr" | "yrs" | "year" | "years" => Unit::Year,
-            "dec" | "decs" | "decade" | "decades" => Unit::Decade,
-            "c" | "cent" | "century" | "centuries" => Unit::Century,
-            "mil" | "mils" | "millennium" | "millennia" => Unit::Millennium,
+            "s" | "sec" | "secs" | "second" | "seconds" => WrittenUnit::Second,
+            "m" | "min" | "mins" | "minute" | "minutes" => WrittenUnit::Minute,
+            "h" | "hr" | "hrs" | "hour" | "hours" => WrittenUnit::Hour,
+            "d" | "day" | "days" => WrittenUnit::Day,
+            "w" | "week" | "weeks" => WrittenUnit::Week,
+            "mon" | "mons" | "month" | "months" => WrittenUnit::Month,
+            "y" | "yr" | "yrs" | "year" | "years" => WrittenUnit::Year,
+            "dec" | "decs" | "decade" | "decades" => WrittenUnit::Decade,
+            "c" | "cent" | "century" | "centuries" => WrittenUnit::Century,
+            "mil" | "mils" | "millennium" | "millennia" => WrittenUnit::Millennium,
             _ => return None,
         })
     }
@@ -101,15 +101,15 @@ impl Unit {
 
 /// A number as written: sign, whole part, digits after the point.
 #[derive(Clone, Copy)]
-struct Number<'a> {
+struct WrittenNumber<'a> {
     negative: bool,
     whole: i64,
     fraction: &'a str,
 }
 
-impl<'a> Number<'a> {
+impl<'a> WrittenNumber<'a> {
     /// `text` has digits with at most one point, at least one digit.
-    fn read(negative: bool, text: &'a str) -> Result<Number<'a>, Bad> {
+    fn read(negative: bool, text: &'a str) -> Result<WrittenNumber<'a>, Bad> {
         let (whole, fraction) = text.split_once('.').unwrap_or((text, ""));
         if whole.is_empty() && fraction.is_empty() || !fraction.bytes().all(|byte| byte.is_ascii_digit()) {
             return Err(Bad::Syntax);
@@ -119,7 +119,7 @@ impl<'a> Number<'a> {
         } else {
             whole.parse().map_err(|_| Bad::Field)?
         };
-        Ok(Number {
+        Ok(WrittenNumber {
             negative,
             whole,
             fraction,
@@ -151,7 +151,7 @@ impl<'a> Number<'a> {
 }
 
 #[derive(Default)]
-struct Sum {
+struct IntervalSum {
     months: i64,
     days: i64,
     us: i64,
@@ -159,8 +159,8 @@ struct Sum {
     named: u32,
 }
 
-impl Sum {
-    fn add(&mut self, number: Number, unit: Unit) -> Result<(), Bad> {
+impl IntervalSum {
+    fn add(&mut self, number: WrittenNumber, unit: WrittenUnit) -> Result<(), Bad> {
         let bit = 1 << unit as u32;
         if self.named & bit != 0 {
             return Err(Bad::Syntax);
@@ -168,44 +168,44 @@ impl Sum {
         self.named |= bit;
         let whole = number.signed();
         match unit {
-            Unit::Microsecond => {
+            WrittenUnit::Microsecond => {
                 self.add_us(whole, 1)?;
                 self.add_fraction_us(number.fraction())?;
             }
-            Unit::Millisecond => {
+            WrittenUnit::Millisecond => {
                 self.add_us(whole, 1_000)?;
                 self.add_fraction_us(number.fraction() * 1e3)?;
             }
-            Unit::Second => self.add_us(number.seconds_us()?, 1)?,
-            Unit::Minute => {
+            WrittenUnit::Second => self.add_us(number.seconds_us()?, 1)?,
+            WrittenUnit::Minute => {
                 self.add_us(whole, 60 * SECOND_US)?;
                 self.add_fraction_us(number.fraction() * 60e6)?;
             }
-            Unit::Hour => {
+            WrittenUnit::Hour => {
                 self.add_us(whole, 3_600 * SECOND_US)?;
                 self.add_fraction_us(number.fraction() * 3_600e6)?;
             }
-            Unit::Day => {
+            WrittenUnit::Day => {
                 self.add_days(whole)?;
                 self.add_fraction_us(number.fraction() * DAY_US as f64)?;
             }
-            Unit::Week => {
+            WrittenUnit::Week => {
                 self.add_days(whole.checked_mul(7).ok_or(Bad::Field)?)?;
                 self.add_fraction_days(number.fraction() * 7.0)?;
             }
-            Unit::Month => {
+            WrittenUnit::Month => {
                 self.add_months(whole, 1)?;
                 self.add_fraction_days(number.fraction() * 30.0)?;
             }
-            Unit::Year => self.add_years(number, 1)?,
-            Unit::Decade => self.add_years(number, 10)?,
-            Unit::Century => self.add_years(number, 100)?,
-            Unit::Millennium => self.add_years(number, 1_000)?,
+            WrittenUnit::Year => self.add_years(number, 1)?,
+            WrittenUnit::Decade => self.add_years(number, 10)?,
+            WrittenUnit::Century => self.add_years(number, 100)?,
+            WrittenUnit::Millennium => self.add_years(number, 1_000)?,
         }
         Ok(())
     }
 
-    fn add_years(&mut self, number: Number, years: i64) -> Result<(), Bad> {
+    fn add_years(&mut self, number: WrittenNumber, years: i64) -> Result<(), Bad> {
         self.add_months(number.signed(), 12 * years)?;
         self.add_months((number.fraction() * 12.0 * years as f64).round_ties_even() as i64, 1)
     }
@@ -256,7 +256,7 @@ impl Sum {
             [hours, minutes, seconds] => (whole(hours)?, whole(minutes)?, *seconds),
             _ => return Err(Bad::Syntax),
         };
-        let seconds = Number::read(false, seconds)?;
+        let seconds = WrittenNumber::read(false, seconds)?;
         if minutes > 59 || seconds.whole > 60 {
             return Err(Bad::Field);
         }
@@ -265,7 +265,8 @@ impl Sum {
             .and_then(|us| us.checked_add(minutes * 60 * SECOND_US))
             .and_then(|us| us.checked_add(seconds.seconds_us().ok()?))
             .ok_or(Bad::Field)?;
-        const CLOCK: u32 = 1 << Unit::Hour as u32 | 1 << Unit::Minute as u32 | 1 << Unit::Second as u32;
+        const CLOCK: u32 =
+            1 << WrittenUnit::Hour as u32 | 1 << WrittenUnit::Minute as u32 | 1 << WrittenUnit::Second as u32;
         if self.named & CLOCK != 0 {
             return Err(Bad::Syntax);
         }
@@ -280,7 +281,7 @@ impl Sum {
         }
         let bytes = text.as_bytes();
         let mut at = 0;
-        let mut pending: Option<Number> = None;
+        let mut pending: Option<WrittenNumber> = None;
         let mut ago = false;
         while at < bytes.len() {
             let byte = bytes[at];
@@ -294,7 +295,7 @@ impl Sum {
                 let word = text[start..at].to_ascii_lowercase();
                 match (word.as_str(), pending.take()) {
                     ("ago", None) if self.named != 0 => ago = true,
-                    (word, Some(number)) => self.add(number, Unit::named(word).ok_or(Bad::Syntax)?)?,
+                    (word, Some(number)) => self.add(number, WrittenUnit::named(word).ok_or(Bad::Syntax)?)?,
                     ("infinity", None) => return Err(Bad::Infinite),
                     _ => return Err(Bad::Syntax),
                 }
@@ -323,7 +324,7 @@ impl Sum {
                         }
                         // A number before a time counts days.
                         if let Some(days) = pending.take() {
-                            self.add(days, Unit::Day)?;
+                            self.add(days, WrittenUnit::Day)?;
                         }
                         self.add_time(negative, &text[start..at])?;
                     }
@@ -331,30 +332,30 @@ impl Sum {
                         if pending.is_some() {
                             return Err(Bad::Syntax);
                         }
-                        let years = Number::read(negative, &text[start..at])?;
+                        let years = WrittenNumber::read(negative, &text[start..at])?;
                         at += 1;
                         let start = at;
                         while at < bytes.len() && bytes[at].is_ascii_digit() {
                             at += 1;
                         }
-                        let months = Number::read(negative, &text[start..at])?;
+                        let months = WrittenNumber::read(negative, &text[start..at])?;
                         if months.whole > 11 || !years.fraction.is_empty() {
                             return Err(Bad::Field);
                         }
-                        self.add(years, Unit::Year)?;
-                        self.add(months, Unit::Month)?;
+                        self.add(years, WrittenUnit::Year)?;
+                        self.add(months, WrittenUnit::Month)?;
                     }
                     _ => {
                         if pending.is_some() {
                             return Err(Bad::Syntax);
                         }
-                        pending = Some(Number::read(negative, &text[start..at])?);
+                        pending = Some(WrittenNumber::read(negative, &text[start..at])?);
                     }
                 }
             }
         }
         if let Some(seconds) = pending {
-            self.add(seconds, Unit::Second)?;
+            self.add(seconds, WrittenUnit::Second)?;
         }
         if self.named == 0 {
             return Err(Bad::Syntax);
@@ -381,9 +382,9 @@ impl Sum {
             && date.bytes().all(|byte| byte.is_ascii_digit() || byte == b'-')
             && !years.is_empty()
         {
-            self.add(Number::read(false, years)?, Unit::Year)?;
-            self.add(Number::read(false, months)?, Unit::Month)?;
-            self.add(Number::read(false, days)?, Unit::Day)?;
+            self.add(WrittenNumber::read(false, years)?, WrittenUnit::Year)?;
+            self.add(WrittenNumber::read(false, months)?, WrittenUnit::Month)?;
+            self.add(WrittenNumber::read(false, days)?, WrittenUnit::Day)?;
         } else {
             self.read_designated(date, false)?;
         }
@@ -401,15 +402,15 @@ impl Sum {
             let end = unsigned
                 .find(|c: char| !c.is_ascii_digit() && c != '.')
                 .ok_or(Bad::Syntax)?;
-            let number = Number::read(negative, &unsigned[..end])?;
+            let number = WrittenNumber::read(negative, &unsigned[..end])?;
             let unit = match (unsigned.as_bytes()[end].to_ascii_uppercase(), in_time) {
-                (b'Y', false) => Unit::Year,
-                (b'M', false) => Unit::Month,
-                (b'W', false) => Unit::Week,
-                (b'D', false) => Unit::Day,
-                (b'H', true) => Unit::Hour,
-                (b'M', true) => Unit::Minute,
-                (b'S', true) => Unit::Second,
+                (b'Y', false) => WrittenUnit::Year,
+                (b'M', false) => WrittenUnit::Month,
+                (b'W', false) => WrittenUnit::Week,
+                (b'D', false) => WrittenUnit::Day,
+                (b'H', true) => WrittenUnit::Hour,
+                (b'M', true) => WrittenUnit::Minute,
+                (b'S', true) => WrittenUnit::Second,
                 _ => return Err(Bad::Syntax),
             };
             self.add(number, unit)?;
@@ -421,7 +422,7 @@ impl Sum {
 
 /// An interval taken apart as PostgreSQL's `struct pg_itm`, each part with its own sign.
 #[derive(Clone, Copy)]
-struct Parts {
+struct IntervalParts {
     years: i64,
     months: i64,
     days: i64,
@@ -431,10 +432,10 @@ struct Parts {
     fraction_us: i64,
 }
 
-impl Parts {
-    fn of(value: IntervalMonthDayNano) -> Parts {
+impl IntervalParts {
+    fn of(value: IntervalMonthDayNano) -> IntervalParts {
         let us = value.nanoseconds / 1_000;
-        Parts {
+        IntervalParts {
             years: i64::from(value.months / 12),
             months: i64::from(value.months % 12),
             days: i64::from(value.days),
@@ -445,8 +446,8 @@ impl Parts {
         }
     }
 
-    fn negated(self) -> Parts {
-        Parts {
+    fn negated(self) -> IntervalParts {
+        IntervalParts {
             years: -self.years,
             months: -self.months,
             days: -self.days,
@@ -498,7 +499,7 @@ impl Parts {
 }
 
 pub fn write_interval(value: IntervalMonthDayNano, style: IntervalStyle, out: &mut BytesMut) {
-    let parts = Parts::of(value);
+    let parts = IntervalParts::of(value);
     match style {
         IntervalStyle::Postgres => write_postgres(parts, out),
         IntervalStyle::PostgresVerbose => write_verbose(parts, out),
@@ -508,7 +509,7 @@ pub fn write_interval(value: IntervalMonthDayNano, style: IntervalStyle, out: &m
 }
 
 /// `1 year 2 mons -3 days +04:05:06.7`
-fn write_postgres(parts: Parts, out: &mut BytesMut) {
+fn write_postgres(parts: IntervalParts, out: &mut BytesMut) {
     let mut is_first = true;
     let mut was_negative = false;
     for (value, unit) in [(parts.years, "year"), (parts.months, "mon"), (parts.days, "day")] {
@@ -549,7 +550,7 @@ fn write_postgres(parts: Parts, out: &mut BytesMut) {
 }
 
 /// `@ 1 year 2 mons -3 days 4 hours ago`
-fn write_verbose(parts: Parts, out: &mut BytesMut) {
+fn write_verbose(parts: IntervalParts, out: &mut BytesMut) {
     out.put_u8(b'@');
     let mut is_first = true;
     let mut ago = false;
@@ -607,7 +608,7 @@ fn write_verbose(parts: Parts, out: &mut BytesMut) {
 }
 
 /// `1-2`, `3 4:05:06`, `+1-2 -3 +4:05:06`
-fn write_standard(parts: Parts, out: &mut BytesMut) {
+fn write_standard(parts: IntervalParts, out: &mut BytesMut) {
     let has_negative = parts.all().iter().any(|part| *part < 0);
     let has_positive = parts.all().iter().any(|part| *part > 0);
     let has_months = parts.years != 0 || parts.months != 0;
@@ -650,7 +651,7 @@ fn write_standard(parts: Parts, out: &mut BytesMut) {
 }
 
 /// `P1Y2M-3DT4H5M6.7S`
-fn write_iso(parts: Parts, out: &mut BytesMut) {
+fn write_iso(parts: IntervalParts, out: &mut BytesMut) {
     out.put_u8(b'P');
     if parts.all().iter().all(|part| *part == 0) {
         out.extend_from_slice(b"T0S");

@@ -99,7 +99,7 @@ pub fn read_as_written(text: &str) -> Result<Value, SqlError> {
 
 fn read_with(text: &str, as_written: bool) -> Result<Value, SqlError> {
     check(text)?;
-    let mut reader = Reader {
+    let mut reader = JsonReader {
         bytes: text.as_bytes(),
         at: 0,
         as_written,
@@ -160,13 +160,13 @@ pub fn unquote(quoted: &str) -> Result<Cow<'_, str>, SqlError> {
 }
 
 /// Reads text that [`check`] has found valid.
-struct Reader<'a> {
+struct JsonReader<'a> {
     bytes: &'a [u8],
     at: usize,
     as_written: bool,
 }
 
-impl Reader<'_> {
+impl JsonReader<'_> {
     fn skip_blanks(&mut self) {
         while matches!(self.bytes.get(self.at), Some(b' ' | b'\t' | b'\n' | b'\r')) {
             self.at += 1;

@@ -18,6 +18,8 @@ pub mod json;
 pub mod numeric;
 pub mod varying;
 
+mod malformed;
+
 mod builder;
 mod formatter;
 #[cfg(test)]

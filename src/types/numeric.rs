@@ -5,8 +5,7 @@
 
 use bytes::{BufMut, BytesMut};
 
-use super::builder::{incorrect_binary, insufficient_binary};
-use super::calendar::two_digits;
+use super::malformed::{incorrect_binary, insufficient_binary};
 use crate::error::{SqlError, state};
 
 /// Reads an integer of any width as PostgreSQL does: blanks around it, an optional sign, digits.
@@ -504,6 +503,18 @@ fn few_groups(groups: impl ExactSizeIterator<Item = u16>, weight: i32, shape: De
     }
     let divisor = 10_u64.pow(power.unsigned_abs());
     value.is_multiple_of(divisor).then(|| u128::from(value / divisor))
+}
+
+const DIGIT_PAIRS: &[u8; 200] = b"0001020304050607080910111213141516171819\
+2021222324252627282930313233343536373839\
+4041424344454647484950515253545556575859\
+6061626364656667686970717273747576777879\
+8081828384858687888990919293949596979899";
+
+/// The two digits of `value`, which is below 100.
+pub(super) fn two_digits(value: u32) -> [u8; 2] {
+    let at = value as usize * 2;
+    [DIGIT_PAIRS[at], DIGIT_PAIRS[at + 1]]
 }
 
 #[cfg(test)]

@@ -69,8 +69,8 @@ pub fn compile(planned: &Planned, time_zone: &str) -> Result<Compiled, SqlError>
     let needed = vec![true; plan.schema().fields().len()];
     let root = match compiler.node(&plan, &needed) {
         Ok(root) => root,
-        Err(Stop::Unsupported(reason)) => return Ok(Compiled::Recompute { reason }),
-        Err(Stop::Failed(error)) => return Err(error),
+        Err(CompileStop::Unsupported(reason)) => return Ok(Compiled::Recompute { reason }),
+        Err(CompileStop::Failed(error)) => return Err(error),
     };
     assert_eq!(
         root.columns.len(),
@@ -100,20 +100,20 @@ pub fn compile(planned: &Planned, time_zone: &str) -> Result<Compiled, SqlError>
 }
 
 /// Why a subtree is not compiled.
-enum Stop {
+enum CompileStop {
     /// It has no incremental form: the reason.
     Unsupported(String),
     Failed(SqlError),
 }
 
-impl<E: Into<SqlError>> From<E> for Stop {
-    fn from(error: E) -> Stop {
-        Stop::Failed(error.into())
+impl<E: Into<SqlError>> From<E> for CompileStop {
+    fn from(error: E) -> CompileStop {
+        CompileStop::Failed(error.into())
     }
 }
 
-fn unsupported<T>(reason: impl Into<String>) -> Result<T, Stop> {
-    Err(Stop::Unsupported(reason.into()))
+fn unsupported<T>(reason: impl Into<String>) -> Result<T, CompileStop> {
+    Err(CompileStop::Unsupported(reason.into()))
 }
 
 /// A window bound that a column holds unchanged.
@@ -166,7 +166,7 @@ impl Compiler {
     }
 
     /// Compiles `plan`; its output has at least the columns that are `needed`.
-    fn node(&mut self, plan: &LogicalPlan, needed: &[bool]) -> Result<Built, Stop> {
+    fn node(&mut self, plan: &LogicalPlan, needed: &[bool]) -> Result<Built, CompileStop> {
         match plan {
             LogicalPlan::TableScan(scan) => self.scan(scan, needed),
             LogicalPlan::Projection(projection) => self.projection(projection, needed),
@@ -205,7 +205,7 @@ impl Compiler {
         }
     }
 
-    fn scan(&mut self, scan: &logical_plan::TableScan, needed: &[bool]) -> Result<Built, Stop> {
+    fn scan(&mut self, scan: &logical_plan::TableScan, needed: &[bool]) -> Result<Built, CompileStop> {
         // Filters of a scan are hints: the plan has them above it, too.
         if scan.fetch.is_some() {
             return unsupported("a limit was pushed into a scan");
@@ -271,7 +271,7 @@ impl Compiler {
         })
     }
 
-    fn projection(&mut self, projection: &logical_plan::Projection, needed: &[bool]) -> Result<Built, Stop> {
+    fn projection(&mut self, projection: &logical_plan::Projection, needed: &[bool]) -> Result<Built, CompileStop> {
         let columns = kept(needed);
         let expressions: Vec<&Expr> = columns.iter().map(|column| &projection.expr[*column]).collect();
         check_all(expressions.iter().copied())?;
@@ -309,7 +309,7 @@ impl Compiler {
         })
     }
 
-    fn filter(&mut self, filter: &logical_plan::Filter, needed: &[bool]) -> Result<Built, Stop> {
+    fn filter(&mut self, filter: &logical_plan::Filter, needed: &[bool]) -> Result<Built, CompileStop> {
         check_all([&filter.predicate])?;
         let mut below = needed_by([&filter.predicate], filter.input.schema())?;
         for (below, needed) in below.iter_mut().zip(needed) {
@@ -327,7 +327,7 @@ impl Compiler {
         Ok(Built { node, ..input })
     }
 
-    fn union(&mut self, union: &logical_plan::Union, needed: &[bool]) -> Result<Built, Stop> {
+    fn union(&mut self, union: &logical_plan::Union, needed: &[bool]) -> Result<Built, CompileStop> {
         let columns = kept(needed);
         let schema = subset(&union.schema, &columns)?;
         let output = arrow_schema(&schema);
@@ -359,7 +359,7 @@ impl Compiler {
         })
     }
 
-    fn window(&mut self, window: &Window, needed: &[bool]) -> Result<Built, Stop> {
+    fn window(&mut self, window: &Window, needed: &[bool]) -> Result<Built, CompileStop> {
         let mut below = vec![false; window.input.schema().fields().len()];
         for (output, needed) in needed.iter().enumerate() {
             if let (true, Some(input)) = (needed, window.input_column(output)) {
@@ -430,7 +430,7 @@ impl Compiler {
         })
     }
 
-    fn aggregate(&mut self, aggregate: &logical_plan::Aggregate, needed: &[bool]) -> Result<Built, Stop> {
+    fn aggregate(&mut self, aggregate: &logical_plan::Aggregate, needed: &[bool]) -> Result<Built, CompileStop> {
         let keys = aggregate.group_expr.len();
         let calls: Vec<usize> = (0..aggregate.aggr_expr.len())
             .filter(|call| needed[keys + call])
@@ -506,7 +506,7 @@ impl Compiler {
     }
 
     /// One aggregate function call.
-    fn call(&self, expr: &Expr, input: &Built, output: &DataType) -> Result<Call, Stop> {
+    fn call(&self, expr: &Expr, input: &Built, output: &DataType) -> Result<Call, CompileStop> {
         use datafusion::logical_expr::ExprSchemable;
         let expr = unaliased(expr);
         let Expr::AggregateFunction(call) = expr else {
@@ -618,7 +618,7 @@ fn topic_column(schema: &SchemaRef, index: usize, user_columns: usize) -> TopicC
 }
 
 /// Refuses expressions that depend on more than their row.
-fn check_all<'a>(exprs: impl IntoIterator<Item = &'a Expr>) -> Result<(), Stop> {
+fn check_all<'a>(exprs: impl IntoIterator<Item = &'a Expr>) -> Result<(), CompileStop> {
     for expr in exprs {
         match dependence(expr)? {
             (Dependence::Row, _) => {}

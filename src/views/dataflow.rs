@@ -241,7 +241,7 @@ pub type Emit<'a> = dyn FnMut(&Delta) + 'a;
 pub struct Instance {
     dataflow: Arc<Dataflow>,
     /// By node: its state if it has any.
-    states: Vec<Kept>,
+    states: Vec<KeptNodes>,
     counts: Vec<NodeCounts>,
     output: Output,
     emits: bool,
@@ -254,26 +254,26 @@ pub struct Instance {
 }
 
 #[allow(clippy::large_enum_variant, reason = "one per node, never moved about")]
-enum Kept {
+enum KeptNodes {
     Nothing,
     Window(WindowOperator),
     Aggregate(Aggregate),
 }
 
-impl Kept {
+impl KeptNodes {
     fn operator(&mut self) -> Option<&mut dyn Operator> {
         match self {
-            Kept::Nothing => None,
-            Kept::Window(window) => Some(window),
-            Kept::Aggregate(aggregate) => Some(aggregate),
+            KeptNodes::Nothing => None,
+            KeptNodes::Window(window) => Some(window),
+            KeptNodes::Aggregate(aggregate) => Some(aggregate),
         }
     }
 
     fn bytes(&self) -> usize {
         match self {
-            Kept::Nothing => 0,
-            Kept::Window(window) => window.bytes(),
-            Kept::Aggregate(aggregate) => aggregate.bytes(),
+            KeptNodes::Nothing => 0,
+            KeptNodes::Window(window) => window.bytes(),
+            KeptNodes::Aggregate(aggregate) => aggregate.bytes(),
         }
     }
 }
@@ -290,9 +290,9 @@ impl Instance {
         let mut states = Vec::with_capacity(dataflow.nodes.len());
         for node in &dataflow.nodes {
             states.push(match &node.step {
-                Step::Window(spec) => Kept::Window(WindowOperator::new(spec.clone())),
-                Step::Aggregate(spec) => Kept::Aggregate(Aggregate::new(spec.clone(), budget.clone())?),
-                Step::Scan(_) | Step::Linear { .. } | Step::Union => Kept::Nothing,
+                Step::Window(spec) => KeptNodes::Window(WindowOperator::new(spec.clone())),
+                Step::Aggregate(spec) => KeptNodes::Aggregate(Aggregate::new(spec.clone(), budget.clone())?),
+                Step::Scan(_) | Step::Linear { .. } | Step::Union => KeptNodes::Nothing,
             });
         }
         let output = match dataflow.root_aggregate() {
@@ -306,7 +306,7 @@ impl Instance {
                         }
                     )
                 });
-                if let (true, Kept::Aggregate(aggregate)) = (checks, &mut states[aggregate]) {
+                if let (true, KeptNodes::Aggregate(aggregate)) = (checks, &mut states[aggregate]) {
                     aggregate.note_groups();
                 }
                 Output::Groups {
@@ -321,7 +321,7 @@ impl Instance {
         };
         // Aggregates below the root speak to what is above them.
         for (index, state) in states.iter_mut().enumerate() {
-            if let Kept::Aggregate(aggregate) = state
+            if let KeptNodes::Aggregate(aggregate) = state
                 && !matches!(&output, Output::Groups { aggregate: root, .. } if *root == index)
             {
                 aggregate.emit_changes();
@@ -358,7 +358,7 @@ impl Instance {
 
     fn aggregate(&mut self, node: usize) -> &mut Aggregate {
         match &mut self.states[node] {
-            Kept::Aggregate(aggregate) => aggregate,
+            KeptNodes::Aggregate(aggregate) => aggregate,
             _ => panic!("node {node} is an aggregate"),
         }
     }
@@ -408,13 +408,13 @@ impl Instance {
                     }
                 }
                 (Step::Union, _) => Some(delta),
-                (_, Kept::Window(_)) => return self.assign(next, delta, out),
-                (_, Kept::Aggregate(aggregate)) => {
+                (_, KeptNodes::Window(_)) => return self.assign(next, delta, out),
+                (_, KeptNodes::Aggregate(aggregate)) => {
                     self.changed = true;
                     aggregate.push(&delta)?;
                     return self.account();
                 }
-                (_, Kept::Nothing) => panic!("node {next} is not stateless, so it has a state"),
+                (_, KeptNodes::Nothing) => panic!("node {next} is not stateless, so it has a state"),
             };
             match kept {
                 Some(kept) => (at, delta) = (next, kept),
@@ -437,7 +437,7 @@ impl Instance {
 
     fn window(&mut self, node: usize) -> &mut WindowOperator {
         match &mut self.states[node] {
-            Kept::Window(window) => window,
+            KeptNodes::Window(window) => window,
             _ => panic!("node {node} is a window"),
         }
     }
@@ -467,7 +467,7 @@ impl Instance {
     pub fn finish(&mut self, end: &StepEnd, out: &mut Emit<'_>) -> Result<(), SqlError> {
         for node in 0..self.states.len() {
             // Its output goes through the nodes above it, which are others.
-            let mut state = std::mem::replace(&mut self.states[node], Kept::Nothing);
+            let mut state = std::mem::replace(&mut self.states[node], KeptNodes::Nothing);
             if let Some(operator) = state.operator() {
                 self.away_bytes = operator.bytes();
                 let finished = operator.finish(end, &mut |delta| self.flow(node, delta, out));
@@ -516,7 +516,7 @@ impl Instance {
                 Output::Groups { .. } => unreachable!("handled above"),
             };
         };
-        let Kept::Aggregate(aggregate) = &mut self.states[*node] else {
+        let KeptNodes::Aggregate(aggregate) = &mut self.states[*node] else {
             panic!("node {node} is an aggregate");
         };
         chunks.resize(aggregate.chunks(), None);
@@ -559,7 +559,7 @@ impl Instance {
     pub fn row_count(&self) -> usize {
         match &self.output {
             Output::Groups { aggregate, .. } => match &self.states[*aggregate] {
-                Kept::Aggregate(aggregate) => aggregate.live_groups(),
+                KeptNodes::Aggregate(aggregate) => aggregate.live_groups(),
                 _ => panic!("node {aggregate} is an aggregate"),
             },
             Output::Rows(rows) => rows.rows(),
@@ -574,7 +574,7 @@ impl Instance {
 
     /// Bytes that it cannot do without.
     fn state_bytes(&self) -> usize {
-        let states: usize = self.states.iter().map(Kept::bytes).sum();
+        let states: usize = self.states.iter().map(KeptNodes::bytes).sum();
         states
             + match &self.output {
                 Output::Groups { .. } => 0,
@@ -594,7 +594,7 @@ impl Instance {
 
     fn windows(&self) -> impl Iterator<Item = &WindowOperator> {
         self.states.iter().filter_map(|state| match state {
-            Kept::Window(window) => Some(window),
+            KeptNodes::Window(window) => Some(window),
             _ => None,
         })
     }
@@ -625,15 +625,15 @@ impl Instance {
     }
 
     pub fn stats(&self) -> Vec<NodeStats> {
-        let of = |(state, counts): (&Kept, &NodeCounts)| NodeStats {
+        let of = |(state, counts): (&KeptNodes, &NodeCounts)| NodeStats {
             counts: *counts,
             state_bytes: state.bytes(),
             groups: match state {
-                Kept::Aggregate(aggregate) => Some(aggregate.live_groups()),
+                KeptNodes::Aggregate(aggregate) => Some(aggregate.live_groups()),
                 _ => None,
             },
             skipped: match state {
-                Kept::Window(window) => Some((window.late_rows(), window.null_rows())),
+                KeptNodes::Window(window) => Some((window.late_rows(), window.null_rows())),
                 _ => None,
             },
         };

@@ -30,12 +30,12 @@ const GIVEN_UP_BYTES: usize = 16 << 20;
 pub struct Budget {
     bytes_max: usize,
     used: AtomicUsize,
-    made: Arc<Made>,
+    made: Arc<PassingValues>,
 }
 
 /// Large values that expressions of views make on the way from rows to states. They are no state, and bounded by themselves.
 #[derive(Debug)]
-struct Made {
+struct PassingValues {
     bytes_max: usize,
     used: AtomicUsize,
     /// Bytes given up since the system got back what is free.
@@ -43,13 +43,13 @@ struct Made {
     relief: OnceLock<Arc<Relief>>,
 }
 
-impl fmt::Display for Made {
+impl fmt::Display for PassingValues {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
         f.write_str(self.name())
     }
 }
 
-impl MemoryPool for Made {
+impl MemoryPool for PassingValues {
     fn name(&self) -> &'static str {
         "values of views"
     }
@@ -92,7 +92,7 @@ impl Budget {
         Arc::new(Budget {
             bytes_max,
             used: AtomicUsize::new(0),
-            made: Arc::new(Made {
+            made: Arc::new(PassingValues {
                 bytes_max: bytes_max.max(MADE_BYTES_MIN),
                 used: AtomicUsize::new(0),
                 given_up: AtomicUsize::new(0),

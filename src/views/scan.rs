@@ -90,7 +90,7 @@ impl Scan {
         else {
             panic!("chunks come from topics");
         };
-        let mut batches = Batches::new(self.schema.clone());
+        let mut batches = EvenBatches::new(self.schema.clone());
         for chunk in chunks {
             let columns = columns
                 .iter()
@@ -146,7 +146,7 @@ impl Scan {
 }
 
 /// Cuts large batches, puts small ones together.
-struct Batches {
+struct EvenBatches {
     schema: SchemaRef,
     done: Vec<RecordBatch>,
     small: Vec<RecordBatch>,
@@ -156,10 +156,10 @@ struct Batches {
     varies: bool,
 }
 
-impl Batches {
-    fn new(schema: SchemaRef) -> Batches {
+impl EvenBatches {
+    fn new(schema: SchemaRef) -> EvenBatches {
         let varies = |field: &FieldRef| !(field.data_type().is_primitive() || *field.data_type() == DataType::Boolean);
-        Batches {
+        EvenBatches {
             varies: schema.fields().iter().any(varies),
             schema,
             done: Vec::new(),

@@ -42,12 +42,12 @@ pub struct WindowOperator {
     /// The last end that was added there: most rows come for the same one again.
     last_end: i64,
     /// Rows held back, by window end, and their bytes.
-    held: BTreeMap<i64, Held>,
+    held: BTreeMap<i64, HeldWindow>,
     held_bytes: usize,
 }
 
 #[derive(Default)]
-struct Held {
+struct HeldWindow {
     deltas: Vec<Delta>,
     bytes: usize,
 }

@@ -12,30 +12,13 @@ use tokio::sync::watch;
 use super::extended::Portal;
 use super::frontend::Frontend;
 use super::message;
-use super::socket::{Incoming, Peer, Socket};
+use super::socket::{Ended, Incoming, Peer, Socket};
 use crate::error::{SqlError, state};
 use crate::panics;
 use crate::session::{Cancel, Session, TransactionStatus, terminated};
 
 /// How long a session that is terminated may take to end by itself.
 const TERMINATION_LIMIT: Duration = Duration::from_secs(5);
-
-/// Why a connection is over.
-#[derive(Debug, thiserror::Error)]
-pub(super) enum Ended {
-    #[error("the client is gone")]
-    Gone,
-    #[error("the client took too long to introduce itself")]
-    TimedOut,
-    /// Before its login.
-    #[error("the place was needed")]
-    Displaced,
-    /// The client is told, and the connection closed.
-    #[error("{0}")]
-    Fatal(SqlError),
-    #[error("{0}")]
-    Io(#[from] std::io::Error),
-}
 
 /// How the answer to a message failed.
 pub(super) enum Failure {

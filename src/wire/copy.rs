@@ -8,14 +8,14 @@ use bytes::BytesMut;
 use pgwire::messages::copy::{CopyDone, CopyInResponse, CopyOutResponse};
 use tokio::io::{AsyncRead, AsyncWrite};
 
-use super::connection::{Connection, Ended, Failure};
+use super::connection::{Connection, Failure};
 use super::copy_binary::{BinaryDecoder, BinaryEncoder};
 use super::copy_in::CopyDecoder;
 use super::copy_out::CopyEncoder;
 use super::frontend::Frontend;
 use super::message;
 use super::send::{Encode, until};
-use super::socket::Peer;
+use super::socket::{Ended, Peer};
 use crate::error::{SqlError, state};
 use crate::session::{Batches, CopyIn};
 use crate::sql::plan::OutField;
@@ -23,39 +23,39 @@ use crate::sql::statement::{CopyFormat, CopyKind};
 use crate::types::TextStyle;
 
 /// What the data of one COPY becomes.
-enum Decoder {
+enum FormatDecoder {
     Lines(CopyDecoder),
     Binary(BinaryDecoder),
 }
 
-impl Decoder {
-    fn new(copy: &CopyIn, style: &TextStyle) -> Decoder {
+impl FormatDecoder {
+    fn new(copy: &CopyIn, style: &TextStyle) -> FormatDecoder {
         match copy.format.kind {
             CopyKind::Text | CopyKind::Csv => {
-                Decoder::Lines(CopyDecoder::new(&copy.table, &copy.columns, &copy.format, style))
+                FormatDecoder::Lines(CopyDecoder::new(&copy.table, &copy.columns, &copy.format, style))
             }
-            CopyKind::Binary => Decoder::Binary(BinaryDecoder::new(&copy.table, &copy.columns)),
+            CopyKind::Binary => FormatDecoder::Binary(BinaryDecoder::new(&copy.table, &copy.columns)),
         }
     }
 
     fn push(&mut self, data: &[u8]) -> Result<Option<RecordBatch>, SqlError> {
         match self {
-            Decoder::Lines(decoder) => decoder.push(data),
-            Decoder::Binary(decoder) => decoder.push(data),
+            FormatDecoder::Lines(decoder) => decoder.push(data),
+            FormatDecoder::Binary(decoder) => decoder.push(data),
         }
     }
 
     fn pending(&self) -> usize {
         match self {
-            Decoder::Lines(decoder) => decoder.pending(),
-            Decoder::Binary(decoder) => decoder.pending(),
+            FormatDecoder::Lines(decoder) => decoder.pending(),
+            FormatDecoder::Binary(decoder) => decoder.pending(),
         }
     }
 
     fn finish(&mut self) -> Result<Option<RecordBatch>, SqlError> {
         match self {
-            Decoder::Lines(decoder) => decoder.finish(),
-            Decoder::Binary(decoder) => decoder.finish(),
+            FormatDecoder::Lines(decoder) => decoder.finish(),
+            FormatDecoder::Binary(decoder) => decoder.finish(),
         }
     }
 }
@@ -109,7 +109,7 @@ impl<S: AsyncRead + AsyncWrite + Peer + Unpin + Send> Connection<S> {
 
     /// Decodes what the client sends until CopyDone.
     async fn receive(&mut self, copy: &mut CopyIn) -> Result<(), Failure> {
-        let mut decoder = Box::new(Decoder::new(copy, self.session.text_style()));
+        let mut decoder = Box::new(FormatDecoder::new(copy, self.session.text_style()));
         let cancel = self.session.cancel_handle();
         loop {
             let message = tokio::select! {
@@ -162,9 +162,9 @@ impl<S: AsyncRead + AsyncWrite + Peer + Unpin + Send> Connection<S> {
     /// Decodes a slice of the data; elsewhere, if it may end a row that is longer than a slice.
     async fn decode(
         &mut self,
-        mut decoder: Box<Decoder>,
+        mut decoder: Box<FormatDecoder>,
         slice: &[u8],
-    ) -> Result<(Box<Decoder>, Option<RecordBatch>), SqlError> {
+    ) -> Result<(Box<FormatDecoder>, Option<RecordBatch>), SqlError> {
         if decoder.pending() <= SLICE_BYTES {
             let rows = decoder.push(slice)?;
             return Ok((decoder, rows));

@@ -30,7 +30,7 @@ const LINE_BYTES_MAX: usize = 0x3fff_ffff;
 pub(super) struct CopyDecoder {
     table: String,
     format: CopyFormat,
-    columns: Vec<Column>,
+    columns: Vec<CopyColumn>,
     schema: SchemaRef,
     /// What was sent and does not make a whole line yet.
     pending: Vec<u8>,
@@ -45,7 +45,7 @@ pub(super) struct CopyDecoder {
     scratch: Vec<u8>,
 }
 
-struct Column {
+struct CopyColumn {
     name: String,
     builder: ColumnBuilder,
     /// csv: an unquoted NULL string is text.
@@ -60,7 +60,7 @@ impl CopyDecoder {
             .iter()
             .map(|(name, pg_type)| pg_type.field(name, true))
             .collect();
-        let columns = columns.iter().map(|(name, pg_type)| Column {
+        let columns = columns.iter().map(|(name, pg_type)| CopyColumn {
             builder: ColumnBuilder::new(pg_type, ROWS_FORESEEN).with_time_zone(style.time_zone),
             not_null: format.force_not_null.contains(name),
             null_quoted: format.force_null.contains(name),

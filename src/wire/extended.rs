@@ -11,12 +11,12 @@ use pgwire::messages::extendedquery::{BindComplete, CloseComplete, ParseComplete
 use pgwire::messages::response::EmptyQueryResponse;
 use tokio::io::{AsyncRead, AsyncWrite};
 
-use super::connection::{Connection, Ended, Failure};
+use super::connection::{Connection, Failure};
 use super::frontend::{Bind, Formats, Frontend, Parse, Target, Values};
 use super::message;
 use super::rows::RowEncoder;
 use super::send::until;
-use super::socket::Peer;
+use super::socket::{Ended, Peer};
 use crate::error::{SqlError, state};
 use crate::session::{Batches, Cursor, CursorRows, Outcome, Parameters, Prepared, RowsTag, TransactionStatus};
 use crate::sql::parse::Parsed;

@@ -111,7 +111,7 @@ impl<'a> Values<'a> {
     }
 
     pub fn iter(&self) -> impl Iterator<Item = Option<&'a [u8]>> + use<'a> {
-        let mut body = Body(self.bytes);
+        let mut body = MessageBody(self.bytes);
         (0..self.count).map_while(move |_| body.value().ok())
     }
 }
@@ -188,7 +188,7 @@ pub fn length(phase: Phase, input: &[u8]) -> Result<Option<usize>, SqlError> {
 
 /// A message of a session by its type and what follows its length. An error concerns this message alone.
 pub fn decode(kind: u8, body: &[u8]) -> Result<Frontend<'_>, SqlError> {
-    let mut body = Body(body);
+    let mut body = MessageBody(body);
     let message = match kind {
         b'Q' => Frontend::Query(body.text()?),
         b'P' => {
@@ -232,7 +232,7 @@ pub fn decode(kind: u8, body: &[u8]) -> Result<Frontend<'_>, SqlError> {
 
 /// A packet of [`Phase::Opening`], its length included. An error is the end of the connection.
 pub fn opening(packet: &[u8]) -> Result<Opening<'_>, SqlError> {
-    let mut body = Body(packet);
+    let mut body = MessageBody(packet);
     let _length = body.i32()?;
     let (major, minor) = (body.u16()?, body.u16()?);
     match (major, minor) {
@@ -279,7 +279,7 @@ pub fn opening(packet: &[u8]) -> Result<Opening<'_>, SqlError> {
 
 /// The first message of a login, without type and length: the mechanism and the client's first words.
 pub fn sasl_initial_response(body: &[u8]) -> Result<(&str, Option<&[u8]>), SqlError> {
-    let mut body = Body(body);
+    let mut body = MessageBody(body);
     let mechanism = body.text()?;
     let data = body.value()?;
     body.end()?;
@@ -287,9 +287,9 @@ pub fn sasl_initial_response(body: &[u8]) -> Result<(&str, Option<&[u8]>), SqlEr
 }
 
 /// What of a message was not taken yet.
-struct Body<'a>(&'a [u8]);
+struct MessageBody<'a>(&'a [u8]);
 
-impl<'a> Body<'a> {
+impl<'a> MessageBody<'a> {
     fn bytes(&mut self, count: usize) -> Result<&'a [u8], SqlError> {
         let (taken, rest) = self.0.split_at_checked(count).ok_or_else(insufficient)?;
         self.0 = rest;

@@ -171,12 +171,12 @@ fn fields() -> Vec<OutField> {
 }
 
 /// What a decoder of either kind does.
-trait Decoder {
+trait FuzzedDecoder {
     fn push(&mut self, data: &[u8]) -> Result<Option<RecordBatch>, SqlError>;
     fn finish(&mut self) -> Result<Option<RecordBatch>, SqlError>;
 }
 
-impl Decoder for CopyDecoder {
+impl FuzzedDecoder for CopyDecoder {
     fn push(&mut self, data: &[u8]) -> Result<Option<RecordBatch>, SqlError> {
         CopyDecoder::push(self, data)
     }
@@ -185,7 +185,7 @@ impl Decoder for CopyDecoder {
     }
 }
 
-impl Decoder for BinaryDecoder {
+impl FuzzedDecoder for BinaryDecoder {
     fn push(&mut self, data: &[u8]) -> Result<Option<RecordBatch>, SqlError> {
         BinaryDecoder::push(self, data)
     }
@@ -195,7 +195,7 @@ impl Decoder for BinaryDecoder {
 }
 
 /// All rows as one batch; `None` if there are none.
-fn rows(mut decoder: impl Decoder, pieces: &[&[u8]]) -> Result<Option<RecordBatch>, SqlError> {
+fn rows(mut decoder: impl FuzzedDecoder, pieces: &[&[u8]]) -> Result<Option<RecordBatch>, SqlError> {
     let mut batches = Vec::new();
     for piece in pieces {
         batches.extend(decoder.push(piece)?);
@@ -208,7 +208,7 @@ fn rows(mut decoder: impl Decoder, pieces: &[&[u8]]) -> Result<Option<RecordBatc
 }
 
 /// Reads `data` whole, in two pieces and in many; the rows, if they are good.
-fn read<D: Decoder>(decoder: impl Fn() -> D, data: &[u8]) -> Option<RecordBatch> {
+fn read<D: FuzzedDecoder>(decoder: impl Fn() -> D, data: &[u8]) -> Option<RecordBatch> {
     let whole = rows(decoder(), &[data]);
     let (head, tail) = data.split_at(data.len() / 3);
     let pieces: Vec<&[u8]> = data.chunks(7).collect();

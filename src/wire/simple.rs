@@ -7,10 +7,10 @@ use futures::StreamExt;
 use pgwire::messages::response::EmptyQueryResponse;
 use tokio::io::{AsyncRead, AsyncWrite};
 
-use super::connection::{Connection, Ended, Failure};
+use super::connection::{Connection, Failure};
 use super::message;
 use super::rows::RowEncoder;
-use super::socket::Peer;
+use super::socket::{Ended, Peer};
 use crate::session::{Batches, Outcome, Parameters};
 use crate::sql::parse::Parsed;
 use crate::sql::plan::OutField;

@@ -14,7 +14,6 @@ use tokio::net::TcpStream;
 use tokio::time::Instant;
 use tokio_rustls::server::TlsStream;
 
-use super::connection::Ended;
 use super::frontend::{self, Frontend, Phase};
 use crate::error::SqlError;
 
@@ -28,6 +27,23 @@ const AHEAD_BYTES: usize = 64 << 10;
 pub(super) const OUTPUT_BYTES: usize = 64 << 10;
 /// Bytes that are written before other sessions have their turn.
 const WRITE_BYTES: usize = 256 << 10;
+
+/// Why a connection is over.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Ended {
+    #[error("the client is gone")]
+    Gone,
+    #[error("the client took too long to introduce itself")]
+    TimedOut,
+    /// Before its login.
+    #[error("the place was needed")]
+    Displaced,
+    /// The client is told, and the connection closed.
+    #[error("{0}")]
+    Fatal(SqlError),
+    #[error("{0}")]
+    Io(#[from] std::io::Error),
+}
 /// A buffer that had to hold more is not kept.
 const KEPT_BYTES: usize = 1 << 20;
 /// How long a session works on end while others of its thread wait.

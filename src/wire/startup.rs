@@ -20,12 +20,12 @@ use tokio::time::Instant;
 use tracing::warn;
 
 use super::cancel::Key;
-use super::connection::{Connection, Ended};
+use super::connection::Connection;
 use super::frontend::{self, Opening, Phase, Startup};
 use super::guests::Guest;
 use super::message;
 use super::server::Shared;
-use super::socket::{Incoming, Peer, Socket};
+use super::socket::{Ended, Incoming, Peer, Socket};
 use crate::error::{SqlError, SqlState, state};
 use crate::session::Session;
 

@@ -17,18 +17,18 @@ use crate::storage::{Disk, DiskFile};
 
 use super::super::columns::nullable;
 use super::super::encode::MessageEncoder;
-use super::super::encoding;
+use super::super::encoding::{self, slice_bytes};
 use super::super::tail::merge_runs;
 use super::super::{Chunk, LogError};
 use super::{
-    ALIGNMENT, Entry, FIXED_COLUMNS, FORMAT_VERSION, HEADER_BYTES, HEADER_MAGIC, Index, Layout, Place, SYNC_BYTES,
-    Segment, SegmentInfo, TRAILER_BYTES, TRAILER_MAGIC, encode_runs, extremes, file_name, header_crc, message,
-    slice_bytes, streams, temporary_name,
+    ALIGNMENT, BlockPlace, Entry, FIXED_COLUMNS, FORMAT_VERSION, HEADER_BYTES, HEADER_MAGIC, Index, Layout, SYNC_BYTES,
+    Segment, SegmentInfo, TRAILER_BYTES, TRAILER_MAGIC, encode_runs, extremes, file_name, header_crc, message, streams,
+    temporary_name,
 };
 
 /// A column of a batch, as the index has it.
 struct ColumnEntry {
-    place: Place,
+    place: BlockPlace,
     nulls: u64,
     bounds: Option<(ArrayRef, ArrayRef)>,
 }
@@ -171,7 +171,7 @@ impl Writer {
             let bounds = extremes(column.as_ref());
             let mut stream = encoding::encode(column, bounds.as_ref(), self.layout.compression)?;
             stream.push(padding(stream.iter().map(Buffer::len).sum()));
-            let place = Place {
+            let place = BlockPlace {
                 position: end,
                 bytes: small(stream.iter().map(Buffer::len).sum()),
                 crc: crc_of(&stream),

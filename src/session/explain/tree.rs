@@ -14,15 +14,15 @@ enum Property {
     List(Vec<String>),
 }
 
-struct Node {
+struct ExplainNode {
     properties: Vec<(&'static str, Property)>,
-    plans: Vec<Node>,
+    plans: Vec<ExplainNode>,
 }
 
 /// The lines of EXPLAIN TEXT in another format, as one text.
 pub fn render(lines: &[String], format: ExplainFormat) -> String {
     let mut times = Vec::new();
-    let mut flat: Vec<(usize, Node)> = Vec::new();
+    let mut flat: Vec<(usize, ExplainNode)> = Vec::new();
     for line in lines {
         if let Some(ms) = line.strip_prefix("Execution Time: ") {
             let ms = ms.trim_end_matches(" ms").to_string();
@@ -47,7 +47,7 @@ pub fn render(lines: &[String], format: ExplainFormat) -> String {
     }
     let root = match roots.len() {
         1 => roots.pop().expect("one"),
-        _ => Node {
+        _ => ExplainNode {
             properties: vec![("Node Type", Property::Text("Append".to_string()))],
             plans: roots,
         },
@@ -63,10 +63,10 @@ pub fn render(lines: &[String], format: ExplainFormat) -> String {
 }
 
 fn with_inputs(
-    mut node: Node,
+    mut node: ExplainNode,
     depth: usize,
-    nodes: &mut std::iter::Peekable<impl Iterator<Item = (usize, Node)>>,
-) -> Node {
+    nodes: &mut std::iter::Peekable<impl Iterator<Item = (usize, ExplainNode)>>,
+) -> ExplainNode {
     while let Some((below, input)) = nodes.next_if(|(below, _)| *below > depth) {
         let mut input = with_inputs(input, below, nodes);
         let relationship = if node.plans.is_empty() { "Outer" } else { "Inner" };
@@ -77,14 +77,14 @@ fn with_inputs(
     node
 }
 
-impl Node {
+impl ExplainNode {
     fn is_head(&self) -> bool {
         matches!(&self.properties[0].1, Property::Text(kind) if kind == "ModifyTable" || kind.starts_with("Create "))
     }
 }
 
 /// `SortExec: expr=[a@0 ASC], metrics=[output_rows=2, ...]`
-fn node(text: &str) -> Node {
+fn node(text: &str) -> ExplainNode {
     let (text, metrics) = text.split_once(", metrics=[").unwrap_or((text, ""));
     let (kind, detail) = text.split_once(": ").unwrap_or((text, ""));
     let string = |text: &str| Property::Text(text.to_string());
@@ -119,7 +119,7 @@ fn node(text: &str) -> Node {
             _ => properties.push(("Details", string(detail))),
         }
     }
-    Node {
+    ExplainNode {
         properties,
         plans: Vec::new(),
     }
@@ -191,7 +191,7 @@ fn indent(out: &mut String, depth: usize) {
     out.extend(std::iter::repeat_n("  ", depth));
 }
 
-fn json(root: &Node, times: &[(&str, Property)], out: &mut String) {
+fn json(root: &ExplainNode, times: &[(&str, Property)], out: &mut String) {
     out.push_str("[\n  {\n    \"Plan\": ");
     json_node(root, 2, out);
     for (name, property) in times {
@@ -205,7 +205,7 @@ fn json_list(items: &[String]) -> String {
     format!("[{}]", items.join(", "))
 }
 
-fn json_node(node: &Node, depth: usize, out: &mut String) {
+fn json_node(node: &ExplainNode, depth: usize, out: &mut String) {
     out.push('{');
     for (index, (name, property)) in node.properties.iter().enumerate() {
         out.push_str(if index == 0 { "\n" } else { ",\n" });
@@ -234,7 +234,7 @@ fn escaped(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
 }
 
-fn xml(root: &Node, times: &[(&str, Property)], out: &mut String) {
+fn xml(root: &ExplainNode, times: &[(&str, Property)], out: &mut String) {
     out.push_str("<explain xmlns=\"http://www.postgresql.org/2009/explain\">\n  <Query>\n");
     xml_node(root, 2, out);
     for (name, property) in times {
@@ -264,7 +264,7 @@ fn xml_property(name: &str, property: &Property, depth: usize, out: &mut String)
     let _ = writeln!(out, "<{tag}>{value}</{tag}>");
 }
 
-fn xml_node(node: &Node, depth: usize, out: &mut String) {
+fn xml_node(node: &ExplainNode, depth: usize, out: &mut String) {
     indent(out, depth);
     out.push_str("<Plan>\n");
     for (name, property) in &node.properties {
@@ -283,7 +283,7 @@ fn xml_node(node: &Node, depth: usize, out: &mut String) {
     out.push_str("</Plan>\n");
 }
 
-fn yaml(root: &Node, times: &[(&str, Property)], out: &mut String) {
+fn yaml(root: &ExplainNode, times: &[(&str, Property)], out: &mut String) {
     out.push_str("- Plan: \n");
     yaml_node(root, 2, false, out);
     for (name, property) in times {
@@ -294,7 +294,7 @@ fn yaml(root: &Node, times: &[(&str, Property)], out: &mut String) {
 }
 
 /// `listed`: the first line has the dash of a list's item in its indentation.
-fn yaml_node(node: &Node, depth: usize, listed: bool, out: &mut String) {
+fn yaml_node(node: &ExplainNode, depth: usize, listed: bool, out: &mut String) {
     for (index, (name, property)) in node.properties.iter().enumerate() {
         match listed && index == 0 {
             true => {

@@ -43,11 +43,11 @@ pub struct Domain {
     /// Their values, each once.
     values: LogicalPlan,
     /// Within a recursive query: what it reads of itself has them, too.
-    work: Option<Work>,
+    work: Option<WorkTable>,
 }
 
 /// What a recursive query reads of itself, by its name, and with the domain's columns.
-struct Work {
+struct WorkTable {
     name: String,
     scan: LogicalPlan,
 }
@@ -331,7 +331,7 @@ fn bind_recursive(query: &RecursiveQuery, domain: &Domain) -> Result<(LogicalPla
         outer: domain.outer.clone(),
         names: domain.names.clone(),
         values: domain.values.clone(),
-        work: Some(Work {
+        work: Some(WorkTable {
             name: query.name.clone(),
             scan,
         }),

@@ -326,7 +326,13 @@ impl Analyzer<'_> {
                 position,
             ));
         }
-        let arguments = self.as_declared(arguments, &chosen)?;
+        let mut arguments = self.as_declared(arguments, &chosen)?;
+        // `age(x)` is the age at midnight of today.
+        if let ("age", [time]) = (name, arguments.as_slice()) {
+            let today = self.named_call("current_date", Vec::new(), position)?;
+            let today = self.cast(today, &time.pg_type(), Context::Implicit)?;
+            arguments.insert(0, today);
+        }
         if chosen.signature.kind == Kind::Rows {
             return self.rows_call(name, arguments, &chosen, position);
         }

@@ -58,14 +58,6 @@ pub fn hidden_columns(query: &ast::Query) -> Vec<SystemColumn> {
     all.filter(|column| named.contains(column.name())).collect()
 }
 
-/// A relation's own name.
-pub fn relation_name(relation: &Relation) -> &str {
-    match relation {
-        Relation::Topic(topic) => &topic.name,
-        Relation::View(view) => &view.name,
-    }
-}
-
 impl Analyzer<'_> {
     /// The FROM clause: its items, crossed.
     pub fn from(&self, from: &[TableWithJoins], parent: Option<&Scope>) -> Result<(LogicalPlan, Vec<Item>)> {

@@ -25,11 +25,11 @@ use crate::types::PgType;
 
 /// Marks a list whose elements are rows: `rows(list)` is one of them.
 #[derive(Debug, PartialEq, Eq, Hash)]
-struct Rows {
+struct RowsMarker {
     signature: Signature,
 }
 
-impl ScalarUDFImpl for Rows {
+impl ScalarUDFImpl for RowsMarker {
     fn name(&self) -> &str {
         "rows"
     }
@@ -60,7 +60,7 @@ impl ScalarUDFImpl for Rows {
 /// A list whose elements are rows.
 pub fn marked_list(list: Expr) -> Expr {
     static ROWS: LazyLock<Arc<ScalarUDF>> = LazyLock::new(|| {
-        Arc::new(ScalarUDF::from(Rows {
+        Arc::new(ScalarUDF::from(RowsMarker {
             signature: Signature::any(1, Volatility::Volatile),
         }))
     });
@@ -70,7 +70,7 @@ pub fn marked_list(list: Expr) -> Expr {
 /// The list that a call makes rows of, if it is one.
 pub fn list_of(expr: &Expr) -> Option<&Expr> {
     match expr {
-        Expr::ScalarFunction(call) if call.func.inner().is::<Rows>() => call.args.first(),
+        Expr::ScalarFunction(call) if call.func.inner().is::<RowsMarker>() => call.args.first(),
         _ => None,
     }
 }

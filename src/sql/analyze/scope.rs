@@ -15,6 +15,7 @@ use sqlparser::ast::Ident;
 use super::query::OutColumn;
 use super::typed::{Typed, at, literal};
 use super::{Analyzer, Result};
+use crate::catalog::Relation;
 use crate::error::{SqlError, state};
 use crate::sql::error::undefined_column;
 use crate::sql::plan::names::fold;
@@ -233,7 +234,7 @@ impl Analyzer<'_> {
     fn is_hidden_by_alias(&self, relation: &str, scope: &Scope) -> bool {
         scope.items.iter().any(|item| {
             let named = item.oid.and_then(|oid| self.ctx.catalog.relations.get(&oid));
-            named.is_some_and(|named| super::from::relation_name(named) == relation)
+            named.is_some_and(|named| relation_name(named) == relation)
         })
     }
 
@@ -358,4 +359,12 @@ pub fn columns_of(plan: &LogicalPlan, columns: &[OutColumn]) -> Vec<ScopeColumn>
             row: column.row.clone(),
         })
         .collect()
+}
+
+/// A relation's own name.
+fn relation_name(relation: &Relation) -> &str {
+    match relation {
+        Relation::Topic(topic) => &topic.name,
+        Relation::View(view) => &view.name,
+    }
 }

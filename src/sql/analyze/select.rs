@@ -20,14 +20,14 @@ use crate::sql::plan::names;
 use crate::types::PgType;
 
 /// An item of the list.
-struct Target {
+struct ListItem {
     name: String,
     typed: Typed,
     untyped: bool,
 }
 
 /// What rows are ordered by: an item of the list, or an expression of its own.
-enum Key {
+enum OrderKey {
     Target(usize),
     Own(Typed),
 }
@@ -89,9 +89,9 @@ impl Analyzer<'_> {
         // All expressions above FROM and WHERE: the list, then what is ordered by and is not in it, then HAVING.
         let mut exprs: Vec<Expr> = targets.iter().map(|target| target.typed.expr.clone()).collect();
         let mut types: Vec<PgType> = targets.iter().map(|target| target.typed.pg_type()).collect();
-        let mut place_of = |key: &Key| match key {
-            Key::Target(at) => *at,
-            Key::Own(typed) => match exprs.iter().position(|expr| *expr == typed.expr) {
+        let mut place_of = |key: &OrderKey| match key {
+            OrderKey::Target(at) => *at,
+            OrderKey::Own(typed) => match exprs.iter().position(|expr| *expr == typed.expr) {
                 Some(at) => at,
                 None => {
                     exprs.push(typed.expr.clone());
@@ -210,7 +210,7 @@ impl Analyzer<'_> {
     }
 
     /// The list, with `*` written out.
-    fn targets(&self, items: &[SelectItem], scope: &Scope, is_branch: bool) -> Result<Vec<Target>> {
+    fn targets(&self, items: &[SelectItem], scope: &Scope, is_branch: bool) -> Result<Vec<ListItem>> {
         let mut targets = Vec::with_capacity(items.len());
         for item in items {
             match item {
@@ -277,9 +277,9 @@ impl Analyzer<'_> {
     }
 
     /// A target that is written; a parameter without a type keeps none in a branch of a set operation.
-    fn target_of(&self, name: String, typed: Typed, is_branch: bool) -> Result<Target> {
+    fn target_of(&self, name: String, typed: Typed, is_branch: bool) -> Result<ListItem> {
         match is_branch && typed.is_unknown() && matches!(typed.expr, Expr::Placeholder(_)) {
-            true => Ok(Target {
+            true => Ok(ListItem {
                 name,
                 typed,
                 untyped: true,
@@ -288,20 +288,20 @@ impl Analyzer<'_> {
         }
     }
 
-    fn target(&self, name: String, typed: Typed) -> Result<Target> {
+    fn target(&self, name: String, typed: Typed) -> Result<ListItem> {
         let untyped = typed.is_unknown();
         let typed = match typed.ty {
             Ty::Row(_) => self.row_value(&typed)?,
             _ => self.settle(typed)?,
         };
-        Ok(Target { name, typed, untyped })
+        Ok(ListItem { name, typed, untyped })
     }
 
     /// What an item of ORDER BY or DISTINCT ON means: the number or name of an output column, else an expression.
-    fn key(&self, expr: &ast::Expr, targets: &[Target], scope: &Scope) -> Result<Key> {
+    fn key(&self, expr: &ast::Expr, targets: &[ListItem], scope: &Scope) -> Result<OrderKey> {
         match expr {
             ast::Expr::Value(value) if matches!(value.value, ast::Value::Number(..)) => {
-                return Ok(Key::Target(self.place(expr, targets.len(), "ORDER BY")?));
+                return Ok(OrderKey::Target(self.place(expr, targets.len(), "ORDER BY")?));
             }
             ast::Expr::Value(value) if !matches!(value.value, ast::Value::Placeholder(_) | ast::Value::Null) => {
                 return Err(at(
@@ -319,7 +319,7 @@ impl Analyzer<'_> {
                             self.position(ident.span),
                         ));
                     }
-                    return Ok(Key::Target(first));
+                    return Ok(OrderKey::Target(first));
                 }
             }
             _ => {}
@@ -334,14 +334,14 @@ impl Analyzer<'_> {
             _ => self.settle(typed)?,
         };
         let same = targets.iter().position(|target| target.typed.expr == typed.expr);
-        Ok(same.map_or(Key::Own(typed), Key::Target))
+        Ok(same.map_or(OrderKey::Own(typed), OrderKey::Target))
     }
 
     /// The projection of a SELECT, and its columns: the list's, then those that are only ordered by.
     fn project(
         &self,
         plan: LogicalPlan,
-        targets: &[Target],
+        targets: &[ListItem],
         exprs: &[Expr],
         types: &[PgType],
     ) -> Result<(LogicalPlan, Vec<Column>)> {

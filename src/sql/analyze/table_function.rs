@@ -175,9 +175,12 @@ impl Analyzer<'_> {
                 Factor { rel, joined: false }
             });
         }
-        if function == "pg_show_all_settings" {
-            let settings = ast::ObjectName::from(vec![ast::Ident::new("pg_catalog"), ast::Ident::new("pg_settings")]);
-            let mut rel = self.relation(&settings, alias)?;
+        if args.is_empty()
+            && !ordinality
+            && let Some(view) = view_over(&function)
+        {
+            let view = ast::ObjectName::from(vec![ast::Ident::new("pg_catalog"), ast::Ident::new(view)]);
+            let mut rel = self.relation(&view, alias)?;
             rel.items[0].name = Some(shown);
             return Ok(Factor { rel, joined: false });
         }
@@ -451,7 +454,12 @@ impl Analyzer<'_> {
             if open {
                 return Ok(None);
             }
-            values.push(crate::sql::plan::eval::constant(argument.clone())?);
+            let value = crate::sql::plan::eval::constant(argument.clone())?;
+            // The engine's source takes no NULL. The list of a series with one has no rows.
+            if value.is_null() {
+                return Ok(None);
+            }
+            values.push(value);
         }
         Ok(Some(series_source(values, self.ctx.time_zone)?))
     }
@@ -489,4 +497,17 @@ fn series_arguments(list: &Expr) -> Option<&[Expr]> {
         Expr::Cast(cast) => series_arguments(&cast.expr),
         _ => None,
     }
+}
+
+/// The system view that PostgreSQL has over a function of its; here the view has the rows.
+fn view_over(function: &str) -> Option<&'static str> {
+    Some(match function {
+        "pg_cursor" => "pg_cursors",
+        "pg_lock_status" => "pg_locks",
+        "pg_prepared_statement" => "pg_prepared_statements",
+        "pg_show_all_settings" => "pg_settings",
+        "pg_timezone_abbrevs" => "pg_timezone_abbrevs",
+        "pg_timezone_names" => "pg_timezone_names",
+        _ => return None,
+    })
 }

@@ -71,6 +71,7 @@ impl fmt::Debug for Facts {
 enum Returns {
     Bool,
     Int4,
+    Int4s,
     Int8,
     Oid,
     Text,
@@ -89,6 +90,7 @@ impl Returns {
         match self {
             Returns::Bool => PgType::Bool,
             Returns::Int4 => PgType::Int4,
+            Returns::Int4s => PgType::Array(Box::new(PgType::Int4)),
             Returns::Int8 => PgType::Int8,
             Returns::Oid => PgType::Oid,
             Returns::Text => PgType::Text,

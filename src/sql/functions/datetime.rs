@@ -45,7 +45,7 @@ fn timestamptz() -> DataType {
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-enum Function {
+enum DateFunction {
     Extract,
     DatePart,
     DateTrunc,
@@ -65,24 +65,24 @@ enum Function {
     ToChar,
 }
 
-const NAMES: [(&str, Function); 17] = [
-    ("extract", Function::Extract),
-    ("date_part", Function::DatePart),
-    ("date_trunc", Function::DateTrunc),
-    ("timezone", Function::TimeZone),
-    ("age", Function::Age),
-    ("make_date", Function::MakeDate),
-    ("make_time", Function::MakeTime),
-    ("make_timestamp", Function::MakeTimestamp),
-    ("make_timestamptz", Function::MakeTimestampTz),
-    ("make_interval", Function::MakeInterval),
-    ("justify_hours", Function::JustifyHours),
-    ("justify_days", Function::JustifyDays),
-    ("justify_interval", Function::JustifyInterval),
-    ("isfinite", Function::IsFinite),
-    ("to_timestamp", Function::ToTimestamp),
-    ("to_date", Function::ToDate),
-    ("to_char", Function::ToChar),
+const NAMES: [(&str, DateFunction); 17] = [
+    ("extract", DateFunction::Extract),
+    ("date_part", DateFunction::DatePart),
+    ("date_trunc", DateFunction::DateTrunc),
+    ("timezone", DateFunction::TimeZone),
+    ("age", DateFunction::Age),
+    ("make_date", DateFunction::MakeDate),
+    ("make_time", DateFunction::MakeTime),
+    ("make_timestamp", DateFunction::MakeTimestamp),
+    ("make_timestamptz", DateFunction::MakeTimestampTz),
+    ("make_interval", DateFunction::MakeInterval),
+    ("justify_hours", DateFunction::JustifyHours),
+    ("justify_days", DateFunction::JustifyDays),
+    ("justify_interval", DateFunction::JustifyInterval),
+    ("isfinite", DateFunction::IsFinite),
+    ("to_timestamp", DateFunction::ToTimestamp),
+    ("to_date", DateFunction::ToDate),
+    ("to_char", DateFunction::ToChar),
 ];
 
 /// One function per name.
@@ -95,10 +95,10 @@ pub fn all() -> Vec<Arc<ScalarUDF>> {
 
 /// What `EXTRACT(field FROM source)` is planned as.
 pub fn extract() -> Arc<ScalarUDF> {
-    Arc::new(udf("extract", Function::Extract))
+    Arc::new(udf("extract", DateFunction::Extract))
 }
 
-fn udf(name: &'static str, function: Function) -> ScalarUDF {
+fn udf(name: &'static str, function: DateFunction) -> ScalarUDF {
     let signature = Signature::user_defined(Volatility::Immutable);
     ScalarUDF::from(DateTime {
         name,
@@ -110,7 +110,7 @@ fn udf(name: &'static str, function: Function) -> ScalarUDF {
 #[derive(Debug, PartialEq, Eq, Hash)]
 struct DateTime {
     name: &'static str,
-    function: Function,
+    function: DateFunction,
     signature: Signature,
 }
 
@@ -143,10 +143,10 @@ impl DateTime {
         };
         let (int, double) = (DataType::Int32, DataType::Float64);
         match (self.function, arguments) {
-            (Function::Extract | Function::DatePart, [field, source]) if text(field) => {
+            (DateFunction::Extract | DateFunction::DatePart, [field, source]) if text(field) => {
                 Some(vec![DataType::Utf8, temporal_type(source, &TIMESTAMP)?])
             }
-            (Function::DateTrunc, [field, source]) if text(field) => {
+            (DateFunction::DateTrunc, [field, source]) if text(field) => {
                 let source = match temporal_type(source, &timestamptz())? {
                     DataType::Date32 => timestamptz(),
                     TIME => INTERVAL,
@@ -154,15 +154,17 @@ impl DateTime {
                 };
                 Some(vec![DataType::Utf8, source])
             }
-            (Function::DateTrunc, [field, source, zone]) if text(field) && text(zone) => {
+            (DateFunction::DateTrunc, [field, source, zone]) if text(field) && text(zone) => {
                 temporal_type(source, &timestamptz())?;
                 Some(vec![DataType::Utf8, timestamptz(), DataType::Utf8])
             }
-            (Function::TimeZone, [zone, source]) if *zone == INTERVAL => match temporal_type(source, &timestamptz())? {
-                source @ DataType::Timestamp(_, _) => Some(vec![INTERVAL, source]),
-                _ => None,
-            },
-            (Function::TimeZone, [zone, source]) if text(zone) => {
+            (DateFunction::TimeZone, [zone, source]) if *zone == INTERVAL => {
+                match temporal_type(source, &timestamptz())? {
+                    source @ DataType::Timestamp(_, _) => Some(vec![INTERVAL, source]),
+                    _ => None,
+                }
+            }
+            (DateFunction::TimeZone, [zone, source]) if text(zone) => {
                 let source = match temporal_type(source, &timestamptz())? {
                     DataType::Date32 => timestamptz(),
                     source @ DataType::Timestamp(_, _) => source,
@@ -170,18 +172,18 @@ impl DateTime {
                 };
                 Some(vec![DataType::Utf8, source])
             }
-            (Function::Age, [left, right]) => {
+            (DateFunction::Age, [left, right]) => {
                 let (left, right) = (temporal_type(left, &TIMESTAMP)?, temporal_type(right, &TIMESTAMP)?);
                 let zoned = left == timestamptz() || right == timestamptz();
                 let both = if zoned { timestamptz() } else { TIMESTAMP };
                 Some(vec![both.clone(), both])
             }
-            (Function::MakeDate, [_, _, _]) => numbers(&[int.clone(), int.clone(), int]),
-            (Function::MakeTime, [_, _, _]) => numbers(&[int.clone(), int, double]),
-            (Function::MakeTimestamp | Function::MakeTimestampTz, [_, _, _, _, _, _]) => {
+            (DateFunction::MakeDate, [_, _, _]) => numbers(&[int.clone(), int.clone(), int]),
+            (DateFunction::MakeTime, [_, _, _]) => numbers(&[int.clone(), int, double]),
+            (DateFunction::MakeTimestamp | DateFunction::MakeTimestampTz, [_, _, _, _, _, _]) => {
                 numbers(&[int.clone(), int.clone(), int.clone(), int.clone(), int, double])
             }
-            (Function::MakeTimestampTz, [_, _, _, _, _, _, zone]) if text(zone) => {
+            (DateFunction::MakeTimestampTz, [_, _, _, _, _, _, zone]) if text(zone) => {
                 let numbers = arguments[..6].iter().all(is_number);
                 let fields = [
                     int.clone(),
@@ -194,7 +196,7 @@ impl DateTime {
                 ];
                 numbers.then(|| fields.to_vec())
             }
-            (Function::MakeInterval, given) if given.len() <= 7 => numbers(&[
+            (DateFunction::MakeInterval, given) if given.len() <= 7 => numbers(&[
                 int.clone(),
                 int.clone(),
                 int.clone(),
@@ -203,20 +205,20 @@ impl DateTime {
                 int,
                 double,
             ]),
-            (Function::JustifyHours | Function::JustifyDays | Function::JustifyInterval, [source]) => {
+            (DateFunction::JustifyHours | DateFunction::JustifyDays | DateFunction::JustifyInterval, [source]) => {
                 (temporal_type(source, &INTERVAL)? == INTERVAL).then(|| vec![INTERVAL])
             }
-            (Function::IsFinite, [source]) => Some(vec![temporal_type(source, &TIMESTAMP)?]),
-            (Function::ToTimestamp, [source]) if is_number(source) => Some(vec![double]),
+            (DateFunction::IsFinite, [source]) => Some(vec![temporal_type(source, &TIMESTAMP)?]),
+            (DateFunction::ToTimestamp, [source]) if is_number(source) => Some(vec![double]),
             // Not PostgreSQL's, but DataFusion's and harmless.
-            (Function::ToTimestamp, [source]) => {
+            (DateFunction::ToTimestamp, [source]) => {
                 temporal_type(source, &timestamptz())?;
                 Some(vec![timestamptz()])
             }
-            (Function::ToTimestamp | Function::ToDate, [source, format]) if text(source) && text(format) => {
+            (DateFunction::ToTimestamp | DateFunction::ToDate, [source, format]) if text(source) && text(format) => {
                 Some(vec![DataType::Utf8, DataType::Utf8])
             }
-            (Function::ToChar, [source, format]) if text(format) => {
+            (DateFunction::ToChar, [source, format]) if text(format) => {
                 let source = match source {
                     DataType::Int16 | DataType::Int32 | DataType::Int64 => DataType::Int64,
                     DataType::Float32 | DataType::Float64 | DataType::Decimal128(..) | DataType::LargeBinary => {
@@ -236,25 +238,25 @@ impl DateTime {
 
     fn result(&self, arguments: &[DataType], field: Option<&str>) -> DataType {
         match self.function {
-            Function::Extract => match (field.and_then(Part::of_name), &arguments[1]) {
+            DateFunction::Extract => match (field.and_then(Part::of_name), &arguments[1]) {
                 (Some(Part::Epoch), DataType::Date32) => DataType::Decimal128(20, 0),
                 (Some(Part::Julian), DataType::Timestamp(_, _)) => DataType::Decimal128(38, JULIAN_SCALE),
                 (part, _) => DataType::Decimal128(20, part.map_or(6, Part::scale)),
             },
-            Function::DatePart => DataType::Float64,
-            Function::DateTrunc => arguments[1].clone(),
-            Function::TimeZone => match &arguments[1] {
+            DateFunction::DatePart => DataType::Float64,
+            DateFunction::DateTrunc => arguments[1].clone(),
+            DateFunction::TimeZone => match &arguments[1] {
                 DataType::Timestamp(_, Some(_)) => TIMESTAMP,
                 _ => timestamptz(),
             },
-            Function::Age | Function::MakeInterval => INTERVAL,
-            Function::JustifyHours | Function::JustifyDays | Function::JustifyInterval => INTERVAL,
-            Function::MakeDate | Function::ToDate => DataType::Date32,
-            Function::MakeTime => TIME,
-            Function::MakeTimestamp => TIMESTAMP,
-            Function::MakeTimestampTz | Function::ToTimestamp => timestamptz(),
-            Function::IsFinite => DataType::Boolean,
-            Function::ToChar => DataType::Utf8,
+            DateFunction::Age | DateFunction::MakeInterval => INTERVAL,
+            DateFunction::JustifyHours | DateFunction::JustifyDays | DateFunction::JustifyInterval => INTERVAL,
+            DateFunction::MakeDate | DateFunction::ToDate => DataType::Date32,
+            DateFunction::MakeTime => TIME,
+            DateFunction::MakeTimestamp => TIMESTAMP,
+            DateFunction::MakeTimestampTz | DateFunction::ToTimestamp => timestamptz(),
+            DateFunction::IsFinite => DataType::Boolean,
+            DateFunction::ToChar => DataType::Utf8,
         }
     }
 }
@@ -387,14 +389,14 @@ impl DateTime {
         session: Tz,
     ) -> Result<ArrayRef, SqlError> {
         match self.function {
-            Function::DatePart => {
+            DateFunction::DatePart => {
                 let values = rows_of(columns, rows, |row| {
                     let (name, source) = (text(&columns[0]).value(row), &columns[1]);
                     part_as_double(name, source, row, session)
                 })?;
                 Ok(Arc::new(Float64Array::from(values)))
             }
-            Function::Extract => {
+            DateFunction::Extract => {
                 let values = rows_of(columns, rows, |row| {
                     part_of(text(&columns[0]).value(row), &columns[1], row, session)
                 })?;
@@ -411,8 +413,8 @@ impl DateTime {
                     scaled.collect::<Decimal128Array>().with_data_type(result.clone()),
                 ))
             }
-            Function::DateTrunc => self.truncate(columns, rows, session),
-            Function::TimeZone => {
+            DateFunction::DateTrunc => self.truncate(columns, rows, session),
+            DateFunction::TimeZone => {
                 let source = columns[1].as_primitive::<TimestampMicrosecondType>();
                 let zoned = matches!(source.data_type(), DataType::Timestamp(_, Some(_)));
                 let values = rows_of(columns, rows, |row| {
@@ -437,7 +439,7 @@ impl DateTime {
                     TimestampMicrosecondArray::from(values).with_data_type(result.clone()),
                 ))
             }
-            Function::Age => {
+            DateFunction::Age => {
                 let values = rows_of(columns, rows, |row| {
                     let (_, left) = instant_and_local(&columns[0], row, session);
                     let (_, right) = instant_and_local(&columns[1], row, session);
@@ -445,18 +447,18 @@ impl DateTime {
                 })?;
                 Ok(Arc::new(IntervalMonthDayNanoArray::from(values)))
             }
-            Function::MakeDate => {
+            DateFunction::MakeDate => {
                 let values = rows_of(columns, rows, |row| {
                     let days = date_of(int(&columns[0], row), int(&columns[1], row), int(&columns[2], row))?;
                     Ok(days as i32)
                 })?;
                 Ok(Arc::new(Date32Array::from(values)))
             }
-            Function::MakeTime => {
+            DateFunction::MakeTime => {
                 let values = rows_of(columns, rows, |row| time_of(&columns[0..3], row))?;
                 Ok(Arc::new(Time64MicrosecondArray::from(values)))
             }
-            Function::MakeTimestamp | Function::MakeTimestampTz => {
+            DateFunction::MakeTimestamp | DateFunction::MakeTimestampTz => {
                 let values = rows_of(columns, rows, |row| {
                     let days = date_of(int(&columns[0], row), int(&columns[1], row), int(&columns[2], row))?;
                     let time = time_of(&columns[3..6], row)?;
@@ -475,7 +477,7 @@ impl DateTime {
                         SqlError::new(state::DATETIME_FIELD_OVERFLOW, message)
                     })?;
                     let zone = match (self.function, columns.get(6)) {
-                        (Function::MakeTimestampTz, Some(zone)) => {
+                        (DateFunction::MakeTimestampTz, Some(zone)) => {
                             let name = text(zone).value(row);
                             // East of Greenwich here, west of it in the name of a zone.
                             if let Some(seconds) = fixed_offset(name) {
@@ -483,7 +485,7 @@ impl DateTime {
                             }
                             zone_named(name)?
                         }
-                        (Function::MakeTimestampTz, None) => session,
+                        (DateFunction::MakeTimestampTz, None) => session,
                         _ => return Ok(local),
                     };
                     Ok(zone::from_local(local, zone))
@@ -492,24 +494,24 @@ impl DateTime {
                     TimestampMicrosecondArray::from(values).with_data_type(result.clone()),
                 ))
             }
-            Function::MakeInterval => {
+            DateFunction::MakeInterval => {
                 let values = rows_of(columns, rows, |row| make_interval(columns, row))?;
                 Ok(Arc::new(IntervalMonthDayNanoArray::from(values)))
             }
-            Function::JustifyHours | Function::JustifyDays | Function::JustifyInterval => {
+            DateFunction::JustifyHours | DateFunction::JustifyDays | DateFunction::JustifyInterval => {
                 let values = rows_of(columns, rows, |row| {
                     let value = interval(&columns[0], row);
-                    let hours = self.function != Function::JustifyDays;
-                    let days = self.function != Function::JustifyHours;
+                    let hours = self.function != DateFunction::JustifyDays;
+                    let days = self.function != DateFunction::JustifyHours;
                     justify(value, hours, days).ok_or_else(IntervalMonthDayNano::overflow)
                 })?;
                 Ok(Arc::new(IntervalMonthDayNanoArray::from(values)))
             }
-            Function::IsFinite => {
+            DateFunction::IsFinite => {
                 let values = rows_of(columns, rows, |_| Ok(true))?;
                 Ok(Arc::new(BooleanArray::from(values)))
             }
-            Function::ToTimestamp => {
+            DateFunction::ToTimestamp => {
                 let values = rows_of(columns, rows, |row| match columns[0].data_type() {
                     DataType::Float64 => epoch(double(&columns[0], row)),
                     DataType::Utf8 => {
@@ -525,14 +527,14 @@ impl DateTime {
                     TimestampMicrosecondArray::from(values).with_data_type(result.clone()),
                 ))
             }
-            Function::ToDate => {
+            DateFunction::ToDate => {
                 let values = rows_of(columns, rows, |row| {
                     let read = patterns::parse(text(&columns[0]).value(row), text(&columns[1]).value(row))?;
                     Ok(read.local_us.div_euclid(DAY_US) as i32)
                 })?;
                 Ok(Arc::new(Date32Array::from(values)))
             }
-            Function::ToChar => {
+            DateFunction::ToChar => {
                 let values = rows_of(columns, rows, |row| {
                     let format = text(&columns[1]).value(row);
                     to_char(&columns[0], row, format, session)

@@ -21,7 +21,7 @@ const LINE: usize = 76;
 const CHUNK: usize = 1 << 20;
 
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-enum Function {
+enum EncodingFunction {
     Encode,
     Decode,
     Chr,
@@ -29,27 +29,31 @@ enum Function {
 
 /// One function per name.
 pub fn all() -> Vec<Arc<ScalarUDF>> {
-    [Function::Encode, Function::Decode, Function::Chr]
-        .into_iter()
-        .map(|function| {
-            let signature = Signature::user_defined(Volatility::Immutable);
-            Arc::new(ScalarUDF::from(Encodings { function, signature }))
-        })
-        .collect()
+    [
+        EncodingFunction::Encode,
+        EncodingFunction::Decode,
+        EncodingFunction::Chr,
+    ]
+    .into_iter()
+    .map(|function| {
+        let signature = Signature::user_defined(Volatility::Immutable);
+        Arc::new(ScalarUDF::from(Encodings { function, signature }))
+    })
+    .collect()
 }
 
 #[derive(Debug, PartialEq, Eq, Hash)]
 struct Encodings {
-    function: Function,
+    function: EncodingFunction,
     signature: Signature,
 }
 
 impl ScalarUDFImpl for Encodings {
     fn name(&self) -> &str {
         match self.function {
-            Function::Encode => "encode",
-            Function::Decode => "decode",
-            Function::Chr => "chr",
+            EncodingFunction::Encode => "encode",
+            EncodingFunction::Decode => "decode",
+            EncodingFunction::Chr => "chr",
         }
     }
 
@@ -61,17 +65,17 @@ impl ScalarUDFImpl for Encodings {
         use DataType::{Binary, Int16, Int32, Int64, Null, Utf8};
         match (self.function, arguments) {
             // A quoted string is read as bytea.
-            (Function::Encode, [Binary | Utf8 | Null, Utf8 | Null]) => Ok(vec![Binary, Utf8]),
-            (Function::Decode, [Utf8 | Null, Utf8 | Null]) => Ok(vec![Utf8, Utf8]),
-            (Function::Chr, [Int16 | Int32 | Int64 | Null]) => Ok(vec![Int64]),
+            (EncodingFunction::Encode, [Binary | Utf8 | Null, Utf8 | Null]) => Ok(vec![Binary, Utf8]),
+            (EncodingFunction::Decode, [Utf8 | Null, Utf8 | Null]) => Ok(vec![Utf8, Utf8]),
+            (EncodingFunction::Chr, [Int16 | Int32 | Int64 | Null]) => Ok(vec![Int64]),
             _ => Err(fail(undefined_function(self.name(), arguments))),
         }
     }
 
     fn return_type(&self, _arguments: &[DataType]) -> Result<DataType> {
         Ok(match self.function {
-            Function::Encode | Function::Chr => DataType::Utf8,
-            Function::Decode => DataType::Binary,
+            EncodingFunction::Encode | EncodingFunction::Chr => DataType::Utf8,
+            EncodingFunction::Decode => DataType::Binary,
         })
     }
 
@@ -88,7 +92,7 @@ impl Encodings {
     fn evaluate(&self, columns: &[ArrayRef], rows: usize) -> Result<ArrayRef, SqlError> {
         let is_null = |row| columns.iter().any(|column| column.is_null(row));
         match self.function {
-            Function::Encode => {
+            EncodingFunction::Encode => {
                 let (bytes, names) = (columns[0].as_binary::<i32>(), columns[1].as_string::<i32>());
                 let mut made = StringBuilder::with_capacity(rows, bytes.values().len() * 2);
                 for row in 0..rows {
@@ -99,7 +103,7 @@ impl Encodings {
                 }
                 Ok(Arc::new(made.finish()))
             }
-            Function::Decode => {
+            EncodingFunction::Decode => {
                 let (texts, names) = (columns[0].as_string::<i32>(), columns[1].as_string::<i32>());
                 let mut made = BinaryBuilder::with_capacity(rows, texts.values().len());
                 for row in 0..rows {
@@ -110,7 +114,7 @@ impl Encodings {
                 }
                 Ok(Arc::new(made.finish()))
             }
-            Function::Chr => {
+            EncodingFunction::Chr => {
                 let numbers = columns[0].as_primitive::<Int64Type>();
                 let mut made = StringBuilder::with_capacity(rows, rows);
                 let mut letter = [0; 4];

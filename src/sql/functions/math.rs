@@ -21,7 +21,7 @@ use crate::types::decimal::Decimal;
 use crate::types::varying::Numeric;
 
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-enum Function {
+enum MathFunction {
     Abs,
     Ceil,
     Floor,
@@ -33,25 +33,25 @@ enum Function {
     BitNot,
 }
 
-impl Function {
-    const NAMES: [(&'static str, Function); 11] = [
-        ("abs", Function::Abs),
-        ("ceil", Function::Ceil),
-        ("ceiling", Function::Ceil),
-        ("floor", Function::Floor),
-        ("round", Function::Round),
-        ("trunc", Function::Trunc),
-        ("sign", Function::Sign),
-        ("signum", Function::Sign),
-        ("mod", Function::Mod),
-        ("div", Function::Div),
-        ("bit_not", Function::BitNot),
+impl MathFunction {
+    const NAMES: [(&'static str, MathFunction); 11] = [
+        ("abs", MathFunction::Abs),
+        ("ceil", MathFunction::Ceil),
+        ("ceiling", MathFunction::Ceil),
+        ("floor", MathFunction::Floor),
+        ("round", MathFunction::Round),
+        ("trunc", MathFunction::Trunc),
+        ("sign", MathFunction::Sign),
+        ("signum", MathFunction::Sign),
+        ("mod", MathFunction::Mod),
+        ("div", MathFunction::Div),
+        ("bit_not", MathFunction::BitNot),
     ];
 }
 
 /// One function per name.
 pub fn all() -> Vec<Arc<ScalarUDF>> {
-    Function::NAMES
+    MathFunction::NAMES
         .iter()
         .map(|(name, function)| {
             let signature = Signature::user_defined(Volatility::Immutable);
@@ -67,7 +67,7 @@ pub fn all() -> Vec<Arc<ScalarUDF>> {
 #[derive(Debug, PartialEq, Eq, Hash)]
 struct Math {
     name: &'static str,
-    function: Function,
+    function: MathFunction,
     signature: Signature,
 }
 
@@ -110,10 +110,12 @@ impl ScalarUDFImpl for Math {
             _ => DataType::Float64,
         };
         match (self.function, numbers.as_slice()) {
-            (Function::Abs | Function::Sign, [only]) => Ok(vec![only.clone()]),
-            (Function::BitNot, [only]) if is_integer(only) => Ok(vec![only.clone()]),
-            (Function::Ceil | Function::Floor | Function::Round | Function::Trunc, [only]) => Ok(vec![float(only)]),
-            (Function::Round | Function::Trunc, [value, digits]) if is_integer(digits) => {
+            (MathFunction::Abs | MathFunction::Sign, [only]) => Ok(vec![only.clone()]),
+            (MathFunction::BitNot, [only]) if is_integer(only) => Ok(vec![only.clone()]),
+            (MathFunction::Ceil | MathFunction::Floor | MathFunction::Round | MathFunction::Trunc, [only]) => {
+                Ok(vec![float(only)])
+            }
+            (MathFunction::Round | MathFunction::Trunc, [value, digits]) if is_integer(digits) => {
                 let value = match value {
                     DataType::Decimal128(_, _) | DataType::LargeBinary => value.clone(),
                     DataType::Int16 | DataType::Int32 => DataType::Decimal128(10, 0),
@@ -123,11 +125,11 @@ impl ScalarUDFImpl for Math {
                 };
                 Ok(vec![value, DataType::Int32])
             }
-            (Function::Mod, [left, right]) => {
+            (MathFunction::Mod, [left, right]) => {
                 let operands = arithmetic::operands(Operator::Modulo, left, right).map_err(fail)?;
                 Ok(vec![operands.left, operands.right])
             }
-            (Function::Div, [left, right]) if is_exact(left) && is_exact(right) => {
+            (MathFunction::Div, [left, right]) if is_exact(left) && is_exact(right) => {
                 Ok(vec![left.clone(), right.clone()])
             }
             _ => Err(undefined()),
@@ -153,10 +155,10 @@ impl ScalarUDFImpl for Math {
     fn invoke_with_args(&self, args: ScalarFunctionArgs) -> Result<ColumnarValue> {
         let result = args.return_field.data_type().clone();
         match (self.function, args.args.as_slice()) {
-            (Function::Mod, [left, right]) => arithmetic::apply(left, right, |left, right| {
+            (MathFunction::Mod, [left, right]) => arithmetic::apply(left, right, |left, right| {
                 arithmetic::evaluate_numbers(Operator::Modulo, left, right, &result)
             }),
-            (Function::Div, [_, _]) => over_columns(&args, |columns, rows| {
+            (MathFunction::Div, [_, _]) => over_columns(&args, |columns, rows| {
                 let numbers = |index: usize| Numbers::of(&columns[index]).expect("planned over exact numbers");
                 let (left, right) = (numbers(0), numbers(1));
                 collect(rows, |row| match left.get(row).zip(right.get(row)) {
@@ -164,7 +166,7 @@ impl ScalarUDFImpl for Math {
                     None => Ok(None),
                 })
             }),
-            (Function::Round | Function::Trunc, [_, _]) => over_columns(&args, |columns, _| {
+            (MathFunction::Round | MathFunction::Trunc, [_, _]) => over_columns(&args, |columns, _| {
                 to_digits(self.function, &columns[0], &columns[1], &result)
             }),
             (function, [value]) => map(value, |column| one(function, column, &result)),
@@ -176,19 +178,20 @@ impl ScalarUDFImpl for Math {
 impl Math {
     fn result(&self, arguments: &[DataType], digits: Option<i64>) -> Result<DataType> {
         Ok(match (self.function, arguments) {
-            (Function::Mod, [left, right]) => {
+            (MathFunction::Mod, [left, right]) => {
                 arithmetic::operands(Operator::Modulo, left, right)
                     .map_err(fail)?
                     .result
             }
-            (Function::Div, _) => DataType::LargeBinary,
+            (MathFunction::Div, _) => DataType::LargeBinary,
             (_, [DataType::LargeBinary, ..]) => DataType::LargeBinary,
-            (Function::Sign, [DataType::Decimal128(_, _)]) => DataType::Decimal128(1, 0),
-            (Function::Sign, [_]) => DataType::Float64,
-            (Function::Ceil | Function::Floor | Function::Round | Function::Trunc, [DataType::Decimal128(p, s)]) => {
-                DataType::Decimal128((*p as i16 - i16::from(*s) + 1).clamp(1, 38) as u8, 0)
-            }
-            (Function::Round | Function::Trunc, [DataType::Decimal128(precision, scale), _]) => {
+            (MathFunction::Sign, [DataType::Decimal128(_, _)]) => DataType::Decimal128(1, 0),
+            (MathFunction::Sign, [_]) => DataType::Float64,
+            (
+                MathFunction::Ceil | MathFunction::Floor | MathFunction::Round | MathFunction::Trunc,
+                [DataType::Decimal128(p, s)],
+            ) => DataType::Decimal128((*p as i16 - i16::from(*s) + 1).clamp(1, 38) as u8, 0),
+            (MathFunction::Round | MathFunction::Trunc, [DataType::Decimal128(precision, scale), _]) => {
                 let whole = i16::from(*precision) - i16::from(*scale) + 1;
                 let kept = digits.and_then(|digits| i16::try_from(digits.max(0)).ok());
                 match kept {
@@ -232,23 +235,23 @@ fn rounded(value: i128, power: i128) -> i128 {
     }
 }
 
-fn one(function: Function, column: &ArrayRef, result: &DataType) -> Result<ArrayRef, SqlError> {
+fn one(function: MathFunction, column: &ArrayRef, result: &DataType) -> Result<ArrayRef, SqlError> {
     match column.data_type() {
         DataType::LargeBinary => varying(column, |number| match function {
-            Function::Abs => number.absolute(),
-            Function::Sign if number.is_nan() => number,
-            Function::Sign => Numeric::whole(number.signum().into()),
-            Function::Round => number.map(|number| number.round(0)),
-            Function::Trunc => number.map(|number| number.truncate(0)),
-            Function::Ceil => number.map(|number| number.ceiling()),
+            MathFunction::Abs => number.absolute(),
+            MathFunction::Sign if number.is_nan() => number,
+            MathFunction::Sign => Numeric::whole(number.signum().into()),
+            MathFunction::Round => number.map(|number| number.round(0)),
+            MathFunction::Trunc => number.map(|number| number.truncate(0)),
+            MathFunction::Ceil => number.map(|number| number.ceiling()),
             _ => number.map(|number| number.floor()),
         }),
         DataType::Decimal128(_, scale) => match function {
-            Function::Abs => {
+            MathFunction::Abs => {
                 let values: Decimal128Array = column.as_primitive::<Decimal128Type>().unary(i128::abs);
                 Ok(Arc::new(values.with_data_type(column.data_type().clone())))
             }
-            Function::Sign => {
+            MathFunction::Sign => {
                 let values: Decimal128Array = column.as_primitive::<Decimal128Type>().unary(i128::signum);
                 Ok(Arc::new(values.with_data_type(result.clone())))
             }
@@ -258,15 +261,15 @@ fn one(function: Function, column: &ArrayRef, result: &DataType) -> Result<Array
                     .clone()
                     .with_data_type(result.clone()),
             )),
-            Function::Round => rescaled(column, result, rounded),
-            Function::Trunc => rescaled(column, result, |value, power| value / power),
-            Function::Ceil => rescaled(column, result, |value, power| -(-value).div_euclid(power)),
+            MathFunction::Round => rescaled(column, result, rounded),
+            MathFunction::Trunc => rescaled(column, result, |value, power| value / power),
+            MathFunction::Ceil => rescaled(column, result, |value, power| -(-value).div_euclid(power)),
             _ => rescaled(column, result, |value, power| value.div_euclid(power)),
         },
         DataType::Float32 => {
             let column = column.as_primitive::<Float32Type>();
             match function {
-                Function::Abs => Ok(Arc::new(column.unary::<_, Float32Type>(f32::abs))),
+                MathFunction::Abs => Ok(Arc::new(column.unary::<_, Float32Type>(f32::abs))),
                 _ => floats(function, &column.unary::<_, Float64Type>(f64::from)),
             }
         }
@@ -278,7 +281,7 @@ fn one(function: Function, column: &ArrayRef, result: &DataType) -> Result<Array
 }
 
 fn integers<T: ArrowPrimitiveType>(
-    function: Function,
+    function: MathFunction,
     column: &ArrayRef,
     result: &DataType,
     absolute: impl Fn(T::Native) -> Option<T::Native>,
@@ -287,8 +290,8 @@ fn integers<T: ArrowPrimitiveType>(
 ) -> Result<ArrayRef, SqlError> {
     let column = column.as_primitive::<T>();
     match function {
-        Function::BitNot => Ok(Arc::new(column.unary::<_, T>(inverted))),
-        Function::Sign => Ok(Arc::new(column.unary::<_, Float64Type>(|value| sign(float(value))))),
+        MathFunction::BitNot => Ok(Arc::new(column.unary::<_, T>(inverted))),
+        MathFunction::Sign => Ok(Arc::new(column.unary::<_, Float64Type>(|value| sign(float(value))))),
         _ => {
             let values: PrimitiveArray<T> =
                 column.try_unary(|value| absolute(value).ok_or_else(|| out_of_range(result)))?;
@@ -305,15 +308,15 @@ fn sign(value: f64) -> f64 {
     }
 }
 
-fn floats(function: Function, column: &PrimitiveArray<Float64Type>) -> Result<ArrayRef, SqlError> {
+fn floats(function: MathFunction, column: &PrimitiveArray<Float64Type>) -> Result<ArrayRef, SqlError> {
     let values: PrimitiveArray<Float64Type> = column.unary(|value| match function {
-        Function::Abs => value.abs(),
-        Function::Ceil => value.ceil(),
-        Function::Floor => value.floor(),
-        Function::Round => value.round_ties_even(),
-        Function::Trunc => value.trunc(),
-        Function::Sign => sign(value),
-        Function::Mod | Function::Div | Function::BitNot => {
+        MathFunction::Abs => value.abs(),
+        MathFunction::Ceil => value.ceil(),
+        MathFunction::Floor => value.floor(),
+        MathFunction::Round => value.round_ties_even(),
+        MathFunction::Trunc => value.trunc(),
+        MathFunction::Sign => sign(value),
+        MathFunction::Mod | MathFunction::Div | MathFunction::BitNot => {
             unreachable!("not a function of one float")
         }
     });
@@ -322,7 +325,7 @@ fn floats(function: Function, column: &PrimitiveArray<Float64Type>) -> Result<Ar
 
 /// `round(value, digits)` and `trunc(value, digits)`.
 fn to_digits(
-    function: Function,
+    function: MathFunction,
     column: &ArrayRef,
     digits: &ArrayRef,
     result: &DataType,
@@ -340,7 +343,7 @@ fn to_digits(
                 column.is_valid(row).then(|| {
                     let power = 10f64.powi(digits);
                     let scaled = column.value(row) * power;
-                    (if function == Function::Round {
+                    (if function == MathFunction::Round {
                         scaled.round()
                     } else {
                         scaled.trunc()
@@ -361,7 +364,7 @@ fn to_digits(
             let digits = i64::from(digits).clamp(-DIGITS_MAX, DIGITS_MAX);
             let made = number.map(|number| {
                 let made = match function {
-                    Function::Round => number.round(digits),
+                    MathFunction::Round => number.round(digits),
                     _ => number.truncate(digits),
                 };
                 // Digits that are not there are zeros.
@@ -389,7 +392,7 @@ fn to_digits(
             let Some(power) = 10i128.checked_pow(dropped) else {
                 return Ok(Some(0));
             };
-            let whole = if function == Function::Round {
+            let whole = if function == MathFunction::Round {
                 rounded(value, power)
             } else {
                 value / power

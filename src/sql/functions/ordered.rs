@@ -22,28 +22,31 @@ use crate::stop;
 
 /// One aggregate per name.
 pub fn all() -> Vec<Arc<AggregateUDF>> {
-    [("mode", Kind::Mode), ("percentile_disc", Kind::Percentile)]
-        .into_iter()
-        .map(|(name, kind)| {
-            Arc::new(AggregateUDF::from(Ordered {
-                name,
-                kind,
-                signature: Signature::user_defined(Volatility::Immutable),
-            }))
-        })
-        .collect()
+    [
+        ("mode", OrderedKind::Mode),
+        ("percentile_disc", OrderedKind::Percentile),
+    ]
+    .into_iter()
+    .map(|(name, kind)| {
+        Arc::new(AggregateUDF::from(OrderedAggregate {
+            name,
+            kind,
+            signature: Signature::user_defined(Volatility::Immutable),
+        }))
+    })
+    .collect()
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-enum Kind {
+enum OrderedKind {
     Mode,
     Percentile,
 }
 
 #[derive(Debug, PartialEq, Eq, Hash)]
-struct Ordered {
+struct OrderedAggregate {
     name: &'static str,
-    kind: Kind,
+    kind: OrderedKind,
     signature: Signature,
 }
 
@@ -51,7 +54,7 @@ fn item(data_type: &DataType) -> FieldRef {
     Arc::new(Field::new("item", data_type.clone(), true))
 }
 
-impl AggregateUDFImpl for Ordered {
+impl AggregateUDFImpl for OrderedAggregate {
     fn name(&self) -> &str {
         self.name
     }
@@ -62,9 +65,9 @@ impl AggregateUDFImpl for Ordered {
 
     fn coerce_types(&self, arguments: &[DataType]) -> Result<Vec<DataType>> {
         match (self.kind, arguments) {
-            (Kind::Mode, [value]) => Ok(vec![value.clone()]),
-            (Kind::Percentile, [value, list @ DataType::List(_)]) => Ok(vec![value.clone(), list.clone()]),
-            (Kind::Percentile, [value, fraction]) if fraction.is_numeric() || fraction.is_null() => {
+            (OrderedKind::Mode, [value]) => Ok(vec![value.clone()]),
+            (OrderedKind::Percentile, [value, list @ DataType::List(_)]) => Ok(vec![value.clone(), list.clone()]),
+            (OrderedKind::Percentile, [value, fraction]) if fraction.is_numeric() || fraction.is_null() => {
                 Ok(vec![value.clone(), DataType::Float64])
             }
             _ => Err(fail(undefined_function(self.name, arguments))),
@@ -90,15 +93,15 @@ impl AggregateUDFImpl for Ordered {
 
     fn accumulator(&self, args: AccumulatorArgs) -> Result<Box<dyn Accumulator>> {
         let fractions = match self.kind {
-            Kind::Mode => Fractions::None,
-            Kind::Percentile => {
+            OrderedKind::Mode => Fractions::None,
+            OrderedKind::Percentile => {
                 let options = RecordBatchOptions::new().with_row_count(Some(1));
                 let row = RecordBatch::try_new_with_options(Arc::new(Schema::empty()), vec![], &options)?;
                 let given = args.exprs[1].evaluate(&row)?.into_array(1)?;
                 Fractions::of(&given).map_err(fail)?
             }
         };
-        Ok(Box::new(Values {
+        Ok(Box::new(OrderedValues {
             data_type: args.expr_fields[0].data_type().clone(),
             kept: Vec::new(),
             descending: args.order_bys.first().is_some_and(|sort| sort.options.descending),
@@ -144,14 +147,14 @@ impl Fractions {
 
 /// The values so far.
 #[derive(Debug)]
-struct Values {
+struct OrderedValues {
     data_type: DataType,
     kept: Vec<ArrayRef>,
     descending: bool,
     fractions: Fractions,
 }
 
-impl Values {
+impl OrderedValues {
     fn keep(&mut self, values: &ArrayRef) -> Result<()> {
         stop::check().map_err(fail)?;
         let values = match values.null_count() {
@@ -173,7 +176,7 @@ impl Values {
     }
 }
 
-impl Accumulator for Values {
+impl Accumulator for OrderedValues {
     fn update_batch(&mut self, values: &[ArrayRef]) -> Result<()> {
         self.keep(&values[0])
     }
@@ -258,7 +261,7 @@ mod tests {
     use super::*;
 
     fn result(values: Vec<Option<i32>>, fractions: Fractions, descending: bool) -> ScalarValue {
-        let mut kept = Values {
+        let mut kept = OrderedValues {
             data_type: DataType::Int32,
             kept: Vec::new(),
             descending,

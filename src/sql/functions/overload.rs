@@ -349,7 +349,7 @@ impl ScalarUDFImpl for Overloaded {
         let overload = self.of(&types)?;
         let zone = zone::of_session(&args.config_options);
         over_columns(&args, |columns, rows| {
-            let mut column = Column::new(overload.gives, rows);
+            let mut column = ResultColumn::new(overload.gives, rows);
             for row in 0..rows {
                 if row % ROWS == 0 {
                     stop::check()?;
@@ -366,7 +366,7 @@ impl ScalarUDFImpl for Overloaded {
 }
 
 /// The results, as far as they are made.
-enum Column {
+enum ResultColumn {
     Bool(BooleanBuilder),
     Int4(Int32Builder),
     Int8(Int64Builder),
@@ -379,67 +379,67 @@ enum Column {
     TextLists(ListBuilder<ListBuilder<StringBuilder>>),
 }
 
-impl Column {
-    fn new(kind: Kind, rows: usize) -> Column {
+impl ResultColumn {
+    fn new(kind: Kind, rows: usize) -> ResultColumn {
         match kind {
-            Kind::Bool => Column::Bool(BooleanBuilder::with_capacity(rows)),
-            Kind::Int4 => Column::Int4(Int32Builder::with_capacity(rows)),
-            Kind::Int8 => Column::Int8(Int64Builder::with_capacity(rows)),
-            Kind::Float8 => Column::Float8(Float64Builder::with_capacity(rows)),
-            Kind::Text => Column::Text(StringBuilder::with_capacity(rows, rows)),
-            Kind::Bytea => Column::Bytea(BinaryBuilder::with_capacity(rows, rows)),
-            Kind::Time => Column::Time(Time64MicrosecondBuilder::with_capacity(rows)),
+            Kind::Bool => ResultColumn::Bool(BooleanBuilder::with_capacity(rows)),
+            Kind::Int4 => ResultColumn::Int4(Int32Builder::with_capacity(rows)),
+            Kind::Int8 => ResultColumn::Int8(Int64Builder::with_capacity(rows)),
+            Kind::Float8 => ResultColumn::Float8(Float64Builder::with_capacity(rows)),
+            Kind::Text => ResultColumn::Text(StringBuilder::with_capacity(rows, rows)),
+            Kind::Bytea => ResultColumn::Bytea(BinaryBuilder::with_capacity(rows, rows)),
+            Kind::Time => ResultColumn::Time(Time64MicrosecondBuilder::with_capacity(rows)),
             Kind::Timestamp | Kind::TimestampTz => {
-                Column::Timestamp(TimestampMicrosecondBuilder::with_capacity(rows).with_data_type(kind.arrow()))
+                ResultColumn::Timestamp(TimestampMicrosecondBuilder::with_capacity(rows).with_data_type(kind.arrow()))
             }
             Kind::Interval => unreachable!("no function of plain values gives an interval"),
-            Kind::Texts => Column::Texts(ListBuilder::new(StringBuilder::new())),
-            Kind::TextLists => Column::TextLists(ListBuilder::new(ListBuilder::new(StringBuilder::new()))),
+            Kind::Texts => ResultColumn::Texts(ListBuilder::new(StringBuilder::new())),
+            Kind::TextLists => ResultColumn::TextLists(ListBuilder::new(ListBuilder::new(StringBuilder::new()))),
         }
     }
 
     fn append(&mut self, value: Value) {
         match (self, value) {
-            (Column::Bool(made), Value::Bool(value)) => made.append_value(value),
-            (Column::Int4(made), Value::Int(value)) => made.append_value(value as i32),
-            (Column::Int8(made), Value::Int(value)) => made.append_value(value),
-            (Column::Float8(made), Value::Double(value)) => made.append_value(value),
-            (Column::Text(made), Value::Text(value)) => made.append_value(value),
-            (Column::Bytea(made), Value::Bytes(value)) => made.append_value(value),
-            (Column::Time(made), Value::Int(value)) => made.append_value(value),
-            (Column::Timestamp(made), Value::Int(value)) => made.append_value(value),
-            (Column::Texts(made), Value::Texts(values)) => append_texts(made, values),
-            (Column::TextLists(made), Value::TextLists(lists)) => {
+            (ResultColumn::Bool(made), Value::Bool(value)) => made.append_value(value),
+            (ResultColumn::Int4(made), Value::Int(value)) => made.append_value(value as i32),
+            (ResultColumn::Int8(made), Value::Int(value)) => made.append_value(value),
+            (ResultColumn::Float8(made), Value::Double(value)) => made.append_value(value),
+            (ResultColumn::Text(made), Value::Text(value)) => made.append_value(value),
+            (ResultColumn::Bytea(made), Value::Bytes(value)) => made.append_value(value),
+            (ResultColumn::Time(made), Value::Int(value)) => made.append_value(value),
+            (ResultColumn::Timestamp(made), Value::Int(value)) => made.append_value(value),
+            (ResultColumn::Texts(made), Value::Texts(values)) => append_texts(made, values),
+            (ResultColumn::TextLists(made), Value::TextLists(lists)) => {
                 for list in lists {
                     append_texts(made.values(), list);
                 }
                 made.append(true);
             }
-            (Column::Bool(made), _) => made.append_null(),
-            (Column::Int4(made), _) => made.append_null(),
-            (Column::Int8(made), _) => made.append_null(),
-            (Column::Float8(made), _) => made.append_null(),
-            (Column::Text(made), _) => made.append_null(),
-            (Column::Bytea(made), _) => made.append_null(),
-            (Column::Time(made), _) => made.append_null(),
-            (Column::Timestamp(made), _) => made.append_null(),
-            (Column::Texts(made), _) => made.append_null(),
-            (Column::TextLists(made), _) => made.append_null(),
+            (ResultColumn::Bool(made), _) => made.append_null(),
+            (ResultColumn::Int4(made), _) => made.append_null(),
+            (ResultColumn::Int8(made), _) => made.append_null(),
+            (ResultColumn::Float8(made), _) => made.append_null(),
+            (ResultColumn::Text(made), _) => made.append_null(),
+            (ResultColumn::Bytea(made), _) => made.append_null(),
+            (ResultColumn::Time(made), _) => made.append_null(),
+            (ResultColumn::Timestamp(made), _) => made.append_null(),
+            (ResultColumn::Texts(made), _) => made.append_null(),
+            (ResultColumn::TextLists(made), _) => made.append_null(),
         }
     }
 
     fn finish(self) -> ArrayRef {
         match self {
-            Column::Bool(mut made) => Arc::new(made.finish()),
-            Column::Int4(mut made) => Arc::new(made.finish()),
-            Column::Int8(mut made) => Arc::new(made.finish()),
-            Column::Float8(mut made) => Arc::new(made.finish()),
-            Column::Text(mut made) => Arc::new(made.finish()),
-            Column::Bytea(mut made) => Arc::new(made.finish()),
-            Column::Time(mut made) => Arc::new(made.finish()),
-            Column::Timestamp(mut made) => Arc::new(made.finish()),
-            Column::Texts(mut made) => Arc::new(made.finish()),
-            Column::TextLists(mut made) => Arc::new(made.finish()),
+            ResultColumn::Bool(mut made) => Arc::new(made.finish()),
+            ResultColumn::Int4(mut made) => Arc::new(made.finish()),
+            ResultColumn::Int8(mut made) => Arc::new(made.finish()),
+            ResultColumn::Float8(mut made) => Arc::new(made.finish()),
+            ResultColumn::Text(mut made) => Arc::new(made.finish()),
+            ResultColumn::Bytea(mut made) => Arc::new(made.finish()),
+            ResultColumn::Time(mut made) => Arc::new(made.finish()),
+            ResultColumn::Timestamp(mut made) => Arc::new(made.finish()),
+            ResultColumn::Texts(mut made) => Arc::new(made.finish()),
+            ResultColumn::TextLists(mut made) => Arc::new(made.finish()),
         }
     }
 }

@@ -18,7 +18,7 @@ use super::over_columns;
 use crate::error::SqlError;
 
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-enum Comparison {
+enum QuantifiedComparison {
     Eq,
     NotEq,
     Lt,
@@ -35,23 +35,23 @@ enum Comparison {
     IMatchesNot,
 }
 
-impl Comparison {
-    fn of(symbol: &str) -> Option<Comparison> {
+impl QuantifiedComparison {
+    fn of(symbol: &str) -> Option<QuantifiedComparison> {
         Some(match symbol {
-            "=" => Comparison::Eq,
-            "<>" | "!=" => Comparison::NotEq,
-            "<" => Comparison::Lt,
-            "<=" => Comparison::LtEq,
-            ">" => Comparison::Gt,
-            ">=" => Comparison::GtEq,
-            "~~" => Comparison::Like,
-            "!~~" => Comparison::NotLike,
-            "~~*" => Comparison::ILike,
-            "!~~*" => Comparison::NotILike,
-            "~" => Comparison::Matches,
-            "!~" => Comparison::MatchesNot,
-            "~*" => Comparison::IMatches,
-            "!~*" => Comparison::IMatchesNot,
+            "=" => QuantifiedComparison::Eq,
+            "<>" | "!=" => QuantifiedComparison::NotEq,
+            "<" => QuantifiedComparison::Lt,
+            "<=" => QuantifiedComparison::LtEq,
+            ">" => QuantifiedComparison::Gt,
+            ">=" => QuantifiedComparison::GtEq,
+            "~~" => QuantifiedComparison::Like,
+            "!~~" => QuantifiedComparison::NotLike,
+            "~~*" => QuantifiedComparison::ILike,
+            "!~~*" => QuantifiedComparison::NotILike,
+            "~" => QuantifiedComparison::Matches,
+            "!~" => QuantifiedComparison::MatchesNot,
+            "~*" => QuantifiedComparison::IMatches,
+            "!~*" => QuantifiedComparison::IMatchesNot,
             _ => return None,
         })
     }
@@ -65,20 +65,20 @@ impl Comparison {
         };
         let (values, elements) = (values.as_ref(), elements.as_ref());
         let compared = match self {
-            Comparison::Eq => cmp::eq(&values, &elements),
-            Comparison::NotEq => cmp::neq(&values, &elements),
-            Comparison::Lt => cmp::lt(&values, &elements),
-            Comparison::LtEq => cmp::lt_eq(&values, &elements),
-            Comparison::Gt => cmp::gt(&values, &elements),
-            Comparison::GtEq => cmp::gt_eq(&values, &elements),
-            Comparison::Like => like(&values, &elements),
-            Comparison::NotLike => nlike(&values, &elements),
-            Comparison::ILike => ilike(&values, &elements),
-            Comparison::NotILike => nilike(&values, &elements),
-            Comparison::Matches => return matches(values, elements, false, true),
-            Comparison::IMatches => return matches(values, elements, true, true),
-            Comparison::MatchesNot => return matches(values, elements, false, false),
-            Comparison::IMatchesNot => return matches(values, elements, true, false),
+            QuantifiedComparison::Eq => cmp::eq(&values, &elements),
+            QuantifiedComparison::NotEq => cmp::neq(&values, &elements),
+            QuantifiedComparison::Lt => cmp::lt(&values, &elements),
+            QuantifiedComparison::LtEq => cmp::lt_eq(&values, &elements),
+            QuantifiedComparison::Gt => cmp::gt(&values, &elements),
+            QuantifiedComparison::GtEq => cmp::gt_eq(&values, &elements),
+            QuantifiedComparison::Like => like(&values, &elements),
+            QuantifiedComparison::NotLike => nlike(&values, &elements),
+            QuantifiedComparison::ILike => ilike(&values, &elements),
+            QuantifiedComparison::NotILike => nilike(&values, &elements),
+            QuantifiedComparison::Matches => return matches(values, elements, false, true),
+            QuantifiedComparison::IMatches => return matches(values, elements, true, true),
+            QuantifiedComparison::MatchesNot => return matches(values, elements, false, false),
+            QuantifiedComparison::IMatchesNot => return matches(values, elements, true, false),
         };
         compared.map_err(|error| SqlError::from(datafusion::common::DataFusionError::from(error)))
     }
@@ -96,7 +96,7 @@ fn matches(texts: &dyn Array, patterns: &dyn Array, any_case: bool, wanted: bool
 
 /// The function of an operator with ANY or ALL; `None` for an operator that it does not have.
 pub fn function(symbol: &str, all: bool) -> Option<Arc<ScalarUDF>> {
-    let comparison = Comparison::of(symbol)?;
+    let comparison = QuantifiedComparison::of(symbol)?;
     Some(Arc::new(ScalarUDF::from(Quantified {
         comparison,
         all,
@@ -106,7 +106,7 @@ pub fn function(symbol: &str, all: bool) -> Option<Arc<ScalarUDF>> {
 
 #[derive(Debug, PartialEq, Eq, Hash)]
 struct Quantified {
-    comparison: Comparison,
+    comparison: QuantifiedComparison,
     all: bool,
     signature: Signature,
 }

@@ -77,7 +77,7 @@ impl Default for SessionInfo {
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-enum Value {
+enum SessionValue {
     Now,
     StatementTime,
     LocalNow,
@@ -95,73 +95,78 @@ enum Value {
     Signal(Signal),
 }
 
-impl Value {
-    const NAMES: [(&'static str, Value); 30] = [
-        ("now", Value::Now),
-        ("current_timestamp", Value::Now),
-        ("transaction_timestamp", Value::Now),
-        ("statement_timestamp", Value::StatementTime),
-        ("clock_timestamp", Value::StatementTime),
-        ("localtimestamp", Value::LocalNow),
-        ("current_date", Value::Date),
-        ("today", Value::Date),
-        ("current_time", Value::Time),
-        ("localtime", Value::Time),
-        ("current_user", Value::User),
-        ("session_user", Value::User),
-        ("current_role", Value::User),
-        ("user", Value::User),
-        ("getpgusername", Value::User),
-        ("current_database", Value::Database),
-        ("current_catalog", Value::Database),
-        ("current_schema", Value::Schema),
-        ("current_schemas", Value::Schemas),
-        ("version", Value::Version),
-        ("pg_backend_pid", Value::BackendPid),
-        ("current_setting", Value::Setting),
-        ("rw_version", Value::Version),
-        ("proctime", Value::Now),
-        ("system_user", Value::User),
-        ("millstream_version", Value::Version),
-        ("inet_client_addr", Value::ClientAddress),
-        ("inet_client_port", Value::ClientPort),
-        ("pg_cancel_backend", Value::Signal(Signal::Cancel)),
-        ("pg_terminate_backend", Value::Signal(Signal::Terminate)),
+impl SessionValue {
+    const NAMES: [(&'static str, SessionValue); 30] = [
+        ("now", SessionValue::Now),
+        ("current_timestamp", SessionValue::Now),
+        ("transaction_timestamp", SessionValue::Now),
+        ("statement_timestamp", SessionValue::StatementTime),
+        ("clock_timestamp", SessionValue::StatementTime),
+        ("localtimestamp", SessionValue::LocalNow),
+        ("current_date", SessionValue::Date),
+        ("today", SessionValue::Date),
+        ("current_time", SessionValue::Time),
+        ("localtime", SessionValue::Time),
+        ("current_user", SessionValue::User),
+        ("session_user", SessionValue::User),
+        ("current_role", SessionValue::User),
+        ("user", SessionValue::User),
+        ("getpgusername", SessionValue::User),
+        ("current_database", SessionValue::Database),
+        ("current_catalog", SessionValue::Database),
+        ("current_schema", SessionValue::Schema),
+        ("current_schemas", SessionValue::Schemas),
+        ("version", SessionValue::Version),
+        ("pg_backend_pid", SessionValue::BackendPid),
+        ("current_setting", SessionValue::Setting),
+        ("rw_version", SessionValue::Version),
+        ("proctime", SessionValue::Now),
+        ("system_user", SessionValue::User),
+        ("millstream_version", SessionValue::Version),
+        ("inet_client_addr", SessionValue::ClientAddress),
+        ("inet_client_port", SessionValue::ClientPort),
+        ("pg_cancel_backend", SessionValue::Signal(Signal::Cancel)),
+        ("pg_terminate_backend", SessionValue::Signal(Signal::Terminate)),
     ];
 
     fn data_type(self) -> DataType {
         match self {
-            Value::Now | Value::StatementTime => DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into())),
-            Value::LocalNow => DataType::Timestamp(TimeUnit::Microsecond, None),
-            Value::Date => DataType::Date32,
-            Value::Time => DataType::Time64(TimeUnit::Microsecond),
-            Value::BackendPid | Value::ClientPort => DataType::Int32,
-            Value::Signal(_) => DataType::Boolean,
-            Value::Schemas => DataType::List(Arc::new(Field::new_list_field(DataType::Utf8, true))),
-            Value::User | Value::Database | Value::Schema | Value::Version | Value::Setting | Value::ClientAddress => {
-                DataType::Utf8
+            SessionValue::Now | SessionValue::StatementTime => {
+                DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into()))
             }
+            SessionValue::LocalNow => DataType::Timestamp(TimeUnit::Microsecond, None),
+            SessionValue::Date => DataType::Date32,
+            SessionValue::Time => DataType::Time64(TimeUnit::Microsecond),
+            SessionValue::BackendPid | SessionValue::ClientPort => DataType::Int32,
+            SessionValue::Signal(_) => DataType::Boolean,
+            SessionValue::Schemas => DataType::List(Arc::new(Field::new_list_field(DataType::Utf8, true))),
+            SessionValue::User
+            | SessionValue::Database
+            | SessionValue::Schema
+            | SessionValue::Version
+            | SessionValue::Setting
+            | SessionValue::ClientAddress => DataType::Utf8,
         }
     }
 
     fn arguments(self) -> TypeSignature {
         match self {
-            Value::Schemas => TypeSignature::OneOf(vec![
+            SessionValue::Schemas => TypeSignature::OneOf(vec![
                 TypeSignature::Nullary,
                 TypeSignature::Exact(vec![DataType::Boolean]),
             ]),
-            Value::Setting => TypeSignature::OneOf(vec![
+            SessionValue::Setting => TypeSignature::OneOf(vec![
                 TypeSignature::Exact(vec![DataType::Utf8]),
                 TypeSignature::Exact(vec![DataType::Utf8, DataType::Boolean]),
             ]),
-            Value::Signal(Signal::Cancel) => TypeSignature::Exact(vec![DataType::Int64]),
+            SessionValue::Signal(Signal::Cancel) => TypeSignature::Exact(vec![DataType::Int64]),
             // How long to wait for the end may be given, and is not waited for.
-            Value::Signal(Signal::Terminate) => TypeSignature::OneOf(vec![
+            SessionValue::Signal(Signal::Terminate) => TypeSignature::OneOf(vec![
                 TypeSignature::Exact(vec![DataType::Int64]),
                 TypeSignature::Exact(vec![DataType::Int64, DataType::Int64]),
             ]),
             // A precision may be given, and is not used: times have microseconds.
-            Value::Now | Value::LocalNow | Value::Time => TypeSignature::OneOf(vec![
+            SessionValue::Now | SessionValue::LocalNow | SessionValue::Time => TypeSignature::OneOf(vec![
                 TypeSignature::Nullary,
                 TypeSignature::Exact(vec![DataType::Int64]),
             ]),
@@ -177,15 +182,17 @@ impl Value {
         };
         const DAY_US: i64 = super::temporal::DAY_US;
         Ok(match self {
-            Value::Now => ScalarValue::TimestampMicrosecond(Some(session.now_us), Some("UTC".into())),
-            Value::StatementTime => ScalarValue::TimestampMicrosecond(Some(session.statement_us), Some("UTC".into())),
-            Value::LocalNow => ScalarValue::TimestampMicrosecond(Some(local_us()), None),
-            Value::Date => ScalarValue::Date32(i32::try_from(local_us().div_euclid(DAY_US)).ok()),
-            Value::Time => ScalarValue::Time64Microsecond(Some(local_us().rem_euclid(DAY_US))),
-            Value::User => text(&session.user),
-            Value::Database => text(&session.database),
-            Value::Schema => ScalarValue::Utf8(session.search_path.first().cloned()),
-            Value::Schemas => {
+            SessionValue::Now => ScalarValue::TimestampMicrosecond(Some(session.now_us), Some("UTC".into())),
+            SessionValue::StatementTime => {
+                ScalarValue::TimestampMicrosecond(Some(session.statement_us), Some("UTC".into()))
+            }
+            SessionValue::LocalNow => ScalarValue::TimestampMicrosecond(Some(local_us()), None),
+            SessionValue::Date => ScalarValue::Date32(i32::try_from(local_us().div_euclid(DAY_US)).ok()),
+            SessionValue::Time => ScalarValue::Time64Microsecond(Some(local_us().rem_euclid(DAY_US))),
+            SessionValue::User => text(&session.user),
+            SessionValue::Database => text(&session.database),
+            SessionValue::Schema => ScalarValue::Utf8(session.search_path.first().cloned()),
+            SessionValue::Schemas => {
                 let implicit = matches!(arguments, [Expr::Literal(ScalarValue::Boolean(Some(true)), _)]);
                 let system = implicit.then(|| text("pg_catalog"));
                 let schemas: Vec<ScalarValue> = system
@@ -194,18 +201,18 @@ impl Value {
                     .collect();
                 ScalarValue::List(ScalarValue::new_list_nullable(&schemas, &DataType::Utf8))
             }
-            Value::Version => text(VERSION),
-            Value::BackendPid => ScalarValue::Int32(Some(session.backend_pid)),
-            Value::Setting => setting(arguments, session)?,
-            Value::ClientAddress => ScalarValue::Utf8(session.client.map(|client| client.ip().to_string())),
-            Value::ClientPort => ScalarValue::Int32(session.client.map(|client| i32::from(client.port()))),
-            Value::Signal(_) => unreachable!("it is bound as a function of each row"),
+            SessionValue::Version => text(VERSION),
+            SessionValue::BackendPid => ScalarValue::Int32(Some(session.backend_pid)),
+            SessionValue::Setting => setting(arguments, session)?,
+            SessionValue::ClientAddress => ScalarValue::Utf8(session.client.map(|client| client.ip().to_string())),
+            SessionValue::ClientPort => ScalarValue::Int32(session.client.map(|client| i32::from(client.port()))),
+            SessionValue::Signal(_) => unreachable!("it is bound as a function of each row"),
         })
     }
 
     fn volatility(self) -> Volatility {
         match self {
-            Value::Signal(_) => Volatility::Volatile,
+            SessionValue::Signal(_) => Volatility::Volatile,
             _ => Volatility::Stable,
         }
     }
@@ -220,7 +227,7 @@ struct Signaller {
 
 impl Signaller {
     fn call(signal: Signal, arguments: Vec<Expr>, session: &SessionInfo) -> Expr {
-        let signature = Signature::new(Value::Signal(signal).arguments(), Volatility::Volatile);
+        let signature = Signature::new(SessionValue::Signal(signal).arguments(), Volatility::Volatile);
         let function = ScalarUDF::from(Signaller {
             signal,
             signals: Arc::clone(&session.signals),
@@ -283,7 +290,7 @@ struct SettingReader {
 
 impl SettingReader {
     fn call(arguments: Vec<Expr>, session: &SessionInfo) -> Expr {
-        let signature = Signature::new(Value::Setting.arguments(), Volatility::Stable);
+        let signature = Signature::new(SessionValue::Setting.arguments(), Volatility::Stable);
         let function = ScalarUDF::from(SettingReader {
             settings: Arc::clone(&session.setting),
             signature,
@@ -366,7 +373,7 @@ fn setting(arguments: &[Expr], session: &SessionInfo) -> Result<ScalarValue, Sql
 
 /// One function per name.
 pub fn all() -> Vec<Arc<ScalarUDF>> {
-    Value::NAMES
+    SessionValue::NAMES
         .iter()
         .map(|(name, value)| {
             let signature = Signature::new(value.arguments(), value.volatility());
@@ -382,7 +389,7 @@ pub fn all() -> Vec<Arc<ScalarUDF>> {
 #[derive(Debug, PartialEq, Eq, Hash)]
 struct SessionFunction {
     name: &'static str,
-    value: Value,
+    value: SessionValue,
     signature: Signature,
 }
 
@@ -433,11 +440,11 @@ pub fn bind_expr(expr: Expr, session: &SessionInfo) -> Result<Transformed<Expr>>
         if let Expr::ScalarFunction(call) = &expr
             && let Some(function) = call.func.inner().downcast_ref::<SessionFunction>()
         {
-            if let Value::Signal(signal) = function.value {
+            if let SessionValue::Signal(signal) = function.value {
                 return Ok(Transformed::yes(Signaller::call(signal, call.args.clone(), session)));
             }
             let is_constant = call.args.iter().all(|argument| matches!(argument, Expr::Literal(..)));
-            if function.value == Value::Setting && !is_constant {
+            if function.value == SessionValue::Setting && !is_constant {
                 return Ok(Transformed::yes(SettingReader::call(call.args.clone(), session)));
             }
             let value = function.value.of(&call.args, session).map_err(fail)?;

@@ -153,7 +153,7 @@ fn single<S: Summand>(aggregate: Aggregate, distinct: bool) -> Box<dyn Accumulat
             summand: PhantomData,
         })
     } else {
-        Box::new(Sum::<S> {
+        Box::new(SumState::<S> {
             aggregate,
             slot: Slot::default(),
             special: Special::default(),
@@ -281,13 +281,13 @@ impl Special {
 
 /// One sum, which rows can also leave (window frames).
 #[derive(Debug)]
-struct Sum<S> {
+struct SumState<S> {
     aggregate: Aggregate,
     slot: Slot<S>,
     special: Special,
 }
 
-impl<S: Summand> Sum<S> {
+impl<S: Summand> SumState<S> {
     fn change(&mut self, values: &ArrayRef, weight: i64) -> Result<()> {
         let (slot, special) = (&mut self.slot, &mut self.special);
         S::for_each(values, |_, value| match value.special() {
@@ -311,7 +311,7 @@ impl<S: Summand> Sum<S> {
     }
 }
 
-impl<S: Summand> Accumulator for Sum<S> {
+impl<S: Summand> Accumulator for SumState<S> {
     fn update_batch(&mut self, values: &[ArrayRef]) -> Result<()> {
         self.change(&values[0], 1)
     }

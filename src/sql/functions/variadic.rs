@@ -17,7 +17,7 @@ use crate::error::{SqlError, SqlState, state};
 use crate::types::{ColumnFormatter, PgType, TextStyle};
 
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-enum Function {
+enum VariadicFunction {
     Concat,
     ConcatWs,
     Format,
@@ -27,14 +27,14 @@ enum Function {
     Nullable,
 }
 
-const NAMES: [(&str, Function); 7] = [
-    ("concat", Function::Concat),
-    ("concat_ws", Function::ConcatWs),
-    ("format", Function::Format),
-    ("num_nulls", Function::Nulls),
-    ("num_nonnulls", Function::NonNulls),
-    ("quote_literal", Function::Literal),
-    ("quote_nullable", Function::Nullable),
+const NAMES: [(&str, VariadicFunction); 7] = [
+    ("concat", VariadicFunction::Concat),
+    ("concat_ws", VariadicFunction::ConcatWs),
+    ("format", VariadicFunction::Format),
+    ("num_nulls", VariadicFunction::Nulls),
+    ("num_nonnulls", VariadicFunction::NonNulls),
+    ("quote_literal", VariadicFunction::Literal),
+    ("quote_nullable", VariadicFunction::Nullable),
 ];
 
 /// One function per name.
@@ -54,7 +54,7 @@ pub fn all() -> Vec<Arc<ScalarUDF>> {
 #[derive(Debug, PartialEq, Eq, Hash)]
 struct Variadic {
     name: &'static str,
-    function: Function,
+    function: VariadicFunction,
     signature: Signature,
 }
 
@@ -73,9 +73,9 @@ impl ScalarUDFImpl for Variadic {
             Some(DataType::Utf8 | DataType::LargeUtf8 | DataType::Null)
         );
         let fits = match self.function {
-            Function::ConcatWs => text && arguments.len() > 1,
-            Function::Format => text,
-            Function::Literal | Function::Nullable => arguments.len() == 1,
+            VariadicFunction::ConcatWs => text && arguments.len() > 1,
+            VariadicFunction::Format => text,
+            VariadicFunction::Literal | VariadicFunction::Nullable => arguments.len() == 1,
             _ => !arguments.is_empty(),
         };
         if !fits {
@@ -92,13 +92,13 @@ impl ScalarUDFImpl for Variadic {
 
     fn return_type(&self, _arguments: &[DataType]) -> Result<DataType> {
         Ok(match self.function {
-            Function::Nulls | Function::NonNulls => DataType::Int32,
+            VariadicFunction::Nulls | VariadicFunction::NonNulls => DataType::Int32,
             _ => DataType::Utf8,
         })
     }
 
     fn is_strict(&self) -> bool {
-        self.function == Function::Literal
+        self.function == VariadicFunction::Literal
     }
 
     fn invoke_with_args(&self, args: ScalarFunctionArgs) -> Result<ColumnarValue> {
@@ -107,15 +107,15 @@ impl ScalarUDFImpl for Variadic {
             ..TextStyle::default()
         };
         over_columns(&args, |columns, rows| {
-            if matches!(self.function, Function::Nulls | Function::NonNulls) {
+            if matches!(self.function, VariadicFunction::Nulls | VariadicFunction::NonNulls) {
                 let counted = |row| {
                     let nulls = columns.iter().filter(|column| is_null(column, row)).count();
-                    let wanted = self.function == Function::Nulls;
+                    let wanted = self.function == VariadicFunction::Nulls;
                     (if wanted { nulls } else { columns.len() - nulls }) as i32
                 };
                 return Ok(Arc::new(Int32Array::from_iter_values((0..rows).map(counted))) as ArrayRef);
             }
-            let values = Values::new(columns, &args.arg_fields, &style)?;
+            let values = VariadicValues::new(columns, &args.arg_fields, &style)?;
             let mut made = StringBuilder::with_capacity(rows, rows * 16);
             let mut out = BytesMut::new();
             for row in 0..rows {
@@ -136,9 +136,9 @@ fn is_null(column: &ArrayRef, row: usize) -> bool {
 
 impl Variadic {
     /// Whether a text comes out, and not NULL.
-    fn text(&self, values: &Values, row: usize, out: &mut BytesMut) -> Result<bool, SqlError> {
+    fn text(&self, values: &VariadicValues, row: usize, out: &mut BytesMut) -> Result<bool, SqlError> {
         match self.function {
-            Function::ConcatWs => {
+            VariadicFunction::ConcatWs => {
                 let Some(between) = values.text(0, row) else {
                     return Ok(false);
                 };
@@ -154,13 +154,13 @@ impl Variadic {
                     values.write(at, row, out);
                 }
             }
-            Function::Format => match values.text(0, row) {
+            VariadicFunction::Format => match values.text(0, row) {
                 Some(template) => format(&template, values, row, out)?,
                 None => return Ok(false),
             },
-            Function::Literal | Function::Nullable => match values.text(0, row) {
+            VariadicFunction::Literal | VariadicFunction::Nullable => match values.text(0, row) {
                 Some(text) => out.extend_from_slice(quote_literal(&text).as_bytes()),
-                None if self.function == Function::Nullable => out.extend_from_slice(b"NULL"),
+                None if self.function == VariadicFunction::Nullable => out.extend_from_slice(b"NULL"),
                 None => return Ok(false),
             },
             _ => (0..values.len())
@@ -172,13 +172,13 @@ impl Variadic {
 }
 
 /// The arguments, ready to print.
-struct Values<'a> {
+struct VariadicValues<'a> {
     columns: &'a [ArrayRef],
     formatters: Vec<Option<ColumnFormatter>>,
 }
 
-impl<'a> Values<'a> {
-    fn new(columns: &'a [ArrayRef], fields: &[FieldRef], style: &TextStyle) -> Result<Values<'a>, SqlError> {
+impl<'a> VariadicValues<'a> {
+    fn new(columns: &'a [ArrayRef], fields: &[FieldRef], style: &TextStyle) -> Result<VariadicValues<'a>, SqlError> {
         let formatters = columns.iter().enumerate().map(|(at, column)| {
             if matches!(column.data_type(), DataType::Null) {
                 return Ok(None);
@@ -191,7 +191,7 @@ impl<'a> Values<'a> {
                 .unwrap_or(PgType::Text);
             ColumnFormatter::new(&known, column, style).map(Some)
         });
-        Ok(Values {
+        Ok(VariadicValues {
             columns,
             formatters: formatters.collect::<Result<_, SqlError>>()?,
         })
@@ -245,7 +245,7 @@ fn unterminated() -> SqlError {
 }
 
 /// `format(template, ...)`: `%[position$][-][width]type`, where a width may be `*` or `*position$`.
-fn format(template: &str, values: &Values, row: usize, out: &mut BytesMut) -> Result<(), SqlError> {
+fn format(template: &str, values: &VariadicValues, row: usize, out: &mut BytesMut) -> Result<(), SqlError> {
     const NULL_NOT_ALLOWED: SqlState = SqlState("22004");
     let too_few = || invalid("too few arguments for format()");
     let argument = |at: usize| if at < values.len() { Ok(at) } else { Err(too_few()) };

@@ -11,7 +11,7 @@ use crate::error::{SqlError, state};
 
 /// Options as given, before they are checked against each other. Positions are for errors.
 #[derive(Default)]
-struct Given {
+struct GivenOptions {
     kind: Option<CopyKind>,
     delimiter: Option<String>,
     null: Option<String>,
@@ -35,7 +35,7 @@ enum Header {
 pub fn copy(cursor: &mut Cursor) -> Result<Statement> {
     cursor.expect(&["copy"])?;
     let position = cursor.position();
-    let mut given = Given::default();
+    let mut given = GivenOptions::default();
     let (source, is_query) =
         if cursor.peek_word(0) == Some("binary") && !matches!(cursor.peek_word(1), Some("from" | "to")) {
             // The oldest syntax, for relations only.
@@ -139,7 +139,7 @@ fn once<T>(option: &mut Option<T>, value: T, position: usize) -> Result<()> {
 }
 
 /// After `(`: `FORMAT csv, HEADER true, ...)`.
-fn generic_options(cursor: &mut Cursor, given: &mut Given) -> Result<()> {
+fn generic_options(cursor: &mut Cursor, given: &mut GivenOptions) -> Result<()> {
     loop {
         let position = cursor.position();
         let name = cursor.label()?;
@@ -201,7 +201,7 @@ fn optional_value(cursor: &mut Cursor) -> Result<Option<String>> {
 }
 
 /// The syntax before options had parentheses: `CSV HEADER DELIMITER AS '|'`.
-fn plain_options(cursor: &mut Cursor, given: &mut Given) -> Result<()> {
+fn plain_options(cursor: &mut Cursor, given: &mut GivenOptions) -> Result<()> {
     loop {
         let position = cursor.position();
         let text = |cursor: &mut Cursor| {
@@ -293,7 +293,7 @@ fn header(value: Option<&str>) -> Result<Header> {
     }
 }
 
-impl Given {
+impl GivenOptions {
     fn encoding(&mut self, encoding: &str, position: usize) -> Result<()> {
         if std::mem::replace(&mut self.has_encoding, true) {
             return Err(conflicting().position(position));

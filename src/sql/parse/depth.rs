@@ -52,7 +52,7 @@ impl Chain {
 
 /// A bracket or CASE that is not closed yet.
 #[derive(Debug)]
-struct Open {
+struct OpenBracket {
     /// What to go back to when it is closed.
     chain: Chain,
     base: usize,
@@ -61,12 +61,12 @@ struct Open {
     relation: bool,
     /// How many brackets around tables that start with a second bracket it is in, see [`TABLE_BRACKETS_MAX`].
     table_brackets: usize,
-    clause: Clause,
+    clause: QueryPart,
 }
 
 /// The part of a query that the tokens are in.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
-enum Clause {
+enum QueryPart {
     /// Each query in brackets is read by those behind it: together they are one chain.
     With,
     /// Each comma is a join.
@@ -77,10 +77,10 @@ enum Clause {
 
 #[derive(Debug, Default)]
 pub struct Depth {
-    open: Vec<Open>,
+    open: Vec<OpenBracket>,
     base: usize,
     chain: Chain,
-    clause: Clause,
+    clause: QueryPart,
     /// The token before is one after which a table may stand.
     after_from: bool,
     /// The token before is an opening parenthesis.
@@ -92,7 +92,7 @@ impl Depth {
     pub fn see(&mut self, token: &Token) -> Result<(), SqlError> {
         match token {
             Token::LParen => {
-                if self.clause == Clause::With {
+                if self.clause == QueryPart::With {
                     self.chain.relations += 1;
                 }
                 let outer = self.open.last();
@@ -105,7 +105,7 @@ impl Depth {
             Token::RParen | Token::RBracket => self.leave(false),
             Token::Comma => {
                 self.end_expression();
-                if self.clause == Clause::From {
+                if self.clause == QueryPart::From {
                     self.chain.joins += 1;
                 }
             }
@@ -167,14 +167,14 @@ impl Depth {
                 self.end_expression();
                 self.chain.joins += 1;
             }
-            Keyword::WITH => self.clause = Clause::With,
+            Keyword::WITH => self.clause = QueryPart::With,
             Keyword::FROM => {
                 self.end_expression();
-                self.clause = Clause::From;
+                self.clause = QueryPart::From;
             }
             Keyword::SELECT | Keyword::VALUES | Keyword::WHERE | Keyword::GROUP | Keyword::HAVING | Keyword::ORDER => {
                 self.end_expression();
-                self.clause = Clause::Other;
+                self.clause = QueryPart::Other;
             }
             Keyword::WHEN | Keyword::THEN | Keyword::ELSE | Keyword::ON => self.end_expression(),
             Keyword::IS | Keyword::IN | Keyword::LIKE | Keyword::ILIKE | Keyword::BETWEEN | Keyword::COLLATE => {
@@ -185,7 +185,7 @@ impl Depth {
     }
 
     fn enter(&mut self, case: bool, relation: bool, table_brackets: usize) {
-        self.open.push(Open {
+        self.open.push(OpenBracket {
             chain: self.chain,
             base: self.base,
             case,

@@ -32,13 +32,15 @@ mod transaction;
 mod unsupported;
 mod utility;
 
+use std::sync::Arc;
+
 use sqlparser::ast;
 use sqlparser::tokenizer::{Token, TokenWithSpan};
 
 use self::cursor::{Cursor, Result};
 use self::lexer::{Lexer, StatementTokens};
 use super::functions::growth;
-use super::statement::{Insert, Statement};
+use super::statement::{Insert, Select, Statement};
 use crate::stop;
 
 pub use super::statement::Parsed;
@@ -51,6 +53,14 @@ const TOKENS_FEW: usize = 128;
 /// What a token takes while its statement is parsed, bytes: itself with its text, and its part of the tree, which has an
 /// expression for every other token or fewer.
 const TOKEN_BYTES: usize = size_of::<TokenWithSpan>() + 32 + size_of::<ast::Expr>() / 2;
+
+/// The SELECT that a text made by the server is.
+pub fn only_select(text: &str) -> Result<Arc<Select>> {
+    match parse(text)?.pop().map(|parsed| parsed.statement) {
+        Some(Statement::Select(select)) => Ok(select),
+        _ => unreachable!("the text was made to be a SELECT"),
+    }
+}
 
 /// Splits a query string into its statements and parses each. Empty statements are dropped; the first error is
 /// everybody's. Positions count in the whole string.

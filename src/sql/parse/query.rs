@@ -5,6 +5,7 @@
 use sqlparser::parser::Parser;
 use sqlparser::tokenizer::Token;
 
+use super::super::cell::Cell;
 use super::super::statement::{ExplainFormat, Fetch, Statement};
 use super::cursor::{Cursor, Result};
 use super::options;
@@ -163,7 +164,8 @@ pub fn execute(cursor: &mut Cursor) -> Result<Statement> {
     let name = cursor.identifier()?;
     let mut arguments = Vec::new();
     if cursor.take_token(&Token::LParen) && !cursor.take_token(&Token::RParen) {
-        arguments = cursor.run(|parser| parser.parse_comma_separated(Parser::parse_expr))?;
+        let values = cursor.run(|parser| parser.parse_comma_separated(Parser::parse_expr))?;
+        arguments = values.into_iter().map(Cell::from).collect();
         cursor.expect_token(&Token::RParen)?;
     }
     Ok(Statement::Execute { name, arguments })

@@ -20,15 +20,15 @@ const GROWTH_MAX: u64 = 50_000;
 /// Columns that are more than columns, by name, and the size of what they stand for. Of two columns of a name the
 /// larger one counts.
 type Large = Rc<HashMap<String, u64>>;
-type Known = HashMap<*const LogicalPlan, Large>;
+type LargeByPlan = HashMap<*const LogicalPlan, Large>;
 
 /// 54001 for a plan with an expression that grows too much. The plan has passed `size::check`.
 pub fn check(plan: &LogicalPlan) -> Result<()> {
-    visit(plan, &mut Known::new())
+    visit(plan, &mut LargeByPlan::new())
 }
 
 /// Queries in expressions nest a few levels, these alone are visited by recursion.
-fn visit(plan: &LogicalPlan, known: &mut Known) -> Result<()> {
+fn visit(plan: &LogicalPlan, known: &mut LargeByPlan) -> Result<()> {
     let mut open = vec![(plan, false)];
     while let Some((node, inputs_known)) = open.pop() {
         if known.contains_key(&std::ptr::from_ref(node)) {
@@ -60,7 +60,7 @@ fn visit(plan: &LogicalPlan, known: &mut Known) -> Result<()> {
 }
 
 /// The large ones among the columns that a node's expressions may name.
-fn below(node: &LogicalPlan, known: &Known) -> Large {
+fn below(node: &LogicalPlan, known: &LargeByPlan) -> Large {
     let inputs = node.inputs();
     let large = |input: &LogicalPlan| known[&std::ptr::from_ref(input)].clone();
     if let [input] = inputs.as_slice() {
@@ -100,7 +100,7 @@ fn output_name(node: &LogicalPlan, at: usize) -> Option<&str> {
 }
 
 /// Operators, calls and columns of an expression with what its columns stand for. A list of literals does not count.
-fn measure(expr: &Expr, below: &Large, known: &mut Known) -> Result<u64> {
+fn measure(expr: &Expr, below: &Large, known: &mut LargeByPlan) -> Result<u64> {
     let (mut written, mut whole) = (0u64, 0u64);
     let mut open = vec![expr];
     while let Some(expr) = open.pop() {

@@ -55,7 +55,7 @@ struct Entries {
     /// Relations that the innermost open query reads so far.
     relations: u64,
     /// Those of the queries around it.
-    outer: Vec<Open>,
+    outer: Vec<OpenQuery>,
     /// CTEs that can be named, with the relations that each reads.
     in_scope: Vec<(String, u64)>,
     /// Names of the CTEs that are still to be visited, by address.
@@ -63,7 +63,7 @@ struct Entries {
 }
 
 /// A query that holds the one being visited.
-struct Open {
+struct OpenQuery {
     relations: u64,
     in_scope: usize,
 }
@@ -98,7 +98,7 @@ impl Visitor for Entries {
     type Break = SqlError;
 
     fn pre_visit_query(&mut self, query: &Query) -> ControlFlow<SqlError> {
-        self.outer.push(Open {
+        self.outer.push(OpenQuery {
             relations: std::mem::take(&mut self.relations),
             in_scope: self.in_scope.len(),
         });

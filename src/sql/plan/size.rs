@@ -24,7 +24,7 @@ const SUBQUERIES_MAX: usize = 12;
 
 /// 54001 for a plan past the limits, its expressions and their subqueries included.
 pub fn check(plan: &LogicalPlan) -> Result<(), SqlError> {
-    let size = measure(plan, &mut Known::new())?;
+    let size = measure(plan, &mut SizeByPlan::new())?;
     if size.depth > DEPTH_MAX {
         return Err(too_deep(
             "Nest the queries and expressions of the statement less deeply.",
@@ -53,7 +53,7 @@ pub fn too_many_steps() -> SqlError {
 
 /// Nodes of a plan as a tree.
 pub fn nodes(plan: &LogicalPlan) -> Result<u64, SqlError> {
-    Ok(measure(plan, &mut Known::new())?.nodes)
+    Ok(measure(plan, &mut SizeByPlan::new())?.nodes)
 }
 
 #[derive(Clone, Copy, Default)]
@@ -65,11 +65,11 @@ struct Size {
 }
 
 /// Sizes of what was measured, by address: what is shared is there once, and nothing moves meanwhile.
-type Known = HashMap<*const LogicalPlan, Size>;
+type SizeByPlan = HashMap<*const LogicalPlan, Size>;
 
 /// Queries in expressions stand in brackets, or are views: they nest no deeper than the parser and the provider let them, so
 /// these alone are measured by recursion.
-fn measure<'a>(plan: &'a LogicalPlan, known: &mut Known) -> Result<Size> {
+fn measure<'a>(plan: &'a LogicalPlan, known: &mut SizeByPlan) -> Result<Size> {
     let mut open: Vec<(&'a LogicalPlan, bool)> = vec![(plan, false)];
     while let Some((node, inputs_known)) = open.pop() {
         if known.contains_key(&std::ptr::from_ref(node)) {
@@ -100,7 +100,7 @@ impl Size {
 }
 
 /// A node with its own expressions and their queries, without what it reads.
-fn own_size(node: &LogicalPlan, known: &mut Known) -> Result<Size> {
+fn own_size(node: &LogicalPlan, known: &mut SizeByPlan) -> Result<Size> {
     let mut size = Size {
         depth: 1,
         nodes: 1,
@@ -163,7 +163,7 @@ mod tests {
                 .build()
                 .expect("it builds");
         }
-        let size = measure(&plan, &mut Known::new()).expect("it is measured");
+        let size = measure(&plan, &mut SizeByPlan::new()).expect("it is measured");
         assert_eq!((size.depth, size.nodes), (25, 4 * 4096 - 3));
         let error = check(&plan).expect_err("a tree of 2^12 leaves");
         assert_eq!(
@@ -184,7 +184,7 @@ mod tests {
                 .expect("it projects");
             let inner = Arc::new(inner.build().expect("it builds"));
             check(&inner).expect("it is not too deep");
-            let size = measure(&inner, &mut Known::new()).expect("it is measured");
+            let size = measure(&inner, &mut SizeByPlan::new()).expect("it is measured");
             assert_eq!((size.depth, size.nodes), (502, 2));
             let mut outer = datafusion::logical_expr::scalar_subquery(inner);
             for _ in 0..500 {

@@ -182,21 +182,21 @@ pub fn are_literals(rows: &[Vec<Cell>]) -> bool {
 }
 
 /// What appending a literal came to.
-enum Appended {
+enum AppendedLiteral {
     Yes,
     /// It needs the planner: rounding, or a cast that the builder does not know.
     No,
 }
 
-fn append(builder: &mut ColumnBuilder, literal: &Literal, target: Target) -> Result<Appended, SqlError> {
+fn append(builder: &mut ColumnBuilder, literal: &Literal, target: Target) -> Result<AppendedLiteral, SqlError> {
     match literal {
         Literal::Null => builder.append_null(),
         Literal::Text(text) => builder.append_text(text)?,
         Literal::Typed(text, kind) if kind == target.pg_type => builder.append_text(text)?,
-        Literal::Typed(..) => return Ok(Appended::No),
+        Literal::Typed(..) => return Ok(AppendedLiteral::No),
         Literal::Bool(value) => match target.pg_type {
             PgType::Bool | PgType::Text => builder.append_text(if *value { "true" } else { "false" })?,
-            _ => return Ok(Appended::No),
+            _ => return Ok(AppendedLiteral::No),
         },
         Literal::Number(digits, negative) => {
             let plain = digits.bytes().all(|digit| digit.is_ascii_digit());
@@ -207,7 +207,7 @@ fn append(builder: &mut ColumnBuilder, literal: &Literal, target: Target) -> Res
                 _ => false,
             };
             if !direct {
-                return Ok(Appended::No);
+                return Ok(AppendedLiteral::No);
             }
             let appended = match negative {
                 true => builder.append_text(&format!("-{digits}")),
@@ -221,7 +221,7 @@ fn append(builder: &mut ColumnBuilder, literal: &Literal, target: Target) -> Res
             })?;
         }
     }
-    Ok(Appended::Yes)
+    Ok(AppendedLiteral::Yes)
 }
 
 /// The value of a literal as an array of length 1; `None` if it is no literal, or needs the planner.
@@ -233,8 +233,8 @@ pub(super) fn literal_array(
     let Some(literal) = literal(expr) else { return Ok(None) };
     let mut builder = ColumnBuilder::new(pg_type, 1).with_style(input_style(session));
     match append(&mut builder, &literal, Target { name: "", pg_type })? {
-        Appended::Yes => Ok(Some(builder.finish())),
-        Appended::No => Ok(None),
+        AppendedLiteral::Yes => Ok(Some(builder.finish())),
+        AppendedLiteral::No => Ok(None),
     }
 }
 
@@ -254,8 +254,8 @@ pub(super) fn constant<'e>(
     let mut builder = ColumnBuilder::new(target.pg_type, rows).with_style(style);
     for cell in cells {
         match append(&mut builder, &cell_literal(cell)?, target) {
-            Ok(Appended::Yes) => {}
-            Ok(Appended::No) | Err(_) => return None,
+            Ok(AppendedLiteral::Yes) => {}
+            Ok(AppendedLiteral::No) | Err(_) => return None,
         }
     }
     Some(builder.finish())
@@ -283,7 +283,7 @@ impl Evaluation<'_> {
         let mut pieces: Vec<ArrayRef> = vec![];
         for cell in cells {
             if let Some(literal) = cell_literal(cell)
-                && let Appended::Yes = append(builder.get_or_insert_with(new_builder), &literal, target)?
+                && let AppendedLiteral::Yes = append(builder.get_or_insert_with(new_builder), &literal, target)?
             {
                 continue;
             }

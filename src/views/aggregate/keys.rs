@@ -62,7 +62,7 @@ macro_rules! each_store {
 
 impl Keys {
     pub fn new(types: &[DataType], budget: Arc<Budget>) -> Result<Keys, SqlError> {
-        let store = match Layout::of(types) {
+        let store = match KeyLayout::of(types) {
             _ if types.is_empty() => Store::Single,
             Some(layout) => match layout.words {
                 1 => Store::One(Fixed::new(layout, budget.clone())),
@@ -141,7 +141,7 @@ fn equal_floats_alike(column: &ArrayRef) -> ArrayRef {
 
 /// Where each key column stands in the packed words.
 #[derive(Clone)]
-struct Layout {
+struct KeyLayout {
     words: usize,
     fields: Vec<Packed>,
 }
@@ -155,9 +155,9 @@ struct Packed {
     bits: u32,
 }
 
-impl Layout {
+impl KeyLayout {
     /// `None` if some type has no fixed width or compares otherwise than by its bits, or if all do not fit into four words.
-    fn of(types: &[DataType]) -> Option<Layout> {
+    fn of(types: &[DataType]) -> Option<KeyLayout> {
         let mut fields = Vec::with_capacity(types.len());
         for data_type in types {
             let bits = match data_type {
@@ -195,7 +195,7 @@ impl Layout {
             bit += fields[index].bits;
         }
         let words = bit.div_ceil(64) as usize;
-        (words <= 4).then_some(Layout { words, fields })
+        (words <= 4).then_some(KeyLayout { words, fields })
     }
 
     /// Ors the key columns into `packed`, which holds zeros.
@@ -310,16 +310,16 @@ fn hash_words<const N: usize>(key: &[u64; N]) -> u64 {
 }
 
 #[derive(Clone, Copy)]
-struct Entry<const N: usize> {
+struct KeyEntry<const N: usize> {
     key: [u64; N],
     /// [`EMPTY`] if free.
     group: u32,
 }
 
 struct Fixed<const N: usize> {
-    layout: Layout,
+    layout: KeyLayout,
     /// A power of two of them.
-    entries: Vec<Entry<N>>,
+    entries: Vec<KeyEntry<N>>,
     /// By group.
     keys: Vec<[u64; N]>,
     /// Null bits by group; shorter than `keys` where the rest have no nulls.
@@ -333,7 +333,7 @@ struct Fixed<const N: usize> {
 }
 
 impl<const N: usize> Fixed<N> {
-    fn new(layout: Layout, budget: Arc<Budget>) -> Fixed<N> {
+    fn new(layout: KeyLayout, budget: Arc<Budget>) -> Fixed<N> {
         Fixed {
             budget,
             refused: false,
@@ -410,7 +410,7 @@ impl<const N: usize> Fixed<N> {
             return 0;
         }
         let group = next_group(self.keys.len());
-        self.entries[at] = Entry { key: *key, group };
+        self.entries[at] = KeyEntry { key: *key, group };
         self.keys.push(*key);
         if !self.null_bits.is_empty() {
             self.null_bits.push(0);
@@ -424,7 +424,7 @@ impl<const N: usize> Fixed<N> {
     /// Doubles the table if the budget allows it.
     fn grow(&mut self) {
         let entries = self.entries.len() * 2;
-        let more = entries * size_of::<Entry<N>>() + self.keys.capacity() * size_of::<[u64; N]>();
+        let more = entries * size_of::<KeyEntry<N>>() + self.keys.capacity() * size_of::<[u64; N]>();
         match self.budget.fits(more) {
             true => self.rebuild(entries),
             false => self.refused = true,
@@ -443,7 +443,7 @@ impl<const N: usize> Fixed<N> {
             while self.entries[at].group != EMPTY {
                 at = (at + 1) & mask;
             }
-            self.entries[at] = Entry {
+            self.entries[at] = KeyEntry {
                 key: *key,
                 group: group as u32,
             };
@@ -511,16 +511,16 @@ impl<const N: usize> Fixed<N> {
     }
 
     fn bytes(&self) -> usize {
-        self.entries.capacity() * size_of::<Entry<N>>()
+        self.entries.capacity() * size_of::<KeyEntry<N>>()
             + self.keys.capacity() * size_of::<[u64; N]>()
             + self.null_bits.capacity() * size_of::<u64>()
             + self.with_nulls.capacity() * (size_of::<([u64; N], u64, u32)>() + 1)
     }
 }
 
-fn free_entries<const N: usize>(capacity: usize) -> Vec<Entry<N>> {
+fn free_entries<const N: usize>(capacity: usize) -> Vec<KeyEntry<N>> {
     vec![
-        Entry {
+        KeyEntry {
             key: [0; N],
             group: EMPTY
         };

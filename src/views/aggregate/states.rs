@@ -51,9 +51,9 @@ pub fn state_for(aggregate: &Aggregate, append_only: bool) -> Option<Box<dyn Sta
         StateKind::Int64 => Box::new(Sums::<i64>::new(aggregate)),
         StateKind::Int128 => Box::new(Sums::<i128>::new(aggregate)),
         StateKind::Float64 if append_only => Box::new(Sums::<f64>::new(aggregate)),
-        StateKind::Float64 => Box::new(Bags::new(aggregate, Number)),
+        StateKind::Float64 => Box::new(Bags::new(aggregate, FixedWidth)),
         StateKind::Interval => Box::new(Sums::<arrow::datatypes::IntervalMonthDayNano>::new(aggregate)),
-        StateKind::Total => Box::new(Totals::new(aggregate)),
+        StateKind::Total => Box::new(NumericTotals::new(aggregate)),
         StateKind::Bool => Box::new(Bools::new(aggregate)),
         StateKind::Value => match &aggregate.input {
             DataType::Utf8 if append_only => Box::new(ByteExtremes::<Utf8Type>::new(aggregate)),
@@ -61,7 +61,7 @@ pub fn state_for(aggregate: &Aggregate, append_only: bool) -> Option<Box<dyn Sta
             DataType::LargeBinary if append_only => Box::new(ByteExtremes::<LargeBinaryType>::new(aggregate)),
             DataType::Utf8 | DataType::Binary | DataType::LargeBinary => Box::new(Bags::new(aggregate, Text)),
             DataType::Interval(_) => return None,
-            other if !append_only && (other.is_primitive()) => Box::new(Bags::new(aggregate, Number)),
+            other if !append_only && (other.is_primitive()) => Box::new(Bags::new(aggregate, FixedWidth)),
             DataType::Float32 => Box::new(Extremes::<f32>::new(aggregate)),
             DataType::Float64 => Box::new(Extremes::<f64>::new(aggregate)),
             other if other.is_primitive() => match other.primitive_width() {
@@ -245,21 +245,21 @@ impl<S: Summand> State for Sums<S> {
 }
 
 /// sum and avg of NUMERIC of any scale.
-struct Totals {
+struct NumericTotals {
     aggregate: Arc<Aggregate>,
     totals: Vec<Total>,
 }
 
-impl Totals {
+impl NumericTotals {
     fn new(aggregate: Arc<Aggregate>) -> Self {
-        Totals {
+        NumericTotals {
             aggregate,
             totals: Vec::new(),
         }
     }
 }
 
-impl State for Totals {
+impl State for NumericTotals {
     fn resize(&mut self, groups: usize) {
         self.totals.resize(groups, Total::default());
     }
@@ -374,13 +374,13 @@ impl State for Bools {
 }
 
 /// A fixed-width value with PostgreSQL's order: NaN is above all numbers.
-trait Ordered: ArrowNativeType + Default + Send {
+trait OrderedNative: ArrowNativeType + Default + Send {
     fn before(self, other: Self) -> bool;
 }
 
 macro_rules! ordered {
     ($($native:ty),*) => {
-        $(impl Ordered for $native {
+        $(impl OrderedNative for $native {
             #[inline]
             fn before(self, other: Self) -> bool {
                 self < other
@@ -391,14 +391,14 @@ macro_rules! ordered {
 
 ordered!(i16, i32, i64, i128);
 
-impl Ordered for f32 {
+impl OrderedNative for f32 {
     #[inline]
     fn before(self, other: Self) -> bool {
         self < other || (other.is_nan() && !self.is_nan())
     }
 }
 
-impl Ordered for f64 {
+impl OrderedNative for f64 {
     #[inline]
     fn before(self, other: Self) -> bool {
         self < other || (other.is_nan() && !self.is_nan())
@@ -406,7 +406,7 @@ impl Ordered for f64 {
 }
 
 #[derive(Clone, Copy, Default)]
-struct Extreme<N> {
+struct ExtremeState<N> {
     value: N,
     seen: bool,
 }
@@ -414,10 +414,10 @@ struct Extreme<N> {
 /// min and max of fixed-width values over append-only input. Values of one width are kept alike, whatever their type.
 struct Extremes<N> {
     aggregate: Arc<Aggregate>,
-    slots: Vec<Extreme<N>>,
+    slots: Vec<ExtremeState<N>>,
 }
 
-impl<N: Ordered> Extremes<N> {
+impl<N: OrderedNative> Extremes<N> {
     fn new(aggregate: Arc<Aggregate>) -> Self {
         Extremes {
             aggregate,
@@ -433,12 +433,12 @@ impl<N: Ordered> Extremes<N> {
             let slot = &mut slots[group];
             let value = words[row];
             if !slot.seen || better(value, slot.value) {
-                *slot = Extreme { value, seen: true };
+                *slot = ExtremeState { value, seen: true };
             }
         });
     }
 
-    fn array(&self, slots: &[Extreme<N>]) -> Result<ArrayRef, SqlError> {
+    fn array(&self, slots: &[ExtremeState<N>]) -> Result<ArrayRef, SqlError> {
         let nulls = NullBuffer::from_iter(slots.iter().map(|slot| slot.seen));
         let values: Vec<N> = slots.iter().map(|slot| slot.value).collect();
         let nulls = (nulls.null_count() > 0).then_some(nulls);
@@ -451,9 +451,9 @@ impl<N: Ordered> Extremes<N> {
     }
 }
 
-impl<N: Ordered> State for Extremes<N> {
+impl<N: OrderedNative> State for Extremes<N> {
     fn resize(&mut self, groups: usize) {
-        self.slots.resize(groups, Extreme::default());
+        self.slots.resize(groups, ExtremeState::default());
     }
 
     fn update(&mut self, groups: &[u32], values: &ArrayRef, weights: Option<&[i64]>) -> Result<(), SqlError> {
@@ -485,7 +485,7 @@ impl<N: Ordered> State for Extremes<N> {
         assert_eq!(values.len(), groups, "one state per group");
         let words = words_of::<N>(values);
         self.slots = (0..groups)
-            .map(|group| Extreme {
+            .map(|group| ExtremeState {
                 value: words[group],
                 seen: values.is_valid(group),
             })
@@ -494,7 +494,7 @@ impl<N: Ordered> State for Extremes<N> {
     }
 
     fn bytes(&self) -> usize {
-        self.slots.capacity() * size_of::<Extreme<N>>()
+        self.slots.capacity() * size_of::<ExtremeState<N>>()
     }
 }
 
@@ -599,7 +599,7 @@ trait BagKey: Send + Copy {
 
 /// Fixed-width values, all as i128; floats by bits that order as the floats do.
 #[derive(Clone, Copy)]
-struct Number;
+struct FixedWidth;
 
 fn float_bits(value: f64) -> i128 {
     // -0 and 0 are one value, and so are all NaNs.
@@ -617,7 +617,7 @@ fn float_of_bits(bits: i128) -> f64 {
     f64::from_bits((bits ^ (((bits >> 63) as u64) >> 1) as i64) as u64)
 }
 
-impl BagKey for Number {
+impl BagKey for FixedWidth {
     type Key = i128;
 
     fn each(self, values: &ArrayRef, mut each: impl FnMut(usize, i128)) {

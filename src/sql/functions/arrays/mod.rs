@@ -30,7 +30,7 @@ const ARRAY_SUBSCRIPT: SqlState = SqlState("2202E");
 const NULL_NOT_ALLOWED: SqlState = SqlState("22004");
 
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-enum Function {
+enum ArrayFunction {
     Append,
     Prepend,
     Cat,
@@ -53,27 +53,27 @@ enum Function {
     ToString,
 }
 
-const NAMES: [(&str, Function); 20] = [
-    ("array_append", Function::Append),
-    ("array_prepend", Function::Prepend),
-    ("array_cat", Function::Cat),
-    ("array_remove", Function::Remove),
-    ("array_replace", Function::Replace),
-    ("trim_array", Function::Trim),
-    ("array_fill", Function::Fill),
-    ("array_position", Function::Position),
-    ("array_positions", Function::Positions),
-    ("array_overlap", Function::Overlap),
-    ("array_contains_all", Function::Contains),
-    ("array_contained", Function::Contained),
-    ("array_lower", Function::Lower),
-    ("array_upper", Function::Upper),
-    ("array_length", Function::Length),
-    ("array_ndims", Function::Dimensions),
-    ("array_dims", Function::Bounds),
-    ("cardinality", Function::Cardinality),
-    ("generate_subscripts", Function::Subscripts),
-    ("array_to_string", Function::ToString),
+const NAMES: [(&str, ArrayFunction); 20] = [
+    ("array_append", ArrayFunction::Append),
+    ("array_prepend", ArrayFunction::Prepend),
+    ("array_cat", ArrayFunction::Cat),
+    ("array_remove", ArrayFunction::Remove),
+    ("array_replace", ArrayFunction::Replace),
+    ("trim_array", ArrayFunction::Trim),
+    ("array_fill", ArrayFunction::Fill),
+    ("array_position", ArrayFunction::Position),
+    ("array_positions", ArrayFunction::Positions),
+    ("array_overlap", ArrayFunction::Overlap),
+    ("array_contains_all", ArrayFunction::Contains),
+    ("array_contained", ArrayFunction::Contained),
+    ("array_lower", ArrayFunction::Lower),
+    ("array_upper", ArrayFunction::Upper),
+    ("array_length", ArrayFunction::Length),
+    ("array_ndims", ArrayFunction::Dimensions),
+    ("array_dims", ArrayFunction::Bounds),
+    ("cardinality", ArrayFunction::Cardinality),
+    ("generate_subscripts", ArrayFunction::Subscripts),
+    ("array_to_string", ArrayFunction::ToString),
 ];
 
 /// One function per name.
@@ -94,7 +94,7 @@ pub fn all() -> Vec<Arc<ScalarUDF>> {
 #[derive(Debug, PartialEq, Eq, Hash)]
 struct Arrays {
     name: &'static str,
-    function: Function,
+    function: ArrayFunction,
     signature: Signature,
 }
 
@@ -109,22 +109,26 @@ enum Role {
     Text,
 }
 
-impl Function {
+impl ArrayFunction {
     /// The arguments, of which the first so many must be there.
     fn roles(self) -> (&'static [Role], usize) {
         use Role::{Bool, Element, Integer, Integers, List, Text};
         match self {
-            Function::Append => (&[List, Element], 2),
-            Function::Prepend => (&[Element, List], 2),
-            Function::Cat | Function::Overlap | Function::Contains | Function::Contained => (&[List, List], 2),
-            Function::Remove | Function::Positions => (&[List, Element], 2),
-            Function::Replace => (&[List, Element, Element], 3),
-            Function::Trim | Function::Lower | Function::Upper | Function::Length => (&[List, Integer], 2),
-            Function::Fill => (&[Element, Integers, Integers], 2),
-            Function::Position => (&[List, Element, Integer], 2),
-            Function::Dimensions | Function::Bounds | Function::Cardinality => (&[List], 1),
-            Function::Subscripts => (&[List, Integer, Bool], 2),
-            Function::ToString => (&[List, Text, Text], 2),
+            ArrayFunction::Append => (&[List, Element], 2),
+            ArrayFunction::Prepend => (&[Element, List], 2),
+            ArrayFunction::Cat | ArrayFunction::Overlap | ArrayFunction::Contains | ArrayFunction::Contained => {
+                (&[List, List], 2)
+            }
+            ArrayFunction::Remove | ArrayFunction::Positions => (&[List, Element], 2),
+            ArrayFunction::Replace => (&[List, Element, Element], 3),
+            ArrayFunction::Trim | ArrayFunction::Lower | ArrayFunction::Upper | ArrayFunction::Length => {
+                (&[List, Integer], 2)
+            }
+            ArrayFunction::Fill => (&[Element, Integers, Integers], 2),
+            ArrayFunction::Position => (&[List, Element, Integer], 2),
+            ArrayFunction::Dimensions | ArrayFunction::Bounds | ArrayFunction::Cardinality => (&[List], 1),
+            ArrayFunction::Subscripts => (&[List, Integer, Bool], 2),
+            ArrayFunction::ToString => (&[List, Text, Text], 2),
         }
     }
 }
@@ -183,12 +187,12 @@ impl Arrays {
                     let (left, right) = (known.data_type().clone(), found.data_type().clone());
                     match (&left, &right) {
                         (DataType::List(inner), other)
-                            if self.function == Function::Cat && inner.data_type() == other =>
+                            if self.function == ArrayFunction::Cat && inner.data_type() == other =>
                         {
                             known
                         }
                         (other, DataType::List(inner))
-                            if self.function == Function::Cat && inner.data_type() == other =>
+                            if self.function == ArrayFunction::Cat && inner.data_type() == other =>
                         {
                             found.with_name("item").with_nullable(true)
                         }
@@ -221,7 +225,7 @@ impl Arrays {
                 Some(match role {
                     Role::List
                         if item_of(given).is_some_and(|of| of.data_type() != item.data_type())
-                            && self.function == Function::Cat
+                            && self.function == ArrayFunction::Cat
                             && item_of(item.data_type()).is_some_and(|inner| {
                                 item_of(given).is_some_and(|of| of.data_type() == inner.data_type())
                             }) =>
@@ -244,11 +248,15 @@ impl Arrays {
         let list = || DataType::List(item.clone());
         let integers = || DataType::List(Arc::new(Field::new("item", DataType::Int32, true)));
         match self.function {
-            Function::Append | Function::Prepend | Function::Cat | Function::Remove | Function::Replace => list(),
-            Function::Trim | Function::Fill => list(),
-            Function::Positions | Function::Subscripts => integers(),
-            Function::Overlap | Function::Contains | Function::Contained => DataType::Boolean,
-            Function::Bounds | Function::ToString => DataType::Utf8,
+            ArrayFunction::Append
+            | ArrayFunction::Prepend
+            | ArrayFunction::Cat
+            | ArrayFunction::Remove
+            | ArrayFunction::Replace => list(),
+            ArrayFunction::Trim | ArrayFunction::Fill => list(),
+            ArrayFunction::Positions | ArrayFunction::Subscripts => integers(),
+            ArrayFunction::Overlap | ArrayFunction::Contains | ArrayFunction::Contained => DataType::Boolean,
+            ArrayFunction::Bounds | ArrayFunction::ToString => DataType::Utf8,
             _ => DataType::Int32,
         }
     }
@@ -302,7 +310,11 @@ impl ScalarUDFImpl for Arrays {
     fn is_strict(&self) -> bool {
         matches!(
             self.function,
-            Function::Overlap | Function::Contains | Function::Contained | Function::Length | Function::Cardinality
+            ArrayFunction::Overlap
+                | ArrayFunction::Contains
+                | ArrayFunction::Contained
+                | ArrayFunction::Length
+                | ArrayFunction::Cardinality
         )
     }
 
@@ -354,25 +366,25 @@ impl Arrays {
         style: &TextStyle,
     ) -> Result<ArrayRef, SqlError> {
         match self.function {
-            Function::Append => made::append(&columns[0], &columns[1], result),
-            Function::Prepend => made::prepend(&columns[0], &columns[1], result),
-            Function::Cat => made::concatenate(&columns[0], &columns[1], result),
-            Function::Remove => made::remove(&columns[0], &columns[1], result),
-            Function::Replace => made::replace(&columns[0], &columns[1], &columns[2], result),
-            Function::Trim => made::trim(&columns[0], &columns[1], result),
-            Function::Fill => made::fill(columns, rows, result),
-            Function::Position => elements::position(columns, rows),
-            Function::Positions => elements::positions(&columns[0], &columns[1]),
-            Function::Overlap => elements::overlap(&columns[0], &columns[1]),
-            Function::Contains => elements::contains(&columns[0], &columns[1]),
-            Function::Contained => elements::contains(&columns[1], &columns[0]),
-            Function::Lower => Ok(shape::lower(&columns[0], &columns[1])),
-            Function::Upper | Function::Length => Ok(shape::upper(&columns[0], &columns[1])),
-            Function::Dimensions => Ok(shape::dimensions(&columns[0])),
-            Function::Bounds => Ok(shape::bounds(&columns[0])),
-            Function::Cardinality => Ok(shape::cardinality(&columns[0])),
-            Function::Subscripts => Ok(shape::subscripts(columns, rows)),
-            Function::ToString => shape::joined(columns, rows, style),
+            ArrayFunction::Append => made::append(&columns[0], &columns[1], result),
+            ArrayFunction::Prepend => made::prepend(&columns[0], &columns[1], result),
+            ArrayFunction::Cat => made::concatenate(&columns[0], &columns[1], result),
+            ArrayFunction::Remove => made::remove(&columns[0], &columns[1], result),
+            ArrayFunction::Replace => made::replace(&columns[0], &columns[1], &columns[2], result),
+            ArrayFunction::Trim => made::trim(&columns[0], &columns[1], result),
+            ArrayFunction::Fill => made::fill(columns, rows, result),
+            ArrayFunction::Position => elements::position(columns, rows),
+            ArrayFunction::Positions => elements::positions(&columns[0], &columns[1]),
+            ArrayFunction::Overlap => elements::overlap(&columns[0], &columns[1]),
+            ArrayFunction::Contains => elements::contains(&columns[0], &columns[1]),
+            ArrayFunction::Contained => elements::contains(&columns[1], &columns[0]),
+            ArrayFunction::Lower => Ok(shape::lower(&columns[0], &columns[1])),
+            ArrayFunction::Upper | ArrayFunction::Length => Ok(shape::upper(&columns[0], &columns[1])),
+            ArrayFunction::Dimensions => Ok(shape::dimensions(&columns[0])),
+            ArrayFunction::Bounds => Ok(shape::bounds(&columns[0])),
+            ArrayFunction::Cardinality => Ok(shape::cardinality(&columns[0])),
+            ArrayFunction::Subscripts => Ok(shape::subscripts(columns, rows)),
+            ArrayFunction::ToString => shape::joined(columns, rows, style),
         }
     }
 }

@@ -52,6 +52,8 @@ pub(super) const SPECS: &[Spec] = &[
     lenient("pg_index_has_property", 2..=2, Returns::Bool, nothing),
     lenient("pg_indexam_has_property", 2..=2, Returns::Bool, nothing),
     lenient("pg_options_to_table", 1..=1, Returns::Text, nothing),
+    // Nothing is partitioned in PostgreSQL's sense.
+    strict("pg_partition_root", 1..=1, Returns::Regclass, nothing),
     strict("obj_description", 1..=2, Returns::Text, |facts, args| {
         let class = args.get(1).map(text_of);
         let oid = oid_of(&args[0]);
@@ -126,7 +128,10 @@ pub(super) const SPECS: &[Spec] = &[
     strict("pg_is_other_temp_schema", 1..=1, Returns::Bool, |_, _| Ok(false.into())),
     lenient("inet_server_addr", 0..=0, Returns::Text, nothing),
     lenient("inet_server_port", 0..=0, Returns::Int4, nothing),
-    // Nothing is ever locked, so nothing is there to unlock.
+    // Nothing is ever locked: nobody waits, and nothing is there to unlock.
+    strict("pg_blocking_pids", 1..=1, Returns::Int4s, |_, _| {
+        Ok(Value::List(Vec::new()))
+    }),
     lenient("pg_advisory_unlock_all", 0..=0, Returns::Void, |_, _| Ok("".into())),
 ];
 

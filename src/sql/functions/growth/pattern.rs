@@ -16,14 +16,14 @@ use crate::sql::functions::fail;
 
 /// The same pattern, if it is none too long to compile; 2201B else.
 #[derive(Debug, PartialEq, Eq, Hash)]
-struct Checked {
+struct CheckedPattern {
     signature: Signature,
 }
 
 fn checked() -> Arc<ScalarUDF> {
     static CHECKED: LazyLock<Arc<ScalarUDF>> = LazyLock::new(|| {
         let signature = Signature::any(1, Volatility::Immutable);
-        Arc::new(ScalarUDF::from(Checked { signature }))
+        Arc::new(ScalarUDF::from(CheckedPattern { signature }))
     });
     CHECKED.clone()
 }
@@ -37,7 +37,7 @@ pub fn bound_like(like: Like) -> Result<Transformed<Like>> {
             }
             Ok(Transformed::no(like))
         }
-        Expr::ScalarFunction(call) if call.func.inner().is::<Checked>() => Ok(Transformed::no(like)),
+        Expr::ScalarFunction(call) if call.func.inner().is::<CheckedPattern>() => Ok(Transformed::no(like)),
         _ => {
             let call = ScalarFunction::new_udf(checked(), vec![*like.pattern]);
             Ok(Transformed::yes(Like {
@@ -48,7 +48,7 @@ pub fn bound_like(like: Like) -> Result<Transformed<Like>> {
     }
 }
 
-impl ScalarUDFImpl for Checked {
+impl ScalarUDFImpl for CheckedPattern {
     fn name(&self) -> &str {
         "pattern"
     }

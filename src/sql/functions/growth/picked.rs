@@ -44,7 +44,7 @@ impl WindowUDFImpl for Picked {
             _ => 1,
         };
         let default_bytes = literal(2).map_or(0, |default| scalar_bytes(&default));
-        Ok(Box::new(Values {
+        Ok(Box::new(PickedValues {
             name: self.0.name().to_string(),
             inner: self.0.partition_evaluator_factory(args)?,
             defaults_bytes: default_bytes.saturating_mul(offset),
@@ -102,7 +102,7 @@ impl WindowUDFImpl for Picked {
 
 /// The values of one partition of rows.
 #[derive(Debug)]
-struct Values {
+struct PickedValues {
     name: String,
     inner: Box<dyn PartitionEvaluator>,
     /// Of the rows that get a default.
@@ -114,7 +114,7 @@ struct Values {
     room: Option<Claim>,
 }
 
-impl Values {
+impl PickedValues {
     /// Asks for room for a value more, each time that there are many.
     fn count(&mut self, bytes: u64) -> Result<()> {
         self.bytes = self.bytes.saturating_add(bytes);
@@ -132,7 +132,7 @@ impl Values {
     }
 }
 
-impl PartitionEvaluator for Values {
+impl PartitionEvaluator for PickedValues {
     fn evaluate(&mut self, values: &[ArrayRef], range: &Range<usize>) -> Result<ScalarValue> {
         let value = self.inner.evaluate(values, range)?;
         self.count(scalar_bytes(&value))?;

@@ -4,56 +4,66 @@ use arrow::array::{Array, ArrayRef};
 use arrow::datatypes::DataType;
 
 use super::raw::{Kind, Raw};
-use super::{Call, Returns, Spec, Takes, invalid, spec};
+use super::{JsonCall, JsonReturns, JsonSpec, Takes, invalid, spec};
 use crate::error::SqlError;
 
-pub(super) const SPECS: &[Spec] = &[
-    spec("json_object_field", &[Takes::Text, Takes::Key], Returns::Same, field),
+pub(super) const SPECS: &[JsonSpec] = &[
+    spec(
+        "json_object_field",
+        &[Takes::Text, Takes::Key],
+        JsonReturns::Same,
+        field,
+    ),
     spec(
         "json_object_field_text",
         &[Takes::Text, Takes::Key],
-        Returns::Text,
+        JsonReturns::Text,
         field_text,
     ),
-    spec("json_extract", &[Takes::Text, Takes::Texts], Returns::Same, extract),
+    spec("json_extract", &[Takes::Text, Takes::Texts], JsonReturns::Same, extract),
     spec(
         "json_extract_text",
         &[Takes::Text, Takes::Texts],
-        Returns::Text,
+        JsonReturns::Text,
         extract_text,
     ),
-    spec("jsonb_subscript", &[Takes::Text, Takes::Texts], Returns::Jsonb, extract),
+    spec(
+        "jsonb_subscript",
+        &[Takes::Text, Takes::Texts],
+        JsonReturns::Jsonb,
+        extract,
+    ),
     spec(
         "json_extract_path",
         &[Takes::Text, Takes::TextRest],
-        Returns::Json,
+        JsonReturns::Json,
         extract,
     ),
     spec(
         "json_extract_path_text",
         &[Takes::Text, Takes::TextRest],
-        Returns::Text,
+        JsonReturns::Text,
         extract_text,
     ),
     spec(
         "jsonb_extract_path",
         &[Takes::Text, Takes::TextRest],
-        Returns::Jsonb,
+        JsonReturns::Jsonb,
         extract,
     ),
     spec(
         "jsonb_extract_path_text",
         &[Takes::Text, Takes::TextRest],
-        Returns::Text,
+        JsonReturns::Text,
         extract_text,
     ),
-    spec("json_typeof", &[Takes::Text], Returns::Text, type_of),
-    spec("jsonb_typeof", &[Takes::Text], Returns::Text, type_of),
-    spec("json_array_length", &[Takes::Text], Returns::Int4, length),
-    spec("jsonb_array_length", &[Takes::Text], Returns::Int4, length),
+    spec("json_typeof", &[Takes::Text], JsonReturns::Text, type_of),
+    spec("jsonb_typeof", &[Takes::Text], JsonReturns::Text, type_of),
+    spec("json_array_length", &[Takes::Text], JsonReturns::Int4, length),
+    spec("jsonb_array_length", &[Takes::Text], JsonReturns::Int4, length),
 ];
 
-fn field_of<'a>(call: &Call<'a>, row: usize) -> Option<Raw<'a>> {
+fn field_of<'a>(call: &JsonCall<'a>, row: usize) -> Option<Raw<'a>> {
     let json = call.json(0, row);
     match call.columns[1].data_type() {
         // PostgreSQL holds a scalar of JSONB as an array of one.
@@ -80,11 +90,11 @@ fn write_text(found: Option<Raw>, out: &mut String) -> Result<bool, SqlError> {
     Ok(text.is_some())
 }
 
-fn field(call: &Call) -> Result<ArrayRef, SqlError> {
+fn field(call: &JsonCall) -> Result<ArrayRef, SqlError> {
     call.make_texts(|row, out| Ok(write_json(field_of(call, row), out)))
 }
 
-fn field_text(call: &Call) -> Result<ArrayRef, SqlError> {
+fn field_text(call: &JsonCall) -> Result<ArrayRef, SqlError> {
     call.make_texts(|row, out| write_text(field_of(call, row), out))
 }
 
@@ -104,7 +114,7 @@ pub fn place(step: &str) -> Option<i32> {
 }
 
 /// Follows the path of a row: an array of texts, or the texts of the other arguments.
-fn walk_row<'a>(call: &Call<'a>, row: usize) -> Option<Raw<'a>> {
+fn walk_row<'a>(call: &JsonCall<'a>, row: usize) -> Option<Raw<'a>> {
     let json = call.json(0, row);
     match call.columns.get(1).map(|column| column.data_type()) {
         Some(DataType::List(_)) => walk(json, call.texts(1, row)),
@@ -112,22 +122,22 @@ fn walk_row<'a>(call: &Call<'a>, row: usize) -> Option<Raw<'a>> {
     }
 }
 
-fn extract(call: &Call) -> Result<ArrayRef, SqlError> {
+fn extract(call: &JsonCall) -> Result<ArrayRef, SqlError> {
     call.make_texts(|row, out| Ok(write_json(walk_row(call, row), out)))
 }
 
-fn extract_text(call: &Call) -> Result<ArrayRef, SqlError> {
+fn extract_text(call: &JsonCall) -> Result<ArrayRef, SqlError> {
     call.make_texts(|row, out| write_text(walk_row(call, row), out))
 }
 
-fn type_of(call: &Call) -> Result<ArrayRef, SqlError> {
+fn type_of(call: &JsonCall) -> Result<ArrayRef, SqlError> {
     call.make_texts(|row, out| {
         out.push_str(call.json(0, row).kind().name());
         Ok(true)
     })
 }
 
-fn length(call: &Call) -> Result<ArrayRef, SqlError> {
+fn length(call: &JsonCall) -> Result<ArrayRef, SqlError> {
     call.make_ints(|row| {
         let json = call.json(0, row);
         match json.kind() {

@@ -31,10 +31,10 @@ use crate::types::PgType;
 
 pub fn all() -> Vec<Arc<AggregateUDF>> {
     [
-        ("json_agg", Form::Json, Shape::Array),
-        ("jsonb_agg", Form::Jsonb, Shape::Array),
-        ("json_object_agg", Form::Json, Shape::Object),
-        ("jsonb_object_agg", Form::Jsonb, Shape::Object),
+        ("json_agg", Form::Json, JsonShape::Array),
+        ("jsonb_agg", Form::Jsonb, JsonShape::Array),
+        ("json_object_agg", Form::Json, JsonShape::Object),
+        ("jsonb_object_agg", Form::Jsonb, JsonShape::Object),
     ]
     .map(|(name, form, shape)| {
         let signature = Signature::user_defined(Volatility::Immutable);
@@ -49,16 +49,16 @@ pub fn all() -> Vec<Arc<AggregateUDF>> {
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Shape {
+enum JsonShape {
     Array,
     Object,
 }
 
-impl Shape {
+impl JsonShape {
     fn arguments(self) -> usize {
         match self {
-            Shape::Array => 1,
-            Shape::Object => 2,
+            JsonShape::Array => 1,
+            JsonShape::Object => 2,
         }
     }
 }
@@ -67,7 +67,7 @@ impl Shape {
 struct JsonAggregate {
     name: &'static str,
     form: Form,
-    shape: Shape,
+    shape: JsonShape,
     signature: Signature,
 }
 
@@ -119,12 +119,12 @@ impl AggregateUDFImpl for JsonAggregate {
 
     /// Texts of keys, if there are any, texts of values, and one list for each expression that orders them.
     fn state_fields(&self, args: StateFieldsArgs) -> Result<Vec<FieldRef>> {
-        if args.is_distinct && self.shape == Shape::Array {
+        if args.is_distinct && self.shape == JsonShape::Array {
             return array_agg_udaf().state_fields(args);
         }
         let name = |suffix: &str| format_state_name(args.name, suffix);
         let mut fields = vec![list_field(name("values"), DataType::Utf8)];
-        if self.shape == Shape::Object {
+        if self.shape == JsonShape::Object {
             fields.push(list_field(name("keys"), DataType::Utf8));
         }
         for (at, order) in args.ordering_fields.iter().enumerate() {
@@ -135,7 +135,7 @@ impl AggregateUDFImpl for JsonAggregate {
 
     fn accumulator(&self, args: AccumulatorArgs) -> Result<Box<dyn Accumulator>> {
         let fields = args.expr_fields.to_vec();
-        if args.is_distinct && self.shape == Shape::Array {
+        if args.is_distinct && self.shape == JsonShape::Array {
             return Ok(Box::new(Distinct {
                 form: self.form,
                 field: fields[0].clone(),
@@ -158,34 +158,34 @@ impl AggregateUDFImpl for JsonAggregate {
 
 /// One row's part of the result.
 #[derive(Debug)]
-struct Item {
+struct AggregatedItem {
     /// Empty in an array.
     key: Box<str>,
     value: Box<str>,
     order: Box<[ScalarValue]>,
 }
 
-impl Item {
+impl AggregatedItem {
     fn bytes(&self) -> usize {
         let order: usize = self.order.iter().map(ScalarValue::size).sum();
-        size_of::<Item>() + self.key.len() + self.value.len() + order
+        size_of::<AggregatedItem>() + self.key.len() + self.value.len() + order
     }
 }
 
 #[derive(Debug)]
 struct Gathering {
     form: Form,
-    shape: Shape,
+    shape: JsonShape,
     /// Of the arguments.
     fields: Vec<FieldRef>,
     order: Vec<SortOptions>,
     order_types: Vec<DataType>,
-    items: VecDeque<Item>,
+    items: VecDeque<AggregatedItem>,
     bytes: usize,
 }
 
 impl Gathering {
-    fn push(&mut self, item: Item) {
+    fn push(&mut self, item: AggregatedItem) {
         self.bytes += item.bytes();
         self.items.push_back(item);
     }
@@ -196,7 +196,8 @@ impl Gathering {
             return;
         }
         let order = &self.order;
-        let compare = |a: &Item, b: &Item| compare_rows(&a.order, &b.order, order).unwrap_or(Ordering::Equal);
+        let compare =
+            |a: &AggregatedItem, b: &AggregatedItem| compare_rows(&a.order, &b.order, order).unwrap_or(Ordering::Equal);
         self.items.make_contiguous().sort_by(compare);
     }
 
@@ -230,8 +231,8 @@ impl Accumulator for Gathering {
         let arguments = self.shape.arguments();
         let writer = |at: usize| Writer::new(&self.fields[at], &columns[at], Tz::UTC).map_err(fail);
         let mut keys = match self.shape {
-            Shape::Array => None,
-            Shape::Object => Some(writer(0)?),
+            JsonShape::Array => None,
+            JsonShape::Object => Some(writer(0)?),
         };
         let mut values = writer(arguments - 1)?;
         let mut text = String::new();
@@ -243,7 +244,7 @@ impl Accumulator for Gathering {
             };
             text.clear();
             values.write(row, self.form, &mut text).map_err(fail)?;
-            self.push(Item {
+            self.push(AggregatedItem {
                 key: key.into(),
                 value: text.as_str().into(),
                 order: order_at(columns.get(arguments..arguments + self.order.len()).unwrap_or(&[]), row)?,
@@ -258,11 +259,11 @@ impl Accumulator for Gathering {
         }
         self.sort();
         let text = match (self.shape, self.form) {
-            (Shape::Array, form) => {
+            (JsonShape::Array, form) => {
                 let own_lines = form == Form::Json && self.is_structured();
                 write_array(self.items.iter().map(|item| &*item.value), own_lines)
             }
-            (Shape::Object, Form::Jsonb) => {
+            (JsonShape::Object, Form::Jsonb) => {
                 let mut members = Members::new(Form::Jsonb);
                 for item in &self.items {
                     members.push(item.key.to_string(), item.value.to_string());
@@ -271,7 +272,7 @@ impl Accumulator for Gathering {
                 members.write(&mut text);
                 text
             }
-            (Shape::Object, Form::Json) => {
+            (JsonShape::Object, Form::Json) => {
                 let mut members = Members::new(Form::Json);
                 for item in &self.items {
                     members.push(item.key.to_string(), item.value.to_string());
@@ -286,16 +287,16 @@ impl Accumulator for Gathering {
     }
 
     fn size(&self) -> usize {
-        size_of::<Gathering>() + self.bytes + (self.items.capacity() - self.items.len()) * size_of::<Item>()
+        size_of::<Gathering>() + self.bytes + (self.items.capacity() - self.items.len()) * size_of::<AggregatedItem>()
     }
 
     fn state(&mut self) -> Result<Vec<ScalarValue>> {
         self.sort();
-        let texts = |text: fn(&Item) -> &str| -> ArrayRef {
+        let texts = |text: fn(&AggregatedItem) -> &str| -> ArrayRef {
             Arc::new(StringArray::from_iter_values(self.items.iter().map(text)))
         };
         let mut state = vec![list_of(texts(|item| &item.value))];
-        if self.shape == Shape::Object {
+        if self.shape == JsonShape::Object {
             state.push(list_of(texts(|item| &item.key)));
         }
         for at in 0..self.order.len() {
@@ -310,7 +311,7 @@ impl Accumulator for Gathering {
 
     fn merge_batch(&mut self, states: &[ArrayRef]) -> Result<()> {
         let lists: Vec<&ListArray> = states.iter().map(|state| state.as_list::<i32>()).collect();
-        let is_object = self.shape == Shape::Object;
+        let is_object = self.shape == JsonShape::Object;
         let first_order = if is_object { 2 } else { 1 };
         for row in 0..lists[0].len() {
             if lists[0].is_null(row) {
@@ -320,7 +321,7 @@ impl Accumulator for Gathering {
             let values = columns[0].as_string::<i32>();
             let keys = is_object.then(|| columns[1].as_string::<i32>());
             for at in 0..values.len() {
-                self.push(Item {
+                self.push(AggregatedItem {
                     key: keys.map_or("", |keys| keys.value(at)).into(),
                     value: values.value(at).into(),
                     order: order_at(&columns[first_order..], at)?,

@@ -3,30 +3,35 @@
 use arrow::array::ArrayRef;
 
 use super::writer::{Form, Writer};
-use super::{Call, Returns, Spec, Takes, invalid, spec};
+use super::{JsonCall, JsonReturns, JsonSpec, Takes, invalid, spec};
 use crate::error::{SqlError, SqlState};
 use crate::types::json::{key_order, write_quoted};
 
-pub(super) const SPECS: &[Spec] = &[
-    spec("to_json", &[Takes::Any], Returns::Json, to_json),
-    spec("to_jsonb", &[Takes::Any], Returns::Jsonb, to_json),
-    spec("array_to_json", &[Takes::Any, Takes::Bool], Returns::Json, to_json).optional(1),
-    spec("row_to_json", &[Takes::Any, Takes::Bool], Returns::Json, to_json).optional(1),
-    spec("json_build_array", &[Takes::AnyRest], Returns::Json, build_array),
-    spec("jsonb_build_array", &[Takes::AnyRest], Returns::Jsonb, build_array),
-    spec("json_build_object", &[Takes::AnyRest], Returns::Json, build_object),
-    spec("jsonb_build_object", &[Takes::AnyRest], Returns::Jsonb, build_object),
+pub(super) const SPECS: &[JsonSpec] = &[
+    spec("to_json", &[Takes::Any], JsonReturns::Json, to_json),
+    spec("to_jsonb", &[Takes::Any], JsonReturns::Jsonb, to_json),
+    spec("array_to_json", &[Takes::Any, Takes::Bool], JsonReturns::Json, to_json).optional(1),
+    spec("row_to_json", &[Takes::Any, Takes::Bool], JsonReturns::Json, to_json).optional(1),
+    spec("json_build_array", &[Takes::AnyRest], JsonReturns::Json, build_array),
+    spec("jsonb_build_array", &[Takes::AnyRest], JsonReturns::Jsonb, build_array),
+    spec("json_build_object", &[Takes::AnyRest], JsonReturns::Json, build_object),
+    spec(
+        "jsonb_build_object",
+        &[Takes::AnyRest],
+        JsonReturns::Jsonb,
+        build_object,
+    ),
     spec(
         "json_object",
         &[Takes::Texts, Takes::Texts],
-        Returns::Json,
+        JsonReturns::Json,
         object_of_texts,
     )
     .optional(1),
     spec(
         "jsonb_object",
         &[Takes::Texts, Takes::Texts],
-        Returns::Jsonb,
+        JsonReturns::Jsonb,
         object_of_texts,
     )
     .optional(1),
@@ -37,7 +42,7 @@ const NULL_VALUE_NOT_ALLOWED: SqlState = SqlState("22004");
 /// 2202E
 const ARRAY_SUBSCRIPT_ERROR: SqlState = SqlState("2202E");
 
-impl Call<'_> {
+impl JsonCall<'_> {
     fn form(&self) -> Form {
         match self.returns_jsonb() {
             true => Form::Jsonb,
@@ -58,7 +63,7 @@ impl Call<'_> {
 }
 
 /// The second argument, if there is one: a line for each element or member.
-fn to_json(call: &Call) -> Result<ArrayRef, SqlError> {
+fn to_json(call: &JsonCall) -> Result<ArrayRef, SqlError> {
     let mut value = Writer::new(&call.fields[0], &call.columns[0], call.zone)?;
     let form = call.form();
     call.make_texts(|row, out| {
@@ -70,7 +75,7 @@ fn to_json(call: &Call) -> Result<ArrayRef, SqlError> {
     })
 }
 
-fn build_array(call: &Call) -> Result<ArrayRef, SqlError> {
+fn build_array(call: &JsonCall) -> Result<ArrayRef, SqlError> {
     let mut values = call.writers()?;
     let form = call.form();
     call.make_any_texts(|row, out| {
@@ -86,7 +91,7 @@ fn build_array(call: &Call) -> Result<ArrayRef, SqlError> {
     })
 }
 
-fn build_object(call: &Call) -> Result<ArrayRef, SqlError> {
+fn build_object(call: &JsonCall) -> Result<ArrayRef, SqlError> {
     if !call.columns.len().is_multiple_of(2) {
         let hint = format!(
             "The arguments of {}() must consist of alternating keys and values.",
@@ -164,7 +169,7 @@ impl Members {
 }
 
 /// An object of texts: keys and values in turn, or in two arrays.
-fn object_of_texts(call: &Call) -> Result<ArrayRef, SqlError> {
+fn object_of_texts(call: &JsonCall) -> Result<ArrayRef, SqlError> {
     let form = call.form();
     let mismatch = |message: &str| SqlError::new(ARRAY_SUBSCRIPT_ERROR, message);
     call.make_texts(|row, out| {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use arrow::array::{ArrayRef, Float32Array, Float64Array, Int16Array, Int32Array, Int64Array, LargeBinaryArray};
 
 use super::raw::Kind;
-use super::{Call, Returns, Spec, Takes, invalid, spec};
+use super::{JsonCall, JsonReturns, JsonSpec, Takes, invalid, spec};
 use crate::error::{SqlError, state};
 use crate::types::PgType;
 use crate::types::float::{parse_f32, parse_f64};
@@ -14,14 +14,14 @@ use crate::types::varying::Numeric;
 
 const JSONB: &[Takes] = &[Takes::Text];
 
-pub(super) const SPECS: &[Spec] = &[
-    spec("jsonb_to_bool", JSONB, Returns::Bool, bool_of),
-    spec("jsonb_to_int2", JSONB, Returns::Int2, int2_of),
-    spec("jsonb_to_int4", JSONB, Returns::Int4, int4_of),
-    spec("jsonb_to_int8", JSONB, Returns::Int8, int8_of),
-    spec("jsonb_to_float4", JSONB, Returns::Float4, float4_of),
-    spec("jsonb_to_float8", JSONB, Returns::Float8, float8_of),
-    spec("jsonb_to_numeric", JSONB, Returns::Numeric, numeric_of),
+pub(super) const SPECS: &[JsonSpec] = &[
+    spec("jsonb_to_bool", JSONB, JsonReturns::Bool, bool_of),
+    spec("jsonb_to_int2", JSONB, JsonReturns::Int2, int2_of),
+    spec("jsonb_to_int4", JSONB, JsonReturns::Int4, int4_of),
+    spec("jsonb_to_int8", JSONB, JsonReturns::Int8, int8_of),
+    spec("jsonb_to_float4", JSONB, JsonReturns::Float4, float4_of),
+    spec("jsonb_to_float8", JSONB, JsonReturns::Float8, float8_of),
+    spec("jsonb_to_numeric", JSONB, JsonReturns::Numeric, numeric_of),
 ];
 
 /// 22023 for a value of another kind.
@@ -33,7 +33,7 @@ fn no_cast(kind: Kind, to: &PgType) -> SqlError {
     invalid(format!("cannot cast jsonb {kind} to type {}", to.base_name()))
 }
 
-fn bool_of(call: &Call) -> Result<ArrayRef, SqlError> {
+fn bool_of(call: &JsonCall) -> Result<ArrayRef, SqlError> {
     call.make_bools(|row| {
         let json = call.json(0, row);
         match json.kind() {
@@ -44,7 +44,7 @@ fn bool_of(call: &Call) -> Result<ArrayRef, SqlError> {
 }
 
 /// The digits of a number.
-fn digits<'a>(call: &Call<'a>, row: usize, to: &PgType) -> Result<&'a str, SqlError> {
+fn digits<'a>(call: &JsonCall<'a>, row: usize, to: &PgType) -> Result<&'a str, SqlError> {
     let json = call.json(0, row);
     match json.kind() {
         Kind::Number => Ok(json.as_str()),
@@ -53,7 +53,7 @@ fn digits<'a>(call: &Call<'a>, row: usize, to: &PgType) -> Result<&'a str, SqlEr
 }
 
 /// The nearest whole number, halves away from zero.
-fn whole<T: TryFrom<i128>>(call: &Call, row: usize, to: &PgType) -> Result<T, SqlError> {
+fn whole<T: TryFrom<i128>>(call: &JsonCall, row: usize, to: &PgType) -> Result<T, SqlError> {
     let shape = DecimalShape {
         precision: 38,
         scale: 0,
@@ -65,32 +65,32 @@ fn whole<T: TryFrom<i128>>(call: &Call, row: usize, to: &PgType) -> Result<T, Sq
     })
 }
 
-fn int2_of(call: &Call) -> Result<ArrayRef, SqlError> {
+fn int2_of(call: &JsonCall) -> Result<ArrayRef, SqlError> {
     let values = call.make_values(|row| whole(call, row, &PgType::Int2))?;
     Ok(Arc::new(Int16Array::from(values)))
 }
 
-fn int4_of(call: &Call) -> Result<ArrayRef, SqlError> {
+fn int4_of(call: &JsonCall) -> Result<ArrayRef, SqlError> {
     let values = call.make_values(|row| whole(call, row, &PgType::Int4))?;
     Ok(Arc::new(Int32Array::from(values)))
 }
 
-fn int8_of(call: &Call) -> Result<ArrayRef, SqlError> {
+fn int8_of(call: &JsonCall) -> Result<ArrayRef, SqlError> {
     let values = call.make_values(|row| whole(call, row, &PgType::Int8))?;
     Ok(Arc::new(Int64Array::from(values)))
 }
 
-fn float4_of(call: &Call) -> Result<ArrayRef, SqlError> {
+fn float4_of(call: &JsonCall) -> Result<ArrayRef, SqlError> {
     let values = call.make_values(|row| parse_f32(digits(call, row, &PgType::Float4)?))?;
     Ok(Arc::new(Float32Array::from(values)))
 }
 
-fn float8_of(call: &Call) -> Result<ArrayRef, SqlError> {
+fn float8_of(call: &JsonCall) -> Result<ArrayRef, SqlError> {
     let values = call.make_values(|row| parse_f64(digits(call, row, &PgType::Float8)?))?;
     Ok(Arc::new(Float64Array::from(values)))
 }
 
-fn numeric_of(call: &Call) -> Result<ArrayRef, SqlError> {
+fn numeric_of(call: &JsonCall) -> Result<ArrayRef, SqlError> {
     let values = call.make_values(|row| {
         let number = Numeric::parse(digits(call, row, &PgType::Numeric(None))?)?;
         Ok(number.encoded())

@@ -4,43 +4,43 @@ use arrow::array::{Array, ArrayRef};
 use arrow::datatypes::DataType;
 
 use super::access::place;
-use super::{Call, Returns, Spec, Takes, invalid, spec};
+use super::{JsonCall, JsonReturns, JsonSpec, Takes, invalid, spec};
 use crate::error::{SqlError, SqlState, state};
 use crate::types::json::{Value, key_order, object, read, read_as_written, write_quoted};
 
-pub(super) const SPECS: &[Spec] = &[
+pub(super) const SPECS: &[JsonSpec] = &[
     spec(
         "jsonb_set",
         &[Takes::Text, Takes::Texts, Takes::Text, Takes::Bool],
-        Returns::Jsonb,
+        JsonReturns::Jsonb,
         set,
     )
     .optional(1),
     spec(
         "jsonb_set_lax",
         &[Takes::Text, Takes::Texts, Takes::Text, Takes::Bool, Takes::Text],
-        Returns::Jsonb,
+        JsonReturns::Jsonb,
         set_lax,
     )
     .optional(2),
     spec(
         "jsonb_insert",
         &[Takes::Text, Takes::Texts, Takes::Text, Takes::Bool],
-        Returns::Jsonb,
+        JsonReturns::Jsonb,
         insert,
     )
     .optional(1),
-    spec("jsonb_delete", &[Takes::Text, Takes::Keys], Returns::Jsonb, delete),
+    spec("jsonb_delete", &[Takes::Text, Takes::Keys], JsonReturns::Jsonb, delete),
     spec(
         "jsonb_delete_path",
         &[Takes::Text, Takes::Texts],
-        Returns::Jsonb,
+        JsonReturns::Jsonb,
         delete_path,
     ),
-    spec("jsonb_concat", &[Takes::Text, Takes::Text], Returns::Jsonb, concat),
-    spec("json_strip_nulls", &[Takes::Text], Returns::Json, strip_nulls),
-    spec("jsonb_strip_nulls", &[Takes::Text], Returns::Jsonb, strip_nulls),
-    spec("jsonb_pretty", &[Takes::Text], Returns::Text, pretty),
+    spec("jsonb_concat", &[Takes::Text, Takes::Text], JsonReturns::Jsonb, concat),
+    spec("json_strip_nulls", &[Takes::Text], JsonReturns::Json, strip_nulls),
+    spec("jsonb_strip_nulls", &[Takes::Text], JsonReturns::Jsonb, strip_nulls),
+    spec("jsonb_pretty", &[Takes::Text], JsonReturns::Text, pretty),
 ];
 
 /// 22004
@@ -48,7 +48,7 @@ const NULL_VALUE_NOT_ALLOWED: SqlState = SqlState("22004");
 
 /// What is done at the end of a path.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Change {
+enum PathChange {
     /// Put in the place of what is there, or added if nothing is.
     Set,
     Replace,
@@ -57,25 +57,25 @@ enum Change {
     Delete,
 }
 
-impl Change {
+impl PathChange {
     /// Whether it adds what is not there.
     fn adds(self) -> bool {
-        matches!(self, Change::Set | Change::Before | Change::After)
+        matches!(self, PathChange::Set | PathChange::Before | PathChange::After)
     }
 
     fn inserts(self) -> bool {
-        matches!(self, Change::Before | Change::After)
+        matches!(self, PathChange::Before | PathChange::After)
     }
 }
 
 /// A way into a value, and what is done at its end.
-struct Path<'a> {
+struct ChangePath<'a> {
     steps: Vec<Option<&'a str>>,
-    change: Change,
+    change: PathChange,
     new: Value,
 }
 
-impl Path<'_> {
+impl ChangePath<'_> {
     /// Changes the value that the steps from `level` on lead into.
     fn apply(&self, level: usize, value: &mut Value) -> Result<(), SqlError> {
         let Some(step) = self.steps[level] else {
@@ -105,7 +105,7 @@ impl Path<'_> {
                 Err(invalid("cannot replace existing key")
                     .hint("Try using the function jsonb_set to replace key value."))
             }
-            Ok(at) if self.change == Change::Delete => {
+            Ok(at) if self.change == PathChange::Delete => {
                 members.remove(at);
                 Ok(())
             }
@@ -138,10 +138,10 @@ impl Path<'_> {
         };
         match (at, self.change) {
             (Ok(at), _) if !is_last => return self.apply(level + 1, &mut items[at]),
-            (Ok(at), Change::Set | Change::Replace) => items[at] = self.new.clone(),
-            (Ok(at), Change::Before) => items.insert(at, self.new.clone()),
-            (Ok(at), Change::After) => items.insert(at + 1, self.new.clone()),
-            (Ok(at), Change::Delete) => _ = items.remove(at),
+            (Ok(at), PathChange::Set | PathChange::Replace) => items[at] = self.new.clone(),
+            (Ok(at), PathChange::Before) => items.insert(at, self.new.clone()),
+            (Ok(at), PathChange::After) => items.insert(at + 1, self.new.clone()),
+            (Ok(at), PathChange::Delete) => _ = items.remove(at),
             (Err(at), change) if is_last && change.adds() => items.insert(at, self.new.clone()),
             (Err(_), _) => {}
         }
@@ -161,19 +161,19 @@ fn is_empty(value: &Value) -> bool {
     }
 }
 
-fn path<'a>(call: &Call<'a>, row: usize, change: Change, new: Value) -> Path<'a> {
-    Path {
+fn path<'a>(call: &JsonCall<'a>, row: usize, change: PathChange, new: Value) -> ChangePath<'a> {
+    ChangePath {
         steps: call.texts(1, row).collect(),
         change,
         new,
     }
 }
 
-fn write_changed(target: &str, path: &Path, out: &mut String) -> Result<(), SqlError> {
+fn write_changed(target: &str, path: &ChangePath, out: &mut String) -> Result<(), SqlError> {
     let mut value = read(target)?;
     if is_scalar(&value) {
         return Err(invalid(match path.change {
-            Change::Delete => "cannot delete path in scalar",
+            PathChange::Delete => "cannot delete path in scalar",
             _ => "cannot set path in scalar",
         }));
     }
@@ -185,11 +185,11 @@ fn write_changed(target: &str, path: &Path, out: &mut String) -> Result<(), SqlE
     Ok(())
 }
 
-fn set(call: &Call) -> Result<ArrayRef, SqlError> {
+fn set(call: &JsonCall) -> Result<ArrayRef, SqlError> {
     call.make_texts(|row, out| {
         let change = match call.flag(3, row, true) {
-            true => Change::Set,
-            false => Change::Replace,
+            true => PathChange::Set,
+            false => PathChange::Replace,
         };
         let path = path(call, row, change, read(call.text(2, row))?);
         write_changed(call.text(0, row), &path, out)?;
@@ -198,7 +198,7 @@ fn set(call: &Call) -> Result<ArrayRef, SqlError> {
 }
 
 /// `jsonb_set`, which says what a NULL as the new value does.
-fn set_lax(call: &Call) -> Result<ArrayRef, SqlError> {
+fn set_lax(call: &JsonCall) -> Result<ArrayRef, SqlError> {
     const TREATMENTS: &str = "null_value_treatment must be \"delete_key\", \"return_target\", \"use_json_null\", \
                               or \"raise_exception\"";
     let is_null = |at: usize, row| call.columns.get(at).is_some_and(|column| column.is_null(row));
@@ -207,7 +207,7 @@ fn set_lax(call: &Call) -> Result<ArrayRef, SqlError> {
             return Ok(false);
         }
         let (target, create) = (call.text(0, row), call.flag(3, row, true));
-        let change = if create { Change::Set } else { Change::Replace };
+        let change = if create { PathChange::Set } else { PathChange::Replace };
         if !is_null(2, row) {
             let path = path(call, row, change, read(call.text(2, row))?);
             write_changed(target, &path, out)?;
@@ -231,7 +231,7 @@ fn set_lax(call: &Call) -> Result<ArrayRef, SqlError> {
                     ));
             }
             "use_json_null" => write_changed(target, &path(call, row, change, Value::Null), out)?,
-            "delete_key" => write_changed(target, &path(call, row, Change::Delete, Value::Null), out)?,
+            "delete_key" => write_changed(target, &path(call, row, PathChange::Delete, Value::Null), out)?,
             "return_target" => out.push_str(target),
             _ => return Err(invalid(TREATMENTS)),
         }
@@ -239,11 +239,11 @@ fn set_lax(call: &Call) -> Result<ArrayRef, SqlError> {
     })
 }
 
-fn insert(call: &Call) -> Result<ArrayRef, SqlError> {
+fn insert(call: &JsonCall) -> Result<ArrayRef, SqlError> {
     call.make_texts(|row, out| {
         let change = match call.flag(3, row, false) {
-            true => Change::After,
-            false => Change::Before,
+            true => PathChange::After,
+            false => PathChange::Before,
         };
         let path = path(call, row, change, read(call.text(2, row))?);
         write_changed(call.text(0, row), &path, out)?;
@@ -251,16 +251,16 @@ fn insert(call: &Call) -> Result<ArrayRef, SqlError> {
     })
 }
 
-fn delete_path(call: &Call) -> Result<ArrayRef, SqlError> {
+fn delete_path(call: &JsonCall) -> Result<ArrayRef, SqlError> {
     call.make_texts(|row, out| {
-        let path = path(call, row, Change::Delete, Value::Null);
+        let path = path(call, row, PathChange::Delete, Value::Null);
         write_changed(call.text(0, row), &path, out)?;
         Ok(true)
     })
 }
 
 /// Without a key, a place, or some keys.
-fn delete(call: &Call) -> Result<ArrayRef, SqlError> {
+fn delete(call: &JsonCall) -> Result<ArrayRef, SqlError> {
     call.make_texts(|row, out| {
         let mut value = read(call.text(0, row))?;
         match (call.columns[1].data_type(), &mut value) {
@@ -300,7 +300,7 @@ fn without(value: &mut Value, is_deleted: impl Fn(&str) -> bool) {
     }
 }
 
-fn concat(call: &Call) -> Result<ArrayRef, SqlError> {
+fn concat(call: &JsonCall) -> Result<ArrayRef, SqlError> {
     call.make_texts(|row, out| {
         let (left, right) = (call.text(0, row), call.text(1, row));
         if left.starts_with('{') && right.starts_with('{') {
@@ -332,7 +332,7 @@ fn inside(text: &str) -> &str {
 }
 
 /// Without members that are null. JSON is written anew, without blanks.
-fn strip_nulls(call: &Call) -> Result<ArrayRef, SqlError> {
+fn strip_nulls(call: &JsonCall) -> Result<ArrayRef, SqlError> {
     let is_jsonb = call.name.starts_with("jsonb");
     call.make_texts(|row, out| {
         let text = call.text(0, row);
@@ -388,14 +388,14 @@ fn write_dense(value: &Value, out: &mut String) {
 const INDENT: &str = "    ";
 
 /// A piece of a value that is written over several lines.
-enum Piece<'a> {
+enum PrettyPiece<'a> {
     Text(&'a str),
     /// A new line, indented so often.
     Line(usize),
 }
 
 /// Takes JSONB's text apart into lines.
-fn pieces(text: &str, mut each: impl FnMut(Piece)) {
+fn pieces(text: &str, mut each: impl FnMut(PrettyPiece)) {
     let bytes = text.as_bytes();
     let (mut depth, mut from, mut at) = (0_usize, 0, 0);
     while at < bytes.len() {
@@ -408,21 +408,21 @@ fn pieces(text: &str, mut each: impl FnMut(Piece)) {
             }
             b'[' | b'{' => {
                 depth += 1;
-                each(Piece::Text(&text[from..=at]));
+                each(PrettyPiece::Text(&text[from..=at]));
                 from = at + 1;
                 if !matches!(bytes.get(from), Some(b']' | b'}')) {
-                    each(Piece::Line(depth));
+                    each(PrettyPiece::Line(depth));
                 }
             }
             b']' | b'}' => {
                 depth = depth.saturating_sub(1);
-                each(Piece::Text(&text[from..at]));
-                each(Piece::Line(depth));
+                each(PrettyPiece::Text(&text[from..at]));
+                each(PrettyPiece::Line(depth));
                 from = at;
             }
             b',' => {
-                each(Piece::Text(&text[from..=at]));
-                each(Piece::Line(depth));
+                each(PrettyPiece::Text(&text[from..=at]));
+                each(PrettyPiece::Line(depth));
                 // The blank is not written.
                 at += 1;
                 from = at + 1;
@@ -431,14 +431,14 @@ fn pieces(text: &str, mut each: impl FnMut(Piece)) {
         }
         at += 1;
     }
-    each(Piece::Text(&text[from..]));
+    each(PrettyPiece::Text(&text[from..]));
 }
 
-fn pretty(call: &Call) -> Result<ArrayRef, SqlError> {
+fn pretty(call: &JsonCall) -> Result<ArrayRef, SqlError> {
     call.make_texts(|row, out| {
         pieces(call.text(0, row), |piece| match piece {
-            Piece::Text(text) => out.push_str(text),
-            Piece::Line(depth) => {
+            PrettyPiece::Text(text) => out.push_str(text),
+            PrettyPiece::Line(depth) => {
                 out.push('\n');
                 out.extend(std::iter::repeat_n(INDENT, depth));
             }
@@ -452,8 +452,8 @@ pub fn pretty_bytes(text: &str) -> u64 {
     let mut bytes = 0;
     pieces(text, |piece| {
         bytes += match piece {
-            Piece::Text(text) => text.len() as u64,
-            Piece::Line(depth) => 1 + (INDENT.len() * depth) as u64,
+            PrettyPiece::Text(text) => text.len() as u64,
+            PrettyPiece::Line(depth) => 1 + (INDENT.len() * depth) as u64,
         };
     });
     bytes

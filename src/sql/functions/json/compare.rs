@@ -8,29 +8,39 @@ use arrow::array::ArrayRef;
 
 use super::number::compare_digits;
 use super::raw::{Kind, Raw};
-use super::{Call, Returns, Spec, Takes, spec};
+use super::{JsonCall, JsonReturns, JsonSpec, Takes, spec};
 use crate::error::SqlError;
 use crate::stop;
 use crate::types::json::{Value, key_order, read};
 
-pub(super) const SPECS: &[Spec] = &[
-    spec("jsonb_compare", &[Takes::Text, Takes::Text], Returns::Int4, compare),
-    spec("jsonb_sort_key", &[Takes::Text], Returns::Text, sort_key),
-    spec("jsonb_cmp", &[Takes::Text, Takes::Text], Returns::Int4, compare),
-    spec("jsonb_eq", &[Takes::Text, Takes::Text], Returns::Bool, equal),
-    spec("jsonb_contains", &[Takes::Text, Takes::Text], Returns::Bool, contains),
-    spec("jsonb_contained", &[Takes::Text, Takes::Text], Returns::Bool, contained),
-    spec("jsonb_exists", &[Takes::Text, Takes::Text], Returns::Bool, exists),
+pub(super) const SPECS: &[JsonSpec] = &[
+    spec("jsonb_compare", &[Takes::Text, Takes::Text], JsonReturns::Int4, compare),
+    spec("jsonb_sort_key", &[Takes::Text], JsonReturns::Text, sort_key),
+    spec("jsonb_cmp", &[Takes::Text, Takes::Text], JsonReturns::Int4, compare),
+    spec("jsonb_eq", &[Takes::Text, Takes::Text], JsonReturns::Bool, equal),
+    spec(
+        "jsonb_contains",
+        &[Takes::Text, Takes::Text],
+        JsonReturns::Bool,
+        contains,
+    ),
+    spec(
+        "jsonb_contained",
+        &[Takes::Text, Takes::Text],
+        JsonReturns::Bool,
+        contained,
+    ),
+    spec("jsonb_exists", &[Takes::Text, Takes::Text], JsonReturns::Bool, exists),
     spec(
         "jsonb_exists_any",
         &[Takes::Text, Takes::Texts],
-        Returns::Bool,
+        JsonReturns::Bool,
         exists_any,
     ),
     spec(
         "jsonb_exists_all",
         &[Takes::Text, Takes::Texts],
-        Returns::Bool,
+        JsonReturns::Bool,
         exists_all,
     ),
 ];
@@ -89,12 +99,12 @@ fn rank(value: &Value) -> u8 {
     }
 }
 
-fn compare(call: &Call) -> Result<ArrayRef, SqlError> {
+fn compare(call: &JsonCall) -> Result<ArrayRef, SqlError> {
     call.make_ints(|row| Ok(compare_texts(call.text(0, row), call.text(1, row))? as i32))
 }
 
 /// A text that stands among others, byte by byte, where its JSONB stands in PostgreSQL's order.
-fn sort_key(call: &Call) -> Result<ArrayRef, SqlError> {
+fn sort_key(call: &JsonCall) -> Result<ArrayRef, SqlError> {
     call.make_texts(|row, out| {
         let value = read(call.text(0, row))?;
         match &value {
@@ -168,11 +178,11 @@ fn push_number(digits: &str, out: &mut String) {
     }
 }
 
-fn equal(call: &Call) -> Result<ArrayRef, SqlError> {
+fn equal(call: &JsonCall) -> Result<ArrayRef, SqlError> {
     call.make_bools(|row| Ok(Some(compare_texts(call.text(0, row), call.text(1, row))?.is_eq())))
 }
 
-fn contains(call: &Call) -> Result<ArrayRef, SqlError> {
+fn contains(call: &JsonCall) -> Result<ArrayRef, SqlError> {
     call.make_bools(|row| {
         Ok(Some(root_contains(
             &read(call.text(0, row))?,
@@ -181,7 +191,7 @@ fn contains(call: &Call) -> Result<ArrayRef, SqlError> {
     })
 }
 
-fn contained(call: &Call) -> Result<ArrayRef, SqlError> {
+fn contained(call: &JsonCall) -> Result<ArrayRef, SqlError> {
     call.make_bools(|row| {
         Ok(Some(root_contains(
             &read(call.text(1, row))?,
@@ -253,11 +263,11 @@ fn has_key(json: Raw, key: &str) -> bool {
     }
 }
 
-fn exists(call: &Call) -> Result<ArrayRef, SqlError> {
+fn exists(call: &JsonCall) -> Result<ArrayRef, SqlError> {
     call.make_bools(|row| Ok(Some(has_key(call.json(0, row), call.text(1, row)))))
 }
 
-fn exists_any(call: &Call) -> Result<ArrayRef, SqlError> {
+fn exists_any(call: &JsonCall) -> Result<ArrayRef, SqlError> {
     call.make_bools(|row| {
         Ok(Some(
             call.texts(1, row).flatten().any(|key| has_key(call.json(0, row), key)),
@@ -265,7 +275,7 @@ fn exists_any(call: &Call) -> Result<ArrayRef, SqlError> {
     })
 }
 
-fn exists_all(call: &Call) -> Result<ArrayRef, SqlError> {
+fn exists_all(call: &JsonCall) -> Result<ArrayRef, SqlError> {
     call.make_bools(|row| {
         Ok(Some(
             call.texts(1, row).flatten().all(|key| has_key(call.json(0, row), key)),

@@ -49,7 +49,7 @@ pub fn all() -> Vec<Arc<ScalarUDF>> {
         cast::SPECS,
         path::SPECS,
     ];
-    let udf = |spec: &'static Spec| {
+    let udf = |spec: &'static JsonSpec| {
         let signature = Signature::user_defined(Volatility::Immutable);
         Arc::new(ScalarUDF::from(JsonFunction { spec, signature }))
     };
@@ -108,7 +108,7 @@ enum Takes {
 
 /// What comes out.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Returns {
+enum JsonReturns {
     Bool,
     Int2,
     Int4,
@@ -130,7 +130,7 @@ enum Returns {
     JsonbPairs,
 }
 
-impl Returns {
+impl JsonReturns {
     fn field(self, name: &str, arguments: &[FieldRef]) -> Field {
         let rows = |item: PgType| PgType::Array(Box::new(item)).field(name, true);
         let pairs = |value: PgType| {
@@ -139,45 +139,45 @@ impl Returns {
             Field::new(name, DataType::List(Arc::new(item)), true)
         };
         match self {
-            Returns::Bool => PgType::Bool.field(name, true),
-            Returns::Int2 => PgType::Int2.field(name, true),
-            Returns::Int4 => PgType::Int4.field(name, true),
-            Returns::Int8 => PgType::Int8.field(name, true),
-            Returns::Float4 => PgType::Float4.field(name, true),
-            Returns::Float8 => PgType::Float8.field(name, true),
-            Returns::Numeric => PgType::Numeric(None).field(name, true),
-            Returns::Text => PgType::Text.field(name, true),
-            Returns::Json => PgType::Json.field(name, true),
-            Returns::Jsonb => PgType::Jsonb.field(name, true),
-            Returns::Same => match arguments.first().and_then(|field| PgType::of_field(field)) {
+            JsonReturns::Bool => PgType::Bool.field(name, true),
+            JsonReturns::Int2 => PgType::Int2.field(name, true),
+            JsonReturns::Int4 => PgType::Int4.field(name, true),
+            JsonReturns::Int8 => PgType::Int8.field(name, true),
+            JsonReturns::Float4 => PgType::Float4.field(name, true),
+            JsonReturns::Float8 => PgType::Float8.field(name, true),
+            JsonReturns::Numeric => PgType::Numeric(None).field(name, true),
+            JsonReturns::Text => PgType::Text.field(name, true),
+            JsonReturns::Json => PgType::Json.field(name, true),
+            JsonReturns::Jsonb => PgType::Jsonb.field(name, true),
+            JsonReturns::Same => match arguments.first().and_then(|field| PgType::of_field(field)) {
                 Some(PgType::Jsonb) => PgType::Jsonb.field(name, true),
                 _ => PgType::Json.field(name, true),
             },
-            Returns::Texts => rows(PgType::Text),
-            Returns::Jsons => rows(PgType::Json),
-            Returns::Jsonbs => rows(PgType::Jsonb),
-            Returns::TextPairs => pairs(PgType::Text),
-            Returns::JsonPairs => pairs(PgType::Json),
-            Returns::JsonbPairs => pairs(PgType::Jsonb),
+            JsonReturns::Texts => rows(PgType::Text),
+            JsonReturns::Jsons => rows(PgType::Json),
+            JsonReturns::Jsonbs => rows(PgType::Jsonb),
+            JsonReturns::TextPairs => pairs(PgType::Text),
+            JsonReturns::JsonPairs => pairs(PgType::Json),
+            JsonReturns::JsonbPairs => pairs(PgType::Jsonb),
         }
     }
 }
 
-type Evaluate = fn(&Call) -> Result<ArrayRef, SqlError>;
+type EvaluateJson = fn(&JsonCall) -> Result<ArrayRef, SqlError>;
 
 /// One function.
 #[derive(Debug)]
-struct Spec {
+struct JsonSpec {
     name: &'static str,
     takes: &'static [Takes],
     /// How many of the arguments may be left out.
     optional: usize,
-    returns: Returns,
-    evaluate: Evaluate,
+    returns: JsonReturns,
+    evaluate: EvaluateJson,
 }
 
-const fn spec(name: &'static str, takes: &'static [Takes], returns: Returns, evaluate: Evaluate) -> Spec {
-    Spec {
+const fn spec(name: &'static str, takes: &'static [Takes], returns: JsonReturns, evaluate: EvaluateJson) -> JsonSpec {
+    JsonSpec {
         name,
         takes,
         optional: 0,
@@ -186,8 +186,8 @@ const fn spec(name: &'static str, takes: &'static [Takes], returns: Returns, eva
     }
 }
 
-impl Spec {
-    const fn optional(mut self, optional: usize) -> Spec {
+impl JsonSpec {
+    const fn optional(mut self, optional: usize) -> JsonSpec {
         self.optional = optional;
         self
     }
@@ -230,7 +230,7 @@ impl Takes {
 
 #[derive(Debug)]
 struct JsonFunction {
-    spec: &'static Spec,
+    spec: &'static JsonSpec,
     signature: Signature,
 }
 
@@ -274,7 +274,7 @@ impl ScalarUDFImpl for JsonFunction {
     fn invoke_with_args(&self, args: ScalarFunctionArgs) -> Result<ColumnarValue> {
         let zone = zone::of_session(&args.config_options);
         over_columns(&args, |columns, rows| {
-            (self.spec.evaluate)(&Call {
+            (self.spec.evaluate)(&JsonCall {
                 name: self.spec.name,
                 columns,
                 fields: &args.arg_fields,
@@ -287,7 +287,7 @@ impl ScalarUDFImpl for JsonFunction {
 }
 
 /// The arguments of a call for a batch of rows.
-struct Call<'a> {
+struct JsonCall<'a> {
     name: &'static str,
     columns: &'a [ArrayRef],
     fields: &'a [FieldRef],
@@ -296,7 +296,7 @@ struct Call<'a> {
     zone: Tz,
 }
 
-impl<'a> Call<'a> {
+impl<'a> JsonCall<'a> {
     /// Whether an argument is NULL.
     fn is_null(&self, row: usize) -> bool {
         self.columns.iter().any(|column| column.is_null(row))

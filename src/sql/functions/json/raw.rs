@@ -80,8 +80,8 @@ impl<'a> Raw<'a> {
     /// Values of an array; none of anything else.
     pub fn elements(self) -> Elements<'a> {
         let parts = match self.kind() {
-            Kind::Array => Parts { text: self.0, at: 1 },
-            _ => Parts::NONE,
+            Kind::Array => PartPlaces { text: self.0, at: 1 },
+            _ => PartPlaces::NONE,
         };
         Elements(parts)
     }
@@ -89,8 +89,8 @@ impl<'a> Raw<'a> {
     /// Keys, quoted, and values of an object; none of anything else.
     pub fn members(self) -> Members<'a> {
         let parts = match self.kind() {
-            Kind::Object => Parts { text: self.0, at: 1 },
-            _ => Parts::NONE,
+            Kind::Object => PartPlaces { text: self.0, at: 1 },
+            _ => PartPlaces::NONE,
         };
         Members(parts)
     }
@@ -122,13 +122,13 @@ impl<'a> Raw<'a> {
 
 /// A place between the parts of an array or object.
 #[derive(Clone)]
-struct Parts<'a> {
+struct PartPlaces<'a> {
     text: &'a str,
     at: usize,
 }
 
-impl<'a> Parts<'a> {
-    const NONE: Parts<'static> = Parts { text: "", at: 0 };
+impl<'a> PartPlaces<'a> {
+    const NONE: PartPlaces<'static> = PartPlaces { text: "", at: 0 };
 
     /// The next value or key; `None` at the closing bracket.
     fn next(&mut self) -> Option<Raw<'a>> {
@@ -192,7 +192,7 @@ fn end_of_word(bytes: &[u8], at: usize) -> usize {
 }
 
 #[derive(Clone)]
-pub struct Elements<'a>(Parts<'a>);
+pub struct Elements<'a>(PartPlaces<'a>);
 
 impl<'a> Iterator for Elements<'a> {
     type Item = Raw<'a>;
@@ -203,7 +203,7 @@ impl<'a> Iterator for Elements<'a> {
 }
 
 #[derive(Clone)]
-pub struct Members<'a>(Parts<'a>);
+pub struct Members<'a>(PartPlaces<'a>);
 
 impl<'a> Iterator for Members<'a> {
     type Item = (Raw<'a>, Raw<'a>);

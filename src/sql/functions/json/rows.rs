@@ -3,37 +3,37 @@
 use arrow::array::ArrayRef;
 
 use super::raw::{Kind, Raw};
-use super::{Call, Returns, Spec, Takes, invalid, spec};
+use super::{JsonCall, JsonReturns, JsonSpec, Takes, invalid, spec};
 use crate::error::SqlError;
 
-pub(super) const SPECS: &[Spec] = &[
-    spec("json_object_keys", &[Takes::Text], Returns::Texts, keys),
-    spec("jsonb_object_keys", &[Takes::Text], Returns::Texts, keys),
-    spec("json_array_elements", &[Takes::Text], Returns::Jsons, elements),
-    spec("jsonb_array_elements", &[Takes::Text], Returns::Jsonbs, elements),
+pub(super) const SPECS: &[JsonSpec] = &[
+    spec("json_object_keys", &[Takes::Text], JsonReturns::Texts, keys),
+    spec("jsonb_object_keys", &[Takes::Text], JsonReturns::Texts, keys),
+    spec("json_array_elements", &[Takes::Text], JsonReturns::Jsons, elements),
+    spec("jsonb_array_elements", &[Takes::Text], JsonReturns::Jsonbs, elements),
     spec(
         "json_array_elements_text",
         &[Takes::Text],
-        Returns::Texts,
+        JsonReturns::Texts,
         elements_text,
     ),
     spec(
         "jsonb_array_elements_text",
         &[Takes::Text],
-        Returns::Texts,
+        JsonReturns::Texts,
         elements_text,
     ),
-    spec("json_each", &[Takes::Text], Returns::JsonPairs, each),
-    spec("jsonb_each", &[Takes::Text], Returns::JsonbPairs, each),
-    spec("json_each_text", &[Takes::Text], Returns::TextPairs, each_text),
-    spec("jsonb_each_text", &[Takes::Text], Returns::TextPairs, each_text),
+    spec("json_each", &[Takes::Text], JsonReturns::JsonPairs, each),
+    spec("jsonb_each", &[Takes::Text], JsonReturns::JsonbPairs, each),
+    spec("json_each_text", &[Takes::Text], JsonReturns::TextPairs, each_text),
+    spec("jsonb_each_text", &[Takes::Text], JsonReturns::TextPairs, each_text),
 ];
 
-fn is_jsonb(call: &Call) -> bool {
+fn is_jsonb(call: &JsonCall) -> bool {
     call.name.starts_with("jsonb")
 }
 
-fn keys(call: &Call) -> Result<ArrayRef, SqlError> {
+fn keys(call: &JsonCall) -> Result<ArrayRef, SqlError> {
     call.make_rows(|row, rows| {
         let json = call.json(0, row);
         match json.kind() {
@@ -46,7 +46,7 @@ fn keys(call: &Call) -> Result<ArrayRef, SqlError> {
     })
 }
 
-fn array<'a>(call: &Call<'a>, row: usize) -> Result<Raw<'a>, SqlError> {
+fn array<'a>(call: &JsonCall<'a>, row: usize) -> Result<Raw<'a>, SqlError> {
     let json = call.json(0, row);
     Err(invalid(match (json.kind(), is_jsonb(call)) {
         (Kind::Array, _) => return Ok(json),
@@ -57,21 +57,21 @@ fn array<'a>(call: &Call<'a>, row: usize) -> Result<Raw<'a>, SqlError> {
     }))
 }
 
-fn elements(call: &Call) -> Result<ArrayRef, SqlError> {
+fn elements(call: &JsonCall) -> Result<ArrayRef, SqlError> {
     call.make_rows(|row, rows| {
         let mut elements = array(call, row)?.elements();
         elements.try_for_each(|element| rows.push(Some(element.as_str())))
     })
 }
 
-fn elements_text(call: &Call) -> Result<ArrayRef, SqlError> {
+fn elements_text(call: &JsonCall) -> Result<ArrayRef, SqlError> {
     call.make_rows(|row, rows| {
         let mut elements = array(call, row)?.elements();
         elements.try_for_each(|element| rows.push(element.text()?.as_deref()))
     })
 }
 
-fn object<'a>(call: &Call<'a>, row: usize) -> Result<Raw<'a>, SqlError> {
+fn object<'a>(call: &JsonCall<'a>, row: usize) -> Result<Raw<'a>, SqlError> {
     let json = call.json(0, row);
     Err(invalid(match (json.kind(), is_jsonb(call)) {
         (Kind::Object, _) => return Ok(json),
@@ -81,14 +81,14 @@ fn object<'a>(call: &Call<'a>, row: usize) -> Result<Raw<'a>, SqlError> {
     }))
 }
 
-fn each(call: &Call) -> Result<ArrayRef, SqlError> {
+fn each(call: &JsonCall) -> Result<ArrayRef, SqlError> {
     call.make_rows(|row, rows| {
         let mut members = object(call, row)?.members();
         members.try_for_each(|(key, value)| rows.push_pair(&key.unquoted()?, Some(value.as_str())))
     })
 }
 
-fn each_text(call: &Call) -> Result<ArrayRef, SqlError> {
+fn each_text(call: &JsonCall) -> Result<ArrayRef, SqlError> {
     call.make_rows(|row, rows| {
         let mut members = object(call, row)?.members();
         members.try_for_each(|(key, value)| rows.push_pair(&key.unquoted()?, value.text()?.as_deref()))

@@ -6,7 +6,7 @@ use arrow::array::{ArrayRef, BooleanArray, Int32Array, ListArray, StringArray, S
 use arrow::buffer::{NullBuffer, OffsetBuffer};
 use arrow::datatypes::{DataType, FieldRef};
 
-use super::Call;
+use super::JsonCall;
 use crate::error::{SqlError, state};
 use crate::sql::functions::growth::{
     BATCH_BYTES_MAX, Claim, SMALL_BYTES, VALUE_BYTES_MAX, hold, too_large_together, too_long,
@@ -51,7 +51,7 @@ impl Meter {
     }
 }
 
-impl Call<'_> {
+impl JsonCall<'_> {
     /// 54000 for a text that is too long for a value, while it is made.
     pub fn check_length(&self, text: &str) -> Result<(), SqlError> {
         match text.len() as u64 {

@@ -32,11 +32,11 @@ impl Form {
 }
 
 pub struct Writer {
-    values: Values,
+    values: JsonColumn,
     buffer: BytesMut,
 }
 
-enum Values {
+enum JsonColumn {
     Null,
     Bool(BooleanArray),
     Number(ColumnFormatter),
@@ -55,7 +55,7 @@ impl Writer {
     pub fn new(field: &Field, column: &ArrayRef, zone: Tz) -> Result<Writer, SqlError> {
         let pg_type = PgType::of_field(field);
         let values = match (column.data_type(), pg_type) {
-            (DataType::Null, _) => Values::Null,
+            (DataType::Null, _) => JsonColumn::Null,
             (DataType::Struct(members), _) => {
                 let structs = column.as_struct();
                 let mut columns = Vec::with_capacity(members.len());
@@ -71,11 +71,11 @@ impl Writer {
                         .is_none_or(|next| columns[*next].0 != columns[order[at]].0)
                 };
                 let order = (0..order.len()).filter(|at| is_last(*at)).map(|at| order[at]).collect();
-                Values::Struct(structs.clone(), columns, order)
+                JsonColumn::Struct(structs.clone(), columns, order)
             }
             (DataType::List(item), _) => {
                 let lists = column.as_list::<i32>();
-                Values::List(lists.clone(), Box::new(Writer::new(item, lists.values(), zone)?))
+                JsonColumn::List(lists.clone(), Box::new(Writer::new(item, lists.values(), zone)?))
             }
             (DataType::LargeList(item) | DataType::FixedSizeList(item, _), _) => {
                 let plain = DataType::List(item.clone());
@@ -91,21 +91,21 @@ impl Writer {
                 let text = || column.as_string_opt::<i32>().cloned();
                 let formatter = || ColumnFormatter::new(&pg_type, column, &style);
                 match pg_type {
-                    PgType::Bool => Values::Bool(column.as_boolean().clone()),
+                    PgType::Bool => JsonColumn::Bool(column.as_boolean().clone()),
                     PgType::Int2
                     | PgType::Int4
                     | PgType::Int8
                     | PgType::Float4
                     | PgType::Float8
-                    | PgType::Numeric(_) => Values::Number(formatter()?),
-                    PgType::Timestamp | PgType::TimestampTz => Values::Instant(formatter()?),
+                    | PgType::Numeric(_) => JsonColumn::Number(formatter()?),
+                    PgType::Timestamp | PgType::TimestampTz => JsonColumn::Instant(formatter()?),
                     PgType::Json | PgType::Jsonb | PgType::Text => match (text(), &pg_type) {
-                        (Some(texts), PgType::Json) => Values::Json(texts),
-                        (Some(texts), PgType::Jsonb) => Values::Jsonb(texts),
-                        (Some(texts), _) => Values::Text(texts),
-                        (None, _) => Values::Other(formatter()?),
+                        (Some(texts), PgType::Json) => JsonColumn::Json(texts),
+                        (Some(texts), PgType::Jsonb) => JsonColumn::Jsonb(texts),
+                        (Some(texts), _) => JsonColumn::Text(texts),
+                        (None, _) => JsonColumn::Other(formatter()?),
                     },
-                    _ => Values::Other(formatter()?),
+                    _ => JsonColumn::Other(formatter()?),
                 }
             }
             (_, None) => {
@@ -121,18 +121,18 @@ impl Writer {
 
     pub fn is_null(&self, row: usize) -> bool {
         match &self.values {
-            Values::Null => true,
-            Values::Bool(values) => values.is_null(row),
-            Values::Number(values) | Values::Instant(values) | Values::Other(values) => values.is_null(row),
-            Values::Json(values) | Values::Jsonb(values) | Values::Text(values) => values.is_null(row),
-            Values::List(values, _) => values.is_null(row),
-            Values::Struct(values, _, _) => values.is_null(row),
+            JsonColumn::Null => true,
+            JsonColumn::Bool(values) => values.is_null(row),
+            JsonColumn::Number(values) | JsonColumn::Instant(values) | JsonColumn::Other(values) => values.is_null(row),
+            JsonColumn::Json(values) | JsonColumn::Jsonb(values) | JsonColumn::Text(values) => values.is_null(row),
+            JsonColumn::List(values, _) => values.is_null(row),
+            JsonColumn::Struct(values, _, _) => values.is_null(row),
         }
     }
 
     /// An array or a row.
     pub fn is_structured(&self) -> bool {
-        matches!(self.values, Values::List(..) | Values::Struct(..))
+        matches!(self.values, JsonColumn::List(..) | JsonColumn::Struct(..))
     }
 
     /// The value at `row`; `null` if it is NULL.
@@ -155,9 +155,9 @@ impl Writer {
             return Ok(());
         }
         match &mut self.values {
-            Values::Null => {}
-            Values::Bool(values) => out.push_str(if values.value(row) { "true" } else { "false" }),
-            Values::Number(values) => {
+            JsonColumn::Null => {}
+            JsonColumn::Bool(values) => out.push_str(if values.value(row) { "true" } else { "false" }),
+            JsonColumn::Number(values) => {
                 let text = text_of(values, row, &mut self.buffer);
                 match (text.ends_with(|c: char| c.is_ascii_digit()), form) {
                     // Not a number, or infinity.
@@ -166,15 +166,15 @@ impl Writer {
                     (true, Form::Jsonb) => out.push_str(&number(text)?),
                 }
             }
-            Values::Instant(values) => {
+            JsonColumn::Instant(values) => {
                 let text = iso(text_of(values, row, &mut self.buffer));
                 write_quoted(&text, out);
             }
-            Values::Json(values) if form == Form::Jsonb => out.push_str(&canonical(values.value(row))?),
-            Values::Json(values) | Values::Jsonb(values) => out.push_str(values.value(row)),
-            Values::Text(values) => write_quoted(values.value(row), out),
-            Values::Other(values) => write_quoted(text_of(values, row, &mut self.buffer), out),
-            Values::List(lists, items) => {
+            JsonColumn::Json(values) if form == Form::Jsonb => out.push_str(&canonical(values.value(row))?),
+            JsonColumn::Json(values) | JsonColumn::Jsonb(values) => out.push_str(values.value(row)),
+            JsonColumn::Text(values) => write_quoted(values.value(row), out),
+            JsonColumn::Other(values) => write_quoted(text_of(values, row, &mut self.buffer), out),
+            JsonColumn::List(lists, items) => {
                 let offsets = lists.value_offsets();
                 out.push('[');
                 for (at, item) in (offsets[row] as usize..offsets[row + 1] as usize).enumerate() {
@@ -185,7 +185,7 @@ impl Writer {
                 }
                 out.push(']');
             }
-            Values::Struct(_, members, order) => {
+            JsonColumn::Struct(_, members, order) => {
                 let as_written: Vec<usize> = (0..members.len()).collect();
                 let order = if form == Form::Jsonb { &*order } else { &as_written };
                 out.push('{');
@@ -207,13 +207,19 @@ impl Writer {
     /// The value at `row`, which is not NULL, as a key. 22023 for what is no scalar.
     pub fn key(&mut self, row: usize) -> Result<String, SqlError> {
         Ok(match &self.values {
-            Values::Null | Values::Json(_) | Values::Jsonb(_) | Values::List(..) | Values::Struct(..) => {
+            JsonColumn::Null
+            | JsonColumn::Json(_)
+            | JsonColumn::Jsonb(_)
+            | JsonColumn::List(..)
+            | JsonColumn::Struct(..) => {
                 return Err(invalid("key value must be scalar, not array, composite, or json"));
             }
-            Values::Bool(values) => values.value(row).to_string(),
-            Values::Text(values) => values.value(row).to_string(),
-            Values::Instant(values) => iso(text_of(values, row, &mut self.buffer)),
-            Values::Number(values) | Values::Other(values) => text_of(values, row, &mut self.buffer).to_string(),
+            JsonColumn::Bool(values) => values.value(row).to_string(),
+            JsonColumn::Text(values) => values.value(row).to_string(),
+            JsonColumn::Instant(values) => iso(text_of(values, row, &mut self.buffer)),
+            JsonColumn::Number(values) | JsonColumn::Other(values) => {
+                text_of(values, row, &mut self.buffer).to_string()
+            }
         })
     }
 }

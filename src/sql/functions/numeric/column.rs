@@ -13,10 +13,10 @@ use crate::types::varying::Numeric;
 /// The values of a column.
 pub struct Numbers<'a> {
     column: &'a dyn Array,
-    values: Values<'a>,
+    values: NumericValues<'a>,
 }
 
-enum Values<'a> {
+enum NumericValues<'a> {
     Int2(&'a ScalarBuffer<i16>),
     Int4(&'a ScalarBuffer<i32>),
     Int8(&'a ScalarBuffer<i64>),
@@ -28,11 +28,13 @@ impl<'a> Numbers<'a> {
     /// `None` for a column of other types.
     pub fn of(column: &'a dyn Array) -> Option<Numbers<'a>> {
         let values = match column.data_type() {
-            DataType::Int16 => Values::Int2(column.as_primitive::<Int16Type>().values()),
-            DataType::Int32 => Values::Int4(column.as_primitive::<Int32Type>().values()),
-            DataType::Int64 => Values::Int8(column.as_primitive::<Int64Type>().values()),
-            DataType::Decimal128(_, scale) => Values::Fixed(column.as_primitive::<Decimal128Type>().values(), *scale),
-            DataType::LargeBinary => Values::Varying(column.as_binary::<i64>()),
+            DataType::Int16 => NumericValues::Int2(column.as_primitive::<Int16Type>().values()),
+            DataType::Int32 => NumericValues::Int4(column.as_primitive::<Int32Type>().values()),
+            DataType::Int64 => NumericValues::Int8(column.as_primitive::<Int64Type>().values()),
+            DataType::Decimal128(_, scale) => {
+                NumericValues::Fixed(column.as_primitive::<Decimal128Type>().values(), *scale)
+            }
+            DataType::LargeBinary => NumericValues::Varying(column.as_binary::<i64>()),
             _ => return None,
         };
         Some(Numbers { column, values })
@@ -41,11 +43,11 @@ impl<'a> Numbers<'a> {
     /// The value of a row that is not NULL.
     pub fn value(&self, row: usize) -> Numeric {
         match &self.values {
-            Values::Int2(values) => Numeric::whole(values[row].into()),
-            Values::Int4(values) => Numeric::whole(values[row].into()),
-            Values::Int8(values) => Numeric::whole(values[row].into()),
-            Values::Fixed(values, scale) => Numeric::of_units(values[row], *scale),
-            Values::Varying(values) => Numeric::decode(values.value(row)),
+            NumericValues::Int2(values) => Numeric::whole(values[row].into()),
+            NumericValues::Int4(values) => Numeric::whole(values[row].into()),
+            NumericValues::Int8(values) => Numeric::whole(values[row].into()),
+            NumericValues::Fixed(values, scale) => Numeric::of_units(values[row], *scale),
+            NumericValues::Varying(values) => Numeric::decode(values.value(row)),
         }
     }
 

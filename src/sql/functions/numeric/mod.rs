@@ -35,7 +35,7 @@ pub use total::Total;
 pub use variance::all as variances;
 
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-enum Function {
+enum NumberFunction {
     Sqrt,
     Exp,
     Ln,
@@ -51,22 +51,22 @@ enum Function {
     ToNumber,
 }
 
-const NAMES: [(&str, Function); 15] = [
-    ("sqrt", Function::Sqrt),
-    ("exp", Function::Exp),
-    ("ln", Function::Ln),
-    ("log", Function::Log),
-    ("log10", Function::Log),
-    ("power", Function::Power),
-    ("pow", Function::Power),
-    ("factorial", Function::Factorial),
-    ("gcd", Function::Gcd),
-    ("lcm", Function::Lcm),
-    ("scale", Function::Scale),
-    ("min_scale", Function::MinScale),
-    ("trim_scale", Function::TrimScale),
-    ("width_bucket", Function::WidthBucket),
-    ("to_number", Function::ToNumber),
+const NAMES: [(&str, NumberFunction); 15] = [
+    ("sqrt", NumberFunction::Sqrt),
+    ("exp", NumberFunction::Exp),
+    ("ln", NumberFunction::Ln),
+    ("log", NumberFunction::Log),
+    ("log10", NumberFunction::Log),
+    ("power", NumberFunction::Power),
+    ("pow", NumberFunction::Power),
+    ("factorial", NumberFunction::Factorial),
+    ("gcd", NumberFunction::Gcd),
+    ("lcm", NumberFunction::Lcm),
+    ("scale", NumberFunction::Scale),
+    ("min_scale", NumberFunction::MinScale),
+    ("trim_scale", NumberFunction::TrimScale),
+    ("width_bucket", NumberFunction::WidthBucket),
+    ("to_number", NumberFunction::ToNumber),
 ];
 
 /// One function per name.
@@ -86,7 +86,7 @@ pub fn all() -> Vec<Arc<ScalarUDF>> {
 #[derive(Debug, PartialEq, Eq, Hash)]
 struct NumericFunction {
     name: &'static str,
-    function: Function,
+    function: NumberFunction,
     signature: Signature,
 }
 
@@ -111,15 +111,14 @@ impl NumericFunction {
         let real = || arguments.iter().all(number).then(|| vec![Float64; arguments.len()]);
         let decimals = || arguments.iter().map(decimal).collect::<Option<Vec<DataType>>>();
         match (self.function, arguments) {
-            (Function::Sqrt | Function::Exp | Function::Ln | Function::Log, [_]) | (Function::Power, [_, _]) => {
-                match exact {
-                    true => decimals(),
-                    false => real(),
-                }
-            }
-            (Function::Log, [_, _]) => decimals(),
-            (Function::Factorial, [given]) if given.is_integer() || given.is_null() => Some(vec![Int64]),
-            (Function::Gcd | Function::Lcm, [left, right]) => match (left, right) {
+            (NumberFunction::Sqrt | NumberFunction::Exp | NumberFunction::Ln | NumberFunction::Log, [_])
+            | (NumberFunction::Power, [_, _]) => match exact {
+                true => decimals(),
+                false => real(),
+            },
+            (NumberFunction::Log, [_, _]) => decimals(),
+            (NumberFunction::Factorial, [given]) if given.is_integer() || given.is_null() => Some(vec![Int64]),
+            (NumberFunction::Gcd | NumberFunction::Lcm, [left, right]) => match (left, right) {
                 _ if exact => decimals(),
                 (DataType::Int16 | Int32 | DataType::Null, DataType::Int16 | Int32 | DataType::Null) => {
                     Some(vec![Int32; 2])
@@ -129,11 +128,11 @@ impl NumericFunction {
                     (integer(left) && integer(right)).then(|| vec![Int64; 2])
                 }
             },
-            (Function::Scale | Function::MinScale | Function::TrimScale, [_]) => decimals(),
-            (Function::WidthBucket, [_, list @ DataType::List(item)]) => {
+            (NumberFunction::Scale | NumberFunction::MinScale | NumberFunction::TrimScale, [_]) => decimals(),
+            (NumberFunction::WidthBucket, [_, list @ DataType::List(item)]) => {
                 Some(vec![item.data_type().clone(), list.clone()])
             }
-            (Function::WidthBucket, [operand, low, high, count]) if count.is_integer() || count.is_null() => {
+            (NumberFunction::WidthBucket, [operand, low, high, count]) if count.is_integer() || count.is_null() => {
                 let bounds = [operand, low, high];
                 let exact = bounds.iter().all(|bound| !bound.is_floating());
                 let mut types: Vec<DataType> = bounds
@@ -146,18 +145,18 @@ impl NumericFunction {
                 types.push(Int32);
                 Some(types)
             }
-            (Function::ToNumber, [_, _]) => Some(vec![Utf8, Utf8]),
+            (NumberFunction::ToNumber, [_, _]) => Some(vec![Utf8, Utf8]),
             _ => None,
         }
     }
 
     fn result(&self, types: &[DataType]) -> DataType {
         match self.function {
-            Function::Scale | Function::MinScale | Function::WidthBucket => DataType::Int32,
-            Function::Factorial | Function::ToNumber => DataType::LargeBinary,
+            NumberFunction::Scale | NumberFunction::MinScale | NumberFunction::WidthBucket => DataType::Int32,
+            NumberFunction::Factorial | NumberFunction::ToNumber => DataType::LargeBinary,
             _ if types.iter().any(is_decimal) => DataType::LargeBinary,
-            Function::Gcd | Function::Lcm => types[0].clone(),
-            Function::TrimScale | Function::Log if types.iter().all(is_exact) => DataType::LargeBinary,
+            NumberFunction::Gcd | NumberFunction::Lcm => types[0].clone(),
+            NumberFunction::TrimScale | NumberFunction::Log if types.iter().all(is_exact) => DataType::LargeBinary,
             _ => DataType::Float64,
         }
     }
@@ -168,21 +167,21 @@ impl NumericFunction {
 
     /// The exact result of exact arguments.
     fn exact(&self, arguments: &[Numeric]) -> Result<Numeric, SqlError> {
-        if self.function == Function::TrimScale {
+        if self.function == NumberFunction::TrimScale {
             return Ok(arguments[0].map(|number| number.trimmed()));
         }
         let Some(numbers) = arguments.iter().map(Numeric::finite).collect::<Option<Vec<Decimal>>>() else {
             return self.special(arguments);
         };
         let made = match (self.function, numbers.as_slice()) {
-            (Function::Sqrt, [value]) => real::square_root(value),
-            (Function::Exp, [value]) => real::exponential(value),
-            (Function::Ln, [value]) => real::logarithm(value),
-            (Function::Log, [value]) => real::logarithm_of_base(&Decimal::whole(10), value),
-            (Function::Log, [base, value]) => real::logarithm_of_base(base, value),
-            (Function::Power, [base, exponent]) => power::power(base, exponent),
-            (Function::Gcd, [left, right]) => divisors::greatest(left, right),
-            (Function::Lcm, [left, right]) => divisors::least_multiple(left, right),
+            (NumberFunction::Sqrt, [value]) => real::square_root(value),
+            (NumberFunction::Exp, [value]) => real::exponential(value),
+            (NumberFunction::Ln, [value]) => real::logarithm(value),
+            (NumberFunction::Log, [value]) => real::logarithm_of_base(&Decimal::whole(10), value),
+            (NumberFunction::Log, [base, value]) => real::logarithm_of_base(base, value),
+            (NumberFunction::Power, [base, exponent]) => power::power(base, exponent),
+            (NumberFunction::Gcd, [left, right]) => divisors::greatest(left, right),
+            (NumberFunction::Lcm, [left, right]) => divisors::least_multiple(left, right),
             _ => unreachable!("not a function of decimals"),
         };
         Ok(made?.into())
@@ -192,15 +191,15 @@ impl NumericFunction {
     fn special(&self, arguments: &[Numeric]) -> Result<Numeric, SqlError> {
         let doubles: Vec<f64> = arguments.iter().map(Numeric::double).collect();
         let made = match (self.function, doubles.as_slice()) {
-            (Function::Sqrt, [value]) => floats::square_root(*value),
-            (Function::Exp, [value]) => floats::exponential(*value),
-            (Function::Ln, [value]) => floats::logarithm(*value, f64::ln),
-            (Function::Log, [value]) => floats::logarithm(*value, f64::log10),
-            (Function::Log, [base, value]) => {
+            (NumberFunction::Sqrt, [value]) => floats::square_root(*value),
+            (NumberFunction::Exp, [value]) => floats::exponential(*value),
+            (NumberFunction::Ln, [value]) => floats::logarithm(*value, f64::ln),
+            (NumberFunction::Log, [value]) => floats::logarithm(*value, f64::log10),
+            (NumberFunction::Log, [base, value]) => {
                 let (base, value) = (floats::logarithm(*base, f64::ln)?, floats::logarithm(*value, f64::ln)?);
                 Ok(value / base)
             }
-            (Function::Power, [base, exponent]) => floats::power(*base, *exponent),
+            (NumberFunction::Power, [base, exponent]) => floats::power(*base, *exponent),
             _ => Ok(f64::NAN),
         };
         Ok(Numeric::of_float(made?, 15))
@@ -263,7 +262,7 @@ impl NumericFunction {
                     return Ok(None);
                 }
                 let made = match (self.function, &numbers) {
-                    (Function::Factorial, _) => {
+                    (NumberFunction::Factorial, _) => {
                         divisors::factorial(columns[0].as_primitive::<Int64Type>().value(row))?.into()
                     }
                     (_, Some(numbers)) => {
@@ -279,20 +278,20 @@ impl NumericFunction {
             });
         }
         match self.function {
-            Function::Scale | Function::MinScale => {
+            NumberFunction::Scale | NumberFunction::MinScale => {
                 let numbers = numbers().expect("planned over numbers");
                 let made = (0..rows).map(|row| {
                     let number = numbers[0].get(row)?.finite()?;
                     let shown = match self.function {
-                        Function::MinScale => number.trimmed(),
+                        NumberFunction::MinScale => number.trimmed(),
                         _ => number,
                     };
                     Some(shown.scale as i32)
                 });
                 Ok(Arc::new(made.collect::<Int32Array>()))
             }
-            Function::WidthBucket if columns.len() == 2 => buckets::of_thresholds(&columns[0], &columns[1]),
-            Function::WidthBucket => {
+            NumberFunction::WidthBucket if columns.len() == 2 => buckets::of_thresholds(&columns[0], &columns[1]),
+            NumberFunction::WidthBucket => {
                 let counts = columns[3].as_primitive::<Int32Type>();
                 let numbers = numbers();
                 let made = (0..rows).map(|row| {
@@ -313,9 +312,9 @@ impl NumericFunction {
                 });
                 Ok(Arc::new(made.collect::<Result<Int32Array, SqlError>>()?))
             }
-            Function::Gcd | Function::Lcm => {
+            NumberFunction::Gcd | NumberFunction::Lcm => {
                 let of = |left: i64, right: i64| match self.function {
-                    Function::Gcd => divisors::greatest_integer(left, right),
+                    NumberFunction::Gcd => divisors::greatest_integer(left, right),
                     _ => divisors::least_multiple_integer(left, right),
                 };
                 if *result == DataType::Int32 {
@@ -344,10 +343,10 @@ impl NumericFunction {
                         return Ok(None);
                     }
                     let value = match self.function {
-                        Function::Sqrt => floats::square_root(at(0, row)),
-                        Function::Exp => floats::exponential(at(0, row)),
-                        Function::Ln => floats::logarithm(at(0, row), f64::ln),
-                        Function::Log => floats::logarithm(at(0, row), f64::log10),
+                        NumberFunction::Sqrt => floats::square_root(at(0, row)),
+                        NumberFunction::Exp => floats::exponential(at(0, row)),
+                        NumberFunction::Ln => floats::logarithm(at(0, row), f64::ln),
+                        NumberFunction::Log => floats::logarithm(at(0, row), f64::log10),
                         _ => floats::power(at(0, row), at(1, row)),
                     };
                     value.map(Some)

@@ -11,7 +11,7 @@ const JULIAN: i64 = 2_440_588;
 
 /// What the patterns have read; 0 where nothing was.
 #[derive(Default)]
-struct Fields {
+struct ReadFields {
     convention: Option<Convention>,
     hour: i64,
     afternoon: i64,
@@ -50,10 +50,10 @@ fn format_error(message: String) -> SqlError {
 }
 
 /// Where the text is read, and what has been.
-struct Reader<'a> {
+struct PatternReader<'a> {
     text: &'a str,
     rest: &'a str,
-    fields: Fields,
+    fields: ReadFields,
 }
 
 fn blank(letter: char) -> bool {
@@ -62,10 +62,10 @@ fn blank(letter: char) -> bool {
 
 /// Reads a date and time by a format.
 pub fn parse(text: &str, format: &str) -> Result<Read, SqlError> {
-    let mut reader = Reader {
+    let mut reader = PatternReader {
         text,
         rest: text,
-        fields: Fields::default(),
+        fields: ReadFields::default(),
     };
     let mut pieces = tokens(format);
     let (mut exact, mut first, mut skipped) = (false, true, 0i64);
@@ -76,7 +76,7 @@ pub fn parse(text: &str, format: &str) -> Result<Read, SqlError> {
             skipped += reader.skip_blanks();
         }
         first = false;
-        let next = |reader: &Reader| reader.rest.chars().next();
+        let next = |reader: &PatternReader| reader.rest.chars().next();
         match token {
             Token::Space(_) | Token::Separator(_) => {
                 let Some(letter) = next(&reader) else { break };
@@ -154,7 +154,7 @@ fn near_2020(year: i64) -> i64 {
     }
 }
 
-impl Reader<'_> {
+impl PatternReader<'_> {
     fn skip_blanks(&mut self) -> i64 {
         let after = self.rest.trim_start_matches(blank);
         let skipped = self.rest.len() - after.len();

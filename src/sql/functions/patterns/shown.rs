@@ -149,7 +149,7 @@ fn aligned(digits: String, negative: bool, shape: Shape, format: &str) -> Result
 }
 
 /// What has been written so far.
-struct Writer<'a> {
+struct PatternWriter<'a> {
     shape: Shape,
     number: &'a [u8],
     /// How far the number is written.
@@ -207,7 +207,7 @@ fn shown(number: &str, blanks: usize, negative: bool, shape: Shape, format: &str
     if !sign_written && blanks == 0 {
         count += 1;
     }
-    let mut writer = Writer {
+    let mut writer = PatternWriter {
         number: number.as_bytes(),
         at: 0,
         blanks,
@@ -234,7 +234,7 @@ fn shown(number: &str, blanks: usize, negative: bool, shape: Shape, format: &str
     Ok(writer.out)
 }
 
-impl Writer<'_> {
+impl PatternWriter<'_> {
     fn pattern(&mut self, pattern: Pattern, lower: bool) {
         match pattern {
             Pattern::Nine | Pattern::Zero | Pattern::Point | Pattern::LocalPoint => self.digit(pattern),

@@ -10,7 +10,7 @@ use crate::types::varying::Numeric;
 /// Digits after the point of a power of ten.
 const POWER_SCALE: u32 = 16;
 
-struct Reader<'a> {
+struct NumberTaker<'a> {
     shape: Shape,
     text: &'a [u8],
     at: usize,
@@ -36,7 +36,7 @@ pub fn to_number(text: &str, format: &str) -> Result<Numeric, SqlError> {
     if shape.roman {
         return Err(refused("RN"));
     }
-    let mut reader = Reader {
+    let mut reader = NumberTaker {
         text: text.as_bytes(),
         at: 0,
         sign: b' ',
@@ -77,7 +77,7 @@ pub fn to_number(text: &str, format: &str) -> Result<Numeric, SqlError> {
     number.multiply(&power.into())
 }
 
-impl Reader<'_> {
+impl NumberTaker<'_> {
     fn here(&self) -> Option<u8> {
         self.text.get(self.at).copied()
     }

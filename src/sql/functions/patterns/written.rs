@@ -13,7 +13,7 @@ use crate::sql::functions::temporal::DAY_US;
 use crate::types::calendar::{civil_from_days, days_from_civil, offset_at};
 
 /// What is written, in fields; those of an interval may be negative.
-struct Fields {
+struct WrittenFields {
     is_interval: bool,
     /// 0 is 1 BC.
     year: i64,
@@ -34,7 +34,7 @@ struct Fields {
 pub fn timestamp(local_us: i64, zoned: Option<(i64, Tz)>, format: &str) -> Result<String, SqlError> {
     let days = local_us.div_euclid(DAY_US);
     let (year, month, day) = civil_from_days(days);
-    let fields = Fields {
+    let fields = WrittenFields {
         is_interval: false,
         year,
         month: month.into(),
@@ -42,7 +42,7 @@ pub fn timestamp(local_us: i64, zoned: Option<(i64, Tz)>, format: &str) -> Resul
         day_of_year: days - days_from_civil(year, 1, 1) + 1,
         days,
         zoned,
-        ..Fields::of_time(local_us.rem_euclid(DAY_US))
+        ..WrittenFields::of_time(local_us.rem_euclid(DAY_US))
     };
     fields.write(format)
 }
@@ -50,14 +50,14 @@ pub fn timestamp(local_us: i64, zoned: Option<(i64, Tz)>, format: &str) -> Resul
 /// An interval: its time of day may pass 24 hours.
 pub fn interval(value: IntervalMonthDayNano, format: &str) -> Result<String, SqlError> {
     let (months, day) = (i64::from(value.months), i64::from(value.days));
-    let fields = Fields {
+    let fields = WrittenFields {
         is_interval: true,
         year: months / 12,
         month: months % 12,
         day,
         day_of_year: months * 30 + day,
         days: julian(months / 12, months % 12, day) - 2_440_588,
-        ..Fields::of_time(value.nanoseconds / 1000)
+        ..WrittenFields::of_time(value.nanoseconds / 1000)
     };
     fields.write(format)
 }
@@ -73,9 +73,9 @@ fn julian(year: i64, month: i64, day: i64) -> i64 {
     year * 365 - 32_167 + year / 4 - century + century / 4 + 7_834 * month / 256 + day
 }
 
-impl Fields {
-    fn of_time(us: i64) -> Fields {
-        Fields {
+impl WrittenFields {
+    fn of_time(us: i64) -> WrittenFields {
+        WrittenFields {
             is_interval: false,
             year: 0,
             month: 0,

@@ -42,7 +42,7 @@ enum Taste {
     Shortest,
 }
 
-struct Parser<'a> {
+struct RegexParser<'a> {
     rest: std::str::Chars<'a>,
     flags: Flags,
     out: Translated,
@@ -89,7 +89,7 @@ pub fn translate(pattern: &str, flags: Flags) -> Result<Translated, SqlError> {
             ..Translated::default()
         });
     }
-    let mut parser = Parser {
+    let mut parser = RegexParser {
         rest: text.chars(),
         flags,
         out: Translated {
@@ -116,7 +116,7 @@ fn push_literal(letter: char, out: &mut String) {
     }
 }
 
-impl Parser<'_> {
+impl RegexParser<'_> {
     fn peek(&self) -> Option<char> {
         self.rest.clone().next()
     }

@@ -19,40 +19,40 @@ use arrow::array::ArrayRef;
 use self::item::Item;
 use self::run::{Failure, Run, SINGLETON_REQUIRED};
 use self::tree::Path;
-use super::{Call, Returns, Spec, Takes, invalid, spec};
+use super::{JsonCall, JsonReturns, JsonSpec, Takes, invalid, spec};
 use crate::error::SqlError;
 use crate::types::json::read;
 
 const PATH: &[Takes] = &[Takes::Text, Takes::Text, Takes::Text, Takes::Bool];
 const OPERATOR: &[Takes] = &[Takes::Text, Takes::Text];
 
-pub(super) const SPECS: &[Spec] = &[
-    spec("jsonb_path_exists", PATH, Returns::Bool, exists).optional(2),
-    spec("jsonb_path_exists_tz", PATH, Returns::Bool, exists).optional(2),
-    spec("jsonb_path_exists_opr", OPERATOR, Returns::Bool, exists),
-    spec("jsonb_path_match", PATH, Returns::Bool, matches).optional(2),
-    spec("jsonb_path_match_tz", PATH, Returns::Bool, matches).optional(2),
-    spec("jsonb_path_match_opr", OPERATOR, Returns::Bool, matches),
-    spec("jsonb_path_query", PATH, Returns::Jsonbs, query).optional(2),
-    spec("jsonb_path_query_tz", PATH, Returns::Jsonbs, query).optional(2),
-    spec("jsonb_path_query_array", PATH, Returns::Jsonb, query_array).optional(2),
-    spec("jsonb_path_query_array_tz", PATH, Returns::Jsonb, query_array).optional(2),
-    spec("jsonb_path_query_first", PATH, Returns::Jsonb, query_first).optional(2),
-    spec("jsonb_path_query_first_tz", PATH, Returns::Jsonb, query_first).optional(2),
+pub(super) const SPECS: &[JsonSpec] = &[
+    spec("jsonb_path_exists", PATH, JsonReturns::Bool, exists).optional(2),
+    spec("jsonb_path_exists_tz", PATH, JsonReturns::Bool, exists).optional(2),
+    spec("jsonb_path_exists_opr", OPERATOR, JsonReturns::Bool, exists),
+    spec("jsonb_path_match", PATH, JsonReturns::Bool, matches).optional(2),
+    spec("jsonb_path_match_tz", PATH, JsonReturns::Bool, matches).optional(2),
+    spec("jsonb_path_match_opr", OPERATOR, JsonReturns::Bool, matches),
+    spec("jsonb_path_query", PATH, JsonReturns::Jsonbs, query).optional(2),
+    spec("jsonb_path_query_tz", PATH, JsonReturns::Jsonbs, query).optional(2),
+    spec("jsonb_path_query_array", PATH, JsonReturns::Jsonb, query_array).optional(2),
+    spec("jsonb_path_query_array_tz", PATH, JsonReturns::Jsonb, query_array).optional(2),
+    spec("jsonb_path_query_first", PATH, JsonReturns::Jsonb, query_first).optional(2),
+    spec("jsonb_path_query_first_tz", PATH, JsonReturns::Jsonb, query_first).optional(2),
 ];
 
 /// The path and the variables of the row before, which mostly are those of the next.
 #[derive(Default)]
-struct Known {
+struct KnownRow {
     path: Option<(String, Path)>,
     variables: Option<(String, Rc<Item>)>,
 }
 
-impl Known {
+impl KnownRow {
     /// Runs a row's path over its document; `None` if what it wants is missing, and that is to be silent.
     fn run<T>(
         &mut self,
-        call: &Call,
+        call: &JsonCall,
         row: usize,
         work: impl FnOnce(&Run) -> Result<T, Failure>,
     ) -> Result<Option<T>, SqlError> {
@@ -83,17 +83,17 @@ impl Known {
 }
 
 /// Operators are.
-fn is_silent(call: &Call, row: usize) -> bool {
+fn is_silent(call: &JsonCall, row: usize) -> bool {
     call.name.ends_with("_opr") || call.flag(3, row, false)
 }
 
-fn exists(call: &Call) -> Result<ArrayRef, SqlError> {
-    let mut known = Known::default();
+fn exists(call: &JsonCall) -> Result<ArrayRef, SqlError> {
+    let mut known = KnownRow::default();
     call.make_bools(|row| known.run(call, row, |run| run.any()))
 }
 
-fn matches(call: &Call) -> Result<ArrayRef, SqlError> {
-    let mut known = Known::default();
+fn matches(call: &JsonCall) -> Result<ArrayRef, SqlError> {
+    let mut known = KnownRow::default();
     call.make_bools(|row| {
         let Some(found) = known.run(call, row, |run| run.all(is_silent(call, row)))? else {
             return Ok(None);
@@ -114,8 +114,8 @@ fn matches(call: &Call) -> Result<ArrayRef, SqlError> {
     })
 }
 
-fn query(call: &Call) -> Result<ArrayRef, SqlError> {
-    let mut known = Known::default();
+fn query(call: &JsonCall) -> Result<ArrayRef, SqlError> {
+    let mut known = KnownRow::default();
     let mut text = String::new();
     call.make_rows(|row, rows| {
         for item in known
@@ -130,8 +130,8 @@ fn query(call: &Call) -> Result<ArrayRef, SqlError> {
     })
 }
 
-fn query_array(call: &Call) -> Result<ArrayRef, SqlError> {
-    let mut known = Known::default();
+fn query_array(call: &JsonCall) -> Result<ArrayRef, SqlError> {
+    let mut known = KnownRow::default();
     call.make_texts(|row, out| {
         out.push('[');
         for item in known
@@ -149,8 +149,8 @@ fn query_array(call: &Call) -> Result<ArrayRef, SqlError> {
     })
 }
 
-fn query_first(call: &Call) -> Result<ArrayRef, SqlError> {
-    let mut known = Known::default();
+fn query_first(call: &JsonCall) -> Result<ArrayRef, SqlError> {
+    let mut known = KnownRow::default();
     call.make_texts(|row, out| {
         let found = known
             .run(call, row, |run| run.all(is_silent(call, row)))?
