@@ -5,7 +5,9 @@
 
 use chrono_tz::Tz;
 
-use super::calendar::{DAY_US, SECOND_US, days_from_civil, days_in_month, offset_at, offset_of_local};
+use super::calendar::{
+    DAY_US, SECOND_US, days_from_civil, days_in_month, infinite_days, is_infinite, offset_at, offset_of_local,
+};
 use crate::error::{SqlError, SqlState, state};
 
 /// How `01/02/2003` is read: DateStyle's second word.
@@ -57,6 +59,7 @@ pub fn parse_date(text: &str, style: &InputStyle) -> Result<i32, SqlError> {
     }
     let fields = Fields::read(text, style).map_err(|bad| bad.report(KIND, text))?;
     let days = match fields.special {
+        Some(infinite) if is_infinite(infinite) => return Ok(infinite_days(infinite)),
         Some(instant_us) if fields.is_epoch => instant_us.div_euclid(DAY_US),
         Some(instant_us) => {
             (instant_us + i64::from(offset_at(style.time_zone, instant_us)) * SECOND_US).div_euclid(DAY_US)
@@ -80,6 +83,7 @@ pub fn parse_time(text: &str, style: &InputStyle) -> Result<i64, SqlError> {
     }
     let fields = Fields::read_time(text, style).map_err(|bad| bad.report(KIND, text))?;
     match (fields.special, fields.time_us) {
+        (Some(infinite), _) if is_infinite(infinite) => Err(Bad::Syntax.report(KIND, text)),
         (Some(instant_us), _) => {
             Ok((instant_us + i64::from(offset_at(style.time_zone, instant_us)) * SECOND_US).rem_euclid(DAY_US))
         }
@@ -96,7 +100,7 @@ pub fn parse_timestamp(text: &str, style: &InputStyle) -> Result<i64, SqlError> 
     }
     let fields = Fields::read(text, style).map_err(|bad| bad.report(KIND, text))?;
     match fields.special {
-        Some(instant_us) if fields.is_epoch => Ok(instant_us),
+        Some(instant_us) if fields.is_epoch || is_infinite(instant_us) => Ok(instant_us),
         Some(instant_us) => Ok(instant_us + i64::from(offset_at(style.time_zone, instant_us)) * SECOND_US),
         None => fields.local_us(KIND, text),
     }
@@ -121,15 +125,18 @@ pub fn parse_timestamptz(text: &str, style: &InputStyle) -> Result<i64, SqlError
     };
     local_us
         .checked_sub(i64::from(offset) * SECOND_US)
-        .filter(|us| *us >= TIMESTAMP_MIN_US)
+        .filter(|us| TIMESTAMP_RANGE_US.contains(us))
         .ok_or_else(|| out_of_range("timestamp", text))
 }
 
-/// 4713-11-24 BC, the first day that PostgreSQL has (Julian day 0).
+/// Finite dates: from [`DATE_MIN`] to [`DATE_MAX`].
+pub const DATE_RANGE: std::ops::RangeInclusive<i32> = DATE_MIN as i32..=DATE_MAX as i32;
+/// 4714-11-24 BC, the first day that PostgreSQL has (Julian day 0).
 pub(super) const DATE_MIN: i64 = -2_440_588;
 /// 5874897-12-31.
 pub(super) const DATE_MAX: i64 = 2_145_042_905;
-pub(super) const TIMESTAMP_MIN_US: i64 = DATE_MIN * DAY_US;
+/// Finite timestamps. PostgreSQL's end with the year 294276; counted from 1970 they end 30 years before.
+pub const TIMESTAMP_RANGE_US: std::ops::Range<i64> = DATE_MIN * DAY_US..i64::MAX;
 
 fn out_of_range(kind: &str, text: &str) -> SqlError {
     SqlError::new(
@@ -149,7 +156,6 @@ pub(super) enum Bad {
     Field,
     ZoneField,
     Zone(String),
-    Infinite,
 }
 
 impl Bad {
@@ -179,10 +185,6 @@ impl Bad {
             Bad::Zone(zone) => SqlError::new(
                 state::INVALID_PARAMETER_VALUE,
                 format!("time zone \"{zone}\" not recognized"),
-            ),
-            Bad::Infinite => SqlError::unsupported(
-                format!("infinite values of type {kind} are not supported"),
-                "Use NULL, or a finite value far away.",
             ),
         }
     }
@@ -325,7 +327,7 @@ impl Fields {
         let days = self.days.ok_or_else(|| Bad::Syntax.report(kind, text))?;
         days.checked_mul(DAY_US)
             .and_then(|us| us.checked_add(self.time_us.unwrap_or(0)))
-            .filter(|us| *us >= TIMESTAMP_MIN_US)
+            .filter(|us| TIMESTAMP_RANGE_US.contains(us))
             .ok_or_else(|| out_of_range("timestamp", text))
     }
 
@@ -435,6 +437,14 @@ impl Fields {
                         continue;
                     }
                     at += 1;
+                    if let Some(word) = text.get(at..at + 8)
+                        && bytes[start] == b'-'
+                        && word.eq_ignore_ascii_case("infinity")
+                    {
+                        at += 8;
+                        self.special = Some(i64::MIN);
+                        continue;
+                    }
                     while at < bytes.len() && matches!(bytes[at], b'0'..=b'9' | b':') {
                         at += 1;
                     }
@@ -520,7 +530,7 @@ impl Fields {
             "today" => self.special = now(0, true)?,
             "tomorrow" => self.special = now(1, true)?,
             "yesterday" => self.special = now(-1, true)?,
-            "infinity" | "inf" => return Err(Bad::Infinite),
+            "infinity" => self.special = Some(i64::MAX),
             zone => {
                 if self.zone.is_some() {
                     return Err(Bad::Syntax);
@@ -646,18 +656,18 @@ impl Fields {
     }
 }
 
-/// Digits after a point as microseconds, rounded; `None` if they are not digits.
+/// Digits after a point as microseconds, rounded as PostgreSQL rounds a float; `None` if they are not digits.
 pub(super) fn fraction_us(digits: &str) -> Option<i64> {
+    if digits.len() > 6 {
+        let all_digits = digits.bytes().all(|byte| byte.is_ascii_digit());
+        let fraction: f64 = format!("0.{digits}").parse().ok().filter(|_| all_digits)?;
+        return Some((fraction * 1e6).round_ties_even() as i64);
+    }
     let mut us = 0;
     let mut unit = 100_000;
-    for (at, byte) in digits.bytes().enumerate() {
-        let value = i64::from(digit(byte)?);
-        if at < 6 {
-            us += value * unit;
-            unit /= 10;
-        } else if at == 6 && value >= 5 {
-            us += 1;
-        }
+    for byte in digits.bytes() {
+        us += i64::from(digit(byte)?) * unit;
+        unit /= 10;
     }
     Some(us)
 }

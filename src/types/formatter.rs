@@ -323,7 +323,10 @@ impl ColumnFormatter {
             Values::Int8(values) => out.put_i64(values.value(row)),
             Values::Text(values) => out.extend_from_slice(values.value(row).as_bytes()),
             Values::Timestamp(values) | Values::TimestampTz(values) => {
-                out.put_i64(values.value(row).saturating_sub(PG_EPOCH_US));
+                out.put_i64(match values.value(row) {
+                    infinite if calendar::is_infinite(infinite) => infinite,
+                    us => us.saturating_sub(PG_EPOCH_US),
+                });
             }
             Values::Numeric(values, scale) => write_decimal_binary(values.value(row), *scale, out),
             Values::Varying(values) => Numeric::decode(values.value(row)).write_binary(out),
@@ -342,7 +345,10 @@ impl ColumnFormatter {
                 out.extend_from_slice(&value);
             }
             Values::Bytea(values) => out.extend_from_slice(values.value(row)),
-            Values::Date(values) => out.put_i32(values.value(row).saturating_sub(PG_EPOCH_DAYS)),
+            Values::Date(values) => out.put_i32(match values.value(row) {
+                infinite if calendar::is_infinite_date(infinite) => infinite,
+                days => days.saturating_sub(PG_EPOCH_DAYS),
+            }),
             Values::Time(values) => out.put_i64(values.value(row)),
             Values::Interval(values) => {
                 let value = values.value(row);

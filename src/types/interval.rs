@@ -31,10 +31,66 @@ impl IntervalStyle {
     }
 }
 
+/// A field that `INTERVAL DAY TO MINUTE` and its kind name.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub enum IntervalField {
+    Year,
+    Month,
+    Day,
+    Hour,
+    Minute,
+    Second,
+}
+
+/// The fields that an interval is read and kept by.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct IntervalFields {
+    pub first: IntervalField,
+    pub last: IntervalField,
+}
+
+impl IntervalFields {
+    /// Without what is less than the last field.
+    pub fn cut(self, value: IntervalMonthDayNano) -> IntervalMonthDayNano {
+        let of_time = |unit_us: i64| {
+            let unit = unit_us * 1_000;
+            IntervalMonthDayNano::new(value.months, value.days, value.nanoseconds / unit * unit)
+        };
+        match self.last {
+            IntervalField::Year => IntervalMonthDayNano::new(value.months / 12 * 12, 0, 0),
+            IntervalField::Month => IntervalMonthDayNano::new(value.months, 0, 0),
+            IntervalField::Day => IntervalMonthDayNano::new(value.months, value.days, 0),
+            IntervalField::Hour => of_time(3_600 * SECOND_US),
+            IntervalField::Minute => of_time(60 * SECOND_US),
+            IntervalField::Second => value,
+        }
+    }
+
+    /// What a number without a unit counts.
+    fn unit(self) -> Unit {
+        match self.last {
+            IntervalField::Year => Unit::Year,
+            IntervalField::Month => Unit::Month,
+            IntervalField::Day => Unit::Day,
+            IntervalField::Hour => Unit::Hour,
+            IntervalField::Minute => Unit::Minute,
+            IntervalField::Second => Unit::Second,
+        }
+    }
+}
+
 /// Reads an interval.
 pub fn parse_interval(text: &str) -> Result<IntervalMonthDayNano, SqlError> {
+    parse_interval_of(text, None)
+}
+
+/// Reads an interval of some fields: they say what numbers without a unit count. Nothing is cut.
+pub fn parse_interval_of(text: &str, fields: Option<IntervalFields>) -> Result<IntervalMonthDayNano, SqlError> {
     const KIND: &str = "interval";
-    let mut sum = Sum::default();
+    let mut sum = Sum {
+        fields,
+        ..Sum::default()
+    };
     let trimmed = text.trim_matches(super::numeric::is_blank);
     let read = match trimmed.strip_prefix(['P', 'p']) {
         Some(rest) => sum.read_iso(rest),
@@ -157,6 +213,7 @@ struct Sum {
     us: i64,
     /// Units that were named, one bit each: none may come twice.
     named: u32,
+    fields: Option<IntervalFields>,
 }
 
 impl Sum {
@@ -241,6 +298,22 @@ impl Sum {
         self.add_us(us.round_ties_even() as i64, 1)
     }
 
+    fn has_minutes_first(&self) -> bool {
+        self.fields
+            .is_some_and(|fields| fields.first == IntervalField::Minute && fields.last == IntervalField::Second)
+    }
+
+    /// Two numbers in a row: the first counts days, if the second counts hours.
+    fn add_numbers(&mut self, days: Option<Number>, number: Number, unit: Unit) -> Result<(), Bad> {
+        if let Some(days) = days {
+            if !matches!(unit, Unit::Hour) {
+                return Err(Bad::Syntax);
+            }
+            self.add(days, Unit::Day)?;
+        }
+        self.add(number, unit)
+    }
+
     /// `HH:MM[:SS[.f]]`, or `MM:SS.f`.
     fn add_time(&mut self, negative: bool, text: &str) -> Result<(), Bad> {
         let parts: Vec<&str> = text.split(':').collect();
@@ -251,7 +324,7 @@ impl Sum {
             part.parse().map_err(|_| Bad::Field)
         };
         let (hours, minutes, seconds) = match parts.as_slice() {
-            [minutes, seconds] if seconds.contains('.') => (0, whole(minutes)?, *seconds),
+            [minutes, seconds] if seconds.contains('.') || self.has_minutes_first() => (0, whole(minutes)?, *seconds),
             [hours, minutes] => (whole(hours)?, whole(minutes)?, "0"),
             [hours, minutes, seconds] => (whole(hours)?, whole(minutes)?, *seconds),
             _ => return Err(Bad::Syntax),
@@ -281,6 +354,7 @@ impl Sum {
         let bytes = text.as_bytes();
         let mut at = 0;
         let mut pending: Option<Number> = None;
+        let mut before: Option<Number> = None;
         let mut ago = false;
         while at < bytes.len() {
             let byte = bytes[at];
@@ -293,9 +367,11 @@ impl Sum {
                 }
                 let word = text[start..at].to_ascii_lowercase();
                 match (word.as_str(), pending.take()) {
-                    ("ago", None) if self.named != 0 => ago = true,
-                    (word, Some(number)) => self.add(number, Unit::named(word).ok_or(Bad::Syntax)?)?,
-                    ("infinity", None) => return Err(Bad::Infinite),
+                    ("ago", None) => ago = true,
+                    (word, Some(number)) => {
+                        let unit = Unit::named(word).ok_or(Bad::Syntax)?;
+                        self.add_numbers(before.take(), number, unit)?;
+                    }
                     _ => return Err(Bad::Syntax),
                 }
             } else {
@@ -310,10 +386,9 @@ impl Sum {
                 while at < bytes.len() && matches!(bytes[at], b'0'..=b'9' | b'.') {
                     at += 1;
                 }
-                if at == start {
-                    if text[start..].starts_with("infinity") {
-                        return Err(Bad::Infinite);
-                    }
+                // A sign stands before a digit.
+                let is_signed = matches!(byte, b'-' | b'+');
+                if at == start || is_signed && bytes[start] == b'.' {
                     return Err(Bad::Syntax);
                 }
                 match bytes.get(at) {
@@ -322,6 +397,9 @@ impl Sum {
                             at += 1;
                         }
                         // A number before a time counts days.
+                        if before.is_some() {
+                            return Err(Bad::Syntax);
+                        }
                         if let Some(days) = pending.take() {
                             self.add(days, Unit::Day)?;
                         }
@@ -345,16 +423,18 @@ impl Sum {
                         self.add(months, Unit::Month)?;
                     }
                     _ => {
-                        if pending.is_some() {
+                        if before.is_some() {
                             return Err(Bad::Syntax);
                         }
+                        before = pending.take();
                         pending = Some(Number::read(negative, &text[start..at])?);
                     }
                 }
             }
         }
-        if let Some(seconds) = pending {
-            self.add(seconds, Unit::Second)?;
+        if let Some(number) = pending {
+            let unit = self.fields.map_or(Unit::Second, IntervalFields::unit);
+            self.add_numbers(before, number, unit)?;
         }
         if self.named == 0 {
             return Err(Bad::Syntax);
@@ -367,7 +447,7 @@ impl Sum {
         Ok(())
     }
 
-    /// What follows the `P` of `P1Y2M3DT4H5M6.7S` or `P0001-02-03T04:05:06`.
+    /// What follows the `P` of `P1Y2M3DT4H5M6.7S`, `P0001-02-03T04:05:06` or `P00010203T040506`.
     fn read_iso(&mut self, text: &str) -> Result<(), Bad> {
         let (date, time) = match text.find(['T', 't']) {
             Some(at) => (&text[..at], Some(&text[at + 1..])),
@@ -376,22 +456,61 @@ impl Sum {
         if date.is_empty() && time.is_none() {
             return Err(Bad::Syntax);
         }
-        let basic: Vec<&str> = date.split('-').collect();
-        if let [years, months, days] = basic.as_slice()
-            && date.bytes().all(|byte| byte.is_ascii_digit() || byte == b'-')
-            && !years.is_empty()
-        {
-            self.add(Number::read(false, years)?, Unit::Year)?;
-            self.add(Number::read(false, months)?, Unit::Month)?;
-            self.add(Number::read(false, days)?, Unit::Day)?;
-        } else {
-            self.read_designated(date, false)?;
-        }
+        self.read_iso_date(date)?;
         match time {
-            Some(time) if time.contains(':') => self.add_time(false, time),
-            Some(time) => self.read_designated(time, true),
+            Some(time) => self.read_iso_time(time),
             None => Ok(()),
         }
+    }
+
+    fn read_iso_date(&mut self, date: &str) -> Result<(), Bad> {
+        const UNITS: [Unit; 3] = [Unit::Year, Unit::Month, Unit::Day];
+        if date.is_empty() || date.ends_with(|c: char| c.is_ascii_alphabetic()) {
+            return self.read_designated(date, false);
+        }
+        if date.len() == 8 && date.bytes().all(|byte| byte.is_ascii_digit()) {
+            return self.add_parts([&date[..4], &date[4..6], &date[6..]].into_iter().zip(UNITS));
+        }
+        // The sign of the year is no separator.
+        let (sign, unsigned) = date.split_at(usize::from(date.starts_with('-')));
+        let first = unsigned.find('-').unwrap_or(unsigned.len());
+        let (year, rest) = date.split_at(sign.len() + first);
+        let rest = rest.strip_prefix('-').map(|rest| rest.split('-').collect::<Vec<_>>());
+        let rest = rest.unwrap_or_default();
+        if rest.len() > 2 {
+            return Err(Bad::Syntax);
+        }
+        self.add_parts([year].into_iter().chain(rest).zip(UNITS))
+    }
+
+    fn read_iso_time(&mut self, time: &str) -> Result<(), Bad> {
+        const UNITS: [Unit; 3] = [Unit::Hour, Unit::Minute, Unit::Second];
+        if time.is_empty() || time.ends_with(|c: char| c.is_ascii_alphabetic()) {
+            return self.read_designated(time, true);
+        }
+        let whole = time.split('.').next().unwrap_or_default();
+        if whole.len() == 6 && whole.bytes().all(|byte| byte.is_ascii_digit()) {
+            return self.add_parts([&time[..2], &time[2..4], &time[4..]].into_iter().zip(UNITS));
+        }
+        let parts: Vec<&str> = time.split(':').collect();
+        if parts.len() > 3 {
+            return Err(Bad::Syntax);
+        }
+        self.add_parts(parts.into_iter().zip(UNITS))
+    }
+
+    fn add_parts<'a>(&mut self, parts: impl Iterator<Item = (&'a str, Unit)>) -> Result<(), Bad> {
+        for (text, unit) in parts {
+            let unsigned = text.strip_prefix(['-', '+']).unwrap_or(text);
+            self.add_again(Number::read(text.starts_with('-'), unsigned)?, unit)?;
+        }
+        Ok(())
+    }
+
+    /// ISO 8601 lets a unit come again.
+    fn add_again(&mut self, number: Number, unit: Unit) -> Result<(), Bad> {
+        self.named = 0;
+        self.add(number, unit)
     }
 
     fn read_designated(&mut self, mut text: &str, in_time: bool) -> Result<(), Bad> {
@@ -412,7 +531,7 @@ impl Sum {
                 (b'S', true) => Unit::Second,
                 _ => return Err(Bad::Syntax),
             };
-            self.add(number, unit)?;
+            self.add_again(number, unit)?;
             text = &unsigned[end + 1..];
         }
         Ok(())
