@@ -6,7 +6,8 @@
 use chrono_tz::Tz;
 
 use super::calendar::{
-    DAY_US, SECOND_US, days_from_civil, days_in_month, infinite_days, is_infinite, offset_at, offset_of_local,
+    DAY_US, SECOND_US, civil_from_days, days_from_civil, days_in_month, infinite_days, is_infinite, offset_at,
+    offset_of_local,
 };
 use crate::error::{SqlError, SqlState, state};
 
@@ -52,6 +53,7 @@ pub fn parse_date(text: &str, style: &InputStyle) -> Result<i32, SqlError> {
     if let Some((date, zone)) = text.trim_end().split_at_checked(10)
         && let zone = zone.trim_start()
         && zone.starts_with(['+', '-'])
+        && zone.len() > 1
         && zone[1..].bytes().all(|byte| byte.is_ascii_digit() || byte == b':')
         && let Some(days) = iso_date(date.as_bytes())
     {
@@ -289,6 +291,8 @@ struct Fields {
     year: Option<(i64, usize)>,
     month: Option<u32>,
     day: Option<u32>,
+    /// The month was written as a name.
+    named_month: bool,
     /// The date, once checked.
     days: Option<i64>,
     time_us: Option<i64>,
@@ -437,6 +441,9 @@ impl Fields {
                         continue;
                     }
                     at += 1;
+                    while bytes.get(at).is_some_and(u8::is_ascii_whitespace) {
+                        at += 1;
+                    }
                     if let Some(word) = text.get(at..at + 8)
                         && bytes[start] == b'-'
                         && word.eq_ignore_ascii_case("infinity")
@@ -448,7 +455,7 @@ impl Fields {
                     while at < bytes.len() && matches!(bytes[at], b'0'..=b'9' | b':') {
                         at += 1;
                     }
-                    if self.time_us.is_none() || self.zone.is_some() {
+                    if (self.time_us.is_none() && self.days_missing()) || self.zone.is_some() {
                         return Err(Bad::Syntax);
                     }
                     self.zone = Some(Zone::Fixed(zone_offset(&text[start..at])?));
@@ -464,6 +471,14 @@ impl Fields {
                         {
                             at += 1;
                         }
+                    }
+                    if matches!(&text[start..at], "J" | "j") && bytes.get(at).is_some_and(u8::is_ascii_digit) {
+                        let start = at;
+                        while at < bytes.len() && bytes[at].is_ascii_digit() {
+                            at += 1;
+                        }
+                        self.set_julian(&text[start..at])?;
+                        continue;
                     }
                     self.set_word(&text[start..at], style)?;
                 }
@@ -481,9 +496,13 @@ impl Fields {
         let lower = word.to_ascii_lowercase();
         let lower = lower.trim_end_matches('.');
         if let Some(month) = month_by_name(lower) {
-            if self.month.replace(month).is_some() {
+            // A number before a month's name was the day.
+            if let Some(day) = self.month.replace(month)
+                && (self.named_month || self.day.replace(day).is_some() || !(1..=31).contains(&day))
+            {
                 return Err(Bad::Syntax);
             }
+            self.named_month = true;
             return Ok(());
         }
         const DAYS: [&str; 7] = [
@@ -546,6 +565,22 @@ impl Fields {
         Ok(())
     }
 
+    /// `J2451187`: days since 4714-11-24 BC.
+    fn set_julian(&mut self, digits: &str) -> Result<(), Bad> {
+        let days: i32 = digits.parse().map_err(|_| Bad::Field)?;
+        if self.year.is_some() || self.month.is_some() || self.day.is_some() {
+            return Err(Bad::Syntax);
+        }
+        let (year, month, day) = civil_from_days(i64::from(days) + DATE_MIN);
+        self.bc = year <= 0;
+        /// Of a year that stands for itself.
+        const DIGITS: usize = 4;
+        self.year = Some((if self.bc { 1 - year } else { year }, DIGITS));
+        self.month = Some(month);
+        self.day = Some(day);
+        Ok(())
+    }
+
     /// Digits alone: `20240102`, `240102`, after a date `030405`, beside a month's name a day or a year.
     fn set_number(&mut self, digits: &str, time_only: bool) -> Result<(), Bad> {
         let value: u32 = digits.parse().map_err(|_| Bad::Field)?;
@@ -553,11 +588,24 @@ impl Fields {
             let (year_digits, rest) = match digits.len() {
                 8 => (4, value % 10_000),
                 6 => (2, value % 10_000),
+                1 | 2 => {
+                    self.month = Some(value);
+                    return Ok(());
+                }
+                3 | 4 => {
+                    self.year = Some((i64::from(value), digits.len()));
+                    return Ok(());
+                }
                 _ => return Err(Bad::Syntax),
             };
             self.year = Some((i64::from(value / 10_000), year_digits));
             self.month = Some(rest / 100);
             self.day = Some(rest % 100);
+            return Ok(());
+        }
+        // `2024 1 2`
+        if self.year.is_some() && self.month.is_none() && self.day.is_none() && digits.len() <= 2 {
+            self.month = Some(value);
             return Ok(());
         }
         if self.month.is_some() && self.days_missing() {

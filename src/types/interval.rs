@@ -92,7 +92,7 @@ pub fn parse_interval_of(text: &str, fields: Option<IntervalFields>) -> Result<I
         ..Sum::default()
     };
     let trimmed = text.trim_matches(super::numeric::is_blank);
-    let read = match trimmed.strip_prefix(['P', 'p']) {
+    let read = match trimmed.strip_prefix('P') {
         Some(rest) => sum.read_iso(rest),
         None => sum.read_words(trimmed),
     };
@@ -167,7 +167,10 @@ impl<'a> Number<'a> {
     /// `text` has digits with at most one point, at least one digit.
     fn read(negative: bool, text: &'a str) -> Result<Number<'a>, Bad> {
         let (whole, fraction) = text.split_once('.').unwrap_or((text, ""));
-        if whole.is_empty() && fraction.is_empty() || !fraction.bytes().all(|byte| byte.is_ascii_digit()) {
+        if whole.is_empty() && fraction.is_empty()
+            || !text.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.')
+            || fraction.contains('.')
+        {
             return Err(Bad::Syntax);
         }
         let whole = if whole.is_empty() {
@@ -233,7 +236,10 @@ impl Sum {
                 self.add_us(whole, 1_000)?;
                 self.add_fraction_us(number.fraction() * 1e3)?;
             }
-            Unit::Second => self.add_us(number.seconds_us()?, 1)?,
+            Unit::Second => {
+                self.add_us(whole, SECOND_US)?;
+                self.add_fraction_us(number.fraction() * 1e6)?;
+            }
             Unit::Minute => {
                 self.add_us(whole, 60 * SECOND_US)?;
                 self.add_fraction_us(number.fraction() * 60e6)?;
@@ -294,8 +300,11 @@ impl Sum {
         Ok(())
     }
 
+    /// Rounded; a half is left out, as PostgreSQL does it.
     fn add_fraction_us(&mut self, us: f64) -> Result<(), Bad> {
-        self.add_us(us.round_ties_even() as i64, 1)
+        let (whole, rest) = (us.trunc(), us.fract());
+        let more = if rest.abs() > 0.5 { rest.signum() } else { 0.0 };
+        self.add_us((whole + more) as i64, 1)
     }
 
     fn has_minutes_first(&self) -> bool {
@@ -358,7 +367,7 @@ impl Sum {
         let mut ago = false;
         while at < bytes.len() {
             let byte = bytes[at];
-            if byte.is_ascii_whitespace() || matches!(byte, b'@' | b',') {
+            if byte.is_ascii_whitespace() || byte.is_ascii_punctuation() && !matches!(byte, b'+' | b'-' | b'.') {
                 at += 1;
             } else if byte.is_ascii_alphabetic() {
                 let start = at;
@@ -449,7 +458,7 @@ impl Sum {
 
     /// What follows the `P` of `P1Y2M3DT4H5M6.7S`, `P0001-02-03T04:05:06` or `P00010203T040506`.
     fn read_iso(&mut self, text: &str) -> Result<(), Bad> {
-        let (date, time) = match text.find(['T', 't']) {
+        let (date, time) = match text.find('T') {
             Some(at) => (&text[..at], Some(&text[at + 1..])),
             None => (text, None),
         };
@@ -521,7 +530,7 @@ impl Sum {
                 .find(|c: char| !c.is_ascii_digit() && c != '.')
                 .ok_or(Bad::Syntax)?;
             let number = Number::read(negative, &unsigned[..end])?;
-            let unit = match (unsigned.as_bytes()[end].to_ascii_uppercase(), in_time) {
+            let unit = match (unsigned.as_bytes()[end], in_time) {
                 (b'Y', false) => Unit::Year,
                 (b'M', false) => Unit::Month,
                 (b'W', false) => Unit::Week,
