@@ -76,6 +76,11 @@ pub struct Events {
 }
 
 impl Events {
+    /// An event time that may move a watermark: `-infinity`, the first number, is none.
+    pub fn moving(event_us: i64) -> Option<i64> {
+        (event_us > i64::MIN).then_some(event_us)
+    }
+
     /// Of a column; those up to `limit_us` may move a watermark.
     pub fn of(column: Option<&ArrayRef>, limit_us: i64) -> Events {
         let events = column.and_then(|column| column.as_primitive_opt::<TimestampMicrosecondType>());
@@ -84,7 +89,7 @@ impl Events {
         };
         if newest <= limit_us {
             return Events {
-                newest_us: Some(newest),
+                newest_us: Events::moving(newest),
                 ahead: 0,
             };
         }
@@ -92,7 +97,7 @@ impl Events {
         let (mut newest_us, mut ahead) = (None, 0);
         for event in events.iter().flatten() {
             match event <= limit_us {
-                true => newest_us = newest_us.max(Some(event)),
+                true => newest_us = newest_us.max(Events::moving(event)),
                 false => ahead += 1,
             }
         }

@@ -83,7 +83,8 @@ pub const AHEAD_US: i64 = 24 * 60 * 60 * 1_000_000;
 impl EventTime {
     /// Event times up to this may move the watermark by a commit at `now_us`.
     fn limit_us(&self, now_us: i64) -> i64 {
-        now_us.saturating_add(self.ahead_us)
+        // The last number is `infinity`, which is ahead of every clock.
+        now_us.saturating_add(self.ahead_us).min(i64::MAX - 1)
     }
 }
 

@@ -356,9 +356,10 @@ impl Spilled {
         let mut events = Events::default();
         for batch in 0..index.entries.len() {
             let of_batch = match known.as_ref().map(|known| known[batch]) {
-                Some(newest_us) if newest_us.is_none_or(|newest_us| newest_us <= limit_us) => {
-                    Events { newest_us, ahead: 0 }
-                }
+                Some(newest_us) if newest_us.is_none_or(|newest_us| newest_us <= limit_us) => Events {
+                    newest_us: newest_us.and_then(Events::moving),
+                    ahead: 0,
+                },
                 // Some are too far ahead to count.
                 _ => {
                     let column = segment.load(batch, Some(&[event.column]))?;

@@ -15,9 +15,9 @@ use arrow::buffer::OffsetBuffer;
 use arrow::datatypes::IntervalMonthDayNano;
 
 use super::array::BinaryItems;
-use super::calendar::{PG_EPOCH_DAYS, PG_EPOCH_US};
+use super::calendar::{PG_EPOCH_DAYS, PG_EPOCH_US, is_infinite, is_infinite_date};
 use super::datetime::{
-    DATE_MAX, DATE_MIN, InputStyle, TIMESTAMP_MIN_US, parse_date, parse_time, parse_timestamp, parse_timestamptz,
+    DATE_MAX, DATE_MIN, InputStyle, TIMESTAMP_RANGE_US, parse_date, parse_time, parse_timestamp, parse_timestamptz,
 };
 use super::interval::parse_interval;
 use super::malformed::{incorrect_binary, insufficient_binary};
@@ -340,11 +340,13 @@ impl ColumnBuilder {
             BuiltValues::Bytea(values) => values.append_value(value),
             BuiltValues::Date(values) => {
                 let days = i32::from_be_bytes(fixed(value)?);
-                let days = match days {
-                    i32::MAX | i32::MIN => return Err(infinite("date")),
-                    days => days.checked_add(PG_EPOCH_DAYS),
-                };
-                let days = days.filter(|days| (DATE_MIN..=DATE_MAX).contains(&i64::from(*days)));
+                if is_infinite_date(days) {
+                    values.append_value(days);
+                    return Ok(());
+                }
+                let days = days
+                    .checked_add(PG_EPOCH_DAYS)
+                    .filter(|days| (DATE_MIN..=DATE_MAX).contains(&i64::from(*days)));
                 values.append_value(days.ok_or_else(|| too_far("date"))?);
             }
             BuiltValues::Time(values) => {
@@ -356,11 +358,11 @@ impl ColumnBuilder {
             }
             BuiltValues::Timestamp(values) | BuiltValues::TimestampTz(values) => {
                 let us = i64::from_be_bytes(fixed(value)?);
-                let us = match us {
-                    i64::MAX | i64::MIN => return Err(infinite("timestamp")),
-                    us => us.checked_add(PG_EPOCH_US),
-                };
-                let us = us.filter(|us| *us >= TIMESTAMP_MIN_US);
+                if is_infinite(us) {
+                    values.append_value(us);
+                    return Ok(());
+                }
+                let us = us.checked_add(PG_EPOCH_US).filter(|us| TIMESTAMP_RANGE_US.contains(us));
                 values.append_value(us.ok_or_else(|| too_far("timestamp"))?);
             }
             BuiltValues::Interval(values) => {
@@ -539,13 +541,6 @@ fn fixed<const N: usize>(value: &[u8]) -> Result<[u8; N], SqlError> {
             incorrect_binary()
         }
     })
-}
-
-fn infinite(kind: &str) -> SqlError {
-    SqlError::unsupported(
-        format!("infinite values of type {kind} are not supported"),
-        "Use NULL, or a finite value far away.",
-    )
 }
 
 fn too_far(kind: &str) -> SqlError {

@@ -15,6 +15,30 @@ pub const PG_EPOCH_US: i64 = PG_EPOCH_DAYS as i64 * DAY_US;
 pub const SECOND_US: i64 = 1_000_000;
 pub const DAY_US: i64 = 86_400 * SECOND_US;
 
+/// Whether a date is `infinity` or `-infinity`: the last and the first number, as on PostgreSQL's wire.
+pub fn is_infinite_date(days: i32) -> bool {
+    matches!(days, i32::MAX | i32::MIN)
+}
+
+/// Whether a timestamp is `infinity` or `-infinity`, of either kind.
+pub fn is_infinite(us: i64) -> bool {
+    matches!(us, i64::MAX | i64::MIN)
+}
+
+/// The infinite timestamp of an infinite date.
+pub fn infinite_us(days: i32) -> i64 {
+    if days == i32::MAX { i64::MAX } else { i64::MIN }
+}
+
+/// The infinite date of an infinite timestamp.
+pub fn infinite_days(us: i64) -> i32 {
+    if us == i64::MAX { i32::MAX } else { i32::MIN }
+}
+
+fn write_infinity(positive: bool, out: &mut BytesMut) {
+    out.extend_from_slice(if positive { b"infinity" } else { b"-infinity" });
+}
+
 /// Days since 1970-01-01 of a civil date; year 0 is 1 BC. (Howard Hinnant, "chrono-compatible low-level date algorithms".)
 pub fn days_from_civil(year: i64, month: u32, day: u32) -> i64 {
     let year = if month <= 2 { year - 1 } else { year };
@@ -49,17 +73,35 @@ pub fn days_in_month(year: i64, month: u32) -> u32 {
     }
 }
 
+/// 2090-01-01: the zones' tables have every change before it. Later years go on by the same rules.
+const TABLES_END_US: i64 = 43_830 * DAY_US;
+
+/// A time of a year that the zones' tables have, with the same calendar, for one of a later year.
+fn within_tables(us: i64) -> i64 {
+    if us < TABLES_END_US {
+        return us;
+    }
+    let days = us.div_euclid(DAY_US);
+    let (year, _, _) = civil_from_days(days);
+    let shape = |year: i64| (days_from_civil(year, 1, 1).rem_euclid(7), days_in_month(year, 2));
+    let wanted = shape(year);
+    // Every calendar comes once in 28 years.
+    let same = (2050..2078).find(|year| shape(*year) == wanted).unwrap_or(2050);
+    us - (days_from_civil(year, 1, 1) - days_from_civil(same, 1, 1)) * DAY_US
+}
+
 /// Seconds east of UTC at an instant.
 pub fn offset_at(zone: Tz, utc_us: i64) -> i32 {
     if zone == Tz::UTC {
         return 0;
     }
+    let utc_us = within_tables(utc_us);
     match DateTime::from_timestamp(utc_us.div_euclid(SECOND_US), 0) {
         Some(instant) => zone
             .offset_from_utc_datetime(&instant.naive_utc())
             .fix()
             .local_minus_utc(),
-        // Beyond chrono's calendar there are no daylight rules either.
+        // Before chrono's calendar.
         None => 0,
     }
 }
@@ -69,6 +111,7 @@ pub fn offset_of_local(zone: Tz, local_us: i64) -> i32 {
     if zone == Tz::UTC {
         return 0;
     }
+    let local_us = within_tables(local_us);
     let local = |us: i64| DateTime::from_timestamp(us.div_euclid(SECOND_US), 0).map(|instant| instant.naive_utc());
     let Some(at) = local(local_us) else { return 0 };
     match zone.offset_from_local_datetime(&at) {
@@ -107,6 +150,9 @@ const BC: &[u8] = b" BC";
 
 /// `days` since 1970-01-01.
 pub fn write_date(days: i32, out: &mut BytesMut) {
+    if is_infinite_date(days) {
+        return write_infinity(days > 0, out);
+    }
     let (year, month, day) = civil_from_days(i64::from(days));
     write_civil(year, month, day, out);
     if year <= 0 {
@@ -143,6 +189,9 @@ pub(super) fn write_fraction(fraction_us: u32, out: &mut BytesMut) {
 
 /// `2024-01-02 03:04:05.678` from microseconds since 1970-01-01.
 pub fn write_timestamp(us: i64, out: &mut BytesMut) {
+    if is_infinite(us) {
+        return write_infinity(us > 0, out);
+    }
     let (year, month, day) = civil_from_days(us.div_euclid(DAY_US));
     write_civil(year, month, day, out);
     out.extend_from_slice(b" ");
@@ -154,6 +203,9 @@ pub fn write_timestamp(us: i64, out: &mut BytesMut) {
 
 /// `2024-01-02 03:04:05.678+02` in `zone`.
 pub fn write_timestamptz(utc_us: i64, zone: Tz, out: &mut BytesMut) {
+    if is_infinite(utc_us) {
+        return write_infinity(utc_us > 0, out);
+    }
     let offset = offset_at(zone, utc_us);
     let us = utc_us.saturating_add(i64::from(offset) * SECOND_US);
     let (year, month, day) = civil_from_days(us.div_euclid(DAY_US));

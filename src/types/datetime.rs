@@ -5,7 +5,10 @@
 
 use chrono_tz::Tz;
 
-use super::calendar::{DAY_US, SECOND_US, days_from_civil, days_in_month, offset_at, offset_of_local};
+use super::calendar::{
+    DAY_US, SECOND_US, civil_from_days, days_from_civil, days_in_month, infinite_days, is_infinite, offset_at,
+    offset_of_local,
+};
 use crate::error::{SqlError, SqlState, state};
 
 /// How `01/02/2003` is read: DateStyle's second word.
@@ -50,6 +53,7 @@ pub fn parse_date(text: &str, style: &InputStyle) -> Result<i32, SqlError> {
     if let Some((date, zone)) = text.trim_end().split_at_checked(10)
         && let zone = zone.trim_start()
         && zone.starts_with(['+', '-'])
+        && zone.len() > 1
         && zone[1..].bytes().all(|byte| byte.is_ascii_digit() || byte == b':')
         && let Some(days) = iso_date(date.as_bytes())
     {
@@ -57,6 +61,7 @@ pub fn parse_date(text: &str, style: &InputStyle) -> Result<i32, SqlError> {
     }
     let fields = TimeFields::read(text, style).map_err(|bad| bad.report(KIND, text))?;
     let days = match fields.special {
+        Some(infinite) if is_infinite(infinite) => return Ok(infinite_days(infinite)),
         Some(instant_us) if fields.is_epoch => instant_us.div_euclid(DAY_US),
         Some(instant_us) => {
             (instant_us + i64::from(offset_at(style.time_zone, instant_us)) * SECOND_US).div_euclid(DAY_US)
@@ -80,6 +85,7 @@ pub fn parse_time(text: &str, style: &InputStyle) -> Result<i64, SqlError> {
     }
     let fields = TimeFields::read_time(text, style).map_err(|bad| bad.report(KIND, text))?;
     match (fields.special, fields.time_us) {
+        (Some(infinite), _) if is_infinite(infinite) => Err(Bad::Syntax.report(KIND, text)),
         (Some(instant_us), _) => {
             Ok((instant_us + i64::from(offset_at(style.time_zone, instant_us)) * SECOND_US).rem_euclid(DAY_US))
         }
@@ -96,7 +102,7 @@ pub fn parse_timestamp(text: &str, style: &InputStyle) -> Result<i64, SqlError> 
     }
     let fields = TimeFields::read(text, style).map_err(|bad| bad.report(KIND, text))?;
     match fields.special {
-        Some(instant_us) if fields.is_epoch => Ok(instant_us),
+        Some(instant_us) if fields.is_epoch || is_infinite(instant_us) => Ok(instant_us),
         Some(instant_us) => Ok(instant_us + i64::from(offset_at(style.time_zone, instant_us)) * SECOND_US),
         None => fields.local_us(KIND, text),
     }
@@ -121,15 +127,18 @@ pub fn parse_timestamptz(text: &str, style: &InputStyle) -> Result<i64, SqlError
     };
     local_us
         .checked_sub(i64::from(offset) * SECOND_US)
-        .filter(|us| *us >= TIMESTAMP_MIN_US)
+        .filter(|us| TIMESTAMP_RANGE_US.contains(us))
         .ok_or_else(|| out_of_range("timestamp", text))
 }
 
-/// 4713-11-24 BC, the first day that PostgreSQL has (Julian day 0).
+/// Finite dates: from [`DATE_MIN`] to [`DATE_MAX`].
+pub const DATE_RANGE: std::ops::RangeInclusive<i32> = DATE_MIN as i32..=DATE_MAX as i32;
+/// 4714-11-24 BC, the first day that PostgreSQL has (Julian day 0).
 pub(super) const DATE_MIN: i64 = -2_440_588;
 /// 5874897-12-31.
 pub(super) const DATE_MAX: i64 = 2_145_042_905;
-pub(super) const TIMESTAMP_MIN_US: i64 = DATE_MIN * DAY_US;
+/// Finite timestamps. PostgreSQL's end with the year 294276; counted from 1970 they end 30 years before.
+pub const TIMESTAMP_RANGE_US: std::ops::Range<i64> = DATE_MIN * DAY_US..i64::MAX;
 
 fn out_of_range(kind: &str, text: &str) -> SqlError {
     SqlError::new(
@@ -149,7 +158,6 @@ pub(super) enum Bad {
     Field,
     ZoneField,
     Zone(String),
-    Infinite,
 }
 
 impl Bad {
@@ -179,10 +187,6 @@ impl Bad {
             Bad::Zone(zone) => SqlError::new(
                 state::INVALID_PARAMETER_VALUE,
                 format!("time zone \"{zone}\" not recognized"),
-            ),
-            Bad::Infinite => SqlError::unsupported(
-                format!("infinite values of type {kind} are not supported"),
-                "Use NULL, or a finite value far away.",
             ),
         }
     }
@@ -287,6 +291,8 @@ struct TimeFields {
     year: Option<(i64, usize)>,
     month: Option<u32>,
     day: Option<u32>,
+    /// The month was written as a name.
+    named_month: bool,
     /// The date, once checked.
     days: Option<i64>,
     time_us: Option<i64>,
@@ -325,7 +331,7 @@ impl TimeFields {
         let days = self.days.ok_or_else(|| Bad::Syntax.report(kind, text))?;
         days.checked_mul(DAY_US)
             .and_then(|us| us.checked_add(self.time_us.unwrap_or(0)))
-            .filter(|us| *us >= TIMESTAMP_MIN_US)
+            .filter(|us| TIMESTAMP_RANGE_US.contains(us))
             .ok_or_else(|| out_of_range("timestamp", text))
     }
 
@@ -435,10 +441,21 @@ impl TimeFields {
                         continue;
                     }
                     at += 1;
+                    while bytes.get(at).is_some_and(u8::is_ascii_whitespace) {
+                        at += 1;
+                    }
+                    if let Some(word) = text.get(at..at + 8)
+                        && bytes[start] == b'-'
+                        && word.eq_ignore_ascii_case("infinity")
+                    {
+                        at += 8;
+                        self.special = Some(i64::MIN);
+                        continue;
+                    }
                     while at < bytes.len() && matches!(bytes[at], b'0'..=b'9' | b':') {
                         at += 1;
                     }
-                    if self.time_us.is_none() || self.zone.is_some() {
+                    if (self.time_us.is_none() && self.days_missing()) || self.zone.is_some() {
                         return Err(Bad::Syntax);
                     }
                     self.zone = Some(Zone::Fixed(zone_offset(&text[start..at])?));
@@ -454,6 +471,14 @@ impl TimeFields {
                         {
                             at += 1;
                         }
+                    }
+                    if matches!(&text[start..at], "J" | "j") && bytes.get(at).is_some_and(u8::is_ascii_digit) {
+                        let start = at;
+                        while at < bytes.len() && bytes[at].is_ascii_digit() {
+                            at += 1;
+                        }
+                        self.set_julian(&text[start..at])?;
+                        continue;
                     }
                     self.set_word(&text[start..at], style)?;
                 }
@@ -471,9 +496,13 @@ impl TimeFields {
         let lower = word.to_ascii_lowercase();
         let lower = lower.trim_end_matches('.');
         if let Some(month) = month_by_name(lower) {
-            if self.month.replace(month).is_some() {
+            // A number before a month's name was the day.
+            if let Some(day) = self.month.replace(month)
+                && (self.named_month || self.day.replace(day).is_some() || !(1..=31).contains(&day))
+            {
                 return Err(Bad::Syntax);
             }
+            self.named_month = true;
             return Ok(());
         }
         const DAYS: [&str; 7] = [
@@ -520,7 +549,7 @@ impl TimeFields {
             "today" => self.special = now(0, true)?,
             "tomorrow" => self.special = now(1, true)?,
             "yesterday" => self.special = now(-1, true)?,
-            "infinity" | "inf" => return Err(Bad::Infinite),
+            "infinity" => self.special = Some(i64::MAX),
             zone => {
                 if self.zone.is_some() {
                     return Err(Bad::Syntax);
@@ -536,6 +565,22 @@ impl TimeFields {
         Ok(())
     }
 
+    /// `J2451187`: days since 4714-11-24 BC.
+    fn set_julian(&mut self, digits: &str) -> Result<(), Bad> {
+        let days: i32 = digits.parse().map_err(|_| Bad::Field)?;
+        if self.year.is_some() || self.month.is_some() || self.day.is_some() {
+            return Err(Bad::Syntax);
+        }
+        let (year, month, day) = civil_from_days(i64::from(days) + DATE_MIN);
+        self.bc = year <= 0;
+        /// Of a year that stands for itself.
+        const DIGITS: usize = 4;
+        self.year = Some((if self.bc { 1 - year } else { year }, DIGITS));
+        self.month = Some(month);
+        self.day = Some(day);
+        Ok(())
+    }
+
     /// Digits alone: `20240102`, `240102`, after a date `030405`, beside a month's name a day or a year.
     fn set_number(&mut self, digits: &str, time_only: bool) -> Result<(), Bad> {
         let value: u32 = digits.parse().map_err(|_| Bad::Field)?;
@@ -543,11 +588,24 @@ impl TimeFields {
             let (year_digits, rest) = match digits.len() {
                 8 => (4, value % 10_000),
                 6 => (2, value % 10_000),
+                1 | 2 => {
+                    self.month = Some(value);
+                    return Ok(());
+                }
+                3 | 4 => {
+                    self.year = Some((i64::from(value), digits.len()));
+                    return Ok(());
+                }
                 _ => return Err(Bad::Syntax),
             };
             self.year = Some((i64::from(value / 10_000), year_digits));
             self.month = Some(rest / 100);
             self.day = Some(rest % 100);
+            return Ok(());
+        }
+        // `2024 1 2`
+        if self.year.is_some() && self.month.is_none() && self.day.is_none() && digits.len() <= 2 {
+            self.month = Some(value);
             return Ok(());
         }
         if self.month.is_some() && self.days_missing() {
@@ -646,18 +704,18 @@ impl TimeFields {
     }
 }
 
-/// Digits after a point as microseconds, rounded; `None` if they are not digits.
+/// Digits after a point as microseconds, rounded as PostgreSQL rounds a float; `None` if they are not digits.
 pub(super) fn fraction_us(digits: &str) -> Option<i64> {
+    if digits.len() > 6 {
+        let all_digits = digits.bytes().all(|byte| byte.is_ascii_digit());
+        let fraction: f64 = format!("0.{digits}").parse().ok().filter(|_| all_digits)?;
+        return Some((fraction * 1e6).round_ties_even() as i64);
+    }
     let mut us = 0;
     let mut unit = 100_000;
-    for (at, byte) in digits.bytes().enumerate() {
-        let value = i64::from(digit(byte)?);
-        if at < 6 {
-            us += value * unit;
-            unit /= 10;
-        } else if at == 6 && value >= 5 {
-            us += 1;
-        }
+    for byte in digits.bytes() {
+        us += i64::from(digit(byte)?) * unit;
+        unit /= 10;
     }
     Some(us)
 }

@@ -327,7 +327,10 @@ impl ColumnFormatter {
             FormattedValues::Int8(values) => out.put_i64(values.value(row)),
             FormattedValues::Text(values) => out.extend_from_slice(values.value(row).as_bytes()),
             FormattedValues::Timestamp(values) | FormattedValues::TimestampTz(values) => {
-                out.put_i64(values.value(row).saturating_sub(PG_EPOCH_US));
+                out.put_i64(match values.value(row) {
+                    infinite if calendar::is_infinite(infinite) => infinite,
+                    us => us.saturating_sub(PG_EPOCH_US),
+                });
             }
             FormattedValues::Numeric(values, scale) => write_decimal_binary(values.value(row), *scale, out),
             FormattedValues::Varying(values) => Numeric::decode(values.value(row)).write_binary(out),
@@ -346,7 +349,10 @@ impl ColumnFormatter {
                 out.extend_from_slice(&value);
             }
             FormattedValues::Bytea(values) => out.extend_from_slice(values.value(row)),
-            FormattedValues::Date(values) => out.put_i32(values.value(row).saturating_sub(PG_EPOCH_DAYS)),
+            FormattedValues::Date(values) => out.put_i32(match values.value(row) {
+                infinite if calendar::is_infinite_date(infinite) => infinite,
+                days => days.saturating_sub(PG_EPOCH_DAYS),
+            }),
             FormattedValues::Time(values) => out.put_i64(values.value(row)),
             FormattedValues::Interval(values) => {
                 let value = values.value(row);

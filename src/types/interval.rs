@@ -31,12 +31,68 @@ impl IntervalStyle {
     }
 }
 
+/// A field that `INTERVAL DAY TO MINUTE` and its kind name.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub enum IntervalField {
+    Year,
+    Month,
+    Day,
+    Hour,
+    Minute,
+    Second,
+}
+
+/// The fields that an interval is read and kept by.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct IntervalFields {
+    pub first: IntervalField,
+    pub last: IntervalField,
+}
+
+impl IntervalFields {
+    /// Without what is less than the last field.
+    pub fn cut(self, value: IntervalMonthDayNano) -> IntervalMonthDayNano {
+        let of_time = |unit_us: i64| {
+            let unit = unit_us * 1_000;
+            IntervalMonthDayNano::new(value.months, value.days, value.nanoseconds / unit * unit)
+        };
+        match self.last {
+            IntervalField::Year => IntervalMonthDayNano::new(value.months / 12 * 12, 0, 0),
+            IntervalField::Month => IntervalMonthDayNano::new(value.months, 0, 0),
+            IntervalField::Day => IntervalMonthDayNano::new(value.months, value.days, 0),
+            IntervalField::Hour => of_time(3_600 * SECOND_US),
+            IntervalField::Minute => of_time(60 * SECOND_US),
+            IntervalField::Second => value,
+        }
+    }
+
+    /// What a number without a unit counts.
+    fn unit(self) -> WrittenUnit {
+        match self.last {
+            IntervalField::Year => WrittenUnit::Year,
+            IntervalField::Month => WrittenUnit::Month,
+            IntervalField::Day => WrittenUnit::Day,
+            IntervalField::Hour => WrittenUnit::Hour,
+            IntervalField::Minute => WrittenUnit::Minute,
+            IntervalField::Second => WrittenUnit::Second,
+        }
+    }
+}
+
 /// Reads an interval.
 pub fn parse_interval(text: &str) -> Result<IntervalMonthDayNano, SqlError> {
+    parse_interval_of(text, None)
+}
+
+/// Reads an interval of some fields: they say what numbers without a unit count. Nothing is cut.
+pub fn parse_interval_of(text: &str, fields: Option<IntervalFields>) -> Result<IntervalMonthDayNano, SqlError> {
     const KIND: &str = "interval";
-    let mut sum = IntervalSum::default();
+    let mut sum = IntervalSum {
+        fields,
+        ..IntervalSum::default()
+    };
     let trimmed = text.trim_matches(super::numeric::is_blank);
-    let read = match trimmed.strip_prefix(['P', 'p']) {
+    let read = match trimmed.strip_prefix('P') {
         Some(rest) => sum.read_iso(rest),
         None => sum.read_words(trimmed),
     };
@@ -111,7 +167,10 @@ impl<'a> WrittenNumber<'a> {
     /// `text` has digits with at most one point, at least one digit.
     fn read(negative: bool, text: &'a str) -> Result<WrittenNumber<'a>, Bad> {
         let (whole, fraction) = text.split_once('.').unwrap_or((text, ""));
-        if whole.is_empty() && fraction.is_empty() || !fraction.bytes().all(|byte| byte.is_ascii_digit()) {
+        if whole.is_empty() && fraction.is_empty()
+            || !text.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.')
+            || fraction.contains('.')
+        {
             return Err(Bad::Syntax);
         }
         let whole = if whole.is_empty() {
@@ -157,6 +216,7 @@ struct IntervalSum {
     us: i64,
     /// Units that were named, one bit each: none may come twice.
     named: u32,
+    fields: Option<IntervalFields>,
 }
 
 impl IntervalSum {
@@ -176,7 +236,10 @@ impl IntervalSum {
                 self.add_us(whole, 1_000)?;
                 self.add_fraction_us(number.fraction() * 1e3)?;
             }
-            WrittenUnit::Second => self.add_us(number.seconds_us()?, 1)?,
+            WrittenUnit::Second => {
+                self.add_us(whole, SECOND_US)?;
+                self.add_fraction_us(number.fraction() * 1e6)?;
+            }
             WrittenUnit::Minute => {
                 self.add_us(whole, 60 * SECOND_US)?;
                 self.add_fraction_us(number.fraction() * 60e6)?;
@@ -237,8 +300,32 @@ impl IntervalSum {
         Ok(())
     }
 
+    /// Rounded; a half is left out, as PostgreSQL does it.
     fn add_fraction_us(&mut self, us: f64) -> Result<(), Bad> {
-        self.add_us(us.round_ties_even() as i64, 1)
+        let (whole, rest) = (us.trunc(), us.fract());
+        let more = if rest.abs() > 0.5 { rest.signum() } else { 0.0 };
+        self.add_us((whole + more) as i64, 1)
+    }
+
+    fn has_minutes_first(&self) -> bool {
+        self.fields
+            .is_some_and(|fields| fields.first == IntervalField::Minute && fields.last == IntervalField::Second)
+    }
+
+    /// Two numbers in a row: the first counts days, if the second counts hours.
+    fn add_numbers(
+        &mut self,
+        days: Option<WrittenNumber>,
+        number: WrittenNumber,
+        unit: WrittenUnit,
+    ) -> Result<(), Bad> {
+        if let Some(days) = days {
+            if !matches!(unit, WrittenUnit::Hour) {
+                return Err(Bad::Syntax);
+            }
+            self.add(days, WrittenUnit::Day)?;
+        }
+        self.add(number, unit)
     }
 
     /// `HH:MM[:SS[.f]]`, or `MM:SS.f`.
@@ -251,7 +338,7 @@ impl IntervalSum {
             part.parse().map_err(|_| Bad::Field)
         };
         let (hours, minutes, seconds) = match parts.as_slice() {
-            [minutes, seconds] if seconds.contains('.') => (0, whole(minutes)?, *seconds),
+            [minutes, seconds] if seconds.contains('.') || self.has_minutes_first() => (0, whole(minutes)?, *seconds),
             [hours, minutes] => (whole(hours)?, whole(minutes)?, "0"),
             [hours, minutes, seconds] => (whole(hours)?, whole(minutes)?, *seconds),
             _ => return Err(Bad::Syntax),
@@ -282,10 +369,11 @@ impl IntervalSum {
         let bytes = text.as_bytes();
         let mut at = 0;
         let mut pending: Option<WrittenNumber> = None;
+        let mut before: Option<WrittenNumber> = None;
         let mut ago = false;
         while at < bytes.len() {
             let byte = bytes[at];
-            if byte.is_ascii_whitespace() || matches!(byte, b'@' | b',') {
+            if byte.is_ascii_whitespace() || byte.is_ascii_punctuation() && !matches!(byte, b'+' | b'-' | b'.') {
                 at += 1;
             } else if byte.is_ascii_alphabetic() {
                 let start = at;
@@ -294,9 +382,11 @@ impl IntervalSum {
                 }
                 let word = text[start..at].to_ascii_lowercase();
                 match (word.as_str(), pending.take()) {
-                    ("ago", None) if self.named != 0 => ago = true,
-                    (word, Some(number)) => self.add(number, WrittenUnit::named(word).ok_or(Bad::Syntax)?)?,
-                    ("infinity", None) => return Err(Bad::Infinite),
+                    ("ago", None) => ago = true,
+                    (word, Some(number)) => {
+                        let unit = WrittenUnit::named(word).ok_or(Bad::Syntax)?;
+                        self.add_numbers(before.take(), number, unit)?;
+                    }
                     _ => return Err(Bad::Syntax),
                 }
             } else {
@@ -311,10 +401,9 @@ impl IntervalSum {
                 while at < bytes.len() && matches!(bytes[at], b'0'..=b'9' | b'.') {
                     at += 1;
                 }
-                if at == start {
-                    if text[start..].starts_with("infinity") {
-                        return Err(Bad::Infinite);
-                    }
+                // A sign stands before a digit.
+                let is_signed = matches!(byte, b'-' | b'+');
+                if at == start || is_signed && bytes[start] == b'.' {
                     return Err(Bad::Syntax);
                 }
                 match bytes.get(at) {
@@ -323,6 +412,9 @@ impl IntervalSum {
                             at += 1;
                         }
                         // A number before a time counts days.
+                        if before.is_some() {
+                            return Err(Bad::Syntax);
+                        }
                         if let Some(days) = pending.take() {
                             self.add(days, WrittenUnit::Day)?;
                         }
@@ -346,16 +438,18 @@ impl IntervalSum {
                         self.add(months, WrittenUnit::Month)?;
                     }
                     _ => {
-                        if pending.is_some() {
+                        if before.is_some() {
                             return Err(Bad::Syntax);
                         }
+                        before = pending.take();
                         pending = Some(WrittenNumber::read(negative, &text[start..at])?);
                     }
                 }
             }
         }
-        if let Some(seconds) = pending {
-            self.add(seconds, WrittenUnit::Second)?;
+        if let Some(number) = pending {
+            let unit = self.fields.map_or(WrittenUnit::Second, IntervalFields::unit);
+            self.add_numbers(before, number, unit)?;
         }
         if self.named == 0 {
             return Err(Bad::Syntax);
@@ -368,31 +462,70 @@ impl IntervalSum {
         Ok(())
     }
 
-    /// What follows the `P` of `P1Y2M3DT4H5M6.7S` or `P0001-02-03T04:05:06`.
+    /// What follows the `P` of `P1Y2M3DT4H5M6.7S`, `P0001-02-03T04:05:06` or `P00010203T040506`.
     fn read_iso(&mut self, text: &str) -> Result<(), Bad> {
-        let (date, time) = match text.find(['T', 't']) {
+        let (date, time) = match text.find('T') {
             Some(at) => (&text[..at], Some(&text[at + 1..])),
             None => (text, None),
         };
         if date.is_empty() && time.is_none() {
             return Err(Bad::Syntax);
         }
-        let basic: Vec<&str> = date.split('-').collect();
-        if let [years, months, days] = basic.as_slice()
-            && date.bytes().all(|byte| byte.is_ascii_digit() || byte == b'-')
-            && !years.is_empty()
-        {
-            self.add(WrittenNumber::read(false, years)?, WrittenUnit::Year)?;
-            self.add(WrittenNumber::read(false, months)?, WrittenUnit::Month)?;
-            self.add(WrittenNumber::read(false, days)?, WrittenUnit::Day)?;
-        } else {
-            self.read_designated(date, false)?;
-        }
+        self.read_iso_date(date)?;
         match time {
-            Some(time) if time.contains(':') => self.add_time(false, time),
-            Some(time) => self.read_designated(time, true),
+            Some(time) => self.read_iso_time(time),
             None => Ok(()),
         }
+    }
+
+    fn read_iso_date(&mut self, date: &str) -> Result<(), Bad> {
+        const UNITS: [WrittenUnit; 3] = [WrittenUnit::Year, WrittenUnit::Month, WrittenUnit::Day];
+        if date.is_empty() || date.ends_with(|c: char| c.is_ascii_alphabetic()) {
+            return self.read_designated(date, false);
+        }
+        if date.len() == 8 && date.bytes().all(|byte| byte.is_ascii_digit()) {
+            return self.add_parts([&date[..4], &date[4..6], &date[6..]].into_iter().zip(UNITS));
+        }
+        // The sign of the year is no separator.
+        let (sign, unsigned) = date.split_at(usize::from(date.starts_with('-')));
+        let first = unsigned.find('-').unwrap_or(unsigned.len());
+        let (year, rest) = date.split_at(sign.len() + first);
+        let rest = rest.strip_prefix('-').map(|rest| rest.split('-').collect::<Vec<_>>());
+        let rest = rest.unwrap_or_default();
+        if rest.len() > 2 {
+            return Err(Bad::Syntax);
+        }
+        self.add_parts([year].into_iter().chain(rest).zip(UNITS))
+    }
+
+    fn read_iso_time(&mut self, time: &str) -> Result<(), Bad> {
+        const UNITS: [WrittenUnit; 3] = [WrittenUnit::Hour, WrittenUnit::Minute, WrittenUnit::Second];
+        if time.is_empty() || time.ends_with(|c: char| c.is_ascii_alphabetic()) {
+            return self.read_designated(time, true);
+        }
+        let whole = time.split('.').next().unwrap_or_default();
+        if whole.len() == 6 && whole.bytes().all(|byte| byte.is_ascii_digit()) {
+            return self.add_parts([&time[..2], &time[2..4], &time[4..]].into_iter().zip(UNITS));
+        }
+        let parts: Vec<&str> = time.split(':').collect();
+        if parts.len() > 3 {
+            return Err(Bad::Syntax);
+        }
+        self.add_parts(parts.into_iter().zip(UNITS))
+    }
+
+    fn add_parts<'a>(&mut self, parts: impl Iterator<Item = (&'a str, WrittenUnit)>) -> Result<(), Bad> {
+        for (text, unit) in parts {
+            let unsigned = text.strip_prefix(['-', '+']).unwrap_or(text);
+            self.add_again(WrittenNumber::read(text.starts_with('-'), unsigned)?, unit)?;
+        }
+        Ok(())
+    }
+
+    /// ISO 8601 lets a unit come again.
+    fn add_again(&mut self, number: WrittenNumber, unit: WrittenUnit) -> Result<(), Bad> {
+        self.named = 0;
+        self.add(number, unit)
     }
 
     fn read_designated(&mut self, mut text: &str, in_time: bool) -> Result<(), Bad> {
@@ -403,7 +536,7 @@ impl IntervalSum {
                 .find(|c: char| !c.is_ascii_digit() && c != '.')
                 .ok_or(Bad::Syntax)?;
             let number = WrittenNumber::read(negative, &unsigned[..end])?;
-            let unit = match (unsigned.as_bytes()[end].to_ascii_uppercase(), in_time) {
+            let unit = match (unsigned.as_bytes()[end], in_time) {
                 (b'Y', false) => WrittenUnit::Year,
                 (b'M', false) => WrittenUnit::Month,
                 (b'W', false) => WrittenUnit::Week,
@@ -413,7 +546,7 @@ impl IntervalSum {
                 (b'S', true) => WrittenUnit::Second,
                 _ => return Err(Bad::Syntax),
             };
-            self.add(number, unit)?;
+            self.add_again(number, unit)?;
             text = &unsigned[end + 1..];
         }
         Ok(())

@@ -29,10 +29,13 @@ pub use self::array::multidimensional;
 pub use self::builder::{ColumnBuilder, scalar_from_binary, scalar_from_text, scalar_null, utf8};
 pub use self::bytes::{parse_bool, parse_bytea, parse_uuid, read_escape, read_hex, uuid_text, write_bytea, write_hex};
 pub use self::datetime::{
-    DateOrder, InputStyle, parse_date, parse_time, parse_timestamp, parse_timestamptz, zone_named,
+    DATE_RANGE, DateOrder, InputStyle, TIMESTAMP_RANGE_US, parse_date, parse_time, parse_timestamp, parse_timestamptz,
+    zone_named,
 };
 pub use self::formatter::{ColumnFormatter, ObjectNames, TextStyle};
-pub use self::interval::{IntervalStyle, parse_interval, write_interval};
+pub use self::interval::{
+    IntervalField, IntervalFields, IntervalStyle, parse_interval, parse_interval_of, write_interval,
+};
 
 use std::collections::HashMap;
 

@@ -19,7 +19,7 @@ use super::signatures::{self, Kind, Signature};
 use super::typed::{Typed, at, cast_to};
 use super::{Analyzer, Result};
 use crate::error::{SqlError, state};
-use crate::sql::functions::{calls, functions};
+use crate::sql::functions::{Modifier, calls, functions, interval_extreme};
 use crate::sql::plan::names::fold;
 use crate::types::PgType;
 
@@ -318,6 +318,26 @@ impl Analyzer<'_> {
         if name == "unnest" {
             return self.unnest_call(arguments, chosen.result, position);
         }
+        if let ("current_timestamp" | "localtimestamp" | "localtime", [digits]) = (name, arguments.as_slice())
+            && let Expr::Literal(ScalarValue::Int32(Some(digits)), _) = digits.expr
+            && let Ok(digits) = u32::try_from(digits)
+        {
+            let digits = Some(digits.min(6));
+            let whole = self.named_call(name, Vec::new(), position)?;
+            let modifier = Modifier { digits, fields: None };
+            return Ok(Typed {
+                expr: modifier.apply(whole.expr),
+                ..whole
+            });
+        }
+        // age(x) counts from the midnight that today began with.
+        if let ("age", [_]) = (name, arguments.as_slice()) {
+            let wanted = PgType::from_oid(chosen.arguments[0]).expect("it is a time");
+            let today = self.named_call("current_date", Vec::new(), position)?;
+            let mut both = vec![self.cast(today, &wanted, Context::Explicit)?];
+            both.extend(arguments);
+            return self.named_call(name, both, position);
+        }
         if name == "pg_typeof" {
             let type_name = Expr::Literal(ScalarValue::Utf8(Some(arguments[0].type_name())), None);
             return Ok(Typed::new(
@@ -456,7 +476,10 @@ impl Analyzer<'_> {
                 ..only.clone()
             });
         }
-        let function = self.scalar(name).expect("it is a function of the engine's or ours");
+        let function = match common {
+            PgType::Interval => interval_extreme(name),
+            _ => self.scalar(name).expect("it is a function of the engine's or ours"),
+        };
         let exprs = arguments.into_iter().map(|typed| typed.expr).collect();
         let expr = Expr::ScalarFunction(ScalarFunction::new_udf(function, exprs));
         Ok(Typed::new(expr, common, position))
@@ -619,6 +642,10 @@ impl Analyzer<'_> {
         {
             *row = self.named_call("row_to_json", vec![row.clone()], position)?;
         }
+        // DISTINCT compares the values themselves.
+        if !given.distinct {
+            self.zone_in_json(name, &mut arguments, position)?;
+        }
         let types: Vec<u32> = arguments.iter().map(Typed::oid).collect();
         let candidates: Vec<&'static Signature> = signatures::of(name)
             .iter()
@@ -649,6 +676,21 @@ impl Analyzer<'_> {
             _ => arguments,
         };
         Ok((function, arguments, result))
+    }
+
+    /// An aggregate does not know the session's time zone: times with a zone are written as JSON before it.
+    fn zone_in_json(&self, name: &str, arguments: &mut [Typed], position: Option<usize>) -> Result<()> {
+        let write = match name {
+            "json_agg" | "json_object_agg" => "to_json",
+            "jsonb_agg" | "jsonb_object_agg" => "to_jsonb",
+            _ => return Ok(()),
+        };
+        if let Some(value) = arguments.last_mut()
+            && matches!(bottom(&value.pg_type()), PgType::TimestampTz)
+        {
+            *value = self.named_call(write, vec![value.clone()], position)?;
+        }
+        Ok(())
     }
 
     /// What an aggregate returns, as PostgreSQL types it.
@@ -814,4 +856,12 @@ fn not_yet(name: &str, arguments: &[Typed]) -> SqlError {
         format!("function {name}({}) is not supported", types.join(", ")),
         "docs/sql.md says what is not there yet.",
     )
+}
+
+/// The type of what an array holds, or the type itself.
+fn bottom(pg_type: &PgType) -> &PgType {
+    match pg_type {
+        PgType::Array(item) => bottom(item),
+        scalar => scalar,
+    }
 }

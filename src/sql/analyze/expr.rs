@@ -6,7 +6,7 @@ use datafusion::logical_expr::{Expr, Operator};
 use sqlparser::ast::Spanned;
 use sqlparser::ast::{self, BinaryOperator, DateTimeField, UnaryOperator, Value};
 
-use super::kinds::{self, Context};
+use super::kinds;
 use super::operators::{binary, truth};
 use super::scope::Scope;
 use super::typed::{Ty, Typed, at, literal};
@@ -31,7 +31,7 @@ impl Analyzer<'_> {
             ast::Expr::TypedString(typed) => {
                 let wanted = self.data_type(&typed.data_type, place())?;
                 let value = self.value(&typed.value.value, self.position(typed.value.span))?;
-                self.cast(value, &wanted, Context::Explicit)
+                self.cast_to_written(value, &typed.data_type, &wanted)
             }
             ast::Expr::Interval(interval) => self.interval(interval, scope, place()),
             ast::Expr::Cast {
@@ -48,7 +48,7 @@ impl Analyzer<'_> {
                     }
                     other => self.expr(other, scope)?,
                 };
-                self.cast(typed, &wanted, Context::Explicit)
+                self.cast_to_written(typed, data_type, &wanted)
             }
             ast::Expr::UnaryOp { op, expr: operand } => self.unary(*op, operand, scope, place()),
             ast::Expr::BinaryOp { left, op, right } => self.binary_op(left, op, right, scope),
@@ -282,21 +282,6 @@ impl Analyzer<'_> {
             ),
         };
         Err(at(error, position))
-    }
-
-    fn interval(&self, interval: &ast::Interval, scope: &Scope, position: Option<usize>) -> Result<Typed> {
-        let typed = self.expr(&interval.value, scope)?;
-        let Some(text) = typed.literal() else {
-            return self.cast(typed, &PgType::Interval, Context::Explicit);
-        };
-        let unit = interval.last_field.as_ref().or(interval.leading_field.as_ref());
-        let text = match unit {
-            // A number alone counts what is written last.
-            Some(unit) if text.trim().parse::<f64>().is_ok() => format!("{} {unit}", text.trim()),
-            _ => text.to_string(),
-        };
-        let literal = Expr::Literal(ScalarValue::Utf8(Some(text)), None);
-        self.cast(Typed::unknown(literal, position), &PgType::Interval, Context::Explicit)
     }
 
     fn unary(&self, op: UnaryOperator, operand: &ast::Expr, scope: &Scope, place: Option<usize>) -> Result<Typed> {

@@ -17,6 +17,7 @@ mod from;
 mod group;
 mod join;
 mod kinds;
+mod modifier;
 mod number;
 mod operators;
 mod query;
@@ -49,6 +50,7 @@ use crate::sql::functions::functions;
 use crate::sql::plan::{PlanContext, Reached, position};
 use crate::types::PgType;
 
+pub use modifier::of_type as time_modifier;
 pub use query::{OutColumn, Output};
 pub use scope::{Clause, Item, Scope, ScopeColumn};
 pub use typed::{Ty, Typed};

@@ -263,11 +263,39 @@ impl Analyzer<'_> {
         }
     }
 
+    /// `now`, `today`, `tomorrow` and `yesterday`.
+    fn read_moment(&self, text: &str, wanted: &PgType, position: Option<usize>) -> Result<Option<Typed>> {
+        if !matches!(wanted, PgType::Date | PgType::Timestamp | PgType::TimestampTz) {
+            return Ok(None);
+        }
+        let days = match text.trim().to_ascii_lowercase().as_str() {
+            "now" => {
+                let now = self.named_call("now", Vec::new(), position)?;
+                return self.cast(now, wanted, Context::Explicit).map(Some);
+            }
+            "today" => 0,
+            "tomorrow" => 1,
+            "yesterday" => -1,
+            _ => return Ok(None),
+        };
+        let today = self.named_call("current_date", Vec::new(), position)?;
+        let days = Typed::new(
+            literal(ScalarValue::Int32(Some(days)), &PgType::Int4),
+            PgType::Int4,
+            position,
+        );
+        let day = self.binary("+", today, days, position)?;
+        self.cast(day, wanted, Context::Explicit).map(Some)
+    }
+
     fn read_text(&self, text: String, wanted: &PgType, position: Option<usize>) -> Result<Typed> {
         let made = |expr: Expr, pg_type: PgType| Typed::new(expr, pg_type, position);
         if let Some(name) = catalog_input(wanted) {
             let text = Expr::Literal(ScalarValue::Utf8(Some(text)), None);
             return Ok(made(self.catalog_call(name, vec![text])?, wanted.clone()));
+        }
+        if let Some(typed) = self.read_moment(&text, wanted, position)? {
+            return Ok(typed);
         }
         match wanted {
             PgType::Text | PgType::Varchar(None) | PgType::Char(0) | PgType::Unknown => {

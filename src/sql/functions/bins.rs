@@ -4,6 +4,7 @@ use super::overload::{Kind, Made, Overload, Row, Value};
 use super::temporal::DAY_US;
 use crate::error::{SqlError, state};
 use crate::sql::functions::aggregates::Summand;
+use crate::types::calendar::is_infinite;
 use arrow::datatypes::IntervalMonthDayNano;
 
 use Kind::{Interval, Timestamp, TimestampTz};
@@ -31,6 +32,12 @@ fn bin<'a>(row: &Row<'a>) -> Made<'a> {
             state::DATETIME_FIELD_OVERFLOW,
             "stride must be greater than zero",
         ));
+    }
+    if is_infinite(time) {
+        return Ok(Value::Int(time));
+    }
+    if is_infinite(origin) {
+        return Err(SqlError::new(state::DATETIME_FIELD_OVERFLOW, "origin out of range"));
     }
     let since = time.checked_sub(origin).ok_or_else(overflow)?;
     let start = since

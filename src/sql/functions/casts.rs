@@ -13,8 +13,9 @@ use arrow::array::{
 };
 use arrow::compute::{CastOptions, cast_with_options};
 use arrow::datatypes::{
-    DataType, Decimal128Type, Field, FieldRef, Float32Type, Float64Type, Int16Type, Int32Type, Int64Type,
-    IntervalMonthDayNanoType, IntervalUnit, TimeUnit, TimestampMicrosecondType,
+    DataType, Date32Type, Decimal128Type, Field, FieldRef, Float32Type, Float64Type, Int16Type, Int32Type, Int64Type,
+    IntervalMonthDayNano, IntervalMonthDayNanoType, IntervalUnit, Time64MicrosecondType, TimeUnit,
+    TimestampMicrosecondType,
 };
 use arrow::error::ArrowError;
 use bytes::BytesMut;
@@ -35,6 +36,7 @@ use super::arithmetic::{self, out_of_range};
 use super::numeric::{Numbers, collect};
 use super::{fail, growth, temporal, zone};
 use crate::error::{SqlError, state};
+use crate::types::calendar::{infinite_days, is_infinite};
 use crate::types::numeric::{DecimalShape, not_finite};
 use crate::types::varying::Numeric;
 use crate::types::{ColumnBuilder, ColumnFormatter, PgType, TextStyle};
@@ -154,7 +156,7 @@ fn is_restricted_text(pg_type: &PgType) -> bool {
 /// Whether PostgreSQL's cast is not Arrow's.
 fn differs(from: &Field, to: &Field) -> bool {
     use DataType::{
-        Date32, Decimal128, Float32, Float64, Int16, Int32, Int64, LargeBinary, Null, Time64, Timestamp, Utf8,
+        Date32, Decimal128, Float32, Float64, Int16, Int32, Int64, Interval, LargeBinary, Null, Time64, Timestamp, Utf8,
     };
     // Types that no column has are the engine's own business: other units, other forms of text.
     let ours = |field: &Field| PgType::of_field(field).is_some_and(|known| known.arrow() == *field.data_type());
@@ -169,7 +171,8 @@ fn differs(from: &Field, to: &Field) -> bool {
         (Int64, Int32 | Int16) | (Int32, Int16) => true,
         (Float64, Float32) => true,
         (Timestamp(_, from), Timestamp(_, to)) => from.is_some() != to.is_some(),
-        (Timestamp(_, Some(_)), Date32 | Time64(_)) | (Date32, Timestamp(_, _)) => true,
+        (Time64(_), Interval(_)) | (Interval(_), Time64(_)) => true,
+        (Timestamp(..), Date32 | Time64(_)) | (Date32, Timestamp(..)) => true,
         (
             Int16 | Int32 | Int64 | Float32 | Float64 | Decimal128(_, _) | LargeBinary,
             Decimal128(_, _) | LargeBinary,
@@ -268,7 +271,9 @@ pub fn map(
 
 /// Casts a column between two fields' types; `zone` is the session's.
 pub fn cast(column: &ArrayRef, from: &Field, to: &Field, zone: Tz) -> Result<ArrayRef, SqlError> {
-    use DataType::{Date32, Decimal128, Float32, Float64, Int16, Int32, Int64, LargeBinary, Time64, Timestamp, Utf8};
+    use DataType::{
+        Date32, Decimal128, Float32, Float64, Int16, Int32, Int64, Interval, LargeBinary, Time64, Timestamp, Utf8,
+    };
     match (column.data_type(), to.data_type()) {
         (Utf8, Utf8) => restrict(column.as_string(), to),
         (_, Utf8) => {
@@ -326,9 +331,32 @@ pub fn cast(column: &ArrayRef, from: &Field, to: &Field, zone: Tz) -> Result<Arr
             let instants = times(column, |local| zone::from_local(local, zone));
             Ok(Arc::new(instants.with_timezone("UTC")))
         }
-        (Timestamp(_, Some(_)), Date32 | Time64(_)) => {
-            let local: ArrayRef = Arc::new(times(column, |instant| zone::to_local(instant, zone)));
-            strict(&local, to.data_type())
+        (Time64(_), Interval(_)) => {
+            let intervals = column
+                .as_primitive::<Time64MicrosecondType>()
+                .unary::<_, IntervalMonthDayNanoType>(|us| IntervalMonthDayNano::new(0, 0, us * 1_000));
+            Ok(Arc::new(intervals))
+        }
+        // What is left of whole days.
+        (Interval(_), Time64(_)) => {
+            let times = column
+                .as_primitive::<IntervalMonthDayNanoType>()
+                .unary::<_, Time64MicrosecondType>(|value| (value.nanoseconds / 1_000).rem_euclid(temporal::DAY_US));
+            Ok(Arc::new(times))
+        }
+        (Timestamp(_, zoned), Date32 | Time64(_)) => {
+            let zone = if zoned.is_some() { zone } else { Tz::UTC };
+            let local = times(column, |instant| zone::to_local(instant, zone));
+            Ok(match to.data_type() {
+                Date32 => Arc::new(local.unary::<_, Date32Type>(|local| match is_infinite(local) {
+                    true => infinite_days(local),
+                    false => local.div_euclid(temporal::DAY_US) as i32,
+                })),
+                // An infinite time has no time of day.
+                _ => Arc::new(local.unary_opt::<_, Time64MicrosecondType>(|local| {
+                    (!is_infinite(local)).then(|| local.rem_euclid(temporal::DAY_US))
+                })),
+            })
         }
         (Date32, Timestamp(_, Some(_))) => {
             let instants = temporal::midnights(column, |local| zone::from_local(local, zone))?;

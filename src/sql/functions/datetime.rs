@@ -10,8 +10,8 @@ use arrow::array::{
     StringArray, Time64MicrosecondArray, TimestampMicrosecondArray,
 };
 use arrow::datatypes::{
-    DataType, Date32Type, Field, FieldRef, Float32Type, Float64Type, Int32Type, Int64Type, IntervalMonthDayNano,
-    IntervalMonthDayNanoType, IntervalUnit, Time64MicrosecondType, TimeUnit, TimestampMicrosecondType,
+    DataType, Field, FieldRef, Float32Type, Float64Type, Int32Type, Int64Type, IntervalMonthDayNano,
+    IntervalMonthDayNanoType, IntervalUnit, TimeUnit, TimestampMicrosecondType,
 };
 use bytes::BytesMut;
 use chrono_tz::Tz;
@@ -21,19 +21,18 @@ use datafusion::logical_expr::{
 };
 
 use super::aggregates::Summand;
-use super::numeric::Numbers;
-use super::part::{Part, date_part, interval_part, time_part, truncate, truncate_interval};
+use super::extracted::{Extracted, instant_and_local, is_finite, part_as_double, part_of};
+use super::numeric::{Numbers, collect};
+use super::part::{Part, truncate, truncate_interval};
 use super::patterns;
 use super::temporal::{self, DAY_US};
 use super::{fail, over_columns, type_name, undefined_function, zone};
 use crate::error::{SqlError, state};
-use crate::types::calendar::{civil_from_days, days_from_civil, days_in_month, offset_at};
+use crate::types::calendar::{PG_EPOCH_DAYS, civil_from_days, days_from_civil, days_in_month, is_infinite};
 use crate::types::float::write_f64;
 use crate::types::{IntervalStyle, write_interval};
 
 const SECOND_US: i64 = 1_000_000;
-/// Fractional digits of the Julian day of a timestamp.
-const JULIAN_SCALE: i8 = 20;
 const HOUR_US: i64 = 3_600 * SECOND_US;
 const MINUTE_US: i64 = 60 * SECOND_US;
 const INTERVAL: DataType = DataType::Interval(IntervalUnit::MonthDayNano);
@@ -238,11 +237,16 @@ impl DateTime {
 
     fn result(&self, arguments: &[DataType], field: Option<&str>) -> DataType {
         match self.function {
-            DateFunction::Extract => match (field.and_then(Part::of_name), &arguments[1]) {
-                (Some(Part::Epoch), DataType::Date32) => DataType::Decimal128(20, 0),
-                (Some(Part::Julian), DataType::Timestamp(_, _)) => DataType::Decimal128(38, JULIAN_SCALE),
-                (part, _) => DataType::Decimal128(20, part.map_or(6, Part::scale)),
-            },
+            DateFunction::Extract => {
+                let part = field.and_then(Part::of_name);
+                match (part, &arguments[1]) {
+                    (Some(part), DataType::Date32 | DataType::Timestamp(..)) if part.is_infinite() => {
+                        DataType::LargeBinary
+                    }
+                    (None, _) => DataType::LargeBinary,
+                    (Some(part), _) => DataType::Decimal128(20, part.scale()),
+                }
+            }
             DateFunction::DatePart => DataType::Float64,
             DateFunction::DateTrunc => arguments[1].clone(),
             DateFunction::TimeZone => match &arguments[1] {
@@ -328,20 +332,6 @@ fn interval(column: &ArrayRef, row: usize) -> IntervalMonthDayNano {
     column.as_primitive::<IntervalMonthDayNanoType>().value(row)
 }
 
-/// Microseconds since 1970: of the instant, and of the wall clock in `zone`.
-fn instant_and_local(column: &ArrayRef, row: usize, zone: Tz) -> (i64, i64) {
-    match column.data_type() {
-        DataType::Timestamp(_, Some(_)) => {
-            let instant = column.as_primitive::<TimestampMicrosecondType>().value(row);
-            (instant, zone::to_local(instant, zone))
-        }
-        _ => {
-            let local = column.as_primitive::<TimestampMicrosecondType>().value(row);
-            (local, local)
-        }
-    }
-}
-
 /// Microseconds east of UTC.
 fn displacement(east: IntervalMonthDayNano) -> Result<i64, SqlError> {
     if east.months != 0 || east.days != 0 {
@@ -394,16 +384,23 @@ impl DateTime {
                     let (name, source) = (text(&columns[0]).value(row), &columns[1]);
                     part_as_double(name, source, row, session)
                 })?;
-                Ok(Arc::new(Float64Array::from(values)))
+                Ok(Arc::new(
+                    values.into_iter().map(Option::flatten).collect::<Float64Array>(),
+                ))
             }
             DateFunction::Extract => {
                 let values = rows_of(columns, rows, |row| {
                     part_of(text(&columns[0]).value(row), &columns[1], row, session)
                 })?;
+                let values: Vec<Option<Extracted>> = values.into_iter().map(Option::flatten).collect();
                 let DataType::Decimal128(_, to) = result else {
-                    unreachable!("extract gives NUMERIC")
+                    return collect(rows, |row| Ok(values[row].map(Extracted::number)));
                 };
-                let scaled = values.into_iter().map(|value| {
+                let finite = values.into_iter().map(|value| match value? {
+                    Extracted::Finite(value, scale) => Some((value, scale)),
+                    Extracted::Infinite(_) => unreachable!("a part that is infinite is NUMERIC of any scale"),
+                });
+                let scaled = finite.map(|value| {
                     value.map(|(value, scale)| match *to >= scale {
                         true => value * 10i128.pow((*to - scale) as u32),
                         false => value / 10i128.pow((scale - *to) as u32),
@@ -419,6 +416,9 @@ impl DateTime {
                 let zoned = matches!(source.data_type(), DataType::Timestamp(_, Some(_)));
                 let values = rows_of(columns, rows, |row| {
                     let value = source.value(row);
+                    if is_infinite(value) {
+                        return Ok(value);
+                    }
                     if let DataType::Interval(_) = columns[0].data_type() {
                         let east = displacement(interval(&columns[0], row))?;
                         return Ok(if zoned { value + east } else { value - east });
@@ -443,7 +443,7 @@ impl DateTime {
                 let values = rows_of(columns, rows, |row| {
                     let (_, left) = instant_and_local(&columns[0], row, session);
                     let (_, right) = instant_and_local(&columns[1], row, session);
-                    Ok(age(left, right))
+                    age(left, right)
                 })?;
                 Ok(Arc::new(IntervalMonthDayNanoArray::from(values)))
             }
@@ -508,7 +508,7 @@ impl DateTime {
                 Ok(Arc::new(IntervalMonthDayNanoArray::from(values)))
             }
             DateFunction::IsFinite => {
-                let values = rows_of(columns, rows, |_| Ok(true))?;
+                let values = rows_of(columns, rows, |row| Ok(is_finite(&columns[0], row)))?;
                 Ok(Arc::new(BooleanArray::from(values)))
             }
             DateFunction::ToTimestamp => {
@@ -573,13 +573,16 @@ impl DateTime {
         }
         let zoned = matches!(source.data_type(), DataType::Timestamp(_, Some(_)));
         let values = rows_of(columns, rows, |row| {
+            let value = source.as_primitive::<TimestampMicrosecondType>().value(row);
+            if is_infinite(value) {
+                return Ok(value);
+            }
             let part = Part::of_name(field(row)).ok_or_else(|| unknown(row))?;
             let zone = match columns.get(2) {
                 Some(zone) => zone_named(text(zone).value(row))?,
                 None if zoned => session,
                 None => Tz::UTC,
             };
-            let value = source.as_primitive::<TimestampMicrosecondType>().value(row);
             let truncated = truncate(part, zone::to_local(value, zone)).ok_or_else(|| unknown(row))?;
             Ok(zone::from_local(truncated, zone))
         })?;
@@ -589,108 +592,20 @@ impl DateTime {
     }
 }
 
-/// The value of a part as `date_part` gives it: a date is the timestamp of its midnight.
-fn part_as_double(name: &str, column: &ArrayRef, row: usize, zone: Tz) -> Result<f64, SqlError> {
-    const YEAR_SECONDS: f64 = 365.25 * 86_400.0;
-    if let DataType::Date32 = column.data_type() {
-        let midnight = temporal::midnight(column.as_primitive::<Date32Type>().value(row))?;
-        let midnight: ArrayRef = Arc::new(TimestampMicrosecondArray::from(vec![midnight]));
-        return part_as_double(name, &midnight, 0, zone);
+/// The difference in years, months, days and time, as a calendar counts it. Infinity is the last time that it has in
+/// PostgreSQL.
+fn age(left_us: i64, right_us: i64) -> Result<IntervalMonthDayNano, SqlError> {
+    if left_us == i64::MIN || right_us == i64::MIN {
+        return Err(SqlError::new(state::DATETIME_FIELD_OVERFLOW, "timestamp out of range"));
     }
-    match (Part::of_name(name), column.data_type()) {
-        (Some(Part::Epoch), DataType::Interval(_)) => {
-            let value = interval(column, row);
-            let seconds = (value.nanoseconds / 1000) as f64 / 1e6;
-            let seconds = seconds + YEAR_SECONDS * f64::from(value.months / 12);
-            Ok(seconds + 30.0 * 86_400.0 * f64::from(value.months % 12) + 86_400.0 * f64::from(value.days))
-        }
-        (Some(Part::Julian), DataType::Timestamp(_, _)) => {
-            let (_, local) = instant_and_local(column, row, zone);
-            let day = date_part(Part::Julian, local.div_euclid(DAY_US)) as f64;
-            Ok(day + local.rem_euclid(DAY_US) as f64 / DAY_US as f64)
-        }
-        _ => {
-            let (value, scale) = part_of(name, column, row, zone)?;
-            Ok(value as f64 / 10f64.powi(i32::from(scale)))
-        }
-    }
-}
-
-/// The value of a part, with its fractional digits.
-fn part_of(name: &str, column: &ArrayRef, row: usize, zone: Tz) -> Result<(i128, i8), SqlError> {
-    let unknown = |known: bool| {
-        let (code, what) = match known {
-            true => (state::FEATURE_NOT_SUPPORTED, "not supported"),
-            false => (state::INVALID_PARAMETER_VALUE, "not recognized"),
-        };
-        SqlError::new(
-            code,
-            format!(
-                "unit \"{}\" {what} for type {}",
-                name.to_lowercase(),
-                type_name(column.data_type())
-            ),
-        )
-    };
-    let part = Part::of_name(name).ok_or_else(|| unknown(false))?;
-    if let DataType::Interval(_) = column.data_type() {
-        let value = interval_part(part, interval(column, row)).ok_or_else(|| unknown(true))?;
-        return Ok((value, part.scale()));
-    }
-    let value = match column.data_type() {
-        DataType::Time64(_) => {
-            let time = column.as_primitive::<Time64MicrosecondType>().value(row);
-            match part {
-                Part::Epoch => Some(time),
-                _ => time_part(part, time),
-            }
-        }
-        // Not by its midnight, which may be out of a timestamp's range.
-        DataType::Date32 => {
-            let days = i64::from(column.as_primitive::<Date32Type>().value(row));
-            match part {
-                Part::Epoch => return Ok((i128::from(days) * i128::from(DAY_US), part.scale())),
-                Part::ZoneSeconds | Part::ZoneHour | Part::ZoneMinute => None,
-                _ if time_part(part, 0).is_some() => None,
-                _ => Some(date_part(part, days)),
-            }
-        }
-        data_type => {
-            let (instant, local) = instant_and_local(column, row, zone);
-            let offset = i64::from(offset_at(zone, instant));
-            let zoned = matches!(data_type, DataType::Timestamp(_, Some(_)));
-            match part {
-                Part::Epoch => Some(instant),
-                Part::Julian => {
-                    let one = 10i128.pow(JULIAN_SCALE as u32);
-                    let day = i128::from(date_part(part, local.div_euclid(DAY_US)));
-                    let time = i128::from(local.rem_euclid(DAY_US)) * one / i128::from(DAY_US);
-                    return Ok((day * one + time, JULIAN_SCALE));
-                }
-                Part::ZoneSeconds if zoned => Some(offset),
-                Part::ZoneHour if zoned => Some(offset / 3_600),
-                Part::ZoneMinute if zoned => Some(offset / 60 % 60),
-                Part::ZoneSeconds | Part::ZoneHour | Part::ZoneMinute => None,
-                _ => match time_part(part, local.rem_euclid(DAY_US)) {
-                    Some(value) => Some(value),
-                    None => Some(date_part(part, local.div_euclid(DAY_US))),
-                },
-            }
-        }
-    };
-    let value = value.ok_or_else(|| unknown(true))?;
-    Ok((i128::from(value), part.scale()))
-}
-
-/// The difference in years, months, days and time, as a calendar counts it.
-fn age(left_us: i64, right_us: i64) -> IntervalMonthDayNano {
     let negative = left_us < right_us;
     let (later, earlier) = if negative {
         (right_us, left_us)
     } else {
         (left_us, right_us)
     };
-    let (later_days, earlier_days) = (later.div_euclid(DAY_US), earlier.div_euclid(DAY_US));
+    let days_of = |us: i64| us.div_euclid(DAY_US) + if is_infinite(us) { i64::from(PG_EPOCH_DAYS) } else { 0 };
+    let (later_days, earlier_days) = (days_of(later), days_of(earlier));
     let (y1, m1, d1) = civil_from_days(later_days);
     let (y0, m0, d0) = civil_from_days(earlier_days);
     let mut time = later.rem_euclid(DAY_US) - earlier.rem_euclid(DAY_US);
@@ -701,17 +616,16 @@ fn age(left_us: i64, right_us: i64) -> IntervalMonthDayNano {
         days -= 1;
     }
     if days < 0 {
-        // Days are borrowed from the month of the earlier date, or of the later where the result is negative.
-        let (year, month) = if negative { (y1, m1) } else { (y0, m0) };
-        days += i64::from(days_in_month(year, month));
+        // Days are borrowed from the month of the earlier date.
+        days += i64::from(days_in_month(y0, m0));
         months -= 1;
     }
     let sign = if negative { -1 } else { 1 };
-    IntervalMonthDayNano {
+    Ok(IntervalMonthDayNano {
         months: (sign * months) as i32,
         days: (sign * days) as i32,
         nanoseconds: sign * time * 1000,
-    }
+    })
 }
 
 fn date_of(year: i64, month: i64, day: i64) -> Result<i64, SqlError> {
@@ -819,6 +733,9 @@ fn epoch(seconds: f64) -> Result<i64, SqlError> {
     if seconds.is_nan() {
         return overflow("timestamp cannot be NaN".to_string());
     }
+    if seconds.is_infinite() {
+        return Ok(if seconds > 0.0 { i64::MAX } else { i64::MIN });
+    }
     let microseconds = (seconds * 1e6).round_ties_even();
     if microseconds.abs() >= i64::MAX as f64 || microseconds < (-2_440_588 * DAY_US) as f64 {
         let mut shown = BytesMut::new();
@@ -844,7 +761,7 @@ fn to_char(column: &ArrayRef, row: usize, format: &str, session: Tz) -> Result<O
             let numbers = Numbers::of(column).expect("a column of NUMERIC");
             patterns::decimal(&numbers.value(row), format)?
         }
-        _ if format.is_empty() => return Ok(None),
+        _ if format.is_empty() || !is_finite(column, row) => return Ok(None),
         DataType::Interval(_) => patterns::interval(interval(column, row), format)?,
         _ => {
             let (instant, local) = instant_and_local(column, row, session);

@@ -68,6 +68,12 @@ impl Part {
         })
     }
 
+    /// Whether the part of an infinite time is infinite too; every other part of it is NULL.
+    pub fn is_infinite(self) -> bool {
+        use Part::{Century, Decade, Epoch, IsoYear, Julian, Millennium, Year};
+        matches!(self, Year | Decade | Century | Millennium | IsoYear | Julian | Epoch)
+    }
+
     /// Fractional digits of what `extract` gives for it.
     pub fn scale(self) -> i8 {
         match self {

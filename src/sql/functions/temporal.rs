@@ -11,7 +11,6 @@ use arrow::datatypes::{
     Time64MicrosecondType, TimeUnit, TimestampMicrosecondType,
 };
 use arrow::error::ArrowError;
-use chrono::{DateTime, Months};
 use chrono_tz::Tz;
 use datafusion::common::Result;
 use datafusion::logical_expr::{ColumnarValue, ScalarFunctionArgs};
@@ -20,14 +19,16 @@ use super::aggregates::Summand;
 use super::arithmetic::{Operands, Operator, apply, binary_kernel, into_arrow, of_arrow, scale_interval};
 use super::{undefined_operator, zone};
 use crate::error::{SqlError, state};
+use crate::types::calendar::{
+    civil_from_days, days_from_civil, days_in_month, infinite_us, is_infinite, is_infinite_date,
+};
 use crate::types::decimal::division_by_zero;
+use crate::types::{DATE_RANGE, TIMESTAMP_RANGE_US};
 
 pub const DAY_US: i64 = 86_400_000_000;
 const INTERVAL: DataType = DataType::Interval(IntervalUnit::MonthDayNano);
 const TIME: DataType = DataType::Time64(TimeUnit::Microsecond);
 const TIMESTAMP: DataType = DataType::Timestamp(TimeUnit::Microsecond, None);
-/// 4714-11-24 BC, the first day that PostgreSQL has.
-const TIMESTAMP_MIN_US: i64 = -2_440_588 * DAY_US;
 
 fn is_timestamp(data_type: &DataType) -> bool {
     matches!(data_type, DataType::Timestamp(_, _))
@@ -83,18 +84,28 @@ fn timestamp_range() -> SqlError {
     SqlError::new(state::DATETIME_FIELD_OVERFLOW, "timestamp out of range")
 }
 
+fn no_difference(kind: &str) -> SqlError {
+    SqlError::new(
+        state::DATETIME_FIELD_OVERFLOW,
+        format!("cannot subtract infinite {kind}"),
+    )
+}
+
 fn date_range() -> SqlError {
     SqlError::new(state::DATETIME_FIELD_OVERFLOW, "date out of range")
 }
 
 fn in_range(timestamp_us: Option<i64>) -> Result<i64, SqlError> {
     timestamp_us
-        .filter(|time| *time >= TIMESTAMP_MIN_US)
+        .filter(|time| TIMESTAMP_RANGE_US.contains(time))
         .ok_or_else(timestamp_range)
 }
 
 /// The first moment of a day, in microseconds: not every date has one that is a timestamp.
 pub fn midnight(days: i32) -> Result<i64, SqlError> {
+    if is_infinite_date(days) {
+        return Ok(infinite_us(days));
+    }
     i64::from(days)
         .checked_mul(DAY_US)
         .ok_or_else(|| SqlError::new(state::DATETIME_FIELD_OVERFLOW, "date out of range for timestamp"))
@@ -109,19 +120,14 @@ pub fn midnights(dates: &ArrayRef, place: impl Fn(i64) -> i64) -> Result<Timesta
 
 /// A timestamp moved by an interval: months and days on the wall clock of `zone`, then the rest in real time.
 pub fn add_interval(timestamp_us: i64, interval: IntervalMonthDayNano, zone: Tz) -> Result<i64, SqlError> {
+    if is_infinite(timestamp_us) {
+        return Ok(timestamp_us);
+    }
     let mut time = timestamp_us;
     if interval.months != 0 || interval.days != 0 {
         let mut local = zone::to_local(time, zone);
         if interval.months != 0 {
-            let moved = DateTime::from_timestamp_micros(local).and_then(|time| {
-                let months = Months::new(interval.months.unsigned_abs());
-                if interval.months > 0 {
-                    time.checked_add_months(months)
-                } else {
-                    time.checked_sub_months(months)
-                }
-            });
-            local = moved.ok_or_else(timestamp_range)?.timestamp_micros();
+            local = add_months(local, interval.months.into()).ok_or_else(timestamp_range)?;
         }
         let days = i64::from(interval.days)
             .checked_mul(DAY_US)
@@ -132,6 +138,17 @@ pub fn add_interval(timestamp_us: i64, interval: IntervalMonthDayNano, zone: Tz)
     in_range(time.checked_add(interval.nanoseconds.div_euclid(1000)))
 }
 
+/// The same time of the same day of another month, or of that month's last day.
+fn add_months(local_us: i64, months: i64) -> Option<i64> {
+    let (year, month, day) = civil_from_days(local_us.div_euclid(DAY_US));
+    let total = year * 12 + i64::from(month) - 1 + months;
+    let (year, month) = (total.div_euclid(12), total.rem_euclid(12) as u32 + 1);
+    let day = day.min(days_in_month(year, month));
+    days_from_civil(year, month, day)
+        .checked_mul(DAY_US)?
+        .checked_add(local_us.rem_euclid(DAY_US))
+}
+
 fn negated(interval: IntervalMonthDayNano) -> Result<IntervalMonthDayNano, SqlError> {
     IntervalMonthDayNano::default()
         .minus(interval)
@@ -140,6 +157,9 @@ fn negated(interval: IntervalMonthDayNano) -> Result<IntervalMonthDayNano, SqlEr
 
 /// The difference of two instants: whole days, and the rest.
 pub fn difference(left_us: i64, right_us: i64) -> Result<IntervalMonthDayNano, SqlError> {
+    if is_infinite(left_us) || is_infinite(right_us) {
+        return Err(no_difference("timestamps"));
+    }
     let difference = left_us
         .checked_sub(right_us)
         .ok_or_else(IntervalMonthDayNano::overflow)?;
@@ -195,18 +215,28 @@ fn pairs(
             left,
             right,
             |date, days| {
+                if is_infinite_date(date) {
+                    return Ok(date);
+                }
                 let moved = if plus {
                     date.checked_add(days)
                 } else {
                     date.checked_sub(days)
                 };
-                moved.ok_or_else(|| into_arrow(date_range()))
+                moved
+                    .filter(|days| DATE_RANGE.contains(days))
+                    .ok_or_else(|| into_arrow(date_range()))
             },
         )?),
         (DataType::Date32, DataType::Date32) => Arc::new(binary_kernel::<Date32Type, Date32Type, Int32Type>(
             left,
             right,
-            |left, right| left.checked_sub(right).ok_or_else(|| into_arrow(date_range())),
+            |left, right| {
+                if is_infinite_date(left) || is_infinite_date(right) {
+                    return Err(into_arrow(no_difference("dates")));
+                }
+                left.checked_sub(right).ok_or_else(|| into_arrow(date_range()))
+            },
         )?),
         (DataType::Timestamp(_, _), DataType::Timestamp(_, _)) => Arc::new(binary_kernel::<
             TimestampMicrosecondType,
@@ -233,6 +263,9 @@ fn pairs(
             Time64MicrosecondType,
             TimestampMicrosecondType,
         >(left, right, |date, time| {
+            if is_infinite(date) {
+                return Ok(date);
+            }
             in_range(date.checked_add(time)).map_err(into_arrow)
         })?),
         (DataType::Time64(_), DataType::Interval(_)) => Arc::new(binary_kernel::<

@@ -5,7 +5,7 @@
 use chrono_tz::Tz;
 use datafusion::config::ConfigOptions;
 
-use crate::types::calendar::{offset_at, offset_of_local};
+use crate::types::calendar::{is_infinite, offset_at, offset_of_local};
 use crate::types::zone_named;
 
 /// The session's time zone; UTC if the setting names none that is known.
@@ -25,7 +25,7 @@ pub fn parse(name: &str) -> Option<Tz> {
 
 /// Wall-clock time in `zone` at an instant.
 pub fn to_local(instant_us: i64, zone: Tz) -> i64 {
-    if zone == Tz::UTC {
+    if zone == Tz::UTC || is_infinite(instant_us) {
         return instant_us;
     }
     instant_us.saturating_add(i64::from(offset_at(zone, instant_us)) * 1_000_000)
@@ -33,7 +33,7 @@ pub fn to_local(instant_us: i64, zone: Tz) -> i64 {
 
 /// The instant of a wall-clock time in `zone`. A time that the clocks skip or repeat is read as standard time.
 pub fn from_local(local_us: i64, zone: Tz) -> i64 {
-    if zone == Tz::UTC {
+    if zone == Tz::UTC || is_infinite(local_us) {
         return local_us;
     }
     local_us.saturating_sub(i64::from(offset_of_local(zone, local_us)) * 1_000_000)

@@ -10,6 +10,7 @@ use sqlparser::ast::{self, UnaryOperator, Value};
 use super::assign::{assign, check_assignment};
 use super::compile::Scope;
 use crate::error::{SqlError, state};
+use crate::sql::analyze::time_modifier;
 use crate::sql::cell::Cell;
 use crate::sql::error::out_of_range;
 use crate::sql::functions::session::SessionInfo;
@@ -153,6 +154,9 @@ fn literal(expr: &ast::Expr) -> Option<Literal<'_>> {
             let Value::SingleQuotedString(text) = &typed.value.value else {
                 return None;
             };
+            if !time_modifier(&typed.data_type).is_none() {
+                return None;
+            }
             Some(Literal::Typed(
                 text,
                 PgType::parse(&typed.data_type.to_string().to_lowercase())?,
@@ -164,7 +168,7 @@ fn literal(expr: &ast::Expr) -> Option<Literal<'_>> {
             array: false,
             format: None,
             ..
-        } => match literal(expr)? {
+        } if time_modifier(data_type).is_none() => match literal(expr)? {
             Literal::Text(text) => Some(Literal::Typed(
                 text,
                 PgType::parse(&data_type.to_string().to_lowercase())?,

@@ -1,7 +1,7 @@
 //! Which rows are in which windows: the vectorized kernel that batch queries and views share.
 //!
 //! Windows start at multiples of the slide from 1970-01-01 00:00 UTC plus the offset; times before it floor downward.
-//! A row with a NULL time is in no window. A row is late for a window if `window_end + allowed_lateness <= _watermark`,
+//! A row with a NULL or infinite time is in no window. A row is late for a window if `window_end + allowed_lateness <= _watermark`,
 //! where `_watermark` is the topic's watermark before the commit that brought the row: a fact of the log, so every
 //! reading agrees. Pure: no plan, no state.
 
@@ -14,6 +14,7 @@ use arrow::datatypes::{SchemaRef, TimestampMicrosecondType};
 use arrow::error::ArrowError;
 
 use super::{Window, WindowKind};
+use crate::types::calendar::is_infinite;
 
 /// Which windows' rows come out.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -33,7 +34,7 @@ pub struct Assigned {
     pub sources: Option<UInt32Array>,
     /// Input rows that came too late for at least one of their windows.
     pub late_rows: u64,
-    /// Input rows without an event time.
+    /// Input rows without an event time, or with an infinite one.
     pub null_rows: u64,
 }
 
@@ -143,7 +144,7 @@ impl Assigner {
         let (times, watermarks) = self.times(batch)?;
         let late = (0..batch.num_rows()).filter(|row| {
             let watermark = watermarks.and_then(|column| value_at(column, *row));
-            let first = value_at(times, *row).map(|time| Covering::of(self.kind, time).end(0));
+            let first = event_at(times, *row).map(|time| Covering::of(self.kind, time).end(0));
             first.is_some_and(|end| self.is_closed(end, watermark))
         });
         Ok(late.count() as u64)
@@ -234,7 +235,7 @@ impl Slices {
             }
             let row = self.row;
             self.row += 1;
-            let Some(time) = value_at(times, row) else {
+            let Some(time) = event_at(times, row) else {
                 null_rows += 1;
                 continue;
             };
@@ -281,6 +282,11 @@ impl Iterator for Slices {
 
 fn value_at(column: &TimestampMicrosecondArray, row: usize) -> Option<i64> {
     column.is_valid(row).then(|| column.value(row))
+}
+
+/// An event time that has windows: infinite times are in none.
+fn event_at(column: &TimestampMicrosecondArray, row: usize) -> Option<i64> {
+    value_at(column, row).filter(|time| !is_infinite(*time))
 }
 
 fn timestamps(batch: &RecordBatch, index: usize) -> Result<&TimestampMicrosecondArray, ArrowError> {

@@ -1,0 +1,126 @@
+//! Casts to types with modifiers of time: `TIMESTAMP(3)`, `INTERVAL DAY TO MINUTE`.
+//!
+//! One rule: the fields of an interval decide how its text is read, and what is left of it. Other modifiers are part of
+//! a [`PgType`](crate::types::PgType).
+
+use datafusion::common::ScalarValue;
+use datafusion::logical_expr::Expr;
+use sqlparser::ast::{self, ArrayElemTypeDef, DateTimeField};
+
+use super::kinds::Context;
+use super::scope::Scope;
+use super::typed::{Typed, at, literal};
+use super::{Analyzer, Result};
+use crate::error::{SqlError, state};
+use crate::sql::functions::Modifier;
+use crate::types::{IntervalField, IntervalFields, PgType, parse_interval_of};
+
+/// What a type that is written does to times.
+pub fn of_type(data_type: &ast::DataType) -> Modifier {
+    let digits = |digits: Option<u64>| digits.map(|digits| digits.min(6) as u32);
+    match data_type {
+        ast::DataType::Timestamp(precision, _) | ast::DataType::Time(precision, _) => Modifier {
+            digits: digits(*precision),
+            fields: None,
+        },
+        ast::DataType::Interval { fields, precision } => Modifier {
+            digits: digits(*precision),
+            fields: fields.as_ref().map(fields_of_type),
+        },
+        ast::DataType::Array(
+            ArrayElemTypeDef::AngleBracket(item)
+            | ArrayElemTypeDef::SquareBracket(item, _)
+            | ArrayElemTypeDef::Parenthesis(item),
+        ) => of_type(item),
+        _ => Modifier::default(),
+    }
+}
+
+fn fields_of_type(fields: &ast::IntervalFields) -> IntervalFields {
+    use IntervalField::{Day, Hour, Minute, Month, Second, Year};
+    use ast::IntervalFields as Written;
+    let (first, last) = match fields {
+        Written::Year => (Year, Year),
+        Written::Month => (Month, Month),
+        Written::Day => (Day, Day),
+        Written::Hour => (Hour, Hour),
+        Written::Minute => (Minute, Minute),
+        Written::Second => (Second, Second),
+        Written::YearToMonth => (Year, Month),
+        Written::DayToHour => (Day, Hour),
+        Written::DayToMinute => (Day, Minute),
+        Written::DayToSecond => (Day, Second),
+        Written::HourToMinute => (Hour, Minute),
+        Written::HourToSecond => (Hour, Second),
+        Written::MinuteToSecond => (Minute, Second),
+    };
+    IntervalFields { first, last }
+}
+
+fn field(written: &DateTimeField) -> Option<IntervalField> {
+    Some(match written {
+        DateTimeField::Year | DateTimeField::Years => IntervalField::Year,
+        DateTimeField::Month | DateTimeField::Months => IntervalField::Month,
+        DateTimeField::Day | DateTimeField::Days => IntervalField::Day,
+        DateTimeField::Hour | DateTimeField::Hours => IntervalField::Hour,
+        DateTimeField::Minute | DateTimeField::Minutes => IntervalField::Minute,
+        DateTimeField::Second | DateTimeField::Seconds => IntervalField::Second,
+        _ => return None,
+    })
+}
+
+impl Analyzer<'_> {
+    /// A cast that is written, with all that the type says.
+    pub fn cast_to_written(&self, typed: Typed, data_type: &ast::DataType, wanted: &PgType) -> Result<Typed> {
+        self.cast_modified(typed, of_type(data_type), wanted)
+    }
+
+    fn cast_modified(&self, typed: Typed, modifier: Modifier, wanted: &PgType) -> Result<Typed> {
+        if modifier.is_none() {
+            return self.cast(typed, wanted, Context::Explicit);
+        }
+        let position = typed.position;
+        if let (Some(text), Some(fields), PgType::Interval) = (typed.literal(), modifier.fields, wanted) {
+            let value = parse_interval_of(text, Some(fields)).map_err(|error| at(error, position))?;
+            let value = ScalarValue::IntervalMonthDayNano(Some(modifier.interval(value)));
+            return Ok(Typed::new(literal(value, wanted), wanted.clone(), position));
+        }
+        let typed = self.cast(typed, wanted, Context::Explicit)?;
+        Ok(Typed {
+            expr: modifier.apply(typed.expr),
+            ..typed
+        })
+    }
+
+    /// `INTERVAL '...'` and the fields behind it.
+    pub fn interval(&self, interval: &ast::Interval, scope: &Scope, position: Option<usize>) -> Result<Typed> {
+        let typed = self.expr(&interval.value, scope)?;
+        let first = interval.leading_field.as_ref();
+        let last = interval.last_field.as_ref().or(first);
+        let fields = match (first.map(field), last.map(field)) {
+            (Some(Some(first)), Some(Some(last))) if first <= last => Some(IntervalFields { first, last }),
+            (None, _) => None,
+            _ => {
+                // `INTERVAL '2' WEEK`, which PostgreSQL has not: a number alone counts what is written.
+                let text = typed.literal().filter(|text| text.trim().parse::<f64>().is_ok());
+                return match (text, last) {
+                    (Some(text), Some(unit)) => {
+                        let text = format!("{} {unit}", text.trim());
+                        let literal = Expr::Literal(ScalarValue::Utf8(Some(text)), None);
+                        self.cast(Typed::unknown(literal, position), &PgType::Interval, Context::Explicit)
+                    }
+                    _ => Err(at(
+                        SqlError::new(state::SYNTAX_ERROR, "syntax error in the fields of an interval"),
+                        position,
+                    )),
+                };
+            }
+        };
+        let digits = interval.fractional_seconds_precision.or(interval.leading_precision);
+        let modifier = Modifier {
+            digits: digits.map(|digits| digits.min(6) as u32),
+            fields,
+        };
+        self.cast_modified(Typed { position, ..typed }, modifier, &PgType::Interval)
+    }
+}

@@ -1,0 +1,194 @@
+//! What `extract` and `date_part` give: the parts of values in columns, infinite ones included.
+//!
+//! One rule: an infinite time has the parts that grow with it, which are infinite; the others of it are NULL.
+
+use std::sync::Arc;
+
+use arrow::array::{Array, ArrayRef, AsArray, TimestampMicrosecondArray};
+use arrow::datatypes::{
+    DataType, Date32Type, IntervalMonthDayNanoType, Time64MicrosecondType, TimestampMicrosecondType,
+};
+use chrono_tz::Tz;
+
+use super::part::{Part, date_part, interval_part, time_part};
+use super::temporal::{self, DAY_US};
+use super::{type_name, zone};
+use crate::error::{SqlError, state};
+use crate::types::calendar::{SECOND_US, is_infinite, is_infinite_date, offset_at};
+use crate::types::varying::Numeric;
+
+/// Microseconds since 1970: of the instant, and of the wall clock in `zone`.
+pub fn instant_and_local(column: &ArrayRef, row: usize, zone: Tz) -> (i64, i64) {
+    match column.data_type() {
+        DataType::Timestamp(_, Some(_)) => {
+            let instant = column.as_primitive::<TimestampMicrosecondType>().value(row);
+            (instant, zone::to_local(instant, zone))
+        }
+        _ => {
+            let local = column.as_primitive::<TimestampMicrosecondType>().value(row);
+            (local, local)
+        }
+    }
+}
+
+/// The value of a part as `date_part` gives it: a date is the timestamp of its midnight.
+pub fn part_as_double(name: &str, column: &ArrayRef, row: usize, zone: Tz) -> Result<Option<f64>, SqlError> {
+    const YEAR_SECONDS: f64 = 365.25 * 86_400.0;
+    if !is_finite(column, row)
+        && let Some(part) = Part::of_name(name)
+    {
+        let sign = if is_positive(column, row) { 1.0 } else { -1.0 };
+        return Ok(part.is_infinite().then_some(sign * f64::INFINITY));
+    }
+    if let DataType::Date32 = column.data_type() {
+        let midnight = temporal::midnight(column.as_primitive::<Date32Type>().value(row))?;
+        let midnight: ArrayRef = Arc::new(TimestampMicrosecondArray::from(vec![midnight]));
+        return part_as_double(name, &midnight, 0, zone);
+    }
+    match (Part::of_name(name), column.data_type()) {
+        (Some(Part::Epoch), DataType::Interval(_)) => {
+            let value = column.as_primitive::<IntervalMonthDayNanoType>().value(row);
+            let seconds = (value.nanoseconds / 1000) as f64 / 1e6;
+            let seconds = seconds + YEAR_SECONDS * f64::from(value.months / 12);
+            let days = 30.0 * 86_400.0 * f64::from(value.months % 12) + 86_400.0 * f64::from(value.days);
+            Ok(Some(seconds + days))
+        }
+        (Some(Part::Julian), DataType::Timestamp(_, _)) => {
+            let (_, local) = instant_and_local(column, row, zone);
+            let day = date_part(Part::Julian, local.div_euclid(DAY_US)) as f64;
+            Ok(Some(day + local.rem_euclid(DAY_US) as f64 / DAY_US as f64))
+        }
+        _ => Ok(part_of(name, column, row, zone)?.map(Extracted::double)),
+    }
+}
+
+/// The value of a part: with its fractional digits, or infinite, and then whether it is positive.
+#[derive(Clone, Copy)]
+pub enum Extracted {
+    Finite(i128, i8),
+    Infinite(bool),
+}
+
+impl Extracted {
+    pub fn number(self) -> Numeric {
+        match self {
+            Extracted::Finite(value, scale) => Numeric::of_units(value, scale),
+            Extracted::Infinite(true) => Numeric::Infinity,
+            Extracted::Infinite(false) => Numeric::MinusInfinity,
+        }
+    }
+
+    pub fn double(self) -> f64 {
+        match self {
+            Extracted::Finite(value, scale) => value as f64 / 10f64.powi(i32::from(scale)),
+            Extracted::Infinite(true) => f64::INFINITY,
+            Extracted::Infinite(false) => f64::NEG_INFINITY,
+        }
+    }
+}
+
+/// The value of a part; an infinite time has no months, hours or zones.
+pub fn part_of(name: &str, column: &ArrayRef, row: usize, zone: Tz) -> Result<Option<Extracted>, SqlError> {
+    let unknown = |known: bool| {
+        let (code, what) = match known {
+            true => (state::FEATURE_NOT_SUPPORTED, "not supported"),
+            false => (state::INVALID_PARAMETER_VALUE, "not recognized"),
+        };
+        SqlError::new(
+            code,
+            format!(
+                "unit \"{}\" {what} for type {}",
+                name.to_lowercase(),
+                type_name(column.data_type())
+            ),
+        )
+    };
+    let part = Part::of_name(name).ok_or_else(|| unknown(false))?;
+    if let DataType::Interval(_) = column.data_type() {
+        let value = interval_part(part, column.as_primitive::<IntervalMonthDayNanoType>().value(row))
+            .ok_or_else(|| unknown(true))?;
+        return Ok(Some(Extracted::Finite(value, part.scale())));
+    }
+    if !is_finite(column, row) {
+        let of_date = |part| {
+            let in_zone = matches!(part, Part::ZoneSeconds | Part::ZoneHour | Part::ZoneMinute);
+            !in_zone && time_part(part, 0).is_none()
+        };
+        if *column.data_type() == DataType::Date32 && !of_date(part) {
+            return Err(unknown(true));
+        }
+        let value = Extracted::Infinite(is_positive(column, row));
+        return Ok(part.is_infinite().then_some(value));
+    }
+    let value = match column.data_type() {
+        DataType::Time64(_) => {
+            let time = column.as_primitive::<Time64MicrosecondType>().value(row);
+            match part {
+                Part::Epoch => Some(time),
+                _ => time_part(part, time),
+            }
+        }
+        // Not by its midnight, which may be out of a timestamp's range.
+        DataType::Date32 => {
+            let days = i64::from(column.as_primitive::<Date32Type>().value(row));
+            match part {
+                Part::Epoch => {
+                    let seconds = i128::from(days) * i128::from(DAY_US / SECOND_US);
+                    return Ok(Some(Extracted::Finite(seconds, 0)));
+                }
+                Part::ZoneSeconds | Part::ZoneHour | Part::ZoneMinute => None,
+                _ if time_part(part, 0).is_some() => None,
+                _ => Some(date_part(part, days)),
+            }
+        }
+        data_type => {
+            let (instant, local) = instant_and_local(column, row, zone);
+            let offset = i64::from(offset_at(zone, instant));
+            let zoned = matches!(data_type, DataType::Timestamp(_, Some(_)));
+            match part {
+                Part::Epoch => Some(instant),
+                Part::Julian => {
+                    let time = local.rem_euclid(DAY_US);
+                    // As many digits as PostgreSQL's division gives, which counts in groups of four.
+                    let scale = match time {
+                        ..10_000 => 28,
+                        10_000..100_000_000 => 24,
+                        _ => 20,
+                    };
+                    let one = 10i128.pow(scale as u32);
+                    let day = i128::from(date_part(Part::Julian, local.div_euclid(DAY_US)));
+                    let half = i128::from(DAY_US / 2);
+                    let time = (i128::from(time) * one + half) / i128::from(DAY_US);
+                    return Ok(Some(Extracted::Finite(day * one + time, scale)));
+                }
+                Part::ZoneSeconds if zoned => Some(offset),
+                Part::ZoneHour if zoned => Some(offset / 3_600),
+                Part::ZoneMinute if zoned => Some(offset / 60 % 60),
+                Part::ZoneSeconds | Part::ZoneHour | Part::ZoneMinute => None,
+                _ => match time_part(part, local.rem_euclid(DAY_US)) {
+                    Some(value) => Some(value),
+                    None => Some(date_part(part, local.div_euclid(DAY_US))),
+                },
+            }
+        }
+    };
+    let value = value.ok_or_else(|| unknown(true))?;
+    Ok(Some(Extracted::Finite(value.into(), part.scale())))
+}
+
+/// Whether a value is neither `infinity` nor `-infinity`; no time and no interval is.
+pub fn is_finite(column: &ArrayRef, row: usize) -> bool {
+    match column.data_type() {
+        DataType::Date32 => !is_infinite_date(column.as_primitive::<Date32Type>().value(row)),
+        DataType::Timestamp(..) => !is_infinite(column.as_primitive::<TimestampMicrosecondType>().value(row)),
+        _ => true,
+    }
+}
+
+/// Whether a value that is infinite is `infinity`.
+fn is_positive(column: &ArrayRef, row: usize) -> bool {
+    match column.data_type() {
+        DataType::Date32 => column.as_primitive::<Date32Type>().value(row) > 0,
+        _ => column.as_primitive::<TimestampMicrosecondType>().value(row) > 0,
+    }
+}

@@ -1,0 +1,134 @@
+//! What the modifier of a type does to times: `TIMESTAMP(3)` rounds to three digits of a second, `INTERVAL DAY` cuts
+//! what is less than a day.
+//!
+//! One rule: it acts where a cast is written. A column's type has no such modifier.
+
+use std::sync::Arc;
+
+use arrow::array::{Array, ArrayRef, AsArray, ListArray};
+use arrow::datatypes::{
+    DataType, FieldRef, IntervalMonthDayNano, IntervalMonthDayNanoType, Time64MicrosecondType, TimestampMicrosecondType,
+};
+use datafusion::common::Result;
+use datafusion::logical_expr::{
+    ColumnarValue, Expr, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility,
+};
+
+use super::casts;
+use crate::error::SqlError;
+use crate::types::IntervalFields;
+use crate::types::calendar::{PG_EPOCH_US, is_infinite};
+
+/// What is written behind a type's name.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
+pub struct Modifier {
+    /// Digits of a second; microseconds have 6.
+    pub digits: Option<u32>,
+    pub fields: Option<IntervalFields>,
+}
+
+impl Modifier {
+    /// Whether it leaves every value as it is.
+    pub fn is_none(&self) -> bool {
+        self.digits.is_none_or(|digits| digits >= 6) && self.fields.is_none()
+    }
+
+    /// Rounded away from zero.
+    fn round(&self, us: i64) -> i64 {
+        let unit = 10_i64.pow(6 - self.digits.unwrap_or(6).min(6));
+        let half = unit / 2 * us.signum();
+        us.checked_add(half).map_or(us, |us| us / unit * unit)
+    }
+
+    pub fn interval(&self, value: IntervalMonthDayNano) -> IntervalMonthDayNano {
+        let value = self.fields.map_or(value, |fields| fields.cut(value));
+        let us = self.round(value.nanoseconds / 1_000);
+        IntervalMonthDayNano {
+            nanoseconds: us.checked_mul(1_000).unwrap_or(value.nanoseconds),
+            ..value
+        }
+    }
+
+    /// An expression of times with the modifier.
+    pub fn apply(self, expr: Expr) -> Expr {
+        let signature = Signature::any(1, Volatility::Immutable);
+        ScalarUDF::from(Modified {
+            modifier: self,
+            signature,
+        })
+        .call(vec![expr])
+    }
+
+    fn column(&self, column: &ArrayRef) -> Result<ArrayRef, SqlError> {
+        Ok(match column.data_type() {
+            // PostgreSQL rounds away from its own epoch.
+            DataType::Timestamp(..) => Arc::new(
+                column
+                    .as_primitive::<TimestampMicrosecondType>()
+                    .unary::<_, TimestampMicrosecondType>(|us| match us.checked_sub(PG_EPOCH_US) {
+                        Some(since) if !is_infinite(us) => self.round(since).saturating_add(PG_EPOCH_US),
+                        _ => us,
+                    })
+                    .with_data_type(column.data_type().clone()),
+            ),
+            DataType::Time64(_) => Arc::new(
+                column
+                    .as_primitive::<Time64MicrosecondType>()
+                    .unary::<_, Time64MicrosecondType>(|us| self.round(us)),
+            ),
+            DataType::Interval(_) => Arc::new(
+                column
+                    .as_primitive::<IntervalMonthDayNanoType>()
+                    .unary::<_, IntervalMonthDayNanoType>(|value| self.interval(value)),
+            ),
+            DataType::List(item) => {
+                let lists = column.as_list::<i32>();
+                let values = self.column(lists.values())?;
+                Arc::new(ListArray::new(
+                    item.clone(),
+                    lists.offsets().clone(),
+                    values,
+                    lists.nulls().cloned(),
+                ))
+            }
+            _ => column.clone(),
+        })
+    }
+}
+
+/// A modifier as a function of one argument.
+#[derive(Debug, PartialEq, Eq, Hash)]
+struct Modified {
+    modifier: Modifier,
+    signature: Signature,
+}
+
+impl ScalarUDFImpl for Modified {
+    fn name(&self) -> &str {
+        "type_modifier"
+    }
+
+    fn schema_name(&self, args: &[Expr]) -> Result<String> {
+        Ok(format!("type_modifier({}, {:?})", args[0].schema_name(), self.modifier))
+    }
+
+    fn signature(&self) -> &Signature {
+        &self.signature
+    }
+
+    fn return_type(&self, arguments: &[DataType]) -> Result<DataType> {
+        Ok(arguments[0].clone())
+    }
+
+    fn return_field_from_args(&self, args: ReturnFieldArgs) -> Result<FieldRef> {
+        Ok(args.arg_fields[0].clone())
+    }
+
+    fn is_strict(&self) -> bool {
+        true
+    }
+
+    fn invoke_with_args(&self, args: ScalarFunctionArgs) -> Result<ColumnarValue> {
+        casts::map(&args.args[0], |column| self.modifier.column(column))
+    }
+}
