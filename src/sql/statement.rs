@@ -365,3 +365,17 @@ pub enum Statement {
         notice: Option<String>,
     },
 }
+
+/// Names that stand for clauses of which `sqlparser`'s tree has nothing. No column or function of a statement has them.
+pub mod mark {
+    /// The first key of `GROUP BY DISTINCT`.
+    pub const DISTINCT_SETS: &str = "\u{1}distinct";
+    /// The last item of a window's ORDER BY.
+    pub const EXCLUDE_CURRENT_ROW: &str = "\u{1}exclude current row";
+    pub const EXCLUDE_GROUP: &str = "\u{1}exclude group";
+    pub const EXCLUDE_TIES: &str = "\u{1}exclude ties";
+    /// The name of an argument after VARIADIC.
+    pub const VARIADIC: &str = "\u{1}variadic";
+    /// The function that `ROWS FROM (...)` is.
+    pub const ROWS_FROM: &str = "\u{1}rows from";
+}

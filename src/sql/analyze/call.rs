@@ -19,8 +19,10 @@ use super::signatures::{self, Kind, Signature};
 use super::typed::{Typed, at, cast_to};
 use super::{Analyzer, Result};
 use crate::error::{SqlError, state};
+use crate::sql::functions::spread::spread;
 use crate::sql::functions::{calls, functions};
 use crate::sql::plan::names::fold;
+use crate::sql::statement::mark;
 use crate::types::PgType;
 
 /// Functions of PostgreSQL's by the name of what computes them.
@@ -33,6 +35,16 @@ pub fn computed_by(name: &str) -> &str {
     }
 }
 
+/// `normalize(x, NFC)`: the form is a word.
+fn is_normal_form(name: &ast::ObjectName, expr: &ast::Expr) -> bool {
+    let ast::Expr::Identifier(form) = expr else {
+        return false;
+    };
+    name.to_string() == "normalize"
+        && form.quote_style.is_none()
+        && matches!(form.value.as_str(), "nfc" | "nfd" | "nfkc" | "nfkd")
+}
+
 /// What a call was given.
 #[derive(Default)]
 pub struct Given {
@@ -41,6 +53,8 @@ pub struct Given {
     names: Vec<String>,
     /// `f(*)`
     star: bool,
+    /// The last argument is an array of arguments.
+    is_variadic: bool,
     pub distinct: bool,
     pub order_by: Vec<ast::OrderByExpr>,
     pub respects_nulls: Option<NullTreatment>,
@@ -191,7 +205,8 @@ impl Analyzer<'_> {
                 }
             }
         }
-        for argument in &list.args {
+        let last = list.args.len().saturating_sub(1);
+        for (place, argument) in list.args.iter().enumerate() {
             let (name, argument) = match argument {
                 FunctionArg::Unnamed(argument) => (None, argument),
                 FunctionArg::Named { name, arg, .. } => (Some(fold(name)), arg),
@@ -203,7 +218,14 @@ impl Analyzer<'_> {
                     }
                 },
             };
+            if place < last && name.as_deref() == Some(mark::VARIADIC) {
+                return Err(SqlError::new(state::SYNTAX_ERROR, "syntax error at or near \",\""));
+            }
             match argument {
+                FunctionArgExpr::Expr(expr) if place == 1 && last == 1 && is_normal_form(&call.name, expr) => {
+                    let form = Expr::Literal(ScalarValue::Utf8(Some(expr.to_string())), None);
+                    given.arguments.push(Typed::unknown(form, None));
+                }
                 FunctionArgExpr::Expr(expr) => given.arguments.push(self.expr(expr, scope)?),
                 FunctionArgExpr::Wildcard | FunctionArgExpr::WildcardWithOptions(_) => given.star = true,
                 FunctionArgExpr::QualifiedWildcard(name) => {
@@ -212,6 +234,7 @@ impl Analyzer<'_> {
                 }
             }
             match name {
+                Some(name) if name == mark::VARIADIC => given.is_variadic = true,
                 Some(name) => given.names.push(name),
                 None if !given.names.is_empty() => {
                     return Err(SqlError::new(
@@ -226,11 +249,48 @@ impl Analyzer<'_> {
     }
 
     fn call_given(&self, name: &str, given: Given, position: Option<usize>) -> Result<Typed> {
+        if given.is_variadic {
+            return self.variadic_call(name, given.arguments, position);
+        }
         let arguments = match given.names.is_empty() {
             true => given.arguments,
             false => self.in_order(name, given, position)?,
         };
         self.named_call(name, arguments, position)
+    }
+
+    /// A call of which the last argument is an array of arguments.
+    fn variadic_call(&self, name: &str, mut arguments: Vec<Typed>, position: Option<usize>) -> Result<Typed> {
+        let takes = |signature: &&Signature| signature.is_variadic && signature.arguments.len() == arguments.len();
+        let Some(signature) = signatures::of(name).iter().find(takes) else {
+            return Err(at(undefined_function(name, &arguments), position));
+        };
+        let (wanted, first) = signature.arguments.split_last().expect("one of them repeats");
+        let is_any = *wanted == kinds::ANY;
+        let array = arguments.pop().expect("it was counted");
+        let array = match is_any {
+            true => array,
+            false => self.coerce(array, &PgType::from_oid(*wanted).expect("it is an array"))?,
+        };
+        let PgType::Array(element) = array.pg_type() else {
+            return Err(at(
+                SqlError::new(state::DATATYPE_MISMATCH, "VARIADIC argument must be an array"),
+                array.position,
+            ));
+        };
+        let mut given = Vec::with_capacity(arguments.len() + 1);
+        for (typed, wanted) in arguments.into_iter().zip(first) {
+            given.push(match PgType::from_oid(*wanted) {
+                Some(wanted) => self.coerce(typed, &wanted)?,
+                None => self.settle(typed)?,
+            });
+        }
+        given.push(array);
+        let inner = self.scalar(computed_by(name));
+        let inner = inner.ok_or_else(|| at(not_yet(name, &given), position))?;
+        let result = PgType::from_oid(signature.result).expect("its result is a type");
+        let function = spread(inner, Arc::new(element.field("item", true)));
+        self.call_of(function, given, &result, position)
     }
 
     /// Arguments with names, at the places that the function has for them.
@@ -332,6 +392,14 @@ impl Analyzer<'_> {
             let today = self.named_call("current_date", Vec::new(), position)?;
             let today = self.cast(today, &time.pg_type(), Context::Implicit)?;
             arguments.insert(0, today);
+        }
+        if let Some(symbol) = chosen.signature.symbol {
+            let mut operands = arguments.into_iter();
+            return match (operands.next(), operands.next()) {
+                (Some(left), Some(right)) => self.binary(symbol, left, right, position),
+                (Some(operand), None) => self.prefix(symbol, operand, position),
+                _ => Err(at(not_yet(name, &[]), position)),
+            };
         }
         if chosen.signature.kind == Kind::Rows {
             return self.rows_call(name, arguments, &chosen, position);

@@ -199,10 +199,18 @@ impl Analyzer<'_> {
                 Ok(Typed::row(fields.collect::<Result<_>>()?, place()))
             }
             ast::Expr::Array(array) => self.array(array, None, scope, place()),
-            ast::Expr::IsNormalized { .. } => Err(SqlError::unsupported(
-                "IS NORMALIZED is not supported",
-                "Compare with a text that is normalized before it comes in.",
-            )),
+            ast::Expr::IsNormalized { expr, form, negated } => {
+                let mut given = vec![self.expr(expr, scope)?];
+                if let Some(form) = form {
+                    let form = Expr::Literal(ScalarValue::Utf8(Some(form.to_string())), None);
+                    given.push(Typed::unknown(form, place()));
+                }
+                let typed = self.named_call("is_normalized", given, place())?;
+                Ok(match negated {
+                    true => Typed::boolean(Expr::Not(Box::new(typed.expr)), place()),
+                    false => typed,
+                })
+            }
             ast::Expr::QualifiedWildcard(name, _) => {
                 let idents: Vec<ast::Ident> = name.0.iter().filter_map(|part| part.as_ident().cloned()).collect();
                 self.item_row(&idents, scope)
@@ -300,20 +308,6 @@ impl Analyzer<'_> {
     }
 
     fn unary(&self, op: UnaryOperator, operand: &ast::Expr, scope: &Scope, place: Option<usize>) -> Result<Typed> {
-        // A sign binds tighter than a power.
-        if let (
-            UnaryOperator::Minus,
-            ast::Expr::BinaryOp {
-                left,
-                op: power @ BinaryOperator::PGExp,
-                right,
-            },
-        ) = (op, operand)
-        {
-            let left = self.unary(op, left, scope, place)?;
-            let right = self.expr(right, scope)?;
-            return self.binary(&power.to_string(), left, right, place);
-        }
         // A sign belongs to the number that it stands before: -2147483648 is an INTEGER.
         let mut inner = operand;
         while let ast::Expr::Nested(nested) = inner {

@@ -19,6 +19,30 @@ use crate::error::{SqlError, state};
 use crate::sql::error::visible_name;
 use crate::sql::functions::{fail, functions};
 use crate::sql::plan::names::fold;
+use crate::sql::statement::mark;
+
+/// ROLLUP and CUBE within GROUPING SETS.
+fn nested_sets(call: &ast::Function) -> Option<ast::Expr> {
+    let [part] = call.name.0.as_slice() else { return None };
+    let make = match part
+        .as_ident()
+        .filter(|name| name.quote_style.is_none())?
+        .value
+        .as_str()
+    {
+        "rollup" => ast::Expr::Rollup,
+        "cube" => ast::Expr::Cube,
+        _ => return None,
+    };
+    let ast::FunctionArguments::List(list) = &call.args else {
+        return None;
+    };
+    let parts = list.args.iter().map(|arg| match arg {
+        ast::FunctionArg::Unnamed(ast::FunctionArgExpr::Expr(expr)) => Some(vec![expr.clone()]),
+        _ => None,
+    });
+    Some(make(parts.collect::<Option<_>>()?))
+}
 
 /// Most sets that GROUPING SETS, CUBE and ROLLUP make together, as in PostgreSQL.
 const SETS_MAX: usize = 4096;
@@ -40,8 +64,11 @@ impl Analyzer<'_> {
         if items.is_empty() {
             return Ok(None);
         }
+        let is_mark =
+            |item: &ast::Expr| matches!(item, ast::Expr::Identifier(name) if name.value == mark::DISTINCT_SETS);
+        let distinct = is_mark(&items[0]);
         let mut sets: Vec<Vec<Expr>> = vec![vec![]];
-        for item in items {
+        for item in &items[usize::from(distinct)..] {
             let choices = scope.within(Clause::GroupBy, || self.choices(item, targets, scope))?;
             if sets.len().saturating_mul(choices.len()) > SETS_MAX {
                 return Err(SqlError::new(
@@ -59,6 +86,16 @@ impl Analyzer<'_> {
                 .flat_map(|set| choices.iter().map(|choice| combine(set, choice)).collect::<Vec<_>>())
                 .collect();
         }
+        if distinct {
+            let mut kept: Vec<Vec<Expr>> = Vec::with_capacity(sets.len());
+            for set in sets {
+                let same = |other: &Vec<Expr>| other.len() == set.len() && set.iter().all(|key| other.contains(key));
+                if !kept.iter().any(same) {
+                    kept.push(set);
+                }
+            }
+            sets = kept;
+        }
         Ok(Some(sets))
     }
 
@@ -71,6 +108,11 @@ impl Analyzer<'_> {
             }
             Ok(all)
         };
+        if let ast::Expr::Rollup(parts) | ast::Expr::Cube(parts) = item
+            && parts.iter().any(Vec::is_empty)
+        {
+            return Err(SqlError::new(state::SYNTAX_ERROR, "syntax error at or near \")\""));
+        }
         match item {
             ast::Expr::Rollup(parts) => {
                 let parts = parts.iter().map(|part| keys(part)).collect::<Result<Vec<_>>>()?;
@@ -96,9 +138,10 @@ impl Analyzer<'_> {
                 let mut all = Vec::with_capacity(sets.len());
                 for set in sets {
                     match set.as_slice() {
-                        // ROLLUP and CUBE may stand within.
-                        [nested @ (ast::Expr::Rollup(_) | ast::Expr::Cube(_) | ast::Expr::GroupingSets(_))] => {
-                            all.extend(self.choices(nested, targets, scope)?);
+                        // ROLLUP and CUBE may stand within: the parser takes them for calls.
+                        [ast::Expr::Function(call)] if nested_sets(call).is_some() => {
+                            let nested = nested_sets(call).expect("it was looked at");
+                            all.extend(self.choices(&nested, targets, scope)?);
                         }
                         plain => all.push(keys(plain)?),
                     }

@@ -2,7 +2,8 @@
 //!
 //! `functions.txt` has a line for each: name, kind, arguments, result, names of the arguments (with how many of them have
 //! defaults), and the columns of a record. Kinds are `f` for a function, `s` for one that returns rows, `a` for an aggregate, `w`
-//! for a window function; a `v` after it says that the last argument repeats. Not here: what computes them (`functions`).
+//! for a window function; a `v` after it says that the last argument repeats. `operator_functions.txt` has those that compute an
+//! operator: name, operator, operands, result. Not here: what computes them (`functions`).
 
 use std::collections::HashMap;
 use std::sync::LazyLock;
@@ -33,6 +34,8 @@ pub struct Signature {
     pub defaults: usize,
     /// Of a record.
     pub columns: Vec<(&'static str, u32)>,
+    /// The operator that it is the function of.
+    pub symbol: Option<&'static str>,
 }
 
 /// Functions that PostgreSQL does not have, or has by its grammar only.
@@ -96,6 +99,30 @@ fn read(line: &'static str) -> Signature {
         names: list(names).collect(),
         defaults: defaults.parse().expect("a number"),
         columns: columns.collect(),
+        symbol: None,
+    }
+}
+
+/// The function of an operator: its name, the operator, operands and result.
+fn read_operator(line: &'static str) -> Signature {
+    let mut columns = line.split('\t');
+    let mut next = || columns.next().expect("a line has five columns");
+    let (name, symbol) = (next(), next());
+    let operands = [next(), next()];
+    Signature {
+        name,
+        kind: Kind::Function,
+        arguments: operands
+            .iter()
+            .filter(|kind| **kind != "-")
+            .map(|kind| kinds::parse(kind))
+            .collect(),
+        result: kinds::parse(next()),
+        is_variadic: false,
+        names: vec![],
+        defaults: 0,
+        columns: vec![],
+        symbol: Some(symbol),
     }
 }
 
@@ -105,6 +132,10 @@ pub fn of(name: &str) -> &'static [Signature] {
         let mut functions: HashMap<&'static str, Vec<Signature>> = HashMap::new();
         for line in include_str!("functions.txt").lines().chain(OWN.lines()) {
             let signature = read(line);
+            functions.entry(signature.name).or_default().push(signature);
+        }
+        for line in include_str!("operator_functions.txt").lines() {
+            let signature = read_operator(line);
             functions.entry(signature.name).or_default().push(signature);
         }
         functions

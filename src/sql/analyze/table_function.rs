@@ -17,6 +17,7 @@ use crate::error::{SqlError, state};
 use crate::sql::plan::names::fold;
 use crate::sql::plan::provider::series_source;
 use crate::sql::plan::windows;
+use crate::sql::statement::mark;
 use crate::types::PgType;
 
 /// A function that makes records of JSON.
@@ -168,7 +169,15 @@ impl Analyzer<'_> {
         parent: Option<&Scope>,
     ) -> Result<Factor> {
         let (function, position) = self.function_name(name)?;
-        let shown = alias.map_or_else(|| function.clone(), |alias| fold(&alias.name));
+        let together = match function == mark::ROWS_FROM {
+            true => Some(calls_together(args)?),
+            false => None,
+        };
+        let shown = match (alias, &together) {
+            (Some(alias), _) => fold(&alias.name),
+            (None, Some(calls)) => self.function_name(&calls[0].name)?.0,
+            (None, None) => function.clone(),
+        };
         if function == "pg_get_keywords" {
             return self.named_output(self.keywords()?, alias).map(|mut rel| {
                 rel.items[0].name = Some(shown);
@@ -190,6 +199,22 @@ impl Analyzer<'_> {
         let mut calls: Vec<(String, Typed)> = Vec::new();
         scope
             .within(Clause::From, || -> Result<()> {
+                for call in together.iter().flatten() {
+                    let (name, _) = self.function_name(&call.name)?;
+                    let ast::FunctionArguments::List(list) = &call.args else {
+                        continue;
+                    };
+                    let lists = match name.as_str() {
+                        "unnest" if list.args.len() > 1 => list.args.chunks(1).collect(),
+                        _ => vec![list.args.as_slice()],
+                    };
+                    for args in lists {
+                        calls.push((name.clone(), self.call_in_from(&name, args, &scope)?));
+                    }
+                }
+                if together.is_some() {
+                    return Ok(());
+                }
                 if function == "unnest" && args.len() > 1 {
                     for arg in args {
                         calls.push((
@@ -209,6 +234,16 @@ impl Analyzer<'_> {
             .map_err(|error| at(error, position))?;
         if let Some(rel) = self.streamed_series(&function, &calls, ordinality, alias, &shown)? {
             return Ok(Factor { rel, joined: false });
+        }
+        // Beside rows of others, one value is one row.
+        if calls.len() > 1 {
+            for (_, typed) in &mut calls {
+                if typed.fields().is_none() && !rows::makes_rows(typed) {
+                    let item = typed.pg_type();
+                    let list = self.make_array(vec![typed.clone()], &item, position)?;
+                    typed.expr = rows::marked_list(list.expr);
+                }
+            }
         }
         // The columns: of one value, of a record, of each list.
         let mut fields: Vec<(String, Typed)> = Vec::new();
@@ -488,6 +523,21 @@ impl Analyzer<'_> {
             order: vec![],
         })
     }
+}
+
+/// The calls of `ROWS FROM (...)`.
+fn calls_together(args: &[FunctionArg]) -> Result<Vec<&ast::Function>> {
+    if args.is_empty() {
+        return Err(SqlError::new(state::SYNTAX_ERROR, "syntax error at or near \")\""));
+    }
+    let calls = args.iter().map(|arg| match arg {
+        FunctionArg::Unnamed(ast::FunctionArgExpr::Expr(ast::Expr::Function(call))) => Ok(call),
+        _ => Err(SqlError::unsupported(
+            "ROWS FROM takes calls of functions",
+            "Write a subquery in its place.",
+        )),
+    });
+    calls.collect()
 }
 
 /// The arguments of the engine's `generate_series` in a list that is made of it, without what casts its elements.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use datafusion::common::Column;
 use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
 use datafusion::logical_expr::expr::{Sort, WindowFunction, WindowFunctionParams};
+use datafusion::logical_expr::type_coercion::functions::fields_with_udf;
 use datafusion::logical_expr::{
     Expr, LogicalPlan, LogicalPlanBuilder, WindowFrame, WindowFrameBound, WindowFrameUnits, WindowFunctionDefinition,
 };
@@ -18,8 +19,10 @@ use super::signatures::{self, Kind, Signature};
 use super::typed::{Typed, at};
 use super::{Analyzer, Result};
 use crate::error::{SqlError, state};
+use crate::sql::functions::excluded::{self, Exclusion};
 use crate::sql::functions::{calls, functions};
 use crate::sql::plan::names::fold;
+use crate::sql::statement::mark;
 use crate::types::PgType;
 
 /// What a window is.
@@ -28,6 +31,7 @@ pub struct Spec {
     partition_by: Vec<Expr>,
     order_by: Vec<(Typed, Sort)>,
     frame: Option<ast::WindowFrame>,
+    exclusion: Option<Exclusion>,
 }
 
 impl Analyzer<'_> {
@@ -77,7 +81,8 @@ impl Analyzer<'_> {
                 if !spec.partition_by.is_empty() {
                     return refuse("override PARTITION BY clause");
                 }
-                if !spec.order_by.is_empty() && !based.order_by.is_empty() {
+                let orders = spec.order_by.iter().any(|by| exclusion_of(by).is_none());
+                if orders && !based.order_by.is_empty() {
                     return refuse("override ORDER BY clause");
                 }
                 if based.frame.is_some() {
@@ -96,7 +101,10 @@ impl Analyzer<'_> {
                 made.partition_by.push(self.settle(self.expr(expr, scope)?)?.expr);
             }
             for by in &spec.order_by {
-                made.order_by.push(self.order_of(by, scope)?);
+                match exclusion_of(by) {
+                    Some(exclusion) => made.exclusion = Some(exclusion),
+                    None => made.order_by.push(self.order_of(by, scope)?),
+                }
             }
             Ok::<(), SqlError>(())
         })?;
@@ -174,9 +182,14 @@ impl Analyzer<'_> {
         frame
             .regularize_order_bys(&mut order_by)
             .map_err(|error| at(error.into(), position))?;
-        let exprs: Vec<Expr> = arguments.iter().map(|typed| typed.expr.clone()).collect();
+        let mut exprs: Vec<Expr> = arguments.iter().map(|typed| typed.expr.clone()).collect();
+        let mut filter = filter;
+        let computed = match spec.exclusion {
+            Some(exclusion) => self.over_the_rest(exclusion, &function, &mut exprs, &arguments, &mut filter)?,
+            None => function.clone(),
+        };
         let expr = Expr::WindowFunction(Box::new(WindowFunction {
-            fun: function.clone(),
+            fun: computed,
             params: WindowFunctionParams {
                 args: exprs,
                 partition_by: spec.partition_by,
@@ -199,6 +212,37 @@ impl Analyzer<'_> {
                 Ok(self.returning(expr, &returned, &result, position))
             }
         }
+    }
+
+    /// What computes a function over frames that leave rows out.
+    fn over_the_rest(
+        &self,
+        exclusion: Exclusion,
+        function: &WindowFunctionDefinition,
+        exprs: &mut Vec<Expr>,
+        arguments: &[Typed],
+        filter: &mut Option<Box<Expr>>,
+    ) -> Result<WindowFunctionDefinition> {
+        Ok(match function {
+            WindowFunctionDefinition::AggregateUDF(function) => {
+                let fields: Vec<_> = arguments.iter().map(Typed::field).collect();
+                let taken = fields_with_udf(&fields, function.as_ref())?;
+                for ((expr, given), taken) in exprs.iter_mut().zip(&fields).zip(&taken) {
+                    if given.data_type() != taken.data_type() {
+                        *expr = datafusion::logical_expr::cast(std::mem::take(expr), taken.data_type().clone());
+                    }
+                }
+                let has_filter = filter.is_some();
+                exprs.extend(filter.take().map(|filter| *filter));
+                let excluded = excluded::aggregate(exclusion, function.clone(), has_filter);
+                WindowFunctionDefinition::WindowUDF(excluded)
+            }
+            // The others look at no frame.
+            WindowFunctionDefinition::WindowUDF(known) => match excluded::picked(exclusion, known.name()) {
+                Some(picked) => WindowFunctionDefinition::WindowUDF(picked),
+                None => function.clone(),
+            },
+        })
     }
 
     fn choose_window(
@@ -277,6 +321,19 @@ impl Analyzer<'_> {
             ));
         }
         Ok(Some(frame))
+    }
+}
+
+/// What the frame leaves out, if that is what an item of ORDER BY says.
+fn exclusion_of(by: &ast::OrderByExpr) -> Option<Exclusion> {
+    let ast::Expr::Identifier(name) = &by.expr else {
+        return None;
+    };
+    match name.value.as_str() {
+        mark::EXCLUDE_CURRENT_ROW => Some(Exclusion::CurrentRow),
+        mark::EXCLUDE_GROUP => Some(Exclusion::Group),
+        mark::EXCLUDE_TIES => Some(Exclusion::Ties),
+        _ => None,
     }
 }
 

@@ -13,6 +13,7 @@ use sqlparser::parser::{Parser, ParserError};
 use sqlparser::tokenizer::{Location, Token, TokenWithSpan};
 
 use super::super::statement::{Emit, Name, Select};
+use super::precedence;
 use super::rewrite::EmitClause;
 use crate::catalog;
 use crate::depth::{DEPTH_MAX, NESTING_MAX, too_deep};
@@ -65,25 +66,11 @@ impl Dialect for Bounded {
         if next.token == Token::Colon {
             return Some(parser.expected("an expression", next.clone()));
         }
-        None
+        precedence::prefix(parser)
     }
 
-    /// IS DISTINCT FROM: the base takes what an AND or OR after it has for a part of the right side.
-    fn parse_infix(
-        &self,
-        parser: &mut Parser,
-        left: &ast::Expr,
-        _precedence: u8,
-    ) -> Option<Result<ast::Expr, ParserError>> {
-        const IS_DISTINCT: [Keyword; 3] = [Keyword::IS, Keyword::DISTINCT, Keyword::FROM];
-        const IS_NOT_DISTINCT: [Keyword; 4] = [Keyword::IS, Keyword::NOT, Keyword::DISTINCT, Keyword::FROM];
-        let make = match parser.parse_keywords(&IS_DISTINCT) {
-            true => ast::Expr::IsDistinctFrom,
-            false if parser.parse_keywords(&IS_NOT_DISTINCT) => ast::Expr::IsNotDistinctFrom,
-            false => return None,
-        };
-        let right = parser.parse_subexpr(self.prec_value(Precedence::Is));
-        Some(right.map(|right| make(Box::new(left.clone()), Box::new(right))))
+    fn parse_infix(&self, parser: &mut Parser, left: &ast::Expr, binds: u8) -> Option<Result<ast::Expr, ParserError>> {
+        precedence::infix(parser, left, binds)
     }
 
     /// Words that other dialects reserve.
@@ -114,7 +101,10 @@ impl Dialect for Bounded {
     }
 
     fn get_next_precedence(&self, parser: &Parser) -> Option<Result<u8, ParserError>> {
-        self.base.get_next_precedence(parser)
+        match precedence::of_next(parser) {
+            Some(binds) => Some(Ok(binds)),
+            None => self.base.get_next_precedence(parser),
+        }
     }
 
     fn prec_value(&self, precedence: Precedence) -> u8 {

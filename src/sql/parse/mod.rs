@@ -14,7 +14,10 @@ mod depth;
 
 mod insert;
 
+mod marks;
 mod rewrite;
+
+mod precedence;
 
 mod cursor;
 

@@ -10,13 +10,13 @@
 //! | `TABLE(TUMBLE(TABLE t, DESCRIPTOR(ts), ...))` | `TUMBLE(t, ts, ...)`, with `window_time` where it is named |
 //! | `FROM ONLY t`, `FROM ONLY (t)` | `FROM t`: no relation has heirs |
 //! | `SELECT` without columns and FROM | `SELECT FROM` one row |
-//! | `OPERATOR(pg_catalog.~)` | `~` |
 //! | `COLLATE pg_catalog.default`, `"C"`, `"POSIX"` | nothing: text is compared by its bytes |
 //! | `::pg_catalog.int4` | `::int4` |
 
 use sqlparser::tokenizer::{Span, Token, TokenWithSpan};
 
 use super::super::statement::Emit;
+use super::marks;
 use crate::error::{SqlError, state};
 
 /// An EMIT clause, and where it stood.
@@ -28,19 +28,11 @@ pub struct EmitClause {
 
 /// Whether a pass here has to look at a statement with this (folded, unquoted) word.
 pub fn is_looked_for(word: &str) -> bool {
-    matches!(
-        word,
-        "emit"
-            | "table"
-            | "operator"
-            | "collate"
-            | "pg_catalog"
-            | "descriptor"
-            | "session"
-            | "asof"
-            | "system_time"
-            | "only"
-    )
+    marks::is_looked_for(word)
+        || matches!(
+            word,
+            "emit" | "table" | "collate" | "pg_catalog" | "descriptor" | "session" | "asof" | "system_time" | "only"
+        )
 }
 
 /// Rewrites the tokens of one statement in place.
@@ -50,9 +42,9 @@ pub fn rewrite(tokens: &mut Vec<TokenWithSpan>) -> Result<Option<EmitClause>, Sq
     rewrite_window_functions(tokens);
     rewrite_tables(tokens);
     drop_only(tokens);
-    rewrite_operators(tokens);
     drop_collations(tokens);
     drop_type_schemas(tokens);
+    marks::rewrite(tokens)?;
     Ok(emit)
 }
 
@@ -72,7 +64,7 @@ fn words_at(tokens: &[TokenWithSpan], at: usize, words: &[&str]) -> bool {
         .all(|(index, word)| word_at(tokens, at + index) == Some(word))
 }
 
-fn is_at(tokens: &[TokenWithSpan], at: usize, token: &Token) -> bool {
+pub fn is_at(tokens: &[TokenWithSpan], at: usize, token: &Token) -> bool {
     tokens.get(at).is_some_and(|found| found.token == *token)
 }
 
@@ -81,7 +73,7 @@ fn is_word(tokens: &[TokenWithSpan], at: usize) -> bool {
 }
 
 /// The index of the bracket that closes the one at `open`.
-fn closing(tokens: &[TokenWithSpan], open: usize) -> Option<usize> {
+pub fn closing(tokens: &[TokenWithSpan], open: usize) -> Option<usize> {
     let mut depth = 0usize;
     for (index, token) in tokens.iter().enumerate().skip(open) {
         match token.token {
@@ -169,7 +161,7 @@ fn take_emit(tokens: &mut Vec<TokenWithSpan>) -> Result<Option<EmitClause>, SqlE
 }
 
 /// A token made up here, standing where `like` stands.
-fn made(token: Token, like: &TokenWithSpan) -> TokenWithSpan {
+pub fn made(token: Token, like: &TokenWithSpan) -> TokenWithSpan {
     TokenWithSpan::new(token, like.span)
 }
 
@@ -325,23 +317,6 @@ pub fn give_empty_selects_a_row(tokens: &mut Vec<TokenWithSpan>) {
             let name = || made(Token::make_word("?", Some('"')), &like);
             row.extend([name(), made(Token::LParen, &like), name(), made(Token::RParen, &like)]);
             tokens.splice(at + 1..at + 1, row);
-        }
-        at += 1;
-    }
-}
-
-/// `OPERATOR(schema.op)`.
-fn rewrite_operators(tokens: &mut Vec<TokenWithSpan>) {
-    let mut at = 0;
-    while at < tokens.len() {
-        if word_at(tokens, at) == Some("operator") && is_at(tokens, at + 1, &Token::LParen) {
-            let qualified = is_word(tokens, at + 2) && is_at(tokens, at + 3, &Token::Period);
-            let operator = if qualified { at + 4 } else { at + 2 };
-            let is_operator = !is_word(tokens, operator) && is_at(tokens, operator + 1, &Token::RParen);
-            if is_operator {
-                tokens.remove(operator + 1);
-                tokens.drain(at..operator);
-            }
         }
         at += 1;
     }
