@@ -376,6 +376,10 @@ pub mod mark {
     pub const EXCLUDE_TIES: &str = "\u{1}exclude ties";
     /// The name of an argument after VARIADIC.
     pub const VARIADIC: &str = "\u{1}variadic";
+    /// The last items of ORDER BY in the query of a WITH: its SEARCH and CYCLE.
+    pub const SEARCH_DEPTH: &str = "\u{1}search depth";
+    pub const SEARCH_BREADTH: &str = "\u{1}search breadth";
+    pub const CYCLE: &str = "\u{1}cycle";
     /// The function that `ROWS FROM (...)` is.
     pub const ROWS_FROM: &str = "\u{1}rows from";
 }

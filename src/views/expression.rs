@@ -13,6 +13,7 @@ use datafusion::physical_expr::{PhysicalExpr, create_physical_expr};
 
 use crate::error::SqlError;
 use crate::sql::functions::growth::spread;
+use crate::sql::functions::nullable::is_nullable;
 use crate::sql::plan::compares;
 
 /// A compiled scalar expression.
@@ -82,6 +83,7 @@ pub fn dependence(expr: &Expr) -> Result<(Dependence, String), SqlError> {
         match node {
             Expr::ScalarFunction(call) => match call.func.signature().volatility {
                 Volatility::Immutable => {}
+                Volatility::Volatile if is_nullable(&call.func) => {}
                 Volatility::Stable => found = (Dependence::Statement("function"), call.func.name().to_string()),
                 Volatility::Volatile => {
                     found = (Dependence::Chance("function"), call.func.name().to_string());

@@ -28,6 +28,7 @@ mod set_operation;
 mod signatures;
 mod sizes;
 mod table_function;
+mod traversal;
 mod typed;
 pub mod unnest;
 mod window;

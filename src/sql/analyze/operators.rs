@@ -120,6 +120,7 @@ impl Analyzer<'_> {
             "~*" => binary(left.expr, Operator::RegexIMatch, right.expr),
             "!~" => binary(left.expr, Operator::RegexNotMatch, right.expr),
             "!~*" => binary(left.expr, Operator::RegexNotIMatch, right.expr),
+            "~~" | "!~~" if left.pg_type() == PgType::Bytea => return Err(not_yet_operator(symbol, &left, &right)),
             "~~" => like(false, false, left, right),
             "!~~" => like(true, false, left, right),
             "~~*" => like(false, true, left, right),

@@ -308,8 +308,14 @@ impl Analyzer<'_> {
         for column in &mut columns {
             let expr = Expr::Column(column.column.clone());
             exprs.push(match column.row.take() {
-                Some(_) => {
-                    let text = crate::sql::functions::record_text().call(vec![expr]);
+                Some(fields) => {
+                    let text = match super::traversal::shown(&expr, &fields) {
+                        Some((shown, pg_type)) => {
+                            column.pg_type = pg_type;
+                            shown
+                        }
+                        None => crate::sql::functions::record_text().call(vec![expr]),
+                    };
                     let name = column.column.name.clone();
                     column.column = Column::from_name(&name);
                     text.alias(name)

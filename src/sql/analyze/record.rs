@@ -116,11 +116,8 @@ impl Analyzer<'_> {
     fn row_of(&self, item: &Item, depth: usize, position: Option<usize>) -> Result<Typed> {
         let columns = item.columns.iter().filter(|column| !column.hidden);
         let fields = columns.map(|column| {
-            let expr = match depth {
-                0 => column.expr.clone(),
-                _ => super::scope::outer(&column.expr, &column.pg_type)?,
-            };
-            Ok((column.name.clone(), Typed::new(expr, column.pg_type.clone(), position)))
+            let field = self.found(column, depth, position)?;
+            Ok((column.name.clone(), field))
         });
         Ok(self.present_row(item, fields.collect::<Result<_>>()?, position))
     }
@@ -150,8 +147,34 @@ impl Analyzer<'_> {
         })
     }
 
+    /// A row as a value that is ordered as the row is: field by field.
+    pub fn row_order(&self, row: &Typed) -> Result<Typed> {
+        let fields = row.fields().unwrap_or_default().iter().map(|(name, field)| {
+            let field = match field.ty {
+                Ty::Row(_) => self.row_order(field)?,
+                _ => self.settle(field.clone())?,
+            };
+            let expr = match field.ty {
+                Ty::Of(PgType::Interval) => super::select::sort_key(field.clone()),
+                _ => field.expr.clone(),
+            };
+            Ok((name.clone(), Typed { expr, ..field }))
+        });
+        self.row_value(&Typed::row(fields.collect::<Result<_>>()?, row.position))
+    }
+
     /// A row as PostgreSQL writes it: `(1,abc)`.
     pub fn row_text(&self, row: &Typed) -> Result<Typed> {
+        let told: Vec<(String, PgType)> = row
+            .fields()
+            .unwrap_or_default()
+            .iter()
+            .map(|(name, field)| (name.clone(), field.pg_type()))
+            .collect();
+        if let Some((shown, pg_type)) = super::traversal::shown(&row.expr, &told) {
+            let shown = Typed::new(shown, pg_type, row.position);
+            return self.cast(shown, &PgType::Text, super::kinds::Context::Explicit);
+        }
         let value = self.row_value(row)?;
         let function = crate::sql::functions::record_text();
         let expr = Expr::ScalarFunction(ScalarFunction::new_udf(function, vec![value.expr]));

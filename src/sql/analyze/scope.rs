@@ -238,7 +238,7 @@ impl Analyzer<'_> {
         })
     }
 
-    fn found(&self, column: &ScopeColumn, depth: usize, position: Option<usize>) -> Result<Typed> {
+    pub fn found(&self, column: &ScopeColumn, depth: usize, position: Option<usize>) -> Result<Typed> {
         let expr = match depth {
             0 => column.expr.clone(),
             _ => outer(&column.expr, &column.pg_type)?,
@@ -355,7 +355,8 @@ pub fn columns_of(plan: &LogicalPlan, columns: &[OutColumn]) -> Vec<ScopeColumn>
             name: column.name.clone(),
             expr: Expr::Column(Column::from((qualifier, field))),
             pg_type: column.pg_type.clone(),
-            hidden: false,
+            // What a recursive query keeps for itself.
+            hidden: column.name.starts_with('\u{1}'),
             row: column.row.clone(),
         })
         .collect()

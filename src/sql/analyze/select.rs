@@ -236,7 +236,7 @@ impl Analyzer<'_> {
                     }
                     for column in self.star(&scope.items) {
                         self.note_star(&column.expr, None);
-                        let typed = Typed::new(column.expr.clone(), column.pg_type.clone(), None);
+                        let typed = self.found(column, 0, None)?;
                         targets.push(self.target(column.name.clone(), typed)?);
                     }
                 }
@@ -330,7 +330,7 @@ impl Analyzer<'_> {
         };
         let typed = scope.within(clause, || self.expr(expr, scope))?;
         let typed = match typed.ty {
-            Ty::Row(_) => self.row_text(&typed)?,
+            Ty::Row(_) => self.row_order(&typed)?,
             _ => self.settle(typed)?,
         };
         let same = targets.iter().position(|target| target.typed.expr == typed.expr);

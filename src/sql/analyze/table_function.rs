@@ -532,9 +532,9 @@ fn calls_together(args: &[FunctionArg]) -> Result<Vec<&ast::Function>> {
     }
     let calls = args.iter().map(|arg| match arg {
         FunctionArg::Unnamed(ast::FunctionArgExpr::Expr(ast::Expr::Function(call))) => Ok(call),
-        _ => Err(SqlError::unsupported(
-            "ROWS FROM takes calls of functions",
-            "Write a subquery in its place.",
+        other => Err(SqlError::new(
+            state::SYNTAX_ERROR,
+            format!("syntax error at or near \"{other}\""),
         )),
     });
     calls.collect()

@@ -98,7 +98,11 @@ impl Analyzer<'_> {
         };
         scope.within(Clause::Window, || {
             for expr in &spec.partition_by {
-                made.partition_by.push(self.settle(self.expr(expr, scope)?)?.expr);
+                let typed = self.expr(expr, scope)?;
+                made.partition_by.push(match typed.fields() {
+                    Some(_) => self.row_value(&typed)?.expr,
+                    None => self.settle(typed)?.expr,
+                });
             }
             for by in &spec.order_by {
                 match exclusion_of(by) {
@@ -114,7 +118,11 @@ impl Analyzer<'_> {
 
     /// An item of ORDER BY that is an expression: with its type, and as the plan sorts by it.
     pub fn order_of(&self, by: &ast::OrderByExpr, scope: &Scope) -> Result<(Typed, Sort)> {
-        let typed = self.settle(self.expr(&by.expr, scope)?)?;
+        let typed = self.expr(&by.expr, scope)?;
+        let typed = match typed.fields() {
+            Some(_) => self.row_order(&typed)?,
+            None => self.settle(typed)?,
+        };
         let sort = self.sort(typed.clone(), by.options);
         Ok((typed, sort))
     }
@@ -341,20 +349,21 @@ fn exclusion_of(by: &ast::OrderByExpr) -> Option<Exclusion> {
 fn default_frame(spec: &Spec) -> WindowFrame {
     let frame = WindowFrame::new((!spec.order_by.is_empty()).then_some(false));
     let counts = |typed: &Typed| {
-        matches!(
-            typed.pg_type(),
-            PgType::Int2
-                | PgType::Int4
-                | PgType::Int8
-                | PgType::Float4
-                | PgType::Float8
-                | PgType::Numeric(Some(_))
-                | PgType::Date
-                | PgType::Timestamp
-                | PgType::TimestampTz
-                | PgType::Text
-                | PgType::Varchar(_)
-        )
+        typed.fields().is_none()
+            && matches!(
+                typed.pg_type(),
+                PgType::Int2
+                    | PgType::Int4
+                    | PgType::Int8
+                    | PgType::Float4
+                    | PgType::Float8
+                    | PgType::Numeric(Some(_))
+                    | PgType::Date
+                    | PgType::Timestamp
+                    | PgType::TimestampTz
+                    | PgType::Text
+                    | PgType::Varchar(_)
+            )
     };
     match spec.order_by.is_empty() || spec.order_by.iter().all(|(typed, _)| counts(typed)) {
         true => frame,

@@ -4,8 +4,8 @@ use std::collections::HashSet;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
-use datafusion::common::Column;
 use datafusion::common::tree_node::TreeNodeRecursion;
+use datafusion::common::{Column, ExprSchema};
 use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder, Projection, RecursiveQuery};
 use sqlparser::ast::{self, TableAlias};
 
@@ -13,8 +13,9 @@ use super::from::{Cte, Rel, aliased, column_name};
 use super::query::{OutColumn, Output};
 use super::scope::{Item, Scope, columns_of};
 use super::typed::{Typed, at};
-use super::{Analyzer, Result};
+use super::{Analyzer, Result, traversal};
 use crate::error::{SqlError, state};
+use crate::sql::functions::nullable::nullable;
 use crate::sql::plan::names::fold;
 use crate::sql::plan::provider::cte_work_table;
 use crate::sql::shared::Shared;
@@ -36,9 +37,16 @@ impl Analyzer<'_> {
                 ));
             }
             let is_recursive = with.recursive && names_relation(&cte.query, &name);
-            let output = match is_recursive {
-                true => self.recursive(&name, cte, parent)?,
-                false => self.query(&cte.query, parent)?,
+            let output = match (is_recursive, traversal::of_query(&cte.query)) {
+                (true, Some(traversal)) => self.traversed(&name, cte, &traversal, parent)?,
+                (true, None) => self.recursive(&name, cte, parent)?,
+                (false, None) => self.query(&cte.query, parent)?,
+                (false, Some(_)) => {
+                    return Err(at(
+                        SqlError::new(state::SYNTAX_ERROR, "WITH query is not recursive"),
+                        self.position(cte.alias.name.span),
+                    ));
+                }
             };
             let mut columns = output.columns;
             if cte.alias.columns.len() > columns.len() {
@@ -166,6 +174,11 @@ impl Analyzer<'_> {
                 let expr = match column.pg_type == types[at] {
                     true => expr,
                     false => super::typed::cast_to(expr, &types[at]),
+                };
+                let field = first.plan.schema().field_from_column(&column.column);
+                let expr = match field.is_ok_and(|field| field.is_nullable()) {
+                    true => expr,
+                    false => nullable(expr),
                 };
                 expr.alias_with_metadata(column_name(&names[at], at), super::typed::metadata(&types[at]))
             })

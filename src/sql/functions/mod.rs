@@ -35,6 +35,7 @@ pub mod json;
 mod lengths;
 mod math;
 mod names;
+pub mod nullable;
 mod numeric;
 mod ordered;
 mod overlaps;

@@ -12,11 +12,13 @@
 //! | `(ORDER BY a ROWS ... EXCLUDE TIES)` | `(ORDER BY a, mark ROWS ...)` |
 //! | `f(VARIADIC a)` | `f(mark => a)` |
 //! | `ROWS FROM (f(a), g(b))` | `mark(f(a), g(b))` |
+//! | `(query) SEARCH DEPTH FIRST BY a SET b` | `(query ORDER BY mark(b, a))` |
+//! | `(query) CYCLE a SET b TO x DEFAULT y USING c` | `(query ORDER BY mark(x, y, b, c, a))` |
 
 use sqlparser::tokenizer::{Token, TokenWithSpan};
 
 use super::super::statement::mark;
-use super::rewrite::{closing, is_at, made, word_at};
+use super::rewrite::{closing, is_at, is_word, made, word_at};
 use crate::error::{SqlError, SqlState};
 
 /// 42809
@@ -26,7 +28,7 @@ const WRONG_OBJECT_TYPE: SqlState = crate::error::state::WRONG_OBJECT_TYPE;
 pub fn is_looked_for(word: &str) -> bool {
     matches!(
         word,
-        "rollup" | "cube" | "grouping" | "group" | "using" | "exclude" | "variadic" | "rows"
+        "rollup" | "cube" | "grouping" | "group" | "using" | "exclude" | "variadic" | "rows" | "search" | "cycle"
     )
 }
 
@@ -35,6 +37,7 @@ pub fn rewrite(tokens: &mut Vec<TokenWithSpan>) -> Result<(), SqlError> {
     flatten_grouping_sets(tokens);
     bracket_grouping_elements(tokens);
     mark_group_by(tokens);
+    mark_traversals(tokens);
     rewrite_using(tokens)?;
     mark_exclusions(tokens);
     mark_variadic(tokens);
@@ -236,6 +239,110 @@ fn mark_exclusions(tokens: &mut Vec<TokenWithSpan>) {
         added.push(marked(name, &like));
         tokens.splice(frame..frame, added);
     }
+}
+
+/// SEARCH and CYCLE behind the query of a WITH. ORDER BY has no other use there: PostgreSQL has none in a recursive query.
+fn mark_traversals(tokens: &mut Vec<TokenWithSpan>) {
+    let mut at = 1;
+    while at < tokens.len() {
+        if !is_at(tokens, at - 1, &Token::RParen) {
+            at += 1;
+            continue;
+        }
+        let search = search_clause(tokens, at);
+        let begins = search.as_ref().map_or(at, |(end, _)| *end);
+        let cycle = cycle_clause(tokens, begins);
+        let Some((end, _)) = cycle.as_ref().or(search.as_ref()) else {
+            at += 1;
+            continue;
+        };
+        let end = *end;
+        let like = tokens[at].clone();
+        let word = |word: &str| made(Token::make_word(word, None), &like);
+        let mut added = vec![word("order"), word("by")];
+        for (_, call) in search.into_iter().chain(cycle) {
+            if added.len() > 2 {
+                added.push(made(Token::Comma, &like));
+            }
+            added.extend(call);
+        }
+        tokens.drain(at..end);
+        tokens.splice(at - 1..at - 1, added);
+        at += 1;
+    }
+}
+
+/// `a, b SET c`: where it ends, `c` and the list.
+fn columns_and_name(tokens: &[TokenWithSpan], from: usize) -> Option<(usize, TokenWithSpan, Vec<TokenWithSpan>)> {
+    let mut at = from;
+    let mut columns = Vec::new();
+    loop {
+        if !is_word(tokens, at) {
+            return None;
+        }
+        columns.push(tokens[at].clone());
+        at += 1;
+        if !is_at(tokens, at, &Token::Comma) {
+            break;
+        }
+        at += 1;
+    }
+    let is_named = word_at(tokens, at) == Some("set") && is_word(tokens, at + 1);
+    is_named.then(|| (at + 2, tokens[at + 1].clone(), columns))
+}
+
+/// A call of a mark with lists of tokens as arguments.
+fn marked_call(name: &str, arguments: Vec<Vec<TokenWithSpan>>, like: &TokenWithSpan) -> Vec<TokenWithSpan> {
+    let mut call = vec![marked(name, like), made(Token::LParen, like)];
+    for (at, argument) in arguments.into_iter().enumerate() {
+        if at > 0 {
+            call.push(made(Token::Comma, like));
+        }
+        call.extend(argument);
+    }
+    call.push(made(Token::RParen, like));
+    call
+}
+
+/// `SEARCH DEPTH | BREADTH FIRST BY a, b SET c`: where it ends, and its mark.
+fn search_clause(tokens: &[TokenWithSpan], at: usize) -> Option<(usize, Vec<TokenWithSpan>)> {
+    let name = match (word_at(tokens, at)?, word_at(tokens, at + 1)?) {
+        ("search", "depth") => mark::SEARCH_DEPTH,
+        ("search", "breadth") => mark::SEARCH_BREADTH,
+        _ => return None,
+    };
+    if word_at(tokens, at + 2) != Some("first") || word_at(tokens, at + 3) != Some("by") {
+        return None;
+    }
+    let (end, set, columns) = columns_and_name(tokens, at + 4)?;
+    let mut arguments = vec![vec![set]];
+    arguments.extend(columns.into_iter().map(|column| vec![column]));
+    Some((end, marked_call(name, arguments, &tokens[at])))
+}
+
+/// `CYCLE a, b SET c [TO value DEFAULT value] USING d`: where it ends, and its mark.
+fn cycle_clause(tokens: &[TokenWithSpan], at: usize) -> Option<(usize, Vec<TokenWithSpan>)> {
+    if word_at(tokens, at) != Some("cycle") {
+        return None;
+    }
+    let like = &tokens[at];
+    let (mut end, set, columns) = columns_and_name(tokens, at + 1)?;
+    let find = |from: usize, word: &str| (from..tokens.len()).find(|at| word_at(tokens, *at) == Some(word));
+    let truth = |value: &str| vec![made(Token::make_word(value, None), like)];
+    let (mut value, mut default) = (truth("true"), truth("false"));
+    if word_at(tokens, end) == Some("to") {
+        let between = find(end, "default")?;
+        let using = find(between, "using")?;
+        value = tokens[end + 1..between].to_vec();
+        default = tokens[between + 1..using].to_vec();
+        end = using;
+    }
+    if word_at(tokens, end) != Some("using") || !is_word(tokens, end + 1) {
+        return None;
+    }
+    let mut arguments = vec![value, default, vec![set], vec![tokens[end + 1].clone()]];
+    arguments.extend(columns.into_iter().map(|column| vec![column]));
+    Some((end + 2, marked_call(mark::CYCLE, arguments, like)))
 }
 
 /// `VARIADIC` before an argument.

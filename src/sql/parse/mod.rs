@@ -38,6 +38,7 @@ mod utility;
 use std::sync::Arc;
 
 use sqlparser::ast;
+use sqlparser::parser::Parser;
 use sqlparser::tokenizer::{Token, TokenWithSpan};
 
 use self::cursor::{Cursor, Result};
@@ -91,6 +92,19 @@ pub fn parse_bounded(text: &str) -> Result<Option<Vec<Parsed>>> {
         parsed.push(parse_one(text, tokens, literals)?);
     }
     Ok(Some(parsed))
+}
+
+/// One expression that stands alone: a DEFAULT or a CHECK as it was written.
+pub fn expression(text: &str) -> Result<ast::Expr> {
+    let mut tokens = Lexer::new(text).next_statement()?.unwrap_or_default();
+    if tokens.needs_rewrite {
+        rewrite::rewrite(&mut tokens.tokens)?;
+    }
+    let dialect = Bounded::new(tokens.tokens.len());
+    let mut cursor = Cursor::new(text, &dialect, tokens.tokens, None);
+    let expr = cursor.run(Parser::parse_expr)?;
+    cursor.expect_end()?;
+    Ok(expr)
 }
 
 /// `literals`: what the statement is if it is only an INSERT of literals.

@@ -68,7 +68,7 @@ pub fn is_at(tokens: &[TokenWithSpan], at: usize, token: &Token) -> bool {
     tokens.get(at).is_some_and(|found| found.token == *token)
 }
 
-fn is_word(tokens: &[TokenWithSpan], at: usize) -> bool {
+pub fn is_word(tokens: &[TokenWithSpan], at: usize) -> bool {
     matches!(tokens.get(at).map(|token| &token.token), Some(Token::Word(_)))
 }
 

@@ -8,6 +8,7 @@ use datafusion::logical_expr::{Expr, LogicalPlan, Volatility};
 use super::Planned;
 use super::windows::limits_closed;
 use crate::error::SqlError;
+use crate::sql::functions::nullable::is_nullable;
 
 /// Names of all columns that a plan mentions, of whatever relation.
 pub fn column_names(plan: &LogicalPlan) -> Result<HashSet<String>, SqlError> {
@@ -52,6 +53,7 @@ pub fn check_view_definition(planned: &Planned) -> Result<(), SqlError> {
             expr.apply(|expr| {
                 if let Expr::ScalarFunction(call) = expr
                     && call.func.signature().volatility != Volatility::Immutable
+                    && !is_nullable(&call.func)
                 {
                     unstable = Some(call.func.name().to_string());
                     return Ok(TreeNodeRecursion::Stop);

@@ -9,7 +9,6 @@ use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
 use datafusion::logical_expr::{Expr, ExprSchemable, Operator};
 use datafusion::physical_expr::PhysicalExpr;
 use sqlparser::ast;
-use sqlparser::parser::Parser;
 
 use super::Default;
 use super::assign::{assign, check_assignment};
@@ -18,7 +17,7 @@ use crate::catalog::{Snapshot, Topic};
 use crate::error::{SqlError, state};
 use crate::sql::analyze::{Ty, stored};
 use crate::sql::functions::session::{self, SessionInfo};
-use crate::sql::parse::Bounded;
+
 use crate::sql::plan::{PlanContext, compares, eval};
 use crate::types::PgType;
 
@@ -243,15 +242,7 @@ fn depends_on_time_zone(from: &PgType, to: &PgType) -> bool {
 
 /// Parses one expression.
 pub fn parse_expr(text: &str) -> Result<ast::Expr, SqlError> {
-    Parser::new(&Bounded::new(text.len()))
-        .try_with_sql(text)
-        .and_then(|mut parser| parser.parse_expr())
-        .map_err(|error| {
-            SqlError::new(
-                state::SYNTAX_ERROR,
-                error.to_string().trim_start_matches("sql parser error: "),
-            )
-        })
+    crate::sql::parse::expression(text)
 }
 
 /// Runs with a context that knows the system schemas only: expressions name no relations.
