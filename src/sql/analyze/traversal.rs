@@ -237,7 +237,7 @@ impl Traversal {
             && let Some(from) = select.from.first_mut()
             && let ast::TableFactor::Derived { subquery, .. } = &mut from.relation
         {
-            subquery.body = Box::new(side);
+            *subquery.body = side;
         }
         Ok(body)
     }

@@ -171,7 +171,8 @@ impl Evaluator {
             Exclusion::CurrentRow => current.clone(),
             Exclusion::Group | Exclusion::Ties => self.group(values, range)?,
         };
-        let mut left = vec![range.start..range.end.min(out.start)];
+        let mut left = Vec::with_capacity(3);
+        left.push(range.start..range.end.min(out.start));
         if self.exclusion == Exclusion::Ties && range.contains(&self.row) {
             left.push(current);
         }

@@ -52,8 +52,8 @@ fn marked(name: &str, like: &TokenWithSpan) -> TokenWithSpan {
 /// The end of what begins at `from` in brackets that end at `end`: a comma, or the end.
 fn end_of_element(tokens: &[TokenWithSpan], from: usize, end: usize) -> usize {
     let mut depth = 0usize;
-    for at in from..end {
-        match tokens[at].token {
+    for (at, token) in tokens.iter().enumerate().take(end).skip(from) {
+        match token.token {
             Token::LParen | Token::LBracket => depth += 1,
             Token::RParen | Token::RBracket => depth = depth.saturating_sub(1),
             Token::Comma if depth == 0 => return at,
