@@ -257,6 +257,11 @@ pub fn infix(parser: &mut Parser, left: &Expr, precedence: u8) -> Option<Result<
         };
     }
     let op = operator(&parser.peek_token_ref().token)?;
+    // The base reads a plain one without a copy of its left side, which a long chain would pay for again and again.
+    let is_quantified = matches!(word(parser, 1), Some("any" | "some" | "all")) && is_next(parser, 2, &Token::LParen);
+    if !is_quantified && !matches!(op, BinaryOperator::Custom(_)) {
+        return None;
+    }
     parser.advance_token();
     Some(with_right(parser, left(), op, precedence))
 }
