@@ -1,4 +1,4 @@
-//! The command line and its environment: what a run of the program is told.
+//! The command line and its environment: the settings of one run of the program.
 //!
 //! Every flag of `serve` can also be given by the environment variable named beside it. No secret is taken from a
 //! flag (a process list shows flags): the password comes from the environment or a file.

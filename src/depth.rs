@@ -1,4 +1,4 @@
-//! How deep input may nest, and the stack for it.
+//! The limits on nesting of input, and the stack for it.
 //!
 //! One rule: code that walks input by recursion (text of JSON, types, expressions, queries, plans; their drop, too) runs on a
 //! thread of [`STACK_BYTES`]. A check without recursion comes first and refuses input deeper than [`DEPTH_MAX`] (54001).

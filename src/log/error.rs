@@ -1,4 +1,4 @@
-//! What can go wrong in the log, and the SQLSTATE of each situation.
+//! The errors of the log, and the SQLSTATE of each situation.
 
 use std::io;
 use std::path::{Path, PathBuf};

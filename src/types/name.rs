@@ -1,4 +1,4 @@
-//! How types are spelled: `format_type`'s names out, every usual alias in.
+//! The spelling of types: `format_type`'s names out, every usual alias in.
 
 use super::PgType;
 

@@ -1,4 +1,4 @@
-//! What flows between operators: rows with weights, a Z-set in Arrow form.
+//! The data between operators: rows with weights, a Z-set in Arrow form.
 //!
 //! One rule: a delta is unordered, and a row with weight w means |w| copies of it added (w > 0) or taken away (w < 0).
 //! No weights at all means that every row was added once: the append-only case pays nothing for the others.

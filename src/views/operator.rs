@@ -1,4 +1,4 @@
-//! What a stateful step of a dataflow is.
+//! The interface of a stateful step of a dataflow.
 //!
 //! One rule: an operator is a deterministic function of its inputs' deltas, step by step; it does no I/O and reads no clock.
 //! A step covers a range of whole commits: all deltas of the range are pushed, then `finish` ends it.

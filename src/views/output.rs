@@ -1,4 +1,4 @@
-//! What a view stores of its output, for readers: rows in immutable batches.
+//! The output of a view as readers get it: rows in immutable batches.
 //!
 //! One rule: a reader's batches never change under it; what is handed out is shared by reference.
 //!

@@ -42,6 +42,7 @@ const SHARED: &[&str] = &[
     "Run",
     "Scan",
     "Scope",
+    "Sent",
     "Server",
     "Settings",
     "Shared",

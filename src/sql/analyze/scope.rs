@@ -1,4 +1,4 @@
-//! What names mean in a query: its FROM items, and those of the queries around it.
+//! The meaning of names in a query: its FROM items, and those of the queries around it.
 //!
 //! One rule: a column is found in the innermost query that has one of the name, and there it must be the only one. A plan has
 //! a name of its own for each FROM item and column, so that nothing is ambiguous there.

@@ -1,4 +1,4 @@
-//! What goes around a query: EXPLAIN, PREPARE and EXECUTE, cursors.
+//! The statements around a query: EXPLAIN, PREPARE and EXECUTE, cursors.
 //!
 //! One rule: a statement within a statement is parsed by the same code as one that stands alone.
 

@@ -1,4 +1,4 @@
-//! What a materialized view may not be made of.
+//! The queries that a materialized view may not have.
 
 use std::collections::HashSet;
 

@@ -1,4 +1,4 @@
-//! What JSONB values have in common: order, containment, keys that are there.
+//! Comparisons of JSONB values: order, containment, keys that are there.
 //!
 //! One rule: numbers are compared as numbers, everything else by bytes.
 

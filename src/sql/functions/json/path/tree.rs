@@ -1,4 +1,4 @@
-//! What a path is made of.
+//! The syntax tree of a path.
 
 use std::rc::Rc;
 
