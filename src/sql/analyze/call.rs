@@ -6,21 +6,20 @@ use std::sync::Arc;
 
 use arrow::datatypes::FieldRef;
 use datafusion::common::ScalarValue;
-use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
-use datafusion::logical_expr::expr::{AggregateFunction, NullTreatment, ScalarFunction, Sort};
+use datafusion::logical_expr::expr::{NullTreatment, ScalarFunction};
 use datafusion::logical_expr::type_coercion::functions::fields_with_udf;
-use datafusion::logical_expr::{AggregateUDF, Expr, ReturnFieldArgs, ScalarUDF, when};
+use datafusion::logical_expr::{Expr, ReturnFieldArgs, ScalarUDF};
 use sqlparser::ast::{self, FunctionArg, FunctionArgExpr, FunctionArguments};
 
 use super::choose::{self, Chosen, Failure};
 use super::kinds::{self, Context};
-use super::scope::{Clause, Scope};
+use super::scope::Scope;
 use super::signatures::{self, Kind, Signature};
 use super::typed::{Typed, at, cast_to};
 use super::{Analyzer, Result};
 use crate::error::{SqlError, state};
 use crate::sql::functions::spread::spread;
-use crate::sql::functions::{Modifier, calls, functions, interval_extreme};
+use crate::sql::functions::{Modifier, interval_extreme};
 use crate::sql::plan::names::fold;
 use crate::sql::statement::mark;
 use crate::types::PgType;
@@ -50,11 +49,11 @@ fn is_normal_form(name: &ast::ObjectName, expr: &ast::Expr) -> bool {
 pub struct Given {
     pub arguments: Vec<Typed>,
     /// Names of the arguments that have one, which are the last.
-    names: Vec<String>,
+    pub names: Vec<String>,
     /// `f(*)`
-    star: bool,
+    pub star: bool,
     /// The last argument is an array of arguments.
-    is_variadic: bool,
+    pub is_variadic: bool,
     pub distinct: bool,
     pub order_by: Vec<ast::OrderByExpr>,
     pub respects_nulls: Option<NullTreatment>,
@@ -448,7 +447,7 @@ impl Analyzer<'_> {
     }
 
     /// The arguments of a call as the function that was chosen takes them.
-    fn as_declared(&self, arguments: Vec<Typed>, chosen: &Chosen) -> Result<Vec<Typed>> {
+    pub fn as_declared(&self, arguments: Vec<Typed>, chosen: &Chosen) -> Result<Vec<Typed>> {
         let declared = arguments.into_iter().zip(&chosen.arguments);
         let declared = declared.map(|(typed, wanted)| match PgType::from_oid(*wanted) {
             _ if typed.fields().is_some() => match *wanted {
@@ -552,276 +551,6 @@ impl Analyzer<'_> {
         let expr = Expr::ScalarFunction(ScalarFunction::new_udf(function, exprs));
         Ok(Typed::new(expr, common, position))
     }
-
-    fn aggregate_call(
-        &self,
-        name: &str,
-        call: &ast::Function,
-        scope: &Scope,
-        position: Option<usize>,
-    ) -> Result<Typed> {
-        check_aggregate_clause(scope, position)?;
-        let given = scope.within(Clause::Aggregate, || self.arguments(call, scope))?;
-        let filter = self.filter_of(call, scope)?;
-        let order = match call.within_group.is_empty() {
-            true => &given.order_by,
-            false => &call.within_group,
-        };
-        let order = scope.within(Clause::Aggregate, || {
-            order
-                .iter()
-                .map(|by| self.order_of(by, scope))
-                .collect::<Result<Vec<_>>>()
-        })?;
-        let (function, arguments, result) = self.choose_aggregate(name, &given, &order, call, position)?;
-        let order = match (order.is_empty(), scope.items.as_slice()) {
-            // The rows come in the order of the subquery that they are from.
-            (true, [only]) if !given.distinct && calls::ORDERED.contains(&name) => only.order.clone(),
-            // PostgreSQL sorts to find what is distinct.
-            (true, _) if given.distinct && calls::ORDERED.contains(&name) => {
-                let value = arguments[0].clone();
-                let ascending = value.expr.clone().sort(true, false);
-                vec![(value, ascending)]
-            }
-            _ => order,
-        };
-        let sorts: Vec<Sort> = order.into_iter().map(|(_, sort)| sort).collect();
-        if let ("string_agg", [value, delimiter]) = (name, arguments.as_slice())
-            && !super::expr::is_constant(&delimiter.expr)
-        {
-            return self.delimited(value, delimiter, given.distinct, filter, &sorts, scope, position);
-        }
-        let exprs: Vec<Expr> = arguments.iter().map(|typed| typed.expr.clone()).collect();
-        let made = AggregateFunction::new_udf(
-            function.clone(),
-            exprs,
-            given.distinct,
-            filter,
-            sorts,
-            given.respects_nulls,
-        );
-        let typed = self.aggregate_type(Expr::AggregateFunction(made), &function, &arguments, &result, position)?;
-        self.at_its_level(typed, scope)
-    }
-
-    /// `string_agg` with a delimiter of each row's own, which stands before its value: all of them one after another,
-    /// without the first delimiter.
-    #[allow(clippy::too_many_arguments)]
-    fn delimited(
-        &self,
-        value: &Typed,
-        delimiter: &Typed,
-        distinct: bool,
-        filter: Option<Box<Expr>>,
-        order: &[Sort],
-        scope: &Scope,
-        position: Option<usize>,
-    ) -> Result<Typed> {
-        if distinct || value.pg_type() != PgType::Text {
-            return Err(at(
-                SqlError::unsupported(
-                    "string_agg with a delimiter that is no constant is not supported over BYTEA or DISTINCT values",
-                    "Use a constant, or a subquery with SELECT DISTINCT.",
-                ),
-                position,
-            ));
-        }
-        let text = |expr: Expr| Typed::new(expr, PgType::Text, position);
-        let empty = || Expr::Literal(ScalarValue::Utf8(Some(String::new())), None);
-        let before = text(when(delimiter.expr.clone().is_null(), empty()).otherwise(delimiter.expr.clone())?);
-        let piece = self.binary("||", before.clone(), value.clone(), position)?;
-        let has_value = value.expr.clone().is_not_null();
-        let filter = Box::new(match filter {
-            Some(filter) => filter.and(has_value),
-            None => has_value,
-        });
-        let gathered = |typed: Typed| -> Result<Typed> {
-            let function = functions().aggregate["array_agg"].clone();
-            let call = AggregateFunction::new_udf(
-                function,
-                vec![typed.expr],
-                false,
-                Some(filter.clone()),
-                order.to_vec(),
-                None,
-            );
-            let list = PgType::Array(Box::new(PgType::Text));
-            self.at_its_level(Typed::new(Expr::AggregateFunction(call), list, position), scope)
-        };
-        let joined = self.named_call("array_to_string", vec![gathered(piece)?, text(empty())], position)?;
-        let one = Expr::Literal(ScalarValue::Int64(Some(1)), None);
-        let first = datafusion::functions_nested::expr_fn::array_element(gathered(before)?.expr, one);
-        let skipped = self.named_call("length", vec![text(first)], position)?;
-        let start = self.binary("+", skipped, super::number::integer(1, position), position)?;
-        self.named_call("substr", vec![joined, start], position)
-    }
-
-    /// The condition of a call's FILTER.
-    pub fn filter_of(&self, call: &ast::Function, scope: &Scope) -> Result<Option<Box<Expr>>> {
-        let Some(filter) = &call.filter else {
-            return Ok(None);
-        };
-        let typed = scope.within(Clause::Filter, || self.expr(filter, scope))?;
-        Ok(Some(Box::new(self.condition(typed, "FILTER")?)))
-    }
-
-    /// The aggregate that a name means, its arguments as it takes them, and its result.
-    pub fn choose_aggregate(
-        &self,
-        name: &str,
-        given: &Given,
-        order: &[(Typed, Sort)],
-        call: &ast::Function,
-        position: Option<usize>,
-    ) -> Result<(Arc<AggregateUDF>, Vec<Typed>, PgType)> {
-        let computed = |name: &str, arguments: &[Typed]| {
-            let known = functions().aggregate.get(name).cloned();
-            known.ok_or_else(|| at(not_yet(name, arguments), position))
-        };
-        if name == "grouping" {
-            let function = computed("grouping", &given.arguments)?;
-            return Ok((function, given.arguments.to_vec(), PgType::Int4));
-        }
-        if given.star {
-            if name != "count" {
-                return Err(at(undefined_function(name, &[]), position));
-            }
-            let one = Expr::Literal(ScalarValue::Int64(Some(1)), None);
-            let one = Typed::new(one, PgType::Int8, position);
-            return Ok((computed("count", &[])?, vec![one], PgType::Int8));
-        }
-        if name == "count" && given.arguments.is_empty() {
-            return Err(at(
-                SqlError::new(
-                    state::WRONG_OBJECT_TYPE,
-                    "count(*) must be used to call a parameterless aggregate function",
-                ),
-                position,
-            ));
-        }
-        // WITHIN GROUP (ORDER BY x): what is ordered is an argument after the direct ones.
-        let mut arguments = given.arguments.to_vec();
-        let ordered_set = !call.within_group.is_empty();
-        if ordered_set {
-            arguments.extend(order.iter().map(|(typed, _)| typed.clone()));
-        }
-        if let ("json_agg" | "jsonb_agg", [row]) = (name, arguments.as_mut_slice())
-            && row.fields().is_some()
-        {
-            *row = self.named_call("row_to_json", vec![row.clone()], position)?;
-        }
-        // DISTINCT compares the values themselves.
-        if !given.distinct {
-            self.zone_in_json(name, &mut arguments, position)?;
-        }
-        let types: Vec<u32> = arguments.iter().map(Typed::oid).collect();
-        let candidates: Vec<&'static Signature> = signatures::of(name)
-            .iter()
-            .filter(|signature| signature.kind == Kind::Aggregate)
-            .collect();
-        let chosen = choose::function(&candidates, &types)
-            .map_err(|failure| at(choice_failed(failure, name, &arguments), position))?;
-        if name == "count"
-            && let [row] = arguments.as_slice()
-            && row.fields().is_some()
-        {
-            // Rows that differ are counted by their text.
-            let counted = match given.distinct {
-                true => self.row_text(row)?,
-                false => self.row_presence(row),
-            };
-            return Ok((computed("count", &arguments)?, vec![counted], PgType::Int8));
-        }
-        let arguments = self.as_declared(arguments, &chosen)?;
-        let function = computed(name, &arguments)?;
-        let result = match chosen.result {
-            kinds::RECORD | kinds::RECORDS => return Err(at(not_yet(name, &arguments), position)),
-            oid => PgType::from_oid(oid).unwrap_or_else(|| arguments[0].pg_type()),
-        };
-        // The engine takes the value first.
-        let arguments = match (ordered_set, arguments.as_slice()) {
-            (true, [direct, value]) => vec![value.clone(), direct.clone()],
-            _ => arguments,
-        };
-        Ok((function, arguments, result))
-    }
-
-    /// An aggregate does not know the session's time zone: times with a zone are written as JSON before it.
-    fn zone_in_json(&self, name: &str, arguments: &mut [Typed], position: Option<usize>) -> Result<()> {
-        let write = match name {
-            "json_agg" | "json_object_agg" => "to_json",
-            "jsonb_agg" | "jsonb_object_agg" => "to_jsonb",
-            _ => return Ok(()),
-        };
-        if let Some(value) = arguments.last_mut()
-            && matches!(bottom(&value.pg_type()), PgType::TimestampTz)
-        {
-            *value = self.named_call(write, vec![value.clone()], position)?;
-        }
-        Ok(())
-    }
-
-    /// What an aggregate returns, as PostgreSQL types it.
-    pub fn aggregate_type(
-        &self,
-        expr: Expr,
-        function: &AggregateUDF,
-        arguments: &[Typed],
-        result: &PgType,
-        position: Option<usize>,
-    ) -> Result<Typed> {
-        let fields: Vec<_> = arguments.iter().map(Typed::field).collect();
-        if function.name() == "grouping" {
-            return Ok(Typed::new(expr, PgType::Int4, position));
-        }
-        let fields =
-            fields_with_udf(&fields, function).map_err(|_| at(not_yet(function.name(), arguments), position))?;
-        let returned = function
-            .return_field(&fields)
-            .map_err(|error| at(SqlError::from(error), position))?;
-        Ok(self.returning(expr, &returned, result, position))
-    }
-
-    /// An aggregate over columns of a query further out only is that query's.
-    fn at_its_level(&self, typed: Typed, scope: &Scope) -> Result<Typed> {
-        let (mut own, mut outer) = (false, Vec::new());
-        typed.expr.apply(|node| {
-            match node {
-                Expr::Column(_) => own = true,
-                Expr::OuterReferenceColumn(_, column) => outer.push(column.clone()),
-                _ => {}
-            }
-            Ok(TreeNodeRecursion::Continue)
-        })?;
-        if own || outer.is_empty() {
-            return Ok(typed);
-        }
-        let mut level = scope.parent;
-        while let Some(scope) = level {
-            let has = |column: &datafusion::common::Column| {
-                let mut columns = scope.items.iter().flat_map(|item| &item.columns);
-                columns.any(|known| known.expr.column_refs().contains(column))
-            };
-            if outer.iter().any(has) {
-                if scope.clause.get() == Clause::From {
-                    let message = "aggregate functions are not allowed in FROM clause of their own query level";
-                    return Err(at(SqlError::new(state::GROUPING_ERROR, message), typed.position));
-                }
-                check_aggregate_clause(scope, typed.position)?;
-                let inner = typed.expr.clone().transform_up(|node| match node {
-                    Expr::OuterReferenceColumn(_, column) if has(&column) => Ok(Transformed::yes(Expr::Column(column))),
-                    other => Ok(Transformed::no(other)),
-                })?;
-                let name = self.internal_name("aggregate");
-                scope.aggregates.borrow_mut().push(inner.data.alias(&name));
-                let field = Arc::new(typed.pg_type().field(&name, true));
-                let expr = Expr::OuterReferenceColumn(field, datafusion::common::Column::from_name(name));
-                return Ok(Typed { expr, ..typed });
-            }
-            level = scope.parent;
-        }
-        Ok(typed)
-    }
 }
 
 /// What a function returns for arguments of these fields, some of which may be constants.
@@ -873,24 +602,6 @@ fn null_treatment(nulls: ast::NullTreatment) -> NullTreatment {
     }
 }
 
-/// 42803 for an aggregate where rows are still being chosen.
-fn check_aggregate_clause(scope: &Scope, position: Option<usize>) -> Result<()> {
-    let clause = scope.clause.get();
-    let message = match clause {
-        Clause::Select
-        | Clause::Having
-        | Clause::OrderBy
-        | Clause::DistinctOn
-        | Clause::Window
-        | Clause::WindowCall => {
-            return Ok(());
-        }
-        Clause::Aggregate => "aggregate function calls cannot be nested".to_string(),
-        other => format!("aggregate functions are not allowed in {}", other.name()),
-    };
-    Err(at(SqlError::new(state::GROUPING_ERROR, message), position))
-}
-
 const NO_FUNCTION: &str =
     "No function matches the given name and argument types. You might need to add explicit type casts.";
 
@@ -918,7 +629,7 @@ pub fn choice_failed(failure: Failure, name: &str, arguments: &[Typed]) -> SqlEr
 }
 
 /// 0A000 for a function that PostgreSQL has and this server does not.
-fn not_yet(name: &str, arguments: &[Typed]) -> SqlError {
+pub fn not_yet(name: &str, arguments: &[Typed]) -> SqlError {
     let types: Vec<String> = arguments.iter().map(Typed::type_name).collect();
     SqlError::unsupported(
         format!("function {name}({}) is not supported", types.join(", ")),
@@ -927,7 +638,7 @@ fn not_yet(name: &str, arguments: &[Typed]) -> SqlError {
 }
 
 /// The type of what an array holds, or the type itself.
-fn bottom(pg_type: &PgType) -> &PgType {
+pub fn bottom(pg_type: &PgType) -> &PgType {
     match pg_type {
         PgType::Array(item) => bottom(item),
         scalar => scalar,

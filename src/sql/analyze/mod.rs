@@ -9,6 +9,7 @@
 //! One rule: every error of a statement's meaning arises here, with its SQLSTATE and position, and every column of a plan has
 //! a name of its own. Not here: what relations and functions are (`plan`, `functions`), how a plan runs (`query`).
 
+mod aggregate;
 mod bind;
 mod call;
 mod choose;
