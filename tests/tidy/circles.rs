@@ -18,7 +18,6 @@ const PAIRS: &[(&str, &str)] = &[
     ("session::cursor", "session::outcome"),
     ("session::settings::table", "session::settings::value"),
     ("sql::analyze", "sql::plan"),
-    ("sql::analyze::call", "sql::analyze::expr"),
     ("sql::analyze::call", "sql::analyze::rows"),
     ("sql::analyze::from", "sql::analyze::join"),
     ("sql::analyze::join", "sql::analyze::unnest"),
