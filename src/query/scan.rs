@@ -42,7 +42,7 @@ use futures::Stream;
 use super::filter::Filter;
 use super::prune::Pruning;
 use crate::log::{Chunk, Lsn, Stored, SystemColumn, expand};
-use crate::sql::functions::{fail, growth};
+use crate::sql::functions::{casts, fail, growth};
 
 /// Rows by reference, or to be loaded.
 #[derive(Clone, Debug)]
@@ -321,9 +321,14 @@ fn typed(values: ArrayRef, field: &Field) -> Result<ArrayRef> {
         Some(dictionary) => dictionary.values().data_type(),
         None => values.data_type(),
     };
-    match data_type == field.data_type() {
-        true => Ok(values),
-        false => Ok(cast(&values, field.data_type())?),
+    match (data_type, field.data_type()) {
+        (held, wanted) if held == wanted => Ok(values),
+        // A view of before NUMERIC had scales of its own was told to have one.
+        (DataType::LargeBinary, DataType::Decimal128(..)) => {
+            let held = Field::new("", DataType::LargeBinary, true);
+            casts::cast(&values, &held, field, chrono_tz::Tz::UTC).map_err(fail)
+        }
+        (_, wanted) => Ok(cast(&values, wanted)?),
     }
 }
 
