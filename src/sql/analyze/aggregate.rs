@@ -22,6 +22,13 @@ use crate::error::{SqlError, state};
 use crate::sql::functions::{calls, functions};
 use crate::types::PgType;
 
+/// The rows of a call of `string_agg`: which, and in what order.
+struct DelimitedRows<'s> {
+    distinct: bool,
+    filter: Option<Box<Expr>>,
+    order: &'s [Sort],
+}
+
 impl Analyzer<'_> {
     pub fn aggregate_call(
         &self,
@@ -59,7 +66,12 @@ impl Analyzer<'_> {
         if let ("string_agg", [value, delimiter]) = (name, arguments.as_slice())
             && !super::expr::is_constant(&delimiter.expr)
         {
-            return self.delimited(value, delimiter, given.distinct, filter, &sorts, scope, position);
+            let of = DelimitedRows {
+                distinct: given.distinct,
+                filter,
+                order: &sorts,
+            };
+            return self.delimited(value, delimiter, of, scope, position);
         }
         let exprs: Vec<Expr> = arguments.iter().map(|typed| typed.expr.clone()).collect();
         let made = AggregateFunction::new_udf(
@@ -76,18 +88,15 @@ impl Analyzer<'_> {
 
     /// `string_agg` with a delimiter of each row's own, which stands before its value: all of them one after another,
     /// without the first delimiter.
-    #[allow(clippy::too_many_arguments)]
     fn delimited(
         &self,
         value: &Typed,
         delimiter: &Typed,
-        distinct: bool,
-        filter: Option<Box<Expr>>,
-        order: &[Sort],
+        of: DelimitedRows,
         scope: &Scope,
         position: Option<usize>,
     ) -> Result<Typed> {
-        if distinct || value.pg_type() != PgType::Text {
+        if of.distinct || value.pg_type() != PgType::Text {
             return Err(at(
                 SqlError::unsupported(
                     "string_agg with a delimiter that is no constant is not supported over BYTEA or DISTINCT values",
@@ -101,7 +110,7 @@ impl Analyzer<'_> {
         let before = text(when(delimiter.expr.clone().is_null(), empty()).otherwise(delimiter.expr.clone())?);
         let piece = self.binary("||", before.clone(), value.clone(), position)?;
         let has_value = value.expr.clone().is_not_null();
-        let filter = Box::new(match filter {
+        let filter = Box::new(match of.filter {
             Some(filter) => filter.and(has_value),
             None => has_value,
         });
@@ -112,7 +121,7 @@ impl Analyzer<'_> {
                 vec![typed.expr],
                 false,
                 Some(filter.clone()),
-                order.to_vec(),
+                of.order.to_vec(),
                 None,
             );
             let list = PgType::Array(Box::new(PgType::Text));

@@ -10,7 +10,7 @@ use super::typed::{Typed, at};
 use super::{Analyzer, Result};
 use crate::error::{SqlError, state};
 use crate::sql::functions::growth;
-use crate::sql::functions::{arithmetic, casts, numeric_key};
+use crate::sql::functions::{Key, arithmetic, casts};
 use crate::types::PgType;
 
 /// Numbers of which one has a scale of its own are compared by keys.
@@ -20,7 +20,7 @@ fn same_numbers(left: Typed, right: Typed) -> (Typed, Typed) {
         return (left, right);
     }
     let key = |typed: Typed| {
-        let expr = numeric_key().call(vec![typed.expr]);
+        let expr = Key::Numeric.function().call(vec![typed.expr]);
         Typed::new(expr, PgType::Bytea, typed.position)
     };
     (key(left), key(right))

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use datafusion::common::DFSchema;
 use datafusion::common::tree_node::TreeNode;
 use datafusion::common::{Column, TableReference};
-use datafusion::logical_expr::expr::{ScalarFunction, Sort};
+use datafusion::logical_expr::expr::Sort;
 use datafusion::logical_expr::{Distinct, DistinctOn, EmptyRelation, Expr, Filter, LogicalPlan, Projection};
 use sqlparser::ast::{self, SelectItem, SelectItemQualifiedWildcardKind};
 
@@ -15,7 +15,7 @@ use super::scope::{Clause, Scope};
 use super::typed::{Ty, Typed, at, cast_to, metadata};
 use super::{Analyzer, Result};
 use crate::error::{SqlError, state};
-use crate::sql::functions::casts;
+use crate::sql::functions::Key;
 use crate::sql::plan::names;
 use crate::types::PgType;
 
@@ -422,10 +422,7 @@ pub fn has(expr: &Expr, is: impl Fn(&Expr) -> bool) -> bool {
 /// What rows are sorted by: intervals by their length.
 pub fn sort_key(typed: Typed) -> Expr {
     match typed.pg_type() {
-        PgType::Interval => {
-            let call = ScalarFunction::new_udf(casts::interval_length(), vec![typed.expr]);
-            Expr::ScalarFunction(call)
-        }
+        PgType::Interval => Key::Interval.function().call(vec![typed.expr]),
         _ => typed.expr,
     }
 }

@@ -14,8 +14,7 @@ use arrow::array::{
 use arrow::compute::{CastOptions, cast_with_options};
 use arrow::datatypes::{
     DataType, Date32Type, Decimal128Type, Field, FieldRef, Float32Type, Float64Type, Int16Type, Int32Type, Int64Type,
-    IntervalMonthDayNano, IntervalMonthDayNanoType, IntervalUnit, Time64MicrosecondType, TimeUnit,
-    TimestampMicrosecondType,
+    IntervalMonthDayNano, IntervalMonthDayNanoType, Time64MicrosecondType, TimeUnit, TimestampMicrosecondType,
 };
 use arrow::error::ArrowError;
 use bytes::BytesMut;
@@ -85,20 +84,6 @@ pub fn rewrite(expr: Expr, schema: &DFSchema) -> Result<Transformed<Expr>> {
             let call = ScalarFunction::new_udf(negation(), vec![*inner]);
             Ok(Transformed::yes(Expr::ScalarFunction(call)))
         }
-        Expr::BinaryExpr(binary) if compares(binary.op) && is_interval(&binary.left, schema)? => {
-            let measure = |side: Box<Expr>| {
-                Box::new(Expr::ScalarFunction(ScalarFunction::new_udf(
-                    interval_length(),
-                    vec![*side],
-                )))
-            };
-            let BinaryExpr { left, op, right } = binary;
-            Ok(Transformed::yes(Expr::BinaryExpr(BinaryExpr {
-                left: measure(left),
-                op,
-                right: measure(right),
-            })))
-        }
         // What the planner names by itself is measured as what a statement names.
         Expr::ScalarFunction(call) => growth::bound_call(call).map_data(|call| Ok(Expr::ScalarFunction(call))),
         Expr::BinaryExpr(binary) if binary.op == Operator::StringConcat => concatenate(binary, schema),
@@ -120,20 +105,6 @@ fn concatenate(binary: BinaryExpr, schema: &DFSchema) -> Result<Transformed<Expr
     }
     let call = ScalarFunction::new_udf(growth::concatenation(), vec![*left, *right]);
     Ok(Transformed::yes(Expr::ScalarFunction(call)))
-}
-
-fn compares(op: Operator) -> bool {
-    matches!(
-        op,
-        Operator::Eq | Operator::NotEq | Operator::Lt | Operator::LtEq | Operator::Gt | Operator::GtEq
-    )
-}
-
-fn is_interval(expr: &Expr, schema: &DFSchema) -> Result<bool> {
-    Ok(matches!(
-        expr.get_type(schema)?,
-        DataType::Interval(IntervalUnit::MonthDayNano)
-    ))
 }
 
 /// A cast to a field's type, PostgreSQL's where it differs.
@@ -682,46 +653,5 @@ impl ScalarUDFImpl for Negation {
 
     fn invoke_with_args(&self, args: ScalarFunctionArgs) -> Result<ColumnarValue> {
         arithmetic::negate(&args.args[0])
-    }
-}
-
-/// The length of an interval as PostgreSQL compares it, in microseconds: a month has 30 days, a day 24 hours.
-#[derive(Debug, PartialEq, Eq, Hash)]
-struct IntervalLength {
-    signature: Signature,
-}
-
-pub fn interval_length() -> Arc<ScalarUDF> {
-    static LENGTH: LazyLock<Arc<ScalarUDF>> = LazyLock::new(|| {
-        let signature = Signature::any(1, Volatility::Immutable);
-        Arc::new(ScalarUDF::from(IntervalLength { signature }))
-    });
-    LENGTH.clone()
-}
-
-impl ScalarUDFImpl for IntervalLength {
-    fn name(&self) -> &str {
-        "interval_length"
-    }
-
-    fn schema_name(&self, args: &[Expr]) -> Result<String> {
-        Ok(format!("interval_length({})", args[0].schema_name()))
-    }
-
-    fn signature(&self) -> &Signature {
-        &self.signature
-    }
-
-    fn return_type(&self, _arguments: &[DataType]) -> Result<DataType> {
-        Ok(DataType::Decimal128(38, 0))
-    }
-
-    fn invoke_with_args(&self, args: ScalarFunctionArgs) -> Result<ColumnarValue> {
-        map(&args.args[0], |column| {
-            let lengths: PrimitiveArray<Decimal128Type> = column
-                .as_primitive::<IntervalMonthDayNanoType>()
-                .unary(super::datetime::comparable);
-            Ok(Arc::new(lengths.with_data_type(DataType::Decimal128(38, 0))))
-        })
     }
 }

@@ -21,7 +21,7 @@ use datafusion::logical_expr::{
 };
 
 use super::aggregates::Summand;
-use super::extracted::{Extracted, instant_and_local, is_finite, part_as_double, part_of};
+use super::extracted::{instant_and_local, is_finite, part_as_double, part_of};
 use super::numeric::{Numbers, collect};
 use super::part::{Part, truncate, truncate_interval};
 use super::patterns;
@@ -30,6 +30,7 @@ use super::{fail, over_columns, type_name, undefined_function, zone};
 use crate::error::{SqlError, state};
 use crate::types::calendar::{PG_EPOCH_DAYS, civil_from_days, days_from_civil, days_in_month, is_infinite};
 use crate::types::float::write_f64;
+use crate::types::varying::Numeric;
 use crate::types::{IntervalStyle, write_interval};
 
 const SECOND_US: i64 = 1_000_000;
@@ -392,20 +393,11 @@ impl DateTime {
                 let values = rows_of(columns, rows, |row| {
                     part_of(text(&columns[0]).value(row), &columns[1], row, session)
                 })?;
-                let values: Vec<Option<Extracted>> = values.into_iter().map(Option::flatten).collect();
+                let values: Vec<Option<Numeric>> = values.into_iter().map(Option::flatten).collect();
                 let DataType::Decimal128(_, to) = result else {
-                    return collect(rows, |row| Ok(values[row].map(Extracted::number)));
+                    return collect(rows, |row| Ok(values[row].clone()));
                 };
-                let finite = values.into_iter().map(|value| match value? {
-                    Extracted::Finite(value, scale) => Some((value, scale)),
-                    Extracted::Infinite(_) => unreachable!("a part that is infinite is NUMERIC of any scale"),
-                });
-                let scaled = finite.map(|value| {
-                    value.map(|(value, scale)| match *to >= scale {
-                        true => value * 10i128.pow((*to - scale) as u32),
-                        false => value / 10i128.pow((scale - *to) as u32),
-                    })
-                });
+                let scaled = values.into_iter().map(|value| value?.units(*to));
                 Ok(Arc::new(
                     scaled.collect::<Decimal128Array>().with_data_type(result.clone()),
                 ))

@@ -58,37 +58,12 @@ pub fn part_as_double(name: &str, column: &ArrayRef, row: usize, zone: Tz) -> Re
             let day = date_part(Part::Julian, local.div_euclid(DAY_US)) as f64;
             Ok(Some(day + local.rem_euclid(DAY_US) as f64 / DAY_US as f64))
         }
-        _ => Ok(part_of(name, column, row, zone)?.map(Extracted::double)),
-    }
-}
-
-/// The value of a part: with its fractional digits, or infinite, and then whether it is positive.
-#[derive(Clone, Copy)]
-pub enum Extracted {
-    Finite(i128, i8),
-    Infinite(bool),
-}
-
-impl Extracted {
-    pub fn number(self) -> Numeric {
-        match self {
-            Extracted::Finite(value, scale) => Numeric::of_units(value, scale),
-            Extracted::Infinite(true) => Numeric::Infinity,
-            Extracted::Infinite(false) => Numeric::MinusInfinity,
-        }
-    }
-
-    pub fn double(self) -> f64 {
-        match self {
-            Extracted::Finite(value, scale) => value as f64 / 10f64.powi(i32::from(scale)),
-            Extracted::Infinite(true) => f64::INFINITY,
-            Extracted::Infinite(false) => f64::NEG_INFINITY,
-        }
+        _ => Ok(part_of(name, column, row, zone)?.map(|value| value.double())),
     }
 }
 
 /// The value of a part; an infinite time has no months, hours or zones.
-pub fn part_of(name: &str, column: &ArrayRef, row: usize, zone: Tz) -> Result<Option<Extracted>, SqlError> {
+pub fn part_of(name: &str, column: &ArrayRef, row: usize, zone: Tz) -> Result<Option<Numeric>, SqlError> {
     let unknown = |known: bool| {
         let (code, what) = match known {
             true => (state::FEATURE_NOT_SUPPORTED, "not supported"),
@@ -107,7 +82,7 @@ pub fn part_of(name: &str, column: &ArrayRef, row: usize, zone: Tz) -> Result<Op
     if let DataType::Interval(_) = column.data_type() {
         let value = interval_part(part, column.as_primitive::<IntervalMonthDayNanoType>().value(row))
             .ok_or_else(|| unknown(true))?;
-        return Ok(Some(Extracted::Finite(value, part.scale())));
+        return Ok(Some(Numeric::of_units(value, part.scale())));
     }
     if !is_finite(column, row) {
         let of_date = |part| {
@@ -117,7 +92,10 @@ pub fn part_of(name: &str, column: &ArrayRef, row: usize, zone: Tz) -> Result<Op
         if *column.data_type() == DataType::Date32 && !of_date(part) {
             return Err(unknown(true));
         }
-        let value = Extracted::Infinite(is_positive(column, row));
+        let value = match is_positive(column, row) {
+            true => Numeric::Infinity,
+            false => Numeric::MinusInfinity,
+        };
         return Ok(part.is_infinite().then_some(value));
     }
     let value = match column.data_type() {
@@ -134,7 +112,7 @@ pub fn part_of(name: &str, column: &ArrayRef, row: usize, zone: Tz) -> Result<Op
             match part {
                 Part::Epoch => {
                     let seconds = i128::from(days) * i128::from(DAY_US / SECOND_US);
-                    return Ok(Some(Extracted::Finite(seconds, 0)));
+                    return Ok(Some(Numeric::whole(seconds)));
                 }
                 Part::ZoneSeconds | Part::ZoneHour | Part::ZoneMinute => None,
                 _ if time_part(part, 0).is_some() => None,
@@ -149,17 +127,9 @@ pub fn part_of(name: &str, column: &ArrayRef, row: usize, zone: Tz) -> Result<Op
                 Part::Epoch => Some(instant),
                 Part::Julian => {
                     let time = local.rem_euclid(DAY_US);
-                    // As many digits as PostgreSQL's division gives, which counts in groups of four.
-                    let scale = match time {
-                        ..10_000 => 28,
-                        10_000..100_000_000 => 24,
-                        _ => 20,
-                    };
-                    let one = 10i128.pow(scale as u32);
-                    let day = i128::from(date_part(Part::Julian, local.div_euclid(DAY_US)));
-                    let half = i128::from(DAY_US / 2);
-                    let time = (i128::from(time) * one + half) / i128::from(DAY_US);
-                    return Ok(Some(Extracted::Finite(day * one + time, scale)));
+                    let day = Numeric::whole(date_part(Part::Julian, local.div_euclid(DAY_US)).into());
+                    let part_of_day = Numeric::whole(time.into()).divide(&Numeric::whole(DAY_US.into()))?;
+                    return day.add(&part_of_day).map(Some);
                 }
                 Part::ZoneSeconds if zoned => Some(offset),
                 Part::ZoneHour if zoned => Some(offset / 3_600),
@@ -173,7 +143,7 @@ pub fn part_of(name: &str, column: &ArrayRef, row: usize, zone: Tz) -> Result<Op
         }
     };
     let value = value.ok_or_else(|| unknown(true))?;
-    Ok(Some(Extracted::Finite(value.into(), part.scale())))
+    Ok(Some(Numeric::of_units(value.into(), part.scale())))
 }
 
 /// Whether a value is neither `infinity` nor `-infinity`; no time and no interval is.

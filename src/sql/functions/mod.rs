@@ -33,6 +33,7 @@ mod extracted;
 mod extremes;
 pub mod growth;
 pub mod json;
+mod keys;
 mod lengths;
 mod math;
 mod modifier;
@@ -58,12 +59,12 @@ mod trims;
 mod variadic;
 pub mod zone;
 
-pub use arrays::key as array_key;
 pub use datetime::extract as datetime_extract;
 pub use extremes::interval_extreme;
 pub use json::operator as json_operator;
+pub use keys::Key;
 pub use modifier::Modifier;
-pub use numeric::{Numbers, key as numeric_key, series as numeric_series};
+pub use numeric::{Numbers, series as numeric_series};
 pub use record::record_text;
 pub use single::single_value;
 

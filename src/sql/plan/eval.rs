@@ -12,10 +12,12 @@ use datafusion::logical_expr::{Expr, ExprSchemable, Operator};
 use datafusion::optimizer::simplify_expressions::ExprSimplifier;
 use datafusion::physical_expr::{PhysicalExpr, create_physical_expr};
 
+use super::keys;
 use crate::sql::functions::casts;
 
 /// The expression with the casts that its functions and operators need.
 pub fn coerce(expr: Expr, schema: &DFSchema) -> Result<Expr> {
+    let expr = keys::compare_all(expr, schema)?.data;
     let context = SimplifyContext::builder().with_schema(Arc::new(schema.clone())).build();
     let typed = expr.get_type(schema);
     let expr = match ExprSimplifier::new(context).coerce(expr, schema) {

@@ -1,8 +1,8 @@
 //! Values that are equal though their bytes differ (NUMERIC of any scale: 1.5 and 1.50; intervals: a day and 24 hours)
-//! are compared, grouped and joined by keys.
+//! are compared, grouped, joined and sorted by keys; so are the two zeros of floats, and arrays, where the engine sorts.
 //!
 //! One rule: runs when every column has its type, and changes no name of a plan. A group shows the least of its values,
-//! byte by byte. Not here: what rows are sorted by (`aggregates.rs`).
+//! byte by byte. Not here: how keys are made (`functions/keys.rs`).
 
 use std::sync::Arc;
 
@@ -18,13 +18,13 @@ use datafusion::logical_expr::{
     Aggregate, Distinct, Expr, ExprSchemable, LogicalPlan, Operator, Projection, ScalarUDF, when,
 };
 
-use crate::sql::functions::{arithmetic, array_key, casts, functions, numeric_key};
+use crate::sql::functions::{Key, arithmetic, functions};
 
 /// The function that makes keys of a type's values, if they need any.
 pub fn function(data_type: &DataType) -> Option<Arc<ScalarUDF>> {
     match data_type {
-        DataType::LargeBinary => Some(numeric_key()),
-        DataType::Interval(IntervalUnit::MonthDayNano) => Some(casts::interval_length()),
+        DataType::LargeBinary => Some(Key::Numeric.function()),
+        DataType::Interval(IntervalUnit::MonthDayNano) => Some(Key::Interval.function()),
         _ => None,
     }
 }
@@ -43,8 +43,7 @@ pub fn rewrite(plan: LogicalPlan) -> Result<LogicalPlan> {
         let names = NamePreserver::new(&node);
         let node = node.map_expressions(|expr| {
             let name = names.save(&expr);
-            let compared = expr.transform_up(|expr| compare(expr, &schema))?;
-            Ok(compared.update_data(|expr| name.restore(expr)))
+            Ok(compare_all(expr, &schema)?.update_data(|expr| name.restore(expr)))
         })?;
         let changed = node.transformed;
         let node = match node.data {
@@ -79,6 +78,11 @@ pub fn rewrite(plan: LogicalPlan) -> Result<LogicalPlan> {
     Ok(rewritten.data)
 }
 
+/// Rewrites every comparison of one expression.
+pub fn compare_all(expr: Expr, schema: &DFSchema) -> Result<Transformed<Expr>> {
+    expr.transform_up(|expr| compare(expr, schema))
+}
+
 fn needs(data_type: &DataType) -> bool {
     function(data_type).is_some()
 }
@@ -99,7 +103,7 @@ fn node_makes_keyed(node: &LogicalPlan, schema: &DFSchema) -> bool {
 /// What a value is sorted by.
 pub fn order(expr: Expr, schema: &DFSchema) -> Expr {
     match is_array(&expr, schema) {
-        true => array_key().call(vec![expr]),
+        true => Key::Array.function().call(vec![expr]),
         false => one_zero(key(expr, schema), schema),
     }
 }
@@ -144,7 +148,7 @@ fn keyed(expr: Expr, schema: &DFSchema) -> Result<Expr> {
         interval @ DataType::Interval(_) => {
             function(&interval).map_or(expr.clone(), |function| function.call(vec![expr]))
         }
-        _ => numeric_key().call(vec![expr]),
+        _ => Key::Numeric.function().call(vec![expr]),
     })
 }
 
@@ -170,9 +174,9 @@ fn compare(expr: Expr, schema: &DFSchema) -> Result<Transformed<Expr>> {
             if matches!(op, Lt | LtEq | Gt | GtEq) && is_array(&left, schema) && is_array(&right, schema) =>
         {
             Expr::BinaryExpr(BinaryExpr {
-                left: Box::new(array_key().call(vec![*left])),
+                left: Box::new(Key::Array.function().call(vec![*left])),
                 op,
-                right: Box::new(array_key().call(vec![*right])),
+                right: Box::new(Key::Array.function().call(vec![*right])),
             })
         }
         Expr::Between(Between {

@@ -364,11 +364,19 @@ impl Numeric {
     }
 
     pub fn double(&self) -> f64 {
+        /// Powers of ten that a double holds exactly.
+        const SCALE_EXACT: u32 = 22;
         match self {
             Numeric::MinusInfinity => f64::NEG_INFINITY,
             Numeric::Infinity => f64::INFINITY,
             Numeric::NaN => f64::NAN,
             Numeric::Small { value, scale: 0 } => *value as f64,
+            // Both are exact in a double, so that the quotient is the nearest one.
+            Numeric::Small { value, scale }
+                if *scale <= SCALE_EXACT && value.unsigned_abs() < 1 << f64::MANTISSA_DIGITS =>
+            {
+                *value as f64 / 10_f64.powi(*scale as i32)
+            }
             _ => self.finite().expect("others are special").double(),
         }
     }

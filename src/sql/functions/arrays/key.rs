@@ -1,62 +1,18 @@
-//! What arrays are compared and sorted by: element by element, a NULL element after all others, as PostgreSQL has it.
+//! The keys of arrays: element by element, a NULL element after all others, as PostgreSQL has it.
 
-use std::sync::{Arc, LazyLock};
+use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, AsArray, BinaryBuilder, ListArray};
 use arrow::compute::SortOptions;
 use arrow::datatypes::DataType;
 use arrow::row::{RowConverter, SortField};
-use datafusion::common::Result;
-use datafusion::logical_expr::{
-    ColumnarValue, Expr, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility,
-};
 
 use super::elements::canonical;
 use crate::error::SqlError;
 use crate::sql::functions::arithmetic::of_arrow;
-use crate::sql::functions::casts::map;
 
-/// The function of arrays whose results compare as the arrays do, byte by byte.
-pub fn key() -> Arc<ScalarUDF> {
-    static KEY: LazyLock<Arc<ScalarUDF>> = LazyLock::new(|| {
-        let signature = Signature::any(1, Volatility::Immutable);
-        Arc::new(ScalarUDF::from(ArrayKey { signature }))
-    });
-    KEY.clone()
-}
-
-#[derive(Debug, PartialEq, Eq, Hash)]
-struct ArrayKey {
-    signature: Signature,
-}
-
-impl ScalarUDFImpl for ArrayKey {
-    fn name(&self) -> &str {
-        "array_key"
-    }
-
-    fn schema_name(&self, args: &[Expr]) -> Result<String> {
-        Ok(format!("array_key({})", args[0].schema_name()))
-    }
-
-    fn signature(&self) -> &Signature {
-        &self.signature
-    }
-
-    fn return_type(&self, _arguments: &[DataType]) -> Result<DataType> {
-        Ok(DataType::Binary)
-    }
-
-    fn is_strict(&self) -> bool {
-        true
-    }
-
-    fn invoke_with_args(&self, args: ScalarFunctionArgs) -> Result<ColumnarValue> {
-        map(&args.args[0], keys)
-    }
-}
-
-fn keys(column: &ArrayRef) -> Result<ArrayRef, SqlError> {
+/// Keys of arrays, which compare byte by byte as the arrays do.
+pub fn list_keys(column: &ArrayRef) -> Result<ArrayRef, SqlError> {
     let Some(lists) = column.as_list_opt::<i32>() else {
         return Ok(arrow::array::new_null_array(&DataType::Binary, column.len()));
     };

@@ -24,7 +24,7 @@ mod made;
 mod shape;
 
 pub use elements::{canonical, keys};
-pub use key::key;
+pub use key::list_keys;
 
 const ARRAY_SUBSCRIPT: SqlState = SqlState("2202E");
 const NULL_NOT_ALLOWED: SqlState = SqlState("22004");

@@ -29,7 +29,7 @@ mod variance;
 
 pub use column::{Numbers, collect, is_exact};
 pub use floats::TABLE;
-pub use key::key;
+pub use key::keys;
 pub use series::series;
 pub use total::Total;
 pub use variance::all as variances;

@@ -1,0 +1,86 @@
+//! Keys: what values are compared, grouped, joined and sorted by where their own bytes do not say which are equal.
+//!
+//! One rule: keys compare as PostgreSQL compares the values. Not here: where a plan needs them (`plan/keys.rs`).
+
+use std::sync::{Arc, LazyLock};
+
+use arrow::array::{ArrayRef, AsArray};
+use arrow::datatypes::{DataType, Decimal128Type, IntervalMonthDayNanoType};
+use datafusion::common::Result;
+use datafusion::logical_expr::{
+    ColumnarValue, Expr, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility,
+};
+
+use super::{arrays, casts, datetime, numeric};
+
+/// The values that keys are made of.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Key {
+    /// Exact numbers: their value without its scale.
+    Numeric,
+    /// Arrays: their elements, a NULL after all others.
+    Array,
+    /// Intervals: their length in microseconds; a month has 30 days, a day 24 hours.
+    Interval,
+}
+
+impl Key {
+    /// The function of one argument that makes the keys.
+    pub fn function(self) -> Arc<ScalarUDF> {
+        static FUNCTIONS: LazyLock<[Arc<ScalarUDF>; 3]> = LazyLock::new(|| {
+            [Key::Numeric, Key::Array, Key::Interval].map(|key| {
+                let signature = Signature::any(1, Volatility::Immutable);
+                Arc::new(ScalarUDF::from(KeyFunction { key, signature }))
+            })
+        });
+        FUNCTIONS[self as usize].clone()
+    }
+}
+
+#[derive(Debug, PartialEq, Eq, Hash)]
+struct KeyFunction {
+    key: Key,
+    signature: Signature,
+}
+
+impl ScalarUDFImpl for KeyFunction {
+    fn name(&self) -> &str {
+        match self.key {
+            Key::Numeric => "numeric_key",
+            Key::Array => "array_key",
+            Key::Interval => "interval_length",
+        }
+    }
+
+    fn schema_name(&self, args: &[Expr]) -> Result<String> {
+        Ok(format!("{}({})", self.name(), args[0].schema_name()))
+    }
+
+    fn signature(&self) -> &Signature {
+        &self.signature
+    }
+
+    fn return_type(&self, _arguments: &[DataType]) -> Result<DataType> {
+        Ok(match self.key {
+            Key::Numeric | Key::Array => DataType::Binary,
+            Key::Interval => DataType::Decimal128(38, 0),
+        })
+    }
+
+    fn is_strict(&self) -> bool {
+        true
+    }
+
+    fn invoke_with_args(&self, args: ScalarFunctionArgs) -> Result<ColumnarValue> {
+        casts::map(&args.args[0], |column| match self.key {
+            Key::Numeric => Ok(numeric::keys(column)),
+            Key::Array => arrays::list_keys(column),
+            Key::Interval => {
+                let lengths = column
+                    .as_primitive::<IntervalMonthDayNanoType>()
+                    .unary::<_, Decimal128Type>(datetime::comparable);
+                Ok(Arc::new(lengths.with_data_type(DataType::Decimal128(38, 0))) as ArrayRef)
+            }
+        })
+    }
+}
