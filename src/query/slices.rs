@@ -18,8 +18,9 @@ use datafusion::physical_expr::{PhysicalExpr, ScalarFunctionExpr};
 use datafusion::physical_optimizer::PhysicalOptimizerRule;
 use datafusion::physical_plan::metrics::{BaselineMetrics, ExecutionPlanMetricsSet, MetricsSet};
 use datafusion::physical_plan::projection::ProjectionExec;
+use datafusion::physical_plan::repartition::RepartitionExec;
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
-use datafusion::physical_plan::{DisplayAs, DisplayFormatType, ExecutionPlan, PlanProperties};
+use datafusion::physical_plan::{DisplayAs, DisplayFormatType, ExecutionPlan, Partitioning, PlanProperties};
 use futures::{StreamExt, stream};
 
 use crate::sql::functions::fail;
@@ -36,6 +37,9 @@ pub struct SliceProjections;
 impl PhysicalOptimizerRule for SliceProjections {
     fn optimize(&self, plan: Arc<dyn ExecutionPlan>, _config: &ConfigOptions) -> Result<Arc<dyn ExecutionPlan>> {
         let optimized = plan.transform_up(|node| {
+            if let Some(spread) = spread_below(&node)? {
+                return Ok(Transformed::yes(spread));
+            }
             let Some(projection) = node.downcast_ref::<ProjectionExec>() else {
                 return Ok(Transformed::no(node));
             };
@@ -68,6 +72,26 @@ impl PhysicalOptimizerRule for SliceProjections {
     }
 }
 
+/// A round robin over large values, put below the projection that makes them. Its channels hold any number of batches while
+/// one consumer waits for a core: those batches must be small.
+fn spread_below(node: &Arc<dyn ExecutionPlan>) -> Result<Option<Arc<dyn ExecutionPlan>>> {
+    let Some(spread) = node.downcast_ref::<RepartitionExec>() else {
+        return Ok(None);
+    };
+    let Partitioning::RoundRobinBatch(_) = spread.partitioning() else {
+        return Ok(None);
+    };
+    let Some(sliced) = spread.input().downcast_ref::<Sliced>() else {
+        return Ok(None);
+    };
+    if spread.preserve_order() {
+        return Ok(None);
+    }
+    let input = sliced.projection.input().clone();
+    let input = Arc::new(RepartitionExec::try_new(input, spread.partitioning().clone())?);
+    sliced.over(input).map(Some)
+}
+
 /// Whether an expression calls what can grow its input, and the bytes of its large literals.
 fn growth(expr: &Arc<dyn PhysicalExpr>) -> Result<(bool, u64)> {
     let (mut grows, mut bytes) = (false, 0);
@@ -94,6 +118,17 @@ pub struct Sliced {
     /// Rows of a part, at most.
     step: usize,
     metrics: ExecutionPlanMetricsSet,
+}
+
+impl Sliced {
+    /// The same projection of another input.
+    fn over(&self, input: Arc<dyn ExecutionPlan>) -> Result<Arc<dyn ExecutionPlan>> {
+        Ok(Arc::new(Sliced {
+            projection: ProjectionExec::try_new(self.projection.expr().to_vec(), input)?,
+            step: self.step,
+            metrics: ExecutionPlanMetricsSet::new(),
+        }))
+    }
 }
 
 impl DisplayAs for Sliced {
@@ -127,12 +162,7 @@ impl ExecutionPlan for Sliced {
     }
 
     fn with_new_children(self: Arc<Self>, children: Vec<Arc<dyn ExecutionPlan>>) -> Result<Arc<dyn ExecutionPlan>> {
-        let input = children.into_iter().next().expect("a projection has one input");
-        Ok(Arc::new(Sliced {
-            projection: ProjectionExec::try_new(self.projection.expr().to_vec(), input)?,
-            step: self.step,
-            metrics: ExecutionPlanMetricsSet::new(),
-        }))
+        self.over(children.into_iter().next().expect("a projection has one input"))
     }
 
     fn execute(&self, partition: usize, context: Arc<TaskContext>) -> Result<SendableRecordBatchStream> {
@@ -215,4 +245,26 @@ fn project(batch: &RecordBatch, columns: &[Arc<dyn PhysicalExpr>], schema: &Sche
     let values = values.collect::<Result<Vec<_>>>()?;
     let options = RecordBatchOptions::new().with_row_count(Some(rows));
     Ok(RecordBatch::try_new_with_options(schema.clone(), values, &options)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use datafusion::common::ScalarValue;
+    use datafusion::physical_plan::placeholder_row::PlaceholderRowExec;
+
+    use super::*;
+
+    #[test]
+    fn large_values_are_made_above_a_round_robin() {
+        let row = Arc::new(PlaceholderRowExec::new(Arc::new(arrow::datatypes::Schema::empty())));
+        let text: Arc<dyn PhysicalExpr> = Arc::new(Literal::new(ScalarValue::Utf8(Some("x".repeat(100_000)))));
+        let projection = ProjectionExec::try_new(vec![(text, "t".to_string())], row).expect("a projection");
+        let spread = RepartitionExec::try_new(Arc::new(projection), Partitioning::RoundRobinBatch(2));
+        let spread = Arc::new(spread.expect("a round robin"));
+        let plan = SliceProjections.optimize(spread, &ConfigOptions::default());
+        let plan = plan.expect("a plan");
+        let sliced = plan.downcast_ref::<Sliced>().expect("the projection is on top");
+        assert_eq!(plan.properties().output_partitioning().partition_count(), 2);
+        assert!(sliced.projection.input().is::<RepartitionExec>());
+    }
 }
