@@ -9,9 +9,14 @@ use datafusion::logical_expr::{Expr, LogicalPlan};
 use super::ReadPoint;
 use crate::error::{SqlError, state};
 use crate::sql::functions::{fail, session};
+use crate::sql::shared;
 
 /// Replaces `$n` and the functions of the session by their values.
 pub fn bind(plan: LogicalPlan, point: &ReadPoint) -> Result<LogicalPlan, SqlError> {
+    shared::each(plan, |plan| bind_part(plan, point))
+}
+
+fn bind_part(plan: LogicalPlan, point: &ReadPoint) -> Result<LogicalPlan, SqlError> {
     let bound = plan.transform_up_with_subqueries(|node| {
         crate::sql::functions::go_on()?;
         let names = NamePreserver::new(&node);

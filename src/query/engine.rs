@@ -31,6 +31,7 @@ use super::stoppable;
 use crate::error::SqlError;
 use crate::sql::functions::functions;
 use crate::sql::functions::growth::{Mode, with_mode};
+use crate::sql::shared;
 
 /// A query ready to run.
 pub type Physical = Arc<dyn ExecutionPlan>;
@@ -169,17 +170,19 @@ impl Engine {
     pub fn optimize(&self, plan: LogicalPlan, time_zone: &str) -> Result<LogicalPlan, SqlError> {
         let state = self.state(time_zone);
         // Large constants are left to the run, where they count.
-        let optimized = with_mode(Mode::Folded, || {
-            state.optimizer().optimize(plan, state.as_ref(), |_, _| {})
-        });
-        Ok(optimized?)
+        with_mode(Mode::Folded, || {
+            shared::each(plan, |plan| {
+                Ok(state.optimizer().optimize(plan, state.as_ref(), |_, _| {})?)
+            })
+        })
     }
 
     /// Pushes LIMITs down whose values are known by now, in a plan that was optimized without them.
     pub fn push_limits(&self, plan: LogicalPlan, time_zone: &str) -> Result<LogicalPlan, SqlError> {
         let state = self.state(time_zone);
-        let pushed = self.limits.optimize(plan, state.as_ref(), |_, _| {});
-        pushed.map_err(SqlError::from)
+        shared::each(plan, |plan| {
+            Ok(self.limits.optimize(plan, state.as_ref(), |_, _| {})?)
+        })
     }
 
     /// The physical plan of an optimized plan of which it is known that it finds nothing.
@@ -198,9 +201,15 @@ impl Engine {
         batch_rows: usize,
     ) -> Result<Physical, SqlError> {
         let state = self.state_for(time_zone, batch_rows);
-        let planner = DefaultPhysicalPlanner::with_extension_planners(vec![Arc::new(leaves)]);
-        // Planning waits for nothing: it is a future by DataFusion's convention only.
-        let planned = futures::executor::block_on(planner.create_physical_plan(&plan, state.as_ref()));
-        Ok(planned?)
+        let leaves = Arc::new(leaves);
+        let planner = DefaultPhysicalPlanner::with_extension_planners(vec![leaves.clone()]);
+        let physical = |plan: &LogicalPlan| {
+            // Planning waits for nothing: it is a future by DataFusion's convention only.
+            futures::executor::block_on(planner.create_physical_plan(plan, state.as_ref()))
+        };
+        for query in shared::all_of(&plan)? {
+            leaves.share(&query, physical(&query.body)?);
+        }
+        Ok(physical(&plan)?)
     }
 }

@@ -9,10 +9,23 @@ use datafusion::physical_plan::{ExecutionPlan, execute_stream};
 use futures::StreamExt;
 
 use super::engine::Physical;
+use super::shared::SharedExec;
 use crate::error::SqlError;
 
-pub fn plan(plan: &dyn ExecutionPlan, verbose: bool) -> Vec<String> {
-    split(&DisplayableExecutionPlan::new(plan).indent(verbose).to_string())
+pub fn plan(plan: &Physical, verbose: bool) -> Result<Vec<String>, SqlError> {
+    lines(plan, |plan| {
+        DisplayableExecutionPlan::new(plan).indent(verbose).to_string()
+    })
+}
+
+/// The lines of a plan, and below them those of each CTE that it reads.
+fn lines(plan: &Physical, show: impl Fn(&dyn ExecutionPlan) -> String) -> Result<Vec<String>, SqlError> {
+    let mut lines: Vec<String> = show(plan.as_ref()).lines().map(str::to_string).collect();
+    for shared in SharedExec::all_of(plan)? {
+        lines.push(format!("CTE {}", shared.name));
+        lines.extend(show(shared.body.as_ref()).lines().map(|line| format!("  {line}")));
+    }
+    Ok(lines)
 }
 
 pub async fn analyze(plan: Physical, context: Arc<TaskContext>, verbose: bool) -> Result<Vec<String>, SqlError> {
@@ -23,16 +36,10 @@ pub async fn analyze(plan: Physical, context: Arc<TaskContext>, verbose: bool) -
         rows += batch?.num_rows();
     }
     let elapsed = started.elapsed();
-    let mut lines = split(
-        &DisplayableExecutionPlan::with_metrics(plan.as_ref())
-            .indent(verbose)
-            .to_string(),
-    );
+    let mut lines = lines(&plan, |plan| {
+        DisplayableExecutionPlan::with_metrics(plan).indent(verbose).to_string()
+    })?;
     lines.push(format!("Rows: {rows}"));
     lines.push(format!("Execution Time: {:.3} ms", elapsed.as_secs_f64() * 1000.0));
     Ok(lines)
-}
-
-fn split(text: &str) -> Vec<String> {
-    text.lines().map(str::to_string).collect()
 }

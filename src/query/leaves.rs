@@ -21,7 +21,7 @@ use datafusion::physical_planner::{ExtensionPlanner, PhysicalPlanner};
 
 use super::prune::Pruning;
 use super::scan::{Piece, Scan, Source};
-use super::shared::{SharedExec, State};
+use super::shared::SharedExec;
 use super::statistics::reached;
 use super::window::WindowExec;
 use super::{OwnWrites, ReadPoint, SystemRows, Topics, Written};
@@ -46,7 +46,7 @@ pub struct Leaves {
     views: HashMap<u32, ViewRows>,
     system: SystemRows,
     /// Queries that are computed once, by number.
-    shared: Mutex<HashMap<u64, Arc<State>>>,
+    shared: Mutex<HashMap<u64, SharedExec>>,
 }
 
 impl Leaves {
@@ -62,6 +62,12 @@ impl Leaves {
             system: point.system.clone(),
             shared: Mutex::default(),
         }
+    }
+
+    /// How a query runs that places which are planned later read.
+    pub fn share(&self, query: &Shared, body: Arc<dyn ExecutionPlan>) {
+        let exec = SharedExec::new(query, body);
+        self.shared.lock().insert(query.number, exec);
     }
 
     fn topic(
@@ -311,14 +317,13 @@ impl ExtensionPlanner for Leaves {
         _session: &dyn Session,
         _planning: &PhysicalPlanningContext,
     ) -> Result<Option<Arc<dyn ExecutionPlan>>> {
+        if let Some(query) = node.as_any().downcast_ref::<Shared>() {
+            let shared = self.shared.lock().get(&query.number).cloned();
+            return Ok(shared.map(|shared| Arc::new(shared) as Arc<dyn ExecutionPlan>));
+        }
         let [input] = physical_inputs else {
             return Ok(None);
         };
-        if let Some(shared) = node.as_any().downcast_ref::<Shared>() {
-            let state = self.shared.lock().entry(shared.number).or_default().clone();
-            let exec = SharedExec::new(shared.name.clone(), input.clone(), state);
-            return Ok(Some(Arc::new(exec)));
-        }
         let Some(window) = node.as_any().downcast_ref::<Window>() else {
             return Ok(None);
         };

@@ -244,7 +244,7 @@ impl Query {
             Ok(async move {
                 match analyze {
                     true => explain::analyze(physical, context, verbose).await,
-                    false => Ok(explain::plan(physical.as_ref(), verbose)),
+                    false => explain::plan(&physical, verbose),
                 }
             })
         };

@@ -12,6 +12,7 @@ use datafusion::logical_expr::{Expr, LogicalPlan};
 use super::engine::Engine;
 use super::{ReadPoint, bind};
 use crate::error::SqlError;
+use crate::sql::shared;
 
 /// Kept with one plan, by sessions with one time zone.
 #[derive(Debug, Default)]
@@ -60,12 +61,14 @@ impl Reuse {
 
 fn has_open_limits(plan: &LogicalPlan) -> Result<bool, SqlError> {
     let mut open = false;
-    plan.apply_with_subqueries(|node| {
-        if let LogicalPlan::Limit(limit) = node {
-            let mut counts = limit.skip.iter().chain(&limit.fetch);
-            open |= counts.any(|count| !matches!(count.as_ref(), Expr::Literal(..)));
-        }
-        Ok(TreeNodeRecursion::Continue)
-    })?;
+    for part in shared::parts(plan)? {
+        part.apply_with_subqueries(|node| {
+            if let LogicalPlan::Limit(limit) = node {
+                let mut counts = limit.skip.iter().chain(&limit.fetch);
+                open |= counts.any(|count| !matches!(count.as_ref(), Expr::Literal(..)));
+            }
+            Ok(TreeNodeRecursion::Continue)
+        })?;
+    }
     Ok(open)
 }

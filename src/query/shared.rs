@@ -2,12 +2,14 @@
 //!
 //! One rule: its rows are kept while the plan runs, and count against the memory of queries.
 
+use std::collections::HashSet;
 use std::fmt;
 use std::sync::Arc;
 
-use arrow::array::RecordBatch;
+use arrow::array::{RecordBatch, RecordBatchOptions};
+use arrow::datatypes::SchemaRef;
 use datafusion::common::Result;
-use datafusion::common::tree_node::TreeNodeRecursion;
+use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
 use datafusion::execution::memory_pool::{MemoryConsumer, MemoryReservation};
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
 use datafusion::physical_expr::{EquivalenceProperties, PhysicalExpr};
@@ -19,10 +21,11 @@ use tokio::sync::OnceCell;
 
 use super::engine::Physical;
 use crate::sql::functions::growth::bytes_between;
+use crate::sql::shared::Shared;
 
 /// The rows of one query, once they are computed.
 #[derive(Debug, Default)]
-pub struct State {
+struct State {
     rows: OnceCell<KeptBatches>,
 }
 
@@ -33,17 +36,19 @@ struct KeptBatches {
 }
 
 impl State {
-    async fn rows(&self, input: Physical, context: Arc<TaskContext>) -> Result<&KeptBatches> {
+    async fn rows(&self, body: Physical, schema: SchemaRef, context: Arc<TaskContext>) -> Result<&KeptBatches> {
         let run = || async {
             let memory = MemoryConsumer::new("cte").register(context.memory_pool());
             let mut batches = Vec::new();
-            let mut rows = execute_stream(input, context.clone())?;
+            let mut rows = execute_stream(body, context.clone())?;
             while let Some(batch) = rows.next().await {
                 let batch = batch?;
                 let columns = batch.columns().iter();
                 let bytes: u64 = columns.map(|column| bytes_between(column, 0, column.len())).sum();
                 memory.try_grow(usize::try_from(bytes).unwrap_or(usize::MAX))?;
-                batches.push(batch);
+                let options = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
+                let columns = batch.columns().to_vec();
+                batches.push(RecordBatch::try_new_with_options(schema.clone(), columns, &options)?);
             }
             Ok(KeptBatches {
                 batches,
@@ -54,48 +59,82 @@ impl State {
     }
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct SharedExec {
-    name: String,
-    input: Physical,
+    pub name: String,
+    pub body: Physical,
+    number: u64,
     state: Arc<State>,
     properties: Arc<PlanProperties>,
 }
 
 impl SharedExec {
-    pub fn new(name: String, input: Physical, state: Arc<State>) -> SharedExec {
+    pub fn new(query: &Shared, body: Physical) -> SharedExec {
+        // The logical plan's: the physical one may know less of what is never NULL.
+        let schema = Arc::new(query.body.schema().as_arrow().clone());
         let properties = PlanProperties::new(
-            EquivalenceProperties::new(input.schema()),
+            EquivalenceProperties::new(schema),
             Partitioning::UnknownPartitioning(1),
             EmissionType::Final,
             Boundedness::Bounded,
         );
         SharedExec {
-            name,
-            input,
-            state,
+            name: query.name.clone(),
+            body,
+            number: query.number,
+            state: Arc::default(),
             properties: Arc::new(properties),
         }
+    }
+
+    /// The shared queries that a plan reads, those that one reads before it, each once.
+    pub fn all_of(plan: &Physical) -> Result<Vec<SharedExec>> {
+        let mut known = HashSet::new();
+        let mut found = Vec::new();
+        let mut open = vec![(SharedExec::read_by(plan)?, None::<SharedExec>)];
+        while let Some((reads, _)) = open.last_mut() {
+            match reads.pop() {
+                Some(next) if known.insert(next.number) => {
+                    let reads = SharedExec::read_by(&next.body)?;
+                    open.push((reads, Some(next)));
+                }
+                Some(_) => {}
+                None => found.extend(open.pop().and_then(|(_, shared)| shared)),
+            }
+        }
+        Ok(found)
+    }
+
+    fn read_by(plan: &Physical) -> Result<Vec<SharedExec>> {
+        let mut reads = Vec::new();
+        plan.apply(|node| {
+            reads.extend(node.downcast_ref::<SharedExec>().cloned());
+            Ok(TreeNodeRecursion::Continue)
+        })?;
+        // The last one is taken first.
+        reads.reverse();
+        Ok(reads)
     }
 }
 
 impl DisplayAs for SharedExec {
     fn fmt_as(&self, _format: DisplayFormatType, f: &mut fmt::Formatter) -> fmt::Result {
-        write!(f, "CTE: {}", self.name)
+        write!(f, "CTE Scan: {}", self.name)
     }
 }
 
 impl ExecutionPlan for SharedExec {
     fn name(&self) -> &str {
-        "CTE"
+        "CTE Scan"
     }
 
     fn properties(&self) -> &Arc<PlanProperties> {
         &self.properties
     }
 
+    /// None: the body is planned and optimized by itself, once.
     fn children(&self) -> Vec<&Physical> {
-        vec![&self.input]
+        vec![]
     }
 
     fn apply_expressions(
@@ -105,16 +144,15 @@ impl ExecutionPlan for SharedExec {
         Ok(TreeNodeRecursion::Continue)
     }
 
-    fn with_new_children(self: Arc<Self>, children: Vec<Physical>) -> Result<Physical> {
-        let input = children.into_iter().next().expect("it has one input");
-        Ok(Arc::new(SharedExec::new(self.name.clone(), input, self.state.clone())))
+    fn with_new_children(self: Arc<Self>, _children: Vec<Physical>) -> Result<Physical> {
+        Ok(self)
     }
 
     fn execute(&self, partition: usize, context: Arc<TaskContext>) -> Result<SendableRecordBatchStream> {
         assert_eq!(partition, 0, "it has one partition");
-        let (state, input) = (self.state.clone(), self.input.clone());
+        let (state, body, schema) = (self.state.clone(), self.body.clone(), self.schema());
         let rows = stream::once(async move {
-            let kept = state.rows(input, context).await?;
+            let kept = state.rows(body, schema, context).await?;
             Ok::<_, datafusion::common::DataFusionError>(stream::iter(kept.batches.clone().into_iter().map(Ok)))
         });
         let rows = rows.try_flatten();

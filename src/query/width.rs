@@ -10,13 +10,23 @@ use datafusion::logical_expr::{Expr, LogicalPlan};
 
 use super::engine::Physical;
 use super::scan::ScanExec;
+use super::shared::SharedExec;
 use crate::sql::functions::growth::{SLICE_BYTES, width};
+use crate::sql::shared;
 
 /// What a group takes for each of its columns, and beside them, about, bytes.
 const GROUP_BYTES: u64 = 16;
 
 /// Bytes that a row's expressions make, at the widest place of the plan.
 pub fn of_expressions(plan: &LogicalPlan) -> Result<u64> {
+    let mut widest = 0;
+    for part in shared::parts(plan)? {
+        widest = widest.max(of_part(&part)?);
+    }
+    Ok(widest)
+}
+
+fn of_part(plan: &LogicalPlan) -> Result<u64> {
     let mut widest = 0;
     plan.apply_with_subqueries(|node| {
         if let LogicalPlan::Values(_) = node {
@@ -51,12 +61,15 @@ fn groupings(group_by: &[Expr]) -> u64 {
 /// Bytes of a row that is read, of the relation with the widest ones.
 pub fn of_scans(plan: &Physical) -> Result<u64> {
     let mut widest = 0;
-    plan.apply(|node| {
-        if let Some(scan) = node.downcast_ref::<ScanExec>() {
-            widest = widest.max(scan.row_bytes());
-        }
-        Ok(TreeNodeRecursion::Continue)
-    })?;
+    let bodies = SharedExec::all_of(plan)?.into_iter().map(|shared| shared.body);
+    for part in bodies.chain([plan.clone()]) {
+        part.apply(|node| {
+            if let Some(scan) = node.downcast_ref::<ScanExec>() {
+                widest = widest.max(scan.row_bytes());
+            }
+            Ok(TreeNodeRecursion::Continue)
+        })?;
+    }
     Ok(widest)
 }
 

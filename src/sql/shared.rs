@@ -1,19 +1,23 @@
 //! The node of a query that is computed once for all places that read it: a CTE that is named more than once, that is
 //! volatile, or that is said to be MATERIALIZED.
 //!
-//! One rule: nodes of one number are the same rows. Each has the whole query below it, so that rewrites need not know of the
-//! others; the first that runs computes it.
+//! One rule: nodes of one number are the same rows. Such a node is a leaf: what walks or rewrites a plan does not see its
+//! body, and takes [`parts`] or [`each`], which come to every body once. A chain of CTEs that each read the one before twice
+//! is therefore as long as its text.
 
 use std::cmp::Ordering;
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::fmt;
+use std::hash::{Hash, Hasher};
+use std::sync::Arc;
 
-use datafusion::common::{DFSchemaRef, Result, internal_err};
+use datafusion::common::tree_node::{Transformed, TreeNodeRecursion};
+use datafusion::common::{DFSchemaRef, DataFusionError, Result, internal_err};
 use datafusion::logical_expr::{Expr, Extension, LogicalPlan, UserDefinedLogicalNodeCore};
 
-#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+#[derive(Clone, Debug)]
 pub struct Shared {
-    pub input: LogicalPlan,
+    pub body: Arc<LogicalPlan>,
     /// The CTE's name.
     pub name: String,
     /// Of the query, within its statement.
@@ -22,9 +26,7 @@ pub struct Shared {
 
 impl Shared {
     pub fn into_plan(self) -> LogicalPlan {
-        LogicalPlan::Extension(Extension {
-            node: std::sync::Arc::new(self),
-        })
+        LogicalPlan::Extension(Extension { node: Arc::new(self) })
     }
 
     /// The node of a plan node, if it is one.
@@ -33,6 +35,136 @@ impl Shared {
             LogicalPlan::Extension(extension) => extension.node.as_any().downcast_ref::<Shared>(),
             _ => None,
         }
+    }
+}
+
+/// The shared queries that a plan reads, those that one reads before it, each once.
+pub fn all_of(plan: &LogicalPlan) -> Result<Vec<Shared>> {
+    let mut known = HashSet::new();
+    let mut found = Vec::new();
+    collect(plan, &mut known, &mut found)?;
+    Ok(found)
+}
+
+/// Bodies read those of CTEs before them in the text: a plan of many is as deep as the statement's WITH lists are long.
+fn collect(plan: &LogicalPlan, known: &mut HashSet<u64>, found: &mut Vec<Shared>) -> Result<()> {
+    let mut open = vec![(read_by(plan)?, None::<Shared>)];
+    while let Some((reads, _)) = open.last_mut() {
+        match reads.pop() {
+            Some(next) if known.insert(next.number) => {
+                let reads = read_by(&next.body)?;
+                open.push((reads, Some(next)));
+            }
+            Some(_) => {}
+            None => found.extend(open.pop().and_then(|(_, shared)| shared)),
+        }
+    }
+    Ok(())
+}
+
+/// Those that a plan names itself.
+fn read_by(plan: &LogicalPlan) -> Result<Vec<Shared>> {
+    let mut reads = Vec::new();
+    plan.apply_with_subqueries(|node| {
+        reads.extend(Shared::of(node).cloned());
+        Ok(TreeNodeRecursion::Continue)
+    })?;
+    // The last one is taken first.
+    reads.reverse();
+    Ok(reads)
+}
+
+/// The bodies that a plan reads, and the plan: what looks at a plan looks at these.
+pub fn parts(plan: &LogicalPlan) -> Result<Vec<Arc<LogicalPlan>>> {
+    let bodies = all_of(plan)?.into_iter().map(|shared| shared.body);
+    Ok(bodies.chain([Arc::new(plan.clone())]).collect())
+}
+
+/// Rewrites every body that a plan reads, and the plan.
+pub fn each<E: From<DataFusionError>>(
+    plan: LogicalPlan,
+    mut rewrite: impl FnMut(LogicalPlan) -> Result<LogicalPlan, E>,
+) -> Result<LogicalPlan, E> {
+    let mut rewritten = Rewritten::default();
+    for shared in all_of(&plan)? {
+        let body = rewritten.put_in(shared.body.as_ref().clone())?;
+        let body = rewrite(body)?;
+        rewritten.retyped |= body.schema() != shared.body.schema();
+        rewritten.bodies.insert(shared.number, Arc::new(body));
+    }
+    rewrite(rewritten.put_in(plan)?)
+}
+
+#[derive(Default)]
+struct Rewritten {
+    bodies: HashMap<u64, Arc<LogicalPlan>>,
+    /// Whether one has other types than before.
+    retyped: bool,
+}
+
+impl Rewritten {
+    fn put_in(&self, plan: LogicalPlan) -> Result<LogicalPlan> {
+        if self.bodies.is_empty() {
+            return Ok(plan);
+        }
+        let plan = plan.transform_up_with_subqueries(|node| {
+            if let Some(shared) = Shared::of(&node) {
+                let Some(body) = self.bodies.get(&shared.number) else {
+                    return internal_err!("a shared query is rewritten before what reads it");
+                };
+                let shared = Shared {
+                    body: body.clone(),
+                    ..shared.clone()
+                };
+                return Ok(Transformed::yes(shared.into_plan()));
+            }
+            match self.retyped && !node.inputs().is_empty() {
+                true => node.recompute_schema().map(Transformed::yes),
+                false => Ok(Transformed::no(node)),
+            }
+        })?;
+        Ok(plan.data)
+    }
+}
+
+/// A plan with the bodies in the places that read them; `None` if it would have more nodes than `nodes_max`.
+pub fn inlined(plan: LogicalPlan, nodes_max: u64) -> Result<Option<LogicalPlan>> {
+    let mut bodies: HashMap<u64, (LogicalPlan, u64)> = HashMap::new();
+    let shared = all_of(&plan)?;
+    let main = [(None, Arc::new(plan))];
+    let bodies_first = shared.into_iter().map(|shared| (Some(shared.number), shared.body));
+    for (number, part) in bodies_first.chain(main) {
+        let mut nodes = 0u64;
+        let whole = part.as_ref().clone().transform_up_with_subqueries(|node| {
+            nodes = nodes.saturating_add(1);
+            let Some((body, below)) = Shared::of(&node).and_then(|shared| bodies.get(&shared.number)) else {
+                return Ok(Transformed::no(node));
+            };
+            nodes = nodes.saturating_add(*below);
+            Ok(Transformed::yes(body.clone()))
+        })?;
+        if nodes > nodes_max {
+            return Ok(None);
+        }
+        match number {
+            Some(number) => bodies.insert(number, (whole.data, nodes)),
+            None => return Ok(Some(whole.data)),
+        };
+    }
+    internal_err!("the plan itself comes last")
+}
+
+impl PartialEq for Shared {
+    fn eq(&self, other: &Shared) -> bool {
+        self.number == other.number && Arc::ptr_eq(&self.body, &other.body)
+    }
+}
+
+impl Eq for Shared {}
+
+impl Hash for Shared {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.number.hash(state);
     }
 }
 
@@ -50,11 +182,11 @@ impl UserDefinedLogicalNodeCore for Shared {
     }
 
     fn inputs(&self) -> Vec<&LogicalPlan> {
-        vec![&self.input]
+        vec![]
     }
 
     fn schema(&self) -> &DFSchemaRef {
-        self.input.schema()
+        self.body.schema()
     }
 
     fn expressions(&self) -> Vec<Expr> {
@@ -63,7 +195,7 @@ impl UserDefinedLogicalNodeCore for Shared {
 
     /// What one place needs is not what another does.
     fn prevent_predicate_push_down_columns(&self) -> HashSet<String> {
-        let fields = self.input.schema().fields().iter();
+        let fields = self.body.schema().fields().iter();
         fields.map(|field| field.name().clone()).collect()
     }
 
@@ -71,10 +203,10 @@ impl UserDefinedLogicalNodeCore for Shared {
         write!(f, "CTE {}", self.name)
     }
 
-    fn with_exprs_and_inputs(&self, exprs: Vec<Expr>, mut inputs: Vec<LogicalPlan>) -> Result<Self> {
-        let (true, Some(input), true) = (exprs.is_empty(), inputs.pop(), inputs.is_empty()) else {
-            return internal_err!("a shared query has one input and no expressions");
-        };
-        Ok(Shared { input, ..self.clone() })
+    fn with_exprs_and_inputs(&self, exprs: Vec<Expr>, inputs: Vec<LogicalPlan>) -> Result<Self> {
+        match exprs.is_empty() && inputs.is_empty() {
+            true => Ok(self.clone()),
+            false => internal_err!("a shared query has no inputs and no expressions"),
+        }
     }
 }

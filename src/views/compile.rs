@@ -21,7 +21,6 @@ use crate::error::SqlError;
 use crate::log::SystemColumn;
 use crate::sql::functions::aggregates::{self, AggregateKind};
 use crate::sql::plan::{self, Planned};
-use crate::sql::shared::Shared;
 use crate::sql::source::{RelationKind, RelationSource};
 use crate::sql::statement::Emit;
 use crate::sql::window::{Closure, Window};
@@ -56,11 +55,12 @@ pub fn compile(planned: &Planned, time_zone: &str) -> Result<Compiled, SqlError>
     let options = Arc::new(options);
     // The rules cannot take it: the one that rewrites it looks up functions that views have no registry for.
     let distinct_on = |plan: &LogicalPlan| Ok(matches!(plan, LogicalPlan::Distinct(Distinct::On(_))));
-    if planned.plan.exists(distinct_on)? {
+    let plan = planned.inlined()?;
+    if plan.exists(distinct_on)? {
         let reason = "DISTINCT ON is not kept incrementally yet".to_string();
         return Ok(Compiled::Recompute { reason });
     }
-    let plan = rules::rewrite(planned.plan.clone(), options.clone())?;
+    let plan = rules::rewrite(plan, options.clone())?;
     let fields = &planned.fields;
     let mut compiler = Compiler {
         nodes: Vec::new(),
@@ -182,8 +182,6 @@ impl Compiler {
             LogicalPlan::Sort(sort) if sort.fetch.is_none() => self.node(&sort.input, needed),
             LogicalPlan::Extension(_) => match Window::of(plan) {
                 Some(window) => self.window(window, needed),
-                // Each place that reads a shared query keeps it for itself.
-                None if Shared::of(plan).is_some() => self.node(plan.inputs()[0], needed),
                 None => unsupported("it uses an operator that has no incremental form"),
             },
             LogicalPlan::Join(_) => unsupported("joins are not kept incrementally yet"),

@@ -45,6 +45,13 @@ pub fn render(lines: &[String], format: ExplainFormat) -> String {
     while let Some((depth, node)) = nodes.next() {
         roots.push(with_inputs(node, depth, &mut nodes));
     }
+    // CTEs stand below the plan that reads them.
+    let is_cte = |node: &ExplainNode| matches!(&node.properties[0].1, Property::Text(kind) if kind.starts_with("CTE "));
+    let split = roots.iter().skip(1).position(is_cte).map(|at| at + 1);
+    let ctes = roots.split_off(split.unwrap_or(roots.len()));
+    if let [root] = &mut roots[..] {
+        root.plans.splice(0..0, ctes.into_iter().flat_map(below_cte));
+    }
     let root = match roots.len() {
         1 => roots.pop().expect("one"),
         _ => ExplainNode {
@@ -60,6 +67,20 @@ pub fn render(lines: &[String], format: ExplainFormat) -> String {
         ExplainFormat::Yaml => yaml(&root, &times, &mut out),
     }
     out
+}
+
+/// The plan of a CTE, from a node that holds it and its name.
+fn below_cte(cte: ExplainNode) -> impl Iterator<Item = ExplainNode> {
+    let name = match cte.properties.into_iter().next() {
+        Some((_, Property::Text(name))) => name,
+        _ => String::new(),
+    };
+    cte.plans.into_iter().map(move |mut plan| {
+        plan.properties[1].1 = Property::Text("InitPlan".to_string());
+        let name = Property::Text(name.clone());
+        plan.properties.insert(2, ("Subplan Name", name));
+        plan
+    })
 }
 
 fn with_inputs(
@@ -108,6 +129,7 @@ fn node(text: &str) -> ExplainNode {
     if !detail.is_empty() {
         match kind {
             "FilterExec" => properties.push(("Filter", string(detail))),
+            "CTE Scan" => properties.push(("CTE Name", string(detail))),
             "SortExec" => {
                 let keys = detail.strip_prefix("expr=[").and_then(|rest| rest.split_once(']'));
                 let keys = keys.map_or(detail, |(keys, _)| keys);
@@ -349,6 +371,19 @@ mod tests {
         assert_eq!(plan[0]["Plan"]["Plans"][0]["Filter"], "a@0 > \"1\"");
         assert_eq!(plan[0]["Plan"]["Plans"][0]["Parent Relationship"], "Outer");
         assert_eq!(plan[0]["Execution Time"], 1.5);
+    }
+
+    #[test]
+    fn a_cte_stands_below_the_plan_that_reads_it() {
+        let lines = ["CTE Scan: c", "CTE c", "  FilterExec: a@0 > 1", "    TopicScan: t"];
+        let text = render(&lines.map(str::to_string), ExplainFormat::Json);
+        let plan: serde_json::Value = serde_json::from_str(&text).expect("it is JSON");
+        let root = &plan[0]["Plan"];
+        assert_eq!(root["Node Type"], "CTE Scan");
+        assert_eq!(root["CTE Name"], "c");
+        assert_eq!(root["Plans"][0]["Parent Relationship"], "InitPlan");
+        assert_eq!(root["Plans"][0]["Subplan Name"], "CTE c");
+        assert_eq!(root["Plans"][0]["Plans"][0]["Parent Relationship"], "Outer");
     }
 
     #[test]

@@ -289,8 +289,10 @@ pub fn bind(plan: &LogicalPlan, domain: &Domain, optional: bool) -> Result<(Logi
         LogicalPlan::Join(join) => bind_join(join, domain),
         LogicalPlan::RecursiveQuery(query) => bind_recursive(query, domain),
         // Its rows differ from one value of the domain to another.
-        LogicalPlan::Extension(_) if Shared::of(plan).is_some() => bind(plan.inputs()[0], domain, optional),
-        LogicalPlan::Extension(_) => Err(not_supported("a window")),
+        LogicalPlan::Extension(_) => match Shared::of(plan) {
+            Some(shared) => bind(&shared.body, domain, optional),
+            None => Err(not_supported("a window")),
+        },
         _ => Err(not_supported("this subquery")),
     }
 }

@@ -168,12 +168,10 @@ impl<'a> Analyzer<'a> {
 
     /// A number that no other part of the statement has.
     fn number(&self) -> u64 {
-        let mut qualifiers = self.qualifiers.borrow_mut();
-        let used = qualifiers.entry("\u{1}number".to_string()).or_default();
-        *used += 1;
-        // Views that are expanded in place count for themselves.
-        let place = std::ptr::from_ref(self).addr() as u64;
-        place.wrapping_mul(1_000_003).wrapping_add(*used as u64)
+        // Views that are expanded in place count on.
+        let mut reached = self.reached.borrow_mut();
+        reached.numbers += 1;
+        reached.numbers
     }
 
     /// A name that no statement can have.

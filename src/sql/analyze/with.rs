@@ -17,7 +17,7 @@ use super::{Analyzer, Result, traversal};
 use crate::error::{SqlError, state};
 use crate::sql::functions::nullable::nullable;
 use crate::sql::plan::names::fold;
-use crate::sql::plan::provider::cte_work_table;
+use crate::sql::plan::provider::{cte_work_table, is_work_table};
 use crate::sql::shared::Shared;
 use crate::types::PgType;
 
@@ -65,7 +65,7 @@ impl Analyzer<'_> {
             }
             let plan = match is_shared(cte, query, &output.plan) {
                 true => Shared {
-                    input: output.plan,
+                    body: Arc::new(output.plan),
                     name: name.clone(),
                     number: self.number(),
                 }
@@ -257,9 +257,16 @@ impl Analyzer<'_> {
 /// 42P19
 const INVALID_RECURSION: crate::error::SqlState = crate::error::SqlState("42P19");
 
+/// Most nodes of a choice of rows and columns that each place that reads it makes for itself.
+const PLAIN_NODES_MAX: usize = 16;
+
 /// Whether the query of a CTE is computed once for all places that read it: where it is said so, where its rows would differ,
-/// and where there are several such places and it is more than a choice of rows and columns.
+/// and where there are several such places and it is more than a short choice of rows and columns.
 fn is_shared(cte: &ast::Cte, query: &ast::Query, plan: &LogicalPlan) -> bool {
+    // Its rows differ from one row of the query around it to the next, or from one step of a recursion to the next.
+    if !plan.all_out_ref_exprs().is_empty() || reads_work_table(plan) {
+        return false;
+    }
     match cte.materialized {
         Some(ast::CteAsMaterialized::Materialized) => return true,
         Some(ast::CteAsMaterialized::NotMaterialized) => return false,
@@ -271,11 +278,13 @@ fn is_shared(cte: &ast::Cte, query: &ast::Query, plan: &LogicalPlan) -> bool {
         places += usize::from(is_named(relation, &name));
         ControlFlow::<()>::Continue(())
     });
-    if places < 2 || !plan.all_out_ref_exprs().is_empty() {
+    if places < 2 {
         return false;
     }
-    let mut is_plain = true;
+    let (mut is_plain, mut nodes) = (true, 0);
     let looked = plan.apply_with_subqueries(|node| {
+        nodes += 1;
+        is_plain &= nodes <= PLAIN_NODES_MAX;
         is_plain &= matches!(
             node,
             LogicalPlan::TableScan(_)
@@ -289,9 +298,32 @@ fn is_shared(cte: &ast::Cte, query: &ast::Query, plan: &LogicalPlan) -> bool {
         node.apply_expressions(|expr| {
             is_plain &= !expr.is_volatile();
             Ok(TreeNodeRecursion::Continue)
+        })?;
+        Ok(match is_plain {
+            true => TreeNodeRecursion::Continue,
+            false => TreeNodeRecursion::Stop,
         })
     });
     looked.is_ok() && !is_plain
+}
+
+/// Whether a plan reads the rows that a recursive query around it found last.
+fn reads_work_table(plan: &LogicalPlan) -> bool {
+    let mut own = HashSet::new();
+    let mut read = HashSet::new();
+    let looked = plan.apply_with_subqueries(|node| {
+        match node {
+            LogicalPlan::RecursiveQuery(recursive) => {
+                own.insert(recursive.name.clone());
+            }
+            LogicalPlan::TableScan(scan) if is_work_table(scan) => {
+                read.insert(scan.table_name.table().to_string());
+            }
+            _ => {}
+        }
+        Ok(TreeNodeRecursion::Continue)
+    });
+    looked.is_err() || !read.is_subset(&own)
 }
 
 fn names_relation(query: &ast::Query, name: &str) -> bool {

@@ -1,8 +1,8 @@
 //! Bounds of a select list and of the groupings of GROUP BY (PostgreSQL's), of the relations that a query reads with its
 //! CTEs in place, and an estimate of the memory that planning takes.
 //!
-//! One rule: the check counts in the syntax tree, before the planner makes anything of an item, grouping or relation. The
-//! engine's planner copies a CTE's plan, and all below, wherever a query names it.
+//! One rule: the check counts in the syntax tree, before the planner makes anything of an item, grouping or relation. A short
+//! CTE's plan is copied wherever a query names it.
 
 use std::collections::HashMap;
 use std::ops::ControlFlow;
@@ -18,6 +18,9 @@ const TARGETS_MAX: usize = 1664;
 const CUBE_MAX: usize = 12;
 /// Most groupings of one GROUP BY.
 const GROUPINGS_MAX: usize = 4096;
+
+/// Most relations of a CTE that each place that names it reads for itself: larger ones are computed once.
+const COPIED_MAX: u64 = 16;
 
 /// What an expression takes while it is planned, as measured: in the syntax tree, its copy, and plans before and after each rule.
 const EXPRESSION_BYTES: u64 = 1280;
@@ -143,8 +146,8 @@ impl Visitor for Entries {
         match self.names.remove(&std::ptr::from_ref(query)) {
             // It counts where it is named.
             Some(name) => {
-                self.in_scope.push((name, within.max(1)));
-                ControlFlow::Continue(())
+                self.in_scope.push((name, within.clamp(1, COPIED_MAX)));
+                self.add(within)
             }
             None => self.add(within),
         }

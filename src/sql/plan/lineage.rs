@@ -56,8 +56,10 @@ pub fn origin(plan: &LogicalPlan, index: usize) -> Option<Origin> {
             let first = origins.next()??;
             origins.all(|other| other.as_ref() == Some(&first)).then_some(first)
         }
-        LogicalPlan::Extension(_) if Shared::of(plan).is_some() => origin(plan.inputs()[0], index),
         LogicalPlan::Extension(_) => {
+            if let Some(shared) = Shared::of(plan) {
+                return origin(&shared.body, index);
+            }
             let window = Window::of(plan)?;
             match window.input_column(index) {
                 Some(below) => origin(&window.input, below),

@@ -40,7 +40,8 @@ use super::analyze::unnest;
 use super::analyze::{Analyzer, OutColumn};
 use super::functions::casts::PostgresCasts;
 use super::functions::catalog::{Facts, catalog_function};
-use super::statement::Select;
+use super::shared;
+use super::statement::{Emit, Select};
 use crate::catalog::Snapshot;
 use crate::error::SqlError;
 use crate::sql::functions::growth;
@@ -95,6 +96,17 @@ pub struct Planned {
     pub untyped: Vec<bool>,
     /// About what it takes while it is planned, bytes.
     pub planning_bytes: u64,
+}
+
+impl Planned {
+    /// The plan with its shared queries in each place that reads them; 54001 if that is too much.
+    pub fn inlined(&self) -> Result<LogicalPlan, SqlError> {
+        inlined(self.plan.clone())
+    }
+}
+
+fn inlined(plan: LogicalPlan) -> Result<LogicalPlan, SqlError> {
+    shared::inlined(plan, size::NODES_MAX)?.ok_or_else(size::too_many_steps)
 }
 
 /// Plans a SELECT.
@@ -154,9 +166,15 @@ pub(in crate::sql) fn plan_query(
     reached.borrow_mut().planning_bytes += extent.bytes;
     let analyzed = Analyzer::new(ctx, depth, reached).analyze(&select.query, extent.relations)?;
     size::check(&analyzed.plan)?;
-    let plan = quantified::rewrite(analyzed.plan)?;
-    let plan = keys::rewrite(unnest::rewrite(plan)?)?;
-    let plan = unordered(aggregates::settle(plan)?)?;
+    let plan = shared::each(analyzed.plan, |plan| {
+        let plan = unnest::rewrite(quantified::rewrite(plan)?)?;
+        Ok::<_, SqlError>(aggregates::settle(keys::rewrite(plan)?)?)
+    })?;
+    let mut plan = unordered(plan)?;
+    if select.emit != Emit::OnChange {
+        // Where windows close is a matter of the whole plan.
+        plan = inlined(plan)?;
+    }
     Ok(RawPlan {
         plan: windows::set_emit(plan, select.emit)?,
         columns: analyzed.columns,
@@ -174,7 +192,7 @@ fn analyze(plan: LogicalPlan) -> Result<LogicalPlan, DataFusionError> {
             Arc::new(PostgresCasts),
         ])
     });
-    ANALYZER.execute_and_check(plan, options(), |_, _| {})
+    shared::each(plan, |plan| ANALYZER.execute_and_check(plan, options(), |_, _| {}))
 }
 
 /// OIDs of the `reg*` types are numbers within a plan; a client is sent the names that they stand for.
@@ -243,10 +261,12 @@ fn output_fields(plan: &LogicalPlan, columns: &[OutColumn]) -> Result<Vec<OutFie
 
 /// Whether a query aggregates, in itself or in what it reads.
 pub fn aggregates(planned: &Planned) -> bool {
-    planned
-        .plan
-        .exists(|node| Ok(matches!(node, LogicalPlan::Aggregate(_))))
-        .expect("looking fails never")
+    let parts = shared::parts(&planned.plan).expect("looking fails never");
+    let aggregates = |plan: &Arc<LogicalPlan>| {
+        plan.exists(|node| Ok(matches!(node, LogicalPlan::Aggregate(_))))
+            .expect("looking fails never")
+    };
+    parts.iter().any(aggregates)
 }
 
 #[cfg(test)]

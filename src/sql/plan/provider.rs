@@ -8,10 +8,10 @@ use datafusion::catalog::TableFunctionArgs;
 use datafusion::common::config::ConfigOptions;
 use datafusion::common::{Column, ScalarValue};
 use datafusion::datasource::cte_worktable::CteWorkTable;
-use datafusion::datasource::provider_as_source;
+use datafusion::datasource::{provider_as_source, source_as_provider};
 use datafusion::execution::{SessionState, SessionStateBuilder};
 use datafusion::logical_expr::expr::Cast;
-use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder, TableSource};
+use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder, TableScan, TableSource};
 
 use super::series;
 use crate::catalog;
@@ -33,6 +33,8 @@ pub struct Reached {
     pub nodes: u64,
     /// About what planning takes, bytes.
     pub planning_bytes: u64,
+    /// Numbers that are given out, to shared queries.
+    pub numbers: u64,
 }
 
 /// A topic's user columns, then the hidden ones that are shown.
@@ -85,6 +87,11 @@ pub fn options() -> &'static ConfigOptions {
 /// What a recursive query reads of itself: the rows that were found last.
 pub fn cte_work_table(name: &str, schema: SchemaRef) -> Arc<dyn TableSource> {
     provider_as_source(Arc::new(CteWorkTable::new(name, schema)))
+}
+
+/// Whether a scan reads such rows.
+pub fn is_work_table(scan: &TableScan) -> bool {
+    source_as_provider(&scan.source).is_ok_and(|provider| provider.is::<CteWorkTable>())
 }
 
 /// The rows of `generate_series` with these bounds, one column.

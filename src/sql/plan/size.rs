@@ -14,6 +14,7 @@ use datafusion::logical_expr::{Expr, LogicalPlan};
 use super::doubling;
 use crate::depth::{DEPTH_MAX, too_deep};
 use crate::error::{SqlError, state};
+use crate::sql::shared::{self, Shared};
 
 /// Most nodes of a plan as a tree, expressions aside: each is visited some hundred times on its way to running.
 pub const NODES_MAX: u64 = 10_000;
@@ -24,7 +25,12 @@ const SUBQUERIES_MAX: usize = 12;
 
 /// 54001 for a plan past the limits, its expressions and their subqueries included.
 pub fn check(plan: &LogicalPlan) -> Result<(), SqlError> {
-    let size = measure(plan, &mut SizeByPlan::new())?;
+    let mut known = SizeByPlan::new();
+    let mut nodes = 0u64;
+    for shared in shared::all_of(plan)? {
+        nodes = nodes.saturating_add(measure(&shared.body, &mut known)?.nodes);
+    }
+    let size = measure(plan, &mut known)?;
     if size.depth > DEPTH_MAX {
         return Err(too_deep(
             "Nest the queries and expressions of the statement less deeply.",
@@ -36,10 +42,13 @@ pub fn check(plan: &LogicalPlan) -> Result<(), SqlError> {
              place of some."
         )));
     }
-    if size.nodes > NODES_MAX {
+    if size.nodes.saturating_add(nodes) > NODES_MAX {
         return Err(too_many_steps());
     }
-    Ok(doubling::check(plan)?)
+    for part in shared::parts(plan)? {
+        doubling::check(&part)?;
+    }
+    Ok(())
 }
 
 /// 54001 for a plan of more than [`NODES_MAX`] nodes.
@@ -84,6 +93,12 @@ fn measure<'a>(plan: &'a LogicalPlan, known: &mut SizeByPlan) -> Result<Size> {
         let mut size = own_size(node, known)?;
         for input in inputs {
             size.take_in(known[&std::ptr::from_ref(input)], 1);
+        }
+        // Bodies are measured by themselves, before: they count once, but run within one another.
+        if let Some(shared) = Shared::of(node) {
+            let below = measure(&shared.body, known)?;
+            size.depth += below.depth;
+            size.subqueries = below.subqueries;
         }
         known.insert(std::ptr::from_ref(node), size);
     }

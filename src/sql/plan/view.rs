@@ -9,20 +9,23 @@ use super::Planned;
 use super::windows::limits_closed;
 use crate::error::SqlError;
 use crate::sql::functions::nullable::is_nullable;
+use crate::sql::shared;
 
 /// Names of all columns that a plan mentions, of whatever relation.
 pub fn column_names(plan: &LogicalPlan) -> Result<HashSet<String>, SqlError> {
     let mut names = HashSet::new();
-    plan.apply_with_subqueries(|node| {
-        node.apply_expressions(|expr| {
-            expr.apply(|expr| {
-                if let Expr::Column(column) | Expr::OuterReferenceColumn(_, column) = expr {
-                    names.insert(column.name.clone());
-                }
-                Ok(TreeNodeRecursion::Continue)
+    for part in shared::parts(plan)? {
+        part.apply_with_subqueries(|node| {
+            node.apply_expressions(|expr| {
+                expr.apply(|expr| {
+                    if let Expr::Column(column) | Expr::OuterReferenceColumn(_, column) = expr {
+                        names.insert(column.name.clone());
+                    }
+                    Ok(TreeNodeRecursion::Continue)
+                })
             })
-        })
-    })?;
+        })?;
+    }
     Ok(names)
 }
 
@@ -41,14 +44,15 @@ pub fn check_view_definition(planned: &Planned) -> Result<(), SqlError> {
             "there is no parameter $1",
         ));
     }
-    if limits_closed(&planned.plan)? {
+    let plan = planned.inlined()?;
+    if limits_closed(&plan)? {
         return Err(SqlError::unsupported(
             "EMIT ON WINDOW CLOSE is not possible: LIMIT leaves out a row when another comes",
             "Leave the LIMIT out of the view, and read the view with it.",
         ));
     }
     let mut unstable: Option<String> = None;
-    planned.plan.apply_with_subqueries(|node| {
+    plan.apply_with_subqueries(|node| {
         node.apply_expressions(|expr| {
             expr.apply(|expr| {
                 if let Expr::ScalarFunction(call) = expr

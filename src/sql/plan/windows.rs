@@ -383,7 +383,7 @@ fn thread_watermark(plan: &LogicalPlan, time_column: usize) -> Result<Result<Thr
             }))
         }
         // A window reads it as if it were not shared.
-        LogicalPlan::Extension(_) if Shared::of(plan).is_some() => thread_watermark(plan.inputs()[0], time_column),
+        LogicalPlan::Extension(_) if let Some(shared) = Shared::of(plan) => thread_watermark(&shared.body, time_column),
         other => Ok(Err(format!("its input is {}", describe(other)))),
     }
 }
@@ -499,7 +499,6 @@ fn not_final(plan: &LogicalPlan) -> Result<Option<&'static str>> {
         return Ok(Some("the answer of a subquery changes"));
     }
     let why = match plan {
-        LogicalPlan::Extension(_) if Shared::of(plan).is_some() => None,
         LogicalPlan::Projection(_)
         | LogicalPlan::Filter(_)
         | LogicalPlan::SubqueryAlias(_)
