@@ -7,15 +7,17 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, AsArray, RecordBatch, RecordBatchOptions, TimestampMicrosecondArray};
+use arrow::array::{RecordBatch, RecordBatchOptions};
 use arrow::buffer::Buffer;
-use arrow::datatypes::{SchemaRef, TimestampMicrosecondType};
+use arrow::datatypes::SchemaRef;
 use arrow::ipc::CompressionType;
 use arrow::ipc::reader::read_record_batch;
 use arrow::ipc::root_as_message;
 use arrow::ipc::writer::{IpcWriteOptions, StreamEncoder};
 
-use super::frame::{Damage, FRAME_BYTES_MAX};
+use super::damage::Damage;
+use super::events::Events;
+use super::frame::ROW_BYTES_MAX;
 use super::ipc::{check_message, contained};
 use super::spill::Spilled;
 use super::{Append, LogError, Rows, TopicId, TopicSpec, rows};
@@ -26,8 +28,7 @@ pub const ROW_CODEC_ROWS_MAX: usize = 128;
 const ROW_CODEC_BYTES_MAX: usize = 256 << 10;
 /// Larger IPC messages are split by rows, so that a frame holds at least one.
 const MESSAGE_BYTES_TARGET: usize = 8 << 20;
-/// One row's message; leaves room for the frame's own fields.
-pub const ROW_BYTES_MAX: usize = FRAME_BYTES_MAX - (64 << 10);
+
 /// Encoded rows.
 pub enum Body {
     /// By the row codec.
@@ -64,45 +65,6 @@ pub struct EncodedAppend {
     pub parts: Vec<Part>,
     /// Rows whose event times are too far ahead to move the watermark.
     pub ahead: u64,
-}
-
-/// The event times of some rows.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub struct Events {
-    /// The newest that may move the watermark, microseconds.
-    pub newest_us: Option<i64>,
-    /// Rows whose event times are too far ahead for that.
-    pub ahead: u64,
-}
-
-impl Events {
-    /// An event time that may move a watermark: `-infinity`, the first number, is none.
-    pub fn moving(event_us: i64) -> Option<i64> {
-        (event_us > i64::MIN).then_some(event_us)
-    }
-
-    /// Of a column; those up to `limit_us` may move a watermark.
-    pub fn of(column: Option<&ArrayRef>, limit_us: i64) -> Events {
-        let events = column.and_then(|column| column.as_primitive_opt::<TimestampMicrosecondType>());
-        let Some(newest) = events.and_then(arrow::compute::max) else {
-            return Events::default();
-        };
-        if newest <= limit_us {
-            return Events {
-                newest_us: Events::moving(newest),
-                ahead: 0,
-            };
-        }
-        let events: &TimestampMicrosecondArray = events.expect("one of them is the newest");
-        let (mut newest_us, mut ahead) = (None, 0);
-        for event in events.iter().flatten() {
-            match event <= limit_us {
-                true => newest_us = newest_us.max(Events::moving(event)),
-                false => ahead += 1,
-            }
-        }
-        Events { newest_us, ahead }
-    }
 }
 
 /// Encodes `append` for a topic with `spec`. `now_us` is the append time for the rule of event times far ahead.

@@ -37,7 +37,7 @@ use arrow::ipc::writer::{IpcWriteOptions, StreamEncoder};
 use hashbrown::HashMap;
 
 use super::LogError;
-use super::frame::Damage;
+use super::damage::Damage;
 use super::ipc::{contained, read_stream};
 
 /// A dictionary is given up if more than three quarters of so many values are different.

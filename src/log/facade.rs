@@ -19,9 +19,10 @@ use crate::storage::{Disk, DiskLock, Purpose, SharedClock};
 
 use super::columns::{Range, Reader};
 use super::directory::{lock, make_private, parent};
-use super::encode::{EncodedAppend, ROW_BYTES_MAX, encode};
+use super::encode::{EncodedAppend, encode};
 use super::extent::Extent;
 use super::flusher::{FlushOptions, FlushState, Flusher, Flushing, META_DIR, SEGMENTS_DIR, WAL_DIR};
+use super::frame::ROW_BYTES_MAX;
 use super::frame::RUN_BYTES;
 use super::image::{self, Image};
 use super::mark::{self, Marker};

@@ -26,12 +26,12 @@ use tokio::sync::Notify;
 use crate::panics;
 use crate::storage::Disk;
 
+use super::claims::Spills;
 use super::encoding::slice_bytes;
 use super::image::{self, Image, TopicImage};
 use super::merge::{self, MergeOptions};
 use super::retention::Reading;
 use super::segment::{self, Layout, Segment, SegmentInfo, Writer};
-use super::spill::Spills;
 use super::tail::{Tail, Topic};
 use super::wal::{self, Position};
 use super::{Chunk, LogError, Lsn};
@@ -134,7 +134,7 @@ pub struct FlushState {
     /// Sequence and bytes of the files of the write-ahead log.
     pub wal_files: Mutex<std::collections::BTreeMap<u64, u64>>,
     pub registry: Registry,
-    pub spills: Spills,
+    pub spills: Arc<Spills>,
     /// No segment file has had this id or a larger one.
     pub next_segment: AtomicU64,
     /// A capture is being flushed.

@@ -45,6 +45,7 @@ use arrow::datatypes::Schema;
 use arrow::ipc::convert::{IpcSchemaEncoder, fb_to_schema};
 use arrow::ipc::root_as_schema;
 
+use super::damage::Damage;
 use super::ipc::contained;
 use super::retention::{Reading, Retention, Retired, Up};
 use super::{AHEAD_US, EventTime, Lsn, TopicChange, TopicId, TopicSpec};
@@ -58,6 +59,8 @@ pub const FRAME_HEADER_BYTES: usize = 80;
 pub const FRAME_ALIGNMENT: usize = 8;
 /// Header and payload together.
 pub const FRAME_BYTES_MAX: usize = 16 << 20;
+/// One row, encoded; leaves room for the frame's own fields.
+pub const ROW_BYTES_MAX: usize = FRAME_BYTES_MAX - (64 << 10);
 
 const FILE_MAGIC: [u8; 8] = *b"MILLWAL\0";
 const FRAME_MAGIC: [u8; 4] = *b"MSFR";
@@ -66,29 +69,6 @@ const FILE_HEADER_USED: usize = 96;
 /// The second part: its checksum, and what that covers.
 const MADE_CRC_AT: usize = 96;
 const MADE: Range<usize> = 104..144;
-
-/// What is wrong with bytes that should have been a header, frame or block.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
-pub enum Damage {
-    #[error("it is not a write-ahead log file")]
-    NotAFile,
-    #[error("the file header's checksum does not match")]
-    FileHeader,
-    #[error("format version {0}")]
-    NewerVersion(u32),
-    #[error("there is no frame")]
-    NoFrame,
-    #[error("the frame header's checksum does not match")]
-    FrameHeader,
-    #[error("the frame belongs to another file")]
-    Salt,
-    #[error("the payload's checksum does not match")]
-    Payload,
-    #[error("the frame does not follow the one before it")]
-    Chain,
-    #[error("the contents do not decode: {0}")]
-    Contents(&'static str),
-}
 
 fn get<const N: usize>(bytes: &[u8], at: usize) -> [u8; N] {
     let mut value = [0; N];

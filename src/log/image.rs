@@ -23,7 +23,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::storage::Disk;
 
-use super::frame::{Damage, decode_schema, decode_spec, encode_schema, encode_spec};
+use super::damage::Damage;
+use super::frame::{decode_schema, decode_spec, encode_schema, encode_spec};
 use super::retention::Reading;
 use super::segment::{SegmentInfo, decode_chunk, encode_chunk};
 use super::wal::Position;

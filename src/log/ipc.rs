@@ -12,7 +12,7 @@ use arrow::ipc::root_as_message;
 
 use crate::panics;
 
-use super::frame::Damage;
+use super::damage::Damage;
 
 /// What one compressed byte can become at most: a block of Zstandard has 4 bytes at least and 128 KiB at most, and LZ4
 /// stays far below.

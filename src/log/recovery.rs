@@ -28,15 +28,17 @@ use hashbrown::HashMap;
 
 use crate::storage::{Disk, DiskFile};
 
+use super::damage::Damage;
 use super::encode::decode_message;
 use super::frame::{
-    Block, BlockRun, Damage, FILE_HEADER_BYTES, FORMAT_VERSION, FRAME_ALIGNMENT, FRAME_BYTES_MAX, FRAME_HEADER_BYTES,
+    Block, BlockRun, FILE_HEADER_BYTES, FORMAT_VERSION, FRAME_ALIGNMENT, FRAME_BYTES_MAX, FRAME_HEADER_BYTES,
     FileHeader, FrameHeader, FrameKind, GROUP_ALIGNMENT, Placement, decode_blocks,
 };
 use super::image::Image;
-use super::publish::{adopt_segment, apply_ddl, chunk_runs, newer_event, newest_event, push_rows};
+use super::publish::{adopt_segment, apply_ddl, push_rows};
 use super::retention::{Follower, Reading};
 use super::rows::Decoder;
+use super::runs::{chunk_runs, newer_event, newest_event};
 use super::segment::Segment;
 use super::spill::Adopted;
 use super::tail::Tail;

@@ -46,12 +46,12 @@ use serde::{Deserialize, Serialize};
 
 use crate::storage::{Disk, DiskFile};
 
+use super::claims::FileClaim;
 use super::columns::nullable;
+use super::damage::Damage;
 use super::encode::{MessageEncoder, decode_message};
 use super::encoding::{self, of_numbers};
-use super::frame::Damage;
 use super::ipc::read_stream;
-use super::spill::Claim;
 use super::{Chunk, LogError, Lsn, Run, TopicId};
 
 mod writer;
@@ -265,7 +265,7 @@ pub struct Segment {
     /// Read when first needed.
     index: OnceLock<Arc<Index>>,
     /// Keeps the file of a transaction that has not been committed.
-    pub claim: Option<Arc<Claim>>,
+    pub claim: Option<Arc<FileClaim>>,
 }
 
 impl std::fmt::Debug for Segment {

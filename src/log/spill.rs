@@ -15,108 +15,37 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
+use std::sync::atomic::Ordering;
 
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
-use hashbrown::HashSet;
-use parking_lot::Mutex;
 
 use crate::storage::Disk;
 
+use super::claims::FileClaim;
 use super::columns::{Range, Reader};
-use super::encode::{Events, ROW_BYTES_MAX};
 use super::encoding::slice_bytes;
+use super::events::Events;
 use super::extent::{Extent, Stored};
 use super::flusher::{FlushOptions, FlushState};
-use super::frame::{AdoptedFile, BlockRun, Placement};
+use super::frame::{AdoptedFile, BlockRun, Placement, ROW_BYTES_MAX};
 use super::image::Image;
 use super::segment::{self, Adoption, Index, Layout, Segment, SegmentInfo, Writer};
-use super::{Chunk, Log, LogError, Lsn, Run, TopicId, TopicSpec};
+use super::{Chunk, Log, LogError, Run, TopicId, TopicSpec};
 
 /// A file with more rows is ended, however small they are.
 const FILE_ROWS_MAX: u64 = 1 << 30;
 
-/// Files that no image names, and that must stay all the same.
-#[derive(Default)]
-pub struct Spills {
-    /// Ids of files that a transaction has, or whose commit nobody knows the outcome of.
-    pending: Mutex<HashSet<u64>>,
-    /// LSN of the commit and id of each file that an older image would find in the log.
-    adopted: Mutex<Vec<(Lsn, u64)>>,
-    /// The log is closed: files are the next start's.
-    closed: AtomicBool,
-}
-
-impl Spills {
-    /// Notes a file that was adopted.
-    pub fn adopt(&self, lsn: Lsn, id: u64) {
-        self.adopted.lock().push((lsn, id));
-    }
-
-    /// Files adopted up to that commit, which an image from before may need.
-    pub fn adopted_upto(&self, lsn: Lsn) -> Vec<(Lsn, u64)> {
-        let adopted = self.adopted.lock();
-        adopted.iter().filter(|(at, _)| *at <= lsn).copied().collect()
-    }
-
-    /// Every image that is kept has all of up to that commit.
-    pub fn release(&self, lsn: Lsn) {
-        self.adopted.lock().retain(|(at, _)| *at > lsn);
-    }
-
-    /// Ids of files that stay. What becomes adopted meanwhile is in one of the two lists at any time.
-    pub fn held(&self) -> HashSet<u64> {
-        let mut held = self.pending.lock().clone();
-        held.extend(self.adopted.lock().iter().map(|(_, id)| *id));
-        held
-    }
-
-    /// From here on nothing is removed.
-    pub fn close(&self) {
-        self.closed.store(true, Ordering::Release);
-    }
-}
-
-/// The transaction has the file.
-const PENDING: u8 = 0;
-/// Its commit is in order, and may be in the log.
-const IN_ORDER: u8 = 1;
-/// Its commit is published.
-const ADOPTED: u8 = 2;
-
-/// Keeps a file from being removed; dropped with the transaction, it removes it.
-pub struct Claim {
-    state: AtomicU8,
-    id: u64,
-    dir: PathBuf,
+/// The directory of segments, and the state of flushing that its files belong to.
+struct Home {
     disk: Arc<dyn Disk>,
+    dir: PathBuf,
     flush: Arc<FlushState>,
 }
 
-impl std::fmt::Debug for Claim {
+impl std::fmt::Debug for Home {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Claim({})", self.id)
-    }
-}
-
-impl Drop for Claim {
-    fn drop(&mut self) {
-        let spills = &self.flush.spills;
-        match *self.state.get_mut() {
-            PENDING if !spills.closed.load(Ordering::Acquire) => {
-                for name in [segment::temporary_name(self.id), segment::file_name(self.id)] {
-                    // One that cannot be removed is left to the flusher and the next start.
-                    let _ = self.disk.remove(&self.dir.join(name));
-                }
-                spills.pending.lock().remove(&self.id);
-            }
-            // Nobody knows whether the log has the commit.
-            IN_ORDER | PENDING => {}
-            _ => {
-                spills.pending.lock().remove(&self.id);
-            }
-        }
+        write!(f, "Home({})", self.dir.display())
     }
 }
 
@@ -124,7 +53,8 @@ impl Drop for Claim {
 #[derive(Debug)]
 pub struct SpillWriter {
     writer: Writer,
-    claim: Claim,
+    claim: FileClaim,
+    home: Home,
     info: SegmentInfo,
     schema: SchemaRef,
     bytes_max: u64,
@@ -141,13 +71,11 @@ impl SpillWriter {
         (layout, bytes_max): (Layout, u64),
     ) -> Result<SpillWriter, LogError> {
         let id = flush.next_segment.fetch_add(1, Ordering::Relaxed);
-        // Before there is a file: the flusher lists files first.
-        flush.spills.pending.lock().insert(id);
-        let claim = Claim {
-            state: AtomicU8::new(PENDING),
-            id,
-            dir: dir.to_path_buf(),
+        let files = [segment::temporary_name(id), segment::file_name(id)].map(|name| dir.join(name));
+        let claim = FileClaim::new(id, files, Arc::clone(&disk), Arc::clone(&flush.spills));
+        let home = Home {
             disk: Arc::clone(&disk),
+            dir: dir.to_path_buf(),
             flush,
         };
         let info = SegmentInfo::begun(id, topic, partition, schema_id, 0);
@@ -155,6 +83,7 @@ impl SpillWriter {
         Ok(SpillWriter {
             writer,
             claim,
+            home,
             info,
             schema,
             bytes_max,
@@ -217,19 +146,23 @@ impl SpillWriter {
             return Ok(None);
         }
         let SpillWriter {
-            writer, claim, schema, ..
+            writer,
+            claim,
+            home,
+            schema,
+            ..
         } = self;
         let finished = writer.finish_file()?;
-        claim
-            .disk
-            .sync_dir(&claim.dir)
-            .map_err(LogError::io("sync directory", &claim.dir))?;
+        home.disk
+            .sync_dir(&home.dir)
+            .map_err(LogError::io("sync directory", &home.dir))?;
         Ok(Some(Arc::new(Spilled {
             info: finished.info,
             trailer_crc: finished.trailer_crc,
             index: finished.index,
             schema,
             claim: Arc::new(claim),
+            home,
         })))
     }
 }
@@ -292,7 +225,8 @@ pub struct Spilled {
     /// As it is in the file.
     index: Index,
     schema: SchemaRef,
-    claim: Arc<Claim>,
+    claim: Arc<FileClaim>,
+    home: Home,
 }
 
 impl Spilled {
@@ -307,8 +241,8 @@ impl Spilled {
 
     fn segment(&self, base_offset: u64, adoption: Adoption, schema: &SchemaRef) -> Segment {
         let info = self.info.clone().adopted(base_offset, adoption);
-        let (disk, schema) = (Arc::clone(&self.claim.disk), Arc::clone(schema));
-        Segment::known(disk, &self.claim.dir, info, schema).with_index(&self.index)
+        let (disk, schema) = (Arc::clone(&self.home.disk), Arc::clone(schema));
+        Segment::known(disk, &self.home.dir, info, schema).with_index(&self.index)
     }
 
     /// The rows as a reader sees them before they are committed: as if the commit had that LSN and time. They can be
@@ -383,8 +317,7 @@ impl Spilled {
 
     /// From here on the commit may be in the log, and the file stays.
     pub(super) fn put_in_order(&self) {
-        let before = self.claim.state.swap(IN_ORDER, Ordering::AcqRel);
-        assert_eq!(before, PENDING, "L5: a file is adopted once");
+        self.claim.put_in_order();
     }
 
     /// The segment that the file is from here on.
@@ -401,10 +334,8 @@ impl Spilled {
             watermark: run.watermark,
         };
         let segment = self.segment(place.base_offset, adoption, schema);
-        let flush = &self.claim.flush;
-        let segment = flush.registry.register(segment);
-        flush.spills.adopt(run.lsn, segment.info.id);
-        self.claim.state.store(ADOPTED, Ordering::Release);
+        let segment = self.home.flush.registry.register(segment);
+        self.claim.adopted(run.lsn);
         segment
     }
 }

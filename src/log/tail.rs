@@ -21,8 +21,8 @@ use super::encoding::slice_bytes;
 use super::extent::{Extent, Stored};
 use super::frame::{BlockRun, Placement};
 use super::image::{PartitionImage, TopicImage};
-use super::publish::{chunk_runs, extend_runs, newer_event, newest_event};
 use super::retention::{Held, Retention, Retired};
+use super::runs::{chunk_runs, extend_runs, newer_event, newest_event};
 use super::segment::Segment;
 use super::{Chunk, LogError, Lsn, Run, TopicId, TopicSpec, rows};
 

@@ -9,7 +9,8 @@
 //!
 //! Not here: the cut and the error (`recovery`).
 
-use super::frame::{Damage, FRAME_BYTES_MAX, FRAME_HEADER_BYTES, FrameHeader, FrameKind};
+use super::damage::Damage;
+use super::frame::{FRAME_BYTES_MAX, FRAME_HEADER_BYTES, FrameHeader, FrameKind};
 
 /// What a disk writes whole or not at all, at least.
 pub const SECTOR_BYTES: usize = 512;

@@ -15,26 +15,22 @@ use datafusion::logical_expr::LogicalPlan;
 use datafusion::optimizer::Optimizer;
 use datafusion::optimizer::push_down_limit::PushDownLimit;
 use datafusion::optimizer::simplify_expressions::SimplifyExpressions;
-use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::empty::EmptyExec;
 use datafusion::physical_planner::{DefaultPhysicalPlanner, PhysicalPlanner};
 use datafusion::prelude::SessionConfig;
 use parking_lot::Mutex;
 
-use super::QueryOptions;
 use super::conjunction::Conjunction;
 use super::kept::CountWindows;
 use super::leaves::Leaves;
 use super::memory::Measured;
 use super::slices::SliceProjections;
 use super::stoppable;
+use super::{Physical, QueryOptions};
 use crate::error::SqlError;
 use crate::sql::functions::functions;
 use crate::sql::functions::growth::{Mode, with_mode};
 use crate::sql::shared;
-
-/// A query ready to run.
-pub type Physical = Arc<dyn ExecutionPlan>;
 
 /// Time zones whose states are kept.
 const ZONES_MAX: usize = 64;

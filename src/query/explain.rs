@@ -8,7 +8,7 @@ use datafusion::physical_plan::display::DisplayableExecutionPlan;
 use datafusion::physical_plan::{ExecutionPlan, execute_stream};
 use futures::StreamExt;
 
-use super::engine::Physical;
+use super::Physical;
 use super::shared::SharedExec;
 use crate::error::SqlError;
 

@@ -27,7 +27,7 @@ use datafusion::physical_plan::{DisplayAs, DisplayFormatType, ExecutionPlan, Pla
 use futures::StreamExt;
 use parking_lot::Mutex;
 
-use super::engine::Physical;
+use super::Physical;
 use crate::sql::functions::growth::bytes_between;
 
 /// Window operators join the rows that they have with those that come, into a batch of both.

@@ -40,6 +40,7 @@ use arrow::datatypes::SchemaRef;
 use datafusion::common::ScalarValue;
 use datafusion::execution::TaskContext;
 use datafusion::logical_expr::LogicalPlan;
+use datafusion::physical_plan::ExecutionPlan;
 use futures::{Stream, StreamExt};
 
 use crate::catalog::system::SystemRelation;
@@ -52,6 +53,9 @@ use crate::views::ViewRows;
 pub use crate::sql::functions::session::SessionInfo;
 pub use memory::Process;
 pub use reuse::Reuse;
+
+/// A query ready to run.
+type Physical = Arc<dyn ExecutionPlan>;
 
 /// Rows that a transaction has written and not committed, by topic OID.
 pub type OwnWrites = HashMap<u32, Written>;
@@ -258,7 +262,7 @@ fn plan(
     log: Arc<dyn Topics>,
     planned: &Planned,
     point: &ReadPoint,
-) -> Result<(engine::Physical, Arc<TaskContext>), SqlError> {
+) -> Result<(Physical, Arc<TaskContext>), SqlError> {
     let plan = optimized(engine, planned, point)?;
     physical(engine, log, plan, point)
 }
@@ -276,7 +280,7 @@ fn physical(
     log: Arc<dyn Topics>,
     plan: LogicalPlan,
     point: &ReadPoint,
-) -> Result<(engine::Physical, Arc<TaskContext>), SqlError> {
+) -> Result<(Physical, Arc<TaskContext>), SqlError> {
     let time_zone = &point.session.time_zone;
     let made = width::of_expressions(&plan)?;
     let mut batch_rows = width::batch_rows(engine.batch_rows(), made);

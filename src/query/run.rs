@@ -24,7 +24,7 @@ use futures::{FutureExt, Stream, StreamExt};
 use tokio::runtime::{Builder, Handle, Runtime};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 
-use super::engine::Physical;
+use super::Physical;
 use super::output;
 use crate::depth::STACK_BYTES;
 use crate::error::{SqlError, state};

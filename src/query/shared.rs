@@ -19,7 +19,7 @@ use datafusion::physical_plan::{DisplayAs, DisplayFormatType, ExecutionPlan, Par
 use futures::{StreamExt, TryStreamExt, stream};
 use tokio::sync::OnceCell;
 
-use super::engine::Physical;
+use super::Physical;
 use crate::sql::functions::growth::bytes_between;
 use crate::sql::shared::Shared;
 

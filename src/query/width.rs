@@ -8,7 +8,7 @@ use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
 use datafusion::logical_expr::expr::GroupingSet;
 use datafusion::logical_expr::{Expr, LogicalPlan};
 
-use super::engine::Physical;
+use super::Physical;
 use super::scan::ScanExec;
 use super::shared::SharedExec;
 use crate::sql::functions::growth::{SLICE_BYTES, width};

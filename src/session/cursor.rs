@@ -8,19 +8,11 @@ use std::sync::Arc;
 use arrow::array::RecordBatch;
 use futures::StreamExt;
 
-use super::outcome::{Batches, Outcome, Parameters, RowsTag};
+use super::outcome::{CursorRows, Outcome, Parameters, RowsTag};
 use super::{Session, TransactionStatus};
 use crate::error::{SqlError, state};
 use crate::sql::plan::OutField;
 use crate::sql::statement::{Fetch, Select};
-
-/// Rows that have not been read yet.
-pub struct CursorRows {
-    pub fields: Arc<[OutField]>,
-    pub batches: Batches,
-    /// What was read from `batches` and not fetched yet.
-    pub rest: Option<RecordBatch>,
-}
 
 pub struct Cursor {
     rows: CursorRows,

@@ -36,11 +36,11 @@ use hashbrown::{HashMap, HashSet};
 use tokio::sync::Semaphore;
 
 pub use cancel::{Cancel, terminated};
-pub use cursor::{Cursor, CursorRows};
+pub use cursor::Cursor;
 pub use ddl::compile_view;
 pub use engine::{Engine, SessionRow};
 pub use notify::Notification;
-pub use outcome::{Batches, CopyIn, Outcome, Parameters, Prepared, RowsTag};
+pub use outcome::{Batches, CopyIn, CursorRows, Outcome, Parameters, Prepared, RowsTag};
 
 use crate::catalog::Snapshot;
 use crate::error::{Notice, Severity, SqlError, state};

@@ -6,7 +6,6 @@ use arrow::array::{ArrayRef, RecordBatch};
 use futures::stream::{BoxStream, StreamExt};
 use parking_lot::Mutex;
 
-use super::cursor::CursorRows;
 use super::is_ddl;
 use crate::catalog;
 use crate::error::SqlError;
@@ -20,6 +19,14 @@ use crate::types::PgType;
 
 /// Rows on their way to a client. Columns are those of the outcome's fields.
 pub type Batches = BoxStream<'static, Result<RecordBatch, SqlError>>;
+
+/// Rows that have not been read yet.
+pub struct CursorRows {
+    pub fields: Arc<[OutField]>,
+    pub batches: Batches,
+    /// What was read from `batches` and not fetched yet.
+    pub rest: Option<RecordBatch>,
+}
 
 /// How the command tag of a statement with rows is made from their number.
 #[derive(Clone, PartialEq, Eq, Debug)]

@@ -18,7 +18,7 @@ use crate::sql::cell::Cell;
 use crate::sql::parse::{self, Parsed};
 use crate::sql::plan::{OutField, Planned};
 use crate::sql::returning;
-use crate::sql::rows::{self, Target};
+use crate::sql::rows::{self, TargetColumn};
 use crate::sql::statement::{CopySource, CopyTo, InsertRows, Name, Select, Statement};
 use crate::types::PgType;
 use crate::views::ViewRows;
@@ -379,7 +379,8 @@ impl Session {
                         let exprs = self.row_exprs(&topic).await?;
                         let (values, parameters) = (values.clone(), given.len());
                         self.compute_with(given, move |ctx| {
-                            let targets: Vec<Target> = targets.iter().map(|column| exprs.target(*column)).collect();
+                            let targets: Vec<TargetColumn> =
+                                targets.iter().map(|column| exprs.target(*column)).collect();
                             rows::value_parameter_types(&values, &targets, parameters, ctx)
                         })
                         .await?
@@ -461,7 +462,7 @@ impl Session {
         let arguments = [arguments.to_vec()];
         let (types, given) = (prepared.parameter_types.clone(), parameters.values.clone());
         let evaluated = self.compute_with(Vec::new(), move |ctx| {
-            let targets: Vec<Target> = types.iter().map(|pg_type| Target { name: "", pg_type }).collect();
+            let targets: Vec<TargetColumn> = types.iter().map(|pg_type| TargetColumn { name: "", pg_type }).collect();
             rows::evaluate_values(&arguments, &targets, &given, &info, ctx)
         });
         let values = evaluated.await?;

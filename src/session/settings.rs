@@ -4,13 +4,15 @@
 //! out into `Effective`, the others are kept and shown. Settings that only other servers know are accepted when their
 //! name has a prefix (`rw_...`, `foo.bar`); any other unknown name is 42704.
 
+mod known;
 mod table;
 mod value;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use self::table::{Context, Known, TABLE};
+use self::known::{Known, SettingContext};
+use self::table::TABLE;
 use self::value::invalid;
 use crate::catalog::is_system_schema;
 use crate::error::{SqlError, state};
@@ -337,11 +339,11 @@ fn has_prefix_of_others(name: &str) -> bool {
 /// 55P02 for a setting that no session may change, in PostgreSQL's words.
 fn may_change(known: &Known) -> Result<(), SqlError> {
     let how = match known.context {
-        Context::Session => return Ok(()),
-        Context::Backend => "cannot be set after connection start",
-        Context::Reload => "cannot be changed now",
-        Context::Start => "cannot be changed without restarting the server",
-        Context::Never => "cannot be changed",
+        SettingContext::Session => return Ok(()),
+        SettingContext::Backend => "cannot be set after connection start",
+        SettingContext::Reload => "cannot be changed now",
+        SettingContext::Start => "cannot be changed without restarting the server",
+        SettingContext::Never => "cannot be changed",
     };
     Err(SqlError::new(
         state::CANT_CHANGE_RUNTIME_PARAM,

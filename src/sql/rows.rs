@@ -10,6 +10,7 @@ mod alter;
 mod assign;
 mod compile;
 mod definition;
+mod literal;
 mod values;
 
 use std::sync::Arc;
@@ -30,7 +31,8 @@ use compile::Compiled;
 pub use alter::{added_value, columns_in, contains_nulls, rename_column};
 pub use assign::{assign, check_assignment};
 pub use definition::check_create_topic;
-pub use values::{Target, are_literals, evaluate_values, value_parameter_types};
+pub use literal::{TargetColumn, are_literals};
+pub use values::{evaluate_values, value_parameter_types};
 
 /// A value as PostgreSQL's DETAIL shows it has at most this many characters.
 const DETAIL_CHARS_MAX: usize = 64;
@@ -131,9 +133,9 @@ impl RowExprs {
     }
 
     /// Targets of a statement that names `columns` of the topic by index. 428C9 for a generated column.
-    pub fn target(&self, column: usize) -> Target<'_> {
+    pub fn target(&self, column: usize) -> TargetColumn<'_> {
         let definition = &self.topic.columns[column];
-        Target {
+        TargetColumn {
             name: &definition.name,
             pg_type: &definition.pg_type,
         }
@@ -343,7 +345,7 @@ impl RowExprs {
         let is_whole = rows.iter().all(|row| row.len() == width);
         let made = columns.iter().take(width).enumerate().map(|(at, column)| {
             let cells = rows.iter().map(|row| &row[at]);
-            values::constant(self.target(*column), cells, rows.len(), session).filter(|_| !self.is_generated(*column))
+            literal::constant(self.target(*column), cells, rows.len(), session).filter(|_| !self.is_generated(*column))
         });
         Constants {
             exprs: self.clone(),

@@ -14,6 +14,7 @@ use super::driver::{Request, dropped_while_built, not_maintained};
 use super::failure::Failure;
 use super::memory::Limits;
 use super::pipeline::{History, Maintained, Pipeline};
+use super::search::locate;
 use super::{Registered, Views, on_thread, stopped};
 
 /// A new view is handed to the driver once a step of its catching up brought it over fewer commits than this.
@@ -95,7 +96,7 @@ impl Views {
             };
             let history = self.history.clone();
             let name = view.name.clone();
-            let failure = on_thread("view failure", &self.budget, move || Ok(search.run(&*history))).await?;
+            let failure = on_thread("view failure", &self.budget, move || Ok(locate(search, &*history))).await?;
             return Err(failure.report(&name));
         }
         let name = view.name.clone();
@@ -156,7 +157,7 @@ fn catch_up(mut built: Pipeline, history: &dyn History, oid: u32) -> Result<Pipe
             let name = view.name.clone();
             let search = failed.into_iter().filter_map(|failed| failed.search).next();
             let failure: Option<Failure> = match search {
-                Some(search) => Some(search.run(history)),
+                Some(search) => Some(locate(search, history)),
                 None => view.failure.clone(),
             };
             return Err(failure.map_or_else(stopped, |failure| failure.report(&name)));

@@ -24,9 +24,10 @@ use crate::log::{Lsn, TopicId};
 use crate::panics;
 
 use super::dataflow::{Dataflow, NodeStats};
-use super::failure::{Failure, FailureSearch, contained};
+use super::failure::{Failure, contained};
 use super::memory::{Budget, Limits};
-use super::pipeline::{Failed, History, Maintained, Pipeline};
+use super::pipeline::{Failed, FailureSearch, History, Maintained, Pipeline};
+use super::search::locate;
 use super::{ViewRows, ViewStats, ViewStatus};
 
 /// How long commits gather when nobody waits for the views.
@@ -377,7 +378,7 @@ impl Driver {
         while self.searching.is_none()
             && let Some(search) = self.searches.pop_front()
         {
-            let (oid, known) = (search.oid, search.known());
+            let (oid, known) = (search.oid, search.known_already());
             let (history, answers) = (self.history.clone(), self.answers.clone());
             let scope = self.budget.scope();
             let thread = std::thread::Builder::new()
@@ -385,7 +386,7 @@ impl Driver {
                 .stack_size(STACK_BYTES)
                 .spawn(move || {
                     let _scope = scope.enter();
-                    let failure = search.run(&*history);
+                    let failure = locate(search, &*history);
                     drop(history);
                     if let Some(answers) = answers.upgrade() {
                         // If the driver has ended, nobody asks.

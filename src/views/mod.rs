@@ -29,6 +29,7 @@ mod explain;
 mod failure;
 mod memory;
 mod pipeline;
+mod search;
 
 pub mod idle;
 

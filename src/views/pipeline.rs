@@ -7,7 +7,7 @@
 //! large commit nor a view of many rows is ever held whole.
 //!
 //! The driver keeps one pipeline for all views. Shorter-lived ones build new views' states beside it, and look for the commit
-//! that made a view fail (`failure.rs`).
+//! that made a view fail (`search.rs`).
 
 use std::sync::Arc;
 
@@ -16,7 +16,7 @@ use crate::log::{Chunk, Extent, Lsn, Reader, TopicId};
 
 use super::dataflow::{Dataflow, Instance, Saved};
 use super::delta::Delta;
-use super::failure::{Failure, FailureSearch, contained, has_place};
+use super::failure::{Failure, contained, has_place};
 use super::memory::{Account, Budget, Limits, batch_bytes};
 use super::operator::StepEnd;
 use super::scan::Source;
@@ -79,6 +79,29 @@ pub struct Failed {
     pub oid: u32,
     /// What finds the place, if it has one.
     pub search: Option<FailureSearch>,
+}
+
+/// What a search for the commit and the row of a failure starts from (`search.rs`).
+pub struct FailureSearch {
+    pub oid: u32,
+    /// What is known without it.
+    pub known: Failure,
+    /// The view and all that it reads, at LSN 0.
+    pub copy: Pipeline,
+    /// It has taken this commit.
+    pub after: Lsn,
+    /// It has not taken all up to this one.
+    pub upto: Lsn,
+}
+
+impl FailureSearch {
+    /// What is known without it.
+    pub fn known_already(&self) -> Failure {
+        Failure {
+            searching: false,
+            ..self.known.clone()
+        }
+    }
 }
 
 /// Views at one frontier.
@@ -164,7 +187,13 @@ impl Pipeline {
             self.fail(index, known.clone());
             let copy = wanted.then(|| self.copy_of(&[oid], &self.views[index].instance.limits().clone()));
             let search = match copy {
-                Some(Ok(copy)) => Some(FailureSearch::new(oid, known, copy, after, self.frontier)),
+                Some(Ok(copy)) => Some(FailureSearch {
+                    oid,
+                    known,
+                    copy,
+                    after,
+                    upto: self.frontier,
+                }),
                 Some(Err(_)) => {
                     let known = Failure {
                         searching: false,

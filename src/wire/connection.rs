@@ -9,9 +9,9 @@ use hashbrown::HashMap;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::watch;
 
-use super::extended::Portal;
 use super::frontend::Frontend;
 use super::message;
+use super::portal::Portal;
 use super::socket::{Ended, Incoming, Peer, Socket};
 use crate::error::{SqlError, state};
 use crate::panics;

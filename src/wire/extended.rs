@@ -5,7 +5,6 @@
 
 use std::sync::Arc;
 
-use arrow::array::RecordBatch;
 use pgwire::messages::data::{NoData, ParameterDescription};
 use pgwire::messages::extendedquery::{BindComplete, CloseComplete, ParseComplete, PortalSuspended};
 use pgwire::messages::response::EmptyQueryResponse;
@@ -14,11 +13,12 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use super::connection::{Connection, Failure};
 use super::frontend::{Bind, Formats, Frontend, Parse, Target, Values};
 use super::message;
+use super::portal::{Portal, PortalState};
 use super::rows::RowEncoder;
 use super::send::until;
 use super::socket::{Ended, Peer};
 use crate::error::{SqlError, state};
-use crate::session::{Batches, Cursor, CursorRows, Outcome, Parameters, Prepared, RowsTag, TransactionStatus};
+use crate::session::{Cursor, CursorRows, Outcome, Parameters, Prepared, RowsTag, TransactionStatus};
 use crate::sql::parse::Parsed;
 use crate::sql::plan::OutField;
 use crate::sql::statement::Statement;
@@ -28,66 +28,6 @@ use crate::types::{ColumnBuilder, PgType, TextStyle};
 const SYNC: u8 = b'S';
 /// Bytes of parameters that are decoded here: those of a larger Bind are where computing runs.
 const PARAMETERS_BYTES: usize = 64 << 10;
-
-/// A statement bound to its parameters, and its answer as far as it was not fetched yet.
-pub(super) struct Portal {
-    prepared: Prepared,
-    parameters: Parameters,
-    /// As the client gave them: none, one for all, or one for each column.
-    formats: Vec<i16>,
-    state: PortalState,
-}
-
-#[cfg(test)]
-impl Portal {
-    /// One whose rows come from `batches`.
-    pub fn running(prepared: Prepared, fields: Arc<[OutField]>, batches: Batches, tag: RowsTag) -> Portal {
-        Portal {
-            prepared,
-            parameters: Parameters::default(),
-            formats: Vec::new(),
-            state: PortalState::Running {
-                fields,
-                batches,
-                rest: None,
-                tag,
-            },
-        }
-    }
-}
-
-enum PortalState {
-    Bound,
-    Running {
-        fields: Arc<[OutField]>,
-        batches: Batches,
-        rest: Option<RecordBatch>,
-        tag: RowsTag,
-    },
-    Done,
-}
-
-impl PortalState {
-    fn running(rows: CursorRows, tag: RowsTag) -> PortalState {
-        let CursorRows { fields, batches, rest } = rows;
-        PortalState::Running {
-            fields,
-            batches,
-            rest,
-            tag,
-        }
-    }
-
-    /// What has not been read yet.
-    fn rows(self) -> Option<CursorRows> {
-        match self {
-            PortalState::Running {
-                fields, batches, rest, ..
-            } => Some(CursorRows { fields, batches, rest }),
-            PortalState::Bound | PortalState::Done => None,
-        }
-    }
-}
 
 impl<S: AsyncRead + AsyncWrite + Peer + Unpin + Send> Connection<S> {
     pub(super) async fn extended(&mut self, message: Frontend<'_>) -> Result<(), Failure> {

@@ -13,6 +13,7 @@ mod threads;
 
 mod guests;
 
+mod context;
 mod startup;
 mod tls;
 
@@ -21,6 +22,7 @@ mod connection;
 mod copy;
 mod extended;
 mod frontend;
+mod portal;
 mod simple;
 mod socket;
 

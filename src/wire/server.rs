@@ -14,9 +14,9 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::JoinSet;
 use tracing::{debug, warn};
 
-use super::cancel::Cancels;
+use super::context::{ConnectionContext, Login};
 use super::guests::Guests;
-use super::startup::{self, Arrival, Login};
+use super::startup::{self, Arrival};
 use super::threads::Threads;
 use super::tls;
 use crate::error::{SqlError, state};
@@ -50,21 +50,10 @@ const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(10);
 const KEEPALIVE_RETRIES: u32 = 6;
 
 pub struct Server {
-    shared: Arc<Shared>,
+    context: Arc<ConnectionContext>,
     threads: Threads,
     guests: Arc<Guests>,
     sockets: Arc<Semaphore>,
-}
-
-/// What all connections of a server share.
-pub(super) struct Shared {
-    pub engine: Arc<Engine>,
-    pub login: Login,
-    pub tls: Option<tokio_rustls::TlsAcceptor>,
-    pub tls_required: bool,
-    pub cancels: Arc<Cancels>,
-    pub places: Arc<Semaphore>,
-    pub login_failures: LogLimit,
 }
 
 impl Server {
@@ -79,7 +68,7 @@ impl Server {
             SqlError::new(state::INSUFFICIENT_RESOURCES, message)
         })?;
         let (sessions_max, guests_max) = (options.sessions_max, options.guests_max);
-        let shared = Shared {
+        let context = ConnectionContext {
             engine,
             login: Login::new(options.password),
             tls,
@@ -90,7 +79,7 @@ impl Server {
         };
         let sockets = sessions_max.saturating_add(guests_max).saturating_add(LEAVING_MAX);
         Ok(Server {
-            shared: Arc::new(shared),
+            context: Arc::new(context),
             threads,
             guests: Arc::new(Guests::new(guests_max)),
             sockets: Arc::new(Semaphore::new(sockets.min(Semaphore::MAX_PERMITS))),
@@ -109,12 +98,12 @@ impl Server {
                 Some(_) = connections.join_next(), if !connections.is_empty() => {}
                 accepted = self.accept(&listener) => match accepted {
                     Ok((stream, address, socket)) => {
-                        let shared = self.shared.clone();
+                        let context = self.context.clone();
                         let thread = self.threads.place();
                         let held = thread.held;
                         let arrival = Arrival::new(address, self.guests.admit(), stopped.clone());
                         let serving = async move {
-                            serve(stream, &shared, arrival).await;
+                            serve(stream, &context, arrival).await;
                             drop((socket, held));
                         };
                         connections.spawn_on(serving, &thread.handle);
@@ -131,7 +120,7 @@ impl Server {
         drop(listener);
         // Fails only if nobody listens, that is, if no connection is open.
         let _ = stopping.send(true);
-        self.shared.cancels.stop_all();
+        self.context.cancels.stop_all();
         let ended = async { while connections.join_next().await.is_some() {} };
         if tokio::time::timeout(STOP_LIMIT, ended).await.is_err() {
             warn!("connections that did not end in time are cut");
@@ -147,7 +136,7 @@ impl Server {
     }
 }
 
-async fn serve(stream: TcpStream, shared: &Arc<Shared>, arrival: Arrival) {
+async fn serve(stream: TcpStream, context: &Arc<ConnectionContext>, arrival: Arrival) {
     // Its events are to come to this thread, not to the one that accepted it.
     let stream = match stream.into_std().and_then(TcpStream::from_std) {
         Ok(stream) => stream,
@@ -165,7 +154,7 @@ async fn serve(stream: TcpStream, shared: &Arc<Shared>, arrival: Arrival) {
     if let Err(error) = SockRef::from(&stream).set_tcp_keepalive(&keepalive) {
         debug!(%error, "no keepalive for a connection");
     }
-    match panics::caught(startup::serve(stream, shared, arrival)).await {
+    match panics::caught(startup::serve(stream, context, arrival)).await {
         Ok(Ok(())) => {}
         Ok(Err(error)) => debug!(%error, "a connection ended"),
         // It was logged where it happened.

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use pgwire::api::auth::Password;
 use pgwire::api::auth::sasl::SCRAM_SHA_256_METHOD;
-use pgwire::api::auth::sasl::scram::{SCRAM_ITERATIONS, ScramServerAuth, gen_salted_password};
+use pgwire::api::auth::sasl::scram::ScramServerAuth;
 use pgwire::messages::response::{GssEncResponse, SslResponse};
 use pgwire::messages::startup::{Authentication, BackendKeyData, NegotiateProtocolVersion, SecretKey};
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -21,10 +21,10 @@ use tracing::warn;
 
 use super::cancel::Key;
 use super::connection::Connection;
+use super::context::ConnectionContext;
 use super::frontend::{self, Opening, Phase, Startup};
 use super::guests::Guest;
 use super::message;
-use super::server::Shared;
 use super::socket::{Ended, Incoming, Peer, Socket};
 use crate::error::{SqlError, SqlState, state};
 use crate::session::Session;
@@ -36,27 +36,6 @@ const MINOR_MAX: u16 = 2;
 const LOGIN_LIMIT: Duration = Duration::from_secs(10);
 /// How long it may take to take in why it is refused.
 const REFUSAL_LIMIT: Duration = Duration::from_secs(5);
-
-/// What a client must prove.
-pub(super) struct Login {
-    /// The password, salted once for the life of the server.
-    salted: Option<Password>,
-}
-
-impl Login {
-    #[allow(
-        clippy::disallowed_methods,
-        reason = "a salt must not be predictable, by a test's seed neither"
-    )]
-    pub fn new(password: Option<String>) -> Login {
-        let salted = password.map(|password| {
-            let salt = rand::random::<[u8; 16]>().to_vec();
-            let salted = gen_salted_password(&password, &salt, SCRAM_ITERATIONS);
-            Password::new(Some(salt), salted)
-        });
-        Login { salted }
-    }
-}
 
 /// A connection before its login.
 pub(super) struct Arrival {
@@ -90,17 +69,21 @@ impl Arrival {
 }
 
 /// Serves one connection to its end.
-pub(super) async fn serve(stream: TcpStream, shared: &Arc<Shared>, mut arrival: Arrival) -> Result<(), Ended> {
+pub(super) async fn serve(
+    stream: TcpStream,
+    context: &Arc<ConnectionContext>,
+    mut arrival: Arrival,
+) -> Result<(), Ended> {
     let mut socket = Socket::new(stream);
-    let negotiated = arrival.bounded(negotiate(&mut socket, shared.tls.is_some())).await;
+    let negotiated = arrival.bounded(negotiate(&mut socket, context.tls.is_some())).await;
     let opening = match negotiated {
         Ok(opening) => opening,
         Err(ended) => return refuse(&mut socket, ended).await,
     };
     if let Some(packet) = opening {
-        return login(socket, Some(packet), false, shared, arrival).await;
+        return login(socket, Some(packet), false, context, arrival).await;
     }
-    let acceptor = shared.tls.as_ref().expect("TLS is only accepted with a certificate");
+    let acceptor = context.tls.as_ref().expect("TLS is only accepted with a certificate");
     // What a client sent in the clear behind its request for TLS is not part of the encrypted conversation.
     let Some(stream) = socket.into_stream() else {
         return Err(Ended::Fatal(SqlError::new(
@@ -110,7 +93,7 @@ pub(super) async fn serve(stream: TcpStream, shared: &Arc<Shared>, mut arrival: 
     };
     let accepting = Box::pin(async { Ok(acceptor.accept(stream).await?) });
     let encrypted = Box::new(arrival.bounded(accepting).await?);
-    Box::pin(login(Socket::new(*encrypted), None, true, shared, arrival)).await
+    Box::pin(login(Socket::new(*encrypted), None, true, context, arrival)).await
 }
 
 /// Answers requests for encryption: the packet that is none, or `None` if TLS comes next.
@@ -163,14 +146,14 @@ async fn login<S>(
     mut socket: Socket<S>,
     packet: Option<Incoming>,
     encrypted: bool,
-    shared: &Arc<Shared>,
+    context: &Arc<ConnectionContext>,
     mut arrival: Arrival,
 ) -> Result<(), Ended>
 where
     S: AsyncRead + AsyncWrite + Peer + Unpin + Send,
 {
     let address = arrival.address;
-    let introduction = introduce(&mut socket, packet, encrypted, address, shared);
+    let introduction = introduce(&mut socket, packet, encrypted, address, context);
     let admitted = match arrival.bounded(introduction).await {
         Ok(Some(admitted)) => admitted,
         Ok(None) => return Ok(()),
@@ -211,7 +194,7 @@ async fn introduce<S>(
     packet: Option<Incoming>,
     encrypted: bool,
     address: SocketAddr,
-    shared: &Arc<Shared>,
+    context: &Arc<ConnectionContext>,
 ) -> Result<Option<LoggedIn>, Ended>
 where
     S: AsyncRead + AsyncWrite + Peer + Unpin + Send,
@@ -222,7 +205,7 @@ where
     };
     let startup = match frontend::opening(&packet.body).map_err(Ended::Fatal)? {
         Opening::Cancel { session, key } => {
-            shared.cancels.cancel(session, key);
+            context.cancels.cancel(session, key);
             return Ok(None);
         }
         Opening::Startup(startup) => startup,
@@ -245,8 +228,8 @@ where
         .remove("database")
         .filter(|name| !name.is_empty())
         .unwrap_or_else(|| user.clone());
-    let authenticated = match (encrypted, &shared.login.salted) {
-        (false, _) if shared.tls_required => {
+    let authenticated = match (encrypted, &context.login.salted) {
+        (false, _) if context.tls_required => {
             let host = address.ip();
             let message = format!(
                 "no pg_hba.conf entry for host \"{host}\", user \"{user}\", database \"{database}\", no encryption"
@@ -260,26 +243,26 @@ where
         (_, Some(password)) => authenticate(socket, password, &user).await,
     };
     if let Err(Ended::Fatal(error)) = &authenticated {
-        login_failed(shared, &user, address, error);
+        login_failed(context, &user, address, error);
     }
     authenticated?;
-    let Ok(place) = shared.places.clone().try_acquire_owned() else {
-        shared.engine.counters.connections_refused.add(1);
+    let Ok(place) = context.places.clone().try_acquire_owned() else {
+        context.engine.counters.connections_refused.add(1);
         let error = SqlError::new(state::TOO_MANY_CONNECTIONS, "sorry, too many clients already");
         return Err(Ended::Fatal(error));
     };
-    let mut session = Session::new(shared.engine.clone(), user, database, options).map_err(Ended::Fatal)?;
+    let mut session = Session::new(context.engine.clone(), user, database, options).map_err(Ended::Fatal)?;
     session.came_from(address);
-    let key = shared
+    let key = context
         .cancels
         .register(session.id(), session.cancel_handle(), minor)
         .map_err(Ended::Fatal)?;
     Ok(Some(LoggedIn { session, key, place }))
 }
 
-fn login_failed(shared: &Shared, user: &str, address: SocketAddr, error: &SqlError) {
-    shared.engine.counters.logins_failed.add(1);
-    if let Some(unlogged) = shared.login_failures.admit() {
+fn login_failed(context: &ConnectionContext, user: &str, address: SocketAddr, error: &SqlError) {
+    context.engine.counters.logins_failed.add(1);
+    if let Some(unlogged) = context.login_failures.admit() {
         // Quoted: a name may hold anything.
         warn!(?user, %address, unlogged, "a login failed: {:?}", error.message);
     }

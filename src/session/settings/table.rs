@@ -7,62 +7,8 @@ use std::sync::LazyLock;
 
 use hashbrown::HashMap;
 
+use super::known::{Known, SettingContext, SettingKind, Unit};
 use super::value;
-
-/// Who may change a setting, and when.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Context {
-    /// Any session at any time.
-    Session,
-    /// When a session starts.
-    Backend,
-    /// With the configuration of the server.
-    Reload,
-    /// When the server starts.
-    Start,
-    /// Never.
-    Never,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Kind {
-    Bool,
-    Enum,
-    Integer,
-    Real,
-    Text,
-}
-
-/// What the number of a setting counts.
-#[derive(Clone, Copy, PartialEq, Debug)]
-pub enum Unit {
-    Bytes(f64),
-    Microseconds(f64),
-}
-
-pub struct Known {
-    pub name: &'static str,
-    /// As `pg_settings` has it.
-    pub context_name: &'static str,
-    pub context: Context,
-    pub kind_name: &'static str,
-    pub kind: Kind,
-    pub unit_name: &'static str,
-    pub unit: Option<Unit>,
-    /// In the unit, as `pg_settings` has it.
-    pub default: &'static str,
-    /// As SHOW has it.
-    pub default_shown: String,
-    pub min: &'static str,
-    pub max: &'static str,
-    pub values: Vec<&'static str>,
-    pub category: &'static str,
-    pub description: &'static str,
-    /// Not in SHOW ALL and `pg_settings`.
-    pub hidden: bool,
-    /// Sent to the client when it changes (ParameterStatus).
-    pub reported: bool,
-}
 
 /// Name, whether the client is told, and the default if it is not PostgreSQL's.
 const HERE: &[(&str, bool, Option<&str>)] = &[
@@ -140,20 +86,20 @@ fn known(line: &'static str, hidden: bool) -> Known {
         name,
         context_name,
         context: match context_name {
-            "user" | "superuser" => Context::Session,
-            "backend" | "superuser-backend" => Context::Backend,
-            "sighup" => Context::Reload,
-            "postmaster" => Context::Start,
-            "internal" => Context::Never,
+            "user" | "superuser" => SettingContext::Session,
+            "backend" | "superuser-backend" => SettingContext::Backend,
+            "sighup" => SettingContext::Reload,
+            "postmaster" => SettingContext::Start,
+            "internal" => SettingContext::Never,
             other => panic!("no context of a setting: {other}"),
         },
         kind_name,
         kind: match kind_name {
-            "bool" => Kind::Bool,
-            "enum" => Kind::Enum,
-            "integer" => Kind::Integer,
-            "real" => Kind::Real,
-            "string" => Kind::Text,
+            "bool" => SettingKind::Bool,
+            "enum" => SettingKind::Enum,
+            "integer" => SettingKind::Integer,
+            "real" => SettingKind::Real,
+            "string" => SettingKind::Text,
             other => panic!("no type of a setting: {other}"),
         },
         unit_name,
@@ -168,7 +114,7 @@ fn known(line: &'static str, hidden: bool) -> Known {
         hidden,
         reported: here.is_some_and(|(_, reported, _)| *reported),
     };
-    if let (Kind::Integer | Kind::Real, Ok(number)) = (known.kind, default.parse()) {
+    if let (SettingKind::Integer | SettingKind::Real, Ok(number)) = (known.kind, default.parse()) {
         known.default_shown = value::shown(&known, number);
     }
     known

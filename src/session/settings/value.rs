@@ -2,7 +2,7 @@
 //!
 //! One rule: a value is kept as SHOW shows it (`5s`, `on`, `64MB`), and checked as PostgreSQL 15 checks it.
 
-use super::table::{Kind, Known, Unit};
+use super::known::{Known, SettingKind, Unit};
 use crate::error::{SqlError, state};
 
 /// Name and size of each unit, largest first: bytes, and microseconds.
@@ -32,8 +32,8 @@ pub fn invalid(known: &Known, value: &str) -> SqlError {
 /// The value as it is shown; 22023 if the type of the setting does not have it.
 pub fn check(known: &Known, value: &str) -> Result<String, SqlError> {
     match known.kind {
-        Kind::Text => Ok(value.to_string()),
-        Kind::Bool => match boolean(value) {
+        SettingKind::Text => Ok(value.to_string()),
+        SettingKind::Bool => match boolean(value) {
             Some(true) => Ok("on".to_string()),
             Some(false) => Ok("off".to_string()),
             None => Err(SqlError::new(
@@ -41,8 +41,8 @@ pub fn check(known: &Known, value: &str) -> Result<String, SqlError> {
                 format!("parameter \"{}\" requires a Boolean value", known.name),
             )),
         },
-        Kind::Enum => choice(known, value),
-        Kind::Integer | Kind::Real => number(known, value).map(|number| shown(known, number)),
+        SettingKind::Enum => choice(known, value),
+        SettingKind::Integer | SettingKind::Real => number(known, value).map(|number| shown(known, number)),
     }
 }
 
@@ -79,7 +79,7 @@ fn choice(known: &Known, value: &str) -> Result<String, SqlError> {
 /// In the unit of the setting.
 pub fn number(known: &Known, value: &str) -> Result<f64, SqlError> {
     let text = value.trim();
-    let integer = known.kind == Kind::Integer;
+    let integer = known.kind == SettingKind::Integer;
     let (digits, rest) = split(text).ok_or_else(|| invalid(known, value))?;
     let number = match digits.strip_prefix("0x").or_else(|| digits.strip_prefix("0X")) {
         Some(hex) => i64::from_str_radix(hex, 16).ok().map(|number| number as f64),
@@ -174,7 +174,7 @@ pub fn shown(known: &Known, number: f64) -> String {
 /// The value that is shown, in the setting's unit, as `pg_settings` has it.
 pub fn plain(known: &Known, shown: &str) -> String {
     match known.kind {
-        Kind::Integer | Kind::Real if known.unit.is_some() => {
+        SettingKind::Integer | SettingKind::Real if known.unit.is_some() => {
             number(known, shown).map_or_else(|_| shown.to_string(), |number| number.to_string())
         }
         _ => shown.to_string(),

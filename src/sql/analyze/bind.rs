@@ -13,9 +13,9 @@ use datafusion::logical_expr::{
     LogicalPlanBuilder, Operator, Projection, RecursiveQuery, Sort as SortNode, SubqueryAlias, Union, Window,
 };
 
-use super::join::{EqualPairs, null_safe_join};
-use super::operators::{binary, conjunction};
-use super::select::{has, reference};
+use super::key_join::{EqualPairs, null_safe_join};
+use super::operators::{binary, conjunction, has};
+use super::scope::reference;
 use super::{Result, window};
 use crate::error::SqlError;
 use crate::sql::functions::functions;
@@ -153,7 +153,7 @@ pub fn bind(plan: &LogicalPlan, domain: &Domain, optional: bool) -> Result<(Logi
         let (values, columns) = domain.instance()?;
         let crossed = match plan {
             LogicalPlan::EmptyRelation(empty) if empty.produce_one_row && empty.schema.fields().is_empty() => values,
-            other => super::join::join(values, other.clone(), JoinType::Inner, vec![], None)?,
+            other => super::key_join::join(values, other.clone(), JoinType::Inner, vec![], None)?,
         };
         return Ok((crossed, columns));
     }

@@ -4,18 +4,17 @@
 
 use std::sync::Arc;
 
-use arrow::datatypes::FieldRef;
 use datafusion::common::ScalarValue;
 use datafusion::logical_expr::expr::{NullTreatment, ScalarFunction};
 use datafusion::logical_expr::type_coercion::functions::fields_with_udf;
-use datafusion::logical_expr::{Expr, ReturnFieldArgs, ScalarUDF};
+use datafusion::logical_expr::{Expr, ScalarUDF};
 use sqlparser::ast::{self, FunctionArg, FunctionArgExpr, FunctionArguments};
 
 use super::choose::{self, Chosen, Failure};
 use super::kinds::{self, Context};
 use super::scope::Scope;
-use super::signatures::{self, Kind, Signature};
-use super::typed::{Typed, at, cast_to};
+use super::signatures::{self, Kind, Signature, computed_by};
+use super::typed::{Typed, at, cast_to, returned_field};
 use super::{Analyzer, Result};
 use crate::error::{SqlError, state};
 use crate::sql::functions::spread::spread;
@@ -23,16 +22,6 @@ use crate::sql::functions::{Modifier, interval_extreme};
 use crate::sql::plan::names::fold;
 use crate::sql::statement::mark;
 use crate::types::PgType;
-
-/// Functions of PostgreSQL's by the name of what computes them.
-pub fn computed_by(name: &str) -> &str {
-    match name {
-        "char_length" | "character_length" => "length",
-        "string_to_table" => "string_to_array",
-        "pow" => "power",
-        other => other,
-    }
-}
 
 /// `normalize(x, NFC)`: the form is a word.
 fn is_normal_form(name: &ast::ObjectName, expr: &ast::Expr) -> bool {
@@ -551,19 +540,6 @@ impl Analyzer<'_> {
         let expr = Expr::ScalarFunction(ScalarFunction::new_udf(function, exprs));
         Ok(Typed::new(expr, common, position))
     }
-}
-
-/// What a function returns for arguments of these fields, some of which may be constants.
-pub fn returned_field(function: &ScalarUDF, arguments: &[Typed], fields: &[FieldRef]) -> Result<FieldRef> {
-    let literals = arguments.iter().map(|typed| match &typed.expr {
-        Expr::Literal(value, _) => Some(value),
-        _ => None,
-    });
-    let literals: Vec<Option<&ScalarValue>> = literals.collect();
-    Ok(function.return_field_from_args(ReturnFieldArgs {
-        arg_fields: fields,
-        scalar_arguments: &literals,
-    })?)
 }
 
 /// `VALUES (...)` of one row that was read as a call.

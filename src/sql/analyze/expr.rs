@@ -7,7 +7,7 @@ use sqlparser::ast::Spanned;
 use sqlparser::ast::{self, BinaryOperator, DateTimeField, UnaryOperator, Value};
 
 use super::kinds;
-use super::operators::{binary, truth};
+use super::operators::{binary, has, truth};
 use super::scope::Scope;
 use super::typed::{Ty, Typed, at, literal};
 use super::{Analyzer, Result};
@@ -773,7 +773,7 @@ impl Analyzer<'_> {
 /// Whether an expression has one value for all rows: the engine computes a list of such once.
 pub fn is_constant(expr: &Expr) -> bool {
     !expr.is_volatile()
-        && !super::select::has(expr, |node| {
+        && !has(expr, |node| {
             matches!(
                 node,
                 Expr::Column(_)

@@ -8,10 +8,10 @@ use datafusion::common::{Column, TableReference};
 use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder, SubqueryAlias};
 use sqlparser::ast::{self, FunctionArg, FunctionArgExpr, TableAlias, TableFactor, TableWithJoins};
 
+use super::from_part::{Factor, Rel};
 use super::join::check_names;
-use super::query::{OutColumn, Output};
-use super::scope::{Clause, Item, Scope, ScopeColumn, columns_of};
-use super::select::reference;
+use super::output::{OutColumn, QueryOutput};
+use super::scope::{Clause, Item, Scope, ScopeColumn, columns_of, reference};
 use super::typed::{Typed, at};
 use super::{Analyzer, Result};
 use crate::catalog::Relation;
@@ -35,12 +35,6 @@ pub struct Cte {
     pub name: String,
     pub plan: Arc<LogicalPlan>,
     pub columns: Vec<OutColumn>,
-}
-
-/// A part of FROM.
-pub struct Rel {
-    pub plan: LogicalPlan,
-    pub items: Vec<Item>,
 }
 
 /// The hidden columns whose names stand anywhere in a query.
@@ -354,7 +348,7 @@ impl Analyzer<'_> {
     }
 
     /// A query's rows as an item.
-    pub fn named_output(&self, output: Output, alias: Option<&TableAlias>) -> Result<Rel> {
+    pub fn named_output(&self, output: QueryOutput, alias: Option<&TableAlias>) -> Result<Rel> {
         let shown = alias.map(|alias| fold(&alias.name));
         let qualifier = match &shown {
             Some(shown) => self.qualifier(shown),
@@ -387,13 +381,6 @@ impl Analyzer<'_> {
             items: vec![item],
         })
     }
-}
-
-/// A part of FROM that is being made.
-pub struct Factor {
-    pub rel: Rel,
-    /// It has the items to its left in it.
-    pub joined: bool,
 }
 
 pub fn aliased(plan: LogicalPlan, qualifier: &str) -> Result<LogicalPlan> {

@@ -11,8 +11,8 @@ use datafusion::logical_expr::utils::grouping_set_to_exprlist;
 use datafusion::logical_expr::{Aggregate, Expr, LogicalPlan, Projection};
 use sqlparser::ast;
 
+use super::operators::has;
 use super::scope::{Clause, Item, Scope};
-use super::select::has;
 use super::typed::at;
 use super::{Analyzer, Result};
 use crate::error::{SqlError, state};

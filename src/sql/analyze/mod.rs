@@ -15,12 +15,15 @@ mod call;
 mod choose;
 mod expr;
 mod from;
+mod from_part;
 mod group;
 mod join;
+mod key_join;
 mod kinds;
 mod modifier;
 mod number;
 mod operators;
+mod output;
 mod query;
 mod record;
 mod rows;
@@ -34,6 +37,7 @@ mod traversal;
 mod typed;
 pub mod unnest;
 mod window;
+mod window_definition;
 mod with;
 
 use std::cell::{Cell, OnceCell, RefCell};
@@ -49,11 +53,13 @@ use crate::error::{SqlError, state};
 use crate::log::SystemColumn;
 use crate::sql::functions::catalog::{Facts, catalog_function};
 use crate::sql::functions::functions;
-use crate::sql::plan::{PlanContext, Reached, position};
+use crate::sql::plan::context::{PlanContext, catalog_facts};
+use crate::sql::plan::position;
+use crate::sql::plan::provider::Reached;
 use crate::types::PgType;
 
 pub use modifier::of_type as time_modifier;
-pub use query::{OutColumn, Output};
+pub use output::{OutColumn, QueryOutput};
 pub use scope::{Clause, Item, Scope, ScopeColumn};
 pub use typed::{Ty, Typed};
 
@@ -127,8 +133,7 @@ impl<'a> Analyzer<'a> {
 
     /// What catalog functions answer from; made when the first one is named.
     fn facts(&self) -> &Arc<Facts> {
-        self.facts
-            .get_or_init(|| Arc::new(crate::sql::plan::catalog_facts(self.ctx)))
+        self.facts.get_or_init(|| Arc::new(catalog_facts(self.ctx)))
     }
 
     fn catalog_function(&self, name: &str) -> Option<Arc<ScalarUDF>> {

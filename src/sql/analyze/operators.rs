@@ -1,6 +1,7 @@
 //! Operators: which one a symbol means between two operands, and the expression that computes it.
 
 use datafusion::common::ScalarValue;
+use datafusion::common::tree_node::TreeNode;
 use datafusion::logical_expr::expr::{BinaryExpr, Like, ScalarFunction};
 use datafusion::logical_expr::{Expr, Operator};
 
@@ -10,6 +11,7 @@ use super::typed::{Typed, at};
 use super::{Analyzer, Result};
 use crate::error::{SqlError, state};
 use crate::sql::functions::growth;
+use crate::sql::functions::operator::ArithmeticOperator;
 use crate::sql::functions::{Key, arithmetic, casts};
 use crate::types::PgType;
 
@@ -41,8 +43,8 @@ pub fn comparison(symbol: &str) -> Option<Operator> {
     })
 }
 
-fn arithmetic_operator(symbol: &str) -> Option<arithmetic::Operator> {
-    arithmetic::Operator::ALL
+fn arithmetic_operator(symbol: &str) -> Option<ArithmeticOperator> {
+    ArithmeticOperator::ALL
         .into_iter()
         .find(|operator| operator.symbol() == symbol)
 }
@@ -297,4 +299,9 @@ pub fn undefined(
         .hint("No operator matches the given name and argument types. You might need to add explicit type casts."),
     };
     at(error, place)
+}
+
+/// Whether an expression has a node of a kind in it.
+pub fn has(expr: &Expr, is: impl Fn(&Expr) -> bool) -> bool {
+    expr.exists(|node| Ok(is(node))).unwrap_or(false)
 }

@@ -12,6 +12,7 @@ use sqlparser::ast::{self, SetExpr};
 
 use super::kinds::{self, Context};
 use super::operators::{binary, comparison};
+use super::output::{OutColumn, QueryOutput};
 use super::record::all_of;
 use super::scope::{Clause, Scope};
 use super::typed::{Ty, Typed, at, cast_to};
@@ -20,28 +21,6 @@ use crate::error::{SqlError, SqlState, state};
 use crate::sql::functions::single_value;
 use crate::sql::plan::{eval, names};
 use crate::types::PgType;
-
-/// A column that a query gives.
-#[derive(Clone, Debug)]
-pub struct OutColumn {
-    pub name: String,
-    /// In the query's plan.
-    pub column: Column,
-    pub pg_type: PgType,
-    /// A quoted string or NULL that nothing gave a type: it is text, or whatever is asked for.
-    pub untyped: bool,
-    /// It is a row with these fields, which the plan has as a struct.
-    pub row: Option<Vec<(String, PgType)>>,
-}
-
-/// An analyzed query.
-#[derive(Clone, Debug)]
-pub struct Output {
-    pub plan: LogicalPlan,
-    pub columns: Vec<OutColumn>,
-    /// What its rows are ordered by, if that is among its columns: their places.
-    pub order: Vec<(usize, ast::OrderByOptions)>,
-}
 
 /// What is asked for beside a query's own rows.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -57,11 +36,11 @@ const INVALID_LIMIT: SqlState = SqlState("2201W");
 const INVALID_OFFSET: SqlState = SqlState("2201X");
 
 impl Analyzer<'_> {
-    pub fn query(&self, query: &ast::Query, parent: Option<&Scope>) -> Result<Output> {
+    pub fn query(&self, query: &ast::Query, parent: Option<&Scope>) -> Result<QueryOutput> {
         self.query_for(query, parent, Wanted::Rows)
     }
 
-    pub fn query_for(&self, query: &ast::Query, parent: Option<&Scope>, wanted: Wanted) -> Result<Output> {
+    pub fn query_for(&self, query: &ast::Query, parent: Option<&Scope>, wanted: Wanted) -> Result<QueryOutput> {
         crate::stop::check()?;
         let ctes = self.ctes.borrow().len();
         if let Some(with) = &query.with {
@@ -72,7 +51,7 @@ impl Analyzer<'_> {
         output
     }
 
-    fn body(&self, query: &ast::Query, parent: Option<&Scope>, wanted: Wanted) -> Result<Output> {
+    fn body(&self, query: &ast::Query, parent: Option<&Scope>, wanted: Wanted) -> Result<QueryOutput> {
         if let SetExpr::Select(select) = query.body.as_ref() {
             return self.select(select, query, parent, wanted);
         }
@@ -166,7 +145,7 @@ impl Analyzer<'_> {
     }
 
     /// The rows with a number each, in an order, as the last column.
-    pub fn numbered(&self, output: Output, order: Vec<Sort>) -> Result<Output> {
+    pub fn numbered(&self, output: QueryOutput, order: Vec<Sort>) -> Result<QueryOutput> {
         let name = self.internal_name("number");
         let plan = super::window::row_number(output.plan, vec![], order, &name)?;
         let mut columns = output.columns;
@@ -177,7 +156,7 @@ impl Analyzer<'_> {
             untyped: false,
             row: None,
         });
-        Ok(Output {
+        Ok(QueryOutput {
             plan,
             columns,
             order: vec![],
@@ -298,7 +277,7 @@ impl Analyzer<'_> {
     }
 
     /// What of a query has no type yet is text.
-    pub fn settle_output(&self, output: Output) -> Result<Output> {
+    pub fn settle_output(&self, output: QueryOutput) -> Result<QueryOutput> {
         if output.columns.iter().all(|column| column.row.is_none()) {
             return Ok(output);
         }
@@ -324,7 +303,7 @@ impl Analyzer<'_> {
             });
         }
         let plan = LogicalPlan::Projection(Projection::try_new(exprs, Arc::new(output.plan))?);
-        Ok(Output {
+        Ok(QueryOutput {
             plan,
             columns,
             order: vec![],
@@ -341,7 +320,7 @@ impl Analyzer<'_> {
         }
     }
 
-    fn one_column(&self, output: &Output, position: Option<usize>) -> Result<OutColumn> {
+    fn one_column(&self, output: &QueryOutput, position: Option<usize>) -> Result<OutColumn> {
         match output.columns.as_slice() {
             [column] => Ok(column.clone()),
             _ => Err(at(

@@ -12,7 +12,7 @@ use sqlparser::ast::{self, AccessExpr, Subscript};
 use super::kinds;
 use super::operators::{binary, comparison, conjunction, truth};
 use super::scope::{Item, Scope};
-use super::typed::{Ty, Typed, at, cast_to, literal};
+use super::typed::{Ty, Typed, at, cast_to, literal, sort_key};
 use super::{Analyzer, Result};
 use crate::error::{SqlError, state};
 use crate::sql::functions::quantified;
@@ -155,7 +155,7 @@ impl Analyzer<'_> {
                 _ => self.settle(field.clone())?,
             };
             let expr = match field.ty {
-                Ty::Of(PgType::Interval) => super::select::sort_key(field.clone()),
+                Ty::Of(PgType::Interval) => sort_key(field.clone()),
                 _ => field.expr.clone(),
             };
             Ok((name.clone(), Typed { expr, ..field }))
@@ -507,19 +507,6 @@ impl Analyzer<'_> {
             .when(undecided, truth(None))
             .otherwise(truth(Some(all)))?;
         Ok(decided)
-    }
-}
-
-/// 1 where a row has a field that is not NULL, else NULL.
-pub fn presence(row: &Typed) -> Expr {
-    let one = Expr::Literal(ScalarValue::Int64(Some(1)), None);
-    let tests = row.fields().unwrap_or_default().iter();
-    let some = tests
-        .map(|(_, field)| Expr::IsNotNull(Box::new(field.expr.clone())))
-        .reduce(|left, right| binary(left, Operator::Or, right));
-    match some {
-        Some(some) => when(some, one.clone()).end().unwrap_or(one),
-        None => one,
     }
 }
 

@@ -17,7 +17,8 @@ use datafusion::logical_expr::{
 use super::choose::Chosen;
 use super::kinds;
 use super::scope::{Clause, Scope};
-use super::typed::{Typed, at, cast_to};
+use super::signatures::computed_by;
+use super::typed::{Typed, at, cast_to, returned_field};
 use super::{Analyzer, Result};
 use crate::error::{SqlError, state};
 use crate::sql::functions::numeric_series;
@@ -158,15 +159,14 @@ impl Analyzer<'_> {
             "pg_partition_ancestors" => self.empty_array(&PgType::Regclass, position)?,
             "_pg_expandarray" => return self.expand_array(arguments, position),
             _ => {
-                let Some(function) = self.scalar(super::call::computed_by(name)) else {
+                let Some(function) = self.scalar(computed_by(name)) else {
                     return Err(not_yet());
                 };
                 let fields: Vec<FieldRef> = arguments.iter().map(Typed::field).collect();
                 let fields =
                     datafusion::logical_expr::type_coercion::functions::fields_with_udf(&fields, function.as_ref())
                         .map_err(|_| not_yet())?;
-                let returned =
-                    super::call::returned_field(&function, &arguments, &fields).map_err(|error| at(error, position))?;
+                let returned = returned_field(&function, &arguments, &fields).map_err(|error| at(error, position))?;
                 let exprs = arguments.into_iter().map(|typed| typed.expr).collect();
                 let list = Expr::ScalarFunction(ScalarFunction::new_udf(function, exprs));
                 let DataType::List(element) = returned.data_type() else {

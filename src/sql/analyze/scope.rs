@@ -7,13 +7,15 @@ use std::cell::{Cell, RefCell};
 use std::sync::Arc;
 
 use datafusion::common::tree_node::{Transformed, TreeNode};
-use datafusion::common::{Column, ScalarValue};
+use datafusion::common::{Column, ScalarValue, TableReference};
 use datafusion::logical_expr::expr::Sort;
-use datafusion::logical_expr::{Expr, LogicalPlan};
+use datafusion::logical_expr::{Expr, LogicalPlan, Operator, when};
 use sqlparser::ast::Ident;
 
-use super::query::OutColumn;
+use super::operators::binary;
+use super::output::OutColumn;
 use super::typed::{Typed, at, literal};
+use super::window_definition::WindowDefinition;
 use super::{Analyzer, Result};
 use crate::catalog::Relation;
 use crate::error::{SqlError, state};
@@ -108,7 +110,7 @@ pub struct Scope<'s> {
     /// Aggregates of this query that stand in subqueries of it.
     pub aggregates: RefCell<Vec<Expr>>,
     /// Windows that the query names, with what they stand for.
-    pub windows: RefCell<Vec<(String, super::window::Spec)>>,
+    pub windows: RefCell<Vec<(String, WindowDefinition)>>,
 }
 
 impl<'s> Scope<'s> {
@@ -275,7 +277,7 @@ impl Analyzer<'_> {
         let row = Typed::row(fields, position);
         match item.may_be_absent {
             true => Typed {
-                expr: super::record::presence(&row),
+                expr: presence(&row),
                 ..row
             },
             false => row,
@@ -368,4 +370,22 @@ fn relation_name(relation: &Relation) -> &str {
         Relation::Topic(topic) => &topic.name,
         Relation::View(view) => &view.name,
     }
+}
+
+/// 1 where a row has a field that is not NULL, else NULL.
+pub fn presence(row: &Typed) -> Expr {
+    let one = Expr::Literal(ScalarValue::Int64(Some(1)), None);
+    let tests = row.fields().unwrap_or_default().iter();
+    let some = tests
+        .map(|(_, field)| Expr::IsNotNull(Box::new(field.expr.clone())))
+        .reduce(|left, right| binary(left, Operator::Or, right));
+    match some {
+        Some(some) => when(some, one.clone()).end().unwrap_or(one),
+        None => one,
+    }
+}
+
+/// A qualifier for the columns of a FROM item.
+pub fn reference(name: &str) -> TableReference {
+    TableReference::bare(name)
 }

@@ -3,19 +3,19 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
+use datafusion::common::Column;
 use datafusion::common::DFSchema;
-use datafusion::common::tree_node::TreeNode;
-use datafusion::common::{Column, TableReference};
 use datafusion::logical_expr::expr::Sort;
 use datafusion::logical_expr::{Distinct, DistinctOn, EmptyRelation, Expr, Filter, LogicalPlan, Projection};
 use sqlparser::ast::{self, SelectItem, SelectItemQualifiedWildcardKind};
 
-use super::query::{OutColumn, Output, Wanted, order_items, sorted, with_ties};
+use super::operators::has;
+use super::output::{OutColumn, QueryOutput};
+use super::query::{Wanted, order_items, sorted, with_ties};
 use super::scope::{Clause, Scope};
 use super::typed::{Ty, Typed, at, cast_to, metadata};
 use super::{Analyzer, Result};
 use crate::error::{SqlError, state};
-use crate::sql::functions::Key;
 use crate::sql::plan::names;
 use crate::types::PgType;
 
@@ -39,7 +39,7 @@ impl Analyzer<'_> {
         query: &ast::Query,
         parent: Option<&Scope>,
         wanted: Wanted,
-    ) -> Result<Output> {
+    ) -> Result<QueryOutput> {
         refuse_foreign(select)?;
         let is_branch = self.is_branch.take();
         let (mut plan, items) = match select.from.is_empty() {
@@ -202,7 +202,7 @@ impl Analyzer<'_> {
             plan = LogicalPlan::Projection(Projection::try_new(kept, Arc::new(plan))?);
         }
         let shown = order_places.iter().all(|(place, _)| *place < count);
-        Ok(Output {
+        Ok(QueryOutput {
             plan,
             columns: output_columns,
             order: if shown { order_places } else { vec![] },
@@ -415,18 +415,6 @@ pub fn nothing(produce_one_row: bool) -> LogicalPlan {
     })
 }
 
-pub fn has(expr: &Expr, is: impl Fn(&Expr) -> bool) -> bool {
-    expr.exists(|node| Ok(is(node))).unwrap_or(false)
-}
-
-/// What rows are sorted by: intervals by their length.
-pub fn sort_key(typed: Typed) -> Expr {
-    match typed.pg_type() {
-        PgType::Interval => Key::Interval.function().call(vec![typed.expr]),
-        _ => typed.expr,
-    }
-}
-
 /// 42601 for what other dialects put into a SELECT.
 fn refuse_foreign(select: &ast::Select) -> Result<()> {
     let foreign = [
@@ -467,11 +455,6 @@ fn refuse_options(options: &ast::WildcardAdditionalOptions) -> Result<()> {
         true => Err(SqlError::new(state::SYNTAX_ERROR, "syntax error after \"*\"").hint("Name the columns.")),
         false => Ok(()),
     }
-}
-
-/// A qualifier for the columns of a FROM item.
-pub fn reference(name: &str) -> TableReference {
-    TableReference::bare(name)
 }
 
 /// The fields of a row, by name and type.

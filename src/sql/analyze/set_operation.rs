@@ -11,16 +11,18 @@ use datafusion::logical_expr::{
 };
 use sqlparser::ast::{self, SetExpr, SetOperator, SetQuantifier};
 
-use super::query::{OutColumn, Output, Wanted};
-use super::scope::{Clause, Scope};
-use super::select::{nothing, reference};
+use super::operators::has;
+use super::output::{OutColumn, QueryOutput};
+use super::query::Wanted;
+use super::scope::{Clause, Scope, reference};
+use super::select::nothing;
 use super::typed::Typed;
 use super::window::row_number;
 use super::{Analyzer, Result};
 use crate::error::{SqlError, state};
 
 impl Analyzer<'_> {
-    pub fn set_expr(&self, body: &SetExpr, parent: Option<&Scope>) -> Result<Output> {
+    pub fn set_expr(&self, body: &SetExpr, parent: Option<&Scope>) -> Result<QueryOutput> {
         match body {
             SetExpr::Select(select) => {
                 // Nothing stands around it.
@@ -62,7 +64,7 @@ impl Analyzer<'_> {
         quantifier: SetQuantifier,
         right: &SetExpr,
         parent: Option<&Scope>,
-    ) -> Result<Output> {
+    ) -> Result<QueryOutput> {
         let (all, name) = match (quantifier, op) {
             (SetQuantifier::All, SetOperator::Union) => (true, "UNION"),
             (SetQuantifier::All, SetOperator::Intersect) => (true, "INTERSECT"),
@@ -100,8 +102,8 @@ impl Analyzer<'_> {
     }
 
     /// Branches with the same types, and the columns that they make together.
-    pub fn aligned(&self, outputs: Vec<Output>, name: &str) -> Result<(Vec<LogicalPlan>, Vec<OutColumn>)> {
-        let outputs: Vec<Output> = outputs
+    pub fn aligned(&self, outputs: Vec<QueryOutput>, name: &str) -> Result<(Vec<LogicalPlan>, Vec<OutColumn>)> {
+        let outputs: Vec<QueryOutput> = outputs
             .into_iter()
             .map(|output| self.settle_output(output))
             .collect::<Result<_>>()?;
@@ -163,7 +165,13 @@ impl Analyzer<'_> {
         Ok((plans, columns))
     }
 
-    fn combined(&self, op: SetOperator, all: bool, plans: Vec<LogicalPlan>, columns: Vec<OutColumn>) -> Result<Output> {
+    fn combined(
+        &self,
+        op: SetOperator,
+        all: bool,
+        plans: Vec<LogicalPlan>,
+        columns: Vec<OutColumn>,
+    ) -> Result<QueryOutput> {
         let plan = match op {
             SetOperator::Union => {
                 let inputs = plans.into_iter().map(|plan| unqualified(plan).map(Arc::new));
@@ -195,7 +203,7 @@ impl Analyzer<'_> {
                 ..column
             })
             .collect();
-        Ok(Output {
+        Ok(QueryOutput {
             plan,
             columns,
             order: vec![],
@@ -250,7 +258,7 @@ impl Analyzer<'_> {
     }
 
     /// VALUES: each column of the type that its rows have in common.
-    fn values(&self, values: &ast::Values, parent: Option<&Scope>) -> Result<Output> {
+    fn values(&self, values: &ast::Values, parent: Option<&Scope>) -> Result<QueryOutput> {
         let scope = Scope::new(vec![], parent);
         let width = values.rows.first().map_or(0, |row| row.content.len());
         let mut rows: Vec<Vec<Typed>> = Vec::with_capacity(values.rows.len());
@@ -290,7 +298,7 @@ impl Analyzer<'_> {
         }
         let names: Vec<String> = (1..=width).map(|number| format!("column{number}")).collect();
         let has_query = |expr: &Expr| {
-            super::select::has(expr, |node| {
+            has(expr, |node| {
                 matches!(
                     node,
                     Expr::ScalarSubquery(_)
@@ -348,7 +356,7 @@ impl Analyzer<'_> {
                 row: None,
             })
             .collect();
-        Ok(Output {
+        Ok(QueryOutput {
             plan,
             columns,
             order: vec![],

@@ -175,6 +175,16 @@ pub fn operators(name: &str) -> &'static [OperatorSignature] {
     OPERATORS.get(name).map_or(&[], Vec::as_slice)
 }
 
+/// Functions of PostgreSQL's by the name of what computes them.
+pub fn computed_by(name: &str) -> &str {
+    match name {
+        "char_length" | "character_length" => "length",
+        "string_to_table" => "string_to_array",
+        "pow" => "power",
+        other => other,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

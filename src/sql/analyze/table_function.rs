@@ -7,10 +7,12 @@ use datafusion::common::{Column, ScalarValue};
 use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder, Projection};
 use sqlparser::ast::{self, FunctionArg, TableAlias};
 
-use super::from::{Factor, Rel, aliased, column_name};
-use super::query::Output;
-use super::scope::{Clause, Item, Scope, ScopeColumn};
-use super::select::{nothing, reference};
+use super::from::{aliased, column_name};
+use super::from_part::{Factor, Rel};
+use super::operators::has;
+use super::output::{OutColumn, QueryOutput};
+use super::scope::{Clause, Item, Scope, ScopeColumn, reference};
+use super::select::nothing;
 use super::typed::{Ty, Typed, at};
 use super::{Analyzer, Result, kinds, rows};
 use crate::error::{SqlError, state};
@@ -262,7 +264,7 @@ impl Analyzer<'_> {
         }
         let named_left = fields
             .iter()
-            .any(|(_, typed)| super::select::has(&typed.expr, |node| matches!(node, Expr::Column(_))));
+            .any(|(_, typed)| has(&typed.expr, |node| matches!(node, Expr::Column(_))));
         let base = match (named_left, left) {
             (true, Some(left)) => left.plan.clone(),
             _ => nothing(true),
@@ -500,7 +502,7 @@ impl Analyzer<'_> {
     }
 
     /// The words that need quotes, as rows.
-    fn keywords(&self) -> Result<Output> {
+    fn keywords(&self) -> Result<QueryOutput> {
         let words = sqlparser::keywords::ALL_KEYWORDS.iter().map(|word| word.to_lowercase());
         let text = |text: &str| Expr::Literal(ScalarValue::Utf8(Some(text.to_string())), None);
         let rows: Vec<Vec<Expr>> = words
@@ -510,14 +512,14 @@ impl Analyzer<'_> {
         let plan = LogicalPlanBuilder::values(rows)?.build()?;
         let names = ["word", "catcode", "catdesc"];
         let columns = plan.schema().columns().into_iter().zip(names);
-        let columns = columns.map(|(column, name)| super::query::OutColumn {
+        let columns = columns.map(|(column, name)| OutColumn {
             name: name.to_string(),
             column,
             pg_type: PgType::Text,
             untyped: false,
             row: None,
         });
-        Ok(Output {
+        Ok(QueryOutput {
             columns: columns.collect(),
             plan,
             order: vec![],

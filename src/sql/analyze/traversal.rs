@@ -9,7 +9,7 @@ use std::sync::Arc;
 use datafusion::logical_expr::{Expr, LogicalPlan, Projection};
 use sqlparser::ast;
 
-use super::query::{OutColumn, Output};
+use super::output::{OutColumn, QueryOutput};
 use super::scope::Scope;
 use super::typed::{Typed, at};
 use super::{Analyzer, Result};
@@ -323,7 +323,7 @@ impl Analyzer<'_> {
         cte: &ast::Cte,
         traversal: &Traversal,
         parent: Option<&Scope>,
-    ) -> Result<Output> {
+    ) -> Result<QueryOutput> {
         let position = self.position(cte.alias.name.span);
         let mut cte = cte.clone();
         cte.query.order_by = None;
@@ -365,7 +365,7 @@ impl Analyzer<'_> {
     }
 
     /// The columns that a statement sees: what the rows are ordered by, as one column.
-    fn with_order(&self, output: Output, traversal: &Traversal, names: &[String]) -> Result<Output> {
+    fn with_order(&self, output: QueryOutput, traversal: &Traversal, names: &[String]) -> Result<QueryOutput> {
         let column_of = |name: &str| {
             let column = output.columns.iter().find(|column| column.name == name);
             column.expect("it is one of its columns")
@@ -412,7 +412,7 @@ impl Analyzer<'_> {
             }
         }
         let plan = LogicalPlan::Projection(Projection::try_new(exprs, Arc::new(output.plan))?);
-        Ok(Output {
+        Ok(QueryOutput {
             plan,
             columns,
             order: vec![],

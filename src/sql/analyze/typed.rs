@@ -6,15 +6,15 @@
 use arrow::datatypes::FieldRef;
 use datafusion::common::ScalarValue;
 use datafusion::common::metadata::FieldMetadata;
-use datafusion::logical_expr::Expr;
 use datafusion::logical_expr::expr::{Cast, Placeholder, ScalarFunction};
+use datafusion::logical_expr::{Expr, ReturnFieldArgs, ScalarUDF};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::kinds::{self, Context, can_coerce};
 use super::{Analyzer, Result, choose};
 use crate::error::{SqlError, state};
-use crate::sql::functions::zone;
+use crate::sql::functions::{Key, zone};
 use crate::types::varying::Numeric;
 use crate::types::{InputStyle, PG_TYPE_KEY, PgType, scalar_from_text};
 
@@ -482,4 +482,25 @@ pub fn cast_to(expr: Expr, pg_type: &PgType) -> Expr {
         expr: Box::new(expr),
         field: Arc::new(pg_type.field("", true)),
     })
+}
+
+/// What rows are sorted by: intervals by their length.
+pub fn sort_key(typed: Typed) -> Expr {
+    match typed.pg_type() {
+        PgType::Interval => Key::Interval.function().call(vec![typed.expr]),
+        _ => typed.expr,
+    }
+}
+
+/// What a function returns for arguments of these fields, some of which may be constants.
+pub fn returned_field(function: &ScalarUDF, arguments: &[Typed], fields: &[FieldRef]) -> Result<FieldRef> {
+    let literals = arguments.iter().map(|typed| match &typed.expr {
+        Expr::Literal(value, _) => Some(value),
+        _ => None,
+    });
+    let literals: Vec<Option<&ScalarValue>> = literals.collect();
+    Ok(function.return_field_from_args(ReturnFieldArgs {
+        arg_fields: fields,
+        scalar_arguments: &literals,
+    })?)
 }

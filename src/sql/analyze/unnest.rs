@@ -20,12 +20,12 @@ use datafusion::logical_expr::{
 };
 
 use super::Result;
-use super::operators::{binary, conjunction, truth};
-use super::select::{has, reference};
+use super::operators::{binary, conjunction, has, truth};
+use super::scope::reference;
 use crate::error::SqlError;
 
 use super::bind::{Domain, bind, name, not_supported};
-use super::join::null_safe_join;
+use super::key_join::null_safe_join;
 
 /// Whether a plan names columns of another one as outer ones.
 pub fn names_columns_of(right: &LogicalPlan, left: &LogicalPlan) -> bool {
@@ -406,10 +406,7 @@ fn value_join(input: LogicalPlan, node: &Expr, guard: Option<&Expr>) -> Result<(
     let plan = inner_first(subquery)?;
     let own = plan.schema().columns();
     let source = match guard {
-        Some(guard)
-            if subquery_free(guard)
-                && !super::select::has(guard, |node| matches!(node, Expr::OuterReferenceColumn(..))) =>
-        {
+        Some(guard) if subquery_free(guard) && !has(guard, |node| matches!(node, Expr::OuterReferenceColumn(..))) => {
             LogicalPlan::Filter(Filter::try_new(guard.clone(), Arc::new(input.clone()))?)
         }
         _ => input.clone(),

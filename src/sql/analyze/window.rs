@@ -16,7 +16,8 @@ use super::group::named_apart;
 use super::kinds;
 use super::scope::{Clause, Scope};
 use super::signatures::{self, Kind, Signature};
-use super::typed::{Typed, at};
+use super::typed::{Typed, at, sort_key};
+use super::window_definition::WindowDefinition;
 use super::{Analyzer, Result};
 use crate::error::{SqlError, state};
 use crate::sql::functions::excluded::{self, Exclusion};
@@ -24,15 +25,6 @@ use crate::sql::functions::{calls, functions};
 use crate::sql::plan::names::fold;
 use crate::sql::statement::mark;
 use crate::types::PgType;
-
-/// What a window is.
-#[derive(Clone, Default)]
-pub struct Spec {
-    partition_by: Vec<Expr>,
-    order_by: Vec<(Typed, Sort)>,
-    frame: Option<ast::WindowFrame>,
-    exclusion: Option<Exclusion>,
-}
 
 impl Analyzer<'_> {
     /// The windows that a SELECT names.
@@ -55,7 +47,7 @@ impl Analyzer<'_> {
         Ok(())
     }
 
-    fn named_window(&self, name: &ast::Ident, scope: &Scope) -> Result<Spec> {
+    fn named_window(&self, name: &ast::Ident, scope: &Scope) -> Result<WindowDefinition> {
         let folded = fold(name);
         let windows = scope.windows.borrow();
         match windows.iter().find(|(known, _)| *known == folded) {
@@ -67,7 +59,7 @@ impl Analyzer<'_> {
         }
     }
 
-    fn window_spec(&self, spec: &ast::WindowSpec, scope: &Scope) -> Result<Spec> {
+    fn window_spec(&self, spec: &ast::WindowSpec, scope: &Scope) -> Result<WindowDefinition> {
         let mut made = match &spec.window_name {
             Some(name) => {
                 let based = self.named_window(name, scope)?;
@@ -94,7 +86,7 @@ impl Analyzer<'_> {
                 }
                 based
             }
-            None => Spec::default(),
+            None => WindowDefinition::default(),
         };
         scope.within(Clause::Window, || {
             for expr in &spec.partition_by {
@@ -130,7 +122,7 @@ impl Analyzer<'_> {
     pub fn sort(&self, typed: Typed, options: ast::OrderByOptions) -> Sort {
         let asc = options.asc.unwrap_or(true);
         let nulls_first = options.nulls_first.unwrap_or(!asc);
-        Sort::new(super::select::sort_key(typed), asc, nulls_first)
+        Sort::new(sort_key(typed), asc, nulls_first)
     }
 
     /// A call with OVER.
@@ -305,7 +297,7 @@ impl Analyzer<'_> {
     }
 
     /// The rows around one that a call sees, if that is written.
-    fn frame(&self, spec: &Spec, position: Option<usize>) -> Result<Option<WindowFrame>> {
+    fn frame(&self, spec: &WindowDefinition, position: Option<usize>) -> Result<Option<WindowFrame>> {
         let Some(written) = &spec.frame else { return Ok(None) };
         let frame = WindowFrame::try_from(written.clone()).map_err(|error| at(error.into(), position))?;
         let has_offset = |bound: &WindowFrameBound| match bound {
@@ -346,7 +338,7 @@ fn exclusion_of(by: &ast::OrderByExpr) -> Option<Exclusion> {
 }
 
 /// The rows up to a row's peers, or all where there is no order. Peers are a group: the engine finds them so for every type.
-fn default_frame(spec: &Spec) -> WindowFrame {
+fn default_frame(spec: &WindowDefinition) -> WindowFrame {
     let frame = WindowFrame::new((!spec.order_by.is_empty()).then_some(false));
     let counts = |typed: &Typed| {
         typed.fields().is_none()

@@ -9,8 +9,9 @@ use datafusion::common::{Column, ExprSchema};
 use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder, Projection, RecursiveQuery};
 use sqlparser::ast::{self, TableAlias};
 
-use super::from::{Cte, Rel, aliased, column_name};
-use super::query::{OutColumn, Output};
+use super::from::{Cte, aliased, column_name};
+use super::from_part::Rel;
+use super::output::{OutColumn, QueryOutput};
 use super::scope::{Item, Scope, columns_of};
 use super::typed::{Typed, at};
 use super::{Analyzer, Result, traversal};
@@ -94,7 +95,7 @@ impl Analyzer<'_> {
     }
 
     /// `WITH RECURSIVE name AS (first UNION [ALL] next)`: the first part gives the types.
-    pub fn recursive(&self, name: &str, cte: &ast::Cte, parent: Option<&Scope>) -> Result<Output> {
+    pub fn recursive(&self, name: &str, cte: &ast::Cte, parent: Option<&Scope>) -> Result<QueryOutput> {
         let position = self.position(cte.alias.name.span);
         let shape = || {
             at(
@@ -239,14 +240,14 @@ impl Analyzer<'_> {
         let plan = LogicalPlan::RecursiveQuery(recursive);
         let schema = plan.schema().clone();
         let columns = names.into_iter().zip(types).enumerate();
-        let columns = columns.map(|(at, (name, pg_type))| super::query::OutColumn {
+        let columns = columns.map(|(at, (name, pg_type))| OutColumn {
             name,
             column: Column::from(schema.qualified_field(at)),
             pg_type,
             untyped: false,
             row: None,
         });
-        Ok(Output {
+        Ok(QueryOutput {
             columns: columns.collect(),
             plan,
             order: vec![],

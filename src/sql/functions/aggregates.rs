@@ -30,15 +30,12 @@ use arrow::datatypes::{
     Int64Type, IntervalMonthDayNano, IntervalMonthDayNanoType, IntervalUnit,
 };
 
+use super::interval::scale_interval;
 pub use super::numeric::Total;
 use super::numeric::collect;
+use super::overflow::{NUMERIC_MAX, NUMERIC_PRECISION, float_overflow, interval_overflow};
 use crate::error::{SqlError, state};
 use crate::types::varying::Numeric;
-
-/// Digits that a NUMERIC can have.
-pub const NUMERIC_PRECISION: u8 = 38;
-/// Largest magnitude of a NUMERIC's unscaled value.
-pub const NUMERIC_MAX: i128 = 10i128.pow(NUMERIC_PRECISION as u32) - 1;
 
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum AggregateKind {
@@ -401,11 +398,6 @@ impl Summand for i128 {
     }
 }
 
-/// The error of a float operation whose finite operands gave an infinity.
-pub fn float_overflow() -> SqlError {
-    SqlError::new(state::NUMERIC_VALUE_OUT_OF_RANGE, "value out of range: overflow")
-}
-
 #[inline]
 fn finite(result: f64, left: f64, right: f64) -> Option<f64> {
     (!result.is_infinite() || left.is_infinite() || right.is_infinite()).then_some(result)
@@ -513,7 +505,7 @@ impl Summand for IntervalMonthDayNano {
     }
 
     fn overflow() -> SqlError {
-        SqlError::new(state::DATETIME_FIELD_OVERFLOW, "interval out of range")
+        interval_overflow()
     }
 
     fn for_each(column: &dyn Array, each: impl FnMut(usize, Self) -> Result<(), SqlError>) -> Result<(), SqlError> {
@@ -531,7 +523,7 @@ impl Summand for IntervalMonthDayNano {
             .iter()
             .map(|slot| {
                 if average && slot.count > 0 {
-                    super::arithmetic::scale_interval(slot.sum, |part| part / slot.count as f64)
+                    scale_interval(slot.sum, |part| part / slot.count as f64)
                 } else {
                     Ok(slot.sum)
                 }

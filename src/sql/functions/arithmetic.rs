@@ -13,12 +13,10 @@ use std::fmt::Write;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, AsArray, Datum, Decimal128Array, PrimitiveArray, Scalar};
-use arrow::compute::kernels::arity;
+use arrow::array::{Array, ArrayRef, Datum, Decimal128Array};
 use arrow::compute::kernels::numeric;
 use arrow::datatypes::{
-    ArrowPrimitiveType, DataType, Decimal128Type, Float32Type, Float64Type, IntervalMonthDayNano, IntervalUnit,
-    TimeUnit, i256,
+    ArrowPrimitiveType, DataType, Decimal128Type, Float32Type, Float64Type, IntervalUnit, TimeUnit, i256,
 };
 use arrow::error::ArrowError;
 use datafusion::common::{Result, ScalarValue};
@@ -26,51 +24,16 @@ use datafusion::logical_expr::{
     ColumnarValue, Expr, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility,
 };
 
-use super::aggregates::{NUMERIC_MAX, NUMERIC_PRECISION, Summand, float_overflow};
+use super::kernel::{apply, binary_kernel};
 use super::numeric::{Numbers, collect};
+use super::operator::{ArithmeticOperator, Operands};
+use super::overflow::{NUMERIC_MAX, NUMERIC_PRECISION, float_overflow, into_arrow, of_arrow};
 use super::{fail, temporal};
 use crate::error::{SqlError, state};
 use crate::types::decimal::{self, division_by_zero};
 
 /// Names of operands that are written out, together.
 const NAME_BYTES_MAX: usize = 64;
-/// A binary arithmetic operator.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-pub enum Operator {
-    Plus,
-    Minus,
-    Multiply,
-    Divide,
-    Modulo,
-}
-
-impl Operator {
-    pub const ALL: [Operator; 5] = [
-        Operator::Plus,
-        Operator::Minus,
-        Operator::Multiply,
-        Operator::Divide,
-        Operator::Modulo,
-    ];
-
-    pub fn symbol(self) -> &'static str {
-        match self {
-            Operator::Plus => "+",
-            Operator::Minus => "-",
-            Operator::Multiply => "*",
-            Operator::Divide => "/",
-            Operator::Modulo => "%",
-        }
-    }
-}
-
-/// The types that an operator works on, and the type of its result.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Operands {
-    pub left: DataType,
-    pub right: DataType,
-    pub result: DataType,
-}
 
 const INTERVAL: DataType = DataType::Interval(IntervalUnit::MonthDayNano);
 
@@ -99,10 +62,10 @@ fn plain(data_type: &DataType) -> DataType {
 }
 
 /// Resolves an operator over two types; 42883 if there is none.
-pub fn operands(operator: Operator, left: &DataType, right: &DataType) -> Result<Operands, SqlError> {
+pub fn operands(operator: ArithmeticOperator, left: &DataType, right: &DataType) -> Result<Operands, SqlError> {
     let (left, right) = (plain(left), plain(right));
     let timestamp = |data_type: &DataType| matches!(data_type, DataType::Timestamp(_, _) | DataType::Time64(_));
-    let plus = operator == Operator::Plus;
+    let plus = operator == ArithmeticOperator::Plus;
     // An untyped operand (NULL, a quoted literal, a parameter) takes the other's type, as in PostgreSQL.
     let (left, right) = match (&left, &right) {
         (DataType::Null, DataType::Null) => (DataType::Int64, DataType::Int64),
@@ -123,7 +86,7 @@ pub fn operands(operator: Operator, left: &DataType, right: &DataType) -> Result
         .ok_or_else(|| super::undefined_operator(operator.symbol(), &left, &right))
 }
 
-fn numbers(operator: Operator, left: &DataType, right: &DataType) -> Option<Operands> {
+fn numbers(operator: ArithmeticOperator, left: &DataType, right: &DataType) -> Option<Operands> {
     let is_number = |data_type: &DataType| data_type.is_numeric() || *data_type == DataType::LargeBinary;
     if !is_number(left) || !is_number(right) {
         return None;
@@ -159,13 +122,13 @@ fn numbers(operator: Operator, left: &DataType, right: &DataType) -> Option<Oper
     let whole = |precision: u8, scale: i8| i16::from(precision) - i16::from(scale);
     let larger = whole(left_precision, left_scale).max(whole(right_precision, right_scale));
     let (digits, scale) = match operator {
-        Operator::Plus | Operator::Minus => (larger + scale + 1, scale),
-        Operator::Modulo => (larger + scale, scale),
-        Operator::Multiply => (
+        ArithmeticOperator::Plus | ArithmeticOperator::Minus => (larger + scale + 1, scale),
+        ArithmeticOperator::Modulo => (larger + scale, scale),
+        ArithmeticOperator::Multiply => (
             i16::from(left_precision) + i16::from(right_precision),
             i16::from(left_scale) + i16::from(right_scale),
         ),
-        Operator::Divide => return Some(varying),
+        ArithmeticOperator::Divide => return Some(varying),
     };
     if digits > i16::from(NUMERIC_PRECISION) || scale > digits.max(1) || left_scale < 0 || right_scale < 0 {
         return Some(varying);
@@ -178,21 +141,22 @@ fn numbers(operator: Operator, left: &DataType, right: &DataType) -> Option<Oper
 }
 
 /// The function of an operator.
-pub fn function(operator: Operator) -> Arc<ScalarUDF> {
-    static OPERATORS: std::sync::LazyLock<[Arc<ScalarUDF>; 5]> =
-        std::sync::LazyLock::new(|| Operator::ALL.map(|operator| Arc::new(ScalarUDF::from(Arithmetic::new(operator)))));
+pub fn function(operator: ArithmeticOperator) -> Arc<ScalarUDF> {
+    static OPERATORS: std::sync::LazyLock<[Arc<ScalarUDF>; 5]> = std::sync::LazyLock::new(|| {
+        ArithmeticOperator::ALL.map(|operator| Arc::new(ScalarUDF::from(Arithmetic::new(operator))))
+    });
     OPERATORS[operator as usize].clone()
 }
 
 /// A binary arithmetic operator as a function.
 #[derive(Debug, PartialEq, Eq, Hash)]
 pub struct Arithmetic {
-    operator: Operator,
+    operator: ArithmeticOperator,
     signature: Signature,
 }
 
 impl Arithmetic {
-    fn new(operator: Operator) -> Arithmetic {
+    fn new(operator: ArithmeticOperator) -> Arithmetic {
         Arithmetic {
             operator,
             signature: Signature::user_defined(Volatility::Immutable),
@@ -270,65 +234,9 @@ impl ScalarUDFImpl for Arithmetic {
     }
 }
 
-/// Runs a kernel over two values, of which each may be one value for all rows.
-pub fn apply(
-    left: &ColumnarValue,
-    right: &ColumnarValue,
-    kernel: impl FnOnce(&dyn Datum, &dyn Datum) -> Result<ArrayRef, SqlError>,
-) -> Result<ColumnarValue> {
-    match (left, right) {
-        (ColumnarValue::Array(left), ColumnarValue::Array(right)) => {
-            Ok(ColumnarValue::Array(kernel(left, right).map_err(fail)?))
-        }
-        (ColumnarValue::Array(left), ColumnarValue::Scalar(right)) => {
-            let right = Scalar::new(right.to_array()?);
-            Ok(ColumnarValue::Array(kernel(left, &right).map_err(fail)?))
-        }
-        (ColumnarValue::Scalar(left), ColumnarValue::Array(right)) => {
-            let left = Scalar::new(left.to_array()?);
-            Ok(ColumnarValue::Array(kernel(&left, right).map_err(fail)?))
-        }
-        (ColumnarValue::Scalar(left), ColumnarValue::Scalar(right)) => {
-            let result = kernel(&left.to_array()?, &right.to_array()?).map_err(fail)?;
-            Ok(ColumnarValue::Scalar(ScalarValue::try_from_array(&result, 0)?))
-        }
-    }
-}
-
-/// 22003, worded for the type that was too small.
-pub fn out_of_range(data_type: &DataType) -> SqlError {
-    let name = match data_type {
-        DataType::Decimal128(_, _) | DataType::LargeBinary => return decimal::overflow(),
-        DataType::Float32 | DataType::Float64 => return float_overflow(),
-        DataType::Interval(_) => return IntervalMonthDayNano::overflow(),
-        DataType::Int16 => "smallint",
-        DataType::Int32 => "integer",
-        _ => "bigint",
-    };
-    SqlError::new(state::NUMERIC_VALUE_OUT_OF_RANGE, format!("{name} out of range"))
-}
-
-/// What an Arrow kernel's refusal means to the user.
-pub fn of_arrow(error: ArrowError, result: &DataType) -> SqlError {
-    match error {
-        ArrowError::DivideByZero => division_by_zero(),
-        ArrowError::ArithmeticOverflow(_) => out_of_range(result),
-        ArrowError::ExternalError(error) => match error.downcast::<SqlError>() {
-            Ok(error) => *error,
-            Err(error) => SqlError::new(state::INTERNAL_ERROR, error.to_string()),
-        },
-        other => SqlError::new(state::INTERNAL_ERROR, other.to_string()),
-    }
-}
-
-/// Carries a [`SqlError`] out of an Arrow kernel; [`of_arrow`] takes it back.
-pub fn into_arrow(error: SqlError) -> ArrowError {
-    ArrowError::ExternalError(Box::new(error))
-}
-
 /// `left operator right` over numbers of the types that [`operands`] gave.
 pub fn evaluate_numbers(
-    operator: Operator,
+    operator: ArithmeticOperator,
     left: &dyn Datum,
     right: &dyn Datum,
     result: &DataType,
@@ -348,11 +256,11 @@ pub fn evaluate_numbers(
         DataType::Decimal128(precision, scale) => decimals(operator, left, right, *precision, *scale),
         DataType::LargeBinary => return varying(operator, left, right),
         _ => match operator {
-            Operator::Plus => numeric::add(left, right),
-            Operator::Minus => numeric::sub(left, right),
-            Operator::Multiply => numeric::mul(left, right),
-            Operator::Divide => numeric::div(left, right),
-            Operator::Modulo => remainder(left, right),
+            ArithmeticOperator::Plus => numeric::add(left, right),
+            ArithmeticOperator::Minus => numeric::sub(left, right),
+            ArithmeticOperator::Multiply => numeric::mul(left, right),
+            ArithmeticOperator::Divide => numeric::div(left, right),
+            ArithmeticOperator::Modulo => remainder(left, right),
         },
     };
     computed.map_err(|error| of_arrow(error, result))
@@ -380,16 +288,16 @@ fn remainder(left: &dyn Datum, right: &dyn Datum) -> Result<ArrayRef, ArrowError
 }
 
 #[inline]
-fn float_operation(operator: Operator, left: f64, right: f64) -> Result<f64, SqlError> {
+fn float_operation(operator: ArithmeticOperator, left: f64, right: f64) -> Result<f64, SqlError> {
     let result = match operator {
-        Operator::Plus => left + right,
-        Operator::Minus => left - right,
-        Operator::Multiply => left * right,
-        Operator::Divide | Operator::Modulo => {
+        ArithmeticOperator::Plus => left + right,
+        ArithmeticOperator::Minus => left - right,
+        ArithmeticOperator::Multiply => left * right,
+        ArithmeticOperator::Divide | ArithmeticOperator::Modulo => {
             if right == 0.0 && !left.is_nan() {
                 return Err(division_by_zero());
             }
-            if operator == Operator::Divide {
+            if operator == ArithmeticOperator::Divide {
                 left / right
             } else {
                 left % right
@@ -400,9 +308,9 @@ fn float_operation(operator: Operator, left: f64, right: f64) -> Result<f64, Sql
         return Err(float_overflow());
     }
     let vanished = match operator {
-        Operator::Multiply => left != 0.0 && right != 0.0,
-        Operator::Divide => left != 0.0 && right.is_finite(),
-        Operator::Plus | Operator::Minus | Operator::Modulo => false,
+        ArithmeticOperator::Multiply => left != 0.0 && right != 0.0,
+        ArithmeticOperator::Divide => left != 0.0 && right.is_finite(),
+        ArithmeticOperator::Plus | ArithmeticOperator::Minus | ArithmeticOperator::Modulo => false,
     };
     if vanished && result == 0.0 {
         return Err(SqlError::new(
@@ -423,32 +331,8 @@ fn floats<T: ArrowPrimitiveType>(
     Ok(Arc::new(array))
 }
 
-/// Applies `operation` to the pairs that are not NULL; either side may be one value for all rows.
-pub fn binary_kernel<L: ArrowPrimitiveType, R: ArrowPrimitiveType, O: ArrowPrimitiveType>(
-    left: &dyn Datum,
-    right: &dyn Datum,
-    operation: impl Fn(L::Native, R::Native) -> Result<O::Native, ArrowError>,
-) -> Result<PrimitiveArray<O>, ArrowError> {
-    let (left, left_is_scalar) = left.get();
-    let (right, right_is_scalar) = right.get();
-    let (left, right) = (left.as_primitive::<L>(), right.as_primitive::<R>());
-    match (left_is_scalar, right_is_scalar) {
-        (true, false) if left.is_null(0) => Ok(PrimitiveArray::new_null(right.len())),
-        (false, true) if right.is_null(0) => Ok(PrimitiveArray::new_null(left.len())),
-        (true, false) => {
-            let value = left.value(0);
-            right.try_unary(|other| operation(value, other))
-        }
-        (false, true) => {
-            let value = right.value(0);
-            left.try_unary(|other| operation(other, value))
-        }
-        _ => arity::try_binary(left, right, operation),
-    }
-}
-
 /// Over exact numbers of any types.
-fn varying(operator: Operator, left: &dyn Datum, right: &dyn Datum) -> Result<ArrayRef, SqlError> {
+fn varying(operator: ArithmeticOperator, left: &dyn Datum, right: &dyn Datum) -> Result<ArrayRef, SqlError> {
     let ((left, left_is_scalar), (right, right_is_scalar)) = (left.get(), right.get());
     let numbers = |column| Numbers::of(column).expect("planned over exact numbers");
     let (lefts, rights) = (numbers(left), numbers(right));
@@ -463,11 +347,11 @@ fn varying(operator: Operator, left: &dyn Datum, right: &dyn Datum) -> Result<Ar
             .zip(rights.get(at(right_is_scalar, row)));
         let Some((l, r)) = pair else { return Ok(None) };
         let made = match operator {
-            Operator::Plus => l.add(&r),
-            Operator::Minus => l.subtract(&r),
-            Operator::Multiply => l.multiply(&r),
-            Operator::Divide => l.divide(&r),
-            Operator::Modulo => l.modulo(&r),
+            ArithmeticOperator::Plus => l.add(&r),
+            ArithmeticOperator::Minus => l.subtract(&r),
+            ArithmeticOperator::Multiply => l.multiply(&r),
+            ArithmeticOperator::Divide => l.divide(&r),
+            ArithmeticOperator::Modulo => l.modulo(&r),
         };
         made.map(Some)
     })
@@ -484,7 +368,7 @@ fn scale_of(datum: &dyn Datum) -> i8 {
 fn power_of_ten(exponent: i16) -> Result<i256, ArrowError> {
     let exponent = u32::try_from(exponent).expect("a result's scale is not below its operands'");
     let power = i256::from_i128(10).checked_pow(exponent);
-    power.ok_or_else(|| into_arrow(i128::overflow()))
+    power.ok_or_else(|| into_arrow(decimal::overflow()))
 }
 
 /// A product that is 0 if one side is, whatever the other is.
@@ -496,17 +380,17 @@ fn narrow(value: i256) -> Result<i128, ArrowError> {
     value
         .to_i128()
         .filter(|value| value.unsigned_abs() <= NUMERIC_MAX as u128)
-        .ok_or_else(|| into_arrow(i128::overflow()))
+        .ok_or_else(|| into_arrow(decimal::overflow()))
 }
 
 fn narrow_checked(value: Option<i128>) -> Result<i128, ArrowError> {
     value
         .filter(|value| value.unsigned_abs() <= NUMERIC_MAX as u128)
-        .ok_or_else(|| into_arrow(i128::overflow()))
+        .ok_or_else(|| into_arrow(decimal::overflow()))
 }
 
 fn decimals(
-    operator: Operator,
+    operator: ArithmeticOperator,
     left: &dyn Datum,
     right: &dyn Datum,
     precision: u8,
@@ -515,10 +399,10 @@ fn decimals(
     let (left_scale, right_scale) = (i16::from(scale_of(left)), i16::from(scale_of(right)));
     let to = i16::from(scale);
     let array: Decimal128Array = match operator {
-        Operator::Plus | Operator::Minus => {
+        ArithmeticOperator::Plus | ArithmeticOperator::Minus => {
             let left_factor = power_of_ten(to - left_scale)?;
             let right_factor = power_of_ten(to - right_scale)?;
-            let plus = operator == Operator::Plus;
+            let plus = operator == ArithmeticOperator::Plus;
             let sum = |l: i128, r: i128| if plus { l.checked_add(r) } else { l.checked_sub(r) };
             match (left_factor.to_i128(), right_factor.to_i128()) {
                 (Some(left_factor), Some(right_factor)) => {
@@ -533,11 +417,13 @@ fn decimals(
                 })?,
             }
         }
-        Operator::Multiply => binary_kernel::<Decimal128Type, Decimal128Type, Decimal128Type>(left, right, |l, r| {
-            narrow_checked(l.checked_mul(r))
-        })?,
-        Operator::Divide => unreachable!("a quotient has a scale of its own"),
-        Operator::Modulo => {
+        ArithmeticOperator::Multiply => {
+            binary_kernel::<Decimal128Type, Decimal128Type, Decimal128Type>(left, right, |l, r| {
+                narrow_checked(l.checked_mul(r))
+            })?
+        }
+        ArithmeticOperator::Divide => unreachable!("a quotient has a scale of its own"),
+        ArithmeticOperator::Modulo => {
             let left_factor = power_of_ten(to - left_scale)?;
             let right_factor = power_of_ten(to - right_scale)?;
             binary_kernel::<Decimal128Type, Decimal128Type, Decimal128Type>(left, right, |l, r| {
@@ -546,7 +432,7 @@ fn decimals(
                 }
                 let l = i256::from_i128(l).checked_mul(left_factor);
                 let r = i256::from_i128(r).checked_mul(right_factor);
-                let (l, r) = l.zip(r).ok_or_else(|| into_arrow(i128::overflow()))?;
+                let (l, r) = l.zip(r).ok_or_else(|| into_arrow(decimal::overflow()))?;
                 narrow(l.wrapping_rem(r))
             })?
         }
@@ -570,42 +456,5 @@ pub fn negate(value: &ColumnarValue) -> Result<ColumnarValue> {
     Ok(match value {
         ColumnarValue::Array(_) => ColumnarValue::Array(negated),
         ColumnarValue::Scalar(_) => ColumnarValue::Scalar(ScalarValue::try_from_array(&negated, 0)?),
-    })
-}
-
-/// PostgreSQL's way to multiply or divide an interval: what is left of a month becomes days, of a day time.
-pub fn scale_interval(
-    interval: IntervalMonthDayNano,
-    scale: impl Fn(f64) -> f64,
-) -> Result<IntervalMonthDayNano, SqlError> {
-    const DAY_US: f64 = 86_400_000_000.0;
-    // Rounds away what floats left over, to the microsecond, as PostgreSQL's TSROUND.
-    let rounded = |seconds: f64| (seconds * 1_000_000.0).round_ties_even() / 1_000_000.0;
-    let whole = |value: f64| -> Result<i32, SqlError> {
-        if value.is_nan() || value >= f64::from(i32::MAX) || value <= f64::from(i32::MIN) {
-            return Err(IntervalMonthDayNano::overflow());
-        }
-        Ok(value as i32)
-    };
-    let months = scale(f64::from(interval.months));
-    let days = scale(f64::from(interval.days));
-    let (whole_months, mut whole_days) = (whole(months)?, whole(days)?);
-    let month_days = rounded((months - f64::from(whole_months)) * 30.0);
-    let whole_month_days = whole(month_days)?;
-    let mut rest = rounded((days - f64::from(whole_days) + month_days - f64::from(whole_month_days)) * 86_400.0);
-    if rest.abs() >= 86_400.0 {
-        whole_days += (rest / 86_400.0) as i32;
-        rest -= f64::from((rest / 86_400.0) as i32) * 86_400.0;
-    }
-    let microseconds = (scale(interval.nanoseconds as f64 / 1000.0) + rest * 1_000_000.0).round_ties_even();
-    if microseconds.is_nan() || microseconds.abs() > DAY_US * 106_751.0 {
-        return Err(IntervalMonthDayNano::overflow());
-    }
-    Ok(IntervalMonthDayNano {
-        months: whole_months,
-        days: whole_days
-            .checked_add(whole_month_days)
-            .ok_or_else(IntervalMonthDayNano::overflow)?,
-        nanoseconds: microseconds as i64 * 1000,
     })
 }

@@ -31,8 +31,9 @@ use datafusion::logical_expr::{
 };
 use datafusion::optimizer::AnalyzerRule;
 
-use super::arithmetic::{self, out_of_range};
+use super::arithmetic;
 use super::numeric::{Numbers, collect};
+use super::overflow::{float_overflow, of_arrow, out_of_range};
 use super::{fail, growth, temporal, zone};
 use crate::error::{SqlError, state};
 use crate::types::calendar::{infinite_days, is_infinite};
@@ -288,7 +289,7 @@ pub fn cast(column: &ArrayRef, from: &Field, to: &Field, zone: Tz) -> Result<Arr
             let narrowed: PrimitiveArray<Float32Type> = column.try_unary(|value| {
                 let narrow = value as f32;
                 if narrow.is_infinite() && value.is_finite() {
-                    Err(super::aggregates::float_overflow())
+                    Err(float_overflow())
                 } else {
                     Ok(narrow)
                 }
@@ -343,9 +344,7 @@ pub fn cast(column: &ArrayRef, from: &Field, to: &Field, zone: Tz) -> Result<Arr
             };
             let to = Arc::new(to.as_ref().clone().with_nullable(true));
             let lists = ListArray::try_new(to, lists.offsets().clone(), items, lists.nulls().cloned());
-            Ok(Arc::new(
-                lists.map_err(|error| arithmetic::of_arrow(error, column.data_type()))?,
-            ))
+            Ok(Arc::new(lists.map_err(|error| of_arrow(error, column.data_type()))?))
         }
         (_, Decimal128(precision, scale)) => numeric(column, *precision, *scale),
         (_, LargeBinary) => {
@@ -363,7 +362,7 @@ fn strict(column: &ArrayRef, to: &DataType) -> Result<ArrayRef, SqlError> {
     };
     cast_with_options(column, to, &options).map_err(|error| match error {
         ArrowError::CastError(_) => out_of_range(to),
-        other => arithmetic::of_arrow(other, to),
+        other => of_arrow(other, to),
     })
 }
 

@@ -11,10 +11,13 @@ use datafusion::logical_expr::{
     ColumnarValue, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility,
 };
 
-use super::aggregates::{NUMERIC_MAX, NUMERIC_PRECISION, Summand};
-use super::arithmetic::{self, Operator, out_of_range};
+use super::aggregates::Summand;
+use super::arithmetic;
 use super::casts::map;
+use super::kernel::apply;
 use super::numeric::{Numbers, collect, is_exact};
+use super::operator::ArithmeticOperator;
+use super::overflow::{NUMERIC_MAX, NUMERIC_PRECISION, out_of_range};
 use super::{fail, over_columns, undefined_function};
 use crate::error::SqlError;
 use crate::types::decimal::Decimal;
@@ -126,7 +129,7 @@ impl ScalarUDFImpl for Math {
                 Ok(vec![value, DataType::Int32])
             }
             (MathFunction::Mod, [left, right]) => {
-                let operands = arithmetic::operands(Operator::Modulo, left, right).map_err(fail)?;
+                let operands = arithmetic::operands(ArithmeticOperator::Modulo, left, right).map_err(fail)?;
                 Ok(vec![operands.left, operands.right])
             }
             (MathFunction::Div, [left, right]) if is_exact(left) && is_exact(right) => {
@@ -155,8 +158,8 @@ impl ScalarUDFImpl for Math {
     fn invoke_with_args(&self, args: ScalarFunctionArgs) -> Result<ColumnarValue> {
         let result = args.return_field.data_type().clone();
         match (self.function, args.args.as_slice()) {
-            (MathFunction::Mod, [left, right]) => arithmetic::apply(left, right, |left, right| {
-                arithmetic::evaluate_numbers(Operator::Modulo, left, right, &result)
+            (MathFunction::Mod, [left, right]) => apply(left, right, |left, right| {
+                arithmetic::evaluate_numbers(ArithmeticOperator::Modulo, left, right, &result)
             }),
             (MathFunction::Div, [_, _]) => over_columns(&args, |columns, rows| {
                 let numbers = |index: usize| Numbers::of(&columns[index]).expect("planned over exact numbers");
@@ -179,7 +182,7 @@ impl Math {
     fn result(&self, arguments: &[DataType], digits: Option<i64>) -> Result<DataType> {
         Ok(match (self.function, arguments) {
             (MathFunction::Mod, [left, right]) => {
-                arithmetic::operands(Operator::Modulo, left, right)
+                arithmetic::operands(ArithmeticOperator::Modulo, left, right)
                     .map_err(fail)?
                     .result
             }

@@ -134,7 +134,7 @@ impl Fractions {
         };
         let doubles = |array: &ArrayRef| -> Result<Vec<Option<f64>>, SqlError> {
             let array = arrow::compute::cast(array, &DataType::Float64)
-                .map_err(|error| super::arithmetic::of_arrow(error, &DataType::Float64))?;
+                .map_err(|error| super::overflow::of_arrow(error, &DataType::Float64))?;
             array.as_primitive::<Float64Type>().iter().map(check).collect()
         };
         Ok(match given.data_type() {

@@ -20,6 +20,7 @@ use datafusion::logical_expr::{
 use super::aggregates::{self, Aggregate, AggregateKind, Slot, StateKind, Summand, Total};
 use super::fail;
 use super::numeric::Numbers;
+use super::overflow::NUMERIC_PRECISION;
 use crate::error::SqlError;
 use crate::types::varying::Numeric;
 
@@ -54,8 +55,8 @@ fn state_type(aggregate: &Aggregate) -> DataType {
     match aggregate.state {
         StateKind::Int64 => DataType::Int64,
         StateKind::Int128 => match aggregate.input {
-            DataType::Decimal128(_, scale) => DataType::Decimal128(aggregates::NUMERIC_PRECISION, scale),
-            _ => DataType::Decimal128(aggregates::NUMERIC_PRECISION, 0),
+            DataType::Decimal128(_, scale) => DataType::Decimal128(NUMERIC_PRECISION, scale),
+            _ => DataType::Decimal128(NUMERIC_PRECISION, 0),
         },
         StateKind::Float64 => DataType::Float64,
         StateKind::Interval => DataType::Interval(IntervalUnit::MonthDayNano),
@@ -91,7 +92,7 @@ impl AggregateUDFImpl for SumFunction {
             DataType::Decimal32(precision, scale)
             | DataType::Decimal64(precision, scale)
             | DataType::Decimal256(precision, scale) => {
-                DataType::Decimal128((*precision).min(aggregates::NUMERIC_PRECISION), *scale)
+                DataType::Decimal128((*precision).min(NUMERIC_PRECISION), *scale)
             }
             other => other.clone(),
         };

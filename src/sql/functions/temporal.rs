@@ -16,7 +16,10 @@ use datafusion::common::Result;
 use datafusion::logical_expr::{ColumnarValue, ScalarFunctionArgs};
 
 use super::aggregates::Summand;
-use super::arithmetic::{Operands, Operator, apply, binary_kernel, into_arrow, of_arrow, scale_interval};
+use super::interval::scale_interval;
+use super::kernel::{apply, binary_kernel};
+use super::operator::{ArithmeticOperator, Operands};
+use super::overflow::{into_arrow, of_arrow};
 use super::{undefined_operator, zone};
 use crate::error::{SqlError, state};
 use crate::types::calendar::{
@@ -35,9 +38,9 @@ fn is_timestamp(data_type: &DataType) -> bool {
 }
 
 /// The types for an operator with a date, time, timestamp or interval among its operands.
-pub fn operands(operator: Operator, left: &DataType, right: &DataType) -> Option<Operands> {
+pub fn operands(operator: ArithmeticOperator, left: &DataType, right: &DataType) -> Option<Operands> {
+    use ArithmeticOperator::{Divide, Minus, Multiply, Plus};
     use DataType::Date32 as DATE;
-    use Operator::{Divide, Minus, Multiply, Plus};
     let of = |left: &DataType, right: &DataType, result: DataType| {
         Some(Operands {
             left: left.clone(),
@@ -173,7 +176,7 @@ pub fn difference(left_us: i64, right_us: i64) -> Result<IntervalMonthDayNano, S
 
 /// Runs `left operator right`; the types are those that [`operands`] gave.
 pub fn evaluate(
-    operator: Operator,
+    operator: ArithmeticOperator,
     left: &ColumnarValue,
     right: &ColumnarValue,
     result: &DataType,
@@ -187,7 +190,7 @@ pub fn evaluate(
         Tz::UTC
     };
     // Sums do not mind the order: the interval, the number or the time comes second.
-    let swap = operator != Operator::Minus
+    let swap = operator != ArithmeticOperator::Minus
         && (left_type == INTERVAL && right_type != DataType::Float64 && right_type != INTERVAL
             || left_type == DataType::Int32
             || left_type == DataType::Float64
@@ -201,7 +204,7 @@ pub fn evaluate(
 }
 
 fn pairs(
-    operator: Operator,
+    operator: ArithmeticOperator,
     left: &dyn Datum,
     right: &dyn Datum,
     left_type: &DataType,
@@ -209,7 +212,7 @@ fn pairs(
     result: &DataType,
     zone: Tz,
 ) -> Result<ArrayRef, ArrowError> {
-    let plus = operator == Operator::Plus;
+    let plus = operator == ArithmeticOperator::Plus;
     let array: ArrayRef = match (left_type, right_type) {
         (DataType::Date32, DataType::Int32) => Arc::new(binary_kernel::<Date32Type, Int32Type, Date32Type>(
             left,
@@ -296,7 +299,7 @@ fn pairs(
             sum.ok_or_else(|| into_arrow(IntervalMonthDayNano::overflow()))
         })?),
         (DataType::Interval(_), DataType::Float64) => {
-            let divide = operator == Operator::Divide;
+            let divide = operator == ArithmeticOperator::Divide;
             Arc::new(binary_kernel::<
                 IntervalMonthDayNanoType,
                 Float64Type,

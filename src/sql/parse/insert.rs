@@ -9,7 +9,7 @@ use sqlparser::tokenizer::{Token, TokenWithSpan};
 use super::super::cell::{Cell, parameter};
 use super::super::statement::{Insert, InsertRows, Name, Statement};
 use super::cursor::{Cursor, Result};
-use super::rewrite::word_at;
+use super::tokens::word_at;
 use crate::catalog;
 use crate::error::SqlError;
 

@@ -18,7 +18,7 @@
 use sqlparser::tokenizer::{Token, TokenWithSpan};
 
 use super::super::statement::mark;
-use super::rewrite::{closing, is_at, is_word, made, word_at};
+use super::tokens::{closing, is_at, is_word, made, word_at};
 use crate::error::{SqlError, SqlState};
 
 /// 42809

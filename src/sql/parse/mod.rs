@@ -14,6 +14,8 @@ mod depth;
 
 mod insert;
 
+mod tokens;
+
 mod marks;
 mod rewrite;
 

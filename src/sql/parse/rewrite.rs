@@ -17,6 +17,7 @@ use sqlparser::tokenizer::{Span, Token, TokenWithSpan};
 
 use super::super::statement::Emit;
 use super::marks;
+use super::tokens::{closing, is_at, is_word, made, made_words, word_at, words_at};
 use crate::error::{SqlError, state};
 
 /// An EMIT clause, and where it stood.
@@ -46,48 +47,6 @@ pub fn rewrite(tokens: &mut Vec<TokenWithSpan>) -> Result<Option<EmitClause>, Sq
     drop_type_schemas(tokens);
     marks::rewrite(tokens)?;
     Ok(emit)
-}
-
-/// The unquoted word at `at`, folded.
-pub fn word_at(tokens: &[TokenWithSpan], at: usize) -> Option<&str> {
-    match tokens.get(at).map(|token| &token.token) {
-        Some(Token::Word(word)) if word.quote_style.is_none() => Some(&word.value),
-        _ => None,
-    }
-}
-
-/// The words from `at` on are these.
-fn words_at(tokens: &[TokenWithSpan], at: usize, words: &[&str]) -> bool {
-    words
-        .iter()
-        .enumerate()
-        .all(|(index, word)| word_at(tokens, at + index) == Some(word))
-}
-
-pub fn is_at(tokens: &[TokenWithSpan], at: usize, token: &Token) -> bool {
-    tokens.get(at).is_some_and(|found| found.token == *token)
-}
-
-pub fn is_word(tokens: &[TokenWithSpan], at: usize) -> bool {
-    matches!(tokens.get(at).map(|token| &token.token), Some(Token::Word(_)))
-}
-
-/// The index of the bracket that closes the one at `open`.
-pub fn closing(tokens: &[TokenWithSpan], open: usize) -> Option<usize> {
-    let mut depth = 0usize;
-    for (index, token) in tokens.iter().enumerate().skip(open) {
-        match token.token {
-            Token::LParen => depth += 1,
-            Token::RParen => {
-                depth = depth.checked_sub(1)?;
-                if depth == 0 {
-                    return Some(index);
-                }
-            }
-            _ => {}
-        }
-    }
-    None
 }
 
 /// 0A000 for streaming syntax that no later stage would recognize.
@@ -158,26 +117,6 @@ fn take_emit(tokens: &mut Vec<TokenWithSpan>) -> Result<Option<EmitClause>, SqlE
         tokens.drain(at..at + length);
     }
     Ok(found)
-}
-
-/// A token made up here, standing where `like` stands.
-pub fn made(token: Token, like: &TokenWithSpan) -> TokenWithSpan {
-    TokenWithSpan::new(token, like.span)
-}
-
-fn made_words(words: &[&str], like: &TokenWithSpan) -> impl Iterator<Item = TokenWithSpan> {
-    words
-        .iter()
-        .map(|word| match *word {
-            "*" => Token::Mul,
-            "-" => Token::Minus,
-            "(" => Token::LParen,
-            "," => Token::Comma,
-            word => Token::make_word(word, None),
-        })
-        .map(|token| made(token, like))
-        .collect::<Vec<_>>()
-        .into_iter()
 }
 
 /// Flink's window table functions.

@@ -10,7 +10,7 @@ use datafusion::common::Result;
 use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
 use datafusion::logical_expr::{Expr, LogicalPlan};
 
-use super::size::subquery;
+use super::subquery::subquery;
 use crate::error::{SqlError, state};
 use crate::sql::error::external;
 

@@ -18,6 +18,7 @@ use datafusion::logical_expr::{
     Aggregate, Distinct, Expr, ExprSchemable, LogicalPlan, Operator, Projection, ScalarUDF, when,
 };
 
+use crate::sql::functions::operator::ArithmeticOperator;
 use crate::sql::functions::{Key, arithmetic, functions};
 
 /// The function that makes keys of a type's values, if they need any.
@@ -126,7 +127,7 @@ fn one_zero(expr: Expr, schema: &DFSchema) -> Expr {
     if matches!(&expr, Expr::ScalarFunction(call) if call.args.get(1) == Some(&Expr::Literal(zero.clone(), None))) {
         return expr;
     }
-    let plus = arithmetic::function(arithmetic::Operator::Plus);
+    let plus = arithmetic::function(ArithmeticOperator::Plus);
     plus.call(vec![expr, Expr::Literal(zero, None)])
 }
 

@@ -8,6 +8,7 @@
 //! LSN of the catalog version that it was made for. Not here: how it runs (`query`), how it is maintained (`views`).
 
 mod aggregates;
+pub(in crate::sql) mod context;
 mod doubling;
 mod entries;
 pub mod eval;
@@ -22,6 +23,7 @@ mod quantified;
 pub(in crate::sql) mod resolve;
 mod series;
 pub(in crate::sql) mod size;
+mod subquery;
 mod view;
 pub(in crate::sql) mod windows;
 
@@ -39,33 +41,21 @@ use datafusion::optimizer::analyzer::type_coercion::TypeCoercion;
 use super::analyze::unnest;
 use super::analyze::{Analyzer, OutColumn};
 use super::functions::casts::PostgresCasts;
-use super::functions::catalog::{Facts, catalog_function};
+use super::functions::catalog::catalog_function;
 use super::shared;
 use super::statement::{Emit, Select};
-use crate::catalog::Snapshot;
 use crate::error::SqlError;
 use crate::sql::functions::growth;
 use crate::types::PgType;
 
+use context::catalog_facts;
+
+pub use context::PlanContext;
 pub use eval::compares;
 use lineage::Origin;
 pub(in crate::sql) use provider::Reached;
 pub use provider::{options, topic_schema, watermark_type};
 pub use view::{check_view_definition, column_names};
-
-/// What a statement's meaning depends on, besides its text.
-#[derive(Clone, Copy)]
-pub struct PlanContext<'a> {
-    pub catalog: &'a Snapshot,
-    pub search_path: &'a [String],
-    pub time_zone: &'a str,
-    pub user: &'a str,
-    pub database: &'a str,
-    /// Types of `$1`, `$2`, ... where the client declared them.
-    pub parameter_types: &'a [Option<PgType>],
-    /// The statement's text, for the positions of errors; may be empty.
-    pub text: &'a str,
-}
 
 /// One column of a result.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -221,11 +211,6 @@ fn name_oid_aliases(plan: LogicalPlan, ctx: &PlanContext) -> Result<LogicalPlan,
     LogicalPlanBuilder::from(plan)
         .project(exprs.collect::<Vec<_>>())?
         .build()
-}
-
-/// What catalog functions answer from.
-pub(in crate::sql) fn catalog_facts(ctx: &PlanContext) -> Facts {
-    Facts::new(Arc::new(ctx.catalog.clone()), ctx.search_path, ctx.user, ctx.database)
 }
 
 fn output_fields(plan: &LogicalPlan, columns: &[OutColumn]) -> Result<Vec<OutField>, SqlError> {

@@ -5,13 +5,13 @@
 //! before twice is a short text, a small graph, and a tree of 2^n nodes.
 
 use std::collections::HashMap;
-use std::sync::Arc;
 
 use datafusion::common::Result;
 use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
 use datafusion::logical_expr::{Expr, LogicalPlan};
 
 use super::doubling;
+use super::subquery::subquery;
 use crate::depth::{DEPTH_MAX, too_deep};
 use crate::error::{SqlError, state};
 use crate::sql::shared::{self, Shared};
@@ -140,20 +140,10 @@ fn own_size(node: &LogicalPlan, known: &mut SizeByPlan) -> Result<Size> {
     Ok(size)
 }
 
-/// The query that an expression holds itself.
-pub fn subquery(expr: &Expr) -> Option<&LogicalPlan> {
-    let held = match expr {
-        Expr::ScalarSubquery(subquery) => subquery,
-        Expr::Exists(exists) => &exists.subquery,
-        Expr::InSubquery(in_subquery) => &in_subquery.subquery,
-        Expr::SetComparison(comparison) => &comparison.subquery,
-        _ => return None,
-    };
-    Some(Arc::as_ref(&held.subquery))
-}
-
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use datafusion::logical_expr::{LogicalPlanBuilder, lit};
 
     use super::*;

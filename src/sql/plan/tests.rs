@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::*;
-use crate::catalog::{self, Relation, Topic, View, Watermark};
+use crate::catalog::{self, Relation, Snapshot, Topic, View, Watermark};
 use crate::sql::parse::parse;
 use crate::sql::statement::{Emit, Statement};
 

@@ -12,7 +12,7 @@ use sqlparser::ast;
 
 use super::Default;
 use super::assign::{assign, check_assignment};
-use super::values;
+use super::literal::literal_array;
 use crate::catalog::{Snapshot, Topic};
 use crate::error::{SqlError, state};
 use crate::sql::analyze::{Ty, stored};
@@ -220,7 +220,7 @@ impl Scope {
     /// A DEFAULT: a constant is evaluated now, once.
     pub fn default(&self, text: &str, to: &PgType) -> Result<Default, SqlError> {
         let parsed = parse_expr(text)?;
-        if let Some(constant) = values::literal_array(&parsed, to, &SessionInfo::default())? {
+        if let Some(constant) = literal_array(&parsed, to, &SessionInfo::default())? {
             return Ok(Default::Constant(constant));
         }
         let (expr, from) = with_plain_context(text, |ctx| Scope::empty().plan(parsed, ctx))?;

@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use datafusion::logical_expr::Expr;
 
 use super::compile::{Compiled, Scope, check_default_type, columns_of, is_immutable, parse_expr};
-use super::values;
+use super::literal::literal_array;
 use crate::catalog::{Column, Topic};
 use crate::error::{SqlError, state};
 use crate::log::SystemColumn;
@@ -121,7 +121,7 @@ fn check_watermark(topic: &Topic) -> Result<(), SqlError> {
 
 fn check_default(column: &Column, text: &str, ctx: &PlanContext) -> Result<(), SqlError> {
     let parsed = parse_expr(text)?;
-    if values::literal_array(&parsed, &column.pg_type, &SessionInfo::default())?.is_some() {
+    if literal_array(&parsed, &column.pg_type, &SessionInfo::default())?.is_some() {
         return Ok(());
     }
     let (expr, from) = Scope::empty().plan(parsed, ctx).map_err(|error| match error.state {

@@ -292,9 +292,9 @@ fn rows_that_break_a_rule_are_refused_as_postgresql_does() {
 #[test]
 fn parameters_take_the_types_of_their_columns() {
     let topic = bids();
-    let targets: Vec<Target> = topic.columns[..2]
+    let targets: Vec<TargetColumn> = topic.columns[..2]
         .iter()
-        .map(|column| Target {
+        .map(|column| TargetColumn {
             name: &column.name,
             pg_type: &column.pg_type,
         })

@@ -35,6 +35,7 @@ use crate::types::PgType;
 use super::delta::display_rows;
 use super::memory::{Budget, Limits};
 use super::pipeline::{Maintained, Pipeline};
+use super::search::locate;
 use super::{Compiled, Dataflow, History, compile};
 
 const SECOND: i64 = 1_000_000;
@@ -320,7 +321,7 @@ impl World {
     fn advance(&mut self, upto: Lsn) {
         for failed in self.pipeline.advance(&*self.history, upto) {
             if let Some(search) = failed.search {
-                let failure = search.run(&*self.history);
+                let failure = locate(search, &*self.history);
                 self.pipeline.found(failed.oid, failure);
             }
         }

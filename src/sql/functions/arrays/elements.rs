@@ -9,10 +9,11 @@ use arrow::datatypes::{DataType, Decimal128Type, Float32Type, Float64Type, Int32
 use arrow::row::{RowConverter, Rows, SortField};
 use hashbrown::HashSet;
 
-use super::{NULL_NOT_ALLOWED, shape};
+use super::NULL_NOT_ALLOWED;
+use super::shape::{flat, range};
 use crate::error::SqlError;
-use crate::sql::functions::arithmetic::of_arrow;
 use crate::sql::functions::datetime::comparable;
+use crate::sql::functions::overflow::of_arrow;
 use crate::types::varying;
 
 /// Keys of the values of some columns of one type: equal where the values are.
@@ -56,12 +57,6 @@ pub fn canonical(column: &ArrayRef) -> ArrayRef {
         }
         _ => column.clone(),
     }
-}
-
-/// Where the elements of a row are among the values.
-pub fn range(list: &arrow::array::ListArray, row: usize) -> std::ops::Range<usize> {
-    let offsets = list.value_offsets();
-    offsets[row] as usize..offsets[row + 1] as usize
 }
 
 fn flat_only(list: &ArrayRef, what: &str) -> Result<(), SqlError> {
@@ -132,7 +127,7 @@ fn compared(
     right: &ArrayRef,
     verdict: impl Fn(&HashSet<&[u8]>, bool, &HashSet<&[u8]>, bool) -> bool,
 ) -> Result<ArrayRef, SqlError> {
-    let (left, right) = (shape::flat(left)?, shape::flat(right)?);
+    let (left, right) = (flat(left)?, flat(right)?);
     let (left, right) = (left.as_list::<i32>(), right.as_list::<i32>());
     let [left_keys, right_keys] = keys([left.values(), right.values()])?;
     let made: BooleanArray = (0..left.len())

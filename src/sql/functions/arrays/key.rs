@@ -9,7 +9,7 @@ use arrow::row::{RowConverter, SortField};
 
 use super::elements::canonical;
 use crate::error::SqlError;
-use crate::sql::functions::arithmetic::of_arrow;
+use crate::sql::functions::overflow::of_arrow;
 
 /// Keys of arrays, which compare byte by byte as the arrays do.
 pub fn list_keys(column: &ArrayRef) -> Result<ArrayRef, SqlError> {

@@ -7,11 +7,12 @@ use arrow::buffer::{NullBuffer, OffsetBuffer};
 use arrow::compute::interleave;
 use arrow::datatypes::{DataType, Int32Type};
 
-use super::elements::{keys, range};
+use super::elements::keys;
+use super::shape::range;
 use super::{ARRAY_SUBSCRIPT, NULL_NOT_ALLOWED};
 use crate::error::{SqlError, state};
-use crate::sql::functions::arithmetic::of_arrow;
 use crate::sql::functions::growth::too_many_elements;
+use crate::sql::functions::overflow::of_arrow;
 use crate::types::multidimensional;
 
 /// Which values of which columns the elements are, as far as arrays are made.

@@ -9,7 +9,6 @@ use arrow::buffer::OffsetBuffer;
 use arrow::datatypes::{DataType, Int32Type};
 use bytes::BytesMut;
 
-use super::elements::range;
 use crate::error::SqlError;
 use crate::types::{ColumnFormatter, PgType, TextStyle};
 
@@ -111,6 +110,12 @@ pub fn subscripts(columns: &[ArrayRef], rows: usize) -> ArrayRef {
         made.append(true);
     }
     Arc::new(made.finish())
+}
+
+/// Where the elements of a row are among the values.
+pub fn range(list: &ListArray, row: usize) -> std::ops::Range<usize> {
+    let offsets = list.value_offsets();
+    offsets[row] as usize..offsets[row + 1] as usize
 }
 
 /// Arrays of one dimension with the elements of all.

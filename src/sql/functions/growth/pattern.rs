@@ -13,6 +13,7 @@ use datafusion::logical_expr::{
 
 use super::regex;
 use crate::sql::functions::fail;
+use crate::sql::functions::regexes::limits;
 
 /// The same pattern, if it is none too long to compile; 2201B else.
 #[derive(Debug, PartialEq, Eq, Hash)]
@@ -33,7 +34,7 @@ pub fn bound_like(like: Like) -> Result<Transformed<Like>> {
     match like.pattern.as_ref() {
         Expr::Literal(value, _) => {
             if let Some(Some(pattern)) = value.try_as_str() {
-                regex::check(pattern).map_err(fail)?;
+                limits::check(pattern).map_err(fail)?;
             }
             Ok(Transformed::no(like))
         }

@@ -14,6 +14,7 @@ use super::account::{Mode, with_mode};
 use super::estimate::Growth;
 use super::*;
 use crate::sql::functions::functions;
+use crate::sql::functions::regexes::limits;
 use crate::sql::plan::eval;
 
 /// Functions whose result is no larger than an argument, or of a size of its own.
@@ -280,10 +281,10 @@ fn offsets(value: &ScalarValue) -> u64 {
 
 #[test]
 fn patterns_are_bounded_before_they_are_compiled() {
-    regex::check(&"(foo|bar)".repeat(7000)).expect("it has 63,000 bytes");
-    regex::check(&r"[a-z]\w+".repeat(2000)).expect("its sets are small");
+    limits::check(&"(foo|bar)".repeat(7000)).expect("it has 63,000 bytes");
+    limits::check(&r"[a-z]\w+".repeat(2000)).expect("its sets are small");
     for pattern in ["a".repeat(65_537), r"[a-\x{2FFF}]".repeat(5000), r"[\w]".repeat(10_000)] {
-        let error = regex::check(&pattern).expect_err("it takes too much");
+        let error = limits::check(&pattern).expect_err("it takes too much");
         assert_eq!(error.state, state::INVALID_REGULAR_EXPRESSION);
         assert_eq!(
             error.message,

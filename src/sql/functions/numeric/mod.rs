@@ -238,7 +238,7 @@ impl ScalarUDFImpl for NumericFunction {
                     if column.data_type() == wanted {
                         return Ok(column.clone());
                     }
-                    arrow::compute::cast(column, wanted).map_err(|error| super::arithmetic::of_arrow(error, wanted))
+                    arrow::compute::cast(column, wanted).map_err(|error| super::overflow::of_arrow(error, wanted))
                 })
                 .collect::<Result<_, SqlError>>()?;
             self.evaluate(&columns, rows, args.return_field.data_type())

@@ -5,11 +5,11 @@
 
 use std::borrow::Cow;
 
-use super::growth::regex::too_complex;
 use super::overload::{Kind, Made, Overload, Row, Value};
 use super::text::{invalid, similar};
 use crate::error::SqlError;
 
+pub mod limits;
 pub mod program;
 mod replaced;
 mod syntax;

@@ -12,10 +12,10 @@ use regex_automata::hybrid::dfa::{Cache, DFA};
 use regex_automata::nfa::thompson;
 use regex_automata::{Anchored, Input, MatchKind};
 
+use super::Flags;
+use super::limits::{check, too_complex};
 use super::syntax::{Translated, invalid, translate};
-use super::{Flags, too_complex};
 use crate::error::SqlError;
-use crate::sql::functions::growth::regex::check;
 
 /// A program, bytes.
 pub const PROGRAM_BYTES_MAX: usize = 10 << 20;

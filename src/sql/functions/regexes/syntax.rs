@@ -157,7 +157,7 @@ impl RegexParser<'_> {
         const DEPTH_MAX: usize = 100;
         self.depth += 1;
         if self.depth > DEPTH_MAX {
-            return Err(super::too_complex());
+            return Err(super::limits::too_complex());
         }
         let mut taste = self.branch()?;
         while self.take_if('|') {
@@ -217,7 +217,7 @@ impl RegexParser<'_> {
             }
             match digits.parse() {
                 Ok(number) if number <= REPEAT_MAX => Ok(Some(number)),
-                _ => Err(super::too_complex()),
+                _ => Err(super::limits::too_complex()),
             }
         };
         let Some(least) = number(self)? else {

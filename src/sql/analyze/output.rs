@@ -1,0 +1,31 @@
+//! [`QueryOutput`]: an analyzed query, its plan and its columns.
+//!
+//! One rule: a column has a name for the client and one in the plan, and they need not be equal.
+
+use datafusion::common::Column;
+use datafusion::logical_expr::LogicalPlan;
+use sqlparser::ast;
+
+use crate::types::PgType;
+
+/// A column that a query gives.
+#[derive(Clone, Debug)]
+pub struct OutColumn {
+    pub name: String,
+    /// In the query's plan.
+    pub column: Column,
+    pub pg_type: PgType,
+    /// A quoted string or NULL that nothing gave a type: it is text, or whatever is asked for.
+    pub untyped: bool,
+    /// It is a row with these fields, which the plan has as a struct.
+    pub row: Option<Vec<(String, PgType)>>,
+}
+
+/// An analyzed query.
+#[derive(Clone, Debug)]
+pub struct QueryOutput {
+    pub plan: LogicalPlan,
+    pub columns: Vec<OutColumn>,
+    /// What its rows are ordered by, if that is among its columns: their places.
+    pub order: Vec<(usize, ast::OrderByOptions)>,
+}
