@@ -35,7 +35,7 @@ use millstream::sql::parse::parse;
 use millstream::sql::plan::{PlanContext, plan_select};
 use millstream::sql::statement::Statement;
 use millstream::types::PgType;
-use millstream::views::{Compiled, History, Views, compile};
+use millstream::views::{CompiledView, History, Views, compile};
 
 const TOPIC: TopicId = TopicId(16_384);
 const VIEW: u32 = 16_385;
@@ -227,7 +227,7 @@ fn keep(runtime: &Runtime, query: &Query, chunks: &[Chunk], reads: usize, steady
         text: query.view,
     };
     let planned = plan_select(&select, &context).expect("it plans");
-    let Compiled::Incremental(dataflow) = compile(&planned, "UTC").expect("it compiles") else {
+    let CompiledView::Incremental(dataflow) = compile(&planned, "UTC").expect("it compiles") else {
         panic!("kept incrementally: {}", query.view);
     };
     let view = Arc::new(View {

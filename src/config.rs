@@ -23,7 +23,7 @@ pub enum Command {
     /// Run the server (the default)
     Serve(Serve),
     /// Read a whole data directory that no server has open, and say whether it is damaged
-    Check(Check),
+    Check(CheckOptions),
     /// Say what it takes to make a damaged data directory usable again, and do it with --yes; rows may be lost
     Repair(Repair),
     /// Copy a data directory at one point, while a server has it open or not
@@ -146,7 +146,7 @@ pub struct Data {
 }
 
 #[derive(Args, Clone, Debug)]
-pub struct Check {
+pub struct CheckOptions {
     #[command(flatten)]
     pub data: Data,
 }

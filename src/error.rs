@@ -7,6 +7,9 @@
 use std::fmt;
 use std::ops::{Deref, DerefMut};
 
+/// A result of work for a client.
+pub type Result<T, E = SqlError> = std::result::Result<T, E>;
+
 /// A five-character SQLSTATE. Use the constants of [`state`].
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct SqlState(pub &'static str);

@@ -81,7 +81,7 @@ pub struct Server {
     pub address: SocketAddr,
     pub recovered: Recovered,
     listener: TcpListener,
-    wire: wire::Server,
+    wire: wire::WireServer,
     deaths: Arc<Deaths>,
 }
 
@@ -149,7 +149,7 @@ impl Server {
             sessions_max: share.sessions,
             guests_max: share.guests,
         };
-        let wire = wire::Server::new(engine.clone(), options).map_err(ServerError::Wire)?;
+        let wire = wire::WireServer::new(engine.clone(), options).map_err(ServerError::Wire)?;
         Ok(Server {
             engine,
             address,

@@ -405,7 +405,7 @@ async fn a_transaction_that_idles_for_an_hour_holds_up_retention_no_longer() {
         sessions_max: 10,
         guests_max: 10,
     };
-    let wire = wire::Server::new(engine.clone(), options).expect("threads start");
+    let wire = wire::WireServer::new(engine.clone(), options).expect("threads start");
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
     let port = listener.local_addr().expect("its address").port();
     let (stop, stopped) = oneshot::channel::<()>();

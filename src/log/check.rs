@@ -12,7 +12,7 @@ use crate::storage::{Disk, Purpose};
 use super::flusher::{META_DIR, SEGMENTS_DIR, WAL_DIR};
 use super::image::{self, Image};
 use super::mark;
-use super::recovery::{Outcome, recover};
+use super::recovery::{RecoveryOutcome, recover};
 use super::segment::{Segment, parse_name};
 use super::spill::Adopted;
 use super::tail::Tail;
@@ -151,7 +151,7 @@ pub(super) fn replay(
     dir: &Path,
     image: Option<&Image>,
     adopted: &mut Vec<Adopted>,
-) -> Result<Outcome, LogError> {
+) -> Result<RecoveryOutcome, LogError> {
     let segments = dir.join(SEGMENTS_DIR);
     let tail = Tail::default();
     for topic in image.iter().flat_map(|image| &image.topics) {

@@ -8,7 +8,7 @@ use arrow::array::{ArrayRef, Int32Array, Int64Array, TimestampMicrosecondArray};
 use arrow::buffer::{NullBuffer, ScalarBuffer};
 
 use super::columns::Range;
-use super::{Chunk, Lsn, Run, SystemColumn};
+use super::{Chunk, HiddenColumn, Lsn, Run};
 
 impl Chunk {
     /// LSN of its first row. Chunks are never empty.
@@ -104,26 +104,26 @@ impl Chunk {
 
     /// The values of a system column for the rows of this chunk. `Watermark` is made as `Timestamp(µs, zone)`
     /// with the zone of the topic's event-time column (`None` where the topic has no watermark: all NULL).
-    pub fn system_column(&self, column: SystemColumn, watermark_zone: Option<&str>) -> ArrayRef {
+    pub fn system_column(&self, column: HiddenColumn, watermark_zone: Option<&str>) -> ArrayRef {
         let rows = self.rows.num_rows();
         match column {
-            SystemColumn::Partition => {
+            HiddenColumn::Partition => {
                 let partition = i32::try_from(self.partition).expect("partitions are few");
                 Arc::new(Int32Array::from_value(partition, rows))
             }
-            SystemColumn::Offset => {
+            HiddenColumn::Offset => {
                 let base = i64::try_from(self.base_offset).expect("offsets fit 63 bits");
                 Arc::new(Int64Array::from_iter_values(base..base + rows as i64))
             }
-            SystemColumn::Timestamp => {
+            HiddenColumn::Timestamp => {
                 let values = self.spread(|run| run.timestamp_us);
                 Arc::new(TimestampMicrosecondArray::new(values, None).with_timezone("UTC"))
             }
-            SystemColumn::Lsn => {
+            HiddenColumn::Lsn => {
                 let values = self.spread(|run| i64::try_from(run.lsn).expect("LSNs fit 63 bits"));
                 Arc::new(Int64Array::new(values, None))
             }
-            SystemColumn::Watermark => {
+            HiddenColumn::Watermark => {
                 let values = self.spread(|run| run.watermark.unwrap_or(0));
                 let nulls = self.runs.iter().any(|run| run.watermark.is_none()).then(|| {
                     let valid = self

@@ -20,7 +20,7 @@ use super::events::Events;
 use super::frame::ROW_BYTES_MAX;
 use super::ipc::{check_message, contained};
 use super::spill::Spilled;
-use super::{Append, LogError, Rows, TopicId, TopicSpec, rows};
+use super::{Append, AppendRows, LogError, TopicId, TopicSpec, rows};
 
 /// Appends of at most this many rows take the row codec, if their rows are small.
 pub const ROW_CODEC_ROWS_MAX: usize = 128;
@@ -50,7 +50,7 @@ impl Body {
 }
 
 /// Consecutive rows of one append that go into one block.
-pub struct Part {
+pub struct EncodedPart {
     pub rows: u32,
     /// Newest event time that may move the watermark, microseconds.
     pub event_us: Option<i64>,
@@ -62,7 +62,7 @@ pub struct EncodedAppend {
     pub topic: TopicId,
     pub schema_id: u32,
     pub partition: u32,
-    pub parts: Vec<Part>,
+    pub parts: Vec<EncodedPart>,
     /// Rows whose event times are too far ahead to move the watermark.
     pub ahead: u64,
 }
@@ -83,11 +83,11 @@ pub fn encode(
         ahead: 0,
     };
     let mut batch = match &append.rows {
-        Rows::Memory(batch) => batch,
-        Rows::Spilled(spilled) => {
+        AppendRows::Memory(batch) => batch,
+        AppendRows::Spilled(spilled) => {
             let events = spilled.events(spec, now_us)?;
             encoded.ahead = events.ahead;
-            encoded.parts.push(Part {
+            encoded.parts.push(EncodedPart {
                 rows: counted(spilled.rows()),
                 event_us: events.newest_us,
                 body: Body::Spilled(Arc::clone(spilled)),
@@ -115,7 +115,7 @@ pub fn encode(
         if rows::encode(batch, &mut bytes) && bytes.len() <= ROW_CODEC_BYTES_MAX {
             let events = events(batch);
             encoded.ahead = events.ahead;
-            encoded.parts.push(Part {
+            encoded.parts.push(EncodedPart {
                 rows: counted(count as u64),
                 event_us: events.newest_us,
                 body: Body::Rows(bytes),
@@ -127,7 +127,7 @@ pub fn encode(
     encoder.split(batch.clone(), &mut |rows, buffers| {
         let events = events(&rows);
         encoded.ahead += events.ahead;
-        encoded.parts.push(Part {
+        encoded.parts.push(EncodedPart {
             rows: counted(rows.num_rows() as u64),
             event_us: events.newest_us,
             body: Body::Message(buffers, rows),

@@ -220,7 +220,7 @@ pub struct LogStats {
 const RETIRED_AT_ONCE: usize = 1 << 16;
 
 /// What the facade and the writer share.
-pub(super) struct Shared {
+pub(super) struct LogShared {
     pub sequencer: Mutex<Sequencer>,
     /// Wakes the writer; goes with `sequencer`.
     pub work: Condvar,
@@ -251,7 +251,7 @@ pub(super) struct Shared {
     published: watch::Sender<Lsn>,
 }
 
-impl Shared {
+impl LogShared {
     /// Moves the newest LSN: everything up to it can be read.
     pub fn publish(&self, lsn: Lsn) {
         let previous = self.newest.swap(lsn, Ordering::AcqRel);
@@ -304,7 +304,7 @@ impl Shared {
 
 /// The commit log. Dropping it without [`Log::close`] is like a crash, but for what was queued.
 pub struct Log {
-    pub(super) shared: Arc<Shared>,
+    pub(super) shared: Arc<LogShared>,
     /// For files of transactions.
     pub(super) disk: Arc<dyn Disk>,
     pub(super) segments_dir: PathBuf,
@@ -403,7 +403,7 @@ impl Log {
         let unsaved_bytes = bytes_after(&flush.wal_files.lock(), saved);
         let flushing = Flushing::start(flusher, options.background)
             .map_err(LogError::io("start the flusher of", &segments_dir))?;
-        let shared = Arc::new(Shared {
+        let shared = Arc::new(LogShared {
             sequencer: Mutex::new(sequencer),
             work: Condvar::new(),
             unsealed: AtomicBool::new(!wal.is_sealed()),

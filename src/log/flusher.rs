@@ -30,9 +30,9 @@ use super::claims::Spills;
 use super::encoding::slice_bytes;
 use super::image::{self, Image, TopicImage};
 use super::merge::{self, MergeOptions};
-use super::retention::Reading;
-use super::segment::{self, Layout, Segment, SegmentInfo, Writer};
-use super::tail::{Tail, Topic};
+use super::retention::ClockReading;
+use super::segment::{self, Layout, Segment, SegmentInfo, SegmentWriter};
+use super::tail::{Tail, TopicTail};
 use super::wal::{self, Position};
 use super::{Chunk, LogError, Lsn};
 
@@ -62,7 +62,7 @@ pub struct FlushOptions {
 /// The log as of one LSN, taken between two groups.
 pub struct Capture {
     pub position: Position,
-    pub retention: Reading,
+    pub retention: ClockReading,
     pub catalog: Vec<(Lsn, Vec<u8>)>,
     pub topics: Vec<CapturedTopic>,
     /// There is time to merge segments, too.
@@ -70,7 +70,7 @@ pub struct Capture {
 }
 
 pub struct CapturedTopic {
-    topic: Arc<Topic>,
+    topic: Arc<TopicTail>,
     image: TopicImage,
     /// By partition. Kept alive until the image names them.
     segments: Vec<Vec<Arc<Segment>>>,
@@ -78,7 +78,7 @@ pub struct CapturedTopic {
 
 impl Capture {
     /// The caller is the writer.
-    pub fn take(tail: &Tail, position: Position, retention: Reading, catalog: Vec<(Lsn, Vec<u8>)>) -> Capture {
+    pub fn take(tail: &Tail, position: Position, retention: ClockReading, catalog: Vec<(Lsn, Vec<u8>)>) -> Capture {
         let topics = tail.topics().into_iter().map(|(_, topic)| {
             let (image, segments) = topic.capture();
             CapturedTopic { topic, image, segments }
@@ -171,9 +171,9 @@ impl KeptImage {
 }
 
 /// A topic and by partition the segments that it had.
-type Captured = (Arc<Topic>, Vec<Vec<Arc<Segment>>>);
+type Captured = (Arc<TopicTail>, Vec<Vec<Arc<Segment>>>);
 /// A segment of a partition of a topic.
-type MadeSegment = (Arc<Topic>, u32, Arc<Segment>);
+type MadeSegment = (Arc<TopicTail>, u32, Arc<Segment>);
 
 /// Flushes captures.
 pub struct Flusher {
@@ -402,7 +402,7 @@ impl Flusher {
         chunks: Vec<Chunk>,
     ) -> Result<Vec<Arc<Segment>>, LogError> {
         let mut segments = Vec::new();
-        let mut writer: Option<Writer> = None;
+        let mut writer: Option<SegmentWriter> = None;
         let dir = self.path(SEGMENTS_DIR);
         for chunk in chunks {
             let open = match writer.take() {
@@ -419,7 +419,7 @@ impl Flusher {
                         ..info.clone()
                     };
                     let disk = Arc::clone(&self.disk);
-                    Writer::create(disk, &dir, info, Arc::clone(schema), self.options.layout)?
+                    SegmentWriter::create(disk, &dir, info, Arc::clone(schema), self.options.layout)?
                 }
             };
             let open = writer.insert(open);

@@ -47,7 +47,7 @@ use arrow::ipc::root_as_schema;
 
 use super::damage::Damage;
 use super::ipc::contained;
-use super::retention::{Reading, Retention, Retired, Up};
+use super::retention::{ClockReading, Retention, Retired, Up};
 use super::{AHEAD_US, EventTime, Lsn, TopicChange, TopicId, TopicSpec};
 
 pub const FORMAT_VERSION: u32 = 4;
@@ -97,19 +97,19 @@ pub struct FileHeader {
     pub last_timestamp_us: i64,
     pub last_crc: u32,
     /// `None` from versions that did not say.
-    pub made: Option<Made>,
+    pub made: Option<FileOrigin>,
 }
 
 /// What was so when a file was made.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Made {
+pub struct FileOrigin {
     /// Where the clock of retention stood.
-    pub clock: Reading,
+    pub clock: ClockReading,
     /// The size that it was made with; a large group may have made it larger.
     pub bytes: u64,
 }
 
-impl Made {
+impl FileOrigin {
     fn put(&self, out: &mut [u8]) {
         let up = self.clock.up.unwrap_or(Up { boot: 0, us: 0 });
         let fields = [
@@ -124,10 +124,10 @@ impl Made {
         }
     }
 
-    fn get(bytes: &[u8]) -> Made {
+    fn get(bytes: &[u8]) -> FileOrigin {
         let (boot, us) = (u64_at(bytes, 0), u64_at(bytes, 8) as i64);
-        Made {
-            clock: Reading {
+        FileOrigin {
+            clock: ClockReading {
                 at_us: u64_at(bytes, 16) as i64,
                 now_us: u64_at(bytes, 24) as i64,
                 up: (boot != 0).then_some(Up { boot, us }),
@@ -190,7 +190,7 @@ impl FileHeader {
                 if crc32c::crc32c(part) != u32_at(bytes, MADE_CRC_AT) {
                     return Err(Damage::FileHeader);
                 }
-                Some(Made::get(part))
+                Some(FileOrigin::get(part))
             }
         };
         Ok(FileHeader {
@@ -672,7 +672,7 @@ impl<'a> FrameBytes<'a> {
             }),
             5 => {
                 let _lsn = self.u64()?;
-                let reading = Reading {
+                let reading = ClockReading {
                     at_us: self.i64()?,
                     now_us: self.i64()?,
                     up: None,

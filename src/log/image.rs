@@ -25,7 +25,7 @@ use crate::storage::Disk;
 
 use super::damage::Damage;
 use super::frame::{decode_schema, decode_spec, encode_schema, encode_spec};
-use super::retention::Reading;
+use super::retention::ClockReading;
 use super::segment::{SegmentInfo, decode_chunk, encode_chunk};
 use super::wal::Position;
 use super::{Chunk, LogError, Lsn, TopicSpec};
@@ -74,7 +74,7 @@ pub struct Image {
     /// LSN and id of segment files that commits adopted and that an older image may need, whether or not this one does.
     pub adopted: Vec<(Lsn, u64)>,
     /// Where the clock of retention stood.
-    pub retention: Option<Reading>,
+    pub retention: Option<ClockReading>,
     /// In commit order.
     pub catalog: Vec<(Lsn, Vec<u8>)>,
     pub topics: Vec<TopicImage>,
@@ -87,7 +87,7 @@ struct Manifest {
     #[serde(default)]
     adopted: Vec<(Lsn, u64)>,
     #[serde(default)]
-    retention: Option<Reading>,
+    retention: Option<ClockReading>,
     /// LSN and bytes of each record.
     catalog: Vec<(Lsn, usize)>,
     topics: Vec<TopicRecord>,

@@ -42,13 +42,13 @@ pub fn read_stream(mut bytes: Buffer) -> Result<RecordBatch, Damage> {
 }
 
 /// A message's metadata, and what follows the message.
-pub struct Message<'a> {
+pub struct IpcMessage<'a> {
     pub metadata: &'a [u8],
     rest: &'a [u8],
 }
 
 /// Looks at the message that `bytes` begin with. `None` at the end of a stream.
-pub fn check_message(bytes: &[u8]) -> Result<Option<Message<'_>>, Damage> {
+pub fn check_message(bytes: &[u8]) -> Result<Option<IpcMessage<'_>>, Damage> {
     let Some((prefix, rest)) = bytes.split_first_chunk::<PREFIX_BYTES>() else {
         return Ok(None);
     };
@@ -77,5 +77,5 @@ pub fn check_message(bytes: &[u8]) -> Result<Option<Message<'_>>, Damage> {
             }
         }
     }
-    Ok(Some(Message { metadata, rest: after }))
+    Ok(Some(IpcMessage { metadata, rest: after }))
 }

@@ -21,7 +21,7 @@ use std::thread::JoinHandle;
 
 use crate::storage::{Disk, DiskFile};
 
-use super::recovery::Outcome;
+use super::recovery::RecoveryOutcome;
 use super::{LogError, Lsn};
 
 /// Name in the data directory.
@@ -111,7 +111,7 @@ pub fn missing(reached: Option<Lsn>, newest: Lsn, end: (PathBuf, u64)) -> Option
 }
 
 /// Holds what a start found in the log of `wal_dir` against the mark, and says what is not known.
-pub fn check(disk: &dyn Disk, dir: &Path, outcome: &Outcome, wal_dir: &Path) -> Result<(), LogError> {
+pub fn check(disk: &dyn Disk, dir: &Path, outcome: &RecoveryOutcome, wal_dir: &Path) -> Result<(), LogError> {
     let newest = outcome.position.last_lsn;
     let reached = match read(disk, dir) {
         Err(error @ LogError::Damaged { .. }) => {

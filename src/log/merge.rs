@@ -15,7 +15,7 @@ use crate::storage::Disk;
 
 use super::LogError;
 use super::columns::conform;
-use super::segment::{Layout, Segment, SegmentInfo, Writer};
+use super::segment::{Layout, Segment, SegmentInfo, SegmentWriter};
 
 /// Settings of merging.
 #[derive(Clone, Copy, Debug)]
@@ -84,7 +84,7 @@ pub fn merge(
         adoption: None,
         ..first.clone()
     };
-    let mut writer = Writer::create(disk, dir, info, Arc::clone(schema), layout)?;
+    let mut writer = SegmentWriter::create(disk, dir, info, Arc::clone(schema), layout)?;
     for segment in segments {
         for batch in 0..segment.index()?.entries.len() {
             let mut chunk = segment.load(batch, None)?;

@@ -62,7 +62,7 @@ pub use space::DiskStats;
 pub use spill::{SpillWriter, Spilled};
 pub use tail::{PartitionStats, TopicStats};
 
-use facade::Shared;
+use facade::LogShared;
 
 /// Position of a commit in the one commit log. 0 is before the first commit.
 pub type Lsn = u64;
@@ -110,36 +110,36 @@ pub struct Append {
     pub topic: TopicId,
     pub schema_id: u32,
     pub partition: u32,
-    pub rows: Rows,
+    pub rows: AppendRows,
 }
 
 /// Rows that are to be appended: in memory, or in a file that the commit adopts.
 #[derive(Clone, Debug)]
-pub enum Rows {
+pub enum AppendRows {
     Memory(RecordBatch),
     Spilled(Arc<Spilled>),
 }
 
-impl Rows {
+impl AppendRows {
     pub fn count(&self) -> u64 {
         match self {
-            Rows::Memory(rows) => rows.num_rows() as u64,
-            Rows::Spilled(spilled) => spilled.rows(),
+            AppendRows::Memory(rows) => rows.num_rows() as u64,
+            AppendRows::Spilled(spilled) => spilled.rows(),
         }
     }
 
     /// Those in memory.
     pub fn memory(&self) -> Option<&RecordBatch> {
         match self {
-            Rows::Memory(rows) => Some(rows),
-            Rows::Spilled(_) => None,
+            AppendRows::Memory(rows) => Some(rows),
+            AppendRows::Spilled(_) => None,
         }
     }
 }
 
-impl From<RecordBatch> for Rows {
-    fn from(rows: RecordBatch) -> Rows {
-        Rows::Memory(rows)
+impl From<RecordBatch> for AppendRows {
+    fn from(rows: RecordBatch) -> AppendRows {
+        AppendRows::Memory(rows)
     }
 }
 
@@ -230,7 +230,7 @@ pub struct Chunk {
 
 /// The hidden columns of a topic.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-pub enum SystemColumn {
+pub enum HiddenColumn {
     /// `_partition`, Int32
     Partition,
     /// `_offset`, Int64
@@ -243,22 +243,22 @@ pub enum SystemColumn {
     Watermark,
 }
 
-impl SystemColumn {
-    pub const ALL: [SystemColumn; 5] = [
-        SystemColumn::Partition,
-        SystemColumn::Offset,
-        SystemColumn::Timestamp,
-        SystemColumn::Lsn,
-        SystemColumn::Watermark,
+impl HiddenColumn {
+    pub const ALL: [HiddenColumn; 5] = [
+        HiddenColumn::Partition,
+        HiddenColumn::Offset,
+        HiddenColumn::Timestamp,
+        HiddenColumn::Lsn,
+        HiddenColumn::Watermark,
     ];
 
     pub fn name(self) -> &'static str {
         match self {
-            SystemColumn::Partition => "_partition",
-            SystemColumn::Offset => "_offset",
-            SystemColumn::Timestamp => "_timestamp",
-            SystemColumn::Lsn => "_lsn",
-            SystemColumn::Watermark => "_watermark",
+            HiddenColumn::Partition => "_partition",
+            HiddenColumn::Offset => "_offset",
+            HiddenColumn::Timestamp => "_timestamp",
+            HiddenColumn::Lsn => "_lsn",
+            HiddenColumn::Watermark => "_watermark",
         }
     }
 }

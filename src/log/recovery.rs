@@ -36,7 +36,7 @@ use super::frame::{
 };
 use super::image::Image;
 use super::publish::{adopt_segment, apply_ddl, push_rows};
-use super::retention::{Follower, Reading};
+use super::retention::{ClockReading, Follower};
 use super::rows::Decoder;
 use super::runs::{chunk_runs, newer_event, newest_event};
 use super::segment::Segment;
@@ -50,7 +50,7 @@ use super::{Chunk, LogError, Lsn, Run, TopicId};
 const GATHER_ROWS: usize = 8192;
 
 /// What a recovery found.
-pub struct Outcome {
+pub struct RecoveryOutcome {
     pub position: Position,
     pub catalog: Vec<(Lsn, Vec<u8>)>,
     pub rows: u64,
@@ -59,7 +59,7 @@ pub struct Outcome {
     /// The newest frame is the seal of an orderly stop (or there is nothing yet).
     pub clean: bool,
     /// Where the clock of retention stood.
-    pub retention: Option<Reading>,
+    pub retention: Option<ClockReading>,
     /// Watermark of each topic that has one.
     pub watermarks: HashMap<TopicId, i64>,
     /// None if there is no file.
@@ -68,7 +68,7 @@ pub struct Outcome {
     pub strays: Vec<LogError>,
 }
 
-impl Outcome {
+impl RecoveryOutcome {
     /// The newest file of the log in `dir`, and where the log ends in it.
     pub fn end(&self, dir: &Path) -> (PathBuf, u64) {
         let Position { sequence, end, .. } = self.position;
@@ -109,7 +109,7 @@ struct Frame {
 
 /// What a recovery found before it met damage.
 pub struct Salvage {
-    pub outcome: Outcome,
+    pub outcome: RecoveryOutcome,
     /// Where the outcome's position is in its file, not rounded up to the next group.
     pub end: u64,
     /// Behind the position: damage to what was acknowledged.
@@ -126,7 +126,7 @@ pub fn recover(
     tail: &Tail,
     image: Option<&Image>,
     adopt: Adopt<'_>,
-) -> Result<Outcome, LogError> {
+) -> Result<RecoveryOutcome, LogError> {
     let salvage = salvage(disk, dir, tail, image, adopt)?;
     match salvage.damage {
         Some(damage) => Err(damage),
@@ -158,7 +158,7 @@ pub fn salvage(
         gathered: HashMap::new(),
         moved: Vec::new(),
         clock: Follower::from(image.and_then(|image| image.retention)),
-        outcome: Outcome {
+        outcome: RecoveryOutcome {
             position: start.unwrap_or_default(),
             catalog: image.map(|image| image.catalog.clone()).unwrap_or_default(),
             rows: offsets.sum(),
@@ -184,7 +184,7 @@ pub fn salvage(
         let corrupt = |damage: Damage| file.corrupt(end.end, end.last_lsn, damage);
         replay.flush_all().map_err(corrupt)?;
     }
-    let outcome = Outcome {
+    let outcome = RecoveryOutcome {
         retention: replay.clock.stood,
         ..replay.outcome
     };
@@ -696,7 +696,7 @@ struct Replay<'a> {
     moved: Vec<(TopicId, Lsn, i64)>,
     /// Where the clock of retention stands.
     clock: Follower,
-    outcome: Outcome,
+    outcome: RecoveryOutcome,
 }
 
 impl Replay<'_> {
@@ -771,7 +771,7 @@ impl Replay<'_> {
         Ok(())
     }
 
-    fn topic(&self, place: &Placement) -> Result<Arc<super::tail::Topic>, Damage> {
+    fn topic(&self, place: &Placement) -> Result<Arc<super::tail::TopicTail>, Damage> {
         let topic = self.tail.topic(place.topic);
         let topic = topic.map_err(|_| Damage::Contents("rows of an unknown topic"))?;
         let spec = topic.spec();

@@ -31,8 +31,8 @@ use super::frame::{
 use super::image::{self, Image};
 use super::mark;
 use super::recovery::{Salvage, salvage};
-use super::retention::Reading;
-use super::segment::{self, Entry, Segment, SegmentInfo, Writer};
+use super::retention::ClockReading;
+use super::segment::{self, Entry, Segment, SegmentInfo, SegmentWriter};
 use super::spill::Adopted;
 use super::tail::Tail;
 use super::wal::{self, Position};
@@ -294,7 +294,7 @@ impl Shop<'_> {
     fn renewed(&self, plan: &Plan) -> Result<Image, LogError> {
         let (tail, salvage, _) = self.replay(plan.image)?;
         let position = salvage.outcome.position;
-        let stood = Reading {
+        let stood = ClockReading {
             at_us: position.last_timestamp_us,
             now_us: position.last_timestamp_us,
             up: None,
@@ -589,7 +589,8 @@ impl Shop<'_> {
             };
             *next_segment += 1;
             let schema = Arc::clone(&found.segment.schema);
-            let mut writer = Writer::create(Arc::clone(self.disk), &self.path(SEGMENTS_DIR), info, schema, layout)?;
+            let mut writer =
+                SegmentWriter::create(Arc::clone(self.disk), &self.path(SEGMENTS_DIR), info, schema, layout)?;
             for (batch, _) in entries {
                 writer.push(found.segment.load(*batch, None)?)?;
             }

@@ -36,7 +36,7 @@ pub struct Retention {
 
 /// Where the clock of retention stood, microseconds.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
-pub struct Reading {
+pub struct ClockReading {
     pub at_us: i64,
     /// What the machine's clock said then.
     pub now_us: i64,
@@ -64,14 +64,14 @@ impl Up {
 /// Follows the clock of retention through a log that is read back.
 #[derive(Default)]
 pub struct Follower {
-    pub stood: Option<Reading>,
+    pub stood: Option<ClockReading>,
     /// The start of the machine that the file being read is from.
     boot: Option<u64>,
 }
 
 impl Follower {
     /// From an image, if there is one.
-    pub fn from(image: Option<Reading>) -> Follower {
+    pub fn from(image: Option<ClockReading>) -> Follower {
         Follower {
             stood: image,
             boot: None,
@@ -79,16 +79,16 @@ impl Follower {
     }
 
     /// A file begins, in whose header it stood so; or the log goes on in it after an image.
-    pub fn enter(&mut self, made: Option<Reading>) {
+    pub fn enter(&mut self, made: Option<ClockReading>) {
         self.boot = made.and_then(|made| made.up).map(|up| up.boot);
         if let Some(made) = made {
             self.record(made);
-            self.stood = self.stood.map(|stood| Reading { up: made.up, ..stood });
+            self.stood = self.stood.map(|stood| ClockReading { up: made.up, ..stood });
         }
     }
 
     /// The same for the file that the image's position is in.
-    pub fn resume(&mut self, made: Option<Reading>) {
+    pub fn resume(&mut self, made: Option<ClockReading>) {
         self.boot = made.and_then(|made| made.up).map(|up| up.boot);
     }
 
@@ -96,7 +96,7 @@ impl Follower {
     pub fn frame(&mut self, timestamp_us: i64, up_us: Option<i64>) {
         let up = self.boot.zip(up_us).map(|(boot, us)| Up { boot, us });
         let Some(stood) = self.stood else {
-            self.stood = Some(Reading {
+            self.stood = Some(ClockReading {
                 at_us: timestamp_us,
                 now_us: timestamp_us,
                 up,
@@ -107,7 +107,7 @@ impl Follower {
             (Some(before), Some(up)) if before.boot == up.boot => up.us.saturating_sub(before.us).max(0),
             _ => 0,
         };
-        self.stood = Some(Reading {
+        self.stood = Some(ClockReading {
             at_us: stood.at_us.max(stood.at_us.saturating_add(passed_us).min(timestamp_us)),
             now_us: stood.now_us.saturating_add(passed_us).max(timestamp_us),
             up: up.or(stood.up.filter(|before| Some(before.boot) == self.boot)),
@@ -115,10 +115,10 @@ impl Follower {
     }
 
     /// It is known to have stood there.
-    pub fn record(&mut self, reading: Reading) {
+    pub fn record(&mut self, reading: ClockReading) {
         self.stood = Some(match self.stood {
             None => reading,
-            Some(stood) => Reading {
+            Some(stood) => ClockReading {
                 at_us: stood.at_us.max(reading.at_us),
                 now_us: stood.now_us.max(reading.now_us),
                 up: stood.up,
@@ -130,7 +130,7 @@ impl Follower {
 /// What goes: the first offset of partitions from here on. Those that are not named stay as they are.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Retired {
-    pub reading: Reading,
+    pub reading: ClockReading,
     pub starts: Vec<(TopicId, u32, u64)>,
 }
 
@@ -198,7 +198,7 @@ impl Drop for Pin {
 
 impl RetentionClock {
     /// Goes on from where it stood in a log whose newest commit is from `newest_us`; a new one begins now.
-    pub fn start(clock: SharedClock, stood: Option<Reading>, newest_us: i64) -> RetentionClock {
+    pub fn start(clock: SharedClock, stood: Option<ClockReading>, newest_us: i64) -> RetentionClock {
         let now_us = clock.now_us();
         let at_us = match stood {
             None => now_us,
@@ -225,7 +225,7 @@ impl RetentionClock {
     }
 
     /// Where it stands; `newest_us` is the append time of the newest commit.
-    pub fn read(&self, newest_us: i64) -> Reading {
+    pub fn read(&self, newest_us: i64) -> ClockReading {
         let now_us = self.clock.now_us();
         let mut hand = self.hand.lock();
         let monotonic_us = self.clock.monotonic_us();
@@ -234,7 +234,7 @@ impl RetentionClock {
         hand.at_us = hand.at_us.max(reached_us);
         hand.monotonic_us = monotonic_us;
         let boot = self.clock.boot();
-        Reading {
+        ClockReading {
             at_us: hand.at_us,
             now_us: now_us.max(newest_us),
             up: (boot != 0).then_some(Up { boot, us: monotonic_us }),
@@ -260,14 +260,14 @@ impl RetentionClock {
     }
 
     /// Where it stands, but not past anybody who reads: up to there rows may go.
-    pub fn released(&self, newest_us: i64) -> Reading {
+    pub fn released(&self, newest_us: i64) -> ClockReading {
         let mut pins = self.pins.lock();
         let reading = self.read(newest_us);
         let idle_before_us = self.clock.monotonic_us().saturating_sub(PIN_IDLE_US_MAX);
         pins.held
             .retain(|_, pin| pin.idle_since_us.is_none_or(|since_us| since_us > idle_before_us));
         let pinned_us = pins.held.values().map(|pin| pin.at_us).min().unwrap_or(i64::MAX);
-        Reading {
+        ClockReading {
             at_us: reading.at_us.min(pinned_us),
             ..reading
         }
@@ -365,7 +365,7 @@ mod tests {
 
     #[test]
     fn a_stop_counts_unless_it_is_unbelievable() {
-        let stood = Reading {
+        let stood = ClockReading {
             at_us: NOW_US - 10,
             now_us: NOW_US,
             up: None,
@@ -379,7 +379,7 @@ mod tests {
         assert_eq!(started(NOW_US - DAY_US, stood), NOW_US - 10);
         assert_eq!(started(NOW_US + 32 * DAY_US, stood), NOW_US - 10);
         // The machine is still up: what has passed is known.
-        let up = |boot, us| Reading {
+        let up = |boot, us| ClockReading {
             up: Some(Up { boot, us }),
             ..stood
         };
@@ -390,7 +390,7 @@ mod tests {
 
     #[test]
     fn a_log_is_followed_by_the_time_that_passed() {
-        let made = Reading {
+        let made = ClockReading {
             at_us: NOW_US,
             now_us: NOW_US,
             up: Some(Up { boot: 7, us: 1000 }),
@@ -404,7 +404,7 @@ mod tests {
         follower.frame(NOW_US + DAY_US, Some(1030));
         assert_eq!(follower.stood.map(|stood| stood.at_us), Some(NOW_US + 25));
         // A stop, by the next file's header.
-        follower.enter(Some(Reading {
+        follower.enter(Some(ClockReading {
             at_us: NOW_US + 500,
             now_us: NOW_US + 500,
             up: Some(Up { boot: 8, us: 10 }),

@@ -56,7 +56,7 @@ use super::{Chunk, LogError, Lsn, Run, TopicId};
 
 mod writer;
 
-pub use writer::Writer;
+pub use writer::SegmentWriter;
 
 const FORMAT_VERSION: u32 = 2;
 const HEADER_BYTES: u64 = 64;

@@ -30,7 +30,7 @@ use super::extent::{Extent, Stored};
 use super::flusher::{FlushOptions, FlushState};
 use super::frame::{AdoptedFile, BlockRun, Placement, ROW_BYTES_MAX};
 use super::image::Image;
-use super::segment::{self, Adoption, Index, Layout, Segment, SegmentInfo, Writer};
+use super::segment::{self, Adoption, Index, Layout, Segment, SegmentInfo, SegmentWriter};
 use super::{Chunk, Log, LogError, Run, TopicId, TopicSpec};
 
 /// A file with more rows is ended, however small they are.
@@ -52,7 +52,7 @@ impl std::fmt::Debug for Home {
 /// Writes rows of one partition to a file that a commit may adopt. Dropped, it removes the file.
 #[derive(Debug)]
 pub struct SpillWriter {
-    writer: Writer,
+    writer: SegmentWriter,
     claim: FileClaim,
     home: Home,
     info: SegmentInfo,
@@ -79,7 +79,7 @@ impl SpillWriter {
             flush,
         };
         let info = SegmentInfo::begun(id, topic, partition, schema_id, 0);
-        let writer = Writer::create(disk, dir, info.clone(), Arc::clone(&schema), layout)?;
+        let writer = SegmentWriter::create(disk, dir, info.clone(), Arc::clone(&schema), layout)?;
         Ok(SpillWriter {
             writer,
             claim,

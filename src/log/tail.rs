@@ -112,7 +112,7 @@ struct TailState {
 }
 
 /// The rows of one topic.
-pub struct Topic {
+pub struct TopicTail {
     state: RwLock<TailState>,
     /// Rows whose event times were too far ahead to move the watermark.
     ahead: AtomicU64,
@@ -244,10 +244,10 @@ pub fn merge_runs(chunks: &[Chunk]) -> Vec<Run> {
     runs
 }
 
-impl Topic {
-    pub fn new(spec: Arc<TopicSpec>, total_bytes: Arc<AtomicUsize>) -> Topic {
+impl TopicTail {
+    pub fn new(spec: Arc<TopicSpec>, total_bytes: Arc<AtomicUsize>) -> TopicTail {
         let partitions = (0..spec.partitions).map(|_| Partition::default()).collect();
-        Topic {
+        TopicTail {
             state: RwLock::new(TailState {
                 schemas: vec![(spec.schema_id, Arc::clone(&spec.schema))],
                 spec,
@@ -267,7 +267,7 @@ impl Topic {
         lsn: Lsn,
         total_bytes: Arc<AtomicUsize>,
         mut segment: impl FnMut(&super::segment::SegmentInfo, &SchemaRef) -> Arc<Segment>,
-    ) -> Topic {
+    ) -> TopicTail {
         let schema = |id: u32| {
             let found = image.schemas.iter().find(|(known, _)| *known == id);
             found.map_or(&image.spec.schema, |(_, schema)| schema)
@@ -294,7 +294,7 @@ impl Topic {
             partitions.iter().map(|partition| partition.bytes).sum(),
             Ordering::Relaxed,
         );
-        Topic {
+        TopicTail {
             state: RwLock::new(TailState {
                 spec: Arc::clone(&image.spec),
                 schemas: image.schemas.clone(),
@@ -336,7 +336,7 @@ impl Topic {
     }
 
     /// The topic as it is now, for an image, with the segments themselves. From here on its present chunks stay as they
-    /// are until [`Topic::replace`]. The caller is the one writer.
+    /// are until [`TopicTail::replace`]. The caller is the one writer.
     pub fn capture(&self) -> (TopicImage, Vec<Vec<Arc<Segment>>>) {
         let mut state = self.settle();
         let state = &mut *state;
@@ -540,7 +540,7 @@ impl Topic {
     }
 
     /// Takes over a segment that a commit adopted, at the end of its partition. The caller is the one writer. `event` as
-    /// for [`Topic::push`].
+    /// for [`TopicTail::push`].
     pub fn adopt(&self, segment: Arc<Segment>, event: Option<(i64, i64)>) {
         let mut state = self.state.write();
         let state = &mut *state;
@@ -755,7 +755,7 @@ fn check_reader(reader: &Reader, spec: &TopicSpec) -> Result<(), LogError> {
     Ok(())
 }
 
-impl Drop for Topic {
+impl Drop for TopicTail {
     fn drop(&mut self) {
         let state = self.state.get_mut();
         let bytes = state.partitions.iter().map(|partition| partition.bytes).sum();
@@ -770,12 +770,12 @@ pub struct Tail {
     retains: AtomicBool,
     /// Segments have gone that images may still name.
     left: AtomicBool,
-    topics: RwLock<HashMap<TopicId, Arc<Topic>>>,
+    topics: RwLock<HashMap<TopicId, Arc<TopicTail>>>,
     total_bytes: Arc<AtomicUsize>,
 }
 
 impl Tail {
-    pub fn topic(&self, id: TopicId) -> Result<Arc<Topic>, LogError> {
+    pub fn topic(&self, id: TopicId) -> Result<Arc<TopicTail>, LogError> {
         let topics = self.topics.read();
         let topic = topics.get(&id).ok_or(LogError::UnknownTopic { topic: id })?;
         Ok(Arc::clone(topic))
@@ -812,7 +812,7 @@ impl Tail {
 
     pub fn create(&self, spec: Arc<TopicSpec>) {
         self.note(&spec);
-        let topic = Arc::new(Topic::new(Arc::clone(&spec), Arc::clone(&self.total_bytes)));
+        let topic = Arc::new(TopicTail::new(Arc::clone(&spec), Arc::clone(&self.total_bytes)));
         let previous = self.topics.write().insert(spec.id, topic);
         assert!(previous.is_none(), "topic ids are never reused");
     }
@@ -825,7 +825,7 @@ impl Tail {
         segment: impl FnMut(&super::segment::SegmentInfo, &SchemaRef) -> Arc<Segment>,
     ) {
         self.note(&image.spec);
-        let topic = Topic::from_image(image, lsn, Arc::clone(&self.total_bytes), segment);
+        let topic = TopicTail::from_image(image, lsn, Arc::clone(&self.total_bytes), segment);
         self.topics.write().insert(image.spec.id, Arc::new(topic));
     }
 
@@ -838,7 +838,7 @@ impl Tail {
     }
 
     /// In no order.
-    pub fn topics(&self) -> Vec<(TopicId, Arc<Topic>)> {
+    pub fn topics(&self) -> Vec<(TopicId, Arc<TopicTail>)> {
         let topics = self.topics.read();
         topics.iter().map(|(id, topic)| (*id, Arc::clone(topic))).collect()
     }

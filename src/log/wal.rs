@@ -25,8 +25,8 @@ use serde::{Deserialize, Serialize};
 use crate::storage::{Disk, DiskFile};
 
 use super::frame::{
-    FILE_HEADER_BYTES, FRAME_ALIGNMENT, FRAME_BYTES_MAX, FRAME_HEADER_BYTES, FileHeader, FrameHeader, FrameKind,
-    GROUP_ALIGNMENT, Made,
+    FILE_HEADER_BYTES, FRAME_ALIGNMENT, FRAME_BYTES_MAX, FRAME_HEADER_BYTES, FileHeader, FileOrigin, FrameHeader,
+    FrameKind, GROUP_ALIGNMENT,
 };
 use super::retention::RetentionClock;
 use super::{LogError, Lsn};
@@ -394,7 +394,7 @@ impl Wal {
             last_lsn: self.position.last_lsn,
             last_timestamp_us: self.position.last_timestamp_us,
             last_crc: self.position.last_crc,
-            made: Some(Made {
+            made: Some(FileOrigin {
                 clock: self.retention.read(self.position.last_timestamp_us),
                 bytes: prepared.size,
             }),
@@ -543,7 +543,7 @@ pub fn seal_at(file: &dyn DiskFile, from: u64, position: &Position) -> io::Resul
     if let Ok(copied) = FileHeader::decode(&head)
         && let Some(made) = copied.made
     {
-        let made = Some(Made { bytes: 0, ..made });
+        let made = Some(FileOrigin { bytes: 0, ..made });
         file.write_at(0, &[&FileHeader { made, ..copied }.encode()])?;
     }
     let header = FrameHeader {

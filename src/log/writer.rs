@@ -23,7 +23,7 @@ use super::publish::{adopt_segment, append_rows, apply_ddl, push_rows};
 use super::runs::{chunk_runs, newest_event};
 use super::sequencer::{BlockDraft, FrameDraft, Group, Standing};
 use super::wal::{GroupBuffer, Wal};
-use super::{Chunk, LogError, Lsn, Shared};
+use super::{Chunk, LogError, LogShared, Lsn};
 
 /// The clock of retention is recorded when it has moved by this part of a topic's retention: a crash sets it back by no more.
 const RETIRED_SHARE: i64 = 1000;
@@ -76,7 +76,7 @@ impl Pen {
     }
 
     /// Writes what has queued as one group, and has rows flushed when it is time. False if the log has failed.
-    pub fn write(&mut self, shared: &Shared) -> bool {
+    pub fn write(&mut self, shared: &LogShared) -> bool {
         let group = {
             let mut sequencer = shared.sequencer.lock();
             if !sequencer.has_work() {
@@ -93,7 +93,7 @@ impl Pen {
     }
 
     /// Writes one group. False if the log has failed.
-    pub fn write_group(&mut self, shared: &Shared, group: Group) -> bool {
+    pub fn write_group(&mut self, shared: &LogShared, group: Group) -> bool {
         let _unwinding = Unwinding(shared);
         shared.contended.store(group.commits > 1, Ordering::Relaxed);
         let result = commit(shared, &mut self.wal, group);
@@ -107,7 +107,7 @@ impl Pen {
     }
 
     /// Records what goes by retention, if it is time to look after it, and has the files of what went removed.
-    pub fn retire_in_time(&mut self, shared: &Shared) -> bool {
+    pub fn retire_in_time(&mut self, shared: &LogShared) -> bool {
         let monotonic_us = shared.clock.monotonic_us();
         if monotonic_us - self.retired_us < shared.options.retire_every_us || !shared.retires() {
             return true;
@@ -145,7 +145,7 @@ impl Pen {
     }
 
     /// Merges segments, once nothing has been written for a while.
-    fn merge_in_time(&mut self, shared: &Shared) {
+    fn merge_in_time(&mut self, shared: &LogShared) {
         let quiet = Duration::from_millis(shared.options.flush.merge.after_ms);
         if shared.flush.mergeable.load(Ordering::Acquire)
             && self.written_at.elapsed() >= quiet
@@ -155,7 +155,7 @@ impl Pen {
         }
     }
 
-    fn begin_merge(&mut self, shared: &Shared) {
+    fn begin_merge(&mut self, shared: &LogShared) {
         if let Some(flushing) = &mut self.flushing {
             self.merged_at = Some(Instant::now());
             (self.captured_bytes, self.captured_at) = (self.wal.total_bytes(), Instant::now());
@@ -167,7 +167,7 @@ impl Pen {
     }
 
     /// Merges segments although there is no quiet, if they have waited for long.
-    fn merge_at_last(&mut self, shared: &Shared) {
+    fn merge_at_last(&mut self, shared: &LogShared) {
         let MergeOptions {
             after_ms, latest_ms, ..
         } = shared.options.flush.merge;
@@ -185,7 +185,7 @@ impl Pen {
         }
     }
 
-    fn end_write(&mut self, shared: &Shared, result: Result<(), (std::io::Error, Waiters)>) -> bool {
+    fn end_write(&mut self, shared: &LogShared, result: Result<(), (std::io::Error, Waiters)>) -> bool {
         let position = self.wal.position();
         shared.flush.wal_files.lock().insert(position.sequence, position.end);
         shared.space.look_in_time(Some(self.wal.total_bytes()));
@@ -201,7 +201,7 @@ impl Pen {
     }
 
     /// Has it marked how far the log has reached, if the last mark is old enough; else once it is.
-    fn mark_in_time(&mut self, shared: &Shared, now: Instant) {
+    fn mark_in_time(&mut self, shared: &LogShared, now: Instant) {
         let (lsn, every_ms) = (self.wal.position().last_lsn, shared.options.mark_every_ms);
         let Some(marker) = self.marker.as_mut().filter(|_| every_ms < u64::MAX) else {
             return;
@@ -221,7 +221,7 @@ impl Pen {
         }
     }
 
-    fn flush_in_time(&mut self, shared: &Shared) {
+    fn flush_in_time(&mut self, shared: &LogShared) {
         if self.is_time(shared)
             && let Some(flushing) = &mut self.flushing
         {
@@ -231,7 +231,7 @@ impl Pen {
     }
 
     /// Seals what was written, once nothing has been for a while, and tries a flush that failed again.
-    fn idle(&mut self, shared: &Shared) -> bool {
+    fn idle(&mut self, shared: &LogShared) -> bool {
         let quiet = Duration::from_millis(shared.options.seal_after_ms);
         if self.wal.is_sealed() || self.written_at.elapsed() < quiet {
             self.mark_in_time(shared, Instant::now());
@@ -245,7 +245,7 @@ impl Pen {
     }
 
     /// The end: if it is an orderly one, rows are flushed and the log is sealed.
-    fn stop(&mut self, shared: &Shared, clean: bool) {
+    fn stop(&mut self, shared: &LogShared, clean: bool) {
         let flushing = self.flushing.take();
         if !clean {
             return;
@@ -268,7 +268,7 @@ impl Pen {
     }
 
     /// Whether enough rows are in memory, or enough bytes were written, for a flush.
-    fn is_time(&self, shared: &Shared) -> bool {
+    fn is_time(&self, shared: &LogShared) -> bool {
         let options = &shared.options;
         let written = self.wal.total_bytes() - self.captured_bytes;
         if shared.flush.busy.load(Ordering::Acquire) {
@@ -283,7 +283,7 @@ impl Pen {
 }
 
 /// A broken invariant while commits are put in order or written must not leave a log that takes more of them (L4).
-pub struct Unwinding<'a>(pub &'a Shared);
+pub struct Unwinding<'a>(pub &'a LogShared);
 
 impl Drop for Unwinding<'_> {
     fn drop(&mut self) {
@@ -294,7 +294,7 @@ impl Drop for Unwinding<'_> {
 }
 
 /// The writer's thread; ends when the log is closed or has failed, whatever the reason: a panic fails it, too.
-pub fn run(shared: &Shared) {
+pub fn run(shared: &LogShared) {
     if let Err(panic) = panics::catch(|| write_all(shared)) {
         poison(shared, panic.message.clone(), Vec::new());
         let mut pen = shared.pen.lock();
@@ -302,7 +302,7 @@ pub fn run(shared: &Shared) {
     }
 }
 
-fn write_all(shared: &Shared) {
+fn write_all(shared: &LogShared) {
     loop {
         let work = next(shared);
         let mut pen = shared.pen.lock();
@@ -324,7 +324,7 @@ fn write_all(shared: &Shared) {
     }
 }
 
-fn capture(shared: &Shared, wal: &Wal) -> Capture {
+fn capture(shared: &LogShared, wal: &Wal) -> Capture {
     let position = wal.position();
     let retention = shared.retention.read(position.last_timestamp_us);
     let captured = Capture::take(&shared.tail, position, retention, shared.catalog.lock().clone());
@@ -335,7 +335,7 @@ fn capture(shared: &Shared, wal: &Wal) -> Capture {
 }
 
 /// Waits for work. Quiet for `seal_after_ms` with something unsealed is work, too.
-fn next(shared: &Shared) -> WriterWork {
+fn next(shared: &LogShared) -> WriterWork {
     let mut sequencer = shared.sequencer.lock();
     let mut lingers_until: Option<Instant> = None;
     loop {
@@ -398,7 +398,7 @@ fn next(shared: &Shared) -> WriterWork {
 
 type Waiters = Vec<super::sequencer::Waiter>;
 
-fn commit(shared: &Shared, wal: &mut Wal, group: Group) -> Result<(), (std::io::Error, Waiters)> {
+fn commit(shared: &LogShared, wal: &mut Wal, group: Group) -> Result<(), (std::io::Error, Waiters)> {
     let timestamp_us = shared.clock.now_us().max(wal.position().last_timestamp_us);
     let mut buffer = wal.buffer();
     for frame in &group.frames {
@@ -480,7 +480,7 @@ fn lay_out(frame: &FrameDraft, buffer: &mut GroupBuffer) {
 }
 
 fn publish(
-    shared: &Shared,
+    shared: &LogShared,
     last_lsn: super::Lsn,
     frames: Vec<FrameDraft>,
     watermarks: Vec<(super::TopicId, super::Lsn, i64)>,
@@ -542,12 +542,12 @@ fn finish(wal: &mut Wal) -> Result<(), LogError> {
 }
 
 /// Poisons the log: in-flight commits learn that their outcome is unknown, later ones are refused.
-fn fail(shared: &Shared, wal: &Wal, error: &str, waiters: Waiters) {
+fn fail(shared: &LogShared, wal: &Wal, error: &str, waiters: Waiters) {
     let reason = format!("could not write or sync file \"{}\": {error}", wal.path().display());
     poison(shared, reason, waiters);
 }
 
-fn poison(shared: &Shared, reason: String, waiters: Waiters) {
+fn poison(shared: &LogShared, reason: String, waiters: Waiters) {
     let queued = {
         let mut sequencer = shared.sequencer.lock();
         if matches!(sequencer.standing, Standing::Failed { .. }) && waiters.is_empty() && !sequencer.has_work() {

@@ -35,7 +35,7 @@ use crate::sql::shared;
 /// Time zones whose states are kept.
 const ZONES_MAX: usize = 64;
 
-pub struct Engine {
+pub struct QueryEngine {
     options: QueryOptions,
     runtime: Arc<RuntimeEnv>,
     /// Its memory, if it is held against the process.
@@ -44,8 +44,8 @@ pub struct Engine {
     limits: Optimizer,
 }
 
-impl Engine {
-    pub fn new(options: QueryOptions) -> Result<Engine, SqlError> {
+impl QueryEngine {
+    pub fn new(options: QueryOptions) -> Result<QueryEngine, SqlError> {
         let disk = match &options.spill_directory {
             Some(directory) => DiskManagerMode::Directories(vec![directory.clone()]),
             None => DiskManagerMode::Disabled,
@@ -62,7 +62,7 @@ impl Engine {
             .with_memory_pool(pool)
             .with_disk_manager_builder(DiskManagerBuilder::default().with_mode(disk))
             .build_arc()?;
-        Ok(Engine {
+        Ok(QueryEngine {
             options,
             runtime,
             measured,

@@ -20,16 +20,16 @@ use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_planner::{ExtensionPlanner, PhysicalPlanner};
 
 use super::prune::Pruning;
-use super::scan::{Piece, Scan, Source};
+use super::scan::{ColumnSource, Piece, TopicScan};
 use super::shared::SharedExec;
 use super::statistics::reached;
 use super::window::WindowExec;
-use super::{OwnWrites, ReadPoint, SystemRows, Topics, Written};
+use super::{OwnRows, OwnWrites, ReadPoint, SystemRows, Topics};
 use crate::catalog::{self, system};
 use crate::error::{SqlError, state};
-use crate::log::{Adoption, Chunk, Extent, Lsn, Reader, Rows, Run, Stored, SystemColumn, TopicId, conform};
+use crate::log::{Adoption, AppendRows, Chunk, Extent, HiddenColumn, Lsn, Reader, Run, Stored, TopicId, conform};
 use crate::sql::functions::fail;
-use crate::sql::shared::Shared;
+use crate::sql::shared::SharedQuery;
 use crate::sql::source::{RelationKind, RelationSource};
 use crate::sql::statement::Emit;
 use crate::sql::window::{Closing, Window};
@@ -65,7 +65,7 @@ impl Leaves {
     }
 
     /// How a query runs that places which are planned later read.
-    pub fn share(&self, query: &Shared, body: Arc<dyn ExecutionPlan>) {
+    pub fn share(&self, query: &SharedQuery, body: Arc<dyn ExecutionPlan>) {
         let exec = SharedExec::new(query, body);
         self.shared.lock().insert(query.number, exec);
     }
@@ -74,7 +74,7 @@ impl Leaves {
         &self,
         topic: &catalog::Topic,
         source: &RelationSource,
-        scan: &Scan,
+        scan: &TopicScan,
         filters: &[Expr],
     ) -> Result<(Vec<Piece>, String), SqlError> {
         let own = self.own_writes.get(&topic.oid);
@@ -177,7 +177,7 @@ impl Leaves {
     }
 
     /// A transaction's own rows come after those that are committed, as the next commit's would.
-    fn overlay(&self, reader: &Reader, extents: &mut Vec<Extent>, written: &Written) -> Result<(), SqlError> {
+    fn overlay(&self, reader: &Reader, extents: &mut Vec<Extent>, written: &OwnRows) -> Result<(), SqlError> {
         let mut next: HashMap<u32, u64> = HashMap::new();
         for extent in extents.iter() {
             let known = next.entry(extent.partition()).or_default();
@@ -187,8 +187,8 @@ impl Leaves {
         for (partition, rows) in written.rows.iter().filter(|(_, rows)| rows.count() > 0) {
             let offset = next.entry(*partition).or_default();
             let rows = match rows {
-                Rows::Memory(rows) => rows,
-                Rows::Spilled(spilled) => {
+                AppendRows::Memory(rows) => rows,
+                AppendRows::Spilled(spilled) => {
                     let adoption = Adoption {
                         lsn: self.lsn + 1,
                         timestamp_us: self.now_us,
@@ -240,7 +240,12 @@ impl Leaves {
     }
 
     /// Where the columns of a scan come from, by the relation's schema.
-    fn sources(&self, source: &RelationSource, projected: &SchemaRef, projection: Option<&[usize]>) -> Vec<Source> {
+    fn sources(
+        &self,
+        source: &RelationSource,
+        projected: &SchemaRef,
+        projection: Option<&[usize]>,
+    ) -> Vec<ColumnSource> {
         let user_columns = match &source.kind {
             RelationKind::Topic(topic) => topic.columns.len(),
             RelationKind::View(_) | RelationKind::System(_, _) => source.schema.fields().len(),
@@ -256,11 +261,11 @@ impl Leaves {
             .iter()
             .map(|&index| {
                 if index < user_columns {
-                    return Source::Column(index);
+                    return ColumnSource::Column(index);
                 }
                 let name = source.schema.field(index).name();
-                let hidden = SystemColumn::ALL.into_iter().find(|column| column.name() == name);
-                Source::Hidden(hidden.expect("a topic's columns past its own are hidden ones"))
+                let hidden = HiddenColumn::ALL.into_iter().find(|column| column.name() == name);
+                ColumnSource::Hidden(hidden.expect("a topic's columns past its own are hidden ones"))
             })
             .collect()
     }
@@ -317,7 +322,7 @@ impl ExtensionPlanner for Leaves {
         _session: &dyn Session,
         _planning: &PhysicalPlanningContext,
     ) -> Result<Option<Arc<dyn ExecutionPlan>>> {
-        if let Some(query) = node.as_any().downcast_ref::<Shared>() {
+        if let Some(query) = node.as_any().downcast_ref::<SharedQuery>() {
             let shared = self.shared.lock().get(&query.number).cloned();
             return Ok(shared.map(|shared| Arc::new(shared) as Arc<dyn ExecutionPlan>));
         }
@@ -345,14 +350,14 @@ impl ExtensionPlanner for Leaves {
             return Ok(None);
         };
         let schema: SchemaRef = Arc::new(scan.projected_schema.as_arrow().clone());
-        let watermark_zone = match source.schema.field_with_name(SystemColumn::Watermark.name()) {
+        let watermark_zone = match source.schema.field_with_name(HiddenColumn::Watermark.name()) {
             Ok(field) => match field.data_type() {
                 DataType::Timestamp(_, zone) => zone.clone(),
                 _ => None,
             },
             Err(_) => None,
         };
-        let mut leaf = Scan {
+        let mut leaf = TopicScan {
             name: scan.table_name.table().to_string(),
             kind: "",
             note: String::new(),

@@ -45,7 +45,7 @@ use futures::{Stream, StreamExt};
 
 use crate::catalog::system::SystemRelation;
 use crate::error::SqlError;
-use crate::log::{Extent, Log, Lsn, Reader, Rows, TopicId};
+use crate::log::{AppendRows, Extent, Log, Lsn, Reader, TopicId};
 use crate::sql::functions::growth;
 use crate::sql::plan::Planned;
 use crate::views::ViewRows;
@@ -58,16 +58,16 @@ pub use reuse::Reuse;
 type Physical = Arc<dyn ExecutionPlan>;
 
 /// Rows that a transaction has written and not committed, by topic OID.
-pub type OwnWrites = HashMap<u32, Written>;
+pub type OwnWrites = HashMap<u32, OwnRows>;
 
 /// Rows of one topic, not committed.
 #[derive(Clone, Debug)]
-pub struct Written {
+pub struct OwnRows {
     /// Of the rows, as the log has it.
     pub schema_id: u32,
     pub schema: SchemaRef,
     /// Partition and rows, in order.
-    pub rows: Vec<(u32, Rows)>,
+    pub rows: Vec<(u32, AppendRows)>,
 }
 
 /// The rows of a system relation at the time of the statement.
@@ -142,14 +142,14 @@ impl Default for QueryOptions {
 /// Runs SELECTs. One per server.
 pub struct Query {
     log: Arc<dyn Topics>,
-    engine: Arc<engine::Engine>,
+    engine: Arc<engine::QueryEngine>,
     runner: run::Runner,
 }
 
 /// Rows as they come; each batch has the schema of the planned fields.
 pub struct RowStream {
     pub schema: SchemaRef,
-    batches: run::Rows,
+    batches: run::QueryRows,
 }
 
 impl Stream for RowStream {
@@ -175,7 +175,7 @@ impl RowStream {
 impl Query {
     pub fn new(log: Arc<dyn Topics>, options: QueryOptions) -> Result<Query, SqlError> {
         let (parallelism, on_thread_start) = (options.parallelism, options.on_thread_start);
-        let engine = Arc::new(engine::Engine::new(options)?);
+        let engine = Arc::new(engine::QueryEngine::new(options)?);
         Ok(Query {
             log,
             runner: run::Runner::new(parallelism, on_thread_start, engine.memory())?,
@@ -258,7 +258,7 @@ impl Query {
 
 /// The plan that runs, and what it runs in.
 fn plan(
-    engine: &engine::Engine,
+    engine: &engine::QueryEngine,
     log: Arc<dyn Topics>,
     planned: &Planned,
     point: &ReadPoint,
@@ -268,7 +268,7 @@ fn plan(
 }
 
 /// The plan with its values, as the optimizer leaves it.
-fn optimized(engine: &engine::Engine, planned: &Planned, point: &ReadPoint) -> Result<LogicalPlan, SqlError> {
+fn optimized(engine: &engine::QueryEngine, planned: &Planned, point: &ReadPoint) -> Result<LogicalPlan, SqlError> {
     growth::claim(planned.planning_bytes)?;
     let plan = bind::bind(planned.plan.clone(), point)?;
     engine.optimize(plan, &point.session.time_zone)
@@ -276,7 +276,7 @@ fn optimized(engine: &engine::Engine, planned: &Planned, point: &ReadPoint) -> R
 
 /// How an optimized plan runs: in batches of few rows, if these are wide.
 fn physical(
-    engine: &engine::Engine,
+    engine: &engine::QueryEngine,
     log: Arc<dyn Topics>,
     plan: LogicalPlan,
     point: &ReadPoint,

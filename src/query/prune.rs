@@ -10,7 +10,7 @@ use datafusion::logical_expr::expr::InList;
 use datafusion::logical_expr::utils::split_conjunction;
 use datafusion::logical_expr::{BinaryExpr, Expr, Operator};
 
-use crate::log::{self, Chunk, Run, SystemColumn};
+use crate::log::{self, Chunk, HiddenColumn, Run};
 
 /// Inclusive bounds.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -132,7 +132,7 @@ impl Pruning {
                     })
                     .collect();
                 if let (Expr::Column(column), Some(values)) = (expr.as_ref(), values)
-                    && column.name == SystemColumn::Partition.name()
+                    && column.name == HiddenColumn::Partition.name()
                 {
                     self.partitions = Some(values);
                 }
@@ -143,10 +143,10 @@ impl Pruning {
 
     fn bounds(&mut self, column: &str) -> Option<&mut ValueBounds> {
         [
-            (SystemColumn::Partition, &mut self.partition),
-            (SystemColumn::Offset, &mut self.offset),
-            (SystemColumn::Timestamp, &mut self.timestamp),
-            (SystemColumn::Lsn, &mut self.lsn),
+            (HiddenColumn::Partition, &mut self.partition),
+            (HiddenColumn::Offset, &mut self.offset),
+            (HiddenColumn::Timestamp, &mut self.timestamp),
+            (HiddenColumn::Lsn, &mut self.lsn),
         ]
         .into_iter()
         .find_map(|(known, bounds)| (known.name() == column).then_some(bounds))
@@ -224,16 +224,16 @@ impl fmt::Display for Pruning {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut separator = "";
         for (column, bounds) in [
-            (SystemColumn::Partition, self.partition),
-            (SystemColumn::Offset, self.offset),
-            (SystemColumn::Timestamp, self.timestamp),
-            (SystemColumn::Lsn, self.lsn),
+            (HiddenColumn::Partition, self.partition),
+            (HiddenColumn::Offset, self.offset),
+            (HiddenColumn::Timestamp, self.timestamp),
+            (HiddenColumn::Lsn, self.lsn),
         ] {
             if bounds == ValueBounds::ALL {
                 continue;
             }
             let shown = |value: i64| match column {
-                SystemColumn::Timestamp => ScalarValue::TimestampMicrosecond(Some(value), None)
+                HiddenColumn::Timestamp => ScalarValue::TimestampMicrosecond(Some(value), None)
                     .cast_to(&DataType::Utf8)
                     .map_or_else(|_| value.to_string(), |text| text.to_string()),
                 _ => value.to_string(),

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use datafusion::common::tree_node::TreeNodeRecursion;
 use datafusion::logical_expr::{Expr, LogicalPlan};
 
-use super::engine::Engine;
+use super::engine::QueryEngine;
 use super::{ReadPoint, bind};
 use crate::error::SqlError;
 use crate::sql::shared;
@@ -32,7 +32,7 @@ impl Reuse {
     /// The optimized plan with its values, if it has run before.
     pub(super) fn plan(
         &self,
-        engine: &Engine,
+        engine: &QueryEngine,
         plan: &LogicalPlan,
         point: &ReadPoint,
     ) -> Result<Option<LogicalPlan>, SqlError> {

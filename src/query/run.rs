@@ -30,7 +30,7 @@ use crate::depth::STACK_BYTES;
 use crate::error::{SqlError, state};
 use crate::panics;
 use crate::sql::functions::growth::{
-    self, Account, Accounted, Claim, SMALL_BYTES, Scope, SettledOnDrop, bytes_between,
+    self, Account, AccountScope, Accounted, Claim, SMALL_BYTES, SettledOnDrop, bytes_between,
 };
 use crate::stop::{self, OnDrop, Stop, Within};
 
@@ -55,7 +55,7 @@ pub struct Runner {
 #[derive(Clone, Default)]
 struct Terms {
     stop: Stop,
-    scope: Scope,
+    scope: AccountScope,
     /// What the work made counts until the work has ended and nobody waits for it: work that is cancelled keeps its memory
     /// until it stops. Tasks that the engine starts for it end before it does.
     counted: Option<Arc<SettledOnDrop>>,
@@ -75,7 +75,7 @@ impl Terms {
             _stop: stop.on_drop(),
             _counted: counted.clone(),
         };
-        let scope = Scope {
+        let scope = AccountScope {
             account: Some(account),
             runs: false,
         };
@@ -87,7 +87,7 @@ impl Terms {
     fn current() -> Option<Terms> {
         Some(Terms {
             stop: Stop::current()?,
-            scope: Scope::current(),
+            scope: AccountScope::current(),
             counted: None,
         })
     }
@@ -162,7 +162,7 @@ impl Runner {
         &self,
         schema: SchemaRef,
         plan: impl FnOnce() -> Result<(Physical, Arc<TaskContext>), SqlError> + Send + 'static,
-    ) -> Result<Rows, SqlError> {
+    ) -> Result<QueryRows, SqlError> {
         let (terms, gone) = Terms::new(&self.memory);
         let (rows, received) = mpsc::channel(BATCHES_AHEAD as usize);
         let (planned, plans) = oneshot::channel();
@@ -178,7 +178,7 @@ impl Runner {
             Some(send_rows(plan, context, schema, rows))
         });
         plans.await.unwrap_or_else(|_| Err(broken_off()))?;
-        Ok(Rows {
+        Ok(QueryRows {
             received,
             on_its_way: None,
             _gone: gone,
@@ -247,14 +247,14 @@ impl Drop for Runner {
 }
 
 /// The rows of a query that runs. It ends when they are dropped.
-pub struct Rows {
-    received: mpsc::Receiver<Result<Sent, SqlError>>,
+pub struct QueryRows {
+    received: mpsc::Receiver<Result<SentRows, SqlError>>,
     /// Of the batch that was taken last.
     on_its_way: Option<OnItsWay>,
     _gone: Gone,
 }
 
-struct Sent {
+struct SentRows {
     batch: RecordBatch,
     on_its_way: OnItsWay,
 }
@@ -293,14 +293,14 @@ fn large_bytes(batch: &RecordBatch) -> u64 {
     }
 }
 
-impl Stream for Rows {
+impl Stream for QueryRows {
     type Item = Result<RecordBatch, SqlError>;
 
     fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         self.on_its_way = None;
         let received = std::task::ready!(self.received.poll_recv(context));
         Poll::Ready(received.map(|sent| {
-            let Sent { batch, on_its_way } = sent?;
+            let SentRows { batch, on_its_way } = sent?;
             self.on_its_way = Some(on_its_way);
             Ok(batch)
         }))
@@ -312,7 +312,7 @@ async fn send_rows(
     plan: Physical,
     context: Arc<TaskContext>,
     schema: SchemaRef,
-    rows: mpsc::Sender<Result<Sent, SqlError>>,
+    rows: mpsc::Sender<Result<SentRows, SqlError>>,
 ) {
     let places = Arc::new(Semaphore::new(BATCHES_AHEAD as usize));
     let running = async {
@@ -320,7 +320,7 @@ async fn send_rows(
         while let Some(batch) = batches.next().await {
             let batch = output::conform(batch?, &schema)?;
             let on_its_way = OnItsWay::of(&batch, &places).await?;
-            if rows.send(Ok(Sent { batch, on_its_way })).await.is_err() {
+            if rows.send(Ok(SentRows { batch, on_its_way })).await.is_err() {
                 break;
             }
         }

@@ -41,7 +41,7 @@ use futures::Stream;
 
 use super::filter::Filter;
 use super::prune::Pruning;
-use crate::log::{Chunk, Lsn, Stored, SystemColumn, expand};
+use crate::log::{Chunk, HiddenColumn, Lsn, Stored, expand};
 use crate::sql::functions::{casts, fail, growth};
 
 /// Rows by reference, or to be loaded.
@@ -112,22 +112,22 @@ impl Piece {
 
 /// Where a column of a scan comes from.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Source {
+pub enum ColumnSource {
     /// The relation's own column, by index.
     Column(usize),
-    Hidden(SystemColumn),
+    Hidden(HiddenColumn),
 }
 
 /// What a scan is of, without its rows.
 #[derive(Clone, Debug)]
-pub struct Scan {
+pub struct TopicScan {
     /// The relation's name.
     pub name: String,
     /// For EXPLAIN.
     pub kind: &'static str,
     /// For EXPLAIN: what was cut off.
     pub note: String,
-    pub columns: Vec<Source>,
+    pub columns: Vec<ColumnSource>,
     pub schema: SchemaRef,
     /// Time zone of `_watermark`'s type.
     pub watermark_zone: Option<Arc<str>>,
@@ -150,7 +150,7 @@ pub struct Order {
     fetch: Option<usize>,
 }
 
-impl Scan {
+impl TopicScan {
     /// Splits the pieces over at most `ways` partitions, in order, none of them smaller than a batch.
     pub fn into_plan(self, pieces: Vec<Piece>, ways: usize, batch_rows: usize) -> ScanExec {
         let pieces = limited(pieces, self.limit);
@@ -166,7 +166,7 @@ impl Scan {
         let backward = keys.first()?.options.descending;
         for (place, key) in keys.iter().enumerate() {
             let column = key.expr.downcast_ref::<Column>()?;
-            let Source::Hidden(hidden) = self.columns.get(column.index())? else {
+            let ColumnSource::Hidden(hidden) = self.columns.get(column.index())? else {
                 return None;
             };
             if key.options.descending != backward || own && key.options.nulls_first != backward {
@@ -174,8 +174,8 @@ impl Scan {
             }
             match hidden {
                 // No two rows of a partition have the same: what comes after decides nothing.
-                SystemColumn::Offset if !own || place + 1 == keys.len() => return Some(backward),
-                SystemColumn::Lsn | SystemColumn::Timestamp => {}
+                HiddenColumn::Offset if !own || place + 1 == keys.len() => return Some(backward),
+                HiddenColumn::Lsn | HiddenColumn::Timestamp => {}
                 _ => return None,
             }
         }
@@ -186,8 +186,8 @@ impl Scan {
     fn needed(&self, filtered: bool) -> Vec<usize> {
         let is_filtered = |at: usize| self.filters.iter().any(|filter| filter.column == at);
         let own = self.columns.iter().enumerate().filter_map(|(at, source)| match source {
-            Source::Column(index) => (is_filtered(at) == filtered).then_some(*index),
-            Source::Hidden(_) => None,
+            ColumnSource::Column(index) => (is_filtered(at) == filtered).then_some(*index),
+            ColumnSource::Hidden(_) => None,
         });
         let mut needed: Vec<usize> = own.collect();
         needed.sort_unstable();
@@ -202,13 +202,13 @@ impl Scan {
             Piece::Rows(rows) => (rows, None),
         };
         let column = |at: usize| match (self.columns[at], chunk) {
-            (Source::Column(index), _) => match rows.columns().get(index) {
+            (ColumnSource::Column(index), _) => match rows.columns().get(index) {
                 Some(column) => Ok(Arc::clone(column)),
                 // Rows from before the column was added.
                 None => Ok(new_null_array(self.schema.field(at).data_type(), rows.num_rows())),
             },
-            (Source::Hidden(hidden), Some(chunk)) => Ok(self.hidden(at, hidden, chunk)),
-            (Source::Hidden(_), None) => unreachable!("only topics have hidden columns"),
+            (ColumnSource::Hidden(hidden), Some(chunk)) => Ok(self.hidden(at, hidden, chunk)),
+            (ColumnSource::Hidden(_), None) => unreachable!("only topics have hidden columns"),
         };
         match self.kept(rows.num_rows(), column)? {
             FilteredRows::None => Ok(None),
@@ -224,11 +224,11 @@ impl Scan {
         };
         let (first, rest) = (self.needed(true), self.needed(false));
         let column = |at: usize, columns: &[usize], chunk: &Chunk| match self.columns[at] {
-            Source::Column(index) => {
+            ColumnSource::Column(index) => {
                 let position = columns.binary_search(&index).expect("it was loaded");
                 Arc::clone(chunk.rows.column(position))
             }
-            Source::Hidden(hidden) => self.hidden(at, hidden, chunk),
+            ColumnSource::Hidden(hidden) => self.hidden(at, hidden, chunk),
         };
         let (mut filtered, mut kept) = (None, FilteredRows::All);
         if !self.filters.is_empty() {
@@ -248,7 +248,7 @@ impl Scan {
         };
         let column = |at: usize| {
             Ok(match (self.columns[at], &filtered) {
-                (Source::Column(index), Some(filtered)) if first.binary_search(&index).is_ok() => {
+                (ColumnSource::Column(index), Some(filtered)) if first.binary_search(&index).is_ok() => {
                     column(at, &first, filtered)
                 }
                 _ => column(at, &rest, chunk),
@@ -261,8 +261,8 @@ impl Scan {
     }
 
     /// A hidden column, at that place among the scan's. The watermark is known before the commit, as of the read point.
-    fn hidden(&self, at: usize, column: SystemColumn, chunk: &Chunk) -> ArrayRef {
-        if column != SystemColumn::Watermark && chunk.first_lsn() > self.placed_upto {
+    fn hidden(&self, at: usize, column: HiddenColumn, chunk: &Chunk) -> ArrayRef {
+        if column != HiddenColumn::Watermark && chunk.first_lsn() > self.placed_upto {
             return new_null_array(self.schema.field(at).data_type(), chunk.rows.num_rows());
         }
         chunk.system_column(column, self.watermark_zone.as_deref())
@@ -388,14 +388,14 @@ fn split(pieces: Vec<Piece>, total: usize, ways: usize) -> Vec<Vec<Piece>> {
 /// The running scan.
 #[derive(Debug)]
 pub struct ScanExec {
-    scan: Arc<Scan>,
+    scan: Arc<TopicScan>,
     partitions: Vec<Arc<[Piece]>>,
     properties: Arc<PlanProperties>,
     metrics: ExecutionPlanMetricsSet,
 }
 
 impl ScanExec {
-    fn new(scan: Scan, partitions: Vec<Arc<[Piece]>>) -> ScanExec {
+    fn new(scan: TopicScan, partitions: Vec<Arc<[Piece]>>) -> ScanExec {
         let keys = scan.order.iter().map(|order| order.keys.clone());
         let properties = PlanProperties::new(
             EquivalenceProperties::new_with_orderings(scan.schema.clone(), keys),
@@ -424,7 +424,7 @@ impl ScanExec {
         if partitions.is_empty() {
             partitions.push(Vec::new());
         }
-        let scan = Scan {
+        let scan = TopicScan {
             order: Some(order),
             ..self.scan.as_ref().clone()
         };
@@ -605,7 +605,7 @@ impl ExecutionPlan for ScanExec {
     /// Only rows in order are limited so late.
     fn with_fetch(&self, fetch: Option<usize>) -> Option<Arc<dyn ExecutionPlan>> {
         let order = self.scan.order.clone()?;
-        let scan = Scan {
+        let scan = TopicScan {
             order: Some(Order { fetch, ..order }),
             ..self.scan.as_ref().clone()
         };
@@ -625,7 +625,7 @@ impl ExecutionPlan for ScanExec {
 
 /// The batches of one partition, made as they are asked for.
 struct PartitionRows {
-    scan: Arc<Scan>,
+    scan: Arc<TopicScan>,
     pieces: Arc<[Piece]>,
     next: usize,
     /// In order: what is left of the piece before, and how many more rows are wanted.

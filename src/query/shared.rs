@@ -21,11 +21,11 @@ use tokio::sync::OnceCell;
 
 use super::Physical;
 use crate::sql::functions::growth::bytes_between;
-use crate::sql::shared::Shared;
+use crate::sql::shared::SharedQuery;
 
 /// The rows of one query, once they are computed.
 #[derive(Debug, Default)]
-struct State {
+struct SharedRows {
     rows: OnceCell<KeptBatches>,
 }
 
@@ -35,7 +35,7 @@ struct KeptBatches {
     _memory: MemoryReservation,
 }
 
-impl State {
+impl SharedRows {
     async fn rows(&self, body: Physical, schema: SchemaRef, context: Arc<TaskContext>) -> Result<&KeptBatches> {
         let run = || async {
             let memory = MemoryConsumer::new("cte").register(context.memory_pool());
@@ -64,12 +64,12 @@ pub struct SharedExec {
     pub name: String,
     pub body: Physical,
     number: u64,
-    state: Arc<State>,
+    state: Arc<SharedRows>,
     properties: Arc<PlanProperties>,
 }
 
 impl SharedExec {
-    pub fn new(query: &Shared, body: Physical) -> SharedExec {
+    pub fn new(query: &SharedQuery, body: Physical) -> SharedExec {
         // The logical plan's: the physical one may know less of what is never NULL.
         let schema = Arc::new(query.body.schema().as_arrow().clone());
         let properties = PlanProperties::new(

@@ -25,7 +25,7 @@ use futures::{StreamExt, stream};
 
 use crate::sql::functions::fail;
 use crate::sql::functions::growth::{
-    SLICE_BYTES, Slices, engine_says_too_large, hold, is_bounded, scalar_bytes, too_large_together,
+    BatchSlices, SLICE_BYTES, engine_says_too_large, hold, is_bounded, scalar_bytes, too_large_together,
 };
 
 /// Literals of fewer bytes make no batch too large.
@@ -182,7 +182,7 @@ impl ExecutionPlan for Sliced {
                 Err(error) => stream::iter(vec![Err(error)]).boxed(),
                 Ok(batch) => {
                     let state = SlicedBatch {
-                        slices: Slices::new(batch.num_rows(), step),
+                        slices: BatchSlices::new(batch.num_rows(), step),
                         batch,
                         columns: columns.clone(),
                         schema: schema.clone(),
@@ -207,7 +207,7 @@ impl ExecutionPlan for Sliced {
 /// A batch of which parts are still to be computed.
 struct SlicedBatch {
     batch: RecordBatch,
-    slices: Slices,
+    slices: BatchSlices,
     columns: Arc<[Arc<dyn PhysicalExpr>]>,
     schema: SchemaRef,
     metrics: BaselineMetrics,

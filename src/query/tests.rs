@@ -282,7 +282,7 @@ fn explain_shows_what_was_pruned() {
 fn a_transaction_sees_its_own_rows() {
     let mut own = point(4);
     let rows = rows(&[(9, 99, "own", 30)]);
-    let written = Written {
+    let written = OwnRows {
         schema_id: 1,
         schema: rows.schema(),
         rows: vec![(1, rows.into())],

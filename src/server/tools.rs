@@ -3,14 +3,14 @@
 //! One rule: an exit code of 0 means that the data directory, or its copy, is whole.
 
 use crate::catalog::{Catalog, Change, Snapshot, Topic, decode};
-use crate::config::{Backup, Check, Repair};
+use crate::config::{Backup, CheckOptions, Repair};
 use crate::log::{self, LostCommits, LostRows, Repaired, TopicId};
 use crate::storage::RealDisk;
 
 use super::ServerError;
 
 /// `millstream check`: an error if something is damaged.
-pub fn check(config: &Check) -> Result<(), ServerError> {
+pub fn check(config: &CheckOptions) -> Result<(), ServerError> {
     let checked = log::check(&RealDisk::shared(), &config.data.data_dir)?;
     println!("data directory   {}", config.data.data_dir.display());
     let image = checked

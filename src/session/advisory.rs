@@ -18,7 +18,7 @@ const LOCKS_MAX: usize = 1 << 20;
 
 /// What a lock is known by. Keys of one number and of two are apart.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-enum Key {
+enum LockKey {
     One(i64),
     Two(i32, i32),
 }
@@ -39,13 +39,13 @@ impl Hold {
 
 #[derive(Default)]
 struct Locks {
-    held: HashMap<Key, Vec<Hold>>,
+    held: HashMap<LockKey, Vec<Hold>>,
     /// What each session waits for.
-    waiting: HashMap<i32, (Key, bool)>,
+    waiting: HashMap<i32, (LockKey, bool)>,
 }
 
 impl Locks {
-    fn holders(&self, key: Key, session: i32, shared: bool) -> impl Iterator<Item = i32> {
+    fn holders(&self, key: LockKey, session: i32, shared: bool) -> impl Iterator<Item = i32> {
         let holds = self.held.get(&key).into_iter().flatten();
         holds
             .filter(move |hold| hold.is_in_the_way(session, shared))
@@ -53,7 +53,7 @@ impl Locks {
     }
 
     /// Whether somebody whom the session would wait for waits for it.
-    fn is_deadlock(&self, session: i32, key: Key, shared: bool) -> bool {
+    fn is_deadlock(&self, session: i32, key: LockKey, shared: bool) -> bool {
         let mut open: Vec<i32> = self.holders(key, session, shared).collect();
         let mut seen = Vec::new();
         while let Some(other) = open.pop() {
@@ -79,7 +79,7 @@ pub(super) struct AdvisoryLocks {
 }
 
 impl AdvisoryLocks {
-    fn try_take(&self, key: Key, session: i32, of: Advisory) -> Result<bool, SqlError> {
+    fn try_take(&self, key: LockKey, session: i32, of: Advisory) -> Result<bool, SqlError> {
         let mut locks = self.locks.lock();
         if locks.holders(key, session, of.shared).next().is_some() {
             return Ok(false);
@@ -104,7 +104,7 @@ impl AdvisoryLocks {
     }
 
     /// 40P01 if the session would wait for itself.
-    async fn take(&self, key: Key, session: i32, of: Advisory) -> Result<(), SqlError> {
+    async fn take(&self, key: LockKey, session: i32, of: Advisory) -> Result<(), SqlError> {
         // A statement that is cancelled waits no longer.
         let _waits = Waits { all: self, session };
         loop {
@@ -127,7 +127,7 @@ impl AdvisoryLocks {
     }
 
     /// Gives a lock of the session back once; whether it held it.
-    fn give(&self, key: Key, session: i32, shared: bool) -> bool {
+    fn give(&self, key: LockKey, session: i32, shared: bool) -> bool {
         let mut locks = self.locks.lock();
         let Some(holds) = locks.held.get_mut(&key) else {
             return false;
@@ -187,7 +187,7 @@ impl Drop for Waits<'_> {
 }
 
 /// 22P02 or 22003 for what is no such number; `None` if one is NULL.
-fn key(arguments: &[Option<String>]) -> Result<Option<Key>, SqlError> {
+fn key(arguments: &[Option<String>]) -> Result<Option<LockKey>, SqlError> {
     fn number<T: std::str::FromStr>(text: &str, kind: &str) -> Result<T, SqlError> {
         text.trim().parse().map_err(|_| {
             let digits = text.trim().trim_start_matches('-');
@@ -201,8 +201,8 @@ fn key(arguments: &[Option<String>]) -> Result<Option<Key>, SqlError> {
         })
     }
     Ok(match arguments {
-        [Some(one)] => Some(Key::One(number(one, "bigint")?)),
-        [Some(first), Some(second)] => Some(Key::Two(number(first, "integer")?, number(second, "integer")?)),
+        [Some(one)] => Some(LockKey::One(number(one, "bigint")?)),
+        [Some(first), Some(second)] => Some(LockKey::Two(number(first, "integer")?, number(second, "integer")?)),
         _ => None,
     })
 }

@@ -311,7 +311,7 @@ fn rename(topic: &mut Topic, from: &str, to: &str) -> Result<(), SqlError> {
         let message = format!("column \"{from}\" does not exist");
         return Err(SqlError::new(state::UNDEFINED_COLUMN, message));
     };
-    let is_system = crate::log::SystemColumn::ALL.iter().any(|column| column.name() == to);
+    let is_system = crate::log::HiddenColumn::ALL.iter().any(|column| column.name() == to);
     if is_system {
         let message = format!("column name \"{to}\" conflicts with a system column name");
         return Err(SqlError::new(state::DUPLICATE_COLUMN, message));

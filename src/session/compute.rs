@@ -1,7 +1,7 @@
 //! Divides the work of a session: short work on its own thread, the rest on the threads for computing.
 //!
 //! One rule: a session's thread serves many clients, so the size of a small message bounds its work. Planning, parsing of
-//! long texts, compiling and evaluating take a [`Context`] along, and the session awaits them: it can be
+//! long texts, compiling and evaluating take a [`PlanningContext`] along, and the session awaits them: it can be
 //! cancelled meanwhile, and the work ends at its next check (`stop`).
 
 use std::sync::Arc;
@@ -22,7 +22,7 @@ pub(super) const SMALL_BYTES: usize = 64 << 10;
 pub(super) const COMPUTING_MAX: usize = 4;
 
 /// What names mean to a session at one moment.
-pub(super) struct Context {
+pub(super) struct PlanningContext {
     catalog: Arc<Snapshot>,
     search_path: Arc<[String]>,
     time_zone: Arc<str>,
@@ -32,7 +32,7 @@ pub(super) struct Context {
     text: Arc<str>,
 }
 
-impl Context {
+impl PlanningContext {
     pub(super) fn borrowed(&self) -> PlanContext<'_> {
         PlanContext {
             catalog: &self.catalog,
@@ -71,8 +71,8 @@ impl Engine {
 
 impl Session {
     /// What names mean now. `parameter_types` are those of `$1`, `$2`, ... as far as known.
-    pub(super) fn context(&self, catalog: Arc<Snapshot>, parameter_types: Vec<Option<PgType>>) -> Context {
-        Context {
+    pub(super) fn context(&self, catalog: Arc<Snapshot>, parameter_types: Vec<Option<PgType>>) -> PlanningContext {
+        PlanningContext {
             catalog,
             search_path: self.settings.search_path().clone(),
             time_zone: self.settings.time_zone().clone(),

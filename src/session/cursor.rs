@@ -14,7 +14,7 @@ use crate::error::{SqlError, state};
 use crate::sql::plan::OutField;
 use crate::sql::statement::{Fetch, Select};
 
-pub struct Cursor {
+pub struct SqlCursor {
     rows: CursorRows,
     declared: Declared,
 }
@@ -28,14 +28,14 @@ pub struct Declared {
 }
 
 impl Declared {
-    pub fn with(self, rows: CursorRows) -> Cursor {
-        Cursor { rows, declared: self }
+    pub fn with(self, rows: CursorRows) -> SqlCursor {
+        SqlCursor { rows, declared: self }
     }
 }
 
-impl Cursor {
+impl SqlCursor {
     /// A portal of the protocol, which ends with its transaction.
-    pub fn of_portal(rows: CursorRows) -> Cursor {
+    pub fn of_portal(rows: CursorRows) -> SqlCursor {
         let declared = Declared {
             hold: false,
             survived_commit: false,
@@ -109,7 +109,7 @@ impl Session {
         Ok(Outcome::Command("DECLARE CURSOR".to_string()))
     }
 
-    fn cursor(&mut self, name: &str) -> Result<&mut Cursor, SqlError> {
+    fn cursor(&mut self, name: &str) -> Result<&mut SqlCursor, SqlError> {
         self.cursors.get_mut(name).ok_or_else(|| unknown_cursor(name))
     }
 
@@ -123,14 +123,14 @@ impl Session {
     }
 
     /// Takes a cursor out, to be put back; 25P02 in a transaction that has failed.
-    pub fn take_cursor(&mut self, name: &str) -> Result<Option<Cursor>, SqlError> {
+    pub fn take_cursor(&mut self, name: &str) -> Result<Option<SqlCursor>, SqlError> {
         if self.failed {
             return Err(super::failed_transaction());
         }
         Ok(self.cursors.remove(name))
     }
 
-    pub fn put_cursor(&mut self, name: &str, cursor: Cursor) {
+    pub fn put_cursor(&mut self, name: &str, cursor: SqlCursor) {
         self.cursors.insert(name.to_string(), cursor);
     }
 

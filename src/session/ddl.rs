@@ -19,7 +19,7 @@ use crate::log::{Acknowledge, TopicChange, TopicId};
 use crate::sql::plan::{self, PlanContext};
 use crate::sql::statement::{CreateTopic, CreateView, Drop, Emit, Name, ObjectKind, Select};
 use crate::types::{ColumnBuilder, PgType};
-use crate::views::{self, Compiled};
+use crate::views::{self, CompiledView};
 
 const DAY_US: i64 = 86_400_000_000;
 
@@ -460,8 +460,8 @@ fn define(
     if view.materialized {
         plan::check_view_definition(&planned)?;
         match views::compile(&planned, ctx.time_zone)? {
-            Compiled::Incremental(_) => incremental = true,
-            Compiled::Recompute { reason } => view.recomputed = Some(reason),
+            CompiledView::Incremental(_) => incremental = true,
+            CompiledView::Recompute { reason } => view.recomputed = Some(reason),
         }
     }
     view.depends_on = planned.depends_on.clone();
@@ -559,8 +559,8 @@ pub fn compile_view(catalog: &Snapshot, view: &View) -> Result<views::Dataflow, 
         },
     )?;
     match views::compile(&planned, &view.time_zone)? {
-        Compiled::Incremental(dataflow) => Ok(dataflow),
-        Compiled::Recompute { reason } => Err(SqlError::new(
+        CompiledView::Incremental(dataflow) => Ok(dataflow),
+        CompiledView::Recompute { reason } => Err(SqlError::new(
             state::INTERNAL_ERROR,
             format!(
                 "materialized view \"{}\" can no longer be kept incrementally: {reason}",

@@ -81,8 +81,8 @@ impl Session {
         {
             let time_zone = self.settings.time_zone().clone();
             let explained = self.compute(move || match crate::views::compile(&planned, &time_zone)? {
-                crate::views::Compiled::Incremental(dataflow) => Ok(dataflow.explain()),
-                crate::views::Compiled::Recompute { reason } => Ok(vec![format!("Recomputed when read: {reason}")]),
+                crate::views::CompiledView::Incremental(dataflow) => Ok(dataflow.explain()),
+                crate::views::CompiledView::Recompute { reason } => Ok(vec![format!("Recomputed when read: {reason}")]),
             });
             text.extend(explained.await?);
             return Ok(answer(&text, format));

@@ -36,7 +36,7 @@ use hashbrown::{HashMap, HashSet};
 use tokio::sync::Semaphore;
 
 pub use cancel::{Cancel, terminated};
-pub use cursor::Cursor;
+pub use cursor::SqlCursor;
 pub use ddl::compile_view;
 pub use engine::{Engine, SessionRow};
 pub use notify::Notification;
@@ -51,7 +51,7 @@ use crate::sql::statement::{InsertRows, Name, Statement, TransactionModes};
 use crate::types::TextStyle;
 use engine::Registration;
 use modes::{MODES, check_isolation, modes_as_settings, serializable};
-use notify::{Inbox, Message};
+use notify::{Inbox, ListenAction};
 use settings::Settings;
 use transaction::Transaction;
 
@@ -88,7 +88,7 @@ pub struct Session {
     batch: bool,
     /// Prepared statements by name, of PREPARE and of the protocol alike.
     pub statements: HashMap<String, Prepared>,
-    cursors: HashMap<String, Cursor>,
+    cursors: HashMap<String, SqlCursor>,
     /// Columns of the portals of the protocol, for a FETCH that names one.
     pub portal_fields: HashMap<String, Arc<[OutField]>>,
     /// The query string that was parsed last, for positions of errors.
@@ -108,7 +108,7 @@ pub struct Session {
     /// Notifications of the channels that it listens to, until the client has them.
     inbox: Arc<Inbox>,
     /// LISTEN, UNLISTEN and NOTIFY of the transaction, which its commit carries out.
-    messages: Vec<Message>,
+    messages: Vec<ListenAction>,
     /// Its transaction holds advisory locks.
     has_advisory_locks: bool,
 }
@@ -553,8 +553,8 @@ impl Session {
                 Ok(Outcome::Command((*tag).to_string()))
             }
             Statement::Lock(names) => self.lock(names),
-            Statement::Listen(channel) => self.post("LISTEN", Message::Listen(channel.clone())),
-            Statement::Unlisten(channel) => self.post("UNLISTEN", Message::Unlisten(channel.clone())),
+            Statement::Listen(channel) => self.post("LISTEN", ListenAction::Listen(channel.clone())),
+            Statement::Unlisten(channel) => self.post("UNLISTEN", ListenAction::Unlisten(channel.clone())),
             Statement::Notify { channel, payload } => {
                 self.notify(channel, payload)?;
                 Ok(Outcome::Command("NOTIFY".to_string()))

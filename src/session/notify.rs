@@ -35,7 +35,7 @@ pub struct Notification {
 
 /// What a transaction has said and its commit does.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub(super) enum Message {
+pub(super) enum ListenAction {
     Listen(String),
     /// `None` is every channel.
     Unlisten(Option<String>),
@@ -117,7 +117,7 @@ impl Channels {
 
 impl Session {
     /// Notes what the commit of the transaction does.
-    pub(super) fn post(&mut self, tag: &str, message: Message) -> Result<Outcome, SqlError> {
+    pub(super) fn post(&mut self, tag: &str, message: ListenAction) -> Result<Outcome, SqlError> {
         if self.messages.len() >= MESSAGES_MAX {
             return Err(SqlError::new(
                 state::PROGRAM_LIMIT_EXCEEDED,
@@ -142,7 +142,7 @@ impl Session {
         if payload.len() > PAYLOAD_BYTES_MAX {
             return invalid("payload string too long");
         }
-        let message = Message::Notify(Notification {
+        let message = ListenAction::Notify(Notification {
             from: self.id(),
             channel: channel.to_string(),
             payload: payload.to_string(),
@@ -162,10 +162,10 @@ impl Session {
         let channels = &self.engine.channels;
         for message in messages {
             match message {
-                Message::Listen(channel) => channels.join(&channel, self.registration.id(), &self.inbox),
-                Message::Unlisten(Some(channel)) => channels.leave(&channel, self.registration.id()),
-                Message::Unlisten(None) => channels.leave_all(self.registration.id()),
-                Message::Notify(notification) => channels.send(&notification),
+                ListenAction::Listen(channel) => channels.join(&channel, self.registration.id(), &self.inbox),
+                ListenAction::Unlisten(Some(channel)) => channels.leave(&channel, self.registration.id()),
+                ListenAction::Unlisten(None) => channels.leave_all(self.registration.id()),
+                ListenAction::Notify(notification) => channels.send(&notification),
             }
         }
     }

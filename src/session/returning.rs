@@ -17,8 +17,8 @@ use super::Session;
 use super::outcome::{Outcome, Parameters, RowsTag};
 use crate::catalog::Topic;
 use crate::error::{SqlError, state};
-use crate::log::{Append, Appended, Commit, Receipt, SystemColumn, TopicId};
-use crate::query::{OwnWrites, Written};
+use crate::log::{Append, Appended, Commit, HiddenColumn, Receipt, TopicId};
+use crate::query::{OwnRows, OwnWrites};
 use crate::sql::plan::{self, OutField};
 use crate::sql::returning;
 use crate::sql::statement::{Insert, Select};
@@ -43,7 +43,7 @@ impl Session {
         insert: &Insert,
         topic: &Arc<Topic>,
         inserted: Vec<RecordBatch>,
-        places: &[(usize, SystemColumn)],
+        places: &[(usize, HiddenColumn)],
     ) -> Result<Outcome, SqlError> {
         // Offsets of rows count from their statement's first one in their partition, until the commit says where that is.
         let (mut parts, mut rows_of) = (Vec::new(), Vec::new());
@@ -91,7 +91,7 @@ impl Session {
                 "aggregate functions are not allowed in RETURNING",
             ));
         }
-        let written = Written {
+        let written = OwnRows {
             schema_id: topic.schema_id,
             schema: topic.log_schema(),
             rows: rows.map(|(partition, rows)| (partition, rows.into())).collect(),
@@ -150,7 +150,7 @@ impl GivenPlaces {
         rows: &RecordBatch,
         rows_of: &[(u32, i64)],
         width: usize,
-        places: &[(usize, SystemColumn)],
+        places: &[(usize, HiddenColumn)],
     ) -> Result<RecordBatch, SqlError> {
         let count = rows.num_rows();
         let numbers: &Int64Array = rows.column(width).as_primitive::<Int64Type>();
@@ -166,18 +166,18 @@ impl GivenPlaces {
             };
             let times = |us: i64| TimestampMicrosecondArray::from_value(us, count).with_timezone_opt(zone);
             columns[*position] = match column {
-                SystemColumn::Partition => {
+                HiddenColumn::Partition => {
                     let partition = |partition: u32| i32::try_from(partition).expect("partitions are few");
                     let partitions = rows_of.iter().map(|(of, _)| partition(*of));
                     Arc::new(Int32Array::from_iter_values(partitions))
                 }
-                SystemColumn::Offset => {
+                HiddenColumn::Offset => {
                     let offsets = rows_of.iter().map(|(partition, after)| self.first[partition] + after);
                     Arc::new(Int64Array::from_iter_values(offsets))
                 }
-                SystemColumn::Lsn => Arc::new(Int64Array::from_value(self.lsn, count)),
-                SystemColumn::Timestamp => Arc::new(times(self.timestamp_us)),
-                SystemColumn::Watermark => match self.watermark {
+                HiddenColumn::Lsn => Arc::new(Int64Array::from_value(self.lsn, count)),
+                HiddenColumn::Timestamp => Arc::new(times(self.timestamp_us)),
+                HiddenColumn::Watermark => match self.watermark {
                     Some(us) => Arc::new(times(us)),
                     None => new_null_array(&data_type, count),
                 },

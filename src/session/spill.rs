@@ -13,7 +13,7 @@ use tokio::runtime::Handle;
 
 use super::Session;
 use crate::error::SqlError;
-use crate::log::{Append, Log, LogError, Rows, SpillWriter, TopicId};
+use crate::log::{Append, AppendRows, Log, LogError, SpillWriter, TopicId};
 
 /// Rows of one partition to be written to a file.
 pub struct Job {
@@ -31,7 +31,7 @@ pub struct Job {
 
 /// What became of some jobs.
 #[derive(Default)]
-pub struct Written {
+pub struct SpilledRows {
     /// Files that take more rows.
     pub open: Vec<SpillWriter>,
     /// Files that are whole, those of a partition in order.
@@ -66,9 +66,9 @@ impl Session {
 }
 
 /// Writes rows to files, on a thread that may block.
-pub async fn write(log: Arc<Log>, jobs: Vec<Job>) -> Result<Written, LogError> {
+pub async fn write(log: Arc<Log>, jobs: Vec<Job>) -> Result<SpilledRows, LogError> {
     blocking(move || {
-        let mut written = Written::default();
+        let mut written = SpilledRows::default();
         for job in jobs {
             write_one(&log, job, &mut written)?;
         }
@@ -93,7 +93,7 @@ pub async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'stat
     }
 }
 
-fn write_one(log: &Log, job: Job, written: &mut Written) -> Result<(), LogError> {
+fn write_one(log: &Log, job: Job, written: &mut SpilledRows) -> Result<(), LogError> {
     let Job {
         topic,
         schema_id,
@@ -109,7 +109,7 @@ fn write_one(log: &Log, job: Job, written: &mut Written) -> Result<(), LogError>
                 topic,
                 schema_id,
                 partition,
-                rows: Rows::Spilled(spilled),
+                rows: AppendRows::Spilled(spilled),
             });
         }
         Ok(())

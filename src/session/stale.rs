@@ -12,7 +12,7 @@ use arrow::datatypes::SchemaRef;
 use super::{Engine, Session, spill};
 use crate::catalog::{self, Snapshot, Topic};
 use crate::error::{SqlError, state};
-use crate::log::{Append, LogError, Rows, Spilled, TopicId, conform};
+use crate::log::{Append, AppendRows, LogError, Spilled, TopicId, conform};
 
 impl Session {
     /// An implicit transaction without changes of its own goes on under the definitions of now.
@@ -73,12 +73,12 @@ pub(super) async fn adapt(
         }
         let partition = append.partition;
         match append.rows {
-            Rows::Memory(rows) => adapted.push(Append {
+            AppendRows::Memory(rows) => adapted.push(Append {
                 schema_id: topic.schema_id,
-                rows: Rows::Memory(fit(&rows, &rows.schema(), topic, &topic.log_schema())?),
+                rows: AppendRows::Memory(fit(&rows, &rows.schema(), topic, &topic.log_schema())?),
                 ..append
             }),
-            Rows::Spilled(spilled) => {
+            AppendRows::Spilled(spilled) => {
                 let (engine, topic) = (Arc::clone(engine), Arc::clone(topic));
                 adapted.extend(spill::blocking(move || rewrite(&engine, &spilled, &topic, partition)).await?);
             }
@@ -134,7 +134,7 @@ fn rewrite(engine: &Engine, spilled: &Spilled, topic: &Topic, partition: u32) ->
         topic: id,
         schema_id: topic.schema_id,
         partition,
-        rows: Rows::Spilled(file),
+        rows: AppendRows::Spilled(file),
     });
     Ok(appends.collect())
 }

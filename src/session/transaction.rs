@@ -12,8 +12,8 @@ use arrow::datatypes::SchemaRef;
 use super::spill::{self, Job};
 use crate::catalog::{self, Change, Snapshot};
 use crate::error::{SqlError, state};
-use crate::log::{Append, Commit, Ddl, Lsn, Pin, Rows, SpillWriter, TopicChange, TopicId};
-use crate::query::{OwnWrites, Written};
+use crate::log::{Append, AppendRows, Commit, Ddl, Lsn, Pin, SpillWriter, TopicChange, TopicId};
+use crate::query::{OwnRows, OwnWrites};
 use crate::views::Dataflow;
 
 /// Most bytes of Arrow data that a transaction may have in memory; one more row is 54000.
@@ -155,7 +155,7 @@ impl Transaction {
             topic: TopicId(topic.oid),
             schema_id: topic.schema_id,
             partition,
-            rows: Rows::Memory(rows),
+            rows: AppendRows::Memory(rows),
         });
         Ok(())
     }
@@ -168,7 +168,7 @@ impl Transaction {
         }
         let mut sizes: HashMap<AppendKey, usize> = HashMap::new();
         for append in &self.appends[self.recent.start..] {
-            if let Rows::Memory(rows) = &append.rows {
+            if let AppendRows::Memory(rows) = &append.rows {
                 *sizes.entry(key(append)).or_default() += rows.get_array_memory_size();
             }
         }
@@ -246,7 +246,7 @@ impl Transaction {
         let mut kept = Vec::new();
         for append in self.appends.drain(self.recent.start..) {
             match (places.get(&key(&append)), append.rows) {
-                (Some(place), Rows::Memory(rows)) => {
+                (Some(place), AppendRows::Memory(rows)) => {
                     let bytes = rows.get_array_memory_size();
                     self.bytes -= bytes;
                     self.recent.bytes -= bytes;
@@ -259,7 +259,7 @@ impl Transaction {
     }
 
     /// What was taken out has been written.
-    pub fn spilled(&mut self, written: spill::Written) {
+    pub fn spilled(&mut self, written: spill::SpilledRows) {
         assert!(self.recent.taken, "rows were taken out");
         self.recent.taken = false;
         self.recent.open.extend(written.open);
@@ -336,7 +336,7 @@ impl Transaction {
     pub fn all_own_rows(&self) -> OwnWrites {
         assert!(self.recent.open.is_empty(), "files are ended before they are read");
         let mut own = OwnWrites::new();
-        let of = |schema_id, schema: &SchemaRef| Written {
+        let of = |schema_id, schema: &SchemaRef| OwnRows {
             schema_id,
             schema: Arc::clone(schema),
             rows: Vec::new(),
@@ -351,8 +351,8 @@ impl Transaction {
                 let topic = self.catalog.topic(append.topic.0);
                 let schema = match (topic, &append.rows) {
                     (Some(topic), _) => topic.log_schema(),
-                    (None, Rows::Memory(rows)) => rows.schema(),
-                    (None, Rows::Spilled(spilled)) => spilled.schema(),
+                    (None, AppendRows::Memory(rows)) => rows.schema(),
+                    (None, AppendRows::Spilled(spilled)) => spilled.schema(),
                 };
                 of(append.schema_id, &schema)
             });

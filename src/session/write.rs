@@ -15,7 +15,7 @@ use super::outcome::{CopyIn, Outcome, Parameters, Prepared};
 use super::{Engine, Session, spill, stale};
 use crate::catalog::{Relation, Snapshot, Topic};
 use crate::error::{SqlError, state};
-use crate::log::{Acknowledge, Append, Commit, LogError, Receipt, Rows, Spilled};
+use crate::log::{Acknowledge, Append, AppendRows, Commit, LogError, Receipt, Spilled};
 use crate::query::SessionInfo;
 use crate::sql::plan::OutField;
 use crate::sql::returning;
@@ -371,12 +371,12 @@ impl Session {
                 continue;
             };
             let late_rows = match &append.rows {
-                Rows::Memory(rows) => self.engine.views.late_rows(topic, rows, watermark),
-                Rows::Spilled(spilled) if self.engine.views.closes_windows_of(topic) => {
+                AppendRows::Memory(rows) => self.engine.views.late_rows(topic, rows, watermark),
+                AppendRows::Spilled(spilled) if self.engine.views.closes_windows_of(topic) => {
                     let (engine, topic, spilled) = (Arc::clone(&self.engine), Arc::clone(topic), Arc::clone(spilled));
                     spill::blocking(move || late_rows(&engine, &topic, &spilled, watermark)).await
                 }
-                Rows::Spilled(_) => continue,
+                AppendRows::Spilled(_) => continue,
             };
             for (view, rows) in late_rows {
                 *late.entry(view).or_default() += rows;

@@ -11,7 +11,7 @@ use sqlparser::ast::{Expr, Ident, SelectItem, visit_expressions};
 use super::statement::{Insert, Select};
 use crate::catalog::{self, Topic};
 use crate::error::SqlError;
-use crate::log::SystemColumn;
+use crate::log::HiddenColumn;
 
 /// The RETURNING items as a SELECT over the topic.
 pub fn returning_select(insert: &Insert, topic: &Topic) -> Result<Arc<Select>, SqlError> {
@@ -21,7 +21,7 @@ pub fn returning_select(insert: &Insert, topic: &Topic) -> Result<Arc<Select>, S
 /// The same with the hidden column `_offset` behind the items: which of the rows each one is, if they are counted there.
 pub fn returning_select_numbered(insert: &Insert, topic: &Topic) -> Result<Arc<Select>, SqlError> {
     let mut items = insert.returning.clone();
-    let number = Ident::new(SystemColumn::Offset.name());
+    let number = Ident::new(HiddenColumn::Offset.name());
     items.push(SelectItem::UnnamedExpr(Expr::Identifier(number)));
     select_of(&items, insert, topic)
 }
@@ -36,21 +36,21 @@ fn select_of(items: &[SelectItem], insert: &Insert, topic: &Topic) -> Result<Arc
 }
 
 /// The hidden column that an expression is.
-fn hidden(expr: &Expr) -> Option<SystemColumn> {
+fn hidden(expr: &Expr) -> Option<HiddenColumn> {
     let ident = match expr {
         Expr::Identifier(ident) => ident,
         Expr::CompoundIdentifier(parts) => parts.last()?,
         _ => return None,
     };
-    let is_it = |column: &SystemColumn| match ident.quote_style {
+    let is_it = |column: &HiddenColumn| match ident.quote_style {
         Some(_) => ident.value == column.name(),
         None => ident.value.eq_ignore_ascii_case(column.name()),
     };
-    SystemColumn::ALL.into_iter().find(is_it)
+    HiddenColumn::ALL.into_iter().find(is_it)
 }
 
 /// The items of RETURNING that are hidden columns, by place. 0A000 if one is part of an expression.
-pub fn places(insert: &Insert) -> Result<Vec<(usize, SystemColumn)>, SqlError> {
+pub fn places(insert: &Insert) -> Result<Vec<(usize, HiddenColumn)>, SqlError> {
     let mut places = Vec::new();
     for (place, item) in insert.returning.iter().enumerate() {
         if let SelectItem::UnnamedExpr(expr) | SelectItem::ExprWithAlias { expr, .. } = item
@@ -74,7 +74,7 @@ pub fn places(insert: &Insert) -> Result<Vec<(usize, SystemColumn)>, SqlError> {
 }
 
 /// The same by output column, of which there are `width`: each `*` is as many as the others.
-pub fn positions(insert: &Insert, places: &[(usize, SystemColumn)], width: usize) -> Vec<(usize, SystemColumn)> {
+pub fn positions(insert: &Insert, places: &[(usize, HiddenColumn)], width: usize) -> Vec<(usize, HiddenColumn)> {
     let is_wildcard = |item: &&SelectItem| matches!(item, SelectItem::Wildcard(_) | SelectItem::QualifiedWildcard(..));
     let wildcards = insert.returning.iter().filter(is_wildcard).count();
     let columns = (width + wildcards - insert.returning.len())

@@ -26,7 +26,7 @@ use crate::error::{SqlError, state};
 use crate::types::{ColumnFormatter, PgType, TextStyle, scalar_null};
 use bytes::BytesMut;
 
-use compile::Compiled;
+use compile::CompiledExpr;
 
 pub use alter::{added_value, columns_in, contains_nulls, rename_column};
 pub use assign::{assign, check_assignment};
@@ -42,9 +42,9 @@ const DETAIL_CHARS_MAX: usize = 64;
 enum Default {
     /// One value, made once.
     Constant(ArrayRef),
-    Expression(Compiled),
+    Expression(CompiledExpr),
     /// Computed from the other columns.
-    Generated(Compiled),
+    Generated(CompiledExpr),
 }
 
 /// The columns of a VALUES list that hold only literals: made once for a statement that runs again and again.
@@ -73,7 +73,7 @@ pub struct RowExprs {
     open_schema: SchemaRef,
     defaults: Vec<Default>,
     /// In the order of their names, as PostgreSQL checks them.
-    checks: Vec<(String, Compiled)>,
+    checks: Vec<(String, CompiledExpr)>,
 }
 
 impl RowExprs {
@@ -81,7 +81,7 @@ impl RowExprs {
     /// of its texts no longer meaning anything.
     pub fn compile(topic: &Arc<Topic>) -> Result<RowExprs, SqlError> {
         let schema = super::plan::topic_schema(topic, &[]);
-        let scope = compile::Scope::new(topic, &schema);
+        let scope = compile::RowScope::new(topic, &schema);
         let mut defaults = Vec::with_capacity(topic.columns.len());
         for column in &topic.columns {
             defaults.push(match (&column.generated, &column.default) {
@@ -125,7 +125,7 @@ impl RowExprs {
             Default::Constant(_) => None,
             Default::Expression(expression) | Default::Generated(expression) => Some(expression),
         });
-        checks.chain(defaults).all(Compiled::is_plain)
+        checks.chain(defaults).all(CompiledExpr::is_plain)
     }
 
     pub fn topic(&self) -> &Arc<Topic> {

@@ -16,7 +16,7 @@ use datafusion::common::{DFSchemaRef, DataFusionError, Result, internal_err};
 use datafusion::logical_expr::{Expr, Extension, LogicalPlan, UserDefinedLogicalNodeCore};
 
 #[derive(Clone, Debug)]
-pub struct Shared {
+pub struct SharedQuery {
     pub body: Arc<LogicalPlan>,
     /// The CTE's name.
     pub name: String,
@@ -24,22 +24,22 @@ pub struct Shared {
     pub number: u64,
 }
 
-impl Shared {
+impl SharedQuery {
     pub fn into_plan(self) -> LogicalPlan {
         LogicalPlan::Extension(Extension { node: Arc::new(self) })
     }
 
     /// The node of a plan node, if it is one.
-    pub fn of(plan: &LogicalPlan) -> Option<&Shared> {
+    pub fn of(plan: &LogicalPlan) -> Option<&SharedQuery> {
         match plan {
-            LogicalPlan::Extension(extension) => extension.node.as_any().downcast_ref::<Shared>(),
+            LogicalPlan::Extension(extension) => extension.node.as_any().downcast_ref::<SharedQuery>(),
             _ => None,
         }
     }
 }
 
 /// The shared queries that a plan reads, those that one reads before it, each once.
-pub fn all_of(plan: &LogicalPlan) -> Result<Vec<Shared>> {
+pub fn all_of(plan: &LogicalPlan) -> Result<Vec<SharedQuery>> {
     let mut known = HashSet::new();
     let mut found = Vec::new();
     collect(plan, &mut known, &mut found)?;
@@ -47,8 +47,8 @@ pub fn all_of(plan: &LogicalPlan) -> Result<Vec<Shared>> {
 }
 
 /// Bodies read those of CTEs before them in the text: a plan of many is as deep as the statement's WITH lists are long.
-fn collect(plan: &LogicalPlan, known: &mut HashSet<u64>, found: &mut Vec<Shared>) -> Result<()> {
-    let mut open = vec![(read_by(plan)?, None::<Shared>)];
+fn collect(plan: &LogicalPlan, known: &mut HashSet<u64>, found: &mut Vec<SharedQuery>) -> Result<()> {
+    let mut open = vec![(read_by(plan)?, None::<SharedQuery>)];
     while let Some((reads, _)) = open.last_mut() {
         match reads.pop() {
             Some(next) if known.insert(next.number) => {
@@ -63,10 +63,10 @@ fn collect(plan: &LogicalPlan, known: &mut HashSet<u64>, found: &mut Vec<Shared>
 }
 
 /// Those that a plan names itself.
-fn read_by(plan: &LogicalPlan) -> Result<Vec<Shared>> {
+fn read_by(plan: &LogicalPlan) -> Result<Vec<SharedQuery>> {
     let mut reads = Vec::new();
     plan.apply_with_subqueries(|node| {
-        reads.extend(Shared::of(node).cloned());
+        reads.extend(SharedQuery::of(node).cloned());
         Ok(TreeNodeRecursion::Continue)
     })?;
     // The last one is taken first.
@@ -108,11 +108,11 @@ impl Rewritten {
             return Ok(plan);
         }
         let plan = plan.transform_up_with_subqueries(|node| {
-            if let Some(shared) = Shared::of(&node) {
+            if let Some(shared) = SharedQuery::of(&node) {
                 let Some(body) = self.bodies.get(&shared.number) else {
                     return internal_err!("a shared query is rewritten before what reads it");
                 };
-                let shared = Shared {
+                let shared = SharedQuery {
                     body: body.clone(),
                     ..shared.clone()
                 };
@@ -137,7 +137,7 @@ pub fn inlined(plan: LogicalPlan, nodes_max: u64) -> Result<Option<LogicalPlan>>
         let mut nodes = 0u64;
         let whole = part.as_ref().clone().transform_up_with_subqueries(|node| {
             nodes = nodes.saturating_add(1);
-            let Some((body, below)) = Shared::of(&node).and_then(|shared| bodies.get(&shared.number)) else {
+            let Some((body, below)) = SharedQuery::of(&node).and_then(|shared| bodies.get(&shared.number)) else {
                 return Ok(Transformed::no(node));
             };
             nodes = nodes.saturating_add(*below);
@@ -154,29 +154,29 @@ pub fn inlined(plan: LogicalPlan, nodes_max: u64) -> Result<Option<LogicalPlan>>
     internal_err!("the plan itself comes last")
 }
 
-impl PartialEq for Shared {
-    fn eq(&self, other: &Shared) -> bool {
+impl PartialEq for SharedQuery {
+    fn eq(&self, other: &SharedQuery) -> bool {
         self.number == other.number && Arc::ptr_eq(&self.body, &other.body)
     }
 }
 
-impl Eq for Shared {}
+impl Eq for SharedQuery {}
 
-impl Hash for Shared {
+impl Hash for SharedQuery {
     fn hash<H: Hasher>(&self, state: &mut H) {
         self.number.hash(state);
     }
 }
 
-impl PartialOrd for Shared {
-    fn partial_cmp(&self, other: &Shared) -> Option<Ordering> {
+impl PartialOrd for SharedQuery {
+    fn partial_cmp(&self, other: &SharedQuery) -> Option<Ordering> {
         self.number
             .partial_cmp(&other.number)
             .filter(|order| *order != Ordering::Equal || self == other)
     }
 }
 
-impl UserDefinedLogicalNodeCore for Shared {
+impl UserDefinedLogicalNodeCore for SharedQuery {
     fn name(&self) -> &str {
         "Shared"
     }

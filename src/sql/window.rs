@@ -18,7 +18,7 @@ use datafusion::logical_expr::{Expr, Extension, LogicalPlan, UserDefinedLogicalN
 use super::statement::Emit;
 use crate::log::TopicId;
 
-pub use assign::{Assigned, Assigner, Closing, Slices};
+pub use assign::{Assigned, Assigner, Closing, WindowSlices};
 
 /// Names of the columns that a window adds.
 pub const WINDOW_START: &str = "window_start";

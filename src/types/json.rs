@@ -88,16 +88,16 @@ pub fn canonical(text: &str) -> Result<String, SqlError> {
 }
 
 /// The value that `text` spells; 22P02 if it spells none, 54001 if it nests too deep.
-pub fn read(text: &str) -> Result<Value, SqlError> {
+pub fn read(text: &str) -> Result<JsonValue, SqlError> {
     read_with(text, false)
 }
 
 /// The same, with the digits of numbers and the members of objects as they are written.
-pub fn read_as_written(text: &str) -> Result<Value, SqlError> {
+pub fn read_as_written(text: &str) -> Result<JsonValue, SqlError> {
     read_with(text, true)
 }
 
-fn read_with(text: &str, as_written: bool) -> Result<Value, SqlError> {
+fn read_with(text: &str, as_written: bool) -> Result<JsonValue, SqlError> {
     check(text)?;
     let mut reader = JsonReader {
         bytes: text.as_bytes(),
@@ -109,16 +109,16 @@ fn read_with(text: &str, as_written: bool) -> Result<Value, SqlError> {
 
 /// A value as JSONB has it.
 #[derive(Clone, PartialEq, Debug)]
-pub enum Value {
+pub enum JsonValue {
     Null,
     Bool(bool),
     /// As NUMERIC prints it.
     Number(String),
     /// Without quotes and escapes.
     Text(String),
-    Array(Vec<Value>),
+    Array(Vec<JsonValue>),
     /// Sorted by [`key_order`], each key once.
-    Object(Vec<(String, Value)>),
+    Object(Vec<(String, JsonValue)>),
 }
 
 /// How JSONB sorts the keys of an object: by length, then by bytes.
@@ -127,17 +127,17 @@ pub fn key_order(a: &str, b: &str) -> Ordering {
 }
 
 /// An object of members in any order: of equal keys, the last one.
-pub fn object(mut members: Vec<(String, Value)>) -> Value {
+pub fn object(mut members: Vec<(String, JsonValue)>) -> JsonValue {
     // Stable: of equal keys the last one is the last written, and it wins.
     members.sort_by(|(a, _), (b, _)| key_order(a, b));
-    let mut unique: Vec<(String, Value)> = Vec::with_capacity(members.len());
+    let mut unique: Vec<(String, JsonValue)> = Vec::with_capacity(members.len());
     for member in members {
         match unique.last_mut() {
             Some(last) if last.0 == member.0 => *last = member,
             _ => unique.push(member),
         }
     }
-    Value::Object(unique)
+    JsonValue::Object(unique)
 }
 
 /// The characters of a valid string literal, escapes resolved; 22P05 for NUL, which text cannot have, and 22P02 for half a
@@ -186,29 +186,29 @@ impl JsonReader<'_> {
         self.bytes[self.at]
     }
 
-    fn value(&mut self) -> Result<Value, SqlError> {
+    fn value(&mut self) -> Result<JsonValue, SqlError> {
         match self.peek() {
-            b'"' => Ok(Value::Text(self.text()?)),
+            b'"' => Ok(JsonValue::Text(self.text()?)),
             b'[' => {
                 self.at += 1;
                 let mut items = Vec::new();
                 if self.peek() == b']' {
                     self.at += 1;
-                    return Ok(Value::Array(items));
+                    return Ok(JsonValue::Array(items));
                 }
                 loop {
                     items.push(self.value()?);
                     if self.next() == b']' {
-                        return Ok(Value::Array(items));
+                        return Ok(JsonValue::Array(items));
                     }
                 }
             }
             b'{' => {
                 self.at += 1;
-                let mut members: Vec<(String, Value)> = Vec::new();
+                let mut members: Vec<(String, JsonValue)> = Vec::new();
                 if self.peek() == b'}' {
                     self.at += 1;
-                    return Ok(Value::Object(members));
+                    return Ok(JsonValue::Object(members));
                 }
                 loop {
                     self.skip_blanks();
@@ -221,7 +221,7 @@ impl JsonReader<'_> {
                     }
                 }
                 match self.as_written {
-                    true => Ok(Value::Object(members)),
+                    true => Ok(JsonValue::Object(members)),
                     false => Ok(object(members)),
                 }
             }
@@ -236,11 +236,11 @@ impl JsonReader<'_> {
                 }
                 let word = std::str::from_utf8(&self.bytes[start..self.at]).expect("the word is ASCII");
                 match word {
-                    "null" => Ok(Value::Null),
-                    "true" => Ok(Value::Bool(true)),
-                    "false" => Ok(Value::Bool(false)),
-                    digits if self.as_written => Ok(Value::Number(digits.to_string())),
-                    digits => number(digits).map(Value::Number),
+                    "null" => Ok(JsonValue::Null),
+                    "true" => Ok(JsonValue::Bool(true)),
+                    "false" => Ok(JsonValue::Bool(false)),
+                    digits if self.as_written => Ok(JsonValue::Number(digits.to_string())),
+                    digits => number(digits).map(JsonValue::Number),
                 }
             }
         }
@@ -299,15 +299,15 @@ pub fn number(text: &str) -> Result<String, SqlError> {
     Ok(format!("{sign}{whole}{point}{fraction}"))
 }
 
-impl Value {
+impl JsonValue {
     /// Appends JSONB's spelling.
     pub fn write(&self, out: &mut String) {
         match self {
-            Value::Null => out.push_str("null"),
-            Value::Bool(value) => out.push_str(if *value { "true" } else { "false" }),
-            Value::Number(digits) => out.push_str(digits),
-            Value::Text(text) => write_quoted(text, out),
-            Value::Array(items) => {
+            JsonValue::Null => out.push_str("null"),
+            JsonValue::Bool(value) => out.push_str(if *value { "true" } else { "false" }),
+            JsonValue::Number(digits) => out.push_str(digits),
+            JsonValue::Text(text) => write_quoted(text, out),
+            JsonValue::Array(items) => {
                 out.push('[');
                 for (at, item) in items.iter().enumerate() {
                     if at > 0 {
@@ -317,7 +317,7 @@ impl Value {
                 }
                 out.push(']');
             }
-            Value::Object(members) => {
+            JsonValue::Object(members) => {
                 out.push('{');
                 for (at, (key, value)) in members.iter().enumerate() {
                     if at > 0 {

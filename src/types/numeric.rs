@@ -407,15 +407,15 @@ pub fn not_finite() -> SqlError {
 }
 
 /// A NUMERIC as PostgreSQL sends it.
-pub(in crate::types) struct Sent<'a> {
+pub(in crate::types) struct WireNumeric<'a> {
     pub weight: i16,
     pub sign: u16,
     pub scale: u16,
     groups: &'a [u8],
 }
 
-impl<'a> Sent<'a> {
-    pub fn read(bytes: &'a [u8]) -> Result<Sent<'a>, SqlError> {
+impl<'a> WireNumeric<'a> {
+    pub fn read(bytes: &'a [u8]) -> Result<WireNumeric<'a>, SqlError> {
         const SCALE_MAX: u16 = 0x3fff;
         let Some((head, groups)) = bytes.split_first_chunk::<8>() else {
             return Err(insufficient_binary());
@@ -439,7 +439,7 @@ impl<'a> Sent<'a> {
         let Some((groups, rest)) = groups.split_at_checked(usize::from(count) * 2) else {
             return Err(insufficient_binary());
         };
-        let sent = Sent {
+        let sent = WireNumeric {
             weight: weight as i16,
             sign,
             scale,
@@ -464,7 +464,7 @@ impl<'a> Sent<'a> {
 
 /// Reads PostgreSQL's binary NUMERIC in units of 10^-scale.
 pub fn parse_decimal_binary(bytes: &[u8], shape: DecimalShape) -> Result<i128, SqlError> {
-    let sent = Sent::read(bytes)?;
+    let sent = WireNumeric::read(bytes)?;
     let weight = i32::from(sent.weight);
     if !matches!(sent.sign, SIGN_POSITIVE | SIGN_NEGATIVE) {
         return Err(not_finite());

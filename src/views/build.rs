@@ -11,7 +11,7 @@ use crate::error::{SqlError, state};
 
 use super::dataflow::Dataflow;
 use super::driver::{Request, dropped_while_built, not_maintained};
-use super::failure::Failure;
+use super::failure::ViewFailure;
 use super::memory::Limits;
 use super::pipeline::{History, Maintained, Pipeline};
 use super::search::locate;
@@ -156,7 +156,7 @@ fn catch_up(mut built: Pipeline, history: &dyn History, oid: u32) -> Result<Pipe
             // If what it reads failed, that is what is looked into.
             let name = view.name.clone();
             let search = failed.into_iter().filter_map(|failed| failed.search).next();
-            let failure: Option<Failure> = match search {
+            let failure: Option<ViewFailure> = match search {
                 Some(search) => Some(locate(search, history)),
                 None => view.failure.clone(),
             };

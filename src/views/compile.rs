@@ -18,7 +18,7 @@ use datafusion::logical_expr::utils::split_conjunction;
 use datafusion::logical_expr::{Distinct, EmptyRelation, Expr, LogicalPlan};
 
 use crate::error::SqlError;
-use crate::log::SystemColumn;
+use crate::log::HiddenColumn;
 use crate::sql::functions::aggregates::{self, AggregateKind};
 use crate::sql::plan::{self, Planned};
 use crate::sql::source::{RelationKind, RelationSource};
@@ -26,18 +26,18 @@ use crate::sql::statement::Emit;
 use crate::sql::window::{Closure, Window};
 
 use super::aggregate::states::state_for;
-use super::aggregate::{AggregateSpec, Call, ClosesBy, Key};
-use super::dataflow::{Dataflow, Node, Step};
+use super::aggregate::{AggregateCall, AggregateSpec, ClosesBy, GroupKey};
+use super::dataflow::{Dataflow, DataflowNode, NodeWork};
 use super::delta::schema_of;
-use super::expression::{Context, Dependence, Expression, dependence, is_infallible};
+use super::expression::{Dependence, Expression, ExpressionContext, dependence, is_infallible};
 use super::linear::Linear;
 use super::rules;
-use super::scan::{Scan, Source, TopicColumn};
+use super::scan::{LeafScan, LeafSource, TopicColumn};
 use super::window::WindowSpec;
 
 /// How a materialized view is kept.
 #[derive(Clone, Debug)]
-pub enum Compiled {
+pub enum CompiledView {
     Incremental(Dataflow),
     /// Not at all: its definition is run when it is read. The reason completes "is recomputed when read: ...".
     Recompute {
@@ -48,7 +48,7 @@ pub enum Compiled {
 /// Compiles a view's planned definition, under the time zone that is stored with the view.
 ///
 /// 0A000 for what no view can have, kept or recomputed: volatile functions, system relations.
-pub fn compile(planned: &Planned, time_zone: &str) -> Result<Compiled, SqlError> {
+pub fn compile(planned: &Planned, time_zone: &str) -> Result<CompiledView, SqlError> {
     plan::check_view_definition(planned)?;
     let mut options = plan::options().clone();
     options.execution.time_zone = Some(time_zone.to_string());
@@ -58,18 +58,18 @@ pub fn compile(planned: &Planned, time_zone: &str) -> Result<Compiled, SqlError>
     let plan = planned.inlined()?;
     if plan.exists(distinct_on)? {
         let reason = "DISTINCT ON is not kept incrementally yet".to_string();
-        return Ok(Compiled::Recompute { reason });
+        return Ok(CompiledView::Recompute { reason });
     }
     let plan = rules::rewrite(plan, options.clone())?;
     let fields = &planned.fields;
     let mut compiler = Compiler {
         nodes: Vec::new(),
-        context: Context::new(options),
+        context: ExpressionContext::new(options),
     };
     let needed = vec![true; plan.schema().fields().len()];
     let root = match compiler.node(&plan, &needed) {
         Ok(root) => root,
-        Err(CompileStop::Unsupported(reason)) => return Ok(Compiled::Recompute { reason }),
+        Err(CompileStop::Unsupported(reason)) => return Ok(CompiledView::Recompute { reason }),
         Err(CompileStop::Failed(error)) => return Err(error),
     };
     assert_eq!(
@@ -92,7 +92,7 @@ pub fn compile(planned: &Planned, time_zone: &str) -> Result<Compiled, SqlError>
     let schema = schema_of(output);
     let append_only = root.append_only;
     compiler.pick((0..root.columns.len()).collect(), schema.clone(), root.node);
-    Ok(Compiled::Incremental(Dataflow {
+    Ok(CompiledView::Incremental(Dataflow {
         nodes: compiler.nodes,
         schema,
         append_only,
@@ -139,14 +139,14 @@ struct Built {
 }
 
 struct Compiler {
-    nodes: Vec<Node>,
-    context: Context,
+    nodes: Vec<DataflowNode>,
+    context: ExpressionContext,
 }
 
 impl Compiler {
-    fn add(&mut self, step: Step, inputs: &[usize]) -> usize {
+    fn add(&mut self, step: NodeWork, inputs: &[usize]) -> usize {
         let index = self.nodes.len();
-        self.nodes.push(Node { step, consumer: None });
+        self.nodes.push(DataflowNode { step, consumer: None });
         for input in inputs {
             assert!(self.nodes[*input].consumer.is_none(), "a dataflow is a tree");
             self.nodes[*input].consumer = Some(index);
@@ -157,7 +157,7 @@ impl Compiler {
     fn pick(&mut self, columns: Vec<usize>, schema: SchemaRef, input: usize) -> usize {
         let linear = Linear::Pick { columns, schema };
         self.add(
-            Step::Linear {
+            NodeWork::Linear {
                 linear,
                 is_infallible: true,
             },
@@ -230,7 +230,7 @@ impl Compiler {
                     DataType::Timestamp(_, zone) => zone.map(|zone| zone.to_string()),
                     _ => None,
                 });
-                let source = Source::Topic {
+                let source = LeafSource::Topic {
                     reader: topic.reader(topic.pinned.and_then(|pinned| pinned.since_us)),
                     name: topic.name.clone(),
                     columns: in_source
@@ -244,7 +244,7 @@ impl Compiler {
                 (source, true)
             }
             RelationKind::View(view) => {
-                let source = Source::View {
+                let source = LeafSource::View {
                     oid: view.oid,
                     name: view.name.clone(),
                     columns: in_source,
@@ -256,7 +256,7 @@ impl Compiler {
         };
         let schema = subset(&scan.projected_schema, &columns)?;
         let bounds = vec![None; columns.len()];
-        let step = Step::Scan(Scan {
+        let step = NodeWork::Scan(LeafScan {
             source,
             schema: arrow_schema(&schema),
         });
@@ -295,7 +295,7 @@ impl Compiler {
                     text: texts.join(", "),
                 };
                 let is_infallible = expressions.iter().all(|expr| is_infallible(expr));
-                self.add(Step::Linear { linear, is_infallible }, &[input.node])
+                self.add(NodeWork::Linear { linear, is_infallible }, &[input.node])
             }
         };
         Ok(Built {
@@ -321,7 +321,7 @@ impl Compiler {
             text: filter.predicate.to_string(),
         };
         let is_infallible = is_infallible(&filter.predicate);
-        let node = self.add(Step::Linear { linear, is_infallible }, &[input.node]);
+        let node = self.add(NodeWork::Linear { linear, is_infallible }, &[input.node]);
         Ok(Built { node, ..input })
     }
 
@@ -349,7 +349,7 @@ impl Compiler {
             inputs.push(self.pick(picked, output.clone(), input.node));
         }
         Ok(Built {
-            node: self.add(Step::Union, &inputs),
+            node: self.add(NodeWork::Union, &inputs),
             bounds: vec![None; columns.len()],
             schema,
             columns,
@@ -408,7 +408,7 @@ impl Compiler {
         }
         columns.extend([outputs - 2, outputs - 1]);
         let schema = subset(full, &columns)?;
-        let node = self.add(Step::Window(Arc::new(spec)), &[input.node]);
+        let node = self.add(NodeWork::Window(Arc::new(spec)), &[input.node]);
         let mut bounds = vec![None; columns.len()];
         let count = bounds.len();
         for (index, is_end) in [(count - 2, false), (count - 1, true)] {
@@ -455,11 +455,11 @@ impl Compiler {
                 key_bounds.iter().position(starts)
             });
             spec_keys.push(match start {
-                Some(of) => Key::After {
+                Some(of) => GroupKey::After {
                     of,
                     add_us: bound.map_or(0, |bound| bound.size_us),
                 },
-                None => Key::Stored(self.context.compile(expr, &input.schema)?),
+                None => GroupKey::Stored(self.context.compile(expr, &input.schema)?),
             });
         }
         let mut spec_calls = Vec::with_capacity(calls.len());
@@ -495,7 +495,7 @@ impl Compiler {
             .collect();
         bounds.resize(columns.len(), None);
         Ok(Built {
-            node: self.add(Step::Aggregate(Arc::new(spec)), &[input.node]),
+            node: self.add(NodeWork::Aggregate(Arc::new(spec)), &[input.node]),
             schema,
             columns,
             bounds,
@@ -504,7 +504,7 @@ impl Compiler {
     }
 
     /// One aggregate function call.
-    fn call(&self, expr: &Expr, input: &Built, output: &DataType) -> Result<Call, CompileStop> {
+    fn call(&self, expr: &Expr, input: &Built, output: &DataType) -> Result<AggregateCall, CompileStop> {
         use datafusion::logical_expr::ExprSchemable;
         let expr = unaliased(expr);
         let Expr::AggregateFunction(call) = expr else {
@@ -535,7 +535,7 @@ impl Compiler {
             Some(_) => false,
         };
         if kind == AggregateKind::Count && never_null && call.params.filter.is_none() {
-            return Ok(Call::Rows);
+            return Ok(AggregateCall::Rows);
         }
         let one = datafusion::logical_expr::lit(1i64);
         let argument = argument.unwrap_or(&one);
@@ -551,7 +551,7 @@ impl Compiler {
             Some(filter) => Some(self.context.compile(filter, &input.schema)?),
             None => None,
         };
-        Ok(Call::Of {
+        Ok(AggregateCall::Of {
             definition,
             argument: self.context.compile(argument, &input.schema)?,
             filter,
@@ -559,12 +559,12 @@ impl Compiler {
     }
 
     /// If a key is a bound of a window that holds rows back until it closes: the aggregate holds groups instead.
-    fn closes_by(&mut self, keys: &[Key], bounds: &[Option<Bound>]) -> Option<ClosesBy> {
+    fn closes_by(&mut self, keys: &[GroupKey], bounds: &[Option<Bound>]) -> Option<ClosesBy> {
         for (key, bound) in bounds.iter().enumerate() {
-            let (Some(bound), Key::Stored(_)) = (bound, &keys[key]) else {
+            let (Some(bound), GroupKey::Stored(_)) = (bound, &keys[key]) else {
                 continue;
             };
-            let Step::Window(spec) = &mut self.nodes[bound.window].step else {
+            let NodeWork::Window(spec) = &mut self.nodes[bound.window].step else {
                 panic!("a bound comes from a window");
             };
             if !bound.direct || !spec.buffers {
@@ -574,7 +574,10 @@ impl Compiler {
             passes.buffers = false;
             *spec = Arc::new(passes);
             return Some(ClosesBy {
-                stored_key: keys[..key].iter().filter(|key| matches!(key, Key::Stored(_))).count(),
+                stored_key: keys[..key]
+                    .iter()
+                    .filter(|key| matches!(key, GroupKey::Stored(_)))
+                    .count(),
                 to_end_us: if bound.is_end { 0 } else { bound.size_us },
                 allowed_lateness_us: spec.allowed_lateness_us,
                 topics: spec.topics.clone(),
@@ -611,7 +614,7 @@ fn topic_column(schema: &SchemaRef, index: usize, user_columns: usize) -> TopicC
         return TopicColumn::User(index);
     }
     let name = schema.field(index).name();
-    let system = SystemColumn::ALL.into_iter().find(|column| column.name() == name);
+    let system = HiddenColumn::ALL.into_iter().find(|column| column.name() == name);
     TopicColumn::System(system.expect("after a topic's own columns come system columns"))
 }
 

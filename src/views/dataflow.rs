@@ -16,19 +16,19 @@ use crate::error::{SqlError, state};
 use crate::log::{Reader, TopicId};
 use crate::sql::window::Closing;
 
-use super::aggregate::{Aggregate, AggregateSpec};
+use super::aggregate::{AggregateSpec, GroupBy};
 use super::delta::Delta;
 use super::linear::Linear;
-use super::memory::{Account, Budget, Limits, batch_bytes};
+use super::memory::{Budget, Limits, ViewAccount, batch_bytes};
 use super::operator::{Operator, StepEnd};
-use super::output::{Bag, Output, Rows};
-use super::scan::{Scan, Source, seen_as};
+use super::output::{Bag, OutputRows, ViewOutput};
+use super::scan::{LeafScan, LeafSource, seen_as};
 use super::window::{WindowOperator, WindowSpec};
 
 /// What a node does.
 #[derive(Clone, Debug)]
-pub enum Step {
-    Scan(Scan),
+pub enum NodeWork {
+    Scan(LeafScan),
     Linear {
         linear: Linear,
         is_infallible: bool,
@@ -41,15 +41,15 @@ pub enum Step {
 
 /// A node, and who takes its output; `None` is the view itself.
 #[derive(Clone, Debug)]
-pub struct Node {
-    pub step: Step,
+pub struct DataflowNode {
+    pub step: NodeWork,
     pub consumer: Option<usize>,
 }
 
 /// A compiled view, without state. Cheap to clone by `Arc`.
 #[derive(Clone, Debug)]
 pub struct Dataflow {
-    pub nodes: Vec<Node>,
+    pub nodes: Vec<DataflowNode>,
     /// Of the view's rows.
     pub schema: SchemaRef,
     /// The output never retracts.
@@ -62,12 +62,12 @@ impl Dataflow {
     }
 
     /// The leaves: node and scan.
-    pub fn scans(&self) -> impl Iterator<Item = (usize, &Scan)> {
+    pub fn scans(&self) -> impl Iterator<Item = (usize, &LeafScan)> {
         self.nodes
             .iter()
             .enumerate()
             .filter_map(|(index, node)| match &node.step {
-                Step::Scan(scan) => Some((index, scan)),
+                NodeWork::Scan(scan) => Some((index, scan)),
                 _ => None,
             })
     }
@@ -77,8 +77,8 @@ impl Dataflow {
         let mut topics: Vec<TopicId> = self
             .scans()
             .filter_map(|(_, scan)| match &scan.source {
-                Source::Topic { reader, .. } => Some(reader.topic),
-                Source::View { .. } => None,
+                LeafSource::Topic { reader, .. } => Some(reader.topic),
+                LeafSource::View { .. } => None,
             })
             .collect();
         topics.sort_unstable();
@@ -89,8 +89,8 @@ impl Dataflow {
     /// How it reads topics.
     pub fn readers(&self) -> impl Iterator<Item = &Reader> {
         self.scans().filter_map(|(_, scan)| match &scan.source {
-            Source::Topic { reader, .. } => Some(reader),
-            Source::View { .. } => None,
+            LeafSource::Topic { reader, .. } => Some(reader),
+            LeafSource::View { .. } => None,
         })
     }
 
@@ -99,8 +99,8 @@ impl Dataflow {
         let mut views: Vec<u32> = self
             .scans()
             .filter_map(|(_, scan)| match &scan.source {
-                Source::View { oid, .. } => Some(*oid),
-                Source::Topic { .. } => None,
+                LeafSource::View { oid, .. } => Some(*oid),
+                LeafSource::Topic { .. } => None,
             })
             .collect();
         views.sort_unstable();
@@ -113,8 +113,8 @@ impl Dataflow {
         let mut at = self.root();
         loop {
             match &self.nodes[at].step {
-                Step::Aggregate(spec) => return spec.closes_by.is_none().then_some(at),
-                Step::Linear { .. } => {
+                NodeWork::Aggregate(spec) => return spec.closes_by.is_none().then_some(at),
+                NodeWork::Linear { .. } => {
                     at = self.nodes.iter().position(|node| node.consumer == Some(at))?;
                 }
                 _ => return None,
@@ -123,14 +123,14 @@ impl Dataflow {
     }
 
     /// The stateless nodes on the way from `node` (not included) upward, until one that is not.
-    fn linear_above(&self, node: usize) -> impl Iterator<Item = &Step> {
+    fn linear_above(&self, node: usize) -> impl Iterator<Item = &NodeWork> {
         let mut at = self.nodes[node].consumer;
         std::iter::from_fn(move || {
             let step = &self.nodes[at?].step;
             at = self.nodes[at?].consumer;
             Some(step)
         })
-        .take_while(|step| matches!(step, Step::Linear { .. } | Step::Union))
+        .take_while(|step| matches!(step, NodeWork::Linear { .. } | NodeWork::Union))
     }
 
     /// Takes a delta from `node`'s output through the stateless nodes above it. Also the node where it ended.
@@ -140,8 +140,8 @@ impl Dataflow {
         while let Some(index) = at {
             let Some(rows) = delta.take() else { break };
             match &self.nodes[index].step {
-                Step::Linear { linear, .. } => delta = linear.apply(rows)?,
-                Step::Union => delta = Some(rows),
+                NodeWork::Linear { linear, .. } => delta = linear.apply(rows)?,
+                NodeWork::Union => delta = Some(rows),
                 _ => return Ok((Some(index), Some(rows))),
             }
             at = self.nodes[index].consumer;
@@ -158,7 +158,7 @@ impl Dataflow {
     ) -> Result<u64, SqlError> {
         let mut late = 0;
         for (node, scan) in self.scans() {
-            let Source::Topic { reader, .. } = &scan.source else {
+            let LeafSource::Topic { reader, .. } = &scan.source else {
                 continue;
             };
             if reader.topic.0 != topic.oid || !self.has_window(node) {
@@ -167,7 +167,7 @@ impl Dataflow {
             let rows = seen_as(reader, topic, rows);
             let delta = Delta::added(scan.topic_rows(&rows, watermark)?);
             if let (Some(end), Some(delta)) = self.through_linear(node, delta)?
-                && let Step::Window(spec) = &self.nodes[end].step
+                && let NodeWork::Window(spec) = &self.nodes[end].step
             {
                 late += spec.assigner.late_rows(&delta.batch)?;
             }
@@ -180,8 +180,8 @@ impl Dataflow {
         let mut at = self.nodes[scan].consumer;
         while let Some(index) = at {
             match &self.nodes[index].step {
-                Step::Linear { .. } | Step::Union => at = self.nodes[index].consumer,
-                Step::Window(_) => return true,
+                NodeWork::Linear { .. } | NodeWork::Union => at = self.nodes[index].consumer,
+                NodeWork::Window(_) => return true,
                 _ => return false,
             }
         }
@@ -195,7 +195,7 @@ impl Dataflow {
         let (Some(node), Some(rows)) = (end, &delta) else {
             return Ok(());
         };
-        if let Step::Window(spec) = &self.nodes[node].step {
+        if let NodeWork::Window(spec) = &self.nodes[node].step {
             for assigned in spec.assigner.slices(rows.batch.clone(), Closing::All) {
                 let (end, delta) = self.through_linear(node, Delta::added(assigned?.rows))?;
                 self.probe_arguments(end, delta)?;
@@ -207,10 +207,10 @@ impl Dataflow {
 
     fn probe_arguments(&self, node: Option<usize>, delta: Option<Delta>) -> Result<(), SqlError> {
         if let (Some(node), Some(delta)) = (node, delta)
-            && let Step::Aggregate(spec) = &self.nodes[node].step
+            && let NodeWork::Aggregate(spec) = &self.nodes[node].step
         {
             // A fresh aggregate meets what its expressions meet, and forgets.
-            Aggregate::new(spec.clone(), Budget::unlimited())?.push(&delta)?;
+            GroupBy::new(spec.clone(), Budget::unlimited())?.push(&delta)?;
         }
         Ok(())
     }
@@ -235,7 +235,7 @@ pub struct NodeStats {
 }
 
 /// Is shown what changes of a view's rows.
-pub type Emit<'a> = dyn FnMut(&Delta) + 'a;
+pub type ChangeSink<'a> = dyn FnMut(&Delta) + 'a;
 
 /// A dataflow with state.
 pub struct Instance {
@@ -243,12 +243,12 @@ pub struct Instance {
     /// By node: its state if it has any.
     states: Vec<KeptNodes>,
     counts: Vec<NodeCounts>,
-    output: Output,
+    output: ViewOutput,
     emits: bool,
     /// Changed since `take_changed`.
     changed: bool,
     limits: Limits,
-    account: Account,
+    account: ViewAccount,
     /// Bytes of the operator that is taken out of `states` while it ends its step.
     away_bytes: usize,
 }
@@ -257,7 +257,7 @@ pub struct Instance {
 enum KeptNodes {
     Nothing,
     Window(WindowOperator),
-    Aggregate(Aggregate),
+    Aggregate(GroupBy),
 }
 
 impl KeptNodes {
@@ -290,9 +290,9 @@ impl Instance {
         let mut states = Vec::with_capacity(dataflow.nodes.len());
         for node in &dataflow.nodes {
             states.push(match &node.step {
-                Step::Window(spec) => KeptNodes::Window(WindowOperator::new(spec.clone())),
-                Step::Aggregate(spec) => KeptNodes::Aggregate(Aggregate::new(spec.clone(), budget.clone())?),
-                Step::Scan(_) | Step::Linear { .. } | Step::Union => KeptNodes::Nothing,
+                NodeWork::Window(spec) => KeptNodes::Window(WindowOperator::new(spec.clone())),
+                NodeWork::Aggregate(spec) => KeptNodes::Aggregate(GroupBy::new(spec.clone(), budget.clone())?),
+                NodeWork::Scan(_) | NodeWork::Linear { .. } | NodeWork::Union => KeptNodes::Nothing,
             });
         }
         let output = match dataflow.root_aggregate() {
@@ -300,7 +300,7 @@ impl Instance {
                 let checks = dataflow.linear_above(aggregate).any(|step| {
                     matches!(
                         step,
-                        Step::Linear {
+                        NodeWork::Linear {
                             is_infallible: false,
                             ..
                         }
@@ -309,20 +309,20 @@ impl Instance {
                 if let (true, KeptNodes::Aggregate(aggregate)) = (checks, &mut states[aggregate]) {
                     aggregate.note_groups();
                 }
-                Output::Groups {
+                ViewOutput::Groups {
                     aggregate,
                     chunks: Vec::new(),
                     chunk_bytes: 0,
                     checks,
                 }
             }
-            None if dataflow.append_only => Output::Rows(Rows::new(dataflow.schema.clone())),
-            None => Output::Bag(Bag::new(dataflow.schema.clone(), budget.clone())?),
+            None if dataflow.append_only => ViewOutput::Rows(OutputRows::new(dataflow.schema.clone())),
+            None => ViewOutput::Bag(Bag::new(dataflow.schema.clone(), budget.clone())?),
         };
         // Aggregates below the root speak to what is above them.
         for (index, state) in states.iter_mut().enumerate() {
             if let KeptNodes::Aggregate(aggregate) = state
-                && !matches!(&output, Output::Groups { aggregate: root, .. } if *root == index)
+                && !matches!(&output, ViewOutput::Groups { aggregate: root, .. } if *root == index)
             {
                 aggregate.emit_changes();
             }
@@ -333,7 +333,7 @@ impl Instance {
             output,
             emits: false,
             changed: true,
-            account: Account::new(budget.clone()),
+            account: ViewAccount::new(budget.clone()),
             away_bytes: 0,
             limits,
             dataflow,
@@ -346,7 +346,7 @@ impl Instance {
 
     /// From the next step on, hand out what changes (or no longer): another view needs it.
     pub fn set_emits(&mut self, emits: bool) {
-        if let (true, Output::Groups { aggregate, .. }) = (emits != self.emits, &self.output) {
+        if let (true, ViewOutput::Groups { aggregate, .. }) = (emits != self.emits, &self.output) {
             let aggregate = *aggregate;
             match emits {
                 true => self.aggregate(aggregate).emit_changes(),
@@ -356,7 +356,7 @@ impl Instance {
         self.emits = emits;
     }
 
-    fn aggregate(&mut self, node: usize) -> &mut Aggregate {
+    fn aggregate(&mut self, node: usize) -> &mut GroupBy {
         match &mut self.states[node] {
             KeptNodes::Aggregate(aggregate) => aggregate,
             _ => panic!("node {node} is an aggregate"),
@@ -368,13 +368,13 @@ impl Instance {
     }
 
     /// Pushes a delta into a scan. What changes goes to `out` if [`Instance::set_emits`] says so.
-    pub fn push(&mut self, scan: usize, delta: Delta, out: &mut Emit<'_>) -> Result<(), SqlError> {
+    pub fn push(&mut self, scan: usize, delta: Delta, out: &mut ChangeSink<'_>) -> Result<(), SqlError> {
         self.counts[scan].rows_in += delta.rows() as u64;
         self.flow(scan, delta, out)
     }
 
     /// Takes a delta that `node` gave upward until something keeps it.
-    fn flow(&mut self, node: usize, delta: Delta, out: &mut Emit<'_>) -> Result<(), SqlError> {
+    fn flow(&mut self, node: usize, delta: Delta, out: &mut ChangeSink<'_>) -> Result<(), SqlError> {
         let mut at = node;
         let mut delta = delta;
         loop {
@@ -387,14 +387,14 @@ impl Instance {
             };
             self.counts[next].rows_in += delta.rows() as u64;
             let kept = match (&self.dataflow.nodes[next].step, &mut self.states[next]) {
-                (Step::Linear { linear, .. }, _) => {
+                (NodeWork::Linear { linear, .. }, _) => {
                     let mut parts = linear.parts(&delta);
                     let first = linear.part(&delta, &mut parts).transpose()?.flatten();
                     match linear.part(&delta, &mut parts) {
                         None => first,
                         Some(second) => {
                             let dataflow = self.dataflow.clone();
-                            let Step::Linear { linear, .. } = &dataflow.nodes[next].step else {
+                            let NodeWork::Linear { linear, .. } = &dataflow.nodes[next].step else {
                                 unreachable!("it is the same node");
                             };
                             let rest = std::iter::from_fn(|| linear.part(&delta, &mut parts));
@@ -407,7 +407,7 @@ impl Instance {
                         }
                     }
                 }
-                (Step::Union, _) => Some(delta),
+                (NodeWork::Union, _) => Some(delta),
                 (_, KeptNodes::Window(_)) => return self.assign(next, delta, out),
                 (_, KeptNodes::Aggregate(aggregate)) => {
                     self.changed = true;
@@ -424,7 +424,7 @@ impl Instance {
     }
 
     /// Takes a delta through a window, slice by slice: it may become any number of rows.
-    fn assign(&mut self, node: usize, delta: Delta, out: &mut Emit<'_>) -> Result<(), SqlError> {
+    fn assign(&mut self, node: usize, delta: Delta, out: &mut ChangeSink<'_>) -> Result<(), SqlError> {
         self.changed = true;
         for assigned in self.window(node).slices(&delta) {
             match self.window(node).take(assigned?, &delta)? {
@@ -442,12 +442,12 @@ impl Instance {
         }
     }
 
-    fn store(&mut self, delta: Delta, out: &mut Emit<'_>) -> Result<(), SqlError> {
+    fn store(&mut self, delta: Delta, out: &mut ChangeSink<'_>) -> Result<(), SqlError> {
         self.changed = true;
         match &mut self.output {
-            Output::Groups { .. } => {}
-            Output::Rows(rows) => rows.append(delta.clone())?,
-            Output::Bag(bag) => bag.apply(&delta)?,
+            ViewOutput::Groups { .. } => {}
+            ViewOutput::Rows(rows) => rows.append(delta.clone())?,
+            ViewOutput::Bag(bag) => bag.apply(&delta)?,
         }
         if self.emits {
             out(&delta);
@@ -464,7 +464,7 @@ impl Instance {
     }
 
     /// Ends the step. The rest of what changes goes to `out`.
-    pub fn finish(&mut self, end: &StepEnd, out: &mut Emit<'_>) -> Result<(), SqlError> {
+    pub fn finish(&mut self, end: &StepEnd, out: &mut ChangeSink<'_>) -> Result<(), SqlError> {
         for node in 0..self.states.len() {
             // Its output goes through the nodes above it, which are others.
             let mut state = std::mem::replace(&mut self.states[node], KeptNodes::Nothing);
@@ -477,8 +477,8 @@ impl Instance {
             self.states[node] = state;
         }
         match &mut self.output {
-            Output::Bag(bag) => bag.settle(),
-            Output::Groups {
+            ViewOutput::Bag(bag) => bag.settle(),
+            ViewOutput::Groups {
                 aggregate,
                 checks: true,
                 ..
@@ -503,7 +503,7 @@ impl Instance {
     /// The view's rows after the last step. What is rendered for that is kept for the next reader, until it changes or
     /// [`Instance::forget_rendered`].
     pub fn rows(&mut self) -> Result<Vec<RecordBatch>, SqlError> {
-        let Output::Groups {
+        let ViewOutput::Groups {
             aggregate: node,
             chunks,
             chunk_bytes,
@@ -511,9 +511,9 @@ impl Instance {
         } = &mut self.output
         else {
             return match &mut self.output {
-                Output::Rows(rows) => Ok(rows.batches()),
-                Output::Bag(bag) => bag.batches(),
-                Output::Groups { .. } => unreachable!("handled above"),
+                ViewOutput::Rows(rows) => Ok(rows.batches()),
+                ViewOutput::Bag(bag) => bag.batches(),
+                ViewOutput::Groups { .. } => unreachable!("handled above"),
             };
         };
         let KeptNodes::Aggregate(aggregate) = &mut self.states[*node] else {
@@ -544,26 +544,26 @@ impl Instance {
     /// Gives up what was rendered for readers.
     pub fn forget_rendered(&mut self) {
         match &mut self.output {
-            Output::Groups {
+            ViewOutput::Groups {
                 chunks, chunk_bytes, ..
             } => {
                 chunks.clear();
                 *chunk_bytes = 0;
             }
-            Output::Rows(_) => {}
-            Output::Bag(bag) => bag.forget_rendered(),
+            ViewOutput::Rows(_) => {}
+            ViewOutput::Bag(bag) => bag.forget_rendered(),
         }
     }
 
     /// Rows of the view, about: what a filter above the last aggregate leaves out is not known before it is read.
     pub fn row_count(&self) -> usize {
         match &self.output {
-            Output::Groups { aggregate, .. } => match &self.states[*aggregate] {
+            ViewOutput::Groups { aggregate, .. } => match &self.states[*aggregate] {
                 KeptNodes::Aggregate(aggregate) => aggregate.live_groups(),
                 _ => panic!("node {aggregate} is an aggregate"),
             },
-            Output::Rows(rows) => rows.rows(),
-            Output::Bag(bag) => bag.rows(),
+            ViewOutput::Rows(rows) => rows.rows(),
+            ViewOutput::Bag(bag) => bag.rows(),
         }
     }
 
@@ -577,18 +577,18 @@ impl Instance {
         let states: usize = self.states.iter().map(KeptNodes::bytes).sum();
         states
             + match &self.output {
-                Output::Groups { .. } => 0,
-                Output::Rows(rows) => rows.bytes(),
-                Output::Bag(bag) => bag.bytes(),
+                ViewOutput::Groups { .. } => 0,
+                ViewOutput::Rows(rows) => rows.bytes(),
+                ViewOutput::Bag(bag) => bag.bytes(),
             }
     }
 
     /// Bytes of what was rendered for readers.
     pub fn rendered_bytes(&self) -> usize {
         match &self.output {
-            Output::Groups { chunk_bytes, .. } => *chunk_bytes,
-            Output::Rows(_) => 0,
-            Output::Bag(bag) => bag.rendered_bytes(),
+            ViewOutput::Groups { chunk_bytes, .. } => *chunk_bytes,
+            ViewOutput::Rows(_) => 0,
+            ViewOutput::Bag(bag) => bag.rendered_bytes(),
         }
     }
 

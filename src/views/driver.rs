@@ -24,7 +24,7 @@ use crate::log::{Lsn, TopicId};
 use crate::panics;
 
 use super::dataflow::{Dataflow, NodeStats};
-use super::failure::{Failure, contained};
+use super::failure::{ViewFailure, contained};
 use super::memory::{Budget, Limits};
 use super::pipeline::{Failed, FailureSearch, History, Maintained, Pipeline};
 use super::search::locate;
@@ -38,7 +38,7 @@ pub const REQUESTS_MAX: usize = 1024;
 const BREAKDOWNS_MAX: usize = 100;
 
 /// A newest consistent reading of several views.
-pub type Reading = Result<(Lsn, HashMap<u32, ViewRows>), SqlError>;
+pub type ViewsReading = Result<(Lsn, HashMap<u32, ViewRows>), SqlError>;
 
 /// Why a view that was built was not taken over.
 pub struct Refused {
@@ -75,7 +75,7 @@ pub enum Request {
     ReadNewest {
         views: Vec<u32>,
         at_least: Lsn,
-        reply: oneshot::Sender<Reading>,
+        reply: oneshot::Sender<ViewsReading>,
     },
     ReadAt {
         view: u32,
@@ -89,7 +89,7 @@ pub enum Request {
     /// A search has ended.
     Found {
         oid: u32,
-        failure: Failure,
+        failure: ViewFailure,
     },
     Stop,
 }
@@ -403,7 +403,7 @@ impl Driver {
         }
     }
 
-    fn found(&mut self, oid: u32, failure: Failure) {
+    fn found(&mut self, oid: u32, failure: ViewFailure) {
         if let Some((_, thread)) = self.searching.take() {
             // It has sent its answer, which is all that it had to do.
             let _ = thread.join();
@@ -414,7 +414,7 @@ impl Driver {
     }
 
     /// All is known of a failure that will be.
-    fn place(&mut self, oid: u32, failure: Failure) {
+    fn place(&mut self, oid: u32, failure: ViewFailure) {
         let mut known = self.pipeline.found(oid, failure.clone());
         if let Some(restoring) = &mut self.restoring {
             known |= restoring.pipeline.found(oid, failure);
@@ -561,7 +561,7 @@ impl Driver {
         Ok(Some(self.rows(view)?))
     }
 
-    fn reading(&mut self, views: &[u32]) -> Reading {
+    fn reading(&mut self, views: &[u32]) -> ViewsReading {
         let wanted: HashSet<u32> = views.iter().copied().collect();
         let mut rows = HashMap::with_capacity(wanted.len());
         for oid in wanted {
@@ -638,8 +638,8 @@ impl Driver {
 }
 
 /// A failure that is no row's fault.
-fn broken(view: &Maintained, frontier: Lsn, error: SqlError) -> Failure {
-    Failure {
+fn broken(view: &Maintained, frontier: Lsn, error: SqlError) -> ViewFailure {
+    ViewFailure {
         lsn: frontier + 1,
         error,
         place: None,

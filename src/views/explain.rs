@@ -2,7 +2,7 @@
 //!
 //! Not here: what the numbers are (`dataflow.rs`).
 
-use super::dataflow::{Dataflow, NodeStats, Step};
+use super::dataflow::{Dataflow, NodeStats, NodeWork};
 
 /// The tree; with `stats`, each line says what went through the node and what it holds.
 pub fn lines(dataflow: &Dataflow, stats: Option<&[NodeStats]>) -> Vec<String> {
@@ -27,13 +27,13 @@ fn add(dataflow: &Dataflow, stats: Option<&[NodeStats]>, node: usize, depth: usi
     }
 }
 
-fn describe(step: &Step) -> String {
+fn describe(step: &NodeWork) -> String {
     match step {
-        Step::Scan(scan) => scan.describe(),
-        Step::Linear { linear, .. } => linear.describe(),
-        Step::Union => "Union".to_string(),
-        Step::Window(spec) => spec.text.clone(),
-        Step::Aggregate(spec) => {
+        NodeWork::Scan(scan) => scan.describe(),
+        NodeWork::Linear { linear, .. } => linear.describe(),
+        NodeWork::Union => "Union".to_string(),
+        NodeWork::Window(spec) => spec.text.clone(),
+        NodeWork::Aggregate(spec) => {
             let emit = if spec.closes_by.is_some() {
                 ", when its window has closed"
             } else {

@@ -23,15 +23,15 @@ pub struct Expression {
 }
 
 /// The settings that expressions are compiled under.
-pub struct Context {
+pub struct ExpressionContext {
     props: ExecutionProps,
 }
 
-impl Context {
-    pub fn new(options: Arc<ConfigOptions>) -> Context {
+impl ExpressionContext {
+    pub fn new(options: Arc<ConfigOptions>) -> ExpressionContext {
         let mut props = ExecutionProps::new();
         props.config_options = Some(options);
-        Context { props }
+        ExpressionContext { props }
     }
 
     /// Compiles `expr` over rows of `input`.

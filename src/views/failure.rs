@@ -1,4 +1,4 @@
-//! [`Failure`]: the error of a view that cannot take a commit, and the place of it in the log.
+//! [`ViewFailure`]: the error of a view that cannot take a commit, and the place of it in the log.
 //!
 //! One rule: the view reports a failure as soon as it meets it, before its place is known.
 //!
@@ -10,7 +10,7 @@ use crate::panics;
 
 /// Where a view stopped, and why.
 #[derive(Clone, Debug)]
-pub struct Failure {
+pub struct ViewFailure {
     /// The first commit that it could not take, or, while nobody knows better, the first that it may not have taken.
     pub lsn: Lsn,
     pub error: SqlError,
@@ -22,7 +22,7 @@ pub struct Failure {
     pub searching: bool,
 }
 
-impl Failure {
+impl ViewFailure {
     /// What a reader of view `name` at or past that LSN is told.
     pub fn report(&self, name: &str) -> SqlError {
         let mut error = self.error.clone();

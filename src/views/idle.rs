@@ -10,7 +10,7 @@ use crate::log::{Acknowledge, Commit, Log, TopicId};
 use crate::storage::SharedClock;
 
 use super::Views;
-use super::scan::Source;
+use super::scan::LeafSource;
 
 /// The newest event must have come within this of its append time: a history load is no live stream.
 const LIVE_WITHIN_US: i64 = 60_000_000;
@@ -123,7 +123,7 @@ impl Views {
                 continue;
             };
             for (_, scan) in view.dataflow.scans() {
-                let Source::Topic {
+                let LeafSource::Topic {
                     reader,
                     delay_us,
                     event_time: Some(_),

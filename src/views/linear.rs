@@ -6,7 +6,7 @@ use arrow::array::{Array, ArrayRef, BooleanArray};
 use arrow::datatypes::SchemaRef;
 
 use crate::error::SqlError;
-use crate::sql::functions::growth::{Slices, is_too_large};
+use crate::sql::functions::growth::{BatchSlices, is_too_large};
 
 use super::delta::Delta;
 use super::expression::Expression;
@@ -31,13 +31,13 @@ pub enum Linear {
 
 impl Linear {
     /// For [`Linear::part`]: nothing of the delta has been done yet.
-    pub fn parts(&self, delta: &Delta) -> Slices {
-        Slices::new(delta.rows(), usize::MAX)
+    pub fn parts(&self, delta: &Delta) -> BatchSlices {
+        BatchSlices::new(delta.rows(), usize::MAX)
     }
 
     /// The next part of the output: most often all of it, else so few rows that their values are not too large together.
     /// `None` behind the last part.
-    pub fn part(&self, delta: &Delta, parts: &mut Slices) -> Option<Result<Option<Delta>, SqlError>> {
+    pub fn part(&self, delta: &Delta, parts: &mut BatchSlices) -> Option<Result<Option<Delta>, SqlError>> {
         parts.next(|start, rows| self.apply(delta.slice(start, rows)), is_too_large)
     }
 

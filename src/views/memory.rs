@@ -108,9 +108,9 @@ impl Budget {
     }
 
     /// What a thread that computes for views works under.
-    pub fn scope(&self) -> growth::Scope {
+    pub fn scope(&self) -> growth::AccountScope {
         let made: Arc<dyn MemoryPool> = self.made.clone();
-        growth::Scope {
+        growth::AccountScope {
             account: Some(growth::Account::new(&made)),
             runs: true,
         }
@@ -155,14 +155,14 @@ fn size(bytes: usize) -> String {
 }
 
 /// One view's part of the budget, given back when it is dropped.
-pub struct Account {
+pub struct ViewAccount {
     budget: Arc<Budget>,
     bytes: usize,
 }
 
-impl Account {
-    pub fn new(budget: Arc<Budget>) -> Account {
-        Account { budget, bytes: 0 }
+impl ViewAccount {
+    pub fn new(budget: Arc<Budget>) -> ViewAccount {
+        ViewAccount { budget, bytes: 0 }
     }
 
     /// The state takes so many bytes now; 53200 if it has grown past the budget.
@@ -180,7 +180,7 @@ impl Account {
     }
 }
 
-impl Drop for Account {
+impl Drop for ViewAccount {
     fn drop(&mut self) {
         self.budget.used.fetch_sub(self.bytes, Ordering::Relaxed);
     }
@@ -188,7 +188,7 @@ impl Drop for Account {
 
 /// Ends what is being computed for a view that nobody wants any more. Clones are one.
 #[derive(Clone, Default, Debug)]
-pub struct Stop(Arc<Stopping>);
+pub struct ViewStop(Arc<Stopping>);
 
 #[derive(Default, Debug)]
 struct Stopping {
@@ -196,7 +196,7 @@ struct Stopping {
     changed: Notify,
 }
 
-impl Stop {
+impl ViewStop {
     pub fn set(&self) {
         self.0.is_set.store(true, Ordering::SeqCst);
         self.0.changed.notify_waiters();
@@ -223,14 +223,14 @@ impl Stop {
 #[derive(Clone, Debug)]
 pub struct Limits {
     pub budget: Arc<Budget>,
-    pub stop: Stop,
+    pub stop: ViewStop,
 }
 
 impl Limits {
     pub fn new(budget: Arc<Budget>) -> Limits {
         Limits {
             budget,
-            stop: Stop::default(),
+            stop: ViewStop::default(),
         }
     }
 }
@@ -267,7 +267,7 @@ mod tests {
     #[test]
     fn accounts_share_a_budget_and_give_it_back() {
         let budget = Budget::new(10 << 20);
-        let (mut one, mut other) = (Account::new(budget.clone()), Account::new(budget.clone()));
+        let (mut one, mut other) = (ViewAccount::new(budget.clone()), ViewAccount::new(budget.clone()));
         one.set(6 << 20).expect("fits");
         assert!(budget.fits(4 << 20) && !budget.fits((4 << 20) + 1));
         let error = other.set(5 << 20).expect_err("11 of 10 MiB");

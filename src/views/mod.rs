@@ -51,10 +51,10 @@ use crate::error::{SqlError, state};
 use crate::log::{Extent, Log, Lsn, Reader, TopicId};
 
 use driver::{Driver, Published, REQUESTS_MAX, Request, not_maintained};
-use memory::{Budget, Limits, Stop};
-use scan::{Source, seen_as};
+use memory::{Budget, Limits, ViewStop};
+use scan::{LeafSource, seen_as};
 
-pub use compile::{Compiled, compile};
+pub use compile::{CompiledView, compile};
 pub use dataflow::Dataflow;
 pub use pipeline::History;
 
@@ -166,7 +166,7 @@ pub struct Views {
     /// By OID, in the order of creation: a view stands after those that it reads.
     registered: Mutex<Vec<(u32, Registered)>>,
     /// Views that are being built beside the driver.
-    building: Mutex<Vec<(u32, String, Stop)>>,
+    building: Mutex<Vec<(u32, String, ViewStop)>>,
     unkept: Mutex<Vec<(u32, Unkept)>>,
     budget: Arc<Budget>,
     /// Failures of which all is known, so far.
@@ -451,7 +451,7 @@ impl Views {
         let mut late = Vec::new();
         for (oid, dataflow) in flows {
             let may_be_late = dataflow.scans().any(|(node, scan)| match &scan.source {
-                Source::Topic { reader, event_time, .. }
+                LeafSource::Topic { reader, event_time, .. }
                     if reader.topic.0 == topic.oid && dataflow.has_window(node) =>
                 {
                     let rows = seen_as(reader, topic, rows);
@@ -475,7 +475,7 @@ impl Views {
         let registered = self.registered.lock();
         registered.iter().any(|(_, view)| {
             view.dataflow.scans().any(|(node, scan)| {
-                let is_of = matches!(&scan.source, Source::Topic { reader, .. } if reader.topic.0 == topic.oid);
+                let is_of = matches!(&scan.source, LeafSource::Topic { reader, .. } if reader.topic.0 == topic.oid);
                 is_of && view.dataflow.has_window(node)
             })
         })

@@ -2,7 +2,7 @@
 //!
 //! One rule: a reader's batches never change under it; what is handed out is shared by reference.
 //!
-//! - [`Rows`]: an output that only grows is a list of batches.
+//! - [`OutputRows`]: an output that only grows is a list of batches.
 //! - [`Bag`]: an output with retractions is a multiset, keyed by the whole row.
 //!
 //! A view whose root is an aggregate stores nothing here: its groups are rendered when read (`dataflow.rs`).
@@ -26,7 +26,7 @@ const BATCH_ROWS: usize = 65_536;
 const BATCH_BYTES: usize = 64 << 20;
 
 /// Rows of an append-only output.
-pub struct Rows {
+pub struct OutputRows {
     schema: SchemaRef,
     batches: Vec<RecordBatch>,
     /// Bytes of each batch.
@@ -35,9 +35,9 @@ pub struct Rows {
     bytes: usize,
 }
 
-impl Rows {
-    pub fn new(schema: SchemaRef) -> Rows {
-        Rows {
+impl OutputRows {
+    pub fn new(schema: SchemaRef) -> OutputRows {
+        OutputRows {
             schema,
             batches: Vec::new(),
             sizes: Vec::new(),
@@ -247,7 +247,7 @@ fn repeat(batch: &RecordBatch, weights: &[i64]) -> Result<RecordBatch, SqlError>
 
 /// A view's stored output.
 #[allow(clippy::large_enum_variant, reason = "one per view, never moved about")]
-pub enum Output {
+pub enum ViewOutput {
     /// Rendered from the aggregate at this node, through the stateless steps above it.
     Groups {
         aggregate: usize,
@@ -257,16 +257,16 @@ pub enum Output {
         /// Those steps may fail: they are evaluated at each step, not only when someone reads.
         checks: bool,
     },
-    Rows(Rows),
+    Rows(OutputRows),
     Bag(Bag),
 }
 
-impl Output {
+impl ViewOutput {
     pub fn save(&mut self) -> Result<Vec<RecordBatch>, SqlError> {
         match self {
-            Output::Groups { .. } => Ok(Vec::new()),
-            Output::Rows(rows) => Ok(rows.batches()),
-            Output::Bag(bag) => {
+            ViewOutput::Groups { .. } => Ok(Vec::new()),
+            ViewOutput::Rows(rows) => Ok(rows.batches()),
+            ViewOutput::Bag(bag) => {
                 let groups: Vec<u32> = (0..bag.copies.len() as u32).collect();
                 let mut fields: Vec<_> = bag.schema.fields().iter().cloned().collect();
                 fields.push(Arc::new(Field::new("_weight", DataType::Int64, false)));
@@ -280,19 +280,19 @@ impl Output {
 
     pub fn restore(&mut self, saved: &[RecordBatch]) -> Result<(), SqlError> {
         match self {
-            Output::Groups {
+            ViewOutput::Groups {
                 chunks, chunk_bytes, ..
             } => {
                 chunks.clear();
                 *chunk_bytes = 0;
             }
-            Output::Rows(rows) => {
-                *rows = Rows::new(rows.schema.clone());
+            ViewOutput::Rows(rows) => {
+                *rows = OutputRows::new(rows.schema.clone());
                 for batch in saved {
                     rows.append(Delta::added(batch.clone()))?;
                 }
             }
-            Output::Bag(bag) => {
+            ViewOutput::Bag(bag) => {
                 *bag = Bag::new(bag.schema.clone(), bag.budget.clone())?;
                 for batch in saved {
                     let last = batch.num_columns() - 1;

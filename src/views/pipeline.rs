@@ -16,10 +16,10 @@ use crate::log::{Chunk, Extent, Lsn, Reader, TopicId};
 
 use super::dataflow::{Dataflow, Instance, Saved};
 use super::delta::Delta;
-use super::failure::{Failure, contained, has_place};
-use super::memory::{Account, Budget, Limits, batch_bytes};
+use super::failure::{ViewFailure, contained, has_place};
+use super::memory::{Budget, Limits, ViewAccount, batch_bytes};
 use super::operator::StepEnd;
-use super::scan::Source;
+use super::scan::LeafSource;
 
 /// Rows of a piece, about, where they lie in memory in small chunks.
 const PIECE_ROWS: usize = 1 << 16;
@@ -43,7 +43,7 @@ pub struct Maintained {
     pub oid: u32,
     pub name: String,
     pub instance: Instance,
-    pub failure: Option<Failure>,
+    pub failure: Option<ViewFailure>,
     /// It met this in the present step: its state is of no more use.
     spoilt: Option<SqlError>,
 }
@@ -85,7 +85,7 @@ pub struct Failed {
 pub struct FailureSearch {
     pub oid: u32,
     /// What is known without it.
-    pub known: Failure,
+    pub known: ViewFailure,
     /// The view and all that it reads, at LSN 0.
     pub copy: Pipeline,
     /// It has taken this commit.
@@ -96,8 +96,8 @@ pub struct FailureSearch {
 
 impl FailureSearch {
     /// What is known without it.
-    pub fn known_already(&self) -> Failure {
-        Failure {
+    pub fn known_already(&self) -> ViewFailure {
+        ViewFailure {
             searching: false,
             ..self.known.clone()
         }
@@ -110,7 +110,7 @@ pub struct Pipeline {
     views: Vec<Maintained>,
     frontier: Lsn,
     /// What is loaded of the log at the moment.
-    loaded: Account,
+    loaded: ViewAccount,
 }
 
 impl Pipeline {
@@ -118,7 +118,7 @@ impl Pipeline {
         Pipeline {
             views: Vec::new(),
             frontier: 0,
-            loaded: Account::new(budget.clone()),
+            loaded: ViewAccount::new(budget.clone()),
         }
     }
 
@@ -177,7 +177,7 @@ impl Pipeline {
             let index = self.index(oid);
             let view = &self.views[index];
             let wanted = has_place(&error) && !view.instance.limits().stop.is_set();
-            let known = Failure {
+            let known = ViewFailure {
                 lsn: after + 1,
                 error,
                 place: None,
@@ -195,7 +195,7 @@ impl Pipeline {
                     upto: self.frontier,
                 }),
                 Some(Err(_)) => {
-                    let known = Failure {
+                    let known = ViewFailure {
                         searching: false,
                         ..known
                     };
@@ -241,7 +241,7 @@ impl Pipeline {
                 && view.failure.is_none()
             {
                 failed.push((view.oid, error.clone()));
-                let known = Failure {
+                let known = ViewFailure {
                     lsn: upto,
                     error,
                     place: None,
@@ -292,7 +292,7 @@ impl Pipeline {
         let mut readers: Vec<(Reader, Vec<usize>)> = Vec::new();
         for view in self.views.iter().filter(|view| view.takes()) {
             for (_, scan) in view.dataflow().scans() {
-                let Source::Topic { reader, .. } = &scan.source else {
+                let LeafSource::Topic { reader, .. } = &scan.source else {
                     continue;
                 };
                 let known = readers.iter().position(|(known, _)| known.key() == reader.key());
@@ -359,7 +359,7 @@ impl Pipeline {
             }
             let dataflow = self.views[index].dataflow().clone();
             for (node, scan) in dataflow.scans() {
-                if !matches!(&scan.source, Source::Topic { reader: own, .. } if own.key() == reader.key()) {
+                if !matches!(&scan.source, LeafSource::Topic { reader: own, .. } if own.key() == reader.key()) {
                     continue;
                 }
                 match contained(|| scan.topic_batches(chunks, columns)) {
@@ -391,7 +391,7 @@ impl Pipeline {
     }
 
     /// Marks a view and all that read it, at any depth, as failed. Their state is let go.
-    pub fn fail(&mut self, index: usize, failure: Failure) {
+    pub fn fail(&mut self, index: usize, failure: ViewFailure) {
         let mut oids = vec![self.views[index].oid];
         for at in index..self.views.len() {
             let reads = self.views[at].dataflow().views();
@@ -412,7 +412,7 @@ impl Pipeline {
     }
 
     /// What a search found: that is known of the view, and of those that read it, from now on.
-    pub fn found(&mut self, oid: u32, failure: Failure) -> bool {
+    pub fn found(&mut self, oid: u32, failure: ViewFailure) -> bool {
         let index = self.views.iter().position(|view| view.oid == oid);
         if let Some(index) = index {
             self.fail(index, failure);
@@ -485,7 +485,7 @@ fn spread(views: &mut [Maintained], oid: u32, change: &Delta) {
         }
         let dataflow = views[index].dataflow().clone();
         for (node, scan) in dataflow.scans() {
-            if !matches!(&scan.source, Source::View { oid: read, .. } if *read == oid) {
+            if !matches!(&scan.source, LeafSource::View { oid: read, .. } if *read == oid) {
                 continue;
             }
             match scan.view_delta(change) {

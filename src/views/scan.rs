@@ -10,7 +10,7 @@ use arrow::datatypes::{DataType, FieldRef, SchemaRef};
 
 use crate::catalog;
 use crate::error::SqlError;
-use crate::log::{Chunk, Reader, SystemColumn, conform};
+use crate::log::{Chunk, HiddenColumn, Reader, conform};
 
 use super::delta::{Delta, batch_of, concat};
 use super::memory::batch_bytes;
@@ -27,12 +27,12 @@ const BATCH_BYTES_MAX: usize = 16 << 20;
 pub enum TopicColumn {
     /// By position in the schema of the topic's reader.
     User(usize),
-    System(SystemColumn),
+    System(HiddenColumn),
 }
 
 /// Where a dataflow's rows come from.
 #[derive(Clone, Debug)]
-pub enum Source {
+pub enum LeafSource {
     Topic {
         reader: Reader,
         name: String,
@@ -61,18 +61,18 @@ pub fn seen_as<'a>(reader: &Reader, topic: &catalog::Topic, rows: &'a RecordBatc
 
 /// One leaf.
 #[derive(Clone, Debug)]
-pub struct Scan {
-    pub source: Source,
+pub struct LeafScan {
+    pub source: LeafSource,
     /// Of the batches that it makes: only the columns that the dataflow needs.
     pub schema: SchemaRef,
 }
 
-impl Scan {
+impl LeafScan {
     /// The columns of the topic that it needs, by position in the schema of its reader.
     pub fn topic_columns(&self) -> impl Iterator<Item = usize> {
         let columns = match &self.source {
-            Source::Topic { columns, .. } => columns.as_slice(),
-            Source::View { .. } => &[],
+            LeafSource::Topic { columns, .. } => columns.as_slice(),
+            LeafSource::View { .. } => &[],
         };
         columns.iter().filter_map(|column| match column {
             TopicColumn::User(index) => Some(*index),
@@ -82,7 +82,7 @@ impl Scan {
 
     /// The rows of chunks of the topic, in batches. The chunks have the columns `loaded` of the topic, rising.
     pub fn topic_batches(&self, chunks: &[Chunk], loaded: &[usize]) -> Result<Vec<RecordBatch>, SqlError> {
-        let Source::Topic {
+        let LeafSource::Topic {
             columns,
             watermark_zone,
             ..
@@ -128,7 +128,7 @@ impl Scan {
 
     /// Changes of the view, with the columns that are needed.
     pub fn view_delta(&self, delta: &Delta) -> Result<Delta, SqlError> {
-        let Source::View { columns, .. } = &self.source else {
+        let LeafSource::View { columns, .. } = &self.source else {
             panic!("deltas come from views");
         };
         let columns = columns.iter().map(|index| delta.batch.column(*index).clone()).collect();
@@ -139,8 +139,8 @@ impl Scan {
         let names: Vec<&str> = self.schema.fields().iter().map(|field| field.name().as_str()).collect();
         let columns = names.join(", ");
         match &self.source {
-            Source::Topic { name, .. } => format!("Topic {name}: {columns}"),
-            Source::View { name, .. } => format!("View {name}: {columns}"),
+            LeafSource::Topic { name, .. } => format!("Topic {name}: {columns}"),
+            LeafSource::View { name, .. } => format!("View {name}: {columns}"),
         }
     }
 }

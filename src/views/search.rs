@@ -13,12 +13,12 @@ use crate::error::SqlError;
 use crate::log::Lsn;
 
 use super::dataflow::Dataflow;
-use super::failure::{Failure, contained, has_place};
+use super::failure::{ViewFailure, contained, has_place};
 use super::pipeline::{FailureSearch, History};
-use super::scan::Source;
+use super::scan::LeafSource;
 
 /// What is known of a failure after the search for its commit and its row.
-pub fn locate(mut search: FailureSearch, history: &dyn History) -> Failure {
+pub fn locate(mut search: FailureSearch, history: &dyn History) -> ViewFailure {
     let mut failure = search.known_already();
     // What goes wrong in the search leaves what is known already.
     let found = contained(|| Ok(locate_commit(&mut search, history, &mut failure)));
@@ -40,7 +40,7 @@ pub fn locate(mut search: FailureSearch, history: &dyn History) -> Failure {
 
 /// The first commit that the view cannot take, found by building it anew up to the last that it took and halving from
 /// there. False if it is not found.
-fn locate_commit(search: &mut FailureSearch, history: &dyn History, failure: &mut Failure) -> bool {
+fn locate_commit(search: &mut FailureSearch, history: &dyn History, failure: &mut ViewFailure) -> bool {
     let copy = &mut search.copy;
     while copy.frontier() < search.after {
         if !copy.step_to(history, search.after).is_empty() {
@@ -84,7 +84,7 @@ fn locate_row(
     let mut first = None;
     let mut found: Option<((String, u32, u64), Lsn, SqlError)> = None;
     for (node, scan) in dataflow.scans() {
-        let Source::Topic { reader, name, .. } = &scan.source else {
+        let LeafSource::Topic { reader, name, .. } = &scan.source else {
             continue;
         };
         let mut columns: Vec<usize> = scan.topic_columns().collect();

@@ -14,7 +14,7 @@ use arrow::datatypes::{DataType, Field, Int64Type, Schema, SchemaRef, TimestampM
 
 use crate::error::SqlError;
 use crate::log::TopicId;
-use crate::sql::window::{Assigned, Assigner, Closing, Slices};
+use crate::sql::window::{Assigned, Assigner, Closing, WindowSlices};
 
 use super::delta::{Delta, batch_of};
 use super::memory::batch_bytes;
@@ -118,7 +118,7 @@ impl WindowOperator {
     }
 
     /// The windows of a delta's rows, in slices for [`WindowOperator::take`].
-    pub fn slices(&self, delta: &Delta) -> Slices {
+    pub fn slices(&self, delta: &Delta) -> WindowSlices {
         self.spec.assigner.slices(delta.batch.clone(), Closing::All)
     }
 

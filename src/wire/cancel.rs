@@ -23,7 +23,7 @@ pub(super) struct Cancels {
 }
 
 /// A session's key; void when it is dropped.
-pub(super) struct Key {
+pub(super) struct CancelKey {
     cancels: Arc<Cancels>,
     pub session: i32,
     pub bytes: Bytes,
@@ -31,7 +31,7 @@ pub(super) struct Key {
 
 impl Cancels {
     /// The key of a new session whose client speaks minor version `minor` of the protocol.
-    pub fn register(self: &Arc<Self>, session: i32, cancel: Arc<Cancel>, minor: u16) -> Result<Key, SqlError> {
+    pub fn register(self: &Arc<Self>, session: i32, cancel: Arc<Cancel>, minor: u16) -> Result<CancelKey, SqlError> {
         let mut key = [0; KEY_BYTES];
         let key = match minor {
             0 | 1 => &mut key[..KEY_BYTES_BEFORE_3_2],
@@ -43,7 +43,7 @@ impl Cancels {
         })?;
         let bytes = Bytes::copy_from_slice(key);
         self.by_session.lock().insert(session, (bytes.clone(), cancel));
-        Ok(Key {
+        Ok(CancelKey {
             cancels: self.clone(),
             session,
             bytes,
@@ -67,7 +67,7 @@ impl Cancels {
     }
 }
 
-impl Drop for Key {
+impl Drop for CancelKey {
     fn drop(&mut self) {
         self.cancels.by_session.lock().remove(&self.session);
     }

@@ -21,22 +21,22 @@ use crate::session::{Cancel, Session, TransactionStatus, terminated};
 const TERMINATION_LIMIT: Duration = Duration::from_secs(5);
 
 /// How the answer to a message failed.
-pub(super) enum Failure {
+pub(super) enum AnswerFailure {
     /// For the client (W1); the connection goes on.
     Error(SqlError),
     /// The connection is over.
     Ended(Ended),
 }
 
-impl From<SqlError> for Failure {
+impl From<SqlError> for AnswerFailure {
     fn from(error: SqlError) -> Self {
-        Failure::Error(error)
+        AnswerFailure::Error(error)
     }
 }
 
-impl From<Ended> for Failure {
+impl From<Ended> for AnswerFailure {
     fn from(ended: Ended) -> Self {
-        Failure::Ended(ended)
+        AnswerFailure::Ended(ended)
     }
 }
 
@@ -162,8 +162,8 @@ impl<S: AsyncRead + AsyncWrite + Peer + Unpin + Send> Connection<S> {
             }
             decoded => match self.extended(decoded).await {
                 Ok(()) => Ok(()),
-                Err(Failure::Ended(ended)) => Err(ended),
-                Err(Failure::Error(error)) => self.refuse(message.kind, error).await,
+                Err(AnswerFailure::Ended(ended)) => Err(ended),
+                Err(AnswerFailure::Error(error)) => self.refuse(message.kind, error).await,
             },
         }
     }

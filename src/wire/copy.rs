@@ -8,7 +8,7 @@ use bytes::BytesMut;
 use pgwire::messages::copy::{CopyDone, CopyInResponse, CopyOutResponse};
 use tokio::io::{AsyncRead, AsyncWrite};
 
-use super::connection::{Connection, Failure};
+use super::connection::{AnswerFailure, Connection};
 use super::copy_binary::{BinaryDecoder, BinaryEncoder};
 use super::copy_in::CopyDecoder;
 use super::copy_out::CopyEncoder;
@@ -87,7 +87,7 @@ fn code(kind: CopyKind) -> i8 {
 }
 
 impl<S: AsyncRead + AsyncWrite + Peer + Unpin + Send> Connection<S> {
-    pub(super) async fn copy_in(&mut self, mut copy: CopyIn) -> Result<(), Failure> {
+    pub(super) async fn copy_in(&mut self, mut copy: CopyIn) -> Result<(), AnswerFailure> {
         let columns = i16::try_from(copy.columns.len()).expect("a topic has at most 1600 columns");
         self.send_notices();
         let code = code(copy.format.kind);
@@ -108,7 +108,7 @@ impl<S: AsyncRead + AsyncWrite + Peer + Unpin + Send> Connection<S> {
     }
 
     /// Decodes what the client sends until CopyDone.
-    async fn receive(&mut self, copy: &mut CopyIn) -> Result<(), Failure> {
+    async fn receive(&mut self, copy: &mut CopyIn) -> Result<(), AnswerFailure> {
         let mut decoder = Box::new(FormatDecoder::new(copy, self.session.text_style()));
         let cancel = self.session.cancel_handle();
         loop {
@@ -183,7 +183,7 @@ impl<S: AsyncRead + AsyncWrite + Peer + Unpin + Send> Connection<S> {
         fields: &Arc<[OutField]>,
         mut batches: Batches,
         format: &CopyFormat,
-    ) -> Result<(), Failure> {
+    ) -> Result<(), AnswerFailure> {
         let columns = i16::try_from(fields.len())
             .map_err(|_| SqlError::new(state::PROGRAM_LIMIT_EXCEEDED, "too many columns for COPY"))?;
         self.send_notices();

@@ -10,7 +10,7 @@ use pgwire::messages::extendedquery::{BindComplete, CloseComplete, ParseComplete
 use pgwire::messages::response::EmptyQueryResponse;
 use tokio::io::{AsyncRead, AsyncWrite};
 
-use super::connection::{Connection, Failure};
+use super::connection::{AnswerFailure, Connection};
 use super::frontend::{Bind, Formats, Frontend, Parse, Target, Values};
 use super::message;
 use super::portal::{Portal, PortalState};
@@ -18,7 +18,7 @@ use super::rows::RowEncoder;
 use super::send::until;
 use super::socket::{Ended, Peer};
 use crate::error::{SqlError, state};
-use crate::session::{Cursor, CursorRows, Outcome, Parameters, Prepared, RowsTag, TransactionStatus};
+use crate::session::{CursorRows, Outcome, Parameters, Prepared, RowsTag, SqlCursor, TransactionStatus};
 use crate::sql::parse::Parsed;
 use crate::sql::plan::OutField;
 use crate::sql::statement::Statement;
@@ -30,7 +30,7 @@ const SYNC: u8 = b'S';
 const PARAMETERS_BYTES: usize = 64 << 10;
 
 impl<S: AsyncRead + AsyncWrite + Peer + Unpin + Send> Connection<S> {
-    pub(super) async fn extended(&mut self, message: Frontend<'_>) -> Result<(), Failure> {
+    pub(super) async fn extended(&mut self, message: Frontend<'_>) -> Result<(), AnswerFailure> {
         if !self.in_pipeline {
             self.in_pipeline = true;
             self.session.begin_batch();
@@ -45,7 +45,7 @@ impl<S: AsyncRead + AsyncWrite + Peer + Unpin + Send> Connection<S> {
         }
     }
 
-    async fn parse(&mut self, parse: Parse<'_>) -> Result<(), Failure> {
+    async fn parse(&mut self, parse: Parse<'_>) -> Result<(), AnswerFailure> {
         let name = parse.name;
         if !name.is_empty() && self.session.statements.contains_key(name) {
             return Err(SqlError::new(
@@ -72,7 +72,7 @@ impl<S: AsyncRead + AsyncWrite + Peer + Unpin + Send> Connection<S> {
         })
     }
 
-    async fn bind(&mut self, bind: Bind<'_>) -> Result<(), Failure> {
+    async fn bind(&mut self, bind: Bind<'_>) -> Result<(), AnswerFailure> {
         let name = bind.portal;
         if !name.is_empty() && self.portals.contains_key(name) {
             return Err(SqlError::new(state::DUPLICATE_CURSOR, format!("portal \"{name}\" already exists")).into());
@@ -128,7 +128,7 @@ impl<S: AsyncRead + AsyncWrite + Peer + Unpin + Send> Connection<S> {
         Ok(())
     }
 
-    fn describe(&mut self, target: Target<'_>) -> Result<(), Failure> {
+    fn describe(&mut self, target: Target<'_>) -> Result<(), AnswerFailure> {
         let name = match target {
             Target::Statement(name) => {
                 let prepared = self.prepared(name)?.clone();
@@ -161,7 +161,7 @@ impl<S: AsyncRead + AsyncWrite + Peer + Unpin + Send> Connection<S> {
         Ok(())
     }
 
-    async fn execute(&mut self, name: &str, rows_max: i32) -> Result<(), Failure> {
+    async fn execute(&mut self, name: &str, rows_max: i32) -> Result<(), AnswerFailure> {
         // Taken out while it runs: the connection is needed whole.
         let Some((name, mut portal)) = self.portals.remove_entry(name) else {
             return self.execute_cursor(name, rows_max).await;
@@ -176,7 +176,7 @@ impl<S: AsyncRead + AsyncWrite + Peer + Unpin + Send> Connection<S> {
     }
 
     /// Execute of a cursor that SQL has declared.
-    async fn execute_cursor(&mut self, name: &str, rows_max: i32) -> Result<(), Failure> {
+    async fn execute_cursor(&mut self, name: &str, rows_max: i32) -> Result<(), AnswerFailure> {
         let cursor = self.session.take_cursor(name)?.ok_or_else(|| unknown_portal(name))?;
         let (rows, declared) = cursor.apart();
         let mut portal = Portal {
@@ -194,7 +194,7 @@ impl<S: AsyncRead + AsyncWrite + Peer + Unpin + Send> Connection<S> {
     }
 
     /// Before a statement that names a portal of the protocol as its cursor: the session has it while it runs.
-    pub(super) async fn lend_portal(&mut self, parsed: Option<&Parsed>) -> Result<Option<String>, Failure> {
+    pub(super) async fn lend_portal(&mut self, parsed: Option<&Parsed>) -> Result<Option<String>, AnswerFailure> {
         let name = match parsed.map(|parsed| &parsed.statement) {
             Some(Statement::Fetch(fetch)) => &fetch.cursor,
             Some(Statement::Close(Some(name))) => name,
@@ -222,7 +222,7 @@ impl<S: AsyncRead + AsyncWrite + Peer + Unpin + Send> Connection<S> {
         }
         let state = std::mem::replace(&mut portal.state, PortalState::Done);
         let rows = state.rows().unwrap_or_else(|| portal.prepared.no_rows());
-        self.session.put_cursor(name, Cursor::of_portal(rows));
+        self.session.put_cursor(name, SqlCursor::of_portal(rows));
         Ok(Some(name.clone()))
     }
 
@@ -240,7 +240,7 @@ impl<S: AsyncRead + AsyncWrite + Peer + Unpin + Send> Connection<S> {
         }
     }
 
-    async fn execute_portal(&mut self, portal: &mut Portal, rows_max: i32) -> Result<(), Failure> {
+    async fn execute_portal(&mut self, portal: &mut Portal, rows_max: i32) -> Result<(), AnswerFailure> {
         match portal.state {
             PortalState::Running { .. } => self.session.resumes()?,
             PortalState::Done => {
@@ -305,7 +305,7 @@ impl<S: AsyncRead + AsyncWrite + Peer + Unpin + Send> Connection<S> {
     }
 
     /// Up to `rows_max` rows of a running portal (all if it is not positive).
-    async fn fetch(&mut self, portal: &mut Portal, rows_max: i32) -> Result<(), Failure> {
+    async fn fetch(&mut self, portal: &mut Portal, rows_max: i32) -> Result<(), AnswerFailure> {
         let PortalState::Running {
             fields,
             batches,
@@ -346,7 +346,7 @@ impl<S: AsyncRead + AsyncWrite + Peer + Unpin + Send> Connection<S> {
         Ok(())
     }
 
-    fn close(&mut self, target: Target<'_>) -> Result<(), Failure> {
+    fn close(&mut self, target: Target<'_>) -> Result<(), AnswerFailure> {
         match target {
             Target::Statement(name) => drop(self.session.statements.remove(name)),
             Target::Portal(name) => {

@@ -36,4 +36,4 @@ mod send;
 #[cfg(test)]
 mod fuzz;
 
-pub use server::{LEAVING_MAX, Options, Server};
+pub use server::{LEAVING_MAX, Options, WireServer};

@@ -10,7 +10,7 @@ use arrow::array::{Array, RecordBatch};
 use bytes::BytesMut;
 use tokio::io::{AsyncRead, AsyncWrite};
 
-use super::connection::{Connection, Failure};
+use super::connection::{AnswerFailure, Connection};
 use super::rows::RowEncoder;
 use super::socket::Peer;
 use crate::error::SqlError;
@@ -61,7 +61,7 @@ impl<S: AsyncRead + AsyncWrite + Peer + Unpin + Send> Connection<S> {
         mut encoder: E,
         batch: &RecordBatch,
         mut rows: Range<usize>,
-    ) -> Result<E, Failure> {
+    ) -> Result<E, AnswerFailure> {
         let large = is_large(batch);
         let mut size = ROWS_AT_ONCE;
         while !rows.is_empty() {

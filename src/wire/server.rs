@@ -49,15 +49,15 @@ const KEEPALIVE_TIME: Duration = Duration::from_secs(60);
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(10);
 const KEEPALIVE_RETRIES: u32 = 6;
 
-pub struct Server {
+pub struct WireServer {
     context: Arc<ConnectionContext>,
     threads: Threads,
     guests: Arc<Guests>,
     sockets: Arc<Semaphore>,
 }
 
-impl Server {
-    pub fn new(engine: Arc<Engine>, options: Options) -> Result<Server, SqlError> {
+impl WireServer {
+    pub fn new(engine: Arc<Engine>, options: Options) -> Result<WireServer, SqlError> {
         let tls = options
             .tls
             .map(|(chain, key)| tls::acceptor(&chain, &key))
@@ -78,7 +78,7 @@ impl Server {
             login_failures: LogLimit::default(),
         };
         let sockets = sessions_max.saturating_add(guests_max).saturating_add(LEAVING_MAX);
-        Ok(Server {
+        Ok(WireServer {
             context: Arc::new(context),
             threads,
             guests: Arc::new(Guests::new(guests_max)),

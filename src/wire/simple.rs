@@ -7,7 +7,7 @@ use futures::StreamExt;
 use pgwire::messages::response::EmptyQueryResponse;
 use tokio::io::{AsyncRead, AsyncWrite};
 
-use super::connection::{Connection, Failure};
+use super::connection::{AnswerFailure, Connection};
 use super::message;
 use super::rows::RowEncoder;
 use super::socket::{Ended, Peer};
@@ -19,8 +19,8 @@ impl<S: AsyncRead + AsyncWrite + Peer + Unpin + Send> Connection<S> {
     pub(super) async fn simple_query(&mut self, text: &str) -> Result<(), Ended> {
         match self.statements(text).await {
             Ok(()) => {}
-            Err(Failure::Ended(ended)) => return Err(ended),
-            Err(Failure::Error(error)) => {
+            Err(AnswerFailure::Ended(ended)) => return Err(ended),
+            Err(AnswerFailure::Error(error)) => {
                 self.goes_on(&error)?;
                 self.send_notices();
                 message::error(&mut self.socket.output, &error);
@@ -29,7 +29,7 @@ impl<S: AsyncRead + AsyncWrite + Peer + Unpin + Send> Connection<S> {
         self.ready().await
     }
 
-    async fn statements(&mut self, text: &str) -> Result<(), Failure> {
+    async fn statements(&mut self, text: &str) -> Result<(), AnswerFailure> {
         let parsing = self.session.parse(text);
         let parsed = self.socket.while_connected(parsing).await?;
         let statements = parsed.inspect_err(|_| self.session.fail())?;
@@ -49,7 +49,7 @@ impl<S: AsyncRead + AsyncWrite + Peer + Unpin + Send> Connection<S> {
             }
             self.socket.give_way().await?;
         }
-        if matches!(result, Err(Failure::Error(_))) {
+        if matches!(result, Err(AnswerFailure::Error(_))) {
             self.session.fail();
         }
         if several {
@@ -58,7 +58,7 @@ impl<S: AsyncRead + AsyncWrite + Peer + Unpin + Send> Connection<S> {
         result
     }
 
-    async fn statement(&mut self, statement: &Parsed) -> Result<(), Failure> {
+    async fn statement(&mut self, statement: &Parsed) -> Result<(), AnswerFailure> {
         let parameters = Parameters::default();
         let lent = self.lend_portal(Some(statement)).await?;
         let running = self.session.execute(statement, &parameters);
@@ -103,7 +103,7 @@ impl<S: AsyncRead + AsyncWrite + Peer + Unpin + Send> Connection<S> {
         first: Option<RecordBatch>,
         mut batches: Batches,
         formats: &[i16],
-    ) -> Result<u64, Failure> {
+    ) -> Result<u64, AnswerFailure> {
         let mut encoder = Arc::new(RowEncoder::new(fields, formats, self.session.text_style()));
         let mut rows = 0;
         let mut next = first;
@@ -116,7 +116,7 @@ impl<S: AsyncRead + AsyncWrite + Peer + Unpin + Send> Connection<S> {
     }
 
     /// The next rows of a running query; 57014 if it is cancelled meanwhile.
-    pub(super) async fn next_batch(&mut self, batches: &mut Batches) -> Result<Option<RecordBatch>, Failure> {
+    pub(super) async fn next_batch(&mut self, batches: &mut Batches) -> Result<Option<RecordBatch>, AnswerFailure> {
         let cancel = self.session.cancel_handle();
         let next = async {
             tokio::select! {

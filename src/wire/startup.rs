@@ -19,7 +19,7 @@ use tokio::sync::{OwnedSemaphorePermit, watch};
 use tokio::time::Instant;
 use tracing::warn;
 
-use super::cancel::Key;
+use super::cancel::CancelKey;
 use super::connection::Connection;
 use super::context::ConnectionContext;
 use super::frontend::{self, Opening, Phase, Startup};
@@ -138,7 +138,7 @@ async fn refuse<S: AsyncRead + AsyncWrite + Peer + Unpin>(socket: &mut Socket<S>
 /// What a login comes to.
 struct LoggedIn {
     session: Session,
-    key: Key,
+    key: CancelKey,
     place: OwnedSemaphorePermit,
 }
 

@@ -1,65 +1,10 @@
 //! Which types share a name.
 //!
-//! One rule: a type's name says its subject, so that one search finds one type. Names that several have are listed, and the
-//! list only shrinks.
+//! One rule: a type's name says its subject, so that one search finds one type.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use super::{none, sources};
-
-/// Names of several types today.
-const SHARED: &[&str] = &[
-    "Account",
-    "Aggregate",
-    "Arithmetic",
-    "Bounded",
-    "Call",
-    "Check",
-    "Claim",
-    "Compiled",
-    "Context",
-    "Cursor",
-    "Emit",
-    "Engine",
-    "Extent",
-    "Failure",
-    "Found",
-    "Item",
-    "Key",
-    "Kind",
-    "Lexer",
-    "Made",
-    "Members",
-    "Message",
-    "Node",
-    "Operator",
-    "Outcome",
-    "Output",
-    "Part",
-    "Reading",
-    "Result",
-    "Rows",
-    "Run",
-    "Scan",
-    "Scope",
-    "Sent",
-    "Server",
-    "Settings",
-    "Shared",
-    "Slices",
-    "Source",
-    "Spec",
-    "State",
-    "Step",
-    "Stop",
-    "SystemColumn",
-    "Target",
-    "Token",
-    "Topic",
-    "Value",
-    "Writer",
-    "Written",
-];
 
 /// The type that a line of code defines; types of traits are theirs.
 fn defined(line: &str) -> Option<&str> {
@@ -89,16 +34,12 @@ fn a_type_has_its_name_alone() {
             }
         }
     }
-    places.retain(|_, places| places.len() > 1);
-    let known: BTreeSet<&str> = SHARED.iter().copied().collect();
-    let mut findings: Vec<String> = places
-        .iter()
-        .filter(|(name, _)| !known.contains(name.as_str()))
-        .map(|(name, places)| format!("{name} is at {}: which subject has each?", places.join(", ")))
-        .collect();
-    let gone = known.iter().filter(|name| !places.contains_key(**name));
-    findings.extend(gone.map(|name| format!("{name} is one type's now: take it off the list")));
-    none(findings);
+    let shared = places.iter().filter(|(_, places)| places.len() > 1);
+    none(
+        shared
+            .map(|(name, places)| format!("{name} is at {}: which subject has each?", places.join(", ")))
+            .collect(),
+    );
 }
 
 #[test]

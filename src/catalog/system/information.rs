@@ -5,7 +5,7 @@
 
 use super::SystemState;
 use super::pg::{Attribute, BUILTIN_ROLE, Object, default_of, mentions, objects, type_by_oid, type_name};
-use super::value::{Rows, row};
+use super::value::{RowCollector, row};
 use crate::catalog::Relation;
 use crate::types::PgType;
 
@@ -28,7 +28,7 @@ pub(super) const FILLED: &[&str] = &[
     "views",
 ];
 
-pub(super) fn fill(name: &str, state: &SystemState, rows: &mut Rows) {
+pub(super) fn fill(name: &str, state: &SystemState, rows: &mut RowCollector) {
     let database = state.database.as_str();
     match name {
         "information_schema_catalog_name" => rows.push(row!["catalog_name" => database]),
@@ -124,7 +124,7 @@ fn is_insertable(object: &Object) -> bool {
     object.kind == 'r' && object.relation.is_some()
 }
 
-fn push_column(database: &str, object: &Object, index: usize, attribute: &Attribute, rows: &mut Rows) {
+fn push_column(database: &str, object: &Object, index: usize, attribute: &Attribute, rows: &mut RowCollector) {
     let named = type_by_oid(attribute.type_oid);
     let is_array = named.is_some_and(|named| named.category == "A" && named.length == -1 && named.element != 0);
     let pg_type = attribute.column.map(|column| column.pg_type.clone());
@@ -180,7 +180,7 @@ fn push_column(database: &str, object: &Object, index: usize, attribute: &Attrib
     ]);
 }
 
-fn fill_constraints(name: &str, state: &SystemState, rows: &mut Rows) {
+fn fill_constraints(name: &str, state: &SystemState, rows: &mut RowCollector) {
     let database = state.database.as_str();
     for object in objects(&state.snapshot) {
         let Some(topic) = object.topic() else { continue };
@@ -234,7 +234,7 @@ fn fill_constraints(name: &str, state: &SystemState, rows: &mut Rows) {
     }
 }
 
-fn fill_privileges(name: &str, state: &SystemState, rows: &mut Rows) {
+fn fill_privileges(name: &str, state: &SystemState, rows: &mut RowCollector) {
     let database = state.database.as_str();
     for object in objects(&state.snapshot) {
         let all = ["INSERT", "SELECT"];

@@ -2,12 +2,12 @@
 //!
 //! One rule: every number shown here is read from the running server's state; what is not known is NULL.
 
-use super::value::{Rows, row};
+use super::value::{RowCollector, row};
 use super::{PartitionState, SystemState};
 use crate::catalog::Relation;
 use crate::log::AHEAD_US;
 
-pub(super) fn fill(name: &str, state: &SystemState, rows: &mut Rows) {
+pub(super) fn fill(name: &str, state: &SystemState, rows: &mut RowCollector) {
     match name {
         "topics" => fill_topics(state, rows),
         "partitions" => fill_partitions(state, rows),
@@ -44,7 +44,7 @@ pub(super) fn fill(name: &str, state: &SystemState, rows: &mut Rows) {
     }
 }
 
-fn fill_topics(state: &SystemState, rows: &mut Rows) {
+fn fill_topics(state: &SystemState, rows: &mut RowCollector) {
     for relation in state.snapshot.relations.values() {
         let Relation::Topic(topic) = relation else { continue };
         let now = state.topic(topic.oid);
@@ -69,7 +69,7 @@ fn fill_topics(state: &SystemState, rows: &mut Rows) {
     }
 }
 
-fn fill_partitions(state: &SystemState, rows: &mut Rows) {
+fn fill_partitions(state: &SystemState, rows: &mut RowCollector) {
     for relation in state.snapshot.relations.values() {
         let Relation::Topic(topic) = relation else { continue };
         let now = state.topic(topic.oid);
@@ -84,7 +84,7 @@ fn fill_partitions(state: &SystemState, rows: &mut Rows) {
     }
 }
 
-fn fill_segments(state: &SystemState, rows: &mut Rows) {
+fn fill_segments(state: &SystemState, rows: &mut RowCollector) {
     for relation in state.snapshot.relations.values() {
         let Relation::Topic(topic) = relation else { continue };
         let now = state.topic(topic.oid);
@@ -100,7 +100,7 @@ fn fill_segments(state: &SystemState, rows: &mut Rows) {
     }
 }
 
-fn fill_views(state: &SystemState, rows: &mut Rows) {
+fn fill_views(state: &SystemState, rows: &mut RowCollector) {
     for relation in state.snapshot.relations.values() {
         let Relation::View(view) = relation else { continue };
         if !view.materialized {
@@ -132,7 +132,7 @@ fn fill_views(state: &SystemState, rows: &mut Rows) {
     }
 }
 
-fn fill_sessions(state: &SystemState, rows: &mut Rows) {
+fn fill_sessions(state: &SystemState, rows: &mut RowCollector) {
     for session in &state.sessions {
         rows.push(row![
             "pid" => session.pid, "user" => session.user.as_str(), "database" => session.database.as_str(),

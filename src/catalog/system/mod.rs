@@ -25,8 +25,8 @@ use arrow::array::RecordBatch;
 use arrow::datatypes::{Schema, SchemaRef};
 
 pub use self::pg::{
-    BUILTIN_ROLE, NamedType, OWNER_OID, Part, derived_oid, objects, role_name, role_oid, static_rows, type_by_name,
-    type_by_oid, type_name,
+    BUILTIN_ROLE, NamedType, OWNER_OID, RelationPart, derived_oid, objects, role_name, role_oid, static_rows,
+    type_by_name, type_by_oid, type_name,
 };
 pub use self::state::{
     CursorState, DiskState, PartitionState, PreparedState, SegmentState, SessionState, SettingState, SystemState,
@@ -34,7 +34,7 @@ pub use self::state::{
 };
 #[cfg(test)]
 pub(crate) use self::tests::sample;
-pub use self::value::Value;
+pub use self::value::SystemValue;
 pub(crate) use self::value::array as value_array;
 use crate::error::{SqlError, state as sqlstate};
 use crate::types::PgType;
@@ -271,7 +271,7 @@ pub fn rows(relation: &SystemRelation, state: &SystemState) -> Result<RecordBatc
             format!("system view \"{}\" was not expanded", relation.name),
         ));
     }
-    let mut rows = value::Rows::new(relation);
+    let mut rows = value::RowCollector::new(relation);
     match relation.schema {
         "pg_catalog" => pg::fill(relation.name, state, &mut rows),
         "information_schema" => information::fill(relation.name, state, &mut rows),

@@ -10,8 +10,8 @@ use std::sync::OnceLock;
 
 use arrow::datatypes::DataType;
 
-use super::value::{Rows, row};
-use super::{SystemState, Value, all, lookup};
+use super::value::{RowCollector, row};
+use super::{SystemState, SystemValue, all, lookup};
 use crate::catalog::{Column, Relation, Snapshot, Topic};
 use crate::types::PgType;
 
@@ -33,7 +33,7 @@ const C_COLLATION: u32 = 950;
 
 /// What an object that the catalog gives no OID is of its relation.
 #[derive(Clone, Copy)]
-pub enum Part {
+pub enum RelationPart {
     /// The n-th CHECK, from 0.
     Check(usize),
     /// The default of the n-th column, from 1.
@@ -42,12 +42,12 @@ pub enum Part {
 }
 
 /// A stable OID for a part of a user's relation, in the upper half of the OID space.
-pub fn derived_oid(relation: u32, part: Part) -> u32 {
+pub fn derived_oid(relation: u32, part: RelationPart) -> u32 {
     const PARTS: u32 = 4096;
     let part = match part {
-        Part::Rule => 0,
-        Part::Check(index) => 1 + index as u32 % 1023,
-        Part::Default(number) => 1024 + number as u32 % 3072,
+        RelationPart::Rule => 0,
+        RelationPart::Check(index) => 1 + index as u32 % 1023,
+        RelationPart::Default(number) => 1024 + number as u32 % 3072,
     };
     0x8000_0000 | (relation.wrapping_mul(PARTS) & 0x7fff_f000) | part
 }
@@ -128,8 +128,8 @@ pub fn role_oid(user: &str) -> u32 {
 }
 
 /// Rows of a relation that are the same in every database: a file of `data/`, by OID.
-pub fn static_rows(name: &str) -> Option<&'static [Vec<(&'static str, Value)>]> {
-    type StaticRows = HashMap<&'static str, Vec<Vec<(&'static str, Value)>>>;
+pub fn static_rows(name: &str) -> Option<&'static [Vec<(&'static str, SystemValue)>]> {
+    type StaticRows = HashMap<&'static str, Vec<Vec<(&'static str, SystemValue)>>>;
     static ROWS: OnceLock<StaticRows> = OnceLock::new();
     let rows = ROWS.get_or_init(|| {
         let files = [
@@ -147,7 +147,7 @@ pub fn static_rows(name: &str) -> Option<&'static [Vec<(&'static str, Value)>]> 
     rows.get(name).map(Vec::as_slice)
 }
 
-fn read_rows(name: &str, text: &'static str) -> Vec<Vec<(&'static str, Value)>> {
+fn read_rows(name: &str, text: &'static str) -> Vec<Vec<(&'static str, SystemValue)>> {
     let relation = lookup("pg_catalog", name).expect("a data file belongs to a relation");
     let mut lines = text.lines();
     let header: Vec<(&str, DataType)> = lines
@@ -163,7 +163,7 @@ fn read_rows(name: &str, text: &'static str) -> Vec<Vec<(&'static str, Value)>> 
         .map(|line| {
             let fields = header.iter().zip(line.split('\t'));
             fields
-                .map(|((column, data_type), text)| (*column, Value::parse(text, data_type)))
+                .map(|((column, data_type), text)| (*column, SystemValue::parse(text, data_type)))
                 .collect()
         })
         .collect()
@@ -285,7 +285,7 @@ pub(super) const FILLED: &[&str] = &[
     "pg_type",
 ];
 
-pub(super) fn fill(name: &str, state: &SystemState, rows: &mut Rows) {
+pub(super) fn fill(name: &str, state: &SystemState, rows: &mut RowCollector) {
     let snapshot = &*state.snapshot;
     match name {
         "pg_class" => fill_class(state, rows),
@@ -300,10 +300,10 @@ pub(super) fn fill(name: &str, state: &SystemState, rows: &mut Rows) {
             for line in static_rows("pg_type").expect("a data file") {
                 let mut line = line.clone();
                 line.extend([
-                    ("typnamespace", Value::from(11)),
-                    ("typowner", Value::from(OWNER_OID)),
-                    ("typisdefined", Value::from(true)),
-                    ("typtypmod", Value::from(-1)),
+                    ("typnamespace", SystemValue::from(11)),
+                    ("typowner", SystemValue::from(OWNER_OID)),
+                    ("typisdefined", SystemValue::from(true)),
+                    ("typtypmod", SystemValue::from(-1)),
                 ]);
                 rows.push(&line);
             }
@@ -312,7 +312,10 @@ pub(super) fn fill(name: &str, state: &SystemState, rows: &mut Rows) {
         "pg_operator" => {
             for line in static_rows("pg_operator").expect("a data file") {
                 let mut line = line.clone();
-                line.extend([("oprnamespace", Value::from(11)), ("oprowner", Value::from(OWNER_OID))]);
+                line.extend([
+                    ("oprnamespace", SystemValue::from(11)),
+                    ("oprowner", SystemValue::from(OWNER_OID)),
+                ]);
                 rows.push(&line);
             }
         }
@@ -337,14 +340,14 @@ pub(super) fn fill(name: &str, state: &SystemState, rows: &mut Rows) {
         "pg_rewrite" => {
             for view in views(snapshot) {
                 rows.push(row![
-                    "oid" => derived_oid(view.oid, Part::Rule), "rulename" => "_RETURN", "ev_class" => view.oid,
+                    "oid" => derived_oid(view.oid, RelationPart::Rule), "rulename" => "_RETURN", "ev_class" => view.oid,
                     "ev_type" => "1", "ev_enabled" => "O", "is_instead" => true,
                 ]);
             }
         }
         "pg_depend" => {
             for view in views(snapshot) {
-                let rule = derived_oid(view.oid, Part::Rule);
+                let rule = derived_oid(view.oid, RelationPart::Rule);
                 rows.push(row![
                     "classid" => PG_REWRITE, "objid" => rule, "refclassid" => PG_CLASS, "refobjid" => view.oid,
                     "deptype" => "i",
@@ -428,7 +431,7 @@ fn views(snapshot: &Snapshot) -> impl Iterator<Item = &crate::catalog::View> {
     })
 }
 
-fn fill_class(state: &SystemState, rows: &mut Rows) {
+fn fill_class(state: &SystemState, rows: &mut RowCollector) {
     for object in objects(&state.snapshot) {
         let topic = object.topic();
         let tuples = match object.kind {
@@ -450,7 +453,7 @@ fn fill_class(state: &SystemState, rows: &mut Rows) {
             "relnamespace" => state.snapshot.schemas.get(object.schema).copied(),
             "relowner" => OWNER_OID, "relam" => if stored { HEAP } else { 0 },
             "relfilenode" => if stored { object.oid } else { 0 },
-            "reltuples" => Value::Float(tuples.map_or(-1.0, |rows| rows as f64)),
+            "reltuples" => SystemValue::Float(tuples.map_or(-1.0, |rows| rows as f64)),
             "relpersistence" => "p", "relkind" => object.kind.to_string(), "relnatts" => object.attributes.len(),
             "relchecks" => topic.map_or(0, |topic| topic.checks.len()),
             "relhasrules" => matches!(object.kind, 'v' | 'm') && object.relation.is_some(),
@@ -460,7 +463,7 @@ fn fill_class(state: &SystemState, rows: &mut Rows) {
     }
 }
 
-fn fill_attribute(state: &SystemState, rows: &mut Rows) {
+fn fill_attribute(state: &SystemState, rows: &mut RowCollector) {
     for object in objects(&state.snapshot) {
         for (index, attribute) in object.attributes.iter().enumerate() {
             let named = type_by_oid(attribute.type_oid);
@@ -482,12 +485,12 @@ fn fill_attribute(state: &SystemState, rows: &mut Rows) {
     }
 }
 
-fn fill_attrdef(state: &SystemState, rows: &mut Rows) {
+fn fill_attrdef(state: &SystemState, rows: &mut RowCollector) {
     for object in objects(&state.snapshot) {
         for (index, attribute) in object.attributes.iter().enumerate() {
             if let Some(text) = attribute.column.and_then(default_of) {
                 rows.push(row![
-                    "oid" => derived_oid(object.oid, Part::Default(index + 1)), "adrelid" => object.oid,
+                    "oid" => derived_oid(object.oid, RelationPart::Default(index + 1)), "adrelid" => object.oid,
                     "adnum" => index + 1, "adbin" => text,
                 ]);
             }
@@ -495,7 +498,7 @@ fn fill_attrdef(state: &SystemState, rows: &mut Rows) {
     }
 }
 
-fn fill_constraint(snapshot: &Snapshot, rows: &mut Rows) {
+fn fill_constraint(snapshot: &Snapshot, rows: &mut RowCollector) {
     for object in objects(snapshot) {
         let Some(topic) = object.topic() else { continue };
         for (index, check) in topic.checks.iter().enumerate() {
@@ -505,7 +508,7 @@ fn fill_constraint(snapshot: &Snapshot, rows: &mut Rows) {
                 .map(|(index, _)| index as i64 + 1)
                 .collect();
             rows.push(row![
-                "oid" => derived_oid(topic.oid, Part::Check(index)), "conname" => check.name.as_str(),
+                "oid" => derived_oid(topic.oid, RelationPart::Check(index)), "conname" => check.name.as_str(),
                 "connamespace" => snapshot.schemas.get(&topic.schema).copied(), "contype" => "c",
                 "convalidated" => true, "conrelid" => topic.oid, "confupdtype" => " ", "confdeltype" => " ",
                 "confmatchtype" => " ", "conislocal" => true, "conkey" => named, "conbin" => check.expr.as_str(),
@@ -524,24 +527,24 @@ pub(super) fn mentions(expression: &str, name: &str) -> bool {
     })
 }
 
-fn fill_proc(rows: &mut Rows) {
+fn fill_proc(rows: &mut RowCollector) {
     for line in static_rows("pg_proc").expect("a data file") {
         let mut line = line.clone();
         let name = line.iter().find(|(column, _)| *column == "proname");
         let source = name.expect("a function has a name").1.clone();
         line.extend([
-            ("pronamespace", Value::from(11)),
-            ("proowner", Value::from(OWNER_OID)),
-            ("prolang", Value::from(12)),
-            ("procost", Value::Float(1.0)),
-            ("proparallel", Value::from("s")),
+            ("pronamespace", SystemValue::from(11)),
+            ("proowner", SystemValue::from(OWNER_OID)),
+            ("prolang", SystemValue::from(12)),
+            ("procost", SystemValue::Float(1.0)),
+            ("proparallel", SystemValue::from("s")),
             ("prosrc", source),
         ]);
         rows.push(&line);
     }
 }
 
-fn fill_roles(state: &SystemState, rows: &mut Rows) {
+fn fill_roles(state: &SystemState, rows: &mut RowCollector) {
     let mut names = BTreeSet::from([BUILTIN_ROLE, state.user.as_str()]);
     names.extend(state.sessions.iter().map(|session| session.user.as_str()));
     for name in names {
@@ -553,7 +556,7 @@ fn fill_roles(state: &SystemState, rows: &mut Rows) {
     }
 }
 
-fn fill_settings(state: &SystemState, rows: &mut Rows) {
+fn fill_settings(state: &SystemState, rows: &mut RowCollector) {
     for setting in &state.settings {
         rows.push(row![
             "name" => setting.name.as_str(), "setting" => setting.value.clone(), "unit" => setting.unit.clone(),
@@ -566,7 +569,7 @@ fn fill_settings(state: &SystemState, rows: &mut Rows) {
     }
 }
 
-fn fill_activity(state: &SystemState, rows: &mut Rows) {
+fn fill_activity(state: &SystemState, rows: &mut RowCollector) {
     for session in &state.sessions {
         rows.push(row![
             "datid" => DATABASE_OID, "datname" => session.database.as_str(), "pid" => session.pid,
@@ -580,7 +583,7 @@ fn fill_activity(state: &SystemState, rows: &mut Rows) {
     }
 }
 
-fn fill_table_statistics(state: &SystemState, rows: &mut Rows) {
+fn fill_table_statistics(state: &SystemState, rows: &mut RowCollector) {
     for object in objects(&state.snapshot) {
         if object.relation.is_none() || object.kind == 'v' {
             continue;
@@ -604,7 +607,7 @@ fn fill_table_statistics(state: &SystemState, rows: &mut Rows) {
     }
 }
 
-fn fill_time_zones(rows: &mut Rows) {
+fn fill_time_zones(rows: &mut RowCollector) {
     use chrono::{Offset, TimeZone, Utc};
     use chrono_tz::OffsetName;
     // As of a fixed day, so that a system relation is a function of its state alone.

@@ -314,10 +314,10 @@ fn views_of_the_migrations_are_parsed() {
 fn derived_oids_do_not_meet() {
     let mut seen = BTreeSet::new();
     for relation in 16384..16400 {
-        assert!(seen.insert(pg::derived_oid(relation, pg::Part::Rule)));
+        assert!(seen.insert(pg::derived_oid(relation, pg::RelationPart::Rule)));
         for part in 0..20 {
-            assert!(seen.insert(pg::derived_oid(relation, pg::Part::Check(part))));
-            assert!(seen.insert(pg::derived_oid(relation, pg::Part::Default(part + 1))));
+            assert!(seen.insert(pg::derived_oid(relation, pg::RelationPart::Check(part))));
+            assert!(seen.insert(pg::derived_oid(relation, pg::RelationPart::Default(part + 1))));
         }
     }
 }

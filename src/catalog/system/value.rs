@@ -18,146 +18,148 @@ use crate::types::varying::Numeric;
 
 /// One value of a system relation.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Value {
+pub enum SystemValue {
     Null,
     Bool(bool),
     /// Also OIDs, and times and intervals in microseconds.
     Int(i64),
     Float(f64),
     Text(String),
-    List(Vec<Value>),
+    List(Vec<SystemValue>),
 }
 
-impl Value {
+impl SystemValue {
     pub fn as_int(&self) -> Option<i64> {
         match self {
-            Value::Int(value) => Some(*value),
-            Value::Bool(value) => Some(i64::from(*value)),
-            Value::Float(value) => Some(*value as i64),
-            Value::Text(text) => text.trim().parse().ok(),
-            Value::Null | Value::List(_) => None,
+            SystemValue::Int(value) => Some(*value),
+            SystemValue::Bool(value) => Some(i64::from(*value)),
+            SystemValue::Float(value) => Some(*value as i64),
+            SystemValue::Text(text) => text.trim().parse().ok(),
+            SystemValue::Null | SystemValue::List(_) => None,
         }
     }
 
     pub fn as_text(&self) -> Option<&str> {
         match self {
-            Value::Text(text) => Some(text),
+            SystemValue::Text(text) => Some(text),
             _ => None,
         }
     }
 
     pub fn is_null(&self) -> bool {
-        matches!(self, Value::Null)
+        matches!(self, SystemValue::Null)
     }
 
     /// The value that a NOT NULL column has when nothing is known.
-    fn empty(data_type: &DataType) -> Value {
+    fn empty(data_type: &DataType) -> SystemValue {
         match data_type {
-            DataType::Boolean => Value::Bool(false),
-            DataType::Utf8 | DataType::Binary => Value::Text(String::new()),
-            DataType::List(_) => Value::List(Vec::new()),
-            DataType::Float32 | DataType::Float64 => Value::Float(0.0),
-            _ => Value::Int(0),
+            DataType::Boolean => SystemValue::Bool(false),
+            DataType::Utf8 | DataType::Binary => SystemValue::Text(String::new()),
+            DataType::List(_) => SystemValue::List(Vec::new()),
+            DataType::Float32 | DataType::Float64 => SystemValue::Float(0.0),
+            _ => SystemValue::Int(0),
         }
     }
 
     /// Reads a field of the embedded data files: `\N` is NULL, arrays are `{a,b}` or space-separated vectors.
-    pub(super) fn parse(text: &str, data_type: &DataType) -> Value {
+    pub(super) fn parse(text: &str, data_type: &DataType) -> SystemValue {
         if text == "\\N" {
-            return Value::Null;
+            return SystemValue::Null;
         }
         match data_type {
-            DataType::Boolean => Value::Bool(text == "t"),
-            DataType::Utf8 | DataType::Binary => Value::Text(text.to_string()),
-            DataType::Float32 | DataType::Float64 => Value::Float(text.parse().expect("the data files hold numbers")),
+            DataType::Boolean => SystemValue::Bool(text == "t"),
+            DataType::Utf8 | DataType::Binary => SystemValue::Text(text.to_string()),
+            DataType::Float32 | DataType::Float64 => {
+                SystemValue::Float(text.parse().expect("the data files hold numbers"))
+            }
             DataType::List(item) => {
                 let inner = text.trim_start_matches('{').trim_end_matches('}');
                 let items = inner.split([',', ' ']).filter(|part| !part.is_empty());
                 // An unnamed argument is written "" in an array of text.
                 let items = items.map(|part| if part == "\"\"" { "" } else { part });
-                Value::List(items.map(|part| Value::parse(part, item.data_type())).collect())
+                SystemValue::List(items.map(|part| SystemValue::parse(part, item.data_type())).collect())
             }
-            _ => Value::Int(text.parse().expect("the data files hold numbers")),
+            _ => SystemValue::Int(text.parse().expect("the data files hold numbers")),
         }
     }
 }
 
-impl From<bool> for Value {
+impl From<bool> for SystemValue {
     fn from(value: bool) -> Self {
-        Value::Bool(value)
+        SystemValue::Bool(value)
     }
 }
-impl From<i64> for Value {
+impl From<i64> for SystemValue {
     fn from(value: i64) -> Self {
-        Value::Int(value)
+        SystemValue::Int(value)
     }
 }
-impl From<i32> for Value {
+impl From<i32> for SystemValue {
     fn from(value: i32) -> Self {
-        Value::Int(i64::from(value))
+        SystemValue::Int(i64::from(value))
     }
 }
-impl From<u32> for Value {
+impl From<u32> for SystemValue {
     fn from(value: u32) -> Self {
-        Value::Int(i64::from(value))
+        SystemValue::Int(i64::from(value))
     }
 }
-impl From<u64> for Value {
+impl From<u64> for SystemValue {
     fn from(value: u64) -> Self {
-        Value::Int(i64::try_from(value).unwrap_or(i64::MAX))
+        SystemValue::Int(i64::try_from(value).unwrap_or(i64::MAX))
     }
 }
-impl From<usize> for Value {
+impl From<usize> for SystemValue {
     fn from(value: usize) -> Self {
-        Value::from(value as u64)
+        SystemValue::from(value as u64)
     }
 }
-impl From<&str> for Value {
+impl From<&str> for SystemValue {
     fn from(value: &str) -> Self {
-        Value::Text(value.to_string())
+        SystemValue::Text(value.to_string())
     }
 }
-impl From<String> for Value {
+impl From<String> for SystemValue {
     fn from(value: String) -> Self {
-        Value::Text(value)
+        SystemValue::Text(value)
     }
 }
-impl<T: Into<Value>> From<Option<T>> for Value {
+impl<T: Into<SystemValue>> From<Option<T>> for SystemValue {
     fn from(value: Option<T>) -> Self {
-        value.map_or(Value::Null, Into::into)
+        value.map_or(SystemValue::Null, Into::into)
     }
 }
-impl<T: Into<Value>> From<Vec<T>> for Value {
+impl<T: Into<SystemValue>> From<Vec<T>> for SystemValue {
     fn from(values: Vec<T>) -> Self {
-        Value::List(values.into_iter().map(Into::into).collect())
+        SystemValue::List(values.into_iter().map(Into::into).collect())
     }
 }
 
 /// `row!["oid" => 1, "relname" => "x"]`: the columns that a row sets, by name.
 macro_rules! row {
     ($($name:literal => $value:expr),* $(,)?) => {
-        &[$(($name, $crate::catalog::system::Value::from($value))),*]
+        &[$(($name, $crate::catalog::system::SystemValue::from($value))),*]
     };
 }
 pub(super) use row;
 
 /// Rows of one relation, collected column by column.
-pub(super) struct Rows<'a> {
+pub(super) struct RowCollector<'a> {
     relation: &'a SystemRelation,
-    columns: Vec<Vec<Value>>,
+    columns: Vec<Vec<SystemValue>>,
     len: usize,
 }
 
-impl<'a> Rows<'a> {
+impl<'a> RowCollector<'a> {
     pub fn new(relation: &'a SystemRelation) -> Self {
-        Rows {
+        RowCollector {
             relation,
             columns: vec![Vec::new(); relation.columns.len()],
             len: 0,
         }
     }
 
-    pub fn push(&mut self, values: &[(&str, Value)]) {
+    pub fn push(&mut self, values: &[(&str, SystemValue)]) {
         self.len += 1;
         for (name, value) in values {
             let index = self.relation.column(name);
@@ -168,9 +170,9 @@ impl<'a> Rows<'a> {
         for (column, values) in self.relation.columns.iter().zip(&mut self.columns) {
             if values.len() < self.len {
                 values.push(if column.not_null {
-                    Value::empty(&column.pg_type.arrow())
+                    SystemValue::empty(&column.pg_type.arrow())
                 } else {
-                    Value::Null
+                    SystemValue::Null
                 });
             }
         }
@@ -189,11 +191,11 @@ impl<'a> Rows<'a> {
 }
 
 /// An Arrow array of these values. A value that does not fit the type is NULL.
-pub(crate) fn array(values: &[Value], data_type: &DataType) -> ArrayRef {
-    let ints = || values.iter().map(Value::as_int);
+pub(crate) fn array(values: &[SystemValue], data_type: &DataType) -> ArrayRef {
+    let ints = || values.iter().map(SystemValue::as_int);
     match data_type {
         DataType::Boolean => Arc::new(BooleanArray::from_iter(values.iter().map(|value| match value {
-            Value::Bool(value) => Some(*value),
+            SystemValue::Bool(value) => Some(*value),
             _ => None,
         }))),
         DataType::Int16 => Arc::new(Int16Array::from_iter(
@@ -224,13 +226,13 @@ pub(crate) fn array(values: &[Value], data_type: &DataType) -> ArrayRef {
             let mut lengths = Vec::with_capacity(values.len());
             let mut valid = Vec::with_capacity(values.len());
             for value in values {
-                if let Value::List(list) = value {
+                if let SystemValue::List(list) = value {
                     items.extend_from_slice(list);
                     lengths.push(list.len());
                 } else {
                     lengths.push(0);
                 }
-                valid.push(matches!(value, Value::List(_)));
+                valid.push(matches!(value, SystemValue::List(_)));
             }
             Arc::new(ListArray::new(
                 item.clone(),
@@ -240,20 +242,20 @@ pub(crate) fn array(values: &[Value], data_type: &DataType) -> ArrayRef {
             ))
         }
         DataType::Utf8 => Arc::new(StringArray::from_iter(values.iter().map(|value| match value {
-            Value::Text(text) => Some(text.clone()),
-            Value::Int(value) => Some(value.to_string()),
-            Value::Float(value) => Some(value.to_string()),
-            Value::Bool(value) => Some(value.to_string()),
-            Value::Null | Value::List(_) => None,
+            SystemValue::Text(text) => Some(text.clone()),
+            SystemValue::Int(value) => Some(value.to_string()),
+            SystemValue::Float(value) => Some(value.to_string()),
+            SystemValue::Bool(value) => Some(value.to_string()),
+            SystemValue::Null | SystemValue::List(_) => None,
         }))),
         other => new_null_array(other, values.len()),
     }
 }
 
-fn floats(values: &[Value]) -> impl Iterator<Item = Option<f64>> + '_ {
+fn floats(values: &[SystemValue]) -> impl Iterator<Item = Option<f64>> + '_ {
     values.iter().map(|value| match value {
-        Value::Float(value) => Some(*value),
-        Value::Int(value) => Some(*value as f64),
+        SystemValue::Float(value) => Some(*value),
+        SystemValue::Int(value) => Some(*value as f64),
         _ => None,
     })
 }

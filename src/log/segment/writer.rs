@@ -1,4 +1,4 @@
-//! [`Writer`]: a segment's file while it is written.
+//! [`SegmentWriter`]: a segment's file while it is written.
 //!
 //! One rule: rows are written in order, batch by batch, under a temporary name; the file gets its own once it is synced.
 //!
@@ -41,7 +41,7 @@ pub struct Finished {
 }
 
 /// Writes one segment.
-pub struct Writer {
+pub struct SegmentWriter {
     disk: Arc<dyn Disk>,
     dir: PathBuf,
     file: Arc<dyn DiskFile>,
@@ -60,13 +60,13 @@ pub struct Writer {
     pending_bytes: usize,
 }
 
-impl std::fmt::Debug for Writer {
+impl std::fmt::Debug for SegmentWriter {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "Writer({})", self.path().display())
     }
 }
 
-impl Writer {
+impl SegmentWriter {
     /// A new file under a temporary name. `info` names id, topic, partition, schema and base offset.
     pub fn create(
         disk: Arc<dyn Disk>,
@@ -74,7 +74,7 @@ impl Writer {
         info: SegmentInfo,
         schema: SchemaRef,
         layout: Layout,
-    ) -> Result<Writer, LogError> {
+    ) -> Result<SegmentWriter, LogError> {
         let path = dir.join(temporary_name(info.id));
         let file = disk.create(&path).map_err(LogError::io("create file", &path))?;
         let mut header = vec![0; HEADER_BYTES as usize];
@@ -88,7 +88,7 @@ impl Writer {
         header[12..16].copy_from_slice(&crc.to_le_bytes());
         file.write_at(0, &[&header])
             .map_err(LogError::io("write file", &path))?;
-        Ok(Writer {
+        Ok(SegmentWriter {
             disk,
             dir: dir.to_path_buf(),
             file,

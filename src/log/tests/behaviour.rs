@@ -247,7 +247,7 @@ async fn the_watermark_follows_event_times_and_never_goes_back() {
     let watermarks: Vec<Option<i64>> = all
         .iter()
         .flat_map(|chunk| {
-            let column = chunk.system_column(SystemColumn::Watermark, None);
+            let column = chunk.system_column(HiddenColumn::Watermark, None);
             column
                 .as_primitive::<arrow::datatypes::TimestampMicrosecondType>()
                 .iter()

@@ -40,7 +40,7 @@ fn commit(log: &Log, i: i64) {
         let spilled = log.spill(append.topic, append.schema_id, append.partition, rows.schema());
         let mut spilled = spilled.expect("a file");
         spilled.push(rows).expect("written");
-        append.rows = super::super::Rows::Spilled(spilled.finish().expect("synced").expect("it has rows"));
+        append.rows = super::super::AppendRows::Spilled(spilled.finish().expect("synced").expect("it has rows"));
     }
     block_on(log.commit(commit, Acknowledge::Synced)).expect("inserted");
 }

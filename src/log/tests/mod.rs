@@ -285,7 +285,7 @@ pub fn content(log: &Log, topic: u32, partition: u32) -> Vec<(u64, Lsn, i64)> {
     for chunk in chunks.iter().filter(|chunk| chunk.partition == partition) {
         assert_eq!(chunk.base_offset, start + found.len() as u64, "L2: offsets are dense");
         let ids = chunk.rows.column(0).as_primitive::<Int64Type>();
-        let lsns = chunk.system_column(SystemColumn::Lsn, None);
+        let lsns = chunk.system_column(HiddenColumn::Lsn, None);
         let lsns = lsns.as_primitive::<Int64Type>();
         for row in 0..chunk.rows.num_rows() {
             found.push((start + found.len() as u64, lsns.value(row) as Lsn, ids.value(row)));

@@ -67,7 +67,7 @@ fn rows_in_segments_are_read_as_those_in_memory() {
     }
     // Each row still carries the watermark from before its commit.
     for chunk in read(&log, 1, 0, log.newest()) {
-        let watermarks = chunk.system_column(SystemColumn::Watermark, None);
+        let watermarks = chunk.system_column(HiddenColumn::Watermark, None);
         let watermarks = watermarks.as_primitive::<arrow::datatypes::TimestampMicrosecondType>();
         let ids = chunk.rows.column(0).as_primitive::<Int64Type>();
         for row in 0..chunk.rows.num_rows() {

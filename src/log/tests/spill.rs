@@ -38,7 +38,7 @@ fn spilled(log: &Log, partition: u32, values: &[(i64, Option<i64>)]) -> Append {
         topic: TopicId(1),
         schema_id: 1,
         partition,
-        rows: Rows::Spilled(writer.finish().expect("finished").expect("it has rows")),
+        rows: AppendRows::Spilled(writer.finish().expect("finished").expect("it has rows")),
     }
 }
 
@@ -279,7 +279,7 @@ fn a_flush_leaves_the_files_of_transactions_under_way_alone() {
     unfinished.push(rows(&values(10..20))).expect("written");
     let unfinished = Append {
         partition: 0,
-        rows: Rows::Spilled(unfinished.finish().expect("finished").expect("it has rows")),
+        rows: AppendRows::Spilled(unfinished.finish().expect("finished").expect("it has rows")),
         ..finished.clone()
     };
     commit(&log, vec![unfinished, finished]);

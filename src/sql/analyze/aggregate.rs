@@ -15,7 +15,7 @@ use super::call::{Given, bottom, choice_failed, not_yet, undefined_function};
 use super::choose;
 use super::kinds;
 use super::scope::{Clause, Scope};
-use super::signatures::{self, Kind, Signature};
+use super::signatures::{self, FunctionKind, Signature};
 use super::typed::{Typed, at};
 use super::{Analyzer, Result};
 use crate::error::{SqlError, state};
@@ -196,7 +196,7 @@ impl Analyzer<'_> {
         let types: Vec<u32> = arguments.iter().map(Typed::oid).collect();
         let candidates: Vec<&'static Signature> = signatures::of(name)
             .iter()
-            .filter(|signature| signature.kind == Kind::Aggregate)
+            .filter(|signature| signature.kind == FunctionKind::Aggregate)
             .collect();
         let chosen = choose::function(&candidates, &types)
             .map_err(|failure| at(choice_failed(failure, name, &arguments), position))?;

@@ -20,7 +20,7 @@ use super::{Result, window};
 use crate::error::SqlError;
 use crate::sql::functions::functions;
 use crate::sql::plan::provider::cte_work_table;
-use crate::sql::shared::Shared;
+use crate::sql::shared::SharedQuery;
 
 thread_local! {
     /// Numbers the names that are made here.
@@ -289,7 +289,7 @@ pub fn bind(plan: &LogicalPlan, domain: &Domain, optional: bool) -> Result<(Logi
         LogicalPlan::Join(join) => bind_join(join, domain),
         LogicalPlan::RecursiveQuery(query) => bind_recursive(query, domain),
         // Its rows differ from one value of the domain to another.
-        LogicalPlan::Extension(_) => match Shared::of(plan) {
+        LogicalPlan::Extension(_) => match SharedQuery::of(plan) {
             Some(shared) => bind(&shared.body, domain, optional),
             None => Err(not_supported("a window")),
         },

@@ -10,10 +10,10 @@ use datafusion::logical_expr::type_coercion::functions::fields_with_udf;
 use datafusion::logical_expr::{Expr, ScalarUDF};
 use sqlparser::ast::{self, FunctionArg, FunctionArgExpr, FunctionArguments};
 
-use super::choose::{self, Chosen, Failure};
-use super::kinds::{self, Context};
+use super::choose::{self, Chosen, NoChoice};
+use super::kinds::{self, CastContext};
 use super::scope::Scope;
-use super::signatures::{self, Kind, Signature, computed_by};
+use super::signatures::{self, FunctionKind, Signature, computed_by};
 use super::typed::{Typed, at, cast_to, returned_field};
 use super::{Analyzer, Result};
 use crate::error::{SqlError, state};
@@ -74,13 +74,13 @@ impl Analyzer<'_> {
             return Ok(typed);
         }
         let candidates = signatures::of(&name);
-        let has = |kind: Kind| candidates.iter().any(|signature| signature.kind == kind);
-        let aggregates = has(Kind::Aggregate) || name == "grouping";
+        let has = |kind: FunctionKind| candidates.iter().any(|signature| signature.kind == kind);
+        let aggregates = has(FunctionKind::Aggregate) || name == "grouping";
         if call.over.is_some() {
-            if !aggregates && !has(Kind::Window) {
+            if !aggregates && !has(FunctionKind::Window) {
                 let given = self.arguments(call, scope)?;
                 return Err(at(
-                    match has(Kind::Function) || has(Kind::Rows) {
+                    match has(FunctionKind::Function) || has(FunctionKind::Rows) {
                         true => SqlError::new(
                             state::WRONG_OBJECT_TYPE,
                             format!("OVER specified, but {name} is not a window function nor an aggregate function"),
@@ -92,7 +92,7 @@ impl Analyzer<'_> {
             }
             return self.window_call(&name, call, scope, position);
         }
-        if has(Kind::Window) && !aggregates && !has(Kind::Function) {
+        if has(FunctionKind::Window) && !aggregates && !has(FunctionKind::Function) {
             return Err(at(
                 SqlError::new(
                     state::WRONG_OBJECT_TYPE,
@@ -334,7 +334,7 @@ impl Analyzer<'_> {
                         _ => "{}",
                     };
                     let literal = Expr::Literal(ScalarValue::Utf8(Some(text.to_string())), None);
-                    self.cast(Typed::unknown(literal, position), &pg_type, Context::Explicit)
+                    self.cast(Typed::unknown(literal, position), &pg_type, CastContext::Explicit)
                 }
             });
         filled.collect()
@@ -347,14 +347,14 @@ impl Analyzer<'_> {
         {
             let json = self.named_call("row_to_json", arguments, position)?;
             return match name {
-                "to_jsonb" => self.cast(json, &PgType::Jsonb, Context::Explicit),
+                "to_jsonb" => self.cast(json, &PgType::Jsonb, CastContext::Explicit),
                 _ => Ok(json),
             };
         }
         let given: Vec<u32> = arguments.iter().map(Typed::oid).collect();
         let candidates: Vec<&'static Signature> = signatures::of(name)
             .iter()
-            .filter(|signature| matches!(signature.kind, Kind::Function | Kind::Rows))
+            .filter(|signature| matches!(signature.kind, FunctionKind::Function | FunctionKind::Rows))
             .collect();
         let chosen = match choose::function(&candidates, &given) {
             Ok(chosen) => chosen,
@@ -382,7 +382,7 @@ impl Analyzer<'_> {
         if let ("age", [_]) = (name, arguments.as_slice()) {
             let wanted = PgType::from_oid(chosen.arguments[0]).expect("it is a time");
             let today = self.named_call("current_date", Vec::new(), position)?;
-            let mut both = vec![self.cast(today, &wanted, Context::Explicit)?];
+            let mut both = vec![self.cast(today, &wanted, CastContext::Explicit)?];
             both.extend(arguments);
             return self.named_call(name, both, position);
         }
@@ -398,7 +398,7 @@ impl Analyzer<'_> {
         // `age(x)` is the age at midnight of today.
         if let ("age", [time]) = (name, arguments.as_slice()) {
             let today = self.named_call("current_date", Vec::new(), position)?;
-            let today = self.cast(today, &time.pg_type(), Context::Implicit)?;
+            let today = self.cast(today, &time.pg_type(), CastContext::Implicit)?;
             arguments.insert(0, today);
         }
         if let Some(symbol) = chosen.signature.symbol {
@@ -409,7 +409,7 @@ impl Analyzer<'_> {
                 _ => Err(at(not_yet(name, &[]), position)),
             };
         }
-        if chosen.signature.kind == Kind::Rows {
+        if chosen.signature.kind == FunctionKind::Rows {
             return self.rows_call(name, arguments, &chosen, position);
         }
         let Some(function) = self.scalar(computed_by(name)) else {
@@ -428,9 +428,9 @@ impl Analyzer<'_> {
     fn cast_by_call(&self, name: &str, arguments: &[Typed]) -> Result<Option<Typed>> {
         if let [argument] = arguments
             && let Some(pg_type) = PgType::parse(name).filter(|pg_type| pg_type.catalog_name() == name)
-            && (argument.is_unknown() || kinds::can_coerce(argument.oid(), pg_type.oid(), Context::Explicit))
+            && (argument.is_unknown() || kinds::can_coerce(argument.oid(), pg_type.oid(), CastContext::Explicit))
         {
-            return Ok(Some(self.cast(argument.clone(), &pg_type, Context::Explicit)?));
+            return Ok(Some(self.cast(argument.clone(), &pg_type, CastContext::Explicit)?));
         }
         Ok(None)
     }
@@ -588,16 +588,16 @@ pub fn undefined_function(name: &str, arguments: &[Typed]) -> SqlError {
     SqlError::new(state::UNDEFINED_FUNCTION, message).hint(NO_FUNCTION)
 }
 
-pub fn choice_failed(failure: Failure, name: &str, arguments: &[Typed]) -> SqlError {
+pub fn choice_failed(failure: NoChoice, name: &str, arguments: &[Typed]) -> SqlError {
     match failure {
-        Failure::None => undefined_function(name, arguments),
-        Failure::Ambiguous => {
+        NoChoice::None => undefined_function(name, arguments),
+        NoChoice::Ambiguous => {
             let types: Vec<String> = arguments.iter().map(Typed::type_name).collect();
             let message = format!("function {name}({}) is not unique", types.join(", "));
             SqlError::new(state::AMBIGUOUS_FUNCTION, message)
                 .hint("Could not choose a best candidate function. You might need to add explicit type casts.")
         }
-        Failure::Undetermined => SqlError::new(
+        NoChoice::Undetermined => SqlError::new(
             state::DATATYPE_MISMATCH,
             "could not determine polymorphic type because input has type unknown",
         ),

@@ -3,12 +3,12 @@
 //! One rule: exact types decide; else a type that PostgreSQL prefers in its category; what has no type yet (UNKNOWN) takes
 //! what the others leave to it. Two that are equally good are an error, never a guess.
 
-use super::kinds::{self, Context, UNKNOWN, can_coerce};
+use super::kinds::{self, CastContext, UNKNOWN, can_coerce};
 use super::signatures::{self, OperatorSignature, Signature};
 
 /// Why nothing was chosen.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Failure {
+pub enum NoChoice {
     None,
     Ambiguous,
     /// The types of polymorphic arguments cannot be told.
@@ -25,7 +25,7 @@ pub struct Chosen {
 }
 
 /// Chooses among `candidates`; `given` are types of arguments.
-pub fn function(candidates: &[&'static Signature], given: &[u32]) -> Result<Chosen, Failure> {
+pub fn function(candidates: &[&'static Signature], given: &[u32]) -> Result<Chosen, NoChoice> {
     let fitting: Vec<(&'static Signature, Vec<u32>)> = candidates
         .iter()
         .filter_map(|signature| Some((*signature, spread(signature, given.len())?)))
@@ -64,7 +64,7 @@ fn spread(signature: &Signature, given: usize) -> Option<Vec<u32>> {
 }
 
 /// Chooses an operator of two operands. An exact one is found at once.
-pub fn binary(name: &str, left: u32, right: u32) -> Result<OperatorSignature, Failure> {
+pub fn binary(name: &str, left: u32, right: u32) -> Result<OperatorSignature, NoChoice> {
     let operators: Vec<&OperatorSignature> = signatures::operators(name)
         .iter()
         .filter(|operator| operator.left != 0)
@@ -99,7 +99,7 @@ pub fn binary(name: &str, left: u32, right: u32) -> Result<OperatorSignature, Fa
 }
 
 /// Chooses an operator that stands before its operand.
-pub fn prefix(name: &str, operand: u32) -> Result<OperatorSignature, Failure> {
+pub fn prefix(name: &str, operand: u32) -> Result<OperatorSignature, NoChoice> {
     let operators: Vec<&OperatorSignature> = signatures::operators(name)
         .iter()
         .filter(|operator| operator.left == 0)
@@ -111,7 +111,7 @@ pub fn prefix(name: &str, operand: u32) -> Result<OperatorSignature, Failure> {
 }
 
 /// The index of the best list of declared types for the types given.
-fn choose(candidates: &[&[u32]], given: &[u32]) -> Result<usize, Failure> {
+fn choose(candidates: &[&[u32]], given: &[u32]) -> Result<usize, NoChoice> {
     let exact = candidates.iter().position(|declared| *declared == given);
     if let Some(exact) = exact {
         return Ok(exact);
@@ -119,12 +119,12 @@ fn choose(candidates: &[&[u32]], given: &[u32]) -> Result<usize, Failure> {
     let mut left: Vec<usize> = (0..candidates.len())
         .filter(|at| {
             let declared = candidates[*at];
-            let fits = |(from, to): (&u32, &u32)| can_coerce(*from, *to, Context::Implicit);
+            let fits = |(from, to): (&u32, &u32)| can_coerce(*from, *to, CastContext::Implicit);
             given.iter().zip(declared).all(fits) && settle(declared, given, UNKNOWN).is_ok()
         })
         .collect();
     let only = |left: &[usize]| match left {
-        [] => Some(Err(Failure::None)),
+        [] => Some(Err(NoChoice::None)),
         [only] => Some(Ok(*only)),
         _ => None,
     };
@@ -151,7 +151,7 @@ fn choose(candidates: &[&[u32]], given: &[u32]) -> Result<usize, Failure> {
         return decided;
     }
     if !given.contains(&UNKNOWN) {
-        return Err(Failure::Ambiguous);
+        return Err(NoChoice::Ambiguous);
     }
     // What has no type is a text if one candidate takes a text there, else of the category that all agree on.
     let mut categories = vec![0u8; given.len()];
@@ -209,7 +209,7 @@ fn choose(candidates: &[&[u32]], given: &[u32]) -> Result<usize, Failure> {
         let all = vec![*first; given.len()];
         let takes_it = |at: &usize| {
             let declared = candidates[*at];
-            let coerced = declared.iter().all(|to| can_coerce(*first, *to, Context::Implicit));
+            let coerced = declared.iter().all(|to| can_coerce(*first, *to, CastContext::Implicit));
             coerced && settle(declared, &all, UNKNOWN).is_ok()
         };
         let mut fitting = left.iter().copied().filter(takes_it);
@@ -217,7 +217,7 @@ fn choose(candidates: &[&[u32]], given: &[u32]) -> Result<usize, Failure> {
             return Ok(only);
         }
     }
-    Err(Failure::Ambiguous)
+    Err(NoChoice::Ambiguous)
 }
 
 fn keep_best(left: &mut Vec<usize>, count: impl Fn(usize) -> usize) {
@@ -226,7 +226,7 @@ fn keep_best(left: &mut Vec<usize>, count: impl Fn(usize) -> usize) {
 }
 
 /// Puts real types in the place of polymorphic ones.
-fn settle(declared: &[u32], given: &[u32], result: u32) -> Result<(Vec<u32>, u32), Failure> {
+fn settle(declared: &[u32], given: &[u32], result: u32) -> Result<(Vec<u32>, u32), NoChoice> {
     let polymorphic = declared.iter().any(|kind| kinds::is_polymorphic(*kind));
     if !polymorphic && !kinds::is_polymorphic(result) {
         return Ok((declared.to_vec(), result));
@@ -237,13 +237,13 @@ fn settle(declared: &[u32], given: &[u32], result: u32) -> Result<(Vec<u32>, u32
     for (declared, given) in declared.iter().zip(given) {
         let of = match *declared {
             kinds::ANYARRAY | kinds::ANYCOMPATIBLEARRAY if *given != UNKNOWN => {
-                kinds::element(*given).ok_or(Failure::None)?
+                kinds::element(*given).ok_or(NoChoice::None)?
             }
             _ => *given,
         };
         match *declared {
             kinds::ANYELEMENT | kinds::ANYARRAY | kinds::ANYNONARRAY if of != UNKNOWN => match element {
-                Some(known) if known != of => return Err(Failure::None),
+                Some(known) if known != of => return Err(NoChoice::None),
                 _ => element = Some(of),
             },
             kinds::ANYCOMPATIBLE | kinds::ANYCOMPATIBLEARRAY | kinds::ANYCOMPATIBLENONARRAY => {
@@ -256,15 +256,15 @@ fn settle(declared: &[u32], given: &[u32], result: u32) -> Result<(Vec<u32>, u32
         }
     }
     let common = match has_compatible {
-        true => Some(common(&compatible).ok_or(Failure::None)?),
+        true => Some(common(&compatible).ok_or(NoChoice::None)?),
         false => None,
     };
-    let real = |kind: u32| -> Result<u32, Failure> {
+    let real = |kind: u32| -> Result<u32, NoChoice> {
         match kind {
-            kinds::ANYELEMENT | kinds::ANYNONARRAY => element.ok_or(Failure::Undetermined),
-            kinds::ANYARRAY => kinds::array_of(element.ok_or(Failure::Undetermined)?).ok_or(Failure::None),
-            kinds::ANYCOMPATIBLE | kinds::ANYCOMPATIBLENONARRAY => common.ok_or(Failure::Undetermined),
-            kinds::ANYCOMPATIBLEARRAY => kinds::array_of(common.ok_or(Failure::Undetermined)?).ok_or(Failure::None),
+            kinds::ANYELEMENT | kinds::ANYNONARRAY => element.ok_or(NoChoice::Undetermined),
+            kinds::ANYARRAY => kinds::array_of(element.ok_or(NoChoice::Undetermined)?).ok_or(NoChoice::None),
+            kinds::ANYCOMPATIBLE | kinds::ANYCOMPATIBLENONARRAY => common.ok_or(NoChoice::Undetermined),
+            kinds::ANYCOMPATIBLEARRAY => kinds::array_of(common.ok_or(NoChoice::Undetermined)?).ok_or(NoChoice::None),
             other => Ok(other),
         }
     };
@@ -272,7 +272,7 @@ fn settle(declared: &[u32], given: &[u32], result: u32) -> Result<(Vec<u32>, u32
     let arguments = match arguments {
         Ok(arguments) => arguments,
         // Not decided while candidates are compared: nothing has a type.
-        Err(Failure::Undetermined) if result == UNKNOWN => declared.to_vec(),
+        Err(NoChoice::Undetermined) if result == UNKNOWN => declared.to_vec(),
         Err(failure) => return Err(failure),
     };
     let result = real(result)?;
@@ -293,12 +293,12 @@ pub fn common(given: &[u32]) -> Option<u32> {
         if kinds::category(kind) != kinds::category(chosen) {
             return None;
         }
-        let becomes = |from, to| can_coerce(from, to, Context::Implicit);
+        let becomes = |from, to| can_coerce(from, to, CastContext::Implicit);
         if !kinds::is_preferred(chosen) && becomes(chosen, kind) && !becomes(kind, chosen) {
             chosen = kind;
         }
     }
-    let fits = |kind: &u32| can_coerce(*kind, chosen, Context::Implicit);
+    let fits = |kind: &u32| can_coerce(*kind, chosen, CastContext::Implicit);
     given.iter().all(fits).then_some(chosen)
 }
 
@@ -307,7 +307,7 @@ mod tests {
     use super::kinds::*;
     use super::*;
 
-    fn chosen(name: &str, given: &[u32]) -> Result<(Vec<u32>, u32), Failure> {
+    fn chosen(name: &str, given: &[u32]) -> Result<(Vec<u32>, u32), NoChoice> {
         let candidates: Vec<&Signature> = signatures::of(name).iter().collect();
         function(&candidates, given).map(|chosen| (chosen.arguments, chosen.result))
     }
@@ -321,9 +321,9 @@ mod tests {
             ("sqrt", vec![INT4], Ok((vec![FLOAT8], FLOAT8))),
             ("sqrt", vec![NUMERIC], Ok((vec![NUMERIC], NUMERIC))),
             ("lower", vec![UNKNOWN], Ok((vec![TEXT], TEXT))),
-            ("lower", vec![INT4], Err(Failure::None)),
+            ("lower", vec![INT4], Err(NoChoice::None)),
             ("round", vec![NUMERIC, INT4], Ok((vec![NUMERIC, INT4], NUMERIC))),
-            ("round", vec![FLOAT8, INT4], Err(Failure::None)),
+            ("round", vec![FLOAT8, INT4], Err(NoChoice::None)),
             ("concat", vec![INT4, TEXT], Ok((vec![ANY, ANY], TEXT))),
             ("sum", vec![INT4], Ok((vec![INT4], INT8))),
             ("array_agg", vec![INT4], Ok((vec![INT4], parse("_int4")))),
@@ -346,13 +346,13 @@ mod tests {
         for (name, left, right, expect) in [
             ("+", INT4, INT8, Ok((INT4, INT8, INT8))),
             ("+", INT4, UNKNOWN, Ok((INT4, INT4, INT4))),
-            ("+", UNKNOWN, UNKNOWN, Err(Failure::Ambiguous)),
+            ("+", UNKNOWN, UNKNOWN, Err(NoChoice::Ambiguous)),
             ("+", DATE, INT4, Ok((DATE, INT4, DATE))),
             ("+", TIMESTAMP, UNKNOWN, Ok((TIMESTAMP, INTERVAL, TIMESTAMP))),
             ("-", DATE, UNKNOWN, Ok((DATE, DATE, INT4))),
             ("=", INT4, NUMERIC, Ok((NUMERIC, NUMERIC, BOOL))),
             ("=", VARCHAR, TEXT, Ok((TEXT, TEXT, BOOL))),
-            ("=", INT4, TEXT, Err(Failure::None)),
+            ("=", INT4, TEXT, Err(NoChoice::None)),
             ("=", UNKNOWN, UNKNOWN, Ok((TEXT, TEXT, BOOL))),
             ("=", DATE, TIMESTAMPTZ, Ok((DATE, TIMESTAMPTZ, BOOL))),
             ("||", TEXT, INT4, Ok((TEXT, ANYNONARRAY, TEXT))),

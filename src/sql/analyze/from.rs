@@ -11,12 +11,12 @@ use sqlparser::ast::{self, FunctionArg, FunctionArgExpr, TableAlias, TableFactor
 use super::from_part::{Factor, Rel};
 use super::join::check_names;
 use super::output::{OutColumn, QueryOutput};
-use super::scope::{Clause, Item, Scope, ScopeColumn, columns_of, reference};
+use super::scope::{Clause, FromItem, Scope, ScopeColumn, columns_of, reference};
 use super::typed::{Typed, at};
 use super::{Analyzer, Result};
 use crate::catalog::Relation;
 use crate::error::{SqlError, state};
-use crate::log::SystemColumn;
+use crate::log::HiddenColumn;
 use crate::sql::plan::names::fold;
 use crate::sql::plan::provider::{columns_schema, topic_schema};
 use crate::sql::plan::resolve::{self, Resolved};
@@ -38,7 +38,7 @@ pub struct Cte {
 }
 
 /// The hidden columns whose names stand anywhere in a query.
-pub fn hidden_columns(query: &ast::Query) -> Vec<SystemColumn> {
+pub fn hidden_columns(query: &ast::Query) -> Vec<HiddenColumn> {
     let mut named = HashSet::new();
     let _ = ast::visit_expressions(query, |expr: &ast::Expr| {
         match expr {
@@ -48,13 +48,13 @@ pub fn hidden_columns(query: &ast::Query) -> Vec<SystemColumn> {
         };
         ControlFlow::<()>::Continue(())
     });
-    let all = SystemColumn::ALL.into_iter();
+    let all = HiddenColumn::ALL.into_iter();
     all.filter(|column| named.contains(column.name())).collect()
 }
 
 impl Analyzer<'_> {
     /// The FROM clause: its items, crossed.
-    pub fn from(&self, from: &[TableWithJoins], parent: Option<&Scope>) -> Result<(LogicalPlan, Vec<Item>)> {
+    pub fn from(&self, from: &[TableWithJoins], parent: Option<&Scope>) -> Result<(LogicalPlan, Vec<FromItem>)> {
         let mut made: Option<Rel> = None;
         for table in from {
             let left = made.take();
@@ -146,11 +146,11 @@ impl Analyzer<'_> {
                     // The join has one name, and its parts have none any more.
                     let columns = made.rel.items.iter().filter(|item| item.bare);
                     let columns: Vec<ScopeColumn> = columns.flat_map(|item| item.columns.iter().cloned()).collect();
-                    let mut item = Item {
+                    let mut item = FromItem {
                         name: Some(fold(&alias.name)),
                         columns,
                         bare: true,
-                        ..Item::default()
+                        ..FromItem::default()
                     };
                     self.rename(&mut item, alias)?;
                     made.rel.items = vec![item];
@@ -169,7 +169,7 @@ impl Analyzer<'_> {
     }
 
     /// The names that an alias gives to columns.
-    pub fn rename(&self, item: &mut Item, alias: &TableAlias) -> Result<()> {
+    pub fn rename(&self, item: &mut FromItem, alias: &TableAlias) -> Result<()> {
         let mut shown: Vec<&mut ScopeColumn> = item.columns.iter_mut().filter(|column| !column.hidden).collect();
         if alias.columns.len() > shown.len() {
             let name = fold(&alias.name);
@@ -225,11 +225,11 @@ impl Analyzer<'_> {
         }
         let (schema, table) = resolved.full_name();
         let qualifier = self.qualifier(&shown);
-        let mut item = Item {
+        let mut item = FromItem {
             name: Some(shown),
             schema: alias.is_none().then(|| schema.clone()),
             bare: true,
-            ..Item::default()
+            ..FromItem::default()
         };
         let scan = |kind: RelationKind, source_schema| -> Result<LogicalPlan> {
             let source = Arc::new(RelationSource {
@@ -283,7 +283,7 @@ impl Analyzer<'_> {
             .map(|(qualifier, field)| {
                 let name = crate::sql::error::visible_name(field.name()).to_string();
                 let is_hidden = matches!(resolved, Resolved::Relation(Relation::Topic(_)))
-                    && SystemColumn::ALL.iter().any(|column| column.name() == name);
+                    && HiddenColumn::ALL.iter().any(|column| column.name() == name);
                 ScopeColumn {
                     expr: Expr::Column(Column::from((qualifier, field))),
                     pg_type: PgType::of_field(field).unwrap_or(PgType::Text),
@@ -361,18 +361,18 @@ impl Analyzer<'_> {
             let typed = Typed::new(column.expr.clone(), column.pg_type.clone(), None);
             (typed.clone(), self.sort(typed, *options))
         });
-        let item = Item {
+        let item = FromItem {
             order: order.collect(),
             name: shown,
             columns,
             bare: true,
-            ..Item::default()
+            ..FromItem::default()
         };
         self.only_item(plan, item, alias)
     }
 
     /// A part of FROM that is one item, under its alias.
-    pub fn only_item(&self, plan: LogicalPlan, mut item: Item, alias: Option<&TableAlias>) -> Result<Rel> {
+    pub fn only_item(&self, plan: LogicalPlan, mut item: FromItem, alias: Option<&TableAlias>) -> Result<Rel> {
         if let Some(alias) = alias {
             self.rename(&mut item, alias)?;
         }

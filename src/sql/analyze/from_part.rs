@@ -4,12 +4,12 @@
 
 use datafusion::logical_expr::LogicalPlan;
 
-use super::scope::Item;
+use super::scope::FromItem;
 
 /// A part of FROM.
 pub struct Rel {
     pub plan: LogicalPlan,
-    pub items: Vec<Item>,
+    pub items: Vec<FromItem>,
 }
 
 /// A part of FROM that is being made.

@@ -12,7 +12,7 @@ use datafusion::logical_expr::{Aggregate, Expr, LogicalPlan, Projection};
 use sqlparser::ast;
 
 use super::operators::has;
-use super::scope::{Clause, Item, Scope};
+use super::scope::{Clause, FromItem, Scope};
 use super::typed::at;
 use super::{Analyzer, Result};
 use crate::error::{SqlError, state};
@@ -429,7 +429,7 @@ impl Analyzer<'_> {
 }
 
 /// All columns of a system relation follow from its `oid`.
-fn add_dependent(keys: &mut Vec<Expr>, items: &[Item], exprs: &[Expr]) -> Result<()> {
+fn add_dependent(keys: &mut Vec<Expr>, items: &[FromItem], exprs: &[Expr]) -> Result<()> {
     for item in items.iter().filter(|item| item.is_system && item.name.is_some()) {
         let is_key = item
             .columns

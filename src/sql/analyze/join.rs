@@ -13,7 +13,7 @@ use sqlparser::ast::{self, JoinOperator, TableFactor};
 use super::from_part::{Factor, Rel};
 use super::key_join::{join, keys};
 use super::operators::{conjunction, has};
-use super::scope::{Clause, Item, Scope, ScopeColumn};
+use super::scope::{Clause, FromItem, Scope, ScopeColumn};
 use super::typed::{Typed, at};
 use super::unnest;
 use super::{Analyzer, Result};
@@ -243,12 +243,12 @@ impl Analyzer<'_> {
     /// The condition of USING, and the merged columns.
     pub fn using(
         &self,
-        left: &[Item],
-        right: &[Item],
+        left: &[FromItem],
+        right: &[FromItem],
         names: &[String],
         join_type: JoinType,
     ) -> Result<(Option<Expr>, Vec<ScopeColumn>)> {
-        let find = |items: &[Item], name: &str, side: &str| -> Result<ScopeColumn> {
+        let find = |items: &[FromItem], name: &str, side: &str| -> Result<ScopeColumn> {
             let mut found = self.star(items).filter(|column| column.name == name);
             let Some(column) = found.next().cloned() else {
                 return Err(SqlError::new(
@@ -293,8 +293,8 @@ impl Analyzer<'_> {
 }
 
 /// Items that an outer join may have no row of.
-fn absent(items: Vec<Item>, may_be_absent: bool) -> Vec<Item> {
-    let marked = |item: Item| Item {
+fn absent(items: Vec<FromItem>, may_be_absent: bool) -> Vec<FromItem> {
+    let marked = |item: FromItem| FromItem {
         may_be_absent: item.may_be_absent || may_be_absent,
         order: vec![],
         ..item
@@ -304,29 +304,29 @@ fn absent(items: Vec<Item>, may_be_absent: bool) -> Vec<Item> {
 
 /// The items of a join that merges columns: these first, then the others of both sides, all without a name; the sides are
 /// found by their names only.
-fn merge(left: Vec<Item>, right: Vec<Item>, merged: Vec<ScopeColumn>) -> Vec<Item> {
+fn merge(left: Vec<FromItem>, right: Vec<FromItem>, merged: Vec<ScopeColumn>) -> Vec<FromItem> {
     let names: HashSet<String> = merged.iter().map(|column| column.name.clone()).collect();
     let mut columns = merged;
     for item in left.iter().chain(&right).filter(|item| item.bare) {
         let others = item.columns.iter().filter(|column| !names.contains(&column.name));
         columns.extend(others.cloned());
     }
-    let mut items: Vec<Item> = left
+    let mut items: Vec<FromItem> = left
         .into_iter()
         .chain(right)
         .filter(|item| item.name.is_some())
-        .map(|item| Item { bare: false, ..item })
+        .map(|item| FromItem { bare: false, ..item })
         .collect();
-    items.push(Item {
+    items.push(FromItem {
         columns,
         bare: true,
-        ..Item::default()
+        ..FromItem::default()
     });
     items
 }
 
 /// 42712 for two items of one name.
-pub fn check_names(items: &[Item], position: Option<usize>) -> Result<()> {
+pub fn check_names(items: &[FromItem], position: Option<usize>) -> Result<()> {
     let mut seen = HashSet::new();
     for item in items {
         let Some(name) = &item.name else { continue };

@@ -44,7 +44,7 @@ pub const ANYCOMPATIBLENONARRAY: u32 = 5079;
 
 /// How sure a cast must be: what is written as a cast may do more than what an assignment does by itself.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-pub enum Context {
+pub enum CastContext {
     Implicit,
     Assignment,
     Explicit,
@@ -143,8 +143,8 @@ pub fn parse(name: &str) -> u32 {
 }
 
 /// The least sure context in which `pg_cast` has a cast between two types.
-fn listed(from: u32, to: u32) -> Option<Context> {
-    static CASTS: LazyLock<HashMap<(u32, u32), Context>> = LazyLock::new(|| {
+fn listed(from: u32, to: u32) -> Option<CastContext> {
+    static CASTS: LazyLock<HashMap<(u32, u32), CastContext>> = LazyLock::new(|| {
         let lines = include_str!("casts.txt").lines();
         lines
             .map(|line| {
@@ -152,9 +152,9 @@ fn listed(from: u32, to: u32) -> Option<Context> {
                 let mut next = || columns.next().expect("a line has three columns");
                 let types = (parse(next()), parse(next()));
                 let context = match next() {
-                    "i" => Context::Implicit,
-                    "a" => Context::Assignment,
-                    _ => Context::Explicit,
+                    "i" => CastContext::Implicit,
+                    "a" => CastContext::Assignment,
+                    _ => CastContext::Explicit,
                 };
                 (types, context)
             })
@@ -164,7 +164,7 @@ fn listed(from: u32, to: u32) -> Option<Context> {
 }
 
 /// Whether a value of one type becomes one of another in a context.
-pub fn can_coerce(from: u32, to: u32, context: Context) -> bool {
+pub fn can_coerce(from: u32, to: u32, context: CastContext) -> bool {
     if from == to || from == UNKNOWN || to == ANY {
         return true;
     }
@@ -183,9 +183,9 @@ pub fn can_coerce(from: u32, to: u32, context: Context) -> bool {
     // By the text form: to a text on assignment, from one where it is written.
     let is_text = |oid: u32| category(oid) == b'S';
     let is_scalar = |oid: u32| category(oid) != b'P';
-    (is_text(to) && is_scalar(from) && context >= Context::Assignment)
-        || (is_text(from) && is_scalar(to) && context == Context::Explicit)
-        || (from == INTERNAL_CHAR && context == Context::Explicit)
+    (is_text(to) && is_scalar(from) && context >= CastContext::Assignment)
+        || (is_text(from) && is_scalar(to) && context == CastContext::Explicit)
+        || (from == INTERNAL_CHAR && context == CastContext::Explicit)
 }
 
 #[cfg(test)]
@@ -195,18 +195,18 @@ mod tests {
     #[test]
     fn casts_are_as_sure_as_postgresqls() {
         for (from, to, context) in [
-            (INT4, INT8, Some(Context::Implicit)),
-            (INT8, INT4, Some(Context::Assignment)),
-            (INT4, BOOL, Some(Context::Explicit)),
+            (INT4, INT8, Some(CastContext::Implicit)),
+            (INT8, INT4, Some(CastContext::Assignment)),
+            (INT4, BOOL, Some(CastContext::Explicit)),
             (INT8, BOOL, None),
-            (DATE, TIMESTAMPTZ, Some(Context::Implicit)),
-            (TIMESTAMPTZ, DATE, Some(Context::Assignment)),
-            (VARCHAR, TEXT, Some(Context::Implicit)),
-            (INT4, TEXT, Some(Context::Assignment)),
-            (TEXT, INT4, Some(Context::Explicit)),
-            (UNKNOWN, DATE, Some(Context::Implicit)),
+            (DATE, TIMESTAMPTZ, Some(CastContext::Implicit)),
+            (TIMESTAMPTZ, DATE, Some(CastContext::Assignment)),
+            (VARCHAR, TEXT, Some(CastContext::Implicit)),
+            (INT4, TEXT, Some(CastContext::Assignment)),
+            (TEXT, INT4, Some(CastContext::Explicit)),
+            (UNKNOWN, DATE, Some(CastContext::Implicit)),
         ] {
-            let contexts = [Context::Implicit, Context::Assignment, Context::Explicit];
+            let contexts = [CastContext::Implicit, CastContext::Assignment, CastContext::Explicit];
             let least = contexts.into_iter().find(|context| can_coerce(from, to, *context));
             assert_eq!(least, context, "{} to {}", name(from), name(to));
         }

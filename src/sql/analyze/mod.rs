@@ -49,8 +49,8 @@ use datafusion::logical_expr::{Expr, LogicalPlan, ScalarUDF};
 use sqlparser::ast;
 use sqlparser::tokenizer::Span;
 
-use crate::error::{SqlError, state};
-use crate::log::SystemColumn;
+use crate::error::{Result, SqlError, state};
+use crate::log::HiddenColumn;
 use crate::sql::functions::catalog::{Facts, catalog_function};
 use crate::sql::functions::functions;
 use crate::sql::plan::context::{PlanContext, catalog_facts};
@@ -60,10 +60,8 @@ use crate::types::PgType;
 
 pub use modifier::of_type as time_modifier;
 pub use output::{OutColumn, QueryOutput};
-pub use scope::{Clause, Item, Scope, ScopeColumn};
+pub use scope::{Clause, FromItem, Scope, ScopeColumn};
 pub use typed::{Ty, Typed};
-
-type Result<T> = std::result::Result<T, SqlError>;
 
 /// Analyzes one statement, or one view's definition.
 pub struct Analyzer<'a> {
@@ -72,7 +70,7 @@ pub struct Analyzer<'a> {
     /// How deep in views it is.
     pub depth: usize,
     /// Hidden columns that the statement names.
-    hidden: Vec<SystemColumn>,
+    hidden: Vec<HiddenColumn>,
     /// Relations that it names itself.
     direct: RefCell<BTreeSet<u32>>,
     parameters: RefCell<Vec<Option<PgType>>>,
@@ -229,9 +227,9 @@ impl<'a> Analyzer<'a> {
 pub fn stored(expr: &ast::Expr, columns: &DFSchema, ctx: &PlanContext) -> Result<Typed> {
     let reached = RefCell::default();
     let analyzer = Analyzer::new(ctx, 0, &reached);
-    let mut item = Item {
+    let mut item = FromItem {
         bare: true,
-        ..Item::default()
+        ..FromItem::default()
     };
     for (qualifier, field) in columns.iter() {
         item.name = qualifier.map(|qualifier| qualifier.table().to_string());

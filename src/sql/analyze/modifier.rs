@@ -7,7 +7,7 @@ use datafusion::common::ScalarValue;
 use datafusion::logical_expr::Expr;
 use sqlparser::ast::{self, ArrayElemTypeDef, DateTimeField};
 
-use super::kinds::Context;
+use super::kinds::CastContext;
 use super::scope::Scope;
 use super::typed::{Typed, at, literal};
 use super::{Analyzer, Result};
@@ -77,7 +77,7 @@ impl Analyzer<'_> {
 
     fn cast_modified(&self, typed: Typed, modifier: Modifier, wanted: &PgType) -> Result<Typed> {
         if modifier.is_none() {
-            return self.cast(typed, wanted, Context::Explicit);
+            return self.cast(typed, wanted, CastContext::Explicit);
         }
         let position = typed.position;
         if let (Some(text), Some(fields), PgType::Interval) = (typed.literal(), modifier.fields, wanted) {
@@ -85,7 +85,7 @@ impl Analyzer<'_> {
             let value = ScalarValue::IntervalMonthDayNano(Some(modifier.interval(value)));
             return Ok(Typed::new(literal(value, wanted), wanted.clone(), position));
         }
-        let typed = self.cast(typed, wanted, Context::Explicit)?;
+        let typed = self.cast(typed, wanted, CastContext::Explicit)?;
         Ok(Typed {
             expr: modifier.apply(typed.expr),
             ..typed
@@ -107,7 +107,11 @@ impl Analyzer<'_> {
                     (Some(text), Some(unit)) => {
                         let text = format!("{} {unit}", text.trim());
                         let literal = Expr::Literal(ScalarValue::Utf8(Some(text)), None);
-                        self.cast(Typed::unknown(literal, position), &PgType::Interval, Context::Explicit)
+                        self.cast(
+                            Typed::unknown(literal, position),
+                            &PgType::Interval,
+                            CastContext::Explicit,
+                        )
                     }
                     _ => Err(at(
                         SqlError::new(state::SYNTAX_ERROR, "syntax error in the fields of an interval"),

@@ -5,14 +5,14 @@ use datafusion::common::tree_node::TreeNode;
 use datafusion::logical_expr::expr::{BinaryExpr, Like, ScalarFunction};
 use datafusion::logical_expr::{Expr, Operator};
 
-use super::choose::{self, Failure};
+use super::choose::{self, NoChoice};
 use super::kinds;
 use super::typed::{Typed, at};
 use super::{Analyzer, Result};
 use crate::error::{SqlError, state};
 use crate::sql::functions::growth;
 use crate::sql::functions::operator::ArithmeticOperator;
-use crate::sql::functions::{Key, arithmetic, casts};
+use crate::sql::functions::{KeyKind, arithmetic, casts};
 use crate::types::PgType;
 
 /// Numbers of which one has a scale of its own are compared by keys.
@@ -22,7 +22,7 @@ fn same_numbers(left: Typed, right: Typed) -> (Typed, Typed) {
         return (left, right);
     }
     let key = |typed: Typed| {
-        let expr = Key::Numeric.function().call(vec![typed.expr]);
+        let expr = KeyKind::Numeric.function().call(vec![typed.expr]);
         Typed::new(expr, PgType::Bytea, typed.position)
     };
     (key(left), key(right))
@@ -232,7 +232,7 @@ impl Analyzer<'_> {
     fn as_text(&self, typed: Typed) -> Result<Typed> {
         match typed.oid() {
             kinds::TEXT | kinds::VARCHAR | kinds::BPCHAR | kinds::NAME => Ok(typed),
-            _ => self.cast(typed, &PgType::Text, kinds::Context::Assignment),
+            _ => self.cast(typed, &PgType::Text, kinds::CastContext::Assignment),
         }
     }
 
@@ -278,7 +278,7 @@ pub fn truth(value: Option<bool>) -> Expr {
 
 /// 42883 for an operator that takes no such operands, 42725 where several do.
 pub fn undefined(
-    failure: Failure,
+    failure: NoChoice,
     symbol: &str,
     left: Option<&Typed>,
     right: &Typed,
@@ -287,12 +287,12 @@ pub fn undefined(
     let left = left.map_or(String::new(), |left| format!("{} ", left.type_name()));
     let operation = format!("{left}{symbol} {}", right.type_name());
     let error = match failure {
-        Failure::Ambiguous => SqlError::new(
+        NoChoice::Ambiguous => SqlError::new(
             state::AMBIGUOUS_FUNCTION,
             format!("operator is not unique: {operation}"),
         )
         .hint("Could not choose a best candidate operator. You might need to add explicit type casts."),
-        Failure::None | Failure::Undetermined => SqlError::new(
+        NoChoice::None | NoChoice::Undetermined => SqlError::new(
             state::UNDEFINED_FUNCTION,
             format!("operator does not exist: {operation}"),
         )

@@ -10,7 +10,7 @@ use datafusion::logical_expr::{
 };
 use sqlparser::ast::{self, SetExpr};
 
-use super::kinds::{self, Context};
+use super::kinds::{self, CastContext};
 use super::operators::{binary, comparison};
 use super::output::{OutColumn, QueryOutput};
 use super::record::all_of;
@@ -206,8 +206,8 @@ impl Analyzer<'_> {
                 return Ok(None);
             }
             let position = typed.position;
-            let typed = match kinds::can_coerce(typed.oid(), kinds::INT8, Context::Assignment) {
-                true => self.cast(typed, &PgType::Int8, Context::Assignment)?,
+            let typed = match kinds::can_coerce(typed.oid(), kinds::INT8, CastContext::Assignment) {
+                true => self.cast(typed, &PgType::Int8, CastContext::Assignment)?,
                 false => self.coerce_to(typed, &PgType::Int8, &format!("argument of {clause}"))?,
             };
             let mut named = false;

@@ -11,7 +11,7 @@ use sqlparser::ast::{self, AccessExpr, Subscript};
 
 use super::kinds;
 use super::operators::{binary, comparison, conjunction, truth};
-use super::scope::{Item, Scope};
+use super::scope::{FromItem, Scope};
 use super::typed::{Ty, Typed, at, cast_to, literal, sort_key};
 use super::{Analyzer, Result};
 use crate::error::{SqlError, state};
@@ -113,7 +113,7 @@ impl Analyzer<'_> {
         ))
     }
 
-    fn row_of(&self, item: &Item, depth: usize, position: Option<usize>) -> Result<Typed> {
+    fn row_of(&self, item: &FromItem, depth: usize, position: Option<usize>) -> Result<Typed> {
         let columns = item.columns.iter().filter(|column| !column.hidden);
         let fields = columns.map(|column| {
             let field = self.found(column, depth, position)?;
@@ -173,7 +173,7 @@ impl Analyzer<'_> {
             .collect();
         if let Some((shown, pg_type)) = super::traversal::shown(&row.expr, &told) {
             let shown = Typed::new(shown, pg_type, row.position);
-            return self.cast(shown, &PgType::Text, super::kinds::Context::Explicit);
+            return self.cast(shown, &PgType::Text, super::kinds::CastContext::Explicit);
         }
         let value = self.row_value(row)?;
         let function = crate::sql::functions::record_text();
@@ -272,8 +272,8 @@ impl Analyzer<'_> {
         };
         let bound = |expr: &ast::Expr| -> Result<Typed> {
             let index = self.expr(expr, scope)?;
-            let index = self.cast(index, &PgType::Int4, kinds::Context::Assignment)?;
-            self.cast(index, &PgType::Int8, kinds::Context::Implicit)
+            let index = self.cast(index, &PgType::Int4, kinds::CastContext::Assignment)?;
+            self.cast(index, &PgType::Int8, kinds::CastContext::Implicit)
         };
         match subscript {
             Subscript::Index { index } => {
@@ -365,7 +365,7 @@ impl Analyzer<'_> {
             if elements.iter().all(unknown) {
                 elements = elements
                     .into_iter()
-                    .map(|typed| self.cast(typed, item, kinds::Context::Explicit))
+                    .map(|typed| self.cast(typed, item, kinds::CastContext::Explicit))
                     .collect::<Result<_>>()?;
             }
         }
@@ -422,7 +422,7 @@ impl Analyzer<'_> {
                     "~~" | "!~~" | "~~*" | "!~~*" | "~" | "!~" | "~*" | "!~*" => PgType::Text,
                     _ => item,
                 };
-                self.cast(array, &PgType::Array(Box::new(item)), kinds::Context::Implicit)?
+                self.cast(array, &PgType::Array(Box::new(item)), kinds::CastContext::Implicit)?
             }
             _ => array,
         };
@@ -455,7 +455,7 @@ impl Analyzer<'_> {
                     },
                     _ => item_wanted.clone(),
                 };
-                self.cast(array, &PgType::Array(Box::new(wanted)), kinds::Context::Explicit)?
+                self.cast(array, &PgType::Array(Box::new(wanted)), kinds::CastContext::Explicit)?
             }
         };
         let (value, array) = self.same_elements(value, array)?;
@@ -494,7 +494,7 @@ impl Analyzer<'_> {
                 let varying = PgType::Numeric(None);
                 let position = value.position;
                 let value = Typed::new(cast_to(value.expr, &varying), varying.clone(), position);
-                let array = self.cast(array, &PgType::Array(Box::new(varying)), kinds::Context::Explicit)?;
+                let array = self.cast(array, &PgType::Array(Box::new(varying)), kinds::CastContext::Explicit)?;
                 Ok((value, array))
             }
             _ => Ok((value, array)),

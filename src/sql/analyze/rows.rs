@@ -150,7 +150,7 @@ impl Analyzer<'_> {
                 let function = self.scalar("array_length").expect("it is the engine's");
                 let one = super::number::integer(1, position);
                 let dimension = given.next().unwrap_or(one.clone());
-                let dimension = self.cast(dimension, &PgType::Int8, kinds::Context::Implicit)?;
+                let dimension = self.cast(dimension, &PgType::Int8, kinds::CastContext::Implicit)?;
                 let length = Expr::ScalarFunction(ScalarFunction::new_udf(function, vec![array.expr, dimension.expr]));
                 let length = Typed::new(cast_to(length, &PgType::Int4), PgType::Int4, position);
                 return self.series(vec![one, length], position);
@@ -247,7 +247,7 @@ impl Analyzer<'_> {
         let mut exprs = Vec::with_capacity(3);
         for typed in arguments {
             let typed = match whole {
-                true => self.cast(typed, &PgType::Int8, kinds::Context::Implicit)?,
+                true => self.cast(typed, &PgType::Int8, kinds::CastContext::Implicit)?,
                 false => typed,
             };
             exprs.push(typed.expr);

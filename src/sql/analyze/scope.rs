@@ -38,7 +38,7 @@ pub struct ScopeColumn {
 
 /// What FROM brings under one name.
 #[derive(Clone, Debug, Default)]
-pub struct Item {
+pub struct FromItem {
     pub name: Option<String>,
     /// Where it was named without an alias: `schema.name.column` finds it too.
     pub schema: Option<String>,
@@ -104,7 +104,7 @@ impl Clause {
 
 /// A query's names.
 pub struct Scope<'s> {
-    pub items: Vec<Item>,
+    pub items: Vec<FromItem>,
     pub parent: Option<&'s Scope<'s>>,
     pub clause: Cell<Clause>,
     /// Aggregates of this query that stand in subqueries of it.
@@ -114,7 +114,7 @@ pub struct Scope<'s> {
 }
 
 impl<'s> Scope<'s> {
-    pub fn new(items: Vec<Item>, parent: Option<&'s Scope<'s>>) -> Scope<'s> {
+    pub fn new(items: Vec<FromItem>, parent: Option<&'s Scope<'s>>) -> Scope<'s> {
         Scope {
             items,
             parent,
@@ -185,7 +185,7 @@ impl Analyzer<'_> {
         };
         let (mut level, mut depth) = (Some(scope), 0);
         while let Some(scope) = level {
-            let named = |candidate: &&Item| {
+            let named = |candidate: &&FromItem| {
                 candidate.name.as_ref() == Some(item) && (schema.is_none() || candidate.schema.as_ref() == schema)
             };
             let mut found = scope.items.iter().filter(named);
@@ -260,7 +260,7 @@ impl Analyzer<'_> {
     }
 
     /// All columns of an item as a row; the value itself of a function that returns one.
-    fn whole_row(&self, item: &Item, depth: usize, position: Option<usize>) -> Result<Typed> {
+    fn whole_row(&self, item: &FromItem, depth: usize, position: Option<usize>) -> Result<Typed> {
         let shown: Vec<&ScopeColumn> = item.columns.iter().filter(|column| !column.hidden).collect();
         if let ([value], true) = (shown.as_slice(), item.is_value) {
             return self.found(value, depth, position);
@@ -273,7 +273,7 @@ impl Analyzer<'_> {
     }
 
     /// A row of an item: its expression is NULL where an outer join found none.
-    pub fn present_row(&self, item: &Item, fields: Vec<(String, Typed)>, position: Option<usize>) -> Typed {
+    pub fn present_row(&self, item: &FromItem, fields: Vec<(String, Typed)>, position: Option<usize>) -> Typed {
         let row = Typed::row(fields, position);
         match item.may_be_absent {
             true => Typed {
@@ -285,7 +285,7 @@ impl Analyzer<'_> {
     }
 
     /// The columns of `*`, or of `item.*`.
-    pub fn star<'i>(&self, items: &'i [Item]) -> impl Iterator<Item = &'i ScopeColumn> {
+    pub fn star<'i>(&self, items: &'i [FromItem]) -> impl Iterator<Item = &'i ScopeColumn> {
         let bare = items.iter().filter(|item| item.bare);
         bare.flat_map(|item| item.columns.iter().filter(|column| !column.hidden))
     }
@@ -318,7 +318,7 @@ fn table_oid(oid: u32, position: Option<usize>) -> Typed {
 }
 
 /// The column of that name among those that need no item's name.
-fn find_bare(items: &[Item], name: &str) -> Result<Option<ScopeColumn>> {
+fn find_bare(items: &[FromItem], name: &str) -> Result<Option<ScopeColumn>> {
     let bare = || items.iter().filter(|item| item.bare);
     for hidden in [false, true] {
         let mut found = bare()

@@ -11,7 +11,7 @@ use std::sync::LazyLock;
 use super::kinds;
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Kind {
+pub enum FunctionKind {
     Function,
     Rows,
     Aggregate,
@@ -22,7 +22,7 @@ pub enum Kind {
 #[derive(Debug)]
 pub struct Signature {
     pub name: &'static str,
-    pub kind: Kind,
+    pub kind: FunctionKind,
     /// OIDs.
     pub arguments: Vec<u32>,
     pub result: u32,
@@ -74,10 +74,10 @@ fn read(line: &'static str) -> Signature {
         kind => (kind, false),
     };
     let kind = match kind {
-        "s" => Kind::Rows,
-        "a" => Kind::Aggregate,
-        "w" => Kind::Window,
-        _ => Kind::Function,
+        "s" => FunctionKind::Rows,
+        "a" => FunctionKind::Aggregate,
+        "w" => FunctionKind::Window,
+        _ => FunctionKind::Function,
     };
     let list = |text: &'static str| text.split(',').filter(|item| !item.is_empty());
     let arguments = list(next()).map(kinds::parse).collect();
@@ -111,7 +111,7 @@ fn read_operator(line: &'static str) -> Signature {
     let operands = [next(), next()];
     Signature {
         name,
-        kind: Kind::Function,
+        kind: FunctionKind::Function,
         arguments: operands
             .iter()
             .filter(|kind| **kind != "-")

@@ -11,7 +11,7 @@ use super::from::{aliased, column_name};
 use super::from_part::{Factor, Rel};
 use super::operators::has;
 use super::output::{OutColumn, QueryOutput};
-use super::scope::{Clause, Item, Scope, ScopeColumn, reference};
+use super::scope::{Clause, FromItem, Scope, ScopeColumn, reference};
 use super::select::nothing;
 use super::typed::{Ty, Typed, at};
 use super::{Analyzer, Result, kinds, rows};
@@ -57,7 +57,7 @@ impl Analyzer<'_> {
             .map(fold)
             .unwrap_or_default();
         let upper = function.to_uppercase();
-        let call = windows::Call::read(&upper, args.to_vec())?;
+        let call = windows::WindowCall::read(&upper, args.to_vec())?;
         let Factor { rel, .. } = self.factor(&call.relation, None, parent)?;
         let scope = Scope::new(rel.items.clone(), None);
         let time = scope.within(Clause::From, || self.expr(&windows::descriptor(call.time), &scope))?;
@@ -84,7 +84,7 @@ impl Analyzer<'_> {
         }
         let time_column = rel.plan.schema().index_of_column(column)?;
         let mut lengths = Vec::with_capacity(call.lengths.len());
-        for (expr, what) in call.lengths.iter().zip(windows::Call::length_names(&function)) {
+        for (expr, what) in call.lengths.iter().zip(windows::WindowCall::length_names(&function)) {
             lengths.push(self.length_us(&upper, what, expr)?);
         }
         let lateness = match &call.allowed_lateness {
@@ -320,12 +320,12 @@ impl Analyzer<'_> {
             });
         }
         let plan = LogicalPlan::Projection(Projection::try_new(projected, Arc::new(plan))?);
-        let mut item = Item {
+        let mut item = FromItem {
             name: Some(shown),
             columns,
             bare: true,
             is_value: is_value && !ordinality,
-            ..Item::default()
+            ..FromItem::default()
         };
         // A definition list has named the columns of records.
         if let Some(alias) = alias.filter(|_| JsonRecords::of(&function).is_none()) {
@@ -393,7 +393,7 @@ impl Analyzer<'_> {
                 }
                 _ => self.binary("->>", row.clone(), key, None)?,
             };
-            fields.push((name, self.cast(field, &wanted, kinds::Context::Explicit)?));
+            fields.push((name, self.cast(field, &wanted, kinds::CastContext::Explicit)?));
         }
         Ok(Typed::row(fields, None))
     }
@@ -450,7 +450,7 @@ impl Analyzer<'_> {
         let projection = Projection::try_new(vec![value.alias(&wanted)], Arc::new(plan))?;
         let qualifier = self.qualifier(shown);
         let plan = aliased(LogicalPlan::Projection(projection), &qualifier)?;
-        let mut item = Item {
+        let mut item = FromItem {
             name: Some(shown.to_string()),
             columns: vec![ScopeColumn {
                 name: wanted,
@@ -461,7 +461,7 @@ impl Analyzer<'_> {
             }],
             bare: true,
             is_value: true,
-            ..Item::default()
+            ..FromItem::default()
         };
         if let Some(alias) = alias {
             self.rename(&mut item, alias)?;

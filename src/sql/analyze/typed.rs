@@ -11,10 +11,10 @@ use datafusion::logical_expr::{Expr, ReturnFieldArgs, ScalarUDF};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::kinds::{self, Context, can_coerce};
+use super::kinds::{self, CastContext, can_coerce};
 use super::{Analyzer, Result, choose};
 use crate::error::{SqlError, state};
-use crate::sql::functions::{Key, zone};
+use crate::sql::functions::{KeyKind, zone};
 use crate::types::varying::Numeric;
 use crate::types::{InputStyle, PG_TYPE_KEY, PgType, scalar_from_text};
 
@@ -156,7 +156,7 @@ fn catalog_output(pg_type: &PgType) -> Option<&'static str> {
 impl Analyzer<'_> {
     /// The expression as the type that its context wants; 42804 naming it if it does not become that by itself.
     pub fn coerce_to(&self, typed: Typed, wanted: &PgType, what: &str) -> Result<Typed> {
-        if !can_coerce(typed.oid(), wanted.oid(), Context::Implicit) {
+        if !can_coerce(typed.oid(), wanted.oid(), CastContext::Implicit) {
             let message = format!("{what} must be type {}, not type {}", wanted.name(), typed.type_name());
             return Err(at(SqlError::new(state::DATATYPE_MISMATCH, message), typed.position));
         }
@@ -175,11 +175,11 @@ impl Analyzer<'_> {
 
     /// The expression as another type, which it becomes without a cast being written.
     pub fn coerce(&self, typed: Typed, wanted: &PgType) -> Result<Typed> {
-        self.cast(typed, wanted, Context::Implicit)
+        self.cast(typed, wanted, CastContext::Implicit)
     }
 
     /// The expression as another type. 42846 if there is no such cast.
-    pub fn cast(&self, typed: Typed, wanted: &PgType, context: Context) -> Result<Typed> {
+    pub fn cast(&self, typed: Typed, wanted: &PgType, context: CastContext) -> Result<Typed> {
         let position = typed.position;
         match &typed.ty {
             Ty::Unknown => return self.read(typed, wanted, context),
@@ -235,7 +235,7 @@ impl Analyzer<'_> {
     }
 
     /// Gives what has no type the type that is wanted.
-    fn read(&self, typed: Typed, wanted: &PgType, context: Context) -> Result<Typed> {
+    fn read(&self, typed: Typed, wanted: &PgType, context: CastContext) -> Result<Typed> {
         let position = typed.position;
         let made = |expr: Expr, pg_type: PgType| Typed::new(expr, pg_type, position);
         match typed.expr {
@@ -245,13 +245,13 @@ impl Analyzer<'_> {
                     .type_parameter(&id, &PgType::Text)
                     .map_err(|error| at(error, position))?;
                 let text = made(parameter(id, &known), known);
-                self.cast(text, wanted, Context::Explicit)
+                self.cast(text, wanted, CastContext::Explicit)
             }
             Expr::Placeholder(Placeholder { id, .. }) => {
                 let bare = wanted.bare();
                 let known = self.type_parameter(&id, &bare).map_err(|error| at(error, position))?;
                 let typed = made(parameter(id, &known), known);
-                match typed.pg_type() == *wanted || context == Context::Implicit {
+                match typed.pg_type() == *wanted || context == CastContext::Implicit {
                     true => Ok(typed),
                     false => self.cast(typed, wanted, context),
                 }
@@ -259,7 +259,7 @@ impl Analyzer<'_> {
             Expr::Literal(ScalarValue::Utf8(Some(text)), _) => self.read_text(text, wanted, position),
             Expr::Literal(value, _) if value.is_null() => Ok(made(null_of(wanted)?, wanted.clone())),
             // The column of a subquery has been given one.
-            other => self.cast(Typed::new(other, PgType::Text, position), wanted, Context::Explicit),
+            other => self.cast(Typed::new(other, PgType::Text, position), wanted, CastContext::Explicit),
         }
     }
 
@@ -271,7 +271,7 @@ impl Analyzer<'_> {
         let days = match text.trim().to_ascii_lowercase().as_str() {
             "now" => {
                 let now = self.named_call("now", Vec::new(), position)?;
-                return self.cast(now, wanted, Context::Explicit).map(Some);
+                return self.cast(now, wanted, CastContext::Explicit).map(Some);
             }
             "today" => 0,
             "tomorrow" => 1,
@@ -285,7 +285,7 @@ impl Analyzer<'_> {
             position,
         );
         let day = self.binary("+", today, days, position)?;
-        self.cast(day, wanted, Context::Explicit).map(Some)
+        self.cast(day, wanted, CastContext::Explicit).map(Some)
     }
 
     fn read_text(&self, text: String, wanted: &PgType, position: Option<usize>) -> Result<Typed> {
@@ -487,7 +487,7 @@ pub fn cast_to(expr: Expr, pg_type: &PgType) -> Expr {
 /// What rows are sorted by: intervals by their length.
 pub fn sort_key(typed: Typed) -> Expr {
     match typed.pg_type() {
-        PgType::Interval => Key::Interval.function().call(vec![typed.expr]),
+        PgType::Interval => KeyKind::Interval.function().call(vec![typed.expr]),
         _ => typed.expr,
     }
 }

@@ -15,7 +15,7 @@ use super::choose;
 use super::group::named_apart;
 use super::kinds;
 use super::scope::{Clause, Scope};
-use super::signatures::{self, Kind, Signature};
+use super::signatures::{self, FunctionKind, Signature};
 use super::typed::{Typed, at, sort_key};
 use super::window_definition::WindowDefinition;
 use super::{Analyzer, Result};
@@ -254,7 +254,7 @@ impl Analyzer<'_> {
     ) -> Result<(WindowFunctionDefinition, Vec<Typed>, PgType)> {
         let candidates: Vec<&'static Signature> = signatures::of(name)
             .iter()
-            .filter(|signature| signature.kind == Kind::Window)
+            .filter(|signature| signature.kind == FunctionKind::Window)
             .collect();
         if candidates.is_empty() {
             let (function, arguments, result) = self.choose_aggregate(name, given, &[], call, position)?;

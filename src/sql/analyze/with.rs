@@ -12,14 +12,14 @@ use sqlparser::ast::{self, TableAlias};
 use super::from::{Cte, aliased, column_name};
 use super::from_part::Rel;
 use super::output::{OutColumn, QueryOutput};
-use super::scope::{Item, Scope, columns_of};
+use super::scope::{FromItem, Scope, columns_of};
 use super::typed::{Typed, at};
 use super::{Analyzer, Result, traversal};
 use crate::error::{SqlError, state};
 use crate::sql::functions::nullable::nullable;
 use crate::sql::plan::names::fold;
 use crate::sql::plan::provider::{cte_work_table, is_work_table};
-use crate::sql::shared::Shared;
+use crate::sql::shared::SharedQuery;
 use crate::types::PgType;
 
 impl Analyzer<'_> {
@@ -65,7 +65,7 @@ impl Analyzer<'_> {
                 column.name = fold(&given.name);
             }
             let plan = match is_shared(cte, query, &output.plan) {
-                true => Shared {
+                true => SharedQuery {
                     body: Arc::new(output.plan),
                     name: name.clone(),
                     number: self.number(),
@@ -85,11 +85,11 @@ impl Analyzer<'_> {
     pub fn cte_item(&self, cte: &Cte, shown: String, alias: Option<&TableAlias>) -> Result<Rel> {
         let qualifier = self.qualifier(&shown);
         let plan = aliased(cte.plan.as_ref().clone(), &qualifier)?;
-        let item = Item {
+        let item = FromItem {
             name: Some(shown),
             columns: columns_of(&plan, &cte.columns),
             bare: true,
-            ..Item::default()
+            ..FromItem::default()
         };
         self.only_item(plan, item, alias)
     }

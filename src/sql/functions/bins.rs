@@ -1,20 +1,20 @@
 //! `date_bin`: the start of the bin of a time, of bins that all have one length.
 
-use super::overload::{Kind, Made, Overload, Row, Value};
+use super::overload::{Overload, OverloadType, OverloadValue, Row, RowResult};
 use super::temporal::DAY_US;
 use crate::error::{SqlError, state};
 use crate::sql::functions::aggregates::Summand;
 use crate::types::calendar::is_infinite;
 use arrow::datatypes::IntervalMonthDayNano;
 
-use Kind::{Interval, Timestamp, TimestampTz};
+use OverloadType::{Interval, Timestamp, TimestampTz};
 
 pub const TABLE: &[Overload] = &[
     Overload::new("date_bin", &[Interval, Timestamp, Timestamp], Timestamp, bin),
     Overload::new("date_bin", &[Interval, TimestampTz, TimestampTz], TimestampTz, bin),
 ];
 
-fn bin<'a>(row: &Row<'a>) -> Made<'a> {
+fn bin<'a>(row: &Row<'a>) -> RowResult<'a> {
     let (stride, time, origin) = (row.interval(0), row.int(1), row.int(2));
     if stride.months != 0 {
         return Err(SqlError::new(
@@ -34,7 +34,7 @@ fn bin<'a>(row: &Row<'a>) -> Made<'a> {
         ));
     }
     if is_infinite(time) {
-        return Ok(Value::Int(time));
+        return Ok(OverloadValue::Int(time));
     }
     if is_infinite(origin) {
         return Err(SqlError::new(state::DATETIME_FIELD_OVERFLOW, "origin out of range"));
@@ -43,7 +43,7 @@ fn bin<'a>(row: &Row<'a>) -> Made<'a> {
     let start = since
         .checked_sub(since.rem_euclid(stride))
         .and_then(|since| origin.checked_add(since));
-    Ok(Value::Int(start.ok_or_else(|| {
+    Ok(OverloadValue::Int(start.ok_or_else(|| {
         SqlError::new(state::DATETIME_FIELD_OVERFLOW, "timestamp out of range")
     })?))
 }

@@ -28,7 +28,7 @@ use datafusion::logical_expr::{
 };
 
 use crate::catalog::Snapshot;
-use crate::catalog::system::{Value, value_array};
+use crate::catalog::system::{SystemValue, value_array};
 use crate::error::{SqlError, state};
 use crate::types::PgType;
 use crate::types::varying::Numeric;
@@ -107,7 +107,7 @@ impl Returns {
     }
 }
 
-type Evaluate = fn(&Facts, &[Value]) -> Result<Value, SqlError>;
+type Evaluate = fn(&Facts, &[SystemValue]) -> Result<SystemValue, SqlError>;
 
 /// One function. A strict one answers NULL if an argument is NULL, without being asked.
 struct Spec {
@@ -248,8 +248,8 @@ impl ScalarUDFImpl for CatalogFunction {
         for row in 0..count {
             row_values.clear();
             row_values.extend(arrays.iter().map(|array| value_at(array, row)));
-            let value = if self.spec.strict && row_values.iter().any(Value::is_null) {
-                Value::Null
+            let value = if self.spec.strict && row_values.iter().any(SystemValue::is_null) {
+                SystemValue::Null
             } else {
                 (self.spec.evaluate)(&self.facts, &row_values).map_err(external)?
             };
@@ -277,44 +277,46 @@ fn type_text(field: &Field) -> String {
 }
 
 /// One value of an Arrow array; types that catalog functions do not take are NULL.
-fn value_at(array: &ArrayRef, row: usize) -> Value {
+fn value_at(array: &ArrayRef, row: usize) -> SystemValue {
     if array.is_null(row) {
-        return Value::Null;
+        return SystemValue::Null;
     }
     match array.data_type() {
-        DataType::Boolean => Value::Bool(array.as_boolean().value(row)),
-        DataType::Int8 => Value::Int(array.as_primitive::<Int8Type>().value(row).into()),
-        DataType::Int16 => Value::Int(array.as_primitive::<Int16Type>().value(row).into()),
-        DataType::Int32 => Value::Int(array.as_primitive::<Int32Type>().value(row).into()),
-        DataType::Int64 => Value::Int(array.as_primitive::<Int64Type>().value(row)),
-        DataType::UInt8 => Value::Int(array.as_primitive::<UInt8Type>().value(row).into()),
-        DataType::UInt16 => Value::Int(array.as_primitive::<UInt16Type>().value(row).into()),
-        DataType::UInt32 => Value::Int(array.as_primitive::<UInt32Type>().value(row).into()),
-        DataType::UInt64 => Value::from(array.as_primitive::<UInt64Type>().value(row)),
-        DataType::Float32 => Value::Float(array.as_primitive::<Float32Type>().value(row).into()),
-        DataType::Float64 => Value::Float(array.as_primitive::<Float64Type>().value(row)),
-        DataType::Utf8 => Value::from(array.as_string::<i32>().value(row)),
-        DataType::LargeUtf8 => Value::from(array.as_string::<i64>().value(row)),
-        DataType::Utf8View => Value::from(array.as_string_view().value(row)),
+        DataType::Boolean => SystemValue::Bool(array.as_boolean().value(row)),
+        DataType::Int8 => SystemValue::Int(array.as_primitive::<Int8Type>().value(row).into()),
+        DataType::Int16 => SystemValue::Int(array.as_primitive::<Int16Type>().value(row).into()),
+        DataType::Int32 => SystemValue::Int(array.as_primitive::<Int32Type>().value(row).into()),
+        DataType::Int64 => SystemValue::Int(array.as_primitive::<Int64Type>().value(row)),
+        DataType::UInt8 => SystemValue::Int(array.as_primitive::<UInt8Type>().value(row).into()),
+        DataType::UInt16 => SystemValue::Int(array.as_primitive::<UInt16Type>().value(row).into()),
+        DataType::UInt32 => SystemValue::Int(array.as_primitive::<UInt32Type>().value(row).into()),
+        DataType::UInt64 => SystemValue::from(array.as_primitive::<UInt64Type>().value(row)),
+        DataType::Float32 => SystemValue::Float(array.as_primitive::<Float32Type>().value(row).into()),
+        DataType::Float64 => SystemValue::Float(array.as_primitive::<Float64Type>().value(row)),
+        DataType::Utf8 => SystemValue::from(array.as_string::<i32>().value(row)),
+        DataType::LargeUtf8 => SystemValue::from(array.as_string::<i64>().value(row)),
+        DataType::Utf8View => SystemValue::from(array.as_string_view().value(row)),
         DataType::Timestamp(TimeUnit::Microsecond, _) => {
-            Value::Int(array.as_primitive::<TimestampMicrosecondType>().value(row))
+            SystemValue::Int(array.as_primitive::<TimestampMicrosecondType>().value(row))
         }
         DataType::List(_) => {
             let items = array.as_list::<i32>().value(row);
-            Value::List((0..items.len()).map(|item| value_at(&items, item)).collect())
+            SystemValue::List((0..items.len()).map(|item| value_at(&items, item)).collect())
         }
         DataType::Decimal128(_, _) => arrow::util::display::array_value_to_string(array, row)
-            .map_or(Value::Null, |text| text.parse().map_or(Value::Null, Value::Float)),
-        DataType::LargeBinary => Value::Float(Numeric::decode(array.as_binary::<i64>().value(row)).double()),
-        _ => arrow::util::display::array_value_to_string(array, row).map_or(Value::Null, Value::Text),
+            .map_or(SystemValue::Null, |text| {
+                text.parse().map_or(SystemValue::Null, SystemValue::Float)
+            }),
+        DataType::LargeBinary => SystemValue::Float(Numeric::decode(array.as_binary::<i64>().value(row)).double()),
+        _ => arrow::util::display::array_value_to_string(array, row).map_or(SystemValue::Null, SystemValue::Text),
     }
 }
 
 /// An argument that must be an OID; text is read as a number.
-fn oid_of(value: &Value) -> u32 {
+fn oid_of(value: &SystemValue) -> u32 {
     value.as_int().and_then(|oid| u32::try_from(oid).ok()).unwrap_or(0)
 }
 
-fn text_of(value: &Value) -> &str {
+fn text_of(value: &SystemValue) -> &str {
     value.as_text().unwrap_or("")
 }

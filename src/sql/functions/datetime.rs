@@ -23,7 +23,7 @@ use datafusion::logical_expr::{
 use super::aggregates::Summand;
 use super::extracted::{instant_and_local, is_finite, part_as_double, part_of};
 use super::numeric::{Numbers, collect};
-use super::part::{Part, truncate, truncate_interval};
+use super::part::{DatePart, truncate, truncate_interval};
 use super::patterns;
 use super::temporal::{self, DAY_US};
 use super::{fail, over_columns, type_name, undefined_function, zone};
@@ -239,7 +239,7 @@ impl DateTime {
     fn result(&self, arguments: &[DataType], field: Option<&str>) -> DataType {
         match self.function {
             DateFunction::Extract => {
-                let part = field.and_then(Part::of_name);
+                let part = field.and_then(DatePart::of_name);
                 match (part, &arguments[1]) {
                     (Some(part), DataType::Date32 | DataType::Timestamp(..)) if part.is_infinite() => {
                         DataType::LargeBinary
@@ -553,8 +553,8 @@ impl DateTime {
         };
         if *source.data_type() == INTERVAL {
             let values = rows_of(columns, rows, |row| {
-                let part = Part::of_name(field(row)).ok_or_else(|| unknown(row))?;
-                if part == Part::Week {
+                let part = DatePart::of_name(field(row)).ok_or_else(|| unknown(row))?;
+                if part == DatePart::Week {
                     let message = format!("unit \"{}\" not supported for type interval", field(row).to_lowercase());
                     return Err(SqlError::new(state::FEATURE_NOT_SUPPORTED, message)
                         .detail("Months usually have fractional weeks."));
@@ -569,7 +569,7 @@ impl DateTime {
             if is_infinite(value) {
                 return Ok(value);
             }
-            let part = Part::of_name(field(row)).ok_or_else(|| unknown(row))?;
+            let part = DatePart::of_name(field(row)).ok_or_else(|| unknown(row))?;
             let zone = match columns.get(2) {
                 Some(zone) => zone_named(text(zone).value(row))?,
                 None if zoned => session,

@@ -10,7 +10,7 @@ use arrow::datatypes::{
 };
 use chrono_tz::Tz;
 
-use super::part::{Part, date_part, interval_part, time_part};
+use super::part::{DatePart, date_part, interval_part, time_part};
 use super::temporal::{self, DAY_US};
 use super::{type_name, zone};
 use crate::error::{SqlError, state};
@@ -35,7 +35,7 @@ pub fn instant_and_local(column: &ArrayRef, row: usize, zone: Tz) -> (i64, i64) 
 pub fn part_as_double(name: &str, column: &ArrayRef, row: usize, zone: Tz) -> Result<Option<f64>, SqlError> {
     const YEAR_SECONDS: f64 = 365.25 * 86_400.0;
     if !is_finite(column, row)
-        && let Some(part) = Part::of_name(name)
+        && let Some(part) = DatePart::of_name(name)
     {
         let sign = if is_positive(column, row) { 1.0 } else { -1.0 };
         return Ok(part.is_infinite().then_some(sign * f64::INFINITY));
@@ -45,17 +45,17 @@ pub fn part_as_double(name: &str, column: &ArrayRef, row: usize, zone: Tz) -> Re
         let midnight: ArrayRef = Arc::new(TimestampMicrosecondArray::from(vec![midnight]));
         return part_as_double(name, &midnight, 0, zone);
     }
-    match (Part::of_name(name), column.data_type()) {
-        (Some(Part::Epoch), DataType::Interval(_)) => {
+    match (DatePart::of_name(name), column.data_type()) {
+        (Some(DatePart::Epoch), DataType::Interval(_)) => {
             let value = column.as_primitive::<IntervalMonthDayNanoType>().value(row);
             let seconds = (value.nanoseconds / 1000) as f64 / 1e6;
             let seconds = seconds + YEAR_SECONDS * f64::from(value.months / 12);
             let days = 30.0 * 86_400.0 * f64::from(value.months % 12) + 86_400.0 * f64::from(value.days);
             Ok(Some(seconds + days))
         }
-        (Some(Part::Julian), DataType::Timestamp(_, _)) => {
+        (Some(DatePart::Julian), DataType::Timestamp(_, _)) => {
             let (_, local) = instant_and_local(column, row, zone);
-            let day = date_part(Part::Julian, local.div_euclid(DAY_US)) as f64;
+            let day = date_part(DatePart::Julian, local.div_euclid(DAY_US)) as f64;
             Ok(Some(day + local.rem_euclid(DAY_US) as f64 / DAY_US as f64))
         }
         _ => Ok(part_of(name, column, row, zone)?.map(|value| value.double())),
@@ -78,7 +78,7 @@ pub fn part_of(name: &str, column: &ArrayRef, row: usize, zone: Tz) -> Result<Op
             ),
         )
     };
-    let part = Part::of_name(name).ok_or_else(|| unknown(false))?;
+    let part = DatePart::of_name(name).ok_or_else(|| unknown(false))?;
     if let DataType::Interval(_) = column.data_type() {
         let value = interval_part(part, column.as_primitive::<IntervalMonthDayNanoType>().value(row))
             .ok_or_else(|| unknown(true))?;
@@ -86,7 +86,7 @@ pub fn part_of(name: &str, column: &ArrayRef, row: usize, zone: Tz) -> Result<Op
     }
     if !is_finite(column, row) {
         let of_date = |part| {
-            let in_zone = matches!(part, Part::ZoneSeconds | Part::ZoneHour | Part::ZoneMinute);
+            let in_zone = matches!(part, DatePart::ZoneSeconds | DatePart::ZoneHour | DatePart::ZoneMinute);
             !in_zone && time_part(part, 0).is_none()
         };
         if *column.data_type() == DataType::Date32 && !of_date(part) {
@@ -102,7 +102,7 @@ pub fn part_of(name: &str, column: &ArrayRef, row: usize, zone: Tz) -> Result<Op
         DataType::Time64(_) => {
             let time = column.as_primitive::<Time64MicrosecondType>().value(row);
             match part {
-                Part::Epoch => Some(time),
+                DatePart::Epoch => Some(time),
                 _ => time_part(part, time),
             }
         }
@@ -110,11 +110,11 @@ pub fn part_of(name: &str, column: &ArrayRef, row: usize, zone: Tz) -> Result<Op
         DataType::Date32 => {
             let days = i64::from(column.as_primitive::<Date32Type>().value(row));
             match part {
-                Part::Epoch => {
+                DatePart::Epoch => {
                     let seconds = i128::from(days) * i128::from(DAY_US / SECOND_US);
                     return Ok(Some(Numeric::whole(seconds)));
                 }
-                Part::ZoneSeconds | Part::ZoneHour | Part::ZoneMinute => None,
+                DatePart::ZoneSeconds | DatePart::ZoneHour | DatePart::ZoneMinute => None,
                 _ if time_part(part, 0).is_some() => None,
                 _ => Some(date_part(part, days)),
             }
@@ -124,17 +124,17 @@ pub fn part_of(name: &str, column: &ArrayRef, row: usize, zone: Tz) -> Result<Op
             let offset = i64::from(offset_at(zone, instant));
             let zoned = matches!(data_type, DataType::Timestamp(_, Some(_)));
             match part {
-                Part::Epoch => Some(instant),
-                Part::Julian => {
+                DatePart::Epoch => Some(instant),
+                DatePart::Julian => {
                     let time = local.rem_euclid(DAY_US);
-                    let day = Numeric::whole(date_part(Part::Julian, local.div_euclid(DAY_US)).into());
+                    let day = Numeric::whole(date_part(DatePart::Julian, local.div_euclid(DAY_US)).into());
                     let part_of_day = Numeric::whole(time.into()).divide(&Numeric::whole(DAY_US.into()))?;
                     return day.add(&part_of_day).map(Some);
                 }
-                Part::ZoneSeconds if zoned => Some(offset),
-                Part::ZoneHour if zoned => Some(offset / 3_600),
-                Part::ZoneMinute if zoned => Some(offset / 60 % 60),
-                Part::ZoneSeconds | Part::ZoneHour | Part::ZoneMinute => None,
+                DatePart::ZoneSeconds if zoned => Some(offset),
+                DatePart::ZoneHour if zoned => Some(offset / 3_600),
+                DatePart::ZoneMinute if zoned => Some(offset / 60 % 60),
+                DatePart::ZoneSeconds | DatePart::ZoneHour | DatePart::ZoneMinute => None,
                 _ => match time_part(part, local.rem_euclid(DAY_US)) {
                     Some(value) => Some(value),
                     None => Some(date_part(part, local.div_euclid(DAY_US))),

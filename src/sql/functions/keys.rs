@@ -15,7 +15,7 @@ use super::{arrays, casts, datetime, numeric};
 
 /// The values that keys are made of.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-pub enum Key {
+pub enum KeyKind {
     /// Exact numbers: their value without its scale.
     Numeric,
     /// Arrays: their elements, a NULL after all others.
@@ -24,11 +24,11 @@ pub enum Key {
     Interval,
 }
 
-impl Key {
+impl KeyKind {
     /// The function of one argument that makes the keys.
     pub fn function(self) -> Arc<ScalarUDF> {
         static FUNCTIONS: LazyLock<[Arc<ScalarUDF>; 3]> = LazyLock::new(|| {
-            [Key::Numeric, Key::Array, Key::Interval].map(|key| {
+            [KeyKind::Numeric, KeyKind::Array, KeyKind::Interval].map(|key| {
                 let signature = Signature::any(1, Volatility::Immutable);
                 Arc::new(ScalarUDF::from(KeyFunction { key, signature }))
             })
@@ -39,16 +39,16 @@ impl Key {
 
 #[derive(Debug, PartialEq, Eq, Hash)]
 struct KeyFunction {
-    key: Key,
+    key: KeyKind,
     signature: Signature,
 }
 
 impl ScalarUDFImpl for KeyFunction {
     fn name(&self) -> &str {
         match self.key {
-            Key::Numeric => "numeric_key",
-            Key::Array => "array_key",
-            Key::Interval => "interval_length",
+            KeyKind::Numeric => "numeric_key",
+            KeyKind::Array => "array_key",
+            KeyKind::Interval => "interval_length",
         }
     }
 
@@ -62,8 +62,8 @@ impl ScalarUDFImpl for KeyFunction {
 
     fn return_type(&self, _arguments: &[DataType]) -> Result<DataType> {
         Ok(match self.key {
-            Key::Numeric | Key::Array => DataType::Binary,
-            Key::Interval => DataType::Decimal128(38, 0),
+            KeyKind::Numeric | KeyKind::Array => DataType::Binary,
+            KeyKind::Interval => DataType::Decimal128(38, 0),
         })
     }
 
@@ -73,9 +73,9 @@ impl ScalarUDFImpl for KeyFunction {
 
     fn invoke_with_args(&self, args: ScalarFunctionArgs) -> Result<ColumnarValue> {
         casts::map(&args.args[0], |column| match self.key {
-            Key::Numeric => Ok(numeric::keys(column)),
-            Key::Array => arrays::list_keys(column),
-            Key::Interval => {
+            KeyKind::Numeric => Ok(numeric::keys(column)),
+            KeyKind::Array => arrays::list_keys(column),
+            KeyKind::Interval => {
                 let lengths = column
                     .as_primitive::<IntervalMonthDayNanoType>()
                     .unary::<_, Decimal128Type>(datetime::comparable);

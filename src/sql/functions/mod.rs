@@ -66,7 +66,7 @@ pub mod zone;
 pub use datetime::extract as datetime_extract;
 pub use extremes::interval_extreme;
 pub use json::operator as json_operator;
-pub use keys::Key;
+pub use keys::KeyKind;
 pub use modifier::Modifier;
 pub use numeric::{Numbers, series as numeric_series};
 pub use record::record_text;

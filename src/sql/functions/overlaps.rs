@@ -2,11 +2,11 @@
 //!
 //! One rule: a span is from one of its ends to the other, whichever comes first, or from its start for a length.
 
-use super::overload::{Kind, Made, Overload, Row, Value};
+use super::overload::{Overload, OverloadType, OverloadValue, Row, RowResult};
 use super::temporal::{DAY_US, add_interval};
 use crate::error::SqlError;
 
-use Kind::{Bool, Interval, Time, Timestamp, TimestampTz};
+use OverloadType::{Bool, Interval, Time, Timestamp, TimestampTz};
 
 pub const TABLE: &[Overload] = &[
     Overload::of_nulls("overlaps", &[Time, Time, Time, Time], Bool, |row| {
@@ -83,14 +83,14 @@ fn span(row: &Row, at: usize, has_length: bool) -> Result<Option<(i64, Option<i6
     })
 }
 
-fn overlaps<'a>(row: &Row<'a>, has_length: [bool; 2]) -> Made<'a> {
+fn overlaps<'a>(row: &Row<'a>, has_length: [bool; 2]) -> RowResult<'a> {
     let (Some(first), Some(second)) = (span(row, 0, has_length[0])?, span(row, 2, has_length[1])?) else {
-        return Ok(Value::Null);
+        return Ok(OverloadValue::Null);
     };
     if first.0 == second.0 {
         return Ok(match first.1.and(second.1) {
-            Some(_) => Value::Bool(true),
-            None => Value::Null,
+            Some(_) => OverloadValue::Bool(true),
+            None => OverloadValue::Null,
         });
     }
     let (earlier, later) = if first.0 < second.0 {
@@ -99,9 +99,9 @@ fn overlaps<'a>(row: &Row<'a>, has_length: [bool; 2]) -> Made<'a> {
         (second, first)
     };
     Ok(match (earlier.1, later.1) {
-        (None, _) => Value::Null,
-        (Some(end), _) if later.0 < end => Value::Bool(true),
-        (Some(_), None) => Value::Null,
-        (Some(_), Some(_)) => Value::Bool(false),
+        (None, _) => OverloadValue::Null,
+        (Some(end), _) if later.0 < end => OverloadValue::Bool(true),
+        (Some(_), None) => OverloadValue::Null,
+        (Some(_), Some(_)) => OverloadValue::Bool(false),
     })
 }

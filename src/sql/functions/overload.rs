@@ -29,7 +29,7 @@ const ROWS: usize = 1024;
 
 /// A type of an argument or a result.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Kind {
+pub enum OverloadType {
     Bool,
     Int4,
     Int8,
@@ -44,21 +44,21 @@ pub enum Kind {
     TextLists,
 }
 
-impl Kind {
+impl OverloadType {
     fn arrow(self) -> DataType {
         match self {
-            Kind::Bool => DataType::Boolean,
-            Kind::Int4 => DataType::Int32,
-            Kind::Int8 => DataType::Int64,
-            Kind::Float8 => DataType::Float64,
-            Kind::Text => DataType::Utf8,
-            Kind::Bytea => DataType::Binary,
-            Kind::Time => DataType::Time64(TimeUnit::Microsecond),
-            Kind::Timestamp => DataType::Timestamp(TimeUnit::Microsecond, None),
-            Kind::TimestampTz => DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into())),
-            Kind::Interval => DataType::Interval(IntervalUnit::MonthDayNano),
-            Kind::Texts => list_of(DataType::Utf8),
-            Kind::TextLists => list_of(list_of(DataType::Utf8)),
+            OverloadType::Bool => DataType::Boolean,
+            OverloadType::Int4 => DataType::Int32,
+            OverloadType::Int8 => DataType::Int64,
+            OverloadType::Float8 => DataType::Float64,
+            OverloadType::Text => DataType::Utf8,
+            OverloadType::Bytea => DataType::Binary,
+            OverloadType::Time => DataType::Time64(TimeUnit::Microsecond),
+            OverloadType::Timestamp => DataType::Timestamp(TimeUnit::Microsecond, None),
+            OverloadType::TimestampTz => DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into())),
+            OverloadType::Interval => DataType::Interval(IntervalUnit::MonthDayNano),
+            OverloadType::Texts => list_of(DataType::Utf8),
+            OverloadType::TextLists => list_of(list_of(DataType::Utf8)),
         }
     }
 
@@ -104,7 +104,7 @@ fn list_of(item: DataType) -> DataType {
 }
 
 /// A result, of the kind that the overload gives.
-pub enum Value<'a> {
+pub enum OverloadValue<'a> {
     Null,
     Bool(bool),
     /// Of any integer kind, or of a time, timestamp or date in its own unit.
@@ -116,32 +116,32 @@ pub enum Value<'a> {
     TextLists(Vec<Vec<Option<Cow<'a, str>>>>),
 }
 
-impl<'a> From<&'a str> for Value<'a> {
-    fn from(text: &'a str) -> Value<'a> {
-        Value::Text(Cow::Borrowed(text))
+impl<'a> From<&'a str> for OverloadValue<'a> {
+    fn from(text: &'a str) -> OverloadValue<'a> {
+        OverloadValue::Text(Cow::Borrowed(text))
     }
 }
 
-impl From<String> for Value<'_> {
+impl From<String> for OverloadValue<'_> {
     fn from(text: String) -> Self {
-        Value::Text(Cow::Owned(text))
+        OverloadValue::Text(Cow::Owned(text))
     }
 }
 
-impl<'a> From<&'a [u8]> for Value<'a> {
-    fn from(bytes: &'a [u8]) -> Value<'a> {
-        Value::Bytes(Cow::Borrowed(bytes))
+impl<'a> From<&'a [u8]> for OverloadValue<'a> {
+    fn from(bytes: &'a [u8]) -> OverloadValue<'a> {
+        OverloadValue::Bytes(Cow::Borrowed(bytes))
     }
 }
 
-impl From<Vec<u8>> for Value<'_> {
+impl From<Vec<u8>> for OverloadValue<'_> {
     fn from(bytes: Vec<u8>) -> Self {
-        Value::Bytes(Cow::Owned(bytes))
+        OverloadValue::Bytes(Cow::Owned(bytes))
     }
 }
 
 /// What comes out for a row.
-pub type Made<'a> = Result<Value<'a>, SqlError>;
+pub type RowResult<'a> = Result<OverloadValue<'a>, SqlError>;
 
 /// The arguments of one call.
 pub struct Row<'a> {
@@ -214,20 +214,25 @@ impl<'a> Row<'a> {
     }
 }
 
-type Compute = for<'a> fn(&Row<'a>) -> Made<'a>;
+type Compute = for<'a> fn(&Row<'a>) -> RowResult<'a>;
 
 /// One signature of a function, and its code.
 pub struct Overload {
     name: &'static str,
-    takes: &'static [Kind],
-    gives: Kind,
+    takes: &'static [OverloadType],
+    gives: OverloadType,
     strict: bool,
     compute: Compute,
 }
 
 impl Overload {
     /// NULL where an argument is.
-    pub const fn new(name: &'static str, takes: &'static [Kind], gives: Kind, compute: Compute) -> Overload {
+    pub const fn new(
+        name: &'static str,
+        takes: &'static [OverloadType],
+        gives: OverloadType,
+        compute: Compute,
+    ) -> Overload {
         Overload {
             name,
             takes,
@@ -238,7 +243,12 @@ impl Overload {
     }
 
     /// The code is called for NULLs, too.
-    pub const fn of_nulls(name: &'static str, takes: &'static [Kind], gives: Kind, compute: Compute) -> Overload {
+    pub const fn of_nulls(
+        name: &'static str,
+        takes: &'static [OverloadType],
+        gives: OverloadType,
+        compute: Compute,
+    ) -> Overload {
         Overload {
             name,
             takes,
@@ -355,7 +365,7 @@ impl ScalarUDFImpl for Overloaded {
                     stop::check()?;
                 }
                 if overload.strict && columns.iter().any(|column| column.is_null(row)) {
-                    column.append(Value::Null);
+                    column.append(OverloadValue::Null);
                     continue;
                 }
                 column.append((overload.compute)(&Row { columns, row, zone })?);
@@ -380,36 +390,38 @@ enum ResultColumn {
 }
 
 impl ResultColumn {
-    fn new(kind: Kind, rows: usize) -> ResultColumn {
+    fn new(kind: OverloadType, rows: usize) -> ResultColumn {
         match kind {
-            Kind::Bool => ResultColumn::Bool(BooleanBuilder::with_capacity(rows)),
-            Kind::Int4 => ResultColumn::Int4(Int32Builder::with_capacity(rows)),
-            Kind::Int8 => ResultColumn::Int8(Int64Builder::with_capacity(rows)),
-            Kind::Float8 => ResultColumn::Float8(Float64Builder::with_capacity(rows)),
-            Kind::Text => ResultColumn::Text(StringBuilder::with_capacity(rows, rows)),
-            Kind::Bytea => ResultColumn::Bytea(BinaryBuilder::with_capacity(rows, rows)),
-            Kind::Time => ResultColumn::Time(Time64MicrosecondBuilder::with_capacity(rows)),
-            Kind::Timestamp | Kind::TimestampTz => {
+            OverloadType::Bool => ResultColumn::Bool(BooleanBuilder::with_capacity(rows)),
+            OverloadType::Int4 => ResultColumn::Int4(Int32Builder::with_capacity(rows)),
+            OverloadType::Int8 => ResultColumn::Int8(Int64Builder::with_capacity(rows)),
+            OverloadType::Float8 => ResultColumn::Float8(Float64Builder::with_capacity(rows)),
+            OverloadType::Text => ResultColumn::Text(StringBuilder::with_capacity(rows, rows)),
+            OverloadType::Bytea => ResultColumn::Bytea(BinaryBuilder::with_capacity(rows, rows)),
+            OverloadType::Time => ResultColumn::Time(Time64MicrosecondBuilder::with_capacity(rows)),
+            OverloadType::Timestamp | OverloadType::TimestampTz => {
                 ResultColumn::Timestamp(TimestampMicrosecondBuilder::with_capacity(rows).with_data_type(kind.arrow()))
             }
-            Kind::Interval => unreachable!("no function of plain values gives an interval"),
-            Kind::Texts => ResultColumn::Texts(ListBuilder::new(StringBuilder::new())),
-            Kind::TextLists => ResultColumn::TextLists(ListBuilder::new(ListBuilder::new(StringBuilder::new()))),
+            OverloadType::Interval => unreachable!("no function of plain values gives an interval"),
+            OverloadType::Texts => ResultColumn::Texts(ListBuilder::new(StringBuilder::new())),
+            OverloadType::TextLists => {
+                ResultColumn::TextLists(ListBuilder::new(ListBuilder::new(StringBuilder::new())))
+            }
         }
     }
 
-    fn append(&mut self, value: Value) {
+    fn append(&mut self, value: OverloadValue) {
         match (self, value) {
-            (ResultColumn::Bool(made), Value::Bool(value)) => made.append_value(value),
-            (ResultColumn::Int4(made), Value::Int(value)) => made.append_value(value as i32),
-            (ResultColumn::Int8(made), Value::Int(value)) => made.append_value(value),
-            (ResultColumn::Float8(made), Value::Double(value)) => made.append_value(value),
-            (ResultColumn::Text(made), Value::Text(value)) => made.append_value(value),
-            (ResultColumn::Bytea(made), Value::Bytes(value)) => made.append_value(value),
-            (ResultColumn::Time(made), Value::Int(value)) => made.append_value(value),
-            (ResultColumn::Timestamp(made), Value::Int(value)) => made.append_value(value),
-            (ResultColumn::Texts(made), Value::Texts(values)) => append_texts(made, values),
-            (ResultColumn::TextLists(made), Value::TextLists(lists)) => {
+            (ResultColumn::Bool(made), OverloadValue::Bool(value)) => made.append_value(value),
+            (ResultColumn::Int4(made), OverloadValue::Int(value)) => made.append_value(value as i32),
+            (ResultColumn::Int8(made), OverloadValue::Int(value)) => made.append_value(value),
+            (ResultColumn::Float8(made), OverloadValue::Double(value)) => made.append_value(value),
+            (ResultColumn::Text(made), OverloadValue::Text(value)) => made.append_value(value),
+            (ResultColumn::Bytea(made), OverloadValue::Bytes(value)) => made.append_value(value),
+            (ResultColumn::Time(made), OverloadValue::Int(value)) => made.append_value(value),
+            (ResultColumn::Timestamp(made), OverloadValue::Int(value)) => made.append_value(value),
+            (ResultColumn::Texts(made), OverloadValue::Texts(values)) => append_texts(made, values),
+            (ResultColumn::TextLists(made), OverloadValue::TextLists(lists)) => {
                 for list in lists {
                     append_texts(made.values(), list);
                 }

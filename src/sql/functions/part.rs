@@ -13,7 +13,7 @@ const HOUR_US: i64 = 60 * MINUTE_US;
 
 /// A part of a date, a time or an interval.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Part {
+pub enum DatePart {
     Microseconds,
     Milliseconds,
     Second,
@@ -38,47 +38,47 @@ pub enum Part {
     ZoneMinute,
 }
 
-impl Part {
+impl DatePart {
     /// By any of the names that PostgreSQL knows it by.
-    pub fn of_name(name: &str) -> Option<Part> {
+    pub fn of_name(name: &str) -> Option<DatePart> {
         Some(match name.trim().to_ascii_lowercase().as_str() {
-            "microsecond" | "microseconds" | "us" | "usec" | "usecs" => Part::Microseconds,
-            "millisecond" | "milliseconds" | "ms" | "msec" | "msecs" => Part::Milliseconds,
-            "second" | "seconds" | "sec" | "secs" | "s" => Part::Second,
-            "minute" | "minutes" | "min" | "mins" | "m" => Part::Minute,
-            "hour" | "hours" | "hr" | "hrs" | "h" => Part::Hour,
-            "day" | "days" | "d" => Part::Day,
-            "week" | "weeks" | "w" => Part::Week,
-            "month" | "months" | "mon" | "mons" => Part::Month,
-            "quarter" | "qtr" => Part::Quarter,
-            "year" | "years" | "yr" | "yrs" | "y" => Part::Year,
-            "decade" | "decades" | "dec" | "decs" => Part::Decade,
-            "century" | "centuries" | "cent" | "c" => Part::Century,
-            "millennium" | "millennia" | "mil" | "mils" => Part::Millennium,
-            "dow" | "dayofweek" => Part::DayOfWeek,
-            "isodow" => Part::IsoDayOfWeek,
-            "doy" | "dayofyear" => Part::DayOfYear,
-            "isoyear" => Part::IsoYear,
-            "epoch" => Part::Epoch,
-            "julian" => Part::Julian,
-            "timezone" => Part::ZoneSeconds,
-            "timezone_hour" => Part::ZoneHour,
-            "timezone_minute" => Part::ZoneMinute,
+            "microsecond" | "microseconds" | "us" | "usec" | "usecs" => DatePart::Microseconds,
+            "millisecond" | "milliseconds" | "ms" | "msec" | "msecs" => DatePart::Milliseconds,
+            "second" | "seconds" | "sec" | "secs" | "s" => DatePart::Second,
+            "minute" | "minutes" | "min" | "mins" | "m" => DatePart::Minute,
+            "hour" | "hours" | "hr" | "hrs" | "h" => DatePart::Hour,
+            "day" | "days" | "d" => DatePart::Day,
+            "week" | "weeks" | "w" => DatePart::Week,
+            "month" | "months" | "mon" | "mons" => DatePart::Month,
+            "quarter" | "qtr" => DatePart::Quarter,
+            "year" | "years" | "yr" | "yrs" | "y" => DatePart::Year,
+            "decade" | "decades" | "dec" | "decs" => DatePart::Decade,
+            "century" | "centuries" | "cent" | "c" => DatePart::Century,
+            "millennium" | "millennia" | "mil" | "mils" => DatePart::Millennium,
+            "dow" | "dayofweek" => DatePart::DayOfWeek,
+            "isodow" => DatePart::IsoDayOfWeek,
+            "doy" | "dayofyear" => DatePart::DayOfYear,
+            "isoyear" => DatePart::IsoYear,
+            "epoch" => DatePart::Epoch,
+            "julian" => DatePart::Julian,
+            "timezone" => DatePart::ZoneSeconds,
+            "timezone_hour" => DatePart::ZoneHour,
+            "timezone_minute" => DatePart::ZoneMinute,
             _ => return None,
         })
     }
 
     /// Whether the part of an infinite time is infinite too; every other part of it is NULL.
     pub fn is_infinite(self) -> bool {
-        use Part::{Century, Decade, Epoch, IsoYear, Julian, Millennium, Year};
+        use DatePart::{Century, Decade, Epoch, IsoYear, Julian, Millennium, Year};
         matches!(self, Year | Decade | Century | Millennium | IsoYear | Julian | Epoch)
     }
 
     /// Fractional digits of what `extract` gives for it.
     pub fn scale(self) -> i8 {
         match self {
-            Part::Epoch | Part::Second => 6,
-            Part::Milliseconds => 3,
+            DatePart::Epoch | DatePart::Second => 6,
+            DatePart::Milliseconds => 3,
             _ => 0,
         }
     }
@@ -104,18 +104,18 @@ pub fn iso_week(days: i64) -> (i64, i64) {
 }
 
 /// Parts within a day; seconds carry microseconds.
-pub fn time_part(part: Part, time_us: i64) -> Option<i64> {
+pub fn time_part(part: DatePart, time_us: i64) -> Option<i64> {
     Some(match part {
-        Part::Microseconds | Part::Second => time_us % MINUTE_US,
-        Part::Milliseconds => time_us % MINUTE_US,
-        Part::Minute => time_us / MINUTE_US % 60,
-        Part::Hour => time_us / HOUR_US,
+        DatePart::Microseconds | DatePart::Second => time_us % MINUTE_US,
+        DatePart::Milliseconds => time_us % MINUTE_US,
+        DatePart::Minute => time_us / MINUTE_US % 60,
+        DatePart::Hour => time_us / HOUR_US,
         _ => return None,
     })
 }
 
 /// Parts of a day, for all that [`time_part`] has not.
-pub fn date_part(part: Part, days: i64) -> i64 {
+pub fn date_part(part: DatePart, days: i64) -> i64 {
     let (civil_year, month, day) = civil_from_days(days);
     // There is no year 0: 1 BC is -1.
     let year = if civil_year > 0 { civil_year } else { civil_year - 1 };
@@ -127,42 +127,42 @@ pub fn date_part(part: Part, days: i64) -> i64 {
         }
     };
     match part {
-        Part::Day => i64::from(day),
-        Part::Week => iso_week(days).1,
-        Part::Month => i64::from(month),
-        Part::Quarter => i64::from((month - 1) / 3 + 1),
-        Part::Decade => civil_year.div_euclid(10),
-        Part::Century => of(100),
-        Part::Millennium => of(1000),
-        Part::DayOfWeek => (days + 4).rem_euclid(7),
-        Part::IsoDayOfWeek => (days + 3).rem_euclid(7) + 1,
-        Part::DayOfYear => days - days_from_civil(civil_year, 1, 1) + 1,
-        Part::IsoYear => match iso_week(days).0 {
+        DatePart::Day => i64::from(day),
+        DatePart::Week => iso_week(days).1,
+        DatePart::Month => i64::from(month),
+        DatePart::Quarter => i64::from((month - 1) / 3 + 1),
+        DatePart::Decade => civil_year.div_euclid(10),
+        DatePart::Century => of(100),
+        DatePart::Millennium => of(1000),
+        DatePart::DayOfWeek => (days + 4).rem_euclid(7),
+        DatePart::IsoDayOfWeek => (days + 3).rem_euclid(7) + 1,
+        DatePart::DayOfYear => days - days_from_civil(civil_year, 1, 1) + 1,
+        DatePart::IsoYear => match iso_week(days).0 {
             // There is no year 0 here either.
             year @ ..=0 => year - 1,
             year => year,
         },
-        Part::Julian => days + 2_440_588,
+        DatePart::Julian => days + 2_440_588,
         _ => year,
     }
 }
 
 /// Parts of an interval; seconds carry microseconds.
-pub fn interval_part(part: Part, value: IntervalMonthDayNano) -> Option<i128> {
+pub fn interval_part(part: DatePart, value: IntervalMonthDayNano) -> Option<i128> {
     let (months, days, time) = (i64::from(value.months), i64::from(value.days), value.nanoseconds / 1000);
     let value = match part {
-        Part::Microseconds | Part::Milliseconds | Part::Second => time % MINUTE_US,
-        Part::Minute => time / MINUTE_US % 60,
-        Part::Hour => time / HOUR_US,
-        Part::Day => days,
-        Part::Month => months % 12,
-        Part::Quarter => months % 12 / 3 + 1,
-        Part::Year => months / 12,
-        Part::Decade => months / 120,
-        Part::Century => months / 1_200,
-        Part::Millennium => months / 12_000,
+        DatePart::Microseconds | DatePart::Milliseconds | DatePart::Second => time % MINUTE_US,
+        DatePart::Minute => time / MINUTE_US % 60,
+        DatePart::Hour => time / HOUR_US,
+        DatePart::Day => days,
+        DatePart::Month => months % 12,
+        DatePart::Quarter => months % 12 / 3 + 1,
+        DatePart::Year => months / 12,
+        DatePart::Decade => months / 120,
+        DatePart::Century => months / 1_200,
+        DatePart::Millennium => months / 12_000,
         // A year has 365.25 days, a month 30.
-        Part::Epoch => {
+        DatePart::Epoch => {
             let year_us = i128::from(DAY_US / 4 * 1_461);
             let day_us = i128::from(DAY_US);
             let days = i128::from(months % 12 * 30 + days);
@@ -174,31 +174,31 @@ pub fn interval_part(part: Part, value: IntervalMonthDayNano) -> Option<i128> {
 }
 
 /// The start of the part that a wall-clock time is in.
-pub fn truncate(part: Part, local_us: i64) -> Option<i64> {
+pub fn truncate(part: DatePart, local_us: i64) -> Option<i64> {
     let days = local_us.div_euclid(DAY_US);
     let (year, month, _) = civil_from_days(days);
     let year_of = |length: i64| (year - 1).div_euclid(length) * length + 1;
     let start = match part {
-        Part::Microseconds => return Some(local_us),
-        Part::Milliseconds => return Some(local_us - local_us.rem_euclid(1000)),
-        Part::Second => return Some(local_us - local_us.rem_euclid(SECOND_US)),
-        Part::Minute => return Some(local_us - local_us.rem_euclid(MINUTE_US)),
-        Part::Hour => return Some(local_us - local_us.rem_euclid(HOUR_US)),
-        Part::Day => days,
-        Part::Week => days - (days + 3).rem_euclid(7),
-        Part::Month => days_from_civil(year, month, 1),
-        Part::Quarter => days_from_civil(year, (month - 1) / 3 * 3 + 1, 1),
-        Part::Year => days_from_civil(year, 1, 1),
-        Part::Decade => days_from_civil(year.div_euclid(10) * 10, 1, 1),
-        Part::Century => days_from_civil(year_of(100), 1, 1),
-        Part::Millennium => days_from_civil(year_of(1000), 1, 1),
+        DatePart::Microseconds => return Some(local_us),
+        DatePart::Milliseconds => return Some(local_us - local_us.rem_euclid(1000)),
+        DatePart::Second => return Some(local_us - local_us.rem_euclid(SECOND_US)),
+        DatePart::Minute => return Some(local_us - local_us.rem_euclid(MINUTE_US)),
+        DatePart::Hour => return Some(local_us - local_us.rem_euclid(HOUR_US)),
+        DatePart::Day => days,
+        DatePart::Week => days - (days + 3).rem_euclid(7),
+        DatePart::Month => days_from_civil(year, month, 1),
+        DatePart::Quarter => days_from_civil(year, (month - 1) / 3 * 3 + 1, 1),
+        DatePart::Year => days_from_civil(year, 1, 1),
+        DatePart::Decade => days_from_civil(year.div_euclid(10) * 10, 1, 1),
+        DatePart::Century => days_from_civil(year_of(100), 1, 1),
+        DatePart::Millennium => days_from_civil(year_of(1000), 1, 1),
         _ => return None,
     };
     Some(start * DAY_US)
 }
 
 /// An interval without what is smaller than the part.
-pub fn truncate_interval(part: Part, value: IntervalMonthDayNano) -> Option<IntervalMonthDayNano> {
+pub fn truncate_interval(part: DatePart, value: IntervalMonthDayNano) -> Option<IntervalMonthDayNano> {
     let whole = |months: i32| IntervalMonthDayNano {
         months: value.months / months * months,
         days: 0,
@@ -209,21 +209,21 @@ pub fn truncate_interval(part: Part, value: IntervalMonthDayNano) -> Option<Inte
         ..value
     };
     Some(match part {
-        Part::Microseconds => value,
-        Part::Milliseconds => time(1000),
-        Part::Second => time(SECOND_US),
-        Part::Minute => time(MINUTE_US),
-        Part::Hour => time(HOUR_US),
-        Part::Day => IntervalMonthDayNano {
+        DatePart::Microseconds => value,
+        DatePart::Milliseconds => time(1000),
+        DatePart::Second => time(SECOND_US),
+        DatePart::Minute => time(MINUTE_US),
+        DatePart::Hour => time(HOUR_US),
+        DatePart::Day => IntervalMonthDayNano {
             nanoseconds: 0,
             ..value
         },
-        Part::Month => whole(1),
-        Part::Quarter => whole(3),
-        Part::Year => whole(12),
-        Part::Decade => whole(120),
-        Part::Century => whole(1_200),
-        Part::Millennium => whole(12_000),
+        DatePart::Month => whole(1),
+        DatePart::Quarter => whole(3),
+        DatePart::Year => whole(12),
+        DatePart::Decade => whole(120),
+        DatePart::Century => whole(1_200),
+        DatePart::Millennium => whole(12_000),
         _ => return None,
     })
 }

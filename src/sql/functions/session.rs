@@ -25,7 +25,7 @@ use crate::error::{SqlError, state};
 pub const VERSION: &str = concat!("PostgreSQL 15.0 (Millstream ", env!("CARGO_PKG_VERSION"), ")");
 
 /// Looks a setting up.
-pub type Settings = Arc<dyn Fn(&str) -> Option<String> + Send + Sync>;
+pub type SettingLookup = Arc<dyn Fn(&str) -> Option<String> + Send + Sync>;
 
 /// What one session may do to another.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -53,7 +53,7 @@ pub struct SessionInfo {
     pub statement_us: i64,
     pub backend_pid: i32,
     /// The value of a setting by its lower-case name; `None` if there is no such setting.
-    pub setting: Settings,
+    pub setting: SettingLookup,
     /// Where the client is, if it came over a network.
     pub client: Option<SocketAddr>,
     pub signals: Signals,
@@ -284,7 +284,7 @@ impl ScalarUDFImpl for Signaller {
 
 /// `current_setting(name)` of names that are computed, in one session's statement.
 struct SettingReader {
-    settings: Settings,
+    settings: SettingLookup,
     signature: Signature,
 }
 
@@ -349,7 +349,7 @@ impl ScalarUDFImpl for SettingReader {
     }
 }
 
-fn setting_of(name: &str, missing_ok: bool, settings: &Settings) -> Result<Option<String>, SqlError> {
+fn setting_of(name: &str, missing_ok: bool, settings: &SettingLookup) -> Result<Option<String>, SqlError> {
     let name = name.to_lowercase();
     match settings(&name) {
         None if !missing_ok => Err(SqlError::new(

@@ -6,9 +6,9 @@ use sqlparser::tokenizer::Token;
 
 use super::super::statement::{AlterTopic, Alteration, Statement};
 use super::create;
-use super::cursor::{Cursor, Result};
+use super::cursor::Cursor;
 use super::options;
-use crate::error::SqlError;
+use crate::error::{Result, SqlError};
 
 const WHAT_IS: &str = "ADD COLUMN, DROP COLUMN, RENAME COLUMN, SET (...), RESET (...) and ADVANCE WATERMARK TO are. For \
                        other changes create a topic with the new definition and INSERT INTO it SELECT from the old one.";

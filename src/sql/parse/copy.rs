@@ -5,9 +5,9 @@
 use sqlparser::tokenizer::Token;
 
 use super::super::statement::{CopyFormat, CopyFrom, CopyKind, CopySource, CopyTo, Statement};
-use super::cursor::{Cursor, Result};
+use super::cursor::Cursor;
 use super::options;
-use crate::error::{SqlError, state};
+use crate::error::{Result, SqlError, state};
 
 /// Options as given, before they are checked against each other. Positions are for errors.
 #[derive(Default)]

@@ -11,12 +11,12 @@ use sqlparser::parser::Parser;
 use sqlparser::tokenizer::Token;
 
 use super::super::statement::{CreateTopic, CreateView, Name, Statement};
-use super::cursor::{Cursor, Result};
+use super::cursor::Cursor;
 use super::lexer::IDENTIFIER_BYTES_MAX;
 use super::options::{self, interval_of, watermark_options};
 use crate::catalog::{Check, Column, Topic, Watermark};
-use crate::error::{SqlError, state};
-use crate::log::SystemColumn;
+use crate::error::{Result, SqlError, state};
+use crate::log::HiddenColumn;
 use crate::types::PgType;
 
 /// Most columns of a topic.
@@ -251,7 +251,7 @@ fn item(cursor: &mut Cursor, items: &mut Items) -> Result<()> {
         _ => {}
     }
     let column = column(cursor, &mut items.checks)?;
-    if SystemColumn::ALL.iter().any(|system| system.name() == column.name) {
+    if HiddenColumn::ALL.iter().any(|system| system.name() == column.name) {
         return Err(SqlError::new(
             state::DUPLICATE_COLUMN,
             format!("column name \"{}\" conflicts with a system column name", column.name),

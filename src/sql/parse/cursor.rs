@@ -17,21 +17,21 @@ use super::precedence;
 use super::rewrite::EmitClause;
 use crate::catalog;
 use crate::depth::{DEPTH_MAX, NESTING_MAX, too_deep};
-use crate::error::{SqlError, state};
+use crate::error::{Result, SqlError, state};
 
 /// `sqlparser`'s PostgreSQL, with a bound on how often it may start an expression over: it tries one way after another
 /// at some words, at each level of nesting, which without a bound takes exponential time on some wrong statements.
 #[derive(Debug)]
-pub struct Bounded {
+pub struct BoundedDialect {
     base: PostgreSqlDialect,
     attempts_left: Cell<usize>,
     /// The furthest token at which an expression was tried: where the statement is wrong, if the attempts run out.
     furthest: Cell<usize>,
 }
 
-impl Bounded {
-    pub fn new(tokens: usize) -> Bounded {
-        Bounded {
+impl BoundedDialect {
+    pub fn new(tokens: usize) -> BoundedDialect {
+        BoundedDialect {
             base: PostgreSqlDialect {},
             attempts_left: Cell::new(10_000 + 100 * tokens),
             furthest: Cell::new(0),
@@ -48,7 +48,7 @@ macro_rules! forward {
     };
 }
 
-impl Dialect for Bounded {
+impl Dialect for BoundedDialect {
     fn dialect(&self) -> std::any::TypeId {
         self.base.dialect()
     }
@@ -150,10 +150,13 @@ pub struct Cursor<'a> {
     tokens: usize,
 }
 
-pub type Result<T, E = SqlError> = std::result::Result<T, E>;
-
 impl<'a> Cursor<'a> {
-    pub fn new(source: &'a str, dialect: &'a Bounded, tokens: Vec<TokenWithSpan>, emit: Option<EmitClause>) -> Self {
+    pub fn new(
+        source: &'a str,
+        dialect: &'a BoundedDialect,
+        tokens: Vec<TokenWithSpan>,
+        emit: Option<EmitClause>,
+    ) -> Self {
         let count = tokens.len();
         Cursor {
             source,

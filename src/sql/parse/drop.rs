@@ -6,9 +6,9 @@
 use sqlparser::tokenizer::Token;
 
 use super::super::statement::{Drop, Name, ObjectKind, Statement};
-use super::cursor::{Cursor, Result};
+use super::cursor::Cursor;
 use super::show::object_kind;
-use crate::error::SqlError;
+use crate::error::{Result, SqlError};
 
 pub fn drop(cursor: &mut Cursor) -> Result<Statement> {
     cursor.expect(&["drop"])?;

@@ -8,10 +8,10 @@ use sqlparser::tokenizer::{Token, TokenWithSpan};
 
 use super::super::cell::{Cell, parameter};
 use super::super::statement::{Insert, InsertRows, Name, Statement};
-use super::cursor::{Cursor, Result};
+use super::cursor::Cursor;
 use super::tokens::word_at;
 use crate::catalog;
-use crate::error::SqlError;
+use crate::error::{Result, SqlError};
 
 /// `INSERT INTO t [(columns)] VALUES (literal, ...), ...` where every value is a number, string, parameter, NULL, TRUE,
 /// FALSE or DEFAULT. `None`, and the tokens untouched, for anything else: right or wrong, the parser decides.

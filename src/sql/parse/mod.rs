@@ -43,14 +43,15 @@ use sqlparser::ast;
 use sqlparser::parser::Parser;
 use sqlparser::tokenizer::{Token, TokenWithSpan};
 
-use self::cursor::{Cursor, Result};
+use self::cursor::Cursor;
 use self::lexer::{Lexer, StatementTokens};
 use super::functions::growth;
 use super::statement::{Insert, Select, Statement};
+use crate::error::Result;
 use crate::stop;
 
 pub use super::statement::Parsed;
-pub use cursor::Bounded;
+pub use cursor::BoundedDialect;
 pub use options::parse_interval_us;
 
 /// Tokens of a short statement: the parser may go over them several times.
@@ -102,7 +103,7 @@ pub fn expression(text: &str) -> Result<ast::Expr> {
     if tokens.needs_rewrite {
         rewrite::rewrite(&mut tokens.tokens)?;
     }
-    let dialect = Bounded::new(tokens.tokens.len());
+    let dialect = BoundedDialect::new(tokens.tokens.len());
     let mut cursor = Cursor::new(text, &dialect, tokens.tokens, None);
     let expr = cursor.run(Parser::parse_expr)?;
     cursor.expect_end()?;
@@ -128,7 +129,7 @@ fn parse_one(source: &str, tokens: StatementTokens, literals: Option<Insert>) ->
         };
         rewrite::give_empty_selects_a_row(&mut tokens);
         growth::claim((tokens.len() * TOKEN_BYTES) as u64)?;
-        let dialect = Bounded::new(tokens.len());
+        let dialect = BoundedDialect::new(tokens.len());
         let mut cursor = Cursor::new(source, &dialect, tokens, emit);
         let statement = statement(&mut cursor)?;
         cursor.expect_end()?;

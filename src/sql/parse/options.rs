@@ -8,8 +8,8 @@ use sqlparser::ast::{self, Expr, Value};
 use sqlparser::tokenizer::Token;
 
 use super::super::statement::TopicOptions;
-use super::cursor::{Cursor, Result};
-use crate::error::{SqlError, state};
+use super::cursor::Cursor;
+use crate::error::{Result, SqlError, state};
 
 /// Most partitions of a topic.
 pub const PARTITIONS_MAX: u32 = 1024;

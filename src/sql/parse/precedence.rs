@@ -12,7 +12,7 @@ use sqlparser::keywords::Keyword;
 use sqlparser::parser::{Parser, ParserError};
 use sqlparser::tokenizer::Token;
 
-type Result<T> = std::result::Result<T, ParserError>;
+use crate::error::Result;
 
 const NONE: u8 = 0;
 const OR: u8 = 10;
@@ -140,7 +140,7 @@ fn operator(token: &Token) -> Option<BinaryOperator> {
 }
 
 /// What begins with a sign, NOT or another operator before its operand; `None` for all else.
-pub fn prefix(parser: &mut Parser) -> Option<Result<Expr>> {
+pub fn prefix(parser: &mut Parser) -> Option<Result<Expr, ParserError>> {
     let (op, binds) = match &parser.peek_token_ref().token {
         Token::Minus => (UnaryOperator::Minus, SIGN),
         Token::Plus => (UnaryOperator::Plus, SIGN),
@@ -177,7 +177,7 @@ fn unary(token: &Token) -> Option<UnaryOperator> {
 }
 
 /// `OPERATOR(schema.op) operand`
-fn named_prefix(parser: &mut Parser) -> Result<Expr> {
+fn named_prefix(parser: &mut Parser) -> Result<Expr, ParserError> {
     parser.advance_token();
     let token = named_operator(parser)?;
     let op = match token {
@@ -196,7 +196,7 @@ fn named_prefix(parser: &mut Parser) -> Result<Expr> {
 }
 
 /// `([schema.]op)`; operators are in one schema.
-fn named_operator(parser: &mut Parser) -> Result<Token> {
+fn named_operator(parser: &mut Parser) -> Result<Token, ParserError> {
     parser.expect_token(&Token::LParen)?;
     while is_next(parser, 1, &Token::Period) {
         parser.parse_identifier()?;
@@ -211,7 +211,7 @@ fn named_operator(parser: &mut Parser) -> Result<Token> {
 }
 
 /// What follows an operand, as far as `sqlparser` would not read it so; `None` for all else.
-pub fn infix(parser: &mut Parser, left: &Expr, precedence: u8) -> Option<Result<Expr>> {
+pub fn infix(parser: &mut Parser, left: &Expr, precedence: u8) -> Option<Result<Expr, ParserError>> {
     if !may_follow(left, precedence) {
         let next = parser.peek_token_ref().clone();
         return Some(parser.expected("no second operator of its kind", next));
@@ -285,7 +285,7 @@ fn may_follow(left: &Expr, precedence: u8) -> bool {
 }
 
 /// `op right`, `op ANY (...)` or `op ALL (...)`
-fn with_right(parser: &mut Parser, left: Box<Expr>, op: BinaryOperator, precedence: u8) -> Result<Expr> {
+fn with_right(parser: &mut Parser, left: Box<Expr>, op: BinaryOperator, precedence: u8) -> Result<Expr, ParserError> {
     if let Some(made) = quantified(parser, &left, &op)? {
         return Ok(made);
     }
@@ -293,7 +293,7 @@ fn with_right(parser: &mut Parser, left: Box<Expr>, op: BinaryOperator, preceden
     Ok(Expr::BinaryOp { left, op, right })
 }
 
-fn quantified(parser: &mut Parser, left: &Expr, op: &BinaryOperator) -> Result<Option<Expr>> {
+fn quantified(parser: &mut Parser, left: &Expr, op: &BinaryOperator) -> Result<Option<Expr>, ParserError> {
     let Some(quantifier) = word(parser, 0).filter(|word| matches!(*word, "any" | "some" | "all")) else {
         return Ok(None);
     };
@@ -364,14 +364,14 @@ fn holds_query(parser: &Parser) -> bool {
 }
 
 /// `OPERATOR(schema.op) right`: it binds like any other operator, whatever it is.
-fn named_infix(parser: &mut Parser, left: Box<Expr>) -> Result<Expr> {
+fn named_infix(parser: &mut Parser, left: Box<Expr>) -> Result<Expr, ParserError> {
     let token = named_operator(parser)?;
     let op = BinaryOperator::PGCustomBinaryOperator(vec![token.to_string()]);
     with_right(parser, left, op, OPERATOR)
 }
 
 /// `IS [NOT] DISTINCT FROM right`: the base takes what an AND or OR after it has for a part of the right side.
-fn is_distinct(parser: &mut Parser, left: impl Fn() -> Box<Expr>) -> Option<Result<Expr>> {
+fn is_distinct(parser: &mut Parser, left: impl Fn() -> Box<Expr>) -> Option<Result<Expr, ParserError>> {
     const DISTINCT: [Keyword; 3] = [Keyword::IS, Keyword::DISTINCT, Keyword::FROM];
     const NOT_DISTINCT: [Keyword; 4] = [Keyword::IS, Keyword::NOT, Keyword::DISTINCT, Keyword::FROM];
     let make = match parser.parse_keywords(&DISTINCT) {
@@ -383,7 +383,7 @@ fn is_distinct(parser: &mut Parser, left: impl Fn() -> Box<Expr>) -> Option<Resu
 }
 
 /// `IN (query)` and `IN (list)`; the parser is at IN.
-fn in_list(parser: &mut Parser, expr: Box<Expr>, negated: bool) -> Result<Expr> {
+fn in_list(parser: &mut Parser, expr: Box<Expr>, negated: bool) -> Result<Expr, ParserError> {
     parser.advance_token();
     let is_query = holds_query(parser);
     parser.expect_token(&Token::LParen)?;
@@ -404,7 +404,7 @@ fn in_list(parser: &mut Parser, expr: Box<Expr>, negated: bool) -> Result<Expr> 
 }
 
 /// `BETWEEN [SYMMETRIC | ASYMMETRIC] low AND high`; the parser is at BETWEEN.
-fn between(parser: &mut Parser, expr: Box<Expr>, negated: bool) -> Result<Expr> {
+fn between(parser: &mut Parser, expr: Box<Expr>, negated: bool) -> Result<Expr, ParserError> {
     parser.advance_token();
     let symmetric = match word(parser, 0) {
         Some("symmetric") => true,
@@ -442,7 +442,7 @@ fn between(parser: &mut Parser, expr: Box<Expr>, negated: bool) -> Result<Expr> 
 }
 
 /// `low AND high`. Between the two words may stand comparisons, and no NOT, AND, OR, IN, LIKE or IS NULL.
-fn between_bounds(parser: &mut Parser) -> Result<(Box<Expr>, Box<Expr>)> {
+fn between_bounds(parser: &mut Parser) -> Result<(Box<Expr>, Box<Expr>), ParserError> {
     if word(parser, 0) == Some("not") {
         return parser.expected_ref("an expression", parser.peek_token_ref());
     }
@@ -472,7 +472,7 @@ fn between_bounds(parser: &mut Parser) -> Result<(Box<Expr>, Box<Expr>)> {
 }
 
 /// `LIKE pattern [ESCAPE mark]`, `LIKE ANY (...)`; the parser is at LIKE or ILIKE.
-fn like(parser: &mut Parser, expr: Box<Expr>, negated: bool) -> Result<Expr> {
+fn like(parser: &mut Parser, expr: Box<Expr>, negated: bool) -> Result<Expr, ParserError> {
     let case_insensitive = word(parser, 0) == Some("ilike");
     parser.advance_token();
     let op = match (negated, case_insensitive) {
@@ -507,7 +507,7 @@ fn like(parser: &mut Parser, expr: Box<Expr>, negated: bool) -> Result<Expr> {
 }
 
 /// `SIMILAR TO pattern [ESCAPE mark]`; the parser is at SIMILAR.
-fn similar(parser: &mut Parser, expr: Box<Expr>, negated: bool) -> Result<Expr> {
+fn similar(parser: &mut Parser, expr: Box<Expr>, negated: bool) -> Result<Expr, ParserError> {
     parser.advance_token();
     parser.expect_keyword_is(Keyword::TO)?;
     let pattern = Box::new(parser.parse_subexpr(LIKE)?);
@@ -520,7 +520,11 @@ fn similar(parser: &mut Parser, expr: Box<Expr>, negated: bool) -> Result<Expr> 
 }
 
 /// A pattern and the mark after ESCAPE. A mark that is computed is given to the function that applies it.
-fn escaped(parser: &mut Parser, pattern: Expr, function: &str) -> Result<(Expr, Option<ast::ValueWithSpan>)> {
+fn escaped(
+    parser: &mut Parser,
+    pattern: Expr,
+    function: &str,
+) -> Result<(Expr, Option<ast::ValueWithSpan>), ParserError> {
     if !parser.parse_keyword(Keyword::ESCAPE) {
         return Ok((pattern, None));
     }

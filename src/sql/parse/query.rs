@@ -7,9 +7,9 @@ use sqlparser::tokenizer::Token;
 
 use super::super::cell::Cell;
 use super::super::statement::{ExplainFormat, Fetch, Statement};
-use super::cursor::{Cursor, Result};
+use super::cursor::Cursor;
 use super::options;
-use crate::error::{SqlError, state};
+use crate::error::{Result, SqlError, state};
 
 /// `EXPLAIN [(option, ...)] [ANALYZE] [VERBOSE] statement`, `EXPLAIN [ANALYZE] MATERIALIZED VIEW name`.
 pub fn explain(cursor: &mut Cursor) -> Result<Statement> {

@@ -6,10 +6,10 @@
 use sqlparser::tokenizer::Token;
 
 use super::super::statement::Statement;
-use super::cursor::{Cursor, Result};
+use super::cursor::Cursor;
 use super::{options, transaction};
 use crate::catalog::quote_ident;
-use crate::error::SqlError;
+use crate::error::{Result, SqlError};
 
 pub fn set(cursor: &mut Cursor) -> Result<Statement> {
     cursor.expect(&["set"])?;

@@ -3,9 +3,9 @@
 //! One rule: words that name our own lists come first, everything else is a setting's name.
 
 use super::super::statement::{ObjectKind, Show, Statement};
-use super::cursor::{Cursor, Result};
+use super::cursor::Cursor;
 use super::setting;
-use crate::error::SqlError;
+use crate::error::{Result, SqlError};
 
 pub fn show(cursor: &mut Cursor) -> Result<Statement> {
     cursor.expect(&["show"])?;

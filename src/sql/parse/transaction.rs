@@ -5,8 +5,8 @@
 use sqlparser::tokenizer::Token;
 
 use super::super::statement::{IsolationLevel, Statement, TransactionModes};
-use super::cursor::{Cursor, Result};
-use crate::error::SqlError;
+use super::cursor::Cursor;
+use crate::error::{Result, SqlError};
 
 pub fn transaction(cursor: &mut Cursor) -> Result<Statement> {
     let word = cursor.label()?;

@@ -5,9 +5,9 @@
 use sqlparser::tokenizer::Token;
 
 use super::super::statement::Statement;
-use super::cursor::{Cursor, Result};
+use super::cursor::Cursor;
 use super::show::object_kind;
-use crate::error::{SqlError, state};
+use crate::error::{Result, SqlError, state};
 
 /// `COMMENT ON TOPIC | TABLE | VIEW | MATERIALIZED VIEW name IS '...' | NULL`, `COMMENT ON COLUMN name.column IS ...`.
 pub fn comment(cursor: &mut Cursor) -> Result<Statement> {

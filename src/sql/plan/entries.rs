@@ -28,7 +28,7 @@ const EXPRESSION_BYTES: u64 = 1280;
 const LISTED_BYTES: u64 = 640;
 
 /// What planning a query comes to.
-pub struct Extent {
+pub struct PlanningSize {
     /// Relations that it reads, with those of a CTE each time that it is named.
     pub relations: u64,
     /// Memory, bytes.
@@ -36,12 +36,12 @@ pub struct Extent {
 }
 
 /// 54011 and 54001 for a query, or one within it, past the bounds.
-pub fn check(query: &Query) -> Result<Extent, SqlError> {
+pub fn check(query: &Query) -> Result<PlanningSize, SqlError> {
     let mut entries = Entries::default();
     match query.visit(&mut entries) {
         ControlFlow::Continue(()) => {
             let others = entries.expressions.saturating_sub(entries.listed);
-            Ok(Extent {
+            Ok(PlanningSize {
                 relations: entries.relations,
                 bytes: others * EXPRESSION_BYTES + entries.listed * LISTED_BYTES,
             })

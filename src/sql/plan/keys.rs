@@ -19,13 +19,13 @@ use datafusion::logical_expr::{
 };
 
 use crate::sql::functions::operator::ArithmeticOperator;
-use crate::sql::functions::{Key, arithmetic, functions};
+use crate::sql::functions::{KeyKind, arithmetic, functions};
 
 /// The function that makes keys of a type's values, if they need any.
 pub fn function(data_type: &DataType) -> Option<Arc<ScalarUDF>> {
     match data_type {
-        DataType::LargeBinary => Some(Key::Numeric.function()),
-        DataType::Interval(IntervalUnit::MonthDayNano) => Some(Key::Interval.function()),
+        DataType::LargeBinary => Some(KeyKind::Numeric.function()),
+        DataType::Interval(IntervalUnit::MonthDayNano) => Some(KeyKind::Interval.function()),
         _ => None,
     }
 }
@@ -104,7 +104,7 @@ fn node_makes_keyed(node: &LogicalPlan, schema: &DFSchema) -> bool {
 /// What a value is sorted by.
 pub fn order(expr: Expr, schema: &DFSchema) -> Expr {
     match is_array(&expr, schema) {
-        true => Key::Array.function().call(vec![expr]),
+        true => KeyKind::Array.function().call(vec![expr]),
         false => one_zero(key(expr, schema), schema),
     }
 }
@@ -149,7 +149,7 @@ fn keyed(expr: Expr, schema: &DFSchema) -> Result<Expr> {
         interval @ DataType::Interval(_) => {
             function(&interval).map_or(expr.clone(), |function| function.call(vec![expr]))
         }
-        _ => Key::Numeric.function().call(vec![expr]),
+        _ => KeyKind::Numeric.function().call(vec![expr]),
     })
 }
 
@@ -175,9 +175,9 @@ fn compare(expr: Expr, schema: &DFSchema) -> Result<Transformed<Expr>> {
             if matches!(op, Lt | LtEq | Gt | GtEq) && is_array(&left, schema) && is_array(&right, schema) =>
         {
             Expr::BinaryExpr(BinaryExpr {
-                left: Box::new(Key::Array.function().call(vec![*left])),
+                left: Box::new(KeyKind::Array.function().call(vec![*left])),
                 op,
-                right: Box::new(Key::Array.function().call(vec![*right])),
+                right: Box::new(KeyKind::Array.function().call(vec![*right])),
             })
         }
         Expr::Between(Between {

@@ -3,7 +3,7 @@
 use datafusion::logical_expr::{Distinct, Expr, LogicalPlan};
 
 use crate::catalog::Column;
-use crate::sql::shared::Shared;
+use crate::sql::shared::SharedQuery;
 use crate::sql::source::{RelationKind, RelationSource};
 use crate::sql::window::Window;
 
@@ -57,7 +57,7 @@ pub fn origin(plan: &LogicalPlan, index: usize) -> Option<Origin> {
             origins.all(|other| other.as_ref() == Some(&first)).then_some(first)
         }
         LogicalPlan::Extension(_) => {
-            if let Some(shared) = Shared::of(plan) {
+            if let Some(shared) = SharedQuery::of(plan) {
                 return origin(&shared.body, index);
             }
             let window = Window::of(plan)?;

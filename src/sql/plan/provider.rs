@@ -16,7 +16,7 @@ use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder, TableScan,
 use super::series;
 use crate::catalog;
 use crate::error::{SqlError, state};
-use crate::log::SystemColumn;
+use crate::log::HiddenColumn;
 use crate::sql::functions::{temporal, zone};
 use crate::types::PgType;
 
@@ -38,7 +38,7 @@ pub struct Reached {
 }
 
 /// A topic's user columns, then the hidden ones that are shown.
-pub fn topic_schema(topic: &catalog::Topic, hidden: &[SystemColumn]) -> SchemaRef {
+pub fn topic_schema(topic: &catalog::Topic, hidden: &[HiddenColumn]) -> SchemaRef {
     let mut fields: Vec<_> = topic
         .columns
         .iter()
@@ -46,10 +46,10 @@ pub fn topic_schema(topic: &catalog::Topic, hidden: &[SystemColumn]) -> SchemaRe
         .collect();
     for column in hidden {
         let pg_type = match column {
-            SystemColumn::Partition => PgType::Int4,
-            SystemColumn::Offset | SystemColumn::Lsn => PgType::Int8,
-            SystemColumn::Timestamp => PgType::TimestampTz,
-            SystemColumn::Watermark => watermark_type(topic),
+            HiddenColumn::Partition => PgType::Int4,
+            HiddenColumn::Offset | HiddenColumn::Lsn => PgType::Int8,
+            HiddenColumn::Timestamp => PgType::TimestampTz,
+            HiddenColumn::Watermark => watermark_type(topic),
         };
         // Rows that are not committed have no place yet.
         fields.push(pg_type.field(column.name(), true));

@@ -14,7 +14,7 @@ use super::doubling;
 use super::subquery::subquery;
 use crate::depth::{DEPTH_MAX, too_deep};
 use crate::error::{SqlError, state};
-use crate::sql::shared::{self, Shared};
+use crate::sql::shared::{self, SharedQuery};
 
 /// Most nodes of a plan as a tree, expressions aside: each is visited some hundred times on its way to running.
 pub const NODES_MAX: u64 = 10_000;
@@ -95,7 +95,7 @@ fn measure<'a>(plan: &'a LogicalPlan, known: &mut SizeByPlan) -> Result<Size> {
             size.take_in(known[&std::ptr::from_ref(input)], 1);
         }
         // Bodies are measured by themselves, before: they count once, but run within one another.
-        if let Some(shared) = Shared::of(node) {
+        if let Some(shared) = SharedQuery::of(node) {
             let below = measure(&shared.body, known)?;
             size.depth += below.depth;
             size.subqueries = below.subqueries;

@@ -21,9 +21,9 @@ use super::lineage::{Origin, origin};
 use super::names::fold;
 use super::provider::topic_schema;
 use crate::error::{SqlError, state};
-use crate::log::{SystemColumn, TopicId};
+use crate::log::{HiddenColumn, TopicId};
 use crate::sql::error::external;
-use crate::sql::shared::Shared;
+use crate::sql::shared::SharedQuery;
 use crate::sql::source::{RelationKind, RelationSource};
 use crate::sql::statement::Emit;
 use crate::sql::window::{Closure, WINDOW_END, Window, WindowKind};
@@ -77,14 +77,14 @@ pub fn plan_window(
 }
 
 /// The arguments of a window by their meaning.
-pub struct Call {
+pub struct WindowCall {
     pub relation: TableFactor,
     pub time: SqlExpr,
     pub lengths: Vec<SqlExpr>,
     pub allowed_lateness: Option<SqlExpr>,
 }
 
-impl Call {
+impl WindowCall {
     pub fn length_names(function: &str) -> &'static [&'static str] {
         match function {
             "hop" => &["slide", "size", "offset"],
@@ -92,14 +92,14 @@ impl Call {
         }
     }
 
-    pub fn read(upper: &str, args: Vec<FunctionArg>) -> Result<Call> {
+    pub fn read(upper: &str, args: Vec<FunctionArg>) -> Result<WindowCall> {
         if matches!(upper, "CUMULATE" | "SESSION") {
             return Err(external(SqlError::unsupported(
                 format!("{upper} windows are not supported yet"),
                 "Use TUMBLE or HOP.",
             )));
         }
-        let names = Call::length_names(&upper.to_lowercase());
+        let names = WindowCall::length_names(&upper.to_lowercase());
         let usage = || {
             let shown: Vec<&str> = names.iter().copied().filter(|name| *name != "offset").collect();
             external(
@@ -153,7 +153,7 @@ impl Call {
         let Some(relation) = relation_factor(relation) else {
             return Err(usage());
         };
-        Ok(Call {
+        Ok(WindowCall {
             relation,
             time,
             lengths,
@@ -233,7 +233,7 @@ fn window_kind(function: &str, upper: &str, lengths: &[i64]) -> Result<WindowKin
         ("hop", [slide, size, offset]) => (Some(*slide), *size, *offset),
         (_, [size]) => (None, *size, 0),
         (_, [size, offset]) => (None, *size, *offset),
-        _ => unreachable!("Call::read checked the number of arguments"),
+        _ => unreachable!("WindowCall::read checked the number of arguments"),
     };
     if size_us <= 0 {
         return Err(invalid(format!("the size of {upper} must be greater than zero")));
@@ -297,7 +297,7 @@ fn thread_watermark(plan: &LogicalPlan, time_column: usize) -> Result<Result<Thr
             let topics = vec![TopicId(topic.oid)];
             let shown = plan
                 .schema()
-                .index_of_column_by_name(None, SystemColumn::Watermark.name());
+                .index_of_column_by_name(None, HiddenColumn::Watermark.name());
             if let Some(watermark_column) = shown {
                 return Ok(Ok(Threaded {
                     plan: plan.clone(),
@@ -305,9 +305,9 @@ fn thread_watermark(plan: &LogicalPlan, time_column: usize) -> Result<Result<Thr
                     topics,
                 }));
             }
-            let hidden: Vec<SystemColumn> = SystemColumn::ALL
+            let hidden: Vec<HiddenColumn> = HiddenColumn::ALL
                 .into_iter()
-                .filter(|column| *column == SystemColumn::Watermark || source.schema.index_of(column.name()).is_ok())
+                .filter(|column| *column == HiddenColumn::Watermark || source.schema.index_of(column.name()).is_ok())
                 .collect();
             let extended = RelationSource {
                 kind: source.kind.clone(),
@@ -383,7 +383,9 @@ fn thread_watermark(plan: &LogicalPlan, time_column: usize) -> Result<Result<Thr
             }))
         }
         // A window reads it as if it were not shared.
-        LogicalPlan::Extension(_) if let Some(shared) = Shared::of(plan) => thread_watermark(&shared.body, time_column),
+        LogicalPlan::Extension(_) if let Some(shared) = SharedQuery::of(plan) => {
+            thread_watermark(&shared.body, time_column)
+        }
         other => Ok(Err(format!("its input is {}", describe(other)))),
     }
 }

@@ -7,7 +7,7 @@ use arrow::array::{Array, ArrayRef};
 use sqlparser::ast::{self, visit_expressions_mut};
 
 use super::RowExprs;
-use super::compile::{Scope, columns_of, parse_expr};
+use super::compile::{RowScope, columns_of, parse_expr};
 use crate::catalog::{Column, Topic};
 use crate::error::{SqlError, state};
 use crate::sql::functions::session::SessionInfo;
@@ -15,7 +15,7 @@ use crate::sql::plan::{PlanContext, topic_schema};
 
 /// Columns that an expression of a topic reads.
 pub fn columns_in(topic: &Topic, text: &str, ctx: &PlanContext) -> Result<Vec<String>, SqlError> {
-    let scope = Scope::new(topic, &topic_schema(topic, &[]));
+    let scope = RowScope::new(topic, &topic_schema(topic, &[]));
     let (expr, _) = scope.plan(parse_expr(text)?, ctx)?;
     Ok(columns_of(&expr))
 }
@@ -52,7 +52,7 @@ pub fn added_value(topic: &Topic, session: &SessionInfo, ctx: &PlanContext) -> R
     let Some(default) = &column.default else {
         return Ok(None);
     };
-    let (expr, _) = Scope::empty().plan(parse_expr(default)?, ctx)?;
+    let (expr, _) = RowScope::empty().plan(parse_expr(default)?, ctx)?;
     if expr.is_volatile() {
         return Err(SqlError::unsupported(
             format!("a volatile DEFAULT of an added column is not supported: {default}"),

@@ -23,7 +23,7 @@ use crate::types::PgType;
 
 /// A coerced expression, ready for batches.
 #[derive(Debug)]
-pub enum Compiled {
+pub enum CompiledExpr {
     Fixed {
         expr: Arc<dyn PhysicalExpr>,
         from: PgType,
@@ -110,19 +110,19 @@ fn is_plain(expr: &Expr) -> bool {
     plain
 }
 
-impl Compiled {
+impl CompiledExpr {
     /// Whether it takes no more time than the rows have bytes.
     pub fn is_plain(&self) -> bool {
         match self {
-            Compiled::Fixed { plain, .. } | Compiled::PerSession { plain, .. } => *plain,
+            CompiledExpr::Fixed { plain, .. } | CompiledExpr::PerSession { plain, .. } => *plain,
         }
     }
 
     /// The values for the rows of a batch, of the type that was asked for.
     pub fn evaluate(&self, batch: &RecordBatch, session: &SessionInfo) -> Result<ArrayRef, SqlError> {
         let (value, from, to) = match self {
-            Compiled::Fixed { expr, from, to, .. } => (expr.evaluate(batch)?, from, to),
-            Compiled::PerSession {
+            CompiledExpr::Fixed { expr, from, to, .. } => (expr.evaluate(batch)?, from, to),
+            CompiledExpr::PerSession {
                 expr, schema, from, to, ..
             } => {
                 let bound = session::bind_expr(expr.as_ref().clone(), session)?.data;
@@ -135,23 +135,23 @@ impl Compiled {
 }
 
 /// What an expression may name.
-pub struct Scope {
+pub struct RowScope {
     schema: Arc<DFSchema>,
 }
 
-impl Scope {
+impl RowScope {
     /// The columns of a topic.
-    pub fn new(topic: &Topic, schema: &SchemaRef) -> Scope {
+    pub fn new(topic: &Topic, schema: &SchemaRef) -> RowScope {
         let schema = DFSchema::try_from_qualified_schema(topic.name.as_str(), schema)
             .expect("a topic's columns have names of their own");
-        Scope {
+        RowScope {
             schema: Arc::new(schema),
         }
     }
 
     /// Nothing.
-    pub fn empty() -> Scope {
-        Scope {
+    pub fn empty() -> RowScope {
+        RowScope {
             schema: Arc::new(DFSchema::empty()),
         }
     }
@@ -192,16 +192,16 @@ impl Scope {
     }
 
     /// Compiles an expression by its text. `to` is the type wanted; the assignment has been checked before.
-    pub fn expression(&self, text: &str, to: Option<&PgType>) -> Result<Compiled, SqlError> {
+    pub fn expression(&self, text: &str, to: Option<&PgType>) -> Result<CompiledExpr, SqlError> {
         let (expr, from) = with_plain_context(text, |ctx| self.plan(parse_expr(text)?, ctx))?;
         self.compiled(expr, from, to)
     }
 
-    pub fn compiled(&self, expr: Expr, from: PgType, to: Option<&PgType>) -> Result<Compiled, SqlError> {
+    pub fn compiled(&self, expr: Expr, from: PgType, to: Option<&PgType>) -> Result<CompiledExpr, SqlError> {
         let to = to.cloned().unwrap_or_else(|| from.clone());
         let plain = is_plain(&expr);
         if session::find(&expr).is_some() || depends_on_time_zone(&from, &to) {
-            return Ok(Compiled::PerSession {
+            return Ok(CompiledExpr::PerSession {
                 expr: Box::new(expr),
                 schema: self.schema.clone(),
                 from,
@@ -209,7 +209,7 @@ impl Scope {
                 plain,
             });
         }
-        Ok(Compiled::Fixed {
+        Ok(CompiledExpr::Fixed {
             expr: eval::compile(&expr, &self.schema)?,
             from,
             to,
@@ -223,9 +223,9 @@ impl Scope {
         if let Some(constant) = literal_array(&parsed, to, &SessionInfo::default())? {
             return Ok(Default::Constant(constant));
         }
-        let (expr, from) = with_plain_context(text, |ctx| Scope::empty().plan(parsed, ctx))?;
-        let compiled = Scope::empty().compiled(expr.clone(), from, Some(to))?;
-        if is_immutable(&expr) && matches!(compiled, Compiled::Fixed { .. }) {
+        let (expr, from) = with_plain_context(text, |ctx| RowScope::empty().plan(parsed, ctx))?;
+        let compiled = RowScope::empty().compiled(expr.clone(), from, Some(to))?;
+        if is_immutable(&expr) && matches!(compiled, CompiledExpr::Fixed { .. }) {
             let value = compiled.evaluate(&eval::one_row(), &SessionInfo::default())?;
             return Ok(Default::Constant(value));
         }

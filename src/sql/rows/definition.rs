@@ -4,11 +4,11 @@ use std::collections::HashSet;
 
 use datafusion::logical_expr::Expr;
 
-use super::compile::{Compiled, Scope, check_default_type, columns_of, is_immutable, parse_expr};
+use super::compile::{CompiledExpr, RowScope, check_default_type, columns_of, is_immutable, parse_expr};
 use super::literal::literal_array;
 use crate::catalog::{Column, Topic};
 use crate::error::{SqlError, state};
-use crate::log::SystemColumn;
+use crate::log::HiddenColumn;
 use crate::sql::functions::session::SessionInfo;
 use crate::sql::plan::{PlanContext, eval, topic_schema};
 use crate::types::PgType;
@@ -27,7 +27,7 @@ pub fn check_create_topic(topic: &Topic, ctx: &PlanContext) -> Result<(), SqlErr
     }
     // Positions would be in the expression's own text, not in the statement's.
     let ctx = &PlanContext { text: "", ..*ctx };
-    let scope = Scope::new(topic, &topic_schema(topic, &[]));
+    let scope = RowScope::new(topic, &topic_schema(topic, &[]));
     for column in &topic.columns {
         match (&column.default, &column.generated) {
             (Some(_), Some(_)) => {
@@ -64,7 +64,7 @@ fn check_names(topic: &Topic) -> Result<(), SqlError> {
     let mut seen = HashSet::new();
     for column in &topic.columns {
         let name = &column.name;
-        if SystemColumn::ALL.iter().any(|system| system.name() == name) {
+        if HiddenColumn::ALL.iter().any(|system| system.name() == name) {
             return Err(SqlError::new(
                 state::DUPLICATE_COLUMN,
                 format!("column name \"{name}\" conflicts with a system column name"),
@@ -124,7 +124,7 @@ fn check_default(column: &Column, text: &str, ctx: &PlanContext) -> Result<(), S
     if literal_array(&parsed, &column.pg_type, &SessionInfo::default())?.is_some() {
         return Ok(());
     }
-    let (expr, from) = Scope::empty().plan(parsed, ctx).map_err(|error| match error.state {
+    let (expr, from) = RowScope::empty().plan(parsed, ctx).map_err(|error| match error.state {
         state::UNDEFINED_COLUMN | state::UNDEFINED_TABLE => SqlError::new(
             state::FEATURE_NOT_SUPPORTED,
             "cannot use column reference in DEFAULT expression",
@@ -132,8 +132,8 @@ fn check_default(column: &Column, text: &str, ctx: &PlanContext) -> Result<(), S
         _ => error,
     })?;
     check_default_type(&column.name, &from, &column.pg_type)?;
-    let compiled = Scope::empty().compiled(expr.clone(), from, Some(&column.pg_type))?;
-    if is_immutable(&expr) && matches!(compiled, Compiled::Fixed { .. }) {
+    let compiled = RowScope::empty().compiled(expr.clone(), from, Some(&column.pg_type))?;
+    if is_immutable(&expr) && matches!(compiled, CompiledExpr::Fixed { .. }) {
         compiled.evaluate(&eval::one_row(), &SessionInfo::default())?;
     }
     Ok(())
@@ -143,7 +143,7 @@ fn check_generated(
     topic: &Topic,
     column: &Column,
     text: &str,
-    scope: &Scope,
+    scope: &RowScope,
     ctx: &PlanContext,
 ) -> Result<(), SqlError> {
     let (expr, from): (Expr, PgType) = scope.plan(parse_expr(text)?, ctx)?;

@@ -8,7 +8,7 @@ use datafusion::logical_expr::Expr;
 use sqlparser::ast;
 
 use super::assign::{assign, check_assignment};
-use super::compile::Scope;
+use super::compile::RowScope;
 use super::literal::{AppendedLiteral, TargetColumn, append, cell_literal, input_style, literal};
 use crate::error::{SqlError, state};
 use crate::sql::cell::Cell;
@@ -79,7 +79,7 @@ pub fn value_parameter_types(
             parameter_types: &types,
             ..*ctx
         };
-        let (expr, _) = Scope::empty().plan(expr.as_ref().clone(), &ctx)?;
+        let (expr, _) = RowScope::empty().plan(expr.as_ref().clone(), &ctx)?;
         let mut found = vec![];
         expr.apply(|node| {
             if let Expr::Placeholder(placeholder) = node
@@ -158,7 +158,7 @@ impl Evaluation<'_> {
             parameter_types: &types,
             ..*self.ctx
         };
-        let scope = Scope::empty();
+        let scope = RowScope::empty();
         let (expr, from) = scope.plan(expr, &ctx)?;
         check_assignment(target.name, &from, target.pg_type)?;
         let bound = expr.transform_up(|node| match node {

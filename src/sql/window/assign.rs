@@ -129,8 +129,8 @@ impl Assigner {
 
     /// Assigns the rows of one batch of the node's input. A row may be in any number of windows, so the output comes in
     /// slices: nobody holds all of it at once unless he collects it.
-    pub fn slices(&self, batch: RecordBatch, closing: Closing) -> Slices {
-        Slices {
+    pub fn slices(&self, batch: RecordBatch, closing: Closing) -> WindowSlices {
+        WindowSlices {
             assigner: self.clone(),
             batch,
             closing,
@@ -194,7 +194,7 @@ impl Assigner {
 }
 
 /// The output of one batch, in slices: at least one if it has rows, which may be without rows itself.
-pub struct Slices {
+pub struct WindowSlices {
     assigner: Assigner,
     batch: RecordBatch,
     closing: Closing,
@@ -204,7 +204,7 @@ pub struct Slices {
     windows: Range<i64>,
 }
 
-impl Slices {
+impl WindowSlices {
     fn slice(&mut self) -> Result<Assigned, ArrowError> {
         let assigner = &self.assigner;
         let (times, watermarks) = assigner.times(&self.batch)?;
@@ -264,7 +264,7 @@ impl Slices {
     }
 }
 
-impl Iterator for Slices {
+impl Iterator for WindowSlices {
     type Item = Result<Assigned, ArrowError>;
 
     fn next(&mut self) -> Option<Self::Item> {
@@ -347,7 +347,7 @@ mod tests {
         .expect("a batch")
     }
 
-    fn one_slice(mut slices: Slices) -> Assigned {
+    fn one_slice(mut slices: WindowSlices) -> Assigned {
         let only = slices.next().expect("the batch has rows").expect("applies");
         assert!(slices.next().is_none(), "one slice");
         only

@@ -163,7 +163,7 @@ impl Numeric {
 
     /// Reads PostgreSQL's binary form.
     pub fn parse_binary(bytes: &[u8]) -> Result<Numeric, SqlError> {
-        let sent = numeric::Sent::read(bytes)?;
+        let sent = numeric::WireNumeric::read(bytes)?;
         match sent.sign {
             numeric::SIGN_NAN => return Ok(Numeric::NaN),
             numeric::SIGN_INFINITY => return Ok(Numeric::Infinity),

@@ -29,7 +29,7 @@ use super::memory::{Budget, batch_bytes, exceeded};
 use super::operator::{Operator, Sink, StepEnd};
 
 use keys::Keys;
-use states::{State, masked, state_for};
+use states::{AggregateState, masked, state_for};
 
 /// Groups that are rendered together.
 pub const CHUNK_GROUPS: usize = 8192;
@@ -38,7 +38,7 @@ const DEAD_GROUPS_MIN: usize = 1024;
 
 /// One key column of the output.
 #[derive(Clone, Debug)]
-pub enum Key {
+pub enum GroupKey {
     /// Interned: the expression over the input.
     Stored(Expression),
     /// `window_end` beside `window_start`: the output column `of` plus a constant. Not a part of the key.
@@ -47,7 +47,7 @@ pub enum Key {
 
 /// One aggregate of the output.
 #[derive(Clone, Debug)]
-pub enum Call {
+pub enum AggregateCall {
     /// count(*): what is counted per group anyway.
     Rows,
     Of {
@@ -71,8 +71,8 @@ pub struct ClosesBy {
 /// What an aggregate is told once.
 #[derive(Clone, Debug)]
 pub struct AggregateSpec {
-    pub keys: Vec<Key>,
-    pub calls: Vec<Call>,
+    pub keys: Vec<GroupKey>,
+    pub calls: Vec<AggregateCall>,
     /// Keys, then calls.
     pub schema: SchemaRef,
     /// No input delta ever has a negative weight.
@@ -82,10 +82,10 @@ pub struct AggregateSpec {
 }
 
 /// A GROUP BY.
-pub struct Aggregate {
+pub struct GroupBy {
     spec: Arc<AggregateSpec>,
     keys: Keys,
-    states: Vec<Option<Box<dyn State>>>,
+    states: Vec<Option<Box<dyn AggregateState>>>,
     /// By group: sum of the weights of its rows.
     rows: Vec<i64>,
     /// By group: whether it was there after the last step. Kept only if `notes_groups`.
@@ -116,27 +116,27 @@ pub struct Aggregate {
     budget: Arc<Budget>,
 }
 
-impl Aggregate {
-    pub fn new(spec: Arc<AggregateSpec>, budget: Arc<Budget>) -> Result<Aggregate, SqlError> {
+impl GroupBy {
+    pub fn new(spec: Arc<AggregateSpec>, budget: Arc<Budget>) -> Result<GroupBy, SqlError> {
         let stored: Vec<DataType> = spec
             .keys
             .iter()
             .zip(spec.schema.fields())
-            .filter(|(key, _)| matches!(key, Key::Stored(_)))
+            .filter(|(key, _)| matches!(key, GroupKey::Stored(_)))
             .map(|(_, field)| field.data_type().clone())
             .collect();
         let states = spec
             .calls
             .iter()
             .map(|call| match call {
-                Call::Rows => None,
-                Call::Of { definition, .. } => {
+                AggregateCall::Rows => None,
+                AggregateCall::Of { definition, .. } => {
                     let state = state_for(definition, spec.append_only);
                     Some(state.expect("compile asked whether it has an incremental form"))
                 }
             })
             .collect();
-        let mut aggregate = Aggregate {
+        let mut aggregate = GroupBy {
             keys: Keys::new(&stored, budget.clone())?,
             states,
             budget,
@@ -178,7 +178,7 @@ impl Aggregate {
         self.emits = false;
     }
 
-    /// From the next step on, keep the list that [`Aggregate::touched_rows`] needs.
+    /// From the next step on, keep the list that [`GroupBy::touched_rows`] needs.
     pub fn note_groups(&mut self) {
         if !self.notes_groups {
             self.notes_groups = true;
@@ -244,13 +244,13 @@ impl Aggregate {
         let mut columns: Vec<ArrayRef> = Vec::with_capacity(self.spec.schema.fields().len());
         for key in &self.spec.keys {
             columns.push(match key {
-                Key::Stored(_) => stored.next().expect("one column per stored key"),
+                GroupKey::Stored(_) => stored.next().expect("one column per stored key"),
                 // Filled in below: it may stand before the column that it follows from.
-                Key::After { .. } => Arc::new(Int64Array::new_null(0)),
+                GroupKey::After { .. } => Arc::new(Int64Array::new_null(0)),
             });
         }
         for (index, key) in self.spec.keys.iter().enumerate() {
-            if let Key::After { of, add_us } = key {
+            if let GroupKey::After { of, add_us } = key {
                 let start = columns[*of].as_primitive::<TimestampMicrosecondType>();
                 let zone = start.timezone().map(str::to_owned);
                 let end: TimestampMicrosecondArray = start.unary(|start| start.saturating_add(*add_us));
@@ -434,14 +434,14 @@ impl Aggregate {
     }
 }
 
-impl Aggregate {
+impl GroupBy {
     /// Takes one delta of the current step.
     pub fn push(&mut self, delta: &Delta) -> Result<(), SqlError> {
         self.begin_step();
         let rows = delta.rows();
         let mut stored = Vec::with_capacity(self.spec.keys.len());
         for key in &self.spec.keys {
-            if let Key::Stored(expression) = key {
+            if let GroupKey::Stored(expression) = key {
                 stored.push(expression.evaluate(&delta.batch)?);
             }
         }
@@ -471,7 +471,7 @@ impl Aggregate {
             self.stale_chunks[*group as usize / CHUNK_GROUPS] = true;
         }
         for (call, state) in self.spec.calls.iter().zip(&mut self.states) {
-            if let (Call::Of { argument, filter, .. }, Some(state)) = (call, state) {
+            if let (AggregateCall::Of { argument, filter, .. }, Some(state)) = (call, state) {
                 let mut values = match filter {
                     None => argument.evaluate(&delta.batch)?,
                     Some(filter) => {
@@ -490,7 +490,7 @@ impl Aggregate {
     }
 }
 
-impl Operator for Aggregate {
+impl Operator for GroupBy {
     fn finish(&mut self, end: &StepEnd, out: &mut Sink<'_>) -> Result<(), SqlError> {
         self.begin_step();
         self.settled = true;
@@ -535,7 +535,7 @@ impl Operator for Aggregate {
         let groups = &saved[0];
         let count = groups.num_rows();
         let stored = groups.num_columns() - 2;
-        let mut fresh = Aggregate::new(self.spec.clone(), self.budget.clone())?;
+        let mut fresh = GroupBy::new(self.spec.clone(), self.budget.clone())?;
         let mut numbers = Vec::new();
         fresh.keys.intern(&groups.columns()[..stored], count, &mut numbers)?;
         assert!(

@@ -27,7 +27,7 @@ use crate::sql::functions::aggregates::{Aggregate, AggregateKind, BoolSlot, Slot
 use super::keys::{primitive, words_of};
 
 /// One aggregate's states.
-pub trait State: Send {
+pub trait AggregateState: Send {
     /// Makes room for `groups` groups, new ones empty.
     fn resize(&mut self, groups: usize);
     /// Adds a batch's values to the states of their rows' groups, NULLs skipped.
@@ -44,7 +44,7 @@ pub trait State: Send {
 }
 
 /// The state columns for `aggregate`; `None` where there is no incremental form.
-pub fn state_for(aggregate: &Aggregate, append_only: bool) -> Option<Box<dyn State>> {
+pub fn state_for(aggregate: &Aggregate, append_only: bool) -> Option<Box<dyn AggregateState>> {
     let aggregate = Arc::new(aggregate.clone());
     Some(match aggregate.state {
         StateKind::Count => Box::new(Counts::default()),
@@ -127,7 +127,7 @@ struct Counts {
     counts: Vec<i64>,
 }
 
-impl State for Counts {
+impl AggregateState for Counts {
     fn resize(&mut self, groups: usize) {
         self.counts.resize(groups, 0);
     }
@@ -179,7 +179,7 @@ impl<S: Summand> Sums<S> {
     }
 }
 
-impl<S: Summand> State for Sums<S> {
+impl<S: Summand> AggregateState for Sums<S> {
     fn resize(&mut self, groups: usize) {
         self.slots.resize(groups, Slot::default());
     }
@@ -259,7 +259,7 @@ impl NumericTotals {
     }
 }
 
-impl State for NumericTotals {
+impl AggregateState for NumericTotals {
     fn resize(&mut self, groups: usize) {
         self.totals.resize(groups, Total::default());
     }
@@ -321,7 +321,7 @@ impl Bools {
     }
 }
 
-impl State for Bools {
+impl AggregateState for Bools {
     fn resize(&mut self, groups: usize) {
         self.slots.resize(groups, BoolSlot::default());
     }
@@ -451,7 +451,7 @@ impl<N: OrderedNative> Extremes<N> {
     }
 }
 
-impl<N: OrderedNative> State for Extremes<N> {
+impl<N: OrderedNative> AggregateState for Extremes<N> {
     fn resize(&mut self, groups: usize) {
         self.slots.resize(groups, ExtremeState::default());
     }
@@ -517,7 +517,7 @@ impl<T> ByteExtremes<T> {
     }
 }
 
-impl<T: ByteArrayType> State for ByteExtremes<T> {
+impl<T: ByteArrayType> AggregateState for ByteExtremes<T> {
     fn resize(&mut self, groups: usize) {
         self.values.resize(groups, None);
     }
@@ -731,7 +731,7 @@ impl<K: BagKey> Bags<K> {
     }
 }
 
-impl<K: BagKey> State for Bags<K> {
+impl<K: BagKey> AggregateState for Bags<K> {
     fn resize(&mut self, groups: usize) {
         self.bags.resize_with(groups, BTreeMap::new);
     }

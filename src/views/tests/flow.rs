@@ -9,8 +9,8 @@ fn tree(sql: &str) -> Vec<String> {
 
 fn reason(sql: &str) -> String {
     match World::new().compile(sql) {
-        Compiled::Recompute { reason } => reason,
-        Compiled::Incremental(dataflow) => panic!("{sql} is kept: {:?}", explain::lines(&dataflow, None)),
+        CompiledView::Recompute { reason } => reason,
+        CompiledView::Incremental(dataflow) => panic!("{sql} is kept: {:?}", explain::lines(&dataflow, None)),
     }
 }
 

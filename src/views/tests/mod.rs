@@ -25,7 +25,7 @@ use parking_lot::Mutex;
 
 use crate::catalog::{Change, Column, Relation, Snapshot, Topic, View, Watermark};
 use crate::error::SqlError;
-use crate::log::{Chunk, Extent, Lsn, Reader, Run, SystemColumn, TopicId};
+use crate::log::{Chunk, Extent, HiddenColumn, Lsn, Reader, Run, TopicId};
 use crate::sql::parse::parse;
 use crate::sql::plan::{PlanContext, Planned, plan_select};
 use crate::sql::source::{RelationKind, RelationSource};
@@ -36,7 +36,7 @@ use super::delta::display_rows;
 use super::memory::{Budget, Limits};
 use super::pipeline::{Maintained, Pipeline};
 use super::search::locate;
-use super::{Compiled, Dataflow, History, compile};
+use super::{CompiledView, Dataflow, History, compile};
 
 const SECOND: i64 = 1_000_000;
 /// The watermark's delay of topic `a`, and of `b`.
@@ -254,14 +254,14 @@ impl World {
         plan_select(&select, &context).unwrap_or_else(|error| panic!("{sql}: {error}"))
     }
 
-    fn compile(&self, sql: &str) -> Compiled {
+    fn compile(&self, sql: &str) -> CompiledView {
         compile(&self.plan(sql), "UTC").unwrap_or_else(|error| panic!("{sql}: {error}"))
     }
 
     fn dataflow(&self, sql: &str) -> Dataflow {
         match self.compile(sql) {
-            Compiled::Incremental(dataflow) => dataflow,
-            Compiled::Recompute { reason } => panic!("{sql} is recomputed: {reason}"),
+            CompiledView::Incremental(dataflow) => dataflow,
+            CompiledView::Recompute { reason } => panic!("{sql} is recomputed: {reason}"),
         }
     }
 
@@ -381,7 +381,7 @@ impl World {
                     };
                     let mut columns = chunk.rows.columns().to_vec();
                     for field in relation.schema.fields().iter().skip(columns.len()) {
-                        let system = SystemColumn::ALL
+                        let system = HiddenColumn::ALL
                             .into_iter()
                             .find(|column| column.name() == field.name());
                         columns.push(chunk.system_column(system.expect("a system column"), None));

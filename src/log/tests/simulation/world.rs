@@ -468,7 +468,7 @@ impl World {
                     self.note("a spill is refused");
                     let stale = Append {
                         schema_id: append.schema_id + 1,
-                        rows: Rows::Spilled(writer.finish()?.expect("it has rows")),
+                        rows: AppendRows::Spilled(writer.finish()?.expect("it has rows")),
                         ..append.clone()
                     };
                     let stale = Commit {
@@ -485,7 +485,7 @@ impl World {
                 _ => {
                     let spilled = writer.finish()?.expect("it has rows");
                     self.note(format!("spilled {} rows", spilled.rows()));
-                    append.rows = Rows::Spilled(spilled);
+                    append.rows = AppendRows::Spilled(spilled);
                 }
             }
         }

@@ -5,7 +5,7 @@
 use std::borrow::Cow;
 
 use crate::error::{SqlError, SqlState, state};
-use crate::sql::functions::overload::{Made, Row, Value};
+use crate::sql::functions::overload::{OverloadValue, Row, RowResult};
 
 const UNTRANSLATABLE: SqlState = SqlState("22P05");
 
@@ -107,29 +107,32 @@ fn bytes_of(text: &str, charset: Charset) -> Result<Cow<'_, [u8]>, SqlError> {
 }
 
 /// `convert_from(bytes, encoding)`
-pub fn convert_from<'a>(row: &Row<'a>) -> Made<'a> {
-    Ok(Value::Text(text_of(row.bytes(0), named(row.text(1), "source ")?)?))
+pub fn convert_from<'a>(row: &Row<'a>) -> RowResult<'a> {
+    Ok(OverloadValue::Text(text_of(
+        row.bytes(0),
+        named(row.text(1), "source ")?,
+    )?))
 }
 
 /// `convert_to(text, encoding)`
-pub fn convert_to<'a>(row: &Row<'a>) -> Made<'a> {
-    Ok(Value::Bytes(bytes_of(
+pub fn convert_to<'a>(row: &Row<'a>) -> RowResult<'a> {
+    Ok(OverloadValue::Bytes(bytes_of(
         row.text(0),
         named(row.text(1), "destination ")?,
     )?))
 }
 
 /// `convert(bytes, from, to)`
-pub fn convert<'a>(row: &Row<'a>) -> Made<'a> {
+pub fn convert<'a>(row: &Row<'a>) -> RowResult<'a> {
     let from = named(row.text(1), "source ")?;
     let to = named(row.text(2), "destination ")?;
     let text = text_of(row.bytes(0), from)?;
-    Ok(Value::Bytes(Cow::Owned(bytes_of(&text, to)?.into_owned())))
+    Ok(OverloadValue::Bytes(Cow::Owned(bytes_of(&text, to)?.into_owned())))
 }
 
 /// `length(bytes, encoding)`
-pub fn length<'a>(row: &Row<'a>) -> Made<'a> {
-    Ok(Value::Int(match named(row.text(1), "")? {
+pub fn length<'a>(row: &Row<'a>) -> RowResult<'a> {
+    Ok(OverloadValue::Int(match named(row.text(1), "")? {
         Charset::Utf8 => text_of(row.bytes(0), Charset::Utf8)?.chars().count() as i64,
         _ => row.bytes(0).len() as i64,
     }))

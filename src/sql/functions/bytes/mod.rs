@@ -6,14 +6,14 @@
 use md5::{Digest, Md5};
 use sha2::{Sha224, Sha256, Sha384, Sha512};
 
-use super::overload::{Kind, Made, Overload, Row, Value};
+use super::overload::{Overload, OverloadType, OverloadValue, Row, RowResult};
 use super::text::bounds;
 use crate::error::{SqlError, SqlState, state};
 use crate::types::write_hex;
 
 mod charsets;
 
-use Kind::{Bytea, Int4, Int8, Text};
+use OverloadType::{Bytea, Int4, Int8, Text};
 
 pub const TABLE: &[Overload] = &[
     Overload::new("md5", &[Text], Text, |row| Ok(md5_of(row.text(0).as_bytes()).into())),
@@ -31,7 +31,7 @@ pub const TABLE: &[Overload] = &[
         Ok(Sha512::digest(row.bytes(0)).to_vec().into())
     }),
     Overload::new("get_byte", &[Bytea, Int4], Int4, |row| {
-        Ok(Value::Int(
+        Ok(OverloadValue::Int(
             row.bytes(0)[place(row.int(1), row.bytes(0).len() as i64)?].into(),
         ))
     }),
@@ -43,25 +43,25 @@ pub const TABLE: &[Overload] = &[
     }),
     Overload::new("get_bit", &[Bytea, Int8], Int4, |row| {
         let at = place(row.int(1), row.bytes(0).len() as i64 * 8)?;
-        Ok(Value::Int(i64::from(row.bytes(0)[at / 8] >> (at % 8) & 1)))
+        Ok(OverloadValue::Int(i64::from(row.bytes(0)[at / 8] >> (at % 8) & 1)))
     }),
     Overload::new("set_bit", &[Bytea, Int8, Int4], Bytea, set_bit),
     Overload::new("bit_count", &[Bytea], Int8, |row| {
         let counts = row.bytes(0).iter().map(|byte| i64::from(byte.count_ones()));
-        Ok(Value::Int(counts.sum()))
+        Ok(OverloadValue::Int(counts.sum()))
     }),
     Overload::new("bit_length", &[Bytea], Int4, |row| {
-        Ok(Value::Int(row.bytes(0).len() as i64 * 8))
+        Ok(OverloadValue::Int(row.bytes(0).len() as i64 * 8))
     }),
     Overload::new("bit_length", &[Text], Int4, |row| {
-        Ok(Value::Int(row.text(0).len() as i64 * 8))
+        Ok(OverloadValue::Int(row.text(0).len() as i64 * 8))
     }),
     Overload::new("length", &[Bytea], Int4, |row| {
-        Ok(Value::Int(row.bytes(0).len() as i64))
+        Ok(OverloadValue::Int(row.bytes(0).len() as i64))
     }),
     Overload::new("length", &[Bytea, Text], Int4, charsets::length),
     Overload::new("length", &[Text], Int4, |row| {
-        Ok(Value::Int(row.text(0).chars().count() as i64))
+        Ok(OverloadValue::Int(row.text(0).chars().count() as i64))
     }),
     Overload::new("substr", &[Bytea, Int4], Bytea, substring),
     Overload::new("substr", &[Bytea, Int4, Int4], Bytea, substring),
@@ -71,12 +71,14 @@ pub const TABLE: &[Overload] = &[
     Overload::new("overlay", &[Bytea, Bytea, Int4, Int4], Bytea, overlay),
     Overload::new("position", &[Bytea, Bytea], Int4, |row| {
         let found = memchr::memmem::find(row.bytes(0), row.bytes(1));
-        Ok(Value::Int(found.map_or(0, |at| at as i64 + 1)))
+        Ok(OverloadValue::Int(found.map_or(0, |at| at as i64 + 1)))
     }),
     Overload::new("position", &[Text, Text], Int4, |row| {
         let text = row.text(0);
         let found = text.find(row.text(1));
-        Ok(Value::Int(found.map_or(0, |at| text[..at].chars().count() as i64 + 1)))
+        Ok(OverloadValue::Int(
+            found.map_or(0, |at| text[..at].chars().count() as i64 + 1),
+        ))
     }),
     Overload::new("reverse", &[Text], Text, |row| {
         Ok(row.text(0).chars().rev().collect::<String>().into())
@@ -103,7 +105,7 @@ fn place(at: i64, end: i64) -> Result<usize, SqlError> {
     }
 }
 
-fn set_bit<'a>(row: &Row<'a>) -> Made<'a> {
+fn set_bit<'a>(row: &Row<'a>) -> RowResult<'a> {
     let at = place(row.int(1), row.bytes(0).len() as i64 * 8)?;
     let mut bytes = row.bytes(0).to_vec();
     match row.int(2) {
@@ -114,13 +116,13 @@ fn set_bit<'a>(row: &Row<'a>) -> Made<'a> {
     Ok(bytes.into())
 }
 
-fn substring<'a>(row: &Row<'a>) -> Made<'a> {
+fn substring<'a>(row: &Row<'a>) -> RowResult<'a> {
     let bytes = row.bytes(0);
     let range = bounds(row.int(1), (row.len() > 2).then(|| row.int(2)))?;
     Ok(bytes[range.start.min(bytes.len())..range.end.min(bytes.len())].into())
 }
 
-fn overlay<'a>(row: &Row<'a>) -> Made<'a> {
+fn overlay<'a>(row: &Row<'a>) -> RowResult<'a> {
     let (bytes, inner) = (row.bytes(0), row.bytes(1));
     let (before, after) = super::text::cut(row.int(2), row.int_or(3, inner.len() as i64))?;
     let (before, after) = (&bytes[..before.min(bytes.len())], &bytes[after.min(bytes.len())..]);

@@ -3,7 +3,7 @@
 use super::names::{function_by_oid, is_relation, relation_argument};
 use super::{Facts, Returns, Spec, lenient, oid_of, strict, text_of};
 use crate::catalog::Relation;
-use crate::catalog::system::{self, Part, Value, derived_oid, type_by_oid, type_name};
+use crate::catalog::system::{self, RelationPart, SystemValue, derived_oid, type_by_oid, type_name};
 use crate::error::SqlError;
 use crate::types::PgType;
 
@@ -11,7 +11,7 @@ pub(super) const SPECS: &[Spec] = &[
     lenient("format_type", 2..=2, Returns::Text, |_, args| {
         Ok(format_type(&args[0], &args[1]))
     }),
-    lenient("pg_typeof", 1..=1, Returns::Text, |_, _| Ok(Value::Null)),
+    lenient("pg_typeof", 1..=1, Returns::Text, |_, _| Ok(SystemValue::Null)),
     strict("pg_get_expr", 2..=3, Returns::Text, |_, args| Ok(args[0].clone())),
     strict("pg_get_viewdef", 1..=2, Returns::Text, |facts, args| {
         let oid = relation_argument(facts, &args[0])?;
@@ -74,7 +74,7 @@ pub(super) const SPECS: &[Spec] = &[
         Ok(text.cloned().into())
     }),
     lenient("shobj_description", 2..=2, Returns::Text, nothing),
-    strict("pg_indexes_size", 1..=1, Returns::Int8, |_, _| Ok(Value::Int(0))),
+    strict("pg_indexes_size", 1..=1, Returns::Int8, |_, _| Ok(SystemValue::Int(0))),
     strict("pg_tablespace_location", 1..=1, Returns::Text, |_, _| Ok("".into())),
     strict("pg_relation_is_publishable", 1..=1, Returns::Bool, |_, _| {
         Ok(false.into())
@@ -85,11 +85,13 @@ pub(super) const SPECS: &[Spec] = &[
             facts.snapshot.relations.get(&oid_of(&args[0])),
             Some(Relation::Topic(_))
         );
-        Ok(Value::Int(if topic { 8 } else { 0 }))
+        Ok(SystemValue::Int(if topic { 8 } else { 0 }))
     }),
     strict("pg_column_is_updatable", 3..=3, Returns::Bool, |_, _| Ok(false.into())),
     lenient("pg_relation_filenode", 1..=1, Returns::Oid, nothing),
-    lenient("pg_stat_get_numscans", 1..=1, Returns::Int8, |_, _| Ok(Value::Int(0))),
+    lenient("pg_stat_get_numscans", 1..=1, Returns::Int8, |_, _| {
+        Ok(SystemValue::Int(0))
+    }),
     lenient("pg_sequence_last_value", 1..=1, Returns::Int8, nothing),
     // Whoever may connect may do everything.
     strict("has_table_privilege", 2..=3, Returns::Bool, has_relation_privilege),
@@ -113,7 +115,7 @@ pub(super) const SPECS: &[Spec] = &[
     }),
     strict("pg_char_to_encoding", 1..=1, Returns::Int4, |_, args| {
         let utf8 = matches!(text_of(&args[0]).to_lowercase().as_str(), "utf8" | "utf-8" | "unicode");
-        Ok(Value::Int(if utf8 { 6 } else { -1 }))
+        Ok(SystemValue::Int(if utf8 { 6 } else { -1 }))
     }),
     lenient("getdatabaseencoding", 0..=0, Returns::Name, |_, _| Ok("UTF8".into())),
     lenient("pg_client_encoding", 0..=0, Returns::Name, |_, _| Ok("UTF8".into())),
@@ -124,24 +126,24 @@ pub(super) const SPECS: &[Spec] = &[
     lenient("pg_is_in_recovery", 0..=0, Returns::Bool, |_, _| Ok(false.into())),
     lenient("pg_is_in_backup", 0..=0, Returns::Bool, |_, _| Ok(false.into())),
     lenient("txid_current_if_assigned", 0..=0, Returns::Int8, nothing),
-    lenient("pg_my_temp_schema", 0..=0, Returns::Oid, |_, _| Ok(Value::Int(0))),
+    lenient("pg_my_temp_schema", 0..=0, Returns::Oid, |_, _| Ok(SystemValue::Int(0))),
     strict("pg_is_other_temp_schema", 1..=1, Returns::Bool, |_, _| Ok(false.into())),
     lenient("inet_server_addr", 0..=0, Returns::Text, nothing),
     lenient("inet_server_port", 0..=0, Returns::Int4, nothing),
     // Nothing is ever locked: nobody waits, and nothing is there to unlock.
     strict("pg_blocking_pids", 1..=1, Returns::Int4s, |_, _| {
-        Ok(Value::List(Vec::new()))
+        Ok(SystemValue::List(Vec::new()))
     }),
     lenient("pg_advisory_unlock_all", 0..=0, Returns::Void, |_, _| Ok("".into())),
 ];
 
-fn nothing(_: &Facts, _: &[Value]) -> Result<Value, SqlError> {
-    Ok(Value::Null)
+fn nothing(_: &Facts, _: &[SystemValue]) -> Result<SystemValue, SqlError> {
+    Ok(SystemValue::Null)
 }
 
-fn format_type(oid: &Value, typmod: &Value) -> Value {
+fn format_type(oid: &SystemValue, typmod: &SystemValue) -> SystemValue {
     if oid.is_null() {
-        return Value::Null;
+        return SystemValue::Null;
     }
     let oid = oid_of(oid);
     if oid == 0 {
@@ -190,7 +192,7 @@ fn constraint(facts: &Facts, oid: u32) -> Option<String> {
         let Relation::Topic(topic) = relation else { return None };
         let mut checks = topic.checks.iter().enumerate();
         checks
-            .find(|(index, _)| derived_oid(topic.oid, Part::Check(*index)) == oid)
+            .find(|(index, _)| derived_oid(topic.oid, RelationPart::Check(*index)) == oid)
             .map(|(_, check)| format!("CHECK ({})", parenthesized(&check.expr)))
     })
 }
@@ -213,11 +215,11 @@ fn function_arguments(oid: u32) -> Option<String> {
 }
 
 /// ([user,] relation, privilege)
-fn has_relation_privilege(facts: &Facts, args: &[Value]) -> Result<Value, SqlError> {
+fn has_relation_privilege(facts: &Facts, args: &[SystemValue]) -> Result<SystemValue, SqlError> {
     let oid = relation_argument(facts, &args[args.len() - 2])?;
     Ok(if is_relation(facts, oid) {
         true.into()
     } else {
-        Value::Null
+        SystemValue::Null
     })
 }

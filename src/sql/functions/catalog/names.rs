@@ -3,7 +3,7 @@
 use super::{Facts, Returns, Spec, oid_of, strict, text_of};
 use crate::catalog::quote_ident;
 use crate::catalog::system::{
-    self, BUILTIN_ROLE, Value, objects, role_name, role_oid, static_rows, type_by_name, type_by_oid, type_name,
+    self, BUILTIN_ROLE, SystemValue, objects, role_name, role_oid, static_rows, type_by_name, type_by_oid, type_name,
 };
 use crate::error::{SqlError, state};
 use crate::types::PgType;
@@ -45,7 +45,7 @@ pub(super) const SPECS: &[Spec] = &[
         )
     }),
     strict("oid", 1..=1, Returns::Oid, |_, args| match args[0].as_int() {
-        Some(oid) => Ok(Value::Int(oid)),
+        Some(oid) => Ok(SystemValue::Int(oid)),
         None => Err(SqlError::new(
             state::INVALID_TEXT_REPRESENTATION,
             format!("invalid input syntax for type oid: \"{}\"", text_of(&args[0])),
@@ -105,36 +105,36 @@ pub(super) const SPECS: &[Spec] = &[
             .into())
     }),
     strict("current_schemas", 1..=1, Returns::Names, |facts, args| {
-        Ok(path(facts, args[0] == Value::Bool(true)).into())
+        Ok(path(facts, args[0] == SystemValue::Bool(true)).into())
     }),
 ];
 
 /// Objects that only `pg_catalog` has: in every search path.
-fn builtin(_: &Facts, _: &[Value]) -> Result<Value, SqlError> {
-    Ok(Value::Bool(true))
+fn builtin(_: &Facts, _: &[SystemValue]) -> Result<SystemValue, SqlError> {
+    Ok(SystemValue::Bool(true))
 }
 
 /// A name looked up, or a number taken as it is, as the input functions of the `reg*` types do; `-` is 0.
 fn by_name_or_oid(
     facts: &Facts,
-    value: &Value,
+    value: &SystemValue,
     find: impl Fn(&Facts, &str) -> Option<u32>,
     missing: impl Fn(&str) -> SqlError,
-) -> Result<Value, SqlError> {
+) -> Result<SystemValue, SqlError> {
     match value {
-        Value::Text(text) if text == "-" => Ok(Value::Int(0)),
-        Value::Text(text) => match text.parse::<u32>() {
+        SystemValue::Text(text) if text == "-" => Ok(SystemValue::Int(0)),
+        SystemValue::Text(text) => match text.parse::<u32>() {
             Ok(oid) => Ok(oid.into()),
-            Err(_) => find(facts, text).map(Value::from).ok_or_else(|| missing(text)),
+            Err(_) => find(facts, text).map(SystemValue::from).ok_or_else(|| missing(text)),
         },
         other => Ok(other.clone()),
     }
 }
 
 /// Text of a `reg*` value: its name, `-` for 0, the number if nothing has it. Text is passed through.
-fn out(value: &Value, name: impl Fn(u32) -> Option<String>) -> Value {
+fn out(value: &SystemValue, name: impl Fn(u32) -> Option<String>) -> SystemValue {
     match value {
-        Value::Text(_) => value.clone(),
+        SystemValue::Text(_) => value.clone(),
         other => match oid_of(other) {
             0 => "-".into(),
             oid => name(oid).unwrap_or_else(|| oid.to_string()).into(),
@@ -280,19 +280,19 @@ pub(super) struct Function {
 fn functions() -> impl Iterator<Item = Function> {
     static_rows("pg_proc").unwrap_or_default().iter().map(|row| {
         let get = |column: &str| row.iter().find(|(name, _)| *name == column).map(|(_, value)| value);
-        let oids = |value: Option<&Value>| match value {
-            Some(Value::List(items)) => items.iter().map(oid_of).collect(),
+        let oids = |value: Option<&SystemValue>| match value {
+            Some(SystemValue::List(items)) => items.iter().map(oid_of).collect(),
             _ => Vec::new(),
         };
         let names = match get("proargnames") {
-            Some(Value::List(items)) => items.iter().map(|item| text_of(item).to_string()).collect(),
+            Some(SystemValue::List(items)) => items.iter().map(|item| text_of(item).to_string()).collect(),
             _ => Vec::new(),
         };
         Function {
             oid: get("oid").map_or(0, oid_of),
             name: get("proname").map(text_of).unwrap_or_default().to_string(),
             result: get("prorettype").map_or(0, oid_of),
-            returns_set: get("proretset") == Some(&Value::Bool(true)),
+            returns_set: get("proretset") == Some(&SystemValue::Bool(true)),
             arguments: oids(get("proargtypes")),
             argument_names: names,
         }
@@ -328,8 +328,8 @@ fn function_name(oid: u32) -> Option<String> {
 }
 
 /// The relation of an OID or a name, for functions that take either.
-pub(super) fn relation_argument(facts: &Facts, value: &Value) -> Result<u32, SqlError> {
-    let Value::Text(text) = value else {
+pub(super) fn relation_argument(facts: &Facts, value: &SystemValue) -> Result<u32, SqlError> {
+    let SystemValue::Text(text) = value else {
         return Ok(oid_of(value));
     };
     match text.parse() {

@@ -14,14 +14,14 @@ fn facts() -> Arc<Facts> {
     ))
 }
 
-fn literal(value: &Value) -> datafusion::prelude::Expr {
+fn literal(value: &SystemValue) -> datafusion::prelude::Expr {
     match value {
-        Value::Null => lit(ScalarValue::Utf8(None)),
-        Value::Bool(value) => lit(*value),
-        Value::Int(value) => lit(*value),
-        Value::Float(value) => lit(*value),
-        Value::Text(text) => lit(text.clone()),
-        Value::List(items) => {
+        SystemValue::Null => lit(ScalarValue::Utf8(None)),
+        SystemValue::Bool(value) => lit(*value),
+        SystemValue::Int(value) => lit(*value),
+        SystemValue::Float(value) => lit(*value),
+        SystemValue::Text(text) => lit(text.clone()),
+        SystemValue::List(items) => {
             let items: Vec<ScalarValue> = items.iter().map(|item| ScalarValue::from(text_of(item))).collect();
             lit(ScalarValue::List(ScalarValue::new_list_nullable(
                 &items,
@@ -32,7 +32,7 @@ fn literal(value: &Value) -> datafusion::prelude::Expr {
 }
 
 /// What a function answers to constants, printed; an error as its message.
-fn check(name: &str, arguments: &[Value], expect: &str) {
+fn check(name: &str, arguments: &[SystemValue], expect: &str) {
     let function = catalog_function(name, &facts()).expect("the function is there");
     let args: Vec<_> = arguments.iter().map(literal).collect();
     let schema = datafusion::common::DFSchema::empty();
@@ -58,16 +58,16 @@ fn check(name: &str, arguments: &[Value], expect: &str) {
 
 #[test]
 fn types_are_named_with_their_modifiers() {
-    check("format_type", &[20.into(), Value::Null], "bigint");
+    check("format_type", &[20.into(), SystemValue::Null], "bigint");
     check("format_type", &[1700.into(), 1179654.into()], "numeric(18,2)");
     check("format_type", &[1043.into(), 14.into()], "character varying(10)");
     check("format_type", &[1043.into(), (-1).into()], "character varying");
     check("format_type", &[1009.into(), (-1).into()], "text[]");
     check("format_type", &[1231.into(), 1179654.into()], "numeric(18,2)[]");
-    check("format_type", &[18.into(), Value::Null], "\"char\"");
-    check("format_type", &[0.into(), Value::Null], "-");
-    check("format_type", &[424_242.into(), Value::Null], "???");
-    check("format_type", &[Value::Null, Value::Null], "NULL");
+    check("format_type", &[18.into(), SystemValue::Null], "\"char\"");
+    check("format_type", &[0.into(), SystemValue::Null], "-");
+    check("format_type", &[424_242.into(), SystemValue::Null], "???");
+    check("format_type", &[SystemValue::Null, SystemValue::Null], "NULL");
 }
 
 #[test]
@@ -125,8 +125,8 @@ fn definitions_and_comments_come_from_the_catalog() {
 }
 
 fn derived(index: usize) -> u32 {
-    use crate::catalog::system::{Part, derived_oid};
-    derived_oid(16384, Part::Check(index))
+    use crate::catalog::system::{RelationPart, derived_oid};
+    derived_oid(16384, RelationPart::Check(index))
 }
 
 #[test]
@@ -144,7 +144,7 @@ fn format_fills_in_identifiers_and_literals() {
     );
     check("format", &["%s".into()], "too few arguments for format() (22023)");
     check("quote_ident", &["Mixed".into()], "\"Mixed\"");
-    check("array_upper", &[Value::from(vec!["a", "b"]), 1.into()], "2");
+    check("array_upper", &[SystemValue::from(vec!["a", "b"]), 1.into()], "2");
     check("pg_typeof", &[1.into()], "bigint");
 }
 

@@ -1,7 +1,7 @@
 //! Text that clients build statements and listings from: quoting, `format`, sizes, array bounds.
 
 use super::{Facts, Returns, Spec, lenient, strict, text_of};
-use crate::catalog::system::Value;
+use crate::catalog::system::SystemValue;
 use crate::catalog::{quote_ident, quote_literal};
 use crate::error::{SqlError, state};
 
@@ -47,25 +47,25 @@ pub(super) const SPECS: &[Spec] = &[
 ];
 
 /// A value's text, as `::text` would give it.
-fn plain(value: &Value) -> String {
+fn plain(value: &SystemValue) -> String {
     match value {
-        Value::Null => String::new(),
-        Value::Bool(value) => if *value { "t" } else { "f" }.to_string(),
-        Value::Int(value) => value.to_string(),
-        Value::Float(value) => value.to_string(),
-        Value::Text(text) => text.clone(),
-        Value::List(_) => array_text(value),
+        SystemValue::Null => String::new(),
+        SystemValue::Bool(value) => if *value { "t" } else { "f" }.to_string(),
+        SystemValue::Int(value) => value.to_string(),
+        SystemValue::Float(value) => value.to_string(),
+        SystemValue::Text(text) => text.clone(),
+        SystemValue::List(_) => array_text(value),
     }
 }
 
 /// PostgreSQL's text form of an array.
-fn array_text(value: &Value) -> String {
-    let Value::List(items) = value else {
+fn array_text(value: &SystemValue) -> String {
+    let SystemValue::List(items) = value else {
         return plain(value);
     };
     let items = items.iter().map(|item| match item {
-        Value::Null => "NULL".to_string(),
-        Value::Text(text) => {
+        SystemValue::Null => "NULL".to_string(),
+        SystemValue::Text(text) => {
             let special = |c: char| matches!(c, '{' | '}' | ',' | '"' | '\\') || c.is_whitespace();
             if text.is_empty() || text.eq_ignore_ascii_case("null") || text.contains(special) {
                 format!("\"{}\"", text.replace('\\', "\\\\").replace('"', "\\\""))
@@ -96,17 +96,17 @@ pub fn like_escape(pattern: &str, mark: Option<char>) -> String {
 }
 
 /// A bound of the first dimension; NULL for an empty array and for other dimensions.
-fn bound(args: &[Value], of: impl Fn(usize) -> i64) -> Value {
+fn bound(args: &[SystemValue], of: impl Fn(usize) -> i64) -> SystemValue {
     match (&args[0], args[1].as_int()) {
-        (Value::List(items), Some(1)) if !items.is_empty() => Value::Int(of(items.len())),
-        _ => Value::Null,
+        (SystemValue::List(items), Some(1)) if !items.is_empty() => SystemValue::Int(of(items.len())),
+        _ => SystemValue::Null,
     }
 }
 
 /// `%s`, `%I`, `%L`, `%%`, with `n$` positions.
-fn format(_: &Facts, args: &[Value]) -> Result<Value, SqlError> {
+fn format(_: &Facts, args: &[SystemValue]) -> Result<SystemValue, SqlError> {
     if args[0].is_null() {
-        return Ok(Value::Null);
+        return Ok(SystemValue::Null);
     }
     let template = text_of(&args[0]);
     let mut out = String::with_capacity(template.len());
@@ -201,8 +201,14 @@ mod tests {
 
     #[test]
     fn arrays_are_written_as_postgresql_writes_them() {
-        let list = Value::List(vec!["a".into(), "b c".into(), "".into(), Value::Null, Value::Int(1)]);
+        let list = SystemValue::List(vec![
+            "a".into(),
+            "b c".into(),
+            "".into(),
+            SystemValue::Null,
+            SystemValue::Int(1),
+        ]);
         assert_eq!(array_text(&list), "{a,\"b c\",\"\",NULL,1}");
-        assert_eq!(array_text(&Value::from(Vec::<i64>::new())), "{}");
+        assert_eq!(array_text(&SystemValue::from(Vec::<i64>::new())), "{}");
     }
 }

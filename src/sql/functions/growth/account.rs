@@ -3,7 +3,7 @@
 //! One rule: a function asks for memory before it takes it, and gives it back with the array, or when the work ends.
 //! The transaction and the log count the rows that the work leaves behind.
 //!
-//! The thread finds the account: `query/run.rs` enters the [`Scope`] of a piece of work on each thread that runs it.
+//! The thread finds the account: `query/run.rs` enters the [`AccountScope`] of a piece of work on each thread that runs it.
 
 use std::cell::{Cell, RefCell};
 use std::pin::Pin;
@@ -51,14 +51,14 @@ pub struct Claim {
 
 /// What a thread works for.
 #[derive(Clone, Default, Debug)]
-pub struct Scope {
+pub struct AccountScope {
     pub account: Option<Arc<Account>>,
     /// It runs a plan, batch by batch: values that are not in an array go with the batch.
     pub runs: bool,
 }
 
 thread_local! {
-    static CURRENT: RefCell<Scope> = const { RefCell::new(Scope { account: None, runs: false }) };
+    static CURRENT: RefCell<AccountScope> = const { RefCell::new(AccountScope { account: None, runs: false }) };
     static MODE: Cell<Mode> = const { Cell::new(Mode::Whole) };
 }
 
@@ -74,7 +74,7 @@ pub enum Mode {
 }
 
 /// What the thread worked for before, and goes back to.
-pub struct Entered(Scope);
+pub struct Entered(AccountScope);
 
 impl Drop for Entered {
     fn drop(&mut self) {
@@ -82,8 +82,8 @@ impl Drop for Entered {
     }
 }
 
-impl Scope {
-    pub fn current() -> Scope {
+impl AccountScope {
+    pub fn current() -> AccountScope {
         CURRENT.with(|current| current.borrow().clone())
     }
 
@@ -93,7 +93,7 @@ impl Scope {
     }
 
     /// The same, running a plan.
-    pub fn running(mut self) -> Scope {
+    pub fn running(mut self) -> AccountScope {
         self.runs = true;
         self
     }
@@ -208,7 +208,7 @@ pub fn claim(bytes: u64) -> Result<()> {
 
 /// The same, until the claim goes. `None` for little, or where there is no account.
 pub fn hold(bytes: u64) -> Result<Option<Claim>> {
-    let account = Scope::current().account.filter(|_| bytes > SMALL_BYTES);
+    let account = AccountScope::current().account.filter(|_| bytes > SMALL_BYTES);
     account.map(|account| account.claim(bytes)).transpose()
 }
 
@@ -231,12 +231,12 @@ pub fn with_mode<T>(mode: Mode, work: impl FnOnce() -> T) -> T {
 
 /// A future that is polled in a scope.
 pub struct Accounted<F> {
-    scope: Scope,
+    scope: AccountScope,
     future: Pin<Box<F>>,
 }
 
 impl<F: Future> Accounted<F> {
-    pub fn new(scope: Scope, future: F) -> Accounted<F> {
+    pub fn new(scope: AccountScope, future: F) -> Accounted<F> {
         Accounted {
             scope,
             future: Box::pin(future),

@@ -17,7 +17,7 @@ use datafusion::logical_expr::{
     ScalarUDFImpl, Signature,
 };
 
-use super::account::{Claim, Mode, Scope, mode};
+use super::account::{AccountScope, Claim, Mode, mode};
 use super::estimate::{Arguments, Growth, scalar_bytes};
 use super::regex::bound_match;
 use super::{
@@ -105,7 +105,7 @@ impl Bounded {
         }
         // An array that was made before has a claim of its own, a single value has not.
         let held: u64 = args.args.iter().map(single_bytes).sum();
-        let account = Scope::current().account;
+        let account = AccountScope::current().account;
         account
             .map(|account| account.claim(total.saturating_mul(WORKING_FACTOR).saturating_add(held)))
             .transpose()
@@ -145,7 +145,7 @@ impl ScalarUDFImpl for Bounded {
             (ColumnarValue::Array(array), Some(claim)) => Ok(ColumnarValue::Array(claim.follow(array)?)),
             (ColumnarValue::Scalar(value), Some(claim)) => {
                 // What runs makes it anew for each batch; anything else keeps it, a statement at most.
-                if !Scope::current().runs {
+                if !AccountScope::current().runs {
                     claim.until_settled();
                 }
                 Ok(ColumnarValue::Scalar(value))

@@ -25,7 +25,7 @@ pub mod regex;
 mod slices;
 mod width;
 
-pub use account::{Account, Accounted, Claim, Scope, SettledOnDrop};
+pub use account::{Account, AccountScope, Accounted, Claim, SettledOnDrop};
 pub use account::{Mode, claim, hold, with_mode};
 pub use bounded::{bound, bound_call, bound_cast, is_bounded};
 pub use concatenation::concatenation;
@@ -33,7 +33,7 @@ pub use estimate::{bytes_between, scalar_bytes};
 pub use gathered::{bound_aggregate, bound_in_window};
 pub use pattern::bound_like;
 pub use picked::bound_window;
-pub use slices::{Slices, spread};
+pub use slices::{BatchSlices, spread};
 pub use width::width;
 
 /// What one value may have, bytes: PostgreSQL's bound.

@@ -1,4 +1,4 @@
-//! [`Slices`]: computes a batch in parts if its columns would be too large.
+//! [`BatchSlices`]: computes a batch in parts if its columns would be too large.
 //!
 //! One rule: a part of one row is made whole, or fails by its own bounds.
 
@@ -12,17 +12,17 @@ use super::{BATCH_BYTES_MAX, SLICE_BYTES, fail, too_large_together};
 
 /// The rows of a batch that are still to be computed.
 #[derive(Debug)]
-pub struct Slices {
+pub struct BatchSlices {
     next: usize,
     rows: usize,
     /// Rows that were not too many the last time.
     step: usize,
 }
 
-impl Slices {
+impl BatchSlices {
     /// `step` rows at a time at most.
-    pub fn new(rows: usize, step: usize) -> Slices {
-        Slices {
+    pub fn new(rows: usize, step: usize) -> BatchSlices {
+        BatchSlices {
             next: 0,
             rows,
             step: step.clamp(1, rows.max(1)),

@@ -106,7 +106,7 @@ fn a_value_past_the_bound_is_refused_before_it_is_made() {
 fn values_count_until_their_array_goes() {
     let pool: Arc<dyn MemoryPool> = Arc::new(GreedyMemoryPool::new(64 << 20));
     let account = Account::new(&pool);
-    let scope = Scope {
+    let scope = AccountScope {
         account: Some(account.clone()),
         runs: true,
     };
@@ -127,7 +127,7 @@ fn values_count_until_their_array_goes() {
 fn what_a_statement_leaves_behind_counts_no_longer() {
     let pool: Arc<dyn MemoryPool> = Arc::new(GreedyMemoryPool::new(64 << 20));
     let account = Account::new(&pool);
-    let scope = Scope {
+    let scope = AccountScope {
         account: Some(account.clone()),
         runs: true,
     };
@@ -146,7 +146,7 @@ fn what_a_statement_leaves_behind_counts_no_longer() {
 #[test]
 fn a_batch_is_made_in_parts_that_are_small() {
     let (repeats, batch) = (repeats(), rows(vec![3 << 20; 9], "a"));
-    let mut slices = Slices::new(batch.num_rows(), usize::MAX);
+    let mut slices = BatchSlices::new(batch.num_rows(), usize::MAX);
     let mut lengths = Vec::new();
     while let Some(part) = slices.next(
         |start, length| evaluate(&repeats, &batch.slice(start, length)),
@@ -161,7 +161,7 @@ fn a_batch_is_made_in_parts_that_are_small() {
 fn one_row_and_none_are_one_part() {
     let repeats = repeats();
     for batch in [rows(vec![100 << 20], "a"), rows(vec![], "a")] {
-        let mut slices = Slices::new(batch.num_rows(), usize::MAX);
+        let mut slices = BatchSlices::new(batch.num_rows(), usize::MAX);
         let mut parts = 0;
         while let Some(part) = slices.next(
             |start, length| evaluate(&repeats, &batch.slice(start, length)),

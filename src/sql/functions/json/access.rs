@@ -3,7 +3,7 @@
 use arrow::array::{Array, ArrayRef};
 use arrow::datatypes::DataType;
 
-use super::raw::{Kind, Raw};
+use super::raw::{JsonKind, Raw};
 use super::{JsonCall, JsonReturns, JsonSpec, Takes, invalid, spec};
 use crate::error::SqlError;
 
@@ -101,8 +101,8 @@ fn field_text(call: &JsonCall) -> Result<ArrayRef, SqlError> {
 /// The value at the end of a path; a step into a scalar, or one that is NULL, leads nowhere.
 fn walk<'a, 'b>(json: Raw<'a>, mut steps: impl Iterator<Item = Option<&'b str>>) -> Option<Raw<'a>> {
     steps.try_fold(json, |json, step| match json.kind() {
-        Kind::Object => json.member(step?),
-        Kind::Array => json.element(place(step?)?.into()),
+        JsonKind::Object => json.member(step?),
+        JsonKind::Array => json.element(place(step?)?.into()),
         _ => None,
     })
 }
@@ -142,8 +142,8 @@ fn length(call: &JsonCall) -> Result<ArrayRef, SqlError> {
         let json = call.json(0, row);
         match json.kind() {
             // A value has fewer bytes than that.
-            Kind::Array => Ok(i32::try_from(json.elements().count()).unwrap_or(i32::MAX)),
-            Kind::Object => Err(invalid("cannot get array length of a non-array")),
+            JsonKind::Array => Ok(i32::try_from(json.elements().count()).unwrap_or(i32::MAX)),
+            JsonKind::Object => Err(invalid("cannot get array length of a non-array")),
             _ => Err(invalid("cannot get array length of a scalar")),
         }
     })

@@ -22,9 +22,9 @@ use datafusion::logical_expr::function::{AccumulatorArgs, StateFieldsArgs};
 use datafusion::logical_expr::utils::format_state_name;
 use datafusion::logical_expr::{Accumulator, AggregateUDF, AggregateUDFImpl, Signature, Volatility};
 
-use super::build::Members;
+use super::build::ObjectMembers;
 use super::invalid;
-use super::writer::{Form, Writer};
+use super::writer::{Form, JsonWriter};
 use crate::error::SqlError;
 use crate::sql::functions::{fail, undefined_function};
 use crate::types::PgType;
@@ -229,7 +229,7 @@ fn list_of(items: ArrayRef) -> ScalarValue {
 impl Accumulator for Gathering {
     fn update_batch(&mut self, columns: &[ArrayRef]) -> Result<()> {
         let arguments = self.shape.arguments();
-        let writer = |at: usize| Writer::new(&self.fields[at], &columns[at], Tz::UTC).map_err(fail);
+        let writer = |at: usize| JsonWriter::new(&self.fields[at], &columns[at], Tz::UTC).map_err(fail);
         let mut keys = match self.shape {
             JsonShape::Array => None,
             JsonShape::Object => Some(writer(0)?),
@@ -264,7 +264,7 @@ impl Accumulator for Gathering {
                 write_array(self.items.iter().map(|item| &*item.value), own_lines)
             }
             (JsonShape::Object, Form::Jsonb) => {
-                let mut members = Members::new(Form::Jsonb);
+                let mut members = ObjectMembers::new(Form::Jsonb);
                 for item in &self.items {
                     members.push(item.key.to_string(), item.value.to_string());
                 }
@@ -273,7 +273,7 @@ impl Accumulator for Gathering {
                 text
             }
             (JsonShape::Object, Form::Json) => {
-                let mut members = Members::new(Form::Json);
+                let mut members = ObjectMembers::new(Form::Json);
                 for item in &self.items {
                     members.push(item.key.to_string(), item.value.to_string());
                 }
@@ -383,7 +383,7 @@ impl Distinct {
             }
             false => values.clone(),
         };
-        let mut writer = Writer::new(&self.field, &values, Tz::UTC)?;
+        let mut writer = JsonWriter::new(&self.field, &values, Tz::UTC)?;
         let mut texts = Vec::with_capacity(values.len());
         for row in 0..values.len() {
             let mut text = String::new();

@@ -2,7 +2,7 @@
 
 use arrow::array::ArrayRef;
 
-use super::writer::{Form, Writer};
+use super::writer::{Form, JsonWriter};
 use super::{JsonCall, JsonReturns, JsonSpec, Takes, invalid, spec};
 use crate::error::{SqlError, SqlState};
 use crate::types::json::{key_order, write_quoted};
@@ -54,17 +54,17 @@ impl JsonCall<'_> {
         self.name.contains("jsonb")
     }
 
-    fn writers(&self) -> Result<Vec<Writer>, SqlError> {
+    fn writers(&self) -> Result<Vec<JsonWriter>, SqlError> {
         let columns = self.columns.iter().zip(self.fields);
         columns
-            .map(|(column, field)| Writer::new(field, column, self.zone))
+            .map(|(column, field)| JsonWriter::new(field, column, self.zone))
             .collect()
     }
 }
 
 /// The second argument, if there is one: a line for each element or member.
 fn to_json(call: &JsonCall) -> Result<ArrayRef, SqlError> {
-    let mut value = Writer::new(&call.fields[0], &call.columns[0], call.zone)?;
+    let mut value = JsonWriter::new(&call.fields[0], &call.columns[0], call.zone)?;
     let form = call.form();
     call.make_texts(|row, out| {
         match call.flag(1, row, false) {
@@ -102,7 +102,7 @@ fn build_object(call: &JsonCall) -> Result<ArrayRef, SqlError> {
     let mut values = call.writers()?;
     let form = call.form();
     call.make_any_texts(|row, out| {
-        let mut members = Members::new(form);
+        let mut members = ObjectMembers::new(form);
         for (at, pair) in values.chunks_exact_mut(2).enumerate() {
             let [key, value] = pair else {
                 unreachable!("a chunk has two")
@@ -126,14 +126,14 @@ fn build_object(call: &JsonCall) -> Result<ArrayRef, SqlError> {
 }
 
 /// Keys and written values of an object.
-pub struct Members {
+pub struct ObjectMembers {
     form: Form,
     members: Vec<(String, String)>,
 }
 
-impl Members {
-    pub fn new(form: Form) -> Members {
-        Members {
+impl ObjectMembers {
+    pub fn new(form: Form) -> ObjectMembers {
+        ObjectMembers {
             form,
             members: Vec::new(),
         }
@@ -185,7 +185,7 @@ fn object_of_texts(call: &JsonCall) -> Result<ArrayRef, SqlError> {
                 first.into_iter().zip(second).collect()
             }
         };
-        let mut members = Members::new(form);
+        let mut members = ObjectMembers::new(form);
         for (key, value) in pairs {
             let Some(key) = key else {
                 return Err(SqlError::new(

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use arrow::array::{ArrayRef, Float32Array, Float64Array, Int16Array, Int32Array, Int64Array, LargeBinaryArray};
 
-use super::raw::Kind;
+use super::raw::JsonKind;
 use super::{JsonCall, JsonReturns, JsonSpec, Takes, invalid, spec};
 use crate::error::{SqlError, state};
 use crate::types::PgType;
@@ -25,9 +25,9 @@ pub(super) const SPECS: &[JsonSpec] = &[
 ];
 
 /// 22023 for a value of another kind.
-fn no_cast(kind: Kind, to: &PgType) -> SqlError {
+fn no_cast(kind: JsonKind, to: &PgType) -> SqlError {
     let kind = match kind {
-        Kind::Number => "numeric",
+        JsonKind::Number => "numeric",
         other => other.name(),
     };
     invalid(format!("cannot cast jsonb {kind} to type {}", to.base_name()))
@@ -37,7 +37,7 @@ fn bool_of(call: &JsonCall) -> Result<ArrayRef, SqlError> {
     call.make_bools(|row| {
         let json = call.json(0, row);
         match json.kind() {
-            Kind::Bool => Ok(Some(json.as_str() == "true")),
+            JsonKind::Bool => Ok(Some(json.as_str() == "true")),
             other => Err(no_cast(other, &PgType::Bool)),
         }
     })
@@ -47,7 +47,7 @@ fn bool_of(call: &JsonCall) -> Result<ArrayRef, SqlError> {
 fn digits<'a>(call: &JsonCall<'a>, row: usize, to: &PgType) -> Result<&'a str, SqlError> {
     let json = call.json(0, row);
     match json.kind() {
-        Kind::Number => Ok(json.as_str()),
+        JsonKind::Number => Ok(json.as_str()),
         other => Err(no_cast(other, to)),
     }
 }

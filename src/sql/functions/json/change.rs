@@ -6,7 +6,7 @@ use arrow::datatypes::DataType;
 use super::access::place;
 use super::{JsonCall, JsonReturns, JsonSpec, Takes, invalid, spec};
 use crate::error::{SqlError, SqlState, state};
-use crate::types::json::{Value, key_order, object, read, read_as_written, write_quoted};
+use crate::types::json::{JsonValue, key_order, object, read, read_as_written, write_quoted};
 
 pub(super) const SPECS: &[JsonSpec] = &[
     spec(
@@ -72,12 +72,12 @@ impl PathChange {
 struct ChangePath<'a> {
     steps: Vec<Option<&'a str>>,
     change: PathChange,
-    new: Value,
+    new: JsonValue,
 }
 
 impl ChangePath<'_> {
     /// Changes the value that the steps from `level` on lead into.
-    fn apply(&self, level: usize, value: &mut Value) -> Result<(), SqlError> {
+    fn apply(&self, level: usize, value: &mut JsonValue) -> Result<(), SqlError> {
         let Some(step) = self.steps[level] else {
             return Err(SqlError::new(
                 NULL_VALUE_NOT_ALLOWED,
@@ -86,8 +86,8 @@ impl ChangePath<'_> {
         };
         let is_last = level + 1 == self.steps.len();
         match value {
-            Value::Object(members) => self.apply_to_object(level, step, is_last, members),
-            Value::Array(items) => self.apply_to_array(level, step, is_last, items),
+            JsonValue::Object(members) => self.apply_to_object(level, step, is_last, members),
+            JsonValue::Array(items) => self.apply_to_array(level, step, is_last, items),
             _ => Ok(()),
         }
     }
@@ -97,7 +97,7 @@ impl ChangePath<'_> {
         level: usize,
         step: &str,
         is_last: bool,
-        members: &mut Vec<(String, Value)>,
+        members: &mut Vec<(String, JsonValue)>,
     ) -> Result<(), SqlError> {
         match members.binary_search_by(|(key, _)| key_order(key, step)) {
             Ok(at) if !is_last => self.apply(level + 1, &mut members[at].1),
@@ -122,7 +122,13 @@ impl ChangePath<'_> {
         }
     }
 
-    fn apply_to_array(&self, level: usize, step: &str, is_last: bool, items: &mut Vec<Value>) -> Result<(), SqlError> {
+    fn apply_to_array(
+        &self,
+        level: usize,
+        step: &str,
+        is_last: bool,
+        items: &mut Vec<JsonValue>,
+    ) -> Result<(), SqlError> {
         let Some(place) = place(step) else {
             return Err(SqlError::new(
                 state::INVALID_TEXT_REPRESENTATION,
@@ -149,19 +155,19 @@ impl ChangePath<'_> {
     }
 }
 
-fn is_scalar(value: &Value) -> bool {
-    !matches!(value, Value::Array(_) | Value::Object(_))
+fn is_scalar(value: &JsonValue) -> bool {
+    !matches!(value, JsonValue::Array(_) | JsonValue::Object(_))
 }
 
-fn is_empty(value: &Value) -> bool {
+fn is_empty(value: &JsonValue) -> bool {
     match value {
-        Value::Array(items) => items.is_empty(),
-        Value::Object(members) => members.is_empty(),
+        JsonValue::Array(items) => items.is_empty(),
+        JsonValue::Object(members) => members.is_empty(),
         _ => false,
     }
 }
 
-fn path<'a>(call: &JsonCall<'a>, row: usize, change: PathChange, new: Value) -> ChangePath<'a> {
+fn path<'a>(call: &JsonCall<'a>, row: usize, change: PathChange, new: JsonValue) -> ChangePath<'a> {
     ChangePath {
         steps: call.texts(1, row).collect(),
         change,
@@ -230,8 +236,8 @@ fn set_lax(call: &JsonCall) -> Result<ArrayRef, SqlError> {
                          passed.",
                     ));
             }
-            "use_json_null" => write_changed(target, &path(call, row, change, Value::Null), out)?,
-            "delete_key" => write_changed(target, &path(call, row, PathChange::Delete, Value::Null), out)?,
+            "use_json_null" => write_changed(target, &path(call, row, change, JsonValue::Null), out)?,
+            "delete_key" => write_changed(target, &path(call, row, PathChange::Delete, JsonValue::Null), out)?,
             "return_target" => out.push_str(target),
             _ => return Err(invalid(TREATMENTS)),
         }
@@ -253,7 +259,7 @@ fn insert(call: &JsonCall) -> Result<ArrayRef, SqlError> {
 
 fn delete_path(call: &JsonCall) -> Result<ArrayRef, SqlError> {
     call.make_texts(|row, out| {
-        let path = path(call, row, PathChange::Delete, Value::Null);
+        let path = path(call, row, PathChange::Delete, JsonValue::Null);
         write_changed(call.text(0, row), &path, out)?;
         Ok(true)
     })
@@ -264,10 +270,10 @@ fn delete(call: &JsonCall) -> Result<ArrayRef, SqlError> {
     call.make_texts(|row, out| {
         let mut value = read(call.text(0, row))?;
         match (call.columns[1].data_type(), &mut value) {
-            (DataType::Int32, Value::Object(_)) => {
+            (DataType::Int32, JsonValue::Object(_)) => {
                 return Err(invalid("cannot delete from object using integer index"));
             }
-            (DataType::Int32, Value::Array(items)) => {
+            (DataType::Int32, JsonValue::Array(items)) => {
                 let place = i64::from(call.int(1, row));
                 let at = if place < 0 { items.len() as i64 + place } else { place };
                 if let Ok(at) = usize::try_from(at)
@@ -292,10 +298,10 @@ fn delete(call: &JsonCall) -> Result<ArrayRef, SqlError> {
 }
 
 /// Removes members of an object by key, texts of an array.
-fn without(value: &mut Value, is_deleted: impl Fn(&str) -> bool) {
+fn without(value: &mut JsonValue, is_deleted: impl Fn(&str) -> bool) {
     match value {
-        Value::Object(members) => members.retain(|(key, _)| !is_deleted(key)),
-        Value::Array(items) => items.retain(|item| !matches!(item, Value::Text(text) if is_deleted(text))),
+        JsonValue::Object(members) => members.retain(|(key, _)| !is_deleted(key)),
+        JsonValue::Array(items) => items.retain(|item| !matches!(item, JsonValue::Text(text) if is_deleted(text))),
         _ => {}
     }
 }
@@ -304,7 +310,7 @@ fn concat(call: &JsonCall) -> Result<ArrayRef, SqlError> {
     call.make_texts(|row, out| {
         let (left, right) = (call.text(0, row), call.text(1, row));
         if left.starts_with('{') && right.starts_with('{') {
-            let (Value::Object(mut members), Value::Object(more)) = (read(left)?, read(right)?) else {
+            let (JsonValue::Object(mut members), JsonValue::Object(more)) = (read(left)?, read(right)?) else {
                 unreachable!("a brace begins an object")
             };
             members.extend(more);
@@ -346,20 +352,20 @@ fn strip_nulls(call: &JsonCall) -> Result<ArrayRef, SqlError> {
     })
 }
 
-fn strip(value: &mut Value) {
+fn strip(value: &mut JsonValue) {
     match value {
-        Value::Array(items) => items.iter_mut().for_each(strip),
-        Value::Object(members) => {
-            members.retain(|(_, value)| *value != Value::Null);
+        JsonValue::Array(items) => items.iter_mut().for_each(strip),
+        JsonValue::Object(members) => {
+            members.retain(|(_, value)| *value != JsonValue::Null);
             members.iter_mut().for_each(|(_, value)| strip(value));
         }
         _ => {}
     }
 }
 
-fn write_dense(value: &Value, out: &mut String) {
+fn write_dense(value: &JsonValue, out: &mut String) {
     match value {
-        Value::Array(items) => {
+        JsonValue::Array(items) => {
             out.push('[');
             for (at, item) in items.iter().enumerate() {
                 if at > 0 {
@@ -369,7 +375,7 @@ fn write_dense(value: &Value, out: &mut String) {
             }
             out.push(']');
         }
-        Value::Object(members) => {
+        JsonValue::Object(members) => {
             out.push('{');
             for (at, (key, value)) in members.iter().enumerate() {
                 if at > 0 {

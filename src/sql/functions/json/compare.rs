@@ -7,11 +7,11 @@ use std::cmp::Ordering;
 use arrow::array::ArrayRef;
 
 use super::number::compare_digits;
-use super::raw::{Kind, Raw};
+use super::raw::{JsonKind, Raw};
 use super::{JsonCall, JsonReturns, JsonSpec, Takes, spec};
 use crate::error::SqlError;
 use crate::stop;
-use crate::types::json::{Value, key_order, read};
+use crate::types::json::{JsonValue, key_order, read};
 
 pub(super) const SPECS: &[JsonSpec] = &[
     spec("jsonb_compare", &[Takes::Text, Takes::Text], JsonReturns::Int4, compare),
@@ -54,25 +54,25 @@ pub fn compare_texts(a: &str, b: &str) -> Result<Ordering, SqlError> {
 }
 
 /// PostgreSQL holds a scalar as an array of one, which is less than other arrays of one.
-fn compare_roots(a: &Value, b: &Value) -> Ordering {
-    let is_scalar = |value: &Value| !matches!(value, Value::Array(_) | Value::Object(_));
+fn compare_roots(a: &JsonValue, b: &JsonValue) -> Ordering {
+    let is_scalar = |value: &JsonValue| !matches!(value, JsonValue::Array(_) | JsonValue::Object(_));
     match (a, b) {
-        (Value::Array(items), scalar) if is_scalar(scalar) => items.len().cmp(&1).then(Ordering::Greater),
-        (scalar, Value::Array(items)) if is_scalar(scalar) => 1.cmp(&items.len()).then(Ordering::Less),
+        (JsonValue::Array(items), scalar) if is_scalar(scalar) => items.len().cmp(&1).then(Ordering::Greater),
+        (scalar, JsonValue::Array(items)) if is_scalar(scalar) => 1.cmp(&items.len()).then(Ordering::Less),
         _ => compare_values(a, b),
     }
 }
 
-fn compare_values(a: &Value, b: &Value) -> Ordering {
+fn compare_values(a: &JsonValue, b: &JsonValue) -> Ordering {
     match (a, b) {
-        (Value::Bool(a), Value::Bool(b)) => a.cmp(b),
-        (Value::Number(a), Value::Number(b)) => compare_digits(a, b),
-        (Value::Text(a), Value::Text(b)) => a.cmp(b),
-        (Value::Array(a), Value::Array(b)) => {
+        (JsonValue::Bool(a), JsonValue::Bool(b)) => a.cmp(b),
+        (JsonValue::Number(a), JsonValue::Number(b)) => compare_digits(a, b),
+        (JsonValue::Text(a), JsonValue::Text(b)) => a.cmp(b),
+        (JsonValue::Array(a), JsonValue::Array(b)) => {
             let by_length = a.len().cmp(&b.len());
             by_length.then_with(|| first_other(a.iter().zip(b).map(|(a, b)| compare_values(a, b))))
         }
-        (Value::Object(a), Value::Object(b)) => {
+        (JsonValue::Object(a), JsonValue::Object(b)) => {
             let by_length = a.len().cmp(&b.len());
             let members = a.iter().zip(b);
             let each = members.map(|((key, value), (other_key, other))| {
@@ -88,14 +88,14 @@ fn first_other(mut each: impl Iterator<Item = Ordering>) -> Ordering {
     each.find(|order| order.is_ne()).unwrap_or(Ordering::Equal)
 }
 
-fn rank(value: &Value) -> u8 {
+fn rank(value: &JsonValue) -> u8 {
     match value {
-        Value::Null => 0,
-        Value::Text(_) => 1,
-        Value::Number(_) => 2,
-        Value::Bool(_) => 3,
-        Value::Array(_) => 4,
-        Value::Object(_) => 5,
+        JsonValue::Null => 0,
+        JsonValue::Text(_) => 1,
+        JsonValue::Number(_) => 2,
+        JsonValue::Bool(_) => 3,
+        JsonValue::Array(_) => 4,
+        JsonValue::Object(_) => 5,
     }
 }
 
@@ -108,9 +108,9 @@ fn sort_key(call: &JsonCall) -> Result<ArrayRef, SqlError> {
     call.make_texts(|row, out| {
         let value = read(call.text(0, row))?;
         match &value {
-            Value::Array(items) if items.is_empty() => out.push('0'),
+            JsonValue::Array(items) if items.is_empty() => out.push('0'),
             // A scalar is less than arrays of one.
-            Value::Array(_) | Value::Object(_) => {
+            JsonValue::Array(_) | JsonValue::Object(_) => {
                 out.push('2');
                 push_key(&value, out);
             }
@@ -123,21 +123,21 @@ fn sort_key(call: &JsonCall) -> Result<ArrayRef, SqlError> {
     })
 }
 
-fn push_key(value: &Value, out: &mut String) {
+fn push_key(value: &JsonValue, out: &mut String) {
     out.push(char::from(b'0' + rank(value)));
     match value {
-        Value::Null => {}
-        Value::Bool(value) => out.push(if *value { '1' } else { '0' }),
-        Value::Text(text) => {
+        JsonValue::Null => {}
+        JsonValue::Bool(value) => out.push(if *value { '1' } else { '0' }),
+        JsonValue::Text(text) => {
             out.push_str(text);
             out.push('\0');
         }
-        Value::Number(digits) => push_number(digits, out),
-        Value::Array(items) => {
+        JsonValue::Number(digits) => push_number(digits, out),
+        JsonValue::Array(items) => {
             out.push_str(&format!("{:010}", items.len()));
             items.iter().for_each(|item| push_key(item, out));
         }
-        Value::Object(members) => {
+        JsonValue::Object(members) => {
             out.push_str(&format!("{:010}", members.len()));
             for (key, value) in members {
                 out.push_str(key);
@@ -201,21 +201,21 @@ fn contained(call: &JsonCall) -> Result<ArrayRef, SqlError> {
 }
 
 /// An array contains a scalar that is one of its elements, at the root only.
-fn root_contains(whole: &Value, part: &Value) -> Result<bool, SqlError> {
+fn root_contains(whole: &JsonValue, part: &JsonValue) -> Result<bool, SqlError> {
     match (whole, part) {
-        (Value::Array(_), Value::Object(_)) => Ok(false),
-        (Value::Array(items), part) if !matches!(part, Value::Array(_)) => Ok(has_scalar(items, part)),
+        (JsonValue::Array(_), JsonValue::Object(_)) => Ok(false),
+        (JsonValue::Array(items), part) if !matches!(part, JsonValue::Array(_)) => Ok(has_scalar(items, part)),
         _ => value_contains(whole, part),
     }
 }
 
-fn has_scalar(items: &[Value], scalar: &Value) -> bool {
+fn has_scalar(items: &[JsonValue], scalar: &JsonValue) -> bool {
     items.iter().any(|item| compare_values(item, scalar).is_eq())
 }
 
-fn value_contains(whole: &Value, part: &Value) -> Result<bool, SqlError> {
+fn value_contains(whole: &JsonValue, part: &JsonValue) -> Result<bool, SqlError> {
     match (whole, part) {
-        (Value::Object(whole), Value::Object(part)) => {
+        (JsonValue::Object(whole), JsonValue::Object(part)) => {
             for (key, wanted) in part {
                 let found = whole.binary_search_by(|(found, _)| key_order(found, key));
                 let contains = match found {
@@ -228,12 +228,12 @@ fn value_contains(whole: &Value, part: &Value) -> Result<bool, SqlError> {
             }
             Ok(true)
         }
-        (Value::Array(whole), Value::Array(part)) => {
+        (JsonValue::Array(whole), JsonValue::Array(part)) => {
             for wanted in part {
                 stop::check()?;
                 let mut contains = false;
                 match wanted {
-                    Value::Array(_) | Value::Object(_) => {
+                    JsonValue::Array(_) | JsonValue::Object(_) => {
                         for item in whole {
                             contains = value_contains(item, wanted)?;
                             if contains {
@@ -255,10 +255,10 @@ fn value_contains(whole: &Value, part: &Value) -> Result<bool, SqlError> {
 
 /// Whether a text is a key of an object, an element of an array, or the value itself.
 fn has_key(json: Raw, key: &str) -> bool {
-    let is_key = |text: Raw| text.kind() == Kind::Text && text.unquoted().is_ok_and(|text| text == key);
+    let is_key = |text: Raw| text.kind() == JsonKind::Text && text.unquoted().is_ok_and(|text| text == key);
     match json.kind() {
-        Kind::Object => json.members().any(|(text, _)| is_key(text)),
-        Kind::Array => json.elements().any(is_key),
+        JsonKind::Object => json.members().any(|(text, _)| is_key(text)),
+        JsonKind::Array => json.elements().any(is_key),
         _ => is_key(json),
     }
 }

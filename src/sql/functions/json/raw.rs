@@ -14,7 +14,7 @@ use crate::types::json::unquote;
 pub struct Raw<'a>(&'a str);
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Kind {
+pub enum JsonKind {
     Null,
     Bool,
     Number,
@@ -23,21 +23,21 @@ pub enum Kind {
     Object,
 }
 
-impl Kind {
+impl JsonKind {
     /// As `json_typeof` names it.
     pub fn name(self) -> &'static str {
         match self {
-            Kind::Null => "null",
-            Kind::Bool => "boolean",
-            Kind::Number => "number",
-            Kind::Text => "string",
-            Kind::Array => "array",
-            Kind::Object => "object",
+            JsonKind::Null => "null",
+            JsonKind::Bool => "boolean",
+            JsonKind::Number => "number",
+            JsonKind::Text => "string",
+            JsonKind::Array => "array",
+            JsonKind::Object => "object",
         }
     }
 
     pub fn is_scalar(self) -> bool {
-        !matches!(self, Kind::Array | Kind::Object)
+        !matches!(self, JsonKind::Array | JsonKind::Object)
     }
 }
 
@@ -52,14 +52,14 @@ impl<'a> Raw<'a> {
         self.0
     }
 
-    pub fn kind(self) -> Kind {
+    pub fn kind(self) -> JsonKind {
         match self.0.as_bytes().first() {
-            Some(b'{') => Kind::Object,
-            Some(b'[') => Kind::Array,
-            Some(b'"') => Kind::Text,
-            Some(b't' | b'f') => Kind::Bool,
-            Some(b'n') => Kind::Null,
-            _ => Kind::Number,
+            Some(b'{') => JsonKind::Object,
+            Some(b'[') => JsonKind::Array,
+            Some(b'"') => JsonKind::Text,
+            Some(b't' | b'f') => JsonKind::Bool,
+            Some(b'n') => JsonKind::Null,
+            _ => JsonKind::Number,
         }
     }
 
@@ -71,8 +71,8 @@ impl<'a> Raw<'a> {
     /// As `->>` shows it: a string without its quotes, no text for `null`.
     pub fn text(self) -> Result<Option<Cow<'a, str>>, SqlError> {
         match self.kind() {
-            Kind::Null => Ok(None),
-            Kind::Text => self.unquoted().map(Some),
+            JsonKind::Null => Ok(None),
+            JsonKind::Text => self.unquoted().map(Some),
             _ => Ok(Some(Cow::Borrowed(self.0))),
         }
     }
@@ -80,19 +80,19 @@ impl<'a> Raw<'a> {
     /// Values of an array; none of anything else.
     pub fn elements(self) -> Elements<'a> {
         let parts = match self.kind() {
-            Kind::Array => PartPlaces { text: self.0, at: 1 },
+            JsonKind::Array => PartPlaces { text: self.0, at: 1 },
             _ => PartPlaces::NONE,
         };
         Elements(parts)
     }
 
     /// Keys, quoted, and values of an object; none of anything else.
-    pub fn members(self) -> Members<'a> {
+    pub fn members(self) -> MemberPlaces<'a> {
         let parts = match self.kind() {
-            Kind::Object => PartPlaces { text: self.0, at: 1 },
+            JsonKind::Object => PartPlaces { text: self.0, at: 1 },
             _ => PartPlaces::NONE,
         };
-        Members(parts)
+        MemberPlaces(parts)
     }
 
     /// The value of a key; the last one, if there are several.
@@ -203,9 +203,9 @@ impl<'a> Iterator for Elements<'a> {
 }
 
 #[derive(Clone)]
-pub struct Members<'a>(PartPlaces<'a>);
+pub struct MemberPlaces<'a>(PartPlaces<'a>);
 
-impl<'a> Iterator for Members<'a> {
+impl<'a> Iterator for MemberPlaces<'a> {
     type Item = (Raw<'a>, Raw<'a>);
 
     fn next(&mut self) -> Option<(Raw<'a>, Raw<'a>)> {

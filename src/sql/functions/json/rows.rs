@@ -2,7 +2,7 @@
 
 use arrow::array::ArrayRef;
 
-use super::raw::{Kind, Raw};
+use super::raw::{JsonKind, Raw};
 use super::{JsonCall, JsonReturns, JsonSpec, Takes, invalid, spec};
 use crate::error::SqlError;
 
@@ -37,10 +37,10 @@ fn keys(call: &JsonCall) -> Result<ArrayRef, SqlError> {
     call.make_rows(|row, rows| {
         let json = call.json(0, row);
         match json.kind() {
-            Kind::Object => json
+            JsonKind::Object => json
                 .members()
                 .try_for_each(|(key, _)| rows.push(Some(&key.unquoted()?))),
-            Kind::Array => Err(invalid(format!("cannot call {} on an array", call.name))),
+            JsonKind::Array => Err(invalid(format!("cannot call {} on an array", call.name))),
             _ => Err(invalid(format!("cannot call {} on a scalar", call.name))),
         }
     })
@@ -49,9 +49,9 @@ fn keys(call: &JsonCall) -> Result<ArrayRef, SqlError> {
 fn array<'a>(call: &JsonCall<'a>, row: usize) -> Result<Raw<'a>, SqlError> {
     let json = call.json(0, row);
     Err(invalid(match (json.kind(), is_jsonb(call)) {
-        (Kind::Array, _) => return Ok(json),
-        (Kind::Object, true) => "cannot extract elements from an object".to_string(),
-        (Kind::Object, false) => format!("cannot call {} on a non-array", call.name),
+        (JsonKind::Array, _) => return Ok(json),
+        (JsonKind::Object, true) => "cannot extract elements from an object".to_string(),
+        (JsonKind::Object, false) => format!("cannot call {} on a non-array", call.name),
         (_, true) => "cannot extract elements from a scalar".to_string(),
         (_, false) => format!("cannot call {} on a scalar", call.name),
     }))
@@ -74,9 +74,9 @@ fn elements_text(call: &JsonCall) -> Result<ArrayRef, SqlError> {
 fn object<'a>(call: &JsonCall<'a>, row: usize) -> Result<Raw<'a>, SqlError> {
     let json = call.json(0, row);
     Err(invalid(match (json.kind(), is_jsonb(call)) {
-        (Kind::Object, _) => return Ok(json),
+        (JsonKind::Object, _) => return Ok(json),
         (_, true) => format!("cannot call {} on a non-object", call.name),
-        (Kind::Array, false) => "cannot deconstruct an array as an object".to_string(),
+        (JsonKind::Array, false) => "cannot deconstruct an array as an object".to_string(),
         (_, false) => "cannot deconstruct a scalar".to_string(),
     }))
 }

@@ -134,9 +134,9 @@ impl JsonCall<'_> {
     /// Lists of the rows where no argument is NULL.
     pub fn make_rows(
         &self,
-        mut each: impl FnMut(usize, &mut Rows) -> Result<(), SqlError>,
+        mut each: impl FnMut(usize, &mut JsonRows) -> Result<(), SqlError>,
     ) -> Result<ArrayRef, SqlError> {
-        let mut made = Rows {
+        let mut made = JsonRows {
             meter: Meter::new(self.name),
             keys: StringBuilder::new(),
             values: StringBuilder::new(),
@@ -168,13 +168,13 @@ impl JsonCall<'_> {
 }
 
 /// Rows of all calls of a batch, one after another.
-pub struct Rows {
+pub struct JsonRows {
     meter: Meter,
     keys: StringBuilder,
     values: StringBuilder,
 }
 
-impl Rows {
+impl JsonRows {
     pub fn push(&mut self, value: Option<&str>) -> Result<(), SqlError> {
         self.meter.add(value.map_or(0, str::len) + size_of::<i32>())?;
         self.values.append_option(value);

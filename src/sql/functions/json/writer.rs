@@ -31,7 +31,7 @@ impl Form {
     }
 }
 
-pub struct Writer {
+pub struct JsonWriter {
     values: JsonColumn,
     buffer: BytesMut,
 }
@@ -46,13 +46,13 @@ enum JsonColumn {
     Jsonb(StringArray),
     Text(StringArray),
     Other(ColumnFormatter),
-    List(ListArray, Box<Writer>),
+    List(ListArray, Box<JsonWriter>),
     /// With the names of its members, and the order that JSONB has them in.
-    Struct(StructArray, Vec<(String, Writer)>, Vec<usize>),
+    Struct(StructArray, Vec<(String, JsonWriter)>, Vec<usize>),
 }
 
-impl Writer {
-    pub fn new(field: &Field, column: &ArrayRef, zone: Tz) -> Result<Writer, SqlError> {
+impl JsonWriter {
+    pub fn new(field: &Field, column: &ArrayRef, zone: Tz) -> Result<JsonWriter, SqlError> {
         let pg_type = PgType::of_field(field);
         let values = match (column.data_type(), pg_type) {
             (DataType::Null, _) => JsonColumn::Null,
@@ -60,7 +60,7 @@ impl Writer {
                 let structs = column.as_struct();
                 let mut columns = Vec::with_capacity(members.len());
                 for (member, column) in members.iter().zip(structs.columns()) {
-                    columns.push((member.name().clone(), Writer::new(member, column, zone)?));
+                    columns.push((member.name().clone(), JsonWriter::new(member, column, zone)?));
                 }
                 let mut order: Vec<usize> = (0..columns.len()).collect();
                 order.sort_by(|a, b| key_order(&columns[*a].0, &columns[*b].0));
@@ -75,13 +75,13 @@ impl Writer {
             }
             (DataType::List(item), _) => {
                 let lists = column.as_list::<i32>();
-                JsonColumn::List(lists.clone(), Box::new(Writer::new(item, lists.values(), zone)?))
+                JsonColumn::List(lists.clone(), Box::new(JsonWriter::new(item, lists.values(), zone)?))
             }
             (DataType::LargeList(item) | DataType::FixedSizeList(item, _), _) => {
                 let plain = DataType::List(item.clone());
                 let lists = cast(column, &plain)
                     .map_err(|error| SqlError::from(datafusion::error::DataFusionError::from(error)))?;
-                return Writer::new(&Field::new(field.name(), plain, true), &lists, zone);
+                return JsonWriter::new(&Field::new(field.name(), plain, true), &lists, zone);
             }
             (_, Some(pg_type)) => {
                 let style = TextStyle {
@@ -113,7 +113,7 @@ impl Writer {
                 return Err(crate::sql::functions::undefined_function("to_json", &types));
             }
         };
-        Ok(Writer {
+        Ok(JsonWriter {
             values,
             buffer: BytesMut::new(),
         })

@@ -3,9 +3,9 @@
 //! One rule: `sind(30)` is exactly 0.5, as PostgreSQL computes it (float.c).
 
 use crate::error::{SqlError, SqlState, state};
-use crate::sql::functions::overload::{Kind, Made, Overload, Row, Value};
+use crate::sql::functions::overload::{Overload, OverloadType, OverloadValue, Row, RowResult};
 
-use Kind::Float8;
+use OverloadType::Float8;
 
 fn range(message: &str) -> SqlError {
     SqlError::new(state::NUMERIC_VALUE_OUT_OF_RANGE, message)
@@ -79,12 +79,12 @@ pub fn power(base: f64, exponent: f64) -> Result<f64, SqlError> {
 }
 
 /// A function of an angle or of what an angle is found by.
-fn of<'a>(row: &Row<'a>, domain: impl Fn(f64) -> bool, function: impl Fn(f64) -> f64) -> Made<'a> {
+fn of<'a>(row: &Row<'a>, domain: impl Fn(f64) -> bool, function: impl Fn(f64) -> f64) -> RowResult<'a> {
     let value = row.double(0);
     if !value.is_nan() && !domain(value) {
         return Err(input());
     }
-    Ok(Value::Double(function(value)))
+    Ok(OverloadValue::Double(function(value)))
 }
 
 fn within_one(value: f64) -> bool {
@@ -96,7 +96,7 @@ pub const TABLE: &[Overload] = &[
     Overload::new("asin", &[Float8], Float8, |row| of(row, within_one, f64::asin)),
     Overload::new("atan", &[Float8], Float8, |row| of(row, |_| true, f64::atan)),
     Overload::new("atan2", &[Float8, Float8], Float8, |row| {
-        Ok(Value::Double(row.double(0).atan2(row.double(1))))
+        Ok(OverloadValue::Double(row.double(0).atan2(row.double(1))))
     }),
     Overload::new("cos", &[Float8], Float8, |row| of(row, f64::is_finite, f64::cos)),
     Overload::new("sin", &[Float8], Float8, |row| of(row, f64::is_finite, f64::sin)),
@@ -118,24 +118,28 @@ pub const TABLE: &[Overload] = &[
     Overload::new("acosd", &[Float8], Float8, |row| of(row, within_one, acosd)),
     Overload::new("atand", &[Float8], Float8, |row| of(row, |_| true, atand)),
     Overload::new("atan2d", &[Float8, Float8], Float8, |row| {
-        Ok(Value::Double(row.double(0).atan2(row.double(1)) / 1f64.atan() * 45.0))
+        Ok(OverloadValue::Double(
+            row.double(0).atan2(row.double(1)) / 1f64.atan() * 45.0,
+        ))
     }),
     Overload::new("degrees", &[Float8], Float8, |row| {
         let result = row.double(0) / RADIANS_PER_DEGREE;
         match result.is_infinite() && row.double(0).is_finite() {
             true => Err(overflow()),
-            false => Ok(Value::Double(result)),
+            false => Ok(OverloadValue::Double(result)),
         }
     }),
     Overload::new("radians", &[Float8], Float8, |row| {
-        Ok(Value::Double(row.double(0) * RADIANS_PER_DEGREE))
+        Ok(OverloadValue::Double(row.double(0) * RADIANS_PER_DEGREE))
     }),
-    Overload::new("cbrt", &[Float8], Float8, |row| Ok(Value::Double(row.double(0).cbrt()))),
+    Overload::new("cbrt", &[Float8], Float8, |row| {
+        Ok(OverloadValue::Double(row.double(0).cbrt()))
+    }),
     Overload::new("dsqrt", &[Float8], Float8, |row| {
-        Ok(Value::Double(square_root(row.double(0))?))
+        Ok(OverloadValue::Double(square_root(row.double(0))?))
     }),
     Overload::new("dexp", &[Float8], Float8, |row| {
-        Ok(Value::Double(exponential(row.double(0))?))
+        Ok(OverloadValue::Double(exponential(row.double(0))?))
     }),
 ];
 

@@ -160,7 +160,7 @@ const KEYWORDS: &[Keyword] = &[
 
 /// A piece of a format.
 #[derive(Clone, Copy, Debug)]
-pub enum Token {
+pub enum DateToken {
     Pattern {
         keyword: &'static Keyword,
         /// FM came before it.
@@ -188,9 +188,9 @@ pub struct Tokens<'a> {
 }
 
 impl Iterator for Tokens<'_> {
-    type Item = Token;
+    type Item = DateToken;
 
-    fn next(&mut self) -> Option<Token> {
+    fn next(&mut self) -> Option<DateToken> {
         loop {
             if self.quoted {
                 if let Some(after) = self.rest.strip_prefix('"') {
@@ -202,7 +202,7 @@ impl Iterator for Tokens<'_> {
                 }
                 let (letter, length) = super::literal(self.rest, true);
                 self.rest = &self.rest[length..];
-                return Some(Token::Letter(letter));
+                return Some(DateToken::Letter(letter));
             }
             let (mut fill, mut translated) = (false, false);
             for (prefix, fills) in [("FM", true), ("fm", true), ("TM", false), ("tm", false)] {
@@ -222,7 +222,7 @@ impl Iterator for Tokens<'_> {
                 }
                 // A name in another language is not padded; every language is English here.
                 fill |= translated && !keyword.digits && !keyword.name.eq_ignore_ascii_case("rm");
-                return Some(Token::Pattern { keyword, fill, ordinal });
+                return Some(DateToken::Pattern { keyword, fill, ordinal });
             }
             if self.rest.is_empty() {
                 return None;
@@ -234,9 +234,9 @@ impl Iterator for Tokens<'_> {
             let (letter, length) = super::literal(self.rest, false);
             self.rest = &self.rest[length..];
             return Some(match letter {
-                '!'..='~' if !letter.is_ascii_alphanumeric() => Token::Separator(letter),
-                ' ' | '\t'..='\r' => Token::Space(letter),
-                letter => Token::Letter(letter),
+                '!'..='~' if !letter.is_ascii_alphanumeric() => DateToken::Separator(letter),
+                ' ' | '\t'..='\r' => DateToken::Space(letter),
+                letter => DateToken::Letter(letter),
             });
         }
     }

@@ -50,14 +50,14 @@ pub enum Pattern {
 }
 
 #[derive(Clone, Copy, Debug)]
-pub enum Token {
+pub enum DigitToken {
     /// Whether it was written in lower case.
     Pattern(Pattern, bool),
     Letter(char),
 }
 
 /// The pieces of a format, in order.
-pub fn tokens(format: &str) -> impl Iterator<Item = Token> + '_ {
+pub fn tokens(format: &str) -> impl Iterator<Item = DigitToken> + '_ {
     let (mut rest, mut quoted) = (format, false);
     std::iter::from_fn(move || {
         loop {
@@ -74,14 +74,14 @@ pub fn tokens(format: &str) -> impl Iterator<Item = Token> + '_ {
                     for (name, lower) in [(name, false), (lower.as_str(), true)] {
                         if let Some(after) = rest.strip_prefix(name) {
                             rest = after;
-                            return Some(Token::Pattern(pattern, lower));
+                            return Some(DigitToken::Pattern(pattern, lower));
                         }
                     }
                 }
             }
             let (letter, length) = super::literal(rest, quoted);
             rest = &rest[length..];
-            return Some(Token::Letter(letter));
+            return Some(DigitToken::Letter(letter));
         }
     })
 }
@@ -127,7 +127,7 @@ impl Shape {
     pub fn of(format: &str) -> Result<Shape, SqlError> {
         let mut shape = Shape::default();
         for token in tokens(format) {
-            if let Token::Pattern(pattern, _) = token {
+            if let DigitToken::Pattern(pattern, _) = token {
                 shape.add(pattern)?;
             }
         }

@@ -1,6 +1,6 @@
 //! Dates and times read by patterns: `to_date` and `to_timestamp`.
 
-use super::dates::{Convention, DAYS, Keyword, MONTHS, ROMAN_MONTHS, Token, Tokens, tokens};
+use super::dates::{Convention, DAYS, DateToken, Keyword, MONTHS, ROMAN_MONTHS, Tokens, tokens};
 use crate::error::{SqlError, state};
 use crate::sql::functions::part::iso_week;
 use crate::sql::functions::temporal::DAY_US;
@@ -72,13 +72,13 @@ pub fn parse(text: &str, format: &str) -> Result<Read, SqlError> {
     while !reader.rest.is_empty()
         && let Some(token) = pieces.next()
     {
-        if !exact && (first || matches!(token, Token::Pattern { .. })) {
+        if !exact && (first || matches!(token, DateToken::Pattern { .. })) {
             skipped += reader.skip_blanks();
         }
         first = false;
         let next = |reader: &PatternReader| reader.rest.chars().next();
         match token {
-            Token::Space(_) | Token::Separator(_) => {
+            DateToken::Space(_) | DateToken::Separator(_) => {
                 let Some(letter) = next(&reader) else { break };
                 let separates = blank(letter) || matches!(letter, '!'..='~') && !letter.is_ascii_alphanumeric();
                 if exact || separates {
@@ -89,7 +89,7 @@ pub fn parse(text: &str, format: &str) -> Result<Read, SqlError> {
                 }
                 continue;
             }
-            Token::Letter(_) => {
+            DateToken::Letter(_) => {
                 if !exact && skipped > 0 {
                     skipped -= 1;
                 } else if let Some(letter) = next(&reader) {
@@ -97,7 +97,7 @@ pub fn parse(text: &str, format: &str) -> Result<Read, SqlError> {
                 }
                 continue;
             }
-            Token::Pattern { keyword, fill, ordinal } => {
+            DateToken::Pattern { keyword, fill, ordinal } => {
                 if keyword.name.eq_ignore_ascii_case("FX") {
                     exact = true;
                 } else {
@@ -122,8 +122,10 @@ pub fn parse(text: &str, format: &str) -> Result<Read, SqlError> {
 fn followed_by_no_digit(pieces: &Tokens) -> bool {
     match pieces.clone().next() {
         None => true,
-        Some(Token::Pattern { keyword, .. }) => !keyword.digits,
-        Some(Token::Letter(letter) | Token::Separator(letter) | Token::Space(letter)) => !letter.is_ascii_digit(),
+        Some(DateToken::Pattern { keyword, .. }) => !keyword.digits,
+        Some(DateToken::Letter(letter) | DateToken::Separator(letter) | DateToken::Space(letter)) => {
+            !letter.is_ascii_digit()
+        }
     }
 }
 

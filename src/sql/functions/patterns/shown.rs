@@ -1,6 +1,6 @@
 //! Numbers written by patterns.
 
-use super::digits::{Pattern, Shape, SignPlace, Token, tokens};
+use super::digits::{DigitToken, Pattern, Shape, SignPlace, tokens};
 use super::{ordinal, roman};
 use crate::error::SqlError;
 use crate::sql::error::out_of_range;
@@ -224,8 +224,8 @@ fn shown(number: &str, blanks: usize, negative: bool, shape: Shape, format: &str
     };
     for token in tokens(format) {
         match token {
-            Token::Letter(letter) => writer.out.push(letter),
-            Token::Pattern(pattern, lower) => writer.pattern(pattern, lower),
+            DigitToken::Letter(letter) => writer.out.push(letter),
+            DigitToken::Pattern(pattern, lower) => writer.pattern(pattern, lower),
         }
     }
     if let Some(end) = writer.end {

@@ -1,6 +1,6 @@
 //! Numbers read by patterns: `to_number`.
 
-use super::digits::{Pattern, Shape, Token, tokens};
+use super::digits::{DigitToken, Pattern, Shape, tokens};
 use crate::error::{SqlError, state};
 use num_bigint::BigInt;
 
@@ -51,8 +51,8 @@ pub fn to_number(text: &str, format: &str) -> Result<Numeric, SqlError> {
             break;
         }
         match token {
-            Token::Letter(_) => reader.skip_letter(),
-            Token::Pattern(pattern, _) => {
+            DigitToken::Letter(_) => reader.skip_letter(),
+            DigitToken::Pattern(pattern, _) => {
                 if reader.pattern(pattern) {
                     reader.at += 1;
                 }

@@ -5,7 +5,7 @@ use std::fmt::Write;
 use arrow::datatypes::IntervalMonthDayNano;
 use chrono_tz::Tz;
 
-use super::dates::{DAYS, MONTHS, ROMAN_MONTHS, Token, tokens};
+use super::dates::{DAYS, DateToken, MONTHS, ROMAN_MONTHS, tokens};
 use super::ordinal;
 use crate::error::{SqlError, state};
 use crate::sql::functions::part::iso_week;
@@ -94,8 +94,8 @@ impl WrittenFields {
         let mut out = String::with_capacity(format.len() * 2);
         for token in tokens(format) {
             match token {
-                Token::Letter(letter) | Token::Separator(letter) | Token::Space(letter) => out.push(letter),
-                Token::Pattern { keyword, fill, ordinal } => self.pattern(keyword.name, fill, ordinal, &mut out)?,
+                DateToken::Letter(letter) | DateToken::Separator(letter) | DateToken::Space(letter) => out.push(letter),
+                DateToken::Pattern { keyword, fill, ordinal } => self.pattern(keyword.name, fill, ordinal, &mut out)?,
             }
         }
         Ok(out)

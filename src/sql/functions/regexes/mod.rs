@@ -5,7 +5,7 @@
 
 use std::borrow::Cow;
 
-use super::overload::{Kind, Made, Overload, Row, Value};
+use super::overload::{Overload, OverloadType, OverloadValue, Row, RowResult};
 use super::text::{invalid, similar};
 use crate::error::SqlError;
 
@@ -14,8 +14,8 @@ pub mod program;
 mod replaced;
 mod syntax;
 
-use Kind::{Bool, Int4, Text, TextLists, Texts};
-use program::{Found, Program, Span, compiled};
+use OverloadType::{Bool, Int4, Text, TextLists, Texts};
+use program::{Program, RegexMatch, Span, compiled};
 
 /// How a pattern is read and matched.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -146,9 +146,9 @@ impl<'a> Matches<'a> {
 }
 
 impl Iterator for Matches<'_> {
-    type Item = Found;
+    type Item = RegexMatch;
 
-    fn next(&mut self) -> Option<Found> {
+    fn next(&mut self) -> Option<RegexMatch> {
         let found = self.program.find(self.text, self.next?)?;
         let (start, end) = whole(&found);
         self.next = match start == end {
@@ -159,12 +159,12 @@ impl Iterator for Matches<'_> {
     }
 }
 
-fn whole(found: &Found) -> Span {
+fn whole(found: &RegexMatch) -> Span {
     found[0].expect("a match has a whole")
 }
 
 /// The groups of a match, or the whole if there are none.
-fn captured<'a>(text: &'a str, found: &Found) -> Vec<Option<Cow<'a, str>>> {
+fn captured<'a>(text: &'a str, found: &RegexMatch) -> Vec<Option<Cow<'a, str>>> {
     let kept = if found.len() > 1 { &found[1..] } else { &found[..] };
     kept.iter()
         .map(|span| span.map(|(start, end)| Cow::Borrowed(&text[start..end])))
@@ -191,35 +191,41 @@ fn byte_of(text: &str, letter: usize) -> Option<usize> {
         .nth(letter - 1)
 }
 
-fn like<'a>(row: &Row<'a>) -> Made<'a> {
+fn like<'a>(row: &Row<'a>) -> RowResult<'a> {
     let flags = Flags::once(row.text_if(2).unwrap_or(""), "regexp_like", None)?;
-    Ok(Value::Bool(compiled(row.text(1), flags)?.is_match(row.text(0))))
+    Ok(OverloadValue::Bool(compiled(row.text(1), flags)?.is_match(row.text(0))))
 }
 
-fn first<'a>(row: &Row<'a>) -> Made<'a> {
+fn first<'a>(row: &Row<'a>) -> RowResult<'a> {
     let flags = Flags::once(row.text_if(2).unwrap_or(""), "regexp_match", Some("regexp_matches"))?;
     let found = compiled(row.text(1), flags)?.find(row.text(0), 0);
-    Ok(found.map_or(Value::Null, |found| Value::Texts(captured(row.text(0), &found))))
+    Ok(found.map_or(OverloadValue::Null, |found| {
+        OverloadValue::Texts(captured(row.text(0), &found))
+    }))
 }
 
-fn matches<'a>(row: &Row<'a>) -> Made<'a> {
+fn matches<'a>(row: &Row<'a>) -> RowResult<'a> {
     let flags = Flags::parse(row.text_if(2).unwrap_or(""))?;
     let global = flags.global;
     let program = compiled(row.text(1), Flags { global: false, ..flags })?;
     let text = row.text(0);
     let most = if global { usize::MAX } else { 1 };
     let found = Matches::new(&program, text, 0).take(most);
-    Ok(Value::TextLists(found.map(|found| captured(text, &found)).collect()))
+    Ok(OverloadValue::TextLists(
+        found.map(|found| captured(text, &found)).collect(),
+    ))
 }
 
-fn count<'a>(row: &Row<'a>) -> Made<'a> {
+fn count<'a>(row: &Row<'a>) -> RowResult<'a> {
     let start = counted(row, 2, "start")?;
     let flags = Flags::once(row.text_if(3).unwrap_or(""), "regexp_count", None)?;
     let program = compiled(row.text(1), flags)?;
     let Some(from) = byte_of(row.text(0), start) else {
-        return Ok(Value::Int(0));
+        return Ok(OverloadValue::Int(0));
     };
-    Ok(Value::Int(Matches::new(&program, row.text(0), from).count() as i64))
+    Ok(OverloadValue::Int(
+        Matches::new(&program, row.text(0), from).count() as i64
+    ))
 }
 
 /// The n-th match from a letter on, and the span of a group of it, 0 for the whole.
@@ -235,7 +241,7 @@ fn nth(row: &Row, start: usize, n: usize, flags: Flags, group: usize) -> Result<
     Ok(found.and_then(|found| found[group]))
 }
 
-fn place<'a>(row: &Row<'a>) -> Made<'a> {
+fn place<'a>(row: &Row<'a>) -> RowResult<'a> {
     let start = counted(row, 2, "start")?;
     let n = counted(row, 3, "n")?;
     let after = match row.int_or(4, 0) {
@@ -249,13 +255,13 @@ fn place<'a>(row: &Row<'a>) -> Made<'a> {
     };
     let flags = Flags::once(row.text_if(5).unwrap_or(""), "regexp_instr", None)?;
     let found = nth(row, start, n, flags, group)?;
-    Ok(Value::Int(found.map_or(0, |(start, end)| {
+    Ok(OverloadValue::Int(found.map_or(0, |(start, end)| {
         let at = if after { end } else { start };
         row.text(0)[..at].chars().count() as i64 + 1
     })))
 }
 
-fn piece<'a>(row: &Row<'a>) -> Made<'a> {
+fn piece<'a>(row: &Row<'a>) -> RowResult<'a> {
     let start = counted(row, 2, "start")?;
     let n = counted(row, 3, "n")?;
     let group = match row.int_or(5, 0) {
@@ -264,11 +270,11 @@ fn piece<'a>(row: &Row<'a>) -> Made<'a> {
     };
     let flags = Flags::once(row.text_if(4).unwrap_or(""), "regexp_substr", None)?;
     let found = nth(row, start, n, flags, group)?;
-    Ok(found.map_or(Value::Null, |(start, end)| row.text(0)[start..end].into()))
+    Ok(found.map_or(OverloadValue::Null, |(start, end)| row.text(0)[start..end].into()))
 }
 
 /// Between matches. Empty ones at the ends of the text or right after another do not count.
-fn split<'a>(row: &Row<'a>, function: &str) -> Made<'a> {
+fn split<'a>(row: &Row<'a>, function: &str) -> RowResult<'a> {
     let flags = Flags::once(row.text_if(2).unwrap_or(""), function, None)?;
     let program = compiled(row.text(1), flags)?;
     let text = row.text(0);
@@ -282,13 +288,13 @@ fn split<'a>(row: &Row<'a>, function: &str) -> Made<'a> {
         }
     }
     pieces.push(Some(Cow::Borrowed(&text[from..])));
-    Ok(Value::Texts(pieces))
+    Ok(OverloadValue::Texts(pieces))
 }
 
 /// `substring(text from pattern)`: the first group, or the whole if there is none.
-fn inner<'a>(text: &'a str, pattern: &str) -> Made<'a> {
+fn inner<'a>(text: &'a str, pattern: &str) -> RowResult<'a> {
     let program = compiled(pattern, Flags::default())?;
     let found = program.find(text, 0);
     let span = found.and_then(|found| if found.len() > 1 { found[1] } else { found[0] });
-    Ok(span.map_or(Value::Null, |(start, end)| text[start..end].into()))
+    Ok(span.map_or(OverloadValue::Null, |(start, end)| text[start..end].into()))
 }

@@ -45,7 +45,7 @@ struct Ends {
 pub type Span = (usize, usize);
 
 /// A match: the whole, then each group that took part.
-pub type Found = Vec<Option<Span>>;
+pub type RegexMatch = Vec<Option<Span>>;
 
 fn of_compiler(error: regex::Error) -> SqlError {
     match error {
@@ -108,7 +108,7 @@ impl Program {
     }
 
     /// The first match that begins at `from`, bytes, or later.
-    pub fn find(&self, text: &str, from: usize) -> Option<Found> {
+    pub fn find(&self, text: &str, from: usize) -> Option<RegexMatch> {
         if from > text.len() {
             return None;
         }
@@ -133,7 +133,7 @@ impl Program {
     }
 }
 
-fn spans(found: &regex::Captures) -> Found {
+fn spans(found: &regex::Captures) -> RegexMatch {
     found
         .iter()
         .map(|group| group.map(|group| (group.start(), group.end())))

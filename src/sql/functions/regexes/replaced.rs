@@ -1,11 +1,11 @@
 //! `regexp_replace`.
 
-use super::program::{Found, compiled};
+use super::program::{RegexMatch, compiled};
 use super::{Flags, Matches, byte_of, counted, invalid, refused, whole};
-use crate::sql::functions::overload::{Made, Row};
+use crate::sql::functions::overload::{Row, RowResult};
 
 /// `regexp_replace(text, pattern, replacement[, flags])`
-pub fn plain<'a>(row: &Row<'a>) -> Made<'a> {
+pub fn plain<'a>(row: &Row<'a>) -> RowResult<'a> {
     let options = row.text_if(3).unwrap_or("");
     if let Some(first) = options.chars().next().filter(char::is_ascii_digit) {
         return Err(invalid(format!("invalid regular expression option: \"{first}\"")).hint(
@@ -17,7 +17,7 @@ pub fn plain<'a>(row: &Row<'a>) -> Made<'a> {
 }
 
 /// `regexp_replace(text, pattern, replacement, start[, n[, flags]])`: all of them if n is 0.
-pub fn extended<'a>(row: &Row<'a>) -> Made<'a> {
+pub fn extended<'a>(row: &Row<'a>) -> RowResult<'a> {
     let start = counted(row, 3, "start")?;
     let n = match row.int_or(4, 1) {
         n @ 0.. => n as usize,
@@ -31,7 +31,7 @@ pub fn extended<'a>(row: &Row<'a>) -> Made<'a> {
     }
 }
 
-fn replace<'a>(row: &Row<'a>, flags: Flags, from: usize, n: usize) -> Made<'a> {
+fn replace<'a>(row: &Row<'a>, flags: Flags, from: usize, n: usize) -> RowResult<'a> {
     let (text, replacement) = (row.text(0), row.text(2));
     let program = compiled(row.text(1), Flags { global: false, ..flags })?;
     let mut made = String::new();
@@ -56,7 +56,7 @@ fn replace<'a>(row: &Row<'a>, flags: Flags, from: usize, n: usize) -> Made<'a> {
 }
 
 /// The replacement, with `\1` to `\9` and `\&` in it.
-fn put(replacement: &str, text: &str, found: &Found, made: &mut String) {
+fn put(replacement: &str, text: &str, found: &RegexMatch, made: &mut String) {
     let mut rest = replacement;
     while let Some(at) = rest.find('\\') {
         made.push_str(&rest[..at]);

@@ -2,10 +2,10 @@
 
 use hashbrown::HashMap;
 
-use crate::sql::functions::overload::{Made, Row};
+use crate::sql::functions::overload::{Row, RowResult};
 
 /// `translate(text, from, to)`: letters of `from` that have no counterpart go.
-pub fn translate<'a>(row: &Row<'a>) -> Made<'a> {
+pub fn translate<'a>(row: &Row<'a>) -> RowResult<'a> {
     let mut exchange: HashMap<char, Option<char>> = HashMap::new();
     let mut to = row.text(2).chars();
     for letter in row.text(1).chars() {
@@ -20,7 +20,7 @@ pub fn translate<'a>(row: &Row<'a>) -> Made<'a> {
 }
 
 /// `replace(text, from, to)`: nothing is not found anywhere.
-pub fn replace<'a>(row: &Row<'a>) -> Made<'a> {
+pub fn replace<'a>(row: &Row<'a>) -> RowResult<'a> {
     let (text, from) = (row.text(0), row.text(1));
     if from.is_empty() || !text.contains(from) {
         return Ok(text.into());

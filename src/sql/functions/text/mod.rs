@@ -3,7 +3,7 @@
 //! One rule: positions and lengths count letters, from 1. Not here: `trims.rs`, regular expressions (`regexes`), bytes
 //! (`bytes`), what takes arguments of any type (`variadic.rs`).
 
-use super::overload::{Kind, Overload, Value};
+use super::overload::{Overload, OverloadType, OverloadValue};
 use crate::error::{SqlError, SqlState, state};
 
 mod letters;
@@ -12,7 +12,7 @@ mod slices;
 mod splits;
 mod unicode;
 
-use Kind::{Bool, Int4, Int8, Text, Texts};
+use OverloadType::{Bool, Int4, Int8, Text, Texts};
 
 pub use quoting::similar;
 pub use slices::{bounds, cut};
@@ -54,7 +54,9 @@ pub const TABLE: &[Overload] = &[
     Overload::new("replace", &[Text, Text, Text], Text, letters::replace),
     Overload::new("initcap", &[Text], Text, |row| Ok(letters::initcap(row.text(0)).into())),
     Overload::new("ascii", &[Text], Int4, |row| {
-        Ok(Value::Int(row.text(0).chars().next().map_or(0, |letter| letter as i64)))
+        Ok(OverloadValue::Int(
+            row.text(0).chars().next().map_or(0, |letter| letter as i64),
+        ))
     }),
     Overload::new("to_hex", &[Int4], Text, |row| {
         Ok(format!("{:x}", row.int(0) as i32).into())
@@ -68,7 +70,7 @@ pub const TABLE: &[Overload] = &[
     }),
     Overload::of_nulls("similar_escape", &[Text, Text], Text, |row| match row.text_if(0) {
         Some(pattern) => Ok(quoting::similar(pattern, Some(row.text_if(1).unwrap_or("\\")))?.into()),
-        None => Ok(Value::Null),
+        None => Ok(OverloadValue::Null),
     }),
     Overload::new("similar_to_escape", &[Text], Text, |row| {
         Ok(quoting::similar(row.text(0), None)?.into())

@@ -3,7 +3,7 @@
 use super::invalid;
 use crate::catalog::quote_ident;
 use crate::error::{SqlError, SqlState};
-use crate::sql::functions::overload::Made;
+use crate::sql::functions::overload::RowResult;
 
 const ESCAPE_SEQUENCE: SqlState = SqlState("22025");
 
@@ -22,7 +22,7 @@ fn escape_of(escape: &str) -> Result<Option<char>, SqlError> {
 }
 
 /// A pattern of LIKE with `\` for its escape character.
-pub fn like_escape<'a>(pattern: &'a str, escape: &str) -> Made<'a> {
+pub fn like_escape<'a>(pattern: &'a str, escape: &str) -> RowResult<'a> {
     let escape = escape_of(escape)?;
     if escape == Some('\\') {
         return Ok(pattern.into());

@@ -3,7 +3,7 @@
 use super::SUBSTRING;
 use crate::error::SqlError;
 use crate::sql::error::out_of_range;
-use crate::sql::functions::overload::{Made, Row};
+use crate::sql::functions::overload::{Row, RowResult};
 
 /// The byte at which a letter begins, counted from 0; the end of the text if it has fewer.
 pub fn byte_of(text: &str, letter: usize) -> usize {
@@ -59,7 +59,7 @@ fn slice(text: &str, range: std::ops::Range<usize>) -> &str {
 }
 
 /// `substring(text, from[, count])`
-pub fn substring<'a>(row: &Row<'a>) -> Made<'a> {
+pub fn substring<'a>(row: &Row<'a>) -> RowResult<'a> {
     let count = (row.len() > 2).then(|| row.int(2));
     Ok(slice(row.text(0), bounds(row.int(1), count)?).into())
 }
@@ -74,7 +74,7 @@ pub fn cut(from: i64, count: i64) -> Result<(usize, usize), SqlError> {
 }
 
 /// `overlay(text, inner, from[, count])`
-pub fn overlay<'a>(row: &Row<'a>) -> Made<'a> {
+pub fn overlay<'a>(row: &Row<'a>) -> RowResult<'a> {
     let (text, inner) = (row.text(0), row.text(1));
     let (before, after) = cut(row.int(2), row.int_or(3, length(inner) as i64))?;
     let (before, after) = (&text[..byte_of(text, before)], &text[byte_of(text, after)..]);
@@ -82,7 +82,7 @@ pub fn overlay<'a>(row: &Row<'a>) -> Made<'a> {
 }
 
 /// `lpad`, `rpad`
-pub fn pad<'a>(row: &Row<'a>, before: bool) -> Made<'a> {
+pub fn pad<'a>(row: &Row<'a>, before: bool) -> RowResult<'a> {
     let (text, wanted) = (row.text(0), row.int(1).max(0) as usize);
     let fill = row.text_if(2).unwrap_or(" ");
     let has = length(text);

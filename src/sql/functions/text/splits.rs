@@ -4,10 +4,10 @@ use std::borrow::Cow;
 
 use super::invalid;
 use crate::error::SqlError;
-use crate::sql::functions::overload::{Made, Row, Value};
+use crate::sql::functions::overload::{OverloadValue, Row, RowResult};
 
 /// `split_part(text, delimiter, field)`; from the end if the field is negative.
-pub fn part<'a>(row: &Row<'a>) -> Made<'a> {
+pub fn part<'a>(row: &Row<'a>) -> RowResult<'a> {
     let (text, delimiter, field) = (row.text(0), row.text(1), row.int(2));
     if field == 0 {
         return Err(invalid("field position must not be zero"));
@@ -27,13 +27,13 @@ pub fn part<'a>(row: &Row<'a>) -> Made<'a> {
 }
 
 /// `string_to_array(text, delimiter[, null])`: letters apart without a delimiter, one element if it is empty.
-pub fn array<'a>(row: &Row<'a>) -> Made<'a> {
+pub fn array<'a>(row: &Row<'a>) -> RowResult<'a> {
     let Some(text) = row.text_if(0) else {
-        return Ok(Value::Null);
+        return Ok(OverloadValue::Null);
     };
     let null = row.text_if(2);
     let item = |piece: &'a str| (Some(piece) != null).then_some(Cow::Borrowed(piece));
-    Ok(Value::Texts(match row.text_if(1) {
+    Ok(OverloadValue::Texts(match row.text_if(1) {
         _ if text.is_empty() => Vec::new(),
         None => text
             .char_indices()
@@ -45,7 +45,7 @@ pub fn array<'a>(row: &Row<'a>) -> Made<'a> {
 }
 
 /// `parse_ident(name[, strict])`
-pub fn identifier<'a>(row: &Row<'a>) -> Made<'a> {
+pub fn identifier<'a>(row: &Row<'a>) -> RowResult<'a> {
     let text = row.text(0);
     let strict = row.len() < 2 || row.bool(1);
     let refused = |detail: &str| -> SqlError {
@@ -101,7 +101,7 @@ pub fn identifier<'a>(row: &Row<'a>) -> Made<'a> {
                 after_dot = true;
                 rest = after.trim_start_matches(blank);
             }
-            None if rest.is_empty() || !strict => return Ok(Value::Texts(parts)),
+            None if rest.is_empty() || !strict => return Ok(OverloadValue::Texts(parts)),
             None => return Err(refused("")),
         }
     }

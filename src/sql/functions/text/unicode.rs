@@ -4,7 +4,7 @@ use unicode_normalization::UnicodeNormalization;
 
 use super::invalid;
 use crate::error::{SqlError, state};
-use crate::sql::functions::overload::{Made, Row, Value};
+use crate::sql::functions::overload::{OverloadValue, Row, RowResult};
 
 /// `unistr(text)`: `\XXXX`, `\+XXXXXX`, `\uXXXX`, `\UXXXXXXXX`, `\\`.
 pub fn unescaped(text: &str) -> Result<String, SqlError> {
@@ -83,11 +83,11 @@ fn normal(text: &str, form: &str) -> String {
 }
 
 /// `normalize(text[, form])`
-pub fn normalize<'a>(row: &Row<'a>) -> Made<'a> {
+pub fn normalize<'a>(row: &Row<'a>) -> RowResult<'a> {
     Ok(normal(row.text(0), &form(row)?).into())
 }
 
 /// `is_normalized(text[, form])`
-pub fn is_normalized<'a>(row: &Row<'a>) -> Made<'a> {
-    Ok(Value::Bool(normal(row.text(0), &form(row)?) == row.text(0)))
+pub fn is_normalized<'a>(row: &Row<'a>) -> RowResult<'a> {
+    Ok(OverloadValue::Bool(normal(row.text(0), &form(row)?) == row.text(0)))
 }

@@ -53,7 +53,7 @@ fn inserting_literals_is_the_same_both_ways() {
             lexer.next_statement().expect("it is lexed").expect("it is one").tokens
         };
         let short = insert::of_literals(&mut tokens());
-        let dialect = Bounded::new(1);
+        let dialect = BoundedDialect::new(1);
         let mut cursor = Cursor::new(text, &dialect, tokens(), None);
         let Statement::Insert(long) = statement(&mut cursor).expect("it parses") else {
             panic!("{text}: not an INSERT");

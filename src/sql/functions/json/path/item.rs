@@ -3,33 +3,33 @@
 use std::collections::HashMap;
 use std::rc::Rc;
 
-use crate::types::json::{Value, key_order, write_quoted};
+use crate::types::json::{JsonValue, key_order, write_quoted};
 
 /// A value whose parts can be held on their own.
 #[derive(Debug)]
-pub enum Item {
+pub enum JsonItem {
     Null,
     Bool(bool),
     Number(Rc<str>),
     Text(Rc<str>),
-    Array(Vec<Rc<Item>>),
+    Array(Vec<Rc<JsonItem>>),
     /// In JSONB's order.
-    Object(Vec<(Rc<str>, Rc<Item>)>),
+    Object(Vec<(Rc<str>, Rc<JsonItem>)>),
 }
 
-impl Item {
-    pub fn of_value(value: Value) -> Rc<Item> {
+impl JsonItem {
+    pub fn of_value(value: JsonValue) -> Rc<JsonItem> {
         Rc::new(match value {
-            Value::Null => Item::Null,
-            Value::Bool(value) => Item::Bool(value),
-            Value::Number(digits) => Item::Number(digits.into()),
-            Value::Text(text) => Item::Text(text.into()),
-            Value::Array(items) => Item::Array(items.into_iter().map(Item::of_value).collect()),
-            Value::Object(members) => {
+            JsonValue::Null => JsonItem::Null,
+            JsonValue::Bool(value) => JsonItem::Bool(value),
+            JsonValue::Number(digits) => JsonItem::Number(digits.into()),
+            JsonValue::Text(text) => JsonItem::Text(text.into()),
+            JsonValue::Array(items) => JsonItem::Array(items.into_iter().map(JsonItem::of_value).collect()),
+            JsonValue::Object(members) => {
                 let members = members.into_iter();
-                Item::Object(
+                JsonItem::Object(
                     members
-                        .map(|(key, value)| (key.into(), Item::of_value(value)))
+                        .map(|(key, value)| (key.into(), JsonItem::of_value(value)))
                         .collect(),
                 )
             }
@@ -39,22 +39,22 @@ impl Item {
     /// As `.type()` names it.
     pub fn type_name(&self) -> &'static str {
         match self {
-            Item::Null => "null",
-            Item::Bool(_) => "boolean",
-            Item::Number(_) => "number",
-            Item::Text(_) => "string",
-            Item::Array(_) => "array",
-            Item::Object(_) => "object",
+            JsonItem::Null => "null",
+            JsonItem::Bool(_) => "boolean",
+            JsonItem::Number(_) => "number",
+            JsonItem::Text(_) => "string",
+            JsonItem::Array(_) => "array",
+            JsonItem::Object(_) => "object",
         }
     }
 
     pub fn is_scalar(&self) -> bool {
-        !matches!(self, Item::Array(_) | Item::Object(_))
+        !matches!(self, JsonItem::Array(_) | JsonItem::Object(_))
     }
 
-    pub fn member(&self, key: &str) -> Option<&Rc<Item>> {
+    pub fn member(&self, key: &str) -> Option<&Rc<JsonItem>> {
         match self {
-            Item::Object(members) => {
+            JsonItem::Object(members) => {
                 let at = members.binary_search_by(|(found, _)| key_order(found, key)).ok()?;
                 Some(&members[at].1)
             }
@@ -63,10 +63,10 @@ impl Item {
     }
 
     /// Elements of an array, values of an object.
-    pub fn children(&self) -> Box<dyn Iterator<Item = &Rc<Item>> + '_> {
+    pub fn children(&self) -> Box<dyn Iterator<Item = &Rc<JsonItem>> + '_> {
         match self {
-            Item::Array(items) => Box::new(items.iter()),
-            Item::Object(members) => Box::new(members.iter().map(|(_, value)| value)),
+            JsonItem::Array(items) => Box::new(items.iter()),
+            JsonItem::Object(members) => Box::new(members.iter().map(|(_, value)| value)),
             _ => Box::new(std::iter::empty()),
         }
     }
@@ -74,11 +74,11 @@ impl Item {
     /// Appends JSONB's spelling.
     pub fn write(&self, out: &mut String) {
         match self {
-            Item::Null => out.push_str("null"),
-            Item::Bool(value) => out.push_str(if *value { "true" } else { "false" }),
-            Item::Number(digits) => out.push_str(digits),
-            Item::Text(text) => write_quoted(text, out),
-            Item::Array(items) => {
+            JsonItem::Null => out.push_str("null"),
+            JsonItem::Bool(value) => out.push_str(if *value { "true" } else { "false" }),
+            JsonItem::Number(digits) => out.push_str(digits),
+            JsonItem::Text(text) => write_quoted(text, out),
+            JsonItem::Array(items) => {
                 out.push('[');
                 for (at, item) in items.iter().enumerate() {
                     if at > 0 {
@@ -88,7 +88,7 @@ impl Item {
                 }
                 out.push(']');
             }
-            Item::Object(members) => {
+            JsonItem::Object(members) => {
                 out.push('{');
                 for (at, (key, value)) in members.iter().enumerate() {
                     if at > 0 {
@@ -110,33 +110,33 @@ impl Item {
 /// header 4 | entry 4, for each element, key and value | keys, values: texts as they are; numbers and nested on 4 bytes
 /// ```
 #[derive(Debug)]
-pub struct Offsets(HashMap<*const Item, u64>);
+pub struct Offsets(HashMap<*const JsonItem, u64>);
 
 impl Offsets {
-    pub fn of(root: &Item) -> Offsets {
+    pub fn of(root: &JsonItem) -> Offsets {
         let mut offsets = Offsets(HashMap::new());
         offsets.add(root, 0);
         offsets
     }
 
-    pub fn find(&self, item: &Rc<Item>) -> u64 {
+    pub fn find(&self, item: &Rc<JsonItem>) -> u64 {
         self.0.get(&Rc::as_ptr(item)).copied().unwrap_or(0)
     }
 
     /// Where the value ends that would begin at `at`.
-    fn add(&mut self, item: &Item, at: u64) -> u64 {
+    fn add(&mut self, item: &JsonItem, at: u64) -> u64 {
         const ENTRY: u64 = 4;
         let aligned = at.next_multiple_of(4);
         match item {
-            Item::Null | Item::Bool(_) => at,
-            Item::Text(text) => at + text.len() as u64,
-            Item::Number(digits) => aligned + numeric_bytes(digits),
-            Item::Array(items) => {
+            JsonItem::Null | JsonItem::Bool(_) => at,
+            JsonItem::Text(text) => at + text.len() as u64,
+            JsonItem::Number(digits) => aligned + numeric_bytes(digits),
+            JsonItem::Array(items) => {
                 self.0.insert(item, aligned);
                 let first = aligned + ENTRY + ENTRY * items.len() as u64;
                 items.iter().fold(first, |at, item| self.add(item, at))
             }
-            Item::Object(members) => {
+            JsonItem::Object(members) => {
                 self.0.insert(item, aligned);
                 let keys: u64 = members.iter().map(|(key, _)| key.len() as u64).sum();
                 let first = aligned + ENTRY + 2 * ENTRY * members.len() as u64 + keys;

@@ -9,7 +9,7 @@ use crate::types::json::number;
 const UNTRANSLATABLE_CHARACTER: SqlState = SqlState("22P05");
 
 #[derive(Clone, PartialEq, Debug)]
-pub enum Token {
+pub enum PathToken {
     /// A name or a keyword.
     Name(String),
     Text(String),
@@ -24,7 +24,7 @@ pub enum Token {
 /// A token, and what an error at it names; empty: the end.
 #[derive(Clone, Debug)]
 pub struct Lexeme {
-    pub token: Token,
+    pub token: PathToken,
     pub near: String,
 }
 
@@ -51,13 +51,13 @@ fn is_other(c: char) -> bool {
     !is_blank(c) && !"?%$.[]{}()|&!=<>@#,*:-+/\\\"".contains(c)
 }
 
-pub struct Lexer<'a> {
+pub struct PathLexer<'a> {
     rest: &'a str,
 }
 
-impl<'a> Lexer<'a> {
-    pub fn new(text: &'a str) -> Lexer<'a> {
-        Lexer { rest: text }
+impl<'a> PathLexer<'a> {
+    pub fn new(text: &'a str) -> PathLexer<'a> {
+        PathLexer { rest: text }
     }
 
     fn take(&mut self, bytes: usize) -> &'a str {
@@ -99,7 +99,7 @@ impl<'a> Lexer<'a> {
             }))
         };
         let Some(first) = start.chars().next() else {
-            return lexeme(Token::End, "");
+            return lexeme(PathToken::End, "");
         };
         let is_number =
             first.is_ascii_digit() || (first == '.' && start[1..].starts_with(|c: char| c.is_ascii_digit()));
@@ -110,17 +110,17 @@ impl<'a> Lexer<'a> {
             '"' => {
                 self.take(1);
                 let text = self.quoted()?;
-                lexeme(Token::Text(text), "\"")
+                lexeme(PathToken::Text(text), "\"")
             }
             '$' if start[1..].starts_with('"') => {
                 self.take(2);
                 let text = self.quoted()?;
-                lexeme(Token::Variable(text), "\"")
+                lexeme(PathToken::Variable(text), "\"")
             }
             '$' if start[1..].starts_with(is_other) => {
                 self.take(1);
                 let name = self.take(self.count(is_other));
-                lexeme(Token::Variable(name.to_string()), &start[..1 + name.len()])
+                lexeme(PathToken::Variable(name.to_string()), &start[..1 + name.len()])
             }
             c if is_other(c) || c == '\\' => {
                 let mut name = String::new();
@@ -136,13 +136,13 @@ impl<'a> Lexer<'a> {
                 if self.rest.starts_with("/*") {
                     return Ok(None);
                 }
-                lexeme(Token::Name(name), &self.rest[..self.count(is_blank)])
+                lexeme(PathToken::Name(name), &self.rest[..self.count(is_blank)])
             }
             _ => {
                 let sign = SIGNS.iter().find(|sign| start.starts_with(**sign));
                 let sign = sign.expect("all that is left is a sign");
                 self.take(sign.len());
-                lexeme(Token::Sign(sign), sign)
+                lexeme(PathToken::Sign(sign), sign)
             }
         }
     }
@@ -183,7 +183,7 @@ impl<'a> Lexer<'a> {
         }
         let text = self.take(length);
         Ok(Some(Lexeme {
-            token: Token::Number(number(text)?, is_whole),
+            token: PathToken::Number(number(text)?, is_whole),
             near: text.to_string(),
         }))
     }

@@ -2,9 +2,9 @@
 
 use std::rc::Rc;
 
-use super::item::Item;
-use super::run::{ARRAY_NOT_FOUND, Base, Found, OBJECT_NOT_FOUND, Result, Run, again, missing, of_number};
-use super::tree::{Method, Step};
+use super::item::JsonItem;
+use super::run::{ARRAY_NOT_FOUND, Base, FoundItems, OBJECT_NOT_FOUND, PathResult, PathRun, again, missing, of_number};
+use super::tree::{Method, PathStep};
 use crate::error::SqlState;
 use crate::types::decimal::Decimal;
 use crate::types::float::parse_f64;
@@ -12,14 +12,20 @@ use crate::types::json::number;
 
 const NON_NUMERIC: SqlState = SqlState("22036");
 
-impl Run<'_> {
-    pub fn method(&self, method: Method, rest: &[Step], item: &Rc<Item>, found: Found) -> Result<bool> {
+impl PathRun<'_> {
+    pub fn method(
+        &self,
+        method: Method,
+        rest: &[PathStep],
+        item: &Rc<JsonItem>,
+        found: FoundItems,
+    ) -> PathResult<bool> {
         let name = method.name();
         match method {
-            Method::Type => self.next(rest, &Rc::new(Item::Text(item.type_name().into())), found),
+            Method::Type => self.next(rest, &Rc::new(JsonItem::Text(item.type_name().into())), found),
             Method::Size => {
                 let size = match &**item {
-                    Item::Array(items) => items.len(),
+                    JsonItem::Array(items) => items.len(),
                     _ if self.lax => 1,
                     _ if self.forgiving.get() => return Ok(false),
                     _ => {
@@ -34,7 +40,7 @@ impl Run<'_> {
                 self.next(rest, &made, found)
             }
             Method::Ceiling | Method::Floor | Method::Abs => {
-                let Item::Number(digits) = &**item else {
+                let JsonItem::Number(digits) = &**item else {
                     let message = format!("jsonpath item method .{name}() can only be applied to a numeric value");
                     return missing(NON_NUMERIC, message);
                 };
@@ -51,17 +57,17 @@ impl Run<'_> {
     }
 
     /// An object of its own for each member.
-    fn key_value(&self, rest: &[Step], item: &Rc<Item>, mut found: Found) -> Result<bool> {
-        let Item::Object(members) = &**item else {
+    fn key_value(&self, rest: &[PathStep], item: &Rc<JsonItem>, mut found: FoundItems) -> PathResult<bool> {
+        let JsonItem::Object(members) = &**item else {
             let message = "jsonpath item method .keyvalue() can only be applied to an object";
             return missing(OBJECT_NOT_FOUND, message);
         };
         let id = of_number(self.base.borrow().id_of(item).to_string());
         let mut any = false;
         for (key, value) in members {
-            let made = Rc::new(Item::Object(vec![
+            let made = Rc::new(JsonItem::Object(vec![
                 ("id".into(), id.clone()),
-                ("key".into(), Rc::new(Item::Text(key.clone()))),
+                ("key".into(), Rc::new(JsonItem::Text(key.clone()))),
                 ("value".into(), value.clone()),
             ]));
             let base = Base::new(&made, self.last_id.get());
@@ -76,16 +82,16 @@ impl Run<'_> {
 }
 
 /// `.double()`: a number that DOUBLE PRECISION can hold, or a text of one.
-fn double(item: &Rc<Item>) -> Result<Rc<Item>> {
+fn double(item: &Rc<JsonItem>) -> PathResult<Rc<JsonItem>> {
     match &**item {
-        Item::Number(digits) => match digits.parse::<f64>() {
+        JsonItem::Number(digits) => match digits.parse::<f64>() {
             Ok(value) if value.is_finite() => Ok(item.clone()),
             _ => missing(
                 NON_NUMERIC,
                 "numeric argument of jsonpath item method .double() is out of range for type double precision",
             ),
         },
-        Item::Text(text) => match parse_f64(text) {
+        JsonItem::Text(text) => match parse_f64(text) {
             Ok(value) if value.is_finite() => {
                 // The digits that surely are those of the value, without zeros behind them.
                 let written = format!("{value:.14e}");

@@ -16,8 +16,8 @@ use std::rc::Rc;
 
 use arrow::array::ArrayRef;
 
-use self::item::Item;
-use self::run::{Failure, Run, SINGLETON_REQUIRED};
+use self::item::JsonItem;
+use self::run::{PathFailure, PathRun, SINGLETON_REQUIRED};
 use self::tree::Path;
 use super::{JsonCall, JsonReturns, JsonSpec, Takes, invalid, spec};
 use crate::error::SqlError;
@@ -45,7 +45,7 @@ pub(super) const SPECS: &[JsonSpec] = &[
 #[derive(Default)]
 struct KnownRow {
     path: Option<(String, Path)>,
-    variables: Option<(String, Rc<Item>)>,
+    variables: Option<(String, Rc<JsonItem>)>,
 }
 
 impl KnownRow {
@@ -54,7 +54,7 @@ impl KnownRow {
         &mut self,
         call: &JsonCall,
         row: usize,
-        work: impl FnOnce(&Run) -> Result<T, Failure>,
+        work: impl FnOnce(&PathRun) -> Result<T, PathFailure>,
     ) -> Result<Option<T>, SqlError> {
         let text = call.text(1, row);
         if self.path.as_ref().is_none_or(|(known, _)| known != text) {
@@ -63,21 +63,21 @@ impl KnownRow {
         if call.columns.len() > 2 {
             let text = call.text(2, row);
             if self.variables.as_ref().is_none_or(|(known, _)| known != text) {
-                let variables = Item::of_value(read(text)?);
-                if !matches!(*variables, Item::Object(_)) {
+                let variables = JsonItem::of_value(read(text)?);
+                if !matches!(*variables, JsonItem::Object(_)) {
                     return Err(invalid("\"vars\" argument is not an object")
                         .detail("Jsonpath parameters should be encoded as key-value pairs of \"vars\" object."));
                 }
                 self.variables = Some((text.to_string(), variables));
             }
         }
-        let document = Item::of_value(read(call.text(0, row))?);
+        let document = JsonItem::of_value(read(call.text(0, row))?);
         let (_, path) = self.path.as_ref().expect("it was just read");
         let variables = self.variables.as_ref().map(|(_, variables)| variables);
-        match work(&Run::new(path, &document, variables)) {
+        match work(&PathRun::new(path, &document, variables)) {
             Ok(made) => Ok(Some(made)),
-            Err(Failure::Missing(_)) if is_silent(call, row) => Ok(None),
-            Err(Failure::Missing(error) | Failure::Fatal(error)) => Err(error),
+            Err(PathFailure::Missing(_)) if is_silent(call, row) => Ok(None),
+            Err(PathFailure::Missing(error) | PathFailure::Fatal(error)) => Err(error),
         }
     }
 }
@@ -99,9 +99,9 @@ fn matches(call: &JsonCall) -> Result<ArrayRef, SqlError> {
             return Ok(None);
         };
         match found.as_slice() {
-            [only] if matches!(**only, Item::Null) => return Ok(None),
+            [only] if matches!(**only, JsonItem::Null) => return Ok(None),
             [only] => {
-                if let Item::Bool(truth) = **only {
+                if let JsonItem::Bool(truth) = **only {
                     return Ok(Some(truth));
                 }
             }

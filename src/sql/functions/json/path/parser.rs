@@ -6,25 +6,25 @@ use std::rc::Rc;
 
 use ::regex::Regex;
 
-use super::item::Item;
-use super::lexer::{Lexeme, Lexer, Token, error_near};
-use super::tree::{Arithmetic, Comparison, Head, Node, Path, Predicate, Sign};
+use super::item::JsonItem;
+use super::lexer::{Lexeme, PathLexer, PathToken, error_near};
+use super::tree::{Comparison, Head, Path, PathArithmetic, PathNode, Predicate, Sign};
 use crate::depth::{DEPTH_MAX, too_deep};
 use crate::error::{SqlError, state};
 use crate::sql::functions::growth::regex;
 
 /// What parentheses hold: either can come first.
 pub enum Either {
-    Node(Node),
+    Node(PathNode),
     /// With its depth.
     Predicate(Predicate, usize),
 }
 
 impl Path {
     pub fn parse(text: &str) -> Result<Path, SqlError> {
-        let mut lexer = Lexer::new(text);
+        let mut lexer = PathLexer::new(text);
         let next = lexer.next()?;
-        if next.token == Token::End {
+        if next.token == PathToken::End {
             return Err(SqlError::new(
                 state::INVALID_TEXT_REPRESENTATION,
                 format!("invalid input syntax for type jsonpath: \"{text}\""),
@@ -54,7 +54,7 @@ impl Path {
             Either::Predicate(predicate, depth) => of_predicate(predicate, depth),
         };
         match parser.next.token {
-            Token::End => match parser.misplaced {
+            PathToken::End => match parser.misplaced {
                 Some(message) => Err(SqlError::new(state::SYNTAX_ERROR, message)),
                 None => Ok(Path { strict, root }),
             },
@@ -63,12 +63,12 @@ impl Path {
     }
 }
 
-fn of_predicate(predicate: Predicate, depth: usize) -> Node {
-    Node::new(Head::Predicate(Box::new(predicate)), depth + 1)
+fn of_predicate(predicate: Predicate, depth: usize) -> PathNode {
+    PathNode::new(Head::Predicate(Box::new(predicate)), depth + 1)
 }
 
 pub struct Parser<'a> {
-    lexer: Lexer<'a>,
+    lexer: PathLexer<'a>,
     pub next: Lexeme,
     pub depth: usize,
     /// Filters and subscripts that are open.
@@ -89,7 +89,7 @@ impl Parser<'_> {
     }
 
     pub fn is_sign(&self, sign: &str) -> bool {
-        matches!(self.next.token, Token::Sign(next) if next == sign)
+        matches!(self.next.token, PathToken::Sign(next) if next == sign)
     }
 
     pub fn takes(&mut self, sign: &str) -> Result<bool, SqlError> {
@@ -109,7 +109,7 @@ impl Parser<'_> {
 
     /// The next name, if it is a keyword: in any case, but for the three that are JSON's.
     pub fn keyword(&self) -> Option<String> {
-        let Token::Name(name) = &self.next.token else {
+        let PathToken::Name(name) = &self.next.token else {
             return None;
         };
         let lower = name.to_ascii_lowercase();
@@ -132,7 +132,7 @@ impl Parser<'_> {
 
     fn expect_text(&mut self) -> Result<String, SqlError> {
         match &self.next.token {
-            Token::Text(text) => {
+            PathToken::Text(text) => {
                 let text = text.clone();
                 self.advance()?;
                 Ok(text)
@@ -184,7 +184,7 @@ impl Parser<'_> {
         }
     }
 
-    pub fn node_of(&self, either: Either) -> Result<Node, SqlError> {
+    pub fn node_of(&self, either: Either) -> Result<PathNode, SqlError> {
         match either {
             Either::Node(node) => Ok(node),
             Either::Predicate(..) => Err(self.unexpected()),
@@ -227,12 +227,12 @@ impl Parser<'_> {
             predicate => return Ok(predicate),
         };
         let comparison = match &self.next.token {
-            Token::Sign("==") => Comparison::Equal,
-            Token::Sign("!=" | "<>") => Comparison::NotEqual,
-            Token::Sign("<") => Comparison::Less,
-            Token::Sign("<=") => Comparison::LessOrEqual,
-            Token::Sign(">") => Comparison::Greater,
-            Token::Sign(">=") => Comparison::GreaterOrEqual,
+            PathToken::Sign("==") => Comparison::Equal,
+            PathToken::Sign("!=" | "<>") => Comparison::NotEqual,
+            PathToken::Sign("<") => Comparison::Less,
+            PathToken::Sign("<=") => Comparison::LessOrEqual,
+            PathToken::Sign(">") => Comparison::Greater,
+            PathToken::Sign(">=") => Comparison::GreaterOrEqual,
             _ => return self.match_of(left),
         };
         self.advance()?;
@@ -243,19 +243,19 @@ impl Parser<'_> {
     }
 
     /// `starts with` and `like_regex`, or the operand alone.
-    fn match_of(&mut self, left: Node) -> Result<Either, SqlError> {
+    fn match_of(&mut self, left: PathNode) -> Result<Either, SqlError> {
         let depth = left.depth + 1;
         if self.is_keyword("starts") {
             self.advance()?;
             self.expect_keyword("with")?;
             let head = match &self.next.token {
-                Token::Text(text) => Head::Literal(Rc::new(Item::Text(text.as_str().into()))),
-                Token::Variable(name) => Head::Variable(name.clone()),
+                PathToken::Text(text) => Head::Literal(Rc::new(JsonItem::Text(text.as_str().into()))),
+                PathToken::Variable(name) => Head::Variable(name.clone()),
                 _ => return Err(self.unexpected()),
             };
             self.advance()?;
             return Ok(Either::Predicate(
-                Predicate::StartsWith(left, Node::new(head, 0)),
+                Predicate::StartsWith(left, PathNode::new(head, 0)),
                 depth,
             ));
         }
@@ -281,8 +281,8 @@ impl Parser<'_> {
         let mut left = self.product()?;
         loop {
             let operator = match &self.next.token {
-                Token::Sign("+") => Arithmetic::Add,
-                Token::Sign("-") => Arithmetic::Subtract,
+                PathToken::Sign("+") => PathArithmetic::Add,
+                PathToken::Sign("-") => PathArithmetic::Subtract,
                 _ => return Ok(left),
             };
             let node = self.node_of(left)?;
@@ -296,9 +296,9 @@ impl Parser<'_> {
         let mut left = self.signed()?;
         loop {
             let operator = match &self.next.token {
-                Token::Sign("*") => Arithmetic::Multiply,
-                Token::Sign("/") => Arithmetic::Divide,
-                Token::Sign("%") => Arithmetic::Modulo,
+                PathToken::Sign("*") => PathArithmetic::Multiply,
+                PathToken::Sign("/") => PathArithmetic::Divide,
+                PathToken::Sign("%") => PathArithmetic::Modulo,
                 _ => return Ok(left),
             };
             let node = self.node_of(left)?;
@@ -308,10 +308,10 @@ impl Parser<'_> {
         }
     }
 
-    fn arithmetic(&self, operator: Arithmetic, left: Node, right: Either) -> Result<Either, SqlError> {
+    fn arithmetic(&self, operator: PathArithmetic, left: PathNode, right: Either) -> Result<Either, SqlError> {
         let right = self.node_of(right)?;
         let depth = self.check_depth(left.depth.max(right.depth) + 1)?;
-        Ok(Either::Node(Node::new(
+        Ok(Either::Node(PathNode::new(
             Head::Arithmetic(operator, Box::new(left), Box::new(right)),
             depth,
         )))
@@ -319,8 +319,8 @@ impl Parser<'_> {
 
     fn signed(&mut self) -> Result<Either, SqlError> {
         let sign = match &self.next.token {
-            Token::Sign("+") => Sign::Plus,
-            Token::Sign("-") => Sign::Minus,
+            PathToken::Sign("+") => Sign::Plus,
+            PathToken::Sign("-") => Sign::Minus,
             _ => return self.operand(),
         };
         self.advance()?;
@@ -329,7 +329,7 @@ impl Parser<'_> {
         self.depth -= 1;
         let operand = self.node_of(operand)?;
         let depth = self.check_depth(operand.depth + 1)?;
-        Ok(Either::Node(Node::new(Head::Sign(sign, Box::new(operand)), depth)))
+        Ok(Either::Node(PathNode::new(Head::Sign(sign, Box::new(operand)), depth)))
     }
 
     /// A beginning and its steps, or something in parentheses.
@@ -354,7 +354,7 @@ impl Parser<'_> {
             self.steps(&mut node)?;
             return Ok(Either::Node(node));
         }
-        let mut node = Node::new(self.head()?, 0);
+        let mut node = PathNode::new(self.head()?, 0);
         self.steps(&mut node)?;
         Ok(Either::Node(node))
     }
@@ -362,20 +362,20 @@ impl Parser<'_> {
     fn head(&mut self) -> Result<Head, SqlError> {
         let literal = |item| Head::Literal(Rc::new(item));
         let head = match &self.next.token {
-            Token::Text(text) => literal(Item::Text(text.as_str().into())),
-            Token::Number(digits, _) => literal(Item::Number(digits.as_str().into())),
-            Token::Variable(name) => Head::Variable(name.clone()),
-            Token::Sign("$") => Head::Root,
-            Token::Sign("@") => {
+            PathToken::Text(text) => literal(JsonItem::Text(text.as_str().into())),
+            PathToken::Number(digits, _) => literal(JsonItem::Number(digits.as_str().into())),
+            PathToken::Variable(name) => Head::Variable(name.clone()),
+            PathToken::Sign("$") => Head::Root,
+            PathToken::Sign("@") => {
                 if self.filters == 0 {
                     self.misplaced.get_or_insert("@ is not allowed in root expressions");
                 }
                 Head::Current
             }
-            Token::Name(_) => match self.keyword().as_deref() {
-                Some("null") => literal(Item::Null),
-                Some("true") => literal(Item::Bool(true)),
-                Some("false") => literal(Item::Bool(false)),
+            PathToken::Name(_) => match self.keyword().as_deref() {
+                Some("null") => literal(JsonItem::Null),
+                Some("true") => literal(JsonItem::Bool(true)),
+                Some("false") => literal(JsonItem::Bool(false)),
                 Some("last") => {
                     if self.subscripts == 0 {
                         self.misplaced.get_or_insert("LAST is allowed only in array subscripts");

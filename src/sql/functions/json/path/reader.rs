@@ -1,16 +1,16 @@
 //! Reads the steps of a path: members, elements, levels below, filters, methods.
 
-use super::lexer::Token;
+use super::lexer::PathToken;
 use super::parser::Parser;
-use super::tree::{LEAVES, Method, Node, Step};
+use super::tree::{LEAVES, Method, PathNode, PathStep};
 use crate::error::{SqlError, state};
 
 impl Parser<'_> {
     pub fn at_step(&self) -> bool {
-        matches!(self.next.token, Token::Sign("." | "[" | "?"))
+        matches!(self.next.token, PathToken::Sign("." | "[" | "?"))
     }
 
-    pub fn steps(&mut self, node: &mut Node) -> Result<(), SqlError> {
+    pub fn steps(&mut self, node: &mut PathNode) -> Result<(), SqlError> {
         while self.at_step() {
             let (step, depth) = self.step()?;
             node.depth = self.check_depth(node.depth.max(depth + 1))?;
@@ -21,45 +21,45 @@ impl Parser<'_> {
     }
 
     /// A step, and how deep what it holds is.
-    fn step(&mut self) -> Result<(Step, usize), SqlError> {
+    fn step(&mut self) -> Result<(PathStep, usize), SqlError> {
         if self.takes("?")? {
             self.expect("(")?;
             self.filters += 1;
             let (predicate, depth) = self.predicate()?;
             self.filters -= 1;
             self.expect(")")?;
-            return Ok((Step::Filter(predicate), depth));
+            return Ok((PathStep::Filter(predicate), depth));
         }
         if self.takes("[")? {
             return self.elements();
         }
         self.expect(".")?;
         if self.takes("*")? {
-            return Ok((Step::AnyMember, 0));
+            return Ok((PathStep::AnyMember, 0));
         }
         if self.takes("**")? {
             return Ok((self.below()?, 0));
         }
         let key = match &self.next.token {
-            Token::Text(text) => {
+            PathToken::Text(text) => {
                 let text = text.clone();
                 self.advance()?;
-                return Ok((Step::Member(text), 0));
+                return Ok((PathStep::Member(text), 0));
             }
-            Token::Name(name) => name.clone(),
+            PathToken::Name(name) => name.clone(),
             _ => return Err(self.unexpected()),
         };
         let keyword = self.keyword().unwrap_or_default();
         self.advance()?;
         if !self.is_sign("(") {
-            return Ok((Step::Member(key), 0));
+            return Ok((PathStep::Member(key), 0));
         }
         let method = Method::ALL.into_iter().find(|method| method.name() == keyword);
         match method {
             Some(method) => {
                 self.advance()?;
                 self.expect(")")?;
-                Ok((Step::Method(method), 0))
+                Ok((PathStep::Method(method), 0))
             }
             None if keyword == "datetime" => Err(SqlError::unsupported(
                 "jsonpath item method .datetime() is not supported",
@@ -69,10 +69,10 @@ impl Parser<'_> {
         }
     }
 
-    fn elements(&mut self) -> Result<(Step, usize), SqlError> {
+    fn elements(&mut self) -> Result<(PathStep, usize), SqlError> {
         if self.takes("*")? {
             self.expect("]")?;
-            return Ok((Step::AnyElement, 0));
+            return Ok((PathStep::AnyElement, 0));
         }
         self.depth = self.check_depth(self.depth + 1)?;
         self.subscripts += 1;
@@ -97,12 +97,12 @@ impl Parser<'_> {
         self.subscripts -= 1;
         self.depth -= 1;
         self.expect("]")?;
-        Ok((Step::Elements(places), depth))
+        Ok((PathStep::Elements(places), depth))
     }
 
-    fn below(&mut self) -> Result<Step, SqlError> {
+    fn below(&mut self) -> Result<PathStep, SqlError> {
         if !self.takes("{")? {
-            return Ok(Step::Below(0, LEAVES));
+            return Ok(PathStep::Below(0, LEAVES));
         }
         let first = self.level()?;
         let last = match self.is_keyword("to") {
@@ -113,12 +113,12 @@ impl Parser<'_> {
             false => first,
         };
         self.expect("}")?;
-        Ok(Step::Below(first, last))
+        Ok(PathStep::Below(first, last))
     }
 
     fn level(&mut self) -> Result<u32, SqlError> {
         let level = match &self.next.token {
-            Token::Number(digits, true) => {
+            PathToken::Number(digits, true) => {
                 let level = digits.parse::<i32>().map_err(|_| {
                     SqlError::new(
                         state::NUMERIC_VALUE_OUT_OF_RANGE,
@@ -127,7 +127,7 @@ impl Parser<'_> {
                 })?;
                 level.unsigned_abs()
             }
-            Token::Name(_) if self.is_keyword("last") => LEAVES,
+            PathToken::Name(_) if self.is_keyword("last") => LEAVES,
             _ => return Err(self.unexpected()),
         };
         self.advance()?;

@@ -1,7 +1,7 @@
 //! Finds what a path leads to, as PostgreSQL's `jsonpath_exec.c` does.
 //!
 //! One rule: what a document does not have is an error that a predicate, and whoever asks silently, makes nothing of
-//! ([`Failure::Missing`]). Any other error ends the statement.
+//! ([`PathFailure::Missing`]). Any other error ends the statement.
 //!
 //! In lax mode an array stands for its elements where a step takes no array, and a value for an array of itself where
 //! a step takes one.
@@ -9,8 +9,8 @@
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
-use super::item::{Item, Offsets};
-use super::tree::{Arithmetic, Head, Node, Path, Sign, Step};
+use super::item::{JsonItem, Offsets};
+use super::tree::{Head, Path, PathArithmetic, PathNode, PathStep, Sign};
 use crate::depth::{DEPTH_MAX, too_deep};
 use crate::error::{SqlError, SqlState, state};
 use crate::sql::functions::growth::{Claim, ELEMENTS_MAX, SMALL_BYTES, hold, too_many_elements};
@@ -37,42 +37,42 @@ const DOCUMENT_ID: u64 = 10_000_000_000;
 const FIRST_MADE_ID: u64 = 2;
 
 #[derive(Debug)]
-pub enum Failure {
+pub enum PathFailure {
     /// The document is not as the path wants it.
     Missing(SqlError),
     Fatal(SqlError),
 }
 
-impl From<SqlError> for Failure {
-    fn from(error: SqlError) -> Failure {
-        Failure::Fatal(error)
+impl From<SqlError> for PathFailure {
+    fn from(error: SqlError) -> PathFailure {
+        PathFailure::Fatal(error)
     }
 }
 
-pub type Result<T> = std::result::Result<T, Failure>;
+pub type PathResult<T> = std::result::Result<T, PathFailure>;
 
-pub fn missing<T>(state: SqlState, message: impl Into<String>) -> Result<T> {
-    Err(Failure::Missing(SqlError::new(state, message)))
+pub fn missing<T>(state: SqlState, message: impl Into<String>) -> PathResult<T> {
+    Err(PathFailure::Missing(SqlError::new(state, message)))
 }
 
 /// Where values go; nowhere, if one is enough to know.
-pub type Found<'f> = Option<&'f mut Vec<Rc<Item>>>;
+pub type FoundItems<'f> = Option<&'f mut Vec<Rc<JsonItem>>>;
 
 /// The same place, for a shorter time.
-pub fn again<'s>(found: &'s mut Found<'_>) -> Found<'s> {
+pub fn again<'s>(found: &'s mut FoundItems<'_>) -> FoundItems<'s> {
     found.as_mut().map(|found| &mut **found)
 }
 
 /// A document that objects have their ids in.
 #[derive(Clone)]
 pub struct Base {
-    root: Rc<Item>,
+    root: Rc<JsonItem>,
     id: u64,
     offsets: Rc<RefCell<Option<Offsets>>>,
 }
 
 impl Base {
-    pub fn new(root: &Rc<Item>, id: u64) -> Base {
+    pub fn new(root: &Rc<JsonItem>, id: u64) -> Base {
         Base {
             root: root.clone(),
             id,
@@ -80,7 +80,7 @@ impl Base {
         }
     }
 
-    pub fn id_of(&self, item: &Rc<Item>) -> u64 {
+    pub fn id_of(&self, item: &Rc<JsonItem>) -> u64 {
         let mut offsets = self.offsets.borrow_mut();
         let offsets = offsets.get_or_insert_with(|| Offsets::of(&self.root));
         self.id * DOCUMENT_ID + offsets.find(item)
@@ -88,14 +88,14 @@ impl Base {
 }
 
 /// One run of a path over a document.
-pub struct Run<'a> {
+pub struct PathRun<'a> {
     pub lax: bool,
     root: Base,
     variables: Option<Base>,
     /// The document that objects are in now.
     pub base: RefCell<Base>,
     /// What the innermost filter looks at.
-    pub current: RefCell<Rc<Item>>,
+    pub current: RefCell<Rc<JsonItem>>,
     /// What is missing is nothing; always so below `**`.
     pub forgiving: Cell<bool>,
     /// Of the array whose elements are picked.
@@ -109,10 +109,10 @@ pub struct Run<'a> {
     path: &'a Path,
 }
 
-impl<'a> Run<'a> {
-    pub fn new(path: &'a Path, document: &Rc<Item>, variables: Option<&Rc<Item>>) -> Run<'a> {
+impl<'a> PathRun<'a> {
+    pub fn new(path: &'a Path, document: &Rc<JsonItem>, variables: Option<&Rc<JsonItem>>) -> PathRun<'a> {
         let root = Base::new(document, 0);
-        Run {
+        PathRun {
             lax: !path.strict,
             base: RefCell::new(root.clone()),
             root,
@@ -130,23 +130,23 @@ impl<'a> Run<'a> {
     }
 
     /// All values that the path leads to; silently, those up to what is missing.
-    pub fn all(&self, silent: bool) -> Result<Vec<Rc<Item>>> {
+    pub fn all(&self, silent: bool) -> PathResult<Vec<Rc<JsonItem>>> {
         let mut found = Vec::new();
         match self.node(&self.path.root, &self.root.root, Some(&mut found)) {
-            Err(Failure::Missing(_)) if silent => Ok(found),
+            Err(PathFailure::Missing(_)) if silent => Ok(found),
             done => done.map(|_| found),
         }
     }
 
     /// Whether it leads to any; in strict mode, all of them are looked at.
-    pub fn any(&self) -> Result<bool> {
+    pub fn any(&self) -> PathResult<bool> {
         match self.lax {
             true => self.node(&self.path.root, &self.root.root, None),
             false => Ok(!self.all(false)?.is_empty()),
         }
     }
 
-    pub fn tick(&self) -> Result<()> {
+    pub fn tick(&self) -> PathResult<()> {
         let steps = self.steps.get() + 1;
         self.steps.set(steps);
         if steps.is_multiple_of(STEPS_AT_ONCE) {
@@ -156,12 +156,12 @@ impl<'a> Run<'a> {
     }
 
     /// One level further down the stack: a path can go through a document again at each of its own levels.
-    pub fn deeper<T>(&self, work: impl FnOnce() -> Result<T>) -> Result<T> {
+    pub fn deeper<T>(&self, work: impl FnOnce() -> PathResult<T>) -> PathResult<T> {
         self.tick()?;
         let depth = self.depth.get() + 1;
         if depth > RUN_DEPTH_MAX {
             let hint = format!("A path and the document under it may nest {RUN_DEPTH_MAX} levels together.");
-            return Err(Failure::Fatal(too_deep(hint)));
+            return Err(PathFailure::Fatal(too_deep(hint)));
         }
         self.depth.set(depth);
         let made = work();
@@ -169,14 +169,14 @@ impl<'a> Run<'a> {
         made
     }
 
-    fn push(&self, found: &mut Vec<Rc<Item>>, item: &Rc<Item>) -> Result<()> {
+    fn push(&self, found: &mut Vec<Rc<JsonItem>>, item: &Rc<JsonItem>) -> PathResult<()> {
         let count = self.found.get() + 1;
         self.found.set(count);
         if count > ELEMENTS_MAX {
-            return Err(Failure::Fatal(too_many_elements()));
+            return Err(PathFailure::Fatal(too_many_elements()));
         }
         if count.is_multiple_of(FOUND_AT_ONCE) {
-            let bytes = FOUND_AT_ONCE * size_of::<Rc<Item>>() as u64 * 2;
+            let bytes = FOUND_AT_ONCE * size_of::<Rc<JsonItem>>() as u64 * 2;
             let claim = hold(bytes + SMALL_BYTES).map_err(SqlError::from)?;
             self.claims.borrow_mut().extend(claim);
         }
@@ -185,7 +185,7 @@ impl<'a> Run<'a> {
     }
 
     /// The steps from an item; it is found if there are none.
-    pub fn next(&self, steps: &[Step], item: &Rc<Item>, found: Found) -> Result<bool> {
+    pub fn next(&self, steps: &[PathStep], item: &Rc<JsonItem>, found: FoundItems) -> PathResult<bool> {
         match steps {
             [] => {
                 if let Some(found) = found {
@@ -212,11 +212,11 @@ impl<'a> Run<'a> {
         made
     }
 
-    pub fn node(&self, node: &Node, item: &Rc<Item>, found: Found) -> Result<bool> {
+    pub fn node(&self, node: &PathNode, item: &Rc<JsonItem>, found: FoundItems) -> PathResult<bool> {
         self.deeper(|| self.node_inside(node, item, found))
     }
 
-    fn node_inside(&self, node: &Node, item: &Rc<Item>, mut found: Found) -> Result<bool> {
+    fn node_inside(&self, node: &PathNode, item: &Rc<JsonItem>, mut found: FoundItems) -> PathResult<bool> {
         let steps = &node.steps[..];
         match &node.head {
             Head::Root => self.with_base(self.root.clone(), || self.next(steps, &self.root.root, found)),
@@ -244,7 +244,7 @@ impl<'a> Run<'a> {
             }
             Head::Predicate(predicate) => {
                 let truth = self.truth(predicate, item)?;
-                self.next(steps, &Rc::new(truth.map_or(Item::Null, Item::Bool)), found)
+                self.next(steps, &Rc::new(truth.map_or(JsonItem::Null, JsonItem::Bool)), found)
             }
             Head::Arithmetic(operator, left, right) => {
                 let mut sides = [Vec::new(), Vec::new()];
@@ -252,7 +252,7 @@ impl<'a> Run<'a> {
                 self.unwrapped(right, item, true, &mut sides[1])?;
                 let number_of = |at: usize| match sides[at].as_slice() {
                     [only] => match &**only {
-                        Item::Number(digits) => Some(Decimal::parse(digits)),
+                        JsonItem::Number(digits) => Some(Decimal::parse(digits)),
                         _ => None,
                     },
                     _ => None,
@@ -269,13 +269,13 @@ impl<'a> Run<'a> {
                 };
                 let (a, b) = (operand(0, "left")?, operand(1, "right")?);
                 let made = match operator {
-                    Arithmetic::Add => a.add(&b),
-                    Arithmetic::Subtract => a.subtract(&b),
-                    Arithmetic::Multiply => a.multiply(&b),
-                    Arithmetic::Divide => a.divide(&b),
-                    Arithmetic::Modulo => a.modulo(&b),
+                    PathArithmetic::Add => a.add(&b),
+                    PathArithmetic::Subtract => a.subtract(&b),
+                    PathArithmetic::Multiply => a.multiply(&b),
+                    PathArithmetic::Divide => a.divide(&b),
+                    PathArithmetic::Modulo => a.modulo(&b),
                 };
-                self.next(steps, &of_number(made.map_err(Failure::Missing)?.text()), found)
+                self.next(steps, &of_number(made.map_err(PathFailure::Missing)?.text()), found)
             }
             Head::Sign(sign, operand) => {
                 let mut values = Vec::new();
@@ -284,10 +284,10 @@ impl<'a> Run<'a> {
                 let mut any = false;
                 for value in values {
                     let made = match (&*value, sign) {
-                        (Item::Number(_), _) if is_last => return Ok(true),
-                        (_, _) if is_last && !matches!(*value, Item::Number(_)) => continue,
-                        (Item::Number(_), Sign::Plus) => value,
-                        (Item::Number(digits), Sign::Minus) => of_number(Decimal::parse(digits).negated().text()),
+                        (JsonItem::Number(_), _) if is_last => return Ok(true),
+                        (_, _) if is_last && !matches!(*value, JsonItem::Number(_)) => continue,
+                        (JsonItem::Number(_), Sign::Plus) => value,
+                        (JsonItem::Number(digits), Sign::Minus) => of_number(Decimal::parse(digits).negated().text()),
                         _ => {
                             let symbol = if *sign == Sign::Plus { "+" } else { "-" };
                             return missing(
@@ -307,7 +307,13 @@ impl<'a> Run<'a> {
     }
 
     /// Values of a node; in lax mode elements of those that are arrays, if `unwrap`.
-    pub fn unwrapped(&self, node: &Node, item: &Rc<Item>, unwrap: bool, found: &mut Vec<Rc<Item>>) -> Result<()> {
+    pub fn unwrapped(
+        &self,
+        node: &PathNode,
+        item: &Rc<JsonItem>,
+        unwrap: bool,
+        found: &mut Vec<Rc<JsonItem>>,
+    ) -> PathResult<()> {
         if !unwrap || !self.lax {
             return self.node(node, item, Some(found)).map(drop);
         }
@@ -315,7 +321,7 @@ impl<'a> Run<'a> {
         self.node(node, item, Some(&mut values))?;
         for value in values {
             match &*value {
-                Item::Array(items) => items.iter().try_for_each(|item| self.push(found, item))?,
+                JsonItem::Array(items) => items.iter().try_for_each(|item| self.push(found, item))?,
                 _ => found.push(value),
             }
         }
@@ -325,10 +331,10 @@ impl<'a> Run<'a> {
     /// The steps from each of some items; whether one leads anywhere.
     pub fn each<'i>(
         &self,
-        items: impl Iterator<Item = &'i Rc<Item>>,
-        mut found: Found,
-        mut work: impl FnMut(&Rc<Item>, Found) -> Result<bool>,
-    ) -> Result<bool> {
+        items: impl Iterator<Item = &'i Rc<JsonItem>>,
+        mut found: FoundItems,
+        mut work: impl FnMut(&Rc<JsonItem>, FoundItems) -> PathResult<bool>,
+    ) -> PathResult<bool> {
         let mut any = false;
         for item in items {
             any |= work(item, again(&mut found))?;
@@ -339,11 +345,11 @@ impl<'a> Run<'a> {
         Ok(any)
     }
 
-    pub fn step(&self, steps: &[Step], item: &Rc<Item>, found: Found, unwrap: bool) -> Result<bool> {
+    pub fn step(&self, steps: &[PathStep], item: &Rc<JsonItem>, found: FoundItems, unwrap: bool) -> PathResult<bool> {
         self.deeper(|| self.step_inside(steps, item, found, unwrap))
     }
 }
 
-pub fn of_number(digits: String) -> Rc<Item> {
-    Rc::new(Item::Number(digits.into()))
+pub fn of_number(digits: String) -> Rc<JsonItem> {
+    Rc::new(JsonItem::Number(digits.into()))
 }

@@ -2,35 +2,42 @@
 
 use std::rc::Rc;
 
-use super::item::Item;
+use super::item::JsonItem;
 use super::run::{
-    ARRAY_NOT_FOUND, Found, INVALID_SUBSCRIPT, MEMBER_NOT_FOUND, OBJECT_NOT_FOUND, Result, Run, again, missing,
+    ARRAY_NOT_FOUND, FoundItems, INVALID_SUBSCRIPT, MEMBER_NOT_FOUND, OBJECT_NOT_FOUND, PathResult, PathRun, again,
+    missing,
 };
-use super::tree::{LEAVES, Method, Node, Step};
+use super::tree::{LEAVES, Method, PathNode, PathStep};
 use crate::types::decimal::Decimal;
 
-impl Run<'_> {
-    pub fn step_inside(&self, steps: &[Step], item: &Rc<Item>, mut found: Found, unwrap: bool) -> Result<bool> {
+impl PathRun<'_> {
+    pub fn step_inside(
+        &self,
+        steps: &[PathStep],
+        item: &Rc<JsonItem>,
+        mut found: FoundItems,
+        unwrap: bool,
+    ) -> PathResult<bool> {
         let Some((step, rest)) = steps.split_first() else {
             return self.next(steps, item, found);
         };
         // In the place of an array, its elements.
         let takes_arrays = match step {
-            Step::AnyElement | Step::Elements(_) | Step::Below(..) => true,
-            Step::Method(method) => matches!(method, Method::Type | Method::Size),
-            Step::Member(_) | Step::AnyMember | Step::Filter(_) => false,
+            PathStep::AnyElement | PathStep::Elements(_) | PathStep::Below(..) => true,
+            PathStep::Method(method) => matches!(method, Method::Type | Method::Size),
+            PathStep::Member(_) | PathStep::AnyMember | PathStep::Filter(_) => false,
         };
-        if let Item::Array(items) = &**item
+        if let JsonItem::Array(items) = &**item
             && unwrap
             && !takes_arrays
         {
             return self.each(items.iter(), found, |item, found| self.step(steps, item, found, false));
         }
         match step {
-            Step::Member(key) => match (&**item, item.member(key)) {
+            PathStep::Member(key) => match (&**item, item.member(key)) {
                 (_, Some(value)) => self.next(rest, value, found),
                 (_, None) if self.forgiving.get() => Ok(false),
-                (Item::Object(_), None) => {
+                (JsonItem::Object(_), None) => {
                     missing(MEMBER_NOT_FOUND, format!("JSON object does not contain key \"{key}\""))
                 }
                 _ => missing(
@@ -38,16 +45,16 @@ impl Run<'_> {
                     "jsonpath member accessor can only be applied to an object",
                 ),
             },
-            Step::AnyMember => match &**item {
-                Item::Object(_) => self.each(item.children(), found, |item, found| self.next(rest, item, found)),
+            PathStep::AnyMember => match &**item {
+                JsonItem::Object(_) => self.each(item.children(), found, |item, found| self.next(rest, item, found)),
                 _ if self.forgiving.get() => Ok(false),
                 _ => missing(
                     OBJECT_NOT_FOUND,
                     "jsonpath wildcard member accessor can only be applied to an object",
                 ),
             },
-            Step::AnyElement => match &**item {
-                Item::Array(items) => self.each(items.iter(), found, |item, found| self.next(rest, item, found)),
+            PathStep::AnyElement => match &**item {
+                JsonItem::Array(items) => self.each(items.iter(), found, |item, found| self.next(rest, item, found)),
                 _ if self.lax => self.next(rest, item, found),
                 _ if self.forgiving.get() => Ok(false),
                 _ => missing(
@@ -55,8 +62,8 @@ impl Run<'_> {
                     "jsonpath wildcard array accessor can only be applied to an array",
                 ),
             },
-            Step::Elements(places) => self.elements(places, rest, item, found),
-            Step::Below(first, last) => {
+            PathStep::Elements(places) => self.elements(places, rest, item, found),
+            PathStep::Below(first, last) => {
                 let mut any = false;
                 if *first == 0 {
                     any = self.forgive(|| self.next(rest, item, again(&mut found)))?;
@@ -66,7 +73,7 @@ impl Run<'_> {
                 }
                 Ok(self.below(rest, item, found, 1, (*first, *last))? || any)
             }
-            Step::Filter(predicate) => {
+            PathStep::Filter(predicate) => {
                 let before = self.current.replace(item.clone());
                 let truth = self.truth(predicate, item);
                 self.current.replace(before);
@@ -75,20 +82,20 @@ impl Run<'_> {
                     _ => Ok(false),
                 }
             }
-            Step::Method(method) => self.method(*method, rest, item, found),
+            PathStep::Method(method) => self.method(*method, rest, item, found),
         }
     }
 
     fn elements(
         &self,
-        places: &[(Node, Option<Node>)],
-        rest: &[Step],
-        item: &Rc<Item>,
-        mut found: Found,
-    ) -> Result<bool> {
+        places: &[(PathNode, Option<PathNode>)],
+        rest: &[PathStep],
+        item: &Rc<JsonItem>,
+        mut found: FoundItems,
+    ) -> PathResult<bool> {
         let only = std::slice::from_ref(item);
         let items = match &**item {
-            Item::Array(items) => items.as_slice(),
+            JsonItem::Array(items) => items.as_slice(),
             _ if self.lax => only,
             _ if self.forgiving.get() => return Ok(false),
             _ => {
@@ -100,7 +107,7 @@ impl Run<'_> {
         };
         let outer = self.size.replace(Some(items.len()));
         let mut any = false;
-        let mut work = || -> Result<()> {
+        let mut work = || -> PathResult<()> {
             for (from, to) in places {
                 let from = self.place(from, item)?;
                 let to = to.as_ref().map_or(Ok(from), |to| self.place(to, item))?;
@@ -123,7 +130,7 @@ impl Run<'_> {
     }
 
     /// A place in an array: a number, what is behind its point cut off.
-    fn place(&self, node: &Node, item: &Rc<Item>) -> Result<i64> {
+    fn place(&self, node: &PathNode, item: &Rc<JsonItem>) -> PathResult<i64> {
         let mut values = Vec::new();
         self.node(node, item, Some(&mut values))?;
         let [only] = values.as_slice() else {
@@ -132,7 +139,7 @@ impl Run<'_> {
                 "jsonpath array subscript is not a single numeric value",
             );
         };
-        let Item::Number(digits) = &**only else {
+        let JsonItem::Number(digits) = &**only else {
             return missing(
                 INVALID_SUBSCRIPT,
                 "jsonpath array subscript is not a single numeric value",
@@ -147,12 +154,12 @@ impl Run<'_> {
     /// The steps from what is below an item, `level` levels and more.
     fn below(
         &self,
-        rest: &[Step],
-        item: &Rc<Item>,
-        mut found: Found,
+        rest: &[PathStep],
+        item: &Rc<JsonItem>,
+        mut found: FoundItems,
         level: u32,
         (first, last): (u32, u32),
-    ) -> Result<bool> {
+    ) -> PathResult<bool> {
         let mut any = false;
         if level > last {
             return Ok(false);

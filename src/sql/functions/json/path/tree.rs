@@ -4,28 +4,28 @@ use std::rc::Rc;
 
 use ::regex::Regex;
 
-use super::item::Item;
+use super::item::JsonItem;
 
 /// A path over JSONB.
 #[derive(Debug)]
 pub struct Path {
     /// What is missing is an error.
     pub strict: bool,
-    pub root: Node,
+    pub root: PathNode,
 }
 
 /// What has values: a beginning, and the steps from there.
 #[derive(Debug)]
-pub struct Node {
+pub struct PathNode {
     pub head: Head,
-    pub steps: Vec<Step>,
+    pub steps: Vec<PathStep>,
     /// Levels of nodes and predicates inside.
     pub depth: usize,
 }
 
-impl Node {
-    pub fn new(head: Head, depth: usize) -> Node {
-        Node {
+impl PathNode {
+    pub fn new(head: Head, depth: usize) -> PathNode {
+        PathNode {
             head,
             steps: Vec::new(),
             depth,
@@ -40,10 +40,10 @@ pub enum Head {
     Current,
     /// The last place of the array whose elements are picked.
     Last,
-    Literal(Rc<Item>),
+    Literal(Rc<JsonItem>),
     Variable(String),
-    Sign(Sign, Box<Node>),
-    Arithmetic(Arithmetic, Box<Node>, Box<Node>),
+    Sign(Sign, Box<PathNode>),
+    Arithmetic(PathArithmetic, Box<PathNode>, Box<PathNode>),
     Predicate(Box<Predicate>),
 }
 
@@ -54,7 +54,7 @@ pub enum Sign {
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Arithmetic {
+pub enum PathArithmetic {
     Add,
     Subtract,
     Multiply,
@@ -62,14 +62,14 @@ pub enum Arithmetic {
     Modulo,
 }
 
-impl Arithmetic {
+impl PathArithmetic {
     pub fn symbol(self) -> &'static str {
         match self {
-            Arithmetic::Add => "+",
-            Arithmetic::Subtract => "-",
-            Arithmetic::Multiply => "*",
-            Arithmetic::Divide => "/",
-            Arithmetic::Modulo => "%",
+            PathArithmetic::Add => "+",
+            PathArithmetic::Subtract => "-",
+            PathArithmetic::Multiply => "*",
+            PathArithmetic::Divide => "/",
+            PathArithmetic::Modulo => "%",
         }
     }
 }
@@ -90,19 +90,19 @@ pub enum Predicate {
     Or(Box<Predicate>, Box<Predicate>),
     Not(Box<Predicate>),
     IsUnknown(Box<Predicate>),
-    Exists(Node),
-    Compare(Comparison, Node, Node),
-    StartsWith(Node, Node),
-    Like(Node, Regex),
+    Exists(PathNode),
+    Compare(Comparison, PathNode, PathNode),
+    StartsWith(PathNode, PathNode),
+    Like(PathNode, Regex),
 }
 
 #[derive(Debug)]
-pub enum Step {
+pub enum PathStep {
     Member(String),
     AnyMember,
     AnyElement,
     /// Places and ranges of places.
-    Elements(Vec<(Node, Option<Node>)>),
+    Elements(Vec<(PathNode, Option<PathNode>)>),
     /// What is so many levels below; `LEAVES` for both: what has nothing below.
     Below(u32, u32),
     Filter(Predicate),

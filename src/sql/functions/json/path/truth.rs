@@ -3,16 +3,16 @@
 use std::cmp::Ordering;
 use std::rc::Rc;
 
-use super::item::Item;
-use super::run::{Failure, Result, Run};
-use super::tree::{Comparison, Node, Predicate};
+use super::item::JsonItem;
+use super::run::{PathFailure, PathResult, PathRun};
+use super::tree::{Comparison, PathNode, Predicate};
 use crate::sql::functions::json::number::compare_digits;
 
 /// `None`: unknown.
 type Truth = Option<bool>;
 
-impl Run<'_> {
-    pub fn truth(&self, predicate: &Predicate, item: &Rc<Item>) -> Result<Truth> {
+impl PathRun<'_> {
+    pub fn truth(&self, predicate: &Predicate, item: &Rc<JsonItem>) -> PathResult<Truth> {
         self.tick()?;
         match predicate {
             Predicate::And(left, right) => match self.truth(left, item)? {
@@ -46,11 +46,11 @@ impl Run<'_> {
                 self.pairs(item, left, Some((right, true)), |a, b| compared(*comparison, a, b))
             }
             Predicate::StartsWith(left, right) => self.pairs(item, left, Some((right, false)), |a, b| match (a, b) {
-                (Item::Text(text), Item::Text(start)) => Some(text.starts_with(&**start)),
+                (JsonItem::Text(text), JsonItem::Text(start)) => Some(text.starts_with(&**start)),
                 _ => None,
             }),
             Predicate::Like(left, regex) => self.pairs(item, left, None, |a, _| match a {
-                Item::Text(text) => Some(regex.is_match(text)),
+                JsonItem::Text(text) => Some(regex.is_match(text)),
                 _ => None,
             }),
         }
@@ -59,11 +59,11 @@ impl Run<'_> {
     /// Whether a test holds for any pair of values of two nodes. In strict mode it has to be known for all.
     fn pairs(
         &self,
-        item: &Rc<Item>,
-        left: &Node,
-        right: Option<(&Node, bool)>,
-        test: impl Fn(&Item, &Item) -> Truth,
-    ) -> Result<Truth> {
+        item: &Rc<JsonItem>,
+        left: &PathNode,
+        right: Option<(&PathNode, bool)>,
+        test: impl Fn(&JsonItem, &JsonItem) -> Truth,
+    ) -> PathResult<Truth> {
         let (mut lefts, mut rights) = (Vec::new(), Vec::new());
         if known(self.unwrapped(left, item, true, &mut lefts).map(|()| true))?.is_none() {
             return Ok(None);
@@ -74,7 +74,7 @@ impl Run<'_> {
                     return Ok(None);
                 }
             }
-            None => rights.push(Rc::new(Item::Null)),
+            None => rights.push(Rc::new(JsonItem::Null)),
         }
         let (mut holds, mut unknown) = (false, false);
         for a in &lefts {
@@ -97,21 +97,21 @@ impl Run<'_> {
 }
 
 /// What is missing makes a predicate unknown.
-fn known(truth: Result<bool>) -> Result<Truth> {
+fn known(truth: PathResult<bool>) -> PathResult<Truth> {
     match truth {
         Ok(truth) => Ok(Some(truth)),
-        Err(Failure::Missing(_)) => Ok(None),
+        Err(PathFailure::Missing(_)) => Ok(None),
         Err(fatal) => Err(fatal),
     }
 }
 
-fn compared(comparison: Comparison, a: &Item, b: &Item) -> Truth {
+fn compared(comparison: Comparison, a: &JsonItem, b: &JsonItem) -> Truth {
     let order = match (a, b) {
-        (Item::Null, Item::Null) => Ordering::Equal,
-        (Item::Null, _) | (_, Item::Null) => return Some(comparison == Comparison::NotEqual),
-        (Item::Bool(a), Item::Bool(b)) => a.cmp(b),
-        (Item::Number(a), Item::Number(b)) => compare_digits(a, b),
-        (Item::Text(a), Item::Text(b)) => a.cmp(b),
+        (JsonItem::Null, JsonItem::Null) => Ordering::Equal,
+        (JsonItem::Null, _) | (_, JsonItem::Null) => return Some(comparison == Comparison::NotEqual),
+        (JsonItem::Bool(a), JsonItem::Bool(b)) => a.cmp(b),
+        (JsonItem::Number(a), JsonItem::Number(b)) => compare_digits(a, b),
+        (JsonItem::Text(a), JsonItem::Text(b)) => a.cmp(b),
         _ => return None,
     };
     Some(match comparison {
