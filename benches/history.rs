@@ -1,4 +1,4 @@
-//! What it costs to keep rows for good and to read them again, beside Parquet files of the same rows.
+//! The cost of rows that are kept for good and read again, beside Parquet files of the same rows.
 //!
 //! `cargo bench --bench history --features parquet` commits an auction's bids through the library, "over two hours" of a
 //! clock of its own, lets the segments be merged, opens the directory again and asks:

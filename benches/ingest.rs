@@ -1,4 +1,4 @@
-//! How fast rows become durable, and what a row costs.
+//! The rate at which rows become durable, and the cost of a row.
 //!
 //! `cargo bench --bench ingest` starts the release server and measures over the wire, in one run and in turns with
 //! PostgreSQL where `initdb` and `postgres` are installed. The cases:

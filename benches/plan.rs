@@ -1,4 +1,4 @@
-//! What it costs to plan a statement: CPU time of the server per statement over few rows.
+//! The cost of planning a statement: CPU time of the server per statement over few rows.
 //!
 //! `cargo bench --bench plan` sends each statement again and again over one connection and divides the server's CPU time
 //! (user + system of all its processes) by the statements answered. It does so in turns with the build that `BENCH_BASE`

@@ -1,4 +1,4 @@
-//! What it costs to keep a view up to date, beside answering its query once.
+//! The cost of a view that is kept up to date, beside that of its query, answered once.
 //!
 //! `cargo bench --bench views` keeps a plain GROUP BY and a tumbling one over the same commits, from the log's chunks to a
 //! snapshot that a reader holds, and runs DataFusion's own one-shot over the same batches on one partition. The figure

@@ -115,7 +115,7 @@ pub struct Serve {
     pub tiny_segments: bool,
 }
 
-/// What `--tls` says.
+/// The value of `--tls`.
 #[derive(ValueEnum, Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Tls {
     /// Clients choose, if there is a certificate

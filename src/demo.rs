@@ -44,7 +44,7 @@ const ITEMS: [&str; 6] = ["lamp", "violin", "atlas", "clock", "kayak", "teapot"]
 
 /// Of 50 generated rows, 1 is a person, 3 are auctions and 46 are bids, as in Nexmark.
 const ROUND: u64 = 50;
-/// Ticks per second: rows are committed in so many transactions a second.
+/// Transactions per second that rows are committed in.
 const TICKS: u64 = 10;
 
 pub async fn run(demo: Demo, give_back: fn()) -> Result<(), ServerError> {

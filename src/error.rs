@@ -97,7 +97,7 @@ pub mod state {
     pub const DATA_CORRUPTED: SqlState = SqlState("XX001");
 }
 
-/// What a client is told: one of these per failure (W1), or as a notice beside an answer. Boxed, so that a `Result`
+/// An error for a client: one per failure (W1), or as a notice beside an answer. Boxed, so that a `Result`
 /// stays small on the way that succeeds.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SqlError(Box<Report>);
@@ -176,7 +176,7 @@ impl fmt::Display for SqlError {
 
 impl std::error::Error for SqlError {}
 
-/// How loud a [`Notice`] is.
+/// The severity of a [`Notice`].
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Severity {
     Notice,

@@ -71,13 +71,13 @@ pub async fn caught<T>(work: impl Future<Output = T>) -> Result<T, SqlError> {
         .map_err(|payload| error(&*payload))
 }
 
-/// What a client is told of a panic, by its payload (of `catch_unwind`, or of a task's `JoinError`).
+/// The error that a client gets for a panic, by its payload (of `catch_unwind`, or of a task's `JoinError`).
 pub fn error(payload: &(dyn Any + Send)) -> SqlError {
     SqlError::new(state::INTERNAL_ERROR, format!("internal error: {}", text(payload)))
         .hint("This is a defect of the server, whose log has the details.")
 }
 
-/// What the panic said.
+/// The message of the panic.
 pub fn text(payload: &(dyn Any + Send)) -> String {
     let text = payload
         .downcast_ref::<&str>()

@@ -1,4 +1,4 @@
-//! How deep input may nest: each kind just below its limit is answered, above it is 54001, and the server lives on. The
+//! Limits of nesting: input of each kind just below its limit is answered, above it is 54001, and the server lives on. The
 //! stack of the server's threads is what these hold against, in a debug build above all.
 
 use super::support::data_dir;

@@ -1,4 +1,4 @@
-//! What SQL files cannot say: crashes, random programs, processes, COPY, psql, wire bytes, the shape of the code.
+//! Tests that SQL files cannot express: crashes, random programs, processes, COPY, psql, wire bytes, the shape of the code.
 //!
 //! One binary, since every test binary links the whole engine's dependencies. Each module owns its servers.
 

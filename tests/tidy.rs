@@ -267,14 +267,30 @@ fn what_one_layer_keeps_others_do_not_touch() {
     none(findings);
 }
 
+/// A header that begins with one of these is a clause; one that begins with a noun can be found.
+const CLAUSE_WORDS: [&str; 8] = ["What", "How", "Which", "Who", "Where", "When", "Why", "Whether"];
+
 #[test]
-fn every_file_begins_with_what_it_is() {
-    let missing = sources().into_iter().filter(|source| !source.text.starts_with("//! "));
-    none(
-        missing
-            .map(|source| format!("{}: no `//!` header", source.path.display()))
-            .collect(),
-    );
+fn every_file_begins_with_its_noun() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut paths = Vec::new();
+    for folder in ["src", "tests", "sql-tests", "benches"] {
+        collect(&root.join(folder), &mut paths);
+    }
+    let mut findings = Vec::new();
+    for path in paths {
+        let text = fs::read_to_string(&path).expect("a source file can be read");
+        let shown = path.strip_prefix(root).expect("found below it").display().to_string();
+        let Some(header) = text.strip_prefix("//! ") else {
+            findings.push(format!("{shown}: no `//!` header"));
+            continue;
+        };
+        let word = header.split(|c: char| !c.is_alphanumeric()).next().unwrap_or_default();
+        if CLAUSE_WORDS.contains(&word) {
+            findings.push(format!("{shown}: begins with \"{word}\": of which noun is it?"));
+        }
+    }
+    none(findings);
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! What processes have used so far, from /proc: CPU time and bytes written.
+//! CPU time and written bytes of processes so far, from /proc.
 //!
 //! One rule: what a child that has ended used is counted with its parent's. Linux only.
 

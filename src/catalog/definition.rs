@@ -1,4 +1,4 @@
-//! What a relation is: topics, views, their columns. Plain values that the log records as JSON.
+//! Definitions of relations: topics, views and their columns. Plain values that the log records as JSON.
 //!
 //! One rule: a definition names things by what does not change (OIDs) where the system depends on it, and by text
 //! where only `sql` may give it a meaning. Not here: how definitions are found by name (`snapshot.rs`).
@@ -141,7 +141,7 @@ impl Topic {
         }
     }
 
-    /// What the log must know of it. The watermark's column must exist (checked at creation).
+    /// Its definition for the log. The watermark's column must exist (checked at creation).
     pub fn log_spec(&self) -> TopicSpec {
         TopicSpec {
             id: TopicId(self.oid),
@@ -213,7 +213,7 @@ pub enum Relation {
     View(Arc<View>),
 }
 
-/// What kind of relation a name stands for; its `Display` is the word in messages: `view "v" does not exist`.
+/// The kind of relation that a name stands for; its `Display` is the word in messages: `view "v" does not exist`.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum RelationType {
     Topic,

@@ -1,7 +1,7 @@
 //! All names at one catalog version, and how a committed change makes the next version.
 //!
 //! One rule (C1): [`Snapshot::apply`] is a pure function, and a change that does not fit the snapshot is a broken
-//! invariant, not an error: whoever plans a DDL checks it first, and the log refuses one planned against an older
+//! invariant, not an error: the planner of a DDL checks it first, and the log refuses one planned against an older
 //! version. Maps are small (names, not rows), so a version is a copy; definitions are shared by `Arc`.
 
 use std::collections::{BTreeMap, BTreeSet};

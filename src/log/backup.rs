@@ -33,7 +33,7 @@ const ATTEMPTS: usize = 20;
 /// Files are copied in pieces of this many bytes.
 const PIECE_BYTES: usize = 1 << 20;
 
-/// What a backup holds.
+/// The content of a backup.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BackedUp {
     /// Newest commit in it.

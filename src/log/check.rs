@@ -18,7 +18,7 @@ use super::spill::Adopted;
 use super::tail::Tail;
 use super::{LogError, Lsn};
 
-/// What a check found.
+/// The findings of a check.
 #[derive(Debug, Default)]
 pub struct Checked {
     pub images: usize,
@@ -50,7 +50,7 @@ pub fn check(disk: &Arc<dyn Disk>, dir: &Path) -> Result<Checked, LogError> {
     check_locked(disk, dir)
 }
 
-/// The same for who has locked the directory.
+/// The same for a caller that has locked the directory.
 pub(super) fn check_locked(disk: &Arc<dyn Disk>, dir: &Path) -> Result<Checked, LogError> {
     let [meta, segments] = [META_DIR, SEGMENTS_DIR].map(|name| dir.join(name));
     let mut checked = Checked::default();

@@ -19,7 +19,7 @@ use super::{Lsn, TopicId, TopicSpec};
 const ID_KEY: &str = "millstream.column";
 const MISSING_KEY: &str = "millstream.missing";
 
-/// How someone reads a topic: with the columns that the topic had when a statement was planned or a view made.
+/// A view of a topic for reading it: with the columns that the topic had when a statement was planned or a view made.
 #[derive(Clone, Debug)]
 pub struct Reader {
     pub topic: TopicId,
@@ -32,7 +32,7 @@ pub struct Reader {
 }
 
 impl Reader {
-    /// One who reads the topic as it is.
+    /// A reader of the topic as it is.
     pub fn of(spec: &TopicSpec) -> Reader {
         Reader {
             topic: spec.id,
@@ -43,7 +43,7 @@ impl Reader {
         }
     }
 
-    /// What two readers that see the same rows in the same columns have in common.
+    /// A key that readers share if they see the same rows in the same columns.
     pub fn key(&self) -> (TopicId, u32, Option<i64>) {
         (self.topic, self.schema_id, self.since_us)
     }
@@ -92,7 +92,7 @@ pub fn column_id(schema: &Schema, index: usize) -> u32 {
     id.unwrap_or_else(|| u32::try_from(index + 1).expect("a topic has fewer columns"))
 }
 
-/// Where `schema` has the column that `of` has at `index`.
+/// The position in `schema` of the column that `of` has at `index`.
 pub fn position_of(schema: &Schema, of: &Schema, index: usize) -> Option<usize> {
     let id = column_id(of, index);
     let found = (0..schema.fields().len()).find(|position| column_id(schema, *position) == id)?;

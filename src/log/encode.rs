@@ -1,4 +1,4 @@
-//! From a [`Commit`]'s rows to the bytes that a frame will hold, in the committing task, before anything is ordered.
+//! Encoding of a [`Commit`]'s rows for a frame, in the committing task, before anything is ordered.
 //!
 //! One rule: nothing here depends on the commit's place in the order, so it runs in parallel. Few rows take the row
 //! codec, many an Arrow IPC message whose buffers are those of the arrays: large appends are not copied.

@@ -40,7 +40,7 @@ use super::LogError;
 use super::damage::Damage;
 use super::ipc::{contained, read_stream};
 
-/// A dictionary is given up if more than three quarters of so many values are different.
+/// Values after which a dictionary is given up if more than three quarters of them are different.
 const SAMPLE_ROWS: usize = 4096;
 /// What compression leaves more of is not worth decompressing: thirds.
 const COMPRESSED_THIRDS_MAX: usize = 2;

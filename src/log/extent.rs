@@ -57,7 +57,7 @@ impl Stored {
         &self.index.entries[self.batch]
     }
 
-    /// At most so many rows.
+    /// The number of rows, at most.
     pub fn rows_max(&self) -> usize {
         self.entry().rows as usize
     }
@@ -166,7 +166,7 @@ impl Extent {
         }
     }
 
-    /// At most so many rows.
+    /// The number of rows, at most.
     pub fn rows_max(&self) -> usize {
         match self {
             Extent::Memory(chunk) => chunk.rows.num_rows(),

@@ -132,7 +132,7 @@ impl Default for LogOptions {
 }
 
 impl LogOptions {
-    /// With at most so many bytes of rows in memory, all else in proportion.
+    /// With at most `bytes` bytes of rows in memory, all else in proportion.
     pub fn with_memory(bytes: usize) -> LogOptions {
         let mut options = LogOptions {
             tail_bytes_max: bytes,
@@ -179,7 +179,7 @@ impl LogOptions {
     }
 }
 
-/// What a start found.
+/// The findings of a start.
 #[derive(Clone, Debug)]
 pub struct Recovered {
     pub newest: Lsn,
@@ -191,7 +191,7 @@ pub struct Recovered {
     pub clean: bool,
 }
 
-/// How the log is doing.
+/// Statistics of the log.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LogStats {
     /// Newest published LSN.
@@ -219,7 +219,7 @@ pub struct LogStats {
 /// Partitions that lose rows by one record.
 const RETIRED_AT_ONCE: usize = 1 << 16;
 
-/// What the facade and the writer share.
+/// The state that the facade and the writer share.
 pub(super) struct LogShared {
     pub sequencer: Mutex<Sequencer>,
     /// Wakes the writer; goes with `sequencer`.
@@ -264,7 +264,7 @@ impl LogShared {
         self.tail.retains() || self.flush.stale.load(Ordering::Acquire)
     }
 
-    /// What goes by retention now; and the least retention of a topic that has rows which are not read any more, microseconds.
+    /// The rows that go by retention now; and the least retention of a topic that has rows which are not read any more, microseconds.
     pub fn retired(&self, newest_us: i64) -> (Retired, Option<i64>) {
         let reading = self.retention.released(newest_us);
         let observer = self.observer.read().clone();
@@ -453,7 +453,7 @@ impl Log {
         Ok((Arc::new(log), recovered))
     }
 
-    /// Names who hears of catalog changes. Once, before the first commit with a `Ddl`.
+    /// Names the observer of catalog changes. Once, before the first commit with a `Ddl`.
     pub fn observe_ddl(&self, observer: Arc<dyn DdlObserver>) {
         let previous = self.shared.observer.write().replace(observer);
         assert!(previous.is_none(), "there is one observer");
@@ -588,7 +588,7 @@ impl Log {
             sequencer.add(commit, Some(sender))?;
             sequencer.take_group()
         };
-        // Those who queue from here on wake the writer's thread, which waits for the pen.
+        // Commits that queue from here on wake the writer's thread, which waits for the pen.
         pen.write_group(shared, group);
         Ok(())
     }
@@ -713,7 +713,7 @@ impl Log {
         self.shared.tail.topic(reader.topic)?.read(reader, range)
     }
 
-    /// What the writer's thread does from time to time.
+    /// The periodic work of the writer's thread.
     #[cfg(test)]
     pub(super) fn look_after_retention(&self) {
         let mut pen = self.shared.pen.lock();

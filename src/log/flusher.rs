@@ -40,7 +40,7 @@ use super::{Chunk, LogError, Lsn};
 pub const SEGMENTS_DIR: &str = "segments";
 pub const META_DIR: &str = "meta";
 pub const WAL_DIR: &str = "wal";
-/// What a repair took out of the others.
+/// The directory of files that a repair took out of the others.
 pub const LOST_DIR: &str = "lost";
 
 /// Images that are kept.
@@ -94,7 +94,7 @@ impl Capture {
         }
     }
 
-    /// The image of it as it is, all rows in memory in the image, for who has no flusher.
+    /// The image of it as it is, all rows in memory in the image, for a log without a flusher.
     pub fn into_image(self) -> Image {
         Image {
             position: self.position,
@@ -128,7 +128,7 @@ impl Registry {
     }
 }
 
-/// How flushing stands; what others see of it.
+/// The state of flushing, as others see it.
 #[derive(Default)]
 pub struct FlushState {
     /// Sequence and bytes of the files of the write-ahead log.
@@ -270,7 +270,7 @@ impl Flusher {
             topic.replace(partition, segment);
         }
         if merges {
-            // Who waits for room goes on, and a merge that fails takes no flush with it.
+            // A commit that waits for room goes on, and a merge that fails takes no flush with it.
             self.state.flushed.notify_waiters();
             let started = Instant::now();
             let merged = self.merge(&mut image.topics, &captured);
@@ -345,7 +345,7 @@ impl Flusher {
         let (disk, dir) = (Arc::clone(&self.disk), self.dir.join(SEGMENTS_DIR));
         let schema = (spec.schema_id, &spec.schema);
         let merged = panics::catch(|| merge::merge(disk, &dir, id, sources, schema, self.options.merge.layout));
-        // Readers of what is damaged are told; the rest of the log goes on.
+        // Readers of the damage get an error; the rest of the log goes on.
         let reason = match merged {
             Ok(Ok(merged)) => Ok(merged),
             Ok(Err(error @ LogError::Damaged { .. })) => Err(error.to_string()),
@@ -496,7 +496,7 @@ fn remove(disk: &dyn Disk, path: &Path) -> Result<(), LogError> {
     disk.remove(path).map_err(LogError::io("remove file", path))
 }
 
-/// Where captures are flushed: on a thread of its own, or by the one who brings them.
+/// The place where captures are flushed: a thread of its own, or the caller's.
 pub enum Flushing {
     Thread {
         captures: Option<SyncSender<Capture>>,

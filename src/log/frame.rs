@@ -100,7 +100,7 @@ pub struct FileHeader {
     pub made: Option<FileOrigin>,
 }
 
-/// What was so when a file was made.
+/// The circumstances of a file's making: start of the machine, clocks, size.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct FileOrigin {
     /// Where the clock of retention stood.
@@ -317,7 +317,7 @@ pub struct BlockRun {
     pub event_us: Option<i64>,
 }
 
-/// Which rows of which partition a block holds.
+/// The partition and the offset of a block's rows.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Placement {
     pub topic: TopicId,
@@ -508,7 +508,7 @@ pub fn encode_schema(schema: &Schema) -> Vec<u8> {
     IpcSchemaEncoder::new().schema_to_fb(schema).finished_data().to_vec()
 }
 
-/// What [`encode_schema`] made.
+/// The inverse of [`encode_schema`].
 pub fn decode_schema(bytes: &[u8]) -> Result<Schema, Damage> {
     // A copy of its own, for flatbuffers are read aligned.
     let bytes = Buffer::from_slice_ref(bytes);
@@ -524,7 +524,7 @@ pub fn encode_spec(spec: &TopicSpec) -> Vec<u8> {
     bytes
 }
 
-/// What [`encode_spec`] made.
+/// The inverse of [`encode_spec`].
 pub fn decode_spec(bytes: &[u8]) -> Result<TopicSpec, Damage> {
     FrameBytes { bytes, at: 0 }.spec()
 }

@@ -64,7 +64,7 @@ pub struct TopicImage {
     pub partitions: Vec<PartitionImage>,
 }
 
-/// What the log knows at one LSN.
+/// The state of the log at one LSN.
 #[derive(Clone, Debug, Default)]
 pub struct Image {
     /// Where the write-ahead log goes on.

@@ -98,7 +98,7 @@ pub fn read(disk: &dyn Disk, dir: &Path) -> Result<Option<Lsn>, LogError> {
     Ok(read_mark(disk, dir)?.map(|mark| mark.lsn))
 }
 
-/// What is wrong with a log that ends at `newest`, if it is known to have reached further. `end`: its newest file, and
+/// The error of a log that ends at `newest`, if it is known to have reached further. `end`: its newest file, and
 /// where it ends in it.
 pub fn missing(reached: Option<Lsn>, newest: Lsn, end: (PathBuf, u64)) -> Option<LogError> {
     let reached = reached.filter(|reached| *reached > newest)?;
@@ -163,7 +163,7 @@ fn make_file(disk: &dyn Disk, dir: &Path, mark: Mark) -> Result<Arc<dyn DiskFile
     Ok(file)
 }
 
-/// What a [`Marker`] writes with.
+/// The file and state that a [`Marker`] writes with.
 pub struct Pencil {
     file: Arc<dyn DiskFile>,
     mark: Mark,
@@ -172,7 +172,7 @@ pub struct Pencil {
 }
 
 impl Pencil {
-    /// A mark that cannot be written is missed only by who loses the end of the log.
+    /// A mark that cannot be written is missed only if the end of the log is lost.
     fn write(&mut self, lsn: Lsn) {
         assert!(lsn >= self.mark.lsn, "the log does not go back");
         let mark = Mark {
@@ -191,7 +191,7 @@ impl Pencil {
     }
 }
 
-/// Where marks are written: on a thread of its own, or by who brings them.
+/// The place where marks are written: a thread of its own, or the caller's.
 pub enum Marker {
     Thread {
         lsns: Option<SyncSender<Lsn>>,

@@ -34,7 +34,7 @@ pub struct MergeOptions {
     pub layout: Layout,
 }
 
-/// Which of a partition's segments become one, if any do: the first run of neighbours that are worth it.
+/// The segments of a partition that become one, if any do: the first run of neighbours that are worth it.
 pub fn choose(segments: &[SegmentInfo], options: &MergeOptions, spoilt: impl Fn(u64) -> bool) -> Option<Range<usize>> {
     let mut run = 0..0;
     let mut bytes = 0;

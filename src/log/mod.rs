@@ -92,7 +92,7 @@ impl EventTime {
     }
 }
 
-/// What the log must know of a topic.
+/// A topic's definition for the log.
 #[derive(Clone, Debug)]
 pub struct TopicSpec {
     pub id: TopicId,
@@ -182,7 +182,7 @@ pub struct Commit {
     pub empty: Vec<TopicId>,
 }
 
-/// When a commit is acknowledged.
+/// The moment at which a commit is acknowledged.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Acknowledge {
     /// After the sync that covers it.
@@ -191,7 +191,7 @@ pub enum Acknowledge {
     Queued,
 }
 
-/// Where the rows of one [`Append`] went.
+/// The place that the rows of one [`Append`] got.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Appended {
     pub base_offset: u64,
@@ -199,7 +199,7 @@ pub struct Appended {
     pub watermark: Option<i64>,
 }
 
-/// What a commit became.
+/// The place that a commit got in the log.
 #[derive(Clone, Debug)]
 pub struct Receipt {
     pub lsn: Lsn,

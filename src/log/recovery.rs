@@ -49,7 +49,7 @@ use super::{Chunk, LogError, Lsn, Run, TopicId};
 /// Rows of small appends are gathered up to this many before they become a chunk.
 const GATHER_ROWS: usize = 8192;
 
-/// What a recovery found.
+/// The findings of a recovery.
 pub struct RecoveryOutcome {
     pub position: Position,
     pub catalog: Vec<(Lsn, Vec<u8>)>,
@@ -107,7 +107,7 @@ struct Frame {
     payload: Range<usize>,
 }
 
-/// What a recovery found before it met damage.
+/// The findings of a recovery up to damage.
 pub struct Salvage {
     pub outcome: RecoveryOutcome,
     /// Where the outcome's position is in its file, not rounded up to the next group.
@@ -280,7 +280,7 @@ impl WalFile {
         }
     }
 
-    /// Where reading this file of so many bytes begins, if everything before it ended at `before`.
+    /// Where reading this file of `bytes` bytes begins, if everything before it ended at `before`.
     fn start(&self, before: Position, bytes: u64) -> Result<Position, LogError> {
         let header = &self.header;
         if before.sequence == header.sequence {

@@ -65,7 +65,7 @@ pub struct LostCommits {
     pub catalog: Vec<(Lsn, Vec<u8>)>,
 }
 
-/// What a repair does, or would do.
+/// The steps and losses of a repair, done or planned.
 #[derive(Debug, Default)]
 pub struct Repaired {
     /// Nothing: there is nothing to do.

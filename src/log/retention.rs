@@ -25,7 +25,7 @@ use super::TopicId;
 /// A longer stop than this is taken for a clock that was set: no time has passed.
 const GAP_US_MAX: i64 = 31 * 24 * 60 * 60 * 1_000_000;
 
-/// What a topic keeps.
+/// The retention of a topic.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Retention {
     /// Rows are kept for so long after their append time, microseconds; `None`: for ever.
@@ -34,7 +34,7 @@ pub struct Retention {
     pub bytes: Option<u64>,
 }
 
-/// Where the clock of retention stood, microseconds.
+/// A position of the clock of retention, microseconds.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct ClockReading {
     pub at_us: i64,
@@ -127,7 +127,7 @@ impl Follower {
     }
 }
 
-/// What goes: the first offset of partitions from here on. Those that are not named stay as they are.
+/// The rows that go, as the first offset of partitions from here on. Other partitions stay as they are.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Retired {
     pub reading: ClockReading,
@@ -140,7 +140,7 @@ struct Hand {
     monotonic_us: i64,
 }
 
-/// The clock of retention, and who reads at earlier positions of it.
+/// The clock of retention, and the readers at earlier positions of it.
 pub struct RetentionClock {
     clock: SharedClock,
     hand: Mutex<Hand>,
@@ -219,12 +219,12 @@ impl RetentionClock {
         }
     }
 
-    /// How long the machine has been up, microseconds; for frames.
+    /// The machine's uptime, microseconds; for frames.
     pub fn up_us(&self) -> Option<i64> {
         Up::now(&self.clock).map(|up| up.us)
     }
 
-    /// Where it stands; `newest_us` is the append time of the newest commit.
+    /// Its position; `newest_us` is the append time of the newest commit.
     pub fn read(&self, newest_us: i64) -> ClockReading {
         let now_us = self.clock.now_us();
         let mut hand = self.hand.lock();
@@ -259,7 +259,7 @@ impl RetentionClock {
         }
     }
 
-    /// Where it stands, but not past anybody who reads: up to there rows may go.
+    /// Its position, but not past that of any reader: up to there rows may go.
     pub fn released(&self, newest_us: i64) -> ClockReading {
         let mut pins = self.pins.lock();
         let reading = self.read(newest_us);

@@ -1,7 +1,7 @@
 //! [`Segment`]: an immutable columnar file with consecutive rows of one topic partition; writing it, reading it back.
 //!
 //! One rule: a segment gets its name only after it is synced, and is never written to again; every byte of it is
-//! covered by a checksum, and damage to a column of a batch is an error of those who read it alone.
+//! covered by a checksum, and damage to a column of a batch is an error of its readers alone.
 //!
 //! ```text
 //! file       0 64  header, zero-padded
@@ -72,7 +72,7 @@ const STATISTIC_STRING_BYTES_MAX: usize = 64;
 /// Columns of the index before those of the topic's columns.
 const FIXED_COLUMNS: usize = 10;
 
-/// What is known of a segment without opening it.
+/// A segment's description, known without opening it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SegmentInfo {
     /// Names the file. Never reused.
@@ -127,7 +127,7 @@ impl SegmentInfo {
         }
     }
 
-    /// What a file that was written before its commit is with it.
+    /// The description of a file that was written before its commit, with the commit's place and time.
     pub fn adopted(self, base_offset: u64, adoption: Adoption) -> SegmentInfo {
         SegmentInfo {
             base_offset,
@@ -161,7 +161,7 @@ pub fn parse_temporary_name(name: &str) -> Option<u64> {
     u64::from_str_radix(name.strip_suffix(".tmp")?, 16).ok()
 }
 
-/// How rows are laid out in a segment.
+/// The layout of rows in a segment.
 #[derive(Clone, Copy, Debug)]
 pub struct Layout {
     /// Chunks are put together up to this.
@@ -674,7 +674,7 @@ pub fn encode_chunk(chunk: &Chunk) -> Result<(usize, Vec<u8>), LogError> {
     Ok((rows_bytes, bytes))
 }
 
-/// What [`encode_chunk`] made.
+/// The inverse of [`encode_chunk`].
 pub fn decode_chunk(
     (partition, base_offset): (u32, u64),
     rows_bytes: usize,

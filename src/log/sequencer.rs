@@ -1,7 +1,7 @@
 //! Orders commits: checks them against the newest definitions, gives each its LSN and offsets, and lays its encoded
 //! rows into the group that the writer takes next.
 //!
-//! One rule: whoever passes [`Sequencer::add`] is in order for good: LSNs and offsets are dense (L2), and a commit is
+//! One rule: a commit that passes [`Sequencer::add`] is in order for good: LSNs and offsets are dense (L2), and a commit is
 //! either refused whole here or in the group whole (L5). Runs under one short lock, in the committing task; what it
 //! gives out is not durable and visible to nobody before the writer says so (L1).
 
@@ -73,13 +73,13 @@ pub struct FrameDraft {
     bytes: usize,
 }
 
-/// Who waits for a commit's sync.
+/// The caller that waits for a commit's sync.
 pub struct Waiter {
     pub receipt: Receipt,
     pub sender: oneshot::Sender<Result<Receipt, LogError>>,
 }
 
-/// What the writer takes at once: written, synced, published and acknowledged together.
+/// Commits that the writer takes at once: written, synced, published and acknowledged together.
 #[derive(Default)]
 pub struct Group {
     pub frames: Vec<FrameDraft>,
@@ -101,7 +101,7 @@ struct SequencedTopic {
     watermark: Option<i64>,
 }
 
-/// How it stands with the log.
+/// The state of the log.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Standing {
     Open,

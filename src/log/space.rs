@@ -3,7 +3,7 @@
 //! One rule: below the mark nothing that only adds rows is taken, so that what is left serves what frees room: flushes,
 //! images, retention, DROP. Rows are taken again at 1.25 times the mark, so that the answer does not flicker.
 //!
-//! Looking costs a system call: it is done by commits, at most once a second, or after so many bytes written.
+//! A look costs a system call: commits take one at most once a second, or after some bytes written.
 //! Not here: a write that fails (`writer`), a flush that fails (`flusher`).
 
 use std::path::{Path, PathBuf};
@@ -87,7 +87,7 @@ impl SpaceWatch {
 
     fn look(&self, look: &mut Look, written_bytes: u64) {
         (look.at_us, look.written_bytes) = (self.clock.monotonic_us(), written_bytes);
-        // One that cannot be asked keeps nobody from writing: a write that fails is told as such.
+        // A disk that cannot be asked keeps nobody from writing: a write that fails says so.
         look.space = self.disk.space(&self.dir).ok();
         let Some(Space { total, available }) = look.space else {
             self.refusing.store(false, Ordering::Release);
@@ -134,7 +134,7 @@ impl SpaceWatch {
         })
     }
 
-    /// The same after a look at the disk now: for who is about to write much beside the log.
+    /// The same after a look at the disk now: for a caller about to write much beside the log.
     pub fn admit_now(&self) -> Result<(), LogError> {
         {
             let mut look = self.look.lock();

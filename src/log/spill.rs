@@ -173,7 +173,7 @@ impl Log {
         self.shared.options.spill_bytes
     }
 
-    /// An error if the disk is so full now that commits with rows are refused: for who writes more to a file.
+    /// An error if the disk is so full now that commits with rows are refused: for a transaction that writes more to a file.
     pub fn admit_spill(&self) -> Result<(), LogError> {
         self.shared.space.admit_now()
     }
@@ -306,7 +306,7 @@ impl Spilled {
         Ok(events)
     }
 
-    /// What the frame of the commit says of the file.
+    /// The description of the file in the commit's frame.
     pub(super) fn file(&self) -> AdoptedFile {
         AdoptedFile {
             segment: self.info.id,

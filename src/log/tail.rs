@@ -32,8 +32,8 @@ const CHUNK_ROWS_TARGET: usize = 8192;
 const MERGE_CHUNKS: usize = 16;
 /// Chunks are not merged past this, whatever their rows.
 const MERGE_BYTES_MAX: usize = 16 << 20;
-/// The fresh rows of a topic with one partition become a chunk once they are so many, or take so many bytes. Several
-/// partitions share them, so that whoever needs all of them has little to decode, but each may have the least.
+/// The fresh rows of a topic with one partition become a chunk at this number of rows or bytes. Several
+/// partitions share them, so that a reader of all of them has little to decode, but each may have the least.
 const FRESH_ROWS_MAX: usize = 512;
 const FRESH_ROWS_MIN: usize = 16;
 const FRESH_BYTES_MAX: usize = 128 << 10;
@@ -43,7 +43,7 @@ const OWN_BUFFERS_BYTES_MAX: usize = 64 << 10;
 /// So many moves of a watermark are known exactly; of those before, fewer and fewer are kept.
 const WATERMARKS_EXACT: usize = 1 << 16;
 
-/// What is known of one partition.
+/// Statistics of one partition.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PartitionStats {
     /// Rows before it went by retention.
@@ -57,7 +57,7 @@ pub struct PartitionStats {
     pub segment_bytes: u64,
 }
 
-/// What is known of one topic at the newest published LSN. Times in microseconds.
+/// Statistics of one topic at the newest published LSN. Times in microseconds.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TopicStats {
     pub partitions: Vec<PartitionStats>,
@@ -367,7 +367,7 @@ impl TopicTail {
         (image, segments)
     }
 
-    /// What can go by retention, by partition.
+    /// The pieces that can go by retention, by partition.
     pub fn held(&self) -> Vec<Vec<Held>> {
         let state = self.settled(0, Lsn::MAX);
         let held = |partition: &Partition| {
@@ -616,7 +616,7 @@ impl TopicTail {
         );
         state.watermarks.push((lsn, watermark));
         if state.watermarks.len() >= 2 * WATERMARKS_EXACT {
-            // Every second one of the older half: what is told for a commit between is a watermark of before it.
+            // Every second one of the older half: a commit between has a watermark from before it.
             let mut index = 0;
             state.watermarks.retain(|_| {
                 index += 1;

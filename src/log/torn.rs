@@ -12,7 +12,7 @@
 use super::damage::Damage;
 use super::frame::{FRAME_BYTES_MAX, FRAME_HEADER_BYTES, FrameHeader, FrameKind};
 
-/// What a disk writes whole or not at all, at least.
+/// Bytes that a disk writes whole or not at all, at least.
 pub const SECTOR_BYTES: usize = 512;
 /// In a longer payload an unfinished write may look like one bit that is wrong.
 const FLIP_BYTES_MAX: usize = 64 << 10;

@@ -60,7 +60,7 @@ pub fn remove_unfinished(disk: &dyn Disk, dir: &Path) -> Result<(), LogError> {
     Ok(())
 }
 
-/// Where a log stands: what the next frame or file continues.
+/// The position of a log, which the next frame or file continues.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 pub struct Position {
     /// 0 if there is no file yet.
@@ -426,7 +426,7 @@ impl Wal {
         self.enter(prepared, salt)
     }
 
-    /// Whether a group with so many bytes goes into the file in use.
+    /// Whether a group of `bytes` bytes goes into the file in use.
     pub fn has_room(&self, bytes: u64) -> bool {
         self.position.end + bytes.next_multiple_of(GROUP_ALIGNMENT) + GROUP_ALIGNMENT <= self.size
     }

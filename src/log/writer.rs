@@ -8,7 +8,7 @@
 //!  committers --add--> Sequencer.group --take--> frames --write, fdatasync--> tail, newest LSN --> waiters
 //! ```
 //!
-//! Not here: who comes first (`sequencer`), which file (`wal`).
+//! Not here: the order of commits (`sequencer`), the choice of the file (`wal`).
 
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -35,7 +35,7 @@ enum WriterWork {
     Stop { clean: bool },
 }
 
-/// What writing takes. One at a time holds it: the writer's thread, or a committer who finds nobody at it.
+/// The state that writing needs. One thread at a time holds it: the writer's, or that of a committer that finds it free.
 pub struct Pen {
     wal: Wal,
     /// Until the log is closed.
@@ -87,7 +87,7 @@ impl Pen {
         self.write_group(shared, group)
     }
 
-    /// Whether so many bytes can be written without another file.
+    /// Whether `bytes` bytes can be written without another file.
     pub fn has_room(&self, bytes: usize) -> bool {
         self.wal.has_room(bytes as u64)
     }

@@ -74,7 +74,7 @@ impl QueryEngine {
         })
     }
 
-    /// What all queries share.
+    /// The pool that all queries share.
     pub fn memory(&self) -> Arc<dyn MemoryPool> {
         self.runtime.memory_pool.clone()
     }
@@ -146,7 +146,7 @@ impl QueryEngine {
         Arc::new(state)
     }
 
-    /// What a running query asks for memory and settings.
+    /// The context that a running query asks for memory and settings.
     pub fn task(&self, time_zone: &str, batch_rows: usize) -> Arc<TaskContext> {
         let state = self.state_for(time_zone, batch_rows);
         // Running operators look up no function by name.

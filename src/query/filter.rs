@@ -64,7 +64,7 @@ impl Filter {
         Some(filter)
     }
 
-    /// Which rows satisfy it, by their values in the column, which may be a dictionary of them.
+    /// The rows that satisfy it, by their values in the column, which may be a dictionary of them.
     pub fn keeps(&self, values: &ArrayRef) -> Result<BooleanBuffer> {
         let Some(dictionary) = values.as_any_dictionary_opt() else {
             return self.ask(Arc::clone(values));

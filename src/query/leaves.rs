@@ -35,7 +35,7 @@ use crate::sql::statement::Emit;
 use crate::sql::window::{Closing, Window};
 use crate::views::ViewRows;
 
-/// What the leaves of one plan are read from.
+/// The sources of the leaves of one plan.
 pub struct Leaves {
     log: Arc<dyn Topics>,
     lsn: Lsn,

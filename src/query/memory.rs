@@ -29,7 +29,7 @@ const REST_INTERVAL: Duration = Duration::from_secs(1);
 /// Looks of this long are kept: the least of them counts.
 const REST_KEPT: Duration = Duration::from_secs(30);
 
-/// What a process has, and may have.
+/// The memory of a process, and its limit.
 #[derive(Clone)]
 pub struct Process {
     /// Bytes that the parts beside queries may take.

@@ -5,7 +5,7 @@
 //!
 //! A plan goes through: session values and parameters become literals (`bind.rs`), the logical optimizer
 //! (`engine.rs`), physical planning where each leaf becomes a scan of what is there at the LSN (`leaves.rs`), running on
-//! threads of its own (`run.rs`), and the cast to the types that the client was told (`output.rs`).
+//! threads of its own (`run.rs`), and the cast to the types that the client was given (`output.rs`).
 //!
 //! Not here: what a statement means (`sql`), which LSN to read at (`session`).
 
@@ -73,7 +73,7 @@ pub struct OwnRows {
 /// The rows of a system relation at the time of the statement.
 pub type SystemRows = Arc<dyn Fn(&'static SystemRelation) -> Result<RecordBatch, SqlError> + Send + Sync>;
 
-/// Where topics are read from: the log.
+/// The source of topics' rows: the log.
 pub trait Topics: Send + Sync {
     /// Rows committed after `after` up to and including `upto`, per partition in offset order.
     fn read(&self, reader: &Reader, after: Lsn, upto: Lsn) -> Result<Vec<Extent>, SqlError>;
@@ -91,7 +91,7 @@ impl Topics for Log {
     }
 }
 
-/// What a query sees.
+/// The data that a query sees.
 #[derive(Clone)]
 pub struct ReadPoint {
     /// Topics are read up to and including this commit.

@@ -1,4 +1,4 @@
-//! Rows as the client was told they would be: the planned names and types.
+//! Rows with the names and types that the client was given when the statement was planned.
 
 use std::sync::Arc;
 

@@ -1,4 +1,4 @@
-//! Which part of a topic a filter on its hidden columns can reach: `_partition`, `_offset`, `_timestamp`, `_lsn`.
+//! The part of a topic that a filter on its hidden columns can reach: `_partition`, `_offset`, `_timestamp`, `_lsn`.
 //!
 //! One rule: what is cut off cannot satisfy the filters; what is kept is filtered again by the plan.
 
@@ -63,7 +63,7 @@ fn ranges(bounds: &log::Bounds) -> [(i64, i64); 3] {
     ]
 }
 
-/// What the filters of a scan leave of a topic.
+/// The part of a topic that the filters of a scan leave.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Pruning {
     partition: ValueBounds,

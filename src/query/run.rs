@@ -51,7 +51,7 @@ pub struct Runner {
     memory: Arc<dyn MemoryPool>,
 }
 
-/// What a piece of work runs under: who may ask it to stop, and whose memory it takes.
+/// The context of a piece of work: its stop request, and the account of its memory.
 #[derive(Clone, Default)]
 struct Terms {
     stop: Stop,
@@ -61,7 +61,7 @@ struct Terms {
     counted: Option<Arc<SettledOnDrop>>,
 }
 
-/// Dropped by whoever waited for work: it shall end.
+/// Dropped by the caller that waited for work: it shall end.
 struct Gone {
     _stop: OnDrop,
     _counted: Option<Arc<SettledOnDrop>>,

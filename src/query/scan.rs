@@ -71,7 +71,7 @@ impl Piece {
         }
     }
 
-    /// At most so many rows.
+    /// The number of rows, at most.
     fn rows_max(&self) -> usize {
         match self {
             Piece::Chunk(chunk) => chunk.rows.num_rows(),
@@ -110,7 +110,7 @@ impl Piece {
     }
 }
 
-/// Where a column of a scan comes from.
+/// The source of a column of a scan.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum ColumnSource {
     /// The relation's own column, by index.
@@ -118,7 +118,7 @@ pub enum ColumnSource {
     Hidden(HiddenColumn),
 }
 
-/// What a scan is of, without its rows.
+/// A scan without its rows.
 #[derive(Clone, Debug)]
 pub struct TopicScan {
     /// The relation's name.
@@ -323,7 +323,7 @@ fn typed(values: ArrayRef, field: &Field) -> Result<ArrayRef> {
     };
     match (data_type, field.data_type()) {
         (held, wanted) if held == wanted => Ok(values),
-        // A view of before NUMERIC had scales of its own was told to have one.
+        // In a view from before NUMERIC had scales of its own it has a fixed one.
         (DataType::LargeBinary, DataType::Decimal128(..)) => {
             let held = Field::new("", DataType::LargeBinary, true);
             casts::cast(&values, &held, field, chrono_tz::Tz::UTC).map_err(fail)

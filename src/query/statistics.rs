@@ -1,4 +1,4 @@
-//! Which batches of segments a filter on a topic's own columns cannot reach, by the bounds that segments keep.
+//! Batches of segments that a filter on a topic's own columns cannot reach, by the bounds that segments keep.
 //!
 //! One rule: a batch is left out only if no row of it can satisfy the filters; when in doubt it is read.
 

@@ -1,4 +1,4 @@
-//! What the command line does with a data directory beside serving it: check, back up, repair. Each prints what it found.
+//! The commands over a data directory that is not served: check, back up, repair. Each prints what it found.
 //!
 //! One rule: an exit code of 0 means that the data directory, or its copy, is whole.
 
@@ -151,7 +151,7 @@ fn print_losses(repaired: &Repaired) {
     }
 }
 
-/// A change of the catalog that is not there any more, for those who go on as if it were.
+/// A change of the catalog that is gone, for clients that go on as if it were there.
 fn lost_change(catalog: Option<&Snapshot>, change: &Change) -> String {
     match change {
         Change::CreateTopic(topic) => format!("topic {}.{}: it does not exist", topic.schema, topic.name),

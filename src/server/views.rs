@@ -25,7 +25,7 @@ const FILE_NAME: &str = "views-starting";
 /// Views that are built within this are ready when the server is.
 const QUICK: Duration = Duration::from_millis(250);
 
-/// How views are kept.
+/// Options of the views' maintenance.
 #[derive(Clone, Copy, Debug)]
 pub struct ViewOptions {
     /// What their states may take together, bytes.
@@ -34,7 +34,7 @@ pub struct ViewOptions {
     pub off: bool,
 }
 
-/// How many starts in a row died while they built views.
+/// The number of starts in a row that died while they built views.
 pub(super) struct Deaths {
     disk: Arc<dyn Disk>,
     dir: PathBuf,
@@ -155,7 +155,7 @@ fn incremental(catalog: &Snapshot) -> Vec<Arc<View>> {
     views.collect()
 }
 
-/// What a reader of a view that is off is told.
+/// The error of a reader of a view that is off.
 fn why_off(asked: bool, deaths: u32) -> SqlError {
     let (message, hint) = match asked {
         true => (

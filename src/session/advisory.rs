@@ -164,7 +164,7 @@ impl AdvisoryLocks {
         self.drop_holds(|hold| hold.session == session);
     }
 
-    /// What the session itself holds, whatever its transaction does.
+    /// Gives up the session's own locks; those of its transaction stay.
     pub fn give_all(&self, session: i32) {
         self.drop_holds(|hold| hold.session == session && !hold.of_transaction);
     }

@@ -1,4 +1,5 @@
-//! What ends the running statement from outside: another connection's cancel, `pg_cancel_backend` and `pg_terminate_backend`, its time limit, the server's stop.
+//! Cancellation of the running statement from outside: by another connection's request, `pg_cancel_backend`,
+//! `pg_terminate_backend`, the statement's time limit, or the server's stop.
 //!
 //! One rule: a commit that has begun is not cancelled, so that 57014 always means that nothing was kept.
 

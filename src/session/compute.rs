@@ -21,7 +21,7 @@ pub(super) const SMALL_BYTES: usize = 64 << 10;
 /// Pieces of work of one session that may compute at a time, those included that nobody waits for any more.
 pub(super) const COMPUTING_MAX: usize = 4;
 
-/// What names mean to a session at one moment.
+/// The meaning of names to a session at one moment.
 pub(super) struct PlanningContext {
     catalog: Arc<Snapshot>,
     search_path: Arc<[String]>,
@@ -70,7 +70,7 @@ impl Engine {
 }
 
 impl Session {
-    /// What names mean now. `parameter_types` are those of `$1`, `$2`, ... as far as known.
+    /// The meaning of names now. `parameter_types` are those of `$1`, `$2`, ... as far as known.
     pub(super) fn context(&self, catalog: Arc<Snapshot>, parameter_types: Vec<Option<PgType>>) -> PlanningContext {
         PlanningContext {
             catalog,

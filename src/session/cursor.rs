@@ -19,7 +19,7 @@ pub struct SqlCursor {
     declared: Declared,
 }
 
-/// How a cursor was declared.
+/// The declaration of a cursor.
 #[derive(Clone, Copy)]
 pub struct Declared {
     /// WITH HOLD: outlives its transaction's commit.

@@ -507,7 +507,7 @@ async fn build_view(engine: Arc<Engine>, new: NewView) -> Result<(), SqlError> {
     Err(error)
 }
 
-/// Drops a view and all that reads it, whoever changes the catalog meanwhile.
+/// Drops a view and all that reads it, even if others change the catalog meanwhile.
 async fn drop_view(engine: &Engine, oid: u32) -> Result<(), SqlError> {
     loop {
         let catalog = engine.catalog.current();

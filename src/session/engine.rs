@@ -1,4 +1,4 @@
-//! The parts that all sessions share: the log, the catalog, the views, the query engine; and who is connected.
+//! The parts that all sessions share: the log, the catalog, the views, the query engine; and the connected sessions.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;

@@ -61,7 +61,7 @@ const DATABASE: &str = "millstream";
 /// Times that a statement outside a transaction block is run while others change the catalog under it.
 const TRIES_MAX: usize = 64;
 
-/// What ReadyForQuery tells.
+/// The status that ReadyForQuery reports.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum TransactionStatus {
     Idle,
@@ -103,7 +103,7 @@ pub struct Session {
     next_partition: u32,
     /// How many views had failed when this session was last told of those that read a topic.
     failures_told: HashMap<TopicId, u64>,
-    /// Failed views that it was told of.
+    /// Failed views that it has been given a notice of.
     failed_views_told: HashSet<u32>,
     /// Notifications of the channels that it listens to, until the client has them.
     inbox: Arc<Inbox>,
@@ -172,7 +172,7 @@ impl Session {
         })
     }
 
-    /// Where the client is.
+    /// Notes the client's address.
     pub fn came_from(&mut self, client: SocketAddr) {
         let client = SocketAddr::new(client.ip().to_canonical(), client.port());
         self.registration.came_from(client);
@@ -184,7 +184,7 @@ impl Session {
         self.registration.id()
     }
 
-    /// How another connection ends what this one runs.
+    /// The handle by which another connection ends a statement of this one.
     pub fn cancel_handle(&self) -> Arc<Cancel> {
         self.cancel.clone()
     }
@@ -207,7 +207,7 @@ impl Session {
         }
     }
 
-    /// How long the session may wait for its client's next message, and what ends it then.
+    /// The time that the session may wait for its client's next message, and the error that ends it then.
     pub fn idle_limit(&self) -> Option<(Duration, SqlError)> {
         let (limit_ms, state, what) = match self.status() {
             TransactionStatus::Idle => (

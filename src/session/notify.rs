@@ -17,7 +17,7 @@ use crate::error::{SqlError, state};
 const WAITING_MAX: usize = 4096;
 /// Messages of one transaction.
 const MESSAGES_MAX: usize = 1 << 16;
-/// Of the last so many, the same one is sent once.
+/// The last notifications among which equal ones are sent once.
 const SAME_AMONG: usize = 64;
 /// Bytes of a payload, as in PostgreSQL.
 const PAYLOAD_BYTES_MAX: usize = 7999;
@@ -33,7 +33,7 @@ pub struct Notification {
     pub payload: String,
 }
 
-/// What a transaction has said and its commit does.
+/// A LISTEN, UNLISTEN or NOTIFY of a transaction, which its commit carries out.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) enum ListenAction {
     Listen(String),
@@ -72,7 +72,7 @@ impl Inbox {
     }
 }
 
-/// Who listens to what.
+/// The sessions that listen, by channel.
 #[derive(Default)]
 pub(super) struct Channels {
     by_name: Mutex<HashMap<String, Listeners>>,
@@ -170,7 +170,7 @@ impl Session {
         }
     }
 
-    /// Where notifications arrive.
+    /// The inbox of notifications.
     pub fn inbox(&self) -> Arc<Inbox> {
         Arc::clone(&self.inbox)
     }

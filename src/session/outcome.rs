@@ -1,4 +1,4 @@
-//! What a statement answers, before the wire gives it a form; and what a client's parameters and COPY are made of.
+//! Answers of statements before the wire gives them a form, a client's parameters, and COPY in progress.
 
 use std::sync::Arc;
 
@@ -28,7 +28,7 @@ pub struct CursorRows {
     pub rest: Option<RecordBatch>,
 }
 
-/// How the command tag of a statement with rows is made from their number.
+/// The form of the command tag of a statement with rows.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum RowsTag {
     /// `SELECT n`

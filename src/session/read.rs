@@ -147,7 +147,7 @@ impl Session {
         Ok((planned.fields.clone().into(), batches.boxed()))
     }
 
-    /// Where the statement reads; `None` if one of its views has moved past the block's position.
+    /// The position at which the statement reads; `None` if one of its views has moved past the block's position.
     pub(super) async fn position(
         &mut self,
         planned: &Planned,
@@ -227,7 +227,7 @@ impl Session {
         })
     }
 
-    /// Where the clock of retention stands for this transaction: what it reads stays for it.
+    /// The position of the clock of retention for this transaction: the rows that it reads stay for it.
     pub(super) fn retention_us(&mut self) -> i64 {
         let log = self.engine.log.clone();
         self.transaction().pin.get_or_insert_with(|| log.pin()).at_us

@@ -18,7 +18,7 @@ use crate::catalog::is_system_schema;
 use crate::error::{SqlError, state};
 use crate::types::{IntervalStyle, TextStyle};
 
-/// What SHOW ALL and `pg_settings` tell of one setting.
+/// One setting as SHOW ALL and `pg_settings` show it.
 #[derive(Default)]
 pub struct Shown {
     pub name: String,
@@ -84,13 +84,13 @@ impl Settings {
         self.effective = Effective::of(&self.values, &self.user);
     }
 
-    /// What has been set until here is what RESET goes back to.
+    /// Makes the present values those that RESET goes back to.
     pub fn begun(mut self) -> Settings {
         self.at_start = self.values.clone();
         self
     }
 
-    /// What the server was started with.
+    /// Sets a value that the server was started with.
     pub fn with_server(mut self, name: &str, value: String) -> Settings {
         assert!(TABLE.get(name).is_some(), "a setting of the server stands in the table");
         self.of_server.insert(name.to_string(), value);
@@ -219,7 +219,7 @@ impl Settings {
         self.get(known.name).ok().map(|value| (known.name.to_string(), value))
     }
 
-    /// What is sent when a client connects.
+    /// The settings that are sent when a client connects.
     pub fn all_reported(&self) -> Vec<(String, String)> {
         let reported = TABLE.all.iter().filter(|known| known.reported);
         reported.filter_map(|known| self.reported(known.name)).collect()
@@ -272,7 +272,7 @@ impl Settings {
         shown
     }
 
-    /// Schemas to look up names in, `$user` replaced; a user who is called as a system schema does not get that one.
+    /// Schemas to look up names in, `$user` replaced; a user with the name of a system schema does not get that one.
     pub fn search_path(&self) -> &Arc<[String]> {
         &self.effective.search_path
     }
@@ -322,7 +322,7 @@ impl Settings {
         self.effective.warnings
     }
 
-    /// How values are written as text under these settings.
+    /// The text style of values under these settings.
     pub fn text_style(&self) -> &TextStyle {
         &self.effective.text_style
     }

@@ -29,7 +29,7 @@ pub struct Job {
     pub finish: bool,
 }
 
-/// What became of some jobs.
+/// The results of some jobs.
 #[derive(Default)]
 pub struct SpilledRows {
     /// Files that take more rows.

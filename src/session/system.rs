@@ -1,4 +1,4 @@
-//! What the system relations are computed from: the state of the server as one session sees it.
+//! The source of the system relations: the server's state as one session sees it.
 //!
 //! Taken when a statement first reads a system relation, once, so that the relations of a statement agree.
 

@@ -258,7 +258,7 @@ impl Transaction {
         self.appends.extend(kept);
     }
 
-    /// What was taken out has been written.
+    /// Takes back rows that were taken out, as files.
     pub fn spilled(&mut self, written: spill::SpilledRows) {
         assert!(self.recent.taken, "rows were taken out");
         self.recent.taken = false;
@@ -299,7 +299,7 @@ impl Transaction {
         Ok(())
     }
 
-    /// What it has written, to be given back by [`Transaction::renew`].
+    /// The rows that it has written, to be given back by [`Transaction::renew`].
     pub fn take_appends(&mut self) -> Vec<Append> {
         assert!(self.recent.open.is_empty(), "files are ended before they are taken");
         std::mem::take(&mut self.appends)

@@ -14,7 +14,7 @@ use sqlparser::ast::{
 use super::statement::Select;
 use crate::error::{SqlError, state};
 
-/// What a function does with a lock.
+/// The action of a function on a lock.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Action {
     /// Waits until it has it.
@@ -60,7 +60,7 @@ impl Advisory {
         ALL.into_iter().find(|function| function.name == name)
     }
 
-    /// Whether the function takes so many arguments.
+    /// Whether the function takes that number of arguments.
     pub fn takes(self, arguments: usize) -> bool {
         match self.action {
             Action::GiveAll => arguments == 0,
@@ -74,7 +74,7 @@ impl Advisory {
     }
 }
 
-/// What a call does to its session.
+/// The effect of a call on its session.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Effect {
     SetConfig,

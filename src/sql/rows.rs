@@ -339,7 +339,7 @@ impl RowExprs {
         self.complete(given, rows.len(), session)
     }
 
-    /// What is the same whenever these rows are inserted, for [`RowExprs::insert_values`].
+    /// The values that are the same at each insert of these rows, for [`RowExprs::insert_values`].
     pub fn constants(self: &Arc<Self>, columns: &[usize], rows: &[Vec<Cell>], session: &SessionInfo) -> Constants {
         let width = rows.first().map_or(0, Vec::len);
         let is_whole = rows.iter().all(|row| row.len() == width);

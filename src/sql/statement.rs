@@ -1,4 +1,4 @@
-//! What a client can say, parsed: one variant per kind of statement, with names still unresolved.
+//! Statements, parsed: one variant per kind of statement, with names still unresolved.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -21,7 +21,7 @@ pub struct Parsed {
     pub notices: Vec<Notice>,
 }
 
-/// When a windowed query shows a window's rows.
+/// The moment at which a windowed query shows a window's rows.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug, Default)]
 pub enum Emit {
     /// As they change (the default).
@@ -40,7 +40,7 @@ pub struct Name {
     pub position: Option<usize>,
 }
 
-/// Shared by those who plan it: they do so on threads of their own.
+/// Shared with the threads that plan it.
 #[derive(Clone, Debug)]
 pub struct Select {
     pub query: Box<ast::Query>,
@@ -67,7 +67,7 @@ pub enum InsertRows {
     Select(Arc<Select>),
 }
 
-/// What the bytes of a COPY are.
+/// The format of a COPY's bytes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum CopyKind {
     Text,

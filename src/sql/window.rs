@@ -24,7 +24,7 @@ pub use assign::{Assigned, Assigner, Closing, WindowSlices};
 pub const WINDOW_START: &str = "window_start";
 pub const WINDOW_END: &str = "window_end";
 
-/// Which windows a row belongs to. All lengths in microseconds, all > 0.
+/// The windows that a row belongs to. All lengths in microseconds, all > 0.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
 pub enum WindowKind {
     /// `[k * size + offset, (k + 1) * size + offset)`
@@ -45,7 +45,7 @@ impl WindowKind {
         }
     }
 
-    /// How many windows each row is in.
+    /// The number of windows that each row is in.
     pub fn windows_per_row(&self) -> usize {
         match self {
             WindowKind::Tumble { .. } => 1,
@@ -74,7 +74,7 @@ pub struct Window {
     schema: DFSchemaRef,
 }
 
-/// What [`Window::new`] is told beside the input and the kind.
+/// The arguments of [`Window::new`] beside the input and the kind.
 #[derive(Clone, Debug, Default)]
 pub struct Closure {
     pub watermark_column: Option<usize>,

@@ -21,7 +21,7 @@ use rand::{Rng, SeedableRng};
 
 use super::{Disk, DiskFile, DiskLock, Purpose, Space};
 
-/// What goes wrong.
+/// The kind of a fault.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum FaultKind {
     /// After the n-th operation that changes anything, every later one fails, until [`FaultDisk::reboot`].
@@ -36,9 +36,9 @@ pub enum FaultKind {
     /// The n-th sync of a file fails, and later ones do not make up for it: what was written stays readable until the
     /// power goes, and is on no disk, unless it is written again. Page caches do that.
     ForgetSync,
-    /// The n-th operation that changes anything panics, as a defect in who asked for it would.
+    /// The n-th operation that changes anything panics, as a defect of its caller would.
     Panic,
-    /// The n-th write lands in the wrong place, by `seed`: at another offset or in another file. Nobody is told.
+    /// The n-th write lands in the wrong place, by `seed`: at another offset or in another file. Nothing reports it.
     Misdirect { seed: u64 },
 }
 
@@ -375,7 +375,7 @@ impl FaultDisk {
         Ok(())
     }
 
-    /// What a reader sees of a file now.
+    /// The content of a file as a reader sees it now.
     pub fn content(&self, path: &Path) -> io::Result<Vec<u8>> {
         let state = self.state.lock();
         Ok(state.inodes[state.find(path)?].current.clone())

@@ -46,7 +46,7 @@ pub trait Disk: Send + Sync + 'static {
     /// Makes creations, renames and removals in `dir` durable.
     fn sync_dir(&self, dir: &Path) -> io::Result<()>;
     /// The one exclusive lock on the directory `dir`, held until dropped. `WouldBlock` if someone else holds it; its text
-    /// is who that is, as far as is known.
+    /// names it, as far as it is known.
     fn lock(&self, dir: &Path, purpose: Purpose) -> io::Result<Box<dyn DiskLock>>;
     /// The room on the file system that `dir` is on.
     fn space(&self, dir: &Path) -> io::Result<Space>;
@@ -85,16 +85,16 @@ pub trait DiskFile: Send + Sync {
     fn sync_data(&self) -> io::Result<()>;
 }
 
-/// What a directory is locked for.
+/// The purpose of a directory's lock.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Purpose {
-    /// To write to it: the file [`LOCK_NAME`] says who does.
+    /// To write to it: the file [`LOCK_NAME`] names the process.
     Write,
     /// To look at it: nothing is written, so that it may be on a read-only file system.
     Look,
 }
 
-/// The file in a locked directory that says who holds the lock.
+/// The file in a locked directory that names the holder of the lock.
 pub const LOCK_NAME: &str = "lock";
 
 /// Holds a lock until dropped.

@@ -4,7 +4,7 @@
 //! retried here (a second sync after a failed one may lie).
 //!
 //! What is made is its owner's alone from the first moment on. A directory is locked by a lock on the directory itself,
-//! which cannot be swapped while it is in use, and by one on the file in it that says who holds it: servers of before know
+//! which cannot be swapped while it is in use, and by one on the file in it that names its holder: servers of before know
 //! that alone.
 //!
 //! Small pieces of whole pages that are to be durable at once go past the page cache (O_DIRECT, O_DSYNC): one request in
@@ -21,7 +21,7 @@ use parking_lot::Mutex;
 
 use super::{Disk, DiskFile, DiskLock, LOCK_NAME, Purpose, Space, fill_zeros};
 
-/// Who may do what with files and directories.
+/// Permissions of files and directories.
 const FILE_MODE: u32 = 0o600;
 const DIRECTORY_MODE: u32 = 0o700;
 /// What others than the owner may do.
@@ -177,7 +177,7 @@ impl RealLock {
         let path = dir.join(LOCK_NAME);
         let held = |error: io::Error| match error.kind() {
             io::ErrorKind::WouldBlock => {
-                // Who holds it is a courtesy of the message.
+                // The holder's name is a courtesy of the message.
                 let holder = std::fs::read_to_string(&path).unwrap_or_default();
                 io::Error::new(io::ErrorKind::WouldBlock, holder.trim().to_string())
             }
@@ -218,7 +218,7 @@ impl RealLock {
         }
     }
 
-    /// The file that says who holds the lock. Who only looks makes none.
+    /// The file that names the holder of the lock. A reader makes none.
     fn open(path: &Path, purpose: Purpose) -> io::Result<Option<File>> {
         let mut options = OpenOptions::new();
         options.read(true).write(true).mode(FILE_MODE);

@@ -1,4 +1,4 @@
-//! What `pg_type` says of each type: OID, length, modifier.
+//! A type's row in `pg_type`: its OID, length and modifier.
 //!
 //! The numbers are PostgreSQL's own and never change. Not here: names (`name.rs`).
 

@@ -11,7 +11,7 @@ use super::calendar::{
 };
 use crate::error::{SqlError, SqlState, state};
 
-/// How `01/02/2003` is read: DateStyle's second word.
+/// The order of the parts of `01/02/2003`: DateStyle's second word.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub enum DateOrder {
     #[default]
@@ -20,7 +20,7 @@ pub enum DateOrder {
     Ymd,
 }
 
-/// What the session contributes to reading a value from text.
+/// The session's part in reading a value from text.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct InputStyle {
     /// Zone of a TIMESTAMPTZ that names none.

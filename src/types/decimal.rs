@@ -15,7 +15,7 @@ pub const SCALE_MAX: u32 = 16_383;
 /// Digits after the point of a quotient.
 pub const QUOTIENT_SCALE_MAX: i64 = 1_000;
 pub const QUOTIENT_DIGITS_MIN: i64 = 16;
-/// NUMERIC counts in groups of so many digits.
+/// Digits of a group that NUMERIC counts in.
 pub const GROUP: i64 = 4;
 
 /// `value` times ten to the power of -`scale`.

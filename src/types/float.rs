@@ -37,7 +37,7 @@ fn check(text: &str, kind: &str, is_infinite: bool, is_zero: bool) -> Result<(),
     Ok(())
 }
 
-/// `extra_float_digits` as the setting: above 0 the shortest exact form, else 15 digits and so many less.
+/// `extra_float_digits` as the setting: above 0 the shortest exact form, else 15 digits less its magnitude.
 pub fn write_f64(value: f64, extra_float_digits: i32, out: &mut BytesMut) {
     if write_special(value.is_nan(), value.is_infinite(), value < 0.0, out) {
         return;

@@ -121,7 +121,7 @@ pub enum JsonValue {
     Object(Vec<(String, JsonValue)>),
 }
 
-/// How JSONB sorts the keys of an object: by length, then by bytes.
+/// JSONB's order of an object's keys: by length, then by bytes.
 pub fn key_order(a: &str, b: &str) -> Ordering {
     (a.len(), a).cmp(&(b.len(), b))
 }
@@ -264,7 +264,7 @@ impl JsonReader<'_> {
 
 /// A JSON number as NUMERIC prints it: no exponent, the digits after the point kept.
 pub fn number(text: &str) -> Result<String, SqlError> {
-    /// PostgreSQL's NUMERIC has at most so many digits before the point; 16383 after.
+    /// Digits of PostgreSQL's NUMERIC before the point, at most; after it 16383.
     const POWER_MAX: u64 = 16_383;
     let (negative, unsigned) = match text.strip_prefix('-') {
         Some(rest) => (true, rest),

@@ -204,7 +204,7 @@ pub fn write_decimal_binary(value: i128, scale: i8, out: &mut BytesMut) {
     }
 }
 
-/// What a NUMERIC column takes: its precision and scale.
+/// Precision and scale of a NUMERIC column.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct DecimalShape {
     pub precision: u8,

@@ -35,7 +35,7 @@ use super::rules;
 use super::scan::{LeafScan, LeafSource, TopicColumn};
 use super::window::WindowSpec;
 
-/// How a materialized view is kept.
+/// The way in which a materialized view is kept.
 #[derive(Clone, Debug)]
 pub enum CompiledView {
     Incremental(Dataflow),

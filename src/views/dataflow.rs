@@ -25,7 +25,7 @@ use super::output::{Bag, OutputRows, ViewOutput};
 use super::scan::{LeafScan, LeafSource, seen_as};
 use super::window::{WindowOperator, WindowSpec};
 
-/// What a node does.
+/// The work of a node.
 #[derive(Clone, Debug)]
 pub enum NodeWork {
     Scan(LeafScan),
@@ -39,7 +39,7 @@ pub enum NodeWork {
     Aggregate(Arc<AggregateSpec>),
 }
 
-/// A node, and who takes its output; `None` is the view itself.
+/// A node, and the consumer of its output; `None` is the view itself.
 #[derive(Clone, Debug)]
 pub struct DataflowNode {
     pub step: NodeWork,
@@ -86,7 +86,7 @@ impl Dataflow {
         topics
     }
 
-    /// How it reads topics.
+    /// Its readers of topics.
     pub fn readers(&self) -> impl Iterator<Item = &Reader> {
         self.scans().filter_map(|(_, scan)| match &scan.source {
             LeafSource::Topic { reader, .. } => Some(reader),
@@ -149,7 +149,7 @@ impl Dataflow {
         Ok((at, delta))
     }
 
-    /// How many of `rows`, not committed yet, would come late for a window here, were the topic's watermark this.
+    /// The number of `rows`, not committed yet, that would come late for a window here, were the topic's watermark this.
     pub fn late_rows(
         &self,
         topic: &catalog::Topic,
@@ -223,7 +223,7 @@ pub struct NodeCounts {
     pub rows_out: u64,
 }
 
-/// What a node holds, for EXPLAIN.
+/// The content of a node, for EXPLAIN.
 #[derive(Clone, Copy, Default, Debug, PartialEq, Eq)]
 pub struct NodeStats {
     pub counts: NodeCounts,

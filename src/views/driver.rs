@@ -5,7 +5,7 @@
 //! It wakes when the log publishes, and when someone asks. If nobody asks, it lets commits gather for [`LULL`] before it
 //! steps: freshness is measured at reads, and those wake it at once. A reader that needs an exact LSN bounds the step, so
 //! that the views do not run past it. Between two steps it takes what it is asked, so that no more than one step delays a
-//! DROP, the server's end, or who reads what is there.
+//! DROP, the server's end, or a reader of published rows.
 //!
 //! A panic ends neither the thread nor anybody's wait: it fails the view that it came from, or, where that is not known, all.
 
@@ -34,7 +34,7 @@ use super::{ViewRows, ViewStats, ViewStatus};
 const LULL: Duration = Duration::from_millis(5);
 /// Requests that wait for the driver, at most; more wait at the senders.
 pub const REQUESTS_MAX: usize = 1024;
-/// After so many panics of its own, the thread gives up.
+/// Panics of its own after which the thread gives up.
 const BREAKDOWNS_MAX: usize = 100;
 
 /// A newest consistent reading of several views.
@@ -56,7 +56,7 @@ impl From<SqlError> for Refused {
 /// A view to be built: its OID, name, dataflow, and what it is made under.
 pub type ToBuild = (u32, String, Arc<Dataflow>, Limits);
 
-/// What the driver is asked.
+/// A request to the driver.
 pub enum Request {
     /// Take over a view whose state was built beside it.
     Adopt {
@@ -64,7 +64,7 @@ pub enum Request {
         oid: u32,
         reply: oneshot::Sender<Result<(), Box<Refused>>>,
     },
-    /// Build views inside the driver, and take them over: at start. `done` is told how many.
+    /// Build views inside the driver, and take them over: at start. `done` gets their number.
     Restore {
         views: Vec<ToBuild>,
         done: oneshot::Sender<usize>,
@@ -94,7 +94,7 @@ pub enum Request {
     Stop,
 }
 
-/// What anybody may look at without asking the driver.
+/// The state that others read without asking the driver.
 #[derive(Default)]
 pub struct Published {
     pub frontier: Lsn,
@@ -229,7 +229,7 @@ impl Driver {
         }
     }
 
-    /// Whether a step would bring somebody who waits further without anything being published first.
+    /// Whether a step would bring a waiting reader further without anything being published first.
     fn waits_for_more(&self) -> bool {
         !self.waiting.is_empty() && self.target() > self.pipeline.frontier()
     }
@@ -485,7 +485,7 @@ impl Driver {
         }
     }
 
-    /// Gives up what was rendered for readers if that, and so many bytes more, has no room beside the states.
+    /// Gives up the rows rendered for readers if they, and `more` bytes more, have no room beside the states.
     fn forget_rendered(&mut self, more: usize) -> bool {
         let rendered = self.pipeline.views().iter().map(|view| view.instance.rendered_bytes());
         let rendered: usize = rendered.sum::<usize>() + more;

@@ -60,7 +60,7 @@ impl Expression {
     }
 }
 
-/// What the meaning of an expression depends on beside its row.
+/// The state beside its row that an expression's meaning depends on.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Dependence {
     /// On nothing else.
@@ -75,7 +75,7 @@ pub enum Dependence {
     Other(&'static str),
 }
 
-/// What `expr` depends on; the worst that is found.
+/// The worst dependence within `expr`.
 pub fn dependence(expr: &Expr) -> Result<(Dependence, String), SqlError> {
     use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
     let mut found = (Dependence::Row, String::new());

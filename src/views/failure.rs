@@ -8,7 +8,7 @@ use crate::error::{SqlError, state};
 use crate::log::Lsn;
 use crate::panics;
 
-/// Where a view stopped, and why.
+/// The place at which a view stopped, and the reason.
 #[derive(Clone, Debug)]
 pub struct ViewFailure {
     /// The first commit that it could not take, or, while nobody knows better, the first that it may not have taken.
@@ -23,7 +23,7 @@ pub struct ViewFailure {
 }
 
 impl ViewFailure {
-    /// What a reader of view `name` at or past that LSN is told.
+    /// The error of a reader of view `name` at or past that LSN.
     pub fn report(&self, name: &str) -> SqlError {
         let mut error = self.error.clone();
         error.position = None;

@@ -17,7 +17,7 @@ const LIVE_WITHIN_US: i64 = 60_000_000;
 /// Between two looks, at least: an advance is no more exact than that.
 const LOOK_EVERY_MIN_US: i64 = 100_000;
 
-/// What the log knows of a topic that has an idle timeout.
+/// The log's state of a topic that has an idle timeout.
 #[derive(Clone, Copy, Debug)]
 pub struct Quiet {
     pub topic: TopicId,
@@ -33,12 +33,12 @@ pub struct Quiet {
     pub next_close_us: Option<i64>,
 }
 
-/// What to do about a topic now.
+/// The next step for a topic.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Verdict {
     /// Commit this watermark.
     Advance(i64),
-    /// Look again in so many microseconds, or when something is published.
+    /// Look again after these microseconds, or when something is published.
     WaitUs(i64),
     /// Nothing until something is published.
     Leave,

@@ -25,7 +25,7 @@ const MADE_BYTES_MIN: usize = 64 << 20;
 /// The system gets back what is free each time that views have given up this much of it, bytes.
 const GIVEN_UP_BYTES: usize = 16 << 20;
 
-/// What all views together may take, their building included.
+/// The memory of all views together, their building included.
 #[derive(Debug)]
 pub struct Budget {
     bytes_max: usize,
@@ -107,7 +107,7 @@ impl Budget {
         let _ = self.made.relief.set(relief);
     }
 
-    /// What a thread that computes for views works under.
+    /// The account of a thread that computes for views.
     pub fn scope(&self) -> growth::AccountScope {
         let made: Arc<dyn MemoryPool> = self.made.clone();
         growth::AccountScope {
@@ -130,13 +130,13 @@ impl Budget {
         self.used.load(Ordering::Relaxed)
     }
 
-    /// Whether there is room for so many bytes more.
+    /// Whether there is room for `more` bytes more.
     pub fn fits(&self, more: usize) -> bool {
         more < ASKED_BYTES_MIN || self.used().saturating_add(more) <= self.bytes_max
     }
 }
 
-/// 53200, for a state that takes or would take so many bytes.
+/// 53200, for a state that takes or would take `bytes` bytes.
 pub fn exceeded(bytes: usize, bytes_max: usize) -> SqlError {
     SqlError::new(
         state::OUT_OF_MEMORY,
@@ -165,7 +165,7 @@ impl ViewAccount {
         ViewAccount { budget, bytes: 0 }
     }
 
-    /// The state takes so many bytes now; 53200 if it has grown past the budget.
+    /// The state takes `bytes` bytes now; 53200 if it has grown past the budget.
     pub fn set(&mut self, bytes: usize) -> Result<(), SqlError> {
         let before = std::mem::replace(&mut self.bytes, bytes);
         if bytes <= before {
@@ -219,7 +219,7 @@ impl ViewStop {
     }
 }
 
-/// What a view's instance is made under.
+/// The limits of a view's instance.
 #[derive(Clone, Debug)]
 pub struct Limits {
     pub budget: Arc<Budget>,
@@ -273,7 +273,7 @@ mod tests {
         let error = other.set(5 << 20).expect_err("11 of 10 MiB");
         assert_eq!(error.state, state::OUT_OF_MEMORY);
         assert!(error.message.contains("5 MiB"), "{}", error.message);
-        // Who shrinks is never refused, nor who stays.
+        // A state that shrinks or stays is never refused.
         other.set(5 << 20).expect("no more than before");
         other.set(4 << 20).expect("less");
         drop(one);

@@ -90,7 +90,7 @@ impl ViewStatus {
     }
 }
 
-/// What is known of a view's maintenance.
+/// Statistics of a view's maintenance.
 #[derive(Clone, Debug)]
 pub struct ViewStats {
     pub oid: u32,
@@ -138,7 +138,7 @@ pub struct ViewMemory {
     pub max: u64,
 }
 
-/// A view that has failed, for those who write what it reads.
+/// A view that has failed, for sessions that write into a topic that it reads.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct FailedView {
     pub oid: u32,
@@ -240,7 +240,7 @@ impl Views {
 
     /// At start: takes all views of the catalog, those that are read before those that read them, or why one could not be
     /// planned. They are rebuilt from the log together; readers wait for that. One that fails stays, as failed. The receiver
-    /// is told when all are ready, and how many.
+    /// gets their number when all are ready.
     pub async fn restore(
         &self,
         views: Vec<(u32, Arc<catalog::View>, Result<Dataflow, SqlError>)>,
@@ -271,7 +271,7 @@ impl Views {
         Ok(ready)
     }
 
-    /// Keeps no view at all: those of the catalog can be listed and dropped. `why` is what a reader is told.
+    /// Keeps no view at all: those of the catalog can be listed and dropped. `why` is the error of a reader.
     pub fn turn_off(&self, views: Vec<(u32, String)>, why: &SqlError) {
         self.off.store(true, Ordering::Relaxed);
         for (oid, name) in views {
@@ -289,7 +289,7 @@ impl Views {
         }
     }
 
-    /// The first of these views that nobody keeps: its name, and what a reader is told.
+    /// The first of these views that nobody keeps: its name, and the error of a reader.
     fn unkept_of(&self, views: &[u32]) -> Option<(String, SqlError)> {
         let unkept = self.unkept.lock();
         let found = unkept.iter().find(|(oid, _)| views.contains(oid));
@@ -403,7 +403,7 @@ impl Views {
             .hint("This is a defect of the server, whose log has the details.")
     }
 
-    /// How many failures there have been of which all is known: while it stays the same, so does [`Views::failed_readers`].
+    /// The number of failures whose searches have ended: while it stays the same, so does [`Views::failed_readers`].
     pub fn failures(&self) -> u64 {
         self.failures.load(Ordering::Acquire)
     }
@@ -424,12 +424,12 @@ impl Views {
         failed.collect()
     }
 
-    /// What all views together may take.
+    /// The budget of all views together.
     pub fn budget(&self) -> Arc<Budget> {
         self.budget.clone()
     }
 
-    /// What the views' states take, and may take.
+    /// Bytes that the views' states take, and their limit.
     pub fn memory(&self) -> ViewMemory {
         ViewMemory {
             used: self.budget.used() as u64,
@@ -437,7 +437,7 @@ impl Views {
         }
     }
 
-    /// How many of these rows, just appended at `watermark` to the topic as it is now, come too late for a window of
+    /// The number of these rows, just appended at `watermark` to the topic as it is now, come too late for a window of
     /// which views.
     pub fn late_rows(&self, topic: &catalog::Topic, rows: &RecordBatch, watermark: Option<i64>) -> Vec<(u32, u64)> {
         let Some(behind) = watermark else { return Vec::new() };
@@ -530,7 +530,7 @@ impl Views {
         Some(lines)
     }
 
-    /// Ends the driver's thread, and what is being built; readers that wait are told so.
+    /// Ends the driver's thread and the builds; readers that wait get an error.
     pub async fn stop(&self) {
         self.stopping.store(true, Ordering::Relaxed);
         self.building.lock().iter().for_each(|(.., stop)| stop.set());

@@ -22,7 +22,7 @@ use super::memory::{Budget, batch_bytes};
 
 /// Batches are merged until they have this many rows.
 const BATCH_ROWS: usize = 65_536;
-/// Or so many bytes.
+/// The same in bytes.
 const BATCH_BYTES: usize = 64 << 20;
 
 /// Rows of an append-only output.

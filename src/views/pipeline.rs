@@ -24,7 +24,7 @@ use super::scan::LeafSource;
 /// Rows of a piece, about, where they lie in memory in small chunks.
 const PIECE_ROWS: usize = 1 << 16;
 
-/// What is read of the log: an exact range of commits, and the watermark after one.
+/// The log as views read it: an exact range of commits, and the watermark after one.
 pub trait History: Send + Sync + 'static {
     /// The newest published LSN.
     fn newest(&self) -> Lsn;
@@ -68,7 +68,7 @@ impl Maintained {
         self.failure.is_none() && self.spoilt.is_none()
     }
 
-    /// Its failure as its readers are told.
+    /// Its failure as the error of its readers.
     pub fn report(&self) -> Option<SqlError> {
         self.failure.as_ref().map(|failure| failure.report(&self.name))
     }
@@ -81,10 +81,10 @@ pub struct Failed {
     pub search: Option<FailureSearch>,
 }
 
-/// What a search for the commit and the row of a failure starts from (`search.rs`).
+/// The input of the search for a failure's commit and row (`search.rs`).
 pub struct FailureSearch {
     pub oid: u32,
-    /// What is known without it.
+    /// The failure as it is known without the search.
     pub known: ViewFailure,
     /// The view and all that it reads, at LSN 0.
     pub copy: Pipeline,
@@ -95,7 +95,7 @@ pub struct FailureSearch {
 }
 
 impl FailureSearch {
-    /// What is known without it.
+    /// The failure as it is known without the search.
     pub fn known_already(&self) -> ViewFailure {
         ViewFailure {
             searching: false,
@@ -411,7 +411,7 @@ impl Pipeline {
         }
     }
 
-    /// What a search found: that is known of the view, and of those that read it, from now on.
+    /// Takes over the result of a search, for the view and for those that read it.
     pub fn found(&mut self, oid: u32, failure: ViewFailure) -> bool {
         let index = self.views.iter().position(|view| view.oid == oid);
         if let Some(index) = index {

@@ -19,7 +19,7 @@ use super::memory::batch_bytes;
 pub const BATCH_ROWS_MAX: usize = 8192;
 /// Smaller ones are put together.
 const BATCH_ROWS_MIN: usize = 1024;
-/// Neither is done past so many bytes: what comes of a batch must not outgrow what an array can hold.
+/// Bytes past which neither is done: the result of a batch must fit into an array.
 const BATCH_BYTES_MAX: usize = 16 << 20;
 
 /// A column of a topic.
@@ -30,7 +30,7 @@ pub enum TopicColumn {
     System(HiddenColumn),
 }
 
-/// Where a dataflow's rows come from.
+/// The source of a dataflow's rows.
 #[derive(Clone, Debug)]
 pub enum LeafSource {
     Topic {

@@ -17,7 +17,7 @@ use super::failure::{ViewFailure, contained, has_place};
 use super::pipeline::{FailureSearch, History};
 use super::scan::LeafSource;
 
-/// What is known of a failure after the search for its commit and its row.
+/// The failure with the commit and the row, as far as the search finds them.
 pub fn locate(mut search: FailureSearch, history: &dyn History) -> ViewFailure {
     let mut failure = search.known_already();
     // What goes wrong in the search leaves what is known already.

@@ -20,7 +20,7 @@ use super::delta::{Delta, batch_of};
 use super::memory::batch_bytes;
 use super::operator::{Operator, Sink, StepEnd};
 
-/// What a window operator is told once.
+/// The constants of a window operator.
 #[derive(Clone, Debug)]
 pub struct WindowSpec {
     pub assigner: Assigner,
@@ -225,7 +225,7 @@ pub fn with_weight_column(delta: &Delta) -> Result<RecordBatch, SqlError> {
     batch_of(Arc::new(Schema::new(fields)), columns, delta.rows())
 }
 
-/// What [`with_weight_column`] made; weights that are all +1 are left out again.
+/// The inverse of [`with_weight_column`]; weights that are all +1 are left out again.
 pub fn from_weight_column(batch: &RecordBatch, schema: SchemaRef) -> Result<Delta, SqlError> {
     let last = batch.num_columns() - 1;
     let weights = batch.column(last).as_primitive::<Int64Type>().clone();

@@ -20,7 +20,7 @@ use crate::session::{Cancel, Session, TransactionStatus, terminated};
 /// How long a session that is terminated may take to end by itself.
 const TERMINATION_LIMIT: Duration = Duration::from_secs(5);
 
-/// How the answer to a message failed.
+/// The failure of the answer to a message.
 pub(super) enum AnswerFailure {
     /// For the client (W1); the connection goes on.
     Error(SqlError),

@@ -12,7 +12,7 @@ use super::cancel::Cancels;
 use crate::log_limit::LogLimit;
 use crate::session::Engine;
 
-/// What a client must prove.
+/// The secret that a client must prove.
 pub(super) struct Login {
     /// The password, salted once for the life of the server.
     pub salted: Option<Password>,
@@ -33,7 +33,7 @@ impl Login {
     }
 }
 
-/// What all connections of a server share.
+/// The state that all connections of a server share.
 pub(super) struct ConnectionContext {
     pub engine: Arc<Engine>,
     pub login: Login,

@@ -116,7 +116,7 @@ impl<'a> Values<'a> {
     }
 }
 
-/// What Describe and Close are about.
+/// The object of a Describe or Close.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Target<'a> {
     Statement(&'a str),
@@ -140,7 +140,7 @@ pub struct Startup<'a> {
     pub parameters: Vec<(&'a str, &'a str)>,
 }
 
-/// What of the protocol has been spoken, and so which messages may come.
+/// The phase of the protocol, which decides the messages that may come.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Phase {
     /// Packets without a type: [`opening`].

@@ -1,4 +1,4 @@
-//! From the session's words to backend messages.
+//! Encoding of the session's answers as backend messages.
 
 use bytes::BytesMut;
 use pgwire::messages::Message;

@@ -59,7 +59,7 @@ impl PortalState {
         }
     }
 
-    /// What has not been read yet.
+    /// The rows that have not been read yet.
     pub fn rows(self) -> Option<CursorRows> {
         match self {
             PortalState::Running {

@@ -16,7 +16,7 @@ const DATA_ROW: u8 = b'D';
 /// PostgreSQL's limit for one message.
 pub(super) const ROW_BYTES_MAX: usize = 0x3fff_ffff;
 
-/// How the rows of one answer are written.
+/// The encoder of the rows of one answer.
 pub(super) struct RowEncoder {
     /// Each column's type, and whether it goes in binary.
     columns: Vec<(PgType, bool)>,
@@ -81,7 +81,7 @@ impl RowEncoder {
     }
 }
 
-/// A row's message would have so many bytes, more than [`ROW_BYTES_MAX`].
+/// Bytes of a row's message, more than [`ROW_BYTES_MAX`].
 #[cold]
 pub(super) fn too_large(length: usize) -> SqlError {
     SqlError::new(state::PROGRAM_LIMIT_EXCEEDED, "row is too large to send")

@@ -21,7 +21,7 @@ const ROWS_AT_ONCE: usize = 256;
 /// Bytes of a batch above which it is encoded elsewhere: one of its rows may have as many.
 const BATCH_BYTES: usize = 4 << 20;
 
-/// What makes messages of rows.
+/// An encoder of rows as messages.
 pub(super) trait Encode: Send + 'static {
     /// Appends a message for each of `rows` until `out` is full; for how many. After an error `out` ends with a whole
     /// message.

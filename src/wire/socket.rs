@@ -38,7 +38,7 @@ pub(super) enum Ended {
     /// Before its login.
     #[error("the place was needed")]
     Displaced,
-    /// The client is told, and the connection closed.
+    /// The client gets the error, and the connection is closed.
     #[error("{0}")]
     Fatal(SqlError),
     #[error("{0}")]

@@ -1,6 +1,6 @@
-//! From an accepted socket to a session: TLS, the startup packet, authentication, the session's first words.
+//! The way of a connection to its session: TLS, the startup packet, authentication, the session's first words.
 //!
-//! One rule: who has not logged in has seconds, a few KiB and no session; a failure is told as FATAL and ends the
+//! One rule: a client that has not logged in has seconds, a few KiB and no session; a failure is FATAL and ends the
 //! connection.
 
 use std::collections::BTreeMap;

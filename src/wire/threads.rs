@@ -23,7 +23,7 @@ struct Thread {
     place: Arc<()>,
 }
 
-/// Where a connection is served.
+/// The thread that serves a connection.
 pub struct Place {
     pub handle: Handle,
     /// Held for as long as it is.

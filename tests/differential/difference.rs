@@ -1,4 +1,4 @@
-//! How two answers to one statement differ.
+//! Differences between two answers to one statement.
 //!
 //! One rule: floats are equal within 1e-9, rows without an order are a bag, and where equal values that look different
 //! (1.0 and 1.00) may stand for each other, numbers are compared by value.

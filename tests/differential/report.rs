@@ -1,4 +1,4 @@
-//! What was found, worst first: each smallest statement once, as an .slt record with PostgreSQL's answer.
+//! The findings, worst first: each smallest statement once, as an .slt record with PostgreSQL's answer.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;

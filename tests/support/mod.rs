@@ -1,4 +1,4 @@
-//! What the integration tests share: a server process, a driver connection, a raw connection, a seeded random source.
+//! Parts that the integration tests share: a server process, a driver connection, a raw connection, a seeded random source.
 
 pub mod fuzz;
 pub mod raw;

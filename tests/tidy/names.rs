@@ -1,4 +1,4 @@
-//! Which types share a name.
+//! The check that a type's name is its own.
 //!
 //! One rule: a type's name says its subject, so that one search finds one type.
 

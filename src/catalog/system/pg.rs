@@ -31,7 +31,7 @@ const HEAP: u32 = 2;
 const DEFAULT_COLLATION: u32 = 100;
 const C_COLLATION: u32 = 950;
 
-/// What an object that the catalog gives no OID is of its relation.
+/// The role in its relation of an object that the catalog gives no OID.
 #[derive(Clone, Copy)]
 pub enum RelationPart {
     /// The n-th CHECK, from 0.

@@ -1,4 +1,4 @@
-//! What the running server tells the system relations: plain values, taken at one moment by the session.
+//! The server's state as the system relations show it: plain values that the session takes at one moment.
 
 use std::sync::Arc;
 

@@ -324,7 +324,7 @@ fn small(bytes: usize) -> u32 {
     u32::try_from(bytes).expect("a batch is smaller than 4 GiB")
 }
 
-/// The zeros after so many bytes up to a multiple of [`ALIGNMENT`].
+/// The zeros after `bytes` bytes up to a multiple of [`ALIGNMENT`].
 fn padding(bytes: usize) -> Buffer {
     static ZEROS: OnceLock<Buffer> = OnceLock::new();
     let zeros = ZEROS.get_or_init(|| Buffer::from([0; ALIGNMENT as usize]));

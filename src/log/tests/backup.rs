@@ -89,7 +89,7 @@ fn a_backup_of_a_log_that_is_written_to_is_what_it_was_at_one_lsn() {
         background: true,
         ..small()
     };
-    // Flushed by who commits, so that there are segments, however busy the machine is.
+    // Flushed by the committer, so that there are segments, however busy the machine is.
     let log = open(&disk, &dir, small());
     create_and_fill(&log, 200);
     drop(log);
@@ -216,7 +216,7 @@ fn what_is_damaged_is_not_backed_up() {
     assert!(disk.is_vacant(Path::new(TO)).expect("listed"));
 }
 
-/// Called between two steps of who reads the disk.
+/// Called between two steps of the reader of the disk.
 type Hook = Arc<Mutex<Box<dyn FnMut() + Send>>>;
 
 /// A disk on which something happens before each hard link, and between two halves of each large read of the log.

@@ -1,4 +1,4 @@
-//! What a log does while nothing goes wrong.
+//! A log in which nothing goes wrong.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -153,7 +153,7 @@ async fn a_read_gives_exactly_the_commits_asked_for() {
     assert!(chunks < 40, "small chunks are merged: {chunks}");
 }
 
-/// Whoever reads makes a chunk of what has come, beside the writer, who merges chunks.
+/// A reader makes a chunk of the rows that have come, beside the writer, which merges chunks.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn readers_see_whole_commits_while_others_come() {
     let disk = FaultDisk::new();

@@ -237,7 +237,7 @@ fn case(seed: u64, says: bool) -> &'static str {
         let name = path.file_name().expect("it has a name").to_string_lossy().to_string();
         told.iter().any(|error| error.to_string().contains(&name))
     };
-    // An end of the log that is gone is told by the file before it.
+    // The file before a lost end of the log tells of it.
     let is_end = paths[0].starts_with(dir.join("wal")) && told.iter().any(|error| error.to_string().contains(".wal"));
     assert!(
         paths.iter().any(named) || is_end,

@@ -1,4 +1,4 @@
-//! What recovery accepts, cuts and refuses, byte by byte.
+//! Bytes that recovery accepts, cuts or refuses, one by one.
 
 use std::path::PathBuf;
 

@@ -70,7 +70,7 @@ fn a_panic_while_rows_are_flushed_is_a_flush_that_failed() {
 
 #[test]
 fn a_panic_while_commits_are_written_fails_the_log() {
-    // By the writer's thread, and by who commits.
+    // By the writer's thread, and by the committer.
     for inline_sync_us_max in [None, Some(u64::MAX)] {
         let disk = FaultDisk::new();
         let options = LogOptions {
@@ -84,7 +84,7 @@ fn a_panic_while_commits_are_written_fails_the_log() {
         log.settle();
         plan(&disk, 1);
         let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| commit(&log, 1)));
-        // Who writes himself panics; others hear of it.
+        // A committer that writes panics; others get an error.
         assert_eq!(outcome.is_err(), inline_sync_us_max.is_some());
         if let Ok(outcome) = outcome {
             assert!(matches!(outcome, Err(LogError::Failed { .. })), "{outcome:?}");

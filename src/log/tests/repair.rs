@@ -29,7 +29,7 @@ fn commit(log: &Log, i: i64) {
     block_on(log.commit(insert(1, (i % 2) as u32, &values), Acknowledge::Synced)).expect("inserted");
 }
 
-/// A log with so many commits, not closed in order.
+/// A log with that many commits, not closed in order.
 fn filled(options: LogOptions, commits: i64) -> FaultDisk {
     let disk = FaultDisk::new();
     let (log, _) = open_with(disk.shared(), Path::new(DIR), options).expect("opened");

@@ -1,4 +1,4 @@
-//! What a restart must keep, or notice. Each of these was found by the simulation.
+//! Restarts: the state that one must keep, or miss aloud. The simulation found each of these cases.
 
 use futures::executor::block_on;
 

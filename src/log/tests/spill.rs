@@ -213,7 +213,7 @@ fn a_file_that_a_commit_adopted_and_that_is_lost_or_another_is_named() {
     let flipped = disk.copy();
     flipped.flip_bit(&file, lost.bytes - 20, 3).expect("flipped");
     refused(&flipped);
-    // A batch that is damaged is told when it is read; nothing else is concerned.
+    // A damaged batch is an error of its reader; nothing else is concerned.
     let inside = disk.copy();
     inside.flip_bit(&file, 300, 3).expect("flipped");
     let damage = check(&inside.shared(), Path::new(DIR)).expect("checked").damage;

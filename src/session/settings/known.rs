@@ -2,7 +2,7 @@
 //!
 //! One rule: a description is made once, from a line of the table, and never changes.
 
-/// Who may change a setting, and when.
+/// The moment at which a setting may change.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum SettingContext {
     /// Any session at any time.
@@ -26,7 +26,7 @@ pub enum SettingKind {
     Text,
 }
 
-/// What the number of a setting counts.
+/// The unit of a setting's number.
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub enum Unit {
     Bytes(f64),

@@ -1,7 +1,7 @@
-//! Which settings there are: those of PostgreSQL 15 and ours, by name, with type, unit, default and range.
+//! The settings: those of PostgreSQL 15 and ours, by name, with type, unit, default and range.
 //!
 //! One rule: `table.tsv` is PostgreSQL's `pg_settings` with our settings added; where the default here is another one,
-//! or a change is told to the client, that stands in `HERE`.
+//! or the client hears of a change, that stands in `HERE`.
 
 use std::sync::LazyLock;
 
@@ -10,7 +10,7 @@ use hashbrown::HashMap;
 use super::known::{Known, SettingContext, SettingKind, Unit};
 use super::value;
 
-/// Name, whether the client is told, and the default if it is not PostgreSQL's.
+/// Name, whether the client hears of a change, and the default if it is not PostgreSQL's.
 const HERE: &[(&str, bool, Option<&str>)] = &[
     ("application_name", true, None),
     ("client_encoding", true, Some("UTF8")),

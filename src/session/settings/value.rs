@@ -1,4 +1,4 @@
-//! What the value of a setting may be, by its type, and how it is shown.
+//! Values of settings: their check by the setting's type, and their text.
 //!
 //! One rule: a value is kept as SHOW shows it (`5s`, `on`, `64MB`), and checked as PostgreSQL 15 checks it.
 

@@ -240,7 +240,7 @@ impl Analyzer<'_> {
         Ok(())
     }
 
-    /// What an aggregate returns, as PostgreSQL types it.
+    /// The type that an aggregate returns in PostgreSQL.
     pub fn aggregate_type(
         &self,
         expr: Expr,

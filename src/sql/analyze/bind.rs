@@ -146,7 +146,7 @@ pub fn not_supported(what: &str) -> SqlError {
 }
 
 /// A plan with the domain's columns, whose places are returned. `optional`: a value for which there is no row may be left out,
-/// because whoever reads it takes a row of NULLs for that.
+/// because the join above takes a row of NULLs for that.
 pub fn bind(plan: &LogicalPlan, domain: &Domain, optional: bool) -> Result<(LogicalPlan, Vec<Column>)> {
     crate::stop::check()?;
     if !domain.is_in(plan) {

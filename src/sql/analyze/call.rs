@@ -33,7 +33,7 @@ fn is_normal_form(name: &ast::ObjectName, expr: &ast::Expr) -> bool {
         && matches!(form.value.as_str(), "nfc" | "nfd" | "nfkc" | "nfkd")
 }
 
-/// What a call was given.
+/// The arguments of a call, and the clauses in its brackets.
 #[derive(Default)]
 pub struct Given {
     pub arguments: Vec<Typed>,

@@ -1,4 +1,4 @@
-//! Which function or operator a call means: PostgreSQL's rules, over the types of what it is given.
+//! The choice of the function or operator that a call means: PostgreSQL's rules, over the types of the arguments.
 //!
 //! One rule: exact types decide; else a type that PostgreSQL prefers in its category; what has no type yet (UNKNOWN) takes
 //! what the others leave to it. Two that are equally good are an error, never a guess.
@@ -41,7 +41,7 @@ pub fn function(candidates: &[&'static Signature], given: &[u32]) -> Result<Chos
     })
 }
 
-/// The declared types for so many arguments, if it takes so many.
+/// The declared types for that number of arguments, if it takes that many.
 fn spread(signature: &Signature, given: usize) -> Option<Vec<u32>> {
     let declared = &signature.arguments;
     if !signature.is_variadic {

@@ -42,7 +42,7 @@ pub const ANYCOMPATIBLE: u32 = 5077;
 pub const ANYCOMPATIBLEARRAY: u32 = 5078;
 pub const ANYCOMPATIBLENONARRAY: u32 = 5079;
 
-/// How sure a cast must be: what is written as a cast may do more than what an assignment does by itself.
+/// The safety that a cast must have: a written cast may do more than the cast of an assignment.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub enum CastContext {
     Implicit,

@@ -115,7 +115,7 @@ impl<'a> Analyzer<'a> {
         }
     }
 
-    /// Analyzes a query that reads so many relations with its CTEs in place.
+    /// Analyzes a query that reads `relations` relations with its CTEs in place.
     pub fn analyze(mut self, query: &ast::Query, relations: u64) -> Result<Analyzed> {
         self.hidden = from::hidden_columns(query);
         self.relations = relations;

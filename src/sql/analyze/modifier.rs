@@ -15,7 +15,7 @@ use crate::error::{SqlError, state};
 use crate::sql::functions::Modifier;
 use crate::types::{IntervalField, IntervalFields, PgType, parse_interval_of};
 
-/// What a type that is written does to times.
+/// The modifier of times in a written type.
 pub fn of_type(data_type: &ast::DataType) -> Modifier {
     let digits = |digits: Option<u64>| digits.map(|digits| digits.min(6) as u32);
     match data_type {

@@ -22,7 +22,7 @@ use crate::sql::functions::single_value;
 use crate::sql::plan::{eval, names};
 use crate::types::PgType;
 
-/// What is asked for beside a query's own rows.
+/// The columns wanted beside a query's own.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Wanted {
     Rows,
@@ -276,7 +276,7 @@ impl Analyzer<'_> {
         Ok(LogicalPlan::Projection(Projection::try_new(columns, Arc::new(plan))?))
     }
 
-    /// What of a query has no type yet is text.
+    /// Columns of a query without a type yet become text.
     pub fn settle_output(&self, output: QueryOutput) -> Result<QueryOutput> {
         if output.columns.iter().all(|column| column.row.is_none()) {
             return Ok(output);

@@ -181,7 +181,7 @@ impl Analyzer<'_> {
         Ok(Typed::new(expr, PgType::Text, row.position))
     }
 
-    /// What `count(row)` counts: NULL where an outer join found no row.
+    /// The argument of `count(row)`: NULL where an outer join found no row.
     pub fn row_presence(&self, row: &Typed) -> Typed {
         let expr = match &row.expr {
             Expr::Literal(..) => Expr::Literal(ScalarValue::Int64(Some(1)), None),

@@ -36,7 +36,7 @@ pub struct ScopeColumn {
     pub row: Option<Vec<(String, PgType)>>,
 }
 
-/// What FROM brings under one name.
+/// The columns that FROM brings under one name.
 #[derive(Clone, Debug, Default)]
 pub struct FromItem {
     pub name: Option<String>,

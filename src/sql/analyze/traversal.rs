@@ -40,13 +40,13 @@ struct Cycle {
     columns: Vec<String>,
 }
 
-/// What follows the query of a WITH.
+/// The SEARCH and CYCLE clauses behind the query of a WITH.
 pub struct Traversal {
     search: Option<Search>,
     cycle: Option<Cycle>,
 }
 
-/// What a column shows, if that is another value than it is ordered by.
+/// The shown value of a column, if it differs from the one that it is ordered by.
 pub fn shown(column: &Expr, fields: &[(String, PgType)]) -> Option<(Expr, PgType)> {
     let [(key, _), (name, pg_type)] = fields else {
         return None;

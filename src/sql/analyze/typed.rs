@@ -18,7 +18,7 @@ use crate::sql::functions::{KeyKind, zone};
 use crate::types::varying::Numeric;
 use crate::types::{InputStyle, PG_TYPE_KEY, PgType, scalar_from_text};
 
-/// What an expression is.
+/// The type of an expression.
 #[derive(Clone, Debug)]
 pub enum Ty {
     /// A quoted string, NULL or a parameter that nothing has given a type.
@@ -327,7 +327,7 @@ impl Analyzer<'_> {
         Ok(made(literal(value, wanted), wanted.clone()))
     }
 
-    /// What any type does for; 42P18 for a parameter, which then has none.
+    /// An expression whose type does not matter; 42P18 for a parameter, which then has none.
     pub fn settle_any(&self, typed: Typed) -> Result<Typed> {
         if let (true, Expr::Placeholder(Placeholder { id, .. })) = (typed.is_unknown(), &typed.expr) {
             let message = format!("could not determine data type of parameter {id}");
@@ -339,7 +339,7 @@ impl Analyzer<'_> {
         self.settle(typed)
     }
 
-    /// What is still unknown at the end is text.
+    /// An expression of unknown type becomes text in the end.
     pub fn settle(&self, typed: Typed) -> Result<Typed> {
         match typed.ty {
             Ty::Unknown => self.coerce(typed, &PgType::Text),
@@ -484,7 +484,7 @@ pub fn cast_to(expr: Expr, pg_type: &PgType) -> Expr {
     })
 }
 
-/// What rows are sorted by: intervals by their length.
+/// The key that rows are sorted by: of an interval its length.
 pub fn sort_key(typed: Typed) -> Expr {
     match typed.pg_type() {
         PgType::Interval => KeyKind::Interval.function().call(vec![typed.expr]),
@@ -492,7 +492,7 @@ pub fn sort_key(typed: Typed) -> Expr {
     }
 }
 
-/// What a function returns for arguments of these fields, some of which may be constants.
+/// The field that a function returns for arguments of these fields, some of which may be constants.
 pub fn returned_field(function: &ScalarUDF, arguments: &[Typed], fields: &[FieldRef]) -> Result<FieldRef> {
     let literals = arguments.iter().map(|typed| match &typed.expr {
         Expr::Literal(value, _) => Some(value),

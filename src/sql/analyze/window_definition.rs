@@ -9,7 +9,7 @@ use sqlparser::ast;
 use super::typed::Typed;
 use crate::sql::functions::excluded::Exclusion;
 
-/// What a window is.
+/// The partitions, the order and the frame of a window.
 #[derive(Clone, Default)]
 pub struct WindowDefinition {
     pub partition_by: Vec<Expr>,

@@ -64,7 +64,7 @@ impl AggregateKind {
     }
 }
 
-/// What a state consists of.
+/// The content of a state.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum StateKind {
     /// Rows counted.

@@ -36,7 +36,7 @@ use crate::types::varying::Numeric;
 pub use self::names::parse_qualified;
 pub use self::text::like_escape;
 
-/// What the functions answer from: one snapshot, one session.
+/// The facts that the functions answer from: one snapshot, one session.
 pub struct Facts {
     pub snapshot: Arc<Snapshot>,
     /// Schemas searched, without the implicit `pg_catalog`.

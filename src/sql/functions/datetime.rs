@@ -93,7 +93,7 @@ pub fn all() -> Vec<Arc<ScalarUDF>> {
         .collect()
 }
 
-/// What `EXTRACT(field FROM source)` is planned as.
+/// The function that `EXTRACT(field FROM source)` is planned as.
 pub fn extract() -> Arc<ScalarUDF> {
     Arc::new(udf("extract", DateFunction::Extract))
 }

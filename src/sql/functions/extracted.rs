@@ -1,4 +1,4 @@
-//! What `extract` and `date_part` give: the parts of values in columns, infinite ones included.
+//! Results of `extract` and `date_part`: the parts of values in columns, infinite ones included.
 //!
 //! One rule: an infinite time has the parts that grow with it, which are infinite; the others of it are NULL.
 

@@ -1,4 +1,4 @@
-//! What the modifier of a type does to times: `TIMESTAMP(3)` rounds to three digits of a second, `INTERVAL DAY` cuts
+//! Modifiers of the types of times: `TIMESTAMP(3)` rounds to three digits of a second, `INTERVAL DAY` cuts
 //! what is less than a day.
 //!
 //! One rule: it acts where a cast is written. A column's type has no such modifier.
@@ -19,7 +19,7 @@ use crate::error::SqlError;
 use crate::types::IntervalFields;
 use crate::types::calendar::{PG_EPOCH_US, is_infinite};
 
-/// What is written behind a type's name.
+/// The modifier behind a type's name.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
 pub struct Modifier {
     /// Digits of a second; microseconds have 6.

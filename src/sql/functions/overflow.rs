@@ -1,6 +1,6 @@
 //! Errors of results that their type cannot hold, and the bounds of NUMERIC.
 //!
-//! One rule: PostgreSQL's SQLSTATE and words for the type (22003, 22008, 22012), whoever noticed: an operator here, or a kernel of
+//! One rule: PostgreSQL's SQLSTATE and words for the type (22003, 22008, 22012), for an operator here and for a kernel of
 //! Arrow's.
 
 use arrow::datatypes::DataType;
@@ -37,7 +37,7 @@ pub fn out_of_range(data_type: &DataType) -> SqlError {
     SqlError::new(state::NUMERIC_VALUE_OUT_OF_RANGE, format!("{name} out of range"))
 }
 
-/// What an Arrow kernel's refusal means to the user.
+/// The user's error for the refusal of an Arrow kernel.
 pub fn of_arrow(error: ArrowError, result: &DataType) -> SqlError {
     match error {
         ArrowError::DivideByZero => division_by_zero(),

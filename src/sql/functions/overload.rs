@@ -140,7 +140,7 @@ impl From<Vec<u8>> for OverloadValue<'_> {
     }
 }
 
-/// What comes out for a row.
+/// The result for a row.
 pub type RowResult<'a> = Result<OverloadValue<'a>, SqlError>;
 
 /// The arguments of one call.

@@ -21,13 +21,13 @@ use datafusion::logical_expr::{
 use super::{fail, zone};
 use crate::error::{SqlError, state};
 
-/// What `version()` answers: clients read PostgreSQL's version out of it.
+/// The answer of `version()`: clients read PostgreSQL's version out of it.
 pub const VERSION: &str = concat!("PostgreSQL 15.0 (Millstream ", env!("CARGO_PKG_VERSION"), ")");
 
 /// Looks a setting up.
 pub type SettingLookup = Arc<dyn Fn(&str) -> Option<String> + Send + Sync>;
 
-/// What one session may do to another.
+/// A signal of one session to another.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum Signal {
     /// End what it runs.

@@ -140,7 +140,7 @@ impl Dialect for BoundedDialect {
     );
 }
 
-/// Where one is in a statement.
+/// A position in a statement's tokens.
 pub struct Cursor<'a> {
     /// The whole query string: what positions count in.
     source: &'a str,
@@ -232,12 +232,12 @@ impl<'a> Cursor<'a> {
         }
     }
 
-    /// Where the next token starts; only where there is one.
+    /// The start of the next token; only if there is one.
     pub fn start(&self) -> Location {
         self.parser.peek_token_ref().span.start
     }
 
-    /// Where the token before ended.
+    /// The end of the token before.
     pub fn previous_end(&self) -> Location {
         self.parser.get_current_token().span.end
     }

@@ -1,4 +1,4 @@
-//! How deep the tree of a statement can get, bounded while its tokens are read.
+//! A bound on the depth of a statement's tree, kept while its tokens are read.
 //!
 //! One rule: a statement whose tree would be deeper than [`DEPTH_MAX`] is refused (54001) before anything recurses over
 //! it: the parser, the planner and the optimizer all do. Left-deep chains (`a OR b OR c ...`) count by their operators,

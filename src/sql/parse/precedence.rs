@@ -28,7 +28,7 @@ const AT: u8 = 110;
 /// COLLATE is 120.
 const SIGN: u8 = 125;
 
-/// The unquoted word that is so many tokens away, in lower case.
+/// The unquoted word at that distance in tokens, in lower case.
 fn word<'p>(parser: &'p Parser, ahead: usize) -> Option<&'p str> {
     match &parser.peek_nth_token_ref(ahead).token {
         Token::Word(word) if word.quote_style.is_none() => Some(&word.value),
@@ -40,7 +40,7 @@ fn is_next(parser: &Parser, ahead: usize, token: &Token) -> bool {
     parser.peek_nth_token_ref(ahead).token == *token
 }
 
-/// How tight the next token binds what stands before it; `None` where `sqlparser` knows.
+/// The precedence of the next token as an operator; `None` where `sqlparser` knows.
 pub fn of_next(parser: &Parser) -> Option<u8> {
     let token = &parser.peek_token_ref().token;
     Some(match token {
@@ -139,7 +139,7 @@ fn operator(token: &Token) -> Option<BinaryOperator> {
     })
 }
 
-/// What begins with a sign, NOT or another operator before its operand; `None` for all else.
+/// An expression that begins with a sign, NOT or another prefix operator; `None` for others.
 pub fn prefix(parser: &mut Parser) -> Option<Result<Expr, ParserError>> {
     let (op, binds) = match &parser.peek_token_ref().token {
         Token::Minus => (UnaryOperator::Minus, SIGN),
@@ -210,7 +210,7 @@ fn named_operator(parser: &mut Parser) -> Result<Token, ParserError> {
     Ok(found.token)
 }
 
-/// What follows an operand, as far as `sqlparser` would not read it so; `None` for all else.
+/// The rest of an expression behind an operand, where `sqlparser` would read it otherwise; `None` for others.
 pub fn infix(parser: &mut Parser, left: &Expr, precedence: u8) -> Option<Result<Expr, ParserError>> {
     if !may_follow(left, precedence) {
         let next = parser.peek_token_ref().clone();

@@ -1,4 +1,4 @@
-//! What PostgreSQL has, or what comes later, and is refused by name with what to do instead.
+//! Statements of PostgreSQL that are refused by name, with a hint what to do instead.
 //!
 //! One rule: 0A000 is for statements that are well known; a word that nobody knows is a syntax error.
 

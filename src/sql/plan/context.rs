@@ -8,7 +8,7 @@ use crate::catalog::Snapshot;
 use crate::sql::functions::catalog::Facts;
 use crate::types::PgType;
 
-/// What a statement's meaning depends on, besides its text.
+/// The context that a statement's meaning depends on, besides its text.
 #[derive(Clone, Copy)]
 pub struct PlanContext<'a> {
     pub catalog: &'a Snapshot,
@@ -22,7 +22,7 @@ pub struct PlanContext<'a> {
     pub text: &'a str,
 }
 
-/// What catalog functions answer from.
+/// The facts that catalog functions answer from.
 pub(in crate::sql) fn catalog_facts(ctx: &PlanContext) -> Facts {
     Facts::new(Arc::new(ctx.catalog.clone()), ctx.search_path, ctx.user, ctx.database)
 }

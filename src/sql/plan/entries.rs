@@ -27,7 +27,7 @@ const EXPRESSION_BYTES: u64 = 1280;
 /// The same of one value in the list of an IN.
 const LISTED_BYTES: u64 = 640;
 
-/// What planning a query comes to.
+/// The size of the work of planning a query.
 pub struct PlanningSize {
     /// Relations that it reads, with those of a CTE each time that it is named.
     pub relations: u64,

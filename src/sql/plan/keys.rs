@@ -101,7 +101,7 @@ fn node_makes_keyed(node: &LogicalPlan, schema: &DFSchema) -> bool {
     })
 }
 
-/// What a value is sorted by.
+/// The key that a value is sorted by.
 pub fn order(expr: Expr, schema: &DFSchema) -> Expr {
     match is_array(&expr, schema) {
         true => KeyKind::Array.function().call(vec![expr]),

@@ -1,4 +1,4 @@
-//! Where an output column comes from: a column of a stored relation, or a window's bound, unchanged on its way.
+//! The origin of an output column: a column of a stored relation, or a window's bound, unchanged on its way.
 
 use datafusion::logical_expr::{Distinct, Expr, LogicalPlan};
 

@@ -7,7 +7,7 @@ use sqlparser::ast::{self, Expr, SetExpr};
 
 use crate::types::PgType;
 
-/// What PostgreSQL calls a column that it cannot name.
+/// PostgreSQL's name of a column that it cannot name.
 pub const ANONYMOUS: &str = "?column?";
 
 /// The output name of an expression without an alias.

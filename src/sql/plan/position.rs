@@ -1,4 +1,4 @@
-//! Where in the statement's text an error is: 1-based character positions, as PostgreSQL reports them.
+//! Positions of errors in the statement's text: characters, counted from 1, as PostgreSQL reports them.
 //!
 //! The parser's spans hold the position itself in `column` (and a byte index in `line`), so nothing is counted here. A
 //! context without text has no positions: a stored definition's are not the statement's.

@@ -84,7 +84,7 @@ pub fn options() -> &'static ConfigOptions {
     &OPTIONS
 }
 
-/// What a recursive query reads of itself: the rows that were found last.
+/// The input that a recursive query has of itself: the rows that were found last.
 pub fn cte_work_table(name: &str, schema: SchemaRef) -> Arc<dyn TableSource> {
     provider_as_source(Arc::new(CteWorkTable::new(name, schema)))
 }

@@ -8,7 +8,7 @@ use crate::catalog::{Relation, Snapshot};
 use crate::error::{SqlError, state};
 use crate::sql::error::undefined_relation;
 
-/// What a relation's name means.
+/// The meaning of a relation's name.
 #[derive(Debug)]
 pub enum Resolved<'a> {
     Relation(&'a Relation),

@@ -1,4 +1,4 @@
-//! How deep a plan is, and how many nodes it has as a tree, which is how everything after the planner walks it.
+//! The depth of a plan, and its nodes counted as a tree: everything after the planner walks it as one.
 //!
 //! One rule: the count uses no recursion and visits a shared node once. It refuses a plan too deep or too large
 //! (54001) before anything recurses over it or copies its shared parts. A chain of CTEs or views that each read the one
@@ -106,7 +106,7 @@ fn measure<'a>(plan: &'a LogicalPlan, known: &mut SizeByPlan) -> Result<Size> {
 }
 
 impl Size {
-    /// Adds what stands so many levels below.
+    /// Adds a size from that number of levels below.
     fn take_in(&mut self, below: Size, level: usize) {
         self.depth = self.depth.max(level + below.depth);
         self.nodes = self.nodes.saturating_add(below.nodes);

@@ -1,4 +1,4 @@
-//! What becomes of a topic's expressions when its columns change, and what a new column has in the rows that are there.
+//! A topic's expressions when its columns change, and the value of a new column in the rows that are there.
 
 use std::ops::ControlFlow;
 use std::sync::Arc;

@@ -134,7 +134,7 @@ impl CompiledExpr {
     }
 }
 
-/// What an expression may name.
+/// The columns that an expression may name.
 pub struct RowScope {
     schema: Arc<DFSchema>,
 }

@@ -1,4 +1,4 @@
-//! What a topic's definition may say: checked once, at CREATE.
+//! The rules for a topic's definition, checked once, at CREATE.
 
 use std::collections::HashSet;
 

@@ -97,7 +97,7 @@ pub fn are_literals(rows: &[Vec<Cell>]) -> bool {
     cells.all(|cell| matches!(cell, Cell::Parameter(_) | Cell::Default) || cell_literal(cell).is_some())
 }
 
-/// What appending a literal came to.
+/// The result of appending a literal.
 pub enum AppendedLiteral {
     Yes,
     /// It needs the planner: rounding, or a cast that the builder does not know.

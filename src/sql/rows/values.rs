@@ -16,7 +16,7 @@ use crate::sql::functions::session::SessionInfo;
 use crate::sql::plan::{PlanContext, eval};
 use crate::types::{ColumnBuilder, PgType};
 
-/// What values are evaluated with.
+/// The context that values are evaluated in.
 pub(super) struct Evaluation<'a> {
     /// Types and values (arrays of length 1) of `$1`, `$2`, ...
     pub parameters: &'a [(PgType, ArrayRef)],

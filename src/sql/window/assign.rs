@@ -1,4 +1,4 @@
-//! Which rows are in which windows: the vectorized kernel that batch queries and views share.
+//! Assignment of rows to windows: the vectorized kernel that batch queries and views share.
 //!
 //! Windows start at multiples of the slide from 1970-01-01 00:00 UTC plus the offset; times before it floor downward.
 //! A row with a NULL or infinite time is in no window. A row is late for a window if `window_end + allowed_lateness <= _watermark`,
@@ -16,7 +16,7 @@ use arrow::error::ArrowError;
 use super::{Window, WindowKind};
 use crate::types::calendar::is_infinite;
 
-/// Which windows' rows come out.
+/// The windows whose rows come out.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Closing {
     /// All of them.
@@ -25,7 +25,7 @@ pub enum Closing {
     Closed(Option<i64>),
 }
 
-/// What came of one batch, or of a slice of it.
+/// The output for one batch, or for a slice of it.
 #[derive(Clone, Debug)]
 pub struct Assigned {
     /// The node's output rows.
@@ -139,7 +139,7 @@ impl Assigner {
         }
     }
 
-    /// How many rows of a batch come too late for at least one of their windows.
+    /// The number of a batch's rows that come too late for at least one of their windows.
     pub fn late_rows(&self, batch: &RecordBatch) -> Result<u64, ArrowError> {
         let (times, watermarks) = self.times(batch)?;
         let late = (0..batch.num_rows()).filter(|row| {

@@ -1,4 +1,4 @@
-//! How an interval prints, in each of the four styles.
+//! Text of intervals in each of the four styles.
 //!
 //! One rule: every part has its own sign, as in PostgreSQL's `struct pg_itm`.
 

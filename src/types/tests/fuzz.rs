@@ -108,7 +108,7 @@ const WORDS: &[&[u8]] = &[
     b"array<interval>\n",
 ];
 
-/// The type that the input names, and its value. CHAR(n) is padded to its length by whoever asks for it.
+/// The type that the input names, and its value. The caller pads CHAR(n) to its length.
 fn value(input: &[u8]) -> Option<(PgType, &[u8])> {
     const CHAR_LENGTH_MAX: u32 = 10_000;
     let at = input.iter().position(|byte| *byte == b'\n')?;

@@ -3,7 +3,7 @@
 //! One rule: after a step, the group's row is the aggregate over all rows that are in the input at that LSN (V1). A whole
 //! step is accumulated before anything comes out.
 //!
-//! What comes out depends on who needs it:
+//! The output depends on its consumer:
 //! - Nobody but readers: nothing is emitted. Groups are rendered when read, in chunks of [`CHUNK_GROUPS`]; a chunk that no
 //!   step touched since is not rendered again.
 //! - Another operator or view: per touched group its old row with weight -1, then its new one with +1.
@@ -68,7 +68,7 @@ pub struct ClosesBy {
     pub topics: Vec<TopicId>,
 }
 
-/// What an aggregate is told once.
+/// The constants of an aggregate.
 #[derive(Clone, Debug)]
 pub struct AggregateSpec {
     pub keys: Vec<GroupKey>,

@@ -1,4 +1,4 @@
-//! What is compiled to what, and what is left to recomputation.
+//! Plans that are compiled, with the dataflow of each, and plans that are left to recomputation.
 
 use super::*;
 use crate::views::explain;

@@ -193,7 +193,7 @@ impl World {
         World::with_memory(usize::MAX)
     }
 
-    /// A world whose views may take so many bytes together.
+    /// A world whose views may take `bytes_max` bytes together.
     fn with_memory(bytes_max: usize) -> World {
         let budget = Budget::new(bytes_max);
         let mut snapshot = Snapshot::initial();

@@ -27,7 +27,7 @@ fn tumbling_windows_skip_late_rows() {
     world.check(view, &[&window(0, 10, "1|1"), &window(10, 20, "1|2")]);
     let skipped = world.pipeline.view(view).expect("maintained").instance.skipped_rows();
     assert_eq!(skipped, (1, 1));
-    // Before it is committed, the same is told for the INSERT's notice.
+    // Before it is committed, the INSERT's notice says the same.
     let (_, _, dataflow) = &world.views[0];
     let late = dataflow.late_rows(
         &world.topic(A),

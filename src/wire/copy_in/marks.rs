@@ -30,7 +30,7 @@ impl<'a> Marks<'a> {
         }
     }
 
-    /// What is before `at` is passed over. It is not before what was given last.
+    /// Passes over everything before `at`, which is not before the place that was given last.
     pub fn seek(&mut self, at: usize) {
         if at < self.next {
             self.found &= u32::MAX << (at - self.block);

@@ -1,4 +1,4 @@
-//! What a session holds, and what it asks of the system: transactions, prepared statements, cursors, settings, listings.
+//! Statements about a session's own state and the system: transactions, prepared statements, cursors, settings, listings.
 
 use super::Generator;
 

@@ -120,7 +120,7 @@ impl Workload {
     ) -> Option<(Draft, Commit, Option<Vec<u8>>)> {
         let mut draft = Draft::default();
         let topics = model.topics().count();
-        // Who changes the catalog has seen the newest one.
+        // A change of the catalog is made over the newest one.
         if !self.catalog_changed && (topics == 0 || random.random_bool(0.06)) {
             draft.ddl = Some(self.change(random, model, topics));
             self.catalog_changed = true;

@@ -71,7 +71,7 @@ pub struct World {
     held: Vec<Held>,
     /// Of transactions that are under way.
     spilled: Vec<Arc<Spilled>>,
-    /// Those who began to read before topics were altered.
+    /// Readers that began before topics were altered.
     readers: Vec<Reader>,
     /// What the observer needs.
     needed_us: Option<i64>,
@@ -325,7 +325,7 @@ impl World {
             false => 0,
         };
         let last = newest.min(self.model.newest());
-        // Only a start puts them where commits were that nobody was told of.
+        // Only a start puts them where commits were that were never acknowledged.
         let first = last.saturating_sub(records_max.min(failed_starts)).max(least);
         let kept = (first..=last).rev().find(|kept| {
             let mut model = self.model.clone();

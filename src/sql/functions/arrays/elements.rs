@@ -1,6 +1,6 @@
 //! Elements compared: where one is, and which two arrays share.
 //!
-//! One rule: what compares as equal has the same key. A NULL has a key, too, for those who search for it.
+//! One rule: equal values have equal keys. A NULL has a key, too, so that it can be searched for.
 
 use std::sync::Arc;
 

@@ -110,7 +110,7 @@ enum Role {
 }
 
 impl ArrayFunction {
-    /// The arguments, of which the first so many must be there.
+    /// The arguments, and the number of the first ones that must be there.
     fn roles(self) -> (&'static [Role], usize) {
         use Role::{Bool, Element, Integer, Integers, List, Text};
         match self {

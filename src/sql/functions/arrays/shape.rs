@@ -1,4 +1,4 @@
-//! How many elements and dimensions arrays have, and their elements as one text.
+//! The numbers of elements and dimensions of arrays, and their elements as one text.
 
 use std::sync::Arc;
 
@@ -112,7 +112,7 @@ pub fn subscripts(columns: &[ArrayRef], rows: usize) -> ArrayRef {
     Arc::new(made.finish())
 }
 
-/// Where the elements of a row are among the values.
+/// The places of a row's elements among the values.
 pub fn range(list: &ListArray, row: usize) -> std::ops::Range<usize> {
     let offsets = list.value_offsets();
     offsets[row] as usize..offsets[row + 1] as usize

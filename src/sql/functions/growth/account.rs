@@ -49,7 +49,7 @@ pub struct Claim {
     bytes: usize,
 }
 
-/// What a thread works for.
+/// The account that a thread works for.
 #[derive(Clone, Default, Debug)]
 pub struct AccountScope {
     pub account: Option<Arc<Account>>,
@@ -62,7 +62,7 @@ thread_local! {
     static MODE: Cell<Mode> = const { Cell::new(Mode::Whole) };
 }
 
-/// What becomes of a batch that would be large.
+/// The treatment of a batch that would be large.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Mode {
     /// It is made, up to the bounds.
@@ -73,7 +73,7 @@ pub enum Mode {
     Folded,
 }
 
-/// What the thread worked for before, and goes back to.
+/// The account that the thread worked for before, and goes back to.
 pub struct Entered(AccountScope);
 
 impl Drop for Entered {
@@ -212,7 +212,7 @@ pub fn hold(bytes: u64) -> Result<Option<Claim>> {
     account.map(|account| account.claim(bytes)).transpose()
 }
 
-/// What becomes of large batches on this thread.
+/// The treatment of large batches on this thread.
 pub fn mode() -> Mode {
     MODE.get()
 }

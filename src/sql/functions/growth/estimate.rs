@@ -25,7 +25,7 @@ const NORMALIZED_TIMES: u64 = 12;
 const MONTH_NS: u64 = 28 * DAY_NS;
 const DAY_NS: u64 = 86_400_000_000_000;
 
-/// How a function grows what it is given.
+/// The growth of a function's result over its arguments.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum Growth {
     /// Text, this many times what the arguments are together.
@@ -182,7 +182,7 @@ impl Growth {
         }
     }
 
-    /// What is made for a row, bytes.
+    /// Bytes that are made for a row.
     pub fn of_row(self, arguments: &Arguments, row: usize) -> u64 {
         let bytes = |index| arguments.bytes(index, row);
         let all = || (0..arguments.len()).fold(0u64, |sum, index| sum.saturating_add(bytes(index)));

@@ -36,17 +36,17 @@ pub use picked::bound_window;
 pub use slices::{BatchSlices, spread};
 pub use width::width;
 
-/// What one value may have, bytes: PostgreSQL's bound.
+/// Bytes of one value, at most: PostgreSQL's bound.
 pub const VALUE_BYTES_MAX: u64 = (1 << 30) - 1;
 /// Elements of an array: PostgreSQL's bound.
 pub const ELEMENTS_MAX: u64 = VALUE_BYTES_MAX / 8;
-/// What a column of one batch may have, bytes: Arrow counts them in 31 bits.
+/// Bytes of a column of one batch, at most: Arrow counts them in 31 bits.
 pub const BATCH_BYTES_MAX: u64 = i32::MAX as u64;
-/// What a batch is meant to have where it can be made in slices, bytes.
+/// Bytes that a batch should have where it can be made in slices.
 pub const SLICE_BYTES: u64 = 8 << 20;
 /// Results that are surely smaller than this are made at once, bytes.
 pub const SMALL_BYTES: u64 = 1 << 20;
-/// What may be made while a plan is optimized, bytes: larger constants are left to the run, where they count.
+/// Bytes that may be made while a plan is optimized: larger constants are left to the run, where they count.
 pub const FOLDED_BYTES_MAX: u64 = 1 << 20;
 
 /// 54000 for a value of more than [`VALUE_BYTES_MAX`].

@@ -57,7 +57,7 @@ impl BatchSlices {
     }
 }
 
-/// A value as an array of so many rows, if they are not too large together.
+/// A value as an array of `rows` rows, if they are not too large together.
 pub fn spread(value: ColumnarValue, rows: usize) -> Result<ArrayRef> {
     if let ColumnarValue::Scalar(scalar) = &value {
         let most = match mode() {

@@ -3,7 +3,7 @@
 //! One rule: a value is written when it comes; what is kept is text, with the values that it is ordered by. Only
 //! DISTINCT keeps the values themselves, as the engine's `array_agg` does.
 //!
-//! Times with a zone are written in UTC: who wants the session's zone aggregates over `to_json`.
+//! Times with a zone are written in UTC: an aggregate over `to_json` has the session's zone.
 
 use std::cmp::Ordering;
 use std::collections::VecDeque;

@@ -453,7 +453,7 @@ fn pretty(call: &JsonCall) -> Result<ArrayRef, SqlError> {
     })
 }
 
-/// What `jsonb_pretty` makes of a text, bytes.
+/// Bytes of the result of `jsonb_pretty` for a text.
 pub fn pretty_bytes(text: &str) -> u64 {
     let mut bytes = 0;
     pieces(text, |piece| {

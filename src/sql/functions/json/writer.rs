@@ -14,7 +14,7 @@ use crate::error::SqlError;
 use crate::types::json::{canonical, key_order, number, write_quoted};
 use crate::types::{ColumnFormatter, PgType, TextStyle};
 
-/// Which of the two types is written.
+/// The type that is written, one of two.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Form {
     Json,

@@ -79,7 +79,7 @@ pub fn of_decimals(operand: &Numeric, low: &Numeric, high: &Numeric, count: i32)
     Ok(i32::try_from(&bucket).expect("it is below the count") + 1)
 }
 
-/// How many thresholds the operand has reached.
+/// The number of thresholds that the operand has reached.
 pub fn of_thresholds(operands: &ArrayRef, thresholds: &ArrayRef) -> Result<ArrayRef, SqlError> {
     let list = thresholds.as_list::<i32>();
     if let DataType::List(_) = list.value_type() {

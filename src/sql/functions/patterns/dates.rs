@@ -2,7 +2,7 @@
 
 use Convention::{Gregorian, IsoWeek, None as Any};
 
-/// Which calendar a pattern belongs to: the two are not mixed when a date is read.
+/// The calendar that a pattern belongs to: the two are not mixed when a date is read.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Convention {
     None,

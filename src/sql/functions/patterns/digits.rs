@@ -86,14 +86,14 @@ pub fn tokens(format: &str) -> impl Iterator<Item = DigitToken> + '_ {
     })
 }
 
-/// Where the sign of S stands.
+/// The place of the sign of S.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum SignPlace {
     Before,
     After,
 }
 
-/// What a format says.
+/// The meaning of a format.
 #[derive(Clone, Default, Debug)]
 pub struct Shape {
     /// Digits before the point, after it, and those that V shifts by.

@@ -164,7 +164,7 @@ impl PatternReader<'_> {
         skipped as i64
     }
 
-    /// A number of so many letters, or of as many as there are; how many it took.
+    /// A number of up to that many letters, and its length.
     fn number(&mut self, name: &str, length: usize, slurps: bool) -> Result<(i64, usize), SqlError> {
         const HINT: &str = "If your source string is not fixed-width, try using the \"FM\" modifier.";
         let before = self.rest;

@@ -63,7 +63,7 @@ pub fn decimal(value: &Numeric, format: &str) -> Result<String, SqlError> {
     aligned(digits, rounded.is_negative(), shape, format)
 }
 
-/// A double, or a real of so many digits.
+/// A double, or a real of that many digits.
 pub fn double(value: f64, precision: usize, format: &str) -> Result<String, SqlError> {
     let mut shape = Shape::of(format)?;
     if shape.roman {

@@ -17,7 +17,7 @@ mod syntax;
 use OverloadType::{Bool, Int4, Text, TextLists, Texts};
 use program::{Program, RegexMatch, Span, compiled};
 
-/// How a pattern is read and matched.
+/// The options of a pattern.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Flags {
     pub global: bool,

@@ -19,7 +19,7 @@ use crate::error::SqlError;
 
 /// A program, bytes.
 pub const PROGRAM_BYTES_MAX: usize = 10 << 20;
-/// What is kept of a search, bytes.
+/// Bytes that are kept of a search.
 pub const CACHE_BYTES_MAX: usize = 2 << 20;
 /// Programs that a thread keeps.
 const KEPT_MAX: usize = 8;

@@ -21,7 +21,7 @@ pub fn length(text: &str) -> usize {
     }
 }
 
-/// The first letters; of a negative count all but so many of the last.
+/// The first letters; of a negative count all but that many of the last.
 pub fn left(text: &str, count: i64) -> &str {
     let kept = match usize::try_from(count) {
         Ok(count) => count,
@@ -30,7 +30,7 @@ pub fn left(text: &str, count: i64) -> &str {
     &text[..byte_of(text, kept)]
 }
 
-/// The last letters; of a negative count all but so many of the first.
+/// The last letters; of a negative count all but that many of the first.
 pub fn right(text: &str, count: i64) -> &str {
     let left_out = match usize::try_from(count) {
         Ok(count) => length(text).saturating_sub(count),
@@ -41,7 +41,7 @@ pub fn right(text: &str, count: i64) -> &str {
     &text[byte_of(text, left_out)..]
 }
 
-/// What `substring` takes, from 0, of something that is counted from 1; the end may be past it.
+/// The range that `substring` takes, from 0, of a value that is counted from 1; its end may be past the value.
 pub fn bounds(from: i64, count: Option<i64>) -> Result<std::ops::Range<usize>, SqlError> {
     let start = (from - 1).max(0) as usize;
     let end = match count {
@@ -64,7 +64,7 @@ pub fn substring<'a>(row: &Row<'a>) -> RowResult<'a> {
     Ok(slice(row.text(0), bounds(row.int(1), count)?).into())
 }
 
-/// Where `overlay` cuts: letters that stay before, and where what stays after begins, both from 0.
+/// The cuts of `overlay`: the end of the letters that stay before, and the start of those after, both from 0.
 pub fn cut(from: i64, count: i64) -> Result<(usize, usize), SqlError> {
     if from <= 0 {
         return Err(SqlError::new(SUBSTRING, "negative substring length not allowed"));

@@ -1,4 +1,4 @@
-//! What the parser reads and what it refuses. Here: how a test says it; the files are by kind of statement.
+//! Statements that the parser reads or refuses. Here: the checks; the other files are by kind of statement.
 
 mod definition;
 mod fuzz;

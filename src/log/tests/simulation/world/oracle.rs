@@ -1,4 +1,4 @@
-//! What is asked of the log, and what the answer must be.
+//! Questions to the log, and the answers that it must give.
 //!
 //! One rule: a reader gets the rows of the model, all of them, or, after damage, an error that names a file.
 
@@ -176,7 +176,7 @@ impl World {
         }
     }
 
-    /// Checks that nothing is kept that nothing needs, after so many restarts in quiet.
+    /// Checks that nothing unneeded is kept, after some restarts in quiet.
     pub fn check_files(&self, restarts: usize) {
         let names = |dir: &str| {
             let names = self.disk.list(&PathBuf::from(DIR).join(dir));

@@ -104,7 +104,7 @@ impl JsonItem {
     }
 }
 
-/// Where each array and object of a document is in PostgreSQL's binary JSONB, bytes: `.keyvalue()` tells them apart so.
+/// The offset of each array and object of a document in PostgreSQL's binary JSONB, bytes: its identity for `.keyvalue()`.
 ///
 /// ```text
 /// header 4 | entry 4, for each element, key and value | keys, values: texts as they are; numbers and nested on 4 bytes

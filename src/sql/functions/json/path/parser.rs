@@ -13,7 +13,7 @@ use crate::depth::{DEPTH_MAX, too_deep};
 use crate::error::{SqlError, state};
 use crate::sql::functions::growth::regex;
 
-/// What parentheses hold: either can come first.
+/// The content of parentheses: either can come first.
 pub enum Either {
     Node(PathNode),
     /// With its depth.

@@ -1,6 +1,6 @@
 //! Finds what a path leads to, as PostgreSQL's `jsonpath_exec.c` does.
 //!
-//! One rule: what a document does not have is an error that a predicate, and whoever asks silently, makes nothing of
+//! One rule: what a document does not have is an error that a predicate and a silent call make nothing of
 //! ([`PathFailure::Missing`]). Any other error ends the statement.
 //!
 //! In lax mode an array stands for its elements where a step takes no array, and a value for an array of itself where
@@ -55,7 +55,7 @@ pub fn missing<T>(state: SqlState, message: impl Into<String>) -> PathResult<T> 
     Err(PathFailure::Missing(SqlError::new(state, message)))
 }
 
-/// Where values go; nowhere, if one is enough to know.
+/// The place where values go; none, if one is enough to know.
 pub type FoundItems<'f> = Option<&'f mut Vec<Rc<JsonItem>>>;
 
 /// The same place, for a shorter time.

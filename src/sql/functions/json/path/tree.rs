@@ -14,7 +14,7 @@ pub struct Path {
     pub root: PathNode,
 }
 
-/// What has values: a beginning, and the steps from there.
+/// A path: a beginning, and the steps from there.
 #[derive(Debug)]
 pub struct PathNode {
     pub head: Head,
@@ -103,7 +103,7 @@ pub enum PathStep {
     AnyElement,
     /// Places and ranges of places.
     Elements(Vec<(PathNode, Option<PathNode>)>),
-    /// What is so many levels below; `LEAVES` for both: what has nothing below.
+    /// The values from the first to the last of these levels below; `LEAVES` for both: values with nothing below.
     Below(u32, u32),
     Filter(Predicate),
     Method(Method),
