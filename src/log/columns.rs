@@ -1,4 +1,4 @@
-//! Columns by identity: what a column of one schema of a topic is in another one.
+//! Columns by identity: a column of one schema of a topic, found in another one.
 //!
 //! One rule: a column is known by its id, which is never given again, not by its name or place: it can be renamed, and
 //! one that comes after a dropped one of the same name is another. The id is in the Arrow field's metadata; a schema

@@ -4,21 +4,15 @@
 //! codec, many an Arrow IPC message whose buffers are those of the arrays: large appends are not copied.
 //! Not here: LSNs, offsets, watermarks (`sequencer`).
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use arrow::array::{RecordBatch, RecordBatchOptions};
 use arrow::buffer::Buffer;
-use arrow::datatypes::SchemaRef;
 use arrow::ipc::CompressionType;
-use arrow::ipc::reader::read_record_batch;
-use arrow::ipc::root_as_message;
-use arrow::ipc::writer::{IpcWriteOptions, StreamEncoder};
 
-use super::damage::Damage;
 use super::events::Events;
 use super::frame::ROW_BYTES_MAX;
-use super::ipc::{check_message, contained};
+use super::message::{MessageEncoder, unencodable};
 use super::spill::Spilled;
 use super::{Append, AppendRows, LogError, TopicId, TopicSpec, rows};
 
@@ -124,7 +118,7 @@ pub fn encode(
         }
     }
     let mut encoder = MessageEncoder::new(batch, compression)?;
-    encoder.split(batch.clone(), &mut |rows, buffers| {
+    split(&mut encoder, batch.clone(), &mut |rows, buffers| {
         let events = events(&rows);
         encoded.ahead += events.ahead;
         encoded.parts.push(EncodedPart {
@@ -136,63 +130,26 @@ pub fn encode(
     Ok(encoded)
 }
 
-/// Makes encapsulated IPC messages of batches with one schema.
-pub struct MessageEncoder(StreamEncoder);
-
-impl MessageEncoder {
-    /// For batches with the schema of `batch`.
-    pub fn new(batch: &RecordBatch, compression: Option<CompressionType>) -> Result<MessageEncoder, LogError> {
-        let options = IpcWriteOptions::default()
-            .try_with_compression(compression)
-            .map_err(unencodable)?;
-        let mut encoder = StreamEncoder::try_new_with_options(&batch.schema(), options).map_err(unencodable)?;
-        // The first message brings the schema along; the log never repeats it.
-        encoder.encode(&batch.slice(0, 0)).map_err(unencodable)?;
-        Ok(MessageEncoder(encoder))
+/// Encodes `rows` whole, or in halves while a message is too large.
+fn split(
+    encoder: &mut MessageEncoder,
+    rows: RecordBatch,
+    put: &mut impl FnMut(RecordBatch, Vec<Buffer>),
+) -> Result<(), LogError> {
+    let buffers = encoder.encode(&rows)?;
+    let bytes: usize = buffers.iter().map(Buffer::len).sum();
+    let count = rows.num_rows();
+    if bytes <= MESSAGE_BYTES_TARGET || (count == 1 && bytes <= ROW_BYTES_MAX) {
+        put(rows, buffers);
+        return Ok(());
     }
-
-    /// A message in pieces; large ones are the buffers of the arrays.
-    pub fn encode(&mut self, rows: &RecordBatch) -> Result<Vec<Buffer>, LogError> {
-        self.0.encode(rows).map_err(unencodable)
+    if count == 1 {
+        return Err(LogError::RowTooBig {
+            bytes,
+            bytes_max: ROW_BYTES_MAX,
+        });
     }
-
-    /// Encodes `rows` whole, or in halves while a message is too large.
-    fn split(&mut self, rows: RecordBatch, put: &mut impl FnMut(RecordBatch, Vec<Buffer>)) -> Result<(), LogError> {
-        let buffers = self.encode(&rows)?;
-        let bytes: usize = buffers.iter().map(Buffer::len).sum();
-        let count = rows.num_rows();
-        if bytes <= MESSAGE_BYTES_TARGET || (count == 1 && bytes <= ROW_BYTES_MAX) {
-            put(rows, buffers);
-            return Ok(());
-        }
-        if count == 1 {
-            return Err(LogError::RowTooBig {
-                bytes,
-                bytes_max: ROW_BYTES_MAX,
-            });
-        }
-        drop(buffers);
-        self.split(rows.slice(0, count / 2), put)?;
-        self.split(rows.slice(count / 2, count - count / 2), put)
-    }
-}
-
-fn unencodable(error: arrow::error::ArrowError) -> LogError {
-    LogError::Unencodable {
-        reason: error.to_string(),
-    }
-}
-
-/// The rows of an encapsulated IPC message, all columns or those; columns that are not compressed stay in `message`.
-pub fn decode_message(message: &Buffer, schema: &SchemaRef, columns: Option<&[usize]>) -> Result<RecordBatch, Damage> {
-    let damaged = |_| Damage::Contents("an Arrow message is unreadable");
-    let short = Damage::Contents("an Arrow message is too short");
-    let metadata = check_message(message)?.ok_or(short)?.metadata;
-    let root = root_as_message(metadata).map_err(|_| Damage::Contents("an Arrow message is unreadable"))?;
-    let batch = root
-        .header_as_record_batch()
-        .ok_or(Damage::Contents("an Arrow message is not a batch"))?;
-    let body = message.slice(8 + metadata.len());
-    let schema = Arc::clone(schema);
-    contained(|| read_record_batch(&body, batch, schema, &HashMap::new(), columns, &root.version()).map_err(damaged))
+    drop(buffers);
+    split(encoder, rows.slice(0, count / 2), put)?;
+    split(encoder, rows.slice(count / 2, count - count / 2), put)
 }

@@ -1,4 +1,4 @@
-//! Encoding: how a segment stores the values of one column of a batch.
+//! Encodings: the forms in which a segment stores the values of one column of a batch.
 //!
 //! One rule: a stored column is an Arrow IPC stream of one batch, whose schema says how to read it; what is read has the
 //! same NULLs and, between them, the same values.

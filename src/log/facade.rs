@@ -1,4 +1,4 @@
-//! [`Log`]: what sessions and views hold. Opening, committing, reading, closing.
+//! [`Log`]: the log as sessions and views use it: opening, committing, reading, closing.
 //!
 //! One rule: a commit's future resolves after the sync that covers it (L1), or says that nobody knows (L4).
 

@@ -22,6 +22,7 @@ mod image;
 mod ipc;
 mod mark;
 mod merge;
+mod message;
 mod publish;
 mod recovery;
 mod repair;

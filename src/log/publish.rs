@@ -1,4 +1,4 @@
-//! Makes what was synced visible: rows into the memory tail, definitions to the catalog.
+//! Publication of synced commits: rows into the memory tail, definitions to the catalog.
 //!
 //! One rule: blocks are published in the order of their frame, and the newest LSN moves only after all of a group.
 //! The writer and recovery both come through here.

@@ -29,12 +29,12 @@ use hashbrown::HashMap;
 use crate::storage::{Disk, DiskFile};
 
 use super::damage::Damage;
-use super::encode::decode_message;
 use super::frame::{
     Block, BlockRun, FILE_HEADER_BYTES, FORMAT_VERSION, FRAME_ALIGNMENT, FRAME_BYTES_MAX, FRAME_HEADER_BYTES,
     FileHeader, FrameHeader, FrameKind, GROUP_ALIGNMENT, Placement, decode_blocks,
 };
 use super::image::Image;
+use super::message::decode_message;
 use super::publish::{adopt_segment, apply_ddl, push_rows};
 use super::retention::{ClockReading, Follower};
 use super::rows::Decoder;

@@ -1,4 +1,4 @@
-//! Retention: how long rows stay, by which clock, and what goes.
+//! Retention: the time that rows stay, the clock that measures it, and the rows that go.
 //!
 //! One rule: what is no longer kept by time is not read from the moment on that its time has come; what takes room goes
 //! later, whole segments or chunks at once, by a record in the log that says where each partition begins now. Nothing goes

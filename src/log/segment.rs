@@ -49,9 +49,9 @@ use crate::storage::{Disk, DiskFile};
 use super::claims::FileClaim;
 use super::columns::nullable;
 use super::damage::Damage;
-use super::encode::{MessageEncoder, decode_message};
 use super::encoding::{self, of_numbers};
 use super::ipc::read_stream;
+use super::message::{MessageEncoder, decode_message};
 use super::{Chunk, LogError, Lsn, Run, TopicId};
 
 mod writer;

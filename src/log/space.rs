@@ -1,4 +1,4 @@
-//! [`SpaceWatch`]: how much room the disk has, and whether new rows are refused because it is nearly full.
+//! [`SpaceWatch`]: the room on the disk, and the refusal of new rows when it is nearly full.
 //!
 //! One rule: below the mark nothing that only adds rows is taken, so that what is left serves what frees room: flushes,
 //! images, retention, DROP. Rows are taken again at 1.25 times the mark, so that the answer does not flicker.

@@ -1,4 +1,4 @@
-//! Tells a write that was never finished from damage, at an invalid frame at the end of the log.
+//! The difference between an unfinished write and damage, at an invalid frame at the end of the log.
 //!
 //! One rule: no crash causes the damage that is found here. The log zeroes and syncs a file before it writes to it, and a
 //! disk writes a sector whole or not at all: each sector of a group that was cut off is right or zeros. An invalid frame

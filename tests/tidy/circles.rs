@@ -1,7 +1,7 @@
-//! The check that files of a folder do not use each other.
+//! The check that files of a layer do not use each other in a circle.
 //!
-//! One rule: a file that another one uses does not use it back; what both need stands in one of them or in a third. A
-//! module and those below it are one thing here.
+//! One rule: a file that another one uses does not use it back, by way of others neither; what both need stands in one of them
+//! or in a third. A module and those below it are one thing here.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -85,7 +85,7 @@ fn used(text: &str, module: &[String]) -> Vec<Path> {
 }
 
 #[test]
-fn files_of_a_folder_do_not_use_each_other() {
+fn files_do_not_use_each_other_in_a_circle() {
     let sources: Vec<Source> = sources().into_iter().filter(|source| !source.is_test).collect();
     let modules: BTreeSet<Path> = sources.iter().map(module).collect();
     let mut uses: BTreeMap<Path, BTreeSet<Path>> = BTreeMap::new();
@@ -99,22 +99,36 @@ fn files_of_a_folder_do_not_use_each_other() {
             uses.entry(user.clone()).or_default().insert(path);
         }
     }
-    let is_used = |user: &Path, used: &Path| uses.get(user).is_some_and(|all| all.contains(used));
-    let mut pairs = BTreeSet::new();
-    for (user, all) in &uses {
-        for other in all.iter().filter(|other| is_used(other, user)) {
-            let within = user.starts_with(other) || other.starts_with(user);
-            if !within && user.first() == other.first() && user < other {
-                pairs.insert((user.join("::"), other.join("::")));
+    let mut circles: BTreeSet<Vec<String>> = BTreeSet::new();
+    let below: BTreeMap<&Path, BTreeSet<Path>> =
+        modules.iter().map(|module| (module, reached(module, &uses))).collect();
+    for (module, others) in &below {
+        let around = others.iter().filter(|other| below[other].contains(*module));
+        let circle: Vec<String> = around.map(|other| other.join("::")).collect();
+        if circle.len() > 1 {
+            circles.insert(circle);
+        }
+    }
+    let shown = circles
+        .iter()
+        .map(|circle| format!("{} use each other: which is below the others?", circle.join(", ")));
+    none(shown.collect());
+}
+
+/// The modules of its layer that a module uses, and those that they use, and so on. A module and those in it do not count as
+/// using each other.
+fn reached(module: &Path, uses: &BTreeMap<Path, BTreeSet<Path>>) -> BTreeSet<Path> {
+    let mut found = BTreeSet::new();
+    let mut open = vec![module.clone()];
+    while let Some(user) = open.pop() {
+        for other in uses.get(&user).into_iter().flatten() {
+            let within = user.starts_with(other) || other.starts_with(&user);
+            if !within && user.first() == other.first() && found.insert(other.clone()) {
+                open.push(other.clone());
             }
         }
     }
-    let circles = pairs.iter();
-    none(
-        circles
-            .map(|(a, b)| format!("{a} and {b} use each other: which of them is below the other?"))
-            .collect(),
-    );
+    found
 }
 
 #[test]

@@ -16,8 +16,8 @@ use arrow::ipc::writer::StreamWriter;
 use crate::storage::{Disk, DiskFile};
 
 use super::super::columns::nullable;
-use super::super::encode::MessageEncoder;
 use super::super::encoding::{self, slice_bytes};
+use super::super::message::MessageEncoder;
 use super::super::tail::merge_runs;
 use super::super::{Chunk, LogError};
 use super::{

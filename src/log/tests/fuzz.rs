@@ -10,8 +10,8 @@ use arrow::buffer::Buffer;
 use arrow::ipc::CompressionType;
 
 use crate::fuzz::{self, Target};
-use crate::log::encode::{MessageEncoder, decode_message};
 use crate::log::frame::{FILE_HEADER_BYTES, FRAME_HEADER_BYTES, FileHeader, FrameHeader, decode_blocks};
+use crate::log::message::{MessageEncoder, decode_message};
 use crate::log::segment::Segment;
 use crate::log::{encoding, image, rows as row_codec, segment};
 use crate::storage::FaultDisk;

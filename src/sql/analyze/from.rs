@@ -5,13 +5,13 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use datafusion::common::{Column, TableReference};
-use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder, SubqueryAlias};
+use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder};
 use sqlparser::ast::{self, FunctionArg, FunctionArgExpr, TableAlias, TableFactor, TableWithJoins};
 
-use super::from_part::{Factor, Rel};
+use super::from_part::{Factor, Rel, aliased};
 use super::join::check_names;
 use super::output::{OutColumn, QueryOutput};
-use super::scope::{Clause, FromItem, Scope, ScopeColumn, columns_of, reference};
+use super::scope::{Clause, FromItem, Scope, ScopeColumn, columns_of};
 use super::typed::{Typed, at};
 use super::{Analyzer, Result};
 use crate::catalog::Relation;
@@ -380,18 +380,5 @@ impl Analyzer<'_> {
             plan,
             items: vec![item],
         })
-    }
-}
-
-pub fn aliased(plan: LogicalPlan, qualifier: &str) -> Result<LogicalPlan> {
-    let alias = SubqueryAlias::try_new(Arc::new(plan), reference(qualifier))?;
-    Ok(LogicalPlan::SubqueryAlias(alias))
-}
-
-/// Columns of one name are kept apart by their number.
-pub fn column_name(name: &str, index: usize) -> String {
-    match index {
-        0 => name.to_string(),
-        index => format!("{name}\u{1}{index}"),
     }
 }

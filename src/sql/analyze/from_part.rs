@@ -1,10 +1,13 @@
-//! Parts of a FROM clause: their plans, and what can be named of them.
+//! Parts of a FROM clause: their plans, and the names in them.
 //!
 //! One rule: the columns of the items are columns of the plan.
 
-use datafusion::logical_expr::LogicalPlan;
+use std::sync::Arc;
 
-use super::scope::FromItem;
+use datafusion::logical_expr::{LogicalPlan, SubqueryAlias};
+
+use super::Result;
+use super::scope::{FromItem, reference};
 
 /// A part of FROM.
 pub struct Rel {
@@ -17,4 +20,18 @@ pub struct Factor {
     pub rel: Rel,
     /// It has the items to its left in it.
     pub joined: bool,
+}
+
+/// A plan whose columns have that qualifier.
+pub fn aliased(plan: LogicalPlan, qualifier: &str) -> Result<LogicalPlan> {
+    let alias = SubqueryAlias::try_new(Arc::new(plan), reference(qualifier))?;
+    Ok(LogicalPlan::SubqueryAlias(alias))
+}
+
+/// Columns of one name are kept apart by their number.
+pub fn column_name(name: &str, index: usize) -> String {
+    match index {
+        0 => name.to_string(),
+        index => format!("{name}\u{1}{index}"),
+    }
 }

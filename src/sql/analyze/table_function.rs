@@ -7,8 +7,7 @@ use datafusion::common::{Column, ScalarValue};
 use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder, Projection};
 use sqlparser::ast::{self, FunctionArg, TableAlias};
 
-use super::from::{aliased, column_name};
-use super::from_part::{Factor, Rel};
+use super::from_part::{Factor, Rel, aliased, column_name};
 use super::operators::has;
 use super::output::{OutColumn, QueryOutput};
 use super::scope::{Clause, FromItem, Scope, ScopeColumn, reference};

@@ -20,6 +20,7 @@ use datafusion::logical_expr::{
 };
 
 use super::Result;
+use super::from_part::aliased;
 use super::operators::{binary, conjunction, has, truth};
 use super::scope::reference;
 use crate::error::SqlError;
@@ -277,7 +278,7 @@ fn condition_join(input: LogicalPlan, part: &Expr) -> Result<Option<LogicalPlan>
             if exprs.is_empty() {
                 exprs.push(truth(Some(true)).alias("\u{1}mark"));
             }
-            super::from::aliased(
+            aliased(
                 LogicalPlan::Projection(Projection::try_new(exprs, Arc::new(right))?),
                 &alias,
             )?
@@ -430,7 +431,7 @@ fn value_join(input: LogicalPlan, node: &Expr, guard: Option<&Expr>) -> Result<(
         let mut exprs = vec![Expr::Column(own[0].clone()).alias("\u{1}value")];
         exprs.extend(keys());
         let projected = LogicalPlan::Projection(Projection::try_new(exprs, Arc::new(right))?);
-        let right = super::from::aliased(projected, &alias)?;
+        let right = aliased(projected, &alias)?;
         let joined = null_safe_join(input, right, JoinType::Left, on, None)?;
         return Ok((joined, of_right("\u{1}value")));
     }
@@ -461,7 +462,7 @@ fn value_join(input: LogicalPlan, node: &Expr, guard: Option<&Expr>) -> Result<(
         .collect();
     marked.push(truth(Some(true)).alias("\u{1}mark"));
     let marked = LogicalPlan::Projection(Projection::try_new(marked, Arc::new(right))?);
-    let right = super::from::aliased(marked, &alias)?;
+    let right = aliased(marked, &alias)?;
     let filter = value.map(|value| binary(value, Operator::Eq, of_right("\u{1}value")));
     let joined = null_safe_join(input, right, JoinType::Left, on, filter)?;
     let mark = of_right("\u{1}mark");

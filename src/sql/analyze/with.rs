@@ -9,8 +9,8 @@ use datafusion::common::{Column, ExprSchema};
 use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder, Projection, RecursiveQuery};
 use sqlparser::ast::{self, TableAlias};
 
-use super::from::{Cte, aliased, column_name};
-use super::from_part::Rel;
+use super::from::Cte;
+use super::from_part::{Rel, aliased, column_name};
 use super::output::{OutColumn, QueryOutput};
 use super::scope::{FromItem, Scope, columns_of};
 use super::typed::{Typed, at};
