@@ -1,4 +1,4 @@
-//! Logs the same event a few times a period, then only counts it.
+//! The log's limit on repeated events: a few lines a period, then only a count.
 //!
 //! One rule: no client fills the log.
 

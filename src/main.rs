@@ -1,4 +1,4 @@
-//! The thin binary: reads the command line, sets up logging and the runtime, and exits with what came of it.
+//! The thin binary: reads the command line, sets up logging and the runtime, and exits with the result.
 
 use std::io::IsTerminal;
 use std::process::ExitCode;

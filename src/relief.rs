@@ -1,4 +1,4 @@
-//! [`Relief`]: the allocator gives the system back the memory that is free, sooner than it would by itself.
+//! [`Relief`]: the allocator returns free memory to the system sooner than it would by itself.
 
 use std::time::{Duration, Instant};
 

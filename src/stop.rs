@@ -1,4 +1,4 @@
-//! Ends computing work that nobody waits for any more.
+//! The end of work on a result that nobody waits for any more.
 //!
 //! One rule: the starter of work gives it a [`Stop`] and requests the stop when it goes. A loop whose length a client decides
 //! calls [`check`] now and then, and ends with its error. The stop belongs to the thread of the work, so a

@@ -1,4 +1,4 @@
-//! All names at one catalog version, and how a committed change makes the next version.
+//! All names at one catalog version, and the step to the next version by a committed change.
 //!
 //! One rule (C1): [`Snapshot::apply`] is a pure function, and a change that does not fit the snapshot is a broken
 //! invariant, not an error: the planner of a DDL checks it first, and the log refuses one planned against an older

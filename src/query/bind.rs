@@ -1,4 +1,4 @@
-//! Parameters and session values into a plan.
+//! Binding of parameters and session values in a plan.
 
 use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::common::{Result, ScalarValue};

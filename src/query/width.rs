@@ -1,4 +1,4 @@
-//! About how wide the rows of a query are: it decides how many of them a batch has.
+//! The estimated width of a query's rows, which decides the number of rows of a batch.
 //!
 //! One rule: it changes memory and batches, never results. Operators count rows when they join batches, so wide rows come in
 //! batches of few, which fit Arrow's 31-bit offsets.

@@ -1,4 +1,4 @@
-//! The modes of a transaction: its isolation level, whether it only reads, and what SHOW says of them.
+//! The modes of a transaction: its isolation level, READ ONLY, and their text in SHOW.
 //!
 //! One rule: SHOW tells the level that was asked for. Every level runs as snapshot isolation, which is at least what the
 //! levels below SERIALIZABLE ask for; a transaction that only reads is serializable as well.

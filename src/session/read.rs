@@ -1,4 +1,4 @@
-//! SELECT and COPY TO: where a statement reads, and the rows that it answers.
+//! SELECT and COPY TO: the position at which a statement reads, and the rows that it answers.
 //!
 //! One rule: all relations of a statement are read at one LSN. Outside a transaction block that is at least the newest
 //! commit at its start (strict); inside, the position that the block's first reading statement took.

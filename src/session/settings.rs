@@ -1,4 +1,4 @@
-//! A session's settings: SET, SHOW, RESET, their defaults, and what each value may be.
+//! A session's settings: SET, SHOW, RESET, their defaults, and the check of values.
 //!
 //! One rule: every setting of PostgreSQL 15 is there with its type and range; those that mean something here are read
 //! out into `Effective`, the others are kept and shown. Settings that only other servers know are accepted when their

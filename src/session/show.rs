@@ -1,4 +1,4 @@
-//! SHOW and DESCRIBE: settings, and what there is.
+//! SHOW and DESCRIBE: settings, and lists of relations and columns.
 
 use std::sync::Arc;
 

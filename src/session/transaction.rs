@@ -1,4 +1,4 @@
-//! One transaction: what it reads, what it has written so far, and its savepoints.
+//! One transaction: the position that it reads at, the rows and changes that it has written so far, and its savepoints.
 //!
 //! One rule: nothing of it reaches the log before its commit, and then all of it in one commit (L5). A statement
 //! outside BEGIN is a transaction of its own.

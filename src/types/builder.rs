@@ -1,4 +1,4 @@
-//! Builds an Arrow column from PostgreSQL's text or binary values.
+//! The builder of an Arrow column from PostgreSQL's text or binary values.
 //!
 //! One rule: a value that was refused leaves the column as it was. Integers, text, timestamps, decimals and floats go in
 //! without allocation but the column's own. Not here: what a row or a statement is (`wire/copy_in.rs`).

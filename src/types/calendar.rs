@@ -1,4 +1,4 @@
-//! Dates and times of day: the proleptic Gregorian calendar, and how PostgreSQL prints it (DateStyle ISO).
+//! Dates and times of day: the proleptic Gregorian calendar, and PostgreSQL's text of it (DateStyle ISO).
 //!
 //! Days count from 1970-01-01, times are microseconds. Printing never allocates. Not here: reading (`datetime.rs`).
 

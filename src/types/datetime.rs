@@ -1,4 +1,4 @@
-//! Reads dates, times and timestamps in the spellings that PostgreSQL reads.
+//! Dates, times and timestamps in the spellings that PostgreSQL reads.
 //!
 //! The ISO form goes a straight way without allocation; everything else through a tokenizer. Not here: intervals
 //! (`interval.rs`), printing (`calendar.rs`).

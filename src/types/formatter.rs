@@ -1,4 +1,4 @@
-//! Prints the values of an Arrow column as PostgreSQL's text and binary output functions do.
+//! The output of an Arrow column's values, as PostgreSQL's text and binary output functions print them.
 //!
 //! Made once per column and batch; a value then costs one `match` and no allocation. Not here: message framing.
 

@@ -1,4 +1,4 @@
-//! JSON and JSONB: is it valid, and JSONB's one spelling.
+//! JSON and JSONB: the check that a text is valid, and JSONB's one spelling.
 //!
 //! One rule: text that nests deeper than [`DEPTH_MAX`] is refused (54001) before anything recurses over it.
 //!

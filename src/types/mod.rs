@@ -1,4 +1,4 @@
-//! PostgreSQL's types and how Arrow holds them; the text and binary forms of their values.
+//! PostgreSQL's types as Arrow's, and the text and binary forms of their values.
 //!
 //! One rule: a column's [`PgType`] can always be read back from its Arrow field, by the data type alone or by the
 //! field's `pg_type` metadata where several PostgreSQL types share one Arrow type. Pure: no I/O, no SQL.

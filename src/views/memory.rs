@@ -1,4 +1,4 @@
-//! The memory of views: one budget for the states of all of them, and an account for each.
+//! The memory of views: one budget for the states of all, and an account for each.
 //!
 //! One rule: a view asks before it doubles a table, and counts everything else after each slice of rows,
 //! so that it passes the budget by no more than one slice. Rows rendered for readers are no state: views give them up when

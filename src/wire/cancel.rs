@@ -1,4 +1,4 @@
-//! Cancel requests: which running statement one means.
+//! Cancel requests, and the running statement that each of them means.
 //!
 //! A request comes on a connection of its own, with the number and the key that the session got at its start. A
 //! key is random bytes of the system's: 32 where the client's protocol version has room for them (3.2), else 4.

@@ -1,4 +1,4 @@
-//! COPY in PostgreSQL's binary format: what a client sends becomes record batches, rows become what a client reads.
+//! COPY in PostgreSQL's binary format: the client's data to record batches, and rows to its fields.
 //!
 //! One rule: where the client cuts its data into messages changes nothing. A field goes from the message straight into
 //! its column's builder once all of it is there; errors name table, row ("line") and column as PostgreSQL does.

@@ -1,4 +1,4 @@
-//! Decodes what a client sends for COPY FROM STDIN, text or csv, into record batches.
+//! The decoder of a client's data for COPY FROM STDIN, text or csv, into record batches.
 //!
 //! One rule: where the client cuts its data into messages changes nothing. Lines are found with their quotes and
 //! escapes in mind, checked to be UTF-8, and cut into fields that go straight into column builders. Errors name table,

@@ -1,4 +1,4 @@
-//! Encodes rows for COPY TO STDOUT, text or csv: one CopyData message per line.
+//! The encoder of rows for COPY TO STDOUT, text or csv: one CopyData message per line.
 //!
 //! What is written here is read back by `copy_in.rs` as the same rows. Not here: when the lines are sent.
 

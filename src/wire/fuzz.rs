@@ -1,4 +1,4 @@
-//! Feeds the decoders of clients' bytes with mutated messages and COPY data.
+//! Fuzz targets of the decoders of clients' bytes: mutated messages and COPY data.
 //!
 //! A message is decoded, waits for more, or is 08P01. COPY data gives the same rows or the same error wherever it is cut into
 //! messages, and its rows are written and read again.

@@ -1,4 +1,4 @@
-//! Encodes record batches as DataRow messages, straight from the Arrow columns.
+//! The encoder of record batches as DataRow messages, straight from the Arrow columns.
 //!
 //! Not here: RowDescription, and when the rows are sent.
 

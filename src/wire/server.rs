@@ -1,4 +1,4 @@
-//! Accepts connections, bounds their number, gives each to a thread, and ends them all at a stop.
+//! The listener: accepts connections, bounds their number, gives each to a thread, and ends them all at a stop.
 //!
 //! One rule: a socket is accepted only if there is a descriptor for it. A connection that has not logged in is a guest
 //! (`guests.rs`); a place among the sessions is taken at the login.

@@ -1,4 +1,4 @@
-//! Rows of schema `millstream`: what the server keeps count of, one relation a subject.
+//! Rows of schema `millstream`: the server's own counts and lists, one relation a subject.
 //!
 //! One rule: every number shown here is read from the running server's state; what is not known is NULL.
 

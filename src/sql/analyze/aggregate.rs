@@ -1,4 +1,4 @@
-//! Calls of aggregates: which one a name means, and which query it belongs to.
+//! Calls of aggregates: the aggregate that a name means, and the query that it belongs to.
 //!
 //! One rule: an aggregate belongs to the innermost query that has a column of its arguments.
 

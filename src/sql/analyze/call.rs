@@ -1,4 +1,4 @@
-//! Calls of functions: which function a name means for its arguments, and the expression that computes it.
+//! Calls of functions: the function that a name means for its arguments, and the expression that computes it.
 //!
 //! One rule: a function of PostgreSQL's that nothing here computes is 0A000, and one that PostgreSQL does not have 42883.
 

@@ -1,4 +1,4 @@
-//! GROUP BY and aggregates: the node of the plan that computes them, and what stands above it.
+//! GROUP BY and aggregates: the node of the plan that computes them, and the expressions above it.
 //!
 //! One rule: above it, a column is a key of the groups or stands in an aggregate; anything else is 42803.
 

@@ -1,4 +1,4 @@
-//! Joins: the condition, the columns that USING and NATURAL merge, and what both sides bring.
+//! Joins: the condition, the columns that USING and NATURAL merge, and the items of both sides.
 
 use std::collections::HashSet;
 use std::sync::Arc;

@@ -1,4 +1,4 @@
-//! Operators: which one a symbol means between two operands, and the expression that computes it.
+//! Operators: the one that a symbol means between two operands, and the expression that computes it.
 
 use datafusion::common::ScalarValue;
 use datafusion::common::tree_node::TreeNode;

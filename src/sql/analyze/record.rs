@@ -1,4 +1,4 @@
-//! Rows: comparisons field by field, whole rows as values, fields and elements of what has them; arrays.
+//! Rows: comparisons field by field, whole rows as values, access to fields and elements; arrays.
 
 use std::sync::Arc;
 

@@ -1,4 +1,4 @@
-//! A SELECT: its list, its groups, windows and rows, DISTINCT, and the order of what comes out.
+//! A SELECT: its list, its groups, windows and rows, DISTINCT, and the order of its output.
 
 use std::collections::HashSet;
 use std::sync::Arc;

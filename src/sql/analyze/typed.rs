@@ -1,4 +1,4 @@
-//! An expression with its PostgreSQL type, and how it becomes one of another type.
+//! An expression with its PostgreSQL type, and its casts to other types.
 //!
 //! One rule: what has no type yet (a quoted string, NULL, a parameter) is UNKNOWN until its context gives it one; then a
 //! string is read as that type, with the position of an error, and a parameter has that type from then on.

@@ -1,4 +1,4 @@
-//! Window functions: what OVER means, and the plan nodes that compute them.
+//! Window functions: the meaning of OVER, and the plan nodes that compute them.
 
 use std::sync::Arc;
 

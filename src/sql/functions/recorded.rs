@@ -1,4 +1,4 @@
-//! Calls and what PostgreSQL 15 makes of them: every line of `recorded/*.txt` is a call, a tab, and the result.
+//! Calls and their results in PostgreSQL 15: every line of `recorded/*.txt` is a call, a tab, and the result.
 //!
 //! A result is the value's text with `\\` and `\n` escaped, `NULL`, or `!SQLSTATE message`. What returns rows there is an
 //! array here.

@@ -1,4 +1,4 @@
-//! A statement's tokens and where the parser is in them: `sqlparser`'s `Parser` with our words and PostgreSQL's errors.
+//! A statement's tokens and the parser's position in them: `sqlparser`'s `Parser` with our words and PostgreSQL's errors.
 //!
 //! One rule: whatever goes wrong is reported as PostgreSQL reports it: `syntax error at or near "x"` with the position
 //! of `x`, or `syntax error at end of input`.

@@ -1,4 +1,4 @@
-//! [`PlanContext`]: what the meaning of a statement depends on besides its text.
+//! [`PlanContext`]: the context that a statement's meaning depends on besides its text.
 //!
 //! One rule: a statement that is planned in an equal context has the same plan.
 

@@ -1,4 +1,4 @@
-//! TUMBLE and HOP in FROM: to a [`Window`] node over whatever relation they were given.
+//! TUMBLE and HOP in FROM: to a [`Window`] node over their relation.
 //!
 //! 1. [`plan_window`] makes the node of a relation, its time column and the lengths, which the analyzer has found.
 //! 2. [`thread_watermark`] makes the relation carry `_watermark` beside the time column, if it still is a topic's

@@ -1,4 +1,4 @@
-//! Assignment casts: which types PostgreSQL lets a column take, and the conversion itself.
+//! Assignment casts: the types that PostgreSQL lets a column take, and the conversion itself.
 //!
 //! Numbers round half away from zero (floats half to even) and are 22003 out of range; text takes any value as it
 //! prints; VARCHAR(n) too long is 22001.

@@ -1,4 +1,4 @@
-//! Finds the bytes at which fields may end.
+//! The search for the bytes at which fields may end.
 //!
 //! One rule: positions come in order, each at most once. Fields are short, so that a call of memchr for each costs more
 //! than its look: a block is compared at once, and what it holds is remembered as bits.

@@ -1,4 +1,4 @@
-//! Programs of patterns: where a pattern matches, as PostgreSQL prefers it.
+//! Programs of patterns: the match that PostgreSQL prefers.
 //!
 //! One rule: of all matches that begin first the longest is taken, or the shortest if the pattern prefers that. The
 //! compiler's own order is Perl's, so an automaton of all matches finds the end, and groups are found within it.
