@@ -20,6 +20,8 @@ mod tree;
 mod types;
 
 use std::fs;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
 
 use self::database::{Address, Answer, Database, Protocol};
 use self::difference::Kind;
@@ -39,6 +41,8 @@ const TRIES: usize = 400;
 struct Pair {
     postgres: Database,
     ours: Database,
+    /// What making statements small took.
+    minimizing: Duration,
 }
 
 impl Pair {
@@ -53,6 +57,17 @@ impl Pair {
         let statement = statement.render(protocol == Protocol::Parameters);
         let (postgres, ours) = self.answers(&statement, protocol);
         difference::between(&postgres, &ours, &statement, protocol)
+    }
+
+    /// Where the time went.
+    fn times(&self, all: Duration) -> String {
+        let of = |database: &Database| format!("{:.1?} in {} answers", database.spent, database.answers);
+        format!(
+            "{all:.1?}: PostgreSQL {}, Millstream {}; {:.1?} to make statements small",
+            of(&self.postgres),
+            of(&self.ours),
+            self.minimizing
+        )
     }
 
     /// The smallest statement that still has the difference.
@@ -95,15 +110,21 @@ fn postgres_answers_the_same() {
     let statements = support::repeat("DIFFERENTIAL_STATEMENTS", 500);
     let seed = support::seed("DIFFERENTIAL_SEED");
     let (_scratch, data_dir) = support::data_dir();
-    let server = Server::start(&data_dir);
+    let server = Server::spawn(support::server::command_of(&binary(), &data_dir, &[]), &data_dir)
+        .unwrap_or_else(|refused| panic!("the server did not start ({}):\n{}", refused.status, refused.output));
     let mut pair = pair(&postgres, &server);
     let mut report = Report::default();
+    let began = Instant::now();
     for number in 0..statements {
         let mut random = support::random(seed.wrapping_mul(1_000_003).wrapping_add(number));
         let statement = Generator::new(&mut random).statement();
         compare(&mut pair, statement, &mut report);
     }
-    let text = format!("# DIFFERENTIAL_SEED={seed}\n{}", report.text(statements));
+    let text = format!(
+        "# DIFFERENTIAL_SEED={seed}\n# {}\n{}",
+        pair.times(began.elapsed()),
+        report.text(statements)
+    );
     println!("{text}");
     if let Ok(path) = std::env::var("DIFFERENTIAL_OUTPUT") {
         fs::write(path, &text).expect("the output can be written");
@@ -112,6 +133,11 @@ fn postgres_answers_the_same() {
     let panics: Vec<&str> = log.lines().filter(|line| line.contains("panic")).collect();
     assert!(panics.is_empty(), "panics:\n{}", panics.join("\n"));
     assert!(!report.is_bad(), "internal errors, above");
+}
+
+/// The server to compare with, maybe of another build: one with optimizations answers several times faster.
+fn binary() -> PathBuf {
+    std::env::var_os("DIFFERENTIAL_SERVER").map_or_else(|| env!("CARGO_BIN_EXE_millstream").into(), PathBuf::from)
 }
 
 /// Sessions with both, and the tables in them.
@@ -125,6 +151,7 @@ fn pair(postgres: &Postgres, server: &Server) -> Pair {
     let mut pair = Pair {
         postgres: Database::new(Address::Socket(postgres.socket.clone()), &postgres.user, theirs),
         ours: Database::new(Address::Port(server.address()), "millstream", greeting("20s")),
+        minimizing: Duration::ZERO,
     };
     for text in tables::setup("CREATE TOPIC") {
         let statement = Rendered {
@@ -164,7 +191,9 @@ fn compare(pair: &mut Pair, statement: Node, report: &mut Report) {
         };
         if report.known(&kind) < most {
             let mut left = kind.clone();
+            let began = Instant::now();
             let smallest = pair.minimize(statement, protocol, &mut left);
+            pair.minimizing += began.elapsed();
             report.tried(kind);
             let statement = smallest.render(protocol == Protocol::Parameters);
             let (postgres, ours) = pair.answers(&statement, protocol);

@@ -4,7 +4,7 @@ use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::tree::Rendered;
 use crate::support::raw::{self, Message};
@@ -59,6 +59,9 @@ pub struct Database {
     /// What a new session says first.
     greeting: Vec<String>,
     stream: Option<Box<dyn Stream>>,
+    /// How long it took to answer, and how often it did.
+    pub spent: Duration,
+    pub answers: u64,
 }
 
 impl Database {
@@ -69,6 +72,8 @@ impl Database {
             database: user.to_string(),
             greeting,
             stream: None,
+            spent: Duration::ZERO,
+            answers: 0,
         }
     }
 
@@ -123,7 +128,11 @@ impl Database {
             }
         };
         let stream = self.stream.as_deref_mut().expect("it was opened");
-        answer(stream, &messages).unwrap_or_else(|error| {
+        let began = Instant::now();
+        let answer = answer(stream, &messages);
+        self.spent += began.elapsed();
+        self.answers += 1;
+        answer.unwrap_or_else(|error| {
             self.stream = None;
             Answer {
                 failure: Some(Failure {

@@ -1,9 +1,9 @@
 //! Differences between two answers to one statement.
 //!
-//! One rule: floats are equal within 1e-9, rows without an order are a bag, and where equal values that look different
+//! One rule: floats are equal within 1e-9, rows are a bag, and come in the same order if they have one, and where equal values that look different
 //! (1.0 and 1.00) may stand for each other, numbers are compared by value.
 
-use super::database::{Answer, Failure, Protocol};
+use super::database::{Answer, Column, Failure, Protocol};
 use super::exceptions;
 use super::tree::Rendered;
 
@@ -86,14 +86,16 @@ fn differ(postgres: &Answer, ours: &Answer, statement: &Rendered, protocol: Prot
     if postgres.parameters != ours.parameters {
         return Some(Kind::Parameters);
     }
-    let each = |of: fn(&super::database::Column) -> String| {
+    let each = |of: fn(&Column) -> String| {
         let all = |answer: &Answer| answer.columns.iter().map(of).collect::<Vec<_>>();
         all(postgres) != all(ours)
     };
     if each(|column| column.oid.to_string()) {
         return Some(Kind::Types);
     }
-    if rows(postgres, statement, protocol) != rows(ours, statement, protocol) {
+    if rows(postgres, statement, protocol) != rows(ours, statement, protocol)
+        || order(postgres, statement, protocol) != order(ours, statement, protocol)
+    {
         return Some(Kind::Values);
     }
     if each(|column| column.name.clone()) {
@@ -122,9 +124,82 @@ fn gist(failure: &Failure) -> String {
     words.join(" ")
 }
 
+/// Equal values that look different may stand for each other.
+fn is_loose(statement: &Rendered) -> bool {
+    const MERGING: [&str; 8] = [
+        "DISTINCT",
+        "GROUP BY",
+        "UNION",
+        "INTERSECT",
+        "EXCEPT",
+        "LIMIT",
+        "USING",
+        "NATURAL",
+    ];
+    MERGING.iter().any(|word| statement.text.contains(word))
+}
+
+/// The rows as they come, where that is fixed: equal intervals (a month and 30 days) look alike.
+fn order(answer: &Answer, statement: &Rendered, protocol: Protocol) -> Vec<Vec<Option<String>>> {
+    if !statement.is_ordered || is_loose(statement) {
+        return Vec::new();
+    }
+    let is_binary = protocol != Protocol::Simple;
+    let cell = |(value, column): (&Option<Vec<u8>>, &Column)| {
+        let value = value.as_ref()?;
+        Some(match column.oid {
+            INTERVAL if is_binary => binary_length(value).to_string(),
+            INTERVAL => text_length(&String::from_utf8_lossy(value)).to_string(),
+            oid if is_binary => binary(value, oid, false),
+            oid => text(&String::from_utf8_lossy(value), oid, false),
+        })
+    };
+    let rows = answer.rows.iter();
+    rows.map(|row| row.iter().zip(&answer.columns).map(cell).collect())
+        .collect()
+}
+
+const INTERVAL: u32 = 1186;
+const DAY_US: i128 = 86_400_000_000;
+
+/// Microseconds of an interval, a month being 30 days.
+fn binary_length(value: &[u8]) -> i128 {
+    let part = |from: usize, to: usize| {
+        let bytes = value.get(from..to).unwrap_or_default();
+        bytes.iter().fold(0, |sum: i128, byte| sum * 256 + i128::from(*byte))
+    };
+    let signed = |value: i128, bits: u32| {
+        if value >> (bits - 1) == 1 {
+            value - (1 << bits)
+        } else {
+            value
+        }
+    };
+    signed(part(0, 8), 64) + (signed(part(8, 12), 32) + 30 * signed(part(12, 16), 32)) * DAY_US
+}
+
+fn text_length(value: &str) -> i128 {
+    let mut length = 0;
+    let mut number = 0;
+    for word in value.split_whitespace() {
+        match word {
+            "year" | "years" => length += number * 360 * DAY_US,
+            "mon" | "mons" => length += number * 30 * DAY_US,
+            "day" | "days" => length += number * DAY_US,
+            time if time.contains(':') => {
+                let sign = if time.starts_with('-') { -1 } else { 1 };
+                let parts = time.trim_start_matches(['-', '+']).split(':');
+                let seconds = parts.fold(0.0, |sum, part| sum * 60.0 + part.parse().unwrap_or(0.0));
+                length += sign * (seconds * 1e6_f64).round() as i128;
+            }
+            digits => number = digits.parse().unwrap_or_default(),
+        }
+    }
+    length
+}
+
 fn rows(answer: &Answer, statement: &Rendered, protocol: Protocol) -> Vec<Vec<String>> {
-    const MERGING: [&str; 7] = ["DISTINCT", "GROUP BY", "UNION", "INTERSECT", "EXCEPT", "LIMIT", "USING"];
-    let is_loose = MERGING.iter().any(|word| statement.text.contains(word)) || statement.text.contains("NATURAL");
+    let is_loose = is_loose(statement);
     let is_binary = protocol != Protocol::Simple;
     let mut rows: Vec<Vec<String>> = answer
         .rows
@@ -140,9 +215,7 @@ fn rows(answer: &Answer, statement: &Rendered, protocol: Protocol) -> Vec<Vec<St
                 .collect()
         })
         .collect();
-    if !statement.is_ordered || is_loose {
-        rows.sort();
-    }
+    rows.sort();
     rows
 }
 
@@ -165,8 +238,14 @@ fn binary(value: &[u8], oid: u32, is_loose: bool) -> String {
         // Compared as text already.
         (1021 | 1022, _) => String::new(),
         (1700, _) if is_loose => String::new(),
-        _ => value.iter().map(|byte| format!("{byte:02x}")).collect(),
+        // That an array has NULLs is a hint, which PostgreSQL keeps in slices without one.
+        (1007 | 1009, _) if value.len() > 8 => [&value[..4], &value[8..]].concat().iter().map(hex).collect(),
+        _ => value.iter().map(hex).collect(),
     }
+}
+
+fn hex(byte: &u8) -> String {
+    format!("{byte:02x}")
 }
 
 fn float(value: f64) -> String {

@@ -150,6 +150,11 @@ impl Node {
         self.children_mut().into_iter().find_map(|child| child.at(number))
     }
 
+    /// Whether it depends on a row.
+    pub fn has_column(&self) -> bool {
+        self.all().into_iter().any(|node| matches!(node.sort, Sort::Column(_)))
+    }
+
     /// What is to become smaller.
     pub fn cost(&self) -> usize {
         let columns = self

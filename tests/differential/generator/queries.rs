@@ -9,6 +9,18 @@ use super::{Generator, Relation, Scope, list, optional, other, text};
 use crate::differential::tree::{List, Node, Part, Sort};
 use crate::differential::types::Type;
 
+/// What stands before and after the keys of a GROUP BY.
+const PLAIN: [(&str, &str); 2] = [(" GROUP BY ", ""), (" GROUP BY (", ")")];
+const SETS: [(&str, &str); 7] = [
+    (" GROUP BY ", ""),
+    (" GROUP BY ", ""),
+    (" GROUP BY ROLLUP(", ")"),
+    (" GROUP BY CUBE(", ")"),
+    (" GROUP BY GROUPING SETS ((), (", "))"),
+    (" GROUP BY CUBE(", ")"),
+    (" GROUP BY DISTINCT ROLLUP(", ")"),
+];
+
 impl Generator<'_> {
     pub fn statement(&mut self) -> Node {
         match self.below(20) {
@@ -288,22 +300,13 @@ impl Generator<'_> {
         } else if !keys.is_empty() {
             let nodes: Vec<Node> = keys.iter().map(|(key, _)| key.clone()).collect();
             let rare = self.chance(0.05);
-            let (before, end) = self.one(&[
-                (" GROUP BY ", ""),
-                (" GROUP BY ", ""),
-                (" GROUP BY ROLLUP(", ")"),
-                (" GROUP BY CUBE(", ")"),
-                (" GROUP BY GROUPING SETS ((), (", "))"),
-                (" GROUP BY CUBE(", ")"),
-                (
-                    if rare {
-                        " GROUP BY DISTINCT ROLLUP("
-                    } else {
-                        " GROUP BY ("
-                    },
-                    ")",
-                ),
-            ]);
+            // A constant that a set leaves out is NULL in some places and not in others, up to PostgreSQL 17.
+            let is_constant = keys.iter().any(|(key, _)| !key.has_column());
+            let (before, end) = if is_constant { self.one(&PLAIN) } else { self.one(&SETS) };
+            let before = match before {
+                " GROUP BY DISTINCT ROLLUP(" if !rare => " GROUP BY (",
+                before => before,
+            };
             if end == ")" && !is_shaped {
                 let key = nodes.choose(self.random).cloned();
                 let call = key.map(|key| vec![text("grouping("), Part::Node(key), text(")")]);
