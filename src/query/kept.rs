@@ -33,7 +33,7 @@ use crate::sql::functions::growth::bytes_between;
 /// Window operators join the rows that they have with those that come, into a batch of both.
 const COPIES: usize = 2;
 
-const RECOMPUTE: ReplaceChildrenOptions = ReplaceChildrenOptions::new(ChildrenPropertiesMode::Recompute);
+pub const RECOMPUTE: ReplaceChildrenOptions = ReplaceChildrenOptions::new(ChildrenPropertiesMode::Recompute);
 
 #[derive(Debug)]
 pub struct CountWindows;

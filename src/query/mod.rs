@@ -17,6 +17,7 @@ mod filter;
 mod kept;
 mod leaves;
 mod memory;
+mod order;
 mod output;
 mod prune;
 mod reuse;
