@@ -357,7 +357,10 @@ fn parse_any(text: &str, shape: DecimalShape) -> Result<i128, SqlError> {
         .iter()
         .any(|word| rest.eq_ignore_ascii_case(word.as_bytes()))
     {
-        return Err(not_finite());
+        return Err(match rest.eq_ignore_ascii_case(b"nan") {
+            true => not_finite(),
+            false => infinite(shape),
+        });
     }
     let (mantissa, exponent) = match rest.iter().position(|byte| byte | 32 == b'e') {
         None => (rest, 0),
@@ -397,6 +400,18 @@ fn parse_any(text: &str, shape: DecimalShape) -> Result<i128, SqlError> {
         return Err(invalid(KIND, text));
     }
     digits.finish(negative)
+}
+
+/// An infinite value for a precision, which is an error in PostgreSQL as well.
+pub fn infinite(shape: DecimalShape) -> SqlError {
+    let DecimalShape { precision, scale } = shape;
+    SqlError::new(
+        crate::error::state::NUMERIC_VALUE_OUT_OF_RANGE,
+        "numeric field overflow",
+    )
+    .detail(format!(
+        "A field with precision {precision}, scale {scale} cannot hold an infinite value."
+    ))
 }
 
 pub fn not_finite() -> SqlError {

@@ -453,6 +453,20 @@ pub fn negate(value: &ColumnarValue) -> Result<ColumnarValue> {
         }
         None => numeric::neg(&array).map_err(|error| fail(of_arrow(error, &data_type)))?,
     };
+    // There is one NaN, and it is above all numbers.
+    let negated: ArrayRef = match data_type {
+        DataType::Float64 => Arc::new(
+            negated
+                .as_primitive::<Float64Type>()
+                .unary::<_, Float64Type>(|value| if value.is_nan() { f64::NAN } else { value }),
+        ),
+        DataType::Float32 => Arc::new(
+            negated
+                .as_primitive::<Float32Type>()
+                .unary::<_, Float32Type>(|value| if value.is_nan() { f32::NAN } else { value }),
+        ),
+        _ => negated,
+    };
     Ok(match value {
         ColumnarValue::Array(_) => ColumnarValue::Array(negated),
         ColumnarValue::Scalar(_) => ColumnarValue::Scalar(ScalarValue::try_from_array(&negated, 0)?),

@@ -575,8 +575,15 @@ impl DateTime {
                 None if zoned => session,
                 None => Tz::UTC,
             };
-            let truncated = truncate(part, zone::to_local(value, zone)).ok_or_else(|| unknown(row))?;
-            Ok(zone::from_local(truncated, zone))
+            let local = zone::to_local(value, zone);
+            let truncated = truncate(part, local).ok_or_else(|| unknown(row))?;
+            Ok(match part {
+                // Within the hour the clock's distance from UTC stays: an hour comes twice in autumn.
+                Part::Hour | Part::Minute | Part::Second | Part::Milliseconds | Part::Microseconds => {
+                    value - (local - truncated)
+                }
+                _ => zone::from_local(truncated, zone),
+            })
         })?;
         Ok(Arc::new(
             TimestampMicrosecondArray::from(values).with_data_type(source.data_type().clone()),

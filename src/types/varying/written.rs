@@ -133,15 +133,17 @@ impl Numeric {
     /// As PostgreSQL sends it in binary.
     pub fn write_binary(&self, out: &mut BytesMut) {
         const SCALE_SHORT: u32 = 38;
-        let special = |sign: u16, out: &mut BytesMut| {
-            for word in [0, 0, sign, 0] {
+        // PostgreSQL takes a bit that tells the infinities for one of the scale.
+        const SCALE_INFINITE: u16 = 0x20;
+        let special = |sign: u16, scale: u16, out: &mut BytesMut| {
+            for word in [0, 0, sign, scale] {
                 out.put_u16(word);
             }
         };
         match self {
-            Numeric::MinusInfinity => special(numeric::SIGN_MINUS_INFINITY, out),
-            Numeric::Infinity => special(numeric::SIGN_INFINITY, out),
-            Numeric::NaN => special(numeric::SIGN_NAN, out),
+            Numeric::MinusInfinity => special(numeric::SIGN_MINUS_INFINITY, SCALE_INFINITE, out),
+            Numeric::Infinity => special(numeric::SIGN_INFINITY, SCALE_INFINITE, out),
+            Numeric::NaN => special(numeric::SIGN_NAN, 0, out),
             Numeric::Small { value, scale } if *scale <= SCALE_SHORT => write_decimal_binary(*value, *scale as i8, out),
             _ => {
                 let number = self.finite().expect("others are special");

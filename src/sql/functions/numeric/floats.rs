@@ -133,7 +133,7 @@ pub const TABLE: &[Overload] = &[
         Ok(OverloadValue::Double(row.double(0) * RADIANS_PER_DEGREE))
     }),
     Overload::new("cbrt", &[Float8], Float8, |row| {
-        Ok(OverloadValue::Double(row.double(0).cbrt()))
+        Ok(OverloadValue::Double(cube_root(row.double(0))))
     }),
     Overload::new("dsqrt", &[Float8], Float8, |row| {
         Ok(OverloadValue::Double(square_root(row.double(0))?))
@@ -266,4 +266,47 @@ fn acosd(value: f64) -> f64 {
 
 fn atand(value: f64) -> f64 {
     value.atan() / 1f64.atan() * 45.0
+}
+
+/// The cube root as the C library of PostgreSQL 15's time has it (glibc 2.36, dbl-64/s_cbrt.c), whose last digit may be off by one.
+fn cube_root(number: f64) -> f64 {
+    const FACTORS: [f64; 5] = [
+        0.6299605249474365,
+        0.7937005259840997,
+        1.0,
+        1.2599210498948732,
+        1.5874010519681996,
+    ];
+    const POLYNOMIAL: [f64; 7] = [
+        -0.14526389938548637,
+        0.7849323449766392,
+        -1.8346927748361308,
+        2.4469312256353444,
+        -2.114994941673713,
+        1.508191937815849,
+        0.35489576504391984,
+    ];
+    if number == 0.0 || !number.is_finite() {
+        return number + number;
+    }
+    let (part, exponent) = fraction_and_exponent(number.abs());
+    let guess = POLYNOMIAL.iter().fold(0.0, |sum, factor| sum * part + factor);
+    let cube = guess * guess * guess;
+    let root = (part + part + cube) * guess / (cube + cube + part) * FACTORS[(2 + exponent % 3) as usize];
+    let root = if number > 0.0 { root } else { -root };
+    root * 2f64.powi(exponent / 3)
+}
+
+/// A number as a part between a half and 1, and a power of two.
+fn fraction_and_exponent(number: f64) -> (f64, i32) {
+    const MANTISSA_BITS: u32 = 52;
+    const HALF: u64 = 1022;
+    let bits = number.to_bits();
+    let exponent = (bits >> MANTISSA_BITS) & 0x7ff;
+    if exponent == 0 {
+        let (part, exponent) = fraction_and_exponent(number * 2f64.powi(64));
+        return (part, exponent - 64);
+    }
+    let part = f64::from_bits((bits & !(0x7ff << MANTISSA_BITS)) | (HALF << MANTISSA_BITS));
+    (part, exponent as i32 - HALF as i32)
 }
