@@ -18,7 +18,8 @@ use super::typed::{Typed, at, cast_to, returned_field};
 use super::{Analyzer, Result};
 use crate::error::{SqlError, state};
 use crate::sql::functions::spread::spread;
-use crate::sql::functions::{Modifier, interval_extreme};
+use crate::sql::functions::told::told;
+use crate::sql::functions::{Modifier, extreme};
 use crate::sql::plan::names::fold;
 use crate::sql::statement::mark;
 use crate::types::PgType;
@@ -522,6 +523,7 @@ impl Analyzer<'_> {
             };
             let null = super::typed::null_of(&left.pg_type())?;
             let expr = datafusion::logical_expr::when(equal.expr, null).otherwise(left.expr.clone())?;
+            let expr = told(expr, &left.pg_type());
             return Ok(Typed { expr, position, ..left });
         }
         let upper = name.to_uppercase();
@@ -532,13 +534,13 @@ impl Analyzer<'_> {
                 ..only.clone()
             });
         }
-        let function = match common {
-            PgType::Interval => interval_extreme(name),
-            _ => self.scalar(name).expect("it is a function of the engine's or ours"),
+        let function = match extreme(name, &common) {
+            Some(function) => function,
+            None => self.scalar(name).expect("it is a function of the engine's or ours"),
         };
         let exprs = arguments.into_iter().map(|typed| typed.expr).collect();
         let expr = Expr::ScalarFunction(ScalarFunction::new_udf(function, exprs));
-        Ok(Typed::new(expr, common, position))
+        Ok(Typed::new(told(expr, &common), common, position))
     }
 }
 

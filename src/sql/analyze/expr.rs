@@ -13,6 +13,7 @@ use super::typed::{Ty, Typed, at, literal};
 use super::{Analyzer, Result};
 use crate::error::{SqlError, state};
 use crate::sql::functions::datetime_extract;
+use crate::sql::functions::told::told;
 use crate::sql::plan::names::fold;
 use crate::stop;
 use crate::types::PgType;
@@ -485,6 +486,11 @@ impl Analyzer<'_> {
         let (low, high) = (self.expr(low, scope)?, self.expr(high, scope)?);
         let alike = low.pg_type() == high.pg_type();
         let above = self.binary(">=", value.clone(), low, None)?;
+        // A parameter has the type by now that the lower bound gave it.
+        let value = match value.is_unknown() {
+            true => self.expr(expr, scope)?,
+            false => value,
+        };
         let below = self.binary("<=", value, high, None)?;
         // One expression where the value is compared as one type.
         if let (Expr::BinaryExpr(above), Expr::BinaryExpr(below)) = (&above.expr, &below.expr)
@@ -716,7 +722,7 @@ impl Analyzer<'_> {
             .map(|(test, result)| (Box::new(test.expr), Box::new(result.expr)))
             .collect();
         let case = Expr::Case(Case::new(Some(Box::new(operand.expr)), arms, otherwise));
-        Ok(Typed::new(case, common, position))
+        Ok(Typed::new(told(case, &common), common, position))
     }
 
     fn case(
@@ -766,7 +772,7 @@ impl Analyzer<'_> {
         let arms = tests.into_iter().zip(results);
         let arms = arms.map(|(test, result)| (Box::new(test), Box::new(result.expr)));
         let case = Expr::Case(Case::new(None, arms.collect(), otherwise));
-        Ok(Typed::new(case, common, position))
+        Ok(Typed::new(told(case, &common), common, position))
     }
 }
 

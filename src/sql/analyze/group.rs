@@ -161,16 +161,10 @@ impl Analyzer<'_> {
             self.check_key(&key, position)?;
             Ok(vec![key])
         };
+        if let Some(constant) = super::query::written_constant(expr) {
+            return target(self.place(&constant, position, targets.len(), "GROUP BY")?);
+        }
         match expr {
-            ast::Expr::Value(value) if matches!(value.value, ast::Value::Number(..)) => {
-                return target(self.place(expr, targets.len(), "GROUP BY")?);
-            }
-            ast::Expr::Value(value) if !matches!(value.value, ast::Value::Placeholder(_) | ast::Value::Null) => {
-                return Err(at(
-                    SqlError::new(state::SYNTAX_ERROR, "non-integer constant in GROUP BY"),
-                    position,
-                ));
-            }
             ast::Expr::Nested(inner) if matches!(inner.as_ref(), ast::Expr::Tuple(_)) => {
                 return self.keys(inner, targets, scope);
             }
@@ -258,7 +252,10 @@ impl Analyzer<'_> {
         self.check_grouping(&calls, &sets)?;
         // A key over outer columns is renamed when the query is unnested.
         let is_outer = |key: &Expr| has(key, |node| matches!(node, Expr::OuterReferenceColumn(..)));
-        let (plan, below) = match sets.len() > 1 || sets.iter().flatten().any(is_outer) {
+        // grouping(x) looks for x among the keys, which may change before the engine does.
+        let is_grouping = |call: &Expr| matches!(call, Expr::AggregateFunction(call) if call.func.name() == "grouping");
+        let moves = sets.len() > 1 || sets.iter().flatten().any(is_outer) || calls.iter().any(is_grouping);
+        let (plan, below) = match moves {
             true => self.keys_below(plan, &mut sets)?,
             false => (plan, vec![]),
         };
@@ -459,7 +456,12 @@ fn unclashing(keys: Vec<Expr>, aggregates: &[Expr]) -> Vec<Expr> {
     if keys.iter().any(|key| matches!(key, Expr::GroupingSet(_))) {
         return keys;
     }
-    let mut used: Vec<String> = aggregates.iter().map(|expr| expr.schema_name().to_string()).collect();
+    let columns = keys.iter().filter(|key| matches!(key, Expr::Column(_)));
+    let mut used: Vec<String> = aggregates
+        .iter()
+        .chain(columns)
+        .map(|expr| expr.schema_name().to_string())
+        .collect();
     keys.into_iter()
         .enumerate()
         .map(|(at, key)| {

@@ -84,6 +84,8 @@ pub struct Analyzer<'a> {
     relations: u64,
     /// Whether the next SELECT is a branch of a set operation, which gives its parameters their types.
     is_branch: Cell<bool>,
+    /// 42P18 for the first parameter that nothing gave a type.
+    untyped: RefCell<Option<SqlError>>,
     facts: OnceCell<Arc<Facts>>,
 }
 
@@ -111,6 +113,7 @@ impl<'a> Analyzer<'a> {
             ctes: RefCell::default(),
             relations: 1,
             is_branch: Cell::new(false),
+            untyped: RefCell::default(),
             facts: OnceCell::new(),
         }
     }
@@ -121,6 +124,9 @@ impl<'a> Analyzer<'a> {
         self.relations = relations;
         let output = self.query(query, None)?;
         let output = self.settle_output(output)?;
+        if let Some(error) = self.untyped.take() {
+            return Err(error);
+        }
         Ok(Analyzed {
             plan: output.plan,
             columns: output.columns,
@@ -244,6 +250,9 @@ pub fn stored(expr: &ast::Expr, columns: &DFSchema, ctx: &PlanContext) -> Result
     let items = if item.columns.is_empty() { vec![] } else { vec![item] };
     let scope = Scope::new(items, None);
     let typed = scope.within(Clause::Stored, || analyzer.expr(expr, &scope))?;
+    if let Some(error) = analyzer.untyped.take() {
+        return Err(error);
+    }
     match typed.ty {
         Ty::Row(_) => analyzer.row_text(&typed),
         _ => Ok(typed),

@@ -19,6 +19,7 @@ use super::typed::{Ty, Typed, at, cast_to};
 use super::{Analyzer, Result};
 use crate::error::{SqlError, SqlState, state};
 use crate::sql::functions::single_value;
+use crate::sql::functions::told::told;
 use crate::sql::plan::{eval, names};
 use crate::types::PgType;
 
@@ -82,10 +83,11 @@ impl Analyzer<'_> {
 
     /// The output column that an item of ORDER BY names, where there is nothing else to order by.
     fn output_place(&self, expr: &ast::Expr, columns: &[OutColumn]) -> Result<usize> {
+        use sqlparser::ast::Spanned;
+        if let Some(constant) = written_constant(expr) {
+            return self.place(&constant, self.position(expr.span()), columns.len(), "ORDER BY");
+        }
         match expr {
-            ast::Expr::Value(value) if matches!(value.value, ast::Value::Number(..)) => {
-                self.place(expr, columns.len(), "ORDER BY")
-            }
             ast::Expr::Identifier(ident) => {
                 let name = names::fold(ident);
                 let mut found = columns.iter().enumerate().filter(|(_, column)| column.name == name);
@@ -101,32 +103,25 @@ impl Analyzer<'_> {
                     )),
                 }
             }
-            other => {
-                use sqlparser::ast::Spanned;
-                Err(at(
-                    SqlError::new(
-                        state::FEATURE_NOT_SUPPORTED,
-                        "invalid UNION/INTERSECT/EXCEPT ORDER BY clause",
-                    )
-                    .detail("Only result column names can be used, not expressions or functions.")
-                    .hint("Add the expression/function to every SELECT, or move the UNION into a FROM clause."),
-                    self.position(other.span()),
-                ))
-            }
+            other => Err(at(
+                SqlError::new(
+                    state::FEATURE_NOT_SUPPORTED,
+                    "invalid UNION/INTERSECT/EXCEPT ORDER BY clause",
+                )
+                .detail("Only result column names can be used, not expressions or functions.")
+                .hint("Add the expression/function to every SELECT, or move the UNION into a FROM clause."),
+                self.position(other.span()),
+            )),
         }
     }
 
     /// `ORDER BY 2`: the index of that column.
-    pub fn place(&self, expr: &ast::Expr, columns: usize, clause: &str) -> Result<usize> {
-        use sqlparser::ast::Spanned;
-        let ast::Expr::Value(value) = expr else {
-            unreachable!("the caller has looked")
+    pub fn place(&self, constant: &ast::Value, position: Option<usize>, columns: usize, clause: &str) -> Result<usize> {
+        let number = match constant {
+            ast::Value::Number(digits, _) => digits.parse::<i64>().ok(),
+            _ => None,
         };
-        let ast::Value::Number(digits, _) = &value.value else {
-            unreachable!("the caller has looked")
-        };
-        let position = self.position(expr.span());
-        let Ok(number) = digits.parse::<i64>() else {
+        let Some(number) = number else {
             return Err(at(
                 SqlError::new(state::SYNTAX_ERROR, format!("non-integer constant in {clause}")),
                 position,
@@ -343,7 +338,7 @@ impl Analyzer<'_> {
         };
         let expr = Expr::ScalarSubquery(self.subquery(plan));
         Ok(Typed {
-            expr,
+            expr: told(expr, &column.pg_type),
             ty: Ty::Of(column.pg_type),
             position,
         })
@@ -356,6 +351,7 @@ impl Analyzer<'_> {
         for column in &output.columns {
             let plan = self.only_row(output.plan.clone(), column)?;
             let value = Expr::ScalarSubquery(self.subquery(plan));
+            let value = told(value, &column.pg_type);
             fields.push((column.name.clone(), Typed::new(value, column.pg_type.clone(), None)));
         }
         Ok(Typed::row(fields, None))
@@ -629,5 +625,27 @@ pub fn order_items(query: &ast::Query) -> Result<&[ast::OrderByExpr]> {
             ..
         }) => Ok(items),
         Some(_) => Err(SqlError::new(state::SYNTAX_ERROR, "syntax error at or near \"ALL\"")),
+    }
+}
+
+/// A constant as it is written: in parentheses or not, a number with its signs.
+pub fn written_constant(expr: &ast::Expr) -> Option<ast::Value> {
+    match expr {
+        ast::Expr::Nested(inner) => written_constant(inner),
+        ast::Expr::Value(value) if !matches!(value.value, ast::Value::Placeholder(_)) => Some(value.value.clone()),
+        ast::Expr::UnaryOp {
+            op: ast::UnaryOperator::Minus,
+            expr,
+        } => match written_constant(expr)? {
+            ast::Value::Number(digits, long) => {
+                let negated = match digits.strip_prefix('-') {
+                    Some(digits) => digits.to_string(),
+                    None => format!("-{digits}"),
+                };
+                Some(ast::Value::Number(negated, long))
+            }
+            _ => None,
+        },
+        _ => None,
     }
 }

@@ -16,6 +16,7 @@ use super::typed::{Ty, Typed, at, cast_to, literal, sort_key};
 use super::{Analyzer, Result};
 use crate::error::{SqlError, state};
 use crate::sql::functions::quantified;
+use crate::sql::functions::told::told;
 use crate::sql::plan::names::fold;
 use crate::types::{PgType, multidimensional};
 
@@ -132,7 +133,7 @@ impl Analyzer<'_> {
         for (name, field) in fields {
             let field = match field.ty {
                 Ty::Row(_) => self.row_value(field)?,
-                _ => self.settle(field.clone())?,
+                _ => self.settle_any(field.clone())?,
             };
             args.push(Expr::Literal(ScalarValue::Utf8(Some(name.clone())), None));
             args.push(field.expr.clone());
@@ -289,7 +290,7 @@ impl Analyzer<'_> {
                         when(binary(index.expr, Operator::GtEq, one), element).end()?
                     }
                 };
-                Ok(Typed::new(expr, item, position))
+                Ok(Typed::new(told(expr, &item), item, position))
             }
             Subscript::Slice {
                 lower_bound,
@@ -440,6 +441,15 @@ impl Analyzer<'_> {
         let looked_up = if symbol == "!=" { "<>" } else { symbol };
         let chosen = super::choose::binary(looked_up, value.oid(), element.oid())
             .map_err(|failure| super::operators::undefined(failure, looked_up, Some(&value), &element, place))?;
+        if chosen.result != kinds::BOOL {
+            return Err(at(
+                SqlError::new(
+                    state::WRONG_OBJECT_TYPE,
+                    "op ANY/ALL (array) requires operator to yield boolean",
+                ),
+                place,
+            ));
+        }
         let value = self.operand(value, chosen.left)?;
         let item_wanted = PgType::from_oid(chosen.right).unwrap_or((*item).clone());
         let array = match item_wanted.oid() == item.oid() {

@@ -13,9 +13,10 @@ use super::operators::has;
 use super::output::{OutColumn, QueryOutput};
 use super::query::{Wanted, order_items, sorted, with_ties};
 use super::scope::{Clause, Scope};
-use super::typed::{Ty, Typed, at, cast_to, metadata};
+use super::typed::{Ty, Typed, at, cast_to};
 use super::{Analyzer, Result};
 use crate::error::{SqlError, state};
+use crate::sql::functions::told::told;
 use crate::sql::plan::names;
 use crate::types::PgType;
 
@@ -48,21 +49,36 @@ impl Analyzer<'_> {
         };
         let scope = Scope::new(items, parent);
         self.name_windows(select, &scope)?;
+        // The clauses in PostgreSQL's order, which says which error comes first.
+        let mut targets = self.targets(&select.projection, &scope)?;
         if let Some(selection) = &select.selection {
             let typed = scope.within(Clause::Where, || self.expr(selection, &scope))?;
             let condition = self.condition(typed, "WHERE")?;
             plan = LogicalPlan::Filter(Filter::try_new(super::unnest::simplified(condition), Arc::new(plan))?);
         }
-        let targets = self.targets(&select.projection, &scope, is_branch)?;
-        let shown: Vec<(String, Expr)> = targets
-            .iter()
-            .map(|target| (target.name.clone(), target.typed.expr.clone()))
-            .collect();
+        let having = match &select.having {
+            Some(having) => {
+                let typed = scope.within(Clause::Having, || self.expr(having, &scope))?;
+                Some(self.condition(typed, "HAVING")?)
+            }
+            None => None,
+        };
         let order = order_items(query)?;
         let mut keys = Vec::with_capacity(order.len());
         for by in order {
             keys.push((self.key(&by.expr, &targets, &scope)?, by.options));
         }
+        // A parameter that nothing has given a type is text, but for one in a branch of a set operation.
+        for target in targets.iter_mut().filter(|_| !is_branch) {
+            if target.typed.is_unknown() {
+                target.typed = self.settle(target.typed.clone())?;
+            }
+        }
+        let shown: Vec<(String, Expr)> = targets
+            .iter()
+            .map(|target| (target.name.clone(), target.typed.expr.clone()))
+            .collect();
+        let sets = self.grouping_sets(&select.group_by, &shown, &scope)?;
         let distinct_on = match &select.distinct {
             Some(ast::Distinct::On(exprs)) => exprs
                 .iter()
@@ -71,14 +87,6 @@ impl Analyzer<'_> {
             _ => vec![],
         };
         let is_distinct = matches!(select.distinct, Some(ast::Distinct::Distinct));
-        let sets = self.grouping_sets(&select.group_by, &shown, &scope)?;
-        let having = match &select.having {
-            Some(having) => {
-                let typed = scope.within(Clause::Having, || self.expr(having, &scope))?;
-                Some(self.condition(typed, "HAVING")?)
-            }
-            None => None,
-        };
         if select.qualify.is_some() {
             return Err(SqlError::unsupported(
                 "QUALIFY is not supported",
@@ -210,18 +218,18 @@ impl Analyzer<'_> {
     }
 
     /// The list, with `*` written out.
-    fn targets(&self, items: &[SelectItem], scope: &Scope, is_branch: bool) -> Result<Vec<ListItem>> {
+    fn targets(&self, items: &[SelectItem], scope: &Scope) -> Result<Vec<ListItem>> {
         let mut targets = Vec::with_capacity(items.len());
         for item in items {
             match item {
                 SelectItem::UnnamedExpr(expr) => {
                     // `(row).*`
                     let typed = self.expr(expr, scope)?;
-                    targets.push(self.target_of(names::output_name(expr), typed, is_branch)?);
+                    targets.push(self.target_of(names::output_name(expr), typed)?);
                 }
                 SelectItem::ExprWithAlias { expr, alias } => {
                     let typed = self.expr(expr, scope)?;
-                    targets.push(self.target_of(names::fold(alias), typed, is_branch)?);
+                    targets.push(self.target_of(names::fold(alias), typed)?);
                 }
                 SelectItem::ExprWithAliases { .. } => {
                     return Err(SqlError::new(state::SYNTAX_ERROR, "a column has one name"));
@@ -276,9 +284,9 @@ impl Analyzer<'_> {
         }
     }
 
-    /// A target that is written; a parameter without a type keeps none in a branch of a set operation.
-    fn target_of(&self, name: String, typed: Typed, is_branch: bool) -> Result<ListItem> {
-        match is_branch && typed.is_unknown() && matches!(typed.expr, Expr::Placeholder(_)) {
+    /// A target that is written; a parameter without a type has none yet.
+    fn target_of(&self, name: String, typed: Typed) -> Result<ListItem> {
+        match typed.is_unknown() && matches!(typed.expr, Expr::Placeholder(_)) {
             true => Ok(ListItem {
                 name,
                 typed,
@@ -299,16 +307,20 @@ impl Analyzer<'_> {
 
     /// What an item of ORDER BY or DISTINCT ON means: the number or name of an output column, else an expression.
     fn key(&self, expr: &ast::Expr, targets: &[ListItem], scope: &Scope) -> Result<OrderKey> {
+        use sqlparser::ast::Spanned;
+        let clause = match scope.clause.get() {
+            Clause::DistinctOn => Clause::DistinctOn,
+            _ => Clause::OrderBy,
+        };
+        if let Some(constant) = written_constant(expr) {
+            return Ok(OrderKey::Target(self.place(
+                &constant,
+                self.position(expr.span()),
+                targets.len(),
+                clause.name(),
+            )?));
+        }
         match expr {
-            ast::Expr::Value(value) if matches!(value.value, ast::Value::Number(..)) => {
-                return Ok(OrderKey::Target(self.place(expr, targets.len(), "ORDER BY")?));
-            }
-            ast::Expr::Value(value) if !matches!(value.value, ast::Value::Placeholder(_) | ast::Value::Null) => {
-                return Err(at(
-                    SqlError::new(state::SYNTAX_ERROR, "non-integer constant in ORDER BY"),
-                    self.position(value.span),
-                ));
-            }
             ast::Expr::Identifier(ident) => {
                 let name = names::fold(ident);
                 let mut found = targets.iter().enumerate().filter(|(_, target)| target.name == name);
@@ -324,10 +336,6 @@ impl Analyzer<'_> {
             }
             _ => {}
         }
-        let clause = match scope.clause.get() {
-            Clause::DistinctOn => Clause::DistinctOn,
-            _ => Clause::OrderBy,
-        };
         let typed = scope.within(clause, || self.expr(expr, scope))?;
         let typed = match typed.ty {
             Ty::Row(_) => self.row_order(&typed)?,
@@ -365,17 +373,14 @@ impl Analyzer<'_> {
         let aliased = |typed: &dyn Fn(usize) -> bool| -> Vec<Expr> {
             made.iter()
                 .enumerate()
-                .map(|(index, (expr, name))| {
-                    let told = typed(index).then(|| metadata_of(&types[index])).flatten();
-                    match expr {
-                        Expr::Column(column) if column.name == *name && told.is_none() => expr.clone(),
-                        // The engine moves a projection below a window without what an alias says of a type.
-                        Expr::Column(_) => expr.clone().alias_with_metadata(name, told),
-                        _ if told.is_some() && matches!(types[index], PgType::Text | PgType::Varchar(None)) => {
-                            cast_to(expr.clone(), &types[index]).alias(name)
-                        }
-                        _ => expr.clone().alias_with_metadata(name, told),
+                .map(|(index, (expr, name))| match expr {
+                    Expr::Column(column) if column.name == *name && !typed(index) => expr.clone(),
+                    // Text is what says nothing else.
+                    _ if typed(index) && matches!(types[index], PgType::Text | PgType::Varchar(None)) => {
+                        cast_to(expr.clone(), &types[index]).alias(name)
                     }
+                    _ if typed(index) => told(expr.clone(), &types[index]).alias(name),
+                    _ => expr.clone().alias(name),
                 })
                 .collect()
         };
@@ -398,13 +403,6 @@ impl Analyzer<'_> {
         let columns = projection.schema.columns();
         Ok((LogicalPlan::Projection(projection), columns))
     }
-}
-
-fn metadata_of(pg_type: &PgType) -> Option<datafusion::common::metadata::FieldMetadata> {
-    metadata(pg_type).or_else(|| {
-        let told = std::collections::BTreeMap::from([(crate::types::PG_TYPE_KEY.to_string(), pg_type.name())]);
-        Some(told.into())
-    })
 }
 
 /// Rows without columns: one, or none.

@@ -16,7 +16,7 @@ use super::output::{OutColumn, QueryOutput};
 use super::query::Wanted;
 use super::scope::{Clause, Scope, reference};
 use super::select::nothing;
-use super::typed::Typed;
+use super::typed::{Typed, of_type};
 use super::window::row_number;
 use super::{Analyzer, Result};
 use crate::error::{SqlError, state};
@@ -141,7 +141,7 @@ impl Analyzer<'_> {
                 changed |= !matches!(&typed.expr, Expr::Column(column) if column.name == *name);
                 exprs.push(match &typed.expr {
                     Expr::Column(column) if column.name == *name => typed.expr,
-                    _ => typed.expr.alias_with_metadata(name, super::typed::metadata(common)),
+                    _ => of_type(typed.expr, common, output.plan.schema()).alias(name),
                 });
             }
             plans.push(match changed {

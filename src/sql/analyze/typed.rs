@@ -4,16 +4,18 @@
 //! string is read as that type, with the position of an error, and a parameter has that type from then on.
 
 use arrow::datatypes::FieldRef;
+use datafusion::common::DFSchema;
 use datafusion::common::ScalarValue;
 use datafusion::common::metadata::FieldMetadata;
 use datafusion::logical_expr::expr::{Cast, Placeholder, ScalarFunction};
-use datafusion::logical_expr::{Expr, ReturnFieldArgs, ScalarUDF};
+use datafusion::logical_expr::{Expr, ExprSchemable, ReturnFieldArgs, ScalarUDF};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::kinds::{self, CastContext, can_coerce};
 use super::{Analyzer, Result, choose};
 use crate::error::{SqlError, state};
+use crate::sql::functions::told::told;
 use crate::sql::functions::{KeyKind, zone};
 use crate::types::varying::Numeric;
 use crate::types::{InputStyle, PG_TYPE_KEY, PgType, scalar_from_text};
@@ -126,6 +128,14 @@ pub fn metadata(pg_type: &PgType) -> Option<FieldMetadata> {
 /// A value of a type as a literal.
 pub fn literal(value: ScalarValue, pg_type: &PgType) -> Expr {
     Expr::Literal(value, metadata(pg_type))
+}
+
+/// An expression over rows of a schema, as one whose field says the type.
+pub fn of_type(expr: Expr, pg_type: &PgType, schema: &DFSchema) -> Expr {
+    match expr.to_field(schema) {
+        Ok((_, field)) if PgType::of_field(&field).as_ref() == Some(pg_type) => expr,
+        _ => told(expr, pg_type),
+    }
 }
 
 pub fn null_of(pg_type: &PgType) -> Result<Expr> {
@@ -327,14 +337,14 @@ impl Analyzer<'_> {
         Ok(made(literal(value, wanted), wanted.clone()))
     }
 
-    /// An expression whose type does not matter; 42P18 for a parameter, which then has none.
+    /// An expression whose type does not matter; 42P18 for a parameter, which then has none. PostgreSQL finds that at the
+    /// statement's end.
     pub fn settle_any(&self, typed: Typed) -> Result<Typed> {
         if let (true, Expr::Placeholder(Placeholder { id, .. })) = (typed.is_unknown(), &typed.expr) {
             let message = format!("could not determine data type of parameter {id}");
-            return Err(at(
-                SqlError::new(state::INDETERMINATE_DATATYPE, message),
-                typed.position,
-            ));
+            let error = at(SqlError::new(state::INDETERMINATE_DATATYPE, message), typed.position);
+            self.untyped.borrow_mut().get_or_insert(error);
+            return Ok(Typed::new(null_of(&PgType::Text)?, PgType::Text, typed.position));
         }
         self.settle(typed)
     }

@@ -13,7 +13,7 @@ use super::from::Cte;
 use super::from_part::{Rel, aliased, column_name};
 use super::output::{OutColumn, QueryOutput};
 use super::scope::{FromItem, Scope, columns_of};
-use super::typed::{Typed, at};
+use super::typed::{Typed, at, of_type};
 use super::{Analyzer, Result, traversal};
 use crate::error::{SqlError, state};
 use crate::sql::functions::nullable::nullable;
@@ -181,7 +181,7 @@ impl Analyzer<'_> {
                     true => expr,
                     false => nullable(expr),
                 };
-                expr.alias_with_metadata(column_name(&names[at], at), super::typed::metadata(&types[at]))
+                of_type(expr, &types[at], first.plan.schema()).alias(column_name(&names[at], at))
             })
             .collect();
         let first_plan = LogicalPlan::Projection(Projection::try_new(exprs, Arc::new(first.plan))?);
@@ -232,7 +232,7 @@ impl Analyzer<'_> {
             }
             let typed = self.unify_one(typed, wanted)?;
             let name = column_name(&names[index], index);
-            exprs.push(typed.expr.alias_with_metadata(name, super::typed::metadata(wanted)));
+            exprs.push(of_type(typed.expr, wanted, next.plan.schema()).alias(name));
         }
         let next_plan = LogicalPlan::Projection(Projection::try_new(exprs, Arc::new(next.plan))?);
         let is_distinct = !matches!(set_quantifier, ast::SetQuantifier::All);

@@ -1,14 +1,17 @@
 //! `min` and `max` as DataFusion has them, but for floats: its grouped states start at the largest finite number and let
 //! a NaN win or vanish by its place, where PostgreSQL has infinities, and NaN above all.
 //!
-//! Floats take the accumulators of one group each, which compare by total order. Intervals are compared by length, in
-//! aggregates and in `greatest` and `least`.
+//! Floats take the accumulators of one group each, which compare by total order. Intervals are compared by length.
+//! `greatest` and `least` compare as ORDER BY does.
 
+use std::cmp::Ordering;
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, AsArray, IntervalMonthDayNanoArray};
+use arrow::array::{Array, ArrayRef, AsArray, StringArray};
+use arrow::compute::interleave;
 use arrow::datatypes::{DataType, FieldRef, IntervalMonthDayNano, IntervalMonthDayNanoType, IntervalUnit};
+use arrow::row::{RowConverter, SortField};
 use datafusion::common::{Result, ScalarValue};
 use datafusion::functions_aggregate::min_max::{max_udaf, min_udaf};
 use datafusion::logical_expr::function::{AccumulatorArgs, StateFieldsArgs};
@@ -17,7 +20,11 @@ use datafusion::logical_expr::{
     ScalarUDF, ScalarUDFImpl, SetMonotonicity, Signature, Volatility,
 };
 
+use super::arrays::{canonical, list_keys};
 use super::datetime::comparable;
+use super::fail;
+use super::json::compare_texts;
+use crate::types::PgType;
 
 /// `min` and `max`.
 pub fn all() -> Vec<Arc<AggregateUDF>> {
@@ -118,21 +125,43 @@ impl Accumulator for Lengths {
     }
 }
 
-/// `greatest` or `least` of intervals; of those that are equally long the first.
-pub fn interval_extreme(name: &str) -> Arc<ScalarUDF> {
-    Arc::new(ScalarUDF::from(IntervalExtreme {
-        greatest: name == "greatest",
+/// How the values of a call of `greatest` or `least` are compared.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+enum Comparison {
+    /// By the form in which equal values are alike: floats, intervals, NUMERIC.
+    Canonical,
+    Arrays,
+    Jsonb,
+}
+
+/// `greatest` or `least` of values whose own bytes do not say their order; of those that are equal the first.
+pub fn extreme(name: &str, pg_type: &PgType) -> Option<Arc<ScalarUDF>> {
+    let comparison = match pg_type {
+        PgType::Interval | PgType::Numeric(_) | PgType::Float4 | PgType::Float8 => Comparison::Canonical,
+        PgType::Array(_) => Comparison::Arrays,
+        PgType::Jsonb => Comparison::Jsonb,
+        _ => return None,
+    };
+    let greatest = match name {
+        "greatest" => true,
+        "least" => false,
+        _ => return None,
+    };
+    Some(Arc::new(ScalarUDF::from(PickedExtreme {
+        greatest,
+        comparison,
         signature: Signature::variadic_any(Volatility::Immutable),
-    }))
+    })))
 }
 
 #[derive(Debug, PartialEq, Eq, Hash)]
-struct IntervalExtreme {
+struct PickedExtreme {
     greatest: bool,
+    comparison: Comparison,
     signature: Signature,
 }
 
-impl ScalarUDFImpl for IntervalExtreme {
+impl ScalarUDFImpl for PickedExtreme {
     fn name(&self) -> &str {
         if self.greatest { "greatest" } else { "least" }
     }
@@ -147,31 +176,60 @@ impl ScalarUDFImpl for IntervalExtreme {
 
     fn invoke_with_args(&self, args: ScalarFunctionArgs) -> Result<ColumnarValue> {
         let columns = ColumnarValue::values_to_arrays(&args.args)?;
-        let columns: Vec<_> = columns
-            .iter()
-            .map(|column| column.as_primitive::<IntervalMonthDayNanoType>())
-            .collect();
-        let rows = columns.first().map_or(0, |column| column.len());
-        let best = (0..rows).map(|row| {
+        let compare = self.comparison.of(&columns)?;
+        let mut picked = Vec::with_capacity(columns[0].len());
+        for row in 0..columns[0].len() {
             let mut best = None;
-            for value in columns
-                .iter()
-                .filter(|column| column.is_valid(row))
-                .map(|column| column.value(row))
-            {
-                let wins = best.is_none_or(|best| match self.greatest {
-                    true => comparable(value) > comparable(best),
-                    false => comparable(value) < comparable(best),
-                });
+            for (at, column) in columns.iter().enumerate() {
+                if column.is_null(row) {
+                    continue;
+                }
+                let wins = match best {
+                    None => true,
+                    Some(best) => {
+                        let order = compare(best, at, row)?;
+                        order
+                            == if self.greatest {
+                                Ordering::Less
+                            } else {
+                                Ordering::Greater
+                            }
+                    }
+                };
                 if wins {
-                    best = Some(value);
+                    best = Some(at);
                 }
             }
-            best
+            picked.push((best.unwrap_or(0), row));
+        }
+        let columns: Vec<&dyn Array> = columns.iter().map(AsRef::as_ref).collect();
+        Ok(ColumnarValue::Array(interleave(&columns, &picked)?))
+    }
+}
+
+/// Compares two columns' values of one row.
+type Compare = Box<dyn Fn(usize, usize, usize) -> Result<Ordering>>;
+
+impl Comparison {
+    fn of(self, columns: &[ArrayRef]) -> Result<Compare> {
+        if self == Comparison::Jsonb {
+            let texts: Vec<StringArray> = columns.iter().map(|column| column.as_string().clone()).collect();
+            return Ok(Box::new(move |left, right, row| {
+                compare_texts(texts[left].value(row), texts[right].value(row)).map_err(fail)
+            }));
+        }
+        let keys = columns.iter().map(|column| match self {
+            Comparison::Arrays => list_keys(column).map_err(fail),
+            _ => Ok(canonical(column)),
         });
-        Ok(ColumnarValue::Array(Arc::new(
-            best.collect::<IntervalMonthDayNanoArray>(),
-        )))
+        let keys = keys.collect::<Result<Vec<_>>>()?;
+        let field = SortField::new(keys[0].data_type().clone());
+        let converter = RowConverter::new(vec![field])?;
+        let rows = keys.into_iter().map(|keys| Ok(converter.convert_columns(&[keys])?));
+        let rows = rows.collect::<Result<Vec<_>>>()?;
+        Ok(Box::new(move |left, right, row| {
+            Ok(rows[left].row(row).cmp(&rows[right].row(row)))
+        }))
     }
 }
 

@@ -39,6 +39,7 @@ mod keys;
 mod lengths;
 mod math;
 mod modifier;
+mod moments;
 mod names;
 pub mod nullable;
 mod numeric;
@@ -59,12 +60,13 @@ pub mod spread;
 mod sums;
 pub mod temporal;
 mod text;
+pub mod told;
 mod trims;
 mod variadic;
 pub mod zone;
 
 pub use datetime::extract as datetime_extract;
-pub use extremes::interval_extreme;
+pub use extremes::extreme;
 pub use json::operator as json_operator;
 pub use keys::KeyKind;
 pub use modifier::Modifier;
@@ -125,7 +127,11 @@ impl Functions {
         }
         let aggregates = sums::all().into_iter().chain(extremes::all()).chain(ordered::all());
         let variances = numeric::variances(&functions.aggregate);
-        for function in aggregates.chain(json::aggregates()).chain(variances) {
+        for function in aggregates
+            .chain(json::aggregates())
+            .chain(variances)
+            .chain(moments::all())
+        {
             functions.add_aggregate(function);
         }
         functions.alias_aggregate("bool_and", "every");

@@ -1,4 +1,4 @@
-//! Aggregates over values in an order: `mode` and `percentile_disc`, called with WITHIN GROUP (ORDER BY value).
+//! Aggregates over values in an order: `mode`, `percentile_disc` and `percentile_cont`, called with WITHIN GROUP (ORDER BY value).
 //!
 //! One rule: the values are kept until the result is asked for, and count against the memory of the query. NULLs are not
 //! kept. The first argument is what is ordered, as the planner puts it there.
@@ -7,8 +7,8 @@ use std::fmt::Debug;
 use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, RecordBatchOptions, new_empty_array};
-use arrow::compute::{SortOptions, concat, is_not_null, take};
-use arrow::datatypes::{DataType, Field, FieldRef, Float64Type, Schema, UInt32Type};
+use arrow::compute::{SortOptions, concat, is_not_null};
+use arrow::datatypes::{DataType, Field, FieldRef, Float64Type, IntervalMonthDayNano, Schema};
 use arrow::row::{RowConverter, SortField};
 use datafusion::common::{Result, ScalarValue};
 use datafusion::logical_expr::function::{AccumulatorArgs, StateFieldsArgs};
@@ -25,6 +25,7 @@ pub fn all() -> Vec<Arc<AggregateUDF>> {
     [
         ("mode", OrderedKind::Mode),
         ("percentile_disc", OrderedKind::Percentile),
+        ("percentile_cont", OrderedKind::Between),
     ]
     .into_iter()
     .map(|(name, kind)| {
@@ -41,6 +42,8 @@ pub fn all() -> Vec<Arc<AggregateUDF>> {
 enum OrderedKind {
     Mode,
     Percentile,
+    /// Between two values, where a fraction falls there.
+    Between,
 }
 
 #[derive(Debug, PartialEq, Eq, Hash)]
@@ -67,6 +70,17 @@ impl AggregateUDFImpl for OrderedAggregate {
         match (self.kind, arguments) {
             (OrderedKind::Mode, [value]) => Ok(vec![value.clone()]),
             (OrderedKind::Percentile, [value, list @ DataType::List(_)]) => Ok(vec![value.clone(), list.clone()]),
+            (OrderedKind::Between, [value, fraction]) => {
+                let value = match value {
+                    interval @ DataType::Interval(_) => interval.clone(),
+                    _ => DataType::Float64,
+                };
+                let fraction = match fraction {
+                    list @ DataType::List(_) => list.clone(),
+                    _ => DataType::Float64,
+                };
+                Ok(vec![value, fraction])
+            }
             (OrderedKind::Percentile, [value, fraction]) if fraction.is_numeric() || fraction.is_null() => {
                 Ok(vec![value.clone(), DataType::Float64])
             }
@@ -94,7 +108,7 @@ impl AggregateUDFImpl for OrderedAggregate {
     fn accumulator(&self, args: AccumulatorArgs) -> Result<Box<dyn Accumulator>> {
         let fractions = match self.kind {
             OrderedKind::Mode => Fractions::None,
-            OrderedKind::Percentile => {
+            OrderedKind::Percentile | OrderedKind::Between => {
                 let options = RecordBatchOptions::new().with_row_count(Some(1));
                 let row = RecordBatch::try_new_with_options(Arc::new(Schema::empty()), vec![], &options)?;
                 let given = args.exprs[1].evaluate(&row)?.into_array(1)?;
@@ -106,6 +120,7 @@ impl AggregateUDFImpl for OrderedAggregate {
             kept: Vec::new(),
             descending: args.order_bys.first().is_some_and(|sort| sort.options.descending),
             fractions,
+            between: self.kind == OrderedKind::Between,
         }))
     }
 
@@ -152,9 +167,36 @@ struct OrderedValues {
     kept: Vec<ArrayRef>,
     descending: bool,
     fractions: Fractions,
+    /// Values between two are made of both.
+    between: bool,
 }
 
 impl OrderedValues {
+    /// The value at a fraction of the way through `order`, of one or of two neighbours.
+    fn value_at(&self, values: &ArrayRef, order: &[u32], fraction: f64) -> Result<ScalarValue> {
+        let count = order.len() as f64;
+        let value = |place: f64| ScalarValue::try_from_array(values, order[place as usize] as usize);
+        if !self.between {
+            return value((fraction * count).ceil().max(1.0) - 1.0);
+        }
+        let place = fraction * (count - 1.0);
+        let (low, high) = (place.floor(), place.ceil());
+        let first = value(low)?;
+        if low == high {
+            return Ok(first);
+        }
+        let part = place - low;
+        Ok(match (first, value(high)?) {
+            (ScalarValue::Float64(Some(low)), ScalarValue::Float64(Some(high))) => {
+                ScalarValue::Float64(Some(low + part * (high - low)))
+            }
+            (ScalarValue::IntervalMonthDayNano(Some(low)), ScalarValue::IntervalMonthDayNano(Some(high))) => {
+                ScalarValue::IntervalMonthDayNano(Some(interval_between(low, high, part).map_err(fail)?))
+            }
+            (first, _) => first,
+        })
+    }
+
     fn keep(&mut self, values: &ArrayRef) -> Result<()> {
         stop::check().map_err(fail)?;
         let values = match values.null_count() {
@@ -211,7 +253,6 @@ impl Accumulator for OrderedValues {
         let rows = RowConverter::new(vec![field])?.convert_columns(&[key])?;
         let mut order: Vec<u32> = (0..count as u32).collect();
         order.sort_by(|left, right| rows.row(*left as usize).cmp(&rows.row(*right as usize)));
-        let at_fraction = |fraction: f64| order[((fraction * count as f64).ceil() as usize).max(1) - 1];
         let one = |place: Option<u32>| match place {
             Some(place) => ScalarValue::try_from_array(&values, place as usize),
             None => ScalarValue::try_from(&self.data_type),
@@ -231,11 +272,14 @@ impl Accumulator for OrderedValues {
                 }
                 one(best)
             }
-            Fractions::One(fraction) => one(fraction.filter(|_| count > 0).map(at_fraction)),
-            Fractions::Many(Some(fractions)) if count > 0 => {
-                let places = fractions.iter().map(|fraction| fraction.map(at_fraction));
-                let places = places.collect::<arrow::array::PrimitiveArray<UInt32Type>>();
-                let picked = take(&values, &places, None)?;
+            Fractions::One(Some(fraction)) if count > 0 => self.value_at(&values, &order, *fraction),
+            Fractions::One(_) => one(None),
+            Fractions::Many(Some(fractions)) if count > 0 && !fractions.is_empty() => {
+                let picked = fractions.iter().map(|fraction| match fraction {
+                    Some(fraction) => self.value_at(&values, &order, *fraction),
+                    None => one(None),
+                });
+                let picked = ScalarValue::iter_to_array(picked.collect::<Result<Vec<_>>>()?)?;
                 let list = arrow::array::ListArray::new(
                     item(&self.data_type),
                     arrow::buffer::OffsetBuffer::from_lengths([picked.len()]),
@@ -243,6 +287,10 @@ impl Accumulator for OrderedValues {
                     None,
                 );
                 Ok(ScalarValue::List(Arc::new(list)))
+            }
+            Fractions::Many(Some(_)) if count > 0 => {
+                let none = ScalarValue::new_list_nullable(&[], &self.data_type);
+                Ok(ScalarValue::List(none))
             }
             Fractions::Many(_) => ScalarValue::try_from(&DataType::List(item(&self.data_type))),
         }
@@ -252,6 +300,25 @@ impl Accumulator for OrderedValues {
         let kept = self.kept.iter().map(|values| values.get_array_memory_size());
         size_of_val(self) + kept.sum::<usize>()
     }
+}
+
+/// As PostgreSQL's `interval_lerp`: a part of the difference, added to the lower one.
+fn interval_between(
+    low: IntervalMonthDayNano,
+    high: IntervalMonthDayNano,
+    part: f64,
+) -> Result<IntervalMonthDayNano, SqlError> {
+    let difference = IntervalMonthDayNano::new(
+        high.months.wrapping_sub(low.months),
+        high.days.wrapping_sub(low.days),
+        high.nanoseconds.wrapping_sub(low.nanoseconds),
+    );
+    let part = super::arithmetic::scale_interval(difference, |value| value * part)?;
+    Ok(IntervalMonthDayNano::new(
+        low.months.wrapping_add(part.months),
+        low.days.wrapping_add(part.days),
+        low.nanoseconds.wrapping_add(part.nanoseconds),
+    ))
 }
 
 #[cfg(test)]
@@ -266,6 +333,7 @@ mod tests {
             kept: Vec::new(),
             descending,
             fractions,
+            between: false,
         };
         let values: ArrayRef = Arc::new(Int32Array::from(values));
         kept.update_batch(&[values]).expect("they are kept");

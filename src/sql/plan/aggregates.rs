@@ -6,23 +6,23 @@
 use std::sync::Arc;
 
 use arrow::datatypes::{DataType, Field, FieldRef};
-use datafusion::common::tree_node::{Transformed, TreeNode};
-use datafusion::common::{DFSchema, Result};
-use datafusion::logical_expr::expr::Sort;
+use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
+use datafusion::common::{Column, DFSchema, Result};
+use datafusion::logical_expr::expr::{Sort, WindowFunctionParams};
 use datafusion::logical_expr::expr_rewriter::NamePreserver;
 use datafusion::logical_expr::{
-    Expr, ExprSchemable, LogicalPlan, WindowFrame, WindowFrameBound, WindowFrameUnits, WindowFunctionDefinition,
+    Expr, ExprSchemable, LogicalPlan, Projection, WindowFrame, WindowFrameBound, WindowFrameUnits,
+    WindowFunctionDefinition,
 };
 
 use super::keys;
 use crate::sql::functions::calls::settle_aggregate;
 use crate::sql::functions::casts;
-use crate::sql::functions::functions;
 use crate::sql::functions::growth::bound_in_window;
-use crate::types::PgType;
 
 /// Settles every call of a plan.
 pub fn settle(plan: LogicalPlan) -> Result<LogicalPlan> {
+    let plan = plan.transform_up_with_subqueries(subqueries_below)?.data;
     let settled = plan.transform_up_with_subqueries(|node| {
         crate::sql::functions::go_on()?;
         match node {
@@ -38,7 +38,7 @@ pub fn settle(plan: LogicalPlan) -> Result<LogicalPlan> {
             }
             LogicalPlan::Sort(_) => {
                 let schema = node.inputs()[0].schema().clone();
-                return node.map_expressions(|expr| Ok(Transformed::yes(key(expr, &schema))));
+                return node.map_expressions(|expr| Ok(Transformed::yes(keys::sorted_by(expr, &schema))));
             }
             _ => return Ok(Transformed::no(node)),
         }
@@ -70,26 +70,76 @@ pub fn settle(plan: LogicalPlan) -> Result<LogicalPlan> {
     Ok(settled.data)
 }
 
+/// Computes subqueries below a node that sorts by them: the engine sorts rows without columns not at all, and names a field
+/// of what it sorts by the value that a subquery does not have yet.
+fn subqueries_below(node: LogicalPlan) -> Result<Transformed<LogicalPlan>> {
+    if !matches!(node, LogicalPlan::Aggregate(_) | LogicalPlan::Window(_)) {
+        return Ok(Transformed::no(node));
+    }
+    let mut found: Vec<Expr> = Vec::new();
+    let mut note = |expr: &Expr| {
+        expr.apply(|part| {
+            if matches!(part, Expr::ScalarSubquery(_)) && !found.contains(part) {
+                found.push(part.clone());
+            }
+            Ok(TreeNodeRecursion::Continue)
+        })
+        .map(|_| ())
+    };
+    for expr in node.expressions() {
+        expr.apply(|part| {
+            match part {
+                Expr::AggregateFunction(call) => call.params.order_by.iter().try_for_each(|by| note(&by.expr))?,
+                Expr::WindowFunction(call) => {
+                    call.params.partition_by.iter().try_for_each(&mut note)?;
+                    call.params.order_by.iter().try_for_each(|by| note(&by.expr))?;
+                }
+                _ => {}
+            }
+            Ok(TreeNodeRecursion::Continue)
+        })?;
+    }
+    if found.is_empty() {
+        return Ok(Transformed::no(node));
+    }
+    let input = node.inputs()[0].clone();
+    let width = input.schema().fields().len();
+    let value = |at: usize| format!("\u{1}subquery{width}.{at}");
+    let mut exprs: Vec<Expr> = input.schema().columns().into_iter().map(Expr::Column).collect();
+    exprs.extend(found.iter().enumerate().map(|(at, expr)| expr.clone().alias(value(at))));
+    let input = LogicalPlan::Projection(Projection::try_new(exprs, Arc::new(input))?);
+    let names = NamePreserver::new(&node);
+    let shown = node.schema().columns();
+    let is_window = matches!(node, LogicalPlan::Window(_));
+    let exprs = node.expressions().into_iter().map(|expr| {
+        let name = names.save(&expr);
+        let over = expr.transform_down(|part| {
+            Ok(match found.iter().position(|known| *known == part) {
+                Some(at) => Transformed::yes(Expr::Column(Column::from_name(value(at)))),
+                None => Transformed::no(part),
+            })
+        })?;
+        Ok(name.restore(over.data))
+    });
+    let node = node.with_new_exprs(exprs.collect::<Result<Vec<_>>>()?, vec![input])?;
+    Ok(Transformed::yes(match is_window {
+        true => {
+            let shown = shown.into_iter().map(Expr::Column).collect();
+            LogicalPlan::Projection(Projection::try_new(shown, Arc::new(node))?)
+        }
+        false => node,
+    }))
+}
+
 /// Whether one of them is sorted by something else now.
 fn sort_by_keys(order_by: &mut [Sort], schema: &DFSchema) -> bool {
     let mut changed = false;
     for order in order_by {
-        let by = key(order.expr.clone(), schema);
+        let by = keys::sorted_by(order.expr.clone(), schema);
         changed |= by != order.expr;
         order.expr = by;
     }
     changed
-}
-
-/// What a value is sorted by: JSONB has an order of its own, and so has what is compared by keys.
-fn key(expr: Expr, schema: &DFSchema) -> Expr {
-    match expr.to_field(schema) {
-        Ok((_, field)) if PgType::of_field(&field) == Some(PgType::Jsonb) => {
-            let function = functions().scalar["jsonb_sort_key"].clone();
-            function.call(vec![expr])
-        }
-        _ => keys::order(expr, schema),
-    }
 }
 
 /// Whether a frame counts in the values that rows are sorted by.
@@ -104,6 +154,23 @@ fn counts_in_values(frame: &WindowFrame) -> bool {
 /// NUMERIC in which the distances of a frame are counted; 22003 for what has more digits before the point.
 fn counted() -> FieldRef {
     Arc::new(Field::new("", DataType::Decimal128(38, 12), true))
+}
+
+/// Peers are a group: the engine finds those of every type, ranges of values only of some.
+fn by_peers(params: &mut WindowFunctionParams, schema: &DFSchema) -> Result<()> {
+    let frame = &params.window_frame;
+    if frame.units != WindowFrameUnits::Range || counts_in_values(frame) {
+        return Ok(());
+    }
+    for order in &params.order_by {
+        let known = order.expr.get_type(schema)?;
+        if !(known.is_numeric() || known.is_temporal() || known == DataType::Utf8) {
+            let (start, end) = (frame.start_bound.clone(), frame.end_bound.clone());
+            params.window_frame = WindowFrame::new_bounds(WindowFrameUnits::Groups, start, end);
+            return Ok(());
+        }
+    }
+    Ok(())
 }
 
 fn bound_call(expr: Expr, schema: &DFSchema) -> Result<Transformed<Expr>> {
@@ -122,6 +189,7 @@ fn bound_call(expr: Expr, schema: &DFSchema) -> Result<Transformed<Expr>> {
             }
         }
     }
+    by_peers(&mut call.params, schema)?;
     let bounded = match &call.fun {
         WindowFunctionDefinition::AggregateUDF(function) => bound_in_window(function),
         WindowFunctionDefinition::WindowUDF(_) => None,

@@ -20,6 +20,7 @@ use datafusion::logical_expr::{
 
 use crate::sql::functions::operator::ArithmeticOperator;
 use crate::sql::functions::{KeyKind, arithmetic, functions};
+use crate::types::PgType;
 
 /// The function that makes keys of a type's values, if they need any.
 pub fn function(data_type: &DataType) -> Option<Arc<ScalarUDF>> {
@@ -52,10 +53,10 @@ pub fn rewrite(plan: LogicalPlan) -> Result<LogicalPlan> {
             LogicalPlan::Distinct(Distinct::All(input)) => return distinct(input),
             LogicalPlan::Distinct(Distinct::On(mut on)) => {
                 for expr in &mut on.on_expr {
-                    *expr = key(expr.clone(), &schema);
+                    *expr = sorted_by(expr.clone(), &schema);
                 }
                 for order in on.sort_expr.iter_mut().flatten() {
-                    order.expr = key(order.expr.clone(), &schema);
+                    order.expr = sorted_by(order.expr.clone(), &schema);
                 }
                 return Ok(Transformed::yes(LogicalPlan::Distinct(Distinct::On(on))));
             }
@@ -178,6 +179,20 @@ fn compare(expr: Expr, schema: &DFSchema) -> Result<Transformed<Expr>> {
                 left: Box::new(KeyKind::Array.function().call(vec![*left])),
                 op,
                 right: Box::new(KeyKind::Array.function().call(vec![*right])),
+            })
+        }
+        Expr::Between(Between {
+            expr,
+            negated,
+            low,
+            high,
+        }) if is_array(&expr, schema) => {
+            let keyed = |expr: Box<Expr>| Box::new(KeyKind::Array.function().call(vec![*expr]));
+            Expr::Between(Between {
+                expr: keyed(expr),
+                negated,
+                low: keyed(low),
+                high: keyed(high),
             })
         }
         Expr::Between(Between {

@@ -59,6 +59,7 @@ fn figure(expr: &Expr) -> Option<(String, Strength)> {
             Some((name, Strength::Strong)) => Some((name, Strength::Strong)),
             _ => Some(("case".to_string(), Strength::Weak)),
         },
+        Expr::Exists { negated: true, .. } => None,
         Expr::Exists { .. } => strong("exists"),
         Expr::Subquery(query) => subquery(query),
         Expr::Array(_) => strong("array"),
@@ -86,7 +87,8 @@ fn subquery(query: &ast::Query) -> Option<(String, Strength)> {
         return None;
     };
     match select.projection.first()? {
-        ast::SelectItem::UnnamedExpr(expr) => figure(expr),
+        // However weak its own name is.
+        ast::SelectItem::UnnamedExpr(expr) => Some((output_name(expr), Strength::Strong)),
         ast::SelectItem::ExprWithAlias { alias, .. } => Some((fold(alias), Strength::Strong)),
         _ => None,
     }

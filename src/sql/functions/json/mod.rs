@@ -37,6 +37,7 @@ use crate::error::{SqlError, state};
 use crate::types::PgType;
 
 pub use self::change::pretty_bytes;
+pub use self::compare::compare_texts;
 
 /// One function per name.
 pub fn all() -> Vec<Arc<ScalarUDF>> {

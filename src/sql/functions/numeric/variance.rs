@@ -1,4 +1,4 @@
-//! Variances and standard deviations: of exact numbers as NUMERIC, by PostgreSQL's digits, of floats the engine's.
+//! Variances and standard deviations: of exact numbers as NUMERIC, by PostgreSQL's digits, of floats by `moments`.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -8,13 +8,14 @@ use arrow::datatypes::{DataType, Field, FieldRef};
 use datafusion::common::{Result, ScalarValue};
 use datafusion::logical_expr::function::{AccumulatorArgs, StateFieldsArgs};
 use datafusion::logical_expr::utils::format_state_name;
-use datafusion::logical_expr::{Accumulator, AggregateUDF, AggregateUDFImpl, GroupsAccumulator, Signature, Volatility};
+use datafusion::logical_expr::{Accumulator, AggregateUDF, AggregateUDFImpl, Signature, Volatility};
 
 use super::column::{Numbers, is_exact};
 use super::real;
 use super::total::Total;
 use crate::error::SqlError;
 use crate::sql::functions::fail;
+use crate::sql::functions::moments::{self, Moment};
 use crate::types::decimal::{Decimal, quotient_scale};
 use crate::types::varying::Numeric;
 
@@ -76,7 +77,7 @@ impl AggregateUDFImpl for Variance {
 
     fn state_fields(&self, arguments: StateFieldsArgs) -> Result<Vec<FieldRef>> {
         if !is_exact(arguments.input_fields[0].data_type()) {
-            return self.engines.state_fields(arguments);
+            return Ok(moments::state_fields(&arguments));
         }
         let field = |suffix| {
             let name = format_state_name(arguments.name, suffix);
@@ -87,7 +88,7 @@ impl AggregateUDFImpl for Variance {
 
     fn accumulator(&self, arguments: AccumulatorArgs) -> Result<Box<dyn Accumulator>> {
         if !is_exact(arguments.expr_fields[0].data_type()) {
-            return self.engines.accumulator(arguments);
+            return Ok(moments::accumulator(self.moment()));
         }
         Ok(Box::new(Moments {
             sample: self.sample,
@@ -100,16 +101,19 @@ impl AggregateUDFImpl for Variance {
     fn create_sliding_accumulator(&self, arguments: AccumulatorArgs) -> Result<Box<dyn Accumulator>> {
         match is_exact(arguments.expr_fields[0].data_type()) {
             true => self.accumulator(arguments),
-            false => self.engines.create_sliding_accumulator(arguments),
+            false => Ok(moments::sliding(self.moment())),
         }
     }
+}
 
-    fn groups_accumulator_supported(&self, arguments: AccumulatorArgs) -> bool {
-        !is_exact(arguments.expr_fields[0].data_type()) && self.engines.groups_accumulator_supported(arguments)
-    }
-
-    fn create_groups_accumulator(&self, arguments: AccumulatorArgs) -> Result<Box<dyn GroupsAccumulator>> {
-        self.engines.create_groups_accumulator(arguments)
+impl Variance {
+    fn moment(&self) -> Moment {
+        match (self.sample, self.root) {
+            (false, false) => Moment::VarPop,
+            (true, false) => Moment::VarSamp,
+            (false, true) => Moment::StddevPop,
+            (true, true) => Moment::StddevSamp,
+        }
     }
 }
 
