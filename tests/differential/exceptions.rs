@@ -45,10 +45,47 @@ const EXCEPTIONS: &[Exception] = &[
         },
     },
     Exception {
-        reason: "docs/sql.md, not yet: LATERAL with LIMIT, rows compared with subqueries",
+        reason: "of conditions that are joined by AND or OR either may be evaluated first, and decide alone",
+        is_it: |kind, _, _, sql| {
+            let joins = sql.contains(" AND ") || sql.contains(" OR ");
+            joins && sql.contains(" FROM ") && matches!(kind, Kind::OnlyOurs(state, _) if is_data(state))
+        },
+    },
+    Exception {
+        reason: "docs/sql.md, not yet: subqueries that name columns of several queries around, rows compared with subqueries",
         is_it: |kind, _, _, _| {
+            const MESSAGES: [&str; 5] = [
+                "LATERAL with LIMIT",
+                "rows compared",
+                "this correlated subquery is not supported",
+                "a comparison with ANY or ALL",
+                "not supported: physical plan does not",
+            ];
             matches!(kind, Kind::OnlyOurs(state, message)
-            if state == "0A000" && (message.contains("LATERAL with LIMIT") || message.contains("rows compared")))
+                if state == "0A000" && MESSAGES.iter().any(|known| message.contains(known)))
+        },
+    },
+    Exception {
+        reason: "docs/sql.md, not yet: NaN in NUMERIC(p,s), before or after which PostgreSQL may meet an infinite value",
+        is_it: |kind, _, ours, _| {
+            let is_not_yet = ours.failure.as_ref().is_some_and(|failure| {
+                failure.state == "0A000" && failure.message.starts_with("NaN and infinite values of numeric")
+            });
+            is_not_yet
+                && match kind {
+                    Kind::OnlyOurs(..) => true,
+                    Kind::Both(postgres, _) => is_data(postgres),
+                    _ => false,
+                }
+        },
+    },
+    Exception {
+        reason: "docs/sql.md, not yet: bit strings and network addresses, which a literal without a type might be as well",
+        is_it: |kind, postgres, _, _| {
+            const CALLS: [&str; 2] = ["function bit_count(unknown)", "function trunc(unknown)"];
+            let message = postgres.failure.as_ref().map_or("", |failure| &failure.message);
+            let is_call = CALLS.iter().any(|call| message.starts_with(call));
+            is_call && matches!(kind, Kind::OnlyPostgres(state) | Kind::Both(state, _) if state == "42725")
         },
     },
 ];

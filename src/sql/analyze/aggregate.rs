@@ -19,6 +19,7 @@ use super::signatures::{self, FunctionKind, Signature};
 use super::typed::{Typed, at};
 use super::{Analyzer, Result};
 use crate::error::{SqlError, state};
+use crate::sql::functions::told::told;
 use crate::sql::functions::{calls, functions};
 use crate::types::PgType;
 
@@ -47,7 +48,15 @@ impl Analyzer<'_> {
         let order = scope.within(Clause::Aggregate, || {
             order
                 .iter()
-                .map(|by| self.order_of(by, scope))
+                .map(|by| {
+                    let (typed, sort) = self.order_of(by, scope)?;
+                    // What is ordered is an argument, whose type the function says.
+                    let given = match call.within_group.is_empty() {
+                        true => typed,
+                        false => self.expr(&by.expr, scope)?,
+                    };
+                    Ok((given, sort))
+                })
                 .collect::<Result<Vec<_>>>()
         })?;
         let (function, arguments, result) = self.choose_aggregate(name, &given, &order, call, position)?;
@@ -62,7 +71,18 @@ impl Analyzer<'_> {
             }
             _ => order,
         };
-        let sorts: Vec<Sort> = order.into_iter().map(|(_, sort)| sort).collect();
+        let guarded = |expr: Expr, pg_type: &PgType| only_where(expr, pg_type, filter.as_deref());
+        let sorts: Vec<Sort> = order
+            .into_iter()
+            .map(|(typed, sort)| Ok(sort.with_expr(guarded(sort.expr.clone(), &typed.pg_type())?)))
+            .collect::<Result<_>>()?;
+        let arguments = arguments
+            .into_iter()
+            .map(|typed| {
+                let expr = guarded(typed.expr.clone(), &typed.pg_type())?;
+                Ok(Typed { expr, ..typed })
+            })
+            .collect::<Result<Vec<_>>>()?;
         if let ("string_agg", [value, delimiter]) = (name, arguments.as_slice())
             && !super::expr::is_constant(&delimiter.expr)
         {
@@ -301,6 +321,17 @@ impl Analyzer<'_> {
         }
         Ok(typed)
     }
+}
+
+/// The argument of a call with FILTER, computed for the rows that it takes: `sum(1 / x) FILTER (WHERE x <> 0)`.
+pub fn only_where(expr: Expr, pg_type: &PgType, filter: Option<&Expr>) -> Result<Expr> {
+    let Some(filter) = filter else { return Ok(expr) };
+    let is_plain = matches!(expr, Expr::Column(_) | Expr::OuterReferenceColumn(..)) || super::expr::is_constant(&expr);
+    if is_plain || filter.is_volatile() {
+        return Ok(expr);
+    }
+    let guarded = when(filter.clone(), expr).end()?;
+    Ok(told(guarded, pg_type))
 }
 
 /// 42803 for an aggregate where rows are still being chosen.

@@ -447,7 +447,10 @@ impl Analyzer<'_> {
             let mut all = vec![value.clone()];
             all.extend(items.iter().cloned());
             let oids: Vec<u32> = all.iter().map(Typed::oid).collect();
-            if super::choose::common(&oids).is_some() && items.iter().all(|item| is_constant(&item.expr)) {
+            // A single parameter is compared as `=` does it.
+            let alone =
+                matches!(items.as_slice(), [only] if only.is_unknown() && matches!(only.expr, Expr::Placeholder(_)));
+            if !alone && super::choose::common(&oids).is_some() && items.iter().all(|item| is_constant(&item.expr)) {
                 let (mut all, common) = self.unify(all, "IN")?;
                 // Lengths are compared where intervals are: one by one.
                 if common != PgType::Interval {
@@ -456,6 +459,16 @@ impl Analyzer<'_> {
                     let expr = Expr::InList(InList::new(Box::new(value.expr), list, negated));
                     return Ok(Typed::boolean(expr, position));
                 }
+            }
+        }
+        // Items that name no column have a type in common; others are compared one by one.
+        let mut constants = vec![value.clone()];
+        constants.extend(items.iter().filter(|item| is_constant(&item.expr)).cloned());
+        let oids: Vec<u32> = constants.iter().map(Typed::oid).collect();
+        if plain && constants.len() > 2 && super::choose::common(&oids).is_some() {
+            let common = self.common_type(&constants, "IN")?;
+            for item in items.iter_mut().filter(|item| item.is_unknown()) {
+                *item = self.coerce(item.clone(), &common)?;
             }
         }
         let (symbol, operator) = match negated {

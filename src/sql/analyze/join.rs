@@ -269,14 +269,15 @@ impl Analyzer<'_> {
         for name in names {
             let (left, right) = (find(left, name, "left")?, find(right, name, "right")?);
             let typed = |column: &ScopeColumn| Typed::new(column.expr.clone(), column.pg_type.clone(), None);
-            conditions.push(self.binary("=", typed(&left), typed(&right), None)?.expr);
             let (both, common) = self.unify(vec![typed(&left), typed(&right)], "JOIN/USING")?;
+            conditions.push(self.binary("=", typed(&left), typed(&right), None)?.expr);
             let [left, right] = <[Typed; 2]>::try_from(both).expect("two went in");
             let expr = match join_type {
                 JoinType::Right => right.expr,
                 JoinType::Full => {
                     let function = self.scalar("coalesce").expect("it is the engine's");
-                    Expr::ScalarFunction(ScalarFunction::new_udf(function, vec![left.expr, right.expr]))
+                    let both = Expr::ScalarFunction(ScalarFunction::new_udf(function, vec![left.expr, right.expr]));
+                    crate::sql::functions::told::told(both, &common)
                 }
                 _ => left.expr,
             };

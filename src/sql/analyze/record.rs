@@ -16,6 +16,7 @@ use super::typed::{Ty, Typed, at, cast_to, literal, sort_key};
 use super::{Analyzer, Result};
 use crate::error::{SqlError, state};
 use crate::sql::functions::quantified;
+use crate::sql::functions::row_value;
 use crate::sql::functions::told::told;
 use crate::sql::plan::names::fold;
 use crate::types::{PgType, multidimensional};
@@ -139,7 +140,7 @@ impl Analyzer<'_> {
             args.push(field.expr.clone());
             settled.push((name.clone(), field));
         }
-        let function = datafusion::functions::core::named_struct();
+        let function = row_value();
         let expr = Expr::ScalarFunction(ScalarFunction::new_udf(function, args));
         Ok(Typed {
             expr,

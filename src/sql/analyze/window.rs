@@ -182,7 +182,16 @@ impl Analyzer<'_> {
         frame
             .regularize_order_bys(&mut order_by)
             .map_err(|error| at(error.into(), position))?;
-        let mut exprs: Vec<Expr> = arguments.iter().map(|typed| typed.expr.clone()).collect();
+        let mut arguments = arguments;
+        // The engine takes no default of each row's own.
+        let default = match (name, arguments.as_slice()) {
+            ("lead" | "lag", [_, _, default]) if !matches!(default.expr, Expr::Literal(..)) => arguments.pop(),
+            _ => None,
+        };
+        let exprs = arguments
+            .iter()
+            .map(|typed| super::aggregate::only_where(typed.expr.clone(), &typed.pg_type(), filter.as_deref()));
+        let mut exprs = exprs.collect::<Result<Vec<Expr>>>()?;
         let mut filter = filter;
         let computed = match spec.exclusion {
             Some(exclusion) => self.over_the_rest(exclusion, &function, &mut exprs, &arguments, &mut filter)?,
@@ -200,7 +209,11 @@ impl Analyzer<'_> {
                 distinct: false,
             },
         }));
-        match &function {
+        let default = match default {
+            Some(default) => Some((default.expr, row_there(&expr))),
+            None => None,
+        };
+        let typed = match &function {
             WindowFunctionDefinition::AggregateUDF(function) => {
                 self.aggregate_type(expr, function, &arguments, &result, position)
             }
@@ -211,7 +224,13 @@ impl Analyzer<'_> {
                     .map_err(|error| at(SqlError::from(error), position))?;
                 Ok(self.returning(expr, &returned, &result, position))
             }
-        }
+        }?;
+        let Some((default, is_there)) = default else {
+            return Ok(typed);
+        };
+        let expr = datafusion::logical_expr::when(is_there.is_null(), default).otherwise(typed.expr.clone())?;
+        let expr = crate::sql::functions::told::told(expr, &typed.pg_type());
+        Ok(Typed { expr, ..typed })
     }
 
     /// What computes a function over frames that leave rows out.
@@ -262,7 +281,7 @@ impl Analyzer<'_> {
         }
         let types: Vec<u32> = given.arguments.iter().map(Typed::oid).collect();
         let chosen = choose::function(&candidates, &types)
-            .map_err(|_| at(super::call::undefined_function(name, &given.arguments), position))?;
+            .map_err(|failure| at(super::call::choice_failed(failure, name, &given.arguments), position))?;
         let mut arguments = Vec::with_capacity(types.len());
         for (typed, wanted) in given.arguments.iter().zip(&chosen.arguments) {
             let typed = match PgType::from_oid(*wanted) {
@@ -322,6 +341,15 @@ impl Analyzer<'_> {
         }
         Ok(Some(frame))
     }
+}
+
+/// 1 where a call of `lead` or `lag` finds a row, NULL where it does not.
+fn row_there(call: &Expr) -> Expr {
+    let mut probe = call.clone();
+    if let Expr::WindowFunction(call) = &mut probe {
+        call.params.args[0] = Expr::Literal(datafusion::common::ScalarValue::Int32(Some(1)), None);
+    }
+    probe
 }
 
 /// What the frame leaves out, if that is what an item of ORDER BY says.

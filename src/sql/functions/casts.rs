@@ -247,6 +247,8 @@ pub fn cast(column: &ArrayRef, from: &Field, to: &Field, zone: Tz) -> Result<Arr
         Date32, Decimal128, Float32, Float64, Int16, Int32, Int64, Interval, LargeBinary, Time64, Timestamp, Utf8,
     };
     match (column.data_type(), to.data_type()) {
+        // The engine asks what becomes of a column that is NULL.
+        (DataType::Null, _) => Ok(arrow::array::new_null_array(to.data_type(), column.len())),
         (Utf8, Utf8) => restrict(column.as_string(), to),
         (_, Utf8) => {
             let text = to_text(column, from, zone)?;

@@ -9,7 +9,7 @@ use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, BooleanBuilder, UInt3
 use arrow::compute::kernels::cmp;
 use arrow::compute::{cast, ilike, like, nilike, nlike, take};
 use arrow::datatypes::DataType;
-use datafusion::common::{Result, exec_err};
+use datafusion::common::{Result, ScalarValue, exec_err};
 use datafusion::logical_expr::{ColumnarValue, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility};
 
 use super::arrays::canonical;
@@ -145,6 +145,10 @@ impl ScalarUDFImpl for Quantified {
     fn invoke_with_args(&self, args: ScalarFunctionArgs) -> Result<ColumnarValue> {
         if args.args.len() != 2 {
             return exec_err!("{} takes two arguments", self.name());
+        }
+        // The engine asks what becomes of a column that is NULL.
+        if args.args.iter().any(|value| value.data_type().is_null()) {
+            return Ok(ColumnarValue::Scalar(ScalarValue::Boolean(None)));
         }
         over_columns(&args, |columns, rows| {
             let lists = columns[1].as_list::<i32>();

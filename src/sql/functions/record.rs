@@ -1,13 +1,17 @@
-//! Rows as text: `(1,"a b",)`, as PostgreSQL writes a composite value.
+//! Rows as values, and as text: `(1,"a b",)`, as PostgreSQL writes a composite value.
 
 use std::sync::{Arc, LazyLock};
 
 use arrow::array::{Array, AsArray, StringBuilder};
-use arrow::datatypes::DataType;
-use datafusion::common::Result;
-use datafusion::logical_expr::{ColumnarValue, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility};
+use arrow::datatypes::{DataType, FieldRef};
+use datafusion::common::{Result, ScalarValue};
+use datafusion::logical_expr::{
+    ColumnarValue, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, StructFieldMapping,
+    Volatility,
+};
 
 use super::{casts, over_columns, zone};
+use crate::types::PgType;
 
 /// The text of a row, which is a struct.
 pub fn record_text() -> Arc<ScalarUDF> {
@@ -17,6 +21,62 @@ pub fn record_text() -> Arc<ScalarUDF> {
         }))
     });
     FUNCTION.clone()
+}
+
+/// The engine's function of a row's names and values, whose fields say what is JSON.
+pub fn row_value() -> Arc<ScalarUDF> {
+    static FUNCTION: LazyLock<Arc<ScalarUDF>> = LazyLock::new(|| {
+        Arc::new(ScalarUDF::from(RowValue {
+            engines: datafusion::functions::core::named_struct(),
+        }))
+    });
+    FUNCTION.clone()
+}
+
+#[derive(Debug, PartialEq, Eq, Hash)]
+struct RowValue {
+    engines: Arc<ScalarUDF>,
+}
+
+impl ScalarUDFImpl for RowValue {
+    fn name(&self) -> &str {
+        self.engines.name()
+    }
+
+    fn signature(&self) -> &Signature {
+        self.engines.signature()
+    }
+
+    fn return_type(&self, arguments: &[DataType]) -> Result<DataType> {
+        self.engines.return_type(arguments)
+    }
+
+    fn return_field_from_args(&self, args: ReturnFieldArgs) -> Result<FieldRef> {
+        let values = args.arg_fields.iter().skip(1).step_by(2).cloned().collect::<Vec<_>>();
+        let made = self.engines.return_field_from_args(args)?;
+        let DataType::Struct(fields) = made.data_type() else {
+            return Ok(made);
+        };
+        let told = fields
+            .iter()
+            .zip(values)
+            .map(|(field, value)| match PgType::of_field(&value) {
+                Some(PgType::Json | PgType::Jsonb) => {
+                    Arc::new(field.as_ref().clone().with_metadata(value.metadata().clone()))
+                }
+                _ => field.clone(),
+            });
+        let told = DataType::Struct(told.collect());
+        Ok(Arc::new(made.as_ref().clone().with_data_type(told)))
+    }
+
+    fn invoke_with_args(&self, args: ScalarFunctionArgs) -> Result<ColumnarValue> {
+        self.engines.invoke_with_args(args)
+    }
+
+    fn struct_field_mapping(&self, literals: &[Option<ScalarValue>]) -> Option<StructFieldMapping> {
+        self.engines.struct_field_mapping(literals)
+    }
 }
 
 #[derive(Debug, PartialEq, Eq, Hash)]

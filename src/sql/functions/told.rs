@@ -17,12 +17,17 @@ use crate::types::PgType;
 struct Told {
     /// The type's name.
     name: String,
+    data_type: DataType,
     signature: Signature,
 }
 
 /// The same value, of a type.
 pub fn told(expr: Expr, pg_type: &PgType) -> Expr {
-    let is_known = PgType::of_arrow(&pg_type.arrow()).as_ref() == Some(pg_type);
+    let wanted = pg_type.arrow();
+    // A value of a subquery loses what its items' type is known by.
+    let loses = matches!(&wanted, DataType::List(item) if !item.metadata().is_empty())
+        && matches!(expr, Expr::ScalarSubquery(_));
+    let is_known = !loses && PgType::of_arrow(&wanted).as_ref() == Some(pg_type);
     let says = |known: &Expr| match known {
         Expr::ScalarFunction(call) => call
             .func
@@ -37,6 +42,7 @@ pub fn told(expr: Expr, pg_type: &PgType) -> Expr {
     }
     let told = Told {
         name: pg_type.name(),
+        data_type: wanted,
         signature: Signature::any(1, Volatility::Immutable),
     };
     ScalarUDF::from(told).call(vec![expr])
@@ -66,7 +72,10 @@ impl ScalarUDFImpl for Told {
     fn return_field_from_args(&self, args: ReturnFieldArgs) -> Result<FieldRef> {
         let mut field = args.arg_fields[0].as_ref().clone();
         field.set_metadata([(crate::types::PG_TYPE_KEY.to_string(), self.name.clone())].into());
-        Ok(Arc::new(field))
+        match field.data_type().equals_datatype(&self.data_type) {
+            true => Ok(Arc::new(field.with_data_type(self.data_type.clone()))),
+            false => Ok(Arc::new(field)),
+        }
     }
 
     fn is_strict(&self) -> bool {
@@ -81,6 +90,13 @@ impl ScalarUDFImpl for Told {
     }
 
     fn invoke_with_args(&self, args: ScalarFunctionArgs) -> Result<ColumnarValue> {
-        Ok(args.args[0].clone())
+        let wanted = args.return_field.data_type();
+        match &args.args[0] {
+            value if value.data_type() == *wanted => Ok(value.clone()),
+            value => {
+                let array = value.to_array(args.number_rows)?;
+                Ok(ColumnarValue::Array(arrow::compute::cast(&array, wanted)?))
+            }
+        }
     }
 }

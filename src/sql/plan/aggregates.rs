@@ -71,18 +71,26 @@ pub fn settle(plan: LogicalPlan) -> Result<LogicalPlan> {
 }
 
 /// Computes subqueries below a node that sorts by them: the engine sorts rows without columns not at all, and names a field
-/// of what it sorts by the value that a subquery does not have yet.
+/// of what it sorts by the value that a subquery does not have yet. Nor does it know a comparison of keys again that the rows
+/// of a window are sorted by.
 fn subqueries_below(node: LogicalPlan) -> Result<Transformed<LogicalPlan>> {
     if !matches!(node, LogicalPlan::Aggregate(_) | LogicalPlan::Window(_)) {
         return Ok(Transformed::no(node));
     }
+    let is_window = matches!(node, LogicalPlan::Window(_));
+    let is_comparison =
+        |expr: &Expr| is_window && matches!(expr, Expr::BinaryExpr(binary) if crate::sql::plan::compares(binary.op));
     let mut found: Vec<Expr> = Vec::new();
     let mut note = |expr: &Expr| {
         expr.apply(|part| {
-            if matches!(part, Expr::ScalarSubquery(_)) && !found.contains(part) {
+            let is_one = matches!(part, Expr::ScalarSubquery(_)) || is_comparison(part);
+            if is_one && !found.contains(part) {
                 found.push(part.clone());
             }
-            Ok(TreeNodeRecursion::Continue)
+            match is_one {
+                true => Ok(TreeNodeRecursion::Jump),
+                false => Ok(TreeNodeRecursion::Continue),
+            }
         })
         .map(|_| ())
     };
@@ -110,7 +118,6 @@ fn subqueries_below(node: LogicalPlan) -> Result<Transformed<LogicalPlan>> {
     let input = LogicalPlan::Projection(Projection::try_new(exprs, Arc::new(input))?);
     let names = NamePreserver::new(&node);
     let shown = node.schema().columns();
-    let is_window = matches!(node, LogicalPlan::Window(_));
     let exprs = node.expressions().into_iter().map(|expr| {
         let name = names.save(&expr);
         let over = expr.transform_down(|part| {

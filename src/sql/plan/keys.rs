@@ -39,7 +39,11 @@ pub fn rewrite(plan: LogicalPlan) -> Result<LogicalPlan> {
         let is_affected = |data_type: &DataType| {
             needs(data_type) || data_type.is_floating() || matches!(data_type, DataType::List(_))
         };
-        if !schema.fields().iter().any(|field| is_affected(field.data_type())) && !node_makes_keyed(&node, &schema) {
+        let is_distinct_on = matches!(node, LogicalPlan::Distinct(Distinct::On(_)));
+        if !is_distinct_on
+            && !schema.fields().iter().any(|field| is_affected(field.data_type()))
+            && !node_makes_keyed(&node, &schema)
+        {
             return Ok(Transformed::no(node));
         }
         let names = NamePreserver::new(&node);
