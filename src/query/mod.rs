@@ -9,6 +9,7 @@
 //!
 //! Not here: what a statement means (`sql`), which LSN to read at (`session`).
 
+mod absent;
 mod bind;
 mod conjunction;
 mod engine;

@@ -19,6 +19,7 @@ use datafusion::physical_plan::joins::HashJoinExec;
 use datafusion::physical_plan::sorts::sort::SortExec;
 use datafusion::physical_plan::{ExecutionPlan, PhysicalExpr};
 
+use super::absent::Absent;
 use super::order::Orders;
 use crate::sql::functions::fail;
 use crate::sql::plan::push_down::PushDown;
@@ -33,7 +34,9 @@ pub fn logical_rules() -> Vec<Arc<dyn OptimizerRule + Send + Sync>> {
         "push_down_filter" => Arc::new(PushDown::default()) as Arc<dyn OptimizerRule + Send + Sync>,
         _ => rule,
     };
-    rules.map(|rule| Arc::new(Stoppable(ours(rule))) as _).collect()
+    let last = std::iter::once(Arc::new(Absent) as Arc<dyn OptimizerRule + Send + Sync>);
+    let rules = rules.map(ours).chain(last);
+    rules.map(|rule| Arc::new(Stoppable(rule)) as _).collect()
 }
 
 pub fn physical_rules() -> Vec<Arc<dyn PhysicalOptimizerRule + Send + Sync>> {

@@ -37,8 +37,8 @@ const EXCEPTIONS: &[Exception] = &[
     Exception {
         reason: "PostgreSQL computes constants even if no row asks for them",
         is_it: |kind, _, _, sql| {
-            const SKIPPING: [&str; 9] = [
-                "WHERE", "FROM", "LIMIT", "AND", "OR", "HAVING", "CASE", "OFFSET", "FETCH",
+            const SKIPPING: [&str; 10] = [
+                "WHERE", "FROM", "LIMIT", "AND", "OR", "HAVING", "CASE", "OFFSET", "FETCH", "coalesce",
             ];
             let may_skip = SKIPPING.iter().any(|word| sql.contains(word));
             may_skip && matches!(kind, Kind::OnlyPostgres(state) if is_data(state))

@@ -448,7 +448,14 @@ fn bind_aggregate(aggregate: &Aggregate, domain: &Domain, optional: bool) -> Res
         .map(|call| default_of(call, aggregate.input.schema()))
         .collect();
     let made = LogicalPlan::Aggregate(Aggregate::try_new(Arc::new(input), group, calls)?);
-    let has_groups = !aggregate.group_expr.is_empty();
+    let empty_sets = match aggregate.group_expr.as_slice() {
+        [Expr::GroupingSet(GroupingSet::GroupingSets(sets))] => sets.iter().filter(|set| set.is_empty()).count(),
+        _ => 0,
+    };
+    if empty_sets > 1 {
+        return Err(not_supported("a correlated subquery with several empty grouping sets"));
+    }
+    let has_groups = !aggregate.group_expr.is_empty() && empty_sets == 0;
     if has_groups || (optional && defaults.iter().all(Option::is_none)) {
         return Ok((made, columns));
     }
@@ -459,7 +466,15 @@ fn bind_aggregate(aggregate: &Aggregate, domain: &Domain, optional: bool) -> Res
         .map(|(left, right)| (Expr::Column(left.clone()), Expr::Column(right.clone())))
         .collect();
     let joined = null_safe_join(values, made, JoinType::Left, on, None)?;
-    let mut exprs: Vec<Expr> = Vec::with_capacity(defaults.len() + kept.len());
+    // The keys of the empty set are NULL.
+    let keys = aggregate.schema.columns();
+    let keys = keys
+        .into_iter()
+        .take(aggregate.schema.fields().len() - aggregate.aggr_expr.len());
+    let mut exprs: Vec<Expr> = keys
+        .filter(|key| key.name != Aggregate::INTERNAL_GROUPING_ID)
+        .map(Expr::Column)
+        .collect();
     for (call, default) in aggregate.aggr_expr.iter().zip(defaults) {
         let named = call.schema_name().to_string();
         let column = Expr::Column(Column::from_name(&named));
@@ -478,9 +493,13 @@ fn bind_aggregate(aggregate: &Aggregate, domain: &Domain, optional: bool) -> Res
 
 /// What an aggregate of nothing is, if that is not NULL.
 fn default_of(call: &Expr, schema: &datafusion::common::DFSchema) -> Option<ScalarValue> {
-    let Expr::AggregateFunction(AggregateFunction { func, .. }) = call.clone().unalias() else {
+    let Expr::AggregateFunction(AggregateFunction { func, params }) = call.clone().unalias() else {
         return None;
     };
+    if func.name() == "grouping" {
+        let keys = params.args.len() as u32;
+        return Some(ScalarValue::Int32(Some((1_i64 << keys).wrapping_sub(1) as i32)));
+    }
     let data_type = call.get_type(schema).ok()?;
     func.default_value(&data_type).ok().filter(|value| !value.is_null())
 }

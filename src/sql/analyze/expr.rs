@@ -451,6 +451,10 @@ impl Analyzer<'_> {
             let alone =
                 matches!(items.as_slice(), [only] if only.is_unknown() && matches!(only.expr, Expr::Placeholder(_)));
             if !alone && super::choose::common(&oids).is_some() && items.iter().all(|item| is_constant(&item.expr)) {
+                // A value without a type has that of the operator, which VARCHAR has none of.
+                if all[0].is_unknown() && self.common_type(&all, "IN")?.oid() == kinds::VARCHAR {
+                    all[0] = self.coerce(all[0].clone(), &PgType::Text)?;
+                }
                 let (mut all, common) = self.unify(all, "IN")?;
                 // Lengths are compared where intervals are: one by one.
                 if common != PgType::Interval {

@@ -16,7 +16,7 @@ pub fn scale_interval(
     // Rounds away what floats left over, to the microsecond, as PostgreSQL's TSROUND.
     let rounded = |seconds: f64| (seconds * 1_000_000.0).round_ties_even() / 1_000_000.0;
     let whole = |value: f64| -> Result<i32, SqlError> {
-        if value.is_nan() || value >= f64::from(i32::MAX) || value <= f64::from(i32::MIN) {
+        if value.is_nan() || value > f64::from(i32::MAX) || value < f64::from(i32::MIN) {
             return Err(interval_overflow());
         }
         Ok(value as i32)
