@@ -28,18 +28,21 @@ public class FlywayTour {
         String url = "jdbc:postgresql://" + env.get("PGHOST") + ":" + env.get("PGPORT") + "/" + env.get("PGDATABASE");
         Path folder = Files.createDirectories(Path.of(env.get("WORK"), "flyway"));
         Files.writeString(folder.resolve("V2__events.sql"), "CREATE " + topic + " events (id INT, name TEXT);\n");
-        Files.writeString(folder.resolve("V3__rows.sql"), "INSERT INTO events VALUES (1, 'a'), (2, 'b');\nCREATE MATERIALIZED VIEW counted AS SELECT count(*) AS n FROM events;\n");
-        try (Connection db = DriverManager.getConnection(url, env.get("PGUSER"), "millstream"); Statement statement = db.createStatement()) {
+        Files.writeString(folder.resolve("V3__rows.sql"), "INSERT INTO events VALUES (1, 'a'), (2, 'b');\n"
+            + "CREATE MATERIALIZED VIEW counted AS SELECT count(*) AS n FROM events;\n");
+        try (Connection db = DriverManager.getConnection(url, env.get("PGUSER"), "millstream");
+             Statement statement = db.createStatement()) {
             statement.execute("DROP SCHEMA IF EXISTS flyway_tour CASCADE");
         }
-        Flyway flyway = Flyway.configure().dataSource(url, env.get("PGUSER"), "millstream").schemas("flyway_tour").defaultSchema("flyway_tour")
-            .locations("filesystem:" + folder).baselineVersion("1").cleanDisabled(false).load();
+        Flyway flyway = Flyway.configure().dataSource(url, env.get("PGUSER"), "millstream").schemas("flyway_tour")
+            .defaultSchema("flyway_tour").locations("filesystem:" + folder).baselineVersion("1").cleanDisabled(false).load();
 
         step("info", () -> same(flyway.info().all().length, 2));
         step("baseline", () -> same(flyway.baseline().successfullyBaselined, true));
         step("migrate", () -> {
             same(flyway.migrate().migrationsExecuted, 2);
-            try (Connection db = DriverManager.getConnection(url, env.get("PGUSER"), "millstream"); Statement statement = db.createStatement()) {
+            try (Connection db = DriverManager.getConnection(url, env.get("PGUSER"), "millstream");
+                 Statement statement = db.createStatement()) {
                 ResultSet row = statement.executeQuery("SELECT n FROM flyway_tour.counted");
                 row.next();
                 same(row.getInt(1), 2);

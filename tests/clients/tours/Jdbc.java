@@ -47,7 +47,8 @@ public class Jdbc {
                 List.of("spending MATERIALIZED VIEW", "customers TABLE", "orders TABLE", "dear VIEW"));
             same(rows(meta.getColumns(null, "shop", "orders", "%"), "COLUMN_NAME", "TYPE_NAME", "IS_NULLABLE").subList(0, 5),
                 List.of("id int8 NO", "customer int8 NO", "product text YES", "price numeric YES", "placed timestamptz YES"));
-            same(rows(meta.getColumns(null, "shop", "orders", "price"), "COLUMN_SIZE", "DECIMAL_DIGITS", "REMARKS"), List.of("10 2 in euro"));
+            same(rows(meta.getColumns(null, "shop", "orders", "price"), "COLUMN_SIZE", "DECIMAL_DIGITS", "REMARKS"),
+                List.of("10 2 in euro"));
             same(rows(meta.getPrimaryKeys(null, "shop", "orders"), "COLUMN_NAME"), List.of());
             same(rows(meta.getIndexInfo(null, "shop", "orders", false, true), "INDEX_NAME"), List.of());
             same(rows(meta.getSchemas(), "TABLE_SCHEM").contains("shop"), true);
@@ -56,7 +57,8 @@ public class Jdbc {
         step("prepared", () -> {
             try (Statement statement = db.createStatement()) {
                 statement.execute("DROP " + topic + " IF EXISTS jdbc_events");
-                statement.execute("CREATE " + topic + " jdbc_events (id INT, name TEXT, at TIMESTAMP, amount NUMERIC(8,2), tags TEXT[], ok BOOLEAN)");
+                statement.execute("CREATE " + topic
+                    + " jdbc_events (id INT, name TEXT, at TIMESTAMP, amount NUMERIC(8,2), tags TEXT[], ok BOOLEAN)");
             }
             try (PreparedStatement insert = db.prepareStatement("INSERT INTO jdbc_events VALUES (?, ?, ?, ?, ?, ?)")) {
                 for (int i = 0; i < 200; i++) {
@@ -75,8 +77,11 @@ public class Jdbc {
                     select.setInt(1, i);
                     ResultSet row = select.executeQuery();
                     same(row.next(), true);
-                    same(row.getString("name") + row.getObject("at", LocalDateTime.class) + row.getBigDecimal("amount") + row.getBoolean("ok")
-                        + Arrays.toString((String[]) row.getArray("tags").getArray()), "n" + i + "2024-02-29T12:00" + "1.50true[a, null]");
+                    List<Object> got = List.of(row.getString("name"), row.getObject("at", LocalDateTime.class),
+                        row.getBigDecimal("amount"), row.getBoolean("ok"),
+                        Arrays.asList((String[]) row.getArray("tags").getArray()));
+                    same(got, List.of("n" + i, LocalDateTime.of(2024, 2, 29, 12, 0), new BigDecimal("1.50"), true,
+                        Arrays.asList("a", null)));
                 }
             }
         });
@@ -108,7 +113,8 @@ public class Jdbc {
             var copy = db.unwrap(PGConnection.class).getCopyAPI();
             same(copy.copyIn("COPY jdbc_events (id, name) FROM STDIN", new StringReader("1000\tx\n1001\ty\n")), 2L);
             StringWriter out = new StringWriter();
-            copy.copyOut("COPY (SELECT id, name FROM jdbc_events WHERE id >= 1000 ORDER BY id) TO STDOUT (FORMAT csv)", out);
+            copy.copyOut("COPY (SELECT id, name FROM jdbc_events WHERE id >= 1000 ORDER BY id) TO STDOUT (FORMAT csv)",
+                out);
             same(out.toString(), "1000,x\n1001,y\n");
         });
         step("error", () -> {

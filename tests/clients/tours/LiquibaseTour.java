@@ -48,7 +48,8 @@ public class LiquibaseTour {
 
         step("snapshot", () -> {
             var control = new SnapshotControl(database, Table.class, View.class, Column.class);
-            var snapshot = SnapshotGeneratorFactory.getInstance().createSnapshot(new CatalogAndSchema(null, "shop"), database, control);
+            var snapshot = SnapshotGeneratorFactory.getInstance().createSnapshot(new CatalogAndSchema(null, "shop"),
+                database, control);
             var names = new TreeSet<String>();
             for (Table table : snapshot.get(Table.class)) {
                 names.add(table.getName());

@@ -1,4 +1,5 @@
 """dbt: a project over the shop, with views, materialized views, a seed and tests; its documentation; a second run of all."""
+
 import json
 import os
 import shutil
@@ -25,7 +26,8 @@ shop:
   target: dev
   outputs:
     dev: {type: postgres, host: %s, port: %d, user: %s, password: millstream, dbname: %s, schema: dbt_shop, threads: 2}
-""" % (HOST, PORT, USER, DATABASE),
+"""
+    % (HOST, PORT, USER, DATABASE),
     "models/sources.yml": """
 sources:
   - name: shop
@@ -50,11 +52,11 @@ models:
         data_tests: [unique, {relationships: {to: "source('shop', 'customers')", field: id}}]
 """,
     "models/views/sold.sql": "select o.id, o.customer, c.name, o.product, o.price from {{ source('shop', 'orders') }} o "
-                             "join {{ source('shop', 'customers') }} c on c.id = o.customer",
+    "join {{ source('shop', 'customers') }} c on c.id = o.customer",
     "models/kept/per_customer.sql": "select customer, count(*) as orders, sum(price) as total from {{ ref('sold') }} group by customer",
     "models/tables/copied.sql": "select id, product from {{ ref('sold') }}",
     "models/growing/grown.sql": "select id, product from {{ ref('sold') }}{% if is_incremental() %} "
-                                "where id > (select max(id) from {{ this }}){% endif %}",
+    "where id > (select max(id) from {{ this }}){% endif %}",
     "tests/all_paid.sql": "select * from {{ ref('per_customer') }} where total <= 0",
     "seeds/countries.csv": "code,country\nGB,Britain\nDK,Denmark\n",
 }
@@ -66,9 +68,22 @@ for name, text in FILES.items():
 
 
 def dbt(*arguments):
-    ran = subprocess.run([os.path.join(os.path.dirname(sys.executable), "dbt"), "--no-use-colors", "--no-send-anonymous-usage-stats",
-                          *arguments, "--project-dir", PROJECT, "--profiles-dir", PROJECT],
-                         cwd=PROJECT, text=True, capture_output=True, timeout=120)
+    ran = subprocess.run(
+        [
+            os.path.join(os.path.dirname(sys.executable), "dbt"),
+            "--no-use-colors",
+            "--no-send-anonymous-usage-stats",
+            *arguments,
+            "--project-dir",
+            PROJECT,
+            "--profiles-dir",
+            PROJECT,
+        ],
+        cwd=PROJECT,
+        text=True,
+        capture_output=True,
+        timeout=120,
+    )
     print(ran.stdout, ran.stderr)
     if ran.returncode:
         raise AssertionError("dbt %s: %s" % (" ".join(arguments), ran.stdout[-900:] + ran.stderr[-900:]))
@@ -82,6 +97,7 @@ def results():
 
 def rows(statement):
     import psycopg2
+
     connection = psycopg2.connect(host=HOST, port=PORT, user=USER, dbname=DATABASE)
     connection.autocommit = True
     cursor = connection.cursor()
@@ -131,8 +147,10 @@ def _():
     dbt("docs", "generate")
     with open(os.path.join(PROJECT, "target/catalog.json")) as file:
         catalog = json.load(file)
-    same([(column["name"], column["type"]) for column in catalog["nodes"]["model.shop.sold"]["columns"].values()],
-         [("id", "bigint"), ("customer", "bigint"), ("name", "text"), ("product", "text"), ("price", "numeric(10,2)")])
+    same(
+        [(column["name"], column["type"]) for column in catalog["nodes"]["model.shop.sold"]["columns"].values()],
+        [("id", "bigint"), ("customer", "bigint"), ("name", "text"), ("product", "text"), ("price", "numeric(10,2)")],
+    )
     same(catalog["nodes"]["model.shop.per_customer"]["metadata"]["type"], "MATERIALIZED VIEW")
     same(catalog["sources"]["source.shop.shop.orders"]["metadata"]["comment"], "what was sold")
 

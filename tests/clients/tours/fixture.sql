@@ -2,8 +2,8 @@
 DROP SCHEMA IF EXISTS shop CASCADE;
 CREATE SCHEMA shop;
 CREATE TOPIC shop.customers (id BIGINT NOT NULL, name TEXT NOT NULL, country VARCHAR(2), joined DATE);
-CREATE TOPIC shop.orders (id BIGINT NOT NULL, customer BIGINT NOT NULL, product TEXT DEFAULT 'none', price NUMERIC(10,2) CHECK (price >= 0),
-    placed TIMESTAMPTZ, tags TEXT[], detail JSONB, express BOOLEAN DEFAULT false);
+CREATE TOPIC shop.orders (id BIGINT NOT NULL, customer BIGINT NOT NULL, product TEXT DEFAULT 'none',
+    price NUMERIC(10,2) CHECK (price >= 0), placed TIMESTAMPTZ, tags TEXT[], detail JSONB, express BOOLEAN DEFAULT false);
 COMMENT ON TOPIC shop.orders IS 'what was sold';
 COMMENT ON COLUMN shop.orders.price IS 'in euro';
 INSERT INTO shop.customers VALUES (1, 'Ada', 'GB', '2020-01-31'), (2, 'Bohr', 'DK', '2021-02-28'), (3, 'Curie', 'FR', NULL);

@@ -1,4 +1,5 @@
 """ibis: tables, filters, groups, joins, windows, a frame at the end; relations that ibis makes."""
+
 import decimal
 
 import ibis
@@ -13,32 +14,60 @@ connection = ibis.postgres.connect(host=HOST, port=PORT, user=USER, database=DAT
 def tour():
     same(sorted(connection.list_tables(database="shop")), ["customers", "dear", "orders"])
     schema = connection.table("orders", database="shop").schema()
-    same([(name, str(kind)) for name, kind in schema.items()],
-         [("id", "!int64"), ("customer", "!int64"), ("product", "string"), ("price", "decimal(10, 2)"), ("placed", "timestamp('UTC', 6)"),
-          ("tags", "array<string>"), ("detail", "jsonb"), ("express", "boolean")])
+    same(
+        [(name, str(kind)) for name, kind in schema.items()],
+        [
+            ("id", "!int64"),
+            ("customer", "!int64"),
+            ("product", "string"),
+            ("price", "decimal(10, 2)"),
+            ("placed", "timestamp('UTC', 6)"),
+            ("tags", "array<string>"),
+            ("detail", "jsonb"),
+            ("express", "boolean"),
+        ],
+    )
 
 
 @step("group_by")
 def tour():
     orders = connection.table("orders", database="shop")
-    frame = (orders.filter(orders.price > 1).group_by("product").aggregate(n=_.count(), total=_.price.sum())
-             .order_by("product").to_pandas())
-    same(frame.values.tolist(), [["chair", 1, decimal.Decimal("75.50")], ["desk", 1, decimal.Decimal("250.00")], ["lamp", 2, decimal.Decimal("39.80")]])
+    frame = (
+        orders.filter(orders.price > 1)
+        .group_by("product")
+        .aggregate(n=_.count(), total=_.price.sum())
+        .order_by("product")
+        .to_pandas()
+    )
+    same(
+        frame.values.tolist(),
+        [
+            ["chair", 1, decimal.Decimal("75.50")],
+            ["desk", 1, decimal.Decimal("250.00")],
+            ["lamp", 2, decimal.Decimal("39.80")],
+        ],
+    )
 
 
 @step("join")
 def tour():
     orders, customers = connection.table("orders", database="shop"), connection.table("customers", database="shop")
     joined = orders.join(customers, orders.customer == customers.id).select("name", "product", "placed")
-    frame = joined.mutate(day=_.placed.truncate("D")).group_by("name").aggregate(n=_.count()).order_by("name").to_pandas()
+    frame = (
+        joined.mutate(day=_.placed.truncate("D")).group_by("name").aggregate(n=_.count()).order_by("name").to_pandas()
+    )
     same(frame.values.tolist(), [["Ada", 2], ["Bohr", 1], ["Curie", 1]])
 
 
 @step("window")
 def tour():
     orders = connection.table("orders", database="shop")
-    frame = orders.mutate(place=ibis.row_number().over(ibis.window(group_by="customer", order_by=ibis.desc("price")))) \
-        .select("id", "place").order_by("id").to_pandas()
+    frame = (
+        orders.mutate(place=ibis.row_number().over(ibis.window(group_by="customer", order_by=ibis.desc("price"))))
+        .select("id", "place")
+        .order_by("id")
+        .to_pandas()
+    )
     same(frame.values.tolist(), [[10, 1], [11, 0], [12, 0], [13, 0]])
 
 
@@ -52,7 +81,10 @@ def tour():
 
 @step("sql")
 def tour():
-    same(connection.sql("SELECT customer, total FROM shop.spending WHERE customer = 1").to_pandas().values.tolist(), [[1, decimal.Decimal("269.90")]])
+    same(
+        connection.sql("SELECT customer, total FROM shop.spending WHERE customer = 1").to_pandas().values.tolist(),
+        [[1, decimal.Decimal("269.90")]],
+    )
 
 
 @step("create_view")
@@ -66,6 +98,7 @@ def tour():
 @step("create_table")
 def tour():
     import pandas
+
     table = connection.create_table("ibis_rows", pandas.DataFrame({"a": [1, 2], "b": ["x", "y"]}), overwrite=True)
     same(table.order_by("a").to_pandas().values.tolist(), [[1, "x"], [2, "y"]])
     connection.drop_table("ibis_rows")

@@ -1,4 +1,5 @@
 """psqlODBC: the catalog functions of ODBC, parameters, types, a transaction."""
+
 import datetime
 import decimal
 import glob
@@ -11,7 +12,9 @@ DRIVER = sorted(glob.glob("/usr/lib/*/odbc/psqlodbcw.so") + glob.glob("/usr/lib/
 
 
 def connect(**more):
-    return pyodbc.connect("Driver=%s;Server=%s;Port=%d;Database=%s;Uid=%s;Pwd=millstream;" % (DRIVER, HOST, PORT, DATABASE, USER), **more)
+    return pyodbc.connect(
+        "Driver=%s;Server=%s;Port=%d;Database=%s;Uid=%s;Pwd=millstream;" % (DRIVER, HOST, PORT, DATABASE, USER), **more
+    )
 
 
 connection = connect(autocommit=True)
@@ -20,10 +23,14 @@ connection = connect(autocommit=True)
 @step("catalog")
 def _():
     cursor = connection.cursor()
-    same([(row.table_name, row.table_type) for row in cursor.tables(schema="shop") if row.table_type == "TABLE"],
-         [("customers", "TABLE"), ("orders", "TABLE")])
-    same([(row.column_name, row.type_name, row.nullable) for row in cursor.columns(table="orders", schema="shop")][:4],
-         [("id", "int8", 0), ("customer", "int8", 0), ("product", "text", 1), ("price", "numeric", 1)])
+    same(
+        [(row.table_name, row.table_type) for row in cursor.tables(schema="shop") if row.table_type == "TABLE"],
+        [("customers", "TABLE"), ("orders", "TABLE")],
+    )
+    same(
+        [(row.column_name, row.type_name, row.nullable) for row in cursor.columns(table="orders", schema="shop")][:4],
+        [("id", "int8", 0), ("customer", "int8", 0), ("product", "text", 1), ("price", "numeric", 1)],
+    )
     same(cursor.primaryKeys(table="orders", schema="shop").fetchall(), [])
     same(cursor.statistics(table="customers", schema="shop").fetchall()[1:], [])
     same("int4" in {row.type_name for row in cursor.getTypeInfo()}, True)
@@ -33,10 +40,15 @@ def _():
 def _():
     cursor = connection.cursor()
     cursor.execute("DROP %s IF EXISTS odbc_events" % TOPIC)
-    cursor.execute("CREATE %s odbc_events (id INT, name VARCHAR(20), at TIMESTAMP, amount NUMERIC(8,2), ok BOOLEAN, raw BYTEA)" % TOPIC)
+    cursor.execute(
+        "CREATE %s odbc_events (id INT, name VARCHAR(20), at TIMESTAMP, amount NUMERIC(8,2), ok BOOLEAN, raw BYTEA)"
+        % TOPIC
+    )
     at = datetime.datetime(2024, 2, 29, 12, 0, 0, 5)
-    cursor.executemany("INSERT INTO odbc_events VALUES (?, ?, ?, ?, ?, ?)",
-                       [(i, "é%d" % i, at, decimal.Decimal("1.50"), True, b"\0\xff") for i in range(10)])
+    cursor.executemany(
+        "INSERT INTO odbc_events VALUES (?, ?, ?, ?, ?, ?)",
+        [(i, "é%d" % i, at, decimal.Decimal("1.50"), True, b"\0\xff") for i in range(10)],
+    )
     cursor.execute("SELECT * FROM odbc_events WHERE id = ? AND name = ?", 4, "é4")
     same([tuple(row)[:4] for row in cursor.fetchall()], [(4, "é4", at, decimal.Decimal("1.50"))])
     cursor.execute("SELECT raw FROM odbc_events WHERE id = 1")

@@ -1,5 +1,6 @@
-"""pgAdmin 4: its web application without a browser, which connects, opens the nodes of its tree, shows properties, SQL and statistics,
-reads rows of a table and runs a statement."""
+"""pgAdmin 4: its web application without a browser, which connects, opens the nodes of its tree, shows properties, SQL and
+statistics, reads rows of a table and runs a statement."""
+
 import builtins
 import json
 import os
@@ -30,9 +31,10 @@ client = pgAdmin4.app.test_client()
 
 
 def ask(method, url, data=None):
-    answer = getattr(client, method)(url, data=None if data is None else json.dumps(data), content_type="application/json",
-                                     follow_redirects=True)
-    body = json.loads(answer.data) if answer.is_json or answer.data[:1] in b"[{\"" else answer.data.decode()
+    answer = getattr(client, method)(
+        url, data=None if data is None else json.dumps(data), content_type="application/json", follow_redirects=True
+    )
+    body = json.loads(answer.data) if answer.is_json or answer.data[:1] in b'[{"' else answer.data.decode()
     if answer.status_code != 200 or (isinstance(body, dict) and body.get("success") == 0):
         raise AssertionError("%s %s: %s %s" % (method, url, answer.status_code, str(body)[-1200:]))
     return body
@@ -54,8 +56,22 @@ def table(name):
 @step("connect")
 def _():
     ask("get", "/browser/")
-    made = ask("post", "/browser/server/obj/1/", {"name": "there", "host": HOST, "port": PORT, "db": DATABASE, "username": USER, "role": "",
-                                                   "sslmode": "prefer", "connection_params": [], "shared": False, "kerberos_conn": False})
+    made = ask(
+        "post",
+        "/browser/server/obj/1/",
+        {
+            "name": "there",
+            "host": HOST,
+            "port": PORT,
+            "db": DATABASE,
+            "username": USER,
+            "role": "",
+            "sslmode": "prefer",
+            "connection_params": [],
+            "shared": False,
+            "kerberos_conn": False,
+        },
+    )
     at["server"] = (1, int(made["node"]["_id"]))
     connected = ask("post", "/browser/server/connect/1/%d" % at["server"][1], {"password": "millstream"})["data"]
     same((connected["connected"], connected["version"] // 10000, connected["type"]), (True, 15, "pg"))
@@ -91,10 +107,16 @@ def _():
 
 @step("columns")
 def _():
-    same(list(nodes("column", *table("orders"))), ["id", "customer", "product", "price", "placed", "tags", "detail", "express"])
+    same(
+        list(nodes("column", *table("orders"))),
+        ["id", "customer", "product", "price", "placed", "tags", "detail", "express"],
+    )
     column = nodes("column", *table("orders"))["price"]
     shown = ask("get", "/browser/column/obj/%s/%s" % ("/".join(map(str, table("orders"))), column))
-    same((shown["cltype"], str(shown["attlen"]), str(shown["attprecision"]), shown["description"]), ("numeric", "10", "2", "in euro"))
+    same(
+        (shown["cltype"], str(shown["attlen"]), str(shown["attprecision"]), shown["description"]),
+        ("numeric", "10", "2", "in euro"),
+    )
 
 
 @step("table_properties")
@@ -127,7 +149,16 @@ def _():
 
 @step("children_of_a_table")
 def _():
-    for kind in ("index", "trigger", "rule", "foreign_key", "primary_key", "unique_constraint", "exclusion_constraint", "row_security_policy"):
+    for kind in (
+        "index",
+        "trigger",
+        "rule",
+        "foreign_key",
+        "primary_key",
+        "unique_constraint",
+        "exclusion_constraint",
+        "row_security_policy",
+    ):
         same(nodes(kind, *table("orders")), {})
     same(list(nodes("check_constraint", *table("orders"))), ["orders_price_check"])
 
@@ -152,10 +183,33 @@ def _():
 
 @step("other_collections")
 def _():
-    for kind in ("function", "procedure", "trigger_function", "sequence", "type", "domain", "aggregate", "collation", "operator", "fts_configuration",
-                 "fts_dictionary", "fts_parser", "fts_template", "foreign_table"):
+    for kind in (
+        "function",
+        "procedure",
+        "trigger_function",
+        "sequence",
+        "type",
+        "domain",
+        "aggregate",
+        "collation",
+        "operator",
+        "fts_configuration",
+        "fts_dictionary",
+        "fts_parser",
+        "fts_template",
+        "foreign_table",
+    ):
         same(nodes(kind, *at["schema"]), {})
-    for kind in ("extension", "language", "cast", "event_trigger", "foreign_data_wrapper", "publication", "subscription", "catalog"):
+    for kind in (
+        "extension",
+        "language",
+        "cast",
+        "event_trigger",
+        "foreign_data_wrapper",
+        "publication",
+        "subscription",
+        "catalog",
+    ):
         nodes(kind, *at["database"])
 
 
@@ -171,7 +225,11 @@ def poll(number):
 @step("view_data")
 def _():
     number = random.randint(1, 9999999)
-    ask("post", "/sqleditor/initialize/viewdata/%d/3/table/%d/%d/%d/%d" % ((number,) + at["database"] + (at["tables"]["orders"],)))
+    ask(
+        "post",
+        "/sqleditor/initialize/viewdata/%d/3/table/%d/%d/%d/%d"
+        % ((number,) + at["database"] + (at["tables"]["orders"],)),
+    )
     ask("get", "/sqleditor/view_data/start/%d" % number)
     rows = poll(number)["result"]
     same(sorted(row[0] for row in rows), ["10", "11", "12", "13"])
@@ -181,27 +239,62 @@ def _():
 @step("query_tool")
 def _():
     number = random.randint(1, 9999999)
-    ask("post", "/sqleditor/initialize/sqleditor/%d/%d/%d/%d" % ((number,) + at["database"]), {"dbname": DATABASE, "user": USER})
-    ask("post", "/sqleditor/query_tool/start/%d" % number, {"sql": "SELECT product, count(*) AS n FROM shop.orders GROUP BY product ORDER BY 1", "explain_plan": None})
+    ask(
+        "post",
+        "/sqleditor/initialize/sqleditor/%d/%d/%d/%d" % ((number,) + at["database"]),
+        {"dbname": DATABASE, "user": USER},
+    )
+    ask(
+        "post",
+        "/sqleditor/query_tool/start/%d" % number,
+        {"sql": "SELECT product, count(*) AS n FROM shop.orders GROUP BY product ORDER BY 1", "explain_plan": None},
+    )
     answer = poll(number)
     same([column["name"] for column in answer["colinfo"]], ["product", "n"])
     same(answer["result"], [["chair", "1"], ["desk", "1"], ["lamp", "2"]])
-    same("orders" in str(ask("post", "/sqleditor/autocomplete/%d" % number, ["SELECT * FROM shop.", "SELECT * FROM shop."])), True)
+    same(
+        "orders"
+        in str(ask("post", "/sqleditor/autocomplete/%d" % number, ["SELECT * FROM shop.", "SELECT * FROM shop."])),
+        True,
+    )
 
 
 @step("explain")
 def _():
     number = random.randint(1, 9999999)
-    ask("post", "/sqleditor/initialize/sqleditor/%d/%d/%d/%d" % ((number,) + at["database"]), {"dbname": DATABASE, "user": USER})
-    ask("post", "/sqleditor/query_tool/start/%d" % number, {"sql": "SELECT * FROM shop.orders", "explain_plan": {
-        "format": "json", "analyze": False, "verbose": False, "costs": False, "buffers": False, "timing": False, "summary": False, "settings": False, "wal": False}})
+    ask(
+        "post",
+        "/sqleditor/initialize/sqleditor/%d/%d/%d/%d" % ((number,) + at["database"]),
+        {"dbname": DATABASE, "user": USER},
+    )
+    ask(
+        "post",
+        "/sqleditor/query_tool/start/%d" % number,
+        {
+            "sql": "SELECT * FROM shop.orders",
+            "explain_plan": {
+                "format": "json",
+                "analyze": False,
+                "verbose": False,
+                "costs": False,
+                "buffers": False,
+                "timing": False,
+                "summary": False,
+                "settings": False,
+                "wal": False,
+            },
+        },
+    )
     same("Plan" in str(poll(number)["result"]), True)
 
 
 @step("dashboard")
 def _():
     sid, did = at["server"][1], at["database"][2]
-    charts = ask("get", "/dashboard/dashboard_stats/%d/%d?chart_names=session_stats,tps_stats,ti_stats,to_stats,bio_stats" % (sid, did))
+    charts = ask(
+        "get",
+        "/dashboard/dashboard_stats/%d/%d?chart_names=session_stats,tps_stats,ti_stats,to_stats,bio_stats" % (sid, did),
+    )
     same(charts["session_stats"]["Total"] > 0, True)
     for page in ("activity", "locks", "prepared", "config"):
         ask("get", "/dashboard/%s/%d" % (page, sid) + ("/%d" % did if page != "config" else ""))
@@ -209,5 +302,7 @@ def _():
 
 @step("search")
 def _():
-    found = ask("get", "/search_objects/search/%d/%d?text=orders&type=all" % (at["server"][1], at["database"][2]))["data"]
+    found = ask("get", "/search_objects/search/%d/%d?text=orders&type=all" % (at["server"][1], at["database"][2]))[
+        "data"
+    ]
     same("orders" in {row["name"] for row in found}, True)

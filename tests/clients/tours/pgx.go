@@ -123,7 +123,8 @@ func main() {
 	})
 	step("simple_protocol", func() error {
 		var name string
-		if err := pool.QueryRow(ctx, "SELECT name FROM pgx_events WHERE id = $1 AND name <> $2", pgx.QueryExecModeSimpleProtocol, 3, "it's").Scan(&name); err != nil {
+		row := pool.QueryRow(ctx, "SELECT name FROM pgx_events WHERE id = $1 AND name <> $2", pgx.QueryExecModeSimpleProtocol, 3, "it's")
+		if err := row.Scan(&name); err != nil {
 			return err
 		}
 		return same(name, "n3")

@@ -29,12 +29,18 @@ step import $'customers\ndear\norders\nspending' 'IMPORT FOREIGN SCHEMA shop FRO
     'SELECT foreign_table_name FROM information_schema.foreign_tables ORDER BY 1'
 step scan '10|lamp|19.90|{light,"warm, white"}|{"in": ["hall"], "size": 3}' \
     'SELECT id, product, price, tags, detail FROM shop.orders WHERE id = 10'
-step conditions $'11\n12' "SELECT id FROM shop.orders WHERE price > 50 AND placed >= '2024-05-01' AND product IN ('desk', 'chair') ORDER BY id LIMIT 5"
-step join $'Ada|desk\nAda|lamp\nBohr|chair' 'SELECT c.name, o.product FROM shop.orders o JOIN shop.customers c ON c.id = o.customer WHERE c.id < 3 ORDER BY 1, 2'
-step aggregate $'chair|1|75.50\ndesk|1|250.00\nlamp|2|39.80' 'SELECT product, count(*), sum(price) FROM shop.orders GROUP BY product ORDER BY 1'
+step conditions $'11\n12' "SELECT id FROM shop.orders WHERE price > 50 AND placed >= '2024-05-01' AND product IN ('desk', 'chair')
+    ORDER BY id LIMIT 5"
+step join $'Ada|desk\nAda|lamp\nBohr|chair' 'SELECT c.name, o.product FROM shop.orders o JOIN shop.customers c ON c.id = o.customer
+    WHERE c.id < 3 ORDER BY 1, 2'
+step aggregate $'chair|1|75.50\ndesk|1|250.00\nlamp|2|39.80' \
+    'SELECT product, count(*), sum(price) FROM shop.orders GROUP BY product ORDER BY 1'
 step views $'1|2\n2|1\n3|1' 'SELECT customer, orders FROM shop.spending ORDER BY 1'
 step own_rows 'Ada|x' "SELECT c.name, v.y FROM shop.customers c JOIN (VALUES (1, 'x')) v(x, y) ON v.x = c.id"
 step analyze 4 'ANALYZE shop.orders' "SELECT reltuples::int FROM pg_class WHERE oid = 'shop.orders'::regclass"
-step estimate '3' "ALTER SERVER far OPTIONS (ADD use_remote_estimate 'true')" 'SELECT count(*) FROM shop.orders WHERE id > 10' "ALTER SERVER far OPTIONS (DROP use_remote_estimate)" 'SELECT count(*) FROM shop.orders WHERE id > 10'
-step insert '3' 'CREATE FOREIGN TABLE events (id INT, name TEXT) SERVER far OPTIONS (table_name '"'fdw_events'"')' \
-    "INSERT INTO events VALUES (1, 'a'), (2, NULL)" 'INSERT INTO events SELECT i, $$x$$ FROM generate_series(3, 3) i' 'SELECT count(*) FROM events'
+step estimate 3 "ALTER SERVER far OPTIONS (ADD use_remote_estimate 'true')" \
+    'SELECT count(*) FROM shop.orders WHERE id > 10' 'ALTER SERVER far OPTIONS (DROP use_remote_estimate)' \
+    'SELECT count(*) FROM shop.orders WHERE id > 10'
+step insert 3 "CREATE FOREIGN TABLE events (id INT, name TEXT) SERVER far OPTIONS (table_name 'fdw_events')" \
+    "INSERT INTO events VALUES (1, 'a'), (2, NULL)" "INSERT INTO events SELECT i, 'x' FROM generate_series(3, 3) i" \
+    'SELECT count(*) FROM events'

@@ -1,4 +1,5 @@
 """psycopg 2: values, execute_values, COPY, named cursors, JSON."""
+
 import decimal
 import io
 
@@ -16,8 +17,11 @@ cursor.execute("CREATE %s psycopg2_events (id INT, name TEXT, amount NUMERIC(10,
 
 @step("insert_and_read")
 def _():
-    psycopg2.extras.execute_values(cursor, "INSERT INTO psycopg2_events VALUES %s",
-                                   [(i, "it's %d" % i, decimal.Decimal("2.25"), psycopg2.extras.Json({"i": [i]})) for i in range(30)])
+    psycopg2.extras.execute_values(
+        cursor,
+        "INSERT INTO psycopg2_events VALUES %s",
+        [(i, "it's %d" % i, decimal.Decimal("2.25"), psycopg2.extras.Json({"i": [i]})) for i in range(30)],
+    )
     cursor.execute("SELECT * FROM psycopg2_events WHERE id = %s", (7,))
     same(cursor.fetchall(), [(7, "it's 7", decimal.Decimal("2.25"), {"i": [7]})])
     same([column.type_code for column in cursor.description], [23, 25, 1700, 3802])
@@ -25,9 +29,13 @@ def _():
 
 @step("copy")
 def _():
-    cursor.copy_expert("COPY psycopg2_events FROM STDIN (FORMAT csv)", io.StringIO('100,"a,b",,\n101,c,1.5,"{""i"": 1}"\n'))
+    cursor.copy_expert(
+        "COPY psycopg2_events FROM STDIN (FORMAT csv)", io.StringIO('100,"a,b",,\n101,c,1.5,"{""i"": 1}"\n')
+    )
     out = io.StringIO()
-    cursor.copy_expert("COPY (SELECT * FROM psycopg2_events WHERE id >= 100 ORDER BY id) TO STDOUT (FORMAT csv, HEADER)", out)
+    cursor.copy_expert(
+        "COPY (SELECT * FROM psycopg2_events WHERE id >= 100 ORDER BY id) TO STDOUT (FORMAT csv, HEADER)", out
+    )
     same(out.getvalue(), 'id,name,amount,doc\n100,"a,b",,\n101,c,1.50,"{""i"": 1}"\n')
 
 

@@ -1,4 +1,5 @@
 """psycopg 3: adapted values, binary results, COPY, pipelines, server-side cursors, notifications."""
+
 import datetime
 import decimal
 
@@ -9,19 +10,31 @@ from tour import HOST, PORT, USER, DATABASE, TOPIC, same, step
 
 connection = psycopg.connect(host=HOST, port=PORT, user=USER, dbname=DATABASE, autocommit=True)
 connection.execute("DROP %s IF EXISTS psycopg3_events" % TOPIC)
-connection.execute("CREATE %s psycopg3_events (id INT, name TEXT, at TIMESTAMPTZ, amount NUMERIC(10,2), tags TEXT[], raw BYTEA)" % TOPIC)
+connection.execute(
+    "CREATE %s psycopg3_events (id INT, name TEXT, at TIMESTAMPTZ, amount NUMERIC(10,2), tags TEXT[], raw BYTEA)"
+    % TOPIC
+)
 AT = datetime.datetime(2024, 2, 29, 12, 0, 0, 5, tzinfo=datetime.timezone.utc)
 
 
 @step("insert_and_read")
 def _():
     with connection.cursor() as cursor:
-        cursor.executemany("INSERT INTO psycopg3_events VALUES (%s, %s, %s, %s, %s, %s)",
-                           [(i, "é%d" % i, AT, decimal.Decimal("1.50"), ["a", None], b"\0\xff") for i in range(20)])
+        cursor.executemany(
+            "INSERT INTO psycopg3_events VALUES (%s, %s, %s, %s, %s, %s)",
+            [(i, "é%d" % i, AT, decimal.Decimal("1.50"), ["a", None], b"\0\xff") for i in range(20)],
+        )
     for binary in (False, True):
-        rows = connection.cursor(binary=binary).execute("SELECT * FROM psycopg3_events WHERE id < %s ORDER BY id", [1]).fetchall()
+        rows = (
+            connection.cursor(binary=binary)
+            .execute("SELECT * FROM psycopg3_events WHERE id < %s ORDER BY id", [1])
+            .fetchall()
+        )
         same(rows, [(0, "é0", AT, decimal.Decimal("1.50"), ["a", None], b"\0\xff")])
-    same(connection.cursor(row_factory=dict_row).execute("SELECT count(*) AS n FROM psycopg3_events").fetchone(), {"n": 20})
+    same(
+        connection.cursor(row_factory=dict_row).execute("SELECT count(*) AS n FROM psycopg3_events").fetchone(),
+        {"n": 20},
+    )
 
 
 @step("copy")
@@ -32,7 +45,9 @@ def _():
     with connection.cursor().copy("COPY psycopg3_events (id, name) FROM STDIN (FORMAT binary)") as copy:
         copy.set_types(["int4", "text"])
         copy.write_row((5000, "binary"))
-    with connection.cursor().copy("COPY (SELECT id, name FROM psycopg3_events WHERE id >= 1099 ORDER BY id) TO STDOUT") as copy:
+    with connection.cursor().copy(
+        "COPY (SELECT id, name FROM psycopg3_events WHERE id >= 1099 ORDER BY id) TO STDOUT"
+    ) as copy:
         same(list(copy.rows()), [("1099", "tab\there"), ("5000", "binary")])
 
 
@@ -40,6 +55,7 @@ def _():
 def _():
     class Undo(Exception):
         pass
+
     try:
         with connection.transaction():
             connection.execute("INSERT INTO psycopg3_events (id) VALUES (-1)")
@@ -92,5 +108,6 @@ def _():
 @step("type_info")
 def _():
     from psycopg.types import TypeInfo
+
     info = TypeInfo.fetch(connection, "timestamptz")
     same((info.name, info.oid, info.array_oid), ("timestamptz", 1184, 1185))

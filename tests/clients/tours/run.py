@@ -1,13 +1,14 @@
 #!/usr/bin/env python3
-"""Runs the tours of this directory against a server, through a proxy that knows which statement an error answers.
+"""The runner of the tours: against a server, through a proxy that knows which statement an error answers.
 
     run.py HOST PORT WORK_DIR [TOUR ...]        TOURS_TRACE=FILE keeps all statements, as lines of JSON
 
-A tour is a program named `NAME.py`, `.js`, `.go`, `.java` or `.sh`. It finds the server in PGHOST, PGPORT, PGUSER and PGDATABASE, and
-prints a line for each of its steps: `PASS step`, or `FAIL step: message`. To a step that failed this adds the last statement of
-that step that the server refused, with its answer. A failure that known.txt does not list makes the run fail, and so does a step
-of known.txt that passes: it no longer belongs there.
+A tour is a program named `NAME.py`, `.js`, `.go`, `.java` or `.sh`. It finds the server in PGHOST, PGPORT, PGUSER and
+PGDATABASE, and prints a line for each of its steps: `PASS step`, or `FAIL step: message`. To a step that failed this adds the
+last statement of that step that the server refused, with its answer. A failure that known.txt does not list makes the run
+fail, and so does a step of known.txt that passes: it no longer belongs there.
 """
+
 import asyncio
 import collections
 import json
@@ -24,7 +25,7 @@ ENDS = {"P": "1", "B": "2", "C": "3", "D": "Tn", "E": "CIs"}  # the answers that
 
 
 class Proxy:
-    """Passes bytes on, and keeps (statement, answer) of each error."""
+    """A proxy that keeps (statement, answer) of each error."""
 
     def __init__(self, host, port):
         self.server = host, port
@@ -119,11 +120,14 @@ class Proxy:
 
 
 def command(path, work):
-    """How a tour is run, by its ending."""
+    """The command of a tour, by its ending."""
     name, ending = os.path.splitext(os.path.basename(path))
     java = "%s/java" % work
     return {
-        ".py": [os.path.join(work, {"dbt_postgres": "dbt", "pgadmin": "pgadmin"}.get(name, "python"), "bin/python"), path],
+        ".py": [
+            os.path.join(work, {"dbt_postgres": "dbt", "pgadmin": "pgadmin"}.get(name, "python"), "bin/python"),
+            path,
+        ],
         ".js": ["node", path],
         ".sh": ["bash", path],
         ".go": [os.path.join(work, "go", name)],
@@ -139,12 +143,23 @@ def main():
     host, port, work = sys.argv[1], int(sys.argv[2]), os.path.abspath(sys.argv[3])
     only = sys.argv[4:]
     proxy = Proxy(host, port)
-    environment = dict(os.environ, PGHOST="127.0.0.1", PGPORT=str(proxy.port), PGUSER="millstream", PGDATABASE="millstream",
-                       PGPASSWORD="millstream", NODE_PATH=os.path.join(work, "node", "node_modules"), WORK=work,
-                       PYTHONDONTWRITEBYTECODE="1", SERVER_PORT=str(port))
-    tours = sorted(name for name in os.listdir(HERE)
-                   if name.endswith((".py", ".js", ".go", ".java", ".sh"))
-                   and name not in ("run.py", "run.sh", "tour.py", "tour.js"))
+    environment = dict(
+        os.environ,
+        PGHOST="127.0.0.1",
+        PGPORT=str(proxy.port),
+        PGUSER="millstream",
+        PGDATABASE="millstream",
+        PGPASSWORD="millstream",
+        NODE_PATH=os.path.join(work, "node", "node_modules"),
+        WORK=work,
+        PYTHONDONTWRITEBYTECODE="1",
+    )
+    tours = sorted(
+        name
+        for name in os.listdir(HERE)
+        if name.endswith((".py", ".js", ".go", ".java", ".sh"))
+        and name not in ("run.py", "run.sh", "tour.py", "tour.js")
+    )
     with open(os.path.join(HERE, "known.txt")) as file:
         known = {line.split()[0] for line in file if line.strip() and not line.startswith("#")}
     if environment.get("TOURS_DDL") == "TABLE":  # PostgreSQL
@@ -158,8 +173,15 @@ def main():
         proxy.errors.clear()
         log_path = os.path.join(work, name + ".log")
         with open(log_path, "w") as log:
-            process = subprocess.Popen(command(os.path.join(HERE, tour), work), stdout=subprocess.PIPE, stderr=log,
-                                       env=environment, cwd=work, text=True, errors="replace")
+            process = subprocess.Popen(
+                command(os.path.join(HERE, tour), work),
+                stdout=subprocess.PIPE,
+                stderr=log,
+                env=environment,
+                cwd=work,
+                text=True,
+                errors="replace",
+            )
             timer = threading.Timer(SECONDS, process.kill)
             timer.start()
             for line in process.stdout:
@@ -182,8 +204,11 @@ def main():
             failed.append(name)
             with open(log_path) as log:
                 last = " | ".join(log.read().split("\n")[-6:])
-            print("FAIL %s: it ended with %s after %d steps and %.0f s: %s" % (name, code, steps, time.time() - began,
-                                                                               explain(proxy, last)), flush=True)
+            print(
+                "FAIL %s: it ended with %s after %d steps and %.0f s: %s"
+                % (name, code, steps, time.time() - began, explain(proxy, last)),
+                flush=True,
+            )
     print("%d passed, %d failed" % (len(passed), len(failed)))
     unknown = [step for step in failed if step not in known]
     mended = [step for step in passed if step in known]

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Installs the tools below WORK_DIR and takes each of them on a tour of a server: what it does first, with real values at its end.
+# Tours of other people's tools over a server: what each does first, with real values at its end. They are installed below WORK_DIR.
 #
 #   tests/clients/tours/run.sh HOST PORT WORK_DIR [TOUR ...]
 #

@@ -1,4 +1,5 @@
 """SQLAlchemy 2: reflection, Core, the ORM's reads and inserts, over psycopg, psycopg2 and asyncpg."""
+
 import asyncio
 import datetime
 import decimal
@@ -21,9 +22,22 @@ def _():
     same(sorted(inspector.get_table_names("shop")), ["customers", "orders"])
     same(inspector.get_view_names("shop"), ["dear"])
     same(inspector.get_materialized_view_names("shop"), ["spending"])
-    same([(column["name"], str(column["type"]), column["nullable"]) for column in inspector.get_columns("orders", "shop")],
-         [("id", "BIGINT", False), ("customer", "BIGINT", False), ("product", "TEXT", True), ("price", "NUMERIC(10, 2)", True),
-          ("placed", "TIMESTAMP", True), ("tags", "ARRAY", True), ("detail", "JSONB", True), ("express", "BOOLEAN", True)])
+    same(
+        [
+            (column["name"], str(column["type"]), column["nullable"])
+            for column in inspector.get_columns("orders", "shop")
+        ],
+        [
+            ("id", "BIGINT", False),
+            ("customer", "BIGINT", False),
+            ("product", "TEXT", True),
+            ("price", "NUMERIC(10, 2)", True),
+            ("placed", "TIMESTAMP", True),
+            ("tags", "ARRAY", True),
+            ("detail", "JSONB", True),
+            ("express", "BOOLEAN", True),
+        ],
+    )
     same(inspector.get_table_comment("orders", "shop"), {"text": "what was sold"})
     same([check["name"] for check in inspector.get_check_constraints("orders", "shop")], ["orders_price_check"])
     same("price > " in inspector.get_view_definition("dear", "shop"), True)
@@ -45,13 +59,20 @@ def _():
             same(sorted(metadata.tables), ["shop.customers", "shop.dear", "shop.orders", "shop.spending"])
             orders, customers = metadata.tables["shop.orders"], metadata.tables["shop.customers"]
             rows = connection.execute(
-                select(customers.c.name, func.sum(orders.c.price).label("total")).join(orders, orders.c.customer == customers.c.id)
+                select(customers.c.name, func.sum(orders.c.price).label("total"))
+                .join(orders, orders.c.customer == customers.c.id)
                 .where(orders.c.placed >= datetime.datetime(2024, 5, 1, tzinfo=datetime.timezone.utc))
-                .group_by(customers.c.name).order_by(sqlalchemy.desc("total")).limit(2)).all()
+                .group_by(customers.c.name)
+                .order_by(sqlalchemy.desc("total"))
+                .limit(2)
+            ).all()
             same([tuple(row) for row in rows], [("Ada", decimal.Decimal("269.90")), ("Bohr", decimal.Decimal("75.50"))])
             spending = sqlalchemy.Table("spending", sqlalchemy.MetaData(), autoload_with=connection, schema="shop")
             same(connection.execute(select(spending.c.orders).where(spending.c.customer == 1)).scalar_one(), 2)
-            same(connection.execute(select(orders.c.detail["size"].as_integer()).where(orders.c.id == 10)).scalar_one(), 3)
+            same(
+                connection.execute(select(orders.c.detail["size"].as_integer()).where(orders.c.id == 10)).scalar_one(),
+                3,
+            )
 
 
 @step("orm")
@@ -68,7 +89,9 @@ def _():
     with engine.begin() as connection:
         connection.exec_driver_sql("DROP %s IF EXISTS sqlalchemy_events" % TOPIC)
     with engine.begin() as connection:
-        connection.exec_driver_sql("CREATE %s sqlalchemy_events (id INT NOT NULL, name TEXT NOT NULL, at TIMESTAMP NOT NULL)" % TOPIC)
+        connection.exec_driver_sql(
+            "CREATE %s sqlalchemy_events (id INT NOT NULL, name TEXT NOT NULL, at TIMESTAMP NOT NULL)" % TOPIC
+        )
     at = datetime.datetime(2024, 1, 1)
     with Session(engine) as session:
         session.add_all(Event(id=i, name="n%d" % i, at=at) for i in range(1500))
@@ -85,16 +108,24 @@ def _():
         over = create_async_engine(URL % ("asyncpg", USER, HOST, PORT, DATABASE))
         async with over.connect() as connection:
             names = await connection.run_sync(lambda c: sqlalchemy.inspect(c).get_table_names("shop"))
-            total = await connection.scalar(sqlalchemy.text("SELECT sum(price) FROM shop.orders WHERE id > :id"), {"id": 10})
+            total = await connection.scalar(
+                sqlalchemy.text("SELECT sum(price) FROM shop.orders WHERE id > :id"), {"id": 10}
+            )
         await over.dispose()
         return sorted(names), total
+
     same(asyncio.run(read()), (["customers", "orders"], decimal.Decimal("345.40")))
 
 
 @step("create_all")
 def _():
     metadata = sqlalchemy.MetaData()
-    table = sqlalchemy.Table("sqlalchemy_plain", metadata, sqlalchemy.Column("a", sqlalchemy.Integer), sqlalchemy.Column("b", sqlalchemy.Text))
+    table = sqlalchemy.Table(
+        "sqlalchemy_plain",
+        metadata,
+        sqlalchemy.Column("a", sqlalchemy.Integer),
+        sqlalchemy.Column("b", sqlalchemy.Text),
+    )
     metadata.drop_all(engine)
     metadata.create_all(engine)
     with engine.begin() as connection:

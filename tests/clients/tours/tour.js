@@ -16,7 +16,8 @@ exports.tour = async steps => {
         } catch (error) {
             console.error(error);
             console.log(`FAIL ${name}: ${String(error.message || error).replace(/\s+/g, ' ')}`);
-            await new Promise(resolve => setTimeout(resolve, 200)); // until the runner has read that line, no error of the next step may come
+            // Until the runner has read that line, no error of the next step may come.
+            await new Promise(resolve => setTimeout(resolve, 200));
         }
     }
     process.exit(0);

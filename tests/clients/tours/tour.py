@@ -1,4 +1,5 @@
 """What the tours in Python share: steps, and where the server is."""
+
 import os
 import sys
 import time
@@ -11,7 +12,8 @@ TOPIC = os.environ.get("TOURS_DDL", "TOPIC")  # TABLE, to see what PostgreSQL ma
 
 
 def step(name):
-    """Runs a function at once, as a step of the tour."""
+    """A function as a step of the tour, run at once."""
+
     def run(function):
         try:
             function()
@@ -21,6 +23,7 @@ def step(name):
             print("FAIL %s: %s: %s" % (name, type(error).__name__, " ".join(str(error).split())), flush=True)
             time.sleep(0.2)  # until the runner has read that line, no error of the next step may come
         return function
+
     return run
 
 
