@@ -31,3 +31,21 @@ SELECT rolname AS usename, oid AS usesysid, rolcreatedb AS usecreatedb, rolsuper
        rolvaliduntil AS valuntil, rolconfig AS useconfig
 FROM pg_catalog.pg_roles
 WHERE rolcanlogin;
+
+-- Blocks are not counted.
+CREATE VIEW pg_catalog.pg_statio_all_tables AS
+SELECT c.oid AS relid, n.nspname AS schemaname, c.relname AS relname, NULL::int8 AS heap_blks_read,
+       NULL::int8 AS heap_blks_hit, NULL::int8 AS idx_blks_read, NULL::int8 AS idx_blks_hit,
+       NULL::int8 AS toast_blks_read, NULL::int8 AS toast_blks_hit, NULL::int8 AS tidx_blks_read,
+       NULL::int8 AS tidx_blks_hit
+FROM pg_catalog.pg_class c
+     LEFT JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+WHERE c.relkind IN ('r', 't', 'm');
+
+CREATE VIEW pg_catalog.pg_statio_user_tables AS
+SELECT * FROM pg_catalog.pg_statio_all_tables
+WHERE schemaname NOT IN ('pg_catalog', 'information_schema') AND schemaname !~ '^pg_toast';
+
+CREATE VIEW pg_catalog.pg_statio_sys_tables AS
+SELECT * FROM pg_catalog.pg_statio_all_tables
+WHERE schemaname IN ('pg_catalog', 'information_schema') OR schemaname ~ '^pg_toast';

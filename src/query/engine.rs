@@ -5,6 +5,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use datafusion::common::tree_node::TreeNodeRecursion;
 use datafusion::config::{ConfigNonZeroUsize, ConfigOptions};
 use datafusion::execution::context::ExecutionProps;
 use datafusion::execution::disk_manager::{DiskManagerBuilder, DiskManagerMode};
@@ -109,6 +110,8 @@ impl QueryEngine {
         config.execution.skip_physical_aggregate_schema_check = true;
         config.sql_parser.map_string_types_to_utf8view = false;
         config.catalog.create_default_catalog_and_schema = false;
+        // The logical plan may know more of what is never NULL than the physical one.
+        config.execution.skip_physical_aggregate_schema_check = true;
         // Rows of small tables are not worth a repartitioning.
         config.optimizer.default_filter_selectivity = 20;
         // Functions read the time zone from here.
@@ -198,7 +201,17 @@ impl QueryEngine {
         time_zone: &str,
         batch_rows: usize,
     ) -> Result<Physical, SqlError> {
-        let state = self.state_for(time_zone, batch_rows);
+        let mut state = self.state_for(time_zone, batch_rows);
+        if is_recursive(&plan)? {
+            // Rows come in the order of their steps, and no more steps are taken than a LIMIT asks for.
+            let mut serial = state.as_ref().clone();
+            serial
+                .config_mut()
+                .options_mut()
+                .optimizer
+                .enable_round_robin_repartition = false;
+            state = Arc::new(serial);
+        }
         let leaves = Arc::new(leaves);
         let planner = DefaultPhysicalPlanner::with_extension_planners(vec![leaves.clone()]);
         let physical = |plan: &LogicalPlan| {
@@ -210,4 +223,16 @@ impl QueryEngine {
         }
         Ok(physical(&plan)?)
     }
+}
+
+/// Whether a plan has a recursive query.
+fn is_recursive(plan: &LogicalPlan) -> Result<bool, SqlError> {
+    let mut found = false;
+    for part in shared::parts(plan)? {
+        part.apply_with_subqueries(|node| {
+            found |= matches!(node, LogicalPlan::RecursiveQuery(_));
+            Ok(TreeNodeRecursion::Continue)
+        })?;
+    }
+    Ok(found)
 }

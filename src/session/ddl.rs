@@ -76,6 +76,12 @@ impl Session {
         let spec = topic.log_spec();
         self.transaction()
             .change(vec![Change::CreateTopic(topic)], vec![TopicChange::Create(spec)])?;
+        if !create.append_only {
+            self.notice(format!(
+                "table \"{}\" has no key: rows are appended to it, and neither updated nor deleted",
+                create.name.name
+            ));
+        }
         Ok(Outcome::Command(tag.to_string()))
     }
 
@@ -96,10 +102,7 @@ impl Session {
             return Ok(Outcome::Command(tag.to_string()));
         }
         if create.no_data {
-            return Err(SqlError::unsupported(
-                "WITH NO DATA is not supported",
-                "A materialized view is always complete: create it when you need it.",
-            ));
+            self.notice("a materialized view is always complete: WITH NO DATA leaves it with its rows");
         }
         let time_zone = self.settings.time_zone().clone();
         let view = View {

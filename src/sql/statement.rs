@@ -112,11 +112,13 @@ pub enum CopySource {
     Select(Arc<Select>),
 }
 
-/// CREATE TOPIC, or CREATE TABLE ... APPEND ONLY: a definition without OID and schema resolved.
+/// CREATE TOPIC, or CREATE TABLE without a key: a definition without OID and schema resolved.
 #[derive(Clone, Debug)]
 pub struct CreateTopic {
     pub name: Name,
     pub if_not_exists: bool,
+    /// Whether the statement itself says that rows are only appended.
+    pub append_only: bool,
     /// `oid` 0; `schema` empty until resolved.
     pub topic: catalog::Topic,
 }

@@ -20,6 +20,7 @@ use super::{Result, window};
 use crate::error::SqlError;
 use crate::sql::functions::functions;
 use crate::sql::plan::provider::cte_work_table;
+use crate::sql::plan::subquery::outer_references;
 use crate::sql::shared::SharedQuery;
 
 thread_local! {
@@ -56,7 +57,7 @@ impl Domain {
     /// Of those columns that `plan` names of `left`.
     pub fn of(plan: &LogicalPlan, left: &LogicalPlan) -> Result<Domain> {
         let mut outer: Vec<Column> = Vec::new();
-        for reference in plan.all_out_ref_exprs() {
+        for reference in outer_references(plan) {
             if let Expr::OuterReferenceColumn(_, column) = reference
                 && left.schema().has_column(&column)
                 && !outer.contains(&column)
@@ -65,6 +66,15 @@ impl Domain {
             }
         }
         let names: Vec<String> = outer.iter().map(|_| name("outer")).collect();
+        if outer.is_empty() {
+            // It names columns of a query further out only.
+            return Ok(Domain {
+                outer,
+                names,
+                values: LogicalPlanBuilder::empty(true).build()?,
+                work: None,
+            });
+        }
         let exprs = outer
             .iter()
             .zip(&names)
@@ -103,7 +113,7 @@ impl Domain {
         if self.work.is_some() && plan.exists(|node| Ok(is_work(node))).unwrap_or(false) {
             return true;
         }
-        plan.all_out_ref_exprs().iter().any(|expr| self.names_one(expr))
+        outer_references(plan).iter().any(|expr| self.names_one(expr))
     }
 
     fn replace(&self, expr: Expr, columns: &[Column]) -> Result<Expr> {

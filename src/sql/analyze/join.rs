@@ -3,11 +3,11 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
-use datafusion::common::{Column, JoinType};
+use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
+use datafusion::common::{Column, DataFusionError, JoinType};
 use datafusion::logical_expr::expr::ScalarFunction;
 use datafusion::logical_expr::utils::split_conjunction_owned;
-use datafusion::logical_expr::{Expr, Filter, LogicalPlan};
+use datafusion::logical_expr::{Expr, Filter, LogicalPlan, Projection};
 use sqlparser::ast::{self, JoinOperator, TableFactor};
 
 use super::from_part::{Factor, Rel};
@@ -18,6 +18,7 @@ use super::typed::{Typed, at};
 use super::unnest;
 use super::{Analyzer, Result};
 use crate::error::{SqlError, state};
+use crate::sql::functions::fail;
 use crate::sql::plan::names::fold;
 
 impl Analyzer<'_> {
@@ -40,23 +41,10 @@ impl Analyzer<'_> {
         if unnest::names_columns_of(&right, &left) {
             return unnest::dependent_join(left, right, join_type, condition);
         }
-        let has_query = condition.as_ref().is_some_and(|condition| {
-            has(condition, |node| {
-                matches!(
-                    node,
-                    Expr::ScalarSubquery(_) | Expr::Exists(_) | Expr::InSubquery(_) | Expr::SetComparison(_)
-                )
-            })
-        });
+        let has_query = condition.as_ref().is_some_and(|condition| has(condition, is_subquery));
         if has_query {
-            if join_type == JoinType::Left {
-                return self.left_join_with_subqueries(left, right, condition.expect("it has a subquery"));
-            }
             if join_type != JoinType::Inner {
-                return Err(SqlError::unsupported(
-                    "subqueries in the condition of an outer join are not supported",
-                    "Join with the subquery first, in a query of its own.",
-                ));
+                return self.outer_join_with_subqueries(left, right, join_type, condition.expect("it has a subquery"));
             }
             let crossed = join(left, right, JoinType::Inner, vec![], None)?;
             let condition = condition.expect("it has a subquery");
@@ -69,42 +57,55 @@ impl Analyzer<'_> {
         join(left, right, join_type, on, filter)
     }
 
-    /// A left join whose condition has subqueries: those over the right side alone choose its rows before.
-    fn left_join_with_subqueries(&self, left: LogicalPlan, right: LogicalPlan, condition: Expr) -> Result<LogicalPlan> {
-        let mut right = right;
+    /// An outer join whose condition has subqueries: each becomes a column of the side that it is over, and those over the
+    /// right side of a left join alone choose its rows before.
+    fn outer_join_with_subqueries(
+        &self,
+        left: LogicalPlan,
+        right: LogicalPlan,
+        join_type: JoinType,
+        condition: Expr,
+    ) -> Result<LogicalPlan> {
+        let mut sides = [left, right];
+        let mut added: [Vec<Expr>; 2] = Default::default();
         let mut rest = Vec::new();
         for part in split_conjunction_owned(condition) {
-            let mut columns: Vec<Column> = part.column_refs().into_iter().cloned().collect();
-            let mut has_query = false;
-            part.apply(|node| {
-                let subquery = match node {
-                    Expr::ScalarSubquery(subquery) => subquery,
-                    Expr::Exists(exists) => &exists.subquery,
-                    Expr::InSubquery(call) => &call.subquery,
-                    Expr::SetComparison(comparison) => &comparison.subquery,
-                    _ => return Ok(TreeNodeRecursion::Continue),
-                };
-                has_query = true;
-                for outer in &subquery.outer_ref_columns {
-                    if let Expr::OuterReferenceColumn(_, column) = outer {
-                        columns.push(column.clone());
-                    }
-                }
-                Ok(TreeNodeRecursion::Continue)
-            })?;
-            let of_left = columns.iter().any(|column| left.schema().has_column(column));
-            match (has_query, of_left) {
-                (true, false) => right = LogicalPlan::Filter(Filter::try_new(part, Arc::new(right))?),
-                (true, true) => {
-                    return Err(SqlError::unsupported(
-                        "subqueries over both sides in the condition of an outer join are not supported",
-                        "Join with the subquery first, in a query of its own.",
-                    ));
-                }
-                (false, _) => rest.push(part),
+            let of = columns_with_subqueries(&part)?;
+            let of_left = of.iter().any(|column| sides[0].schema().has_column(column));
+            let has_query = has(&part, is_subquery);
+            if has_query && !of_left && join_type == JoinType::Left {
+                let filter = Filter::try_new(part, Arc::new(sides[1].clone()))?;
+                sides[1] = LogicalPlan::Filter(filter);
+                continue;
             }
+            let replaced = part.transform_down(|node| {
+                if !is_subquery(&node) {
+                    return Ok(Transformed::no(node));
+                }
+                let of = columns_with_subqueries(&node)?;
+                let is_of = |side: &LogicalPlan| of.iter().any(|column| side.schema().has_column(column));
+                let side = match (is_of(&sides[0]), is_of(&sides[1])) {
+                    (true, true) => {
+                        return Err(fail(SqlError::unsupported(
+                            "a subquery over both sides in the condition of an outer join is not supported",
+                            "Join with the subquery first, in a query of its own.",
+                        )));
+                    }
+                    (false, true) => 1,
+                    _ => 0,
+                };
+                let name = self.internal_name("subquery");
+                added[side].push(node.alias(&name));
+                let column = Expr::Column(Column::from_name(name));
+                Ok(Transformed::new(column, true, TreeNodeRecursion::Jump))
+            })?;
+            rest.push(replaced.data);
         }
-        self.joined(left, right, JoinType::Left, conjunction(rest))
+        let [left, right] = sides;
+        let [of_left, of_right] = added;
+        let left = with_columns(left, of_left)?;
+        let right = with_columns(right, of_right)?;
+        self.joined(left, right, join_type, conjunction(rest))
     }
 
     pub fn join(
@@ -291,6 +292,44 @@ impl Analyzer<'_> {
         }
         Ok((conjunction(conditions), merged))
     }
+}
+
+fn is_subquery(expr: &Expr) -> bool {
+    matches!(
+        expr,
+        Expr::ScalarSubquery(_) | Expr::Exists(_) | Expr::InSubquery(_) | Expr::SetComparison(_)
+    )
+}
+
+/// The columns that an expression names, in its subqueries too.
+fn columns_with_subqueries(expr: &Expr) -> std::result::Result<Vec<Column>, DataFusionError> {
+    let mut columns: Vec<Column> = expr.column_refs().into_iter().cloned().collect();
+    expr.apply(|node| {
+        let subquery = match node {
+            Expr::ScalarSubquery(subquery) => subquery,
+            Expr::Exists(exists) => &exists.subquery,
+            Expr::InSubquery(call) => &call.subquery,
+            Expr::SetComparison(comparison) => &comparison.subquery,
+            _ => return Ok(TreeNodeRecursion::Continue),
+        };
+        for outer in &subquery.outer_ref_columns {
+            if let Expr::OuterReferenceColumn(_, column) = outer {
+                columns.push(column.clone());
+            }
+        }
+        Ok(TreeNodeRecursion::Continue)
+    })?;
+    Ok(columns)
+}
+
+/// A plan with more columns behind its own.
+fn with_columns(plan: LogicalPlan, more: Vec<Expr>) -> Result<LogicalPlan> {
+    if more.is_empty() {
+        return Ok(plan);
+    }
+    let own = plan.schema().columns().into_iter().map(Expr::Column);
+    let exprs = own.chain(more).collect();
+    Ok(LogicalPlan::Projection(Projection::try_new(exprs, Arc::new(plan))?))
 }
 
 /// Items that an outer join may have no row of.

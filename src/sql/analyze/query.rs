@@ -20,6 +20,7 @@ use super::{Analyzer, Result};
 use crate::error::{SqlError, SqlState, state};
 use crate::sql::functions::single_value;
 use crate::sql::functions::told::told;
+use crate::sql::plan::subquery::outer_references;
 use crate::sql::plan::{eval, names};
 use crate::types::PgType;
 
@@ -309,7 +310,7 @@ impl Analyzer<'_> {
 
     fn subquery(&self, plan: LogicalPlan) -> Subquery {
         Subquery {
-            outer_ref_columns: plan.all_out_ref_exprs(),
+            outer_ref_columns: outer_references(&plan),
             subquery: Arc::new(plan),
             spans: Spans::new(),
         }

@@ -24,14 +24,15 @@ use super::from_part::aliased;
 use super::operators::{binary, conjunction, has, truth};
 use super::scope::reference;
 use crate::error::SqlError;
+use crate::sql::functions::{only_value, single_value, some_value_and_rows};
+use crate::sql::plan::subquery::outer_references;
 
 use super::bind::{Domain, bind, name, not_supported};
 use super::key_join::null_safe_join;
 
 /// Whether a plan names columns of another one as outer ones.
 pub fn names_columns_of(right: &LogicalPlan, left: &LogicalPlan) -> bool {
-    right
-        .all_out_ref_exprs()
+    outer_references(right)
         .iter()
         .any(|expr| matches!(expr, Expr::OuterReferenceColumn(_, column) if left.schema().has_column(column)))
 }
@@ -383,7 +384,7 @@ impl Joins {
 
 fn with_subquery(node: Expr, plan: LogicalPlan) -> Expr {
     let made = |subquery: Subquery| Subquery {
-        outer_ref_columns: plan.all_out_ref_exprs(),
+        outer_ref_columns: outer_references(&plan),
         subquery: Arc::new(plan.clone()),
         spans: subquery.spans,
     };
@@ -401,10 +402,30 @@ fn with_subquery(node: Expr, plan: LogicalPlan) -> Expr {
     }
 }
 
+/// A subquery of which one row at most may be asked for, as the value of any and the number of them: whether there are more is
+/// looked at only where the value is.
+fn checked_later(plan: LogicalPlan) -> Result<(LogicalPlan, bool)> {
+    let LogicalPlan::Aggregate(aggregate) = &plan else {
+        return Ok((plan, false));
+    };
+    let ([], [call]) = (aggregate.group_expr.as_slice(), aggregate.aggr_expr.as_slice()) else {
+        return Ok((plan, false));
+    };
+    let named = call.schema_name().to_string();
+    let arguments = match call.clone().unalias() {
+        Expr::AggregateFunction(call) if call.func == single_value() => call.params.args,
+        _ => return Ok((plan, false)),
+    };
+    let [value, rows] = some_value_and_rows().map(|function| function.call(arguments.clone()));
+    let calls = vec![value.alias(&named), rows.alias(format!("{named}\u{1}rows"))];
+    let made = Aggregate::try_new(aggregate.input.clone(), vec![], calls)?;
+    Ok((LogicalPlan::Aggregate(made), true))
+}
+
 /// The join with one subquery, and what stands for it.
 fn value_join(input: LogicalPlan, node: &Expr, guard: Option<&Expr>) -> Result<(LogicalPlan, Expr)> {
     let subquery = subquery_of(node).expect("the caller has looked");
-    let plan = inner_first(subquery)?;
+    let (plan, is_checked) = checked_later(inner_first(subquery)?)?;
     let own = plan.schema().columns();
     let source = match guard {
         Some(guard) if subquery_free(guard) && !has(guard, |node| matches!(node, Expr::OuterReferenceColumn(..))) => {
@@ -429,11 +450,19 @@ fn value_join(input: LogicalPlan, node: &Expr, guard: Option<&Expr>) -> Result<(
     }
     if is_value {
         let mut exprs = vec![Expr::Column(own[0].clone()).alias("\u{1}value")];
+        if is_checked {
+            exprs.push(Expr::Column(own[1].clone()).alias("\u{1}rows"));
+        }
         exprs.extend(keys());
         let projected = LogicalPlan::Projection(Projection::try_new(exprs, Arc::new(right))?);
         let right = aliased(projected, &alias)?;
         let joined = null_safe_join(input, right, JoinType::Left, on, None)?;
-        return Ok((joined, of_right("\u{1}value")));
+        let value = of_right("\u{1}value");
+        let value = match is_checked {
+            true => only_value().call(vec![value, of_right("\u{1}rows")]),
+            false => value,
+        };
+        return Ok((joined, value));
     }
     let (negated, value) = match node {
         Expr::Exists(exists) => (exists.negated, None),

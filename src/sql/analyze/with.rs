@@ -4,8 +4,8 @@ use std::collections::HashSet;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
-use datafusion::common::tree_node::TreeNodeRecursion;
-use datafusion::common::{Column, ExprSchema};
+use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
+use datafusion::common::{Column, ExprSchema, JoinType};
 use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder, Projection, RecursiveQuery};
 use sqlparser::ast::{self, TableAlias};
 
@@ -19,6 +19,7 @@ use crate::error::{SqlError, state};
 use crate::sql::functions::nullable::nullable;
 use crate::sql::plan::names::fold;
 use crate::sql::plan::provider::{cte_work_table, is_work_table};
+use crate::sql::plan::subquery::{outer_references, subquery};
 use crate::sql::shared::SharedQuery;
 use crate::types::PgType;
 
@@ -196,6 +197,17 @@ impl Analyzer<'_> {
         let next = self.set_expr(right, parent);
         self.ctes.borrow_mut().pop();
         let next = self.settle_output(next?)?;
+        if let Some(why) = misplaced(right, &next.plan, name, &work) {
+            let message = match why {
+                Misplaced::Aggregated => {
+                    "aggregate functions are not allowed in a recursive query's recursive term".to_string()
+                }
+                Misplaced::Within(place) => {
+                    format!("recursive reference to query \"{name}\" must not appear {place}")
+                }
+            };
+            return Err(at(SqlError::new(INVALID_RECURSION, message), position));
+        }
         if next.columns.len() != types.len() {
             return Err(SqlError::new(
                 state::SYNTAX_ERROR,
@@ -261,11 +273,58 @@ const INVALID_RECURSION: crate::error::SqlState = crate::error::SqlState("42P19"
 /// Most nodes of a choice of rows and columns that each place that reads it makes for itself.
 const PLAIN_NODES_MAX: usize = 16;
 
+/// Why a recursive term may not read itself where it does.
+enum Misplaced {
+    Aggregated,
+    Within(&'static str),
+}
+
+fn misplaced(term: &ast::SetExpr, plan: &LogicalPlan, name: &str, work: &str) -> Option<Misplaced> {
+    let mut places = 0;
+    let _ = ast::visit_relations(term, |relation| {
+        places += usize::from(is_named(relation, name));
+        ControlFlow::<()>::Continue(())
+    });
+    let is_work = |node: &LogicalPlan| matches!(node, LogicalPlan::TableScan(scan) if scan.table_name.table() == work);
+    let reads = |plan: &LogicalPlan| plan.exists(|node| Ok(is_work(node))).unwrap_or(false);
+    let mut found = None;
+    let looked = plan.apply_with_subqueries(|node| {
+        let mut of_query = false;
+        node.apply_expressions(|expr| {
+            expr.apply(|inner| {
+                of_query |= subquery(inner).is_some_and(reads);
+                Ok(TreeNodeRecursion::Continue)
+            })
+        })?;
+        let why = match node {
+            _ if of_query => Some(Misplaced::Within("within a subquery")),
+            LogicalPlan::Aggregate(aggregate) if reads(&aggregate.input) => Some(Misplaced::Aggregated),
+            LogicalPlan::Join(join) => {
+                let absent = match join.join_type {
+                    JoinType::Left => reads(&join.right),
+                    JoinType::Right => reads(&join.left),
+                    JoinType::Full => reads(&join.left) || reads(&join.right),
+                    _ => false,
+                };
+                absent.then_some(Misplaced::Within("within an outer join"))
+            }
+            _ => None,
+        };
+        found = found.take().or(why);
+        Ok(match found {
+            Some(_) => TreeNodeRecursion::Stop,
+            None => TreeNodeRecursion::Continue,
+        })
+    });
+    looked.expect("looking fails never");
+    found.or((places > 1).then_some(Misplaced::Within("more than once")))
+}
+
 /// Whether the query of a CTE is computed once for all places that read it: where it is said so, where its rows would differ,
 /// and where there are several such places and it is more than a short choice of rows and columns.
 fn is_shared(cte: &ast::Cte, query: &ast::Query, plan: &LogicalPlan) -> bool {
     // Its rows differ from one row of the query around it to the next, or from one step of a recursion to the next.
-    if !plan.all_out_ref_exprs().is_empty() || reads_work_table(plan) {
+    if !outer_references(plan).is_empty() || reads_work_table(plan) {
         return false;
     }
     match cte.materialized {
@@ -274,12 +333,8 @@ fn is_shared(cte: &ast::Cte, query: &ast::Query, plan: &LogicalPlan) -> bool {
         None => {}
     }
     let name = fold(&cte.alias.name);
-    let mut places = 0;
-    let _ = ast::visit_relations(query, |relation| {
-        places += usize::from(is_named(relation, &name));
-        ControlFlow::<()>::Continue(())
-    });
-    if places < 2 {
+    // A recursive query names itself, which is no place that reads it.
+    if places_in(query, &name) < 2 + places_in(cte.query.as_ref(), &name) {
         return false;
     }
     let (mut is_plain, mut nodes) = (true, 0);
@@ -306,6 +361,15 @@ fn is_shared(cte: &ast::Cte, query: &ast::Query, plan: &LogicalPlan) -> bool {
         })
     });
     looked.is_ok() && !is_plain
+}
+
+fn places_in(query: &ast::Query, name: &str) -> usize {
+    let mut places = 0;
+    let _ = ast::visit_relations(query, |relation| {
+        places += usize::from(is_named(relation, name));
+        ControlFlow::<()>::Continue(())
+    });
+    places
 }
 
 /// Whether a plan reads the rows that a recursive query around it found last.

@@ -72,7 +72,7 @@ pub use keys::KeyKind;
 pub use modifier::Modifier;
 pub use numeric::{Numbers, series as numeric_series};
 pub use record::{record_text, row_value};
-pub use single::single_value;
+pub use single::{only_value, single_value, some_value_and_rows};
 
 /// The tables of functions that are computed row by row.
 const TABLES: &[&[overload::Overload]] = &[

@@ -3,33 +3,58 @@
 use std::mem::size_of_val;
 use std::sync::{Arc, LazyLock};
 
-use arrow::array::{Array, ArrayRef, UInt64Array};
-use arrow::datatypes::{DataType, Field, FieldRef};
-use datafusion::common::{Result, ScalarValue};
+use arrow::array::{Array, ArrayRef, AsArray, UInt64Array};
+use arrow::datatypes::{DataType, Field, FieldRef, UInt64Type};
+use datafusion::common::{DataFusionError, Result, ScalarValue};
 use datafusion::logical_expr::function::{AccumulatorArgs, StateFieldsArgs};
-use datafusion::logical_expr::{Accumulator, AggregateUDF, AggregateUDFImpl, Signature, Volatility};
+use datafusion::logical_expr::{
+    Accumulator, AggregateUDF, AggregateUDFImpl, ColumnarValue, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF,
+    ScalarUDFImpl, Signature, Volatility,
+};
 
 use super::fail;
 use crate::error::{SqlError, state};
 
 /// The aggregate.
 pub fn single_value() -> Arc<AggregateUDF> {
-    static FUNCTION: LazyLock<Arc<AggregateUDF>> = LazyLock::new(|| {
-        Arc::new(AggregateUDF::from(SingleValue {
-            signature: Signature::any(1, Volatility::Immutable),
+    aggregate(Part::Checked)
+}
+
+/// The same in two parts, for [`only_value`] to check where the value is asked for: a value, and how many there are.
+pub fn some_value_and_rows() -> [Arc<AggregateUDF>; 2] {
+    [aggregate(Part::Value), aggregate(Part::Rows)]
+}
+
+fn aggregate(part: Part) -> Arc<AggregateUDF> {
+    static FUNCTIONS: LazyLock<[Arc<AggregateUDF>; 3]> = LazyLock::new(|| {
+        [Part::Checked, Part::Value, Part::Rows].map(|part| {
+            Arc::new(AggregateUDF::from(SingleValue {
+                part,
+                signature: Signature::any(1, Volatility::Immutable),
+            }))
+        })
+    });
+    FUNCTIONS[part as usize].clone()
+}
+
+/// `only_value(value, rows)`: the value; 21000 if there is more than one row.
+pub fn only_value() -> Arc<ScalarUDF> {
+    static FUNCTION: LazyLock<Arc<ScalarUDF>> = LazyLock::new(|| {
+        Arc::new(ScalarUDF::from(OnlyValue {
+            signature: Signature::any(2, Volatility::Immutable),
         }))
     });
     FUNCTION.clone()
 }
 
 #[derive(Debug, PartialEq, Eq, Hash)]
-struct SingleValue {
+struct OnlyValue {
     signature: Signature,
 }
 
-impl AggregateUDFImpl for SingleValue {
+impl ScalarUDFImpl for OnlyValue {
     fn name(&self) -> &str {
-        "single_value"
+        "only_value"
     }
 
     fn signature(&self) -> &Signature {
@@ -40,16 +65,80 @@ impl AggregateUDFImpl for SingleValue {
         Ok(arguments[0].clone())
     }
 
+    fn return_field_from_args(&self, args: ReturnFieldArgs) -> Result<FieldRef> {
+        let field = args.arg_fields[0].as_ref().clone();
+        Ok(Arc::new(field.with_name(self.name()).with_nullable(true)))
+    }
+
+    fn invoke_with_args(&self, args: ScalarFunctionArgs) -> Result<ColumnarValue> {
+        let several = match &args.args[1] {
+            ColumnarValue::Scalar(rows) => matches!(rows, ScalarValue::UInt64(Some(2..))),
+            ColumnarValue::Array(rows) => rows.as_primitive::<UInt64Type>().iter().flatten().any(|rows| rows > 1),
+        };
+        match several {
+            true => Err(more_than_one()),
+            false => Ok(args.args[0].clone()),
+        }
+    }
+}
+
+fn more_than_one() -> DataFusionError {
+    fail(SqlError::new(
+        state::CARDINALITY_VIOLATION,
+        "more than one row returned by a subquery used as an expression",
+    ))
+}
+
+/// What an aggregate makes of its rows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum Part {
+    /// The value, of one row at most.
+    Checked,
+    /// The value of any row.
+    Value,
+    /// The number of rows.
+    Rows,
+}
+
+#[derive(Debug, PartialEq, Eq, Hash)]
+struct SingleValue {
+    part: Part,
+    signature: Signature,
+}
+
+impl AggregateUDFImpl for SingleValue {
+    fn name(&self) -> &str {
+        match self.part {
+            Part::Checked => "single_value",
+            Part::Value => "some_value",
+            Part::Rows => "rows",
+        }
+    }
+
+    fn signature(&self) -> &Signature {
+        &self.signature
+    }
+
+    fn return_type(&self, arguments: &[DataType]) -> Result<DataType> {
+        Ok(match self.part {
+            Part::Rows => DataType::UInt64,
+            _ => arguments[0].clone(),
+        })
+    }
+
     fn return_field(&self, arguments: &[FieldRef]) -> Result<FieldRef> {
+        if self.part == Part::Rows {
+            return Ok(Arc::new(Field::new(self.name(), DataType::UInt64, true)));
+        }
         let field = arguments[0].as_ref().clone();
         Ok(Arc::new(field.with_name(self.name()).with_nullable(true)))
     }
 
     fn state_fields(&self, args: StateFieldsArgs) -> Result<Vec<FieldRef>> {
-        let value = args
-            .return_field
+        let value = args.input_fields[0]
             .as_ref()
             .clone()
+            .with_nullable(true)
             .with_name(format!("{}[value]", args.name));
         let rows = Field::new(format!("{}[rows]", args.name), DataType::UInt64, false);
         Ok(vec![Arc::new(value), Arc::new(rows)])
@@ -57,7 +146,8 @@ impl AggregateUDFImpl for SingleValue {
 
     fn accumulator(&self, args: AccumulatorArgs) -> Result<Box<dyn Accumulator>> {
         Ok(Box::new(Single {
-            value: ScalarValue::try_from(args.return_field.data_type())?,
+            part: self.part,
+            value: ScalarValue::try_from(args.expr_fields[0].data_type())?,
             rows: 0,
         }))
     }
@@ -65,6 +155,7 @@ impl AggregateUDFImpl for SingleValue {
 
 #[derive(Debug)]
 struct Single {
+    part: Part,
     value: ScalarValue,
     rows: u64,
 }
@@ -72,11 +163,8 @@ struct Single {
 impl Single {
     fn take(&mut self, values: &ArrayRef, at: usize, rows: u64) -> Result<()> {
         self.rows += rows;
-        if self.rows > 1 {
-            return Err(fail(SqlError::new(
-                state::CARDINALITY_VIOLATION,
-                "more than one row returned by a subquery used as an expression",
-            )));
+        if self.rows > 1 && self.part == Part::Checked {
+            return Err(more_than_one());
         }
         self.value = ScalarValue::try_from_array(values, at)?;
         Ok(())
@@ -105,7 +193,10 @@ impl Accumulator for Single {
     }
 
     fn evaluate(&mut self) -> Result<ScalarValue> {
-        Ok(self.value.clone())
+        Ok(match self.part {
+            Part::Rows => ScalarValue::UInt64(Some(self.rows)),
+            _ => self.value.clone(),
+        })
     }
 
     fn state(&mut self) -> Result<Vec<ScalarValue>> {

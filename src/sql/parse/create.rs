@@ -150,13 +150,6 @@ fn topic(cursor: &mut Cursor, is_table: bool, or_replace: bool, position: usize)
         }
     }
     cursor.expect_end()?;
-    if !append_only {
-        return Err(SqlError::unsupported(
-            format!("table \"{}\" would need a key, which is not supported yet", name.name),
-            "Use CREATE TOPIC, or CREATE TABLE ... APPEND ONLY, which is the same: rows are appended and kept.",
-        )
-        .position(position));
-    }
     let options = options.unwrap_or_default();
     if options.idle_timeout_us.is_some() && items.watermark.is_none() {
         return Err(SqlError::new(
@@ -188,6 +181,7 @@ fn topic(cursor: &mut Cursor, is_table: bool, or_replace: bool, position: usize)
     Ok(Statement::CreateTopic(CreateTopic {
         name,
         if_not_exists,
+        append_only,
         topic,
     }))
 }

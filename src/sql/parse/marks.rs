@@ -154,7 +154,9 @@ fn mark_group_by(tokens: &mut Vec<TokenWithSpan>) {
 fn rewrite_using(tokens: &mut Vec<TokenWithSpan>) -> Result<(), SqlError> {
     let mut at = 1;
     while at < tokens.len() {
-        if word_at(tokens, at) != Some("using") {
+        // Any word may be a name behind AS or a dot.
+        let is_name = word_at(tokens, at - 1) == Some("as") || is_at(tokens, at - 1, &Token::Period);
+        if word_at(tokens, at) != Some("using") || is_name {
             at += 1;
             continue;
         }

@@ -13,6 +13,7 @@
 //! | `COLLATE pg_catalog.default`, `"C"`, `"POSIX"` | nothing: text is compared by its bytes |
 //! | `::pg_catalog.int4` | `::int4` |
 
+use sqlparser::keywords::Keyword;
 use sqlparser::tokenizer::{Span, Token, TokenWithSpan};
 
 use super::super::statement::Emit;
@@ -45,6 +46,7 @@ pub fn rewrite(tokens: &mut Vec<TokenWithSpan>) -> Result<Option<EmitClause>, Sq
     drop_only(tokens);
     drop_collations(tokens);
     drop_type_schemas(tokens);
+    name_functions(tokens);
     marks::rewrite(tokens)?;
     Ok(emit)
 }
@@ -178,7 +180,27 @@ fn rewrite_tables(tokens: &mut Vec<TokenWithSpan>) {
             at += 1;
             continue;
         }
+        // A column may be named so.
+        let is_name = matches!(
+            word_at(tokens, at + 1),
+            Some(
+                "from"
+                    | "where"
+                    | "group"
+                    | "having"
+                    | "window"
+                    | "order"
+                    | "limit"
+                    | "offset"
+                    | "fetch"
+                    | "for"
+                    | "union"
+                    | "except"
+                    | "intersect"
+            )
+        );
         let starts_query = match at.checked_sub(1) {
+            _ if is_name => false,
             None => true,
             Some(before) if is_at(tokens, before, &Token::LParen) => true,
             // WITH x AS (...) TABLE x
@@ -278,6 +300,25 @@ fn drop_collations(tokens: &mut Vec<TokenWithSpan>) {
             }
         }
         at += 1;
+    }
+}
+
+/// `pg_catalog.substring(...)`: with a schema it is a function like any other, without the grammar of its name.
+fn name_functions(tokens: &mut [TokenWithSpan]) {
+    for at in 2..tokens.len().saturating_sub(1) {
+        let has_grammar = matches!(
+            word_at(tokens, at),
+            Some("substring" | "position" | "overlay" | "trim" | "extract" | "ceil" | "floor" | "convert")
+        );
+        let is_qualified = is_at(tokens, at - 1, &Token::Period) && is_word(tokens, at - 2);
+        if !has_grammar || !is_qualified || !is_at(tokens, at + 1, &Token::LParen) {
+            continue;
+        }
+        if let Token::Word(word) = &mut tokens[at].token {
+            word.quote_style = Some('"');
+            word.value = word.value.to_lowercase();
+            word.keyword = Keyword::NoKeyword;
+        }
     }
 }
 

@@ -23,7 +23,7 @@ mod quantified;
 pub(in crate::sql) mod resolve;
 mod series;
 pub(in crate::sql) mod size;
-mod subquery;
+pub(in crate::sql) mod subquery;
 mod view;
 pub(in crate::sql) mod windows;
 

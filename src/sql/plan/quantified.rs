@@ -18,6 +18,7 @@ use datafusion::logical_expr::{
     BinaryExpr, Expr, ExprSchemable, LogicalPlan, LogicalPlanBuilder, Operator, Subquery, and, lit, or, when,
 };
 
+use super::subquery::outer_references;
 use crate::error::SqlError;
 use crate::sql::error::external;
 use crate::sql::functions::functions;
@@ -244,7 +245,7 @@ fn value(subquery: &Subquery) -> Expr {
 }
 
 fn scalar(plan: LogicalPlan, like: &Subquery) -> Expr {
-    let outer_ref_columns = plan.all_out_ref_exprs();
+    let outer_ref_columns = outer_references(&plan);
     Expr::ScalarSubquery(Subquery {
         subquery: Arc::new(plan),
         outer_ref_columns,
