@@ -402,7 +402,7 @@ impl Analyzer<'_> {
 
 fn metadata_of(pg_type: &PgType) -> Option<datafusion::common::metadata::FieldMetadata> {
     metadata(pg_type).or_else(|| {
-        let told = std::collections::BTreeMap::from([(crate::types::PG_TYPE_KEY.to_string(), pg_type.name())]);
+        let told = std::collections::BTreeMap::from([(crate::types::PG_TYPE_KEY.to_string(), pg_type.spelling())]);
         Some(told.into())
     })
 }
