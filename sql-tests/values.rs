@@ -214,7 +214,7 @@ fn interval(bytes: &[u8]) -> Result<String, String> {
     Ok(parts.join(" "))
 }
 
-/// Dimensions, then per element its length and bytes; written as `{a,"b c",NULL}`.
+/// Dimensions, then per element its length and bytes; written as `{a,"b c",NULL}`, with bounds that are not from 1 in front.
 fn array(item: &Type, bytes: &[u8]) -> Result<String, String> {
     let mut words = bytes;
     let word = |words: &mut &[u8]| -> Result<i32, String> {
@@ -224,10 +224,11 @@ fn array(item: &Type, bytes: &[u8]) -> Result<String, String> {
     };
     let dimensions = word(&mut words)?;
     let (_has_null, _item_oid) = (word(&mut words)?, word(&mut words)?);
-    let mut sizes = Vec::new();
+    let (mut sizes, mut bounds) = (Vec::new(), Vec::new());
     for _ in 0..dimensions {
-        sizes.push(word(&mut words)?);
-        let _lower_bound = word(&mut words)?;
+        let (size, lower) = (word(&mut words)?, word(&mut words)?);
+        sizes.push(size);
+        bounds.push((lower, lower + size - 1));
     }
     let mut items = Vec::new();
     for _ in 0..sizes.iter().copied().reduce(|a, b| a * b).unwrap_or(0) {
@@ -245,7 +246,17 @@ fn array(item: &Type, bytes: &[u8]) -> Result<String, String> {
         let size = usize::try_from(*size).map_err(|error| error.to_string())?;
         items = items.chunks(size).map(|row| format!("{{{}}}", row.join(","))).collect();
     }
-    Ok(format!("{{{}}}", items.join(",")))
+    let shown: String = match bounds.iter().all(|(lower, _)| *lower == 1) {
+        true => String::new(),
+        false => {
+            bounds
+                .iter()
+                .map(|(lower, upper)| format!("[{lower}:{upper}]"))
+                .collect::<String>()
+                + "="
+        }
+    };
+    Ok(format!("{shown}{{{}}}", items.join(",")))
 }
 
 fn quoted(value: &str) -> String {

@@ -82,7 +82,7 @@ pub fn encode(
     let batch = match (values.data_type(), bounds) {
         (DataType::Utf8, _) => encode_bytes(values.as_string::<i32>()),
         (DataType::Binary, _) => encode_bytes(values.as_binary::<i32>()),
-        (DataType::LargeBinary, _) => {
+        (DataType::LargeBinary | DataType::BinaryView, _) => {
             let short = cast(values, &DataType::Binary).map_err(unencodable)?;
             encode_bytes(short.as_binary::<i32>())
         }
@@ -131,7 +131,7 @@ pub fn decode(bytes: Buffer, data_type: &DataType, least: Option<&ArrayRef>) -> 
 pub fn decode_lazily(bytes: Buffer, data_type: &DataType, least: Option<&ArrayRef>) -> Result<ArrayRef, Damage> {
     let batch = read_stream(bytes)?;
     let is_plain = |batch: &RecordBatch| batch.num_columns() == 1 && batch.column(0).data_type() == data_type;
-    if *data_type == DataType::LargeBinary && !is_plain(&batch) {
+    if matches!(data_type, DataType::LargeBinary | DataType::BinaryView) && !is_plain(&batch) {
         return contained(|| {
             let values = column_of(&batch, &DataType::Binary, least)?;
             let values = match values.data_type() {

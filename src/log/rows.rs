@@ -14,8 +14,8 @@
 use std::sync::Arc;
 
 use arrow::array::{
-    Array, ArrayData, ArrayRef, AsArray, BooleanArray, BooleanBufferBuilder, NullBufferBuilder, RecordBatch,
-    RecordBatchOptions, make_array,
+    Array, ArrayData, ArrayRef, AsArray, BinaryViewArray, BooleanArray, BooleanBufferBuilder, NullBufferBuilder,
+    RecordBatch, RecordBatchOptions, make_array,
 };
 use arrow::buffer::{Buffer, MutableBuffer, NullBuffer};
 use arrow::datatypes::{
@@ -64,6 +64,8 @@ enum RowSource<'a> {
         offsets: &'a [i64],
         bytes: &'a [u8],
     },
+    /// Arrays of any dimensions.
+    View(&'a BinaryViewArray),
     List {
         offsets: &'a [i32],
         items: Box<RowColumn<'a>>,
@@ -119,6 +121,7 @@ impl<'a> RowColumn<'a> {
                     bytes: array.value_data(),
                 }
             }
+            DataType::BinaryView => RowSource::View(array.as_binary_view()),
             DataType::List(_) => {
                 let array = array.as_list::<i32>();
                 RowSource::List {
@@ -149,6 +152,11 @@ impl<'a> RowColumn<'a> {
             }
             RowSource::Long { offsets, bytes } => {
                 let value = &bytes[offsets[row] as usize..offsets[row + 1] as usize];
+                put_varint(value.len() as u64, out);
+                out.extend_from_slice(value);
+            }
+            RowSource::View(array) => {
+                let value = array.value(row);
                 put_varint(value.len() as u64, out);
                 out.extend_from_slice(value);
             }
@@ -247,7 +255,7 @@ impl Builder {
         };
         let target = match data_type {
             DataType::Boolean => RowTarget::Bool(BooleanBufferBuilder::new(capacity)),
-            DataType::Utf8 | DataType::Binary | DataType::LargeBinary => RowTarget::Var {
+            DataType::Utf8 | DataType::Binary | DataType::LargeBinary | DataType::BinaryView => RowTarget::Var {
                 offsets: offsets(),
                 bytes: Vec::with_capacity(capacity * 16),
             },
@@ -313,6 +321,10 @@ impl Builder {
 
     fn finish(mut self) -> Result<ArrayRef, BadRows> {
         let is_long = self.data_type == DataType::LargeBinary;
+        let is_view = self.data_type == DataType::BinaryView;
+        if is_view {
+            self.data_type = DataType::Binary;
+        }
         let data = ArrayData::builder(self.data_type)
             .len(self.rows)
             .nulls(self.nulls.finish());
@@ -331,7 +343,11 @@ impl Builder {
         };
         // Checks lengths, offsets and UTF-8: the bytes come from a disk.
         let data = data.build().map_err(|_| BadRows("a value is not valid for its type"))?;
-        Ok(make_array(data))
+        let values = make_array(data);
+        Ok(match is_view {
+            true => Arc::new(BinaryViewArray::from(values.as_binary::<i32>())),
+            false => values,
+        })
     }
 }
 

@@ -21,6 +21,7 @@ use crate::sql::returning;
 use crate::sql::rows::{self, TargetColumn};
 use crate::sql::statement::{CopySource, CopyTo, InsertRows, Name, Select, Statement};
 use crate::types::PgType;
+use crate::types::shaped::to_lists;
 use crate::views::ViewRows;
 
 impl Session {
@@ -47,7 +48,16 @@ impl Session {
         parameters: &Parameters,
         prepared: Option<&Prepared>,
     ) -> Result<Outcome, SqlError> {
-        let cached = prepared.and_then(|prepared| self.usable_plan(prepared));
+        // A parameter that is an array of other dimensions than was thought has another plan.
+        let reshaped = prepared.is_some_and(|prepared| {
+            let types = prepared.parameter_types.iter().zip(&parameters.values);
+            types
+                .into_iter()
+                .any(|(planned, (given, _))| planned != given && planned.clone().shaped() == *given)
+        });
+        let cached = prepared
+            .filter(|_| !reshaped)
+            .and_then(|prepared| self.usable_plan(prepared));
         let may_act = match prepared {
             None => self.may_have_effects(),
             Some(_) => cached.is_none(),
@@ -64,8 +74,13 @@ impl Session {
                 self.rows_at(&cached.planned, reuse, select, parameters, None).await?
             }
             None => {
-                let types = prepared.map_or(&[] as &[PgType], |prepared| &prepared.parameter_types);
-                let types: Vec<Option<PgType>> = types.iter().cloned().map(Some).collect();
+                let types = match reshaped {
+                    true => parameters.types(),
+                    false => {
+                        let types = prepared.map_or(&[] as &[PgType], |prepared| &prepared.parameter_types);
+                        types.iter().cloned().map(Some).collect()
+                    }
+                };
                 let planned = self.plan(select, types).await?;
                 self.rows_of_plan(&planned, select, parameters, None).await?
             }
@@ -462,11 +477,22 @@ impl Session {
         let arguments = [arguments.to_vec()];
         let (types, given) = (prepared.parameter_types.clone(), parameters.values.clone());
         let evaluated = self.compute_with(Vec::new(), move |ctx| {
+            // An array may have other dimensions than a list: the statement is planned again for those.
+            let types: Vec<PgType> = types.iter().cloned().map(PgType::shaped).collect();
             let targets: Vec<TargetColumn> = types.iter().map(|pg_type| TargetColumn { name: "", pg_type }).collect();
             rows::evaluate_values(&arguments, &targets, &given, &info, ctx)
         });
         let values = evaluated.await?;
-        let values = prepared.parameter_types.iter().cloned().zip(values).collect();
+        let planned = prepared.parameter_types.iter().cloned().zip(values);
+        let values = planned
+            .map(|(pg_type, value)| match &pg_type {
+                PgType::Array(item) => match to_lists(&value, item) {
+                    Ok(lists) => (pg_type, lists),
+                    Err(_) => (pg_type.shaped(), value),
+                },
+                _ => (pg_type, value),
+            })
+            .collect();
         let Some(parsed) = prepared.parsed.clone() else {
             return Ok(Outcome::Empty);
         };

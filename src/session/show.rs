@@ -203,7 +203,7 @@ fn described(relation: &Relation) -> Vec<ArrayRef> {
     });
     vec![
         text(columns.iter().map(|column| &column.name)),
-        text(columns.iter().map(|column| column.pg_type.name())),
+        text(columns.iter().map(|column| column.pg_type.spelling())),
         Arc::new(BooleanArray::from_iter(
             columns.iter().map(|column| Some(!column.not_null)),
         )),

@@ -1,6 +1,7 @@
 //! Array values: `{1,NULL,"a b"}` and their binary form, taken apart into items.
 //!
-//! Arrays have one dimension here; bounds are read and forgotten.
+//! One rule: what is read, and what is refused, is what PostgreSQL's reader does. Not here: what holds arrays of several
+//! dimensions (`shaped.rs`).
 
 use std::borrow::Cow;
 
@@ -8,131 +9,338 @@ use bytes::{BufMut, BytesMut};
 
 use super::PgType;
 use super::malformed::{incorrect_binary, insufficient_binary};
+use super::numeric::is_blank;
+use super::shape::{self, ArrayShape, Dimension};
 use crate::error::{SqlError, state};
 
 /// The items of an array literal; `None` is NULL.
-pub fn parse(text: &str) -> Result<Vec<Option<Cow<'_, str>>>, SqlError> {
-    let malformed = |detail: &str| {
-        SqlError::new(
+type LiteralItems<'a> = Vec<Option<Cow<'a, str>>>;
+
+/// An array literal: its shape, and its items; `None` is NULL.
+pub fn parse(text: &str) -> Result<(ArrayShape, LiteralItems<'_>), SqlError> {
+    let inside = text.trim_matches(is_blank);
+    if let Some(items) = inside.strip_prefix('{').and_then(one_dimension) {
+        return Ok((ArrayShape::plain(items.len()), items));
+    }
+    let malformed = |detail: Option<String>| {
+        let error = SqlError::new(
             state::INVALID_TEXT_REPRESENTATION,
             format!("malformed array literal: \"{text}\""),
-        )
-        .detail(detail)
-    };
-    let mut rest = text.trim_ascii();
-    // Bounds as in `[0:2]={...}`.
-    if rest.starts_with('[') {
-        let (bounds, after) = rest
-            .split_once('=')
-            .ok_or_else(|| malformed("Missing \"=\" after array dimensions."))?;
-        if bounds.matches('[').count() > 1 {
-            return Err(multidimensional());
+        );
+        match detail {
+            Some(detail) => error.detail(detail),
+            None => error,
         }
-        rest = after.trim_ascii_start();
+    };
+    let (bounds, rest) = bounds(text, &malformed)?;
+    if !rest.starts_with('{') {
+        return Err(malformed(Some(match bounds.is_empty() {
+            true => "Array value must start with \"{\" or dimension information.".to_string(),
+            false => "Array contents must start with \"{\".".to_string(),
+        })));
     }
-    let Some(inside) = rest.strip_prefix('{') else {
-        return Err(malformed("Array value must start with \"{\" or dimension information."));
-    };
-    let bytes = inside.as_bytes();
-    let mut items = Vec::new();
-    let mut at = 0;
-    let blank = |at: &mut usize| {
-        while bytes.get(*at).is_some_and(u8::is_ascii_whitespace) {
-            *at += 1;
+    let extents = extents(rest, &malformed)?;
+    let shape = match bounds.is_empty() {
+        true => ArrayShape(
+            extents
+                .iter()
+                .map(|length| Dimension {
+                    lower: 1,
+                    length: *length,
+                })
+                .collect(),
+        ),
+        false if bounds.iter().map(|bound| bound.length).eq(extents.iter().copied()) => ArrayShape(bounds),
+        false => {
+            let detail = "Specified array dimensions do not match array contents.";
+            return Err(malformed(Some(detail.to_string())));
         }
     };
-    blank(&mut at);
-    if bytes.get(at) == Some(&b'}') {
-        at += 1;
-    } else {
-        loop {
-            blank(&mut at);
-            match bytes.get(at) {
-                None => return Err(malformed("Unexpected end of input.")),
-                Some(b'{') => return Err(multidimensional()),
-                Some(b'"') => {
-                    at += 1;
-                    let start = at;
-                    let mut unescaped: Option<String> = None;
-                    let mut from = start;
-                    loop {
-                        match bytes.get(at) {
-                            None => return Err(malformed("Unexpected end of input.")),
-                            Some(b'"') => break,
-                            Some(b'\\') => {
-                                unescaped.get_or_insert_default().push_str(&inside[from..at]);
-                                at += 1;
-                                from = at;
-                                at += inside[at..].chars().next().map_or(0, char::len_utf8);
-                            }
-                            Some(_) => at += 1,
-                        }
-                    }
-                    items.push(Some(match unescaped {
-                        None => Cow::Borrowed(&inside[start..at]),
-                        Some(mut item) => {
-                            item.push_str(&inside[from..at]);
-                            Cow::Owned(item)
-                        }
-                    }));
-                    at += 1;
+    let count = shape.count()?;
+    let items = items(rest);
+    match items.len() == count {
+        true => Ok((shape, items)),
+        false => Err(malformed(None)),
+    }
+}
+
+/// Whether a text is an array, but none of one dimension from 1.
+pub fn has_other_shape(text: &str) -> bool {
+    let inside = text.trim_matches(is_blank);
+    let is_likely = inside.starts_with('[') || inside.strip_prefix('{').is_some_and(|inside| inside.contains('{'));
+    is_likely && parse(text).is_ok_and(|(shape, _)| !shape.is_plain())
+}
+
+/// `[0:2][3]=` before the braces, and what follows.
+fn bounds<'a>(
+    text: &'a str,
+    malformed: &impl Fn(Option<String>) -> SqlError,
+) -> Result<(Vec<Dimension>, &'a str), SqlError> {
+    let refused = |detail: &str| malformed(Some(detail.to_string()));
+    let mut found = Vec::new();
+    let mut rest = text;
+    loop {
+        rest = rest.trim_start_matches(is_blank);
+        let Some(inside) = rest.strip_prefix('[') else { break };
+        if found.len() == shape::DIMENSIONS_MAX {
+            return Err(shape::too_many_dimensions(found.len() + 1));
+        }
+        let digits = |text: &'a str| {
+            let end = text.find(|c: char| !c.is_ascii_digit() && c != '-' && c != '+');
+            text.split_at(end.unwrap_or(text.len()))
+        };
+        let (first, after) = digits(inside);
+        if first.is_empty() {
+            return Err(refused("\"[\" must introduce explicitly-specified array dimensions."));
+        }
+        let (lower, upper, after) = match after.strip_prefix(':') {
+            None => (1, leading_integer(first), after),
+            Some(after) => {
+                let (second, after) = digits(after);
+                if second.is_empty() {
+                    return Err(refused("Missing array dimension value."));
                 }
-                Some(b',' | b'}') => {
-                    let shown = char::from(bytes[at]);
-                    return Err(malformed(&format!("Unexpected \"{shown}\" character.")));
+                (leading_integer(first), leading_integer(second), after)
+            }
+        };
+        rest = after
+            .strip_prefix(']')
+            .ok_or_else(|| refused("Missing \"]\" after array dimensions."))?;
+        if upper < lower {
+            return Err(shape::subscript_error("upper bound cannot be less than lower bound"));
+        }
+        found.push(Dimension {
+            lower,
+            length: upper.wrapping_sub(lower).wrapping_add(1),
+        });
+    }
+    if !found.is_empty() {
+        rest = rest
+            .strip_prefix('=')
+            .ok_or_else(|| refused("Missing \"=\" after array dimensions."))?
+            .trim_start_matches(is_blank);
+    }
+    Ok((found, rest))
+}
+
+/// As C's `atoi` reads it.
+fn leading_integer(text: &str) -> i32 {
+    let unsigned = text.strip_prefix(['-', '+']).unwrap_or(text);
+    let end = unsigned.find(|c: char| !c.is_ascii_digit()).unwrap_or(unsigned.len());
+    let value = unsigned[..end].bytes().fold(0_i64, |value, digit| {
+        value.wrapping_mul(10).wrapping_add(i64::from(digit - b'0'))
+    });
+    (if text.starts_with('-') { -value } else { value }) as i32
+}
+
+/// How many items there are in each dimension of what is in braces, by the states that PostgreSQL's reader has.
+fn extents(text: &str, malformed: &impl Fn(Option<String>) -> SqlError) -> Result<Vec<i32>, SqlError> {
+    #[derive(Clone, Copy, PartialEq)]
+    enum ReaderState {
+        NoLevel,
+        LevelStarted,
+        ItemStarted,
+        QuotedStarted,
+        QuotedCompleted,
+        ItemDelimited,
+        LevelCompleted,
+        LevelDelimited,
+    }
+    use ReaderState::{
+        ItemDelimited, ItemStarted, LevelCompleted, LevelDelimited, LevelStarted, NoLevel, QuotedCompleted,
+        QuotedStarted,
+    };
+    const MAX: usize = shape::DIMENSIONS_MAX;
+    let refused = |detail: &str| Err(malformed(Some(detail.to_string())));
+    let unexpected = |c: u8| Err(malformed(Some(format!("Unexpected \"{}\" character.", char::from(c)))));
+    let (mut level, mut dimensions) = (0, 1);
+    let mut counts = [0_i32; MAX];
+    let (mut items, mut last_items) = ([1_i32; MAX], [0_i32; MAX]);
+    let (mut in_quotes, mut is_empty) = (false, true);
+    let mut state = NoLevel;
+    let bytes = text.as_bytes();
+    let mut at = 0;
+    loop {
+        is_empty &= !matches!(state, ItemStarted | QuotedStarted);
+        let Some(byte) = bytes.get(at) else {
+            return refused("Unexpected end of input.");
+        };
+        match byte {
+            b'\\' => {
+                if !matches!(state, LevelStarted | ItemStarted | QuotedStarted | ItemDelimited) {
+                    return unexpected(b'\\');
                 }
-                Some(_) => {
-                    let start = at;
-                    let mut item = String::new();
-                    let mut from = start;
-                    let mut escaped = false;
-                    while let Some(byte) = bytes.get(at) {
-                        match byte {
-                            b',' | b'}' => break,
-                            b'"' | b'{' => return Err(malformed("Unexpected array element.")),
-                            b'\\' => {
-                                item.push_str(&inside[from..at]);
-                                at += 1;
-                                from = at;
-                                at += inside[at..].chars().next().map_or(0, char::len_utf8);
-                                escaped = true;
-                            }
-                            _ => at += 1,
-                        }
-                    }
-                    items.push(if escaped {
-                        item.push_str(inside[from..at].trim_ascii_end());
-                        Some(Cow::Owned(item))
-                    } else {
-                        let plain = inside[start..at].trim_ascii_end();
-                        (!plain.eq_ignore_ascii_case("null")).then_some(Cow::Borrowed(plain))
-                    });
+                if state != QuotedStarted {
+                    state = ItemStarted;
+                }
+                at += 1;
+                if at == bytes.len() {
+                    return refused("Unexpected end of input.");
                 }
             }
-            blank(&mut at);
-            match bytes.get(at) {
-                Some(b',') => at += 1,
-                Some(b'}') => {
+            b'"' => {
+                if !matches!(state, LevelStarted | QuotedStarted | ItemDelimited) {
+                    return refused("Unexpected array element.");
+                }
+                in_quotes = !in_quotes;
+                state = if in_quotes { QuotedStarted } else { QuotedCompleted };
+                is_empty = false;
+            }
+            _ if in_quotes => {}
+            b'{' => {
+                if !matches!(state, NoLevel | LevelStarted | LevelDelimited) {
+                    return unexpected(b'{');
+                }
+                state = LevelStarted;
+                if level == MAX {
+                    return Err(shape::too_many_dimensions(level + 1));
+                }
+                counts[level] = 0;
+                level += 1;
+                dimensions = dimensions.max(level);
+            }
+            b'}' => {
+                let closes_nothing = level == 1 && state == LevelStarted;
+                if !matches!(state, ItemStarted | QuotedCompleted | LevelCompleted) && !closes_nothing {
+                    return unexpected(b'}');
+                }
+                state = LevelCompleted;
+                level -= 1;
+                if last_items[level] != 0 && items[level] != last_items[level] {
+                    return refused("Multidimensional arrays must have sub-arrays with matching dimensions.");
+                }
+                last_items[level] = items[level];
+                items[level] = 1;
+                if level == 0 {
+                    counts[dimensions - 1] += 1;
                     at += 1;
                     break;
                 }
-                Some(_) => return Err(malformed("Unexpected array element.")),
-                None => return Err(malformed("Unexpected end of input.")),
+                counts[level - 1] += 1;
+            }
+            b',' => {
+                if !matches!(state, ItemStarted | QuotedCompleted | LevelCompleted) {
+                    return unexpected(b',');
+                }
+                state = if state == LevelCompleted {
+                    LevelDelimited
+                } else {
+                    ItemDelimited
+                };
+                items[level - 1] += 1;
+                counts[dimensions - 1] += 1;
+            }
+            blank if is_blank(char::from(*blank)) => {}
+            _ => {
+                if !matches!(state, LevelStarted | ItemStarted | ItemDelimited) {
+                    return refused("Unexpected array element.");
+                }
+                state = ItemStarted;
             }
         }
+        at += 1;
     }
+    if !text[at..].trim_start_matches(is_blank).is_empty() {
+        return refused("Junk after closing right brace.");
+    }
+    Ok(match is_empty {
+        true => Vec::new(),
+        false => counts[..dimensions].to_vec(),
+    })
+}
+
+/// The items of what is in braces, which [`extents`] has checked.
+fn items(text: &str) -> Vec<Option<Cow<'_, str>>> {
+    let bytes = text.as_bytes();
+    let mut items = Vec::new();
+    let mut at = 0;
+    while let Some(byte) = bytes.get(at) {
+        match byte {
+            b'{' | b'}' | b',' => at += 1,
+            blank if is_blank(char::from(*blank)) => at += 1,
+            _ => match item(text, at) {
+                Some((item, after)) => {
+                    items.push(item);
+                    at = after;
+                }
+                None => break,
+            },
+        }
+    }
+    items
+}
+
+/// The items of one dimension after its `{`; `None` for what is not as simple as that.
+fn one_dimension(inside: &str) -> Option<Vec<Option<Cow<'_, str>>>> {
+    let bytes = inside.as_bytes();
+    let blank = |at: &mut usize| {
+        while bytes.get(*at).is_some_and(|byte| is_blank(char::from(*byte))) {
+            *at += 1;
+        }
+    };
+    let mut items = Vec::new();
+    let mut at = 0;
     blank(&mut at);
-    if at < bytes.len() {
-        return Err(malformed("Junk after closing right brace."));
+    if bytes.get(at) == Some(&b'}') {
+        return (at + 1 == bytes.len()).then_some(items);
     }
-    Ok(items)
+    loop {
+        blank(&mut at);
+        let (item, after) = item(inside, at)?;
+        items.push(item);
+        at = after;
+        blank(&mut at);
+        match bytes.get(at)? {
+            b',' => at += 1,
+            b'}' => return (at + 1 == bytes.len()).then_some(items),
+            _ => return None,
+        }
+    }
+}
+
+/// The item at a place, and where it ends; `None` if there is none.
+fn item(text: &str, start: usize) -> Option<(Option<Cow<'_, str>>, usize)> {
+    let bytes = text.as_bytes();
+    let quoted = *bytes.get(start)? == b'"';
+    let start = start + usize::from(quoted);
+    let (mut at, mut from) = (start, start);
+    let mut unescaped: Option<String> = None;
+    loop {
+        match bytes.get(at)? {
+            b'"' if quoted => break,
+            b',' | b'}' if !quoted => break,
+            b'"' | b'{' if !quoted => return None,
+            b'\\' => {
+                unescaped.get_or_insert_default().push_str(&text[from..at]);
+                from = at + 1;
+                at = from + text[from..].chars().next()?.len_utf8();
+            }
+            _ => at += 1,
+        }
+    }
+    let last = &text[from..at];
+    // Blanks that are not escaped do not belong to what has no quotes.
+    let last = if quoted { last } else { last.trim_end_matches(is_blank) };
+    let after = at + usize::from(quoted);
+    Some(match unescaped {
+        Some(mut item) => {
+            item.push_str(last);
+            (Some(Cow::Owned(item)), after)
+        }
+        None if quoted => (Some(Cow::Borrowed(last)), after),
+        None if last.is_empty() => return None,
+        None => (
+            (!last.eq_ignore_ascii_case("null")).then_some(Cow::Borrowed(last)),
+            after,
+        ),
+    })
 }
 
 /// 0A000
 pub fn multidimensional() -> SqlError {
     SqlError::unsupported(
-        "arrays of more than one dimension are not supported",
-        "Use an array of one dimension, or JSONB.",
+        "an array of several dimensions, or that does not begin at 1, is not supported here",
+        "Write the type of the column, or of the cast, with two pairs of brackets, as int[][].",
     )
 }
 
@@ -143,9 +351,17 @@ pub struct BinaryItems<'a> {
 }
 
 impl<'a> BinaryItems<'a> {
+    /// Of an array of one dimension from 1; 0A000 for another.
     pub fn new(value: &'a [u8], item_type: &PgType) -> Result<BinaryItems<'a>, SqlError> {
-        const DIMENSIONS_MAX: i32 = 6;
-        const ITEMS_MAX: i32 = 134_217_727;
+        let (shape, items) = BinaryItems::any(value, Some(item_type))?;
+        match shape.is_plain() {
+            true => Ok(items),
+            false => Err(multidimensional()),
+        }
+    }
+
+    /// Of an array of any shape, and that. The items' type is checked if it is given.
+    pub fn any(value: &'a [u8], item_type: Option<&PgType>) -> Result<(ArrayShape, BinaryItems<'a>), SqlError> {
         let mut rest = value;
         let mut word = || -> Result<i32, SqlError> {
             let (head, tail) = rest.split_first_chunk::<4>().ok_or_else(insufficient_binary)?;
@@ -153,44 +369,45 @@ impl<'a> BinaryItems<'a> {
             Ok(i32::from_be_bytes(*head))
         };
         let invalid = |message: String| Err(SqlError::new(state::INVALID_BINARY_REPRESENTATION, message));
-        let too_many = |message: String| Err(SqlError::new(state::PROGRAM_LIMIT_EXCEEDED, message));
-        let dimensions = word()?;
-        match dimensions {
-            ..0 => return invalid(format!("invalid number of dimensions: {dimensions}")),
-            0..=DIMENSIONS_MAX => {}
-            _ => {
-                return too_many(format!(
-                    "number of array dimensions ({dimensions}) exceeds the maximum allowed ({DIMENSIONS_MAX})"
-                ));
+        let dimensions = match usize::try_from(word()?) {
+            Err(_) => {
+                let dimensions = i32::from_be_bytes(value[..4].try_into().expect("it was read"));
+                return invalid(format!("invalid number of dimensions: {dimensions}"));
             }
-        }
+            Ok(dimensions) if dimensions > shape::DIMENSIONS_MAX => {
+                return Err(shape::too_many_dimensions(dimensions));
+            }
+            Ok(dimensions) => dimensions,
+        };
         if !matches!(word()?, 0 | 1) {
             return invalid("invalid array flags".to_string());
         }
-        let (oid, expected) = (word()? as u32, item_type.oid());
-        if oid != expected {
+        let oid = word()? as u32;
+        if let Some(item_type) = item_type.filter(|item_type| item_type.oid() != oid) {
             let name = PgType::from_oid(oid).map_or("???".to_string(), |found| found.base_name().to_string());
             return Err(SqlError::new(
                 state::DATATYPE_MISMATCH,
                 format!(
-                    "binary data has array element type {oid} ({name}) instead of expected {expected} ({})",
+                    "binary data has array element type {oid} ({name}) instead of expected {} ({})",
+                    item_type.oid(),
                     item_type.base_name()
                 ),
             ));
         }
-        match dimensions {
-            0 => return Ok(BinaryItems { rest, left: 0 }),
-            1 => {}
-            _ => return Err(multidimensional()),
+        let mut shape = ArrayShape::default();
+        for _ in 0..dimensions {
+            let (length, lower) = (word()?, word()?);
+            shape.0.push(Dimension { lower, length });
         }
-        let count = word()?;
-        let _lower_bound = word()?;
-        match usize::try_from(count) {
-            // Each item has at least its length.
-            Ok(left) if left <= rest.len() / 4 => Ok(BinaryItems { rest, left }),
-            Ok(_) if count <= ITEMS_MAX => Err(insufficient_binary()),
-            _ => too_many(format!("array size exceeds the maximum allowed ({ITEMS_MAX})")),
+        let left = shape.count()?;
+        // Each item has at least its length.
+        if left > rest.len() / 4 {
+            return Err(insufficient_binary());
         }
+        if left == 0 {
+            shape = ArrayShape::default();
+        }
+        Ok((shape, BinaryItems { rest, left }))
     }
 
     /// Items that are left.

@@ -3,6 +3,7 @@
 //! One rule: a value that was refused leaves the column as it was. Integers, text, timestamps, decimals and floats go in
 //! without allocation but the column's own. Not here: what a row or a statement is (`wire/copy_in.rs`).
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use arrow::array::NullBufferBuilder;
@@ -22,6 +23,8 @@ use super::datetime::{
 use super::interval::parse_interval;
 use super::malformed::{incorrect_binary, insufficient_binary};
 use super::numeric::{DecimalShape, invalid, parse_decimal, parse_decimal_binary, parse_integer};
+use super::shape::ArrayShape;
+use super::shaped::ShapedArrays;
 use super::varying::Numeric;
 use super::{PgType, array, bytes, float, json};
 use crate::error::{SqlError, state};
@@ -65,6 +68,8 @@ enum BuiltValues {
     /// OID and its aliases, with the type's name.
     Oid(Int64Builder, &'static str),
     Array(Box<Lists>),
+    /// Arrays of any dimensions.
+    Shaped(Box<Lists>, Vec<ArrayShape>),
 }
 
 struct Lists {
@@ -128,16 +133,8 @@ impl ColumnBuilder {
             PgType::Oid | PgType::Regclass | PgType::Regtype | PgType::Regproc | PgType::Regnamespace => {
                 BuiltValues::Oid(Int64Builder::with_capacity(capacity), pg_type.base_name())
             }
-            PgType::Array(item) => {
-                let mut ends = Vec::with_capacity(capacity + 1);
-                ends.push(0);
-                BuiltValues::Array(Box::new(Lists {
-                    item_type: item.as_ref().clone(),
-                    items: ColumnBuilder::new(item, capacity),
-                    ends,
-                    nulls: NullBufferBuilder::new(capacity),
-                }))
-            }
+            PgType::Array(item) => BuiltValues::Array(Box::new(Lists::new(item, capacity))),
+            PgType::Shaped(item) => BuiltValues::Shaped(Box::new(Lists::new(item, capacity)), Vec::new()),
         };
         ColumnBuilder {
             values,
@@ -148,7 +145,7 @@ impl ColumnBuilder {
 
     /// Reads dates and times as the session says.
     pub fn with_style(mut self, style: InputStyle) -> ColumnBuilder {
-        if let BuiltValues::Array(lists) = &mut self.values {
+        if let BuiltValues::Array(lists) | BuiltValues::Shaped(lists, _) = &mut self.values {
             lists.items.style = style;
         }
         self.style = style;
@@ -187,7 +184,7 @@ impl ColumnBuilder {
             BuiltValues::Time(values) => values.len(),
             BuiltValues::Timestamp(values) | BuiltValues::TimestampTz(values) => values.len(),
             BuiltValues::Interval(values) => values.len(),
-            BuiltValues::Array(lists) => lists.ends.len() - 1,
+            BuiltValues::Array(lists) | BuiltValues::Shaped(lists, _) => lists.ends.len() - 1,
         }
     }
 
@@ -208,6 +205,7 @@ impl ColumnBuilder {
             BuiltValues::Bytea(values) => values.values_slice().len(),
             BuiltValues::Varying(values) => values.values_slice().len(),
             BuiltValues::Array(lists) => lists.items.bytes() + lists.ends.len() * 4,
+            BuiltValues::Shaped(lists, _) => lists.items.bytes() + lists.items.len() * 4 + lists.ends.len() * 32,
             BuiltValues::Numeric(..) | BuiltValues::Interval(_) => self.len() * 16,
             _ => self.len() * 8,
         }
@@ -235,9 +233,10 @@ impl ColumnBuilder {
             BuiltValues::Time(values) => values.append_null(),
             BuiltValues::Timestamp(values) | BuiltValues::TimestampTz(values) => values.append_null(),
             BuiltValues::Interval(values) => values.append_null(),
-            BuiltValues::Array(lists) => {
-                lists.ends.push(lists.items.len() as i32);
-                lists.nulls.append_null();
+            BuiltValues::Array(lists) => lists.append_null(),
+            BuiltValues::Shaped(lists, shapes) => {
+                lists.append_null();
+                shapes.push(ArrayShape::default());
             }
         }
     }
@@ -307,16 +306,16 @@ impl ColumnBuilder {
                 values.append_value(i64::from(oid as u32));
             }
             BuiltValues::Array(lists) => {
-                let items = array::parse(text)?;
-                lists.append(items.len(), |values| {
-                    for item in &items {
-                        match item {
-                            Some(text) => values.append_text(text)?,
-                            None => values.append_null(),
-                        }
-                    }
-                    Ok(())
-                })?;
+                let (shape, items) = array::parse(text)?;
+                if !shape.is_plain() {
+                    return Err(array::multidimensional());
+                }
+                lists.append_texts(&items)?;
+            }
+            BuiltValues::Shaped(lists, shapes) => {
+                let (shape, items) = array::parse(text)?;
+                lists.append_texts(&items)?;
+                shapes.push(shape);
             }
         }
         Ok(())
@@ -389,15 +388,12 @@ impl ColumnBuilder {
             }
             BuiltValues::Array(lists) => {
                 let items = BinaryItems::new(value, &lists.item_type)?;
-                lists.append(items.remaining(), |values| {
-                    for item in items {
-                        match item? {
-                            Some(bytes) => values.append_binary(bytes)?,
-                            None => values.append_null(),
-                        }
-                    }
-                    Ok(())
-                })?;
+                lists.append_binary(items)?;
+            }
+            BuiltValues::Shaped(lists, shapes) => {
+                let (shape, items) = BinaryItems::any(value, Some(&lists.item_type))?;
+                lists.append_binary(items)?;
+                shapes.push(shape);
             }
             // Text in binary is text.
             BuiltValues::Text(_)
@@ -434,15 +430,14 @@ impl ColumnBuilder {
             BuiltValues::Time(values) => Arc::new(values.finish()),
             BuiltValues::Timestamp(values) | BuiltValues::TimestampTz(values) => Arc::new(values.finish()),
             BuiltValues::Interval(values) => Arc::new(values.finish()),
-            BuiltValues::Array(lists) => {
-                let ends = std::mem::replace(&mut lists.ends, vec![0]);
-                let items = lists.items.finish();
-                Arc::new(ListArray::new(
-                    lists.item_type.field("item", true).into(),
-                    OffsetBuffer::new(ends.into()),
-                    items,
-                    lists.nulls.finish(),
-                ))
+            BuiltValues::Array(lists) => Arc::new(lists.finish()),
+            BuiltValues::Shaped(lists, shapes) => {
+                let arrays = ShapedArrays {
+                    shapes: std::mem::take(shapes),
+                    lists: lists.finish(),
+                };
+                let encoded = arrays.encode(&lists.item_type);
+                Arc::new(encoded.expect("the elements are of their own type"))
             }
         }
     }
@@ -471,6 +466,56 @@ impl ColumnBuilder {
 }
 
 impl Lists {
+    fn new(item: &PgType, capacity: usize) -> Lists {
+        let mut ends = Vec::with_capacity(capacity + 1);
+        ends.push(0);
+        Lists {
+            item_type: item.clone(),
+            items: ColumnBuilder::new(item, capacity),
+            ends,
+            nulls: NullBufferBuilder::new(capacity),
+        }
+    }
+
+    fn append_null(&mut self) {
+        self.ends.push(self.items.len() as i32);
+        self.nulls.append_null();
+    }
+
+    fn append_texts(&mut self, items: &[Option<Cow<'_, str>>]) -> Result<(), SqlError> {
+        self.append(items.len(), |values| {
+            for item in items {
+                match item {
+                    Some(text) => values.append_text(text)?,
+                    None => values.append_null(),
+                }
+            }
+            Ok(())
+        })
+    }
+
+    fn append_binary(&mut self, items: BinaryItems<'_>) -> Result<(), SqlError> {
+        self.append(items.remaining(), |values| {
+            for item in items {
+                match item? {
+                    Some(bytes) => values.append_binary(bytes)?,
+                    None => values.append_null(),
+                }
+            }
+            Ok(())
+        })
+    }
+
+    fn finish(&mut self) -> ListArray {
+        let ends = std::mem::replace(&mut self.ends, vec![0]);
+        ListArray::new(
+            self.item_type.field("item", true).into(),
+            OffsetBuffer::new(ends.into()),
+            self.items.finish(),
+            self.nulls.finish(),
+        )
+    }
+
     /// Appends one list whose items `fill` appends; all of it or nothing.
     fn append(
         &mut self,

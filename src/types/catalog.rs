@@ -41,7 +41,7 @@ impl PgType {
     /// PostgreSQL's type OID (`pg_type.oid`); arrays have the OID of their array type.
     pub fn oid(&self) -> u32 {
         match self {
-            PgType::Array(item) => item.array_oid(),
+            PgType::Array(item) | PgType::Shaped(item) => item.array_oid(),
             scalar => scalar.row().1,
         }
     }
@@ -49,7 +49,7 @@ impl PgType {
     /// OID of the type of arrays of this type (`pg_type.typarray`); 0 if there is none. Arrays of arrays are arrays.
     pub fn array_oid(&self) -> u32 {
         match self {
-            PgType::Array(item) => item.array_oid(),
+            PgType::Array(item) | PgType::Shaped(item) => item.array_oid(),
             scalar => scalar.row().2,
         }
     }
@@ -80,7 +80,7 @@ impl PgType {
             }
             PgType::Varchar(Some(length)) => *length as i32 + HEADER,
             PgType::Char(length) if *length > 0 => *length as i32 + HEADER,
-            PgType::Array(item) => item.typmod(),
+            PgType::Array(item) | PgType::Shaped(item) => item.typmod(),
             _ => -1,
         }
     }
@@ -103,6 +103,7 @@ impl PgType {
                 }
             }
             PgType::Array(item) => PgType::Array(Box::new(item.with_typmod(typmod))),
+            PgType::Shaped(item) => PgType::Shaped(Box::new(item.with_typmod(typmod))),
             other => other,
         }
     }
@@ -110,7 +111,7 @@ impl PgType {
     /// `pg_type.typlen`: bytes, or -1 for variable length.
     pub fn typlen(&self) -> i16 {
         match self {
-            PgType::Array(_) => -1,
+            PgType::Array(_) | PgType::Shaped(_) => -1,
             scalar => scalar.row().3,
         }
     }
@@ -122,6 +123,7 @@ impl PgType {
             PgType::Varchar(_) => PgType::Varchar(None),
             PgType::Char(_) => PgType::Char(0),
             PgType::Array(item) => PgType::Array(Box::new(item.bare())),
+            PgType::Shaped(item) => PgType::Shaped(Box::new(item.bare())),
             other => other.clone(),
         }
     }

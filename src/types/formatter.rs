@@ -6,9 +6,9 @@ use std::fmt;
 use std::sync::Arc;
 
 use arrow::array::{
-    Array, ArrayRef, AsArray, BinaryArray, BooleanArray, Date32Array, Decimal128Array, Float32Array, Float64Array,
-    Int16Array, Int32Array, Int64Array, IntervalMonthDayNanoArray, LargeBinaryArray, ListArray, StringArray,
-    Time64MicrosecondArray, TimestampMicrosecondArray,
+    Array, ArrayRef, AsArray, BinaryArray, BinaryViewArray, BooleanArray, Date32Array, Decimal128Array, Float32Array,
+    Float64Array, Int16Array, Int32Array, Int64Array, IntervalMonthDayNanoArray, LargeBinaryArray, ListArray,
+    StringArray, Time64MicrosecondArray, TimestampMicrosecondArray,
 };
 use arrow::compute::{CastOptions, cast_with_options};
 use arrow::datatypes::{
@@ -20,6 +20,8 @@ use bytes::{BufMut, BytesMut};
 use super::calendar::{self, PG_EPOCH_DAYS, PG_EPOCH_US};
 use super::interval::{IntervalStyle, write_interval};
 use super::numeric::{write_decimal, write_decimal_binary, write_i64};
+use super::shape::Dimension;
+use super::shaped::ShapedArrays;
 use super::varying::Numeric;
 use super::{PgType, array, bytes as byte_types, float};
 use crate::error::{SqlError, state};
@@ -115,6 +117,12 @@ enum FormattedValues {
         items: Box<ColumnFormatter>,
         /// Of the items at the bottom.
         item_oid: u32,
+    },
+    /// Arrays of any dimensions.
+    Shaped {
+        values: BinaryViewArray,
+        arrays: ShapedArrays,
+        items: Box<ColumnFormatter>,
     },
     Void(ArrayRef),
 }
@@ -218,6 +226,14 @@ impl ColumnFormatter {
                     lists,
                 }
             }
+            PgType::Shaped(item) => {
+                let arrays = ShapedArrays::decode(&column, item)?;
+                FormattedValues::Shaped {
+                    values: column.as_binary_view().clone(),
+                    items: Box::new(ColumnFormatter::new(item, arrays.lists.values(), style)?),
+                    arrays,
+                }
+            }
             PgType::Void => FormattedValues::Void(column),
         };
         Ok(ColumnFormatter {
@@ -243,6 +259,7 @@ impl ColumnFormatter {
             FormattedValues::Timestamp(values) | FormattedValues::TimestampTz(values) => values,
             FormattedValues::Interval(values) => values,
             FormattedValues::Array { lists, .. } => lists,
+            FormattedValues::Shaped { values, .. } => values,
             FormattedValues::Void(values) => values.as_ref(),
         }
     }
@@ -298,6 +315,15 @@ impl ColumnFormatter {
                     }
                 }
                 out.put_u8(b'}');
+            }
+            FormattedValues::Shaped { arrays, items, .. } => {
+                let shape = &arrays.shapes[row];
+                if shape.0.iter().any(|dimension| dimension.lower != 1) {
+                    out.extend_from_slice(shape.text().as_bytes());
+                    out.put_u8(b'=');
+                }
+                let mut at = arrays.lists.value_offsets()[row] as usize;
+                write_nested(&shape.0, items, &mut at, out);
             }
             FormattedValues::Void(_) => {}
         }
@@ -383,6 +409,7 @@ impl ColumnFormatter {
                     }
                 }
             }
+            FormattedValues::Shaped { values, .. } => out.extend_from_slice(values.value(row)),
             FormattedValues::Void(_) => {}
         }
     }
@@ -442,10 +469,36 @@ impl ColumnFormatter {
     }
 }
 
+/// The items from `at` on in the braces of their dimensions.
+fn write_nested(dimensions: &[Dimension], items: &ColumnFormatter, at: &mut usize, out: &mut BytesMut) {
+    out.put_u8(b'{');
+    if let [outer, inner @ ..] = dimensions {
+        let mut item = BytesMut::new();
+        for place in 0..outer.length {
+            if place > 0 {
+                out.put_u8(b',');
+            }
+            if !inner.is_empty() {
+                write_nested(inner, items, at, out);
+                continue;
+            }
+            if items.is_null(*at) {
+                out.extend_from_slice(b"NULL");
+            } else {
+                item.clear();
+                items.write_text(*at, &mut item);
+                array::write_item(&item, out);
+            }
+            *at += 1;
+        }
+    }
+    out.put_u8(b'}');
+}
+
 /// The type below all dimensions.
 fn bottom(pg_type: &PgType) -> &PgType {
     match pg_type {
-        PgType::Array(item) => bottom(item),
+        PgType::Array(item) | PgType::Shaped(item) => bottom(item),
         scalar => scalar,
     }
 }

@@ -16,6 +16,8 @@ mod bytes;
 pub mod float;
 pub mod json;
 pub mod numeric;
+pub mod shape;
+pub mod shaped;
 pub mod varying;
 
 mod malformed;
@@ -25,7 +27,7 @@ mod formatter;
 #[cfg(test)]
 mod tests;
 
-pub use self::array::multidimensional;
+pub use self::array::{has_other_shape, multidimensional, write_item as write_array_item};
 pub use self::builder::{ColumnBuilder, scalar_from_binary, scalar_from_text, scalar_null, utf8};
 pub use self::bytes::{parse_bool, parse_bytea, parse_uuid, read_escape, read_hex, uuid_text, write_bytea, write_hex};
 pub use self::datetime::{
@@ -48,7 +50,8 @@ pub const PG_TYPE_KEY: &str = "pg_type";
 /// A PostgreSQL type, with its modifier.
 ///
 /// Arrow: text-like types are `Utf8`, BYTEA `Binary`, NUMERIC(p, s) `Decimal128`, NUMERIC `LargeBinary`, times are microseconds, TIMESTAMPTZ is
-/// `Timestamp(µs, "UTC")`, UUID is its canonical lower-case text in `Utf8`, arrays are `List`.
+/// `Timestamp(µs, "UTC")`, UUID is its canonical lower-case text in `Utf8`, arrays are `List`, those of
+/// any dimensions `BinaryView`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum PgType {
     Bool,
@@ -85,6 +88,9 @@ pub enum PgType {
     Regnamespace,
     Unknown,
     Void,
+    /// An array whose values have any dimensions and lower bounds ([`shaped`]): the same type as [`PgType::Array`] in
+    /// another form.
+    Shaped(Box<PgType>),
 }
 
 /// How definitions that are stored write precision and scale. None were written for the NUMERIC of 10 fractional digits
@@ -135,6 +141,7 @@ impl PgType {
             PgType::TimestampTz => DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into())),
             PgType::Interval => DataType::Interval(IntervalUnit::MonthDayNano),
             PgType::Array(item) => DataType::List(item.field("item", true).into()),
+            PgType::Shaped(_) => DataType::BinaryView,
             // An OID is an unsigned 32-bit number; Int64 keeps DataFusion's comparisons with literals exact.
             PgType::Oid | PgType::Regclass | PgType::Regtype | PgType::Regproc | PgType::Regnamespace => {
                 DataType::Int64
@@ -148,7 +155,31 @@ impl PgType {
         if PgType::of_arrow(&self.arrow()).as_ref() == Some(self) {
             field
         } else {
-            field.with_metadata(HashMap::from([(PG_TYPE_KEY.to_string(), self.name())]))
+            field.with_metadata(HashMap::from([(PG_TYPE_KEY.to_string(), self.spelling())]))
+        }
+    }
+
+    /// [`PgType::name`], with a second pair of brackets for arrays of any dimensions, so that [`PgType::parse`] tells them.
+    pub fn spelling(&self) -> String {
+        match self {
+            PgType::Shaped(_) => format!("{}[]", self.name()),
+            other => other.name(),
+        }
+    }
+
+    /// What an array in either form holds.
+    pub fn item(&self) -> Option<&PgType> {
+        match self {
+            PgType::Array(item) | PgType::Shaped(item) => Some(item),
+            _ => None,
+        }
+    }
+
+    /// The array of any dimensions that an array can be.
+    pub fn shaped(self) -> PgType {
+        match self {
+            PgType::Array(item) => PgType::Shaped(item),
+            other => other,
         }
     }
 
@@ -184,7 +215,7 @@ impl PgType {
             | DataType::Decimal128(precision, scale) => PgType::Numeric(Some((*precision, *scale))),
             DataType::Decimal256(precision, scale) => PgType::Numeric(Some(((*precision).min(38), *scale))),
             DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View => PgType::Text,
-            DataType::Binary | DataType::BinaryView | DataType::FixedSizeBinary(_) => PgType::Bytea,
+            DataType::Binary | DataType::FixedSizeBinary(_) => PgType::Bytea,
             DataType::Date32 | DataType::Date64 => PgType::Date,
             DataType::Time32(_) | DataType::Time64(_) => PgType::Time,
             DataType::Timestamp(_, None) => PgType::Timestamp,
@@ -200,6 +231,8 @@ impl PgType {
             },
             DataType::Dictionary(_, value) => PgType::of_arrow(value)?,
             DataType::RunEndEncoded(_, values) => PgType::of_field(values)?,
+            // The elements of an array of any dimensions are of a type that the field's metadata says.
+            DataType::BinaryView => return None,
             DataType::Struct(_) | DataType::Union(_, _) | DataType::Map(_, _) => return None,
         })
     }

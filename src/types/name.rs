@@ -13,6 +13,7 @@ impl PgType {
                 nested @ PgType::Array(_) => nested.name(),
                 scalar => format!("{}[]", scalar.name()),
             },
+            PgType::Shaped(item) => format!("{}[]", item.name()),
             unmodified => unmodified.base_name().to_string(),
         }
     }
@@ -40,7 +41,7 @@ impl PgType {
             PgType::Uuid => "uuid",
             PgType::Json => "json",
             PgType::Jsonb => "jsonb",
-            PgType::Array(_) => "array",
+            PgType::Array(_) | PgType::Shaped(_) => "array",
             PgType::Oid => "oid",
             PgType::Name => "name",
             PgType::InternalChar => "\"char\"",
@@ -72,6 +73,7 @@ impl PgType {
                 nested @ PgType::Array(_) => return nested.catalog_name(),
                 scalar => return format!("_{}", scalar.catalog_name()),
             },
+            PgType::Shaped(item) => return format!("_{}", item.catalog_name()),
             other => other.base_name(),
         }
         .to_string()
@@ -83,40 +85,39 @@ impl PgType {
     pub fn parse(name: &str) -> Option<PgType> {
         let words = normalize(name);
         let mut text = words.as_str();
-        // T[], T[3], T array, T array[3], array<T>; any number of dimensions is one array type.
-        let mut is_array = false;
+        // T[], T[3], T array, T array[3], array<T>; any number of dimensions is one array type, more than one its other form.
+        let mut dimensions = 0;
         loop {
             text = text.trim_end();
             if let Some(item) = text.strip_prefix("array<").and_then(|rest| rest.strip_suffix('>')) {
                 text = item;
-                is_array = true;
+                dimensions += 1;
             } else if let Some(open) = text.strip_suffix(']').and_then(|inside| inside.rfind('[')) {
                 let bound = text[open + 1..text.len() - 1].trim();
                 if !bound.bytes().all(|b| b.is_ascii_digit()) {
                     return None;
                 }
                 text = &text[..open];
-                is_array = true;
+                dimensions += 1;
             } else if let Some(item) = text.strip_suffix(" array") {
                 text = item;
-                is_array = true;
+                dimensions += 1;
             } else {
                 break;
             }
         }
         let text = text.strip_prefix("pg_catalog.").unwrap_or(text);
-        if !is_array && let Some(item) = text.strip_prefix('_') {
-            return Some(array_of(parse_scalar(item)?));
+        if dimensions == 0
+            && let Some(item) = text.strip_prefix('_')
+        {
+            return Some(PgType::Array(Box::new(parse_scalar(item)?)));
         }
         let scalar = parse_scalar(text)?;
-        Some(if is_array { array_of(scalar) } else { scalar })
-    }
-}
-
-fn array_of(item: PgType) -> PgType {
-    match item {
-        nested @ PgType::Array(_) => nested,
-        scalar => PgType::Array(Box::new(scalar)),
+        Some(match dimensions {
+            0 => scalar,
+            1 => PgType::Array(Box::new(scalar)),
+            _ => PgType::Shaped(Box::new(scalar)),
+        })
     }
 }
 
@@ -311,7 +312,9 @@ mod tests {
             let field = pg_type.field("c", true);
             assert_eq!(PgType::of_field(&field), Some(pg_type.clone()), "{field:?}");
             let field = array(pg_type.clone()).field("c", true);
-            assert_eq!(PgType::of_field(&field), Some(array(pg_type)), "{field:?}");
+            assert_eq!(PgType::of_field(&field), Some(array(pg_type.clone())), "{field:?}");
+            let field = array(pg_type.clone()).shaped().field("c", true);
+            assert_eq!(PgType::of_field(&field), Some(array(pg_type).shaped()), "{field:?}");
         }
     }
 

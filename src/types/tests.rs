@@ -266,3 +266,30 @@ fn a_nul_is_found_wherever_it_stands() {
         }
     }
 }
+
+/// Both directions of both forms, for what an array of any dimensions may be.
+#[test]
+fn arrays_of_any_dimensions_are_read_back() {
+    let style = InputStyle::default();
+    for (item, text) in [
+        (PgType::Int4, "{{1,2},{3,4}}"),
+        (PgType::Int4, "[0:1]={1,NULL}"),
+        (PgType::Int4, "{}"),
+        (PgType::Text, "[1:1][-2:-1][3:3]={{{\"a b\"},{\"NULL\"}}}"),
+        (PgType::Numeric(None), "{{1.50,NaN},{2,NULL}}"),
+        (PgType::Numeric(Some((5, 2))), "{{1.50},{2.00}}"),
+        (PgType::Uuid, "{{a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11}}"),
+        (PgType::Char(3), "{{\"a  \"}}"),
+        (PgType::Jsonb, "{{\"{\\\"a\\\": 1}\"}}"),
+        (PgType::Interval, "{{\"1 mon 2 days 03:04:05\"}}"),
+        (PgType::TimestampTz, "{{\"2020-01-01 00:00:00+00\"}}"),
+    ] {
+        let array = PgType::Shaped(Box::new(item));
+        let column = scalar_from_text(&array, text, &style).expect(text);
+        let formatter = ColumnFormatter::new(&array, &column, &TextStyle::default()).expect(text);
+        assert_eq!(formatter.text(0).as_deref(), Some(text));
+        let mut binary = BytesMut::new();
+        formatter.write_binary(0, &mut binary);
+        assert_eq!(&scalar_from_binary(&array, &binary).expect(text), &column, "{text}");
+    }
+}

@@ -23,7 +23,7 @@ use crate::sql::parse::Parsed;
 use crate::sql::plan::OutField;
 use crate::sql::statement::Statement;
 use crate::stop;
-use crate::types::{ColumnBuilder, PgType, TextStyle};
+use crate::types::{self, ColumnBuilder, PgType, TextStyle};
 
 const SYNC: u8 = b'S';
 /// Bytes of parameters that are decoded here: those of a larger Bind are where computing runs.
@@ -392,6 +392,14 @@ fn check_fields(described: Option<&[OutField]>, fields: &[OutField]) -> Result<(
     )
 }
 
+/// Whether the value of an array has several dimensions, or another lower bound than 1.
+fn has_other_shape(value: &[u8], format: i16, item: &PgType) -> bool {
+    match format {
+        0 => std::str::from_utf8(value).is_ok_and(types::has_other_shape),
+        _ => types::shaped::has_other_shape(value, item),
+    }
+}
+
 fn decode_parameters(
     types: &[PgType],
     values: Values<'_>,
@@ -425,7 +433,14 @@ fn decode_parameters(
     for (index, (pg_type, value)) in types.iter().zip(values.iter()).enumerate() {
         stop::check()?;
         let format = each.as_mut().and_then(Iterator::next).unwrap_or(one);
-        let mut builder = ColumnBuilder::new(pg_type, 1).with_time_zone(style.time_zone);
+        // What the plan takes for a list may be another array: the statement is planned again for that.
+        let mut pg_type = pg_type.clone();
+        if let (PgType::Array(item), Some(value)) = (&pg_type, value)
+            && has_other_shape(value, format, item)
+        {
+            pg_type = pg_type.shaped();
+        }
+        let mut builder = ColumnBuilder::new(&pg_type, 1).with_time_zone(style.time_zone);
         let appended = match (value, format) {
             (None, _) => {
                 builder.append_null();
@@ -452,7 +467,7 @@ fn decode_parameters(
             None => error.context(format!("unnamed portal parameter ${}", index + 1)),
             Some(_) => error,
         })?;
-        arrays.push((pg_type.clone(), builder.finish()));
+        arrays.push((pg_type, builder.finish()));
     }
     Ok(Parameters { values: arrays, bytes })
 }

@@ -469,10 +469,17 @@ fn fill_attribute(state: &SystemState, rows: &mut RowCollector) {
             let named = type_by_oid(attribute.type_oid);
             let generated = attribute.column.is_some_and(|column| column.generated.is_some());
             let has_default = attribute.column.is_some_and(|column| default_of(column).is_some());
+            let is_shaped = attribute
+                .column
+                .is_some_and(|column| matches!(column.pg_type, PgType::Shaped(_)));
+            let dimensions = match named.is_some_and(|named| named.category == "A") {
+                true => 1 + i32::from(is_shaped),
+                false => 0,
+            };
             rows.push(row![
                 "attrelid" => object.oid, "attname" => attribute.name, "atttypid" => attribute.type_oid,
                 "attstattarget" => -1, "attlen" => named.map_or(-1, |named| i32::from(named.length)),
-                "attnum" => index + 1, "attndims" => i32::from(named.is_some_and(|named| named.category == "A")),
+                "attnum" => index + 1, "attndims" => dimensions,
                 "attcacheoff" => -1, "atttypmod" => attribute.typmod,
                 "attbyval" => named.is_some_and(|named| named.by_value),
                 "attalign" => named.map_or("i", |named| &named.align),

@@ -20,7 +20,7 @@ use super::typed::{Typed, at};
 use super::{Analyzer, Result};
 use crate::error::{SqlError, state};
 use crate::sql::functions::told::told;
-use crate::sql::functions::{calls, functions};
+use crate::sql::functions::{calls, differ_though_equal, distinct_elements, functions};
 use crate::types::PgType;
 
 /// The rows of a call of `string_agg`: which, and in what order.
@@ -93,6 +93,14 @@ impl Analyzer<'_> {
             };
             return self.delimited(value, delimiter, of, scope, position);
         }
+        // One of those that are equal, in order, by their keys.
+        let distinct = match (name, given.distinct, arguments.as_slice(), sorts.as_slice()) {
+            ("array_agg", true, [value], [sort]) if differ_though_equal(&value.pg_type().arrow()) => {
+                Some(distinct_elements(!sort.asc, sort.nulls_first))
+            }
+            _ => None,
+        };
+        let sorts = if distinct.is_some() { Vec::new() } else { sorts };
         let exprs: Vec<Expr> = arguments.iter().map(|typed| typed.expr.clone()).collect();
         let made = AggregateFunction::new_udf(
             function.clone(),
@@ -103,7 +111,15 @@ impl Analyzer<'_> {
             given.respects_nulls,
         );
         let typed = self.aggregate_type(Expr::AggregateFunction(made), &function, &arguments, &result, position)?;
-        self.at_its_level(typed, scope)
+        let typed = self.at_its_level(typed, scope)?;
+        let typed = match distinct {
+            Some(distinct) => Typed {
+                expr: distinct.call(vec![typed.expr.clone()]),
+                ..typed
+            },
+            None => typed,
+        };
+        Ok(super::arrays::gathered(typed))
     }
 
     /// `string_agg` with a delimiter of each row's own, which stands before its value: all of them one after another,
@@ -231,7 +247,10 @@ impl Analyzer<'_> {
             };
             return Ok((computed("count", &arguments)?, vec![counted], PgType::Int8));
         }
-        let arguments = self.as_declared(arguments, &chosen)?;
+        let mut arguments = self.as_declared(arguments, &chosen)?;
+        if name == "array_agg" {
+            arguments = arguments.into_iter().map(super::arrays::shaped).collect();
+        }
         let function = computed(name, &arguments)?;
         let result = match chosen.result {
             kinds::RECORD | kinds::RECORDS => return Err(at(not_yet(name, &arguments), position)),
@@ -272,6 +291,11 @@ impl Analyzer<'_> {
         let fields: Vec<_> = arguments.iter().map(Typed::field).collect();
         if function.name() == "grouping" {
             return Ok(Typed::new(expr, PgType::Int4, position));
+        }
+        if let ("array_agg", [array]) = (function.name(), arguments)
+            && super::arrays::is_shaped(array)
+        {
+            return Ok(Typed::new(expr, PgType::Array(Box::new(array.pg_type())), position));
         }
         let fields =
             fields_with_udf(&fields, function).map_err(|_| at(not_yet(function.name(), arguments), position))?;

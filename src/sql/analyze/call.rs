@@ -4,6 +4,7 @@
 
 use std::sync::Arc;
 
+use arrow::datatypes::DataType;
 use datafusion::common::ScalarValue;
 use datafusion::logical_expr::expr::{NullTreatment, ScalarFunction};
 use datafusion::logical_expr::type_coercion::functions::fields_with_udf;
@@ -19,7 +20,7 @@ use super::{Analyzer, Result};
 use crate::error::{SqlError, state};
 use crate::sql::functions::spread::spread;
 use crate::sql::functions::told::told;
-use crate::sql::functions::{Modifier, extreme};
+use crate::sql::functions::{Modifier, array_extreme, extreme};
 use crate::sql::plan::names::fold;
 use crate::sql::statement::mark;
 use crate::types::PgType;
@@ -261,6 +262,7 @@ impl Analyzer<'_> {
             true => array,
             false => self.coerce(array, &PgType::from_oid(*wanted).expect("it is an array"))?,
         };
+        let array = super::arrays::flat(array);
         let PgType::Array(element) = array.pg_type() else {
             return Err(at(
                 SqlError::new(state::DATATYPE_MISMATCH, "VARIADIC argument must be an array"),
@@ -459,6 +461,25 @@ impl Analyzer<'_> {
         result: &PgType,
         position: Option<usize>,
     ) -> Result<Typed> {
+        if function.name() == "array_fill"
+            && let Some(filled) = self.filled_array(&function, &arguments, position)?
+        {
+            return Ok(filled);
+        }
+        match arguments.iter().any(super::arrays::is_shaped) {
+            true => self.shaped_call(function, arguments, result, position),
+            false => self.called(function, arguments, result, position),
+        }
+    }
+
+    /// The same, of arguments in the form that the function takes.
+    pub fn called(
+        &self,
+        function: Arc<ScalarUDF>,
+        arguments: Vec<Typed>,
+        result: &PgType,
+        position: Option<usize>,
+    ) -> Result<Typed> {
         let fields: Vec<_> = arguments.iter().map(Typed::field).collect();
         let refused = |arguments: &[Typed]| at(not_yet(function.name(), arguments), position);
         let fields = match fields_with_udf(&fields, function.as_ref()) {
@@ -489,6 +510,8 @@ impl Analyzer<'_> {
             Some(known) if known.oid() == result.oid() && known.arrow() == *returned.data_type() => {
                 Typed::new(expr, known, position)
             }
+            // The elements' type is the function's to say.
+            _ if *returned.data_type() == DataType::BinaryView => Typed::new(expr, result.clone().shaped(), position),
             _ if result.arrow() == *returned.data_type() => Typed::new(expr, result.clone(), position),
             _ => Typed::new(cast_to(expr, result), result.clone(), position),
         }
@@ -536,6 +559,7 @@ impl Analyzer<'_> {
         }
         let function = match extreme(name, &common) {
             Some(function) => function,
+            None if name != "coalesce" && matches!(common, PgType::Shaped(_)) => array_extreme(name),
             None => self.scalar(name).expect("it is a function of the engine's or ours"),
         };
         let exprs = arguments.into_iter().map(|typed| typed.expr).collect();
@@ -618,7 +642,7 @@ pub fn not_yet(name: &str, arguments: &[Typed]) -> SqlError {
 /// The type of what an array holds, or the type itself.
 pub fn bottom(pg_type: &PgType) -> &PgType {
     match pg_type {
-        PgType::Array(item) => bottom(item),
+        PgType::Array(item) | PgType::Shaped(item) => bottom(item),
         scalar => scalar,
     }
 }

@@ -44,7 +44,7 @@ impl Analyzer<'_> {
                 let wanted = self.data_type(data_type, None)?;
                 let typed = match expr.as_ref() {
                     // ARRAY[]::int[] has elements of that type.
-                    ast::Expr::Array(array) if matches!(wanted, PgType::Array(_)) => {
+                    ast::Expr::Array(array) if wanted.item().is_some() => {
                         self.array(array, Some(&wanted), scope, place())?
                     }
                     other => self.expr(other, scope)?,

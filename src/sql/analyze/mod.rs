@@ -10,6 +10,7 @@
 //! a name of its own. Not here: what relations and functions are (`plan`, `functions`), how a plan runs (`query`).
 
 mod aggregate;
+mod arrays;
 mod bind;
 mod call;
 mod choose;

@@ -92,6 +92,7 @@ impl Analyzer<'_> {
             }
             let (left, right) = self.same_clock(left, right)?;
             let (left, right) = same_numbers(left, right);
+            let (left, right) = self.same_form(left, right);
             return Ok(Typed::boolean(binary(left.expr, operator, right.expr), position));
         }
         if json && let Some(function) = self.json_operator(symbol) {
@@ -116,7 +117,7 @@ impl Analyzer<'_> {
                 let call = ScalarFunction::new_udf(growth::concatenation(), vec![left.expr, right.expr]);
                 Expr::ScalarFunction(call)
             }
-            "||" if matches!(result, PgType::Array(_)) => return self.concatenate_arrays(left, right, position),
+            "||" if result.item().is_some() => return self.concatenate_arrays(left, right, position),
             "||" => binary(left.expr, Operator::StringConcat, right.expr),
             "~" => binary(left.expr, Operator::RegexMatch, right.expr),
             "~*" => binary(left.expr, Operator::RegexIMatch, right.expr),
@@ -237,7 +238,7 @@ impl Analyzer<'_> {
     }
 
     fn concatenate_arrays(&self, left: Typed, right: Typed, position: Option<usize>) -> Result<Typed> {
-        let is_array = |typed: &Typed| matches!(typed.pg_type(), PgType::Array(_));
+        let is_array = |typed: &Typed| typed.pg_type().item().is_some();
         let (name, given) = match (is_array(&left), is_array(&right)) {
             (true, true) => ("array_cat", vec![left, right]),
             (true, false) => ("array_append", vec![left, right]),

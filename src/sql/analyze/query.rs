@@ -549,9 +549,8 @@ impl Analyzer<'_> {
             ));
         }
         let column = &output.columns[0];
-        if matches!(column.pg_type, PgType::Array(_)) {
-            return Err(at(crate::types::multidimensional(), position));
-        }
+        let shown_column = Typed::new(Expr::Column(column.column.clone()), column.pg_type.clone(), None);
+        let element = super::arrays::shaped(shown_column);
         let order = match ordered {
             true => vec![Sort::new(Expr::Column(output.columns[1].column.clone()), true, false)],
             false => vec![],
@@ -560,7 +559,7 @@ impl Analyzer<'_> {
         let function = function.expect("it is the engine's").clone();
         let call = datafusion::logical_expr::expr::AggregateFunction::new_udf(
             function,
-            vec![Expr::Column(column.column.clone())],
+            vec![element.expr.clone()],
             false,
             None,
             order,
@@ -573,7 +572,14 @@ impl Analyzer<'_> {
             vec![Expr::AggregateFunction(call).alias(name)],
         )?;
         let subquery = Expr::ScalarSubquery(self.subquery(LogicalPlan::Aggregate(aggregate)));
-        let array = PgType::Array(Box::new(column.pg_type.clone()));
+        let array = PgType::Array(Box::new(element.pg_type()));
+        if let PgType::Shaped(item) = element.pg_type() {
+            let gathered = super::arrays::gathered(Typed::new(subquery, array, position));
+            let empty = self.empty_shaped(&item, position)?;
+            let function = self.scalar("coalesce").expect("it is the engine's");
+            let expr = function.call(vec![gathered.expr, empty.expr]);
+            return Ok(Typed::new(expr, PgType::Shaped(item), position));
+        }
         let item = Arc::new(Field::new_list_field(column.pg_type.arrow(), true));
         let plain = arrow::datatypes::DataType::List(item);
         let subquery = match plain == array.arrow() {

@@ -2,12 +2,11 @@
 
 use std::sync::Arc;
 
-use arrow::array::Array;
 use arrow::datatypes::DataType;
 use datafusion::common::ScalarValue;
 use datafusion::logical_expr::expr::{InList, ScalarFunction};
 use datafusion::logical_expr::{Expr, Operator, when};
-use sqlparser::ast::{self, AccessExpr, Subscript};
+use sqlparser::ast::{self, AccessExpr, Spanned, Subscript};
 
 use super::kinds;
 use super::operators::{binary, comparison, conjunction, truth};
@@ -19,7 +18,7 @@ use crate::sql::functions::quantified;
 use crate::sql::functions::row_value;
 use crate::sql::functions::told::told;
 use crate::sql::plan::names::fold;
-use crate::types::{PgType, multidimensional};
+use crate::types::PgType;
 
 impl Analyzer<'_> {
     /// `(a, b) = (c, d)`: with SQL's logic of NULLs.
@@ -157,7 +156,7 @@ impl Analyzer<'_> {
                 _ => self.settle(field.clone())?,
             };
             let expr = match field.ty {
-                Ty::Of(PgType::Interval) => sort_key(field.clone()),
+                Ty::Of(PgType::Interval | PgType::Shaped(_)) => sort_key(field.clone()),
                 _ => field.expr.clone(),
             };
             Ok((name.clone(), Typed { expr, ..field }))
@@ -210,8 +209,22 @@ impl Analyzer<'_> {
             }
             other => self.expr(other, scope)?,
         };
-        for access in chain {
+        let mut rest = chain;
+        while let [access, after @ ..] = rest {
+            rest = after;
             typed = match access {
+                // All subscripts of an array are one access to it.
+                AccessExpr::Subscript(first) if typed.pg_type().item().is_some() => {
+                    let mut all = vec![first];
+                    while let [AccessExpr::Subscript(next), after @ ..] = rest {
+                        all.push(next);
+                        rest = after;
+                    }
+                    match (typed.pg_type(), all.as_slice()) {
+                        (PgType::Array(_), [only]) => self.subscript(typed, only, scope)?,
+                        _ => self.subscripts(typed, &all, scope)?,
+                    }
+                }
                 AccessExpr::Dot(ast::Expr::Identifier(field)) => self.field(typed, field)?,
                 AccessExpr::Dot(other) => {
                     let message = format!("syntax error at or near \"{other}\"");
@@ -273,8 +286,7 @@ impl Analyzer<'_> {
             }
         };
         let bound = |expr: &ast::Expr| -> Result<Typed> {
-            let index = self.expr(expr, scope)?;
-            let index = self.cast(index, &PgType::Int4, kinds::CastContext::Assignment)?;
+            let index = self.array_index(expr, scope)?;
             self.cast(index, &PgType::Int8, kinds::CastContext::Implicit)
         };
         match subscript {
@@ -341,17 +353,14 @@ impl Analyzer<'_> {
         scope: &Scope,
         position: Option<usize>,
     ) -> Result<Typed> {
-        if array.elem.iter().any(|element| matches!(element, ast::Expr::Array(_))) {
-            return Err(at(multidimensional(), position));
-        }
         let mut elements = Vec::with_capacity(array.elem.len());
         for element in &array.elem {
-            elements.push(self.expr(element, scope)?);
+            elements.push(match element {
+                ast::Expr::Array(inner) => self.array(inner, wanted, scope, self.position(element.span()))?,
+                other => self.expr(other, scope)?,
+            });
         }
-        let wanted_item = match wanted {
-            Some(PgType::Array(item)) => Some(item.as_ref().clone()),
-            _ => None,
-        };
+        let wanted_item = wanted.and_then(PgType::item).cloned();
         if elements.is_empty() {
             let Some(item) = wanted_item else {
                 return Err(at(
@@ -372,8 +381,8 @@ impl Analyzer<'_> {
             }
         }
         let (elements, common) = self.unify(elements, "ARRAY")?;
-        if matches!(common, PgType::Array(_)) {
-            return Err(at(multidimensional(), position));
+        if let Some(item) = common.item() {
+            return Ok(self.nested_array(elements, item, position));
         }
         self.make_array(elements, &common, position)
     }
@@ -428,6 +437,7 @@ impl Analyzer<'_> {
             }
             _ => array,
         };
+        let array = super::arrays::flat(array);
         let PgType::Array(item) = array.pg_type() else {
             return Err(at(
                 SqlError::new(
@@ -471,7 +481,7 @@ impl Analyzer<'_> {
         };
         let (value, array) = self.same_elements(value, array)?;
         if let (Some(Operator::Eq), false) | (Some(Operator::NotEq), true) = (comparison(symbol), all)
-            && let Some(elements) = constants(&array.expr)?
+            && let Some(elements) = super::arrays::constants(&array.expr)?
             && elements.iter().all(super::expr::is_constant)
             && value.pg_type() != PgType::Interval
         {
@@ -518,22 +528,6 @@ impl Analyzer<'_> {
             .when(undecided, truth(None))
             .otherwise(truth(Some(all)))?;
         Ok(decided)
-    }
-}
-
-/// The elements of an array that are written out.
-fn constants(array: &Expr) -> Result<Option<Vec<Expr>>> {
-    match array {
-        Expr::Literal(ScalarValue::List(list), _) if list.is_valid(0) => {
-            let items = list.value(0);
-            let items = (0..items.len()).map(|at| {
-                let value = ScalarValue::try_from_array(&items, at)?;
-                Ok(Expr::Literal(value, None))
-            });
-            Ok(Some(items.collect::<Result<_>>()?))
-        }
-        Expr::ScalarFunction(call) if call.func.name() == "make_array" => Ok(Some(call.args.clone())),
-        _ => Ok(None),
     }
 }
 

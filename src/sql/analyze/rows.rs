@@ -11,7 +11,7 @@ use datafusion::common::{Column, UnnestOptions};
 use datafusion::logical_expr::expr::ScalarFunction;
 use datafusion::logical_expr::{
     ColumnarValue, Expr, LogicalPlan, LogicalPlanBuilder, Projection, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF,
-    ScalarUDFImpl, Signature, Volatility,
+    ScalarUDFImpl, Signature, Volatility, when,
 };
 
 use super::choose::Chosen;
@@ -117,6 +117,7 @@ impl Analyzer<'_> {
             true => self.coerce(array, &PgType::Array(Box::new(PgType::Text)))?,
             false => array,
         };
+        let array = super::arrays::flat(array);
         let item = match array.pg_type() {
             PgType::Array(item) => *item,
             _ => PgType::from_oid(result).unwrap_or(PgType::Text),
@@ -145,8 +146,12 @@ impl Analyzer<'_> {
         let list = match name {
             "generate_series" => return self.series(arguments, position),
             "generate_subscripts" => {
-                let mut given = arguments.into_iter();
+                let mut given = arguments.clone().into_iter();
                 let array = given.next().expect("it was chosen with an array");
+                let reverse = arguments.get(2).cloned();
+                if super::arrays::is_shaped(&array) || reverse.is_some() {
+                    return self.all_subscripts(array, arguments[1].clone(), reverse, position);
+                }
                 let function = self.scalar("array_length").expect("it is the engine's");
                 let one = super::number::integer(1, position);
                 let dimension = given.next().unwrap_or(one.clone());
@@ -215,7 +220,7 @@ impl Analyzer<'_> {
 
     /// `information_schema._pg_expandarray(array)`: the elements with their numbers.
     fn expand_array(&self, arguments: Vec<Typed>, position: Option<usize>) -> Result<Typed> {
-        let array = arguments.into_iter().next().expect("it was chosen with an array");
+        let array = super::arrays::flat(arguments.into_iter().next().expect("it was chosen with an array"));
         let item = match array.pg_type() {
             PgType::Array(item) => *item,
             other => other,
@@ -229,6 +234,33 @@ impl Analyzer<'_> {
             ("n".to_string(), numbers),
         ];
         Ok(Typed::row(fields, position))
+    }
+
+    /// `generate_subscripts(array, dimension [, reverse])` between the bounds of the dimension.
+    fn all_subscripts(
+        &self,
+        array: Typed,
+        dimension: Typed,
+        reverse: Option<Typed>,
+        position: Option<usize>,
+    ) -> Result<Typed> {
+        let bound = |name| self.named_call(name, vec![array.clone(), dimension.clone()], position);
+        let (lower, upper) = (bound("array_lower")?, bound("array_upper")?);
+        let Some(reverse) = reverse else {
+            return self.series(vec![lower, upper], position);
+        };
+        let either = |down: &Typed, up: &Typed| -> Result<Typed> {
+            let is_up = Expr::Not(Box::new(reverse.expr.clone()));
+            let expr = when(reverse.expr.clone(), down.expr.clone())
+                .when(is_up, up.expr.clone())
+                .end()?;
+            Ok(Typed::new(expr, PgType::Int4, position))
+        };
+        let step = either(
+            &super::number::integer(-1, position),
+            &super::number::integer(1, position),
+        )?;
+        self.series(vec![either(&upper, &lower)?, either(&lower, &upper)?, step], position)
     }
 
     /// `generate_series(from, to [, by])` as rows of a list.

@@ -390,6 +390,10 @@ impl Analyzer<'_> {
                     let elements = self.scalar(&elements).expect("it is a function of ours");
                     self.call_of(elements, vec![array], &PgType::Array(Box::new(PgType::Text)), None)?
                 }
+                PgType::Shaped(item) => {
+                    let array = self.binary("->", row.clone(), key, None)?;
+                    super::arrays::literal_of_json(array, item)
+                }
                 _ => self.binary("->>", row.clone(), key, None)?,
             };
             fields.push((name, self.cast(field, &wanted, kinds::CastContext::Explicit)?));

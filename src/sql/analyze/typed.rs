@@ -18,7 +18,7 @@ use crate::error::{SqlError, state};
 use crate::sql::functions::told::told;
 use crate::sql::functions::{KeyKind, zone};
 use crate::types::varying::Numeric;
-use crate::types::{InputStyle, PG_TYPE_KEY, PgType, scalar_from_text};
+use crate::types::{InputStyle, PG_TYPE_KEY, PgType, has_other_shape, scalar_from_text};
 
 /// The type of an expression.
 #[derive(Clone, Debug)]
@@ -122,7 +122,7 @@ impl Typed {
 /// The metadata that says a type that Arrow alone cannot tell.
 pub fn metadata(pg_type: &PgType) -> Option<FieldMetadata> {
     let is_told = PgType::of_arrow(&pg_type.arrow()).as_ref() == Some(pg_type);
-    (!is_told).then(|| FieldMetadata::from(BTreeMap::from([(PG_TYPE_KEY.to_string(), pg_type.name())])))
+    (!is_told).then(|| FieldMetadata::from(BTreeMap::from([(PG_TYPE_KEY.to_string(), pg_type.spelling())])))
 }
 
 /// A value of a type as a literal.
@@ -208,6 +208,9 @@ impl Analyzer<'_> {
             return Err(no_cast(&typed, wanted));
         }
         let made = |expr: Expr| Typed::new(expr, wanted.clone(), position);
+        if matches!(from, PgType::Shaped(_)) || (matches!(wanted, PgType::Shaped(_)) && from.item().is_some()) {
+            return self.cast_shaped(typed, wanted, context);
+        }
         // A NUMERIC keeps its digits where none are asked for.
         if let (PgType::Numeric(_), PgType::Numeric(None)) = (&from, wanted) {
             return Ok(typed);
@@ -304,6 +307,11 @@ impl Analyzer<'_> {
             let text = Expr::Literal(ScalarValue::Utf8(Some(text)), None);
             return Ok(made(self.catalog_call(name, vec![text])?, wanted.clone()));
         }
+        if let PgType::Array(item) = wanted
+            && has_other_shape(&text)
+        {
+            return self.read_text(text, &PgType::Shaped(item.clone()), position);
+        }
         if let Some(typed) = self.read_moment(&text, wanted, position)? {
             return Ok(typed);
         }
@@ -364,6 +372,14 @@ impl Analyzer<'_> {
             let first = all.iter().find(|typed| !typed.is_unknown()).expect("some are known");
             let fits = |typed: &&Typed| choose::common(&[first.oid(), typed.oid()]).is_some();
             let other = all.iter().find(|typed| !fits(typed)).unwrap_or(first);
+            if kinds::element(first.oid()).is_some() && kinds::element(other.oid()).is_some() {
+                let message = format!(
+                    "{what} could not convert type {} to {}",
+                    other.type_name(),
+                    first.type_name()
+                );
+                return Err(at(SqlError::new(state::CANNOT_COERCE, message), other.position));
+            }
             let error = SqlError::new(
                 state::DATATYPE_MISMATCH,
                 format!(
@@ -409,6 +425,16 @@ fn common_modifier(all: &[Typed], oid: u32) -> PgType {
     let bare = PgType::from_oid(oid).expect("a common type is a real one");
     if oid == kinds::NUMERIC {
         return common_numeric(all);
+    }
+    let is_shaped =
+        |typed: &Typed| matches!(typed.pg_type(), PgType::Shaped(_)) || typed.literal().is_some_and(has_other_shape);
+    if bare.item().is_some() && all.iter().any(is_shaped) {
+        let mut items = all.iter().filter_map(|typed| typed.pg_type().item().cloned());
+        let first = items.next();
+        return PgType::Shaped(Box::new(match first.filter(|first| first.array_oid() == oid) {
+            Some(first) if items.all(|item| item == first) => first,
+            _ => bare.item().expect("it is an array").clone(),
+        }));
     }
     let mut known = all.iter().filter(|typed| typed.oid() == oid).map(Typed::pg_type);
     let Some(first) = known.next() else { return bare };
@@ -498,6 +524,7 @@ pub fn cast_to(expr: Expr, pg_type: &PgType) -> Expr {
 pub fn sort_key(typed: Typed) -> Expr {
     match typed.pg_type() {
         PgType::Interval => KeyKind::Interval.function().call(vec![typed.expr]),
+        PgType::Shaped(_) => KeyKind::Shaped.function().call(vec![typed.expr]),
         _ => typed.expr,
     }
 }

@@ -215,7 +215,8 @@ impl Analyzer<'_> {
         };
         let typed = match &function {
             WindowFunctionDefinition::AggregateUDF(function) => {
-                self.aggregate_type(expr, function, &arguments, &result, position)
+                let typed = self.aggregate_type(expr, function, &arguments, &result, position)?;
+                Ok::<_, SqlError>(super::arrays::gathered(typed))
             }
             WindowFunctionDefinition::WindowUDF(_) => {
                 let fields: Vec<_> = arguments.iter().map(Typed::field).collect();
@@ -289,6 +290,9 @@ impl Analyzer<'_> {
                 None => self.settle(typed.clone())?,
             };
             arguments.push(typed);
+        }
+        if arguments.iter().any(super::arrays::is_shaped) {
+            arguments = arguments.into_iter().map(super::arrays::shaped).collect();
         }
         let result = match PgType::from_oid(chosen.result) {
             // Digits and lengths stay.

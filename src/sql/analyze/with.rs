@@ -19,6 +19,7 @@ use crate::error::{SqlError, state};
 use crate::sql::functions::nullable::nullable;
 use crate::sql::plan::names::fold;
 use crate::sql::plan::provider::{cte_work_table, is_work_table};
+use crate::sql::plan::size;
 use crate::sql::plan::subquery::{outer_references, subquery};
 use crate::sql::shared::SharedQuery;
 use crate::types::PgType;
@@ -64,6 +65,10 @@ impl Analyzer<'_> {
             }
             for (column, given) in columns.iter_mut().zip(&cte.alias.columns) {
                 column.name = fold(&given.name);
+            }
+            // Before anything walks it as a tree.
+            if size::nodes(&output.plan)? > size::NODES_MAX {
+                return Err(size::too_many_steps());
             }
             let plan = match is_shared(cte, query, &output.plan) {
                 true => SharedQuery {

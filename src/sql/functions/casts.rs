@@ -548,9 +548,11 @@ pub fn to_text(column: &ArrayRef, from: &Field, zone: Tz) -> Result<StringArray,
             .collect());
     }
     let plain = Field::new("", column.data_type().clone(), true);
+    let shaped = || crate::types::shaped::item_type(column).map(|item| PgType::Shaped(Box::new(item)));
     let pg_type = PgType::of_field(from)
         .filter(|pg_type| pg_type.arrow() == *column.data_type())
-        .or_else(|| PgType::of_field(&plain));
+        .or_else(|| PgType::of_field(&plain))
+        .or_else(shaped);
     let Some(pg_type) = pg_type else {
         return Ok(strict(column, &DataType::Utf8)?.as_string::<i32>().clone());
     };

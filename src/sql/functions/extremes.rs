@@ -20,6 +20,7 @@ use datafusion::logical_expr::{
     ScalarUDF, ScalarUDFImpl, SetMonotonicity, Signature, Volatility,
 };
 
+use super::array_extremes;
 use super::arrays::{canonical, list_keys};
 use super::datetime::comparable;
 use super::fail;
@@ -259,21 +260,26 @@ impl AggregateUDFImpl for Extreme {
     }
 
     fn accumulator(&self, arguments: AccumulatorArgs) -> Result<Box<dyn Accumulator>> {
-        match is_interval(arguments.return_type()) {
-            true => Ok(Box::new(Lengths::new(self.is_greatest()))),
-            false => self.engines.accumulator(arguments),
+        match arguments.return_type() {
+            DataType::BinaryView => Ok(Box::new(array_extremes::ArrayExtremes::new(self.is_greatest()))),
+            other if is_interval(other) => Ok(Box::new(Lengths::new(self.is_greatest()))),
+            _ => self.engines.accumulator(arguments),
         }
     }
 
     fn create_sliding_accumulator(&self, arguments: AccumulatorArgs) -> Result<Box<dyn Accumulator>> {
-        match is_interval(arguments.return_type()) {
-            true => Ok(Box::new(Lengths::new(self.is_greatest()))),
-            false => self.engines.create_sliding_accumulator(arguments),
+        match arguments.return_type() {
+            DataType::BinaryView => Ok(Box::new(array_extremes::ArrayExtremes::new(self.is_greatest()))),
+            other if is_interval(other) => Ok(Box::new(Lengths::new(self.is_greatest()))),
+            _ => self.engines.create_sliding_accumulator(arguments),
         }
     }
 
     fn groups_accumulator_supported(&self, arguments: AccumulatorArgs) -> bool {
-        let alone = |field: &FieldRef| field.data_type().is_floating() || is_interval(field.data_type());
+        let alone = |field: &FieldRef| match field.data_type() {
+            DataType::BinaryView => true,
+            other => other.is_floating() || is_interval(other),
+        };
         !arguments.expr_fields.iter().any(alone) && self.engines.groups_accumulator_supported(arguments)
     }
 

@@ -20,6 +20,8 @@ pub enum KeyKind {
     Numeric,
     /// Arrays: their elements, a NULL after all others.
     Array,
+    /// Arrays of any dimensions: their elements, then their shape.
+    Shaped,
     /// Intervals: their length in microseconds; a month has 30 days, a day 24 hours.
     Interval,
 }
@@ -27,8 +29,8 @@ pub enum KeyKind {
 impl KeyKind {
     /// The function of one argument that makes the keys.
     pub fn function(self) -> Arc<ScalarUDF> {
-        static FUNCTIONS: LazyLock<[Arc<ScalarUDF>; 3]> = LazyLock::new(|| {
-            [KeyKind::Numeric, KeyKind::Array, KeyKind::Interval].map(|key| {
+        static FUNCTIONS: LazyLock<[Arc<ScalarUDF>; 4]> = LazyLock::new(|| {
+            [KeyKind::Numeric, KeyKind::Array, KeyKind::Shaped, KeyKind::Interval].map(|key| {
                 let signature = Signature::any(1, Volatility::Immutable);
                 Arc::new(ScalarUDF::from(KeyFunction { key, signature }))
             })
@@ -48,6 +50,7 @@ impl ScalarUDFImpl for KeyFunction {
         match self.key {
             KeyKind::Numeric => "numeric_key",
             KeyKind::Array => "array_key",
+            KeyKind::Shaped => "shaped_array_key",
             KeyKind::Interval => "interval_length",
         }
     }
@@ -62,7 +65,7 @@ impl ScalarUDFImpl for KeyFunction {
 
     fn return_type(&self, _arguments: &[DataType]) -> Result<DataType> {
         Ok(match self.key {
-            KeyKind::Numeric | KeyKind::Array => DataType::Binary,
+            KeyKind::Numeric | KeyKind::Array | KeyKind::Shaped => DataType::Binary,
             KeyKind::Interval => DataType::Decimal128(38, 0),
         })
     }
@@ -75,6 +78,7 @@ impl ScalarUDFImpl for KeyFunction {
         casts::map(&args.args[0], |column| match self.key {
             KeyKind::Numeric => Ok(numeric::keys(column)),
             KeyKind::Array => arrays::list_keys(column),
+            KeyKind::Shaped => arrays::shaped_keys(column),
             KeyKind::Interval => {
                 let lengths = column
                     .as_primitive::<IntervalMonthDayNanoType>()

@@ -19,6 +19,7 @@ use crate::types::PgType;
 
 pub mod aggregates;
 pub mod arithmetic;
+mod array_extremes;
 mod arrays;
 mod bins;
 mod bits;
@@ -65,6 +66,8 @@ mod trims;
 mod variadic;
 pub mod zone;
 
+pub use array_extremes::array_extreme;
+pub use arrays::{Shaping, differ_though_equal, distinct_elements, shaping};
 pub use datetime::extract as datetime_extract;
 pub use extremes::extreme;
 pub use json::operator as json_operator;

@@ -27,6 +27,7 @@ pub fn function(data_type: &DataType) -> Option<Arc<ScalarUDF>> {
     match data_type {
         DataType::LargeBinary => Some(KeyKind::Numeric.function()),
         DataType::Interval(IntervalUnit::MonthDayNano) => Some(KeyKind::Interval.function()),
+        DataType::BinaryView => Some(KeyKind::Shaped.function()),
         _ => None,
     }
 }
@@ -162,8 +163,8 @@ pub fn key(expr: Expr, schema: &DFSchema) -> Expr {
 /// What stands beside a value that needs a key, as a key of the same kind.
 fn keyed(expr: Expr, schema: &DFSchema) -> Result<Expr> {
     Ok(match expr.get_type(schema)? {
-        interval @ DataType::Interval(_) => {
-            function(&interval).map_or(expr.clone(), |function| function.call(vec![expr]))
+        own @ (DataType::Interval(_) | DataType::BinaryView) => {
+            function(&own).map_or(expr.clone(), |function| function.call(vec![expr]))
         }
         _ => KeyKind::Numeric.function().call(vec![expr]),
     })

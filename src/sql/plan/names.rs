@@ -124,7 +124,7 @@ pub fn internal_name(pg_type: &PgType) -> &'static str {
         PgType::Uuid => "uuid",
         PgType::Json => "json",
         PgType::Jsonb => "jsonb",
-        PgType::Array(item) => internal_name(item),
+        PgType::Array(item) | PgType::Shaped(item) => internal_name(item),
         PgType::Oid => "oid",
         PgType::Name => "name",
         PgType::InternalChar => "char",

@@ -14,6 +14,7 @@ use bytes::BytesMut;
 use crate::error::{SqlError, state};
 use crate::sql::error::out_of_range;
 use crate::sql::functions::{casts, temporal, zone};
+use crate::types::shaped::{ShapedArrays, of_lists, to_lists};
 use crate::types::{ColumnBuilder, ColumnFormatter, PgType, TextStyle};
 
 /// 42804 where PostgreSQL has no assignment cast from one type to the other.
@@ -35,7 +36,7 @@ pub fn check_assignment(column: &str, from: &PgType, to: &PgType) -> Result<(), 
 /// A type's name without its modifier.
 fn bare_name(kind: &PgType) -> String {
     match kind {
-        PgType::Array(item) => format!("{}[]", item.base_name()),
+        PgType::Array(item) | PgType::Shaped(item) => format!("{}[]", item.base_name()),
         other => other.base_name().to_string(),
     }
 }
@@ -75,7 +76,7 @@ fn is_assignable(from: &PgType, to: &PgType) -> bool {
         (PgType::TimestampTz, PgType::Timestamp | PgType::Date | PgType::Time) => true,
         (PgType::Time, PgType::Interval) | (PgType::Interval, PgType::Time) => true,
         (PgType::Json, PgType::Jsonb) | (PgType::Jsonb, PgType::Json) => true,
-        (PgType::Array(from), PgType::Array(to)) => is_assignable(from, to),
+        (PgType::Array(from) | PgType::Shaped(from), PgType::Array(to) | PgType::Shaped(to)) => is_assignable(from, to),
         _ => false,
     }
 }
@@ -116,6 +117,27 @@ pub fn assign(array: &ArrayRef, from: &PgType, to: &PgType, time_zone: &str) -> 
                 items,
                 lists.nulls().cloned(),
             )))
+        }
+        (PgType::Shaped(from_item), PgType::Shaped(to_item))
+            if from_item.oid() == to_item.oid() && **to_item == to_item.bare() =>
+        {
+            Ok(array.clone())
+        }
+        (PgType::Shaped(from_item), PgType::Shaped(to_item)) => {
+            let ShapedArrays { shapes, lists } = ShapedArrays::decode(array, from_item)?;
+            let list = |item: &PgType| PgType::Array(Box::new(item.clone()));
+            let lists: ArrayRef = Arc::new(lists);
+            let lists = assign(&lists, &list(from_item), &list(to_item), time_zone)?;
+            let lists = lists.as_list::<i32>().clone();
+            Ok(Arc::new(ShapedArrays { shapes, lists }.encode(to_item)?))
+        }
+        (PgType::Shaped(from_item), to @ PgType::Array(_)) => {
+            let from = PgType::Array(from_item.clone());
+            assign(&to_lists(array, from_item)?, &from, to, time_zone)
+        }
+        (from @ PgType::Array(_), PgType::Shaped(to_item)) => {
+            let lists = assign(array, from, &PgType::Array(to_item.clone()), time_zone)?;
+            of_lists(&lists, to_item)
         }
         (_, to) => cast(array, &to.arrow(), to),
     }

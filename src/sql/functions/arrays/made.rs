@@ -11,12 +11,11 @@ use super::elements::keys;
 use super::shape::range;
 use super::{ARRAY_SUBSCRIPT, NULL_NOT_ALLOWED};
 use crate::error::{SqlError, state};
-use crate::sql::functions::growth::too_many_elements;
 use crate::sql::functions::overflow::of_arrow;
-use crate::types::multidimensional;
+use crate::types::shape::{ArrayShape, DIMENSIONS_MAX, Dimension, too_many_dimensions};
 
 /// Which values of which columns the elements are, as far as arrays are made.
-struct Picks<'a> {
+pub struct Picks<'a> {
     sources: Vec<&'a dyn Array>,
     picked: Vec<(usize, usize)>,
     ends: Vec<i32>,
@@ -24,7 +23,7 @@ struct Picks<'a> {
 }
 
 impl<'a> Picks<'a> {
-    fn new(sources: Vec<&'a dyn Array>, rows: usize) -> Picks<'a> {
+    pub fn new(sources: Vec<&'a dyn Array>, rows: usize) -> Picks<'a> {
         let mut ends = Vec::with_capacity(rows + 1);
         ends.push(0);
         Picks {
@@ -35,31 +34,35 @@ impl<'a> Picks<'a> {
         }
     }
 
-    fn pick(&mut self, source: usize, at: usize) {
+    pub fn pick(&mut self, source: usize, at: usize) {
         self.picked.push((source, at));
     }
 
-    fn pick_all(&mut self, source: usize, range: std::ops::Range<usize>) {
+    pub fn pick_all(&mut self, source: usize, range: std::ops::Range<usize>) {
         self.picked.extend(range.map(|at| (source, at)));
     }
 
     /// The array of this row has no more elements, or is NULL.
-    fn end(&mut self, valid: bool) {
+    pub fn end(&mut self, valid: bool) {
         self.ends.push(self.picked.len() as i32);
         self.valid.append(valid);
     }
 
-    fn finish(mut self, result: &DataType) -> Result<ArrayRef, SqlError> {
+    fn finish(self, result: &DataType) -> Result<ArrayRef, SqlError> {
+        Ok(Arc::new(self.finish_lists(result)?))
+    }
+
+    pub fn finish_lists(mut self, result: &DataType) -> Result<ListArray, SqlError> {
         let DataType::List(item) = result else {
             unreachable!("arrays are made")
         };
         let values = interleave(&self.sources, &self.picked).map_err(|error| of_arrow(error, result))?;
-        Ok(Arc::new(ListArray::new(
+        Ok(ListArray::new(
             item.clone(),
             OffsetBuffer::new(self.ends.into()),
             values,
             Some(NullBuffer::new(self.valid.finish())),
-        )))
+        ))
     }
 }
 
@@ -179,7 +182,7 @@ pub fn trim(list: &ArrayRef, counts: &ArrayRef, result: &DataType) -> Result<Arr
     picks.finish(result)
 }
 
-/// `array_fill(element, extents[, lower bounds])`
+/// The elements of `array_fill(element, extents[, lower bounds])`.
 pub fn fill(columns: &[ArrayRef], rows: usize, result: &DataType) -> Result<ArrayRef, SqlError> {
     let refused = |message: &str| SqlError::new(NULL_NOT_ALLOWED, message);
     let mut picks = Picks::new(vec![&columns[0]], rows);
@@ -195,24 +198,25 @@ pub fn fill(columns: &[ArrayRef], rows: usize, result: &DataType) -> Result<Arra
             }
             counts.push(values.as_primitive::<Int32Type>().values().to_vec());
         }
-        if let [extents, bounds] = counts.as_slice() {
-            if extents.len() != bounds.len() {
-                return Err(SqlError::new(ARRAY_SUBSCRIPT, "wrong number of array subscripts")
-                    .detail("Low bound array has different size than dimensions array."));
-            }
-            if bounds.iter().any(|bound| *bound != 1) {
-                return Err(SqlError::unsupported(
-                    "arrays that do not start at 1 are not supported",
-                    "Leave the lower bounds out.",
-                ));
-            }
+        if let [extents, bounds] = counts.as_slice()
+            && extents.len() != bounds.len()
+        {
+            return Err(SqlError::new(ARRAY_SUBSCRIPT, "wrong number of array subscripts")
+                .detail("Low bound array has different size than dimensions array."));
         }
-        let count = match counts[0].as_slice() {
-            [] => 0,
-            extents if extents.contains(&0) => 0,
-            [count] => usize::try_from(*count).map_err(|_| too_many_elements())?,
-            _ => return Err(multidimensional()),
-        };
+        let extents = counts[0].iter();
+        if extents.len() > DIMENSIONS_MAX {
+            return Err(too_many_dimensions(extents.len()));
+        }
+        let count = ArrayShape(
+            extents
+                .map(|length| Dimension {
+                    lower: 1,
+                    length: *length,
+                })
+                .collect(),
+        )
+        .count()?;
         picks.picked.extend(std::iter::repeat_n((0, row), count));
         picks.end(true);
     }

@@ -18,13 +18,17 @@ use crate::error::{SqlError, SqlState};
 use crate::sql::functions::numeric::is_exact;
 use crate::types::TextStyle;
 
+mod distinct;
 mod elements;
 mod key;
 mod made;
 mod shape;
+mod shaped;
 
+pub use distinct::{differ_though_equal, distinct_elements};
 pub use elements::{canonical, keys};
 pub use key::list_keys;
+pub use shaped::{Shaping, keys as shaped_keys, shaping};
 
 const ARRAY_SUBSCRIPT: SqlState = SqlState("2202E");
 const NULL_NOT_ALLOWED: SqlState = SqlState("22004");

@@ -98,6 +98,8 @@ impl Growth {
             "generate_subscripts" => Growth::Subscripts,
             "generate_series" => Growth::Series,
             "array_replace" => Growth::Exchanged,
+            "array_append_to" | "array_cat_of" | "array_gathered" | "array_nested" | "array_of_list"
+            | "array_prepend_to" => Growth::Arrays(2),
             "array_append" | "array_prepend" | "array_concat" | "array_cat" | "array_slice" | "array_positions"
             | "make_array" | "struct" => Growth::Arrays(1),
             "json_build_array" | "json_build_object" | "json_object" | "json_strip_nulls" | "jsonb_build_array"

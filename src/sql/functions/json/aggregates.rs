@@ -205,7 +205,11 @@ impl Gathering {
         let is_list = |field: &FieldRef| {
             matches!(
                 field.data_type(),
-                DataType::List(_) | DataType::LargeList(_) | DataType::FixedSizeList(_, _) | DataType::Struct(_)
+                DataType::List(_)
+                    | DataType::LargeList(_)
+                    | DataType::FixedSizeList(_, _)
+                    | DataType::BinaryView
+                    | DataType::Struct(_)
             )
         };
         self.fields.last().is_some_and(is_list)

@@ -12,6 +12,8 @@ use chrono_tz::Tz;
 use super::invalid;
 use crate::error::SqlError;
 use crate::types::json::{canonical, key_order, number, write_quoted};
+use crate::types::shape::Dimension;
+use crate::types::shaped::{ShapedArrays, item_type};
 use crate::types::{ColumnFormatter, PgType, TextStyle};
 
 /// The type that is written, one of two.
@@ -47,6 +49,8 @@ enum JsonColumn {
     Text(StringArray),
     Other(ColumnFormatter),
     List(ListArray, Box<JsonWriter>),
+    /// Arrays of any dimensions.
+    Shaped(ShapedArrays, Box<JsonWriter>),
     /// With the names of its members, and the order that JSONB has them in.
     Struct(StructArray, Vec<(String, JsonWriter)>, Vec<usize>),
 }
@@ -82,6 +86,13 @@ impl JsonWriter {
                 let lists = cast(column, &plain)
                     .map_err(|error| SqlError::from(datafusion::error::DataFusionError::from(error)))?;
                 return JsonWriter::new(&Field::new(field.name(), plain, true), &lists, zone);
+            }
+            (DataType::BinaryView, known) => {
+                let known = known.as_ref().and_then(PgType::item).cloned();
+                let item = known.or_else(|| item_type(column)).unwrap_or(PgType::Text);
+                let arrays = ShapedArrays::decode(column, &item)?;
+                let items = JsonWriter::new(&item.field("item", true), arrays.lists.values(), zone)?;
+                JsonColumn::Shaped(arrays, Box::new(items))
             }
             (_, Some(pg_type)) => {
                 let style = TextStyle {
@@ -126,13 +137,17 @@ impl JsonWriter {
             JsonColumn::Number(values) | JsonColumn::Instant(values) | JsonColumn::Other(values) => values.is_null(row),
             JsonColumn::Json(values) | JsonColumn::Jsonb(values) | JsonColumn::Text(values) => values.is_null(row),
             JsonColumn::List(values, _) => values.is_null(row),
+            JsonColumn::Shaped(values, _) => values.lists.is_null(row),
             JsonColumn::Struct(values, _, _) => values.is_null(row),
         }
     }
 
     /// An array or a row.
     pub fn is_structured(&self) -> bool {
-        matches!(self.values, JsonColumn::List(..) | JsonColumn::Struct(..))
+        matches!(
+            self.values,
+            JsonColumn::List(..) | JsonColumn::Shaped(..) | JsonColumn::Struct(..)
+        )
     }
 
     /// The value at `row`; `null` if it is NULL.
@@ -185,6 +200,10 @@ impl JsonWriter {
                 }
                 out.push(']');
             }
+            JsonColumn::Shaped(arrays, items) => {
+                let mut at = arrays.lists.value_offsets()[row] as usize;
+                write_nested(&arrays.shapes[row].0, items, &mut at, (form, comma), out)?;
+            }
             JsonColumn::Struct(_, members, order) => {
                 let as_written: Vec<usize> = (0..members.len()).collect();
                 let order = if form == Form::Jsonb { &*order } else { &as_written };
@@ -211,6 +230,7 @@ impl JsonWriter {
             | JsonColumn::Json(_)
             | JsonColumn::Jsonb(_)
             | JsonColumn::List(..)
+            | JsonColumn::Shaped(..)
             | JsonColumn::Struct(..) => {
                 return Err(invalid("key value must be scalar, not array, composite, or json"));
             }
@@ -222,6 +242,33 @@ impl JsonWriter {
             }
         })
     }
+}
+
+/// The items from `at` on, in an array for each dimension. The comma is that of the outermost.
+fn write_nested(
+    dimensions: &[Dimension],
+    items: &mut JsonWriter,
+    at: &mut usize,
+    (form, comma): (Form, &str),
+    out: &mut String,
+) -> Result<(), SqlError> {
+    out.push('[');
+    if let [outer, inner @ ..] = dimensions {
+        for place in 0..outer.length {
+            if place > 0 {
+                out.push_str(comma);
+            }
+            if inner.is_empty() {
+                items.write(*at, form, out)?;
+                *at += 1;
+                continue;
+            }
+            let inner_comma = if form == Form::Json { "," } else { ", " };
+            write_nested(inner, items, at, (form, inner_comma), out)?;
+        }
+    }
+    out.push(']');
+    Ok(())
 }
 
 fn text_of<'a>(values: &ColumnFormatter, row: usize, buffer: &'a mut BytesMut) -> &'a str {
