@@ -425,7 +425,9 @@ impl Session {
         }
         let mut given = Vec::with_capacity(types.len());
         for name in types {
-            given.push(Some(PgType::parse(name).ok_or_else(|| {
+            // Of a parameter the modifier says nothing.
+            let known = PgType::parse_written(name).map(|(pg_type, _)| pg_type);
+            given.push(Some(known.ok_or_else(|| {
                 SqlError::new(state::UNDEFINED_OBJECT, format!("type \"{name}\" does not exist"))
             })?));
         }

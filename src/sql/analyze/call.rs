@@ -74,6 +74,12 @@ impl Analyzer<'_> {
         if let Some(typed) = self.size_call(&name, call, scope)? {
             return Ok(typed);
         }
+        if call.over.is_none()
+            && call.filter.is_none()
+            && let Some(typed) = self.written_call(&name, call, scope, position)?
+        {
+            return Ok(typed);
+        }
         let candidates = signatures::of(&name);
         let has = |kind: FunctionKind| candidates.iter().any(|signature| signature.kind == kind);
         let aggregates = has(FunctionKind::Aggregate) || name == "grouping";
@@ -373,7 +379,10 @@ impl Analyzer<'_> {
         {
             let digits = Some(digits.min(6));
             let whole = self.named_call(name, Vec::new(), position)?;
-            let modifier = Modifier { digits, fields: None };
+            let modifier = Modifier {
+                digits,
+                ..Modifier::default()
+            };
             return Ok(Typed {
                 expr: modifier.apply(whole.expr),
                 ..whole

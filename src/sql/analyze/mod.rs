@@ -39,6 +39,7 @@ pub mod unnest;
 mod window;
 mod window_definition;
 mod with;
+mod written;
 
 use std::cell::{Cell, OnceCell, RefCell};
 use std::collections::{BTreeSet, HashMap};

@@ -61,7 +61,7 @@ date_bin\tf\tinterval,timestamp\ttimestamp
 date_bin\tf\tinterval,timestamptz\ttimestamptz
 any_value\ta\tanyelement\tanyelement
 user\tf\t\tname
-to_regrole\tf\ttext\toid
+to_regrole\tf\ttext\tregrole
 pg_is_in_backup\tf\t\tbool
 ";
 

@@ -29,9 +29,11 @@ pub mod catalog;
 mod datetime;
 mod encodings;
 pub mod excluded;
+mod exploded;
 mod extracted;
 mod extremes;
 pub mod growth;
+mod hashes;
 mod interval;
 pub mod json;
 mod kernel;
@@ -83,6 +85,7 @@ const TABLES: &[&[overload::Overload]] = &[
     overlaps::TABLE,
     bins::TABLE,
     bits::TABLE,
+    hashes::TABLE,
 ];
 
 /// Every function by each of its names, lower case.
@@ -121,6 +124,7 @@ impl Functions {
             .chain(overload::functions(TABLES))
             .chain(session::all())
             .chain(sleep::all())
+            .chain(exploded::all())
             .chain(json::all())
         {
             functions.add_scalar(function);
