@@ -84,6 +84,10 @@ impl Analyzer<'_> {
         let has = |kind: FunctionKind| candidates.iter().any(|signature| signature.kind == kind);
         let aggregates = has(FunctionKind::Aggregate) || name == "grouping";
         if call.over.is_some() {
+            if !call.within_group.is_empty() && (aggregates || has(FunctionKind::Window)) {
+                let message = format!("OVER is not supported for ordered-set aggregate {name}");
+                return Err(at(SqlError::new(state::FEATURE_NOT_SUPPORTED, message), position));
+            }
             if !aggregates && !has(FunctionKind::Window) {
                 let given = self.arguments(call, scope)?;
                 return Err(at(
@@ -98,6 +102,11 @@ impl Analyzer<'_> {
                 ));
             }
             return self.window_call(&name, call, scope, position);
+        }
+        if has(FunctionKind::Window)
+            && let Some(typed) = self.hypothetical_call(&name, call, scope, position)?
+        {
+            return Ok(typed);
         }
         if has(FunctionKind::Window) && !aggregates && !has(FunctionKind::Function) {
             return Err(at(

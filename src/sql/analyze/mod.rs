@@ -17,6 +17,7 @@ mod expr;
 mod from;
 mod from_part;
 mod group;
+mod hypothetical;
 mod join;
 mod key_join;
 mod kinds;

@@ -34,6 +34,7 @@ mod extracted;
 mod extremes;
 pub mod growth;
 mod hashes;
+mod hypothetical;
 mod interval;
 pub mod json;
 mod kernel;
@@ -69,6 +70,7 @@ pub mod zone;
 
 pub use datetime::extract as datetime_extract;
 pub use extremes::extreme;
+pub use hypothetical::hypothetical;
 pub use json::operator as json_operator;
 pub use keys::KeyKind;
 pub use modifier::Modifier;
