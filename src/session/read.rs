@@ -248,6 +248,7 @@ impl Session {
             setting: Arc::new(move |name| settings.get(name).ok()),
             client: self.client,
             signals: Arc::clone(&self.engine.signals),
+            locks: self.locks(),
         }
     }
 

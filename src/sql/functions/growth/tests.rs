@@ -41,6 +41,8 @@ const FIXED: &str = "
     statement_timestamp strpos substr substring system_user tan tand tanh time_bucket timezone to_date to_hex
     to_number to_timestamp today transaction_timestamp trim trim_array trim_scale trunc unistr user uuid version
     width_bucket
+    ~pg_advisory_unlock ~pg_advisory_unlock_shared ~pg_try_advisory_lock
+    ~pg_try_advisory_lock_shared ~pg_try_advisory_xact_lock ~pg_try_advisory_xact_lock_shared
 ";
 
 /// A call over rows of a number `n` and a text `t`.
