@@ -178,6 +178,7 @@ fn columns() -> Vec<Column> {
         generated: None,
         id: 0,
         missing: None,
+        typmod: None,
     };
     vec![
         column("k", PgType::Int8),

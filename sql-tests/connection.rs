@@ -172,6 +172,14 @@ impl Open {
 
     async fn extended(&self, sql: &str) -> Result<Output, Failure> {
         let statement = self.client.prepare(sql).await?;
+        // In binary such a value is a number, and a test expects its name.
+        if statement
+            .columns()
+            .iter()
+            .any(|column| values::is_named_oid(column.type_()))
+        {
+            return self.simple(sql).await;
+        }
         let parameters: [&str; 0] = [];
         let mut stream = std::pin::pin!(self.client.query_raw(&statement, parameters).await?);
         let mut rows = Vec::new();

@@ -6,6 +6,15 @@
 use chrono::{DateTime, Duration, NaiveDate};
 use tokio_postgres::types::{Kind, Type};
 
+/// Whether values of the type are OIDs that show as names.
+pub fn is_named_oid(ty: &Type) -> bool {
+    let item = match ty.kind() {
+        Kind::Array(item) => item,
+        _ => ty,
+    };
+    item.name().starts_with("reg") && item.name() != "regconfig"
+}
+
 /// The text of a binary value of type `ty`.
 pub fn text(ty: &Type, bytes: &[u8]) -> Result<String, String> {
     if let Kind::Array(item) = ty.kind() {
@@ -35,6 +44,12 @@ pub fn text(ty: &Type, bytes: &[u8]) -> Result<String, String> {
         Type::TIMESTAMPTZ => timestamp(i64::from_be_bytes(exact(bytes)?), "+00"),
         Type::INTERVAL => interval(bytes)?,
         Type::VOID => String::new(),
+        Type::PG_NODE_TREE | Type::XML | Type::PG_SNAPSHOT | Type::TXID_SNAPSHOT => utf8(bytes)?,
+        Type::XID8 => u64::from_be_bytes(exact(bytes)?).to_string(),
+        Type::PG_LSN => {
+            let position = u64::from_be_bytes(exact(bytes)?);
+            format!("{:X}/{:X}", position >> 32, position & 0xffff_ffff)
+        }
         _ => return Err(format!("no text form for type {ty} (oid {}) here", ty.oid())),
     })
 }

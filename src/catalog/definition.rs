@@ -27,6 +27,30 @@ pub struct Column {
     /// What rows from before the column was added have, by `log::encode_value`; NULL if not given.
     #[serde(default)]
     pub missing: Option<String>,
+    /// `pg_attribute.atttypmod` of a modifier that the type does not say: values are rounded to it when they are put in.
+    #[serde(default)]
+    pub typmod: Option<i32>,
+}
+
+impl Column {
+    /// `pg_attribute.atttypmod`.
+    pub fn typmod(&self) -> i32 {
+        self.typmod.unwrap_or_else(|| self.pg_type.typmod())
+    }
+
+    /// The type with its modifier, as `format_type` prints it.
+    pub fn type_name(&self) -> String {
+        self.typmod
+            .map_or_else(|| self.pg_type.name(), |typmod| self.pg_type.name_with(typmod))
+    }
+
+    /// The same as a definition is written: arrays of any dimensions have two pairs of brackets.
+    pub fn spelling(&self) -> String {
+        match self.pg_type {
+            PgType::Shaped(_) => format!("{}[]", self.type_name()),
+            _ => self.type_name(),
+        }
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

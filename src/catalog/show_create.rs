@@ -53,7 +53,7 @@ fn show_create_topic(topic: &Topic) -> String {
 }
 
 fn column_text(column: &Column) -> String {
-    let mut text = format!("{} {}", quote_ident(&column.name), column.pg_type.spelling());
+    let mut text = format!("{} {}", quote_ident(&column.name), column.spelling());
     if column.not_null {
         text += " NOT NULL";
     }

@@ -14,6 +14,7 @@ fn column(name: &str, pg_type: PgType) -> Column {
         generated: None,
         id: 0,
         missing: None,
+        typmod: None,
     }
 }
 

@@ -89,6 +89,7 @@ fn bids() -> Topic {
         generated: None,
         id: 0,
         missing: None,
+        typmod: None,
     };
     Topic {
         oid: BIDS,

@@ -3,6 +3,8 @@
 //! One rule: a lock is held as often as it was taken: by a session until it gives it back or ends, by a transaction until
 //! that ends. They are this server's own and are not kept over a restart.
 
+use std::sync::Arc;
+
 use hashbrown::HashMap;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
@@ -10,6 +12,7 @@ use tokio::sync::Notify;
 use super::Session;
 use crate::error::{SqlError, SqlState, state};
 use crate::sql::effects::{Action, Advisory};
+use crate::sql::functions::RowLocks;
 
 /// 40P01
 const DEADLOCK: SqlState = SqlState("40P01");
@@ -223,9 +226,7 @@ impl Session {
         }
         let Some(key) = key(arguments)? else { return Ok(None) };
         if of.of_transaction {
-            // Its end gives the lock back.
-            self.transaction();
-            self.has_advisory_locks = true;
+            self.begin_advisory_locks();
         }
         match of.action {
             Action::Take => {
@@ -244,6 +245,28 @@ impl Session {
                 Ok(Some(held))
             }
         }
+    }
+
+    /// A lock may be taken that the end of the transaction gives back.
+    pub(super) fn begin_advisory_locks(&mut self) {
+        self.transaction();
+        self.has_advisory_locks = true;
+    }
+
+    /// The functions that answer for each row of a relation, in a statement of this session.
+    pub(super) fn locks(&self) -> RowLocks {
+        let (engine, session) = (self.engine.clone(), self.id());
+        Arc::new(move |of, key| {
+            let key = match key {
+                [one] => LockKey::One(*one),
+                [first, second] => LockKey::Two(*first as i32, *second as i32),
+                _ => unreachable!("a key has one number or two"),
+            };
+            match of.action {
+                Action::Give => Ok(engine.advisory.give(key, session, of.shared)),
+                _ => engine.advisory.try_take(key, session, of),
+            }
+        })
     }
 
     /// The transaction gives back what it holds.

@@ -106,7 +106,7 @@ impl Session {
         self.compute(move || work(&context.borrowed()))
     }
 
-    /// Plans a SELECT.
+    /// Plans a SELECT whose rows go to the client.
     pub(super) fn plan(
         &self,
         select: &Arc<Select>,
@@ -123,6 +123,17 @@ impl Session {
         parameter_types: Vec<Option<PgType>>,
     ) -> impl Future<Output = Result<Arc<Planned>, SqlError>> + Send + 'static + use<> {
         let context = self.context(catalog, parameter_types);
+        let select = select.clone();
+        self.compute(move || plan::plan_answer(&select, &context.borrowed()).map(Arc::new))
+    }
+
+    /// Plans a SELECT whose rows go into a topic.
+    pub(super) fn plan_stored(
+        &self,
+        select: &Arc<Select>,
+        parameter_types: Vec<Option<PgType>>,
+    ) -> impl Future<Output = Result<Arc<Planned>, SqlError>> + Send + 'static + use<> {
+        let context = self.context(self.catalog(), parameter_types);
         let select = select.clone();
         self.compute(move || plan::plan_select(&select, &context.borrowed()).map(Arc::new))
     }

@@ -631,6 +631,7 @@ fn view_columns(names: &[String], fields: &[plan::OutField]) -> Result<Vec<Colum
             generated: None,
             id: 0,
             missing: None,
+            typmod: None,
         });
     }
     Ok(columns)

@@ -38,9 +38,16 @@ impl Session {
         parameters: Option<&Parameters>,
     ) -> Result<Option<Arc<Select>>, SqlError> {
         let looked_at = select.clone();
+        let by_row = self.compute(move || Ok(effects::by_row(&looked_at))).await?;
+        if let Some((_, true)) = &by_row {
+            self.begin_advisory_locks();
+        }
+        let by_row = by_row.map(|(marked, _)| Arc::new(marked));
+        let select = by_row.as_ref().unwrap_or(select);
+        let looked_at = select.clone();
         let found = self.compute(move || effects::calls(&looked_at)).await?;
         if found.is_empty() {
-            return Ok(None);
+            return Ok(by_row);
         }
         let of = select.clone();
         let Some(parameters) = parameters else {
@@ -49,16 +56,6 @@ impl Session {
             ));
         };
         let per_row = effects::per_row(select);
-        if per_row
-            && let Some(call) = found
-                .iter()
-                .find(|call| matches!(call.effect, Effect::Lock(of) if of.answers()))
-        {
-            return Err(SqlError::unsupported(
-                format!("{} for each row of a relation is not supported", call.effect.name()),
-                "Call it with a constant or a parameter.",
-            ));
-        }
         let arguments = Arc::new(effects::arguments(select, &found, per_row)?);
         let (_, batches) = self.rows_of(&arguments, parameters).await?;
         let batches: Vec<RecordBatch> = batches.try_collect().await?;

@@ -12,15 +12,17 @@ use crate::catalog::{Relation, View};
 use crate::error::{SqlError, state};
 use crate::sql::plan::OutField;
 use crate::sql::statement::{ExplainFormat, InsertRows, Name, Statement};
-use crate::types::PgType;
+use crate::types::{Opaque, PgType};
 
 pub(super) fn fields(format: ExplainFormat) -> Vec<OutField> {
     vec![OutField {
         name: "QUERY PLAN".to_string(),
         pg_type: match format {
             ExplainFormat::Json => PgType::Json,
-            ExplainFormat::Text | ExplainFormat::Xml | ExplainFormat::Yaml => PgType::Text,
+            ExplainFormat::Xml => PgType::Opaque(Opaque::Xml),
+            ExplainFormat::Text | ExplainFormat::Yaml => PgType::Text,
         },
+        typmod: None,
         table_oid: 0,
         column: 0,
     }]

@@ -46,9 +46,9 @@ use crate::catalog::Snapshot;
 use crate::error::{Notice, Severity, SqlError, state};
 use crate::log::{Lsn, PIN_IDLE_US_MAX, Pin, TopicId};
 use crate::sql::parse::{self, Parsed};
-use crate::sql::plan::OutField;
+use crate::sql::plan::{self, OutField};
 use crate::sql::statement::{InsertRows, Name, Statement, TransactionModes};
-use crate::types::TextStyle;
+use crate::types::{PgType, TextStyle};
 use engine::Registration;
 use modes::{MODES, check_isolation, modes_as_settings, serializable};
 use notify::{Inbox, ListenAction};
@@ -275,6 +275,22 @@ impl Session {
 
     pub fn text_style(&self) -> &TextStyle {
         self.settings.text_style()
+    }
+
+    /// How rows of these fields are written: with the names of the objects that OIDs stand for, if they have any.
+    pub fn row_style(&self, fields: &[OutField]) -> TextStyle {
+        let style = self.text_style().clone();
+        let is_named = |pg_type: &PgType| match pg_type {
+            PgType::Array(item) => item.is_oid_alias(),
+            scalar => scalar.is_oid_alias(),
+        };
+        if !fields.iter().any(|field| is_named(&field.pg_type)) {
+            return style;
+        }
+        TextStyle {
+            object_names: Some(plan::object_names(&self.context(self.catalog(), Vec::new()).borrowed())),
+            ..style
+        }
     }
 
     /// The statements of a query string.

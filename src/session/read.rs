@@ -263,6 +263,7 @@ impl Session {
             setting: Arc::new(move |name| settings.get(name).ok()),
             client: self.client,
             signals: Arc::clone(&self.engine.signals),
+            locks: self.locks(),
         }
     }
 
@@ -440,7 +441,9 @@ impl Session {
         }
         let mut given = Vec::with_capacity(types.len());
         for name in types {
-            given.push(Some(PgType::parse(name).ok_or_else(|| {
+            // Of a parameter the modifier says nothing.
+            let known = PgType::parse_written(name).map(|(pg_type, _)| pg_type);
+            given.push(Some(known.ok_or_else(|| {
                 SqlError::new(state::UNDEFINED_OBJECT, format!("type \"{name}\" does not exist"))
             })?));
         }

@@ -19,6 +19,7 @@ fn field(name: &str, pg_type: PgType) -> OutField {
     OutField {
         name: name.to_string(),
         pg_type,
+        typmod: None,
         table_oid: 0,
         column: 0,
     }
@@ -203,7 +204,7 @@ fn described(relation: &Relation) -> Vec<ArrayRef> {
     });
     vec![
         text(columns.iter().map(|column| &column.name)),
-        text(columns.iter().map(|column| column.pg_type.spelling())),
+        text(columns.iter().map(|column| column.spelling())),
         Arc::new(BooleanArray::from_iter(
             columns.iter().map(|column| Some(!column.not_null)),
         )),

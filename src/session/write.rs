@@ -99,7 +99,7 @@ impl Session {
             }
             InsertRows::Select(select) => {
                 let types = parameters.types();
-                let planned = self.plan(select, types).await?;
+                let planned = self.plan_stored(select, types).await?;
                 let (fields, mut batches) = self.rows_of_plan(&planned, select, parameters, None).await?;
                 let mut fields = fields.to_vec();
                 // A quoted string or a NULL takes the type of the column that it goes to.

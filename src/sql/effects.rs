@@ -4,6 +4,8 @@
 //! One rule: the calls are carried out before the statement is planned, over a SELECT of their arguments alone. Not here:
 //! what carries them out (`session/effects.rs`).
 
+mod by_row;
+
 use std::ops::ControlFlow;
 
 use sqlparser::ast::{
@@ -11,6 +13,7 @@ use sqlparser::ast::{
     SetExpr, Value,
 };
 
+pub use self::by_row::{MARK, by_row};
 use super::statement::Select;
 use crate::error::{SqlError, state};
 
@@ -300,14 +303,20 @@ fn zero() -> Expr {
 
 /// `pg_sleep` of no time: an expression of type void, which has no literal.
 fn void(of: Expr) -> Expr {
-    let name = ast::ObjectName::from(vec![Ident::new("pg_catalog"), Ident::new("pg_sleep")]);
+    function(vec![Ident::new("pg_catalog"), Ident::new("pg_sleep")], vec![of])
+}
+
+fn function(name: Vec<Ident>, arguments: Vec<Expr>) -> Expr {
     Expr::Function(Function {
-        name,
+        name: ast::ObjectName::from(name),
         uses_odbc_syntax: false,
         parameters: FunctionArguments::None,
         args: FunctionArguments::List(ast::FunctionArgumentList {
             duplicate_treatment: None,
-            args: vec![FunctionArg::Unnamed(FunctionArgExpr::Expr(of))],
+            args: arguments
+                .into_iter()
+                .map(|argument| FunctionArg::Unnamed(FunctionArgExpr::Expr(argument)))
+                .collect(),
             clauses: Vec::new(),
         }),
         filter: None,

@@ -20,6 +20,7 @@ use arrow::compute;
 use arrow::datatypes::SchemaRef;
 
 use super::cell::Cell;
+use super::functions::Modifier;
 use super::functions::session::SessionInfo;
 use crate::catalog::Topic;
 use crate::error::{SqlError, state};
@@ -72,6 +73,8 @@ pub struct RowExprs {
     /// The columns as expressions know them; any may be NULL in rows that are not complete yet.
     open_schema: SchemaRef,
     defaults: Vec<Default>,
+    /// What the columns' types do to values, beside what is done to them by their [`PgType`]s.
+    modifiers: Vec<Modifier>,
     /// In the order of their names, as PostgreSQL checks them.
     checks: Vec<(String, CompiledExpr)>,
 }
@@ -100,7 +103,12 @@ impl RowExprs {
             .fields()
             .iter()
             .map(|field| field.as_ref().clone().with_nullable(true));
+        let modifiers = topic.columns.iter().map(|column| match column.typmod {
+            Some(typmod) => Modifier::of_typmod(&column.pg_type, typmod),
+            None => Modifier::default(),
+        });
         Ok(RowExprs {
+            modifiers: modifiers.collect(),
             topic: topic.clone(),
             open_schema: Arc::new(arrow::datatypes::Schema::new(open.collect::<Vec<_>>())),
             schema: topic.log_schema(),
@@ -148,10 +156,20 @@ impl RowExprs {
 
     /// The default of a column, for `rows` rows. Panics for a generated column, which has none.
     pub fn default_column(&self, column: usize, rows: usize, session: &SessionInfo) -> Result<ArrayRef, SqlError> {
-        match &self.defaults[column] {
-            Default::Constant(value) => repeat(value, rows),
-            Default::Expression(expression) => expression.evaluate(&rows_without_columns(rows), session),
+        let made = match &self.defaults[column] {
+            Default::Constant(value) => repeat(value, rows)?,
+            Default::Expression(expression) => expression.evaluate(&rows_without_columns(rows), session)?,
             Default::Generated(_) => panic!("a generated column has no default"),
+        };
+        self.modified(column, made)
+    }
+
+    /// Values as the modifier of their column's type has them.
+    fn modified(&self, column: usize, values: ArrayRef) -> Result<ArrayRef, SqlError> {
+        let modifier = &self.modifiers[column];
+        match modifier.is_none() {
+            true => Ok(values),
+            false => modifier.column(&values),
         }
     }
 
@@ -169,7 +187,7 @@ impl RowExprs {
             columns.push(match given {
                 Some(array) => {
                     assert_eq!(array.len(), rows, "all columns have as many rows");
-                    array
+                    self.modified(index, array)?
                 }
                 None if self.is_generated(index) => repeat(&scalar_null(&self.topic.columns[index].pg_type), rows)?,
                 None => self.default_column(index, rows, session)?,
@@ -182,9 +200,9 @@ impl RowExprs {
         {
             // Generated columns see the others, never each other, so one batch with NULLs in their places will do.
             let batch = self.batch_unchecked(columns.clone(), rows)?;
-            for (column, default) in columns.iter_mut().zip(&self.defaults) {
+            for (index, default) in self.defaults.iter().enumerate() {
                 if let Default::Generated(expression) = default {
-                    *column = expression.evaluate(&batch, session)?;
+                    columns[index] = self.modified(index, expression.evaluate(&batch, session)?)?;
                 }
             }
         }

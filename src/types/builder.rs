@@ -67,6 +67,7 @@ enum BuiltValues {
     Interval(IntervalMonthDayNanoBuilder),
     /// OID and its aliases, with the type's name.
     Oid(Int64Builder, &'static str),
+    Lsn(Int64Builder),
     Array(Box<Lists>),
     /// Arrays of any dimensions.
     Shaped(Box<Lists>, Vec<ArrayShape>),
@@ -104,9 +105,14 @@ impl ColumnBuilder {
             PgType::Numeric(None) => {
                 BuiltValues::Varying(LargeBinaryBuilder::with_capacity(capacity, capacity * NUMBER_BYTES))
             }
-            PgType::Text | PgType::Varchar(None) | PgType::Char(0) | PgType::Unknown | PgType::Void => {
-                BuiltValues::Text(texts())
-            }
+            PgType::Text
+            | PgType::Varchar(None)
+            | PgType::Char(0)
+            | PgType::Unknown
+            | PgType::Void
+            | PgType::Opaque(_) => BuiltValues::Text(texts()),
+            PgType::PgLsn => BuiltValues::Lsn(Int64Builder::with_capacity(capacity)),
+            PgType::Xid8 => BuiltValues::Int8(Int64Builder::with_capacity(capacity)),
             PgType::Varchar(Some(length)) => BuiltValues::Bounded {
                 texts: texts(),
                 length: *length as usize,
@@ -130,11 +136,10 @@ impl ColumnBuilder {
                 TimestampMicrosecondBuilder::with_capacity(capacity).with_data_type(pg_type.arrow()),
             ),
             PgType::Interval => BuiltValues::Interval(IntervalMonthDayNanoBuilder::with_capacity(capacity)),
-            PgType::Oid | PgType::Regclass | PgType::Regtype | PgType::Regproc | PgType::Regnamespace => {
-                BuiltValues::Oid(Int64Builder::with_capacity(capacity), pg_type.base_name())
-            }
             PgType::Array(item) => BuiltValues::Array(Box::new(Lists::new(item, capacity))),
             PgType::Shaped(item) => BuiltValues::Shaped(Box::new(Lists::new(item, capacity)), Vec::new()),
+            // OID and its aliases.
+            _ => BuiltValues::Oid(Int64Builder::with_capacity(capacity), pg_type.base_name()),
         };
         ColumnBuilder {
             values,
@@ -167,7 +172,7 @@ impl ColumnBuilder {
             BuiltValues::Bool(values) => values.len(),
             BuiltValues::Int2(values) => values.len(),
             BuiltValues::Int4(values) => values.len(),
-            BuiltValues::Int8(values) | BuiltValues::Oid(values, _) => values.len(),
+            BuiltValues::Int8(values) | BuiltValues::Oid(values, _) | BuiltValues::Lsn(values) => values.len(),
             BuiltValues::Float4(values) => values.len(),
             BuiltValues::Float8(values) => values.len(),
             BuiltValues::Numeric(values, _) => values.len(),
@@ -216,7 +221,7 @@ impl ColumnBuilder {
             BuiltValues::Bool(values) => values.append_null(),
             BuiltValues::Int2(values) => values.append_null(),
             BuiltValues::Int4(values) => values.append_null(),
-            BuiltValues::Int8(values) | BuiltValues::Oid(values, _) => values.append_null(),
+            BuiltValues::Int8(values) | BuiltValues::Oid(values, _) | BuiltValues::Lsn(values) => values.append_null(),
             BuiltValues::Float4(values) => values.append_null(),
             BuiltValues::Float8(values) => values.append_null(),
             BuiltValues::Numeric(values, _) => values.append_null(),
@@ -259,6 +264,7 @@ impl ColumnBuilder {
             BuiltValues::Int4(values) => {
                 values.append_value(parse_integer(text, i32::MIN.into(), i32::MAX.into(), "integer")? as i32);
             }
+            BuiltValues::Lsn(values) => values.append_value(super::opaque::parse_lsn(text)?),
             BuiltValues::Int2(values) => {
                 values.append_value(parse_integer(text, i16::MIN.into(), i16::MAX.into(), "smallint")? as i16);
             }
@@ -327,7 +333,9 @@ impl ColumnBuilder {
             BuiltValues::Bool(values) => values.append_value(fixed::<1>(value)?[0] != 0),
             BuiltValues::Int2(values) => values.append_value(i16::from_be_bytes(fixed(value)?)),
             BuiltValues::Int4(values) => values.append_value(i32::from_be_bytes(fixed(value)?)),
-            BuiltValues::Int8(values) => values.append_value(i64::from_be_bytes(fixed(value)?)),
+            BuiltValues::Int8(values) | BuiltValues::Lsn(values) => {
+                values.append_value(i64::from_be_bytes(fixed(value)?));
+            }
             BuiltValues::Float4(values) => values.append_value(one_nan(f32::from_be_bytes(fixed(value)?), f32::NAN)),
             BuiltValues::Float8(values) => values.append_value(one_nan(f64::from_be_bytes(fixed(value)?), f64::NAN)),
             BuiltValues::Oid(values, _) => values.append_value(i64::from(u32::from_be_bytes(fixed(value)?))),
@@ -413,7 +421,9 @@ impl ColumnBuilder {
             BuiltValues::Bool(values) => Arc::new(values.finish()),
             BuiltValues::Int2(values) => Arc::new(values.finish()),
             BuiltValues::Int4(values) => Arc::new(values.finish()),
-            BuiltValues::Int8(values) | BuiltValues::Oid(values, _) => Arc::new(values.finish()),
+            BuiltValues::Int8(values) | BuiltValues::Oid(values, _) | BuiltValues::Lsn(values) => {
+                Arc::new(values.finish())
+            }
             BuiltValues::Float4(values) => Arc::new(values.finish()),
             BuiltValues::Float8(values) => Arc::new(values.finish()),
             BuiltValues::Numeric(values, _) => Arc::new(values.finish()),

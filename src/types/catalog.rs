@@ -2,7 +2,7 @@
 //!
 //! The numbers are PostgreSQL's own and never change. Not here: names (`name.rs`).
 
-use super::PgType;
+use super::{Opaque, PgType};
 
 /// Type, its OID, its array type's OID (0: none), its length in bytes (-1: variable, -2: C string).
 const TYPES: &[(PgType, u32, u32, i16)] = &[
@@ -35,6 +35,13 @@ const TYPES: &[(PgType, u32, u32, i16)] = &[
     (PgType::Uuid, 2950, 2951, 16),
     (PgType::Jsonb, 3802, 3807, -1),
     (PgType::Regnamespace, 4089, 4090, 4),
+    (PgType::Regprocedure, 2202, 2207, 4),
+    (PgType::Regoper, 2203, 2208, 4),
+    (PgType::Regoperator, 2204, 2209, 4),
+    (PgType::Regrole, 4096, 4097, 4),
+    (PgType::Regcollation, 4191, 4192, 4),
+    (PgType::PgLsn, 3220, 3221, 8),
+    (PgType::Xid8, 5069, 271, 8),
 ];
 
 impl PgType {
@@ -42,7 +49,7 @@ impl PgType {
     pub fn oid(&self) -> u32 {
         match self {
             PgType::Array(item) | PgType::Shaped(item) => item.array_oid(),
-            scalar => scalar.row().1,
+            scalar => scalar.oids().0,
         }
     }
 
@@ -50,7 +57,7 @@ impl PgType {
     pub fn array_oid(&self) -> u32 {
         match self {
             PgType::Array(item) | PgType::Shaped(item) => item.array_oid(),
-            scalar => scalar.row().2,
+            scalar => scalar.oids().1,
         }
     }
 
@@ -59,11 +66,17 @@ impl PgType {
         if oid == 0 {
             return None;
         }
-        TYPES.iter().find_map(|(scalar, scalar_oid, array_oid, _)| {
-            if *scalar_oid == oid {
-                Some(scalar.clone())
-            } else if *array_oid == oid {
-                Some(PgType::Array(Box::new(scalar.clone())))
+        let opaque = Opaque::ALL
+            .iter()
+            .map(|(opaque, _, scalar, array, _)| (PgType::Opaque(*opaque), *scalar, *array));
+        let listed = TYPES
+            .iter()
+            .map(|(scalar, scalar_oid, array_oid, _)| (scalar.clone(), *scalar_oid, *array_oid));
+        listed.chain(opaque).find_map(|(scalar, scalar_oid, array_oid)| {
+            if scalar_oid == oid {
+                Some(scalar)
+            } else if array_oid == oid {
+                Some(PgType::Array(Box::new(scalar)))
             } else {
                 None
             }
@@ -112,7 +125,7 @@ impl PgType {
     pub fn typlen(&self) -> i16 {
         match self {
             PgType::Array(_) | PgType::Shaped(_) => -1,
-            scalar => scalar.row().3,
+            scalar => scalar.oids().2,
         }
     }
 
@@ -126,6 +139,17 @@ impl PgType {
             PgType::Shaped(item) => PgType::Shaped(Box::new(item.bare())),
             other => other.clone(),
         }
+    }
+
+    /// OID, the array type's OID, length.
+    fn oids(&self) -> (u32, u32, i16) {
+        if let PgType::Opaque(opaque) = self {
+            let mut all = Opaque::ALL.iter();
+            let row = all.find(|row| row.0 == *opaque).expect("the list has every one");
+            return (row.2, row.3, row.4);
+        }
+        let row = self.row();
+        (row.1, row.2, row.3)
     }
 
     fn row(&self) -> &'static (PgType, u32, u32, i16) {

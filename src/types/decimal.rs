@@ -278,6 +278,23 @@ impl Decimal {
         i32::try_from(&self.value / power_of_ten(self.scale)).ok()
     }
 
+    /// Whether it is less than 10^`digits` from zero.
+    pub fn is_below(&self, digits: i32) -> bool {
+        let digits = digits + self.scale as i32;
+        match u32::try_from(digits) {
+            Ok(digits) => *self.value.magnitude() < *power_of_ten(digits).magnitude(),
+            Err(_) => self.is_zero(),
+        }
+    }
+
+    /// With so many digits behind the point, of which it has no more.
+    pub fn padded(&self, scale: u32) -> Decimal {
+        Decimal {
+            value: self.rescaled(scale),
+            scale,
+        }
+    }
+
     /// Without zeros at the end of its fraction.
     pub fn trimmed(&self) -> Decimal {
         let (mut value, mut scale) = (self.value.clone(), self.scale);

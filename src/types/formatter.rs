@@ -20,10 +20,11 @@ use bytes::{BufMut, BytesMut};
 use super::calendar::{self, PG_EPOCH_DAYS, PG_EPOCH_US};
 use super::interval::{IntervalStyle, write_interval};
 use super::numeric::{write_decimal, write_decimal_binary, write_i64};
+use super::opaque::{write_inet_binary, write_lsn};
 use super::shape::Dimension;
 use super::shaped::ShapedArrays;
 use super::varying::Numeric;
-use super::{PgType, array, bytes as byte_types, float};
+use super::{Opaque, PgType, array, bytes as byte_types, float};
 use crate::error::{SqlError, state};
 
 /// Finds the name that an OID alias type (`regclass`, ...) shows for an OID.
@@ -112,6 +113,8 @@ enum FormattedValues {
     Oid(Int64Array),
     /// An alias of OID, printed by name.
     Alias(Int64Array, PgType),
+    Lsn(Int64Array),
+    Inet(StringArray),
     Array {
         lists: ListArray,
         items: Box<ColumnFormatter>,
@@ -190,6 +193,8 @@ impl ColumnFormatter {
             | PgType::Name
             | PgType::InternalChar
             | PgType::Unknown => FormattedValues::Text(column.as_string::<i32>().clone()),
+            PgType::Opaque(Opaque::Inet) => FormattedValues::Inet(column.as_string::<i32>().clone()),
+            PgType::Opaque(_) => FormattedValues::Text(column.as_string::<i32>().clone()),
             PgType::Char(length) => {
                 let width = *length as usize;
                 let bare = column.as_string::<i32>();
@@ -210,9 +215,8 @@ impl ColumnFormatter {
             }
             PgType::Interval => FormattedValues::Interval(column.as_primitive::<IntervalMonthDayNanoType>().clone()),
             PgType::Oid => FormattedValues::Oid(column.as_primitive::<Int64Type>().clone()),
-            PgType::Regclass | PgType::Regtype | PgType::Regproc | PgType::Regnamespace => {
-                FormattedValues::Alias(column.as_primitive::<Int64Type>().clone(), pg_type.clone())
-            }
+            PgType::PgLsn => FormattedValues::Lsn(column.as_primitive::<Int64Type>().clone()),
+            PgType::Xid8 => FormattedValues::Int8(column.as_primitive::<Int64Type>().clone()),
             PgType::Array(item) => {
                 let lists = column.as_list::<i32>().clone();
                 let is_nested = matches!(
@@ -235,6 +239,7 @@ impl ColumnFormatter {
                 }
             }
             PgType::Void => FormattedValues::Void(column),
+            alias => FormattedValues::Alias(column.as_primitive::<Int64Type>().clone(), alias.clone()),
         };
         Ok(ColumnFormatter {
             values,
@@ -247,12 +252,18 @@ impl ColumnFormatter {
             FormattedValues::Bool(values) => values,
             FormattedValues::Int2(values) => values,
             FormattedValues::Int4(values) => values,
-            FormattedValues::Int8(values) | FormattedValues::Oid(values) | FormattedValues::Alias(values, _) => values,
+            FormattedValues::Int8(values)
+            | FormattedValues::Oid(values)
+            | FormattedValues::Alias(values, _)
+            | FormattedValues::Lsn(values) => values,
             FormattedValues::Float4(values) => values,
             FormattedValues::Float8(values) => values,
             FormattedValues::Numeric(values, ..) => values,
             FormattedValues::Varying(values) => values,
-            FormattedValues::Text(values) | FormattedValues::Jsonb(values) | FormattedValues::Uuid(values) => values,
+            FormattedValues::Text(values)
+            | FormattedValues::Jsonb(values)
+            | FormattedValues::Uuid(values)
+            | FormattedValues::Inet(values) => values,
             FormattedValues::Bytea(values) => values,
             FormattedValues::Date(values) => values,
             FormattedValues::Time(values) => values,
@@ -274,7 +285,11 @@ impl ColumnFormatter {
     pub fn write_text(&self, row: usize, out: &mut BytesMut) {
         match &self.values {
             FormattedValues::Int8(values) => write_i64(values.value(row), out),
-            FormattedValues::Text(values) | FormattedValues::Jsonb(values) | FormattedValues::Uuid(values) => {
+            FormattedValues::Lsn(values) => write_lsn(values.value(row), out),
+            FormattedValues::Text(values)
+            | FormattedValues::Jsonb(values)
+            | FormattedValues::Uuid(values)
+            | FormattedValues::Inet(values) => {
                 out.extend_from_slice(values.value(row).as_bytes());
             }
             FormattedValues::Timestamp(values) => calendar::write_timestamp(values.value(row), out),
@@ -330,10 +345,6 @@ impl ColumnFormatter {
     }
 
     fn write_alias(&self, oid: i64, alias: &PgType, out: &mut BytesMut) {
-        if oid == 0 {
-            out.put_u8(b'-');
-            return;
-        }
         let number = oid as u32;
         let named = self.style.object_names.as_ref().and_then(|names| names(alias, number));
         let name = match alias {
@@ -342,6 +353,7 @@ impl ColumnFormatter {
         };
         match name {
             Some(name) => out.extend_from_slice(name.as_bytes()),
+            None if oid == 0 => out.put_u8(b'-'),
             None => write_i64(oid, out),
         }
     }
@@ -350,7 +362,8 @@ impl ColumnFormatter {
     #[inline]
     pub fn write_binary(&self, row: usize, out: &mut BytesMut) {
         match &self.values {
-            FormattedValues::Int8(values) => out.put_i64(values.value(row)),
+            FormattedValues::Int8(values) | FormattedValues::Lsn(values) => out.put_i64(values.value(row)),
+            FormattedValues::Inet(values) => write_inet_binary(values.value(row), out),
             FormattedValues::Text(values) => out.extend_from_slice(values.value(row).as_bytes()),
             FormattedValues::Timestamp(values) | FormattedValues::TimestampTz(values) => {
                 out.put_i64(match values.value(row) {

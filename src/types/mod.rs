@@ -5,6 +5,8 @@
 
 mod catalog;
 mod name;
+mod opaque;
+pub mod typmod;
 
 pub mod calendar;
 mod datetime;
@@ -38,6 +40,7 @@ pub use self::formatter::{ColumnFormatter, ObjectNames, TextStyle};
 pub use self::interval::{
     IntervalField, IntervalFields, IntervalStyle, parse_interval, parse_interval_of, write_interval,
 };
+pub use self::opaque::Opaque;
 
 use std::collections::HashMap;
 
@@ -91,6 +94,16 @@ pub enum PgType {
     /// An array whose values have any dimensions and lower bounds ([`shaped`]): the same type as [`PgType::Array`] in
     /// another form.
     Shaped(Box<PgType>),
+    Regprocedure,
+    Regoper,
+    Regoperator,
+    Regrole,
+    Regcollation,
+    /// A position of the write-ahead log, as PostgreSQL writes it: `16/B374D848`.
+    PgLsn,
+    /// A transaction's number of 64 bits.
+    Xid8,
+    Opaque(Opaque),
 }
 
 /// How definitions that are stored write precision and scale. None were written for the NUMERIC of 10 fractional digits
@@ -113,6 +126,32 @@ mod modifier {
 }
 
 impl PgType {
+    /// Whether its values are OIDs that show as the names of what they stand for: `regclass` and the like.
+    pub fn is_oid_alias(&self) -> bool {
+        matches!(
+            self,
+            PgType::Regclass
+                | PgType::Regtype
+                | PgType::Regproc
+                | PgType::Regprocedure
+                | PgType::Regoper
+                | PgType::Regoperator
+                | PgType::Regnamespace
+                | PgType::Regrole
+                | PgType::Regcollation
+        )
+    }
+
+    /// Whether a relation of a user may have columns of it.
+    pub fn is_for_columns(&self) -> bool {
+        match self {
+            PgType::Array(item) => item.is_for_columns(),
+            PgType::Opaque(_) | PgType::PgLsn | PgType::Xid8 => false,
+            PgType::Regprocedure | PgType::Regoper | PgType::Regoperator | PgType::Regcollation => false,
+            _ => true,
+        }
+    }
+
     /// The Arrow type that holds it.
     pub fn arrow(&self) -> DataType {
         match self {
@@ -133,7 +172,8 @@ impl PgType {
             | PgType::Name
             | PgType::InternalChar
             | PgType::Unknown
-            | PgType::Void => DataType::Utf8,
+            | PgType::Void
+            | PgType::Opaque(_) => DataType::Utf8,
             PgType::Bytea => DataType::Binary,
             PgType::Date => DataType::Date32,
             PgType::Time => DataType::Time64(TimeUnit::Microsecond),
@@ -143,7 +183,9 @@ impl PgType {
             PgType::Array(item) => DataType::List(item.field("item", true).into()),
             PgType::Shaped(_) => DataType::BinaryView,
             // An OID is an unsigned 32-bit number; Int64 keeps DataFusion's comparisons with literals exact.
-            PgType::Oid | PgType::Regclass | PgType::Regtype | PgType::Regproc | PgType::Regnamespace => {
+            PgType::Oid | PgType::PgLsn | PgType::Xid8 => DataType::Int64,
+            alias => {
+                debug_assert!(alias.is_oid_alias());
                 DataType::Int64
             }
         }

@@ -1,6 +1,6 @@
 //! The spelling of types: `format_type`'s names out, every usual alias in.
 
-use super::PgType;
+use super::{IntervalFields, Opaque, PgType, typmod};
 
 impl PgType {
     /// As `format_type` prints it: `timestamp without time zone`, `numeric(18,2)`, `bigint[]`.
@@ -51,6 +51,14 @@ impl PgType {
             PgType::Regnamespace => "regnamespace",
             PgType::Unknown => "unknown",
             PgType::Void => "void",
+            PgType::Regprocedure => "regprocedure",
+            PgType::Regoper => "regoper",
+            PgType::Regoperator => "regoperator",
+            PgType::Regrole => "regrole",
+            PgType::Regcollation => "regcollation",
+            PgType::PgLsn => "pg_lsn",
+            PgType::Xid8 => "xid8",
+            PgType::Opaque(opaque) => opaque.name(),
         }
     }
 
@@ -81,8 +89,18 @@ impl PgType {
 
     /// Reads what [`PgType::name`] prints, and every usual alias (`int8`, `double`, `timestamptz`, `string`, ...).
     ///
-    /// `None` for a name that no type has and for a modifier out of range (NUMERIC has at most 38 digits here).
+    /// `None` for a name that no type has and for a modifier out of range (NUMERIC has at most 38 digits here; `parse_written`
+    /// reads more).
     pub fn parse(name: &str) -> Option<PgType> {
+        match PgType::parse_written(name)? {
+            // Without its modifier it would be another type.
+            (number, Some(_)) if number.bottom() == &PgType::Numeric(None) => None,
+            (pg_type, _) => Some(pg_type),
+        }
+    }
+
+    /// As [`PgType::parse`], with the modifier that the type itself does not say ([`typmod`]).
+    pub fn parse_written(name: &str) -> Option<(PgType, Option<i32>)> {
         let words = normalize(name);
         let mut text = words.as_str();
         // T[], T[3], T array, T array[3], array<T>; any number of dimensions is one array type, more than one its other form.
@@ -110,14 +128,24 @@ impl PgType {
         if dimensions == 0
             && let Some(item) = text.strip_prefix('_')
         {
-            return Some(PgType::Array(Box::new(parse_scalar(item)?)));
+            let (item, typmod) = parse_scalar(item)?;
+            return Some((PgType::Array(Box::new(item)), typmod));
         }
-        let scalar = parse_scalar(text)?;
-        Some(match dimensions {
+        let (scalar, typmod) = parse_scalar(text)?;
+        let pg_type = match dimensions {
             0 => scalar,
             1 => PgType::Array(Box::new(scalar)),
             _ => PgType::Shaped(Box::new(scalar)),
-        })
+        };
+        Some((pg_type, typmod))
+    }
+
+    /// The type below all dimensions.
+    fn bottom(&self) -> &PgType {
+        match self {
+            PgType::Array(item) | PgType::Shaped(item) => item.bottom(),
+            scalar => scalar,
+        }
     }
 }
 
@@ -150,7 +178,7 @@ fn normalize(name: &str) -> String {
 }
 
 /// `text` is normalized: `timestamp(6) with time zone`, `numeric(18,2)`.
-fn parse_scalar(text: &str) -> Option<PgType> {
+fn parse_scalar(text: &str) -> Option<(PgType, Option<i32>)> {
     // Take the modifier out: base name, its numbers.
     let (base, modifiers) = match text.find('(') {
         None => (text.to_string(), Vec::new()),
@@ -170,18 +198,22 @@ fn parse_scalar(text: &str) -> Option<PgType> {
         }
     };
     let base = match base.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')) {
-        Some("char") => return modifiers.is_empty().then_some(PgType::InternalChar),
+        Some("char") => return modifiers.is_empty().then_some((PgType::InternalChar, None)),
         Some(quoted) => quoted.to_string(),
         None => base,
     };
     let plain = |pg_type: PgType| modifiers.is_empty().then_some(pg_type);
+    let mut typmod = None;
     // Fractional digits of seconds: 0 to 6 kept as microseconds; more are accepted and cut, as PostgreSQL does.
-    let seconds = |pg_type: PgType| match modifiers.as_slice() {
+    let mut seconds = |pg_type: PgType| match modifiers.as_slice() {
         [] => Some(pg_type),
-        [digits] if *digits >= 0 => Some(pg_type),
+        [digits] if *digits >= 0 => {
+            typmod = Some((*digits).min(typmod::DIGITS_MAX as i32));
+            Some(pg_type)
+        }
         _ => None,
     };
-    match base.as_str() {
+    let scalar = match base.as_str() {
         "bool" | "boolean" => plain(PgType::Bool),
         "smallint" | "int2" | "tinyint" => plain(PgType::Int2),
         "int" | "integer" | "int4" => plain(PgType::Int4),
@@ -198,6 +230,18 @@ fn parse_scalar(text: &str) -> Option<PgType> {
             [precision @ 1..=38] => Some(PgType::Numeric(Some((*precision as u8, 0)))),
             [precision @ 1..=38, scale] if (-38..=*precision).contains(scale) => {
                 Some(PgType::Numeric(Some((*precision as u8, *scale as i8))))
+            }
+            // What `Decimal128` has no form for is rounded and checked when it is put in.
+            [precision @ 1..=typmod::PRECISION_MAX] => {
+                typmod = Some(typmod::of_number(*precision as u16, 0));
+                Some(PgType::Numeric(None))
+            }
+            [
+                precision @ 1..=typmod::PRECISION_MAX,
+                scale @ typmod::SCALE_MIN..=typmod::PRECISION_MAX,
+            ] => {
+                typmod = Some(typmod::of_number(*precision as u16, *scale as i16));
+                Some(PgType::Numeric(None))
             }
             _ => None,
         },
@@ -240,21 +284,44 @@ fn parse_scalar(text: &str) -> Option<PgType> {
         "regnamespace" => plain(PgType::Regnamespace),
         "unknown" => plain(PgType::Unknown),
         "void" => plain(PgType::Void),
+        "regprocedure" => plain(PgType::Regprocedure),
+        "regoper" => plain(PgType::Regoper),
+        "regoperator" => plain(PgType::Regoperator),
+        "regrole" => plain(PgType::Regrole),
+        "regcollation" => plain(PgType::Regcollation),
+        "pg_lsn" => plain(PgType::PgLsn),
+        "xid8" => plain(PgType::Xid8),
         interval if interval == "interval" || interval.starts_with("interval ") => {
             let fields = interval["interval".len()..].trim_start();
-            const UNITS: [&str; 6] = ["year", "month", "day", "hour", "minute", "second"];
-            let known = fields.is_empty()
-                || match fields.split_once(" to ") {
-                    None => UNITS.contains(&fields),
-                    Some((from, to)) => {
-                        let place = |unit| UNITS.iter().position(|known| *known == unit);
-                        matches!((place(from), place(to)), (Some(from), Some(to)) if from < to)
-                    }
-                };
-            if known { seconds(PgType::Interval) } else { None }
+            let (first, last) = match fields.split_once(" to ") {
+                Some((first, last)) => (typmod::field(first)?, typmod::field(last)?),
+                None if fields.is_empty() => {
+                    let digits = match modifiers.as_slice() {
+                        [] => None,
+                        [digits] => Some(u32::try_from(*digits).ok()?),
+                        _ => return None,
+                    };
+                    return Some((
+                        PgType::Interval,
+                        digits.map(|digits| typmod::of_interval(None, Some(digits))),
+                    ));
+                }
+                None => (typmod::field(fields)?, typmod::field(fields)?),
+            };
+            let digits = match modifiers.as_slice() {
+                [] => None,
+                [digits] => Some(u32::try_from(*digits).ok()?),
+                _ => return None,
+            };
+            if first > last || (first == last && fields.contains(" to ")) {
+                return None;
+            }
+            typmod = Some(typmod::of_interval(Some(IntervalFields { first, last }), digits));
+            Some(PgType::Interval)
         }
-        _ => None,
-    }
+        other => Opaque::named(other).and_then(|opaque| plain(PgType::Opaque(opaque))),
+    };
+    scalar.map(|scalar| (scalar, typmod))
 }
 
 #[cfg(test)]
@@ -298,6 +365,15 @@ mod tests {
             PgType::Regnamespace,
             PgType::Unknown,
             PgType::Void,
+            PgType::Regprocedure,
+            PgType::Regoper,
+            PgType::Regoperator,
+            PgType::Regrole,
+            PgType::Regcollation,
+            PgType::PgLsn,
+            PgType::Xid8,
+            PgType::Opaque(Opaque::NodeTree),
+            PgType::Opaque(Opaque::Inet),
         ] {
             assert_eq!(
                 PgType::parse(&pg_type.name()),

@@ -212,6 +212,14 @@ pub struct DecimalShape {
 }
 
 impl DecimalShape {
+    /// 22003 for an infinite value, which has no place beside a precision.
+    pub fn infinite(self) -> SqlError {
+        let DecimalShape { precision, scale } = self;
+        SqlError::new(state::NUMERIC_VALUE_OUT_OF_RANGE, "numeric field overflow").detail(format!(
+            "A field with precision {precision}, scale {scale} cannot hold an infinite value."
+        ))
+    }
+
     /// 22003 `numeric field overflow`, with PostgreSQL's detail.
     pub fn overflow(self) -> SqlError {
         let DecimalShape { precision, scale } = self;
@@ -353,14 +361,12 @@ fn parse_any(text: &str, shape: DecimalShape) -> Result<i128, SqlError> {
         [b'+', rest @ ..] => (false, rest),
         all => (false, all),
     };
-    if ["nan", "infinity", "inf"]
-        .iter()
-        .any(|word| rest.eq_ignore_ascii_case(word.as_bytes()))
-    {
-        return Err(match rest.eq_ignore_ascii_case(b"nan") {
-            true => not_finite(),
-            false => infinite(shape),
-        });
+    let is = |word: &str| rest.eq_ignore_ascii_case(word.as_bytes());
+    if is("infinity") || is("inf") {
+        return Err(shape.infinite());
+    }
+    if is("nan") {
+        return Err(not_a_number());
     }
     let (mantissa, exponent) = match rest.iter().position(|byte| byte | 32 == b'e') {
         None => (rest, 0),
@@ -402,21 +408,9 @@ fn parse_any(text: &str, shape: DecimalShape) -> Result<i128, SqlError> {
     digits.finish(negative)
 }
 
-/// An infinite value for a precision, which is an error in PostgreSQL as well.
-pub fn infinite(shape: DecimalShape) -> SqlError {
-    let DecimalShape { precision, scale } = shape;
-    SqlError::new(
-        crate::error::state::NUMERIC_VALUE_OUT_OF_RANGE,
-        "numeric field overflow",
-    )
-    .detail(format!(
-        "A field with precision {precision}, scale {scale} cannot hold an infinite value."
-    ))
-}
-
-pub fn not_finite() -> SqlError {
+pub fn not_a_number() -> SqlError {
     SqlError::unsupported(
-        "NaN and infinite values of numeric with a precision are not supported",
+        "NaN in a numeric with a precision is not supported",
         "Use NUMERIC without a precision, NULL, or a column of type double precision.",
     )
 }
@@ -482,7 +476,10 @@ pub fn parse_decimal_binary(bytes: &[u8], shape: DecimalShape) -> Result<i128, S
     let sent = WireNumeric::read(bytes)?;
     let weight = i32::from(sent.weight);
     if !matches!(sent.sign, SIGN_POSITIVE | SIGN_NEGATIVE) {
-        return Err(not_finite());
+        return Err(match sent.sign {
+            SIGN_NAN => not_a_number(),
+            _ => shape.infinite(),
+        });
     }
     let negative = sent.sign == SIGN_NEGATIVE;
     if let Some(value) = few_groups(sent.groups(), weight, shape) {
@@ -705,10 +702,11 @@ mod tests {
             ),
             (&[1, 0, 0, 0, 1, 1], "22P03", "incorrect binary data format"),
             (
-                &[0, 0, 0xd000, 0],
+                &[0, 0, 0xc000, 0],
                 "0A000",
-                "NaN and infinite values of numeric with a precision are not supported",
+                "NaN in a numeric with a precision is not supported",
             ),
+            (&[0, 0, 0xd000, 0], "22003", "numeric field overflow"),
         ] {
             let bytes: Vec<u8> = words.iter().flat_map(|word| word.to_be_bytes()).collect();
             let error = parse_decimal_binary(&bytes, shape(5, 2)).expect_err(message);

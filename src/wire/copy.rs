@@ -192,7 +192,7 @@ impl<S: AsyncRead + AsyncWrite + Peer + Unpin + Send> Connection<S> {
             &mut self.socket.output,
             &CopyOutResponse::new(code, columns, vec![i16::from(code); fields.len()]),
         );
-        let style = self.session.text_style();
+        let style = &self.session.row_style(fields);
         let mut encoder = match format.kind {
             CopyKind::Text | CopyKind::Csv => {
                 let encoder = CopyEncoder::new(fields, format, style);

@@ -190,6 +190,7 @@ mod tests {
         let field = |name: &str, pg_type| OutField {
             name: name.to_string(),
             pg_type,
+            typmod: None,
             table_oid: 0,
             column: 0,
         };

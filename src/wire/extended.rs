@@ -316,7 +316,7 @@ impl<S: AsyncRead + AsyncWrite + Peer + Unpin + Send> Connection<S> {
             unreachable!("only called for a running portal");
         };
         let formats = all_formats(&portal.formats, fields.len());
-        let mut encoder = Arc::new(RowEncoder::new(fields, &formats, self.session.text_style()));
+        let mut encoder = Arc::new(RowEncoder::new(fields, &formats, &self.session.row_style(fields)));
         let limit = usize::try_from(rows_max).ok().filter(|limit| *limit > 0);
         let mut sent = 0;
         loop {

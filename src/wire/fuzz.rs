@@ -164,6 +164,7 @@ fn fields() -> Vec<OutField> {
     let field = |(name, pg_type)| OutField {
         name,
         pg_type,
+        typmod: None,
         table_oid: 0,
         column: 0,
     };

@@ -111,7 +111,7 @@ pub(super) fn row_description(out: &mut BytesMut, fields: &[OutField], formats: 
             i16::try_from(field.column).unwrap_or(0),
             field.pg_type.oid(),
             field.pg_type.typlen(),
-            field.pg_type.typmod(),
+            field.typmod.unwrap_or_else(|| field.pg_type.typmod()),
             *format,
         )
     });

@@ -101,6 +101,7 @@ mod tests {
         let field = |name: &str, pg_type| OutField {
             name: name.to_string(),
             pg_type,
+            typmod: None,
             table_oid: 0,
             column: 0,
         };
@@ -123,6 +124,7 @@ mod tests {
         let field = OutField {
             name: "a".to_string(),
             pg_type: PgType::Text,
+            typmod: None,
             table_oid: 0,
             column: 0,
         };

@@ -104,7 +104,7 @@ impl<S: AsyncRead + AsyncWrite + Peer + Unpin + Send> Connection<S> {
         mut batches: Batches,
         formats: &[i16],
     ) -> Result<u64, AnswerFailure> {
-        let mut encoder = Arc::new(RowEncoder::new(fields, formats, self.session.text_style()));
+        let mut encoder = Arc::new(RowEncoder::new(fields, formats, &self.session.row_style(fields)));
         let mut rows = 0;
         let mut next = first;
         while let Some(batch) = next {

@@ -7,7 +7,7 @@ use super::SystemState;
 use super::pg::{Attribute, BUILTIN_ROLE, Object, default_of, mentions, objects, type_by_oid, type_name};
 use super::value::{RowCollector, row};
 use crate::catalog::Relation;
-use crate::types::PgType;
+use crate::types::{PgType, typmod};
 
 /// Relations that can have rows; the others are always empty.
 pub(super) const FILLED: &[&str] = &[
@@ -149,14 +149,29 @@ fn push_column(database: &str, object: &Object, index: usize, attribute: &Attrib
         Some(PgType::Float4) => (Some(24), Some(2), None),
         Some(PgType::Float8) => (Some(53), Some(2), None),
         Some(PgType::Numeric(Some((precision, scale)))) => {
-            (Some(i32::from(*precision)), Some(10), Some(i32::from(*scale)))
+            (Some(i32::from(*precision)), Some(10), Some(i32::from(*scale) & 0x7ff))
         }
-        Some(PgType::Numeric(None)) => (None, Some(10), None),
+        Some(PgType::Numeric(None)) => match typmod::number(attribute.typmod) {
+            // As PostgreSQL shows it, which takes the scale for a number without a sign.
+            Some((precision, scale)) => (Some(i32::from(precision)), Some(10), Some(i32::from(scale) & 0x7ff)),
+            None => (None, Some(10), None),
+        },
         _ => (None, None, None),
     };
     let datetime = match &pg_type {
         Some(PgType::Date) => Some(0),
-        Some(PgType::Time | PgType::Timestamp | PgType::TimestampTz | PgType::Interval) => Some(6),
+        Some(PgType::Interval) => Some(typmod::interval(attribute.typmod).1.map_or(6, i64::from)),
+        Some(PgType::Time | PgType::Timestamp | PgType::TimestampTz) => Some(match attribute.typmod {
+            ..0 => 6,
+            digits => i64::from(digits),
+        }),
+        _ => None,
+    };
+    let interval_type = match &pg_type {
+        Some(interval @ PgType::Interval) => {
+            let name = interval.name_with(attribute.typmod).to_uppercase();
+            name.split_once(' ').map(|(_, fields)| fields.to_string())
+        }
         _ => None,
     };
     let collation = (named.is_some_and(|named| named.collation == 950)).then_some("C");
@@ -168,7 +183,7 @@ fn push_column(database: &str, object: &Object, index: usize, attribute: &Attrib
         "is_nullable" => yes_no(!attribute.not_null), "data_type" => data_type,
         "character_maximum_length" => length, "character_octet_length" => octets,
         "numeric_precision" => precision, "numeric_precision_radix" => radix, "numeric_scale" => scale,
-        "datetime_precision" => datetime,
+        "datetime_precision" => datetime, "interval_type" => interval_type,
         "collation_catalog" => collation.map(|_| database), "collation_schema" => collation.map(|_| "pg_catalog"),
         "collation_name" => collation,
         "udt_catalog" => database, "udt_schema" => "pg_catalog", "udt_name" => named.map(|named| named.name.clone()),

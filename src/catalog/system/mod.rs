@@ -25,7 +25,7 @@ use arrow::array::RecordBatch;
 use arrow::datatypes::{Schema, SchemaRef};
 
 pub use self::pg::{
-    BUILTIN_ROLE, NamedType, OWNER_OID, RelationPart, derived_oid, objects, role_name, role_oid, static_rows,
+    BUILTIN_ROLE, NamedType, OWNER_OID, Object, RelationPart, derived_oid, objects, role_name, role_oid, static_rows,
     type_by_name, type_by_oid, type_name,
 };
 pub use self::state::{
@@ -37,7 +37,7 @@ pub(crate) use self::tests::sample;
 pub use self::value::SystemValue;
 pub(crate) use self::value::array as value_array;
 use crate::error::{SqlError, state as sqlstate};
-use crate::types::PgType;
+use crate::types::{Opaque, PgType};
 
 /// Schemas whose relations are defined here.
 pub const SCHEMAS: [&str; 3] = ["pg_catalog", "information_schema", "millstream"];
@@ -116,7 +116,10 @@ impl SystemColumn {
 /// The type that holds values of a PostgreSQL type; types of catalogs only are held as their nearest relative.
 fn held_as(type_name: &str) -> PgType {
     if let Some(item) = type_name.strip_prefix('_') {
-        return PgType::Array(Box::new(held_as(item)));
+        return PgType::Array(Box::new(match held_as(item) {
+            PgType::Opaque(_) => PgType::Text,
+            known => known,
+        }));
     }
     match type_name {
         "bool" => PgType::Bool,
@@ -138,8 +141,9 @@ fn held_as(type_name: &str) -> PgType {
         "varchar" => PgType::Varchar(None),
         "int2vector" => PgType::Array(Box::new(PgType::Int2)),
         "oidvector" => PgType::Array(Box::new(PgType::Oid)),
-        // pg_node_tree, aclitem, inet, pg_lsn, anyarray, ...
-        _ => PgType::Text,
+        "pg_lsn" => PgType::PgLsn,
+        // pg_node_tree, inet, anyarray, ...
+        other => Opaque::named(other).map_or(PgType::Text, PgType::Opaque),
     }
 }
 

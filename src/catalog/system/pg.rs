@@ -215,7 +215,7 @@ pub fn objects(snapshot: &Snapshot) -> impl Iterator<Item = Object<'_>> {
         let attributes = columns.iter().map(|column| Attribute {
             name: &column.name,
             type_oid: column.pg_type.oid(),
-            typmod: column.pg_type.typmod(),
+            typmod: column.typmod(),
             not_null: column.not_null,
             column: Some(column),
         });

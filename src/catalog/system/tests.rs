@@ -20,6 +20,7 @@ pub(crate) fn sample() -> Snapshot {
         generated: None,
         id: 0,
         missing: None,
+        typmod: None,
     };
     let mut channel = column("channel", PgType::Text, false);
     channel.default = Some("'web'".to_string());

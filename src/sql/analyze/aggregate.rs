@@ -306,7 +306,7 @@ impl Analyzer<'_> {
     }
 
     /// An aggregate over columns of a query further out only is that query's.
-    fn at_its_level(&self, typed: Typed, scope: &Scope) -> Result<Typed> {
+    pub fn at_its_level(&self, typed: Typed, scope: &Scope) -> Result<Typed> {
         let (mut own, mut outer) = (false, Vec::new());
         typed.expr.apply(|node| {
             match node {
@@ -359,7 +359,7 @@ pub fn only_where(expr: Expr, pg_type: &PgType, filter: Option<&Expr>) -> Result
 }
 
 /// 42803 for an aggregate where rows are still being chosen.
-fn check_aggregate_clause(scope: &Scope, position: Option<usize>) -> Result<()> {
+pub fn check_aggregate_clause(scope: &Scope, position: Option<usize>) -> Result<()> {
     let clause = scope.clause.get();
     let message = match clause {
         Clause::Select

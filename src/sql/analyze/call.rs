@@ -75,10 +75,20 @@ impl Analyzer<'_> {
         if let Some(typed) = self.size_call(&name, call, scope)? {
             return Ok(typed);
         }
+        if call.over.is_none()
+            && call.filter.is_none()
+            && let Some(typed) = self.written_call(&name, call, scope, position)?
+        {
+            return Ok(typed);
+        }
         let candidates = signatures::of(&name);
         let has = |kind: FunctionKind| candidates.iter().any(|signature| signature.kind == kind);
         let aggregates = has(FunctionKind::Aggregate) || name == "grouping";
         if call.over.is_some() {
+            if !call.within_group.is_empty() && (aggregates || has(FunctionKind::Window)) {
+                let message = format!("OVER is not supported for ordered-set aggregate {name}");
+                return Err(at(SqlError::new(state::FEATURE_NOT_SUPPORTED, message), position));
+            }
             if !aggregates && !has(FunctionKind::Window) {
                 let given = self.arguments(call, scope)?;
                 return Err(at(
@@ -93,6 +103,11 @@ impl Analyzer<'_> {
                 ));
             }
             return self.window_call(&name, call, scope, position);
+        }
+        if has(FunctionKind::Window)
+            && let Some(typed) = self.hypothetical_call(&name, call, scope, position)?
+        {
+            return Ok(typed);
         }
         if has(FunctionKind::Window) && !aggregates && !has(FunctionKind::Function) {
             return Err(at(
@@ -375,7 +390,10 @@ impl Analyzer<'_> {
         {
             let digits = Some(digits.min(6));
             let whole = self.named_call(name, Vec::new(), position)?;
-            let modifier = Modifier { digits, fields: None };
+            let modifier = Modifier {
+                digits,
+                ..Modifier::default()
+            };
             return Ok(Typed {
                 expr: modifier.apply(whole.expr),
                 ..whole

@@ -264,11 +264,10 @@ impl Analyzer<'_> {
             None => (bare, ""),
         };
         let held = match item {
-            "pg_node_tree" | "aclitem" | "cstring" | "anyarray" | "inet" | "cidr" | "sql_identifier"
-            | "character_data" | "yes_or_no" | "jsonpath" | "_aclitem" => Some("text"),
+            "aclitem" | "cstring" | "anyarray" | "cidr" | "sql_identifier" | "character_data" | "yes_or_no"
+            | "jsonpath" | "_aclitem" => Some("text"),
             "cardinal_number" => Some("integer"),
-            "xid" | "cid" | "regrole" => Some("oid"),
-            "regprocedure" | "regoper" | "regoperator" => Some("regproc"),
+            "xid" | "cid" => Some("oid"),
             "int2vector" => Some("int2[]"),
             "oidvector" => Some("oid[]"),
             _ => None,
@@ -277,14 +276,13 @@ impl Analyzer<'_> {
             Some(held) => format!("{held}{brackets}"),
             None => bare.to_string(),
         };
-        if let Some(known) = PgType::parse(&spelled) {
+        if let Some((known, _)) = PgType::parse_written(&spelled) {
             return Ok(known);
         }
         let error = match data_type {
-            ast::DataType::Numeric(_) | ast::DataType::Decimal(_) | ast::DataType::Dec(_) => SqlError::new(
-                state::INVALID_PARAMETER_VALUE,
-                format!("{written} is out of range: NUMERIC has a precision between 1 and 38"),
-            ),
+            ast::DataType::Numeric(info) | ast::DataType::Decimal(info) | ast::DataType::Dec(info) => {
+                crate::sql::parse::numeric_out_of_range(info)
+            }
             _ => SqlError::new(
                 state::UNDEFINED_OBJECT,
                 format!("type \"{}\" does not exist", item.trim_matches('"')),

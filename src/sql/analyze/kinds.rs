@@ -15,7 +15,6 @@ pub const NAME: u32 = 19;
 pub const INT8: u32 = 20;
 pub const INT2: u32 = 21;
 pub const INT4: u32 = 23;
-pub const REGPROC: u32 = 24;
 pub const TEXT: u32 = 25;
 pub const OID: u32 = 26;
 pub const FLOAT4: u32 = 700;
@@ -29,15 +28,14 @@ pub const TIMESTAMP: u32 = 1114;
 pub const TIMESTAMPTZ: u32 = 1184;
 pub const INTERVAL: u32 = 1186;
 pub const NUMERIC: u32 = 1700;
-pub const REGCLASS: u32 = 2205;
-pub const REGTYPE: u32 = 2206;
 pub const RECORD: u32 = 2249;
 pub const ANY: u32 = 2276;
 pub const ANYARRAY: u32 = 2277;
 pub const ANYELEMENT: u32 = 2283;
 pub const RECORDS: u32 = 2287;
 pub const ANYNONARRAY: u32 = 2776;
-pub const REGNAMESPACE: u32 = 4089;
+const INET: u32 = 869;
+const NODE_TREE: u32 = 194;
 pub const ANYCOMPATIBLE: u32 = 5077;
 pub const ANYCOMPATIBLEARRAY: u32 = 5078;
 pub const ANYCOMPATIBLENONARRAY: u32 = 5079;
@@ -54,11 +52,13 @@ pub enum CastContext {
 pub fn category(oid: u32) -> u8 {
     match oid {
         BOOL => b'B',
-        INT2 | INT4 | INT8 | FLOAT4 | FLOAT8 | NUMERIC | OID | REGPROC | REGCLASS | REGTYPE | REGNAMESPACE => b'N',
+        INT2 | INT4 | INT8 | FLOAT4 | FLOAT8 | NUMERIC | OID => b'N',
+        alias if PgType::from_oid(alias).is_some_and(|pg_type| pg_type.is_oid_alias()) => b'N',
+        INET => b'I',
         TEXT | VARCHAR | BPCHAR | NAME => b'S',
         DATE | TIME | TIMESTAMP | TIMESTAMPTZ => b'D',
         INTERVAL => b'T',
-        INTERNAL_CHAR => b'Z',
+        INTERNAL_CHAR | NODE_TREE => b'Z',
         UNKNOWN => b'X',
         RECORD
         | ANY
@@ -76,7 +76,7 @@ pub fn category(oid: u32) -> u8 {
 
 /// `pg_type.typispreferred`.
 pub fn is_preferred(oid: u32) -> bool {
-    matches!(oid, BOOL | FLOAT8 | OID | TEXT | TIMESTAMPTZ | INTERVAL)
+    matches!(oid, BOOL | FLOAT8 | OID | TEXT | TIMESTAMPTZ | INTERVAL | INET)
 }
 
 /// The type of an array's elements.

@@ -18,6 +18,7 @@ mod expr;
 mod from;
 mod from_part;
 mod group;
+mod hypothetical;
 mod join;
 mod key_join;
 mod kinds;
@@ -40,6 +41,7 @@ pub mod unnest;
 mod window;
 mod window_definition;
 mod with;
+mod written;
 
 use std::cell::{Cell, OnceCell, RefCell};
 use std::collections::{BTreeSet, HashMap};

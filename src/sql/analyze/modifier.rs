@@ -1,7 +1,6 @@
-//! Casts to types with modifiers of time: `TIMESTAMP(3)`, `INTERVAL DAY TO MINUTE`.
+//! Casts to types with modifiers that are no part of a [`PgType`]: `TIMESTAMP(3)`, `INTERVAL DAY TO MINUTE`, `NUMERIC(50, 2)`.
 //!
-//! One rule: the fields of an interval decide how its text is read, and what is left of it. Other modifiers are part of
-//! a [`PgType`](crate::types::PgType).
+//! One rule: the fields of an interval decide how its text is read, and what is left of it.
 
 use datafusion::common::ScalarValue;
 use datafusion::logical_expr::Expr;
@@ -9,24 +8,31 @@ use sqlparser::ast::{self, ArrayElemTypeDef, DateTimeField};
 
 use super::kinds::CastContext;
 use super::scope::Scope;
-use super::typed::{Typed, at, literal};
+use super::typed::{Typed, at, cast_to, literal};
 use super::{Analyzer, Result};
 use crate::error::{SqlError, state};
 use crate::sql::functions::Modifier;
 use crate::types::{IntervalField, IntervalFields, PgType, parse_interval_of};
 
-/// The modifier of times in a written type.
+/// The modifier of a written type, beside what its [`PgType`] says.
 pub fn of_type(data_type: &ast::DataType) -> Modifier {
     let digits = |digits: Option<u64>| digits.map(|digits| digits.min(6) as u32);
     match data_type {
         ast::DataType::Timestamp(precision, _) | ast::DataType::Time(precision, _) => Modifier {
             digits: digits(*precision),
-            fields: None,
+            ..Modifier::default()
         },
         ast::DataType::Interval { fields, precision } => Modifier {
             digits: digits(*precision),
             fields: fields.as_ref().map(fields_of_type),
+            number: None,
         },
+        ast::DataType::Numeric(_) | ast::DataType::Decimal(_) | ast::DataType::Dec(_) => {
+            match PgType::parse_written(&data_type.to_string()) {
+                Some((pg_type, Some(typmod))) => Modifier::of_typmod(&pg_type, typmod),
+                _ => Modifier::default(),
+            }
+        }
         ast::DataType::Array(
             ArrayElemTypeDef::AngleBracket(item)
             | ArrayElemTypeDef::SquareBracket(item, _)
@@ -86,6 +92,15 @@ impl Analyzer<'_> {
             return Ok(Typed::new(literal(value, wanted), wanted.clone(), position));
         }
         let typed = self.cast(typed, wanted, CastContext::Explicit)?;
+        let typed = match (modifier.number, typed.pg_type()) {
+            // The digits that a constant has by itself are not those that it shall have.
+            (Some(_), PgType::Numeric(Some(_))) => Typed::new(
+                cast_to(typed.expr, &PgType::Numeric(None)),
+                PgType::Numeric(None),
+                position,
+            ),
+            _ => typed,
+        };
         Ok(Typed {
             expr: modifier.apply(typed.expr),
             ..typed
@@ -124,6 +139,7 @@ impl Analyzer<'_> {
         let modifier = Modifier {
             digits: digits.map(|digits| digits.min(6) as u32),
             fields,
+            number: None,
         };
         self.cast_modified(Typed { position, ..typed }, modifier, &PgType::Interval)
     }

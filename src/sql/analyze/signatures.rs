@@ -61,7 +61,19 @@ date_bin\tf\tinterval,timestamp\ttimestamp
 date_bin\tf\tinterval,timestamptz\ttimestamptz
 any_value\ta\tanyelement\tanyelement
 user\tf\t\tname
-to_regrole\tf\ttext\toid
+~pg_try_advisory_lock\tf\tbool,int8,int8\tbool
+~pg_try_advisory_lock\tf\tbool,int8,int4,int4\tbool
+~pg_try_advisory_lock_shared\tf\tbool,int8,int8\tbool
+~pg_try_advisory_lock_shared\tf\tbool,int8,int4,int4\tbool
+~pg_try_advisory_xact_lock\tf\tbool,int8,int8\tbool
+~pg_try_advisory_xact_lock\tf\tbool,int8,int4,int4\tbool
+~pg_try_advisory_xact_lock_shared\tf\tbool,int8,int8\tbool
+~pg_try_advisory_xact_lock_shared\tf\tbool,int8,int4,int4\tbool
+~pg_advisory_unlock\tf\tbool,int8,int8\tbool
+~pg_advisory_unlock\tf\tbool,int8,int4,int4\tbool
+~pg_advisory_unlock_shared\tf\tbool,int8,int8\tbool
+~pg_advisory_unlock_shared\tf\tbool,int8,int4,int4\tbool
+to_regrole\tf\ttext\tregrole
 pg_is_in_backup\tf\t\tbool
 ";
 

@@ -13,7 +13,7 @@ use super::output::{OutColumn, QueryOutput};
 use super::scope::{Clause, FromItem, Scope, ScopeColumn, reference};
 use super::select::nothing;
 use super::typed::{Ty, Typed, at};
-use super::{Analyzer, Result, kinds, rows};
+use super::{Analyzer, Result, rows};
 use crate::error::{SqlError, state};
 use crate::sql::plan::names::fold;
 use crate::sql::plan::provider::series_source;
@@ -193,6 +193,12 @@ impl Analyzer<'_> {
             let mut rel = self.relation(&view, alias)?;
             rel.items[0].name = Some(shown);
             return Ok(Factor { rel, joined: false });
+        }
+        if !ordinality && let Some(output) = self.written_rows(&function, args, parent)? {
+            return self.named_output(output, alias).map(|mut rel| {
+                rel.items[0].name = Some(shown);
+                Factor { rel, joined: false }
+            });
         }
         // Arguments may name what stands to the left.
         let beside = left.map_or_else(Vec::new, |left| left.items.clone());
@@ -396,7 +402,7 @@ impl Analyzer<'_> {
                 }
                 _ => self.binary("->>", row.clone(), key, None)?,
             };
-            fields.push((name, self.cast(field, &wanted, kinds::CastContext::Explicit)?));
+            fields.push((name, self.cast_to_written(field, declared, &wanted)?));
         }
         Ok(Typed::row(fields, None))
     }

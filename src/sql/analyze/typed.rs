@@ -144,23 +144,11 @@ pub fn null_of(pg_type: &PgType) -> Result<Expr> {
 
 /// The types that a cast makes anything of, by functions over the catalog.
 fn catalog_input(pg_type: &PgType) -> Option<&'static str> {
-    Some(match pg_type {
-        PgType::Regclass => "regclass",
-        PgType::Regtype => "regtype",
-        PgType::Regproc => "regproc",
-        PgType::Regnamespace => "regnamespace",
-        _ => return None,
-    })
+    pg_type.is_oid_alias().then(|| pg_type.base_name())
 }
 
-fn catalog_output(pg_type: &PgType) -> Option<&'static str> {
-    Some(match pg_type {
-        PgType::Regclass => "regclassout",
-        PgType::Regtype => "regtypeout",
-        PgType::Regproc => "regprocout",
-        PgType::Regnamespace => "regnamespaceout",
-        _ => return None,
-    })
+fn catalog_output(pg_type: &PgType) -> Option<String> {
+    (pg_type.is_oid_alias() || *pg_type == PgType::PgLsn).then(|| format!("{}out", pg_type.base_name()))
 }
 
 impl Analyzer<'_> {
@@ -211,6 +199,9 @@ impl Analyzer<'_> {
         if matches!(from, PgType::Shaped(_)) || (matches!(wanted, PgType::Shaped(_)) && from.item().is_some()) {
             return self.cast_shaped(typed, wanted, context);
         }
+        if matches!(wanted, PgType::Numeric(Some(_))) && is_nan(&typed.expr) {
+            return Ok(nan(position));
+        }
         // A NUMERIC keeps its digits where none are asked for.
         if let (PgType::Numeric(_), PgType::Numeric(None)) = (&from, wanted) {
             return Ok(typed);
@@ -225,7 +216,7 @@ impl Analyzer<'_> {
         }
         let is_text = kinds::category(wanted.oid()) == b'S';
         if let Some(name) = catalog_output(&from).filter(|_| is_text) {
-            let text = Typed::new(self.catalog_call(name, vec![typed.expr])?, PgType::Text, position);
+            let text = Typed::new(self.catalog_call(&name, vec![typed.expr])?, PgType::Text, position);
             return self.cast(text, wanted, context);
         }
         if matches!(wanted, PgType::Oid) && kinds::category(from.oid()) == b'S' {
@@ -238,7 +229,8 @@ impl Analyzer<'_> {
             return self.cast(value, wanted, context);
         }
         let is_plain = |pg_type: &PgType| matches!(pg_type, PgType::Text | PgType::Varchar(None) | PgType::Char(0));
-        let texts = kinds::category(from.oid()) == b'S' && is_plain(wanted);
+        let is_written = kinds::category(from.oid()) == b'S' || matches!(from, PgType::Opaque(_));
+        let texts = is_written && is_plain(wanted);
         let same = from.arrow() == wanted.arrow() && from.oid() != wanted.oid();
         let oids = same && kinds::category(from.oid()) == b'N';
         if texts || oids {
@@ -330,6 +322,7 @@ impl Analyzer<'_> {
                 let pg_type = PgType::of_arrow(&value.data_type()).expect("a number is NUMERIC");
                 return Ok(made(literal(value, &pg_type), pg_type));
             }
+            PgType::Numeric(Some(_)) if text.trim().eq_ignore_ascii_case("nan") => return Ok(nan(position)),
             PgType::Oid if text.trim().parse::<u32>().is_err() => {
                 let text = Expr::Literal(ScalarValue::Utf8(Some(text)), None);
                 return Ok(made(self.catalog_call("oid", vec![text])?, wanted.clone()));
@@ -492,6 +485,22 @@ pub fn exact_numeric(text: &str) -> std::result::Result<ScalarValue, SqlError> {
         }
         _ => ScalarValue::LargeBinary(Some(number.encoded())),
     })
+}
+
+/// Whether an expression is the number that is none.
+fn is_nan(expr: &Expr) -> bool {
+    match expr {
+        Expr::Literal(ScalarValue::LargeBinary(Some(number)), _) => Numeric::decode(number).is_nan(),
+        Expr::Literal(ScalarValue::Float64(Some(number)), _) => number.is_nan(),
+        Expr::Literal(ScalarValue::Float32(Some(number)), _) => number.is_nan(),
+        _ => false,
+    }
+}
+
+/// NaN as NUMERIC: no `Decimal128` holds it.
+fn nan(position: Option<usize>) -> Typed {
+    let value = ScalarValue::LargeBinary(Some(Numeric::NaN.encoded()));
+    Typed::new(literal(value, &PgType::Numeric(None)), PgType::Numeric(None), position)
 }
 
 /// A parameter of a type.

@@ -37,7 +37,7 @@ use super::overflow::{float_overflow, of_arrow, out_of_range};
 use super::{fail, growth, temporal, zone};
 use crate::error::{SqlError, state};
 use crate::types::calendar::{infinite_days, is_infinite};
-use crate::types::numeric::{DecimalShape, not_finite};
+use crate::types::numeric::{DecimalShape, not_a_number};
 use crate::types::varying::Numeric;
 use crate::types::{ColumnBuilder, ColumnFormatter, PgType, TextStyle};
 
@@ -465,11 +465,9 @@ fn numeric(column: &ArrayRef, precision: u8, scale: i8) -> Result<ArrayRef, SqlE
             return Ok(None);
         };
         match &number {
-            Numeric::NaN => return Err(not_finite()),
+            Numeric::NaN => return Err(not_a_number()),
             Numeric::Infinity | Numeric::MinusInfinity => {
-                let detail =
-                    format!("A field with precision {precision}, scale {scale} cannot hold an infinite value.");
-                return Err(SqlError::new(state::NUMERIC_VALUE_OUT_OF_RANGE, "numeric field overflow").detail(detail));
+                return Err(shape.infinite());
             }
             _ => {}
         }

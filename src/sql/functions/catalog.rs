@@ -7,11 +7,14 @@
 //! Not here: the casts that lead to these functions (`sql/compat`), rows of system relations (`catalog::system`), and
 //! the session's own values (`functions::session`), and functions that change something (`set_config`, `pg_notify`).
 
+mod aliases;
 mod describe;
 mod names;
+mod objects;
 #[cfg(test)]
 mod tests;
 mod text;
+mod transactions;
 
 use std::fmt;
 use std::hash::{Hash, Hasher};
@@ -30,10 +33,11 @@ use datafusion::logical_expr::{
 use crate::catalog::Snapshot;
 use crate::catalog::system::{SystemValue, value_array};
 use crate::error::{SqlError, state};
-use crate::types::PgType;
 use crate::types::varying::Numeric;
+use crate::types::{ObjectNames, Opaque, PgType};
 
 pub use self::names::parse_qualified;
+pub use self::objects::read_privileges;
 pub use self::text::like_escape;
 
 /// The facts that the functions answer from: one snapshot, one session.
@@ -83,6 +87,13 @@ enum Returns {
     Regtype,
     Regproc,
     Regnamespace,
+    Regprocedure,
+    Regoper,
+    Regoperator,
+    Regrole,
+    Regcollation,
+    Aclitem,
+    Xid8,
 }
 
 impl Returns {
@@ -103,6 +114,13 @@ impl Returns {
             Returns::Regtype => PgType::Regtype,
             Returns::Regproc => PgType::Regproc,
             Returns::Regnamespace => PgType::Regnamespace,
+            Returns::Regprocedure => PgType::Regprocedure,
+            Returns::Regoper => PgType::Regoper,
+            Returns::Regoperator => PgType::Regoperator,
+            Returns::Regrole => PgType::Regrole,
+            Returns::Regcollation => PgType::Regcollation,
+            Returns::Aclitem => PgType::Opaque(Opaque::Aclitem),
+            Returns::Xid8 => PgType::Xid8,
         }
     }
 }
@@ -149,7 +167,13 @@ const fn lenient(
 }
 
 fn specs() -> impl Iterator<Item = &'static Spec> {
-    names::SPECS.iter().chain(describe::SPECS).chain(text::SPECS)
+    names::SPECS
+        .iter()
+        .chain(aliases::SPECS)
+        .chain(describe::SPECS)
+        .chain(objects::SPECS)
+        .chain(transactions::SPECS)
+        .chain(text::SPECS)
 }
 
 /// Names of all catalog functions.
@@ -175,6 +199,16 @@ pub fn catalog_functions(facts: &Arc<Facts>) -> Vec<Arc<ScalarUDF>> {
     catalog_function_names()
         .filter_map(|name| catalog_function(name, facts))
         .collect()
+}
+
+/// Names of what OIDs of `regclass` and its like stand for.
+pub fn object_names(facts: Facts) -> ObjectNames {
+    Arc::new(move |alias, oid| {
+        let name = alias.base_name();
+        let spec = specs().find(|spec| spec.name.strip_suffix("out") == Some(name))?;
+        let named = (spec.evaluate)(&facts, &[SystemValue::from(oid)]).ok()?;
+        named.as_text().map(str::to_string)
+    })
 }
 
 struct CatalogFunction {

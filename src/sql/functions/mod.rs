@@ -30,14 +30,18 @@ pub mod catalog;
 mod datetime;
 mod encodings;
 pub mod excluded;
+mod exploded;
 mod extracted;
 mod extremes;
 pub mod growth;
+mod hashes;
+mod hypothetical;
 mod interval;
 pub mod json;
 mod kernel;
 mod keys;
 mod lengths;
+mod locked;
 mod math;
 mod modifier;
 mod moments;
@@ -70,8 +74,10 @@ pub use array_extremes::array_extreme;
 pub use arrays::{Shaping, differ_though_equal, distinct_elements, shaping};
 pub use datetime::extract as datetime_extract;
 pub use extremes::extreme;
+pub use hypothetical::hypothetical;
 pub use json::operator as json_operator;
 pub use keys::KeyKind;
+pub use locked::RowLocks;
 pub use modifier::Modifier;
 pub use numeric::{Numbers, series as numeric_series};
 pub use record::{record_text, row_value};
@@ -86,6 +92,7 @@ const TABLES: &[&[overload::Overload]] = &[
     overlaps::TABLE,
     bins::TABLE,
     bits::TABLE,
+    hashes::TABLE,
 ];
 
 /// Every function by each of its names, lower case.
@@ -124,6 +131,7 @@ impl Functions {
             .chain(overload::functions(TABLES))
             .chain(session::all())
             .chain(sleep::all())
+            .chain(exploded::all())
             .chain(json::all())
         {
             functions.add_scalar(function);

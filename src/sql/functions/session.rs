@@ -18,8 +18,10 @@ use datafusion::logical_expr::{
     Volatility,
 };
 
+use super::locked::{LockedRows, RowLocks};
 use super::{fail, zone};
 use crate::error::{SqlError, state};
+use crate::sql::effects::{Advisory, MARK};
 
 /// The answer of `version()`: clients read PostgreSQL's version out of it.
 pub const VERSION: &str = concat!("PostgreSQL 15.0 (Millstream ", env!("CARGO_PKG_VERSION"), ")");
@@ -57,6 +59,7 @@ pub struct SessionInfo {
     /// Where the client is, if it came over a network.
     pub client: Option<SocketAddr>,
     pub signals: Signals,
+    pub locks: RowLocks,
 }
 
 impl Default for SessionInfo {
@@ -72,6 +75,7 @@ impl Default for SessionInfo {
             setting: Arc::new(|_| None),
             client: None,
             signals: Arc::new(|_, _| false),
+            locks: Arc::new(|_, _| Ok(false)),
         }
     }
 }
@@ -93,10 +97,12 @@ enum SessionValue {
     ClientAddress,
     ClientPort,
     Signal(Signal),
+    /// A function of advisory locks, by the name behind its mark.
+    Lock(&'static str),
 }
 
 impl SessionValue {
-    const NAMES: [(&'static str, SessionValue); 30] = [
+    const NAMES: [(&'static str, SessionValue); 36] = [
         ("now", SessionValue::Now),
         ("current_timestamp", SessionValue::Now),
         ("transaction_timestamp", SessionValue::Now),
@@ -127,6 +133,24 @@ impl SessionValue {
         ("inet_client_port", SessionValue::ClientPort),
         ("pg_cancel_backend", SessionValue::Signal(Signal::Cancel)),
         ("pg_terminate_backend", SessionValue::Signal(Signal::Terminate)),
+        ("~pg_try_advisory_lock", SessionValue::Lock("pg_try_advisory_lock")),
+        (
+            "~pg_try_advisory_lock_shared",
+            SessionValue::Lock("pg_try_advisory_lock_shared"),
+        ),
+        (
+            "~pg_try_advisory_xact_lock",
+            SessionValue::Lock("pg_try_advisory_xact_lock"),
+        ),
+        (
+            "~pg_try_advisory_xact_lock_shared",
+            SessionValue::Lock("pg_try_advisory_xact_lock_shared"),
+        ),
+        ("~pg_advisory_unlock", SessionValue::Lock("pg_advisory_unlock")),
+        (
+            "~pg_advisory_unlock_shared",
+            SessionValue::Lock("pg_advisory_unlock_shared"),
+        ),
     ];
 
     fn data_type(self) -> DataType {
@@ -138,7 +162,7 @@ impl SessionValue {
             SessionValue::Date => DataType::Date32,
             SessionValue::Time => DataType::Time64(TimeUnit::Microsecond),
             SessionValue::BackendPid | SessionValue::ClientPort => DataType::Int32,
-            SessionValue::Signal(_) => DataType::Boolean,
+            SessionValue::Signal(_) | SessionValue::Lock(_) => DataType::Boolean,
             SessionValue::Schemas => DataType::List(Arc::new(Field::new_list_field(DataType::Utf8, true))),
             SessionValue::User
             | SessionValue::Database
@@ -158,6 +182,15 @@ impl SessionValue {
             SessionValue::Setting => TypeSignature::OneOf(vec![
                 TypeSignature::Exact(vec![DataType::Utf8]),
                 TypeSignature::Exact(vec![DataType::Utf8, DataType::Boolean]),
+            ]),
+            SessionValue::Lock(_) => TypeSignature::OneOf(vec![
+                TypeSignature::Exact(vec![DataType::Boolean, DataType::Int64, DataType::Int64]),
+                TypeSignature::Exact(vec![
+                    DataType::Boolean,
+                    DataType::Int64,
+                    DataType::Int32,
+                    DataType::Int32,
+                ]),
             ]),
             SessionValue::Signal(Signal::Cancel) => TypeSignature::Exact(vec![DataType::Int64]),
             // How long to wait for the end may be given, and is not waited for.
@@ -206,13 +239,13 @@ impl SessionValue {
             SessionValue::Setting => setting(arguments, session)?,
             SessionValue::ClientAddress => ScalarValue::Utf8(session.client.map(|client| client.ip().to_string())),
             SessionValue::ClientPort => ScalarValue::Int32(session.client.map(|client| i32::from(client.port()))),
-            SessionValue::Signal(_) => unreachable!("it is bound as a function of each row"),
+            SessionValue::Signal(_) | SessionValue::Lock(_) => unreachable!("it is bound as a function of each row"),
         })
     }
 
     fn volatility(self) -> Volatility {
         match self {
-            SessionValue::Signal(_) => Volatility::Volatile,
+            SessionValue::Signal(_) | SessionValue::Lock(_) => Volatility::Volatile,
             _ => Volatility::Stable,
         }
     }
@@ -442,6 +475,12 @@ pub fn bind_expr(expr: Expr, session: &SessionInfo) -> Result<Transformed<Expr>>
         {
             if let SessionValue::Signal(signal) = function.value {
                 return Ok(Transformed::yes(Signaller::call(signal, call.args.clone(), session)));
+            }
+            if let SessionValue::Lock(name) = function.value {
+                debug_assert!(function.name.starts_with(MARK));
+                let of = Advisory::of_name(name).expect("the name is of such a function");
+                let call = LockedRows::call(of, call.args.clone(), &session.locks);
+                return Ok(Transformed::yes(call));
             }
             let is_constant = call.args.iter().all(|argument| matches!(argument, Expr::Literal(..)));
             if function.value == SessionValue::Setting && !is_constant {

@@ -17,7 +17,7 @@ use super::options::{self, interval_of, watermark_options};
 use crate::catalog::{Check, Column, Topic, Watermark};
 use crate::error::{Result, SqlError, state};
 use crate::log::HiddenColumn;
-use crate::types::PgType;
+use crate::types::{PgType, typmod};
 
 /// Most columns of a topic.
 const COLUMNS_MAX: usize = 1600;
@@ -287,14 +287,16 @@ fn no_keys(word: &str) -> SqlError {
 /// `name type [constraint ...]`.
 fn column(cursor: &mut Cursor, checks: &mut Vec<(Option<String>, String, Vec<String>)>) -> Result<Column> {
     let name = cursor.identifier()?;
+    let (pg_type, typmod) = column_type(cursor)?;
     let mut column = Column {
         name,
-        pg_type: column_type(cursor)?,
+        pg_type,
         not_null: false,
         default: None,
         generated: None,
         id: 0,
         missing: None,
+        typmod,
     };
     let mut nullable = false;
     loop {
@@ -411,25 +413,43 @@ fn generated(cursor: &mut Cursor) -> Result<String> {
     Ok(text)
 }
 
+/// 22023 for a NUMERIC that has no such precision or scale.
+pub fn numeric_out_of_range(info: &ast::ExactNumberInfo) -> SqlError {
+    const PRECISIONS: std::ops::RangeInclusive<u64> = 1..=typmod::PRECISION_MAX as u64;
+    let message = match info {
+        ast::ExactNumberInfo::PrecisionAndScale(precision, scale) if PRECISIONS.contains(precision) => {
+            format!("NUMERIC scale {scale} must be between -1000 and 1000")
+        }
+        ast::ExactNumberInfo::PrecisionAndScale(precision, _) | ast::ExactNumberInfo::Precision(precision) => {
+            format!("NUMERIC precision {precision} must be between 1 and 1000")
+        }
+        ast::ExactNumberInfo::None => "invalid NUMERIC type modifier".to_string(),
+    };
+    SqlError::new(state::INVALID_PARAMETER_VALUE, message)
+}
+
 /// A type by its name: 42704 if there is none of that name, 0A000 if PostgreSQL has it and this server has not.
-fn column_type(cursor: &mut Cursor) -> Result<PgType> {
+fn column_type(cursor: &mut Cursor) -> Result<(PgType, Option<i32>)> {
     if cursor.at_end() {
         return Err(cursor.syntax_error());
     }
     let position = cursor.position();
     let start = cursor.start();
-    cursor.run(Parser::parse_data_type)?;
+    let written = cursor.run(Parser::parse_data_type)?;
     let text = cursor.slice(start, cursor.previous_end());
-    if let Some(pg_type) = PgType::parse(text) {
+    if let Some((pg_type, typmod)) = PgType::parse_written(text).filter(|(pg_type, _)| pg_type.is_for_columns()) {
         // `TEXT ARRAY`, `TEXT ARRAY[3]`: the length says nothing, as in PostgreSQL.
         if !cursor.take(&["array"]) {
-            return Ok(pg_type);
+            return Ok((pg_type, typmod));
         }
         if cursor.take_token(&Token::LBracket) {
             cursor.run(Parser::parse_literal_uint)?;
             cursor.expect_token(&Token::RBracket)?;
         }
-        return Ok(PgType::Array(Box::new(pg_type)));
+        return Ok((PgType::Array(Box::new(pg_type)), typmod));
+    }
+    if let ast::DataType::Numeric(info) | ast::DataType::Decimal(info) | ast::DataType::Dec(info) = &written {
+        return Err(numeric_out_of_range(info).position(position));
     }
     let base = text
         .split(|c: char| !c.is_alphanumeric() && c != '_')
@@ -446,7 +466,7 @@ fn column_type(cursor: &mut Cursor) -> Result<PgType> {
         )
         .position(position));
     }
-    const NOT_HERE: [&str; 24] = [
+    const NOT_HERE: [&str; 34] = [
         "time",
         "timetz",
         "money",
@@ -471,6 +491,16 @@ fn column_type(cursor: &mut Cursor) -> Result<PgType> {
         "tsrange",
         "struct",
         "map",
+        "aclitem",
+        "pg_lsn",
+        "pg_node_tree",
+        "pg_snapshot",
+        "txid_snapshot",
+        "xid8",
+        "regcollation",
+        "regoper",
+        "regoperator",
+        "regprocedure",
     ];
     if NOT_HERE.contains(&base.as_str()) {
         return Err(SqlError::unsupported(

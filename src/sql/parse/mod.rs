@@ -51,6 +51,7 @@ use crate::error::Result;
 use crate::stop;
 
 pub use super::statement::Parsed;
+pub use create::numeric_out_of_range;
 pub use cursor::BoundedDialect;
 pub use options::parse_interval_us;
 

@@ -12,6 +12,7 @@
 //! | `SELECT` without columns and FROM | `SELECT FROM` one row |
 //! | `COLLATE pg_catalog.default`, `"C"`, `"POSIX"` | nothing: text is compared by its bytes |
 //! | `::pg_catalog.int4` | `::int4` |
+//! | `INTERVAL (2) '...'` | `INTERVAL '...' (2)` |
 
 use sqlparser::keywords::Keyword;
 use sqlparser::tokenizer::{Span, Token, TokenWithSpan};
@@ -33,7 +34,16 @@ pub fn is_looked_for(word: &str) -> bool {
     marks::is_looked_for(word)
         || matches!(
             word,
-            "emit" | "table" | "collate" | "pg_catalog" | "descriptor" | "session" | "asof" | "system_time" | "only"
+            "emit"
+                | "table"
+                | "collate"
+                | "pg_catalog"
+                | "descriptor"
+                | "session"
+                | "asof"
+                | "system_time"
+                | "only"
+                | "interval"
         )
 }
 
@@ -47,8 +57,23 @@ pub fn rewrite(tokens: &mut Vec<TokenWithSpan>) -> Result<Option<EmitClause>, Sq
     drop_collations(tokens);
     drop_type_schemas(tokens);
     name_functions(tokens);
+    turn_precisions(tokens);
     marks::rewrite(tokens)?;
     Ok(emit)
+}
+
+/// `INTERVAL (2) '...'`: the precision goes behind the string.
+fn turn_precisions(tokens: &mut [TokenWithSpan]) {
+    for at in 0..tokens.len().saturating_sub(4) {
+        let is_precision = word_at(tokens, at) == Some("interval")
+            && is_at(tokens, at + 1, &Token::LParen)
+            && matches!(tokens[at + 2].token, Token::Number(..))
+            && is_at(tokens, at + 3, &Token::RParen)
+            && matches!(tokens[at + 4].token, Token::SingleQuotedString(_));
+        if is_precision {
+            tokens[at + 1..=at + 4].rotate_right(1);
+        }
+    }
 }
 
 /// 0A000 for streaming syntax that no later stage would recognize.

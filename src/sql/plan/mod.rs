@@ -41,12 +41,13 @@ use datafusion::optimizer::analyzer::type_coercion::TypeCoercion;
 use super::analyze::unnest;
 use super::analyze::{Analyzer, OutColumn};
 use super::functions::casts::PostgresCasts;
-use super::functions::catalog::catalog_function;
+use super::functions::catalog::{self, catalog_function};
 use super::shared;
 use super::statement::{Emit, Select};
+use crate::catalog::Snapshot;
 use crate::error::SqlError;
 use crate::sql::functions::growth;
-use crate::types::PgType;
+use crate::types::{ObjectNames, PgType};
 
 use context::catalog_facts;
 
@@ -62,6 +63,8 @@ pub use view::{check_view_definition, column_names};
 pub struct OutField {
     pub name: String,
     pub pg_type: PgType,
+    /// `pg_attribute.atttypmod` of a modifier that the type does not say.
+    pub typmod: Option<i32>,
     /// The relation that the column is a plain column of, or 0.
     pub table_oid: u32,
     /// Its number there, from 1, or 0.
@@ -99,13 +102,25 @@ fn inlined(plan: LogicalPlan) -> Result<LogicalPlan, SqlError> {
     shared::inlined(plan, size::NODES_MAX)?.ok_or_else(size::too_many_steps)
 }
 
-/// Plans a SELECT.
+/// Plans a SELECT whose rows go to a client: OIDs of `regclass` and its like stay numbers, which are named as they are sent.
+pub fn plan_answer(select: &Select, ctx: &PlanContext) -> Result<Planned, SqlError> {
+    plan_rows(select, ctx, Ok)
+}
+
+/// Plans a SELECT whose rows are kept: OIDs of `regclass` and its like are the names that they stand for.
 pub fn plan_select(select: &Select, ctx: &PlanContext) -> Result<Planned, SqlError> {
+    plan_rows(select, ctx, |plan| name_oid_aliases(plan, ctx))
+}
+
+fn plan_rows(
+    select: &Select,
+    ctx: &PlanContext,
+    finish: impl FnOnce(LogicalPlan) -> Result<LogicalPlan, DataFusionError>,
+) -> Result<Planned, SqlError> {
     let reached = RefCell::new(Reached::default());
     let raw = plan_query(select, ctx, 0, &reached)?;
-    let plan = analyze(raw.plan)?;
-    let plan = name_oid_aliases(plan, ctx)?;
-    let fields = output_fields(&plan, &raw.columns)?;
+    let plan = finish(analyze(raw.plan)?)?;
+    let fields = output_fields(&plan, &raw.columns, ctx.catalog)?;
     let reached = reached.into_inner();
     Ok(Planned {
         plan,
@@ -185,13 +200,10 @@ fn analyze(plan: LogicalPlan) -> Result<LogicalPlan, DataFusionError> {
     shared::each(plan, |plan| ANALYZER.execute_and_check(plan, options(), |_, _| {}))
 }
 
-/// OIDs of the `reg*` types are numbers within a plan; a client is sent the names that they stand for.
+/// OIDs of the `reg*` types as the names that they stand for.
 fn name_oid_aliases(plan: LogicalPlan, ctx: &PlanContext) -> Result<LogicalPlan, DataFusionError> {
     let out = |field: &Field| match PgType::of_field(field) {
-        Some(PgType::Regclass) => Some("regclassout"),
-        Some(PgType::Regtype) => Some("regtypeout"),
-        Some(PgType::Regproc) => Some("regprocout"),
-        Some(PgType::Regnamespace) => Some("regnamespaceout"),
+        Some(alias) if alias.is_oid_alias() => Some(format!("{}out", alias.base_name())),
         _ => None,
     };
     let schema = plan.schema().clone();
@@ -201,7 +213,7 @@ fn name_oid_aliases(plan: LogicalPlan, ctx: &PlanContext) -> Result<LogicalPlan,
     let facts = Arc::new(catalog_facts(ctx));
     let exprs = schema.iter().map(|(qualifier, field)| {
         let column = Expr::Column(Column::from((qualifier, field)));
-        match out(field).and_then(|name| catalog_function(name, &facts)) {
+        match out(field).and_then(|name| catalog_function(&name, &facts)) {
             Some(function) => function
                 .call(vec![column])
                 .alias_qualified(qualifier.cloned(), field.name()),
@@ -213,7 +225,12 @@ fn name_oid_aliases(plan: LogicalPlan, ctx: &PlanContext) -> Result<LogicalPlan,
         .build()
 }
 
-fn output_fields(plan: &LogicalPlan, columns: &[OutColumn]) -> Result<Vec<OutField>, SqlError> {
+/// Names of what OIDs of `regclass` and its like stand for.
+pub fn object_names(ctx: &PlanContext) -> ObjectNames {
+    catalog::object_names(catalog_facts(ctx))
+}
+
+fn output_fields(plan: &LogicalPlan, columns: &[OutColumn], catalog: &Snapshot) -> Result<Vec<OutField>, SqlError> {
     let mut fields = Vec::with_capacity(columns.len());
     for (index, (field, column)) in plan.schema().fields().iter().zip(columns).enumerate() {
         let pg_type = match column.pg_type.arrow() == *field.data_type() {
@@ -237,6 +254,10 @@ fn output_fields(plan: &LogicalPlan, columns: &[OutColumn]) -> Result<Vec<OutFie
         fields.push(OutField {
             name: column.name.clone(),
             pg_type,
+            typmod: catalog.relations.get(&table_oid).and_then(|relation| {
+                let column = relation.columns().get(usize::from(number).checked_sub(1)?)?;
+                column.typmod
+            }),
             table_oid,
             column: number,
         });

@@ -134,6 +134,7 @@ pub fn internal_name(pg_type: &PgType) -> &'static str {
         PgType::Regnamespace => "regnamespace",
         PgType::Unknown => "unknown",
         PgType::Void => "void",
+        same => same.base_name(),
     }
 }
 

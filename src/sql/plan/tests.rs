@@ -17,6 +17,7 @@ fn column(name: &str, pg_type: PgType) -> catalog::Column {
         generated: None,
         id: 0,
         missing: None,
+        typmod: None,
     }
 }
 

@@ -56,10 +56,7 @@ fn is_text(kind: &PgType) -> bool {
 }
 
 fn is_oid(kind: &PgType) -> bool {
-    matches!(
-        kind,
-        PgType::Oid | PgType::Regclass | PgType::Regtype | PgType::Regproc | PgType::Regnamespace
-    )
+    *kind == PgType::Oid || kind.is_oid_alias()
 }
 
 fn is_assignable(from: &PgType, to: &PgType) -> bool {

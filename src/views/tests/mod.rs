@@ -82,6 +82,7 @@ fn columns() -> Vec<Column> {
         generated: None,
         id: 0,
         missing: None,
+        typmod: None,
     };
     types.into_iter().map(column).collect()
 }
@@ -285,6 +286,7 @@ impl World {
                     generated: None,
                     id: 0,
                     missing: None,
+                    typmod: None,
                 })
                 .collect(),
             definition: sql.to_string(),

@@ -174,6 +174,7 @@ fn rows_are_written_as_postgresql_does() {
         .map(|(name, pg_type)| OutField {
             name,
             pg_type,
+            typmod: None,
             table_oid: 0,
             column: 0,
         })
@@ -284,6 +285,7 @@ fn damaged_data_is_refused_without_a_panic() {
             .map(|(name, pg_type)| OutField {
                 name: name.clone(),
                 pg_type: pg_type.clone(),
+                typmod: None,
                 table_oid: 0,
                 column: 0,
             })

@@ -51,7 +51,6 @@ pub(super) const SPECS: &[Spec] = &[
     lenient("pg_index_column_has_property", 3..=3, Returns::Bool, nothing),
     lenient("pg_index_has_property", 2..=2, Returns::Bool, nothing),
     lenient("pg_indexam_has_property", 2..=2, Returns::Bool, nothing),
-    lenient("pg_options_to_table", 1..=1, Returns::Text, nothing),
     // Nothing is partitioned in PostgreSQL's sense.
     strict("pg_partition_root", 1..=1, Returns::Regclass, nothing),
     strict("obj_description", 1..=2, Returns::Text, |facts, args| {
@@ -161,9 +160,16 @@ fn format_type(oid: &SystemValue, typmod: &SystemValue) -> SystemValue {
     let base = name.strip_suffix("[]").unwrap_or(&name).to_string();
     // typmods carry a length of 4 that is PostgreSQL's row header.
     let with = match (PgType::from_oid(element), typmod) {
-        (Some(PgType::Numeric(_)), Some(typmod)) if typmod >= 4 => {
-            format!("{base}({},{})", ((typmod - 4) >> 16) & 0xffff, (typmod - 4) & 0x7ff)
-        }
+        (
+            Some(
+                modified @ (PgType::Numeric(_)
+                | PgType::Time
+                | PgType::Timestamp
+                | PgType::TimestampTz
+                | PgType::Interval),
+            ),
+            Some(typmod),
+        ) => modified.name_with(i32::try_from(typmod).unwrap_or(-1)),
         (Some(PgType::Varchar(_) | PgType::Char(_)), Some(typmod)) if typmod >= 4 => {
             let base = base.split('(').next().unwrap_or(&base);
             format!("{base}({})", typmod - 4)

@@ -1,5 +1,7 @@
 //! Names to OIDs and back: the `reg*` types, visibility along the search path.
 
+use std::sync::LazyLock;
+
 use super::{Facts, Returns, Spec, oid_of, strict, text_of};
 use crate::catalog::quote_ident;
 use crate::catalog::system::{
@@ -24,6 +26,13 @@ pub(super) const SPECS: &[Spec] = &[
         )
     }),
     strict("regproc", 1..=1, Returns::Regproc, |facts, args| {
+        let SystemValue::Text(name) = &args[0] else {
+            return Ok(args[0].clone());
+        };
+        if is_ambiguous(name) {
+            let message = format!("more than one function named \"{name}\"");
+            return Err(SqlError::new(state::AMBIGUOUS_FUNCTION, message));
+        }
         by_name_or_oid(
             facts,
             &args[0],
@@ -35,14 +44,6 @@ pub(super) const SPECS: &[Spec] = &[
         by_name_or_oid(facts, &args[0], schema_oid, |name| {
             SqlError::new(state::INVALID_SCHEMA_NAME, format!("schema \"{name}\" does not exist"))
         })
-    }),
-    strict("regrole", 1..=1, Returns::Oid, |facts, args| {
-        by_name_or_oid(
-            facts,
-            &args[0],
-            |_, name| known_role(name),
-            |name| SqlError::new(state::UNDEFINED_OBJECT, format!("role \"{name}\" does not exist")),
-        )
     }),
     strict("oid", 1..=1, Returns::Oid, |_, args| match args[0].as_int() {
         Some(oid) => Ok(SystemValue::Int(oid)),
@@ -63,9 +64,6 @@ pub(super) const SPECS: &[Spec] = &[
     strict("regnamespaceout", 1..=1, Returns::Text, |facts, args| {
         Ok(out(&args[0], |oid| schema_name(facts, oid).map(quote_ident)))
     }),
-    strict("regroleout", 1..=1, Returns::Text, |facts, args| {
-        Ok(out(&args[0], |oid| role_name(oid, &facts.user)))
-    }),
     strict("to_regclass", 1..=1, Returns::Regclass, |facts, args| {
         Ok(relation_oid(facts, text_of(&args[0])).into())
     }),
@@ -73,13 +71,11 @@ pub(super) const SPECS: &[Spec] = &[
         Ok(type_oid(text_of(&args[0])).into())
     }),
     strict("to_regproc", 1..=1, Returns::Regproc, |_, args| {
-        Ok(function_oid(text_of(&args[0])).into())
+        let name = text_of(&args[0]);
+        Ok(function_oid(name).filter(|_| !is_ambiguous(name)).into())
     }),
     strict("to_regnamespace", 1..=1, Returns::Regnamespace, |facts, args| {
         Ok(schema_oid(facts, text_of(&args[0])).into())
-    }),
-    strict("to_regrole", 1..=1, Returns::Oid, |_, args| {
-        Ok(known_role(text_of(&args[0])).into())
     }),
     strict("pg_table_is_visible", 1..=1, Returns::Bool, |facts, args| {
         Ok(is_visible(facts, oid_of(&args[0])).into())
@@ -115,7 +111,7 @@ fn builtin(_: &Facts, _: &[SystemValue]) -> Result<SystemValue, SqlError> {
 }
 
 /// A name looked up, or a number taken as it is, as the input functions of the `reg*` types do; `-` is 0.
-fn by_name_or_oid(
+pub(super) fn by_name_or_oid(
     facts: &Facts,
     value: &SystemValue,
     find: impl Fn(&Facts, &str) -> Option<u32>,
@@ -132,7 +128,7 @@ fn by_name_or_oid(
 }
 
 /// Text of a `reg*` value: its name, `-` for 0, the number if nothing has it. Text is passed through.
-fn out(value: &SystemValue, name: impl Fn(u32) -> Option<String>) -> SystemValue {
+pub(super) fn out(value: &SystemValue, name: impl Fn(u32) -> Option<String>) -> SystemValue {
     match value {
         SystemValue::Text(_) => value.clone(),
         other => match oid_of(other) {
@@ -216,7 +212,7 @@ pub(super) fn relation_of(facts: &Facts, oid: u32) -> Option<(String, String)> {
 }
 
 /// As `regclass` prints it: qualified only where the search path does not lead to it.
-fn relation_name(facts: &Facts, oid: u32) -> Option<String> {
+pub(super) fn relation_name(facts: &Facts, oid: u32) -> Option<String> {
     let (schema, name) = relation_of(facts, oid)?;
     Some(if is_visible(facts, oid)? {
         quote_ident(&name)
@@ -239,7 +235,7 @@ fn schema_oid(facts: &Facts, text: &str) -> Option<u32> {
     facts.snapshot.schemas.get(parts.first()?).copied()
 }
 
-fn schema_name(facts: &Facts, oid: u32) -> Option<&str> {
+pub(super) fn schema_name(facts: &Facts, oid: u32) -> Option<&str> {
     let schemas = facts.snapshot.schemas.iter();
     schemas
         .filter(|(_, known)| **known == oid)
@@ -261,7 +257,7 @@ pub(super) fn type_oid(text: &str) -> Option<u32> {
     Some(if bare.ends_with("[]") { named.array } else { named.oid })
 }
 
-fn known_role(text: &str) -> Option<u32> {
+pub(super) fn known_role(text: &str) -> Option<u32> {
     let parts = parse_qualified(text)?;
     let name = parts.first()?;
     (name == BUILTIN_ROLE || !name.is_empty()).then(|| role_oid(name))
@@ -277,7 +273,12 @@ pub(super) struct Function {
     pub argument_names: Vec<String>,
 }
 
-fn functions() -> impl Iterator<Item = Function> {
+pub(super) fn functions() -> impl Iterator<Item = &'static Function> {
+    static FUNCTIONS: LazyLock<Vec<Function>> = LazyLock::new(|| read_functions().collect());
+    FUNCTIONS.iter()
+}
+
+fn read_functions() -> impl Iterator<Item = Function> {
     static_rows("pg_proc").unwrap_or_default().iter().map(|row| {
         let get = |column: &str| row.iter().find(|(name, _)| *name == column).map(|(_, value)| value);
         let oids = |value: Option<&SystemValue>| match value {
@@ -299,7 +300,7 @@ fn functions() -> impl Iterator<Item = Function> {
     })
 }
 
-pub(super) fn function_by_oid(oid: u32) -> Option<Function> {
+pub(super) fn function_by_oid(oid: u32) -> Option<&'static Function> {
     functions().find(|function| function.oid == oid)
 }
 
@@ -323,8 +324,20 @@ fn function_oid(text: &str) -> Option<u32> {
     }
 }
 
+/// With its schema if others share it.
 fn function_name(oid: u32) -> Option<String> {
-    function_by_oid(oid).map(|function| function.name)
+    let name = &function_by_oid(oid)?.name;
+    Some(match is_ambiguous(&quote_always(name)) {
+        true => format!("pg_catalog.{}", quote_ident(name)),
+        false => quote_ident(name),
+    })
+}
+
+/// Whether several functions have a name that stands without types.
+fn is_ambiguous(text: &str) -> bool {
+    let name = parse_qualified(text).and_then(|mut parts| parts.pop());
+    let same = functions().filter(|function| Some(&function.name) == name.as_ref());
+    same.take(2).count() > 1
 }
 
 /// The relation of an OID or a name, for functions that take either.

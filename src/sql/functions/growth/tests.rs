@@ -19,13 +19,14 @@ use crate::sql::plan::eval;
 
 /// Functions whose result is no larger than an argument, or of a size of its own.
 const FIXED: &str = "
-    abs acos acosd acosh age array_contained array_contains_all array_dims array_length array_lower array_ndims
+    abs aclexplode acos acosd acosh age array_contained array_contains_all array_dims array_length array_lower array_ndims
     array_overlap array_position array_remove array_upper ascii asin asind asinh atan atan2
     atan2d atand atanh bit_count bit_length bit_not btrim cardinality cbrt ceil ceiling char_length
     character_length chr clock_timestamp coalesce convert_to cos cosd cosh cot cotd current_catalog
     current_database current_date current_role current_schema current_schemas current_setting current_time
     current_timestamp current_user date_bin date_part date_trunc degrees dexp div dsqrt exp extract factorial
-    floor gcd gen_random_uuid get_bit get_byte getpgusername inet_client_addr inet_client_port int8xor is_normalized
+    floor gcd gen_random_uuid get_bit get_byte getpgusername hashint2 hashint4
+    hashint4extended hashint8 hashint8extended hashname hashoid hashtext hashtextextended inet_client_addr inet_client_port int8xor is_normalized
     isfinite json_array_length json_extract json_extract_path json_extract_path_text json_extract_text
     json_object_field json_object_field_text json_typeof jsonb_array_length jsonb_cmp jsonb_compare
     jsonb_contained jsonb_contains jsonb_delete jsonb_delete_path jsonb_eq jsonb_exists jsonb_exists_all
@@ -34,12 +35,14 @@ const FIXED: &str = "
     jsonb_to_float4 jsonb_to_float8 jsonb_to_int2 jsonb_to_int4 jsonb_to_int8 jsonb_to_numeric jsonb_typeof
     justify_days justify_hours justify_interval lcm left length ln localtime localtimestamp log log10 ltrim
     make_date make_interval make_time make_timestamp make_timestamptz md5 millstream_version min_scale mod now
-    num_nonnulls num_nulls octet_length overlaps pg_backend_pid pg_cancel_backend pg_sleep pg_terminate_backend
+    num_nonnulls num_nulls octet_length overlaps pg_backend_pid pg_cancel_backend pg_options_to_table pg_sleep pg_terminate_backend
     pi position pow power proctime radians random right round rtrim rw_version scale session_user set_bit
     set_byte sha224 sha256 sha384 sha512 sign signum sin sind sinh split_part sqrt starts_with
     statement_timestamp strpos substr substring system_user tan tand tanh time_bucket timezone to_date to_hex
     to_number to_timestamp today transaction_timestamp trim trim_array trim_scale trunc unistr user uuid version
     width_bucket
+    ~pg_advisory_unlock ~pg_advisory_unlock_shared ~pg_try_advisory_lock
+    ~pg_try_advisory_lock_shared ~pg_try_advisory_xact_lock ~pg_try_advisory_xact_lock_shared
 ";
 
 /// A call over rows of a number `n` and a text `t`.

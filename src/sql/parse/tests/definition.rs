@@ -260,6 +260,7 @@ fn show_create_reads_back_as_the_same_definition() {
                 generated: None,
                 id: 0,
                 missing: None,
+                typmod: None,
             })
             .to_vec(),
         definition: first.definition.clone(),
