@@ -21,6 +21,7 @@ pub mod state {
     pub const SUCCESSFUL_COMPLETION: SqlState = SqlState("00000");
     pub const CONNECTION_FAILURE_UNKNOWN: SqlState = SqlState("08007");
     pub const PROTOCOL_VIOLATION: SqlState = SqlState("08P01");
+    pub const INVALID_RECURSION: SqlState = SqlState("42P19");
     pub const FEATURE_NOT_SUPPORTED: SqlState = SqlState("0A000");
     pub const CARDINALITY_VIOLATION: SqlState = SqlState("21000");
     pub const STRING_DATA_RIGHT_TRUNCATION: SqlState = SqlState("22001");

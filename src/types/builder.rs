@@ -23,7 +23,7 @@ use super::interval::parse_interval;
 use super::malformed::{incorrect_binary, insufficient_binary};
 use super::numeric::{DecimalShape, invalid, parse_decimal, parse_decimal_binary, parse_integer};
 use super::varying::Numeric;
-use super::{PgType, array, bytes, float, json};
+use super::{PgType, array, bytes, float, json, tid};
 use crate::error::{SqlError, state};
 
 /// A growing column of one type.
@@ -64,6 +64,7 @@ enum BuiltValues {
     Interval(IntervalMonthDayNanoBuilder),
     /// OID and its aliases, with the type's name.
     Oid(Int64Builder, &'static str),
+    Tid(Int64Builder),
     Array(Box<Lists>),
 }
 
@@ -125,9 +126,14 @@ impl ColumnBuilder {
                 TimestampMicrosecondBuilder::with_capacity(capacity).with_data_type(pg_type.arrow()),
             ),
             PgType::Interval => BuiltValues::Interval(IntervalMonthDayNanoBuilder::with_capacity(capacity)),
-            PgType::Oid | PgType::Regclass | PgType::Regtype | PgType::Regproc | PgType::Regnamespace => {
-                BuiltValues::Oid(Int64Builder::with_capacity(capacity), pg_type.base_name())
-            }
+            PgType::Oid
+            | PgType::Regclass
+            | PgType::Regtype
+            | PgType::Regproc
+            | PgType::Regnamespace
+            | PgType::Xid
+            | PgType::Cid => BuiltValues::Oid(Int64Builder::with_capacity(capacity), pg_type.base_name()),
+            PgType::Tid => BuiltValues::Tid(Int64Builder::with_capacity(capacity)),
             PgType::Array(item) => {
                 let mut ends = Vec::with_capacity(capacity + 1);
                 ends.push(0);
@@ -170,7 +176,7 @@ impl ColumnBuilder {
             BuiltValues::Bool(values) => values.len(),
             BuiltValues::Int2(values) => values.len(),
             BuiltValues::Int4(values) => values.len(),
-            BuiltValues::Int8(values) | BuiltValues::Oid(values, _) => values.len(),
+            BuiltValues::Int8(values) | BuiltValues::Oid(values, _) | BuiltValues::Tid(values) => values.len(),
             BuiltValues::Float4(values) => values.len(),
             BuiltValues::Float8(values) => values.len(),
             BuiltValues::Numeric(values, _) => values.len(),
@@ -218,7 +224,7 @@ impl ColumnBuilder {
             BuiltValues::Bool(values) => values.append_null(),
             BuiltValues::Int2(values) => values.append_null(),
             BuiltValues::Int4(values) => values.append_null(),
-            BuiltValues::Int8(values) | BuiltValues::Oid(values, _) => values.append_null(),
+            BuiltValues::Int8(values) | BuiltValues::Oid(values, _) | BuiltValues::Tid(values) => values.append_null(),
             BuiltValues::Float4(values) => values.append_null(),
             BuiltValues::Float8(values) => values.append_null(),
             BuiltValues::Numeric(values, _) => values.append_null(),
@@ -294,7 +300,7 @@ impl ColumnBuilder {
                 values.append_value(&self.scratch);
             }
             // How the aliases write that there is none.
-            BuiltValues::Oid(values, kind) if text == "-" && *kind != "oid" => values.append_value(0),
+            BuiltValues::Oid(values, kind) if text == "-" && kind.starts_with("reg") => values.append_value(0),
             BuiltValues::Oid(values, kind) => {
                 // PostgreSQL reads OIDs as C's strtoul: -1 is the largest.
                 let oid = parse_integer(text, i32::MIN.into(), u32::MAX.into(), "oid").map_err(|error| {
@@ -306,6 +312,7 @@ impl ColumnBuilder {
                 })?;
                 values.append_value(i64::from(oid as u32));
             }
+            BuiltValues::Tid(values) => values.append_value(tid::parse(text)?),
             BuiltValues::Array(lists) => {
                 let items = array::parse(text)?;
                 lists.append(items.len(), |values| {
@@ -332,6 +339,11 @@ impl ColumnBuilder {
             BuiltValues::Float4(values) => values.append_value(one_nan(f32::from_be_bytes(fixed(value)?), f32::NAN)),
             BuiltValues::Float8(values) => values.append_value(one_nan(f64::from_be_bytes(fixed(value)?), f64::NAN)),
             BuiltValues::Oid(values, _) => values.append_value(i64::from(u32::from_be_bytes(fixed(value)?))),
+            BuiltValues::Tid(values) => {
+                let bytes = fixed::<6>(value)?;
+                let number = bytes.iter().fold(0, |number, byte| number << 8 | i64::from(*byte));
+                values.append_value(number);
+            }
             BuiltValues::Numeric(values, shape) => values.append_value(parse_decimal_binary(value, *shape)?),
             BuiltValues::Varying(values) => {
                 let number = Numeric::parse_binary(value)?;
@@ -417,7 +429,9 @@ impl ColumnBuilder {
             BuiltValues::Bool(values) => Arc::new(values.finish()),
             BuiltValues::Int2(values) => Arc::new(values.finish()),
             BuiltValues::Int4(values) => Arc::new(values.finish()),
-            BuiltValues::Int8(values) | BuiltValues::Oid(values, _) => Arc::new(values.finish()),
+            BuiltValues::Int8(values) | BuiltValues::Oid(values, _) | BuiltValues::Tid(values) => {
+                Arc::new(values.finish())
+            }
             BuiltValues::Float4(values) => Arc::new(values.finish()),
             BuiltValues::Float8(values) => Arc::new(values.finish()),
             BuiltValues::Numeric(values, _) => Arc::new(values.finish()),

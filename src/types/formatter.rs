@@ -21,7 +21,7 @@ use super::calendar::{self, PG_EPOCH_DAYS, PG_EPOCH_US};
 use super::interval::{IntervalStyle, write_interval};
 use super::numeric::{write_decimal, write_decimal_binary, write_i64};
 use super::varying::Numeric;
-use super::{PgType, array, bytes as byte_types, float};
+use super::{PgType, array, bytes as byte_types, float, tid};
 use crate::error::{SqlError, state};
 
 /// Finds the name that an OID alias type (`regclass`, ...) shows for an OID.
@@ -108,6 +108,7 @@ enum FormattedValues {
     TimestampTz(TimestampMicrosecondArray),
     Interval(IntervalMonthDayNanoArray),
     Oid(Int64Array),
+    Tid(Int64Array),
     /// An alias of OID, printed by name.
     Alias(Int64Array, PgType),
     Array {
@@ -201,7 +202,8 @@ impl ColumnFormatter {
                 FormattedValues::TimestampTz(column.as_primitive::<TimestampMicrosecondType>().clone())
             }
             PgType::Interval => FormattedValues::Interval(column.as_primitive::<IntervalMonthDayNanoType>().clone()),
-            PgType::Oid => FormattedValues::Oid(column.as_primitive::<Int64Type>().clone()),
+            PgType::Tid => FormattedValues::Tid(column.as_primitive::<Int64Type>().clone()),
+            PgType::Oid | PgType::Xid | PgType::Cid => FormattedValues::Oid(column.as_primitive::<Int64Type>().clone()),
             PgType::Regclass | PgType::Regtype | PgType::Regproc | PgType::Regnamespace => {
                 FormattedValues::Alias(column.as_primitive::<Int64Type>().clone(), pg_type.clone())
             }
@@ -231,7 +233,10 @@ impl ColumnFormatter {
             FormattedValues::Bool(values) => values,
             FormattedValues::Int2(values) => values,
             FormattedValues::Int4(values) => values,
-            FormattedValues::Int8(values) | FormattedValues::Oid(values) | FormattedValues::Alias(values, _) => values,
+            FormattedValues::Int8(values)
+            | FormattedValues::Oid(values)
+            | FormattedValues::Tid(values)
+            | FormattedValues::Alias(values, _) => values,
             FormattedValues::Float4(values) => values,
             FormattedValues::Float8(values) => values,
             FormattedValues::Numeric(values, ..) => values,
@@ -276,6 +281,7 @@ impl ColumnFormatter {
             }
             FormattedValues::Interval(values) => write_interval(values.value(row), self.style.interval_style, out),
             FormattedValues::Oid(values) => write_i64(values.value(row), out),
+            FormattedValues::Tid(values) => out.extend_from_slice(tid::text(values.value(row)).as_bytes()),
             FormattedValues::Alias(values, alias) => self.write_alias(values.value(row), alias, out),
             FormattedValues::Array { lists, items, .. } => {
                 let offsets = lists.value_offsets();
@@ -361,6 +367,7 @@ impl ColumnFormatter {
                 out.put_i32(value.months);
             }
             FormattedValues::Oid(values) | FormattedValues::Alias(values, _) => out.put_u32(values.value(row) as u32),
+            FormattedValues::Tid(values) => out.extend_from_slice(&values.value(row).to_be_bytes()[2..]),
             FormattedValues::Array { lists, items, item_oid } => {
                 let mut dimensions = Vec::new();
                 self.dimensions(row, &mut dimensions);

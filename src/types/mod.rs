@@ -20,6 +20,8 @@ pub mod varying;
 
 mod malformed;
 
+pub mod tid;
+
 mod builder;
 mod formatter;
 #[cfg(test)]
@@ -85,6 +87,10 @@ pub enum PgType {
     Regnamespace,
     Unknown,
     Void,
+    /// The place of a row: the number of its block, times 2^16, and its number there.
+    Tid,
+    Xid,
+    Cid,
 }
 
 /// How definitions that are stored write precision and scale. None were written for the NUMERIC of 10 fractional digits
@@ -136,9 +142,14 @@ impl PgType {
             PgType::Interval => DataType::Interval(IntervalUnit::MonthDayNano),
             PgType::Array(item) => DataType::List(item.field("item", true).into()),
             // An OID is an unsigned 32-bit number; Int64 keeps DataFusion's comparisons with literals exact.
-            PgType::Oid | PgType::Regclass | PgType::Regtype | PgType::Regproc | PgType::Regnamespace => {
-                DataType::Int64
-            }
+            PgType::Oid
+            | PgType::Regclass
+            | PgType::Regtype
+            | PgType::Regproc
+            | PgType::Regnamespace
+            | PgType::Tid
+            | PgType::Xid
+            | PgType::Cid => DataType::Int64,
         }
     }
 

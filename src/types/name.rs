@@ -50,6 +50,9 @@ impl PgType {
             PgType::Regnamespace => "regnamespace",
             PgType::Unknown => "unknown",
             PgType::Void => "void",
+            PgType::Tid => "tid",
+            PgType::Xid => "xid",
+            PgType::Cid => "cid",
         }
     }
 
@@ -239,6 +242,9 @@ fn parse_scalar(text: &str) -> Option<PgType> {
         "regnamespace" => plain(PgType::Regnamespace),
         "unknown" => plain(PgType::Unknown),
         "void" => plain(PgType::Void),
+        "tid" => plain(PgType::Tid),
+        "xid" => plain(PgType::Xid),
+        "cid" => plain(PgType::Cid),
         interval if interval == "interval" || interval.starts_with("interval ") => {
             let fields = interval["interval".len()..].trim_start();
             const UNITS: [&str; 6] = ["year", "month", "day", "hour", "minute", "second"];
@@ -297,6 +303,9 @@ mod tests {
             PgType::Regnamespace,
             PgType::Unknown,
             PgType::Void,
+            PgType::Tid,
+            PgType::Xid,
+            PgType::Cid,
         ] {
             assert_eq!(
                 PgType::parse(&pg_type.name()),

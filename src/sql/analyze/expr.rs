@@ -267,7 +267,7 @@ impl Analyzer<'_> {
             "pg_node_tree" | "aclitem" | "cstring" | "anyarray" | "inet" | "cidr" | "sql_identifier"
             | "character_data" | "yes_or_no" | "jsonpath" | "_aclitem" => Some("text"),
             "cardinal_number" => Some("integer"),
-            "xid" | "cid" | "regrole" => Some("oid"),
+            "regrole" => Some("oid"),
             "regprocedure" | "regoper" | "regoperator" => Some("regproc"),
             "int2vector" => Some("int2[]"),
             "oidvector" => Some("oid[]"),

@@ -159,6 +159,7 @@ fn catalog_output(pg_type: &PgType) -> Option<&'static str> {
         PgType::Regtype => "regtypeout",
         PgType::Regproc => "regprocout",
         PgType::Regnamespace => "regnamespaceout",
+        PgType::Tid => "tidout",
         _ => return None,
     })
 }
@@ -224,6 +225,9 @@ impl Analyzer<'_> {
         if let Some(name) = catalog_output(&from).filter(|_| is_text) {
             let text = Typed::new(self.catalog_call(name, vec![typed.expr])?, PgType::Text, position);
             return self.cast(text, wanted, context);
+        }
+        if matches!(wanted, PgType::Tid) && kinds::category(from.oid()) == b'S' {
+            return Ok(made(self.catalog_call("tidin", vec![typed.expr])?));
         }
         if matches!(wanted, PgType::Oid) && kinds::category(from.oid()) == b'S' {
             return Ok(made(self.catalog_call("oid", vec![typed.expr])?));

@@ -13,6 +13,7 @@ mod lexer;
 mod depth;
 
 mod insert;
+mod with;
 
 mod tokens;
 
@@ -170,7 +171,8 @@ fn statement(cursor: &mut Cursor) -> Result<Statement> {
         return Err(cursor.syntax_error());
     };
     match word {
-        "select" | "with" | "values" => Ok(Statement::Select(cursor.select()?.into())),
+        "with" => with::with(cursor),
+        "select" | "values" => Ok(Statement::Select(cursor.select()?.into())),
         "insert" => insert::insert(cursor),
         "copy" => copy::copy(cursor),
         "create" => create::create(cursor),

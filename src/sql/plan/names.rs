@@ -134,6 +134,9 @@ pub fn internal_name(pg_type: &PgType) -> &'static str {
         PgType::Regnamespace => "regnamespace",
         PgType::Unknown => "unknown",
         PgType::Void => "void",
+        PgType::Tid => "tid",
+        PgType::Xid => "xid",
+        PgType::Cid => "cid",
     }
 }
 
