@@ -114,6 +114,8 @@ pub struct Report {
     pub position: Option<usize>,
     /// PostgreSQL's CONTEXT line: `COPY flights, line 3, column dep_delay: "x"`.
     pub context: Option<String>,
+    /// PostgreSQL's function that raises it, where clients tell errors by that.
+    pub routine: Option<&'static str>,
 }
 
 impl Deref for SqlError {
@@ -139,6 +141,7 @@ impl SqlError {
             hint: None,
             position: None,
             context: None,
+            routine: None,
         }))
     }
 
@@ -160,6 +163,11 @@ impl SqlError {
     /// `position` counts characters from 1.
     pub fn position(mut self, position: usize) -> Self {
         self.0.position = Some(position);
+        self
+    }
+
+    pub fn routine(mut self, routine: &'static str) -> Self {
+        self.0.routine = Some(routine);
         self
     }
 

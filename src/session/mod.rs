@@ -462,6 +462,9 @@ impl Session {
         }
         // Boxed: the futures of the statements are large, and one of them may run another.
         let outcome = Box::pin(self.dispatch(statement, parameters, prepared)).await?;
+        if let (Some(prepared), Outcome::Rows { fields, .. }) = (prepared, &outcome) {
+            prepared.check_fields(fields)?;
+        }
         let copying = matches!(outcome, Outcome::CopyIn(_));
         if !self.batch && !copying {
             self.commit_implicit().await?;

@@ -496,7 +496,11 @@ impl Session {
         };
         let bytes = self.text.len();
         let parameters = Parameters { values, bytes };
-        Box::pin(self.dispatch(&parsed.statement, &parameters, Some(&prepared))).await
+        let outcome = Box::pin(self.dispatch(&parsed.statement, &parameters, Some(&prepared))).await?;
+        if let Outcome::Rows { fields, .. } = &outcome {
+            prepared.check_fields(fields)?;
+        }
+        Ok(outcome)
     }
 }
 

@@ -14,7 +14,7 @@ use futures::StreamExt;
 use hashbrown::HashMap;
 
 use super::Session;
-use super::outcome::{Outcome, Parameters, RowsTag};
+use super::outcome::{Outcome, Parameters, Prepared, RowsTag};
 use crate::catalog::Topic;
 use crate::error::{SqlError, state};
 use crate::log::{Append, Appended, Commit, HiddenColumn, Receipt, TopicId};
@@ -45,6 +45,7 @@ impl Session {
         topic: &Arc<Topic>,
         inserted: Vec<RecordBatch>,
         places: &[(usize, Place)],
+        prepared: Option<&Prepared>,
     ) -> Result<Outcome, SqlError> {
         // Offsets of rows count from their statement's first one in their partition, until the commit says where that is.
         let (mut parts, mut rows_of) = (Vec::new(), Vec::new());
@@ -63,6 +64,9 @@ impl Session {
         let rows = inserted.iter().map(|rows| (0, rows.clone()));
         let (fields, batches) = self.evaluate(&select, topic, rows).await?;
         let width = fields.len() - 1;
+        if let Some(prepared) = prepared {
+            prepared.check_fields(&fields[..width])?;
+        }
         let places = returning::positions(insert, places, width);
         for (partition, rows) in parts {
             self.transaction().append(topic, partition, rows)?;
