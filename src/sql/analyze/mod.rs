@@ -24,6 +24,7 @@ mod modifier;
 mod number;
 mod operators;
 mod output;
+mod populate;
 mod query;
 mod record;
 mod rows;
