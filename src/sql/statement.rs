@@ -421,6 +421,8 @@ pub mod mark {
     pub const CYCLE: &str = "\u{1}cycle";
     /// The relation, with a number behind it, that is all of a query of WITH that ran before.
     pub const GIVEN: &str = "\u{1}given ";
+    /// The field that `(row).*` names.
+    pub const ALL_OF_ROW: &str = "\u{1}all of row";
     /// The function that `ROWS FROM (...)` is.
     pub const ROWS_FROM: &str = "\u{1}rows from";
 }

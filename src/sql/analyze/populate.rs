@@ -186,15 +186,21 @@ impl Analyzer<'_> {
     /// A member of an object as a type.
     pub fn json_field(&self, row: &Typed, json: &JsonRows, name: &str, wanted: &PgType) -> Result<Typed> {
         let key = Typed::unknown(Expr::Literal(ScalarValue::Utf8(Some(name.to_string())), None), None);
+        let text = self.binary("->>", row.clone(), key.clone(), None)?;
+        // JSON's null is NULL here.
+        let member = |typed: Typed| -> Result<Typed> {
+            let expr = when(text.expr.clone().is_not_null(), typed.expr.clone()).end()?;
+            Ok(Typed { expr, ..typed })
+        };
         let field = match wanted {
-            PgType::Json | PgType::Jsonb => self.binary("->", row.clone(), key, None)?,
+            PgType::Json | PgType::Jsonb => member(self.binary("->", row.clone(), key, None)?)?,
             PgType::Array(_) => {
-                let array = self.binary("->", row.clone(), key, None)?;
+                let array = member(self.binary("->", row.clone(), key, None)?)?;
                 let elements = format!("{}_array_elements_text", json.json.base_name());
                 let elements = self.scalar(&elements).expect("it is a function of ours");
                 self.call_of(elements, vec![array], &PgType::Array(Box::new(PgType::Text)), None)?
             }
-            _ => self.binary("->>", row.clone(), key, None)?,
+            _ => text,
         };
         self.cast(field, wanted, CastContext::Explicit)
     }

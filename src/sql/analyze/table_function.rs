@@ -22,20 +22,16 @@ use crate::sql::plan::windows;
 use crate::sql::statement::mark;
 use crate::types::PgType;
 
-/// Functions that make rows of JSON by a column definition list.
-struct JsonRecords;
-
-impl JsonRecords {
-    fn of(function: &str) -> Option<JsonRows> {
-        let (json, of_array) = match function {
-            "json_to_record" => (PgType::Json, false),
-            "jsonb_to_record" => (PgType::Jsonb, false),
-            "json_to_recordset" => (PgType::Json, true),
-            "jsonb_to_recordset" => (PgType::Jsonb, true),
-            _ => return None,
-        };
-        Some(JsonRows { json, of_array })
-    }
+/// What of JSON a function makes rows by a column definition list.
+fn defined_rows(function: &str) -> Option<JsonRows> {
+    let (json, of_array) = match function {
+        "json_to_record" => (PgType::Json, false),
+        "jsonb_to_record" => (PgType::Jsonb, false),
+        "json_to_recordset" => (PgType::Json, true),
+        "jsonb_to_recordset" => (PgType::Jsonb, true),
+        _ => return None,
+    };
+    Some(JsonRows { json, of_array })
 }
 
 impl Analyzer<'_> {
@@ -222,7 +218,7 @@ impl Analyzer<'_> {
                     }
                     return Ok(());
                 }
-                let call = match JsonRecords::of(&function) {
+                let call = match defined_rows(&function) {
                     Some(records) => self.json_records(records, &function, args, alias, &scope)?,
                     None => self.call_in_from(&function, args, &scope)?,
                 };
@@ -324,7 +320,7 @@ impl Analyzer<'_> {
             ..FromItem::default()
         };
         // A definition list has named the columns of records.
-        if let Some(alias) = alias.filter(|_| JsonRecords::of(&function).is_none()) {
+        if let Some(alias) = alias.filter(|_| defined_rows(&function).is_none()) {
             self.rename(&mut item, alias)?;
         }
         let mut items = match (named_left, left) {

@@ -52,7 +52,7 @@ pub(super) const SPECS: &[Spec] = &[
         )),
     }),
     strict("tidin", 1..=1, Returns::Tid, |_, args| {
-        Ok(Value::Int(tid::parse(text_of(&args[0]))?))
+        Ok(SystemValue::Int(tid::parse(text_of(&args[0]))?))
     }),
     strict("tidout", 1..=1, Returns::Text, |_, args| {
         Ok(tid::text(args[0].as_int().unwrap_or_default()).into())
