@@ -21,6 +21,7 @@ pub mod state {
     pub const SUCCESSFUL_COMPLETION: SqlState = SqlState("00000");
     pub const CONNECTION_FAILURE_UNKNOWN: SqlState = SqlState("08007");
     pub const PROTOCOL_VIOLATION: SqlState = SqlState("08P01");
+    pub const INVALID_RECURSION: SqlState = SqlState("42P19");
     pub const FEATURE_NOT_SUPPORTED: SqlState = SqlState("0A000");
     pub const CARDINALITY_VIOLATION: SqlState = SqlState("21000");
     pub const STRING_DATA_RIGHT_TRUNCATION: SqlState = SqlState("22001");
@@ -114,6 +115,8 @@ pub struct Report {
     pub position: Option<usize>,
     /// PostgreSQL's CONTEXT line: `COPY flights, line 3, column dep_delay: "x"`.
     pub context: Option<String>,
+    /// PostgreSQL's function that raises it, where clients tell errors by that.
+    pub routine: Option<&'static str>,
 }
 
 impl Deref for SqlError {
@@ -139,6 +142,7 @@ impl SqlError {
             hint: None,
             position: None,
             context: None,
+            routine: None,
         }))
     }
 
@@ -160,6 +164,11 @@ impl SqlError {
     /// `position` counts characters from 1.
     pub fn position(mut self, position: usize) -> Self {
         self.0.position = Some(position);
+        self
+    }
+
+    pub fn routine(mut self, routine: &'static str) -> Self {
+        self.0.routine = Some(routine);
         self
     }
 

@@ -41,6 +41,7 @@ use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use datafusion::common::ScalarValue;
 use datafusion::execution::TaskContext;
+use datafusion::execution::memory_pool::{MemoryConsumer, MemoryReservation};
 use datafusion::logical_expr::LogicalPlan;
 use datafusion::physical_plan::ExecutionPlan;
 use futures::{Stream, StreamExt};
@@ -174,6 +175,16 @@ impl RowStream {
     }
 }
 
+/// Memory of queries for rows that are kept; given back when it is dropped.
+pub struct Keeping(MemoryReservation);
+
+impl Keeping {
+    /// Counts the rows; 53200 if there is no room.
+    pub fn take(&self, rows: &RecordBatch) -> Result<(), SqlError> {
+        Ok(self.0.try_grow(rows.get_array_memory_size())?)
+    }
+}
+
 impl Query {
     pub fn new(log: Arc<dyn Topics>, options: QueryOptions) -> Result<Query, SqlError> {
         let (parallelism, on_thread_start) = (options.parallelism, options.on_thread_start);
@@ -188,6 +199,11 @@ impl Query {
     /// Gives the system back what is free, if the process is near what it may have. To be called several times a second.
     pub fn relieve(&self) {
         self.engine.relieve();
+    }
+
+    /// Memory for rows that a statement keeps.
+    pub fn keep(&self) -> Keeping {
+        Keeping(MemoryConsumer::new("rows").register(&self.engine.memory()))
     }
 
     /// Runs `work` where computing runs: what plans, parses, evaluates or compiles more than a small message bounds.

@@ -141,7 +141,14 @@ fn planned(sql: &str, emit: Emit) -> Result<Planned, SqlError> {
         parameter_types: &[],
         text: sql,
     };
-    plan_select(&Select { query, emit }, &context)
+    plan_select(
+        &Select {
+            query,
+            emit,
+            given: Default::default(),
+        },
+        &context,
+    )
 }
 
 /// One for all tests: making the engine takes longer than most queries.

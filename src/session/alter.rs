@@ -13,6 +13,7 @@ use crate::log::{TopicChange, TopicId, encode_value};
 use crate::sql::plan::PlanContext;
 use crate::sql::rows::{added_value, columns_in, contains_nulls, rename_column};
 use crate::sql::statement::{AlterTopic, Alteration, TopicOptions};
+use crate::sql::system_columns::is_system_column;
 
 /// Options that a topic of the catalog shows, and their fields.
 const RETENTION: &str = "retention";
@@ -311,8 +312,7 @@ fn rename(topic: &mut Topic, from: &str, to: &str) -> Result<(), SqlError> {
         let message = format!("column \"{from}\" does not exist");
         return Err(SqlError::new(state::UNDEFINED_COLUMN, message));
     };
-    let is_system = crate::log::HiddenColumn::ALL.iter().any(|column| column.name() == to);
-    if is_system {
+    if is_system_column(to) {
         let message = format!("column name \"{to}\" conflicts with a system column name");
         return Err(SqlError::new(state::DUPLICATE_COLUMN, message));
     }

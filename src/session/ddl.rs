@@ -18,6 +18,7 @@ use crate::error::{Notice, Severity, SqlError, state};
 use crate::log::{Acknowledge, TopicChange, TopicId};
 use crate::sql::plan::{self, PlanContext};
 use crate::sql::statement::{CreateTopic, CreateView, Drop, Emit, Name, ObjectKind, Select};
+use crate::sql::system_columns::TableColumn;
 use crate::types::{ColumnBuilder, PgType};
 use crate::views::{self, CompiledView};
 
@@ -459,6 +460,15 @@ fn define(
         return Err(SqlError::new(state::UNDEFINED_PARAMETER, "there is no parameter $1"));
     }
     view.columns = view_columns(names, &planned.fields)?;
+    let has_name = |column: &&Column| TableColumn::ALL.iter().any(|system| system.name() == column.name);
+    if view.materialized
+        && let Some(column) = view.columns.iter().find(has_name)
+    {
+        return Err(SqlError::new(
+            state::DUPLICATE_COLUMN,
+            format!("column name \"{}\" conflicts with a system column name", column.name),
+        ));
+    }
     let mut incremental = false;
     if view.materialized {
         plan::check_view_definition(&planned)?;

@@ -49,16 +49,33 @@ impl Session {
         statement: &Statement,
         parameters: &Parameters,
     ) -> Result<Outcome, SqlError> {
+        let lines = self.explain_lines(analyze, verbose, statement, parameters).await?;
+        Ok(answer(&lines, format))
+    }
+
+    /// The lines of EXPLAIN TEXT.
+    pub(super) async fn explain_lines(
+        &mut self,
+        analyze: bool,
+        verbose: bool,
+        statement: &Statement,
+        parameters: &Parameters,
+    ) -> Result<Vec<String>, SqlError> {
         let (head, select) = match statement {
             Statement::Select(select) => (None, select),
             Statement::CreateView(create) => (Some(format!("Create {}", create.name.name)), &create.select),
             Statement::Insert(insert) if !analyze => match &insert.rows {
                 InsertRows::Select(select) => (Some(format!("Insert on {}", insert.into.name)), select),
                 _ => {
-                    let lines = [format!("Insert on {}", insert.into.name), "  ->  Values".to_string()];
-                    return Ok(answer(&lines, format));
+                    return Ok(vec![
+                        format!("Insert on {}", insert.into.name),
+                        "  ->  Values".to_string(),
+                    ]);
                 }
             },
+            Statement::With(with) if !analyze => {
+                return self.explain_with(with, verbose, parameters).await;
+            }
             Statement::Execute { name, .. } => {
                 let prepared = self
                     .statements
@@ -66,7 +83,7 @@ impl Session {
                     .cloned()
                     .ok_or_else(|| super::unknown_statement(name))?;
                 let parsed = prepared.parsed.ok_or_else(|| super::unknown_statement(name))?;
-                return Box::pin(self.explain(analyze, verbose, format, &parsed.statement, parameters)).await;
+                return Box::pin(self.explain_lines(analyze, verbose, &parsed.statement, parameters)).await;
             }
             _ => {
                 return Err(SqlError::unsupported(
@@ -87,7 +104,7 @@ impl Session {
                 crate::views::CompiledView::Recompute { reason } => Ok(vec![format!("Recomputed when read: {reason}")]),
             });
             text.extend(explained.await?);
-            return Ok(answer(&text, format));
+            return Ok(text);
         }
         let point = match self.position(&planned, parameters).await? {
             Some(point) => point,
@@ -97,7 +114,7 @@ impl Session {
             }
         };
         text.extend(self.engine.query.explain(planned, point, analyze, verbose).await?);
-        Ok(answer(&text, format))
+        Ok(text)
     }
 
     pub(super) fn require_materialized_view(&self, name: &Name) -> Result<Arc<View>, SqlError> {

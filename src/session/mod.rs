@@ -25,6 +25,7 @@ mod spill;
 mod stale;
 mod system;
 mod transaction;
+mod with;
 mod write;
 
 use std::collections::BTreeMap;
@@ -472,10 +473,14 @@ impl Session {
     ) -> Result<Outcome, SqlError> {
         if plans(statement) {
             // First of all: names mean the same to the plan and to its transaction, whatever others change meanwhile.
-            self.transaction();
+            // What a statement that was cancelled saw is no other's.
+            self.transaction().own_before = None;
         }
         // Boxed: the futures of the statements are large, and one of them may run another.
         let outcome = Box::pin(self.dispatch(statement, parameters, prepared)).await?;
+        if let (Some(prepared), Outcome::Rows { fields, .. }) = (prepared, &outcome) {
+            prepared.check_fields(fields)?;
+        }
         let copying = matches!(outcome, Outcome::CopyIn(_));
         if !self.batch && !copying {
             self.commit_implicit().await?;
@@ -492,6 +497,7 @@ impl Session {
         match statement {
             Statement::Select(select) => self.select(select, parameters, prepared).await,
             Statement::Insert(insert) => self.insert(insert, parameters, prepared).await,
+            Statement::With(with) => self.with(with, parameters, prepared.is_some()).await,
             Statement::CopyFrom(copy) => self.copy_from(copy).await,
             Statement::CopyTo(copy) => self.copy_to(copy, parameters).await,
             Statement::Explain {
@@ -805,6 +811,7 @@ fn plans(statement: &Statement) -> bool {
         statement,
         Statement::Select(_)
             | Statement::Insert(_)
+            | Statement::With(_)
             | Statement::CopyFrom(_)
             | Statement::CopyTo(_)
             | Statement::Explain { .. }

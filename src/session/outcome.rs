@@ -8,7 +8,7 @@ use parking_lot::Mutex;
 
 use super::is_ddl;
 use crate::catalog;
-use crate::error::SqlError;
+use crate::error::{SqlError, state};
 use crate::query::Reuse;
 use crate::sql::parse::Parsed;
 use crate::sql::plan::{OutField, Planned};
@@ -119,6 +119,33 @@ impl Prepared {
             plan: None,
             constants: Arc::default(),
         }
+    }
+
+    /// 0A000 if the answer has other columns than were described: what the statement reads has changed since.
+    pub(super) fn check_fields(&self, fields: &[OutField]) -> Result<(), SqlError> {
+        let Some(described) = &self.fields else {
+            return Ok(());
+        };
+        let is_query = self.parsed.as_ref().is_some_and(|parsed| {
+            matches!(
+                parsed.statement,
+                Statement::Select(_) | Statement::Insert(_) | Statement::With(_)
+            )
+        });
+        let same = |a: &OutField, b: &OutField| {
+            let is_stored = a.table_oid != 0 && b.table_oid != 0;
+            a.pg_type.oid() == b.pg_type.oid()
+                && (!is_query || a.name == b.name)
+                && (!is_stored || a.pg_type.typmod() == b.pg_type.typmod())
+        };
+        if described.len() == fields.len() && described.iter().zip(fields).all(|(a, b)| same(a, b)) {
+            return Ok(());
+        }
+        // pgjdbc prepares a statement again by the routine that raises this.
+        Err(
+            SqlError::new(state::FEATURE_NOT_SUPPORTED, "cached plan must not change result type")
+                .routine("RevalidateCachedQuery"),
+        )
     }
 
     /// Its rows when there are no more.

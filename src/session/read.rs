@@ -191,7 +191,8 @@ impl Session {
             );
         }
         let newest = self.engine.log.newest();
-        let explicit = self.transaction().explicit || self.batch;
+        // Parts of one statement read at one position as well.
+        let explicit = self.transaction().explicit || self.batch || self.transaction().own_before.is_some();
         let fixed = self.transaction().read_lsn;
         let (lsn, rows): (_, HashMap<u32, ViewRows>) = match fixed {
             Some(lsn) => {
@@ -227,7 +228,8 @@ impl Session {
         parameters: &Parameters,
     ) -> Result<ReadPoint, SqlError> {
         self.finish_spills().await?;
-        let own_writes = self.transaction().all_own_rows();
+        let own_before = self.transaction().own_before.clone();
+        let own_writes = own_before.unwrap_or_else(|| self.transaction().all_own_rows());
         let retention_us = self.retention_us();
         let system = SystemSource::new(self);
         Ok(ReadPoint {
@@ -270,6 +272,24 @@ impl Session {
     pub(super) async fn copy_to(&mut self, copy: &CopyTo, parameters: &Parameters) -> Result<Outcome, SqlError> {
         let select = match &copy.source {
             CopySource::Select(select) => select.clone(),
+            CopySource::Statement(statement) => {
+                let outcome = match statement.as_ref() {
+                    Statement::Insert(insert) => Box::pin(self.insert(insert, parameters, None)).await?,
+                    Statement::With(with) => Box::pin(self.with(with, parameters, false)).await?,
+                    _ => unreachable!("COPY takes these two, and a SELECT"),
+                };
+                let Outcome::Rows { fields, batches, .. } = outcome else {
+                    return Err(SqlError::new(
+                        state::FEATURE_NOT_SUPPORTED,
+                        "COPY query must have a RETURNING clause",
+                    ));
+                };
+                return Ok(Outcome::CopyOut {
+                    fields,
+                    batches,
+                    format: copy.format.clone(),
+                });
+            }
             CopySource::Relation(name, columns) => {
                 let catalog = self.catalog();
                 if let Ok(Relation::View(view)) = self.resolve(&catalog, name)
@@ -352,7 +372,7 @@ impl Session {
         clippy::type_complexity,
         reason = "types of the parameters, columns of the answer, plan to keep"
     )]
-    async fn describe_statement(
+    pub(super) async fn describe_statement(
         &mut self,
         statement: &Statement,
         given: Vec<Option<PgType>>,
@@ -414,6 +434,10 @@ impl Session {
                         Some(self.plan(&select, Vec::new()).await?.fields.clone())
                     }
                 };
+                Ok((types, fields, None))
+            }
+            Statement::With(with) => {
+                let (types, fields) = self.describe_with(with, given).await?;
                 Ok((types, fields, None))
             }
             Statement::Execute { name, .. } => {
@@ -501,7 +525,11 @@ impl Session {
         };
         let bytes = self.text.len();
         let parameters = Parameters { values, bytes };
-        Box::pin(self.dispatch(&parsed.statement, &parameters, Some(&prepared))).await
+        let outcome = Box::pin(self.dispatch(&parsed.statement, &parameters, Some(&prepared))).await?;
+        if let Outcome::Rows { fields, .. } = &outcome {
+            prepared.check_fields(fields)?;
+        }
+        Ok(outcome)
     }
 }
 

@@ -14,14 +14,15 @@ use futures::StreamExt;
 use hashbrown::HashMap;
 
 use super::Session;
-use super::outcome::{Outcome, Parameters, RowsTag};
+use super::outcome::{Outcome, Parameters, Prepared, RowsTag};
 use crate::catalog::Topic;
 use crate::error::{SqlError, state};
 use crate::log::{Append, Appended, Commit, HiddenColumn, Receipt, TopicId};
 use crate::query::{OwnRows, OwnWrites};
 use crate::sql::plan::{self, OutField};
-use crate::sql::returning;
+use crate::sql::returning::{self, Place};
 use crate::sql::statement::{Insert, Select};
+use crate::sql::system_columns::{ctid, xmin};
 
 impl Session {
     /// The RETURNING items over the inserted rows alone.
@@ -43,7 +44,8 @@ impl Session {
         insert: &Insert,
         topic: &Arc<Topic>,
         inserted: Vec<RecordBatch>,
-        places: &[(usize, HiddenColumn)],
+        places: &[(usize, Place)],
+        prepared: Option<&Prepared>,
     ) -> Result<Outcome, SqlError> {
         // Offsets of rows count from their statement's first one in their partition, until the commit says where that is.
         let (mut parts, mut rows_of) = (Vec::new(), Vec::new());
@@ -62,6 +64,9 @@ impl Session {
         let rows = inserted.iter().map(|rows| (0, rows.clone()));
         let (fields, batches) = self.evaluate(&select, topic, rows).await?;
         let width = fields.len() - 1;
+        if let Some(prepared) = prepared {
+            prepared.check_fields(&fields[..width])?;
+        }
         let places = returning::positions(insert, places, width);
         for (partition, rows) in parts {
             self.transaction().append(topic, partition, rows)?;
@@ -150,7 +155,7 @@ impl GivenPlaces {
         rows: &RecordBatch,
         rows_of: &[(u32, i64)],
         width: usize,
-        places: &[(usize, HiddenColumn)],
+        places: &[(usize, Place)],
     ) -> Result<RecordBatch, SqlError> {
         let count = rows.num_rows();
         let numbers: &Int64Array = rows.column(width).as_primitive::<Int64Type>();
@@ -166,18 +171,24 @@ impl GivenPlaces {
             };
             let times = |us: i64| TimestampMicrosecondArray::from_value(us, count).with_timezone_opt(zone);
             columns[*position] = match column {
-                HiddenColumn::Partition => {
+                Place::Hidden(HiddenColumn::Partition) => {
                     let partition = |partition: u32| i32::try_from(partition).expect("partitions are few");
                     let partitions = rows_of.iter().map(|(of, _)| partition(*of));
                     Arc::new(Int32Array::from_iter_values(partitions))
                 }
-                HiddenColumn::Offset => {
+                Place::Hidden(HiddenColumn::Offset) => {
                     let offsets = rows_of.iter().map(|(partition, after)| self.first[partition] + after);
                     Arc::new(Int64Array::from_iter_values(offsets))
                 }
-                HiddenColumn::Lsn => Arc::new(Int64Array::from_value(self.lsn, count)),
-                HiddenColumn::Timestamp => Arc::new(times(self.timestamp_us)),
-                HiddenColumn::Watermark => match self.watermark {
+                Place::Ctid => {
+                    let places = rows_of.iter();
+                    let places = places.map(|(of, after)| ctid(*of, self.first[of] + after));
+                    Arc::new(Int64Array::from_iter_values(places))
+                }
+                Place::Xmin => Arc::new(Int64Array::from_value(xmin(self.lsn), count)),
+                Place::Hidden(HiddenColumn::Lsn) => Arc::new(Int64Array::from_value(self.lsn, count)),
+                Place::Hidden(HiddenColumn::Timestamp) => Arc::new(times(self.timestamp_us)),
+                Place::Hidden(HiddenColumn::Watermark) => match self.watermark {
                     Some(us) => Arc::new(times(us)),
                     None => new_null_array(&data_type, count),
                 },

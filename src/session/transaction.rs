@@ -73,6 +73,8 @@ pub struct Transaction {
     pub read_only: bool,
     /// Position that it reads at, taken at the first statement that reads.
     pub read_lsn: Option<Lsn>,
+    /// Its own rows as a statement of several parts found them: what its parts see of them.
+    pub own_before: Option<OwnWrites>,
     /// Holds what retention kept when it first read.
     pub pin: Option<Pin>,
     /// `now()`: when the transaction began, microseconds since 1970-01-01 UTC.
@@ -113,6 +115,7 @@ impl Transaction {
             explicit,
             read_only,
             read_lsn: None,
+            own_before: None,
             pin: None,
             started_us,
             based_on: catalog.version,

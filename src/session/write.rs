@@ -131,7 +131,9 @@ impl Session {
             }
         }
         if !places.is_empty() {
-            return self.insert_returning_places(insert, &topic, inserted, &places).await;
+            return self
+                .insert_returning_places(insert, &topic, inserted, &places, prepared)
+                .await;
         }
         count += inserted.iter().map(RecordBatch::num_rows).sum::<usize>();
         let answer = match insert.returning.is_empty() {

@@ -4,11 +4,13 @@
 
 pub mod cell;
 pub mod statement;
+pub mod system_columns;
 
 pub mod parse;
 
 pub mod effects;
 pub mod returning;
+pub mod with;
 
 pub mod shared;
 pub mod source;

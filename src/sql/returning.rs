@@ -6,9 +6,11 @@
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
-use sqlparser::ast::{Expr, Ident, SelectItem, visit_expressions};
+use sqlparser::ast::{Expr, Ident, SelectItem, SetExpr, visit_expressions};
 
+use super::plan::names::fold;
 use super::statement::{Insert, Select};
+use super::system_columns::TableColumn;
 use crate::catalog::{self, Topic};
 use crate::error::SqlError;
 use crate::log::HiddenColumn;
@@ -27,39 +29,64 @@ pub fn returning_select_numbered(insert: &Insert, topic: &Topic) -> Result<Arc<S
 }
 
 fn select_of(items: &[SelectItem], insert: &Insert, topic: &Topic) -> Result<Arc<Select>, SqlError> {
-    let items: Vec<String> = items.iter().map(SelectItem::to_string).collect();
     let mut from = catalog::quote_qualified(&topic.schema, &topic.name);
     if let Some(alias) = &insert.alias {
         from = format!("{from} AS {}", catalog::quote_ident(alias));
     }
-    super::parse::only_select(&format!("SELECT {} FROM {from}", items.join(", ")))
+    let mut select = Select::clone(&*super::parse::only_select(&format!("SELECT * FROM {from}"))?);
+    if let SetExpr::Select(body) = select.query.body.as_mut() {
+        // As they stand in the statement, for positions of errors.
+        body.projection = items.to_vec();
+    }
+    if let Some(before) = &insert.with {
+        select.query.with = Some(before.with.clone());
+        select.given = before.given.clone();
+    }
+    Ok(select.into())
 }
 
-/// The hidden column that an expression is.
-fn hidden(expr: &Expr) -> Option<HiddenColumn> {
+/// A column that the commit decides.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Place {
+    Hidden(HiddenColumn),
+    Ctid,
+    Xmin,
+}
+
+impl Place {
+    pub fn name(self) -> &'static str {
+        match self {
+            Place::Hidden(column) => column.name(),
+            Place::Ctid => TableColumn::Ctid.name(),
+            Place::Xmin => TableColumn::Xmin.name(),
+        }
+    }
+}
+
+/// The column of the commit that an expression is.
+fn place(expr: &Expr) -> Option<Place> {
     let ident = match expr {
         Expr::Identifier(ident) => ident,
         Expr::CompoundIdentifier(parts) => parts.last()?,
         _ => return None,
     };
-    let is_it = |column: &HiddenColumn| match ident.quote_style {
-        Some(_) => ident.value == column.name(),
-        None => ident.value.eq_ignore_ascii_case(column.name()),
-    };
-    HiddenColumn::ALL.into_iter().find(is_it)
+    let name = fold(ident);
+    let hidden = HiddenColumn::ALL.into_iter().map(Place::Hidden);
+    let mut all = hidden.chain([Place::Ctid, Place::Xmin]);
+    all.find(|place| place.name() == name)
 }
 
 /// The items of RETURNING that are hidden columns, by place. 0A000 if one is part of an expression.
-pub fn places(insert: &Insert) -> Result<Vec<(usize, HiddenColumn)>, SqlError> {
+pub fn places(insert: &Insert) -> Result<Vec<(usize, Place)>, SqlError> {
     let mut places = Vec::new();
-    for (place, item) in insert.returning.iter().enumerate() {
+    for (index, item) in insert.returning.iter().enumerate() {
         if let SelectItem::UnnamedExpr(expr) | SelectItem::ExprWithAlias { expr, .. } = item
-            && let Some(column) = hidden(expr)
+            && let Some(column) = place(expr)
         {
-            places.push((place, column));
+            places.push((index, column));
             continue;
         }
-        let within = visit_expressions(item, |expr| match hidden(expr) {
+        let within = visit_expressions(item, |expr| match place(expr) {
             Some(column) => ControlFlow::Break(column),
             None => ControlFlow::Continue(()),
         });
@@ -74,18 +101,18 @@ pub fn places(insert: &Insert) -> Result<Vec<(usize, HiddenColumn)>, SqlError> {
 }
 
 /// The same by output column, of which there are `width`: each `*` is as many as the others.
-pub fn positions(insert: &Insert, places: &[(usize, HiddenColumn)], width: usize) -> Vec<(usize, HiddenColumn)> {
+pub fn positions(insert: &Insert, places: &[(usize, Place)], width: usize) -> Vec<(usize, Place)> {
     let is_wildcard = |item: &&SelectItem| matches!(item, SelectItem::Wildcard(_) | SelectItem::QualifiedWildcard(..));
     let wildcards = insert.returning.iter().filter(is_wildcard).count();
     let columns = (width + wildcards - insert.returning.len())
         .checked_div(wildcards)
         .unwrap_or(0);
-    let position = |place: usize| {
-        let before = insert.returning[..place].iter().filter(is_wildcard).count();
-        place - before + before * columns
+    let position = |index: usize| {
+        let before = insert.returning[..index].iter().filter(is_wildcard).count();
+        index - before + before * columns
     };
     places
         .iter()
-        .map(|(place, column)| (position(*place), *column))
+        .map(|(index, column)| (position(*index), *column))
         .collect()
 }

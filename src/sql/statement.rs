@@ -3,9 +3,11 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use arrow::array::RecordBatch;
 use sqlparser::ast;
 
 use super::cell::Cell;
+use super::plan::OutField;
 use crate::catalog::{self, Column};
 use crate::error::Notice;
 
@@ -45,6 +47,19 @@ pub struct Name {
 pub struct Select {
     pub query: Box<ast::Query>,
     pub emit: Emit,
+    /// What the queries of its WITH gave that ran before it.
+    pub given: Given,
+}
+
+/// The rows of queries of one WITH that ran before what reads them. Each stands in the tree by its number here
+/// ([`mark::GIVEN`]).
+pub type Given = Arc<[GivenRows]>;
+
+#[derive(Clone, Debug)]
+pub struct GivenRows {
+    /// `None`: an INSERT without RETURNING.
+    pub fields: Option<Arc<[OutField]>>,
+    pub batches: Vec<RecordBatch>,
 }
 
 #[derive(Clone, Debug)]
@@ -57,6 +72,25 @@ pub struct Insert {
     pub rows: InsertRows,
     /// RETURNING items; empty if none.
     pub returning: Vec<ast::SelectItem>,
+    /// The WITH before it, for RETURNING: the rows' query has it as its own.
+    pub with: Option<Arc<InsertWith>>,
+}
+
+#[derive(Clone, Debug)]
+pub struct InsertWith {
+    pub with: ast::With,
+    pub given: Given,
+}
+
+/// A WITH of which some queries run before the statement that it belongs to: INSERTs, and what several of them read.
+#[derive(Clone, Debug)]
+pub struct With {
+    /// SELECTs and INSERTs, in turn.
+    pub parts: Vec<Statement>,
+    /// A SELECT or an INSERT.
+    pub main: Box<Statement>,
+    /// The names of the parts.
+    pub names: Vec<String>,
 }
 
 #[derive(Clone, Debug)]
@@ -110,6 +144,8 @@ pub struct CopyTo {
 pub enum CopySource {
     Relation(Name, Vec<String>),
     Select(Arc<Select>),
+    /// An INSERT, or a WITH that writes.
+    Statement(Box<Statement>),
 }
 
 /// CREATE TOPIC, or CREATE TABLE without a key: a definition without OID and schema resolved.
@@ -265,6 +301,7 @@ pub enum ExplainFormat {
 pub enum Statement {
     Select(Arc<Select>),
     Insert(Insert),
+    With(Arc<With>),
     CopyFrom(CopyFrom),
     CopyTo(CopyTo),
     Explain {
@@ -382,6 +419,10 @@ pub mod mark {
     pub const SEARCH_DEPTH: &str = "\u{1}search depth";
     pub const SEARCH_BREADTH: &str = "\u{1}search breadth";
     pub const CYCLE: &str = "\u{1}cycle";
+    /// The relation, with a number behind it, that is all of a query of WITH that ran before.
+    pub const GIVEN: &str = "\u{1}given ";
+    /// The field that `(row).*` names.
+    pub const ALL_OF_ROW: &str = "\u{1}all of row";
     /// The function that `ROWS FROM (...)` is.
     pub const ROWS_FROM: &str = "\u{1}rows from";
 }

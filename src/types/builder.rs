@@ -26,7 +26,7 @@ use super::numeric::{DecimalShape, invalid, parse_decimal, parse_decimal_binary,
 use super::shape::ArrayShape;
 use super::shaped::ShapedArrays;
 use super::varying::Numeric;
-use super::{PgType, array, bytes, float, json};
+use super::{PgType, array, bytes, float, json, tid};
 use crate::error::{SqlError, state};
 
 /// A growing column of one type.
@@ -68,6 +68,7 @@ enum BuiltValues {
     /// OID and its aliases, with the type's name.
     Oid(Int64Builder, &'static str),
     Lsn(Int64Builder),
+    Tid(Int64Builder),
     Array(Box<Lists>),
     /// Arrays of any dimensions.
     Shaped(Box<Lists>, Vec<ArrayShape>),
@@ -138,6 +139,7 @@ impl ColumnBuilder {
             PgType::Interval => BuiltValues::Interval(IntervalMonthDayNanoBuilder::with_capacity(capacity)),
             PgType::Array(item) => BuiltValues::Array(Box::new(Lists::new(item, capacity))),
             PgType::Shaped(item) => BuiltValues::Shaped(Box::new(Lists::new(item, capacity)), Vec::new()),
+            PgType::Tid => BuiltValues::Tid(Int64Builder::with_capacity(capacity)),
             // OID and its aliases.
             _ => BuiltValues::Oid(Int64Builder::with_capacity(capacity), pg_type.base_name()),
         };
@@ -172,7 +174,10 @@ impl ColumnBuilder {
             BuiltValues::Bool(values) => values.len(),
             BuiltValues::Int2(values) => values.len(),
             BuiltValues::Int4(values) => values.len(),
-            BuiltValues::Int8(values) | BuiltValues::Oid(values, _) | BuiltValues::Lsn(values) => values.len(),
+            BuiltValues::Int8(values)
+            | BuiltValues::Oid(values, _)
+            | BuiltValues::Lsn(values)
+            | BuiltValues::Tid(values) => values.len(),
             BuiltValues::Float4(values) => values.len(),
             BuiltValues::Float8(values) => values.len(),
             BuiltValues::Numeric(values, _) => values.len(),
@@ -221,7 +226,10 @@ impl ColumnBuilder {
             BuiltValues::Bool(values) => values.append_null(),
             BuiltValues::Int2(values) => values.append_null(),
             BuiltValues::Int4(values) => values.append_null(),
-            BuiltValues::Int8(values) | BuiltValues::Oid(values, _) | BuiltValues::Lsn(values) => values.append_null(),
+            BuiltValues::Int8(values)
+            | BuiltValues::Oid(values, _)
+            | BuiltValues::Lsn(values)
+            | BuiltValues::Tid(values) => values.append_null(),
             BuiltValues::Float4(values) => values.append_null(),
             BuiltValues::Float8(values) => values.append_null(),
             BuiltValues::Numeric(values, _) => values.append_null(),
@@ -299,7 +307,7 @@ impl ColumnBuilder {
                 values.append_value(&self.scratch);
             }
             // How the aliases write that there is none.
-            BuiltValues::Oid(values, kind) if text == "-" && *kind != "oid" => values.append_value(0),
+            BuiltValues::Oid(values, kind) if text == "-" && kind.starts_with("reg") => values.append_value(0),
             BuiltValues::Oid(values, kind) => {
                 // PostgreSQL reads OIDs as C's strtoul: -1 is the largest.
                 let oid = parse_integer(text, i32::MIN.into(), u32::MAX.into(), "oid").map_err(|error| {
@@ -311,6 +319,7 @@ impl ColumnBuilder {
                 })?;
                 values.append_value(i64::from(oid as u32));
             }
+            BuiltValues::Tid(values) => values.append_value(tid::parse(text)?),
             BuiltValues::Array(lists) => {
                 let (shape, items) = array::parse(text)?;
                 if !shape.is_plain() {
@@ -339,6 +348,11 @@ impl ColumnBuilder {
             BuiltValues::Float4(values) => values.append_value(one_nan(f32::from_be_bytes(fixed(value)?), f32::NAN)),
             BuiltValues::Float8(values) => values.append_value(one_nan(f64::from_be_bytes(fixed(value)?), f64::NAN)),
             BuiltValues::Oid(values, _) => values.append_value(i64::from(u32::from_be_bytes(fixed(value)?))),
+            BuiltValues::Tid(values) => {
+                let bytes = fixed::<6>(value)?;
+                let number = bytes.iter().fold(0, |number, byte| number << 8 | i64::from(*byte));
+                values.append_value(number);
+            }
             BuiltValues::Numeric(values, shape) => values.append_value(parse_decimal_binary(value, *shape)?),
             BuiltValues::Varying(values) => {
                 let number = Numeric::parse_binary(value)?;
@@ -421,9 +435,10 @@ impl ColumnBuilder {
             BuiltValues::Bool(values) => Arc::new(values.finish()),
             BuiltValues::Int2(values) => Arc::new(values.finish()),
             BuiltValues::Int4(values) => Arc::new(values.finish()),
-            BuiltValues::Int8(values) | BuiltValues::Oid(values, _) | BuiltValues::Lsn(values) => {
-                Arc::new(values.finish())
-            }
+            BuiltValues::Int8(values)
+            | BuiltValues::Oid(values, _)
+            | BuiltValues::Lsn(values)
+            | BuiltValues::Tid(values) => Arc::new(values.finish()),
             BuiltValues::Float4(values) => Arc::new(values.finish()),
             BuiltValues::Float8(values) => Arc::new(values.finish()),
             BuiltValues::Numeric(values, _) => Arc::new(values.finish()),

@@ -24,7 +24,7 @@ use super::opaque::{write_inet_binary, write_lsn};
 use super::shape::Dimension;
 use super::shaped::ShapedArrays;
 use super::varying::Numeric;
-use super::{Opaque, PgType, array, bytes as byte_types, float};
+use super::{Opaque, PgType, array, bytes as byte_types, float, tid};
 use crate::error::{SqlError, state};
 
 /// Finds the name that an OID alias type (`regclass`, ...) shows for an OID.
@@ -111,6 +111,7 @@ enum FormattedValues {
     TimestampTz(TimestampMicrosecondArray),
     Interval(IntervalMonthDayNanoArray),
     Oid(Int64Array),
+    Tid(Int64Array),
     /// An alias of OID, printed by name.
     Alias(Int64Array, PgType),
     Lsn(Int64Array),
@@ -214,7 +215,8 @@ impl ColumnFormatter {
                 FormattedValues::TimestampTz(column.as_primitive::<TimestampMicrosecondType>().clone())
             }
             PgType::Interval => FormattedValues::Interval(column.as_primitive::<IntervalMonthDayNanoType>().clone()),
-            PgType::Oid => FormattedValues::Oid(column.as_primitive::<Int64Type>().clone()),
+            PgType::Oid | PgType::Xid | PgType::Cid => FormattedValues::Oid(column.as_primitive::<Int64Type>().clone()),
+            PgType::Tid => FormattedValues::Tid(column.as_primitive::<Int64Type>().clone()),
             PgType::PgLsn => FormattedValues::Lsn(column.as_primitive::<Int64Type>().clone()),
             PgType::Xid8 => FormattedValues::Int8(column.as_primitive::<Int64Type>().clone()),
             PgType::Array(item) => {
@@ -254,6 +256,7 @@ impl ColumnFormatter {
             FormattedValues::Int4(values) => values,
             FormattedValues::Int8(values)
             | FormattedValues::Oid(values)
+            | FormattedValues::Tid(values)
             | FormattedValues::Alias(values, _)
             | FormattedValues::Lsn(values) => values,
             FormattedValues::Float4(values) => values,
@@ -308,6 +311,7 @@ impl ColumnFormatter {
             }
             FormattedValues::Interval(values) => write_interval(values.value(row), self.style.interval_style, out),
             FormattedValues::Oid(values) => write_i64(values.value(row), out),
+            FormattedValues::Tid(values) => out.extend_from_slice(tid::text(values.value(row)).as_bytes()),
             FormattedValues::Alias(values, alias) => self.write_alias(values.value(row), alias, out),
             FormattedValues::Array { lists, items, .. } => {
                 let offsets = lists.value_offsets();
@@ -400,6 +404,7 @@ impl ColumnFormatter {
                 out.put_i32(value.months);
             }
             FormattedValues::Oid(values) | FormattedValues::Alias(values, _) => out.put_u32(values.value(row) as u32),
+            FormattedValues::Tid(values) => out.extend_from_slice(&values.value(row).to_be_bytes()[2..]),
             FormattedValues::Array { lists, items, item_oid } => {
                 let mut dimensions = Vec::new();
                 self.dimensions(row, &mut dimensions);

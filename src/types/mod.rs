@@ -24,6 +24,8 @@ pub mod varying;
 
 mod malformed;
 
+pub mod tid;
+
 mod builder;
 mod formatter;
 #[cfg(test)]
@@ -104,6 +106,10 @@ pub enum PgType {
     /// A transaction's number of 64 bits.
     Xid8,
     Opaque(Opaque),
+    /// The place of a row: the number of its block, times 2^16, and its number there.
+    Tid,
+    Xid,
+    Cid,
 }
 
 /// How definitions that are stored write precision and scale. None were written for the NUMERIC of 10 fractional digits
@@ -183,7 +189,7 @@ impl PgType {
             PgType::Array(item) => DataType::List(item.field("item", true).into()),
             PgType::Shaped(_) => DataType::BinaryView,
             // An OID is an unsigned 32-bit number; Int64 keeps DataFusion's comparisons with literals exact.
-            PgType::Oid | PgType::PgLsn | PgType::Xid8 => DataType::Int64,
+            PgType::Oid | PgType::PgLsn | PgType::Xid8 | PgType::Tid | PgType::Xid | PgType::Cid => DataType::Int64,
             alias => {
                 debug_assert!(alias.is_oid_alias());
                 DataType::Int64

@@ -59,6 +59,9 @@ impl PgType {
             PgType::PgLsn => "pg_lsn",
             PgType::Xid8 => "xid8",
             PgType::Opaque(opaque) => opaque.name(),
+            PgType::Tid => "tid",
+            PgType::Xid => "xid",
+            PgType::Cid => "cid",
         }
     }
 
@@ -291,6 +294,9 @@ fn parse_scalar(text: &str) -> Option<(PgType, Option<i32>)> {
         "regcollation" => plain(PgType::Regcollation),
         "pg_lsn" => plain(PgType::PgLsn),
         "xid8" => plain(PgType::Xid8),
+        "tid" => plain(PgType::Tid),
+        "xid" => plain(PgType::Xid),
+        "cid" => plain(PgType::Cid),
         interval if interval == "interval" || interval.starts_with("interval ") => {
             let fields = interval["interval".len()..].trim_start();
             let (first, last) = match fields.split_once(" to ") {
@@ -374,6 +380,9 @@ mod tests {
             PgType::Xid8,
             PgType::Opaque(Opaque::NodeTree),
             PgType::Opaque(Opaque::Inet),
+            PgType::Tid,
+            PgType::Xid,
+            PgType::Cid,
         ] {
             assert_eq!(
                 PgType::parse(&pg_type.name()),

@@ -20,7 +20,6 @@ use super::socket::{Ended, Peer};
 use crate::error::{SqlError, state};
 use crate::session::{CursorRows, Outcome, Parameters, Prepared, RowsTag, SqlCursor, TransactionStatus};
 use crate::sql::parse::Parsed;
-use crate::sql::plan::OutField;
 use crate::sql::statement::Statement;
 use crate::stop;
 use crate::types::{self, ColumnBuilder, PgType, TextStyle};
@@ -213,7 +212,6 @@ impl<S: AsyncRead + AsyncWrite + Peer + Unpin + Send> Connection<S> {
                 .execute_prepared(&portal.prepared, &portal.parameters, false);
             match self.socket.while_connected(running).await?? {
                 Outcome::Rows { fields, batches, tag } => {
-                    check_fields(portal.prepared.fields.as_deref(), &fields)?;
                     let rest = None;
                     portal.state = PortalState::running(CursorRows { fields, batches, rest }, tag);
                 }
@@ -264,7 +262,6 @@ impl<S: AsyncRead + AsyncWrite + Peer + Unpin + Send> Connection<S> {
                 self.take_back(lent);
                 match outcome? {
                     Outcome::Rows { fields, batches, tag } => {
-                        check_fields(portal.prepared.fields.as_deref(), &fields)?;
                         portal.state = PortalState::Running {
                             fields,
                             batches,
@@ -372,24 +369,6 @@ fn all_formats(given: &[i16], columns: usize) -> Vec<i16> {
         [one] => vec![*one; columns],
         each => each.to_vec(),
     }
-}
-
-/// A statement whose columns changed since it was described cannot be answered under that description.
-fn check_fields(described: Option<&[OutField]>, fields: &[OutField]) -> Result<(), SqlError> {
-    let same = described.is_none_or(|described| {
-        described.len() == fields.len()
-            && described
-                .iter()
-                .zip(fields)
-                .all(|(a, b)| a.pg_type.oid() == b.pg_type.oid())
-    });
-    if same {
-        return Ok(());
-    }
-    Err(
-        SqlError::new(state::FEATURE_NOT_SUPPORTED, "cached plan must not change result type")
-            .hint("Prepare the statement again."),
-    )
 }
 
 /// Whether the value of an array has several dimensions, or another lower bound than 1.

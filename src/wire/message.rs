@@ -48,6 +48,7 @@ fn report(severity: &str, error: &SqlError) -> Vec<(u8, String)> {
         (b'H', &error.hint),
         (b'P', &position),
         (b'W', &error.context),
+        (b'R', &error.routine.map(str::to_string)),
     ] {
         if let Some(value) = value {
             fields.push((code, value.clone()));

@@ -13,6 +13,7 @@ use sqlparser::ast::{self, FunctionArg, FunctionArgExpr, FunctionArguments};
 
 use super::choose::{self, Chosen, NoChoice};
 use super::kinds::{self, CastContext};
+use super::populate::JsonRows;
 use super::scope::Scope;
 use super::signatures::{self, FunctionKind, Signature, computed_by};
 use super::typed::{Typed, at, cast_to, returned_field};
@@ -71,6 +72,13 @@ impl Analyzer<'_> {
                 }
             }
             _ => {}
+        }
+        if let Some(json) = JsonRows::populating(&name)
+            && let Some(typed) = self
+                .populated(&name, &json, call, scope)
+                .map_err(|error| at(error, position))?
+        {
+            return Ok(typed);
         }
         if let Some(typed) = self.size_call(&name, call, scope)? {
             return Ok(typed);

@@ -41,6 +41,9 @@ impl Analyzer<'_> {
                 if !matches!(kind, ast::CastKind::Cast | ast::CastKind::DoubleColon) {
                     return Err(SqlError::new(state::SYNTAX_ERROR, "only CAST and :: are casts"));
                 }
+                if let Some((name, columns)) = self.row_type(data_type) {
+                    return self.cast_to_row(self.expr(expr, scope)?, &name, columns);
+                }
                 let wanted = self.data_type(data_type, None)?;
                 let typed = match expr.as_ref() {
                     // ARRAY[]::int[] has elements of that type.
@@ -267,7 +270,6 @@ impl Analyzer<'_> {
             "aclitem" | "cstring" | "anyarray" | "cidr" | "sql_identifier" | "character_data" | "yes_or_no"
             | "jsonpath" | "_aclitem" => Some("text"),
             "cardinal_number" => Some("integer"),
-            "xid" | "cid" => Some("oid"),
             "int2vector" => Some("int2[]"),
             "oidvector" => Some("oid[]"),
             _ => None,

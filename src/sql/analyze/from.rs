@@ -5,14 +5,14 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use datafusion::common::{Column, TableReference};
-use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder};
+use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder, Projection};
 use sqlparser::ast::{self, FunctionArg, FunctionArgExpr, TableAlias, TableFactor, TableWithJoins};
 
 use super::from_part::{Factor, Rel, aliased};
 use super::join::check_names;
 use super::output::{OutColumn, QueryOutput};
 use super::scope::{Clause, FromItem, Scope, ScopeColumn, columns_of};
-use super::typed::{Typed, at};
+use super::typed::{Typed, at, metadata};
 use super::{Analyzer, Result};
 use crate::catalog::Relation;
 use crate::error::{SqlError, state};
@@ -22,6 +22,7 @@ use crate::sql::plan::provider::{columns_schema, topic_schema};
 use crate::sql::plan::resolve::{self, Resolved};
 use crate::sql::plan::{expand, size, windows};
 use crate::sql::source::{RelationKind, RelationSource};
+use crate::sql::system_columns::TableColumn;
 use crate::types::PgType;
 
 /// Most nodes of views' plans that one query may copy.
@@ -35,10 +36,12 @@ pub struct Cte {
     pub name: String,
     pub plan: Arc<LogicalPlan>,
     pub columns: Vec<OutColumn>,
+    /// It is an INSERT without RETURNING.
+    pub is_silent: bool,
 }
 
-/// The hidden columns whose names stand anywhere in a query.
-pub fn hidden_columns(query: &ast::Query) -> Vec<HiddenColumn> {
+/// The hidden columns and the system columns whose names stand anywhere in a query.
+pub fn hidden_columns(query: &ast::Query) -> (Vec<HiddenColumn>, Vec<TableColumn>) {
     let mut named = HashSet::new();
     let _ = ast::visit_expressions(query, |expr: &ast::Expr| {
         match expr {
@@ -48,8 +51,11 @@ pub fn hidden_columns(query: &ast::Query) -> Vec<HiddenColumn> {
         };
         ControlFlow::<()>::Continue(())
     });
-    let all = HiddenColumn::ALL.into_iter();
-    all.filter(|column| named.contains(column.name())).collect()
+    let hidden = HiddenColumn::ALL.into_iter();
+    let hidden = hidden.filter(|column| named.contains(column.name()));
+    let system = TableColumn::ALL.into_iter();
+    let system = system.filter(|column| named.contains(column.name()));
+    (hidden.collect(), system.collect())
 }
 
 impl Analyzer<'_> {
@@ -216,6 +222,10 @@ impl Analyzer<'_> {
             let cte = ctes.iter().rev().find(|cte| cte.name == *name).cloned();
             drop(ctes);
             if let Some(cte) = cte {
+                if cte.is_silent {
+                    let message = format!("WITH query \"{name}\" does not have a RETURNING clause");
+                    return Err(at(SqlError::new(state::FEATURE_NOT_SUPPORTED, message), position));
+                }
                 return self.cte_item(&cte, shown, alias);
             }
         }
@@ -243,7 +253,13 @@ impl Analyzer<'_> {
             Resolved::Relation(Relation::Topic(topic)) => {
                 self.reached.borrow_mut().relations.insert(topic.oid);
                 item.oid = Some(topic.oid);
-                scan(RelationKind::Topic(topic.clone()), topic_schema(topic, &self.hidden))?
+                let mut hidden = self.hidden.clone();
+                for column in self.system.iter().flat_map(|column| column.made_of()) {
+                    if !hidden.contains(column) {
+                        hidden.push(*column);
+                    }
+                }
+                scan(RelationKind::Topic(topic.clone()), topic_schema(topic, &hidden))?
             }
             Resolved::Relation(Relation::View(view)) if view.materialized && view.recomputed.is_none() => {
                 self.reached.borrow_mut().relations.insert(view.oid);
@@ -276,14 +292,18 @@ impl Analyzer<'_> {
                 }
             }
         };
+        let plan = self.with_system_columns(plan, &resolved, item.oid)?;
         let plan = aliased(plan, &qualifier)?;
         let fields = plan.schema().clone();
+        let columns = fields.fields().len() - self.system_columns(&resolved).len();
         item.columns = fields
             .iter()
-            .map(|(qualifier, field)| {
+            .enumerate()
+            .map(|(index, (qualifier, field))| {
                 let name = crate::sql::error::visible_name(field.name()).to_string();
-                let is_hidden = matches!(resolved, Resolved::Relation(Relation::Topic(_)))
-                    && HiddenColumn::ALL.iter().any(|column| column.name() == name);
+                let is_hidden = index >= columns
+                    || matches!(resolved, Resolved::Relation(Relation::Topic(_)))
+                        && HiddenColumn::ALL.iter().any(|column| column.name() == name);
                 ScopeColumn {
                     expr: Expr::Column(Column::from((qualifier, field))),
                     pg_type: PgType::of_field(field).unwrap_or(PgType::Text),
@@ -300,6 +320,44 @@ impl Analyzer<'_> {
             plan,
             items: vec![item],
         })
+    }
+
+    /// The system columns that the statement names, of a relation that has them: a topic, a materialized view, a catalog's table.
+    fn system_columns(&self, resolved: &Resolved) -> Vec<TableColumn> {
+        let has_own = |name: &str| match resolved {
+            Resolved::Relation(Relation::Topic(topic)) => topic.column_index(name).is_some(),
+            Resolved::Relation(Relation::View(view)) => {
+                !view.materialized || view.columns.iter().any(|column| column.name == name)
+            }
+            Resolved::System(relation) => {
+                relation.kind != 'r' || relation.columns.iter().any(|column| column.name == name)
+            }
+        };
+        let named = self.system.iter().copied();
+        named.filter(|column| !has_own(column.name())).collect()
+    }
+
+    /// The relation's rows with those columns behind its own.
+    fn with_system_columns(&self, plan: LogicalPlan, resolved: &Resolved, oid: Option<u32>) -> Result<LogicalPlan> {
+        let wanted = self.system_columns(resolved);
+        if wanted.is_empty() {
+            return Ok(plan);
+        }
+        let oid = oid.unwrap_or_default();
+        let schema = plan.schema().clone();
+        let column = |name: &str| {
+            let found = schema.iter().find(|(_, field)| field.name() == name);
+            Expr::Column(Column::from(found.expect("the scan has it")))
+        };
+        let mut exprs: Vec<Expr> = schema.iter().map(|field| Expr::Column(Column::from(field))).collect();
+        for wanted in wanted {
+            let expr = match resolved {
+                Resolved::Relation(Relation::Topic(_)) => wanted.of_topic(oid, |hidden| column(hidden.name()))?,
+                _ => wanted.constant(oid),
+            };
+            exprs.push(expr.alias_with_metadata(wanted.name(), metadata(&wanted.pg_type())));
+        }
+        Ok(LogicalPlan::Projection(Projection::try_new(exprs, Arc::new(plan))?))
     }
 
     fn check_depth(&self) -> Result<()> {

@@ -26,6 +26,7 @@ mod modifier;
 mod number;
 mod operators;
 mod output;
+mod populate;
 mod query;
 mod record;
 mod rows;
@@ -59,6 +60,8 @@ use crate::sql::functions::functions;
 use crate::sql::plan::context::{PlanContext, catalog_facts};
 use crate::sql::plan::position;
 use crate::sql::plan::provider::Reached;
+use crate::sql::statement::Given;
+use crate::sql::system_columns::TableColumn;
 use crate::types::PgType;
 
 pub use modifier::of_type as time_modifier;
@@ -74,6 +77,8 @@ pub struct Analyzer<'a> {
     pub depth: usize,
     /// Hidden columns that the statement names.
     hidden: Vec<HiddenColumn>,
+    /// System columns that it names.
+    system: Vec<TableColumn>,
     /// Relations that it names itself.
     direct: RefCell<BTreeSet<u32>>,
     parameters: RefCell<Vec<Option<PgType>>>,
@@ -83,6 +88,8 @@ pub struct Analyzer<'a> {
     positions: RefCell<HashMap<Column, usize>>,
     /// Common table expressions in scope, innermost last.
     ctes: RefCell<Vec<from::Cte>>,
+    /// Rows of queries of its WITH that ran before it.
+    given: Given,
     /// Relations that it reads with its CTEs in place.
     relations: u64,
     /// Whether the next SELECT is a branch of a set operation, which gives its parameters their types.
@@ -109,11 +116,13 @@ impl<'a> Analyzer<'a> {
             reached,
             depth,
             hidden: vec![],
+            system: vec![],
             direct: RefCell::default(),
             parameters: RefCell::new(ctx.parameter_types.to_vec()),
             qualifiers: RefCell::default(),
             positions: RefCell::default(),
             ctes: RefCell::default(),
+            given: Given::default(),
             relations: 1,
             is_branch: Cell::new(false),
             untyped: RefCell::default(),
@@ -123,7 +132,7 @@ impl<'a> Analyzer<'a> {
 
     /// Analyzes a query that reads `relations` relations with its CTEs in place.
     pub fn analyze(mut self, query: &ast::Query, relations: u64) -> Result<Analyzed> {
-        self.hidden = from::hidden_columns(query);
+        (self.hidden, self.system) = from::hidden_columns(query);
         self.relations = relations;
         let output = self.query(query, None)?;
         let output = self.settle_output(output)?;
@@ -141,6 +150,12 @@ impl<'a> Analyzer<'a> {
     /// What catalog functions answer from; made when the first one is named.
     fn facts(&self) -> &Arc<Facts> {
         self.facts.get_or_init(|| Arc::new(catalog_facts(self.ctx)))
+    }
+
+    /// The same with the rows of queries of its WITH.
+    pub fn with_given(mut self, given: Given) -> Analyzer<'a> {
+        self.given = given;
+        self
     }
 
     fn catalog_function(&self, name: &str) -> Option<Arc<ScalarUDF>> {

@@ -6,15 +6,17 @@
 use std::cell::{Cell, RefCell};
 use std::sync::Arc;
 
+use datafusion::common::Column;
+use datafusion::common::ScalarValue;
+use datafusion::common::TableReference;
 use datafusion::common::tree_node::{Transformed, TreeNode};
-use datafusion::common::{Column, ScalarValue, TableReference};
 use datafusion::logical_expr::expr::Sort;
 use datafusion::logical_expr::{Expr, LogicalPlan, Operator, when};
 use sqlparser::ast::Ident;
 
 use super::operators::binary;
 use super::output::OutColumn;
-use super::typed::{Typed, at, literal};
+use super::typed::{Typed, at};
 use super::window_definition::WindowDefinition;
 use super::{Analyzer, Result};
 use crate::catalog::Relation;
@@ -45,7 +47,7 @@ pub struct FromItem {
     pub columns: Vec<ScopeColumn>,
     /// Its columns are found without its name, and are part of `*`.
     pub bare: bool,
-    /// Of the relation, for `tableoid`.
+    /// Of the relation.
     pub oid: Option<u32>,
     /// It is a system relation, whose `oid` is its key.
     pub is_system: bool,
@@ -201,11 +203,6 @@ impl Analyzer<'_> {
                     }
                     return self.found(column, depth, position);
                 }
-                if name == "tableoid"
-                    && let Some(oid) = item.oid
-                {
-                    return Ok(table_oid(oid, position));
-                }
                 let shown = item.name.as_deref();
                 return Err(at(undefined_column(shown, &name), position));
             }
@@ -312,11 +309,6 @@ fn ambiguous(name: &str) -> SqlError {
     )
 }
 
-fn table_oid(oid: u32, position: Option<usize>) -> Typed {
-    let value = ScalarValue::Int64(Some(i64::from(oid)));
-    Typed::new(literal(value, &PgType::Oid), PgType::Oid, position)
-}
-
 /// The column of that name among those that need no item's name.
 fn find_bare(items: &[FromItem], name: &str) -> Result<Option<ScopeColumn>> {
     let bare = || items.iter().filter(|item| item.bare);
@@ -329,19 +321,6 @@ fn find_bare(items: &[FromItem], name: &str) -> Result<Option<ScopeColumn>> {
                 Some(_) => Err(ambiguous(name)),
                 None => Ok(Some(column.clone())),
             };
-        }
-    }
-    if name == "tableoid" {
-        let mut oids = bare().filter_map(|item| item.oid);
-        if let (Some(oid), None) = (oids.next(), oids.next()) {
-            let typed = table_oid(oid, None);
-            return Ok(Some(ScopeColumn {
-                name: name.to_string(),
-                expr: typed.expr,
-                pg_type: PgType::Oid,
-                hidden: true,
-                row: None,
-            }));
         }
     }
     Ok(None)

@@ -18,6 +18,7 @@ use super::{Analyzer, Result};
 use crate::error::{SqlError, state};
 use crate::sql::functions::told::told;
 use crate::sql::plan::names;
+use crate::sql::statement::mark;
 use crate::types::PgType;
 
 /// An item of the list.
@@ -223,7 +224,10 @@ impl Analyzer<'_> {
         for item in items {
             match item {
                 SelectItem::UnnamedExpr(expr) => {
-                    // `(row).*`
+                    if let Some(row) = all_of_row(expr) {
+                        self.row_targets(&row, scope, &mut targets)?;
+                        continue;
+                    }
                     let typed = self.expr(expr, scope)?;
                     targets.push(self.target_of(names::output_name(expr), typed)?);
                 }
@@ -259,23 +263,29 @@ impl Analyzer<'_> {
                 }
                 SelectItem::QualifiedWildcard(SelectItemQualifiedWildcardKind::Expr(expr), options) => {
                     refuse_options(options)?;
-                    let row = self.expr(expr, scope)?;
-                    let Some(fields) = row.fields() else {
-                        return Err(at(
-                            SqlError::new(
-                                state::WRONG_OBJECT_TYPE,
-                                format!("type {} is not composite", row.type_name()),
-                            ),
-                            row.position,
-                        ));
-                    };
-                    for (name, field) in fields {
-                        targets.push(self.target(name.clone(), field.clone())?);
-                    }
+                    self.row_targets(expr, scope, &mut targets)?;
                 }
             }
         }
         Ok(targets)
+    }
+
+    /// The fields of a row as columns.
+    fn row_targets(&self, row: &ast::Expr, scope: &Scope, targets: &mut Vec<ListItem>) -> Result<()> {
+        let row = self.expr(row, scope)?;
+        let Some(fields) = row.fields() else {
+            return Err(at(
+                SqlError::new(
+                    state::WRONG_OBJECT_TYPE,
+                    format!("type {} is not composite", row.type_name()),
+                ),
+                row.position,
+            ));
+        };
+        for (name, field) in fields {
+            targets.push(self.target(name.clone(), field.clone())?);
+        }
+        Ok(())
     }
 
     fn note_star(&self, expr: &Expr, position: Option<usize>) {
@@ -459,4 +469,25 @@ fn refuse_options(options: &ast::WildcardAdditionalOptions) -> Result<()> {
 fn row_of(typed: &Typed) -> Option<Vec<(String, PgType)>> {
     let fields = typed.fields()?.iter();
     Some(fields.map(|(name, field)| (name.clone(), field.pg_type())).collect())
+}
+
+/// The row of `(row).*`.
+fn all_of_row(expr: &ast::Expr) -> Option<ast::Expr> {
+    let ast::Expr::CompoundFieldAccess { root, access_chain } = expr else {
+        return None;
+    };
+    let (last, before) = access_chain.split_last()?;
+    let ast::AccessExpr::Dot(ast::Expr::Identifier(ident)) = last else {
+        return None;
+    };
+    if ident.value != mark::ALL_OF_ROW {
+        return None;
+    }
+    Some(match before {
+        [] => root.as_ref().clone(),
+        before => ast::Expr::CompoundFieldAccess {
+            root: root.clone(),
+            access_chain: before.to_vec(),
+        },
+    })
 }

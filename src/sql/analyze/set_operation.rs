@@ -49,10 +49,7 @@ impl Analyzer<'_> {
                 ))
             }
             SetExpr::Insert(_) | SetExpr::Update(_) | SetExpr::Delete(_) | SetExpr::Merge(_) => {
-                Err(SqlError::unsupported(
-                    "data-modifying statements in WITH are not supported",
-                    "Run them one after another in a transaction.",
-                ))
+                Err(crate::sql::with::not_at_top_level())
             }
         }
     }

@@ -10,6 +10,7 @@ use sqlparser::ast::{self, FunctionArg, TableAlias};
 use super::from_part::{Factor, Rel, aliased, column_name};
 use super::operators::has;
 use super::output::{OutColumn, QueryOutput};
+use super::populate::JsonRows;
 use super::scope::{Clause, FromItem, Scope, ScopeColumn, reference};
 use super::select::nothing;
 use super::typed::{Ty, Typed, at};
@@ -21,24 +22,16 @@ use crate::sql::plan::windows;
 use crate::sql::statement::mark;
 use crate::types::PgType;
 
-/// A function that makes records of JSON.
-struct JsonRecords {
-    json: PgType,
-    /// A row for each element of an array.
-    of_array: bool,
-}
-
-impl JsonRecords {
-    fn of(function: &str) -> Option<JsonRecords> {
-        let (json, of_array) = match function {
-            "json_to_record" => (PgType::Json, false),
-            "jsonb_to_record" => (PgType::Jsonb, false),
-            "json_to_recordset" => (PgType::Json, true),
-            "jsonb_to_recordset" => (PgType::Jsonb, true),
-            _ => return None,
-        };
-        Some(JsonRecords { json, of_array })
-    }
+/// What of JSON a function makes rows by a column definition list.
+fn defined_rows(function: &str) -> Option<JsonRows> {
+    let (json, of_array) = match function {
+        "json_to_record" => (PgType::Json, false),
+        "jsonb_to_record" => (PgType::Jsonb, false),
+        "json_to_recordset" => (PgType::Json, true),
+        "jsonb_to_recordset" => (PgType::Jsonb, true),
+        _ => return None,
+    };
+    Some(JsonRows { json, of_array })
 }
 
 impl Analyzer<'_> {
@@ -231,7 +224,7 @@ impl Analyzer<'_> {
                     }
                     return Ok(());
                 }
-                let call = match JsonRecords::of(&function) {
+                let call = match defined_rows(&function) {
                     Some(records) => self.json_records(records, &function, args, alias, &scope)?,
                     None => self.call_in_from(&function, args, &scope)?,
                 };
@@ -333,7 +326,7 @@ impl Analyzer<'_> {
             ..FromItem::default()
         };
         // A definition list has named the columns of records.
-        if let Some(alias) = alias.filter(|_| JsonRecords::of(&function).is_none()) {
+        if let Some(alias) = alias.filter(|_| defined_rows(&function).is_none()) {
             self.rename(&mut item, alias)?;
         }
         let mut items = match (named_left, left) {
@@ -350,7 +343,7 @@ impl Analyzer<'_> {
     /// `json_to_record(value) AS t(name type, ...)` and its kind: the fields of an object, or of each object of an array.
     fn json_records(
         &self,
-        records: JsonRecords,
+        records: JsonRows,
         function: &str,
         args: &[FunctionArg],
         alias: Option<&TableAlias>,
@@ -368,40 +361,13 @@ impl Analyzer<'_> {
                 "a column definition list is required for functions returning \"record\"",
             ));
         }
-        let row = match records.of_array {
-            true => {
-                let elements = format!("{}_array_elements", records.json.base_name());
-                let elements = self.scalar(&elements).expect("it is a function of ours");
-                let lists = self.call_of(
-                    elements,
-                    vec![value],
-                    &PgType::Array(Box::new(records.json.clone())),
-                    None,
-                )?;
-                Typed::new(rows::marked_list(lists.expr), records.json.clone(), None)
-            }
-            false => value,
-        };
+        let row = self.json_row(value, &records)?;
         let mut fields = Vec::with_capacity(columns.len());
         for column in columns {
             let name = fold(&column.name);
             let declared = column.data_type.as_ref().expect("all are declared");
             let wanted = self.data_type(declared, None)?;
-            let key = Typed::unknown(Expr::Literal(ScalarValue::Utf8(Some(name.clone())), None), None);
-            let field = match &wanted {
-                PgType::Json | PgType::Jsonb => self.binary("->", row.clone(), key, None)?,
-                PgType::Array(_) => {
-                    let array = self.binary("->", row.clone(), key, None)?;
-                    let elements = format!("{}_array_elements_text", records.json.base_name());
-                    let elements = self.scalar(&elements).expect("it is a function of ours");
-                    self.call_of(elements, vec![array], &PgType::Array(Box::new(PgType::Text)), None)?
-                }
-                PgType::Shaped(item) => {
-                    let array = self.binary("->", row.clone(), key, None)?;
-                    super::arrays::literal_of_json(array, item)
-                }
-                _ => self.binary("->>", row.clone(), key, None)?,
-            };
+            let field = self.json_field(&row, &records, &name, &wanted)?;
             fields.push((name, self.cast_to_written(field, declared, &wanted)?));
         }
         Ok(Typed::row(fields, None))

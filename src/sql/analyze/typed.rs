@@ -148,7 +148,8 @@ fn catalog_input(pg_type: &PgType) -> Option<&'static str> {
 }
 
 fn catalog_output(pg_type: &PgType) -> Option<String> {
-    (pg_type.is_oid_alias() || *pg_type == PgType::PgLsn).then(|| format!("{}out", pg_type.base_name()))
+    let by_function = pg_type.is_oid_alias() || matches!(pg_type, PgType::PgLsn | PgType::Tid);
+    by_function.then(|| format!("{}out", pg_type.base_name()))
 }
 
 impl Analyzer<'_> {
@@ -218,6 +219,9 @@ impl Analyzer<'_> {
         if let Some(name) = catalog_output(&from).filter(|_| is_text) {
             let text = Typed::new(self.catalog_call(&name, vec![typed.expr])?, PgType::Text, position);
             return self.cast(text, wanted, context);
+        }
+        if matches!(wanted, PgType::Tid) && kinds::category(from.oid()) == b'S' {
+            return Ok(made(self.catalog_call("tidin", vec![typed.expr])?));
         }
         if matches!(wanted, PgType::Oid) && kinds::category(from.oid()) == b'S' {
             return Ok(made(self.catalog_call("oid", vec![typed.expr])?));

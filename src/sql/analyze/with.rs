@@ -18,17 +18,18 @@ use super::{Analyzer, Result, traversal};
 use crate::error::{SqlError, state};
 use crate::sql::functions::nullable::nullable;
 use crate::sql::plan::names::fold;
-use crate::sql::plan::provider::{cte_work_table, is_work_table};
+use crate::sql::plan::provider::{cte_work_table, given_source, is_work_table};
 use crate::sql::plan::size;
 use crate::sql::plan::subquery::{outer_references, subquery};
 use crate::sql::shared::SharedQuery;
+use crate::sql::with;
 use crate::types::PgType;
 
 impl Analyzer<'_> {
     /// Puts the queries of a WITH in scope, in turn.
-    pub fn define(&self, with: &ast::With, query: &ast::Query, parent: Option<&Scope>) -> Result<()> {
+    pub fn define(&self, list: &ast::With, query: &ast::Query, parent: Option<&Scope>) -> Result<()> {
         let mut names = HashSet::new();
-        for cte in &with.cte_tables {
+        for cte in &list.cte_tables {
             let name = fold(&cte.alias.name);
             if !names.insert(name.clone()) {
                 return Err(at(
@@ -39,8 +40,13 @@ impl Analyzer<'_> {
                     self.position(cte.alias.name.span),
                 ));
             }
-            let is_recursive = with.recursive && names_relation(&cte.query, &name);
+            let is_recursive = list.recursive && names_relation(&cte.query, &name);
+            if with::is_write(&cte.query.body) {
+                return Err(at(with::not_at_top_level(), self.position(cte.alias.name.span)));
+            }
+            let given = with::given(&cte.query);
             let output = match (is_recursive, traversal::of_query(&cte.query)) {
+                _ if given.is_some() => self.given_rows(&name, given.expect("it is there"))?,
                 (true, Some(traversal)) => self.traversed(&name, cte, &traversal, parent)?,
                 (true, None) => self.recursive(&name, cte, parent)?,
                 (false, None) => self.query(&cte.query, parent)?,
@@ -83,9 +89,35 @@ impl Analyzer<'_> {
                 name,
                 plan: Arc::new(plan),
                 columns,
+                is_silent: given.is_some_and(|number| self.given[number].fields.is_none()),
             });
         }
         Ok(())
+    }
+
+    /// The rows of a query that ran before the statement.
+    fn given_rows(&self, name: &str, number: usize) -> Result<QueryOutput> {
+        let rows = &self.given[number];
+        let fields = rows.fields.as_deref().unwrap_or_default();
+        let (source, types) = given_source(fields, &rows.batches)?;
+        let plan = LogicalPlanBuilder::scan(name, source, None)?.build()?;
+        let schema = plan.schema().clone();
+        let columns = fields
+            .iter()
+            .zip(types)
+            .enumerate()
+            .map(|(at, (field, pg_type))| OutColumn {
+                name: field.name.clone(),
+                column: Column::from(schema.qualified_field(at)),
+                pg_type,
+                untyped: false,
+                row: None,
+            });
+        Ok(QueryOutput {
+            columns: columns.collect(),
+            plan,
+            order: vec![],
+        })
     }
 
     pub fn cte_item(&self, cte: &Cte, shown: String, alias: Option<&TableAlias>) -> Result<Rel> {
@@ -106,7 +138,7 @@ impl Analyzer<'_> {
         let shape = || {
             at(
                 SqlError::new(
-                    INVALID_RECURSION,
+                    state::INVALID_RECURSION,
                     format!(
                         "recursive query \"{name}\" does not have the form non-recursive-term UNION [ALL] recursive-term"
                     ),
@@ -127,7 +159,7 @@ impl Analyzer<'_> {
         if body_names_relation(left, name) {
             return Err(at(
                 SqlError::new(
-                    INVALID_RECURSION,
+                    state::INVALID_RECURSION,
                     format!("recursive reference to query \"{name}\" must not appear within its non-recursive term"),
                 ),
                 position,
@@ -198,6 +230,7 @@ impl Analyzer<'_> {
             name: name.to_string(),
             plan: Arc::new(found),
             columns: own_columns.clone(),
+            is_silent: false,
         });
         let next = self.set_expr(right, parent);
         self.ctes.borrow_mut().pop();
@@ -211,7 +244,7 @@ impl Analyzer<'_> {
                     format!("recursive reference to query \"{name}\" must not appear {place}")
                 }
             };
-            return Err(at(SqlError::new(INVALID_RECURSION, message), position));
+            return Err(at(SqlError::new(state::INVALID_RECURSION, message), position));
         }
         if next.columns.len() != types.len() {
             return Err(SqlError::new(
@@ -271,9 +304,6 @@ impl Analyzer<'_> {
         })
     }
 }
-
-/// 42P19
-const INVALID_RECURSION: crate::error::SqlState = crate::error::SqlState("42P19");
 
 /// Most nodes of a choice of rows and columns that each place that reads it makes for itself.
 const PLAIN_NODES_MAX: usize = 16;

@@ -94,6 +94,7 @@ enum Returns {
     Regcollation,
     Aclitem,
     Xid8,
+    Tid,
 }
 
 impl Returns {
@@ -104,6 +105,7 @@ impl Returns {
             Returns::Int4s => PgType::Array(Box::new(PgType::Int4)),
             Returns::Int8 => PgType::Int8,
             Returns::Oid => PgType::Oid,
+            Returns::Tid => PgType::Tid,
             Returns::Text => PgType::Text,
             Returns::Name => PgType::Name,
             // As text[]: metadata inside a list would part it from lists that are made in a query.

@@ -80,20 +80,16 @@ pub fn copy(cursor: &mut Cursor) -> Result<Statement> {
 fn source(cursor: &mut Cursor) -> Result<(CopySource, bool)> {
     if cursor.take_token(&Token::LParen) {
         let position = cursor.position();
-        match cursor.peek_word(0) {
+        let source = match cursor.peek_word(0) {
             Some("subscribe") => return Err(super::unsupported::subscribe().position(position)),
-            Some("insert" | "update" | "delete") => {
-                return Err(SqlError::unsupported(
-                    "COPY of what a statement returns is not supported",
-                    "Run the statement with RETURNING by itself.",
-                )
-                .position(position));
-            }
-            _ => {}
-        }
-        let select = cursor.select()?;
+            Some("with" | "insert" | "update" | "delete") => match super::statement(cursor)? {
+                Statement::Select(select) => CopySource::Select(select),
+                statement => CopySource::Statement(statement.into()),
+            },
+            _ => CopySource::Select(cursor.select()?.into()),
+        };
         cursor.expect_token(&Token::RParen)?;
-        return Ok((CopySource::Select(select.into()), true));
+        return Ok((source, true));
     }
     Ok((relation(cursor)?, false))
 }

@@ -11,12 +11,12 @@ use sqlparser::parser::Parser;
 use sqlparser::tokenizer::Token;
 
 use super::super::statement::{CreateTopic, CreateView, Name, Statement};
+use super::super::system_columns::is_system_column;
 use super::cursor::Cursor;
 use super::lexer::IDENTIFIER_BYTES_MAX;
 use super::options::{self, interval_of, watermark_options};
 use crate::catalog::{Check, Column, Topic, Watermark};
 use crate::error::{Result, SqlError, state};
-use crate::log::HiddenColumn;
 use crate::types::{PgType, typmod};
 
 /// Most columns of a topic.
@@ -245,7 +245,7 @@ fn item(cursor: &mut Cursor, items: &mut Items) -> Result<()> {
         _ => {}
     }
     let column = column(cursor, &mut items.checks)?;
-    if HiddenColumn::ALL.iter().any(|system| system.name() == column.name) {
+    if is_system_column(&column.name) {
         return Err(SqlError::new(
             state::DUPLICATE_COLUMN,
             format!("column name \"{}\" conflicts with a system column name", column.name),
@@ -722,7 +722,15 @@ fn view(cursor: &mut Cursor, materialized: bool, or_replace: bool) -> Result<Sta
         return Err(cursor.syntax_error());
     }
     let start = cursor.start();
-    let select = cursor.select()?.into();
+    let select = cursor.select()?;
+    super::with::refuse_writes(
+        &select.query,
+        match materialized {
+            true => "materialized views must not use data-modifying statements in WITH",
+            false => "views must not contain data-modifying statements in WITH",
+        },
+    )?;
+    let select = select.into();
     let end = cursor.previous_end();
     let definition = match emit {
         Some(clause) if clause.span.start >= start && clause.span.end <= end => {

@@ -12,7 +12,7 @@ use sqlparser::keywords::Keyword;
 use sqlparser::parser::{Parser, ParserError};
 use sqlparser::tokenizer::{Location, Token, TokenWithSpan};
 
-use super::super::statement::{Emit, Name, Select};
+use super::super::statement::{Emit, Given, Name, Select};
 use super::precedence;
 use super::rewrite::EmitClause;
 use crate::catalog;
@@ -423,7 +423,11 @@ impl<'a> Cursor<'a> {
         refuse_unread(&query).map_err(|error| error.position(position))?;
         self.refuse_reserved(&query)?;
         let emit = self.emit.take().map_or(Emit::OnChange, |clause| clause.emit);
-        Ok(Select { query, emit })
+        Ok(Select {
+            query,
+            emit,
+            given: Given::default(),
+        })
     }
 
     /// `SELECT FROM WHERE`: a reserved word is no relation's name.
@@ -448,6 +452,15 @@ impl<'a> Cursor<'a> {
             .and_then(|(start, end)| self.source.get(start..end));
         let message = format!("syntax error at or near \"{}\"", written.unwrap_or(&ident.value));
         Err(SqlError::new(state::SYNTAX_ERROR, message).position(ident.span.start.column as usize))
+    }
+
+    /// Takes the EMIT clause off what is parsed next.
+    pub fn take_emit(&mut self) -> Option<EmitClause> {
+        self.emit.take()
+    }
+
+    pub fn put_emit(&mut self, emit: Option<EmitClause>) {
+        self.emit = emit;
     }
 
     /// The EMIT clause, where it does not stand in a query: before AS.
@@ -497,7 +510,7 @@ fn refuse_writes(body: &ast::SetExpr) -> Result<()> {
     };
     Err(SqlError::unsupported(
         format!("{word} after WITH is not supported"),
-        "Write INSERT INTO ... WITH ... SELECT.",
+        "Write WITH before the whole statement.",
     ))
 }
 

@@ -72,6 +72,7 @@ pub fn of_literals(tokens: &mut [TokenWithSpan]) -> Option<Insert> {
         columns,
         rows: InsertRows::Values(rows.into()),
         returning: Vec::new(),
+        with: None,
     })
 }
 
@@ -197,6 +198,7 @@ pub fn insert(cursor: &mut Cursor) -> Result<Statement> {
         columns,
         rows,
         returning,
+        with: None,
     }))
 }
 
@@ -245,7 +247,9 @@ fn values_alone(cursor: &Cursor) -> bool {
         match token {
             Token::EOF => return true,
             Token::LParen => depth += 1,
-            Token::RParen => depth = depth.saturating_sub(1),
+            // The INSERT is a query of WITH, and ends.
+            Token::RParen if depth == 0 => return true,
+            Token::RParen => depth -= 1,
             // Rows with queries in them are a query's.
             Token::Word(word) if word.quote_style.is_none() && word.value == "select" => return false,
             Token::Word(word) if depth == 0 => {

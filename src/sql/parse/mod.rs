@@ -13,6 +13,7 @@ mod lexer;
 mod depth;
 
 mod insert;
+mod with;
 
 mod tokens;
 
@@ -129,6 +130,7 @@ fn parse_one(source: &str, tokens: StatementTokens, literals: Option<Insert>) ->
             None
         };
         rewrite::give_empty_selects_a_row(&mut tokens);
+        rewrite::name_all_of_rows(&mut tokens);
         growth::claim((tokens.len() * TOKEN_BYTES) as u64)?;
         let dialect = BoundedDialect::new(tokens.len());
         let mut cursor = Cursor::new(source, &dialect, tokens, emit);
@@ -171,7 +173,8 @@ fn statement(cursor: &mut Cursor) -> Result<Statement> {
         return Err(cursor.syntax_error());
     };
     match word {
-        "select" | "with" | "values" => Ok(Statement::Select(cursor.select()?.into())),
+        "with" => with::with(cursor),
+        "select" | "values" => Ok(Statement::Select(cursor.select()?.into())),
         "insert" => insert::insert(cursor),
         "copy" => copy::copy(cursor),
         "create" => create::create(cursor),

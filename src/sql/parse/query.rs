@@ -30,7 +30,7 @@ pub fn explain(cursor: &mut Cursor) -> Result<Statement> {
     let position = cursor.position();
     let statement = super::statement(cursor)?;
     let explainable = match &statement {
-        Statement::Select(_) | Statement::Insert(_) | Statement::Execute { .. } => true,
+        Statement::Select(_) | Statement::Insert(_) | Statement::With(_) | Statement::Execute { .. } => true,
         Statement::CreateView(view) => view.materialized && !analyze,
         _ => false,
     };
@@ -211,7 +211,12 @@ pub fn declare(cursor: &mut Cursor) -> Result<Statement> {
     if cursor.peek_word(0) == Some("subscribe") {
         return Err(super::unsupported::subscribe().position(cursor.position()));
     }
-    let select = cursor.select()?.into();
+    let select = cursor.select()?;
+    super::with::refuse_writes(
+        &select.query,
+        "DECLARE CURSOR must not contain data-modifying statements in WITH",
+    )?;
+    let select = select.into();
     Ok(Statement::DeclareCursor { name, select, hold })
 }
 

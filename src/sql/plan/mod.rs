@@ -169,7 +169,8 @@ pub(in crate::sql) fn plan_query(
     let extent = entries::check(&select.query)?;
     growth::claim(extent.bytes)?;
     reached.borrow_mut().planning_bytes += extent.bytes;
-    let analyzed = Analyzer::new(ctx, depth, reached).analyze(&select.query, extent.relations)?;
+    let analyzer = Analyzer::new(ctx, depth, reached).with_given(select.given.clone());
+    let analyzed = analyzer.analyze(&select.query, extent.relations)?;
     size::check(&analyzed.plan)?;
     let plan = shared::each(analyzed.plan, |plan| {
         let plan = unnest::rewrite(quantified::rewrite(plan)?)?;

@@ -3,17 +3,18 @@
 use std::collections::BTreeSet;
 use std::sync::{Arc, LazyLock};
 
+use arrow::array::{RecordBatch, RecordBatchOptions};
 use arrow::datatypes::{DataType, Schema, SchemaRef, TimeUnit};
 use datafusion::catalog::TableFunctionArgs;
 use datafusion::common::config::ConfigOptions;
 use datafusion::common::{Column, ScalarValue};
 use datafusion::datasource::cte_worktable::CteWorkTable;
-use datafusion::datasource::{provider_as_source, source_as_provider};
+use datafusion::datasource::{MemTable, provider_as_source, source_as_provider};
 use datafusion::execution::{SessionState, SessionStateBuilder};
 use datafusion::logical_expr::expr::Cast;
 use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder, TableScan, TableSource};
 
-use super::series;
+use super::{OutField, series};
 use crate::catalog;
 use crate::error::{SqlError, state};
 use crate::log::HiddenColumn;
@@ -92,6 +93,35 @@ pub fn cte_work_table(name: &str, schema: SchemaRef) -> Arc<dyn TableSource> {
 /// Whether a scan reads such rows.
 pub fn is_work_table(scan: &TableScan) -> bool {
     source_as_provider(&scan.source).is_ok_and(|provider| provider.is::<CteWorkTable>())
+}
+
+/// Rows that are there already as a leaf, and the types of its columns, which it names by their place.
+pub fn given_source(
+    fields: &[OutField],
+    batches: &[RecordBatch],
+) -> Result<(Arc<dyn TableSource>, Vec<PgType>), SqlError> {
+    let types = fields.iter().enumerate().map(|(at, field)| {
+        let is_it = |batch: &RecordBatch| *batch.column(at).data_type() == field.pg_type.arrow();
+        match batches.iter().all(is_it) {
+            true => field.pg_type.clone(),
+            // A type that a client is sent as text.
+            false => PgType::Text,
+        }
+    });
+    let types: Vec<PgType> = types.collect();
+    let columns = types.iter().zip(fields).enumerate();
+    let columns = columns.map(|(at, (pg_type, field))| pg_type.field(&format!("{}\u{1}{at}", field.name), true));
+    let schema = Arc::new(Schema::new(columns.collect::<Vec<_>>()));
+    let mut rows = Vec::with_capacity(batches.len());
+    for batch in batches {
+        let columns = batch.columns().iter().zip(schema.fields());
+        let columns = columns.map(|(column, field)| arrow::compute::cast(column, field.data_type()));
+        let columns = columns.collect::<Result<Vec<_>, _>>()?;
+        let options = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
+        rows.push(RecordBatch::try_new_with_options(schema.clone(), columns, &options)?);
+    }
+    let table = MemTable::try_new(schema, vec![rows])?;
+    Ok((provider_as_source(Arc::new(table)), types))
 }
 
 /// The rows of `generate_series` with these bounds, one column.

@@ -8,9 +8,9 @@ use super::compile::{CompiledExpr, RowScope, check_default_type, columns_of, is_
 use super::literal::literal_array;
 use crate::catalog::{Column, Topic};
 use crate::error::{SqlError, state};
-use crate::log::HiddenColumn;
 use crate::sql::functions::session::SessionInfo;
 use crate::sql::plan::{PlanContext, eval, topic_schema};
+use crate::sql::system_columns::is_system_column;
 use crate::types::PgType;
 
 /// Checks names, types and expressions of a definition. Its OID and schema need not be known yet.
@@ -64,7 +64,7 @@ fn check_names(topic: &Topic) -> Result<(), SqlError> {
     let mut seen = HashSet::new();
     for column in &topic.columns {
         let name = &column.name;
-        if HiddenColumn::ALL.iter().any(|system| system.name() == name) {
+        if is_system_column(name) {
             return Err(SqlError::new(
                 state::DUPLICATE_COLUMN,
                 format!("column name \"{name}\" conflicts with a system column name"),

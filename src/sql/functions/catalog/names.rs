@@ -8,7 +8,7 @@ use crate::catalog::system::{
     self, BUILTIN_ROLE, SystemValue, objects, role_name, role_oid, static_rows, type_by_name, type_by_oid, type_name,
 };
 use crate::error::{SqlError, state};
-use crate::types::PgType;
+use crate::types::{PgType, tid};
 
 pub(super) const SPECS: &[Spec] = &[
     // Casts: `sql/compat` writes `x::regclass` as regclass(x), and `x::regclass::text` as regclassout(x).
@@ -51,6 +51,12 @@ pub(super) const SPECS: &[Spec] = &[
             state::INVALID_TEXT_REPRESENTATION,
             format!("invalid input syntax for type oid: \"{}\"", text_of(&args[0])),
         )),
+    }),
+    strict("tidin", 1..=1, Returns::Tid, |_, args| {
+        Ok(SystemValue::Int(tid::parse(text_of(&args[0]))?))
+    }),
+    strict("tidout", 1..=1, Returns::Text, |_, args| {
+        Ok(tid::text(args[0].as_int().unwrap_or_default()).into())
     }),
     strict("regclassout", 1..=1, Returns::Text, |facts, args| {
         Ok(out(&args[0], |oid| relation_name(facts, oid)))
