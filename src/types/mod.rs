@@ -25,7 +25,7 @@ mod formatter;
 #[cfg(test)]
 mod tests;
 
-pub use self::array::multidimensional;
+pub use self::array::{multidimensional, write_item};
 pub use self::builder::{ColumnBuilder, scalar_from_binary, scalar_from_text, scalar_null, utf8};
 pub use self::bytes::{parse_bool, parse_bytea, parse_uuid, read_escape, read_hex, uuid_text, write_bytea, write_hex};
 pub use self::datetime::{

@@ -13,6 +13,7 @@ mod aggregate;
 mod bind;
 mod call;
 mod choose;
+mod composite;
 mod expr;
 mod from;
 mod from_part;
@@ -24,6 +25,7 @@ mod modifier;
 mod number;
 mod operators;
 mod output;
+mod padding;
 mod query;
 mod record;
 mod rows;
@@ -254,7 +256,7 @@ pub fn stored(expr: &ast::Expr, columns: &DFSchema, ctx: &PlanContext) -> Result
         return Err(error);
     }
     match typed.ty {
-        Ty::Row(_) => analyzer.row_text(&typed),
+        Ty::Row(_) | Ty::Rows(_) => analyzer.row_text(&typed),
         _ => Ok(typed),
     }
 }

@@ -18,6 +18,7 @@ mod tokens;
 
 mod marks;
 mod rewrite;
+mod spellings;
 
 mod precedence;
 

@@ -17,8 +17,8 @@ use sqlparser::keywords::Keyword;
 use sqlparser::tokenizer::{Span, Token, TokenWithSpan};
 
 use super::super::statement::Emit;
-use super::marks;
 use super::tokens::{closing, is_at, is_word, made, made_words, word_at, words_at};
+use super::{marks, spellings};
 use crate::error::{SqlError, state};
 
 /// An EMIT clause, and where it stood.
@@ -31,6 +31,7 @@ pub struct EmitClause {
 /// Whether a pass here has to look at a statement with this (folded, unquoted) word.
 pub fn is_looked_for(word: &str) -> bool {
     marks::is_looked_for(word)
+        || spellings::is_looked_for(word)
         || matches!(
             word,
             "emit" | "table" | "collate" | "pg_catalog" | "descriptor" | "session" | "asof" | "system_time" | "only"
@@ -47,6 +48,7 @@ pub fn rewrite(tokens: &mut Vec<TokenWithSpan>) -> Result<Option<EmitClause>, Sq
     drop_collations(tokens);
     drop_type_schemas(tokens);
     name_functions(tokens);
+    spellings::rewrite(tokens);
     marks::rewrite(tokens)?;
     Ok(emit)
 }
