@@ -579,9 +579,11 @@ impl DateTime {
             let truncated = truncate(part, local).ok_or_else(|| unknown(row))?;
             Ok(match part {
                 // Within the hour the clock's distance from UTC stays: an hour comes twice in autumn.
-                Part::Hour | Part::Minute | Part::Second | Part::Milliseconds | Part::Microseconds => {
-                    value - (local - truncated)
-                }
+                DatePart::Hour
+                | DatePart::Minute
+                | DatePart::Second
+                | DatePart::Milliseconds
+                | DatePart::Microseconds => value - (local - truncated),
                 _ => zone::from_local(truncated, zone),
             })
         })?;
