@@ -161,7 +161,7 @@ impl Analyzer<'_> {
             self.check_key(&key, position)?;
             Ok(vec![key])
         };
-        if let Some(constant) = super::query::written_constant(expr) {
+        if let Some(constant) = super::number::written_constant(expr) {
             return target(self.place(&constant, position, targets.len(), "GROUP BY")?);
         }
         match expr {

@@ -1,6 +1,7 @@
 //! Numbers as they are written: INTEGER if it fits, else BIGINT, else NUMERIC of exactly those digits.
 
 use datafusion::common::ScalarValue;
+use sqlparser::ast;
 
 use super::Result;
 use super::typed::{Typed, exact_numeric, literal};
@@ -35,5 +36,27 @@ pub fn integer(value: i64, position: Option<usize>) -> Typed {
 impl Typed {
     fn literal_of(value: ScalarValue) -> datafusion::logical_expr::Expr {
         datafusion::logical_expr::Expr::Literal(value, None)
+    }
+}
+
+/// A constant as it is written: in parentheses or not, a number with its signs.
+pub fn written_constant(expr: &ast::Expr) -> Option<ast::Value> {
+    match expr {
+        ast::Expr::Nested(inner) => written_constant(inner),
+        ast::Expr::Value(value) if !matches!(value.value, ast::Value::Placeholder(_)) => Some(value.value.clone()),
+        ast::Expr::UnaryOp {
+            op: ast::UnaryOperator::Minus,
+            expr,
+        } => match written_constant(expr)? {
+            ast::Value::Number(digits, long) => {
+                let negated = match digits.strip_prefix('-') {
+                    Some(digits) => digits.to_string(),
+                    None => format!("-{digits}"),
+                };
+                Some(ast::Value::Number(negated, long))
+            }
+            _ => None,
+        },
+        _ => None,
     }
 }

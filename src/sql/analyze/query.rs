@@ -84,7 +84,7 @@ impl Analyzer<'_> {
     /// The output column that an item of ORDER BY names, where there is nothing else to order by.
     fn output_place(&self, expr: &ast::Expr, columns: &[OutColumn]) -> Result<usize> {
         use sqlparser::ast::Spanned;
-        if let Some(constant) = written_constant(expr) {
+        if let Some(constant) = super::number::written_constant(expr) {
             return self.place(&constant, self.position(expr.span()), columns.len(), "ORDER BY");
         }
         match expr {
@@ -633,27 +633,5 @@ pub fn order_items(query: &ast::Query) -> Result<&[ast::OrderByExpr]> {
             ..
         }) => Ok(items),
         Some(_) => Err(SqlError::new(state::SYNTAX_ERROR, "syntax error at or near \"ALL\"")),
-    }
-}
-
-/// A constant as it is written: in parentheses or not, a number with its signs.
-pub fn written_constant(expr: &ast::Expr) -> Option<ast::Value> {
-    match expr {
-        ast::Expr::Nested(inner) => written_constant(inner),
-        ast::Expr::Value(value) if !matches!(value.value, ast::Value::Placeholder(_)) => Some(value.value.clone()),
-        ast::Expr::UnaryOp {
-            op: ast::UnaryOperator::Minus,
-            expr,
-        } => match written_constant(expr)? {
-            ast::Value::Number(digits, long) => {
-                let negated = match digits.strip_prefix('-') {
-                    Some(digits) => digits.to_string(),
-                    None => format!("-{digits}"),
-                };
-                Some(ast::Value::Number(negated, long))
-            }
-            _ => None,
-        },
-        _ => None,
     }
 }

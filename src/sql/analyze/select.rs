@@ -319,7 +319,7 @@ impl Analyzer<'_> {
             Clause::DistinctOn => Clause::DistinctOn,
             _ => Clause::OrderBy,
         };
-        if let Some(constant) = written_constant(expr) {
+        if let Some(constant) = super::number::written_constant(expr) {
             return Ok(OrderKey::Target(self.place(
                 &constant,
                 self.position(expr.span()),

@@ -127,7 +127,7 @@ impl Accumulator for Lengths {
 
 /// How the values of a call of `greatest` or `least` are compared.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-enum Comparison {
+enum ExtremeComparison {
     /// By the form in which equal values are alike: floats, intervals, NUMERIC.
     Canonical,
     Arrays,
@@ -137,9 +137,9 @@ enum Comparison {
 /// `greatest` or `least` of values whose own bytes do not say their order; of those that are equal the first.
 pub fn extreme(name: &str, pg_type: &PgType) -> Option<Arc<ScalarUDF>> {
     let comparison = match pg_type {
-        PgType::Interval | PgType::Numeric(_) | PgType::Float4 | PgType::Float8 => Comparison::Canonical,
-        PgType::Array(_) => Comparison::Arrays,
-        PgType::Jsonb => Comparison::Jsonb,
+        PgType::Interval | PgType::Numeric(_) | PgType::Float4 | PgType::Float8 => ExtremeComparison::Canonical,
+        PgType::Array(_) => ExtremeComparison::Arrays,
+        PgType::Jsonb => ExtremeComparison::Jsonb,
         _ => return None,
     };
     let greatest = match name {
@@ -157,7 +157,7 @@ pub fn extreme(name: &str, pg_type: &PgType) -> Option<Arc<ScalarUDF>> {
 #[derive(Debug, PartialEq, Eq, Hash)]
 struct PickedExtreme {
     greatest: bool,
-    comparison: Comparison,
+    comparison: ExtremeComparison,
     signature: Signature,
 }
 
@@ -208,18 +208,18 @@ impl ScalarUDFImpl for PickedExtreme {
 }
 
 /// Compares two columns' values of one row.
-type Compare = Box<dyn Fn(usize, usize, usize) -> Result<Ordering>>;
+type CompareColumns = Box<dyn Fn(usize, usize, usize) -> Result<Ordering>>;
 
-impl Comparison {
-    fn of(self, columns: &[ArrayRef]) -> Result<Compare> {
-        if self == Comparison::Jsonb {
+impl ExtremeComparison {
+    fn of(self, columns: &[ArrayRef]) -> Result<CompareColumns> {
+        if self == ExtremeComparison::Jsonb {
             let texts: Vec<StringArray> = columns.iter().map(|column| column.as_string().clone()).collect();
             return Ok(Box::new(move |left, right, row| {
                 compare_texts(texts[left].value(row), texts[right].value(row)).map_err(fail)
             }));
         }
         let keys = columns.iter().map(|column| match self {
-            Comparison::Arrays => list_keys(column).map_err(fail),
+            ExtremeComparison::Arrays => list_keys(column).map_err(fail),
             _ => Ok(canonical(column)),
         });
         let keys = keys.collect::<Result<Vec<_>>>()?;

@@ -13,8 +13,8 @@ use datafusion::logical_expr::function::{AccumulatorArgs, StateFieldsArgs};
 use datafusion::logical_expr::utils::format_state_name;
 use datafusion::logical_expr::{Accumulator, AggregateUDF, AggregateUDFImpl, Signature, Volatility};
 
-use super::aggregates::float_overflow;
 use super::fail;
+use super::overflow::float_overflow;
 use crate::error::SqlError;
 
 /// What is made of the sums.
@@ -107,15 +107,15 @@ pub fn state_fields(arguments: &StateFieldsArgs) -> Vec<FieldRef> {
 
 /// Over all rows that come.
 pub fn accumulator(moment: Moment) -> Box<dyn Accumulator> {
-    Box::new(Moments {
+    Box::new(MomentsOfAll {
         moment,
-        sums: Sums::default(),
+        sums: MomentSums::default(),
     })
 }
 
 /// Over frames that rows leave as well.
 pub fn sliding(moment: Moment) -> Box<dyn Accumulator> {
-    Box::new(Frame {
+    Box::new(MomentFrame {
         moment,
         rows: VecDeque::new(),
     })
@@ -123,7 +123,7 @@ pub fn sliding(moment: Moment) -> Box<dyn Accumulator> {
 
 /// The number of rows, and sums of x, of y, and of the products of their distances from the mean.
 #[derive(Clone, Copy, Default, Debug)]
-struct Sums {
+struct MomentSums {
     n: f64,
     sx: f64,
     sxx: f64,
@@ -132,7 +132,7 @@ struct Sums {
     sxy: f64,
 }
 
-impl Sums {
+impl MomentSums {
     fn add(&mut self, y: f64, x: f64) -> Result<(), SqlError> {
         let before = *self;
         self.n += 1.0;
@@ -197,7 +197,7 @@ impl Sums {
         Ok(())
     }
 
-    fn merge(&mut self, other: &Sums) -> Result<(), SqlError> {
+    fn merge(&mut self, other: &MomentSums) -> Result<(), SqlError> {
         if self.n == 0.0 {
             *self = *other;
             return Ok(());
@@ -220,7 +220,7 @@ impl Sums {
     }
 
     fn result(&self, moment: Moment) -> Option<f64> {
-        let Sums {
+        let MomentSums {
             n,
             sx,
             sxx,
@@ -283,12 +283,12 @@ fn each_row(
 }
 
 #[derive(Debug)]
-struct Moments {
+struct MomentsOfAll {
     moment: Moment,
-    sums: Sums,
+    sums: MomentSums,
 }
 
-impl Accumulator for Moments {
+impl Accumulator for MomentsOfAll {
     fn update_batch(&mut self, values: &[ArrayRef]) -> Result<()> {
         each_row(values, |row| self.sums.take(row)).map_err(fail)
     }
@@ -297,7 +297,7 @@ impl Accumulator for Moments {
         let columns: Vec<&Float64Array> = states.iter().map(|state| state.as_primitive::<Float64Type>()).collect();
         for row in 0..columns[0].len() {
             let sum = |at: usize| columns[at].value(row);
-            let other = Sums {
+            let other = MomentSums {
                 n: sum(0),
                 sx: sum(1),
                 sxx: sum(2),
@@ -311,7 +311,7 @@ impl Accumulator for Moments {
     }
 
     fn state(&mut self) -> Result<Vec<ScalarValue>> {
-        let Sums {
+        let MomentSums {
             n,
             sx,
             sxx,
@@ -335,12 +335,12 @@ impl Accumulator for Moments {
 
 /// The rows of a frame.
 #[derive(Debug)]
-struct Frame {
+struct MomentFrame {
     moment: Moment,
     rows: VecDeque<(f64, Option<f64>)>,
 }
 
-impl Accumulator for Frame {
+impl Accumulator for MomentFrame {
     fn update_batch(&mut self, values: &[ArrayRef]) -> Result<()> {
         each_row(values, |row| {
             self.rows.push_back(row);
@@ -362,7 +362,7 @@ impl Accumulator for Frame {
     }
 
     fn evaluate(&mut self) -> Result<ScalarValue> {
-        let mut sums = Sums::default();
+        let mut sums = MomentSums::default();
         self.rows.iter().try_for_each(|row| sums.take(*row)).map_err(fail)?;
         Ok(ScalarValue::Float64(sums.result(self.moment)))
     }

@@ -313,7 +313,7 @@ fn interval_between(
         high.days.wrapping_sub(low.days),
         high.nanoseconds.wrapping_sub(low.nanoseconds),
     );
-    let part = super::arithmetic::scale_interval(difference, |value| value * part)?;
+    let part = super::interval::scale_interval(difference, |value| value * part)?;
     Ok(IntervalMonthDayNano::new(
         low.months.wrapping_add(part.months),
         low.days.wrapping_add(part.days),

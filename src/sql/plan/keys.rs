@@ -106,6 +106,17 @@ fn node_makes_keyed(node: &LogicalPlan, schema: &DFSchema) -> bool {
     })
 }
 
+/// What a value is sorted by: JSONB has an order of its own, and so has what is compared by keys.
+pub fn sorted_by(expr: Expr, schema: &DFSchema) -> Expr {
+    match expr.to_field(schema) {
+        Ok((_, field)) if PgType::of_field(&field) == Some(PgType::Jsonb) => {
+            let function = functions().scalar["jsonb_sort_key"].clone();
+            function.call(vec![expr])
+        }
+        _ => order(expr, schema),
+    }
+}
+
 /// The key that a value is sorted by.
 pub fn order(expr: Expr, schema: &DFSchema) -> Expr {
     match is_array(&expr, schema) {
