@@ -415,7 +415,8 @@ impl TimeFields {
                         // `2024.005`: a day of the year.
                         Some(b'-' | b'/' | b'.')
                             if self.days_missing()
-                                && at - start >= 4
+                                && at - start == 4
+                                && !time_only
                                 && bytes.len() >= at + 4
                                 && bytes[at + 1..at + 4].iter().all(u8::is_ascii_digit)
                                 && !bytes

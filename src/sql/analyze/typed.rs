@@ -471,7 +471,8 @@ impl Analyzer<'_> {
             );
             return Err(at(error, other.position));
         };
-        Ok(common_modifier(all, oid))
+        let of_columns = matches!(what, "VALUES" | "UNION" | "INTERSECT" | "EXCEPT");
+        Ok(common_modifier(all, oid, of_columns))
     }
 
     /// All of several as the type that they have in common.
@@ -502,14 +503,25 @@ impl Analyzer<'_> {
 }
 
 /// The common type of several of one OID, with the modifier that fits all.
-fn common_modifier(all: &[Typed], oid: u32) -> PgType {
+fn common_modifier(all: &[Typed], oid: u32, of_columns: bool) -> PgType {
     let bare = PgType::from_oid(oid).expect("a common type is a real one");
     if oid == kinds::NUMERIC {
         return common_numeric(all);
     }
-    // A text that is written has as many blanks as are written.
-    if oid == kinds::BPCHAR && all.iter().any(|typed| typed.literal().is_some()) {
-        return bare;
+    if oid == kinds::BPCHAR {
+        let length = all.iter().find_map(|typed| match typed.pg_type() {
+            PgType::Char(length @ 1..) => Some(length as usize),
+            _ => None,
+        });
+        // A text that is written has the blanks that are written, but in a column, whose values are compared.
+        let stays = |typed: &Typed| match (typed.literal(), length) {
+            (Some(text), Some(length)) => of_columns && text.trim_end_matches(' ').chars().count() <= length,
+            (Some(_), None) => false,
+            (None, _) => true,
+        };
+        if !all.iter().all(stays) {
+            return bare;
+        }
     }
     let mut known = all.iter().filter(|typed| typed.oid() == oid).map(Typed::pg_type);
     let Some(first) = known.next() else { return bare };

@@ -188,9 +188,10 @@ impl Analyzer<'_> {
             ("lead" | "lag", [_, _, default]) if !matches!(default.expr, Expr::Literal(..)) => arguments.pop(),
             _ => None,
         };
-        let exprs = arguments
-            .iter()
-            .map(|typed| super::aggregate::only_where(typed.expr.clone(), &typed.pg_type(), filter.as_deref()));
+        let exprs = arguments.iter().map(|typed| match typed.has_rows() {
+            true => Ok(typed.expr.clone()),
+            false => super::aggregate::only_where(typed.expr.clone(), &typed.pg_type(), filter.as_deref()),
+        });
         let mut exprs = exprs.collect::<Result<Vec<Expr>>>()?;
         let mut filter = filter;
         let computed = match spec.exclusion {
