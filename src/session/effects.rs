@@ -82,17 +82,19 @@ impl Session {
             let answer = self.advisory(function, &arguments).await?;
             return Ok(answer.map_or(String::new(), |answer| answer.to_string()));
         }
-        let mut arguments = arguments.into_iter().map(Option::unwrap_or_default);
-        let mut next = || arguments.next().expect("counted");
+        let mut given = arguments.into_iter();
+        let mut given = || given.next().expect("counted");
         match effect {
             Effect::SetConfig => {
-                let (name, value, local) = (next(), next(), next());
+                // NULL is the value that the setting began with.
+                let (name, value, local) = (given().unwrap_or_default(), given(), given().unwrap_or_default());
                 let local = matches!(local.as_str(), "true" | "t");
-                self.set(&name, Some(&value), local)?;
+                self.set(&name, value.as_deref(), local)?;
                 self.settings.get(&name)
             }
             Effect::Notify => {
-                self.notify(&next(), &next())?;
+                let (channel, payload) = (given().unwrap_or_default(), given().unwrap_or_default());
+                self.notify(&channel, &payload)?;
                 Ok(String::new())
             }
             Effect::Lock(_) => unreachable!("it was called above"),

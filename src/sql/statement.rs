@@ -405,6 +405,15 @@ pub enum Statement {
     },
 }
 
+/// Whether an expression is all fields of a row: `(row).*`.
+pub fn is_all_fields(expr: &ast::Expr) -> bool {
+    let last = match expr {
+        ast::Expr::CompoundFieldAccess { access_chain, .. } => access_chain.last(),
+        _ => None,
+    };
+    matches!(last, Some(ast::AccessExpr::Dot(ast::Expr::Identifier(name))) if name.value == mark::ALL_FIELDS)
+}
+
 /// Names that stand for clauses of which `sqlparser`'s tree has nothing. No column or function of a statement has them.
 pub mod mark {
     /// The first key of `GROUP BY DISTINCT`.
@@ -421,8 +430,12 @@ pub mod mark {
     pub const CYCLE: &str = "\u{1}cycle";
     /// The relation, with a number behind it, that is all of a query of WITH that ran before.
     pub const GIVEN: &str = "\u{1}given ";
-    /// The field that `(row).*` names.
-    pub const ALL_OF_ROW: &str = "\u{1}all of row";
+    /// The function around `t.*` that an operator follows.
+    pub const WHOLE_ROW: &str = "\u{1}whole row";
+    /// The field that `(row).*` names, see [`is_all_fields`](super::is_all_fields).
+    pub const ALL_FIELDS: &str = "\u{1}all fields";
+    /// Before the name that the merged columns of a join have: the last name of its USING.
+    pub const USING_ALIAS: &str = "\u{1}using as ";
     /// The function that `ROWS FROM (...)` is.
     pub const ROWS_FROM: &str = "\u{1}rows from";
 }

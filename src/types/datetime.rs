@@ -361,6 +361,19 @@ impl TimeFields {
         self.apply_meridian()
     }
 
+    fn set_day_of_year(&mut self, year: &str, day: &str) -> Result<(), Bad> {
+        let first: i64 = year.parse().map_err(|_| Bad::Field)?;
+        let number: i64 = day.parse().map_err(|_| Bad::Field)?;
+        if !(1..=366).contains(&number) {
+            return Err(Bad::Syntax);
+        }
+        let (in_year, month, day) = civil_from_days(days_from_civil(first, 1, 1) + number - 1);
+        self.year = Some((in_year, year.len()));
+        self.month = Some(month);
+        self.day = Some(day);
+        Ok(())
+    }
+
     fn apply_meridian(&mut self) -> Result<(), Bad> {
         const HOUR_US: i64 = 3_600 * SECOND_US;
         let Some(pm) = self.pm.take() else { return Ok(()) };
@@ -398,6 +411,20 @@ impl TimeFields {
                                 at += 1;
                             }
                             self.set_time(&text[start..at])?;
+                        }
+                        // `2024.005`: a day of the year.
+                        Some(b'-' | b'/' | b'.')
+                            if self.days_missing()
+                                && at - start == 4
+                                && !time_only
+                                && bytes.len() >= at + 4
+                                && bytes[at + 1..at + 4].iter().all(u8::is_ascii_digit)
+                                && !bytes
+                                    .get(at + 4)
+                                    .is_some_and(|next| next.is_ascii_alphanumeric() || *next == bytes[at]) =>
+                        {
+                            self.set_day_of_year(&text[start..at], &text[at + 1..at + 4])?;
+                            at += 4;
                         }
                         Some(separator @ (b'-' | b'/' | b'.'))
                             if self.days_missing()

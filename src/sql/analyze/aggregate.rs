@@ -16,9 +16,10 @@ use super::choose;
 use super::kinds;
 use super::scope::{Clause, Scope};
 use super::signatures::{self, FunctionKind, Signature};
-use super::typed::{Typed, at};
+use super::typed::{Shape, Typed, at};
 use super::{Analyzer, Result};
 use crate::error::{SqlError, state};
+use crate::sql::functions::json::JSON_AGG_OF_LINES;
 use crate::sql::functions::told::told;
 use crate::sql::functions::{calls, differ_though_equal, distinct_elements, functions};
 use crate::types::PgType;
@@ -59,7 +60,8 @@ impl Analyzer<'_> {
                 })
                 .collect::<Result<Vec<_>>>()
         })?;
-        let (function, arguments, result) = self.choose_aggregate(name, &given, &order, call, position)?;
+        let (function, arguments, mut result) = self.choose_aggregate(name, &given, &order, call, position)?;
+        let mut is_hex = false;
         let order = match (order.is_empty(), scope.items.as_slice()) {
             // The rows come in the order of the subquery that they are from.
             (true, [only]) if !given.distinct && calls::ORDERED.contains(&name) => only.order.clone(),
@@ -72,17 +74,32 @@ impl Analyzer<'_> {
             _ => order,
         };
         let guarded = |expr: Expr, pg_type: &PgType| only_where(expr, pg_type, filter.as_deref());
-        let sorts: Vec<Sort> = order
+        let mut sorts: Vec<Sort> = order
             .into_iter()
             .map(|(typed, sort)| Ok(sort.with_expr(guarded(sort.expr.clone(), &typed.pg_type())?)))
             .collect::<Result<_>>()?;
-        let arguments = arguments
+        let mut arguments = arguments
             .into_iter()
             .map(|typed| {
+                if typed.has_rows() {
+                    return Ok(typed);
+                }
                 let expr = guarded(typed.expr.clone(), &typed.pg_type())?;
                 Ok(Typed { expr, ..typed })
             })
             .collect::<Result<Vec<_>>>()?;
+        if let ("string_agg", [value, delimiter], Shape::Of(PgType::Bytea)) = (name, arguments.as_slice(), &result) {
+            // The engine joins texts: bytes are written as such, and read again.
+            let written = [self.in_hex(value)?, self.in_hex(delimiter)?];
+            if given.distinct {
+                for sort in sorts.iter_mut().filter(|sort| sort.expr == value.expr) {
+                    sort.expr = written[0].expr.clone();
+                }
+            }
+            arguments = written.into();
+            result = Shape::Of(PgType::Text);
+            is_hex = true;
+        }
         if let ("string_agg", [value, delimiter]) = (name, arguments.as_slice())
             && !super::expr::is_constant(&delimiter.expr)
         {
@@ -91,7 +108,8 @@ impl Analyzer<'_> {
                 filter,
                 order: &sorts,
             };
-            return self.delimited(value, delimiter, of, scope, position);
+            let joined = self.delimited(value, delimiter, of, scope, position)?;
+            return self.of_hex(joined, is_hex);
         }
         // One of those that are equal, in order, by their keys.
         let distinct = match (name, given.distinct, arguments.as_slice(), sorts.as_slice()) {
@@ -119,7 +137,32 @@ impl Analyzer<'_> {
             },
             None => typed,
         };
-        Ok(super::arrays::gathered(typed))
+        let typed = super::arrays::gathered(typed);
+        self.of_hex(typed, is_hex)
+    }
+
+    /// Bytes as hexadecimal digits; of none an empty text.
+    fn in_hex(&self, typed: &Typed) -> Result<Typed> {
+        let text = |text: String| {
+            let text = Expr::Literal(ScalarValue::Utf8(Some(text)), None);
+            Typed::new(text, PgType::Text, typed.position)
+        };
+        match &typed.expr {
+            Expr::Literal(ScalarValue::Binary(bytes), _) => {
+                let bytes = bytes.as_deref().unwrap_or_default().iter();
+                Ok(text(bytes.map(|byte| format!("{byte:02x}")).collect()))
+            }
+            _ => self.named_call("encode", vec![typed.clone(), text("hex".to_string())], typed.position),
+        }
+    }
+
+    fn of_hex(&self, typed: Typed, is_hex: bool) -> Result<Typed> {
+        if !is_hex {
+            return Ok(typed);
+        }
+        let position = typed.position;
+        let hex = Expr::Literal(ScalarValue::Utf8(Some("hex".to_string())), None);
+        self.named_call("decode", vec![typed, Typed::new(hex, PgType::Text, position)], position)
     }
 
     /// `string_agg` with a delimiter of each row's own, which stands before its value: all of them one after another,
@@ -188,14 +231,14 @@ impl Analyzer<'_> {
         order: &[(Typed, Sort)],
         call: &ast::Function,
         position: Option<usize>,
-    ) -> Result<(Arc<AggregateUDF>, Vec<Typed>, PgType)> {
+    ) -> Result<(Arc<AggregateUDF>, Vec<Typed>, Shape)> {
         let computed = |name: &str, arguments: &[Typed]| {
             let known = functions().aggregate.get(name).cloned();
             known.ok_or_else(|| at(not_yet(name, arguments), position))
         };
         if name == "grouping" {
             let function = computed("grouping", &given.arguments)?;
-            return Ok((function, given.arguments.to_vec(), PgType::Int4));
+            return Ok((function, given.arguments.to_vec(), Shape::Of(PgType::Int4)));
         }
         if given.star {
             if name != "count" {
@@ -203,7 +246,7 @@ impl Analyzer<'_> {
             }
             let one = Expr::Literal(ScalarValue::Int64(Some(1)), None);
             let one = Typed::new(one, PgType::Int8, position);
-            return Ok((computed("count", &[])?, vec![one], PgType::Int8));
+            return Ok((computed("count", &[])?, vec![one], Shape::Of(PgType::Int8)));
         }
         if name == "count" && given.arguments.is_empty() {
             return Err(at(
@@ -220,10 +263,18 @@ impl Analyzer<'_> {
         if ordered_set {
             arguments.extend(order.iter().map(|(typed, _)| typed.clone()));
         }
-        if let ("json_agg" | "jsonb_agg", [row]) = (name, arguments.as_mut_slice())
-            && row.fields().is_some()
-        {
-            *row = self.named_call("row_to_json", vec![row.clone()], position)?;
+        let mut computed_by = name;
+        if let ("json_agg" | "jsonb_agg", [value]) = (name, arguments.as_mut_slice()) {
+            let in_zone = matches!(value.pg_type(), PgType::Array(_))
+                && matches!(bottom(&value.pg_type()), PgType::TimestampTz)
+                && !given.distinct;
+            if value.has_rows() || in_zone {
+                *value = self.named_call("to_json", vec![value.clone()], position)?;
+                // Each of them begins a line.
+                if name == "json_agg" {
+                    computed_by = JSON_AGG_OF_LINES;
+                }
+            }
         }
         // DISTINCT compares the values themselves.
         if !given.distinct {
@@ -245,16 +296,19 @@ impl Analyzer<'_> {
                 true => self.row_text(row)?,
                 false => self.row_presence(row),
             };
-            return Ok((computed("count", &arguments)?, vec![counted], PgType::Int8));
+            return Ok((computed("count", &arguments)?, vec![counted], Shape::Of(PgType::Int8)));
         }
         let mut arguments = self.as_declared(arguments, &chosen)?;
         if name == "array_agg" {
             arguments = arguments.into_iter().map(super::arrays::shaped).collect();
         }
-        let function = computed(name, &arguments)?;
+        let function = computed(computed_by, &arguments)?;
         let result = match chosen.result {
-            kinds::RECORD | kinds::RECORDS => return Err(at(not_yet(name, &arguments), position)),
-            oid => PgType::from_oid(oid).unwrap_or_else(|| arguments[0].pg_type()),
+            oid @ (kinds::RECORD | kinds::RECORDS) => {
+                let rows = Self::result_shape(oid, &arguments);
+                rows.ok_or_else(|| at(not_yet(name, &arguments), position))?
+            }
+            oid => Shape::Of(PgType::from_oid(oid).unwrap_or_else(|| arguments[0].pg_type())),
         };
         // The engine takes the value first.
         let arguments = match (ordered_set, arguments.as_slice()) {
@@ -285,9 +339,12 @@ impl Analyzer<'_> {
         expr: Expr,
         function: &AggregateUDF,
         arguments: &[Typed],
-        result: &PgType,
+        result: &Shape,
         position: Option<usize>,
     ) -> Result<Typed> {
+        let Shape::Of(result) = result else {
+            return Ok(result.over(expr, position));
+        };
         let fields: Vec<_> = arguments.iter().map(Typed::field).collect();
         if function.name() == "grouping" {
             return Ok(Typed::new(expr, PgType::Int4, position));

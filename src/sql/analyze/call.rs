@@ -16,14 +16,14 @@ use super::kinds::{self, CastContext};
 use super::populate::JsonRows;
 use super::scope::Scope;
 use super::signatures::{self, FunctionKind, Signature, computed_by};
-use super::typed::{Typed, at, cast_to, returned_field};
+use super::typed::{Ty, Typed, at, cast_to, returned_field};
 use super::{Analyzer, Result};
 use crate::error::{SqlError, state};
 use crate::sql::functions::spread::spread;
 use crate::sql::functions::told::told;
 use crate::sql::functions::{Modifier, array_extreme, extreme};
 use crate::sql::plan::names::fold;
-use crate::sql::statement::mark;
+use crate::sql::statement::{is_all_fields, mark};
 use crate::types::PgType;
 
 /// `normalize(x, NFC)`: the form is a word.
@@ -62,6 +62,11 @@ impl Analyzer<'_> {
             };
         }
         match name.as_str() {
+            // `t.*` that an operator follows
+            mark::WHOLE_ROW => {
+                let row = self.arguments(call, scope)?.arguments.pop();
+                return row.ok_or_else(|| at(undefined_function("", &[]), position));
+            }
             "coalesce" | "greatest" | "least" | "nullif" | "row" if call.over.is_none() => {
                 return self.grammar_call(&name, call, scope, position);
             }
@@ -377,6 +382,7 @@ impl Analyzer<'_> {
                 _ => Ok(json),
             };
         }
+        let arguments = self.as_texts(name, arguments)?;
         let given: Vec<u32> = arguments.iter().map(Typed::oid).collect();
         let candidates: Vec<&'static Signature> = signatures::of(name)
             .iter()
@@ -423,6 +429,9 @@ impl Analyzer<'_> {
                 position,
             ));
         }
+        if name == "pg_collation_for" {
+            return collation_of(&arguments[0], position);
+        }
         let mut arguments = self.as_declared(arguments, &chosen)?;
         // `age(x)` is the age at midnight of today.
         if let ("age", [time]) = (name, arguments.as_slice()) {
@@ -449,8 +458,42 @@ impl Analyzer<'_> {
         };
         match PgType::from_oid(chosen.result) {
             Some(result) => self.call_of(function, arguments, &result, position),
-            None => Err(at(not_yet(name, &arguments), position)),
+            None => match Self::result_shape(chosen.result, &arguments) {
+                Some(shape) => {
+                    let exprs = arguments.into_iter().map(|typed| typed.expr).collect();
+                    let expr = Expr::ScalarFunction(ScalarFunction::new_udf(function, exprs));
+                    Ok(shape.over(expr, position))
+                }
+                None => Err(at(not_yet(name, &arguments), position)),
+            },
         }
+    }
+
+    /// Arguments that a function sees as their texts: rows, and what CHAR(n) and BOOLEAN are as text.
+    fn as_texts(&self, name: &str, arguments: Vec<Typed>) -> Result<Vec<Typed>> {
+        let writes_rows = matches!(
+            name,
+            "concat" | "concat_ws" | "format" | "quote_literal" | "quote_nullable" | "quote_ident"
+        );
+        let quotes = name.starts_with("quote_");
+        let text = |typed: Typed| match typed.ty {
+            _ if writes_rows && typed.has_rows() => self.row_text(&typed),
+            Ty::Of(PgType::Bool) if quotes => self.cast(typed, &PgType::Text, CastContext::Explicit),
+            Ty::Of(PgType::Char(_)) if quotes => {
+                let bare = self.bare(typed);
+                Ok(Typed::new(
+                    cast_to(bare.expr, &PgType::Text),
+                    PgType::Text,
+                    bare.position,
+                ))
+            }
+            Ty::Of(PgType::Char(_)) if matches!(name, "length" | "char_length" | "character_length") => {
+                let bare = self.bare(typed);
+                Ok(Typed::new(bare.expr, PgType::Text, bare.position))
+            }
+            _ => Ok(typed),
+        };
+        arguments.into_iter().map(text).collect()
     }
 
     /// `text(x)` is a cast.
@@ -547,7 +590,26 @@ impl Analyzer<'_> {
     fn grammar_call(&self, name: &str, call: &ast::Function, scope: &Scope, position: Option<usize>) -> Result<Typed> {
         let given = self.arguments(call, scope)?;
         if name == "row" {
-            let fields = given.arguments.into_iter().enumerate();
+            // `ROW(t.*)` has the columns of `t` as fields.
+            let written = match &call.args {
+                FunctionArguments::List(list) => list.args.as_slice(),
+                _ => &[],
+            };
+            let is_spread = |at: usize| match written.get(at) {
+                Some(FunctionArg::Unnamed(FunctionArgExpr::QualifiedWildcard(_))) => true,
+                Some(FunctionArg::Unnamed(FunctionArgExpr::Expr(expr))) => {
+                    matches!(expr, ast::Expr::QualifiedWildcard(..)) || is_all_fields(expr)
+                }
+                _ => false,
+            };
+            let mut fields = Vec::with_capacity(given.arguments.len());
+            for (at, typed) in given.arguments.into_iter().enumerate() {
+                match typed.fields() {
+                    Some(spread) if is_spread(at) => fields.extend(spread.iter().map(|(_, field)| field.clone())),
+                    _ => fields.push(typed),
+                }
+            }
+            let fields = fields.into_iter().enumerate();
             let fields = fields.map(|(at, typed)| (format!("f{}", at + 1), typed));
             return Ok(Typed::row(fields.collect(), position));
         }
@@ -562,6 +624,12 @@ impl Analyzer<'_> {
                 return Err(at(undefined_function(name, &given.arguments), position));
             };
             let equal = self.binary("=", left.clone(), right.clone(), position)?;
+            if left.fields().is_some() {
+                let row = self.row_value(left)?;
+                let differs = Expr::IsNotTrue(Box::new(equal.expr));
+                let kept = datafusion::logical_expr::when(differs, row.expr.clone()).end()?;
+                return Ok(row.shape().over(kept, position));
+            }
             // The result is the first as `=` takes it; digits of a NUMERIC stay.
             let left = match choose::binary("=", left.oid(), right.oid()) {
                 Ok(chosen) if chosen.left != left.oid() => match PgType::from_oid(chosen.left) {
@@ -576,6 +644,10 @@ impl Analyzer<'_> {
             return Ok(Typed { expr, position, ..left });
         }
         let upper = name.to_uppercase();
+        if given.arguments.iter().any(Typed::has_rows) {
+            let (rows, shape) = self.unify_values(given.arguments, &upper)?;
+            return self.choice_of_rows(name, rows, &shape, position);
+        }
         let (arguments, common) = self.unify(given.arguments, &upper)?;
         if let [only] = arguments.as_slice() {
             return Ok(Typed {
@@ -592,6 +664,22 @@ impl Analyzer<'_> {
         let expr = Expr::ScalarFunction(ScalarFunction::new_udf(function, exprs));
         Ok(Typed::new(told(expr, &common), common, position))
     }
+}
+
+/// `COLLATION FOR (x)`: by its type, as no other collations are kept.
+fn collation_of(typed: &Typed, position: Option<usize>) -> Result<Typed> {
+    let pg_type = typed.pg_type();
+    let collation = match bottom(&pg_type) {
+        _ if typed.is_unknown() => None,
+        PgType::Text | PgType::Varchar(_) | PgType::Char(_) if !typed.has_rows() => Some("\"default\"".to_string()),
+        PgType::Name => Some("\"C\"".to_string()),
+        _ => {
+            let message = format!("collations are not supported by type {}", typed.type_name());
+            return Err(at(SqlError::new(state::DATATYPE_MISMATCH, message), position));
+        }
+    };
+    let expr = super::typed::literal(ScalarValue::Utf8(collation), &PgType::Text);
+    Ok(Typed::new(expr, PgType::Text, position))
 }
 
 /// `VALUES (...)` of one row that was read as a call.

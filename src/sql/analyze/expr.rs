@@ -13,7 +13,6 @@ use super::typed::{Ty, Typed, at, literal};
 use super::{Analyzer, Result};
 use crate::error::{SqlError, state};
 use crate::sql::functions::datetime_extract;
-use crate::sql::functions::told::told;
 use crate::sql::plan::names::fold;
 use crate::stop;
 use crate::types::PgType;
@@ -124,20 +123,21 @@ impl Analyzer<'_> {
             ast::Expr::Floor { expr, field } => self.rounded("floor", expr, field, scope, place()),
             ast::Expr::Position { expr, r#in } => {
                 let given = vec![self.expr(r#in, scope)?, self.expr(expr, scope)?];
-                match given[0].oid() {
-                    kinds::BYTEA => self.named_call("position", given, place()),
-                    _ => self.named_call("strpos", given, place()),
+                match given.iter().any(|typed| typed.oid() == kinds::BYTEA) {
+                    true => self.named_call("position", given, place()),
+                    false => self.named_call("strpos", given, place()),
                 }
             }
             ast::Expr::Substring {
                 expr,
                 substring_from,
                 substring_for,
+                shorthand,
                 ..
             } => self.substring(
+                if *shorthand { "substr" } else { "substring" },
                 expr,
-                substring_from.as_deref(),
-                substring_for.as_deref(),
+                (substring_from.as_deref(), substring_for.as_deref()),
                 scope,
                 place(),
             ),
@@ -353,10 +353,19 @@ impl Analyzer<'_> {
         };
         let place = self.symbol_position(left, &symbol);
         // A row beside a subquery is compared with its only row.
-        let is_row = |expr: &ast::Expr| matches!(expr, ast::Expr::Tuple(_));
+        let is_row = |expr: &ast::Expr| match expr {
+            ast::Expr::Tuple(_) => true,
+            ast::Expr::Function(call) => names_row(&call.name),
+            _ => false,
+        };
         let right_is_row = is_row(right);
         let (left_is_row, left) = (is_row(left), self.operand_of(left, right_is_row, scope)?);
         let right = self.operand_of(right, left_is_row, scope)?;
+        // A row of one column that is a row is that one.
+        let left = match (left.fields(), right.fields()) {
+            (Some([(_, only)]), Some(fields)) if fields.len() > 1 && only.fields().is_some() => only.clone(),
+            _ => left,
+        };
         self.binary(&symbol, left, right, place)
     }
 
@@ -450,12 +459,23 @@ impl Analyzer<'_> {
             // A single parameter is compared as `=` does it.
             let alone =
                 matches!(items.as_slice(), [only] if only.is_unknown() && matches!(only.expr, Expr::Placeholder(_)));
-            if !alone && super::choose::common(&oids).is_some() && items.iter().all(|item| is_constant(&item.expr)) {
+            let common = super::choose::common(&oids);
+            if !alone && common.is_some() && items.iter().all(|item| is_constant(&item.expr)) {
                 // A value without a type has that of the operator, which VARCHAR has none of.
                 if all[0].is_unknown() && self.common_type(&all, "IN")?.oid() == kinds::VARCHAR {
                     all[0] = self.coerce(all[0].clone(), &PgType::Text)?;
                 }
-                let (mut all, common) = self.unify(all, "IN")?;
+                let (mut all, common) = match common {
+                    Some(kinds::BPCHAR) => {
+                        let bare = |typed: Typed| match typed.oid() {
+                            kinds::BPCHAR => Ok(self.bare(typed)),
+                            _ => Ok(self.bare(self.coerce(typed, &PgType::Char(0))?)),
+                        };
+                        let all = all.into_iter().map(bare).collect::<Result<Vec<Typed>>>()?;
+                        (all, PgType::Char(0))
+                    }
+                    _ => self.unify(all, "IN")?,
+                };
                 // Lengths are compared where intervals are: one by one.
                 if common != PgType::Interval {
                     let value = all.remove(0);
@@ -596,7 +616,10 @@ impl Analyzer<'_> {
     ) -> Result<Typed> {
         let value = self.expr(expr, scope)?;
         let position = value.position;
-        let value = self.coerce(value, &PgType::Text)?;
+        let value = match value.pg_type() {
+            PgType::Char(1..) if !value.has_rows() => self.padded(value)?,
+            _ => self.coerce(value, &PgType::Text)?,
+        };
         let pattern = self.coerce(self.expr(pattern, scope)?, &PgType::Text)?;
         let mut given = vec![pattern];
         if let Some(escape) = escape {
@@ -689,9 +712,9 @@ impl Analyzer<'_> {
 
     fn substring(
         &self,
+        name: &str,
         expr: &ast::Expr,
-        from: Option<&ast::Expr>,
-        count: Option<&ast::Expr>,
+        (from, count): (Option<&ast::Expr>, Option<&ast::Expr>),
         scope: &Scope,
         position: Option<usize>,
     ) -> Result<Typed> {
@@ -709,7 +732,7 @@ impl Analyzer<'_> {
             }
             (None, None) => {}
         }
-        self.named_call("substring", given, position)
+        self.named_call(name, given, position)
     }
 
     /// CASE of an operand that is computed once.
@@ -732,14 +755,14 @@ impl Analyzer<'_> {
         }
         let (mut compared, _) = self.unify(compared, "CASE/WHEN")?;
         let operand = compared.remove(0);
-        let (mut results, common) = self.unify(results, "CASE")?;
+        let (mut results, common) = self.unify_values(results, "CASE")?;
         let otherwise = otherwise.and_then(|_| results.pop()).map(|typed| Box::new(typed.expr));
         let arms = compared.into_iter().zip(results);
         let arms = arms
             .map(|(test, result)| (Box::new(test.expr), Box::new(result.expr)))
             .collect();
         let case = Expr::Case(Case::new(Some(Box::new(operand.expr)), arms, otherwise));
-        Ok(Typed::new(told(case, &common), common, position))
+        Ok(common.told_over(case, position))
     }
 
     fn case(
@@ -774,22 +797,15 @@ impl Analyzer<'_> {
             results.push(self.expr(&arm.result, scope)?);
         }
         // PostgreSQL looks at ELSE first.
-        let rows = results.iter().any(|result| result.fields().is_some());
         if let Some(otherwise) = otherwise {
             results.insert(0, self.expr(otherwise, scope)?);
         }
-        if rows {
-            results = results
-                .into_iter()
-                .map(|result| self.settle_row(result))
-                .collect::<Result<_>>()?;
-        }
-        let (mut results, common) = self.unify(results, "CASE")?;
+        let (mut results, common) = self.unify_values(results, "CASE")?;
         let otherwise = otherwise.map(|_| Box::new(results.remove(0).expr));
         let arms = tests.into_iter().zip(results);
         let arms = arms.map(|(test, result)| (Box::new(test), Box::new(result.expr)));
         let case = Expr::Case(Case::new(None, arms.collect(), otherwise));
-        Ok(Typed::new(told(case, &common), common, position))
+        Ok(common.told_over(case, position))
     }
 }
 
@@ -807,6 +823,14 @@ pub fn is_constant(expr: &Expr) -> bool {
                     | Expr::SetComparison(_)
             )
         })
+}
+
+/// `ROW(...)`
+fn names_row(name: &ast::ObjectName) -> bool {
+    match name.0.as_slice() {
+        [part] => part.as_ident().is_some_and(|name| fold(name) == "row"),
+        _ => false,
+    }
 }
 
 fn null_test(typed: Typed, negated: bool) -> Expr {

@@ -20,6 +20,7 @@ use super::{Analyzer, Result};
 use crate::error::{SqlError, state};
 use crate::sql::functions::fail;
 use crate::sql::plan::names::fold;
+use crate::sql::statement::mark;
 
 impl Analyzer<'_> {
     pub fn cross(&self, left: Rel, right: Rel, depends: bool) -> Result<Rel> {
@@ -160,6 +161,7 @@ impl Analyzer<'_> {
         let right_rel = right.rel;
         let mut all = left_rel.items.clone();
         all.extend(right_rel.items.iter().cloned());
+        let mut using_alias = None;
         let (condition, merged) = match constraint {
             None | Some(ast::JoinConstraint::None) => (None, vec![]),
             Some(ast::JoinConstraint::On(on)) => {
@@ -169,10 +171,17 @@ impl Analyzer<'_> {
                 (Some(self.condition(typed, "JOIN/ON")?), vec![])
             }
             Some(ast::JoinConstraint::Using(names)) => {
-                let names: Vec<String> = names
+                let mut names: Vec<String> = names
                     .iter()
                     .filter_map(|name| name.0.last()?.as_ident().map(fold))
                     .collect();
+                using_alias = names
+                    .last()
+                    .and_then(|name| name.strip_prefix(mark::USING_ALIAS))
+                    .map(str::to_string);
+                if using_alias.is_some() {
+                    names.pop();
+                }
                 self.using(&left_rel.items, &right_rel.items, &names, join_type)?
             }
             Some(ast::JoinConstraint::Natural) => {
@@ -196,10 +205,18 @@ impl Analyzer<'_> {
         );
         let mut all = left_rel_items.clone();
         all.extend(right_rel_items.iter().cloned());
-        let items = match merges {
+        let mut items = match merges {
             false => all,
-            true => merge(left_rel_items, right_rel_items, merged),
+            true => merge(left_rel_items, right_rel_items, merged.clone()),
         };
+        // The merged columns alone have the name.
+        if let Some(alias) = using_alias {
+            items.push(FromItem {
+                name: Some(alias),
+                columns: merged,
+                ..FromItem::default()
+            });
+        }
         Ok(Factor {
             rel: Rel { plan, items },
             joined,
@@ -269,11 +286,15 @@ impl Analyzer<'_> {
         let mut merged = Vec::with_capacity(names.len());
         for name in names {
             let (left, right) = (find(left, name, "left")?, find(right, name, "right")?);
+            let column_types = (left.pg_type.clone(), right.pg_type.clone());
             let typed = |column: &ScopeColumn| Typed::new(column.expr.clone(), column.pg_type.clone(), None);
             let (both, common) = self.unify(vec![typed(&left), typed(&right)], "JOIN/USING")?;
             conditions.push(self.binary("=", typed(&left), typed(&right), None)?.expr);
             let [left, right] = <[Typed; 2]>::try_from(both).expect("two went in");
+            // Of two that are the same, the one that is as it was: digits stay.
+            let right_stays = column_types.0 != common && column_types.1 == common;
             let expr = match join_type {
+                JoinType::Inner if right_stays => right.expr,
                 JoinType::Right => right.expr,
                 JoinType::Full => {
                     let function = self.scalar("coalesce").expect("it is the engine's");

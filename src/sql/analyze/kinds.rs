@@ -81,6 +81,9 @@ pub fn is_preferred(oid: u32) -> bool {
 
 /// The type of an array's elements.
 pub fn element(array: u32) -> Option<u32> {
+    if array == RECORDS {
+        return Some(RECORD);
+    }
     match PgType::from_oid(array)? {
         PgType::Array(item) => Some(item.oid()),
         _ => None,
@@ -89,6 +92,9 @@ pub fn element(array: u32) -> Option<u32> {
 
 /// The type of arrays of a type.
 pub fn array_of(element: u32) -> Option<u32> {
+    if element == RECORD {
+        return Some(RECORDS);
+    }
     match PgType::from_oid(element)?.array_oid() {
         0 => None,
         array => Some(array),
@@ -169,8 +175,8 @@ pub fn can_coerce(from: u32, to: u32, context: CastContext) -> bool {
         return true;
     }
     match to {
-        ANYELEMENT | ANYCOMPATIBLE => return from != RECORD,
-        ANYNONARRAY | ANYCOMPATIBLENONARRAY => return element(from).is_none() && from != RECORD,
+        ANYELEMENT | ANYCOMPATIBLE => return true,
+        ANYNONARRAY | ANYCOMPATIBLENONARRAY => return element(from).is_none(),
         ANYARRAY | ANYCOMPATIBLEARRAY => return element(from).is_some(),
         _ => {}
     }

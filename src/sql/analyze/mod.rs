@@ -14,6 +14,7 @@ mod arrays;
 mod bind;
 mod call;
 mod choose;
+mod composite;
 mod expr;
 mod from;
 mod from_part;
@@ -26,6 +27,7 @@ mod modifier;
 mod number;
 mod operators;
 mod output;
+mod padding;
 mod populate;
 mod query;
 mod record;
@@ -272,7 +274,7 @@ pub fn stored(expr: &ast::Expr, columns: &DFSchema, ctx: &PlanContext) -> Result
         return Err(error);
     }
     match typed.ty {
-        Ty::Row(_) => analyzer.row_text(&typed),
+        Ty::Row(_) | Ty::Rows(_) => analyzer.row_text(&typed),
         _ => Ok(typed),
     }
 }

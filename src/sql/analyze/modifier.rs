@@ -115,6 +115,11 @@ impl Analyzer<'_> {
         let fields = match (first.map(field), last.map(field)) {
             (Some(Some(first)), Some(Some(last))) if first <= last => Some(IntervalFields { first, last }),
             (None, _) => None,
+            (Some(Some(_)), Some(Some(_))) => {
+                let last = last.map(ToString::to_string).unwrap_or_default();
+                let message = format!("syntax error at or near \"{last}\"");
+                return Err(SqlError::new(state::SYNTAX_ERROR, message));
+            }
             _ => {
                 // `INTERVAL '2' WEEK`, which PostgreSQL has not: a number alone counts what is written.
                 let text = typed.literal().filter(|text| text.trim().parse::<f64>().is_ok());

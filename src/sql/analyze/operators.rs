@@ -52,7 +52,10 @@ fn arithmetic_operator(symbol: &str) -> Option<ArithmeticOperator> {
 impl Analyzer<'_> {
     /// `left symbol right`
     pub fn binary(&self, symbol: &str, left: Typed, right: Typed, place: Option<usize>) -> Result<Typed> {
-        if left.fields().is_some() || right.fields().is_some() {
+        if left.fields().is_some()
+            || right.fields().is_some()
+            || (symbol == "||" && (left.has_rows() || right.has_rows()))
+        {
             return self.compare_rows(symbol, left, right, place);
         }
         let looked_up = match symbol {
@@ -91,6 +94,7 @@ impl Analyzer<'_> {
                 return self.compare_jsonb(operator, left, right);
             }
             let (left, right) = self.same_clock(left, right)?;
+            let (left, right) = self.both_bare(left, right);
             let (left, right) = same_numbers(left, right);
             let (left, right) = self.same_form(left, right);
             return Ok(Typed::boolean(binary(left.expr, operator, right.expr), position));
@@ -102,6 +106,11 @@ impl Analyzer<'_> {
         if let Some(operator) = arithmetic_operator(symbol) {
             return self.call_of(arithmetic::function(operator), vec![left, right], &result, position);
         }
+        // A pattern sees the blanks of a CHAR(n).
+        let left = match symbol {
+            "~~" | "!~~" | "~~*" | "!~~*" | "~" | "!~" | "~*" | "!~*" => self.padded(left)?,
+            _ => left,
+        };
         let like = |negated: bool, case_insensitive: bool, left: Typed, right: Typed| {
             Expr::Like(Like::new(
                 negated,
@@ -232,7 +241,8 @@ impl Analyzer<'_> {
     /// A value as PostgreSQL's `||` puts it beside a text.
     fn as_text(&self, typed: Typed) -> Result<Typed> {
         match typed.oid() {
-            kinds::TEXT | kinds::VARCHAR | kinds::BPCHAR | kinds::NAME => Ok(typed),
+            kinds::BPCHAR => Ok(self.bare(typed)),
+            kinds::TEXT | kinds::VARCHAR | kinds::NAME => Ok(typed),
             _ => self.cast(typed, &PgType::Text, kinds::CastContext::Assignment),
         }
     }

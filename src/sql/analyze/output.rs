@@ -6,6 +6,7 @@ use datafusion::common::Column;
 use datafusion::logical_expr::LogicalPlan;
 use sqlparser::ast;
 
+use super::typed::Shape;
 use crate::types::PgType;
 
 /// A column that a query gives.
@@ -17,8 +18,14 @@ pub struct OutColumn {
     pub pg_type: PgType,
     /// A quoted string or NULL that nothing gave a type: it is text, or whatever is asked for.
     pub untyped: bool,
-    /// It is a row with these fields, which the plan has as a struct.
-    pub row: Option<Vec<(String, PgType)>>,
+    /// It is a row, which the plan has as a struct, or an array of rows.
+    pub row: Option<Shape>,
+}
+
+impl OutColumn {
+    pub fn shape(&self) -> Shape {
+        self.row.clone().unwrap_or(Shape::Of(self.pg_type.clone()))
+    }
 }
 
 /// An analyzed query.

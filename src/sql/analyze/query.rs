@@ -15,11 +15,10 @@ use super::operators::{binary, comparison};
 use super::output::{OutColumn, QueryOutput};
 use super::record::all_of;
 use super::scope::{Clause, Scope};
-use super::typed::{Ty, Typed, at, cast_to};
+use super::typed::{Shape, Typed, at, cast_to};
 use super::{Analyzer, Result};
 use crate::error::{SqlError, SqlState, state};
 use crate::sql::functions::single_value;
-use crate::sql::functions::told::told;
 use crate::sql::plan::subquery::outer_references;
 use crate::sql::plan::{eval, names};
 use crate::types::PgType;
@@ -283,8 +282,8 @@ impl Analyzer<'_> {
         for column in &mut columns {
             let expr = Expr::Column(column.column.clone());
             exprs.push(match column.row.take() {
-                Some(fields) => {
-                    let text = match super::traversal::shown(&expr, &fields) {
+                Some(shape) => {
+                    let text = match super::traversal::shown(&expr, &shape) {
                         Some((shown, pg_type)) => {
                             column.pg_type = pg_type;
                             shown
@@ -338,11 +337,7 @@ impl Analyzer<'_> {
             false => self.only_row(output.plan, &column)?,
         };
         let expr = Expr::ScalarSubquery(self.subquery(plan));
-        Ok(Typed {
-            expr: told(expr, &column.pg_type),
-            ty: Ty::Of(column.pg_type),
-            position,
-        })
+        Ok(column.shape().told_over(expr, position))
     }
 
     /// `(SELECT a, b)` beside a row: a value for each column.
@@ -352,8 +347,7 @@ impl Analyzer<'_> {
         for column in &output.columns {
             let plan = self.only_row(output.plan.clone(), column)?;
             let value = Expr::ScalarSubquery(self.subquery(plan));
-            let value = told(value, &column.pg_type);
-            fields.push((column.name.clone(), Typed::new(value, column.pg_type.clone(), None)));
+            fields.push((column.name.clone(), column.shape().told_over(value, None)));
         }
         Ok(Typed::row(fields, None))
     }
@@ -401,7 +395,7 @@ impl Analyzer<'_> {
             }),
             other => Ok(datafusion::common::tree_node::Transformed::no(other)),
         })?;
-        Ok(Some(Typed::new(expr.data, column.pg_type.clone(), None)))
+        Ok(Some(column.shape().over(expr.data, None)))
     }
 
     /// A plan of one row, with NULL where there was none; 21000 at run time where there are more.
@@ -449,15 +443,19 @@ impl Analyzer<'_> {
         let output = self.query(query, Some(scope))?;
         let position = value.position;
         let given = value.fields().map_or(1, <[(String, Typed)]>::len);
-        if given != output.columns.len() {
+        // A row against a column of rows.
+        let of_rows = match output.columns.as_slice() {
+            [column] => value.fields().is_some() && matches!(column.row, Some(Shape::Row(_))),
+            _ => false,
+        };
+        if given != output.columns.len() && !of_rows {
             let message = match given > output.columns.len() {
                 true => "subquery has too few columns",
                 false => "subquery has too many columns",
             };
             return Err(at(SqlError::new(state::SYNTAX_ERROR, message), position));
         }
-        let column_of =
-            |column: &OutColumn| Typed::new(Expr::Column(column.column.clone()), column.pg_type.clone(), None);
+        let column_of = |column: &OutColumn| column.shape().over(Expr::Column(column.column.clone()), None);
         if let (None, [column], Some(op)) = (value.fields(), output.columns.as_slice(), comparison(symbol)) {
             let compared = self.binary(symbol, value.clone(), column_of(column), place)?;
             let Expr::BinaryExpr(compared) = compared.expr else {
@@ -478,14 +476,14 @@ impl Analyzer<'_> {
         // Row by row: the value is an outer one within the subquery.
         let outer = self.as_outer(&value)?;
         let rows = match value.fields() {
-            Some(_) => {
+            Some(_) if !of_rows => {
                 let fields = output
                     .columns
                     .iter()
                     .map(|column| (column.name.clone(), column_of(column)));
                 Typed::row(fields.collect(), None)
             }
-            None => column_of(&output.columns[0]),
+            _ => column_of(&output.columns[0]),
         };
         let holds = self.binary(symbol, outer, rows, place)?.expr;
         let among = |condition: Expr| -> Result<Expr> {
@@ -506,6 +504,10 @@ impl Analyzer<'_> {
     /// An expression of a query as a subquery of it sees it.
     fn as_outer(&self, typed: &Typed) -> Result<Typed> {
         Ok(match typed.fields() {
+            Some(_) if matches!(typed.expr, Expr::Column(_)) => {
+                let shape = typed.shape();
+                shape.over(super::scope::outer(&typed.expr, &shape)?, typed.position)
+            }
             Some(fields) => {
                 let fields = fields
                     .iter()
@@ -514,9 +516,9 @@ impl Analyzer<'_> {
                 Typed::row(fields, typed.position)
             }
             None => {
-                let pg_type = typed.pg_type();
+                let shape = typed.shape();
                 Typed {
-                    expr: super::scope::outer(&typed.expr, &pg_type)?,
+                    expr: super::scope::outer(&typed.expr, &shape)?,
                     ty: typed.ty.clone(),
                     position: typed.position,
                 }
@@ -549,6 +551,9 @@ impl Analyzer<'_> {
             ));
         }
         let column = &output.columns[0];
+        if matches!(column.row, Some(Shape::Rows(_))) {
+            return Err(at(crate::types::multidimensional(), position));
+        }
         let shown_column = Typed::new(Expr::Column(column.column.clone()), column.pg_type.clone(), None);
         let element = super::arrays::shaped(shown_column);
         let order = match ordered {
@@ -572,6 +577,11 @@ impl Analyzer<'_> {
             vec![Expr::AggregateFunction(call).alias(name)],
         )?;
         let subquery = Expr::ScalarSubquery(self.subquery(LogicalPlan::Aggregate(aggregate)));
+        if let Some(Shape::Row(fields)) = &column.row {
+            let function = self.scalar("coalesce").expect("it is the engine's");
+            let rows = function.call(vec![subquery, self.empty_rows(fields)]);
+            return Ok(Shape::Rows(fields.clone()).over(rows, position));
+        }
         let array = PgType::Array(Box::new(element.pg_type()));
         if let PgType::Shaped(item) = element.pg_type() {
             let gathered = super::arrays::gathered(Typed::new(subquery, array, position));

@@ -11,19 +11,49 @@ use sqlparser::ast::{self, AccessExpr, Spanned, Subscript};
 use super::kinds;
 use super::operators::{binary, comparison, conjunction, truth};
 use super::scope::{FromItem, Scope};
-use super::typed::{Ty, Typed, at, cast_to, literal, sort_key};
+use super::typed::{Shape, Ty, Typed, at, cast_to, literal, sort_key};
 use super::{Analyzer, Result};
 use crate::error::{SqlError, state};
 use crate::sql::functions::quantified;
-use crate::sql::functions::row_value;
 use crate::sql::functions::told::told;
 use crate::sql::plan::names::fold;
-use crate::types::PgType;
+use crate::sql::statement::mark;
+use crate::types::{PgType, multidimensional};
 
 impl Analyzer<'_> {
     /// `(a, b) = (c, d)`: with SQL's logic of NULLs.
     pub fn compare_rows(&self, symbol: &str, left: Typed, right: Typed, place: Option<usize>) -> Result<Typed> {
         let position = left.position;
+        if symbol == "||" {
+            let is_array = |typed: &Typed| matches!(typed.ty, Ty::Rows(_));
+            let appends = match (is_array(&left), is_array(&right)) {
+                (true, true) => Some("array_cat"),
+                (true, false) => Some("array_append"),
+                (false, true) => Some("array_prepend"),
+                (false, false) => None,
+            };
+            if let Some(name) = appends {
+                return self.named_call(name, vec![left, right], position);
+            }
+            let text = |typed: Typed| match typed.has_rows() {
+                true => self.row_text(&typed),
+                false => Ok(typed),
+            };
+            return self.binary(symbol, text(left)?, text(right)?, place);
+        }
+        // Beside NULL nothing is known of a row, but whether it is one.
+        if comparison(symbol).is_some() && (left.is_null() || right.is_null()) {
+            let row = if left.is_null() { &right } else { &left };
+            let value = Box::new(self.row_value(row)?.expr);
+            return Ok(Typed::boolean(
+                match symbol {
+                    "IS DISTINCT FROM" => Expr::IsNotNull(value),
+                    "IS NOT DISTINCT FROM" => Expr::IsNull(value),
+                    _ => truth(None),
+                },
+                position,
+            ));
+        }
         let (Some(left_fields), Some(right_fields)) = (left.fields(), right.fields()) else {
             let message = format!(
                 "operator does not exist: {} {symbol} {}",
@@ -123,31 +153,6 @@ impl Analyzer<'_> {
         Ok(self.present_row(item, fields.collect::<Result<_>>()?, position))
     }
 
-    /// A row as a value of the plan: a struct of its fields.
-    pub fn row_value(&self, row: &Typed) -> Result<Typed> {
-        let Some(fields) = row.fields() else {
-            return self.settle(row.clone());
-        };
-        let mut args = Vec::with_capacity(fields.len() * 2);
-        let mut settled = Vec::with_capacity(fields.len());
-        for (name, field) in fields {
-            let field = match field.ty {
-                Ty::Row(_) => self.row_value(field)?,
-                _ => self.settle_any(field.clone())?,
-            };
-            args.push(Expr::Literal(ScalarValue::Utf8(Some(name.clone())), None));
-            args.push(field.expr.clone());
-            settled.push((name.clone(), field));
-        }
-        let function = row_value();
-        let expr = Expr::ScalarFunction(ScalarFunction::new_udf(function, args));
-        Ok(Typed {
-            expr,
-            ty: Ty::Row(settled),
-            position: row.position,
-        })
-    }
-
     /// A row as a value that is ordered as the row is: field by field.
     pub fn row_order(&self, row: &Typed) -> Result<Typed> {
         let fields = row.fields().unwrap_or_default().iter().map(|(name, field)| {
@@ -155,31 +160,26 @@ impl Analyzer<'_> {
                 Ty::Row(_) => self.row_order(field)?,
                 _ => self.settle(field.clone())?,
             };
-            let expr = match field.ty {
-                Ty::Of(PgType::Interval | PgType::Shaped(_)) => sort_key(field.clone()),
-                _ => field.expr.clone(),
-            };
-            Ok((name.clone(), Typed { expr, ..field }))
+            Ok((
+                name.clone(),
+                match field.ty {
+                    // A length is a number.
+                    Ty::Of(PgType::Interval) => Typed {
+                        expr: sort_key(field.clone()),
+                        ty: Ty::Of(PgType::Numeric(Some((38, 0)))),
+                        ..field
+                    },
+                    Ty::Of(PgType::Shaped(_)) => Typed {
+                        expr: sort_key(field.clone()),
+                        ty: Ty::Of(PgType::Bytea),
+                        ..field
+                    },
+                    _ => field,
+                },
+            ))
         });
-        self.row_value(&Typed::row(fields.collect::<Result<_>>()?, row.position))
-    }
-
-    /// A row as PostgreSQL writes it: `(1,abc)`.
-    pub fn row_text(&self, row: &Typed) -> Result<Typed> {
-        let told: Vec<(String, PgType)> = row
-            .fields()
-            .unwrap_or_default()
-            .iter()
-            .map(|(name, field)| (name.clone(), field.pg_type()))
-            .collect();
-        if let Some((shown, pg_type)) = super::traversal::shown(&row.expr, &told) {
-            let shown = Typed::new(shown, pg_type, row.position);
-            return self.cast(shown, &PgType::Text, super::kinds::CastContext::Explicit);
-        }
-        let value = self.row_value(row)?;
-        let function = crate::sql::functions::record_text();
-        let expr = Expr::ScalarFunction(ScalarFunction::new_udf(function, vec![value.expr]));
-        Ok(Typed::new(expr, PgType::Text, row.position))
+        let ty = Ty::Row(fields.collect::<Result<_>>()?);
+        self.row_value(&Typed { ty, ..row.clone() })
     }
 
     /// The argument of `count(row)`: NULL where an outer join found no row.
@@ -239,6 +239,18 @@ impl Analyzer<'_> {
     fn field(&self, row: Typed, field: &ast::Ident) -> Result<Typed> {
         let name = fold(field);
         let position = self.position(field.span);
+        if name == mark::ALL_FIELDS {
+            return match row.fields() {
+                Some(_) => Ok(row),
+                None => Err(at(
+                    SqlError::new(
+                        state::WRONG_OBJECT_TYPE,
+                        format!("type {} is not composite", row.type_name()),
+                    ),
+                    row.position,
+                )),
+            };
+        }
         let Some(fields) = row.fields() else {
             return Err(at(
                 SqlError::new(
@@ -266,6 +278,7 @@ impl Analyzer<'_> {
     fn subscript(&self, typed: Typed, subscript: &Subscript, scope: &Scope) -> Result<Typed> {
         let position = typed.position;
         let item = match typed.pg_type() {
+            _ if matches!(typed.ty, Ty::Rows(_)) => PgType::Text,
             PgType::Array(item) => *item,
             PgType::Jsonb => {
                 let Subscript::Index { index } = subscript else {
@@ -275,6 +288,13 @@ impl Analyzer<'_> {
                     ));
                 };
                 let index = self.expr(index, scope)?;
+                // A text is the key of an object or, in digits, the place in an array.
+                let digits = |text: &str| text.trim_start_matches('-').bytes().all(|byte| byte.is_ascii_digit());
+                if index.literal().is_some_and(|text| !text.is_empty() && digits(text)) {
+                    let key = self.coerce(index, &PgType::Text)?;
+                    let path = self.make_array(vec![key], &PgType::Text, position)?;
+                    return self.binary("#>", typed, path, position);
+                }
                 return self.binary("->", typed, index, position);
             }
             _ => {
@@ -303,7 +323,10 @@ impl Analyzer<'_> {
                         when(binary(index.expr, Operator::GtEq, one), element).end()?
                     }
                 };
-                Ok(Typed::new(told(expr, &item), item, position))
+                Ok(match typed.ty {
+                    Ty::Rows(fields) => Shape::Row(fields).over(expr, position),
+                    _ => Typed::new(told(expr, &item), item, position),
+                })
             }
             Subscript::Slice {
                 lower_bound,
@@ -338,9 +361,12 @@ impl Analyzer<'_> {
                         super::typed::cast_to(count, &PgType::Int8)
                     }
                 };
-                let pg_type = typed.pg_type();
                 let expr = datafusion::functions_nested::expr_fn::array_slice(typed.expr, lower, upper, None);
-                Ok(Typed::new(expr, pg_type, position))
+                Ok(Typed {
+                    expr,
+                    ty: typed.ty,
+                    position,
+                })
             }
         }
     }
@@ -379,6 +405,10 @@ impl Analyzer<'_> {
                     .map(|typed| self.cast(typed, item, kinds::CastContext::Explicit))
                     .collect::<Result<_>>()?;
             }
+        }
+        if elements.iter().any(Typed::has_rows) {
+            let (rows, shape) = self.unify_values(elements, "ARRAY")?;
+            return self.array_of_rows(rows, shape, position);
         }
         let (elements, common) = self.unify(elements, "ARRAY")?;
         if let Some(item) = common.item() {

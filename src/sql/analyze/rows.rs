@@ -113,6 +113,9 @@ impl Analyzer<'_> {
     /// `unnest(array)`
     pub fn unnest_call(&self, arguments: Vec<Typed>, result: u32, position: Option<usize>) -> Result<Typed> {
         let array = arguments.into_iter().next().expect("it was chosen with one");
+        if let super::typed::Ty::Rows(fields) = array.ty {
+            return Ok(super::typed::Shape::Row(fields).over(marked_list(array.expr), position));
+        }
         let array = match array.is_unknown() {
             true => self.coerce(array, &PgType::Array(Box::new(PgType::Text)))?,
             false => array,

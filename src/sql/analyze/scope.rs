@@ -16,7 +16,7 @@ use sqlparser::ast::Ident;
 
 use super::operators::binary;
 use super::output::OutColumn;
-use super::typed::{Typed, at};
+use super::typed::{Shape, Typed, at, literal};
 use super::window_definition::WindowDefinition;
 use super::{Analyzer, Result};
 use crate::catalog::Relation;
@@ -34,8 +34,8 @@ pub struct ScopeColumn {
     pub pg_type: PgType,
     /// Not part of `*`.
     pub hidden: bool,
-    /// It is a row with these fields.
-    pub row: Option<Vec<(String, PgType)>>,
+    /// It is a row, or an array of rows.
+    pub row: Option<Shape>,
 }
 
 /// The columns that FROM brings under one name.
@@ -136,8 +136,8 @@ impl<'s> Scope<'s> {
 }
 
 /// A column of a query around this one, as this one sees it.
-pub fn outer(expr: &Expr, pg_type: &PgType) -> Result<Expr> {
-    let field = Arc::new(pg_type.field("", true));
+pub fn outer(expr: &Expr, shape: &Shape) -> Result<Expr> {
+    let field = Arc::new(shape.field(""));
     let seen = expr.clone().transform_up(|node| match node {
         Expr::Column(column) => {
             let field = Arc::new(field.as_ref().clone().with_name(&column.name));
@@ -238,22 +238,15 @@ impl Analyzer<'_> {
     }
 
     pub fn found(&self, column: &ScopeColumn, depth: usize, position: Option<usize>) -> Result<Typed> {
+        let shape = column.row.clone().unwrap_or(Shape::Of(column.pg_type.clone()));
         let expr = match depth {
             0 => column.expr.clone(),
-            _ => outer(&column.expr, &column.pg_type)?,
+            _ => outer(&column.expr, &shape)?,
         };
         if let Expr::Column(named) = &column.expr {
             self.note_position(named, position);
         }
-        let Some(fields) = &column.row else {
-            return Ok(Typed::new(expr, column.pg_type.clone(), position));
-        };
-        let fields = fields.iter().map(|(name, pg_type)| {
-            let field = datafusion::functions::core::expr_fn::get_field(expr.clone(), name.as_str());
-            (name.clone(), Typed::new(field, pg_type.clone(), position))
-        });
-        let ty = super::typed::Ty::Row(fields.collect());
-        Ok(Typed { expr, ty, position })
+        Ok(shape.over(expr, position))
     }
 
     /// All columns of an item as a row; the value itself of a function that returns one.

@@ -18,7 +18,7 @@ use super::{Analyzer, Result};
 use crate::error::{SqlError, state};
 use crate::sql::functions::told::told;
 use crate::sql::plan::names;
-use crate::sql::statement::mark;
+use crate::sql::statement::is_all_fields;
 use crate::types::PgType;
 
 /// An item of the list.
@@ -166,7 +166,7 @@ impl Analyzer<'_> {
                     column: column.clone(),
                     pg_type: target.typed.pg_type(),
                     untyped: target.untyped,
-                    row: row_of(&target.typed),
+                    row: target.typed.shape().of_rows(),
                 })
         };
         let mut output_columns: Vec<OutColumn> = out(count).collect();
@@ -223,11 +223,14 @@ impl Analyzer<'_> {
         let mut targets = Vec::with_capacity(items.len());
         for item in items {
             match item {
-                SelectItem::UnnamedExpr(expr) => {
-                    if let Some(row) = all_of_row(expr) {
-                        self.row_targets(&row, scope, &mut targets)?;
-                        continue;
+                // `(row).*`
+                SelectItem::UnnamedExpr(expr) if is_all_fields(expr) => {
+                    let row = self.expr(expr, scope)?;
+                    for (name, field) in row.fields().unwrap_or_default() {
+                        targets.push(self.target(name.clone(), field.clone())?);
                     }
+                }
+                SelectItem::UnnamedExpr(expr) => {
                     let typed = self.expr(expr, scope)?;
                     targets.push(self.target_of(names::output_name(expr), typed)?);
                 }
@@ -463,31 +466,4 @@ fn refuse_options(options: &ast::WildcardAdditionalOptions) -> Result<()> {
         true => Err(SqlError::new(state::SYNTAX_ERROR, "syntax error after \"*\"").hint("Name the columns.")),
         false => Ok(()),
     }
-}
-
-/// The fields of a row, by name and type.
-fn row_of(typed: &Typed) -> Option<Vec<(String, PgType)>> {
-    let fields = typed.fields()?.iter();
-    Some(fields.map(|(name, field)| (name.clone(), field.pg_type())).collect())
-}
-
-/// The row of `(row).*`.
-fn all_of_row(expr: &ast::Expr) -> Option<ast::Expr> {
-    let ast::Expr::CompoundFieldAccess { root, access_chain } = expr else {
-        return None;
-    };
-    let (last, before) = access_chain.split_last()?;
-    let ast::AccessExpr::Dot(ast::Expr::Identifier(ident)) = last else {
-        return None;
-    };
-    if ident.value != mark::ALL_OF_ROW {
-        return None;
-    }
-    Some(match before {
-        [] => root.as_ref().clone(),
-        before => ast::Expr::CompoundFieldAccess {
-            root: root.clone(),
-            access_chain: before.to_vec(),
-        },
-    })
 }

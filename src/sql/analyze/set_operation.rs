@@ -7,7 +7,8 @@ use std::sync::Arc;
 use arrow::datatypes::Field;
 use datafusion::common::{Column, JoinType, NullEquality};
 use datafusion::logical_expr::{
-    Distinct, Expr, Join, JoinConstraint, LogicalPlan, LogicalPlanBuilder, Projection, SubqueryAlias, Union, Values,
+    Aggregate, Distinct, Expr, Join, JoinConstraint, LogicalPlan, LogicalPlanBuilder, Projection, SubqueryAlias, Union,
+    Values,
 };
 use sqlparser::ast::{self, SetExpr, SetOperator, SetQuantifier};
 
@@ -20,6 +21,8 @@ use super::typed::{Typed, of_type};
 use super::window::row_number;
 use super::{Analyzer, Result};
 use crate::error::{SqlError, state};
+use crate::sql::functions::functions;
+use crate::types::PgType;
 
 impl Analyzer<'_> {
     pub fn set_expr(&self, body: &SetExpr, parent: Option<&Scope>) -> Result<QueryOutput> {
@@ -99,7 +102,7 @@ impl Analyzer<'_> {
     }
 
     /// Branches with the same types, and the columns that they make together.
-    pub fn aligned(&self, outputs: Vec<QueryOutput>, name: &str) -> Result<(Vec<LogicalPlan>, Vec<OutColumn>)> {
+    fn aligned(&self, outputs: Vec<QueryOutput>, name: &str) -> Result<(Vec<LogicalPlan>, Vec<OutColumn>)> {
         let outputs: Vec<QueryOutput> = outputs
             .into_iter()
             .map(|output| self.settle_output(output))
@@ -176,7 +179,7 @@ impl Analyzer<'_> {
                 let union = LogicalPlan::Union(union);
                 match all {
                     true => union,
-                    false => LogicalPlan::Distinct(Distinct::All(Arc::new(union))),
+                    false => self.distinct(union, &columns)?,
                 }
             }
             _ => {
@@ -187,7 +190,7 @@ impl Analyzer<'_> {
                     SetOperator::Intersect => JoinType::LeftSemi,
                     _ => JoinType::LeftAnti,
                 };
-                self.matched(left, right, join_type, all)?
+                self.matched(left, right, join_type, all, &columns)?
             }
         };
         // The columns are under their own names, whatever is below.
@@ -208,16 +211,23 @@ impl Analyzer<'_> {
     }
 
     /// INTERSECT and EXCEPT: rows that match, counted with ALL: the n-th copy on the left meets the n-th on the right.
-    fn matched(&self, left: LogicalPlan, right: LogicalPlan, join_type: JoinType, all: bool) -> Result<LogicalPlan> {
+    fn matched(
+        &self,
+        left: LogicalPlan,
+        right: LogicalPlan,
+        join_type: JoinType,
+        all: bool,
+        types: &[OutColumn],
+    ) -> Result<LogicalPlan> {
         let number = self.internal_name("copy");
         let prepare = |plan: LogicalPlan, side: &str| -> Result<LogicalPlan> {
             let plan = unqualified(plan)?;
             let plan = match all {
                 true => {
-                    let keys = plan.schema().columns().into_iter().map(Expr::Column).collect();
+                    let keys = self.compared(plan.schema().columns(), types);
                     row_number(plan, keys, vec![], &number)?
                 }
-                false => LogicalPlan::Distinct(Distinct::All(Arc::new(plan))),
+                false => self.distinct(plan, types)?,
             };
             let alias = self.qualifier(&self.internal_name(side));
             Ok(LogicalPlan::SubqueryAlias(SubqueryAlias::try_new(
@@ -226,10 +236,8 @@ impl Analyzer<'_> {
             )?))
         };
         let (left, right) = (prepare(left, "left")?, prepare(right, "right")?);
-        let pairs = left.schema().columns().into_iter().zip(right.schema().columns());
-        let on = pairs
-            .map(|(left, right)| (Expr::Column(left), Expr::Column(right)))
-            .collect();
+        let keys = |plan: &LogicalPlan| self.compared(plan.schema().columns(), types);
+        let on = keys(&left).into_iter().zip(keys(&right)).collect();
         let columns: Vec<Expr> = left
             .schema()
             .columns()
@@ -252,6 +260,45 @@ impl Analyzer<'_> {
         )?;
         let projected = Projection::try_new(columns, Arc::new(LogicalPlan::Join(join)))?;
         Ok(LogicalPlan::Projection(projected))
+    }
+
+    /// What columns are compared by: those of BPCHAR without the blanks at their ends.
+    fn compared(&self, columns: Vec<Column>, types: &[OutColumn]) -> Vec<Expr> {
+        let columns = columns.into_iter().enumerate();
+        let compared = columns.map(|(at, column)| {
+            let column = Expr::Column(column);
+            match types.get(at).map(|known| &known.pg_type) {
+                Some(PgType::Char(0)) => self.bare(Typed::new(column, PgType::Char(0), None)).expr,
+                _ => column,
+            }
+        });
+        compared.collect()
+    }
+
+    /// Each row once.
+    fn distinct(&self, plan: LogicalPlan, types: &[OutColumn]) -> Result<LogicalPlan> {
+        let columns = plan.schema().columns();
+        let is_padded = |at: usize| types[at].pg_type == PgType::Char(0);
+        if !(0..types.len()).any(is_padded) {
+            return Ok(LogicalPlan::Distinct(Distinct::All(Arc::new(plan))));
+        }
+        // Of values that differ in blanks only, the one with the most.
+        let longest = functions().aggregate.get("max").expect("it is the engine's");
+        let (mut keys, mut calls, mut shown) = (Vec::new(), Vec::new(), Vec::new());
+        for (at, (column, key)) in columns.iter().zip(self.compared(columns.clone(), types)).enumerate() {
+            if !is_padded(at) {
+                keys.push(key);
+                shown.push(Expr::Column(column.clone()));
+                continue;
+            }
+            let (key_name, value_name) = (self.internal_name("key"), self.internal_name("value"));
+            keys.push(key.alias(&key_name));
+            calls.push(longest.call(vec![Expr::Column(column.clone())]).alias(&value_name));
+            let told = super::typed::metadata(&types[at].pg_type);
+            shown.push(Expr::Column(Column::from_name(value_name)).alias_with_metadata(&column.name, told));
+        }
+        let grouped = LogicalPlan::Aggregate(Aggregate::try_new(Arc::new(plan), keys, calls)?);
+        Ok(LogicalPlan::Projection(Projection::try_new(shown, Arc::new(grouped))?))
     }
 
     /// VALUES: each column of the type that its rows have in common.

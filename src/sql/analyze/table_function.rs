@@ -252,8 +252,9 @@ impl Analyzer<'_> {
             match typed.fields() {
                 Some(record) => fields.extend(record.iter().cloned()),
                 None => {
-                    let column = match (is_value, alias) {
-                        (true, Some(alias)) => fold(&alias.name),
+                    let column = match (only_column(name), is_value, alias) {
+                        (Some(column), _, _) => column.to_string(),
+                        (None, true, Some(alias)) => fold(&alias.name),
                         _ => name.clone(),
                     };
                     fields.push((column, typed.clone()));
@@ -272,8 +273,19 @@ impl Analyzer<'_> {
         if ordinality {
             // The longest list has a number for each of its rows.
             let cardinality = self.scalar("cardinality").expect("it is the engine's");
-            let counts = exprs.iter().filter_map(rows::list_of).map(|list| {
-                let count = cardinality.call(vec![list.clone()]);
+            let mut lists: Vec<Expr> = Vec::new();
+            for expr in &exprs {
+                expr.apply(|node| {
+                    if let Some(list) = rows::list_of(node)
+                        && !lists.contains(list)
+                    {
+                        lists.push(list.clone());
+                    }
+                    Ok(TreeNodeRecursion::Continue)
+                })?;
+            }
+            let counts = lists.into_iter().map(|list| {
+                let count = cardinality.call(vec![list]);
                 super::typed::cast_to(count, &PgType::Int8)
             });
             let counts: Vec<Expr> = counts.collect();
@@ -314,7 +326,7 @@ impl Analyzer<'_> {
                 expr: Expr::Column(Column::new(Some(reference(&qualifier)), column)),
                 pg_type: typed.pg_type(),
                 hidden: false,
-                row: None,
+                row: typed.shape().of_rows(),
             });
         }
         let plan = LogicalPlan::Projection(Projection::try_new(projected, Arc::new(plan))?);
@@ -522,6 +534,16 @@ fn series_arguments(list: &Expr) -> Option<&[Expr]> {
     match list {
         Expr::ScalarFunction(call) if call.func.name() == "generate_series" => Some(&call.args),
         Expr::Cast(cast) => series_arguments(&cast.expr),
+        _ => None,
+    }
+}
+
+/// The name that a function gives to its only column, whatever the alias.
+fn only_column(function: &str) -> Option<&'static str> {
+    match function {
+        "json_array_elements" | "json_array_elements_text" | "jsonb_array_elements" | "jsonb_array_elements_text" => {
+            Some("value")
+        }
         _ => None,
     }
 }

@@ -11,7 +11,7 @@ use sqlparser::ast;
 
 use super::output::{OutColumn, QueryOutput};
 use super::scope::Scope;
-use super::typed::{Typed, at};
+use super::typed::{Shape, Typed, at};
 use super::{Analyzer, Result};
 use crate::error::{SqlError, state};
 use crate::sql::plan::names::fold;
@@ -47,8 +47,9 @@ pub struct Traversal {
 }
 
 /// The shown value of a column, if it differs from the one that it is ordered by.
-pub fn shown(column: &Expr, fields: &[(String, PgType)]) -> Option<(Expr, PgType)> {
-    let [(key, _), (name, pg_type)] = fields else {
+pub fn shown(column: &Expr, row: &Shape) -> Option<(Expr, PgType)> {
+    let Shape::Row(fields) = row else { return None };
+    let [(key, _), (name, Shape::Of(pg_type))] = fields.as_slice() else {
         return None;
     };
     (key == KEY && name == SHOWN).then(|| {
@@ -388,9 +389,8 @@ impl Analyzer<'_> {
                     .map(|(place, name)| (format!("f{}", place + 1), typed_of(name)))
                     .collect(),
             };
-            let told = fields.iter().map(|(name, field)| (name.clone(), field.pg_type()));
-            let row = Some(told.collect());
             let value = self.row_value(&Typed::row(fields, None))?;
+            let row = value.shape().of_rows();
             let column = self.internal_name("order");
             exprs.push(value.expr.alias(&column));
             columns.push(OutColumn {

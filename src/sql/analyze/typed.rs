@@ -3,10 +3,11 @@
 //! One rule: what has no type yet (a quoted string, NULL, a parameter) is UNKNOWN until its context gives it one; then a
 //! string is read as that type, with the position of an error, and a parameter has that type from then on.
 
-use arrow::datatypes::FieldRef;
+use arrow::datatypes::{DataType, Field, FieldRef};
 use datafusion::common::DFSchema;
 use datafusion::common::ScalarValue;
 use datafusion::common::metadata::FieldMetadata;
+use datafusion::functions::core::expr_fn::get_field;
 use datafusion::logical_expr::expr::{Cast, Placeholder, ScalarFunction};
 use datafusion::logical_expr::{Expr, ExprSchemable, ReturnFieldArgs, ScalarUDF};
 use std::collections::BTreeMap;
@@ -26,8 +27,75 @@ pub enum Ty {
     /// A quoted string, NULL or a parameter that nothing has given a type.
     Unknown,
     Of(PgType),
-    /// A row: it has no expression of its own.
+    /// A row. Its expression is a struct of the fields, or only NULL where the row as a whole is, or a literal of a row that
+    /// is no value yet.
     Row(Vec<(String, Typed)>),
+    /// An array of rows.
+    Rows(Vec<(String, Shape)>),
+}
+
+/// What a value is, with the fields of rows.
+#[derive(Clone, PartialEq, Debug)]
+pub enum Shape {
+    Of(PgType),
+    Row(Vec<(String, Shape)>),
+    /// An array of rows.
+    Rows(Vec<(String, Shape)>),
+}
+
+impl Shape {
+    pub fn field(&self, name: &str) -> Field {
+        let of_rows = |fields: &[(String, Shape)]| {
+            let fields = fields.iter().map(|(name, shape)| shape.field(name));
+            DataType::Struct(fields.collect())
+        };
+        match self {
+            Shape::Of(pg_type) => pg_type.field(name, true),
+            Shape::Row(fields) => Field::new(name, of_rows(fields), true),
+            Shape::Rows(fields) => Field::new_list(name, Field::new_list_field(of_rows(fields), true), true),
+        }
+    }
+
+    /// The type that a client is told.
+    pub fn pg_type(&self) -> PgType {
+        match self {
+            Shape::Of(pg_type) => pg_type.clone(),
+            Shape::Row(_) | Shape::Rows(_) => PgType::Text,
+        }
+    }
+
+    /// The shape of rows and of arrays of them; none of what a type says all of.
+    pub fn of_rows(self) -> Option<Shape> {
+        match self {
+            Shape::Of(_) => None,
+            rows => Some(rows),
+        }
+    }
+
+    /// An expression of the plan that does not say itself which type it has.
+    pub fn told_over(&self, expr: Expr, position: Option<usize>) -> Typed {
+        let expr = match self {
+            Shape::Of(pg_type) => told(expr, pg_type),
+            _ => expr,
+        };
+        self.over(expr, position)
+    }
+
+    /// An expression of the plan that has this shape.
+    pub fn over(&self, expr: Expr, position: Option<usize>) -> Typed {
+        let ty = match self {
+            Shape::Of(pg_type) => Ty::Of(pg_type.clone()),
+            Shape::Row(fields) => {
+                let fields = fields.iter().map(|(name, shape)| {
+                    let field = get_field(expr.clone(), name.as_str());
+                    (name.clone(), shape.over(field, position))
+                });
+                Ty::Row(fields.collect())
+            }
+            Shape::Rows(fields) => Ty::Rows(fields.clone()),
+        };
+        Typed { expr, ty, position }
+    }
 }
 
 /// An expression with its type.
@@ -74,6 +142,7 @@ impl Typed {
             Ty::Unknown => kinds::UNKNOWN,
             Ty::Of(pg_type) => pg_type.oid(),
             Ty::Row(_) => kinds::RECORD,
+            Ty::Rows(_) => kinds::RECORDS,
         }
     }
 
@@ -94,13 +163,13 @@ impl Typed {
     pub fn pg_type(&self) -> PgType {
         match &self.ty {
             Ty::Of(pg_type) => pg_type.clone(),
-            Ty::Unknown | Ty::Row(_) => PgType::Text,
+            Ty::Unknown | Ty::Row(_) | Ty::Rows(_) => PgType::Text,
         }
     }
 
     /// An Arrow field of its type.
     pub fn field(&self) -> FieldRef {
-        Arc::new(self.pg_type().field("", true))
+        Arc::new(self.shape().field(""))
     }
 
     pub fn fields(&self) -> Option<&[(String, Typed)]> {
@@ -108,6 +177,22 @@ impl Typed {
             Ty::Row(fields) => Some(fields),
             _ => None,
         }
+    }
+
+    pub fn shape(&self) -> Shape {
+        match &self.ty {
+            Ty::Row(fields) => {
+                let fields = fields.iter().map(|(name, field)| (name.clone(), field.shape()));
+                Shape::Row(fields.collect())
+            }
+            Ty::Rows(fields) => Shape::Rows(fields.clone()),
+            Ty::Unknown | Ty::Of(_) => Shape::Of(self.pg_type()),
+        }
+    }
+
+    /// Whether it is a row, or an array of rows.
+    pub fn has_rows(&self) -> bool {
+        matches!(self.ty, Ty::Row(_) | Ty::Rows(_))
     }
 
     /// The text of a string that has no type yet.
@@ -182,11 +267,11 @@ impl Analyzer<'_> {
         let position = typed.position;
         match &typed.ty {
             Ty::Unknown => return self.read(typed, wanted, context),
-            Ty::Row(_) if matches!(wanted.oid(), kinds::TEXT | kinds::VARCHAR) => {
+            Ty::Row(_) | Ty::Rows(_) if kinds::category(wanted.oid()) == b'S' => {
                 let text = self.row_text(&typed)?;
                 return self.cast(text, wanted, context);
             }
-            Ty::Row(_) => return Err(no_cast(&typed, wanted)),
+            Ty::Row(_) | Ty::Rows(_) => return Err(no_cast(&typed, wanted)),
             Ty::Of(_) => {}
         }
         let from = typed.pg_type();
@@ -231,6 +316,18 @@ impl Analyzer<'_> {
         {
             let value = self.call_of(function, vec![typed], &wanted.bare(), position)?;
             return self.cast(value, wanted, context);
+        }
+        match (&from, wanted) {
+            (PgType::Char(1..), PgType::Char(0)) => return self.padded(typed),
+            (PgType::Char(1..), PgType::Bytea) => {
+                let padded = self.padded(typed)?;
+                return Ok(made(cast_to(padded.expr, wanted)));
+            }
+            (PgType::Char(0), PgType::Text | PgType::Varchar(_) | PgType::Name) => {
+                let bare = self.bare(typed);
+                return self.cast(Typed::new(bare.expr, PgType::Text, position), wanted, context);
+            }
+            _ => {}
         }
         let is_plain = |pg_type: &PgType| matches!(pg_type, PgType::Text | PgType::Varchar(None) | PgType::Char(0));
         let is_written = kinds::category(from.oid()) == b'S' || matches!(from, PgType::Opaque(_));
@@ -358,7 +455,7 @@ impl Analyzer<'_> {
     pub fn settle(&self, typed: Typed) -> Result<Typed> {
         match typed.ty {
             Ty::Unknown => self.coerce(typed, &PgType::Text),
-            Ty::Of(_) | Ty::Row(_) => Ok(typed),
+            Ty::Of(_) | Ty::Row(_) | Ty::Rows(_) => Ok(typed),
         }
     }
 
@@ -387,7 +484,8 @@ impl Analyzer<'_> {
             );
             return Err(at(error, other.position));
         };
-        Ok(common_modifier(all, oid))
+        let of_columns = matches!(what, "VALUES" | "UNION" | "INTERSECT" | "EXCEPT");
+        Ok(common_modifier(all, oid, of_columns))
     }
 
     /// All of several as the type that they have in common.
@@ -418,7 +516,7 @@ impl Analyzer<'_> {
 }
 
 /// The common type of several of one OID, with the modifier that fits all.
-fn common_modifier(all: &[Typed], oid: u32) -> PgType {
+fn common_modifier(all: &[Typed], oid: u32, of_columns: bool) -> PgType {
     let bare = PgType::from_oid(oid).expect("a common type is a real one");
     if oid == kinds::NUMERIC {
         return common_numeric(all);
@@ -432,6 +530,21 @@ fn common_modifier(all: &[Typed], oid: u32) -> PgType {
             Some(first) if items.all(|item| item == first) => first,
             _ => bare.item().expect("it is an array").clone(),
         }));
+    }
+    if oid == kinds::BPCHAR {
+        let length = all.iter().find_map(|typed| match typed.pg_type() {
+            PgType::Char(length @ 1..) => Some(length as usize),
+            _ => None,
+        });
+        // A text that is written has the blanks that are written, but in a column, whose values are compared.
+        let stays = |typed: &Typed| match (typed.literal(), length) {
+            (Some(text), Some(length)) => of_columns && text.trim_end_matches(' ').chars().count() <= length,
+            (Some(_), None) => false,
+            (None, _) => true,
+        };
+        if !all.iter().all(stays) {
+            return bare;
+        }
     }
     let mut known = all.iter().filter(|typed| typed.oid() == oid).map(Typed::pg_type);
     let Some(first) = known.next() else { return bare };

@@ -16,7 +16,7 @@ use super::group::named_apart;
 use super::kinds;
 use super::scope::{Clause, Scope};
 use super::signatures::{self, FunctionKind, Signature};
-use super::typed::{Typed, at, sort_key};
+use super::typed::{Shape, Typed, at, sort_key};
 use super::window_definition::WindowDefinition;
 use super::{Analyzer, Result};
 use crate::error::{SqlError, state};
@@ -188,9 +188,10 @@ impl Analyzer<'_> {
             ("lead" | "lag", [_, _, default]) if !matches!(default.expr, Expr::Literal(..)) => arguments.pop(),
             _ => None,
         };
-        let exprs = arguments
-            .iter()
-            .map(|typed| super::aggregate::only_where(typed.expr.clone(), &typed.pg_type(), filter.as_deref()));
+        let exprs = arguments.iter().map(|typed| match typed.has_rows() {
+            true => Ok(typed.expr.clone()),
+            false => super::aggregate::only_where(typed.expr.clone(), &typed.pg_type(), filter.as_deref()),
+        });
         let mut exprs = exprs.collect::<Result<Vec<Expr>>>()?;
         let mut filter = filter;
         let computed = match spec.exclusion {
@@ -219,11 +220,14 @@ impl Analyzer<'_> {
                 Ok::<_, SqlError>(super::arrays::gathered(typed))
             }
             WindowFunctionDefinition::WindowUDF(_) => {
+                let Shape::Of(result) = &result else {
+                    return Ok(result.over(expr, position));
+                };
                 let fields: Vec<_> = arguments.iter().map(Typed::field).collect();
                 let returned = function
                     .return_field(&fields, name)
                     .map_err(|error| at(SqlError::from(error), position))?;
-                Ok(self.returning(expr, &returned, &result, position))
+                Ok(self.returning(expr, &returned, result, position))
             }
         }?;
         let Some((default, is_there)) = default else {
@@ -271,7 +275,7 @@ impl Analyzer<'_> {
         call: &ast::Function,
         given: &super::call::Given,
         position: Option<usize>,
-    ) -> Result<(WindowFunctionDefinition, Vec<Typed>, PgType)> {
+    ) -> Result<(WindowFunctionDefinition, Vec<Typed>, Shape)> {
         let candidates: Vec<&'static Signature> = signatures::of(name)
             .iter()
             .filter(|signature| signature.kind == FunctionKind::Window)
@@ -286,6 +290,7 @@ impl Analyzer<'_> {
         let mut arguments = Vec::with_capacity(types.len());
         for (typed, wanted) in given.arguments.iter().zip(&chosen.arguments) {
             let typed = match PgType::from_oid(*wanted) {
+                _ if typed.fields().is_some() => self.row_value(typed)?,
                 Some(wanted) => self.coerce(typed.clone(), &wanted)?,
                 None => self.settle(typed.clone())?,
             };
@@ -297,10 +302,12 @@ impl Analyzer<'_> {
         let result = match PgType::from_oid(chosen.result) {
             // Digits and lengths stay.
             Some(result) => match arguments.first().map(Typed::pg_type) {
-                Some(first) if first.oid() == result.oid() && chosen.signature.result != kinds::INT8 => first,
-                _ => result,
+                Some(first) if first.oid() == result.oid() && chosen.signature.result != kinds::INT8 => {
+                    Shape::Of(first)
+                }
+                _ => Shape::Of(result),
             },
-            None => PgType::Text,
+            None => Self::result_shape(chosen.result, &arguments).unwrap_or(Shape::Of(PgType::Text)),
         };
         if name == "nth_value"
             && let Some(Expr::Literal(datafusion::common::ScalarValue::Int32(Some(..=0)), _)) =
@@ -313,6 +320,13 @@ impl Analyzer<'_> {
                 ),
                 position,
             ));
+        }
+        // Nothing lies so many rows away.
+        if let ("lag" | "lead", Some(offset)) = (name, arguments.get(1))
+            && offset.is_null()
+        {
+            arguments[0].expr = null_like(&arguments[0])?;
+            arguments.truncate(1);
         }
         let function = functions().window.get(name).cloned();
         let function = function.ok_or_else(|| at(super::call::undefined_function(name, &arguments), position))?;
@@ -354,6 +368,17 @@ fn row_there(call: &Expr) -> Expr {
         call.params.args[0] = Expr::Literal(datafusion::common::ScalarValue::Int32(Some(1)), None);
     }
     probe
+}
+
+/// NULL of the type of a value.
+fn null_like(typed: &Typed) -> Result<Expr> {
+    match &typed.ty {
+        super::typed::Ty::Of(pg_type) => super::typed::null_of(pg_type),
+        _ => {
+            let null = datafusion::common::ScalarValue::try_from(typed.shape().field("").data_type())?;
+            Ok(Expr::Literal(null, None))
+        }
+    }
 }
 
 /// What the frame leaves out, if that is what an item of ORDER BY says.

@@ -16,7 +16,8 @@ use crate::sql::error::invalid_input;
 use crate::types::PgType;
 
 /// Aggregates whose results depend on the order of their input.
-pub const ORDERED: [&str; 8] = [
+pub const ORDERED: [&str; 9] = [
+    "~json_agg",
     "array_agg",
     "first_value",
     "json_agg",

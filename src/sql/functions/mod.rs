@@ -80,7 +80,7 @@ pub use keys::KeyKind;
 pub use locked::RowLocks;
 pub use modifier::Modifier;
 pub use numeric::{Numbers, series as numeric_series};
-pub use record::{record_text, row_value};
+pub use record::{is_row, make_row, record_text};
 pub use single::{only_value, single_value, some_value_and_rows};
 
 /// The tables of functions that are computed row by row.

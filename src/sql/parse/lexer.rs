@@ -73,6 +73,9 @@ impl<'a> Lexer<'a> {
             depth
                 .see(&token)
                 .map_err(|error| error.position(start.column as usize))?;
+            if token == Token::Mul {
+                statement.needs_rewrite |= super::spellings::is_looked_for_before_star(&statement.tokens);
+            }
             statement.tokens.push(TokenWithSpan::new(token, Span::new(start, end)));
         }
     }

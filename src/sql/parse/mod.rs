@@ -19,6 +19,7 @@ mod tokens;
 
 mod marks;
 mod rewrite;
+mod spellings;
 
 mod precedence;
 

@@ -18,8 +18,8 @@ use sqlparser::keywords::Keyword;
 use sqlparser::tokenizer::{Span, Token, TokenWithSpan};
 
 use super::super::statement::{Emit, mark};
-use super::marks;
 use super::tokens::{closing, is_at, is_word, made, made_words, word_at, words_at};
+use super::{marks, spellings};
 use crate::error::{SqlError, state};
 
 /// An EMIT clause, and where it stood.
@@ -32,6 +32,7 @@ pub struct EmitClause {
 /// Whether a pass here has to look at a statement with this (folded, unquoted) word.
 pub fn is_looked_for(word: &str) -> bool {
     marks::is_looked_for(word)
+        || spellings::is_looked_for(word)
         || matches!(
             word,
             "emit"
@@ -58,6 +59,7 @@ pub fn rewrite(tokens: &mut Vec<TokenWithSpan>) -> Result<Option<EmitClause>, Sq
     drop_type_schemas(tokens);
     name_functions(tokens);
     turn_precisions(tokens);
+    spellings::rewrite(tokens);
     marks::rewrite(tokens)?;
     Ok(emit)
 }
@@ -285,7 +287,7 @@ pub fn name_all_of_rows(tokens: &mut [TokenWithSpan]) {
             && is_at(tokens, at - 1, &Token::Period)
             && is_at(tokens, at - 2, &Token::RParen)
         {
-            tokens[at].token = Token::make_word(mark::ALL_OF_ROW, Some('"'));
+            tokens[at].token = Token::make_word(mark::ALL_FIELDS, Some('"'));
         }
     }
 }

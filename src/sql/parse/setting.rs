@@ -112,7 +112,9 @@ fn time_zone(cursor: &mut Cursor) -> Result<Option<String>> {
     }
     if cursor.take(&["interval"]) {
         let offset = cursor.string()?;
-        cursor.take(&["hour", "to", "minute"]);
+        if !cursor.take(&["hour", "to", "minute"]) {
+            cursor.take(&["hour"]);
+        }
         return Ok(Some(format!("INTERVAL {offset}")));
     }
     options::value(cursor).map(Some)

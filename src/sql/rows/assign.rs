@@ -88,6 +88,12 @@ pub fn assign(array: &ArrayRef, from: &PgType, to: &PgType, time_zone: &str) -> 
         return Ok(array.clone());
     }
     match (from, to) {
+        // A text has no blanks of a CHAR.
+        (PgType::Char(0), PgType::Text | PgType::Varchar(_)) => {
+            let texts = array.as_string::<i32>().iter();
+            let bare: arrow::array::StringArray = texts.map(|text| Some(text?.trim_end_matches(' '))).collect();
+            assign(&(Arc::new(bare) as ArrayRef), &PgType::Text, to, time_zone)
+        }
         (PgType::Unknown, _) | (PgType::Json, PgType::Jsonb) => through_text(array, from, to, time_zone),
         (_, PgType::Text | PgType::Varchar(None)) if is_text(from) || *from == PgType::Uuid => Ok(array.clone()),
         (PgType::Jsonb, PgType::Json) => Ok(array.clone()),

@@ -32,8 +32,8 @@ struct Gathered {
 /// The aggregate, bounded if it gathers values.
 pub fn bound_aggregate(function: Arc<AggregateUDF>) -> Arc<AggregateUDF> {
     match function.name() {
-        "string_agg" | "array_agg" | "mode" | "percentile_disc" | "json_agg" | "jsonb_agg" | "json_object_agg"
-        | "jsonb_object_agg" => Arc::new(AggregateUDF::from(Gathered {
+        "string_agg" | "array_agg" | "mode" | "percentile_disc" | "json_agg" | "~json_agg" | "jsonb_agg"
+        | "json_object_agg" | "jsonb_object_agg" => Arc::new(AggregateUDF::from(Gathered {
             inner: function,
             in_window: false,
         })),

@@ -29,9 +29,13 @@ use crate::error::SqlError;
 use crate::sql::functions::{fail, undefined_function};
 use crate::types::PgType;
 
+/// `json_agg` of arrays and rows that were written as JSON before.
+pub const JSON_AGG_OF_LINES: &str = "~json_agg";
+
 pub fn all() -> Vec<Arc<AggregateUDF>> {
     [
         ("json_agg", Form::Json, JsonShape::Array),
+        (JSON_AGG_OF_LINES, Form::Json, JsonShape::Array),
         ("jsonb_agg", Form::Jsonb, JsonShape::Array),
         ("json_object_agg", Form::Json, JsonShape::Object),
         ("jsonb_object_agg", Form::Jsonb, JsonShape::Object),
@@ -140,6 +144,7 @@ impl AggregateUDFImpl for JsonAggregate {
                 form: self.form,
                 field: fields[0].clone(),
                 sorts: args.order_bys.is_empty(),
+                lines: self.name == JSON_AGG_OF_LINES,
                 values: array_agg_udaf().accumulator(args)?,
             }));
         }
@@ -148,6 +153,7 @@ impl AggregateUDFImpl for JsonAggregate {
             order_types: order_types.collect::<Result<_>>()?,
             form: self.form,
             shape: self.shape,
+            lines: self.name == JSON_AGG_OF_LINES,
             fields,
             order: args.order_bys.iter().map(|order| order.options).collect(),
             items: VecDeque::new(),
@@ -176,6 +182,8 @@ impl AggregatedItem {
 struct Gathering {
     form: Form,
     shape: JsonShape,
+    /// Each value but the first begins a line.
+    lines: bool,
     /// Of the arguments.
     fields: Vec<FieldRef>,
     order: Vec<SortOptions>,
@@ -202,6 +210,9 @@ impl Gathering {
     }
 
     fn is_structured(&self) -> bool {
+        if self.lines {
+            return true;
+        }
         let is_list = |field: &FieldRef| {
             matches!(
                 field.data_type(),
@@ -371,6 +382,7 @@ struct Distinct {
     field: FieldRef,
     /// No order was asked for: it is that of the values.
     sorts: bool,
+    lines: bool,
     values: Box<dyn Accumulator>,
 }
 
@@ -394,7 +406,7 @@ impl Distinct {
             writer.write(row, self.form, &mut text)?;
             texts.push(text);
         }
-        let own_lines = self.form == Form::Json && writer.is_structured();
+        let own_lines = self.lines || (self.form == Form::Json && writer.is_structured());
         Ok(write_array(texts.iter().map(String::as_str), own_lines))
     }
 }

@@ -57,6 +57,8 @@ pub fn all() -> Vec<Arc<ScalarUDF>> {
     specs.into_iter().flatten().map(udf).collect()
 }
 
+pub use aggregates::JSON_AGG_OF_LINES;
+
 /// `json_agg` and its kind.
 pub fn aggregates() -> Vec<Arc<AggregateUDF>> {
     aggregates::all()

@@ -194,7 +194,7 @@ impl RegexParser<'_> {
             Some('*') => (0, None, true),
             Some('+') => (1, None, true),
             Some('?') => (0, Some(1), true),
-            Some('{') => {
+            Some('{') if self.begins_count() => {
                 self.rest.next();
                 let counts = self.counts()?;
                 return self.repeated(start, taste, counts, is_constraint);
@@ -203,6 +203,12 @@ impl RegexParser<'_> {
         };
         self.rest.next();
         self.repeated(start, taste, counts, is_constraint)
+    }
+
+    /// Whether the brace that comes next is that of a count: a digit follows. Else it is a letter.
+    fn begins_count(&self) -> bool {
+        let mut next = self.rest.clone();
+        next.next() == Some('{') && next.next().is_some_and(|letter| letter.is_ascii_digit())
     }
 
     /// What stands in braces.
@@ -251,7 +257,8 @@ impl RegexParser<'_> {
         }
         let lazy = self.take_if('?');
         self.skip();
-        if let Some('*' | '+' | '?' | '{') = self.peek() {
+        let repeats = matches!(self.peek(), Some('*' | '+' | '?')) || self.begins_count();
+        if repeats {
             return Err(invalid("quantifier operand invalid"));
         }
         // The compiler repeats what was written last: a literal, a set or a group.
