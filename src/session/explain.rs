@@ -27,10 +27,10 @@ pub(super) fn fields(format: ExplainFormat) -> Vec<OutField> {
 }
 
 /// One row for each line of text; in the other formats one row.
-fn answer(lines: &[String], format: ExplainFormat) -> Outcome {
+fn answer(lines: &[String], format: ExplainFormat, verbose: bool) -> Outcome {
     let column: ArrayRef = match format {
         ExplainFormat::Text => Arc::new(StringArray::from_iter_values(lines)),
-        _ => Arc::new(StringArray::from_iter_values([tree::render(lines, format)])),
+        _ => Arc::new(StringArray::from_iter_values([tree::render(lines, format, verbose)])),
     };
     let fields = fields(format);
     let schema = Schema::new(vec![fields[0].pg_type.field("QUERY PLAN", false)]);
@@ -54,7 +54,7 @@ impl Session {
                 InsertRows::Select(select) => (Some(format!("Insert on {}", insert.into.name)), select),
                 _ => {
                     let lines = [format!("Insert on {}", insert.into.name), "  ->  Values".to_string()];
-                    return Ok(answer(&lines, format));
+                    return Ok(answer(&lines, format, verbose));
                 }
             },
             Statement::Execute { name, .. } => {
@@ -85,7 +85,7 @@ impl Session {
                 crate::views::CompiledView::Recompute { reason } => Ok(vec![format!("Recomputed when read: {reason}")]),
             });
             text.extend(explained.await?);
-            return Ok(answer(&text, format));
+            return Ok(answer(&text, format, verbose));
         }
         let point = match self.position(&planned, parameters).await? {
             Some(point) => point,
@@ -95,7 +95,7 @@ impl Session {
             }
         };
         text.extend(self.engine.query.explain(planned, point, analyze, verbose).await?);
-        Ok(answer(&text, format))
+        Ok(answer(&text, format, verbose))
     }
 
     pub(super) fn require_materialized_view(&self, name: &Name) -> Result<Arc<View>, SqlError> {
@@ -127,6 +127,6 @@ impl Session {
                 text.extend(self.engine.views.explain(view.oid, analyze).unwrap_or_default());
             }
         }
-        Ok(answer(&text, format))
+        Ok(answer(&text, format, false))
     }
 }
