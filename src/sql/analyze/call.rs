@@ -550,6 +550,12 @@ impl Analyzer<'_> {
             return Ok(Typed { expr, position, ..left });
         }
         let upper = name.to_uppercase();
+        if name == "coalesce" {
+            given
+                .arguments
+                .iter()
+                .try_for_each(|typed| super::rows::refuse(typed, &upper))?;
+        }
         let (arguments, common) = self.unify(given.arguments, &upper)?;
         if let [only] = arguments.as_slice() {
             return Ok(Typed {

@@ -70,19 +70,22 @@ impl Analyzer<'_> {
             if size::nodes(&output.plan)? > size::NODES_MAX {
                 return Err(size::too_many_steps());
             }
-            let plan = match is_shared(cte, query, &output.plan) {
+            let is_shared = is_shared(cte, query, &output.plan);
+            let (plan, order) = self.with_order(output.plan)?;
+            let plan = match is_shared {
                 true => SharedQuery {
-                    body: Arc::new(output.plan),
+                    body: Arc::new(plan),
                     name: name.clone(),
                     number: self.number(),
                 }
                 .into_plan(),
-                false => output.plan,
+                false => plan,
             };
             self.ctes.borrow_mut().push(Cte {
                 name,
                 plan: Arc::new(plan),
                 columns,
+                order,
             });
         }
         Ok(())
@@ -90,8 +93,10 @@ impl Analyzer<'_> {
 
     pub fn cte_item(&self, cte: &Cte, shown: String, alias: Option<&TableAlias>) -> Result<Rel> {
         let qualifier = self.qualifier(&shown);
+        let below = cte.plan.schema().clone();
         let plan = aliased(cte.plan.as_ref().clone(), &qualifier)?;
         let item = FromItem {
+            order: super::ordered::under(&cte.order, &below, plan.schema())?,
             name: Some(shown),
             columns: columns_of(&plan, &cte.columns),
             bare: true,
@@ -198,6 +203,7 @@ impl Analyzer<'_> {
             name: name.to_string(),
             plan: Arc::new(found),
             columns: own_columns.clone(),
+            order: vec![],
         });
         let next = self.set_expr(right, parent);
         self.ctes.borrow_mut().pop();
@@ -267,7 +273,6 @@ impl Analyzer<'_> {
         Ok(QueryOutput {
             columns: columns.collect(),
             plan,
-            order: vec![],
         })
     }
 }
