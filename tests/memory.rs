@@ -31,19 +31,19 @@ const GROWING: &[(&str, &str)] = &[
         "Ok 54000",
     ),
     (
-        "SELECT sum(octet_length(t)) FROM (SELECT repeat('x', 300000) AS t FROM generate_series(1, 9000))",
+        "SELECT sum(octet_length(t)) FROM (SELECT repeat('x', 300000) AS t FROM generate_series(1, 9000)) AS sub",
         "Ok",
     ),
     (
-        "SELECT count(*) FROM (SELECT n, repeat('x', 300000) AS t FROM generate_series(1, 9000) n) WHERE t LIKE '%y%'",
+        "SELECT count(*) FROM (SELECT n, repeat('x', 300000) AS t FROM generate_series(1, 9000) n) AS sub WHERE t LIKE '%y%'",
         "Ok",
     ),
     (
-        "SELECT count(DISTINCT t) FROM (SELECT repeat(n::text, 100000) AS t FROM generate_series(1, 9000) n)",
+        "SELECT count(DISTINCT t) FROM (SELECT repeat(n::text, 100000) AS t FROM generate_series(1, 9000) n) AS sub",
         "53200 54000",
     ),
     (
-        "SELECT max(t) FROM (SELECT repeat(n::text, 10000000) AS t FROM generate_series(1, 100) n)",
+        "SELECT max(t) FROM (SELECT repeat(n::text, 10000000) AS t FROM generate_series(1, 100) n) AS sub",
         "Ok 53200",
     ),
     (
@@ -76,11 +76,11 @@ const GROWING: &[(&str, &str)] = &[
         "53200",
     ),
     (
-        "SELECT octet_length(concat(a, a, a, a, a, a)) FROM (SELECT repeat('x', 60000000) AS a)",
+        "SELECT octet_length(concat(a, a, a, a, a, a)) FROM (SELECT repeat('x', 60000000) AS a) AS sub",
         "53200",
     ),
     (
-        "SELECT octet_length(a || a || a || a || a || a) FROM (SELECT repeat('x', 60000000) AS a)",
+        "SELECT octet_length(a || a || a || a || a || a) FROM (SELECT repeat('x', 60000000) AS a) AS sub",
         "53200",
     ),
     (
@@ -145,23 +145,23 @@ const GROWING: &[(&str, &str)] = &[
     ("INSERT INTO t VALUES (1, lpad('', 2000000000))", "54000"),
     ("SELECT n, t FROM t ORDER BY t DESC", "Ok 53200 54000"),
     (
-        "SELECT max(octet_length(t) + c) FROM (SELECT t, count(*) OVER () AS c FROM t)",
+        "SELECT max(octet_length(t) + c) FROM (SELECT t, count(*) OVER () AS c FROM t) AS sub",
         "53200",
     ),
     (
-        "SELECT max(octet_length(t) + c) FROM (SELECT t, count(*) OVER (ROWS 400 PRECEDING) AS c FROM t)",
+        "SELECT max(octet_length(t) + c) FROM (SELECT t, count(*) OVER (ROWS 400 PRECEDING) AS c FROM t) AS sub",
         "53200",
     ),
     (
-        "SELECT max(octet_length(t) + c) FROM (SELECT t, count(*) OVER (ROWS 9 PRECEDING) AS c FROM t)",
+        "SELECT max(octet_length(t) + c) FROM (SELECT t, count(*) OVER (ROWS 9 PRECEDING) AS c FROM t) AS sub",
         "Ok",
     ),
     (
-        "SELECT max(octet_length(f)) FROM (SELECT first_value(repeat(n::text, 1000000)) OVER () AS f FROM t)",
+        "SELECT max(octet_length(f)) FROM (SELECT first_value(repeat(n::text, 1000000)) OVER () AS f FROM t) AS sub",
         "53200",
     ),
     (
-        "SELECT max(octet_length(f)) FROM (SELECT last_value(repeat(n::text, 3000000)) OVER () AS f FROM t)",
+        "SELECT max(octet_length(f)) FROM (SELECT last_value(repeat(n::text, 3000000)) OVER () AS f FROM t) AS sub",
         "54000",
     ),
     ("SELECT octet_length(to_char(now(), repeat('x', 20000000)))", "53200"),
@@ -228,7 +228,7 @@ fn long_statements() -> Vec<(String, &'static str)> {
             format!(
                 "SELECT max(octet_length(l)), max(c) FROM (SELECT lag(n::text, 400, '{}') OVER (ORDER BY n) AS l, \
                  count(*) OVER (ORDER BY n ROWS BETWEEN UNBOUNDED PRECEDING AND UNBOUNDED FOLLOWING) AS c \
-                 FROM generate_series(1, 400) n)",
+                 FROM generate_series(1, 400) n) AS sub",
                 "x".repeat(3_000_000)
             ),
             "53200",

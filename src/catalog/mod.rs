@@ -7,6 +7,7 @@ pub mod system;
 
 mod definition;
 mod ident;
+mod keywords;
 mod show_create;
 mod snapshot;
 
@@ -19,6 +20,7 @@ use crate::log::{DdlObserver, Lsn, TopicId};
 
 pub use definition::{Check, Column, Input, Pinned, Relation, RelationType, Topic, View, Watermark};
 pub use ident::{is_reserved, quote_ident, quote_literal, quote_qualified};
+pub use keywords::{SqlKeyword, keywords, requires_as};
 pub use show_create::{interval_text, show_create};
 pub use snapshot::{Change, Snapshot};
 

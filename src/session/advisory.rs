@@ -10,6 +10,7 @@ use parking_lot::Mutex;
 use tokio::sync::Notify;
 
 use super::Session;
+use crate::catalog::system::AdvisoryLockState;
 use crate::error::{SqlError, SqlState, state};
 use crate::sql::effects::{Action, Advisory};
 use crate::sql::functions::RowLocks;
@@ -147,6 +148,39 @@ impl AdvisoryLocks {
         drop(locks);
         self.released.notify_waiters();
         true
+    }
+
+    /// All that are held or waited for, as `pg_locks` shows them.
+    pub(super) fn all(&self) -> Vec<AdvisoryLockState> {
+        let locks = self.locks.lock();
+        let state = |key: LockKey, pid: i32, is_shared: bool, is_granted: bool| {
+            let (key, is_one_number) = match key {
+                LockKey::One(key) => (((key >> 32) as u32, key as u32), true),
+                LockKey::Two(first, second) => ((first as u32, second as u32), false),
+            };
+            AdvisoryLockState {
+                key,
+                is_one_number,
+                pid,
+                is_shared,
+                is_granted,
+            }
+        };
+        let mut all: Vec<AdvisoryLockState> = Vec::new();
+        for (key, holds) in &locks.held {
+            let first = all.len();
+            for hold in holds {
+                let shown = state(*key, hold.session, hold.shared, true);
+                // Of a session and of its transaction, it is held once.
+                let same = |other: &AdvisoryLockState| (other.pid, other.is_shared) == (shown.pid, shown.is_shared);
+                if !all[first..].iter().any(same) {
+                    all.push(shown);
+                }
+            }
+        }
+        let waiting = locks.waiting.iter();
+        all.extend(waiting.map(|(pid, (key, shared))| state(*key, *pid, *shared, false)));
+        all
     }
 
     fn drop_holds(&self, goes: impl Fn(&Hold) -> bool) {

@@ -29,10 +29,10 @@ pub(super) fn fields(format: ExplainFormat) -> Vec<OutField> {
 }
 
 /// One row for each line of text; in the other formats one row.
-fn answer(lines: &[String], format: ExplainFormat) -> Outcome {
+fn answer(lines: &[String], format: ExplainFormat, verbose: bool) -> Outcome {
     let column: ArrayRef = match format {
         ExplainFormat::Text => Arc::new(StringArray::from_iter_values(lines)),
-        _ => Arc::new(StringArray::from_iter_values([tree::render(lines, format)])),
+        _ => Arc::new(StringArray::from_iter_values([tree::render(lines, format, verbose)])),
     };
     let fields = fields(format);
     let schema = Schema::new(vec![fields[0].pg_type.field("QUERY PLAN", false)]);
@@ -50,7 +50,7 @@ impl Session {
         parameters: &Parameters,
     ) -> Result<Outcome, SqlError> {
         let lines = self.explain_lines(analyze, verbose, statement, parameters).await?;
-        Ok(answer(&lines, format))
+        Ok(answer(&lines, format, verbose))
     }
 
     /// The lines of EXPLAIN TEXT.
@@ -146,6 +146,6 @@ impl Session {
                 text.extend(self.engine.views.explain(view.oid, analyze).unwrap_or_default());
             }
         }
-        Ok(answer(&text, format))
+        Ok(answer(&text, format, false))
     }
 }

@@ -422,6 +422,13 @@ impl Session {
                         .await?
                     }
                     InsertRows::Select(select) => {
+                        let targets = super::write::target_columns(&topic, &insert.columns, &insert.into)?;
+                        let mut given = given;
+                        for (number, place) in rows::column_parameters(&select.query) {
+                            if let (Some(known @ None), Some(column)) = (given.get_mut(number), targets.get(place)) {
+                                *known = Some(topic.columns[*column].pg_type.bare());
+                            }
+                        }
                         let planned = self.plan(select, given).await?;
                         planned.parameter_types.clone()
                     }

@@ -90,6 +90,12 @@ impl Session {
         rows: impl Iterator<Item = (u32, RecordBatch)>,
     ) -> Result<(Arc<[OutField]>, Vec<RecordBatch>), SqlError> {
         let planned = self.plan(select, Vec::new()).await?;
+        if plan::calls_windows(&planned) {
+            return Err(SqlError::new(
+                state::WINDOWING_ERROR,
+                "window functions are not allowed in RETURNING",
+            ));
+        }
         if plan::aggregates(&planned) {
             return Err(SqlError::new(
                 state::GROUPING_ERROR,

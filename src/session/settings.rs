@@ -193,12 +193,11 @@ impl Settings {
     /// Back to the default; `None` is every setting. Returns what to report.
     pub fn reset(&mut self, name: Option<&str>) -> Result<Vec<(String, String)>, SqlError> {
         let Some(name) = name else {
-            let at_start = self.at_start.clone();
-            let mut changed: Vec<String> = std::mem::replace(&mut self.values, at_start).into_keys().collect();
-            changed.retain(|name| !self.values.contains_key(name));
-            changed.extend(self.values.keys().cloned());
+            let before = self.all_reported();
+            self.values = self.at_start.clone();
             self.changed();
-            return Ok(changed.iter().filter_map(|name| self.reported(name)).collect());
+            let after = self.all_reported().into_iter().zip(before);
+            return Ok(after.filter(|(now, was)| now != was).map(|(now, _)| now).collect());
         };
         let lower = name.to_lowercase();
         match TABLE.get(&lower) {

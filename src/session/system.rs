@@ -155,6 +155,7 @@ impl SystemSource {
             settings: settings.collect(),
             prepared: self.prepared.clone(),
             cursors: self.cursors.clone(),
+            locks: engine.advisory.all(),
             wal: WalState {
                 newest_lsn: log.newest,
                 durable_lsn: log.durable,

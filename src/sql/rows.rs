@@ -10,6 +10,7 @@ mod alter;
 mod assign;
 mod compile;
 mod definition;
+mod inserted;
 mod literal;
 mod values;
 
@@ -32,6 +33,7 @@ use compile::CompiledExpr;
 pub use alter::{added_value, columns_in, contains_nulls, rename_column};
 pub use assign::{assign, check_assignment};
 pub use definition::check_create_topic;
+pub use inserted::column_parameters;
 pub use literal::{TargetColumn, are_literals};
 pub use values::{evaluate_values, value_parameter_types};
 

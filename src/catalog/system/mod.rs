@@ -29,8 +29,8 @@ pub use self::pg::{
     type_by_name, type_by_oid, type_name,
 };
 pub use self::state::{
-    CursorState, DiskState, PartitionState, PreparedState, SegmentState, SessionState, SettingState, SystemState,
-    TopicState, ViewState, WalState,
+    AdvisoryLockState, CursorState, DiskState, PartitionState, PreparedState, SegmentState, SessionState, SettingState,
+    SystemState, TopicState, ViewState, WalState,
 };
 #[cfg(test)]
 pub(crate) use self::tests::sample;

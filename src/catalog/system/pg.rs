@@ -269,6 +269,7 @@ pub(super) const FILLED: &[&str] = &[
     "pg_depend",
     "pg_description",
     "pg_language",
+    "pg_locks",
     "pg_namespace",
     "pg_operator",
     "pg_prepared_statements",
@@ -415,6 +416,16 @@ pub(super) fn fill(name: &str, state: &SystemState, rows: &mut RowCollector) {
                     "name" => cursor.name.as_str(), "statement" => cursor.statement.as_str(),
                     "is_holdable" => cursor.holdable, "is_binary" => false, "is_scrollable" => false,
                     "creation_time" => cursor.created_us,
+                ]);
+            }
+        }
+        "pg_locks" => {
+            for lock in &state.locks {
+                rows.push(row![
+                    "locktype" => "advisory", "database" => DATABASE_OID, "classid" => lock.key.0,
+                    "objid" => lock.key.1, "objsubid" => if lock.is_one_number { 1 } else { 2 }, "pid" => lock.pid,
+                    "mode" => if lock.is_shared { "ShareLock" } else { "ExclusiveLock" },
+                    "granted" => lock.is_granted, "fastpath" => false,
                 ]);
             }
         }

@@ -16,6 +16,7 @@ pub struct SystemState {
     pub settings: Vec<SettingState>,
     pub prepared: Vec<PreparedState>,
     pub cursors: Vec<CursorState>,
+    pub locks: Vec<AdvisoryLockState>,
     pub wal: WalState,
     pub disk: DiskState,
     /// Counters of the whole server, by name.
@@ -35,6 +36,7 @@ impl SystemState {
             settings: Vec::new(),
             prepared: Vec::new(),
             cursors: Vec::new(),
+            locks: Vec::new(),
             wal: WalState::default(),
             disk: DiskState::default(),
             metrics: Vec::new(),
@@ -162,6 +164,17 @@ pub struct CursorState {
     pub statement: String,
     pub holdable: bool,
     pub created_us: i64,
+}
+
+/// An advisory lock that a session holds or waits for.
+#[derive(Clone, Debug, Default)]
+pub struct AdvisoryLockState {
+    /// Of a key of one number the upper and the lower half, else the first and the second.
+    pub key: (u32, u32),
+    pub is_one_number: bool,
+    pub pid: i32,
+    pub is_shared: bool,
+    pub is_granted: bool,
 }
 
 #[derive(Clone, Debug, Default)]

@@ -20,9 +20,11 @@ struct ExplainNode {
 }
 
 /// The lines of EXPLAIN TEXT in another format, as one text.
-pub fn render(lines: &[String], format: ExplainFormat) -> String {
+pub fn render(lines: &[String], format: ExplainFormat, verbose: bool) -> String {
     let mut times = Vec::new();
     let mut flat: Vec<(usize, ExplainNode)> = Vec::new();
+    // How deep the operators are that PostgreSQL has no node for: what is below them moves up.
+    let mut left_out: Vec<usize> = Vec::new();
     for line in lines {
         if let Some(ms) = line.strip_prefix("Execution Time: ") {
             let ms = ms.trim_end_matches(" ms").to_string();
@@ -30,7 +32,14 @@ pub fn render(lines: &[String], format: ExplainFormat) -> String {
         } else if !line.starts_with("Rows: ") {
             let text = line.trim_start();
             let depth = (line.len() - text.len()) / 2;
-            flat.push((depth, node(text.strip_prefix("->").unwrap_or(text).trim())));
+            let text = text.strip_prefix("->").unwrap_or(text).trim();
+            left_out.retain(|above| *above < depth);
+            match text.split([':', ',']).next() {
+                Some("CooperativeExec") => left_out.push(depth),
+                // The row that a projection without FROM is of.
+                Some("PlaceholderRowExec") if !flat.is_empty() => {}
+                _ => flat.push((depth - left_out.len(), node(text, verbose))),
+            }
         }
     }
     let head = flat.first().is_some_and(|(_, node)| node.is_head());
@@ -105,7 +114,7 @@ impl ExplainNode {
 }
 
 /// `SortExec: expr=[a@0 ASC], metrics=[output_rows=2, ...]`
-fn node(text: &str) -> ExplainNode {
+fn node(text: &str, verbose: bool) -> ExplainNode {
     let (text, metrics) = text.split_once(", metrics=[").unwrap_or((text, ""));
     let (kind, detail) = text.split_once(": ").unwrap_or((text, ""));
     let string = |text: &str| Property::Text(text.to_string());
@@ -130,6 +139,20 @@ fn node(text: &str) -> ExplainNode {
         match kind {
             "FilterExec" => properties.push(("Filter", string(detail))),
             "CTE Scan" => properties.push(("CTE Name", string(detail))),
+            _ if is_scan(kind) => {
+                let (name, rest) = detail.split_once(", columns=[").unwrap_or((detail, ""));
+                properties.push(("Relation Name", string(name)));
+                properties.push(("Alias", string(name)));
+                let (columns, rest) = rest.split_once(']').unwrap_or((rest, ""));
+                if verbose {
+                    let columns = columns.split(", ").filter(|column| !column.is_empty());
+                    properties.push(("Output", Property::List(columns.map(str::to_string).collect())));
+                }
+                let rest = rest.trim_start_matches(", ");
+                if !rest.is_empty() {
+                    properties.push(("Details", string(rest)));
+                }
+            }
             "SortExec" => {
                 let keys = detail.strip_prefix("expr=[").and_then(|rest| rest.split_once(']'));
                 let keys = keys.map_or(detail, |(keys, _)| keys);
@@ -145,6 +168,11 @@ fn node(text: &str) -> ExplainNode {
         properties,
         plans: Vec::new(),
     }
+}
+
+/// Whether an operator reads a relation.
+fn is_scan(kind: &str) -> bool {
+    matches!(kind, "TopicScan" | "ViewScan" | "SystemScan")
 }
 
 /// `2`, or `2.5 K` as the engine shortens large ones.
@@ -177,6 +205,7 @@ fn node_type(kind: &str) -> String {
         "WindowAggExec" | "BoundedWindowAggExec" => "WindowAgg",
         "LazyMemoryExec" => "Function Scan",
         "Values" => "Values Scan",
+        _ if is_scan(kind) => "Seq Scan",
         _ => "",
     };
     if !known.is_empty() {
@@ -359,7 +388,7 @@ mod tests {
     ];
 
     fn rendered(format: ExplainFormat) -> String {
-        render(&LINES.map(str::to_string), format)
+        render(&LINES.map(str::to_string), format, false)
     }
 
     #[test]
@@ -376,7 +405,7 @@ mod tests {
     #[test]
     fn a_cte_stands_below_the_plan_that_reads_it() {
         let lines = ["CTE Scan: c", "CTE c", "  FilterExec: a@0 > 1", "    TopicScan: t"];
-        let text = render(&lines.map(str::to_string), ExplainFormat::Json);
+        let text = render(&lines.map(str::to_string), ExplainFormat::Json, false);
         let plan: serde_json::Value = serde_json::from_str(&text).expect("it is JSON");
         let root = &plan[0]["Plan"];
         assert_eq!(root["Node Type"], "CTE Scan");
@@ -384,6 +413,19 @@ mod tests {
         assert_eq!(root["Plans"][0]["Parent Relationship"], "InitPlan");
         assert_eq!(root["Plans"][0]["Subplan Name"], "CTE c");
         assert_eq!(root["Plans"][0]["Plans"][0]["Parent Relationship"], "Outer");
+    }
+
+    #[test]
+    fn a_scan_names_its_relation_as_postgresql_does() {
+        let lines = ["CooperativeExec", "  TopicScan: t, columns=[a, b], rows=2"];
+        let text = render(&lines.map(str::to_string), ExplainFormat::Json, true);
+        let plan: serde_json::Value = serde_json::from_str(&text).expect("it is JSON");
+        let root = &plan[0]["Plan"];
+        assert_eq!(root["Node Type"], "Seq Scan");
+        assert_eq!(root["Relation Name"], "t");
+        assert_eq!(root["Alias"], "t");
+        assert_eq!(root["Output"], serde_json::json!(["a", "b"]));
+        assert_eq!(root["Details"], "rows=2");
     }
 
     #[test]

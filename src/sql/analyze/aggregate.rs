@@ -16,7 +16,7 @@ use super::choose;
 use super::kinds;
 use super::scope::{Clause, Scope};
 use super::signatures::{self, FunctionKind, Signature};
-use super::typed::{Shape, Typed, at};
+use super::typed::{EQUALITY, Shape, Typed, at, check_operator};
 use super::{Analyzer, Result};
 use crate::error::{SqlError, state};
 use crate::sql::functions::json::JSON_AGG_OF_LINES;
@@ -61,20 +61,15 @@ impl Analyzer<'_> {
                 .collect::<Result<Vec<_>>>()
         })?;
         let (function, arguments, mut result) = self.choose_aggregate(name, &given, &order, call, position)?;
+        if given.distinct {
+            arguments
+                .iter()
+                .filter(|typed| !typed.has_rows())
+                .try_for_each(|typed| check_operator(&typed.pg_type(), EQUALITY, typed.position))?;
+        }
         let mut is_hex = false;
-        let order = match (order.is_empty(), scope.items.as_slice()) {
-            // The rows come in the order of the subquery that they are from.
-            (true, [only]) if !given.distinct && calls::ORDERED.contains(&name) => only.order.clone(),
-            // PostgreSQL sorts to find what is distinct.
-            (true, _) if given.distinct && calls::ORDERED.contains(&name) => {
-                let value = arguments[0].clone();
-                let ascending = value.expr.clone().sort(true, false);
-                vec![(value, ascending)]
-            }
-            _ => order,
-        };
         let guarded = |expr: Expr, pg_type: &PgType| only_where(expr, pg_type, filter.as_deref());
-        let mut sorts: Vec<Sort> = order
+        let own: Vec<Sort> = order
             .into_iter()
             .map(|(typed, sort)| Ok(sort.with_expr(guarded(sort.expr.clone(), &typed.pg_type())?)))
             .collect::<Result<_>>()?;
@@ -88,6 +83,15 @@ impl Analyzer<'_> {
                 Ok(Typed { expr, ..typed })
             })
             .collect::<Result<Vec<_>>>()?;
+        let mut sorts = match (own.is_empty(), scope.items.as_slice()) {
+            // The rows come in the order of the subquery that they are from.
+            (true, [only]) if !given.distinct && calls::ORDERED.contains(&name) => only.order.clone(),
+            // PostgreSQL sorts to find what is distinct.
+            (true, _) if given.distinct && calls::ORDERED.contains(&name) => {
+                vec![arguments[0].expr.clone().sort(true, false)]
+            }
+            _ => own,
+        };
         if let ("string_agg", [value, delimiter], Shape::Of(PgType::Bytea)) = (name, arguments.as_slice(), &result) {
             // The engine joins texts: bytes are written as such, and read again.
             let written = [self.in_hex(value)?, self.in_hex(delimiter)?];

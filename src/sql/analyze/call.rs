@@ -644,6 +644,12 @@ impl Analyzer<'_> {
             return Ok(Typed { expr, position, ..left });
         }
         let upper = name.to_uppercase();
+        if name == "coalesce" {
+            given
+                .arguments
+                .iter()
+                .try_for_each(|typed| super::rows::refuse(typed, &upper))?;
+        }
         if given.arguments.iter().any(Typed::has_rows) {
             let (rows, shape) = self.unify_values(given.arguments, &upper)?;
             return self.choice_of_rows(name, rows, &shape, position);

@@ -9,6 +9,7 @@ use sqlparser::ast::{self, BinaryOperator, DateTimeField, UnaryOperator, Value};
 use super::kinds;
 use super::operators::{binary, has, truth};
 use super::scope::Scope;
+use super::type_modifier::refused_modifier;
 use super::typed::{Ty, Typed, at, literal};
 use super::{Analyzer, Result};
 use crate::error::{SqlError, state};
@@ -184,7 +185,16 @@ impl Analyzer<'_> {
                     let message = format!("collation \"{name}\" for encoding \"UTF8\" does not exist");
                     return Err(SqlError::new(state::UNDEFINED_OBJECT, message));
                 }
-                self.expr(expr, scope)
+                let typed = self.expr(expr, scope)?;
+                let item = match typed.pg_type() {
+                    PgType::Array(item) => *item,
+                    other => other,
+                };
+                if typed.fields().is_some() || kinds::category(item.oid()) != b'S' {
+                    let message = format!("collations are not supported by type {}", typed.type_name());
+                    return Err(at(SqlError::new(state::DATATYPE_MISMATCH, message), place()));
+                }
+                Ok(typed)
             }
             ast::Expr::Function(call) => self.function(call, scope),
             ast::Expr::Case {
@@ -192,7 +202,11 @@ impl Analyzer<'_> {
                 conditions,
                 else_result,
                 ..
-            } => self.case(operand.as_deref(), conditions, else_result.as_deref(), scope, place()),
+            } => {
+                let typed = self.case(operand.as_deref(), conditions, else_result.as_deref(), scope, place())?;
+                super::rows::refuse(&typed, "CASE")?;
+                Ok(typed)
+            }
             ast::Expr::Exists { subquery, negated } => self.exists(subquery, *negated, scope),
             ast::Expr::Subquery(query) => self.scalar_subquery(query, scope, place()),
             ast::Expr::Tuple(items) => {
@@ -258,6 +272,8 @@ impl Analyzer<'_> {
             true => written.clone(),
             false => written.to_lowercase(),
         };
+        let database = format!("{}.", self.ctx.database);
+        let lower = lower.strip_prefix(&database).unwrap_or(&lower).to_string();
         let bare = lower
             .strip_prefix("pg_catalog.")
             .or_else(|| lower.strip_prefix("information_schema."))
@@ -285,10 +301,20 @@ impl Analyzer<'_> {
             ast::DataType::Numeric(info) | ast::DataType::Decimal(info) | ast::DataType::Dec(info) => {
                 crate::sql::parse::numeric_out_of_range(info)
             }
-            _ => SqlError::new(
-                state::UNDEFINED_OBJECT,
-                format!("type \"{}\" does not exist", item.trim_matches('"')),
-            ),
+            _ if refused_modifier(data_type).is_some() => refused_modifier(data_type).expect("it was looked at"),
+            _ => match item.split_once('.') {
+                Some((schema, _)) if !self.ctx.catalog.schemas.contains_key(schema) => SqlError::new(
+                    state::INVALID_SCHEMA_NAME,
+                    format!("schema \"{}\" does not exist", schema.trim_matches('"')),
+                ),
+                _ => {
+                    let shown = lower.split('[').next().unwrap_or_default();
+                    SqlError::new(
+                        state::UNDEFINED_OBJECT,
+                        format!("type \"{}\" does not exist", shown.trim_matches('"')),
+                    )
+                }
+            },
         };
         Err(at(error, position))
     }

@@ -4,27 +4,31 @@ use std::collections::HashSet;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
-use datafusion::common::{Column, TableReference};
-use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder, Projection};
+use datafusion::common::{Column, ScalarValue, TableReference};
+use datafusion::logical_expr::expr::Sort;
+use datafusion::logical_expr::{Expr, Filter, LogicalPlan, LogicalPlanBuilder, Projection};
 use sqlparser::ast::{self, FunctionArg, FunctionArgExpr, TableAlias, TableFactor, TableWithJoins};
 
 use super::from_part::{Factor, Rel, aliased};
 use super::join::check_names;
+use super::kinds::CastContext;
 use super::output::{OutColumn, QueryOutput};
 use super::scope::{Clause, FromItem, Scope, ScopeColumn, columns_of};
 use super::typed::{Typed, at, metadata};
 use super::{Analyzer, Result};
 use crate::catalog::Relation;
-use crate::error::{SqlError, state};
+use crate::error::{SqlError, SqlState, state};
 use crate::log::HiddenColumn;
 use crate::sql::plan::names::fold;
 use crate::sql::plan::provider::{columns_schema, topic_schema};
 use crate::sql::plan::resolve::{self, Resolved};
-use crate::sql::plan::{expand, size, windows};
+use crate::sql::plan::{eval, expand, size, windows};
 use crate::sql::source::{RelationKind, RelationSource};
 use crate::sql::system_columns::TableColumn;
 use crate::types::PgType;
 
+/// 2202H
+const INVALID_TABLESAMPLE_ARGUMENT: SqlState = SqlState("2202H");
 /// Most nodes of views' plans that one query may copy.
 const COPIED_NODES_MAX: u64 = 100 * size::NODES_MAX;
 /// How deep views may stand on views.
@@ -38,6 +42,8 @@ pub struct Cte {
     pub columns: Vec<OutColumn>,
     /// It is an INSERT without RETURNING.
     pub is_silent: bool,
+    /// What its rows are ordered by.
+    pub order: Vec<Sort>,
 }
 
 /// The hidden columns and the system columns whose names stand anywhere in a query.
@@ -93,8 +99,15 @@ impl Analyzer<'_> {
                 alias,
                 args: None,
                 with_ordinality: false,
+                sample,
                 ..
-            } => Ok(apart(self.relation(name, alias.as_ref())?)),
+            } => {
+                let rel = self.relation(name, alias.as_ref())?;
+                match sample {
+                    Some(sample) => Ok(apart(self.sampled(rel, sample)?)),
+                    None => Ok(apart(rel)),
+                }
+            }
             TableFactor::Table {
                 name,
                 alias,
@@ -296,6 +309,11 @@ impl Analyzer<'_> {
         let plan = aliased(plan, &qualifier)?;
         let fields = plan.schema().clone();
         let columns = fields.fields().len() - self.system_columns(&resolved).len();
+        let (plan, order) = match &resolved {
+            Resolved::Relation(Relation::View(_)) => self.with_order(plan)?,
+            _ => (plan, vec![]),
+        };
+        item.order = order;
         item.columns = fields
             .iter()
             .enumerate()
@@ -384,6 +402,52 @@ impl Analyzer<'_> {
         Ok(plan)
     }
 
+    /// TABLESAMPLE: each row by chance.
+    fn sampled(&self, rel: Rel, sample: &ast::TableSampleKind) -> Result<Rel> {
+        let (ast::TableSampleKind::BeforeTableAlias(sample) | ast::TableSampleKind::AfterTableAlias(sample)) = sample;
+        let percent = sample.quantity.as_ref().map(|quantity| &quantity.value);
+        let (Some(ast::TableSampleMethod::Bernoulli | ast::TableSampleMethod::System), Some(percent)) =
+            (&sample.name, percent)
+        else {
+            let method = match (&sample.name, percent) {
+                (Some(method), _) => method.to_string().to_lowercase(),
+                (None, Some(ast::Expr::Function(method))) => method.name.to_string().to_lowercase(),
+                _ => String::new(),
+            };
+            return Err(SqlError::new(
+                state::UNDEFINED_OBJECT,
+                format!("tablesample method {method} does not exist"),
+            ));
+        };
+        if sample.seed.is_some() {
+            return Err(SqlError::unsupported(
+                "TABLESAMPLE with REPEATABLE is not supported",
+                "Leave REPEATABLE out, or choose rows by a hash of their columns.",
+            ));
+        }
+        let scope = Scope::new(vec![], None);
+        let typed = scope.within(Clause::From, || self.expr(percent, &scope))?;
+        let position = typed.position;
+        let percent = self.cast(typed, &PgType::Float8, CastContext::Assignment)?;
+        if let Ok(ScalarValue::Float64(Some(percent))) = eval::constant(percent.expr.clone())
+            && !(0.0..=100.0).contains(&percent)
+        {
+            return Err(at(
+                SqlError::new(
+                    INVALID_TABLESAMPLE_ARGUMENT,
+                    "sample percentage must be between 0 and 100",
+                ),
+                position,
+            ));
+        }
+        let hundred = Typed::new(Expr::Literal(ScalarValue::from(100.0), None), PgType::Float8, position);
+        let chance = self.named_call("random", vec![], position)?;
+        let chance = self.binary("*", chance, hundred, position)?;
+        let taken = self.binary("<", chance, percent, position)?;
+        let plan = LogicalPlan::Filter(Filter::try_new(taken.expr, Arc::new(rel.plan))?);
+        Ok(Rel { plan, ..rel })
+    }
+
     // ---- subqueries
 
     fn derived(
@@ -394,6 +458,17 @@ impl Analyzer<'_> {
         left: Option<&Rel>,
         parent: Option<&Scope>,
     ) -> Result<Factor> {
+        if alias.is_none() {
+            use sqlparser::ast::Spanned;
+            let (what, example) = match subquery.body.as_ref() {
+                ast::SetExpr::Values(_) => ("VALUES", "VALUES"),
+                _ => ("subquery", "SELECT"),
+            };
+            let message = format!("{what} in FROM must have an alias");
+            let error = SqlError::new(state::SYNTAX_ERROR, message)
+                .hint(format!("For example, FROM ({example} ...) [AS] foo."));
+            return Err(at(error, self.position(subquery.span())));
+        }
         let beside = left
             .filter(|_| lateral)
             .map(|left| Scope::new(left.items.clone(), parent));
@@ -412,15 +487,10 @@ impl Analyzer<'_> {
             Some(shown) => self.qualifier(shown),
             None => self.internal_name("query"),
         };
-        let plan = aliased(output.plan, &qualifier)?;
+        let (plan, order) = self.with_order(aliased(output.plan, &qualifier)?)?;
         let columns = columns_of(&plan, &output.columns);
-        let order = output.order.iter().map(|(place, options)| {
-            let column = &columns[*place];
-            let typed = Typed::new(column.expr.clone(), column.pg_type.clone(), None);
-            (typed.clone(), self.sort(typed, *options))
-        });
         let item = FromItem {
-            order: order.collect(),
+            order,
             name: shown,
             columns,
             bare: true,

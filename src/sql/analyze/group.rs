@@ -249,6 +249,7 @@ impl Analyzer<'_> {
                 Ok(TreeNodeRecursion::Continue)
             })?;
         }
+        let plan = self.rows_below(plan, &mut sets, exprs)?;
         self.check_grouping(&calls, &sets)?;
         // A key over outer columns is renamed when the query is unnested.
         let is_outer = |key: &Expr| has(key, |node| matches!(node, Expr::OuterReferenceColumn(..)));
@@ -329,6 +330,35 @@ impl Analyzer<'_> {
             });
             *expr = replaced.map_err(SqlError::from)?.data;
         }
+        Ok(plan)
+    }
+
+    /// Makes the rows of keys that return sets, before they are grouped by.
+    fn rows_below(&self, plan: LogicalPlan, sets: &mut [Vec<Expr>], exprs: &mut [Expr]) -> Result<LogicalPlan> {
+        let makes_rows = |key: &Expr| has(key, |node| super::rows::list_of(node).is_some());
+        let mut keys: Vec<Expr> = Vec::new();
+        for key in sets.iter().flatten() {
+            if makes_rows(key) && !keys.contains(key) {
+                keys.push(key.clone());
+            }
+        }
+        if keys.is_empty() {
+            return Ok(plan);
+        }
+        let mut made = keys.clone();
+        let plan = super::rows::compute(self, plan, &mut made)?;
+        let replace = |expr: &mut Expr| -> Result<()> {
+            let replaced = std::mem::take(expr).transform_down(|node| {
+                Ok(match keys.iter().position(|key| *key == node) {
+                    Some(at) => Transformed::new(made[at].clone(), true, TreeNodeRecursion::Jump),
+                    None => Transformed::no(node),
+                })
+            })?;
+            *expr = replaced.data;
+            Ok(())
+        };
+        sets.iter_mut().flatten().try_for_each(&replace)?;
+        exprs.iter_mut().try_for_each(&replace)?;
         Ok(plan)
     }
 

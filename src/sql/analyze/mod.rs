@@ -16,6 +16,7 @@ mod call;
 mod choose;
 mod composite;
 mod expr;
+mod frames;
 mod from;
 mod from_part;
 mod group;
@@ -26,6 +27,7 @@ mod kinds;
 mod modifier;
 mod number;
 mod operators;
+mod ordered;
 mod output;
 mod padding;
 mod populate;
@@ -39,6 +41,7 @@ mod signatures;
 mod sizes;
 mod table_function;
 mod traversal;
+mod type_modifier;
 mod typed;
 pub mod unnest;
 mod window;
@@ -250,7 +253,7 @@ impl<'a> Analyzer<'a> {
 }
 
 /// An expression over columns that is no part of a query: a DEFAULT, a CHECK, an argument of EXECUTE.
-pub fn stored(expr: &ast::Expr, columns: &DFSchema, ctx: &PlanContext) -> Result<Typed> {
+pub fn stored(expr: &ast::Expr, columns: &DFSchema, clause: Clause, ctx: &PlanContext) -> Result<Typed> {
     let reached = RefCell::default();
     let analyzer = Analyzer::new(ctx, 0, &reached);
     let mut item = FromItem {
@@ -269,7 +272,7 @@ pub fn stored(expr: &ast::Expr, columns: &DFSchema, ctx: &PlanContext) -> Result
     }
     let items = if item.columns.is_empty() { vec![] } else { vec![item] };
     let scope = Scope::new(items, None);
-    let typed = scope.within(Clause::Stored, || analyzer.expr(expr, &scope))?;
+    let typed = scope.within(clause, || analyzer.expr(expr, &scope))?;
     if let Some(error) = analyzer.untyped.take() {
         return Err(error);
     }

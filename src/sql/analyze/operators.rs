@@ -3,7 +3,7 @@
 use datafusion::common::ScalarValue;
 use datafusion::common::tree_node::TreeNode;
 use datafusion::logical_expr::expr::{BinaryExpr, Like, ScalarFunction};
-use datafusion::logical_expr::{Expr, Operator};
+use datafusion::logical_expr::{Expr, Operator, Volatility};
 
 use super::choose::{self, NoChoice};
 use super::kinds;
@@ -315,4 +315,18 @@ pub fn undefined(
 /// Whether an expression has a node of a kind in it.
 pub fn has(expr: &Expr, is: impl Fn(&Expr) -> bool) -> bool {
     expr.exists(|node| Ok(is(node))).unwrap_or(false)
+}
+
+/// Whether an expression without columns has its value only when the query runs.
+pub fn is_later(expr: &Expr) -> bool {
+    has(expr, |node| match node {
+        Expr::Placeholder(_)
+        | Expr::ScalarSubquery(_)
+        | Expr::Exists(_)
+        | Expr::InSubquery(_)
+        | Expr::SetComparison(_)
+        | Expr::OuterReferenceColumn(..) => true,
+        Expr::ScalarFunction(call) => call.func.signature().volatility != Volatility::Immutable,
+        _ => false,
+    })
 }

@@ -4,7 +4,6 @@
 
 use datafusion::common::Column;
 use datafusion::logical_expr::LogicalPlan;
-use sqlparser::ast;
 
 use super::typed::Shape;
 use crate::types::PgType;
@@ -33,6 +32,4 @@ impl OutColumn {
 pub struct QueryOutput {
     pub plan: LogicalPlan,
     pub columns: Vec<OutColumn>,
-    /// What its rows are ordered by, if that is among its columns: their places.
-    pub order: Vec<(usize, ast::OrderByOptions)>,
 }

@@ -3,19 +3,19 @@
 use std::sync::Arc;
 
 use arrow::datatypes::Field;
-use datafusion::common::{Column, ScalarValue, Spans};
+use datafusion::common::{Column, DFSchema, ScalarValue, Spans};
 use datafusion::logical_expr::expr::{Exists, InSubquery, SetComparison, SetQuantifier, Sort};
 use datafusion::logical_expr::{
-    Expr, Filter, Limit, LogicalPlan, Operator, Projection, Sort as SortNode, Subquery, Volatility,
+    EmptyRelation, Expr, Filter, Limit, LogicalPlan, Operator, Projection, Sort as SortNode, Subquery, Volatility,
 };
 use sqlparser::ast::{self, SetExpr};
 
 use super::kinds::{self, CastContext};
-use super::operators::{binary, comparison};
+use super::operators::{binary, comparison, has, is_later};
 use super::output::{OutColumn, QueryOutput};
 use super::record::all_of;
 use super::scope::{Clause, Scope};
-use super::typed::{Shape, Typed, at, cast_to};
+use super::typed::{ORDERING, Shape, Ty, Typed, at, cast_to, check_operator};
 use super::{Analyzer, Result};
 use crate::error::{SqlError, SqlState, state};
 use crate::sql::functions::single_value;
@@ -35,6 +35,20 @@ pub enum Wanted {
 const INVALID_LIMIT: SqlState = SqlState("2201W");
 /// 2201X
 const INVALID_OFFSET: SqlState = SqlState("2201X");
+
+/// The order of a query's rows, as LIMIT needs to know it.
+pub struct RowOrder<'o> {
+    pub sorts: &'o [Sort],
+    /// WITH TIES
+    pub ties: bool,
+    /// The names of the query itself.
+    pub own: Option<&'o Scope<'o>>,
+}
+
+fn of_variables(clause: &str, position: Option<usize>) -> SqlError {
+    let message = format!("argument of {clause} must not contain variables");
+    at(SqlError::new(state::INVALID_COLUMN_REFERENCE, message), position)
+}
 
 impl Analyzer<'_> {
     pub fn query(&self, query: &ast::Query, parent: Option<&Scope>) -> Result<QueryOutput> {
@@ -62,6 +76,7 @@ impl Analyzer<'_> {
         for by in order {
             let at = self.output_place(&by.expr, &output.columns)?;
             let column = &output.columns[at];
+            check_operator(&column.pg_type, ORDERING, None)?;
             let typed = Typed::new(Expr::Column(column.column.clone()), column.pg_type.clone(), None);
             sorts.push(self.sort(typed, by.options));
         }
@@ -76,7 +91,12 @@ impl Analyzer<'_> {
         if ties && sorts.is_empty() {
             return Err(ties_without_order());
         }
-        output.plan = self.limited(output.plan, query, parent, ties.then_some(&sorts))?;
+        let order = RowOrder {
+            sorts: &sorts,
+            ties,
+            own: None,
+        };
+        output.plan = self.limited(output.plan, query, parent, &order)?;
         debug_assert!(visible <= output.columns.len());
         Ok(output)
     }
@@ -151,11 +171,7 @@ impl Analyzer<'_> {
             untyped: false,
             row: None,
         });
-        Ok(QueryOutput {
-            plan,
-            columns,
-            order: vec![],
-        })
+        Ok(QueryOutput { plan, columns })
     }
 
     /// LIMIT, OFFSET and FETCH.
@@ -164,7 +180,7 @@ impl Analyzer<'_> {
         plan: LogicalPlan,
         query: &ast::Query,
         parent: Option<&Scope>,
-        ties: Option<&Vec<Sort>>,
+        order: &RowOrder,
     ) -> Result<LogicalPlan> {
         let (mut fetch, skip) = match &query.limit_clause {
             None => (None, None),
@@ -196,7 +212,16 @@ impl Analyzer<'_> {
         let scope = Scope::new(vec![], parent);
         let count = |expr: Option<&ast::Expr>, clause: &str, negative: SqlState| -> Result<Option<Expr>> {
             let Some(expr) = expr else { return Ok(None) };
-            let typed = scope.within(Clause::Limit, || self.expr(expr, &scope))?;
+            let typed = scope
+                .within(Clause::Limit, || self.expr(expr, &scope))
+                .map_err(|error| {
+                    // Columns of the query itself do not count here.
+                    let known = order.own.and_then(|own| {
+                        let typed = own.within(Clause::Limit, || self.expr(expr, own)).ok()?;
+                        Some(of_variables(clause, typed.position))
+                    });
+                    known.unwrap_or(error)
+                })?;
             if typed.is_null() {
                 return Ok(None);
             }
@@ -205,28 +230,11 @@ impl Analyzer<'_> {
                 true => self.cast(typed, &PgType::Int8, CastContext::Assignment)?,
                 false => self.coerce_to(typed, &PgType::Int8, &format!("argument of {clause}"))?,
             };
-            let mut named = false;
-            let mut later = false;
-            datafusion::common::tree_node::TreeNode::apply(&typed.expr, |node| {
-                named |= matches!(node, Expr::Column(_) | Expr::OuterReferenceColumn(..));
-                later |= matches!(
-                    node,
-                    Expr::Placeholder(_) | Expr::ScalarSubquery(_) | Expr::Exists(_) | Expr::InSubquery(_)
-                );
-                later |= matches!(node, Expr::ScalarFunction(call)
-                    if call.func.signature().volatility != Volatility::Immutable);
-                Ok(datafusion::common::tree_node::TreeNodeRecursion::Continue)
-            })?;
-            if named {
-                return Err(at(
-                    SqlError::new(
-                        state::INVALID_COLUMN_REFERENCE,
-                        format!("argument of {clause} must not contain variables"),
-                    ),
-                    position,
-                ));
+            let named = |node: &Expr| matches!(node, Expr::Column(_) | Expr::OuterReferenceColumn(..));
+            if has(&typed.expr, named) {
+                return Err(of_variables(clause, position));
             }
-            if later {
+            if is_later(&typed.expr) {
                 return Ok(Some(typed.expr));
             }
             match eval::constant(typed.expr).map_err(|error| at(SqlError::from(error), position))? {
@@ -239,8 +247,12 @@ impl Analyzer<'_> {
         };
         let fetch = count(fetch, "LIMIT", INVALID_LIMIT)?;
         let skip = count(skip, "OFFSET", INVALID_OFFSET)?;
-        if let (Some(sorts), Some(fetch)) = (ties, &fetch) {
-            return self.with_ties(plan, sorts, fetch.clone(), skip);
+        if let (true, Some(fetch)) = (order.ties, &fetch) {
+            return self.with_ties(plan, order.sorts, fetch.clone(), skip);
+        }
+        let is_engines = |count: &Option<Expr>| matches!(count, None | Some(Expr::Literal(..) | Expr::Placeholder(_)));
+        if !is_engines(&fetch) || !is_engines(&skip) {
+            return self.counted_rows(plan, order.sorts, fetch, skip);
         }
         if fetch.is_none() && skip.is_none() {
             return Ok(plan);
@@ -250,6 +262,61 @@ impl Analyzer<'_> {
             fetch: fetch.map(Box::new),
             input: Arc::new(plan),
         }))
+    }
+
+    /// LIMIT and OFFSET of what is known while the query runs: the rows are numbered. What is given is computed once.
+    fn counted_rows(
+        &self,
+        plan: LogicalPlan,
+        sorts: &[Sort],
+        fetch: Option<Expr>,
+        skip: Option<Expr>,
+    ) -> Result<LogicalPlan> {
+        let columns: Vec<Expr> = plan.schema().columns().into_iter().map(Expr::Column).collect();
+        let number = self.internal_name("number");
+        let plan = super::window::row_number(plan, vec![], sorts.to_vec(), &number)?;
+        let number = cast_to(Expr::Column(Column::from_name(number)), &PgType::Int8);
+        let zero = || Expr::Literal(ScalarValue::Int64(Some(0)), None);
+        let once = |expr: Expr, name: String| -> Result<Expr> {
+            if matches!(expr, Expr::Literal(..) | Expr::Placeholder(_)) {
+                return Ok(expr);
+            }
+            let one = LogicalPlan::EmptyRelation(EmptyRelation {
+                produce_one_row: true,
+                schema: Arc::new(DFSchema::empty()),
+            });
+            let value = LogicalPlan::Projection(Projection::try_new(vec![expr.alias(&name)], Arc::new(one))?);
+            let column = OutColumn {
+                column: Column::from_name(&name),
+                name,
+                pg_type: PgType::Int8,
+                untyped: false,
+                row: None,
+            };
+            Ok(Expr::ScalarSubquery(self.subquery(self.only_row(value, &column)?)))
+        };
+        let mut conditions = Vec::with_capacity(2);
+        let skip = skip.map(|skip| once(skip, self.internal_name("offset"))).transpose()?;
+        let skipped = match skip {
+            Some(skip) => self
+                .scalar("coalesce")
+                .expect("it is the engine's")
+                .call(vec![skip, zero()]),
+            None => zero(),
+        };
+        conditions.push(binary(number.clone(), Operator::Gt, skipped.clone()));
+        if let Some(fetch) = fetch {
+            let fetch = once(fetch, self.internal_name("limit"))?;
+            let past = binary(number, Operator::Minus, skipped);
+            let within = binary(past, Operator::LtEq, fetch.clone());
+            conditions.push(binary(fetch.is_null(), Operator::Or, within));
+        }
+        let plan = LogicalPlan::Filter(Filter::try_new(all_of(conditions), Arc::new(plan))?);
+        let plan = match sorts.is_empty() {
+            true => plan,
+            false => sorted(plan, sorts.to_vec()),
+        };
+        Ok(LogicalPlan::Projection(Projection::try_new(columns, Arc::new(plan))?))
     }
 
     /// FETCH FIRST n ROWS WITH TIES: the rows after the n-th that equal it come too.
@@ -298,11 +365,7 @@ impl Analyzer<'_> {
             });
         }
         let plan = LogicalPlan::Projection(Projection::try_new(exprs, Arc::new(output.plan))?);
-        Ok(QueryOutput {
-            plan,
-            columns,
-            order: vec![],
-        })
+        Ok(QueryOutput { plan, columns })
     }
 
     // ---- queries within expressions
@@ -542,7 +605,7 @@ impl Analyzer<'_> {
     pub fn array_of_query(&self, query: &ast::Query, scope: &Scope, position: Option<usize>) -> Result<Typed> {
         let ordered = query.order_by.is_some();
         let wanted = if ordered { Wanted::Numbered } else { Wanted::Rows };
-        let output = self.query_for(query, Some(scope), wanted)?;
+        let mut output = self.query_for(query, Some(scope), wanted)?;
         let shown = output.columns.len() - usize::from(ordered);
         if shown != 1 {
             return Err(at(
@@ -550,7 +613,7 @@ impl Analyzer<'_> {
                 position,
             ));
         }
-        let column = &output.columns[0];
+        let column = output.columns[0].clone();
         if matches!(column.row, Some(Shape::Rows(_))) {
             return Err(at(crate::types::multidimensional(), position));
         }
@@ -558,7 +621,11 @@ impl Analyzer<'_> {
         let element = super::arrays::shaped(shown_column);
         let order = match ordered {
             true => vec![Sort::new(Expr::Column(output.columns[1].column.clone()), true, false)],
-            false => vec![],
+            false => {
+                let (plan, order) = self.with_order(output.plan)?;
+                output.plan = plan;
+                order
+            }
         };
         let function = crate::sql::functions::functions().aggregate.get("array_agg");
         let function = function.expect("it is the engine's").clone();

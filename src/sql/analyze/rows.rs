@@ -85,6 +85,19 @@ pub fn makes_rows(typed: &Typed) -> bool {
     }
 }
 
+/// 0A000 for rows within a choice between values.
+pub fn refuse(typed: &Typed, choice: &str) -> Result<()> {
+    if !makes_rows(typed) {
+        return Ok(());
+    }
+    let error = SqlError::new(
+        state::FEATURE_NOT_SUPPORTED,
+        format!("set-returning functions are not allowed in {choice}"),
+    )
+    .hint("You might be able to move the set-returning function into a LATERAL FROM item.");
+    Err(at(error, typed.position))
+}
+
 /// 0A000 where rows cannot be made.
 pub fn check_clause(scope: &Scope, position: Option<usize>) -> Result<()> {
     let error = match scope.clause.get() {

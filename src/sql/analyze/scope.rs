@@ -56,7 +56,7 @@ pub struct FromItem {
     /// An outer join may have no row of it.
     pub may_be_absent: bool,
     /// What a subquery orders its rows by.
-    pub order: Vec<(Typed, Sort)>,
+    pub order: Vec<Sort>,
 }
 
 /// The part of a query that an expression stands in: what may stand there differs.
@@ -77,8 +77,10 @@ pub enum Clause {
     Aggregate,
     WindowCall,
     Returning,
-    /// DEFAULT, CHECK, generated columns, parameters of EXECUTE.
+    /// DEFAULT, parameters of EXECUTE.
     Stored,
+    Check,
+    Generated,
 }
 
 impl Clause {
@@ -100,6 +102,8 @@ impl Clause {
             Clause::WindowCall => "window function calls",
             Clause::Returning => "RETURNING",
             Clause::Stored => "DEFAULT expressions",
+            Clause::Check => "check constraints",
+            Clause::Generated => "column generation expressions",
         }
     }
 }
@@ -181,7 +185,8 @@ impl Analyzer<'_> {
             [schema, item] => (Some(schema), item),
             [database, schema, item] if *database == self.ctx.database => (Some(schema), item),
             _ => {
-                let message = format!("improper qualified name (too many dotted names): {}", path.join("."));
+                let shown = path.join(".");
+                let message = format!("improper qualified name (too many dotted names): {shown}.{name}");
                 return Err(at(SqlError::new(state::SYNTAX_ERROR, message), position));
             }
         };

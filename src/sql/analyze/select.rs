@@ -11,10 +11,11 @@ use sqlparser::ast::{self, SelectItem, SelectItemQualifiedWildcardKind};
 
 use super::operators::has;
 use super::output::{OutColumn, QueryOutput};
-use super::query::{Wanted, order_items, sorted, with_ties};
+use super::query::{RowOrder, Wanted, order_items, sorted, with_ties, written_constant};
 use super::scope::{Clause, Scope};
-use super::typed::{Ty, Typed, at, cast_to};
+use super::typed::{EQUALITY, ORDERING, Ty, Typed, at, cast_to, check_operator};
 use super::{Analyzer, Result};
+use crate::catalog;
 use crate::error::{SqlError, state};
 use crate::sql::functions::told::told;
 use crate::sql::plan::names;
@@ -67,7 +68,13 @@ impl Analyzer<'_> {
         let order = order_items(query)?;
         let mut keys = Vec::with_capacity(order.len());
         for by in order {
-            keys.push((self.key(&by.expr, &targets, &scope)?, by.options));
+            let key = self.key(&by.expr, &targets, &scope)?;
+            let typed = match &key {
+                OrderKey::Target(at) => &targets[*at].typed,
+                OrderKey::Own(typed) => typed,
+            };
+            check_operator(&typed.pg_type(), ORDERING, typed.position)?;
+            keys.push((key, by.options));
         }
         // A parameter that nothing has given a type is text, but for one in a branch of a set operation.
         for target in targets.iter_mut().filter(|_| !is_branch) {
@@ -88,6 +95,11 @@ impl Analyzer<'_> {
             _ => vec![],
         };
         let is_distinct = matches!(select.distinct, Some(ast::Distinct::Distinct));
+        let compared =
+            |target: &&ListItem| is_distinct || sets.iter().flatten().flatten().any(|key| *key == target.typed.expr);
+        for target in targets.iter().filter(compared) {
+            check_operator(&target.typed.pg_type(), EQUALITY, target.typed.position)?;
+        }
         if select.qualify.is_some() {
             return Err(SqlError::unsupported(
                 "QUALIFY is not supported",
@@ -137,21 +149,24 @@ impl Analyzer<'_> {
             .iter()
             .any(|expr| has(expr, |node| matches!(node, Expr::AggregateFunction(_))))
             || !scope.aggregates.borrow().is_empty();
-        if sets.is_some() || having.is_some() || aggregates {
+        let is_grouped = sets.is_some() || having.is_some() || aggregates;
+        if is_grouped {
             plan = self.grouped(plan, sets.unwrap_or_else(|| vec![vec![]]), &scope, &mut exprs)?;
         }
         if having.is_some() {
             let condition = exprs.pop().expect("it was put there");
             plan = LogicalPlan::Filter(Filter::try_new(condition, Arc::new(plan))?);
         }
-        plan = super::window::compute(plan, &mut exprs)?;
+        if let ([only], false) = (scope.items.as_slice(), is_grouped) {
+            super::window::order_unordered(&mut exprs, &only.order)?;
+        }
+        plan = super::window::compute(self, plan, &mut exprs)?;
         plan = super::rows::compute(self, plan, &mut exprs)?;
         let (mut plan, columns) = self.project(plan, &targets, &exprs, &types)?;
         let sort_of = |place: usize, options: ast::OrderByOptions| {
             let typed = Typed::new(Expr::Column(columns[place].clone()), types[place].clone(), None);
             self.sort(typed, options)
         };
-        let order_places = sorts.clone();
         let sorts: Vec<Sort> = sorts
             .into_iter()
             .map(|(place, options)| sort_of(place, options))
@@ -203,18 +218,20 @@ impl Analyzer<'_> {
         if with_ties(query) && sorts.is_empty() {
             return Err(super::query::ties_without_order());
         }
-        let ties = with_ties(query).then_some(&sorts);
         let extra = columns.len() > count;
         // The engine knows a limit over a sort, so what is ordered by and not shown is taken off above both.
-        plan = self.limited(plan, query, parent, ties)?;
+        let row_order = RowOrder {
+            sorts: &sorts,
+            ties: with_ties(query),
+            own: Some(&scope),
+        };
+        plan = self.limited(plan, query, parent, &row_order)?;
         if extra {
             plan = LogicalPlan::Projection(Projection::try_new(kept, Arc::new(plan))?);
         }
-        let shown = order_places.iter().all(|(place, _)| *place < count);
         Ok(QueryOutput {
             plan,
             columns: output_columns,
-            order: if shown { order_places } else { vec![] },
         })
     }
 
@@ -235,6 +252,7 @@ impl Analyzer<'_> {
                     targets.push(self.target_of(names::output_name(expr), typed)?);
                 }
                 SelectItem::ExprWithAlias { expr, alias } => {
+                    self.check_label(alias)?;
                     let typed = self.expr(expr, scope)?;
                     targets.push(self.target_of(names::fold(alias), typed)?);
                 }
@@ -291,6 +309,29 @@ impl Analyzer<'_> {
         Ok(())
     }
 
+    /// 42601 for a name without AS that is no bare label: a string, or a word that may go on an expression.
+    fn check_label(&self, alias: &ast::Ident) -> Result<()> {
+        let position = self.position(alias.span);
+        if alias.quote_style == Some('\'') {
+            let message = format!("syntax error at or near \"'{}'\"", alias.value);
+            return Err(at(SqlError::new(state::SYNTAX_ERROR, message), position));
+        }
+        let Some(position) = position.filter(|_| alias.quote_style.is_none()) else {
+            return Ok(());
+        };
+        if !catalog::requires_as(&alias.value.to_ascii_lowercase()) {
+            return Ok(());
+        }
+        let before: String = self.ctx.text.chars().take(position - 1).collect();
+        let before = before.trim_end();
+        let word = before.rsplit(|c: char| !c.is_alphanumeric() && c != '_').next();
+        if word.is_some_and(|word| word.eq_ignore_ascii_case("as")) || before.ends_with("*/") {
+            return Ok(());
+        }
+        let message = format!("syntax error at or near \"{}\"", alias.value);
+        Err(at(SqlError::new(state::SYNTAX_ERROR, message), Some(position)))
+    }
+
     fn note_star(&self, expr: &Expr, position: Option<usize>) {
         if let Expr::Column(column) = expr {
             self.note_position(column, position);
@@ -340,7 +381,10 @@ impl Analyzer<'_> {
                 if let Some((first, target)) = found.next() {
                     if found.any(|(_, other)| other.typed.expr != target.typed.expr) {
                         return Err(at(
-                            SqlError::new(state::AMBIGUOUS_COLUMN, format!("ORDER BY \"{name}\" is ambiguous")),
+                            SqlError::new(
+                                state::AMBIGUOUS_COLUMN,
+                                format!("{} \"{name}\" is ambiguous", clause.name()),
+                            ),
                             self.position(ident.span),
                         ));
                     }

@@ -17,7 +17,7 @@ use super::output::{OutColumn, QueryOutput};
 use super::query::Wanted;
 use super::scope::{Clause, Scope, reference};
 use super::select::nothing;
-use super::typed::{Typed, of_type};
+use super::typed::{EQUALITY, Typed, check_operator, of_type};
 use super::window::row_number;
 use super::{Analyzer, Result};
 use crate::error::{SqlError, state};
@@ -98,6 +98,11 @@ impl Analyzer<'_> {
             outputs.push(self.set_expr(branch, parent)?);
         }
         let (outputs, columns) = self.aligned(outputs, name)?;
+        if !all || op != SetOperator::Union {
+            for column in &columns {
+                check_operator(&column.pg_type, EQUALITY, None)?;
+            }
+        }
         self.combined(op, all, outputs, columns)
     }
 
@@ -123,7 +128,17 @@ impl Analyzer<'_> {
                 .zip(&outputs)
                 .map(|(typed, output)| written_out(typed, &output.plan, at))
                 .collect();
-            untyped.push(all.iter().all(Typed::is_unknown));
+            untyped.push(false);
+            // The first two decide: what neither gives a type is text, whatever follows.
+            let mut all = all;
+            if let [first, second, _, ..] = all.as_mut_slice()
+                && first.is_unknown()
+                && second.is_unknown()
+            {
+                for typed in [first, second] {
+                    typed.ty = super::typed::Ty::Of(PgType::Text);
+                }
+            }
             commons.push(self.common_type(&all, name)?);
         }
         let names: Vec<String> = outputs[0]
@@ -203,11 +218,7 @@ impl Analyzer<'_> {
                 ..column
             })
             .collect();
-        Ok(QueryOutput {
-            plan,
-            columns,
-            order: vec![],
-        })
+        Ok(QueryOutput { plan, columns })
     }
 
     /// INTERSECT and EXCEPT: rows that match, counted with ALL: the n-th copy on the left meets the n-th on the right.
@@ -400,11 +411,7 @@ impl Analyzer<'_> {
                 row: None,
             })
             .collect();
-        Ok(QueryOutput {
-            plan,
-            columns,
-            order: vec![],
-        })
+        Ok(QueryOutput { plan, columns })
     }
 }
 

@@ -14,7 +14,8 @@ use super::populate::JsonRows;
 use super::scope::{Clause, FromItem, Scope, ScopeColumn, reference};
 use super::select::nothing;
 use super::typed::{Ty, Typed, at};
-use super::{Analyzer, Result, rows};
+use super::{Analyzer, Result, kinds, rows};
+use crate::catalog::SqlKeyword;
 use crate::error::{SqlError, state};
 use crate::sql::plan::names::fold;
 use crate::sql::plan::provider::series_source;
@@ -490,26 +491,35 @@ impl Analyzer<'_> {
 
     /// The words that need quotes, as rows.
     fn keywords(&self) -> Result<QueryOutput> {
-        let words = sqlparser::keywords::ALL_KEYWORDS.iter().map(|word| word.to_lowercase());
         let text = |text: &str| Expr::Literal(ScalarValue::Utf8(Some(text.to_string())), None);
-        let rows: Vec<Vec<Expr>> = words
-            .filter(|word| crate::catalog::is_reserved(word))
-            .map(|word| vec![text(&word), text("R"), text("reserved")])
-            .collect();
-        let plan = LogicalPlanBuilder::values(rows)?.build()?;
-        let names = ["word", "catcode", "catdesc"];
+        let row = |keyword: &SqlKeyword| {
+            vec![
+                text(keyword.word),
+                text(keyword.category),
+                Expr::Literal(ScalarValue::Boolean(Some(keyword.is_bare_label)), None),
+                text(keyword.category_in_words()),
+                text(keyword.label_in_words()),
+            ]
+        };
+        let plan = LogicalPlanBuilder::values(crate::catalog::keywords().iter().map(row).collect())?.build()?;
+        let names = [
+            ("word", PgType::Text),
+            ("catcode", PgType::InternalChar),
+            ("barelabel", PgType::Bool),
+            ("catdesc", PgType::Text),
+            ("baredesc", PgType::Text),
+        ];
         let columns = plan.schema().columns().into_iter().zip(names);
-        let columns = columns.map(|(column, name)| OutColumn {
+        let columns = columns.map(|(column, (name, pg_type))| OutColumn {
             name: name.to_string(),
             column,
-            pg_type: PgType::Text,
+            pg_type,
             untyped: false,
             row: None,
         });
         Ok(QueryOutput {
             columns: columns.collect(),
             plan,
-            order: vec![],
         })
     }
 }

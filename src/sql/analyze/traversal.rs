@@ -362,11 +362,11 @@ impl Analyzer<'_> {
         });
         cte.alias.columns = all.collect();
         let output = self.recursive(name, &cte, parent)?;
-        self.with_order(output, traversal, &names)
+        self.traversal_order(output, traversal, &names)
     }
 
     /// The columns that a statement sees: what the rows are ordered by, as one column.
-    fn with_order(&self, output: QueryOutput, traversal: &Traversal, names: &[String]) -> Result<QueryOutput> {
+    fn traversal_order(&self, output: QueryOutput, traversal: &Traversal, names: &[String]) -> Result<QueryOutput> {
         let column_of = |name: &str| {
             let column = output.columns.iter().find(|column| column.name == name);
             column.expect("it is one of its columns")
@@ -412,10 +412,6 @@ impl Analyzer<'_> {
             }
         }
         let plan = LogicalPlan::Projection(Projection::try_new(exprs, Arc::new(output.plan))?);
-        Ok(QueryOutput {
-            plan,
-            columns,
-            order: vec![],
-        })
+        Ok(QueryOutput { plan, columns })
     }
 }

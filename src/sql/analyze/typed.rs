@@ -625,6 +625,30 @@ pub fn parameter(id: String, pg_type: &PgType) -> Expr {
     Expr::Placeholder(Placeholder::new_with_field(id, Some(Arc::new(pg_type.field("", true)))))
 }
 
+/// 42883 for values that PostgreSQL cannot order or compare.
+pub fn check_operator(pg_type: &PgType, operator: &str, position: Option<usize>) -> Result<()> {
+    let item = match pg_type {
+        PgType::Array(item) => item,
+        other => other,
+    };
+    if *item != PgType::Json {
+        return Ok(());
+    }
+    let message = format!("could not identify {operator} operator for type {}", pg_type.name());
+    let error = SqlError::new(state::UNDEFINED_FUNCTION, message);
+    Err(at(
+        match operator {
+            ORDERING => error.hint("Use an explicit ordering operator or modify the query."),
+            _ => error,
+        },
+        position,
+    ))
+}
+
+/// What [`check_operator`] looks for.
+pub const ORDERING: &str = "an ordering";
+pub const EQUALITY: &str = "an equality";
+
 fn no_cast(typed: &Typed, wanted: &PgType) -> SqlError {
     let message = format!("cannot cast type {} to {}", typed.type_name(), wanted.bare().name());
     at(SqlError::new(state::CANNOT_COERCE, message), typed.position)

@@ -6,22 +6,24 @@ use datafusion::common::Column;
 use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
 use datafusion::logical_expr::expr::{Sort, WindowFunction, WindowFunctionParams};
 use datafusion::logical_expr::type_coercion::functions::fields_with_udf;
+use datafusion::logical_expr::utils::group_window_expr_by_sort_keys;
 use datafusion::logical_expr::{
-    Expr, LogicalPlan, LogicalPlanBuilder, WindowFrame, WindowFrameBound, WindowFrameUnits, WindowFunctionDefinition,
+    Expr, LogicalPlan, Projection, Window, WindowFrame, WindowFrameUnits, WindowFunctionDefinition,
 };
 use sqlparser::ast;
 
 use super::choose;
+use super::frames::Framed;
 use super::group::named_apart;
 use super::kinds;
 use super::scope::{Clause, Scope};
 use super::signatures::{self, FunctionKind, Signature};
-use super::typed::{Shape, Typed, at, sort_key};
+use super::typed::{EQUALITY, ORDERING, Shape, Typed, at, check_operator, sort_key};
 use super::window_definition::WindowDefinition;
 use super::{Analyzer, Result};
 use crate::error::{SqlError, state};
-use crate::sql::functions::excluded::{self, Exclusion};
-use crate::sql::functions::{calls, functions};
+use crate::sql::functions::excluded::{self, Exclusion, FrameBounds};
+use crate::sql::functions::{calls, functions, shifted};
 use crate::sql::plan::names::fold;
 use crate::sql::statement::mark;
 use crate::types::PgType;
@@ -91,6 +93,7 @@ impl Analyzer<'_> {
         scope.within(Clause::Window, || {
             for expr in &spec.partition_by {
                 let typed = self.expr(expr, scope)?;
+                check_operator(&typed.pg_type(), EQUALITY, typed.position)?;
                 made.partition_by.push(match typed.fields() {
                     Some(_) => self.row_value(&typed)?.expr,
                     None => self.settle(typed)?.expr,
@@ -99,7 +102,13 @@ impl Analyzer<'_> {
             for by in &spec.order_by {
                 match exclusion_of(by) {
                     Some(exclusion) => made.exclusion = Some(exclusion),
-                    None => made.order_by.push(self.order_of(by, scope)?),
+                    None => {
+                        let order = self.order_of(by, scope)?;
+                        // What rows are ordered by already orders no more.
+                        if !made.order_by.iter().any(|(_, known)| known.expr == order.1.expr) {
+                            made.order_by.push(order);
+                        }
+                    }
                 }
             }
             Ok::<(), SqlError>(())
@@ -115,6 +124,7 @@ impl Analyzer<'_> {
             Some(_) => self.row_order(&typed)?,
             None => self.settle(typed)?,
         };
+        check_operator(&typed.pg_type(), ORDERING, typed.position)?;
         let sort = self.sort(typed.clone(), by.options);
         Ok((typed, sort))
     }
@@ -158,7 +168,7 @@ impl Analyzer<'_> {
                 position,
             ));
         }
-        let (function, arguments, result) = self.choose_window(name, call, &given, position)?;
+        let (function, mut arguments, result) = self.choose_window(name, call, &given, position)?;
         if filter.is_some() && matches!(function, WindowFunctionDefinition::WindowUDF(_)) {
             return Err(at(
                 SqlError::new(
@@ -168,11 +178,11 @@ impl Analyzer<'_> {
                 position,
             ));
         }
-        let frame = self.frame(&spec, position)?;
         let mut order_by: Vec<Sort> = spec.order_by.iter().map(|(_, sort)| sort.clone()).collect();
-        let frame = match frame {
-            Some(frame) => frame,
-            None => default_frame(&spec),
+        let (frame, bounds) = match self.frame(&spec, scope, position)? {
+            Some(Framed::Engine(frame)) => (frame, None),
+            Some(Framed::Own(bounds, offsets)) => (WindowFrame::new(None), Some((bounds, offsets))),
+            None => (default_frame(&spec), None),
         };
         calls::check_frame(&frame).map_err(|error| at(error.into(), position))?;
         if let [(typed, _)] = spec.order_by.as_slice() {
@@ -182,21 +192,32 @@ impl Analyzer<'_> {
         frame
             .regularize_order_bys(&mut order_by)
             .map_err(|error| at(error.into(), position))?;
-        let mut arguments = arguments;
-        // The engine takes no default of each row's own.
-        let default = match (name, arguments.as_slice()) {
-            ("lead" | "lag", [_, _, default]) if !matches!(default.expr, Expr::Literal(..)) => arguments.pop(),
-            _ => None,
-        };
+        let is_varying = matches!(function, WindowFunctionDefinition::WindowUDF(_))
+            && arguments.iter().skip(usize::from(name != "ntile")).any(varies);
+        if let (true, [value, _, default]) = (is_varying, arguments.as_mut_slice()) {
+            // They become one column.
+            let (both, _) = self.unify(vec![value.clone(), default.clone()], name)?;
+            if let [first, last] = both.as_slice() {
+                value.clone_from(first);
+                default.clone_from(last);
+            }
+        }
         let exprs = arguments.iter().map(|typed| match typed.has_rows() {
             true => Ok(typed.expr.clone()),
             false => super::aggregate::only_where(typed.expr.clone(), &typed.pg_type(), filter.as_deref()),
         });
         let mut exprs = exprs.collect::<Result<Vec<Expr>>>()?;
         let mut filter = filter;
-        let computed = match spec.exclusion {
-            Some(exclusion) => self.over_the_rest(exclusion, &function, &mut exprs, &arguments, &mut filter)?,
-            None => function.clone(),
+        let computed = match (&function, spec.exclusion, &bounds) {
+            (WindowFunctionDefinition::WindowUDF(_), ..) if is_varying && shifted::of(name).is_some() => {
+                WindowFunctionDefinition::WindowUDF(shifted::of(name).expect("it was looked at"))
+            }
+            (_, None, None) if !is_varying => function.clone(),
+            (_, exclusion, bounds) => {
+                let exclusion = exclusion.unwrap_or(Exclusion::Nothing);
+                let frame = (exclusion, bounds.as_ref());
+                self.over_the_rest(frame, &function, &mut exprs, &arguments, &mut filter)?
+            }
         };
         let expr = Expr::WindowFunction(Box::new(WindowFunction {
             fun: computed,
@@ -210,11 +231,7 @@ impl Analyzer<'_> {
                 distinct: false,
             },
         }));
-        let default = match default {
-            Some(default) => Some((default.expr, row_there(&expr))),
-            None => None,
-        };
-        let typed = match &function {
+        match &function {
             WindowFunctionDefinition::AggregateUDF(function) => {
                 let typed = self.aggregate_type(expr, function, &arguments, &result, position)?;
                 Ok::<_, SqlError>(super::arrays::gathered(typed))
@@ -229,24 +246,20 @@ impl Analyzer<'_> {
                     .map_err(|error| at(SqlError::from(error), position))?;
                 Ok(self.returning(expr, &returned, result, position))
             }
-        }?;
-        let Some((default, is_there)) = default else {
-            return Ok(typed);
-        };
-        let expr = datafusion::logical_expr::when(is_there.is_null(), default).otherwise(typed.expr.clone())?;
-        let expr = crate::sql::functions::told::told(expr, &typed.pg_type());
-        Ok(Typed { expr, ..typed })
+        }
     }
 
     /// What computes a function over frames that leave rows out.
     fn over_the_rest(
         &self,
-        exclusion: Exclusion,
+        (exclusion, bounds): (Exclusion, Option<&(FrameBounds, Vec<Expr>)>),
         function: &WindowFunctionDefinition,
         exprs: &mut Vec<Expr>,
         arguments: &[Typed],
         filter: &mut Option<Box<Expr>>,
     ) -> Result<WindowFunctionDefinition> {
+        let edges = bounds.map(|(bounds, _)| *bounds);
+        let offsets = bounds.iter().flat_map(|(_, offsets)| offsets.iter().cloned());
         Ok(match function {
             WindowFunctionDefinition::AggregateUDF(function) => {
                 let fields: Vec<_> = arguments.iter().map(Typed::field).collect();
@@ -258,12 +271,16 @@ impl Analyzer<'_> {
                 }
                 let has_filter = filter.is_some();
                 exprs.extend(filter.take().map(|filter| *filter));
-                let excluded = excluded::aggregate(exclusion, function.clone(), has_filter);
+                exprs.extend(offsets);
+                let excluded = excluded::aggregate(exclusion, edges, function.clone(), has_filter);
                 WindowFunctionDefinition::WindowUDF(excluded)
             }
             // The others look at no frame.
-            WindowFunctionDefinition::WindowUDF(known) => match excluded::picked(exclusion, known.name()) {
-                Some(picked) => WindowFunctionDefinition::WindowUDF(picked),
+            WindowFunctionDefinition::WindowUDF(known) => match excluded::picked(exclusion, edges, known.name()) {
+                Some(picked) => {
+                    exprs.extend(offsets);
+                    WindowFunctionDefinition::WindowUDF(picked)
+                }
                 None => function.clone(),
             },
         })
@@ -332,42 +349,11 @@ impl Analyzer<'_> {
         let function = function.ok_or_else(|| at(super::call::undefined_function(name, &arguments), position))?;
         Ok((WindowFunctionDefinition::WindowUDF(function), arguments, result))
     }
-
-    /// The rows around one that a call sees, if that is written.
-    fn frame(&self, spec: &WindowDefinition, position: Option<usize>) -> Result<Option<WindowFrame>> {
-        let Some(written) = &spec.frame else { return Ok(None) };
-        let frame = WindowFrame::try_from(written.clone()).map_err(|error| at(error.into(), position))?;
-        let has_offset = |bound: &WindowFrameBound| match bound {
-            WindowFrameBound::Preceding(value) | WindowFrameBound::Following(value) => !value.is_null(),
-            WindowFrameBound::CurrentRow => false,
-        };
-        let offset = has_offset(&frame.start_bound) || has_offset(&frame.end_bound);
-        if frame.units == WindowFrameUnits::Range && offset && spec.order_by.len() != 1 {
-            return Err(at(
-                SqlError::new(
-                    state::WINDOWING_ERROR,
-                    "RANGE with offset PRECEDING/FOLLOWING requires exactly one ORDER BY column",
-                ),
-                position,
-            ));
-        }
-        if frame.units == WindowFrameUnits::Groups && spec.order_by.is_empty() {
-            return Err(at(
-                SqlError::new(state::WINDOWING_ERROR, "GROUPS mode requires an ORDER BY clause"),
-                position,
-            ));
-        }
-        Ok(Some(frame))
-    }
 }
 
-/// 1 where a call of `lead` or `lag` finds a row, NULL where it does not.
-fn row_there(call: &Expr) -> Expr {
-    let mut probe = call.clone();
-    if let Expr::WindowFunction(call) = &mut probe {
-        call.params.args[0] = Expr::Literal(datafusion::common::ScalarValue::Int32(Some(1)), None);
-    }
-    probe
+/// Whether the engine, which takes literals for it, cannot take an argument.
+fn varies(argument: &Typed) -> bool {
+    !matches!(&argument.expr, Expr::Literal(value, _) if !value.is_null())
 }
 
 /// NULL of the type of a value.
@@ -438,7 +424,8 @@ fn check_clause(scope: &Scope, position: Option<usize>) -> Result<()> {
 }
 
 /// Takes the window functions out of expressions into nodes of the plan.
-pub fn compute(plan: LogicalPlan, exprs: &mut [Expr]) -> Result<LogicalPlan> {
+pub fn compute(analyzer: &Analyzer, plan: LogicalPlan, exprs: &mut [Expr]) -> Result<LogicalPlan> {
+    let plan = subqueries_below(analyzer, plan, exprs)?;
     let mut calls: Vec<Expr> = Vec::new();
     for expr in exprs.iter() {
         expr.apply(|node| {
@@ -455,7 +442,17 @@ pub fn compute(plan: LogicalPlan, exprs: &mut [Expr]) -> Result<LogicalPlan> {
         return Ok(plan);
     }
     let named = named_apart(&plan, &calls);
-    let plan = LogicalPlanBuilder::window_plan(plan, named.iter().map(|(expr, _)| expr.clone()))?;
+    let mut groups = group_window_expr_by_sort_keys(calls.iter().cloned())?;
+    // The windows with the longest orders come first: those that are the beginning of another's need no sort then.
+    groups.sort_by_key(|(order, _)| std::cmp::Reverse(order.len()));
+    let mut plan = plan;
+    for (_, group) in groups {
+        let exprs = group.iter().filter_map(|call| {
+            let at = calls.iter().position(|known| known == call)?;
+            Some(named[at].0.clone())
+        });
+        plan = LogicalPlan::Window(Window::try_new(exprs.collect(), Arc::new(plan))?);
+    }
     let columns: Vec<(Expr, Column)> = calls
         .into_iter()
         .zip(named.into_iter().map(|(_, column)| column))
@@ -475,6 +472,77 @@ pub fn compute(plan: LogicalPlan, exprs: &mut [Expr]) -> Result<LogicalPlan> {
         *expr = replaced.data;
     }
     Ok(plan)
+}
+
+/// Calls over windows without an order see rows in the order of the subquery that they are from, as far as that shows.
+pub fn order_unordered(exprs: &mut [Expr], order: &[Sort]) -> Result<()> {
+    if order.is_empty() {
+        return Ok(());
+    }
+    for expr in exprs.iter_mut() {
+        let replaced = std::mem::take(expr).transform_down(|node| match node {
+            Expr::WindowFunction(mut call) if call.params.order_by.is_empty() && shows_order(&call) => {
+                call.params.order_by = order.to_vec();
+                Ok(Transformed::new(
+                    Expr::WindowFunction(call),
+                    true,
+                    TreeNodeRecursion::Jump,
+                ))
+            }
+            other => Ok(Transformed::no(other)),
+        })?;
+        *expr = replaced.data;
+    }
+    Ok(())
+}
+
+/// Ranks are the same for all rows of a window without an order; so is what RANGE and GROUPS see.
+fn shows_order(call: &WindowFunction) -> bool {
+    let name = call.fun.name();
+    let ranks = matches!(name, "rank" | "dense_rank" | "percent_rank" | "cume_dist");
+    call.params.window_frame.units == WindowFrameUnits::Rows && !ranks
+}
+
+/// Computes the subqueries within calls before the windows: the engine does not look for them there.
+fn subqueries_below(analyzer: &Analyzer, plan: LogicalPlan, exprs: &mut [Expr]) -> Result<LogicalPlan> {
+    let is_subquery = |node: &Expr| {
+        matches!(
+            node,
+            Expr::ScalarSubquery(_) | Expr::Exists(_) | Expr::InSubquery(_) | Expr::SetComparison(_)
+        )
+    };
+    let mut below: Vec<(Expr, String)> = Vec::new();
+    for expr in exprs.iter_mut() {
+        let replaced = std::mem::take(expr).transform_down(|node| match node {
+            Expr::WindowFunction(_) => {
+                let call = node.transform_down(|inner| {
+                    if !is_subquery(&inner) {
+                        return Ok(Transformed::no(inner));
+                    }
+                    let known = below.iter().find(|(known, _)| *known == inner);
+                    let name = match known {
+                        Some((_, name)) => name.clone(),
+                        None => {
+                            let name = analyzer.internal_name("value");
+                            below.push((inner, name.clone()));
+                            name
+                        }
+                    };
+                    let column = Expr::Column(Column::from_name(name));
+                    Ok(Transformed::new(column, true, TreeNodeRecursion::Jump))
+                })?;
+                Ok(Transformed::new(call.data, call.transformed, TreeNodeRecursion::Jump))
+            }
+            other => Ok(Transformed::no(other)),
+        })?;
+        *expr = replaced.data;
+    }
+    if below.is_empty() {
+        return Ok(plan);
+    }
+    let mut all: Vec<Expr> = plan.schema().columns().into_iter().map(Expr::Column).collect();
+    all.extend(below.into_iter().map(|(subquery, name)| subquery.alias(name)));
+    Ok(LogicalPlan::Projection(Projection::try_new(all, Arc::new(plan))?))
 }
 
 /// A count of rows from 1, in an order.

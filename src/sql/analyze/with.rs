@@ -76,20 +76,23 @@ impl Analyzer<'_> {
             if size::nodes(&output.plan)? > size::NODES_MAX {
                 return Err(size::too_many_steps());
             }
-            let plan = match is_shared(cte, query, &output.plan) {
+            let is_shared = is_shared(cte, query, &output.plan);
+            let (plan, order) = self.with_order(output.plan)?;
+            let plan = match is_shared {
                 true => SharedQuery {
-                    body: Arc::new(output.plan),
+                    body: Arc::new(plan),
                     name: name.clone(),
                     number: self.number(),
                 }
                 .into_plan(),
-                false => output.plan,
+                false => plan,
             };
             self.ctes.borrow_mut().push(Cte {
                 name,
                 plan: Arc::new(plan),
                 columns,
                 is_silent: given.is_some_and(|number| self.given[number].fields.is_none()),
+                order,
             });
         }
         Ok(())
@@ -122,8 +125,10 @@ impl Analyzer<'_> {
 
     pub fn cte_item(&self, cte: &Cte, shown: String, alias: Option<&TableAlias>) -> Result<Rel> {
         let qualifier = self.qualifier(&shown);
+        let below = cte.plan.schema().clone();
         let plan = aliased(cte.plan.as_ref().clone(), &qualifier)?;
         let item = FromItem {
+            order: super::ordered::under(&cte.order, &below, plan.schema())?,
             name: Some(shown),
             columns: columns_of(&plan, &cte.columns),
             bare: true,
@@ -231,6 +236,7 @@ impl Analyzer<'_> {
             plan: Arc::new(found),
             columns: own_columns.clone(),
             is_silent: false,
+            order: vec![],
         });
         let next = self.set_expr(right, parent);
         self.ctes.borrow_mut().pop();
@@ -300,7 +306,6 @@ impl Analyzer<'_> {
         Ok(QueryOutput {
             columns: columns.collect(),
             plan,
-            order: vec![],
         })
     }
 }

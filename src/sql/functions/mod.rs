@@ -59,6 +59,7 @@ pub mod quantified;
 mod record;
 mod regexes;
 pub mod session;
+pub mod shifted;
 mod single;
 mod sleep;
 pub mod spread;

@@ -181,6 +181,15 @@ fn rewrite_window_functions(tokens: &mut Vec<TokenWithSpan>) {
             && is_at(tokens, at - 1, &Token::LParen)
             && is_at(tokens, close + 1, &Token::RParen);
         if wrapped && has_descriptor && names_window_time {
+            if !has_alias(tokens, close + 2) {
+                // A subquery has a name.
+                let (like, name) = (
+                    tokens[close + 1].clone(),
+                    word_at(tokens, at).unwrap_or_default().to_string(),
+                );
+                let alias: Vec<TokenWithSpan> = made_words(&["as", &name], &like).collect();
+                tokens.splice(close + 2..close + 2, alias);
+            }
             let like = tokens[at].clone();
             let mut head: Vec<TokenWithSpan> =
                 made_words(&["(", "select", "*", ",", "window_end", "-", "interval"], &like).collect();
@@ -196,6 +205,16 @@ fn rewrite_window_functions(tokens: &mut Vec<TokenWithSpan>) {
             at -= 2;
         }
         at += 2;
+    }
+}
+
+/// Whether a name for an item of FROM stands there.
+fn has_alias(tokens: &[TokenWithSpan], at: usize) -> bool {
+    match word_at(tokens, at) {
+        Some("as") => true,
+        Some("emit" | "join" | "left" | "right" | "full" | "inner" | "natural" | "cross") => false,
+        Some(word) => !crate::catalog::is_reserved(word),
+        None => is_word(tokens, at),
     }
 }
 

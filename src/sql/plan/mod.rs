@@ -45,7 +45,7 @@ use super::functions::catalog::{self, catalog_function};
 use super::shared;
 use super::statement::{Emit, Select};
 use crate::catalog::Snapshot;
-use crate::error::SqlError;
+use crate::error::{SqlError, state};
 use crate::sql::functions::growth;
 use crate::types::{ObjectNames, PgType};
 
@@ -131,8 +131,16 @@ fn plan_rows(
         parameter_types: raw
             .parameters
             .into_iter()
-            .map(|kind| kind.unwrap_or(PgType::Text))
-            .collect(),
+            .enumerate()
+            .map(|(at, kind)| {
+                kind.ok_or_else(|| {
+                    SqlError::new(
+                        state::INDETERMINATE_DATATYPE,
+                        format!("could not determine data type of parameter ${}", at + 1),
+                    )
+                })
+            })
+            .collect::<Result<_, _>>()?,
         untyped: raw.columns.iter().map(|column| column.untyped).collect(),
         planning_bytes: reached.planning_bytes,
     })
@@ -274,6 +282,19 @@ pub fn aggregates(planned: &Planned) -> bool {
             .expect("looking fails never")
     };
     parts.iter().any(aggregates)
+}
+
+/// Whether a query calls window functions of its own, not in what it reads.
+pub fn calls_windows(planned: &Planned) -> bool {
+    let mut plan = &planned.plan;
+    loop {
+        match (plan, plan.inputs().as_slice()) {
+            (LogicalPlan::Window(_), _) => return true,
+            (LogicalPlan::SubqueryAlias(_), _) => return false,
+            (_, [input]) => plan = input,
+            _ => return false,
+        }
+    }
 }
 
 #[cfg(test)]

@@ -47,6 +47,10 @@ fn figure(expr: &Expr) -> Option<(String, Strength)> {
         Expr::Nested(inner) | Expr::Collate { expr: inner, .. } => figure(inner),
         Expr::Function(function) => {
             let name = function.name.0.last()?.as_ident();
+            // The parser takes `(VALUES (1))` for a call.
+            if name.is_some_and(|name| name.quote_style.is_none() && name.value == "values") {
+                return strong("column1");
+            }
             name.map(|ident| (fold(ident), Strength::Strong))
         }
         Expr::Cast { expr, data_type, .. } => match figure(expr) {
@@ -59,8 +63,12 @@ fn figure(expr: &Expr) -> Option<(String, Strength)> {
             Some((name, Strength::Strong)) => Some((name, Strength::Strong)),
             _ => Some(("case".to_string(), Strength::Weak)),
         },
-        Expr::Exists { negated: true, .. } => None,
-        Expr::Exists { .. } => strong("exists"),
+        Expr::Exists { negated: false, .. } => strong("exists"),
+        Expr::BinaryOp {
+            op: ast::BinaryOperator::Overlaps,
+            ..
+        } => strong("overlaps"),
+        Expr::IsNormalized { negated: false, .. } => strong("is_normalized"),
         Expr::Subquery(query) => subquery(query),
         Expr::Array(_) => strong("array"),
         Expr::Tuple(_) => strong("row"),
@@ -83,8 +91,15 @@ fn figure(expr: &Expr) -> Option<(String, Strength)> {
 
 /// A scalar subquery is named after its only column.
 fn subquery(query: &ast::Query) -> Option<(String, Strength)> {
-    let SetExpr::Select(select) = query.body.as_ref() else {
-        return None;
+    let mut body = query.body.as_ref();
+    let select = loop {
+        body = match body {
+            SetExpr::Select(select) => break select,
+            SetExpr::SetOperation { left, .. } => left,
+            SetExpr::Query(query) => &query.body,
+            SetExpr::Values(_) => return Some(("column1".to_string(), Strength::Strong)),
+            _ => return None,
+        };
     };
     match select.projection.first()? {
         // However weak its own name is.
@@ -185,6 +200,10 @@ mod tests {
             ("substr(a, 1)", "substr"),
             ("a is null", "?column?"),
             ("not a", "?column?"),
+            ("not exists (select 1)", "?column?"),
+            ("x is nfc normalized", "is_normalized"),
+            ("x is not normalized", "?column?"),
+            ("(select a from t union select b from t)", "a"),
             ("true", "?column?"),
             ("null", "?column?"),
             ("current_date", "current_date"),

@@ -15,7 +15,7 @@ use super::assign::{assign, check_assignment};
 use super::literal::literal_array;
 use crate::catalog::{Snapshot, Topic};
 use crate::error::{SqlError, state};
-use crate::sql::analyze::{Ty, stored};
+use crate::sql::analyze::{Clause, Ty, stored};
 use crate::sql::functions::session::{self, SessionInfo};
 
 use crate::sql::plan::{PlanContext, compares, eval};
@@ -158,7 +158,12 @@ impl RowScope {
 
     /// Plans and coerces an expression; also its type.
     pub fn plan(&self, expr: ast::Expr, ctx: &PlanContext) -> Result<(Expr, PgType), SqlError> {
-        let typed = stored(&expr, &self.schema, ctx)?;
+        self.plan_in(Clause::Stored, expr, ctx)
+    }
+
+    /// The same for an expression that stands in a clause.
+    pub fn plan_in(&self, clause: Clause, expr: ast::Expr, ctx: &PlanContext) -> Result<(Expr, PgType), SqlError> {
+        let typed = stored(&expr, &self.schema, clause, ctx)?;
         let is_unknown = typed.is_unknown();
         let planned = eval::coerce(typed.expr, &self.schema)?;
         reject_queries(&planned)?;

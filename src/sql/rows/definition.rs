@@ -1,13 +1,16 @@
 //! The rules for a topic's definition, checked once, at CREATE.
 
 use std::collections::HashSet;
+use std::ops::ControlFlow;
 
 use datafusion::logical_expr::Expr;
+use sqlparser::ast;
 
 use super::compile::{CompiledExpr, RowScope, check_default_type, columns_of, is_immutable, parse_expr};
 use super::literal::literal_array;
 use crate::catalog::{Column, Topic};
 use crate::error::{SqlError, state};
+use crate::sql::analyze::Clause;
 use crate::sql::functions::session::SessionInfo;
 use crate::sql::plan::{PlanContext, eval, topic_schema};
 use crate::sql::system_columns::is_system_column;
@@ -45,7 +48,9 @@ pub fn check_create_topic(topic: &Topic, ctx: &PlanContext) -> Result<(), SqlErr
         }
     }
     for check in &topic.checks {
-        let (_, kind) = scope.plan(parse_expr(&check.expr)?, ctx)?;
+        let parsed = parse_expr(&check.expr)?;
+        refuse_queries(&parsed, "check constraint")?;
+        let (_, kind) = scope.plan_in(Clause::Check, parsed, ctx)?;
         if !matches!(kind, PgType::Bool | PgType::Unknown) {
             return Err(SqlError::new(
                 state::DATATYPE_MISMATCH,
@@ -119,8 +124,24 @@ fn check_watermark(topic: &Topic) -> Result<(), SqlError> {
     Ok(())
 }
 
+/// 0A000 for an expression with a subquery in it.
+fn refuse_queries(expr: &ast::Expr, place: &str) -> Result<(), SqlError> {
+    let found = ast::visit_expressions(expr, |expr: &ast::Expr| match expr {
+        ast::Expr::Subquery(_) | ast::Expr::Exists { .. } | ast::Expr::InSubquery { .. } => ControlFlow::Break(()),
+        _ => ControlFlow::Continue(()),
+    });
+    match found {
+        ControlFlow::Break(()) => Err(SqlError::new(
+            state::FEATURE_NOT_SUPPORTED,
+            format!("cannot use subquery in {place}"),
+        )),
+        ControlFlow::Continue(()) => Ok(()),
+    }
+}
+
 fn check_default(column: &Column, text: &str, ctx: &PlanContext) -> Result<(), SqlError> {
     let parsed = parse_expr(text)?;
+    refuse_queries(&parsed, "DEFAULT expression")?;
     if literal_array(&parsed, &column.pg_type, &SessionInfo::default())?.is_some() {
         return Ok(());
     }
@@ -146,7 +167,9 @@ fn check_generated(
     scope: &RowScope,
     ctx: &PlanContext,
 ) -> Result<(), SqlError> {
-    let (expr, from): (Expr, PgType) = scope.plan(parse_expr(text)?, ctx)?;
+    let parsed = parse_expr(text)?;
+    refuse_queries(&parsed, "column generation expression")?;
+    let (expr, from): (Expr, PgType) = scope.plan_in(Clause::Generated, parsed, ctx)?;
     for name in columns_of(&expr) {
         let generated = topic
             .columns

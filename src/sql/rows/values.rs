@@ -11,6 +11,7 @@ use super::assign::{assign, check_assignment};
 use super::compile::RowScope;
 use super::literal::{AppendedLiteral, TargetColumn, append, cell_literal, input_style, literal};
 use crate::error::{SqlError, state};
+use crate::sql::analyze::Clause;
 use crate::sql::cell::Cell;
 use crate::sql::functions::session::SessionInfo;
 use crate::sql::plan::{PlanContext, eval};
@@ -159,7 +160,7 @@ impl Evaluation<'_> {
             ..*self.ctx
         };
         let scope = RowScope::empty();
-        let (expr, from) = scope.plan(expr, &ctx)?;
+        let (expr, from) = scope.plan_in(Clause::Values, expr, &ctx)?;
         check_assignment(target.name, &from, target.pg_type)?;
         let bound = expr.transform_up(|node| match node {
             Expr::Placeholder(placeholder) => {

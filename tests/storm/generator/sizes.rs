@@ -60,7 +60,9 @@ impl Generator<'_> {
             17 => format!("SELECT array_agg(repeat('x', 1000)) FROM generate_series(1, {n}00)"),
             18 => format!("SELECT count(*) FROM generate_series(1, {n}000) a, generate_series(1, 1000) b"),
             19 => {
-                format!("SELECT string_agg(x, '') FROM (SELECT repeat('y', 10000) AS x FROM generate_series(1, {n}))")
+                format!(
+                    "SELECT string_agg(x, '') FROM (SELECT repeat('y', 10000) AS x FROM generate_series(1, {n})) AS sub"
+                )
             }
             20 => format!("SELECT n FROM generate_series(1, {n}00) n ORDER BY md5(n::text), repeat('x', 100)"),
             21 => format!(

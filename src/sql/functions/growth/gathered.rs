@@ -84,6 +84,9 @@ impl AggregateUDFImpl for Gathered {
     }
 
     fn with_beneficial_ordering(self: Arc<Self>, beneficial: bool) -> Result<Option<Arc<dyn AggregateUDFImpl>>> {
+        if self.inner.order_sensitivity().hard_requires() {
+            return Ok(Some(self));
+        }
         let ordered = self.inner.as_ref().clone().with_beneficial_ordering(beneficial)?;
         Ok(ordered.map(|inner| {
             Arc::new(Gathered {
@@ -127,8 +130,13 @@ impl AggregateUDFImpl for Gathered {
         self.inner.groups_accumulator_supported(args)
     }
 
+    /// All of them sort what they keep: several in one query may want different orders, and one without an order wants
+    /// the rows as they come.
     fn order_sensitivity(&self) -> AggregateOrderSensitivity {
-        self.inner.order_sensitivity()
+        match self.inner.order_sensitivity() {
+            AggregateOrderSensitivity::Insensitive => AggregateOrderSensitivity::Insensitive,
+            _ => AggregateOrderSensitivity::Beneficial,
+        }
     }
 
     fn reverse_expr(&self) -> ReversedUDAF {

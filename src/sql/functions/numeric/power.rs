@@ -2,7 +2,7 @@
 
 use num_bigint::BigInt;
 
-use super::real::{DIGITS_MIN, SCALE_MAX, exp_fixed, ln_digits, ln_fixed, scale_of, working};
+use super::real::{DIGITS_MIN, EXPONENT_MAX, SCALE_MAX, exp_fixed, ln_digits, ln_fixed, scale_of, working};
 use crate::error::{SqlError, SqlState};
 use crate::types::decimal::{self, Decimal, divide_rounded as rounded, power_of_ten};
 
@@ -37,7 +37,7 @@ pub fn power(base: &Decimal, exponent: &Decimal) -> Result<Decimal, SqlError> {
     let magnitude = &base.absolute();
     let odd = base.is_negative() && whole.value.bit(0);
     let estimate = magnitude.double().ln() * exponent.double() * std::f64::consts::LOG10_E;
-    if estimate > DIGITS_MAX {
+    if estimate >= EXPONENT_MAX * std::f64::consts::LOG10_E {
         return Err(decimal::overflow());
     }
     if estimate < -1000.0 {

@@ -161,12 +161,13 @@ pub fn logarithm_of_base(base: &Decimal, value: &Decimal) -> Result<Decimal, Sql
     Decimal::of_fixed(&quotient, digits, scale)
 }
 
+/// The least exponent of e that PostgreSQL takes for too large.
+pub const EXPONENT_MAX: f64 = 6000.0;
+
 /// `exp(value)`
 pub fn exponential(value: &Decimal) -> Result<Decimal, SqlError> {
     let decimal_digits = value.double() * std::f64::consts::LOG10_E;
-    /// Digits of the largest number, about.
-    const DIGITS_MAX: f64 = 131_072.0;
-    if decimal_digits > DIGITS_MAX {
+    if value.double() >= EXPONENT_MAX {
         return Err(decimal::overflow());
     }
     let scale = scale_of(decimal_digits.clamp(-1000.0, 1000.0) as i32, value.scale);

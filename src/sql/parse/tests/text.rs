@@ -224,7 +224,7 @@ fn other_dialects_spellings_are_read() {
     assert_eq!(
         query("SELECT window_time FROM TABLE(TUMBLE(TABLE bids, DESCRIPTOR(ts), INTERVAL '1 min'))"),
         "SELECT window_time FROM (SELECT *, window_end - INTERVAL '1 millisecond' AS window_time FROM \
-         tumble(bids, ts, INTERVAL '1 min'))"
+         tumble(bids, ts, INTERVAL '1 min')) AS tumble"
     );
     assert_eq!(query("SELECT a OPERATOR(pg_catalog.~) 'x'"), "SELECT a OPERATOR(~) 'x'");
     assert_eq!(

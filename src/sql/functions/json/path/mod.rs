@@ -41,6 +41,11 @@ pub(super) const SPECS: &[JsonSpec] = &[
     spec("jsonb_path_query_first_tz", PATH, JsonReturns::Jsonb, query_first).optional(2),
 ];
 
+/// The error of a text that is no path.
+pub fn check_path(text: &str) -> Result<(), SqlError> {
+    Path::parse(text).map(drop)
+}
+
 /// The path and the variables of the row before, which mostly are those of the next.
 #[derive(Default)]
 struct KnownRow {
