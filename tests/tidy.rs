@@ -1,7 +1,7 @@
-//! The shape of the code: which folder may use which, what only one of them may touch, headers, length; beside it, which
-//! files use each other (`circles.rs`), and which types share a name (`names.rs`).
+//! The shape of the code: the layers and their uses, words that are reserved to a layer, headers, length; beside it circles of
+//! files (`circles.rs`) and names of types (`names.rs`).
 //!
-//! The layer table is read from ARCHITECTURE.md, so that what it says is what holds.
+//! One rule: the layer table is read from ARCHITECTURE.md, so that it stays true.
 
 mod circles;
 mod names;

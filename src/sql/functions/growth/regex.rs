@@ -143,7 +143,7 @@ pub fn limited(pattern: &str, any_case: bool) -> Result<::regex::Regex, SqlError
 }
 
 /// 2201B for what the compiler of patterns says.
-pub fn of_message(message: &str) -> SqlError {
+fn of_message(message: &str) -> SqlError {
     if message.contains("size limit") || message.contains("CompiledTooBig") {
         return too_complex();
     }
