@@ -469,6 +469,18 @@ impl Analyzer<'_> {
                 .hint(format!("For example, FROM ({example} ...) [AS] foo."));
             return Err(at(error, self.position(subquery.span())));
         }
+        self.query_rows(lateral, subquery, alias, left, parent)
+    }
+
+    /// The rows of a query, under a name or none.
+    pub fn query_rows(
+        &self,
+        lateral: bool,
+        subquery: &ast::Query,
+        alias: Option<&TableAlias>,
+        left: Option<&Rel>,
+        parent: Option<&Scope>,
+    ) -> Result<Factor> {
         let beside = left
             .filter(|_| lateral)
             .map(|left| Scope::new(left.items.clone(), parent));

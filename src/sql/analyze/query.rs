@@ -15,7 +15,7 @@ use super::operators::{binary, comparison, has, is_later};
 use super::output::{OutColumn, QueryOutput};
 use super::record::all_of;
 use super::scope::{Clause, Scope};
-use super::typed::{ORDERING, Shape, Ty, Typed, at, cast_to, check_operator};
+use super::typed::{ORDERING, Shape, Typed, at, cast_to, check_operator};
 use super::{Analyzer, Result};
 use crate::error::{SqlError, SqlState, state};
 use crate::sql::functions::single_value;

@@ -18,7 +18,7 @@ use crate::sql::functions::quantified;
 use crate::sql::functions::told::told;
 use crate::sql::plan::names::fold;
 use crate::sql::statement::mark;
-use crate::types::{PgType, multidimensional};
+use crate::types::PgType;
 
 impl Analyzer<'_> {
     /// `(a, b) = (c, d)`: with SQL's logic of NULLs.

@@ -16,7 +16,7 @@ use sqlparser::ast::Ident;
 
 use super::operators::binary;
 use super::output::OutColumn;
-use super::typed::{Shape, Typed, at, literal};
+use super::typed::{Shape, Typed, at};
 use super::window_definition::WindowDefinition;
 use super::{Analyzer, Result};
 use crate::catalog::Relation;

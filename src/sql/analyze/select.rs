@@ -11,7 +11,7 @@ use sqlparser::ast::{self, SelectItem, SelectItemQualifiedWildcardKind};
 
 use super::operators::has;
 use super::output::{OutColumn, QueryOutput};
-use super::query::{RowOrder, Wanted, order_items, sorted, with_ties, written_constant};
+use super::query::{RowOrder, Wanted, order_items, sorted, with_ties};
 use super::scope::{Clause, Scope};
 use super::typed::{EQUALITY, ORDERING, Ty, Typed, at, cast_to, check_operator};
 use super::{Analyzer, Result};

@@ -14,7 +14,7 @@ use super::populate::JsonRows;
 use super::scope::{Clause, FromItem, Scope, ScopeColumn, reference};
 use super::select::nothing;
 use super::typed::{Ty, Typed, at};
-use super::{Analyzer, Result, kinds, rows};
+use super::{Analyzer, Result, rows};
 use crate::catalog::SqlKeyword;
 use crate::error::{SqlError, state};
 use crate::sql::plan::names::fold;
@@ -51,7 +51,11 @@ impl Analyzer<'_> {
             .unwrap_or_default();
         let upper = function.to_uppercase();
         let call = windows::WindowCall::read(&upper, args.to_vec())?;
-        let Factor { rel, .. } = self.factor(&call.relation, None, parent)?;
+        // A query in brackets is an argument, and needs no name.
+        let Factor { rel, .. } = match &call.relation {
+            ast::TableFactor::Derived { subquery, .. } => self.query_rows(false, subquery, None, None, parent)?,
+            relation => self.factor(relation, None, parent)?,
+        };
         let scope = Scope::new(rel.items.clone(), None);
         let time = scope.within(Clause::From, || self.expr(&windows::descriptor(call.time), &scope))?;
         let Expr::Column(column) = &time.expr else {

@@ -119,7 +119,6 @@ impl Analyzer<'_> {
         Ok(QueryOutput {
             columns: columns.collect(),
             plan,
-            order: vec![],
         })
     }
 

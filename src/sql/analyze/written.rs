@@ -358,7 +358,8 @@ impl Analyzer<'_> {
 
     /// `pg_collation_for(value)`
     fn collation_of(&self, value: &ast::Expr, typed: &Typed, position: Option<usize>) -> Result<Typed> {
-        let name = match (value, typed.pg_type()) {
+        let item = typed.pg_type().item().cloned().unwrap_or_else(|| typed.pg_type());
+        let name = match (value, item) {
             _ if typed.is_unknown() => None,
             (ast::Expr::Collate { collation, .. }, _) => Some(collation.to_string()),
             (_, PgType::Name | PgType::InternalChar) => Some("\"C\"".to_string()),

@@ -133,7 +133,9 @@ fn plan_rows(
             .into_iter()
             .enumerate()
             .map(|(at, kind)| {
-                kind.ok_or_else(|| {
+                // Other parts of a statement whose WITH writes may give it one.
+                let is_part = !select.given.is_empty();
+                kind.or(is_part.then_some(PgType::Text)).ok_or_else(|| {
                     SqlError::new(
                         state::INDETERMINATE_DATATYPE,
                         format!("could not determine data type of parameter ${}", at + 1),
