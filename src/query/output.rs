@@ -7,7 +7,7 @@ use arrow::compute::{CastOptions, cast_with_options};
 use arrow::datatypes::{Field, Schema, SchemaRef};
 
 use crate::error::SqlError;
-use crate::sql::plan::OutField;
+use crate::sql::field::OutField;
 
 /// The schema of a result.
 pub fn schema(fields: &[OutField]) -> SchemaRef {

@@ -11,7 +11,7 @@ use futures::StreamExt;
 use super::outcome::{CursorRows, Outcome, Parameters, RowsTag};
 use super::{Session, TransactionStatus};
 use crate::error::{SqlError, state};
-use crate::sql::plan::OutField;
+use crate::sql::field::OutField;
 use crate::sql::statement::{Fetch, Select};
 
 pub struct SqlCursor {

@@ -612,7 +612,7 @@ fn inputs(
 }
 
 /// Names given after the view's name, else those of the SELECT; each once.
-fn view_columns(names: &[String], fields: &[plan::OutField]) -> Result<Vec<Column>, SqlError> {
+fn view_columns(names: &[String], fields: &[crate::sql::field::OutField]) -> Result<Vec<Column>, SqlError> {
     if names.len() > fields.len() {
         return Err(SqlError::new(
             state::SYNTAX_ERROR,

@@ -10,7 +10,7 @@ use super::Session;
 use super::outcome::{Outcome, Parameters, RowsTag};
 use crate::catalog::{Relation, View};
 use crate::error::{SqlError, state};
-use crate::sql::plan::OutField;
+use crate::sql::field::OutField;
 use crate::sql::statement::{ExplainFormat, InsertRows, Name, Statement};
 use crate::types::{Opaque, PgType};
 

@@ -46,8 +46,9 @@ pub use outcome::{Batches, CopyIn, CursorRows, Outcome, Parameters, Prepared, Ro
 use crate::catalog::Snapshot;
 use crate::error::{Notice, Severity, SqlError, state};
 use crate::log::{Lsn, PIN_IDLE_US_MAX, Pin, TopicId};
+use crate::sql::field::OutField;
 use crate::sql::parse::{self, Parsed};
-use crate::sql::plan::{self, OutField};
+use crate::sql::plan;
 use crate::sql::statement::{InsertRows, Name, Statement, TransactionModes};
 use crate::types::{PgType, TextStyle};
 use engine::Registration;

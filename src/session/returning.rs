@@ -19,8 +19,9 @@ use crate::catalog::Topic;
 use crate::error::{SqlError, state};
 use crate::log::{Append, Appended, Commit, HiddenColumn, Receipt, TopicId};
 use crate::query::{OwnRows, OwnWrites};
-use crate::sql::plan::{self, OutField};
-use crate::sql::returning::{self, Place};
+use crate::sql::field::OutField;
+use crate::sql::plan;
+use crate::sql::returning::{self, ReturnedPlace};
 use crate::sql::statement::{Insert, Select};
 use crate::sql::system_columns::{ctid, xmin};
 
@@ -44,7 +45,7 @@ impl Session {
         insert: &Insert,
         topic: &Arc<Topic>,
         inserted: Vec<RecordBatch>,
-        places: &[(usize, Place)],
+        places: &[(usize, ReturnedPlace)],
         prepared: Option<&Prepared>,
     ) -> Result<Outcome, SqlError> {
         // Offsets of rows count from their statement's first one in their partition, until the commit says where that is.
@@ -161,7 +162,7 @@ impl GivenPlaces {
         rows: &RecordBatch,
         rows_of: &[(u32, i64)],
         width: usize,
-        places: &[(usize, Place)],
+        places: &[(usize, ReturnedPlace)],
     ) -> Result<RecordBatch, SqlError> {
         let count = rows.num_rows();
         let numbers: &Int64Array = rows.column(width).as_primitive::<Int64Type>();
@@ -177,24 +178,24 @@ impl GivenPlaces {
             };
             let times = |us: i64| TimestampMicrosecondArray::from_value(us, count).with_timezone_opt(zone);
             columns[*position] = match column {
-                Place::Hidden(HiddenColumn::Partition) => {
+                ReturnedPlace::Hidden(HiddenColumn::Partition) => {
                     let partition = |partition: u32| i32::try_from(partition).expect("partitions are few");
                     let partitions = rows_of.iter().map(|(of, _)| partition(*of));
                     Arc::new(Int32Array::from_iter_values(partitions))
                 }
-                Place::Hidden(HiddenColumn::Offset) => {
+                ReturnedPlace::Hidden(HiddenColumn::Offset) => {
                     let offsets = rows_of.iter().map(|(partition, after)| self.first[partition] + after);
                     Arc::new(Int64Array::from_iter_values(offsets))
                 }
-                Place::Ctid => {
+                ReturnedPlace::Ctid => {
                     let places = rows_of.iter();
                     let places = places.map(|(of, after)| ctid(*of, self.first[of] + after));
                     Arc::new(Int64Array::from_iter_values(places))
                 }
-                Place::Xmin => Arc::new(Int64Array::from_value(xmin(self.lsn), count)),
-                Place::Hidden(HiddenColumn::Lsn) => Arc::new(Int64Array::from_value(self.lsn, count)),
-                Place::Hidden(HiddenColumn::Timestamp) => Arc::new(times(self.timestamp_us)),
-                Place::Hidden(HiddenColumn::Watermark) => match self.watermark {
+                ReturnedPlace::Xmin => Arc::new(Int64Array::from_value(xmin(self.lsn), count)),
+                ReturnedPlace::Hidden(HiddenColumn::Lsn) => Arc::new(Int64Array::from_value(self.lsn, count)),
+                ReturnedPlace::Hidden(HiddenColumn::Timestamp) => Arc::new(times(self.timestamp_us)),
+                ReturnedPlace::Hidden(HiddenColumn::Watermark) => match self.watermark {
                     Some(us) => Arc::new(times(us)),
                     None => new_null_array(&data_type, count),
                 },

@@ -11,7 +11,7 @@ use super::settings::Settings;
 use crate::catalog::{Relation, RelationType, Snapshot, show_create};
 use crate::error::{SqlError, state};
 use crate::log::TopicId;
-use crate::sql::plan::OutField;
+use crate::sql::field::OutField;
 use crate::sql::statement::{ObjectKind, Show};
 use crate::types::PgType;
 

@@ -10,7 +10,7 @@ use futures::StreamExt;
 use super::Session;
 use super::outcome::{Outcome, Parameters};
 use crate::error::{SqlError, state};
-use crate::sql::plan::OutField;
+use crate::sql::field::OutField;
 use crate::sql::returning;
 use crate::sql::statement::{Given, GivenRows, Statement, With};
 use crate::sql::with;

@@ -17,7 +17,7 @@ use crate::catalog::{Relation, Snapshot, Topic};
 use crate::error::{SqlError, state};
 use crate::log::{Acknowledge, Append, AppendRows, Commit, LogError, Receipt, Spilled};
 use crate::query::SessionInfo;
-use crate::sql::plan::OutField;
+use crate::sql::field::OutField;
 use crate::sql::returning;
 use crate::sql::rows::{self, RowExprs};
 use crate::sql::statement::{CopyFrom, CopyKind, Insert, InsertRows, Name};

@@ -3,6 +3,7 @@
 //! One rule: what a name means is decided here, against one catalog snapshot, and nowhere else.
 
 pub mod cell;
+pub mod field;
 pub mod statement;
 pub mod system_columns;
 

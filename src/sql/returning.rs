@@ -47,37 +47,37 @@ fn select_of(items: &[SelectItem], insert: &Insert, topic: &Topic) -> Result<Arc
 
 /// A column that the commit decides.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Place {
+pub enum ReturnedPlace {
     Hidden(HiddenColumn),
     Ctid,
     Xmin,
 }
 
-impl Place {
+impl ReturnedPlace {
     pub fn name(self) -> &'static str {
         match self {
-            Place::Hidden(column) => column.name(),
-            Place::Ctid => TableColumn::Ctid.name(),
-            Place::Xmin => TableColumn::Xmin.name(),
+            ReturnedPlace::Hidden(column) => column.name(),
+            ReturnedPlace::Ctid => TableColumn::Ctid.name(),
+            ReturnedPlace::Xmin => TableColumn::Xmin.name(),
         }
     }
 }
 
 /// The column of the commit that an expression is.
-fn place(expr: &Expr) -> Option<Place> {
+fn place(expr: &Expr) -> Option<ReturnedPlace> {
     let ident = match expr {
         Expr::Identifier(ident) => ident,
         Expr::CompoundIdentifier(parts) => parts.last()?,
         _ => return None,
     };
     let name = fold(ident);
-    let hidden = HiddenColumn::ALL.into_iter().map(Place::Hidden);
-    let mut all = hidden.chain([Place::Ctid, Place::Xmin]);
+    let hidden = HiddenColumn::ALL.into_iter().map(ReturnedPlace::Hidden);
+    let mut all = hidden.chain([ReturnedPlace::Ctid, ReturnedPlace::Xmin]);
     all.find(|place| place.name() == name)
 }
 
 /// The items of RETURNING that are hidden columns, by place. 0A000 if one is part of an expression.
-pub fn places(insert: &Insert) -> Result<Vec<(usize, Place)>, SqlError> {
+pub fn places(insert: &Insert) -> Result<Vec<(usize, ReturnedPlace)>, SqlError> {
     let mut places = Vec::new();
     for (index, item) in insert.returning.iter().enumerate() {
         if let SelectItem::UnnamedExpr(expr) | SelectItem::ExprWithAlias { expr, .. } = item
@@ -101,7 +101,7 @@ pub fn places(insert: &Insert) -> Result<Vec<(usize, Place)>, SqlError> {
 }
 
 /// The same by output column, of which there are `width`: each `*` is as many as the others.
-pub fn positions(insert: &Insert, places: &[(usize, Place)], width: usize) -> Vec<(usize, Place)> {
+pub fn positions(insert: &Insert, places: &[(usize, ReturnedPlace)], width: usize) -> Vec<(usize, ReturnedPlace)> {
     let is_wildcard = |item: &&SelectItem| matches!(item, SelectItem::Wildcard(_) | SelectItem::QualifiedWildcard(..));
     let wildcards = insert.returning.iter().filter(is_wildcard).count();
     let columns = (width + wildcards - insert.returning.len())

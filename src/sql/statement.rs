@@ -7,7 +7,7 @@ use arrow::array::RecordBatch;
 use sqlparser::ast;
 
 use super::cell::Cell;
-use super::plan::OutField;
+use super::field::OutField;
 use crate::catalog::{self, Column};
 use crate::error::Notice;
 

@@ -18,7 +18,7 @@ use super::send::{Encode, until};
 use super::socket::{Ended, Peer};
 use crate::error::{SqlError, state};
 use crate::session::{Batches, CopyIn};
-use crate::sql::plan::OutField;
+use crate::sql::field::OutField;
 use crate::sql::statement::{CopyFormat, CopyKind};
 use crate::types::TextStyle;
 

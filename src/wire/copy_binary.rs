@@ -23,7 +23,7 @@ use bytes::{BufMut, BytesMut};
 use super::copy_out;
 use super::socket::OUTPUT_BYTES;
 use crate::error::{SqlError, state};
-use crate::sql::plan::OutField;
+use crate::sql::field::OutField;
 use crate::types::{ColumnBuilder, ColumnFormatter, PgType, TextStyle};
 
 const SIGNATURE: &[u8; 11] = b"PGCOPY\n\xff\r\n\0";

@@ -10,7 +10,7 @@ use bytes::{BufMut, BytesMut};
 use super::rows::{ROW_BYTES_MAX, too_large};
 use super::socket::OUTPUT_BYTES;
 use crate::error::SqlError;
-use crate::sql::plan::OutField;
+use crate::sql::field::OutField;
 use crate::sql::statement::{CopyFormat, CopyKind};
 use crate::types::{ColumnFormatter, PgType, TextStyle};
 

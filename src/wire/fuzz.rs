@@ -13,7 +13,7 @@ use super::copy_out::CopyEncoder;
 use super::frontend::{self, Frontend, Phase};
 use crate::error::SqlError;
 use crate::fuzz::{self, Target};
-use crate::sql::plan::OutField;
+use crate::sql::field::OutField;
 use crate::sql::statement::{CopyFormat, CopyKind};
 use crate::types::{PgType, TextStyle};
 

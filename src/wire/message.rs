@@ -10,7 +10,7 @@ use pgwire::messages::startup::ParameterStatus;
 
 use crate::error::{Notice, Severity, SqlError};
 use crate::session::{Notification, TransactionStatus};
-use crate::sql::plan::OutField;
+use crate::sql::field::OutField;
 
 /// Appends a message. The library refuses only messages above its size limits, which none of these reaches.
 pub(super) fn put(out: &mut BytesMut, message: &impl Message) {

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use arrow::array::RecordBatch;
 
 use crate::session::{Batches, CursorRows, Parameters, Prepared, RowsTag};
-use crate::sql::plan::OutField;
+use crate::sql::field::OutField;
 
 /// A statement bound to its parameters, and its answer as far as it was not fetched yet.
 pub(super) struct Portal {

@@ -9,7 +9,7 @@ use bytes::{BufMut, BytesMut};
 
 use super::socket::OUTPUT_BYTES;
 use crate::error::{SqlError, state};
-use crate::sql::plan::OutField;
+use crate::sql::field::OutField;
 use crate::types::{ColumnFormatter, PgType, TextStyle};
 
 const DATA_ROW: u8 = b'D';

@@ -12,8 +12,8 @@ use super::message;
 use super::rows::RowEncoder;
 use super::socket::{Ended, Peer};
 use crate::session::{Batches, Outcome, Parameters};
+use crate::sql::field::OutField;
 use crate::sql::parse::Parsed;
-use crate::sql::plan::OutField;
 
 impl<S: AsyncRead + AsyncWrite + Peer + Unpin + Send> Connection<S> {
     pub(super) async fn simple_query(&mut self, text: &str) -> Result<(), Ended> {

@@ -11,7 +11,7 @@ use datafusion::logical_expr::type_coercion::functions::fields_with_udf;
 use datafusion::logical_expr::{AggregateUDF, Expr, when};
 use sqlparser::ast;
 
-use super::call::{Given, bottom, choice_failed, not_yet, undefined_function};
+use super::call::{GivenArguments, bottom, choice_failed, not_yet, undefined_function};
 use super::choose;
 use super::kinds;
 use super::scope::{Clause, Scope};
@@ -231,7 +231,7 @@ impl Analyzer<'_> {
     pub fn choose_aggregate(
         &self,
         name: &str,
-        given: &Given,
+        given: &GivenArguments,
         order: &[(Typed, Sort)],
         call: &ast::Function,
         position: Option<usize>,
@@ -316,7 +316,16 @@ impl Analyzer<'_> {
         };
         // The engine takes the value first.
         let arguments = match (ordered_set, arguments.as_slice()) {
-            (true, [direct, value]) => vec![value.clone(), direct.clone()],
+            (true, [direct, value]) => {
+                if !direct.expr.column_refs().is_empty() {
+                    let error = SqlError::unsupported(
+                        format!("a fraction of {name} that is a column is not supported"),
+                        "Write a constant.",
+                    );
+                    return Err(at(error, position));
+                }
+                vec![value.clone(), direct.clone()]
+            }
             _ => arguments,
         };
         Ok((function, arguments, result))

@@ -13,7 +13,7 @@ use sqlparser::ast::{self, FunctionArg, FunctionArgExpr, FunctionArguments};
 
 use super::choose::{self, Chosen, NoChoice};
 use super::kinds::{self, CastContext};
-use super::populate::JsonRows;
+use super::populate::JsonRecords;
 use super::scope::Scope;
 use super::signatures::{self, FunctionKind, Signature, computed_by};
 use super::typed::{Ty, Typed, at, cast_to, returned_field};
@@ -38,7 +38,7 @@ fn is_normal_form(name: &ast::ObjectName, expr: &ast::Expr) -> bool {
 
 /// The arguments of a call, and the clauses in its brackets.
 #[derive(Default)]
-pub struct Given {
+pub struct GivenArguments {
     pub arguments: Vec<Typed>,
     /// Names of the arguments that have one, which are the last.
     pub names: Vec<String>,
@@ -78,7 +78,7 @@ impl Analyzer<'_> {
             }
             _ => {}
         }
-        if let Some(json) = JsonRows::populating(&name)
+        if let Some(json) = JsonRecords::populating(&name)
             && let Some(typed) = self
                 .populated(&name, &json, call, scope)
                 .map_err(|error| at(error, position))?
@@ -200,10 +200,10 @@ impl Analyzer<'_> {
         }
     }
 
-    pub fn arguments(&self, call: &ast::Function, scope: &Scope) -> Result<Given> {
-        let mut given = Given {
+    pub fn arguments(&self, call: &ast::Function, scope: &Scope) -> Result<GivenArguments> {
+        let mut given = GivenArguments {
             respects_nulls: call.null_treatment.map(null_treatment),
-            ..Given::default()
+            ..GivenArguments::default()
         };
         let FunctionArguments::List(list) = &call.args else {
             return Ok(given);
@@ -266,7 +266,7 @@ impl Analyzer<'_> {
         Ok(given)
     }
 
-    fn call_given(&self, name: &str, given: Given, position: Option<usize>) -> Result<Typed> {
+    fn call_given(&self, name: &str, given: GivenArguments, position: Option<usize>) -> Result<Typed> {
         if given.is_variadic {
             return self.variadic_call(name, given.arguments, position);
         }
@@ -313,7 +313,7 @@ impl Analyzer<'_> {
     }
 
     /// Arguments with names, at the places that the function has for them.
-    fn in_order(&self, name: &str, given: Given, position: Option<usize>) -> Result<Vec<Typed>> {
+    fn in_order(&self, name: &str, given: GivenArguments, position: Option<usize>) -> Result<Vec<Typed>> {
         let plain = given.arguments.len() - given.names.len();
         let takes = |signature: &&Signature| {
             !signature.names.is_empty() && given.names.iter().all(|name| signature.names.contains(&name.as_str()))

@@ -6,7 +6,7 @@ use datafusion::logical_expr::Expr;
 use datafusion::logical_expr::expr::{AggregateFunction, Sort};
 use sqlparser::ast;
 
-use super::call::Given;
+use super::call::GivenArguments;
 use super::scope::{Clause, Scope};
 use super::typed::{Typed, at};
 use super::{Analyzer, Result};
@@ -70,7 +70,7 @@ impl Analyzer<'_> {
     }
 }
 
-fn check_counts(name: &str, given: &Given, order: &[(Typed, Sort)], position: Option<usize>) -> Result<()> {
+fn check_counts(name: &str, given: &GivenArguments, order: &[(Typed, Sort)], position: Option<usize>) -> Result<()> {
     if given.distinct {
         return Err(at(
             SqlError::new(state::SYNTAX_ERROR, "cannot use DISTINCT with WITHIN GROUP"),

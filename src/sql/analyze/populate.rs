@@ -21,15 +21,15 @@ use crate::types::PgType;
 pub type RowType = Vec<(String, PgType)>;
 
 /// A function that gives rows of JSON.
-pub struct JsonRows {
+pub struct JsonRecords {
     pub json: PgType,
     /// A row for each element of an array.
     pub of_array: bool,
 }
 
-impl JsonRows {
+impl JsonRecords {
     /// Those that take the row's type from their first argument.
-    pub fn populating(function: &str) -> Option<JsonRows> {
+    pub fn populating(function: &str) -> Option<JsonRecords> {
         let (json, of_array) = match function {
             "json_populate_record" => (PgType::Json, false),
             "jsonb_populate_record" => (PgType::Jsonb, false),
@@ -37,7 +37,7 @@ impl JsonRows {
             "jsonb_populate_recordset" => (PgType::Jsonb, true),
             _ => return None,
         };
-        Some(JsonRows { json, of_array })
+        Some(JsonRecords { json, of_array })
     }
 }
 
@@ -119,7 +119,7 @@ impl Analyzer<'_> {
     pub fn populated(
         &self,
         function: &str,
-        json: &JsonRows,
+        json: &JsonRecords,
         call: &ast::Function,
         scope: &Scope,
     ) -> Result<Option<Typed>> {
@@ -172,7 +172,7 @@ impl Analyzer<'_> {
     }
 
     /// The object that a row is made of: the value, or each element of it.
-    pub fn json_row(&self, value: Typed, json: &JsonRows) -> Result<Typed> {
+    pub fn json_row(&self, value: Typed, json: &JsonRecords) -> Result<Typed> {
         if !json.of_array {
             return Ok(value);
         }
@@ -184,7 +184,7 @@ impl Analyzer<'_> {
     }
 
     /// A member of an object as a type.
-    pub fn json_field(&self, row: &Typed, json: &JsonRows, name: &str, wanted: &PgType) -> Result<Typed> {
+    pub fn json_field(&self, row: &Typed, json: &JsonRecords, name: &str, wanted: &PgType) -> Result<Typed> {
         let key = Typed::unknown(Expr::Literal(ScalarValue::Utf8(Some(name.to_string())), None), None);
         let text = self.binary("->>", row.clone(), key.clone(), None)?;
         // JSON's null is NULL here.

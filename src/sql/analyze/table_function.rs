@@ -10,7 +10,7 @@ use sqlparser::ast::{self, FunctionArg, TableAlias};
 use super::from_part::{Factor, Rel, aliased, column_name};
 use super::operators::has;
 use super::output::{OutColumn, QueryOutput};
-use super::populate::JsonRows;
+use super::populate::JsonRecords;
 use super::scope::{Clause, FromItem, Scope, ScopeColumn, reference};
 use super::select::nothing;
 use super::typed::{Ty, Typed, at};
@@ -24,7 +24,7 @@ use crate::sql::statement::mark;
 use crate::types::PgType;
 
 /// What of JSON a function makes rows by a column definition list.
-fn defined_rows(function: &str) -> Option<JsonRows> {
+fn defined_rows(function: &str) -> Option<JsonRecords> {
     let (json, of_array) = match function {
         "json_to_record" => (PgType::Json, false),
         "jsonb_to_record" => (PgType::Jsonb, false),
@@ -32,7 +32,7 @@ fn defined_rows(function: &str) -> Option<JsonRows> {
         "jsonb_to_recordset" => (PgType::Jsonb, true),
         _ => return None,
     };
-    Some(JsonRows { json, of_array })
+    Some(JsonRecords { json, of_array })
 }
 
 impl Analyzer<'_> {
@@ -360,7 +360,7 @@ impl Analyzer<'_> {
     /// `json_to_record(value) AS t(name type, ...)` and its kind: the fields of an object, or of each object of an array.
     fn json_records(
         &self,
-        records: JsonRows,
+        records: JsonRecords,
         function: &str,
         args: &[FunctionArg],
         alias: Option<&TableAlias>,

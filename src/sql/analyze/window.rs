@@ -290,7 +290,7 @@ impl Analyzer<'_> {
         &self,
         name: &str,
         call: &ast::Function,
-        given: &super::call::Given,
+        given: &super::call::GivenArguments,
         position: Option<usize>,
     ) -> Result<(WindowFunctionDefinition, Vec<Typed>, Shape)> {
         let candidates: Vec<&'static Signature> = signatures::of(name)

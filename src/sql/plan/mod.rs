@@ -40,6 +40,7 @@ use datafusion::optimizer::analyzer::type_coercion::TypeCoercion;
 
 use super::analyze::unnest;
 use super::analyze::{Analyzer, OutColumn};
+use super::field::OutField;
 use super::functions::casts::PostgresCasts;
 use super::functions::catalog::{self, catalog_function};
 use super::shared;
@@ -57,19 +58,6 @@ use lineage::Origin;
 pub(in crate::sql) use provider::Reached;
 pub use provider::{options, topic_schema, watermark_type};
 pub use view::{check_view_definition, column_names};
-
-/// One column of a result.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct OutField {
-    pub name: String,
-    pub pg_type: PgType,
-    /// `pg_attribute.atttypmod` of a modifier that the type does not say.
-    pub typmod: Option<i32>,
-    /// The relation that the column is a plain column of, or 0.
-    pub table_oid: u32,
-    /// Its number there, from 1, or 0.
-    pub column: u16,
-}
 
 /// A planned SELECT.
 #[derive(Clone, Debug)]

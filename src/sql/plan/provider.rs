@@ -14,10 +14,11 @@ use datafusion::execution::{SessionState, SessionStateBuilder};
 use datafusion::logical_expr::expr::Cast;
 use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder, TableScan, TableSource};
 
-use super::{OutField, series};
+use super::series;
 use crate::catalog;
 use crate::error::{SqlError, state};
 use crate::log::HiddenColumn;
+use crate::sql::field::OutField;
 use crate::sql::functions::{temporal, zone};
 use crate::types::PgType;
 

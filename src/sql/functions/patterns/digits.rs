@@ -95,7 +95,7 @@ pub enum SignPlace {
 
 /// The meaning of a format.
 #[derive(Clone, Default, Debug)]
-pub struct Shape {
+pub struct DigitShape {
     /// Digits before the point, after it, and those that V shifts by.
     pub before: usize,
     pub after: usize,
@@ -123,9 +123,9 @@ fn refused(message: &str) -> SqlError {
     SqlError::new(state::SYNTAX_ERROR, message)
 }
 
-impl Shape {
-    pub fn of(format: &str) -> Result<Shape, SqlError> {
-        let mut shape = Shape::default();
+impl DigitShape {
+    pub fn of(format: &str) -> Result<DigitShape, SqlError> {
+        let mut shape = DigitShape::default();
         for token in tokens(format) {
             if let DigitToken::Pattern(pattern, _) = token {
                 shape.add(pattern)?;

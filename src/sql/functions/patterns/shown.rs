@@ -1,6 +1,6 @@
 //! Numbers written by patterns.
 
-use super::digits::{DigitToken, Pattern, Shape, SignPlace, tokens};
+use super::digits::{DigitShape, DigitToken, Pattern, SignPlace, tokens};
 use super::{ordinal, roman};
 use crate::error::SqlError;
 use crate::sql::error::out_of_range;
@@ -10,7 +10,7 @@ use crate::types::varying::Numeric;
 
 /// An integer.
 pub fn integer(value: i64, format: &str) -> Result<String, SqlError> {
-    let mut shape = Shape::of(format)?;
+    let mut shape = DigitShape::of(format)?;
     if shape.roman {
         return shown(&roman(value), 0, false, shape, format);
     }
@@ -34,7 +34,7 @@ pub fn decimal(value: &Numeric, format: &str) -> Result<String, SqlError> {
     let Some(value) = value.finite() else {
         return double(value.double(), f64::DIGITS as usize, format);
     };
-    let mut shape = Shape::of(format)?;
+    let mut shape = DigitShape::of(format)?;
     if shape.roman {
         let whole = i32::try_from(value.fixed(0)).ok();
         let whole = whole.ok_or_else(|| out_of_range("integer"))?;
@@ -65,7 +65,7 @@ pub fn decimal(value: &Numeric, format: &str) -> Result<String, SqlError> {
 
 /// A double, or a real of that many digits.
 pub fn double(value: f64, precision: usize, format: &str) -> Result<String, SqlError> {
-    let mut shape = Shape::of(format)?;
+    let mut shape = DigitShape::of(format)?;
     if shape.roman {
         return shown(&roman(value.round_ties_even() as i64), 0, false, shape, format);
     }
@@ -136,7 +136,7 @@ fn scientific_decimal(value: &Decimal, places: usize) -> String {
 }
 
 /// Digits in their places, or `#` if there are too few places.
-fn aligned(digits: String, negative: bool, shape: Shape, format: &str) -> Result<String, SqlError> {
+fn aligned(digits: String, negative: bool, shape: DigitShape, format: &str) -> Result<String, SqlError> {
     let before = digits.find('.').unwrap_or(digits.len());
     if before > shape.before {
         let mut text = "#".repeat(shape.before);
@@ -150,7 +150,7 @@ fn aligned(digits: String, negative: bool, shape: Shape, format: &str) -> Result
 
 /// What has been written so far.
 struct PatternWriter<'a> {
-    shape: Shape,
+    shape: DigitShape,
     number: &'a [u8],
     /// How far the number is written.
     at: usize,
@@ -169,14 +169,14 @@ struct PatternWriter<'a> {
     end: Option<usize>,
 }
 
-fn shown(number: &str, blanks: usize, negative: bool, shape: Shape, format: &str) -> Result<String, SqlError> {
+fn shown(number: &str, blanks: usize, negative: bool, shape: DigitShape, format: &str) -> Result<String, SqlError> {
     let mut shape = shape;
     shape.zero_start = shape.zero_start.saturating_sub(1);
     if shape.roman {
-        shape = Shape {
+        shape = DigitShape {
             roman: true,
             fill: shape.fill,
-            ..Shape::default()
+            ..DigitShape::default()
         };
     }
     let sign_written = if shape.plus || shape.minus {

@@ -1,6 +1,6 @@
 //! Numbers read by patterns: `to_number`.
 
-use super::digits::{DigitToken, Pattern, Shape, tokens};
+use super::digits::{DigitShape, DigitToken, Pattern, tokens};
 use crate::error::{SqlError, state};
 use num_bigint::BigInt;
 
@@ -11,7 +11,7 @@ use crate::types::varying::Numeric;
 const POWER_SCALE: u32 = 16;
 
 struct NumberTaker<'a> {
-    shape: Shape,
+    shape: DigitShape,
     text: &'a [u8],
     at: usize,
     sign: u8,
@@ -23,7 +23,7 @@ struct NumberTaker<'a> {
 
 /// Reads a number by a format.
 pub fn to_number(text: &str, format: &str) -> Result<Numeric, SqlError> {
-    let shape = Shape::of(format)?;
+    let shape = DigitShape::of(format)?;
     let refused = |what: &str| {
         SqlError::new(
             state::FEATURE_NOT_SUPPORTED,
