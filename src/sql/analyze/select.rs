@@ -374,24 +374,21 @@ impl Analyzer<'_> {
                 clause.name(),
             )?));
         }
-        match expr {
-            ast::Expr::Identifier(ident) => {
-                let name = names::fold(ident);
-                let mut found = targets.iter().enumerate().filter(|(_, target)| target.name == name);
-                if let Some((first, target)) = found.next() {
-                    if found.any(|(_, other)| other.typed.expr != target.typed.expr) {
-                        return Err(at(
-                            SqlError::new(
-                                state::AMBIGUOUS_COLUMN,
-                                format!("{} \"{name}\" is ambiguous", clause.name()),
-                            ),
-                            self.position(ident.span),
-                        ));
-                    }
-                    return Ok(OrderKey::Target(first));
+        if let ast::Expr::Identifier(ident) = expr {
+            let name = names::fold(ident);
+            let mut found = targets.iter().enumerate().filter(|(_, target)| target.name == name);
+            if let Some((first, target)) = found.next() {
+                if found.any(|(_, other)| other.typed.expr != target.typed.expr) {
+                    return Err(at(
+                        SqlError::new(
+                            state::AMBIGUOUS_COLUMN,
+                            format!("{} \"{name}\" is ambiguous", clause.name()),
+                        ),
+                        self.position(ident.span),
+                    ));
                 }
+                return Ok(OrderKey::Target(first));
             }
-            _ => {}
         }
         let typed = scope.within(clause, || self.expr(expr, scope))?;
         let typed = match typed.ty {

@@ -100,7 +100,7 @@ fn trim(tokens: &mut Vec<TokenWithSpan>, at: usize) {
 }
 
 /// Where the words of a call stand that are not within brackets of their own.
-fn words_of_call<'a>(tokens: &'a [TokenWithSpan], open: usize, close: usize) -> Vec<(usize, &'a str)> {
+fn words_of_call(tokens: &[TokenWithSpan], open: usize, close: usize) -> Vec<(usize, &str)> {
     let mut depth = 0usize;
     let mut found = Vec::new();
     for at in open + 1..close {

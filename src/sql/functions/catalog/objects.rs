@@ -238,8 +238,11 @@ fn relation(facts: &Facts, object: &Object, part: i64) -> Option<ObjectWords> {
     })
 }
 
+/// Names of privileges, each with whether it may be passed on.
+pub type Privileges = Vec<(&'static str, bool)>;
+
 /// An `aclitem` to grantor, grantee, and privileges with whether they may be passed on.
-pub fn read_privileges(item: &str) -> Option<(u32, u32, Vec<(&'static str, bool)>)> {
+pub fn read_privileges(item: &str) -> Option<(u32, u32, Privileges)> {
     let role = |name: &str| -> Option<u32> {
         Some(match parse_qualified(name)?.pop()?.as_str() {
             BUILTIN_ROLE => role_oid(BUILTIN_ROLE),
