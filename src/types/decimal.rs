@@ -100,11 +100,15 @@ impl Decimal {
 
     /// 22003 for more digits than NUMERIC has.
     pub fn checked(self) -> Result<Decimal, SqlError> {
+        let digits_max = DIGITS_MAX + u64::from(self.scale);
+        // As many, or one less.
         let digits = (self.value.bits() as f64 / std::f64::consts::LOG2_10) as u64;
-        if digits > DIGITS_MAX + u64::from(self.scale) || self.scale > SCALE_MAX {
-            return Err(overflow());
+        let too_large = digits > digits_max
+            || digits == digits_max && self.value.magnitude() >= power_of_ten(digits_max as u32).magnitude();
+        match too_large || self.scale > SCALE_MAX {
+            true => Err(overflow()),
+            false => Ok(self),
         }
-        Ok(self)
     }
 
     fn rescaled(&self, scale: u32) -> BigInt {
