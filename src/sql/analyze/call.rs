@@ -21,7 +21,7 @@ use super::{Analyzer, Result};
 use crate::error::{SqlError, state};
 use crate::sql::functions::spread::spread;
 use crate::sql::functions::told::told;
-use crate::sql::functions::{Modifier, array_extreme, extreme};
+use crate::sql::functions::{Modifier, extreme};
 use crate::sql::plan::names::fold;
 use crate::sql::statement::{is_all_fields, mark};
 use crate::types::PgType;
@@ -663,7 +663,6 @@ impl Analyzer<'_> {
         }
         let function = match extreme(name, &common) {
             Some(function) => function,
-            None if name != "coalesce" && matches!(common, PgType::Shaped(_)) => array_extreme(name),
             None => self.scalar(name).expect("it is a function of the engine's or ours"),
         };
         let exprs = arguments.into_iter().map(|typed| typed.expr).collect();

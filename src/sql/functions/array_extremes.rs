@@ -1,19 +1,15 @@
-//! `min`, `max`, `greatest` and `least` of arrays of any dimensions, by their keys.
+//! `min` and `max` of arrays of any dimensions, by their keys.
 //!
 //! One rule: of arrays that are equal the first one stays. Not here: other types (`extremes.rs`).
 
 use std::collections::VecDeque;
-use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, AsArray, BinaryViewArray};
-use arrow::datatypes::DataType;
+use arrow::array::{Array, ArrayRef, AsArray};
 use datafusion::common::{Result, ScalarValue};
-use datafusion::logical_expr::{
-    Accumulator, ColumnarValue, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility,
-};
+use datafusion::logical_expr::Accumulator;
 
 use super::arrays::shaped_keys;
-use super::{fail, over_columns};
+use super::fail;
 
 /// The least or greatest array of a frame of rows.
 #[derive(Debug)]
@@ -90,54 +86,5 @@ impl Accumulator for ArrayExtremes {
 
     fn supports_retract_batch(&self) -> bool {
         true
-    }
-}
-
-/// `greatest` or `least` of arrays.
-pub fn array_extreme(name: &str) -> Arc<ScalarUDF> {
-    Arc::new(ScalarUDF::from(ArrayExtreme {
-        greatest: name == "greatest",
-        signature: Signature::variadic_any(Volatility::Immutable),
-    }))
-}
-
-#[derive(Debug, PartialEq, Eq, Hash)]
-struct ArrayExtreme {
-    greatest: bool,
-    signature: Signature,
-}
-
-impl ScalarUDFImpl for ArrayExtreme {
-    fn name(&self) -> &str {
-        if self.greatest { "greatest" } else { "least" }
-    }
-
-    fn signature(&self) -> &Signature {
-        &self.signature
-    }
-
-    fn return_type(&self, arguments: &[DataType]) -> Result<DataType> {
-        Ok(arguments[0].clone())
-    }
-
-    fn invoke_with_args(&self, args: ScalarFunctionArgs) -> Result<ColumnarValue> {
-        over_columns(&args, |columns, rows| {
-            let keys = columns.iter().map(shaped_keys).collect::<Result<Vec<ArrayRef>, _>>()?;
-            let best = (0..rows).map(|row| {
-                let mut best: Option<(&[u8], &[u8])> = None;
-                for (keys, values) in keys.iter().zip(columns).filter(|(_, values)| values.is_valid(row)) {
-                    let (key, value) = (keys.as_binary::<i32>().value(row), values.as_binary_view().value(row));
-                    let wins = best.is_none_or(|(best, _)| match self.greatest {
-                        true => key > best,
-                        false => key < best,
-                    });
-                    if wins {
-                        best = Some((key, value));
-                    }
-                }
-                best.map(|(_, value)| value)
-            });
-            Ok(Arc::new(best.collect::<BinaryViewArray>()))
-        })
     }
 }

@@ -21,7 +21,7 @@ use datafusion::logical_expr::{
 };
 
 use super::array_extremes;
-use super::arrays::{canonical, list_keys};
+use super::arrays::{canonical, list_keys, shaped_keys};
 use super::datetime::comparable;
 use super::fail;
 use super::json::compare_texts;
@@ -139,7 +139,7 @@ enum ExtremeComparison {
 pub fn extreme(name: &str, pg_type: &PgType) -> Option<Arc<ScalarUDF>> {
     let comparison = match pg_type {
         PgType::Interval | PgType::Numeric(_) | PgType::Float4 | PgType::Float8 => ExtremeComparison::Canonical,
-        PgType::Array(_) => ExtremeComparison::Arrays,
+        PgType::Array(_) | PgType::Shaped(_) => ExtremeComparison::Arrays,
         PgType::Jsonb => ExtremeComparison::Jsonb,
         _ => return None,
     };
@@ -220,7 +220,10 @@ impl ExtremeComparison {
             }));
         }
         let keys = columns.iter().map(|column| match self {
-            ExtremeComparison::Arrays => list_keys(column).map_err(fail),
+            ExtremeComparison::Arrays => match column.data_type() {
+                DataType::BinaryView => shaped_keys(column).map_err(fail),
+                _ => list_keys(column).map_err(fail),
+            },
             _ => Ok(canonical(column)),
         });
         let keys = keys.collect::<Result<Vec<_>>>()?;

@@ -71,7 +71,6 @@ mod trims;
 mod variadic;
 pub mod zone;
 
-pub use array_extremes::array_extreme;
 pub use arrays::{Shaping, differ_though_equal, distinct_elements, shaping};
 pub use datetime::extract as datetime_extract;
 pub use extremes::extreme;
