@@ -429,16 +429,7 @@ impl Analyzer<'_> {
                 position,
             ));
         }
-        if name == "pg_collation_for" {
-            return collation_of(&arguments[0], position);
-        }
-        let mut arguments = self.as_declared(arguments, &chosen)?;
-        // `age(x)` is the age at midnight of today.
-        if let ("age", [time]) = (name, arguments.as_slice()) {
-            let today = self.named_call("current_date", Vec::new(), position)?;
-            let today = self.cast(today, &time.pg_type(), CastContext::Implicit)?;
-            arguments.insert(0, today);
-        }
+        let arguments = self.as_declared(arguments, &chosen)?;
         if let Some(symbol) = chosen.signature.symbol {
             let mut operands = arguments.into_iter();
             return match (operands.next(), operands.next()) {
@@ -671,22 +662,6 @@ impl Analyzer<'_> {
     }
 }
 
-/// `COLLATION FOR (x)`: by its type, as no other collations are kept.
-fn collation_of(typed: &Typed, position: Option<usize>) -> Result<Typed> {
-    let pg_type = typed.pg_type();
-    let collation = match bottom(&pg_type) {
-        _ if typed.is_unknown() => None,
-        PgType::Text | PgType::Varchar(_) | PgType::Char(_) if !typed.has_rows() => Some("\"default\"".to_string()),
-        PgType::Name => Some("\"C\"".to_string()),
-        _ => {
-            let message = format!("collations are not supported by type {}", typed.type_name());
-            return Err(at(SqlError::new(state::DATATYPE_MISMATCH, message), position));
-        }
-    };
-    let expr = super::typed::literal(ScalarValue::Utf8(collation), &PgType::Text);
-    Ok(Typed::new(expr, PgType::Text, position))
-}
-
 /// `VALUES (...)` of one row that was read as a call.
 fn values_query(call: &ast::Function) -> Option<ast::Query> {
     let FunctionArguments::List(list) = &call.args else {
@@ -702,18 +677,7 @@ fn values_query(call: &ast::Function) -> Option<ast::Query> {
         value_keyword: false,
         rows,
     };
-    Some(ast::Query {
-        with: None,
-        body: Box::new(ast::SetExpr::Values(values)),
-        order_by: None,
-        limit_clause: None,
-        fetch: None,
-        locks: Vec::new(),
-        for_clause: None,
-        settings: None,
-        format_clause: None,
-        pipe_operators: Vec::new(),
-    })
+    Some(super::set_operation::plain_query(ast::SetExpr::Values(values)))
 }
 
 fn null_treatment(nulls: ast::NullTreatment) -> NullTreatment {

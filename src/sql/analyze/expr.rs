@@ -9,7 +9,7 @@ use sqlparser::ast::{self, BinaryOperator, DateTimeField, UnaryOperator, Value};
 use super::kinds;
 use super::operators::{binary, has, truth};
 use super::scope::Scope;
-use super::type_modifier::refused_modifier;
+use super::type_modifier::wrong_length;
 use super::typed::{Ty, Typed, at, literal};
 use super::{Analyzer, Result};
 use crate::error::{SqlError, state};
@@ -301,9 +301,9 @@ impl Analyzer<'_> {
             ast::DataType::Numeric(info) | ast::DataType::Decimal(info) | ast::DataType::Dec(info) => {
                 crate::sql::parse::numeric_out_of_range(info)
             }
-            _ if refused_modifier(data_type).is_some() => refused_modifier(data_type).expect("it was looked at"),
-            _ => match item.split_once('.') {
-                Some((schema, _)) if !self.ctx.catalog.schemas.contains_key(schema) => SqlError::new(
+            _ => match (wrong_length(data_type), item.split_once('.')) {
+                (Some(error), _) => error,
+                (None, Some((schema, _))) if !self.ctx.catalog.schemas.contains_key(schema) => SqlError::new(
                     state::INVALID_SCHEMA_NAME,
                     format!("schema \"{}\" does not exist", schema.trim_matches('"')),
                 ),
@@ -368,15 +368,7 @@ impl Analyzer<'_> {
             }
             return self.named_call("overlaps", given, self.position(left.span()));
         }
-        let symbol = match op {
-            BinaryOperator::PGCustomBinaryOperator(parts) => parts.last().cloned().unwrap_or_default(),
-            BinaryOperator::Custom(symbol) => symbol.clone(),
-            BinaryOperator::PGLikeMatch => "~~".to_string(),
-            BinaryOperator::PGILikeMatch => "~~*".to_string(),
-            BinaryOperator::PGNotLikeMatch => "!~~".to_string(),
-            BinaryOperator::PGNotILikeMatch => "!~~*".to_string(),
-            other => other.to_string(),
-        };
+        let symbol = symbol_of(op);
         let place = self.symbol_position(left, &symbol);
         // A row beside a subquery is compared with its only row.
         let is_row = |expr: &ast::Expr| match expr {
@@ -627,8 +619,7 @@ impl Analyzer<'_> {
                 };
             }
         }
-        let place = position;
-        let typed = self.binary(like_symbol(negated, case_insensitive), value, pattern, place)?;
+        let typed = self.binary(like_symbol(negated, case_insensitive), value, pattern, position)?;
         Ok(Typed { position, ..typed })
     }
 
@@ -666,14 +657,7 @@ impl Analyzer<'_> {
         all: bool,
         scope: &Scope,
     ) -> Result<Typed> {
-        let symbol = match op {
-            BinaryOperator::PGCustomBinaryOperator(parts) => parts.last().cloned().unwrap_or_default(),
-            BinaryOperator::PGLikeMatch => "~~".to_string(),
-            BinaryOperator::PGILikeMatch => "~~*".to_string(),
-            BinaryOperator::PGNotLikeMatch => "!~~".to_string(),
-            BinaryOperator::PGNotILikeMatch => "!~~*".to_string(),
-            other => other.to_string(),
-        };
+        let symbol = symbol_of(op);
         let mut inner = right;
         while let ast::Expr::Nested(nested) = inner {
             inner = nested;
@@ -832,6 +816,19 @@ impl Analyzer<'_> {
         let arms = arms.map(|(test, result)| (Box::new(test), Box::new(result.expr)));
         let case = Expr::Case(Case::new(None, arms.collect(), otherwise));
         Ok(common.told_over(case, position))
+    }
+}
+
+/// An operator as PostgreSQL names it.
+fn symbol_of(op: &BinaryOperator) -> String {
+    match op {
+        BinaryOperator::PGCustomBinaryOperator(parts) => parts.last().cloned().unwrap_or_default(),
+        BinaryOperator::Custom(symbol) => symbol.clone(),
+        BinaryOperator::PGLikeMatch => "~~".to_string(),
+        BinaryOperator::PGILikeMatch => "~~*".to_string(),
+        BinaryOperator::PGNotLikeMatch => "!~~".to_string(),
+        BinaryOperator::PGNotILikeMatch => "!~~*".to_string(),
+        other => other.to_string(),
     }
 }
 

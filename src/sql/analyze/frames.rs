@@ -10,11 +10,10 @@ use sqlparser::ast;
 use super::kinds::{self, CastContext};
 use super::operators::is_later;
 use super::scope::{Clause, Scope};
-use super::typed::{Typed, at};
+use super::typed::{Typed, at, sort_key};
 use super::window_definition::WindowDefinition;
 use super::{Analyzer, Result};
 use crate::error::{SqlError, SqlState, state};
-use crate::sql::functions::KeyKind;
 use crate::sql::functions::excluded::{FrameBounds, FrameEdge, negative_offset, null_offset};
 use crate::sql::plan::eval;
 use crate::types::PgType;
@@ -113,7 +112,11 @@ impl Analyzer<'_> {
             offsets.push(Expr::Literal(value, None));
         }
         if let (true, [first, last]) = (is_constant, bounds.as_slice()) {
-            return Ok(Framed::Engine(frame_of(units, first.clone(), last.clone())));
+            return Ok(Framed::Engine(WindowFrame::new_bounds(
+                units,
+                first.clone(),
+                last.clone(),
+            )));
         }
         let bounds = FrameBounds {
             units,
@@ -150,12 +153,8 @@ impl Analyzer<'_> {
                 return Err(at(SqlError::new(state::FEATURE_NOT_SUPPORTED, message), key.position));
             }
         };
-        let compared = |typed: Typed| match typed.pg_type() {
-            PgType::Interval => KeyKind::Interval.function().call(vec![typed.expr]),
-            _ => typed.expr,
-        };
         let key = self.cast(key.clone(), &counted, CastContext::Explicit)?;
-        let mut values = vec![compared(key.clone())];
+        let mut values = vec![sort_key(key.clone())];
         for (bound, name) in ends.iter().zip(["starting", "ending"]) {
             let Some(offset) = offset_of(bound) else { continue };
             let typed = self.without_variables(offset, "RANGE", scope)?;
@@ -198,7 +197,7 @@ impl Analyzer<'_> {
             let is_before = matches!(bound, ast::WindowFrameBound::Preceding(_));
             let symbol = if is_before == descending { "+" } else { "-" };
             let edge = self.binary(symbol, key.clone(), typed, position)?;
-            values.push(compared(self.cast(edge, &counted, CastContext::Explicit)?));
+            values.push(sort_key(self.cast(edge, &counted, CastContext::Explicit)?));
         }
         let bounds = FrameBounds {
             units: WindowFrameUnits::Range,
@@ -238,10 +237,6 @@ impl Analyzer<'_> {
         }
         Ok(typed)
     }
-}
-
-fn frame_of(units: WindowFrameUnits, start: WindowFrameBound, end: WindowFrameBound) -> WindowFrame {
-    WindowFrame::new_bounds(units, start, end)
 }
 
 fn edge_of(bound: &ast::WindowFrameBound) -> FrameEdge {

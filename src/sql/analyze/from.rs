@@ -75,7 +75,7 @@ impl Analyzer<'_> {
                 // It has taken the left side in.
                 _ if next.joined => next.rel,
                 None => next.rel,
-                Some(left) => self.cross(left, next.rel, false)?,
+                Some(left) => self.cross(left, next.rel)?,
             });
         }
         let rel = made.expect("FROM has an item");

@@ -20,13 +20,13 @@ use super::{Analyzer, Result};
 use crate::error::{SqlError, state};
 use crate::sql::functions::fail;
 use crate::sql::plan::names::fold;
+use crate::sql::plan::subquery::held;
 use crate::sql::statement::mark;
 
 impl Analyzer<'_> {
-    pub fn cross(&self, left: Rel, right: Rel, depends: bool) -> Result<Rel> {
+    pub fn cross(&self, left: Rel, right: Rel) -> Result<Rel> {
         let mut items = left.items;
         items.extend(right.items);
-        let _ = depends;
         let plan = self.joined(left.plan, right.plan, JoinType::Inner, None)?;
         Ok(Rel { plan, items })
     }
@@ -316,24 +316,14 @@ impl Analyzer<'_> {
 }
 
 fn is_subquery(expr: &Expr) -> bool {
-    matches!(
-        expr,
-        Expr::ScalarSubquery(_) | Expr::Exists(_) | Expr::InSubquery(_) | Expr::SetComparison(_)
-    )
+    held(expr).is_some()
 }
 
 /// The columns that an expression names, in its subqueries too.
 fn columns_with_subqueries(expr: &Expr) -> std::result::Result<Vec<Column>, DataFusionError> {
     let mut columns: Vec<Column> = expr.column_refs().into_iter().cloned().collect();
     expr.apply(|node| {
-        let subquery = match node {
-            Expr::ScalarSubquery(subquery) => subquery,
-            Expr::Exists(exists) => &exists.subquery,
-            Expr::InSubquery(call) => &call.subquery,
-            Expr::SetComparison(comparison) => &comparison.subquery,
-            _ => return Ok(TreeNodeRecursion::Continue),
-        };
-        for outer in &subquery.outer_ref_columns {
+        for outer in held(node).iter().flat_map(|subquery| &subquery.outer_ref_columns) {
             if let Expr::OuterReferenceColumn(_, column) = outer {
                 columns.push(column.clone());
             }

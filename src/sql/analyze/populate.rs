@@ -11,7 +11,6 @@ use super::kinds::CastContext;
 use super::scope::Scope;
 use super::typed::{Ty, Typed, at, null_of};
 use super::{Analyzer, Result, rows};
-use crate::catalog::Relation;
 use crate::error::{SqlError, state};
 use crate::sql::plan::names::fold;
 use crate::sql::plan::resolve::{self, Resolved};
@@ -58,12 +57,8 @@ impl Analyzer<'_> {
         }
         let of = |name: &str, pg_type: &PgType| (name.to_string(), pg_type.clone());
         let fields = match &resolved {
-            Resolved::Relation(Relation::Topic(topic)) => {
-                let columns = topic.columns.iter();
-                columns.map(|column| of(&column.name, &column.pg_type)).collect()
-            }
-            Resolved::Relation(Relation::View(view)) => {
-                let columns = view.columns.iter();
+            Resolved::Relation(relation) => {
+                let columns = relation.columns().iter();
                 columns.map(|column| of(&column.name, &column.pg_type)).collect()
             }
             Resolved::System(relation) => {

@@ -3,10 +3,10 @@
 use std::sync::Arc;
 
 use arrow::datatypes::Field;
-use datafusion::common::{Column, DFSchema, ScalarValue, Spans};
+use datafusion::common::{Column, ScalarValue, Spans};
 use datafusion::logical_expr::expr::{Exists, InSubquery, SetComparison, SetQuantifier, Sort};
 use datafusion::logical_expr::{
-    EmptyRelation, Expr, Filter, Limit, LogicalPlan, Operator, Projection, Sort as SortNode, Subquery, Volatility,
+    Expr, Filter, Limit, LogicalPlan, Operator, Projection, Sort as SortNode, Subquery, Volatility,
 };
 use sqlparser::ast::{self, SetExpr};
 
@@ -80,7 +80,6 @@ impl Analyzer<'_> {
             let typed = Typed::new(Expr::Column(column.column.clone()), column.pg_type.clone(), None);
             sorts.push(self.sort(typed, by.options));
         }
-        let visible = output.columns.len();
         if wanted == Wanted::Numbered {
             output = self.numbered(output, sorts.clone())?;
         }
@@ -97,7 +96,6 @@ impl Analyzer<'_> {
             own: None,
         };
         output.plan = self.limited(output.plan, query, parent, &order)?;
-        debug_assert!(visible <= output.columns.len());
         Ok(output)
     }
 
@@ -281,10 +279,7 @@ impl Analyzer<'_> {
             if matches!(expr, Expr::Literal(..) | Expr::Placeholder(_)) {
                 return Ok(expr);
             }
-            let one = LogicalPlan::EmptyRelation(EmptyRelation {
-                produce_one_row: true,
-                schema: Arc::new(DFSchema::empty()),
-            });
+            let one = super::select::nothing(true);
             let value = LogicalPlan::Projection(Projection::try_new(vec![expr.alias(&name)], Arc::new(one))?);
             let column = OutColumn {
                 column: Column::from_name(&name),

@@ -19,7 +19,6 @@ use super::output::OutColumn;
 use super::typed::{Shape, Typed, at};
 use super::window_definition::WindowDefinition;
 use super::{Analyzer, Result};
-use crate::catalog::Relation;
 use crate::error::{SqlError, state};
 use crate::sql::error::undefined_column;
 use crate::sql::plan::names::fold;
@@ -238,7 +237,7 @@ impl Analyzer<'_> {
     fn is_hidden_by_alias(&self, relation: &str, scope: &Scope) -> bool {
         scope.items.iter().any(|item| {
             let named = item.oid.and_then(|oid| self.ctx.catalog.relations.get(&oid));
-            named.is_some_and(|named| relation_name(named) == relation)
+            named.is_some_and(|named| named.name() == relation)
         })
     }
 
@@ -339,14 +338,6 @@ pub fn columns_of(plan: &LogicalPlan, columns: &[OutColumn]) -> Vec<ScopeColumn>
             row: column.row.clone(),
         })
         .collect()
-}
-
-/// A relation's own name.
-fn relation_name(relation: &Relation) -> &str {
-    match relation {
-        Relation::Topic(topic) => &topic.name,
-        Relation::View(view) => &view.name,
-    }
 }
 
 /// 1 where a row has a field that is not NULL, else NULL.

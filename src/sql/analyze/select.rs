@@ -125,7 +125,7 @@ impl Analyzer<'_> {
             keys.iter().map(|(key, options)| (place_of(key), *options)).collect();
         let on: Vec<usize> = distinct_on.iter().map(&mut place_of).collect();
         let count = targets.len();
-        if is_distinct && let Some((beyond, _)) = sorts.iter().position(|(at, _)| *at >= count).map(|at| (at, ())) {
+        if is_distinct && let Some(beyond) = sorts.iter().position(|(at, _)| *at >= count) {
             use sqlparser::ast::Spanned;
             return Err(at(
                 SqlError::new(

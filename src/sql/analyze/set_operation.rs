@@ -5,17 +5,16 @@
 use std::sync::Arc;
 
 use arrow::datatypes::Field;
-use datafusion::common::{Column, JoinType, NullEquality};
-use datafusion::logical_expr::{
-    Aggregate, Distinct, Expr, Join, JoinConstraint, LogicalPlan, LogicalPlanBuilder, Projection, SubqueryAlias, Union,
-    Values,
-};
+use datafusion::common::{Column, JoinType};
+use datafusion::logical_expr::{Aggregate, Distinct, Expr, LogicalPlan, LogicalPlanBuilder, Projection, Union, Values};
 use sqlparser::ast::{self, SetExpr, SetOperator, SetQuantifier};
 
+use super::from_part::aliased;
+use super::key_join::null_safe_join;
 use super::operators::has;
 use super::output::{OutColumn, QueryOutput};
 use super::query::Wanted;
-use super::scope::{Clause, Scope, reference};
+use super::scope::{Clause, Scope};
 use super::select::nothing;
 use super::typed::{EQUALITY, Typed, check_operator, of_type};
 use super::window::row_number;
@@ -120,17 +119,14 @@ impl Analyzer<'_> {
             ));
         }
         let mut commons = Vec::with_capacity(width);
-        let mut untyped = Vec::with_capacity(width);
         for at in 0..width {
             let all: Vec<Typed> = outputs.iter().map(|output| column_of(&output.columns[at])).collect();
-            let all: Vec<Typed> = all
+            let mut all: Vec<Typed> = all
                 .into_iter()
                 .zip(&outputs)
                 .map(|(typed, output)| written_out(typed, &output.plan, at))
                 .collect();
-            untyped.push(false);
             // The first two decide: what neither gives a type is text, whatever follows.
-            let mut all = all;
             if let [first, second, _, ..] = all.as_mut_slice()
                 && first.is_unknown()
                 && second.is_unknown()
@@ -168,12 +164,11 @@ impl Analyzer<'_> {
             .columns
             .iter()
             .zip(commons)
-            .zip(untyped)
-            .map(|((column, pg_type), untyped)| OutColumn {
+            .map(|(column, pg_type)| OutColumn {
                 name: column.name.clone(),
                 column: Column::from_name(&column.column.name),
                 pg_type,
-                untyped,
+                untyped: false,
                 row: None,
             })
             .collect();
@@ -241,10 +236,7 @@ impl Analyzer<'_> {
                 false => self.distinct(plan, types)?,
             };
             let alias = self.qualifier(&self.internal_name(side));
-            Ok(LogicalPlan::SubqueryAlias(SubqueryAlias::try_new(
-                Arc::new(plan),
-                reference(&alias),
-            )?))
+            aliased(plan, &alias)
         };
         let (left, right) = (prepare(left, "left")?, prepare(right, "right")?);
         let keys = |plan: &LogicalPlan| self.compared(plan.schema().columns(), types);
@@ -259,17 +251,8 @@ impl Analyzer<'_> {
                 Expr::Column(column).alias(name)
             })
             .collect();
-        let join = Join::try_new(
-            Arc::new(left),
-            Arc::new(right),
-            on,
-            None,
-            join_type,
-            JoinConstraint::On,
-            NullEquality::NullEqualsNull,
-            false,
-        )?;
-        let projected = Projection::try_new(columns, Arc::new(LogicalPlan::Join(join)))?;
+        let joined = null_safe_join(left, right, join_type, on, None)?;
+        let projected = Projection::try_new(columns, Arc::new(joined))?;
         Ok(LogicalPlan::Projection(projected))
     }
 

@@ -12,7 +12,9 @@ impl Analyzer<'_> {
     pub fn size_call(&self, name: &str, call: &ast::Function, scope: &Scope) -> Result<Option<Typed>> {
         let select = match name {
             "pg_relation_size" | "pg_table_size" | "pg_total_relation_size" => {
-                "SELECT sized.bytes FROM millstream.topics AS sized WHERE sized.oid = NULL::regclass"
+                // Names of the argument's own are not captured.
+                r#"SELECT "~s"."~v" FROM (SELECT topics.oid AS "~k", topics.bytes AS "~v" FROM millstream.topics) AS "~s"
+                   WHERE "~s"."~k" = NULL::regclass"#
             }
             "pg_indexes_size" => "SELECT 0::bigint",
             "pg_database_size" | "pg_tablespace_size" => {

@@ -1,32 +1,11 @@
-//! Lengths and precisions that no type has.
+//! Lengths that no type has.
 
 use sqlparser::ast;
 
 use crate::error::{SqlError, state};
 
-/// 22023 for a type with one of them.
-pub fn refused_modifier(data_type: &ast::DataType) -> Option<SqlError> {
-    match data_type {
-        ast::DataType::Numeric(info) | ast::DataType::Decimal(info) | ast::DataType::Dec(info) => {
-            let digits = precision_of(info).filter(|digits| !(1..=1000).contains(digits))?;
-            Some(SqlError::new(
-                state::INVALID_PARAMETER_VALUE,
-                format!("NUMERIC precision {digits} must be between 1 and 1000"),
-            ))
-        }
-        other => wrong_length(other),
-    }
-}
-
-fn precision_of(info: &ast::ExactNumberInfo) -> Option<u64> {
-    match info {
-        ast::ExactNumberInfo::None => None,
-        ast::ExactNumberInfo::Precision(digits) | ast::ExactNumberInfo::PrecisionAndScale(digits, _) => Some(*digits),
-    }
-}
-
 /// 22023 for a length that no VARCHAR or CHAR has.
-fn wrong_length(data_type: &ast::DataType) -> Option<SqlError> {
+pub fn wrong_length(data_type: &ast::DataType) -> Option<SqlError> {
     const LENGTH_MAX: u64 = 10_485_760;
     use ast::DataType::{Char, CharVarying, Character, CharacterVarying, Varchar};
     let (name, length) = match data_type {

@@ -25,7 +25,7 @@ use super::operators::{binary, conjunction, has, truth};
 use super::scope::reference;
 use crate::error::SqlError;
 use crate::sql::functions::{only_value, single_value, some_value_and_rows};
-use crate::sql::plan::subquery::outer_references;
+use crate::sql::plan::subquery::{held, outer_references};
 
 use super::bind::{Domain, bind, name, not_supported};
 use super::key_join::null_safe_join;
@@ -75,7 +75,7 @@ pub fn rewrite(plan: LogicalPlan) -> Result<LogicalPlan> {
     plan.apply_with_subqueries(|node| {
         node.apply_expressions(|expr| {
             found |= has(expr, |inner| {
-                matches!(inner, Expr::Exists(_)) || subquery_of(inner).is_some_and(is_correlated)
+                matches!(inner, Expr::Exists(_)) || held(inner).is_some_and(is_correlated)
             });
             Ok(TreeNodeRecursion::Continue)
         })?;
@@ -95,16 +95,6 @@ pub fn rewrite(plan: LogicalPlan) -> Result<LogicalPlan> {
     Ok(rewritten.data)
 }
 
-fn subquery_of(expr: &Expr) -> Option<&Subquery> {
-    match expr {
-        Expr::ScalarSubquery(subquery) => Some(subquery),
-        Expr::Exists(exists) => Some(&exists.subquery),
-        Expr::InSubquery(call) => Some(&call.subquery),
-        Expr::SetComparison(comparison) => Some(&comparison.subquery),
-        _ => None,
-    }
-}
-
 fn is_correlated(subquery: &Subquery) -> bool {
     !subquery.outer_ref_columns.is_empty()
 }
@@ -117,7 +107,7 @@ fn inner_first(subquery: &Subquery) -> Result<LogicalPlan> {
 fn rewrite_node(node: LogicalPlan) -> Result<LogicalPlan> {
     let mut correlated = false;
     node.apply_expressions(|expr| {
-        correlated |= has(expr, |inner| subquery_of(inner).is_some());
+        correlated |= has(expr, |inner| held(inner).is_some());
         Ok(TreeNodeRecursion::Continue)
     })?;
     if !correlated {
@@ -306,7 +296,7 @@ fn condition_join(input: LogicalPlan, part: &Expr) -> Result<Option<LogicalPlan>
 }
 
 fn subquery_free(expr: &Expr) -> bool {
-    !has(expr, |node| subquery_of(node).is_some())
+    !has(expr, |node| held(node).is_some())
 }
 
 /// Joins an input with the correlated subqueries of an expression, which then names their columns.
@@ -324,7 +314,7 @@ impl Joins {
     /// The expression with columns in the place of its subqueries. `guard`: it is looked at only where this holds, so that a
     /// subquery is not run with values for which it may fail.
     fn replace(&mut self, expr: Expr, guard: Option<&Expr>) -> Result<Expr> {
-        if let Some(subquery) = subquery_of(&expr) {
+        if let Some(subquery) = held(&expr) {
             // What is not correlated is the engine's to run, but for what is in it.
             if !is_correlated(subquery) && !matches!(expr, Expr::Exists(_)) {
                 let plan = inner_first(subquery)?;
@@ -424,7 +414,7 @@ fn checked_later(plan: LogicalPlan) -> Result<(LogicalPlan, bool)> {
 
 /// The join with one subquery, and what stands for it.
 fn value_join(input: LogicalPlan, node: &Expr, guard: Option<&Expr>) -> Result<(LogicalPlan, Expr)> {
-    let subquery = subquery_of(node).expect("the caller has looked");
+    let subquery = held(node).expect("the caller has looked");
     let (plan, is_checked) = checked_later(inner_first(subquery)?)?;
     let own = plan.schema().columns();
     let source = match guard {

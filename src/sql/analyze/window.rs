@@ -25,6 +25,7 @@ use crate::error::{SqlError, state};
 use crate::sql::functions::excluded::{self, Exclusion, FrameBounds};
 use crate::sql::functions::{calls, functions, shifted};
 use crate::sql::plan::names::fold;
+use crate::sql::plan::subquery::held;
 use crate::sql::statement::mark;
 use crate::types::PgType;
 
@@ -186,8 +187,7 @@ impl Analyzer<'_> {
         };
         calls::check_frame(&frame).map_err(|error| at(error.into(), position))?;
         if let [(typed, _)] = spec.order_by.as_slice() {
-            let typed = [typed.pg_type()];
-            calls::check_offsets(&frame, &typed[0]).map_err(|error| at(error, position))?;
+            calls::check_offsets(&frame, &typed.pg_type()).map_err(|error| at(error, position))?;
         }
         frame
             .regularize_order_bys(&mut order_by)
@@ -505,12 +505,7 @@ fn shows_order(call: &WindowFunction) -> bool {
 
 /// Computes the subqueries within calls before the windows: the engine does not look for them there.
 fn subqueries_below(analyzer: &Analyzer, plan: LogicalPlan, exprs: &mut [Expr]) -> Result<LogicalPlan> {
-    let is_subquery = |node: &Expr| {
-        matches!(
-            node,
-            Expr::ScalarSubquery(_) | Expr::Exists(_) | Expr::InSubquery(_) | Expr::SetComparison(_)
-        )
-    };
+    let is_subquery = |node: &Expr| held(node).is_some();
     let mut below: Vec<(Expr, String)> = Vec::new();
     for expr in exprs.iter_mut() {
         let replaced = std::mem::take(expr).transform_down(|node| match node {
@@ -547,11 +542,23 @@ fn subqueries_below(analyzer: &Analyzer, plan: LogicalPlan, exprs: &mut [Expr]) 
 
 /// A count of rows from 1, in an order.
 pub fn row_number(plan: LogicalPlan, partition_by: Vec<Expr>, order_by: Vec<Sort>, name: &str) -> Result<LogicalPlan> {
-    let function = functions()
-        .window
-        .get("row_number")
-        .expect("it is the engine's")
-        .clone();
+    placed("row_number", plan, partition_by, order_by, name)
+}
+
+/// The rank of each row in an order.
+pub fn ranked(plan: LogicalPlan, order_by: Vec<Sort>, name: &str) -> Result<LogicalPlan> {
+    placed("rank", plan, vec![], order_by, name)
+}
+
+/// A plan with what a window function without arguments says of its rows, as a column behind its own.
+fn placed(
+    function: &str,
+    plan: LogicalPlan,
+    partition_by: Vec<Expr>,
+    order_by: Vec<Sort>,
+    name: &str,
+) -> Result<LogicalPlan> {
+    let function = functions().window.get(function).expect("it is the engine's").clone();
     let frame = WindowFrame::new((!order_by.is_empty()).then_some(false));
     let call = Expr::WindowFunction(Box::new(WindowFunction {
         fun: WindowFunctionDefinition::WindowUDF(function),
@@ -560,25 +567,6 @@ pub fn row_number(plan: LogicalPlan, partition_by: Vec<Expr>, order_by: Vec<Sort
             partition_by,
             order_by,
             window_frame: frame,
-            filter: None,
-            null_treatment: None,
-            distinct: false,
-        },
-    }));
-    let window = datafusion::logical_expr::Window::try_new(vec![call.alias(name)], Arc::new(plan))?;
-    Ok(LogicalPlan::Window(window))
-}
-
-/// The rank of each row in an order.
-pub fn ranked(plan: LogicalPlan, order_by: Vec<Sort>, name: &str) -> Result<LogicalPlan> {
-    let function = functions().window.get("rank").expect("it is the engine's").clone();
-    let call = Expr::WindowFunction(Box::new(WindowFunction {
-        fun: WindowFunctionDefinition::WindowUDF(function),
-        params: WindowFunctionParams {
-            args: vec![],
-            partition_by: vec![],
-            order_by,
-            window_frame: WindowFrame::new(Some(false)),
             filter: None,
             null_treatment: None,
             distinct: false,

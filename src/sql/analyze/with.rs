@@ -40,7 +40,7 @@ impl Analyzer<'_> {
                     self.position(cte.alias.name.span),
                 ));
             }
-            let is_recursive = list.recursive && names_relation(&cte.query, &name);
+            let is_recursive = list.recursive && (places_in(&cte.query, &name) > 0);
             if with::is_write(&cte.query.body) {
                 return Err(at(with::not_at_top_level(), self.position(cte.alias.name.span)));
             }
@@ -160,7 +160,7 @@ impl Analyzer<'_> {
         else {
             return Err(shape());
         };
-        if body_names_relation(left, name) {
+        if places_in(left, name) > 0 {
             return Err(at(
                 SqlError::new(
                     state::INVALID_RECURSION,
@@ -319,11 +319,6 @@ enum Misplaced {
 }
 
 fn misplaced(term: &ast::SetExpr, plan: &LogicalPlan, name: &str, work: &str) -> Option<Misplaced> {
-    let mut places = 0;
-    let _ = ast::visit_relations(term, |relation| {
-        places += usize::from(is_named(relation, name));
-        ControlFlow::<()>::Continue(())
-    });
     let is_work = |node: &LogicalPlan| matches!(node, LogicalPlan::TableScan(scan) if scan.table_name.table() == work);
     let reads = |plan: &LogicalPlan| plan.exists(|node| Ok(is_work(node))).unwrap_or(false);
     let mut found = None;
@@ -356,7 +351,7 @@ fn misplaced(term: &ast::SetExpr, plan: &LogicalPlan, name: &str, work: &str) ->
         })
     });
     looked.expect("looking fails never");
-    found.or((places > 1).then_some(Misplaced::Within("more than once")))
+    found.or((places_in(term, name) > 1).then_some(Misplaced::Within("more than once")))
 }
 
 /// Whether the query of a CTE is computed once for all places that read it: where it is said so, where its rows would differ,
@@ -402,9 +397,10 @@ fn is_shared(cte: &ast::Cte, query: &ast::Query, plan: &LogicalPlan) -> bool {
     looked.is_ok() && !is_plain
 }
 
-fn places_in(query: &ast::Query, name: &str) -> usize {
+/// How often a part of a statement names a relation.
+fn places_in(part: &impl ast::Visit, name: &str) -> usize {
     let mut places = 0;
-    let _ = ast::visit_relations(query, |relation| {
+    let _ = ast::visit_relations(part, |relation| {
         places += usize::from(is_named(relation, name));
         ControlFlow::<()>::Continue(())
     });
@@ -428,26 +424,6 @@ fn reads_work_table(plan: &LogicalPlan) -> bool {
         Ok(TreeNodeRecursion::Continue)
     });
     looked.is_err() || !read.is_subset(&own)
-}
-
-fn names_relation(query: &ast::Query, name: &str) -> bool {
-    body_names_relation(&query.body, name) || {
-        let mut found = false;
-        let _ = ast::visit_relations(query, |relation| {
-            found |= is_named(relation, name);
-            ControlFlow::<()>::Continue(())
-        });
-        found
-    }
-}
-
-fn body_names_relation(body: &ast::SetExpr, name: &str) -> bool {
-    let mut found = false;
-    let _ = ast::visit_relations(body, |relation| {
-        found |= is_named(relation, name);
-        ControlFlow::<()>::Continue(())
-    });
-    found
 }
 
 fn is_named(relation: &ast::ObjectName, name: &str) -> bool {

@@ -1,7 +1,8 @@
 //! Functions that are written in SQL over others, and over what the server says of itself.
 //!
 //! One rule: a call becomes what is written here before anything is known of its types; `"~1"` and `"~2"` are its arguments.
-//! Not here: functions that are computed (`functions`), sizes of relations (`sizes.rs`).
+//! Where an argument stands, the relations around it show names that begin with `~` only, so that none captures one of its
+//! own. Not here: functions that are computed (`functions`), sizes of relations (`sizes.rs`).
 
 use std::ops::ControlFlow;
 
@@ -9,6 +10,7 @@ use sqlparser::ast::{self, FunctionArg, FunctionArgExpr, FunctionArguments};
 use sqlparser::dialect::PostgreSqlDialect;
 use sqlparser::parser::Parser;
 
+use super::call::bottom;
 use super::kinds::CastContext;
 use super::output::QueryOutput;
 use super::scope::Scope;
@@ -133,8 +135,9 @@ const EXPRESSIONS: &[(&str, usize, &str)] = &[
     (
         "pg_settings_get_flags",
         1,
-        r#"(SELECT CASE WHEN "~s".name IN ('work_mem', 'search_path') THEN '{EXPLAIN}'::text[] ELSE '{}'::text[] END
-            FROM pg_catalog.pg_settings AS "~s" WHERE lower("~s".name) = lower("~1"::text))"#,
+        r#"(SELECT CASE WHEN "~s"."~k" IN ('work_mem', 'search_path') THEN '{EXPLAIN}'::text[] ELSE '{}'::text[] END
+            FROM (SELECT "~a".name AS "~k" FROM pg_catalog.pg_settings AS "~a") AS "~s"
+            WHERE lower("~s"."~k") = lower("~1"::text))"#,
     ),
     (
         "pg_stat_get_backend_idset",
@@ -224,7 +227,8 @@ const QUERIES: &[(&str, usize, &str)] = &[
             false AS ssl, NULL::text AS sslversion, NULL::text AS sslcipher, NULL::integer AS sslbits,
             NULL::text AS ssl_client_dn, NULL::numeric AS ssl_client_serial, NULL::text AS ssl_issuer_dn,
             false AS gss_auth, NULL::text AS gss_princ, false AS gss_enc, leader_pid, query_id
-            FROM pg_catalog.pg_stat_activity WHERE "~1"::integer IS NULL OR pid = "~1"::integer"#,
+            FROM (SELECT "~1"::integer AS "~k") AS "~g", pg_catalog.pg_stat_activity
+            WHERE "~g"."~k" IS NULL OR pid = "~g"."~k""#,
     ),
     (
         "pg_available_extensions",
@@ -253,6 +257,10 @@ impl Analyzer<'_> {
         scope: &Scope,
         position: Option<usize>,
     ) -> Result<Option<Typed>> {
+        // Most calls are of other functions: their arguments are not copied.
+        if !is_written(name) {
+            return Ok(None);
+        }
         let Some(given) = plain_arguments(&call.args) else {
             return Ok(None);
         };
@@ -340,14 +348,14 @@ impl Analyzer<'_> {
         args: &[FunctionArg],
         parent: Option<&Scope>,
     ) -> Result<Option<QueryOutput>> {
-        let given: Option<Vec<ast::Expr>> = args.iter().map(plain).collect();
-        let Some(given) = given else { return Ok(None) };
         let Some((.., text)) = QUERIES
             .iter()
-            .find(|(known, count, _)| *known == name && *count == given.len())
+            .find(|(known, count, _)| *known == name && *count == args.len())
         else {
             return Ok(None);
         };
+        let given: Option<Vec<ast::Expr>> = args.iter().map(plain).collect();
+        let Some(given) = given else { return Ok(None) };
         let mut query = Parser::new(&PostgreSqlDialect {})
             .try_with_sql(text)
             .and_then(|mut parser| parser.parse_query())
@@ -358,12 +366,14 @@ impl Analyzer<'_> {
 
     /// `pg_collation_for(value)`
     fn collation_of(&self, value: &ast::Expr, typed: &Typed, position: Option<usize>) -> Result<Typed> {
-        let item = typed.pg_type().item().cloned().unwrap_or_else(|| typed.pg_type());
-        let name = match (value, item) {
+        let pg_type = typed.pg_type();
+        let name = match (value, bottom(&pg_type)) {
             _ if typed.is_unknown() => None,
             (ast::Expr::Collate { collation, .. }, _) => Some(collation.to_string()),
-            (_, PgType::Name | PgType::InternalChar) => Some("\"C\"".to_string()),
-            (_, PgType::Text | PgType::Varchar(_) | PgType::Char(_)) => Some("\"default\"".to_string()),
+            (_, PgType::Name) => Some("\"C\"".to_string()),
+            (_, PgType::Text | PgType::Varchar(_) | PgType::Char(_)) if !typed.has_rows() => {
+                Some("\"default\"".to_string())
+            }
             _ => {
                 let message = format!("collations are not supported by type {}", typed.type_name());
                 return Err(at(SqlError::new(state::DATATYPE_MISMATCH, message), position));
@@ -398,15 +408,38 @@ impl Analyzer<'_> {
     }
 }
 
+/// Functions that the analyzer itself puts together.
+const OF_THE_PLAN: &[&str] = &[
+    "current_query",
+    "pg_current_snapshot",
+    "txid_current_snapshot",
+    "pg_wal_lsn_diff",
+    "pg_column_size",
+    "pg_collation_for",
+    "_pg_truetypid",
+    "_pg_truetypmod",
+    "pg_identify_object",
+];
+
+fn is_written(name: &str) -> bool {
+    OF_THE_PLAN.contains(&name)
+        || EXPRESSIONS.iter().any(|(known, ..)| *known == name)
+        || OF_BACKEND.iter().any(|(known, _)| *known == name)
+        || statistics(name).is_some()
+}
+
 fn expression_of(name: &str, arguments: usize) -> Option<ast::Expr> {
     if let Some((_, column)) = OF_BACKEND.iter().find(|(known, _)| *known == name && arguments == 1) {
         return Some(parse(&format!(
-            r#"(SELECT "~b".{column} FROM (SELECT "~a".{column}, row_number() OVER (ORDER BY "~a".pid) AS "~n"
+            r#"(SELECT "~b"."~v" FROM (SELECT "~a".{column} AS "~v", row_number() OVER (ORDER BY "~a".pid) AS "~n"
                 FROM pg_catalog.pg_stat_activity AS "~a") AS "~b" WHERE "~b"."~n" = "~1"::integer)"#
         )));
     }
     if let Some((view, key, column)) = statistics(name).filter(|_| arguments == 1) {
-        let value = format!(r#"(SELECT "~b".{column} FROM pg_catalog.{view} AS "~b" WHERE "~b".{key} = "~1"::oid)"#);
+        let value = format!(
+            r#"(SELECT "~b"."~v" FROM (SELECT "~a".{key} AS "~k", "~a".{column} AS "~v" FROM pg_catalog.{view} AS "~a") AS "~b"
+                WHERE "~b"."~k" = "~1"::oid)"#
+        );
         // What has no row has counted nothing.
         let is_time = ["last_", "stats_reset", "checksum"]
             .iter()

@@ -25,7 +25,7 @@ pub struct StatementTokens {
     pub tokens: Vec<TokenWithSpan>,
     pub parameters: usize,
     pub notices: Vec<Notice>,
-    /// One of the words that a pass of `rewrite.rs` looks for is among the tokens.
+    /// A word, or a star behind a name, that a pass of `rewrite.rs` or `spellings.rs` looks for is among the tokens.
     pub needs_rewrite: bool,
 }
 

@@ -131,7 +131,6 @@ fn parse_one(source: &str, tokens: StatementTokens, literals: Option<Insert>) ->
             None
         };
         rewrite::give_empty_selects_a_row(&mut tokens);
-        rewrite::name_all_of_rows(&mut tokens);
         growth::claim((tokens.len() * TOKEN_BYTES) as u64)?;
         let dialect = BoundedDialect::new(tokens.len());
         let mut cursor = Cursor::new(source, &dialect, tokens, emit);

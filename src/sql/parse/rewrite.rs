@@ -17,7 +17,7 @@
 use sqlparser::keywords::Keyword;
 use sqlparser::tokenizer::{Span, Token, TokenWithSpan};
 
-use super::super::statement::{Emit, mark};
+use super::super::statement::Emit;
 use super::tokens::{closing, is_at, is_word, made, made_words, word_at, words_at};
 use super::{marks, spellings};
 use crate::error::{SqlError, state};
@@ -296,18 +296,6 @@ fn drop_only(tokens: &mut Vec<TokenWithSpan>) {
             tokens.remove(at);
         }
         at += 1;
-    }
-}
-
-/// `(row).*` names a field that stands for all: the parser knows the star behind names only.
-pub fn name_all_of_rows(tokens: &mut [TokenWithSpan]) {
-    for at in 2..tokens.len() {
-        if is_at(tokens, at, &Token::Mul)
-            && is_at(tokens, at - 1, &Token::Period)
-            && is_at(tokens, at - 2, &Token::RParen)
-        {
-            tokens[at].token = Token::make_word(mark::ALL_FIELDS, Some('"'));
-        }
     }
 }
 

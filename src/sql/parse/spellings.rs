@@ -9,7 +9,6 @@
 //! | `substring(a SIMILAR b ESCAPE c)` | `substring(a FROM b FOR c)` |
 //! | `FETCH FIRST (a) ROWS ONLY` | `LIMIT (a)` |
 //! | `COLLATION FOR (a)` | `pg_collation_for(a)` |
-//! | `INTERVAL(3) 'a'` | `'a'::INTERVAL(3)` |
 //! | `FROM current_date` | `FROM current_date()` |
 //! | `FROM t *` | `FROM t` |
 //! | `JOIN t USING (a) AS b` | `JOIN t USING (a, mark b)` |
@@ -23,7 +22,7 @@ use super::tokens::{closing, is_at, is_word, made, word_at};
 
 /// Whether a pass here has to look at a statement with this (folded, unquoted) word.
 pub fn is_looked_for(word: &str) -> bool {
-    matches!(word, "trim" | "substring" | "fetch" | "collation" | "interval") || is_value(word)
+    matches!(word, "trim" | "substring" | "fetch" | "collation") || is_value(word)
 }
 
 /// Whether a pass here has to look at a statement for what stands before a `*`: `t.*`, `FROM t *`.
@@ -31,9 +30,11 @@ pub fn is_looked_for_before_star(tokens: &[TokenWithSpan]) -> bool {
     let Some(last) = tokens.len().checked_sub(1) else {
         return false;
     };
-    is_at(tokens, last, &Token::Period)
-        || (is_word(tokens, last) && last > 0 && matches!(word_at(tokens, last - 1), Some("from" | "join")))
-        || (is_word(tokens, last) && is_at(tokens, last.wrapping_sub(1), &Token::Period))
+    let before = last.wrapping_sub(1);
+    let begins_item = matches!(word_at(tokens, before), Some("from" | "join"))
+        || is_at(tokens, before, &Token::Comma)
+        || is_at(tokens, before, &Token::Period);
+    is_at(tokens, last, &Token::Period) || is_word(tokens, last) && begins_item
 }
 
 /// Words that are functions without brackets.
@@ -56,17 +57,18 @@ fn is_value(word: &str) -> bool {
 
 /// Rewrites the tokens of one statement in place.
 pub fn rewrite(tokens: &mut Vec<TokenWithSpan>) {
+    let mut clauses = Clauses::default();
     let mut at = 0;
     while at < tokens.len() {
+        clauses.see(tokens, at);
         match word_at(tokens, at) {
             Some("trim") => trim(tokens, at),
             Some("substring") => substring(tokens, at),
             Some("fetch") => fetch(tokens, at),
             Some("collation") => collation(tokens, at),
-            Some("interval") => interval(tokens, at),
             Some("using") => using(tokens, at),
-            Some("from" | "join") => from_item(tokens, at + 1),
-            None if is_at(tokens, at, &Token::Comma) => from_item(tokens, at + 1),
+            Some("from" | "join") if clauses.in_from() => from_item(tokens, at + 1),
+            None if is_at(tokens, at, &Token::Comma) && clauses.in_from() => from_item(tokens, at + 1),
             _ => {}
         }
         if is_at(tokens, at, &Token::Mul) && is_at(tokens, at.wrapping_sub(1), &Token::Period) {
@@ -155,21 +157,6 @@ fn collation(tokens: &mut Vec<TokenWithSpan>, at: usize) {
     }
 }
 
-fn interval(tokens: &mut Vec<TokenWithSpan>, at: usize) {
-    if !is_at(tokens, at + 1, &Token::LParen) || !is_at(tokens, at + 3, &Token::RParen) {
-        return;
-    }
-    let is_text = matches!(
-        tokens.get(at + 4).map(|token| &token.token),
-        Some(Token::SingleQuotedString(_))
-    );
-    if is_text {
-        let text = tokens.remove(at + 4);
-        let cast = made(Token::DoubleColon, &text);
-        tokens.splice(at..at, [text, cast]);
-    }
-}
-
 /// The name of a join's merged columns.
 fn using(tokens: &mut Vec<TokenWithSpan>, at: usize) {
     if !is_at(tokens, at + 1, &Token::LParen) {
@@ -193,36 +180,44 @@ fn using(tokens: &mut Vec<TokenWithSpan>, at: usize) {
     tokens.splice(close..close, alias);
 }
 
-/// Whether what begins at `at` is an item of FROM: a SELECT stands before it within the same brackets, and its FROM.
-fn is_from_item(tokens: &[TokenWithSpan], at: usize) -> bool {
-    let mut depth = 0usize;
-    let mut from = false;
-    for before in (0..at).rev() {
-        match tokens[before].token {
-            Token::RParen => depth += 1,
-            Token::LParen if depth == 0 => return false,
-            Token::LParen => depth -= 1,
-            _ if depth > 0 => {}
-            _ => match word_at(tokens, before) {
-                Some("from") => {
-                    let distinct = before > 0 && word_at(tokens, before - 1) == Some("distinct");
-                    from |= !distinct;
-                }
-                Some("where" | "group" | "having" | "order" | "window" | "limit" | "on" | "set") if !from => {
-                    return false;
-                }
-                Some("select") => return from,
+/// Which clauses the tokens so far leave open, by bracket.
+#[derive(Default)]
+struct Clauses {
+    /// Of the innermost bracket: whether the last SELECT in it has come to its FROM, and not past it.
+    from: bool,
+    /// Whether there is a SELECT in it.
+    select: bool,
+    /// The same of the brackets around it.
+    outer: Vec<(bool, bool)>,
+}
+
+impl Clauses {
+    fn see(&mut self, tokens: &[TokenWithSpan], at: usize) {
+        match tokens[at].token {
+            Token::LParen => {
+                self.outer.push((self.from, self.select));
+                (self.from, self.select) = (false, false);
+            }
+            Token::RParen => (self.from, self.select) = self.outer.pop().unwrap_or_default(),
+            _ => match word_at(tokens, at) {
+                Some("select") => (self.from, self.select) = (false, true),
+                // IS DISTINCT FROM
+                Some("from") if at > 0 && word_at(tokens, at - 1) == Some("distinct") => {}
+                Some("from") => self.from = self.select,
+                Some("where" | "group" | "having" | "order" | "window" | "limit" | "on" | "set") => self.from = false,
                 _ => {}
             },
         }
     }
-    false
+
+    fn in_from(&self) -> bool {
+        self.from
+    }
 }
 
 fn from_item(tokens: &mut Vec<TokenWithSpan>, at: usize) {
     if word_at(tokens, at).is_some_and(is_value) {
-        if !is_at(tokens, at + 1, &Token::LParen) && !is_at(tokens, at + 1, &Token::Period) && is_from_item(tokens, at)
-        {
+        if !is_at(tokens, at + 1, &Token::LParen) && !is_at(tokens, at + 1, &Token::Period) {
             let like = tokens[at].clone();
             let name = match word_at(tokens, at) {
                 Some(name) => Token::make_word(name, Some('"')),
@@ -243,7 +238,7 @@ fn from_item(tokens: &mut Vec<TokenWithSpan>, at: usize) {
         Some(Token::Word(word)) => word.value != "from",
         _ => false,
     };
-    if is_word(tokens, end) && is_at(tokens, end + 1, &Token::Mul) && stands_alone && is_from_item(tokens, at) {
+    if is_word(tokens, end) && is_at(tokens, end + 1, &Token::Mul) && stands_alone {
         tokens.remove(end + 1);
     }
 }

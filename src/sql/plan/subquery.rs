@@ -13,7 +13,8 @@ pub fn subquery(expr: &Expr) -> Option<&LogicalPlan> {
     Some(Arc::as_ref(&held(expr)?.subquery))
 }
 
-fn held(expr: &Expr) -> Option<&Subquery> {
+/// The same with the columns of queries around it that it names.
+pub fn held(expr: &Expr) -> Option<&Subquery> {
     match expr {
         Expr::ScalarSubquery(subquery) => Some(subquery),
         Expr::Exists(exists) => Some(&exists.subquery),
