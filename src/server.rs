@@ -228,6 +228,28 @@ pub async fn open_engine(
     Ok((opened.0, opened.1))
 }
 
+/// An engine over an empty directory in memory.
+#[cfg(test)]
+pub async fn open_empty_engine() -> Arc<Engine> {
+    let query_memory = QueryMemory {
+        bytes_max: 64 << 20,
+        give_back: None,
+    };
+    let view_options = ViewOptions {
+        memory_bytes_max: 64 << 20,
+        off: false,
+    };
+    let opened = open_engine(
+        crate::storage::FaultDisk::new().shared(),
+        Path::new("/data"),
+        Arc::new(SystemClock),
+        LogOptions::tiny(),
+        query_memory,
+        view_options,
+    );
+    opened.await.expect("an empty directory").0
+}
+
 async fn open_counted(
     disk: Arc<dyn Disk>,
     dir: &Path,

@@ -110,8 +110,6 @@ impl QueryEngine {
         config.execution.skip_physical_aggregate_schema_check = true;
         config.sql_parser.map_string_types_to_utf8view = false;
         config.catalog.create_default_catalog_and_schema = false;
-        // The logical plan may know more of what is never NULL than the physical one.
-        config.execution.skip_physical_aggregate_schema_check = true;
         // Rows of small tables are not worth a repartitioning.
         config.optimizer.default_filter_selectivity = 20;
         // Functions read the time zone from here.
@@ -228,11 +226,9 @@ impl QueryEngine {
 /// Whether a plan has a recursive query.
 fn is_recursive(plan: &LogicalPlan) -> Result<bool, SqlError> {
     let mut found = false;
-    for part in shared::parts(plan)? {
-        part.apply_with_subqueries(|node| {
-            found |= matches!(node, LogicalPlan::RecursiveQuery(_));
-            Ok(TreeNodeRecursion::Continue)
-        })?;
-    }
+    shared::apply(plan, |node| {
+        found |= matches!(node, LogicalPlan::RecursiveQuery(_));
+        Ok(TreeNodeRecursion::Continue)
+    })?;
     Ok(found)
 }

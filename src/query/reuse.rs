@@ -61,14 +61,12 @@ impl Reuse {
 
 fn has_open_limits(plan: &LogicalPlan) -> Result<bool, SqlError> {
     let mut open = false;
-    for part in shared::parts(plan)? {
-        part.apply_with_subqueries(|node| {
-            if let LogicalPlan::Limit(limit) = node {
-                let mut counts = limit.skip.iter().chain(&limit.fetch);
-                open |= counts.any(|count| !matches!(count.as_ref(), Expr::Literal(..)));
-            }
-            Ok(TreeNodeRecursion::Continue)
-        })?;
-    }
+    shared::apply(plan, |node| {
+        if let LogicalPlan::Limit(limit) = node {
+            let mut counts = limit.skip.iter().chain(&limit.fetch);
+            open |= counts.any(|count| !matches!(count.as_ref(), Expr::Literal(..)));
+        }
+        Ok(TreeNodeRecursion::Continue)
+    })?;
     Ok(open)
 }

@@ -2,7 +2,6 @@
 //!
 //! One rule: its rows are kept while the plan runs, and count against the memory of queries.
 
-use std::collections::HashSet;
 use std::fmt;
 use std::sync::Arc;
 
@@ -21,7 +20,7 @@ use tokio::sync::OnceCell;
 
 use super::Physical;
 use crate::sql::functions::growth::bytes_between;
-use crate::sql::shared::SharedQuery;
+use crate::sql::shared::{SharedQuery, each_once};
 
 /// The rows of one query, once they are computed.
 #[derive(Debug, Default)]
@@ -89,20 +88,8 @@ impl SharedExec {
 
     /// The shared queries that a plan reads, those that one reads before it, each once.
     pub fn all_of(plan: &Physical) -> Result<Vec<SharedExec>> {
-        let mut known = HashSet::new();
-        let mut found = Vec::new();
-        let mut open = vec![(SharedExec::read_by(plan)?, None::<SharedExec>)];
-        while let Some((reads, _)) = open.last_mut() {
-            match reads.pop() {
-                Some(next) if known.insert(next.number) => {
-                    let reads = SharedExec::read_by(&next.body)?;
-                    open.push((reads, Some(next)));
-                }
-                Some(_) => {}
-                None => found.extend(open.pop().and_then(|(_, shared)| shared)),
-            }
-        }
-        Ok(found)
+        let read = SharedExec::read_by(plan)?;
+        each_once(read, |shared| shared.number, |shared| SharedExec::read_by(&shared.body))
     }
 
     fn read_by(plan: &Physical) -> Result<Vec<SharedExec>> {
@@ -111,8 +98,6 @@ impl SharedExec {
             reads.extend(node.downcast_ref::<SharedExec>().cloned());
             Ok(TreeNodeRecursion::Continue)
         })?;
-        // The last one is taken first.
-        reads.reverse();
         Ok(reads)
     }
 }

@@ -4,7 +4,7 @@
 
 use std::sync::Arc;
 
-use arrow::datatypes::{DataType, SchemaRef};
+use arrow::datatypes::SchemaRef;
 use datafusion::common::config::ConfigOptions;
 use datafusion::common::tree_node::Transformed;
 use datafusion::common::{JoinType, NullEquality, Result, internal_err};
@@ -132,15 +132,10 @@ fn has_twice(plan: &Arc<dyn ExecutionPlan>, names: &[String]) -> bool {
 /// The plan, if its columns have the types that they had.
 fn as_before(before: &SchemaRef, plan: Arc<dyn ExecutionPlan>) -> Result<Arc<dyn ExecutionPlan>> {
     let after = plan.schema();
-    let types = |schema: &SchemaRef| -> Vec<DataType> {
-        let fields = schema.fields().iter();
-        fields.map(|field| field.data_type().clone()).collect()
-    };
-    let is_same = before.fields().len() == after.fields().len()
-        && types(before)
-            .iter()
-            .zip(&types(&after))
-            .all(|(l, r)| l.equals_datatype(r));
+    let (before_fields, after_fields) = (before.fields(), after.fields());
+    let mut pairs = before_fields.iter().zip(after_fields);
+    let is_same =
+        before_fields.len() == after_fields.len() && pairs.all(|(l, r)| l.data_type().equals_datatype(r.data_type()));
     match is_same {
         true => Ok(plan),
         false => internal_err!("columns changed while planning: {before:?} to {after:?}"),
@@ -155,14 +150,24 @@ fn is_distinct(call: &Expr) -> bool {
     }
 }
 
-impl PhysicalOptimizerRule for Stoppable<dyn PhysicalOptimizerRule + Send + Sync> {
-    fn optimize(&self, plan: Arc<dyn ExecutionPlan>, config: &ConfigOptions) -> Result<Arc<dyn ExecutionPlan>> {
+impl Stoppable<dyn PhysicalOptimizerRule + Send + Sync> {
+    fn guarded(
+        &self,
+        plan: Arc<dyn ExecutionPlan>,
+        run: impl FnOnce(Arc<dyn ExecutionPlan>) -> Result<Arc<dyn ExecutionPlan>>,
+    ) -> Result<Arc<dyn ExecutionPlan>> {
         stop::check().map_err(fail)?;
         if is_misled(self.0.name(), &plan) {
             return Ok(plan);
         }
         let before = plan.schema();
-        as_before(&before, self.0.optimize(plan, config)?)
+        as_before(&before, run(plan)?)
+    }
+}
+
+impl PhysicalOptimizerRule for Stoppable<dyn PhysicalOptimizerRule + Send + Sync> {
+    fn optimize(&self, plan: Arc<dyn ExecutionPlan>, config: &ConfigOptions) -> Result<Arc<dyn ExecutionPlan>> {
+        self.guarded(plan, |plan| self.0.optimize(plan, config))
     }
 
     fn optimize_with_context(
@@ -170,12 +175,7 @@ impl PhysicalOptimizerRule for Stoppable<dyn PhysicalOptimizerRule + Send + Sync
         plan: Arc<dyn ExecutionPlan>,
         context: &dyn PhysicalOptimizerContext,
     ) -> Result<Arc<dyn ExecutionPlan>> {
-        stop::check().map_err(fail)?;
-        if is_misled(self.0.name(), &plan) {
-            return Ok(plan);
-        }
-        let before = plan.schema();
-        as_before(&before, self.0.optimize_with_context(plan, context)?)
+        self.guarded(plan, |plan| self.0.optimize_with_context(plan, context))
     }
 
     fn name(&self) -> &str {

@@ -20,15 +20,7 @@ const GROUP_BYTES: u64 = 16;
 /// Bytes that a row's expressions make, at the widest place of the plan.
 pub fn of_expressions(plan: &LogicalPlan) -> Result<u64> {
     let mut widest = 0;
-    for part in shared::parts(plan)? {
-        widest = widest.max(of_part(&part)?);
-    }
-    Ok(widest)
-}
-
-fn of_part(plan: &LogicalPlan) -> Result<u64> {
-    let mut widest = 0;
-    plan.apply_with_subqueries(|node| {
+    shared::apply(plan, |node| {
         if let LogicalPlan::Values(_) = node {
             return Ok(TreeNodeRecursion::Continue);
         }

@@ -1,7 +1,8 @@
 //! `set_config(name, value, is_local)`, `pg_notify(channel, payload)` and the functions of advisory locks in a SELECT:
 //! the functions that act on the session that calls them.
 //!
-//! They are carried out before the statement is planned, and the call stands in the plan as what it answers. Their
+//! They are carried out before the statement is planned, but for advisory locks that answer for each row of a relation
+//! (`sql/effects/by_row.rs`), which the plan runs; and the call stands in the plan as what it answers. Their
 //! arguments are computed by a SELECT of their own: over the FROM and WHERE of the statement where the call stands in
 //! its select list, so that it runs once for each row; elsewhere without relations, once.
 //!
@@ -20,13 +21,13 @@ use crate::sql::effects::{self, Effect};
 use crate::sql::statement::Select;
 
 /// The texts of one row.
-fn texts(batch: &RecordBatch, row: usize) -> Result<Vec<Option<String>>, SqlError> {
+fn texts(batch: &RecordBatch, row: usize) -> Vec<Option<String>> {
     let texts = batch.columns().iter().map(|column| {
         let column = arrow::compute::cast(column, &DataType::Utf8).expect("the columns are text");
         let column = column.as_string::<i32>();
         column.is_valid(row).then(|| column.value(row).to_string())
     });
-    Ok(texts.collect())
+    texts.collect()
 }
 
 impl Session {
@@ -63,7 +64,7 @@ impl Session {
         for batch in &batches {
             for row in 0..batch.num_rows() {
                 answers.clear();
-                let mut texts = texts(batch, row)?.into_iter();
+                let mut texts = texts(batch, row).into_iter();
                 for call in &found {
                     let arguments = texts.by_ref().take(call.arguments.len()).collect();
                     answers.push(self.carry_out(call.effect, arguments).await?);

@@ -2,7 +2,7 @@
 //! volatile, or that is said to be MATERIALIZED.
 //!
 //! One rule: nodes of one number are the same rows. Such a node is a leaf: what walks or rewrites a plan does not see its
-//! body, and takes [`parts`] or [`each`], which come to every body once. A chain of CTEs that each read the one before twice
+//! body, and takes [`apply`], [`parts`] or [`each`], which come to every body once. A chain of CTEs that each read the one before twice
 //! is therefore as long as its text.
 
 use std::cmp::Ordering;
@@ -40,25 +40,38 @@ impl SharedQuery {
 
 /// The shared queries that a plan reads, those that one reads before it, each once.
 pub fn all_of(plan: &LogicalPlan) -> Result<Vec<SharedQuery>> {
-    let mut known = HashSet::new();
-    let mut found = Vec::new();
-    collect(plan, &mut known, &mut found)?;
-    Ok(found)
+    each_once(read_by(plan)?, |shared| shared.number, |shared| read_by(&shared.body))
 }
 
-/// Bodies read those of CTEs before them in the text: a plan of many is as deep as the statement's WITH lists are long.
-fn collect(plan: &LogicalPlan, known: &mut HashSet<u64>, found: &mut Vec<SharedQuery>) -> Result<()> {
-    let mut open = vec![(read_by(plan)?, None::<SharedQuery>)];
+/// What is read, and what that reads before it, each once by its number. No recursion: bodies read those of CTEs before them
+/// in the text, as deep as a statement's WITH lists are long.
+pub fn each_once<T>(
+    read: Vec<T>,
+    number: impl Fn(&T) -> u64,
+    read_by: impl Fn(&T) -> Result<Vec<T>>,
+) -> Result<Vec<T>> {
+    let mut known = HashSet::new();
+    let mut found = Vec::new();
+    let mut open = vec![(read.into_iter(), None::<T>)];
     while let Some((reads, _)) = open.last_mut() {
-        match reads.pop() {
-            Some(next) if known.insert(next.number) => {
-                let reads = read_by(&next.body)?;
-                open.push((reads, Some(next)));
+        match reads.next() {
+            Some(next) if known.insert(number(&next)) => {
+                let reads = read_by(&next)?;
+                open.push((reads.into_iter(), Some(next)));
             }
             Some(_) => {}
             None => found.extend(open.pop().and_then(|(_, shared)| shared)),
         }
     }
+    Ok(found)
+}
+
+/// Shows every node of the bodies that a plan reads, and of the plan, with their subqueries.
+pub fn apply(plan: &LogicalPlan, mut visit: impl FnMut(&LogicalPlan) -> Result<TreeNodeRecursion>) -> Result<()> {
+    for shared in all_of(plan)? {
+        shared.body.apply_with_subqueries(&mut visit)?;
+    }
+    plan.apply_with_subqueries(visit)?;
     Ok(())
 }
 
@@ -69,8 +82,6 @@ fn read_by(plan: &LogicalPlan) -> Result<Vec<SharedQuery>> {
         reads.extend(SharedQuery::of(node).cloned());
         Ok(TreeNodeRecursion::Continue)
     })?;
-    // The last one is taken first.
-    reads.reverse();
     Ok(reads)
 }
 

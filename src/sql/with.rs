@@ -36,7 +36,7 @@ pub fn build(recursive: bool, ctes: Vec<(ast::Cte, Option<Insert>)>, main: State
                     let position = listed[index].alias.name.span.start.column as usize;
                     refuse_recursion(&names[index], &insert).map_err(|error| error.position(position))?;
                 }
-                Statement::Insert(inside(insert, with_of(&listed[..index])))
+                Statement::Insert(inside(insert, with_of(&listed[..index]))?)
             }
             None if shared[index] => {
                 let all = format!("SELECT * FROM {}", catalog::quote_ident(&names[index]));
@@ -58,7 +58,7 @@ pub fn build(recursive: bool, ctes: Vec<(ast::Cte, Option<Insert>)>, main: State
     }
     let with = with_of(&listed);
     let main = match main {
-        Statement::Insert(insert) => Statement::Insert(inside(insert, with)),
+        Statement::Insert(insert) => Statement::Insert(inside(insert, with)?),
         Statement::Select(select) => {
             let mut select = Arc::unwrap_or_clone(select);
             attach(&mut select.query, with)?;
@@ -115,15 +115,13 @@ fn attach(query: &mut Box<ast::Query>, with: ast::With) -> Result<(), SqlError> 
 }
 
 /// The INSERT with a WITH before it.
-fn inside(mut insert: Insert, with: ast::With) -> Insert {
+fn inside(mut insert: Insert, mut with: ast::With) -> Result<Insert, SqlError> {
     if let InsertRows::Select(select) = &mut insert.rows {
         let mut own = Select::clone(select);
-        // A text of the server's own is always right.
-        let _ = attach(&mut own.query, with.clone());
+        attach(&mut own.query, with.clone())?;
         *select = own.into();
     }
     let outer = insert.with.take();
-    let mut with = with;
     // A WITH that was its own already comes after what stands before it.
     with.cte_tables
         .extend(outer.iter().flat_map(|outer| outer.with.cte_tables.clone()));
@@ -133,7 +131,7 @@ fn inside(mut insert: Insert, with: ast::With) -> Insert {
             given: Given::default(),
         })
     });
-    insert
+    Ok(insert)
 }
 
 fn refuse_recursion(name: &str, insert: &Insert) -> Result<(), SqlError> {

@@ -39,9 +39,6 @@ pub(crate) use self::value::array as value_array;
 use crate::error::{SqlError, state as sqlstate};
 use crate::types::{Opaque, PgType};
 
-/// Schemas whose relations are defined here.
-pub const SCHEMAS: [&str; 3] = ["pg_catalog", "information_schema", "millstream"];
-
 /// One column of a system relation.
 #[derive(Clone, Debug)]
 pub struct SystemColumn {
@@ -254,16 +251,6 @@ pub fn by_oid(oid: u32) -> Option<&'static SystemRelation> {
 /// All system relations, computed ones and views.
 pub fn all() -> &'static [SystemRelation] {
     &directory().relations
-}
-
-/// Whether a relation describes what this server does not have, so that it is empty whatever the state.
-pub fn never_has_rows(relation: &SystemRelation) -> bool {
-    let filled: &[&str] = match relation.schema {
-        "pg_catalog" => pg::FILLED,
-        "information_schema" => information::FILLED,
-        _ => return false,
-    };
-    relation.definition.is_none() && !filled.contains(&relation.name)
 }
 
 /// The rows of a computed relation; its schema is [`SystemRelation::arrow_schema`].

@@ -677,7 +677,7 @@ fn values_query(call: &ast::Function) -> Option<ast::Query> {
         value_keyword: false,
         rows,
     };
-    Some(super::set_operation::plain_query(ast::SetExpr::Values(values)))
+    Some(super::from_part::plain_query(ast::SetExpr::Values(values)))
 }
 
 fn null_treatment(nulls: ast::NullTreatment) -> NullTreatment {
@@ -718,7 +718,7 @@ pub fn not_yet(name: &str, arguments: &[Typed]) -> SqlError {
     let types: Vec<String> = arguments.iter().map(Typed::type_name).collect();
     SqlError::unsupported(
         format!("function {name}({}) is not supported", types.join(", ")),
-        "docs/sql.md says what is not there yet.",
+        "docs/compat.md lists the functions that are not there yet.",
     )
 }
 

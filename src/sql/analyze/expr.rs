@@ -13,7 +13,7 @@ use super::type_modifier::wrong_length;
 use super::typed::{Ty, Typed, at, literal};
 use super::{Analyzer, Result};
 use crate::error::{SqlError, state};
-use crate::sql::functions::datetime_extract;
+use crate::sql::functions::{datetime_extract, like_escape};
 use crate::sql::plan::names::fold;
 use crate::stop;
 use crate::types::PgType;
@@ -608,14 +608,11 @@ impl Analyzer<'_> {
                 pattern = self.coerce(pattern, &PgType::Text)?;
                 pattern = match &pattern.expr {
                     Expr::Literal(ScalarValue::Utf8(Some(text)), _) => {
-                        let text = crate::sql::functions::catalog::like_escape(text, mark.chars().next());
+                        let text = like_escape(text, &mark).map_err(|error| at(error, escape.position))?;
                         let expr = literal(ScalarValue::Utf8(Some(text)), &PgType::Text);
                         Typed { expr, ..pattern }
                     }
-                    _ => {
-                        let call = self.catalog_call("like_escape", vec![pattern.expr, escape.expr])?;
-                        Typed::new(call, PgType::Text, pattern.position)
-                    }
+                    _ => self.named_call("like_escape", vec![pattern, escape], position)?,
                 };
             }
         }

@@ -4,7 +4,9 @@
 
 use std::sync::Arc;
 
-use datafusion::logical_expr::{LogicalPlan, SubqueryAlias};
+use datafusion::common::DFSchema;
+use datafusion::logical_expr::{EmptyRelation, LogicalPlan, SubqueryAlias};
+use sqlparser::ast;
 
 use super::Result;
 use super::scope::{FromItem, reference};
@@ -33,5 +35,29 @@ pub fn column_name(name: &str, index: usize) -> String {
     match index {
         0 => name.to_string(),
         index => format!("{name}\u{1}{index}"),
+    }
+}
+
+/// Rows without columns: one, or none.
+pub fn nothing(produce_one_row: bool) -> LogicalPlan {
+    LogicalPlan::EmptyRelation(EmptyRelation {
+        produce_one_row,
+        schema: Arc::new(DFSchema::empty()),
+    })
+}
+
+/// A query that is nothing but a body.
+pub fn plain_query(body: ast::SetExpr) -> ast::Query {
+    ast::Query {
+        with: None,
+        body: Box::new(body),
+        order_by: None,
+        limit_clause: None,
+        fetch: None,
+        locks: vec![],
+        for_clause: None,
+        settings: None,
+        format_clause: None,
+        pipe_operators: vec![],
     }
 }

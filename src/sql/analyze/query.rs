@@ -279,7 +279,7 @@ impl Analyzer<'_> {
             if matches!(expr, Expr::Literal(..) | Expr::Placeholder(_)) {
                 return Ok(expr);
             }
-            let one = super::select::nothing(true);
+            let one = super::from_part::nothing(true);
             let value = LogicalPlan::Projection(Projection::try_new(vec![expr.alias(&name)], Arc::new(one))?);
             let column = OutColumn {
                 column: Column::from_name(&name),

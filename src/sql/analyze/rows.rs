@@ -153,7 +153,7 @@ impl Analyzer<'_> {
             at(
                 SqlError::unsupported(
                     format!("function {name} is not supported"),
-                    "docs/sql.md says what is not there yet.",
+                    "docs/compat.md lists the functions that are not there yet.",
                 ),
                 position,
             )

@@ -4,11 +4,11 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use datafusion::common::Column;
-use datafusion::common::DFSchema;
 use datafusion::logical_expr::expr::Sort;
-use datafusion::logical_expr::{Distinct, DistinctOn, EmptyRelation, Expr, Filter, LogicalPlan, Projection};
+use datafusion::logical_expr::{Distinct, DistinctOn, Expr, Filter, LogicalPlan, Projection};
 use sqlparser::ast::{self, SelectItem, SelectItemQualifiedWildcardKind};
 
+use super::from_part::nothing;
 use super::operators::has;
 use super::output::{OutColumn, QueryOutput};
 use super::query::{RowOrder, Wanted, order_items, sorted, with_ties};
@@ -457,14 +457,6 @@ impl Analyzer<'_> {
         let columns = projection.schema.columns();
         Ok((LogicalPlan::Projection(projection), columns))
     }
-}
-
-/// Rows without columns: one, or none.
-pub fn nothing(produce_one_row: bool) -> LogicalPlan {
-    LogicalPlan::EmptyRelation(EmptyRelation {
-        produce_one_row,
-        schema: Arc::new(DFSchema::empty()),
-    })
 }
 
 /// 42601 for what other dialects put into a SELECT.

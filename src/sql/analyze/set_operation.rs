@@ -9,13 +9,12 @@ use datafusion::common::{Column, JoinType};
 use datafusion::logical_expr::{Aggregate, Distinct, Expr, LogicalPlan, LogicalPlanBuilder, Projection, Union, Values};
 use sqlparser::ast::{self, SetExpr, SetOperator, SetQuantifier};
 
-use super::from_part::aliased;
+use super::from_part::{aliased, nothing, plain_query};
 use super::key_join::null_safe_join;
 use super::operators::has;
 use super::output::{OutColumn, QueryOutput};
 use super::query::Wanted;
 use super::scope::{Clause, Scope};
-use super::select::nothing;
 use super::typed::{EQUALITY, Typed, check_operator, of_type};
 use super::window::row_number;
 use super::{Analyzer, Result};
@@ -442,20 +441,4 @@ fn unqualified(plan: LogicalPlan) -> Result<LogicalPlan> {
     });
     let projection = Projection::try_new(exprs.collect(), Arc::new(plan))?;
     Ok(LogicalPlan::Projection(projection))
-}
-
-/// A query that is nothing but a body.
-pub fn plain_query(body: SetExpr) -> ast::Query {
-    ast::Query {
-        with: None,
-        body: Box::new(body),
-        order_by: None,
-        limit_clause: None,
-        fetch: None,
-        locks: vec![],
-        for_clause: None,
-        settings: None,
-        format_clause: None,
-        pipe_operators: vec![],
-    }
 }

@@ -7,12 +7,11 @@ use datafusion::common::{Column, ScalarValue};
 use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder, Projection};
 use sqlparser::ast::{self, FunctionArg, TableAlias};
 
-use super::from_part::{Factor, Rel, aliased, column_name};
+use super::from_part::{Factor, Rel, aliased, column_name, nothing};
 use super::operators::has;
 use super::output::{OutColumn, QueryOutput};
 use super::populate::JsonRecords;
 use super::scope::{Clause, FromItem, Scope, ScopeColumn, reference};
-use super::select::nothing;
 use super::typed::{Ty, Typed, at};
 use super::{Analyzer, Result, rows};
 use crate::catalog::SqlKeyword;

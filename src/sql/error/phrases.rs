@@ -8,10 +8,10 @@ use crate::error::{SqlError, SqlState, state};
 /// An error of the engine's.
 #[derive(Debug)]
 pub struct Phrase {
-    /// A part of the engine's text, in lower case; `{}` is any value in it.
+    /// A part of the engine's text, in lower case.
     pub text: &'static str,
     pub state: SqlState,
-    /// PostgreSQL's message; `{}` is the value.
+    /// PostgreSQL's message.
     pub message: &'static str,
     /// Statements of which the last one provokes it.
     #[cfg_attr(not(test), expect(dead_code, reason = "the test of the table runs it"))]
@@ -75,17 +75,10 @@ pub const PHRASES: &[Phrase] = &[
 
 impl Phrase {
     /// The error, if the engine's text has the phrase; `lower` is the same text in lower case.
-    fn read(&self, engine: &str, lower: &str) -> Option<SqlError> {
-        let Some((before, after)) = self.text.split_once("{}") else {
-            let found = lower.contains(self.text);
-            return found.then(|| SqlError::new(self.state, self.message));
-        };
-        let start = lower.find(before)? + before.len();
-        let end = start + lower[start..].find(after)?;
-        Some(SqlError::new(
-            self.state,
-            self.message.replace("{}", &engine[start..end]),
-        ))
+    fn read(&self, lower: &str) -> Option<SqlError> {
+        lower
+            .contains(self.text)
+            .then(|| SqlError::new(self.state, self.message))
     }
 }
 
@@ -93,7 +86,7 @@ impl Phrase {
 pub fn read(engine: &str) -> Option<SqlError> {
     let lower = engine.to_ascii_lowercase();
     let mut rows = PHRASES.iter().enumerate();
-    let (_row, error) = rows.find_map(|(row, phrase)| Some((row, phrase.read(engine, &lower)?)))?;
+    let (_row, error) = rows.find_map(|(row, phrase)| Some((row, phrase.read(&lower)?)))?;
     #[cfg(test)]
     super::tests::note(_row);
     Some(error)

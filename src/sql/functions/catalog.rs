@@ -38,7 +38,6 @@ use crate::types::{ObjectNames, Opaque, PgType};
 
 pub use self::names::parse_qualified;
 pub use self::objects::read_privileges;
-pub use self::text::like_escape;
 
 /// The facts that the functions answer from: one snapshot, one session.
 pub struct Facts {
@@ -178,11 +177,6 @@ fn specs() -> impl Iterator<Item = &'static Spec> {
         .chain(text::SPECS)
 }
 
-/// Names of all catalog functions.
-pub fn catalog_function_names() -> impl Iterator<Item = &'static str> {
-    specs().map(|spec| spec.name)
-}
-
 /// The catalog function of this name, answering from `facts`.
 pub fn catalog_function(name: &str, facts: &Arc<Facts>) -> Option<Arc<ScalarUDF>> {
     let spec = specs().find(|spec| spec.name == name)?;
@@ -194,13 +188,6 @@ pub fn catalog_function(name: &str, facts: &Arc<Facts>) -> Option<Arc<ScalarUDF>
             Volatility::Stable,
         ),
     })))
-}
-
-/// All catalog functions, answering from `facts`.
-pub fn catalog_functions(facts: &Arc<Facts>) -> Vec<Arc<ScalarUDF>> {
-    catalog_function_names()
-        .filter_map(|name| catalog_function(name, facts))
-        .collect()
 }
 
 /// Names of what OIDs of `regclass` and its like stand for.

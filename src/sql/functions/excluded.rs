@@ -474,12 +474,12 @@ fn place(edge: FrameEdge, from: usize, offset: usize, count: usize, unbounded: u
 
 /// The row that `nth_value` picks: its number may differ from row to row.
 fn nth(values: &[ArrayRef], row: usize, rows: &[Range<usize>]) -> Result<Option<usize>> {
-    let numbers = arrow::compute::cast(&values[1], &DataType::Int64)?;
-    let numbers = numbers.as_primitive::<Int64Type>();
-    if numbers.is_null(row) {
+    let number = arrow::compute::cast(&values[1].slice(row, 1), &DataType::Int64)?;
+    let number = number.as_primitive::<Int64Type>();
+    if number.is_null(0) {
         return Ok(None);
     }
-    let Some(mut before) = usize::try_from(numbers.value(row)).ok().and_then(|n| n.checked_sub(1)) else {
+    let Some(mut before) = usize::try_from(number.value(0)).ok().and_then(|n| n.checked_sub(1)) else {
         return Err(super::fail(SqlError::new(
             SqlState("22016"),
             "argument of nth_value must be greater than zero",

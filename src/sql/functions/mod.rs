@@ -82,6 +82,7 @@ pub use modifier::Modifier;
 pub use numeric::{Numbers, series as numeric_series};
 pub use record::{is_row, make_row, record_text};
 pub use single::{only_value, single_value, some_value_and_rows};
+pub use text::quoting::like_escape;
 
 /// The tables of functions that are computed row by row.
 const TABLES: &[&[overload::Overload]] = &[

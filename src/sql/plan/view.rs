@@ -14,18 +14,16 @@ use crate::sql::shared;
 /// Names of all columns that a plan mentions, of whatever relation.
 pub fn column_names(plan: &LogicalPlan) -> Result<HashSet<String>, SqlError> {
     let mut names = HashSet::new();
-    for part in shared::parts(plan)? {
-        part.apply_with_subqueries(|node| {
-            node.apply_expressions(|expr| {
-                expr.apply(|expr| {
-                    if let Expr::Column(column) | Expr::OuterReferenceColumn(_, column) = expr {
-                        names.insert(column.name.clone());
-                    }
-                    Ok(TreeNodeRecursion::Continue)
-                })
+    shared::apply(plan, |node| {
+        node.apply_expressions(|expr| {
+            expr.apply(|expr| {
+                if let Expr::Column(column) | Expr::OuterReferenceColumn(_, column) = expr {
+                    names.insert(column.name.clone());
+                }
+                Ok(TreeNodeRecursion::Continue)
             })
-        })?;
-    }
+        })
+    })?;
     Ok(names)
 }
 

@@ -1,6 +1,5 @@
 //! A panic in the work on a message: the client gets an error, its transaction has failed, the conversation goes on.
 
-use std::path::Path;
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, Int32Array, RecordBatch};
@@ -8,29 +7,9 @@ use futures::StreamExt;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::*;
-use crate::log::LogOptions;
-use crate::server::{QueryMemory, ViewOptions, open_engine};
-use crate::session::{Engine, RowsTag};
-use crate::storage::{FaultDisk, SystemClock};
+use crate::server::open_empty_engine;
+use crate::session::RowsTag;
 use crate::wire::frontend::Phase;
-
-async fn engine() -> Arc<Engine> {
-    let opened = open_engine(
-        FaultDisk::new().shared(),
-        Path::new("/data"),
-        Arc::new(SystemClock),
-        LogOptions::tiny(),
-        QueryMemory {
-            bytes_max: 64 << 20,
-            give_back: None,
-        },
-        ViewOptions {
-            memory_bytes_max: 64 << 20,
-            off: false,
-        },
-    );
-    opened.await.expect("an empty directory").0
-}
 
 fn message(kind: u8, body: &[u8]) -> Vec<u8> {
     let length = u32::try_from(body.len() + 4).expect("a short message");
@@ -62,7 +41,7 @@ fn spoken(mut bytes: &[u8]) -> String {
 async fn a_panic_fails_the_transaction_and_the_conversation_goes_on() {
     let (mut client, server) = tokio::io::duplex(1 << 20);
     let session = Session::new(
-        engine().await,
+        open_empty_engine().await,
         "me".to_string(),
         "millstream".to_string(),
         Default::default(),

@@ -8,7 +8,7 @@ use arrow::compute::interleave;
 use arrow::datatypes::{DataType, Int32Type};
 
 use super::elements::keys;
-use super::shape::range;
+use super::shape::{elements, range};
 use super::{ARRAY_SUBSCRIPT, NULL_NOT_ALLOWED};
 use crate::error::{SqlError, state};
 use crate::sql::functions::overflow::of_arrow;
@@ -64,11 +64,6 @@ impl<'a> Picks<'a> {
             Some(NullBuffer::new(self.valid.finish())),
         ))
     }
-}
-
-/// Elements of a row: none of a NULL.
-fn elements(list: &ListArray, row: usize) -> std::ops::Range<usize> {
-    if list.is_null(row) { 0..0 } else { range(list, row) }
 }
 
 /// `array_append(array, element)`

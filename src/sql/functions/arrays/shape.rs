@@ -118,6 +118,11 @@ pub fn range(list: &ListArray, row: usize) -> std::ops::Range<usize> {
     offsets[row] as usize..offsets[row + 1] as usize
 }
 
+/// The elements of a row: none of a NULL.
+pub fn elements(list: &ListArray, row: usize) -> std::ops::Range<usize> {
+    if list.is_null(row) { 0..0 } else { range(list, row) }
+}
+
 /// Arrays of one dimension with the elements of all.
 pub fn flat(lists: &ArrayRef) -> Result<ArrayRef, SqlError> {
     let mut lists = lists.as_list::<i32>().clone();

@@ -2,6 +2,8 @@
 //!
 //! One rule: an operator or function that shares its name is named with its schema, as PostgreSQL's output functions do.
 
+use std::sync::LazyLock;
+
 use super::names::{by_name_or_oid, function_by_oid, functions, known_role, out, parse_qualified, type_oid};
 use super::{Returns, Spec, oid_of, strict, text_of};
 use crate::catalog::quote_ident;
@@ -134,16 +136,21 @@ struct OperatorRow {
     right: u32,
 }
 
-fn operators() -> impl Iterator<Item = OperatorRow> {
-    static_rows("pg_operator").unwrap_or_default().iter().map(|row| {
-        let get = |column: &str| row.iter().find(|(name, _)| *name == column).map(|(_, value)| value);
-        OperatorRow {
-            oid: get("oid").map_or(0, oid_of),
-            name: get("oprname").map(text_of).unwrap_or_default().to_string(),
-            left: get("oprleft").map_or(0, oid_of),
-            right: get("oprright").map_or(0, oid_of),
-        }
-    })
+fn operators() -> impl Iterator<Item = &'static OperatorRow> {
+    static OPERATORS: LazyLock<Vec<OperatorRow>> = LazyLock::new(|| {
+        let rows = static_rows("pg_operator").unwrap_or_default().iter();
+        let rows = rows.map(|row| {
+            let get = |column: &str| row.iter().find(|(name, _)| *name == column).map(|(_, value)| value);
+            OperatorRow {
+                oid: get("oid").map_or(0, oid_of),
+                name: get("oprname").map(text_of).unwrap_or_default().to_string(),
+                left: get("oprleft").map_or(0, oid_of),
+                right: get("oprright").map_or(0, oid_of),
+            }
+        });
+        rows.collect()
+    });
+    OPERATORS.iter()
 }
 
 fn symbol(text: &str) -> &str {
@@ -195,7 +202,7 @@ fn operator_name(oid: u32) -> Option<String> {
     let found = operators().find(|operator| operator.oid == oid)?;
     let is_only = operators().filter(|operator| operator.name == found.name).count() == 1;
     Some(match is_only {
-        true => found.name,
+        true => found.name.clone(),
         false => format!("pg_catalog.{}", found.name),
     })
 }

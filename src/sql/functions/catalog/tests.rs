@@ -130,21 +130,7 @@ fn derived(index: usize) -> u32 {
 }
 
 #[test]
-fn format_fills_in_identifiers_and_literals() {
-    check(
-        "format",
-        &[
-            "%I.%I = %L %s%%".into(),
-            "a".into(),
-            "B c".into(),
-            "d'e".into(),
-            5.into(),
-        ],
-        "a.\"B c\" = 'd''e' 5%",
-    );
-    check("format", &["%s".into()], "too few arguments for format() (22023)");
-    check("quote_ident", &["Mixed".into()], "\"Mixed\"");
-    check("array_upper", &[SystemValue::from(vec!["a", "b"]), 1.into()], "2");
+fn the_type_of_a_value_is_its_name() {
     check("pg_typeof", &[1.into()], "bigint");
 }
 

@@ -1,46 +1,13 @@
-//! Text that clients build statements and listings from: quoting, `format`, sizes, array bounds.
+//! Text that clients build listings from: sizes, arrays.
 
-use super::{Facts, Returns, Spec, lenient, strict, text_of};
+use super::{Returns, Spec, strict};
 use crate::catalog::system::SystemValue;
-use crate::catalog::{quote_ident, quote_literal};
-use crate::error::{SqlError, state};
 
 pub(super) const SPECS: &[Spec] = &[
-    strict("quote_ident", 1..=1, Returns::Text, |_, args| {
-        Ok(quote_ident(&plain(&args[0])).into())
-    }),
-    strict("quote_literal", 1..=1, Returns::Text, |_, args| {
-        Ok(quote_literal(&plain(&args[0])).into())
-    }),
-    lenient("quote_nullable", 1..=1, Returns::Text, |_, args| {
-        Ok(if args[0].is_null() {
-            "NULL".into()
-        } else {
-            quote_literal(&plain(&args[0])).into()
-        })
-    }),
-    lenient("format", 1..=100, Returns::Text, format),
     strict("pg_size_pretty", 1..=1, Returns::Text, |_, args| {
         Ok(args[0].as_int().map(size_pretty).into())
     }),
-    strict("array_upper", 2..=2, Returns::Int4, |_, args| {
-        Ok(bound(args, |length| length as i64))
-    }),
-    strict("array_lower", 2..=2, Returns::Int4, |_, args| Ok(bound(args, |_| 1))),
-    strict("like_escape", 2..=2, Returns::Text, |_, args| {
-        Ok(like_escape(text_of(&args[0]), text_of(&args[1]).chars().next()).into())
-    }),
-    strict("parse_ident", 1..=2, Returns::Names, |_, args| {
-        let text = text_of(&args[0]);
-        match super::parse_qualified(text) {
-            Some(parts) => Ok(parts.into()),
-            None => Err(SqlError::new(
-                state::INVALID_PARAMETER_VALUE,
-                format!("string is not a valid identifier: \"{text}\""),
-            )),
-        }
-    }),
-    // An array beside a literal of its text form: `sql/compat` writes both as text.
+    // As PostgreSQL's output function of arrays.
     strict("array_out", 1..=1, Returns::Text, |_, args| {
         Ok(array_text(&args[0]).into())
     }),
@@ -76,88 +43,6 @@ fn array_text(value: &SystemValue) -> String {
         other => array_text(other),
     });
     format!("{{{}}}", items.collect::<Vec<_>>().join(","))
-}
-
-/// A LIKE pattern whose escape character is `mark` (none: `None`), with the backslash in its place.
-pub fn like_escape(pattern: &str, mark: Option<char>) -> String {
-    let mut rewritten = String::with_capacity(pattern.len());
-    let mut chars = pattern.chars();
-    while let Some(c) = chars.next() {
-        if Some(c) == mark {
-            rewritten.push('\\');
-            rewritten.extend(chars.next());
-        } else if c == '\\' {
-            rewritten.push_str("\\\\");
-        } else {
-            rewritten.push(c);
-        }
-    }
-    rewritten
-}
-
-/// A bound of the first dimension; NULL for an empty array and for other dimensions.
-fn bound(args: &[SystemValue], of: impl Fn(usize) -> i64) -> SystemValue {
-    match (&args[0], args[1].as_int()) {
-        (SystemValue::List(items), Some(1)) if !items.is_empty() => SystemValue::Int(of(items.len())),
-        _ => SystemValue::Null,
-    }
-}
-
-/// `%s`, `%I`, `%L`, `%%`, with `n$` positions.
-fn format(_: &Facts, args: &[SystemValue]) -> Result<SystemValue, SqlError> {
-    if args[0].is_null() {
-        return Ok(SystemValue::Null);
-    }
-    let template = text_of(&args[0]);
-    let mut out = String::with_capacity(template.len());
-    let mut next = 1;
-    let mut chars = template.chars().peekable();
-    while let Some(c) = chars.next() {
-        if c != '%' {
-            out.push(c);
-            continue;
-        }
-        let mut digits = String::new();
-        while let Some(digit) = chars.next_if(char::is_ascii_digit) {
-            digits.push(digit);
-        }
-        if !digits.is_empty() && chars.next_if_eq(&'$').is_some() {
-            next = digits.parse().unwrap_or(usize::MAX);
-        }
-        let kind = chars.next();
-        if kind == Some('%') {
-            out.push('%');
-            continue;
-        }
-        let Some(value) = args.get(next).filter(|_| next > 0) else {
-            return Err(SqlError::new(
-                state::INVALID_PARAMETER_VALUE,
-                "too few arguments for format()",
-            ));
-        };
-        next += 1;
-        match kind {
-            Some('s') => out.push_str(&plain(value)),
-            Some('I') if value.is_null() => {
-                return Err(SqlError::new(
-                    state::INVALID_PARAMETER_VALUE,
-                    "null values cannot be formatted as an SQL identifier",
-                ));
-            }
-            Some('I') => out.push_str(&quote_ident(&plain(value))),
-            Some('L') if value.is_null() => out.push_str("NULL"),
-            Some('L') => out.push_str(&quote_literal(&plain(value))),
-            other => {
-                let other = other.map(String::from).unwrap_or_default();
-                let error = SqlError::new(
-                    state::INVALID_PARAMETER_VALUE,
-                    format!("unrecognized format() type specifier \"{other}\""),
-                );
-                return Err(error.hint("For a single \"%\" use \"%%\"."));
-            }
-        }
-    }
-    Ok(out.into())
 }
 
 /// Bytes as PostgreSQL shows them: units change at 10 of the next one, halves round up.

@@ -18,16 +18,16 @@ pub(super) const SPECS: &[Spec] = &[
     strict("pg_xact_status", 1..=1, Returns::Text, |_, args| Ok(status(&args[0]))),
     strict("txid_status", 1..=1, Returns::Text, |_, args| Ok(status(&args[0]))),
     strict("pg_snapshot_xmin", 1..=1, Returns::Xid8, |_, args| {
-        Ok(snapshot(&args[0], "pg_snapshot")?.0.into())
+        Ok(snapshot(&args[0])?.0.into())
     }),
     strict("pg_snapshot_xmax", 1..=1, Returns::Xid8, |_, args| {
-        Ok(snapshot(&args[0], "pg_snapshot")?.1.into())
+        Ok(snapshot(&args[0])?.1.into())
     }),
     strict("txid_snapshot_xmin", 1..=1, Returns::Int8, |_, args| {
-        Ok(snapshot(&args[0], "pg_snapshot")?.0.into())
+        Ok(snapshot(&args[0])?.0.into())
     }),
     strict("txid_snapshot_xmax", 1..=1, Returns::Int8, |_, args| {
-        Ok(snapshot(&args[0], "pg_snapshot")?.1.into())
+        Ok(snapshot(&args[0])?.1.into())
     }),
     strict("pg_visible_in_snapshot", 2..=2, Returns::Bool, |_, args| {
         is_visible(args)
@@ -50,7 +50,7 @@ fn status(number: &SystemValue) -> SystemValue {
 }
 
 /// `xmin:xmax:xip,xip`
-fn snapshot(value: &SystemValue, kind: &str) -> Result<(i64, i64, Vec<i64>), SqlError> {
+fn snapshot(value: &SystemValue) -> Result<(i64, i64, Vec<i64>), SqlError> {
     let text = text_of(value);
     let read = || {
         let mut parts = text.split(':');
@@ -62,12 +62,12 @@ fn snapshot(value: &SystemValue, kind: &str) -> Result<(i64, i64, Vec<i64>), Sql
         let inside = running.iter().all(|number| (first..next).contains(number));
         (first > 0 && next >= first && parts.next().is_none() && ascending && inside).then_some((first, next, running))
     };
-    read().ok_or_else(|| invalid_input(kind, text))
+    read().ok_or_else(|| invalid_input("pg_snapshot", text))
 }
 
 fn is_visible(args: &[SystemValue]) -> Result<SystemValue, SqlError> {
     let number = args[0].as_int().unwrap_or(0);
-    let (first, next, running) = snapshot(&args[1], "pg_snapshot")?;
+    let (first, next, running) = snapshot(&args[1])?;
     Ok((number < first || (number < next && !running.contains(&number))).into())
 }
 

@@ -7,7 +7,7 @@ use super::overload::{Overload, OverloadType, OverloadValue};
 use crate::error::{SqlError, SqlState, state};
 
 mod letters;
-mod quoting;
+pub mod quoting;
 mod slices;
 mod splits;
 mod unicode;
@@ -66,7 +66,7 @@ pub const TABLE: &[Overload] = &[
         Ok(quoting::identifier(row.text(0)).into())
     }),
     Overload::new("like_escape", &[Text, Text], Text, |row| {
-        quoting::like_escape(row.text(0), row.text(1))
+        Ok(quoting::like_escape(row.text(0), row.text(1))?.into())
     }),
     Overload::of_nulls("similar_escape", &[Text, Text], Text, |row| match row.text_if(0) {
         Some(pattern) => Ok(quoting::similar(pattern, Some(row.text_if(1).unwrap_or("\\")))?.into()),

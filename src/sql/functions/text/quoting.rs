@@ -3,7 +3,6 @@
 use super::invalid;
 use crate::catalog::quote_ident;
 use crate::error::{SqlError, SqlState};
-use crate::sql::functions::overload::RowResult;
 
 const ESCAPE_SEQUENCE: SqlState = SqlState("22025");
 
@@ -22,10 +21,10 @@ fn escape_of(escape: &str) -> Result<Option<char>, SqlError> {
 }
 
 /// A pattern of LIKE with `\` for its escape character.
-pub fn like_escape<'a>(pattern: &'a str, escape: &str) -> RowResult<'a> {
+pub fn like_escape(pattern: &str, escape: &str) -> Result<String, SqlError> {
     let escape = escape_of(escape)?;
     if escape == Some('\\') {
-        return Ok(pattern.into());
+        return Ok(pattern.to_string());
     }
     let mut made = String::with_capacity(pattern.len() * 2);
     let mut after_escape = false;
@@ -35,13 +34,13 @@ pub fn like_escape<'a>(pattern: &'a str, escape: &str) -> RowResult<'a> {
             after_escape = true;
             continue;
         }
-        if letter == '\\' {
+        if letter == '\\' && !after_escape {
             made.push('\\');
         }
         made.push(letter);
         after_escape = false;
     }
-    Ok(made.into())
+    Ok(made)
 }
 
 /// The regular expression that a pattern of SIMILAR TO is; `None`: `\` escapes.

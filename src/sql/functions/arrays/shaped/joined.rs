@@ -5,8 +5,9 @@ use arrow::datatypes::Int32Type;
 
 use super::super::NULL_NOT_ALLOWED;
 use super::super::made::Picks;
-use super::{elements, list_type};
+use super::list_type;
 use crate::error::{SqlError, SqlState, state};
+use crate::sql::functions::arrays::shape::elements;
 use crate::types::PgType;
 use crate::types::shape::{ArrayShape, Dimension, subscript_error, too_many_dimensions};
 use crate::types::shaped::ShapedArrays;

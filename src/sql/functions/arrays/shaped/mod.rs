@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, AsArray, Int32Array, ListArray, StringArray, StringBuilder};
+use arrow::array::{ArrayRef, AsArray, Int32Array, StringArray, StringBuilder};
 use arrow::datatypes::{DataType, FieldRef, Int32Type};
 use bytes::BytesMut;
 use datafusion::common::Result;
@@ -242,14 +242,6 @@ impl ShapedFunction {
             Shaping::Trim => encoded(part::trimmed(&first()?, columns[1].as_primitive::<Int32Type>())?),
             Shaping::Fill => encoded(joined::filled(columns[0].as_list::<i32>(), &columns[1..])?),
         }
-    }
-}
-
-/// The elements of a row; none of a NULL.
-fn elements(lists: &ListArray, row: usize) -> std::ops::Range<usize> {
-    match lists.is_null(row) {
-        true => 0..0,
-        false => super::shape::range(lists, row),
     }
 }
 
