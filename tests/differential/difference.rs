@@ -164,18 +164,10 @@ const DAY_US: i128 = 86_400_000_000;
 
 /// Microseconds of an interval, a month being 30 days.
 fn binary_length(value: &[u8]) -> i128 {
-    let part = |from: usize, to: usize| {
-        let bytes = value.get(from..to).unwrap_or_default();
-        bytes.iter().fold(0, |sum: i128, byte| sum * 256 + i128::from(*byte))
-    };
-    let signed = |value: i128, bits: u32| {
-        if value >> (bits - 1) == 1 {
-            value - (1 << bits)
-        } else {
-            value
-        }
-    };
-    signed(part(0, 8), 64) + (signed(part(8, 12), 32) + 30 * signed(part(12, 16), 32)) * DAY_US
+    let bytes = value.try_into().expect("an interval has 16 bytes");
+    let parts = i128::from_be_bytes(bytes);
+    let (time, days, months) = ((parts >> 64) as i64, (parts >> 32) as i32, parts as i32);
+    i128::from(time) + (i128::from(days) + 30 * i128::from(months)) * DAY_US
 }
 
 fn text_length(value: &str) -> i128 {

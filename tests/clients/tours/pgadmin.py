@@ -163,22 +163,22 @@ def _():
     same(list(nodes("check_constraint", *table("orders"))), ["orders_price_check"])
 
 
+def only_view(kind, name, part, made):
+    views = nodes(kind, *at["schema"])
+    same(list(views), [name])
+    path = "/".join(map(str, at["schema"] + (views[name],)))
+    same(part in ask("get", "/browser/%s/obj/%s" % (kind, path))["definition"], True)
+    same("%s shop.%s" % (made, name) in ask("get", "/browser/%s/sql/%s" % (kind, path)), True)
+
+
 @step("views")
 def _():
-    same(list(nodes("view", *at["schema"])), ["dear"])
-    view = nodes("view", *at["schema"])["dear"]
-    path = "/".join(map(str, at["schema"] + (view,)))
-    same("50" in ask("get", "/browser/view/obj/%s" % path)["definition"], True)
-    same("CREATE OR REPLACE VIEW shop.dear" in ask("get", "/browser/view/sql/%s" % path), True)
+    only_view("view", "dear", "50", "CREATE OR REPLACE VIEW")
 
 
 @step("materialized_views")
 def _():
-    same(list(nodes("mview", *at["schema"])), ["spending"])
-    view = nodes("mview", *at["schema"])["spending"]
-    path = "/".join(map(str, at["schema"] + (view,)))
-    same("sum(" in ask("get", "/browser/mview/obj/%s" % path)["definition"], True)
-    same("CREATE MATERIALIZED VIEW IF NOT EXISTS shop.spending" in ask("get", "/browser/mview/sql/%s" % path), True)
+    only_view("mview", "spending", "sum(", "CREATE MATERIALIZED VIEW IF NOT EXISTS")
 
 
 @step("other_collections")
