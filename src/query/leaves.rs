@@ -42,7 +42,7 @@ pub struct Leaves {
     now_us: i64,
     retention_us: i64,
     own_writes: OwnWrites,
-    own_places: bool,
+    inserted: Option<OwnRows>,
     views: HashMap<u32, ViewRows>,
     system: SystemRows,
     /// Queries that are computed once, by number.
@@ -57,7 +57,7 @@ impl Leaves {
             now_us: point.session.now_us,
             retention_us: point.retention_us,
             own_writes: point.own_writes.clone(),
-            own_places: point.own_places,
+            inserted: point.inserted.clone(),
             views: point.views.clone(),
             system: point.system.clone(),
             shared: Mutex::default(),
@@ -219,6 +219,20 @@ impl Leaves {
         Ok(())
     }
 
+    /// The rows that the statement is about to insert, counted from 0 in their partitions.
+    fn inserted(&self, topic: &catalog::Topic) -> Result<Vec<Piece>, SqlError> {
+        let mut extents = Vec::new();
+        if let Some(inserted) = &self.inserted {
+            let reader = topic.reader(topic.since_us(self.retention_us));
+            self.overlay(&reader, &mut extents, inserted)?;
+        }
+        let pieces = extents.into_iter().map(|extent| match extent {
+            Extent::Memory(chunk) => Piece::Chunk(chunk),
+            Extent::Stored(stored) => Piece::Stored(stored, Arc::new(Pruning::of(&[]))),
+        });
+        Ok(pieces.collect())
+    }
+
     fn view(&self, view: &catalog::View) -> Result<Vec<Piece>, SqlError> {
         let rows = self.views.get(&view.oid).ok_or_else(|| {
             SqlError::new(
@@ -247,7 +261,7 @@ impl Leaves {
         projection: Option<&[usize]>,
     ) -> Vec<ColumnSource> {
         let user_columns = match &source.kind {
-            RelationKind::Topic(topic) => topic.columns.len(),
+            RelationKind::Topic(topic) | RelationKind::Inserted(topic) => topic.columns.len(),
             RelationKind::View(_) | RelationKind::System(_, _) => source.schema.fields().len(),
         };
         let all: Vec<usize> = (0..source.schema.fields().len()).collect();
@@ -364,7 +378,7 @@ impl ExtensionPlanner for Leaves {
             columns: self.sources(source, &schema, scan.projection.as_deref()),
             schema,
             watermark_zone,
-            placed_upto: if self.own_places { Lsn::MAX } else { self.lsn },
+            placed_upto: self.lsn,
             limit: scan.fetch,
             filters: Vec::new(),
             order: None,
@@ -376,6 +390,11 @@ impl ExtensionPlanner for Leaves {
                 let (pieces, note) = self.topic(topic, source, &leaf, &filters).map_err(fail)?;
                 leaf.note = note;
                 pieces
+            }
+            RelationKind::Inserted(topic) => {
+                leaf.kind = "InsertedRows";
+                leaf.placed_upto = Lsn::MAX;
+                self.inserted(topic).map_err(fail)?
             }
             RelationKind::View(view) => {
                 leaf.kind = "ViewScan";

@@ -102,8 +102,8 @@ pub struct ReadPoint {
     /// Where the clock of retention stands, microseconds.
     pub retention_us: i64,
     pub own_writes: OwnWrites,
-    /// Own rows count on from the committed ones of their partitions; else their hidden columns are NULL.
-    pub own_places: bool,
+    /// The rows that the statement is about to insert.
+    pub inserted: Option<OwnRows>,
     /// Each incremental view of the plan at `lsn`, by OID.
     pub views: HashMap<u32, ViewRows>,
     pub system: SystemRows,

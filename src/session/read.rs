@@ -13,7 +13,7 @@ use super::system::SystemSource;
 use super::{Session, unknown_statement};
 use crate::catalog::{self, Relation, Snapshot};
 use crate::error::{SqlError, state};
-use crate::query::{self, OwnWrites, ReadPoint, Reuse, SessionInfo};
+use crate::query::{self, OwnRows, ReadPoint, Reuse, SessionInfo};
 use crate::sql::cell::Cell;
 use crate::sql::field::OutField;
 use crate::sql::parse::{self, Parsed};
@@ -116,15 +116,15 @@ impl Session {
         self.rows_of_plan(&planned, select, parameters, None).await
     }
 
-    /// `own` replaces the log for the topics that it names.
+    /// `inserted`: the rows that the statement is about to insert.
     pub(super) async fn rows_of_plan(
         &mut self,
         planned: &Arc<Planned>,
         select: &Arc<Select>,
         parameters: &Parameters,
-        own: Option<OwnWrites>,
+        inserted: Option<OwnRows>,
     ) -> Result<(Arc<[OutField]>, Batches), SqlError> {
-        self.rows_at(planned, None, select, parameters, own).await
+        self.rows_at(planned, None, select, parameters, inserted).await
     }
 
     /// `reuse` is of a plan that may run again.
@@ -134,31 +134,27 @@ impl Session {
         reuse: Option<Arc<Reuse>>,
         select: &Arc<Select>,
         parameters: &Parameters,
-        own: Option<OwnWrites>,
+        inserted: Option<OwnRows>,
     ) -> Result<(Arc<[OutField]>, Batches), SqlError> {
-        let point = match own {
-            Some(own) => {
-                let mut point = self.read_point(0, HashMap::new(), parameters).await?;
-                point.own_writes = own;
-                point.own_places = true;
-                point
-            }
-            None => match self.position(planned, parameters).await? {
-                Some(point) => point,
-                // A view has moved on from the position that the block reads at: by V1 its definition, computed as a
-                // batch at that position, gives the same answer.
-                None => {
-                    let types: Vec<Option<PgType>> = planned.parameter_types.iter().cloned().map(Some).collect();
-                    let catalog = without_views(&self.catalog());
-                    let planned = self.plan_in(Arc::new(catalog), select, types).await?;
-                    let lsn = self.transaction().read_lsn.expect("taken by `position`");
-                    let point = self.read_point(lsn, HashMap::new(), parameters).await?;
-                    let fields = planned.fields.clone().into();
-                    let batches = self.engine.query.execute(planned, point).await?;
-                    return Ok((fields, batches.boxed()));
-                }
-            },
+        // Rows that are there already are read at no position: a block that inserts has not read yet.
+        let point = match inserted.is_some() && planned.relations.is_empty() {
+            true => Some(self.read_point(0, HashMap::new(), parameters).await?),
+            false => self.position(planned, parameters).await?,
         };
+        let Some(mut point) = point else {
+            // A view has moved on from the position that the block reads at: by V1 its definition, computed as a
+            // batch at that position, gives the same answer.
+            let types: Vec<Option<PgType>> = planned.parameter_types.iter().cloned().map(Some).collect();
+            let catalog = without_views(&self.catalog());
+            let planned = self.plan_in(Arc::new(catalog), select, types).await?;
+            let lsn = self.transaction().read_lsn.expect("taken by `position`");
+            let mut point = self.read_point(lsn, HashMap::new(), parameters).await?;
+            point.inserted = inserted;
+            let fields = planned.fields.clone().into();
+            let batches = self.engine.query.execute(planned, point).await?;
+            return Ok((fields, batches.boxed()));
+        };
+        point.inserted = inserted;
         let batches = self.engine.query.execute_again(planned.clone(), reuse, point).await?;
         Ok((planned.fields.clone().into(), batches.boxed()))
     }
@@ -237,7 +233,7 @@ impl Session {
             lsn,
             retention_us,
             own_writes,
-            own_places: false,
+            inserted: None,
             views,
             system: Arc::new(move |relation| system.rows(relation)),
             parameters: query::scalars(parameters.values.iter().map(|(_, value)| value)),
@@ -435,14 +431,12 @@ impl Session {
                     }
                     InsertRows::DefaultValues => text_for_unknown(&given),
                 };
-                let fields = match insert.returning.is_empty() {
-                    true => None,
-                    false => {
-                        let select = returning::returning_select(insert, &topic)?;
-                        Some(self.plan(&select, Vec::new()).await?.fields.clone())
-                    }
-                };
-                Ok((types, fields, None))
+                if insert.returning.is_empty() {
+                    return Ok((types, None, None));
+                }
+                let select = returning::returning_select(insert, &topic)?;
+                let planned = self.plan(&select, types.into_iter().map(Some).collect()).await?;
+                Ok((planned.parameter_types.clone(), Some(planned.fields.clone()), None))
             }
             Statement::With(with) => {
                 let (types, fields) = self.describe_with(with, given).await?;

@@ -16,11 +16,10 @@ use hashbrown::HashMap;
 use super::Session;
 use super::outcome::{Outcome, Parameters, Prepared, RowsTag};
 use crate::catalog::Topic;
-use crate::error::{SqlError, state};
+use crate::error::SqlError;
 use crate::log::{Append, Appended, Commit, HiddenColumn, Receipt, TopicId};
-use crate::query::{OwnRows, OwnWrites};
+use crate::query::OwnRows;
 use crate::sql::field::OutField;
-use crate::sql::plan;
 use crate::sql::returning::{self, ReturnedPlace};
 use crate::sql::statement::{Insert, Select};
 use crate::sql::system_columns::{ctid, xmin};
@@ -32,10 +31,10 @@ impl Session {
         insert: &Insert,
         topic: &Arc<Topic>,
         inserted: &[RecordBatch],
+        parameters: &Parameters,
     ) -> Result<Outcome, SqlError> {
         let select = returning::returning_select(insert, topic)?;
-        let rows = inserted.iter().map(|rows| (0, rows.clone()));
-        let (fields, batches) = self.evaluate(&select, topic, rows).await?;
+        let (fields, batches) = self.evaluate(&select, topic, inserted, parameters).await?;
         Ok(answer(fields, batches))
     }
 
@@ -46,6 +45,7 @@ impl Session {
         topic: &Arc<Topic>,
         inserted: Vec<RecordBatch>,
         places: &[(usize, ReturnedPlace)],
+        parameters: &Parameters,
         prepared: Option<&Prepared>,
     ) -> Result<Outcome, SqlError> {
         // Offsets of rows count from their statement's first one in their partition, until the commit says where that is.
@@ -62,8 +62,7 @@ impl Session {
         }
         // Which row of them it is: all are in one partition for this.
         let select = returning::returning_select_numbered(insert, topic)?;
-        let rows = inserted.iter().map(|rows| (0, rows.clone()));
-        let (fields, batches) = self.evaluate(&select, topic, rows).await?;
+        let (fields, batches) = self.evaluate(&select, topic, &inserted, parameters).await?;
         let width = fields.len() - 1;
         if let Some(prepared) = prepared {
             prepared.check_fields(&fields[..width])?;
@@ -88,30 +87,16 @@ impl Session {
         &mut self,
         select: &Arc<Select>,
         topic: &Arc<Topic>,
-        rows: impl Iterator<Item = (u32, RecordBatch)>,
+        rows: &[RecordBatch],
+        parameters: &Parameters,
     ) -> Result<(Arc<[OutField]>, Vec<RecordBatch>), SqlError> {
-        let planned = self.plan(select, Vec::new()).await?;
-        if plan::calls_windows(&planned) {
-            return Err(SqlError::new(
-                state::WINDOWING_ERROR,
-                "window functions are not allowed in RETURNING",
-            ));
-        }
-        if plan::aggregates(&planned) {
-            return Err(SqlError::new(
-                state::GROUPING_ERROR,
-                "aggregate functions are not allowed in RETURNING",
-            ));
-        }
-        let written = OwnRows {
+        let planned = self.plan(select, parameters.types()).await?;
+        let inserted = OwnRows {
             schema_id: topic.schema_id,
             schema: topic.log_schema(),
-            rows: rows.map(|(partition, rows)| (partition, rows.into())).collect(),
+            rows: rows.iter().map(|rows| (0, rows.clone().into())).collect(),
         };
-        let own = OwnWrites::from([(topic.oid, written)]);
-        let (fields, batches) = self
-            .rows_of_plan(&planned, select, &Parameters::default(), Some(own))
-            .await?;
+        let (fields, batches) = self.rows_of_plan(&planned, select, parameters, Some(inserted)).await?;
         let batches: Vec<_> = batches.collect().await;
         let batches = batches.into_iter().collect::<Result<Vec<RecordBatch>, SqlError>>()?;
         Ok((fields, batches))

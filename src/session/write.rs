@@ -132,13 +132,13 @@ impl Session {
         }
         if !places.is_empty() {
             return self
-                .insert_returning_places(insert, &topic, inserted, &places, prepared)
+                .insert_returning_places(insert, &topic, inserted, &places, parameters, prepared)
                 .await;
         }
         count += inserted.iter().map(RecordBatch::num_rows).sum::<usize>();
         let answer = match insert.returning.is_empty() {
             true => Outcome::Command(format!("INSERT 0 {count}")),
-            false => self.returning(insert, &topic, &inserted).await?,
+            false => self.returning(insert, &topic, &inserted, parameters).await?,
         };
         for batch in inserted {
             self.append(&topic, batch).await?;

@@ -6,10 +6,12 @@
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
-use sqlparser::ast::{Expr, Ident, SelectItem, SetExpr, visit_expressions};
+use sqlparser::ast::{
+    self, Expr, Ident, ObjectNamePart, SelectItem, SetExpr, TableFactor, Visit, Visitor, visit_expressions,
+};
 
 use super::plan::names::fold;
-use super::statement::{Insert, Select};
+use super::statement::{Insert, Select, mark};
 use super::system_columns::TableColumn;
 use crate::catalog::{self, Topic};
 use crate::error::SqlError;
@@ -33,16 +35,38 @@ fn select_of(items: &[SelectItem], insert: &Insert, topic: &Topic) -> Result<Arc
     if let Some(alias) = &insert.alias {
         from = format!("{from} AS {}", catalog::quote_ident(alias));
     }
-    let mut select = Select::clone(&*super::parse::only_select(&format!("SELECT * FROM {from}"))?);
+    let mut text = format!("SELECT * FROM {from}");
+    if items.iter().any(has_query) {
+        // A query within may be joined to the rows, whose order would then be anybody's.
+        let shown = insert.alias.as_deref().unwrap_or(&topic.name);
+        let number = HiddenColumn::Offset.name();
+        text.push_str(&format!(" ORDER BY {}.{number}", catalog::quote_ident(shown)));
+    }
+    let mut select = Select::clone(&*super::parse::only_select(&text)?);
     if let SetExpr::Select(body) = select.query.body.as_mut() {
         // As they stand in the statement, for positions of errors.
         body.projection = items.to_vec();
+        if let TableFactor::Table { name, .. } = &mut body.from[0].relation {
+            name.0.insert(0, ObjectNamePart::Identifier(Ident::new(mark::INSERTED)));
+        }
     }
     if let Some(before) = &insert.with {
         select.query.with = Some(before.with.clone());
         select.given = before.given.clone();
     }
     Ok(select.into())
+}
+
+fn has_query(item: &SelectItem) -> bool {
+    struct Queries;
+    impl Visitor for Queries {
+        type Break = ();
+
+        fn pre_visit_query(&mut self, _: &ast::Query) -> ControlFlow<()> {
+            ControlFlow::Break(())
+        }
+    }
+    item.visit(&mut Queries).is_break()
 }
 
 /// A column that the commit decides.

@@ -16,6 +16,8 @@ use crate::catalog;
 pub enum RelationKind {
     /// Schema: the user columns, then those of `log::SystemColumn::ALL` that the statement may name.
     Topic(Arc<catalog::Topic>),
+    /// The rows that the statement is about to insert into the topic, alone. Schema: as that of the topic.
+    Inserted(Arc<catalog::Topic>),
     /// An incremental materialized view (recomputed and plain ones are expanded in the plan).
     View(Arc<catalog::View>),
     /// A system relation: schema and name, such as `pg_catalog`, `pg_class`.

@@ -428,6 +428,8 @@ pub mod mark {
     pub const SEARCH_DEPTH: &str = "\u{1}search depth";
     pub const SEARCH_BREADTH: &str = "\u{1}search breadth";
     pub const CYCLE: &str = "\u{1}cycle";
+    /// Before schema and name of a topic: the rows that the statement is about to insert into it.
+    pub const INSERTED: &str = "\u{1}inserted";
     /// The relation, with a number behind it, that is all of a query of WITH that ran before.
     pub const GIVEN: &str = "\u{1}given ";
     /// The function around `t.*` that an operator follows.

@@ -252,6 +252,7 @@ impl Compiler {
                 // Whether that view ever retracts is not known here; taking that it may is always right.
                 (source, false)
             }
+            RelationKind::Inserted(_) => return unsupported("it reads rows of an INSERT"),
             RelationKind::System(..) => return unsupported("it reads a system relation"),
         };
         let schema = subset(&scan.projected_schema, &columns)?;

@@ -24,6 +24,7 @@ use crate::sql::plan::provider::{columns_schema, topic_schema};
 use crate::sql::plan::resolve::{self, Resolved};
 use crate::sql::plan::{eval, expand, size, windows};
 use crate::sql::source::{RelationKind, RelationSource};
+use crate::sql::statement::mark;
 use crate::sql::system_columns::TableColumn;
 use crate::types::PgType;
 
@@ -227,6 +228,8 @@ impl Analyzer<'_> {
                 format!("improper relation name: {name}"),
             ));
         };
+        let inserted = idents[0].value == mark::INSERTED;
+        let idents = &idents[usize::from(inserted)..];
         let position = self.position(idents[0].span);
         let parts: Vec<String> = idents.iter().map(|ident| fold(ident)).collect();
         let shown = alias.map_or_else(|| fold(last), |alias| fold(&alias.name));
@@ -252,6 +255,7 @@ impl Analyzer<'_> {
             name: Some(shown),
             schema: alias.is_none().then(|| schema.clone()),
             bare: true,
+            inserted,
             ..FromItem::default()
         };
         let scan = |kind: RelationKind, source_schema| -> Result<LogicalPlan> {
@@ -264,7 +268,9 @@ impl Analyzer<'_> {
         };
         let plan = match &resolved {
             Resolved::Relation(Relation::Topic(topic)) => {
-                self.reached.borrow_mut().relations.insert(topic.oid);
+                if !inserted {
+                    self.reached.borrow_mut().relations.insert(topic.oid);
+                }
                 item.oid = Some(topic.oid);
                 let mut hidden = self.hidden.clone();
                 for column in self.system.iter().flat_map(|column| column.made_of()) {
@@ -272,7 +278,11 @@ impl Analyzer<'_> {
                         hidden.push(*column);
                     }
                 }
-                scan(RelationKind::Topic(topic.clone()), topic_schema(topic, &hidden))?
+                let kind = match inserted {
+                    true => RelationKind::Inserted(topic.clone()),
+                    false => RelationKind::Topic(topic.clone()),
+                };
+                scan(kind, topic_schema(topic, &hidden))?
             }
             Resolved::Relation(Relation::View(view)) if view.materialized && view.recomputed.is_none() => {
                 self.reached.borrow_mut().relations.insert(view.oid);

@@ -101,9 +101,7 @@ pub fn refuse(typed: &Typed, choice: &str) -> Result<()> {
 /// 0A000 where rows cannot be made.
 pub fn check_clause(scope: &Scope, position: Option<usize>) -> Result<()> {
     let error = match scope.clause.get() {
-        Clause::Select | Clause::OrderBy | Clause::GroupBy | Clause::DistinctOn | Clause::From | Clause::Returning => {
-            return Ok(());
-        }
+        Clause::Select | Clause::OrderBy | Clause::GroupBy | Clause::DistinctOn | Clause::From => return Ok(()),
         Clause::Aggregate => SqlError::new(
             state::FEATURE_NOT_SUPPORTED,
             "aggregate function calls cannot contain set-returning function calls",

@@ -50,6 +50,8 @@ pub struct FromItem {
     pub oid: Option<u32>,
     /// It is a system relation, whose `oid` is its key.
     pub is_system: bool,
+    /// It is the rows of an INSERT, for its RETURNING.
+    pub inserted: bool,
     /// A function that returns one value a row: the name alone is that value.
     pub is_value: bool,
     /// An outer join may have no row of it.

@@ -52,7 +52,11 @@ impl Analyzer<'_> {
         let scope = Scope::new(items, parent);
         self.name_windows(select, &scope)?;
         // The clauses in PostgreSQL's order, which says which error comes first.
-        let mut targets = self.targets(&select.projection, &scope)?;
+        let clause = match scope.items.iter().any(|item| item.inserted) {
+            true => Clause::Returning,
+            false => Clause::Select,
+        };
+        let mut targets = scope.within(clause, || self.targets(&select.projection, &scope))?;
         if let Some(selection) = &select.selection {
             let typed = scope.within(Clause::Where, || self.expr(selection, &scope))?;
             let condition = self.condition(typed, "WHERE")?;

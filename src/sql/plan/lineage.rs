@@ -23,7 +23,7 @@ pub fn origin(plan: &LogicalPlan, index: usize) -> Option<Origin> {
             let source = scan.source.downcast_ref::<RelationSource>()?;
             let name = plan.schema().field(index).name();
             let (oid, columns): (u32, &[Column]) = match &source.kind {
-                RelationKind::Topic(topic) => (topic.oid, &topic.columns),
+                RelationKind::Topic(topic) | RelationKind::Inserted(topic) => (topic.oid, &topic.columns),
                 RelationKind::View(view) => (view.oid, &view.columns),
                 RelationKind::System(..) => return None,
             };

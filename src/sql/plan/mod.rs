@@ -264,28 +264,5 @@ fn output_fields(plan: &LogicalPlan, columns: &[OutColumn], catalog: &Snapshot) 
     Ok(fields)
 }
 
-/// Whether a query aggregates, in itself or in what it reads.
-pub fn aggregates(planned: &Planned) -> bool {
-    let parts = shared::parts(&planned.plan).expect("looking fails never");
-    let aggregates = |plan: &Arc<LogicalPlan>| {
-        plan.exists(|node| Ok(matches!(node, LogicalPlan::Aggregate(_))))
-            .expect("looking fails never")
-    };
-    parts.iter().any(aggregates)
-}
-
-/// Whether a query calls window functions of its own, not in what it reads.
-pub fn calls_windows(planned: &Planned) -> bool {
-    let mut plan = &planned.plan;
-    loop {
-        match (plan, plan.inputs().as_slice()) {
-            (LogicalPlan::Window(_), _) => return true,
-            (LogicalPlan::SubqueryAlias(_), _) => return false,
-            (_, [input]) => plan = input,
-            _ => return false,
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests;

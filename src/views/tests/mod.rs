@@ -399,7 +399,7 @@ impl World {
                 };
                 batches.iter().map(of).collect()
             }
-            RelationKind::System(..) => panic!("no system relations here"),
+            RelationKind::Inserted(_) | RelationKind::System(..) => panic!("topics and views only"),
         }
     }
 }
