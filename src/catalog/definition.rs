@@ -1,7 +1,8 @@
 //! Definitions of relations: topics, views and their columns. Plain values that the log records as JSON.
 //!
-//! One rule: a definition names things by what does not change (OIDs) where the system depends on it, and by text
-//! where only `sql` may give it a meaning. Not here: how definitions are found by name (`snapshot.rs`).
+//! One rule: a definition names by OID what the system depends on, since OIDs do not change, and by text what only
+//! `sql`
+//! can interpret. Not here: the lookup of definitions by name (`snapshot.rs`).
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -24,7 +25,7 @@ pub struct Column {
     /// Of a topic's column: its identity, from 1, never given again.
     #[serde(default)]
     pub id: u32,
-    /// What rows from before the column was added have, by `log::encode_value`; NULL if not given.
+    /// The value of rows from before the column was added, by `log::encode_value`; NULL if not given.
     #[serde(default)]
     pub missing: Option<String>,
     /// `pg_attribute.atttypmod` of a modifier that the type does not say: values are rounded to it when they are put in.
@@ -81,10 +82,10 @@ pub struct Topic {
     pub partitions: u32,
     pub watermark: Option<Watermark>,
     pub idle_timeout_us: Option<i64>,
-    /// How long rows are kept, microseconds; `None`: for ever.
+    /// Time that rows are kept, microseconds; `None`: for ever.
     #[serde(default)]
     pub retention_us: Option<i64>,
-    /// How many bytes of the newest rows are kept, at least; `None`: all.
+    /// Bytes of the newest rows that are kept, at least; `None`: all.
     #[serde(default)]
     pub retention_bytes: Option<u64>,
     /// WITH options as given, by name (`retention`, `retention_bytes`, ...), for SHOW CREATE.
@@ -96,7 +97,7 @@ pub struct Topic {
     /// Columns that were ever made: the next one's id is one more.
     #[serde(default)]
     pub columns_made: u32,
-    /// How one view sees it: see [`View::inputs`].
+    /// The columns that one view sees: see [`View::inputs`].
     #[serde(skip)]
     pub pinned: Option<Pinned>,
 }

@@ -1,7 +1,7 @@
 //! Names and definitions, as immutable snapshots; and the system schemas as relations over them.
 //!
 //! One rule: a catalog is a function of the log prefix (C1): it changes only by [`Change`]s that the log committed.
-//! Pure: no I/O. What an expression in a definition means is `sql`'s business; here it is text.
+//! Pure: no I/O. Expressions in a definition are text here; `sql` interprets them.
 
 pub mod system;
 

@@ -223,7 +223,7 @@ impl Snapshot {
                     };
                     inputs.insert(oid, input);
                 }
-                // What is expanded in place, is read through.
+                // Views that are expanded in place are read through.
                 Some(Relation::View(through)) if view.materialized && !through.is_maintained() => {
                     reached.extend(through.depends_on.iter().map(|oid| (*oid, false)));
                 }

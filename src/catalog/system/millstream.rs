@@ -1,6 +1,6 @@
 //! Rows of schema `millstream`: the server's own counts and lists, one relation a subject.
 //!
-//! One rule: every number shown here is read from the running server's state; what is not known is NULL.
+//! One rule: every number shown here is read from the running server's state; an unknown one is NULL.
 
 use super::value::{RowCollector, row};
 use super::{PartitionState, SystemState};

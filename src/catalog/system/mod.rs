@@ -1,11 +1,12 @@
 //! The system schemas `pg_catalog`, `information_schema` and `millstream` as relations over our own catalog.
 //!
-//! One rule: what a client asks of the catalog is answered truthfully: rows come from the catalog snapshot and the
-//! running server, never from a table of pretended objects. All relations of PostgreSQL 15 are there with its columns
-//! and types; those that describe things this server does not have (indexes, triggers, policies) are empty. Types,
-//! functions, operators and casts that are built in are listed in `data/`, with PostgreSQL's OIDs.
+//! One rule: a client's questions about the catalog get true answers: rows come from the catalog snapshot and the
+//! running server, never from a table of pretended objects. All relations of PostgreSQL 15 exist with its columns
+//! and types; those of things that this server lacks (indexes, triggers, policies) are empty. `data/` lists the
+//! built-in
+//! types, functions, operators and casts, with PostgreSQL's OIDs.
 //!
-//! What is plain SQL over other system relations is a view in `migrations/`, expanded by the planner. Pure: no I/O.
+//! Relations that are plain SQL over others are views in `migrations/`, expanded by the planner. Pure: no I/O.
 
 mod value;
 

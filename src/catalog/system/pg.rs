@@ -430,7 +430,7 @@ pub(super) fn fill(name: &str, state: &SystemState, rows: &mut RowCollector) {
             }
         }
         "pg_timezone_names" => fill_time_zones(rows),
-        // What this server does not have: indexes, triggers, policies, publications, ...
+        // Objects that this server does not have: indexes, triggers, policies, publications, ...
         other => debug_assert!(!FILLED.contains(&other), "{other} has rows"),
     }
 }
@@ -643,7 +643,7 @@ fn fill_time_zones(rows: &mut RowCollector) {
 /// The name by which a user would write a type OID: `format_type` without a modifier.
 pub fn type_name(oid: u32) -> Option<String> {
     if let Some(known) = PgType::from_oid(oid) {
-        // `bpchar` is what it is called where a length is missing.
+        // `bpchar` stands only where a length is missing.
         return Some(known.name().replace("bpchar", "character"));
     }
     let named = type_by_oid(oid)?;

@@ -141,7 +141,7 @@ pub struct SettingState {
     /// `default`, `session`, `client`, `command line`, ...
     pub source: String,
     pub default: Option<String>,
-    /// What RESET makes it.
+    /// The value that RESET restores.
     pub reset: Option<String>,
     pub min: Option<String>,
     pub max: Option<String>,
