@@ -20,7 +20,7 @@ const DEADLOCK: SqlState = SqlState("40P01");
 /// Locks that all sessions hold together.
 const LOCKS_MAX: usize = 1 << 20;
 
-/// What a lock is known by. Keys of one number and of two are apart.
+/// The identity of a lock. Keys of one number and of two are apart.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 enum LockKey {
     One(i64),
@@ -44,7 +44,7 @@ impl Hold {
 #[derive(Default)]
 struct Locks {
     held: HashMap<LockKey, Vec<Hold>>,
-    /// What each session waits for.
+    /// The lock that each session waits for.
     waiting: HashMap<i32, (LockKey, bool)>,
 }
 
@@ -223,7 +223,7 @@ impl Drop for Waits<'_> {
     }
 }
 
-/// 22P02 or 22003 for what is no such number; `None` if one is NULL.
+/// 22P02 or 22003 for text that is no such number; `None` if one is NULL.
 fn key(arguments: &[Option<String>]) -> Result<Option<LockKey>, SqlError> {
     fn number<T: std::str::FromStr>(text: &str, kind: &str) -> Result<T, SqlError> {
         text.trim().parse().map_err(|_| {

@@ -99,7 +99,7 @@ impl Session {
             self.transaction().rests_on_empty(TopicId(topic.oid));
         }
         let spec = altered.log_spec();
-        // What goes with a column goes first: views must not miss it.
+        // The rows that go with a column go first: views must not miss them.
         let topics = vec![TopicChange::Alter(spec)];
         changes.push(Change::AlterTopic(altered));
         self.transaction().change(changes, topics)?;

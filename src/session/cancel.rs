@@ -105,7 +105,7 @@ impl Cancel {
         }
     }
 
-    /// As [`Cancel::requested`], for what can still be taken back after the statement's commit.
+    /// As [`Cancel::requested`], for work that can still be taken back after the statement's commit.
     pub(super) async fn requested_after_commit(&self) -> SqlError {
         loop {
             let changed = self.changed.notified();

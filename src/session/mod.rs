@@ -95,7 +95,7 @@ pub struct Session {
     pub portal_fields: HashMap<String, Arc<[OutField]>>,
     /// The query string that was parsed last, for positions of errors.
     text: Arc<str>,
-    /// Places of what computes for this session.
+    /// Permits for the work that computes for this session.
     computing: Arc<Semaphore>,
     notices: Vec<Notice>,
     parameter_changes: Vec<(String, String)>,
@@ -103,7 +103,7 @@ pub struct Session {
     queued: Lsn,
     /// For topics without PARTITION BY: the partition of the next statement's rows.
     next_partition: u32,
-    /// How many views had failed when this session was last told of those that read a topic.
+    /// By topic: the count of failed views when this session last got notices of the views that read it.
     failures_told: HashMap<TopicId, u64>,
     /// Failed views that it has been given a notice of.
     failed_views_told: HashSet<u32>,
@@ -279,7 +279,7 @@ impl Session {
         self.settings.text_style()
     }
 
-    /// How rows of these fields are written: with the names of the objects that OIDs stand for, if they have any.
+    /// The text style for rows of these fields: with the names of the objects that OIDs stand for, if they have any.
     pub fn row_style(&self, fields: &[OutField]) -> TextStyle {
         let style = self.text_style().clone();
         let is_named = |pg_type: &PgType| match pg_type {
@@ -363,7 +363,7 @@ impl Session {
         }
     }
 
-    /// The work on a message broke off with a panic: gives up what it had begun. `before` is the status before it.
+    /// Discards the work on a message after a panic in it. `before` is the status before the message.
     pub fn give_up(&mut self, before: TransactionStatus) {
         self.batch = false;
         self.cancel.committing(false);
@@ -431,7 +431,8 @@ impl Session {
             let behind = self.queued.saturating_sub(QUEUED_COMMITS_MAX);
             self.engine.log.wait_published(behind).await?;
         } else if self.queued > 0 {
-            // What was acknowledged before it was visible is visible to whatever may look.
+            // Earlier commits that were acknowledged before they were visible become visible first: the statement may
+            // read them.
             self.engine.log.wait_published(self.queued).await?;
             self.queued = 0;
         }
@@ -474,7 +475,7 @@ impl Session {
     ) -> Result<Outcome, SqlError> {
         if plans(statement) {
             // First of all: names mean the same to the plan and to its transaction, whatever others change meanwhile.
-            // What a statement that was cancelled saw is no other's.
+            // The state that a cancelled statement saw is no other's.
             self.transaction().own_before = None;
         }
         // Boxed: the futures of the statements are large, and one of them may run another.
@@ -794,7 +795,7 @@ impl Session {
     }
 }
 
-/// How far a session that does not wait for syncs may be ahead of them, commits.
+/// Commits that a session that does not wait for syncs may be ahead of them.
 const QUEUED_COMMITS_MAX: u64 = 1024;
 
 /// Whether a statement only adds rows, and looks at none.

@@ -1,7 +1,7 @@
 //! LISTEN, UNLISTEN and NOTIFY: messages between sessions, by channel.
 //!
-//! One rule: what a transaction says here happens when it commits, in order, or not at all; and a session is told
-//! between transactions only. Nothing of it is kept: a session that is not there does not get a message.
+//! One rule: a transaction's messages go out when it commits, in order, or not at all; a session gets messages between
+//! transactions only. Nothing is kept: a session that is not connected does not get a message.
 
 use std::collections::VecDeque;
 use std::sync::Arc;

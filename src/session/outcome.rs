@@ -25,7 +25,7 @@ pub type Batches = BoxStream<'static, Result<RecordBatch, SqlError>>;
 pub struct CursorRows {
     pub fields: Arc<[OutField]>,
     pub batches: Batches,
-    /// What was read from `batches` and not fetched yet.
+    /// Rows that were read from `batches` and not fetched yet.
     pub rest: Option<RecordBatch>,
 }
 
@@ -106,7 +106,7 @@ pub struct Prepared {
     pub fields: Option<Arc<[OutField]>>,
     /// The plan of a SELECT with the catalog version and settings that it was made under.
     pub(super) plan: Option<Arc<CachedPlan>>,
-    /// What an INSERT made of its literals when it last ran.
+    /// Constants that an INSERT made of its literals when it last ran.
     pub(super) constants: Arc<Mutex<Option<Arc<Constants>>>>,
 }
 

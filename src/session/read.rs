@@ -136,7 +136,7 @@ impl Session {
         parameters: &Parameters,
         inserted: Option<OwnRows>,
     ) -> Result<(Arc<[OutField]>, Batches), SqlError> {
-        // Rows that are there already are read at no position: a block that inserts has not read yet.
+        // Rows that are known already are read at no position: a block that inserts has not read yet.
         let point = match inserted.is_some() && planned.relations.is_empty() {
             true => Some(self.read_point(0, HashMap::new(), parameters).await?),
             false => self.position(planned, parameters).await?,

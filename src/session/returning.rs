@@ -60,7 +60,7 @@ impl Session {
             }
             parts.extend(placed.rows);
         }
-        // Which row of them it is: all are in one partition for this.
+        // The last column numbers the row: all are in one partition for this.
         let select = returning::returning_select_numbered(insert, topic)?;
         let (fields, batches) = self.evaluate(&select, topic, &inserted, parameters).await?;
         let width = fields.len() - 1;

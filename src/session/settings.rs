@@ -36,7 +36,7 @@ pub struct Shown {
     pub max: Option<&'static str>,
     pub allowed: Option<Vec<&'static str>>,
     pub default: Option<&'static str>,
-    /// What RESET makes it, in its unit.
+    /// The value that RESET restores, in its unit.
     pub reset: Option<String>,
 }
 
@@ -44,7 +44,7 @@ pub struct Shown {
 pub struct Settings {
     /// By lower-case name; only what differs from the default.
     values: BTreeMap<String, String>,
-    /// What the client asked for when it connected: RESET goes back to it.
+    /// Values that the client asked for when it connected: RESET goes back to them.
     at_start: BTreeMap<String, String>,
     /// Of the server, by lower-case name.
     of_server: BTreeMap<String, String>,
@@ -52,7 +52,7 @@ pub struct Settings {
     effective: Effective,
 }
 
-/// What every statement asks for, read out of the values when one changes.
+/// Settings that every statement needs, read out of the values when one changes.
 #[derive(Clone, Debug)]
 struct Effective {
     search_path: Arc<[String]>,
@@ -109,7 +109,7 @@ impl Settings {
         }
     }
 
-    /// What the setting is when the session has not set it.
+    /// The value of a setting that the session has not set.
     fn reset_value(&self, known: &Known) -> String {
         let at_start = self.at_start.get(&known.name.to_lowercase());
         if let Some(value) = at_start.or_else(|| self.of_server.get(known.name)) {

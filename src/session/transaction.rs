@@ -25,7 +25,7 @@ pub struct NewView {
     pub dataflow: Dataflow,
 }
 
-/// What has been written so far; a savepoint is a mark in it.
+/// The amount written so far; a savepoint is such a mark.
 #[derive(Clone, Copy, Default)]
 struct WrittenMark {
     appends: usize,
@@ -38,8 +38,8 @@ struct WrittenMark {
     dropped: usize,
 }
 
-/// What has been written since the newest savepoint: only that is spilled, so that taking back what follows a savepoint
-/// never cuts a file.
+/// Rows written since the newest savepoint: only these are spilled, so that a rollback to a savepoint never cuts a
+/// file.
 #[derive(Default)]
 struct Recent {
     /// The first of its appends in memory; those before it are files, or from before the savepoint.
@@ -405,7 +405,7 @@ impl Transaction {
             .ok_or_else(|| SqlError::new(state::INVALID_SAVEPOINT, format!("savepoint \"{name}\" does not exist")))
     }
 
-    /// Forgets the savepoint and those after it; what was written stays.
+    /// Forgets the savepoint and those after it; their writes stay.
     pub fn release(&mut self, name: &str) -> Result<(), SqlError> {
         let position = self.position(name)?;
         self.savepoints.truncate(position);

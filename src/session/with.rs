@@ -82,7 +82,7 @@ impl Session {
                     kept.take(&batch)?;
                     rows.push(Ok(batch));
                 }
-                // What is kept is counted until the client has it.
+                // Kept rows count against memory until the client has them.
                 let batches = futures::stream::iter(rows).map(move |batch| {
                     let _ = &kept;
                     batch

@@ -437,7 +437,7 @@ fn copy_batch(copy: &CopyIn, rows: &RecordBatch, info: &SessionInfo) -> Result<R
     })
 }
 
-/// How many rows of a file come late for which views, as far as it can be read.
+/// Late rows of a file by view, as far as the file can be read.
 fn late_rows(engine: &Engine, topic: &Topic, spilled: &Spilled, watermark: Option<i64>) -> Vec<(u32, u64)> {
     let mut late = Vec::new();
     for rows in spilled.batches().into_iter().flatten() {

@@ -23,7 +23,7 @@ struct ExplainNode {
 pub fn render(lines: &[String], format: ExplainFormat, verbose: bool) -> String {
     let mut times = Vec::new();
     let mut flat: Vec<(usize, ExplainNode)> = Vec::new();
-    // How deep the operators are that PostgreSQL has no node for: what is below them moves up.
+    // Depths of the operators that PostgreSQL has no node for: the lines below them move up.
     let mut left_out: Vec<usize> = Vec::new();
     for line in lines {
         if let Some(ms) = line.strip_prefix("Execution Time: ") {
@@ -44,7 +44,7 @@ pub fn render(lines: &[String], format: ExplainFormat, verbose: bool) -> String 
     }
     let head = flat.first().is_some_and(|(_, node)| node.is_head());
     if head {
-        // What follows the head is its input.
+        // The lines after the head are its input.
         for (depth, _) in &mut flat[1..] {
             *depth += 1;
         }

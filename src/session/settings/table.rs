@@ -1,7 +1,8 @@
 //! The settings: those of PostgreSQL 15 and ours, by name, with type, unit, default and range.
 //!
-//! One rule: `table.tsv` is PostgreSQL's `pg_settings` with our settings added; where the default here is another one,
-//! or the client hears of a change, that stands in `HERE`.
+//! One rule: `table.tsv` is PostgreSQL's `pg_settings` with our settings added; `HERE` lists the defaults that differ
+//! here
+//! and the settings whose changes the client hears of.
 
 use std::sync::LazyLock;
 

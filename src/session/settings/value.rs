@@ -62,7 +62,7 @@ fn boolean(value: &str) -> Option<bool> {
 fn choice(known: &Known, value: &str) -> Result<String, SqlError> {
     let lower = value.to_lowercase();
     let among = |wanted: &str| known.values.iter().find(|value| **value == wanted);
-    // What PostgreSQL takes and does not list.
+    // Spellings that PostgreSQL takes and does not list.
     let unlisted = match lower.as_str() {
         "true" | "yes" | "1" => "on",
         "false" | "no" | "0" => "off",
