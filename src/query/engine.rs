@@ -106,7 +106,7 @@ impl QueryEngine {
         config.execution.target_partitions = self.options.parallelism.max(1);
         config.execution.batch_size =
             ConfigNonZeroUsize::try_new(self.options.batch_rows.max(1)).expect("the size is at least 1");
-        // Which columns have NULLs, and what they are beside their Arrow type, the two plans need not agree on.
+        // The two plans may differ in the columns that have NULLs, and in metadata beside the Arrow type.
         config.execution.skip_physical_aggregate_schema_check = true;
         config.sql_parser.map_string_types_to_utf8view = false;
         config.catalog.create_default_catalog_and_schema = false;

@@ -104,7 +104,7 @@ impl Filter {
     }
 }
 
-/// Whether an expression has a value whatever those of its columns are.
+/// Whether an expression has a value for all values of its columns.
 pub fn never_fails(expr: &Arc<dyn PhysicalExpr>) -> bool {
     let fails = expr.exists(|expr| Ok(!is_total(expr)));
     matches!(fails, Ok(false))

@@ -1,8 +1,8 @@
 //! [`Counted`]: a window operator of the engine whose rows count against the memory of queries; and the optimizer rule that
 //! puts it in.
 //!
-//! The engine's window operators keep the rows of their input and ask for nothing. One rule: a row counts from the moment
-//! it goes in until the operator needs it no more.
+//! The engine's window operators keep the rows of their input and ask for nothing. One rule: a row counts as soon as it
+//! goes in, until the operator needs it no more.
 
 use std::collections::HashMap;
 use std::fmt;

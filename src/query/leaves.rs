@@ -1,5 +1,5 @@
-//! The leaves of a plan, bound to a read point: topics, views and system relations become scans of what is there at
-//! its LSN; window nodes learn the watermark there.
+//! The leaves of a plan, bound to a read point: topics, views and system relations become scans of their content at its
+//! LSN; window nodes learn the watermark there.
 //!
 //! One rule: everything that a plan reads is taken here, while it is planned, at one LSN. Running reads no log.
 
@@ -64,7 +64,7 @@ impl Leaves {
         }
     }
 
-    /// How a query runs that places which are planned later read.
+    /// Records the plan of a shared query for the places, planned later, that read it.
     pub fn share(&self, query: &SharedQuery, body: Arc<dyn ExecutionPlan>) {
         let exec = SharedExec::new(query, body);
         self.shared.lock().insert(query.number, exec);
@@ -253,7 +253,7 @@ impl Leaves {
         Ok(vec![Piece::Rows((self.system)(relation)?)])
     }
 
-    /// Where the columns of a scan come from, by the relation's schema.
+    /// Sources of a scan's columns, by the relation's schema.
     fn sources(
         &self,
         source: &RelationSource,

@@ -1,11 +1,12 @@
 //! [`Measured`]: the memory of queries, held against what the process really has.
 //!
-//! Operators ask for the memory of what they keep, and mostly after they took it; copies that are made on the way, and
-//! what the allocator has not given back, are asked for nowhere. So a request of any size is also refused while the
-//! process has more than all of its parts may have together.
+//! Operators ask for memory mostly after they took it. Nobody asks for copies that are made on the way, nor for memory
+//! that the allocator has not given back. So a request of any size is also refused while the process has more than all
+//! of
+//! its parts may have together.
 //!
-//! One rule: nothing is refused for memory that queries do not have. What the process has while no query runs is never
-//! held against one.
+//! One rule: nothing is refused for memory that queries do not have. Memory that the process has while no query runs is
+//! never held against one.
 
 use std::fmt;
 use std::sync::Arc;
@@ -20,11 +21,11 @@ use crate::relief::Relief;
 
 /// The process is looked at each time that queries have asked for this much more, bytes.
 const LOOK_BYTES: usize = 1 << 20;
-/// What is free is given back from this far below what the process may have: this part of the memory of queries.
+/// Free memory is given back from this far below the limit of the process: this part of the memory of queries.
 const SOON_PART: usize = 4;
-/// What runs beside queries may grow by this much between two looks at it, bytes.
+/// Everything beside queries may grow by this much between two looks at it, bytes.
 const BESIDE_BYTES: usize = 64 << 20;
-/// How often the process is looked at while no query runs.
+/// Time between two looks at the process while no query runs.
 const REST_INTERVAL: Duration = Duration::from_secs(1);
 /// Looks of this long are kept: the least of them counts.
 const REST_KEPT: Duration = Duration::from_secs(30);
@@ -58,7 +59,7 @@ pub struct Measured<P> {
     rest: Mutex<Rest>,
 }
 
-/// What the process has while no query runs, bytes.
+/// Memory of the process while no query runs, bytes.
 #[derive(Debug)]
 struct Rest {
     looked: Option<Instant>,
@@ -251,11 +252,11 @@ mod tests {
         reservation.free();
         let error = reservation.try_grow(11 * MIB).expect_err("not for 11");
         assert!(matches!(error, DataFusionError::ResourcesExhausted(_)), "{error}");
-        // What is free is no reason.
+        // Free memory is no reason.
         RESIDENT_MIB.store(200, Ordering::Relaxed);
         FREE_MIB.store(500, Ordering::Relaxed);
         reservation.try_grow(11 * MIB).expect("the rest is free");
-        // Nor is what the process has anyway.
+        // Nor is memory that the process has anyway.
         drop(reservation);
         RESIDENT_MIB.store(1000, Ordering::Relaxed);
         let reservation = MemoryConsumer::new("idle").register(&pool);

@@ -1,13 +1,13 @@
-//! Batch SELECT on DataFusion: binds a plan's relations to what is readable at one LSN, and runs it.
+//! Batch SELECT on DataFusion: binds a plan's relations to their content at one LSN, and runs it.
 //!
 //! One rule: a query reads every relation at the LSN of its read point, and ends. Dropping the stream of its rows
 //! cancels it.
 //!
 //! A plan goes through: session values and parameters become literals (`bind.rs`), the logical optimizer
-//! (`engine.rs`), physical planning where each leaf becomes a scan of what is there at the LSN (`leaves.rs`), running on
+//! (`engine.rs`), physical planning where each leaf becomes a scan of its content at the LSN (`leaves.rs`), running on
 //! threads of its own (`run.rs`), and the cast to the types that the client was given (`output.rs`).
 //!
-//! Not here: what a statement means (`sql`), which LSN to read at (`session`).
+//! Not here: the meaning of a statement (`sql`), the choice of the LSN (`session`).
 
 mod absent;
 mod bind;
@@ -99,7 +99,7 @@ impl Topics for Log {
 pub struct ReadPoint {
     /// Topics are read up to and including this commit.
     pub lsn: Lsn,
-    /// Where the clock of retention stands, microseconds.
+    /// Position of the retention clock, microseconds.
     pub retention_us: i64,
     pub own_writes: OwnWrites,
     /// The rows that the statement is about to insert.
@@ -117,15 +117,15 @@ pub struct ReadPoint {
 pub struct QueryOptions {
     /// Memory that all queries together may take, bytes.
     pub memory_bytes_max: usize,
-    /// Where sorts and joins that do not fit may spill to; `None`: they fail with 53200.
+    /// Directory for sorts and joins that do not fit memory; `None`: they fail with 53200.
     pub spill_directory: Option<PathBuf>,
     /// Ways that one query is split into.
     pub parallelism: usize,
     /// Rows of a batch.
     pub batch_rows: usize,
-    /// What each of its threads runs first.
+    /// Runs first on each query thread.
     pub on_thread_start: fn(),
-    /// What the process may have, queries included; `None`: only what they ask for is counted.
+    /// Memory limit of the process, queries included; `None`: only requests are counted.
     pub process: Option<Process>,
 }
 
@@ -292,7 +292,7 @@ fn optimized(engine: &engine::QueryEngine, planned: &Planned, point: &ReadPoint)
     engine.optimize(plan, &point.session.time_zone)
 }
 
-/// How an optimized plan runs: in batches of few rows, if these are wide.
+/// The physical plan of an optimized one: in batches of few rows, if these are wide.
 fn physical(
     engine: &engine::QueryEngine,
     log: Arc<dyn Topics>,
@@ -307,7 +307,7 @@ fn physical(
         engine.physical(plan.clone(), leaves, time_zone, batch_rows)
     };
     let mut chosen = physical(batch_rows)?;
-    // What is there to read is known now.
+    // The content of the scans is known now.
     let read = width::of_scans(&chosen)?;
     let fewer = width::batch_rows(engine.batch_rows(), made.saturating_add(read));
     if fewer < batch_rows {

@@ -1,8 +1,10 @@
 //! [`Orders`]: a plan that lost an order on the way gets it back.
 //!
-//! One rule: what an operator needs sorted is sorted by the same expressions. The engine moves sorts about, and finds in its last
-//! check that it does not know an order for what it is: a column that is constant in one branch of a union, a comparison of keys.
-//! There it gives up; here the rows are sorted.
+//! One rule: an input that an operator needs sorted is sorted by the same expressions. The engine moves sorts about,
+//! and its
+//! last check does not recognize every order: a column that is constant in one branch of a union, a comparison of keys.
+//! The
+//! engine gives up there; this rule sorts the rows.
 
 use std::sync::Arc;
 

@@ -1,6 +1,6 @@
 //! The part of a topic that a filter on its hidden columns can reach: `_partition`, `_offset`, `_timestamp`, `_lsn`.
 //!
-//! One rule: what is cut off cannot satisfy the filters; what is kept is filtered again by the plan.
+//! One rule: a row that is cut off cannot satisfy the filters; the plan filters the others again.
 
 use std::fmt;
 
@@ -74,7 +74,7 @@ pub struct Pruning {
 }
 
 impl Pruning {
-    /// Reads the bounds out of filters; what it does not understand bounds nothing.
+    /// Reads the bounds out of filters; a filter that it does not understand bounds nothing.
     pub fn of(filters: &[Expr]) -> Pruning {
         let mut pruning = Pruning {
             partition: ValueBounds::ALL,

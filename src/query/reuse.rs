@@ -43,7 +43,7 @@ impl Reuse {
         let optimized = match self.optimized.get() {
             Some(optimized) => optimized,
             None => {
-                // What cannot be optimized without values is optimized with them.
+                // A plan that cannot be optimized without values is optimized with them.
                 let Ok(plan) = engine.optimize(plan.clone(), time_zone) else {
                     return Ok(None);
                 };

@@ -1,6 +1,7 @@
 //! The threads where computing runs: planning, folding, queries. Never those that talk to clients.
 //!
-//! One rule: however long something computes without giving way, the sessions, cancel requests and signals go on. What
+//! One rule: however long a computation runs without giving way, the sessions, cancel requests and signals go on. Work
+//! that
 //! nobody waits for any more is asked to stop (`stop`), and ends at its next check or where its operators give way.
 //!
 //! Work begins on a thread of its own from a pool, so that it holds up no other; a query whose rows do not come at once
@@ -39,7 +40,7 @@ use crate::stop::{self, OnDrop, Stop, Within};
 const THREADS_PER_WAY: usize = 8;
 /// Threads that work begins on. Past them it waits for one, and can be cancelled while it does.
 const BEGINNING_MAX: usize = 256;
-/// How long a thread that has no work is kept.
+/// Time that an idle thread is kept.
 const IDLE_THREAD_LIMIT: Duration = Duration::from_secs(60);
 /// Batches of rows that wait for the client, or are on their way to it, while the query goes on.
 const BATCHES_AHEAD: u32 = 3;
@@ -56,7 +57,8 @@ pub struct Runner {
 struct Terms {
     stop: Stop,
     scope: AccountScope,
-    /// What the work made counts until the work has ended and nobody waits for it: work that is cancelled keeps its memory
+    /// Memory that the work takes counts until the work has ended and nobody waits for it: cancelled work keeps its
+    /// memory
     /// until it stops. Tasks that the engine starts for it end before it does.
     counted: Option<Arc<SettledOnDrop>>,
 }
@@ -83,7 +85,7 @@ impl Terms {
         (terms, gone)
     }
 
-    /// Those that this thread works under.
+    /// The terms that this thread works under.
     fn current() -> Option<Terms> {
         Some(Terms {
             stop: Stop::current()?,
@@ -214,7 +216,7 @@ impl Runner {
         result.await.unwrap_or_else(|_| Err(broken_off()))
     }
 
-    /// `work` computes on a thread of its own, which also takes the first steps of what comes of it.
+    /// `work` computes on a thread of its own, which also takes the first steps of its future.
     fn begin<F: Future<Output = ()> + Send + 'static>(
         &self,
         terms: Terms,

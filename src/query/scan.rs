@@ -1,11 +1,13 @@
 //! A scan: chunks of a topic with their hidden columns, batches of its segments, a view's rows, a system relation.
 //!
-//! One rule: columns are taken by reference and in order; hidden ones are made only where asked for. Batches of segments
-//! are read one after another while the scan runs: first the columns that its filters are on, and the others that it
-//! needs if rows are left.
+//! One rule: columns are taken by reference and in order; hidden ones are made only if a plan asks for them. Batches of
+//! segments are read one after another while the scan runs: first the columns that its filters are on, and the others
+//! that
+//! it needs if rows are left.
 //!
-//! Where a plan sorts by `_offset`, `_lsn` or `_timestamp`, the scan gives the rows of each of the topic's partitions in that
-//! order, from either end, and stops where enough of them are found (`try_pushdown_sort`): nothing is sorted.
+//! If a plan sorts by `_offset`, `_lsn` or `_timestamp`, the scan gives the rows of each of the topic's partitions in
+//! that
+//! order, from either end, and stops once it has enough of them (`try_pushdown_sort`): nothing is sorted.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
@@ -80,7 +82,7 @@ impl Piece {
         }
     }
 
-    /// Bytes of a row, about; of what is stored, as it is stored.
+    /// Bytes of a row, about; of stored rows, in their stored form.
     fn row_bytes(&self) -> u64 {
         let rows = match self {
             Piece::Chunk(chunk) => &chunk.rows,
@@ -268,7 +270,7 @@ impl TopicScan {
         chunk.system_column(column, self.watermark_zone.as_deref())
     }
 
-    /// Which rows satisfy the filters. `column`: one of the scan's.
+    /// The rows that satisfy the filters. `column`: one of the scan's.
     fn kept(&self, rows: usize, column: impl Fn(usize) -> Result<ArrayRef>) -> Result<FilteredRows> {
         let mut kept: Option<BooleanBuffer> = None;
         for filter in &self.filters {
@@ -346,7 +348,7 @@ fn limited(pieces: Vec<Piece>, limit: Option<usize>) -> Vec<Piece> {
                 kept.push(slice);
             }
             None => {
-                // How many of its rows are there is only known of whole batches.
+                // The number of its rows is only known of whole batches.
                 if piece.is_exact() {
                     left -= rows;
                 }
@@ -632,7 +634,7 @@ struct PartitionRows {
     rest: Option<Piece>,
     left: Option<usize>,
     read: Count,
-    /// What filters have left, too few rows for a batch.
+    /// Rows that passed the filters, too few for a batch.
     held: Vec<RecordBatch>,
     ready: VecDeque<RecordBatch>,
     batch_rows: usize,
@@ -687,7 +689,7 @@ impl PartitionRows {
         Ok(true)
     }
 
-    /// What is in memory is taken by the batch.
+    /// Pieces in memory are taken by the batch.
     fn next_in_order(&mut self, backward: bool) -> Option<Piece> {
         if self.left == Some(0) {
             return None;

@@ -69,7 +69,7 @@ pub struct SharedExec {
 
 impl SharedExec {
     pub fn new(query: &SharedQuery, body: Physical) -> SharedExec {
-        // The logical plan's: the physical one may know less of what is never NULL.
+        // The logical plan's schema: the physical one may know fewer columns that are never NULL.
         let schema = Arc::new(query.body.schema().as_arrow().clone());
         let properties = PlanProperties::new(
             EquivalenceProperties::new(schema),

@@ -182,8 +182,9 @@ impl PhysicalOptimizerRule for Stoppable<dyn PhysicalOptimizerRule + Send + Sync
         self.0.name()
     }
 
-    /// What a field says of its type beside the Arrow form goes with an alias, which rules leave out; whoever reads the rows
-    /// knows their types. Arrow's are compared here.
+    /// The metadata of a field beside its Arrow type goes with an alias, which rules leave out; the readers of the rows
+    /// know
+    /// their types. Arrow's are compared here.
     fn schema_check(&self) -> bool {
         false
     }

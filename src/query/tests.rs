@@ -387,7 +387,7 @@ impl Topics for Long {
     }
 }
 
-/// How many pieces the scans of a query over [`Long`] read, on two ways.
+/// The number of pieces that the scans of a query over [`Long`] read, on two ways.
 fn pieces_read(sql: &str) -> usize {
     let options = QueryOptions {
         parallelism: 2,

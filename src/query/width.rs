@@ -14,7 +14,7 @@ use super::shared::SharedExec;
 use crate::sql::functions::growth::{SLICE_BYTES, width};
 use crate::sql::shared;
 
-/// What a group takes for each of its columns, and beside them, about, bytes.
+/// Bytes that a group takes for each of its columns, and once more for itself, about.
 const GROUP_BYTES: u64 = 16;
 
 /// Bytes that a row's expressions make, at the widest place of the plan.
