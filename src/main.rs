@@ -22,7 +22,7 @@ fn give_back() {
     mi_collect(true);
 }
 
-/// What is logged, such as `debug` or `warn,millstream=debug`.
+/// The log filter, such as `debug` or `warn,millstream=debug`.
 const LOG_VARIABLE: &str = "MILLSTREAM_LOG";
 
 fn main() -> ExitCode {

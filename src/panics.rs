@@ -58,7 +58,7 @@ fn log(info: &PanicHookInfo<'_>, unlogged: u64) {
     );
 }
 
-/// Runs `work`; a panic in it is XX000. The caller gives up what `work` may have left half done.
+/// Runs `work`; a panic in it is XX000. The caller discards what `work` may have left half done.
 pub fn catch<T>(work: impl FnOnce() -> T) -> Result<T, SqlError> {
     catch_unwind(AssertUnwindSafe(work)).map_err(|payload| error(&*payload))
 }

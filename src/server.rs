@@ -33,10 +33,10 @@ pub use views::ViewOptions;
 
 use views::Deaths;
 
-/// How far what computes stands behind what talks to clients and writes, as the system's scheduler counts.
+/// Niceness of the threads that compute, relative to those that talk to clients and write.
 const COMPUTING_NICENESS: i32 = 5;
 
-/// How often the memory of the process is looked at, whatever runs.
+/// Time between two looks at the memory of the process, whether or not anything runs.
 const LOOK_INTERVAL: Duration = Duration::from_millis(200);
 
 /// Why the server did not start, or why it stopped.
@@ -88,7 +88,7 @@ pub struct Server {
 /// A part of memory where nothing says how much there is, bytes.
 const PART_BYTES: usize = 1 << 30;
 
-/// What queries, or views, may take, bytes: by default a quarter of memory.
+/// Memory for queries, or for views, bytes: by default a quarter of the machine's.
 fn part_of_memory(mib: Option<usize>) -> usize {
     let of_machine = || crate::storage::memory_bytes().and_then(|bytes| usize::try_from(bytes / 4).ok());
     match mib {
@@ -100,9 +100,9 @@ fn part_of_memory(mib: Option<usize>) -> usize {
 /// The memory of queries.
 #[derive(Clone, Copy, Debug)]
 pub struct QueryMemory {
-    /// What they may take together, bytes.
+    /// Memory for all of them together, bytes.
     pub bytes_max: usize,
-    /// How the process gives back what is free; `None`: it is not held against queries that it has too much.
+    /// Returns free memory to the system; `None`: the memory of the process is not held against queries.
     pub give_back: Option<fn()>,
 }
 

@@ -80,7 +80,7 @@ impl Drop for OnDrop {
     }
 }
 
-/// What was current before, put back when dropped, also by a panic.
+/// The stop that was current before; dropping this restores it, also in a panic.
 struct Outer(Option<Stop>);
 
 impl Drop for Outer {

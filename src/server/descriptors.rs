@@ -7,12 +7,12 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use crate::wire;
 
-/// What is counted on where the system names no limit.
+/// The limit that is assumed where the system names none.
 const UNLIMITED: u64 = 1 << 20;
 /// Connections that have not logged in: more would serve nobody.
 const GUESTS_MAX: u64 = 1000;
 
-/// Raises the limit of the process as far as it may; what it is then.
+/// Raises the limit of the process as far as it may, and returns the new limit.
 pub(super) fn raise() -> u64 {
     let limit = getrlimit(Resource::Nofile);
     if limit.current != limit.maximum {
@@ -20,7 +20,7 @@ pub(super) fn raise() -> u64 {
             current: limit.maximum,
             maximum: limit.maximum,
         };
-        // Where that is refused what there is has to do.
+        // If that is refused, the current limit has to do.
         let _ = setrlimit(Resource::Nofile, raised);
     }
     getrlimit(Resource::Nofile).current.unwrap_or(UNLIMITED)

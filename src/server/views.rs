@@ -28,7 +28,7 @@ const QUICK: Duration = Duration::from_millis(250);
 /// Options of the views' maintenance.
 #[derive(Clone, Copy, Debug)]
 pub struct ViewOptions {
-    /// What their states may take together, bytes.
+    /// Memory for the states of all views, bytes.
     pub memory_bytes_max: usize,
     /// Not at all.
     pub off: bool,
