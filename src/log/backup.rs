@@ -10,7 +10,7 @@
 //! 3. The server gives up files only behind two newer images. If one vanished, begin again with the newer image;
 //!    segments that are there already are kept.
 //!
-//! Files of the log are never linked: they are written to. Not here: where a log ends (`recovery`).
+//! Files of the log are never linked: they are written to. Not here: the end of a log (`recovery`).
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -28,7 +28,7 @@ use super::segment;
 use super::wal::{self, Position};
 use super::{LogError, Lsn};
 
-/// How often files may vanish before a backup gives up.
+/// Attempts, each ended by files that vanish, before a backup gives up.
 const ATTEMPTS: usize = 20;
 /// Files are copied in pieces of this many bytes.
 const PIECE_BYTES: usize = 1 << 20;
@@ -177,8 +177,10 @@ impl Copy<'_> {
         })
     }
 
-    /// Copies the log after the image, the image's segments and those that the log adopts, then the image. `made` are the
-    /// segments that are there, by id, and whether they are links. Where the copy ends, and the ids of its segments.
+    /// Copies the log after the image, the image's segments and those that the log adopts, then the image. `made` are
+    /// the
+    /// segments that exist already, by id, and whether they are links. Returns the end of the copy, and its segments'
+    /// ids.
     fn attempt(
         &self,
         source: Option<&(Image, Vec<u8>)>,
@@ -289,7 +291,7 @@ impl Copy<'_> {
         })
     }
 
-    /// Damage found in the copy came with what was copied.
+    /// Damage in the copy came with the original: names the original's file.
     fn in_source(&self, error: LogError) -> LogError {
         let at = |file: PathBuf| match file.strip_prefix(self.partial) {
             Ok(inside) => self.dir.join(inside),

@@ -87,7 +87,7 @@ pub(super) fn check_locked(disk: &Arc<dyn Disk>, dir: &Path) -> Result<Checked, 
     if let [.., older, newer] = images.as_slice()
         && !newer.adopted.is_empty()
     {
-        // What the older one would find in the log; of damage to that, the newer one's part tells.
+        // Collects the files that the older image would find in the log; the newer one's part reports damage to that.
         let _ = replay(disk, dir, Some(older), &mut adopted);
     }
     let recovered = replay(disk, dir, newest, &mut adopted);
@@ -145,7 +145,7 @@ pub(super) fn check_locked(disk: &Arc<dyn Disk>, dir: &Path) -> Result<Checked, 
     Ok(checked)
 }
 
-/// Reads the log after an image, and collects the files that it adopts, whatever they hold.
+/// Reads the log after an image, and collects the files that it adopts, without reading them.
 pub(super) fn replay(
     disk: &Arc<dyn Disk>,
     dir: &Path,

@@ -44,7 +44,7 @@ impl Spills {
         self.adopted.lock().retain(|(at, _)| *at > lsn);
     }
 
-    /// Ids of files that stay. What becomes adopted meanwhile is in one of the two lists at any time.
+    /// Ids of files that stay. A file that becomes adopted meanwhile is in one of the two lists at any time.
     pub fn held(&self) -> HashSet<u64> {
         let mut held = self.pending.lock().clone();
         held.extend(self.adopted.lock().iter().map(|(_, id)| *id));

@@ -107,7 +107,7 @@ pub fn missing_column(field: &Field, rows: usize) -> ArrayRef {
     repeated.unwrap_or_else(|| new_null_array(field.data_type(), rows))
 }
 
-/// `rows` of `from` as rows of `schema`. Those columns may hold NULL whatever the schema says.
+/// `rows` of `from` as rows of `schema`. A column may hold NULL even if its field is not nullable.
 pub fn conform(rows: &RecordBatch, from: &Schema, schema: &SchemaRef) -> RecordBatch {
     let fields = schema.fields().iter().enumerate();
     let columns = fields.map(|(index, field)| match position_of(from, schema, index) {

@@ -1,6 +1,6 @@
 //! Encodings: the forms in which a segment stores the values of one column of a batch.
 //!
-//! One rule: a stored column is an Arrow IPC stream of one batch, whose schema says how to read it; what is read has the
+//! One rule: a stored column is an Arrow IPC stream of one batch, whose schema says how to read it; a reader gets the
 //! same NULLs and, between them, the same values.
 //!
 //! ```text
@@ -16,8 +16,8 @@
 //!
 //! All but plain are for columns that are compressed: they are smaller, and there is less to decompress, for Arrow's own
 //! buffers have 4 bytes an offset and 8 or 16 a number. Parquet and ORC do the same. Bytes of one significance are together
-//! since what compresses among them is found by their frequencies alone, which is decoded many times faster than
-//! references to short repetitions: Parquet's BYTE_STREAM_SPLIT. Not here: where the streams are (`segment`).
+//! since the compression looks at the frequencies of single bytes alone, which is decoded many times faster than
+//! references to short repetitions: Parquet's BYTE_STREAM_SPLIT. Not here: the places of the streams (`segment`).
 
 use std::sync::Arc;
 
@@ -42,11 +42,11 @@ use super::ipc::{contained, read_stream};
 
 /// Values after which a dictionary is given up if more than three quarters of them are different.
 const SAMPLE_ROWS: usize = 4096;
-/// What compression leaves more of is not worth decompressing: thirds.
+/// A stream that compresses to more than this is stored as it is: decompression would not pay. Thirds.
 const COMPRESSED_THIRDS_MAX: usize = 2;
 /// The metadata of a field whose values are multiples of it.
 const UNIT_KEY: &str = "unit";
-/// So many bytes at a time are copied of a value, however short it is.
+/// Bytes that are copied of a value at a time, however short it is.
 const STRIDE: usize = 16;
 
 /// The function for the type, if its values are numbers in an order.
@@ -219,7 +219,7 @@ fn encode_differences(values: &ArrayRef, (least, greatest): &(ArrayRef, ArrayRef
         if bits.div_ceil(8) >= size_of::<T::Native>() {
             return None;
         }
-        // What is under a NULL may be anything, and is cut to fit.
+        // The value under a NULL may be anything, and is cut to fit.
         let units = values.values().iter().map(|value| difference(*value) as u64);
         let units: Vec<u64> = match unit {
             1 => units.collect(),
@@ -268,7 +268,7 @@ fn decode_differences(
     }
 }
 
-/// What `value` makes of each number, whose bytes are in columns, or which are in one.
+/// Applies `value` to each number; the numbers' bytes are in columns of UInt8, or the numbers in one wider column.
 fn units<T>(columns: &[ArrayRef], value: impl Fn(usize) -> T) -> Option<Vec<T>> {
     fn of<D: ArrowPrimitiveType, T>(column: &dyn Array, value: impl Fn(usize) -> T) -> Option<Vec<T>> {
         let numbers = column.as_primitive_opt::<D>()?.values();
@@ -434,8 +434,9 @@ pub fn expand(values: &ArrayRef) -> Option<ArrayRef> {
     }
 }
 
-/// The values of the keys, one after another. Most are short: a copy of [`STRIDE`] bytes each, of which what is too much is
-/// written over by the next, takes a third of the time of one that looks at its length.
+/// The values of the keys, one after another. Most are short: copying [`STRIDE`] bytes of each, the surplus of which
+/// the
+/// next overwrites, takes a third of the time of a copy that looks at the length.
 fn gather<T: ByteArrayType<Offset = i32>>(
     positions: impl Iterator<Item = usize> + Clone,
     keys: &dyn Array,
@@ -472,7 +473,7 @@ fn gather<T: ByteArrayType<Offset = i32>>(
     Some((Buffer::from_vec(target), OffsetBuffer::new(offsets.into())))
 }
 
-/// Bytes that the rows of a batch take, whatever larger buffers they lie in.
+/// Bytes that the rows of a batch take, without the rest of the buffers that they lie in.
 pub fn slice_bytes(rows: &RecordBatch) -> usize {
     rows.columns()
         .iter()
@@ -497,7 +498,7 @@ mod tests {
     const COMPRESSIONS: [Option<CompressionType>; 3] =
         [None, Some(CompressionType::ZSTD), Some(CompressionType::LZ4_FRAME)];
 
-    /// What is read of it, its stream's first field, and its bytes.
+    /// The values as read back, the name of the stream's first field, and the stream's bytes.
     fn stored(values: &ArrayRef, compression: Option<CompressionType>) -> (ArrayRef, String, usize) {
         let bounds = extremes(values.as_ref());
         let pieces = encode(values, bounds.as_ref(), compression).expect("encoded");

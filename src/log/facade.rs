@@ -57,7 +57,7 @@ pub struct LogOptions {
     pub compress: bool,
     /// A committer whom nobody competes with writes and syncs itself, if a sync takes no longer than this. `None`: never.
     pub inline_sync_us_max: Option<u64>,
-    /// How many syncs are timed when opening; 0 leaves the latency unknown.
+    /// Syncs that are timed when opening; 0 leaves the latency unknown.
     pub measured_syncs: u32,
     /// Make WAL files ahead, and flush, on threads of their own.
     pub background: bool,
@@ -74,9 +74,9 @@ pub struct LogOptions {
     /// Commits with rows are refused (53100) while the disk has fewer bytes left; 0: never. `None`: 2 GiB or twice what
     /// the log and the rows in memory may take, but no more than 5 % of the file system.
     pub disk_reserve_bytes: Option<u64>,
-    /// What goes by retention is looked after so often, microseconds.
+    /// Interval at which retention is looked after, microseconds.
     pub retire_every_us: i64,
-    /// How far the log has reached is marked so often at most. `u64::MAX`: never.
+    /// The end of the log is marked at most this often. `u64::MAX`: never.
     pub mark_every_ms: u64,
     /// Breaks L1: the canary of the disk tests.
     #[cfg(test)]
@@ -272,7 +272,7 @@ impl LogShared {
         let mut least_us = None;
         for (id, topic) in self.tail.topics() {
             let Retention { us, bytes } = topic.spec().retention;
-            // Nothing is known of what is needed before there is an observer.
+            // Before there is an observer, the rows that are needed are unknown.
             let (Some(observer), true) = (&observer, us.is_some() || bytes.is_some()) else {
                 continue;
             };
@@ -302,7 +302,7 @@ impl LogShared {
     }
 }
 
-/// The commit log. Dropping it without [`Log::close`] is like a crash, but for what was queued.
+/// The commit log. Dropping it without [`Log::close`] is like a crash, except that queued commits are still written.
 pub struct Log {
     pub(super) shared: Arc<LogShared>,
     /// For files of transactions.
@@ -470,7 +470,7 @@ impl Log {
         if !adds && commit.ddl.is_none() && commit.advances.is_empty() {
             return self.unchanged(commit);
         }
-        // What adds no rows may free room, and takes next to none.
+        // A commit without rows may free room, and takes next to none.
         if adds {
             self.admit_rows()?;
             self.wait_for_room().await?;
@@ -841,7 +841,7 @@ impl Log {
     }
 }
 
-/// What a test needs to own the schedule of the writer's thread.
+/// Test access to the schedule of the writer's thread.
 #[cfg(test)]
 impl Log {
     /// Nothing is written before the guard is dropped: what is committed meanwhile becomes one group.

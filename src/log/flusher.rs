@@ -1,7 +1,8 @@
-//! [`Flusher`]: moves rows from the memory tail to segments, writes the metadata image that knows them, and then gives
-//! up what nothing needs any more: files of the write-ahead log, images, segments.
+//! [`Flusher`]: moves rows from the memory tail to segments, writes the metadata image that knows them, and then
+//! removes
+//! the files that nothing needs any more: of the write-ahead log, images, segments.
 //!
-//! One rule: a file is given up only once both images that are kept can do without it, and a segment only once its last
+//! One rule: a file is removed only once both images that are kept can do without it, and a segment only once its last
 //! reader has left, too. An attempt that fails changes nothing but files that no image names.
 //!
 //! ```text
@@ -9,7 +10,7 @@
 //!         --> older image, files of the log, segments removed
 //! ```
 //!
-//! Not here: when it is time (`writer`), what an image holds (`image`).
+//! Not here: the schedule (`writer`), the content of an image (`image`).
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -94,7 +95,7 @@ impl Capture {
         }
     }
 
-    /// The image of it as it is, all rows in memory in the image, for a log without a flusher.
+    /// The image of the capture, all rows in memory in the image, for a log without a flusher.
     pub fn into_image(self) -> Image {
         Image {
             position: self.position,
@@ -143,7 +144,7 @@ pub struct FlushState {
     pub stale: AtomicBool,
     /// There are segments to merge.
     pub mergeable: AtomicBool,
-    /// How long the newest merge took, microseconds.
+    /// Time that the newest merge took, microseconds.
     pub merge_us: AtomicU64,
     /// Why the newest attempt failed, if it did.
     pub failure: Mutex<Option<String>>,
@@ -153,7 +154,7 @@ pub struct FlushState {
     pub flushed: Notify,
 }
 
-/// What a kept image needs.
+/// Files that a kept image needs.
 struct KeptImage {
     lsn: Lsn,
     wal_sequence: u64,
@@ -187,8 +188,9 @@ pub struct Flusher {
 }
 
 impl Flusher {
-    /// Goes on from the images that were found, oldest first, and removes the files that neither of them needs. What the
-    /// log after them adopted is in `state`.
+    /// Goes on from the images that were found, oldest first, and removes the files that neither of them needs. `state`
+    /// has
+    /// the files that the log after them adopted.
     pub fn start(
         disk: Arc<dyn Disk>,
         dir: &Path,
@@ -323,7 +325,7 @@ impl Flusher {
         let mut best: Option<(u64, usize, usize, std::ops::Range<usize>)> = None;
         for (index, (image, (_, segments))) in images.iter().zip(captured).enumerate() {
             for (partition, image) in image.partitions.iter().enumerate() {
-                // Those that this flush has just made wait for the next one.
+                // Segments that this flush has just made wait for the next one.
                 let known = segments[partition].iter().map(|segment| segment.info.clone());
                 let known: Vec<SegmentInfo> = known.collect();
                 assert!(known.len() <= image.segments.len(), "a flush takes no segments away");
@@ -539,8 +541,9 @@ impl Flushing {
         }
     }
 
-    /// Waits for what is being flushed, then flushes a last capture, if there is one: taken only now, it holds nothing
-    /// that has just gone to a segment.
+    /// Waits for the flush that runs, then flushes a last capture, if there is one: taken only now, it holds no rows
+    /// that
+    /// have just gone to a segment.
     pub fn finish(mut self, capture: impl FnOnce() -> Option<Capture>) {
         if let Flushing::Thread { captures, thread, .. } = &mut self {
             *captures = None;
@@ -582,7 +585,7 @@ fn flush_one(flusher: &mut Flusher, capture: Capture) {
             error,
             "could not flush rows to segments; they stay in memory and in the write-ahead log"
         );
-        // What the attempt wrote takes the room that the next one needs.
+        // Files of the failed attempt take the room that the next one needs.
         if let Some(error) = attempt(|| flusher.give_up()) {
             tracing::warn!(error, "could not remove what a failed flush left");
         }

@@ -103,7 +103,7 @@ pub struct FileHeader {
 /// The circumstances of a file's making: start of the machine, clocks, size.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct FileOrigin {
-    /// Where the clock of retention stood.
+    /// Position of the retention clock.
     pub clock: ClockReading,
     /// The size that it was made with; a large group may have made it larger.
     pub bytes: u64,
@@ -230,7 +230,7 @@ pub struct FrameHeader {
     pub continued: bool,
     /// A seal written by an orderly stop.
     pub clean_stop: bool,
-    /// How long the machine had been up, microseconds.
+    /// Time that the machine had been up, microseconds.
     pub up_us: Option<i64>,
 }
 
@@ -484,7 +484,7 @@ fn put_spec(spec: &TopicSpec, out: &mut Vec<u8>) {
     let schema = encode_schema(&spec.schema);
     put_length(schema.len(), out);
     out.extend_from_slice(&schema);
-    // Those that are there; there were none in version 1.
+    // Only retention values that are set; version 1 had none.
     spec.retention.us.into_iter().for_each(|us| put_u64(us as u64, out));
     spec.retention.bytes.into_iter().for_each(|bytes| put_u64(bytes, out));
     ahead.into_iter().for_each(|us| put_u64(us as u64, out));

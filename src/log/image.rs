@@ -67,13 +67,13 @@ pub struct TopicImage {
 /// The state of the log at one LSN.
 #[derive(Clone, Debug, Default)]
 pub struct Image {
-    /// Where the write-ahead log goes on.
+    /// Position where the write-ahead log goes on.
     pub position: Position,
     /// No segment has this id or a larger one.
     pub next_segment: u64,
     /// LSN and id of segment files that commits adopted and that an older image may need, whether or not this one does.
     pub adopted: Vec<(Lsn, u64)>,
-    /// Where the clock of retention stood.
+    /// Position of the retention clock.
     pub retention: Option<ClockReading>,
     /// In commit order.
     pub catalog: Vec<(Lsn, Vec<u8>)>,
@@ -320,7 +320,7 @@ pub fn read(disk: &dyn Disk, path: &Path) -> Result<Image, LogError> {
     decode(&read_bytes(disk, path)?, path)
 }
 
-/// The bytes of the file at `path`, whatever they are.
+/// The bytes of the file at `path`, unchecked.
 pub fn read_bytes(disk: &dyn Disk, path: &Path) -> Result<Vec<u8>, LogError> {
     let file = disk.open_to_read(path).map_err(LogError::io("open file", path))?;
     let length = file.len().map_err(LogError::io("read file", path))?;
@@ -354,7 +354,7 @@ pub fn decode(bytes: &[u8], path: &Path) -> Result<Image, LogError> {
     }
 }
 
-/// The image that the bytes of a file are, whatever its name is.
+/// The image in the bytes of a file whose name may be another image's.
 pub fn decode_misnamed(bytes: &[u8]) -> Option<Image> {
     Image::decode(bytes).ok()
 }

@@ -14,7 +14,8 @@ use crate::panics;
 
 use super::damage::Damage;
 
-/// What one compressed byte can become at most: a block of Zstandard has 4 bytes at least and 128 KiB at most, and LZ4
+/// Most bytes that one compressed byte can become: a block of Zstandard has 4 bytes at least and 128 KiB at most, and
+/// LZ4
 /// stays far below.
 const EXPANSION_MAX: i64 = 32 << 10;
 /// Continuation marker and metadata length.

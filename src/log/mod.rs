@@ -172,7 +172,7 @@ impl Ddl {
     }
 }
 
-/// One transaction: atomic, whatever it touches (L5).
+/// One transaction: atomic, across all topics that it touches (L5).
 #[derive(Clone, Debug, Default)]
 pub struct Commit {
     pub appends: Vec<Append>,
@@ -269,12 +269,12 @@ pub trait DdlObserver: Send + Sync + 'static {
     /// `record` is the [`Ddl::record`] of the commit at `lsn`.
     fn apply(&self, lsn: Lsn, record: &[u8]);
 
-    /// What the operator calls a topic.
+    /// The operator's name of a topic.
     fn name(&self, _topic: TopicId) -> Option<String> {
         None
     }
 
-    /// Rows of the topic that were appended at or after this, microseconds, are needed whatever its retention says.
+    /// Rows of the topic that were appended at or after this, microseconds, are needed, even past its retention.
     fn needed_since(&self, _topic: TopicId) -> Option<i64> {
         None
     }

@@ -1,21 +1,23 @@
-//! Reads the WAL back, from the newest metadata image's position on: decides what is there, what is torn, and what is
-//! damaged.
+//! Recovery: reads the WAL back, from the newest metadata image's position on, and tells whole frames from torn and
+//! damaged ones.
 //!
 //! One rule (L3): K is the highest `durable_lsn` in any valid frame. The first frame that is not valid is damage, and
-//! an error, if it is at an LSN <= K; above K it was never acknowledged, and the log is cut there, whatever follows.
+//! an error, if it is at an LSN <= K; above K it was never acknowledged, and the log is cut before it.
 //!
 //! 1. Files are numbered without gaps, and each header names its predecessor's salt and end. All of a file below the
 //!    end that its successor names was synced before the successor came to be: any damage there is an error.
-//! 2. In the newest file, frames are read until one is not valid. What follows the damage is searched, at each sector,
+//! 2. In the newest file, frames are read until one is not valid. The rest of the file is searched, at each sector,
 //!    for frame headers, which bring their `durable_lsn`: groups start at multiples of 4 KiB, but a misdirected write
 //!    may be at any sector. A header of a later group in its place also proves that the damaged group was synced, for a
 //!    group is written only after the sync of the one before.
-//!    What then still may be an unfinished write is damage all the same if none of its sectors is missing, or one bit is
-//!    all that is wrong with it (`torn`); and so is a file that is shorter than it was made, but for one that an orderly
-//!    stop has cut.
+//!    A frame that then still may be an unfinished write is damage all the same if none of its sectors is missing, or
+//!    one
+//!    bit is all that is wrong with it (`torn`); and so is a file that is shorter than it was made, but for one that an
+//!    orderly stop has cut.
 //! 3. A transaction over several frames counts only if its last frame is there; the cut is before its first.
 //!
-//! Nothing is written while reading: [`NewestGroup::confirm`] makes sure of what was found, where the log goes on.
+//! Nothing is written while reading: [`NewestGroup::confirm`] writes and syncs the newest group again before the log
+//! goes on.
 //!
 //! Not here: writing (a cut file gets no new frames; `wal` starts a new one).
 
@@ -58,7 +60,7 @@ pub struct RecoveryOutcome {
     pub files: Vec<(u64, u64)>,
     /// The newest frame is the seal of an orderly stop (or there is nothing yet).
     pub clean: bool,
-    /// Where the clock of retention stood.
+    /// Position of the retention clock.
     pub retention: Option<ClockReading>,
     /// Watermark of each topic that has one.
     pub watermarks: HashMap<TopicId, i64>,
@@ -110,9 +112,9 @@ struct Frame {
 /// The findings of a recovery up to damage.
 pub struct Salvage {
     pub outcome: RecoveryOutcome,
-    /// Where the outcome's position is in its file, not rounded up to the next group.
+    /// End of the outcome's position in its file, not rounded up to the next group.
     pub end: u64,
-    /// Behind the position: damage to what was acknowledged.
+    /// Damage to acknowledged commits behind the position.
     pub damage: Option<LogError>,
 }
 
@@ -280,11 +282,11 @@ impl WalFile {
         }
     }
 
-    /// Where reading this file of `bytes` bytes begins, if everything before it ended at `before`.
+    /// The position where reading this file of `bytes` bytes begins, if everything before it ended at `before`.
     fn start(&self, before: Position, bytes: u64) -> Result<Position, LogError> {
         let header = &self.header;
         if before.sequence == header.sequence {
-            // What comes before is in the metadata image.
+            // Frames before that position are in the metadata image.
             if bytes < before.end {
                 let reason = "the file ends before what the metadata image says is there";
                 return Err(self.corrupt(bytes, before.last_lsn, reason));
@@ -310,7 +312,7 @@ struct Files {
     older: Vec<(u64, u64)>,
     /// In order those from there on, whose headers form one chain.
     files: Vec<WalFile>,
-    /// What ends the chain before all files are in it.
+    /// Damage that ends the chain before all files are in it.
     damage: Option<LogError>,
 }
 
@@ -456,13 +458,13 @@ fn to_page(offset: usize) -> usize {
     offset.next_multiple_of(GROUP_ALIGNMENT as usize)
 }
 
-/// How much of a file is whole.
+/// The whole part of a file.
 struct WalScan {
     /// Behind the last whole transaction.
     position: Position,
     /// The same in the file, behind the transaction's last frame: not rounded up to the next group.
     end: usize,
-    /// Where the last group is that has a whole transaction, or a seal.
+    /// The last group that has a whole transaction, or a seal.
     newest_group: Range<usize>,
     /// Whether the last frame is the seal of an orderly stop; `None` if there is no frame.
     clean: Option<bool>,
@@ -473,7 +475,7 @@ struct WalScan {
 /// The frame that does not check.
 #[derive(Clone, Copy, Debug)]
 struct ScanStop {
-    /// Where the last valid frame before it ends.
+    /// End of the last valid frame before it.
     valid_end: usize,
     offset: usize,
     /// Start of its group.
@@ -557,7 +559,7 @@ fn scan(
     successor: Option<FileHeader>,
     mut apply: impl FnMut(&[u8], &FrameHeader) -> Result<(), Damage>,
 ) -> WalScan {
-    // Where the next frame starts, and its group. `position` stands behind the last whole transaction but for
+    // The start of the next frame, and its group. `position` stands behind the last whole transaction but for
     // `last_crc`, which is the last frame's.
     let mut position = start;
     let at = usize::try_from(start.end).expect("files fit the address space");
@@ -570,7 +572,7 @@ fn scan(
         stop: None,
     };
     let mut parts: Vec<Frame> = Vec::new();
-    // Where the last valid frame ends, or a header that may have been written into the padding before.
+    // The end of the last valid frame, or of a header that may have been written into the padding before.
     let mut valid_end = at.saturating_sub(GROUP_ALIGNMENT as usize) + SECTOR_BYTES;
     'frames: loop {
         if let Some(next) = &successor
@@ -584,7 +586,7 @@ fn scan(
         let page = to_page(offset);
         let mut read = read_frame(content, offset, group, &position, !parts.is_empty());
         if read.is_err() && parts.is_empty() && page != group {
-            // The group may end here: then a frame on the next page follows the last one, whatever the padding holds.
+            // The group may end here: then a frame on the next page follows the last one, past any padding.
             let next_group = read_frame(content, page, page, &position, false);
             if next_group.is_ok() || matches!(read, Err(Damage::NoFrame)) {
                 (offset, group) = (page, page);
@@ -689,12 +691,12 @@ struct GatheredRows {
 struct Replay<'a> {
     tail: &'a Tail,
     adopt: Adopt<'a>,
-    /// What is wrong with a file that a commit adopted.
+    /// Damage in a file that a commit adopted.
     refused: Option<LogError>,
     gathered: HashMap<(TopicId, u32), GatheredRows>,
     /// Watermarks that the frame being applied may move: topic, LSN, watermark.
     moved: Vec<(TopicId, Lsn, i64)>,
-    /// Where the clock of retention stands.
+    /// Position of the retention clock.
     clock: Follower,
     outcome: RecoveryOutcome,
 }

@@ -1,17 +1,18 @@
-//! [`repair`]: makes a damaged data directory one that opens again, says what that costs, and keeps what it replaces.
+//! [`repair`]: makes a damaged data directory one that opens again, names the losses, and keeps the files that it
+//! replaces.
 //!
-//! One rule: nothing is lost that is not named, and nothing is deleted: files that are damaged, or that are behind
+//! One rule: every loss is named, and nothing is deleted: files that are damaged, or that are behind
 //! damage, end up in `lost/`.
 //!
 //! 1. A start reads an image and the log after it. Each whole image is tried, newest first, and the log alone if it goes
 //!    back to its first file: the first that costs nothing is taken, or else the newest one.
-//! 2. The log is cut before the first frame that is damaged: what is behind it cannot be put in order any more.
+//! 2. The log is cut before the first frame that is damaged: commits behind it cannot be put in order any more.
 //! 3. Batches of segments that are whole become new segments. Their rows keep their offsets, so that the lost ones
-//!    leave a gap (L2: no offset is given out again), and a new image at the same LSN names them. Where a file that a
+//!    leave a gap (L2: no offset is given out again), and a new image at the same LSN names them. If a file that a
 //!    commit in the log adopted is damaged, the new image is one of the log's end: it alone is kept, for nobody is to
 //!    read that commit again.
 //!
-//! Where it is cut off it can be begun again. Not here: what is damage (`check`, `recovery`).
+//! A repair that is cut off can be begun again. Not here: the definition of damage (`check`, `recovery`).
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -117,7 +118,7 @@ pub fn repair(disk: &Arc<dyn Disk>, dir: &Path, apply: bool) -> Result<Repaired,
     Ok(repaired)
 }
 
-/// How much of a segment is whole.
+/// The whole part of a segment.
 struct Inspected {
     info: SegmentInfo,
     segment: Segment,
@@ -304,7 +305,7 @@ impl Shop<'_> {
         Ok(capture.into_image())
     }
 
-    /// What the plan costs.
+    /// The losses of the plan.
     fn report(&self, plan: &Plan) -> Result<Repaired, LogError> {
         let mut lost_files = self.damaged_images.clone();
         let meta = self.path(META_DIR);
@@ -508,7 +509,7 @@ impl Shop<'_> {
         }
         let kept = image.map(|image| meta.join(image::file_name(image.lsn())));
         let (wal, segments) = (self.path(WAL_DIR), self.path(SEGMENTS_DIR));
-        // Images first, for what they name must be there; the log was cut.
+        // Images first, since the files that they name must exist; the log was cut.
         for dir in [&meta, &segments] {
             for path in &repaired.lost_files {
                 if path.parent() == Some(dir.as_path()) && Some(path) != kept.as_ref() {

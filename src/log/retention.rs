@@ -1,16 +1,19 @@
 //! Retention: the time that rows stay, the clock that measures it, and the rows that go.
 //!
-//! One rule: what is no longer kept by time is not read from the moment on that its time has come; what takes room goes
-//! later, whole segments or chunks at once, by a record in the log that says where each partition begins now. Nothing goes
-//! that a reader or a view still needs.
+//! One rule: expired rows disappear from reads at once; their space is reclaimed later, whole segments or chunks at a
+//! time,
+//! by a record in the log that gives the new beginning of each partition. Rows that a reader or a view still needs
+//! stay.
 //!
 //! The clock of retention never steps: it advances as the monotonic clock does, and never past what the machine's clock and
 //! the newest commit say, so that setting the machine's clock deletes nothing, forward or back. Its position is in each
 //! metadata image and in the header of each file of the log, and each frame says how long the machine had been up: a
-//! start follows it from there ([`Follower`]). While the machine was not started again a stop counts with the time that
-//! has passed; else with what the machine's clock says, unless that is more than [`GAP_US_MAX`].
+//! metadata image and in the header of each file of the log, and each frame has the time that the machine had been up:
+//! a
+//! start follows it from there ([`Follower`]). If the machine was not started again, a stop counts with the time that
+//! has passed; else with the time by the machine's clock, unless that is more than [`GAP_US_MAX`].
 //!
-//! Not here: the lists of segments and chunks (`tail`), when it is looked after (`writer`).
+//! Not here: the lists of segments and chunks (`tail`), the schedule (`writer`).
 
 use std::sync::Arc;
 
@@ -38,7 +41,7 @@ pub struct Retention {
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct ClockReading {
     pub at_us: i64,
-    /// What the machine's clock said then.
+    /// The machine's clock at that position.
     pub now_us: i64,
     /// `None` if nobody knows.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -48,7 +51,7 @@ pub struct ClockReading {
 /// A moment by the clock that goes on for as long as the machine is up.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Up {
-    /// Which start of the machine it was.
+    /// The id of the machine's start.
     pub boot: u64,
     /// Since then, microseconds.
     pub us: i64,
@@ -274,7 +277,7 @@ impl RetentionClock {
     }
 }
 
-/// How much of a stop counts, by the machine's clock.
+/// The part of a stop, measured by the machine's clock, that counts.
 fn stopped_us(gap_us: i64) -> i64 {
     if gap_us > GAP_US_MAX {
         tracing::warn!(
@@ -297,8 +300,8 @@ pub struct Held {
     pub bytes: u64,
 }
 
-/// The new first offset of those partitions that lose rows. `before_us`: rows appended before it are no longer kept.
-/// `needed_us`: rows appended at or after it stay, whatever else.
+/// The new first offset of those partitions that lose rows. `before_us`: rows appended before it have expired.
+/// `needed_us`: rows appended at or after it stay in any case.
 pub fn expired(
     partitions: &[Vec<Held>],
     before_us: Option<i64>,

@@ -180,7 +180,7 @@ fn put_bitmap(nulls: impl ExactSizeIterator<Item = bool>, out: &mut Vec<u8>) {
     }
 }
 
-/// Appends the rows of `batch` to `out`. False, with `out` as it was, if a column's type has no form here.
+/// Appends the rows of `batch` to `out`. False, with `out` unchanged, if a column's type has no form here.
 pub fn encode(batch: &RecordBatch, out: &mut Vec<u8>) -> bool {
     let mut columns = Vec::with_capacity(batch.num_columns());
     for array in batch.columns() {

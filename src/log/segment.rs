@@ -93,7 +93,7 @@ pub struct SegmentInfo {
     /// Made of others, and compressed.
     #[serde(default)]
     pub is_merged: bool,
-    /// The file knows nothing of its offsets, LSN and times: this is what they are.
+    /// Offset, LSN and times of an adopted file's rows, which the file itself does not have.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub adoption: Option<Adoption>,
 }
@@ -201,7 +201,7 @@ pub struct Index {
     streams: Option<Vec<(UInt32Array, UInt32Array)>>,
 }
 
-/// Where a column of a batch is.
+/// The place of a column of a batch.
 #[derive(Clone, Copy, Debug)]
 struct BlockPlace {
     position: u64,
@@ -220,7 +220,7 @@ impl Index {
         self.table.column_by_name(&format!("{prefix}_{column}"))
     }
 
-    /// Where the columns of a batch are.
+    /// The places of a batch's columns.
     fn places(&self, batch: usize, streams: &[(UInt32Array, UInt32Array)]) -> Vec<BlockPlace> {
         let mut position = self.entries[batch].position;
         let places = streams.iter().map(|(bytes, crcs)| {
@@ -416,7 +416,7 @@ impl Segment {
         })
     }
 
-    /// Reads all of it; how many rows it has.
+    /// Reads all of it, and returns the number of its rows.
     pub fn check(&self) -> Result<u64, LogError> {
         let index = self.index()?;
         let mut next = self.info.base_offset;
@@ -523,7 +523,7 @@ impl Segment {
         let rows = match columns {
             None => {
                 let arrays: Result<_, LogError> = (0..fields.len()).map(column).collect();
-                // It may have no columns.
+                // The batch may have no columns.
                 let options = RecordBatchOptions::new().with_row_count(Some(entry.rows as usize));
                 RecordBatch::try_new_with_options(Arc::clone(&self.nullable), arrays?, &options)
                     .expect("columns fit their fields")
@@ -551,10 +551,10 @@ impl Segment {
     }
 }
 
-/// What makes values of a column's stream.
+/// The decoder of a column's stream.
 type Decode = fn(Buffer, &DataType, Option<&ArrayRef>) -> Result<ArrayRef, Damage>;
 
-/// Columns as one batch, whatever type the fields had.
+/// Columns as one batch, with the types of the arrays.
 pub fn batch_of(columns: Vec<(Field, ArrayRef)>, rows: usize) -> RecordBatch {
     let typed = |(field, array): (Field, ArrayRef)| (field.with_data_type(array.data_type().clone()), array);
     let (fields, arrays): (Vec<Field>, Vec<ArrayRef>) = columns.into_iter().map(typed).unzip();

@@ -1,9 +1,10 @@
 //! Orders commits: checks them against the newest definitions, gives each its LSN and offsets, and lays its encoded
 //! rows into the group that the writer takes next.
 //!
-//! One rule: a commit that passes [`Sequencer::add`] is in order for good: LSNs and offsets are dense (L2), and a commit is
-//! either refused whole here or in the group whole (L5). Runs under one short lock, in the committing task; what it
-//! gives out is not durable and visible to nobody before the writer says so (L1).
+//! One rule: a commit that passes [`Sequencer::add`] is in order for good: LSNs and offsets are dense (L2), and a
+//! commit is
+//! either refused whole here or in the group whole (L5). Runs under one short lock, in the committing task; a commit in
+//! order is neither durable nor visible before the writer has synced it (L1).
 
 use std::sync::Arc;
 
@@ -119,7 +120,7 @@ pub struct Sequencer {
     pub standing: Standing,
     /// The writer sleeps and wants to be woken.
     pub writer_waits: bool,
-    /// Someone waits for what has queued, or it has become much; else it may wait for more.
+    /// Someone waits for the queued commits, or they have become many; else the group may wait for more.
     hurried: bool,
     last_lsn: Lsn,
     catalog_version: u64,
@@ -201,7 +202,7 @@ impl Sequencer {
         self.hurried && std::mem::take(&mut self.writer_waits)
     }
 
-    /// Whether the writer is to be woken for what was added last: to write it, or to look at the clock.
+    /// Whether the writer is to be woken for the newest commit: to write it, or to look at the clock.
     pub fn wakes(&mut self) -> bool {
         (self.is_hurried() || self.group.commits == 1) && std::mem::take(&mut self.writer_waits)
     }
@@ -419,7 +420,7 @@ impl Sequencer {
                             batch,
                         };
                         self.put(lsn, bytes, draft);
-                        // What follows for this partition comes after these rows.
+                        // Rows that follow for this partition come after these.
                         self.partition(&place).open = NOWHERE;
                     }
                 }

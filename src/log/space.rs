@@ -48,7 +48,7 @@ pub struct SpaceWatch {
     clock: SharedClock,
     /// The mark, if one is set.
     reserve_bytes: Option<u64>,
-    /// What the log and the rows in memory may come to take.
+    /// Bytes that the log and the rows in memory may come to take.
     budget_bytes: u64,
     look: Mutex<Look>,
     refusing: AtomicBool,
@@ -110,7 +110,7 @@ impl SpaceWatch {
         }
     }
 
-    /// Looks if it is time to. `written_bytes` is what was written to the log so far, if the caller knows.
+    /// Looks if it is time to. `written_bytes`: bytes written to the log so far, if the caller knows.
     pub fn look_in_time(&self, written_bytes: Option<u64>) {
         let Some(mut look) = self.look.try_lock() else { return };
         let passed_us = self.clock.monotonic_us() - look.at_us;

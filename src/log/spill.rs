@@ -1,8 +1,9 @@
 //! Spilling: rows of a transaction that are too many for memory become the segment file that its commit adopts, and
 //! are written once.
 //!
-//! One rule: a file is synced and named before the commit that adopts it is put in order, so that whatever frame
-//! survives a crash, its file is there. It goes with the transaction that gave it up, and once it is adopted no sooner
+//! One rule: a file is synced and named before the commit that adopts it is put in order, so every frame that survives
+//! a
+//! crash finds its file. The file goes with a transaction that is rolled back; once it is adopted it goes no sooner
 //! than both images that are kept can do without the frame: an older image reads that again.
 //!
 //! ```text
@@ -10,8 +11,8 @@
 //!       \ dropped: the file goes    \ dropped
 //! ```
 //!
-//! A file knows nothing of its commit: offsets in it count from 0, and its LSNs and times are 0. What the commit makes
-//! of them is in [`Adoption`], and a merge bakes it in. Not here: what is spilled when (`session`).
+//! A file knows nothing of its commit: offsets in it count from 0, and its LSNs and times are 0. [`Adoption`] has the
+//! commit's values, and a merge bakes them in. Not here: the choice of the rows to spill (`session`).
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -204,7 +205,7 @@ impl Log {
     }
 }
 
-/// What the log refuses in memory it refuses here, too.
+/// Rows that the log refuses in memory are refused here, too.
 fn check_rows(rows: &RecordBatch) -> Result<(), LogError> {
     if slice_bytes(rows) <= ROW_BYTES_MAX {
         return Ok(());
@@ -246,7 +247,7 @@ impl Spilled {
     }
 
     /// The rows as a reader sees them before they are committed: as if the commit had that LSN and time. They can be
-    /// loaded while somebody has them, whatever becomes of the transaction.
+    /// loaded while somebody holds them, even after the transaction has ended.
     pub fn read(&self, reader: &Reader, base_offset: u64, adoption: Adoption) -> Result<Vec<Extent>, LogError> {
         let mut segment = self.segment(base_offset, adoption, &self.schema);
         segment.claim = Some(Arc::clone(&self.claim));
@@ -385,8 +386,8 @@ impl Adopted {
     }
 }
 
-/// The first id that no segment file has or had: neither one that is there, in whatever state, nor one that an image
-/// knows of. A start removes those that a transaction left, which nobody names.
+/// The first id that no segment file has or had: neither a file on the disk, finished or not, nor one that an image
+/// knows. A start removes the files that transactions left and nobody names.
 pub fn next_segment(disk: &dyn Disk, dir: &Path, images: &[Image]) -> Result<u64, LogError> {
     let names = disk.list(dir).map_err(LogError::io("list directory", dir))?;
     let ids = names

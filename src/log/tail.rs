@@ -4,7 +4,7 @@
 //!
 //! One rule: a chunk never changes once a reader can hold it. The writer alone appends rows, and replaces runs of small
 //! chunks by one large one with the same rows; the flusher replaces the oldest chunks by a segment with the same rows.
-//! What is newer than the newest published LSN is never returned.
+//! Rows newer than the newest published LSN are never returned.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -30,7 +30,7 @@ use super::{Chunk, LogError, Lsn, Run, TopicId, TopicSpec, rows};
 const CHUNK_ROWS_TARGET: usize = 8192;
 /// This many neighbours of one size class become one chunk: each row is copied three times or so at most.
 const MERGE_CHUNKS: usize = 16;
-/// Chunks are not merged past this, whatever their rows.
+/// Chunks are not merged past this, even if they have few rows.
 const MERGE_BYTES_MAX: usize = 16 << 20;
 /// The fresh rows of a topic with one partition become a chunk at this number of rows or bytes. Several
 /// partitions share them, so that a reader of all of them has little to decode, but each may have the least.
@@ -83,7 +83,7 @@ struct Fresh {
 
 #[derive(Default)]
 struct Partition {
-    /// By offset. Those that a commit adopted may have chunks before them.
+    /// By offset. Adopted segments may have chunks before them.
     segments: Vec<Arc<Segment>>,
     /// By offset: rows that are in no segment.
     chunks: VecDeque<Chunk>,
@@ -136,7 +136,7 @@ fn class(rows: usize) -> u32 {
 }
 
 impl Partition {
-    /// How many chunks at the end should become one, or 0.
+    /// The number of chunks at the end that should become one, or 0.
     fn mergeable(&self) -> usize {
         let Some(last) = self.chunks.back() else {
             return 0;
@@ -261,7 +261,7 @@ impl TopicTail {
         }
     }
 
-    /// As an image at `lsn` has it; `segment` finds a segment by what is known of it and its schema.
+    /// The topic of an image at `lsn`; `segment` finds a segment by its description and schema.
     pub fn from_image(
         image: &TopicImage,
         lsn: Lsn,
@@ -798,7 +798,7 @@ impl Tail {
         }
     }
 
-    /// Lets go of what a record of retention names.
+    /// Drops the rows that a record of retention names.
     pub fn retire(&self, retired: &Retired) {
         for (id, partition, start) in &retired.starts {
             // One that was dropped meanwhile has nothing to lose.

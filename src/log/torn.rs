@@ -17,8 +17,8 @@ pub const SECTOR_BYTES: usize = 512;
 /// In a longer payload an unfinished write may look like one bit that is wrong.
 const FLIP_BYTES_MAX: usize = 64 << 10;
 
-/// Whether the frame at `offset` of a file with that salt, with which `damage` is wrong, is damaged: it was written as a
-/// whole. Else it may have been cut off.
+/// Whether the frame at `offset` of a file with that salt, found invalid by `damage`, was written as a whole and is
+/// damaged. Else it may have been cut off.
 pub fn is_damaged(content: &[u8], offset: usize, salt: u64, damage: Damage) -> bool {
     let head = offset..offset + FRAME_HEADER_BYTES;
     match damage {
@@ -82,7 +82,7 @@ fn is_flipped(bytes: &[u8], crc: u32) -> bool {
     if difference.count_ones() == 1 {
         return true;
     }
-    // What a bit changes does not depend on the others: that of the last bit, then of each before it.
+    // The effect of one bit does not depend on the others: that of the last bit, then of each before it.
     let mut change: u32 = 1;
     for _ in 0..bytes.len() * 8 {
         // One bit further from the end: the register takes one step of the polynomial (reflected).
@@ -121,7 +121,7 @@ mod tests {
             }
             assert!(is_flipped(&bytes, crc ^ 1 << 20));
         }
-        // What is cut off is something else, but for one time in 130,000 here.
+        // A missing sector makes another difference, but for one time in 130,000 here.
         for _ in 0..200 {
             let mut bytes: Vec<u8> = (0..4096).map(|_| random.random()).collect();
             let crc = crc32c::crc32c(&bytes);

@@ -1,5 +1,7 @@
-//! Writing: takes what queued while the last sync ran, writes it as one group, syncs, publishes, acknowledges. Whoever
-//! holds the [`Pen`] does it: a thread of its own, or, where nobody else commits and a sync is short, the committer.
+//! Writing: takes the commits that queued during the last sync, writes them as one group, syncs, publishes,
+//! acknowledges.
+//! The holder of the [`Pen`] does it: a thread of its own, or the committer, if nobody else commits and a sync is
+//! short.
 //!
 //! One rule: write, then sync, then publish, then acknowledge (L1); and after a failed write or sync nothing is
 //! written, published or acknowledged any more (L4).
@@ -28,7 +30,7 @@ use super::{Chunk, LogError, LogShared, Lsn};
 /// The clock of retention is recorded when it has moved by this part of a topic's retention: a crash sets it back by no more.
 const RETIRED_SHARE: i64 = 1000;
 
-/// What the writer's thread does next.
+/// The next job of the writer's thread.
 enum WriterWork {
     Group,
     Quiet,
@@ -41,7 +43,7 @@ pub struct Pen {
     /// Until the log is closed.
     flushing: Option<Flushing>,
     marker: Option<Marker>,
-    /// When a mark was last written, and of what.
+    /// The time of the newest mark, and its LSN.
     marked: Option<(Instant, Lsn)>,
     /// Bytes written to the log when the newest capture was taken, in this life or one before.
     captured_bytes: u64,
@@ -53,7 +55,7 @@ pub struct Pen {
     merged_at: Option<Instant>,
     /// When retention was last looked after, by the monotonic clock, microseconds.
     retired_us: i64,
-    /// Where the clock of retention stood in the newest record of it.
+    /// Position of the retention clock in its newest record.
     retired_at_us: i64,
 }
 
@@ -106,7 +108,7 @@ impl Pen {
         self.end_write(shared, result) && self.retire_in_time(shared)
     }
 
-    /// Records what goes by retention, if it is time to look after it, and has the files of what went removed.
+    /// Records the rows that expire, if it is time to look after retention, and has the files of earlier ones removed.
     pub fn retire_in_time(&mut self, shared: &LogShared) -> bool {
         let monotonic_us = shared.clock.monotonic_us();
         if monotonic_us - self.retired_us < shared.options.retire_every_us || !shared.retires() {
@@ -293,7 +295,7 @@ impl Drop for Unwinding<'_> {
     }
 }
 
-/// The writer's thread; ends when the log is closed or has failed, whatever the reason: a panic fails it, too.
+/// The writer's thread; ends when the log is closed or has failed: a panic fails it, too.
 pub fn run(shared: &LogShared) {
     if let Err(panic) = panics::catch(|| write_all(shared)) {
         poison(shared, panic.message.clone(), Vec::new());

@@ -126,7 +126,7 @@ fn a_backup_of_a_log_that_is_written_to_is_what_it_was_at_one_lsn() {
     }
     done.store(true, Ordering::Relaxed);
     writing.join().expect("the writer ends");
-    // What the copies did with their links is no concern of the original.
+    // The original is unaffected by the copies' use of their links.
     drop(log);
     let found = check(&disk, &dir).expect("it can be checked");
     assert!(found.damage.is_empty(), "{:?}", found.damage);
@@ -185,7 +185,7 @@ fn a_power_cut_during_a_backup_leaves_a_whole_one_or_none() {
             if after.is_vacant(Path::new(TO)).expect("listed") {
                 assert!(made.is_err(), "a backup that was reported is gone after a cut at {nth}");
                 none += 1;
-                // What was left of it is in nobody's way.
+                // The rest of the attempt is in nobody's way.
                 backup(&after.shared(), Path::new(DIR), Path::new(TO), true).expect("copied");
             } else {
                 whole += 1;
@@ -224,7 +224,7 @@ struct Meddled {
     disk: FaultDisk,
     before_link: Hook,
     between_reads: Hook,
-    /// Where the halves meet.
+    /// The boundary between the halves.
     split: u64,
 }
 

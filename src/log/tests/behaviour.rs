@@ -258,7 +258,7 @@ async fn the_watermark_follows_event_times_and_never_goes_back() {
     assert_eq!(watermarks, [None, None, first, first, first, first, first, late]);
     let stats = |log: &Log| {
         let mut stats = log.topic_stats(TopicId(1)).expect("it exists");
-        // How much memory is used depends on how chunks were merged.
+        // The memory in use depends on earlier merges of chunks.
         stats.partitions.iter_mut().for_each(|partition| partition.bytes = 0);
         // They are counted since the start.
         stats.rows_ahead = 0;

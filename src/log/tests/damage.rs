@@ -90,7 +90,7 @@ fn sources() -> &'static [Source] {
     })
 }
 
-/// What can be read; what is damaged of the rest.
+/// The rows that can be read; the damage to the others.
 fn rows_of(log: &Log, damage: &mut Vec<LogError>) -> Rows {
     let mut found = Rows::new();
     let Ok(extents) = log.read(&reader(log, 1), 0, log.newest()) else {
@@ -129,7 +129,7 @@ fn write(disk: &FaultDisk, path: &Path, offset: u64, bytes: &[u8]) {
 /// Damages one file, or swaps two: which, and what was done. `None` if that changes nothing.
 fn harm(disk: &FaultDisk, random: &mut StdRng) -> Option<(Vec<PathBuf>, String)> {
     let files = files(disk);
-    // Each kind as often, whatever its files are.
+    // Each kind of file is chosen as often, no matter the number of its files.
     let dir = ["", "wal", "wal", "meta", "segments"][random.random_range(0..5)];
     let of: Vec<&PathBuf> = files
         .iter()
@@ -202,7 +202,7 @@ fn harm(disk: &FaultDisk, random: &mut StdRng) -> Option<(Vec<PathBuf>, String)>
     (disk.content(path).expect("it is there") != before).then(|| (vec![path.clone()], done))
 }
 
-/// What came of a case, in one word.
+/// The outcome of a case, in one word.
 fn case(seed: u64, says: bool) -> &'static str {
     let mut random = StdRng::seed_from_u64(seed);
     let source = &sources()[random.random_range(0..sources().len())];

@@ -36,7 +36,7 @@ fn written_with(close: bool, last: &[(i64, Option<i64>)]) -> FaultDisk {
     disk.copy()
 }
 
-/// Where each frame's header and payload are, in order.
+/// The places of each frame's header and payload, in order.
 fn frames(disk: &FaultDisk) -> Vec<(usize, usize, FrameHeader)> {
     let content = disk.content(&file(1)).expect("it is there");
     let header = FileHeader::decode(&content).expect("a file header");

@@ -137,7 +137,7 @@ fn headers_and_blocks_of_the_write_ahead_log() {
                 };
                 let (again, again_crc) = header.encode();
                 assert_eq!(FrameHeader::decode(&again, salt), Ok((header, again_crc)));
-                // What the header does not know is lost: unknown flags and the bytes behind them.
+                // Fields that the header does not know are lost: unknown flags and the bytes behind them.
                 assert!(
                     crc == again_crc || bytes[70] > 3 || bytes[71..80] != [0; 9],
                     "{header:?}"
@@ -311,7 +311,7 @@ fn metadata_images() {
             Ok(_) | Err(LogError::Corrupt { .. } | LogError::NewerFormat { .. }) => {}
             Err(other) => panic!("damage is named as such: {other}"),
         }
-        // Whatever LSN it is of.
+        // The image may be of any LSN.
         let image = image::decode_misnamed(&bytes);
         image.is_some_and(|image| !format!("{image:?}").is_empty())
     });

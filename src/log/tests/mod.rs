@@ -204,7 +204,6 @@ pub fn merging() -> LogOptions {
     }
 }
 
-/// Reads a topic as it is; one that is not there as [`spec`] has it.
 /// Commits of every kind: topic 1, a small one, a large one of `many`, an advance, and `last` in the other partition.
 pub fn commit_each_kind(log: &Log, many: &[(i64, Option<i64>)], last: &[(i64, Option<i64>)]) {
     let advance = Commit {

@@ -322,7 +322,7 @@ fn a_power_cut_brings_nothing_back_and_takes_nothing_more() {
             assert_eq!(acknowledged, 0);
             continue;
         };
-        // What the cut interrupted may be there, or not.
+        // The records of an interrupted operation may be in the log, or not.
         assert!(stats.start_offset >= start, "cut {nth}: {stats:?} is before {start}");
         assert!(
             stats.next_offset as i64 >= acknowledged,

@@ -1,5 +1,5 @@
-//! Rows that have left memory: they are read as before, restarts know them, what nothing needs goes away, and damage to
-//! them is told.
+//! Rows that have left memory: they are read as before, restarts know them, unneeded files go away, and damage to
+//! them is reported.
 
 use std::io;
 use std::path::PathBuf;
@@ -98,7 +98,7 @@ fn segments_are_merged_and_read_the_same() {
             .sum();
         assert_eq!(found as u64, (upto - after.max(1)) * 3, "after {after} up to {upto}");
     }
-    // Nothing is left of what was merged but what the older image names, and that a restart knows.
+    // Of the merged segments only those are left that the older image names, and a restart knows them.
     close(&log).expect("closed");
     drop(log);
     let log = open(&disk, &merging());

@@ -1,5 +1,6 @@
-//! Rows that a commit adopts as a file: they are as any others, before and after whatever becomes of the file; and a file
-//! that no commit adopted goes.
+//! Rows that a commit adopts as a file: they are as any others, before and after the file is merged, moved or removed;
+//! and
+//! a file that no commit adopted goes.
 
 use std::path::PathBuf;
 
@@ -426,7 +427,7 @@ fn a_disk_without_room_refuses_the_file_and_nothing_is_lost() {
             available,
         });
     };
-    // Whoever writes much looks at once.
+    // A writer of many rows looks at once.
     available(gib);
     let error = log.spill(TopicId(1), 1, 0, schema()).expect_err("refused");
     assert_eq!(SqlError::from(error).state.0, "53100");

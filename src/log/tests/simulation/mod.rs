@@ -2,7 +2,7 @@
 //! over, and after each start and between the log must hold what the model holds.
 //!
 //! One rule: a seed always gives the same history. `SIM_SEED=1234` repeats one and prints it; `SIM_SEEDS=10000` tries
-//! so many.
+//! that many.
 
 mod model;
 mod workload;
@@ -17,7 +17,7 @@ use world::{History, World};
 
 /// Seeds of an ordinary test run.
 const SEEDS: u64 = 200;
-/// What is counted, by the words that its lines begin with.
+/// Events that are counted, by the words that their lines begin with.
 const COUNTED: [&str; 12] = [
     "spilled",
     "a spill",
@@ -33,7 +33,7 @@ const COUNTED: [&str; 12] = [
     "closed",
 ];
 
-/// Runs one seed; what went wrong, and the end of its history.
+/// Runs one seed; returns its failure, and the end of its history.
 fn simulate(seed: u64, canary: bool, prints: bool) -> Result<(), String> {
     simulate_into(&History::default(), seed, canary, prints)
 }

@@ -1,7 +1,7 @@
 //! [`Model`]: what the log should hold, kept in the plainest way: the commits in order, and for each topic its rows.
 //!
 //! One rule: the model takes each commit as it is put in order, and forgets those that a crash may lose and did lose;
-//! what it then holds, the log holds, and nothing else (L5).
+//! the log must then hold the model's content, and nothing else (L5).
 
 use std::collections::BTreeMap;
 
@@ -125,7 +125,7 @@ impl Model {
         self.commits.last().map_or(0, |commit| commit.timestamp_us)
     }
 
-    /// How many catalog records there are.
+    /// The number of catalog records.
     pub fn catalog_version(&self) -> u64 {
         self.catalog().len() as u64
     }

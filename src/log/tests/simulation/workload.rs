@@ -1,6 +1,7 @@
 //! The settings of a seed's log, and the transactions that it commits.
 //!
-//! One rule: a transaction is drawn from what is published, as a session sees it, so that none is refused by accident.
+//! One rule: a transaction is drawn from the published state, as a session sees it, so that none is refused by
+//! accident.
 
 use arrow::ipc::CompressionType;
 use rand::Rng;

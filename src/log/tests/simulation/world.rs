@@ -29,10 +29,10 @@ use oracle::Held;
 
 pub const DIR: &str = "/d";
 
-/// What happened so far, in words.
+/// The events so far, in words.
 pub type History = Rc<RefCell<Vec<String>>>;
 
-/// What a seed may do to the log.
+/// The faults that a seed may bring.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Weather {
     /// Power cuts, deaths of the process, failed writes and syncs.
@@ -73,9 +73,10 @@ pub struct World {
     spilled: Vec<Arc<Spilled>>,
     /// Readers that began before topics were altered.
     readers: Vec<Reader>,
-    /// What the observer needs.
+    /// The oldest time whose rows the observer needs.
     needed_us: Option<i64>,
-    /// Where the clock of retention may stand, at most: it goes on as time passes, whatever the machine's clock says, but
+    /// The furthest position of the retention clock: it goes on as time passes, even when the machine's clock is set,
+    /// but
     /// for stops in which the machine was off.
     retention_us: i64,
     /// The machine has started again since the last life.
@@ -93,7 +94,7 @@ pub struct World {
     runtime: tokio::runtime::Runtime,
 }
 
-/// How a life goes on.
+/// The state of a life.
 #[derive(PartialEq, Eq)]
 enum Goes {
     On,
@@ -151,8 +152,9 @@ impl World {
         self.struck || self.disk.has_failed()
     }
 
-    /// Whether the log has commits of its own: of what went by retention, or so that files can go after a merge or with a
-    /// topic.
+    /// Whether the log has commits of its own: records of retention, or commits so that files can go after a merge or
+    /// with a
+    /// dropped topic.
     fn logs_by_itself(&self) -> bool {
         self.model.retains() || self.options.flush.merge.after_ms == 0 || self.model.dropped().next().is_some()
     }
@@ -276,7 +278,7 @@ impl World {
         }
         self.forget_lost(&log, &recovered, least);
         if std::mem::take(&mut self.rebooted) {
-            // What the clock was set by behind the newest commit is taken for a stop.
+            // A clock that was set forward past the newest commit looks like a stop.
             self.retention_us = match recovered.newest {
                 0 => self.retention_us.max(self.now_us),
                 _ => {
@@ -306,7 +308,7 @@ impl World {
                     Some(recovered.newest),
                     "a check and a start find the same"
                 );
-                // What a check finds whole can be read, unless a write of the start went elsewhere.
+                // A file that a check finds whole can be read, unless a write of the start went elsewhere.
                 self.damaged &= self.has_failed();
             }
         }

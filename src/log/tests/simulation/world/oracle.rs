@@ -11,7 +11,7 @@ use super::{DIR, World};
 
 /// A read that is loaded later.
 pub struct Held {
-    /// Where partitions began.
+    /// The first offsets of the partitions then.
     starts: Vec<u64>,
     reader: Reader,
     range: (Lsn, Lsn),
@@ -74,7 +74,7 @@ impl World {
         }
     }
 
-    /// What a reader gets; `None` if the damage of this seed, or a disk that is off, keeps it from that.
+    /// The extents that a reader gets; `None` if the damage of this seed, or a disk that is off, prevents that.
     fn extents(&self, log: &Log, reader: &Reader, (after, upto): (Lsn, Lsn)) -> Option<Vec<Extent>> {
         match log.read(reader, after, upto) {
             Ok(extents) => Some(extents),
@@ -199,7 +199,7 @@ impl World {
     }
 }
 
-/// Where the partitions of a topic begin.
+/// The first offsets of a topic's partitions.
 fn starts(log: &Log, topic: TopicId) -> Vec<u64> {
     let stats = log.topic_stats(topic).expect("the topic exists");
     stats
