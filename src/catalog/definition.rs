@@ -1,8 +1,7 @@
 //! Definitions of relations: topics, views and their columns. Plain values that the log records as JSON.
 //!
 //! One rule: a definition names by OID what the system depends on, since OIDs do not change, and by text what only
-//! `sql`
-//! can interpret. Not here: the lookup of definitions by name (`snapshot.rs`).
+//! `sql` can interpret. Not here: the lookup of definitions by name (`snapshot.rs`).
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

@@ -178,9 +178,8 @@ impl Copy<'_> {
     }
 
     /// Copies the log after the image, the image's segments and those that the log adopts, then the image. `made` are
-    /// the
-    /// segments that exist already, by id, and whether they are links. Returns the end of the copy, and its segments'
-    /// ids.
+    /// the segments that exist already, by id, and whether they are links. Returns the end of the copy, and its
+    /// segments' ids.
     fn attempt(
         &self,
         source: Option<&(Image, Vec<u8>)>,

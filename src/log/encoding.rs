@@ -435,8 +435,7 @@ pub fn expand(values: &ArrayRef) -> Option<ArrayRef> {
 }
 
 /// The values of the keys, one after another. Most are short: copying [`STRIDE`] bytes of each, the surplus of which
-/// the
-/// next overwrites, takes a third of the time of a copy that looks at the length.
+/// the next overwrites, takes a third of the time of a copy that looks at the length.
 fn gather<T: ByteArrayType<Offset = i32>>(
     positions: impl Iterator<Item = usize> + Clone,
     keys: &dyn Array,

@@ -1,6 +1,5 @@
 //! [`Flusher`]: moves rows from the memory tail to segments, writes the metadata image that knows them, and then
-//! removes
-//! the files that nothing needs any more: of the write-ahead log, images, segments.
+//! removes the files that nothing needs any more: of the write-ahead log, images, segments.
 //!
 //! One rule: a file is removed only once both images that are kept can do without it, and a segment only once its last
 //! reader has left, too. An attempt that fails changes nothing but files that no image names.
@@ -189,8 +188,7 @@ pub struct Flusher {
 
 impl Flusher {
     /// Goes on from the images that were found, oldest first, and removes the files that neither of them needs. `state`
-    /// has
-    /// the files that the log after them adopted.
+    /// has the files that the log after them adopted.
     pub fn start(
         disk: Arc<dyn Disk>,
         dir: &Path,
@@ -542,8 +540,7 @@ impl Flushing {
     }
 
     /// Waits for the flush that runs, then flushes a last capture, if there is one: taken only now, it holds no rows
-    /// that
-    /// have just gone to a segment.
+    /// that have just gone to a segment.
     pub fn finish(mut self, capture: impl FnOnce() -> Option<Capture>) {
         if let Flushing::Thread { captures, thread, .. } = &mut self {
             *captures = None;

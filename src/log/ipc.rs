@@ -15,8 +15,7 @@ use crate::panics;
 use super::damage::Damage;
 
 /// Most bytes that one compressed byte can become: a block of Zstandard has 4 bytes at least and 128 KiB at most, and
-/// LZ4
-/// stays far below.
+/// LZ4 stays far below.
 const EXPANSION_MAX: i64 = 32 << 10;
 /// Continuation marker and metadata length.
 const PREFIX_BYTES: usize = 8;

@@ -1,16 +1,14 @@
 //! Retention: the time that rows stay, the clock that measures it, and the rows that go.
 //!
 //! One rule: expired rows disappear from reads at once; their space is reclaimed later, whole segments or chunks at a
-//! time,
-//! by a record in the log that gives the new beginning of each partition. Rows that a reader or a view still needs
-//! stay.
+//! time, by a record in the log that gives the new beginning of each partition. Rows that a reader or a view still
+//! needs stay.
 //!
 //! The clock of retention never steps: it advances as the monotonic clock does, and never past what the machine's clock and
 //! the newest commit say, so that setting the machine's clock deletes nothing, forward or back. Its position is in each
 //! metadata image and in the header of each file of the log, and each frame says how long the machine had been up: a
 //! metadata image and in the header of each file of the log, and each frame has the time that the machine had been up:
-//! a
-//! start follows it from there ([`Follower`]). If the machine was not started again, a stop counts with the time that
+//! a start follows it from there ([`Follower`]). If the machine was not started again, a stop counts with the time that
 //! has passed; else with the time by the machine's clock, unless that is more than [`GAP_US_MAX`].
 //!
 //! Not here: the lists of segments and chunks (`tail`), the schedule (`writer`).

@@ -2,9 +2,8 @@
 //! rows into the group that the writer takes next.
 //!
 //! One rule: a commit that passes [`Sequencer::add`] is in order for good: LSNs and offsets are dense (L2), and a
-//! commit is
-//! either refused whole here or in the group whole (L5). Runs under one short lock, in the committing task; a commit in
-//! order is neither durable nor visible before the writer has synced it (L1).
+//! commit is either refused whole here or in the group whole (L5). Runs under one short lock, in the committing task; a
+//! commit in order is neither durable nor visible before the writer has synced it (L1).
 
 use std::sync::Arc;
 

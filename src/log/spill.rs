@@ -2,8 +2,7 @@
 //! are written once.
 //!
 //! One rule: a file is synced and named before the commit that adopts it is put in order, so every frame that survives
-//! a
-//! crash finds its file. The file goes with a transaction that is rolled back; once it is adopted it goes no sooner
+//! a crash finds its file. The file goes with a transaction that is rolled back; once it is adopted it goes no sooner
 //! than both images that are kept can do without the frame: an older image reads that again.
 //!
 //! ```text

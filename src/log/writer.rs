@@ -1,7 +1,6 @@
 //! Writing: takes the commits that queued during the last sync, writes them as one group, syncs, publishes,
-//! acknowledges.
-//! The holder of the [`Pen`] does it: a thread of its own, or the committer, if nobody else commits and a sync is
-//! short.
+//! acknowledges. The holder of the [`Pen`] does it: a thread of its own, or the committer, if nobody else commits and a
+//! sync is short.
 //!
 //! One rule: write, then sync, then publish, then acknowledge (L1); and after a failed write or sync nothing is
 //! written, published or acknowledged any more (L4).

@@ -2,8 +2,7 @@
 //!
 //! Operators ask for memory mostly after they took it. Nobody asks for copies that are made on the way, nor for memory
 //! that the allocator has not given back. So a request of any size is also refused while the process has more than all
-//! of
-//! its parts may have together.
+//! of its parts may have together.
 //!
 //! One rule: nothing is refused for memory that queries do not have. Memory that the process has while no query runs is
 //! never held against one.

@@ -1,10 +1,8 @@
 //! [`Orders`]: a plan that lost an order on the way gets it back.
 //!
 //! One rule: an input that an operator needs sorted is sorted by the same expressions. The engine moves sorts about,
-//! and its
-//! last check does not recognize every order: a column that is constant in one branch of a union, a comparison of keys.
-//! The
-//! engine gives up there; this rule sorts the rows.
+//! and its last check does not recognize every order: a column that is constant in one branch of a union, a comparison
+//! of keys. The engine gives up there; this rule sorts the rows.
 
 use std::sync::Arc;
 

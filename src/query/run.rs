@@ -1,8 +1,8 @@
 //! The threads where computing runs: planning, folding, queries. Never those that talk to clients.
 //!
 //! One rule: however long a computation runs without giving way, the sessions, cancel requests and signals go on. Work
-//! that
-//! nobody waits for any more is asked to stop (`stop`), and ends at its next check or where its operators give way.
+//! that nobody waits for any more is asked to stop (`stop`), and ends at its next check or where its operators give
+//! way.
 //!
 //! Work begins on a thread of its own from a pool, so that it holds up no other; a query whose rows do not come at once
 //! goes on, as a task, on the threads that queries share.
@@ -58,8 +58,7 @@ struct Terms {
     stop: Stop,
     scope: AccountScope,
     /// Memory that the work takes counts until the work has ended and nobody waits for it: cancelled work keeps its
-    /// memory
-    /// until it stops. Tasks that the engine starts for it end before it does.
+    /// memory until it stops. Tasks that the engine starts for it end before it does.
     counted: Option<Arc<SettledOnDrop>>,
 }
 

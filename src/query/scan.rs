@@ -2,12 +2,10 @@
 //!
 //! One rule: columns are taken by reference and in order; hidden ones are made only if a plan asks for them. Batches of
 //! segments are read one after another while the scan runs: first the columns that its filters are on, and the others
-//! that
-//! it needs if rows are left.
+//! that it needs if rows are left.
 //!
 //! If a plan sorts by `_offset`, `_lsn` or `_timestamp`, the scan gives the rows of each of the topic's partitions in
-//! that
-//! order, from either end, and stops once it has enough of them (`try_pushdown_sort`): nothing is sorted.
+//! that order, from either end, and stops once it has enough of them (`try_pushdown_sort`): nothing is sorted.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt;

@@ -69,8 +69,7 @@ impl PruningStatistics for SegmentBatches<'_> {
 }
 
 /// Whether a filter's casts of columns keep their order, so that bounds of a column are bounds of the cast's result,
-/// too: a
-/// time of day, say, is not ordered as its timestamp is.
+/// too: a time of day, say, is not ordered as its timestamp is.
 fn keeps_order(filter: &Expr, schema: &DFSchema) -> bool {
     let breaks = |expr: &Expr| {
         let (inner, to) = match expr {

@@ -183,8 +183,7 @@ impl PhysicalOptimizerRule for Stoppable<dyn PhysicalOptimizerRule + Send + Sync
     }
 
     /// The metadata of a field beside its Arrow type goes with an alias, which rules leave out; the readers of the rows
-    /// know
-    /// their types. Arrow's are compared here.
+    /// know their types. Arrow's are compared here.
     fn schema_check(&self) -> bool {
         false
     }

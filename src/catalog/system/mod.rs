@@ -3,8 +3,7 @@
 //! One rule: a client's questions about the catalog get true answers: rows come from the catalog snapshot and the
 //! running server, never from a table of pretended objects. All relations of PostgreSQL 15 exist with its columns
 //! and types; those of things that this server lacks (indexes, triggers, policies) are empty. `data/` lists the
-//! built-in
-//! types, functions, operators and casts, with PostgreSQL's OIDs.
+//! built-in types, functions, operators and casts, with PostgreSQL's OIDs.
 //!
 //! Relations that are plain SQL over others are views in `migrations/`, expanded by the planner. Pure: no I/O.
 

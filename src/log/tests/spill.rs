@@ -1,6 +1,5 @@
 //! Rows that a commit adopts as a file: they are as any others, before and after the file is merged, moved or removed;
-//! and
-//! a file that no commit adopted goes.
+//! and a file that no commit adopted goes.
 
 use std::path::PathBuf;
 

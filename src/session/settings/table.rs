@@ -1,8 +1,7 @@
 //! The settings: those of PostgreSQL 15 and ours, by name, with type, unit, default and range.
 //!
 //! One rule: `table.tsv` is PostgreSQL's `pg_settings` with our settings added; `HERE` lists the defaults that differ
-//! here
-//! and the settings whose changes the client hears of.
+//! here and the settings whose changes the client hears of.
 
 use std::sync::LazyLock;
 

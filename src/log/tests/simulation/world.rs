@@ -76,8 +76,7 @@ pub struct World {
     /// The oldest time whose rows the observer needs.
     needed_us: Option<i64>,
     /// The furthest position of the retention clock: it goes on as time passes, even when the machine's clock is set,
-    /// but
-    /// for stops in which the machine was off.
+    /// but for stops in which the machine was off.
     retention_us: i64,
     /// The machine has started again since the last life.
     rebooted: bool,
@@ -153,8 +152,7 @@ impl World {
     }
 
     /// Whether the log has commits of its own: records of retention, or commits so that files can go after a merge or
-    /// with a
-    /// dropped topic.
+    /// with a dropped topic.
     fn logs_by_itself(&self) -> bool {
         self.model.retains() || self.options.flush.merge.after_ms == 0 || self.model.dropped().next().is_some()
     }
