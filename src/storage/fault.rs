@@ -33,8 +33,8 @@ pub enum FaultKind {
     FailWrite,
     /// The n-th sync of a file fails; what it should have made durable stays unsynced.
     FailSync,
-    /// The n-th sync of a file fails, and later ones do not make up for it: what was written stays readable until the
-    /// power goes, and is on no disk, unless it is written again. Page caches do that.
+    /// The n-th sync of a file fails, and later ones do not make up for it: the bytes stay readable until the
+    /// power goes, and are on no disk, unless they are written again. Page caches do that.
     ForgetSync,
     /// The n-th operation that changes anything panics, as a defect of its caller would.
     Panic,
@@ -42,7 +42,7 @@ pub enum FaultKind {
     Misdirect { seed: u64 },
 }
 
-/// A fault and when it comes; `nth` counts from 1 and from the moment of [`FaultDisk::plan`].
+/// A fault and its time; `nth` counts from 1, from the call of [`FaultDisk::plan`] on.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Fault {
     pub kind: FaultKind,
@@ -152,8 +152,8 @@ impl FaultState {
         self.fault == Some(Fault { kind, nth: count })
     }
 
-    /// Puts bytes meant for `offset` of a file elsewhere: into a file that has a name, within its size, at a multiple of
-    /// a sector. Where they belong there is what was there, and zeros where the file grew.
+    /// Puts bytes meant for `offset` of a file elsewhere: into a file that has a name, within its size, at a multiple
+    /// of a sector. The place that they belong to keeps its bytes, and has zeros if the file grew.
     fn misdirect(&mut self, seed: u64, inode: usize, offset: usize, bytes: Vec<u8>) {
         const SECTOR: usize = 512;
         let mut random = StdRng::seed_from_u64(seed);
@@ -323,7 +323,7 @@ impl FaultDisk {
         }
     }
 
-    /// The disk that a restart after a power cut finds: what was synced, and a part by `seed` of what was not. This
+    /// The disk that a restart after a power cut finds: everything synced, and a part by `seed` of the rest. This
     /// one stays off.
     pub fn reboot(&self, seed: u64) -> FaultDisk {
         let mut random = StdRng::seed_from_u64(seed);

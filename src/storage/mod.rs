@@ -35,7 +35,7 @@ pub trait Disk: Send + Sync + 'static {
     fn make_private(&self, _path: &Path) -> io::Result<bool> {
         Ok(false)
     }
-    /// A second name for the same file; `AlreadyExists` if `to` is one. Fails where the file system has no such thing or
+    /// A second name for the same file; `AlreadyExists` if `to` is one. Fails if the file system has no hard links or
     /// `to` is on another one: callers copy then.
     fn hard_link(&self, from: &Path, to: &Path) -> io::Result<()>;
     /// Whether nothing is at `path`, or an empty directory.
@@ -54,7 +54,7 @@ pub trait Disk: Send + Sync + 'static {
     fn salt(&self) -> u64;
 }
 
-/// The size of a file system, and what of it one that is not the superuser can still write, in bytes.
+/// The size of a file system, and the bytes of it that a user other than the superuser can still write.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Space {
     pub total: u64,

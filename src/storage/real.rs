@@ -3,13 +3,13 @@
 //! One rule: `sync_data` is fdatasync and `sync_dir` is fsync of the directory; errors of either are returned, never
 //! retried here (a second sync after a failed one may lie).
 //!
-//! What is made is its owner's alone from the first moment on. A directory is locked by a lock on the directory itself,
-//! which cannot be swapped while it is in use, and by one on the file in it that names its holder: servers of before know
-//! that alone.
+//! New files are their owner's alone from the beginning. A directory is locked by a lock on the directory itself,
+//! which cannot be swapped while it is in use, and by one on the file in it that names its holder: older servers know
+//! only that.
 //!
 //! Small pieces of whole pages that are to be durable at once go past the page cache (O_DIRECT, O_DSYNC): one request in
 //! place of a copy, a write-back and a wait. So do zeros: the pages that they leave in the cache would have to go when
-//! something is written over them. Only on file systems of which it is known that they keep that promise.
+//! something is written over them. Only on file systems that are known to keep that promise.
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{self, IoSlice, Write};
@@ -24,7 +24,7 @@ use super::{Disk, DiskFile, DiskLock, LOCK_NAME, Purpose, Space, fill_zeros};
 /// Permissions of files and directories.
 const FILE_MODE: u32 = 0o600;
 const DIRECTORY_MODE: u32 = 0o700;
-/// What others than the owner may do.
+/// Permission bits of users other than the owner.
 const OTHERS: u32 = 0o077;
 
 /// The machine's disk.
@@ -48,9 +48,9 @@ struct Direct {
     buffer: Mutex<Vec<u8>>,
 }
 
-/// What O_DIRECT needs offsets, lengths and memory to be multiples of, wherever this runs.
+/// O_DIRECT needs offsets, lengths and memory to be multiples of this, on every supported machine.
 const PAGE_BYTES: usize = 4096;
-/// What statfs(2) calls ext2 to ext4, and xfs.
+/// Magic numbers of statfs(2) for ext2 to ext4, and xfs.
 const DIRECT_FILE_SYSTEMS: [u64; 2] = [0xef53, 0x5846_5342];
 /// More than this is written faster through the page cache than it is copied.
 const DIRECT_BYTES_MAX: usize = 64 << 10;
@@ -135,7 +135,8 @@ impl Direct {
     }
 }
 
-/// Empties a buffer; what is appended up to [`DIRECT_BYTES_MAX`] begins at a multiple of [`PAGE_BYTES`], which is returned.
+/// Empties a buffer; bytes appended up to [`DIRECT_BYTES_MAX`] begin at a multiple of [`PAGE_BYTES`], which is
+/// returned.
 fn empty(buffer: &mut Vec<u8>) -> usize {
     buffer.clear();
     buffer.reserve(DIRECT_BYTES_MAX + PAGE_BYTES);
