@@ -1,6 +1,6 @@
 //! Array values: `{1,NULL,"a b"}` and their binary form, taken apart into items.
 //!
-//! One rule: what is read, and what is refused, is what PostgreSQL's reader does. Not here: what holds arrays of several
+//! One rule: values are read and refused as PostgreSQL's reader does. Not here: arrays of several
 //! dimensions (`shaped.rs`).
 
 use std::borrow::Cow;
@@ -133,7 +133,7 @@ fn leading_integer(text: &str) -> i32 {
     (if text.starts_with('-') { -value } else { value }) as i32
 }
 
-/// How many items there are in each dimension of what is in braces, by the states that PostgreSQL's reader has.
+/// The number of items in each dimension of a text in braces, by the states that PostgreSQL's reader has.
 fn extents(text: &str, malformed: &impl Fn(Option<String>) -> SqlError) -> Result<Vec<i32>, SqlError> {
     #[derive(Clone, Copy, PartialEq)]
     enum ReaderState {
@@ -249,7 +249,7 @@ fn extents(text: &str, malformed: &impl Fn(Option<String>) -> SqlError) -> Resul
     })
 }
 
-/// The items of what is in braces, which [`extents`] has checked.
+/// The items of a text in braces, which [`extents`] has checked.
 fn items(text: &str) -> Vec<Option<Cow<'_, str>>> {
     let bytes = text.as_bytes();
     let mut items = Vec::new();
@@ -270,7 +270,7 @@ fn items(text: &str) -> Vec<Option<Cow<'_, str>>> {
     items
 }
 
-/// The items of one dimension after its `{`; `None` for what is not as simple as that.
+/// The items of one dimension after its `{`; `None` for anything less simple.
 fn one_dimension(inside: &str) -> Option<Vec<Option<Cow<'_, str>>>> {
     let bytes = inside.as_bytes();
     let blank = |at: &mut usize| {
@@ -319,7 +319,7 @@ fn item(text: &str, start: usize) -> Option<(Option<Cow<'_, str>>, usize)> {
         }
     }
     let last = &text[from..at];
-    // Blanks that are not escaped do not belong to what has no quotes.
+    // Blanks that are not escaped do not belong to an item without quotes.
     let last = if quoted { last } else { last.trim_end_matches(is_blank) };
     let after = at + usize::from(quoted);
     Some(match unescaped {

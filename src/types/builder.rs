@@ -306,7 +306,7 @@ impl ColumnBuilder {
                 bytes::parse_bytea(text, &mut self.scratch)?;
                 values.append_value(&self.scratch);
             }
-            // How the aliases write that there is none.
+            // The aliases write the OID 0 so.
             BuiltValues::Oid(values, kind) if text == "-" && kind.starts_with("reg") => values.append_value(0),
             BuiltValues::Oid(values, kind) => {
                 // PostgreSQL reads OIDs as C's strtoul: -1 is the largest.
@@ -651,7 +651,7 @@ fn not_utf8(bytes: &[u8], error: std::str::Utf8Error) -> SqlError {
     )
 }
 
-/// There is one NaN, whatever its bits: it equals itself, in groups too.
+/// All NaNs become one: it equals itself, in groups too.
 fn one_nan<T: PartialEq>(value: T, nan: T) -> T {
     #[allow(clippy::eq_op, reason = "only a NaN differs from itself")]
     if value != value { nan } else { value }

@@ -22,7 +22,7 @@ const TYPES: &[(PgType, u32, u32, i16)] = &[
     (PgType::Json, 114, 199, -1),
     (PgType::Float4, 700, 1021, 4),
     (PgType::Float8, 701, 1022, 8),
-    // There is no array of unknown; what holds several unknown literals is text[].
+    // There is no array of unknown; an array of unknown literals is text[].
     (PgType::Unknown, 705, 1009, -2),
     (PgType::Char(0), 1042, 1014, -1),
     (PgType::Varchar(None), 1043, 1015, -1),

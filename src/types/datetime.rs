@@ -285,7 +285,7 @@ enum Zone {
     Named(Tz),
 }
 
-/// What a text said, in any order.
+/// The fields of a text, in any order.
 #[derive(Default)]
 struct TimeFields {
     year: Option<(i64, usize)>,

@@ -291,7 +291,7 @@ impl Decimal {
         }
     }
 
-    /// With so many digits behind the point, of which it has no more.
+    /// With that many digits behind the point, of which it has no more.
     pub fn padded(&self, scale: u32) -> Decimal {
         Decimal {
             value: self.rescaled(scale),

@@ -68,7 +68,7 @@ impl IntervalFields {
         }
     }
 
-    /// What a number without a unit counts.
+    /// The unit of a number without one.
     fn unit(self) -> WrittenUnit {
         match self.last {
             IntervalField::Year => WrittenUnit::Year,
@@ -468,7 +468,7 @@ impl IntervalSum {
         Ok(())
     }
 
-    /// What follows the `P` of `P1Y2M3DT4H5M6.7S`, `P0001-02-03T04:05:06` or `P00010203T040506`.
+    /// Reads the text after the `P` of `P1Y2M3DT4H5M6.7S`, `P0001-02-03T04:05:06` or `P00010203T040506`.
     fn read_iso(&mut self, text: &str) -> Result<(), Bad> {
         let (date, time) = match text.find('T') {
             Some(at) => (&text[..at], Some(&text[at + 1..])),

@@ -46,7 +46,7 @@ fn check_depth(text: &str) -> Result<(), SqlError> {
             }
             b']' | b'}' => depth = depth.saturating_sub(1),
             b'"' => {
-                // To the end of the string; what comes after a backslash ends none.
+                // To the end of the string; a quote after a backslash ends none.
                 while let Some(byte) = bytes.next() {
                     match byte {
                         b'"' => break,
@@ -280,7 +280,7 @@ pub fn number(text: &str) -> Result<String, SqlError> {
         ));
     }
     let digits = format!("{whole}{fraction}");
-    // Where the point stands among the digits.
+    // The place of the point among the digits.
     let point = whole.len() as i64 + exponent;
     let scale = (digits.len() as i64 - point).max(0) as usize;
     let padded = if point <= 0 {
@@ -387,7 +387,7 @@ mod tests {
                 assert_eq!(canonical(&text(depth)).expect_err("too deep").state.0, "54001");
                 assert_eq!(check(&text(depth)).expect_err("too deep").state.0, "54001");
             }
-            // What is not closed, or not JSON at all behind the depth, is refused for its depth.
+            // A text that is not closed, or not JSON at all behind the depth, is refused for its depth.
             assert_eq!(check(&open.repeat(100_000)).expect_err("too deep").state.0, "54001");
         }
         let brackets = "[{".repeat(2 * DEPTH_MAX);

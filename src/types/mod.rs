@@ -112,8 +112,8 @@ pub enum PgType {
     Cid,
 }
 
-/// How definitions that are stored write precision and scale. None were written for the NUMERIC of 10 fractional digits
-/// that there was before values had scales of their own: its columns hold `Decimal128(38, 10)` ever since.
+/// Precision and scale in stored definitions. None were written for the NUMERIC of 10 fractional digits
+/// that existed before values had scales of their own: its columns hold `Decimal128(38, 10)` ever since.
 mod modifier {
     use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
@@ -132,7 +132,7 @@ mod modifier {
 }
 
 impl PgType {
-    /// Whether its values are OIDs that show as the names of what they stand for: `regclass` and the like.
+    /// Whether its values are OIDs that show as the names of their objects: `regclass` and the like.
     pub fn is_oid_alias(&self) -> bool {
         matches!(
             self,
@@ -215,7 +215,7 @@ impl PgType {
         }
     }
 
-    /// What an array in either form holds.
+    /// The type of the elements of an array in either form.
     pub fn item(&self) -> Option<&PgType> {
         match self {
             PgType::Array(item) | PgType::Shaped(item) => Some(item),
@@ -245,8 +245,7 @@ impl PgType {
 impl PgType {
     /// The type that a bare Arrow type stands for; `None` for Arrow types that no SQL value has.
     ///
-    /// Unsigned 64-bit numbers are what the engine counts with
-    /// (`row_number()`), so they are BIGINT.
+    /// The engine counts with unsigned 64-bit numbers (`row_number()`), so they are BIGINT.
     pub fn of_arrow(data_type: &DataType) -> Option<PgType> {
         Some(match data_type {
             // A column of nothing but NULL literals is TEXT, as PostgreSQL resolves `unknown`.

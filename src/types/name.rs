@@ -152,7 +152,7 @@ impl PgType {
     }
 }
 
-/// Lower case (but for what is quoted), single spaces, none around parentheses, brackets and commas.
+/// Lower case (but for quoted parts), single spaces, none around parentheses, brackets and commas.
 fn normalize(name: &str) -> String {
     let mut out = String::with_capacity(name.len());
     let mut quoted = false;
@@ -234,7 +234,7 @@ fn parse_scalar(text: &str) -> Option<(PgType, Option<i32>)> {
             [precision @ 1..=38, scale] if (-38..=*precision).contains(scale) => {
                 Some(PgType::Numeric(Some((*precision as u8, *scale as i8))))
             }
-            // What `Decimal128` has no form for is rounded and checked when it is put in.
+            // Precisions that `Decimal128` has no form for are rounded and checked when a value is put in.
             [precision @ 1..=typmod::PRECISION_MAX] => {
                 typmod = Some(typmod::of_number(*precision as u16, 0));
                 Some(PgType::Numeric(None))

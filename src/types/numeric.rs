@@ -17,7 +17,7 @@ pub fn parse_integer(text: &str, min: i64, max: i64, kind: &str) -> Result<i64, 
     }
 }
 
-/// A sign or none and up to 18 digits, which is what nearly all integers are.
+/// A sign or none and up to 18 digits: the form of nearly all integers.
 #[inline]
 fn parse_digits(bytes: &[u8]) -> Option<i64> {
     let (negative, digits) = match bytes {
@@ -83,7 +83,7 @@ fn integer_out_of_range(text: &str, kind: &str) -> SqlError {
     )
 }
 
-/// Digits of `value`, right-aligned in `buffer`; where they start.
+/// Writes the digits of `value`, right-aligned in `buffer`, and returns their start.
 fn digits_u64(mut value: u64, buffer: &mut [u8], mut at: usize) -> usize {
     while value >= 100 {
         let pair = two_digits((value % 100) as u32);
@@ -120,7 +120,8 @@ pub fn write_i64(value: i64, out: &mut BytesMut) {
 /// Most digits that an `i128` has.
 const DIGITS_MAX: usize = 39;
 
-/// Digits of `value`, at least `least` of them (zeros in front), at the end of `buffer`; where they start.
+/// Writes the digits of `value`, at least `least` of them (zeros in front), at the end of `buffer`, and returns their
+/// start.
 fn digits_u128(value: u128, least: usize, buffer: &mut [u8; 80]) -> usize {
     const CHUNK: u128 = 10_000_000_000_000_000_000;
     const CHUNK_DIGITS: usize = 19;
@@ -653,7 +654,7 @@ mod tests {
         }
     }
 
-    /// The same as text, whatever the scale makes of it.
+    /// The same as text, for all scales.
     #[test]
     fn binary_decimals_are_rounded_and_refused_as_text_is() {
         for (words, text) in [

@@ -23,7 +23,7 @@ impl Dimension {
         self.lower.wrapping_add(self.length - 1)
     }
 
-    /// How far a subscript is from the first one, if it is one of the dimension.
+    /// The distance of a subscript from the first one, if it is one of the dimension.
     pub fn place(self, subscript: i32) -> Option<usize> {
         let place = i64::from(subscript) - i64::from(self.lower);
         (0..i64::from(self.length)).contains(&place).then_some(place as usize)

@@ -1,7 +1,7 @@
 //! Arrays of any dimensions and lower bounds, as bytes.
 //!
-//! One rule: a value is what PostgreSQL sends for the array in binary, so that it says its own shape and the type of its
-//! elements. Arrow holds such values as `BinaryView`, which nothing else is. `docs/decisions/0010` has the reasons. Not here:
+//! One rule: a value is the array as PostgreSQL sends it in binary, with its own shape and the type of its elements.
+//! Arrow holds such values as `BinaryView`, as it does nothing else. `docs/decisions/0010` has the reasons. Not here:
 //! arrays of one dimension from 1, which are lists.
 
 use std::sync::Arc;

@@ -267,7 +267,7 @@ fn a_nul_is_found_wherever_it_stands() {
     }
 }
 
-/// Both directions of both forms, for what an array of any dimensions may be.
+/// Both directions of both forms, for arrays of all dimensions.
 #[test]
 fn arrays_of_any_dimensions_are_read_back() {
     let style = InputStyle::default();

@@ -5,7 +5,7 @@
 use super::numeric::invalid;
 use crate::error::SqlError;
 
-/// What no row has: the place of a row that has none yet.
+/// No row is at this place: it stands for the place of a row that has none yet.
 pub const NOWHERE: i64 = (u32::MAX as i64) << 16;
 
 pub fn parse(text: &str) -> Result<i64, SqlError> {

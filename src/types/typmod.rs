@@ -6,7 +6,7 @@
 
 use super::{IntervalField, IntervalFields, PgType};
 
-/// What PostgreSQL counts the header of a value as.
+/// PostgreSQL's count for the header of a value.
 const HEADER: i32 = 4;
 /// No precision, no fields: of intervals.
 const FULL_PRECISION: i32 = 0xffff;

@@ -26,9 +26,9 @@ const NEAREST: u8 = 0xb8;
 const HIGH: u8 = 0xef;
 /// Powers from -NEAR to NEAR have a head of their own.
 const NEAR: u32 = 0x36;
-/// What is added to a power that is written in three bytes.
+/// Added to a power that is written in three bytes.
 const FAR: i32 = 1 << 23;
-/// The longest scale that one byte says.
+/// The longest scale that one byte holds.
 const SHORT_SCALE: u32 = 0x7f;
 
 /// The part of an encoded number that says its value.

@@ -1,7 +1,7 @@
 //! NUMERIC whose scale is each value's own, and its arithmetic.
 //!
-//! One rule: values and scales are PostgreSQL's. What fits into 128 bits is computed there, the rest by integers of any
-//! size (`decimal.rs`).
+//! One rule: values and scales are PostgreSQL's. Numbers that fit into 128 bits are computed in these, others by
+//! integers of any size (`decimal.rs`).
 
 mod form;
 mod written;
@@ -24,7 +24,7 @@ pub enum Numeric {
         value: i128,
         scale: u32,
     },
-    /// What `Small` has no room for.
+    /// A number that does not fit `Small`.
     Large(Box<Decimal>),
     Infinity,
     NaN,
@@ -323,7 +323,7 @@ impl Numeric {
         Ok(a.modulo(&b)?.into())
     }
 
-    /// By a change of what is a number; others stay.
+    /// Changes a value that is a number; others stay.
     pub fn map(&self, change: impl FnOnce(Decimal) -> Decimal) -> Numeric {
         match self.finite() {
             Some(number) => change(number).into(),

@@ -113,7 +113,7 @@ impl Numeric {
     }
 
     pub fn write_text(&self, out: &mut BytesMut) {
-        /// What [`write_decimal`] has room for.
+        /// The longest scale that [`write_decimal`] has room for.
         const SCALE_SHORT: u32 = 38;
         match self {
             Numeric::MinusInfinity => out.extend_from_slice(b"-Infinity"),
