@@ -153,7 +153,7 @@ fn catch_up(mut built: Pipeline, history: &dyn History, oid: u32) -> Result<Pipe
             if view.failure.is_none() {
                 continue;
             }
-            // If what it reads failed, that is what is looked into.
+            // If a view that it reads failed, the search looks at that one.
             let name = view.name.clone();
             let search = failed.into_iter().filter_map(|failed| failed.search).next();
             let failure: Option<ViewFailure> = match search {

@@ -1,11 +1,11 @@
 //! A planned SELECT to a dataflow, or to the reason why it is recomputed when read instead.
 //!
-//! One rule: what is compiled here gives, at every LSN, what the batch query would give there (V1); what cannot be sure to is
-//! left to recomputation. Pure: a plan in, a dataflow out.
+//! One rule: a compiled plan gives, at every LSN, the rows that the batch query would give there (V1); a plan that is
+//! not sure to is left to recomputation. Pure: a plan in, a dataflow out.
 //!
-//! The plan is walked from its root with the set of columns that are needed, so that no more is read than that. Where
-//! `window_start` and `window_end` pass through unchanged is followed upward: an aggregate keyed by both keeps only one, and
-//! under EMIT ON WINDOW CLOSE an aggregate keyed by one keeps groups in place of rows.
+//! The plan is walked from its root with the set of columns that are needed, so that no more is read than that. The
+//! walk follows `window_start` and `window_end` upward while they pass through unchanged: an aggregate keyed by both
+//! keeps only one, and under EMIT ON WINDOW CLOSE an aggregate keyed by one keeps groups in place of rows.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -47,13 +47,13 @@ pub enum CompiledView {
 
 /// Compiles a view's planned definition, under the time zone that is stored with the view.
 ///
-/// 0A000 for what no view can have, kept or recomputed: volatile functions, system relations.
+/// 0A000 for plans that no view can have, kept or recomputed: volatile functions, system relations.
 pub fn compile(planned: &Planned, time_zone: &str) -> Result<CompiledView, SqlError> {
     plan::check_view_definition(planned)?;
     let mut options = plan::options().clone();
     options.execution.time_zone = Some(time_zone.to_string());
     let options = Arc::new(options);
-    // The rules cannot take it: the one that rewrites it looks up functions that views have no registry for.
+    // The rules cannot take DISTINCT ON: the one that rewrites it looks up functions that views have no registry for.
     let distinct_on = |plan: &LogicalPlan| Ok(matches!(plan, LogicalPlan::Distinct(Distinct::On(_))));
     let plan = planned.inlined()?;
     if plan.exists(distinct_on)? {
@@ -636,7 +636,7 @@ fn check_all<'a>(exprs: impl IntoIterator<Item = &'a Expr>) -> Result<(), Compil
     Ok(())
 }
 
-/// Which columns of `input` the expressions use.
+/// The columns of `input` that the expressions use.
 fn needed_by<'a>(exprs: impl IntoIterator<Item = &'a Expr>, input: &DFSchema) -> Result<Vec<bool>, SqlError> {
     let mut used: HashSet<&Column> = HashSet::new();
     for expr in exprs {

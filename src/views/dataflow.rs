@@ -319,7 +319,7 @@ impl Instance {
             None if dataflow.append_only => ViewOutput::Rows(OutputRows::new(dataflow.schema.clone())),
             None => ViewOutput::Bag(Bag::new(dataflow.schema.clone(), budget.clone())?),
         };
-        // Aggregates below the root speak to what is above them.
+        // Aggregates below the root emit to the nodes above them.
         for (index, state) in states.iter_mut().enumerate() {
             if let KeptNodes::Aggregate(aggregate) = state
                 && !matches!(&output, ViewOutput::Groups { aggregate: root, .. } if *root == index)
@@ -367,7 +367,7 @@ impl Instance {
         &self.limits
     }
 
-    /// Pushes a delta into a scan. What changes goes to `out` if [`Instance::set_emits`] says so.
+    /// Pushes a delta into a scan. The changes go to `out` if [`Instance::set_emits`] says so.
     pub fn push(&mut self, scan: usize, delta: Delta, out: &mut ChangeSink<'_>) -> Result<(), SqlError> {
         self.counts[scan].rows_in += delta.rows() as u64;
         self.flow(scan, delta, out)
@@ -463,7 +463,7 @@ impl Instance {
         self.account.set(self.state_bytes() + self.away_bytes)
     }
 
-    /// Ends the step. The rest of what changes goes to `out`.
+    /// Ends the step. The rest of the changes goes to `out`.
     pub fn finish(&mut self, end: &StepEnd, out: &mut ChangeSink<'_>) -> Result<(), SqlError> {
         for node in 0..self.states.len() {
             // Its output goes through the nodes above it, which are others.
@@ -500,7 +500,7 @@ impl Instance {
         std::mem::take(&mut self.changed)
     }
 
-    /// The view's rows after the last step. What is rendered for that is kept for the next reader, until it changes or
+    /// The view's rows after the last step. They stay rendered for the next reader, until they change or
     /// [`Instance::forget_rendered`].
     pub fn rows(&mut self) -> Result<Vec<RecordBatch>, SqlError> {
         let ViewOutput::Groups {
@@ -583,7 +583,7 @@ impl Instance {
             }
     }
 
-    /// Bytes of what was rendered for readers.
+    /// Bytes of the rows rendered for readers.
     pub fn rendered_bytes(&self) -> usize {
         match &self.output {
             ViewOutput::Groups { chunk_bytes, .. } => *chunk_bytes,
@@ -654,7 +654,7 @@ impl Instance {
         })
     }
 
-    /// Replaces the state by a saved one, whatever happened since.
+    /// Replaces the state by a saved one, from any state.
     pub fn restore(&mut self, saved: &Saved) -> Result<(), SqlError> {
         let mut fresh = Instance::new(self.dataflow.clone(), self.limits.clone())?;
         fresh.set_emits(self.emits);

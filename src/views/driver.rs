@@ -30,7 +30,7 @@ use super::pipeline::{Failed, FailureSearch, History, Maintained, Pipeline};
 use super::search::locate;
 use super::{ViewRows, ViewStats, ViewStatus};
 
-/// How long commits gather when nobody waits for the views.
+/// Time that commits gather when nobody waits for the views.
 const LULL: Duration = Duration::from_millis(5);
 /// Requests that wait for the driver, at most; more wait at the senders.
 pub const REQUESTS_MAX: usize = 1024;
@@ -43,7 +43,7 @@ pub type ViewsReading = Result<(Lsn, HashMap<u32, ViewRows>), SqlError>;
 /// Why a view that was built was not taken over.
 pub struct Refused {
     pub error: SqlError,
-    /// What finds the place of its failure.
+    /// The search for the place of its failure.
     pub search: Option<FailureSearch>,
 }
 
@@ -186,7 +186,7 @@ impl Driver {
             for view in restoring.chain([&self.pipeline]).filter_map(|views| views.view(oid)) {
                 view.instance.limits().stop.set();
             }
-            // Whatever it found, nobody asks any more.
+            // Nobody asks for its findings any more.
             let _ = thread.join();
         }
     }
@@ -263,7 +263,7 @@ impl Driver {
         exact.fold(self.history.newest(), Lsn::min)
     }
 
-    /// One step of what is kept, and one of what is built at start. Whether either has further to go.
+    /// One step of the views that are kept, and one of those that are built at start. Whether either has further to go.
     fn step(&mut self) -> bool {
         let target = self.target();
         if target > self.pipeline.frontier() {
@@ -478,14 +478,14 @@ impl Driver {
             };
             published.views.insert(oid, shown);
         }
-        // Whoever sees the number sees what it counts.
+        // A reader that sees the number sees the failures that it counts.
         let announced = std::mem::take(&mut self.unannounced);
         if announced > 0 {
             self.failures.fetch_add(announced, Ordering::Release);
         }
     }
 
-    /// Gives up the rows rendered for readers if they, and `more` bytes more, have no room beside the states.
+    /// Drops the rows rendered for readers if they, and `more` bytes more, have no room beside the states.
     fn forget_rendered(&mut self, more: usize) -> bool {
         let rendered = self.pipeline.views().iter().map(|view| view.instance.rendered_bytes());
         let rendered: usize = rendered.sum::<usize>() + more;
@@ -509,7 +509,7 @@ impl Driver {
                 Request::Adopt { built, oid, reply } if self.restoring.is_none() => {
                     let adopted = self.adopt(*built, oid);
                     if reply.send(adopted).is_err() {
-                        // Whoever wanted it has gone.
+                        // The session that wanted it has gone.
                         self.take(Some(Request::Drop { oids: vec![oid] }));
                     }
                 }
@@ -648,7 +648,7 @@ fn broken(view: &Maintained, frontier: Lsn, error: SqlError) -> ViewFailure {
     }
 }
 
-/// What is shown of a view at the frontier.
+/// The published form of a view at the frontier.
 fn published_view(
     view: &mut Maintained,
     frontier: Lsn,

@@ -1,6 +1,6 @@
 //! Scalar expressions of a dataflow, evaluated vectorized, and the errors that they meet.
 //!
-//! One rule: an expression here is immutable over its input row; what depends on the time or on chance never becomes one.
+//! One rule: an expression here is immutable over its input row; one that depends on time or chance never gets here.
 
 use std::sync::Arc;
 

@@ -66,7 +66,7 @@ impl ViewFailure {
     }
 }
 
-/// Whether looking for the row can find one: what comes of memory or of the clients' wishes has no place in the log.
+/// Whether a search can find the row of an error: failures of memory or by a client's wish have no place in the log.
 pub fn has_place(error: &SqlError) -> bool {
     ![state::OUT_OF_MEMORY, state::QUERY_CANCELED].contains(&error.state)
 }

@@ -44,7 +44,8 @@ pub enum Verdict {
     Leave,
 }
 
-/// `started_us`: when this server started; what was appended before then fell silent at that moment, for downtime is no idle time.
+/// `started_us`: the start of this server; a topic whose newest rows came before then fell silent at that moment, for
+/// downtime is no idle time.
 pub fn judge(quiet: &Quiet, now_us: i64, started_us: i64) -> Verdict {
     let (Some(close), Some((event, appended)), Some(last)) =
         (quiet.next_close_us, quiet.newest_event_us, quiet.newest_append_us)

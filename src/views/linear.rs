@@ -90,7 +90,7 @@ impl Linear {
     }
 }
 
-/// How many values are true and not null.
+/// The number of values that are true and not null.
 fn trues(bools: &BooleanArray) -> usize {
     match bools.nulls() {
         None => bools.values().count_set_bits(),

@@ -116,7 +116,7 @@ impl Budget {
         }
     }
 
-    /// For what is thrown away at once, and bounded by what it is made of.
+    /// For states that are thrown away at once, and bounded by their input.
     pub fn unlimited() -> Arc<Budget> {
         Budget::new(usize::MAX)
     }

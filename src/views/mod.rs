@@ -101,7 +101,7 @@ pub struct ViewStats {
     pub known: bool,
     /// LSN up to which it is complete.
     pub frontier: Lsn,
-    /// Rows; what a filter over groups leaves out is counted too.
+    /// Rows; those that a filter over groups leaves out count too.
     pub rows: u64,
     /// Bytes of memory, about.
     pub state_bytes: u64,
@@ -131,7 +131,7 @@ impl ViewStats {
     }
 }
 
-/// Bytes of the views' states, and of what they may be.
+/// Bytes of the views' states, and their limit.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct ViewMemory {
     pub used: u64,

@@ -32,7 +32,8 @@ impl StepEnd<'_> {
 /// Takes what comes out of an operator, piece by piece.
 pub type Sink<'a> = dyn FnMut(Delta) -> Result<(), SqlError> + 'a;
 
-/// An operator with state. How it takes deltas is its own: an aggregate swallows them, a window answers them at once.
+/// An operator with state. Operators differ in taking deltas: an aggregate swallows them, a window answers them at
+/// once.
 pub trait Operator: Send {
     /// Ends the step: the rest of its output goes to `out`.
     fn finish(&mut self, end: &StepEnd, out: &mut Sink<'_>) -> Result<(), SqlError>;
@@ -40,7 +41,7 @@ pub trait Operator: Send {
     /// The state between two steps.
     fn save(&self) -> Result<Vec<RecordBatch>, SqlError>;
 
-    /// Replaces the state by what `save` gave.
+    /// Replaces the state by one from `save`.
     fn restore(&mut self, saved: &[RecordBatch]) -> Result<(), SqlError>;
 
     /// Bytes of state in memory, about.

@@ -1,6 +1,6 @@
 //! The output of a view as readers get it: rows in immutable batches.
 //!
-//! One rule: a reader's batches never change under it; what is handed out is shared by reference.
+//! One rule: a reader's batches never change under it; they are shared by reference.
 //!
 //! - [`OutputRows`]: an output that only grows is a list of batches.
 //! - [`Bag`]: an output with retractions is a multiset, keyed by the whole row.

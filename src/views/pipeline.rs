@@ -1,9 +1,9 @@
 //! A set of views that step together, and the history that they read.
 //!
-//! One rule: after a step every view that has not failed is complete up to the same LSN, each topic's rows having been read
-//! once; a view that fails takes nobody with it but those that read it.
+//! One rule: after a step every view that has not failed is complete up to the same LSN, each topic's rows having been
+//! read once; a view that fails takes with it only those that read it.
 //!
-//! A step is read piece by piece, and what a view makes of a piece goes to the views that read it at once, so that neither a
+//! A step is read piece by piece, and the changes of a view go to the views that read it at once, so that neither a
 //! large commit nor a view of many rows is ever held whole.
 //!
 //! The driver keeps one pipeline for all views. Shorter-lived ones build new views' states beside it, and look for the commit
@@ -77,7 +77,7 @@ impl Maintained {
 /// A view that failed in a step.
 pub struct Failed {
     pub oid: u32,
-    /// What finds the place, if it has one.
+    /// The search for the place, if it has one.
     pub search: Option<FailureSearch>,
 }
 
@@ -88,9 +88,9 @@ pub struct FailureSearch {
     pub known: ViewFailure,
     /// The view and all that it reads, at LSN 0.
     pub copy: Pipeline,
-    /// It has taken this commit.
+    /// LSN up to which `copy` is known to take all commits.
     pub after: Lsn,
-    /// It has not taken all up to this one.
+    /// LSN up to which it is known to fail on one.
     pub upto: Lsn,
 }
 
@@ -106,10 +106,10 @@ impl FailureSearch {
 
 /// Views at one frontier.
 pub struct Pipeline {
-    /// Those that are read stand before those that read them.
+    /// In order: a view stands after those that it reads.
     views: Vec<Maintained>,
     frontier: Lsn,
-    /// What is loaded of the log at the moment.
+    /// The part of the log that is loaded at the moment.
     loaded: ViewAccount,
 }
 
@@ -168,8 +168,8 @@ impl Pipeline {
         removed
     }
 
-    /// One step towards `upto`, of not much more rows than a step takes; returns the views that failed in it. Those that read
-    /// them are marked as well.
+    /// One step towards `upto`, of not much more rows than a step takes; returns the views that failed in it. Views
+    /// that read them are marked as well.
     pub fn advance_once(&mut self, history: &dyn History, upto: Lsn) -> Vec<Failed> {
         let after = self.frontier;
         let mut failed = Vec::new();
@@ -248,20 +248,20 @@ impl Pipeline {
                     view: view.name.clone(),
                     searching: false,
                 };
-                // Those that read it stop here too.
+                // Views that read it stop here too.
                 self.fail(index, known);
             }
         }
         failed
     }
 
-    /// Where the next step to `upto` ends.
+    /// The end of the next step to `upto`.
     fn pause(&self, history: &dyn History, upto: Lsn) -> Lsn {
         let views = self.views.iter().filter(|view| view.failure.is_none());
         let mut topics: Vec<TopicId> = views.flat_map(|view| view.dataflow().topics()).collect();
         topics.sort_unstable();
         topics.dedup();
-        // What cannot be read is met again in the step, by the views that need it.
+        // Damage is met again in the step, by the views that need the rows.
         history.pause(&topics, self.frontier, upto).unwrap_or(upto)
     }
 
@@ -287,7 +287,7 @@ impl Pipeline {
         }
     }
 
-    /// How the views read topics, each way once, with the columns that are needed, rising.
+    /// The readers of topics, each once, with the columns that are needed, rising.
     fn readers(&self) -> Vec<(Reader, Vec<usize>)> {
         let mut readers: Vec<(Reader, Vec<usize>)> = Vec::new();
         for view in self.views.iter().filter(|view| view.takes()) {
@@ -464,7 +464,7 @@ impl Pipeline {
     }
 }
 
-/// Pushes a delta into a scan of the first of these views; what changes there goes on to those behind it that read it. A view
+/// Pushes a delta into a scan of the first of these views; its changes go on to those behind it that read it. A view
 /// that fails on it, or breaks an invariant, is spoilt, and no other.
 fn push(views: &mut [Maintained], node: usize, delta: Delta) {
     let Some((view, readers)) = views.split_first_mut() else {

@@ -1,8 +1,8 @@
 //! The logical rewrites that a view's plan goes through before it is compiled: our own list, pinned.
 //!
-//! One rule: a rewrite may not change the rows of any prefix of the log. So now() is not folded to the time of creation, and no
-//! limit is pushed down. What DataFusion adds to its default list does not come in by itself; a golden test holds the list and
-//! its effect. Columns that nobody needs are dropped by `compile.rs`.
+//! One rule: a rewrite may not change the rows of any prefix of the log. So now() is not folded to the time of
+//! creation, and no limit is pushed down. Additions to DataFusion's default list do not come in by themselves; a golden
+//! test holds the list and its effect. Columns that nobody needs are dropped by `compile.rs`.
 
 use std::sync::Arc;
 

@@ -20,7 +20,7 @@ use super::scan::LeafSource;
 /// The failure with the commit and the row, as far as the search finds them.
 pub fn locate(mut search: FailureSearch, history: &dyn History) -> ViewFailure {
     let mut failure = search.known_already();
-    // What goes wrong in the search leaves what is known already.
+    // A failure of the search leaves the range that is known already.
     let found = contained(|| Ok(locate_commit(&mut search, history, &mut failure)));
     let range = match found {
         Ok(true) => (failure.lsn - 1, failure.lsn),

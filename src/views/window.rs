@@ -52,7 +52,7 @@ struct HeldWindow {
     bytes: usize,
 }
 
-/// What a delta takes beside its values: arrays, buffers and their counts.
+/// Bytes of a delta beside its values: arrays, buffers and their counts.
 const DELTA_BYTES: usize = 512;
 
 impl WindowOperator {

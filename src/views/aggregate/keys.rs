@@ -1,7 +1,7 @@
 //! Group keys to group numbers: a hash table per layout of the key.
 //!
-//! Groups are numbered densely from 0 in order of first appearance; what belongs to a group lives elsewhere, in columns
-//! indexed by that number. Numbers for a whole batch are found in one pass.
+//! Groups are numbered densely from 0 in order of first appearance; columns elsewhere, indexed by that number, hold the
+//! rest of a group. Numbers for a whole batch are found in one pass.
 //!
 //! - Keys of fixed width are packed into one to four words that stand in the table itself: one cache line per look-up. Rows
 //!   with a NULL among the keys are rare and go to a table beside it, so that no null bits are needed.
@@ -9,7 +9,7 @@
 //!
 //! Open addressing, linear probing, at most 5/8 full; nothing is ever deleted singly: [`Keys::keep`] rebuilds.
 //!
-//! Not here: what is aggregated (`states.rs`).
+//! Not here: the aggregates (`states.rs`).
 
 use std::collections::HashMap;
 use std::hash::BuildHasher;
@@ -139,7 +139,7 @@ fn equal_floats_alike(column: &ArrayRef) -> ArrayRef {
     }
 }
 
-/// Where each key column stands in the packed words.
+/// The places of the key columns in the packed words.
 #[derive(Clone)]
 struct KeyLayout {
     words: usize,
@@ -322,7 +322,7 @@ struct Fixed<const N: usize> {
     entries: Vec<KeyEntry<N>>,
     /// By group.
     keys: Vec<[u64; N]>,
-    /// Null bits by group; shorter than `keys` where the rest have no nulls.
+    /// Null bits by group; shorter than `keys` if the rest have no nulls.
     null_bits: Vec<u64>,
     /// Groups with a NULL among the keys.
     with_nulls: HashMap<([u64; N], u64), u32, foldhash::fast::FixedState>,
@@ -458,7 +458,7 @@ impl<const N: usize> Fixed<N> {
             let field = &self.layout.fields[index];
             for row in (0..packed.len()).filter(|row| nulls.is_null(*row)) {
                 bits[row] |= 1 << index;
-                // Whatever stands under a NULL is no part of the key.
+                // The value under a NULL is no part of the key.
                 let mask = if field.bits >= 64 {
                     u64::MAX
                 } else {
@@ -546,7 +546,7 @@ struct Bytes {
     hasher: foldhash::fast::FixedState,
     entries: Vec<Tagged>,
     arena: Vec<u8>,
-    /// Where each group's bytes end in the arena.
+    /// The ends of the groups' bytes in the arena.
     ends: Vec<usize>,
     budget: Arc<Budget>,
     /// The budget had no room for a larger table or arena.
@@ -790,7 +790,7 @@ mod tests {
                     Ok(()) => known += 1000,
                     Err(error) => break error,
                 }
-                // What is known needs no more room, however often it comes.
+                // Known keys need no more room, however often they come.
                 keys.intern(&[make(0, known.min(5000))], known.min(5000) as usize, &mut groups)
                     .expect("known");
             };

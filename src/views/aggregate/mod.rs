@@ -60,7 +60,7 @@ pub enum AggregateCall {
 /// EMIT ON WINDOW CLOSE: which output key bounds a group's window, and what closes it.
 #[derive(Clone, Debug)]
 pub struct ClosesBy {
-    /// Which of the stored keys is the window's start or end.
+    /// The index of the stored key that is the window's start or end.
     pub stored_key: usize,
     /// From that to the end of the window.
     pub to_end_us: i64,
@@ -101,7 +101,7 @@ pub struct GroupBy {
     stepped: bool,
     /// By chunk: touched since it was last rendered.
     stale_chunks: Vec<bool>,
-    /// Emit deltas of what changed.
+    /// Emit deltas.
     emits: bool,
     /// Keep the list of groups that a step touches.
     notes_groups: bool,
@@ -165,7 +165,7 @@ impl GroupBy {
         Ok(aggregate)
     }
 
-    /// From the next step on, emit what changes. What is there now counts as emitted.
+    /// Emits changes from the next step on. The groups so far count as emitted.
     pub fn emit_changes(&mut self) {
         if self.spec.closes_by.is_none() {
             self.emits = true;
@@ -227,7 +227,7 @@ impl GroupBy {
         Ok(())
     }
 
-    /// Bytes of what is indexed by group.
+    /// Bytes of the columns that are indexed by group.
     fn column_bytes(&self) -> usize {
         let states: usize = self.states.iter().flatten().map(|state| state.bytes()).sum();
         let flags = self.was_there.capacity() + self.touched.capacity();

@@ -411,7 +411,7 @@ struct ExtremeState<N> {
     seen: bool,
 }
 
-/// min and max of fixed-width values over append-only input. Values of one width are kept alike, whatever their type.
+/// min and max of fixed-width values over append-only input. Values of one width are kept alike, for all types.
 struct Extremes<N> {
     aggregate: Arc<Aggregate>,
     slots: Vec<ExtremeState<N>>,
@@ -586,7 +586,7 @@ fn byte_array<'a>(data_type: &DataType, values: impl Iterator<Item = Option<&'a 
     Ok(Arc::new(BinaryArray::from_iter(values)))
 }
 
-/// How values become the ordered keys of a multiset, and come back.
+/// The conversion of values to the ordered keys of a multiset, and back.
 trait BagKey: Send + Copy {
     type Key: Ord + Send + Clone;
     fn each(self, values: &ArrayRef, each: impl FnMut(usize, Self::Key));
@@ -712,7 +712,7 @@ impl BagKey for Text {
     }
 }
 
-/// All values of each group, ordered and counted: for what a retraction cannot be subtracted from.
+/// All values of each group, ordered and counted: for aggregates that a retraction cannot be subtracted from.
 struct Bags<K: BagKey> {
     aggregate: Arc<Aggregate>,
     form: K,

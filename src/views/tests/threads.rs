@@ -90,7 +90,7 @@ async fn a_reader_of_an_exact_lsn_gets_it_or_is_told_that_it_has_gone() {
     world.insert(&[row(1, 1, 0)]);
     views.caught_up(2).await.expect("caught up");
     assert!(views.read_at(count, 1).await.expect("read").is_none());
-    // What was handed out does not change.
+    // A snapshot that a reader holds does not change.
     assert_eq!(sum_of(&at_one), ["1"]);
     views.stop().await;
 }
