@@ -17,7 +17,7 @@ use crate::error::{SqlError, state};
 use crate::panics;
 use crate::session::{Cancel, Session, TransactionStatus, terminated};
 
-/// How long a session that is terminated may take to end by itself.
+/// Time that a session that is terminated may take to end by itself.
 const TERMINATION_LIMIT: Duration = Duration::from_secs(5);
 
 /// The failure of the answer to a message.
@@ -150,7 +150,7 @@ impl<S: AsyncRead + AsyncWrite + Peer + Unpin + Send> Connection<S> {
             Frontend::Query(text) => self.simple_query(text).await,
             Frontend::Sync => self.sync().await,
             Frontend::Terminate => Err(Ended::Gone),
-            // What a client still sends of a COPY that has failed already.
+            // The rest of a COPY that has failed already.
             Frontend::CopyData(_) | Frontend::CopyDone | Frontend::CopyFail(_) => Ok(()),
             Frontend::Flush => self.socket.flush().await,
             Frontend::FunctionCall => {
@@ -243,7 +243,7 @@ impl<S: AsyncRead + AsyncWrite + Peer + Unpin + Send> Connection<S> {
     }
 }
 
-/// Resolves when a session that shall end has had its time to do so: its client may take nothing of what it is sent.
+/// Resolves when a session that shall end has had its time to do so: its client may not read its answers.
 async fn overdue(cancel: &Cancel) {
     cancel.stopped().await;
     tokio::time::sleep(TERMINATION_LIMIT).await;

@@ -22,7 +22,7 @@ use crate::sql::field::OutField;
 use crate::sql::statement::{CopyFormat, CopyKind};
 use crate::types::TextStyle;
 
-/// What the data of one COPY becomes.
+/// The decoder of one COPY's data.
 enum FormatDecoder {
     Lines(CopyDecoder),
     Binary(BinaryDecoder),
@@ -63,7 +63,7 @@ impl FormatDecoder {
 /// Bytes that are decoded before other sessions have their turn.
 const SLICE_BYTES: usize = 256 << 10;
 
-/// What the rows of one COPY become.
+/// The encoder of one COPY's rows.
 enum Encoder {
     Lines(Box<CopyEncoder>),
     Binary(BinaryEncoder),

@@ -48,21 +48,21 @@ pub(super) struct BinaryDecoder {
     table: String,
     columns: Vec<(String, ColumnBuilder)>,
     schema: SchemaRef,
-    /// What was sent and cannot be taken yet: part of the header, of a field, or of a row's number of fields.
+    /// Bytes that cannot be taken yet: part of the header, of a field, or of a row's number of fields.
     pending: Vec<u8>,
     next: Next,
-    /// Rows begun so far: what PostgreSQL calls lines.
+    /// Rows begun so far: PostgreSQL calls them lines.
     line: u64,
     /// Whole rows in the builders, and the bytes that they came as.
     rows: usize,
     bytes: usize,
 }
 
-/// What comes next in the data.
+/// The next part of the data.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Next {
     Header,
-    /// So many bytes to skip.
+    /// Bytes to skip.
     Extension(usize),
     Row,
     /// Of the row that has begun.

@@ -32,7 +32,7 @@ pub(super) struct CopyDecoder {
     format: CopyFormat,
     columns: Vec<CopyColumn>,
     schema: SchemaRef,
-    /// What was sent and does not make a whole line yet.
+    /// Bytes that do not make a whole line yet.
     pending: Vec<u8>,
     scanner: Scanner,
     /// Lines taken so far, those inside quotes included; the current one while a row is decoded.
@@ -133,7 +133,7 @@ impl CopyDecoder {
             .expect("each row appended one value to each column")
     }
 
-    /// Decodes the whole lines of `text`; with `last` what is left is a line too. How many bytes they are.
+    /// Decodes the whole lines of `text`; with `last` the rest is a line too. Returns the bytes that they take.
     fn take_lines(&mut self, text: &[u8], last: bool) -> Result<usize, SqlError> {
         let mut valid = None;
         let mut start = 0;
@@ -381,7 +381,7 @@ fn shown(text: &str) -> String {
     format!("{}...", &text[..text.floor_char_boundary(BYTES)])
 }
 
-/// How lines end, as the first one did.
+/// The end of lines, as the first one had it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum LineEnd {
     Unknown,
@@ -431,7 +431,7 @@ impl Scanner {
             if self.csv {
                 if self.in_quotes {
                     if byte == self.escape && self.escape != self.quote {
-                        // What it escapes may be cut off; then look at the escape again.
+                        // The escaped byte may be cut off; then look at the escape again.
                         if at + 1 == text.len() {
                             self.at = at;
                             break;
@@ -517,7 +517,7 @@ impl Scanner {
         }
     }
 
-    /// How far `text` needs no second look: to its end, or to an escape whose other half has not come.
+    /// The length of `text` that needs no second look: to its end, or to an escape whose other half has not come.
     fn safe(&self, text: &[u8]) -> usize {
         let is_open = match text.last() {
             Some(byte) if self.csv => self.in_quotes && *byte == self.escape && self.escape != self.quote,
@@ -568,7 +568,7 @@ struct TextFields<'a> {
     bytes: &'a [u8],
     /// Delimiters and backslashes.
     marks: Marks<'a>,
-    /// Where the next field starts; `None` after the last.
+    /// The start of the next field; `None` after the last.
     at: Option<usize>,
 }
 
@@ -612,7 +612,7 @@ struct CsvFields<'a> {
     bytes: &'a [u8],
     /// Delimiters and quotes.
     marks: Marks<'a>,
-    /// Where the next field starts; `None` after the last.
+    /// The start of the next field; `None` after the last.
     at: Option<usize>,
     quote: u8,
     escape: u8,
@@ -658,8 +658,8 @@ impl<'a> CsvFields<'a> {
         Some(CsvField { plain: None, quoted })
     }
 
-    /// Takes what is inside quotes, to the quote that is not escaped; the scanner has seen that there is one. Where
-    /// the text goes on behind it.
+    /// Takes the text inside quotes, to the quote that is not escaped; the scanner has seen that there is one. Returns
+    /// the place behind it.
     fn unquote(&self, mut from: usize, scratch: &mut Vec<u8>) -> usize {
         let (bytes, quote, escape) = (self.bytes, self.quote, self.escape);
         while let Some(offset) = memchr::memchr2(quote, escape, &bytes[from..]) {
@@ -680,7 +680,7 @@ impl<'a> CsvFields<'a> {
     }
 }
 
-/// Where a field has `\.`, which is no sequence of its own.
+/// The place of `\.` in a field, unless the backslash is escaped.
 fn end_mark(field: &[u8]) -> Option<usize> {
     let mut at = 0;
     while let Some(offset) = memchr::memchr(b'\\', &field[at..]) {

@@ -1,6 +1,6 @@
 //! The encoder of rows for COPY TO STDOUT, text or csv: one CopyData message per line.
 //!
-//! What is written here is read back by `copy_in.rs` as the same rows. Not here: when the lines are sent.
+//! `copy_in.rs` reads these lines back as the same rows. Not here: the sending of the lines.
 
 use std::ops::Range;
 
@@ -158,7 +158,7 @@ impl CopyEncoder {
     }
 }
 
-/// Starts a CopyData message; where it starts.
+/// Begins a CopyData message, and returns its start.
 pub(super) fn begin(out: &mut BytesMut) -> usize {
     let start = out.len();
     out.put_u8(COPY_DATA);

@@ -1,7 +1,7 @@
 //! The extended query protocol: Parse, Bind, Describe, Execute, Close; prepared statements and portals.
 //!
-//! What runs up to Sync is one implicit transaction, committed at Sync; answers are written then (or at Flush, or when
-//! they have become many).
+//! The statements up to Sync are one implicit transaction, committed at Sync; answers are written then (or at Flush, or
+//! when they have become many).
 
 use std::sync::Arc;
 
@@ -291,8 +291,8 @@ impl<S: AsyncRead + AsyncWrite + Peer + Unpin + Send> Connection<S> {
         self.fetch(portal, rows_max).await
     }
 
-    /// Whether nothing follows in the pipeline, as far as it has come. Where it matters for a statement, its Sync, or
-    /// what else comes next, is waited for.
+    /// Whether nothing follows in the pipeline, as far as it has come. If that matters for the statement, waits for its
+    /// Sync or another message.
     async fn ends_pipeline(&mut self, prepared: &Prepared) -> Result<bool, Ended> {
         let next = match self.socket.kind_there() {
             None if prepared.runs_better_alone() => Some(self.socket.next_kind().await?),
@@ -412,7 +412,7 @@ fn decode_parameters(
     for (index, (pg_type, value)) in types.iter().zip(values.iter()).enumerate() {
         stop::check()?;
         let format = each.as_mut().and_then(Iterator::next).unwrap_or(one);
-        // What the plan takes for a list may be another array: the statement is planned again for that.
+        // An array other than a list may come for a list: the statement is planned again for that.
         let mut pg_type = pg_type.clone();
         if let (PgType::Array(item), Some(value)) = (&pg_type, value)
             && has_other_shape(value, format, item)

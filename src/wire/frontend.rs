@@ -96,7 +96,7 @@ pub struct Values<'a> {
 }
 
 impl<'a> Values<'a> {
-    /// `count` values from what [`Values::bytes`] gave.
+    /// `count` values from the bytes of [`Values::bytes`].
     pub fn of(count: usize, bytes: &'a [u8]) -> Values<'a> {
         Values { count, bytes }
     }
@@ -218,7 +218,7 @@ pub fn decode(kind: u8, body: &[u8]) -> Result<Frontend<'_>, SqlError> {
         },
         b'H' => Frontend::Flush,
         b'S' => Frontend::Sync,
-        // What else is in it matters to nobody.
+        // The rest of it matters to nobody.
         b'X' => return Ok(Frontend::Terminate),
         b'F' => return Ok(Frontend::FunctionCall),
         b'd' => return Ok(Frontend::CopyData(body.0)),
@@ -236,7 +236,7 @@ pub fn opening(packet: &[u8]) -> Result<Opening<'_>, SqlError> {
     let _length = body.i32()?;
     let (major, minor) = (body.u16()?, body.u16()?);
     match (major, minor) {
-        // Nothing follows; what does is not part of it, as for PostgreSQL.
+        // Nothing follows; any bytes behind it are not part of it, as for PostgreSQL.
         SSL_REQUEST => return Ok(Opening::Ssl),
         GSS_REQUEST => return Ok(Opening::Gss),
         CANCEL_REQUEST => {
@@ -286,7 +286,7 @@ pub fn sasl_initial_response(body: &[u8]) -> Result<(&str, Option<&[u8]>), SqlEr
     Ok((mechanism, data))
 }
 
-/// What of a message was not taken yet.
+/// The rest of a message.
 struct MessageBody<'a>(&'a [u8]);
 
 impl<'a> MessageBody<'a> {

@@ -25,7 +25,7 @@ fn framed(kind: Option<u8>, body: &[u8]) -> Vec<u8> {
     message
 }
 
-/// Where in a conversation the input begins: the first byte of an input.
+/// The first byte of an input: the phase of the conversation that it begins in.
 const OPENING: u8 = 0;
 const LOGIN: u8 = 1;
 const SESSION: u8 = 2;
@@ -131,7 +131,7 @@ fn refused(error: &SqlError) -> bool {
     false
 }
 
-/// What is said to be there is there.
+/// Checks that each list has as many items as it says.
 fn look_at(message: &Frontend) {
     match message {
         Frontend::Parse(parse) => assert_eq!(parse.types().count(), parse.types().len()),
@@ -171,7 +171,7 @@ fn fields() -> Vec<OutField> {
     columns().into_iter().map(field).collect()
 }
 
-/// What a decoder of either kind does.
+/// The operations of a decoder of either kind.
 trait FuzzedDecoder {
     fn push(&mut self, data: &[u8]) -> Result<Option<RecordBatch>, SqlError>;
     fn finish(&mut self) -> Result<Option<RecordBatch>, SqlError>;

@@ -2,11 +2,11 @@
 //!
 //! One rule: one ErrorResponse per failure, then ReadyForQuery or skip to Sync (W1). Knows no SQL.
 //!
-//! The messages of the server, SCRAM and TLS are libraries' (`pgwire`, `rustls`); what clients send is decoded here,
-//! where nothing is believed, and the loop is ours, since a COPY, a pipeline and a suspended portal need the connection
-//! and the session at once. What is written for the client is flushed when the protocol says so (ReadyForQuery, Flush,
-//! COPY), or when it has become much. So a CommandComplete of a long pipeline may come before its Sync, and with it its
-//! commit; the ReadyForQuery never does (L1).
+//! The messages of the server, SCRAM and TLS are libraries' (`pgwire`, `rustls`); messages of clients are decoded here,
+//! as untrusted bytes, and the loop is ours, since a COPY, a pipeline and a suspended portal need the connection and
+//! the session at once. Answers are flushed when the protocol says so (ReadyForQuery, Flush, COPY), or when they have
+//! become large. So a CommandComplete of a long pipeline may come before its Sync, and with it its commit; the
+//! ReadyForQuery never does (L1).
 
 mod server;
 mod threads;

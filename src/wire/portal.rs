@@ -1,7 +1,7 @@
 //! [`Portal`]: a prepared statement with its parameters, and its answer as far as no Execute has fetched it.
 //!
-//! One rule: a portal runs once; what it has left is in its state. Not here: the messages that make and read portals
-//! (`extended.rs`).
+//! One rule: a portal runs once; its state holds the rest of its answer. Not here: the messages that make and read
+//! portals (`extended.rs`).
 
 use std::sync::Arc;
 

@@ -36,7 +36,7 @@ impl Encode for Arc<RowEncoder> {
 
 /// Whether the rows of a batch may be large.
 fn is_large(batch: &RecordBatch) -> bool {
-    // What its buffers take is at least what its rows do.
+    // Its buffers take at least as much as its rows.
     if batch.get_array_memory_size() <= BATCH_BYTES {
         return false;
     }

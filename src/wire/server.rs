@@ -25,7 +25,7 @@ use crate::panics;
 use crate::session::Engine;
 
 pub struct Options {
-    /// What every client must give (SCRAM-SHA-256); `None` asks nobody.
+    /// The password of all clients (SCRAM-SHA-256); `None` asks nobody.
     pub password: Option<String>,
     /// PEM files of certificate chain and key.
     pub tls: Option<(PathBuf, PathBuf)>,
@@ -37,11 +37,11 @@ pub struct Options {
     pub guests_max: usize,
 }
 
-/// How long open connections may take to end at a stop.
+/// Time that open connections may take to end at a stop.
 const STOP_LIMIT: Duration = Duration::from_secs(10);
 /// Sockets on their way out, beside those of sessions and guests.
 pub const LEAVING_MAX: usize = 16;
-/// The wait after a failure to accept: what is missing (a descriptor, memory) is not there at once.
+/// The wait after a failure to accept: a descriptor or memory that is short does not come back at once.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
 /// A peer that is gone without a word is found in two minutes.

@@ -46,14 +46,14 @@ pub(super) enum Ended {
 }
 /// A buffer that had to hold more is not kept.
 const KEPT_BYTES: usize = 1 << 20;
-/// How long a session works on end while others of its thread wait.
+/// Time that a session works on end while others of its thread wait.
 const TURN: Duration = Duration::from_millis(1);
-/// How long a client may have sent more than is read ahead before it is asked whether it is there.
+/// Time that a client may have sent more than is read ahead before the server asks whether it is still connected.
 const LOOK: Duration = Duration::from_millis(100);
 
 /// A stream that can tell whether anybody is at its other end.
 pub(super) trait Peer {
-    /// The client has closed its side, whatever of it is still unread.
+    /// The client has closed its side, even if some of its bytes are still unread.
     fn is_gone(&self) -> bool;
 }
 
@@ -81,7 +81,7 @@ impl Peer for tokio::io::DuplexStream {
 pub(super) struct Incoming {
     /// 0 if the message has no type.
     pub kind: u8,
-    /// What follows type and length; of a message without a type, all of it.
+    /// The bytes after type and length; of a message without a type, all of it.
     pub body: Bytes,
 }
 
@@ -98,7 +98,7 @@ pub(super) struct Socket<S> {
     phase: Phase,
     /// Bytes of the message at the start of the input that have not come.
     missing: usize,
-    /// What comes behind the input.
+    /// Bytes behind the input.
     surplus: Surplus,
     /// Since when more has come than is read ahead.
     full_since: Option<Instant>,
@@ -304,8 +304,8 @@ impl<S: AsyncRead + AsyncWrite + Peer + Unpin> Socket<S> {
     }
 }
 
-/// What a client sent ahead of a session that is busy: read only to find whether it is gone, which comes behind all that
-/// it sent.
+/// Bytes that a client sent ahead of a session that is busy: read only to find whether it is gone, since the end of the
+/// stream comes behind them.
 #[derive(Default)]
 struct Surplus {
     bytes: BytesMut,

@@ -32,9 +32,9 @@ use crate::session::Session;
 /// The newest minor version of protocol 3 that is spoken.
 const MINOR_MAX: u16 = 2;
 
-/// How long a client may take from connecting to the end of its authentication.
+/// Time that a client may take from connecting to the end of its authentication.
 const LOGIN_LIMIT: Duration = Duration::from_secs(10);
-/// How long it may take to take in why it is refused.
+/// Time that it may take to read the reason of its refusal.
 const REFUSAL_LIMIT: Duration = Duration::from_secs(5);
 
 /// A connection before its login.
@@ -84,7 +84,7 @@ pub(super) async fn serve(
         return login(socket, Some(packet), false, context, arrival).await;
     }
     let acceptor = context.tls.as_ref().expect("TLS is only accepted with a certificate");
-    // What a client sent in the clear behind its request for TLS is not part of the encrypted conversation.
+    // Bytes that a client sent in the clear behind its request for TLS are not part of the encrypted conversation.
     let Some(stream) = socket.into_stream() else {
         return Err(Ended::Fatal(SqlError::new(
             state::PROTOCOL_VIOLATION,
@@ -135,7 +135,7 @@ async fn refuse<S: AsyncRead + AsyncWrite + Peer + Unpin>(socket: &mut Socket<S>
     Err(ended)
 }
 
-/// What a login comes to.
+/// The result of a login.
 struct LoggedIn {
     session: Session,
     key: CancelKey,
@@ -273,8 +273,8 @@ fn unsupported_version(major: u16, minor: u16) -> SqlError {
     SqlError::new(state::FEATURE_NOT_SUPPORTED, message)
 }
 
-/// Which minor version of protocol 3 is spoken. A newer one than ours, and unknown `_pq_.` options, are answered with
-/// what there is.
+/// The minor version of protocol 3 for the session. A newer one than ours, and unknown `_pq_.` options, are answered
+/// with the newest version that the server has.
 fn negotiate_version<S>(socket: &mut Socket<S>, startup: &Startup<'_>) -> Result<u16, SqlError> {
     if startup.major != 3 {
         return Err(unsupported_version(startup.major, startup.minor));

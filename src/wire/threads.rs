@@ -1,7 +1,7 @@
 //! The threads that talk to clients: one for each core, each with a runtime of its own.
 //!
 //! One rule: a connection stays on the thread that it was given to. Threads that share their tasks wake each other for
-//! each message that comes; that is more than half of what a small commit costs. What computes for long does so
+//! each message; that is more than half of the cost of a small commit. Long computations run
 //! elsewhere: queries and views have threads of their own.
 
 use std::sync::Arc;

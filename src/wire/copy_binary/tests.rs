@@ -165,7 +165,7 @@ fn many_rows_come_in_batches_at_row_ends() {
     assert_eq!(sizes, [ROWS_MAX, ROWS_MAX, 100]);
 }
 
-/// What PostgreSQL 15 sends for `COPY (SELECT 1, 'x' UNION ALL SELECT NULL, 'yy') TO STDOUT (FORMAT binary)`: the header
+/// PostgreSQL 15's answer to `COPY (SELECT 1, 'x' UNION ALL SELECT NULL, 'yy') TO STDOUT (FORMAT binary)`: the header
 /// in the first row's message, which drivers rely on.
 #[test]
 fn rows_are_written_as_postgresql_does() {

@@ -46,7 +46,7 @@ impl<'a> Marks<'a> {
             let rest = &self.line[self.next..];
             self.found = match (rest.first_chunk(), self.line.last_chunk()) {
                 (Some(block), _) => self.compare(*block),
-                // What comes before the rest in the line's last bytes has been looked at.
+                // The bytes before the rest have been looked at.
                 (None, Some(last)) => self.compare(*last) >> (BLOCK_BYTES - rest.len()),
                 (None, None) => {
                     let mut block = [0; BLOCK_BYTES];
@@ -58,7 +58,7 @@ impl<'a> Marks<'a> {
         }
     }
 
-    /// Where the wanted bytes are, as bits.
+    /// The places of the wanted bytes, as bits.
     #[inline(always)]
     fn compare(&self, block: [u8; BLOCK_BYTES]) -> u32 {
         let [one, other] = self.wanted.map(|wanted| u8x16::new(block).simd_eq(wanted));
