@@ -1,8 +1,9 @@
 //! The as-view mode: each deterministic SELECT of a file is also kept as a materialized view, which must equal the
 //! batch answer right away and after each later statement that could change it (V1).
 //!
-//! One rule: a view is compared as a bag of rows, floats within 1e-9, errors by SQLSTATE; what the comparison cannot
-//! judge (clocks, random numbers, system tables, LIMIT without ORDER BY) is left out here, never excused later.
+//! One rule: a view is compared as a bag of rows, floats within 1e-9, errors by SQLSTATE; statements that the
+//! comparison cannot judge (clocks, random numbers, system tables, LIMIT without ORDER BY) are left out here, never
+//! excused later.
 
 use std::collections::HashSet;
 use std::sync::atomic::{AtomicUsize, Ordering};

@@ -27,14 +27,14 @@ pub enum Protocol {
     Extended,
 }
 
-/// Where a file's connections go; shared, so that a restart moves all of them.
+/// The server of a file's connections; shared, so that a restart moves all of them.
 #[derive(Clone)]
 pub struct Target {
     pub address: SocketAddr,
     pub user: String,
     pub database: String,
     pub protocol: Protocol,
-    /// What turns the corpus' SQL into another system's; identity for our own server.
+    /// Turns the corpus' SQL into another system's; identity for our own server.
     pub translate: fn(&str) -> String,
 }
 

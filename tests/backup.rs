@@ -1,4 +1,4 @@
-//! `millstream backup` beside a server that is written to, and a second server that starts on what came of it.
+//! `millstream backup` beside a server that is written to, and a second server that starts on the backup.
 
 use std::path::Path;
 use std::process::Command;

@@ -293,7 +293,7 @@ const EVERY_TYPE_COLUMNS: &str =
     bare NUMERIC, t TEXT, vc VARCHAR(5), c CHAR(4), u UUID, j JSON, jb JSONB, by BYTEA, d DATE, ti TIME, ts TIMESTAMP,
     tz TIMESTAMPTZ, iv INTERVAL, ai INT[], at TEXT[], an NUMERIC(8,3)[], au UUID[]";
 
-/// What PostgreSQL 15 sent for `COPY every TO STDOUT (FORMAT binary)`, in hexadecimal digits.
+/// PostgreSQL 15's answer to `COPY every TO STDOUT (FORMAT binary)`, in hexadecimal digits.
 const EVERY_TYPE: &str = "\
     5047434f50590aff0d0a0000000000000000000018000000010100000002fffe0000000400000007000000087fffffff\
     ffffffff000000043fc00000000000083fb999999999999a00000012000500030000000204d2162e23340d801e780000\
@@ -339,7 +339,7 @@ async fn what_postgresql_wrote_in_binary_is_read_and_written_back() {
         let back = copy_out_bytes(&client, &format!("COPY BINARY {name} TO STDOUT")).await;
         assert_eq!(back, data, "{name}");
     }
-    // What was written in one format is what was written in the other.
+    // Rows written in one format equal those written in the other.
     let create = format!("CREATE TOPIC texts ({EVERY_TYPE_COLUMNS})");
     client.batch_execute(&create).await.expect("a topic");
     let text = EVERY_TYPE_TEXT.join("\n");

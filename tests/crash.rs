@@ -53,7 +53,7 @@ const VIEWS: &[(&str, &str)] = &[
     ),
 ];
 
-/// What the test knows of one id.
+/// The test's knowledge of one id.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Fate {
     /// Sent, not answered: it may be there, whole, or not.

@@ -57,7 +57,7 @@ async fn run_script(data_dir: &Path, arguments: &[&str], script: &str, stops: bo
     }
 }
 
-/// Where the commits are in a file of the log.
+/// Offsets of the commits in a file of the log.
 fn commits(bytes: &[u8]) -> Vec<usize> {
     let groups = (1..bytes.len() / 4096).map(|page| page * 4096);
     let found = groups.filter(|at| &bytes[*at..*at + 4] == b"MSFR" && bytes[*at + 68] == 1);
@@ -124,7 +124,7 @@ const HARMS: [(&str, Harm); 13] = [
     ("a file of the log is gone", |dir| {
         let mut paths = files(dir, "wal");
         fs::remove_file(paths.last().expect("a file")).expect("it is there");
-        // What is missing is missed where the log ends now.
+        // The loss shows at the present end of the log.
         paths.split_off(paths.len() - 2)
     }),
     ("files of the log are swapped", |dir| {
@@ -213,7 +213,7 @@ async fn whatever_is_damaged_is_named_and_repaired_and_views_are_right() {
         };
         let (code, said) = millstream(&["check"], &dir);
         assert!(code == Some(1) && is_named(&said), "{what}: {said}");
-        // A start refuses, or goes on with what there is; then who reads what is damaged hears of it.
+        // A start refuses, or goes on without the damaged part; then readers of damaged rows get an error.
         let again = scratch.path().join(format!("started-{number}"));
         copy(&dir, &again);
         match Server::try_start(&again, &[]) {

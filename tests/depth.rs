@@ -1,5 +1,5 @@
-//! Limits of nesting: input of each kind just below its limit is answered, above it is 54001, and the server lives on. The
-//! stack of the server's threads is what these hold against, in a debug build above all.
+//! Limits of nesting: input of each kind just below its limit is answered, above it is 54001, and the server lives on.
+//! The limits protect the stacks of the server's threads, in a debug build above all.
 
 use super::support::data_dir;
 use super::support::raw::{self, Raw, error, rows};
@@ -16,7 +16,7 @@ fn nested(start: &str, open: &str, inside: &str, close: &str, end: &str) -> impl
     move |levels| format!("{start}{}{inside}{}{end}", open.repeat(levels), close.repeat(levels))
 }
 
-/// A statement of so many levels, the most that are answered, and the fewest that are too many.
+/// A statement by its levels, the most levels that are answered, and the fewest that are too many.
 struct Kind {
     name: &'static str,
     statement: Box<dyn Fn(usize) -> String>,
@@ -224,7 +224,7 @@ fn a_view_over_deep_json_fails_and_the_server_starts() {
     assert_eq!(state(&mut raw, "DROP MATERIALIZED VIEW lengths"), "");
 }
 
-/// What is as deep as it may be is kept, shown and read again at a start.
+/// Views at the limit of depth are kept, shown and read again at a start.
 #[test]
 fn deep_views_live_through_a_restart() {
     let (_keep, dir) = data_dir();

@@ -32,17 +32,17 @@ use self::report::{Finding, Report};
 use self::tree::{Node, Rendered};
 use crate::support::{self, Server};
 
-/// Of a kind so many are made small; more are only counted.
+/// Statements of a kind that are made small; more are only counted.
 const SMALLEST_OF_KIND: usize = 4;
 /// Other values have many causes.
 const SMALLEST_OF_VALUES: usize = 200;
-/// How many smaller statements are tried for one difference.
+/// Smaller statements that are tried for one difference.
 const TRIES: usize = 400;
 
 struct Pair {
     postgres: Database,
     ours: Database,
-    /// What making statements small took.
+    /// Time that making statements small took.
     minimizing: Duration,
 }
 
@@ -60,7 +60,7 @@ impl Pair {
         difference::between(&postgres, &ours, &statement, protocol)
     }
 
-    /// Where the time went.
+    /// The parts of the time.
     fn times(&self, all: Duration) -> String {
         let of = |database: &Database| format!("{:.1?} in {} answers", database.spent, database.answers);
         format!(

@@ -14,7 +14,7 @@ use crate::storm::mutated_messages;
 use crate::support::raw::{self, Raw};
 use crate::support::{self, Server, fuzz};
 
-/// What a connection may begin with.
+/// Packets that a connection may begin with.
 fn openings() -> Vec<Vec<u8>> {
     let request = |code: u32| [&8_u32.to_be_bytes()[..], &code.to_be_bytes()].concat();
     vec![

@@ -10,7 +10,7 @@ use crate::support::raw::{self, Raw, bare, bind, describe, error, execute, kinds
 use crate::support::server::{PASSWORD, command};
 use crate::support::{self, Server};
 
-/// How long what shall happen soon may take on a busy machine.
+/// Longest wait, on a busy machine, for an event that is to happen soon.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 fn one(raw: &mut Raw, sql: &str) -> String {
@@ -177,7 +177,7 @@ async fn malformed_messages_before_the_login_are_refused() {
         let then = odd('p', b"c=biws,r=,p=");
         assert_eq!(after_startup(&[odd('p', &body), then].concat()), "28P01", "{words:?}");
     }
-    // What is not a message of the login; and one of 1 GiB, which is refused by its length.
+    // A message that does not belong to the login; and one of 1 GiB, which is refused by its length.
     assert_eq!(after_startup(&query("SELECT 1")), "08P01");
     assert_eq!(after_startup(b"p\x3f\xff\xff\xff"), "08P01");
     let client = support::log_in(server.port(), "millstream", PASSWORD)

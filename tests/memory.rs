@@ -8,11 +8,11 @@ use crate::support::{self, Server, state, value};
 
 const QUERY_MIB: u64 = 256;
 const TAIL_MIB: u64 = 64;
-/// What the program itself takes, copies that its functions make on the way, and what its allocator has not given back.
-/// A debug build beside other tests has more of each.
+/// Memory of the program itself, of copies that its functions make on the way, and memory that its allocator has not
+/// given back. A debug build beside other tests has more of each.
 const MARGIN_MIB: u64 = if cfg!(debug_assertions) { 400 } else { 300 };
 
-/// Statements that can take any amount of memory, and what each is answered: `Ok` for rows, else its SQLSTATE.
+/// Statements that can take any amount of memory, and the answer to each: `Ok` for rows, else its SQLSTATE.
 const GROWING: &[(&str, &str)] = &[
     ("SELECT lpad('', 2147483647)", "54000"),
     ("SELECT length(lpad('', 268000000))", "53200"),
@@ -171,7 +171,7 @@ const GROWING: &[(&str, &str)] = &[
     ),
 ];
 
-/// The peak of what the process held, MiB.
+/// The peak memory of the process, MiB.
 fn peak_mib(server: &Server) -> u64 {
     let status = fs::read_to_string(format!("/proc/{}/status", server.pid())).expect("the process is there");
     let line = status.lines().find(|line| line.starts_with("VmHWM:"));

@@ -143,7 +143,7 @@ impl Program {
         Ok(())
     }
 
-    /// What was done so far, as a file for `sql-tests/`.
+    /// The statements so far, as a file for `sql-tests/`.
     fn slt(&self, end: &str) -> String {
         let mut file = "# A view that the oracle found to differ from its batch query.\n\n".to_string();
         let statements = self.script.iter().flat_map(|script| script.split(";\n"));

@@ -18,7 +18,7 @@ const CONDITIONS: [&str; 9] = [
     "{kind} = 'none'",
 ];
 
-/// What the rows that satisfy a condition are.
+/// Figures of the rows that satisfy a condition.
 async fn answer(client: &Client, condition: &str, kind: &str) -> Vec<Vec<String>> {
     let condition = condition.replace("{kind}", kind);
     let sql = format!(

@@ -116,7 +116,7 @@ async fn a_data_directory_can_be_checked() {
         "{said}"
     );
 
-    // Only those who read the rows are told.
+    // Only readers of the rows get the error.
     let server = Server::start(&data_dir);
     let client = support::connect(&server).await;
     let error = client

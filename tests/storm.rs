@@ -1,15 +1,16 @@
-//! The storm: eight clients send a real server whatever a seed says (`storm/generator.rs`): statements of every kind, odd
-//! parameters, COPY data, bytes that are no messages, cancels, and ends in the middle. Others notice nothing.
+//! The storm: eight clients send a real server the input of a seed (`storm/generator.rs`): statements of every kind,
+//! odd parameters, COPY data, bytes that are no messages, cancels, and ends in the middle. Others notice nothing.
 //!
-//! What must hold all the time: the process is there; every panic in its log is counted in `millstream.metrics`; its memory
+//! At all times the process is there; every panic in its log is counted in `millstream.metrics`; its memory
 //! stays below tail + query memory + view memory + 300 MiB (2,000 without `STORM_STRICT`); bystanders, who read and write a
 //! topic of their own, get right answers, and soon; every error has an SQLSTATE, and every statement an answer. Afterwards
-//! the server stops when told, starts again, and `millstream check` finds nothing. Statements that met XX000 are listed:
-//! each is something to mend.
+//! the server stops on request, starts again, and `millstream check` finds nothing. Statements that met XX000 are
+//! listed: each is a defect to mend.
 //!
-//! `STORM_SECONDS` says how long (15 without it), `STORM_SEED` which storm, `STORM_SERVER` which binary (the one under test
-//! without it), `STORM_BYSTANDERS` how many. With `STORM_STRICT=1`, on a release build by hand, the bounds are those that the
-//! documentation promises; without it they are those of a debug build on a machine that does other things too.
+//! `STORM_SECONDS` gives the length (15 without it), `STORM_SEED` the storm, `STORM_SERVER` the binary (the one under
+//! test without it), `STORM_BYSTANDERS` their number. With `STORM_STRICT=1`, on a release build by hand, the bounds are
+//! those that the documentation promises; without it they are those of a debug build on a machine that does other
+//! things too.
 
 mod generator;
 
@@ -37,13 +38,13 @@ const VIEW_MIB: u64 = 128;
 /// `statement_timeout` of the clients.
 const STATEMENT_MS: u64 = 5_000;
 
-/// What is asked of the run.
+/// Bounds that the run must keep.
 struct Bounds {
     /// Until a statement is answered.
     answer: Duration,
     bystander_p99: Duration,
     stop: Duration,
-    /// What the process may have beside what is given to it.
+    /// Memory that the process may have beside its configured parts.
     other_mib: u64,
 }
 
@@ -88,12 +89,12 @@ fn start(data_dir: &Path) -> Server {
     Server::spawn(command, data_dir).unwrap_or_else(|refused| panic!("the server did not start:\n{}", refused.output))
 }
 
-/// What all threads of the storm share.
+/// State that all threads of the storm share.
 struct Storm {
     address: SocketAddr,
     bounds: Bounds,
     over: AtomicBool,
-    /// What each client is doing.
+    /// The present work of each client.
     doing: Vec<Mutex<String>>,
     statements: AtomicU64,
     /// By SQLSTATE.
@@ -102,7 +103,7 @@ struct Storm {
     internal: Mutex<BTreeMap<String, (String, u64)>>,
     /// By bystander, the longest wait above a quarter of a second and what clients did at its end.
     slowest: Vec<Mutex<String>>,
-    /// What must not be: found by whom.
+    /// Broken expectations, with the client that found each.
     broken: Mutex<Vec<String>>,
 }
 
@@ -177,7 +178,7 @@ struct Client {
     key: (i32, Vec<u8>),
 }
 
-/// What the answer to a message was.
+/// The answer to a message.
 #[derive(Default)]
 struct Answer {
     errors: Vec<(String, String)>,
@@ -302,7 +303,7 @@ fn rage(storm: &Storm, number: usize, mut random: StdRng) {
     }
 }
 
-/// How a statement is sent.
+/// The way to send a statement.
 enum Step {
     Simple,
     Extended,
@@ -352,7 +353,7 @@ impl Step {
         statement: &str,
         random: &mut StdRng,
     ) -> Result<Option<Answer>, Lost> {
-        // A NUL ends the text in a message; what is behind it is a matter of `Bytes`.
+        // A NUL ends the text in a message; `Bytes` tests the bytes behind it.
         let statement = statement.split('\0').next().unwrap_or_default();
         match self {
             Step::Simple => client.query(statement).map(Some),
@@ -471,12 +472,12 @@ pub fn mutated_messages(statement: &str, random: &mut StdRng) -> Vec<u8> {
     bytes
 }
 
-/// Who has nothing to do with the storm: reads and writes a topic of its own, and measures.
+/// A bystander: reads and writes a topic of its own, and measures.
 fn stand_by(storm: &Storm, number: usize, pace: &mpsc::Receiver<()>) -> Vec<Duration> {
     let mut taken = Vec::new();
     let mut client = None;
     let mut rows = 0_u64;
-    // The worst so far, with what ran beside it.
+    // The worst answer so far, with the statements that ran beside it.
     let mut worst = Duration::from_millis(250);
     while !storm.is_over() {
         let began = Instant::now();
@@ -513,7 +514,7 @@ fn stand_by(storm: &Storm, number: usize, pace: &mpsc::Receiver<()>) -> Vec<Dura
     taken
 }
 
-/// One exchange of a bystander; what was wrong with it.
+/// One exchange of a bystander; returns its fault, if any.
 fn by(client: &mut Client, number: usize, rows: &mut u64) -> Result<Option<String>, Lost> {
     let (sql, expected) = match *rows % 4 {
         3 => (

@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 use super::support::raw::{self, Raw};
 use super::support::server::{self, Server};
 
-/// How long a statement runs before it is cancelled.
+/// Time that a statement runs before it is cancelled.
 const RUNS: Duration = Duration::from_secs(1);
 /// Between two questions of a bystander.
 const PAUSE: Duration = Duration::from_millis(4);
@@ -195,7 +195,7 @@ fn simple(name: String, sql: &str) -> Case {
     }
 }
 
-/// The list: each SELECT as it is, and in one or two other forms; and what is no SELECT.
+/// The list: each SELECT by itself, and in one or two other forms; and the other statements.
 fn cases() -> Vec<Case> {
     let mut cases = Vec::new();
     for (at, (name, sql)) in selects().into_iter().enumerate() {
@@ -324,7 +324,7 @@ fn others() -> Vec<Case> {
     ]
 }
 
-/// What bystanders have seen: how long each answer took, and during which case.
+/// Answers to bystanders: the time of each, and the case that ran.
 type Seen = Arc<Mutex<Vec<(usize, Duration)>>>;
 
 /// Asks for little, again and again, until told to stop.
@@ -350,7 +350,7 @@ fn stand_by(
     })
 }
 
-/// Runs a case in a session, cancels it if it takes long; how long its answer came after that, and its SQLSTATE.
+/// Runs a case in a session, cancels it if it takes long; returns the time of its answer after that, and its SQLSTATE.
 fn run(server: &Server, raw: &mut Raw, case: &Case) -> (Option<Duration>, Option<String>) {
     let key = raw.key.clone();
     let mut writer = raw.writer();
@@ -440,7 +440,7 @@ fn bystanders_notice_nothing() {
             late.push(format!("{}: answered {after:?} after its cancel", case.name));
         }
         answers.push((after_cancel, state));
-        // What it left behind is gone, and its session goes on.
+        // Its remains are gone, and its session goes on.
         if victim.answer("ROLLBACK").is_some() {
             late.push(format!("{}: the session does not go on", case.name));
         }

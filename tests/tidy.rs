@@ -31,7 +31,7 @@ fn layers() -> BTreeMap<String, BTreeSet<String>> {
     layers
 }
 
-/// What a folder alone (or a few) may name.
+/// Names that only some folders may use.
 const RESERVED: &[(&str, &[&str], &str)] = &[
     (
         "datafusion::",
@@ -134,7 +134,7 @@ impl Source {
     /// All lines. An item under `#[cfg(test)]` is a test's, up to its end, and so is a file that is such a module's.
     fn lines(&self) -> Vec<Line<'_>> {
         let mut lines = Vec::new();
-        // What the last line of an item for tests is: the brace that ends it, as far in as the item.
+        // The last line of an item for tests: the brace that ends it, as far in as the item.
         let mut end: Option<String> = None;
         let mut begins = false;
         for (at, text) in self.text.lines().enumerate() {
@@ -348,7 +348,7 @@ fn no_test_sleeps() {
     none(findings);
 }
 
-/// What is behind an item for tests is code again, and what is in one is not.
+/// Lines behind an item for tests are code again, and those in it are not.
 #[test]
 fn code_is_told_from_tests() {
     let text = "a\n#[cfg(test)]\nmod tests;\nb\n#[cfg(test)]\n#[allow(x)]\nmod more {\n    c\n}\nd\nimpl E {\n    #[cfg(test)]\n    \

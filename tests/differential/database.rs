@@ -17,7 +17,7 @@ pub enum Address {
     Port(SocketAddr),
 }
 
-/// How a statement is sent.
+/// The protocol for a statement.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Protocol {
     Simple,
@@ -56,10 +56,10 @@ pub struct Database {
     address: Address,
     user: String,
     database: String,
-    /// What a new session says first.
+    /// The first statements of a new session.
     greeting: Vec<String>,
     stream: Option<Box<dyn Stream>>,
-    /// How long it took to answer, and how often it did.
+    /// Time that its answers took, and their number.
     pub spent: Duration,
     pub answers: u64,
 }

@@ -4,7 +4,7 @@ use super::database::Answer;
 use super::difference::Kind;
 
 struct Exception {
-    /// Why, for whoever reads the list.
+    /// The reason, for readers of the list.
     #[allow(dead_code, reason = "it is for readers")]
     reason: &'static str,
     is_it: fn(&Kind, &Answer, &Answer, &str) -> bool,

@@ -25,7 +25,7 @@ struct Relation {
     has_id: bool,
 }
 
-/// What expressions of a query level may name.
+/// Relations and columns that expressions of a query level may name.
 #[derive(Clone, Debug, Default)]
 struct Scope {
     relations: Vec<Relation>,

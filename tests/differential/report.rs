@@ -40,7 +40,7 @@ impl Report {
         *self.kinds.entry(kind.clone()).or_default() += 1;
     }
 
-    /// How many statements of this kind were made small.
+    /// The number of statements of this kind that were made small.
     pub fn known(&self, kind: &Kind) -> usize {
         self.tried.get(kind).copied().unwrap_or_default()
     }

@@ -1,11 +1,11 @@
 //! A statement as a tree that can be made smaller: texts, nodes and lists whose items can go.
 //!
-//! One rule: it knows nothing of SQL but for what may stand in whose place; whether a smaller tree still means anything is
-//! for the databases to say.
+//! One rule: it knows nothing of SQL but the sorts of nodes that may stand in a place; the databases decide whether a
+//! smaller tree still means anything.
 
 use super::types::Type;
 
-/// What may replace a node: another of its family.
+/// The family of a node: another of it may replace the node.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Sort {
     Expression(Type),
@@ -46,13 +46,13 @@ pub enum Part {
     Positions,
 }
 
-/// Items with what stands before, between and after them. Without items nothing of it stands there.
+/// Items with the texts before, between and after them. A list without items is empty.
 #[derive(Clone, Debug)]
 pub struct List {
     pub before: &'static str,
     pub between: &'static str,
     pub after: &'static str,
-    /// How many items must stay.
+    /// The fewest items that must stay.
     pub least: usize,
     pub is_select: bool,
     pub items: Vec<Node>,
@@ -77,7 +77,7 @@ pub struct Rendered {
 struct Renderer {
     rendered: Rendered,
     takes_parameters: bool,
-    /// How many items the queries around have.
+    /// The numbers of items of the queries around.
     widths: Vec<usize>,
 }
 
@@ -108,7 +108,7 @@ impl Node {
         })
     }
 
-    /// How many columns a query has.
+    /// The number of columns of a query.
     fn width(&self) -> usize {
         if let Some(list) = self.lists().find(|list| list.is_select) {
             return list.items.len();
@@ -155,7 +155,7 @@ impl Node {
         self.all().into_iter().any(|node| matches!(node.sort, Sort::Column(_)))
     }
 
-    /// What is to become smaller.
+    /// The measure that is to become smaller.
     pub fn cost(&self) -> usize {
         let columns = self
             .all()

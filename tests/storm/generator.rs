@@ -40,7 +40,7 @@ impl<'a> Generator<'a> {
         Generator { random, columns: false }
     }
 
-    /// What topics there are from the start.
+    /// The topics that exist from the start.
     pub fn setup() -> Vec<String> {
         let topic = |number| {
             format!(

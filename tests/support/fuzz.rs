@@ -29,7 +29,7 @@ use rand::{Rng, SeedableRng};
 
 /// Seconds that a target runs unless `FUZZ_SECONDS` says otherwise.
 const SECONDS: u64 = 2;
-/// What one input may take, on a busy machine and without optimization.
+/// Time for one input, on a busy machine and without optimization.
 const INPUT_LIMIT: Duration = Duration::from_secs(5);
 /// After this long an input is taken to hang.
 const HANG_LIMIT: Duration = Duration::from_secs(60);
@@ -40,7 +40,7 @@ const SHRINK_STEPS: usize = 2_000;
 /// The stack of the threads that serve clients.
 const STACK_BYTES: usize = 16 << 20;
 
-/// What is fuzzed, and with what.
+/// A decoder to fuzz, and its inputs.
 pub struct Target {
     pub name: &'static str,
     /// Valid inputs.
@@ -51,10 +51,10 @@ pub struct Target {
     pub growth: usize,
 }
 
-/// What is allocated whatever the input is: tables, builders with room for rows.
+/// Bytes that are allocated for every input: tables, builders with room for rows.
 const ALLOCATION_BASE: usize = 4 << 20;
 
-/// What a run did.
+/// The results of a run.
 #[derive(Debug)]
 pub struct Report {
     pub inputs: u64,
@@ -172,7 +172,7 @@ fn search_here(
     Ok(report)
 }
 
-/// Runs the check once. What went wrong, if anything did.
+/// Runs the check once; returns the failure, if there is one.
 fn attempt(target: &Target, input: &[u8], check: &impl Fn(&[u8]) -> bool) -> Result<bool, String> {
     let begun = Instant::now();
     memory::begin();
@@ -192,7 +192,7 @@ fn attempt(target: &Target, input: &[u8], check: &impl Fn(&[u8]) -> bool) -> Res
 }
 
 thread_local! {
-    /// What a panic of this thread says and where, while an input is tried; nothing is printed then.
+    /// Message and place of a panic of this thread, while an input is tried; nothing is printed then.
     static PANIC: RefCell<Option<String>> = const { RefCell::new(None) };
 }
 

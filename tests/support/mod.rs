@@ -95,7 +95,7 @@ pub fn seed(variable: &str) -> u64 {
     seed
 }
 
-/// How many times to repeat, `usual` unless `variable` says otherwise.
+/// Number of repetitions, `usual` unless `variable` says otherwise.
 pub fn repeat(variable: &str, usual: u64) -> u64 {
     std::env::var(variable)
         .ok()

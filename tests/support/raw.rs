@@ -143,7 +143,7 @@ impl Raw {
         move |bytes| stream.write_all(bytes).expect("the connection can be written")
     }
 
-    /// The rest of what the server sends before it closes.
+    /// The rest of the server's messages before it closes.
     pub fn until_closed(&mut self) -> Vec<Message> {
         std::iter::from_fn(|| self.next()).collect()
     }
@@ -345,7 +345,7 @@ pub fn send_cancel(address: std::net::SocketAddr, key: &(i32, Vec<u8>)) {
     let _ = stream.read(&mut [0]);
 }
 
-/// Any bytes as a message, for what is not a message.
+/// Any bytes as a message, also ones that are none.
 pub fn odd(kind: char, body: &[u8]) -> Vec<u8> {
     framed(Some(kind), body)
 }

@@ -16,10 +16,10 @@ use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
 
-/// How long a start or a clean stop may take before the test fails. Generous: machines that run tests are busy.
+/// Time that a start or a clean stop may take before the test fails. Generous: machines that run tests are busy.
 const PATIENCE: Duration = Duration::from_secs(120);
 
-/// What a server that has a password asks for.
+/// The password of servers that have one.
 pub const PASSWORD: &str = "correct horse";
 
 /// A running server. Its data directory belongs to the caller and outlives it.
@@ -29,11 +29,11 @@ pub struct Server {
     log: PathBuf,
 }
 
-/// How a server that did not come up ended.
+/// The end of a server that did not come up.
 #[derive(Debug)]
 pub struct Refused {
     pub status: ExitStatus,
-    /// What it wrote, standard output and standard error together.
+    /// Its standard output and standard error together.
     pub output: String,
 }
 
@@ -166,7 +166,7 @@ impl Server {
         fs::read_to_string(&self.log).unwrap_or_default()
     }
 
-    /// What it logged to standard error so far, its last lines.
+    /// The last lines of its log on standard error.
     pub fn log_tail(&self) -> String {
         let text = fs::read_to_string(&self.log).unwrap_or_default();
         let lines: Vec<&str> = text.lines().collect();

@@ -1,7 +1,7 @@
 //! The check that files of a layer do not use each other in a circle.
 //!
-//! One rule: a file that another one uses does not use it back, by way of others neither; what both need stands in one of them
-//! or in a third. A module and those below it are one thing here.
+//! One rule: a file that another one uses does not use it back, directly or through others; shared parts stand in one
+//! of them or in a third. A module and those below it are one thing here.
 
 use std::collections::{BTreeMap, BTreeSet};
 

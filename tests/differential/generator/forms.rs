@@ -60,7 +60,7 @@ pub fn holes(template: &str) -> Vec<Hole<'_>> {
     holes
 }
 
-/// Where the brace is that closes the one before `after`.
+/// The place of the brace that closes the one before `after`.
 fn end_of_hole(after: &str) -> Option<usize> {
     let mut depth = 0;
     after.find(|c| {
@@ -83,7 +83,7 @@ fn words(name: &str) -> Vec<&str> {
     name.split(is_end).collect()
 }
 
-/// What is asked for now and then only, since most of it is for PostgreSQL's own use, or known to be missing.
+/// Forms that are generated only now and then, since most are for PostgreSQL's own use, or known to be missing.
 const RARE: &[&str] = &[
     "CASE {free}",
     "NULLIF({same}",

@@ -9,7 +9,7 @@ use super::{Generator, Relation, Scope, list, optional, other, text};
 use crate::differential::tree::{List, Node, Part, Sort};
 use crate::differential::types::Type;
 
-/// What stands before and after the keys of a GROUP BY.
+/// Texts before and after the keys of a GROUP BY.
 const PLAIN: [(&str, &str); 2] = [(" GROUP BY ", ""), (" GROUP BY (", ")")];
 const SETS: [(&str, &str); 7] = [
     (" GROUP BY ", ""),

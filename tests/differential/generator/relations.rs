@@ -108,7 +108,7 @@ impl Generator<'_> {
         ))
     }
 
-    /// A relation with its alias. What is not LATERAL sees nothing of this FROM.
+    /// A relation with its alias. A relation that is not LATERAL sees nothing of this FROM.
     fn relation(&mut self, depth: usize, is_lateral: bool) -> (Node, Relation) {
         let alias = self.alias();
         let choice = self.below(20);

@@ -83,7 +83,7 @@ impl Generator<'_> {
         all.then(|| ids.join(", "))
     }
 
-    /// What is between the parentheses of OVER; a total order if there are unique columns.
+    /// The text between the parentheses of OVER; a total order if there are unique columns.
     pub(super) fn window(&mut self, ids: Option<String>) -> Node {
         let mut partitions = Vec::new();
         for _ in 0..self.below(3) {

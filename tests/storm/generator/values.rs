@@ -170,7 +170,7 @@ pub(super) const TYPES: &[&str] = &[
     "name",
 ];
 
-/// What an expression is wanted to be.
+/// The wanted type of an expression.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
     Integer,
