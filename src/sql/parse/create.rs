@@ -1,7 +1,7 @@
 //! CREATE TOPIC, CREATE TABLE ... APPEND ONLY, CREATE [MATERIALIZED] VIEW, CREATE SCHEMA.
 //!
-//! One rule: a definition that comes out of here is consistent in itself: every column that it names is there, names
-//! are unique, options are known and in range. What its expressions mean is the planner's.
+//! One rule: a definition from here is consistent in itself: every column that it names exists, names
+//! are unique, options are known and in range. The meaning of its expressions is the planner's.
 
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
@@ -93,7 +93,7 @@ fn schema(cursor: &mut Cursor) -> Result<Statement> {
     Ok(Statement::CreateSchema { name, if_not_exists })
 }
 
-/// What the list in parentheses said.
+/// The content of the list in parentheses.
 #[derive(Default)]
 struct Items {
     columns: Vec<Column>,

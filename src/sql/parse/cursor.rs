@@ -1,6 +1,6 @@
 //! A statement's tokens and the parser's position in them: `sqlparser`'s `Parser` with our words and PostgreSQL's errors.
 //!
-//! One rule: whatever goes wrong is reported as PostgreSQL reports it: `syntax error at or near "x"` with the position
+//! One rule: every error is reported as PostgreSQL reports it: `syntax error at or near "x"` with the position
 //! of `x`, or `syntax error at end of input`.
 
 use std::cell::Cell;

@@ -53,13 +53,13 @@ impl Chain {
 /// A bracket or CASE that is not closed yet.
 #[derive(Debug)]
 struct OpenBracket {
-    /// What to go back to when it is closed.
+    /// The chain to go back to when it is closed.
     chain: Chain,
     base: usize,
     case: bool,
     /// It stands where a table may stand.
     relation: bool,
-    /// How many brackets around tables that start with a second bracket it is in, see [`TABLE_BRACKETS_MAX`].
+    /// The brackets around it that open a table and start with a second bracket, see [`TABLE_BRACKETS_MAX`].
     table_brackets: usize,
     clause: QueryPart,
 }

@@ -5,14 +5,14 @@
 //! in the parsed tree therefore carries its position. Unquoted words are folded to lower case here, string literals of
 //! every spelling become plain ones, comments and white space are dropped.
 //!
-//! Not here: what the words mean; adjacent statements are told apart by `;` alone.
+//! Not here: the meaning of the words; adjacent statements are told apart by `;` alone.
 
 use sqlparser::tokenizer::{Location, Span, Token, TokenWithSpan};
 
 use super::depth::Depth;
 use crate::error::{Notice, Severity, SqlError, SqlState, state};
 
-/// Longest identifier, bytes; what is longer is cut, with a notice.
+/// Longest identifier, bytes; a longer one is cut, with a notice.
 pub const IDENTIFIER_BYTES_MAX: usize = 63;
 /// Highest `$n`.
 pub const PARAMETERS_MAX: usize = 65535;
@@ -269,7 +269,7 @@ impl<'a> Lexer<'a> {
         }
     }
 
-    /// What stands between `quote`s, a doubled one being one; `None` if the closing one is missing.
+    /// The text between `quote`s, a doubled one being one; `None` if the closing one is missing.
     fn quoted(&mut self, quote: u8) -> Option<String> {
         assert_eq!(self.peek(0), quote, "the caller has seen the quote");
         self.at += 1;
@@ -325,7 +325,7 @@ impl<'a> Lexer<'a> {
         Ok(text)
     }
 
-    /// What follows a backslash in an escaped string.
+    /// Reads the escape after a backslash in an escaped string.
     fn escape(&mut self, bytes: &mut Vec<u8>, start: Location) -> Result<(), SqlError> {
         let byte = self.peek(0);
         match byte {

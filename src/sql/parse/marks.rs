@@ -49,7 +49,7 @@ fn marked(name: &str, like: &TokenWithSpan) -> TokenWithSpan {
     made(Token::make_word(name, Some('"')), like)
 }
 
-/// The end of what begins at `from` in brackets that end at `end`: a comma, or the end.
+/// The end of the element at `from` in brackets that end at `end`: a comma, or the end.
 fn end_of_element(tokens: &[TokenWithSpan], from: usize, end: usize) -> usize {
     let mut depth = 0usize;
     for (at, token) in tokens.iter().enumerate().take(end).skip(from) {
@@ -65,7 +65,7 @@ fn end_of_element(tokens: &[TokenWithSpan], from: usize, end: usize) -> usize {
 
 /// Sets within sets are as if they stood there themselves.
 fn flatten_grouping_sets(tokens: &mut Vec<TokenWithSpan>) {
-    // Where the brackets around end.
+    // The ends of the brackets around.
     let mut ends: Vec<usize> = Vec::new();
     let mut at = 0;
     while at < tokens.len() {

@@ -60,7 +60,7 @@ pub use options::parse_interval_us;
 /// Tokens of a short statement: the parser may go over them several times.
 const TOKENS_FEW: usize = 128;
 
-/// What a token takes while its statement is parsed, bytes: itself with its text, and its part of the tree, which has an
+/// Bytes of a token while its statement is parsed: itself with its text, and its part of the tree, which has an
 /// expression for every other token or fewer.
 const TOKEN_BYTES: usize = size_of::<TokenWithSpan>() + 32 + size_of::<ast::Expr>() / 2;
 
@@ -163,7 +163,7 @@ fn text_of<'a>(source: &'a str, tokens: &[TokenWithSpan]) -> &'a str {
     }
 }
 
-/// One statement, by its leading words. What follows it is the caller's.
+/// One statement, by its leading words. The rest of the text is the caller's.
 fn statement(cursor: &mut Cursor) -> Result<Statement> {
     if cursor.next_is(&Token::LParen) {
         return Ok(Statement::Select(cursor.select()?.into()));

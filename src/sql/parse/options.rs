@@ -210,7 +210,7 @@ pub fn parse_bytes(text: &str) -> Option<u64> {
 }
 
 /// The microseconds of an interval literal: `INTERVAL '4 seconds'`, `INTERVAL '4' SECOND`, `'4 seconds'::interval`.
-/// `None` if the expression is something else; an error if it is one that has no fixed length.
+/// `None` if the expression is something else; an error if it is an interval without a fixed length.
 pub fn interval_of(expr: &Expr) -> Result<Option<i64>> {
     let (value, unit) = match expr {
         Expr::Nested(inner) => return interval_of(inner),

@@ -1,6 +1,6 @@
 //! Expressions of which `sqlparser` knows another order of operators than PostgreSQL, and some that it does not know.
 //!
-//! One rule: what binds tighter is what PostgreSQL's grammar says (its `gram.y`, from OR up to `::`), and where that lets no two
+//! One rule: precedence is that of PostgreSQL's grammar (its `gram.y`, from OR up to `::`), and if that lets no two
 //! operators follow each other (`a < b < c`), the second one is a syntax error.
 //!
 //! ```text
@@ -335,7 +335,7 @@ fn holds_query(parser: &Parser) -> bool {
     if !matches!(word(parser, open), Some("select" | "values" | "with" | "table")) {
         return false;
     }
-    // What follows each pair of brackets that it stands in says whether they are the query's or an operand's.
+    // The token after each pair of brackets around it tells whether they are the query's or an operand's.
     let mut depth = open;
     let mut around = open - 1;
     let mut ahead = open;
@@ -363,7 +363,7 @@ fn holds_query(parser: &Parser) -> bool {
     true
 }
 
-/// `OPERATOR(schema.op) right`: it binds like any other operator, whatever it is.
+/// `OPERATOR(schema.op) right`: every operator written so binds like any other operator.
 fn named_infix(parser: &mut Parser, left: Box<Expr>) -> Result<Expr, ParserError> {
     let token = named_operator(parser)?;
     let op = BinaryOperator::PGCustomBinaryOperator(vec![token.to_string()]);

@@ -1,7 +1,7 @@
 //! Spellings that `sqlparser` does not read, brought into ones that it does, on the tokens of one statement.
 //!
-//! One rule: nothing here changes what a statement means; a replaced token keeps the position of what it stands for.
-//! What needs names or types to be rewritten is `sql::analyze`'s.
+//! One rule: nothing here changes the meaning of a statement; a replacement keeps the position of the token that it
+//! replaces. Rewrites that need names or types are `sql::analyze`'s.
 //!
 //! | written | read as |
 //! |---|---|

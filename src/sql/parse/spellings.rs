@@ -25,7 +25,7 @@ pub fn is_looked_for(word: &str) -> bool {
     matches!(word, "trim" | "substring" | "fetch" | "collation") || is_value(word)
 }
 
-/// Whether a pass here has to look at a statement for what stands before a `*`: `t.*`, `FROM t *`.
+/// Whether the tokens before a `*` make a statement one for a pass here: `t.*`, `FROM t *`.
 pub fn is_looked_for_before_star(tokens: &[TokenWithSpan]) -> bool {
     let Some(last) = tokens.len().checked_sub(1) else {
         return false;
@@ -101,7 +101,7 @@ fn trim(tokens: &mut Vec<TokenWithSpan>, at: usize) {
     }
 }
 
-/// Where the words of a call stand that are not within brackets of their own.
+/// Positions of the words of a call that are not within brackets of their own.
 fn words_of_call(tokens: &[TokenWithSpan], open: usize, close: usize) -> Vec<(usize, &str)> {
     let mut depth = 0usize;
     let mut found = Vec::new();
@@ -180,7 +180,7 @@ fn using(tokens: &mut Vec<TokenWithSpan>, at: usize) {
     tokens.splice(close..close, alias);
 }
 
-/// Which clauses the tokens so far leave open, by bracket.
+/// The clauses that the tokens so far leave open, by bracket.
 #[derive(Default)]
 struct Clauses {
     /// Of the innermost bracket: whether the last SELECT in it has come to its FROM, and not past it.
@@ -243,7 +243,7 @@ fn from_item(tokens: &mut Vec<TokenWithSpan>, at: usize) {
     }
 }
 
-/// `t.*` before an operator, which ends at `star`; where it ends then.
+/// Rewrites `t.*` before an operator, which ends at `star`; returns its new end.
 fn whole_row(tokens: &mut Vec<TokenWithSpan>, star: usize) -> usize {
     let is_operand = match tokens.get(star + 1).map(|token| &token.token) {
         Some(

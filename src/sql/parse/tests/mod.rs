@@ -57,7 +57,7 @@ fn view(text: &str) -> CreateView {
     }
 }
 
-/// What `Debug` writes starts like this: enough to tell small statements apart.
+/// The output of `Debug` starts like this: enough to tell small statements apart.
 fn is(text: &str, debug: &str) {
     let statement = format!("{:?}", one(text));
     assert!(statement.starts_with(debug), "{text}: {statement}");
