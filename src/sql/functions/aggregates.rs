@@ -141,7 +141,7 @@ fn undefined(kind: AggregateKind, input: &DataType) -> SqlError {
 
 /// A type that sums are kept in.
 pub trait Summand: ArrowNativeType + Copy + Default + Send + Sync + Debug + 'static {
-    /// How a column of sums is held.
+    /// The Arrow type of a column of sums.
     type Arrow: ArrowPrimitiveType<Native = Self>;
 
     /// `None` on overflow.

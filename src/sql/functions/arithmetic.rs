@@ -47,7 +47,7 @@ fn numeric_of_integer(data_type: &DataType) -> Option<(u8, i8)> {
     })
 }
 
-/// DataFusion's own functions make types that no column has; what they are read as.
+/// The type as which a result of DataFusion's own functions is read, if no column has the type that they make.
 fn plain(data_type: &DataType) -> DataType {
     match data_type {
         DataType::Int8 | DataType::UInt8 => DataType::Int16,
@@ -371,7 +371,7 @@ fn power_of_ten(exponent: i16) -> Result<i256, ArrowError> {
     power.ok_or_else(|| into_arrow(decimal::overflow()))
 }
 
-/// A product that is 0 if one side is, whatever the other is.
+/// A product that is 0 if one side is, even if the other is large.
 fn scaled(value: i128, factor: i256) -> Option<i128> {
     i256::from_i128(value).checked_mul(factor)?.to_i128()
 }

@@ -3,8 +3,8 @@
 //! 1. The order inside an aggregate whose result depends on no order is left out once its columns are known: the engine
 //!    hands the order's columns to accumulators that take one argument.
 //! 2. With DISTINCT, the order is one of the arguments, and there is one argument.
-//! 3. The bounds of a frame are BIGINTs: the engine adds them to row numbers. With RANGE they are offsets of what the
-//!    rows are ordered by.
+//! 3. The bounds of a frame are BIGINTs: the engine adds them to row numbers. With RANGE they are offsets of the values
+//!    that rows are ordered by.
 
 use datafusion::common::{Result, ScalarValue};
 use datafusion::logical_expr::expr::{AggregateFunction, Sort};

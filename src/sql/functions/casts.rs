@@ -85,7 +85,7 @@ pub fn rewrite(expr: Expr, schema: &DFSchema) -> Result<Transformed<Expr>> {
             let call = ScalarFunction::new_udf(negation(), vec![*inner]);
             Ok(Transformed::yes(Expr::ScalarFunction(call)))
         }
-        // What the planner names by itself is measured as what a statement names.
+        // Functions that the planner names by itself are measured as those that a statement names.
         Expr::ScalarFunction(call) => growth::bound_call(call).map_data(|call| Ok(Expr::ScalarFunction(call))),
         Expr::BinaryExpr(binary) if binary.op == Operator::StringConcat => concatenate(binary, schema),
         Expr::BinaryExpr(binary) => match growth::regex::bound_match(&binary.left, binary.op, &binary.right) {
@@ -311,7 +311,7 @@ pub fn cast(column: &ArrayRef, from: &Field, to: &Field, zone: Tz) -> Result<Arr
                 .unary::<_, IntervalMonthDayNanoType>(|us| IntervalMonthDayNano::new(0, 0, us * 1_000));
             Ok(Arc::new(intervals))
         }
-        // What is left of whole days.
+        // The rest after whole days.
         (Interval(_), Time64(_)) => {
             let times = column
                 .as_primitive::<IntervalMonthDayNanoType>()
@@ -573,7 +573,7 @@ pub fn to_text(column: &ArrayRef, from: &Field, zone: Tz) -> Result<StringArray,
     Ok(text.finish())
 }
 
-/// Text read as PostgreSQL's input functions read it: 22P02 and its kind for what is none.
+/// Text read as PostgreSQL's input functions read it: 22P02 and its kind for text that is no such value.
 fn of_text(column: &StringArray, to: &Field, zone: Tz) -> Result<ArrayRef, SqlError> {
     let Some(pg_type) = PgType::of_field(to) else {
         return strict(&(Arc::new(column.clone()) as ArrayRef), to.data_type());

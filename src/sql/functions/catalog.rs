@@ -1,8 +1,8 @@
 //! Functions over the catalog: `format_type`, `pg_table_is_visible`, `pg_get_viewdef`, `to_regclass` and their kind.
 //!
-//! One rule: a function answers from the [`Facts`] that it was made with, one catalog snapshot and one session, so a plan
-//! that holds it is good for that snapshot. What describes things that this server does not have (indexes, triggers,
-//! rules) answers NULL, as PostgreSQL does for an OID that is not there.
+//! One rule: a function answers from the [`Facts`] that it was made with, one catalog snapshot and one session, so a
+//! plan that holds it is good for that snapshot. Functions about things that this server does not have (indexes,
+//! triggers, rules) answer NULL, as PostgreSQL does for an unknown OID.
 //!
 //! Not here: the casts that lead to these functions (`sql/compat`), rows of system relations (`catalog::system`), and
 //! the session's own values (`functions::session`), and functions that change something (`set_config`, `pg_notify`).
@@ -69,7 +69,7 @@ impl fmt::Debug for Facts {
     }
 }
 
-/// What a function returns.
+/// The type that a function returns.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Returns {
     Bool,
@@ -190,7 +190,7 @@ pub fn catalog_function(name: &str, facts: &Arc<Facts>) -> Option<Arc<ScalarUDF>
     })))
 }
 
-/// Names of what OIDs of `regclass` and its like stand for.
+/// Names of the objects that OIDs of `regclass` and its like stand for.
 pub fn object_names(facts: Facts) -> ObjectNames {
     Arc::new(move |alias, oid| {
         let name = alias.base_name();

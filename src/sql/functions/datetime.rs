@@ -670,7 +670,7 @@ fn make_interval(columns: &[ArrayRef], row: usize) -> Result<IntervalMonthDayNan
     if seconds.is_nan() {
         return Err(overflow());
     }
-    // What is too large for an integer comes out as the largest.
+    // A value that is too large for an integer comes out as the largest.
     let seconds_us = (seconds * SECOND_US as f64).round_ties_even() as i64;
     let time = (at(4) * HOUR_US + at(5) * MINUTE_US).saturating_add(seconds_us);
     Ok(IntervalMonthDayNano {

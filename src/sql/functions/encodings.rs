@@ -247,7 +247,7 @@ fn decode_base64(text: &str) -> Result<Vec<u8>, SqlError> {
             '+' => 62,
             '/' => 63,
             '=' => {
-                // How many bytes the last group has.
+                // The number of bytes in the last group.
                 if last.is_none() {
                     last = match held {
                         2 => Some(1),

@@ -34,7 +34,7 @@ pub enum Exclusion {
     Ties,
 }
 
-/// Where a frame begins or ends.
+/// An end of a frame.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum FrameEdge {
     Unbounded,
@@ -49,8 +49,8 @@ impl FrameEdge {
     }
 }
 
-/// A frame whose offsets come with the rows: the last arguments. Those of ROWS and GROUPS are counts. With RANGE there is
-/// what rows are compared by first, and then its value at each edge.
+/// A frame whose offsets come with the rows: the last arguments. Those of ROWS and GROUPS are counts. With RANGE the
+/// value that rows are compared by comes first, and then its value at each edge.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct FrameBounds {
     pub units: WindowFrameUnits,
@@ -89,7 +89,7 @@ pub fn negative_offset(edge: &str) -> SqlError {
     )
 }
 
-/// What is computed of the rows that are left.
+/// The computation over the rows that are left.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 enum Computed {
     /// `has_filter`: the last argument says which rows count.
@@ -105,7 +105,7 @@ enum Computed {
 #[derive(Debug)]
 struct Excluded {
     exclusion: Exclusion,
-    /// What the engine's frame stands for, if it is not the frame itself.
+    /// The frame that the engine's stands for, if it is not the frame itself.
     bounds: Option<FrameBounds>,
     computed: Computed,
     signature: Signature,
@@ -237,7 +237,7 @@ impl std::fmt::Debug for Evaluator {
 /// Compares the value of one row with an edge of another.
 type EdgeComparator = Box<dyn Fn(usize, usize) -> Ordering + Send + Sync>;
 
-/// How the rows of a partition compare with the edges of a RANGE.
+/// Comparisons of the rows of a partition with the edges of a RANGE.
 struct ComparedRows {
     /// The rows that have a value.
     known: Range<usize>,

@@ -1,4 +1,4 @@
-//! Rows of what arrays of texts say: `aclexplode` of privileges, `pg_options_to_table` of `name=value`.
+//! Rows made of arrays of texts: `aclexplode` of privileges, `pg_options_to_table` of `name=value`.
 //!
 //! One rule: a NULL array is no row, and a NULL item is none either.
 

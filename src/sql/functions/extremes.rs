@@ -49,7 +49,7 @@ fn is_interval(data_type: &DataType) -> bool {
     matches!(data_type, DataType::Interval(IntervalUnit::MonthDayNano))
 }
 
-/// By length; what is equally long by months, days and time, so that the result does not depend on the order of rows.
+/// By length; equally long ones by months, days and time, so that the result does not depend on the order of rows.
 fn place(value: IntervalMonthDayNano) -> (i128, IntervalMonthDayNano) {
     (comparable(value), value)
 }
@@ -126,7 +126,7 @@ impl Accumulator for Lengths {
     }
 }
 
-/// How the values of a call of `greatest` or `least` are compared.
+/// The comparison of the values of a call of `greatest` or `least`.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 enum ExtremeComparison {
     /// By the form in which equal values are alike: floats, intervals, NUMERIC.

@@ -77,7 +77,7 @@ fn last(mut a: u32, mut b: u32, mut c: u32) -> (u32, u32) {
     (b, c)
 }
 
-/// What the three words begin with.
+/// The initial values of the three words.
 fn begin(length: usize, seed: u64) -> (u32, u32, u32) {
     let start = 0x9e37_79b9_u32.wrapping_add(length as u32).wrapping_add(3_923_095);
     let (mut a, mut b, mut c) = (start, start, start);

@@ -1,8 +1,8 @@
 //! Ranks of a row among others: `rank`, `dense_rank`, `percent_rank` and `cume_dist`, called with WITHIN GROUP.
 //!
-//! One rule: rows are counted as they come and only those before the row that is asked about are kept, for `dense_rank`.
-//! The arguments are what is ordered, then as many values of the row; NULLs have their place in the order. What the engine
-//! adds behind them, to order by, is not looked at.
+//! One rule: rows are counted as they come and only those before the row in question are kept, for `dense_rank`. The
+//! arguments are the values that are ordered, then as many values of the row; NULLs have their place in the order. The
+//! columns that the engine adds behind them, to order by, are ignored.
 
 use std::collections::BTreeSet;
 use std::fmt::Debug;
@@ -114,7 +114,7 @@ fn item() -> FieldRef {
     Arc::new(Field::new("item", DataType::Binary, true))
 }
 
-/// The type of what a column is compared by.
+/// The type of the key that a column is compared by.
 fn key_type(data_type: &DataType) -> DataType {
     canonical(&arrow::array::new_empty_array(data_type)).data_type().clone()
 }

@@ -1,7 +1,7 @@
 //! Modifiers of types, over values: `TIMESTAMP(3)` rounds to three digits of a second, `INTERVAL DAY` cuts
-//! what is less than a day, `NUMERIC(50, 2)` rounds and has a largest value.
+//! everything below a day, `NUMERIC(50, 2)` rounds and has a largest value.
 //!
-//! One rule: it acts where a cast is written and when a value is put into a column. What is stored does not know of it.
+//! One rule: a modifier acts in a written cast and when a value is put into a column. Stored values do not know of it.
 
 use std::sync::Arc;
 

@@ -1,7 +1,7 @@
 //! Variances, covariances and regressions of doubles.
 //!
-//! One rule: the sums are those of PostgreSQL's float.c (Youngs and Cramer), in the same order, so that the last digit is the
-//! same. What leaves a frame is not subtracted: a frame's sums are made anew, as there.
+//! One rule: the sums are those of PostgreSQL's float.c (Youngs and Cramer), in the same order, so that the last digit
+//! is the same. Rows that leave a frame are not subtracted: a frame's sums are made anew, as in PostgreSQL.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -17,7 +17,7 @@ use super::fail;
 use super::overflow::float_overflow;
 use crate::error::SqlError;
 
-/// What is made of the sums.
+/// The functions of the sums.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum Moment {
     VarPop,

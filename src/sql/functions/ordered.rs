@@ -1,7 +1,7 @@
 //! Aggregates over values in an order: `mode`, `percentile_disc` and `percentile_cont`, called with WITHIN GROUP (ORDER BY value).
 //!
-//! One rule: the values are kept until the result is asked for, and count against the memory of the query. NULLs are not
-//! kept. The first argument is what is ordered, as the planner puts it there.
+//! One rule: the values are kept until the result is asked for, and count against the memory of the query. NULLs are
+//! not kept. The first argument is the value that is ordered, as the planner puts it there.
 
 use std::fmt::Debug;
 use std::sync::Arc;
@@ -129,7 +129,7 @@ impl AggregateUDFImpl for OrderedAggregate {
     }
 }
 
-/// Which of the values are asked for.
+/// The values that are asked for.
 #[derive(Clone, Debug)]
 enum Fractions {
     /// The most frequent one.

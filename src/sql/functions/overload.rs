@@ -62,7 +62,7 @@ impl OverloadType {
         }
     }
 
-    /// How far an argument's type is from this one: 0 is the same; `None`: it does not fit.
+    /// The distance of an argument's type from this one: 0 is the same; `None`: it does not fit.
     fn distance(self, given: &DataType) -> Option<u32> {
         let wanted = self.arrow();
         if *given == wanted {

@@ -74,7 +74,7 @@ impl DatePart {
         matches!(self, Year | Decade | Century | Millennium | IsoYear | Julian | Epoch)
     }
 
-    /// Fractional digits of what `extract` gives for it.
+    /// Fractional digits of the result of `extract`.
     pub fn scale(self) -> i8 {
         match self {
             DatePart::Epoch | DatePart::Second => 6,

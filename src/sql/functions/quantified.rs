@@ -84,7 +84,7 @@ impl QuantifiedComparison {
     }
 }
 
-/// Which texts match the patterns beside them.
+/// Matches of texts with the patterns beside them.
 fn matches(texts: &dyn Array, patterns: &dyn Array, any_case: bool, wanted: bool) -> Result<BooleanArray, SqlError> {
     let pairs = texts.as_string::<i32>().iter().zip(patterns.as_string::<i32>());
     let verdicts = pairs.map(|pair| match pair {

@@ -1,7 +1,7 @@
 //! Calls and their results in PostgreSQL 15: every line of `recorded/*.txt` is a call, a tab, and the result.
 //!
-//! A result is the value's text with `\\` and `\n` escaped, `NULL`, or `!SQLSTATE message`. What returns rows there is an
-//! array here.
+//! A result is the value's text with `\\` and `\n` escaped, `NULL`, or `!SQLSTATE message`. Functions that return rows
+//! there return an array here.
 
 use arrow::array::ArrayRef;
 use arrow::datatypes::FieldRef;

@@ -56,7 +56,7 @@ pub struct SessionInfo {
     pub backend_pid: i32,
     /// The value of a setting by its lower-case name; `None` if there is no such setting.
     pub setting: SettingLookup,
-    /// Where the client is, if it came over a network.
+    /// The client's address, if it came over a network.
     pub client: Option<SocketAddr>,
     pub signals: Signals,
     pub locks: RowLocks,
@@ -193,7 +193,7 @@ impl SessionValue {
                 ]),
             ]),
             SessionValue::Signal(Signal::Cancel) => TypeSignature::Exact(vec![DataType::Int64]),
-            // How long to wait for the end may be given, and is not waited for.
+            // A time to wait for the end may be given, and is not waited for.
             SessionValue::Signal(Signal::Terminate) => TypeSignature::OneOf(vec![
                 TypeSignature::Exact(vec![DataType::Int64]),
                 TypeSignature::Exact(vec![DataType::Int64, DataType::Int64]),

@@ -89,7 +89,7 @@ fn more_than_one() -> DataFusionError {
     ))
 }
 
-/// What an aggregate makes of its rows.
+/// The results of an aggregate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum Part {
     /// The value, of one row at most.

@@ -80,7 +80,7 @@ impl ScalarUDFImpl for Spread {
         let lists = array.as_list_opt::<i32>();
         let format = self.inner.name() == "format";
         let mut lengths: BTreeMap<usize, Vec<u32>> = BTreeMap::new();
-        // Where each row's value is: in which of the results, and at which place.
+        // The place of each row's value: the number of the result, and the place in it.
         let mut places = vec![(0, 0); array.len()];
         for row in 0..array.len() {
             let length = match lists.filter(|lists| lists.is_valid(row)) {

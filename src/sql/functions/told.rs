@@ -1,7 +1,7 @@
-//! A value whose type is said beside it, where its expression does not: a CASE, `coalesce`, the item of an array.
+//! A value with its type in metadata, for expressions that do not give it: a CASE, `coalesce`, the item of an array.
 //!
-//! One rule: the value stays what it is. Types of one Arrow form (TEXT, JSONB, UUID) are told apart by what a field says, which
-//! an alias may say as well; but rules of the engine leave aliases out.
+//! One rule: the value stays the same. Types of one Arrow form (TEXT, JSONB, UUID) differ in the metadata of a field,
+//! which an alias may have as well; but rules of the engine leave aliases out.
 
 use std::sync::Arc;
 

@@ -136,7 +136,7 @@ impl Trim {
     }
 }
 
-/// What is taken off of each row.
+/// The letters to take off each row.
 enum Sets {
     /// The same of all; `None` is NULL.
     One(Option<Arc<HashSet<char>>>),

@@ -86,7 +86,7 @@ fn keys(values: &ArrayRef) -> Result<BinaryArray, SqlError> {
     Ok(keys.as_binary::<i32>().clone())
 }
 
-/// What tells equal values apart.
+/// A key that tells equal values apart.
 fn tie(values: &ArrayRef, at: usize) -> Vec<u8> {
     match values.data_type() {
         DataType::LargeBinary if values.is_valid(at) => values.as_binary::<i64>().value(at).to_vec(),

@@ -121,7 +121,7 @@ pub fn positions(list: &ArrayRef, wanted: &ArrayRef) -> Result<ArrayRef, SqlErro
     Ok(Arc::new(made.finish()))
 }
 
-/// Calls `verdict` with the keys of what two arrays have that is not NULL.
+/// Calls `verdict` with the keys of two arrays' elements that are not NULL.
 fn compared(
     left: &ArrayRef,
     right: &ArrayRef,

@@ -14,7 +14,7 @@ use crate::error::{SqlError, state};
 use crate::sql::functions::overflow::of_arrow;
 use crate::types::shape::{ArrayShape, DIMENSIONS_MAX, Dimension, too_many_dimensions};
 
-/// Which values of which columns the elements are, as far as arrays are made.
+/// The sources of the elements, by column and row, as far as arrays are made.
 pub struct Picks<'a> {
     sources: Vec<&'a dyn Array>,
     picked: Vec<(usize, usize)>,

@@ -102,7 +102,7 @@ struct Arrays {
     signature: Signature,
 }
 
-/// What an argument is to the function.
+/// The role of an argument.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Role {
     List,

@@ -190,7 +190,7 @@ fn operator_of_types(text: &str) -> Result<u32, SqlError> {
         .ok_or_else(|| SqlError::new(state::UNDEFINED_FUNCTION, format!("operator does not exist: {text}")))
 }
 
-/// Operators have no name for none.
+/// Operators show the OID 0 as "0", since they have no name for none.
 fn operator_out(value: &SystemValue, name: fn(u32) -> Option<String>) -> SystemValue {
     match oid_of(value) {
         0 if !matches!(value, SystemValue::Text(_)) => "0".into(),

@@ -92,7 +92,7 @@ pub(super) const SPECS: &[Spec] = &[
         Ok(SystemValue::Int(0))
     }),
     lenient("pg_sequence_last_value", 1..=1, Returns::Int8, nothing),
-    // Whoever may connect may do everything.
+    // Every user who may connect may do everything.
     strict("has_table_privilege", 2..=3, Returns::Bool, has_relation_privilege),
     strict("has_any_column_privilege", 2..=3, Returns::Bool, has_relation_privilege),
     strict("has_column_privilege", 3..=4, Returns::Bool, |_, _| Ok(true.into())),

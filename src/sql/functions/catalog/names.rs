@@ -116,7 +116,7 @@ fn builtin(_: &Facts, _: &[SystemValue]) -> Result<SystemValue, SqlError> {
     Ok(SystemValue::Bool(true))
 }
 
-/// A name looked up, or a number taken as it is, as the input functions of the `reg*` types do; `-` is 0.
+/// A name looked up, or a number taken unchecked, as the input functions of the `reg*` types do; `-` is 0.
 pub(super) fn by_name_or_oid(
     facts: &Facts,
     value: &SystemValue,

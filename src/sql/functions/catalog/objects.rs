@@ -99,7 +99,7 @@ pub const PRIVILEGES: [(char, &str); 14] = [
     ('A', "ALTER SYSTEM"),
 ];
 
-/// What everybody may do with an object of a kind, and what its owner.
+/// The privileges of everybody on an object of a kind, and those of its owner.
 fn default_privileges(facts: &Facts, kind: &str, owner: u32) -> Result<SystemValue, SqlError> {
     let (all, own) = match kind {
         "r" => ("", "arwdDxt"),

@@ -31,7 +31,7 @@ fn literal(value: &SystemValue) -> datafusion::prelude::Expr {
     }
 }
 
-/// What a function answers to constants, printed; an error as its message.
+/// Checks the printed answer of a function to constants; an error shows as its message.
 fn check(name: &str, arguments: &[SystemValue], expect: &str) {
     let function = catalog_function(name, &facts()).expect("the function is there");
     let args: Vec<_> = arguments.iter().map(literal).collect();

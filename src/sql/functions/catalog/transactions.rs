@@ -1,6 +1,6 @@
 //! Numbers of transactions, snapshots of them, and sizes as they are written.
 //!
-//! One rule: a transaction has no number of its own here; what asks about one that is past is told that it was committed.
+//! One rule: a transaction has no number of its own here; questions about a past one are answered with "committed".
 
 use super::{Returns, Spec, lenient, strict, text_of};
 use crate::catalog::system::SystemValue;

@@ -25,7 +25,7 @@ use super::{
     too_large_together, too_long, too_many_elements,
 };
 
-/// While it is made, a value takes its own size and that of what it grows out of.
+/// While it is made, a value takes its own size and that of its source.
 const WORKING_FACTOR: u64 = 2;
 
 /// A function that can grow its input.
@@ -144,7 +144,7 @@ impl ScalarUDFImpl for Bounded {
         match (made, claim) {
             (ColumnarValue::Array(array), Some(claim)) => Ok(ColumnarValue::Array(claim.follow(array)?)),
             (ColumnarValue::Scalar(value), Some(claim)) => {
-                // What runs makes it anew for each batch; anything else keeps it, a statement at most.
+                // A running plan makes it anew for each batch; others keep it, at most for a statement.
                 if !AccountScope::current().runs {
                     claim.until_settled();
                 }

@@ -11,7 +11,7 @@ use datafusion::logical_expr::{ColumnarValue, ScalarFunctionArgs, ScalarUDF};
 use super::regex;
 use crate::sql::functions::json::pretty_bytes;
 
-/// What a value without a size of its own takes, bytes: numbers, times, an element's offset.
+/// Bytes of a value without a size of its own: numbers, times, an element's offset.
 const PLAIN_BYTES: u64 = 16;
 /// The text of a number, a time or an interval, bytes.
 const PLAIN_TEXT_BYTES: u64 = 64;
@@ -217,7 +217,7 @@ impl Growth {
                         .is_none_or(|text| text.len() < 1 << 20 && text.is_ascii())
                 });
                 let letters = arguments.count(1, row);
-                // As in PostgreSQL, which asks for the longest that so many letters could be.
+                // As in PostgreSQL, which asks for the longest result of that number of letters.
                 if ascii && letters.saturating_mul(LETTER_BYTES) <= super::VALUE_BYTES_MAX {
                     letters
                 } else {
@@ -353,7 +353,7 @@ fn split(arguments: &Arguments, row: usize) -> u64 {
     })
 }
 
-/// What matches takes no more than the text; each reference of the replacement gives back that at most.
+/// A match takes no more than the text; each reference of the replacement repeats that at most.
 fn regex_replaced(arguments: &Arguments, row: usize) -> u64 {
     let (Some(text), Some(pattern), Some(replacement)) =
         (arguments.text(0, row), arguments.text(1, row), arguments.text(2, row))
@@ -378,7 +378,7 @@ fn regex_replaced(arguments: &Arguments, row: usize) -> u64 {
         .saturating_add(matches.saturating_mul(literal))
 }
 
-/// How many members a series has.
+/// The number of members of a series.
 fn series(arguments: &Arguments, row: usize) -> u64 {
     let positions = |from: i128, to: i128, step: u128| {
         let distance = (to - from).unsigned_abs();
@@ -620,7 +620,7 @@ pub fn bytes_between(array: &ArrayRef, from: usize, to: usize) -> u64 {
     }
 }
 
-/// Bytes of values in JSON, at most: each with what parts it from the next.
+/// Bytes of values in JSON, at most: each with its separator.
 fn json_bytes(array: &ArrayRef, from: usize, to: usize) -> u64 {
     /// A letter that is written as `\u0001`.
     const ESCAPED_BYTES: u64 = 6;

@@ -167,7 +167,7 @@ impl AggregateUDFImpl for Gathered {
     }
 }
 
-/// Room for what is gathered to be copied to where there is place for more of it, while that is done.
+/// Room for copying the gathered values to a larger buffer, while that is done.
 fn room(gathered: usize, more: &[ArrayRef]) -> Result<Option<Claim>> {
     let more = more.iter().map(|array| bytes_between(array, 0, array.len()));
     let bytes = more.fold(gathered as u64, u64::saturating_add);

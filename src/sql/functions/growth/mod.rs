@@ -66,8 +66,8 @@ pub fn too_many_elements() -> SqlError {
 
 const TOO_LARGE_TOGETHER: &str = "values of a batch are too large together";
 
-/// 54000 for values that are small enough each, and too large together. Whoever evaluates in slices tries fewer rows,
-/// the optimizer leaves the call to the run.
+/// 54000 for values that are small enough each, and too large together. Operators that evaluate in slices try fewer
+/// rows, the optimizer leaves the call to the run.
 pub fn too_large_together(name: &str) -> SqlError {
     SqlError::new(state::PROGRAM_LIMIT_EXCEEDED, TOO_LARGE_TOGETHER)
         .detail(format!(

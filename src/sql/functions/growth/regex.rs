@@ -80,7 +80,7 @@ pub fn invoke_in_parts(function: &ScalarUDF, args: ScalarFunctionArgs) -> Result
     Ok(ColumnarValue::Array(concat(&made)?))
 }
 
-/// Where parts of a column end that have no more than [`AT_ONCE_MAX`] different patterns.
+/// Ends of the parts of a column that have no more than [`AT_ONCE_MAX`] different patterns.
 fn parts(patterns: &ArrayRef) -> Vec<usize> {
     let Some(patterns) = patterns.as_string_opt::<i32>() else {
         return vec![patterns.len()];
@@ -120,7 +120,7 @@ pub fn compiled(pattern: &str, any_case: bool) -> Result<Rc<Program>, SqlError> 
         if error.message == too_complex().message {
             return error;
         }
-        // What the engine says of a pattern, when it matches a constant.
+        // The engine's error for a pattern, when it matches a constant.
         match limited(pattern, any_case) {
             Err(other) => other,
             Ok(_) => error,
@@ -142,7 +142,7 @@ pub fn limited(pattern: &str, any_case: bool) -> Result<::regex::Regex, SqlError
         })
 }
 
-/// 2201B for what the compiler of patterns says.
+/// 2201B for the message of the compiler of patterns.
 fn of_message(message: &str) -> SqlError {
     if message.contains("size limit") || message.contains("CompiledTooBig") {
         return too_complex();

@@ -8,9 +8,9 @@ use datafusion::logical_expr::Expr;
 
 use super::estimate::{Growth, scalar_bytes, whole};
 
-/// What a column, a number or a time has, bytes.
+/// Bytes of a column, a number or a time.
 const USUAL_BYTES: u64 = 32;
-/// How often something is repeated that no literal says.
+/// Repetitions that are assumed if no literal gives the number.
 const USUAL_TIMES: u64 = 16;
 
 /// Bytes of the largest value that is made on the way to the expression's.

@@ -1,6 +1,6 @@
 //! `json_agg`, `jsonb_agg`, `json_object_agg`, `jsonb_object_agg`: values of many rows as one.
 //!
-//! One rule: a value is written when it comes; what is kept is text, with the values that it is ordered by. Only
+//! One rule: a value is written when it comes; its text is kept, with the values that it is ordered by. Only
 //! DISTINCT keeps the values themselves, as the engine's `array_agg` does.
 //!
 //! Times with a zone are written in UTC: an aggregate over `to_json` has the session's zone.
@@ -393,7 +393,7 @@ impl Distinct {
                 let options = SortOptions::new(false, false);
                 match sort_to_indices(values, Some(options), None) {
                     Ok(order) => take(values, &order, None)?,
-                    // What the engine cannot sort.
+                    // The engine cannot sort this type.
                     Err(_) => values.clone(),
                 }
             }

@@ -46,10 +46,10 @@ pub(super) const SPECS: &[JsonSpec] = &[
 /// 22004
 const NULL_VALUE_NOT_ALLOWED: SqlState = SqlState("22004");
 
-/// What is done at the end of a path.
+/// The change at the end of a path.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum PathChange {
-    /// Put in the place of what is there, or added if nothing is.
+    /// Replaces the value, or adds it if there is none.
     Set,
     Replace,
     Before,

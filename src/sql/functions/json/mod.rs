@@ -92,7 +92,7 @@ pub fn cast(name: &str) -> Option<Arc<ScalarUDF>> {
     functions().scalar.get(&format!("jsonb_to_{name}")).cloned()
 }
 
-/// What an argument is.
+/// The type of an argument.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Takes {
     /// Text, JSON or JSONB.
@@ -110,7 +110,7 @@ enum Takes {
     TextRest,
 }
 
-/// What comes out.
+/// The type of the result.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum JsonReturns {
     Bool,
@@ -174,7 +174,7 @@ type EvaluateJson = fn(&JsonCall) -> Result<ArrayRef, SqlError>;
 struct JsonSpec {
     name: &'static str,
     takes: &'static [Takes],
-    /// How many of the arguments may be left out.
+    /// The number of arguments that may be left out.
     optional: usize,
     returns: JsonReturns,
     evaluate: EvaluateJson,

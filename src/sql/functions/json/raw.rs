@@ -154,7 +154,7 @@ fn end_of_text(bytes: &[u8], at: usize) -> usize {
         at += found;
         match bytes[at] {
             b'"' => return at + 1,
-            // What comes after a backslash ends nothing.
+            // A letter after a backslash ends nothing.
             _ => at += 2,
         }
     }

@@ -242,7 +242,7 @@ fn depth_is_bounded() {
             let error = run(&document, &path).expect_err(&path[..20]);
             assert_eq!(error.state, state::STATEMENT_TOO_COMPLEX, "{}", &path[..20]);
         }
-        // One level is added to what just can be read.
+        // One level is added to a document that is just readable.
         let wrapped = evaluate(
             &function_named("jsonb_build_array"),
             vec![literal(&format!("'{document}'::jsonb"))],

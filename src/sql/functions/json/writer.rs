@@ -223,7 +223,7 @@ impl JsonWriter {
         Ok(())
     }
 
-    /// The value at `row`, which is not NULL, as a key. 22023 for what is no scalar.
+    /// The value at `row`, which is not NULL, as a key. 22023 for a value that is no scalar.
     pub fn key(&mut self, row: usize) -> Result<String, SqlError> {
         Ok(match &self.values {
             JsonColumn::Null

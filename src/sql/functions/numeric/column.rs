@@ -1,4 +1,4 @@
-//! Columns of exact numbers, of whatever type, read as NUMERIC, and columns of NUMERIC made of values.
+//! Columns of exact numbers, of any type, read as NUMERIC, and columns of NUMERIC made of values.
 
 use std::sync::Arc;
 

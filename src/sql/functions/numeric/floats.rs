@@ -78,7 +78,7 @@ pub fn power(base: f64, exponent: f64) -> Result<f64, SqlError> {
     Ok(result)
 }
 
-/// A function of an angle or of what an angle is found by.
+/// A trigonometric function, or an inverse one.
 fn of<'a>(row: &Row<'a>, domain: impl Fn(f64) -> bool, function: impl Fn(f64) -> f64) -> RowResult<'a> {
     let value = row.double(0);
     if !value.is_nan() && !domain(value) {

@@ -10,7 +10,7 @@ use crate::error::SqlError;
 use crate::sql::functions::aggregates::AggregateKind;
 use crate::types::varying::Numeric;
 
-/// What stands for the scale of a value that is no number.
+/// Stands for the scale of a value that is no number.
 const NAN: u32 = u32::MAX;
 const INFINITY: u32 = u32::MAX - 1;
 const MINUS_INFINITY: u32 = u32::MAX - 2;

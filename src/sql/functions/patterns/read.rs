@@ -9,7 +9,7 @@ use crate::types::calendar::{civil_from_days, days_from_civil, days_in_month};
 /// Julian day of 1970-01-01.
 const JULIAN: i64 = 2_440_588;
 
-/// What the patterns have read; 0 where nothing was.
+/// The fields that the patterns have read; 0 for others.
 #[derive(Default)]
 struct ReadFields {
     convention: Option<Convention>,
@@ -49,7 +49,7 @@ fn format_error(message: String) -> SqlError {
     SqlError::new(state::INVALID_DATETIME_FORMAT, message)
 }
 
-/// Where the text is read, and what has been.
+/// The position in the text, and the fields so far.
 struct PatternReader<'a> {
     text: &'a str,
     rest: &'a str,
@@ -211,7 +211,7 @@ impl PatternReader<'_> {
         Ok((value, before.len() - self.rest.len()))
     }
 
-    /// Which of some names comes first.
+    /// The index of the name that comes first in the text.
     fn name(&mut self, pattern: &str, names: &[&str]) -> Result<i64, SqlError> {
         let found = names.iter().position(|name| {
             self.rest

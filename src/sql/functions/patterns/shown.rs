@@ -148,11 +148,11 @@ fn aligned(digits: String, negative: bool, shape: DigitShape, format: &str) -> R
     shown(&digits, blanks, negative, shape, format)
 }
 
-/// What has been written so far.
+/// The output so far.
 struct PatternWriter<'a> {
     shape: DigitShape,
     number: &'a [u8],
-    /// How far the number is written.
+    /// The part of the number that is written.
     at: usize,
     blanks: usize,
     negative: bool,
@@ -165,7 +165,7 @@ struct PatternWriter<'a> {
     /// The last digit that FM keeps.
     last: Option<usize>,
     out: String,
-    /// Where the number was over before its places were.
+    /// The end of the number in `out`, if the pattern has more places.
     end: Option<usize>,
 }
 

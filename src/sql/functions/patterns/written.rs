@@ -12,7 +12,7 @@ use crate::sql::functions::part::iso_week;
 use crate::sql::functions::temporal::DAY_US;
 use crate::types::calendar::{civil_from_days, days_from_civil, offset_at};
 
-/// What is written, in fields; those of an interval may be negative.
+/// The value to write, in fields; those of an interval may be negative.
 struct WrittenFields {
     is_interval: bool,
     /// 0 is 1 BC.

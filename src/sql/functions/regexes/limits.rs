@@ -7,7 +7,7 @@ use crate::error::{SqlError, state};
 
 /// Bytes of a pattern.
 pub const PATTERN_BYTES_MAX: usize = 64 << 10;
-/// What all sets of letters of a pattern may take while it is compiled, bytes, by [`set_bytes`].
+/// Bytes that all sets of letters of a pattern may take while it is compiled, by [`set_bytes`].
 const SETS_BYTES_MAX: usize = 64 << 20;
 
 pub fn too_complex() -> SqlError {
@@ -25,7 +25,7 @@ pub fn check(pattern: &str) -> Result<(), SqlError> {
     Ok(())
 }
 
-/// What the sets of letters of a pattern take while it is compiled, about. It may be matched in any case.
+/// Bytes that the sets of letters of a pattern take while it is compiled, about. It may be matched in any case.
 fn sets_bytes(pattern: &str) -> usize {
     /// A property such as `\p{L}`, a class such as `\w`.
     const CLASS_BYTES: usize = 16 << 10;

@@ -35,7 +35,7 @@ fn unsupported(what: &str) -> SqlError {
     )
 }
 
-/// Which length of a match is preferred.
+/// The preferred length of a match.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Taste {
     Longest,
@@ -211,7 +211,7 @@ impl RegexParser<'_> {
         next.next() == Some('{') && next.next().is_some_and(|letter| letter.is_ascii_digit())
     }
 
-    /// What stands in braces.
+    /// The counts in braces.
     fn counts(&mut self) -> Result<(u32, Option<u32>, bool), SqlError> {
         let number = |parser: &mut Self| -> Result<Option<u32>, SqlError> {
             let text = parser.rest.as_str();
@@ -286,7 +286,7 @@ impl RegexParser<'_> {
         Ok(Some(if lazy { Taste::Shortest } else { Taste::Longest }))
     }
 
-    /// What can be repeated, and whether it is a place and not a letter.
+    /// An item that can be repeated, and whether it is a place and not a letter.
     fn atom(&mut self) -> Result<(Option<Taste>, bool), SqlError> {
         let Some(first) = self.rest.next() else {
             return Ok((None, false));
@@ -429,7 +429,7 @@ impl RegexParser<'_> {
         Ok((None, is_constraint))
     }
 
-    /// What follows `[`.
+    /// The set after its `[`.
     fn set(&mut self) -> Result<(Option<Taste>, bool), SqlError> {
         for (written, place) in [("[:<:]]", "\\b{start}"), ("[:>:]]", "\\b{end}")] {
             if let Some(after) = self.rest.as_str().strip_prefix(written) {
@@ -531,7 +531,7 @@ impl RegexParser<'_> {
     }
 }
 
-/// What was written, with every repetition preferring fewer: they all come after a parenthesis.
+/// The pattern with every repetition preferring fewer: they all come after a parenthesis.
 fn lazily(written: &str) -> String {
     let mut made = String::with_capacity(written.len() + 8);
     let mut rest = written;

@@ -27,7 +27,7 @@ fn around(length: usize, inner: &ArrayShape) -> Result<ArrayShape, SqlError> {
     }
 }
 
-/// `ARRAY[a, b]`: arrays of one shape as the elements of another. What is empty or NULL counts as nothing, if all are.
+/// `ARRAY[a, b]`: arrays of one shape as the elements of another. The result is empty if all are empty or NULL.
 pub fn nested(parts: &[ShapedArrays], rows: usize, item: &PgType) -> Result<ShapedArrays, SqlError> {
     let mismatch = || subscript_error("multidimensional arrays must have array expressions with matching dimensions");
     let sources = parts.iter().map(|part| part.lists.values() as &dyn Array).collect();

@@ -9,7 +9,7 @@ use crate::error::SqlError;
 use crate::types::json::{JsonValue, read_as_written};
 use crate::types::write_array_item;
 
-/// `[[1,"a"]]` as `{{1,a}}`. What is no array stays as it is.
+/// `[[1,"a"]]` as `{{1,a}}`. A value that is no array stays as it is.
 pub fn literals(column: &ArrayRef) -> Result<ArrayRef, SqlError> {
     let texts = column.as_string::<i32>();
     let mut made = StringBuilder::with_capacity(texts.len(), texts.value_data().len());

@@ -27,7 +27,7 @@ mod part;
 
 pub use key::keys;
 
-/// What a function does.
+/// The operation of a function.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub enum Shaping {
     /// Lists as arrays of any dimensions.
@@ -107,7 +107,7 @@ struct ShapedFunction {
     signature: Signature,
 }
 
-/// The function that does so, of arrays of elements of a type; what it returns.
+/// The function that does so, of arrays of elements of a type; `result` is the type that it returns.
 pub fn shaping(shaping: Shaping, item: PgType, result: PgType) -> Arc<ScalarUDF> {
     let signature = Signature::variadic_any(Volatility::Immutable);
     growth::bound(Arc::new(ScalarUDF::from(ShapedFunction {

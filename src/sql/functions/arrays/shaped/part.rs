@@ -118,7 +118,7 @@ pub fn trimmed(arrays: &ShapedArrays, counts: &PrimitiveArray<Int32Type>) -> Res
     slice(arrays, &[(false, true)], &[uppers])
 }
 
-/// What is asked of the dimension that the second argument numbers.
+/// A property of the dimension that the second argument numbers.
 pub fn bound(arrays: &ShapedArrays, numbers: &ArrayRef, of: impl Fn(Dimension) -> i32) -> ArrayRef {
     let numbers = numbers.as_primitive::<Int32Type>();
     let found = (0..arrays.lists.len()).map(|row| {

@@ -123,7 +123,7 @@ impl Offsets {
         self.0.get(&Rc::as_ptr(item)).copied().unwrap_or(0)
     }
 
-    /// Where the value ends that would begin at `at`.
+    /// The end of the value that would begin at `at`.
     fn add(&mut self, item: &JsonItem, at: u64) -> u64 {
         const ENTRY: u64 = 4;
         let aligned = at.next_multiple_of(4);
@@ -146,7 +146,7 @@ impl Offsets {
     }
 }
 
-/// What PostgreSQL's NUMERIC takes: its length, a header, and two bytes for each group of four digits.
+/// Bytes of PostgreSQL's NUMERIC: its length, a header, and two bytes for each group of four digits.
 fn numeric_bytes(digits: &str) -> u64 {
     const GROUP: usize = 4;
     let digits = digits.strip_prefix('-').unwrap_or(digits);

@@ -1,6 +1,6 @@
 //! Tokens of a path.
 //!
-//! One rule: an error names the text that PostgreSQL's scanner stood at, which for a name is what comes right after it.
+//! One rule: an error names the text at PostgreSQL's scanner position, which for a name is the text right after it.
 
 use crate::error::{SqlError, SqlState, state};
 use crate::types::json::number;
@@ -205,7 +205,7 @@ impl<'a> PathLexer<'a> {
         }
     }
 
-    /// What is behind a backslash.
+    /// Reads the escape behind a backslash.
     fn escape(&mut self, out: &mut String) -> Result<(), SqlError> {
         let start = self.rest;
         self.take(1);

@@ -74,7 +74,7 @@ pub struct Parser<'a> {
     /// Filters and subscripts that are open.
     pub filters: usize,
     pub subscripts: usize,
-    /// What is right where it stands, but for what is around it: said once all has been read.
+    /// The error for an item that its surroundings may still forbid: reported once all has been read.
     misplaced: Option<&'static str>,
 }
 

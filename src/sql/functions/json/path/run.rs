@@ -30,7 +30,7 @@ const RUN_DEPTH_MAX: usize = 5 * DEPTH_MAX;
 const STEPS_AT_ONCE: u64 = 1 << 12;
 /// Values found between two claims of memory.
 const FOUND_AT_ONCE: u64 = 1 << 16;
-/// What parts the numbers of documents from places in them, in the `id` of `.keyvalue()`.
+/// The factor between the numbers of documents and places in them, in the `id` of `.keyvalue()`.
 const DOCUMENT_ID: u64 = 10_000_000_000;
 
 /// Of the first object that `.keyvalue()` makes: the document is 0, the variables are 1.
@@ -94,9 +94,9 @@ pub struct PathRun<'a> {
     variables: Option<Base>,
     /// The document that objects are in now.
     pub base: RefCell<Base>,
-    /// What the innermost filter looks at.
+    /// The item that the innermost filter looks at.
     pub current: RefCell<Rc<JsonItem>>,
-    /// What is missing is nothing; always so below `**`.
+    /// A missing member is no error; always so below `**`.
     pub forgiving: Cell<bool>,
     /// Of the array whose elements are picked.
     pub size: Cell<Option<usize>>,
@@ -129,7 +129,7 @@ impl<'a> PathRun<'a> {
         }
     }
 
-    /// All values that the path leads to; silently, those up to what is missing.
+    /// All values that the path leads to; silently, those before the first missing one.
     pub fn all(&self, silent: bool) -> PathResult<Vec<Rc<JsonItem>>> {
         let mut found = Vec::new();
         match self.node(&self.path.root, &self.root.root, Some(&mut found)) {

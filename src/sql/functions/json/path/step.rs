@@ -1,4 +1,4 @@
-//! One step from a value: to members and elements, to what is below, through a filter or a method.
+//! One step from a value: to members and elements, to descendants, through a filter or a method.
 
 use std::rc::Rc;
 
@@ -151,7 +151,7 @@ impl PathRun<'_> {
         }
     }
 
-    /// The steps from what is below an item, `level` levels and more.
+    /// The steps from the descendants of an item, `level` levels and more below it.
     fn below(
         &self,
         rest: &[PathStep],

@@ -9,7 +9,7 @@ use super::item::JsonItem;
 /// A path over JSONB.
 #[derive(Debug)]
 pub struct Path {
-    /// What is missing is an error.
+    /// A missing member is an error.
     pub strict: bool,
     pub root: PathNode,
 }
@@ -36,7 +36,7 @@ impl PathNode {
 #[derive(Debug)]
 pub enum Head {
     Root,
-    /// What a filter looks at.
+    /// The item that a filter looks at.
     Current,
     /// The last place of the array whose elements are picked.
     Last,

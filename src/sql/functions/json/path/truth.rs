@@ -96,7 +96,7 @@ impl PathRun<'_> {
     }
 }
 
-/// What is missing makes a predicate unknown.
+/// A missing member makes a predicate unknown.
 fn known(truth: PathResult<bool>) -> PathResult<Truth> {
     match truth {
         Ok(truth) => Ok(Some(truth)),
