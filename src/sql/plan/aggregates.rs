@@ -1,5 +1,5 @@
-//! Calls of aggregates as the engine can run them: `functions::calls` says what of them. Those of a window are bounded by
-//! what it writes out for each of its rows. Rows are sorted by keys that the engine can compare.
+//! Calls of aggregates as the engine can run them: `functions::calls` lists the changes. Aggregates of a window are
+//! bounded by the output for each of its rows. Rows are sorted by keys that the engine can compare.
 //!
 //! One rule: runs when every column that a call names was found, and changes no name of a plan.
 
@@ -48,7 +48,7 @@ pub fn settle(plan: LogicalPlan) -> Result<LogicalPlan> {
             let name = names.save(&expr);
             let settled = expr.transform_up(|expr| match expr {
                 Expr::AggregateFunction(mut call) => {
-                    // What is distinct is sorted by itself.
+                    // DISTINCT values are sorted by themselves.
                     let by_keys = !call.params.distinct && sort_by_keys(&mut call.params.order_by, &schema);
                     let changed = settle_aggregate(&mut call)? | by_keys;
                     let call = Expr::AggregateFunction(call);
@@ -70,9 +70,9 @@ pub fn settle(plan: LogicalPlan) -> Result<LogicalPlan> {
     Ok(settled.data)
 }
 
-/// Computes subqueries below a node that sorts by them: the engine sorts rows without columns not at all, and names a field
-/// of what it sorts by the value that a subquery does not have yet. Nor does it know a comparison of keys again that the rows
-/// of a window are sorted by.
+/// Computes subqueries below a node that sorts by them: the engine does not sort rows without columns, and names a
+/// field of a sort key by the value that a subquery does not have yet. Nor does it recognize a comparison of keys as
+/// the order of a window's rows.
 fn subqueries_below(node: LogicalPlan) -> Result<Transformed<LogicalPlan>> {
     if !matches!(node, LogicalPlan::Aggregate(_) | LogicalPlan::Window(_)) {
         return Ok(Transformed::no(node));
@@ -158,7 +158,7 @@ fn counts_in_values(frame: &WindowFrame) -> bool {
     frame.units == WindowFrameUnits::Range && (is_offset(&frame.start_bound) || is_offset(&frame.end_bound))
 }
 
-/// NUMERIC in which the distances of a frame are counted; 22003 for what has more digits before the point.
+/// NUMERIC in which the distances of a frame are counted; 22003 for values with more digits before the point.
 fn counted() -> FieldRef {
     Arc::new(Field::new("", DataType::Decimal128(38, 12), true))
 }

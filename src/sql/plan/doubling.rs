@@ -17,7 +17,7 @@ use crate::sql::error::external;
 /// By how many operators and calls an expression may grow. The optimizer takes some 10 us for each.
 const GROWTH_MAX: u64 = 50_000;
 
-/// Columns that are more than columns, by name, and the size of what they stand for. Of two columns of a name the
+/// Columns that stand for larger expressions, by name, and the size of these. Of two columns of a name the
 /// larger one counts.
 type Large = Rc<HashMap<String, u64>>;
 type LargeByPlan = HashMap<*const LogicalPlan, Large>;
@@ -99,7 +99,8 @@ fn output_name(node: &LogicalPlan, at: usize) -> Option<&str> {
     }
 }
 
-/// Operators, calls and columns of an expression with what its columns stand for. A list of literals does not count.
+/// Operators, calls and columns of an expression, with those of the expressions that its columns stand for. A list of
+/// literals does not count.
 fn measure(expr: &Expr, below: &Large, known: &mut LargeByPlan) -> Result<u64> {
     let (mut written, mut whole) = (0u64, 0u64);
     let mut open = vec![expr];

@@ -22,7 +22,8 @@ const GROUPINGS_MAX: usize = 4096;
 /// Most relations of a CTE that each place that names it reads for itself: larger ones are computed once.
 const COPIED_MAX: u64 = 16;
 
-/// What an expression takes while it is planned, as measured: in the syntax tree, its copy, and plans before and after each rule.
+/// Bytes of an expression while it is planned, as measured: in the syntax tree, its copy, and plans before and after
+/// each rule.
 const EXPRESSION_BYTES: u64 = 1280;
 /// The same of one value in the list of an IN.
 const LISTED_BYTES: u64 = 640;

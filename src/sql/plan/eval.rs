@@ -98,7 +98,7 @@ fn has_subquery(expr: &Expr) -> bool {
     walked.is_ok() && found
 }
 
-/// Whether an operator compares two values, which it can whatever they are.
+/// Whether an operator compares two values, which it can for values of any type.
 pub fn compares(op: Operator) -> bool {
     matches!(
         op,

@@ -107,7 +107,7 @@ fn node_makes_keyed(node: &LogicalPlan, schema: &DFSchema) -> bool {
     })
 }
 
-/// What a value is sorted by: JSONB has an order of its own, and so has what is compared by keys.
+/// The sort key of a value: JSONB has an order of its own, and so have values that are compared by keys.
 pub fn sorted_by(expr: Expr, schema: &DFSchema) -> Expr {
     match expr.to_field(schema) {
         Ok((_, field)) if PgType::of_field(&field) == Some(PgType::Jsonb) => {
@@ -160,7 +160,7 @@ pub fn key(expr: Expr, schema: &DFSchema) -> Expr {
     }
 }
 
-/// What stands beside a value that needs a key, as a key of the same kind.
+/// The value beside one that needs a key, as a key of the same kind.
 fn keyed(expr: Expr, schema: &DFSchema) -> Result<Expr> {
     Ok(match expr.get_type(schema)? {
         own @ (DataType::Interval(_) | DataType::BinaryView) => {
@@ -187,7 +187,7 @@ fn compare(expr: Expr, schema: &DFSchema) -> Result<Transformed<Expr>> {
                 right: boxed(right)?,
             })
         }
-        // Which arrays are equal the engine knows as well.
+        // The engine knows equal arrays as well.
         Expr::BinaryExpr(BinaryExpr { left, op, right })
             if matches!(op, Lt | LtEq | Gt | GtEq) && is_array(&left, schema) && is_array(&right, schema) =>
         {

@@ -176,7 +176,7 @@ pub(in crate::sql) fn plan_query(
     })?;
     let mut plan = unordered(plan)?;
     if select.emit != Emit::OnChange {
-        // Where windows close is a matter of the whole plan.
+        // The close of windows is a matter of the whole plan.
         plan = inlined(plan)?;
     }
     Ok(RawPlan {
@@ -224,7 +224,7 @@ fn name_oid_aliases(plan: LogicalPlan, ctx: &PlanContext) -> Result<LogicalPlan,
         .build()
 }
 
-/// Names of what OIDs of `regclass` and its like stand for.
+/// Names of the objects that OIDs of `regclass` and its like stand for.
 pub fn object_names(ctx: &PlanContext) -> ObjectNames {
     catalog::object_names(catalog_facts(ctx))
 }

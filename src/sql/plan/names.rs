@@ -1,7 +1,7 @@
 //! The name of an output column that was given none: PostgreSQL's rule (`FigureColname`), over the syntax tree.
 //!
-//! `count(*)` is `count`, `a::text` is `a`, `1::int` is `int4`, a CASE takes its ELSE column's name or `case`, and what
-//! has no better name is `?column?`.
+//! `count(*)` is `count`, `a::text` is `a`, `1::int` is `int4`, a CASE takes its ELSE column's name or `case`, and an
+//! expression without a better name is `?column?`.
 
 use sqlparser::ast::{self, Expr, SetExpr};
 
@@ -25,7 +25,7 @@ pub fn fold(ident: &ast::Ident) -> String {
     }
 }
 
-/// How sure a name is: a weak one gives way to the name of a cast's or CASE's own.
+/// The strength of a name: a weak one gives way to the name of a cast's or CASE's own.
 #[derive(PartialEq, Eq, Clone, Copy)]
 enum Strength {
     Weak,

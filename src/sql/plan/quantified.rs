@@ -1,11 +1,11 @@
 //! `x > ANY (SELECT ...)` and `x > ALL (SELECT ...)` by the smallest and the largest value of the subquery: an order
 //! says of them what it says of all the others.
 //!
-//! `x IN (SELECT ...)` is left to the engine where only its being true counts, and is completed where NULL and false
+//! `x IN (SELECT ...)` is left to the engine if only its being true counts, and is completed if NULL and false
 //! are told apart: the engine says false for both.
 //!
-//! One rule: the answer is PostgreSQL's in all three values. With no rows, ANY is false and ALL is true; where the
-//! values that are there do not decide and one is NULL, the answer is NULL.
+//! One rule: the answer is PostgreSQL's in all three values. With no rows, ANY is false and ALL is true; if the
+//! values do not decide and one is NULL, the answer is NULL.
 
 use std::sync::Arc;
 
@@ -23,7 +23,7 @@ use crate::error::SqlError;
 use crate::sql::error::external;
 use crate::sql::functions::functions;
 
-/// What [`kind`] answers: no rows, some NULL, no NULL.
+/// Answers of [`kind`]: no rows, some NULL, no NULL.
 const EMPTY: i64 = 0;
 const SOME_NULL: i64 = 1;
 const NO_NULL: i64 = 2;

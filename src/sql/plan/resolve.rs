@@ -32,7 +32,7 @@ pub fn oid(relation: &Relation) -> u32 {
     }
 }
 
-/// System views of what this server does not have yet.
+/// System views of parts that this server does not have yet.
 const NOT_YET: [&str; 4] = ["consumer_groups", "consumer_lag", "operators", "checkpoints"];
 
 /// Resolves a name of one to three parts, already folded. 42P01 if there is none.

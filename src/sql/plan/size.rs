@@ -19,7 +19,7 @@ use crate::sql::shared::{self, SharedQuery};
 /// Most nodes of a plan as a tree, expressions aside: each is visited some hundred times on its way to running.
 pub const NODES_MAX: u64 = 10_000;
 
-/// How deep queries may stand in expressions of one another: the engine checks each of them once more for each query around it,
+/// Levels of queries in expressions of one another: the engine checks each of them once more for each query around it,
 /// so its time doubles with each level.
 const SUBQUERIES_MAX: usize = 12;
 
@@ -73,7 +73,7 @@ struct Size {
     subqueries: usize,
 }
 
-/// Sizes of what was measured, by address: what is shared is there once, and nothing moves meanwhile.
+/// Sizes of measured plans, by address: a shared plan exists once, and nothing moves meanwhile.
 type SizeByPlan = HashMap<*const LogicalPlan, Size>;
 
 /// Queries in expressions stand in brackets, or are views: they nest no deeper than the parser and the provider let them, so

@@ -11,7 +11,7 @@ use crate::error::SqlError;
 use crate::sql::functions::nullable::is_nullable;
 use crate::sql::shared;
 
-/// Names of all columns that a plan mentions, of whatever relation.
+/// Names of all columns that a plan mentions, of any relation.
 pub fn column_names(plan: &LogicalPlan) -> Result<HashSet<String>, SqlError> {
     let mut names = HashSet::new();
     shared::apply(plan, |node| {

@@ -492,7 +492,7 @@ fn check_final(plan: &LogicalPlan) -> Result<(), SqlError> {
     }
 }
 
-/// What of a plan with windows could change the rows of a closed one; `None` if nothing can.
+/// The part of a plan with windows that could change the rows of a closed one; `None` if there is none.
 fn not_final(plan: &LogicalPlan) -> Result<Option<&'static str>> {
     if Window::of(plan).is_some() {
         return Ok(None);
