@@ -135,7 +135,7 @@ impl EffectCall {
     }
 }
 
-/// The call that an expression is. 42883 if it has not the arguments that the function takes.
+/// The call that an expression is. 42883 if its arguments are not those of the function.
 fn call(expr: &Expr) -> Result<Option<EffectCall>, SqlError> {
     let Expr::Function(Function { name, args, .. }) = expr else {
         return Ok(None);

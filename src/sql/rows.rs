@@ -40,7 +40,7 @@ pub use values::{evaluate_values, value_parameter_types};
 /// A value as PostgreSQL's DETAIL shows it has at most this many characters.
 const DETAIL_CHARS_MAX: usize = 64;
 
-/// What fills a column that a statement does not give.
+/// The value of a column that a statement does not give.
 #[derive(Debug)]
 enum Default {
     /// One value, made once.
@@ -75,7 +75,7 @@ pub struct RowExprs {
     /// The columns as expressions know them; any may be NULL in rows that are not complete yet.
     open_schema: SchemaRef,
     defaults: Vec<Default>,
-    /// What the columns' types do to values, beside what is done to them by their [`PgType`]s.
+    /// Modifiers of the columns' types, beside the conversions of their [`PgType`]s.
     modifiers: Vec<Modifier>,
     /// In the order of their names, as PostgreSQL checks them.
     checks: Vec<(String, CompiledExpr)>,

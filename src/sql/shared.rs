@@ -43,8 +43,8 @@ pub fn all_of(plan: &LogicalPlan) -> Result<Vec<SharedQuery>> {
     each_once(read_by(plan)?, |shared| shared.number, |shared| read_by(&shared.body))
 }
 
-/// What is read, and what that reads before it, each once by its number. No recursion: bodies read those of CTEs before them
-/// in the text, as deep as a statement's WITH lists are long.
+/// The items of `read`, and the items that each of them reads before it, each once by its number. No recursion: bodies
+/// read those of CTEs before them in the text, as deep as a statement's WITH lists are long.
 pub fn each_once<T>(
     read: Vec<T>,
     number: impl Fn(&T) -> u64,
@@ -75,7 +75,7 @@ pub fn apply(plan: &LogicalPlan, mut visit: impl FnMut(&LogicalPlan) -> Result<T
     Ok(())
 }
 
-/// Those that a plan names itself.
+/// The shared queries that a plan names itself.
 fn read_by(plan: &LogicalPlan) -> Result<Vec<SharedQuery>> {
     let mut reads = Vec::new();
     plan.apply_with_subqueries(|node| {
@@ -204,7 +204,7 @@ impl UserDefinedLogicalNodeCore for SharedQuery {
         vec![]
     }
 
-    /// What one place needs is not what another does.
+    /// A filter of one place does not hold for the others.
     fn prevent_predicate_push_down_columns(&self) -> HashSet<String> {
         let fields = self.body.schema().fields().iter();
         fields.map(|field| field.name().clone()).collect()

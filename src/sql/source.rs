@@ -1,6 +1,6 @@
 //! The leaf of a logical plan: a relation by identity, not by data.
 //!
-//! A plan made by `sql` scans [`RelationSource`]s; `query` binds them to what is readable at an LSN, `views` to a
+//! A plan made by `sql` scans [`RelationSource`]s; `query` binds them to their content at an LSN, `views` to a
 //! dataflow's inputs. So one plan serves every LSN, and a prepared statement keeps it.
 
 use std::sync::Arc;
@@ -43,7 +43,7 @@ impl TableSource for RelationSource {
         &self,
         filters: &[&Expr],
     ) -> datafusion::common::Result<Vec<TableProviderFilterPushDown>> {
-        // What filters cannot reach of a topic is left out where that is known without looking; the plan filters again.
+        // The scan leaves out rows of a topic that it knows to be out of the filters' reach; the plan filters again.
         let prunes = |filter: &Expr| {
             matches!(self.kind, RelationKind::Topic(_))
                 && !filter.column_refs().is_empty()

@@ -19,7 +19,7 @@ pub struct Parsed {
     pub text: String,
     /// Highest `$n`; 0 if it has no parameters.
     pub parameters: usize,
-    /// What the parser has to say of a statement that it accepted: a truncated identifier.
+    /// Notices of the parser for a statement that it accepted: a truncated identifier.
     pub notices: Vec<Notice>,
 }
 
@@ -47,7 +47,7 @@ pub struct Name {
 pub struct Select {
     pub query: Box<ast::Query>,
     pub emit: Emit,
-    /// What the queries of its WITH gave that ran before it.
+    /// Rows of the queries of its WITH that ran before it.
     pub given: Given,
 }
 

@@ -2,7 +2,7 @@
 //! and views share, so that both agree on lateness by construction.
 //!
 //! Output columns: the input's without `_watermark`, then `window_start`, `window_end` (of the time column's type).
-//! Which rows are where is decided in `window/assign.rs`; how a FROM item becomes this node, in `plan/windows.rs`.
+//! `window/assign.rs` decides which rows are in which window; `plan/windows.rs` turns a FROM item into this node.
 
 mod assign;
 

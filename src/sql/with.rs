@@ -1,7 +1,7 @@
-//! WITH whose queries write: which of them run before the statement, and how what reads them names their rows.
+//! WITH whose queries write: the queries that run before the statement, and the names of their rows in it.
 //!
-//! One rule: each INSERT runs once, in turn, whether anybody reads it or not. A SELECT that an INSERT and something else read
-//! runs once as well; others stay in the WITH of what reads them. Not here: what runs them (`session/with.rs`).
+//! One rule: each INSERT runs once, in turn, whether anybody reads it or not. A SELECT that an INSERT and something
+//! else read runs once as well; others stay in the WITH of their readers. Not here: the execution (`session/with.rs`).
 
 use std::collections::BTreeSet;
 use std::ops::ControlFlow;
@@ -144,7 +144,7 @@ fn refuse_recursion(name: &str, insert: &Insert) -> Result<(), SqlError> {
     Ok(())
 }
 
-/// What of an INSERT may name relations.
+/// The parts of an INSERT that may name relations.
 fn insert_parts(insert: &Insert) -> (Option<&ast::Query>, &Vec<ast::SelectItem>) {
     let query = match &insert.rows {
         InsertRows::Select(select) => Some(select.query.as_ref()),
@@ -153,7 +153,7 @@ fn insert_parts(insert: &Insert) -> (Option<&ast::Query>, &Vec<ast::SelectItem>)
     (query, &insert.returning)
 }
 
-/// Which of the names are named as relations.
+/// The indexes of the names that are named as relations.
 fn reads(names: &[String], (query, items): (Option<&ast::Query>, &Vec<ast::SelectItem>)) -> BTreeSet<usize> {
     let mut found = BTreeSet::new();
     let mut look = |relation: &ast::ObjectName| {
@@ -172,7 +172,7 @@ fn reads(names: &[String], (query, items): (Option<&ast::Query>, &Vec<ast::Selec
     found
 }
 
-/// Which SELECTs run before what reads them, since two statements do, one of them an INSERT.
+/// Whether each SELECT runs before the statements that read it, since two do, one of them an INSERT.
 fn shared(names: &[String], listed: &[ast::Cte], inserts: &[Option<Insert>], main: &Statement) -> Vec<bool> {
     let count = listed.len();
     let no_items = Vec::new();
@@ -208,7 +208,7 @@ fn shared(names: &[String], listed: &[ast::Cte], inserts: &[Option<Insert>], mai
     shared
 }
 
-/// The statement with the rows of what ran before it.
+/// The statement with the rows of the queries that ran before it.
 pub fn with_given(statement: &Statement, given: &Given) -> Statement {
     match statement {
         Statement::Select(select) => {

@@ -10,7 +10,7 @@ use sqlparser::ast::{self, BinaryOperator, Expr, Ident, SelectItem, SetExpr, Val
 use super::{Effect, call};
 use crate::sql::statement::Select;
 
-/// What stands before the name of a function that runs for each row.
+/// The prefix of the name of a function that runs for each row.
 pub const MARK: char = '~';
 
 /// The SELECT with such calls marked, and whether one holds its lock until the transaction ends; `None` if it has none.

@@ -40,7 +40,7 @@ pub enum CompiledExpr {
     },
 }
 
-/// Functions whose time is linear in what they are given, and small.
+/// Functions whose time is linear in their arguments, and small.
 const PLAIN_FUNCTIONS: &[&str] = &[
     "abs",
     "ceil",
@@ -168,7 +168,7 @@ impl RowScope {
         let planned = eval::coerce(typed.expr, &self.schema)?;
         reject_queries(&planned)?;
         let from = match is_unknown {
-            // A string of its own takes the type of what it is put into.
+            // A string by itself takes the type of its target.
             true => self.type_of(&planned)?,
             false => match &typed.ty {
                 Ty::Of(known) if known.arrow() == planned.get_type(&self.schema)? => known.clone(),

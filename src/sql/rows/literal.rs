@@ -154,7 +154,7 @@ pub fn literal_array(expr: &ast::Expr, pg_type: &PgType, session: &SessionInfo) 
     }
 }
 
-/// A column of literals, if its rows are only that and mean the same at any time. What is wrong with one is said when
+/// A column of literals, if its rows are only that and mean the same at any time. An error in one is reported when
 /// the statement runs.
 pub fn constant<'e>(
     target: TargetColumn,
