@@ -109,7 +109,7 @@ impl Analyzer<'_> {
                 let text = shape(Shaping::Text, vec![typed], of, PgType::Text, position);
                 self.cast(text, wanted, context)
             }
-            // What only loses its modifier stays as it is.
+            // A value that only loses its modifier stays as it is.
             (PgType::Shaped(of), Some(item))
                 if of.oid() == item.oid() && (of.as_ref() == item || *item == item.bare()) =>
             {
@@ -242,7 +242,7 @@ impl Analyzer<'_> {
             "array_prepend" => (Shaping::Prepend, result.clone()),
             "array_remove" => (Shaping::Remove, result.clone()),
             "trim_array" => (Shaping::Trim, result.clone()),
-            // The same for all elements, whatever the dimensions are.
+            // The same for all elements, in any dimensions.
             "array_replace" => {
                 let array = arguments[0].clone();
                 let replaced = again(arguments.into_iter().map(flat).collect())?;

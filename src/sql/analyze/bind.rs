@@ -47,7 +47,7 @@ pub struct Domain {
     work: Option<WorkTable>,
 }
 
-/// What a recursive query reads of itself, by its name, and with the domain's columns.
+/// The rows that a recursive query reads of itself, by its name, and with the domain's columns.
 struct WorkTable {
     name: String,
     scan: LogicalPlan,
@@ -355,7 +355,7 @@ fn bind_recursive(query: &RecursiveQuery, domain: &Domain) -> Result<(LogicalPla
     Ok((plan, columns))
 }
 
-/// Columns, and casts of them: NULL of what is not there.
+/// Whether an expression is a column or casts of one: NULL for an absent row.
 fn is_plain(expr: &Expr) -> bool {
     match expr {
         Expr::Column(_) => true,
@@ -501,7 +501,7 @@ fn bind_aggregate(aggregate: &Aggregate, domain: &Domain, optional: bool) -> Res
     Ok((LogicalPlan::Projection(projected), kept))
 }
 
-/// What an aggregate of nothing is, if that is not NULL.
+/// The value of an aggregate over no rows, if that is not NULL.
 fn default_of(call: &Expr, schema: &datafusion::common::DFSchema) -> Option<ScalarValue> {
     let Expr::AggregateFunction(AggregateFunction { func, params }) = call.clone().unalias() else {
         return None;
@@ -576,7 +576,7 @@ fn bind_join(node: &Join, domain: &Domain) -> Result<(LogicalPlan, Vec<Column>)>
                 node.null_aware,
             )?))
         };
-    // One side alone has the domain, if its rows are there whatever the other side has.
+    // One side alone has the domain, if its rows do not depend on the other side.
     let left_only = match node.join_type {
         JoinType::Inner | JoinType::Left | JoinType::LeftSemi | JoinType::LeftAnti | JoinType::LeftMark => !in_right,
         _ => false,

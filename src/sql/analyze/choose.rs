@@ -1,7 +1,8 @@
 //! The choice of the function or operator that a call means: PostgreSQL's rules, over the types of the arguments.
 //!
-//! One rule: exact types decide; else a type that PostgreSQL prefers in its category; what has no type yet (UNKNOWN) takes
-//! what the others leave to it. Two that are equally good are an error, never a guess.
+//! One rule: exact types decide; else a type that PostgreSQL prefers in its category; an argument without a type
+//! (UNKNOWN) takes the type that the others leave to it. Two candidates that are equally good are an error, never a
+//! guess.
 
 use super::kinds::{self, CastContext, UNKNOWN, can_coerce};
 use super::signatures::{self, OperatorSignature, Signature};
@@ -131,7 +132,7 @@ fn choose(candidates: &[&[u32]], given: &[u32]) -> Result<usize, NoChoice> {
     if let Some(decided) = only(&left) {
         return decided;
     }
-    // Those with the most exact types; what is text-like and binary the same counts as exact.
+    // Candidates with the most exact types; text-like types of one binary form count as exact.
     keep_best(&mut left, |at| {
         let same = |(from, to): (&u32, &u32)| *from != UNKNOWN && from == to;
         given.iter().zip(candidates[at]).filter(|pair| same(*pair)).count()
@@ -153,7 +154,7 @@ fn choose(candidates: &[&[u32]], given: &[u32]) -> Result<usize, NoChoice> {
     if !given.contains(&UNKNOWN) {
         return Err(NoChoice::Ambiguous);
     }
-    // What has no type is a text if one candidate takes a text there, else of the category that all agree on.
+    // An argument without a type is a text if one candidate takes a text there, else of the category that all agree on.
     let mut categories = vec![0u8; given.len()];
     let mut resolved = true;
     for (argument, wanted) in categories.iter_mut().enumerate() {

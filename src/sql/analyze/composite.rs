@@ -206,7 +206,7 @@ impl Analyzer<'_> {
         literal(ScalarValue::List(Arc::new(list)), &PgType::Text)
     }
 
-    /// What a call returns whose result is of the type of its arguments, if that is a row or an array of rows.
+    /// The shape of a result that has the type of the arguments, if that is a row or an array of rows.
     pub fn result_shape(result: u32, arguments: &[Typed]) -> Option<Shape> {
         let rows = arguments.iter().find(|typed| typed.has_rows())?.shape();
         match (result, rows) {

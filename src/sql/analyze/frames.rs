@@ -127,7 +127,7 @@ impl Analyzer<'_> {
         Ok(Framed::Own(bounds, offsets))
     }
 
-    /// RANGE: the offsets are distances, and each edge is what a row is ordered by, with its distance.
+    /// RANGE: the offsets are distances, and each edge is the row's ORDER BY value, with its distance.
     fn range(
         &self,
         spec: &WindowDefinition,

@@ -32,7 +32,7 @@ use crate::types::PgType;
 const INVALID_TABLESAMPLE_ARGUMENT: SqlState = SqlState("2202H");
 /// Most nodes of views' plans that one query may copy.
 const COPIED_NODES_MAX: u64 = 100 * size::NODES_MAX;
-/// How deep views may stand on views.
+/// Views that may stand on views, in depth.
 const VIEW_DEPTH_MAX: usize = 64;
 
 /// A query that WITH names.
@@ -43,7 +43,7 @@ pub struct Cte {
     pub columns: Vec<OutColumn>,
     /// It is an INSERT without RETURNING.
     pub is_silent: bool,
-    /// What its rows are ordered by.
+    /// The order of its rows.
     pub order: Vec<Sort>,
 }
 

@@ -1,6 +1,7 @@
 //! Joins of two plans on keys that must be equal.
 //!
-//! One rule: the pairs of keys are over the left side and the right one, in this order; what else must hold is the filter.
+//! One rule: the pairs of keys are over the left side and the right one, in this order; other conditions are the
+//! filter.
 
 use std::sync::Arc;
 

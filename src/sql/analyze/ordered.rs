@@ -1,7 +1,7 @@
-//! The order of a subquery's rows, for what is made of them above it: `array_agg` over a subquery with ORDER BY.
+//! The order of a subquery's rows, for aggregates above it: `array_agg` over a subquery with ORDER BY.
 //!
-//! One rule: a plan promises no order to the one above it, so what rows are ordered by is found in the plan and kept in its
-//! columns, beside those that are shown. Nothing that is not used of it costs anything: the optimizer drops it.
+//! One rule: a plan promises no order to the one above it, so the sort keys of the rows are found in the plan and kept
+//! in its columns, beside those that are shown. Unused keys cost nothing: the optimizer drops them.
 
 use std::sync::Arc;
 
@@ -13,7 +13,7 @@ use datafusion::logical_expr::{Expr, Filter, Limit, LogicalPlan, Projection, Sub
 use super::{Analyzer, Result};
 
 impl Analyzer<'_> {
-    /// The plan with what its rows are ordered by among its columns, and that order; nothing changes where there is none.
+    /// The plan with the sort keys of its rows among its columns, and that order; unchanged if there is none.
     pub fn with_order(&self, plan: LogicalPlan) -> Result<(LogicalPlan, Vec<Sort>)> {
         Ok(match self.found_order(&plan)? {
             Some((plan, order)) => (plan, order),

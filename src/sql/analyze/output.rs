@@ -15,7 +15,7 @@ pub struct OutColumn {
     /// In the query's plan.
     pub column: Column,
     pub pg_type: PgType,
-    /// A quoted string or NULL that nothing gave a type: it is text, or whatever is asked for.
+    /// A quoted string or NULL that nothing gave a type: it is text, or any type that is asked for.
     pub untyped: bool,
     /// It is a row, which the plan has as a struct, or an array of rows.
     pub row: Option<Shape>,

@@ -1,7 +1,7 @@
-//! CHAR(n): blanks at its end count in no comparison and no text that is made of it, and are there for all else.
+//! CHAR(n): blanks at its end count in no comparison and in no text that is made of it, but everywhere else.
 //!
-//! One rule: a value of CHAR(n) is kept without its blanks and shown with them. One of BPCHAR, which has no length, has its
-//! blanks in it: they are added where a CHAR(n) becomes one, and taken off where it is compared or becomes a text.
+//! One rule: a value of CHAR(n) is kept without its blanks and shown with them. One of BPCHAR, which has no length, has
+//! its blanks in it: they are added when a CHAR(n) becomes one, and taken off when it is compared or becomes a text.
 
 use datafusion::common::ScalarValue;
 use datafusion::logical_expr::Expr;

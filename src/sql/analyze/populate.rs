@@ -27,7 +27,7 @@ pub struct JsonRecords {
 }
 
 impl JsonRecords {
-    /// Those that take the row's type from their first argument.
+    /// Functions that take the row's type from their first argument.
     pub fn populating(function: &str) -> Option<JsonRecords> {
         let (json, of_array) = match function {
             "json_populate_record" => (PgType::Json, false),

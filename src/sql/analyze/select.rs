@@ -29,7 +29,7 @@ struct ListItem {
     untyped: bool,
 }
 
-/// What rows are ordered by: an item of the list, or an expression of its own.
+/// A sort key of rows: an item of the list, or an expression of its own.
 enum OrderKey {
     Target(usize),
     Own(Typed),
@@ -363,7 +363,7 @@ impl Analyzer<'_> {
         Ok(ListItem { name, typed, untyped })
     }
 
-    /// What an item of ORDER BY or DISTINCT ON means: the number or name of an output column, else an expression.
+    /// The meaning of an item of ORDER BY or DISTINCT ON: the number or name of an output column, else an expression.
     fn key(&self, expr: &ast::Expr, targets: &[ListItem], scope: &Scope) -> Result<OrderKey> {
         use sqlparser::ast::Spanned;
         let clause = match scope.clause.get() {
@@ -433,7 +433,7 @@ impl Analyzer<'_> {
                 .enumerate()
                 .map(|(index, (expr, name))| match expr {
                     Expr::Column(column) if column.name == *name && !typed(index) => expr.clone(),
-                    // Text is what says nothing else.
+                    // A field without metadata is text: a cast suffices.
                     _ if typed(index) && matches!(types[index], PgType::Text | PgType::Varchar(None)) => {
                         cast_to(expr.clone(), &types[index]).alias(name)
                     }
@@ -444,7 +444,7 @@ impl Analyzer<'_> {
         };
         let input = Arc::new(plan);
         let first = Projection::try_new(aliased(&|_| false), input.clone())?;
-        // What a type is beside its Arrow form is said where the expression does not say it.
+        // A field gets the metadata of its type if the expression does not give it.
         let untold: Vec<bool> = first
             .schema
             .fields()
@@ -463,7 +463,7 @@ impl Analyzer<'_> {
     }
 }
 
-/// 42601 for what other dialects put into a SELECT.
+/// 42601 for clauses that other dialects put into a SELECT.
 fn refuse_foreign(select: &ast::Select) -> Result<()> {
     let foreign = [
         (select.top.is_some(), "TOP"),

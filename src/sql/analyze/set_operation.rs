@@ -125,7 +125,7 @@ impl Analyzer<'_> {
                 .zip(&outputs)
                 .map(|(typed, output)| written_out(typed, &output.plan, at))
                 .collect();
-            // The first two decide: what neither gives a type is text, whatever follows.
+            // The first two decide: a column that neither gives a type is text, even if a later one has a type.
             if let [first, second, _, ..] = all.as_mut_slice()
                 && first.is_unknown()
                 && second.is_unknown()
@@ -202,7 +202,7 @@ impl Analyzer<'_> {
                 self.matched(left, right, join_type, all, &columns)?
             }
         };
-        // The columns are under their own names, whatever is below.
+        // The columns have their own names, independent of the plan below.
         let schema = plan.schema().clone();
         let columns = columns
             .into_iter()
@@ -255,7 +255,7 @@ impl Analyzer<'_> {
         Ok(LogicalPlan::Projection(projected))
     }
 
-    /// What columns are compared by: those of BPCHAR without the blanks at their ends.
+    /// The expressions that columns are compared by: those of BPCHAR without the blanks at their ends.
     fn compared(&self, columns: Vec<Column>, types: &[OutColumn]) -> Vec<Expr> {
         let columns = columns.into_iter().enumerate();
         let compared = columns.map(|(at, column)| {
@@ -417,7 +417,7 @@ fn is_select(branch: &SetExpr) -> bool {
     }
 }
 
-/// A column of a branch: what had no type there has none yet.
+/// A column of a branch: one without a type there has none yet.
 fn column_of(column: &OutColumn) -> Typed {
     let expr = Expr::Column(column.column.clone());
     match column.untyped {

@@ -28,7 +28,7 @@ pub struct Signature {
     pub result: u32,
     /// The last argument repeats.
     pub is_variadic: bool,
-    /// Empty where they have no names.
+    /// Empty if they have no names.
     pub names: Vec<&'static str>,
     /// Arguments at the end that need not be given.
     pub defaults: usize,
@@ -187,7 +187,7 @@ pub fn operators(name: &str) -> &'static [OperatorSignature] {
     OPERATORS.get(name).map_or(&[], Vec::as_slice)
 }
 
-/// Functions of PostgreSQL's by the name of what computes them.
+/// The name of the implementation of a PostgreSQL function.
 pub fn computed_by(name: &str) -> &str {
     match name {
         "char_length" | "character_length" => "length",

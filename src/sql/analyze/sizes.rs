@@ -1,4 +1,4 @@
-//! Functions that ask the server about itself: `pg_table_size(x)` and its kind are what `millstream.topics` says, a
+//! Functions that ask the server about itself: `pg_table_size(x)` and its kind answer from `millstream.topics`, a
 //! transaction's number is the newest LSN.
 
 use sqlparser::ast::{self, FunctionArg, FunctionArgExpr, FunctionArguments, SetExpr};

@@ -22,7 +22,7 @@ use crate::sql::plan::windows;
 use crate::sql::statement::mark;
 use crate::types::PgType;
 
-/// What of JSON a function makes rows by a column definition list.
+/// The kind of JSON that a function makes rows of by a column definition list.
 fn defined_rows(function: &str) -> Option<JsonRecords> {
     let (json, of_array) = match function {
         "json_to_record" => (PgType::Json, false),
@@ -551,7 +551,7 @@ fn series_arguments(list: &Expr) -> Option<&[Expr]> {
     }
 }
 
-/// The name that a function gives to its only column, whatever the alias.
+/// The name that a function gives to its only column, under any alias.
 fn only_column(function: &str) -> Option<&'static str> {
     match function {
         "json_array_elements" | "json_array_elements_text" | "jsonb_array_elements" | "jsonb_array_elements_text" => {

@@ -166,7 +166,7 @@ impl Traversal {
         Ok(())
     }
 
-    /// The added columns, by what they are in the recursive query.
+    /// The added columns, by their names in the recursive query.
     fn added(&self) -> Vec<&'static str> {
         let mut added = match &self.search {
             Some(search) if search.depth_first => vec![KEY, SHOWN],
@@ -243,7 +243,7 @@ impl Traversal {
         Ok(body)
     }
 
-    /// The side that reads what was found, with the added columns of what it read beside its own.
+    /// The side that reads the rows found so far, with the added columns beside its own.
     fn reading(&self, side: &ast::SetExpr, name: &str) -> Result<ast::SetExpr> {
         let ast::SetExpr::Select(select) = side else {
             return Err(SqlError::new(
@@ -284,7 +284,7 @@ impl Traversal {
     }
 }
 
-/// What rows are ordered by: the columns themselves if they are of one type, or texts in the same order.
+/// The sort keys of rows: the columns themselves if they are of one type, or texts in the same order.
 fn keys(by: &[String], columns: &[(String, PgType)]) -> Result<String> {
     let types: Vec<&PgType> = by
         .iter()

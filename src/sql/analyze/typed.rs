@@ -1,7 +1,7 @@
 //! An expression with its PostgreSQL type, and its casts to other types.
 //!
-//! One rule: what has no type yet (a quoted string, NULL, a parameter) is UNKNOWN until its context gives it one; then a
-//! string is read as that type, with the position of an error, and a parameter has that type from then on.
+//! One rule: a quoted string, a NULL or a parameter is UNKNOWN until its context gives it a type; then the
+//! string is read as that type, with the position of an error, and the parameter has that type from then on.
 
 use arrow::datatypes::{DataType, Field, FieldRef};
 use datafusion::common::DFSchema;
@@ -34,7 +34,7 @@ pub enum Ty {
     Rows(Vec<(String, Shape)>),
 }
 
-/// What a value is, with the fields of rows.
+/// The type of a value, with the fields of rows.
 #[derive(Clone, PartialEq, Debug)]
 pub enum Shape {
     Of(PgType),
@@ -56,7 +56,7 @@ impl Shape {
         }
     }
 
-    /// The type that a client is told.
+    /// The type that a client sees.
     pub fn pg_type(&self) -> PgType {
         match self {
             Shape::Of(pg_type) => pg_type.clone(),
@@ -64,7 +64,7 @@ impl Shape {
         }
     }
 
-    /// The shape of rows and of arrays of them; none of what a type says all of.
+    /// The shape of rows and of arrays of them; `None` for a shape that is its type alone.
     pub fn of_rows(self) -> Option<Shape> {
         match self {
             Shape::Of(_) => None,
@@ -103,7 +103,7 @@ impl Shape {
 pub struct Typed {
     pub expr: Expr,
     pub ty: Ty,
-    /// Where it begins in the statement.
+    /// Its beginning in the statement.
     pub position: Option<usize>,
 }
 
@@ -340,7 +340,7 @@ impl Analyzer<'_> {
         Ok(made(cast_to(typed.expr, wanted)))
     }
 
-    /// Gives what has no type the type that is wanted.
+    /// Gives an expression without a type the type that is wanted.
     fn read(&self, typed: Typed, wanted: &PgType, context: CastContext) -> Result<Typed> {
         let position = typed.position;
         let made = |expr: Expr, pg_type: PgType| Typed::new(expr, pg_type, position);
@@ -645,7 +645,7 @@ pub fn check_operator(pg_type: &PgType, operator: &str, position: Option<usize>)
     ))
 }
 
-/// What [`check_operator`] looks for.
+/// Properties that [`check_operator`] asks for.
 pub const ORDERING: &str = "an ordering";
 pub const EQUALITY: &str = "an equality";
 

@@ -4,7 +4,7 @@
 //! 1. [`rewrite`] takes correlated subqueries out of the expressions of a plan, innermost first: a value becomes a left join,
 //!    EXISTS a semi or anti join where it is a condition, else a left join with a mark.
 //! 2. [`bind`] makes a plan that has the domain's columns beside its own, with rows for each value of the domain.
-//! 3. Where an equality says what a column of the domain is, there is no domain: the subquery's own column stands for it.
+//! 3. If an equality gives the value of a domain's column, there is no domain: the subquery's own column stands for it.
 //!
 //! One rule: a value of the domain is compared as DISTINCT compares it, so that NULLs meet NULLs.
 
@@ -156,7 +156,7 @@ fn rewrite_node(node: LogicalPlan) -> Result<LogicalPlan> {
             Ok(LogicalPlan::Projection(made))
         }
         LogicalPlan::Aggregate(aggregate) => {
-            // What is grouped and aggregated is computed below.
+            // Subqueries in groupings and aggregates are computed below.
             let mut input = aggregate.input.as_ref().clone();
             let mut replace = |exprs: Vec<Expr>| -> Result<Vec<Expr>> {
                 let mut made = Vec::with_capacity(exprs.len());
@@ -315,7 +315,7 @@ impl Joins {
     /// subquery is not run with values for which it may fail.
     fn replace(&mut self, expr: Expr, guard: Option<&Expr>) -> Result<Expr> {
         if let Some(subquery) = held(&expr) {
-            // What is not correlated is the engine's to run, but for what is in it.
+            // The engine runs a subquery that is not correlated; subqueries inside it are joins.
             if !is_correlated(subquery) && !matches!(expr, Expr::Exists(_)) {
                 let plan = inner_first(subquery)?;
                 return Ok(with_subquery(expr, plan));

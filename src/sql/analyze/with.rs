@@ -206,7 +206,7 @@ impl Analyzer<'_> {
                 ..column.clone()
             })
             .collect();
-        // The columns of what was found last are the first part's, by names of their own.
+        // The columns of the newest rows are the first part's, by names of their own.
         let work = self.internal_name(name);
         let exprs = first
             .columns
@@ -397,7 +397,7 @@ fn is_shared(cte: &ast::Cte, query: &ast::Query, plan: &LogicalPlan) -> bool {
     looked.is_ok() && !is_plain
 }
 
-/// How often a part of a statement names a relation.
+/// The number of times that a part of a statement names a relation.
 fn places_in(part: &impl ast::Visit, name: &str) -> usize {
     let mut places = 0;
     let _ = ast::visit_relations(part, |relation| {

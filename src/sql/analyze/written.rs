@@ -1,7 +1,7 @@
-//! Functions that are written in SQL over others, and over what the server says of itself.
+//! Functions that are written in SQL over others, and over the server's own relations.
 //!
-//! One rule: a call becomes what is written here before anything is known of its types; `"~1"` and `"~2"` are its arguments.
-//! Where an argument stands, the relations around it show names that begin with `~` only, so that none captures one of its
+//! One rule: a call becomes the text here before anything is known of its types; `"~1"` and `"~2"` are its arguments.
+//! The relations around an argument show only names that begin with `~`, so that none captures one of the argument's
 //! own. Not here: functions that are computed (`functions`), sizes of relations (`sizes.rs`).
 
 use std::ops::ControlFlow;
@@ -249,7 +249,7 @@ const QUERIES: &[(&str, usize, &str)] = &[
 ];
 
 impl Analyzer<'_> {
-    /// A call of a function that is written in SQL, or of what the plan itself knows; `None` for any other.
+    /// A call of a function that is written in SQL, or that the planner answers itself; `None` for any other.
     pub fn written_call(
         &self,
         name: &str,
@@ -440,7 +440,7 @@ fn expression_of(name: &str, arguments: usize) -> Option<ast::Expr> {
             r#"(SELECT "~b"."~v" FROM (SELECT "~a".{key} AS "~k", "~a".{column} AS "~v" FROM pg_catalog.{view} AS "~a") AS "~b"
                 WHERE "~b"."~k" = "~1"::oid)"#
         );
-        // What has no row has counted nothing.
+        // An object without a row has counted nothing.
         let is_time = ["last_", "stats_reset", "checksum"]
             .iter()
             .any(|start| column.starts_with(start));
