@@ -207,8 +207,8 @@ pub struct View {
     /// Why it is recomputed when read instead of kept incrementally; `None` if incremental (or not materialized).
     pub recomputed: Option<String>,
     /// The topics that the definition names, as they were when the view was made, by OID: its names and `*` keep their
-    /// meaning whatever becomes of the topics' columns. Of a materialized view also those that it reaches through plain
-    /// views.
+    /// meaning through all changes of the topics' columns. Of a materialized view also those that it reaches through
+    /// plain views.
     #[serde(default)]
     pub inputs: BTreeMap<u32, Input>,
 }

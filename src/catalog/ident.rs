@@ -1,6 +1,6 @@
 //! Names and literals as SQL text that reads back as the same value.
 //!
-//! One rule: what these functions write, `sql::parse` reads back unchanged. The word lists are PostgreSQL 15's
+//! One rule: `sql::parse` reads the text of these functions back unchanged. The word lists are PostgreSQL 15's
 //! (`pg_get_keywords()`), so that text made here can be pasted there.
 
 use std::borrow::Cow;

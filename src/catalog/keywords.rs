@@ -1,6 +1,6 @@
 //! The keywords of PostgreSQL 15, as `pg_get_keywords()` has them.
 //!
-//! One rule: they are PostgreSQL's, whatever the parser here takes for one.
+//! One rule: they are PostgreSQL's, not those of the parser here.
 
 use std::sync::LazyLock;
 
@@ -8,7 +8,7 @@ use std::sync::LazyLock;
 #[derive(Debug)]
 pub struct SqlKeyword {
     pub word: &'static str,
-    /// U, C, T or R: how far it is reserved.
+    /// U, C, T or R: the extent to which it is reserved.
     pub category: &'static str,
     /// It may name a column without AS.
     pub is_bare_label: bool,

@@ -45,7 +45,7 @@ pub fn is_system_schema(schema: &str) -> bool {
     schema != "public" && is_fixed_schema(schema)
 }
 
-/// Whether it is there for ever.
+/// Whether the schema exists for ever.
 pub fn is_fixed_schema(schema: &str) -> bool {
     FIXED_SCHEMAS.iter().any(|(name, _)| *name == schema)
 }
@@ -55,7 +55,7 @@ pub fn encode(changes: &[Change]) -> Vec<u8> {
     serde_json::to_vec(changes).expect("changes hold only strings, numbers and maps keyed by strings")
 }
 
-/// Reads what [`encode`] wrote. The text says what did not fit.
+/// Reads a record of [`encode`]. The error says which part did not fit.
 pub fn decode(record: &[u8]) -> Result<Vec<Change>, String> {
     serde_json::from_slice(record).map_err(|error| format!("catalog record: {error}"))
 }

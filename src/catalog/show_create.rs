@@ -1,6 +1,6 @@
 //! The canonical CREATE statement of a relation.
 //!
-//! One rule: parsing the text again gives the same definition (OIDs, schema ids and what is derived aside).
+//! One rule: parsing the text again gives the same definition (OIDs, schema ids and derived values aside).
 
 use std::fmt::Write;
 

@@ -345,7 +345,7 @@ impl Snapshot {
             .map(|(_, oid)| &self.relations[oid])
     }
 
-    /// OIDs of all views that depend on `oid`, directly or not, each before what it depends on; without `oid`.
+    /// OIDs of all views that depend on `oid`, directly or not, each before those that it depends on; without `oid`.
     pub fn dependents(&self, oid: u32) -> Vec<u32> {
         self.dependents_of(&[oid])
     }
@@ -357,7 +357,7 @@ impl Snapshot {
         order
     }
 
-    /// `oids` and all that depends on them, dependents first: what [`Change::Drop`] takes.
+    /// `oids` and all that depends on them, dependents first: the argument of [`Change::Drop`].
     pub fn drop_order(&self, oids: &[u32]) -> Vec<u32> {
         let mut order = Vec::new();
         let mut seen = BTreeSet::new();

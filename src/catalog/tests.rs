@@ -1,4 +1,4 @@
-//! Changes applied to snapshots: names, dependents, what SHOW CREATE prints.
+//! Changes applied to snapshots: names, dependents, the output of SHOW CREATE.
 
 use std::collections::BTreeMap;
 

@@ -3,7 +3,7 @@
 //! One rule: an object's OID is the same in every relation and at every version. Objects without an OID of their own
 //! in the catalog (constraints, defaults, rules) get one derived from their relation's (`derived_oid`).
 //!
-//! Topics are relkind `r`, plain views `v`, materialized views `m`. Not here: what is plain SQL (`migrations/`).
+//! Topics are relkind `r`, plain views `v`, materialized views `m`. Not here: relations in plain SQL (`migrations/`).
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::OnceLock;

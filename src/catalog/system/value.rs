@@ -1,7 +1,8 @@
 //! Rows of system relations as plain values, and their conversion to Arrow.
 //!
 //! One rule: a column that a row does not set is NULL if the relation allows it, else the empty value of its type, so
-//! that a relation's builder names only what it knows. Not here: which rows there are (`pg.rs`, `information.rs`).
+//! that a relation's builder names only the columns that it knows. Not here: the rows themselves (`pg.rs`,
+//! `information.rs`).
 
 use std::sync::Arc;
 
