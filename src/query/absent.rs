@@ -1,8 +1,9 @@
-//! [`Absent`]: what is constant on a side of an outer join is not constant above it.
+//! [`Absent`]: a constant on a side of an outer join is not constant above it.
 //!
-//! One rule: a column of the side that may be absent is there the same, or NULL. The engine takes it for a constant above the join
-//! as well (where the side is filtered by `g = 1`, or has a literal for it), and leaves out the sort, or groups as if the rows came
-//! sorted. A function of constants is one to it, but for one of no arguments: [`varying`] takes such a one beside the value.
+//! One rule: a column of the side that may be absent is the same above the join, or NULL. The engine takes it for a
+//! constant there as well (if the side is filtered by `g = 1`, or has a literal for it), and leaves out the sort, or
+//! groups as if the rows came sorted. It takes a function of constants for one, unless the function has no arguments:
+//! [`varying`] takes such a one beside the value.
 
 use std::sync::{Arc, LazyLock};
 

@@ -80,7 +80,7 @@ impl QueryEngine {
         self.runtime.memory_pool.clone()
     }
 
-    /// Gives the system back what is free, if the process is near what it may have.
+    /// Gives free memory back to the system, if the process is near its limit.
     pub fn relieve(&self) {
         if let Some(measured) = &self.measured {
             measured.relieve();
@@ -184,7 +184,7 @@ impl QueryEngine {
         })
     }
 
-    /// The physical plan of an optimized plan of which it is known that it finds nothing.
+    /// The physical plan of an optimized plan that is known to find nothing.
     pub fn nothing(&self, plan: &LogicalPlan, leaves: &Leaves, time_zone: &str) -> Result<Option<Physical>, SqlError> {
         let finds_nothing = leaves.finds_nothing(plan, self.state(time_zone).as_ref())?;
         let schema = || Arc::new(plan.schema().as_arrow().clone());

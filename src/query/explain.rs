@@ -1,4 +1,4 @@
-//! EXPLAIN: the physical plan as indented lines; ANALYZE runs it first and shows what each operator did.
+//! EXPLAIN: the physical plan as indented lines; ANALYZE runs it first and shows the work of each operator.
 
 use std::sync::Arc;
 use std::time::Instant;

@@ -60,8 +60,8 @@ impl PhysicalOptimizerRule for CountWindows {
     }
 }
 
-/// Rows that a window expression keeps when they have come out: its frames begin with them. Of frames by values nobody
-/// knows before; the memory of the process bounds these.
+/// Rows that a window expression keeps when they have come out: its frames begin with them. Their number is unknown for
+/// frames by values; the memory of the process bounds these.
 fn rows_behind(expr: &Arc<dyn WindowExpr>) -> usize {
     let frame = expr.get_window_frame();
     match (frame.units, &frame.start_bound) {

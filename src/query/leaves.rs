@@ -294,7 +294,7 @@ impl Leaves {
     }
 }
 
-/// Whether an expression is how many rows to take or skip.
+/// Whether an expression is a number of rows to take or skip.
 fn is_count(expr: &Expr) -> bool {
     matches!(expr, Expr::Literal(ScalarValue::Int64(count), _) if count.is_none_or(|count| count >= 0))
 }

@@ -121,7 +121,7 @@ impl<P: MemoryPool> Measured<P> {
         }
     }
 
-    /// Gives back what is free if the process is near what it may have: what no query asks for grows, too.
+    /// Gives back free memory if the process is near its limit: memory that no query asks for grows, too.
     pub fn relieve(&self) {
         let near = self.allowed() - self.bytes_max / SOON_PART;
         if self.resident().is_some_and(|resident| resident > near) {
@@ -240,7 +240,7 @@ mod tests {
         let pool: Arc<dyn MemoryPool> = Arc::new(measured);
         let reservation = MemoryConsumer::new("query").register(&pool);
 
-        // Near what the process may have, what is free is given back before it has to be.
+        // Near the limit of the process, free memory is given back before it has to be.
         RESIDENT_MIB.store(250, Ordering::Relaxed);
         FREE_MIB.store(40 + beside, Ordering::Relaxed);
         reservation.try_grow(2 * MIB).expect("there is room");

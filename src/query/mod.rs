@@ -196,7 +196,7 @@ impl Query {
         })
     }
 
-    /// Gives the system back what is free, if the process is near what it may have. To be called several times a second.
+    /// Gives free memory back to the system, if the process is near its limit. To be called several times a second.
     pub fn relieve(&self) {
         self.engine.relieve();
     }
@@ -206,8 +206,8 @@ impl Query {
         Keeping(MemoryConsumer::new("rows").register(&self.engine.memory()))
     }
 
-    /// Runs `work` where computing runs: what plans, parses, evaluates or compiles more than a small message bounds.
-    /// Dropping the future asks it to stop (`stop`), and waits for nothing.
+    /// Runs `work` on a thread for computing: all planning, parsing, evaluating or compiling that a small message does
+    /// not bound. Dropping the future asks it to stop (`stop`), and waits for nothing.
     pub fn compute<T, W>(&self, work: W) -> impl Future<Output = Result<T, SqlError>> + Send + 'static + use<T, W>
     where
         T: Send + 'static,
@@ -252,7 +252,7 @@ impl Query {
         })
     }
 
-    /// The lines of EXPLAIN; with `analyze` the query is run and its operators tell what they did.
+    /// The lines of EXPLAIN; with `analyze` the query runs, and its operators report their work.
     pub async fn explain(
         &self,
         planned: Arc<Planned>,
@@ -274,7 +274,7 @@ impl Query {
     }
 }
 
-/// The plan that runs, and what it runs in.
+/// The plan that runs, and its context.
 fn plan(
     engine: &engine::QueryEngine,
     log: Arc<dyn Topics>,

@@ -150,7 +150,7 @@ impl Runner {
             let (terms, _gone) = Terms::new(&memory);
             let (done, result) = oneshot::channel();
             handle.spawn_blocking(move || {
-                // Nobody may wait any more: then what it made is dropped here, which may take long too.
+                // The caller may wait no more: then the result is dropped here, which may take long too.
                 let _ = done.send(terms.apply(|| caught(work)));
             });
             result.await.unwrap_or_else(|_| Err(broken_off()))
@@ -280,7 +280,7 @@ impl OnItsWay {
 
 /// Bytes of the rows of a large batch, 0 of any other.
 fn large_bytes(batch: &RecordBatch) -> u64 {
-    // With what the arrays share with others.
+    // With the parts that the arrays share with others.
     if batch.get_array_memory_size() as u64 <= SMALL_BYTES {
         return 0;
     }

@@ -125,7 +125,7 @@ pub struct TopicScan {
     pub name: String,
     /// For EXPLAIN.
     pub kind: &'static str,
-    /// For EXPLAIN: what was cut off.
+    /// For EXPLAIN: the parts that were cut off.
     pub note: String,
     pub columns: Vec<ColumnSource>,
     pub schema: SchemaRef,
@@ -143,7 +143,7 @@ pub struct TopicScan {
 /// In which order the rows of each partition come, which are one partition of the topic.
 #[derive(Clone, Debug)]
 pub struct Order {
-    /// The columns that it is by, each of which grows with the offset.
+    /// The columns of the order, each of which grows with the offset.
     keys: Vec<PhysicalSortExpr>,
     backward: bool,
     /// No more rows of each are wanted.
@@ -173,7 +173,7 @@ impl TopicScan {
                 return None;
             }
             match hidden {
-                // No two rows of a partition have the same: what comes after decides nothing.
+                // No two rows of a partition have the same: later keys decide nothing.
                 HiddenColumn::Offset if !own || place + 1 == keys.len() => return Some(backward),
                 HiddenColumn::Lsn | HiddenColumn::Timestamp => {}
                 _ => return None,
@@ -628,7 +628,7 @@ struct PartitionRows {
     scan: Arc<TopicScan>,
     pieces: Arc<[Piece]>,
     next: usize,
-    /// In order: what is left of the piece before, and how many more rows are wanted.
+    /// In order: the rest of the piece before, and the number of rows that are still wanted.
     rest: Option<Piece>,
     left: Option<usize>,
     read: Count,

@@ -92,7 +92,7 @@ fn spread_below(node: &Arc<dyn ExecutionPlan>) -> Result<Option<Arc<dyn Executio
     sliced.over(input).map(Some)
 }
 
-/// Whether an expression calls what can grow its input, and the bytes of its large literals.
+/// Whether an expression calls functions that can grow their input, and the bytes of its large literals.
 fn growth(expr: &Arc<dyn PhysicalExpr>) -> Result<(bool, u64)> {
     let (mut grows, mut bytes) = (false, 0);
     expr.apply(|node| {
@@ -204,7 +204,7 @@ impl ExecutionPlan for Sliced {
     }
 }
 
-/// A batch of which parts are still to be computed.
+/// A batch with parts that are still to be computed.
 struct SlicedBatch {
     batch: RecordBatch,
     slices: BatchSlices,

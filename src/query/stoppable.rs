@@ -66,8 +66,8 @@ impl OptimizerRule for Stoppable<dyn OptimizerRule + Send + Sync> {
         {
             return Ok(Transformed::no(plan));
         }
-        // These rules make keys of a join of every equality in its condition: where NULLs are equal, of those that do not
-        // take NULLs for equal as well.
+        // These rules make keys of all equalities of a join's condition: if NULLs are equal in the join, also of
+        // equalities that do not take NULLs for equal.
         if matches!(self.0.name(), "extract_equijoin_predicate" | "eliminate_cross_join")
             && takes_nulls_for_equal(&plan)
         {

@@ -421,7 +421,7 @@ fn an_order_by_offsets_reads_what_it_answers() {
     assert_eq!(one("AND _offset > 500 ORDER BY _offset LIMIT 10"), 2);
     assert_eq!(one("AND _offset > 999 ORDER BY _offset LIMIT 10"), 0);
     assert_eq!(one("AND auction < 950 ORDER BY _offset DESC LIMIT 3"), 6);
-    // From both partitions, each a little ahead of what the merge takes.
+    // From both partitions, each a little ahead of the merge.
     let both = pieces_read("SELECT auction FROM bids ORDER BY _timestamp DESC LIMIT 5");
     assert!((2..=8).contains(&both), "{both}");
 }
