@@ -1,4 +1,4 @@
-//! The commands over a data directory that is not served: check, back up, repair. Each prints what it found.
+//! The commands over a data directory that is not served: check, back up, repair. Each prints its findings.
 //!
 //! One rule: an exit code of 0 means that the data directory, or its copy, is whole.
 
@@ -92,7 +92,7 @@ pub fn repair(config: &Repair) -> Result<(), ServerError> {
 }
 
 fn print_losses(repaired: &Repaired) {
-    // Without what was lost the catalog may be of no use; then topics have their OIDs alone.
+    // Without the lost part the catalog may be of no use; then topics have their OIDs alone.
     let catalog = Catalog::recover(&repaired.catalog)
         .ok()
         .map(|catalog| catalog.current());

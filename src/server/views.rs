@@ -67,7 +67,7 @@ impl Deaths {
         self.disk.sync_dir(&self.dir)
     }
 
-    /// The views are ready, or were not what ended the server.
+    /// The views are ready, or another failure ended the server.
     pub(super) fn clear(&self) {
         let cleared = remove(&*self.disk, &self.path()).and_then(|()| self.disk.sync_dir(&self.dir));
         if let Err(error) = cleared {
@@ -146,7 +146,7 @@ pub(super) async fn start(
     Ok(deaths)
 }
 
-/// OIDs grow, and a view can only name what was there before it: their order is one of dependency.
+/// OIDs grow, and a view can only name older relations: their order is one of dependency.
 fn incremental(catalog: &Snapshot) -> Vec<Arc<View>> {
     let views = catalog.relations.values().filter_map(|relation| match relation {
         Relation::View(view) if view.materialized && view.recomputed.is_none() => Some(view.clone()),
