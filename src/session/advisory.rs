@@ -303,7 +303,7 @@ impl Session {
         })
     }
 
-    /// The transaction gives back what it holds.
+    /// The transaction releases its locks.
     pub(super) fn end_advisory_locks(&mut self) {
         if std::mem::take(&mut self.has_advisory_locks) {
             self.engine.advisory.end_transaction(self.id());

@@ -146,7 +146,7 @@ impl Session {
         !has_rows && !self.transaction().wrote_to(topic.oid)
     }
 
-    /// Takes a column away; with CASCADE also what uses it. The changes come before the topic's own.
+    /// Takes a column away; with CASCADE also the objects that use it. The changes come before the topic's own.
     async fn drop_column(
         &mut self,
         topic: &mut Topic,

@@ -137,7 +137,7 @@ impl Cancel {
         }
     }
 
-    /// A new statement with its time limit: what was asked of the one before does not concern it.
+    /// A new statement with its time limit: requests to the one before do not concern it.
     pub(super) fn reset(&self, limit: Option<Duration>) {
         let _ = self
             .requested

@@ -16,7 +16,7 @@ use crate::sql::rows::RowExprs;
 use crate::sql::statement::Select;
 use crate::types::PgType;
 
-/// A message up to so long is small: all that is linear in it may be done at once.
+/// A message up to this length is small: all that is linear in it may be done at once.
 pub(super) const SMALL_BYTES: usize = 64 << 10;
 /// Pieces of work of one session that may compute at a time, those included that nobody waits for any more.
 pub(super) const COMPUTING_MAX: usize = 4;
@@ -92,7 +92,7 @@ impl Session {
         self.engine.compute(&self.computing, work)
     }
 
-    /// Runs `work`, which needs to know what names mean.
+    /// Runs `work`, which needs the meaning of names.
     pub(super) fn compute_with<T, W>(
         &self,
         parameter_types: Vec<Option<PgType>>,

@@ -178,10 +178,10 @@ impl Session {
         }
     }
 
-    /// Starts a committed view; if it cannot be computed over the rows that are there, or the statement is cancelled, it is
+    /// Starts a committed view; if it cannot be computed over the present rows, or the statement is cancelled, it is
     /// dropped again.
     pub(super) async fn start_view(&mut self, new: NewView) -> Result<(), SqlError> {
-        // A task of its own: should the session end meanwhile, what it began is still cleared away.
+        // A task of its own: it clears away the view even if the session ends meanwhile.
         let ended = EndBuild {
             engine: self.engine.clone(),
             oid: new.view.oid,
@@ -446,7 +446,7 @@ impl Session {
     }
 }
 
-/// Completes a view by its SELECT: columns, what it depends on, how it is kept; and the dataflow that keeps it.
+/// Completes a view by its SELECT: columns, dependencies, maintenance; and the dataflow that keeps it.
 fn define(
     mut view: View,
     select: &Select,
@@ -592,7 +592,7 @@ fn inputs(
 ) -> Result<BTreeMap<u32, Input>, SqlError> {
     let named = plan::column_names(&planned.plan)?;
     let direct = planned.depends_on.iter();
-    // Through plain views it reads topics of which only the rows that it began with concern it.
+    // A view that is read through plain views concerns only the rows that its topics began with.
     let reached = planned.relations.iter().filter(|_| materialized);
     let topics = direct.chain(reached).filter_map(|oid| catalog.topic(*oid));
     let inputs = topics.map(|topic| {

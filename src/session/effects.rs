@@ -2,8 +2,8 @@
 //! the functions that act on the session that calls them.
 //!
 //! They are carried out before the statement is planned, but for advisory locks that answer for each row of a relation
-//! (`sql/effects/by_row.rs`), which the plan runs; and the call stands in the plan as what it answers. Their
-//! arguments are computed by a SELECT of their own: over the FROM and WHERE of the statement where the call stands in
+//! (`sql/effects/by_row.rs`), which the plan runs; the answer takes the place of the call in the plan. Their
+//! arguments are computed by a SELECT of their own: over the FROM and WHERE of the statement if the call stands in
 //! its select list, so that it runs once for each row; elsewhere without relations, once.
 //!
 //! Not here: the calls in the statement's tree (`sql/effects.rs`).

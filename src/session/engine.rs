@@ -30,7 +30,7 @@ pub struct Engine {
     /// When the server started, microseconds since 1970-01-01 UTC.
     pub started_us: i64,
     sessions: Arc<Mutex<Sessions>>,
-    /// Ends what another session runs, or the session.
+    /// Ends the statement of another session, or the session.
     pub(super) signals: Signals,
     next_session: AtomicI32,
     pub counters: Counters,

@@ -227,7 +227,7 @@ impl Session {
         limit_ms.map(|limit_ms| (Duration::from_millis(limit_ms), error(())))
     }
 
-    /// The session waits for its client: what its transaction reads stays for a while.
+    /// The session waits for its client: the rows that its transaction reads stay for a while.
     pub fn waits(&self) {
         if let Some(pin) = self
             .transaction
@@ -238,7 +238,7 @@ impl Session {
         }
     }
 
-    /// The session goes on in its transaction; 72000 if it has waited for so long that what it reads may be gone.
+    /// The session goes on in its transaction; 72000 if it has waited for too long, and its rows may be gone.
     pub fn resumes(&self) -> Result<(), SqlError> {
         let pin = self
             .transaction
@@ -444,11 +444,11 @@ impl Session {
             loop {
                 let seen = self.engine.log.newest();
                 match self.run_once(statement, parameters, prepared).await {
-                    // Somebody else's DDL came first: what was planned is planned anew.
+                    // Somebody else's DDL came first: the statement is planned anew.
                     Err(error) if error.state == state::SERIALIZATION_FAILURE && tries < TRIES_MAX && alone => {
                         tries += 1;
                         self.end_transaction(false);
-                        // It was ordered after what was seen here: once it is published the new plan sees it.
+                        // It was ordered after the state seen here: once it is published the new plan sees it.
                         self.engine.log.wait_published(seen + 1).await?;
                     }
                     Err(error)
@@ -474,8 +474,8 @@ impl Session {
         prepared: Option<&Prepared>,
     ) -> Result<Outcome, SqlError> {
         if plans(statement) {
-            // First of all: names mean the same to the plan and to its transaction, whatever others change meanwhile.
-            // The state that a cancelled statement saw is no other's.
+            // First of all: names mean the same to the plan and to its transaction, even if others change the catalog
+            // meanwhile. The state that a cancelled statement saw is no other's.
             self.transaction().own_before = None;
         }
         // Boxed: the futures of the statements are large, and one of them may run another.
@@ -592,7 +592,7 @@ impl Session {
         }
     }
 
-    /// Whether the transaction takes over what others change: it is none of a block, and has changed nothing itself.
+    /// Whether the transaction takes over others' changes: it is none of a block, and has changed nothing itself.
     fn goes_with_others(&self) -> bool {
         let transaction = self.transaction.as_ref();
         transaction.is_some_and(|transaction| !transaction.explicit && !transaction.wrote_ddl())
@@ -765,7 +765,7 @@ impl Session {
         Ok(Outcome::Command("SET".to_string()))
     }
 
-    /// Locks nothing, and says so: what a transaction reads does not change under it.
+    /// Locks nothing, and says so: a transaction's data does not change under it.
     fn lock(&mut self, names: &[Name]) -> Result<Outcome, SqlError> {
         let catalog = self.in_block("LOCK TABLE")?.catalog.clone();
         for name in names {

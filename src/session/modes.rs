@@ -1,7 +1,7 @@
 //! The modes of a transaction: its isolation level, READ ONLY, and their text in SHOW.
 //!
-//! One rule: SHOW tells the level that was asked for. Every level runs as snapshot isolation, which is at least what the
-//! levels below SERIALIZABLE ask for; a transaction that only reads is serializable as well.
+//! One rule: SHOW tells the level that was asked for. Every level runs as snapshot isolation, which satisfies the
+//! levels below SERIALIZABLE; a transaction that only reads is serializable as well.
 
 use std::sync::Arc;
 
@@ -10,7 +10,7 @@ use crate::error::{SqlError, state};
 use crate::sql::statement::{IsolationLevel, TransactionModes};
 
 impl Session {
-    /// The modes of the transaction from here on, and what SHOW says of them.
+    /// The modes of the transaction from here on, and their values in SHOW.
     pub(super) fn take_modes(&mut self, modes: &TransactionModes) {
         if let Some(read_only) = modes.read_only {
             self.transaction().read_only = read_only;

@@ -116,7 +116,7 @@ impl Channels {
 }
 
 impl Session {
-    /// Notes what the commit of the transaction does.
+    /// Notes an action of the transaction's commit.
     pub(super) fn post(&mut self, tag: &str, message: ListenAction) -> Result<Outcome, SqlError> {
         if self.messages.len() >= MESSAGES_MAX {
             return Err(SqlError::new(
@@ -153,7 +153,7 @@ impl Session {
         Ok(())
     }
 
-    /// The transaction has ended: what it said happens if it was committed.
+    /// The transaction has ended: its messages go out if it was committed.
     pub(super) fn end_messages(&mut self, committed: bool) {
         let messages = std::mem::take(&mut self.messages);
         if !committed {

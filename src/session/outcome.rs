@@ -71,7 +71,7 @@ pub enum Outcome {
 }
 
 impl Outcome {
-    /// An answer that is there already.
+    /// An answer that is known already.
     pub fn table(fields: Vec<OutField>, batch: RecordBatch, tag: RowsTag) -> Outcome {
         let batches = futures::stream::iter([Ok(batch)]).boxed();
         Outcome::Rows {
@@ -122,7 +122,7 @@ impl Prepared {
         }
     }
 
-    /// 0A000 if the answer has other columns than were described: what the statement reads has changed since.
+    /// 0A000 if the answer has other columns than were described: the statement's relations have changed since.
     pub(super) fn check_fields(&self, fields: &[OutField]) -> Result<(), SqlError> {
         let Some(described) = &self.fields else {
             return Ok(());
@@ -168,7 +168,7 @@ impl Prepared {
     }
 }
 
-/// A plan, and what must be unchanged for it to be used again.
+/// A plan, and the state that must be unchanged for it to be used again.
 pub struct CachedPlan {
     pub planned: Arc<Planned>,
     pub reuse: Arc<Reuse>,

@@ -309,7 +309,7 @@ impl Session {
         })
     }
 
-    /// Parse: what the parameters and the columns of the answer are. `parameter_oids` are the client's wishes, 0 where
+    /// Parse: the types of the parameters and the columns of the answer. `parameter_oids` are the client's wishes, 0 if
     /// it has none.
     pub async fn prepare(&mut self, text: &str, parameter_oids: &[u32]) -> Result<Prepared, SqlError> {
         self.begin_statement();

@@ -140,8 +140,8 @@ impl GivenPlaces {
         given
     }
 
-    /// `rows` has one more column than `width`: which of the inserted rows it is, whose partitions and offsets from the
-    /// first one there are `rows_of`.
+    /// `rows` has one more column than `width`: the number of the inserted row. `rows_of` has the partitions of these,
+    /// and their offsets from the first one there.
     fn fill(
         &self,
         rows: &RecordBatch,

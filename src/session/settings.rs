@@ -1,6 +1,6 @@
 //! A session's settings: SET, SHOW, RESET, their defaults, and the check of values.
 //!
-//! One rule: every setting of PostgreSQL 15 is there with its type and range; those that mean something here are read
+//! One rule: every setting of PostgreSQL 15 exists with its type and range; those that mean something here are read
 //! out into `Effective`, the others are kept and shown. Settings that only other servers know are accepted when their
 //! name has a prefix (`rw_...`, `foo.bar`); any other unknown name is 42704.
 
@@ -42,7 +42,7 @@ pub struct Shown {
 
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// By lower-case name; only what differs from the default.
+    /// By lower-case name; only values that differ from the default.
     values: BTreeMap<String, String>,
     /// Values that the client asked for when it connected: RESET goes back to them.
     at_start: BTreeMap<String, String>,
@@ -190,7 +190,7 @@ impl Settings {
         }
     }
 
-    /// Back to the default; `None` is every setting. Returns what to report.
+    /// Back to the default; `None` is every setting. Returns the values to report.
     pub fn reset(&mut self, name: Option<&str>) -> Result<Vec<(String, String)>, SqlError> {
         let Some(name) = name else {
             let before = self.all_reported();

@@ -1,7 +1,7 @@
-//! Spilling: rows that a transaction has too many of for memory go to files, which its commit adopts (`log/spill.rs`).
+//! Spilling: rows that do not fit into a transaction's memory go to files, which its commit adopts (`log/spill.rs`).
 //!
-//! One rule: files are written by a thread that may block, never by one that talks to clients; and what was taken out of
-//! a transaction for that comes back as a file, or the statement fails, and with it what it wrote.
+//! One rule: files are written by a thread that may block, never by one that talks to clients; and rows that were taken
+//! out of a transaction for that come back as a file, or the statement fails, and its rows with it.
 //!
 //! Not here: which rows (`transaction`).
 
@@ -46,7 +46,7 @@ impl Session {
         self.write_out(jobs).await
     }
 
-    /// Ends the files of the transaction that take more rows: what follows is not to be in them, or they are to be read.
+    /// Ends the transaction's files that take more rows: later rows are not to be in them, or they are to be read.
     pub(super) async fn finish_spills(&mut self) -> Result<(), SqlError> {
         let jobs = match &mut self.transaction {
             Some(transaction) => transaction.finish_spills(),
@@ -77,7 +77,7 @@ pub async fn write(log: Arc<Log>, jobs: Vec<Job>) -> Result<SpilledRows, LogErro
     .await
 }
 
-/// Runs what may block.
+/// Runs work that may block.
 pub async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
     match Handle::try_current() {
         Ok(runtime) => match runtime.spawn_blocking(work).await {

@@ -73,9 +73,9 @@ pub struct Transaction {
     pub read_only: bool,
     /// Position that it reads at, taken at the first statement that reads.
     pub read_lsn: Option<Lsn>,
-    /// Its own rows as a statement of several parts found them: what its parts see of them.
+    /// Its own rows as a statement of several parts found them: its parts see these.
     pub own_before: Option<OwnWrites>,
-    /// Holds what retention kept when it first read.
+    /// Holds the rows that retention kept when it first read.
     pub pin: Option<Pin>,
     /// `now()`: when the transaction began, microseconds since 1970-01-01 UTC.
     pub started_us: i64,
@@ -212,7 +212,7 @@ impl Transaction {
         jobs
     }
 
-    /// A job without rows; `None` if the topic is not what it was when they were inserted.
+    /// A job without rows; `None` if the topic has changed since they were inserted.
     fn job(&mut self, key: AppendKey, finish: bool) -> Option<Job> {
         let (topic, schema_id, partition) = key;
         let position = self.recent.open.iter().position(|writer| key_of(writer) == key);
@@ -335,7 +335,8 @@ impl Transaction {
         !self.changes.is_empty()
     }
 
-    /// Its own rows by topic OID, each with its partition, in order; topics that it made are there with or without rows.
+    /// Its own rows by topic OID, each with its partition, in order; topics that it made are included with or without
+    /// rows.
     pub fn all_own_rows(&self) -> OwnWrites {
         assert!(self.recent.open.is_empty(), "files are ended before they are read");
         let mut own = OwnWrites::new();
@@ -412,14 +413,14 @@ impl Transaction {
         Ok(())
     }
 
-    /// Takes back what was written since the savepoint, which stays.
+    /// Takes back the writes since the savepoint, which stays.
     pub fn rollback_to(&mut self, name: &str) -> Result<(), SqlError> {
         let position = self.position(name)?;
         self.savepoints.truncate(position + 1);
         let Savepoint { mark, catalog, .. } = &self.savepoints[position];
         self.catalog = catalog.clone();
         self.appends.truncate(mark.appends);
-        // All that was spilled since has gone, and what was being written with it.
+        // All files since have gone, and the one in progress with them.
         self.recent = Recent {
             start: mark.appends,
             ..Recent::default()

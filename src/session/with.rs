@@ -1,7 +1,7 @@
-//! A WITH whose queries write: its INSERTs, and what they share with the statement, run before it.
+//! A WITH whose queries write: its INSERTs, and the SELECTs that they share with the statement, run before it.
 //!
-//! One rule: all parts see what was there before the statement, and their rows enter the log in one commit or not at all (L5).
-//! So the answer is complete before the commit. Not here: which parts run (`sql/with.rs`).
+//! One rule: all parts see the rows from before the statement, and their own rows enter the log in one commit or not at
+//! all (L5). So the answer is complete before the commit. Not here: the choice of the parts (`sql/with.rs`).
 
 use std::sync::Arc;
 

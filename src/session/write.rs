@@ -261,13 +261,13 @@ impl Session {
         self.fail();
     }
 
-    /// Commits what the transaction wrote; returns once it is durable and visible (L1), or queued under
+    /// Commits the writes of the transaction; returns once they are durable and visible (L1), or queued under
     /// `synchronous_commit = off`.
     pub(super) async fn commit_transaction(&mut self) -> Result<(), SqlError> {
         self.commit_as(self.settings.synchronous_commit()).await.map(drop)
     }
 
-    /// The same, and what the commit became, if there was anything to commit. `synced`: it is durable and visible.
+    /// The same, and the commit with its receipt, if there was anything to commit. `synced`: it is durable and visible.
     pub(super) async fn commit_as(&mut self, synced: bool) -> Result<Option<(Commit, Receipt)>, SqlError> {
         self.cancel.committing(true);
         let result = self.commit_whole(synced).await;
@@ -310,7 +310,7 @@ impl Session {
         Ok(committed)
     }
 
-    /// `adapts`: rows follow what others change about their topics meanwhile.
+    /// `adapts`: rows follow others' changes of their topics.
     async fn put_in_order(
         &mut self,
         mut commit: Commit,
@@ -362,7 +362,7 @@ impl Session {
         }
     }
 
-    /// COPY and INSERT into a topic with closing windows say how many rows came late for which views.
+    /// COPY and INSERT into a topic with closing windows report the number of late rows for each view.
     async fn report_late_rows<'a>(&mut self, appended: impl Iterator<Item = (&'a Append, Option<i64>)>) {
         let mut late: std::collections::BTreeMap<u32, u64> = std::collections::BTreeMap::new();
         let catalog = self.engine.catalog.current();
@@ -500,7 +500,7 @@ fn split_by_key(topic: &Topic, rows: &RecordBatch) -> Result<Vec<(u32, RecordBat
     split(topic, rows, &partitions_by_key(topic, rows)?)
 }
 
-/// A column without what equal values may differ in: the scale of NUMERIC.
+/// A column without the parts that equal values may differ in: the scale of NUMERIC.
 fn partition_key(column: &ArrayRef) -> ArrayRef {
     match column.as_binary_opt::<i64>() {
         Some(numbers) => {

@@ -46,7 +46,7 @@ pub fn check(known: &Known, value: &str) -> Result<String, SqlError> {
     }
 }
 
-/// `true`, `yes`, `on`, `1`, their opposites and what is the beginning of only one of them.
+/// `true`, `yes`, `on`, `1`, their opposites and unambiguous beginnings of these.
 fn boolean(value: &str) -> Option<bool> {
     let lower = value.to_lowercase();
     let begins = |word: &str, least: usize| lower.len() >= least && word.starts_with(&lower);
@@ -122,7 +122,7 @@ fn units(unit: Unit) -> (&'static [(&'static str, f64)], f64, &'static str) {
     }
 }
 
-/// A number and what follows it.
+/// A number and the text after it.
 fn split(text: &str) -> Option<(&str, &str)> {
     let unsigned = text.strip_prefix(['-', '+']).unwrap_or(text);
     let sign = text.len() - unsigned.len();
