@@ -1,6 +1,6 @@
 //! [`backup`]: a copy of a data directory at one LSN, of a server that runs or of one that does not.
 //!
-//! One rule: what has the copy's name is whole, checked and synced; until then it is called `NAME.partial`.
+//! One rule: a directory with the copy's name is whole, checked and synced; until then it is called `NAME.partial`.
 //!
 //! Neither lock nor connection is needed, for nothing that an image names changes:
 //!
@@ -47,8 +47,8 @@ pub struct BackedUp {
     pub bytes: u64,
 }
 
-/// Copies the data directory `dir`, which a server may have open, to `to`: a directory that is not there or empty, in
-/// one that is. `link` allows hard links to segments.
+/// Copies the data directory `dir`, which a server may have open, to `to`: a directory that is missing or empty, in
+/// an existing one. `link` allows hard links to segments.
 pub fn backup(disk: &Arc<dyn Disk>, dir: &Path, to: &Path, link: bool) -> Result<BackedUp, LogError> {
     let occupied = || LogError::Occupied { dir: to.to_path_buf() };
     let name = to.file_name().ok_or_else(occupied)?;
@@ -101,7 +101,7 @@ struct Copy<'a> {
 }
 
 impl Copy<'_> {
-    /// Removes what is in the unfinished copy; an error if that is anything else.
+    /// Removes the content of the unfinished copy; an error if the directory is anything else.
     fn clear(&self) -> Result<(), LogError> {
         let disk = self.disk.as_ref();
         let mut ours = Vec::new();
@@ -253,7 +253,7 @@ impl Copy<'_> {
         Ok((copied, to))
     }
 
-    /// Checks the copy and counts what is in it.
+    /// Checks the copy and counts its content.
     fn finish(
         &self,
         source: Option<&(Image, Vec<u8>)>,

@@ -1,4 +1,4 @@
-//! [`check`]: reads a whole data directory, every byte that counts, and says what is wrong with it.
+//! [`check`]: reads a whole data directory, every byte that counts, and names all damage.
 //!
 //! One rule: nothing is changed, and damage in one place does not keep the others from being looked at.
 

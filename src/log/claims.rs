@@ -19,7 +19,7 @@ use super::Lsn;
 /// Files that no image names, and that must stay all the same.
 #[derive(Default)]
 pub struct Spills {
-    /// Ids of files that a transaction has, or whose commit nobody knows the outcome of.
+    /// Ids of files that a transaction has, or whose commit has an unknown outcome.
     pending: Mutex<HashSet<u64>>,
     /// LSN of the commit and id of each file that an older image would find in the log.
     adopted: Mutex<Vec<(Lsn, u64)>>,

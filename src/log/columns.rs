@@ -72,7 +72,7 @@ impl Range {
     }
 }
 
-/// A field of a topic's schema. `missing`: what rows from before the column was added have, by [`encode_value`].
+/// A field of a topic's schema. `missing`: the value in rows from before the column was added, by [`encode_value`].
 pub fn column_field(field: Field, id: u32, missing: Option<&str>) -> Field {
     let mut metadata: HashMap<String, String> = field.metadata().clone();
     metadata.insert(ID_KEY.to_string(), id.to_string());

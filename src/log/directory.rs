@@ -26,8 +26,8 @@ pub fn lock(disk: &dyn Disk, dir: &Path, purpose: Purpose) -> Result<Box<dyn Dis
     })
 }
 
-/// Takes from other users what they may do with a data directory, made by a version that left it to the process's mask or
-/// copied from elsewhere.
+/// Takes away other users' permissions on a data directory, which was made by a version that left them to the process's
+/// mask or copied from elsewhere.
 pub fn make_private(disk: &dyn Disk, dir: &Path) -> Result<(), LogError> {
     let private = |path: &Path| {
         disk.make_private(path)

@@ -127,7 +127,7 @@ pub fn decode(bytes: Buffer, data_type: &DataType, least: Option<&ArrayRef>) -> 
     }
 }
 
-/// The same, but what is stored as a dictionary of values of the type remains one; [`expand`] makes values of it.
+/// The same, but a stored dictionary of values of the type remains one; [`expand`] makes values of it.
 pub fn decode_lazily(bytes: Buffer, data_type: &DataType, least: Option<&ArrayRef>) -> Result<ArrayRef, Damage> {
     let batch = read_stream(bytes)?;
     let is_plain = |batch: &RecordBatch| batch.num_columns() == 1 && batch.column(0).data_type() == data_type;

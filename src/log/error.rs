@@ -25,14 +25,14 @@ pub enum LogError {
     /// The rows cannot be encoded: their types are not those of the topic.
     #[error("rows cannot be logged: {reason}")]
     Unencodable { reason: String },
-    /// A write or sync of the WAL failed: what was in flight may or may not be there after a restart (L4).
+    /// A write or sync of the WAL failed: the commits in flight may or may not exist after a restart (L4).
     #[error("transaction resolution unknown: {reason}")]
     Failed { reason: String },
     #[error("the log is closed")]
     Closed,
     #[error("data directory \"{}\" is in use by another server{holder}", dir.display())]
     Locked { dir: PathBuf, holder: String },
-    /// Damage at or below what was acknowledged (L3).
+    /// Damage at or below an acknowledged commit (L3).
     #[error("the log is damaged: file \"{}\", offset {offset}, LSN {lsn}: {reason}", file.display())]
     Corrupt {
         file: PathBuf,
@@ -74,7 +74,7 @@ pub enum LogError {
         path: PathBuf,
         reason: String,
     },
-    /// The disk, or what this server may take of it, is full.
+    /// The disk, or this server's share of it, is full.
     #[error("could not {doing} \"{}\": {reason}", path.display())]
     NoSpace {
         doing: &'static str,

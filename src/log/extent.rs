@@ -1,6 +1,6 @@
 //! [`Extent`]: consecutive rows of one partition, wherever they lie, as a scan meets them.
 //!
-//! One rule: what an extent says of its rows without loading them bounds them: it may hold fewer, never others.
+//! One rule: the bounds that an extent gives without loading its rows hold: it may have fewer rows, never others.
 
 use std::sync::Arc;
 
@@ -18,7 +18,7 @@ pub enum Extent {
     Stored(Stored),
 }
 
-/// A batch of a segment, of which the rows of some commits are wanted.
+/// A batch of a segment, from which the rows of some commits are wanted.
 #[derive(Clone, Debug)]
 pub struct Stored {
     segment: Arc<Segment>,

@@ -1,6 +1,6 @@
 //! [`Log`]: the log as sessions and views use it: opening, committing, reading, closing.
 //!
-//! One rule: a commit's future resolves after the sync that covers it (L1), or says that nobody knows (L4).
+//! One rule: a commit's future resolves after the sync that covers it (L1), or reports an unknown outcome (L4).
 
 use std::borrow::Borrow;
 use std::collections::BTreeMap;
@@ -43,7 +43,7 @@ use super::{Acknowledge, Appended, Commit, DdlObserver, LogError, Lsn, Receipt, 
 pub struct LogOptions {
     /// WAL files grow up to this with the database.
     pub wal_file_bytes_max: u64,
-    /// After this much quiet the writer seals what it wrote.
+    /// After this much quiet the writer seals the commits so far.
     pub seal_after_ms: u64,
     /// Commits that nobody waits for ([`Acknowledge::Queued`]) are written together after this much.
     pub linger_us: u64,
@@ -55,7 +55,7 @@ pub struct LogOptions {
     pub queued_bytes_max: usize,
     /// lz4 for large appends: half the disk, more CPU.
     pub compress: bool,
-    /// A committer whom nobody competes with writes and syncs itself, if a sync takes no longer than this. `None`: never.
+    /// A committer without competition writes and syncs itself, if a sync takes no longer than this. `None`: never.
     pub inline_sync_us_max: Option<u64>,
     /// Syncs that are timed when opening; 0 leaves the latency unknown.
     pub measured_syncs: u32,
@@ -720,7 +720,7 @@ impl Log {
         assert!(pen.retire_in_time(&self.shared), "the log has not failed");
     }
 
-    /// Holds what retention keeps now until it is dropped.
+    /// Holds the rows that retention keeps now until it is dropped.
     pub fn pin(&self) -> Pin {
         self.shared.retention.pin(self.shared.newest_us.load(Ordering::Acquire))
     }
@@ -807,7 +807,8 @@ impl Log {
         self.sync_latency_us
     }
 
-    /// Writes what is queued, flushes, saves the metadata image, seals, unlocks the data directory. Later commits are refused.
+    /// Writes the queue, flushes, saves the metadata image, seals, unlocks the data directory. Later commits are
+    /// refused.
     pub async fn close(&self) -> Result<(), LogError> {
         self.stop(true);
         let writer = self.writer.lock().take();
@@ -844,7 +845,7 @@ impl Log {
 /// Test access to the schedule of the writer's thread.
 #[cfg(test)]
 impl Log {
-    /// Nothing is written before the guard is dropped: what is committed meanwhile becomes one group.
+    /// Nothing is written before the guard is dropped: commits that come meanwhile become one group.
     pub(super) fn hold(&self) -> parking_lot::MutexGuard<'_, Pen> {
         self.shared.pen.lock()
     }
@@ -886,7 +887,7 @@ fn bytes_after(files: &BTreeMap<u64, u64>, position: Position) -> u64 {
     bytes.sum()
 }
 
-/// Median latency of `count` appends with sync: seals, which also close the gap behind what was recovered.
+/// Median latency of `count` appends with sync: seals, which also close the gap behind the recovered commits.
 fn measure(wal: &mut Wal, count: u32) -> std::io::Result<u64> {
     let mut latencies = Vec::new();
     for _ in 0..count {

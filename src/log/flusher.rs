@@ -120,7 +120,7 @@ impl Registry {
         segment
     }
 
-    /// Ids of those that someone has.
+    /// Ids of segments that someone holds.
     fn alive(&self) -> HashSet<u64> {
         let mut alive = self.alive.lock();
         alive.retain(|_, segment| segment.strong_count() > 0);
@@ -225,7 +225,7 @@ impl Flusher {
         self.dir.join(name)
     }
 
-    /// Writes what was captured. After an error the rows are still in memory and in the write-ahead log.
+    /// Writes the capture. After an error the rows are still in memory and in the write-ahead log.
     pub fn flush(&mut self, capture: Capture) -> Result<(), LogError> {
         let Capture {
             position,
@@ -318,7 +318,7 @@ impl Flusher {
         merge::choose(segments, &self.options.merge, |id| self.spoilt.contains(&id))
     }
 
-    /// Merges segments of the partition that has the most bytes to merge, and has the image name what they became.
+    /// Merges segments of the partition that has the most bytes to merge, and has the image name the result.
     fn merge(&mut self, images: &mut [TopicImage], captured: &[Captured]) -> Result<Option<MadeSegment>, LogError> {
         let mut best: Option<(u64, usize, usize, std::ops::Range<usize>)> = None;
         for (index, (image, (_, segments))) in images.iter().zip(captured).enumerate() {
@@ -436,7 +436,7 @@ impl Flusher {
         Ok(segments)
     }
 
-    /// Removes images that are not kept, and what only they needed.
+    /// Removes images that are not kept, and the files that only they needed.
     fn give_up(&mut self) -> Result<(), LogError> {
         let disk = self.disk.as_ref();
         let meta = self.path(META_DIR);
@@ -466,7 +466,7 @@ impl Flusher {
             self.state.spills.release(older.lsn);
         }
         let dir = self.path(SEGMENTS_DIR);
-        // Listed first: a transaction has a file before it is there.
+        // Listed first: a transaction claims its file before it makes it.
         let names = disk.list(&dir).map_err(LogError::io("list directory", &dir))?;
         let (held, alive) = (self.state.spills.held(), self.state.registry.alive());
         for name in names {

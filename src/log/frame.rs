@@ -1,7 +1,7 @@
 //! The bytes of a WAL file: its header, frames, and the blocks in them.
 //!
 //! One rule: no byte of a header or payload can change without a checksum saying so. Little-endian throughout; pure,
-//! no I/O. When a damaged frame is an error and when it is a torn tail is `recovery`'s question.
+//! no I/O. `recovery` decides when a damaged frame is an error and when it is a torn tail.
 //!
 //! ```text
 //! file     0 4096  file header, zero-padded
@@ -66,7 +66,7 @@ const FILE_MAGIC: [u8; 8] = *b"MILLWAL\0";
 const FRAME_MAGIC: [u8; 4] = *b"MSFR";
 /// Of the file header's first part, which all versions have.
 const FILE_HEADER_USED: usize = 96;
-/// The second part: its checksum, and what that covers.
+/// The second part: its checksum, and the bytes that it covers.
 const MADE_CRC_AT: usize = 96;
 const MADE: Range<usize> = 104..144;
 
@@ -413,7 +413,7 @@ pub fn put_rows_header(place: &Placement, runs: &[BlockRun], rows: u32, bytes: u
     }
 }
 
-/// A batch block up to its message's bytes, which must follow. `before` is how much of the payload comes before the
+/// A batch block up to its message's bytes, which must follow. `before` is the length of the payload before the
 /// block: the message starts aligned.
 pub fn put_batch_header(place: &Placement, run: &BlockRun, bytes: usize, before: usize, out: &mut Vec<u8>) {
     let start = out.len();

@@ -2,7 +2,7 @@
 //! offsets, watermark, segments, and the few rows that are in none.
 //!
 //! One rule: an image is complete: with it, and the write-ahead log after its position, nothing older is needed. It is
-//! written under a temporary name, synced, named, and the directory is synced, before anything older is given up. Two
+//! written under a temporary name, synced, named, and the directory is synced, before anything older is removed. Two
 //! are kept, so that a damaged one costs nothing.
 //!
 //! ```text
@@ -32,8 +32,8 @@ use super::{Chunk, LogError, Lsn, TopicSpec};
 
 use arrow::datatypes::SchemaRef;
 
-/// 4: segments may be of version 2, 5: with differences in several columns, which a server of before cannot read. 6: topics may say how far
-/// event times may be ahead.
+/// 4: segments may be of version 2, 5: with differences in several columns, which an older server cannot read. 6:
+/// topics may bound event times ahead of the clock.
 const FORMAT_VERSION: u32 = 6;
 const MAGIC: [u8; 8] = *b"MILLCKP\0";
 const HEADER_BYTES: usize = 24;

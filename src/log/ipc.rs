@@ -41,7 +41,7 @@ pub fn read_stream(mut bytes: Buffer) -> Result<RecordBatch, Damage> {
     })
 }
 
-/// A message's metadata, and what follows the message.
+/// A message's metadata, and the bytes after the message.
 pub struct IpcMessage<'a> {
     pub metadata: &'a [u8],
     rest: &'a [u8],

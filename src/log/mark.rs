@@ -110,7 +110,7 @@ pub fn missing(reached: Option<Lsn>, newest: Lsn, end: (PathBuf, u64)) -> Option
     })
 }
 
-/// Holds what a start found in the log of `wal_dir` against the mark, and says what is not known.
+/// Compares the log of `wal_dir`, as a start found it, with the mark, and reports the part that is unknown.
 pub fn check(disk: &dyn Disk, dir: &Path, outcome: &RecoveryOutcome, wal_dir: &Path) -> Result<(), LogError> {
     let newest = outcome.position.last_lsn;
     let reached = match read(disk, dir) {

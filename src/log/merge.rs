@@ -1,9 +1,9 @@
 //! Merging: neighbours among the segments of a partition become one, in the topic's present schema and compressed.
 //!
-//! One rule: a merged segment has exactly the rows of those that it is made of, with their offsets, LSNs, times and
-//! watermarks. Those go when no image names them any more, as ever.
+//! One rule: a merged segment has exactly the rows of its sources, with their offsets, LSNs, times and
+//! watermarks. The sources go when no image names them any more, as ever.
 //!
-//! Not here: when it is time (`writer`), what becomes of the image (`flusher`).
+//! Not here: the schedule (`writer`), the change of the image (`flusher`).
 
 use std::ops::Range;
 use std::path::Path;

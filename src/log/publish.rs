@@ -10,8 +10,8 @@ use super::segment::Segment;
 use super::tail::Tail;
 use super::{Chunk, DdlObserver, Lsn, TopicChange};
 
-/// Pushes rows of a topic; those of one that has been dropped since are nobody's. `event`: their newest event time, and
-/// when it was appended.
+/// Pushes rows of a topic; rows of a topic that has been dropped since are nobody's. `event`: their newest event time,
+/// and the time of its append.
 pub fn push_rows(tail: &Tail, topic: super::TopicId, chunk: Chunk, event: Option<(i64, i64)>) {
     if let Ok(topic) = tail.topic(topic) {
         topic.push(chunk, event);

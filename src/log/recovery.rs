@@ -11,9 +11,8 @@
 //!    may be at any sector. A header of a later group in its place also proves that the damaged group was synced, for a
 //!    group is written only after the sync of the one before.
 //!    A frame that then still may be an unfinished write is damage all the same if none of its sectors is missing, or
-//!    one
-//!    bit is all that is wrong with it (`torn`); and so is a file that is shorter than it was made, but for one that an
-//!    orderly stop has cut.
+//!    one bit is all that is wrong with it (`torn`); and so is a file that is shorter than it was made, but for one
+//!    that an orderly stop has cut.
 //! 3. A transaction over several frames counts only if its last frame is there; the cut is before its first.
 //!
 //! Nothing is written while reading: [`NewestGroup::confirm`] writes and syncs the newest group again before the log
@@ -56,7 +55,7 @@ pub struct RecoveryOutcome {
     pub position: Position,
     pub catalog: Vec<(Lsn, Vec<u8>)>,
     pub rows: u64,
-    /// Sequence and bytes of each file that is there.
+    /// Sequence and bytes of each file.
     pub files: Vec<(u64, u64)>,
     /// The newest frame is the seal of an orderly stop (or there is nothing yet).
     pub clean: bool,
@@ -118,10 +117,10 @@ pub struct Salvage {
     pub damage: Option<LogError>,
 }
 
-/// Makes a segment of a file that a commit adopted, or says what is wrong with it: then that commit is damaged.
+/// Makes a segment of a file that a commit adopted, or returns its damage: then that commit is damaged.
 pub type Adopt<'a> = &'a mut dyn FnMut(Adopted) -> Result<Arc<Segment>, LogError>;
 
-/// Reads everything after the image's position into `tail`, which holds what the image has.
+/// Reads everything after the image's position into `tail`, which holds the image's content.
 pub fn recover(
     disk: &dyn Disk,
     dir: &Path,
@@ -199,7 +198,7 @@ struct WalFile {
     header: FileHeader,
 }
 
-/// A file of the log, open, and how many of its bytes are whole.
+/// A file of the log, open, and the length of its whole part.
 pub struct Whole {
     pub sequence: u64,
     pub path: PathBuf,
@@ -207,11 +206,11 @@ pub struct Whole {
     pub bytes: u64,
 }
 
-/// The files from `start` on and where they end now, while somebody may be writing the newest: every transaction that
+/// The files from `start` on and their present ends, while somebody may be writing the newest: every transaction that
 /// was acknowledged before the call is in it. Only the newest file is read.
 ///
 /// A file that is read while it grows may show a group and not yet the one before it. That is no damage: once the later
-/// one is seen the earlier is there, so a second look finds it.
+/// one is seen the earlier one exists, so a second look finds it.
 pub fn survey(disk: &dyn Disk, dir: &Path, start: Option<Position>) -> Result<(Vec<Whole>, Position), LogError> {
     let Files { files, damage, .. } = open_files(disk, dir, start)?;
     if let Some(damage) = damage {
@@ -485,8 +484,8 @@ struct ScanStop {
     synced: bool,
 }
 
-/// Replays one file: exactly what its successor's header says, or up to the cut if it is the newest. `end` becomes where
-/// the position is in the file. Says what is damaged, if it is not a cut.
+/// Replays one file: up to the end in its successor's header, or up to the cut if it is the newest. Sets `end` to
+/// the position's place in the file. Returns damage, if it is not a cut.
 fn read_file(
     file: &WalFile,
     successor: Option<FileHeader>,

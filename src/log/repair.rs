@@ -81,7 +81,7 @@ pub struct Repaired {
     pub catalog: Vec<(Lsn, Vec<u8>)>,
 }
 
-/// Repairs the data directory in `dir`, which no server may have open; unless `apply`, only finds out what that does.
+/// Repairs the data directory in `dir`, which no server may have open; unless `apply`, only finds out the consequences.
 pub fn repair(disk: &Arc<dyn Disk>, dir: &Path, apply: bool) -> Result<Repaired, LogError> {
     let wal = dir.join(WAL_DIR);
     disk.list(&wal).map_err(LogError::io("list directory", &wal))?;
@@ -127,12 +127,12 @@ struct Inspected {
     lost: Vec<LostRows>,
 }
 
-/// One way to read what is there: an image, or none, and the log after it.
+/// One way to read the directory: an image, or none, and the log after it.
 struct Plan {
     /// Index of the image.
     image: Option<usize>,
     salvage: Salvage,
-    /// Ids of the image's segments that are damaged; if it is not kept, of all that are there at the end of the log.
+    /// Ids of the image's segments that are damaged; if it is not kept, of all segments at the end of the log.
     damaged: Vec<u64>,
     /// Commits after the image adopted files that are damaged: an image of the end of the log is made.
     renews: bool,
@@ -157,7 +157,7 @@ struct Shop<'a> {
     damaged_images: Vec<PathBuf>,
     /// LSNs of whole images whose files have another's name.
     misnamed: Vec<Lsn>,
-    /// Those of the images and those that the log adopts, by id.
+    /// Segments of the images and those that the log adopts, by id.
     segments: HashMap<u64, Inspected>,
     /// By image, ids of the segments that the log after it adopts.
     adopted: Vec<Vec<u64>>,
@@ -168,7 +168,7 @@ impl Shop<'_> {
         self.dir.join(name)
     }
 
-    /// Looks at everything and decides what to go on with.
+    /// Looks at everything and chooses the plan.
     fn plan(&mut self) -> Result<Plan, LogError> {
         let (disk, meta) = (self.disk.as_ref(), self.path(META_DIR));
         for lsn in image::list(disk, &meta)? {
@@ -224,7 +224,7 @@ impl Shop<'_> {
         }
     }
 
-    /// Reads an image, or none, and the log after it: what it is at the end, and the files that were adopted.
+    /// Reads an image, or none, and the log after it: the state at the end, and the files that were adopted.
     fn replay(&self, image: Option<usize>) -> Result<(Tail, Salvage, Vec<Adopted>), LogError> {
         let image_read = image.map(|index| &self.images[index]);
         let segments = self.path(SEGMENTS_DIR);
@@ -392,7 +392,7 @@ impl Shop<'_> {
         })
     }
 
-    /// Files of the log from that on in which the plan's position is.
+    /// Files of the log from the plan's position on.
     fn behind(&self, plan: &Plan) -> Result<Vec<PathBuf>, LogError> {
         let wal = self.path(WAL_DIR);
         let names = self.disk.list(&wal).map_err(LogError::io("list directory", &wal))?;
@@ -405,7 +405,7 @@ impl Shop<'_> {
             .collect())
     }
 
-    /// Counts what can still be read behind the plan's position, in these files.
+    /// Counts the commits that can still be read behind the plan's position, in these files.
     fn commits(&self, plan: &Plan, behind: &[PathBuf]) -> Result<LostCommits, LogError> {
         let position = plan.position();
         let mut lost = LostCommits {
@@ -470,7 +470,7 @@ impl Shop<'_> {
         Ok(content)
     }
 
-    /// Does what the plan says. All that is replaced is in `lost/`, synced, before anything changes.
+    /// Carries out the plan. All that is replaced is in `lost/`, synced, before anything changes.
     fn apply(&self, plan: &Plan, repaired: &Repaired) -> Result<(), LogError> {
         let disk = self.disk.as_ref();
         let lost = self.path(LOST_DIR);
@@ -490,7 +490,7 @@ impl Shop<'_> {
         let mark = self.path(mark::NAME);
         let is_marked = repaired.lost_files.contains(&mark);
         if is_marked {
-            // It goes first: while it is there it says that the log ends too early.
+            // The mark goes first: it would report that the log ends too early.
             remove(disk, &mark)?;
             sync_dir(disk, self.dir)?;
         }
@@ -623,7 +623,7 @@ impl Shop<'_> {
             let mut head = vec![0; FILE_HEADER_BYTES as usize];
             copied.read_at(0, &mut head)?;
             if !FileHeader::decode(&head).is_ok_and(|header| header.salt == position.salt) {
-                // It is the image's file, of which a start needs the salt alone.
+                // It is the image's file, and a start needs only its salt.
                 let header = FileHeader {
                     sequence: position.sequence,
                     salt: position.salt,

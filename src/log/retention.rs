@@ -4,9 +4,8 @@
 //! time, by a record in the log that gives the new beginning of each partition. Rows that a reader or a view still
 //! needs stay.
 //!
-//! The clock of retention never steps: it advances as the monotonic clock does, and never past what the machine's clock and
-//! the newest commit say, so that setting the machine's clock deletes nothing, forward or back. Its position is in each
-//! metadata image and in the header of each file of the log, and each frame says how long the machine had been up: a
+//! The clock of retention never steps: it advances as the monotonic clock does, and never past the machine's clock and
+//! the newest commit, so that setting the machine's clock deletes nothing, forward or back. Its position is in each
 //! metadata image and in the header of each file of the log, and each frame has the time that the machine had been up:
 //! a start follows it from there ([`Follower`]). If the machine was not started again, a stop counts with the time that
 //! has passed; else with the time by the machine's clock, unless that is more than [`GAP_US_MAX`].
@@ -29,7 +28,7 @@ const GAP_US_MAX: i64 = 31 * 24 * 60 * 60 * 1_000_000;
 /// The retention of a topic.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Retention {
-    /// Rows are kept for so long after their append time, microseconds; `None`: for ever.
+    /// Rows are kept for this long after their append time, microseconds; `None`: for ever.
     pub us: Option<i64>,
     /// Rows go, the oldest first, while the topic takes more bytes without them than this; `None`: never.
     pub bytes: Option<u64>,
@@ -41,7 +40,7 @@ pub struct ClockReading {
     pub at_us: i64,
     /// The machine's clock at that position.
     pub now_us: i64,
-    /// `None` if nobody knows.
+    /// `None` if it is unknown.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub up: Option<Up>,
 }
@@ -93,7 +92,7 @@ impl Follower {
         self.boot = made.and_then(|made| made.up).map(|up| up.boot);
     }
 
-    /// A frame was written when the machine had been up for so long, if that is known.
+    /// A frame was written when the machine had been up for `up_us`, if that is known.
     pub fn frame(&mut self, timestamp_us: i64, up_us: Option<i64>) {
         let up = self.boot.zip(up_us).map(|(boot, us)| Up { boot, us });
         let Some(stood) = self.stood else {
@@ -242,7 +241,7 @@ impl RetentionClock {
         }
     }
 
-    /// Holds what is read now.
+    /// Holds the rows that are read now.
     pub fn pin(self: &Arc<Self>, newest_us: i64) -> Pin {
         let mut pins = self.pins.lock();
         let at_us = self.read(newest_us).at_us;
@@ -379,7 +378,7 @@ mod tests {
         assert_eq!(started(NOW_US + DAY_US, stood), NOW_US - 10 + DAY_US);
         assert_eq!(started(NOW_US - DAY_US, stood), NOW_US - 10);
         assert_eq!(started(NOW_US + 32 * DAY_US, stood), NOW_US - 10);
-        // The machine is still up: what has passed is known.
+        // The machine is still up: the time that has passed is known.
         let up = |boot, us| ClockReading {
             up: Some(Up { boot, us }),
             ..stood

@@ -275,7 +275,7 @@ impl std::fmt::Debug for Segment {
 }
 
 impl Segment {
-    /// One that is there. Nothing is read before it is needed.
+    /// An existing segment. Nothing is read before it is needed.
     pub fn known(disk: Arc<dyn Disk>, dir: &Path, info: SegmentInfo, schema: SchemaRef) -> Segment {
         let path = dir.join(file_name(info.id));
         Segment {

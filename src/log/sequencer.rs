@@ -105,7 +105,7 @@ struct SequencedTopic {
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Standing {
     Open,
-    /// Takes no more commits; the writer finishes what it has, and `clean` says whether it then seals and saves.
+    /// Takes no more commits; the writer finishes those that it has, and `clean` tells whether it then seals and saves.
     Closing {
         clean: bool,
     },
@@ -141,7 +141,7 @@ pub struct EncodedCommit {
 }
 
 impl EncodedCommit {
-    /// Topics with rows whose event times are too far ahead to move the watermark, and how many.
+    /// Topics with rows whose event times are too far ahead to move the watermark, and the number of these rows.
     pub fn events_ahead(&self) -> impl Iterator<Item = (TopicId, u64)> {
         let appends = self.appends.iter().filter(|append| append.ahead > 0);
         appends.map(|append| (append.topic, append.ahead))
@@ -190,12 +190,12 @@ impl Sequencer {
         self.group.commits > 0
     }
 
-    /// Whether what has queued is to be written at once.
+    /// Whether the queue is to be written at once.
     pub fn is_hurried(&self) -> bool {
         self.hurried || self.standing != Standing::Open
     }
 
-    /// Has what has queued written at once. True if the writer is to be woken for that.
+    /// Has the queue written at once. True if the writer is to be woken for that.
     pub fn hurry(&mut self) -> bool {
         self.hurried |= self.has_work();
         self.hurried && std::mem::take(&mut self.writer_waits)
@@ -206,7 +206,7 @@ impl Sequencer {
         (self.is_hurried() || self.group.commits == 1) && std::mem::take(&mut self.writer_waits)
     }
 
-    /// Takes what has queued; the next commit starts another group.
+    /// Takes the queue; the next commit starts another group.
     pub fn take_group(&mut self) -> Group {
         self.group_number += 1;
         self.frame_is_open = false;
@@ -279,7 +279,7 @@ impl Sequencer {
         Ok(receipt)
     }
 
-    /// Puts in order what goes by retention: a commit of its own.
+    /// Puts a record of retention in order: a commit of its own.
     pub fn retire(&mut self, retired: Retired) {
         let lsn = self.last_lsn + 1;
         self.last_lsn = lsn;
@@ -290,7 +290,7 @@ impl Sequencer {
         self.group.commits += 1;
     }
 
-    /// Refuses what was planned against something that is no longer so.
+    /// Refuses a commit that was planned against a state that has changed.
     fn check(&self, commit: &EncodedCommit) -> Result<(), LogError> {
         if let Some(ddl) = &commit.ddl
             && ddl.based_on != self.catalog_version

@@ -1,7 +1,7 @@
 //! [`SpaceWatch`]: the room on the disk, and the refusal of new rows when it is nearly full.
 //!
-//! One rule: below the mark nothing that only adds rows is taken, so that what is left serves what frees room: flushes,
-//! images, retention, DROP. Rows are taken again at 1.25 times the mark, so that the answer does not flicker.
+//! One rule: below the mark no commit that only adds rows is taken, so that the rest serves work that frees room:
+//! flushes, images, retention, DROP. Rows are taken again at 1.25 times the mark, so that the answer does not flicker.
 //!
 //! A look costs a system call: commits take one at most once a second, or after some bytes written.
 //! Not here: a write that fails (`writer`), a flush that fails (`flusher`).
@@ -87,7 +87,7 @@ impl SpaceWatch {
 
     fn look(&self, look: &mut Look, written_bytes: u64) {
         (look.at_us, look.written_bytes) = (self.clock.monotonic_us(), written_bytes);
-        // A disk that cannot be asked keeps nobody from writing: a write that fails says so.
+        // A disk that cannot be asked does not stop writes: a write that fails says so.
         look.space = self.disk.space(&self.dir).ok();
         let Some(Space { total, available }) = look.space else {
             self.refusing.store(false, Ordering::Release);

@@ -130,7 +130,7 @@ impl SpillWriter {
         self.writer.push(chunk)
     }
 
-    /// Writes what was added: nothing of it stays in memory.
+    /// Writes the rows added so far: nothing of them stays in memory.
     pub fn write_out(&mut self) -> Result<(), LogError> {
         self.writer.write_batch()
     }

@@ -552,8 +552,8 @@ impl TopicTail {
         partition.segments.push(segment);
     }
 
-    /// Merges outside the write lock: others only add to the end of the list, or take from its front what is not merged,
-    /// so what the writer copied is still there.
+    /// Merges outside the write lock: others only add to the end of the list, or take chunks from its front that are
+    /// not merged, so the chunks that the writer copied are still in it.
     fn consolidate(&self, partition: usize) {
         self.state.write().partitions[partition].merges = false;
         loop {
@@ -739,7 +739,7 @@ impl TopicTail {
         }
     }
 
-    /// Counts rows whose event times are too far ahead; returns how many there were before.
+    /// Counts rows whose event times are too far ahead; returns the count before.
     pub fn count_ahead(&self, rows: u64) -> u64 {
         self.ahead.fetch_add(rows, Ordering::Relaxed)
     }

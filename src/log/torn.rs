@@ -38,7 +38,7 @@ pub fn is_damaged(content: &[u8], offset: usize, salt: u64, damage: Damage) -> b
                 .get(head.end..end)
                 .is_some_and(|payload| payload.len() <= FLIP_BYTES_MAX && is_flipped(payload, header.payload_crc))
         }
-        // All of it is there, and it belongs elsewhere or cannot be read.
+        // All of it was written, and it belongs elsewhere or cannot be read.
         _ => true,
     }
 }
@@ -57,7 +57,7 @@ pub fn was_seal(content: &[u8], offset: usize, salt: u64) -> bool {
     })
 }
 
-/// Whether a sector of these bytes is not there, or has nothing but zeros.
+/// Whether a sector of these bytes is missing, or has nothing but zeros.
 fn has_missing_sector(content: &[u8], start: usize, end: usize) -> bool {
     if end > content.len() {
         return true;

@@ -10,7 +10,7 @@
 //!  wal/next.tmp       made ahead; removed at the next start
 //! ```
 //!
-//! Not here: what goes into frames (`writer`), reading them back (`recovery`).
+//! Not here: the content of frames (`writer`), reading them back (`recovery`).
 
 use std::io;
 use std::ops::Range;
@@ -50,7 +50,7 @@ pub fn parse_name(name: &str) -> Option<u64> {
 /// Of a file that has no name yet.
 pub const NEXT_NAME: &str = "next.tmp";
 
-/// Removes what was being made ahead when the last process ended.
+/// Removes the file that was being made ahead when the last process ended.
 pub fn remove_unfinished(disk: &dyn Disk, dir: &Path) -> Result<(), LogError> {
     let names = disk.list(dir).map_err(LogError::io("list directory", dir))?;
     for name in names.iter().filter(|name| name.ends_with(".tmp")) {
@@ -219,7 +219,7 @@ fn prepare(disk: &dyn Disk, dir: &Path, size: u64) -> io::Result<PreparedFile> {
     match fill() {
         Ok(()) => Ok(PreparedFile { file, size }),
         Err(error) => {
-            // It takes room that others need; what counts is the first error.
+            // It takes room that others need; the first error counts.
             let _ = disk.remove(&path);
             Err(error)
         }
@@ -306,7 +306,7 @@ pub struct Wal {
     /// The newest frame is a seal.
     sealed: bool,
     file_bytes_max: u64,
-    /// Bytes of frames and headers written so far, in files that are there and in those that are not any more.
+    /// Bytes of frames and headers written so far, in present files and in removed ones.
     total_bytes: u64,
     buffer: GroupBuffer,
     ahead: Option<Ahead>,
@@ -519,14 +519,14 @@ impl Wal {
         self.write(group, self.position.last_timestamp_us)
     }
 
-    /// Gives back what was allocated and not used. Only after the last write.
+    /// Gives back space that was allocated and not used. Only after the last write.
     pub fn trim(&mut self) -> io::Result<()> {
         self.file.set_len(self.position.end)?;
         self.file.sync_data()
     }
 }
 
-/// Gives back what a file has beyond `end`. Nothing depends on whether that lasts.
+/// Gives back the space of a file beyond `end`. Nothing depends on whether that lasts.
 fn trim(disk: &dyn Disk, path: &Path, end: u64) -> io::Result<()> {
     let file = disk.open(path)?;
     if file.len()? > end {

@@ -76,7 +76,7 @@ impl Pen {
         }
     }
 
-    /// Writes what has queued as one group, and has rows flushed when it is time. False if the log has failed.
+    /// Writes the queue as one group, and has rows flushed when it is time. False if the log has failed.
     pub fn write(&mut self, shared: &LogShared) -> bool {
         let group = {
             let mut sequencer = shared.sequencer.lock();
@@ -201,7 +201,7 @@ impl Pen {
         true
     }
 
-    /// Has it marked how far the log has reached, if the last mark is old enough; else once it is.
+    /// Has the end of the log marked, if the last mark is old enough; else once it is.
     fn mark_in_time(&mut self, shared: &LogShared, now: Instant) {
         let (lsn, every_ms) = (self.wal.position().last_lsn, shared.options.mark_every_ms);
         let Some(marker) = self.marker.as_mut().filter(|_| every_ms < u64::MAX) else {
@@ -231,7 +231,7 @@ impl Pen {
         }
     }
 
-    /// Seals what was written, once nothing has been for a while, and tries a flush that failed again.
+    /// Seals the commits so far, once nothing has been written for a while, and tries a flush that failed again.
     fn idle(&mut self, shared: &LogShared) -> bool {
         let quiet = Duration::from_millis(shared.options.seal_after_ms);
         if self.wal.is_sealed() || self.written_at.elapsed() < quiet {

@@ -1,4 +1,4 @@
-//! The row codec gives back what it was given, for every type that a topic can have, and never panics on other bytes.
+//! The row codec reads its own output back, for every type that a topic can have, and never panics on other bytes.
 
 use arrow::array::{
     BinaryArray, Date32Array, Decimal128Array, Float32Array, Float64Array, Int16Array, Int32Array, Int64Array,

@@ -2,7 +2,7 @@
 //!
 //! One rule: rows are written in order, batch by batch, under a temporary name; the file gets its own once it is synced.
 //!
-//! Not here: what the file looks like, reading it (`segment`).
+//! Not here: the layout of the file, reading it (`segment`).
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
@@ -149,7 +149,7 @@ impl SegmentWriter {
         self.info.end_offset()
     }
 
-    /// Writes what has been added and not written, as one batch.
+    /// Writes the rows that have been added since, as one batch.
     pub fn write_batch(&mut self) -> Result<(), LogError> {
         let pending = std::mem::take(&mut self.pending);
         (self.pending_rows, self.pending_bytes) = (0, 0);

@@ -95,7 +95,7 @@ fn a_backup_of_a_log_that_is_written_to_is_what_it_was_at_one_lsn() {
     drop(log);
     let log = open(&disk, &dir, options);
     let done = Arc::new(AtomicBool::new(false));
-    // So many more in each round: what is written meanwhile is to be read again.
+    // More commits in each round: rows written meanwhile are to be read again.
     let (allowed, per_round) = (Arc::new(AtomicI64::new(200)), 50);
     let writing = std::thread::spawn({
         let (log, done, allowed) = (Arc::clone(&log), Arc::clone(&done), Arc::clone(&allowed));
@@ -369,7 +369,8 @@ fn a_backup_whose_files_vanish_begins_again_and_gives_up_at_last() {
     let disk = FaultDisk::new();
     let log = open(&disk.shared(), Path::new(DIR), small());
     create_and_fill(&log, 60);
-    // Each time all that the newest image names is given up: another topic with the rows takes the place of the first.
+    // Each time all files that the newest image names are removed: another topic with the rows takes the place of the
+    // first.
     let turns_left = Arc::new(Mutex::new(2));
     let give_up = {
         let (log, turns_left) = (Arc::clone(&log), Arc::clone(&turns_left));

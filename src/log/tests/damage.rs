@@ -80,7 +80,7 @@ fn sources() -> &'static [Source] {
             drop(log);
             assert_eq!(rows.len(), 225);
             Source {
-                // Without what was removed: copies of it are made all the time.
+                // Without the removed files: copies of it are made all the time.
                 disk: disk.kill().copy().reboot(0),
                 rows,
                 newest,
@@ -126,7 +126,7 @@ fn write(disk: &FaultDisk, path: &Path, offset: u64, bytes: &[u8]) {
     file.write_at(offset, &[bytes]).expect("written");
 }
 
-/// Damages one file, or swaps two: which, and what was done. `None` if that changes nothing.
+/// Damages one file, or swaps two; returns their paths, and the damage in words. `None` if that changes nothing.
 fn harm(disk: &FaultDisk, random: &mut StdRng) -> Option<(Vec<PathBuf>, String)> {
     let files = files(disk);
     // Each kind of file is chosen as often, no matter the number of its files.

@@ -1,4 +1,4 @@
-//! The log over a disk that loses what was not synced, or fails. The canary proves that these tests can fail.
+//! The log over a disk that loses unsynced writes, or fails. The canary proves that these tests can fail.
 
 use futures::executor::block_on;
 use futures::future::join_all;
@@ -91,7 +91,7 @@ fn run(disk: &FaultDisk, options: &LogOptions) -> Lsn {
     acknowledged
 }
 
-/// Recovers and checks: everything acknowledged is there, every transaction whole, and nothing else.
+/// Recovers and checks: every acknowledged transaction survives, whole, and nothing else.
 fn check(disk: &FaultDisk, options: &LogOptions, acknowledged: Lsn) -> Result<(Arc<Log>, Lsn), String> {
     let opened = open_with(disk.shared(), Path::new(DIR), options.clone());
     let (log, recovered) = opened.map_err(|error| format!("recovery refused: {error}"))?;
@@ -142,7 +142,7 @@ fn power_cuts(options: &LogOptions, seeds: u64) -> Result<u64, String> {
             drop(interrupted);
             let after = after.reboot(seed + 1);
             let (log, newest) = check(&after, &sound, acknowledged).map_err(at)?;
-            // Life goes on, and what is written then survives, too.
+            // Life goes on, and later commits survive, too.
             if newest > 0 {
                 let receipt = block_on(log.commit(insert(1, 0, &[(-1, None)]), Acknowledge::Synced));
                 let receipt = receipt.map_err(|error| at(error.to_string()))?;

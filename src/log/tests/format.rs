@@ -161,7 +161,7 @@ fn damage_to_the_newest_frame_is_no_torn_tail() {
             let error = open(&damaged).err().expect("it was acknowledged").to_string();
             assert!(error.contains(&format!("offset {start}, LSN 5: ")), "{error}");
         }
-        // A file that is shorter than it was made lacks what nobody can tell.
+        // A file that is shorter than it was made lacks an unknown part.
         for length in [end + 4096, end, start + 90, start, start - 4096] {
             let cut = disk.copy();
             cut.open(&file(1))

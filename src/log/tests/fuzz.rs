@@ -88,7 +88,7 @@ fn set(bytes: &mut [u8], at: usize, crc: u32) {
 fn headers_and_blocks_of_the_write_ahead_log() {
     let wal = of_kind(&files(steady()), "wal").remove(0).1;
     let header = FileHeader::decode(&wal).expect("a file header");
-    // An input's first byte says what it is: a file header, a frame header, a payload.
+    // An input's first byte gives its kind: a file header, a frame header, a payload.
     let mut samples = vec![[&[0][..], &wal[..144]].concat()];
     for at in (FILE_HEADER_BYTES as usize..wal.len()).step_by(8) {
         if let Ok((frame, _)) = FrameHeader::decode(&wal[at..], header.salt) {

@@ -27,7 +27,7 @@ use crate::storage::{Clock, Disk, SharedClock};
 
 use super::*;
 
-/// A clock that a test sets: the machine's, the monotonic one, and how often the machine has started.
+/// A clock that a test sets: the machine's, the monotonic one, and the number of the machine's starts.
 pub struct TestClock(AtomicI64, AtomicI64, AtomicU64);
 
 impl TestClock {

@@ -1,4 +1,4 @@
-//! Damage of each kind: a check tells it, a repair says what it costs and does that, and what is left is as before.
+//! Damage of each kind: a check names it, a repair names its cost and makes it good, and the rest is as before.
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;

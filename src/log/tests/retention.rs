@@ -1,4 +1,4 @@
-//! Retention: what has gone is gone for good, what is needed stays, and files go once nothing names them.
+//! Retention: expired rows are gone for good, needed ones stay, and files go once nothing names them.
 
 use std::path::PathBuf;
 

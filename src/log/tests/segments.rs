@@ -295,7 +295,7 @@ fn the_log_is_given_up_behind_the_older_image() {
     assert!(wal.len() < 5, "{wal:?}");
     let images = names(&disk, "meta");
     assert_eq!(images.len(), 2, "{images:?}");
-    // A damaged image costs nothing: the other one and the log after it are there.
+    // A damaged image costs nothing: the other one and the log after it remain.
     for image in &images {
         let damaged = disk.copy();
         let path = PathBuf::from(DIR).join("meta").join(image);

@@ -1,4 +1,5 @@
-//! A disk that fills up: rows are refused in time, what frees room goes on, and the log does not end before it must.
+//! A disk that fills up: rows are refused in time, work that frees room goes on, and the log does not end before it
+//! must.
 
 use futures::executor::block_on;
 
@@ -16,7 +17,7 @@ struct Bench {
     log: Arc<Log>,
 }
 
-/// A log with topic 1 on a disk with this room, of which so much is to be kept free.
+/// A log with topic 1 on a disk with this room, part of which is to be kept free.
 fn bench(space: Space, disk_reserve_bytes: Option<u64>) -> Bench {
     let options = LogOptions {
         disk_reserve_bytes,
@@ -32,7 +33,7 @@ fn bench(space: Space, disk_reserve_bytes: Option<u64>) -> Bench {
 }
 
 impl Bench {
-    /// Sets what is available, and lets a second pass.
+    /// Sets the available bytes, and lets a second pass.
     fn leave(&self, available: u64) {
         let space = self.disk.space(Path::new(DIR)).expect("it says");
         self.disk.set_space(Space { available, ..space });
@@ -161,7 +162,7 @@ fn without_room_for_a_large_file_the_log_goes_on_in_a_small_one() {
             commits += usize::from(committed.is_ok());
             committed.map(|_| ()).map_err(|error| SqlError::from(error).state.0)
         };
-        // Larger files come with a larger log: the next one wants to be more than what is left.
+        // Larger files come with a larger log: the next one wants more than the room that is left.
         for _ in 0..8 {
             commit().expect("there is room");
         }

@@ -372,7 +372,7 @@ fn an_older_image_and_the_log_find_the_files_that_were_merged_since() {
     let before = all(&log);
     let listed = image::list(disk.shared().as_ref(), &Path::new(DIR).join("meta")).expect("listed");
     assert_eq!(listed.len(), 2);
-    // A start gives up nothing that the older image needs.
+    // A start removes nothing that the older image needs.
     for restarts in [false, true] {
         let copy = disk.copy();
         if restarts {

@@ -1,5 +1,5 @@
 //! The log as a whole, simulated: a seed decides its settings, topics, transactions, clock, faults and ends, over and
-//! over, and after each start and between the log must hold what the model holds.
+//! over, and after each start and between the log must hold the model's content.
 //!
 //! One rule: a seed always gives the same history. `SIM_SEED=1234` repeats one and prints it; `SIM_SEEDS=10000` tries
 //! that many.

@@ -1,4 +1,5 @@
-//! [`Model`]: what the log should hold, kept in the plainest way: the commits in order, and for each topic its rows.
+//! [`Model`]: the expected content of the log, kept in the plainest way: the commits in order, and for each topic its
+//! rows.
 //!
 //! One rule: the model takes each commit as it is put in order, and forgets those that a crash may lose and did lose;
 //! the log must then hold the model's content, and nothing else (L5).
@@ -152,7 +153,7 @@ impl Model {
         &self.topics[&id]
     }
 
-    /// Puts a transaction in order at `now_us`: what its receipt should say.
+    /// Puts a transaction in order at `now_us`; returns the expected receipt.
     pub fn apply(&mut self, draft: &Draft, record: Option<Vec<u8>>, now_us: i64) -> Receipt {
         let lsn = self.newest() + 1;
         let timestamp_us = now_us.max(self.last_timestamp_us());
@@ -228,7 +229,7 @@ impl Model {
         self.topics.values().any(Topic::retains)
     }
 
-    /// Checks that only what retention gives up has gone from a topic. `at_us`: where its clock has stood at most;
+    /// Checks that only rows beyond retention have gone from a topic. `at_us`: the furthest position of its clock;
     /// `needed_us`: rows from then on stay.
     pub fn check_gone(&self, id: u32, stats: &TopicStats, at_us: i64, needed_us: Option<i64>) {
         let topic = &self.topics[&id];
@@ -296,7 +297,7 @@ impl Model {
         !reader.ignores_dropped && added(&reader.schema).iter().any(|column| !now.contains(column))
     }
 
-    /// Checks what was read of a topic after `after` up to `upto`: those rows, in order, with their hidden columns.
+    /// Checks the rows read of a topic after `after` up to `upto`: those rows, in order, with their hidden columns.
     /// `starts`: rows of partitions before these may have gone. `damaged`: some extents could not be loaded, and their
     /// rows may be missing, but no others.
     pub fn check_rows(
@@ -366,7 +367,7 @@ impl Model {
         assert_eq!(at, expected.len(), "{place}: runs do not add up");
     }
 
-    /// Checks what the log knows of a topic without reading it, at the newest commit.
+    /// Checks the statistics of a topic, which the log has without reading it, at the newest commit.
     pub fn check_stats(&self, id: u32, stats: &TopicStats) {
         let topic = &self.topics[&id];
         let next_offsets: Vec<u64> = stats.partitions.iter().map(|partition| partition.next_offset).collect();

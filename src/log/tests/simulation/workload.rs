@@ -47,7 +47,7 @@ pub fn options(random: &mut StdRng) -> LogOptions {
         mark_every_ms: [0, u64::MAX][pick(&[0, 1])],
         tail_bytes_max: pick(&[8 << 10, 64 << 10, 1 << 20]),
         flush_bytes: pick(&[128, 1 << 10, 16 << 10, usize::MAX]),
-        // Looked after behind a commit, once so much has passed; the writer's thread alone never waits so long.
+        // Looked after behind a commit, once that much has passed; the writer's thread alone never waits that long.
         retire_every_us: 10_000_000,
         flush_retry_after_ms: [0, 1 << 40][pick(&[0, 1])],
         image_after_bytes: if never {

@@ -7,7 +7,7 @@
 //!  life   a fault is planned -> open, which it may strike -> check all -> steps -> an end: power cut, kill, close
 //! ```
 //!
-//! Not here: what is checked (`oracle`), what is committed (`workload`).
+//! Not here: the checks (`oracle`), the commits (`workload`).
 
 mod oracle;
 
@@ -54,7 +54,7 @@ impl DdlObserver for Needs {
 
 pub struct World {
     random: StdRng,
-    /// Decides what is spilled.
+    /// Decides about spilling.
     spills: StdRng,
     weather: Weather,
     disk: FaultDisk,
@@ -208,7 +208,7 @@ impl World {
                 .is_some_and(|last| last.starts_with("refused"))
     }
 
-    /// Decides what goes wrong, at one of the next operations up to `last`.
+    /// Plans a fault, at one of the next operations up to `last`.
     fn plan(&mut self, last: u64) {
         let nth = self.random.random_range(1..=last);
         let kind = match self.random.random_range(0..9) {
@@ -315,8 +315,8 @@ impl World {
         Some(log)
     }
 
-    /// Forgets the commits after `least` that the log does not have. Behind those it has there may be records of its own
-    /// that nobody heard of.
+    /// Forgets the commits after `least` that the log does not have. Behind those that it has there may be records of
+    /// its own that the model does not know.
     fn forget_lost(&mut self, log: &Log, recovered: &Recovered, least: Lsn) {
         let newest = recovered.newest;
         let failed_starts = std::mem::take(&mut self.failed_starts);
@@ -591,8 +591,8 @@ impl World {
         }
     }
 
-    /// Last lives without faults: what was left is checked, and once two images stand on a log that nobody drops
-    /// topics of, there are no files but those that they need.
+    /// Last lives without faults: the rest is checked, and once two images stand on a log without further drops of
+    /// topics, the only files are those that they need.
     fn quiet_end(&mut self) {
         let rounds = if self.options.image_after_bytes < u64::MAX {
             3

@@ -19,7 +19,7 @@ pub struct Held {
 }
 
 impl World {
-    /// The log before two images stands no longer than twice what is written between images, however many crashes come.
+    /// The log before two images stands no longer than twice the bytes between images, through any number of crashes.
     pub fn check_size(&mut self, log: &Log, before: u64) {
         let stats = log.stats();
         self.largest_group = self.largest_group.max(stats.wal_bytes.saturating_sub(before));
@@ -104,7 +104,7 @@ impl World {
         self.model.check_rows(reader, range, starts, &chunks, damaged);
     }
 
-    /// Some reader of a topic that exists, and what it reads.
+    /// Some reader of a topic that exists, and a range for it.
     fn some_read(&mut self, log: &Log) -> Option<(Reader, (Lsn, Lsn))> {
         let specs: Vec<&TopicSpec> = self.model.topics().map(|(_, topic)| topic.spec()).collect();
         if specs.is_empty() {
