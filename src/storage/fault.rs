@@ -1,6 +1,6 @@
-//! A disk in memory that loses what it may lose: the model of a power cut.
+//! A disk in memory that loses unsynced bytes: the model of a power cut.
 //!
-//! One rule: only what was synced must survive. At a power cut every unsynced write is cut into sectors of 512 B or
+//! One rule: only synced bytes must survive. At a power cut every unsynced write is cut into sectors of 512 B or
 //! 4 KiB, and any subset of them survives, by seed; so do unsynced creations, renames and removals, one by one.
 //! A sector holds one of the versions written to it, the newest surviving one.
 //!
@@ -31,7 +31,7 @@ pub enum FaultKind {
     FailOperation,
     /// The n-th write fails, half done.
     FailWrite,
-    /// The n-th sync of a file fails; what it should have made durable stays unsynced.
+    /// The n-th sync of a file fails; the bytes that it should have made durable stay unsynced.
     FailSync,
     /// The n-th sync of a file fails, and later ones do not make up for it: the bytes stay readable until the
     /// power goes, and are on no disk, unless they are written again. Page caches do that.
@@ -255,7 +255,7 @@ impl FaultDisk {
         Arc::new(self.clone())
     }
 
-    /// Bounds the room that there is: from here on files that grow take of it, those that are removed give back.
+    /// Bounds the room: from here on files that grow take of it, those that are removed give back.
     pub fn set_space(&self, space: Space) {
         self.state.lock().space = Some(space);
     }
@@ -265,7 +265,7 @@ impl FaultDisk {
         self.state.lock().read_only = Some(dir.to_path_buf());
     }
 
-    /// Sets what goes wrong next; counting starts now.
+    /// Plans the next fault; counting starts now.
     pub fn plan(&self, fault: Fault) {
         let mut state = self.state.lock();
         (state.operations, state.writes, state.syncs) = (0, 0, 0);

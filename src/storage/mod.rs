@@ -1,7 +1,7 @@
 //! The only code that touches a disk: the [`Disk`] trait with a real and a fault-injecting implementation.
 //!
-//! One rule: nothing above this folder opens a file, and what is not synced is not there.
-//! Not here: what the bytes mean (`log`).
+//! One rule: nothing above this folder opens a file, and unsynced bytes do not count.
+//! Not here: the meaning of the bytes (`log`).
 
 use std::io;
 use std::path::Path;
@@ -19,7 +19,7 @@ pub use real::RealDisk;
 /// Files and directories, as little of them as a log needs. Paths are as the caller gives them; errors are the
 /// operating system's.
 pub trait Disk: Send + Sync + 'static {
-    /// Makes `dir` and its parents, its owner's alone; fine if it is there.
+    /// Makes `dir` and its parents, its owner's alone; fine if it exists.
     fn create_dir_all(&self, dir: &Path) -> io::Result<()>;
     /// Names of the files in `dir`, sorted.
     fn list(&self, dir: &Path) -> io::Result<Vec<String>>;
@@ -31,7 +31,7 @@ pub trait Disk: Send + Sync + 'static {
     fn open_to_read(&self, path: &Path) -> io::Result<Arc<dyn DiskFile>> {
         self.open(path)
     }
-    /// Takes from others than its owner what they may do with a file or directory; false if that was nothing.
+    /// Takes away the permissions of users other than the owner of a file or directory; false if they had none.
     fn make_private(&self, _path: &Path) -> io::Result<bool> {
         Ok(false)
     }
@@ -50,7 +50,7 @@ pub trait Disk: Send + Sync + 'static {
     fn lock(&self, dir: &Path, purpose: Purpose) -> io::Result<Box<dyn DiskLock>>;
     /// The room on the file system that `dir` is on.
     fn space(&self, dir: &Path) -> io::Result<Space>;
-    /// A number that no file of the past was given: what tells a file's frames from those of another.
+    /// A number that no earlier file was given: it tells a file's frames from those of another.
     fn salt(&self) -> u64;
 }
 
@@ -71,7 +71,7 @@ pub trait DiskFile: Send + Sync {
     fn read_at(&self, offset: u64, buf: &mut [u8]) -> io::Result<()>;
     /// Writes the pieces one after another from `offset`, growing the file where needed. Not durable before a sync.
     fn write_at(&self, offset: u64, pieces: &[&[u8]]) -> io::Result<()>;
-    /// The same, durable when it returns, in a file of which all before is synced.
+    /// The same, durable when it returns, in a file whose earlier bytes are all synced.
     fn write_synced(&self, offset: u64, pieces: &[&[u8]]) -> io::Result<()> {
         self.write_at(offset, pieces)?;
         self.sync_data()
@@ -81,7 +81,7 @@ pub trait DiskFile: Send + Sync {
         fill_zeros(self, from, to)
     }
     fn set_len(&self, len: u64) -> io::Result<()>;
-    /// Content, and what is needed to find it (the size), to stable storage.
+    /// Content, and the metadata needed to find it (the size), to stable storage.
     fn sync_data(&self) -> io::Result<()>;
 }
 

@@ -198,7 +198,7 @@ impl RealLock {
                 });
             };
             try_lock(&file).map_err(held)?;
-            // One that was removed meanwhile keeps nobody off.
+            // A lock file that was removed meanwhile keeps nobody off.
             let is_named = std::fs::metadata(&path).is_ok_and(|named| {
                 file.metadata()
                     .is_ok_and(|locked| (named.dev(), named.ino()) == (locked.dev(), locked.ino()))
