@@ -71,7 +71,7 @@ pub fn has_other_shape(text: &str) -> bool {
     is_likely && parse(text).is_ok_and(|(shape, _)| !shape.is_plain())
 }
 
-/// `[0:2][3]=` before the braces, and what follows.
+/// `[0:2][3]=` before the braces, and the text after it.
 fn bounds<'a>(
     text: &'a str,
     malformed: &impl Fn(Option<String>) -> SqlError,

@@ -1,7 +1,7 @@
 //! The builder of an Arrow column from PostgreSQL's text or binary values.
 //!
 //! One rule: a value that was refused leaves the column as it was. Integers, text, timestamps, decimals and floats go in
-//! without allocation but the column's own. Not here: what a row or a statement is (`wire/copy_in.rs`).
+//! without allocation but the column's own. Not here: the structure of rows and statements (`wire/copy_in.rs`).
 
 use std::borrow::Cow;
 use std::sync::Arc;

@@ -158,7 +158,7 @@ impl Decimal {
         Decimal { value, scale }.checked()
     }
 
-    /// The quotient without what is after its point.
+    /// The quotient without its fraction.
     pub fn divide_whole(&self, other: &Decimal) -> Result<Decimal, SqlError> {
         if other.is_zero() {
             return Err(division_by_zero());
@@ -277,7 +277,7 @@ impl Decimal {
         self.with_digits(digits, |value, unit| value / unit)
     }
 
-    /// Without what is behind the point, if an integer holds that.
+    /// Without its fraction, if an integer holds that.
     pub fn truncated(&self) -> Option<i32> {
         i32::try_from(&self.value / power_of_ten(self.scale)).ok()
     }

@@ -52,7 +52,7 @@ pub struct IntervalFields {
 }
 
 impl IntervalFields {
-    /// Without what is less than the last field.
+    /// Without everything smaller than the last field.
     pub fn cut(self, value: IntervalMonthDayNano) -> IntervalMonthDayNano {
         let of_time = |unit_us: i64| {
             let unit = unit_us * 1_000;
@@ -86,7 +86,7 @@ pub fn parse_interval(text: &str) -> Result<IntervalMonthDayNano, SqlError> {
     parse_interval_of(text, None)
 }
 
-/// Reads an interval of some fields: they say what numbers without a unit count. Nothing is cut.
+/// Reads an interval of some fields, which give numbers without a unit theirs. Nothing is cut.
 pub fn parse_interval_of(text: &str, fields: Option<IntervalFields>) -> Result<IntervalMonthDayNano, SqlError> {
     const KIND: &str = "interval";
     let mut sum = IntervalSum {
@@ -288,7 +288,7 @@ impl IntervalSum {
         Ok(())
     }
 
-    /// Days with a fraction: what is left of the whole days becomes time.
+    /// Days with a fraction, which becomes time.
     fn add_fraction_days(&mut self, days: f64) -> Result<(), Bad> {
         self.add_days(days.trunc() as i64)?;
         self.add_fraction_us(days.fract() * DAY_US as f64)

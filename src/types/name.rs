@@ -90,7 +90,7 @@ impl PgType {
         .to_string()
     }
 
-    /// Reads what [`PgType::name`] prints, and every usual alias (`int8`, `double`, `timestamptz`, `string`, ...).
+    /// Reads a name from [`PgType::name`], and every usual alias (`int8`, `double`, `timestamptz`, `string`, ...).
     ///
     /// `None` for a name that no type has and for a modifier out of range (NUMERIC has at most 38 digits here; `parse_written`
     /// reads more).

@@ -1,7 +1,8 @@
 //! Integers and NUMERIC: digits to values and back, as text and on the wire.
 //!
-//! A NUMERIC here has the scale of its column: an `i128` counted in units of 10^-scale (`varying.rs` has those of any scale). Reading rounds half away from zero to the column's scale and
-//! refuses what does not fit its precision. Nothing here allocates but errors.
+//! A NUMERIC here has the scale of its column: an `i128` counted in units of 10^-scale (`varying.rs` has those of any
+//! scale). Reading rounds half away from zero to the column's scale and refuses values that do not fit its precision.
+//! Nothing here allocates but errors.
 
 use bytes::{BufMut, BytesMut};
 

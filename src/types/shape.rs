@@ -1,4 +1,4 @@
-//! The shapes of arrays: how many elements each dimension has, and from which subscript on.
+//! The shapes of arrays: the number of elements of each dimension, and its first subscript.
 //!
 //! One rule: the limits are PostgreSQL's. Not here: the elements (`shaped.rs`).
 

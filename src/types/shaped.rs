@@ -130,7 +130,7 @@ pub fn of_lists(column: &ArrayRef, item: &PgType) -> Result<ArrayRef, SqlError> 
     }
 }
 
-/// Values of any shape as lists; 0A000 for those that have another than one dimension from 1.
+/// Values of any shape as lists; 0A000 for shapes other than one dimension from 1.
 pub fn to_lists(column: &ArrayRef, item: &PgType) -> Result<ArrayRef, SqlError> {
     let arrays = ShapedArrays::decode(column, item)?;
     match arrays.shapes.iter().all(ArrayShape::is_plain) {

@@ -2,7 +2,7 @@
 //! `NUMERIC(50, 2)`.
 //!
 //! One rule: a modifier is the number that PostgreSQL has in `pg_attribute.atttypmod`. Not here: modifiers that are part of
-//! a [`PgType`], and what a modifier does to values (`sql/functions/modifier.rs`).
+//! a [`PgType`], and the effect of a modifier on values (`sql/functions/modifier.rs`).
 
 use super::{IntervalField, IntervalFields, PgType};
 

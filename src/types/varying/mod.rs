@@ -19,7 +19,7 @@ use crate::error::SqlError;
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Numeric {
     MinusInfinity,
-    /// In units of 10^-`scale`: what nearly all numbers are.
+    /// In units of 10^-`scale`: the form of nearly all numbers.
     Small {
         value: i128,
         scale: u32,
@@ -295,7 +295,7 @@ impl Numeric {
         Ok(a.divide(&b)?.into())
     }
 
-    /// The quotient without what is after its point.
+    /// The quotient without its fraction.
     pub fn divide_whole(&self, other: &Numeric) -> Result<Numeric, SqlError> {
         if let Some(special) = self.divide_special(other) {
             return special;

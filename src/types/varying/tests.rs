@@ -1,4 +1,4 @@
-//! Numbers of any scale against what PostgreSQL 15 gives.
+//! Numbers of any scale compared with PostgreSQL 15's results.
 
 use std::cmp::Ordering;
 
