@@ -1,6 +1,7 @@
-//! A new view: a build computes its first rows beside the driver, which takes it over once it is about as far as the log.
+//! A new view: a build computes its first rows beside the driver, which takes it over once it is about as far as the
+//! log.
 //!
-//! One rule: a build ends when nobody wants the view any more, and leaves nothing behind.
+//! One rule: a build ends when the view is no longer wanted, and leaves nothing behind.
 
 use std::sync::Arc;
 
@@ -37,8 +38,8 @@ impl Drop for Build<'_> {
 }
 
 impl Views {
-    /// Builds a view's first rows and keeps it from then on. Writes go on meanwhile. If a row makes it fail, or it does not fit
-    /// into memory, that is the error and there is no such view. Dropping the future ends it.
+    /// Builds a view's first rows and keeps it from then on. Writes go on meanwhile. If a row makes it fail, or it does
+    /// not fit into memory, that is the error and the view is not made. Dropping the future ends it.
     pub async fn create(&self, oid: u32, view: Arc<catalog::View>, dataflow: Dataflow) -> Result<(), SqlError> {
         self.create_if(oid, view, dataflow, || true).await
     }
@@ -81,7 +82,7 @@ impl Views {
             return Err(dropped_while_built());
         }
         let history = self.history.clone();
-        // One value can take long to compute, and is in nobody's way once nobody wants the view.
+        // One value can take long to compute, and holds up nobody once the view is no longer wanted.
         let built = tokio::select! {
             biased;
             built = on_thread("view backfill", &self.budget, move || catch_up(built, &*history, oid)) => built?,

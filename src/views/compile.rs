@@ -649,7 +649,7 @@ fn needed_by<'a>(exprs: impl IntoIterator<Item = &'a Expr>, input: &DFSchema) ->
     Ok(needed)
 }
 
-/// A condition as several, of which each is asked of the rows that those before it leave: one that may fail is the first
+/// A condition as several, each of which applies to the rows that those before it leave: one that may fail is the first
 /// of its own.
 fn in_turn(condition: &Expr) -> Vec<Expr> {
     let mut conditions: Vec<Expr> = Vec::new();

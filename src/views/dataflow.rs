@@ -1,10 +1,10 @@
 //! A compiled view: a tree of operators, and an instance of it with state.
 //!
-//! One rule: an instance is a deterministic function of the deltas pushed into its scans, step by step. It reads nothing
-//! by itself: what to push is the pipeline's business (`pipeline.rs`).
+//! One rule: an instance is a deterministic function of the deltas pushed into its scans, step by step. It reads
+//! nothing by itself: the pipeline pushes (`pipeline.rs`).
 //!
 //! Nodes stand in an order in which inputs come before their users; node 0 is a scan, the last is the root. Rows flow
-//! through stateless nodes batch by batch; aggregates swallow them and speak when the step ends.
+//! through stateless nodes batch by batch; aggregates swallow them and emit when the step ends.
 
 use std::sync::Arc;
 
@@ -209,7 +209,7 @@ impl Dataflow {
         if let (Some(node), Some(delta)) = (node, delta)
             && let NodeWork::Aggregate(spec) = &self.nodes[node].step
         {
-            // A fresh aggregate meets what its expressions meet, and forgets.
+            // A fresh aggregate meets the errors of its expressions, and forgets the rows.
             GroupBy::new(spec.clone(), Budget::unlimited())?.push(&delta)?;
         }
         Ok(())
@@ -234,7 +234,7 @@ pub struct NodeStats {
     pub skipped: Option<(u64, u64)>,
 }
 
-/// Is shown what changes of a view's rows.
+/// Receives the changes of a view's rows.
 pub type ChangeSink<'a> = dyn FnMut(&Delta) + 'a;
 
 /// A dataflow with state.
@@ -344,7 +344,7 @@ impl Instance {
         &self.dataflow
     }
 
-    /// From the next step on, hand out what changes (or no longer): another view needs it.
+    /// From the next step on, hands out changes (or no longer): another view needs them.
     pub fn set_emits(&mut self, emits: bool) {
         if let (true, ViewOutput::Groups { aggregate, .. }) = (emits != self.emits, &self.output) {
             let aggregate = *aggregate;
@@ -455,7 +455,7 @@ impl Instance {
         self.account()
     }
 
-    /// Between two slices of rows: 53200 if the state is too large by now, 57014 if nobody wants it any more.
+    /// Between two slices of rows: 53200 if the state is too large by now, 57014 if the view is no longer wanted.
     fn account(&mut self) -> Result<(), SqlError> {
         if self.limits.stop.is_set() {
             return Err(SqlError::new(state::QUERY_CANCELED, "the view is no longer wanted"));
@@ -483,7 +483,7 @@ impl Instance {
                 checks: true,
                 ..
             } if !self.emits => {
-                // Nothing flowed through the expressions above the aggregate: meet now what a reader would meet.
+                // Nothing flowed through the expressions above the aggregate: meet a reader's errors now.
                 let aggregate = *aggregate;
                 let dataflow = self.dataflow.clone();
                 for touched in self.aggregate(aggregate).touched_rows() {
@@ -541,7 +541,7 @@ impl Instance {
         Ok(batches)
     }
 
-    /// Gives up what was rendered for readers.
+    /// Drops the rows rendered for readers.
     pub fn forget_rendered(&mut self) {
         match &mut self.output {
             ViewOutput::Groups {
@@ -555,7 +555,8 @@ impl Instance {
         }
     }
 
-    /// Rows of the view, about: what a filter above the last aggregate leaves out is not known before it is read.
+    /// Rows of the view, about: the rows that a filter above the last aggregate leaves out are unknown before it is
+    /// read.
     pub fn row_count(&self) -> usize {
         match &self.output {
             ViewOutput::Groups { aggregate, .. } => match &self.states[*aggregate] {

@@ -1,13 +1,13 @@
 //! The thread that keeps the views: one for all of them.
 //!
-//! One rule: after each step all views stand at one LSN, and what is handed out to readers is of that LSN (V3).
+//! One rule: after each step all views stand at one LSN, and readers get rows of that LSN (V3).
 //!
-//! It wakes when the log publishes, and when someone asks. If nobody asks, it lets commits gather for [`LULL`] before it
-//! steps: freshness is measured at reads, and those wake it at once. A reader that needs an exact LSN bounds the step, so
-//! that the views do not run past it. Between two steps it takes what it is asked, so that no more than one step delays a
-//! DROP, the server's end, or a reader of published rows.
+//! It wakes when the log publishes, and when someone asks. If nobody asks, it lets commits gather for [`LULL`] before
+//! it steps: freshness is measured at reads, and those wake it at once. A reader that needs an exact LSN bounds the
+//! step, so that the views do not run past it. Between two steps it takes its requests, so that no more than one step
+//! delays a DROP, the server's end, or a reader of published rows.
 //!
-//! A panic ends neither the thread nor anybody's wait: it fails the view that it came from, or, where that is not known, all.
+//! A panic ends neither the thread nor anybody's wait: it fails the view that it came from, or all if that is unknown.
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
@@ -53,7 +53,7 @@ impl From<SqlError> for Refused {
     }
 }
 
-/// A view to be built: its OID, name, dataflow, and what it is made under.
+/// A view to be built: its OID, name, dataflow, and limits.
 pub type ToBuild = (u32, String, Arc<Dataflow>, Limits);
 
 /// A request to the driver.
@@ -125,7 +125,7 @@ pub struct Driver {
     pipeline: Pipeline,
     restoring: Option<Restoring>,
     published: Arc<Mutex<Published>>,
-    /// Failures of which all is known, so far.
+    /// Failures that are completely known, so far.
     failures: Arc<AtomicU64>,
     requests: mpsc::Receiver<Request>,
     /// For the searches' answers.
@@ -389,7 +389,7 @@ impl Driver {
                     let failure = locate(search, &*history);
                     drop(history);
                     if let Some(answers) = answers.upgrade() {
-                        // If the driver has ended, nobody asks.
+                        // If the driver has ended, the answer is not needed.
                         let _ = answers.blocking_send(Request::Found { oid, failure });
                     }
                 });
@@ -537,7 +537,7 @@ impl Driver {
         });
     }
 
-    /// Whether it is not known yet what readers of the view are to be told: it is being built, or its failure looked into.
+    /// Whether the answer to readers of the view is still open: it is being built, or its failure is being searched.
     fn is_open(&self, oid: u32) -> bool {
         let restoring = self.restoring.iter();
         let is_built = restoring.filter(|restoring| restoring.oids.contains(&oid)).count() > 0;
@@ -694,7 +694,7 @@ fn published_view(
     }
 }
 
-/// The catalog named a view that nobody maintains: it was dropped meanwhile.
+/// The error for a view of the catalog that the driver does not have: it was dropped meanwhile.
 pub fn not_maintained(oid: u32) -> SqlError {
     SqlError::new(
         state::UNDEFINED_TABLE,

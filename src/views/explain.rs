@@ -1,10 +1,10 @@
 //! A dataflow as EXPLAIN shows it: one line per node, the root first, inputs indented below.
 //!
-//! Not here: what the numbers are (`dataflow.rs`).
+//! Not here: the counts (`dataflow.rs`).
 
 use super::dataflow::{Dataflow, NodeStats, NodeWork};
 
-/// The tree; with `stats`, each line says what went through the node and what it holds.
+/// The tree; with `stats`, each line has the rows through the node and its state.
 pub fn lines(dataflow: &Dataflow, stats: Option<&[NodeStats]>) -> Vec<String> {
     let mut lines = Vec::with_capacity(dataflow.nodes.len());
     let root = dataflow.nodes.len() - 1;
@@ -65,7 +65,7 @@ fn numbers(stats: &NodeStats) -> String {
 }
 
 impl Dataflow {
-    /// The tree of a view that is not there yet.
+    /// The tree of a view that does not exist yet.
     pub fn explain(&self) -> Vec<String> {
         lines(self, None)
     }

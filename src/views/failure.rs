@@ -11,7 +11,7 @@ use crate::panics;
 /// The place at which a view stopped, and the reason.
 #[derive(Clone, Debug)]
 pub struct ViewFailure {
-    /// The first commit that it could not take, or, while nobody knows better, the first that it may not have taken.
+    /// The first commit that it could not take, or, while that is unknown, the first that it may not have taken.
     pub lsn: Lsn,
     pub error: SqlError,
     /// The row that it stopped at, if it was found: topic, partition, offset.

@@ -22,7 +22,7 @@ const ASKED_BYTES_MIN: usize = 1 << 20;
 
 /// Values that views make on the way may have this much, however little their states may take, bytes.
 const MADE_BYTES_MIN: usize = 64 << 20;
-/// The system gets back what is free each time that views have given up this much of it, bytes.
+/// The system gets free memory back each time that views have released this much of it, bytes.
 const GIVEN_UP_BYTES: usize = 16 << 20;
 
 /// The memory of all views together, their building included.
@@ -38,7 +38,7 @@ pub struct Budget {
 struct PassingValues {
     bytes_max: usize,
     used: AtomicUsize,
-    /// Bytes given up since the system got back what is free.
+    /// Bytes released since the system last got free memory back.
     given_up: AtomicUsize,
     relief: OnceLock<Arc<Relief>>,
 }
@@ -101,7 +101,7 @@ impl Budget {
         })
     }
 
-    /// Has the system get back what is free, from now on, when large values go.
+    /// Has free memory returned to the system, from now on, when large values go.
     pub fn set_relief(&self, relief: Arc<Relief>) {
         // It is set once, when the server starts.
         let _ = self.made.relief.set(relief);
@@ -186,7 +186,7 @@ impl Drop for ViewAccount {
     }
 }
 
-/// Ends what is being computed for a view that nobody wants any more. Clones are one.
+/// Ends the computation for a view that is no longer wanted. Clones are one.
 #[derive(Clone, Default, Debug)]
 pub struct ViewStop(Arc<Stopping>);
 
@@ -209,7 +209,7 @@ impl ViewStop {
     /// Resolves once it is set.
     pub async fn stopped(&self) {
         loop {
-            // Made before the look at the flag, so that it sees what is set in between.
+            // Made before the look at the flag, so that it sees a change in between.
             let changed = self.0.changed.notified();
             if self.0.is_set.load(Ordering::SeqCst) {
                 return;

@@ -2,11 +2,11 @@
 //!
 //! One rule: a view at LSN N equals its defining SELECT run as a batch at N (V1).
 //!
-//! In reading order: what flows (`delta`), the operators, what a view is compiled to (`compile`, `dataflow`), what it may take
-//! (`memory`), views in lockstep (`pipeline`), what becomes of one that fails (`failure`), the thread that keeps them (`driver`)
-//! and how a new one is built (`build`). [`Views`] is the facade.
+//! In reading order: the rows that flow (`delta`), the operators, the compiled view (`compile`, `dataflow`), its memory
+//! (`memory`), views in lockstep (`pipeline`), failed views (`failure`), the thread that keeps them (`driver`)
+//! and the building of a new one (`build`). [`Views`] is the facade.
 //!
-//! Not here: what SQL means (`sql`), batch queries (`query`). State is rebuilt from the log at start.
+//! Not here: the meaning of SQL (`sql`), batch queries (`query`). State is rebuilt from the log at start.
 
 mod delta;
 mod expression;
@@ -152,7 +152,7 @@ struct Registered {
     limits: Limits,
 }
 
-/// A view of the catalog that nobody keeps.
+/// A view of the catalog that the driver does not keep.
 struct Unkept {
     name: String,
     status: ViewStatus,
@@ -169,7 +169,7 @@ pub struct Views {
     building: Mutex<Vec<(u32, String, ViewStop)>>,
     unkept: Mutex<Vec<(u32, Unkept)>>,
     budget: Arc<Budget>,
-    /// Failures of which all is known, so far.
+    /// Failures that are completely known, so far.
     failures: Arc<AtomicU64>,
     requests: mpsc::Sender<Request>,
     thread: Mutex<Option<std::thread::JoinHandle<()>>>,
@@ -204,7 +204,7 @@ impl Views {
         Views::over(log, newest, memory_bytes_max)
     }
 
-    /// Over any history, with the channel on which it says what it has published.
+    /// Over any history, with the channel on which it announces published LSNs.
     pub fn over(history: Arc<dyn History>, newest: watch::Receiver<Lsn>, memory_bytes_max: usize) -> Arc<Views> {
         let published = Arc::new(Mutex::new(Published::default()));
         let budget = Budget::new(memory_bytes_max);
@@ -238,9 +238,9 @@ impl Views {
         })
     }
 
-    /// At start: takes all views of the catalog, those that are read before those that read them, or why one could not be
-    /// planned. They are rebuilt from the log together; readers wait for that. One that fails stays, as failed. The receiver
-    /// gets their number when all are ready.
+    /// At start: takes all views of the catalog, each after those that it reads, or the reason why one could not be
+    /// planned. They are rebuilt from the log together; readers wait for that. One that fails stays, as failed. The
+    /// receiver gets their number when all are ready.
     pub async fn restore(
         &self,
         views: Vec<(u32, Arc<catalog::View>, Result<Dataflow, SqlError>)>,
@@ -289,7 +289,7 @@ impl Views {
         }
     }
 
-    /// The first of these views that nobody keeps: its name, and the error of a reader.
+    /// The first of these views that the driver does not keep: its name, and the error of a reader.
     fn unkept_of(&self, views: &[u32]) -> Option<(String, SqlError)> {
         let unkept = self.unkept.lock();
         let found = unkept.iter().find(|(oid, _)| views.contains(oid));
@@ -364,7 +364,7 @@ impl Views {
         unbuilt.map_or(Ok(()), |(_, view)| Err(is_building(&view.name)))
     }
 
-    /// Without asking the driver, if it has what is asked for at hand.
+    /// Without asking the driver, if the rows are published already.
     fn published_reading(&self, views: &[u32], at_least: Lsn) -> Option<(Lsn, HashMap<u32, ViewRows>)> {
         let published = self.published.lock();
         if published.frontier < at_least {
@@ -437,8 +437,8 @@ impl Views {
         }
     }
 
-    /// The number of these rows, just appended at `watermark` to the topic as it is now, come too late for a window of
-    /// which views.
+    /// The number of these rows, just appended at `watermark` to the topic as it is now, that come too late for a
+    /// window, by view.
     pub fn late_rows(&self, topic: &catalog::Topic, rows: &RecordBatch, watermark: Option<i64>) -> Vec<(u32, u64)> {
         let Some(behind) = watermark else { return Vec::new() };
         let flows: Vec<(u32, Arc<Dataflow>)> = {
@@ -505,7 +505,7 @@ impl Views {
         kept.chain(built).chain(unkept).collect()
     }
 
-    /// A view's dataflow as EXPLAIN shows it; with `analyze`, what went through it and what it holds.
+    /// A view's dataflow as EXPLAIN shows it; with `analyze`, the rows that went through it and its state.
     pub fn explain(&self, oid: u32, analyze: bool) -> Option<Vec<String>> {
         let published = self.published.lock();
         let registered = self.registered.lock();
@@ -562,7 +562,7 @@ async fn on_thread<T: Send + 'static>(
         .stack_size(STACK_BYTES)
         .spawn(move || {
             let _scope = scope.enter();
-            // The asker may have gone; then nobody takes what was made.
+            // The asker may have gone; then nobody takes the result.
             let _ = done.send(failure::contained(work));
         });
     thread.map_err(|error| {

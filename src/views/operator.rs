@@ -29,7 +29,7 @@ impl StepEnd<'_> {
     }
 }
 
-/// Takes what comes out of an operator, piece by piece.
+/// Takes the output of an operator, piece by piece.
 pub type Sink<'a> = dyn FnMut(Delta) -> Result<(), SqlError> + 'a;
 
 /// An operator with state. Operators differ in taking deltas: an aggregate swallows them, a window answers them at

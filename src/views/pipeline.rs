@@ -155,7 +155,7 @@ impl Pipeline {
         self.views.push(Maintained { failure, ..view });
     }
 
-    /// Takes views out; those that they read stop to emit for nobody.
+    /// Takes views out; those that they read stop emitting for them.
     pub fn remove(&mut self, oids: &[u32]) -> Vec<Maintained> {
         let (removed, kept) = std::mem::take(&mut self.views)
             .into_iter()
@@ -223,8 +223,8 @@ impl Pipeline {
         index.expect("a view of this pipeline")
     }
 
-    /// One step towards `upto`. Returns those that failed in it by themselves, with their errors; their state, and that of
-    /// those that read them, is spoilt.
+    /// One step towards `upto`. Returns the views that failed in it by themselves, with their errors; their state, and
+    /// that of their readers, is spoilt.
     pub fn step_to(&mut self, history: &dyn History, upto: Lsn) -> Vec<(u32, SqlError)> {
         assert!(upto >= self.frontier, "V3: a frontier never moves back");
         if upto == self.frontier {
@@ -411,7 +411,7 @@ impl Pipeline {
         }
     }
 
-    /// Takes over the result of a search, for the view and for those that read it.
+    /// Takes over the result of a search, for the view and for its readers.
     pub fn found(&mut self, oid: u32, failure: ViewFailure) -> bool {
         let index = self.views.iter().position(|view| view.oid == oid);
         if let Some(index) = index {

@@ -1,7 +1,7 @@
 //! Leaves of a dataflow: rows of a topic, and changes of another view, cut into batches of a good size.
 //!
-//! One rule: a topic's rows enter with the LSN, time and watermark of the commit that brought them, so that what a view
-//! makes of them does not depend on when it looks.
+//! One rule: a topic's rows enter with the LSN, time and watermark of the commit that brought them, so that a view's
+//! result does not depend on the time of its steps.
 
 use std::borrow::Cow;
 
@@ -15,7 +15,7 @@ use crate::log::{Chunk, HiddenColumn, Reader, conform};
 use super::delta::{Delta, batch_of, concat};
 use super::memory::batch_bytes;
 
-/// Larger batches are cut: what an operator makes of one should stay in the processor's caches.
+/// Larger batches are cut: an operator's output for one should stay in the processor's caches.
 pub const BATCH_ROWS_MAX: usize = 8192;
 /// Smaller ones are put together.
 const BATCH_ROWS_MIN: usize = 1024;

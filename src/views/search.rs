@@ -44,7 +44,7 @@ fn locate_commit(search: &mut FailureSearch, history: &dyn History, failure: &mu
     let copy = &mut search.copy;
     while copy.frontier() < search.after {
         if !copy.step_to(history, search.after).is_empty() {
-            // It took this before, in other steps; say what is known.
+            // It took this before, in other steps; the failure stays as it is known.
             return false;
         }
     }

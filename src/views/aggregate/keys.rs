@@ -406,7 +406,7 @@ impl<const N: usize> Fixed<N> {
     #[inline(never)]
     fn insert(&mut self, key: &[u64; N], at: usize) -> u32 {
         if self.refused {
-            // `intern` fails: what it says of rows is of no use.
+            // `intern` fails: the numbers of the rows are of no use.
             return 0;
         }
         let group = next_group(self.keys.len());

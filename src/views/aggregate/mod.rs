@@ -1,6 +1,6 @@
 //! GROUP BY: a hash index on the key to a group number, and columns of states indexed by it.
 //!
-//! One rule: after a step, the group's row is the aggregate over all rows that are in the input at that LSN (V1). A whole
+//! One rule: after a step, the group's row is the aggregate over all rows of the input at that LSN (V1). A whole
 //! step is accumulated before anything comes out.
 //!
 //! The output depends on its consumer:
@@ -9,7 +9,7 @@
 //! - Another operator or view: per touched group its old row with weight -1, then its new one with +1.
 //! - Under EMIT ON WINDOW CLOSE: each group once, when its window has closed; then it leaves the state.
 //!
-//! Over retracting input, a group is there while the weights of its rows sum up to more than 0, never less (V4).
+//! Over retracting input, a group exists while the weights of its rows sum up to more than 0, never less (V4).
 
 pub mod keys;
 pub mod states;
@@ -48,7 +48,7 @@ pub enum GroupKey {
 /// One aggregate of the output.
 #[derive(Clone, Debug)]
 pub enum AggregateCall {
-    /// count(*): what is counted per group anyway.
+    /// count(*): rows are counted per group anyway.
     Rows,
     Of {
         definition: Definition,
@@ -57,7 +57,7 @@ pub enum AggregateCall {
     },
 }
 
-/// EMIT ON WINDOW CLOSE: which output key bounds a group's window, and what closes it.
+/// EMIT ON WINDOW CLOSE: the output key that bounds a group's window, and the watermark that closes it.
 #[derive(Clone, Debug)]
 pub struct ClosesBy {
     /// The index of the stored key that is the window's start or end.
@@ -189,7 +189,7 @@ impl GroupBy {
         }
     }
 
-    /// Groups that are there.
+    /// The number of groups that exist.
     pub fn live_groups(&self) -> usize {
         if self.notes_groups {
             self.live_groups
@@ -278,7 +278,7 @@ impl GroupBy {
         self.stale_chunks[chunk]
     }
 
-    /// The rows of the groups of one chunk that are there; it is fresh then.
+    /// The rows of the groups of one chunk that exist; it is fresh then.
     pub fn render_chunk(&mut self, chunk: usize) -> Result<RecordBatch, SqlError> {
         let start = chunk * CHUNK_GROUPS;
         let end = (start + CHUNK_GROUPS).min(self.rows.len());
@@ -290,7 +290,7 @@ impl GroupBy {
         Ok(batch)
     }
 
-    /// The rows, as they are now, of the groups that the last step touched and that are there, piece by piece.
+    /// The present rows of the groups that the last step touched and that exist, piece by piece.
     pub fn touched_rows(&self) -> impl Iterator<Item = Result<RecordBatch, SqlError>> {
         assert!(self.notes_groups, "the list of touched groups was asked for");
         self.touched_groups.chunks(CHUNK_GROUPS).map(|groups| {
@@ -379,10 +379,10 @@ impl GroupBy {
         Ok(())
     }
 
-    /// Ends the step for the groups that it touched: V4, which of them are there, and what changed.
+    /// Ends the step for the groups that it touched: checks V4, decides which of them exist, and emits the changes.
     fn settle_touched(&mut self, out: &mut Sink<'_>) -> Result<(), SqlError> {
         if self.is_global() && !self.was_there[0] && !self.touched[0] {
-            // The one row of an aggregate without keys is there from the first step on, over no rows too.
+            // The one row of an aggregate without keys exists from the first step on, over no rows too.
             self.touched[0] = true;
             self.touched_groups.push(0);
         }
@@ -415,7 +415,7 @@ impl GroupBy {
         Ok(())
     }
 
-    /// At the first call of a step: forgets what the last one touched, and dead groups if there are many.
+    /// At the first call of a step: forgets the groups that the last one touched, and dead groups if there are many.
     fn begin_step(&mut self) {
         if !self.settled {
             return;
@@ -571,8 +571,8 @@ impl Operator for GroupBy {
     }
 }
 
-/// The argument's values where the FILTER is true, NULL elsewhere. The argument is evaluated over those rows alone: what it
-/// would fail on elsewhere is not its business.
+/// The argument's values where the FILTER is true, NULL elsewhere. The argument is evaluated over those rows alone: it
+/// cannot fail on others.
 fn argument_where(
     argument: &Expression,
     keep: &arrow::array::BooleanArray,

@@ -1,11 +1,11 @@
 //! The states of one aggregate for all groups, in columns indexed by group number.
 //!
-//! One rule: what a state consists of, its arithmetic and its result are `sql::functions::aggregates`'s, the same as in
-//! batch queries; here is only where they are kept. One virtual call per batch, then plain loops.
+//! One rule: the parts of a state, its arithmetic and its result are `sql::functions::aggregates`'s, the same as in
+//! batch queries; this file only keeps them. One virtual call per batch, then plain loops.
 //!
-//! Sums of exact numbers, counts and bool_and/or are linear: a retraction is subtracted. min and max are kept as scalars over
-//! append-only input, else as ordered multisets; so are sums of floats over retracting input, where a subtraction would not
-//! give back what was.
+//! Sums of exact numbers, counts and bool_and/or are linear: a retraction is subtracted. min and max are kept as
+//! scalars over append-only input, else as ordered multisets; so are sums of floats over retracting input, which a
+//! subtraction would not restore.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -37,7 +37,7 @@ pub trait AggregateState: Send {
     /// Keeps only `groups` (rising), renumbered from 0.
     fn keep(&mut self, groups: &[u32]);
     fn save(&self) -> Result<RecordBatch, SqlError>;
-    /// Takes what `save` gave, for `groups` groups.
+    /// Takes the state from `save`, for `groups` groups.
     fn restore(&mut self, saved: &RecordBatch, groups: usize) -> Result<(), SqlError>;
     /// Bytes of memory held, about.
     fn bytes(&self) -> usize;

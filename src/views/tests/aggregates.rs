@@ -97,7 +97,7 @@ fn every_view_equals_its_batch_query() {
                 world.history.commit(&[(topic, &rows)], &[]);
             }
             world.advance(world.history.newest());
-            // Not every view at every LSN: what was rendered before must not hide what changed since.
+            // Not every view at every LSN: rows rendered before must not hide later changes.
             for (oid, (name, sql)) in oids.iter().zip(DEFINITIONS) {
                 if random.random_range(0..3) > 0 {
                     let expected = world.batch_rows(sql, world.pipeline.frontier());

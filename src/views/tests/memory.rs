@@ -70,7 +70,7 @@ async fn creating_what_does_not_fit_is_refused_and_leaves_nothing() {
     views.create(oid, view, dataflow).await.expect("this one fits");
     let (_, rows) = views.read_newest(&[small], 1).await.expect("read");
     assert_eq!(sum_of(&rows[&small]), ["200000"]);
-    // At a start it is there, as failed.
+    // A start has it, as failed.
     views.stop().await;
     let views = Views::over(history.clone(), history.newest.subscribe(), 4 * MIB);
     let ready = views.restore(planned(&world)).await.expect("asked");
@@ -287,7 +287,7 @@ async fn a_panic_of_the_thread_itself_leaves_nobody_waiting() {
     let error = views.read_newest(&[count], newest).await.expect_err("failed");
     assert_eq!(error.state, state::INTERNAL_ERROR);
     assert!(error.message.contains("the log is lost"), "{}", error.message);
-    // It goes on: what is dropped and created again is right.
+    // It goes on: a view that is dropped and created again is right.
     views.remove(&[count]);
     let (_, view, dataflow) = world.views[0].clone();
     views.create(count + 1, view, dataflow).await.expect("created");

@@ -1,4 +1,4 @@
-//! Views over a history held in memory: what compiled views, pipelines and the driver promise.
+//! Views over a history held in memory: the promises of compiled views, pipelines and the driver.
 //!
 //! [`World`] has a catalog, a history and the views made so far. Two oracles: DataFusion's own execution of the same plan over
 //! the same rows (for plans without windows), and values worked out by hand.
