@@ -50,14 +50,14 @@ impl Cancels {
         })
     }
 
-    /// The server stops: ends what every session runs.
+    /// The server stops: ends the statement of every session.
     pub fn stop_all(&self) {
         for (_, cancel) in self.by_session.lock().values() {
             cancel.stop();
         }
     }
 
-    /// Cancels what the session runs; a wrong key does nothing, and says nothing either.
+    /// Cancels the session's statement; a wrong key does nothing, and says nothing either.
     pub fn cancel(&self, session: i32, key: &[u8]) {
         if let Some((known, cancel)) = self.by_session.lock().get(&session)
             && is_same(known, key)

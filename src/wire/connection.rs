@@ -1,4 +1,4 @@
-//! One connection: reads messages, lets the session answer, writes what it says.
+//! One connection: reads messages, lets the session answer, writes the answers.
 //!
 //! While a statement runs the socket is read ahead, a little, so that a client that is gone is noticed and its
 //! statement ends; and between the messages of a pipeline the session gives way to others of its thread.
@@ -88,7 +88,7 @@ impl<S: AsyncRead + AsyncWrite + Peer + Unpin + Send> Connection<S> {
             }
             drop(message);
             self.socket.give_way().await?;
-            // Messages that are there already come before the look at it above.
+            // Messages that have come already are taken before the look at it above.
             if *self.stopped.borrow() {
                 return Err(Ended::Fatal(terminated()));
             }
@@ -191,7 +191,7 @@ impl<S: AsyncRead + AsyncWrite + Peer + Unpin + Send> Connection<S> {
         }
     }
 
-    /// Answers a message in whose work there was a panic: what it had begun is given up, the session goes on.
+    /// Answers a message whose work panicked: the work is discarded, the session goes on.
     async fn give_up(&mut self, kind: u8, status: TransactionStatus, error: &SqlError) -> Result<(), Ended> {
         message::cut(&mut self.socket.output);
         self.session.give_up(status);

@@ -107,7 +107,7 @@ impl<S: AsyncRead + AsyncWrite + Peer + Unpin + Send> Connection<S> {
         }
     }
 
-    /// Decodes what the client sends until CopyDone.
+    /// Decodes the client's data until CopyDone.
     async fn receive(&mut self, copy: &mut CopyIn) -> Result<(), AnswerFailure> {
         let mut decoder = Box::new(FormatDecoder::new(copy, self.session.text_style()));
         let cancel = self.session.cancel_handle();

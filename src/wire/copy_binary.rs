@@ -1,8 +1,7 @@
 //! COPY in PostgreSQL's binary format: the client's data to record batches, and rows to its fields.
 //!
-//! One rule: where the client cuts its data into messages changes nothing. A field goes from the message straight into
-//! its column's builder once all of it is there; errors name table, row ("line") and column as PostgreSQL does.
-//!
+//! One rule: the client's cuts of its data into messages change nothing. A field goes from the message straight into
+//! its column's builder once all of it has come; errors name table, row ("line") and column as PostgreSQL does.
 //! ```text
 //! header   0 11  "PGCOPY\n\xff\r\n\0"
 //!         11  4  flags: none are known, and those of bits 16 to 31 must be
@@ -114,7 +113,7 @@ impl BinaryDecoder {
     /// All data has come. The rows that were not handed over yet.
     pub fn finish(&mut self) -> Result<Option<RecordBatch>, SqlError> {
         match self.next {
-            // Says what is missing of it.
+            // Names the missing part.
             Next::Header => {
                 extension_bytes(&self.pending)?;
             }
@@ -126,7 +125,7 @@ impl BinaryDecoder {
         Ok((self.rows > 0).then(|| self.batch()))
     }
 
-    /// Takes what is whole, from the start of `data`: how many bytes that was, and a batch if there are enough rows.
+    /// Takes whole rows from the start of `data`; returns their length, and a batch if there are enough rows.
     fn take(&mut self, data: &[u8]) -> Result<(usize, Option<RecordBatch>), SqlError> {
         let mut batch = None;
         let mut at = 0;
@@ -193,7 +192,7 @@ impl BinaryDecoder {
         Ok(Next::Field(0))
     }
 
-    /// Takes the row's fields from `first` on, as far as they are whole: how many bytes they were, and what comes next.
+    /// Takes the row's fields from `first` on, as far as they are whole; returns their length, and the next part.
     fn take_fields(&mut self, data: &[u8], first: usize) -> Result<(usize, Next), SqlError> {
         let mut rest = data;
         for index in first..self.columns.len() {
@@ -257,7 +256,7 @@ impl BinaryDecoder {
     }
 }
 
-/// Checks a header, whole or not, and says how long its extension is.
+/// Checks a header, whole or not, and returns the length of its extension.
 fn extension_bytes(header: &[u8]) -> Result<usize, SqlError> {
     let Some(rest) = header.strip_prefix(SIGNATURE) else {
         return Err(bad("COPY file signature not recognized"));
@@ -302,8 +301,8 @@ impl BinaryEncoder {
         }
     }
 
-    /// Appends a message for each of `rows` until `out` is full; for how many. After an error `out` ends with a whole
-    /// message.
+    /// Appends a message for each of `rows` until `out` is full; returns their number. After an error `out` ends with a
+    /// whole message.
     pub fn encode(&mut self, batch: &RecordBatch, rows: Range<usize>, out: &mut BytesMut) -> Result<usize, SqlError> {
         // Only the rows that are wanted are cast, if a column must be.
         let rows = batch.slice(rows.start, rows.len());

@@ -1,8 +1,8 @@
 //! The decoder of a client's data for COPY FROM STDIN, text or csv, into record batches.
 //!
-//! One rule: where the client cuts its data into messages changes nothing. Lines are found with their quotes and
+//! One rule: the client's cuts of its data into messages change nothing. Lines are found with their quotes and
 //! escapes in mind, checked to be UTF-8, and cut into fields that go straight into column builders. Errors name table,
-//! line and column as PostgreSQL does. Not here: messages, constraints, what becomes of the rows.
+//! line and column as PostgreSQL does. Not here: messages, constraints, the use of the rows.
 
 use std::sync::Arc;
 
@@ -39,7 +39,7 @@ pub(super) struct CopyDecoder {
     line: u64,
     rows: usize,
     header: bool,
-    /// `\.` was seen: what follows is ignored.
+    /// `\.` was seen: the rest is ignored.
     ended: bool,
     /// The current field without its escapes and quotes.
     scratch: Vec<u8>,
@@ -398,7 +398,7 @@ struct FoundLine {
     newlines: u64,
 }
 
-/// Finds where a line ends, and remembers how far it has looked.
+/// Finds the end of a line, and remembers the part that it has searched.
 struct Scanner {
     csv: bool,
     quote: u8,

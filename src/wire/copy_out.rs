@@ -73,7 +73,7 @@ impl CopyEncoder {
         end(start, out)
     }
 
-    /// Appends a message for each of `rows` until `out` is full; for how many.
+    /// Appends a message for each of `rows` until `out` is full; returns their number.
     pub fn encode(&self, batch: &RecordBatch, rows: Range<usize>, out: &mut BytesMut) -> Result<usize, SqlError> {
         // Only the rows that are wanted are cast, if a column must be.
         let rows = batch.slice(rows.start, rows.len());
@@ -166,7 +166,7 @@ pub(super) fn begin(out: &mut BytesMut) -> usize {
     start
 }
 
-/// Says how long the message is. If it is too long it is taken back.
+/// Writes the length of the message. A message that is too long is taken back.
 pub(super) fn end(start: usize, out: &mut BytesMut) -> Result<(), SqlError> {
     let length = out.len() - start - 1;
     if length > ROW_BYTES_MAX {

@@ -69,7 +69,7 @@ pub struct Bind<'a> {
 pub struct Formats<'a>(&'a [u8]);
 
 impl<'a> Formats<'a> {
-    /// From what [`Formats::bytes`] gave.
+    /// From the bytes of [`Formats::bytes`].
     pub fn of(bytes: &'a [u8]) -> Formats<'a> {
         Formats(bytes)
     }
@@ -151,8 +151,8 @@ pub enum Phase {
     Session,
 }
 
-/// Bytes of the message that `input` begins with, its type and length included; `None` while too little of it is there
-/// to tell. An error is the end of the connection: nobody knows where the next message begins.
+/// Bytes of the message that `input` begins with, its type and length included; `None` while too little of it has come
+/// to tell. An error is the end of the connection: the beginning of the next message is unknown.
 pub fn length(phase: Phase, input: &[u8]) -> Result<Option<usize>, SqlError> {
     let (kind, head) = match phase {
         Phase::Opening => (0, input),
@@ -186,7 +186,7 @@ pub fn length(phase: Phase, input: &[u8]) -> Result<Option<usize>, SqlError> {
     Ok(Some(length + (input.len() - head.len())))
 }
 
-/// A message of a session by its type and what follows its length. An error concerns this message alone.
+/// A message of a session by its type and the bytes after its length. An error concerns this message alone.
 pub fn decode(kind: u8, body: &[u8]) -> Result<Frontend<'_>, SqlError> {
     let mut body = MessageBody(body);
     let message = match kind {

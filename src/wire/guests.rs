@@ -82,7 +82,7 @@ mod tests {
         assert!(!displaced(&first) && !displaced(&second));
         let third = guests.admit();
         assert!(displaced(&first) && !displaced(&second) && !displaced(&third));
-        // A place that is free again displaces nobody.
+        // A place that is free again displaces no one.
         drop(second);
         let fourth = guests.admit();
         assert!(!displaced(&third) && !displaced(&fourth));

@@ -37,8 +37,8 @@ impl RowEncoder {
         }
     }
 
-    /// Appends a message for each of `rows` until `out` is full; for how many. After an error `out` ends with a whole
-    /// message.
+    /// Appends a message for each of `rows` until `out` is full; returns their number. After an error `out` ends with a
+    /// whole message.
     pub fn encode(&self, batch: &RecordBatch, rows: Range<usize>, out: &mut BytesMut) -> Result<usize, SqlError> {
         assert_eq!(
             batch.num_columns(),

@@ -23,8 +23,8 @@ const BATCH_BYTES: usize = 4 << 20;
 
 /// An encoder of rows as messages.
 pub(super) trait Encode: Send + 'static {
-    /// Appends a message for each of `rows` until `out` is full; for how many. After an error `out` ends with a whole
-    /// message.
+    /// Appends a message for each of `rows` until `out` is full; returns their number. After an error `out` ends with a
+    /// whole message.
     fn encode(&mut self, batch: &RecordBatch, rows: Range<usize>, out: &mut BytesMut) -> Result<usize, SqlError>;
 }
 

@@ -1,7 +1,7 @@
 //! A client's stream with its buffers: whole messages in, answers out.
 //!
 //! One rule: a client's claims cost nothing. The input grows with the bytes that have come, the output is written
-//! once it is full, and a buffer that a large message has grown is given up after it. Not here: the meaning of messages.
+//! once it is full, and a buffer that a large message has grown is dropped after it. Not here: the meaning of messages.
 
 use std::pin::pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -146,7 +146,7 @@ impl<S> Socket<S> {
         Some(*self.full_since.get_or_insert_with(Instant::now))
     }
 
-    /// A message that is there already.
+    /// A message that has come already.
     pub fn take(&mut self) -> Result<Option<Incoming>, Ended> {
         let length = frontend::length(self.phase, &self.input).map_err(Ended::Fatal)?;
         let Some(length) = length.filter(|length| *length <= self.input.len()) else {
@@ -172,7 +172,7 @@ impl<S> Socket<S> {
         Ok(Some(Incoming { kind, body }))
     }
 
-    /// Makes room for a read: what the message lacks, but no more than has come of it.
+    /// Makes room for a read: for the rest of the message, but no more than has come of it.
     fn make_room(&mut self) {
         let usual = match self.phase {
             Phase::Session => READ_BYTES,
@@ -206,7 +206,7 @@ impl<S: AsyncRead + AsyncWrite + Peer + Unpin> Socket<S> {
         }
     }
 
-    /// Reads what comes next.
+    /// Reads the next bytes.
     async fn fill(&mut self) -> Result<(), Ended> {
         if !self.surplus.bytes.is_empty() {
             self.surplus.move_to(&mut self.input, self.missing);
@@ -229,7 +229,7 @@ impl<S: AsyncRead + AsyncWrite + Peer + Unpin> Socket<S> {
         }
     }
 
-    /// Writes what waits for the client.
+    /// Writes the bytes that wait for the client.
     pub async fn flush(&mut self) -> Result<(), Ended> {
         if !self.output.is_empty() {
             let large = self.output.len() > KEPT_BYTES;
@@ -272,7 +272,7 @@ impl<S: AsyncRead + AsyncWrite + Peer + Unpin> Socket<S> {
         Ok(())
     }
 
-    /// Runs what the session does for a message, while reading ahead from the client: ends with it if it is gone.
+    /// Runs the session's work for a message, while reading ahead from the client: ends it if the client is gone.
     pub async fn while_connected<T>(&mut self, running: impl Future<Output = T>) -> Result<T, Ended> {
         let mut running = pin!(running);
         loop {
@@ -285,7 +285,7 @@ impl<S: AsyncRead + AsyncWrite + Peer + Unpin> Socket<S> {
         }
     }
 
-    /// Reads what comes while the session is busy: after a while also what is more than is used. Cancel safe.
+    /// Reads bytes that come while the session is busy: after a while also more than it can use. Cancel safe.
     async fn read_ahead(&mut self, full_since: Option<Instant>) -> Result<(), Ended> {
         if let Some(since) = full_since {
             tokio::time::sleep_until(since + LOOK).await;
@@ -297,7 +297,7 @@ impl<S: AsyncRead + AsyncWrite + Peer + Unpin> Socket<S> {
         }
     }
 
-    /// Writes what waits, and says that nothing follows.
+    /// Writes the bytes that wait, and ends the stream.
     pub async fn shutdown(&mut self) -> Result<(), Ended> {
         self.flush().await?;
         Ok(self.stream.shutdown().await?)
@@ -337,7 +337,7 @@ impl Surplus {
         }
     }
 
-    /// Moves to `input` what a message lacks, and some more.
+    /// Moves the missing bytes of a message to `input`, and some more.
     fn move_to(&mut self, input: &mut BytesMut, missing: usize) {
         let moved = missing.max(AHEAD_BYTES).min(self.bytes.len());
         input.extend_from_slice(&self.bytes[..moved]);

@@ -40,7 +40,7 @@ impl Threads {
             std::thread::Builder::new()
                 .name(format!("session-{number}"))
                 .stack_size(STACK_BYTES)
-                // Nothing is ever sent: what comes is the sender's end.
+                // Nothing is ever sent: the wait ends when the sender is dropped.
                 .spawn(move || runtime.block_on(async move { drop(ended.changed().await) }))?;
             let place = Arc::new(());
             Ok(Thread { handle, place })

@@ -206,7 +206,7 @@ fn rows_are_written_as_postgresql_does() {
     assert_eq!(out, message(&[HEADER, END]));
 }
 
-/// Lists are refused as a whole, and what follows an item that is refused is still where it belongs.
+/// Lists are refused as a whole, and the fields after a refused item keep their places.
 #[test]
 fn arrays_are_taken_item_by_item() {
     let array = |items: &[u8]| {
@@ -241,7 +241,7 @@ fn arrays_are_taken_item_by_item() {
     }
 }
 
-/// Rows of every type, with some of their bytes changed and cut anywhere: taken or refused, and what was taken can be sent.
+/// Rows of every type, with some of their bytes changed and cut anywhere: taken or refused, and taken rows can be sent.
 #[test]
 fn damaged_data_is_refused_without_a_panic() {
     use rand::rngs::StdRng;

@@ -1,7 +1,7 @@
 //! The search for the bytes at which fields may end.
 //!
 //! One rule: positions come in order, each at most once. Fields are short, so that a call of memchr for each costs more
-//! than its look: a block is compared at once, and what it holds is remembered as bits.
+//! than its look: a block is compared at once, and its marks are remembered as bits.
 
 use wide::u8x16;
 
