@@ -2,6 +2,7 @@
 //!
 //! One rule: the client's cuts of its data into messages change nothing. A field goes from the message straight into
 //! its column's builder once all of it has come; errors name table, row ("line") and column as PostgreSQL does.
+//!
 //! ```text
 //! header   0 11  "PGCOPY\n\xff\r\n\0"
 //!         11  4  flags: none are known, and those of bits 16 to 31 must be
