@@ -13,10 +13,11 @@ pub const DEPTH_MAX: usize = 1_000;
 /// of the tree.
 pub const NESTING_MAX: usize = 100;
 
-/// Stack of each thread that parses, plans, compiles or runs statements and views, bytes; only what is touched is taken.
+/// Stack of each thread that parses, plans, compiles or runs statements and views, bytes; only touched pages take
+/// memory.
 pub const STACK_BYTES: usize = 128 << 20;
 
-/// 54001 for input that nests deeper than it may, with what to do instead.
+/// 54001 for input that nests deeper than it may, with an alternative.
 pub fn too_deep(hint: impl Into<String>) -> SqlError {
     SqlError::new(state::STATEMENT_TOO_COMPLEX, "stack depth limit exceeded").hint(hint)
 }

@@ -146,7 +146,7 @@ impl SqlError {
         }))
     }
 
-    /// 0A000, with what to do instead.
+    /// 0A000, with an alternative.
     pub fn unsupported(message: impl Into<String>, hint: impl Into<String>) -> Self {
         SqlError::new(state::FEATURE_NOT_SUPPORTED, message).hint(hint)
     }

@@ -22,7 +22,7 @@ struct LimitState {
 }
 
 impl LogLimit {
-    /// Whether an event that happens now is logged; then how many before it were not.
+    /// Whether an event that happens now is logged; then the number of those before it that were not.
     pub fn admit(&self) -> Option<u64> {
         self.0.lock().admit(Instant::now())
     }

@@ -8,16 +8,16 @@ use millstream::config::{Cli, Command};
 use millstream::depth::STACK_BYTES;
 use millstream::{demo, panics, server};
 
-/// Rows are made on one thread and given up on another, in small pieces: see `docs/decisions/0007`.
+/// Rows are allocated on one thread and freed on another, in small pieces: see `docs/decisions/0007`.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 unsafe extern "C" {
-    /// mimalloc's own, which its crate does not pass on. With `force` it visits every arena, and unmaps what is free.
+    /// mimalloc's own, which its crate does not pass on. With `force` it visits every arena, and unmaps free memory.
     safe fn mi_collect(force: bool);
 }
 
-/// The allocator keeps what was freed for a second, and longer on threads that rest: it gives that back to the system.
+/// The allocator keeps freed memory for a second, and longer on threads that rest: this returns it to the system.
 fn give_back() {
     mi_collect(true);
 }

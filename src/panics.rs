@@ -1,8 +1,8 @@
 //! Panics, contained: the server records and counts each, and the statement that waits for the work gets an error (XX000).
 //!
-//! One rule: work that may panic runs in [`catch`] or [`caught`], and the caller gives up the state of its unfinished work (a
-//! transaction fails, a view is failed). A panic is a defect of the program, so the log has it as an error with place and
-//! backtrace: a few a second, and a count of the others.
+//! One rule: work that may panic runs in [`catch`] or [`caught`], and the caller discards the state of its unfinished
+//! work (a transaction fails, a view is failed). A panic is a defect of the program, so the log has it as an error with
+//! place and backtrace: a few a second, and a count of the others.
 
 use std::any::Any;
 use std::backtrace::Backtrace;

@@ -7,7 +7,7 @@ use parking_lot::Mutex;
 /// Between two reliefs that are not urgent: each visits all that the allocator has.
 const RELIEF_INTERVAL: Duration = Duration::from_millis(100);
 
-/// Has the allocator give the system back what is free.
+/// Has the allocator return free memory to the system.
 #[derive(Debug)]
 pub struct Relief {
     give_back: fn(),

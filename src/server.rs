@@ -1,6 +1,6 @@
 //! The composition root: opens the data directory, recovers, starts the views, listens; and stops in reverse.
 //!
-//! One rule: what could go wrong for a reason outside the program (port, directory, password) is an error with its
+//! One rule: a failure for a reason outside the program (port, directory, password) is an error with its
 //! own words and ends the process with a failure code; it is never a panic.
 
 use std::net::SocketAddr;
@@ -85,7 +85,7 @@ pub struct Server {
     deaths: Arc<Deaths>,
 }
 
-/// A part of memory where nothing says how much there is, bytes.
+/// The part of memory if the machine's memory is unknown, bytes.
 const PART_BYTES: usize = 1 << 30;
 
 /// Memory for queries, or for views, bytes: by default a quarter of the machine's.
@@ -108,7 +108,7 @@ pub struct QueryMemory {
 
 impl Server {
     /// Opens everything; when it returns, connections to `address` are queued.
-    /// `give_back` has the allocator give the system back what is free.
+    /// `give_back` has the allocator return free memory to the system.
     pub async fn open(config: &Serve, give_back: fn()) -> Result<Server, ServerError> {
         let password = password(config)?;
         let tls = config.tls_cert.clone().zip(config.tls_key.clone());
@@ -205,7 +205,7 @@ impl Server {
     }
 }
 
-/// Keeps what the allocator holds free small while much is in use.
+/// Keeps the allocator's free memory small while much is in use.
 async fn relieve(engine: Arc<Engine>) {
     let mut ticks = tokio::time::interval(LOOK_INTERVAL);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -289,7 +289,7 @@ async fn open_counted(
     Ok((engine, recovered, deaths))
 }
 
-/// Puts the calling thread behind those of sessions and the log: what computes for long leaves them the processors.
+/// Puts the calling thread behind those of sessions and the log: long computations leave them the processors.
 fn behind_sessions() {
     // Without the right to, it competes with them.
     let _ = rustix::process::nice(COMPUTING_NICENESS);

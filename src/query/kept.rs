@@ -163,7 +163,7 @@ impl ExecutionPlan for Counted {
         self.window.maintains_input_order()
     }
 
-    /// Those of the window operator: plans show nothing that counts.
+    /// The inputs below those that count: plans do not show these.
     fn children(&self) -> Vec<&Physical> {
         let inputs = self.window.children().into_iter();
         inputs.flat_map(|input| input.children()).collect()

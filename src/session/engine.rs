@@ -40,7 +40,7 @@ pub struct Engine {
     row_exprs: RwLock<HashMap<u32, (u32, Arc<RowExprs>)>>,
 }
 
-/// Those connected, by number. Each has a lock of its own: a statement touches its session's only.
+/// The connected sessions, by number. Each has a lock of its own: a statement touches its session's only.
 type Sessions = BTreeMap<i32, (Arc<Mutex<SessionRow>>, Arc<Cancel>)>;
 
 /// Counted since the start, for `millstream.metrics`.

@@ -681,7 +681,7 @@ fn column_of(expr: &Expr, input: &DFSchema) -> Option<usize> {
     }
 }
 
-/// Those columns of a schema. All nullable: nothing here depends on a column never being NULL.
+/// The chosen columns of a schema. All nullable: nothing here depends on a column never being NULL.
 fn subset(schema: &DFSchema, columns: &[usize]) -> Result<DFSchema, SqlError> {
     let fields = columns
         .iter()

@@ -254,7 +254,7 @@ pub enum ViewOutput {
         chunks: Vec<Option<RecordBatch>>,
         /// Bytes of those.
         chunk_bytes: usize,
-        /// Those steps may fail: they are evaluated at each step, not only when someone reads.
+        /// The stateless steps may fail: they are evaluated at each step, not only when someone reads.
         checks: bool,
     },
     Rows(OutputRows),

@@ -183,7 +183,7 @@ const OF_RELATION: &[(&str, &str)] = &[
     ("vacuum_count", "vacuum_count"),
 ];
 
-/// Those of databases: `pg_stat_get_db_` and this.
+/// Statistics of databases: `pg_stat_get_db_` and this.
 const OF_DATABASE: &[(&str, &str)] = &[
     ("active_time", "active_time"),
     ("blk_read_time", "blk_read_time"),

@@ -30,7 +30,7 @@ struct Chain {
     comparisons: usize,
     /// Everything that binds closer.
     operators: usize,
-    /// Those of them that compute or cast, see [`ARITHMETIC_MAX`].
+    /// The operators that compute or cast, see [`ARITHMETIC_MAX`].
     arithmetic: usize,
 }
 

@@ -54,11 +54,11 @@ pub fn check(query: &Query) -> Result<PlanningSize, SqlError> {
 #[derive(Default)]
 struct Entries {
     expressions: u64,
-    /// Those in the lists of INs.
+    /// Expressions in the lists of INs.
     listed: u64,
     /// Relations that the innermost open query reads so far.
     relations: u64,
-    /// Those of the queries around it.
+    /// Relations of the queries around it.
     outer: Vec<OpenQuery>,
     /// CTEs that can be named, with the relations that each reads.
     in_scope: Vec<(String, u64)>,

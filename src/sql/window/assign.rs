@@ -21,7 +21,7 @@ use crate::types::calendar::is_infinite;
 pub enum Closing {
     /// All of them.
     All,
-    /// Those closed at this watermark, microseconds; none if there is no watermark yet.
+    /// The windows closed at this watermark, microseconds; none if there is no watermark yet.
     Closed(Option<i64>),
 }
 
