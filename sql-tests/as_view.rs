@@ -54,7 +54,7 @@ pub struct AsView {
     relations: HashSet<String>,
     kept: Vec<Kept>,
     made: usize,
-    /// Connections of the file inside BEGIN; their DDL is not there for others.
+    /// Connections of the file inside BEGIN; others do not see their DDL.
     in_transaction: bool,
 }
 
@@ -113,7 +113,7 @@ impl AsView {
             Some("begin" | "start") => self.in_transaction = true,
             Some("commit" | "end" | "abort") => self.in_transaction = false,
             Some("rollback") if !words.contains(&"to".to_string()) => self.in_transaction = false,
-            // A setting can change what a query means; views keep theirs, so the batch answer must be asked alike.
+            // A setting can change the meaning of a query; views keep theirs, so the batch query must run alike.
             Some("set" | "reset") => self.run(sql).await.map(drop).map_err(|error| error.to_string())?,
             Some("create") => {
                 let kind = words

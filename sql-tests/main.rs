@@ -5,15 +5,16 @@
 //! - plain: simple protocol, text;
 //! - extended: Parse, Bind, Execute, binary results; the letters after `query` are checked as well (I, R, T);
 //! - restart: a clean restart after every statement outside a transaction;
-//! - tiny: segments and batches of next to no rows, so that what was inserted is read from files;
+//! - tiny: segments and batches of next to no rows, so that inserted rows are read from files;
 //! - crash: the same, and kill -9 and a start after every statement outside a transaction; files without restart are
 //!   without this one, too;
 //! - as-view: see `as_view.rs`;
 //! - postgres: only with `TEST_POSTGRES=host:port:user` set: files whose first line says PostgreSQL run against a real one,
 //!   which is how their answers were recorded (`TEST_RECORD=1` rewrites them).
 //!
-//! `TEST_KEEP_GOING=1` goes on after a failure, to see all of a file's. A file opts out by a line `# no MODE: reason` in its head. Its first line says what it pins.
-//! Not here: anything that needs more than SQL (`tests/`).
+//! `TEST_KEEP_GOING=1` goes on after a failure, to see all of a file's. A file opts out by a line `# no MODE: reason`
+//! in its head. Its first line names the behaviour that it pins. Not here: anything that needs more than SQL
+//! (`tests/`).
 
 #![allow(
     clippy::disallowed_methods,

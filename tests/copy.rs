@@ -28,7 +28,7 @@ async fn copy_in(
     let mut sink = std::pin::pin!(sink);
     for part in data.as_ref().chunks(piece) {
         if sink.send(Bytes::copy_from_slice(part)).await.is_err() {
-            // The server has given up on this COPY; `finish` says why.
+            // The server has ended this COPY; `finish` gives the reason.
             break;
         }
     }
@@ -315,7 +315,7 @@ const EVERY_TYPE: &str = "\
     02000000010000000800000000000000030000000a000100010000000300010000000c000000000000000000000b86ff\
     ff";
 
-/// And what it sent without the FORMAT.
+/// And its answer without the FORMAT.
 const EVERY_TYPE_TEXT: [&str; 3] = [
     r#"t	-2	7	9223372036854775807	1.5	0.1	1234567890123456.78	0.000123	tab\tnew\nlang größe	abcde	é   	a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11	{ "a":1 }	{"a": [1, null]}	\\x00ff5c	2024-02-29	23:59:59.999999	1969-12-31 23:59:59.5	2023-12-31 22:00:00+00	1 mon -2 days +00:00:03.25	{1,NULL,-3}	{a,"b c",NULL,""}	{1.500,-99999.999}	{a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11}"#,
     r"\N	\N	\N	\N	\N	\N	\N	\N	\N	\N	\N	\N	\N	\N	\N	\N	\N	\N	\N	\N	\N	\N	\N	\N",

@@ -1,9 +1,9 @@
 //! The real process, killed with -9 at random moments while several connections write.
 //!
-//! After each restart: every acknowledged commit is there exactly once (L1), every transaction whole in its three topics
-//! (L5), offsets dense and those already seen unchanged (L2), every view equal to its batch query (V1).
-//! Rows are flushed to segments all the time in most rounds, hardly ever in the others.
-//! `CRASH_SEED` repeats a run, `CRASH_ROUNDS` makes it longer, `CRASH_WRITERS` wider. Power cuts are another matter: `log`'s disk tests.
+//! After each restart: every acknowledged commit is present exactly once (L1), every transaction whole in its three
+//! topics (L5), offsets dense and those already seen unchanged (L2), every view equal to its batch query (V1). Rows are
+//! flushed to segments all the time in most rounds, hardly ever in the others. `CRASH_SEED` repeats a run,
+//! `CRASH_ROUNDS` makes it longer, `CRASH_WRITERS` wider. Power cuts are another matter: `log`'s disk tests.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -25,7 +25,7 @@ const SETUP: &[&str] = &[
     "CREATE TOPIC single (id BIGINT NOT NULL, note TEXT)",
 ];
 
-/// Each view and what it must equal.
+/// Each view and the query that it must equal.
 const VIEWS: &[(&str, &str)] = &[
     (
         "per_writer",

@@ -196,7 +196,7 @@ fn json_is_refused_on_every_way_in() {
     }
 }
 
-/// A view of which one row nests too deep is failed; every start after it comes up.
+/// A view with a row that nests too deep is failed; every start after it comes up.
 #[test]
 fn a_view_over_deep_json_fails_and_the_server_starts() {
     let (_keep, dir) = data_dir();

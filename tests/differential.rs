@@ -3,12 +3,13 @@
 //!
 //!     cargo test --test integration differential:: -- --ignored --nocapture
 //!
-//! `DIFFERENTIAL_SEED` says which statements, `DIFFERENTIAL_STATEMENTS` how many (500 without it), `DIFFERENTIAL_OUTPUT` into
-//! which file beside standard output. PostgreSQL is the installed one, started in a scratch directory, or one that runs:
-//! `DIFFERENTIAL_POSTGRES="host=/tmp/pg port=5999 user=postgres"`. Without either nothing is compared.
-//! `DIFFERENTIAL_SERVER` is the program to compare, the one of this build without it. `DIFFERENTIAL_VERBOSE=1` prints the
-//! statements that both refuse. `DIFFERENTIAL_SETUP=1` prints the statements that make the tables, to try a difference by hand. Internal errors fail
-//! the test; with `DIFFERENTIAL_STRICT=1` every difference does that is not among `differential/exceptions.rs`.
+//! `DIFFERENTIAL_SEED` chooses the statements, `DIFFERENTIAL_STATEMENTS` their number (500 without it),
+//! `DIFFERENTIAL_OUTPUT` a file beside standard output. PostgreSQL is the installed one, started in a scratch
+//! directory, or one that runs: `DIFFERENTIAL_POSTGRES="host=/tmp/pg port=5999 user=postgres"`. Without either nothing
+//! is compared. `DIFFERENTIAL_SERVER` is the program to compare, the one of this build without it.
+//! `DIFFERENTIAL_VERBOSE=1` prints the statements that both refuse. `DIFFERENTIAL_SETUP=1` prints the statements that
+//! make the tables, to try a difference by hand. Internal errors fail the test; with `DIFFERENTIAL_STRICT=1` every
+//! difference does that is not among `differential/exceptions.rs`.
 
 mod database;
 mod difference;

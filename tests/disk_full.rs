@@ -1,4 +1,4 @@
-//! A server whose disk has less room than is to be kept free: what it refuses, what it does, how it says so.
+//! A server whose disk has less room than is to be kept free: its refusals, its work that goes on, its messages.
 
 use crate::support::{self, Server, value};
 

@@ -1,7 +1,7 @@
 //! A real server, sent mutated bytes from the first one on and within a session: it answers, closes or waits, and others
 //! notice nothing.
 //!
-//! `FUZZ_SECONDS` says how long, `FUZZ_SEED` repeats an input. Private decoders are fuzzed beside them, in `src`.
+//! `FUZZ_SECONDS` gives the length, `FUZZ_SEED` repeats an input. Private decoders are fuzzed beside them, in `src`.
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpStream};

@@ -1,4 +1,4 @@
-//! Clients that break the protocol, take room, leave, or do not read: each gets an error, and nobody else notices.
+//! Clients that break the protocol, take room, leave, or do not read: each gets an error, and no other client notices.
 
 use std::net::TcpStream;
 use std::process::Command;
@@ -103,7 +103,7 @@ fn malformed_messages_are_errors_and_the_session_goes_on() {
     raw.write(&odd('f', b"no end"));
     assert_eq!(error(&raw.until_ready()).0, "08P01");
     assert_eq!(one(&mut raw, "SELECT count(*) FROM t"), "0");
-    // A length or a type that cannot be: nobody knows where the next message begins.
+    // A length or a type that cannot be: the beginning of the next message is unknown.
     let fatal: [&[u8]; 6] = [
         b"d\0\0\0\x01",
         b"Q\0\0\0\x03",
@@ -255,7 +255,7 @@ fn a_client_that_does_not_read_takes_little_memory_and_nobodys_time() {
     }
     assert!(began.elapsed() < PATIENCE, "others waited: {:?}", began.elapsed());
     assert!(most < before + 300, "{before} MiB, then {most} MiB");
-    // One of them reads after all, and gets what it asked for.
+    // One of them reads after all, and gets its answer.
     let answered = slow.pop().map(|mut slow| tags(&slow.until_ready()));
     assert_eq!(answered, Some(vec!["SELECT 2000000".to_string()]));
 }
@@ -327,7 +327,7 @@ fn a_place_is_taken_at_the_login_and_a_cancel_needs_none() {
     assert!(cancelling.until_closed().is_empty());
     assert_eq!(error(&first.until_ready()).0, "57014");
     assert_eq!(metric(&mut second, "connections_refused"), 1);
-    // A place that is given up is free again.
+    // A place that is left is free again.
     drop(first);
     while one(&mut second, "SELECT count(*) FROM millstream.sessions") != "1" {
         assert!(began.elapsed() < PATIENCE, "it does not end");

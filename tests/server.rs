@@ -1,4 +1,4 @@
-//! The process: how it starts, what it refuses and how it says so, how it stops.
+//! The process: its start, its refusals and their messages, its stop.
 
 use std::fs;
 use std::net::TcpListener;
@@ -216,7 +216,7 @@ fn an_unknown_flag_is_refused_with_usage() {
     assert_refused(&refused, &["--no-such-flag"]);
 }
 
-/// Ended by itself with a code, no panic, and named what the user must look at.
+/// Ended by itself with a code, no panic, and named the object that the user must look at.
 fn assert_refused(refused: &support::Refused, mentions: &[&str]) {
     assert!(
         refused.status.code().is_some_and(|code| code != 0 && code != 101),

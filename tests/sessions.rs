@@ -1,4 +1,4 @@
-//! Sessions beside one another: what one does must not hold up, refuse or end another.
+//! Sessions beside one another: no session may hold up, refuse or end another.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};

@@ -99,9 +99,9 @@ struct Storm {
     statements: AtomicU64,
     /// By SQLSTATE.
     errors: Mutex<BTreeMap<String, u64>>,
-    /// Messages of XX000 with the first statement that met each, and how many did.
+    /// Messages of XX000 with the first statement that met each, and the number of them.
     internal: Mutex<BTreeMap<String, (String, u64)>>,
-    /// By bystander, the longest wait above a quarter of a second and what clients did at its end.
+    /// By bystander, the longest wait above a quarter of a second and the clients' work at its end.
     slowest: Vec<Mutex<String>>,
     /// Broken expectations, with the client that found each.
     broken: Mutex<Vec<String>>,
@@ -172,7 +172,7 @@ enum Lost {
     Silent,
 }
 
-/// A connection that drops what it reads, but for errors.
+/// A connection that drops its input, but for errors.
 struct Client {
     stream: TcpStream,
     key: (i32, Vec<u8>),

@@ -1,4 +1,4 @@
-//! Materialized views and the process: memory, starts that die, statements that are given up, what the log says.
+//! Materialized views and the process: memory, starts that die, statements that are cancelled, the messages in the log.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -113,7 +113,8 @@ async fn a_view_that_does_not_fit_is_refused_or_comes_up_failed_and_never_ends_t
     assert!(server.stop().success());
 }
 
-/// A view whose building takes long, over rows that are there quickly. The view is made first, so that nobody waits for it.
+/// A view whose building takes long, over rows that are inserted quickly. The view is made first, so that nobody waits
+/// for it.
 async fn slow_view(client: &tokio_postgres::Client) {
     run(client, "CREATE TOPIC t (k INT, ts TIMESTAMP, WATERMARK FOR ts AS ts)").await;
     run(client, SLOW_VIEW).await;

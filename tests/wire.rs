@@ -406,7 +406,7 @@ fn a_running_query_can_be_cancelled_and_the_session_goes_on() {
     wire.raw.write(&query(
         "SELECT count(*) FROM generate_series(1, 100000) a, generate_series(1, 100000) b, generate_series(1, 100000) c",
     ));
-    // A cancel that comes before the query has begun is lost, as in PostgreSQL: ask until the answer is there.
+    // A cancel that comes before the query has begun is lost, as in PostgreSQL: ask until the answer has come.
     let (answered, ended) = std::sync::mpsc::channel();
     let key = wire.raw.key.clone();
     let messages = std::thread::scope(|scope| {
@@ -457,7 +457,7 @@ fn copy_in_by_hand_ends_done_failed_or_interrupted() {
     assert_eq!(state, "57014");
     assert!(message.contains("changed my mind"), "{message}");
 
-    // After a bad line what was still on its way is swallowed.
+    // After a bad line the rest of the data on its way is swallowed.
     wire.raw.write(&query("COPY t (a) FROM STDIN"));
     assert_eq!(wire.raw.next().map(|message| message.kind), Some('G'));
     let messages = wire.send(&[raw::copy_data(b"x\n"), raw::copy_data(b"24\n"), bare('c')]);

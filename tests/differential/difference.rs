@@ -46,7 +46,7 @@ impl Kind {
         }
     }
 
-    /// The kind without what changes from statement to statement.
+    /// The kind without the parts that change from statement to statement.
     pub fn class(&self) -> &'static str {
         match self {
             Kind::Internal(_) => "internal error",

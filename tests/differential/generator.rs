@@ -1,6 +1,6 @@
 //! Random SELECT statements, as trees, whose answer is a function of the seed and of the tables.
 //!
-//! Here: what the files below share. `forms` are the operators and functions by the type that they give.
+//! Here: the parts that the files below share. `forms` are the operators and functions by the type that they give.
 
 mod expressions;
 mod forms;

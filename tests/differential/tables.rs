@@ -83,7 +83,7 @@ pub fn quoted(value: &str) -> String {
     format!("'{value}'")
 }
 
-/// The statements that make them, `CREATE` being what each database says.
+/// The statements that make them; `create` is each database's word for it.
 pub fn setup(create: &str) -> Vec<String> {
     let mut random = support::random(7);
     let mut statements = Vec::new();

@@ -1,9 +1,9 @@
-//! Random statements over all that the server takes: definitions, rows, queries of every form, functions of the registry
-//! with edge values, sizes that grow, and texts that are no statements.
+//! Random statements of every kind that the server takes: definitions, rows, queries of every form, functions of the
+//! registry with edge values, sizes that grow, and texts that are no statements.
 //!
 //! One rule: a statement is a function of the seed. Most are valid; those that are not must be errors and nothing else.
-//! Here: how often each sort of statement comes, and the names that they share; a file below for each sort.
-//! Not here: how they are sent (`storm.rs`).
+//! Here: the frequency of each sort of statement, and the names that they share; a file below for each sort.
+//! Not here: sending them (`storm.rs`).
 
 mod values;
 

@@ -2,10 +2,11 @@
 //! allocate far more than its input.
 //!
 //! One rule: an input is a function of the target's samples and its seed alone, so `FUZZ_SEED` repeats it. A failure is
-//! made smaller and printed as bytes for a regression test. `FUZZ_SECONDS` says how long each target runs (2 without it).
-//! A process that dies (a stack that overflows) leaves the seed in `target/fuzz/NAME.seed`; the next run begins with it.
+//! made smaller and printed as bytes for a regression test. `FUZZ_SECONDS` gives the time of each target (2 without
+//! it). A process that dies (a stack that overflows) leaves the seed in `target/fuzz/NAME.seed`; the next run begins
+//! with it.
 //!
-//! Used by the unit tests of private decoders and by `tests/fuzz`. Not here: what is decoded.
+//! Used by the unit tests of private decoders and by `tests/fuzz`. Not here: the decoders.
 
 #![allow(dead_code, reason = "unit and integration tests each use their own part")]
 #![allow(
@@ -444,7 +445,7 @@ impl Drop for Mark {
     }
 }
 
-/// Counts what a thread has allocated.
+/// Counts the allocations of a thread.
 mod memory {
     use std::alloc::{GlobalAlloc, Layout, System};
     use std::cell::Cell;

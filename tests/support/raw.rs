@@ -1,6 +1,7 @@
 //! A connection that speaks the wire protocol message by message, for corners that no driver reaches.
 //!
-//! One rule: it sends exactly what a test says and returns exactly what came, decoded no further than type and body.
+//! One rule: it sends exactly the bytes of a test and returns exactly the answer, decoded no further than type and
+//! body.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -33,7 +34,7 @@ impl Raw {
         Raw::connect_as(server, 0, &[]).0
     }
 
-    /// The same with this minor version of protocol 3 and further parameters; and what the server said.
+    /// The same with this minor version of protocol 3 and further parameters; and the server's messages.
     pub fn connect_as(server: &Server, minor: i32, parameters: &[(&str, &str)]) -> (Raw, Vec<Message>) {
         let mut raw = Raw::open(server);
         raw.write(&greeting(minor, parameters));
@@ -60,7 +61,7 @@ impl Raw {
         }
     }
 
-    /// Writes what the server may not take any more.
+    /// Writes bytes that the server may not take any more.
     pub fn try_write(&mut self, bytes: &[u8]) -> std::io::Result<()> {
         self.stream.write_all(bytes)
     }

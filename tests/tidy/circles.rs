@@ -22,7 +22,7 @@ fn module(source: &Source) -> Path {
     path
 }
 
-/// The paths that begin at the start of `text`, a list in braces as one path each; and what is behind them.
+/// The paths that begin at the start of `text`, a list in braces as one path each; and the text behind them.
 fn paths<'a>(text: &'a str, before: &[String], found: &mut Vec<Path>) -> &'a str {
     let text = text.trim_start();
     if let Some(mut rest) = text.strip_prefix('{') {

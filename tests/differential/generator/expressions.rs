@@ -71,7 +71,7 @@ impl Generator<'_> {
         if kind == Type::Jsonb { Type::Int4 } else { kind }
     }
 
-    /// A type whose values are to be compared: seldom int4[], until its comparisons are there.
+    /// A type whose values are to be compared: seldom int4[], until its comparisons exist.
     fn compared(&mut self) -> Type {
         let kind = self.kind();
         if kind == Type::Ints && self.chance(0.9) {

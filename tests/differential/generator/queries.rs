@@ -276,7 +276,7 @@ impl Generator<'_> {
         )
     }
 
-    /// Groups the innermost scope: what follows WHERE. Keys that GROUP BY names by position become items.
+    /// Groups the innermost scope: the clauses after WHERE. Keys that GROUP BY names by position become items.
     fn group(&mut self, items: &mut Vec<(Node, Type)>, is_shaped: bool) -> Vec<Part> {
         let mut keys = Vec::new();
         for _ in 0..self.below(4) {

@@ -1,4 +1,4 @@
-//! Window functions, with frames. Rows that are peers must not be told apart, so that what looks at single rows has an order
+//! Window functions, with frames. Rows that are peers must not be told apart, so functions of single rows have an order
 //! down to the unique columns.
 
 use super::{Generator, list, optional, other, text};
@@ -105,7 +105,7 @@ impl Generator<'_> {
             None => self.expression(kind, 1),
         };
         let ordered = other(vec![Part::Node(key), text(direction)]);
-        // Not every frame has its EXCLUDE, which would hide what else there is.
+        // Not every frame has its EXCLUDE, which would hide other differences.
         let exclude = if self.chance(0.1) {
             self.one(&[" EXCLUDE TIES", " EXCLUDE CURRENT ROW", " EXCLUDE GROUP"])
         } else {

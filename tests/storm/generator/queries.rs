@@ -1,4 +1,4 @@
-//! Queries of every form: what they read, select, group, order and limit, with aggregates and windows.
+//! Queries of every form: their relations, lists, groups, orders and limits, with aggregates and windows.
 
 use std::fmt::Write;
 
