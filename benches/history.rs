@@ -69,14 +69,14 @@ const SECOND_US: i64 = 1_000_000;
 const START_US: i64 = 1_704_067_200 * SECOND_US;
 /// Over which the commits are spread.
 const SPAN_US: i64 = 2 * 3600 * SECOND_US;
-/// What [`MINUTE`] asks for.
+/// The time range of [`MINUTE`].
 const MINUTE_US: Range<i64> = START_US + 3600 * SECOND_US..START_US + 3660 * SECOND_US;
 /// Commits, at least: a minute then has several.
 const COMMITS_MIN: u64 = 1200;
 const COMMIT_ROWS_MAX: u64 = 8192;
 /// Memory for rows that are not in segments: what the server has if nobody says more.
 const TAIL_BYTES: usize = 256 << 20;
-/// What the threads that write segments are called, as far as the kernel keeps it.
+/// Names of the threads that write segments, as far as the kernel keeps them.
 const STORING_THREADS: [&str; 2] = ["millstream-flus", "millstream-merg"];
 const QUERY_BYTES: usize = 4 << 30;
 /// Segments that did not change for so long are merged no further.
@@ -127,7 +127,7 @@ fn scratch() -> tempfile::TempDir {
     tempfile::tempdir_in(place).expect("a scratch directory")
 }
 
-/// What taking the rows in has cost, and what [`MINUTE`] must answer.
+/// The cost of taking the rows in, and the expected answer to [`MINUTE`].
 struct Loaded {
     /// CPU seconds of all but the making of rows and the writing of segments.
     ingest_seconds: f64,

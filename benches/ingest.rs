@@ -63,7 +63,7 @@ struct System {
     pid: u32,
 }
 
-/// What a turn of a case gave; or the median of all turns, figure by figure.
+/// The figures of a turn of a case; or the median of all turns, figure by figure.
 #[derive(Clone, Copy)]
 struct Figures {
     /// Commits or rows.
@@ -74,7 +74,7 @@ struct Figures {
     written: f64,
 }
 
-/// How the rows of a COPY are sent.
+/// The format of the rows of a COPY.
 #[derive(Clone, Copy)]
 enum Format {
     Text,
@@ -388,7 +388,7 @@ async fn copies(systems: &[System], format: Format, sizes: &Sizes) {
     print_figures(label, &results);
     let written: Vec<String> = results.iter().map(|result| format!("{:.1}", result.written)).collect();
     println!("  {}", written.join(" / "));
-    // Whatever the turn and the format, the same rows.
+    // The same rows in each turn and format.
     for system in systems {
         let client = connect(&system.config).await;
         let distinct = "SELECT count(*) FROM (SELECT DISTINCT * FROM copied) AS rows";

@@ -161,7 +161,7 @@ fn cases() -> Vec<Case> {
     ]
 }
 
-/// Those that `BENCH_CASES` names; all of them without it.
+/// The cases that `BENCH_CASES` names; all of them without it.
 fn chosen(cases: Vec<Case>) -> Vec<Case> {
     let Ok(names) = std::env::var("BENCH_CASES") else {
         return cases;
@@ -199,7 +199,7 @@ async fn millstream(name: &'static str, server: &Server) -> System {
     }
 }
 
-/// A connection to a system that has been given the rows. `word` is what it calls a table.
+/// A connection to a system that has been given the rows. `word` is its word for a table.
 async fn connect(config: &Config, word: &str) -> Client {
     let (client, connection) = config.connect(NoTls).await.expect("the server takes connections");
     tokio::spawn(connection);

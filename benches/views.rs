@@ -44,7 +44,7 @@ const COMMIT_ROWS: usize = 8192;
 const GROUPS: [i64; 3] = [1_000, 100_000, 1_000_000];
 const SECOND: i64 = 1_000_000;
 
-/// What a view is, and the same question in DataFusion's own words.
+/// The definition of a view, and the same question in DataFusion's own words.
 struct Query {
     name: &'static str,
     view: &'static str,

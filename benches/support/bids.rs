@@ -4,7 +4,7 @@
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 
-/// What follows CREATE TOPIC or CREATE TABLE and the name.
+/// The columns, after CREATE TOPIC or CREATE TABLE and the name.
 pub const COLUMNS: &str =
     "(auction BIGINT NOT NULL, bidder BIGINT, price BIGINT, channel TEXT, url TEXT, date_time TIMESTAMP, extra TEXT)";
 

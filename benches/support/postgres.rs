@@ -75,7 +75,7 @@ impl Postgres {
         up.then_some(postgres)
     }
 
-    /// It takes connections before it answers them; what it says of itself is the last line of its pid file.
+    /// It takes connections before it answers them; the last line of its pid file is its status.
     fn is_ready(&self) -> bool {
         let file = fs::read_to_string(self.data_dir.join("postmaster.pid")).unwrap_or_default();
         file.lines().last().is_some_and(|status| status.trim() == "ready")
