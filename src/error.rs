@@ -115,7 +115,7 @@ pub struct Report {
     pub position: Option<usize>,
     /// PostgreSQL's CONTEXT line: `COPY flights, line 3, column dep_delay: "x"`.
     pub context: Option<String>,
-    /// PostgreSQL's function that raises it, where clients tell errors by that.
+    /// PostgreSQL's function that raises it, if clients tell errors by that.
     pub routine: Option<&'static str>,
 }
 

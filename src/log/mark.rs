@@ -201,7 +201,7 @@ pub enum Marker {
 }
 
 impl Marker {
-    /// Goes on from the mark that there is, or makes the file. The log is at `newest`.
+    /// Goes on from the present mark, or makes the file. The log is at `newest`.
     pub fn start(disk: &dyn Disk, dir: &Path, newest: Lsn, background: bool) -> Result<Marker, LogError> {
         let path = dir.join(NAME);
         // One that is damaged tells nothing, as a check says; it is made anew.

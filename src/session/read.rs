@@ -550,7 +550,7 @@ fn select_of(relation: &Name, columns: &[String]) -> Result<Arc<Select>, SqlErro
     parse::only_select(&format!("SELECT {columns} FROM {from}"))
 }
 
-/// The catalog with every materialized view computed from its definition, where a SELECT names it.
+/// The catalog with every materialized view computed from its definition, if a SELECT names it.
 fn without_views(catalog: &Snapshot) -> Snapshot {
     let mut without = catalog.clone();
     for relation in without.relations.values_mut() {

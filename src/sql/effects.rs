@@ -1,8 +1,8 @@
-//! The calls in a SELECT that act on its session, in its tree: which ones it has (`set_config`, `pg_notify`, the functions of
-//! advisory locks), what they are given, and the tree with their answers in their place.
+//! The calls in a SELECT that act on its session, in its tree: finds them (`set_config`, `pg_notify`, the functions of
+//! advisory locks) and their arguments, and puts their answers in their place.
 //!
-//! One rule: the calls are carried out before the statement is planned, over a SELECT of their arguments alone, but for locks
-//! that answer for each row (`by_row.rs`). Not here: what carries them out (`session/effects.rs`).
+//! One rule: the calls are carried out before the statement is planned, over a SELECT of their arguments alone, but for
+//! locks that answer for each row (`by_row.rs`). Not here: the execution (`session/effects.rs`).
 
 mod by_row;
 

@@ -1,6 +1,6 @@
 //! The engine's errors in PostgreSQL's words: `DataFusionError` and `ArrowError` to [`SqlError`].
 //!
-//! One rule: an error that a user caused has PostgreSQL's SQLSTATE and wording; only what nobody foresaw is XX000. Our
+//! One rule: an error that a user caused has PostgreSQL's SQLSTATE and wording; only an unforeseen error is XX000. Our
 //! own errors travel through the engine inside [`external`] and come out unchanged. Positions: `plan::position`.
 
 use arrow::datatypes::DataType;

@@ -1,6 +1,6 @@
 //! [`OutField`]: a column of a result.
 //!
-//! One rule: it says of a column what a client is sent before the rows.
+//! One rule: it holds everything about a column that a client gets before the rows.
 
 use crate::types::PgType;
 

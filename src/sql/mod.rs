@@ -1,6 +1,6 @@
 //! Text to typed statement, statement to logical plan. Pure: no I/O, no session, no data.
 //!
-//! One rule: what a name means is decided here, against one catalog snapshot, and nowhere else.
+//! One rule: the meaning of a name is decided here, against one catalog snapshot, and nowhere else.
 
 pub mod cell;
 pub mod field;

@@ -1,7 +1,7 @@
-//! RETURNING in the tree of an INSERT: its items as a SELECT, and which of them are hidden columns.
+//! RETURNING in the tree of an INSERT: its items as a SELECT, and the places of hidden columns among them.
 //!
-//! One rule: a hidden column stands alone, since the commit decides it after all expressions were evaluated. Not here: what
-//! evaluates the items (`session/returning.rs`).
+//! One rule: a hidden column stands alone, since the commit decides it after all expressions were evaluated. Not here:
+//! the evaluation of the items (`session/returning.rs`).
 
 use std::ops::ControlFlow;
 use std::sync::Arc;
@@ -22,7 +22,7 @@ pub fn returning_select(insert: &Insert, topic: &Topic) -> Result<Arc<Select>, S
     select_of(&insert.returning, insert, topic)
 }
 
-/// The same with the hidden column `_offset` behind the items: which of the rows each one is, if they are counted there.
+/// The same with the hidden column `_offset` behind the items: the number of each row, if they are counted there.
 pub fn returning_select_numbered(insert: &Insert, topic: &Topic) -> Result<Arc<Select>, SqlError> {
     let mut items = insert.returning.clone();
     let number = Ident::new(HiddenColumn::Offset.name());
@@ -124,7 +124,7 @@ pub fn places(insert: &Insert) -> Result<Vec<(usize, ReturnedPlace)>, SqlError> 
     Ok(places)
 }
 
-/// The same by output column, of which there are `width`: each `*` is as many as the others.
+/// The same by output column, `width` in all: each `*` stands for as many as the others.
 pub fn positions(insert: &Insert, places: &[(usize, ReturnedPlace)], width: usize) -> Vec<(usize, ReturnedPlace)> {
     let is_wildcard = |item: &&SelectItem| matches!(item, SelectItem::Wildcard(_) | SelectItem::QualifiedWildcard(..));
     let wildcards = insert.returning.iter().filter(is_wildcard).count();

@@ -3,8 +3,8 @@
 //! One rule: a row that leaves [`RowExprs::complete`] satisfies everything that its topic declares. Expressions are
 //! compiled once per topic version and evaluated over whole batches; a literal never reaches the planner.
 //!
-//! Not here: which types may be assigned to which (`rows/assign.rs`), VALUES lists (`rows/values.rs`), what a definition
-//! may say (`rows/definition.rs`).
+//! Not here: assignments between types (`rows/assign.rs`), VALUES lists (`rows/values.rs`), the limits of definitions
+//! (`rows/definition.rs`).
 
 mod alter;
 mod assign;
@@ -60,7 +60,7 @@ pub struct Constants {
 }
 
 impl Constants {
-    /// Whether they are still what the literals mean.
+    /// Whether they still are the values of the literals.
     pub fn hold(&self, exprs: &Arc<RowExprs>, session: &SessionInfo) -> bool {
         Arc::ptr_eq(&self.exprs, exprs) && self.time_zone == session.time_zone
     }

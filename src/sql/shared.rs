@@ -1,9 +1,9 @@
 //! The node of a query that is computed once for all places that read it: a CTE that is named more than once, that is
 //! volatile, or that is said to be MATERIALIZED.
 //!
-//! One rule: nodes of one number are the same rows. Such a node is a leaf: what walks or rewrites a plan does not see its
-//! body, and takes [`apply`], [`parts`] or [`each`], which come to every body once. A chain of CTEs that each read the one before twice
-//! is therefore as long as its text.
+//! One rule: nodes of one number are the same rows. Such a node is a leaf: code that walks or rewrites a plan does not
+//! see its body, and calls [`apply`], [`parts`] or [`each`], which come to every body once. A chain of CTEs that each
+//! read the one before twice is therefore as long as its text.
 
 use std::cmp::Ordering;
 use std::collections::{HashMap, HashSet};
@@ -85,7 +85,7 @@ fn read_by(plan: &LogicalPlan) -> Result<Vec<SharedQuery>> {
     Ok(reads)
 }
 
-/// The bodies that a plan reads, and the plan: what looks at a plan looks at these.
+/// The bodies that a plan reads, and the plan: a check of a plan looks at all of these.
 pub fn parts(plan: &LogicalPlan) -> Result<Vec<Arc<LogicalPlan>>> {
     let bodies = all_of(plan)?.into_iter().map(|shared| shared.body);
     Ok(bodies.chain([Arc::new(plan.clone())]).collect())

@@ -15,7 +15,7 @@ use crate::error::Notice;
 #[derive(Clone, Debug)]
 pub struct Parsed {
     pub statement: Statement,
-    /// Its own text, without the `;` and without what surrounds it.
+    /// Its own text, without the `;` and the blanks and comments around it.
     pub text: String,
     /// Highest `$n`; 0 if it has no parameters.
     pub parameters: usize,
@@ -51,7 +51,7 @@ pub struct Select {
     pub given: Given,
 }
 
-/// The rows of queries of one WITH that ran before what reads them. Each stands in the tree by its number here
+/// The rows of queries of one WITH that ran before their readers. Each stands in the tree by its number here
 /// ([`mark::GIVEN`]).
 pub type Given = Arc<[GivenRows]>;
 
@@ -82,7 +82,8 @@ pub struct InsertWith {
     pub given: Given,
 }
 
-/// A WITH of which some queries run before the statement that it belongs to: INSERTs, and what several of them read.
+/// A WITH with queries that run before the statement that it belongs to: INSERTs, and SELECTs that several of them
+/// read.
 #[derive(Clone, Debug)]
 pub struct With {
     /// SELECTs and INSERTs, in turn.
@@ -235,7 +236,7 @@ pub enum Show {
     Columns(Name),
 }
 
-/// FETCH and MOVE: how many rows; `None` is ALL.
+/// FETCH and MOVE: the number of rows; `None` is ALL.
 #[derive(Clone, Debug)]
 pub struct Fetch {
     pub cursor: String,
@@ -414,7 +415,7 @@ pub fn is_all_fields(expr: &ast::Expr) -> bool {
     matches!(last, Some(ast::AccessExpr::Dot(ast::Expr::Identifier(name))) if name.value == mark::ALL_FIELDS)
 }
 
-/// Names that stand for clauses of which `sqlparser`'s tree has nothing. No column or function of a statement has them.
+/// Names that stand for clauses that `sqlparser`'s tree lacks. No column or function of a statement has them.
 pub mod mark {
     /// The first key of `GROUP BY DISTINCT`.
     pub const DISTINCT_SETS: &str = "\u{1}distinct";

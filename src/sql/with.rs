@@ -189,7 +189,7 @@ fn shared(names: &[String], listed: &[ast::Cte], inserts: &[Option<Insert>], mai
         .collect();
     reads_of.push(of_main);
     let mut shared = vec![false; count];
-    // By what each is read in the end: the numbers of statements that run.
+    // By the final readers of each: the numbers of statements that run.
     let mut runs: Vec<BTreeSet<usize>> = vec![BTreeSet::new(); count];
     for index in (0..count).rev() {
         for reader in index + 1..=count {

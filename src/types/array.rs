@@ -298,7 +298,7 @@ fn one_dimension(inside: &str) -> Option<Vec<Option<Cow<'_, str>>>> {
     }
 }
 
-/// The item at a place, and where it ends; `None` if there is none.
+/// The item at a place, and its end; `None` if there is none.
 fn item(text: &str, start: usize) -> Option<(Option<Cow<'_, str>>, usize)> {
     let bytes = text.as_bytes();
     let quoted = *bytes.get(start)? == b'"';

@@ -21,7 +21,7 @@ use super::memory::{Budget, Limits, ViewAccount, batch_bytes};
 use super::operator::StepEnd;
 use super::scan::LeafSource;
 
-/// Rows of a piece, about, where they lie in memory in small chunks.
+/// Rows of a piece, about, if they lie in memory in small chunks.
 const PIECE_ROWS: usize = 1 << 16;
 
 /// The log as views read it: an exact range of commits, and the watermark after one.

@@ -89,7 +89,7 @@ fn a_backup_of_a_log_that_is_written_to_is_what_it_was_at_one_lsn() {
         background: true,
         ..small()
     };
-    // Flushed by the committer, so that there are segments, however busy the machine is.
+    // Flushed by the committer, so that there are segments even on a busy machine.
     let log = open(&disk, &dir, small());
     create_and_fill(&log, 200);
     drop(log);

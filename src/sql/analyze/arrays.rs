@@ -1,6 +1,6 @@
-//! Arrays of any dimensions: where a value becomes one, and what computes the functions that take one.
+//! Arrays of any dimensions: conversions to them, and the functions that take one.
 //!
-//! One rule: an array has the form of its plan's type (`PgType::Array` or `PgType::Shaped`), and where both meet, the list
+//! One rule: an array has the form of its plan's type (`PgType::Array` or `PgType::Shaped`), and if both meet, the list
 //! becomes the one of any dimensions. Not here: lists by themselves (`record.rs`).
 
 use std::sync::Arc;
@@ -220,7 +220,7 @@ impl Analyzer<'_> {
         Ok(Some(shape(Shaping::Fill, given, &item, shaped_of(&item), position)))
     }
 
-    /// A call of which an argument is an array of any dimensions.
+    /// A call with an array of any dimensions among its arguments.
     pub fn shaped_call(
         &self,
         function: Arc<ScalarUDF>,
@@ -268,7 +268,7 @@ impl Analyzer<'_> {
             name if takes_any(name) => return self.called(function, arguments, result, position),
             _ => return again(arguments.into_iter().map(plain).collect()),
         };
-        // The elements of all arrays are of one type, and what is compared with them, or put beside them.
+        // The elements of all arrays are of one type, and so are the values that they are compared or joined with.
         let mut items = arguments.iter().filter_map(|typed| typed.pg_type().item().cloned());
         let first = items.next().expect("one of them is an array");
         let item = match items.all(|item| item == first) {

@@ -43,7 +43,7 @@ pub struct Domain {
     pub names: Vec<String>,
     /// Their values, each once.
     values: LogicalPlan,
-    /// Within a recursive query: what it reads of itself has them, too.
+    /// Within a recursive query: the rows that it reads of itself have them, too.
     work: Option<WorkTable>,
 }
 
@@ -365,7 +365,7 @@ fn is_plain(expr: &Expr) -> bool {
     }
 }
 
-/// A filter whose equalities say what every column of the domain is.
+/// A filter whose equalities give every column of the domain.
 fn decouple(filter: &Filter, domain: &Domain) -> Result<Option<(LogicalPlan, Vec<Column>)>> {
     if domain.is_in(&filter.input) {
         return Ok(None);

@@ -202,7 +202,7 @@ fn choose(candidates: &[&[u32]], given: &[u32]) -> Result<usize, NoChoice> {
             return decided;
         }
     }
-    // If all others are of one type, what has none is taken to be of it.
+    // If all others are of one type, an argument without one is taken to be of it.
     let mut known = given.iter().filter(|kind| **kind != UNKNOWN);
     if let Some(first) = known.next()
         && known.all(|kind| kind == first)

@@ -1,6 +1,7 @@
-//! Rows as values: what is known of them, what several have in common, and arrays of them.
+//! Rows as values: their fields, the fields that several have in common, and arrays of them.
 //!
-//! One rule: a row that is a value is a struct of the plan, NULL where the row as a whole is; each field of it says its type.
+//! One rule: a row that is a value is a struct of the plan, NULL if the row as a whole is; each field of it has its
+//! type.
 
 use std::sync::Arc;
 
@@ -64,7 +65,7 @@ impl Analyzer<'_> {
         Ok(Typed::new(expr, PgType::Text, row.position))
     }
 
-    /// All of several as what they have in common, rows as well.
+    /// All of several with the type that they have in common, rows as well.
     pub fn unify_values(&self, all: Vec<Typed>, what: &str) -> Result<(Vec<Typed>, Shape)> {
         if !all.iter().any(Typed::has_rows) {
             let (all, common) = self.unify(all, what)?;

@@ -131,7 +131,7 @@ impl Analyzer<'_> {
                 ));
             }
         };
-        // LATERAL and functions see what stands to the left: of this join, and of the items before it.
+        // LATERAL and functions see the items to the left: of this join, and those before it.
         let visible = match (before, left.joined) {
             (Some(before), false) => Rel {
                 plan: left.rel.plan.clone(),
@@ -146,7 +146,7 @@ impl Analyzer<'_> {
             written.relation,
             TableFactor::Function { .. } | TableFactor::UNNEST { .. } | TableFactor::Table { args: Some(_), .. }
         );
-        // The rows of an outer join come from the left side, so that what a function is given is an outer column to it.
+        // The rows of an outer join come from the left side, so the arguments of a function are outer columns to it.
         let right = match is_function && join_type != JoinType::Inner {
             true => {
                 let beside = Scope::new(visible.items.clone(), parent);

@@ -1,7 +1,7 @@
 //! Types as PostgreSQL resolves them: by OID, without modifiers, in categories, with the casts between them.
 //!
-//! One rule: the casts are those of `casts.txt`, which is PostgreSQL's `pg_cast` over the types that there are here, and
-//! those that text gives every type. Not here: how a cast is computed (`functions::casts`).
+//! One rule: the casts are those of `casts.txt`, which is PostgreSQL's `pg_cast` over the types here, and
+//! those that text gives every type. Not here: the computation of a cast (`functions::casts`).
 
 use std::collections::HashMap;
 use std::sync::LazyLock;

@@ -15,7 +15,7 @@ use crate::sql::functions::operator::ArithmeticOperator;
 use crate::sql::functions::{KeyKind, arithmetic, casts};
 use crate::types::PgType;
 
-/// Numbers of which one has a scale of its own are compared by keys.
+/// Numbers are compared by keys if one of them has a scale of its own.
 fn same_numbers(left: Typed, right: Typed) -> (Typed, Typed) {
     let is_varying = |typed: &Typed| typed.pg_type() == PgType::Numeric(None);
     if !is_varying(&left) && !is_varying(&right) {

@@ -552,7 +552,7 @@ impl Analyzer<'_> {
         }
     }
 
-    /// Rows of a subquery against a value, where the operator is no order: `LIKE ANY (SELECT ...)`, `(a, b) IN (...)`.
+    /// Rows of a subquery against a value, by an operator that is no order: `LIKE ANY (SELECT ...)`, `(a, b) IN (...)`.
     pub fn decided_by(&self, matches: Expr, undecided: Expr, all: bool) -> Result<Expr> {
         let decided = when(matches, truth(Some(!all)))
             .when(undecided, truth(None))

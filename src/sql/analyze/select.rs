@@ -111,7 +111,7 @@ impl Analyzer<'_> {
             ));
         }
 
-        // All expressions above FROM and WHERE: the list, then what is ordered by and is not in it, then HAVING.
+        // All expressions above FROM and WHERE: the list, then sort keys that are not in it, then HAVING.
         let mut exprs: Vec<Expr> = targets.iter().map(|target| target.typed.expr.clone()).collect();
         let mut types: Vec<PgType> = targets.iter().map(|target| target.typed.pg_type()).collect();
         let mut place_of = |key: &OrderKey| match key {
@@ -223,7 +223,7 @@ impl Analyzer<'_> {
             return Err(super::query::ties_without_order());
         }
         let extra = columns.len() > count;
-        // The engine knows a limit over a sort, so what is ordered by and not shown is taken off above both.
+        // The engine knows a limit over a sort, so sort keys that are not shown are taken off above both.
         let row_order = RowOrder {
             sorts: &sorts,
             ties: with_ties(query),
@@ -403,7 +403,7 @@ impl Analyzer<'_> {
         Ok(same.map_or(OrderKey::Own(typed), OrderKey::Target))
     }
 
-    /// The projection of a SELECT, and its columns: the list's, then those that are only ordered by.
+    /// The projection of a SELECT, and its columns: the list's, then those that are only sort keys.
     fn project(
         &self,
         plan: LogicalPlan,

@@ -373,7 +373,7 @@ impl Analyzer<'_> {
                 let schema = arrow::datatypes::Schema::new(fields);
                 let schema = Arc::new(datafusion::common::DFSchema::try_from(schema)?);
                 match LogicalPlanBuilder::values_with_schema(made, &schema)?.build()? {
-                    // The builder leaves out what our types are known by.
+                    // The builder leaves out the metadata that our types are known by.
                     LogicalPlan::Values(values) => LogicalPlan::Values(Values { schema, ..values }),
                     other => other,
                 }

@@ -1,9 +1,9 @@
-//! The functions that PostgreSQL has over the types that there are here: names, arguments, results.
+//! PostgreSQL's functions over the types here: names, arguments, results.
 //!
 //! `functions.txt` has a line for each: name, kind, arguments, result, names of the arguments (with how many of them have
 //! defaults), and the columns of a record. Kinds are `f` for a function, `s` for one that returns rows, `a` for an aggregate, `w`
-//! for a window function; a `v` after it says that the last argument repeats. `operator_functions.txt` has those that compute an
-//! operator: name, operator, operands, result. Not here: what computes them (`functions`).
+//! for a window function; a `v` after it means that the last argument repeats. `operator_functions.txt` has those that
+//! compute an operator: name, operator, operands, result. Not here: their implementations (`functions`).
 
 use std::collections::HashMap;
 use std::sync::LazyLock;

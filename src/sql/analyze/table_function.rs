@@ -197,7 +197,7 @@ impl Analyzer<'_> {
                 Factor { rel, joined: false }
             });
         }
-        // Arguments may name what stands to the left.
+        // Arguments may name items to the left.
         let beside = left.map_or_else(Vec::new, |left| left.items.clone());
         let scope = Scope::new(beside, parent);
         let mut calls: Vec<(String, Typed)> = Vec::new();
@@ -542,7 +542,7 @@ fn calls_together(args: &[FunctionArg]) -> Result<Vec<&ast::Function>> {
     calls.collect()
 }
 
-/// The arguments of the engine's `generate_series` in a list that is made of it, without what casts its elements.
+/// The arguments of the engine's `generate_series` in a list that is made of it, without the cast of its elements.
 fn series_arguments(list: &Expr) -> Option<&[Expr]> {
     match list {
         Expr::ScalarFunction(call) if call.func.name() == "generate_series" => Some(&call.args),

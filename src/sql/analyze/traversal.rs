@@ -1,8 +1,8 @@
-//! SEARCH and CYCLE of a recursive query: columns that say in which order its rows were found, and which come back to where
-//! they were.
+//! SEARCH and CYCLE of a recursive query: columns for the order in which its rows were found, and for rows that come
+//! back to an earlier one.
 //!
-//! One rule: the query is written out as PostgreSQL's documentation says it may be written by hand. The path to a row is an
-//! array of rows there: here it is their texts, and what SEARCH DEPTH FIRST orders by stands beside them in one column.
+//! One rule: the query is written out as PostgreSQL's documentation writes it by hand. The path to a row is an
+//! array of rows there: here it is their texts, and the key of SEARCH DEPTH FIRST stands beside them in one column.
 
 use std::sync::Arc;
 
@@ -121,7 +121,7 @@ fn quoted(name: &str) -> String {
 }
 
 impl Traversal {
-    /// 42601 for columns that are not there, or there twice.
+    /// 42601 for columns that are missing, or listed twice.
     fn check(&self, names: &[String]) -> Result<()> {
         let wrong = |message: String| Err(SqlError::new(state::SYNTAX_ERROR, message));
         let listed = |what: &str, columns: &[String]| {
@@ -365,7 +365,7 @@ impl Analyzer<'_> {
         self.traversal_order(output, traversal, &names)
     }
 
-    /// The columns that a statement sees: what the rows are ordered by, as one column.
+    /// The columns that a statement sees: the sort key of the rows, as one column.
     fn traversal_order(&self, output: QueryOutput, traversal: &Traversal, names: &[String]) -> Result<QueryOutput> {
         let column_of = |name: &str| {
             let column = output.columns.iter().find(|column| column.name == name);

@@ -392,8 +392,8 @@ fn with_subquery(node: Expr, plan: LogicalPlan) -> Expr {
     }
 }
 
-/// A subquery of which one row at most may be asked for, as the value of any and the number of them: whether there are more is
-/// looked at only where the value is.
+/// A subquery that may have one row at most, as the value of any row and the number of rows: an error for more is
+/// raised only where the value is used.
 fn checked_later(plan: LogicalPlan) -> Result<(LogicalPlan, bool)> {
     let LogicalPlan::Aggregate(aggregate) = &plan else {
         return Ok((plan, false));
@@ -412,7 +412,7 @@ fn checked_later(plan: LogicalPlan) -> Result<(LogicalPlan, bool)> {
     Ok((LogicalPlan::Aggregate(made), true))
 }
 
-/// The join with one subquery, and what stands for it.
+/// The join with one subquery, and the expression that stands for it.
 fn value_join(input: LogicalPlan, node: &Expr, guard: Option<&Expr>) -> Result<(LogicalPlan, Expr)> {
     let subquery = held(node).expect("the caller has looked");
     let (plan, is_checked) = checked_later(inner_first(subquery)?)?;
@@ -492,7 +492,8 @@ fn value_join(input: LogicalPlan, node: &Expr, guard: Option<&Expr>) -> Result<(
     Ok((joined, found))
 }
 
-/// A condition of WHERE, where NULL and false are alike: rows that match in a subquery need not be told from those that may.
+/// A condition of WHERE, in which NULL and false are alike: certain matches in a subquery need not be told from
+/// possible ones.
 pub fn simplified(condition: Expr) -> Expr {
     let parts = split_conjunction_owned(condition).into_iter().map(|part| match &part {
         Expr::Case(case) => match matches_of(case) {

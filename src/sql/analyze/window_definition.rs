@@ -1,6 +1,6 @@
 //! [`WindowDefinition`]: a window of OVER or WINDOW.
 //!
-//! One rule: it is complete once it is made: what it inherits from a named window is in it.
+//! One rule: it is complete once it is made: it includes everything that it inherits from a named window.
 
 use datafusion::logical_expr::Expr;
 use datafusion::logical_expr::expr::Sort;

@@ -384,8 +384,8 @@ impl Analyzer<'_> {
         Ok(Typed::new(name, PgType::Text, position))
     }
 
-    /// `information_schema._pg_truetypid(pg_attribute, pg_type)` and its kind: of a domain what it is over. There are no
-    /// domains.
+    /// `information_schema._pg_truetypid(pg_attribute, pg_type)` and its kind: for a domain, its base type. There are
+    /// no domains.
     fn true_type(&self, name: &str, attribute: &Typed, kind: &Typed, position: Option<usize>) -> Result<Typed> {
         let (column, result) = match name {
             "_pg_truetypid" => ("atttypid", PgType::Oid),

@@ -1,7 +1,7 @@
 //! Calls of advisory locks that answer for each row of a relation, as functions that the plan runs.
 //!
 //! One rule: a call in a WHERE becomes `"~name"(condition, wanted, key)`: the condition is all that stands beside it, and
-//! `wanted` the number of rows that the query takes, where their order does not matter.
+//! `wanted` the number of rows that the query takes, if their order does not matter.
 
 use std::ops::ControlFlow;
 
@@ -167,7 +167,7 @@ fn join(parts: Vec<Expr>) -> Option<Expr> {
     })
 }
 
-/// Rows that a query takes of those that its WHERE lets through, whichever these are.
+/// Rows that a query takes of those that its WHERE lets through, in no particular order.
 fn wanted_rows(query: &ast::Query) -> Option<i64> {
     let SetExpr::Select(body) = query.body.as_ref() else {
         return None;

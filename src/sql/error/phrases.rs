@@ -13,7 +13,7 @@ pub struct Phrase {
     pub state: SqlState,
     /// PostgreSQL's message.
     pub message: &'static str,
-    /// Statements of which the last one provokes it.
+    /// Statements, the last of which provokes it.
     #[cfg_attr(not(test), expect(dead_code, reason = "the test of the table runs it"))]
     pub provoked_by: &'static [&'static str],
 }

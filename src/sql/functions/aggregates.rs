@@ -85,7 +85,7 @@ pub enum StateKind {
     Value,
 }
 
-/// An aggregate over one input type: what it keeps, and what comes out.
+/// An aggregate over one input type: its state, and its result.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Aggregate {
     pub kind: AggregateKind,
@@ -148,7 +148,7 @@ pub trait Summand: ArrowNativeType + Copy + Default + Send + Sync + Debug + 'sta
     fn plus(self, other: Self) -> Option<Self>;
     /// `None` on overflow.
     fn minus(self, other: Self) -> Option<Self>;
-    /// `None` on overflow. `weight` is how many copies of a row a delta adds or takes away.
+    /// `None` on overflow. `weight` is the number of copies of a row that a delta adds or takes away.
     fn times(self, weight: i64) -> Option<Self>;
     /// The value, if it is a NaN or an infinity: a sum that took it in cannot give it back.
     fn special(self) -> Option<f64> {

@@ -176,7 +176,7 @@ impl ScalarUDFImpl for Arithmetic {
     /// Made of the names of the operands, as the planner expects, which puts others of the same names in their place. It
     /// asks for the name of each node many times: of long ones a hash is left.
     fn schema_name(&self, args: &[Expr]) -> Result<String> {
-        // A chain is walked, not recursed into: its length is how often each of its nodes is asked.
+        // A chain is walked, not recursed into: each of its nodes is asked as many times as the chain is long.
         let mut operands = vec![(self.operator, &args[1])];
         let mut first = &args[0];
         while let Expr::ScalarFunction(call) = first

@@ -1,5 +1,5 @@
 //! Casts and unary minus as PostgreSQL does them, where Arrow's differ: text is read and written in PostgreSQL's forms,
-//! fractions round instead of being cut, what does not fit is 22003, times move between zones.
+//! fractions round instead of being cut, a value that does not fit is 22003, times move between zones.
 //!
 //! One rule: [`PostgresCasts`] is the last analyzer rule, after the engine has put in the casts that it wants, so that
 //! every cast of a plan means the same, in batch queries and in views.
@@ -134,7 +134,7 @@ fn differs(from: &Field, to: &Field) -> bool {
     let ours = |field: &Field| PgType::of_field(field).is_some_and(|known| known.arrow() == *field.data_type());
     match (from.data_type(), to.data_type()) {
         (Null, _) => false,
-        // A cast that changes no value may be left out by the engine, and what its type is known by with it.
+        // The engine may leave out a cast that changes no value, and with it the metadata that its type is known by.
         (Utf8, Utf8) => ours(to),
         _ if !ours(from) || !ours(to) => false,
         (Int16 | Int32 | Int64, Utf8) => PgType::of_field(to).is_some_and(|to| is_restricted_text(&to)),
@@ -247,7 +247,7 @@ pub fn cast(column: &ArrayRef, from: &Field, to: &Field, zone: Tz) -> Result<Arr
         Date32, Decimal128, Float32, Float64, Int16, Int32, Int64, Interval, LargeBinary, Time64, Timestamp, Utf8,
     };
     match (column.data_type(), to.data_type()) {
-        // The engine asks what becomes of a column that is NULL.
+        // The engine asks for the result of a column that is NULL.
         (DataType::Null, _) => Ok(arrow::array::new_null_array(to.data_type(), column.len())),
         (Utf8, Utf8) => restrict(column.as_string(), to),
         (_, Utf8) => {

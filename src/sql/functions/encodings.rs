@@ -1,6 +1,6 @@
 //! Bytes as text and back, as PostgreSQL writes and reads them: `encode`, `decode` (hex, base64, escape), and `chr`.
 //!
-//! One rule: what is no hex, base64 or escape is 22023 or 22P02 in PostgreSQL's words, naming the character.
+//! One rule: text that is no hex, base64 or escape is 22023 or 22P02 in PostgreSQL's words, naming the character.
 
 use std::sync::Arc;
 
@@ -219,7 +219,7 @@ impl Encoding {
     }
 }
 
-/// Characters that may stand between what is decoded.
+/// Characters that may stand between encoded ones.
 fn is_blank(character: char) -> bool {
     matches!(character, ' ' | '\n' | '\t' | '\r')
 }

@@ -135,7 +135,7 @@ enum ExtremeComparison {
     Jsonb,
 }
 
-/// `greatest` or `least` of values whose own bytes do not say their order; of those that are equal the first.
+/// `greatest` or `least` of values whose own bytes do not give their order; of equal ones the first.
 pub fn extreme(name: &str, pg_type: &PgType) -> Option<Arc<ScalarUDF>> {
     let comparison = match pg_type {
         PgType::Interval | PgType::Numeric(_) | PgType::Float4 | PgType::Float8 => ExtremeComparison::Canonical,

@@ -7,13 +7,13 @@ use arrow::datatypes::IntervalMonthDayNano;
 use super::overflow::interval_overflow;
 use crate::error::SqlError;
 
-/// PostgreSQL's way to multiply or divide an interval: what is left of a month becomes days, of a day time.
+/// PostgreSQL's way to multiply or divide an interval: the fraction of a month becomes days, that of a day time.
 pub fn scale_interval(
     interval: IntervalMonthDayNano,
     scale: impl Fn(f64) -> f64,
 ) -> Result<IntervalMonthDayNano, SqlError> {
     const DAY_US: f64 = 86_400_000_000.0;
-    // Rounds away what floats left over, to the microsecond, as PostgreSQL's TSROUND.
+    // Rounds away the errors of floats, to the microsecond, as PostgreSQL's TSROUND.
     let rounded = |seconds: f64| (seconds * 1_000_000.0).round_ties_even() / 1_000_000.0;
     let whole = |value: f64| -> Result<i32, SqlError> {
         if value.is_nan() || value > f64::from(i32::MAX) || value < f64::from(i32::MIN) {

@@ -1,4 +1,4 @@
-//! Loops of binary operators over columns, of which either may be one value for all rows.
+//! Loops of binary operators over two columns, either of which may be one value for all rows.
 //!
 //! One rule: a NULL on either side makes a NULL, and the operation is not called for it.
 
@@ -12,7 +12,7 @@ use datafusion::logical_expr::ColumnarValue;
 use super::fail;
 use crate::error::SqlError;
 
-/// Runs a kernel over two values, of which each may be one value for all rows.
+/// Runs a kernel over two values, each of which may be one value for all rows.
 pub fn apply(
     left: &ColumnarValue,
     right: &ColumnarValue,

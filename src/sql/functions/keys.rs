@@ -1,6 +1,7 @@
-//! Keys: what values are compared, grouped, joined and sorted by where their own bytes do not say which are equal.
+//! Keys: values are compared, grouped, joined and sorted by these if their own bytes do not show which are equal.
 //!
-//! One rule: keys compare as PostgreSQL compares the values. Not here: where a plan needs them (`plan/keys.rs`).
+//! One rule: keys compare as PostgreSQL compares the values. Not here: the places in a plan that need them
+//! (`plan/keys.rs`).
 
 use std::sync::{Arc, LazyLock};
 

@@ -91,7 +91,7 @@ impl ScalarUDFImpl for ArrayLength {
     }
 }
 
-/// Elements of one dimension, from 1; `None` where there is none.
+/// Elements of one dimension, from 1; `None` if there is none.
 fn extent(lists: &ArrayRef, row: usize, dimension: i64) -> Option<i32> {
     let DataType::List(_) = lists.data_type() else {
         return None;

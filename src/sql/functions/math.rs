@@ -370,7 +370,7 @@ fn to_digits(
                     MathFunction::Round => number.round(digits),
                     _ => number.truncate(digits),
                 };
-                // Digits that are not there are zeros.
+                // Missing digits are zeros.
                 Decimal {
                     value: made.fixed(digits.max(0) as u32),
                     scale: digits.max(0) as u32,
@@ -391,7 +391,7 @@ fn to_digits(
             let kept = i64::from(digits).clamp(-i64::from(NUMERIC_PRECISION), i64::from(*from));
             let dropped = u32::try_from(i64::from(*from) - kept).expect("no more digits are kept than there are");
             let value = column.value(row);
-            // Past the digits that there are nothing is left.
+            // Nothing is left past the last digit.
             let Some(power) = 10i128.checked_pow(dropped) else {
                 return Ok(Some(0));
             };

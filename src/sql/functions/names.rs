@@ -1,10 +1,10 @@
 //! The functions of the engine that a statement may name: those that PostgreSQL has.
 //!
-//! One rule: a function that is not on these lists does not exist (42883), so the server promises nothing that PostgreSQL does
-//! not have, and clients reach nothing that nobody looked at. The engine's rewrites use all of theirs; ours use some, too
-//! ([`INTERNAL`]).
+//! One rule: a function that is not on these lists does not exist (42883), so the server promises nothing that
+//! PostgreSQL does not have, and clients reach nothing unreviewed. The engine's rewrites use all of theirs; ours use
+//! some, too ([`INTERNAL`]).
 
-/// Scalar functions, and what the grammar makes functions of.
+/// Scalar functions, and syntax that the grammar turns into functions.
 pub const SCALAR: &str = "\
     abs acos acosh age array_append array_cat array_dims array_length array_ndims array_position \
     array_positions array_prepend array_replace array_to_string ascii asin asinh atan atan2 \

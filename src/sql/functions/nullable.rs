@@ -1,7 +1,7 @@
 //! A value that may be NULL as far as a plan can tell.
 //!
-//! One rule: the value stays what it is. The engine takes the first rows of a recursive query for its word on which columns have
-//! NULL, which the rows that follow need not keep.
+//! One rule: the value stays the same. The engine takes the columns without NULL in the first rows of a recursive query
+//! for columns that have none, which need not hold for the later rows.
 
 use arrow::datatypes::{DataType, FieldRef};
 use datafusion::common::{Result, internal_err};

@@ -42,7 +42,7 @@ pub fn all() -> Vec<Arc<AggregateUDF>> {
 enum OrderedKind {
     Mode,
     Percentile,
-    /// Between two values, where a fraction falls there.
+    /// Between two values, if a fraction falls there.
     Between,
 }
 

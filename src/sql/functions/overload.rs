@@ -1,7 +1,8 @@
-//! Functions of plain values, computed row by row: what each overload takes and gives, and its code.
+//! Functions of plain values, computed row by row: the types of each overload, and its code.
 //!
-//! One rule: an overload is found by the exact types of the arguments, as PostgreSQL's signatures have them; others only
-//! if nothing is lost by a cast. Not here: the tables of overloads, which stand beside the code of each kind of function.
+//! One rule: an overload is found by the exact types of the arguments, as PostgreSQL's signatures have them; others
+//! only if nothing is lost by a cast. Not here: the tables of overloads, which stand beside the code of each kind of
+//! function.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -190,7 +191,7 @@ impl<'a> Row<'a> {
         }
     }
 
-    /// The same, or what it is if left out.
+    /// The same, or `otherwise` if it is left out.
     pub fn int_or(&self, at: usize, otherwise: i64) -> i64 {
         if at < self.len() { self.int(at) } else { otherwise }
     }

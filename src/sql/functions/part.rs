@@ -197,7 +197,7 @@ pub fn truncate(part: DatePart, local_us: i64) -> Option<i64> {
     Some(start * DAY_US)
 }
 
-/// An interval without what is smaller than the part.
+/// An interval without everything smaller than the part.
 pub fn truncate_interval(part: DatePart, value: IntervalMonthDayNano) -> Option<IntervalMonthDayNano> {
     let whole = |months: i32| IntervalMonthDayNano {
         months: value.months / months * months,

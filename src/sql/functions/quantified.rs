@@ -146,7 +146,7 @@ impl ScalarUDFImpl for Quantified {
         if args.args.len() != 2 {
             return exec_err!("{} takes two arguments", self.name());
         }
-        // The engine asks what becomes of a column that is NULL.
+        // The engine asks for the result of a column that is NULL.
         if args.args.iter().any(|value| value.data_type().is_null()) {
             return Ok(ColumnarValue::Scalar(ScalarValue::Boolean(None)));
         }

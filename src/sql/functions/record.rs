@@ -153,7 +153,7 @@ struct MakeRow {
 }
 
 impl MakeRow {
-    /// The fields for values of these types: what is said of a type goes with it.
+    /// The fields for values of these types, with the metadata of the types.
     fn fields_of(&self, given: &[FieldRef]) -> Fields {
         let given = &given[usize::from(self.may_be_absent)..];
         let fields =

@@ -32,7 +32,7 @@ pub type SettingLookup = Arc<dyn Fn(&str) -> Option<String> + Send + Sync>;
 /// A signal of one session to another.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum Signal {
-    /// End what it runs.
+    /// End its statement.
     Cancel,
     /// End it.
     Terminate,

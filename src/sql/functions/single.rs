@@ -20,7 +20,7 @@ pub fn single_value() -> Arc<AggregateUDF> {
     aggregate(Part::Checked)
 }
 
-/// The same in two parts, for [`only_value`] to check where the value is asked for: a value, and how many there are.
+/// The same in two parts, for [`only_value`] to check where the value is used: a value, and the number of rows.
 pub fn some_value_and_rows() -> [Arc<AggregateUDF>; 2] {
     [aggregate(Part::Value), aggregate(Part::Rows)]
 }

@@ -38,7 +38,7 @@ impl Spread {
         first.iter().cloned().chain(repeated).collect()
     }
 
-    /// One argument that changes nothing, where the function must have any.
+    /// One argument that changes nothing, if the function must have any.
     fn filler(&self, rows: usize) -> Option<ArrayRef> {
         match self.inner.name() {
             "concat" | "concat_ws" | "num_nonnulls" => Some(new_null_array(&DataType::Utf8, rows)),

@@ -174,7 +174,7 @@ pub fn difference(left_us: i64, right_us: i64) -> Result<IntervalMonthDayNano, S
     })
 }
 
-/// Runs `left operator right`; the types are those that [`operands`] gave.
+/// Runs `left operator right`; the types are those from [`operands`].
 pub fn evaluate(
     operator: ArithmeticOperator,
     left: &ColumnarValue,

@@ -1,6 +1,6 @@
 //! ALTER TOPIC | TABLE: columns, options, the watermark.
 //!
-//! One rule: what can be altered is read whole; everything else of ALTER is 0A000 that names what to do instead.
+//! One rule: supported changes are read whole; everything else of ALTER is 0A000 that names an alternative.
 
 use sqlparser::tokenizer::Token;
 

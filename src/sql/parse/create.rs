@@ -428,7 +428,7 @@ pub fn numeric_out_of_range(info: &ast::ExactNumberInfo) -> SqlError {
     SqlError::new(state::INVALID_PARAMETER_VALUE, message)
 }
 
-/// A type by its name: 42704 if there is none of that name, 0A000 if PostgreSQL has it and this server has not.
+/// A type by its name: 42704 if there is none of that name, 0A000 if PostgreSQL has it and this server does not.
 fn column_type(cursor: &mut Cursor) -> Result<(PgType, Option<i32>)> {
     if cursor.at_end() {
         return Err(cursor.syntax_error());

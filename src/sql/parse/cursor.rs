@@ -19,8 +19,9 @@ use crate::catalog;
 use crate::depth::{DEPTH_MAX, NESTING_MAX, too_deep};
 use crate::error::{Result, SqlError, state};
 
-/// `sqlparser`'s PostgreSQL, with a bound on how often it may start an expression over: it tries one way after another
-/// at some words, at each level of nesting, which without a bound takes exponential time on some wrong statements.
+/// `sqlparser`'s PostgreSQL, with a bound on the number of times that it may start an expression over: it tries one way
+/// after another at some words, at each level of nesting, which without a bound takes exponential time on some wrong
+/// statements.
 #[derive(Debug)]
 pub struct BoundedDialect {
     base: PostgreSqlDialect,
@@ -39,7 +40,7 @@ impl BoundedDialect {
     }
 }
 
-/// Forwards to the PostgreSQL dialect what that overrides.
+/// Forwards the methods that the PostgreSQL dialect overrides to it.
 macro_rules! forward {
     ($($method:ident),* $(,)?) => {
         $(fn $method(&self) -> bool {
@@ -142,7 +143,7 @@ impl Dialect for BoundedDialect {
 
 /// A position in a statement's tokens.
 pub struct Cursor<'a> {
-    /// The whole query string: what positions count in.
+    /// The whole query string, which positions count in.
     source: &'a str,
     pub parser: Parser<'a>,
     /// The EMIT clause that was taken off, until the query that it belongs to takes it.
@@ -454,7 +455,7 @@ impl<'a> Cursor<'a> {
         Err(SqlError::new(state::SYNTAX_ERROR, message).position(ident.span.start.column as usize))
     }
 
-    /// Takes the EMIT clause off what is parsed next.
+    /// Takes the EMIT clause of the statement that is parsed next.
     pub fn take_emit(&mut self) -> Option<EmitClause> {
         self.emit.take()
     }
@@ -463,7 +464,7 @@ impl<'a> Cursor<'a> {
         self.emit = emit;
     }
 
-    /// The EMIT clause, where it does not stand in a query: before AS.
+    /// The EMIT clause, if it does not stand in a query: before AS.
     pub fn emit(&self) -> Option<EmitClause> {
         self.emit
     }

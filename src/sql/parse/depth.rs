@@ -13,8 +13,8 @@ use crate::error::SqlError;
 /// Longest chain of `+ - * / % || ::`: the planner asks each of its nodes for its type and that for the names of all below it.
 pub const ARITHMETIC_MAX: usize = 300;
 
-/// Most `FROM ((...` within one another: the parser reads what is in the second bracket as a subquery first and, if that
-/// fails, once more as a join, so a wrong statement takes twice as long per level.
+/// Most `FROM ((...` within one another: the parser reads the text in the second bracket as a subquery first and, if
+/// that fails, once more as a join, so a wrong statement takes twice as long per level.
 pub const TABLE_BRACKETS_MAX: usize = 12;
 
 /// Operators met since the last thing that ends a chain, by how tightly they bind.
@@ -197,14 +197,14 @@ impl Depth {
         self.chain = Chain::default();
     }
 
-    /// Closing what is not open is the parser's error.
+    /// Closing a bracket that is not open is the parser's error.
     fn leave(&mut self, case: bool) {
         if self.open.last().is_some_and(|open| open.case == case) {
             let open = self.open.pop().expect("it was looked at");
             self.chain = open.chain;
             self.base = open.base;
             self.clause = open.clause;
-            // `a(b)(c)`, `a[1][2]`: what is done to a result makes the tree deeper too.
+            // `a(b)(c)`, `a[1][2]`: an operation on a result makes the tree deeper too.
             if !case {
                 self.chain.operators += 1;
             }

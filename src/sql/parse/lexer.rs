@@ -19,7 +19,7 @@ pub const PARAMETERS_MAX: usize = 65535;
 
 const NAME_TOO_LONG: SqlState = SqlState("42622");
 
-/// The tokens of one statement, without the `;`, and what the rewriting passes need to know to skip it.
+/// The tokens of one statement, without the `;`, and the facts by which the rewriting passes skip it.
 #[derive(Debug, Default)]
 pub struct StatementTokens {
     pub tokens: Vec<TokenWithSpan>,

@@ -1,6 +1,6 @@
 //! Text to statements: PostgreSQL by `sqlparser`, our own DDL and EMIT by our own words in front of it.
 //!
-//! One rule: what is not supported is refused here or later with 0A000 and what to do instead; nothing is accepted and
+//! One rule: unsupported syntax is refused here or later with 0A000 and an alternative; nothing is accepted and
 //! then ignored, but for statements that say so in a NOTICE. Pure: names stay names, literals stay literals.
 //!
 //! ```text
@@ -113,7 +113,7 @@ pub fn expression(text: &str) -> Result<ast::Expr> {
     Ok(expr)
 }
 
-/// `literals`: what the statement is if it is only an INSERT of literals.
+/// `literals`: the statement if it is only an INSERT of literals.
 fn parse_one(source: &str, tokens: StatementTokens, literals: Option<Insert>) -> Result<Parsed> {
     let StatementTokens {
         mut tokens,

@@ -1,6 +1,6 @@
 //! WITH (...) options and the values that they take: words, numbers, lengths of time, sizes.
 //!
-//! One rule: an option that is not known is 22023, named, with the list of those that are.
+//! One rule: an unknown option is 22023, named, with the list of the known ones.
 
 use std::collections::BTreeMap;
 
@@ -120,7 +120,7 @@ pub fn topic_options(cursor: &mut Cursor) -> Result<TopicOptions> {
     Ok(options)
 }
 
-/// The options of a watermark, after WITH: how far event times may be ahead of the clock, microseconds.
+/// The options of a watermark, after WITH: the time that events may be ahead of the clock, microseconds.
 pub fn watermark_options(cursor: &mut Cursor) -> Result<Option<i64>> {
     let mut max_ahead_us = None;
     for (name, value, position) in list(cursor)? {
@@ -163,7 +163,7 @@ pub fn view_options(cursor: &mut Cursor, materialized: bool) -> Result<BTreeMap<
                 )
                 .position(position));
             }
-            // A view's rows are those that its reader may see anyway: there is one owner.
+            // A view's reader may see all of its rows anyway: there is one owner.
             "security_barrier" | "security_invoker" if !materialized => {
                 boolean(&name, Some(&value)).map_err(|error| error.position(position))?;
                 given.insert(name, value);

@@ -1,4 +1,5 @@
-//! Expressions of which `sqlparser` knows another order of operators than PostgreSQL, and some that it does not know.
+//! Expressions with another order of operators in `sqlparser` than in PostgreSQL, and some that `sqlparser` does not
+//! know.
 //!
 //! One rule: precedence is that of PostgreSQL's grammar (its `gram.y`, from OR up to `::`), and if that lets no two
 //! operators follow each other (`a < b < c`), the second one is a syntax error.
@@ -210,7 +211,7 @@ fn named_operator(parser: &mut Parser) -> Result<Token, ParserError> {
     Ok(found.token)
 }
 
-/// The rest of an expression behind an operand, where `sqlparser` would read it otherwise; `None` for others.
+/// The rest of an expression behind an operand, if `sqlparser` would read it otherwise; `None` for others.
 pub fn infix(parser: &mut Parser, left: &Expr, precedence: u8) -> Option<Result<Expr, ParserError>> {
     if !may_follow(left, precedence) {
         let next = parser.peek_token_ref().clone();
@@ -370,7 +371,7 @@ fn named_infix(parser: &mut Parser, left: Box<Expr>) -> Result<Expr, ParserError
     with_right(parser, left, op, OPERATOR)
 }
 
-/// `IS [NOT] DISTINCT FROM right`: the base takes what an AND or OR after it has for a part of the right side.
+/// `IS [NOT] DISTINCT FROM right`: the base takes an AND or OR and its operand after it for a part of the right side.
 fn is_distinct(parser: &mut Parser, left: impl Fn() -> Box<Expr>) -> Option<Result<Expr, ParserError>> {
     const DISTINCT: [Keyword; 3] = [Keyword::IS, Keyword::DISTINCT, Keyword::FROM];
     const NOT_DISTINCT: [Keyword; 4] = [Keyword::IS, Keyword::NOT, Keyword::DISTINCT, Keyword::FROM];

@@ -1,7 +1,7 @@
 //! SET and RESET in all their forms.
 //!
-//! One rule: every form becomes a setting's name and the text of its value; which names there are, and what values they
-//! take, is the session's.
+//! One rule: every form becomes a setting's name and the text of its value; the session knows the names and their
+//! values.
 
 use sqlparser::tokenizer::Token;
 

@@ -1,6 +1,6 @@
-//! Statements of PostgreSQL that are refused by name, with a hint what to do instead.
+//! Statements of PostgreSQL that are refused by name, with a hint at an alternative.
 //!
-//! One rule: 0A000 is for statements that are well known; a word that nobody knows is a syntax error.
+//! One rule: 0A000 is for well-known statements; an unknown word is a syntax error.
 
 use crate::error::SqlError;
 

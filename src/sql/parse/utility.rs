@@ -1,6 +1,6 @@
 //! Small statements: COMMENT, DISCARD, FLUSH and its kin, and those that do nothing but say so.
 //!
-//! One rule: a statement that has nothing to do here says why in a NOTICE.
+//! One rule: a statement that has nothing to do here gives the reason in a NOTICE.
 
 use sqlparser::tokenizer::Token;
 

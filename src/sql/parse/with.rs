@@ -1,6 +1,7 @@
 //! WITH before a statement: queries that write (INSERT), or an INSERT behind them.
 //!
-//! One rule: a WITH that only reads before a SELECT is the query parser's. Not here: what runs first (`sql/with.rs`).
+//! One rule: a WITH that only reads before a SELECT is the query parser's. Not here: the order of execution
+//! (`sql/with.rs`).
 
 use sqlparser::ast::{self, TableAlias, TableAliasColumnDef};
 use sqlparser::parser::Parser;

@@ -14,7 +14,7 @@ use super::subquery::subquery;
 use crate::error::{SqlError, state};
 use crate::sql::error::external;
 
-/// By how many operators and calls an expression may grow. The optimizer takes some 10 us for each.
+/// Operators and calls that an expression may grow by. The optimizer takes some 10 us for each.
 const GROWTH_MAX: u64 = 50_000;
 
 /// Columns that stand for larger expressions, by name, and the size of these. Of two columns of a name the

@@ -29,7 +29,7 @@ pub fn coerce(expr: Expr, schema: &DFSchema) -> Result<Expr> {
     Ok(expr.transform_up(|expr| write_out(expr, schema))?.data)
 }
 
-/// The engine runs some functions only as what its optimizer writes in their place: `coalesce` is a CASE.
+/// The engine runs some functions only in the form that its optimizer gives them: `coalesce` is a CASE.
 fn write_out(expr: Expr, schema: &DFSchema) -> Result<Transformed<Expr>> {
     let Expr::ScalarFunction(call) = expr else {
         return Ok(Transformed::no(expr));

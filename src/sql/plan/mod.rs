@@ -67,7 +67,7 @@ pub struct Planned {
     pub fields: Vec<OutField>,
     /// OIDs of the topics and incremental views that it reads, through every view expanded in place.
     pub relations: Vec<u32>,
-    /// OIDs of the relations that the text itself names: what a view made of it depends on.
+    /// OIDs of the relations that the text itself names: a view made of it depends on these.
     pub depends_on: Vec<u32>,
     /// System relations that it reads, by schema and name.
     pub system: Vec<(String, String)>,
@@ -75,7 +75,7 @@ pub struct Planned {
     pub parameter_types: Vec<PgType>,
     /// For each field whether it is a quoted string or a NULL without a type of its own.
     pub untyped: Vec<bool>,
-    /// About what it takes while it is planned, bytes.
+    /// About the bytes that it takes while it is planned.
     pub planning_bytes: u64,
 }
 

@@ -33,7 +33,7 @@ pub struct Reached {
     pub system: BTreeSet<(String, String)>,
     /// Nodes of the expanded views' plans, each time that one is named.
     pub nodes: u64,
-    /// About what planning takes, bytes.
+    /// About the bytes that planning takes.
     pub planning_bytes: u64,
     /// Numbers that are given out, to shared queries.
     pub numbers: u64,
@@ -59,7 +59,7 @@ pub fn topic_schema(topic: &catalog::Topic, hidden: &[HiddenColumn]) -> SchemaRe
     Arc::new(Schema::new(fields))
 }
 
-/// The type of `_watermark`: the event-time column's, or TIMESTAMP where there is none.
+/// The type of `_watermark`: the event-time column's, or TIMESTAMP if there is none.
 pub fn watermark_type(topic: &catalog::Topic) -> PgType {
     topic
         .watermark
@@ -96,7 +96,7 @@ pub fn is_work_table(scan: &TableScan) -> bool {
     source_as_provider(&scan.source).is_ok_and(|provider| provider.is::<CteWorkTable>())
 }
 
-/// Rows that are there already as a leaf, and the types of its columns, which it names by their place.
+/// Rows that are known already as a leaf, and the types of its columns, which it names by their place.
 pub fn given_source(
     fields: &[OutField],
     batches: &[RecordBatch],

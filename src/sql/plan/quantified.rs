@@ -1,5 +1,5 @@
 //! `x > ANY (SELECT ...)` and `x > ALL (SELECT ...)` by the smallest and the largest value of the subquery: an order
-//! says of them what it says of all the others.
+//! that holds for these holds for all the others.
 //!
 //! `x IN (SELECT ...)` is left to the engine if only its being true counts, and is completed if NULL and false
 //! are told apart: the engine says false for both.
@@ -81,7 +81,7 @@ fn rewrite_comparison(comparison: SetComparison) -> Result<Expr> {
         }
         (Operator::NotEq, SetQuantifier::Any) => or(compare(op, "min")?, compare(op, "max")?),
         (Operator::Eq, SetQuantifier::All) => and(compare(op, "min")?, compare(op, "max")?),
-        // Only comparisons are parsed before ANY and ALL; the engine says what it thinks of others.
+        // Only comparisons are parsed before ANY and ALL; the engine reports others.
         _ => {
             return Ok(Expr::SetComparison(SetComparison::new(expr, subquery, op, quantifier)));
         }
@@ -99,8 +99,8 @@ fn rewrite_comparison(comparison: SetComparison) -> Result<Expr> {
     })
 }
 
-/// Completes what stands in a condition: NULL and false are alike there, but below a NOT. `conjunct`: only ANDs are
-/// above, where the engine knows NOT IN.
+/// Completes an IN in a condition: NULL and false are alike there, but below a NOT. `conjunct`: only ANDs are
+/// above, and the engine knows NOT IN there.
 fn complete_condition(expr: Expr, conjunct: bool, schema: &DFSchema) -> Result<Transformed<Expr>> {
     match expr {
         Expr::BinaryExpr(BinaryExpr { left, op, right }) if matches!(op, Operator::And | Operator::Or) => {
@@ -177,7 +177,7 @@ fn is_found(value_outside: Expr, subquery: &Subquery, schema: &DFSchema) -> Resu
     })?;
     let inside = LogicalPlanBuilder::from(subquery.subquery.as_ref().clone());
     let name_inside = inside.schema().qualified_field(0).0.cloned();
-    // Inside and outside may be the same relation: a name of its own keeps them apart, where nothing inside refers out.
+    // Inside and outside may be the same relation: a name of its own keeps them apart, if nothing inside refers out.
     let inside = match names_outside.contains(&name_inside) {
         false => inside,
         true if subquery.outer_ref_columns.is_empty() => inside.alias("in_subquery")?,

@@ -1,4 +1,4 @@
-//! The arguments of `generate_series` in FROM: what PostgreSQL takes, as the engine counts it.
+//! The arguments of `generate_series` in FROM: PostgreSQL's, in the engine's units.
 
 use arrow::datatypes::{DataType, IntervalUnit};
 use datafusion::common::ScalarValue;
@@ -9,8 +9,8 @@ use crate::types::{InputStyle, PgType, scalar_from_text};
 
 const INTERVAL: DataType = DataType::Interval(IntervalUnit::MonthDayNano);
 
-/// From, to and step of a series of integers, which is counted in BIGINT, or of instants. A quoted string is read as what
-/// stands beside it; 42883 for arguments of other types.
+/// From, to and step of a series of integers, which is counted in BIGINT, or of instants. A quoted string is read as
+/// the argument beside it; 42883 for arguments of other types.
 pub fn bounds(name: &str, values: Vec<ScalarValue>, time_zone: &str) -> Result<Vec<ScalarValue>, SqlError> {
     let given: Vec<DataType> = values
         .iter()

@@ -114,7 +114,7 @@ impl Size {
     }
 }
 
-/// A node with its own expressions and their queries, without what it reads.
+/// A node with its own expressions and their queries, without its inputs.
 fn own_size(node: &LogicalPlan, known: &mut SizeByPlan) -> Result<Size> {
     let mut size = Size {
         depth: 1,

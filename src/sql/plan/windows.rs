@@ -272,8 +272,8 @@ struct Threaded {
     topics: Vec<TopicId>,
 }
 
-/// Adds `_watermark` as the last column where it is not there already; the other columns keep their places. The inner
-/// error is the reason why it cannot be: the windows then never close.
+/// Adds `_watermark` as the last column if it is missing; the other columns keep their places. The inner
+/// error is the reason why it cannot be added: the windows then never close.
 fn thread_watermark(plan: &LogicalPlan, time_column: usize) -> Result<Result<Threaded, String>> {
     match plan {
         LogicalPlan::TableScan(scan) => {
@@ -433,7 +433,7 @@ fn describe(plan: &LogicalPlan) -> &'static str {
     }
 }
 
-/// Makes the windows of a plan emit on close. 0A000, saying why, where they cannot.
+/// Makes the windows of a plan emit on close. 0A000 with the reason if they cannot.
 pub fn set_emit(plan: LogicalPlan, emit: Emit) -> Result<LogicalPlan, SqlError> {
     if emit == Emit::OnChange {
         return Ok(plan);

@@ -1,4 +1,4 @@
-//! A topic's expressions when its columns change, and the value of a new column in the rows that are there.
+//! A topic's expressions when its columns change, and the value of a new column in older rows.
 
 use std::ops::ControlFlow;
 use std::sync::Arc;
@@ -44,8 +44,8 @@ pub fn rename_column(text: &str, from: &str, to: &str) -> Result<String, SqlErro
     Ok(expr.to_string())
 }
 
-/// Checks a column that is added to `topic` (which has it already, in last place), and gives the value that the rows that
-/// are there have in it: its default as of now. `None`: NULL.
+/// Checks a column that is added to `topic` (which has it already, in last place), and gives its value in older rows:
+/// its default as of now. `None`: NULL.
 pub fn added_value(topic: &Topic, session: &SessionInfo, ctx: &PlanContext) -> Result<Option<ArrayRef>, SqlError> {
     super::check_create_topic(topic, ctx)?;
     let column = topic.columns.last().expect("a column was added");
@@ -70,7 +70,7 @@ pub fn added_value(topic: &Topic, session: &SessionInfo, ctx: &PlanContext) -> R
     Ok(value.is_valid(0).then_some(value))
 }
 
-/// That a column would be NULL in the rows that are there, though it says that it never is.
+/// The error for a column that would be NULL in older rows, though it is NOT NULL.
 pub fn contains_nulls(topic: &Topic, column: &Column) -> SqlError {
     SqlError::new(
         state::NOT_NULL_VIOLATION,

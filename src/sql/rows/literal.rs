@@ -32,7 +32,7 @@ pub enum Literal<'a> {
     Typed(&'a str, PgType),
 }
 
-/// The literal of a cell; `None` for a parameter, a default, or what needs the planner.
+/// The literal of a cell; `None` for a parameter, a default, or an expression for the planner.
 pub fn cell_literal(cell: &Cell) -> Option<Literal<'_>> {
     match cell {
         Cell::Null => Some(Literal::Null),
@@ -133,7 +133,7 @@ pub fn append(
                 true => builder.append_text(&format!("-{digits}")),
                 false => builder.append_text(digits),
             };
-            // The number is one already: what fails is its assignment, not its syntax.
+            // The text is a number already: its assignment fails, not its syntax.
             appended.map_err(|error| match (error.state, target.pg_type) {
                 (state::NUMERIC_VALUE_OUT_OF_RANGE, PgType::Numeric(_)) => error,
                 (state::NUMERIC_VALUE_OUT_OF_RANGE, kind) => out_of_range(kind.base_name()),

@@ -38,7 +38,7 @@ pub struct Assigned {
     pub null_rows: u64,
 }
 
-/// Output rows of one slice, at most, where a row is in several windows.
+/// Output rows of one slice, at most, if a row is in several windows.
 pub const SLICE_ROWS: usize = 8192;
 
 /// The start of the last window that begins at or before `ts_us`.
@@ -128,7 +128,7 @@ impl Assigner {
     }
 
     /// Assigns the rows of one batch of the node's input. A row may be in any number of windows, so the output comes in
-    /// slices: nobody holds all of it at once unless he collects it.
+    /// slices: nobody holds all of it at once without collecting it.
     pub fn slices(&self, batch: RecordBatch, closing: Closing) -> WindowSlices {
         WindowSlices {
             assigner: self.clone(),

@@ -593,7 +593,7 @@ trait BagKey: Send + Copy {
     fn array(self, data_type: &DataType, keys: Vec<Option<&Self::Key>>) -> Result<ArrayRef, SqlError>;
     /// Bytes that one entry takes, about.
     fn entry_bytes(self, key: &Self::Key) -> usize;
-    /// The number that a key stands for, where it is one.
+    /// The number that a key stands for, if it is one.
     fn float(self, key: &Self::Key) -> f64;
 }
 

@@ -115,7 +115,7 @@ impl DistinctElements {
         for row in 0..lists.len() {
             let members = if lists.is_null(row) { 0..0 } else { range(lists, row) };
             let mut seen = HashSet::new();
-            // Of those that are equal always the same one.
+            // Of equal values always the same one.
             let mut members: Vec<usize> = members.collect();
             members.sort_by_key(|at| tie(lists.values(), *at));
             let mut kept: Vec<usize> = members.into_iter().filter(|at| seen.insert(key(*at))).collect();

@@ -90,7 +90,7 @@ pub fn prepend(element: &ArrayRef, list: &ArrayRef, result: &DataType) -> Result
     picks.finish(result)
 }
 
-/// `array_cat(array, array)`: a NULL is as if it was not there.
+/// `array_cat(array, array)`: a NULL counts as absent.
 pub fn concatenate(left: &ArrayRef, right: &ArrayRef, result: &DataType) -> Result<ArrayRef, SqlError> {
     if left.data_type() != right.data_type() {
         // One is an element of the other.

@@ -16,7 +16,7 @@ enum Charset {
     Latin1,
 }
 
-/// Names of PostgreSQL's encodings, without what is no letter or digit.
+/// Names of PostgreSQL's encodings, letters and digits only.
 const KNOWN: &str = " abc alt big5 euccn eucjis2004 eucjp euckr euctw gb18030 gbk iso88592 iso88593 iso88594 iso88595 \
     iso88596 iso88597 iso88598 iso88599 iso885910 iso885913 iso885914 iso885915 iso885916 johab koi8 koi8r koi8u \
     latin2 latin3 latin4 latin5 latin6 latin7 latin8 latin9 latin10 mskanji muleinternal shiftjis \

@@ -129,7 +129,7 @@ pub(super) const SPECS: &[Spec] = &[
     strict("pg_is_other_temp_schema", 1..=1, Returns::Bool, |_, _| Ok(false.into())),
     lenient("inet_server_addr", 0..=0, Returns::Text, nothing),
     lenient("inet_server_port", 0..=0, Returns::Int4, nothing),
-    // Nothing is ever locked: nobody waits, and nothing is there to unlock.
+    // Nothing is ever locked: nobody waits, and there is nothing to unlock.
     strict("pg_blocking_pids", 1..=1, Returns::Int4s, |_, _| {
         Ok(SystemValue::List(Vec::new()))
     }),

@@ -1,6 +1,6 @@
-//! Any object by the OIDs of its catalog and itself: what it is called, and what may be done with it.
+//! Any object by the OIDs of its catalog and itself: its name, and the privileges on it.
 //!
-//! One rule: an object that is not there is NULL. Privileges are written as `aclitem`s are: `grantee=letters/grantor`.
+//! One rule: a missing object is NULL. Privileges are written as `aclitem`s are: `grantee=letters/grantor`.
 
 use super::aliases::operator_signature;
 use super::names::{self, function_by_oid, parse_qualified};

@@ -120,7 +120,7 @@ fn single_bytes(argument: &ColumnarValue) -> u64 {
     }
 }
 
-/// Puts measured functions in the place of those that a simplification has named.
+/// Replaces functions that a simplification has named by measured ones.
 fn rebound(result: ExprSimplifyResult) -> Result<ExprSimplifyResult> {
     let ExprSimplifyResult::Simplified(expr) = result else {
         return Ok(result);

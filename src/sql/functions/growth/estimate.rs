@@ -19,7 +19,7 @@ const PLAIN_TEXT_BYTES: u64 = 64;
 const FORMATTED_BYTES: u64 = 32;
 /// Bytes of a letter, at most.
 const LETTER_BYTES: u64 = 4;
-/// A letter in a normal form of Unicode is this many times what it was, at most.
+/// A letter in a normal form of Unicode takes this many times its size, at most.
 const NORMALIZED_TIMES: u64 = 12;
 /// A month and a day at their shortest, nanoseconds.
 const MONTH_NS: u64 = 28 * DAY_NS;
@@ -28,11 +28,11 @@ const DAY_NS: u64 = 86_400_000_000_000;
 /// The growth of a function's result over its arguments.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum Growth {
-    /// Text, this many times what the arguments are together.
+    /// Text, this many times the size of all arguments together.
     Text(u64),
-    /// Text, of which only other letters than ASCII's grow.
+    /// Text in which only letters other than ASCII's grow.
     Letters(u64),
-    /// Arrays, this many times what the arguments are together.
+    /// Arrays, this many times the size of all arguments together.
     Arrays(u64),
     /// Text of any value: a cast.
     TextOf,
@@ -119,7 +119,7 @@ impl Growth {
             | "jsonb_each"
             | "jsonb_each_text"
             | "jsonb_object_keys" => Growth::Arrays(3),
-            // These count what they make, too: it depends on the path.
+            // These count their output, too: it depends on the path.
             "jsonb_path_query"
             | "jsonb_path_query_tz"
             | "jsonb_path_query_array"
@@ -313,7 +313,7 @@ fn filled(arguments: &Arguments, row: usize) -> u64 {
         .fold(1u64, |product, extent| product.saturating_mul(extent.max(0) as u64))
 }
 
-/// `replace(text, from, to)`: counted, where a bound would be too large.
+/// `replace(text, from, to)`: counted, if a bound would be too large.
 fn replaced(arguments: &Arguments, row: usize) -> u64 {
     let (Some(text), Some(from)) = (arguments.text(0, row), arguments.text(1, row)) else {
         return 0;
@@ -414,7 +414,7 @@ fn series(arguments: &Arguments, row: usize) -> u64 {
     }
 }
 
-/// The arguments of a call, of which each may be one value for all rows.
+/// The arguments of a call, each of which may be one value for all rows.
 pub struct Arguments<'a> {
     values: &'a [ColumnarValue],
     rows: usize,

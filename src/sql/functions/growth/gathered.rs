@@ -19,7 +19,7 @@ use super::refold::Refold;
 use super::{BATCH_BYTES_MAX, SMALL_BYTES, VALUE_BYTES_MAX, fail, too_large_together, too_long};
 use crate::stop;
 
-/// A builder that doubles has up to this many times what it holds.
+/// A builder that doubles has up to this many times the size of its content.
 const SLACK: u64 = 2;
 
 #[derive(Debug, PartialEq, Eq, Hash)]
@@ -130,7 +130,7 @@ impl AggregateUDFImpl for Gathered {
         self.inner.groups_accumulator_supported(args)
     }
 
-    /// All of them sort what they keep: several in one query may want different orders, and one without an order wants
+    /// All of them sort their values: several in one query may want different orders, and one without an order wants
     /// the rows as they come.
     fn order_sensitivity(&self) -> AggregateOrderSensitivity {
         match self.inner.order_sensitivity() {

@@ -37,7 +37,7 @@ impl WindowUDFImpl for Picked {
             let expr = args.input_exprs().get(position)?;
             Some(expr.downcast_ref::<Literal>()?.value().clone())
         };
-        // Of `lag` and `lead`: what rows get for which there is no other.
+        // Of `lag` and `lead`: the value for rows without another at that offset.
         let offset = literal(1).and_then(|offset| offset.cast_to(&DataType::Int64).ok());
         let offset = match offset {
             Some(ScalarValue::Int64(Some(offset))) => offset.unsigned_abs(),
@@ -109,13 +109,13 @@ struct PickedValues {
     defaults_bytes: u64,
     /// Of the values that there are.
     bytes: u64,
-    /// Of these, what no room was asked for yet.
+    /// The part of these that no room was asked for yet.
     unasked: u64,
     room: Option<Claim>,
 }
 
 impl PickedValues {
-    /// Asks for room for a value more, each time that there are many.
+    /// Asks for room for a value more, each time that many have come.
     fn count(&mut self, bytes: u64) -> Result<()> {
         self.bytes = self.bytes.saturating_add(bytes);
         self.unasked = self.unasked.saturating_add(bytes);

@@ -1,4 +1,4 @@
-//! Aggregates over a frame that moves, where what has left the frame cannot be taken out of their state.
+//! Aggregates over a frame that moves, if rows that have left the frame cannot be taken out of their state.
 //!
 //! One rule: each value is computed anew from the rows of its frame, as PostgreSQL does for an aggregate without an inverse.
 
@@ -12,7 +12,7 @@ use datafusion::logical_expr::function::AccumulatorArgs;
 use datafusion::logical_expr::{Accumulator, AggregateUDF};
 use datafusion::physical_expr::{PhysicalExpr, PhysicalSortExpr};
 
-/// An aggregate and what its accumulators are made with.
+/// An aggregate and the arguments of its accumulators.
 #[derive(Debug)]
 pub struct Refold {
     function: Arc<AggregateUDF>,

@@ -116,7 +116,7 @@ pub fn compiled(pattern: &str, any_case: bool) -> Result<Rc<Program>, SqlError> 
         ..Flags::default()
     };
     program::compiled(pattern, flags).map_err(|error| {
-        // A pattern that is too complex is compiled by nobody.
+        // A pattern that is too complex is not compiled.
         if error.message == too_complex().message {
             return error;
         }

@@ -1,4 +1,4 @@
-//! About how many bytes an expression makes for one row, before any row is there.
+//! About how many bytes an expression makes for one row, before any row comes.
 //!
 //! One rule: it decides how many rows a batch has, and nothing else. The run meets the sizes that it does not foresee.
 

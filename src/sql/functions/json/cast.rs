@@ -1,4 +1,4 @@
-//! JSONB as booleans and numbers: what PostgreSQL's casts from it call.
+//! JSONB as booleans and numbers: the functions of PostgreSQL's casts from it.
 
 use std::sync::Arc;
 

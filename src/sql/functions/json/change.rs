@@ -58,7 +58,7 @@ enum PathChange {
 }
 
 impl PathChange {
-    /// Whether it adds what is not there.
+    /// Whether it adds missing members.
     fn adds(self) -> bool {
         matches!(self, PathChange::Set | PathChange::Before | PathChange::After)
     }
@@ -68,7 +68,7 @@ impl PathChange {
     }
 }
 
-/// A way into a value, and what is done at its end.
+/// A path into a value, and the change at its end.
 struct ChangePath<'a> {
     steps: Vec<Option<&'a str>>,
     change: PathChange,
@@ -203,7 +203,7 @@ fn set(call: &JsonCall) -> Result<ArrayRef, SqlError> {
     })
 }
 
-/// `jsonb_set`, which says what a NULL as the new value does.
+/// `jsonb_set_lax`, with an argument for the effect of a NULL as the new value.
 fn set_lax(call: &JsonCall) -> Result<ArrayRef, SqlError> {
     const TREATMENTS: &str = "null_value_treatment must be \"delete_key\", \"return_target\", \"use_json_null\", \
                               or \"raise_exception\"";
@@ -396,7 +396,7 @@ const INDENT: &str = "    ";
 /// A piece of a value that is written over several lines.
 enum PrettyPiece<'a> {
     Text(&'a str),
-    /// A new line, indented so often.
+    /// A new line, indented this often.
     Line(usize),
 }
 

@@ -1,4 +1,4 @@
-//! Comparisons of JSONB values: order, containment, keys that are there.
+//! Comparisons of JSONB values: order, containment, existence of keys.
 //!
 //! One rule: numbers are compared as numbers, everything else by bytes.
 

@@ -1,7 +1,7 @@
 //! PostgreSQL's functions and operators of JSON and JSONB.
 //!
-//! One rule: a result is to the byte what PostgreSQL 15 prints. JSON and JSONB are text; JSONB's is in its normal form
-//! ([`crate::types::json`]), so what an accessor cuts out of it is in normal form, too.
+//! One rule: a result is to the byte PostgreSQL 15's. JSON and JSONB are text; JSONB's is in its normal form
+//! ([`crate::types::json`]), so the part that an accessor cuts out of it is in normal form, too.
 //!
 //! A function that returns rows returns a list of them: of texts or values, or of the structs `(key, value)`. Arguments
 //! come with the types of PostgreSQL's signature. Not here: reading JSON, casts to it.

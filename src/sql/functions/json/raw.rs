@@ -1,4 +1,5 @@
-//! Parts of valid JSON text, found without reading the rest: what JSON's accessors give back as it is written.
+//! Parts of valid JSON text, found without reading the rest: the results of JSON's accessors, in their original
+//! spelling.
 //!
 //! One rule: nothing recurses and nothing is copied. Text of JSON and JSONB is checked where it comes in.
 

@@ -1,4 +1,4 @@
-//! Calls against what PostgreSQL 15 answers, as `tests/*.txt` record it: a call on one line, the answer on the next,
+//! Calls with PostgreSQL 15's answers, as `tests/*.txt` record them: a call on one line, the answer on the next,
 //! `= value` or `! state message / detail / hint`.
 
 use std::sync::Arc;

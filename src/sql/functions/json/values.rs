@@ -16,7 +16,7 @@ use crate::stop;
 /// Rows between two looks at whether to go on.
 const ROWS_AT_ONCE: usize = 1 << 10;
 
-/// Counts what comes out of a function that cannot say so before.
+/// Counts the output of a function that cannot tell its size before.
 struct Meter {
     name: &'static str,
     bytes: u64,

@@ -56,7 +56,7 @@ pub fn power(base: &Decimal, exponent: &Decimal) -> Result<Decimal, SqlError> {
     Decimal::of_fixed(&made, digits, scale)
 }
 
-/// A power of which PostgreSQL does not fit the scale to the result.
+/// A power whose scale PostgreSQL does not fit to the result.
 fn whole_power(base: &Decimal, exponent: i32) -> Result<Decimal, SqlError> {
     let scale = base.scale.max(DIGITS_MIN as u32);
     let of = |value: &BigInt, digits: u32| Decimal::of_fixed(value, digits, scale);

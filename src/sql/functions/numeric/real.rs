@@ -95,7 +95,7 @@ pub fn exp_fixed(value: &BigInt, digits: u32) -> BigInt {
     }
 }
 
-/// About how many digits the logarithm has before the point; negative: zeros after it.
+/// About the number of digits of the logarithm before the point; negative: zeros after it.
 pub fn ln_digits(value: &Decimal) -> i32 {
     const LN10: f64 = std::f64::consts::LN_10;
     let double = value.double();

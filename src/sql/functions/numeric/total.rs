@@ -1,7 +1,7 @@
 //! The state of sums and averages over NUMERIC of any scale.
 //!
-//! One rule: what was added can be taken away again, exactly: the sum then has the largest scale of those that are left,
-//! and NaN and the infinities are counted beside it.
+//! One rule: a value that was added can be taken away again, exactly: the sum then has the largest scale of those that
+//! are left, and NaN and the infinities are counted beside it.
 
 use arrow::array::ArrayRef;
 
@@ -16,11 +16,11 @@ const INFINITY: u32 = u32::MAX - 1;
 const MINUS_INFINITY: u32 = u32::MAX - 2;
 const NUMBERS_END: u32 = MINUS_INFINITY;
 
-/// A sum of values, and how many there are of each scale.
+/// A sum of values, and the number of values of each scale.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Total {
     sum: Numeric,
-    /// Scales and how many values have each. Most columns have one.
+    /// Scales and the number of values with each. Most columns have one.
     scales: Vec<(u32, i64)>,
 }
 

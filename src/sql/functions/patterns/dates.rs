@@ -42,7 +42,7 @@ const fn number(name: &'static str, convention: Convention) -> Keyword {
     }
 }
 
-/// In the order in which they are tried: what begins like another stands after it.
+/// In the order in which they are tried: a keyword stands after those that it begins like.
 const KEYWORDS: &[Keyword] = &[
     name("A.D."),
     name("A.M."),

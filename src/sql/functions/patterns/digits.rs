@@ -1,4 +1,4 @@
-//! The patterns of numbers, and what all of a format's say together.
+//! The patterns of numbers, and the shape of a whole format.
 
 use crate::error::{SqlError, state};
 

@@ -63,7 +63,7 @@ fn roman(number: i64) -> String {
     made
 }
 
-/// A quoted or other character of a format: what it is, and the bytes that it takes.
+/// A quoted or other character of a format: the character, and the bytes that it takes.
 fn literal(rest: &str, quoted: bool) -> (char, usize) {
     let mut letters = rest.chars();
     let first = letters.next().expect("there is a character");

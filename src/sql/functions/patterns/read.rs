@@ -118,7 +118,7 @@ pub fn parse(text: &str, format: &str) -> Result<Read, SqlError> {
     reader.finish()
 }
 
-/// Whether what comes next in the format is no digit.
+/// Whether the next piece of the format is no digit.
 fn followed_by_no_digit(pieces: &Tokens) -> bool {
     match pieces.clone().next() {
         None => true,

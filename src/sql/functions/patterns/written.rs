@@ -62,7 +62,7 @@ pub fn interval(value: IntervalMonthDayNano, format: &str) -> Result<String, Sql
     fields.write(format)
 }
 
-/// The Julian day of a date, as PostgreSQL counts months that there are not, too.
+/// The Julian day of a date, in PostgreSQL's way, which takes months that do not exist, too.
 fn julian(year: i64, month: i64, day: i64) -> i64 {
     let (month, year) = if month > 2 {
         (month + 1, year + 4800)

@@ -1,7 +1,7 @@
 //! Functions of regular expressions: `regexp_match`, `regexp_replace`, `substring(text from pattern)` and their kind.
 //!
-//! One rule: every pattern means what it means in PostgreSQL (`syntax.rs`), and the match is the one that it prefers
-//! (`program.rs`). Not here: LIKE.
+//! One rule: every pattern has PostgreSQL's meaning (`syntax.rs`), and the match is the one that PostgreSQL
+//! prefers (`program.rs`). Not here: LIKE.
 
 use std::borrow::Cow;
 

@@ -1,12 +1,12 @@
 //! PostgreSQL's advanced regular expressions, written as the compiler of programs reads them.
 //!
-//! One rule: what PostgreSQL refuses is refused with its words (2201B). Back references and looking ahead or behind are
-//! understood, and refused (0A000): no program of bounded time matches them.
+//! One rule: a pattern that PostgreSQL refuses is refused with its words (2201B). Back references and looking ahead or
+//! behind are understood, and refused (0A000): no program of bounded time matches them.
 
 use super::Flags;
 use crate::error::{SqlError, state};
 
-/// A repetition may count so far.
+/// The largest count of a repetition.
 const REPEAT_MAX: u32 = 255;
 
 /// A pattern as the compiler reads it.
@@ -185,7 +185,7 @@ impl RegexParser<'_> {
         }
     }
 
-    /// An atom and how often it comes.
+    /// An atom and its count.
     fn piece(&mut self) -> Result<Option<Taste>, SqlError> {
         let start = self.out.pattern.len();
         let (taste, is_constraint) = self.atom()?;
@@ -261,7 +261,7 @@ impl RegexParser<'_> {
         if repeats {
             return Err(invalid("quantifier operand invalid"));
         }
-        // The compiler repeats what was written last: a literal, a set or a group.
+        // The compiler repeats the last item written: a literal, a set or a group.
         let atom = self.out.pattern.split_off(start);
         let atom = match (lazy, least, most) {
             (true, 1, Some(1)) => lazily(&atom),

@@ -1,7 +1,7 @@
 //! Functions of text: pieces, padding, quoting, splitting.
 //!
 //! One rule: positions and lengths count letters, from 1. Not here: `trims.rs`, regular expressions (`regexes`), bytes
-//! (`bytes`), what takes arguments of any type (`variadic.rs`).
+//! (`bytes`), functions with arguments of any type (`variadic.rs`).
 
 use super::overload::{Overload, OverloadType, OverloadValue};
 use crate::error::{SqlError, SqlState, state};

@@ -1,7 +1,7 @@
 //! Functions of arrays of any dimensions (`types/shaped.rs`).
 //!
-//! One rule: the analyzer says which one is called, and of which type the elements are: no value is asked. Not here:
-//! arrays of one dimension from 1, which are lists, and what is the same for all elements in a row.
+//! One rule: the analyzer chooses the function and the type of the elements: no value is asked. Not here:
+//! arrays of one dimension from 1, which are lists, and functions that treat all elements alike in a row.
 
 use std::sync::Arc;
 
@@ -123,7 +123,7 @@ impl ScalarUDFImpl for ShapedFunction {
         self.shaping.name()
     }
 
-    /// Parts of an array differ by which of their bounds are given.
+    /// Parts of an array differ in their given bounds.
     fn schema_name(&self, args: &[datafusion::logical_expr::Expr]) -> Result<String> {
         let shown: Vec<String> = args.iter().map(|arg| arg.schema_name().to_string()).collect();
         let which = match &self.shaping {

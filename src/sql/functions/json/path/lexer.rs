@@ -21,7 +21,7 @@ pub enum PathToken {
     End,
 }
 
-/// A token, and what an error at it names; empty: the end.
+/// A token, and the text that an error at it names; empty: the end.
 #[derive(Clone, Debug)]
 pub struct Lexeme {
     pub token: PathToken,
@@ -268,7 +268,7 @@ impl<'a> PathLexer<'a> {
         }
     }
 
-    /// The second half of a pair, and what both are together.
+    /// Reads the second half of a pair, and returns the letter of both.
     fn surrogates(&mut self, high: u32) -> Result<u32, SqlError> {
         const MISSING: &str = "Unicode low surrogate must follow a high surrogate.";
         let start = self.rest;

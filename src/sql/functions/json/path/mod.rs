@@ -54,7 +54,7 @@ struct KnownRow {
 }
 
 impl KnownRow {
-    /// Runs a row's path over its document; `None` if what it wants is missing, and that is to be silent.
+    /// Runs a row's path over its document; `None` if a member is missing, and that is to be silent.
     fn run<T>(
         &mut self,
         call: &JsonCall,

@@ -20,7 +20,7 @@ impl Parser<'_> {
         Ok(())
     }
 
-    /// A step, and how deep what it holds is.
+    /// A step, and the depth of its content.
     fn step(&mut self) -> Result<(PathStep, usize), SqlError> {
         if self.takes("?")? {
             self.expect("(")?;

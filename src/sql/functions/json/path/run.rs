@@ -1,6 +1,6 @@
-//! Finds what a path leads to, as PostgreSQL's `jsonpath_exec.c` does.
+//! Finds the values of a path, as PostgreSQL's `jsonpath_exec.c` does.
 //!
-//! One rule: what a document does not have is an error that a predicate and a silent call make nothing of
+//! One rule: a member that a document lacks is an error that a predicate and a silent call ignore
 //! ([`PathFailure::Missing`]). Any other error ends the statement.
 //!
 //! In lax mode an array stands for its elements where a step takes no array, and a value for an array of itself where

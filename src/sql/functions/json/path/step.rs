@@ -129,7 +129,7 @@ impl PathRun<'_> {
         done.map(|()| any)
     }
 
-    /// A place in an array: a number, what is behind its point cut off.
+    /// A place in an array: a number, without its fraction.
     fn place(&self, node: &PathNode, item: &Rc<JsonItem>) -> PathResult<i64> {
         let mut values = Vec::new();
         self.node(node, item, Some(&mut values))?;

@@ -1,4 +1,4 @@
-//! Predicates of a path: true, false, or unknown, where the document is not as they want it.
+//! Predicates of a path: true, false, or unknown, if the document does not fit them.
 
 use std::cmp::Ordering;
 use std::rc::Rc;
