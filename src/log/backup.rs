@@ -7,7 +7,7 @@
 //! 1. Read the newest image. From its position on, open the files of the log, and find where the newest of them ends:
 //!    every transaction that was acknowledged before is in front of that end. Copy exactly that, and seal it.
 //! 2. Link or copy the image's segments and those that commits after it adopted, write the image, check the copy as `millstream check` does, sync, rename.
-//! 3. The server gives up files only behind two newer images. If one vanished, begin again with the newer image;
+//! 3. The server removes files only behind two newer images. If one vanished, begin again with the newer image;
 //!    segments that are copied already are kept.
 //!
 //! Files of the log are never linked: they are written to. Not here: the end of a log (`recovery`).

@@ -559,7 +559,7 @@ impl Drop for Flushing {
         if let Flushing::Thread { captures, thread, .. } = self {
             *captures = None;
             if let Some(thread) = thread.take() {
-                // A panic in it has been reported; the log is what counts.
+                // A panic in it has been reported; only the log counts.
                 let _ = thread.join();
             }
         }

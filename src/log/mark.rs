@@ -262,7 +262,7 @@ impl Marker {
             return None;
         };
         *lsns = None;
-        // A panic in it has been reported; the log is what counts.
+        // A panic in it has been reported; only the log counts.
         thread.take()?.join().ok()
     }
 }

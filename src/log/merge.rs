@@ -168,7 +168,7 @@ mod tests {
         assert_eq!(chosen(&[(200, new), (200, new), (10, new)]), Some(0..1));
         assert_eq!(chosen(&[(500, new)]), Some(0..1));
         assert_eq!(chosen(&[(500, old), (200, old), (10, new)]), None);
-        // A small merged one is merged again with what came after it.
+        // A small merged one is merged again with the next one.
         assert_eq!(chosen(&[(90, old), (20, new)]), Some(0..2));
         assert_eq!(chosen(&[(90, old), (5, old)]), None);
     }

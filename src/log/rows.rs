@@ -1,7 +1,7 @@
 //! The row codec: rows of small appends, one after another, without schema, so that the rows of many commits can be
 //! laid end to end and decoded as one batch.
 //!
-//! One rule: decoding what was encoded with a schema gives equal arrays; decoding anything else is an error, never a
+//! One rule: decoding rows with the schema of their encoding gives equal arrays; other bytes are an error, never a
 //! panic.
 //!
 //! ```text
@@ -200,7 +200,7 @@ pub fn encode(batch: &RecordBatch, out: &mut Vec<u8>) -> bool {
     true
 }
 
-/// Bytes that are not what [`encode`] writes for the schema.
+/// The error for bytes that [`encode`] does not write for the schema.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 #[error("rows do not decode: {0}")]
 pub struct BadRows(&'static str);

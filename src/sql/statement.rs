@@ -272,7 +272,7 @@ pub enum Alteration {
         position: usize,
     },
     Set(TopicOptions),
-    /// Options that go back to what they are if not given.
+    /// Options that go back to their defaults.
     Reset(Vec<String>),
 }
 

@@ -122,7 +122,7 @@ fn inside(mut insert: Insert, mut with: ast::With) -> Result<Insert, SqlError> {
         *select = own.into();
     }
     let outer = insert.with.take();
-    // A WITH that was its own already comes after what stands before it.
+    // Its own WITH comes after the queries before it.
     with.cte_tables
         .extend(outer.iter().flat_map(|outer| outer.with.cte_tables.clone()));
     insert.with = (!with.cte_tables.is_empty()).then(|| {

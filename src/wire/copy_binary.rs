@@ -11,7 +11,7 @@
 //!          2 ..  per field 4 bytes of length (-1: NULL) and the value as its type is sent
 //! ```
 //!
-//! Not here: messages, the types' own forms (`types`), what becomes of the rows.
+//! Not here: messages, the types' own forms (`types`), the use of the rows.
 
 use std::ops::Range;
 use std::sync::Arc;

@@ -1,5 +1,5 @@
 //! Expressions and queries whose answers PostgreSQL 15 gave (`answers.txt`, `queries.txt`): a line `> expression`, then the
-//! rows, or `ERROR`, SQLSTATE and message. `MILLSTREAM_ANSWERS=file` surveys another file and prints what differs.
+//! rows, or `ERROR`, SQLSTATE and message. `MILLSTREAM_ANSWERS=file` surveys another file and prints the differences.
 
 use super::*;
 

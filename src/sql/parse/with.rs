@@ -86,7 +86,7 @@ fn cte(cursor: &mut Cursor) -> Result<(ast::Cte, Option<Insert>)> {
     Ok((cte, Some(insert)))
 }
 
-/// Refuses a query that does more than read, where `what` may only read.
+/// Refuses a query whose WITH writes, with `message`.
 pub fn refuse_writes(query: &ast::Query, message: &str) -> Result<()> {
     let ctes = query.with.iter().flat_map(|with| &with.cte_tables);
     let mut bodies = ctes.map(|cte| cte.query.body.as_ref());
