@@ -42,25 +42,20 @@ impl Analyzer<'_> {
         check_aggregate_clause(scope, position)?;
         let given = scope.within(Clause::Aggregate, || self.arguments(call, scope))?;
         let filter = self.filter_of(call, scope)?;
-        let order = match call.within_group.is_empty() {
-            true => &given.order_by,
-            false => &call.within_group,
-        };
-        let order = scope.within(Clause::Aggregate, || {
-            order
-                .iter()
-                .map(|by| {
-                    let (typed, sort) = self.order_of(by, scope)?;
-                    // What is ordered is an argument, whose type the function says.
-                    let given = match call.within_group.is_empty() {
-                        true => typed,
-                        false => self.expr(&by.expr, scope)?,
-                    };
-                    Ok((given, sort))
-                })
-                .collect::<Result<Vec<_>>>()
+        let (mut order, ordered) = scope.within(Clause::Aggregate, || {
+            let order = given.order_by.iter().map(|by| self.order_of(by, scope));
+            let ordered = call.within_group.iter().map(|by| self.expr(&by.expr, scope));
+            Ok::<_, SqlError>((order.collect::<Result<Vec<_>>>()?, ordered.collect::<Result<Vec<_>>>()?))
         })?;
-        let (function, arguments, mut result) = self.choose_aggregate(name, &given, &order, call, position)?;
+        let (function, arguments, mut result) = self.choose_aggregate(name, &given, &ordered, position)?;
+        // The ordered value of WITHIN GROUP is an argument, whose type the function says.
+        for (by, value) in call.within_group.iter().zip(ordered) {
+            let value = match value.is_unknown() {
+                true => arguments[0].clone(),
+                false => value,
+            };
+            order.push(self.ordered_by(value, by.options)?);
+        }
         if given.distinct {
             arguments
                 .iter()
@@ -232,8 +227,7 @@ impl Analyzer<'_> {
         &self,
         name: &str,
         given: &GivenArguments,
-        order: &[(Typed, Sort)],
-        call: &ast::Function,
+        ordered: &[Typed],
         position: Option<usize>,
     ) -> Result<(Arc<AggregateUDF>, Vec<Typed>, Shape)> {
         let computed = |name: &str, arguments: &[Typed]| {
@@ -263,10 +257,7 @@ impl Analyzer<'_> {
         }
         // WITHIN GROUP (ORDER BY x): what is ordered is an argument after the direct ones.
         let mut arguments = given.arguments.to_vec();
-        let ordered_set = !call.within_group.is_empty();
-        if ordered_set {
-            arguments.extend(order.iter().map(|(typed, _)| typed.clone()));
-        }
+        arguments.extend(ordered.iter().cloned());
         let mut computed_by = name;
         if let ("json_agg" | "jsonb_agg", [value]) = (name, arguments.as_mut_slice()) {
             let in_zone = matches!(value.pg_type(), PgType::Array(_))
@@ -315,8 +306,8 @@ impl Analyzer<'_> {
             oid => Shape::Of(PgType::from_oid(oid).unwrap_or_else(|| arguments[0].pg_type())),
         };
         // The engine takes the value first.
-        let arguments = match (ordered_set, arguments.as_slice()) {
-            (true, [direct, value]) => {
+        let arguments = match (ordered, arguments.as_slice()) {
+            ([_], [direct, value]) => {
                 if !direct.expr.column_refs().is_empty() {
                     let error = SqlError::unsupported(
                         format!("a fraction of {name} that is a column is not supported"),

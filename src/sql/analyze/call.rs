@@ -55,6 +55,12 @@ impl Analyzer<'_> {
     /// A call as it is written.
     pub fn function(&self, call: &ast::Function, scope: &Scope) -> Result<Typed> {
         let (name, position) = self.function_name(&call.name)?;
+        if is_type_word(&call.name) {
+            return Err(at(
+                SqlError::new(state::SYNTAX_ERROR, "syntax error at or near \"(\""),
+                position.map(|position| position + name.chars().count()),
+            ));
+        }
         if let FunctionArguments::Subquery(query) = &call.args {
             return match name.as_str() {
                 "array" => self.array_of_query(query, scope, position),
@@ -490,8 +496,11 @@ impl Analyzer<'_> {
     /// `text(x)` is a cast.
     fn cast_by_call(&self, name: &str, arguments: &[Typed]) -> Result<Option<Typed>> {
         if let [argument] = arguments
-            && let Some(pg_type) = PgType::parse(name).filter(|pg_type| pg_type.catalog_name() == name)
-            && (argument.is_unknown() || kinds::can_coerce(argument.oid(), pg_type.oid(), CastContext::Explicit))
+            && let Some(pg_type) = type_named(name)
+            && match (argument.is_unknown(), &argument.expr) {
+                (true, expr) => matches!(expr, Expr::Literal(..)),
+                (false, _) => kinds::can_coerce(argument.oid(), pg_type.oid(), CastContext::Explicit),
+            }
         {
             return Ok(Some(self.cast(argument.clone(), &pg_type, CastContext::Explicit)?));
         }
@@ -727,5 +736,40 @@ pub fn bottom(pg_type: &PgType) -> &PgType {
     match pg_type {
         PgType::Array(item) | PgType::Shaped(item) => bottom(item),
         scalar => scalar,
+    }
+}
+
+/// Whether a name is a word of PostgreSQL's grammar for types, which begins no call unless it is quoted.
+fn is_type_word(name: &ast::ObjectName) -> bool {
+    const WORDS: [&str; 18] = [
+        "bigint",
+        "bit",
+        "boolean",
+        "char",
+        "character",
+        "dec",
+        "decimal",
+        "float",
+        "int",
+        "integer",
+        "interval",
+        "nchar",
+        "numeric",
+        "real",
+        "smallint",
+        "time",
+        "timestamp",
+        "varchar",
+    ];
+    let [part] = name.0.as_slice() else { return false };
+    let ident = part.as_ident().filter(|ident| ident.quote_style.is_none());
+    ident.is_some_and(|ident| WORDS.contains(&fold(ident).as_str()))
+}
+
+/// The type whose name in `pg_type` that is.
+fn type_named(name: &str) -> Option<PgType> {
+    match name {
+        "char" => PgType::from_oid(kinds::INTERNAL_CHAR),
+        name => PgType::parse(name).filter(|pg_type| pg_type.catalog_name() == name),
     }
 }

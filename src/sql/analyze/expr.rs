@@ -8,6 +8,7 @@ use sqlparser::ast::{self, BinaryOperator, DateTimeField, UnaryOperator, Value};
 
 use super::kinds;
 use super::operators::{binary, has, truth};
+use super::repetition::is_query;
 use super::scope::Scope;
 use super::type_modifier::wrong_length;
 use super::typed::{Ty, Typed, at, literal};
@@ -22,6 +23,14 @@ impl Analyzer<'_> {
     /// One expression.
     pub fn expr(&self, expr: &ast::Expr, scope: &Scope) -> Result<Typed> {
         stop::check()?;
+        match is_query(expr) {
+            true => self.repeated(expr, scope, self.position(expr.span())),
+            false => self.analyzed(expr, scope),
+        }
+    }
+
+    /// The same, whether it stands elsewhere in the query or not.
+    pub fn analyzed(&self, expr: &ast::Expr, scope: &Scope) -> Result<Typed> {
         let place = || self.position(expr.span());
         match expr {
             ast::Expr::Identifier(ident) => self.column(ident, scope),

@@ -5,7 +5,7 @@
 use std::sync::Arc;
 
 use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
-use datafusion::common::{Column, DataFusionError, ScalarValue};
+use datafusion::common::{Column, DFSchema, DataFusionError, ScalarValue};
 use datafusion::logical_expr::expr::GroupingSet;
 use datafusion::logical_expr::utils::grouping_set_to_exprlist;
 use datafusion::logical_expr::{Aggregate, Expr, LogicalPlan, Projection};
@@ -19,6 +19,7 @@ use crate::error::{SqlError, state};
 use crate::sql::error::visible_name;
 use crate::sql::functions::{fail, functions};
 use crate::sql::plan::names::fold;
+use crate::sql::plan::subquery::held;
 use crate::sql::statement::mark;
 
 /// ROLLUP and CUBE within GROUPING SETS.
@@ -251,11 +252,14 @@ impl Analyzer<'_> {
         }
         let plan = self.rows_below(plan, &mut sets, exprs)?;
         self.check_grouping(&calls, &sets)?;
-        // A key over outer columns is renamed when the query is unnested.
+        // A key over outer columns, or with a query in it, is renamed when the query is unnested.
         let is_outer = |key: &Expr| has(key, |node| matches!(node, Expr::OuterReferenceColumn(..)));
         // grouping(x) looks for x among the keys, which may change before the engine does.
         let is_grouping = |call: &Expr| matches!(call, Expr::AggregateFunction(call) if call.func.name() == "grouping");
-        let moves = sets.len() > 1 || sets.iter().flatten().any(is_outer) || calls.iter().any(is_grouping);
+        let is_query = |key: &Expr| has(key, |node| held(node).is_some());
+        let moves = sets.len() > 1
+            || sets.iter().flatten().any(|key| is_outer(key) || is_query(key))
+            || calls.iter().any(is_grouping);
         let (plan, below) = match moves {
             true => self.keys_below(plan, &mut sets)?,
             false => (plan, vec![]),
@@ -287,6 +291,7 @@ impl Analyzer<'_> {
         let aggregate = Aggregate::try_new(Arc::new(plan), group_expr, aggregates)?;
         let plan = LogicalPlan::Aggregate(aggregate);
         let output_schema = plan.schema().clone();
+        self.check_inlined(scope, &input_schema, &output_schema)?;
         let columns: Vec<(Expr, Column)> = keys
             .into_iter()
             .map(|key| {
@@ -414,23 +419,53 @@ impl Analyzer<'_> {
     fn check_outer(
         &self,
         outer: &[Expr],
-        input: &datafusion::common::DFSchema,
-        output: &datafusion::common::DFSchema,
+        input: &DFSchema,
+        output: &DFSchema,
     ) -> std::result::Result<(), DataFusionError> {
         for expr in outer {
-            if let Expr::OuterReferenceColumn(_, column) = expr
-                && input.has_column(column)
-                && !output.has_column(column)
-            {
-                let shown = match &column.relation {
-                    Some(relation) => format!("{}.{}", visible_name(relation.table()), visible_name(&column.name)),
-                    None => visible_name(&column.name).to_string(),
-                };
-                let message = format!("subquery uses ungrouped column \"{shown}\" from outer query");
-                return Err(fail(at(
-                    SqlError::new(state::GROUPING_ERROR, message),
-                    self.positions.borrow().get(column).copied(),
-                )));
+            if let Expr::OuterReferenceColumn(_, column) = expr {
+                self.check_outer_column(column, input, output).map_err(fail)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn check_outer_column(&self, column: &Column, input: &DFSchema, output: &DFSchema) -> Result<()> {
+        if !input.has_column(column) || output.has_column(column) {
+            return Ok(());
+        }
+        let shown = match &column.relation {
+            Some(relation) => format!("{}.{}", visible_name(relation.table()), visible_name(&column.name)),
+            None => visible_name(&column.name).to_string(),
+        };
+        let message = format!("subquery uses ungrouped column \"{shown}\" from outer query");
+        let position = self.positions.borrow().get(column).copied();
+        Err(at(SqlError::new(state::GROUPING_ERROR, message), position))
+    }
+
+    /// The same of a subquery that has become an expression: it is a key as a whole only where it stands in GROUP BY too.
+    fn check_inlined(&self, scope: &Scope, input: &DFSchema, output: &DFSchema) -> Result<()> {
+        let inlined = scope.inlined.borrow();
+        for (expr, clause) in inlined.iter() {
+            let shown = matches!(
+                clause,
+                Clause::Select | Clause::Having | Clause::OrderBy | Clause::DistinctOn
+            );
+            if !shown || inlined.contains(&(expr.clone(), Clause::GroupBy)) {
+                continue;
+            }
+            let mut columns = Vec::new();
+            expr.apply(|node| {
+                if let Expr::Column(column) = node {
+                    columns.push(column);
+                }
+                Ok(match node {
+                    Expr::AggregateFunction(_) => TreeNodeRecursion::Jump,
+                    _ => TreeNodeRecursion::Continue,
+                })
+            })?;
+            for column in columns {
+                self.check_outer_column(column, input, output)?;
             }
         }
         Ok(())

@@ -43,14 +43,16 @@ impl Analyzer<'_> {
         let given = scope.within(Clause::Aggregate, || self.arguments(call, scope))?;
         let filter = self.filter_of(call, scope)?;
         let order = scope.within(Clause::Aggregate, || {
-            let all = call.within_group.iter().map(|by| self.order_of(by, scope));
+            let all = call.within_group.iter().map(|by| self.expr(&by.expr, scope));
             all.collect::<Result<Vec<_>>>()
         })?;
         check_counts(name, &given, &order, position)?;
         let (mut ordered, mut asked, mut sorts) = (Vec::new(), Vec::new(), Vec::new());
-        for ((column, sort), value) in order.into_iter().zip(given.arguments) {
+        let columns = call.within_group.iter().zip(order);
+        for ((by, column), value) in columns.zip(given.arguments) {
             let (both, _) = self.unify(vec![column, value], "WITHIN GROUP")?;
             let [column, value] = <[Typed; 2]>::try_from(both).expect("two went in");
+            let (column, sort) = self.ordered_by(column, by.options)?;
             sorts.push(Sort {
                 expr: column.expr.clone(),
                 ..sort
@@ -70,7 +72,7 @@ impl Analyzer<'_> {
     }
 }
 
-fn check_counts(name: &str, given: &GivenArguments, order: &[(Typed, Sort)], position: Option<usize>) -> Result<()> {
+fn check_counts(name: &str, given: &GivenArguments, order: &[Typed], position: Option<usize>) -> Result<()> {
     if given.distinct {
         return Err(at(
             SqlError::new(state::SYNTAX_ERROR, "cannot use DISTINCT with WITHIN GROUP"),
@@ -80,7 +82,7 @@ fn check_counts(name: &str, given: &GivenArguments, order: &[(Typed, Sort)], pos
     if given.arguments.len() == order.len() {
         return Ok(());
     }
-    let all = given.arguments.iter().chain(order.iter().map(|(typed, _)| typed));
+    let all = given.arguments.iter().chain(order);
     let types: Vec<String> = all.map(Typed::type_name).collect();
     let message = format!("function {name}({}) does not exist", types.join(", "));
     let hint = format!(

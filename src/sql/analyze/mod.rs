@@ -33,6 +33,7 @@ mod padding;
 mod populate;
 mod query;
 mod record;
+mod repetition;
 mod rows;
 mod scope;
 mod select;

@@ -118,6 +118,12 @@ impl Analyzer<'_> {
 
     /// `INTERVAL '...'` and the fields behind it.
     pub fn interval(&self, interval: &ast::Interval, scope: &Scope, position: Option<usize>) -> Result<Typed> {
+        if matches!(interval.value.as_ref(), ast::Expr::Nested(_)) {
+            return Err(at(
+                SqlError::new(state::SYNTAX_ERROR, "syntax error at or near \"(\""),
+                position.map(|position| position + "interval".len()),
+            ));
+        }
         let typed = self.expr(&interval.value, scope)?;
         let first = interval.leading_field.as_ref();
         let last = interval.last_field.as_ref().or(first);

@@ -10,6 +10,7 @@ use datafusion::logical_expr::{
 };
 use sqlparser::ast::{self, SetExpr};
 
+use super::from_part::aliased;
 use super::kinds::{self, CastContext};
 use super::operators::{binary, comparison, has, is_later};
 use super::output::{OutColumn, QueryOutput};
@@ -19,7 +20,7 @@ use super::typed::{ORDERING, Shape, Typed, at, cast_to, check_operator};
 use super::{Analyzer, Result};
 use crate::error::{SqlError, SqlState, state};
 use crate::sql::functions::single_value;
-use crate::sql::plan::subquery::outer_references;
+use crate::sql::plan::subquery::{calls_volatile, outer_references};
 use crate::sql::plan::{eval, names};
 use crate::types::PgType;
 
@@ -288,7 +289,7 @@ impl Analyzer<'_> {
                 untyped: false,
                 row: None,
             };
-            Ok(Expr::ScalarSubquery(self.subquery(self.only_row(value, &column)?)))
+            Ok(Expr::ScalarSubquery(self.subquery(self.only_row(value, &column)?)?))
         };
         let mut conditions = Vec::with_capacity(2);
         let skip = skip.map(|skip| once(skip, self.internal_name("offset"))).transpose()?;
@@ -365,12 +366,17 @@ impl Analyzer<'_> {
 
     // ---- queries within expressions
 
-    fn subquery(&self, plan: LogicalPlan) -> Subquery {
-        Subquery {
+    fn subquery(&self, plan: LogicalPlan) -> Result<Subquery> {
+        // The engine computes equal ones once: a volatile one is equal to none.
+        let plan = match calls_volatile(&plan) {
+            true => aliased(plan, &self.internal_name("volatile"))?,
+            false => plan,
+        };
+        Ok(Subquery {
             outer_ref_columns: outer_references(&plan),
             subquery: Arc::new(plan),
             spans: Spans::new(),
-        }
+        })
     }
 
     fn one_column(&self, output: &QueryOutput, position: Option<usize>) -> Result<OutColumn> {
@@ -394,7 +400,7 @@ impl Analyzer<'_> {
             true => output.plan,
             false => self.only_row(output.plan, &column)?,
         };
-        let expr = Expr::ScalarSubquery(self.subquery(plan));
+        let expr = Expr::ScalarSubquery(self.subquery(plan)?);
         Ok(column.shape().told_over(expr, position))
     }
 
@@ -404,7 +410,7 @@ impl Analyzer<'_> {
         let mut fields = Vec::with_capacity(output.columns.len());
         for column in &output.columns {
             let plan = self.only_row(output.plan.clone(), column)?;
-            let value = Expr::ScalarSubquery(self.subquery(plan));
+            let value = Expr::ScalarSubquery(self.subquery(plan)?);
             fields.push((column.name.clone(), column.shape().told_over(value, None)));
         }
         Ok(Typed::row(fields, None))
@@ -453,6 +459,7 @@ impl Analyzer<'_> {
             }),
             other => Ok(datafusion::common::tree_node::Transformed::no(other)),
         })?;
+        scope.inlined.borrow_mut().push((expr.data.clone(), scope.clause.get()));
         Ok(Some(column.shape().over(expr.data, None)))
     }
 
@@ -470,7 +477,7 @@ impl Analyzer<'_> {
         let output = self.query(query, Some(scope))?;
         let position = self.position(query.span());
         let expr = Expr::Exists(Exists {
-            subquery: self.subquery(output.plan),
+            subquery: self.subquery(output.plan)?,
             negated,
         });
         Ok(Typed::boolean(expr, position))
@@ -520,7 +527,7 @@ impl Analyzer<'_> {
                 unreachable!("a comparison is a binary expression")
             };
             let plan = self.with_column(output.plan, *compared.right)?;
-            let subquery = self.subquery(plan);
+            let subquery = self.subquery(plan)?;
             let expr = match (op, all) {
                 (Operator::Eq, false) => Expr::InSubquery(InSubquery::new(compared.left, subquery, false)),
                 (Operator::NotEq, true) => Expr::InSubquery(InSubquery::new(compared.left, subquery, true)),
@@ -547,7 +554,7 @@ impl Analyzer<'_> {
         let among = |condition: Expr| -> Result<Expr> {
             let filtered = LogicalPlan::Filter(Filter::try_new(condition, Arc::new(output.plan.clone()))?);
             Ok(Expr::Exists(Exists {
-                subquery: self.subquery(filtered),
+                subquery: self.subquery(filtered)?,
                 negated: false,
             }))
         };
@@ -638,7 +645,7 @@ impl Analyzer<'_> {
             vec![],
             vec![Expr::AggregateFunction(call).alias(name)],
         )?;
-        let subquery = Expr::ScalarSubquery(self.subquery(LogicalPlan::Aggregate(aggregate)));
+        let subquery = Expr::ScalarSubquery(self.subquery(LogicalPlan::Aggregate(aggregate))?);
         if let Some(Shape::Row(fields)) = &column.row {
             let function = self.scalar("coalesce").expect("it is the engine's");
             let rows = function.call(vec![subquery, self.empty_rows(fields)]);

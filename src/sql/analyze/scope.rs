@@ -12,7 +12,7 @@ use datafusion::common::TableReference;
 use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::logical_expr::expr::Sort;
 use datafusion::logical_expr::{Expr, LogicalPlan, Operator, when};
-use sqlparser::ast::Ident;
+use sqlparser::ast::{self, Ident};
 
 use super::operators::binary;
 use super::output::OutColumn;
@@ -116,6 +116,10 @@ pub struct Scope<'s> {
     pub clause: Cell<Clause>,
     /// Aggregates of this query that stand in subqueries of it.
     pub aggregates: RefCell<Vec<Expr>>,
+    /// Expressions with queries of their own that were analyzed, with their text.
+    pub queries: RefCell<Vec<(ast::Expr, Typed)>>,
+    /// Subqueries without FROM that became expressions, with the clauses that they stand in.
+    pub inlined: RefCell<Vec<(Expr, Clause)>>,
     /// Windows that the query names, with what they stand for.
     pub windows: RefCell<Vec<(String, WindowDefinition)>>,
 }
@@ -127,6 +131,8 @@ impl<'s> Scope<'s> {
             parent,
             clause: Cell::new(Clause::Select),
             aggregates: RefCell::default(),
+            queries: RefCell::default(),
+            inlined: RefCell::default(),
             windows: RefCell::default(),
         }
     }

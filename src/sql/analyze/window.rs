@@ -120,13 +120,17 @@ impl Analyzer<'_> {
 
     /// An item of ORDER BY that is an expression: with its type, and as the plan sorts by it.
     pub fn order_of(&self, by: &ast::OrderByExpr, scope: &Scope) -> Result<(Typed, Sort)> {
-        let typed = self.expr(&by.expr, scope)?;
+        self.ordered_by(self.expr(&by.expr, scope)?, by.options)
+    }
+
+    /// The same of a value that is known.
+    pub fn ordered_by(&self, typed: Typed, options: ast::OrderByOptions) -> Result<(Typed, Sort)> {
         let typed = match typed.fields() {
             Some(_) => self.row_order(&typed)?,
             None => self.settle(typed)?,
         };
         check_operator(&typed.pg_type(), ORDERING, typed.position)?;
-        let sort = self.sort(typed.clone(), by.options);
+        let sort = self.sort(typed.clone(), options);
         Ok((typed, sort))
     }
 
@@ -169,7 +173,7 @@ impl Analyzer<'_> {
                 position,
             ));
         }
-        let (function, mut arguments, result) = self.choose_window(name, call, &given, position)?;
+        let (function, mut arguments, result) = self.choose_window(name, &given, position)?;
         if filter.is_some() && matches!(function, WindowFunctionDefinition::WindowUDF(_)) {
             return Err(at(
                 SqlError::new(
@@ -289,7 +293,6 @@ impl Analyzer<'_> {
     fn choose_window(
         &self,
         name: &str,
-        call: &ast::Function,
         given: &super::call::GivenArguments,
         position: Option<usize>,
     ) -> Result<(WindowFunctionDefinition, Vec<Typed>, Shape)> {
@@ -298,7 +301,7 @@ impl Analyzer<'_> {
             .filter(|signature| signature.kind == FunctionKind::Window)
             .collect();
         if candidates.is_empty() {
-            let (function, arguments, result) = self.choose_aggregate(name, given, &[], call, position)?;
+            let (function, arguments, result) = self.choose_aggregate(name, given, &[], position)?;
             return Ok((WindowFunctionDefinition::AggregateUDF(function), arguments, result));
         }
         let types: Vec<u32> = given.arguments.iter().map(Typed::oid).collect();

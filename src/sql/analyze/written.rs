@@ -19,6 +19,27 @@ use super::{Analyzer, Result};
 use crate::error::{SqlError, state};
 use crate::types::{Opaque, PgType};
 
+/// The larger or the smaller of two values, NULL if either is.
+macro_rules! extreme {
+    ($symbol:literal, $kind:literal) => {
+        concat!(
+            "(CASE WHEN \"~1\"::",
+            $kind,
+            " ",
+            $symbol,
+            " \"~2\"::",
+            $kind,
+            " THEN \"~1\"::",
+            $kind,
+            " WHEN \"~1\"::",
+            $kind,
+            " IS NOT NULL THEN \"~2\"::",
+            $kind,
+            " END)"
+        )
+    };
+}
+
 /// Names, numbers of arguments, and the expressions that they stand for.
 const EXPRESSIONS: &[(&str, usize, &str)] = &[
     (
@@ -47,6 +68,34 @@ const EXPRESSIONS: &[(&str, usize, &str)] = &[
         2,
         r#"coalesce("~1"::numeric + "~2"::bigint, "~1"::numeric, "~2"::bigint)"#,
     ),
+    ("int2larger", 2, extreme!(">", "smallint")),
+    ("int2smaller", 2, extreme!("<", "smallint")),
+    ("int4larger", 2, extreme!(">", "integer")),
+    ("int4smaller", 2, extreme!("<", "integer")),
+    ("int8larger", 2, extreme!(">", "bigint")),
+    ("int8smaller", 2, extreme!("<", "bigint")),
+    ("float4larger", 2, extreme!(">", "real")),
+    ("float4smaller", 2, extreme!("<", "real")),
+    ("float8larger", 2, extreme!(">", "double precision")),
+    ("float8smaller", 2, extreme!("<", "double precision")),
+    ("oidlarger", 2, extreme!(">", "oid")),
+    ("oidsmaller", 2, extreme!("<", "oid")),
+    ("numeric_larger", 2, extreme!(">", "numeric")),
+    ("numeric_smaller", 2, extreme!("<", "numeric")),
+    ("text_larger", 2, extreme!(">", "text")),
+    ("text_smaller", 2, extreme!("<", "text")),
+    ("bpchar_larger", 2, extreme!(">", "bpchar")),
+    ("bpchar_smaller", 2, extreme!("<", "bpchar")),
+    ("date_larger", 2, extreme!(">", "date")),
+    ("date_smaller", 2, extreme!("<", "date")),
+    ("time_larger", 2, extreme!(">", "time")),
+    ("time_smaller", 2, extreme!("<", "time")),
+    ("timestamp_larger", 2, extreme!(">", "timestamp")),
+    ("timestamp_smaller", 2, extreme!("<", "timestamp")),
+    ("timestamptz_larger", 2, extreme!(">", "timestamptz")),
+    ("timestamptz_smaller", 2, extreme!("<", "timestamptz")),
+    ("interval_larger", 2, extreme!(">", "interval")),
+    ("interval_smaller", 2, extreme!("<", "interval")),
     ("int4inc", 1, r#"("~1"::integer + 1)"#),
     ("dlog1", 1, r#"ln("~1"::double precision)"#),
     ("dlog10", 1, r#"log("~1"::double precision)"#),

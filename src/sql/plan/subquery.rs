@@ -24,6 +24,18 @@ pub fn held(expr: &Expr) -> Option<&Subquery> {
     }
 }
 
+/// Whether a plan calls a volatile function.
+pub fn calls_volatile(plan: &LogicalPlan) -> bool {
+    let mut found = false;
+    let looked = plan.apply_with_subqueries(|node| {
+        node.apply_expressions(|expr| {
+            found |= expr.is_volatile();
+            Ok(TreeNodeRecursion::Continue)
+        })
+    });
+    looked.is_ok() && found
+}
+
 /// The columns of queries around a plan that it names, in its subqueries too.
 pub fn outer_references(plan: &LogicalPlan) -> Vec<Expr> {
     let mut found = plan.all_out_ref_exprs();
