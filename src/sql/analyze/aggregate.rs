@@ -24,7 +24,7 @@ use crate::sql::functions::told::told;
 use crate::sql::functions::{calls, differ_though_equal, distinct_elements, functions};
 use crate::types::PgType;
 
-/// The rows of a call of `string_agg`: which, and in what order.
+/// The choice and order of the rows of a call of `string_agg`.
 struct DelimitedRows<'s> {
     distinct: bool,
     filter: Option<Box<Expr>>,
@@ -48,7 +48,7 @@ impl Analyzer<'_> {
             Ok::<_, SqlError>((order.collect::<Result<Vec<_>>>()?, ordered.collect::<Result<Vec<_>>>()?))
         })?;
         let (function, arguments, mut result) = self.choose_aggregate(name, &given, &ordered, position)?;
-        // The ordered value of WITHIN GROUP is an argument, whose type the function says.
+        // The ordered value of WITHIN GROUP is an argument, whose type the function gives.
         for (by, value) in call.within_group.iter().zip(ordered) {
             let value = match value.is_unknown() {
                 true => arguments[0].clone(),
@@ -81,7 +81,7 @@ impl Analyzer<'_> {
         let mut sorts = match (own.is_empty(), scope.items.as_slice()) {
             // The rows come in the order of the subquery that they are from.
             (true, [only]) if !given.distinct && calls::ORDERED.contains(&name) => only.order.clone(),
-            // PostgreSQL sorts to find what is distinct.
+            // PostgreSQL sorts to find distinct values.
             (true, _) if given.distinct && calls::ORDERED.contains(&name) => {
                 vec![arguments[0].expr.clone().sort(true, false)]
             }
@@ -110,7 +110,7 @@ impl Analyzer<'_> {
             let joined = self.delimited(value, delimiter, of, scope, position)?;
             return self.of_hex(joined, is_hex);
         }
-        // One of those that are equal, in order, by their keys.
+        // One of the equal values, in order, by their keys.
         let distinct = match (name, given.distinct, arguments.as_slice(), sorts.as_slice()) {
             ("array_agg", true, [value], [sort]) if differ_though_equal(&value.pg_type().arrow()) => {
                 Some(distinct_elements(!sort.asc, sort.nulls_first))
@@ -255,7 +255,7 @@ impl Analyzer<'_> {
                 position,
             ));
         }
-        // WITHIN GROUP (ORDER BY x): what is ordered is an argument after the direct ones.
+        // WITHIN GROUP (ORDER BY x): the value that is ordered is an argument after the direct ones.
         let mut arguments = given.arguments.to_vec();
         arguments.extend(ordered.iter().cloned());
         let mut computed_by = name;

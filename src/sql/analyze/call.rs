@@ -283,7 +283,7 @@ impl Analyzer<'_> {
         self.named_call(name, arguments, position)
     }
 
-    /// A call of which the last argument is an array of arguments.
+    /// A call whose last argument is an array of arguments.
     fn variadic_call(&self, name: &str, mut arguments: Vec<Typed>, position: Option<usize>) -> Result<Typed> {
         let takes = |signature: &&Signature| signature.is_variadic && signature.arguments.len() == arguments.len();
         let Some(signature) = signatures::of(name).iter().find(takes) else {
@@ -361,7 +361,7 @@ impl Analyzer<'_> {
             .enumerate()
             .map(|(slot, typed)| match typed {
                 Some(typed) => Ok(typed),
-                // The defaults of what has names are zeros, false and empty objects.
+                // The defaults of named arguments are zeros, false and empty objects.
                 None => {
                     let oid = signature.arguments[slot];
                     let pg_type = PgType::from_oid(oid).expect("a named argument has a type");
@@ -466,7 +466,7 @@ impl Analyzer<'_> {
         }
     }
 
-    /// Arguments that a function sees as their texts: rows, and what CHAR(n) and BOOLEAN are as text.
+    /// Arguments that a function sees as their texts: rows, and CHAR(n) and BOOLEAN in their text forms.
     fn as_texts(&self, name: &str, arguments: Vec<Typed>) -> Result<Vec<Typed>> {
         let writes_rows = matches!(
             name,
@@ -522,7 +522,7 @@ impl Analyzer<'_> {
         declared.collect()
     }
 
-    /// A call of what computes a function; `result` is the type that PostgreSQL gives it.
+    /// A call of the implementation of a function; `result` is the type that PostgreSQL gives it.
     pub fn call_of(
         &self,
         function: Arc<ScalarUDF>,
@@ -731,7 +731,7 @@ pub fn not_yet(name: &str, arguments: &[Typed]) -> SqlError {
     )
 }
 
-/// The type of what an array holds, or the type itself.
+/// The type of an array's elements, or the type itself.
 pub fn bottom(pg_type: &PgType) -> &PgType {
     match pg_type {
         PgType::Array(item) | PgType::Shaped(item) => bottom(item),

@@ -427,7 +427,7 @@ impl Analyzer<'_> {
         Ok(Typed::boolean(made, position))
     }
 
-    /// Where an operator stands: after its left operand.
+    /// The position of an operator: after its left operand.
     fn symbol_position(&self, left: &ast::Expr, symbol: &str) -> Option<usize> {
         let text = self.ctx.text;
         let end = left.span().end;

@@ -226,7 +226,7 @@ impl Analyzer<'_> {
         error.map_or(Ok(()), |error| Err(at(error, position)))
     }
 
-    /// Groups the rows of a plan; `exprs` are rewritten to what comes out.
+    /// Groups the rows of a plan; rewrites `exprs` to the columns of the result.
     pub fn grouped(
         &self,
         plan: LogicalPlan,
@@ -367,8 +367,8 @@ impl Analyzer<'_> {
         Ok(plan)
     }
 
-    /// Computes keys before they are grouped by, so that each is a column: the engine names sets of expressions as it likes.
-    /// What they were, and their columns.
+    /// Computes keys before they are grouped by, so that each is a column: the engine names sets of expressions as it
+    /// likes. Returns the keys as they were, and their columns.
     fn keys_below(&self, plan: LogicalPlan, sets: &mut [Vec<Expr>]) -> Result<(LogicalPlan, Vec<(Expr, Column)>)> {
         let mut below: Vec<(Expr, Column)> = Vec::new();
         for key in sets.iter_mut().flatten() {
@@ -415,7 +415,7 @@ impl Analyzer<'_> {
         )
     }
 
-    /// What a subquery names of this query is a key as well.
+    /// A column of this query that a subquery names must be a key as well.
     fn check_outer(
         &self,
         outer: &[Expr],
@@ -543,7 +543,8 @@ fn unclashing(keys: Vec<Expr>, aggregates: &[Expr]) -> Vec<Expr> {
         .collect()
 }
 
-/// Expressions that become columns beside those of a plan, and these columns: what prints alike gets a mark.
+/// Expressions that become columns beside those of a plan, and these columns: a name that would print alike gets a
+/// mark.
 pub fn named_apart(plan: &LogicalPlan, exprs: &[Expr]) -> Vec<(Expr, Column)> {
     let mut used: Vec<String> = plan
         .schema()

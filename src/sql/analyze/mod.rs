@@ -7,7 +7,8 @@
 //! 3. Subqueries stay expressions of the plan. `unnest.rs` makes joins of those that name columns of the query around them.
 //!
 //! One rule: every error of a statement's meaning arises here, with its SQLSTATE and position, and every column of a plan has
-//! a name of its own. Not here: what relations and functions are (`plan`, `functions`), how a plan runs (`query`).
+//! a name of its own. Not here: the definitions of relations and functions (`plan`, `functions`), running a plan
+//! (`query`).
 
 mod aggregate;
 mod arrays;
@@ -79,7 +80,7 @@ pub use typed::{Ty, Typed};
 pub struct Analyzer<'a> {
     pub ctx: &'a PlanContext<'a>,
     pub reached: &'a RefCell<Reached>,
-    /// How deep in views it is.
+    /// Its depth in views.
     pub depth: usize,
     /// Hidden columns that the statement names.
     hidden: Vec<HiddenColumn>,
@@ -88,9 +89,9 @@ pub struct Analyzer<'a> {
     /// Relations that it names itself.
     direct: RefCell<BTreeSet<u32>>,
     parameters: RefCell<Vec<Option<PgType>>>,
-    /// How often each name of a FROM item is used in the plan.
+    /// Uses of each name of a FROM item in the plan.
     qualifiers: RefCell<HashMap<String, usize>>,
-    /// Where a column was named first.
+    /// The position where a column was named first.
     positions: RefCell<HashMap<Column, usize>>,
     /// Common table expressions in scope, innermost last.
     ctes: RefCell<Vec<from::Cte>>,
@@ -153,7 +154,7 @@ impl<'a> Analyzer<'a> {
         })
     }
 
-    /// What catalog functions answer from; made when the first one is named.
+    /// The facts that catalog functions answer from; made when the first one is named.
     fn facts(&self) -> &Arc<Facts> {
         self.facts.get_or_init(|| Arc::new(catalog_facts(self.ctx)))
     }
@@ -168,9 +169,9 @@ impl<'a> Analyzer<'a> {
         catalog_function(name, self.facts())
     }
 
-    /// What computes a function.
+    /// The implementation of a function.
     fn scalar(&self, name: &str) -> Option<Arc<ScalarUDF>> {
-        // Answered while planning, where FROM may need it: names are resolved along the same path.
+        // Answered while planning, since FROM may need it: names are resolved along the same path.
         if name == "current_schemas" {
             return self.catalog_function(name);
         }

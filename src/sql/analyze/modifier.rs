@@ -1,6 +1,6 @@
 //! Casts to types with modifiers that are no part of a [`PgType`]: `TIMESTAMP(3)`, `INTERVAL DAY TO MINUTE`, `NUMERIC(50, 2)`.
 //!
-//! One rule: the fields of an interval decide how its text is read, and what is left of it.
+//! One rule: the fields of an interval decide how its text is read, and which part of it stays.
 
 use datafusion::common::ScalarValue;
 use datafusion::logical_expr::Expr;
@@ -16,7 +16,7 @@ use crate::sql::functions::json::check_path;
 use crate::sql::plan::names::fold;
 use crate::types::{IntervalField, IntervalFields, PgType, parse_interval_of};
 
-/// The modifier of a written type, beside what its [`PgType`] says.
+/// The modifier of a written type, beside its [`PgType`].
 pub fn of_type(data_type: &ast::DataType) -> Modifier {
     let digits = |digits: Option<u64>| digits.map(|digits| digits.min(6) as u32);
     match data_type {
@@ -102,7 +102,7 @@ impl Analyzer<'_> {
         }
         let typed = self.cast(typed, wanted, CastContext::Explicit)?;
         let typed = match (modifier.number, typed.pg_type()) {
-            // The digits that a constant has by itself are not those that it shall have.
+            // A constant's own digits are not those that it shall have.
             (Some(_), PgType::Numeric(Some(_))) => Typed::new(
                 cast_to(typed.expr, &PgType::Numeric(None)),
                 PgType::Numeric(None),
@@ -136,7 +136,7 @@ impl Analyzer<'_> {
                 return Err(SqlError::new(state::SYNTAX_ERROR, message));
             }
             _ => {
-                // `INTERVAL '2' WEEK`, which PostgreSQL has not: a number alone counts what is written.
+                // `INTERVAL '2' WEEK`, which PostgreSQL lacks: a number alone counts in the written unit.
                 let text = typed.literal().filter(|text| text.trim().parse::<f64>().is_ok());
                 return match (text, last) {
                     (Some(text), Some(unit)) => {

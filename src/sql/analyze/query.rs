@@ -100,7 +100,7 @@ impl Analyzer<'_> {
         Ok(output)
     }
 
-    /// The output column that an item of ORDER BY names, where there is nothing else to order by.
+    /// The output column that an item of ORDER BY names, if there is nothing else to order by.
     fn output_place(&self, expr: &ast::Expr, columns: &[OutColumn]) -> Result<usize> {
         use sqlparser::ast::Spanned;
         if let Some(constant) = super::number::written_constant(expr) {
@@ -263,7 +263,8 @@ impl Analyzer<'_> {
         }))
     }
 
-    /// LIMIT and OFFSET of what is known while the query runs: the rows are numbered. What is given is computed once.
+    /// LIMIT and OFFSET whose values are known only while the query runs: the rows are numbered. The values are
+    /// computed once.
     fn counted_rows(
         &self,
         plan: LogicalPlan,
@@ -671,7 +672,7 @@ impl Analyzer<'_> {
     }
 }
 
-/// Whether a plan has exactly one row, whatever its inputs have.
+/// Whether a plan has exactly one row for all inputs.
 fn gives_one_row(plan: &LogicalPlan) -> bool {
     match plan {
         LogicalPlan::Projection(projection) => gives_one_row(&projection.input),

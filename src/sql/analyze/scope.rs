@@ -41,7 +41,7 @@ pub struct ScopeColumn {
 #[derive(Clone, Debug, Default)]
 pub struct FromItem {
     pub name: Option<String>,
-    /// Where it was named without an alias: `schema.name.column` finds it too.
+    /// The schema, if it was named without an alias: `schema.name.column` finds it too.
     pub schema: Option<String>,
     pub columns: Vec<ScopeColumn>,
     /// Its columns are found without its name, and are part of `*`.
@@ -56,11 +56,11 @@ pub struct FromItem {
     pub is_value: bool,
     /// An outer join may have no row of it.
     pub may_be_absent: bool,
-    /// What a subquery orders its rows by.
+    /// The order that a subquery gives its rows.
     pub order: Vec<Sort>,
 }
 
-/// The part of a query that an expression stands in: what may stand there differs.
+/// The part of a query that an expression stands in: parts differ in the expressions that they allow.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Clause {
     Select,
@@ -120,7 +120,7 @@ pub struct Scope<'s> {
     pub queries: RefCell<Vec<(ast::Expr, Typed)>>,
     /// Subqueries without FROM that became expressions, with the clauses that they stand in.
     pub inlined: RefCell<Vec<(Expr, Clause)>>,
-    /// Windows that the query names, with what they stand for.
+    /// Windows that the query names, with their definitions.
     pub windows: RefCell<Vec<(String, WindowDefinition)>>,
 }
 
@@ -221,7 +221,7 @@ impl Analyzer<'_> {
             level = scope.parent;
             depth += 1;
         }
-        // A row's field, where a column is a row.
+        // A row's field, if a column is a row.
         if path.len() == 1 {
             let row = Ident { ..idents[0].clone() };
             if let Ok(typed) = self.column(&row, scope)
@@ -341,7 +341,7 @@ pub fn columns_of(plan: &LogicalPlan, columns: &[OutColumn]) -> Vec<ScopeColumn>
             name: column.name.clone(),
             expr: Expr::Column(Column::from((qualifier, field))),
             pg_type: column.pg_type.clone(),
-            // What a recursive query keeps for itself.
+            // Columns that a recursive query keeps for itself.
             hidden: column.name.starts_with('\u{1}'),
             row: column.row.clone(),
         })

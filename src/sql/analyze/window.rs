@@ -105,7 +105,7 @@ impl Analyzer<'_> {
                     Some(exclusion) => made.exclusion = Some(exclusion),
                     None => {
                         let order = self.order_of(by, scope)?;
-                        // What rows are ordered by already orders no more.
+                        // A key that already orders the rows has no further effect.
                         if !made.order_by.iter().any(|(_, known)| known.expr == order.1.expr) {
                             made.order_by.push(order);
                         }
@@ -253,7 +253,7 @@ impl Analyzer<'_> {
         }
     }
 
-    /// What computes a function over frames that leave rows out.
+    /// The function that computes over frames that leave rows out.
     fn over_the_rest(
         &self,
         (exclusion, bounds): (Exclusion, Option<&(FrameBounds, Vec<Expr>)>),
@@ -341,7 +341,7 @@ impl Analyzer<'_> {
                 position,
             ));
         }
-        // Nothing lies so many rows away.
+        // No row is NULL rows away.
         if let ("lag" | "lead", Some(offset)) = (name, arguments.get(1))
             && offset.is_null()
         {
@@ -370,7 +370,7 @@ fn null_like(typed: &Typed) -> Result<Expr> {
     }
 }
 
-/// What the frame leaves out, if that is what an item of ORDER BY says.
+/// The rows that the frame leaves out, if an item of ORDER BY is the mark for that.
 fn exclusion_of(by: &ast::OrderByExpr) -> Option<Exclusion> {
     let ast::Expr::Identifier(name) = &by.expr else {
         return None;
@@ -446,7 +446,7 @@ pub fn compute(analyzer: &Analyzer, plan: LogicalPlan, exprs: &mut [Expr]) -> Re
     }
     let named = named_apart(&plan, &calls);
     let mut groups = group_window_expr_by_sort_keys(calls.iter().cloned())?;
-    // The windows with the longest orders come first: those that are the beginning of another's need no sort then.
+    // The windows with the longest orders come first: a window whose order begins another's needs no sort then.
     groups.sort_by_key(|(order, _)| std::cmp::Reverse(order.len()));
     let mut plan = plan;
     for (_, group) in groups {
@@ -499,7 +499,7 @@ pub fn order_unordered(exprs: &mut [Expr], order: &[Sort]) -> Result<()> {
     Ok(())
 }
 
-/// Ranks are the same for all rows of a window without an order; so is what RANGE and GROUPS see.
+/// Ranks are the same for all rows of a window without an order; so are the frames of RANGE and GROUPS.
 fn shows_order(call: &WindowFunction) -> bool {
     let name = call.fun.name();
     let ranks = matches!(name, "rank" | "dense_rank" | "percent_rank" | "cume_dist");
@@ -553,7 +553,7 @@ pub fn ranked(plan: LogicalPlan, order_by: Vec<Sort>, name: &str) -> Result<Logi
     placed("rank", plan, vec![], order_by, name)
 }
 
-/// A plan with what a window function without arguments says of its rows, as a column behind its own.
+/// A plan with the result of a window function without arguments as a column behind its own.
 fn placed(
     function: &str,
     plan: LogicalPlan,
