@@ -1,6 +1,6 @@
 //! Subqueries that stand more than once in a query, such as in its select list and in its GROUP BY.
 //!
-//! One rule: the same text means the same expression, so that what is grouped or ordered by is found in the select list.
+//! One rule: the same text means the same expression, so that keys of GROUP BY and ORDER BY are found in the select list.
 //! A volatile subquery is another one in each place; so is one that holds an aggregate of the query around it, whose place
 //! decides whether it may stand there.
 
@@ -45,7 +45,7 @@ impl Analyzer<'_> {
     }
 }
 
-/// How many aggregates of queries around stand in subqueries.
+/// The number of aggregates of queries around that stand in subqueries.
 fn aggregates(scope: &Scope) -> usize {
     let around = std::iter::successors(Some(scope), |scope| scope.parent);
     around.map(|scope| scope.aggregates.borrow().len()).sum()
