@@ -214,6 +214,7 @@ fn rows(answer: &Answer, statement: &Rendered, protocol: Protocol) -> Vec<Vec<St
 fn text(value: &str, oid: u32, is_loose: bool) -> String {
     match oid {
         700 | 701 => float(value.parse().unwrap_or(0.0)),
+        INTERVAL if is_loose => text_length(value).to_string(),
         1700 if is_loose && value.contains('.') => value.trim_end_matches('0').trim_end_matches('.').to_string(),
         1021 | 1022 => {
             let elements = value.trim_start_matches('{').trim_end_matches('}').split(',');
@@ -230,6 +231,7 @@ fn binary(value: &[u8], oid: u32, is_loose: bool) -> String {
         // Compared as text already.
         (1021 | 1022, _) => String::new(),
         (1700, _) if is_loose => String::new(),
+        (INTERVAL, _) if is_loose => binary_length(value).to_string(),
         // That an array has NULLs is a hint, which PostgreSQL keeps in slices without one.
         (1007 | 1009, _) if value.len() > 8 => [&value[..4], &value[8..]].concat().iter().map(hex).collect(),
         _ => value.iter().map(hex).collect(),

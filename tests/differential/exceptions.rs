@@ -36,12 +36,14 @@ const EXCEPTIONS: &[Exception] = &[
     },
     Exception {
         reason: "PostgreSQL computes constants even if no row asks for them",
-        is_it: |kind, _, _, sql| {
+        is_it: |kind, postgres, _, sql| {
+            let message = postgres.failure.as_ref().map_or("", |failure| &failure.message);
             const SKIPPING: [&str; 10] = [
                 "WHERE", "FROM", "LIMIT", "AND", "OR", "HAVING", "CASE", "OFFSET", "FETCH", "coalesce",
             ];
             let may_skip = SKIPPING.iter().any(|word| sql.contains(word));
-            may_skip && matches!(kind, Kind::OnlyPostgres(state) if is_data(state))
+            let is_value = |state: &str| is_data(state) || state == "0A000" && message.starts_with("cannot convert ");
+            may_skip && matches!(kind, Kind::OnlyPostgres(state) if is_value(state))
         },
     },
     Exception {
@@ -74,12 +76,49 @@ const EXCEPTIONS: &[Exception] = &[
         },
     },
     Exception {
-        reason: "docs/sql.md, not yet: bit strings and network addresses, which a literal without a type might be as well",
+        reason: "docs/sql.md, not yet: bit strings, network addresses, ranges, shapes and text search, of whose types a \
+                 literal without a type might be as well",
         is_it: |kind, postgres, _, _| {
-            const CALLS: [&str; 2] = ["function bit_count(unknown)", "function trunc(unknown)"];
+            const CALLS: [&str; 5] = [
+                "function bit_count(unknown)",
+                "function trunc(unknown)",
+                "function unnest(unknown)",
+                "operator is not unique: unknown && unknown",
+                "operator is not unique: unknown ?| unknown",
+            ];
             let message = postgres.failure.as_ref().map_or("", |failure| &failure.message);
             let is_call = CALLS.iter().any(|call| message.starts_with(call));
             is_call && matches!(kind, Kind::OnlyPostgres(state) | Kind::Both(state, _) if state == "42725")
+        },
+    },
+    Exception {
+        reason: "docs/sql.md, not yet: text search, which two literals around @@ are",
+        is_it: |kind, _, _, _| matches!(kind, Kind::OnlyOurs(state, message) if state == "0A000" && message.starts_with("operator text @@ text")),
+    },
+    Exception {
+        reason: "docs/compat.md: functions that write a type's binary form are not called by name",
+        is_it: |kind, _, ours, _| {
+            let message = ours.failure.as_ref().map_or("", |failure| &failure.message);
+            let of_send = message.starts_with("function ") && message.contains("send(");
+            of_send && matches!(kind, Kind::OnlyOurs(state, _) if state == "42883")
+        },
+    },
+    Exception {
+        reason: "docs/sql.md: the time of day of an interval reaches 292 years",
+        is_it: |kind, _, _, _| matches!(kind, Kind::OnlyOurs(state, message) if state == "22008" && message == "interval out of range"),
+    },
+    Exception {
+        reason: "doubles are added up in another order, and what should be 0 is nearly so",
+        is_it: |kind, _, _, sql| {
+            const SUMS: [&str; 5] = ["regr_", "corr(", "covar_", "stddev", "var"];
+            *kind == Kind::Values && SUMS.iter().any(|sum| sql.contains(sum))
+        },
+    },
+    Exception {
+        reason: "PostgreSQL looks at the frames of windows after WHERE, and at the rows of a constant before",
+        is_it: |kind, _, ours, _| {
+            let message = ours.failure.as_ref().map_or("", |failure| &failure.message);
+            matches!(kind, Kind::Both(..)) && message.starts_with("RANGE with offset")
         },
     },
 ];

@@ -257,6 +257,13 @@ impl Analyzer<'_> {
         }
         // WITHIN GROUP (ORDER BY x): the value that is ordered is an argument after the direct ones.
         let mut arguments = given.arguments.to_vec();
+        // What is compared is text where nothing says what it is.
+        if given.distinct && name == "count" {
+            arguments = arguments
+                .into_iter()
+                .map(|typed| self.settle(typed))
+                .collect::<Result<_>>()?;
+        }
         arguments.extend(ordered.iter().cloned());
         let mut computed_by = name;
         if let ("json_agg" | "jsonb_agg", [value]) = (name, arguments.as_mut_slice()) {

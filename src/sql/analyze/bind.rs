@@ -475,6 +475,11 @@ fn bind_aggregate(aggregate: &Aggregate, domain: &Domain, optional: bool) -> Res
     let on = on
         .map(|(left, right)| (Expr::Column(left.clone()), Expr::Column(right.clone())))
         .collect();
+    // The number of a row's grouping set is gone once grouping() is resolved: nothing above may name it.
+    let mut shown = made.schema().columns();
+    shown.retain(|column| column.name != Aggregate::INTERNAL_GROUPING_ID);
+    let shown = shown.into_iter().map(Expr::Column).collect();
+    let made = LogicalPlan::Projection(Projection::try_new(shown, Arc::new(made))?);
     let joined = null_safe_join(values, made, JoinType::Left, on, None)?;
     // The keys of the empty set are NULL.
     let keys = aggregate.schema.columns();

@@ -641,7 +641,7 @@ impl Analyzer<'_> {
         let position = value.position;
         let value = match value.pg_type() {
             PgType::Char(1..) if !value.has_rows() => self.padded(value)?,
-            _ => self.coerce(value, &PgType::Text)?,
+            _ => self.settle(value)?,
         };
         let pattern = self.coerce(self.expr(pattern, scope)?, &PgType::Text)?;
         let mut given = vec![pattern];

@@ -466,7 +466,8 @@ impl Analyzer<'_> {
             let first = all.iter().find(|typed| !typed.is_unknown()).expect("some are known");
             let fits = |typed: &&Typed| choose::common(&[first.oid(), typed.oid()]).is_some();
             let other = all.iter().find(|typed| !fits(typed)).unwrap_or(first);
-            if kinds::element(first.oid()).is_some() && kinds::element(other.oid()).is_some() {
+            if kinds::category(first.oid()) == kinds::category(other.oid()) {
+                let what = if what == "CASE" { "CASE/WHEN" } else { what };
                 let message = format!(
                     "{what} could not convert type {} to {}",
                     other.type_name(),

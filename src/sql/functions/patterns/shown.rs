@@ -108,7 +108,7 @@ fn scientific(value: f64, places: usize) -> String {
 fn scientific_decimal(value: &Decimal, places: usize) -> String {
     let magnitude = value.absolute();
     let digits = magnitude.value.to_string();
-    let (mut exponent, mut digits) = match value.is_zero() {
+    let (exponent, mut digits) = match value.is_zero() {
         true => (0, digits),
         false => {
             let exponent = digits.len() as i64 - 1 - i64::from(value.scale);
@@ -120,15 +120,10 @@ fn scientific_decimal(value: &Decimal, places: usize) -> String {
             (exponent, digits)
         }
     };
-    // Rounded up to one digit more.
-    let wanted = places + 1;
-    if digits.len() > wanted {
-        digits.truncate(wanted);
-        exponent += 1;
-    }
-    digits.push_str(&"0".repeat(wanted - digits.len()));
+    // Digits that round up to one more stay so, as in PostgreSQL: `10.00e+04`.
+    digits.push_str(&"0".repeat((places + 1).saturating_sub(digits.len())));
     if places > 0 {
-        digits.insert(1, '.');
+        digits.insert(digits.len() - places, '.');
     }
     let sign = if exponent < 0 { '-' } else { '+' };
     let minus = if value.is_negative() { "-" } else { " " };
