@@ -193,4 +193,5 @@ def main():
         out.write(before + BEGIN + "\n\n" + text + "\n\n" + END + after)
 
 
-main()
+if __name__ == "__main__":
+    main()

@@ -4,7 +4,8 @@
 //! since the derivation would be planned anew for every client's question.
 
 use super::SystemState;
-use super::pg::{Attribute, BUILTIN_ROLE, Object, default_of, mentions, objects, type_by_oid, type_name};
+use super::builtin::{type_by_oid, type_name};
+use super::pg::{Attribute, BUILTIN_ROLE, Object, default_of, mentions, objects};
 use super::value::{RowCollector, row};
 use crate::catalog::Relation;
 use crate::types::{PgType, typmod};

@@ -11,6 +11,7 @@ mod value;
 
 mod state;
 
+mod builtin;
 mod information;
 mod millstream;
 mod pg;
@@ -24,9 +25,9 @@ use std::sync::{Arc, OnceLock};
 use arrow::array::RecordBatch;
 use arrow::datatypes::{Schema, SchemaRef};
 
+pub use self::builtin::{NamedType, description, static_rows, type_by_name, type_by_oid, type_name};
 pub use self::pg::{
-    BUILTIN_ROLE, NamedType, OWNER_OID, Object, RelationPart, derived_oid, objects, role_name, role_oid, static_rows,
-    type_by_name, type_by_oid, type_name,
+    BUILTIN_ROLE, OWNER_OID, Object, RelationPart, derived_oid, objects, relation_of_row_type, role_name, role_oid,
 };
 pub use self::state::{
     AdvisoryLockState, CursorState, DiskState, PartitionState, PreparedState, SegmentState, SessionState, SettingState,
@@ -104,7 +105,7 @@ impl SystemColumn {
         SystemColumn {
             name,
             pg_type: held_as(type_name),
-            type_oid: pg::type_oid(type_name),
+            type_oid: builtin::type_oid(type_name),
             not_null,
         }
     }
@@ -262,6 +263,9 @@ pub fn rows(relation: &SystemRelation, state: &SystemState) -> Result<RecordBatc
             sqlstate::INTERNAL_ERROR,
             format!("system view \"{}\" was not expanded", relation.name),
         ));
+    }
+    if let Some(batch) = builtin::batch(relation) {
+        return Ok(batch);
     }
     let mut rows = value::RowCollector::new(relation);
     match relation.schema {

@@ -3,22 +3,24 @@
 //! One rule: an object's OID is the same in every relation and at every version. Objects without an OID of their own
 //! in the catalog (constraints, defaults, rules) get one derived from their relation's (`derived_oid`).
 //!
-//! Topics are relkind `r`, plain views `v`, materialized views `m`. Not here: relations in plain SQL (`migrations/`).
+//! Topics are relkind `r`, plain views `v`, materialized views `m`. Not here: relations in plain SQL (`migrations/`), and
+//! rows that every database has (`builtin.rs`).
 
-use std::collections::{BTreeSet, HashMap};
-use std::sync::OnceLock;
+use std::collections::BTreeSet;
 
-use arrow::datatypes::DataType;
-
+use super::builtin::{self, type_by_oid};
 use super::value::{RowCollector, row};
-use super::{SystemState, SystemValue, all, lookup};
+use super::{SystemState, SystemValue, all};
 use crate::catalog::{Column, Relation, Snapshot, Topic};
 use crate::types::PgType;
 
 /// `pg_class.oid` of the catalogs that other rows name by `classoid`.
 pub const PG_CLASS: u32 = 1259;
-const PG_REWRITE: u32 = 2618;
+const PG_ATTRDEF: u32 = 2604;
+const PG_CONSTRAINT: u32 = 2606;
 const PG_NAMESPACE: u32 = 2615;
+const PG_REWRITE: u32 = 2618;
+const PG_TYPE: u32 = 1247;
 
 /// Owner of every object: the built-in role.
 pub const OWNER_OID: u32 = 10;
@@ -28,8 +30,6 @@ pub const BUILTIN_ROLE: &str = "millstream";
 const DATABASE_OID: u32 = 16384;
 const DEFAULT_TABLESPACE: u32 = 1663;
 const HEAP: u32 = 2;
-const DEFAULT_COLLATION: u32 = 100;
-const C_COLLATION: u32 = 950;
 
 /// The role in its relation of an object that the catalog gives no OID.
 #[derive(Clone, Copy)]
@@ -39,6 +39,8 @@ pub enum RelationPart {
     /// The default of the n-th column, from 1.
     Default(usize),
     Rule,
+    /// Its row type.
+    Row,
 }
 
 /// A stable OID for a part of a user's relation, in the upper half of the OID space.
@@ -46,65 +48,18 @@ pub fn derived_oid(relation: u32, part: RelationPart) -> u32 {
     const PARTS: u32 = 4096;
     let part = match part {
         RelationPart::Rule => 0,
-        RelationPart::Check(index) => 1 + index as u32 % 1023,
+        RelationPart::Check(index) => 1 + index as u32 % 1022,
+        RelationPart::Row => 1023,
         RelationPart::Default(number) => 1024 + number as u32 % 3072,
     };
     0x8000_0000 | (relation.wrapping_mul(PARTS) & 0x7fff_f000) | part
 }
 
-/// A built-in type: a line of `data/pg_type.tsv`.
-#[derive(Clone, Debug)]
-pub struct NamedType {
-    pub oid: u32,
-    pub name: String,
-    pub length: i16,
-    pub category: String,
-    pub element: u32,
-    pub array: u32,
-    pub by_value: bool,
-    pub align: String,
-    pub storage: String,
-    pub collation: u32,
-}
-
-fn types() -> &'static [NamedType] {
-    static TYPES: OnceLock<Vec<NamedType>> = OnceLock::new();
-    TYPES.get_or_init(|| {
-        let mut lines = include_str!("data/pg_type.tsv").lines();
-        let header: Vec<&str> = lines.next().expect("a header").split('\t').collect();
-        lines
-            .map(|line| {
-                let fields: HashMap<&str, &str> = header.iter().copied().zip(line.split('\t')).collect();
-                let number = |name: &str| fields[name].parse().expect("an OID");
-                NamedType {
-                    oid: number("oid"),
-                    name: fields["typname"].to_string(),
-                    length: fields["typlen"].parse().expect("a length"),
-                    category: fields["typcategory"].to_string(),
-                    element: number("typelem"),
-                    array: number("typarray"),
-                    by_value: fields["typbyval"] == "t",
-                    align: fields["typalign"].to_string(),
-                    storage: fields["typstorage"].to_string(),
-                    collation: number("typcollation"),
-                }
-            })
-            .collect()
-    })
-}
-
-pub fn type_by_oid(oid: u32) -> Option<&'static NamedType> {
-    types().iter().find(|named| named.oid == oid)
-}
-
-/// By `pg_type.typname`.
-pub fn type_by_name(name: &str) -> Option<&'static NamedType> {
-    types().iter().find(|named| named.name == name)
-}
-
-/// The OID of a `typname`; of TEXT if it is not among ours.
-pub(super) fn type_oid(name: &str) -> u32 {
-    type_by_name(name).map_or(25, |named| named.oid)
+/// The relation whose row type an OID is.
+pub fn relation_of_row_type(snapshot: &Snapshot, oid: u32) -> Option<u32> {
+    let users = snapshot.relations.keys().copied();
+    let mut every = users.chain(all().iter().map(|relation| relation.oid));
+    every.find(|relation| derived_oid(*relation, RelationPart::Row) == oid)
 }
 
 /// The role that an OID stands for.
@@ -125,48 +80,6 @@ pub fn role_oid(user: &str) -> u32 {
         (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193)
     });
     14_000 + hash % 2_000
-}
-
-/// Rows of a relation that are the same in every database: a file of `data/`, by OID.
-pub fn static_rows(name: &str) -> Option<&'static [Vec<(&'static str, SystemValue)>]> {
-    type StaticRows = HashMap<&'static str, Vec<Vec<(&'static str, SystemValue)>>>;
-    static ROWS: OnceLock<StaticRows> = OnceLock::new();
-    let rows = ROWS.get_or_init(|| {
-        let files = [
-            ("pg_type", include_str!("data/pg_type.tsv")),
-            ("pg_proc", include_str!("data/pg_proc.tsv")),
-            ("pg_operator", include_str!("data/pg_operator.tsv")),
-            ("pg_cast", include_str!("data/pg_cast.tsv")),
-            ("pg_aggregate", include_str!("data/pg_aggregate.tsv")),
-        ];
-        files
-            .iter()
-            .map(|(name, text)| (*name, read_rows(name, text)))
-            .collect()
-    });
-    rows.get(name).map(Vec::as_slice)
-}
-
-fn read_rows(name: &str, text: &'static str) -> Vec<Vec<(&'static str, SystemValue)>> {
-    let relation = lookup("pg_catalog", name).expect("a data file belongs to a relation");
-    let mut lines = text.lines();
-    let header: Vec<(&str, DataType)> = lines
-        .next()
-        .expect("a data file starts with column names")
-        .split('\t')
-        .map(|column| {
-            let index = relation.column(column).expect("a data file names its columns");
-            (column, relation.columns[index].pg_type.arrow())
-        })
-        .collect();
-    lines
-        .map(|line| {
-            let fields = header.iter().zip(line.split('\t'));
-            fields
-                .map(|((column, data_type), text)| (*column, SystemValue::parse(text, data_type)))
-                .collect()
-        })
-        .collect()
 }
 
 /// A column of any relation, as `pg_attribute` shows it.
@@ -254,26 +167,19 @@ pub fn default_of(column: &Column) -> Option<&str> {
     column.default.as_deref().or(column.generated.as_deref())
 }
 
-/// Relations that can have rows; the others are always empty.
+/// Relations that can have rows beside those of `builtin`; the others are always empty.
 pub(super) const FILLED: &[&str] = &[
-    "pg_aggregate",
-    "pg_am",
     "pg_attrdef",
     "pg_attribute",
-    "pg_cast",
     "pg_class",
-    "pg_collation",
     "pg_constraint",
     "pg_cursors",
     "pg_database",
     "pg_depend",
     "pg_description",
-    "pg_language",
     "pg_locks",
     "pg_namespace",
-    "pg_operator",
     "pg_prepared_statements",
-    "pg_proc",
     "pg_rewrite",
     "pg_roles",
     "pg_settings",
@@ -298,35 +204,12 @@ pub(super) fn fill(name: &str, state: &SystemState, rows: &mut RowCollector) {
             }
         }
         "pg_type" => {
-            for line in static_rows("pg_type").expect("a data file") {
-                let mut line = line.clone();
-                line.extend([
-                    ("typnamespace", SystemValue::from(11)),
-                    ("typowner", SystemValue::from(OWNER_OID)),
-                    ("typisdefined", SystemValue::from(true)),
-                    ("typtypmod", SystemValue::from(-1)),
-                ]);
-                rows.push(&line);
-            }
-        }
-        "pg_proc" => fill_proc(rows),
-        "pg_operator" => {
-            for line in static_rows("pg_operator").expect("a data file") {
-                let mut line = line.clone();
-                line.extend([
-                    ("oprnamespace", SystemValue::from(11)),
-                    ("oprowner", SystemValue::from(OWNER_OID)),
-                ]);
-                rows.push(&line);
-            }
-        }
-        "pg_cast" | "pg_aggregate" => {
-            for line in static_rows(name).expect("a data file") {
-                rows.push(line);
-            }
+            builtin::push(name, rows);
+            fill_row_types(snapshot, rows);
         }
         "pg_constraint" => fill_constraint(snapshot, rows),
         "pg_description" => {
+            builtin::push(name, rows);
             for ((oid, column), text) in &snapshot.comments {
                 let class = if snapshot.relations.contains_key(oid) {
                     PG_CLASS
@@ -346,51 +229,13 @@ pub(super) fn fill(name: &str, state: &SystemState, rows: &mut RowCollector) {
                 ]);
             }
         }
-        "pg_depend" => {
-            for view in views(snapshot) {
-                let rule = derived_oid(view.oid, RelationPart::Rule);
-                rows.push(row![
-                    "classid" => PG_REWRITE, "objid" => rule, "refclassid" => PG_CLASS, "refobjid" => view.oid,
-                    "deptype" => "i",
-                ]);
-                for on in &view.depends_on {
-                    rows.push(row![
-                        "classid" => PG_REWRITE, "objid" => rule, "refclassid" => PG_CLASS, "refobjid" => *on,
-                        "deptype" => "n",
-                    ]);
-                }
-            }
-        }
+        "pg_depend" => fill_depend(snapshot, rows),
         "pg_database" => rows.push(row![
             "oid" => DATABASE_OID, "datname" => state.database.as_str(), "datdba" => OWNER_OID, "encoding" => 6,
             "datlocprovider" => "c", "datallowconn" => true, "datconnlimit" => -1,
             "dattablespace" => DEFAULT_TABLESPACE, "datcollate" => "C.UTF-8", "datctype" => "C.UTF-8",
         ]),
         "pg_roles" => fill_roles(state, rows),
-        "pg_am" => rows.push(row![
-            "oid" => HEAP, "amname" => "heap", "amhandler" => 3, "amtype" => "t",
-        ]),
-        "pg_collation" => {
-            for (oid, name, provider) in [
-                (DEFAULT_COLLATION, "default", "d"),
-                (C_COLLATION, "C", "c"),
-                (951, "POSIX", "c"),
-            ] {
-                rows.push(row![
-                    "oid" => oid, "collname" => name, "collnamespace" => 11, "collowner" => OWNER_OID,
-                    "collprovider" => provider, "collisdeterministic" => true, "collencoding" => -1,
-                    "collcollate" => (provider == "c").then_some(name),
-                    "collctype" => (provider == "c").then_some(name),
-                ]);
-            }
-        }
-        "pg_language" => {
-            for (oid, name, procedural) in [(12, "internal", false), (14, "sql", true)] {
-                rows.push(row![
-                    "oid" => oid, "lanname" => name, "lanowner" => OWNER_OID, "lanpltrusted" => procedural,
-                ]);
-            }
-        }
         "pg_tablespace" => rows.push(row![
             "oid" => DEFAULT_TABLESPACE, "spcname" => "pg_default", "spcowner" => OWNER_OID,
         ]),
@@ -442,6 +287,68 @@ fn views(snapshot: &Snapshot) -> impl Iterator<Item = &crate::catalog::View> {
     })
 }
 
+/// A row type for each relation. Nothing has arrays of them.
+fn fill_row_types(snapshot: &Snapshot, rows: &mut RowCollector) {
+    const RECORD_IN: [(&str, u32); 4] = [
+        ("typinput", 2290),
+        ("typoutput", 2291),
+        ("typreceive", 2402),
+        ("typsend", 2403),
+    ];
+    for object in objects(snapshot) {
+        let mut values = row![
+            "oid" => derived_oid(object.oid, RelationPart::Row), "typname" => object.name,
+            "typnamespace" => snapshot.schemas.get(object.schema).copied(), "typowner" => OWNER_OID, "typlen" => -1,
+            "typtype" => "c", "typcategory" => "C", "typisdefined" => true, "typdelim" => ",", "typrelid" => object.oid,
+            "typalign" => "d", "typstorage" => "x", "typtypmod" => -1,
+        ]
+        .to_vec();
+        values.extend(RECORD_IN.map(|(column, function)| (column, SystemValue::from(function))));
+        rows.push(&values);
+    }
+}
+
+/// The objects of users that go with others: parts with their relation, relations with their schema, views with their inputs.
+fn fill_depend(snapshot: &Snapshot, rows: &mut RowCollector) {
+    let mut push = |(class, object): (u32, u32), on: (u32, u32, usize), kind: &str| {
+        rows.push(row![
+            "classid" => class, "objid" => object, "refclassid" => on.0, "refobjid" => on.1, "refobjsubid" => on.2,
+            "deptype" => kind,
+        ]);
+    };
+    for object in objects(snapshot).filter(|object| object.relation.is_some()) {
+        let (relation, oid) = ((PG_CLASS, object.oid), object.oid);
+        push((PG_TYPE, derived_oid(oid, RelationPart::Row)), (PG_CLASS, oid, 0), "i");
+        if let Some(schema) = snapshot.schemas.get(object.schema) {
+            push(relation, (PG_NAMESPACE, *schema, 0), "n");
+        }
+        for (index, attribute) in object.attributes.iter().enumerate() {
+            if attribute.column.and_then(default_of).is_some() {
+                let default = derived_oid(oid, RelationPart::Default(index + 1));
+                push((PG_ATTRDEF, default), (PG_CLASS, oid, index + 1), "a");
+            }
+        }
+        for (index, check) in object.topic().map_or(&[][..], |topic| &topic.checks).iter().enumerate() {
+            let constraint = derived_oid(oid, RelationPart::Check(index));
+            for (number, attribute) in object.attributes.iter().enumerate() {
+                if mentions(&check.expr, attribute.name) {
+                    // Of the column, and of the expression.
+                    for kind in ["a", "n"] {
+                        push((PG_CONSTRAINT, constraint), (PG_CLASS, oid, number + 1), kind);
+                    }
+                }
+            }
+        }
+    }
+    for view in views(snapshot) {
+        let rule = (PG_REWRITE, derived_oid(view.oid, RelationPart::Rule));
+        push(rule, (PG_CLASS, view.oid, 0), "i");
+        for on in &view.depends_on {
+            push(rule, (PG_CLASS, *on, 0), "n");
+        }
+    }
+}
+
 fn fill_class(state: &SystemState, rows: &mut RowCollector) {
     for object in objects(&state.snapshot) {
         let topic = object.topic();
@@ -462,7 +369,7 @@ fn fill_class(state: &SystemState, rows: &mut RowCollector) {
         rows.push(row![
             "oid" => object.oid, "relname" => object.name,
             "relnamespace" => state.snapshot.schemas.get(object.schema).copied(),
-            "relowner" => OWNER_OID, "relam" => if stored { HEAP } else { 0 },
+            "reltype" => derived_oid(object.oid, RelationPart::Row), "relowner" => OWNER_OID, "relam" => if stored { HEAP } else { 0 },
             "relfilenode" => if stored { object.oid } else { 0 },
             "reltuples" => SystemValue::Float(tuples.map_or(-1.0, |rows| rows as f64)),
             "relpersistence" => "p", "relkind" => object.kind.to_string(), "relnatts" => object.attributes.len(),
@@ -545,23 +452,6 @@ pub(super) fn mentions(expression: &str, name: &str) -> bool {
     })
 }
 
-fn fill_proc(rows: &mut RowCollector) {
-    for line in static_rows("pg_proc").expect("a data file") {
-        let mut line = line.clone();
-        let name = line.iter().find(|(column, _)| *column == "proname");
-        let source = name.expect("a function has a name").1.clone();
-        line.extend([
-            ("pronamespace", SystemValue::from(11)),
-            ("proowner", SystemValue::from(OWNER_OID)),
-            ("prolang", SystemValue::from(12)),
-            ("procost", SystemValue::Float(1.0)),
-            ("proparallel", SystemValue::from("s")),
-            ("prosrc", source),
-        ]);
-        rows.push(&line);
-    }
-}
-
 fn fill_roles(state: &SystemState, rows: &mut RowCollector) {
     let mut names = BTreeSet::from([BUILTIN_ROLE, state.user.as_str()]);
     names.extend(state.sessions.iter().map(|session| session.user.as_str()));
@@ -638,20 +528,4 @@ fn fill_time_zones(rows: &mut RowCollector) {
             "is_dst" => false,
         ]);
     }
-}
-
-/// The name by which a user would write a type OID: `format_type` without a modifier.
-pub fn type_name(oid: u32) -> Option<String> {
-    if let Some(known) = PgType::from_oid(oid) {
-        // `bpchar` stands only where a length is missing.
-        return Some(known.name().replace("bpchar", "character"));
-    }
-    let named = type_by_oid(oid)?;
-    if named.category == "A" && named.element != 0 {
-        return Some(format!("{}[]", type_name(named.element)?));
-    }
-    Some(match named.name.as_str() {
-        "any" => "\"any\"".to_string(),
-        name => name.to_string(),
-    })
 }

@@ -217,17 +217,24 @@ pub(super) fn operator_signature(oid: u32) -> Option<String> {
     ))
 }
 
-/// Those of `pg_collation`.
-const COLLATIONS: [(u32, &str); 3] = [(100, "default"), (950, "C"), (951, "POSIX")];
+/// The rows of `pg_collation`: OID and name.
+fn collations() -> impl Iterator<Item = (u32, &'static str)> {
+    static_rows("pg_collation").unwrap_or_default().iter().map(|row| {
+        let get = |column: &str| row.iter().find(|(name, _)| *name == column).map(|(_, value)| value);
+        (
+            get("oid").map_or(0, oid_of),
+            get("collname").map(text_of).unwrap_or_default(),
+        )
+    })
+}
 
 fn collation(text: &str) -> Result<u32, SqlError> {
     let name = parse_qualified(text)
         .and_then(|mut parts| parts.pop())
         .unwrap_or_default();
-    COLLATIONS
-        .iter()
+    collations()
         .find(|(_, known)| *known == name)
-        .map(|(oid, _)| *oid)
+        .map(|(oid, _)| oid)
         .ok_or_else(|| {
             let message = format!("collation \"{name}\" for encoding \"UTF8\" does not exist");
             SqlError::new(state::UNDEFINED_OBJECT, message)
@@ -235,8 +242,5 @@ fn collation(text: &str) -> Result<u32, SqlError> {
 }
 
 fn collation_name(oid: u32) -> Option<&'static str> {
-    COLLATIONS
-        .iter()
-        .find(|(known, _)| *known == oid)
-        .map(|(_, name)| *name)
+    collations().find(|(known, _)| *known == oid).map(|(_, name)| name)
 }

@@ -1,6 +1,6 @@
 //! Descriptions of objects: definitions, comments, sizes, privileges, and facts of the server and the session.
 
-use super::names::{function_by_oid, is_relation, relation_argument};
+use super::names::{function_by_oid, is_relation, relation_argument, shown_type};
 use super::{Facts, Returns, Spec, lenient, oid_of, strict, text_of};
 use crate::catalog::Relation;
 use crate::catalog::system::{self, RelationPart, SystemValue, derived_oid, type_by_oid, type_name};
@@ -8,8 +8,8 @@ use crate::error::SqlError;
 use crate::types::PgType;
 
 pub(super) const SPECS: &[Spec] = &[
-    lenient("format_type", 2..=2, Returns::Text, |_, args| {
-        Ok(format_type(&args[0], &args[1]))
+    lenient("format_type", 2..=2, Returns::Text, |facts, args| {
+        Ok(format_type(facts, &args[0], &args[1]))
     }),
     lenient("pg_typeof", 1..=1, Returns::Text, |_, _| Ok(SystemValue::Null)),
     strict("pg_get_expr", 2..=3, Returns::Text, |_, args| Ok(args[0].clone())),
@@ -63,7 +63,10 @@ pub(super) const SPECS: &[Spec] = &[
             Some(_) => false,
         };
         let text = facts.snapshot.comments.get(&(oid, 0)).filter(|_| described);
-        Ok(text.cloned().into())
+        Ok(text
+            .map(String::as_str)
+            .or_else(|| system::description(class, oid))
+            .into())
     }),
     strict("col_description", 2..=2, Returns::Text, |facts, args| {
         let column = args[1].as_int().and_then(|column| u32::try_from(column).ok());
@@ -140,7 +143,7 @@ fn nothing(_: &Facts, _: &[SystemValue]) -> Result<SystemValue, SqlError> {
     Ok(SystemValue::Null)
 }
 
-fn format_type(oid: &SystemValue, typmod: &SystemValue) -> SystemValue {
+fn format_type(facts: &Facts, oid: &SystemValue, typmod: &SystemValue) -> SystemValue {
     if oid.is_null() {
         return SystemValue::Null;
     }
@@ -148,7 +151,7 @@ fn format_type(oid: &SystemValue, typmod: &SystemValue) -> SystemValue {
     if oid == 0 {
         return "-".into();
     }
-    let Some(name) = type_name(oid) else {
+    let Some(name) = shown_type(facts, oid) else {
         return "???".into();
     };
     let typmod = typmod.as_int().filter(|typmod| *typmod >= 0);

@@ -5,7 +5,8 @@ use std::sync::LazyLock;
 use super::{Facts, Returns, Spec, oid_of, strict, text_of};
 use crate::catalog::quote_ident;
 use crate::catalog::system::{
-    self, BUILTIN_ROLE, SystemValue, objects, role_name, role_oid, static_rows, type_by_name, type_by_oid, type_name,
+    self, BUILTIN_ROLE, RelationPart, SystemValue, derived_oid, objects, relation_of_row_type, role_name, role_oid,
+    static_rows, type_by_name, type_by_oid, type_name,
 };
 use crate::error::{SqlError, state};
 use crate::types::{PgType, tid};
@@ -18,12 +19,9 @@ pub(super) const SPECS: &[Spec] = &[
         })
     }),
     strict("regtype", 1..=1, Returns::Regtype, |facts, args| {
-        by_name_or_oid(
-            facts,
-            &args[0],
-            |_, name| type_oid(name),
-            |name| SqlError::new(state::UNDEFINED_OBJECT, format!("type \"{name}\" does not exist")),
-        )
+        by_name_or_oid(facts, &args[0], known_type, |name| {
+            SqlError::new(state::UNDEFINED_OBJECT, format!("type \"{name}\" does not exist"))
+        })
     }),
     strict("regproc", 1..=1, Returns::Regproc, |facts, args| {
         let SystemValue::Text(name) = &args[0] else {
@@ -61,8 +59,8 @@ pub(super) const SPECS: &[Spec] = &[
     strict("regclassout", 1..=1, Returns::Text, |facts, args| {
         Ok(out(&args[0], |oid| relation_name(facts, oid)))
     }),
-    strict("regtypeout", 1..=1, Returns::Text, |_, args| {
-        Ok(out(&args[0], type_name))
+    strict("regtypeout", 1..=1, Returns::Text, |facts, args| {
+        Ok(out(&args[0], |oid| shown_type(facts, oid)))
     }),
     strict("regprocout", 1..=1, Returns::Text, |_, args| {
         Ok(out(&args[0], function_name))
@@ -73,8 +71,8 @@ pub(super) const SPECS: &[Spec] = &[
     strict("to_regclass", 1..=1, Returns::Regclass, |facts, args| {
         Ok(relation_oid(facts, text_of(&args[0])).into())
     }),
-    strict("to_regtype", 1..=1, Returns::Regtype, |_, args| {
-        Ok(type_oid(text_of(&args[0])).into())
+    strict("to_regtype", 1..=1, Returns::Regtype, |facts, args| {
+        Ok(known_type(facts, text_of(&args[0])).into())
     }),
     strict("to_regproc", 1..=1, Returns::Regproc, |_, args| {
         let name = text_of(&args[0]);
@@ -86,8 +84,12 @@ pub(super) const SPECS: &[Spec] = &[
     strict("pg_table_is_visible", 1..=1, Returns::Bool, |facts, args| {
         Ok(is_visible(facts, oid_of(&args[0])).into())
     }),
-    strict("pg_type_is_visible", 1..=1, Returns::Bool, |_, args| {
-        Ok(type_by_oid(oid_of(&args[0])).map(|_| true).into())
+    strict("pg_type_is_visible", 1..=1, Returns::Bool, |facts, args| {
+        let oid = oid_of(&args[0]);
+        Ok(match relation_of_row_type(&facts.snapshot, oid) {
+            Some(relation) => is_visible(facts, relation).into(),
+            None => type_by_oid(oid).map(|_| true).into(),
+        })
     }),
     strict("pg_function_is_visible", 1..=1, Returns::Bool, builtin),
     strict("pg_operator_is_visible", 1..=1, Returns::Bool, builtin),
@@ -261,6 +263,16 @@ pub(super) fn type_oid(text: &str) -> Option<u32> {
     let parts = parse_qualified(bare.trim_end_matches("[]"))?;
     let named = type_by_name(parts.last()?)?;
     Some(if bare.ends_with("[]") { named.array } else { named.oid })
+}
+
+/// A type by its name: a relation's is its row type, where no type has the name.
+fn known_type(facts: &Facts, text: &str) -> Option<u32> {
+    type_oid(text).or_else(|| relation_oid(facts, text).map(|relation| derived_oid(relation, RelationPart::Row)))
+}
+
+/// The name of a type as SQL writes it.
+pub(super) fn shown_type(facts: &Facts, oid: u32) -> Option<String> {
+    type_name(oid).or_else(|| relation_name(facts, relation_of_row_type(&facts.snapshot, oid)?))
 }
 
 pub(super) fn known_role(text: &str) -> Option<u32> {

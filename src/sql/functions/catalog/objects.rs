@@ -6,7 +6,9 @@ use super::aliases::operator_signature;
 use super::names::{self, function_by_oid, parse_qualified};
 use super::{Facts, Returns, Spec, lenient, oid_of, strict, text_of};
 use crate::catalog::quote_ident;
-use crate::catalog::system::{BUILTIN_ROLE, Object, SystemValue, objects, role_name, role_oid, type_by_oid, type_name};
+use crate::catalog::system::{
+    BUILTIN_ROLE, Object, SystemValue, objects, relation_of_row_type, role_name, role_oid, type_by_oid, type_name,
+};
 use crate::error::{SqlError, state};
 
 pub(super) const SPECS: &[Spec] = &[
@@ -168,10 +170,24 @@ fn found(facts: &Facts, args: &[SystemValue]) -> Result<Option<ObjectWords>, Sql
             .find(|object| object.oid == oid)
             .and_then(|object| relation(facts, &object, part)),
         2615 => names::schema_name(facts, oid).and_then(|name| alone("schema", name.to_string())),
-        1247 => type_name(oid).and_then(|shown| {
-            let name = type_by_oid(oid).map(|named| quote_ident(&named.name));
-            in_catalog("type", name, shown.clone(), format!("type {shown}"))
-        }),
+        1247 => {
+            match relation_of_row_type(&facts.snapshot, oid).and_then(|relation| names::relation_of(facts, relation)) {
+                Some((schema, name)) => {
+                    let (schema, name) = (quote_ident(&schema), quote_ident(&name));
+                    Some(ObjectWords {
+                        kind: "type".to_string(),
+                        identity: format!("{schema}.{name}"),
+                        description: format!("type {}", names::shown_type(facts, oid).unwrap_or_default()),
+                        schema: Some(schema),
+                        name: Some(name),
+                    })
+                }
+                None => type_name(oid).and_then(|shown| {
+                    let name = type_by_oid(oid).map(|named| quote_ident(&named.name));
+                    in_catalog("type", name, shown.clone(), format!("type {shown}"))
+                }),
+            }
+        }
         1255 => function_by_oid(oid).and_then(|function| {
             let types = |qualified: bool| {
                 let names = function.arguments.iter().map(|oid| {
