@@ -72,6 +72,41 @@ impl Pair {
         )
     }
 
+    /// Whether a statement that both refuse, each for another reason, has both faults: parts of it are refused by both
+    /// servers for the one, and parts for the other. Which one is found first is nobody's promise.
+    fn has_both_faults(&mut self, statement: &Node, protocol: Protocol, kind: &Kind) -> bool {
+        let Kind::Both(postgres_state, our_state) = kind else {
+            return false;
+        };
+        let (mut seen_theirs, mut seen_ours) = (false, false);
+        let mut tries = TRIES;
+        let mut left = vec![statement.clone()];
+        while let Some(statement) = left.pop() {
+            for smaller in statement.smaller() {
+                if tries == 0 {
+                    return false;
+                }
+                tries -= 1;
+                let rendered = smaller.render(protocol == Protocol::Parameters);
+                let (postgres, ours) = self.answers(&rendered, protocol);
+                if let (Some(postgres), Some(ours)) = (&postgres.failure, &ours.failure)
+                    && postgres.state == ours.state
+                {
+                    seen_theirs |= postgres.state == *postgres_state;
+                    seen_ours |= ours.state == *our_state;
+                    if seen_theirs && seen_ours {
+                        return true;
+                    }
+                }
+                if difference::between(&postgres, &ours, &rendered, protocol).as_ref() == Some(kind) {
+                    left.push(smaller);
+                    break;
+                }
+            }
+        }
+        false
+    }
+
     /// The smallest statement that still has the difference.
     fn minimize(&mut self, statement: Node, protocol: Protocol, kind: &mut Kind) -> Node {
         let mut smallest = statement;
@@ -185,6 +220,10 @@ fn compare(pair: &mut Pair, statement: Node, report: &mut Report) {
 
             continue;
         };
+        if pair.has_both_faults(&statement, protocol, &kind) {
+            agreed = "two faults, of which each finds another first".to_string();
+            continue;
+        }
         report.count_kind(&kind);
         let most = if kind == Kind::Values {
             SMALLEST_OF_VALUES

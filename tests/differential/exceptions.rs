@@ -42,8 +42,34 @@ const EXCEPTIONS: &[Exception] = &[
                 "WHERE", "FROM", "LIMIT", "AND", "OR", "HAVING", "CASE", "OFFSET", "FETCH", "coalesce",
             ];
             let may_skip = SKIPPING.iter().any(|word| sql.contains(word));
-            let is_value = |state: &str| is_data(state) || state == "0A000" && message.starts_with("cannot convert ");
-            may_skip && matches!(kind, Kind::OnlyPostgres(state) if is_value(state))
+            const OF_VALUES: [&str; 2] = ["cannot convert ", "searching for elements in multidimensional arrays"];
+            let of_value = OF_VALUES.iter().any(|known| message.starts_with(known));
+            may_skip && matches!(kind, Kind::OnlyPostgres(state) if is_data(state) || state == "0A000" && of_value)
+        },
+    },
+    Exception {
+        reason: "PostgreSQL drops the parts of CASE that constants rule out, and what stands in them",
+        is_it: |kind, _, _, sql| {
+            matches!(kind, Kind::OnlyOurs(state, message)
+                if sql.contains("CASE") && (is_data(state) || message.starts_with("searching for elements in")))
+        },
+    },
+    Exception {
+        reason: "docs/sql.md, not yet: timestamps from 294247-01-10 on, which later dates become where they are compared",
+        is_it: |kind, _, _, _| {
+            matches!(kind, Kind::OnlyOurs(state, message)
+                if state == "22008" && message == "date out of range for timestamp")
+        },
+    },
+    Exception {
+        reason: "docs/compat.md: functions that are not there yet",
+        is_it: |kind, _, ours, _| {
+            let message = ours.failure.as_ref().map_or("", |failure| &failure.message);
+            let name = message
+                .strip_prefix("function ")
+                .and_then(|call| call.split('(').next());
+            let listed = name.is_some_and(|name| include_str!("../../docs/compat.md").contains(&format!("`{name}`")));
+            listed && matches!(kind, Kind::OnlyOurs(state, _) if state == "42883" || state == "0A000")
         },
     },
     Exception {

@@ -71,8 +71,8 @@ pub fn settle(plan: LogicalPlan) -> Result<LogicalPlan> {
 }
 
 /// Computes subqueries below a node that sorts by them: the engine does not sort rows without columns, and names a
-/// field of a sort key by the value that a subquery does not have yet. Nor does it recognize a comparison of keys as
-/// the order of a window's rows.
+/// field of a sort key by the value that a subquery does not have yet. Nor does it recognize a comparison in a key as
+/// the order of a window's rows: such a key goes below as a whole.
 fn subqueries_below(node: LogicalPlan) -> Result<Transformed<LogicalPlan>> {
     if !matches!(node, LogicalPlan::Aggregate(_) | LogicalPlan::Window(_)) {
         return Ok(Transformed::no(node));
@@ -83,7 +83,7 @@ fn subqueries_below(node: LogicalPlan) -> Result<Transformed<LogicalPlan>> {
     let mut found: Vec<Expr> = Vec::new();
     let mut note = |expr: &Expr| {
         expr.apply(|part| {
-            let is_one = matches!(part, Expr::ScalarSubquery(_)) || is_comparison(part);
+            let is_one = matches!(part, Expr::ScalarSubquery(_)) || part.exists(|inner| Ok(is_comparison(inner)))?;
             if is_one && !found.contains(part) {
                 found.push(part.clone());
             }
