@@ -221,6 +221,7 @@ fn keep(runtime: &Runtime, query: &Query, chunks: &[Chunk], reads: usize, steady
     let context = PlanContext {
         catalog: &snapshot,
         search_path: &["public".to_string()],
+        functions_path: &["public".to_string()],
         time_zone: "UTC",
         user: "bench",
         database: "bench",
@@ -245,6 +246,8 @@ fn keep(runtime: &Runtime, query: &Query, chunks: &[Chunk], reads: usize, steady
         options: BTreeMap::new(),
         recomputed: None,
         inputs: BTreeMap::new(),
+        names: Default::default(),
+        mentions: Vec::new(),
     });
 
     runtime.block_on(async {

@@ -211,9 +211,35 @@ pub struct View {
     /// plain views.
     #[serde(default)]
     pub inputs: BTreeMap<u32, Input>,
+    /// The relations that the definition names, by the schema and name that they had when the view was made: they are what
+    /// its names mean whatever becomes of these. The snapshot knows them of itself.
+    #[serde(skip)]
+    pub names: BTreeMap<(String, String), u32>,
+    /// Where the definition names relations, in order.
+    #[serde(default)]
+    pub mentions: Vec<Mention>,
+}
+
+/// A relation's name in a view's definition.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Mention {
+    /// The first byte of the name, and the byte after its last, in the definition.
+    pub start: usize,
+    pub end: usize,
+    pub oid: u32,
+    /// Its columns may be written with the relation's name before them, as it has no other.
+    pub is_named_by_itself: bool,
 }
 
 impl View {
+    /// Where relations would hide one that the definition names, along its search path, if there were any.
+    pub fn shadows(&self, named: &(String, String)) -> impl Iterator<Item = (String, String)> {
+        let searched = self.search_path.contains(&named.0);
+        let before = self.search_path.iter().take_while(move |schema| searched && **schema != named.0);
+        let shadows = before.map(|schema| (schema.clone(), named.1.clone()));
+        shadows.filter(|shadow| !self.names.contains_key(shadow))
+    }
+
     /// Whether its rows are kept up to date, not computed when they are read.
     pub fn is_maintained(&self) -> bool {
         self.materialized && self.recomputed.is_none()
@@ -277,6 +303,28 @@ impl Relation {
         match self {
             Relation::Topic(topic) => &topic.name,
             Relation::View(view) => &view.name,
+        }
+    }
+
+    /// What it is found by.
+    pub fn key(&self) -> (String, String) {
+        (self.schema().to_string(), self.name().to_string())
+    }
+
+    /// The same relation under another name.
+    pub fn at(self, schema: &str, name: &str) -> Relation {
+        let (schema, name) = (schema.to_string(), name.to_string());
+        match self {
+            Relation::Topic(topic) => Relation::Topic(Arc::new(Topic {
+                schema,
+                name,
+                ..Arc::unwrap_or_clone(topic)
+            })),
+            Relation::View(view) => Relation::View(Arc::new(View {
+                schema,
+                name,
+                ..Arc::unwrap_or_clone(view)
+            })),
         }
     }
 

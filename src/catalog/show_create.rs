@@ -4,13 +4,14 @@
 
 use std::fmt::Write;
 
-use super::{Column, Relation, Topic, View, quote_ident, quote_literal, quote_qualified};
+use super::{Column, Relation, Snapshot, Topic, View, quote_ident, quote_literal, quote_qualified};
 
 /// CREATE TOPIC, CREATE TABLE ... APPEND ONLY, CREATE VIEW or CREATE MATERIALIZED VIEW, with `;` at the end.
-pub fn show_create(relation: &Relation) -> String {
+/// `snapshot` knows the relations that a view reads.
+pub fn show_create(relation: &Relation, snapshot: &Snapshot) -> String {
     match relation {
         Relation::Topic(topic) => show_create_topic(topic),
-        Relation::View(view) => show_create_view(view),
+        Relation::View(view) => show_create_view(view, snapshot),
     }
 }
 
@@ -66,7 +67,7 @@ fn column_text(column: &Column) -> String {
     text
 }
 
-fn show_create_view(view: &View) -> String {
+fn show_create_view(view: &View, snapshot: &Snapshot) -> String {
     let word = if view.materialized { "MATERIALIZED VIEW" } else { "VIEW" };
     let columns: Vec<String> = view.columns.iter().map(|column| quote_ident(&column.name)).collect();
     let emit = if view.on_window_close {
@@ -79,7 +80,7 @@ fn show_create_view(view: &View) -> String {
         quote_qualified(&view.schema, &view.name),
         columns.join(", "),
         options_text(&view.options, " "),
-        view.definition.trim().trim_end_matches(';'),
+        view.definition_as_written(snapshot).trim().trim_end_matches(';'),
     )
 }
 

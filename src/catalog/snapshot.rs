@@ -26,6 +26,22 @@ pub enum Change {
     /// Replaces the definition with the same OID.
     AlterTopic(Topic),
     CreateView(View),
+    /// A relation gets another schema or name.
+    Rename {
+        oid: u32,
+        schema: String,
+        name: String,
+    },
+    /// A column of a view that no view reads; `column` is 1-based.
+    RenameViewColumn {
+        oid: u32,
+        column: u32,
+        name: String,
+    },
+    RenameSchema {
+        from: String,
+        to: String,
+    },
     /// OIDs of topics and views, dependents first.
     Drop {
         oids: Vec<u32>,
@@ -144,7 +160,33 @@ impl Snapshot {
                     // A record from before they were kept: no topic could be altered then.
                     view.inputs = self.inputs_of(&view);
                 }
+                let named = view.depends_on.iter().filter_map(|oid| self.relations.get(oid));
+                view.names = named.map(|relation| (relation.key(), relation.oid())).collect();
                 self.insert(Relation::View(Arc::new(view)));
+            }
+            Change::Rename { oid, schema, name } => {
+                let relation = self.take(*oid);
+                self.insert(relation.at(schema, name));
+            }
+            Change::RenameViewColumn { oid, column, name } => {
+                let Relation::View(mut view) = self.take(*oid) else {
+                    panic!("C1: view {oid} to alter is there");
+                };
+                Arc::make_mut(&mut view).columns[*column as usize - 1].name.clone_from(name);
+                self.insert(Relation::View(view));
+            }
+            Change::RenameSchema { from, to } => {
+                assert!(!super::is_fixed_schema(from), "C1: schema {from:?} is fixed");
+                let oid = self.schemas.remove(from);
+                let oid = oid.unwrap_or_else(|| panic!("C1: schema {from:?} to rename is there"));
+                let previous = self.schemas.insert(to.clone(), oid);
+                assert!(previous.is_none(), "C1: schema {to:?} is free");
+                let inside: Vec<u32> = self.relations_in(from).map(Relation::oid).collect();
+                for oid in inside {
+                    let relation = self.take(oid);
+                    let name = relation.name().to_string();
+                    self.insert(relation.at(to, &name));
+                }
             }
             Change::Drop { oids } => self.remove(oids),
             Change::Comment { oid, column, text } => {
@@ -185,15 +227,18 @@ impl Snapshot {
         assert!(previous.is_none(), "C1: OID {oid} is free");
     }
 
+    /// Takes a relation and its name out.
+    fn take(&mut self, oid: u32) -> Relation {
+        let relation = self.relations.remove(&oid);
+        let relation = relation.unwrap_or_else(|| panic!("C1: relation {oid} is there"));
+        let named = self.names.remove(&relation.key());
+        assert_eq!(named, Some(oid), "C1: the name of {oid} leads to it");
+        relation
+    }
+
     fn remove(&mut self, oids: &[u32]) {
         for oid in oids {
-            let relation = self.relations.remove(oid);
-            let Some(relation) = relation else {
-                panic!("C1: relation {oid} to drop is there");
-            };
-            let key = (relation.schema().to_string(), relation.name().to_string());
-            let named = self.names.remove(&key);
-            assert_eq!(named, Some(*oid), "C1: the name of {oid} leads to it");
+            self.take(*oid);
             self.forget_comments(*oid);
             let dependent = self
                 .relations
@@ -249,8 +294,8 @@ impl Snapshot {
         self.comments = moved.collect();
     }
 
-    /// The catalog as the definition of `view` sees it: the topics that it names with the columns that they had. `None`
-    /// if that is the catalog as it is.
+    /// The catalog as the definition of `view` sees it: the relations that it names under the names that they had, topics
+    /// with the columns that they had. `None` if that is the catalog as it is.
     pub fn seen_by(&self, view: &View) -> Option<Snapshot> {
         let mut seen: Option<Snapshot> = None;
         for (oid, input) in &view.inputs {
@@ -278,7 +323,28 @@ impl Snapshot {
             let seen = seen.get_or_insert_with(|| self.clone());
             seen.relations.insert(*oid, Relation::Topic(Arc::new(topic)));
         }
+        if !self.leads_where_it_led(view) {
+            let seen = seen.get_or_insert_with(|| self.clone());
+            for (key, oid) in &view.names {
+                for shadow in view.shadows(key) {
+                    seen.names.remove(&shadow);
+                }
+                seen.names.insert(key.clone(), *oid);
+                if let Some(relation) = seen.relations.get(oid).filter(|relation| relation.key() != *key) {
+                    let relation = relation.clone().at(&key.0, &key.1);
+                    seen.relations.insert(*oid, relation);
+                }
+            }
+        }
         seen
+    }
+
+    /// Whether the names in a view's definition still lead to what they led to when the view was made.
+    fn leads_where_it_led(&self, view: &View) -> bool {
+        view.names.iter().all(|(key, oid)| {
+            let mut shadows = view.shadows(key);
+            self.names.get(key) == Some(oid) && !shadows.any(|shadow| self.names.contains_key(&shadow))
+        })
     }
 
     fn forget_comments(&mut self, oid: u32) {

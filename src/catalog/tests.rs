@@ -74,6 +74,8 @@ fn view(oid: u32, name: &str, depends_on: &[u32]) -> View {
         options: BTreeMap::new(),
         recomputed: None,
         inputs: Default::default(),
+        names: Default::default(),
+        mentions: Vec::new(),
     }
 }
 
@@ -232,8 +234,9 @@ fn names_are_quoted_as_postgres_quotes_them() {
 
 #[test]
 fn show_create_is_canonical() {
+    let snapshot = Snapshot::initial();
     assert_eq!(
-        show_create(&Relation::Topic(Arc::new(topic(16384, "bids")))),
+        show_create(&Relation::Topic(Arc::new(topic(16384, "bids"))), &snapshot),
         "CREATE TOPIC public.bids (
     auction bigint NOT NULL,
     channel text DEFAULT 'web',
@@ -246,11 +249,11 @@ WITH (partitions = 4, retention = '7 days');"
     );
     let mut strict = topic(16384, "bids");
     strict.watermark.as_mut().expect("it has one").max_ahead_us = Some(90_000_000);
-    let shown = show_create(&Relation::Topic(Arc::new(strict)));
+    let shown = show_create(&Relation::Topic(Arc::new(strict)), &snapshot);
     let line = "AS date_time - INTERVAL '4 seconds' WITH (max_ahead = '1 minute 30 seconds')\n";
     assert!(shown.contains(line), "{shown}");
     assert_eq!(
-        show_create(&Relation::View(Arc::new(view(16385, "a", &[16384])))),
+        show_create(&Relation::View(Arc::new(view(16385, "a", &[16384]))), &snapshot),
         "CREATE MATERIALIZED VIEW public.a (auction, \"Top\") AS
 SELECT auction, 1 AS \"Top\" FROM bids
 EMIT ON WINDOW CLOSE;"

@@ -135,6 +135,7 @@ fn planned(sql: &str, emit: Emit) -> Result<Planned, SqlError> {
     let context = PlanContext {
         catalog: &catalog,
         search_path: &search_path,
+        functions_path: &search_path,
         time_zone: "UTC",
         user: "millstream",
         database: "millstream",

@@ -6,13 +6,12 @@
 use std::sync::Arc;
 
 use super::Session;
-use super::outcome::Outcome;
 use crate::catalog::{Change, Check, Column, Snapshot, Topic};
 use crate::error::{Notice, Severity, SqlError, state};
 use crate::log::{TopicChange, TopicId, encode_value};
 use crate::sql::plan::PlanContext;
 use crate::sql::rows::{added_value, columns_in, contains_nulls, rename_column};
-use crate::sql::statement::{AlterTopic, Alteration, TopicOptions};
+use crate::sql::statement::{Alteration, ObjectKind, TopicOptions};
 use crate::sql::system_columns::is_system_column;
 
 /// Options that a topic of the catalog shows, and their fields.
@@ -22,28 +21,15 @@ const IDLE_TIMEOUT: &str = "idle_timeout";
 const PARTITIONS: &str = "partitions";
 
 impl Session {
-    pub(super) async fn alter_topic(&mut self, alter: &AlterTopic) -> Result<Outcome, SqlError> {
-        self.transaction();
-        let done = Outcome::Command(alter.tag.to_string());
-        let topic = match self.writable_topic(&alter.name) {
-            Err(error) if alter.if_exists && error.state == state::UNDEFINED_TABLE => {
-                self.skipping(
-                    format!("relation \"{}\" does not exist, skipping", alter.name.name),
-                    error.state,
-                );
-                return Ok(done);
-            }
-            Err(error) if error.state == state::WRONG_OBJECT_TYPE => {
-                return Err(SqlError::new(
-                    state::WRONG_OBJECT_TYPE,
-                    format!("\"{}\" is not a topic", alter.name.name),
-                ));
-            }
-            found => found?,
-        };
-        let mut altered = Topic::clone(&topic);
+    pub(super) async fn alter_topic(
+        &mut self,
+        kind: ObjectKind,
+        topic: &Arc<Topic>,
+        actions: &[Alteration],
+    ) -> Result<(), SqlError> {
+        let mut altered = Topic::clone(topic);
         let mut changes = Vec::new();
-        for action in &alter.actions {
+        for action in actions {
             match action {
                 Alteration::AddColumn {
                     column,
@@ -72,20 +58,23 @@ impl Session {
                         _ => error,
                     })?;
                 }
+                Alteration::OwnerTo(role) => self.give(role)?,
+                Alteration::RenameTo(_) | Alteration::SetSchema(_) => unreachable!("they stand alone"),
                 Alteration::Set(options) => self.set_options(&mut altered, options)?,
                 Alteration::Reset(names) => reset_options(&mut altered, names)?,
             }
         }
-        if altered == *topic {
-            return Ok(done);
+        if altered == **topic {
+            return Ok(());
         }
         if altered.columns != topic.columns {
             if self.transaction().wrote_to(topic.oid) {
                 return Err(SqlError::new(
                     state::OBJECT_IN_USE,
                     format!(
-                        "cannot {} \"{}\" because this transaction has inserted rows into it",
-                        alter.tag, topic.name
+                        "cannot ALTER {} \"{}\" because this transaction has inserted rows into it",
+                        kind.word().to_uppercase(),
+                        topic.name
                     ),
                 )
                 .hint("Alter it first, or in a transaction of its own."));
@@ -102,11 +91,10 @@ impl Session {
         // The rows that go with a column go first: views must not miss them.
         let topics = vec![TopicChange::Alter(spec)];
         changes.push(Change::AlterTopic(altered));
-        self.transaction().change(changes, topics)?;
-        Ok(done)
+        self.transaction().change(changes, topics)
     }
 
-    fn skipping(&mut self, message: String, state: crate::error::SqlState) {
+    pub(super) fn skipping(&mut self, message: String, state: crate::error::SqlState) {
         self.notices.push(Notice {
             severity: Severity::Notice,
             report: SqlError::new(state, message),
@@ -256,7 +244,8 @@ impl Session {
                     }
                     topic.partitions = partitions;
                 }
-                other => unreachable!("the parser knows the options, {other} is none"),
+                // A storage parameter, which the definition keeps.
+                _ => {}
             }
             topic.options.insert(name.clone(), text.clone());
         }
@@ -290,8 +279,7 @@ fn reset_options(topic: &mut Topic, names: &[String]) -> Result<(), SqlError> {
             RETENTION => topic.retention_us = None,
             RETENTION_BYTES => topic.retention_bytes = None,
             IDLE_TIMEOUT => topic.idle_timeout_us = None,
-            _ if topic.partitions == 1 => {}
-            _ => {
+            PARTITIONS if topic.partitions != 1 => {
                 return Err(SqlError::new(
                     state::INVALID_PARAMETER_VALUE,
                     format!(
@@ -300,6 +288,7 @@ fn reset_options(topic: &mut Topic, names: &[String]) -> Result<(), SqlError> {
                     ),
                 ));
             }
+            _ => {}
         }
         topic.options.remove(name);
     }

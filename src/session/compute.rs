@@ -37,6 +37,7 @@ impl PlanningContext {
         PlanContext {
             catalog: &self.catalog,
             search_path: &self.search_path,
+            functions_path: &self.search_path,
             time_zone: &self.time_zone,
             user: &self.user,
             database: &self.database,

@@ -120,6 +120,8 @@ impl Session {
             options: create.options.clone(),
             recomputed: None,
             inputs: BTreeMap::new(),
+            names: BTreeMap::new(),
+            mentions: Vec::new(),
         };
         let retention_us = self.retention_us();
         let (select, names) = (create.select.clone(), create.columns.clone());
@@ -213,13 +215,7 @@ impl Session {
             self.notice(format!("{message}, skipping"));
             return Ok(tag);
         }
-        if name.starts_with("pg_") {
-            return Err(SqlError::new(
-                crate::error::state::RESERVED_NAME,
-                format!("unacceptable schema name \"{name}\""),
-            )
-            .detail("The prefix \"pg_\" is reserved for system schemas."));
-        }
+        check_schema_name(name)?;
         let change = Change::CreateSchema {
             oid: catalog.next_oid,
             name: name.to_string(),
@@ -248,7 +244,7 @@ impl Session {
 
     fn drop_relation(&mut self, name: &Name, drop: &Drop) -> Result<(), SqlError> {
         let catalog = self.catalog();
-        let kind = kind_name(drop.kind);
+        let kind = drop.kind.word();
         let Some(relation) = catalog
             .resolve(name.schema.as_deref(), &name.name, self.settings.search_path())
             .cloned()
@@ -446,6 +442,15 @@ impl Session {
     }
 }
 
+pub(super) fn check_schema_name(name: &str) -> Result<(), SqlError> {
+    if !name.starts_with("pg_") {
+        return Ok(());
+    }
+    let message = format!("unacceptable schema name \"{name}\"");
+    let detail = "The prefix \"pg_\" is reserved for system schemas.";
+    Err(SqlError::new(state::RESERVED_NAME, message).detail(detail))
+}
+
 /// Completes a view by its SELECT: columns, dependencies, maintenance; and the dataflow that keeps it.
 fn define(
     mut view: View,
@@ -480,7 +485,9 @@ fn define(
     view.depends_on = planned.depends_on.clone();
     view.inputs = inputs(catalog, &planned, view.materialized, retention_us)?;
     // As it will be after a restart: over the rows that it begins with.
-    let dataflow = incremental.then(|| compile_view(catalog, &view)).transpose()?;
+    let planned = plan_stored(catalog, &view)?;
+    let dataflow = incremental.then(|| compile_stored(&planned, &view)).transpose()?;
+    view.mentions = planned.mentions;
     Ok((view, dataflow))
 }
 
@@ -553,25 +560,34 @@ async fn drop_view(engine: &Engine, oid: u32) -> Result<(), SqlError> {
 
 /// The dataflow of a stored view, under the settings that it was made with.
 pub fn compile_view(catalog: &Snapshot, view: &View) -> Result<views::Dataflow, SqlError> {
+    compile_stored(&plan_stored(catalog, view)?, view)
+}
+
+/// The plan of a stored view's text.
+fn plan_stored(catalog: &Snapshot, view: &View) -> Result<plan::Planned, SqlError> {
     let seen = catalog.seen_by(view);
     let catalog = seen.as_ref().unwrap_or(catalog);
     let mut select = crate::sql::parse::only_select(&view.definition)?;
     if view.on_window_close {
         Arc::make_mut(&mut select).emit = Emit::OnWindowClose;
     }
-    let planned = plan::plan_select(
+    plan::plan_select(
         &select,
         &PlanContext {
             catalog,
             search_path: &view.search_path,
+            functions_path: &view.search_path,
             time_zone: &view.time_zone,
             user: "millstream",
             database: "millstream",
             parameter_types: &[],
             text: &view.definition,
         },
-    )?;
-    match views::compile(&planned, &view.time_zone)? {
+    )
+}
+
+fn compile_stored(planned: &plan::Planned, view: &View) -> Result<views::Dataflow, SqlError> {
+    match views::compile(planned, &view.time_zone)? {
         CompiledView::Incremental(dataflow) => Ok(dataflow),
         CompiledView::Recompute { reason } => Err(SqlError::new(
             state::INTERNAL_ERROR,
@@ -656,14 +672,4 @@ fn timestamp_us(pg_type: &PgType, text: &str, time_zone: &str) -> Result<i64, Sq
     builder.append_text(text)?;
     let value = builder.finish();
     Ok(value.as_primitive::<TimestampMicrosecondType>().value(0))
-}
-
-fn kind_name(kind: ObjectKind) -> &'static str {
-    match kind {
-        ObjectKind::Topic => "topic",
-        ObjectKind::Table => "table",
-        ObjectKind::View => "view",
-        ObjectKind::MaterializedView => "materialized view",
-        ObjectKind::Schema => "schema",
-    }
 }

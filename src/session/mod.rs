@@ -17,6 +17,7 @@ mod explain;
 mod modes;
 mod notify;
 mod outcome;
+mod placement;
 mod read;
 mod returning;
 mod settings;
@@ -314,6 +315,15 @@ impl Session {
         self.compute(move || parse::parse(&text)).await
     }
 
+    /// Names lead into the session's database only.
+    fn check_databases(&self, parsed: &Parsed) -> Result<(), SqlError> {
+        let mut other = parsed.databases.iter().filter(|named| *named.database != *self.database);
+        other.next().map_or(Ok(()), |named| {
+            let message = format!("cross-database references are not implemented: \"{}\"", named.name);
+            Err(SqlError::new(state::FEATURE_NOT_SUPPORTED, message).position(named.position))
+        })
+    }
+
     /// From here on the time limit of a statement counts.
     pub fn begin_statement(&self) {
         let limit = self.settings.statement_timeout_ms().map(Duration::from_millis);
@@ -375,7 +385,7 @@ impl Session {
     /// Runs one statement of a query string.
     pub async fn execute(&mut self, parsed: &Parsed, parameters: &Parameters) -> Result<Outcome, SqlError> {
         self.notices.extend(parsed.notices.iter().cloned());
-        self.run(&parsed.statement, &parsed.text, parameters, None).await
+        self.run(parsed, parameters, None).await
     }
 
     /// `ends`: nothing follows in its pipeline. A pipeline of one statement is no batch.
@@ -392,24 +402,23 @@ impl Session {
         let Some(parsed) = prepared.parsed.clone() else {
             return Ok(Outcome::Empty);
         };
-        self.run(&parsed.statement, &parsed.text, parameters, Some(prepared))
-            .await
+        self.run(&parsed, parameters, Some(prepared)).await
     }
 
     async fn run(
         &mut self,
-        statement: &Statement,
-        text: &str,
+        parsed: &Parsed,
         parameters: &Parameters,
         prepared: Option<&Prepared>,
     ) -> Result<Outcome, SqlError> {
+        let statement = &parsed.statement;
         if self.failed && !ends_failed_transaction(statement) {
             return Err(failed_transaction());
         }
-        self.registration.running(text);
+        self.registration.running(&parsed.text);
         let resumed = match ends_failed_transaction(statement) {
             true => Ok(()),
-            false => self.resumes(),
+            false => self.check_databases(parsed).and_then(|()| self.resumes()),
         };
         let result = match resumed {
             Ok(()) => self.run_in_time(statement, parameters, prepared).await,
@@ -513,7 +522,8 @@ impl Session {
             Statement::CreateView(create) => self.create_view(create).await,
             Statement::CreateSchema { name, if_not_exists } => self.create_schema(name, *if_not_exists),
             Statement::Drop(drop) => self.drop_objects(drop),
-            Statement::AlterTopic(alter) => self.alter_topic(alter).await,
+            Statement::Alter(alter) => self.alter(alter).await,
+            Statement::AlterSchema { name, action } => self.alter_schema(name, action),
             Statement::AdvanceWatermark { topic, to } => self.advance_watermark(topic, to),
             Statement::Comment { on, column, text } => self.comment(on, column.as_deref(), text.clone()),
             Statement::Begin { tag, modes } => self.begin(tag, modes),
@@ -829,7 +839,8 @@ fn is_ddl(statement: &Statement) -> bool {
             | Statement::CreateView(_)
             | Statement::CreateSchema { .. }
             | Statement::Drop(_)
-            | Statement::AlterTopic(_)
+            | Statement::Alter(_)
+            | Statement::AlterSchema { .. }
             | Statement::Comment { .. }
     )
 }

@@ -354,6 +354,7 @@ impl Session {
         if self.failed && !super::ends_failed_transaction(&parsed.statement) {
             return Err(super::failed_transaction());
         }
+        self.check_databases(&parsed)?;
         given.resize(given.len().max(parsed.parameters), None);
         let (types, fields, plan) = self.describe_statement(&parsed.statement, given).await?;
         Ok(Prepared {

@@ -103,7 +103,7 @@ impl Session {
                         format!("\"{}\" is a {}", relation.name(), relation.kind()),
                     ));
                 }
-                vec![text([relation.name()]), text([show_create(&relation)])]
+                vec![text([relation.name()]), text([show_create(&relation, &catalog)])]
             }
             Show::Columns(name) => described(&self.resolve(&catalog, name)?),
         };

@@ -149,6 +149,7 @@ impl SystemSource {
             snapshot: self.catalog.clone(),
             database: self.database.clone(),
             user: self.user.clone(),
+            search_path: self.settings.search_path().to_vec(),
             sessions: sessions.collect(),
             topics: topics.collect(),
             views: views.collect(),

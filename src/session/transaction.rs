@@ -36,6 +36,7 @@ struct WrittenMark {
     empty: usize,
     new_views: usize,
     dropped: usize,
+    renamed: usize,
 }
 
 /// Rows written since the newest savepoint: only these are spilled, so that a rollback to a savepoint never cuts a
@@ -95,6 +96,8 @@ pub struct Transaction {
     pub new_views: Vec<NewView>,
     /// OIDs of dropped incremental views.
     pub dropped: Vec<u32>,
+    /// OIDs of renamed relations.
+    pub renamed: Vec<u32>,
     savepoints: Vec<Savepoint>,
 }
 
@@ -129,6 +132,7 @@ impl Transaction {
             empty: Vec::new(),
             new_views: Vec::new(),
             dropped: Vec::new(),
+            renamed: Vec::new(),
             savepoints: Vec::new(),
         }
     }
@@ -381,6 +385,7 @@ impl Transaction {
             empty: self.empty.len(),
             new_views: self.new_views.len(),
             dropped: self.dropped.len(),
+            renamed: self.renamed.len(),
         }
     }
 
@@ -432,6 +437,7 @@ impl Transaction {
         self.empty.truncate(mark.empty);
         self.new_views.truncate(mark.new_views);
         self.dropped.truncate(mark.dropped);
+        self.renamed.truncate(mark.renamed);
         Ok(())
     }
 

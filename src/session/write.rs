@@ -13,7 +13,7 @@ use futures::StreamExt;
 use super::compute::SMALL_BYTES;
 use super::outcome::{CopyIn, Outcome, Parameters, Prepared};
 use super::{Engine, Session, spill, stale};
-use crate::catalog::{Relation, Snapshot, Topic};
+use crate::catalog::{Relation, Snapshot, Topic, View};
 use crate::error::{SqlError, state};
 use crate::log::{Acknowledge, Append, AppendRows, Commit, LogError, Receipt, Spilled};
 use crate::query::SessionInfo;
@@ -283,8 +283,15 @@ impl Session {
         let Some(mut transaction) = self.transaction.take() else {
             return Ok(None);
         };
-        let new_views = std::mem::take(&mut transaction.new_views);
+        let mut new_views = std::mem::take(&mut transaction.new_views);
+        for new in &mut new_views {
+            // It may have got another name.
+            new.view = Arc::clone(transaction.catalog.view(new.view.oid).expect("it was created here"));
+        }
         let dropped = std::mem::take(&mut transaction.dropped);
+        let renamed = transaction.renamed.iter();
+        let renamed = renamed.filter_map(|oid| transaction.catalog.view(*oid).cloned());
+        let renamed: Vec<Arc<View>> = renamed.filter(|view| view.is_maintained()).collect();
         let result = match transaction.commit() {
             None => Ok(None),
             Some(commit) => {
@@ -304,6 +311,9 @@ impl Session {
             self.report_failed_views(&commit.appends);
         }
         self.engine.views.remove(&dropped);
+        for view in &renamed {
+            self.engine.views.rename(view.oid, &view.name).await?;
+        }
         for new in new_views {
             self.start_view(new).await?;
         }

@@ -21,6 +21,16 @@ pub struct Parsed {
     pub parameters: usize,
     /// Notices of the parser for a statement that it accepted: a truncated identifier.
     pub notices: Vec<Notice>,
+    pub databases: Vec<NamedDatabase>,
+}
+
+/// A database before the schema of a name in a statement: only the session knows whether it is the one that there is.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct NamedDatabase {
+    pub database: String,
+    /// The whole name, its parts joined by dots.
+    pub name: String,
+    pub position: usize,
 }
 
 /// The moment at which a windowed query shows a window's rows.
@@ -185,6 +195,19 @@ pub enum ObjectKind {
     Schema,
 }
 
+impl ObjectKind {
+    /// As messages call it.
+    pub fn word(self) -> &'static str {
+        match self {
+            ObjectKind::Topic => "topic",
+            ObjectKind::Table => "table",
+            ObjectKind::View => "view",
+            ObjectKind::MaterializedView => "materialized view",
+            ObjectKind::Schema => "schema",
+        }
+    }
+}
+
 #[derive(Clone, Debug)]
 pub struct Drop {
     pub kind: ObjectKind,
@@ -244,16 +267,25 @@ pub struct Fetch {
     pub is_move: bool,
 }
 
-/// ALTER TOPIC | TABLE name action, ...
+/// ALTER TOPIC | TABLE | VIEW | MATERIALIZED VIEW name action, ...
 #[derive(Clone, Debug)]
-pub struct AlterTopic {
-    pub tag: &'static str,
+pub struct Alter {
+    pub kind: ObjectKind,
     pub name: Name,
     pub if_exists: bool,
     pub actions: Vec<Alteration>,
 }
 
-/// One change of a topic. Positions are of the column's name in the statement.
+/// A role as a statement names it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum RoleName {
+    /// CURRENT_USER, CURRENT_ROLE, SESSION_USER
+    Session,
+    Named(String),
+}
+
+/// One change of a relation. Positions are of the column's name in the statement. Views have none of columns but their
+/// names, and no options.
 #[derive(Clone, Debug)]
 pub enum Alteration {
     AddColumn {
@@ -271,6 +303,10 @@ pub enum Alteration {
         to: String,
         position: usize,
     },
+    /// The name, the schema and the owner of the relation itself; the first two stand alone.
+    RenameTo(String),
+    SetSchema(String),
+    OwnerTo(RoleName),
     Set(TopicOptions),
     /// Options that go back to their defaults.
     Reset(Vec<String>),
@@ -324,7 +360,12 @@ pub enum Statement {
         if_not_exists: bool,
     },
     Drop(Drop),
-    AlterTopic(AlterTopic),
+    Alter(Alter),
+    AlterSchema {
+        name: String,
+        /// RENAME TO, OWNER TO
+        action: Alteration,
+    },
     /// ALTER TOPIC t ADVANCE WATERMARK TO '...': the literal's text.
     AdvanceWatermark {
         topic: Name,

@@ -72,6 +72,10 @@ pub enum Request {
     Drop {
         oids: Vec<u32>,
     },
+    Rename {
+        oid: u32,
+        name: String,
+    },
     ReadNewest {
         views: Vec<u32>,
         at_least: Lsn,
@@ -247,6 +251,14 @@ impl Driver {
                 self.searches.retain(|search| !oids.contains(&search.oid));
                 let mut published = self.published.lock();
                 published.views.retain(|oid, _| !oids.contains(oid));
+            }
+            Some(Request::Rename { oid, name }) => {
+                let restoring = self.restoring.iter_mut().map(|restoring| &mut restoring.pipeline);
+                for pipeline in restoring.chain([&mut self.pipeline]) {
+                    if let Some(view) = pipeline.view_mut(oid) {
+                        view.name.clone_from(&name);
+                    }
+                }
             }
             Some(Request::Found { oid, failure }) => self.found(oid, failure),
             Some(request) => self.waiting.push(request),

@@ -324,6 +324,21 @@ impl Views {
         }
     }
 
+    /// What messages call a view from now on.
+    pub async fn rename(&self, oid: u32, name: &str) -> Result<(), SqlError> {
+        let name = name.to_string();
+        if let Some((_, view)) = self.registered.lock().iter_mut().find(|(other, _)| *other == oid) {
+            view.name.clone_from(&name);
+        }
+        if let Some((_, view)) = self.unkept.lock().iter_mut().find(|(other, _)| *other == oid) {
+            view.name.clone_from(&name);
+        }
+        if let Some((_, building, _)) = self.building.lock().iter_mut().find(|(other, ..)| *other == oid) {
+            building.clone_from(&name);
+        }
+        self.ask(Request::Rename { oid, name }).await
+    }
+
     /// The newest consistent reading of several views: an LSN not below `at_least`, and each view's rows there.
     pub async fn read_newest(&self, views: &[u32], at_least: Lsn) -> Result<(Lsn, HashMap<u32, ViewRows>), SqlError> {
         self.check_kept(views)?;

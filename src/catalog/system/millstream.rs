@@ -127,7 +127,7 @@ fn fill_views(state: &SystemState, rows: &mut RowCollector) {
             "watermark" => now.and_then(|view| view.watermark_us),
             "late_rows" => now.map_or(0, |view| view.late_rows), "recomputed" => view.recomputed.clone(),
             "emit" => if view.on_window_close { "ON WINDOW CLOSE" } else { "CHANGES" },
-            "definition" => view.definition.as_str(),
+            "definition" => view.definition_as_written(&state.snapshot),
         ]);
     }
 }

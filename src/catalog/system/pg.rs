@@ -360,8 +360,11 @@ fn fill_class(state: &SystemState, rows: &mut RowCollector) {
             _ => Some(0),
         };
         let stored = matches!(object.kind, 'r' | 'm');
-        let options = topic.map(|topic| {
-            let options = topic.options.iter();
+        let options = object.relation.map(|relation| {
+            let options = match relation {
+                Relation::Topic(topic) => topic.options.iter(),
+                Relation::View(view) => view.options.iter(),
+            };
             options
                 .map(|(name, value)| format!("{name}={value}"))
                 .collect::<Vec<_>>()

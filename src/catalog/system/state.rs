@@ -10,6 +10,8 @@ pub struct SystemState {
     pub snapshot: Arc<Snapshot>,
     pub database: String,
     pub user: String,
+    /// Where names without a schema are looked for.
+    pub search_path: Vec<String>,
     pub sessions: Vec<SessionState>,
     pub topics: Vec<TopicState>,
     pub views: Vec<ViewState>,
@@ -30,6 +32,7 @@ impl SystemState {
             snapshot,
             database: database.to_string(),
             user: user.to_string(),
+            search_path: Vec::new(),
             sessions: Vec::new(),
             topics: Vec::new(),
             views: Vec::new(),

@@ -71,6 +71,8 @@ pub(crate) fn sample() -> Snapshot {
         options: BTreeMap::new(),
         recomputed: None,
         inputs: Default::default(),
+        names: Default::default(),
+        mentions: Vec::new(),
     };
     let relations = [
         Relation::Topic(Arc::new(topic)),

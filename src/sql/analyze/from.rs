@@ -248,6 +248,7 @@ impl Analyzer<'_> {
         let resolved = resolve::resolve(&parts, self.ctx).map_err(|error| at(error, position))?;
         if let Resolved::Relation(relation) = &resolved {
             self.direct.borrow_mut().insert(resolve::oid(relation));
+            self.mention(idents, resolve::oid(relation), alias.is_none());
         }
         let (schema, table) = resolved.full_name();
         let qualifier = self.qualifier(&shown);

@@ -52,7 +52,7 @@ mod with;
 mod written;
 
 use std::cell::{Cell, OnceCell, RefCell};
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use datafusion::common::{Column, DFSchema};
@@ -60,6 +60,7 @@ use datafusion::logical_expr::{Expr, LogicalPlan, ScalarUDF};
 use sqlparser::ast;
 use sqlparser::tokenizer::Span;
 
+use crate::catalog::Mention;
 use crate::error::{Result, SqlError, state};
 use crate::log::HiddenColumn;
 use crate::sql::functions::catalog::{Facts, catalog_function};
@@ -88,6 +89,8 @@ pub struct Analyzer<'a> {
     system: Vec<TableColumn>,
     /// Relations that it names itself.
     direct: RefCell<BTreeSet<u32>>,
+    /// Where it names them, by the first byte.
+    mentions: RefCell<BTreeMap<usize, Mention>>,
     parameters: RefCell<Vec<Option<PgType>>>,
     /// Uses of each name of a FROM item in the plan.
     qualifiers: RefCell<HashMap<String, usize>>,
@@ -112,6 +115,8 @@ pub struct Analyzed {
     pub columns: Vec<OutColumn>,
     /// OIDs of the relations named in the text itself.
     pub direct: Vec<u32>,
+    /// Where it names them as items of FROM.
+    pub mentions: Vec<Mention>,
     /// Types of `$1`, `$2`, ...; `None` where nothing gave one a type.
     pub parameters: Vec<Option<PgType>>,
 }
@@ -125,6 +130,7 @@ impl<'a> Analyzer<'a> {
             hidden: vec![],
             system: vec![],
             direct: RefCell::default(),
+            mentions: RefCell::default(),
             parameters: RefCell::new(ctx.parameter_types.to_vec()),
             qualifiers: RefCell::default(),
             positions: RefCell::default(),
@@ -150,6 +156,7 @@ impl<'a> Analyzer<'a> {
             plan: output.plan,
             columns: output.columns,
             direct: self.direct.into_inner().into_iter().collect(),
+            mentions: self.mentions.into_inner().into_values().collect(),
             parameters: self.parameters.into_inner(),
         })
     }
@@ -181,6 +188,31 @@ impl<'a> Analyzer<'a> {
 
     fn position(&self, span: Span) -> Option<usize> {
         position::of_span(self.ctx.text, span)
+    }
+
+    /// Notes where an item of FROM is a relation.
+    fn mention(&self, idents: &[&ast::Ident], oid: u32, is_named_by_itself: bool) {
+        let (Some(first), Some(last)) = (idents.first(), idents.last()) else { return };
+        // Lines are bytes, from 1, and 0 where a token was made.
+        let start = (first.span.start.line as usize).checked_sub(1);
+        let end = (last.span.end.line as usize).checked_sub(1);
+        if let Some((start, end)) = start.zip(end).filter(|(start, end)| start < end) {
+            let mention = Mention {
+                start,
+                end,
+                oid,
+                is_named_by_itself,
+            };
+            self.mentions.borrow_mut().insert(start, mention);
+        }
+    }
+
+    /// The relation that is named there cannot be given another name there.
+    fn names_no_item(&self, first: &ast::Ident) {
+        let start = (first.span.start.line as usize).saturating_sub(1);
+        if let Some(mention) = self.mentions.borrow_mut().get_mut(&start) {
+            mention.is_named_by_itself = false;
+        }
     }
 
     fn note_position(&self, column: &Column, position: Option<usize>) {

@@ -53,7 +53,16 @@ impl Analyzer<'_> {
         // A query in brackets is an argument, and needs no name.
         let Factor { rel, .. } = match &call.relation {
             ast::TableFactor::Derived { subquery, .. } => self.query_rows(false, subquery, None, None, parent)?,
-            relation => self.factor(relation, None, parent)?,
+            relation => {
+                let made = self.factor(relation, None, parent)?;
+                if let ast::TableFactor::Table { name, .. } = relation
+                    && let Some(first) = name.0.first().and_then(|part| part.as_ident())
+                {
+                    // No other name can stand in the call.
+                    self.names_no_item(first);
+                }
+                made
+            }
         };
         let scope = Scope::new(rel.items.clone(), None);
         let time = scope.within(Clause::From, || self.expr(&windows::descriptor(call.time), &scope))?;

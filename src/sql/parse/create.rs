@@ -15,6 +15,7 @@ use super::super::system_columns::is_system_column;
 use super::cursor::Cursor;
 use super::lexer::IDENTIFIER_BYTES_MAX;
 use super::options::{self, interval_of, watermark_options};
+use super::storage;
 use crate::catalog::{Check, Column, Topic, Watermark};
 use crate::error::{Result, SqlError, state};
 use crate::types::{PgType, typmod};
@@ -127,17 +128,22 @@ fn topic(cursor: &mut Cursor, is_table: bool, or_replace: bool, position: usize)
     let mut partition_by: Option<Vec<String>> = None;
     let mut options = None;
     let mut append_only = !is_table;
+    let mut placed = false;
     loop {
         let position = cursor.position();
-        if is_table && cursor.take(&["append", "only"]) {
+        if options.is_none() && cursor.peek_word(0) == Some("using") && !std::mem::replace(&mut placed, true) {
+            storage::access_method(cursor)?;
+        } else if is_table && cursor.take(&["append", "only"]) {
             append_only = true;
         } else if partition_by.is_none() && cursor.take(&["partition", "by"]) {
             partition_by = Some(partition_columns(cursor, &items.columns)?);
         } else if options.is_none() && cursor.take(&["with"]) {
             options = Some(options::topic_options(cursor)?);
+        } else if options.is_none() && cursor.take(&["without", "oids"]) {
+            options = Some(Default::default());
         } else if matches!(
             cursor.peek_word(0),
-            Some("inherits" | "using" | "tablespace" | "on" | "as")
+            Some("inherits" | "on" | "as")
         ) {
             let word = cursor.peek_word(0).unwrap_or_default().to_uppercase();
             return Err(SqlError::unsupported(
@@ -149,6 +155,7 @@ fn topic(cursor: &mut Cursor, is_table: bool, or_replace: bool, position: usize)
             break;
         }
     }
+    storage::tablespace(cursor)?;
     cursor.expect_end()?;
     let options = options.unwrap_or_default();
     if options.idle_timeout_us.is_some() && items.watermark.is_none() {
@@ -705,16 +712,16 @@ fn view(cursor: &mut Cursor, materialized: bool, or_replace: bool) -> Result<Sta
             format!("column \"{}\" specified more than once", columns[repeated]),
         ));
     }
+    if materialized {
+        storage::access_method(cursor)?;
+    }
     let options = if cursor.take(&["with"]) {
         options::view_options(cursor, materialized)?
     } else {
         BTreeMap::new()
     };
-    if matches!(cursor.peek_word(0), Some("using" | "tablespace")) {
-        return Err(
-            SqlError::unsupported("views have no access method and no tablespace", "Leave the clause out.")
-                .position(cursor.position()),
-        );
+    if materialized {
+        storage::tablespace(cursor)?;
     }
     let emit = cursor.emit();
     cursor.expect(&["as"])?;

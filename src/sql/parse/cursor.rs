@@ -12,7 +12,7 @@ use sqlparser::keywords::Keyword;
 use sqlparser::parser::{Parser, ParserError};
 use sqlparser::tokenizer::{Location, Token, TokenWithSpan};
 
-use super::super::statement::{Emit, Given, Name, Select};
+use super::super::statement::{Emit, Given, Name, NamedDatabase, Select};
 use super::precedence;
 use super::rewrite::EmitClause;
 use crate::catalog;
@@ -149,6 +149,7 @@ pub struct Cursor<'a> {
     /// The EMIT clause that was taken off, until the query that it belongs to takes it.
     emit: Option<EmitClause>,
     tokens: usize,
+    databases: Vec<NamedDatabase>,
 }
 
 impl<'a> Cursor<'a> {
@@ -167,6 +168,7 @@ impl<'a> Cursor<'a> {
                 .with_tokens_with_locations(tokens),
             emit,
             tokens: count,
+            databases: Vec::new(),
         }
     }
 
@@ -330,32 +332,49 @@ impl<'a> Cursor<'a> {
         Ok(name)
     }
 
-    /// `[schema.]name`; a database before the schema is refused (0A000), as names never lead into another one.
+    /// `[[database.]schema.]name`.
     pub fn name(&mut self) -> Result<Name> {
         let position = self.position();
+        let parts = self.parts()?;
+        self.name_of(parts, position)
+    }
+
+    /// Words with dots between them.
+    pub fn parts(&mut self) -> Result<Vec<String>> {
         let mut parts = vec![self.identifier()?];
         while self.take_token(&Token::Period) {
             parts.push(self.label()?);
         }
+        Ok(parts)
+    }
+
+    /// A relation's name by its parts, of which there is at least one. The databases of names are kept for the session.
+    pub fn name_of(&mut self, mut parts: Vec<String>, position: usize) -> Result<Name> {
+        let whole = parts.join(".");
         let name = parts.pop().expect("one part was read");
         let schema = parts.pop();
-        if !parts.is_empty() {
-            let message = if parts.len() == 1 {
-                format!(
-                    "cross-database references are not implemented: \"{}.{}.{name}\"",
-                    parts[0],
-                    schema.unwrap_or_default()
-                )
-            } else {
-                "improper qualified name (too many dotted names)".to_string()
-            };
-            return Err(SqlError::unsupported(message, "Name a relation by its schema and name.").position(position));
+        match parts.as_slice() {
+            [] => {}
+            [database] => self.databases.push(NamedDatabase {
+                database: database.clone(),
+                name: whole,
+                position,
+            }),
+            _ => {
+                let message = format!("improper qualified name (too many dotted names): {whole}");
+                return Err(SqlError::new(state::SYNTAX_ERROR, message).position(position));
+            }
         }
         Ok(Name {
             schema,
             name,
             position: Some(position),
         })
+    }
+
+    /// The databases that the names read so far have.
+    pub fn take_databases(&mut self) -> Vec<NamedDatabase> {
+        std::mem::take(&mut self.databases)
     }
 
     /// `(a, b, ...)`, at least one.

@@ -31,6 +31,7 @@ mod alter;
 mod create;
 mod drop;
 mod options;
+mod storage;
 
 mod copy;
 mod setting;
@@ -122,6 +123,7 @@ fn parse_one(source: &str, tokens: StatementTokens, literals: Option<Insert>) ->
         needs_rewrite,
     } = tokens;
     let text = text_of(source, &tokens).to_string();
+    let mut databases = Vec::new();
     let statement = if let Some(insert) = literals {
         Statement::Insert(insert)
     } else {
@@ -137,6 +139,7 @@ fn parse_one(source: &str, tokens: StatementTokens, literals: Option<Insert>) ->
         let statement = statement(&mut cursor)?;
         cursor.expect_end()?;
         cursor.expect_emit_taken()?;
+        databases = cursor.take_databases();
         statement
     };
     // The parameters in a PREPARE are those of the statement that it names.
@@ -149,6 +152,7 @@ fn parse_one(source: &str, tokens: StatementTokens, literals: Option<Insert>) ->
         text,
         parameters,
         notices,
+        databases,
     })
 }
 

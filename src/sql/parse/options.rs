@@ -7,8 +7,9 @@ use std::collections::BTreeMap;
 use sqlparser::ast::{self, Expr, Value};
 use sqlparser::tokenizer::Token;
 
-use super::super::statement::TopicOptions;
+use super::super::statement::{ObjectKind, TopicOptions};
 use super::cursor::Cursor;
+use super::storage::{self, Storage};
 use crate::error::{Result, SqlError, state};
 
 /// Most partitions of a topic.
@@ -65,7 +66,7 @@ fn list(cursor: &mut Cursor) -> Result<Vec<(String, String, usize)>> {
         };
         if options.iter().any(|(other, _, _)| *other == name) {
             return Err(SqlError::new(
-                state::SYNTAX_ERROR,
+                state::INVALID_PARAMETER_VALUE,
                 format!("parameter \"{name}\" specified more than once"),
             )
             .position(position));
@@ -113,7 +114,11 @@ pub fn topic_options(cursor: &mut Cursor) -> Result<TopicOptions> {
                     positive_interval(&value).ok_or_else(|| invalid("Use a length of time such as '10 seconds'."))?;
                 options.idle_timeout_us = Some(timeout_us);
             }
-            _ => return Err(unknown(&name, &TOPIC_OPTIONS, "a topic").position(position)),
+            _ => match storage::parameter(ObjectKind::Table, &name, &value).map_err(|error| error.position(position))? {
+                Storage::Kept => {}
+                Storage::Ignored => continue,
+                Storage::Other => return Err(unknown(&name, &TOPIC_OPTIONS, "a topic").position(position)),
+            },
         }
         options.given.insert(name, value);
     }
@@ -144,7 +149,7 @@ pub fn topic_option_names(cursor: &mut Cursor) -> Result<Vec<String>> {
     let position = cursor.position();
     let names = cursor.identifiers_in_parentheses()?;
     for name in &names {
-        if !TOPIC_OPTIONS.contains(&name.as_str()) {
+        if !TOPIC_OPTIONS.contains(&name.as_str()) && !storage::is_parameter(name) {
             return Err(unknown(name, &TOPIC_OPTIONS, "a topic").position(position));
         }
     }
@@ -154,6 +159,10 @@ pub fn topic_option_names(cursor: &mut Cursor) -> Result<Vec<String>> {
 /// The options of CREATE [MATERIALIZED] VIEW, after WITH.
 pub fn view_options(cursor: &mut Cursor, materialized: bool) -> Result<BTreeMap<String, String>> {
     let mut given = BTreeMap::new();
+    let kind = match materialized {
+        true => ObjectKind::MaterializedView,
+        false => ObjectKind::View,
+    };
     for (name, value, position) in list(cursor)? {
         match name.as_str() {
             "retention" if materialized => {
@@ -164,18 +173,20 @@ pub fn view_options(cursor: &mut Cursor, materialized: bool) -> Result<BTreeMap<
                 .position(position));
             }
             // A view's reader may see all of its rows anyway: there is one owner.
-            "security_barrier" | "security_invoker" if !materialized => {
-                boolean(&name, Some(&value)).map_err(|error| error.position(position))?;
-                given.insert(name, value);
-            }
-            _ => {
-                let known: &[&str] = if materialized {
-                    &["retention"]
-                } else {
-                    &["security_barrier", "security_invoker"]
-                };
-                return Err(unknown(&name, known, "a view").position(position));
-            }
+            _ => match storage::parameter(kind, &name, &value).map_err(|error| error.position(position))? {
+                Storage::Kept => {
+                    given.insert(name, value);
+                }
+                Storage::Ignored => {}
+                Storage::Other => {
+                    let known: &[&str] = if materialized {
+                        &["retention"]
+                    } else {
+                        &["security_barrier", "security_invoker"]
+                    };
+                    return Err(unknown(&name, known, "a view").position(position));
+                }
+            },
         }
     }
     Ok(given)

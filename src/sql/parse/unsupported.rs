@@ -93,14 +93,12 @@ pub fn create(word: &str) -> Option<SqlError> {
     Some(SqlError::unsupported(format!("{what} is not supported"), hint))
 }
 
-/// ALTER of anything but a topic.
+/// ALTER of anything but relations and schemas.
 pub fn alter(word: &str) -> SqlError {
     let hint = match word {
-        "view" | "materialized" => "Drop the view and create it again: it is rebuilt from the log.",
         "system" | "database" | "role" | "user" => "SET changes a setting for the session.",
         "consumer" => return consumer_groups(),
-        "schema" => "Create a schema of the new name.",
-        _ => "ALTER TOPIC and ALTER TABLE change topics.",
+        _ => "ALTER TOPIC, TABLE, VIEW, MATERIALIZED VIEW and SCHEMA are there.",
     };
     SqlError::unsupported(format!("ALTER {} is not supported", word.to_uppercase()), hint)
 }

@@ -37,29 +37,15 @@ pub fn comment(cursor: &mut Cursor) -> Result<Statement> {
     Ok(Statement::Comment { on, column, text })
 }
 
-/// `[schema.]relation.column`.
+/// `[[database.]schema.]relation.column`.
 fn column_name(cursor: &mut Cursor) -> Result<(super::super::statement::Name, Option<String>)> {
     let position = cursor.position();
-    let mut parts = vec![cursor.identifier()?];
-    while cursor.take_token(&Token::Period) {
-        parts.push(cursor.label()?);
-    }
+    let mut parts = cursor.parts()?;
     let column = parts.pop();
-    let Some(name) = parts.pop() else {
+    if parts.is_empty() {
         return Err(SqlError::new(state::SYNTAX_ERROR, "column name must be qualified").position(position));
-    };
-    let schema = parts.pop();
-    if !parts.is_empty() {
-        return Err(
-            SqlError::new(state::SYNTAX_ERROR, "improper qualified name (too many dotted names)").position(position),
-        );
     }
-    let on = super::super::statement::Name {
-        schema,
-        name,
-        position: Some(position),
-    };
-    Ok((on, column))
+    Ok((cursor.name_of(parts, position)?, column))
 }
 
 pub fn discard(cursor: &mut Cursor) -> Result<Statement> {

@@ -13,6 +13,8 @@ use crate::types::PgType;
 pub struct PlanContext<'a> {
     pub catalog: &'a Snapshot,
     pub search_path: &'a [String],
+    /// The search path of catalog functions: what `pg_table_is_visible` goes by.
+    pub functions_path: &'a [String],
     pub time_zone: &'a str,
     pub user: &'a str,
     pub database: &'a str,
@@ -24,5 +26,5 @@ pub struct PlanContext<'a> {
 
 /// The facts that catalog functions answer from.
 pub(in crate::sql) fn catalog_facts(ctx: &PlanContext) -> Facts {
-    Facts::new(Arc::new(ctx.catalog.clone()), ctx.search_path, ctx.user, ctx.database)
+    Facts::new(Arc::new(ctx.catalog.clone()), ctx.functions_path, ctx.user, ctx.database)
 }

@@ -29,6 +29,7 @@ pub fn expand_view(
     let ctx = PlanContext {
         catalog: seen.as_ref().unwrap_or(ctx.catalog),
         search_path: &view.search_path,
+        functions_path: &view.search_path,
         time_zone: &view.time_zone,
         parameter_types: &[],
         // An error in a definition has no position in the statement that names the view.
@@ -40,7 +41,8 @@ pub fn expand_view(
     Ok(rename(planned.plan, &names)?)
 }
 
-/// The plan of a system view's definition. Its names are `pg_catalog`'s unless written out.
+/// The plan of a system view's definition. Its names are `pg_catalog`'s unless written out; its functions see the session's
+/// search path.
 pub fn expand_system_view(
     relation: &SystemRelation,
     definition: &str,

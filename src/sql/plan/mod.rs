@@ -45,7 +45,7 @@ use super::functions::casts::PostgresCasts;
 use super::functions::catalog::{self, catalog_function};
 use super::shared;
 use super::statement::{Emit, Select};
-use crate::catalog::Snapshot;
+use crate::catalog::{Mention, Snapshot};
 use crate::error::{SqlError, state};
 use crate::sql::functions::growth;
 use crate::types::{ObjectNames, PgType};
@@ -69,6 +69,8 @@ pub struct Planned {
     pub relations: Vec<u32>,
     /// OIDs of the relations that the text itself names: a view made of it depends on these.
     pub depends_on: Vec<u32>,
+    /// Where it names them as items of FROM.
+    pub mentions: Vec<Mention>,
     /// System relations that it reads, by schema and name.
     pub system: Vec<(String, String)>,
     /// Types of `$1`, `$2`, ...
@@ -115,6 +117,7 @@ fn plan_rows(
         fields,
         relations: reached.relations.into_iter().collect(),
         depends_on: raw.direct,
+        mentions: raw.mentions,
         system: reached.system.into_iter().collect(),
         parameter_types: raw
             .parameters
@@ -154,6 +157,7 @@ pub(in crate::sql) struct RawPlan {
     pub plan: LogicalPlan,
     pub columns: Vec<OutColumn>,
     pub direct: Vec<u32>,
+    pub mentions: Vec<Mention>,
     pub parameters: Vec<Option<PgType>>,
 }
 
@@ -183,6 +187,7 @@ pub(in crate::sql) fn plan_query(
         plan: windows::set_emit(plan, select.emit)?,
         columns: analyzed.columns,
         direct: analyzed.direct,
+        mentions: analyzed.mentions,
         parameters: analyzed.parameters,
     })
 }

@@ -61,6 +61,8 @@ fn view(oid: u32, name: &str, columns: &[(&str, PgType)], definition: &str, mate
         options: BTreeMap::new(),
         recomputed: None,
         inputs: Default::default(),
+        names: Default::default(),
+        mentions: Vec::new(),
     }))
 }
 
@@ -136,6 +138,7 @@ fn plan_with(sql: &str, emit: Emit, parameter_types: &[Option<PgType>]) -> Resul
     let ctx = PlanContext {
         catalog: &catalog,
         search_path: &search_path,
+        functions_path: &search_path,
         time_zone: "UTC",
         user: "u",
         database: "millstream",

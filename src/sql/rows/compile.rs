@@ -256,6 +256,7 @@ pub fn with_plain_context<T>(_text: &str, run: impl FnOnce(&PlanContext) -> T) -
     let ctx = PlanContext {
         catalog: &catalog,
         search_path: &[],
+        functions_path: &[],
         time_zone: "UTC",
         user: "",
         database: "",

@@ -67,6 +67,7 @@ fn context<T>(run: impl FnOnce(&PlanContext) -> T) -> T {
     run(&PlanContext {
         catalog: &catalog,
         search_path: &[],
+        functions_path: &[],
         time_zone: "UTC",
         user: "u",
         database: "millstream",

@@ -246,6 +246,7 @@ impl World {
         let context = PlanContext {
             catalog: &self.snapshot,
             search_path: &["public".to_string()],
+            functions_path: &["public".to_string()],
             time_zone: "UTC",
             user: "test",
             database: "test",
@@ -298,6 +299,8 @@ impl World {
             options: BTreeMap::new(),
             recomputed: None,
             inputs: Default::default(),
+            names: Default::default(),
+            mentions: Vec::new(),
         };
         self.snapshot = self.snapshot.apply(&[Change::CreateView(view.clone())]);
         self.views.push((oid, Arc::new(view), dataflow));

@@ -190,7 +190,7 @@ fn format_type(facts: &Facts, oid: &SystemValue, typmod: &SystemValue) -> System
 
 fn view_definition(facts: &Facts, oid: u32) -> Option<String> {
     match facts.snapshot.relations.get(&oid) {
-        Some(Relation::View(view)) => Some(view.definition.clone()),
+        Some(Relation::View(view)) => Some(view.definition_along(&facts.snapshot, &facts.search_path)),
         Some(Relation::Topic(_)) => None,
         None => system::by_oid(oid)?.definition.map(str::to_string),
     }

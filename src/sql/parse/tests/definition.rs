@@ -268,8 +268,10 @@ fn show_create_reads_back_as_the_same_definition() {
         options: Default::default(),
         recomputed: None,
         inputs: Default::default(),
+        names: Default::default(),
+        mentions: Vec::new(),
     }));
-    let again = view(&catalog::show_create(&relation));
+    let again = view(&catalog::show_create(&relation, &catalog::Snapshot::initial()));
     assert_eq!(again.definition, first.definition);
     assert_eq!(
         (again.select.emit, again.columns.join(",").as_str()),
