@@ -17,6 +17,9 @@ pub fn is_named_oid(ty: &Type) -> bool {
 
 /// The text of a binary value of type `ty`.
 pub fn text(ty: &Type, bytes: &[u8]) -> Result<String, String> {
+    if matches!(*ty, Type::INT2_VECTOR | Type::OID_VECTOR) {
+        return vector(ty, bytes);
+    }
     if let Kind::Array(item) = ty.kind() {
         return array(item, bytes);
     }
@@ -32,9 +35,9 @@ pub fn text(ty: &Type, bytes: &[u8]) -> Result<String, String> {
         Type::TEXT | Type::VARCHAR | Type::BPCHAR | Type::NAME | Type::UNKNOWN | Type::JSON | Type::CHAR => {
             utf8(bytes)?
         }
-        Type::JSONB => match bytes {
+        Type::JSONB | Type::JSONPATH => match bytes {
             [1, rest @ ..] => utf8(rest)?,
-            _ => return Err(format!("jsonb without version 1: {bytes:?}")),
+            _ => return Err(format!("{ty} without version 1: {bytes:?}")),
         },
         Type::BYTEA => format!("\\x{}", hex(bytes)),
         Type::UUID => uuid(&exact(bytes)?),
@@ -227,6 +230,16 @@ fn interval(bytes: &[u8]) -> Result<String, String> {
         parts.push(format!("{sign}{}", time(micros.abs())));
     }
     Ok(parts.join(" "))
+}
+
+/// `1 2`: what an array from 0 is as text.
+fn vector(ty: &Type, bytes: &[u8]) -> Result<String, String> {
+    let Kind::Array(item) = ty.kind() else {
+        return Err(format!("{ty} is no array"));
+    };
+    let array = array(item, bytes)?;
+    let items = array.split_once('=').map_or(array.as_str(), |(_, items)| items);
+    Ok(items.trim_matches(['{', '}']).replace(',', " "))
 }
 
 /// Dimensions, then per element its length and bytes; written as `{a,"b c",NULL}`, with bounds that are not from 1 in front.

@@ -180,6 +180,94 @@ fn a_portal_is_a_cursor() {
 }
 
 #[test]
+fn a_binary_cursor_sends_binary_values() {
+    let mut wire = started();
+    wire.raw.query("BEGIN");
+    wire.raw.query("DECLARE c BINARY CURSOR FOR SELECT a FROM t ORDER BY a");
+    let messages = wire.raw.query("FETCH 1 FROM c");
+    assert_eq!(kinds(&messages), "T D C Z");
+    let columns = &messages[0].body;
+    assert_eq!(columns[columns.len() - 2..], [0, 1], "the format of the only column");
+    assert_eq!(raw::values(&messages[1]), [Some(1_i32.to_be_bytes().to_vec())]);
+    assert_eq!(tags(&wire.raw.query("MOVE 1 FROM c")), ["MOVE 1"]);
+    // Bind says the formats of a statement that is prepared, and an Execute of the cursor itself has none.
+    let messages = wire.send(&[
+        parse("", "FETCH 1 FROM c", &[]),
+        bind("", "", 0, &[], 0),
+        execute("", 0),
+        execute("c", 1),
+        bare('S'),
+    ]);
+    assert_eq!(rows(&messages).concat(), ["3", "4"]);
+    let shown = wire
+        .raw
+        .query("SELECT name, is_binary, is_holdable, statement FROM pg_cursors");
+    let declared = "DECLARE c BINARY CURSOR FOR SELECT a FROM t ORDER BY a";
+    assert_eq!(rows(&shown), [["c", "t", "f", declared]]);
+    wire.raw.query("ROLLBACK");
+}
+
+#[test]
+fn portals_are_among_the_cursors() {
+    let mut wire = started();
+    wire.raw.query("BEGIN");
+    wire.send(&[
+        parse("s", "SELECT a FROM t ORDER BY a", &[]),
+        bind("p", "s", 0, &[], 0),
+        execute("p", 1),
+        bind("q", "s", 0, &[], 0),
+        bare('S'),
+    ]);
+    let all =
+        "SELECT name, statement, is_binary, is_holdable, creation_time > '2020-01-01' FROM pg_cursors ORDER BY name";
+    let of = |name: &str| {
+        [name, "SELECT a FROM t ORDER BY a", "f", "f", "t"]
+            .map(str::to_string)
+            .to_vec()
+    };
+    assert_eq!(rows(&wire.raw.query(all)), [of("p"), of("q")]);
+    wire.send(&[named('C', 'P', "q"), bare('S')]);
+    assert_eq!(rows(&wire.raw.query(all)), [of("p")]);
+    // A query of the extended protocol sees itself.
+    let messages = wire.send(&[
+        parse("", "SELECT name FROM pg_cursors ORDER BY name", &[]),
+        bind("", "", 0, &[], 0),
+        execute("", 0),
+        bare('S'),
+    ]);
+    assert_eq!(rows(&messages), [[""], ["p"]]);
+    wire.raw.query("COMMIT");
+    assert!(rows(&wire.raw.query(all)).is_empty());
+}
+
+#[test]
+fn parameters_of_regclass_are_read_by_name_and_number() {
+    let mut wire = started();
+    let messages = wire.send(&[
+        parse("s", "SELECT $1::regclass, $2::regtype[], $1::oid", &[]),
+        describe('S', "s"),
+        bare('S'),
+    ]);
+    assert_eq!(kinds(&messages), "1 t T Z");
+    let (regclass, regtypes) = (2205_u32.to_be_bytes(), 2211_u32.to_be_bytes());
+    assert_eq!(messages[1].body, [[0, 2].as_slice(), &regclass, &regtypes].concat());
+    let named: [Option<&[u8]>; 2] = [Some(b"pg_class"), Some(b"{int,NULL,text}")];
+    let messages = wire.send(&[bind("", "s", 0, &named, 0), execute("", 0), bare('S')]);
+    assert_eq!(rows(&messages), [["pg_class", "{integer,NULL,text}", "1259"]]);
+    let messages = wire.send(&[bind("", "s", 0, &named, 1), execute("", 0), bare('S')]);
+    let row = messages.iter().find(|message| message.kind == 'D').expect("a row");
+    let values: Vec<Vec<u8>> = raw::values(row).into_iter().flatten().collect();
+    // What was sent in binary is read in binary.
+    let sent: [Option<&[u8]>; 2] = [Some(&values[0]), Some(&values[1])];
+    assert_eq!(values[0], 1259_u32.to_be_bytes());
+    let messages = wire.send(&[bind("", "s", 1, &sent, 0), execute("", 0), bare('S')]);
+    assert_eq!(rows(&messages), [["pg_class", "{integer,NULL,text}", "1259"]]);
+    let unknown: [Option<&[u8]>; 2] = [Some(b"nosuch"), None];
+    let messages = wire.send(&[bind("", "s", 0, &unknown, 0), bare('S')]);
+    assert_eq!(error(&messages).0, "42P01");
+}
+
+#[test]
 fn a_notification_comes_with_the_commit_to_who_listens() {
     let mut wire = started();
     let mut other = Raw::connect(&wire.server);

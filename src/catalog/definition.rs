@@ -235,7 +235,10 @@ impl View {
     /// Where relations would hide one that the definition names, along its search path, if there were any.
     pub fn shadows(&self, named: &(String, String)) -> impl Iterator<Item = (String, String)> {
         let searched = self.search_path.contains(&named.0);
-        let before = self.search_path.iter().take_while(move |schema| searched && **schema != named.0);
+        let before = self
+            .search_path
+            .iter()
+            .take_while(move |schema| searched && **schema != named.0);
         let shadows = before.map(|schema| (schema.clone(), named.1.clone()));
         shadows.filter(|shadow| !self.names.contains_key(shadow))
     }

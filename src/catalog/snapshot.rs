@@ -172,7 +172,9 @@ impl Snapshot {
                 let Relation::View(mut view) = self.take(*oid) else {
                     panic!("C1: view {oid} to alter is there");
                 };
-                Arc::make_mut(&mut view).columns[*column as usize - 1].name.clone_from(name);
+                Arc::make_mut(&mut view).columns[*column as usize - 1]
+                    .name
+                    .clone_from(name);
                 self.insert(Relation::View(view));
             }
             Change::RenameSchema { from, to } => {

@@ -163,7 +163,9 @@ fn lost_change(catalog: Option<&Snapshot>, change: &Change) -> String {
             format!("the drop of what has OID {}: it exists again", oids.join(", "))
         }
         Change::Rename { oid, schema, name } => format!("the name {schema}.{name} of what has OID {oid}"),
-        Change::RenameViewColumn { oid, name, .. } => format!("the name \"{name}\" of a column of the view with OID {oid}"),
+        Change::RenameViewColumn { oid, name, .. } => {
+            format!("the name \"{name}\" of a column of the view with OID {oid}")
+        }
         Change::RenameSchema { from, to } => format!("the name {to} of schema {from}"),
         Change::Comment { oid, .. } => format!("a comment on what has OID {oid}"),
         Change::AlterTopic(topic) => {

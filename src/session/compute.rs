@@ -84,6 +84,13 @@ impl Session {
         }
     }
 
+    /// Where the names in parameters of these types are looked up, if one is of `regclass` or the like.
+    pub fn names_of(&self, types: &[PgType]) -> Option<plan::ObjectOids> {
+        let is_named = |known: &PgType| known.item().unwrap_or(known).is_oid_alias();
+        let named = types.iter().any(is_named);
+        named.then(|| plan::object_oids(&self.context(self.catalog(), Vec::new()).borrowed()))
+    }
+
     /// Runs `work` elsewhere. Dropping the future asks it to stop.
     pub fn compute<T, W>(&self, work: W) -> impl Future<Output = Result<T, SqlError>> + Send + 'static + use<T, W>
     where

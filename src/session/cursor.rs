@@ -8,10 +8,11 @@ use std::sync::Arc;
 use arrow::array::RecordBatch;
 use futures::StreamExt;
 
-use super::outcome::{CursorRows, Outcome, Parameters, RowsTag};
+use super::outcome::{CursorRows, Outcome, Parameters, Prepared, RowsTag};
 use super::{Session, TransactionStatus};
 use crate::error::{SqlError, state};
 use crate::sql::field::OutField;
+use crate::sql::parse::Parsed;
 use crate::sql::statement::{Fetch, Select};
 
 pub struct SqlCursor {
@@ -20,11 +21,23 @@ pub struct SqlCursor {
 }
 
 /// The declaration of a cursor.
-#[derive(Clone, Copy)]
+#[derive(Clone)]
 pub struct Declared {
+    /// BINARY: FETCH sends its rows in binary.
+    pub(super) binary: bool,
     /// WITH HOLD: outlives its transaction's commit.
     pub(super) hold: bool,
     pub(super) survived_commit: bool,
+    /// The query string that declared it, and when, microseconds.
+    pub(super) text: Arc<str>,
+    pub(super) created_us: i64,
+}
+
+/// A portal of the protocol, as far as others may look at it.
+pub(super) struct PortalFacts {
+    pub parsed: Option<Arc<Parsed>>,
+    pub fields: Option<Arc<[OutField]>>,
+    pub created_us: i64,
 }
 
 impl Declared {
@@ -37,8 +50,11 @@ impl SqlCursor {
     /// A portal of the protocol, which ends with its transaction.
     pub fn of_portal(rows: CursorRows) -> SqlCursor {
         let declared = Declared {
+            binary: false,
             hold: false,
             survived_commit: false,
+            text: "".into(),
+            created_us: 0,
         };
         declared.with(rows)
     }
@@ -47,8 +63,8 @@ impl SqlCursor {
         (self.rows, self.declared)
     }
 
-    pub(super) fn hold(&self) -> bool {
-        self.declared.hold
+    pub(super) fn declared(&self) -> &Declared {
+        &self.declared
     }
 
     /// Whether it outlives the end of a transaction.
@@ -85,7 +101,7 @@ impl Session {
         &mut self,
         name: &str,
         select: &Arc<Select>,
-        hold: bool,
+        (hold, binary): (bool, bool),
         parameters: &Parameters,
     ) -> Result<Outcome, SqlError> {
         if !hold && self.status() == TransactionStatus::Idle {
@@ -104,7 +120,14 @@ impl Session {
         let (fields, batches) = self.rows_of(select, parameters).await?;
         let rest = None;
         let rows = CursorRows { fields, batches, rest };
-        let cursor = Declared { hold, survived_commit }.with(rows);
+        let declared = Declared {
+            binary,
+            hold,
+            survived_commit,
+            text: self.text.clone(),
+            created_us: self.engine.clock.now_us(),
+        };
+        let cursor = declared.with(rows);
         self.cursors.insert(name.to_string(), cursor);
         Ok(Outcome::Command("DECLARE CURSOR".to_string()))
     }
@@ -117,9 +140,32 @@ impl Session {
         self.cursors
             .get(name)
             .map(|cursor| &cursor.rows.fields)
-            .or_else(|| self.portal_fields.get(name))
+            .or_else(|| self.portals.get(name)?.fields.as_ref())
             .map(|fields| fields.to_vec())
             .ok_or_else(|| unknown_cursor(name))
+    }
+
+    /// A portal of the protocol is there, until [`Session::forget_portal`] or the transaction's end.
+    pub fn note_portal(&mut self, name: &str, prepared: &Prepared) {
+        let portal = PortalFacts {
+            parsed: prepared.parsed.clone(),
+            fields: prepared.fields.clone(),
+            created_us: self.engine.clock.now_us(),
+        };
+        self.portals.insert(name.to_string(), portal);
+    }
+
+    pub fn forget_portal(&mut self, name: &str) {
+        self.portals.remove(name);
+    }
+
+    pub fn forget_portals(&mut self) {
+        self.portals.clear();
+    }
+
+    /// Whether FETCH sends a cursor's rows in binary.
+    pub fn is_binary_cursor(&self, name: &str) -> bool {
+        self.cursors.get(name).is_some_and(|cursor| cursor.declared.binary)
     }
 
     /// Takes a cursor out, to be put back; 25P02 in a transaction that has failed.

@@ -488,6 +488,14 @@ fn define(
     let planned = plan_stored(catalog, &view)?;
     let dataflow = incremental.then(|| compile_stored(&planned, &view)).transpose()?;
     view.mentions = planned.mentions;
+    assert!(
+        view.mentions.iter().all(|mention| {
+            let written = view.definition.get(mention.start..mention.end);
+            written.is_some_and(|written| !written.is_empty())
+        }),
+        "a relation is named within the definition: {}",
+        view.definition
+    );
     Ok((view, dataflow))
 }
 

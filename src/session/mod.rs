@@ -38,6 +38,7 @@ use hashbrown::{HashMap, HashSet};
 use tokio::sync::Semaphore;
 
 pub use cancel::{Cancel, terminated};
+use cursor::PortalFacts;
 pub use cursor::SqlCursor;
 pub use ddl::compile_view;
 pub use engine::{Engine, SessionRow};
@@ -92,8 +93,8 @@ pub struct Session {
     /// Prepared statements by name, of PREPARE and of the protocol alike.
     pub statements: HashMap<String, Prepared>,
     cursors: HashMap<String, SqlCursor>,
-    /// Columns of the portals of the protocol, for a FETCH that names one.
-    pub portal_fields: HashMap<String, Arc<[OutField]>>,
+    /// Portals of the protocol, for a FETCH that names one and for `pg_cursors`.
+    portals: HashMap<String, PortalFacts>,
     /// The query string that was parsed last, for positions of errors.
     text: Arc<str>,
     /// Permits for the work that computes for this session.
@@ -160,7 +161,7 @@ impl Session {
             batch: false,
             statements: HashMap::new(),
             cursors: HashMap::new(),
-            portal_fields: HashMap::new(),
+            portals: HashMap::new(),
             text: Arc::default(),
             computing: Arc::new(Semaphore::new(compute::COMPUTING_MAX)),
             notices: Vec::new(),
@@ -313,15 +314,6 @@ impl Session {
         }
         let text = self.text.clone();
         self.compute(move || parse::parse(&text)).await
-    }
-
-    /// Names lead into the session's database only.
-    fn check_databases(&self, parsed: &Parsed) -> Result<(), SqlError> {
-        let mut other = parsed.databases.iter().filter(|named| *named.database != *self.database);
-        other.next().map_or(Ok(()), |named| {
-            let message = format!("cross-database references are not implemented: \"{}\"", named.name);
-            Err(SqlError::new(state::FEATURE_NOT_SUPPORTED, message).position(named.position))
-        })
     }
 
     /// From here on the time limit of a statement counts.
@@ -573,9 +565,12 @@ impl Session {
                 Ok(Outcome::Command(tag.to_string()))
             }
             Statement::Discard(what) => self.discard(what),
-            Statement::DeclareCursor { name, select, hold } => {
-                self.declare_cursor(name, select, *hold, parameters).await
-            }
+            Statement::DeclareCursor {
+                name,
+                select,
+                hold,
+                binary,
+            } => self.declare_cursor(name, select, (*hold, *binary), parameters).await,
             Statement::Fetch(fetch) => self.fetch(fetch).await,
             Statement::Close(name) => self.close_cursor(name.as_deref()),
             Statement::CatchUp { tag, view } => {

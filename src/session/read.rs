@@ -26,6 +26,18 @@ use crate::types::shaped::to_lists;
 use crate::views::ViewRows;
 
 impl Session {
+    /// Names lead into the session's database only.
+    pub(super) fn check_databases(&self, parsed: &Parsed) -> Result<(), SqlError> {
+        let mut other = parsed
+            .databases
+            .iter()
+            .filter(|named| *named.database != *self.database);
+        other.next().map_or(Ok(()), |named| {
+            let message = format!("cross-database references are not implemented: \"{}\"", named.name);
+            Err(SqlError::new(state::FEATURE_NOT_SUPPORTED, message).position(named.position))
+        })
+    }
+
     pub(super) fn resolve(&self, catalog: &Snapshot, name: &Name) -> Result<Relation, SqlError> {
         catalog
             .resolve(name.schema.as_deref(), &name.name, self.settings.search_path())

@@ -40,11 +40,28 @@ impl SystemSource {
             parameter_types: prepared.parameter_types.iter().map(crate::types::PgType::oid).collect(),
             from_sql: true,
         });
-        let cursors = session.cursors.iter().map(|(name, cursor)| CursorState {
+        let cursors = session.cursors.iter().map(|(name, cursor)| {
+            let declared = cursor.declared();
+            CursorState {
+                name: name.clone(),
+                statement: declared.text.to_string(),
+                holdable: declared.hold,
+                binary: declared.binary,
+                created_us: declared.created_us,
+            }
+        });
+        // A portal that is lent to a FETCH is among the cursors meanwhile.
+        let portals = session.portals.iter();
+        let portals = portals.filter(|(name, _)| !session.cursors.contains_key(*name));
+        let portals = portals.map(|(name, portal)| CursorState {
             name: name.clone(),
-            statement: String::new(),
-            holdable: cursor.hold(),
-            created_us: 0,
+            statement: portal
+                .parsed
+                .as_ref()
+                .map_or_else(String::new, |parsed| parsed.text.clone()),
+            holdable: false,
+            binary: false,
+            created_us: portal.created_us,
         });
         SystemSource {
             engine: session.engine.clone(),
@@ -53,7 +70,7 @@ impl SystemSource {
             database: session.database.to_string(),
             settings: session.settings.clone(),
             prepared: prepared.collect(),
-            cursors: cursors.collect(),
+            cursors: cursors.chain(portals).collect(),
             state: OnceLock::new(),
         }
     }

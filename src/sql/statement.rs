@@ -422,6 +422,7 @@ pub enum Statement {
         name: String,
         select: Arc<Select>,
         hold: bool,
+        binary: bool,
     },
     Fetch(Fetch),
     /// CLOSE name; `None` is ALL.

@@ -26,8 +26,11 @@ use super::numeric::{DecimalShape, invalid, parse_decimal, parse_decimal_binary,
 use super::shape::ArrayShape;
 use super::shaped::ShapedArrays;
 use super::varying::Numeric;
-use super::{PgType, array, bytes, float, json, tid};
+use super::{Opaque, PgType, array, bytes, float, json, tid};
 use crate::error::{SqlError, state};
+
+/// Elements that the text of a vector may have.
+const VECTOR_ITEMS_MAX: usize = 100;
 
 /// A growing column of one type.
 pub struct ColumnBuilder {
@@ -72,6 +75,10 @@ enum BuiltValues {
     Array(Box<Lists>),
     /// Arrays of any dimensions.
     Shaped(Box<Lists>, Vec<ArrayShape>),
+    /// Text with the number of its form before it in binary.
+    Versioned(StringBuilder),
+    /// `int2vector`, `oidvector`.
+    Vector(Box<Lists>, Vec<ArrayShape>),
 }
 
 struct Lists {
@@ -106,6 +113,7 @@ impl ColumnBuilder {
             PgType::Numeric(None) => {
                 BuiltValues::Varying(LargeBinaryBuilder::with_capacity(capacity, capacity * NUMBER_BYTES))
             }
+            PgType::Opaque(Opaque::JsonPath) => BuiltValues::Versioned(texts()),
             PgType::Text
             | PgType::Varchar(None)
             | PgType::Char(0)
@@ -139,6 +147,8 @@ impl ColumnBuilder {
             PgType::Interval => BuiltValues::Interval(IntervalMonthDayNanoBuilder::with_capacity(capacity)),
             PgType::Array(item) => BuiltValues::Array(Box::new(Lists::new(item, capacity))),
             PgType::Shaped(item) => BuiltValues::Shaped(Box::new(Lists::new(item, capacity)), Vec::new()),
+            PgType::Int2Vector => BuiltValues::Vector(Box::new(Lists::new(&PgType::Int2, capacity)), Vec::new()),
+            PgType::OidVector => BuiltValues::Vector(Box::new(Lists::new(&PgType::Oid, capacity)), Vec::new()),
             PgType::Tid => BuiltValues::Tid(Int64Builder::with_capacity(capacity)),
             // OID and its aliases.
             _ => BuiltValues::Oid(Int64Builder::with_capacity(capacity), pg_type.base_name()),
@@ -188,13 +198,16 @@ impl ColumnBuilder {
             | BuiltValues::InternalChar(texts)
             | BuiltValues::Uuid(texts)
             | BuiltValues::Json(texts)
+            | BuiltValues::Versioned(texts)
             | BuiltValues::Jsonb(texts) => texts.len(),
             BuiltValues::Bytea(values) => values.len(),
             BuiltValues::Date(values) => values.len(),
             BuiltValues::Time(values) => values.len(),
             BuiltValues::Timestamp(values) | BuiltValues::TimestampTz(values) => values.len(),
             BuiltValues::Interval(values) => values.len(),
-            BuiltValues::Array(lists) | BuiltValues::Shaped(lists, _) => lists.ends.len() - 1,
+            BuiltValues::Array(lists) | BuiltValues::Shaped(lists, _) | BuiltValues::Vector(lists, _) => {
+                lists.ends.len() - 1
+            }
         }
     }
 
@@ -211,11 +224,14 @@ impl ColumnBuilder {
             | BuiltValues::InternalChar(texts)
             | BuiltValues::Uuid(texts)
             | BuiltValues::Json(texts)
+            | BuiltValues::Versioned(texts)
             | BuiltValues::Jsonb(texts) => texts.values_slice().len(),
             BuiltValues::Bytea(values) => values.values_slice().len(),
             BuiltValues::Varying(values) => values.values_slice().len(),
             BuiltValues::Array(lists) => lists.items.bytes() + lists.ends.len() * 4,
-            BuiltValues::Shaped(lists, _) => lists.items.bytes() + lists.items.len() * 4 + lists.ends.len() * 32,
+            BuiltValues::Shaped(lists, _) | BuiltValues::Vector(lists, _) => {
+                lists.items.bytes() + lists.items.len() * 4 + lists.ends.len() * 32
+            }
             BuiltValues::Numeric(..) | BuiltValues::Interval(_) => self.len() * 16,
             _ => self.len() * 8,
         }
@@ -240,6 +256,7 @@ impl ColumnBuilder {
             | BuiltValues::InternalChar(texts)
             | BuiltValues::Uuid(texts)
             | BuiltValues::Json(texts)
+            | BuiltValues::Versioned(texts)
             | BuiltValues::Jsonb(texts) => texts.append_null(),
             BuiltValues::Bytea(values) => values.append_null(),
             BuiltValues::Date(values) => values.append_null(),
@@ -247,7 +264,7 @@ impl ColumnBuilder {
             BuiltValues::Timestamp(values) | BuiltValues::TimestampTz(values) => values.append_null(),
             BuiltValues::Interval(values) => values.append_null(),
             BuiltValues::Array(lists) => lists.append_null(),
-            BuiltValues::Shaped(lists, shapes) => {
+            BuiltValues::Shaped(lists, shapes) | BuiltValues::Vector(lists, shapes) => {
                 lists.append_null();
                 shapes.push(ArrayShape::default());
             }
@@ -300,6 +317,7 @@ impl ColumnBuilder {
                 json::check(text)?;
                 texts.append_value(text);
             }
+            BuiltValues::Versioned(texts) => texts.append_value(text),
             BuiltValues::Jsonb(texts) => texts.append_value(json::canonical(text)?),
             BuiltValues::Bytea(values) => {
                 self.scratch.clear();
@@ -331,6 +349,23 @@ impl ColumnBuilder {
                 let (shape, items) = array::parse(text)?;
                 lists.append_texts(&items)?;
                 shapes.push(shape);
+            }
+            BuiltValues::Vector(lists, shapes) => {
+                let words = text.split_ascii_whitespace();
+                let items: Vec<Option<Cow<'_, str>>> = words.map(|word| Some(Cow::Borrowed(word))).collect();
+                if items.len() > VECTOR_ITEMS_MAX {
+                    let name = if lists.item_type == PgType::Int2 {
+                        "int2vector"
+                    } else {
+                        "oidvector"
+                    };
+                    return Err(SqlError::new(
+                        state::INVALID_PARAMETER_VALUE,
+                        format!("{name} has too many elements"),
+                    ));
+                }
+                lists.append_texts(&items)?;
+                shapes.push(ArrayShape::vector(items.len()));
             }
         }
         Ok(())
@@ -395,24 +430,13 @@ impl ColumnBuilder {
                 values.append_value(IntervalMonthDayNano::new(months, days, nanos));
             }
             BuiltValues::Uuid(texts) => append_uuid(texts, &fixed(value)?),
-            BuiltValues::Jsonb(texts) => {
-                const VERSION: u8 = 1;
-                match value {
-                    [VERSION, text @ ..] => texts.append_value(json::canonical(utf8(text)?)?),
-                    [other, ..] => {
-                        return Err(SqlError::new(
-                            state::INVALID_BINARY_REPRESENTATION,
-                            format!("unsupported jsonb version number {other}"),
-                        ));
-                    }
-                    [] => return Err(insufficient_binary()),
-                }
-            }
+            BuiltValues::Jsonb(texts) => texts.append_value(json::canonical(versioned("jsonb", value)?)?),
+            BuiltValues::Versioned(texts) => texts.append_value(versioned("jsonpath", value)?),
             BuiltValues::Array(lists) => {
                 let items = BinaryItems::new(value, &lists.item_type)?;
                 lists.append_binary(items)?;
             }
-            BuiltValues::Shaped(lists, shapes) => {
+            BuiltValues::Shaped(lists, shapes) | BuiltValues::Vector(lists, shapes) => {
                 let (shape, items) = BinaryItems::any(value, Some(&lists.item_type))?;
                 lists.append_binary(items)?;
                 shapes.push(shape);
@@ -449,6 +473,7 @@ impl ColumnBuilder {
             | BuiltValues::InternalChar(texts)
             | BuiltValues::Uuid(texts)
             | BuiltValues::Json(texts)
+            | BuiltValues::Versioned(texts)
             | BuiltValues::Jsonb(texts) => Arc::new(texts.finish()),
             BuiltValues::Bytea(values) => Arc::new(values.finish()),
             BuiltValues::Date(values) => Arc::new(values.finish()),
@@ -456,7 +481,7 @@ impl ColumnBuilder {
             BuiltValues::Timestamp(values) | BuiltValues::TimestampTz(values) => Arc::new(values.finish()),
             BuiltValues::Interval(values) => Arc::new(values.finish()),
             BuiltValues::Array(lists) => Arc::new(lists.finish()),
-            BuiltValues::Shaped(lists, shapes) => {
+            BuiltValues::Shaped(lists, shapes) | BuiltValues::Vector(lists, shapes) => {
                 let arrays = ShapedArrays {
                     shapes: std::mem::take(shapes),
                     lists: lists.finish(),
@@ -487,6 +512,19 @@ impl ColumnBuilder {
             fresh.append_binary(&value).expect("what was sent can be received");
         }
         *self = fresh;
+    }
+}
+
+/// The text behind the number of its form.
+fn versioned<'a>(name: &str, value: &'a [u8]) -> Result<&'a str, SqlError> {
+    const VERSION: u8 = 1;
+    match value {
+        [VERSION, text @ ..] => utf8(text),
+        [other, ..] => Err(SqlError::new(
+            state::INVALID_BINARY_REPRESENTATION,
+            format!("unsupported {name} version number {other}"),
+        )),
+        [] => Err(insufficient_binary()),
     }
 }
 

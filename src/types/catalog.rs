@@ -45,6 +45,8 @@ const TYPES: &[(PgType, u32, u32, i16)] = &[
     (PgType::Regcollation, 4191, 4192, 4),
     (PgType::PgLsn, 3220, 3221, 8),
     (PgType::Xid8, 5069, 271, 8),
+    (PgType::Int2Vector, 22, 1006, -1),
+    (PgType::OidVector, 30, 1013, -1),
 ];
 
 impl PgType {

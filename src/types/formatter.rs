@@ -128,6 +128,12 @@ enum FormattedValues {
         arrays: ShapedArrays,
         items: Box<ColumnFormatter>,
     },
+    /// `int2vector`, `oidvector`.
+    Vector {
+        values: BinaryViewArray,
+        lists: ListArray,
+        items: Box<ColumnFormatter>,
+    },
     Void(ArrayRef),
 }
 
@@ -195,6 +201,7 @@ impl ColumnFormatter {
             | PgType::InternalChar
             | PgType::Unknown => FormattedValues::Text(column.as_string::<i32>().clone()),
             PgType::Opaque(Opaque::Inet) => FormattedValues::Inet(column.as_string::<i32>().clone()),
+            PgType::Opaque(Opaque::JsonPath) => FormattedValues::Jsonb(column.as_string::<i32>().clone()),
             PgType::Opaque(_) => FormattedValues::Text(column.as_string::<i32>().clone()),
             PgType::Char(length) => {
                 let width = *length as usize;
@@ -240,6 +247,15 @@ impl ColumnFormatter {
                     arrays,
                 }
             }
+            PgType::Int2Vector | PgType::OidVector => {
+                let item = pg_type.vector_item().expect("it is a vector");
+                let ShapedArrays { lists, .. } = ShapedArrays::decode(&column, &item)?;
+                FormattedValues::Vector {
+                    values: column.as_binary_view().clone(),
+                    items: Box::new(ColumnFormatter::new(&item, lists.values(), style)?),
+                    lists,
+                }
+            }
             PgType::Void => FormattedValues::Void(column),
             alias => FormattedValues::Alias(column.as_primitive::<Int64Type>().clone(), alias.clone()),
         };
@@ -273,7 +289,7 @@ impl ColumnFormatter {
             FormattedValues::Timestamp(values) | FormattedValues::TimestampTz(values) => values,
             FormattedValues::Interval(values) => values,
             FormattedValues::Array { lists, .. } => lists,
-            FormattedValues::Shaped { values, .. } => values,
+            FormattedValues::Shaped { values, .. } | FormattedValues::Vector { values, .. } => values,
             FormattedValues::Void(values) => values.as_ref(),
         }
     }
@@ -343,6 +359,15 @@ impl ColumnFormatter {
                 }
                 let mut at = arrays.lists.value_offsets()[row] as usize;
                 write_nested(&shape.0, items, &mut at, out);
+            }
+            FormattedValues::Vector { lists, items, .. } => {
+                let offsets = lists.value_offsets();
+                for at in offsets[row]..offsets[row + 1] {
+                    if at > offsets[row] {
+                        out.put_u8(b' ');
+                    }
+                    items.write_text(at as usize, out);
+                }
             }
             FormattedValues::Void(_) => {}
         }
@@ -427,7 +452,9 @@ impl ColumnFormatter {
                     }
                 }
             }
-            FormattedValues::Shaped { values, .. } => out.extend_from_slice(values.value(row)),
+            FormattedValues::Shaped { values, .. } | FormattedValues::Vector { values, .. } => {
+                out.extend_from_slice(values.value(row));
+            }
             FormattedValues::Void(_) => {}
         }
     }

@@ -110,6 +110,9 @@ pub enum PgType {
     Tid,
     Xid,
     Cid,
+    /// Arrays of catalogs with a text form of their own, `1 2`: of one dimension from 0, held as [`PgType::Shaped`] is.
+    Int2Vector,
+    OidVector,
 }
 
 /// Precision and scale in stored definitions. None were written for the NUMERIC of 10 fractional digits
@@ -152,7 +155,7 @@ impl PgType {
     pub fn is_for_columns(&self) -> bool {
         match self {
             PgType::Array(item) => item.is_for_columns(),
-            PgType::Opaque(_) | PgType::PgLsn | PgType::Xid8 => false,
+            PgType::Opaque(_) | PgType::PgLsn | PgType::Xid8 | PgType::Int2Vector | PgType::OidVector => false,
             PgType::Regprocedure | PgType::Regoper | PgType::Regoperator | PgType::Regcollation => false,
             _ => true,
         }
@@ -187,7 +190,7 @@ impl PgType {
             PgType::TimestampTz => DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into())),
             PgType::Interval => DataType::Interval(IntervalUnit::MonthDayNano),
             PgType::Array(item) => DataType::List(item.field("item", true).into()),
-            PgType::Shaped(_) => DataType::BinaryView,
+            PgType::Shaped(_) | PgType::Int2Vector | PgType::OidVector => DataType::BinaryView,
             // An OID is an unsigned 32-bit number; Int64 keeps DataFusion's comparisons with literals exact.
             PgType::Oid | PgType::PgLsn | PgType::Xid8 | PgType::Tid | PgType::Xid | PgType::Cid => DataType::Int64,
             alias => {
@@ -219,6 +222,15 @@ impl PgType {
     pub fn item(&self) -> Option<&PgType> {
         match self {
             PgType::Array(item) | PgType::Shaped(item) => Some(item),
+            _ => None,
+        }
+    }
+
+    /// What a vector holds.
+    pub fn vector_item(&self) -> Option<PgType> {
+        match self {
+            PgType::Int2Vector => Some(PgType::Int2),
+            PgType::OidVector => Some(PgType::Oid),
             _ => None,
         }
     }

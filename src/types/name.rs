@@ -62,6 +62,8 @@ impl PgType {
             PgType::Tid => "tid",
             PgType::Xid => "xid",
             PgType::Cid => "cid",
+            PgType::Int2Vector => "int2vector",
+            PgType::OidVector => "oidvector",
         }
     }
 
@@ -297,6 +299,8 @@ fn parse_scalar(text: &str) -> Option<(PgType, Option<i32>)> {
         "tid" => plain(PgType::Tid),
         "xid" => plain(PgType::Xid),
         "cid" => plain(PgType::Cid),
+        "int2vector" => plain(PgType::Int2Vector),
+        "oidvector" => plain(PgType::OidVector),
         interval if interval == "interval" || interval.starts_with("interval ") => {
             let fields = interval["interval".len()..].trim_start();
             let (first, last) = match fields.split_once(" to ") {
@@ -383,6 +387,8 @@ mod tests {
             PgType::Tid,
             PgType::Xid,
             PgType::Cid,
+            PgType::Int2Vector,
+            PgType::OidVector,
         ] {
             assert_eq!(
                 PgType::parse(&pg_type.name()),

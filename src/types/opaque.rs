@@ -23,11 +23,12 @@ pub enum Opaque {
     McvList,
     Snapshot,
     TxidSnapshot,
+    JsonPath,
 }
 
 impl Opaque {
     /// Each with its name, which `format_type` and `pg_type.typname` share, its OID, its array type's OID, and `typlen`.
-    pub(super) const ALL: [(Opaque, &'static str, u32, u32, i16); 10] = [
+    pub(super) const ALL: [(Opaque, &'static str, u32, u32, i16); 11] = [
         (Opaque::NodeTree, "pg_node_tree", 194, 0, -1),
         (Opaque::Inet, "inet", 869, 1041, -1),
         (Opaque::Xml, "xml", 142, 143, -1),
@@ -38,6 +39,7 @@ impl Opaque {
         (Opaque::McvList, "pg_mcv_list", 5017, 0, -1),
         (Opaque::Snapshot, "pg_snapshot", 5038, 5039, -1),
         (Opaque::TxidSnapshot, "txid_snapshot", 2970, 2949, -1),
+        (Opaque::JsonPath, "jsonpath", 4072, 4073, -1),
     ];
 
     pub fn name(self) -> &'static str {

@@ -46,6 +46,13 @@ impl ArrayShape {
         }
     }
 
+    /// One dimension from 0.
+    pub fn vector(length: usize) -> ArrayShape {
+        let mut shape = ArrayShape::plain(length);
+        shape.0.iter_mut().for_each(|dimension| dimension.lower = 0);
+        shape
+    }
+
     pub fn is_plain(&self) -> bool {
         match self.0.as_slice() {
             [] => true,

@@ -225,7 +225,7 @@ impl<S: AsyncRead + AsyncWrite + Peer + Unpin + Send> Connection<S> {
         self.send_notices();
         if self.session.status() == TransactionStatus::Idle {
             self.portals.clear();
-            self.session.portal_fields.clear();
+            self.session.forget_portals();
         }
         self.send_notifications();
         self.session.answered();

@@ -3,8 +3,10 @@
 //! The statements up to Sync are one implicit transaction, committed at Sync; answers are written then (or at Flush, or
 //! when they have become many).
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
+use arrow::array::AsArray;
 use pgwire::messages::data::{NoData, ParameterDescription};
 use pgwire::messages::extendedquery::{BindComplete, CloseComplete, ParseComplete, PortalSuspended};
 use pgwire::messages::response::EmptyQueryResponse;
@@ -20,9 +22,10 @@ use super::socket::{Ended, Peer};
 use crate::error::{SqlError, state};
 use crate::session::{CursorRows, Outcome, Parameters, Prepared, RowsTag, SqlCursor, TransactionStatus};
 use crate::sql::parse::Parsed;
+use crate::sql::plan::ObjectOids;
 use crate::sql::statement::Statement;
 use crate::stop;
-use crate::types::{self, ColumnBuilder, PgType, TextStyle};
+use crate::types::{self, ColumnBuilder, InputStyle, PgType, TextStyle};
 
 const SYNC: u8 = b'S';
 /// Bytes of parameters that are decoded here: those of a larger Bind are where computing runs.
@@ -78,9 +81,10 @@ impl<S: AsyncRead + AsyncWrite + Peer + Unpin + Send> Connection<S> {
         }
         let prepared = self.prepared(bind.statement)?.clone();
         let types = prepared.parameter_types.clone();
+        let names = self.session.names_of(&types);
         let (values, formats) = (bind.parameters, bind.parameter_formats);
         let parameters = if values.bytes().len() <= PARAMETERS_BYTES {
-            decode_parameters(&types, values, formats, self.session.text_style())?
+            decode_parameters(&types, values, formats, self.session.text_style(), names.as_ref())?
         } else {
             let style = self.session.text_style().clone();
             let (count, values, formats) = (values.len(), values.bytes().to_vec(), formats.bytes().to_vec());
@@ -88,7 +92,7 @@ impl<S: AsyncRead + AsyncWrite + Peer + Unpin + Send> Connection<S> {
             let cancel = self.session.cancel_handle();
             let decoding = self.session.compute(move || {
                 let (values, formats) = (Values::of(count, &values), Formats::of(&formats));
-                decode_parameters(&types, values, formats, &style)
+                decode_parameters(&types, values, formats, &style, names.as_ref())
             });
             self.socket.while_connected(until(&cancel, decoding)).await??
         };
@@ -111,9 +115,7 @@ impl<S: AsyncRead + AsyncWrite + Peer + Unpin + Send> Connection<S> {
             )
             .into());
         }
-        if let Some(fields) = prepared.fields.as_ref().filter(|_| !name.is_empty()) {
-            self.session.portal_fields.insert(name.to_string(), Arc::clone(fields));
-        }
+        self.session.note_portal(name, &prepared);
         self.portals.insert(
             name.to_string(),
             Portal {
@@ -234,7 +236,10 @@ impl<S: AsyncRead + AsyncWrite + Peer + Unpin + Send> Connection<S> {
                 portal.state = PortalState::running(cursor.apart().0, RowsTag::Select);
             }
             // CLOSE, or the end of the transaction.
-            _ => drop(self.portals.remove(&name)),
+            _ => {
+                self.session.forget_portal(&name);
+                drop(self.portals.remove(&name));
+            }
         }
     }
 
@@ -347,7 +352,7 @@ impl<S: AsyncRead + AsyncWrite + Peer + Unpin + Send> Connection<S> {
         match target {
             Target::Statement(name) => drop(self.session.statements.remove(name)),
             Target::Portal(name) => {
-                self.session.portal_fields.remove(name);
+                self.session.forget_portal(name);
                 if self.portals.remove(name).is_none() {
                     drop(self.session.take_cursor(name));
                 }
@@ -379,11 +384,32 @@ fn has_other_shape(value: &[u8], format: i16, item: &PgType) -> bool {
     }
 }
 
+/// The text of a parameter as its builder reads it: of `regclass` and the like, also in arrays, the numbers.
+fn numbered<'a>(pg_type: &PgType, text: &'a str, names: &ObjectOids) -> Result<Cow<'a, str>, SqlError> {
+    match pg_type {
+        alias if alias.is_oid_alias() => Ok(names(alias, text)?.to_string().into()),
+        PgType::Array(item) if item.is_oid_alias() => {
+            let texts = PgType::Array(Box::new(PgType::Text));
+            let array = types::scalar_from_text(&texts, text, &InputStyle::default())?;
+            let array = array.as_list::<i32>().value(0);
+            let numbers = array.as_string::<i32>().iter().map(|name| match name {
+                Some(name) => Ok(names(item, name)?.to_string()),
+                None => Ok("NULL".to_string()),
+            });
+            let numbers = numbers.collect::<Result<Vec<_>, SqlError>>()?;
+            Ok(format!("{{{}}}", numbers.join(",")).into())
+        }
+        _ => Ok(text.into()),
+    }
+}
+
+/// `names`: where names are looked up, if the type of a parameter asks for it.
 fn decode_parameters(
     types: &[PgType],
     values: Values<'_>,
     formats: Formats<'_>,
     style: &TextStyle,
+    names: Option<&ObjectOids>,
 ) -> Result<Parameters, SqlError> {
     if values.len() != types.len() {
         return Err(SqlError::new(
@@ -430,7 +456,10 @@ fn decode_parameters(
                     state::CHARACTER_NOT_IN_REPERTOIRE,
                     "invalid byte sequence for encoding \"UTF8\": 0x00",
                 )),
-                Ok(text) => builder.append_text(text),
+                Ok(text) => match names {
+                    Some(names) => numbered(&pg_type, text, names).and_then(|text| builder.append_text(&text)),
+                    None => builder.append_text(text),
+                },
                 Err(_) => Err(SqlError::new(
                     state::CHARACTER_NOT_IN_REPERTOIRE,
                     "invalid byte sequence for encoding \"UTF8\"",

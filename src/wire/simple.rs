@@ -14,9 +14,13 @@ use super::socket::{Ended, Peer};
 use crate::session::{Batches, Outcome, Parameters};
 use crate::sql::field::OutField;
 use crate::sql::parse::Parsed;
+use crate::sql::statement::Statement;
 
 impl<S: AsyncRead + AsyncWrite + Peer + Unpin + Send> Connection<S> {
     pub(super) async fn simple_query(&mut self, text: &str) -> Result<(), Ended> {
+        // The unnamed portal lasts until the next Bind or Query.
+        self.portals.remove("");
+        self.session.forget_portal("");
         match self.statements(text).await {
             Ok(()) => {}
             Err(AnswerFailure::Ended(ended)) => return Err(ended),
@@ -61,6 +65,10 @@ impl<S: AsyncRead + AsyncWrite + Peer + Unpin + Send> Connection<S> {
     async fn statement(&mut self, statement: &Parsed) -> Result<(), AnswerFailure> {
         let parameters = Parameters::default();
         let lent = self.lend_portal(Some(statement)).await?;
+        let format = match &statement.statement {
+            Statement::Fetch(fetch) => i16::from(self.session.is_binary_cursor(&fetch.cursor)),
+            _ => 0,
+        };
         let running = self.session.execute(statement, &parameters);
         let outcome = self.socket.while_connected(running).await?;
         self.take_back(lent);
@@ -71,7 +79,7 @@ impl<S: AsyncRead + AsyncWrite + Peer + Unpin + Send> Connection<S> {
                 mut batches,
                 tag,
             } => {
-                let formats = vec![0; fields.len()];
+                let formats = vec![format; fields.len()];
                 // An error that comes before the first row comes instead of their description.
                 let first = self.next_batch(&mut batches).await?;
                 self.send_notices();

@@ -62,9 +62,7 @@ pub(super) fn fill(name: &str, state: &SystemState, rows: &mut RowCollector) {
                     continue;
                 }
                 let definition = match object.relation {
-                    Some(Relation::View(view)) => {
-                        Some(view.definition_along(&state.snapshot, &state.search_path))
-                    }
+                    Some(Relation::View(view)) => Some(view.definition_along(&state.snapshot, &state.search_path)),
                     _ => super::by_oid(object.oid).and_then(|view| view.definition.map(str::to_string)),
                 };
                 rows.push(row![

@@ -138,8 +138,8 @@ fn held_as(type_name: &str) -> PgType {
         "timestamptz" => PgType::TimestampTz,
         "interval" => PgType::Interval,
         "varchar" => PgType::Varchar(None),
-        "int2vector" => PgType::Array(Box::new(PgType::Int2)),
-        "oidvector" => PgType::Array(Box::new(PgType::Oid)),
+        "int2vector" => PgType::Int2Vector,
+        "oidvector" => PgType::OidVector,
         "pg_lsn" => PgType::PgLsn,
         // pg_node_tree, inet, anyarray, ...
         other => Opaque::named(other).map_or(PgType::Text, PgType::Opaque),

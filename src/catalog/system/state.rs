@@ -166,6 +166,7 @@ pub struct CursorState {
     pub name: String,
     pub statement: String,
     pub holdable: bool,
+    pub binary: bool,
     pub created_us: i64,
 }
 

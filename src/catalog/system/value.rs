@@ -7,14 +7,17 @@
 use std::sync::Arc;
 
 use arrow::array::{
-    ArrayRef, BinaryArray, BooleanArray, Float32Array, Float64Array, Int16Array, Int32Array, Int64Array,
-    IntervalMonthDayNanoArray, LargeBinaryArray, ListArray, RecordBatch, StringArray, TimestampMicrosecondArray,
-    new_null_array,
+    Array, ArrayRef, AsArray, BinaryArray, BooleanArray, Float32Array, Float64Array, Int16Array, Int32Array,
+    Int64Array, IntervalMonthDayNanoArray, LargeBinaryArray, ListArray, RecordBatch, StringArray,
+    TimestampMicrosecondArray, new_null_array,
 };
 use arrow::buffer::{NullBuffer, OffsetBuffer};
 use arrow::datatypes::{DataType, IntervalMonthDayNano, IntervalUnit, TimeUnit};
 
 use super::SystemRelation;
+use crate::types::PgType;
+use crate::types::shape::ArrayShape;
+use crate::types::shaped::ShapedArrays;
 use crate::types::varying::Numeric;
 
 /// One value of a system relation.
@@ -56,7 +59,7 @@ impl SystemValue {
         match data_type {
             DataType::Boolean => SystemValue::Bool(false),
             DataType::Utf8 | DataType::Binary => SystemValue::Text(String::new()),
-            DataType::List(_) => SystemValue::List(Vec::new()),
+            DataType::List(_) | DataType::BinaryView => SystemValue::List(Vec::new()),
             DataType::Float32 | DataType::Float64 => SystemValue::Float(0.0),
             _ => SystemValue::Int(0),
         }
@@ -79,6 +82,10 @@ impl SystemValue {
                 // An unnamed argument is written "" in an array of text.
                 let items = items.map(|part| if part == "\"\"" { "" } else { part });
                 SystemValue::List(items.map(|part| SystemValue::parse(part, item.data_type())).collect())
+            }
+            DataType::BinaryView => {
+                let items = text.split_ascii_whitespace();
+                SystemValue::List(items.map(|item| SystemValue::parse(item, &DataType::Int64)).collect())
             }
             _ => SystemValue::Int(text.parse().expect("the data files hold numbers")),
         }
@@ -183,12 +190,29 @@ impl<'a> RowCollector<'a> {
         let schema = self.relation.arrow_schema();
         let columns = schema.fields().iter().zip(&self.columns);
         let columns: Vec<ArrayRef> = columns
-            .map(|(field, values)| array(values, field.data_type()))
+            .map(
+                |(field, values)| match PgType::of_field(field).and_then(|known| known.vector_item()) {
+                    Some(item) => vectors(values, &item),
+                    None => array(values, field.data_type()),
+                },
+            )
             .collect();
         let options = arrow::array::RecordBatchOptions::new().with_row_count(Some(self.len));
         RecordBatch::try_new_with_options(schema.clone(), columns, &options)
             .expect("every column is built with its field's type and one value a row")
     }
+}
+
+/// Lists of numbers as `int2vector` or `oidvector`.
+fn vectors(values: &[SystemValue], item: &PgType) -> ArrayRef {
+    let lists = array(values, &PgType::Array(Box::new(item.clone())).arrow());
+    let lists = lists.as_list::<i32>().clone();
+    let shapes = (0..lists.len()).map(|row| ArrayShape::vector(lists.value_length(row) as usize));
+    let arrays = ShapedArrays {
+        shapes: shapes.collect(),
+        lists,
+    };
+    Arc::new(arrays.encode(item).expect("the elements are numbers"))
 }
 
 /// An Arrow array of these values. A value that does not fit the type is NULL.

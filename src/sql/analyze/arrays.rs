@@ -38,6 +38,14 @@ pub fn is_shaped(typed: &Typed) -> bool {
     matches!(typed.pg_type(), PgType::Shaped(_))
 }
 
+/// A vector as the array that it is.
+pub fn unpacked(typed: Typed) -> Typed {
+    match typed.pg_type().vector_item() {
+        Some(item) => Typed::new(typed.expr, shaped_of(&item), typed.position),
+        None => typed,
+    }
+}
+
 /// An array as one of any dimensions.
 pub fn shaped(typed: Typed) -> Typed {
     let position = typed.position;
@@ -58,11 +66,19 @@ pub fn plain(typed: Typed) -> Typed {
 
 /// All elements of an array as a list.
 pub fn flat(typed: Typed) -> Typed {
+    let typed = unpacked(typed);
     let position = typed.position;
     match typed.pg_type() {
         PgType::Shaped(item) => shape(Shaping::Flat, vec![typed], &item, array_of(&item), position),
         _ => typed,
     }
+}
+
+/// An array of any dimensions with its elements as another type.
+fn recast(typed: Typed, item: &PgType) -> Typed {
+    let position = typed.position;
+    let from = typed.pg_type().item().cloned().unwrap_or(PgType::Text);
+    shape(Shaping::Recast(from), vec![typed], item, shaped_of(item), position)
 }
 
 /// The text that an array is read from, of JSON.
@@ -84,6 +100,26 @@ pub fn gathered(typed: Typed) -> Typed {
 }
 
 impl Analyzer<'_> {
+    /// A vector as an array.
+    pub fn cast_vector(&self, typed: Typed, item: &PgType, wanted: &PgType, context: CastContext) -> Result<Typed> {
+        let position = typed.position;
+        // Its field says that it is a vector.
+        let array = recast(unpacked(typed), item);
+        self.cast(Typed::new(array.expr, shaped_of(item), position), wanted, context)
+    }
+
+    /// Vectors are compared as the arrays that they are; a text beside one is one.
+    pub fn unpack_vectors(&self, left: Typed, right: Typed) -> Result<(Typed, Typed)> {
+        let vector = |typed: &Typed| Some(typed.pg_type()).filter(|known| known.vector_item().is_some());
+        let (left, right) = match (vector(&left), vector(&right)) {
+            (None, None) => return Ok((left, right)),
+            (Some(known), None) if right.is_unknown() => (left, self.coerce(right, &known)?),
+            (None, Some(known)) if left.is_unknown() => (self.coerce(left, &known)?, right),
+            _ => (left, right),
+        };
+        Ok((unpacked(left), unpacked(right)))
+    }
+
     /// Two arrays in one form.
     pub fn same_form(&self, left: Typed, right: Typed) -> (Typed, Typed) {
         match is_shaped(&left) || is_shaped(&right) {

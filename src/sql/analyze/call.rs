@@ -184,6 +184,10 @@ impl Analyzer<'_> {
             [name] => return Ok((name.clone(), position)),
             [schema, name] => (schema, name),
             [database, schema, name] if *database == self.ctx.database => (schema, name),
+            [_, _, _] => {
+                let message = format!("cross-database references are not implemented: {}", folded.join("."));
+                return Err(at(SqlError::new(state::FEATURE_NOT_SUPPORTED, message), position));
+            }
             _ => {
                 let message = format!("improper qualified name (too many dotted names): {name}");
                 return Err(at(SqlError::new(state::SYNTAX_ERROR, message), position));
@@ -388,7 +392,7 @@ impl Analyzer<'_> {
                 _ => Ok(json),
             };
         }
-        let arguments = self.as_texts(name, arguments)?;
+        let arguments = unpacked(name, self.as_texts(name, arguments)?);
         let given: Vec<u32> = arguments.iter().map(Typed::oid).collect();
         let candidates: Vec<&'static Signature> = signatures::of(name)
             .iter()
@@ -475,6 +479,9 @@ impl Analyzer<'_> {
         let quotes = name.starts_with("quote_");
         let text = |typed: Typed| match typed.ty {
             _ if writes_rows && typed.has_rows() => self.row_text(&typed),
+            Ty::Of(PgType::Array(ref item)) if (writes_rows || name == "array_to_string") && item.is_oid_alias() => {
+                self.cast(typed, &PgType::Array(Box::new(PgType::Text)), CastContext::Explicit)
+            }
             Ty::Of(PgType::Bool) if quotes => self.cast(typed, &PgType::Text, CastContext::Explicit),
             Ty::Of(PgType::Char(_)) if quotes => {
                 let bare = self.bare(typed);
@@ -772,4 +779,21 @@ fn type_named(name: &str) -> Option<PgType> {
         "char" => PgType::from_oid(kinds::INTERNAL_CHAR),
         name => PgType::parse(name).filter(|pg_type| pg_type.catalog_name() == name),
     }
+}
+
+/// Vectors as the arrays that they are, but for a function that takes vectors or anything.
+fn unpacked(name: &str, arguments: Vec<Typed>) -> Vec<Typed> {
+    let is_vector = |typed: &Typed| typed.pg_type().vector_item().is_some();
+    if !arguments.iter().any(is_vector) {
+        return arguments;
+    }
+    let takes = |oid: u32| {
+        let mut all = signatures::of(name).iter();
+        all.any(|signature| signature.arguments.contains(&oid) || signature.arguments.contains(&kinds::ANY))
+    };
+    let unpacked = arguments.into_iter().map(|typed| match takes(typed.oid()) {
+        true => typed,
+        false => super::arrays::unpacked(typed),
+    });
+    unpacked.collect()
 }

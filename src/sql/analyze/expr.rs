@@ -293,10 +293,8 @@ impl Analyzer<'_> {
         };
         let held = match item {
             "aclitem" | "cstring" | "anyarray" | "cidr" | "sql_identifier" | "character_data" | "yes_or_no"
-            | "jsonpath" | "_aclitem" => Some("text"),
+            | "_aclitem" => Some("text"),
             "cardinal_number" => Some("integer"),
-            "int2vector" => Some("int2[]"),
-            "oidvector" => Some("oid[]"),
             _ => None,
         };
         let spelled = match held {

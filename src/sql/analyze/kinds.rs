@@ -86,8 +86,12 @@ pub fn element(array: u32) -> Option<u32> {
     }
     match PgType::from_oid(array)? {
         PgType::Array(item) => Some(item.oid()),
-        _ => None,
+        known => Some(known.vector_item()?.oid()),
     }
+}
+
+fn is_vector(oid: u32) -> bool {
+    PgType::from_oid(oid).is_some_and(|known| known.vector_item().is_some())
 }
 
 /// The type of arrays of a type.
@@ -183,7 +187,8 @@ pub fn can_coerce(from: u32, to: u32, context: CastContext) -> bool {
     if let Some(least) = listed(from, to) {
         return context >= least;
     }
-    if let (Some(from), Some(to)) = (element(from), element(to)) {
+    // A vector is an array, but no array is a vector.
+    if let (Some(from), Some(to)) = (element(from), element(to).filter(|_| !is_vector(to))) {
         return can_coerce(from, to, context);
     }
     // By the text form: to a text on assignment, from one where it is written.

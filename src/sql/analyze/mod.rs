@@ -192,7 +192,9 @@ impl<'a> Analyzer<'a> {
 
     /// Notes where an item of FROM is a relation.
     fn mention(&self, idents: &[&ast::Ident], oid: u32, is_named_by_itself: bool) {
-        let (Some(first), Some(last)) = (idents.first(), idents.last()) else { return };
+        let (Some(first), Some(last)) = (idents.first(), idents.last()) else {
+            return;
+        };
         // Lines are bytes, from 1, and 0 where a token was made.
         let start = (first.span.start.line as usize).checked_sub(1);
         let end = (last.span.end.line as usize).checked_sub(1);

@@ -12,8 +12,6 @@ use super::typed::{Typed, at, cast_to, literal};
 use super::{Analyzer, Result};
 use crate::error::{SqlError, state};
 use crate::sql::functions::Modifier;
-use crate::sql::functions::json::check_path;
-use crate::sql::plan::names::fold;
 use crate::types::{IntervalField, IntervalFields, PgType, parse_interval_of};
 
 /// The modifier of a written type, beside its [`PgType`].
@@ -80,13 +78,6 @@ fn field(written: &DateTimeField) -> Option<IntervalField> {
 impl Analyzer<'_> {
     /// A cast that is written, with all that the type says.
     pub fn cast_to_written(&self, typed: Typed, data_type: &ast::DataType, wanted: &PgType) -> Result<Typed> {
-        // A path is text here, but only a path is one.
-        if let (Some(text), ast::DataType::Custom(name, _)) = (typed.literal(), data_type)
-            && let Some(name) = name.0.last().and_then(|part| part.as_ident())
-            && fold(name) == "jsonpath"
-        {
-            check_path(text).map_err(|error| at(error, typed.position))?;
-        }
         self.cast_modified(typed, of_type(data_type), wanted)
     }
 

@@ -58,6 +58,7 @@ impl Analyzer<'_> {
         {
             return self.compare_rows(symbol, left, right, place);
         }
+        let (left, right) = self.unpack_vectors(left, right)?;
         let looked_up = match symbol {
             "!=" => "<>",
             "IS DISTINCT FROM" | "IS NOT DISTINCT FROM" => "=",

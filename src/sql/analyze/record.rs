@@ -212,6 +212,7 @@ impl Analyzer<'_> {
         let mut rest = chain;
         while let [access, after @ ..] = rest {
             rest = after;
+            typed = super::arrays::unpacked(typed);
             typed = match access {
                 // All subscripts of an array are one access to it.
                 AccessExpr::Subscript(first) if typed.pg_type().item().is_some() => {
@@ -277,6 +278,9 @@ impl Analyzer<'_> {
 
     fn subscript(&self, typed: Typed, subscript: &Subscript, scope: &Scope) -> Result<Typed> {
         let position = typed.position;
+        if typed.pg_type() == PgType::Name {
+            return self.byte_of_name(typed, subscript, scope);
+        }
         let item = match typed.pg_type() {
             _ if matches!(typed.ty, Ty::Rows(_)) => PgType::Text,
             PgType::Array(item) => *item,
@@ -369,6 +373,34 @@ impl Analyzer<'_> {
                 })
             }
         }
+    }
+
+    /// `name[0]`: a NAME is an array of 64 `"char"`, of which those behind its text are empty.
+    fn byte_of_name(&self, name: Typed, subscript: &Subscript, scope: &Scope) -> Result<Typed> {
+        const NAME_BYTES: i32 = 64;
+        let position = name.position;
+        let Subscript::Index { index } = subscript else {
+            let message = "slices of fixed-length arrays not implemented";
+            return Err(at(SqlError::new(state::FEATURE_NOT_SUPPORTED, message), position));
+        };
+        let index = self.array_index(index, scope)?;
+        let number = |value: i32| literal(ScalarValue::Int32(Some(value)), &PgType::Int4);
+        let within = binary(
+            binary(index.expr.clone(), Operator::GtEq, number(0)),
+            Operator::And,
+            binary(index.expr.clone(), Operator::Lt, number(NAME_BYTES)),
+        );
+        let place = Typed::new(binary(index.expr, Operator::Plus, number(1)), PgType::Int4, position);
+        let text = self.cast(name, &PgType::Text, kinds::CastContext::Explicit)?;
+        let one = Typed::new(number(1), PgType::Int4, position);
+        let letter = self.named_call("substr", vec![text, place, one], position)?;
+        let letter = self.cast(letter, &PgType::InternalChar, kinds::CastContext::Explicit)?;
+        let expr = when(within, letter.expr).end()?;
+        Ok(Typed::new(
+            told(expr, &PgType::InternalChar),
+            PgType::InternalChar,
+            position,
+        ))
     }
 
     /// `ARRAY[...]`; without elements of the type that a cast around it says.

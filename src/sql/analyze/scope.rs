@@ -191,6 +191,11 @@ impl Analyzer<'_> {
             [item] => (None, item),
             [schema, item] => (Some(schema), item),
             [database, schema, item] if *database == self.ctx.database => (Some(schema), item),
+            [_, _, _] => {
+                let shown = path.join(".");
+                let message = format!("cross-database references are not implemented: {shown}.{name}");
+                return Err(at(SqlError::new(state::FEATURE_NOT_SUPPORTED, message), position));
+            }
             _ => {
                 let shown = path.join(".");
                 let message = format!("improper qualified name (too many dotted names): {shown}.{name}");

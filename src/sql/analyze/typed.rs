@@ -3,6 +3,7 @@
 //! One rule: a quoted string, a NULL or a parameter is UNKNOWN until its context gives it a type; then the
 //! string is read as that type, with the position of an error, and the parameter has that type from then on.
 
+use arrow::array::AsArray;
 use arrow::datatypes::{DataType, Field, FieldRef};
 use datafusion::common::DFSchema;
 use datafusion::common::ScalarValue;
@@ -16,10 +17,12 @@ use std::sync::Arc;
 use super::kinds::{self, CastContext, can_coerce};
 use super::{Analyzer, Result, choose};
 use crate::error::{SqlError, state};
+use crate::sql::functions::catalog::catalog_function_of_each;
+use crate::sql::functions::json::normal_path;
 use crate::sql::functions::told::told;
 use crate::sql::functions::{KeyKind, zone};
 use crate::types::varying::Numeric;
-use crate::types::{InputStyle, PG_TYPE_KEY, PgType, has_other_shape, scalar_from_text};
+use crate::types::{InputStyle, Opaque, PG_TYPE_KEY, PgType, has_other_shape, scalar_from_text};
 
 /// The type of an expression.
 #[derive(Clone, Debug)]
@@ -282,6 +285,12 @@ impl Analyzer<'_> {
             return Err(no_cast(&typed, wanted));
         }
         let made = |expr: Expr| Typed::new(expr, wanted.clone(), position);
+        if let (Some(item), Some(_)) = (from.vector_item(), wanted.item()) {
+            return self.cast_vector(typed, &item, wanted, context);
+        }
+        if let Some(typed) = self.cast_names(&typed, wanted, context)? {
+            return Ok(typed);
+        }
         if matches!(from, PgType::Shaped(_)) || (matches!(wanted, PgType::Shaped(_)) && from.item().is_some()) {
             return self.cast_shaped(typed, wanted, context);
         }
@@ -301,6 +310,11 @@ impl Analyzer<'_> {
             return Ok(made(self.catalog_call(name, vec![typed.expr])?));
         }
         let is_text = kinds::category(wanted.oid()) == b'S';
+        if matches!(wanted, PgType::Opaque(Opaque::JsonPath)) && kinds::category(from.oid()) == b'S' {
+            let function = self.scalar("jsonpath_in").expect("it is a function of ours");
+            let text = self.cast(typed, &PgType::Text, context)?;
+            return self.call_of(function, vec![text], wanted, position);
+        }
         if let Some(name) = catalog_output(&from).filter(|_| is_text) {
             let text = Typed::new(self.catalog_call(&name, vec![typed.expr])?, PgType::Text, position);
             return self.cast(text, wanted, context);
@@ -345,18 +359,15 @@ impl Analyzer<'_> {
         let position = typed.position;
         let made = |expr: Expr, pg_type: PgType| Typed::new(expr, pg_type, position);
         match typed.expr {
-            // The value of such a parameter comes as a name.
-            Expr::Placeholder(Placeholder { id, .. }) if catalog_input(wanted).is_some() => {
-                let known = self
-                    .type_parameter(&id, &PgType::Text)
-                    .map_err(|error| at(error, position))?;
-                let text = made(parameter(id, &known), known);
-                self.cast(text, wanted, CastContext::Explicit)
-            }
             Expr::Placeholder(Placeholder { id, .. }) => {
                 let bare = wanted.bare();
                 let known = self.type_parameter(&id, &bare).map_err(|error| at(error, position))?;
                 let typed = made(parameter(id, &known), known);
+                if *wanted == PgType::Opaque(Opaque::JsonPath) {
+                    // Its text is checked and brought into its normal form here.
+                    let text = Typed::new(typed.expr, PgType::Text, position);
+                    return self.cast(text, wanted, CastContext::Explicit);
+                }
                 match typed.pg_type() == *wanted || context == CastContext::Implicit {
                     true => Ok(typed),
                     false => self.cast(typed, wanted, context),
@@ -401,6 +412,16 @@ impl Analyzer<'_> {
             return Ok(made(self.catalog_call(name, vec![text])?, wanted.clone()));
         }
         if let PgType::Array(item) = wanted
+            && catalog_input(item).is_some()
+        {
+            return self.read_names(&text, item, position);
+        }
+        if matches!(wanted, PgType::Opaque(Opaque::JsonPath)) {
+            let path = normal_path(&text).map_err(|error| at(error, position))?;
+            let value = ScalarValue::Utf8(Some(path));
+            return Ok(made(literal(value, wanted), wanted.clone()));
+        }
+        if let PgType::Array(item) = wanted
             && has_other_shape(&text)
         {
             return self.read_text(text, &PgType::Shaped(item.clone()), position);
@@ -437,6 +458,47 @@ impl Analyzer<'_> {
         let array = scalar_from_text(wanted, &text, &style).map_err(|error| at(error, position))?;
         let value = ScalarValue::try_from_array(&array, 0)?;
         Ok(made(literal(value, wanted), wanted.clone()))
+    }
+
+    /// The text of an array of `regclass` and the like: each element is looked up.
+    fn read_names(&self, text: &str, item: &PgType, position: Option<usize>) -> Result<Typed> {
+        let texts = PgType::Array(Box::new(PgType::Text));
+        let array = scalar_from_text(&texts, text, &InputStyle::default()).map_err(|error| at(error, position))?;
+        let names = array.as_list::<i32>().value(0);
+        let elements = names.as_string::<i32>().iter().map(|name| match name {
+            Some(name) => self.read_text(name.to_string(), item, position),
+            None => Ok(Typed::new(null_of(item)?, item.clone(), position)),
+        });
+        let elements = elements.collect::<Result<Vec<_>>>()?;
+        match elements.is_empty() {
+            true => {
+                let wanted = PgType::Array(Box::new(item.clone()));
+                let empty = scalar_from_text(&wanted, "{}", &InputStyle::default())?;
+                let value = ScalarValue::try_from_array(&empty, 0)?;
+                Ok(Typed::new(literal(value, &wanted), wanted, position))
+            }
+            false => self.make_array(elements, item, position),
+        }
+    }
+
+    /// An array of names as one of `regclass` and the like, and back; `None` for other casts.
+    fn cast_names(&self, typed: &Typed, wanted: &PgType, context: CastContext) -> Result<Option<Typed>> {
+        let from = typed.pg_type();
+        let PgType::Array(item) = &from else { return Ok(None) };
+        let is_text = |pg_type: &PgType| kinds::category(pg_type.oid()) == b'S';
+        let (name, made) = match (catalog_input(item), wanted.item()) {
+            (None, Some(alias)) if is_text(item) => match catalog_input(alias) {
+                Some(name) => (name.to_string(), wanted.clone()),
+                None => return Ok(None),
+            },
+            (Some(name), Some(text)) if is_text(text) => (format!("{name}out"), PgType::Array(Box::new(PgType::Text))),
+            (Some(name), None) if is_text(wanted) => (format!("{name}out"), PgType::Array(Box::new(PgType::Text))),
+            _ => return Ok(None),
+        };
+        let function = catalog_function_of_each(&name, self.facts()).expect("the name is a catalog function's");
+        let expr = Expr::ScalarFunction(ScalarFunction::new_udf(function, vec![typed.expr.clone()]));
+        self.cast(Typed::new(expr, made, typed.position), wanted, context)
+            .map(Some)
     }
 
     /// An expression whose type does not matter; 42P18 for a parameter, which then has none. PostgreSQL finds that at the
@@ -675,7 +737,7 @@ pub fn cast_to(expr: Expr, pg_type: &PgType) -> Expr {
 pub fn sort_key(typed: Typed) -> Expr {
     match typed.pg_type() {
         PgType::Interval => KeyKind::Interval.function().call(vec![typed.expr]),
-        PgType::Shaped(_) => KeyKind::Shaped.function().call(vec![typed.expr]),
+        PgType::Shaped(_) | PgType::Int2Vector | PgType::OidVector => KeyKind::Shaped.function().call(vec![typed.expr]),
         _ => typed.expr,
     }
 }

@@ -33,6 +33,7 @@ use datafusion::logical_expr::{
 use crate::catalog::Snapshot;
 use crate::catalog::system::{SystemValue, value_array};
 use crate::error::{SqlError, state};
+use crate::types::shaped::{self, ShapedArrays};
 use crate::types::varying::Numeric;
 use crate::types::{ObjectNames, Opaque, PgType};
 
@@ -182,12 +183,37 @@ pub fn catalog_function(name: &str, facts: &Arc<Facts>) -> Option<Arc<ScalarUDF>
     let spec = specs().find(|spec| spec.name == name)?;
     Some(Arc::new(ScalarUDF::new_from_impl(CatalogFunction {
         spec,
+        of_each: false,
         facts: facts.clone(),
         signature: Signature::one_of(
             vec![TypeSignature::Nullary, TypeSignature::VariadicAny],
             Volatility::Stable,
         ),
     })))
+}
+
+/// The catalog function of one argument over each element of an array: an array of its answers.
+pub fn catalog_function_of_each(name: &str, facts: &Arc<Facts>) -> Option<Arc<ScalarUDF>> {
+    let spec = specs().find(|spec| spec.name == name)?;
+    Some(Arc::new(ScalarUDF::new_from_impl(CatalogFunction {
+        spec,
+        of_each: true,
+        facts: facts.clone(),
+        signature: Signature::one_of(vec![TypeSignature::VariadicAny], Volatility::Stable),
+    })))
+}
+
+/// Finds the OID that the text of a `regclass` and the like stands for.
+pub type ObjectOids = Arc<dyn Fn(&PgType, &str) -> Result<u32, SqlError> + Send + Sync>;
+
+pub fn object_oids(facts: Facts) -> ObjectOids {
+    Arc::new(move |alias, text| {
+        let mut specs = specs();
+        let spec = specs.find(|spec| spec.name == alias.base_name());
+        let spec = spec.expect("each of these types has its function");
+        let oid = (spec.evaluate)(&facts, &[SystemValue::from(text)])?;
+        Ok(oid_of(&oid))
+    })
 }
 
 /// Names of the objects that OIDs of `regclass` and its like stand for.
@@ -202,6 +228,8 @@ pub fn object_names(facts: Facts) -> ObjectNames {
 
 struct CatalogFunction {
     spec: &'static Spec,
+    /// Its argument is an array, whose elements it answers for.
+    of_each: bool,
     facts: Arc<Facts>,
     signature: Signature,
 }
@@ -214,7 +242,7 @@ impl fmt::Debug for CatalogFunction {
 
 impl PartialEq for CatalogFunction {
     fn eq(&self, other: &Self) -> bool {
-        self.spec.name == other.spec.name && Arc::ptr_eq(&self.facts, &other.facts)
+        self.spec.name == other.spec.name && self.of_each == other.of_each && Arc::ptr_eq(&self.facts, &other.facts)
     }
 }
 
@@ -236,7 +264,7 @@ impl ScalarUDFImpl for CatalogFunction {
     }
 
     fn return_type(&self, _arg_types: &[DataType]) -> Result<DataType> {
-        Ok(self.spec.returns.pg_type().arrow())
+        Ok(self.returns().arrow())
     }
 
     fn return_field_from_args(&self, args: ReturnFieldArgs) -> Result<FieldRef> {
@@ -249,11 +277,11 @@ impl ScalarUDFImpl for CatalogFunction {
             );
             return Err(external(error));
         }
-        Ok(Arc::new(self.spec.returns.pg_type().field(self.spec.name, true)))
+        Ok(Arc::new(self.returns().field(self.spec.name, true)))
     }
 
     fn invoke_with_args(&self, args: ScalarFunctionArgs) -> Result<ColumnarValue> {
-        let data_type = self.spec.returns.pg_type().arrow();
+        let data_type = self.returns().arrow();
         // The one function that asks about an argument's type instead of its value.
         if self.spec.name == "pg_typeof" {
             let text = args.arg_fields.first().map(|field| type_text(field));
@@ -271,18 +299,36 @@ impl ScalarUDFImpl for CatalogFunction {
         for row in 0..count {
             row_values.clear();
             row_values.extend(arrays.iter().map(|array| value_at(array, row)));
-            let value = if self.spec.strict && row_values.iter().any(SystemValue::is_null) {
-                SystemValue::Null
-            } else {
-                (self.spec.evaluate)(&self.facts, &row_values).map_err(external)?
-            };
-            values.push(value);
+            values.push(match (self.of_each, row_values.first()) {
+                (true, Some(SystemValue::List(items))) => {
+                    let answers = items.iter().map(|item| self.answer(std::slice::from_ref(item)));
+                    SystemValue::List(answers.collect::<Result<_>>()?)
+                }
+                _ => self.answer(&row_values)?,
+            });
         }
         let array = value_array(&values, &data_type);
         if constant {
             Ok(ColumnarValue::Scalar(ScalarValue::try_from_array(&array, 0)?))
         } else {
             Ok(ColumnarValue::Array(array))
+        }
+    }
+}
+
+impl CatalogFunction {
+    fn returns(&self) -> PgType {
+        let answer = self.spec.returns.pg_type();
+        match self.of_each {
+            true => PgType::Array(Box::new(answer)),
+            false => answer,
+        }
+    }
+
+    fn answer(&self, values: &[SystemValue]) -> Result<SystemValue> {
+        match self.spec.strict && values.iter().any(SystemValue::is_null) {
+            true => Ok(SystemValue::Null),
+            false => (self.spec.evaluate)(&self.facts, values).map_err(external),
         }
     }
 }
@@ -325,6 +371,15 @@ fn value_at(array: &ArrayRef, row: usize) -> SystemValue {
         DataType::List(_) => {
             let items = array.as_list::<i32>().value(row);
             SystemValue::List((0..items.len()).map(|item| value_at(&items, item)).collect())
+        }
+        DataType::BinaryView => {
+            let one = array.slice(row, 1);
+            let item = shaped::item_type(&one).unwrap_or(PgType::Oid);
+            let decoded = ShapedArrays::decode(&one, &item);
+            decoded.map_or(SystemValue::Null, |decoded| {
+                let items = decoded.lists.values();
+                SystemValue::List((0..items.len()).map(|item| value_at(items, item)).collect())
+            })
         }
         DataType::Decimal128(_, _) => arrow::util::display::array_value_to_string(array, row)
             .map_or(SystemValue::Null, |text| {

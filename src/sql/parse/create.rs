@@ -141,10 +141,7 @@ fn topic(cursor: &mut Cursor, is_table: bool, or_replace: bool, position: usize)
             options = Some(options::topic_options(cursor)?);
         } else if options.is_none() && cursor.take(&["without", "oids"]) {
             options = Some(Default::default());
-        } else if matches!(
-            cursor.peek_word(0),
-            Some("inherits" | "on" | "as")
-        ) {
+        } else if matches!(cursor.peek_word(0), Some("inherits" | "on" | "as")) {
             let word = cursor.peek_word(0).unwrap_or_default().to_uppercase();
             return Err(SqlError::unsupported(
                 format!("CREATE TABLE ... {word} is not supported"),

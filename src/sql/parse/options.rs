@@ -54,7 +54,7 @@ fn list(cursor: &mut Cursor) -> Result<Vec<(String, String, usize)>> {
     cursor.expect_token(&Token::LParen)?;
     loop {
         let position = cursor.position();
-        let mut name = cursor.label()?.to_lowercase();
+        let mut name = cursor.label()?;
         while cursor.take_token(&Token::Period) {
             name.push('.');
             name += &cursor.label()?;
@@ -114,11 +114,13 @@ pub fn topic_options(cursor: &mut Cursor) -> Result<TopicOptions> {
                     positive_interval(&value).ok_or_else(|| invalid("Use a length of time such as '10 seconds'."))?;
                 options.idle_timeout_us = Some(timeout_us);
             }
-            _ => match storage::parameter(ObjectKind::Table, &name, &value).map_err(|error| error.position(position))? {
-                Storage::Kept => {}
-                Storage::Ignored => continue,
-                Storage::Other => return Err(unknown(&name, &TOPIC_OPTIONS, "a topic").position(position)),
-            },
+            _ => {
+                match storage::parameter(ObjectKind::Table, &name, &value).map_err(|error| error.position(position))? {
+                    Storage::Kept => {}
+                    Storage::Ignored => continue,
+                    Storage::Other => return Err(unknown(&name, &TOPIC_OPTIONS, "a topic").position(position)),
+                }
+            }
         }
         options.given.insert(name, value);
     }

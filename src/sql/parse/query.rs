@@ -185,7 +185,12 @@ pub fn deallocate(cursor: &mut Cursor) -> Result<Statement> {
 pub fn declare(cursor: &mut Cursor) -> Result<Statement> {
     cursor.expect(&["declare"])?;
     let name = cursor.identifier()?;
+    let mut binary = false;
     loop {
+        if cursor.take(&["binary"]) {
+            binary = true;
+            continue;
+        }
         if cursor.take(&["no", "scroll"]) || cursor.take(&["insensitive"]) || cursor.take(&["asensitive"]) {
             continue;
         }
@@ -193,10 +198,6 @@ pub fn declare(cursor: &mut Cursor) -> Result<Statement> {
             Some("scroll") => SqlError::unsupported(
                 "SCROLL cursors are not supported",
                 "Leave SCROLL out: a cursor reads forward.",
-            ),
-            Some("binary") => SqlError::unsupported(
-                "BINARY cursors are not supported",
-                "Ask for binary results through the extended query protocol.",
             ),
             _ => break,
         };
@@ -217,7 +218,12 @@ pub fn declare(cursor: &mut Cursor) -> Result<Statement> {
         "DECLARE CURSOR must not contain data-modifying statements in WITH",
     )?;
     let select = select.into();
-    Ok(Statement::DeclareCursor { name, select, hold })
+    Ok(Statement::DeclareCursor {
+        name,
+        select,
+        hold,
+        binary,
+    })
 }
 
 /// `FETCH|MOVE [direction] [FROM|IN] name`, forward only.

@@ -9,7 +9,7 @@ use crate::types::parse_bool;
 
 /// The values that a parameter takes.
 #[derive(Clone, Copy)]
-enum Values {
+enum ParameterValues {
     Boolean,
     Integer(i64, i64),
     Real(f64, f64),
@@ -17,16 +17,16 @@ enum Values {
     Words(&'static [&'static str], &'static str),
 }
 
-use Values::{Boolean, Integer, Real, Words};
+use ParameterValues::{Boolean, Integer, Real, Words};
 
 const INT_MAX: i64 = i32::MAX as i64;
-const CLEANUP: Values = Words(
+const CLEANUP: ParameterValues = Words(
     &["auto", "on", "off", "true", "false", "yes", "no", "1", "0"],
     "\"on\", \"off\", and \"auto\"",
 );
 
 /// Parameters of a table's heap, which a materialized view has too; whether the heap of its large values has them.
-const OF_TABLES: [(&str, Values, bool); 22] = [
+const OF_TABLES: [(&str, ParameterValues, bool); 22] = [
     ("fillfactor", Integer(10, 100), false),
     ("autovacuum_enabled", Boolean, true),
     ("autovacuum_vacuum_threshold", Integer(0, INT_MAX), true),
@@ -41,7 +41,11 @@ const OF_TABLES: [(&str, Values, bool); 22] = [
     ("autovacuum_freeze_max_age", Integer(100_000, 2_000_000_000), true),
     ("autovacuum_freeze_table_age", Integer(0, 2_000_000_000), true),
     ("autovacuum_multixact_freeze_min_age", Integer(0, 1_000_000_000), true),
-    ("autovacuum_multixact_freeze_max_age", Integer(10_000, 2_000_000_000), true),
+    (
+        "autovacuum_multixact_freeze_max_age",
+        Integer(10_000, 2_000_000_000),
+        true,
+    ),
     ("autovacuum_multixact_freeze_table_age", Integer(0, 2_000_000_000), true),
     ("log_autovacuum_min_duration", Integer(-1, INT_MAX), true),
     ("parallel_workers", Integer(0, 1024), false),
@@ -51,7 +55,7 @@ const OF_TABLES: [(&str, Values, bool); 22] = [
     ("vacuum_truncate", Boolean, true),
 ];
 
-const OF_VIEWS: [(&str, Values, bool); 2] = [
+const OF_VIEWS: [(&str, ParameterValues, bool); 2] = [
     ("security_barrier", Boolean, false),
     ("security_invoker", Boolean, false),
 ];
@@ -68,7 +72,7 @@ pub enum Storage {
 
 /// Reads `name = value` if PostgreSQL has such a parameter for this kind.
 pub fn parameter(kind: ObjectKind, name: &str, value: &str) -> Result<Storage> {
-    let known: &[(&str, Values, bool)] = match kind {
+    let known: &[(&str, ParameterValues, bool)] = match kind {
         ObjectKind::View => &OF_VIEWS,
         _ => &OF_TABLES,
     };
@@ -111,7 +115,7 @@ pub fn is_parameter(name: &str) -> bool {
     OF_TABLES.iter().any(|(known, ..)| *known == name)
 }
 
-fn check(name: &str, value: &str, values: Values) -> Result<()> {
+fn check(name: &str, value: &str, values: ParameterValues) -> Result<()> {
     let bounds = |within: bool, low: String, high: String| match within {
         true => Ok(()),
         false => Err(invalid(format!("value {value} out of bounds for option \"{name}\""))
@@ -128,7 +132,11 @@ fn check(name: &str, value: &str, values: Values) -> Result<()> {
         }
         Real(low, high) => {
             let number = number.ok_or_else(|| malformed("floating point"))?;
-            bounds((low..=high).contains(&number), format!("{low:.6}"), format!("{high:.6}"))
+            bounds(
+                (low..=high).contains(&number),
+                format!("{low:.6}"),
+                format!("{high:.6}"),
+            )
         }
         Words(words, named) => match words.contains(&value.to_ascii_lowercase().as_str()) {
             true => Ok(()),

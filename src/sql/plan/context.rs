@@ -26,5 +26,10 @@ pub struct PlanContext<'a> {
 
 /// The facts that catalog functions answer from.
 pub(in crate::sql) fn catalog_facts(ctx: &PlanContext) -> Facts {
-    Facts::new(Arc::new(ctx.catalog.clone()), ctx.functions_path, ctx.user, ctx.database)
+    Facts::new(
+        Arc::new(ctx.catalog.clone()),
+        ctx.functions_path,
+        ctx.user,
+        ctx.database,
+    )
 }

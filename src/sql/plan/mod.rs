@@ -52,6 +52,7 @@ use crate::types::{ObjectNames, PgType};
 
 use context::catalog_facts;
 
+pub use super::functions::catalog::ObjectOids;
 pub use context::PlanContext;
 pub use eval::compares;
 use lineage::Origin;
@@ -232,6 +233,11 @@ fn name_oid_aliases(plan: LogicalPlan, ctx: &PlanContext) -> Result<LogicalPlan,
 /// Names of the objects that OIDs of `regclass` and its like stand for.
 pub fn object_names(ctx: &PlanContext) -> ObjectNames {
     catalog::object_names(catalog_facts(ctx))
+}
+
+/// What the names of `regclass` and its like stand for.
+pub fn object_oids(ctx: &PlanContext) -> ObjectOids {
+    catalog::object_oids(catalog_facts(ctx))
 }
 
 fn output_fields(plan: &LogicalPlan, columns: &[OutColumn], catalog: &Snapshot) -> Result<Vec<OutField>, SqlError> {

@@ -14,6 +14,7 @@ use crate::error::{SqlError, state};
 use crate::sql::analyze::Clause;
 use crate::sql::cell::Cell;
 use crate::sql::functions::session::SessionInfo;
+use crate::sql::parse;
 use crate::sql::plan::{PlanContext, eval};
 use crate::types::{ColumnBuilder, PgType};
 
@@ -100,6 +101,21 @@ pub fn value_parameter_types(
     Ok(types.into_iter().map(|known| known.unwrap_or(PgType::Text)).collect())
 }
 
+/// A literal with the type written behind it.
+fn cast_to(literal: ast::Expr, pg_type: &PgType) -> Result<ast::Expr, SqlError> {
+    let text = format!("NULL::{}", pg_type.name());
+    match parse::expression(&text)? {
+        ast::Expr::Cast { kind, data_type, .. } => Ok(ast::Expr::Cast {
+            kind,
+            expr: Box::new(literal),
+            data_type,
+            array: false,
+            format: None,
+        }),
+        _ => unreachable!("the text is a cast"),
+    }
+}
+
 impl Evaluation<'_> {
     /// One column of a VALUES list.
     pub fn column<'e>(
@@ -112,8 +128,11 @@ impl Evaluation<'_> {
         let new_builder = || ColumnBuilder::new(target.pg_type, rows).with_style(input_style(self.session));
         let mut builder: Option<ColumnBuilder> = None;
         let mut pieces: Vec<ArrayRef> = vec![];
+        // The names of such values are looked up in the catalog, as an expression.
+        let named = target.pg_type.item().unwrap_or(target.pg_type).is_oid_alias();
         for cell in cells {
-            if let Some(literal) = cell_literal(cell)
+            if !named
+                && let Some(literal) = cell_literal(cell)
                 && let AppendedLiteral::Yes = append(builder.get_or_insert_with(new_builder), &literal, target)?
             {
                 continue;
@@ -121,7 +140,10 @@ impl Evaluation<'_> {
             if let Some(mut filled) = builder.take_if(|builder| !builder.is_empty()) {
                 pieces.push(filled.finish());
             }
-            pieces.push(self.value(cell, target, default)?);
+            pieces.push(match cell_literal(cell) {
+                Some(_) if named => self.expression(cast_to(cell.to_expr(), target.pg_type)?, target)?,
+                _ => self.value(cell, target, default)?,
+            });
         }
         let last = builder.filter(|builder| pieces.is_empty() || !builder.is_empty());
         pieces.extend(last.map(|mut builder| builder.finish()));

@@ -22,12 +22,9 @@ pub(super) const SPECS: &[Spec] = &[
         read(&args[0], collation)
     }),
     strict("regrole", 1..=1, Returns::Regrole, |facts, args| {
-        by_name_or_oid(
-            facts,
-            &args[0],
-            |_, name| known_role(name),
-            |name| SqlError::new(state::UNDEFINED_OBJECT, format!("role \"{name}\" does not exist")),
-        )
+        by_name_or_oid(facts, &args[0], known_role, |name| {
+            SqlError::new(state::UNDEFINED_OBJECT, format!("role \"{name}\" does not exist"))
+        })
     }),
     strict("regprocedureout", 1..=1, Returns::Text, |_, args| {
         Ok(out(&args[0], procedure_name))
@@ -56,8 +53,8 @@ pub(super) const SPECS: &[Spec] = &[
     strict("to_regcollation", 1..=1, Returns::Regcollation, |_, args| {
         found(&args[0], collation)
     }),
-    strict("to_regrole", 1..=1, Returns::Regrole, |_, args| {
-        Ok(known_role(text_of(&args[0])).into())
+    strict("to_regrole", 1..=1, Returns::Regrole, |facts, args| {
+        Ok(known_role(facts, text_of(&args[0])).into())
     }),
 ];
 

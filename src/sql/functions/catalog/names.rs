@@ -14,6 +14,7 @@ use crate::types::{PgType, tid};
 pub(super) const SPECS: &[Spec] = &[
     // Casts: `sql/compat` writes `x::regclass` as regclass(x), and `x::regclass::text` as regclassout(x).
     strict("regclass", 1..=1, Returns::Regclass, |facts, args| {
+        check_database(facts, &args[0])?;
         by_name_or_oid(facts, &args[0], relation_oid, |name| {
             SqlError::new(state::UNDEFINED_TABLE, format!("relation \"{name}\" does not exist"))
         })
@@ -69,6 +70,7 @@ pub(super) const SPECS: &[Spec] = &[
         Ok(out(&args[0], |oid| schema_name(facts, oid).map(quote_ident)))
     }),
     strict("to_regclass", 1..=1, Returns::Regclass, |facts, args| {
+        check_database(facts, &args[0])?;
         Ok(relation_oid(facts, text_of(&args[0])).into())
     }),
     strict("to_regtype", 1..=1, Returns::Regtype, |facts, args| {
@@ -197,6 +199,17 @@ pub fn parse_qualified(text: &str) -> Option<Vec<String>> {
     }
 }
 
+/// 0A000 for the name of a relation in another database.
+fn check_database(facts: &Facts, value: &SystemValue) -> Result<(), SqlError> {
+    match value.as_text().and_then(parse_qualified).as_deref() {
+        Some([database, schema, name]) if *database != facts.database => {
+            let message = format!("cross-database references are not implemented: \"{database}.{schema}.{name}\"");
+            Err(SqlError::new(state::FEATURE_NOT_SUPPORTED, message))
+        }
+        _ => Ok(()),
+    }
+}
+
 pub(super) fn relation_oid(facts: &Facts, text: &str) -> Option<u32> {
     let mut parts = parse_qualified(text)?;
     let name = parts.pop()?;
@@ -275,10 +288,10 @@ pub(super) fn shown_type(facts: &Facts, oid: u32) -> Option<String> {
     type_name(oid).or_else(|| relation_name(facts, relation_of_row_type(&facts.snapshot, oid)?))
 }
 
-pub(super) fn known_role(text: &str) -> Option<u32> {
+pub(super) fn known_role(facts: &Facts, text: &str) -> Option<u32> {
     let parts = parse_qualified(text)?;
     let name = parts.first()?;
-    (name == BUILTIN_ROLE || !name.is_empty()).then(|| role_oid(name))
+    (name == BUILTIN_ROLE || *name == facts.user).then(|| role_oid(name))
 }
 
 /// Rows of `pg_proc` with this OID or name: (OID, name, result, argument types).

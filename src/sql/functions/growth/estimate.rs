@@ -86,7 +86,7 @@ impl Growth {
             "format" => Growth::Format,
             "convert" | "convert_from" | "like_escape" => Growth::Text(2),
             "overlay" | "quote_ident" => Growth::Text(3),
-            "similar_escape" | "similar_to_escape" => Growth::Text(8),
+            "similar_escape" | "similar_to_escape" | "jsonpath_in" => Growth::Text(8),
             "normalize" => Growth::Letters(NORMALIZED_TIMES),
             "encode" => Growth::Text(LETTER_BYTES),
             "upper" | "lower" | "initcap" => Growth::Letters(3),

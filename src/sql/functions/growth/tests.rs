@@ -241,6 +241,7 @@ fn estimates_are_never_less_than_what_is_made() {
         ("json_array_elements", vec![lit("[1,1,1,1]")]),
         ("json_each", vec![lit("{\"\":1,\"\":1}")]),
         ("jsonb_object_keys", vec![lit("{\"a\": 1, \"b\": 2}")]),
+        ("jsonpath_in", vec![lit("$.\u{1}\u{2}.a.b.\"c\".*")]),
         ("jsonb_path_query", vec![lit("[1, 1, 1]"), lit("$[*]")]),
         ("jsonb_path_query_array", vec![lit("[1, 1, 1]"), lit("$[*]")]),
     ];

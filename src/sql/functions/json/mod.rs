@@ -38,7 +38,7 @@ use crate::types::PgType;
 
 pub use self::change::pretty_bytes;
 pub use self::compare::compare_texts;
-pub use self::path::check_path;
+pub use self::path::normal_path;
 
 /// One function per name.
 pub fn all() -> Vec<Arc<ScalarUDF>> {

@@ -125,7 +125,7 @@ fn mistakes_in_a_definition_are_named() {
         ),
         (
             "CREATE TOPIC t (a int) WITH (partitions = 1, partitions = 2)",
-            "42601",
+            "22023",
             "parameter \"partitions\" specified more than once",
         ),
         (

@@ -77,7 +77,10 @@ const BIDS: &str = "CREATE TOPIC bids (
 
 /// The definition again, as a statement of its own.
 fn parsed_again(topic: &Topic) -> Topic {
-    let text = catalog::show_create(&Relation::Topic(std::sync::Arc::new(topic.clone())), &catalog::Snapshot::initial());
+    let text = catalog::show_create(
+        &Relation::Topic(std::sync::Arc::new(topic.clone())),
+        &catalog::Snapshot::initial(),
+    );
     let mut again = match one(&text) {
         Statement::CreateTopic(create) => {
             assert_eq!(create.name.schema.as_deref(), Some(topic.schema.as_str()), "{text}");

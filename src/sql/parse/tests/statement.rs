@@ -395,7 +395,15 @@ fn the_rest_is_read_or_refused_by_name() {
     );
     is(
         "ALTER TABLE IF EXISTS s.t ADD COLUMN a int, DROP b CASCADE, RENAME c TO d, SET (retention = '7 days'), RESET (idle_timeout)",
-        "AlterTopic(AlterTopic { tag: \"ALTER TABLE\", name: Name { schema: Some(\"s\"), name: \"t\"",
+        "Alter(Alter { kind: Table, name: Name { schema: Some(\"s\"), name: \"t\"",
+    );
+    is(
+        "ALTER MATERIALIZED VIEW IF EXISTS v RENAME TO \"W\"",
+        "Alter(Alter { kind: MaterializedView, name: Name { schema: None, name: \"v\"",
+    );
+    is(
+        "ALTER SCHEMA a RENAME TO b",
+        "AlterSchema { name: \"a\", action: RenameTo(\"b\") }",
     );
     refused(
         "ALTER TOPIC t SET (nope = 1)",
@@ -455,11 +463,10 @@ fn the_rest_is_read_or_refused_by_name() {
         "SUBSCRIBE TO v",
         "CREATE SUBSCRIPTION s FROM v",
         "ALTER TOPIC t ALTER COLUMN a TYPE int",
-        "ALTER TOPIC t RENAME TO u",
         "ALTER TABLE t ADD PRIMARY KEY (a)",
         "ALTER TABLE t ADD CONSTRAINT c CHECK (a > 0)",
         "ALTER TABLE t ADD COLUMN a int CHECK (a > 0)",
-        "ALTER VIEW v RENAME TO w",
+        "ALTER VIEW v ALTER COLUMN a SET DEFAULT 1",
         "CREATE INDEX ON v (a)",
         "CREATE UNIQUE INDEX i ON v (a)",
         "CREATE FUNCTION f() RETURNS int AS 'x' LANGUAGE sql",

@@ -148,7 +148,11 @@ fn names_fold_unless_quoted_and_are_cut_at_63_bytes() {
         Statement::Drop(drop) => assert_eq!(drop.names[0].name, "ä".repeat(31)),
         other => panic!("{other:?}"),
     }
-    unsupported("DROP TOPIC a.b.c");
+    let parsed = parse("DROP TOPIC a.b.c").expect("it parses");
+    let named = &parsed[0].databases[0];
+    assert_eq!((named.database.as_str(), named.name.as_str()), ("a", "a.b.c"));
+    let error = parse("DROP TOPIC a.b.c.d").expect_err("it has too many parts");
+    assert_eq!(error.state.0, "42601");
 }
 
 #[test]

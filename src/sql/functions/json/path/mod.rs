@@ -11,6 +11,7 @@ mod run;
 mod step;
 mod tree;
 mod truth;
+mod written;
 
 use std::rc::Rc;
 
@@ -27,6 +28,7 @@ const PATH: &[Takes] = &[Takes::Text, Takes::Text, Takes::Text, Takes::Bool];
 const OPERATOR: &[Takes] = &[Takes::Text, Takes::Text];
 
 pub(super) const SPECS: &[JsonSpec] = &[
+    spec("jsonpath_in", &[Takes::Text], JsonReturns::Text, read_path),
     spec("jsonb_path_exists", PATH, JsonReturns::Bool, exists).optional(2),
     spec("jsonb_path_exists_tz", PATH, JsonReturns::Bool, exists).optional(2),
     spec("jsonb_path_exists_opr", OPERATOR, JsonReturns::Bool, exists),
@@ -41,9 +43,16 @@ pub(super) const SPECS: &[JsonSpec] = &[
     spec("jsonb_path_query_first_tz", PATH, JsonReturns::Jsonb, query_first).optional(2),
 ];
 
-/// The error of a text that is no path.
-pub fn check_path(text: &str) -> Result<(), SqlError> {
-    Path::parse(text).map(drop)
+/// A path's text as its output function writes it; the error of a text that is no path.
+pub fn normal_path(text: &str) -> Result<String, SqlError> {
+    Path::parse(text).map(|path| path.text())
+}
+
+fn read_path(call: &JsonCall) -> Result<ArrayRef, SqlError> {
+    call.make_texts(|row, out| {
+        out.push_str(&normal_path(call.text(0, row))?);
+        Ok(true)
+    })
 }
 
 /// The path and the variables of the row before, which mostly are those of the next.

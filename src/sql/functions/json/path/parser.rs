@@ -8,7 +8,7 @@ use ::regex::Regex;
 
 use super::item::JsonItem;
 use super::lexer::{Lexeme, PathLexer, PathToken, error_near};
-use super::tree::{Comparison, Head, Path, PathArithmetic, PathNode, Predicate, Sign};
+use super::tree::{Comparison, Head, Path, PathArithmetic, PathNode, PathPattern, Predicate, Sign};
 use crate::depth::{DEPTH_MAX, too_deep};
 use crate::error::{SqlError, state};
 use crate::sql::functions::growth::regex;
@@ -270,7 +270,14 @@ impl Parser<'_> {
                 false => String::new(),
             };
             return Ok(Either::Predicate(
-                Predicate::Like(left, compiled(&pattern, &flags)?),
+                Predicate::Like(
+                    left,
+                    PathPattern {
+                        regex: compiled(&pattern, &flags)?,
+                        text: pattern,
+                        flags,
+                    },
+                ),
                 depth,
             ));
         }

@@ -93,7 +93,15 @@ pub enum Predicate {
     Exists(PathNode),
     Compare(Comparison, PathNode, PathNode),
     StartsWith(PathNode, PathNode),
-    Like(PathNode, Regex),
+    Like(PathNode, PathPattern),
+}
+
+/// The pattern of `like_regex`, with its text and flags as they were written.
+#[derive(Debug)]
+pub struct PathPattern {
+    pub regex: Regex,
+    pub text: String,
+    pub flags: String,
 }
 
 #[derive(Debug)]

@@ -49,8 +49,8 @@ impl PathRun<'_> {
                 (JsonItem::Text(text), JsonItem::Text(start)) => Some(text.starts_with(&**start)),
                 _ => None,
             }),
-            Predicate::Like(left, regex) => self.pairs(item, left, None, |a, _| match a {
-                JsonItem::Text(text) => Some(regex.is_match(text)),
+            Predicate::Like(left, pattern) => self.pairs(item, left, None, |a, _| match a {
+                JsonItem::Text(text) => Some(pattern.regex.is_match(text)),
                 _ => None,
             }),
         }
