@@ -42,7 +42,7 @@ impl Session {
                     | Alteration::RenameColumn { .. }
             )
         });
-        if !of_kind && !(is_placement && alter.kind == ObjectKind::Table) {
+        if !(of_kind || is_placement && alter.kind == ObjectKind::Table) {
             let kind = match alter.kind {
                 ObjectKind::Table => "topic",
                 kind => kind.word(),
