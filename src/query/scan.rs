@@ -326,7 +326,7 @@ fn typed(values: ArrayRef, field: &Field) -> Result<ArrayRef> {
         // In a view from before NUMERIC had scales of its own it has a fixed one.
         (DataType::LargeBinary, DataType::Decimal128(..)) => {
             let held = Field::new("", DataType::LargeBinary, true);
-            casts::cast(&values, &held, field, chrono_tz::Tz::UTC).map_err(fail)
+            casts::cast(&values, &held, field, crate::types::TimeZone::UTC).map_err(fail)
         }
         (_, wanted) => Ok(cast(&values, wanted)?),
     }

@@ -19,7 +19,7 @@ use crate::log::{Acknowledge, TopicChange, TopicId};
 use crate::sql::plan::{self, PlanContext};
 use crate::sql::statement::{CreateTopic, CreateView, Drop, Emit, Name, ObjectKind, Select};
 use crate::sql::system_columns::TableColumn;
-use crate::types::{ColumnBuilder, PgType};
+use crate::types::{ColumnBuilder, PgType, TimeZone};
 use crate::views::{self, CompiledView};
 
 const DAY_US: i64 = 86_400_000_000;
@@ -657,6 +657,7 @@ fn view_columns(names: &[String], fields: &[crate::sql::field::OutField]) -> Res
             PgType::Unknown => PgType::Text,
             other => other.clone(),
         };
+        let pg_type_typmod = pg_type.typmod();
         columns.push(Column {
             name,
             pg_type,
@@ -665,7 +666,7 @@ fn view_columns(names: &[String], fields: &[crate::sql::field::OutField]) -> Res
             generated: None,
             id: 0,
             missing: None,
-            typmod: None,
+            typmod: field.typmod.filter(|typmod| *typmod != pg_type_typmod),
         });
     }
     Ok(columns)
@@ -674,7 +675,7 @@ fn view_columns(names: &[String], fields: &[crate::sql::field::OutField]) -> Res
 /// A timestamp's text as microseconds, by the input rules of the type.
 fn timestamp_us(pg_type: &PgType, text: &str, time_zone: &str) -> Result<i64, SqlError> {
     let mut builder = ColumnBuilder::new(pg_type, 1);
-    if let Ok(zone) = time_zone.parse() {
+    if let Some(zone) = TimeZone::parse(time_zone) {
         builder = builder.with_time_zone(zone);
     }
     builder.append_text(text)?;

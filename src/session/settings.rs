@@ -7,6 +7,7 @@
 mod known;
 mod table;
 mod value;
+mod zone;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -16,7 +17,7 @@ use self::table::TABLE;
 use self::value::invalid;
 use crate::catalog::is_system_schema;
 use crate::error::{SqlError, state};
-use crate::types::{IntervalStyle, TextStyle};
+use crate::types::{IntervalStyle, TextStyle, TimeZone};
 
 /// One setting as SHOW ALL and `pg_settings` show it.
 #[derive(Default)]
@@ -165,7 +166,7 @@ impl Settings {
         match known.name {
             "client_encoding" => encoding(known, value),
             "DateStyle" => date_style(known, value),
-            "TimeZone" => canonical_time_zone(value).ok_or_else(|| invalid(known, value)),
+            "TimeZone" => zone::shown(known, value),
             "default_transaction_isolation" | "transaction_isolation" => {
                 let level = value::check(known, value)?;
                 match level.as_str() {
@@ -373,14 +374,14 @@ impl Effective {
             "$user" => Some(user.to_string()),
             _ => Some(schema),
         });
-        let time_zone = zone_of(get("TimeZone"));
+        let time_zone = get("TimeZone");
         let least = get("client_min_messages");
         Effective {
             search_path: search_path.collect(),
-            time_zone: time_zone.as_str().into(),
+            time_zone: time_zone.into(),
             text_style: TextStyle {
                 // Checked when it was set.
-                time_zone: time_zone.parse().unwrap_or(chrono_tz::Tz::UTC),
+                time_zone: TimeZone::parse(time_zone).unwrap_or(TimeZone::UTC),
                 extra_float_digits: get("extra_float_digits").parse().unwrap_or(1),
                 interval_style: match get("IntervalStyle") {
                     "postgres_verbose" => IntervalStyle::PostgresVerbose,
@@ -444,60 +445,6 @@ fn date_style(known: &Known, value: &str) -> Result<String, SqlError> {
         }
     }
     Ok("ISO, MDY".to_string())
-}
-
-/// A zone name as the tz database spells it, or whole hours east of UTC (`2`, `-5`, `INTERVAL '+02:00'`) as PostgreSQL
-/// shows them: `<+02>-02`.
-fn canonical_time_zone(value: &str) -> Option<String> {
-    let trimmed = value.trim().trim_matches('\'');
-    match trimmed.to_lowercase().as_str() {
-        "utc" | "z" | "zulu" | "default" | "local" | "0" => return Some("UTC".to_string()),
-        "gmt" => return Some("GMT".to_string()),
-        _ => {}
-    }
-    let hours = match value.strip_prefix("INTERVAL ") {
-        Some(interval) => hours(interval),
-        None => trimmed.parse().ok(),
-    };
-    if let Some(hours) = hours.or_else(|| posix_hours(trimmed)) {
-        let name = match hours {
-            ..0 => format!("<-{:02}>+{:02}", -hours, -hours),
-            _ => format!("<+{hours:02}>-{hours:02}"),
-        };
-        return (-12..=14).contains(&hours).then_some(name);
-    }
-    chrono_tz::TZ_VARIANTS
-        .iter()
-        .find(|zone| zone.name().eq_ignore_ascii_case(trimmed))
-        .map(|zone| zone.name().to_string())
-}
-
-/// Whole hours of `+02:00`, `-5`, `2 hours`.
-fn hours(interval: &str) -> Option<i64> {
-    let text = interval
-        .trim()
-        .trim_end_matches("hours")
-        .trim_end_matches("hour")
-        .trim();
-    let (text, rest) = text.split_once(':').unwrap_or((text, "00"));
-    let whole = rest.split(':').all(|part| part.parse() == Ok(0));
-    text.parse().ok().filter(|_| whole)
-}
-
-/// Hours east of UTC in `<+02>-02`, whose offset counts westward.
-fn posix_hours(zone: &str) -> Option<i64> {
-    let (name, offset) = zone.strip_prefix('<')?.split_once('>')?;
-    let hours: i64 = name.parse().ok()?;
-    (offset.parse() == Ok(-hours)).then_some(hours)
-}
-
-/// The tz database's name of a zone that `canonical_time_zone` gave.
-fn zone_of(shown: &str) -> String {
-    match posix_hours(shown) {
-        // The names of the database count westward.
-        Some(hours) => format!("Etc/GMT{:+}", -hours),
-        None => shown.to_string(),
-    }
 }
 
 /// Splits `"$user", public, 'a b'` into names; unquoted ones fold to lower case.

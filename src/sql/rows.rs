@@ -282,7 +282,7 @@ impl RowExprs {
     /// `Failing row contains (1, null, abc).`
     fn row_detail(&self, columns: &[ArrayRef], row: usize, session: &SessionInfo) -> Result<String, SqlError> {
         let style = TextStyle {
-            time_zone: super::functions::zone::parse(&session.time_zone).unwrap_or(chrono_tz::Tz::UTC),
+            time_zone: super::functions::zone::parse(&session.time_zone).unwrap_or(crate::types::TimeZone::UTC),
             ..TextStyle::default()
         };
         let mut shown = Vec::with_capacity(columns.len());

@@ -170,7 +170,7 @@ impl ColumnBuilder {
     }
 
     /// The zone of TIMESTAMPTZ values that name none.
-    pub fn with_time_zone(self, time_zone: chrono_tz::Tz) -> ColumnBuilder {
+    pub fn with_time_zone(self, time_zone: crate::types::TimeZone) -> ColumnBuilder {
         let style = InputStyle {
             time_zone,
             ..self.style

@@ -3,10 +3,11 @@
 //! Days count from 1970-01-01, times are microseconds. Printing never allocates. Not here: reading (`datetime.rs`).
 
 use bytes::BytesMut;
-use chrono::{DateTime, Offset, TimeZone};
+use chrono::{DateTime, Offset, TimeZone as _};
 use chrono_tz::Tz;
 
 use super::numeric::{two_digits, write_u64};
+use super::zone::TimeZone;
 
 /// Days from 1970-01-01 to 2000-01-01, PostgreSQL's epoch on the wire.
 pub const PG_EPOCH_DAYS: i32 = 10_957;
@@ -91,10 +92,12 @@ fn within_tables(us: i64) -> i64 {
 }
 
 /// Seconds east of UTC at an instant.
-pub fn offset_at(zone: Tz, utc_us: i64) -> i32 {
-    if zone == Tz::UTC {
-        return 0;
-    }
+pub fn offset_at(zone: TimeZone, utc_us: i64) -> i32 {
+    let zone = match zone {
+        TimeZone::Named(Tz::UTC) => return 0,
+        TimeZone::Named(zone) => zone,
+        TimeZone::Fixed(zone) => return zone.east(),
+    };
     let utc_us = within_tables(utc_us);
     match DateTime::from_timestamp(utc_us.div_euclid(SECOND_US), 0) {
         Some(instant) => zone
@@ -107,10 +110,12 @@ pub fn offset_at(zone: Tz, utc_us: i64) -> i32 {
 }
 
 /// Seconds east of UTC for a local time. As PostgreSQL decides: in a gap the offset before it, in an overlap the one after.
-pub fn offset_of_local(zone: Tz, local_us: i64) -> i32 {
-    if zone == Tz::UTC {
-        return 0;
-    }
+pub fn offset_of_local(zone: TimeZone, local_us: i64) -> i32 {
+    let zone = match zone {
+        TimeZone::Named(Tz::UTC) => return 0,
+        TimeZone::Named(zone) => zone,
+        TimeZone::Fixed(zone) => return zone.east(),
+    };
     let local_us = within_tables(local_us);
     let local = |us: i64| DateTime::from_timestamp(us.div_euclid(SECOND_US), 0).map(|instant| instant.naive_utc());
     let Some(at) = local(local_us) else { return 0 };
@@ -202,7 +207,7 @@ pub fn write_timestamp(us: i64, out: &mut BytesMut) {
 }
 
 /// `2024-01-02 03:04:05.678+02` in `zone`.
-pub fn write_timestamptz(utc_us: i64, zone: Tz, out: &mut BytesMut) {
+pub fn write_timestamptz(utc_us: i64, zone: TimeZone, out: &mut BytesMut) {
     if is_infinite(utc_us) {
         return write_infinity(utc_us > 0, out);
     }
@@ -266,9 +271,9 @@ mod tests {
         );
         assert_eq!(text(|out| write_timestamp(-1, out)), "1969-12-31 23:59:59.999999");
         assert_eq!(text(|out| write_time(DAY_US, out)), "24:00:00");
-        let zone: Tz = "Asia/Kolkata".parse().expect("a zone");
+        let zone = TimeZone::named("Asia/Kolkata").expect("a zone");
         assert_eq!(text(|out| write_timestamptz(0, zone, out)), "1970-01-01 05:30:00+05:30");
-        let zone: Tz = "America/New_York".parse().expect("a zone");
+        let zone = TimeZone::named("America/New_York").expect("a zone");
         assert_eq!(
             text(|out| write_timestamptz(1_704_164_645_678_000, zone, out)),
             "2024-01-01 22:04:05.678-05"
@@ -277,7 +282,7 @@ mod tests {
 
     #[test]
     fn gaps_take_the_offset_before_and_overlaps_the_one_after() {
-        let zone: Tz = "America/New_York".parse().expect("a zone");
+        let zone = TimeZone::named("America/New_York").expect("a zone");
         let at = |day: u32, month: u32, hour: i64| {
             (days_from_civil(2024, month, day) * 24 + hour) * 3_600 * SECOND_US + 1_800 * SECOND_US
         };

@@ -3,12 +3,11 @@
 //! The ISO form goes a straight way without allocation; everything else through a tokenizer. Not here: intervals
 //! (`interval.rs`), printing (`calendar.rs`).
 
-use chrono_tz::Tz;
-
 use super::calendar::{
     DAY_US, SECOND_US, civil_from_days, days_from_civil, days_in_month, infinite_days, is_infinite, offset_at,
     offset_of_local,
 };
+use super::zone::TimeZone;
 use crate::error::{SqlError, SqlState, state};
 
 /// The order of the parts of `01/02/2003`: DateStyle's second word.
@@ -24,7 +23,7 @@ pub enum DateOrder {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct InputStyle {
     /// Zone of a TIMESTAMPTZ that names none.
-    pub time_zone: Tz,
+    pub time_zone: TimeZone,
     pub date_order: DateOrder,
     /// Microseconds since 1970 UTC for `now`, `today`, `tomorrow` and `yesterday`; without it they are refused.
     pub now_us: Option<i64>,
@@ -33,7 +32,7 @@ pub struct InputStyle {
 impl Default for InputStyle {
     fn default() -> Self {
         InputStyle {
-            time_zone: Tz::UTC,
+            time_zone: TimeZone::UTC,
             date_order: DateOrder::Mdy,
             now_us: None,
         }
@@ -282,7 +281,7 @@ fn iso_timestamp(bytes: &[u8]) -> Option<(i64, Option<i32>)> {
 enum Zone {
     /// Seconds east of UTC.
     Fixed(i32),
-    Named(Tz),
+    Named(TimeZone),
 }
 
 /// The fields of a text, in any order.
@@ -802,42 +801,10 @@ fn zone_offset(text: &str) -> Result<i32, Bad> {
 
 /// The usual abbreviations, and IANA names.
 fn zone_by_name(lower: &str, written: &str) -> Option<Zone> {
-    let hours = match lower {
-        "z" | "utc" | "ut" | "gmt" | "zulu" | "uct" | "wet" => 0.0,
-        "bst" | "cet" | "met" | "mez" | "west" => 1.0,
-        "cest" | "mest" | "mesz" | "eet" | "sast" => 2.0,
-        "eest" | "msk" => 3.0,
-        "msd" | "gst" => 4.0,
-        "ist" => 2.0,
-        "pkt" => 5.0,
-        "hkt" | "awst" => 8.0,
-        "jst" | "kst" => 9.0,
-        "acst" => 9.5,
-        "aest" => 10.0,
-        "aedt" => 11.0,
-        "nzst" => 12.0,
-        "nzdt" => 13.0,
-        "ast" | "edt" => -4.0,
-        "adt" => -3.0,
-        "est" | "cdt" => -5.0,
-        "cst" | "mdt" => -6.0,
-        "mst" | "pdt" => -7.0,
-        "pst" | "akdt" => -8.0,
-        "akst" => -9.0,
-        "hst" => -10.0,
-        _ => return zone_named(written).map(Zone::Named),
-    };
-    Some(Zone::Fixed((hours * 3_600.0) as i32))
-}
-
-/// An IANA zone by name, in any case.
-pub fn zone_named(name: &str) -> Option<Tz> {
-    name.parse().ok().or_else(|| {
-        chrono_tz::TZ_VARIANTS
-            .iter()
-            .find(|zone| zone.name().eq_ignore_ascii_case(name))
-            .copied()
-    })
+    match TimeZone::of_abbreviation(lower) {
+        Some(east) => Some(Zone::Fixed(east)),
+        None => TimeZone::named(written).map(Zone::Named),
+    }
 }
 
 #[cfg(test)]

@@ -24,6 +24,7 @@ use super::opaque::{write_inet_binary, write_lsn};
 use super::shape::Dimension;
 use super::shaped::ShapedArrays;
 use super::varying::Numeric;
+use super::zone::TimeZone;
 use super::{Opaque, PgType, array, bytes as byte_types, float, tid};
 use crate::error::{SqlError, state};
 
@@ -33,7 +34,7 @@ pub type ObjectNames = Arc<dyn Fn(&PgType, u32) -> Option<String> + Send + Sync>
 /// The session's settings that decide how values print.
 #[derive(Clone)]
 pub struct TextStyle {
-    pub time_zone: chrono_tz::Tz,
+    pub time_zone: TimeZone,
     pub extra_float_digits: i32,
     pub interval_style: IntervalStyle,
     /// `bytea_output = hex`; else `escape`.
@@ -45,7 +46,7 @@ pub struct TextStyle {
 impl Default for TextStyle {
     fn default() -> Self {
         TextStyle {
-            time_zone: chrono_tz::Tz::UTC,
+            time_zone: TimeZone::UTC,
             extra_float_digits: 1,
             interval_style: IntervalStyle::Postgres,
             bytea_hex: true,
@@ -64,7 +65,7 @@ impl TextStyle {
         extra_float_digits: i32,
     ) -> TextStyle {
         TextStyle {
-            time_zone: super::zone_named(time_zone).unwrap_or(chrono_tz::Tz::UTC),
+            time_zone: TimeZone::parse(time_zone).unwrap_or(TimeZone::UTC),
             extra_float_digits,
             interval_style: IntervalStyle::named(interval_style).unwrap_or_default(),
             bytea_hex: !bytea_output.eq_ignore_ascii_case("escape"),

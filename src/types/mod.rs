@@ -22,6 +22,8 @@ pub mod shape;
 pub mod shaped;
 pub mod varying;
 
+mod zone;
+
 mod malformed;
 
 pub mod tid;
@@ -36,13 +38,13 @@ pub use self::builder::{ColumnBuilder, scalar_from_binary, scalar_from_text, sca
 pub use self::bytes::{parse_bool, parse_bytea, parse_uuid, read_escape, read_hex, uuid_text, write_bytea, write_hex};
 pub use self::datetime::{
     DATE_RANGE, DateOrder, InputStyle, TIMESTAMP_RANGE_US, parse_date, parse_time, parse_timestamp, parse_timestamptz,
-    zone_named,
 };
 pub use self::formatter::{ColumnFormatter, ObjectNames, TextStyle};
 pub use self::interval::{
     IntervalField, IntervalFields, IntervalStyle, parse_interval, parse_interval_of, write_interval,
 };
 pub use self::opaque::Opaque;
+pub use self::zone::TimeZone;
 
 use std::collections::HashMap;
 

@@ -101,7 +101,7 @@ impl PgType {
             }
             PgType::Numeric(_) => match number(typmod) {
                 Some((precision, scale)) => format!("numeric({precision},{scale})"),
-                None => self.name(),
+                None => self.bare().name(),
             },
             _ => self.name(),
         }

@@ -149,10 +149,7 @@ fn push_column(database: &str, object: &Object, index: usize, attribute: &Attrib
         Some(PgType::Int8) => (Some(64), Some(2), Some(0)),
         Some(PgType::Float4) => (Some(24), Some(2), None),
         Some(PgType::Float8) => (Some(53), Some(2), None),
-        Some(PgType::Numeric(Some((precision, scale)))) => {
-            (Some(i32::from(*precision)), Some(10), Some(i32::from(*scale) & 0x7ff))
-        }
-        Some(PgType::Numeric(None)) => match typmod::number(attribute.typmod) {
+        Some(PgType::Numeric(_)) => match typmod::number(attribute.typmod) {
             // As PostgreSQL shows it, which takes the scale for a number without a sign.
             Some((precision, scale)) => (Some(i32::from(precision)), Some(10), Some(i32::from(scale) & 0x7ff)),
             None => (None, Some(10), None),

@@ -39,7 +39,7 @@ impl Analyzer<'_> {
         scope: &Scope,
         position: Option<usize>,
     ) -> Result<Typed> {
-        check_aggregate_clause(scope, position)?;
+        let around = scope.nested.take();
         let given = scope.within(Clause::Aggregate, || self.arguments(call, scope))?;
         let filter = self.filter_of(call, scope)?;
         let (mut order, ordered) = scope.within(Clause::Aggregate, || {
@@ -48,6 +48,8 @@ impl Analyzer<'_> {
             Ok::<_, SqlError>((order.collect::<Result<Vec<_>>>()?, ordered.collect::<Result<Vec<_>>>()?))
         })?;
         let (function, arguments, mut result) = self.choose_aggregate(name, &given, &ordered, position)?;
+        scope.end_nesting(around)?;
+        check_aggregate_clause(name, scope, position)?;
         // The ordered value of WITHIN GROUP is an argument, whose type the function gives.
         for (by, value) in call.within_group.iter().zip(ordered) {
             let value = match value.is_unknown() {
@@ -314,16 +316,7 @@ impl Analyzer<'_> {
         };
         // The engine takes the value first.
         let arguments = match (ordered, arguments.as_slice()) {
-            ([_], [direct, value]) => {
-                if !direct.expr.column_refs().is_empty() {
-                    let error = SqlError::unsupported(
-                        format!("a fraction of {name} that is a column is not supported"),
-                        "Write a constant.",
-                    );
-                    return Err(at(error, position));
-                }
-                vec![value.clone(), direct.clone()]
-            }
+            ([_], [direct, value]) => vec![value.clone(), direct.clone()],
             _ => arguments,
         };
         Ok((function, arguments, result))
@@ -398,7 +391,7 @@ impl Analyzer<'_> {
                     let message = "aggregate functions are not allowed in FROM clause of their own query level";
                     return Err(at(SqlError::new(state::GROUPING_ERROR, message), typed.position));
                 }
-                check_aggregate_clause(scope, typed.position)?;
+                check_aggregate_clause("", scope, typed.position)?;
                 let inner = typed.expr.clone().transform_up(|node| match node {
                     Expr::OuterReferenceColumn(_, column) if has(&column) => Ok(Transformed::yes(Expr::Column(column))),
                     other => Ok(Transformed::no(other)),
@@ -426,8 +419,9 @@ pub fn only_where(expr: Expr, pg_type: &PgType, filter: Option<&Expr>) -> Result
     Ok(told(guarded, pg_type))
 }
 
-/// 42803 for an aggregate where rows are still being chosen.
-pub fn check_aggregate_clause(scope: &Scope, position: Option<usize>) -> Result<()> {
+/// 42803 for an aggregate where rows are still being chosen. One in another's arguments is an error once that one is known.
+pub fn check_aggregate_clause(name: &str, scope: &Scope, position: Option<usize>) -> Result<()> {
+    let grouping_error = |message: String| at(SqlError::new(state::GROUPING_ERROR, message), position);
     let clause = scope.clause.get();
     let message = match clause {
         Clause::Select
@@ -438,8 +432,12 @@ pub fn check_aggregate_clause(scope: &Scope, position: Option<usize>) -> Result<
         | Clause::WindowCall => {
             return Ok(());
         }
-        Clause::Aggregate => "aggregate function calls cannot be nested".to_string(),
+        Clause::Aggregate => {
+            scope.nest(grouping_error("aggregate function calls cannot be nested".to_string()));
+            return Ok(());
+        }
+        other if name == "grouping" => format!("grouping operations are not allowed in {}", other.name()),
         other => format!("aggregate functions are not allowed in {}", other.name()),
     };
-    Err(at(SqlError::new(state::GROUPING_ERROR, message), position))
+    Err(grouping_error(message))
 }

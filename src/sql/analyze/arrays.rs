@@ -173,6 +173,7 @@ impl Analyzer<'_> {
     /// `a[1][2]`, `a[1:2][:3]`: all subscripts of an array.
     pub fn subscripts(&self, typed: Typed, subscripts: &[&Subscript], scope: &Scope) -> Result<Typed> {
         let position = typed.position;
+        let typmod = typed.typmod;
         let pg_type = typed.pg_type();
         let item = pg_type.item().expect("it is an array").clone();
         if subscripts.len() > DIMENSIONS_MAX {
@@ -207,10 +208,11 @@ impl Analyzer<'_> {
                 }
             });
         }
-        Ok(match is_slice {
+        let made = match is_slice {
             true => shape(Shaping::Slice(given), arguments, &item, shaped_of(&item), position),
             false => shape(Shaping::Element, arguments, &item, item.clone(), position),
-        })
+        };
+        Ok(made.modified(typmod))
     }
 
     /// `ARRAY[a, b]` of arrays, which are of one type.

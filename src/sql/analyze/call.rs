@@ -13,6 +13,7 @@ use sqlparser::ast::{self, FunctionArg, FunctionArgExpr, FunctionArguments};
 
 use super::choose::{self, Chosen, NoChoice};
 use super::kinds::{self, CastContext};
+use super::modifier;
 use super::populate::JsonRecords;
 use super::scope::Scope;
 use super::signatures::{self, FunctionKind, Signature, computed_by};
@@ -103,6 +104,11 @@ impl Analyzer<'_> {
         let candidates = signatures::of(&name);
         let has = |kind: FunctionKind| candidates.iter().any(|signature| signature.kind == kind);
         let aggregates = has(FunctionKind::Aggregate) || name == "grouping";
+        if name == "grouping"
+            && let Some(error) = self.misspelled_grouping(call)
+        {
+            return Err(error);
+        }
         if call.over.is_some() {
             if !call.within_group.is_empty() && (aggregates || has(FunctionKind::Window)) {
                 let message = format!("OVER is not supported for ordered-set aggregate {name}");
@@ -420,6 +426,7 @@ impl Analyzer<'_> {
             };
             return Ok(Typed {
                 expr: modifier.apply(whole.expr),
+                typmod: digits.map(|digits| digits as i32),
                 ..whole
             });
         }
@@ -661,7 +668,9 @@ impl Analyzer<'_> {
             let (rows, shape) = self.unify_values(given.arguments, &upper)?;
             return self.choice_of_rows(name, rows, &shape, position);
         }
-        let (arguments, common) = self.unify(given.arguments, &upper)?;
+        let common = self.common_type(&given.arguments, &upper)?;
+        let typmod = modifier::shared(&given.arguments, &common);
+        let arguments = self.unified(given.arguments, &common)?;
         if let [only] = arguments.as_slice() {
             return Ok(Typed {
                 position,
@@ -674,7 +683,7 @@ impl Analyzer<'_> {
         };
         let exprs = arguments.into_iter().map(|typed| typed.expr).collect();
         let expr = Expr::ScalarFunction(ScalarFunction::new_udf(function, exprs));
-        Ok(Typed::new(told(expr, &common), common, position))
+        Ok(Typed::new(told(expr, &common), common, position).modified(typmod))
     }
 }
 

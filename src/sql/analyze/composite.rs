@@ -51,6 +51,7 @@ impl Analyzer<'_> {
             expr: make_row(declared, presence, values),
             ty: Ty::Row(settled),
             position: row.position,
+            typmod: None,
         })
     }
 

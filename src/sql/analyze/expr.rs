@@ -7,6 +7,7 @@ use sqlparser::ast::Spanned;
 use sqlparser::ast::{self, BinaryOperator, DateTimeField, UnaryOperator, Value};
 
 use super::kinds;
+use super::modifier;
 use super::operators::{binary, has, truth};
 use super::repetition::is_query;
 use super::scope::Scope;
@@ -267,7 +268,7 @@ impl Analyzer<'_> {
             other => Err(at(
                 SqlError::unsupported(
                     format!("the constant {other} is of a type that is not supported"),
-                    "Write bytes as '\\x...'::bytea.",
+                    "Write an integer, which has the operators &, |, #, ~, << and >>, or bytes: '\\x...'::bytea.",
                 ),
                 position,
             )),
@@ -315,11 +316,9 @@ impl Analyzer<'_> {
                     format!("schema \"{}\" does not exist", schema.trim_matches('"')),
                 ),
                 _ => {
-                    let shown = lower.split('[').next().unwrap_or_default();
-                    SqlError::new(
-                        state::UNDEFINED_OBJECT,
-                        format!("type \"{}\" does not exist", shown.trim_matches('"')),
-                    )
+                    let shown = lower.split('[').next().unwrap_or_default().trim_matches('"');
+                    let unknown = || SqlError::new(state::UNDEFINED_OBJECT, format!("type \"{shown}\" does not exist"));
+                    crate::sql::parse::missing_type(shown).unwrap_or_else(unknown)
                 }
             },
         };
@@ -769,14 +768,16 @@ impl Analyzer<'_> {
         }
         let (mut compared, _) = self.unify(compared, "CASE/WHEN")?;
         let operand = compared.remove(0);
+        let branches = results.clone();
         let (mut results, common) = self.unify_values(results, "CASE")?;
+        let typmod = modifier::shared_of(&branches, &common).filter(|_| otherwise.is_some());
         let otherwise = otherwise.and_then(|_| results.pop()).map(|typed| Box::new(typed.expr));
         let arms = compared.into_iter().zip(results);
         let arms = arms
             .map(|(test, result)| (Box::new(test.expr), Box::new(result.expr)))
             .collect();
         let case = Expr::Case(Case::new(Some(Box::new(operand.expr)), arms, otherwise));
-        Ok(common.told_over(case, position))
+        Ok(common.told_over(case, position).modified(typmod))
     }
 
     fn case(
@@ -814,12 +815,15 @@ impl Analyzer<'_> {
         if let Some(otherwise) = otherwise {
             results.insert(0, self.expr(otherwise, scope)?);
         }
+        let branches = results.clone();
         let (mut results, common) = self.unify_values(results, "CASE")?;
+        // Without ELSE the last branch is a NULL without a modifier.
+        let typmod = modifier::shared_of(&branches, &common).filter(|_| otherwise.is_some());
         let otherwise = otherwise.map(|_| Box::new(results.remove(0).expr));
         let arms = tests.into_iter().zip(results);
         let arms = arms.map(|(test, result)| (Box::new(test), Box::new(result.expr)));
         let case = Expr::Case(Case::new(None, arms.collect(), otherwise));
-        Ok(common.told_over(case, position))
+        Ok(common.told_over(case, position).modified(typmod))
     }
 }
 

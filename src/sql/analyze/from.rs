@@ -16,7 +16,7 @@ use super::output::{OutColumn, QueryOutput};
 use super::scope::{Clause, FromItem, Scope, ScopeColumn, columns_of};
 use super::typed::{Typed, at, metadata};
 use super::{Analyzer, Result};
-use crate::catalog::Relation;
+use crate::catalog::{self, Relation};
 use crate::error::{SqlError, SqlState, state};
 use crate::log::HiddenColumn;
 use crate::sql::plan::names::fold;
@@ -325,6 +325,10 @@ impl Analyzer<'_> {
             _ => (plan, vec![]),
         };
         item.order = order;
+        let declared = |index: usize, name: &str| match &resolved {
+            Resolved::Relation(relation) => relation.columns().get(index).filter(|column| column.name == name),
+            Resolved::System(_) => None,
+        };
         item.columns = fields
             .iter()
             .enumerate()
@@ -333,10 +337,16 @@ impl Analyzer<'_> {
                 let is_hidden = index >= columns
                     || matches!(resolved, Resolved::Relation(Relation::Topic(_)))
                         && HiddenColumn::ALL.iter().any(|column| column.name() == name);
+                let declared = declared(index, &name);
+                // The plan of a view need not say what the view's definition does.
+                let stated = declared.map(|column| &column.pg_type);
+                let stated = stated.filter(|pg_type| pg_type.arrow() == *field.data_type());
+                let pg_type = stated.cloned().or_else(|| PgType::of_field(field));
                 ScopeColumn {
                     expr: Expr::Column(Column::from((qualifier, field))),
-                    pg_type: PgType::of_field(field).unwrap_or(PgType::Text),
+                    pg_type: pg_type.unwrap_or(PgType::Text),
                     hidden: is_hidden,
+                    typmod: declared.map(catalog::Column::typmod).filter(|typmod| *typmod != -1),
                     name,
                     row: None,
                 }

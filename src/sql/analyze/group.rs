@@ -17,7 +17,7 @@ use super::typed::at;
 use super::{Analyzer, Result};
 use crate::error::{SqlError, state};
 use crate::sql::error::visible_name;
-use crate::sql::functions::{fail, functions};
+use crate::sql::functions::{fail, functions, is_percentile};
 use crate::sql::plan::names::fold;
 use crate::sql::plan::subquery::held;
 use crate::sql::statement::mark;
@@ -251,7 +251,10 @@ impl Analyzer<'_> {
             })?;
         }
         let plan = self.rows_below(plan, &mut sets, exprs)?;
+        let outer: Vec<Expr> = scope.aggregates.borrow().iter().cloned().map(Expr::unalias).collect();
         self.check_grouping(&calls, &sets)?;
+        self.check_grouping(&outer, &sets)?;
+        self.check_direct_arguments(&calls, &sets, scope)?;
         // A key over outer columns, or with a query in it, is renamed when the query is unnested.
         let is_outer = |key: &Expr| has(key, |node| matches!(node, Expr::OuterReferenceColumn(..)));
         // grouping(x) looks for x among the keys, which may change before the engine does.
@@ -415,6 +418,40 @@ impl Analyzer<'_> {
         )
     }
 
+    /// The fraction of `percentile_cont` is one of each group: over keys, which all sets must have.
+    fn check_direct_arguments(&self, calls: &[Expr], sets: &[Vec<Expr>], scope: &Scope) -> Result<()> {
+        for call in calls {
+            let Expr::AggregateFunction(call) = call else {
+                continue;
+            };
+            let [_, fraction] = call.params.args.as_slice() else {
+                continue;
+            };
+            if !is_percentile(call.func.name()) || fraction.column_refs().is_empty() {
+                continue;
+            }
+            fraction.apply(|node| {
+                let keyed = sets.iter().filter(|set| set.contains(node)).count();
+                match node {
+                    _ if keyed > 0 && keyed == sets.len() => Ok(TreeNodeRecursion::Jump),
+                    _ if keyed > 0 => Err(fail(SqlError::unsupported(
+                        format!(
+                            "a fraction of {} that not all grouping sets have is not supported",
+                            call.func.name()
+                        ),
+                        "Group by it in a query for each set, and join these by UNION ALL.",
+                    ))),
+                    Expr::Column(column) => Err(fail(
+                        self.ungrouped(column, scope)
+                            .detail("Direct arguments of an ordered-set aggregate must use only grouped columns."),
+                    )),
+                    _ => Ok(TreeNodeRecursion::Continue),
+                }
+            })?;
+        }
+        Ok(())
+    }
+
     /// A column of this query that a subquery names must be a key as well.
     fn check_outer(
         &self,
@@ -469,6 +506,21 @@ impl Analyzer<'_> {
             }
         }
         Ok(())
+    }
+
+    /// 42601 for GROUPING, which takes expressions and nothing else.
+    pub fn misspelled_grouping(&self, call: &ast::Function) -> Option<SqlError> {
+        let has_arguments = matches!(&call.args, ast::FunctionArguments::List(list) if !list.args.is_empty());
+        let word = match () {
+            () if !has_arguments => ")",
+            () if call.over.is_some() => "over",
+            () if call.filter.is_some() => "filter",
+            () => return None,
+        };
+        Some(SqlError::new(
+            state::SYNTAX_ERROR,
+            format!("syntax error at or near \"{word}\""),
+        ))
     }
 
     /// GROUPING takes keys.

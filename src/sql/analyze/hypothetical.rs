@@ -39,7 +39,7 @@ impl Analyzer<'_> {
                 false => Ok(None),
             };
         }
-        super::aggregate::check_aggregate_clause(scope, position)?;
+        let around = scope.nested.take();
         let given = scope.within(Clause::Aggregate, || self.arguments(call, scope))?;
         let filter = self.filter_of(call, scope)?;
         let order = scope.within(Clause::Aggregate, || {
@@ -60,6 +60,8 @@ impl Analyzer<'_> {
             ordered.push(column);
             asked.push(value);
         }
+        scope.end_nesting(around)?;
+        super::aggregate::check_aggregate_clause(name, scope, position)?;
         let arguments: Vec<Typed> = ordered.into_iter().chain(asked).collect();
         let exprs = arguments.iter().map(|typed| typed.expr.clone()).collect();
         let made = AggregateFunction::new_udf(function.clone(), exprs, false, filter, sorts, None);

@@ -4,21 +4,21 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
-use datafusion::common::{Column, DataFusionError, JoinType};
+use datafusion::common::{Column, DataFusionError, JoinType, ScalarValue};
 use datafusion::logical_expr::expr::ScalarFunction;
 use datafusion::logical_expr::utils::split_conjunction_owned;
-use datafusion::logical_expr::{Expr, Filter, LogicalPlan, Projection};
+use datafusion::logical_expr::{Distinct, Expr, Filter, LogicalPlan, Projection};
 use sqlparser::ast::{self, JoinOperator, TableFactor};
 
 use super::from_part::{Factor, Rel};
-use super::key_join::{join, keys};
+use super::key_join::{EqualPairs, join, keys, null_safe_join};
+use super::modifier;
 use super::operators::{conjunction, has};
 use super::scope::{Clause, FromItem, Scope, ScopeColumn};
 use super::typed::{Typed, at};
 use super::unnest;
 use super::{Analyzer, Result};
 use crate::error::{SqlError, state};
-use crate::sql::functions::fail;
 use crate::sql::plan::names::fold;
 use crate::sql::plan::subquery::held;
 use crate::sql::statement::mark;
@@ -67,6 +67,19 @@ impl Analyzer<'_> {
         join_type: JoinType,
         condition: Expr,
     ) -> Result<LogicalPlan> {
+        let mut of_both = false;
+        condition.apply(|node| {
+            if is_subquery(node) {
+                let of = columns_with_subqueries(node)?;
+                let is_of = |side: &LogicalPlan| of.iter().any(|column| side.schema().has_column(column));
+                of_both |= is_of(&left) && is_of(&right);
+            }
+            Ok(TreeNodeRecursion::Continue)
+        })?;
+        if of_both {
+            let named = columns_with_subqueries(&condition)?;
+            return self.join_by_pairs(left, right, join_type, condition, &named);
+        }
         let mut sides = [left, right];
         let mut added: [Vec<Expr>; 2] = Default::default();
         let mut rest = Vec::new();
@@ -85,16 +98,7 @@ impl Analyzer<'_> {
                 }
                 let of = columns_with_subqueries(&node)?;
                 let is_of = |side: &LogicalPlan| of.iter().any(|column| side.schema().has_column(column));
-                let side = match (is_of(&sides[0]), is_of(&sides[1])) {
-                    (true, true) => {
-                        return Err(fail(SqlError::unsupported(
-                            "a subquery over both sides in the condition of an outer join is not supported",
-                            "Join with the subquery first, in a query of its own.",
-                        )));
-                    }
-                    (false, true) => 1,
-                    _ => 0,
-                };
+                let side = usize::from(!is_of(&sides[0]) && is_of(&sides[1]));
                 let name = self.internal_name("subquery");
                 added[side].push(node.alias(&name));
                 let column = Expr::Column(Column::from_name(name));
@@ -107,6 +111,52 @@ impl Analyzer<'_> {
         let left = with_columns(left, of_left)?;
         let right = with_columns(right, of_right)?;
         self.joined(left, right, join_type, conjunction(rest))
+    }
+
+    /// An outer join by the pairs of values for which its condition is true: of the columns that it names, each pair once.
+    /// The right side is joined with the pairs, and the left side with both.
+    fn join_by_pairs(
+        &self,
+        left: LogicalPlan,
+        right: LogicalPlan,
+        join_type: JoinType,
+        condition: Expr,
+        named: &[Column],
+    ) -> Result<LogicalPlan> {
+        let columns = |side: &LogicalPlan| -> Vec<Expr> {
+            let all = side.schema().columns().into_iter();
+            all.filter(|column| named.contains(column)).map(Expr::Column).collect()
+        };
+        let values = |side: &LogicalPlan| -> Result<LogicalPlan> {
+            let values = Projection::try_new(columns(side), Arc::new(side.clone()))?;
+            let values = LogicalPlan::Projection(values);
+            Ok(LogicalPlan::Distinct(Distinct::All(Arc::new(values))))
+        };
+        let pairs = self.joined(values(&left)?, values(&right)?, JoinType::Inner, Some(condition))?;
+        let found = self.internal_name("found");
+        let mut exprs = vec![Expr::Literal(ScalarValue::Boolean(Some(true)), None).alias(&found)];
+        let mut paired = |side: &LogicalPlan| -> EqualPairs {
+            let columns = columns(side).into_iter();
+            let pairs = columns.map(|column| {
+                let name = self.internal_name("pair");
+                exprs.push(column.clone().alias(&name));
+                (column, Expr::Column(Column::from_name(name)))
+            });
+            pairs.collect()
+        };
+        let (of_left, of_right) = (paired(&left), paired(&right));
+        let shown = left.schema().columns().into_iter().chain(right.schema().columns());
+        let shown = shown.map(Expr::Column).collect();
+        let pairs = LogicalPlan::Projection(Projection::try_new(exprs, Arc::new(pairs))?);
+        // A row of the right side without a pair stays for the joins that show it.
+        let of_pairs = match join_type {
+            JoinType::Left => JoinType::Inner,
+            _ => JoinType::Left,
+        };
+        let right = null_safe_join(right, pairs, of_pairs, of_right, None)?;
+        let found = Expr::IsNotNull(Box::new(Expr::Column(Column::from_name(found))));
+        let joined = null_safe_join(left, right, join_type, of_left, Some(found))?;
+        Ok(LogicalPlan::Projection(Projection::try_new(shown, Arc::new(joined))?))
     }
 
     pub fn join(
@@ -287,8 +337,13 @@ impl Analyzer<'_> {
         for name in names {
             let (left, right) = (find(left, name, "left")?, find(right, name, "right")?);
             let column_types = (left.pg_type.clone(), right.pg_type.clone());
-            let typed = |column: &ScopeColumn| Typed::new(column.expr.clone(), column.pg_type.clone(), None);
-            let (both, common) = self.unify(vec![typed(&left), typed(&right)], "JOIN/USING")?;
+            let typed = |column: &ScopeColumn| {
+                Typed::new(column.expr.clone(), column.pg_type.clone(), None).modified(column.typmod)
+            };
+            let both = vec![typed(&left), typed(&right)];
+            let common = self.common_type(&both, "JOIN/USING")?;
+            let typmod = modifier::shared(&both, &common);
+            let both = self.unified(both, &common)?;
             conditions.push(self.binary("=", typed(&left), typed(&right), None)?.expr);
             let [left, right] = <[Typed; 2]>::try_from(both).expect("two went in");
             // Of two that are the same, the one that is as it was: digits stay.
@@ -309,6 +364,7 @@ impl Analyzer<'_> {
                 pg_type: common,
                 hidden: false,
                 row: None,
+                typmod,
             });
         }
         Ok((conjunction(conditions), merged))

@@ -304,6 +304,7 @@ pub fn stored(expr: &ast::Expr, columns: &DFSchema, clause: Clause, ctx: &PlanCo
             pg_type: PgType::of_field(field).unwrap_or(PgType::Text),
             hidden: false,
             row: None,
+            typmod: None,
         });
     }
     let items = if item.columns.is_empty() { vec![] } else { vec![item] };

@@ -8,11 +8,11 @@ use sqlparser::ast::{self, ArrayElemTypeDef, DateTimeField};
 
 use super::kinds::CastContext;
 use super::scope::Scope;
-use super::typed::{Typed, at, cast_to, literal};
+use super::typed::{Shape, Typed, at, cast_to, literal};
 use super::{Analyzer, Result};
 use crate::error::{SqlError, state};
 use crate::sql::functions::Modifier;
-use crate::types::{IntervalField, IntervalFields, PgType, parse_interval_of};
+use crate::types::{IntervalField, IntervalFields, PgType, parse_interval_of, typmod};
 
 /// The modifier of a written type, beside its [`PgType`].
 pub fn of_type(data_type: &ast::DataType) -> Modifier {
@@ -39,6 +39,45 @@ pub fn of_type(data_type: &ast::DataType) -> Modifier {
             | ArrayElemTypeDef::Parenthesis(item),
         ) => of_type(item),
         _ => Modifier::default(),
+    }
+}
+
+/// `pg_attribute.atttypmod` of a type with a modifier; none of what [`PgType`] says by itself.
+fn typmod_of(modifier: Modifier, pg_type: &PgType) -> Option<i32> {
+    match pg_type {
+        PgType::Array(item) | PgType::Shaped(item) => typmod_of(modifier, item),
+        PgType::Numeric(Some(_)) => Some(pg_type.typmod()),
+        PgType::Numeric(None) => modifier
+            .number
+            .map(|(precision, scale)| typmod::of_number(precision, scale)),
+        PgType::Time | PgType::Timestamp | PgType::TimestampTz => modifier.digits.map(|digits| digits as i32),
+        PgType::Interval if modifier.fields.is_some() || modifier.digits.is_some() => {
+            Some(typmod::of_interval(modifier.fields, modifier.digits))
+        }
+        _ => None,
+    }
+}
+
+/// The modifier of what is made of several, all of which have it and the type that is common to them.
+pub fn shared(all: &[Typed], common: &PgType) -> Option<i32> {
+    let mut all = all.iter();
+    let first = all.next()?;
+    let same = |typed: &Typed| typed.oid() == common.oid() && typed.typmod == first.typmod;
+    (same(first) && all.all(same)).then_some(first.typmod)?
+}
+
+/// [`shared`] of values that may be rows.
+pub fn shared_of(all: &[Typed], common: &Shape) -> Option<i32> {
+    match common {
+        Shape::Of(common) => shared(all, common),
+        _ => None,
+    }
+}
+
+impl Typed {
+    /// With a modifier that a client is told.
+    pub fn modified(self, typmod: Option<i32>) -> Typed {
+        Typed { typmod, ..self }
     }
 }
 
@@ -78,7 +117,9 @@ fn field(written: &DateTimeField) -> Option<IntervalField> {
 impl Analyzer<'_> {
     /// A cast that is written, with all that the type says.
     pub fn cast_to_written(&self, typed: Typed, data_type: &ast::DataType, wanted: &PgType) -> Result<Typed> {
-        self.cast_modified(typed, of_type(data_type), wanted)
+        let modifier = of_type(data_type);
+        let typmod = typmod_of(modifier, wanted);
+        Ok(self.cast_modified(typed, modifier, wanted)?.modified(typmod))
     }
 
     fn cast_modified(&self, typed: Typed, modifier: Modifier, wanted: &PgType) -> Result<Typed> {
@@ -152,6 +193,7 @@ impl Analyzer<'_> {
             fields,
             number: None,
         };
-        self.cast_modified(Typed { position, ..typed }, modifier, &PgType::Interval)
+        let typed = self.cast_modified(Typed { position, ..typed }, modifier, &PgType::Interval)?;
+        Ok(typed.modified(typmod_of(modifier, &PgType::Interval)))
     }
 }

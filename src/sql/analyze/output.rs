@@ -19,11 +19,18 @@ pub struct OutColumn {
     pub untyped: bool,
     /// It is a row, which the plan has as a struct, or an array of rows.
     pub row: Option<Shape>,
+    /// [`Typed::typmod`](super::typed::Typed::typmod)
+    pub typmod: Option<i32>,
 }
 
 impl OutColumn {
     pub fn shape(&self) -> Shape {
         self.row.clone().unwrap_or(Shape::Of(self.pg_type.clone()))
+    }
+
+    /// The modifier that a client is told.
+    pub fn told_typmod(&self) -> i32 {
+        told(&self.pg_type, self.typmod)
     }
 }
 
@@ -32,4 +39,13 @@ impl OutColumn {
 pub struct QueryOutput {
     pub plan: LogicalPlan,
     pub columns: Vec<OutColumn>,
+}
+
+/// `pg_attribute.atttypmod` of an expression; -1 if none.
+fn told(pg_type: &PgType, typmod: Option<i32>) -> i32 {
+    match pg_type {
+        PgType::Array(item) | PgType::Shaped(item) => told(item, typmod),
+        PgType::Varchar(_) | PgType::Char(_) => pg_type.typmod(),
+        _ => typmod.unwrap_or(-1),
+    }
 }

@@ -169,6 +169,7 @@ impl Analyzer<'_> {
             pg_type: PgType::Int8,
             untyped: false,
             row: None,
+            typmod: None,
         });
         Ok(QueryOutput { plan, columns })
     }
@@ -289,6 +290,7 @@ impl Analyzer<'_> {
                 pg_type: PgType::Int8,
                 untyped: false,
                 row: None,
+                typmod: None,
             };
             Ok(Expr::ScalarSubquery(self.subquery(self.only_row(value, &column)?)?))
         };
@@ -395,14 +397,15 @@ impl Analyzer<'_> {
         let output = self.query(query, Some(scope))?;
         let column = self.one_column(&output, position)?;
         if let Some(inlined) = self.inlined(&output.plan, &column, scope)? {
-            return Ok(Typed { position, ..inlined });
+            let inlined = Typed { position, ..inlined };
+            return Ok(inlined.modified(column.typmod));
         }
         let plan = match gives_one_row(&output.plan) {
             true => output.plan,
             false => self.only_row(output.plan, &column)?,
         };
         let expr = Expr::ScalarSubquery(self.subquery(plan)?);
-        Ok(column.shape().told_over(expr, position))
+        Ok(column.shape().told_over(expr, position).modified(column.typmod))
     }
 
     /// `(SELECT a, b)` beside a row: a value for each column.
@@ -587,6 +590,7 @@ impl Analyzer<'_> {
                     expr: super::scope::outer(&typed.expr, &shape)?,
                     ty: typed.ty.clone(),
                     position: typed.position,
+                    typmod: typed.typmod,
                 }
             }
         })
@@ -658,7 +662,7 @@ impl Analyzer<'_> {
             let empty = self.empty_shaped(&item, position)?;
             let function = self.scalar("coalesce").expect("it is the engine's");
             let expr = function.call(vec![gathered.expr, empty.expr]);
-            return Ok(Typed::new(expr, PgType::Shaped(item), position));
+            return Ok(Typed::new(expr, PgType::Shaped(item), position).modified(column.typmod));
         }
         let item = Arc::new(Field::new_list_field(column.pg_type.arrow(), true));
         let plain = arrow::datatypes::DataType::List(item);
@@ -668,7 +672,8 @@ impl Analyzer<'_> {
         };
         let empty = self.empty_array(&column.pg_type, position)?;
         let function = self.scalar("coalesce").expect("it is the engine's");
-        Ok(Typed::new(function.call(vec![subquery, empty.expr]), array, position))
+        let made = Typed::new(function.call(vec![subquery, empty.expr]), array, position);
+        Ok(made.modified(column.typmod))
     }
 }
 

@@ -9,6 +9,7 @@ use datafusion::logical_expr::{Expr, Operator, when};
 use sqlparser::ast::{self, AccessExpr, Spanned, Subscript};
 
 use super::kinds;
+use super::modifier;
 use super::operators::{binary, comparison, conjunction, truth};
 use super::scope::{FromItem, Scope};
 use super::typed::{Shape, Ty, Typed, at, cast_to, literal, sort_key};
@@ -329,7 +330,7 @@ impl Analyzer<'_> {
                 };
                 Ok(match typed.ty {
                     Ty::Rows(fields) => Shape::Row(fields).over(expr, position),
-                    _ => Typed::new(told(expr, &item), item, position),
+                    _ => Typed::new(told(expr, &item), item, position).modified(typed.typmod),
                 })
             }
             Subscript::Slice {
@@ -370,6 +371,7 @@ impl Analyzer<'_> {
                     expr,
                     ty: typed.ty,
                     position,
+                    typmod: typed.typmod,
                 })
             }
         }
@@ -442,11 +444,14 @@ impl Analyzer<'_> {
             let (rows, shape) = self.unify_values(elements, "ARRAY")?;
             return self.array_of_rows(rows, shape, position);
         }
-        let (elements, common) = self.unify(elements, "ARRAY")?;
-        if let Some(item) = common.item() {
-            return Ok(self.nested_array(elements, item, position));
-        }
-        self.make_array(elements, &common, position)
+        let common = self.common_type(&elements, "ARRAY")?;
+        let typmod = modifier::shared(&elements, &common);
+        let elements = self.unified(elements, &common)?;
+        let made = match common.item() {
+            Some(item) => self.nested_array(elements, item, position),
+            None => self.make_array(elements, &common, position)?,
+        };
+        Ok(made.modified(typmod))
     }
 
     pub fn make_array(&self, elements: Vec<Typed>, item: &PgType, position: Option<usize>) -> Result<Typed> {

@@ -229,6 +229,7 @@ impl Analyzer<'_> {
             expr: row.clone(),
             ty: super::typed::Ty::Row(fields.collect()),
             position,
+            typmod: None,
         }
     }
 

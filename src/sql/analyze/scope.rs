@@ -35,6 +35,8 @@ pub struct ScopeColumn {
     pub hidden: bool,
     /// It is a row, or an array of rows.
     pub row: Option<Shape>,
+    /// [`Typed::typmod`]
+    pub typmod: Option<i32>,
 }
 
 /// The columns that FROM brings under one name.
@@ -122,6 +124,8 @@ pub struct Scope<'s> {
     pub inlined: RefCell<Vec<(Expr, Clause)>>,
     /// Windows that the query names, with their definitions.
     pub windows: RefCell<Vec<(String, WindowDefinition)>>,
+    /// The first aggregate or window function in the arguments of another, which is an error once that one is known.
+    pub nested: RefCell<Option<SqlError>>,
 }
 
 impl<'s> Scope<'s> {
@@ -134,6 +138,19 @@ impl<'s> Scope<'s> {
             queries: RefCell::default(),
             inlined: RefCell::default(),
             windows: RefCell::default(),
+            nested: RefCell::default(),
+        }
+    }
+
+    pub fn nest(&self, error: SqlError) {
+        self.nested.borrow_mut().get_or_insert(error);
+    }
+
+    /// The error of what stands in the arguments of a function that is known now; what was found around it stays.
+    pub fn end_nesting(&self, around: Option<SqlError>) -> Result<()> {
+        match self.nested.replace(around) {
+            Some(error) => Err(error),
+            None => Ok(()),
         }
     }
 
@@ -263,7 +280,7 @@ impl Analyzer<'_> {
         if let Expr::Column(named) = &column.expr {
             self.note_position(named, position);
         }
-        Ok(shape.over(expr, position))
+        Ok(shape.over(expr, position).modified(column.typmod))
     }
 
     /// All columns of an item as a row; the value itself of a function that returns one.
@@ -349,6 +366,7 @@ pub fn columns_of(plan: &LogicalPlan, columns: &[OutColumn]) -> Vec<ScopeColumn>
             // Columns that a recursive query keeps for itself.
             hidden: column.name.starts_with('\u{1}'),
             row: column.row.clone(),
+            typmod: column.typmod,
         })
         .collect()
 }

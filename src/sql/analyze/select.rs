@@ -186,6 +186,7 @@ impl Analyzer<'_> {
                     pg_type: target.typed.pg_type(),
                     untyped: target.untyped,
                     row: target.typed.shape().of_rows(),
+                    typmod: target.typed.typmod,
                 })
         };
         let mut output_columns: Vec<OutColumn> = out(count).collect();
@@ -214,6 +215,7 @@ impl Analyzer<'_> {
                 pg_type: PgType::Int8,
                 untyped: false,
                 row: None,
+                typmod: None,
             });
         }
         if !sorts.is_empty() && !columns.is_empty() {

@@ -6,11 +6,12 @@ use std::sync::Arc;
 
 use arrow::datatypes::Field;
 use datafusion::common::{Column, JoinType};
-use datafusion::logical_expr::{Aggregate, Distinct, Expr, LogicalPlan, LogicalPlanBuilder, Projection, Union, Values};
+use datafusion::logical_expr::{Distinct, Expr, LogicalPlan, LogicalPlanBuilder, Projection, Union, Values};
 use sqlparser::ast::{self, SetExpr, SetOperator, SetQuantifier};
 
 use super::from_part::{aliased, nothing, plain_query};
 use super::key_join::null_safe_join;
+use super::modifier;
 use super::operators::has;
 use super::output::{OutColumn, QueryOutput};
 use super::query::Wanted;
@@ -19,7 +20,6 @@ use super::typed::{EQUALITY, Typed, check_operator, of_type};
 use super::window::row_number;
 use super::{Analyzer, Result};
 use crate::error::{SqlError, state};
-use crate::sql::functions::functions;
 use crate::types::PgType;
 
 impl Analyzer<'_> {
@@ -134,7 +134,9 @@ impl Analyzer<'_> {
                     typed.ty = super::typed::Ty::Of(PgType::Text);
                 }
             }
-            commons.push(self.common_type(&all, name)?);
+            let common = self.common_type(&all, name)?;
+            let typmod = modifier::shared(&all, &common);
+            commons.push((common, typmod));
         }
         let names: Vec<String> = outputs[0]
             .columns
@@ -145,7 +147,7 @@ impl Analyzer<'_> {
         for output in &outputs {
             let mut exprs = Vec::with_capacity(width);
             let mut changed = false;
-            for (at, ((column, common), name)) in output.columns.iter().zip(&commons).zip(&names).enumerate() {
+            for (at, ((column, (common, _)), name)) in output.columns.iter().zip(&commons).zip(&names).enumerate() {
                 let typed = written_out(column_of(column), &output.plan, at);
                 let typed = self.unify_one(typed, common)?;
                 changed |= !matches!(&typed.expr, Expr::Column(column) if column.name == *name);
@@ -163,12 +165,13 @@ impl Analyzer<'_> {
             .columns
             .iter()
             .zip(commons)
-            .map(|(column, pg_type)| OutColumn {
+            .map(|(column, (pg_type, typmod))| OutColumn {
                 name: column.name.clone(),
                 column: Column::from_name(&column.column.name),
                 pg_type,
                 untyped: false,
                 row: None,
+                typmod,
             })
             .collect();
         Ok((plans, columns))
@@ -188,7 +191,7 @@ impl Analyzer<'_> {
                 let union = LogicalPlan::Union(union);
                 match all {
                     true => union,
-                    false => self.distinct(union, &columns)?,
+                    false => LogicalPlan::Distinct(Distinct::All(Arc::new(union))),
                 }
             }
             _ => {
@@ -199,7 +202,7 @@ impl Analyzer<'_> {
                     SetOperator::Intersect => JoinType::LeftSemi,
                     _ => JoinType::LeftAnti,
                 };
-                self.matched(left, right, join_type, all, &columns)?
+                self.matched(left, right, join_type, all)?
             }
         };
         // The columns have their own names, independent of the plan below.
@@ -216,30 +219,23 @@ impl Analyzer<'_> {
     }
 
     /// INTERSECT and EXCEPT: rows that match, counted with ALL: the n-th copy on the left meets the n-th on the right.
-    fn matched(
-        &self,
-        left: LogicalPlan,
-        right: LogicalPlan,
-        join_type: JoinType,
-        all: bool,
-        types: &[OutColumn],
-    ) -> Result<LogicalPlan> {
+    fn matched(&self, left: LogicalPlan, right: LogicalPlan, join_type: JoinType, all: bool) -> Result<LogicalPlan> {
         let number = self.internal_name("copy");
         let prepare = |plan: LogicalPlan, side: &str| -> Result<LogicalPlan> {
             let plan = unqualified(plan)?;
             let plan = match all {
                 true => {
-                    let keys = self.compared(plan.schema().columns(), types);
+                    let keys = plan.schema().columns().into_iter().map(Expr::Column).collect();
                     row_number(plan, keys, vec![], &number)?
                 }
-                false => self.distinct(plan, types)?,
+                false => LogicalPlan::Distinct(Distinct::All(Arc::new(plan))),
             };
             let alias = self.qualifier(&self.internal_name(side));
             aliased(plan, &alias)
         };
         let (left, right) = (prepare(left, "left")?, prepare(right, "right")?);
-        let keys = |plan: &LogicalPlan| self.compared(plan.schema().columns(), types);
-        let on = keys(&left).into_iter().zip(keys(&right)).collect();
+        let keys = |plan: &LogicalPlan| plan.schema().columns().into_iter().map(Expr::Column);
+        let on = keys(&left).zip(keys(&right)).collect();
         let columns: Vec<Expr> = left
             .schema()
             .columns()
@@ -253,45 +249,6 @@ impl Analyzer<'_> {
         let joined = null_safe_join(left, right, join_type, on, None)?;
         let projected = Projection::try_new(columns, Arc::new(joined))?;
         Ok(LogicalPlan::Projection(projected))
-    }
-
-    /// The expressions that columns are compared by: those of BPCHAR without the blanks at their ends.
-    fn compared(&self, columns: Vec<Column>, types: &[OutColumn]) -> Vec<Expr> {
-        let columns = columns.into_iter().enumerate();
-        let compared = columns.map(|(at, column)| {
-            let column = Expr::Column(column);
-            match types.get(at).map(|known| &known.pg_type) {
-                Some(PgType::Char(0)) => self.bare(Typed::new(column, PgType::Char(0), None)).expr,
-                _ => column,
-            }
-        });
-        compared.collect()
-    }
-
-    /// Each row once.
-    fn distinct(&self, plan: LogicalPlan, types: &[OutColumn]) -> Result<LogicalPlan> {
-        let columns = plan.schema().columns();
-        let is_padded = |at: usize| types[at].pg_type == PgType::Char(0);
-        if !(0..types.len()).any(is_padded) {
-            return Ok(LogicalPlan::Distinct(Distinct::All(Arc::new(plan))));
-        }
-        // Of values that differ in blanks only, the one with the most.
-        let longest = functions().aggregate.get("max").expect("it is the engine's");
-        let (mut keys, mut calls, mut shown) = (Vec::new(), Vec::new(), Vec::new());
-        for (at, (column, key)) in columns.iter().zip(self.compared(columns.clone(), types)).enumerate() {
-            if !is_padded(at) {
-                keys.push(key);
-                shown.push(Expr::Column(column.clone()));
-                continue;
-            }
-            let (key_name, value_name) = (self.internal_name("key"), self.internal_name("value"));
-            keys.push(key.alias(&key_name));
-            calls.push(longest.call(vec![Expr::Column(column.clone())]).alias(&value_name));
-            let told = super::typed::metadata(&types[at].pg_type);
-            shown.push(Expr::Column(Column::from_name(value_name)).alias_with_metadata(&column.name, told));
-        }
-        let grouped = LogicalPlan::Aggregate(Aggregate::try_new(Arc::new(plan), keys, calls)?);
-        Ok(LogicalPlan::Projection(Projection::try_new(shown, Arc::new(grouped))?))
     }
 
     /// VALUES: each column of the type that its rows have in common.
@@ -324,10 +281,13 @@ impl Analyzer<'_> {
         }
         let mut types = Vec::with_capacity(width);
         let mut untyped = Vec::with_capacity(width);
+        let mut typmods = Vec::with_capacity(width);
         let mut made: Vec<Vec<Expr>> = vec![Vec::with_capacity(width); values.rows.len()];
         for column in columns {
             untyped.push(column.iter().all(Typed::is_unknown));
-            let (unified, common) = self.unify(column, "VALUES")?;
+            let common = self.common_type(&column, "VALUES")?;
+            typmods.push(modifier::shared(&column, &common));
+            let unified = self.unified(column, &common)?;
             for (row, typed) in made.iter_mut().zip(unified) {
                 row.push(typed.expr);
             }
@@ -384,13 +344,15 @@ impl Analyzer<'_> {
             .into_iter()
             .zip(types)
             .zip(untyped)
+            .zip(typmods)
             .enumerate()
-            .map(|(at, ((name, pg_type), untyped))| OutColumn {
+            .map(|(at, (((name, pg_type), untyped), typmod))| OutColumn {
                 name,
                 column: Column::from(schema.qualified_field(at)),
                 pg_type,
                 untyped,
                 row: None,
+                typmod,
             })
             .collect();
         Ok(QueryOutput { plan, columns })
@@ -422,7 +384,7 @@ fn column_of(column: &OutColumn) -> Typed {
     let expr = Expr::Column(column.column.clone());
     match column.untyped {
         true => Typed::unknown(expr, None),
-        false => Typed::new(expr, column.pg_type.clone(), None),
+        false => Typed::new(expr, column.pg_type.clone(), None).modified(column.typmod),
     }
 }
 

@@ -47,6 +47,7 @@ current_time\tf\t\ttime
 current_timestamp\tf\t\ttimestamptz
 current_timestamp\tf\tint4\ttimestamptz
 localtime\tf\t\ttime
+localtime\tf\tint4\ttime
 localtimestamp\tf\t\ttimestamp
 localtimestamp\tf\tint4\ttimestamp
 millstream_version\tf\t\ttext

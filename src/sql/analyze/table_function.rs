@@ -112,6 +112,7 @@ impl Analyzer<'_> {
                 pg_type: time.pg_type(),
                 hidden: false,
                 row: None,
+                typmod: None,
             });
         }
         let Some(alias) = alias else {
@@ -340,6 +341,7 @@ impl Analyzer<'_> {
                 pg_type: typed.pg_type(),
                 hidden: false,
                 row: typed.shape().of_rows(),
+                typmod: typed.typmod,
             });
         }
         let plan = LogicalPlan::Projection(Projection::try_new(projected, Arc::new(plan))?);
@@ -458,6 +460,7 @@ impl Analyzer<'_> {
                 pg_type: item_type,
                 hidden: false,
                 row: None,
+                typmod: None,
             }],
             bare: true,
             is_value: true,
@@ -528,6 +531,7 @@ impl Analyzer<'_> {
             pg_type,
             untyped: false,
             row: None,
+            typmod: None,
         });
         Ok(QueryOutput {
             columns: columns.collect(),

@@ -399,6 +399,7 @@ impl Analyzer<'_> {
                 pg_type: PgType::Text,
                 untyped: false,
                 row,
+                typmod: None,
             });
         }
         if let Some(cycle) = &traversal.cycle {

@@ -97,7 +97,12 @@ impl Shape {
             }
             Shape::Rows(fields) => Ty::Rows(fields.clone()),
         };
-        Typed { expr, ty, position }
+        Typed {
+            expr,
+            ty,
+            position,
+            typmod: None,
+        }
     }
 }
 
@@ -108,6 +113,9 @@ pub struct Typed {
     pub ty: Ty,
     /// Its beginning in the statement.
     pub position: Option<usize>,
+    /// The modifier that a client is told of NUMERIC, times and intervals: they have one where PostgreSQL's expressions have,
+    /// whatever digits the plan knows.
+    pub typmod: Option<i32>,
 }
 
 impl Typed {
@@ -116,6 +124,7 @@ impl Typed {
             expr,
             ty: Ty::Of(pg_type),
             position,
+            typmod: None,
         }
     }
 
@@ -124,6 +133,7 @@ impl Typed {
             expr,
             ty: Ty::Unknown,
             position,
+            typmod: None,
         }
     }
 
@@ -132,6 +142,7 @@ impl Typed {
             expr: Expr::Literal(ScalarValue::Null, None),
             ty: Ty::Row(fields),
             position,
+            typmod: None,
         }
     }
 
@@ -452,7 +463,7 @@ impl Analyzer<'_> {
             _ => {}
         }
         let style = InputStyle {
-            time_zone: zone::parse(self.ctx.time_zone).unwrap_or(chrono_tz::Tz::UTC),
+            time_zone: zone::parse(self.ctx.time_zone).unwrap_or(crate::types::TimeZone::UTC),
             ..InputStyle::default()
         };
         let array = scalar_from_text(wanted, &text, &style).map_err(|error| at(error, position))?;
@@ -551,11 +562,15 @@ impl Analyzer<'_> {
         Ok(common_modifier(all, oid, of_columns))
     }
 
-    /// All of several as the type that they have in common.
+    /// The type that several have in common, and all of them as that.
     pub fn unify(&self, all: Vec<Typed>, what: &str) -> Result<(Vec<Typed>, PgType)> {
         let common = self.common_type(&all, what)?;
-        let unified = all.into_iter().map(|typed| self.unify_one(typed, &common));
-        Ok((unified.collect::<Result<_>>()?, common))
+        Ok((self.unified(all, &common)?, common))
+    }
+
+    /// All of several as the type that they have in common.
+    pub fn unified(&self, all: Vec<Typed>, common: &PgType) -> Result<Vec<Typed>> {
+        all.into_iter().map(|typed| self.unify_one(typed, common)).collect()
     }
 
     /// One of several as the type that they have in common.
@@ -611,8 +626,9 @@ fn common_modifier(all: &[Typed], oid: u32, of_columns: bool) -> PgType {
     }
     let mut known = all.iter().filter(|typed| typed.oid() == oid).map(Typed::pg_type);
     let Some(first) = known.next() else { return bare };
-    let unknown = all.iter().any(|typed| typed.oid() != oid && !typed.is_unknown());
-    match !unknown && known.all(|other| other == first) {
+    // What is written has the length that is written.
+    let others = |typed: &Typed| typed.oid() != oid && (oid != kinds::BPCHAR || !typed.is_unknown());
+    match !all.iter().any(others) && known.all(|other| other == first) {
         true => first,
         false => bare,
     }

@@ -148,7 +148,7 @@ impl Analyzer<'_> {
         scope: &Scope,
         position: Option<usize>,
     ) -> Result<Typed> {
-        check_clause(scope, position)?;
+        let around = scope.nested.take();
         let given = scope.within(Clause::WindowCall, || self.arguments(call, scope))?;
         let filter = self.filter_of(call, scope)?;
         let spec = match call.over.as_ref().expect("the caller has looked") {
@@ -174,6 +174,8 @@ impl Analyzer<'_> {
             ));
         }
         let (function, mut arguments, result) = self.choose_window(name, &given, position)?;
+        scope.end_nesting(around)?;
+        check_clause(scope, position)?;
         if filter.is_some() && matches!(function, WindowFunctionDefinition::WindowUDF(_)) {
             return Err(at(
                 SqlError::new(
@@ -409,15 +411,21 @@ fn default_frame(spec: &WindowDefinition) -> WindowFrame {
     }
 }
 
-/// 42P20 for a window function where rows are still being chosen or grouped.
+/// 42P20 for a window function where rows are still being chosen or grouped. One in another function's arguments is an error
+/// once that one is known.
 fn check_clause(scope: &Scope, position: Option<usize>) -> Result<()> {
     let error = match scope.clause.get() {
         Clause::Select | Clause::OrderBy | Clause::DistinctOn => return Ok(()),
-        Clause::Aggregate => SqlError::new(
-            state::GROUPING_ERROR,
-            "aggregate function calls cannot contain window function calls",
-        ),
-        Clause::WindowCall => SqlError::new(state::WINDOWING_ERROR, "window function calls cannot be nested"),
+        Clause::Aggregate => {
+            let message = "aggregate function calls cannot contain window function calls";
+            scope.nest(at(SqlError::new(state::GROUPING_ERROR, message), position));
+            return Ok(());
+        }
+        Clause::WindowCall => {
+            let message = "window function calls cannot be nested";
+            scope.nest(at(SqlError::new(state::WINDOWING_ERROR, message), position));
+            return Ok(());
+        }
         other => SqlError::new(
             state::WINDOWING_ERROR,
             format!("window functions are not allowed in {}", other.name()),

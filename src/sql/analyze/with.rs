@@ -115,6 +115,7 @@ impl Analyzer<'_> {
                 pg_type,
                 untyped: false,
                 row: None,
+                typmod: field.typmod,
             });
         Ok(QueryOutput {
             columns: columns.collect(),
@@ -294,13 +295,12 @@ impl Analyzer<'_> {
         let recursive = RecursiveQuery::try_new(work, Arc::new(first_plan), Arc::new(next_plan), is_distinct)?;
         let plan = LogicalPlan::RecursiveQuery(recursive);
         let schema = plan.schema().clone();
-        let columns = names.into_iter().zip(types).enumerate();
-        let columns = columns.map(|(at, (name, pg_type))| OutColumn {
-            name,
+        let columns = own_columns.into_iter().enumerate();
+        let columns = columns.map(|(at, own)| OutColumn {
             column: Column::from(schema.qualified_field(at)),
-            pg_type,
             untyped: false,
             row: None,
+            ..own
         });
         Ok(QueryOutput {
             columns: columns.collect(),

@@ -18,7 +18,6 @@ use arrow::datatypes::{
 };
 use arrow::error::ArrowError;
 use bytes::BytesMut;
-use chrono_tz::Tz;
 use datafusion::common::config::ConfigOptions;
 use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::common::{DFSchema, Result, ScalarValue};
@@ -36,6 +35,7 @@ use super::numeric::{Numbers, collect};
 use super::overflow::{float_overflow, of_arrow, out_of_range};
 use super::{fail, growth, temporal, zone};
 use crate::error::{SqlError, state};
+use crate::types::TimeZone;
 use crate::types::calendar::{infinite_days, is_infinite};
 use crate::types::numeric::{DecimalShape, not_a_number};
 use crate::types::varying::Numeric;
@@ -92,8 +92,7 @@ pub fn rewrite(expr: Expr, schema: &DFSchema) -> Result<Transformed<Expr>> {
             Some(call) => Ok(Transformed::yes(call)),
             None => Ok(Transformed::no(Expr::BinaryExpr(binary))),
         },
-        Expr::Like(like) => growth::bound_like(like)?.map_data(|like| Ok(Expr::Like(like))),
-        Expr::SimilarTo(like) => growth::bound_like(like)?.map_data(|like| Ok(Expr::SimilarTo(like))),
+        Expr::Like(like) => growth::bound_like(like),
         other => Ok(Transformed::no(other)),
     })
 }
@@ -242,7 +241,7 @@ pub fn map(
 }
 
 /// Casts a column between two fields' types; `zone` is the session's.
-pub fn cast(column: &ArrayRef, from: &Field, to: &Field, zone: Tz) -> Result<ArrayRef, SqlError> {
+pub fn cast(column: &ArrayRef, from: &Field, to: &Field, zone: TimeZone) -> Result<ArrayRef, SqlError> {
     use DataType::{
         Date32, Decimal128, Float32, Float64, Int16, Int32, Int64, Interval, LargeBinary, Time64, Timestamp, Utf8,
     };
@@ -319,7 +318,7 @@ pub fn cast(column: &ArrayRef, from: &Field, to: &Field, zone: Tz) -> Result<Arr
             Ok(Arc::new(times))
         }
         (Timestamp(_, zoned), Date32 | Time64(_)) => {
-            let zone = if zoned.is_some() { zone } else { Tz::UTC };
+            let zone = if zoned.is_some() { zone } else { TimeZone::UTC };
             let local = times(column, |instant| zone::to_local(instant, zone));
             Ok(match to.data_type() {
                 Date32 => Arc::new(local.unary::<_, Date32Type>(|local| match is_infinite(local) {
@@ -538,7 +537,7 @@ fn too_large(number: &Numeric, name: &str) -> SqlError {
 }
 
 /// Text as PostgreSQL's casts to text write it.
-pub fn to_text(column: &ArrayRef, from: &Field, zone: Tz) -> Result<StringArray, SqlError> {
+pub fn to_text(column: &ArrayRef, from: &Field, zone: TimeZone) -> Result<StringArray, SqlError> {
     if let Some(booleans) = column.as_any().downcast_ref::<BooleanArray>() {
         return Ok(booleans
             .iter()
@@ -574,7 +573,7 @@ pub fn to_text(column: &ArrayRef, from: &Field, zone: Tz) -> Result<StringArray,
 }
 
 /// Text read as PostgreSQL's input functions read it: 22P02 and its kind for text that is no such value.
-fn of_text(column: &StringArray, to: &Field, zone: Tz) -> Result<ArrayRef, SqlError> {
+fn of_text(column: &StringArray, to: &Field, zone: TimeZone) -> Result<ArrayRef, SqlError> {
     let Some(pg_type) = PgType::of_field(to) else {
         return strict(&(Arc::new(column.clone()) as ArrayRef), to.data_type());
     };
@@ -607,7 +606,7 @@ fn restrict(column: &StringArray, to: &Field) -> Result<ArrayRef, SqlError> {
             let trimmed: StringArray = column.iter().map(|text| text.map(bare)).collect();
             Ok(Arc::new(trimmed))
         }
-        Some(PgType::Uuid | PgType::Json | PgType::Jsonb) => of_text(column, to, Tz::UTC),
+        Some(PgType::Uuid | PgType::Json | PgType::Jsonb) => of_text(column, to, TimeZone::UTC),
         _ => Ok(Arc::new(column.clone())),
     }
 }

@@ -14,7 +14,6 @@ use arrow::datatypes::{
     IntervalMonthDayNanoType, IntervalUnit, TimeUnit, TimestampMicrosecondType,
 };
 use bytes::BytesMut;
-use chrono_tz::Tz;
 use datafusion::common::{Result, ScalarValue};
 use datafusion::logical_expr::{
     ColumnarValue, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility,
@@ -28,6 +27,7 @@ use super::patterns;
 use super::temporal::{self, DAY_US};
 use super::{fail, over_columns, type_name, undefined_function, zone};
 use crate::error::{SqlError, state};
+use crate::types::TimeZone;
 use crate::types::calendar::{PG_EPOCH_DAYS, civil_from_days, days_from_civil, days_in_month, is_infinite};
 use crate::types::float::write_f64;
 use crate::types::varying::Numeric;
@@ -362,7 +362,7 @@ fn fixed_offset(name: &str) -> Option<i64> {
     Some(sign * seconds)
 }
 
-fn zone_named(name: &str) -> Result<Tz, SqlError> {
+fn zone_named(name: &str) -> Result<TimeZone, SqlError> {
     zone::parse(name).ok_or_else(|| {
         SqlError::new(
             state::INVALID_PARAMETER_VALUE,
@@ -377,7 +377,7 @@ impl DateTime {
         columns: &[ArrayRef],
         rows: usize,
         result: &DataType,
-        session: Tz,
+        session: TimeZone,
     ) -> Result<ArrayRef, SqlError> {
         match self.function {
             DateFunction::DatePart => {
@@ -416,9 +416,9 @@ impl DateTime {
                         return Ok(if zoned { value + east } else { value - east });
                     }
                     let name = text(&columns[0]).value(row);
-                    if let Some(seconds) = fixed_offset(name) {
-                        let west = seconds * SECOND_US;
-                        return Ok(if zoned { value - west } else { value + west });
+                    if let Some(east) = TimeZone::of_abbreviation(&name.to_lowercase()) {
+                        let east = i64::from(east) * SECOND_US;
+                        return Ok(if zoned { value + east } else { value - east });
                     }
                     let zone = zone_named(name)?;
                     Ok(if zoned {
@@ -538,7 +538,7 @@ impl DateTime {
         }
     }
 
-    fn truncate(&self, columns: &[ArrayRef], rows: usize, session: Tz) -> Result<ArrayRef, SqlError> {
+    fn truncate(&self, columns: &[ArrayRef], rows: usize, session: TimeZone) -> Result<ArrayRef, SqlError> {
         let source = &columns[1];
         let field = |row: usize| text(&columns[0]).value(row);
         let unknown = |row: usize| {
@@ -573,7 +573,7 @@ impl DateTime {
             let zone = match columns.get(2) {
                 Some(zone) => zone_named(text(zone).value(row))?,
                 None if zoned => session,
-                None => Tz::UTC,
+                None => TimeZone::UTC,
             };
             let local = zone::to_local(value, zone);
             let truncated = truncate(part, local).ok_or_else(|| unknown(row))?;
@@ -750,7 +750,7 @@ fn epoch(seconds: f64) -> Result<i64, SqlError> {
 }
 
 /// A value by a format; of times none without one.
-fn to_char(column: &ArrayRef, row: usize, format: &str, session: Tz) -> Result<Option<String>, SqlError> {
+fn to_char(column: &ArrayRef, row: usize, format: &str, session: TimeZone) -> Result<Option<String>, SqlError> {
     let number = match column.data_type() {
         DataType::Int64 => patterns::integer(column.as_primitive::<Int64Type>().value(row), format)?,
         DataType::Float32 => {

@@ -8,17 +8,17 @@ use arrow::array::{Array, ArrayRef, AsArray, TimestampMicrosecondArray};
 use arrow::datatypes::{
     DataType, Date32Type, IntervalMonthDayNanoType, Time64MicrosecondType, TimestampMicrosecondType,
 };
-use chrono_tz::Tz;
 
 use super::part::{DatePart, date_part, interval_part, time_part};
 use super::temporal::{self, DAY_US};
 use super::{type_name, zone};
 use crate::error::{SqlError, state};
+use crate::types::TimeZone;
 use crate::types::calendar::{SECOND_US, is_infinite, is_infinite_date, offset_at};
 use crate::types::varying::Numeric;
 
 /// Microseconds since 1970: of the instant, and of the wall clock in `zone`.
-pub fn instant_and_local(column: &ArrayRef, row: usize, zone: Tz) -> (i64, i64) {
+pub fn instant_and_local(column: &ArrayRef, row: usize, zone: TimeZone) -> (i64, i64) {
     match column.data_type() {
         DataType::Timestamp(_, Some(_)) => {
             let instant = column.as_primitive::<TimestampMicrosecondType>().value(row);
@@ -32,7 +32,7 @@ pub fn instant_and_local(column: &ArrayRef, row: usize, zone: Tz) -> (i64, i64) 
 }
 
 /// The value of a part as `date_part` gives it: a date is the timestamp of its midnight.
-pub fn part_as_double(name: &str, column: &ArrayRef, row: usize, zone: Tz) -> Result<Option<f64>, SqlError> {
+pub fn part_as_double(name: &str, column: &ArrayRef, row: usize, zone: TimeZone) -> Result<Option<f64>, SqlError> {
     const YEAR_SECONDS: f64 = 365.25 * 86_400.0;
     if !is_finite(column, row)
         && let Some(part) = DatePart::of_name(name)
@@ -63,7 +63,7 @@ pub fn part_as_double(name: &str, column: &ArrayRef, row: usize, zone: Tz) -> Re
 }
 
 /// The value of a part; an infinite time has no months, hours or zones.
-pub fn part_of(name: &str, column: &ArrayRef, row: usize, zone: Tz) -> Result<Option<Numeric>, SqlError> {
+pub fn part_of(name: &str, column: &ArrayRef, row: usize, zone: TimeZone) -> Result<Option<Numeric>, SqlError> {
     let unknown = |known: bool| {
         let (code, what) = match known {
             true => (state::FEATURE_NOT_SUPPORTED, "not supported"),

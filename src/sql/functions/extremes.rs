@@ -25,6 +25,7 @@ use super::arrays::{canonical, list_keys, shaped_keys};
 use super::datetime::comparable;
 use super::fail;
 use super::json::compare_texts;
+use super::keys::without_blanks;
 use crate::types::PgType;
 
 /// `min` and `max`.
@@ -133,6 +134,8 @@ enum ExtremeComparison {
     Canonical,
     Arrays,
     Jsonb,
+    /// BPCHAR: without the blanks at its end.
+    Blanks,
 }
 
 /// `greatest` or `least` of values whose own bytes do not give their order; of equal ones the first.
@@ -141,6 +144,7 @@ pub fn extreme(name: &str, pg_type: &PgType) -> Option<Arc<ScalarUDF>> {
         PgType::Interval | PgType::Numeric(_) | PgType::Float4 | PgType::Float8 => ExtremeComparison::Canonical,
         PgType::Array(_) | PgType::Shaped(_) => ExtremeComparison::Arrays,
         PgType::Jsonb => ExtremeComparison::Jsonb,
+        PgType::Char(0) => ExtremeComparison::Blanks,
         _ => return None,
     };
     let greatest = match name {
@@ -224,6 +228,7 @@ impl ExtremeComparison {
                 DataType::BinaryView => shaped_keys(column).map_err(fail),
                 _ => list_keys(column).map_err(fail),
             },
+            ExtremeComparison::Blanks => Ok(without_blanks(column)),
             _ => Ok(canonical(column)),
         });
         let keys = keys.collect::<Result<Vec<_>>>()?;

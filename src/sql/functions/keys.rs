@@ -5,7 +5,7 @@
 
 use std::sync::{Arc, LazyLock};
 
-use arrow::array::{ArrayRef, AsArray};
+use arrow::array::{ArrayRef, AsArray, StringArray};
 use arrow::datatypes::{DataType, Decimal128Type, IntervalMonthDayNanoType};
 use datafusion::common::Result;
 use datafusion::logical_expr::{
@@ -25,13 +25,22 @@ pub enum KeyKind {
     Shaped,
     /// Intervals: their length in microseconds; a month has 30 days, a day 24 hours.
     Interval,
+    /// BPCHAR: without the blanks at its end.
+    Blanks,
 }
 
 impl KeyKind {
     /// The function of one argument that makes the keys.
     pub fn function(self) -> Arc<ScalarUDF> {
-        static FUNCTIONS: LazyLock<[Arc<ScalarUDF>; 4]> = LazyLock::new(|| {
-            [KeyKind::Numeric, KeyKind::Array, KeyKind::Shaped, KeyKind::Interval].map(|key| {
+        static FUNCTIONS: LazyLock<[Arc<ScalarUDF>; 5]> = LazyLock::new(|| {
+            let all = [
+                KeyKind::Numeric,
+                KeyKind::Array,
+                KeyKind::Shaped,
+                KeyKind::Interval,
+                KeyKind::Blanks,
+            ];
+            all.map(|key| {
                 let signature = Signature::any(1, Volatility::Immutable);
                 Arc::new(ScalarUDF::from(KeyFunction { key, signature }))
             })
@@ -53,6 +62,7 @@ impl ScalarUDFImpl for KeyFunction {
             KeyKind::Array => "array_key",
             KeyKind::Shaped => "shaped_array_key",
             KeyKind::Interval => "interval_length",
+            KeyKind::Blanks => "bpchar_key",
         }
     }
 
@@ -68,6 +78,7 @@ impl ScalarUDFImpl for KeyFunction {
         Ok(match self.key {
             KeyKind::Numeric | KeyKind::Array | KeyKind::Shaped => DataType::Binary,
             KeyKind::Interval => DataType::Decimal128(38, 0),
+            KeyKind::Blanks => DataType::Utf8,
         })
     }
 
@@ -80,6 +91,7 @@ impl ScalarUDFImpl for KeyFunction {
             KeyKind::Numeric => Ok(numeric::keys(column)),
             KeyKind::Array => arrays::list_keys(column),
             KeyKind::Shaped => arrays::shaped_keys(column),
+            KeyKind::Blanks => Ok(without_blanks(column)),
             KeyKind::Interval => {
                 let lengths = column
                     .as_primitive::<IntervalMonthDayNanoType>()
@@ -88,4 +100,11 @@ impl ScalarUDFImpl for KeyFunction {
             }
         })
     }
+}
+
+/// Texts without the blanks at their ends.
+pub fn without_blanks(column: &ArrayRef) -> ArrayRef {
+    let texts = column.as_string::<i32>().iter();
+    let bare: StringArray = texts.map(|text| Some(text?.trim_end_matches(' '))).collect();
+    Arc::new(bare)
 }

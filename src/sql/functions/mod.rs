@@ -80,6 +80,7 @@ pub use keys::KeyKind;
 pub use locked::RowLocks;
 pub use modifier::Modifier;
 pub use numeric::{Numbers, series as numeric_series};
+pub use ordered::is_percentile;
 pub use record::{is_row, make_row, record_text};
 pub use single::{only_value, single_value, some_value_and_rows};
 pub use text::quoting::like_escape;

@@ -14,11 +14,17 @@ use datafusion::common::{Result, ScalarValue};
 use datafusion::logical_expr::function::{AccumulatorArgs, StateFieldsArgs};
 use datafusion::logical_expr::utils::format_state_name;
 use datafusion::logical_expr::{Accumulator, AggregateUDF, AggregateUDFImpl, Signature, Volatility};
+use datafusion::physical_expr::utils::collect_columns;
 
 use super::arrays::canonical;
 use super::{fail, undefined_function};
 use crate::error::{SqlError, state};
 use crate::stop;
+
+/// Whether a function's second argument is a fraction, which is the same for all rows of a group.
+pub fn is_percentile(name: &str) -> bool {
+    matches!(name, "percentile_disc" | "percentile_cont")
+}
 
 /// One aggregate per name.
 pub fn all() -> Vec<Arc<AggregateUDF>> {
@@ -98,16 +104,20 @@ impl AggregateUDFImpl for OrderedAggregate {
 
     fn state_fields(&self, args: StateFieldsArgs) -> Result<Vec<FieldRef>> {
         let values = DataType::List(item(args.input_fields[0].data_type()));
-        Ok(vec![Arc::new(Field::new(
-            format_state_name(args.name, "values"),
-            values,
-            true,
-        ))])
+        let state = |name: &str, data_type: DataType| {
+            let name = format_state_name(args.name, name);
+            Arc::new(Field::new(name, data_type, true))
+        };
+        let fraction = args.input_fields.get(1).map(|field| field.data_type().clone());
+        let fraction = fraction.map(|fraction| state("fraction", fraction));
+        Ok([state("values", values)].into_iter().chain(fraction).collect())
     }
 
     fn accumulator(&self, args: AccumulatorArgs) -> Result<Box<dyn Accumulator>> {
         let fractions = match self.kind {
             OrderedKind::Mode => Fractions::None,
+            // The rows bring it.
+            _ if !collect_columns(&args.exprs[1]).is_empty() => Fractions::OfRows(None),
             OrderedKind::Percentile | OrderedKind::Between => {
                 let options = RecordBatchOptions::new().with_row_count(Some(1));
                 let row = RecordBatch::try_new_with_options(Arc::new(Schema::empty()), vec![], &options)?;
@@ -120,6 +130,10 @@ impl AggregateUDFImpl for OrderedAggregate {
             kept: Vec::new(),
             descending: args.order_bys.first().is_some_and(|sort| sort.options.descending),
             fractions,
+            fraction_type: match args.expr_fields.get(1) {
+                Some(field) => field.data_type().clone(),
+                None => DataType::Null,
+            },
             between: self.kind == OrderedKind::Between,
         }))
     }
@@ -136,6 +150,8 @@ enum Fractions {
     None,
     One(Option<f64>),
     Many(Option<Vec<Option<f64>>>),
+    /// Those that each row of the group has: of one row, once there is any.
+    OfRows(Option<ArrayRef>),
 }
 
 impl Fractions {
@@ -167,6 +183,7 @@ struct OrderedValues {
     kept: Vec<ArrayRef>,
     descending: bool,
     fractions: Fractions,
+    fraction_type: DataType,
     /// Values between two are made of both.
     between: bool,
 }
@@ -218,13 +235,30 @@ impl OrderedValues {
     }
 }
 
+impl OrderedValues {
+    /// Remembers the fractions of a group by its first row.
+    fn note_fractions(&mut self, given: Option<&ArrayRef>) {
+        if let (Fractions::OfRows(known @ None), Some(given)) = (&mut self.fractions, given)
+            && !given.is_empty()
+        {
+            *known = Some(given.slice(0, 1));
+        }
+    }
+}
+
 impl Accumulator for OrderedValues {
     fn update_batch(&mut self, values: &[ArrayRef]) -> Result<()> {
+        self.note_fractions(values.get(1));
         self.keep(&values[0])
     }
 
     fn merge_batch(&mut self, states: &[ArrayRef]) -> Result<()> {
         let lists = states[0].as_list::<i32>();
+        // A state without rows has no fractions either.
+        if let Some(row) = (0..lists.len()).find(|row| lists.is_valid(*row) && lists.value_length(*row) > 0) {
+            let given = states.get(1).map(|given| given.slice(row, 1));
+            self.note_fractions(given.as_ref());
+        }
         (0..lists.len())
             .filter(|row| lists.is_valid(*row))
             .try_for_each(|row| self.keep(&lists.value(row)))
@@ -238,12 +272,29 @@ impl Accumulator for OrderedValues {
             values,
             None,
         );
-        Ok(vec![ScalarValue::List(Arc::new(list))])
+        let fraction = match &self.fractions {
+            Fractions::None => None,
+            Fractions::OfRows(Some(given)) => Some(ScalarValue::try_from_array(given, 0)?),
+            _ => Some(ScalarValue::try_from(&self.fraction_type)?),
+        };
+        Ok([ScalarValue::List(Arc::new(list))]
+            .into_iter()
+            .chain(fraction)
+            .collect())
     }
 
     fn evaluate(&mut self) -> Result<ScalarValue> {
         let values = self.all()?;
         let count = values.len();
+        if let Fractions::OfRows(given) = &self.fractions {
+            self.fractions = match given {
+                Some(given) if count > 0 => Fractions::of(given).map_err(fail)?,
+                _ => match self.fraction_type {
+                    DataType::List(_) => Fractions::Many(None),
+                    _ => Fractions::One(None),
+                },
+            };
+        }
         let key = canonical(&values);
         let options = SortOptions {
             descending: self.descending,
@@ -292,6 +343,7 @@ impl Accumulator for OrderedValues {
                 let none = ScalarValue::new_list_nullable(&[], &self.data_type);
                 Ok(ScalarValue::List(none))
             }
+            Fractions::OfRows(_) => unreachable!("they are known by now"),
             Fractions::Many(_) => ScalarValue::try_from(&DataType::List(item(&self.data_type))),
         }
     }
@@ -333,6 +385,7 @@ mod tests {
             kept: Vec::new(),
             descending,
             fractions,
+            fraction_type: DataType::Float64,
             between: false,
         };
         let values: ArrayRef = Arc::new(Int32Array::from(values));

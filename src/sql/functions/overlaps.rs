@@ -70,7 +70,11 @@ fn span(row: &Row, at: usize, has_length: bool) -> Result<Option<(i64, Option<i6
             Some(match row.is_time(at) {
                 true => (start + length.nanoseconds / 1000 % DAY_US).rem_euclid(DAY_US),
                 false => {
-                    let zone = if row.is_zoned(at) { row.zone } else { chrono_tz::Tz::UTC };
+                    let zone = if row.is_zoned(at) {
+                        row.zone
+                    } else {
+                        crate::types::TimeZone::UTC
+                    };
                     add_interval(start, length, zone)?
                 }
             })

@@ -17,13 +17,13 @@ use arrow::datatypes::{
     DataType, Date32Type, Field, Float64Type, Int16Type, Int32Type, Int64Type, IntervalMonthDayNano,
     IntervalMonthDayNanoType, IntervalUnit, Time64MicrosecondType, TimeUnit, TimestampMicrosecondType,
 };
-use chrono_tz::Tz;
 use datafusion::common::Result;
 use datafusion::logical_expr::{ColumnarValue, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility};
 
 use super::{fail, over_columns, undefined_function, zone};
 use crate::error::SqlError;
 use crate::stop;
+use crate::types::TimeZone;
 
 /// Rows between two looks at whether to go on.
 const ROWS: usize = 1024;
@@ -149,7 +149,7 @@ pub struct Row<'a> {
     columns: &'a [ArrayRef],
     row: usize,
     /// The session's.
-    pub zone: Tz,
+    pub zone: TimeZone,
 }
 
 impl<'a> Row<'a> {

@@ -13,7 +13,7 @@ use datafusion::common::{Result, ScalarValue, exec_err};
 use datafusion::logical_expr::{ColumnarValue, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility};
 
 use super::arrays::canonical;
-use super::growth::regex;
+use super::growth::{self, regex};
 use super::over_columns;
 use crate::error::SqlError;
 
@@ -81,6 +81,17 @@ impl QuantifiedComparison {
             QuantifiedComparison::IMatchesNot => return matches(values, elements, true, false),
         };
         compared.map_err(|error| SqlError::from(datafusion::common::DataFusionError::from(error)))
+    }
+}
+
+impl QuantifiedComparison {
+    /// The comparisons that are errors.
+    fn failed(self, values: &ArrayRef, elements: &ArrayRef) -> Result<Option<BooleanArray>, SqlError> {
+        match self {
+            QuantifiedComparison::Like | QuantifiedComparison::NotLike => growth::open_ended(values, elements, false),
+            QuantifiedComparison::ILike | QuantifiedComparison::NotILike => growth::open_ended(values, elements, true),
+            _ => Ok(None),
+        }
     }
 }
 
@@ -166,6 +177,7 @@ impl ScalarUDFImpl for Quantified {
                 false => cast(&elements, values.data_type()).map_err(convert)?,
             };
             let compared = self.comparison.run(&values, &elements)?;
+            let failed = self.comparison.failed(&values, &elements)?;
             let mut made = BooleanBuilder::with_capacity(rows);
             for row in 0..rows {
                 if lists.is_null(row) {
@@ -178,6 +190,14 @@ impl ScalarUDFImpl for Quantified {
                 let mut open = false;
                 let mut decided = false;
                 for at in start..end {
+                    // Elements behind the one that decides are not looked at.
+                    if !decided
+                        && failed
+                            .as_ref()
+                            .is_some_and(|failed| failed.is_valid(at) && failed.value(at))
+                    {
+                        return Err(growth::ends_with_escape());
+                    }
                     match compared.is_null(at) {
                         true => open = true,
                         false => decided |= compared.value(at) == decides,

@@ -8,7 +8,6 @@ use arrow::array::{Array, ArrayRef, AsArray, StringArray, StringBuilder, StructA
 use arrow::compute::cast;
 use arrow::datatypes::{DataType, Field, FieldRef, Fields};
 use bytes::BytesMut;
-use chrono_tz::Tz;
 use datafusion::common::Result;
 use datafusion::logical_expr::{
     ColumnarValue, Expr, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility,
@@ -16,6 +15,7 @@ use datafusion::logical_expr::{
 
 use super::{casts, over_columns, zone};
 use crate::error::SqlError;
+use crate::types::TimeZone;
 use crate::types::write_array_item;
 
 /// The text of a row, which is a struct.
@@ -57,7 +57,7 @@ impl ScalarUDFImpl for RecordText {
 }
 
 /// Values as they stand in a row.
-fn texts(column: &ArrayRef, field: &Field, zone: Tz) -> std::result::Result<StringArray, SqlError> {
+fn texts(column: &ArrayRef, field: &Field, zone: TimeZone) -> std::result::Result<StringArray, SqlError> {
     match column.data_type() {
         DataType::Struct(_) => rows_of(column, zone),
         DataType::List(item) if matches!(item.data_type(), DataType::Struct(_)) => lists_of(column, zone),
@@ -71,7 +71,7 @@ fn texts(column: &ArrayRef, field: &Field, zone: Tz) -> std::result::Result<Stri
 }
 
 /// `(1,abc)`
-fn rows_of(column: &ArrayRef, zone: Tz) -> std::result::Result<StringArray, SqlError> {
+fn rows_of(column: &ArrayRef, zone: TimeZone) -> std::result::Result<StringArray, SqlError> {
     let row = column.as_struct();
     let fields = row.fields().iter().zip(row.columns());
     let texts = fields
@@ -101,7 +101,7 @@ fn rows_of(column: &ArrayRef, zone: Tz) -> std::result::Result<StringArray, SqlE
 }
 
 /// `{"(1,abc)"}`
-fn lists_of(column: &ArrayRef, zone: Tz) -> std::result::Result<StringArray, SqlError> {
+fn lists_of(column: &ArrayRef, zone: TimeZone) -> std::result::Result<StringArray, SqlError> {
     let lists = column.as_list::<i32>();
     let items = rows_of(lists.values(), zone)?;
     let offsets = lists.value_offsets();

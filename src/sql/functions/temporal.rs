@@ -11,7 +11,6 @@ use arrow::datatypes::{
     Time64MicrosecondType, TimeUnit, TimestampMicrosecondType,
 };
 use arrow::error::ArrowError;
-use chrono_tz::Tz;
 use datafusion::common::Result;
 use datafusion::logical_expr::{ColumnarValue, ScalarFunctionArgs};
 
@@ -22,6 +21,7 @@ use super::operator::{ArithmeticOperator, Operands};
 use super::overflow::{into_arrow, of_arrow};
 use super::{undefined_operator, zone};
 use crate::error::{SqlError, state};
+use crate::types::TimeZone;
 use crate::types::calendar::{
     civil_from_days, days_from_civil, days_in_month, infinite_us, is_infinite, is_infinite_date,
 };
@@ -122,7 +122,7 @@ pub fn midnights(dates: &ArrayRef, place: impl Fn(i64) -> i64) -> Result<Timesta
 }
 
 /// A timestamp moved by an interval: months and days on the wall clock of `zone`, then the rest in real time.
-pub fn add_interval(timestamp_us: i64, interval: IntervalMonthDayNano, zone: Tz) -> Result<i64, SqlError> {
+pub fn add_interval(timestamp_us: i64, interval: IntervalMonthDayNano, zone: TimeZone) -> Result<i64, SqlError> {
     if is_infinite(timestamp_us) {
         return Ok(timestamp_us);
     }
@@ -187,7 +187,7 @@ pub fn evaluate(
     let zone = if zoned {
         zone::of_session(&args.config_options)
     } else {
-        Tz::UTC
+        TimeZone::UTC
     };
     // Sums do not mind the order: the interval, the number or the time comes second.
     let swap = operator != ArithmeticOperator::Minus
@@ -210,7 +210,7 @@ fn pairs(
     left_type: &DataType,
     right_type: &DataType,
     result: &DataType,
-    zone: Tz,
+    zone: TimeZone,
 ) -> Result<ArrayRef, ArrowError> {
     let plus = operator == ArithmeticOperator::Plus;
     let array: ArrayRef = match (left_type, right_type) {

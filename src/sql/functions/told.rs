@@ -15,7 +15,7 @@ use crate::types::PgType;
 
 #[derive(Debug, PartialEq, Eq, Hash)]
 struct Told {
-    /// The type's name.
+    /// [`PgType::spelling`]
     name: String,
     data_type: DataType,
     signature: Signature,
@@ -33,15 +33,17 @@ pub fn told(expr: Expr, pg_type: &PgType) -> Expr {
             .func
             .inner()
             .downcast_ref::<Told>()
-            .is_some_and(|told| told.name == pg_type.name()),
-        Expr::Literal(_, Some(metadata)) => metadata.inner().get(crate::types::PG_TYPE_KEY) == Some(&pg_type.name()),
+            .is_some_and(|told| told.name == pg_type.spelling()),
+        Expr::Literal(_, Some(metadata)) => {
+            metadata.inner().get(crate::types::PG_TYPE_KEY) == Some(&pg_type.spelling())
+        }
         _ => false,
     };
     if is_known || says(&expr) {
         return expr;
     }
     let told = Told {
-        name: pg_type.name(),
+        name: pg_type.spelling(),
         data_type: wanted,
         signature: Signature::any(1, Volatility::Immutable),
     };

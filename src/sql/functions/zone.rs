@@ -2,38 +2,37 @@
 //!
 //! One rule: instants are microseconds since 1970 UTC; wall-clock times are microseconds as if the zone were UTC.
 
-use chrono_tz::Tz;
 use datafusion::config::ConfigOptions;
 
+use crate::types::TimeZone;
 use crate::types::calendar::{is_infinite, offset_at, offset_of_local};
-use crate::types::zone_named;
 
 /// The session's time zone; UTC if the setting names none that is known.
-pub fn of_session(options: &ConfigOptions) -> Tz {
+pub fn of_session(options: &ConfigOptions) -> TimeZone {
     options
         .execution
         .time_zone
         .as_deref()
         .and_then(parse)
-        .unwrap_or(Tz::UTC)
+        .unwrap_or(TimeZone::UTC)
 }
 
-/// A zone by its IANA name, in any case.
-pub fn parse(name: &str) -> Option<Tz> {
-    zone_named(name)
+/// A zone by its IANA name, in any case, or as POSIX writes it.
+pub fn parse(name: &str) -> Option<TimeZone> {
+    TimeZone::parse(name)
 }
 
 /// Wall-clock time in `zone` at an instant.
-pub fn to_local(instant_us: i64, zone: Tz) -> i64 {
-    if zone == Tz::UTC || is_infinite(instant_us) {
+pub fn to_local(instant_us: i64, zone: TimeZone) -> i64 {
+    if zone == TimeZone::UTC || is_infinite(instant_us) {
         return instant_us;
     }
     instant_us.saturating_add(i64::from(offset_at(zone, instant_us)) * 1_000_000)
 }
 
 /// The instant of a wall-clock time in `zone`. A time that the clocks skip or repeat is read as standard time.
-pub fn from_local(local_us: i64, zone: Tz) -> i64 {
-    if zone == Tz::UTC || is_infinite(local_us) {
+pub fn from_local(local_us: i64, zone: TimeZone) -> i64 {
+    if zone == TimeZone::UTC || is_infinite(local_us) {
         return local_us;
     }
     local_us.saturating_sub(i64::from(offset_of_local(zone, local_us)) * 1_000_000)

@@ -14,6 +14,7 @@ use super::super::statement::{CreateTopic, CreateView, Name, Statement};
 use super::super::system_columns::is_system_column;
 use super::cursor::Cursor;
 use super::lexer::IDENTIFIER_BYTES_MAX;
+use super::missing_type::missing_type;
 use super::options::{self, interval_of, watermark_options};
 use super::storage;
 use crate::catalog::{Check, Column, Topic, Watermark};
@@ -470,48 +471,8 @@ fn column_type(cursor: &mut Cursor) -> Result<(PgType, Option<i32>)> {
         )
         .position(position));
     }
-    const NOT_HERE: [&str; 34] = [
-        "time",
-        "timetz",
-        "money",
-        "inet",
-        "cidr",
-        "macaddr",
-        "macaddr8",
-        "bit",
-        "varbit",
-        "xml",
-        "point",
-        "line",
-        "lseg",
-        "box",
-        "path",
-        "polygon",
-        "circle",
-        "tsvector",
-        "tsquery",
-        "int4range",
-        "int8range",
-        "tsrange",
-        "struct",
-        "map",
-        "aclitem",
-        "pg_lsn",
-        "pg_node_tree",
-        "pg_snapshot",
-        "txid_snapshot",
-        "xid8",
-        "regcollation",
-        "regoper",
-        "regoperator",
-        "regprocedure",
-    ];
-    if NOT_HERE.contains(&base.as_str()) {
-        return Err(SqlError::unsupported(
-            format!("type \"{text}\" is not supported"),
-            "Use TEXT or JSONB to keep such values.",
-        )
-        .position(position));
+    if let Some(error) = missing_type(text) {
+        return Err(error.position(position));
     }
     Err(SqlError::new(state::UNDEFINED_OBJECT, format!("type \"{text}\" does not exist")).position(position))
 }

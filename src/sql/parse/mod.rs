@@ -27,6 +27,8 @@ mod cursor;
 
 mod query;
 
+mod missing_type;
+
 mod alter;
 mod create;
 mod drop;
@@ -56,6 +58,7 @@ use crate::stop;
 pub use super::statement::Parsed;
 pub use create::numeric_out_of_range;
 pub use cursor::BoundedDialect;
+pub use missing_type::missing_type;
 pub use options::parse_interval_us;
 
 /// Tokens of a short statement: the parser may go over them several times.

@@ -3,6 +3,7 @@
 //! One rule: every form becomes a setting's name and the text of its value; the session knows the names and their
 //! values.
 
+use bytes::BytesMut;
 use sqlparser::tokenizer::Token;
 
 use super::super::statement::Statement;
@@ -10,6 +11,7 @@ use super::cursor::Cursor;
 use super::{options, transaction};
 use crate::catalog::quote_ident;
 use crate::error::{Result, SqlError};
+use crate::types::{IntervalField, IntervalFields, IntervalStyle, parse_interval_of, write_interval};
 
 pub fn set(cursor: &mut Cursor) -> Result<Statement> {
     cursor.expect(&["set"])?;
@@ -111,11 +113,22 @@ fn time_zone(cursor: &mut Cursor) -> Result<Option<String>> {
         return Ok(None);
     }
     if cursor.take(&["interval"]) {
-        let offset = cursor.string()?;
-        if !cursor.take(&["hour", "to", "minute"]) {
-            cursor.take(&["hour"]);
+        if cursor.take_token(&Token::LParen) {
+            options::value(cursor)?;
+            cursor.expect_token(&Token::RParen)?;
         }
-        return Ok(Some(format!("INTERVAL {offset}")));
+        let offset = cursor.string()?;
+        let (first, last) = (IntervalField::Hour, IntervalField::Minute);
+        let fields = match (cursor.take(&["hour", "to", "minute"]), cursor.take(&["hour"])) {
+            (true, _) => Some(IntervalFields { first, last }),
+            (false, true) => Some(IntervalFields { first, last: first }),
+            (false, false) => None,
+        };
+        let offset = parse_interval_of(&offset, fields)?;
+        let offset = fields.map_or(offset, |fields| fields.cut(offset));
+        let mut shown = BytesMut::new();
+        write_interval(offset, IntervalStyle::Postgres, &mut shown);
+        return Ok(Some(format!("INTERVAL '{}'", String::from_utf8_lossy(&shown))));
     }
     options::value(cursor).map(Some)
 }

@@ -1,12 +1,12 @@
-//! Values that are equal though their bytes differ (NUMERIC of any scale: 1.5 and 1.50; intervals: a day and 24 hours)
-//! are compared, grouped, joined and sorted by keys; so are the two zeros of floats, and arrays, where the engine sorts.
+//! Values that are equal though their bytes differ (NUMERIC of any scale: 1.5 and 1.50; intervals: a day and 24 hours;
+//! BPCHAR with any number of blanks at the end) are compared, grouped, joined and sorted by keys; so are the two zeros of floats, and arrays, where the engine sorts.
 //!
 //! One rule: runs when every column has its type, and changes no name of a plan. A group shows the least of its values,
 //! byte by byte. Not here: how keys are made (`functions/keys.rs`).
 
 use std::sync::Arc;
 
-use arrow::datatypes::{DataType, IntervalUnit};
+use arrow::datatypes::{DataType, Field, IntervalUnit};
 use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::common::{Column, DFSchema, Result, ScalarValue};
 use datafusion::logical_expr::expr::{
@@ -22,12 +22,13 @@ use crate::sql::functions::operator::ArithmeticOperator;
 use crate::sql::functions::{KeyKind, arithmetic, functions};
 use crate::types::PgType;
 
-/// The function that makes keys of a type's values, if they need any.
-pub fn function(data_type: &DataType) -> Option<Arc<ScalarUDF>> {
-    match data_type {
+/// The function that makes keys of a column's values, if they need any.
+fn function(field: &Field) -> Option<Arc<ScalarUDF>> {
+    match field.data_type() {
         DataType::LargeBinary => Some(KeyKind::Numeric.function()),
         DataType::Interval(IntervalUnit::MonthDayNano) => Some(KeyKind::Interval.function()),
         DataType::BinaryView => Some(KeyKind::Shaped.function()),
+        DataType::Utf8 if PgType::of_field(field) == Some(PgType::Char(0)) => Some(KeyKind::Blanks.function()),
         _ => None,
     }
 }
@@ -37,12 +38,12 @@ pub fn rewrite(plan: LogicalPlan) -> Result<LogicalPlan> {
     let rewritten = plan.transform_up_with_subqueries(|node| {
         crate::sql::functions::go_on()?;
         let schema = merge_schema(&node.inputs());
-        let is_affected = |data_type: &DataType| {
-            needs(data_type) || data_type.is_floating() || matches!(data_type, DataType::List(_))
+        let is_affected = |field: &Field| {
+            needs(field) || field.data_type().is_floating() || matches!(field.data_type(), DataType::List(_))
         };
         let is_distinct_on = matches!(node, LogicalPlan::Distinct(Distinct::On(_)));
         if !is_distinct_on
-            && !schema.fields().iter().any(|field| is_affected(field.data_type()))
+            && !schema.fields().iter().any(|field| is_affected(field))
             && !node_makes_keyed(&node, &schema)
         {
             return Ok(Transformed::no(node));
@@ -90,8 +91,8 @@ pub fn compare_all(expr: Expr, schema: &DFSchema) -> Result<Transformed<Expr>> {
     expr.transform_up(|expr| compare(expr, schema))
 }
 
-fn needs(data_type: &DataType) -> bool {
-    function(data_type).is_some()
+fn needs(field: &Field) -> bool {
+    function(field).is_some()
 }
 
 /// Whether an expression of a node makes such values of others.
@@ -149,12 +150,12 @@ fn one_zero(expr: Expr, schema: &DFSchema) -> Expr {
 }
 
 fn is_keyed(expr: &Expr, schema: &DFSchema) -> bool {
-    expr.get_type(schema).is_ok_and(|data_type| needs(&data_type))
+    expr.to_field(schema).is_ok_and(|(_, field)| needs(&field))
 }
 
 /// The key of a value that needs one; any other value as it is.
 pub fn key(expr: Expr, schema: &DFSchema) -> Expr {
-    match expr.get_type(schema).ok().and_then(|data_type| function(&data_type)) {
+    match expr.to_field(schema).ok().and_then(|(_, field)| function(&field)) {
         Some(function) => function.call(vec![expr]),
         None => expr,
     }
@@ -162,10 +163,12 @@ pub fn key(expr: Expr, schema: &DFSchema) -> Expr {
 
 /// The value beside one that needs a key, as a key of the same kind.
 fn keyed(expr: Expr, schema: &DFSchema) -> Result<Expr> {
-    Ok(match expr.get_type(schema)? {
-        own @ (DataType::Interval(_) | DataType::BinaryView) => {
-            function(&own).map_or(expr.clone(), |function| function.call(vec![expr]))
+    let (_, field) = expr.to_field(schema)?;
+    Ok(match field.data_type() {
+        DataType::Interval(_) | DataType::BinaryView => {
+            function(&field).map_or(expr.clone(), |function| function.call(vec![expr]))
         }
+        DataType::Utf8 => KeyKind::Blanks.function().call(vec![expr]),
         _ => KeyKind::Numeric.function().call(vec![expr]),
     })
 }
@@ -354,7 +357,7 @@ fn least(index: usize) -> String {
 /// Distinct rows, as groups by all columns.
 fn distinct(input: Arc<LogicalPlan>) -> Result<Transformed<LogicalPlan>> {
     let schema = input.schema().clone();
-    if !schema.fields().iter().any(|field| needs(field.data_type())) {
+    if !schema.fields().iter().any(|field| needs(field)) {
         return Ok(Transformed::no(LogicalPlan::Distinct(Distinct::All(input))));
     }
     let columns = schema.columns().into_iter().map(Expr::Column).collect();

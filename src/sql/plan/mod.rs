@@ -45,7 +45,7 @@ use super::functions::casts::PostgresCasts;
 use super::functions::catalog::{self, catalog_function};
 use super::shared;
 use super::statement::{Emit, Select};
-use crate::catalog::{Mention, Snapshot};
+use crate::catalog::Mention;
 use crate::error::{SqlError, state};
 use crate::sql::functions::growth;
 use crate::types::{ObjectNames, PgType};
@@ -111,7 +111,7 @@ fn plan_rows(
     let reached = RefCell::new(Reached::default());
     let raw = plan_query(select, ctx, 0, &reached)?;
     let plan = finish(analyze(raw.plan)?)?;
-    let fields = output_fields(&plan, &raw.columns, ctx.catalog)?;
+    let fields = output_fields(&plan, &raw.columns)?;
     let reached = reached.into_inner();
     Ok(Planned {
         plan,
@@ -240,7 +240,7 @@ pub fn object_oids(ctx: &PlanContext) -> ObjectOids {
     catalog::object_oids(catalog_facts(ctx))
 }
 
-fn output_fields(plan: &LogicalPlan, columns: &[OutColumn], catalog: &Snapshot) -> Result<Vec<OutField>, SqlError> {
+fn output_fields(plan: &LogicalPlan, columns: &[OutColumn]) -> Result<Vec<OutField>, SqlError> {
     let mut fields = Vec::with_capacity(columns.len());
     for (index, (field, column)) in plan.schema().fields().iter().zip(columns).enumerate() {
         let pg_type = match column.pg_type.arrow() == *field.data_type() {
@@ -264,10 +264,7 @@ fn output_fields(plan: &LogicalPlan, columns: &[OutColumn], catalog: &Snapshot) 
         fields.push(OutField {
             name: column.name.clone(),
             pg_type,
-            typmod: catalog.relations.get(&table_oid).and_then(|relation| {
-                let column = relation.columns().get(usize::from(number).checked_sub(1)?)?;
-                column.typmod
-            }),
+            typmod: Some(column.told_typmod()),
             table_oid,
             column: number,
         });

@@ -111,8 +111,8 @@ fn subquery(query: &ast::Query) -> Option<(String, Strength)> {
 
 /// A type by its internal name, `pg_type.typname`.
 fn type_column_name(data_type: &ast::DataType) -> String {
-    match PgType::parse(&data_type.to_string().to_lowercase()) {
-        Some(known) => internal_name(&known).to_string(),
+    match PgType::parse_written(&data_type.to_string().to_lowercase()) {
+        Some((known, _)) => internal_name(&known).to_string(),
         None => data_type.to_string().to_lowercase(),
     }
 }

@@ -44,7 +44,7 @@ pub fn bounds(name: &str, values: Vec<ScalarValue>, time_zone: &str) -> Result<V
     };
     let wanted = wanted.ok_or_else(|| undefined_function(name, &given))?;
     let style = InputStyle {
-        time_zone: zone::parse(time_zone).unwrap_or(chrono_tz::Tz::UTC),
+        time_zone: zone::parse(time_zone).unwrap_or(crate::types::TimeZone::UTC),
         ..InputStyle::default()
     };
     let read = |(value, wanted): (ScalarValue, DataType)| match (&value, PgType::of_arrow(&wanted)) {

@@ -179,7 +179,7 @@ pub fn constant<'e>(
 
 pub fn input_style(session: &SessionInfo) -> InputStyle {
     InputStyle {
-        time_zone: zone::parse(&session.time_zone).unwrap_or(chrono_tz::Tz::UTC),
+        time_zone: zone::parse(&session.time_zone).unwrap_or(crate::types::TimeZone::UTC),
         now_us: Some(session.now_us),
         ..InputStyle::default()
     }

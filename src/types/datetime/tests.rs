@@ -48,7 +48,7 @@ fn timestamps_are_read_in_every_usual_spelling() {
 #[test]
 fn timestamps_with_zone_become_utc() {
     let new_york = InputStyle {
-        time_zone: "America/New_York".parse().expect("a zone"),
+        time_zone: TimeZone::named("America/New_York").expect("a zone"),
         ..InputStyle::default()
     };
     for (text, expected) in [

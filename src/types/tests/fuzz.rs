@@ -124,7 +124,7 @@ fn styles(value: &[u8]) -> (InputStyle, TextStyle) {
     let intervals = ["postgres", "postgres_verbose", "sql_standard", "iso_8601"];
     let choice = value.len() + usize::from(value.first().copied().unwrap_or(0));
     let input = InputStyle {
-        time_zone: zone_named(zones[choice % 4]).expect("a zone"),
+        time_zone: TimeZone::named(zones[choice % 4]).expect("a zone"),
         ..InputStyle::default()
     };
     let output = if choice % 8 < 4 { "hex" } else { "escape" };

@@ -7,7 +7,6 @@ use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, AsArray, ListArray, new_null_array};
 use arrow::datatypes::{DataType, Field, FieldRef};
-use chrono_tz::Tz;
 use datafusion::common::Result;
 use datafusion::logical_expr::{
     ColumnarValue, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility,
@@ -17,6 +16,7 @@ use super::{casts, fail, over_columns, undefined_function, zone};
 use crate::error::{SqlError, SqlState};
 use crate::sql::functions::numeric::is_exact;
 use crate::types::TextStyle;
+use crate::types::TimeZone;
 
 mod distinct;
 mod elements;
@@ -356,7 +356,7 @@ fn as_type(column: &ArrayRef, wanted: &DataType, rows: usize) -> Result<ArrayRef
         }
         _ => {
             let field = |data_type: &DataType| Field::new("", data_type.clone(), true);
-            casts::cast(column, &field(column.data_type()), &field(wanted), Tz::UTC)
+            casts::cast(column, &field(column.data_type()), &field(wanted), TimeZone::UTC)
         }
     }
 }

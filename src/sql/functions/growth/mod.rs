@@ -31,7 +31,7 @@ pub use bounded::{bound, bound_call, bound_cast, is_bounded};
 pub use concatenation::concatenation;
 pub use estimate::{bytes_between, scalar_bytes};
 pub use gathered::{bound_aggregate, bound_in_window};
-pub use pattern::bound_like;
+pub use pattern::{bound_like, ends_with_escape, open_ended};
 pub use picked::bound_window;
 pub use slices::{BatchSlices, spread};
 pub use width::width;

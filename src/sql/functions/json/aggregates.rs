@@ -14,7 +14,6 @@ use arrow::array::{Array, ArrayRef, AsArray, ListArray, StringArray, new_empty_a
 use arrow::buffer::OffsetBuffer;
 use arrow::compute::{SortOptions, sort_to_indices, take};
 use arrow::datatypes::{DataType, Field, FieldRef};
-use chrono_tz::Tz;
 use datafusion::common::utils::compare_rows;
 use datafusion::common::{Result, ScalarValue};
 use datafusion::functions_aggregate::array_agg::array_agg_udaf;
@@ -28,6 +27,7 @@ use super::writer::{Form, JsonWriter};
 use crate::error::SqlError;
 use crate::sql::functions::{fail, undefined_function};
 use crate::types::PgType;
+use crate::types::TimeZone;
 
 /// `json_agg` of arrays and rows that were written as JSON before.
 pub const JSON_AGG_OF_LINES: &str = "~json_agg";
@@ -244,7 +244,7 @@ fn list_of(items: ArrayRef) -> ScalarValue {
 impl Accumulator for Gathering {
     fn update_batch(&mut self, columns: &[ArrayRef]) -> Result<()> {
         let arguments = self.shape.arguments();
-        let writer = |at: usize| JsonWriter::new(&self.fields[at], &columns[at], Tz::UTC).map_err(fail);
+        let writer = |at: usize| JsonWriter::new(&self.fields[at], &columns[at], TimeZone::UTC).map_err(fail);
         let mut keys = match self.shape {
             JsonShape::Array => None,
             JsonShape::Object => Some(writer(0)?),
@@ -399,7 +399,7 @@ impl Distinct {
             }
             false => values.clone(),
         };
-        let mut writer = JsonWriter::new(&self.field, &values, Tz::UTC)?;
+        let mut writer = JsonWriter::new(&self.field, &values, TimeZone::UTC)?;
         let mut texts = Vec::with_capacity(values.len());
         for row in 0..values.len() {
             let mut text = String::new();

@@ -26,7 +26,6 @@ use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, AsArray};
 use arrow::datatypes::{DataType, Field, FieldRef, Int32Type};
-use chrono_tz::Tz;
 use datafusion::common::Result;
 use datafusion::logical_expr::{
     AggregateUDF, ColumnarValue, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility,
@@ -35,6 +34,7 @@ use datafusion::logical_expr::{
 use super::{fail, functions, over_columns, undefined_function, zone};
 use crate::error::{SqlError, state};
 use crate::types::PgType;
+use crate::types::TimeZone;
 
 pub use self::change::pretty_bytes;
 pub use self::compare::compare_texts;
@@ -297,7 +297,7 @@ struct JsonCall<'a> {
     fields: &'a [FieldRef],
     rows: usize,
     returns: &'a DataType,
-    zone: Tz,
+    zone: TimeZone,
 }
 
 impl<'a> JsonCall<'a> {

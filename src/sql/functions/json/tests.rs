@@ -148,7 +148,7 @@ fn shown(value: &ArrayRef, row: usize) -> String {
         }
         data_type => {
             let field = Field::new("value", data_type.clone(), true);
-            let texts = casts::to_text(value, &field, Tz::UTC).expect("it has a text");
+            let texts = casts::to_text(value, &field, TimeZone::UTC).expect("it has a text");
             texts.value(row).to_string()
         }
     }

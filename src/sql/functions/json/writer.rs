@@ -7,10 +7,10 @@ use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, ListArray, StringArra
 use arrow::compute::cast;
 use arrow::datatypes::{DataType, Field};
 use bytes::BytesMut;
-use chrono_tz::Tz;
 
 use super::invalid;
 use crate::error::SqlError;
+use crate::types::TimeZone;
 use crate::types::json::{canonical, key_order, number, write_quoted};
 use crate::types::shape::Dimension;
 use crate::types::shaped::{ShapedArrays, item_type};
@@ -56,7 +56,7 @@ enum JsonColumn {
 }
 
 impl JsonWriter {
-    pub fn new(field: &Field, column: &ArrayRef, zone: Tz) -> Result<JsonWriter, SqlError> {
+    pub fn new(field: &Field, column: &ArrayRef, zone: TimeZone) -> Result<JsonWriter, SqlError> {
         let pg_type = PgType::of_field(field);
         let values = match (column.data_type(), pg_type) {
             (DataType::Null, _) => JsonColumn::Null,

@@ -3,13 +3,13 @@
 use std::fmt::Write;
 
 use arrow::datatypes::IntervalMonthDayNano;
-use chrono_tz::Tz;
 
 use super::dates::{DAYS, DateToken, MONTHS, ROMAN_MONTHS, tokens};
 use super::ordinal;
 use crate::error::{SqlError, state};
 use crate::sql::functions::part::iso_week;
 use crate::sql::functions::temporal::DAY_US;
+use crate::types::TimeZone;
 use crate::types::calendar::{civil_from_days, days_from_civil, offset_at};
 
 /// The value to write, in fields; those of an interval may be negative.
@@ -27,11 +27,11 @@ struct WrittenFields {
     second: i64,
     fraction_us: i64,
     /// An instant and its zone.
-    zoned: Option<(i64, Tz)>,
+    zoned: Option<(i64, TimeZone)>,
 }
 
 /// A wall-clock time; `zoned` is its instant and zone, for TZ and OF.
-pub fn timestamp(local_us: i64, zoned: Option<(i64, Tz)>, format: &str) -> Result<String, SqlError> {
+pub fn timestamp(local_us: i64, zoned: Option<(i64, TimeZone)>, format: &str) -> Result<String, SqlError> {
     let days = local_us.div_euclid(DAY_US);
     let (year, month, day) = civil_from_days(days);
     let fields = WrittenFields {
@@ -261,16 +261,9 @@ impl WrittenFields {
 
     /// Nothing for a time without zone.
     fn zone_name(&self) -> String {
-        use chrono::TimeZone;
-        use chrono_tz::OffsetName;
         let Some((instant_us, zone)) = self.zoned else {
             return String::new();
         };
-        let name = chrono::DateTime::from_timestamp_micros(instant_us).and_then(|instant| {
-            zone.offset_from_utc_datetime(&instant.naive_utc())
-                .abbreviation()
-                .map(str::to_string)
-        });
-        name.unwrap_or_else(|| zone.name().to_string())
+        zone.abbreviation(instant_us)
     }
 }
