@@ -7,6 +7,8 @@
 //! walk follows `window_start` and `window_end` upward while they pass through unchanged: an aggregate keyed by both
 //! keeps only one, and under EMIT ON WINDOW CLOSE an aggregate keyed by one keeps groups in place of rows.
 
+mod join;
+
 use std::collections::HashSet;
 use std::sync::Arc;
 
@@ -146,10 +148,15 @@ struct Compiler {
 impl Compiler {
     fn add(&mut self, step: NodeWork, inputs: &[usize]) -> usize {
         let index = self.nodes.len();
-        self.nodes.push(DataflowNode { step, consumer: None });
-        for input in inputs {
+        self.nodes.push(DataflowNode {
+            step,
+            consumer: None,
+            port: 0,
+        });
+        for (port, input) in inputs.iter().enumerate() {
             assert!(self.nodes[*input].consumer.is_none(), "a dataflow is a tree");
             self.nodes[*input].consumer = Some(index);
+            self.nodes[*input].port = port;
         }
         index
     }
@@ -184,7 +191,7 @@ impl Compiler {
                 Some(window) => self.window(window, needed),
                 None => unsupported("it uses an operator that has no incremental form"),
             },
-            LogicalPlan::Join(_) => unsupported("joins are not kept incrementally yet"),
+            LogicalPlan::Join(join) => self.join(join, needed),
             LogicalPlan::Sort(_) | LogicalPlan::Limit(_) => unsupported("LIMIT is not kept incrementally yet"),
             LogicalPlan::Window(_) => unsupported("window functions are not kept incrementally yet"),
             LogicalPlan::Distinct(_) => unsupported("DISTINCT ON is not kept incrementally yet"),

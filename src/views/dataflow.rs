@@ -18,6 +18,7 @@ use crate::sql::window::Closing;
 
 use super::aggregate::{AggregateSpec, GroupBy};
 use super::delta::Delta;
+use super::join::{JoinOperator, JoinSpec};
 use super::linear::Linear;
 use super::memory::{Budget, Limits, ViewAccount, batch_bytes};
 use super::operator::{Operator, StepEnd};
@@ -37,6 +38,7 @@ pub enum NodeWork {
     Union,
     Window(Arc<WindowSpec>),
     Aggregate(Arc<AggregateSpec>),
+    Join(Arc<JoinSpec>),
 }
 
 /// A node, and the consumer of its output; `None` is the view itself.
@@ -44,6 +46,8 @@ pub enum NodeWork {
 pub struct DataflowNode {
     pub step: NodeWork,
     pub consumer: Option<usize>,
+    /// Which of the consumer's inputs it is.
+    pub port: usize,
 }
 
 /// A compiled view, without state. Cheap to clone by `Arc`.
@@ -230,6 +234,8 @@ pub struct NodeStats {
     pub state_bytes: usize,
     /// Groups of an aggregate.
     pub groups: Option<usize>,
+    /// Rows of a join's sides.
+    pub rows: Option<usize>,
     /// Late rows and rows without a time of a window.
     pub skipped: Option<(u64, u64)>,
 }
@@ -249,7 +255,7 @@ pub struct Instance {
     changed: bool,
     limits: Limits,
     account: ViewAccount,
-    /// Bytes of the operator that is taken out of `states` while it ends its step.
+    /// Bytes of the operators that are taken out of `states` while their output goes on.
     away_bytes: usize,
 }
 
@@ -258,6 +264,7 @@ enum KeptNodes {
     Nothing,
     Window(WindowOperator),
     Aggregate(GroupBy),
+    Join(JoinOperator),
 }
 
 impl KeptNodes {
@@ -266,6 +273,7 @@ impl KeptNodes {
             KeptNodes::Nothing => None,
             KeptNodes::Window(window) => Some(window),
             KeptNodes::Aggregate(aggregate) => Some(aggregate),
+            KeptNodes::Join(join) => Some(join),
         }
     }
 
@@ -274,6 +282,7 @@ impl KeptNodes {
             KeptNodes::Nothing => 0,
             KeptNodes::Window(window) => window.bytes(),
             KeptNodes::Aggregate(aggregate) => aggregate.bytes(),
+            KeptNodes::Join(join) => join.bytes(),
         }
     }
 }
@@ -292,6 +301,7 @@ impl Instance {
             states.push(match &node.step {
                 NodeWork::Window(spec) => KeptNodes::Window(WindowOperator::new(spec.clone())),
                 NodeWork::Aggregate(spec) => KeptNodes::Aggregate(GroupBy::new(spec.clone(), budget.clone())?),
+                NodeWork::Join(spec) => KeptNodes::Join(JoinOperator::new(spec.clone(), limits.clone())?),
                 NodeWork::Scan(_) | NodeWork::Linear { .. } | NodeWork::Union => KeptNodes::Nothing,
             });
         }
@@ -414,6 +424,7 @@ impl Instance {
                     aggregate.push(&delta)?;
                     return self.account();
                 }
+                (_, KeptNodes::Join(_)) => return self.join(next, self.dataflow.nodes[at].port, delta, out),
                 (_, KeptNodes::Nothing) => panic!("node {next} is not stateless, so it has a state"),
             };
             match kept {
@@ -433,6 +444,23 @@ impl Instance {
             }
         }
         Ok(())
+    }
+
+    /// Takes a delta through a join: each of its rows may become any number of rows.
+    fn join(&mut self, node: usize, port: usize, delta: Delta, out: &mut Emit<'_>) -> Result<(), SqlError> {
+        self.changed = true;
+        // Its output goes through the nodes above it, which are others.
+        let mut state = std::mem::replace(&mut self.states[node], KeptNodes::Nothing);
+        let KeptNodes::Join(join) = &mut state else {
+            panic!("node {node} is a join");
+        };
+        let bytes = join.bytes();
+        self.away_bytes += bytes;
+        let pushed = join.push(port, delta, &mut |delta| self.flow(node, delta, out));
+        self.away_bytes -= bytes;
+        self.states[node] = state;
+        pushed?;
+        self.account()
     }
 
     fn window(&mut self, node: usize) -> &mut WindowOperator {
@@ -469,9 +497,10 @@ impl Instance {
             // Its output goes through the nodes above it, which are others.
             let mut state = std::mem::replace(&mut self.states[node], KeptNodes::Nothing);
             if let Some(operator) = state.operator() {
-                self.away_bytes = operator.bytes();
+                let bytes = operator.bytes();
+                self.away_bytes += bytes;
                 let finished = operator.finish(end, &mut |delta| self.flow(node, delta, out));
-                self.away_bytes = 0;
+                self.away_bytes -= bytes;
                 finished?;
             }
             self.states[node] = state;
@@ -631,6 +660,10 @@ impl Instance {
             state_bytes: state.bytes(),
             groups: match state {
                 KeptNodes::Aggregate(aggregate) => Some(aggregate.live_groups()),
+                _ => None,
+            },
+            rows: match state {
+                KeptNodes::Join(join) => Some(join.rows()),
                 _ => None,
             },
             skipped: match state {

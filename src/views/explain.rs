@@ -33,6 +33,7 @@ fn describe(step: &NodeWork) -> String {
         NodeWork::Linear { linear, .. } => linear.describe(),
         NodeWork::Union => "Union".to_string(),
         NodeWork::Window(spec) => spec.text.clone(),
+        NodeWork::Join(spec) => spec.text.clone(),
         NodeWork::Aggregate(spec) => {
             let emit = if spec.closes_by.is_some() {
                 ", when its window has closed"
@@ -51,6 +52,9 @@ fn numbers(stats: &NodeStats) -> String {
     ];
     if let Some(groups) = stats.groups {
         parts.push(format!("groups={groups}"));
+    }
+    if let Some(rows) = stats.rows {
+        parts.push(format!("rows kept={rows}"));
     }
     if let Some((late, null)) = stats.skipped {
         parts.push(format!("late rows={late}"));

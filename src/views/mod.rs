@@ -17,6 +17,7 @@ mod scan;
 mod window;
 
 mod aggregate;
+mod join;
 mod output;
 
 mod compile;

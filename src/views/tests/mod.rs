@@ -6,6 +6,7 @@
 mod aggregates;
 mod failures;
 mod flow;
+mod joins;
 mod memory;
 mod threads;
 mod windows;

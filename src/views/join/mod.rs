@@ -1,0 +1,433 @@
+//! The join operator of a dataflow: inner, outer, semi, anti and mark joins, by equal keys and a condition on pairs.
+//!
+//! One rule: after any sequence of deltas the sum of what came out is the join of the sums of what went in. A delta of one side
+//! meets the other side's rows as they are, and is then added to its own: (A + a) x B, then (A + a) x b.
+//!
+//! A row that is shown by whether it matches (outer, semi, anti, mark) is shown again, with the opposite sign, when that changes.
+//! Not here: how the rows of a side are kept (`rows.rs`).
+
+mod rows;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use arrow::array::{Array, ArrayRef, BooleanArray, Int64Array, RecordBatch, UInt32Array, new_null_array};
+use arrow::buffer::NullBuffer;
+use arrow::compute;
+use arrow::datatypes::{DataType, SchemaRef};
+
+use crate::error::{SqlError, state};
+
+use super::aggregate::keys::Keys;
+use super::delta::{Delta, batch_of};
+use super::expression::Expression;
+use super::memory::Limits;
+use super::operator::{Operator, Sink, StepEnd};
+use super::window::{from_weight_column, with_weight_column};
+use rows::JoinRows;
+
+/// Rows and pairs that come out together, at most.
+const PART_ROWS: usize = 8192;
+
+/// When a row of a side is shown by itself.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Shown {
+    Never,
+    /// While nothing of the other side matches it; with NULLs in the place of the other's columns where pairs are shown, too.
+    Unmatched,
+    /// Once, while something of the other side matches it.
+    Matched,
+    /// Always, with a last column that says whether something matches it.
+    Marked,
+}
+
+#[derive(Clone, Debug)]
+pub struct JoinSideSpec {
+    /// What is compared, of the side's rows.
+    pub keys: Vec<Expression>,
+    pub schema: SchemaRef,
+    /// Its rows are never taken away.
+    pub grows: bool,
+    pub shown: Shown,
+}
+
+/// A join as it is compiled. Sides are in the order of its inputs.
+#[derive(Clone, Debug)]
+pub struct JoinSpec {
+    pub sides: [JoinSideSpec; 2],
+    pub key_types: Vec<DataType>,
+    /// NULL keys are equal.
+    pub nulls_match: bool,
+    /// Asked of pairs, the first side's columns first.
+    pub condition: Option<Expression>,
+    /// Of pairs.
+    pub pair_schema: SchemaRef,
+    /// Pairs are shown.
+    pub pairs: bool,
+    /// Of what comes out.
+    pub schema: SchemaRef,
+    pub text: String,
+}
+
+pub struct JoinOperator {
+    spec: Arc<JoinSpec>,
+    /// Of both sides.
+    keys: Keys,
+    sides: [JoinRows; 2],
+    limits: Limits,
+}
+
+/// Pairs of a delta's rows with rows of the other side.
+#[derive(Default)]
+struct Pairs {
+    own: Vec<u32>,
+    other: Vec<u32>,
+    /// Of the pair; and copies of the other side's row.
+    weights: Vec<i64>,
+    copies: Vec<i64>,
+}
+
+impl JoinOperator {
+    pub fn new(spec: Arc<JoinSpec>, limits: Limits) -> Result<JoinOperator, SqlError> {
+        let budget = &limits.budget;
+        let side = |side: usize| {
+            let own = &spec.sides[side];
+            let counts_matches = spec.condition.is_some() && own.shown != Shown::Never;
+            JoinRows::new(own.schema.clone(), own.grows, counts_matches, budget.clone())
+        };
+        Ok(JoinOperator {
+            keys: Keys::new(&spec.key_types, budget.clone())?,
+            sides: [side(0)?, side(1)?],
+            spec,
+            limits,
+        })
+    }
+
+    /// Rows of both sides.
+    pub fn rows(&self) -> usize {
+        self.sides.iter().map(JoinRows::rows).sum()
+    }
+
+    /// Takes a delta of one side; what changes goes to `out`.
+    pub fn push(&mut self, side: usize, delta: Delta, out: &mut Sink<'_>) -> Result<(), SqlError> {
+        let spec = self.spec.clone();
+        let evaluated = spec.sides[side].keys.iter().map(|key| key.evaluate(&delta.batch));
+        let mut key_columns = evaluated.collect::<Result<Vec<ArrayRef>, SqlError>>()?;
+        let mut delta = delta;
+        if !spec.nulls_match
+            && let Some(valid) = all_valid(&key_columns)
+        {
+            // They match nothing, ever.
+            let alone = delta.filter(&compute::not(&valid)?)?;
+            self.show_own(side, &alone, &vec![0; alone.rows()], out)?;
+            delta = delta.filter(&valid)?;
+            for column in &mut key_columns {
+                *column = compute::filter(column, &valid)?;
+            }
+        }
+        if delta.is_empty() {
+            return Ok(());
+        }
+        let mut numbers = Vec::new();
+        self.keys.intern(&key_columns, delta.rows(), &mut numbers)?;
+        for side in &mut self.sides {
+            side.reach(self.keys.len());
+        }
+        let mut matches = vec![0; delta.rows()];
+        if spec.pairs || spec.condition.is_some() {
+            self.join(side, &delta, &numbers, &mut matches, out)?;
+        }
+        if spec.condition.is_none() {
+            let other = &self.sides[1 - side];
+            for (matches, key) in matches.iter_mut().zip(&numbers) {
+                *matches = other.count(*key);
+            }
+        }
+        self.show_own(side, &delta, &matches, out)?;
+        self.count(side, &delta, &numbers, out)?;
+        self.sides[side].apply(&delta, &numbers, &matches)
+    }
+
+    /// Meets the rows of the other side; counts in `matches` how many of them each row of the delta matches under the condition.
+    fn join(
+        &mut self,
+        side: usize,
+        delta: &Delta,
+        numbers: &[u32],
+        matches: &mut [i64],
+        out: &mut Sink<'_>,
+    ) -> Result<(), SqlError> {
+        // Rows of the other side, and by how much what they match changes.
+        let mut touched: HashMap<u32, i64> = HashMap::new();
+        let counts_other = self.spec.condition.is_some() && self.spec.sides[1 - side].shown != Shown::Never;
+        let mut pairs = Pairs::default();
+        let mut flush = |pairs: &mut Pairs| -> Result<(), SqlError> {
+            let found = self.matching(side, delta, pairs, out)?;
+            if self.spec.condition.is_some() {
+                for at in found {
+                    let own = pairs.own[at] as usize;
+                    matches[own] += pairs.copies[at];
+                    if counts_other {
+                        *touched.entry(pairs.other[at]).or_default() += delta_weight(delta, own);
+                    }
+                }
+            }
+            *pairs = Pairs::default();
+            Ok(())
+        };
+        let other = &self.sides[1 - side];
+        for (row, key) in numbers.iter().enumerate() {
+            let weight = delta_weight(delta, row);
+            for found in other.of_key(*key) {
+                let copies = other.copies(found);
+                pairs.own.push(row as u32);
+                pairs.other.push(found);
+                pairs.weights.push(weight * copies);
+                pairs.copies.push(copies);
+                if pairs.own.len() == PART_ROWS {
+                    flush(&mut pairs)?;
+                }
+            }
+        }
+        flush(&mut pairs)?;
+        let mut touched: Vec<(u32, i64)> = touched.into_iter().collect();
+        touched.sort_unstable();
+        let changes = touched.iter().map(|(row, more)| {
+            let before = self.sides[1 - side].matches(*row);
+            (*row, before, before + more)
+        });
+        self.show_changes(1 - side, changes, out)?;
+        for (row, more) in touched {
+            self.sides[1 - side].add_matches(row, more);
+        }
+        Ok(())
+    }
+
+    /// The pairs that the condition lets through, by position, once they are shown.
+    fn matching(&self, side: usize, delta: &Delta, pairs: &Pairs, out: &mut Sink<'_>) -> Result<Vec<usize>, SqlError> {
+        if self.limits.stop.is_set() {
+            return Err(SqlError::new(state::QUERY_CANCELED, "the view is no longer wanted"));
+        }
+        let rows = pairs.own.len();
+        if rows == 0 {
+            return Ok(Vec::new());
+        }
+        let own = compute::take_record_batch(&delta.batch, &UInt32Array::from(pairs.own.clone()))?;
+        let other = self.sides[1 - side].columns(&pairs.other)?;
+        let columns = match side {
+            0 => [own.columns(), &other].concat(),
+            _ => [&other, own.columns()].concat(),
+        };
+        let mut batch = batch_of(self.spec.pair_schema.clone(), columns, rows)?;
+        let mut found: Vec<usize> = (0..rows).collect();
+        if let Some(condition) = &self.spec.condition {
+            let keep = condition.evaluate_bool(&batch)?;
+            found.retain(|row| keep.is_valid(*row) && keep.value(*row));
+            if found.len() < rows && self.spec.pairs {
+                batch = compute::filter_record_batch(&batch, &keep)?;
+            }
+        }
+        if self.spec.pairs && !found.is_empty() {
+            let weights = found.iter().map(|row| pairs.weights[*row]).collect();
+            let columns = batch.columns().to_vec();
+            out(delta_of(self.spec.schema.clone(), columns, weights)?)?;
+        }
+        Ok(found)
+    }
+
+    /// Shows a delta of rows that match so many of the other side.
+    fn show_own(&self, side: usize, delta: &Delta, matches: &[i64], out: &mut Sink<'_>) -> Result<(), SqlError> {
+        let shown = self.spec.sides[side].shown;
+        if shown == Shown::Never || delta.is_empty() {
+            return Ok(());
+        }
+        if shown == Shown::Marked {
+            let marks: BooleanArray = matches.iter().map(|matches| Some(*matches > 0)).collect();
+            return self.show(
+                side,
+                delta.batch.columns().to_vec(),
+                weights_of(delta),
+                Some(marks),
+                out,
+            );
+        }
+        let keep: BooleanArray = matches.iter().map(|matches| Some(is_shown(shown, *matches))).collect();
+        let kept = delta.filter(&keep)?;
+        self.show(side, kept.batch.columns().to_vec(), weights_of(&kept), None, out)
+    }
+
+    /// Shows rows of a side whose number of matches changes, from and to these.
+    fn show_changes(
+        &self,
+        side: usize,
+        changes: impl Iterator<Item = (u32, i64, i64)>,
+        out: &mut Sink<'_>,
+    ) -> Result<(), SqlError> {
+        let shown = self.spec.sides[side].shown;
+        let rows = &self.sides[side];
+        let (mut numbers, mut weights, mut marks) = (Vec::new(), Vec::new(), Vec::new());
+        let mut flush = |numbers: &mut Vec<u32>, weights: &mut Vec<i64>, marks: &mut Vec<bool>| {
+            let marks = std::mem::take(marks);
+            let marks = (shown == Shown::Marked).then(|| BooleanArray::from(marks));
+            let columns = rows.columns(&std::mem::take(numbers))?;
+            self.show(side, columns, std::mem::take(weights), marks, out)
+        };
+        for (row, before, after) in changes {
+            let copies = rows.copies(row);
+            if (before > 0) == (after > 0) || copies == 0 {
+                continue;
+            }
+            if shown == Shown::Marked {
+                numbers.extend([row, row]);
+                weights.extend([-copies, copies]);
+                marks.extend([before > 0, after > 0]);
+            } else {
+                numbers.push(row);
+                weights.push(if is_shown(shown, after) { copies } else { -copies });
+            }
+            if numbers.len() >= PART_ROWS {
+                flush(&mut numbers, &mut weights, &mut marks)?;
+            }
+        }
+        flush(&mut numbers, &mut weights, &mut marks)
+    }
+
+    /// Counts a delta by key. Rows of the other side are shown for which that changes whether they match.
+    fn count(&mut self, side: usize, delta: &Delta, numbers: &[u32], out: &mut Sink<'_>) -> Result<(), SqlError> {
+        let shows = self.spec.condition.is_none() && self.spec.sides[1 - side].shown != Shown::Never;
+        if !shows {
+            delta.each(|row, weight| self.sides[side].add_to_count(numbers[row], weight));
+            return Ok(());
+        }
+        let mut before: HashMap<u32, i64> = HashMap::new();
+        delta.each(|row, weight| {
+            let key = numbers[row];
+            let own = &mut self.sides[side];
+            before.entry(key).or_insert(own.count(key));
+            own.add_to_count(key, weight);
+        });
+        let mut keys: Vec<(u32, i64)> = before.into_iter().collect();
+        keys.sort_unstable();
+        let (own, other) = (&self.sides[side], &self.sides[1 - side]);
+        let changed = keys.into_iter().filter_map(|(key, before)| {
+            let after = own.count(key);
+            ((before > 0) != (after > 0)).then_some((key, before, after))
+        });
+        let changes = changed.flat_map(|(key, before, after)| other.of_key(key).map(move |row| (row, before, after)));
+        self.show_changes(1 - side, changes, out)
+    }
+
+    /// Rows of one side by themselves.
+    fn show(
+        &self,
+        side: usize,
+        own: Vec<ArrayRef>,
+        weights: Vec<i64>,
+        marks: Option<BooleanArray>,
+        out: &mut Sink<'_>,
+    ) -> Result<(), SqlError> {
+        if weights.is_empty() {
+            return Ok(());
+        }
+        let mut columns = own;
+        if let Some(marks) = marks {
+            columns.push(Arc::new(marks));
+        }
+        if self.spec.pairs {
+            let other = self.spec.sides[1 - side].schema.fields().iter();
+            let nulls = other.map(|field| new_null_array(field.data_type(), weights.len()));
+            match side {
+                0 => columns.extend(nulls),
+                _ => columns = nulls.chain(columns).collect(),
+            }
+        }
+        out(delta_of(self.spec.schema.clone(), columns, weights)?)
+    }
+}
+
+fn is_shown(shown: Shown, matches: i64) -> bool {
+    match shown {
+        Shown::Never => false,
+        Shown::Unmatched => matches <= 0,
+        Shown::Matched => matches > 0,
+        Shown::Marked => true,
+    }
+}
+
+/// Where no column is NULL; `None` if that is everywhere.
+fn all_valid(columns: &[ArrayRef]) -> Option<BooleanArray> {
+    let nulls = columns.iter().map(|column| column.logical_nulls());
+    let nulls = nulls.fold(None, |all, nulls| NullBuffer::union(all.as_ref(), nulls.as_ref()))?;
+    (nulls.null_count() > 0).then(|| BooleanArray::new(nulls.into_inner(), None))
+}
+
+fn delta_weight(delta: &Delta, row: usize) -> i64 {
+    delta.weight_values().map_or(1, |weights| weights[row])
+}
+
+fn weights_of(delta: &Delta) -> Vec<i64> {
+    match delta.weight_values() {
+        Some(weights) => weights.to_vec(),
+        None => vec![1; delta.rows()],
+    }
+}
+
+fn delta_of(schema: SchemaRef, columns: Vec<ArrayRef>, weights: Vec<i64>) -> Result<Delta, SqlError> {
+    let batch = batch_of(schema, columns, weights.len())?;
+    Ok(match weights.iter().all(|weight| *weight == 1) {
+        true => Delta::added(batch),
+        false => Delta::weighted(batch, Int64Array::from(weights)),
+    })
+}
+
+impl Operator for JoinOperator {
+    /// Nothing is held back; memory of rows that are gone is given up.
+    fn finish(&mut self, _end: &StepEnd, _out: &mut Sink<'_>) -> Result<(), SqlError> {
+        if !self.sides.iter().any(JoinRows::is_sparse) {
+            return Ok(());
+        }
+        let mut used = vec![false; self.keys.len()];
+        for side in &self.sides {
+            side.mark_keys(&mut used);
+        }
+        let mut new_key = vec![u32::MAX; used.len()];
+        let mut kept = Vec::new();
+        if self.spec.key_types.is_empty() {
+            // There is one key, always.
+            new_key = vec![0];
+            kept.push(0);
+        } else {
+            for key in (0..used.len()).filter(|key| used[*key]) {
+                new_key[key] = kept.len() as u32;
+                kept.push(key as u32);
+            }
+        }
+        self.keys.keep(&kept);
+        for side in &mut self.sides {
+            side.compact(&new_key, kept.len());
+        }
+        Ok(())
+    }
+
+    fn save(&self) -> Result<Vec<RecordBatch>, SqlError> {
+        let saved = self.sides.iter().map(|side| with_weight_column(&side.save()?));
+        saved.collect()
+    }
+
+    /// The state is what comes of the rows of both sides, in any order.
+    fn restore(&mut self, saved: &[RecordBatch]) -> Result<(), SqlError> {
+        *self = JoinOperator::new(self.spec.clone(), self.limits.clone())?;
+        for (side, batch) in saved.iter().enumerate() {
+            let delta = from_weight_column(batch, self.spec.sides[side].schema.clone())?;
+            for offset in (0..delta.rows()).step_by(PART_ROWS) {
+                let rows = PART_ROWS.min(delta.rows() - offset);
+                self.push(side, delta.slice(offset, rows), &mut |_| Ok(()))?;
+            }
+        }
+        Ok(())
+    }
+
+    fn bytes(&self) -> usize {
+        self.keys.bytes() + self.sides.iter().map(JoinRows::bytes).sum::<usize>()
+    }
+}
