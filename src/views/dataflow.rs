@@ -447,7 +447,7 @@ impl Instance {
     }
 
     /// Takes a delta through a join: each of its rows may become any number of rows.
-    fn join(&mut self, node: usize, port: usize, delta: Delta, out: &mut Emit<'_>) -> Result<(), SqlError> {
+    fn join(&mut self, node: usize, port: usize, delta: Delta, out: &mut ChangeSink<'_>) -> Result<(), SqlError> {
         self.changed = true;
         // Its output goes through the nodes above it, which are others.
         let mut state = std::mem::replace(&mut self.states[node], KeptNodes::Nothing);

@@ -22,7 +22,7 @@ const NONE: u32 = u32::MAX;
 
 pub struct JoinRows {
     schema: SchemaRef,
-    store: Store,
+    store: RowStore,
     /// By key: the row that came last, or [`NONE`].
     newest: Vec<u32>,
     /// By row: the one before it with the same key, or [`NONE`].
@@ -39,7 +39,7 @@ pub struct JoinRows {
     gone: usize,
 }
 
-enum Store {
+enum RowStore {
     /// As they came: complete blocks, then batches of the last one.
     Grown {
         blocks: Vec<RecordBatch>,
@@ -58,7 +58,7 @@ impl JoinRows {
         budget: Arc<Budget>,
     ) -> Result<JoinRows, SqlError> {
         let store = match grows {
-            true => Store::Grown {
+            true => RowStore::Grown {
                 blocks: Vec::new(),
                 last: Vec::new(),
                 last_rows: 0,
@@ -66,7 +66,7 @@ impl JoinRows {
             },
             false => {
                 let types: Vec<DataType> = schema.fields().iter().map(|field| field.data_type().clone()).collect();
-                Store::Distinct(Keys::new(&types, budget)?)
+                RowStore::Distinct(Keys::new(&types, budget)?)
             }
         };
         Ok(JoinRows {
@@ -135,7 +135,7 @@ impl JoinRows {
     /// Adds and takes away rows with these keys, which match so many of the other side.
     pub fn apply(&mut self, delta: &Delta, keys: &[u32], matches: &[i64]) -> Result<(), SqlError> {
         match &mut self.store {
-            Store::Grown {
+            RowStore::Grown {
                 blocks,
                 last,
                 last_rows,
@@ -161,7 +161,7 @@ impl JoinRows {
                     known.extend_from_slice(matches);
                 }
             }
-            Store::Distinct(rows) => {
+            RowStore::Distinct(rows) => {
                 let mut numbers = Vec::new();
                 rows.intern(delta.batch.columns(), delta.rows(), &mut numbers)?;
                 delta.each(|row, weight| {
@@ -194,8 +194,8 @@ impl JoinRows {
     /// The columns of rows, in that order.
     pub fn columns(&self, rows: &[u32]) -> Result<Vec<ArrayRef>, SqlError> {
         match &self.store {
-            Store::Distinct(store) => store.columns(rows),
-            Store::Grown { blocks, last, .. } => {
+            RowStore::Distinct(store) => store.columns(rows),
+            RowStore::Grown { blocks, last, .. } => {
                 let mut batches: Vec<&RecordBatch> = Vec::new();
                 // By block, then by batch of the last one: where it stands in `batches`.
                 let mut places: Vec<(u32, usize)> = Vec::new();
@@ -250,7 +250,7 @@ impl JoinRows {
 
     /// Forgets rows without copies, and takes the keys' new numbers.
     pub fn compact(&mut self, new_key: &[u32], keys: usize) {
-        if let Store::Distinct(store) = &mut self.store {
+        if let RowStore::Distinct(store) = &mut self.store {
             let live: Vec<u32> = (0..self.before.len() as u32)
                 .filter(|row| self.copies[*row as usize] != 0)
                 .collect();
@@ -292,8 +292,8 @@ impl JoinRows {
 
     pub fn bytes(&self) -> usize {
         let store = match &self.store {
-            Store::Grown { bytes, .. } => *bytes,
-            Store::Distinct(keys) => keys.bytes(),
+            RowStore::Grown { bytes, .. } => *bytes,
+            RowStore::Distinct(keys) => keys.bytes(),
         };
         let words = self.newest.capacity() + self.before.capacity() + self.keys.capacity();
         let counts = self.copies.capacity() + self.counts.capacity();
