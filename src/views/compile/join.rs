@@ -12,17 +12,17 @@ use crate::error::SqlError;
 
 use super::super::dataflow::NodeWork;
 use super::super::expression::Expression;
-use super::super::join::{JoinSideSpec, JoinSpec, Shown};
+use super::super::join::{JoinSideSpec, JoinSpec, ShownWhen};
 use super::{Built, CompileStop, Compiler, arrow_schema, check_all, needed_by, subset, unsupported};
 
 /// Which rows of each side are shown, and whether pairs are.
-struct Shape {
-    shown: [Shown; 2],
+struct JoinShape {
+    shown: [ShownWhen; 2],
     pairs: bool,
 }
 
-fn shape(join_type: JoinType) -> Shape {
-    use Shown::{Marked, Matched, Never, Unmatched};
+fn shape(join_type: JoinType) -> JoinShape {
+    use ShownWhen::{Marked, Matched, Never, Unmatched};
     let (shown, pairs) = match join_type {
         JoinType::Inner => ([Never, Never], true),
         JoinType::Left => ([Unmatched, Never], true),
@@ -35,7 +35,7 @@ fn shape(join_type: JoinType) -> Shape {
         JoinType::LeftMark => ([Marked, Never], false),
         JoinType::RightMark => ([Never, Marked], false),
     };
-    Shape { shown, pairs }
+    JoinShape { shown, pairs }
 }
 
 impl Compiler {
@@ -43,7 +43,7 @@ impl Compiler {
         if join.null_aware {
             return unsupported("NOT IN over a subquery is not kept incrementally yet");
         }
-        let Shape { shown, pairs } = shape(join.join_type);
+        let JoinShape { shown, pairs } = shape(join.join_type);
         let keys = [
             join.on.iter().map(|(left, _)| left).collect::<Vec<&Expr>>(),
             join.on.iter().map(|(_, right)| right).collect(),
@@ -53,7 +53,7 @@ impl Compiler {
         let plans: [&LogicalPlan; 2] = [&join.left, &join.right];
         // Where each side's columns are in what comes out.
         let widths = plans.map(|plan| plan.schema().fields().len());
-        let from = match (pairs, shown[0] == Shown::Never) {
+        let from = match (pairs, shown[0] == ShownWhen::Never) {
             (true, _) => [Some(0), Some(widths[0])],
             (false, false) => [Some(0), None],
             (false, true) => [None, Some(0)],
@@ -96,7 +96,7 @@ impl Compiler {
                     .flat_map(|from| input.columns.iter().map(move |column| from + column)),
             );
         }
-        if shown.contains(&Shown::Marked) {
+        if shown.contains(&ShownWhen::Marked) {
             columns.push(join.schema.fields().len() - 1);
         }
         let schema = subset(&join.schema, &columns)?;
@@ -111,7 +111,9 @@ impl Compiler {
             });
         }
         let append_only = inputs.iter().all(|input| input.append_only)
-            && shown.iter().all(|shown| matches!(shown, Shown::Never | Shown::Matched));
+            && shown
+                .iter()
+                .all(|shown| matches!(shown, ShownWhen::Never | ShownWhen::Matched));
         let spec = JoinSpec {
             sides: sides.try_into().expect("a join has two sides"),
             key_types,

@@ -31,7 +31,7 @@ const PART_ROWS: usize = 8192;
 
 /// When a row of a side is shown by itself.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Shown {
+pub enum ShownWhen {
     Never,
     /// While nothing of the other side matches it; with NULLs in the place of the other's columns where pairs are shown, too.
     Unmatched,
@@ -48,7 +48,7 @@ pub struct JoinSideSpec {
     pub schema: SchemaRef,
     /// Its rows are never taken away.
     pub grows: bool,
-    pub shown: Shown,
+    pub shown: ShownWhen,
 }
 
 /// A join as it is compiled. Sides are in the order of its inputs.
@@ -92,7 +92,7 @@ impl JoinOperator {
         let budget = &limits.budget;
         let side = |side: usize| {
             let own = &spec.sides[side];
-            let counts_matches = spec.condition.is_some() && own.shown != Shown::Never;
+            let counts_matches = spec.condition.is_some() && own.shown != ShownWhen::Never;
             JoinRows::new(own.schema.clone(), own.grows, counts_matches, budget.clone())
         };
         Ok(JoinOperator {
@@ -159,7 +159,7 @@ impl JoinOperator {
     ) -> Result<(), SqlError> {
         // Rows of the other side, and by how much what they match changes.
         let mut touched: HashMap<u32, i64> = HashMap::new();
-        let counts_other = self.spec.condition.is_some() && self.spec.sides[1 - side].shown != Shown::Never;
+        let counts_other = self.spec.condition.is_some() && self.spec.sides[1 - side].shown != ShownWhen::Never;
         let mut pairs = Pairs::default();
         let mut flush = |pairs: &mut Pairs| -> Result<(), SqlError> {
             let found = self.matching(side, delta, pairs, out)?;
@@ -238,10 +238,10 @@ impl JoinOperator {
     /// Shows a delta of rows that match so many of the other side.
     fn show_own(&self, side: usize, delta: &Delta, matches: &[i64], out: &mut Sink<'_>) -> Result<(), SqlError> {
         let shown = self.spec.sides[side].shown;
-        if shown == Shown::Never || delta.is_empty() {
+        if shown == ShownWhen::Never || delta.is_empty() {
             return Ok(());
         }
-        if shown == Shown::Marked {
+        if shown == ShownWhen::Marked {
             let marks: BooleanArray = matches.iter().map(|matches| Some(*matches > 0)).collect();
             return self.show(
                 side,
@@ -268,7 +268,7 @@ impl JoinOperator {
         let (mut numbers, mut weights, mut marks) = (Vec::new(), Vec::new(), Vec::new());
         let mut flush = |numbers: &mut Vec<u32>, weights: &mut Vec<i64>, marks: &mut Vec<bool>| {
             let marks = std::mem::take(marks);
-            let marks = (shown == Shown::Marked).then(|| BooleanArray::from(marks));
+            let marks = (shown == ShownWhen::Marked).then(|| BooleanArray::from(marks));
             let columns = rows.columns(&std::mem::take(numbers))?;
             self.show(side, columns, std::mem::take(weights), marks, out)
         };
@@ -277,7 +277,7 @@ impl JoinOperator {
             if (before > 0) == (after > 0) || copies == 0 {
                 continue;
             }
-            if shown == Shown::Marked {
+            if shown == ShownWhen::Marked {
                 numbers.extend([row, row]);
                 weights.extend([-copies, copies]);
                 marks.extend([before > 0, after > 0]);
@@ -294,7 +294,7 @@ impl JoinOperator {
 
     /// Counts a delta by key. Rows of the other side are shown for which that changes whether they match.
     fn count(&mut self, side: usize, delta: &Delta, numbers: &[u32], out: &mut Sink<'_>) -> Result<(), SqlError> {
-        let shows = self.spec.condition.is_none() && self.spec.sides[1 - side].shown != Shown::Never;
+        let shows = self.spec.condition.is_none() && self.spec.sides[1 - side].shown != ShownWhen::Never;
         if !shows {
             delta.each(|row, weight| self.sides[side].add_to_count(numbers[row], weight));
             return Ok(());
@@ -345,12 +345,12 @@ impl JoinOperator {
     }
 }
 
-fn is_shown(shown: Shown, matches: i64) -> bool {
+fn is_shown(shown: ShownWhen, matches: i64) -> bool {
     match shown {
-        Shown::Never => false,
-        Shown::Unmatched => matches <= 0,
-        Shown::Matched => matches > 0,
-        Shown::Marked => true,
+        ShownWhen::Never => false,
+        ShownWhen::Unmatched => matches <= 0,
+        ShownWhen::Matched => matches > 0,
+        ShownWhen::Marked => true,
     }
 }
 
