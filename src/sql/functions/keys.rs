@@ -49,6 +49,11 @@ impl KeyKind {
     }
 }
 
+/// Whether a function makes keys, which it can of every value.
+pub fn makes_keys(function: &ScalarUDF) -> bool {
+    function.inner().is::<KeyFunction>()
+}
+
 #[derive(Debug, PartialEq, Eq, Hash)]
 struct KeyFunction {
     key: KeyKind,

@@ -76,13 +76,13 @@ pub use datetime::extract as datetime_extract;
 pub use extremes::extreme;
 pub use hypothetical::hypothetical;
 pub use json::operator as json_operator;
-pub use keys::KeyKind;
+pub use keys::{KeyKind, makes_keys};
 pub use locked::RowLocks;
 pub use modifier::Modifier;
 pub use numeric::{Numbers, series as numeric_series};
 pub use ordered::is_percentile;
 pub use record::{is_row, make_row, record_text};
-pub use single::{only_value, single_value, some_value_and_rows};
+pub use single::{SinglePart, more_than_one, only_value, single_part, single_value, some_value_and_rows};
 pub use text::quoting::like_escape;
 
 /// The tables of functions that are computed row by row.

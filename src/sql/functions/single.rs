@@ -17,17 +17,22 @@ use crate::error::{SqlError, state};
 
 /// The aggregate.
 pub fn single_value() -> Arc<AggregateUDF> {
-    aggregate(Part::Checked)
+    aggregate(SinglePart::Checked)
+}
+
+/// The part of these aggregates that a function is, if it is one of them.
+pub fn single_part(function: &AggregateUDF) -> Option<SinglePart> {
+    function.inner().downcast_ref::<SingleValue>().map(|single| single.part)
 }
 
 /// The same in two parts, for [`only_value`] to check where the value is used: a value, and the number of rows.
 pub fn some_value_and_rows() -> [Arc<AggregateUDF>; 2] {
-    [aggregate(Part::Value), aggregate(Part::Rows)]
+    [aggregate(SinglePart::Value), aggregate(SinglePart::Rows)]
 }
 
-fn aggregate(part: Part) -> Arc<AggregateUDF> {
+fn aggregate(part: SinglePart) -> Arc<AggregateUDF> {
     static FUNCTIONS: LazyLock<[Arc<AggregateUDF>; 3]> = LazyLock::new(|| {
-        [Part::Checked, Part::Value, Part::Rows].map(|part| {
+        [SinglePart::Checked, SinglePart::Value, SinglePart::Rows].map(|part| {
             Arc::new(AggregateUDF::from(SingleValue {
                 part,
                 signature: Signature::any(1, Volatility::Immutable),
@@ -76,22 +81,27 @@ impl ScalarUDFImpl for OnlyValue {
             ColumnarValue::Array(rows) => rows.as_primitive::<UInt64Type>().iter().flatten().any(|rows| rows > 1),
         };
         match several {
-            true => Err(more_than_one()),
+            true => Err(too_many()),
             false => Ok(args.args[0].clone()),
         }
     }
 }
 
-fn more_than_one() -> DataFusionError {
-    fail(SqlError::new(
+fn too_many() -> DataFusionError {
+    fail(more_than_one())
+}
+
+/// 21000
+pub fn more_than_one() -> SqlError {
+    SqlError::new(
         state::CARDINALITY_VIOLATION,
         "more than one row returned by a subquery used as an expression",
-    ))
+    )
 }
 
 /// The results of an aggregate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-enum Part {
+pub enum SinglePart {
     /// The value, of one row at most.
     Checked,
     /// The value of any row.
@@ -102,16 +112,16 @@ enum Part {
 
 #[derive(Debug, PartialEq, Eq, Hash)]
 struct SingleValue {
-    part: Part,
+    part: SinglePart,
     signature: Signature,
 }
 
 impl AggregateUDFImpl for SingleValue {
     fn name(&self) -> &str {
         match self.part {
-            Part::Checked => "single_value",
-            Part::Value => "some_value",
-            Part::Rows => "rows",
+            SinglePart::Checked => "single_value",
+            SinglePart::Value => "some_value",
+            SinglePart::Rows => "rows",
         }
     }
 
@@ -121,13 +131,13 @@ impl AggregateUDFImpl for SingleValue {
 
     fn return_type(&self, arguments: &[DataType]) -> Result<DataType> {
         Ok(match self.part {
-            Part::Rows => DataType::UInt64,
+            SinglePart::Rows => DataType::UInt64,
             _ => arguments[0].clone(),
         })
     }
 
     fn return_field(&self, arguments: &[FieldRef]) -> Result<FieldRef> {
-        if self.part == Part::Rows {
+        if self.part == SinglePart::Rows {
             return Ok(Arc::new(Field::new(self.name(), DataType::UInt64, true)));
         }
         let field = arguments[0].as_ref().clone();
@@ -155,7 +165,7 @@ impl AggregateUDFImpl for SingleValue {
 
 #[derive(Debug)]
 struct Single {
-    part: Part,
+    part: SinglePart,
     value: ScalarValue,
     rows: u64,
 }
@@ -163,8 +173,8 @@ struct Single {
 impl Single {
     fn take(&mut self, values: &ArrayRef, at: usize, rows: u64) -> Result<()> {
         self.rows += rows;
-        if self.rows > 1 && self.part == Part::Checked {
-            return Err(more_than_one());
+        if self.rows > 1 && self.part == SinglePart::Checked {
+            return Err(too_many());
         }
         self.value = ScalarValue::try_from_array(values, at)?;
         Ok(())
@@ -194,7 +204,7 @@ impl Accumulator for Single {
 
     fn evaluate(&mut self) -> Result<ScalarValue> {
         Ok(match self.part {
-            Part::Rows => ScalarValue::UInt64(Some(self.rows)),
+            SinglePart::Rows => ScalarValue::UInt64(Some(self.rows)),
             _ => self.value.clone(),
         })
     }
