@@ -135,6 +135,9 @@ impl Session {
                 view.name
             ));
         }
+        for warning in dataflow.iter().flat_map(views::Dataflow::warnings) {
+            self.notice(format!("materialized view \"{}\" {warning}", view.name));
+        }
         let mut changes = Vec::new();
         if let Some(replaced) = replaced {
             changes.push(Change::Drop {

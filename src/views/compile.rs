@@ -12,9 +12,11 @@ mod join;
 use std::collections::HashSet;
 use std::sync::Arc;
 
+use arrow::array::{Array, new_empty_array};
+use arrow::compute::concat;
 use arrow::datatypes::{DataType, Field, FieldRef, SchemaRef};
 use datafusion::common::tree_node::TreeNode;
-use datafusion::common::{Column, DFSchema};
+use datafusion::common::{Column, DFSchema, ScalarValue};
 use datafusion::logical_expr::logical_plan;
 use datafusion::logical_expr::utils::split_conjunction;
 use datafusion::logical_expr::{Distinct, EmptyRelation, Expr, LogicalPlan};
@@ -22,15 +24,16 @@ use datafusion::logical_expr::{Distinct, EmptyRelation, Expr, LogicalPlan};
 use crate::error::SqlError;
 use crate::log::HiddenColumn;
 use crate::sql::functions::aggregates::{self, AggregateKind};
+use crate::sql::functions::single_part;
 use crate::sql::plan::{self, Planned};
 use crate::sql::source::{RelationKind, RelationSource};
 use crate::sql::statement::Emit;
 use crate::sql::window::{Closure, Window};
 
 use super::aggregate::states::state_for;
-use super::aggregate::{AggregateCall, AggregateSpec, ClosesBy, GroupKey};
+use super::aggregate::{AggregateCall, AggregateSpec, ClosesBy, GroupKey, ShownValue};
 use super::dataflow::{Dataflow, DataflowNode, NodeWork};
-use super::delta::schema_of;
+use super::delta::{batch_of, schema_of};
 use super::expression::{Dependence, Expression, ExpressionContext, dependence, is_infallible};
 use super::linear::Linear;
 use super::rules;
@@ -54,6 +57,8 @@ pub fn compile(planned: &Planned, time_zone: &str) -> Result<CompiledView, SqlEr
     plan::check_view_definition(planned)?;
     let mut options = plan::options().clone();
     options.execution.time_zone = Some(time_zone.to_string());
+    // A subquery that is a value is a join here, as all others.
+    options.optimizer.enable_physical_uncorrelated_scalar_subquery = false;
     let options = Arc::new(options);
     // The rules cannot take DISTINCT ON: the one that rewrites it looks up functions that views have no registry for.
     let distinct_on = |plan: &LogicalPlan| Ok(matches!(plan, LogicalPlan::Distinct(Distinct::On(_))));
@@ -94,6 +99,7 @@ pub fn compile(planned: &Planned, time_zone: &str) -> Result<CompiledView, SqlEr
     let schema = schema_of(output);
     let append_only = root.append_only;
     compiler.pick((0..root.columns.len()).collect(), schema.clone(), root.node);
+    compiler.hold();
     Ok(CompiledView::Incremental(Dataflow {
         nodes: compiler.nodes,
         schema,
@@ -161,7 +167,21 @@ impl Compiler {
         index
     }
 
+    /// Picks columns of a node's output; of a node that picks, fewer at once.
     fn pick(&mut self, columns: Vec<usize>, schema: SchemaRef, input: usize) -> usize {
+        if let NodeWork::Linear {
+            linear: Linear::Pick { columns: from, .. },
+            ..
+        } = &self.nodes[input].step
+        {
+            let columns = columns.iter().map(|column| from[*column]).collect();
+            let linear = Linear::Pick { columns, schema };
+            self.nodes[input].step = NodeWork::Linear {
+                linear,
+                is_infallible: true,
+            };
+            return input;
+        }
         let linear = Linear::Pick { columns, schema };
         self.add(
             NodeWork::Linear {
@@ -192,12 +212,17 @@ impl Compiler {
                 None => unsupported("it uses an operator that has no incremental form"),
             },
             LogicalPlan::Join(join) => self.join(join, needed),
+            LogicalPlan::Limit(limit) if !needed.contains(&true) && is_first(limit) => self.whether_any(limit),
             LogicalPlan::Sort(_) | LogicalPlan::Limit(_) => unsupported("LIMIT is not kept incrementally yet"),
             LogicalPlan::Window(_) => unsupported("window functions are not kept incrementally yet"),
             LogicalPlan::Distinct(_) => unsupported("DISTINCT ON is not kept incrementally yet"),
             LogicalPlan::Unnest(_) => unsupported("set-returning functions are not kept incrementally yet"),
             LogicalPlan::RecursiveQuery(_) => unsupported("WITH RECURSIVE is not kept incrementally"),
-            LogicalPlan::EmptyRelation(_) | LogicalPlan::Values(_) => unsupported("it reads constants"),
+            LogicalPlan::EmptyRelation(empty) => {
+                let rows = usize::from(empty.produce_one_row);
+                self.constant(&empty.schema, &vec![Vec::new(); rows], needed)
+            }
+            LogicalPlan::Values(values) => self.constant(&values.schema, &values.values, needed),
             LogicalPlan::Subquery(_) => unsupported("subqueries are not kept incrementally yet"),
             LogicalPlan::Repartition(_)
             | LogicalPlan::Statement(_)
@@ -277,6 +302,42 @@ impl Compiler {
         })
     }
 
+    /// Rows that are written out.
+    fn constant(&mut self, schema: &DFSchema, rows: &[Vec<Expr>], needed: &[bool]) -> Result<Built, CompileStop> {
+        let columns = kept(needed);
+        let schema = subset(schema, &columns)?;
+        let output = arrow_schema(&schema);
+        let nothing = DFSchema::empty();
+        let one = batch_of(arrow_schema(&nothing), Vec::new(), 1)?;
+        let mut arrays = Vec::with_capacity(columns.len());
+        for (column, field) in columns.iter().zip(output.fields()) {
+            let exprs: Vec<&Expr> = rows.iter().map(|row| &row[*column]).collect();
+            check_all(exprs.iter().copied())?;
+            let mut values = vec![new_empty_array(field.data_type())];
+            for expr in exprs {
+                // The reader of the view meets the error of a value that fails.
+                let value = self
+                    .context
+                    .compile(expr, &nothing)
+                    .and_then(|value| value.evaluate(&one));
+                match value {
+                    Ok(value) if value.data_type() == field.data_type() => values.push(value),
+                    _ => return unsupported(format!("{expr} cannot be computed beforehand")),
+                }
+            }
+            let values: Vec<&dyn Array> = values.iter().map(AsRef::as_ref).collect();
+            arrays.push(concat(&values)?);
+        }
+        let rows = batch_of(output, arrays, rows.len())?;
+        Ok(Built {
+            node: self.add(NodeWork::Constant(rows), &[]),
+            bounds: vec![None; columns.len()],
+            schema,
+            columns,
+            append_only: true,
+        })
+    }
+
     fn projection(&mut self, projection: &logical_plan::Projection, needed: &[bool]) -> Result<Built, CompileStop> {
         let columns = kept(needed);
         let expressions: Vec<&Expr> = columns.iter().map(|column| &projection.expr[*column]).collect();
@@ -331,6 +392,21 @@ impl Compiler {
         let is_infallible = is_infallible(&filter.predicate);
         let node = self.add(NodeWork::Linear { linear, is_infallible }, &[input.node]);
         Ok(Built { node, ..input })
+    }
+
+    /// A row if there are any, of which no column is needed.
+    fn whether_any(&mut self, limit: &logical_plan::Limit) -> Result<Built, CompileStop> {
+        let one = vec![datafusion::logical_expr::lit(true)];
+        let any = logical_plan::Aggregate::try_new(limit.input.clone(), one, Vec::new())?;
+        let input = self.aggregate(&any, &[false])?;
+        let schema = subset(limit.input.schema(), &[])?;
+        Ok(Built {
+            node: self.pick(Vec::new(), arrow_schema(&schema), input.node),
+            schema,
+            columns: Vec::new(),
+            bounds: Vec::new(),
+            append_only: input.append_only,
+        })
     }
 
     fn union(&mut self, union: &logical_plan::Union, needed: &[bool]) -> Result<Built, CompileStop> {
@@ -476,7 +552,9 @@ impl Compiler {
             spec_calls.push(self.call(&aggregate.aggr_expr[*call], &input, output)?);
         }
         let closes_by = self.closes_by(&spec_keys, &key_bounds);
-        let append_only = closes_by.is_some();
+        // Distinct rows of an input that grows are never taken back.
+        let grows = calls.is_empty() && keys > 0 && input.append_only;
+        let append_only = closes_by.is_some() || grows;
 
         let columns: Vec<usize> = (0..keys).chain(calls.iter().map(|call| keys + call)).collect();
         let schema = subset(&aggregate.schema, &columns)?;
@@ -491,6 +569,8 @@ impl Compiler {
             schema: arrow_schema(&schema),
             append_only: input.append_only,
             closes_by,
+            is_infallible: aggregate.group_expr.iter().all(is_infallible)
+                && calls.iter().all(|call| takes_infallibly(&aggregate.aggr_expr[*call])),
             text: if by.is_empty() {
                 format!("[{what}]")
             } else {
@@ -519,6 +599,14 @@ impl Compiler {
             return unsupported(format!("{expr} is not an aggregate function"));
         };
         let name = call.func.name();
+        if let (Some(part), [argument]) = (single_part(&call.func), call.params.args.as_slice()) {
+            return Ok(AggregateCall::Values {
+                shown: ShownValue::Single(part),
+                argument: self.context.compile(argument, &input.schema)?,
+                filter: None,
+                data_type: argument.get_type(&input.schema)?,
+            });
+        }
         let Some(kind) = AggregateKind::of_name(name) else {
             return unsupported(format!("the aggregate {name} is not kept incrementally yet"));
         };
@@ -526,6 +614,17 @@ impl Compiler {
             kind,
             AggregateKind::Min | AggregateKind::Max | AggregateKind::BoolAnd | AggregateKind::BoolOr
         );
+        if let (AggregateKind::Count, true, [argument]) = (kind, call.params.distinct, call.params.args.as_slice()) {
+            let filter = call.params.filter.as_ref();
+            return Ok(AggregateCall::Values {
+                shown: ShownValue::DistinctCount,
+                argument: self.context.compile(argument, &input.schema)?,
+                filter: filter
+                    .map(|filter| self.context.compile(filter, &input.schema))
+                    .transpose()?,
+                data_type: argument.get_type(&input.schema)?,
+            });
+        }
         if call.params.distinct && !idempotent {
             return unsupported(format!("{name}(DISTINCT ...) is not kept incrementally yet"));
         }
@@ -593,6 +692,24 @@ impl Compiler {
         }
         None
     }
+}
+
+/// LIMIT 1
+fn is_first(limit: &logical_plan::Limit) -> bool {
+    let fetch = limit.fetch.as_deref();
+    limit.skip.is_none() && matches!(fetch, Some(Expr::Literal(ScalarValue::Int64(Some(1)), _)))
+}
+
+/// Whether neither the arguments of an aggregate nor its filter can fail.
+fn takes_infallibly(expr: &Expr) -> bool {
+    let Expr::AggregateFunction(call) = unaliased(expr) else {
+        return false;
+    };
+    call.params
+        .args
+        .iter()
+        .chain(call.params.filter.as_deref())
+        .all(is_infallible)
 }
 
 fn describe_window(window: &Window) -> String {

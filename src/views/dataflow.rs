@@ -17,19 +17,23 @@ use crate::log::{Reader, TopicId};
 use crate::sql::window::Closing;
 
 use super::aggregate::{AggregateSpec, GroupBy};
+use super::constant::ConstantRows;
 use super::delta::Delta;
-use super::join::{JoinOperator, JoinSpec};
+use super::join::{JoinOperator, JoinSpec, NotIn, NotInSpec};
 use super::linear::Linear;
 use super::memory::{Budget, Limits, ViewAccount, batch_bytes};
-use super::operator::{Operator, StepEnd};
+use super::operator::{Operator, Ported, StepEnd};
 use super::output::{Bag, OutputRows, ViewOutput};
 use super::scan::{LeafScan, LeafSource, seen_as};
+use super::set::{SetCounts, SetSpec};
 use super::window::{WindowOperator, WindowSpec};
 
 /// The work of a node.
 #[derive(Clone, Debug)]
 pub enum NodeWork {
     Scan(LeafScan),
+    /// Rows that are there from the beginning.
+    Constant(RecordBatch),
     Linear {
         linear: Linear,
         is_infallible: bool,
@@ -39,6 +43,8 @@ pub enum NodeWork {
     Window(Arc<WindowSpec>),
     Aggregate(Arc<AggregateSpec>),
     Join(Arc<JoinSpec>),
+    NotIn(Arc<NotInSpec>),
+    Set(Arc<SetSpec>),
 }
 
 /// A node, and the consumer of its output; `None` is the view itself.
@@ -110,6 +116,19 @@ impl Dataflow {
         views.sort_unstable();
         views.dedup();
         views
+    }
+
+    /// Costs that a user should know of: each completes "materialized view ...".
+    pub fn warnings(&self) -> Vec<String> {
+        let crossed = self.nodes.iter().filter_map(|node| match &node.step {
+            NodeWork::Join(spec) if spec.key_types.is_empty() && !spec.has_constant_side => Some(&spec.text),
+            _ => None,
+        });
+        crossed
+            .map(|text| {
+                format!("joins without equal columns ({text}): each row that changes meets all of the other side")
+            })
+            .collect()
     }
 
     /// The aggregate that only stateless nodes with one input stand above, if there is one and it shows its groups.
@@ -234,7 +253,7 @@ pub struct NodeStats {
     pub state_bytes: usize,
     /// Groups of an aggregate.
     pub groups: Option<usize>,
-    /// Rows of a join's sides.
+    /// Rows of a join's sides, or of a set operation's.
     pub rows: Option<usize>,
     /// Late rows and rows without a time of a window.
     pub skipped: Option<(u64, u64)>,
@@ -264,7 +283,8 @@ enum KeptNodes {
     Nothing,
     Window(WindowOperator),
     Aggregate(GroupBy),
-    Join(JoinOperator),
+    Constant(ConstantRows),
+    Ported(Box<dyn Ported>),
 }
 
 impl KeptNodes {
@@ -273,7 +293,8 @@ impl KeptNodes {
             KeptNodes::Nothing => None,
             KeptNodes::Window(window) => Some(window),
             KeptNodes::Aggregate(aggregate) => Some(aggregate),
-            KeptNodes::Join(join) => Some(join),
+            KeptNodes::Constant(constant) => Some(constant),
+            KeptNodes::Ported(ported) => Some(&mut **ported),
         }
     }
 
@@ -282,7 +303,8 @@ impl KeptNodes {
             KeptNodes::Nothing => 0,
             KeptNodes::Window(window) => window.bytes(),
             KeptNodes::Aggregate(aggregate) => aggregate.bytes(),
-            KeptNodes::Join(join) => join.bytes(),
+            KeptNodes::Constant(constant) => constant.bytes(),
+            KeptNodes::Ported(ported) => ported.bytes(),
         }
     }
 }
@@ -301,7 +323,10 @@ impl Instance {
             states.push(match &node.step {
                 NodeWork::Window(spec) => KeptNodes::Window(WindowOperator::new(spec.clone())),
                 NodeWork::Aggregate(spec) => KeptNodes::Aggregate(GroupBy::new(spec.clone(), budget.clone())?),
-                NodeWork::Join(spec) => KeptNodes::Join(JoinOperator::new(spec.clone(), limits.clone())?),
+                NodeWork::Constant(rows) => KeptNodes::Constant(ConstantRows::new(rows.clone())),
+                NodeWork::Join(spec) => KeptNodes::Ported(Box::new(JoinOperator::new(spec.clone(), limits.clone())?)),
+                NodeWork::NotIn(spec) => KeptNodes::Ported(Box::new(NotIn::new(spec.clone(), limits.clone())?)),
+                NodeWork::Set(spec) => KeptNodes::Ported(Box::new(SetCounts::new(spec.clone(), budget.clone())?)),
                 NodeWork::Scan(_) | NodeWork::Linear { .. } | NodeWork::Union => KeptNodes::Nothing,
             });
         }
@@ -362,6 +387,9 @@ impl Instance {
                 true => self.aggregate(aggregate).emit_changes(),
                 false => self.aggregate(aggregate).emit_nothing(),
             }
+        }
+        if let ViewOutput::Bag(bag) = &mut self.output {
+            bag.tell(emits);
         }
         self.emits = emits;
     }
@@ -424,8 +452,8 @@ impl Instance {
                     aggregate.push(&delta)?;
                     return self.account();
                 }
-                (_, KeptNodes::Join(_)) => return self.join(next, self.dataflow.nodes[at].port, delta, out),
-                (_, KeptNodes::Nothing) => panic!("node {next} is not stateless, so it has a state"),
+                (_, KeptNodes::Ported(_)) => return self.enter(next, self.dataflow.nodes[at].port, delta, out),
+                (_, KeptNodes::Nothing | KeptNodes::Constant(_)) => panic!("node {next} takes no rows"),
             };
             match kept {
                 Some(kept) => (at, delta) = (next, kept),
@@ -446,17 +474,17 @@ impl Instance {
         Ok(())
     }
 
-    /// Takes a delta through a join: each of its rows may become any number of rows.
-    fn join(&mut self, node: usize, port: usize, delta: Delta, out: &mut ChangeSink<'_>) -> Result<(), SqlError> {
+    /// Takes a delta into one input of several: each of its rows may become any number of rows.
+    fn enter(&mut self, node: usize, port: usize, delta: Delta, out: &mut ChangeSink<'_>) -> Result<(), SqlError> {
         self.changed = true;
         // Its output goes through the nodes above it, which are others.
         let mut state = std::mem::replace(&mut self.states[node], KeptNodes::Nothing);
-        let KeptNodes::Join(join) = &mut state else {
-            panic!("node {node} is a join");
+        let KeptNodes::Ported(ported) = &mut state else {
+            panic!("node {node} has several inputs");
         };
-        let bytes = join.bytes();
+        let bytes = ported.bytes();
         self.away_bytes += bytes;
-        let pushed = join.push(port, delta, &mut |delta| self.flow(node, delta, out));
+        let pushed = ported.push(port, delta, &mut |delta| self.flow(node, delta, out));
         self.away_bytes -= bytes;
         self.states[node] = state;
         pushed?;
@@ -475,7 +503,10 @@ impl Instance {
         match &mut self.output {
             ViewOutput::Groups { .. } => {}
             ViewOutput::Rows(rows) => rows.append(delta.clone())?,
-            ViewOutput::Bag(bag) => bag.apply(&delta)?,
+            ViewOutput::Bag(bag) => {
+                bag.apply(&delta)?;
+                return self.account();
+            }
         }
         if self.emits {
             out(&delta);
@@ -506,7 +537,7 @@ impl Instance {
             self.states[node] = state;
         }
         match &mut self.output {
-            ViewOutput::Bag(bag) => bag.settle(),
+            ViewOutput::Bag(bag) => bag.settle(out)?,
             ViewOutput::Groups {
                 aggregate,
                 checks: true,
@@ -663,7 +694,7 @@ impl Instance {
                 _ => None,
             },
             rows: match state {
-                KeptNodes::Join(join) => Some(join.rows()),
+                KeptNodes::Ported(ported) => Some(ported.rows()),
                 _ => None,
             },
             skipped: match state {

@@ -47,6 +47,14 @@ impl Delta {
         self.weights.as_ref().map(|weights| weights.values().as_ref())
     }
 
+    /// A weight for each row.
+    pub fn listed_weights(&self) -> Vec<i64> {
+        match self.weight_values() {
+            Some(weights) => weights.to_vec(),
+            None => vec![1; self.rows()],
+        }
+    }
+
     /// The rows where `keep` is true (null counts as false).
     pub fn filter(&self, keep: &BooleanArray) -> Result<Delta, SqlError> {
         let batch = compute::filter_record_batch(&self.batch, keep)?;
@@ -63,7 +71,7 @@ impl Delta {
     /// The rows at `rows`, in that order.
     pub fn take(&self, rows: &UInt32Array) -> Result<Delta, SqlError> {
         Ok(Delta {
-            batch: compute::take_record_batch(&self.batch, rows)?,
+            batch: take_rows(&self.batch, rows)?,
             weights: self.take_weights(rows)?,
         })
     }
@@ -111,6 +119,12 @@ impl Delta {
 pub fn batch_of(schema: SchemaRef, columns: Vec<ArrayRef>, rows: usize) -> Result<RecordBatch, SqlError> {
     let options = arrow::array::RecordBatchOptions::new().with_row_count(Some(rows));
     RecordBatch::try_new_with_options(schema, columns, &options).map_err(SqlError::from)
+}
+
+/// The rows of a batch at `rows`, in that order.
+pub fn take_rows(batch: &RecordBatch, rows: &UInt32Array) -> Result<RecordBatch, SqlError> {
+    let columns = compute::take_arrays(batch.columns(), rows, None)?;
+    batch_of(batch.schema(), columns, rows.len())
 }
 
 /// Concatenates batches of one schema; the given rows, if there is but one batch, are not copied.

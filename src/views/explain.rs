@@ -19,7 +19,9 @@ fn add(dataflow: &Dataflow, stats: Option<&[NodeStats]>, node: usize, depth: usi
         format!("{}-> ", "  ".repeat(depth))
     };
     let numbers = stats.and_then(|stats| stats.get(node)).map(numbers).unwrap_or_default();
-    lines.push(format!("{indent}{}{numbers}", describe(&dataflow.nodes[node].step)));
+    // Names that the planner made begin with a mark, which keeps them apart from those that a query can have.
+    let described = describe(&dataflow.nodes[node].step).replace('\u{1}', "");
+    lines.push(format!("{indent}{described}{numbers}"));
     for (input, other) in dataflow.nodes.iter().enumerate() {
         if other.consumer == Some(node) {
             add(dataflow, stats, input, depth + 1, lines);
@@ -30,10 +32,13 @@ fn add(dataflow: &Dataflow, stats: Option<&[NodeStats]>, node: usize, depth: usi
 fn describe(step: &NodeWork) -> String {
     match step {
         NodeWork::Scan(scan) => scan.describe(),
+        NodeWork::Constant(rows) => format!("Constants: {} row(s)", rows.num_rows()),
         NodeWork::Linear { linear, .. } => linear.describe(),
         NodeWork::Union => "Union".to_string(),
         NodeWork::Window(spec) => spec.text.clone(),
         NodeWork::Join(spec) => spec.text.clone(),
+        NodeWork::NotIn(spec) => spec.text.clone(),
+        NodeWork::Set(spec) => spec.describe(),
         NodeWork::Aggregate(spec) => {
             let emit = if spec.closes_by.is_some() {
                 ", when its window has closed"

@@ -13,6 +13,7 @@ use datafusion::physical_expr::{PhysicalExpr, create_physical_expr};
 
 use crate::error::SqlError;
 use crate::sql::functions::growth::spread;
+use crate::sql::functions::makes_keys;
 use crate::sql::functions::nullable::is_nullable;
 use crate::sql::plan::compares;
 
@@ -114,7 +115,8 @@ pub fn dependence(expr: &Expr) -> Result<(Dependence, String), SqlError> {
     Ok(found)
 }
 
-/// Whether evaluating `expr` can never fail: columns, literals, comparisons and logic. (Arithmetic, casts and functions may.)
+/// Whether evaluating `expr` can never fail: columns, literals, comparisons, their keys and logic.
+/// (Arithmetic, casts and functions may.)
 pub fn is_infallible(expr: &Expr) -> bool {
     use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
     let mut safe = true;
@@ -136,6 +138,7 @@ pub fn is_infallible(expr: &Expr) -> bool {
             | Expr::InList(_)
             | Expr::Case(_) => true,
             Expr::BinaryExpr(binary) => compares(binary.op) || binary.op.is_logic_operator(),
+            Expr::ScalarFunction(call) => makes_keys(&call.func),
             _ => false,
         };
         if !fine {

@@ -8,7 +8,8 @@ use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 
-use arrow::array::{Array, RecordBatch};
+use arrow::array::{Array, AsArray, OffsetSizeTrait, RecordBatch};
+use arrow::datatypes::DataType;
 use datafusion::common::DataFusionError;
 use datafusion::execution::memory_pool::{MemoryPool, MemoryReservation};
 use tokio::sync::Notify;
@@ -239,6 +240,25 @@ impl Limits {
 pub fn batch_bytes(batch: &RecordBatch) -> usize {
     let bytes = |column: &Arc<dyn Array>| column.to_data().get_slice_memory_size().unwrap_or(0);
     batch.columns().iter().map(bytes).sum()
+}
+
+/// Bytes of a batch's largest row, or somewhat more.
+pub fn row_bytes_max(batch: &RecordBatch) -> usize {
+    fn longest<O: OffsetSizeTrait>(offsets: &[O]) -> usize {
+        let lengths = offsets.windows(2).map(|pair| (pair[1] - pair[0]).as_usize());
+        lengths.max().unwrap_or(0)
+    }
+    let of = |column: &Arc<dyn Array>| match column.data_type() {
+        DataType::Utf8 => longest(column.as_string::<i32>().value_offsets()),
+        DataType::Binary => longest(column.as_binary::<i32>().value_offsets()),
+        DataType::LargeBinary => longest(column.as_binary::<i64>().value_offsets()),
+        DataType::Boolean => 1,
+        other => match other.primitive_width() {
+            Some(width) => width,
+            None => column.to_data().get_slice_memory_size().unwrap_or(0),
+        },
+    };
+    batch.columns().iter().map(of).sum()
 }
 
 #[cfg(test)]

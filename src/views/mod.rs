@@ -11,6 +11,7 @@
 mod delta;
 mod expression;
 
+mod constant;
 mod linear;
 mod operator;
 mod scan;
@@ -18,7 +19,9 @@ mod window;
 
 mod aggregate;
 mod join;
+mod net;
 mod output;
+mod set;
 
 mod compile;
 mod dataflow;

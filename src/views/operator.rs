@@ -47,3 +47,12 @@ pub trait Operator: Send {
     /// Bytes of state in memory, about.
     fn bytes(&self) -> usize;
 }
+
+/// An operator with several inputs, which answers some of their deltas at once.
+pub trait Ported: Operator {
+    /// Takes a delta of one input; output that does not wait for the step's end goes to `out`.
+    fn push(&mut self, port: usize, delta: Delta, out: &mut Sink<'_>) -> Result<(), SqlError>;
+
+    /// Rows that it keeps.
+    fn rows(&self) -> usize;
+}

@@ -3,7 +3,8 @@
 //! One rule: a reader's batches never change under it; they are shared by reference.
 //!
 //! - [`OutputRows`]: an output that only grows is a list of batches.
-//! - [`Bag`]: an output with retractions is a multiset, keyed by the whole row.
+//! - [`Bag`]: an output with retractions is a multiset, keyed by the whole row. Other views are told of its changes at the end
+//!   of a step, when rows that came and went within it have cancelled.
 //!
 //! A view whose root is an aggregate stores nothing here: its groups are rendered when read (`dataflow.rs`).
 
@@ -19,6 +20,7 @@ use super::aggregate::CHUNK_GROUPS;
 use super::aggregate::keys::Keys;
 use super::delta::{Delta, batch_of, concat};
 use super::memory::{Budget, batch_bytes};
+use super::net::{exact_rows, weighted};
 
 /// Batches are merged until they have this many rows.
 const BATCH_ROWS: usize = 65_536;
@@ -115,24 +117,33 @@ pub struct Bag {
     chunk_bytes: usize,
     rows: i64,
     touched: Vec<u32>,
+    /// By distinct row: its copies after the last step. Kept only if others want to be told of changes.
+    told: Option<Vec<i64>>,
     gone: usize,
     budget: Arc<Budget>,
 }
 
 impl Bag {
     pub fn new(schema: SchemaRef, budget: Arc<Budget>) -> Result<Bag, SqlError> {
-        let types: Vec<DataType> = schema.fields().iter().map(|field| field.data_type().clone()).collect();
         Ok(Bag {
-            keys: Keys::new(&types, budget.clone())?,
+            keys: exact_rows(&schema, budget.clone())?,
             budget,
             copies: Vec::new(),
             chunks: Vec::new(),
             chunk_bytes: 0,
             rows: 0,
             touched: Vec::new(),
+            told: None,
             gone: 0,
             schema,
         })
+    }
+
+    /// From the next step on, [`Bag::settle`] tells of changes, or no longer. The present rows count as told.
+    pub fn tell(&mut self, tells: bool) {
+        if tells != self.told.is_some() {
+            self.told = tells.then(|| self.copies.clone());
+        }
     }
 
     /// Adds and takes away rows; a count may be negative until the step's end.
@@ -153,12 +164,28 @@ impl Bag {
         Ok(())
     }
 
-    /// Ends a step: no row may be there less than zero times.
-    pub fn settle(&mut self) {
-        for group in self.touched.drain(..) {
-            let copies = self.copies[group as usize];
+    /// Ends a step: no row may be there less than zero times. Its changes go to `out`, each row once.
+    pub fn settle(&mut self, out: &mut dyn FnMut(&Delta)) -> Result<(), SqlError> {
+        let mut touched = std::mem::take(&mut self.touched);
+        for group in &touched {
+            let copies = self.copies[*group as usize];
             assert!(copies >= 0, "V4: a row was taken away more often than it was added");
             self.gone += usize::from(copies == 0);
+        }
+        if let Some(told) = &mut self.told {
+            told.resize(self.copies.len(), 0);
+            touched.sort_unstable();
+            touched.dedup();
+            touched.retain(|group| told[*group as usize] != self.copies[*group as usize]);
+            for groups in touched.chunks(CHUNK_GROUPS) {
+                let weights = groups.iter().map(|group| {
+                    let (told, copies) = (&mut told[*group as usize], self.copies[*group as usize]);
+                    copies - std::mem::replace(told, copies)
+                });
+                let weights = weights.collect();
+                let rows = batch_of(self.schema.clone(), self.keys.columns(groups)?, groups.len())?;
+                out(&weighted(rows, weights));
+            }
         }
         // `gone` overcounts rows that come and go: it only says when looking is worth while.
         if self.gone > CHUNK_GROUPS && self.gone > self.copies.len() / 2 {
@@ -168,11 +195,15 @@ impl Bag {
             if keep.len() < self.copies.len() / 2 {
                 self.keys.keep(&keep);
                 self.copies = keep.iter().map(|group| self.copies[*group as usize]).collect();
+                if self.told.is_some() {
+                    self.told = Some(self.copies.clone());
+                }
                 self.chunks = vec![None; keep.len().div_ceil(CHUNK_GROUPS)];
                 self.chunk_bytes = 0;
             }
             self.gone = 0;
         }
+        Ok(())
     }
 
     pub fn batches(&mut self) -> Result<Vec<RecordBatch>, SqlError> {
@@ -210,7 +241,9 @@ impl Bag {
     }
 
     pub fn bytes(&self) -> usize {
-        self.keys.bytes() + self.copies.capacity() * size_of::<i64>() + self.touched.capacity() * size_of::<u32>()
+        let told = self.told.as_ref().map_or(0, Vec::capacity);
+        let counts = (self.copies.capacity() + told) * size_of::<i64>();
+        self.keys.bytes() + counts + self.touched.capacity() * size_of::<u32>()
     }
 
     pub fn rendered_bytes(&self) -> usize {
@@ -293,14 +326,16 @@ impl ViewOutput {
                 }
             }
             ViewOutput::Bag(bag) => {
+                let tells = bag.told.is_some();
                 *bag = Bag::new(bag.schema.clone(), bag.budget.clone())?;
                 for batch in saved {
                     let last = batch.num_columns() - 1;
                     let rows = batch_of(bag.schema.clone(), batch.columns()[..last].to_vec(), batch.num_rows())?;
                     let weights = batch.column(last).as_primitive::<Int64Type>().clone();
                     bag.apply(&Delta::weighted(rows, weights))?;
-                    bag.settle();
+                    bag.settle(&mut |_| {})?;
                 }
+                bag.tell(tells);
             }
         }
         Ok(())

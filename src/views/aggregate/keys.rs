@@ -33,6 +33,8 @@ const TOUCH_ENTRIES_MIN: usize = 1 << 15;
 /// All groups seen.
 pub struct Keys {
     types: Vec<DataType>,
+    /// Floats that are equal are one key.
+    equal_floats: bool,
     store: Store,
     budget: Arc<Budget>,
 }
@@ -74,8 +76,18 @@ impl Keys {
         };
         Ok(Keys {
             types: types.to_vec(),
+            equal_floats: types.iter().any(DataType::is_floating),
             store,
             budget,
+        })
+    }
+
+    /// For whole rows, which come back as they were: -0 is not 0 here.
+    pub fn exact(types: &[DataType], budget: Arc<Budget>) -> Result<Keys, SqlError> {
+        let keys = Keys::new(types, budget)?;
+        Ok(Keys {
+            equal_floats: false,
+            ..keys
         })
     }
 
@@ -89,9 +101,8 @@ impl Keys {
     pub fn intern(&mut self, columns: &[ArrayRef], rows: usize, groups: &mut Vec<u32>) -> Result<(), SqlError> {
         assert_eq!(columns.len(), self.types.len(), "one column per key");
         groups.clear();
-        let floats = columns.iter().any(|column| column.data_type().is_floating());
         let one_zero: Vec<ArrayRef>;
-        let columns = match floats {
+        let columns = match self.equal_floats {
             true => {
                 one_zero = columns.iter().map(equal_floats_alike).collect();
                 &one_zero

@@ -6,13 +6,15 @@
 //! The output depends on its consumer:
 //! - Nobody but readers: nothing is emitted. Groups are rendered when read, in chunks of [`CHUNK_GROUPS`]; a chunk that no
 //!   step touched since is not rendered again.
-//! - Another operator or view: per touched group its old row with weight -1, then its new one with +1.
+//! - Another operator or view: per touched group its old row with weight -1, then its new one with +1. Groups without
+//!   aggregates (DISTINCT) are told of when they come or go.
 //! - Under EMIT ON WINDOW CLOSE: each group once, when its window has closed; then it leaves the state.
 //!
 //! Over retracting input, a group exists while the weights of its rows sum up to more than 0, never less (V4).
 
 pub mod keys;
 pub mod states;
+mod values;
 
 use std::sync::Arc;
 
@@ -30,6 +32,9 @@ use super::operator::{Operator, Sink, StepEnd};
 
 use keys::Keys;
 use states::{AggregateState, masked, state_for};
+use values::ValueCounts;
+
+pub use values::ShownValue;
 
 /// Groups that are rendered together.
 pub const CHUNK_GROUPS: usize = 8192;
@@ -50,6 +55,13 @@ pub enum GroupKey {
 pub enum AggregateCall {
     /// count(*): rows are counted per group anyway.
     Rows,
+    /// Something of the values themselves.
+    Values {
+        shown: ShownValue,
+        argument: Expression,
+        filter: Option<Expression>,
+        data_type: DataType,
+    },
     Of {
         definition: Definition,
         argument: Expression,
@@ -78,6 +90,8 @@ pub struct AggregateSpec {
     /// No input delta ever has a negative weight.
     pub append_only: bool,
     pub closes_by: Option<ClosesBy>,
+    /// Neither keys nor arguments can fail.
+    pub is_infallible: bool,
     pub text: String,
 }
 
@@ -129,13 +143,17 @@ impl GroupBy {
             .calls
             .iter()
             .map(|call| match call {
-                AggregateCall::Rows => None,
+                AggregateCall::Rows => Ok(None),
+                AggregateCall::Values { shown, data_type, .. } => {
+                    let state = ValueCounts::new(*shown, data_type.clone(), budget.clone())?;
+                    Ok(Some(Box::new(state) as Box<dyn AggregateState>))
+                }
                 AggregateCall::Of { definition, .. } => {
                     let state = state_for(definition, spec.append_only);
-                    Some(state.expect("compile asked whether it has an incremental form"))
+                    Ok(Some(state.expect("compile asked whether it has an incremental form")))
                 }
             })
-            .collect();
+            .collect::<Result<_, SqlError>>()?;
         let mut aggregate = GroupBy {
             keys: Keys::new(&stored, budget.clone())?,
             states,
@@ -307,7 +325,8 @@ impl GroupBy {
             if !*touched {
                 *touched = true;
                 self.touched_groups.push(*group);
-                if self.emits && self.was_there[*group as usize] {
+                // Without calls a group's row stays as it is while there is one.
+                if self.emits && self.was_there[*group as usize] && !self.spec.calls.is_empty() {
                     first.push(*group);
                 }
             }
@@ -387,18 +406,22 @@ impl GroupBy {
             self.touched_groups.push(0);
         }
         let mut there = Vec::with_capacity(self.touched_groups.len());
+        let mut gone = Vec::new();
         for group in &self.touched_groups {
             let index = *group as usize;
             assert!(
                 self.rows[index] >= 0,
                 "V4: more rows of a group were taken away than were added"
             );
-            let is_there = self.is_there(*group);
-            if is_there {
+            let (was_there, is_there) = (self.was_there[index], self.is_there(*group));
+            if is_there && !(was_there && self.spec.calls.is_empty()) {
                 there.push(*group);
             }
+            if was_there && !is_there && self.spec.calls.is_empty() {
+                gone.push(*group);
+            }
             self.live_groups += usize::from(is_there);
-            self.live_groups -= usize::from(self.was_there[index]);
+            self.live_groups -= usize::from(was_there);
             self.was_there[index] = is_there;
             self.touched[index] = false;
         }
@@ -407,6 +430,10 @@ impl GroupBy {
             for rows in std::mem::take(&mut self.before) {
                 let weights = constant_weights(-1, rows.num_rows());
                 out(Delta::weighted(rows, weights))?;
+            }
+            for groups in gone.chunks(CHUNK_GROUPS) {
+                let weights = constant_weights(-1, groups.len());
+                out(Delta::weighted(self.render(groups)?, weights))?;
             }
             for groups in there.chunks(CHUNK_GROUPS) {
                 out(Delta::added(self.render(groups)?))?;
@@ -471,7 +498,12 @@ impl GroupBy {
             self.stale_chunks[*group as usize / CHUNK_GROUPS] = true;
         }
         for (call, state) in self.spec.calls.iter().zip(&mut self.states) {
-            if let (AggregateCall::Of { argument, filter, .. }, Some(state)) = (call, state) {
+            let (argument, filter, is_typed) = match call {
+                AggregateCall::Rows => continue,
+                AggregateCall::Values { argument, filter, .. } => (argument, filter, false),
+                AggregateCall::Of { argument, filter, .. } => (argument, filter, true),
+            };
+            if let Some(state) = state {
                 let mut values = match filter {
                     None => argument.evaluate(&delta.batch)?,
                     Some(filter) => {
@@ -479,7 +511,7 @@ impl GroupBy {
                         argument_where(argument, &keep, delta)?
                     }
                 };
-                if values.data_type() == &DataType::Null {
+                if is_typed && values.data_type() == &DataType::Null {
                     // count(NULL): typed so that it has a null buffer to look at.
                     values = arrow::array::new_null_array(&DataType::Boolean, rows);
                 }

@@ -76,7 +76,7 @@ pub fn state_for(aggregate: &Aggregate, append_only: bool) -> Option<Box<dyn Agg
     })
 }
 
-fn batch(columns: Vec<(&str, ArrayRef)>) -> Result<RecordBatch, SqlError> {
+pub fn batch(columns: Vec<(&str, ArrayRef)>) -> Result<RecordBatch, SqlError> {
     let fields: Vec<Field> = columns
         .iter()
         .map(|(name, column)| Field::new(*name, column.data_type().clone(), true))

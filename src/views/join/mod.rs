@@ -1,17 +1,22 @@
 //! The join operator of a dataflow: inner, outer, semi, anti and mark joins, by equal keys and a condition on pairs.
 //!
-//! One rule: after any sequence of deltas the sum of what came out is the join of the sums of what went in. A delta of one side
+//! One rule: after any sequence of deltas the sum of the output is the join of the sums of the inputs. A delta of one side
 //! meets the other side's rows as they are, and is then added to its own: (A + a) x B, then (A + a) x b.
 //!
 //! A row that is shown by whether it matches (outer, semi, anti, mark) is shown again, with the opposite sign, when that changes.
-//! Not here: how the rows of a side are kept (`rows.rs`).
+//! So within a step rows are shown that no query would see. Where an expression above could fail on such a row, the output is
+//! held until the step ends and is net then. Where the condition itself could, the inputs are held as well: at the step's end
+//! rows leave before others come, so that the condition is asked only of pairs that are there before the step or after it.
+//!
+//! Not here: how the rows of a side are kept (`rows.rs`), NOT IN (`not_in.rs`).
 
+mod not_in;
 mod rows;
 
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, BooleanArray, Int64Array, RecordBatch, UInt32Array, new_null_array};
+use arrow::array::{Array, ArrayRef, BooleanArray, RecordBatch, UInt32Array, new_null_array};
 use arrow::buffer::NullBuffer;
 use arrow::compute;
 use arrow::datatypes::{DataType, SchemaRef};
@@ -19,15 +24,18 @@ use arrow::datatypes::{DataType, SchemaRef};
 use crate::error::{SqlError, state};
 
 use super::aggregate::keys::Keys;
-use super::delta::{Delta, batch_of};
+use super::delta::{Delta, batch_of, take_rows};
 use super::expression::Expression;
-use super::memory::Limits;
-use super::operator::{Operator, Sink, StepEnd};
+use super::memory::{Limits, row_bytes_max};
+use super::net::{Direction, Net, PART_ROWS, weighted};
+use super::operator::{Operator, Ported, Sink, StepEnd};
 use super::window::{from_weight_column, with_weight_column};
 use rows::JoinRows;
 
-/// Rows and pairs that come out together, at most.
-const PART_ROWS: usize = 8192;
+pub use not_in::{NotIn, NotInSpec};
+
+/// Bytes of pairs that are made together, at most: a few large rows may meet many.
+const PART_BYTES: usize = 64 << 20;
 
 /// When a row of a side is shown by itself.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -43,7 +51,7 @@ pub enum ShownWhen {
 
 #[derive(Clone, Debug)]
 pub struct JoinSideSpec {
-    /// What is compared, of the side's rows.
+    /// The keys of the side's rows.
     pub keys: Vec<Expression>,
     pub schema: SchemaRef,
     /// Its rows are never taken away.
@@ -56,16 +64,27 @@ pub struct JoinSideSpec {
 pub struct JoinSpec {
     pub sides: [JoinSideSpec; 2],
     pub key_types: Vec<DataType>,
-    /// NULL keys are equal.
-    pub nulls_match: bool,
+    /// By key: NULLs are equal.
+    pub nulls_match: Vec<bool>,
     /// Asked of pairs, the first side's columns first.
     pub condition: Option<Expression>,
     /// Of pairs.
     pub pair_schema: SchemaRef,
     /// Pairs are shown.
     pub pairs: bool,
-    /// Of what comes out.
+    /// Of the output.
     pub schema: SchemaRef,
+    /// The output is never taken back.
+    pub append_only: bool,
+    /// Neither keys nor condition can fail.
+    pub is_infallible: bool,
+    /// Which inputs are held until the step ends: the condition may fail on pairs of a row that goes in the step, or each row
+    /// is too dear to come and go within one.
+    pub holds_inputs: [bool; 2],
+    /// A side is constant rows.
+    pub has_constant_side: bool,
+    /// Something above may fail on rows that go again in the step.
+    pub holds_output: bool,
     pub text: String,
 }
 
@@ -74,6 +93,10 @@ pub struct JoinOperator {
     /// Of both sides.
     keys: Keys,
     sides: [JoinRows; 2],
+    /// The inputs of this step, where they are held.
+    held: [Option<Net>; 2],
+    /// The output of this step, where it is held.
+    shown: Option<Net>,
     limits: Limits,
 }
 
@@ -95,28 +118,42 @@ impl JoinOperator {
             let counts_matches = spec.condition.is_some() && own.shown != ShownWhen::Never;
             JoinRows::new(own.schema.clone(), own.grows, counts_matches, budget.clone())
         };
+        let net = |holds: bool, schema: &SchemaRef| holds.then(|| Net::new(schema.clone(), budget.clone())).transpose();
+        let held = [
+            net(spec.holds_inputs[0], &spec.sides[0].schema)?,
+            net(spec.holds_inputs[1], &spec.sides[1].schema)?,
+        ];
+        let shown = net(spec.holds_output, &spec.schema)?;
         Ok(JoinOperator {
             keys: Keys::new(&spec.key_types, budget.clone())?,
             sides: [side(0)?, side(1)?],
+            held,
+            shown,
             spec,
             limits,
         })
     }
 
-    /// Rows of both sides.
-    pub fn rows(&self) -> usize {
-        self.sides.iter().map(JoinRows::rows).sum()
+    /// Takes a delta of one side; the changes go to `out`, or are held.
+    fn take(&mut self, side: usize, delta: Delta, out: &mut Sink<'_>) -> Result<(), SqlError> {
+        let Some(mut shown) = self.shown.take() else {
+            return self.meet(side, delta, out);
+        };
+        let taken = self.meet(side, delta, &mut |delta| shown.add(&delta));
+        self.shown = Some(shown);
+        taken
     }
 
-    /// Takes a delta of one side; what changes goes to `out`.
-    pub fn push(&mut self, side: usize, delta: Delta, out: &mut Sink<'_>) -> Result<(), SqlError> {
+    fn meet(&mut self, side: usize, delta: Delta, out: &mut Sink<'_>) -> Result<(), SqlError> {
         let spec = self.spec.clone();
         let evaluated = spec.sides[side].keys.iter().map(|key| key.evaluate(&delta.batch));
         let mut key_columns = evaluated.collect::<Result<Vec<ArrayRef>, SqlError>>()?;
         let mut delta = delta;
-        if !spec.nulls_match
-            && let Some(valid) = all_valid(&key_columns)
-        {
+        let must_be_valid = key_columns
+            .iter()
+            .zip(&spec.nulls_match)
+            .filter(|(_, nulls_match)| !**nulls_match);
+        if let Some(valid) = all_valid(must_be_valid.map(|(column, _)| column)) {
             // They match nothing, ever.
             let alone = delta.filter(&compute::not(&valid)?)?;
             self.show_own(side, &alone, &vec![0; alone.rows()], out)?;
@@ -157,7 +194,7 @@ impl JoinOperator {
         matches: &mut [i64],
         out: &mut Sink<'_>,
     ) -> Result<(), SqlError> {
-        // Rows of the other side, and by how much what they match changes.
+        // Rows of the other side, and the change of the number of their matches.
         let mut touched: HashMap<u32, i64> = HashMap::new();
         let counts_other = self.spec.condition.is_some() && self.spec.sides[1 - side].shown != ShownWhen::Never;
         let mut pairs = Pairs::default();
@@ -176,6 +213,8 @@ impl JoinOperator {
             Ok(())
         };
         let other = &self.sides[1 - side];
+        let pair_bytes = row_bytes_max(&delta.batch) + other.row_bytes_max();
+        let part_rows = (PART_BYTES / pair_bytes.max(1)).clamp(1, PART_ROWS);
         for (row, key) in numbers.iter().enumerate() {
             let weight = delta_weight(delta, row);
             for found in other.of_key(*key) {
@@ -184,7 +223,7 @@ impl JoinOperator {
                 pairs.other.push(found);
                 pairs.weights.push(weight * copies);
                 pairs.copies.push(copies);
-                if pairs.own.len() == PART_ROWS {
+                if pairs.own.len() == part_rows {
                     flush(&mut pairs)?;
                 }
             }
@@ -212,7 +251,7 @@ impl JoinOperator {
         if rows == 0 {
             return Ok(Vec::new());
         }
-        let own = compute::take_record_batch(&delta.batch, &UInt32Array::from(pairs.own.clone()))?;
+        let own = take_rows(&delta.batch, &UInt32Array::from(pairs.own.clone()))?;
         let other = self.sides[1 - side].columns(&pairs.other)?;
         let columns = match side {
             0 => [own.columns(), &other].concat(),
@@ -246,14 +285,14 @@ impl JoinOperator {
             return self.show(
                 side,
                 delta.batch.columns().to_vec(),
-                weights_of(delta),
+                delta.listed_weights(),
                 Some(marks),
                 out,
             );
         }
         let keep: BooleanArray = matches.iter().map(|matches| Some(is_shown(shown, *matches))).collect();
         let kept = delta.filter(&keep)?;
-        self.show(side, kept.batch.columns().to_vec(), weights_of(&kept), None, out)
+        self.show(side, kept.batch.columns().to_vec(), kept.listed_weights(), None, out)
     }
 
     /// Shows rows of a side whose number of matches changes, from and to these.
@@ -355,8 +394,8 @@ fn is_shown(shown: ShownWhen, matches: i64) -> bool {
 }
 
 /// Where no column is NULL; `None` if that is everywhere.
-fn all_valid(columns: &[ArrayRef]) -> Option<BooleanArray> {
-    let nulls = columns.iter().map(|column| column.logical_nulls());
+fn all_valid<'a>(columns: impl Iterator<Item = &'a ArrayRef>) -> Option<BooleanArray> {
+    let nulls = columns.map(|column| column.logical_nulls());
     let nulls = nulls.fold(None, |all, nulls| NullBuffer::union(all.as_ref(), nulls.as_ref()))?;
     (nulls.null_count() > 0).then(|| BooleanArray::new(nulls.into_inner(), None))
 }
@@ -365,24 +404,45 @@ fn delta_weight(delta: &Delta, row: usize) -> i64 {
     delta.weight_values().map_or(1, |weights| weights[row])
 }
 
-fn weights_of(delta: &Delta) -> Vec<i64> {
-    match delta.weight_values() {
-        Some(weights) => weights.to_vec(),
-        None => vec![1; delta.rows()],
+fn delta_of(schema: SchemaRef, columns: Vec<ArrayRef>, weights: Vec<i64>) -> Result<Delta, SqlError> {
+    Ok(weighted(batch_of(schema, columns, weights.len())?, weights))
+}
+
+impl Ported for JoinOperator {
+    fn push(&mut self, side: usize, delta: Delta, out: &mut Sink<'_>) -> Result<(), SqlError> {
+        match &mut self.held[side] {
+            Some(held) => held.add(&delta),
+            None => self.take(side, delta, out),
+        }
+    }
+
+    /// Of both sides.
+    fn rows(&self) -> usize {
+        self.sides.iter().map(JoinRows::rows).sum()
     }
 }
 
-fn delta_of(schema: SchemaRef, columns: Vec<ArrayRef>, weights: Vec<i64>) -> Result<Delta, SqlError> {
-    let batch = batch_of(schema, columns, weights.len())?;
-    Ok(match weights.iter().all(|weight| *weight == 1) {
-        true => Delta::added(batch),
-        false => Delta::weighted(batch, Int64Array::from(weights)),
-    })
-}
-
 impl Operator for JoinOperator {
-    /// Nothing is held back; memory of rows that are gone is given up.
-    fn finish(&mut self, _end: &StepEnd, _out: &mut Sink<'_>) -> Result<(), SqlError> {
+    /// Held rows go on; memory of rows that are gone is given up.
+    fn finish(&mut self, _end: &StepEnd, out: &mut Sink<'_>) -> Result<(), SqlError> {
+        let mut held = std::mem::take(&mut self.held);
+        for direction in [Direction::Taken, Direction::Added] {
+            for (side, net) in held.iter().enumerate() {
+                if let Some(net) = net {
+                    net.part(direction, &mut |delta| self.take(side, delta, out))?;
+                }
+            }
+        }
+        for net in held.iter_mut().flatten() {
+            net.clear()?;
+        }
+        self.held = held;
+        if let Some(shown) = &mut self.shown {
+            for direction in [Direction::Taken, Direction::Added] {
+                shown.part(direction, out)?;
+            }
+            shown.clear()?;
+        }
         if !self.sides.iter().any(JoinRows::is_sparse) {
             return Ok(());
         }
@@ -414,20 +474,21 @@ impl Operator for JoinOperator {
         saved.collect()
     }
 
-    /// The state is what comes of the rows of both sides, in any order.
+    /// The rows of both sides make the state, in any order.
     fn restore(&mut self, saved: &[RecordBatch]) -> Result<(), SqlError> {
         *self = JoinOperator::new(self.spec.clone(), self.limits.clone())?;
         for (side, batch) in saved.iter().enumerate() {
             let delta = from_weight_column(batch, self.spec.sides[side].schema.clone())?;
             for offset in (0..delta.rows()).step_by(PART_ROWS) {
                 let rows = PART_ROWS.min(delta.rows() - offset);
-                self.push(side, delta.slice(offset, rows), &mut |_| Ok(()))?;
+                self.meet(side, delta.slice(offset, rows), &mut |_| Ok(()))?;
             }
         }
         Ok(())
     }
 
     fn bytes(&self) -> usize {
-        self.keys.bytes() + self.sides.iter().map(JoinRows::bytes).sum::<usize>()
+        let held = self.held.iter().flatten().chain(&self.shown).map(Net::bytes);
+        self.keys.bytes() + self.sides.iter().map(JoinRows::bytes).sum::<usize>() + held.sum::<usize>()
     }
 }

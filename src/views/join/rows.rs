@@ -7,13 +7,14 @@ use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, RecordBatch, UInt32Array};
 use arrow::compute;
-use arrow::datatypes::{DataType, SchemaRef};
+use arrow::datatypes::SchemaRef;
 
 use crate::error::SqlError;
 
 use super::super::aggregate::keys::Keys;
-use super::super::delta::{Delta, batch_of, concat};
-use super::super::memory::{Budget, batch_bytes};
+use super::super::delta::{Delta, batch_of, concat, take_rows};
+use super::super::memory::{Budget, batch_bytes, row_bytes_max};
+use super::super::net::exact_rows;
 
 /// Rows of a block that is complete: a power of two, so that a row's number says where it stands.
 const BLOCK_ROWS: usize = 8192;
@@ -37,6 +38,8 @@ pub struct JoinRows {
     matches: Option<Vec<i64>>,
     /// Rows that have no copies left.
     gone: usize,
+    /// Of the largest row so far.
+    row_bytes_max: usize,
 }
 
 enum RowStore {
@@ -64,10 +67,7 @@ impl JoinRows {
                 last_rows: 0,
                 bytes: 0,
             },
-            false => {
-                let types: Vec<DataType> = schema.fields().iter().map(|field| field.data_type().clone()).collect();
-                RowStore::Distinct(Keys::new(&types, budget)?)
-            }
+            false => RowStore::Distinct(exact_rows(&schema, budget)?),
         };
         Ok(JoinRows {
             schema,
@@ -79,7 +79,12 @@ impl JoinRows {
             counts: Vec::new(),
             matches: counts_matches.then(Vec::new),
             gone: 0,
+            row_bytes_max: 0,
         })
+    }
+
+    pub fn row_bytes_max(&self) -> usize {
+        self.row_bytes_max
     }
 
     /// Makes room for keys up to this number.
@@ -117,6 +122,10 @@ impl JoinRows {
         (0..self.before.len() as u32).filter(|row| self.copies(*row) != 0)
     }
 
+    pub fn key(&self, row: u32) -> u32 {
+        self.keys[row as usize]
+    }
+
     pub fn copies(&self, row: u32) -> i64 {
         self.copies.get(row as usize).copied().unwrap_or(1)
     }
@@ -134,6 +143,7 @@ impl JoinRows {
 
     /// Adds and takes away rows with these keys, which match so many of the other side.
     pub fn apply(&mut self, delta: &Delta, keys: &[u32], matches: &[i64]) -> Result<(), SqlError> {
+        self.row_bytes_max = self.row_bytes_max.max(row_bytes_max(&delta.batch));
         match &mut self.store {
             RowStore::Grown {
                 blocks,
@@ -331,12 +341,10 @@ fn append(
             start -= 1;
             merged += last[start].num_rows();
         }
-        // A slice holds the whole batch that it is of: what is kept is copied.
+        // A slice holds the whole batch that it is of: the rows are copied.
         let one = match (&last[start..], offset == rows && rows == batch.num_rows()) {
             ([one], true) => one.clone(),
-            ([one], false) => {
-                compute::take_record_batch(one, &UInt32Array::from_iter_values(0..one.num_rows() as u32))?
-            }
+            ([one], false) => take_rows(one, &UInt32Array::from_iter_values(0..one.num_rows() as u32))?,
             (several, _) => concat(schema, several)?,
         };
         last.truncate(start);

@@ -106,6 +106,9 @@ pub fn equal_their_batches(definitions: &[(&str, &str)]) {
                 let saved = world.pipeline.save().expect("saved");
                 world.pipeline.restore(saved).expect("restored");
             }
+            if world.pipeline.frontier() == 0 {
+                continue;
+            }
             // Not every view at every LSN: rows rendered before must not hide later changes.
             for (oid, (name, sql)) in oids.iter().zip(definitions) {
                 if random.random_range(0..3) > 0 {

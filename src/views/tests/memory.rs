@@ -39,6 +39,31 @@ fn a_view_that_outgrows_the_memory_fails_with_its_size_and_gives_it_back() {
 }
 
 #[test]
+fn the_rows_and_the_pairs_of_a_join_count() {
+    for (sql, lsn) in [
+        ("SELECT a.s FROM a JOIN b ON a.k = b.x", 3),
+        ("SELECT a.k, b.k AS l FROM a, b WHERE b.v > 0", 2),
+        ("SELECT k FROM b WHERE k NOT IN (SELECT k FROM a)", 3),
+        ("SELECT k FROM a EXCEPT ALL SELECT k FROM b", 3),
+        ("SELECT k, (SELECT v FROM b WHERE b.k = a.k) AS v FROM a", 3),
+    ] {
+        let mut world = World::with_memory(4 * MIB);
+        let oid = world.view("large", sql);
+        insert_keys(&world, 0, 3000);
+        world.advance(1);
+        let rows: Vec<Row> = (10_000..12_000).map(|key| row(key, 1, 0)).collect();
+        world.history.commit(&[(B, &rows)], &[]);
+        world.advance(2);
+        insert_keys(&world, 10_000, 200_000);
+        world.advance(3);
+        let failure = world.pipeline.view(oid).and_then(|view| view.failure.clone());
+        let failure = failure.unwrap_or_else(|| panic!("{sql} needs more"));
+        assert_eq!((failure.lsn, failure.error.state), (lsn, state::OUT_OF_MEMORY), "{sql}");
+        assert!(world.budget.used() < MIB, "{sql}: {}", world.budget.used());
+    }
+}
+
+#[test]
 fn rows_in_a_thousand_windows_take_the_memory_of_their_groups_only() {
     let mut world = World::with_memory(2 * MIB);
     let hop = "HOP(a, ts, INTERVAL '1 second', INTERVAL '1000 seconds')";
