@@ -1,5 +1,6 @@
-//! The oracle: a random topic, random supported views, random inserts; after each commit every view must equal its own
-//! definition run as a batch query (V1). A failure is printed as an `.slt` file, ready to be kept.
+//! The oracle: random topics, random views of them and of one another, joins and sets among them, random inserts; after each
+//! commit every view must equal its own definition run as a batch query (V1). A failure is printed as an `.slt` file, ready to
+//! be kept.
 //!
 //! `ORACLE_SEED` repeats a run, `ORACLE_CASES` makes it longer. View and batch share a planner, so the hand-computed
 //! files in `sql-tests/` stand beside this.
@@ -276,6 +277,16 @@ impl Program {
 
     /// A FROM item, its columns, whether it is windowed, whether its windows can close.
     fn source(&mut self, relations: &[Relation]) -> (String, Vec<(String, Kind)>, bool, bool) {
+        if self.random.random_bool(0.4) {
+            let left = relations.choose(&mut self.random).expect("a relation").clone();
+            let right = relations.choose(&mut self.random).expect("a relation").clone();
+            let (query, columns) = match self.random.random_range(0..5) {
+                0 | 1 => self.join(&left, &right),
+                2 | 3 => self.matched(&left, &right),
+                _ => self.set(&left, &right),
+            };
+            return (format!("({query}) AS j"), columns, false, false);
+        }
         let relation = relations.choose(&mut self.random).expect("a relation").clone();
         let mut columns = relation.columns.clone();
         if !relation.topic || self.random.random_bool(0.35) {
@@ -311,6 +322,126 @@ impl Program {
         columns.push(("window_start".into(), Kind::Time));
         columns.push(("window_end".into(), Kind::Time));
         (window, columns, true, relation.watermark)
+    }
+
+    /// A column of each relation, of one kind.
+    fn alike(&mut self, left: &Relation, right: &Relation) -> Option<(String, String)> {
+        let pairs = left.columns.iter().flat_map(|(own, kind)| {
+            let others = right.columns.iter().filter(move |(_, other)| other == kind);
+            others.map(move |(other, _)| (own.clone(), other.clone()))
+        });
+        pairs.collect::<Vec<_>>().choose(&mut self.random).cloned()
+    }
+
+    /// A further condition on pairs of rows `x` and `y`, often none.
+    fn beside(&mut self, left: &Relation, right: &Relation) -> String {
+        let compared = self.alike(left, right).filter(|_| self.random.random_bool(0.4));
+        let operator = *["<", ">=", "<>", "IS DISTINCT FROM"]
+            .choose(&mut self.random)
+            .expect("one of four");
+        compared.map_or_else(String::new, |(own, other)| format!(" AND x.{own} {operator} y.{other}"))
+    }
+
+    /// All columns of two relations.
+    fn join(&mut self, left: &Relation, right: &Relation) -> (String, Vec<(String, Kind)>) {
+        let sides = [("x", "l", left), ("y", "r", right)];
+        let all = sides.iter().flat_map(|(side, prefix, relation)| {
+            relation
+                .columns
+                .iter()
+                .enumerate()
+                .map(move |(number, (column, kind))| {
+                    let name = format!("{prefix}{number}");
+                    (format!("{side}.{column} AS {name}"), (name, *kind))
+                })
+        });
+        let (items, columns): (Vec<String>, Vec<(String, Kind)>) = all.unzip();
+        let kind = *["JOIN", "LEFT JOIN", "RIGHT JOIN", "FULL JOIN"]
+            .choose(&mut self.random)
+            .expect("one of four");
+        let on = match self.alike(left, right) {
+            Some((own, other)) => format!(
+                "{kind} {} AS y ON x.{own} = y.{other}{}",
+                right.name,
+                self.beside(left, right)
+            ),
+            None => format!("CROSS JOIN {} AS y", right.name),
+        };
+        (
+            format!("SELECT {} FROM {} AS x {on}", items.join(", "), left.name),
+            columns,
+        )
+    }
+
+    /// The rows of a relation by whether others match them.
+    fn matched(&mut self, left: &Relation, right: &Relation) -> (String, Vec<(String, Kind)>) {
+        let mut columns = left.columns.clone();
+        let Some((own, other)) = self.alike(left, right) else {
+            return (format!("SELECT * FROM {}", left.name), columns);
+        };
+        let beside = self.beside(left, right);
+        let all = format!("FROM {} AS x", left.name);
+        let equal = format!("FROM {} AS y WHERE x.{own} = y.{other}{beside}", right.name);
+        let values = format!(
+            "SELECT y.{other} FROM {} AS y WHERE y.{other} IS NOT NULL{beside}",
+            right.name
+        );
+        let with_nulls = format!("SELECT y.{other} FROM {} AS y WHERE true{beside}", right.name);
+        let query = match self.random.random_range(0..8) {
+            0 => format!("SELECT * {all} WHERE EXISTS (SELECT 1 {equal})"),
+            1 => format!("SELECT * {all} WHERE NOT EXISTS (SELECT 1 {equal})"),
+            2 => format!("SELECT * {all} WHERE x.{own} IN ({with_nulls})"),
+            3 => format!("SELECT * {all} WHERE x.{own} NOT IN ({values})"),
+            4 => format!("SELECT * {all} WHERE x.{own} NOT IN ({with_nulls})"),
+            5 => format!("SELECT * {all} WHERE x.{own} IS NULL OR x.{own} IN ({values})"),
+            6 => {
+                columns.push(("m".into(), Kind::Bool));
+                format!("SELECT *, EXISTS (SELECT 1 {equal}) AS m {all}")
+            }
+            _ => {
+                columns.push(("m".into(), Kind::Big));
+                format!("SELECT *, (SELECT count(*) {equal}) AS m {all}")
+            }
+        };
+        (query, columns)
+    }
+
+    /// One or two columns of both relations.
+    fn set(&mut self, left: &Relation, right: &Relation) -> (String, Vec<(String, Kind)>) {
+        let mut picked: Vec<(String, String)> = Vec::new();
+        for _ in 0..self.random.random_range(1..=2) {
+            picked.extend(self.alike(left, right));
+        }
+        if picked.is_empty() {
+            return (format!("SELECT DISTINCT * FROM {}", left.name), left.columns.clone());
+        }
+        let kind_of = |name: &str| left.columns.iter().find(|(own, _)| own == name).expect("its column").1;
+        let columns = (0..picked.len())
+            .map(|at| (format!("s{at}"), kind_of(&picked[at].0)))
+            .collect();
+        let own: Vec<String> = picked
+            .iter()
+            .enumerate()
+            .map(|(at, (own, _))| format!("{own} AS s{at}"))
+            .collect();
+        let others: Vec<&str> = picked.iter().map(|(_, other)| other.as_str()).collect();
+        let operators = [
+            "UNION",
+            "UNION ALL",
+            "INTERSECT",
+            "INTERSECT ALL",
+            "EXCEPT",
+            "EXCEPT ALL",
+        ];
+        let operator = *operators.choose(&mut self.random).expect("one of six");
+        let query = format!(
+            "SELECT {} FROM {} {operator} SELECT {} FROM {}",
+            own.join(", "),
+            left.name,
+            others.join(", "),
+            right.name
+        );
+        (query, columns)
     }
 
     fn projection(&mut self, from: &str, columns: &[(String, Kind)], filter: &str) -> (Vec<(String, Kind)>, String) {
