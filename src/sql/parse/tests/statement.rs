@@ -265,7 +265,7 @@ fn settings_have_all_their_forms() {
         (
             "SET TIME ZONE INTERVAL '-08:00' HOUR TO MINUTE",
             "timezone",
-            Some("INTERVAL -08:00"),
+            Some("INTERVAL '-08:00:00'"),
             false,
         ),
         ("SET NAMES 'UTF8'", "client_encoding", Some("UTF8"), false),
