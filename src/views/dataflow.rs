@@ -3,8 +3,9 @@
 //! One rule: an instance is a deterministic function of the deltas pushed into its scans, step by step. It reads
 //! nothing by itself: the pipeline pushes (`pipeline.rs`).
 //!
-//! Nodes stand in an order in which inputs come before their users; node 0 is a scan, the last is the root. Rows flow
-//! through stateless nodes batch by batch; aggregates swallow them and emit when the step ends.
+//! Nodes stand in an order in which inputs come before their users; node 0 is a leaf, the last is the root. Rows flow
+//! through stateless nodes batch by batch; aggregates swallow them and emit when the step ends, joins
+//! answer at once, or hold their input or output until then.
 
 use std::sync::Arc;
 

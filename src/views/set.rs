@@ -94,9 +94,8 @@ impl Ported for SetCounts {
         self.counts.resize(self.rows.len(), [0, 0]);
         delta.each(|at, weight| {
             let row = numbers[at];
-            if !self.touched.contains_key(&row) {
-                self.touched.insert(row, self.shown(row));
-            }
+            let shown = self.shown(row);
+            self.touched.entry(row).or_insert(shown);
             self.counts[row as usize][port] += weight;
         });
         Ok(())

@@ -328,7 +328,10 @@ impl JoinOperator {
                 flush(&mut numbers, &mut weights, &mut marks)?;
             }
         }
-        flush(&mut numbers, &mut weights, &mut marks)
+        match numbers.is_empty() {
+            true => Ok(()),
+            false => flush(&mut numbers, &mut weights, &mut marks),
+        }
     }
 
     /// Counts a delta by key. Rows of the other side are shown for which that changes whether they match.

@@ -46,6 +46,8 @@ pub struct NotIn {
     left: JoinRows,
     /// By key: right rows.
     counts: Vec<i64>,
+    /// Keys whose right rows are gone, at most.
+    gone: usize,
     right: RightSide,
     /// The number of the NULL key, if one came.
     null_key: Option<u32>,
@@ -65,6 +67,7 @@ impl NotIn {
             keys: Keys::new(std::slice::from_ref(&spec.key_type), budget.clone())?,
             left: JoinRows::new(spec.schema.clone(), spec.grows, false, budget.clone())?,
             counts: Vec::new(),
+            gone: 0,
             right: RightSide::default(),
             null_key: None,
             held: Vec::new(),
@@ -172,6 +175,7 @@ impl NotIn {
         self.counts = kept.iter().map(|key| self.counts[*key as usize]).collect();
         self.null_key = self.null_key.map(|key| new_key[key as usize]);
         self.left.compact(&new_key, kept.len());
+        self.gone = 0;
     }
 }
 
@@ -203,7 +207,8 @@ impl Operator for NotIn {
             }
         }
         self.show_changes(out)?;
-        self.counts_before = HashMap::new();
+        let touched = std::mem::take(&mut self.counts_before);
+        self.gone += touched.keys().filter(|key| self.counts[**key as usize] == 0).count();
         self.right_before = self.right;
         for delta in &held {
             if let Some(added) = part_of(delta, |weight| weight > 0)? {
@@ -211,7 +216,8 @@ impl Operator for NotIn {
             }
         }
         self.held_bytes = 0;
-        if self.left.is_sparse() {
+        let keys_are_sparse = self.gone > PART_ROWS && self.gone > self.counts.len() / 2;
+        if self.left.is_sparse() || keys_are_sparse {
             self.compact();
         }
         Ok(())

@@ -253,7 +253,7 @@ impl JoinRows {
         }
     }
 
-    /// Between steps: whether so many rows are gone that [`JoinRows::keep`] is worth while.
+    /// Between steps: whether enough rows are gone for [`JoinRows::compact`] to be worth while.
     pub fn is_sparse(&self) -> bool {
         self.gone > BLOCK_ROWS && self.gone > self.before.len() / 2
     }
@@ -295,7 +295,7 @@ impl JoinRows {
         }
     }
 
-    /// Copies of all rows.
+    /// Rows that have copies.
     pub fn rows(&self) -> usize {
         self.before.len() - self.gone
     }
