@@ -115,10 +115,7 @@ impl Snapshot {
                 assert!(previous.is_none(), "C1: schema {name:?} is created twice");
             }
             Change::DropSchema { name } => {
-                assert!(
-                    FIXED_SCHEMAS.iter().all(|(fixed, _)| fixed != name),
-                    "C1: schema {name:?} is fixed"
-                );
+                assert!(!super::is_fixed_schema(name), "C1: schema {name:?} is fixed");
                 assert!(
                     self.relations_in(name).next().is_none(),
                     "C1: schema {name:?} is dropped with relations in it"

@@ -4,13 +4,11 @@
 
 use super::Session;
 use super::outcome::Outcome;
+use crate::catalog::system::BUILTIN_ROLE;
 use crate::catalog::{Change, Relation, Snapshot, View, is_fixed_schema};
 use crate::error::{SqlError, state};
 use crate::sql::statement::{Alter, Alteration, ObjectKind, RoleName};
 use crate::sql::system_columns::is_system_column;
-
-/// The role that everything belongs to.
-const OWNER: &str = "millstream";
 
 impl Session {
     pub(super) async fn alter(&mut self, alter: &Alter) -> Result<Outcome, SqlError> {
@@ -176,12 +174,14 @@ impl Session {
             RoleName::Session => self.user.to_string(),
             RoleName::Named(name) => name.clone(),
         };
-        if name != OWNER && *name != *self.user {
+        if name != BUILTIN_ROLE && *name != *self.user {
             let message = format!("role \"{name}\" does not exist");
             return Err(SqlError::new(state::UNDEFINED_OBJECT, message));
         }
-        if name != OWNER {
-            self.notice(format!("everything belongs to role \"{OWNER}\", whoever is connected"));
+        if name != BUILTIN_ROLE {
+            self.notice(format!(
+                "everything belongs to role \"{BUILTIN_ROLE}\", whoever is connected"
+            ));
         }
         Ok(())
     }

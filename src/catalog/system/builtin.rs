@@ -6,16 +6,15 @@
 //! A file names the columns that its rows have. Schema and owner are the same everywhere and stand in none.
 
 use std::collections::HashMap;
-use std::sync::{LazyLock, Mutex, OnceLock, PoisonError};
+use std::sync::{LazyLock, OnceLock};
 
 use arrow::array::RecordBatch;
 use arrow::datatypes::DataType;
 
 use super::value::RowCollector;
 use super::{OWNER_OID, SystemRelation, SystemValue, lookup};
+use crate::catalog::PG_CATALOG_OID;
 use crate::types::PgType;
-
-const PG_CATALOG: u32 = 11;
 
 const FILES: &[(&str, &str)] = &[
     ("pg_aggregate", include_str!("data/pg_aggregate.tsv")),
@@ -44,17 +43,37 @@ const EXTENDED: [&str; 2] = ["pg_description", "pg_type"];
 
 type BuiltinRow = Vec<(&'static str, SystemValue)>;
 
-/// The rows of a relation that every database has.
-pub fn static_rows(name: &str) -> Option<&'static [BuiltinRow]> {
-    static ROWS: LazyLock<HashMap<&'static str, OnceLock<Vec<BuiltinRow>>>> =
-        LazyLock::new(|| FILES.iter().map(|(name, _)| (*name, OnceLock::new())).collect());
-    let rows = ROWS.get(name)?;
-    Some(rows.get_or_init(|| read_rows(name)))
+/// A file, and what is made of it when it is first asked for.
+struct BuiltinFile {
+    text: &'static str,
+    rows: OnceLock<Vec<BuiltinRow>>,
+    batch: OnceLock<RecordBatch>,
 }
 
-fn read_rows(name: &str) -> Vec<BuiltinRow> {
+fn file(name: &str) -> Option<&'static BuiltinFile> {
+    static BY_NAME: LazyLock<HashMap<&'static str, BuiltinFile>> = LazyLock::new(|| {
+        let files = FILES.iter().map(|(name, text)| {
+            let (rows, batch) = (OnceLock::new(), OnceLock::new());
+            (*name, BuiltinFile { text, rows, batch })
+        });
+        files.collect()
+    });
+    BY_NAME.get(name)
+}
+
+/// The rows of a relation that every database has.
+pub fn static_rows(name: &str) -> Option<&'static [BuiltinRow]> {
+    let file = file(name)?;
+    Some(file.rows.get_or_init(|| read_rows(name, file.text)))
+}
+
+/// A row's value in a column, if its file has it.
+pub fn value_of<'a>(row: &'a [(&'static str, SystemValue)], column: &str) -> Option<&'a SystemValue> {
+    row.iter().find(|(name, _)| *name == column).map(|(_, value)| value)
+}
+
+fn read_rows(name: &str, text: &'static str) -> Vec<BuiltinRow> {
     let relation = lookup("pg_catalog", name).expect("a data file belongs to a relation");
-    let (_, text) = FILES.iter().find(|file| file.0 == name).expect("the file is listed");
     let mut lines = text.lines();
     let header: Vec<(&str, DataType)> = lines
         .next()
@@ -66,7 +85,7 @@ fn read_rows(name: &str) -> Vec<BuiltinRow> {
         })
         .collect();
     let shared = relation.columns.iter().filter_map(|column| match column.name {
-        name if name.ends_with("namespace") => Some((name, SystemValue::from(PG_CATALOG))),
+        name if name.ends_with("namespace") => Some((name, SystemValue::from(PG_CATALOG_OID))),
         name if name.ends_with("owner") => Some((name, SystemValue::from(OWNER_OID))),
         _ => None,
     });
@@ -86,8 +105,7 @@ fn read_rows(name: &str) -> Vec<BuiltinRow> {
 
 /// Most functions have the name of their code, and the file leaves it out.
 fn with_source(row: &mut BuiltinRow) {
-    let name = row.iter().find(|(column, _)| *column == "proname");
-    let name = name.map(|(_, name)| name.clone());
+    let name = value_of(row, "proname").cloned();
     let source = row.iter_mut().find(|(column, _)| *column == "prosrc");
     if let (Some(name), Some((_, source @ SystemValue::Null))) = (name, source) {
         *source = name;
@@ -105,7 +123,7 @@ pub fn description(relation: Option<&str>, oid: u32) -> Option<&'static str> {
     static TEXTS: LazyLock<HashMap<u32, Vec<(u32, &'static str)>>> = LazyLock::new(|| {
         let mut texts: HashMap<u32, Vec<(u32, &'static str)>> = HashMap::new();
         for row in static_rows("pg_description").unwrap_or_default() {
-            let get = |column: &str| row.iter().find(|(name, _)| *name == column).map(|(_, value)| value);
+            let get = |column: &str| value_of(row, column);
             let number = |column: &str| get(column)?.as_int().and_then(|oid| u32::try_from(oid).ok());
             let text = get("description").and_then(SystemValue::as_text);
             if let (Some(oid), Some(class), Some(text)) = (number("objoid"), number("classoid"), text) {
@@ -126,13 +144,10 @@ pub fn description(relation: Option<&str>, oid: u32) -> Option<&'static str> {
 
 /// All rows of a relation that no database adds to. They are made once.
 pub(super) fn batch(relation: &SystemRelation) -> Option<RecordBatch> {
-    static BATCHES: LazyLock<Mutex<HashMap<&'static str, RecordBatch>>> = LazyLock::new(Mutex::default);
     if relation.schema != "pg_catalog" || EXTENDED.contains(&relation.name) {
         return None;
     }
-    static_rows(relation.name)?;
-    let mut batches = BATCHES.lock().unwrap_or_else(PoisonError::into_inner);
-    let batch = batches.entry(relation.name).or_insert_with(|| {
+    let batch = file(relation.name)?.batch.get_or_init(|| {
         let mut rows = RowCollector::new(relation);
         push(relation.name, &mut rows);
         rows.finish()

@@ -10,25 +10,6 @@ use super::value::{RowCollector, row};
 use crate::catalog::Relation;
 use crate::types::{PgType, typmod};
 
-/// Relations that can have rows; the others are always empty.
-pub(super) const FILLED: &[&str] = &[
-    "character_sets",
-    "check_constraints",
-    "collations",
-    "columns",
-    "constraint_column_usage",
-    "constraint_table_usage",
-    "enabled_roles",
-    "information_schema_catalog_name",
-    "role_table_grants",
-    "schemata",
-    "table_constraints",
-    "table_privileges",
-    "tables",
-    "view_table_usage",
-    "views",
-];
-
 pub(super) fn fill(name: &str, state: &SystemState, rows: &mut RowCollector) {
     let database = state.database.as_str();
     match name {
@@ -107,7 +88,7 @@ pub(super) fn fill(name: &str, state: &SystemState, rows: &mut RowCollector) {
             }
         }
         // Keys, sequences, domains, triggers, routines of users: there are none.
-        other => debug_assert!(!FILLED.contains(&other), "{other} has rows"),
+        _ => {}
     }
 }
 

@@ -25,7 +25,7 @@ use std::sync::{Arc, OnceLock};
 use arrow::array::RecordBatch;
 use arrow::datatypes::{Schema, SchemaRef};
 
-pub use self::builtin::{NamedType, description, static_rows, type_by_name, type_by_oid, type_name};
+pub use self::builtin::{NamedType, description, static_rows, type_by_name, type_by_oid, type_name, value_of};
 pub use self::pg::{
     BUILTIN_ROLE, OWNER_OID, Object, RelationPart, derived_oid, objects, relation_of_row_type, role_name, role_oid,
 };

@@ -7,7 +7,7 @@ use std::sync::LazyLock;
 use super::names::{by_name_or_oid, function_by_oid, functions, known_role, out, parse_qualified, type_oid};
 use super::{Returns, Spec, oid_of, strict, text_of};
 use crate::catalog::quote_ident;
-use crate::catalog::system::{SystemValue, role_name, static_rows, type_name};
+use crate::catalog::system::{SystemValue, role_name, static_rows, type_name, value_of};
 use crate::error::{SqlError, state};
 
 pub(super) const SPECS: &[Spec] = &[
@@ -137,7 +137,7 @@ fn operators() -> impl Iterator<Item = &'static OperatorRow> {
     static OPERATORS: LazyLock<Vec<OperatorRow>> = LazyLock::new(|| {
         let rows = static_rows("pg_operator").unwrap_or_default().iter();
         let rows = rows.map(|row| {
-            let get = |column: &str| row.iter().find(|(name, _)| *name == column).map(|(_, value)| value);
+            let get = |column: &str| value_of(row, column);
             OperatorRow {
                 oid: get("oid").map_or(0, oid_of),
                 name: get("oprname").map(text_of).unwrap_or_default().to_string(),
@@ -217,7 +217,7 @@ pub(super) fn operator_signature(oid: u32) -> Option<String> {
 /// The rows of `pg_collation`: OID and name.
 fn collations() -> impl Iterator<Item = (u32, &'static str)> {
     static_rows("pg_collation").unwrap_or_default().iter().map(|row| {
-        let get = |column: &str| row.iter().find(|(name, _)| *name == column).map(|(_, value)| value);
+        let get = |column: &str| value_of(row, column);
         (
             get("oid").map_or(0, oid_of),
             get("collname").map(text_of).unwrap_or_default(),

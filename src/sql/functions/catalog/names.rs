@@ -6,7 +6,7 @@ use super::{Facts, Returns, Spec, oid_of, strict, text_of};
 use crate::catalog::quote_ident;
 use crate::catalog::system::{
     self, BUILTIN_ROLE, RelationPart, SystemValue, derived_oid, objects, relation_of_row_type, role_name, role_oid,
-    static_rows, type_by_name, type_by_oid, type_name,
+    static_rows, type_by_name, type_by_oid, type_name, value_of,
 };
 use crate::error::{SqlError, state};
 use crate::types::{PgType, tid};
@@ -311,7 +311,7 @@ pub(super) fn functions() -> impl Iterator<Item = &'static Function> {
 
 fn read_functions() -> impl Iterator<Item = Function> {
     static_rows("pg_proc").unwrap_or_default().iter().map(|row| {
-        let get = |column: &str| row.iter().find(|(name, _)| *name == column).map(|(_, value)| value);
+        let get = |column: &str| value_of(row, column);
         let oids = |value: Option<&SystemValue>| match value {
             Some(SystemValue::List(items)) => items.iter().map(oid_of).collect(),
             _ => Vec::new(),
