@@ -381,7 +381,7 @@ impl Effective {
             time_zone: time_zone.into(),
             text_style: TextStyle {
                 // Checked when it was set.
-                time_zone: TimeZone::parse(time_zone).unwrap_or(TimeZone::UTC),
+                time_zone: TimeZone::of_setting(time_zone),
                 extra_float_digits: get("extra_float_digits").parse().unwrap_or(1),
                 interval_style: match get("IntervalStyle") {
                     "postgres_verbose" => IntervalStyle::PostgresVerbose,

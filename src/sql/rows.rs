@@ -25,7 +25,7 @@ use super::functions::Modifier;
 use super::functions::session::SessionInfo;
 use crate::catalog::Topic;
 use crate::error::{SqlError, state};
-use crate::types::{ColumnFormatter, PgType, TextStyle, scalar_null};
+use crate::types::{ColumnFormatter, PgType, TextStyle, TimeZone, scalar_null};
 use bytes::BytesMut;
 
 use compile::CompiledExpr;
@@ -282,7 +282,7 @@ impl RowExprs {
     /// `Failing row contains (1, null, abc).`
     fn row_detail(&self, columns: &[ArrayRef], row: usize, session: &SessionInfo) -> Result<String, SqlError> {
         let style = TextStyle {
-            time_zone: super::functions::zone::parse(&session.time_zone).unwrap_or(crate::types::TimeZone::UTC),
+            time_zone: TimeZone::of_setting(&session.time_zone),
             ..TextStyle::default()
         };
         let mut shown = Vec::with_capacity(columns.len());

@@ -65,7 +65,7 @@ impl TextStyle {
         extra_float_digits: i32,
     ) -> TextStyle {
         TextStyle {
-            time_zone: TimeZone::parse(time_zone).unwrap_or(TimeZone::UTC),
+            time_zone: TimeZone::of_setting(time_zone),
             extra_float_digits,
             interval_style: IntervalStyle::named(interval_style).unwrap_or_default(),
             bytea_hex: !bytea_output.eq_ignore_ascii_case("escape"),

@@ -67,6 +67,11 @@ impl FixedZone {
 impl TimeZone {
     pub const UTC: TimeZone = TimeZone::Named(Tz::UTC);
 
+    /// The zone of a setting; UTC if it names none that is known.
+    pub fn of_setting(name: &str) -> TimeZone {
+        TimeZone::parse(name).unwrap_or(TimeZone::UTC)
+    }
+
     /// A zone by its name, in any case, or as POSIX writes it.
     pub fn parse(name: &str) -> Option<TimeZone> {
         TimeZone::named(name).or_else(|| FixedZone::of_posix(name).map(TimeZone::Fixed))

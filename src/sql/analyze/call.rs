@@ -56,7 +56,7 @@ impl Analyzer<'_> {
     /// A call as it is written.
     pub fn function(&self, call: &ast::Function, scope: &Scope) -> Result<Typed> {
         let (name, position) = self.function_name(&call.name)?;
-        if is_type_word(&call.name) {
+        if is_type_word(&call.name, &name) {
             return Err(at(
                 SqlError::new(state::SYNTAX_ERROR, "syntax error at or near \"(\""),
                 position.map(|position| position + name.chars().count()),
@@ -755,8 +755,9 @@ pub fn bottom(pg_type: &PgType) -> &PgType {
     }
 }
 
-/// Whether a name is a word of PostgreSQL's grammar for types, which begins no call unless it is quoted.
-fn is_type_word(name: &ast::ObjectName) -> bool {
+/// Whether a name as written, folded to `name`, is a word of PostgreSQL's grammar for types, which begins no call unless
+/// it is quoted.
+fn is_type_word(written: &ast::ObjectName, name: &str) -> bool {
     const WORDS: [&str; 18] = [
         "bigint",
         "bit",
@@ -777,9 +778,8 @@ fn is_type_word(name: &ast::ObjectName) -> bool {
         "timestamp",
         "varchar",
     ];
-    let [part] = name.0.as_slice() else { return false };
-    let ident = part.as_ident().filter(|ident| ident.quote_style.is_none());
-    ident.is_some_and(|ident| WORDS.contains(&fold(ident).as_str()))
+    let [part] = written.0.as_slice() else { return false };
+    part.as_ident().is_some_and(|ident| ident.quote_style.is_none()) && WORDS.contains(&name)
 }
 
 /// The type whose name in `pg_type` that is.

@@ -28,8 +28,12 @@ pub fn is_query(expr: &ast::Expr) -> bool {
 impl Analyzer<'_> {
     /// An expression with a query of its own, analyzed once for all places of the scope that it stands in.
     pub fn repeated(&self, expr: &ast::Expr, scope: &Scope, position: Option<usize>) -> Result<Typed> {
-        let known = scope.queries.borrow().iter().find(|(text, _)| text == expr).cloned();
-        if let Some((_, typed)) = known {
+        let known = |queries: &[(ast::Expr, Typed)]| {
+            let known = queries.iter().find(|(text, _)| text == expr);
+            known.map(|(_, typed)| typed.clone())
+        };
+        let known = known(&scope.queries.borrow());
+        if let Some(typed) = known {
             let mut inlined = scope.inlined.borrow_mut();
             if inlined.iter().any(|(expr, _)| *expr == typed.expr) {
                 inlined.push((typed.expr.clone(), scope.clause.get()));

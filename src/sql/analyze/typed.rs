@@ -17,12 +17,12 @@ use std::sync::Arc;
 use super::kinds::{self, CastContext, can_coerce};
 use super::{Analyzer, Result, choose};
 use crate::error::{SqlError, state};
+use crate::sql::functions::KeyKind;
 use crate::sql::functions::catalog::catalog_function_of_each;
 use crate::sql::functions::json::normal_path;
 use crate::sql::functions::told::told;
-use crate::sql::functions::{KeyKind, zone};
 use crate::types::varying::Numeric;
-use crate::types::{InputStyle, Opaque, PG_TYPE_KEY, PgType, has_other_shape, scalar_from_text};
+use crate::types::{InputStyle, Opaque, PG_TYPE_KEY, PgType, TimeZone, has_other_shape, scalar_from_text};
 
 /// The type of an expression.
 #[derive(Clone, Debug)]
@@ -463,7 +463,7 @@ impl Analyzer<'_> {
             _ => {}
         }
         let style = InputStyle {
-            time_zone: zone::parse(self.ctx.time_zone).unwrap_or(crate::types::TimeZone::UTC),
+            time_zone: TimeZone::of_setting(self.ctx.time_zone),
             ..InputStyle::default()
         };
         let array = scalar_from_text(wanted, &text, &style).map_err(|error| at(error, position))?;

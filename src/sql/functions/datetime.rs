@@ -363,7 +363,7 @@ fn fixed_offset(name: &str) -> Option<i64> {
 }
 
 fn zone_named(name: &str) -> Result<TimeZone, SqlError> {
-    zone::parse(name).ok_or_else(|| {
+    TimeZone::parse(name).ok_or_else(|| {
         SqlError::new(
             state::INVALID_PARAMETER_VALUE,
             format!("time zone \"{name}\" not recognized"),

@@ -210,7 +210,7 @@ impl SessionValue {
     fn of(self, arguments: &[Expr], session: &SessionInfo) -> Result<ScalarValue, SqlError> {
         let text = |text: &str| ScalarValue::Utf8(Some(text.to_string()));
         let local_us = || {
-            let zone = zone::parse(&session.time_zone).unwrap_or(crate::types::TimeZone::UTC);
+            let zone = crate::types::TimeZone::of_setting(&session.time_zone);
             zone::to_local(session.now_us, zone)
         };
         const DAY_US: i64 = super::temporal::DAY_US;

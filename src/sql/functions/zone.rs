@@ -13,13 +13,7 @@ pub fn of_session(options: &ConfigOptions) -> TimeZone {
         .execution
         .time_zone
         .as_deref()
-        .and_then(parse)
-        .unwrap_or(TimeZone::UTC)
-}
-
-/// A zone by its IANA name, in any case, or as POSIX writes it.
-pub fn parse(name: &str) -> Option<TimeZone> {
-    TimeZone::parse(name)
+        .map_or(TimeZone::UTC, TimeZone::of_setting)
 }
 
 /// Wall-clock time in `zone` at an instant.

@@ -1,4 +1,4 @@
-//! The types of PostgreSQL that this server does not have.
+//! Types that this server does not have, or not for columns.
 //!
 //! One rule: they are 0A000 with what to use instead, wherever a type is written; any other unknown name is 42704.
 
@@ -62,7 +62,7 @@ const MISSING: &[(&[&str], &str)] = &[
     ),
 ];
 
-/// 0A000 for a type as it is written, if PostgreSQL has it and this server does not.
+/// 0A000 for a type as it is written, if it is one of these.
 pub fn missing_type(written: &str) -> Option<SqlError> {
     let lower = written.to_lowercase();
     let bare = lower.strip_prefix("pg_catalog.").unwrap_or(&lower);

@@ -1,6 +1,7 @@
 //! PostgreSQL's storage parameters of tables and views, `USING` and `TABLESPACE`: how its own files are laid out and vacuumed.
 //!
-//! One rule: they are read and checked as PostgreSQL does, and kept with the definition; nothing here is laid out by them.
+//! One rule: they are read and checked as PostgreSQL does. Parameters of the relation itself are kept with its definition, all
+//! others are dropped; nothing here is laid out by them.
 
 use super::super::statement::ObjectKind;
 use super::cursor::Cursor;

@@ -78,12 +78,12 @@ fn subqueries_below(node: LogicalPlan) -> Result<Transformed<LogicalPlan>> {
         return Ok(Transformed::no(node));
     }
     let is_window = matches!(node, LogicalPlan::Window(_));
-    let is_comparison =
-        |expr: &Expr| is_window && matches!(expr, Expr::BinaryExpr(binary) if crate::sql::plan::compares(binary.op));
+    let is_comparison = |expr: &Expr| matches!(expr, Expr::BinaryExpr(binary) if crate::sql::plan::compares(binary.op));
     let mut found: Vec<Expr> = Vec::new();
-    let mut note = |expr: &Expr| {
+    let mut note = |expr: &Expr| -> Result<()> {
+        let as_whole = is_window && expr.exists(|part| Ok(is_comparison(part)))?;
         expr.apply(|part| {
-            let is_one = matches!(part, Expr::ScalarSubquery(_)) || part.exists(|inner| Ok(is_comparison(inner)))?;
+            let is_one = as_whole || matches!(part, Expr::ScalarSubquery(_));
             if is_one && !found.contains(part) {
                 found.push(part.clone());
             }

@@ -172,7 +172,7 @@ fn in_nanoseconds(value: ScalarValue, time_zone: &str) -> std::result::Result<Sc
             ScalarValue::TimestampNanosecond(nanoseconds(value)?, Some(session))
         }
         ScalarValue::Date32(value) => {
-            let zone = zone::parse(time_zone).unwrap_or(crate::types::TimeZone::UTC);
+            let zone = crate::types::TimeZone::of_setting(time_zone);
             let midnight = value.map(temporal::midnight).transpose()?;
             let instant = midnight.map(|local| zone::from_local(local, zone));
             ScalarValue::TimestampNanosecond(nanoseconds(instant)?, Some(session))

@@ -4,8 +4,8 @@ use arrow::datatypes::{DataType, IntervalUnit};
 use datafusion::common::ScalarValue;
 
 use crate::error::SqlError;
-use crate::sql::functions::{undefined_function, zone};
-use crate::types::{InputStyle, PgType, scalar_from_text};
+use crate::sql::functions::undefined_function;
+use crate::types::{InputStyle, PgType, TimeZone, scalar_from_text};
 
 const INTERVAL: DataType = DataType::Interval(IntervalUnit::MonthDayNano);
 
@@ -44,7 +44,7 @@ pub fn bounds(name: &str, values: Vec<ScalarValue>, time_zone: &str) -> Result<V
     };
     let wanted = wanted.ok_or_else(|| undefined_function(name, &given))?;
     let style = InputStyle {
-        time_zone: zone::parse(time_zone).unwrap_or(crate::types::TimeZone::UTC),
+        time_zone: TimeZone::of_setting(time_zone),
         ..InputStyle::default()
     };
     let read = |(value, wanted): (ScalarValue, DataType)| match (&value, PgType::of_arrow(&wanted)) {

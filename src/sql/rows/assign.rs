@@ -15,7 +15,7 @@ use crate::error::{SqlError, state};
 use crate::sql::error::out_of_range;
 use crate::sql::functions::{casts, temporal, zone};
 use crate::types::shaped::{ShapedArrays, of_lists, to_lists};
-use crate::types::{ColumnBuilder, ColumnFormatter, PgType, TextStyle};
+use crate::types::{ColumnBuilder, ColumnFormatter, PgType, TextStyle, TimeZone};
 
 /// 42804 where PostgreSQL has no assignment cast from one type to the other.
 pub fn check_assignment(column: &str, from: &PgType, to: &PgType) -> Result<(), SqlError> {
@@ -186,7 +186,7 @@ fn number(array: &ArrayRef, to: &PgType) -> Result<ArrayRef, SqlError> {
     let is_numeric = |data_type: &DataType| matches!(data_type, DataType::Decimal128(..) | DataType::LargeBinary);
     if is_numeric(array.data_type()) || is_numeric(&to.arrow()) {
         let from = Field::new("", array.data_type().clone(), true);
-        return casts::cast(array, &from, &to.field("", true), crate::types::TimeZone::UTC);
+        return casts::cast(array, &from, &to.field("", true), TimeZone::UTC);
     }
     let whole = matches!(to, PgType::Int2 | PgType::Int4 | PgType::Int8);
     let overflow = |_| out_of_range(to.base_name());
@@ -203,7 +203,7 @@ fn number(array: &ArrayRef, to: &PgType) -> Result<ArrayRef, SqlError> {
 
 /// Prints and reads again.
 fn through_text(array: &ArrayRef, from: &PgType, to: &PgType, time_zone: &str) -> Result<ArrayRef, SqlError> {
-    let zone = zone::parse(time_zone).unwrap_or(crate::types::TimeZone::UTC);
+    let zone = TimeZone::of_setting(time_zone);
     let style = TextStyle {
         time_zone: zone,
         ..TextStyle::default()
@@ -239,7 +239,7 @@ fn shifted(
     time_zone: &str,
     zone_name: Option<&str>,
 ) -> Result<ArrayRef, SqlError> {
-    let zone = zone::parse(time_zone).unwrap_or(crate::types::TimeZone::UTC);
+    let zone = TimeZone::of_setting(time_zone);
     let times = array.as_primitive::<TimestampMicrosecondType>();
     let shifted: TimestampMicrosecondArray = times.unary(|time| shift(time, zone));
     Ok(Arc::new(shifted.with_timezone_opt(zone_name.map(str::to_owned))))

@@ -10,8 +10,7 @@ use crate::sql::analyze::time_modifier;
 use crate::sql::cell::Cell;
 use crate::sql::error::out_of_range;
 use crate::sql::functions::session::SessionInfo;
-use crate::sql::functions::zone;
-use crate::types::{ColumnBuilder, InputStyle, PgType};
+use crate::types::{ColumnBuilder, InputStyle, PgType, TimeZone};
 
 /// The column that a value goes to.
 #[derive(Clone, Copy, Debug)]
@@ -179,7 +178,7 @@ pub fn constant<'e>(
 
 pub fn input_style(session: &SessionInfo) -> InputStyle {
     InputStyle {
-        time_zone: zone::parse(&session.time_zone).unwrap_or(crate::types::TimeZone::UTC),
+        time_zone: TimeZone::of_setting(&session.time_zone),
         now_us: Some(session.now_us),
         ..InputStyle::default()
     }
