@@ -80,8 +80,8 @@ impl Pair {
         };
         let (mut seen_theirs, mut seen_ours) = (false, false);
         let mut tries = TRIES;
-        let mut left = vec![statement.clone()];
-        while let Some(statement) = left.pop() {
+        let mut left = Some(statement.clone());
+        while let Some(statement) = left.take() {
             for smaller in statement.smaller() {
                 if tries == 0 {
                     return false;
@@ -99,7 +99,7 @@ impl Pair {
                     }
                 }
                 if difference::between(&postgres, &ours, &rendered, protocol).as_ref() == Some(kind) {
-                    left.push(smaller);
+                    left = Some(smaller);
                     break;
                 }
             }
