@@ -251,6 +251,20 @@ impl Snapshot {
         }
     }
 
+    /// The topics among these relations, and those that views among them read.
+    pub fn topics_under(&self, relations: &[u32]) -> BTreeSet<u32> {
+        let mut topics = BTreeSet::new();
+        let (mut seen, mut reached) = (BTreeSet::new(), relations.to_vec());
+        while let Some(oid) = reached.pop() {
+            match self.relations.get(&oid) {
+                Some(Relation::Topic(_)) => drop(topics.insert(oid)),
+                Some(Relation::View(view)) if seen.insert(oid) => reached.extend(&view.depends_on),
+                _ => {}
+            }
+        }
+        topics
+    }
+
     /// The topics that a view reads, as they are; every column of those that it names may be used.
     fn inputs_of(&self, view: &View) -> BTreeMap<u32, Input> {
         let mut inputs = BTreeMap::new();

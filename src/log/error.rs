@@ -16,6 +16,9 @@ pub enum LogError {
     /// The catalog change was planned against an older catalog.
     #[error("could not serialize access due to concurrent catalog change")]
     StaleCatalog { based_on: u64, current: u64 },
+    /// The commit rests on rows that have changed since it read them.
+    #[error("could not serialize access due to read/write dependencies among transactions")]
+    StaleRead { topic: TopicId },
     #[error("topic with OID {} does not exist", topic.0)]
     UnknownTopic { topic: TopicId },
     #[error("row is too big: {bytes} bytes, maximum {bytes_max} bytes")]
@@ -97,7 +100,9 @@ impl LogError {
 
     pub fn state(&self) -> SqlState {
         match self {
-            LogError::StaleSchema { .. } | LogError::StaleCatalog { .. } => state::SERIALIZATION_FAILURE,
+            LogError::StaleSchema { .. } | LogError::StaleCatalog { .. } | LogError::StaleRead { .. } => {
+                state::SERIALIZATION_FAILURE
+            }
             LogError::UnknownTopic { .. } => state::UNDEFINED_TABLE,
             LogError::RowTooBig { .. } | LogError::TransactionTooBig { .. } => state::PROGRAM_LIMIT_EXCEEDED,
             LogError::Unencodable { .. } => state::INTERNAL_ERROR,
@@ -118,7 +123,7 @@ impl From<LogError> for SqlError {
     fn from(error: LogError) -> SqlError {
         let sql = SqlError::new(error.state(), error.to_string());
         match error {
-            LogError::StaleSchema { .. } | LogError::StaleCatalog { .. } => {
+            LogError::StaleSchema { .. } | LogError::StaleCatalog { .. } | LogError::StaleRead { .. } => {
                 sql.hint("The transaction might succeed if retried.")
             }
             LogError::RowTooBig { .. } => sql.hint("Store large values outside and keep a reference in the row."),

@@ -616,6 +616,7 @@ impl Log {
             ddl,
             advances,
             empty,
+            read,
         } = commit;
         let options = &self.shared.options;
         let compression = options.compress.then_some(CompressionType::LZ4_FRAME);
@@ -656,6 +657,7 @@ impl Log {
             ddl: ddl.clone(),
             advances: advances.clone(),
             empty: empty.clone(),
+            read: read.clone(),
             bytes,
         })
     }

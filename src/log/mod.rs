@@ -181,6 +181,8 @@ pub struct Commit {
     pub advances: Vec<(TopicId, i64)>,
     /// Topics whose catalog change rests on their never having had a row; the commit is refused if one has.
     pub empty: Vec<TopicId>,
+    /// The topics that the commit's rows rest on as they were at an LSN; it is refused if another commit has changed one since.
+    pub read: Option<(Lsn, Vec<TopicId>)>,
 }
 
 /// The moment at which a commit is acknowledged.

@@ -99,6 +99,8 @@ struct SequencedTopic {
     spec: Arc<TopicSpec>,
     partitions: Vec<SequencedPartition>,
     watermark: Option<i64>,
+    /// The newest commit with rows, a definition or a watermark of it; 0 for those before the start.
+    changed: Lsn,
 }
 
 /// The state of the log.
@@ -136,6 +138,7 @@ pub struct EncodedCommit {
     pub ddl: Option<Ddl>,
     pub advances: Vec<(TopicId, i64)>,
     pub empty: Vec<TopicId>,
+    pub read: Option<(Lsn, Vec<TopicId>)>,
     /// Of all parts and the catalog record, with [`BLOCK_BYTES`] and [`RUN_BYTES`] for each part.
     pub bytes: usize,
 }
@@ -169,6 +172,7 @@ impl Sequencer {
                     })
                     .collect(),
                 watermark: start.watermark,
+                changed: 0,
                 spec: start.spec,
             };
             (topic.spec.id, topic)
@@ -246,7 +250,7 @@ impl Sequencer {
 
         let mut dropped = Vec::new();
         if let Some(ddl) = commit.ddl {
-            dropped = self.change_topics(&ddl.topics);
+            dropped = self.change_topics(lsn, &ddl.topics);
             self.catalog_version += 1;
             self.put(lsn, BLOCK_BYTES + ddl.record.len(), BlockDraft::Ddl { lsn, ddl });
         }
@@ -257,6 +261,7 @@ impl Sequencer {
             };
             if topic.watermark.is_none_or(|current| watermark > current) {
                 topic.watermark = Some(watermark);
+                topic.changed = lsn;
                 self.moved(id, lsn, watermark);
                 let topic = id;
                 self.put(lsn, BLOCK_BYTES, BlockDraft::Advance { lsn, topic, watermark });
@@ -316,6 +321,12 @@ impl Sequencer {
                 return Err(LogError::StaleSchema { topic: *id });
             }
         }
+        if let Some((since, topics)) = &commit.read {
+            let same = |id: &TopicId| self.topics.get(id).is_some_and(|topic| topic.changed <= *since);
+            if let Some(topic) = topics.iter().find(|id| !same(id)) {
+                return Err(LogError::StaleRead { topic: *topic });
+            }
+        }
         for (topic, _) in &commit.advances {
             if !self.topics.contains_key(topic) {
                 return Err(LogError::UnknownTopic { topic: *topic });
@@ -325,7 +336,7 @@ impl Sequencer {
     }
 
     /// Applies a commit's topic changes; returns the topics that it drops.
-    fn change_topics(&mut self, changes: &[TopicChange]) -> Vec<TopicId> {
+    fn change_topics(&mut self, lsn: Lsn, changes: &[TopicChange]) -> Vec<TopicId> {
         let mut dropped = Vec::new();
         for change in changes {
             match change {
@@ -334,6 +345,7 @@ impl Sequencer {
                         spec: Arc::new(spec.clone()),
                         partitions: Vec::new(),
                         watermark: None,
+                        changed: lsn,
                     };
                     let previous = self.topics.insert(spec.id, topic);
                     assert!(previous.is_none(), "topic ids are never reused");
@@ -341,6 +353,7 @@ impl Sequencer {
                 TopicChange::Alter(spec) => {
                     let topic = self.topics.get_mut(&spec.id).expect("an altered topic exists");
                     topic.spec = Arc::new(spec.clone());
+                    topic.changed = lsn;
                 }
                 TopicChange::Drop(id) => {
                     // The rows of the same commit are placed nowhere.
@@ -376,7 +389,8 @@ impl Sequencer {
                 });
                 continue;
             }
-            let topic = self.topics.get(&append.topic).expect("it was checked");
+            let topic = self.topics.get_mut(&append.topic).expect("it was checked");
+            topic.changed = lsn;
             let (spec, watermark) = (Arc::clone(&topic.spec), topic.watermark);
             let base_offset = topic.partitions[append.partition as usize].next_offset;
             appended.push(Appended { base_offset, watermark });

@@ -54,7 +54,7 @@ use crate::sql::plan;
 use crate::sql::statement::{InsertRows, Name, Statement, TransactionModes};
 use crate::types::{PgType, TextStyle};
 use engine::Registration;
-use modes::{MODES, check_isolation, modes_as_settings, serializable};
+use modes::{MODES, modes_as_settings};
 use notify::{Inbox, ListenAction};
 use settings::Settings;
 use transaction::Transaction;
@@ -633,8 +633,6 @@ impl Session {
     }
 
     fn begin(&mut self, tag: &'static str, modes: &TransactionModes) -> Result<Outcome, SqlError> {
-        let read_only = modes.read_only.unwrap_or(self.settings.default_read_only());
-        check_isolation(modes, read_only)?;
         if self.status() != TransactionStatus::Idle {
             self.warn(
                 state::ACTIVE_SQL_TRANSACTION,

@@ -1,7 +1,8 @@
 //! The modes of a transaction: its isolation level, READ ONLY, and their text in SHOW.
 //!
 //! One rule: SHOW tells the level that was asked for. Every level runs as snapshot isolation, which satisfies the
-//! levels below SERIALIZABLE; a transaction that only reads is serializable as well.
+//! levels below SERIALIZABLE. At that level a transaction that writes also remembers the topics that it has read, and the log
+//! refuses its commit (40001) if one of them has changed since: all that it read then holds at its commit's place.
 
 use std::sync::Arc;
 
@@ -51,11 +52,6 @@ impl Session {
         if begun && read_only && modes.read_only == Some(false) {
             return too_late("transaction read-write mode must be set before any query");
         }
-        let mut whole = modes.clone();
-        if isolation == IsolationLevel::Serializable.name() {
-            whole.isolation.get_or_insert(IsolationLevel::Serializable);
-        }
-        check_isolation(&whole, modes.read_only.unwrap_or(read_only))?;
         self.take_modes(modes);
         Ok(Outcome::Command("SET".to_string()))
     }
@@ -65,9 +61,6 @@ impl Session {
         let default = self.settings.get(&format!("default_{name}"))?;
         let value = match (name, value) {
             (_, None) => default,
-            ("transaction_isolation", Some(value)) if value.eq_ignore_ascii_case("serializable") => {
-                value.to_lowercase()
-            }
             (_, Some(value)) => {
                 let mut checked = (*self.settings).clone();
                 checked.set(name, value)?;
@@ -77,10 +70,7 @@ impl Session {
         let mut modes = TransactionModes::default();
         add_mode(&mut modes, name, &value);
         match self.status() {
-            TransactionStatus::Idle => {
-                check_isolation(&modes, self.settings.default_read_only())?;
-                Ok(Outcome::Command("SET".to_string()))
-            }
+            TransactionStatus::Idle => Ok(Outcome::Command("SET".to_string())),
             TransactionStatus::InTransaction | TransactionStatus::Failed => self.set_transaction(&modes),
         }
     }
@@ -118,19 +108,4 @@ fn add_mode(modes: &mut TransactionModes, name: &str, value: &str) {
         "transaction_read_only" => modes.read_only = Some(value == "on"),
         _ => modes.deferrable = Some(value == "on"),
     }
-}
-
-pub(super) fn check_isolation(modes: &TransactionModes, read_only: bool) -> Result<(), SqlError> {
-    // One that only reads, at one position of the log, is serializable.
-    if modes.isolation == Some(IsolationLevel::Serializable) && !read_only {
-        return Err(serializable());
-    }
-    Ok(())
-}
-
-pub(super) fn serializable() -> SqlError {
-    SqlError::unsupported(
-        "serializable transactions are not supported",
-        "Use REPEATABLE READ: a transaction reads at one position of the log.",
-    )
 }

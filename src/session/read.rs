@@ -13,6 +13,7 @@ use super::system::SystemSource;
 use super::{Session, unknown_statement};
 use crate::catalog::{self, Relation, Snapshot};
 use crate::error::{SqlError, state};
+use crate::log::{Lsn, TopicId};
 use crate::query::{self, OwnRows, ReadPoint, Reuse, SessionInfo};
 use crate::sql::cell::Cell;
 use crate::sql::field::OutField;
@@ -205,6 +206,7 @@ impl Session {
         let fixed = self.transaction().read_lsn;
         let (lsn, rows): (_, HashMap<u32, ViewRows>) = match fixed {
             Some(lsn) => {
+                self.rest_on_reads(lsn, planned);
                 let mut rows = HashMap::new();
                 for view in views {
                     match self.engine.views.read_at(view, lsn).await? {
@@ -227,12 +229,21 @@ impl Session {
         if explicit {
             self.transaction().read_lsn = Some(lsn);
         }
+        self.rest_on_reads(lsn, planned);
         Ok(Some(self.read_point(lsn, rows, parameters).await?))
+    }
+
+    /// A serializable transaction that writes is one only if its reads still hold at its place in the log.
+    fn rest_on_reads(&mut self, lsn: Lsn, planned: &Planned) {
+        if self.settings.is_serializable() && !self.transaction().read_only {
+            let topics = self.catalog().topics_under(&planned.relations);
+            self.transaction().rests_on(lsn, topics.into_iter().map(TopicId));
+        }
     }
 
     pub(super) async fn read_point(
         &mut self,
-        lsn: crate::log::Lsn,
+        lsn: Lsn,
         views: HashMap<u32, ViewRows>,
         parameters: &Parameters,
     ) -> Result<ReadPoint, SqlError> {

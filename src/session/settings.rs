@@ -110,6 +110,11 @@ impl Settings {
         }
     }
 
+    pub fn is_serializable(&self) -> bool {
+        self.get("transaction_isolation")
+            .is_ok_and(|level| level == "serializable")
+    }
+
     /// The value of a setting that the session has not set.
     fn reset_value(&self, known: &Known) -> String {
         let at_start = self.at_start.get(&known.name.to_lowercase());
@@ -167,13 +172,6 @@ impl Settings {
             "client_encoding" => encoding(known, value),
             "DateStyle" => date_style(known, value),
             "TimeZone" => zone::shown(known, value),
-            "default_transaction_isolation" | "transaction_isolation" => {
-                let level = value::check(known, value)?;
-                match level.as_str() {
-                    "serializable" => Err(super::serializable()),
-                    _ => Ok(level),
-                }
-            }
             "standard_conforming_strings" => match value::check(known, value)?.as_str() {
                 "on" => Ok("on".to_string()),
                 _ => Err(invalid(known, value).hint("Write E'...' for a string with backslash escapes.")),

@@ -147,6 +147,13 @@ pub(super) fn named(error: LogError, catalog: &Snapshot) -> SqlError {
     };
     match &error {
         LogError::StaleSchema { topic } => catalog::changed_concurrently(&name(topic)),
+        LogError::StaleRead { topic } => {
+            let detail = format!(
+                "Another transaction has changed topic \"{}\" since this one read it.",
+                name(topic)
+            );
+            SqlError::from(error).detail(detail)
+        }
         LogError::UnknownTopic { topic } => catalog::dropped_meanwhile(&name(topic)),
         _ => error.into(),
     }

@@ -3,7 +3,7 @@
 //! One rule: nothing of it reaches the log before its commit, and then all of it in one commit (L5). A statement
 //! outside BEGIN is a transaction of its own.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use arrow::array::RecordBatch;
@@ -93,6 +93,8 @@ pub struct Transaction {
     advances: Vec<(TopicId, i64)>,
     /// Topics that were seen to be without rows, on which a change rests.
     empty: Vec<TopicId>,
+    /// Of a serializable one: the topics that it has read, and the first position of these reads.
+    reads: Option<(Lsn, BTreeSet<TopicId>)>,
     pub new_views: Vec<NewView>,
     /// OIDs of dropped incremental views.
     pub dropped: Vec<u32>,
@@ -130,6 +132,7 @@ impl Transaction {
             topics: Vec::new(),
             advances: Vec::new(),
             empty: Vec::new(),
+            reads: None,
             new_views: Vec::new(),
             dropped: Vec::new(),
             renamed: Vec::new(),
@@ -289,6 +292,13 @@ impl Transaction {
         self.check_writable("ALTER TOPIC")?;
         self.advances.push((topic, watermark_us));
         Ok(())
+    }
+
+    /// The commit is refused if another has changed one of these topics after `lsn`.
+    pub fn rests_on(&mut self, lsn: Lsn, topics: impl IntoIterator<Item = TopicId>) {
+        let (first, read) = self.reads.get_or_insert_with(|| (lsn, BTreeSet::new()));
+        *first = lsn.min(*first);
+        read.extend(topics);
     }
 
     /// The commit is refused if the topic has rows by then.
@@ -463,6 +473,10 @@ impl Transaction {
             ddl,
             advances: std::mem::take(&mut self.advances),
             empty: std::mem::take(&mut self.empty),
+            read: self
+                .reads
+                .take()
+                .map(|(lsn, topics)| (lsn, topics.into_iter().collect())),
         })
     }
 }

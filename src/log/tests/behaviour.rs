@@ -330,6 +330,24 @@ async fn stale_plans_are_refused_and_nothing_else_is() {
         state(log.commit(no_partition, Acknowledge::Synced).await.unwrap_err()),
         "40001"
     );
+    // Rows that rest on topics as they were.
+    let resting = |since, topics: &[u32]| Commit {
+        read: Some((since, topics.iter().map(|id| TopicId(*id)).collect())),
+        ..insert(1, 0, &[(1, None)])
+    };
+    let changed = log.commit(resting(1, &[1, 2]), Acknowledge::Synced).await;
+    assert_eq!(
+        state(changed.unwrap_err()),
+        "40001",
+        "topic 2 was made and filled at LSN 2"
+    );
+    let receipt = log.commit(resting(1, &[1]), Acknowledge::Synced).await;
+    assert_eq!(receipt.expect("topic 1 has not changed").lsn, 3);
+    let own = log.commit(resting(2, &[1]), Acknowledge::Synced).await;
+    assert_eq!(state(own.unwrap_err()), "40001");
+    log.commit(resting(3, &[1, 2]), Acknowledge::Synced)
+        .await
+        .expect("nothing has changed since");
     let drop_topic = Commit {
         appends: vec![append(1, 0, &[(1, None)])],
         ddl: Some(Ddl {
@@ -347,12 +365,12 @@ async fn stale_plans_are_refused_and_nothing_else_is() {
         .commit(Commit::default(), Acknowledge::Synced)
         .await
         .expect("nothing to do");
-    assert_eq!(nothing.lsn, 3);
+    assert_eq!(nothing.lsn, 5);
     let records = seen.0.lock().clone();
     let expected = [
         (1, b"create [1]".to_vec()),
         (2, b"create [2]".to_vec()),
-        (3, b"drop".to_vec()),
+        (5, b"drop".to_vec()),
     ];
     assert_eq!(records, expected);
     drop(log);

@@ -182,6 +182,7 @@ impl Workload {
             appends: appends.collect(),
             ddl,
             empty: Vec::new(),
+            read: None,
             advances: draft.advances.iter().map(|(id, at)| (TopicId(*id), *at)).collect(),
         };
         Some((draft, commit, record))
