@@ -46,6 +46,7 @@ pub mod state {
     pub const INVALID_AUTHORIZATION: SqlState = SqlState("28000");
     pub const INVALID_PASSWORD: SqlState = SqlState("28P01");
     pub const DEPENDENT_OBJECTS_STILL_EXIST: SqlState = SqlState("2BP01");
+    pub const INVALID_CURSOR_DEFINITION: SqlState = SqlState("42P11");
     pub const INVALID_CURSOR_NAME: SqlState = SqlState("34000");
     pub const INVALID_SCHEMA_NAME: SqlState = SqlState("3F000");
     pub const INVALID_SAVEPOINT: SqlState = SqlState("3B001");

@@ -611,13 +611,7 @@ impl Log {
 
     /// Encodes rows against the newest definitions, which the sequencer checks again.
     fn encode(&self, commit: &Commit) -> Result<EncodedCommit, LogError> {
-        let Commit {
-            appends,
-            ddl,
-            advances,
-            empty,
-            read,
-        } = commit;
+        let Commit { appends, ddl, .. } = commit;
         let options = &self.shared.options;
         let compression = options.compress.then_some(CompressionType::LZ4_FRAME);
         let now_us = self.shared.clock.now_us();
@@ -655,9 +649,9 @@ impl Log {
         Ok(EncodedCommit {
             appends: encoded,
             ddl: ddl.clone(),
-            advances: advances.clone(),
-            empty: empty.clone(),
-            read: read.clone(),
+            advances: commit.advances.clone(),
+            empty: commit.empty.clone(),
+            read: commit.read.clone(),
             bytes,
         })
     }

@@ -565,12 +565,9 @@ impl Session {
                 Ok(Outcome::Command(tag.to_string()))
             }
             Statement::Discard(what) => self.discard(what),
-            Statement::DeclareCursor {
-                name,
-                select,
-                hold,
-                binary,
-            } => self.declare_cursor(name, select, (*hold, *binary), parameters).await,
+            Statement::DeclareCursor { declaration, select } => {
+                self.declare_cursor(declaration, select, parameters).await
+            }
             Statement::Fetch(fetch) => self.fetch(fetch).await,
             Statement::Close(name) => self.close_cursor(name.as_deref()),
             Statement::CatchUp { tag, view } => {

@@ -47,6 +47,7 @@ impl SystemSource {
                 statement: declared.text.to_string(),
                 holdable: declared.hold,
                 binary: declared.binary,
+                scrollable: cursor.scrolls(),
                 created_us: declared.created_us,
             }
         });
@@ -61,6 +62,7 @@ impl SystemSource {
                 .map_or_else(String::new, |parsed| parsed.text.clone()),
             holdable: false,
             binary: false,
+            scrollable: false,
             created_us: portal.created_us,
         });
         SystemSource {

@@ -259,11 +259,33 @@ pub enum Show {
     Columns(Name),
 }
 
-/// FETCH and MOVE: the number of rows; `None` is ALL.
+/// The rows of a FETCH or MOVE, from the row that the cursor is at.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum FetchRows {
+    /// So many rows from the next on; `None` is ALL.
+    Forward(Option<u64>),
+    /// So many rows from the one before on, backward.
+    Backward(Option<u64>),
+    /// One row by its number from 1, or from -1 at the end; 0 is before the first.
+    Absolute(i64),
+    /// One row by its distance.
+    Relative(i64),
+}
+
+/// `DECLARE name [BINARY] [SCROLL] CURSOR [WITH HOLD]`.
+#[derive(Clone, Debug)]
+pub struct CursorDeclaration {
+    pub name: String,
+    pub binary: bool,
+    pub scroll: bool,
+    pub hold: bool,
+}
+
+/// FETCH and MOVE.
 #[derive(Clone, Debug)]
 pub struct Fetch {
     pub cursor: String,
-    pub count: Option<u64>,
+    pub rows: FetchRows,
     pub is_move: bool,
 }
 
@@ -419,10 +441,8 @@ pub enum Statement {
     /// DISCARD ALL | PLANS | TEMP | SEQUENCES: the word.
     Discard(String),
     DeclareCursor {
-        name: String,
+        declaration: CursorDeclaration,
         select: Arc<Select>,
-        hold: bool,
-        binary: bool,
     },
     Fetch(Fetch),
     /// CLOSE name; `None` is ALL.

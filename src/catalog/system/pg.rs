@@ -238,7 +238,7 @@ pub(super) fn fill(name: &str, state: &SystemState, rows: &mut RowCollector) {
             for cursor in &state.cursors {
                 rows.push(row![
                     "name" => cursor.name.as_str(), "statement" => cursor.statement.as_str(),
-                    "is_holdable" => cursor.holdable, "is_binary" => cursor.binary, "is_scrollable" => false,
+                    "is_holdable" => cursor.holdable, "is_binary" => cursor.binary, "is_scrollable" => cursor.scrollable,
                     "creation_time" => cursor.created_us,
                 ]);
             }

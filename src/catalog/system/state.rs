@@ -167,6 +167,7 @@ pub struct CursorState {
     pub statement: String,
     pub holdable: bool,
     pub binary: bool,
+    pub scrollable: bool,
     pub created_us: i64,
 }
 

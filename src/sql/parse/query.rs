@@ -6,7 +6,7 @@ use sqlparser::parser::Parser;
 use sqlparser::tokenizer::Token;
 
 use super::super::cell::Cell;
-use super::super::statement::{ExplainFormat, Fetch, Statement};
+use super::super::statement::{CursorDeclaration, ExplainFormat, Fetch, FetchRows, Statement};
 use super::cursor::Cursor;
 use super::options;
 use crate::error::{Result, SqlError, state};
@@ -185,23 +185,24 @@ pub fn deallocate(cursor: &mut Cursor) -> Result<Statement> {
 pub fn declare(cursor: &mut Cursor) -> Result<Statement> {
     cursor.expect(&["declare"])?;
     let name = cursor.identifier()?;
-    let mut binary = false;
+    let (mut scroll, mut no_scroll, mut binary) = (false, false, false);
     loop {
-        if cursor.take(&["binary"]) {
+        if cursor.take(&["insensitive"]) || cursor.take(&["asensitive"]) {
+            continue;
+        }
+        if cursor.take(&["no", "scroll"]) {
+            no_scroll = true;
+        } else if cursor.take(&["scroll"]) {
+            scroll = true;
+        } else if cursor.take(&["binary"]) {
             binary = true;
-            continue;
+        } else {
+            break;
         }
-        if cursor.take(&["no", "scroll"]) || cursor.take(&["insensitive"]) || cursor.take(&["asensitive"]) {
-            continue;
-        }
-        let refused = match cursor.peek_word(0) {
-            Some("scroll") => SqlError::unsupported(
-                "SCROLL cursors are not supported",
-                "Leave SCROLL out: a cursor reads forward.",
-            ),
-            _ => break,
-        };
-        return Err(refused.position(cursor.position()));
+    }
+    if scroll && no_scroll {
+        let message = "cannot specify both SCROLL and NO SCROLL";
+        return Err(SqlError::new(state::INVALID_CURSOR_DEFINITION, message));
     }
     cursor.expect(&["cursor"])?;
     let hold = cursor.take(&["with", "hold"]);
@@ -217,43 +218,21 @@ pub fn declare(cursor: &mut Cursor) -> Result<Statement> {
         &select.query,
         "DECLARE CURSOR must not contain data-modifying statements in WITH",
     )?;
-    let select = select.into();
     Ok(Statement::DeclareCursor {
-        name,
-        select,
-        hold,
-        binary,
+        select: select.into(),
+        declaration: CursorDeclaration {
+            name,
+            scroll,
+            hold,
+            binary,
+        },
     })
 }
 
-/// `FETCH|MOVE [direction] [FROM|IN] name`, forward only.
+/// `FETCH|MOVE [direction] [FROM|IN] name`.
 pub fn fetch(cursor: &mut Cursor, is_move: bool) -> Result<Statement> {
     cursor.skip(1);
-    let position = cursor.position();
-    let backward = || {
-        SqlError::unsupported(
-            "cursor can only scan forward",
-            "Use FETCH FORWARD, or declare the cursor again.",
-        )
-        .position(position)
-    };
-    let count = if cursor.take(&["next"]) {
-        Some(1)
-    } else if cursor.take(&["all"]) {
-        None
-    } else if cursor.take(&["forward"]) || cursor.take(&["relative"]) {
-        if cursor.take(&["all"]) {
-            None
-        } else {
-            Some(fetch_count(cursor)?.unwrap_or(Ok(1)).map_err(|()| backward())?)
-        }
-    } else if let Some(count) = fetch_count(cursor)? {
-        Some(count.map_err(|()| backward())?)
-    } else if is_backward(cursor) {
-        return Err(backward());
-    } else {
-        Some(1)
-    };
+    let rows = direction(cursor)?;
     if !cursor.take(&["from"]) {
         cursor.take(&["in"]);
     }
@@ -263,33 +242,65 @@ pub fn fetch(cursor: &mut Cursor, is_move: bool) -> Result<Statement> {
     }
     Ok(Statement::Fetch(Fetch {
         cursor: name,
-        count,
+        rows,
         is_move,
     }))
 }
 
-/// The direction is one that goes back; a cursor may be named like it: `FETCH prior`.
-fn is_backward(cursor: &Cursor) -> bool {
-    let more = cursor.parser.peek_nth_token_ref(1).token != Token::EOF;
-    more && matches!(
-        cursor.peek_word(0),
-        Some("prior" | "first" | "last" | "absolute" | "backward")
-    )
+fn direction(cursor: &mut Cursor) -> Result<FetchRows> {
+    let forward = |count: i64| match count {
+        0 => FetchRows::Relative(0),
+        1.. => FetchRows::Forward(Some(count.unsigned_abs())),
+        _ => FetchRows::Backward(Some(count.unsigned_abs())),
+    };
+    if let Some(count) = fetch_count(cursor)? {
+        return Ok(forward(count));
+    }
+    // A cursor may be named like a direction: `FETCH prior`.
+    let is_name = matches!(cursor.parser.peek_nth_token_ref(1).token, Token::EOF | Token::SemiColon);
+    if is_name {
+        return Ok(FetchRows::Forward(Some(1)));
+    }
+    Ok(if cursor.take(&["prior"]) {
+        FetchRows::Backward(Some(1))
+    } else if cursor.take(&["first"]) {
+        FetchRows::Absolute(1)
+    } else if cursor.take(&["last"]) {
+        FetchRows::Absolute(-1)
+    } else if cursor.take(&["absolute"]) {
+        FetchRows::Absolute(fetch_count(cursor)?.ok_or_else(|| cursor.syntax_error())?)
+    } else if cursor.take(&["relative"]) {
+        FetchRows::Relative(fetch_count(cursor)?.ok_or_else(|| cursor.syntax_error())?)
+    } else if cursor.take(&["all"]) || cursor.take(&["forward", "all"]) {
+        FetchRows::Forward(None)
+    } else if cursor.take(&["backward", "all"]) {
+        FetchRows::Backward(None)
+    } else if cursor.take(&["forward"]) {
+        forward(fetch_count(cursor)?.unwrap_or(1))
+    } else if cursor.take(&["backward"]) {
+        forward(-fetch_count(cursor)?.unwrap_or(1))
+    } else {
+        cursor.take(&["next"]);
+        FetchRows::Forward(Some(1))
+    })
 }
 
-/// A count, if one is next; `Err` inside for one that does not go forward.
-fn fetch_count(cursor: &mut Cursor) -> Result<Option<Result<u64, ()>>> {
-    let negative = cursor.take_token(&Token::Minus);
+/// A count of 32 bits with its sign, if one is next.
+fn fetch_count(cursor: &mut Cursor) -> Result<Option<i64>> {
+    let sign = match cursor.take_token(&Token::Minus) {
+        true => Some(-1),
+        false => cursor.take_token(&Token::Plus).then_some(1),
+    };
     let digits = match &cursor.parser.peek_token_ref().token {
         Token::Number(digits, _) => digits.clone(),
-        _ if negative => return Err(cursor.syntax_error()),
+        _ if sign.is_some() => return Err(cursor.syntax_error()),
         _ => return Ok(None),
     };
-    let Ok(count) = digits.parse::<u64>() else {
+    let Ok(count) = digits.parse::<i32>() else {
         return Err(cursor.syntax_error());
     };
     cursor.skip(1);
-    Ok(Some(if negative || count == 0 { Err(()) } else { Ok(count) }))
+    Ok(Some(sign.unwrap_or(1) * i64::from(count)))
 }
 
 /// `CLOSE name | ALL`.

@@ -335,30 +335,48 @@ fn prepared_statements_and_cursors_have_all_their_forms() {
     is("DEALLOCATE ALL", "Deallocate(None)");
     is(
         "DECLARE c NO SCROLL CURSOR WITH HOLD FOR SELECT 1",
-        "DeclareCursor { name: \"c\"",
+        "DeclareCursor { declaration: CursorDeclaration { name: \"c\"",
     );
     is(
         "FETCH c",
-        "Fetch(Fetch { cursor: \"c\", count: Some(1), is_move: false })",
+        "Fetch(Fetch { cursor: \"c\", rows: Forward(Some(1)), is_move: false })",
     );
     is(
         "FETCH 100 FROM c",
-        "Fetch(Fetch { cursor: \"c\", count: Some(100), is_move: false })",
+        "Fetch(Fetch { cursor: \"c\", rows: Forward(Some(100)), is_move: false })",
     );
     is(
         "FETCH FORWARD ALL IN c",
-        "Fetch(Fetch { cursor: \"c\", count: None, is_move: false })",
+        "Fetch(Fetch { cursor: \"c\", rows: Forward(None), is_move: false })",
     );
     is(
         "MOVE NEXT FROM c",
-        "Fetch(Fetch { cursor: \"c\", count: Some(1), is_move: true })",
+        "Fetch(Fetch { cursor: \"c\", rows: Forward(Some(1)), is_move: true })",
     );
     is("CLOSE ALL", "Close(None)");
     is("DISCARD TEMPORARY", "Discard(\"TEMP\")");
-    unsupported("FETCH BACKWARD 2 FROM c");
-    unsupported("FETCH PRIOR FROM c");
-    unsupported("FETCH -1 FROM c");
-    unsupported("DECLARE c SCROLL CURSOR FOR SELECT 1");
+    for (direction, rows) in [
+        ("BACKWARD 2 FROM", "Backward(Some(2))"),
+        ("BACKWARD ALL IN", "Backward(None)"),
+        ("PRIOR FROM", "Backward(Some(1))"),
+        ("-1 FROM", "Backward(Some(1))"),
+        ("FORWARD -3", "Backward(Some(3))"),
+        ("FORWARD 0", "Relative(0)"),
+        ("RELATIVE -2", "Relative(-2)"),
+        ("ABSOLUTE +4", "Absolute(4)"),
+        ("FIRST", "Absolute(1)"),
+        ("LAST", "Absolute(-1)"),
+    ] {
+        is(
+            &format!("FETCH {direction} c"),
+            &format!("Fetch(Fetch {{ cursor: \"c\", rows: {rows}, is_move: false }})"),
+        );
+    }
+    is("FETCH prior", "Fetch(Fetch { cursor: \"prior\", rows: Forward(Some(1))");
+    is(
+        "DECLARE c SCROLL CURSOR FOR SELECT 1",
+        "DeclareCursor { declaration: CursorDeclaration { name: \"c\",",
+    );
     unsupported("DECLARE c CURSOR FOR SUBSCRIBE TO v");
     is(
         "EXPLAIN ANALYZE VERBOSE SELECT 1",
