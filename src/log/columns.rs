@@ -9,7 +9,7 @@ use std::io::Cursor;
 use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, RecordBatch, RecordBatchOptions, UInt32Array, new_null_array};
-use arrow::compute::take;
+use arrow::compute::{cast, take};
 use arrow::datatypes::{Field, FieldRef, Schema, SchemaRef};
 use arrow::ipc::reader::StreamReader;
 use arrow::ipc::writer::StreamWriter;
@@ -102,7 +102,9 @@ pub fn position_of(schema: &Schema, of: &Schema, index: usize) -> Option<usize> 
 /// Rows from before the column was added, as they have it.
 pub fn missing_column(field: &Field, rows: usize) -> ArrayRef {
     let value = field.metadata().get(MISSING_KEY).and_then(|text| decode_value(text));
-    let value = value.filter(|value| value.data_type() == field.data_type() && value.len() == 1);
+    let value = value.filter(|value| value.data_type().equals_datatype(field.data_type()) && value.len() == 1);
+    // Elements of arrays had metadata once.
+    let value = value.and_then(|value| cast(&value, field.data_type()).ok());
     let repeated = value.and_then(|value| take(&value, &UInt32Array::from_value(0, rows), None).ok());
     repeated.unwrap_or_else(|| new_null_array(field.data_type(), rows))
 }
@@ -155,7 +157,7 @@ fn decode_value(text: &str) -> Option<ArrayRef> {
 
 #[cfg(test)]
 mod tests {
-    use arrow::array::{AsArray, Int64Array, StringArray};
+    use arrow::array::{AsArray, Int64Array, ListArray, StringArray};
     use arrow::datatypes::{DataType, Int64Type};
 
     use super::*;
@@ -190,6 +192,22 @@ mod tests {
         let new = schema(&[("b", 1, None), ("a", 2, None)]);
         assert_eq!(position_of(&old, &new, 0), Some(0));
         assert_eq!(position_of(&old, &new, 1), Some(1));
+    }
+
+    #[test]
+    fn arrays_of_earlier_files_have_plain_elements() {
+        let item = Field::new("item", DataType::Utf8, true);
+        let told = item
+            .clone()
+            .with_metadata([("pg_type".to_string(), "uuid".to_string())].into());
+        let list = |item: Field| DataType::List(Arc::new(item));
+        let value: ArrayRef = Arc::new(ListArray::new_null(Arc::new(told.clone()), 1));
+        let was = column_field(Field::new("u", list(told), true), 1, Some(&encode_value(&value)));
+        let is = was.clone().with_data_type(list(item));
+        let bytes = super::super::frame::encode_schema(&Schema::new(vec![was]));
+        let decoded = super::super::frame::decode_schema(&bytes).expect("whole");
+        assert_eq!(decoded.field(0), &is);
+        assert_eq!(missing_column(&is, 2).data_type(), is.data_type());
     }
 
     #[test]

@@ -37,11 +37,12 @@
 //! run      LSN 8, rows 4, flags 1 (1 watermark, 2 event time), watermark 8, newest event time 8
 //! ```
 
+use std::collections::HashMap;
 use std::ops::Range;
 use std::sync::Arc;
 
 use arrow::buffer::Buffer;
-use arrow::datatypes::Schema;
+use arrow::datatypes::{DataType, FieldRef, Schema};
 use arrow::ipc::convert::{IpcSchemaEncoder, fb_to_schema};
 use arrow::ipc::root_as_schema;
 
@@ -514,8 +515,21 @@ pub fn decode_schema(bytes: &[u8]) -> Result<Schema, Damage> {
     let bytes = Buffer::from_slice_ref(bytes);
     contained(|| {
         let schema = root_as_schema(&bytes).map_err(|_| Damage::Contents("a schema is unreadable"))?;
-        Ok(fb_to_schema(schema))
+        Ok(plain_elements(fb_to_schema(schema)))
     })
+}
+
+/// Elements of arrays without metadata: earlier files have their type there, where the array's own field says it today.
+fn plain_elements(schema: Schema) -> Schema {
+    let plain = |field: &FieldRef| match field.data_type() {
+        DataType::List(item) if !item.metadata().is_empty() => {
+            let item = item.as_ref().clone().with_metadata(HashMap::new());
+            Arc::new(field.as_ref().clone().with_data_type(DataType::List(Arc::new(item))))
+        }
+        _ => Arc::clone(field),
+    };
+    let fields: Vec<FieldRef> = schema.fields().iter().map(plain).collect();
+    Schema::new_with_metadata(fields, schema.metadata)
 }
 
 pub fn encode_spec(spec: &TopicSpec) -> Vec<u8> {

@@ -572,7 +572,7 @@ impl Lists {
     fn finish(&mut self) -> ListArray {
         let ends = std::mem::replace(&mut self.ends, vec![0]);
         ListArray::new(
-            self.item_type.field("item", true).into(),
+            self.item_type.element().into(),
             OffsetBuffer::new(ends.into()),
             self.items.finish(),
             self.nulls.finish(),

@@ -191,7 +191,7 @@ impl PgType {
             PgType::Timestamp => DataType::Timestamp(TimeUnit::Microsecond, None),
             PgType::TimestampTz => DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into())),
             PgType::Interval => DataType::Interval(IntervalUnit::MonthDayNano),
-            PgType::Array(item) => DataType::List(item.field("item", true).into()),
+            PgType::Array(item) => DataType::List(item.element().into()),
             PgType::Shaped(_) | PgType::Int2Vector | PgType::OidVector => DataType::BinaryView,
             // An OID is an unsigned 32-bit number; Int64 keeps DataFusion's comparisons with literals exact.
             PgType::Oid | PgType::PgLsn | PgType::Xid8 | PgType::Tid | PgType::Xid | PgType::Cid => DataType::Int64,
@@ -243,6 +243,23 @@ impl PgType {
             PgType::Array(item) => PgType::Shaped(item),
             other => other,
         }
+    }
+
+    /// The field of elements of this type in a list. The field of the array says of which type they are: the engine drops the
+    /// metadata of theirs.
+    pub fn element(&self) -> Field {
+        Field::new("item", self.arrow(), true)
+    }
+
+    /// The field of an array's elements, with the metadata that the array's own field implies.
+    pub fn item_field(field: &Field) -> Option<Field> {
+        let DataType::List(item) = field.data_type() else {
+            return None;
+        };
+        Some(match PgType::of_field(field) {
+            Some(PgType::Array(known)) => known.field(item.name(), true),
+            _ => item.as_ref().clone(),
+        })
     }
 
     /// The type of a field: its metadata if it has any and still fits the data type, else by data type.

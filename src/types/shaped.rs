@@ -66,7 +66,7 @@ impl ShapedArrays {
             ends.push(items.len() as i32);
         }
         let lists = ListArray::new(
-            item.field("item", true).into(),
+            item.element().into(),
             OffsetBuffer::new(ends.into()),
             items.finish(),
             nulls.finish(),
@@ -104,7 +104,7 @@ impl ShapedArrays {
 }
 
 fn new_null_lists(item: &PgType, rows: usize) -> ListArray {
-    ListArray::new_null(item.field("item", true).into(), rows)
+    ListArray::new_null(item.element().into(), rows)
 }
 
 /// The type of elements that the values say; `None` if there are none that do.

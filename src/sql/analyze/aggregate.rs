@@ -4,11 +4,11 @@
 
 use std::sync::Arc;
 
-use datafusion::common::ScalarValue;
 use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
+use datafusion::common::{Column, ScalarValue};
 use datafusion::logical_expr::expr::{AggregateFunction, Sort};
 use datafusion::logical_expr::type_coercion::functions::fields_with_udf;
-use datafusion::logical_expr::{AggregateUDF, Expr, when};
+use datafusion::logical_expr::{AggregateUDF, Expr, Subquery, when};
 use sqlparser::ast;
 
 use super::call::{GivenArguments, bottom, choice_failed, not_yet, undefined_function};
@@ -130,7 +130,7 @@ impl Analyzer<'_> {
             given.respects_nulls,
         );
         let typed = self.aggregate_type(Expr::AggregateFunction(made), &function, &arguments, &result, position)?;
-        let typed = self.at_its_level(typed, scope)?;
+        let typed = self.at_its_level(typed, &given.arguments, scope)?;
         let typed = match distinct {
             Some(distinct) => Typed {
                 expr: distinct.call(vec![typed.expr.clone()]),
@@ -205,7 +205,7 @@ impl Analyzer<'_> {
                 None,
             );
             let list = PgType::Array(Box::new(PgType::Text));
-            self.at_its_level(Typed::new(Expr::AggregateFunction(call), list, position), scope)
+            self.at_its_level(Typed::new(Expr::AggregateFunction(call), list, position), &[], scope)
         };
         let joined = self.named_call("array_to_string", vec![gathered(piece)?, text(empty())], position)?;
         let one = Expr::Literal(ScalarValue::Int64(Some(1)), None);
@@ -366,45 +366,86 @@ impl Analyzer<'_> {
         Ok(self.returning(expr, &returned, result, position))
     }
 
-    /// An aggregate over columns of a query further out only is that query's.
-    pub fn at_its_level(&self, typed: Typed, scope: &Scope) -> Result<Typed> {
-        let (mut own, mut outer) = (false, Vec::new());
-        typed.expr.apply(|node| {
-            match node {
-                Expr::Column(_) => own = true,
-                Expr::OuterReferenceColumn(_, column) => outer.push(column.clone()),
-                _ => {}
-            }
-            Ok(TreeNodeRecursion::Continue)
-        })?;
+    /// An aggregate over columns of a query further out only is that query's. The arguments as they are `given` count too:
+    /// of some rows the engine's call keeps no column.
+    pub fn at_its_level(&self, typed: Typed, given: &[Typed], scope: &Scope) -> Result<Typed> {
+        let mut read = ColumnsRead::default();
+        for given in given.iter().chain([&typed]) {
+            read.add(given, scope)?;
+        }
+        let ColumnsRead { own, outer } = read;
         if own || outer.is_empty() {
             return Ok(typed);
         }
         let mut level = scope.parent;
         while let Some(scope) = level {
-            let has = |column: &datafusion::common::Column| {
-                let mut columns = scope.items.iter().flat_map(|item| &item.columns);
-                columns.any(|known| known.expr.column_refs().contains(column))
-            };
-            if outer.iter().any(has) {
+            if outer.iter().any(|column| scope.has(column)) {
                 if scope.clause.get() == Clause::From {
                     let message = "aggregate functions are not allowed in FROM clause of their own query level";
                     return Err(at(SqlError::new(state::GROUPING_ERROR, message), typed.position));
                 }
                 check_aggregate_clause("", scope, typed.position)?;
                 let inner = typed.expr.clone().transform_up(|node| match node {
-                    Expr::OuterReferenceColumn(_, column) if has(&column) => Ok(Transformed::yes(Expr::Column(column))),
+                    Expr::OuterReferenceColumn(_, column) if scope.has(&column) => {
+                        Ok(Transformed::yes(Expr::Column(column)))
+                    }
                     other => Ok(Transformed::no(other)),
                 })?;
                 let name = self.internal_name("aggregate");
                 scope.aggregates.borrow_mut().push(inner.data.alias(&name));
                 let field = Arc::new(typed.pg_type().field(&name, true));
-                let expr = Expr::OuterReferenceColumn(field, datafusion::common::Column::from_name(name));
+                let expr = Expr::OuterReferenceColumn(field, Column::from_name(name));
                 return Ok(Typed { expr, ..typed });
             }
             level = scope.parent;
         }
         Ok(typed)
+    }
+}
+
+/// The columns that expressions read, by the query that has them.
+#[derive(Default)]
+struct ColumnsRead {
+    /// One of the query that the expressions stand in.
+    own: bool,
+    /// Those of queries further out.
+    outer: Vec<Column>,
+}
+
+impl ColumnsRead {
+    fn add(&mut self, typed: &Typed, scope: &Scope) -> Result<()> {
+        for (_, field) in typed.fields().unwrap_or_default() {
+            self.add(field, scope)?;
+        }
+        typed.expr.apply(|node| {
+            match node {
+                Expr::Column(_) => self.own = true,
+                Expr::OuterReferenceColumn(_, column) => self.outer.push(column.clone()),
+                Expr::ScalarSubquery(query) => self.add_query(query, scope),
+                Expr::Exists(exists) => self.add_query(&exists.subquery, scope),
+                Expr::InSubquery(call) => self.add_query(&call.subquery, scope),
+                Expr::SetComparison(call) => self.add_query(&call.subquery, scope),
+                _ => {}
+            }
+            Ok(TreeNodeRecursion::Continue)
+        })?;
+        Ok(())
+    }
+
+    fn add_query(&mut self, query: &Subquery, scope: &Scope) {
+        for column in query.outer_ref_columns.iter().flat_map(outer_column) {
+            match scope.has(column) {
+                true => self.own = true,
+                false => self.outer.push(column.clone()),
+            }
+        }
+    }
+}
+
+fn outer_column(expr: &Expr) -> Option<&Column> {
+    match expr {
+        Expr::OuterReferenceColumn(_, column) => Some(column),
+        _ => None,
     }
 }
 

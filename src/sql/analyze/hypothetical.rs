@@ -70,7 +70,7 @@ impl Analyzer<'_> {
             _ => PgType::Float8,
         };
         let typed = Typed::new(Expr::AggregateFunction(made), result, position);
-        self.at_its_level(typed, scope).map(Some)
+        self.at_its_level(typed, &arguments, scope).map(Some)
     }
 }
 

@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use arrow::datatypes::Field;
 use datafusion::common::{Column, ScalarValue, Spans};
 use datafusion::logical_expr::expr::{Exists, InSubquery, SetComparison, SetQuantifier, Sort};
 use datafusion::logical_expr::{
@@ -664,12 +663,6 @@ impl Analyzer<'_> {
             let expr = function.call(vec![gathered.expr, empty.expr]);
             return Ok(Typed::new(expr, PgType::Shaped(item), position).modified(column.typmod));
         }
-        let item = Arc::new(Field::new_list_field(column.pg_type.arrow(), true));
-        let plain = arrow::datatypes::DataType::List(item);
-        let subquery = match plain == array.arrow() {
-            true => subquery,
-            false => cast_to(subquery, &array),
-        };
         let empty = self.empty_array(&column.pg_type, position)?;
         let function = self.scalar("coalesce").expect("it is the engine's");
         let made = Typed::new(function.call(vec![subquery, empty.expr]), array, position);

@@ -461,11 +461,6 @@ impl Analyzer<'_> {
             .expect("it is one of the engine's that we use");
         let exprs = elements.into_iter().map(|typed| typed.expr).collect();
         let expr = Expr::ScalarFunction(ScalarFunction::new_udf(function, exprs));
-        let plain = DataType::List(Arc::new(arrow::datatypes::Field::new_list_field(item.arrow(), true)));
-        let expr = match plain == array.arrow() {
-            true => expr,
-            false => super::typed::cast_to(expr, &array),
-        };
         Ok(Typed::new(expr, array, position))
     }
 

@@ -142,6 +142,12 @@ impl<'s> Scope<'s> {
         }
     }
 
+    /// Whether a column of the plan is one of this query's own.
+    pub fn has(&self, column: &Column) -> bool {
+        let mut columns = self.items.iter().flat_map(|item| &item.columns);
+        columns.any(|known| known.expr.column_refs().contains(column))
+    }
+
     pub fn nest(&self, error: SqlError) {
         self.nested.borrow_mut().get_or_insert(error);
     }

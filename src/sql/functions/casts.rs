@@ -149,7 +149,10 @@ fn differs(from: &Field, to: &Field) -> bool {
             Decimal128(_, _) | LargeBinary,
         ) => from.data_type() != to.data_type(),
         (LargeBinary, Int16 | Int32 | Int64 | Float32 | Float64) => true,
-        (DataType::List(from), DataType::List(to)) => from.data_type() != to.data_type() && differs(from, to),
+        (DataType::List(_), DataType::List(_)) => match (PgType::item_field(from), PgType::item_field(to)) {
+            (Some(from), Some(to)) => PgType::of_field(&from) != PgType::of_field(&to) && differs(&from, &to),
+            _ => false,
+        },
         _ => false,
     }
 }
@@ -337,14 +340,14 @@ pub fn cast(column: &ArrayRef, from: &Field, to: &Field, zone: TimeZone) -> Resu
         }
         (Date32, Timestamp(_, None)) => Ok(Arc::new(temporal::midnights(column, |local| local)?)),
         (LargeBinary, Int16 | Int32 | Int64 | Float32 | Float64) => of_varying(column, to.data_type()),
-        (DataType::List(item), DataType::List(to)) => {
+        (DataType::List(_), DataType::List(item)) => {
             let lists = column.as_list::<i32>();
-            let items = match differs(item, to) {
-                true => cast(lists.values(), item, to, zone)?,
-                false => strict(lists.values(), to.data_type())?,
+            let items = match (PgType::item_field(from), PgType::item_field(to)) {
+                (Some(from), Some(to)) if differs(&from, &to) => cast(lists.values(), &from, &to, zone)?,
+                _ => strict(lists.values(), item.data_type())?,
             };
-            let to = Arc::new(to.as_ref().clone().with_nullable(true));
-            let lists = ListArray::try_new(to, lists.offsets().clone(), items, lists.nulls().cloned());
+            let item = Arc::new(item.as_ref().clone().with_nullable(true));
+            let lists = ListArray::try_new(item, lists.offsets().clone(), items, lists.nulls().cloned());
             Ok(Arc::new(lists.map_err(|error| of_arrow(error, column.data_type()))?))
         }
         (_, Decimal128(precision, scale)) => numeric(column, *precision, *scale),
@@ -547,7 +550,7 @@ pub fn to_text(column: &ArrayRef, from: &Field, zone: TimeZone) -> Result<String
     let plain = Field::new("", column.data_type().clone(), true);
     let shaped = || crate::types::shaped::item_type(column).map(|item| PgType::Shaped(Box::new(item)));
     let pg_type = PgType::of_field(from)
-        .filter(|pg_type| pg_type.arrow() == *column.data_type())
+        .filter(|pg_type| pg_type.arrow().equals_datatype(column.data_type()))
         .or_else(|| PgType::of_field(&plain))
         .or_else(shaped);
     let Some(pg_type) = pg_type else {

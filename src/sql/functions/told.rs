@@ -24,10 +24,7 @@ struct Told {
 /// The same value, of a type.
 pub fn told(expr: Expr, pg_type: &PgType) -> Expr {
     let wanted = pg_type.arrow();
-    // A value of a subquery loses the metadata that its items' type is known by.
-    let loses = matches!(&wanted, DataType::List(item) if !item.metadata().is_empty())
-        && matches!(expr, Expr::ScalarSubquery(_));
-    let is_known = !loses && PgType::of_arrow(&wanted).as_ref() == Some(pg_type);
+    let is_known = PgType::of_arrow(&wanted).as_ref() == Some(pg_type);
     let says = |known: &Expr| match known {
         Expr::ScalarFunction(call) => call
             .func

@@ -337,7 +337,8 @@ impl ScalarUDFImpl for Arrays {
                 .zip(&types)
                 .map(|(column, wanted)| as_type(column, wanted, rows))
                 .collect::<Result<_, SqlError>>()?;
-            self.evaluate(&columns, rows, args.return_field.data_type(), &style)
+            let array = &args.arg_fields[0];
+            self.evaluate(&columns, array, rows, args.return_field.data_type(), &style)
         })
     }
 }
@@ -365,6 +366,7 @@ impl Arrays {
     fn evaluate(
         &self,
         columns: &[ArrayRef],
+        array: &Field,
         rows: usize,
         result: &DataType,
         style: &TextStyle,
@@ -388,7 +390,7 @@ impl Arrays {
             ArrayFunction::Bounds => Ok(shape::bounds(&columns[0])),
             ArrayFunction::Cardinality => Ok(shape::cardinality(&columns[0])),
             ArrayFunction::Subscripts => Ok(shape::subscripts(columns, rows)),
-            ArrayFunction::ToString => shape::joined(columns, rows, style),
+            ArrayFunction::ToString => shape::joined(columns, array, rows, style),
         }
     }
 }

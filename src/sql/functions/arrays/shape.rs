@@ -6,7 +6,7 @@ use arrow::array::{
     Array, ArrayRef, AsArray, Int32Array, Int32Builder, ListArray, ListBuilder, StringArray, StringBuilder,
 };
 use arrow::buffer::OffsetBuffer;
-use arrow::datatypes::{DataType, Int32Type};
+use arrow::datatypes::{DataType, Field, Int32Type};
 use bytes::BytesMut;
 
 use crate::error::SqlError;
@@ -147,13 +147,13 @@ pub fn flat(lists: &ArrayRef) -> Result<ArrayRef, SqlError> {
 }
 
 /// `array_to_string(array, between[, for NULL])`
-pub fn joined(columns: &[ArrayRef], rows: usize, style: &TextStyle) -> Result<ArrayRef, SqlError> {
+pub fn joined(columns: &[ArrayRef], array: &Field, rows: usize, style: &TextStyle) -> Result<ArrayRef, SqlError> {
     let lists = flat(&columns[0])?;
     let lists = lists.as_list::<i32>();
-    let DataType::List(item) = lists.data_type() else {
-        unreachable!("it is a list")
+    let known = match PgType::of_field(array) {
+        Some(PgType::Array(item)) if item.arrow() == lists.value_type() => *item,
+        _ => PgType::of_arrow(&lists.value_type()).unwrap_or(PgType::Text),
     };
-    let known = PgType::of_field(item).unwrap_or(PgType::Text);
     let formatter = ColumnFormatter::new(&known, lists.values(), style)?;
     let between = columns[1].as_string::<i32>();
     let for_null = columns.get(2).map(|column| column.as_string::<i32>());

@@ -79,13 +79,14 @@ impl JsonWriter {
             }
             (DataType::List(item), _) => {
                 let lists = column.as_list::<i32>();
-                JsonColumn::List(lists.clone(), Box::new(JsonWriter::new(item, lists.values(), zone)?))
+                let item = PgType::item_field(field).unwrap_or_else(|| item.as_ref().clone());
+                JsonColumn::List(lists.clone(), Box::new(JsonWriter::new(&item, lists.values(), zone)?))
             }
             (DataType::LargeList(item) | DataType::FixedSizeList(item, _), _) => {
                 let plain = DataType::List(item.clone());
                 let lists = cast(column, &plain)
                     .map_err(|error| SqlError::from(datafusion::error::DataFusionError::from(error)))?;
-                return JsonWriter::new(&Field::new(field.name(), plain, true), &lists, zone);
+                return JsonWriter::new(&field.clone().with_data_type(plain), &lists, zone);
             }
             (DataType::BinaryView, known) => {
                 let known = known.as_ref().and_then(PgType::item).cloned();
