@@ -8,6 +8,7 @@
 //! keeps only one, and under EMIT ON WINDOW CLOSE an aggregate keyed by one keeps groups in place of rows.
 
 mod join;
+mod partitioned;
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -15,11 +16,10 @@ use std::sync::Arc;
 use arrow::array::{Array, new_empty_array};
 use arrow::compute::concat;
 use arrow::datatypes::{DataType, Field, FieldRef, SchemaRef};
-use datafusion::common::tree_node::TreeNode;
 use datafusion::common::{Column, DFSchema, ScalarValue};
 use datafusion::logical_expr::logical_plan;
 use datafusion::logical_expr::utils::split_conjunction;
-use datafusion::logical_expr::{Distinct, EmptyRelation, Expr, LogicalPlan};
+use datafusion::logical_expr::{EmptyRelation, Expr, LogicalPlan};
 
 use crate::error::SqlError;
 use crate::log::HiddenColumn;
@@ -60,14 +60,7 @@ pub fn compile(planned: &Planned, time_zone: &str) -> Result<CompiledView, SqlEr
     // A subquery that is a value is a join here, as all others.
     options.optimizer.enable_physical_uncorrelated_scalar_subquery = false;
     let options = Arc::new(options);
-    // The rules cannot take DISTINCT ON: the one that rewrites it looks up functions that views have no registry for.
-    let distinct_on = |plan: &LogicalPlan| Ok(matches!(plan, LogicalPlan::Distinct(Distinct::On(_))));
-    let plan = planned.inlined()?;
-    if plan.exists(distinct_on)? {
-        let reason = "DISTINCT ON is not kept incrementally yet".to_string();
-        return Ok(CompiledView::Recompute { reason });
-    }
-    let plan = rules::rewrite(plan, options.clone())?;
+    let plan = rules::rewrite(planned.inlined()?, options.clone())?;
     let fields = &planned.fields;
     let mut compiler = Compiler {
         nodes: Vec::new(),
@@ -213,9 +206,8 @@ impl Compiler {
             },
             LogicalPlan::Join(join) => self.join(join, needed),
             LogicalPlan::Limit(limit) if !needed.contains(&true) && is_first(limit) => self.whether_any(limit),
-            LogicalPlan::Sort(_) | LogicalPlan::Limit(_) => unsupported("LIMIT is not kept incrementally yet"),
-            LogicalPlan::Window(_) => unsupported("window functions are not kept incrementally yet"),
-            LogicalPlan::Distinct(_) => unsupported("DISTINCT ON is not kept incrementally yet"),
+            LogicalPlan::Limit(limit) => self.limit(limit, needed),
+            LogicalPlan::Window(window) => self.windows(window, needed, None),
             LogicalPlan::Unnest(_) => unsupported("set-returning functions are not kept incrementally yet"),
             LogicalPlan::RecursiveQuery(_) => unsupported("WITH RECURSIVE is not kept incrementally"),
             LogicalPlan::EmptyRelation(empty) => {
@@ -224,7 +216,10 @@ impl Compiler {
             }
             LogicalPlan::Values(values) => self.constant(&values.schema, &values.values, needed),
             LogicalPlan::Subquery(_) => unsupported("subqueries are not kept incrementally yet"),
-            LogicalPlan::Repartition(_)
+            // What ordered LIMITs and DISTINCTs are is decided above and by the rules.
+            LogicalPlan::Sort(_)
+            | LogicalPlan::Distinct(_)
+            | LogicalPlan::Repartition(_)
             | LogicalPlan::Statement(_)
             | LogicalPlan::Explain(_)
             | LogicalPlan::Analyze(_)
@@ -382,7 +377,10 @@ impl Compiler {
         for (below, needed) in below.iter_mut().zip(needed) {
             *below |= needed;
         }
-        let input = self.node(&filter.input, &below)?;
+        let input = match filter.input.as_ref() {
+            LogicalPlan::Window(window) => self.windows(window, &below, Some(&filter.predicate))?,
+            input => self.node(input, &below)?,
+        };
         let conditions = in_turn(&filter.predicate).into_iter();
         let conditions = conditions.map(|condition| self.context.compile(&condition, &input.schema));
         let linear = Linear::Filter {

@@ -25,6 +25,7 @@ use super::linear::Linear;
 use super::memory::{Budget, Limits, ViewAccount, batch_bytes};
 use super::operator::{Operator, Ported, StepEnd};
 use super::output::{Bag, OutputRows, ViewOutput};
+use super::partitioned::{PartitionedOperator, PartitionedSpec};
 use super::scan::{LeafScan, LeafSource, seen_as};
 use super::set::{SetCounts, SetSpec};
 use super::window::{WindowOperator, WindowSpec};
@@ -46,6 +47,7 @@ pub enum NodeWork {
     Join(Arc<JoinSpec>),
     NotIn(Arc<NotInSpec>),
     Set(Arc<SetSpec>),
+    Partitioned(Arc<PartitionedSpec>),
 }
 
 /// A node, and the consumer of its output; `None` is the view itself.
@@ -254,7 +256,7 @@ pub struct NodeStats {
     pub state_bytes: usize,
     /// Groups of an aggregate.
     pub groups: Option<usize>,
-    /// Rows of a join's sides, or of a set operation's.
+    /// Rows of a join's sides, of a set operation's, or of partitions.
     pub rows: Option<usize>,
     /// Late rows and rows without a time of a window.
     pub skipped: Option<(u64, u64)>,
@@ -328,6 +330,9 @@ impl Instance {
                 NodeWork::Join(spec) => KeptNodes::Ported(Box::new(JoinOperator::new(spec.clone(), limits.clone())?)),
                 NodeWork::NotIn(spec) => KeptNodes::Ported(Box::new(NotIn::new(spec.clone(), limits.clone())?)),
                 NodeWork::Set(spec) => KeptNodes::Ported(Box::new(SetCounts::new(spec.clone(), budget.clone())?)),
+                NodeWork::Partitioned(spec) => {
+                    KeptNodes::Ported(Box::new(PartitionedOperator::new(spec.clone(), limits.clone())?))
+                }
                 NodeWork::Scan(_) | NodeWork::Linear { .. } | NodeWork::Union => KeptNodes::Nothing,
             });
         }

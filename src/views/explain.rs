@@ -39,6 +39,7 @@ fn describe(step: &NodeWork) -> String {
         NodeWork::Join(spec) => spec.text.clone(),
         NodeWork::NotIn(spec) => spec.text.clone(),
         NodeWork::Set(spec) => spec.describe(),
+        NodeWork::Partitioned(spec) => spec.text.clone(),
         NodeWork::Aggregate(spec) => {
             let emit = if spec.closes_by.is_some() {
                 ", when its window has closed"

@@ -21,6 +21,7 @@ mod aggregate;
 mod join;
 mod net;
 mod output;
+mod partitioned;
 mod set;
 
 mod compile;

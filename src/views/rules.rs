@@ -10,7 +10,11 @@ use std::sync::Arc;
 use datafusion::common::config::ConfigOptions;
 use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
 use datafusion::common::{Column, JoinType, NullEquality, Result};
-use datafusion::logical_expr::{Aggregate, Expr, Join, LogicalPlan, Projection};
+use datafusion::logical_expr::expr::{WindowFunction, WindowFunctionParams};
+use datafusion::logical_expr::{
+    Aggregate, Distinct, Expr, Filter, Join, LogicalPlan, Projection, SortExpr, Window, WindowFrame,
+    WindowFunctionDefinition, lit,
+};
 use datafusion::optimizer::decorrelate_predicate_subquery::DecorrelatePredicateSubquery;
 use datafusion::optimizer::eliminate_cross_join::EliminateCrossJoin;
 use datafusion::optimizer::eliminate_duplicated_expr::EliminateDuplicatedExpr;
@@ -22,6 +26,7 @@ use datafusion::optimizer::simplify_expressions::SimplifyExpressions;
 use datafusion::optimizer::{Optimizer, OptimizerConfig, OptimizerContext, OptimizerRule};
 
 use crate::error::SqlError;
+use crate::sql::functions::functions;
 use crate::sql::functions::growth::{Mode, with_mode};
 use crate::sql::plan::push_down::PushDown;
 
@@ -30,6 +35,7 @@ const PASSES_MAX: u8 = 3;
 
 fn rules() -> Vec<Arc<dyn OptimizerRule + Send + Sync>> {
     vec![
+        Arc::new(FirstOfEach),
         Arc::new(SimplifyExpressions::new()),
         Arc::new(ReplaceDistinctWithAggregate::new()),
         Arc::new(EliminateDuplicatedExpr::new()),
@@ -65,6 +71,47 @@ impl OptimizerRule for CrossJoins {
             true => Ok(Transformed::no(plan)),
             false => self.engines.rewrite(plan, config),
         }
+    }
+}
+
+/// DISTINCT ON as the first row of each partition. (The engine's rule, which makes aggregates of it, looks up functions that
+/// views have no registry for.)
+#[derive(Debug)]
+struct FirstOfEach;
+
+impl OptimizerRule for FirstOfEach {
+    fn name(&self) -> &str {
+        "first_of_each"
+    }
+
+    fn apply_order(&self) -> Option<ApplyOrder> {
+        Some(ApplyOrder::TopDown)
+    }
+
+    fn rewrite(&self, plan: LogicalPlan, config: &dyn OptimizerConfig) -> Result<Transformed<LogicalPlan>> {
+        let LogicalPlan::Distinct(Distinct::On(on)) = plan else {
+            return Ok(Transformed::no(plan));
+        };
+        let order = on.sort_expr.into_iter().flatten();
+        let order_by: Vec<SortExpr> = order.filter(|sort| !on.on_expr.contains(&sort.expr)).collect();
+        let call = Expr::WindowFunction(Box::new(WindowFunction {
+            fun: WindowFunctionDefinition::WindowUDF(functions().window["row_number"].clone()),
+            params: WindowFunctionParams {
+                args: vec![],
+                partition_by: on.on_expr,
+                window_frame: WindowFrame::new((!order_by.is_empty()).then_some(false)),
+                order_by,
+                filter: None,
+                null_treatment: None,
+                distinct: false,
+            },
+        }));
+        let number = config.alias_generator().next("__number");
+        let numbered = Window::try_new(vec![call.alias(&number)], on.input)?;
+        let is_first = Expr::Column(Column::from_name(number)).lt_eq(lit(1u64));
+        let first = Filter::try_new(is_first, Arc::new(LogicalPlan::Window(numbered)))?;
+        let shown = Projection::try_new_with_schema(on.select_expr, Arc::new(LogicalPlan::Filter(first)), on.schema)?;
+        Ok(Transformed::yes(LogicalPlan::Projection(shown)))
     }
 }
 
@@ -159,6 +206,7 @@ mod tests {
         assert_eq!(
             names,
             [
+                "first_of_each",
                 "simplify_expressions",
                 "replace_distinct_aggregate",
                 "eliminate_duplicated_expr",

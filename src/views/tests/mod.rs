@@ -8,6 +8,7 @@ mod failures;
 mod flow;
 mod joins;
 mod memory;
+mod partitioned;
 mod sets;
 mod subqueries;
 mod threads;

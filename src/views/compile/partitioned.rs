@@ -1,0 +1,300 @@
+//! LIMIT over an order, and window functions, to the partitioned operator.
+//!
+//! One rule: the operator keeps the columns that the plan above, the keys and the order need. Of numbers of rows that the plan
+//! above wants up to a bound it makes no more; the condition itself stays above.
+
+use std::sync::Arc;
+
+use arrow::compute::SortOptions;
+use datafusion::common::{DFSchema, ScalarValue};
+use datafusion::logical_expr::logical_plan::{self, FetchType, SkipType};
+use datafusion::logical_expr::utils::split_conjunction;
+use datafusion::logical_expr::{BinaryExpr, Expr, ExprSchemable, LogicalPlan, Operator, SortExpr};
+
+use super::super::dataflow::NodeWork;
+use super::super::expression::is_infallible;
+use super::super::partitioned::{FirstRows, FirstSpec, PartitionWork, PartitionedSpec, Ranking, SortedBy};
+use super::{
+    Built, CompileStop, Compiler, arrow_schema, check_all, column_of, needed_by, subset, unaliased, unsupported,
+};
+
+/// Window functions that number rows, over one kind of window: one node or several.
+struct NumberedWindows<'a> {
+    input: &'a LogicalPlan,
+    partition_by: &'a [Expr],
+    order_by: &'a [SortExpr],
+    /// By column behind those of the input.
+    numbers: Vec<Ranking>,
+}
+
+fn numbered_windows(window: &logical_plan::Window) -> Option<NumberedWindows<'_>> {
+    let mut found: Option<NumberedWindows> = None;
+    for expr in &window.window_expr {
+        let Expr::WindowFunction(call) = unaliased(expr) else {
+            return None;
+        };
+        let ranking = Ranking::of_name(call.fun.name()).filter(|_| call.params.args.is_empty())?;
+        match &mut found {
+            Some(found) => {
+                let is_alike = found.partition_by == call.params.partition_by && found.order_by == call.params.order_by;
+                found.numbers.push(Some(ranking).filter(|_| is_alike)?);
+            }
+            None => {
+                found = Some(NumberedWindows {
+                    input: &window.input,
+                    partition_by: &call.params.partition_by,
+                    order_by: &call.params.order_by,
+                    numbers: vec![ranking],
+                });
+            }
+        }
+    }
+    let above = found?;
+    if let LogicalPlan::Window(below) = above.input
+        && let Some(below) = numbered_windows(below)
+        && below.partition_by == above.partition_by
+        && below.order_by == above.order_by
+    {
+        return Some(NumberedWindows {
+            numbers: [below.numbers.clone(), above.numbers].concat(),
+            ..below
+        });
+    }
+    Some(above)
+}
+
+impl Compiler {
+    /// LIMIT, OFFSET and FETCH FIRST.
+    pub(super) fn limit(&mut self, limit: &logical_plan::Limit, needed: &[bool]) -> Result<Built, CompileStop> {
+        let (SkipType::Literal(skip), FetchType::Literal(fetch)) = (limit.get_skip_type()?, limit.get_fetch_type()?)
+        else {
+            return unsupported("LIMIT of a value that is not constant is not kept incrementally");
+        };
+        let (input, order): (&LogicalPlan, &[SortExpr]) = match limit.input.as_ref() {
+            LogicalPlan::Sort(sort) => (&sort.input, &sort.expr),
+            input => (input, &[]),
+        };
+        let skip = i64::try_from(skip).unwrap_or(i64::MAX);
+        let last = fetch.map(|fetch| i64::try_from(fetch).unwrap_or(i64::MAX).saturating_add(skip));
+        let first = FirstSpec {
+            first: last.map(FirstRows::Numbered),
+            skip,
+            numbers: Vec::new(),
+        };
+        let schema = limit.input.schema();
+        self.first(input, &[], order, first, needed, schema)
+    }
+
+    /// Window functions; above them stands a condition, perhaps.
+    pub(super) fn windows(
+        &mut self,
+        window: &logical_plan::Window,
+        needed: &[bool],
+        condition: Option<&Expr>,
+    ) -> Result<Built, CompileStop> {
+        let Some(windows) = numbered_windows(window) else {
+            return unsupported("window functions are not kept incrementally yet");
+        };
+        let width = windows.input.schema().fields().len();
+        let number = |column: usize| windows.numbers.get(column.checked_sub(width)?).copied();
+        let Some(bound) = condition.and_then(|condition| bound(condition, &window.schema, number)) else {
+            return unsupported("window functions are not kept incrementally yet");
+        };
+        let wanted = |at: &usize| needed[width + at];
+        let numbers = (0..windows.numbers.len()).filter(wanted).map(|at| windows.numbers[at]);
+        let first = FirstSpec {
+            first: Some(bound),
+            skip: 0,
+            numbers: numbers.collect(),
+        };
+        self.first(
+            windows.input,
+            windows.partition_by,
+            windows.order_by,
+            first,
+            needed,
+            &window.schema,
+        )
+    }
+
+    /// The first rows of each partition, in a plan node of this schema: the input's columns, then numbers.
+    fn first(
+        &mut self,
+        plan: &LogicalPlan,
+        partition_by: &[Expr],
+        order_by: &[SortExpr],
+        first: FirstSpec,
+        needed: &[bool],
+        output: &DFSchema,
+    ) -> Result<Built, CompileStop> {
+        let width = plan.schema().fields().len();
+        let input = self.partition_input(plan, partition_by, order_by, &needed[..width])?;
+        let mut columns = input.columns.clone();
+        columns.extend((width..needed.len()).filter(|column| needed[*column]));
+        let schema = subset(output, &columns)?;
+        let text = first_text(&first, partition_by, order_by);
+        let work = PartitionWork::First(first);
+        self.partitioned(input, partition_by, order_by, work, (schema, columns), text)
+    }
+
+    /// The input of a partitioned operator: what is needed of it above, by its keys and by its order.
+    fn partition_input(
+        &mut self,
+        plan: &LogicalPlan,
+        partition_by: &[Expr],
+        order_by: &[SortExpr],
+        needed: &[bool],
+    ) -> Result<Built, CompileStop> {
+        let used = || partition_by.iter().chain(order_by.iter().map(|sort| &sort.expr));
+        check_all(used())?;
+        let mut below = needed_by(used(), plan.schema())?;
+        for (below, needed) in below.iter_mut().zip(needed) {
+            *below |= needed;
+        }
+        self.node(plan, &below)
+    }
+
+    /// The operator over an input, with an output of this schema, whose columns have these positions in the plan node's.
+    fn partitioned(
+        &mut self,
+        input: Built,
+        partition_by: &[Expr],
+        order_by: &[SortExpr],
+        work: PartitionWork,
+        (schema, columns): (DFSchema, Vec<usize>),
+        text: String,
+    ) -> Result<Built, CompileStop> {
+        let mut keys = Vec::with_capacity(partition_by.len());
+        let mut key_types = Vec::with_capacity(partition_by.len());
+        for key in partition_by {
+            keys.push(self.context.compile(key, &input.schema)?);
+            key_types.push(key.get_type(&input.schema)?);
+        }
+        let mut order: Vec<SortedBy> = Vec::with_capacity(order_by.len());
+        for sort in order_by {
+            order.push(SortedBy {
+                key: self.context.compile(&sort.expr, &input.schema)?,
+                data_type: sort.expr.get_type(&input.schema)?,
+                options: SortOptions {
+                    descending: !sort.asc,
+                    nulls_first: sort.nulls_first,
+                },
+                column: column_of(&sort.expr, &input.schema),
+            });
+        }
+        let input_schema = arrow_schema(&input.schema);
+        if !PartitionedSpec::takes(&input_schema, &order) {
+            return unsupported("its rows have a column without an order");
+        }
+        let spec = PartitionedSpec {
+            keys,
+            key_types,
+            order: order.into(),
+            input: input_schema,
+            schema: arrow_schema(&schema),
+            work,
+            grows: input.append_only,
+            is_infallible: partition_by
+                .iter()
+                .chain(order_by.iter().map(|sort| &sort.expr))
+                .all(is_infallible),
+            text,
+        };
+        Ok(Built {
+            node: self.add(NodeWork::Partitioned(Arc::new(spec)), &[input.node]),
+            bounds: vec![None; columns.len()],
+            schema,
+            columns,
+            append_only: false,
+        })
+    }
+}
+
+/// The bound that a condition sets to a column of numbers. Of several bounds any will do; row numbers leave the fewest rows.
+fn bound(condition: &Expr, schema: &DFSchema, number: impl Fn(usize) -> Option<Ranking>) -> Option<FirstRows> {
+    let mut found: Option<(Ranking, i64)> = None;
+    for part in split_conjunction(condition) {
+        let Some((column, most)) = upper_bound(part) else {
+            continue;
+        };
+        let ranking = column_of(column, schema).and_then(&number);
+        let Some(ranking) = ranking else {
+            continue;
+        };
+        found = Some(match found {
+            Some((known, least)) if known == ranking => (known, least.min(most)),
+            Some((known, least)) if known == Ranking::RowNumber => (known, least),
+            _ => (ranking, most),
+        });
+    }
+    found.map(|(ranking, most)| ranking.first(most))
+}
+
+/// `column <= 3` and the like: what is compared, and the most that it may be.
+fn upper_bound(condition: &Expr) -> Option<(&Expr, i64)> {
+    match condition {
+        Expr::BinaryExpr(BinaryExpr { left, op, right }) => {
+            let (compared, op, constant) = match (constant(left), constant(right)) {
+                (None, Some(constant)) => (left, *op, constant),
+                (Some(constant), None) => (right, op.swap()?, constant),
+                _ => return None,
+            };
+            let most = match op {
+                Operator::LtEq | Operator::Eq => constant,
+                Operator::Lt => constant.checked_sub(1)?,
+                _ => return None,
+            };
+            Some((uncast(compared), most))
+        }
+        Expr::Between(between) if !between.negated => Some((uncast(&between.expr), constant(&between.high)?)),
+        _ => None,
+    }
+}
+
+fn constant(expr: &Expr) -> Option<i64> {
+    match unaliased(expr) {
+        Expr::Literal(ScalarValue::UInt64(Some(value)), _) => i64::try_from(*value).ok(),
+        Expr::Literal(ScalarValue::Int64(Some(value)), _) => Some(*value),
+        Expr::Literal(ScalarValue::Int32(Some(value)), _) => Some(i64::from(*value)),
+        _ => None,
+    }
+}
+
+/// A number of rows is the same in every type of integers.
+fn uncast(expr: &Expr) -> &Expr {
+    match unaliased(expr) {
+        Expr::Cast(cast) if cast.field.data_type().is_integer() => uncast(&cast.expr),
+        other => other,
+    }
+}
+
+/// One line for EXPLAIN.
+fn first_text(first: &FirstSpec, partition_by: &[Expr], order_by: &[SortExpr]) -> String {
+    let skipped = match first.skip {
+        0 => String::new(),
+        skip => format!(" after {skip}"),
+    };
+    let rows = match first.first {
+        None => "All".to_string(),
+        Some(FirstRows::Numbered(last)) => format!("First {}", last - first.skip),
+        Some(FirstRows::Ranked(last)) => format!("First {last} with ties"),
+        Some(FirstRows::DenselyRanked(last)) => format!("First {last} groups of ties"),
+    };
+    let mut text = format!("{rows}{skipped}");
+    if !partition_by.is_empty() {
+        text += &format!(" of each {}", list(partition_by));
+    }
+    text + &order_text(order_by)
+}
+
+fn order_text(order_by: &[SortExpr]) -> String {
+    match order_by.is_empty() {
+        true => String::new(),
+        false => format!(": by {}", list(order_by)),
+    }
+}
+
+fn list<T: std::fmt::Display>(items: &[T]) -> String {
+    let items: Vec<String> = items.iter().map(T::to_string).collect();
+    format!("[{}]", items.join(", "))
+}
