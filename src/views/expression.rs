@@ -9,7 +9,9 @@ use datafusion::common::DFSchema;
 use datafusion::common::config::ConfigOptions;
 use datafusion::logical_expr::execution_props::ExecutionProps;
 use datafusion::logical_expr::{Expr, Volatility};
+use datafusion::physical_expr::window::WindowExpr;
 use datafusion::physical_expr::{PhysicalExpr, create_physical_expr};
+use datafusion::physical_planner::create_window_expr;
 
 use crate::error::SqlError;
 use crate::sql::functions::growth::spread;
@@ -39,6 +41,11 @@ impl ExpressionContext {
     pub fn compile(&self, expr: &Expr, input: &DFSchema) -> Result<Expression, SqlError> {
         let physical = create_physical_expr(expr, input, &self.props, &Default::default())?;
         Ok(Expression { physical })
+    }
+
+    /// Compiles the call of a window function over rows of `input`.
+    pub fn compile_window(&self, call: &Expr, input: &DFSchema) -> Result<Arc<dyn WindowExpr>, SqlError> {
+        Ok(create_window_expr(call, input, &self.props, &Default::default())?)
     }
 }
 

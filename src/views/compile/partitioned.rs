@@ -7,13 +7,16 @@ use std::sync::Arc;
 
 use arrow::compute::SortOptions;
 use datafusion::common::{DFSchema, ScalarValue};
+use datafusion::logical_expr::expr::WindowFunctionParams;
 use datafusion::logical_expr::logical_plan::{self, FetchType, SkipType};
 use datafusion::logical_expr::utils::split_conjunction;
 use datafusion::logical_expr::{BinaryExpr, Expr, ExprSchemable, LogicalPlan, Operator, SortExpr};
 
+use crate::error::SqlError;
+
 use super::super::dataflow::NodeWork;
 use super::super::expression::is_infallible;
-use super::super::partitioned::{FirstRows, FirstSpec, PartitionWork, PartitionedSpec, Ranking, SortedBy};
+use super::super::partitioned::{FirstRows, FirstSpec, PartitionWork, PartitionedSpec, Ranking, SortedBy, WindowCalls};
 use super::{
     Built, CompileStop, Compiler, arrow_schema, check_all, column_of, needed_by, subset, unaliased, unsupported,
 };
@@ -93,12 +96,12 @@ impl Compiler {
         condition: Option<&Expr>,
     ) -> Result<Built, CompileStop> {
         let Some(windows) = numbered_windows(window) else {
-            return unsupported("window functions are not kept incrementally yet");
+            return self.window_calls(window, needed);
         };
         let width = windows.input.schema().fields().len();
         let number = |column: usize| windows.numbers.get(column.checked_sub(width)?).copied();
         let Some(bound) = condition.and_then(|condition| bound(condition, &window.schema, number)) else {
-            return unsupported("window functions are not kept incrementally yet");
+            return self.window_calls(window, needed);
         };
         let wanted = |at: &usize| needed[width + at];
         let numbers = (0..windows.numbers.len()).filter(wanted).map(|at| windows.numbers[at]);
@@ -115,6 +118,84 @@ impl Compiler {
             needed,
             &window.schema,
         )
+    }
+
+    /// Window functions over whole partitions: an operator for each kind of window, one above the other.
+    fn window_calls(&mut self, window: &logical_plan::Window, needed: &[bool]) -> Result<Built, CompileStop> {
+        let width = window.input.schema().fields().len();
+        let mut kinds: Vec<(&WindowFunctionParams, Vec<usize>)> = Vec::new();
+        for (at, expr) in window
+            .window_expr
+            .iter()
+            .enumerate()
+            .filter(|(at, _)| needed[width + at])
+        {
+            let Expr::WindowFunction(call) = unaliased(expr) else {
+                return unsupported(format!("{expr} is not a window function"));
+            };
+            let params = &call.params;
+            let is_alike = |known: &WindowFunctionParams| {
+                known.partition_by == params.partition_by && known.order_by == params.order_by
+            };
+            match kinds.iter_mut().find(|(known, _)| is_alike(known)) {
+                Some((_, calls)) => calls.push(at),
+                None => kinds.push((params, vec![at])),
+            }
+        }
+        let mut used: Vec<&Expr> = Vec::new();
+        for (_, calls) in &kinds {
+            for at in calls {
+                if let Expr::WindowFunction(call) = unaliased(&window.window_expr[*at]) {
+                    let params = &call.params;
+                    used.extend(params.args.iter().chain(params.filter.as_deref()));
+                    used.extend(&params.partition_by);
+                    used.extend(params.order_by.iter().map(|sort| &sort.expr));
+                }
+            }
+        }
+        check_all(used.iter().copied())?;
+        let mut below = needed_by(used, window.input.schema())?;
+        for (below, needed) in below.iter_mut().zip(needed) {
+            *below |= needed;
+        }
+        let mut built = self.node(&window.input, &below)?;
+        for (params, calls) in &kinds {
+            let mut columns = built.columns.clone();
+            columns.extend(calls.iter().map(|at| width + at));
+            let schema = subset(&window.schema, &columns)?;
+            let exprs: Vec<&Expr> = calls.iter().map(|at| &window.window_expr[*at]).collect();
+            let compiled = exprs
+                .iter()
+                .map(|call| self.context.compile_window(call, &built.schema));
+            let kernel = WindowCalls {
+                calls: compiled.collect::<Result<_, SqlError>>()?,
+                schema: arrow_schema(&schema),
+            };
+            let shown: Vec<&Expr> = exprs.iter().map(|call| unaliased(call)).collect();
+            let text = format!("Window functions: {}", list(&shown));
+            let work = PartitionWork::Kernel(Arc::new(kernel));
+            built = self.partitioned(
+                built,
+                &params.partition_by,
+                &params.order_by,
+                work,
+                (schema, columns),
+                text,
+            )?;
+        }
+        if built.columns.is_sorted() {
+            return Ok(built);
+        }
+        let mut order: Vec<usize> = (0..built.columns.len()).collect();
+        order.sort_by_key(|at| built.columns[*at]);
+        let columns: Vec<usize> = order.iter().map(|at| built.columns[*at]).collect();
+        let schema = subset(&window.schema, &columns)?;
+        Ok(Built {
+            node: self.pick(order, arrow_schema(&schema), built.node),
+            schema,
+            columns,
+            ..built
+        })
     }
 
     /// The first rows of each partition, in a plan node of this schema: the input's columns, then numbers.

@@ -11,6 +11,7 @@
 
 mod first;
 mod kernel;
+mod over;
 mod rows;
 
 use std::sync::Arc;
@@ -32,6 +33,7 @@ use rows::{PartitionedRows, RowKey};
 
 pub use first::{FirstSpec, Ranking};
 pub use kernel::{OrderedPartitions, PartitionKernel};
+pub use over::WindowCalls;
 pub use rows::{FirstRows, SortedBy};
 
 /// What is computed of a partition.

@@ -1,7 +1,8 @@
-//! The first rows of partitions in views: kept incrementally, and equal to their batch queries (V1).
+//! First rows and window functions in views: kept incrementally, and equal to their batch queries (V1).
 
 use super::aggregates::equal_their_batches;
 use super::joins::RETRACTING;
+use super::*;
 
 /// Orders are total, or leave alike only rows that show the same: a query breaks ties in any way.
 const FIRST_ROWS: &[(&str, &str)] = &[
@@ -100,4 +101,159 @@ const FIRST_ROWS: &[(&str, &str)] = &[
 #[test]
 fn views_of_first_rows_equal_their_batch_queries() {
     equal_their_batches(&[RETRACTING, FIRST_ROWS].concat());
+}
+
+/// As above: where rows are alike in the order, they show the same.
+const WINDOW_FUNCTIONS: &[(&str, &str)] = &[
+    ("row_numbers", "SELECT v, row_number() OVER (ORDER BY v) AS n FROM a"),
+    (
+        "ranks",
+        "SELECT k, v, rank() OVER w AS r, dense_rank() OVER w AS d, percent_rank() OVER w AS p, cume_dist() OVER w AS c \
+         FROM a WINDOW w AS (PARTITION BY k ORDER BY v DESC)",
+    ),
+    ("tiles", "SELECT v, ntile(3) OVER (ORDER BY v) AS t FROM a"),
+    (
+        "running",
+        "SELECT k, v, ts, s, sum(v) OVER w AS sv, count(*) OVER w AS n, min(x) OVER w AS m \
+         FROM a WINDOW w AS (PARTITION BY k ORDER BY ts, v, s ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW)",
+    ),
+    (
+        "running_with_peers",
+        "SELECT k, v, sum(x) OVER w AS sx, avg(v) OVER w AS av, bool_or(v > 3) OVER w AS b FROM a WINDOW w AS (PARTITION BY s ORDER BY v)",
+    ),
+    (
+        "running_floats",
+        "SELECT k, v, sum(f) OVER (PARTITION BY k ORDER BY v) AS sf FROM a",
+    ),
+    (
+        "neighbours",
+        "SELECT v, lag(v) OVER w AS l, lead(v, 2, -1) OVER w AS m, lag(v, 3) OVER w AS far FROM a WINDOW w AS (PARTITION BY k ORDER BY v)",
+    ),
+    (
+        "ends",
+        "SELECT v, first_value(v) OVER w AS f, last_value(v) OVER w AS l, nth_value(v, 2) OVER w AS n \
+         FROM a WINDOW w AS (PARTITION BY k ORDER BY v ROWS BETWEEN 2 PRECEDING AND 1 FOLLOWING)",
+    ),
+    (
+        "framed",
+        "SELECT v, sum(v) OVER (ORDER BY v ROWS BETWEEN 2 PRECEDING AND CURRENT ROW) AS a, \
+         max(v) OVER (ORDER BY v ROWS BETWEEN CURRENT ROW AND 3 FOLLOWING) AS b, \
+         count(v) OVER (ORDER BY v ROWS BETWEEN 4 PRECEDING AND 2 PRECEDING) AS c FROM a",
+    ),
+    (
+        "ranged",
+        "SELECT k, v, sum(v) OVER (ORDER BY v RANGE BETWEEN 2 PRECEDING AND 1 FOLLOWING) AS a, \
+         count(*) OVER (ORDER BY v GROUPS BETWEEN 1 PRECEDING AND 1 FOLLOWING) AS g FROM a",
+    ),
+    (
+        "shares",
+        "SELECT k, v, sum(v) OVER (PARTITION BY k) AS sv, count(*) OVER () AS n FROM a WHERE v > 2",
+    ),
+    (
+        "filtered_calls",
+        "SELECT k, v, count(*) FILTER (WHERE v > 3) OVER (PARTITION BY k) AS n FROM a",
+    ),
+    (
+        "windows_of_sums",
+        "SELECT k, n, sv, rank() OVER (ORDER BY n) AS r, sum(n) OVER (ORDER BY n, k) AS t, lag(k) OVER (ORDER BY sv, k) AS l FROM sums",
+    ),
+    (
+        "numbered_counts",
+        "SELECT k, n, row_number() OVER (ORDER BY n DESC, k, s) AS i, ntile(2) OVER (PARTITION BY k ORDER BY n, s) AS t FROM counts",
+    ),
+    (
+        "groups_in_windows",
+        "SELECT k, sum(v) AS sv, sum(sum(v)) OVER (ORDER BY k) AS total FROM a GROUP BY k",
+    ),
+    (
+        "above_their_average",
+        "SELECT k, v FROM (SELECT k, v, avg(v) OVER (PARTITION BY k) AS m FROM a) q WHERE v > m",
+    ),
+    (
+        "first_with_sum",
+        "SELECT * FROM (SELECT k, v, row_number() OVER w AS n, sum(v) OVER w AS sv FROM a \
+         WINDOW w AS (PARTITION BY k ORDER BY v ROWS UNBOUNDED PRECEDING)) q WHERE n <= 2",
+    ),
+    (
+        "windows_of_joined",
+        "SELECT a.k, b.v, count(b.v) OVER (PARTITION BY a.k ORDER BY b.v) AS n FROM a LEFT JOIN b ON a.k = b.k AND a.v < b.v",
+    ),
+    ("of_running", "SELECT sv, count(*) AS n FROM running GROUP BY sv"),
+];
+
+#[test]
+fn views_with_window_functions_equal_their_batch_queries() {
+    equal_their_batches(&[RETRACTING, WINDOW_FUNCTIONS].concat());
+}
+
+#[test]
+fn partitions_that_come_and_go_leave_no_trace() {
+    let mut world = World::new();
+    world.view("sums", "SELECT k, sum(v) AS sv FROM a GROUP BY k");
+    let first = world.view("first", "SELECT DISTINCT ON (sv) sv, k FROM sums ORDER BY sv, k");
+    let numbered = world.view(
+        "numbered",
+        "SELECT sv, k, row_number() OVER (PARTITION BY sv ORDER BY k) AS n FROM sums",
+    );
+    for round in 0..5_000 {
+        world.insert(&[row(1, 1, round), row(2, 2, round)]);
+        world.advance(world.history.newest());
+    }
+    assert_eq!(world.rows(first), ["10000|2", "5000|1"]);
+    assert_eq!(world.rows(numbered), ["10000|2|1", "5000|1|1"]);
+    for oid in [first, numbered] {
+        let bytes = world.pipeline.view(oid).expect("maintained").instance.bytes();
+        assert!(bytes < 4 << 20, "partitions that are gone are dropped: {bytes} bytes");
+    }
+}
+
+#[test]
+fn of_rows_that_only_grow_the_first_are_kept_alone() {
+    let mut world = World::new();
+    let top = world.view("top", "SELECT v, k FROM a ORDER BY v DESC, k LIMIT 2 OFFSET 1");
+    let ties = world.view(
+        "ties",
+        "SELECT v, k FROM a ORDER BY v DESC FETCH FIRST 2 ROWS WITH TIES",
+    );
+    let dense = world.view(
+        "dense",
+        "SELECT v, k FROM (SELECT v, k, dense_rank() OVER (PARTITION BY k ORDER BY v) AS d FROM a) q WHERE d <= 2",
+    );
+    for round in 0..50 {
+        let rows: Vec<Row> = (0..40)
+            .map(|number| row(number % 4, (number * 7 + round) as i32, 0))
+            .collect();
+        world.insert(&rows);
+        world.advance(world.history.newest());
+    }
+    assert_eq!(world.rows(top), ["320|3", "321|3"]);
+    let kept = |oid: u32| {
+        let view = world.pipeline.view(oid).expect("maintained");
+        let rows = view
+            .instance
+            .stats()
+            .iter()
+            .filter_map(|node| node.rows)
+            .collect::<Vec<usize>>();
+        (rows, view.instance.row_count())
+    };
+    assert_eq!(kept(top), (vec![3], 2));
+    assert_eq!(kept(ties), (vec![2], 2));
+    assert_eq!(kept(dense), (vec![8], 8));
+}
+
+#[test]
+fn the_rows_of_partitions_count() {
+    let mut world = World::with_memory(1 << 20);
+    let oid = world.view("numbered", "SELECT k, v, row_number() OVER (ORDER BY k, v) AS n FROM a");
+    for round in 0..20 {
+        let rows: Vec<Row> = (0..1000).map(|number| row(round * 1000 + number, 1, 0)).collect();
+        world.insert(&rows);
+        world.advance(world.history.newest());
+    }
+    let failure = world.pipeline.view(oid).and_then(|view| view.failure.clone());
+    assert_eq!(
+        failure.expect("it does not fit").error.state,
+        crate::error::state::OUT_OF_MEMORY
+    );
 }
