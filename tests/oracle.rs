@@ -1,6 +1,6 @@
-//! The oracle: random topics, random views of them and of one another, joins and sets among them, random inserts; after each
-//! commit every view must equal its own definition run as a batch query (V1). A failure is printed as an `.slt` file, ready to
-//! be kept.
+//! The oracle: random topics, random views of them and of one another, joins, sets, first rows and window functions among them,
+//! random inserts; after each commit every view must equal its own definition run as a batch query (V1). A failure is printed as
+//! an `.slt` file, ready to be kept.
 //!
 //! `ORACLE_SEED` repeats a run, `ORACLE_CASES` makes it longer. View and batch share a planner, so the hand-computed
 //! files in `sql-tests/` stand beside this.
@@ -9,7 +9,7 @@ use std::fmt::Write;
 
 use rand::Rng;
 use rand::rngs::StdRng;
-use rand::seq::IndexedRandom;
+use rand::seq::{IndexedRandom, SliceRandom};
 use tokio_postgres::Client;
 
 use crate::support::{self, Server, bag, same};
@@ -87,6 +87,7 @@ impl Program {
             views.push(View { name, query });
             relations.push(relation);
         }
+        self.all_kept(client).await?;
         self.compare(client, &views).await?;
         for step in 0..self.random.random_range(4..10) {
             let mut statement = self.insert(&topics, step);
@@ -111,6 +112,15 @@ impl Program {
         match client.simple_query(statement).await {
             Ok(_) => Ok(()),
             Err(error) => Err(self.slt(&format!("# {}: {error}", support::state(&error)))),
+        }
+    }
+
+    /// What is recomputed equals its batch query by itself: all views here have an incremental form.
+    async fn all_kept(&self, client: &Client) -> Result<(), String> {
+        let select = "SELECT name, recomputed FROM millstream.materialized_views WHERE recomputed IS NOT NULL";
+        match bag(client, select).await {
+            Ok(rows) if rows.is_empty() => Ok(()),
+            other => Err(self.slt(&format!("# recomputed: {other:?}"))),
         }
     }
 
@@ -280,9 +290,11 @@ impl Program {
         if self.random.random_bool(0.4) {
             let left = relations.choose(&mut self.random).expect("a relation").clone();
             let right = relations.choose(&mut self.random).expect("a relation").clone();
-            let (query, columns) = match self.random.random_range(0..5) {
+            let (query, columns) = match self.random.random_range(0..9) {
                 0 | 1 => self.join(&left, &right),
                 2 | 3 => self.matched(&left, &right),
+                4 | 5 => self.first(&left),
+                6 | 7 => self.over(&left),
                 _ => self.set(&left, &right),
             };
             return (format!("({query}) AS j"), columns, false, false);
@@ -441,6 +453,97 @@ impl Program {
             others.join(", "),
             right.name
         );
+        (query, columns)
+    }
+
+    /// All columns, each one way or the other: rows that this order leaves alike are the same.
+    fn whole_order(&mut self, columns: &[(String, Kind)]) -> String {
+        let mut names: Vec<&str> = columns.iter().map(|(name, _)| name.as_str()).collect();
+        names.shuffle(&mut self.random);
+        let items = names.into_iter().map(|name| {
+            let ways = ["", " DESC", " NULLS FIRST", " DESC NULLS LAST"];
+            format!("{name}{}", ways.choose(&mut self.random).expect("one of four"))
+        });
+        items.collect::<Vec<String>>().join(", ")
+    }
+
+    /// The first rows of a relation, or of its parts.
+    fn first(&mut self, relation: &Relation) -> (String, Vec<(String, Kind)>) {
+        let mut columns = relation.columns.clone();
+        let (name, order) = (&relation.name, self.whole_order(&columns));
+        let some = columns.choose(&mut self.random).expect("a column").0.clone();
+        let other = columns.choose(&mut self.random).expect("a column").0.clone();
+        let (rows, skip) = (self.random.random_range(0..6), self.random.random_range(0..3));
+        let query = match self.random.random_range(0..5) {
+            0 => format!("SELECT * FROM {name} ORDER BY {order} LIMIT {rows} OFFSET {skip}"),
+            1 => format!("SELECT * FROM {name} ORDER BY {order} OFFSET {skip}"),
+            2 => {
+                let others: Vec<_> = columns.iter().filter(|(column, _)| *column != some).cloned().collect();
+                let order = [some.clone(), self.whole_order(&others)];
+                let order = order.into_iter().filter(|part| !part.is_empty());
+                let order = order.collect::<Vec<String>>().join(", ");
+                format!("SELECT DISTINCT ON ({some}) * FROM {name} ORDER BY {order}")
+            }
+            // Ties come whole.
+            3 => format!("SELECT * FROM {name} ORDER BY {some} FETCH FIRST {rows} ROWS WITH TIES"),
+            _ => {
+                let (call, order) = match self.random.random_range(0..3) {
+                    0 => ("row_number()", &order),
+                    1 => ("rank()", &other),
+                    _ => ("dense_rank()", &other),
+                };
+                columns.push(("place".into(), Kind::Big));
+                format!(
+                    "SELECT * FROM (SELECT *, {call} OVER (PARTITION BY {some} ORDER BY {order}) AS place FROM {name}) \
+                     AS p WHERE place <= {rows}"
+                )
+            }
+        };
+        (query, columns)
+    }
+
+    /// A relation with a window function.
+    fn over(&mut self, relation: &Relation) -> (String, Vec<(String, Kind)>) {
+        let mut columns = relation.columns.clone();
+        let order = self.whole_order(&columns);
+        let exact: Vec<_> = columns
+            .iter()
+            .filter(|(_, kind)| *kind != Kind::Float)
+            .cloned()
+            .collect();
+        let (column, kind) = exact
+            .choose(&mut self.random)
+            .cloned()
+            .unwrap_or(("0".into(), Kind::Int));
+        let rows = self.random.random_range(1..4);
+        let (call, result) = match self.random.random_range(0..8) {
+            0 => ("row_number()".to_string(), Kind::Big),
+            1 => ("dense_rank()".to_string(), Kind::Big),
+            2 => (format!("lag({column}, {rows})"), kind),
+            3 => (format!("lead({column})"), kind),
+            4 => (format!("first_value({column})"), kind),
+            5 => (format!("ntile({rows})"), Kind::Int),
+            _ => self.call(&column, kind),
+        };
+        let by = match self.random.random_bool(0.6) {
+            true => format!(
+                "PARTITION BY {} ",
+                columns.choose(&mut self.random).expect("a column").0
+            ),
+            false => String::new(),
+        };
+        let frame = match self.random.random_range(0..6) {
+            0 => format!(" ROWS BETWEEN {rows} PRECEDING AND 1 FOLLOWING"),
+            1 => format!(" ROWS BETWEEN CURRENT ROW AND {rows} FOLLOWING"),
+            2 => " ROWS BETWEEN UNBOUNDED PRECEDING AND UNBOUNDED FOLLOWING EXCLUDE CURRENT ROW".to_string(),
+            3 => " GROUPS BETWEEN 1 PRECEDING AND 1 FOLLOWING".to_string(),
+            _ => String::new(),
+        };
+        let query = format!(
+            "SELECT *, {call} OVER ({by}ORDER BY {order}{frame}) AS place FROM {}",
+            relation.name
+        );
+        columns.push(("place".into(), result));
         (query, columns)
     }
 

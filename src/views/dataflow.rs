@@ -258,6 +258,8 @@ pub struct NodeStats {
     pub groups: Option<usize>,
     /// Rows of a join's sides, of a set operation's, or of partitions.
     pub rows: Option<usize>,
+    /// Rows that were computed anew.
+    pub computed: Option<u64>,
     /// Late rows and rows without a time of a window.
     pub skipped: Option<(u64, u64)>,
 }
@@ -701,6 +703,10 @@ impl Instance {
             },
             rows: match state {
                 KeptNodes::Ported(ported) => Some(ported.rows()),
+                _ => None,
+            },
+            computed: match state {
+                KeptNodes::Ported(ported) => ported.computed(),
                 _ => None,
             },
             skipped: match state {

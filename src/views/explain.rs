@@ -62,6 +62,9 @@ fn numbers(stats: &NodeStats) -> String {
     if let Some(rows) = stats.rows {
         parts.push(format!("rows kept={rows}"));
     }
+    if let Some(computed) = stats.computed {
+        parts.push(format!("rows computed={computed}"));
+    }
     if let Some((late, null)) = stats.skipped {
         parts.push(format!("late rows={late}"));
         if null > 0 {

@@ -55,4 +55,9 @@ pub trait Ported: Operator {
 
     /// Rows that it keeps.
     fn rows(&self) -> usize;
+
+    /// Output rows that it computed so far, those that did not change included, where it computes them anew.
+    fn computed(&self) -> Option<u64> {
+        None
+    }
 }

@@ -6,20 +6,32 @@
 use std::sync::Arc;
 
 use arrow::compute::SortOptions;
+use arrow::datatypes::DataType;
 use datafusion::common::{DFSchema, ScalarValue};
-use datafusion::logical_expr::expr::WindowFunctionParams;
+use datafusion::logical_expr::expr::{NullTreatment, WindowFunctionParams};
 use datafusion::logical_expr::logical_plan::{self, FetchType, SkipType};
 use datafusion::logical_expr::utils::split_conjunction;
-use datafusion::logical_expr::{BinaryExpr, Expr, ExprSchemable, LogicalPlan, Operator, SortExpr};
+use datafusion::logical_expr::{
+    BinaryExpr, Expr, ExprSchemable, LogicalPlan, Operator, SortExpr, WindowFrame, WindowFrameBound, WindowFrameUnits,
+    WindowFunctionDefinition,
+};
+use datafusion::physical_expr::window::{PlainAggregateWindowExpr, WindowExpr};
 
-use crate::error::SqlError;
+use crate::sql::functions::aggregates::AggregateKind;
+use crate::sql::functions::functions;
 
 use super::super::dataflow::NodeWork;
 use super::super::expression::is_infallible;
-use super::super::partitioned::{FirstRows, FirstSpec, PartitionWork, PartitionedSpec, Ranking, SortedBy, WindowCalls};
+use super::super::partitioned::{
+    Distance, FirstRows, FirstSpec, OneWindowCall, PartitionWork, PartitionedSpec, Ranking, SortedBy, WindowCalls,
+    WindowReach,
+};
 use super::{
     Built, CompileStop, Compiler, arrow_schema, check_all, column_of, needed_by, subset, unaliased, unsupported,
 };
+
+/// Values that depend on more rows before or behind their own count as depending on the whole partition.
+const NEAR_MAX: usize = 4096;
 
 /// Window functions that number rows, over one kind of window: one node or several.
 struct NumberedWindows<'a> {
@@ -164,16 +176,19 @@ impl Compiler {
             columns.extend(calls.iter().map(|at| width + at));
             let schema = subset(&window.schema, &columns)?;
             let exprs: Vec<&Expr> = calls.iter().map(|at| &window.window_expr[*at]).collect();
-            let compiled = exprs
-                .iter()
-                .map(|call| self.context.compile_window(call, &built.schema));
-            let kernel = WindowCalls {
-                calls: compiled.collect::<Result<_, SqlError>>()?,
+            let mut compiled = Vec::with_capacity(exprs.len());
+            for expr in &exprs {
+                let call = self.context.compile_window(expr, &built.schema)?;
+                let reach = self.reach(expr, &call, &built.schema)?;
+                compiled.push(OneWindowCall { call, reach });
+            }
+            let calls = WindowCalls {
+                calls: compiled,
                 schema: arrow_schema(&schema),
             };
             let shown: Vec<&Expr> = exprs.iter().map(|call| unaliased(call)).collect();
             let text = format!("Window functions: {}", list(&shown));
-            let work = PartitionWork::Kernel(Arc::new(kernel));
+            let work = PartitionWork::Windows(Arc::new(calls));
             built = self.partitioned(
                 built,
                 &params.partition_by,
@@ -196,6 +211,61 @@ impl Compiler {
             columns,
             ..built
         })
+    }
+
+    /// The rows that the values of a window function depend on.
+    fn reach(&self, expr: &Expr, compiled: &Arc<dyn WindowExpr>, input: &DFSchema) -> Result<WindowReach, CompileStop> {
+        let Expr::WindowFunction(call) = unaliased(expr) else {
+            return Ok(WindowReach::Whole);
+        };
+        let params = &call.params;
+        if params.null_treatment == Some(NullTreatment::IgnoreNulls) {
+            return Ok(WindowReach::Whole);
+        }
+        let bounds = &params.window_frame;
+        let frame = distances(bounds, &params.order_by, input)?;
+        match &call.fun {
+            WindowFunctionDefinition::WindowUDF(function) => {
+                if functions().window.get(call.fun.name()) != Some(function) {
+                    return Ok(WindowReach::Whole);
+                }
+                Ok(match (call.fun.name(), params.args.as_slice()) {
+                    (name @ ("lag" | "lead"), [_, rest @ ..]) => {
+                        let offset = match rest {
+                            [] => Some(1),
+                            [offset, ..] => constant(offset),
+                        };
+                        let place = offset.map(|offset| if name == "lag" { -offset } else { offset });
+                        place.map_or(WindowReach::Whole, |place| near(rows_between(place, place)))
+                    }
+                    ("first_value" | "last_value" | "nth_value", _) => near(frame),
+                    (name, []) => Ranking::of_name(name).map_or(WindowReach::Whole, WindowReach::Ranked),
+                    _ => WindowReach::Whole,
+                })
+            }
+            WindowFunctionDefinition::AggregateUDF(function) => {
+                if AggregateKind::of_name(function.name()).is_none() || params.distinct {
+                    return Ok(WindowReach::Whole);
+                }
+                let is_running = bounds.start_bound.is_unbounded() && bounds.end_bound == WindowFrameBound::CurrentRow;
+                if is_running && compiled.as_any().is::<PlainAggregateWindowExpr>() {
+                    let condition = params.filter.as_deref();
+                    return Ok(WindowReach::Running {
+                        by_row: bounds.units == WindowFrameUnits::Rows,
+                        filter: condition
+                            .map(|condition| self.context.compile(condition, input))
+                            .transpose()?,
+                    });
+                }
+                // Floats that leave a sum leave a trace in it.
+                for argument in &params.args {
+                    if argument.get_type(input)?.is_floating() {
+                        return Ok(WindowReach::Whole);
+                    }
+                }
+                Ok(near(frame))
+            }
+        }
     }
 
     /// The first rows of each partition, in a plan node of this schema: the input's columns, then numbers.
@@ -291,6 +361,87 @@ impl Compiler {
     }
 }
 
+/// The reach of a value that depends on rows this far back and ahead.
+fn near(distances: Option<(Distance, Distance)>) -> WindowReach {
+    let is_far =
+        |distance: &Distance| matches!(distance, Distance::Rows(count) | Distance::Groups(count) if *count > NEAR_MAX);
+    match distances {
+        Some((back, ahead)) if !is_far(&back) && !is_far(&ahead) => WindowReach::Near { back, ahead },
+        _ => WindowReach::Whole,
+    }
+}
+
+/// The distances of rows at these places, counted from a value's own.
+fn rows_between(first: i64, last: i64) -> Option<(Distance, Distance)> {
+    let count = |rows: i64| usize::try_from(rows.max(0)).map(Distance::Rows).ok();
+    count(first.checked_neg()?).zip(count(last))
+}
+
+/// How far back and ahead a frame has rows, if it has two ends.
+fn distances(
+    frame: &WindowFrame,
+    order_by: &[SortExpr],
+    input: &DFSchema,
+) -> Result<Option<(Distance, Distance)>, CompileStop> {
+    use WindowFrameBound::{CurrentRow, Following, Preceding};
+    let (start, end) = (&frame.start_bound, &frame.end_bound);
+    Ok(match frame.units {
+        WindowFrameUnits::Rows => {
+            let place = |bound: &WindowFrameBound| match bound {
+                CurrentRow => Some(0),
+                Preceding(rows) => scalar(rows).map(i64::saturating_neg),
+                Following(rows) => scalar(rows),
+            };
+            place(start)
+                .zip(place(end))
+                .and_then(|(start, end)| rows_between(start, end))
+        }
+        WindowFrameUnits::Groups => {
+            let count = |groups: &ScalarValue| Some(Distance::Groups(usize::try_from(scalar(groups)?).ok()?));
+            let back = match start {
+                Preceding(groups) => count(groups),
+                CurrentRow | Following(_) => Some(Distance::Groups(0)),
+            };
+            let ahead = match end {
+                Following(groups) => count(groups),
+                CurrentRow | Preceding(_) => Some(Distance::Groups(0)),
+            };
+            back.zip(ahead)
+        }
+        WindowFrameUnits::Range => {
+            let of_order = match order_by {
+                [sort] => Some(sort.expr.get_type(input)?),
+                _ => None,
+            };
+            let values = |by: &ScalarValue| {
+                let counts = of_order.as_ref().is_some_and(|order| is_exact(order, by));
+                counts.then(|| Distance::Values(by.clone()))
+            };
+            let back = match start {
+                Preceding(by) => values(by),
+                CurrentRow | Following(_) => Some(Distance::Groups(0)),
+            };
+            let ahead = match end {
+                Following(by) => values(by),
+                CurrentRow | Preceding(_) => Some(Distance::Groups(0)),
+            };
+            back.zip(ahead)
+        }
+    })
+}
+
+/// Whether values of a type that are this far from another have it as far from them: months differ, days do where clocks are
+/// put forward, and floats are rounded.
+fn is_exact(order: &DataType, by: &ScalarValue) -> bool {
+    match (order, by) {
+        (_, by) if by.is_null() => false,
+        (DataType::Timestamp(_, zone), ScalarValue::IntervalMonthDayNano(Some(by))) => {
+            by.months == 0 && (by.days == 0 || zone.is_none())
+        }
+        (order, by) => order.is_integer() && by.data_type().is_integer(),
+    }
+}
+
 /// The bound that a condition sets to a column of numbers. Of several bounds any will do; row numbers leave the fewest rows.
 fn bound(condition: &Expr, schema: &DFSchema, number: impl Fn(usize) -> Option<Ranking>) -> Option<FirstRows> {
     let mut found: Option<(Ranking, i64)> = None;
@@ -334,9 +485,16 @@ fn upper_bound(condition: &Expr) -> Option<(&Expr, i64)> {
 
 fn constant(expr: &Expr) -> Option<i64> {
     match unaliased(expr) {
-        Expr::Literal(ScalarValue::UInt64(Some(value)), _) => i64::try_from(*value).ok(),
-        Expr::Literal(ScalarValue::Int64(Some(value)), _) => Some(*value),
-        Expr::Literal(ScalarValue::Int32(Some(value)), _) => Some(i64::from(*value)),
+        Expr::Literal(value, _) => scalar(value),
+        _ => None,
+    }
+}
+
+fn scalar(value: &ScalarValue) -> Option<i64> {
+    match value {
+        ScalarValue::UInt64(Some(value)) => i64::try_from(*value).ok(),
+        ScalarValue::Int64(Some(value)) => Some(*value),
+        ScalarValue::Int32(Some(value)) => Some(i64::from(*value)),
         _ => None,
     }
 }

@@ -16,6 +16,8 @@ pub struct OrderedPartitions {
     pub rows: RecordBatch,
     /// The rows of each partition.
     pub ranges: Vec<Range<usize>>,
+    /// By partition: its groups of rows that are alike in the order, counted from its first row.
+    pub peers: Vec<Vec<Range<usize>>>,
 }
 
 pub trait PartitionKernel: fmt::Debug + Send + Sync {

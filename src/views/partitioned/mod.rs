@@ -12,6 +12,7 @@
 mod first;
 mod kernel;
 mod over;
+mod part;
 mod rows;
 
 use std::sync::Arc;
@@ -29,18 +30,23 @@ use super::net::{Direction, Net, PART_ROWS, weighted};
 use super::operator::{Operator, Ported, Sink, StepEnd};
 use super::window::{from_weight_column, with_weight_column};
 use first::ShownRow;
-use rows::{PartitionedRows, RowKey};
+use over::WindowScope;
+use part::{PartitionRun, WindowStates};
+use rows::{ALL_ROWS, PartitionedRows};
 
 pub use first::{FirstSpec, Ranking};
-pub use kernel::{OrderedPartitions, PartitionKernel};
-pub use over::WindowCalls;
+pub use kernel::PartitionKernel;
+pub use over::{Distance, OneWindowCall, WindowCalls, WindowReach};
 pub use rows::{FirstRows, SortedBy};
 
 /// What is computed of a partition.
 #[derive(Clone, Debug)]
 pub enum PartitionWork {
     First(FirstSpec),
+    /// Run over whole partitions.
     Kernel(Arc<dyn PartitionKernel>),
+    /// Run over what a step can change of a partition.
+    Windows(Arc<WindowCalls>),
 }
 
 /// A partitioned operator as it is compiled.
@@ -85,6 +91,9 @@ pub struct PartitionedOperator {
     held: Option<Net>,
     /// The output without rows was shown, if there is any.
     begun: bool,
+    states: WindowStates,
+    /// Rows of kernels and window functions so far.
+    computed: u64,
     limits: Limits,
 }
 
@@ -102,6 +111,8 @@ impl PartitionedOperator {
             rows: PartitionedRows::new(spec.input.clone(), spec.order.clone(), first)?,
             held: held.transpose()?,
             begun: false,
+            states: WindowStates::default(),
+            computed: 0,
             spec,
             limits,
         })
@@ -125,7 +136,10 @@ impl PartitionedOperator {
     fn show_first(&self, spec: &FirstSpec, changed: &[u32], out: &mut Sink<'_>) -> Result<(), SqlError> {
         let mut shown: Vec<ShownRow> = Vec::new();
         for partition in changed {
-            let (old, new) = (self.rows.before(*partition), self.rows.now(*partition));
+            let (old, new) = (
+                self.rows.before(*partition, ALL_ROWS),
+                self.rows.now(*partition, ALL_ROWS),
+            );
             shown.extend(first::change(spec.shown(old), spec.shown(new)));
             if shown.len() >= PART_ROWS {
                 self.check_wanted()?;
@@ -149,13 +163,15 @@ impl PartitionedOperator {
         Ok(())
     }
 
-    fn show_kernel(&self, kernel: &dyn PartitionKernel, changed: &[u32], out: &mut Sink<'_>) -> Result<(), SqlError> {
+    /// Over whole partitions; answers the number of rows that were computed.
+    fn show_kernel(&self, kernel: &dyn PartitionKernel, changed: &[u32], out: &mut Sink<'_>) -> Result<u64, SqlError> {
         let mut net = Net::new(self.spec.schema.clone(), self.limits.budget.clone())?;
         let shows_empty = self.shows_empty(kernel);
+        let mut computed = 0;
         let (mut old, mut new) = (PartitionRun::default(), PartitionRun::default());
         for (at, partition) in changed.iter().enumerate() {
-            old.add(self.rows.before(*partition), shows_empty);
-            new.add(self.rows.now(*partition), shows_empty);
+            old.add(self.rows.before(*partition, ALL_ROWS), shows_empty);
+            new.add(self.rows.now(*partition, ALL_ROWS), shows_empty);
             if old.rows.len() + new.rows.len() < PART_ROWS && at + 1 < changed.len() {
                 continue;
             }
@@ -164,6 +180,7 @@ impl PartitionedOperator {
                 let partitions = std::mem::take(run).partitions(&self.rows)?;
                 if !partitions.ranges.is_empty() {
                     let batch = kernel.evaluate(&partitions)?;
+                    computed += batch.num_rows() as u64;
                     let weights = constant_weights(weight, batch.num_rows());
                     net.add(&Delta::weighted(batch, weights))?;
                 }
@@ -173,6 +190,40 @@ impl PartitionedOperator {
             }
             net.clear()?;
         }
+        Ok(computed)
+    }
+
+    /// Of a large partition only what the step can change is computed.
+    fn show_windows(&mut self, calls: &WindowCalls, changed: &[u32], out: &mut Sink<'_>) -> Result<(), SqlError> {
+        let scope = calls.scope();
+        let is_partial = |partition: &u32| scope != WindowScope::Whole && part::is_large(&self.rows, *partition);
+        let (large, small): (Vec<u32>, Vec<u32>) = changed.iter().copied().partition(is_partial);
+        self.states.forget(&small);
+        self.computed += self.show_kernel(calls, &small, out)?;
+        let mut computed = 0;
+        let mut net = Net::new(self.spec.schema.clone(), self.limits.budget.clone())?;
+        for partition in large {
+            self.check_wanted()?;
+            let mut add = |batch: RecordBatch, weight: i64| {
+                computed += batch.num_rows() as u64;
+                let weights = constant_weights(weight, batch.num_rows());
+                net.add(&Delta::weighted(batch, weights))
+            };
+            match scope {
+                WindowScope::Near => part::show_near(&self.rows, partition, calls, &mut add)?,
+                WindowScope::Onward => {
+                    let states = self.states.of(partition);
+                    part::show_onward(&self.rows, partition, calls, states, &mut add)?;
+                    self.states.count(partition);
+                }
+                WindowScope::Whole => unreachable!("its partitions are among the others"),
+            }
+            for direction in [Direction::Taken, Direction::Added] {
+                net.part(direction, out)?;
+            }
+            net.clear()?;
+        }
+        self.computed += computed;
         Ok(())
     }
 
@@ -187,38 +238,9 @@ impl PartitionedOperator {
         if !begins {
             return Ok(());
         }
-        let nothing = PartitionRun {
-            rows: Vec::new(),
-            ranges: std::iter::once(0..0).collect(),
-        };
+        let mut nothing = PartitionRun::default();
+        nothing.add(std::iter::empty(), true);
         out(Delta::added(kernel.evaluate(&nothing.partitions(&self.rows)?)?))
-    }
-}
-
-/// Rows of some partitions, copies written out.
-#[derive(Default)]
-struct PartitionRun<'a> {
-    rows: Vec<&'a RowKey>,
-    ranges: Vec<std::ops::Range<usize>>,
-}
-
-impl<'a> PartitionRun<'a> {
-    fn add(&mut self, rows: impl Iterator<Item = (&'a RowKey, i64)>, shows_empty: bool) {
-        let from = self.rows.len();
-        for (row, copies) in rows {
-            let copies = usize::try_from(copies).expect("V4: a row was taken away more often than it was added");
-            self.rows.extend(std::iter::repeat_n(row, copies));
-        }
-        if self.rows.len() > from || shows_empty {
-            self.ranges.push(from..self.rows.len());
-        }
-    }
-
-    fn partitions(self, kept: &PartitionedRows) -> Result<OrderedPartitions, SqlError> {
-        Ok(OrderedPartitions {
-            rows: kept.batch(self.rows.iter().copied(), self.rows.len())?,
-            ranges: self.ranges,
-        })
     }
 }
 
@@ -232,6 +254,13 @@ impl Ported for PartitionedOperator {
 
     fn rows(&self) -> usize {
         self.rows.rows()
+    }
+
+    fn computed(&self) -> Option<u64> {
+        match &self.spec.work {
+            PartitionWork::First(_) => None,
+            PartitionWork::Kernel(_) | PartitionWork::Windows(_) => Some(self.computed),
+        }
     }
 }
 
@@ -251,13 +280,15 @@ impl Operator for PartitionedOperator {
         let changed = self.rows.changed();
         match &spec.work {
             PartitionWork::First(first) => self.show_first(first, &changed, out)?,
-            PartitionWork::Kernel(kernel) => self.show_kernel(&**kernel, &changed, out)?,
+            PartitionWork::Kernel(kernel) => self.computed += self.show_kernel(&**kernel, &changed, out)?,
+            PartitionWork::Windows(calls) => self.show_windows(calls, &changed, out)?,
         }
         self.rows.settle();
         if !spec.keys.is_empty() && self.rows.is_sparse() {
             let live = self.rows.live();
             self.keys.keep(&live);
             self.rows.keep(&live);
+            self.states = WindowStates::default();
         }
         Ok(())
     }
@@ -283,6 +314,6 @@ impl Operator for PartitionedOperator {
     }
 
     fn bytes(&self) -> usize {
-        self.keys.bytes() + self.rows.bytes() + self.held.as_ref().map_or(0, Net::bytes)
+        self.keys.bytes() + self.rows.bytes() + self.states.bytes() + self.held.as_ref().map_or(0, Net::bytes)
     }
 }

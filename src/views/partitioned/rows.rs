@@ -11,12 +11,14 @@ use std::borrow::Borrow;
 use std::cmp::Ordering;
 use std::collections::{BTreeMap, HashMap, btree_map};
 use std::iter::Peekable;
+use std::ops::Bound;
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, RecordBatch};
 use arrow::compute::SortOptions;
 use arrow::datatypes::{DataType, SchemaRef};
 use arrow::row::{RowConverter, Rows, SortField};
+use datafusion::common::ScalarValue;
 
 use crate::error::SqlError;
 
@@ -63,7 +65,40 @@ impl RowKey {
     pub fn order(&self) -> &[u8] {
         &self.bytes[..self.order_bytes as usize]
     }
+
+    /// Stands before its peers, and behind all others before them.
+    pub fn group_start(&self) -> RowKey {
+        RowKey {
+            bytes: self.order().into(),
+            order_bytes: self.order_bytes,
+        }
+    }
+
+    /// Stands next behind its peers; `None` if nothing can stand there.
+    pub fn group_end(&self) -> Option<RowKey> {
+        let order = self.order();
+        let last = order.iter().rposition(|byte| *byte < u8::MAX)?;
+        let mut bytes = order[..=last].to_vec();
+        bytes[last] += 1;
+        Some(RowKey {
+            order_bytes: bytes.len() as u32,
+            bytes: bytes.into(),
+        })
+    }
+
+    /// Stands next behind it.
+    pub fn end(&self) -> RowKey {
+        RowKey {
+            bytes: [&self.bytes, &[0][..]].concat().into(),
+            order_bytes: self.order_bytes,
+        }
+    }
 }
+
+/// Rows from one to another.
+pub type RowRange<'a> = (Bound<&'a RowKey>, Bound<&'a RowKey>);
+
+pub const ALL_ROWS: RowRange<'static> = (Bound::Unbounded, Bound::Unbounded);
 
 impl PartialEq for RowKey {
     fn eq(&self, other: &RowKey) -> bool {
@@ -180,7 +215,7 @@ struct OnePartition {
 impl OnePartition {
     fn has_peer(&self, key: &RowKey) -> bool {
         let before = self.rows.range::<RowKey, _>(..key).next_back();
-        let from = (std::ops::Bound::Excluded(key), std::ops::Bound::Unbounded);
+        let from = (Bound::Excluded(key), Bound::Unbounded);
         let after = self.rows.range::<RowKey, _>(from).next();
         let is_peer = |row: Option<(&RowKey, &i64)>| row.is_some_and(|(row, _)| row.order() == key.order());
         is_peer(before) || is_peer(after)
@@ -321,8 +356,20 @@ impl PartitionedRows {
         self.add(number, key, weight);
         if let Some(first) = self.first {
             assert!(weight > 0, "V4: a row was taken away from an input that only grows");
-            for (key, copies) in self.partitions[number as usize].surplus(first) {
-                self.add(number, key, -copies);
+            // One more of the last peers pushes none of them out.
+            let last = self.partitions[number as usize].rows.last_key_value();
+            let is_peer = last.is_some_and(|(last, _)| last.order() == &bytes[..order_bytes as usize]);
+            if is_peer && matches!(first, FirstRows::Ranked(_)) {
+                return;
+            }
+            loop {
+                let surplus = self.partitions[number as usize].surplus(first);
+                if surplus.is_empty() {
+                    break;
+                }
+                for (key, copies) in surplus {
+                    self.add(number, key, -copies);
+                }
             }
         }
     }
@@ -383,9 +430,63 @@ impl PartitionedRows {
         changed
     }
 
+    /// The rows that the step changed; `None` if there were none before it.
+    pub fn changed_rows(&self, partition: u32) -> Option<Vec<&RowKey>> {
+        let changes = self.changes.get(&partition).filter(|changes| !changes.is_new)?;
+        let changed = changes.rows.iter().filter(|(_, weight)| **weight != 0);
+        Some(changed.map(|(row, _)| row).collect())
+    }
+
+    /// Copies of a partition's rows together.
+    pub fn copies(&self, partition: u32) -> usize {
+        let copies = self
+            .partitions
+            .get(partition as usize)
+            .map_or(0, |partition| partition.copies);
+        usize::try_from(copies).expect("V4: a number of rows is not negative")
+    }
+
+    /// The rows before a place, the nearest first.
+    pub fn leading(&self, partition: u32, place: &RowKey) -> impl Iterator<Item = (&RowKey, i64)> {
+        let rows = self.range(partition, (Bound::Unbounded, Bound::Excluded(place)));
+        rows.into_iter().flatten().rev().map(|(row, copies)| (row, *copies))
+    }
+
+    /// The place as far behind a row's group of peers as a value of the only sort key is long, or before it, in the order of rows;
+    /// `None` if there is no such value.
+    pub fn moved(&self, row: &RowKey, by: &ScalarValue, onward: bool) -> Result<Option<RowKey>, SqlError> {
+        let [order] = &*self.order else {
+            return Ok(None);
+        };
+        let parser = self.coding.order.parser();
+        let columns = self.coding.order.convert_rows([parser.parse(row.order())])?;
+        let value = ScalarValue::try_from_array(&columns[0], 0)?;
+        if value.is_null() {
+            return Ok(Some(row.group_start()));
+        }
+        let moved = match onward != order.options.descending {
+            true => value.add_checked(by),
+            false => value.sub_checked(by),
+        };
+        let Some(moved) = moved.ok().filter(|moved| moved.data_type() == value.data_type()) else {
+            return Ok(None);
+        };
+        let encoded = self.coding.order.convert_columns(&[moved.to_array()?])?;
+        let bytes: Arc<[u8]> = encoded.row(0).data().into();
+        Ok(Some(RowKey {
+            order_bytes: bytes.len() as u32,
+            bytes,
+        }))
+    }
+
+    fn range(&self, partition: u32, range: RowRange) -> Option<btree_map::Range<'_, RowKey, i64>> {
+        let partition = self.partitions.get(partition as usize)?;
+        Some(partition.rows.range::<RowKey, _>(range))
+    }
+
     /// The rows of a partition in order, with their copies.
-    pub fn now(&self, partition: u32) -> impl Iterator<Item = (&RowKey, i64)> {
-        let rows = self.partitions.get(partition as usize).map(|partition| &partition.rows);
+    pub fn now(&self, partition: u32, range: RowRange) -> impl Iterator<Item = (&RowKey, i64)> {
+        let rows = self.range(partition, range);
         rows.into_iter().flatten().map(|(row, copies)| {
             assert!(*copies > 0, "V4: a row was taken away more often than it was added");
             (row, *copies)
@@ -393,13 +494,13 @@ impl PartitionedRows {
     }
 
     /// The same before the step.
-    pub fn before(&self, partition: u32) -> impl Iterator<Item = (&RowKey, i64)> {
+    pub fn before(&self, partition: u32, range: RowRange) -> impl Iterator<Item = (&RowKey, i64)> {
         let changes = self.changes.get(&partition);
         let is_new = changes.is_some_and(|changes| changes.is_new);
-        let rows = self.partitions.get(partition as usize).filter(|_| !is_new);
+        let rows = self.range(partition, range).filter(|_| !is_new);
         let without = RowsWithout {
-            rows: rows.map(|partition| partition.rows.iter().peekable()),
-            changes: changes.map(|changes| changes.rows.iter().peekable()),
+            rows: rows.map(Iterator::peekable),
+            changes: changes.map(|changes| changes.rows.range::<RowKey, _>(range).peekable()),
         };
         without.filter(|(_, copies)| *copies != 0)
     }
@@ -459,8 +560,8 @@ impl PartitionedRows {
 
 /// Rows without some changes; copies may be 0.
 struct RowsWithout<'a> {
-    rows: Option<Peekable<btree_map::Iter<'a, RowKey, i64>>>,
-    changes: Option<Peekable<btree_map::Iter<'a, RowKey, i64>>>,
+    rows: Option<Peekable<btree_map::Range<'a, RowKey, i64>>>,
+    changes: Option<Peekable<btree_map::Range<'a, RowKey, i64>>>,
 }
 
 impl<'a> Iterator for RowsWithout<'a> {

@@ -257,3 +257,150 @@ fn the_rows_of_partitions_count() {
         crate::error::state::OUT_OF_MEMORY
     );
 }
+
+/// Over partitions of hundreds of rows. `ts` is in no two rows.
+const LARGE_PARTITIONS: &[(&str, &str)] = &[
+    (
+        "running",
+        "SELECT ts, sum(v) OVER w AS sv, count(*) OVER w AS n, avg(v) OVER w AS av, min(x) OVER w AS mx, sum(f) OVER w AS sf, \
+         count(*) FILTER (WHERE v > 500) OVER w AS nf FROM a WINDOW w AS (ORDER BY ts)",
+    ),
+    (
+        "running_by_row",
+        "SELECT k, v, sum(x) OVER (PARTITION BY k ORDER BY v ROWS UNBOUNDED PRECEDING) AS sx, \
+         max(v) OVER (PARTITION BY k ORDER BY v) AS mv FROM a",
+    ),
+    (
+        "ranked",
+        "SELECT v, row_number() OVER w AS n, rank() OVER w AS r, dense_rank() OVER w AS d FROM a WINDOW w AS (ORDER BY v)",
+    ),
+    (
+        "neighbours",
+        "SELECT ts, lag(v, 2) OVER w AS a, lead(v, 3, 0) OVER w AS b, lag(v) OVER w AS c FROM a WINDOW w AS (ORDER BY ts)",
+    ),
+    (
+        "framed",
+        "SELECT ts, sum(v) OVER (ORDER BY ts ROWS BETWEEN 3 PRECEDING AND 2 FOLLOWING) AS a, \
+         min(v) OVER (ORDER BY ts ROWS BETWEEN 4 PRECEDING AND 2 PRECEDING) AS b, \
+         first_value(v) OVER (ORDER BY ts ROWS BETWEEN 1 FOLLOWING AND 3 FOLLOWING) AS c, \
+         nth_value(v, 2) OVER (ORDER BY ts ROWS BETWEEN 1 PRECEDING AND 1 FOLLOWING) AS d FROM a",
+    ),
+    (
+        "mixed",
+        "SELECT ts, sum(v) OVER w AS sv, lead(v, 2) OVER w AS b, lag(x, 3) OVER w AS c, row_number() OVER w AS n \
+         FROM a WINDOW w AS (ORDER BY ts DESC)",
+    ),
+    (
+        "by_itself",
+        "SELECT ts, sum(v) OVER (ORDER BY ts ROWS BETWEEN CURRENT ROW AND CURRENT ROW) AS s FROM a",
+    ),
+    (
+        "ranged_far",
+        "SELECT ts, sum(v) OVER (ORDER BY ts RANGE BETWEEN '5 seconds' PRECEDING AND CURRENT ROW) AS a, \
+         count(*) OVER (ORDER BY ts DESC RANGE BETWEEN '2 seconds' PRECEDING AND '3 seconds' FOLLOWING) AS b FROM a",
+    ),
+    (
+        "ranged_values",
+        "SELECT v, x, count(*) OVER (ORDER BY x RANGE BETWEEN 20 PRECEDING AND 5 FOLLOWING) AS a, \
+         sum(x) OVER (ORDER BY x RANGE BETWEEN 3 FOLLOWING AND 9 FOLLOWING) AS b, \
+         min(x) OVER (ORDER BY x DESC RANGE BETWEEN CURRENT ROW AND 4 FOLLOWING) AS c FROM a",
+    ),
+    (
+        "grouped",
+        "SELECT v, count(*) OVER (ORDER BY v GROUPS BETWEEN 2 PRECEDING AND 1 FOLLOWING) AS a, \
+         max(v) OVER (ORDER BY v GROUPS BETWEEN 4 PRECEDING AND 2 PRECEDING) AS b, \
+         count(*) OVER (PARTITION BY k ORDER BY v GROUPS CURRENT ROW) AS c FROM a",
+    ),
+    (
+        "near_and_onward",
+        "SELECT ts, sum(v) OVER (ORDER BY ts RANGE BETWEEN '4 seconds' PRECEDING AND '1 second' FOLLOWING) AS a, \
+         row_number() OVER (ORDER BY ts) AS n, count(v) OVER (ORDER BY ts) AS c, lag(v) OVER (ORDER BY ts) AS l FROM a",
+    ),
+    (
+        "whole",
+        "SELECT ts, ntile(7) OVER (ORDER BY ts) AS t, sum(f) OVER (ORDER BY ts ROWS BETWEEN 2 PRECEDING AND CURRENT ROW) AS s FROM a",
+    ),
+    (
+        "of_sums",
+        "SELECT k, row_number() OVER (ORDER BY n, k) AS r, sum(sv) OVER (ORDER BY k) AS running, lag(sv) OVER (ORDER BY k) AS l, \
+         max(n) OVER (ORDER BY k ROWS BETWEEN 2 PRECEDING AND 2 FOLLOWING) AS m FROM many_sums",
+    ),
+];
+
+#[test]
+fn large_partitions_are_computed_in_parts() {
+    use rand::seq::SliceRandom;
+    use rand::{Rng, SeedableRng};
+    let mut random = rand::rngs::StdRng::seed_from_u64(11);
+    let mut world = World::new();
+    world.view(
+        "many_sums",
+        "SELECT x % 150 AS k, count(*) AS n, sum(v) AS sv FROM a GROUP BY 1",
+    );
+    let oids: Vec<u32> = LARGE_PARTITIONS
+        .iter()
+        .map(|(name, sql)| world.view(name, sql))
+        .collect();
+    let mut times: Vec<i64> = (0..400).collect();
+    times.shuffle(&mut random);
+    let mut make = |ts: i64| {
+        let v: i32 = random.random_range(0..1000);
+        Row {
+            k: Some(ts % 2),
+            x: Some(i64::from(v)),
+            f: Some(f64::from(v) / 3.0),
+            ..row(0, v, ts)
+        }
+    };
+    // Most at once, the rest one by one, or a few far from one another.
+    let first: Vec<Row> = times.drain(..300).map(&mut make).collect();
+    world.insert(&first);
+    world.advance(world.history.newest());
+    while !times.is_empty() {
+        let few = times.len().min(1 + times.len() % 3);
+        let rows: Vec<Row> = times.drain(..few).map(&mut make).collect();
+        world.insert(&rows);
+        world.advance(world.history.newest());
+        if times.len() % 7 > 0 {
+            continue;
+        }
+        if times.len() % 2 == 0 {
+            let saved = world.pipeline.save().expect("saved");
+            world.pipeline.restore(saved).expect("restored");
+        }
+        for (oid, (name, sql)) in oids.iter().zip(LARGE_PARTITIONS) {
+            let expected = world.batch_rows(sql, world.pipeline.frontier());
+            assert_eq!(world.rows(*oid), expected, "{} rows to come, view {name}", times.len());
+        }
+    }
+    let computed = |world: &World, name: &str| -> u64 {
+        let place = LARGE_PARTITIONS.iter().position(|(known, _)| *known == name);
+        let view = world.pipeline.view(oids[place.expect("a name")]).expect("maintained");
+        view.instance.stats().iter().filter_map(|node| node.computed).sum()
+    };
+    // States of running functions are made with the first change.
+    world.insert(&[make(400)]);
+    world.advance(world.history.newest());
+    let names = [
+        "running",
+        "neighbours",
+        "framed",
+        "by_itself",
+        "ranged_far",
+        "near_and_onward",
+    ];
+    let before = names.map(|name| computed(&world, name));
+    for ts in 401..421 {
+        world.insert(&[make(ts)]);
+        world.advance(world.history.newest());
+    }
+    for (name, before) in names.iter().zip(before) {
+        // Each of the rows of two versions, and some around it.
+        let more = computed(&world, name) - before;
+        assert!(more <= 20 * 4 * 20, "{name}: {more} rows computed for 20 that came");
+    }
+    for (oid, (name, sql)) in oids.iter().zip(LARGE_PARTITIONS) {
+        let expected = world.batch_rows(sql, world.pipeline.frontier());
+        assert_eq!(world.rows(*oid), expected, "at the end, view {name}");
+    }
+}
