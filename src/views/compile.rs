@@ -7,6 +7,7 @@
 //! walk follows `window_start` and `window_end` upward while they pass through unchanged: an aggregate keyed by both
 //! keeps only one, and under EMIT ON WINDOW CLOSE an aggregate keyed by one keeps groups in place of rows.
 
+mod aggregate;
 mod join;
 mod partitioned;
 
@@ -23,15 +24,11 @@ use datafusion::logical_expr::{EmptyRelation, Expr, LogicalPlan};
 
 use crate::error::SqlError;
 use crate::log::HiddenColumn;
-use crate::sql::functions::aggregates::{self, AggregateKind};
-use crate::sql::functions::single_part;
 use crate::sql::plan::{self, Planned};
 use crate::sql::source::{RelationKind, RelationSource};
 use crate::sql::statement::Emit;
 use crate::sql::window::{Closure, Window};
 
-use super::aggregate::states::state_for;
-use super::aggregate::{AggregateCall, AggregateSpec, ClosesBy, GroupKey, ShownValue};
 use super::dataflow::{Dataflow, DataflowNode, NodeWork};
 use super::delta::{batch_of, schema_of};
 use super::expression::{Dependence, Expression, ExpressionContext, dependence, is_infallible};
@@ -509,205 +506,12 @@ impl Compiler {
             append_only: input.append_only,
         })
     }
-
-    fn aggregate(&mut self, aggregate: &logical_plan::Aggregate, needed: &[bool]) -> Result<Built, CompileStop> {
-        let keys = aggregate.group_expr.len();
-        let calls: Vec<usize> = (0..aggregate.aggr_expr.len())
-            .filter(|call| needed[keys + call])
-            .collect();
-        check_all(&aggregate.group_expr)?;
-        check_all(calls.iter().map(|call| &aggregate.aggr_expr[*call]))?;
-        let used = aggregate
-            .group_expr
-            .iter()
-            .chain(calls.iter().map(|call| &aggregate.aggr_expr[*call]));
-        let below = needed_by(used, aggregate.input.schema())?;
-        let input = self.node(&aggregate.input, &below)?;
-
-        let key_bounds: Vec<Option<Bound>> = aggregate
-            .group_expr
-            .iter()
-            .map(|expr| column_of(expr, &input.schema).and_then(|index| input.bounds[index]))
-            .collect();
-        let mut spec_keys = Vec::with_capacity(keys);
-        for (expr, bound) in aggregate.group_expr.iter().zip(&key_bounds) {
-            let start = bound.filter(|bound| bound.is_end).and_then(|end| {
-                let starts =
-                    |other: &Option<Bound>| other.is_some_and(|start| !start.is_end && start.window == end.window);
-                key_bounds.iter().position(starts)
-            });
-            spec_keys.push(match start {
-                Some(of) => GroupKey::After {
-                    of,
-                    add_us: bound.map_or(0, |bound| bound.size_us),
-                },
-                None => GroupKey::Stored(self.context.compile(expr, &input.schema)?),
-            });
-        }
-        let mut spec_calls = Vec::with_capacity(calls.len());
-        for call in &calls {
-            let output = aggregate.schema.field(keys + call).data_type();
-            spec_calls.push(self.call(&aggregate.aggr_expr[*call], &input, output)?);
-        }
-        let closes_by = self.closes_by(&spec_keys, &key_bounds);
-        // Distinct rows of an input that grows are never taken back.
-        let grows = calls.is_empty() && keys > 0 && input.append_only;
-        let append_only = closes_by.is_some() || grows;
-
-        let columns: Vec<usize> = (0..keys).chain(calls.iter().map(|call| keys + call)).collect();
-        let schema = subset(&aggregate.schema, &columns)?;
-        let texts = |exprs: &mut dyn Iterator<Item = &Expr>| {
-            exprs.map(|expr| expr.to_string()).collect::<Vec<String>>().join(", ")
-        };
-        let by = texts(&mut aggregate.group_expr.iter());
-        let what = texts(&mut calls.iter().map(|call| &aggregate.aggr_expr[*call]));
-        let spec = AggregateSpec {
-            keys: spec_keys,
-            calls: spec_calls,
-            schema: arrow_schema(&schema),
-            append_only: input.append_only,
-            closes_by,
-            is_infallible: aggregate.group_expr.iter().all(is_infallible)
-                && calls.iter().all(|call| takes_infallibly(&aggregate.aggr_expr[*call])),
-            text: if by.is_empty() {
-                format!("[{what}]")
-            } else {
-                format!("[{what}] by [{by}]")
-            },
-        };
-        let mut bounds: Vec<Option<Bound>> = key_bounds
-            .into_iter()
-            .map(|bound| bound.map(|bound| Bound { direct: false, ..bound }))
-            .collect();
-        bounds.resize(columns.len(), None);
-        Ok(Built {
-            node: self.add(NodeWork::Aggregate(Arc::new(spec)), &[input.node]),
-            schema,
-            columns,
-            bounds,
-            append_only,
-        })
-    }
-
-    /// One aggregate function call.
-    fn call(&self, expr: &Expr, input: &Built, output: &DataType) -> Result<AggregateCall, CompileStop> {
-        use datafusion::logical_expr::ExprSchemable;
-        let expr = unaliased(expr);
-        let Expr::AggregateFunction(call) = expr else {
-            return unsupported(format!("{expr} is not an aggregate function"));
-        };
-        let name = call.func.name();
-        if let (Some(part), [argument]) = (single_part(&call.func), call.params.args.as_slice()) {
-            return Ok(AggregateCall::Values {
-                shown: ShownValue::Single(part),
-                argument: self.context.compile(argument, &input.schema)?,
-                filter: None,
-                data_type: argument.get_type(&input.schema)?,
-            });
-        }
-        let Some(kind) = AggregateKind::of_name(name) else {
-            return unsupported(format!("the aggregate {name} is not kept incrementally yet"));
-        };
-        let idempotent = matches!(
-            kind,
-            AggregateKind::Min | AggregateKind::Max | AggregateKind::BoolAnd | AggregateKind::BoolOr
-        );
-        if let (AggregateKind::Count, true, [argument]) = (kind, call.params.distinct, call.params.args.as_slice()) {
-            let filter = call.params.filter.as_ref();
-            return Ok(AggregateCall::Values {
-                shown: ShownValue::DistinctCount,
-                argument: self.context.compile(argument, &input.schema)?,
-                filter: filter
-                    .map(|filter| self.context.compile(filter, &input.schema))
-                    .transpose()?,
-                data_type: argument.get_type(&input.schema)?,
-            });
-        }
-        if call.params.distinct && !idempotent {
-            return unsupported(format!("{name}(DISTINCT ...) is not kept incrementally yet"));
-        }
-        if !call.params.order_by.is_empty() || call.params.null_treatment.is_some() {
-            return unsupported(format!("{name} with ORDER BY is not kept incrementally"));
-        }
-        let argument = match call.params.args.as_slice() {
-            [] if kind == AggregateKind::Count => None,
-            [argument] => Some(argument),
-            _ => return unsupported(format!("{name} of several arguments is not kept incrementally")),
-        };
-        let never_null = match argument {
-            None => true,
-            Some(Expr::Literal(value, _)) => !value.is_null(),
-            Some(_) => false,
-        };
-        if kind == AggregateKind::Count && never_null && call.params.filter.is_none() {
-            return Ok(AggregateCall::Rows);
-        }
-        let one = datafusion::logical_expr::lit(1i64);
-        let argument = argument.unwrap_or(&one);
-        let data_type = argument.get_type(&input.schema)?;
-        let definition = aggregates::resolve(kind, &data_type)?;
-        if definition.output != *output {
-            return unsupported(format!("{name} gives {output} where {} is kept", definition.output));
-        }
-        if state_for(&definition, input.append_only).is_none() {
-            return unsupported(format!("{name} of {data_type} is not kept incrementally"));
-        }
-        let filter = match &call.params.filter {
-            Some(filter) => Some(self.context.compile(filter, &input.schema)?),
-            None => None,
-        };
-        Ok(AggregateCall::Of {
-            definition,
-            argument: self.context.compile(argument, &input.schema)?,
-            filter,
-        })
-    }
-
-    /// If a key is a bound of a window that holds rows back until it closes: the aggregate holds groups instead.
-    fn closes_by(&mut self, keys: &[GroupKey], bounds: &[Option<Bound>]) -> Option<ClosesBy> {
-        for (key, bound) in bounds.iter().enumerate() {
-            let (Some(bound), GroupKey::Stored(_)) = (bound, &keys[key]) else {
-                continue;
-            };
-            let NodeWork::Window(spec) = &mut self.nodes[bound.window].step else {
-                panic!("a bound comes from a window");
-            };
-            if !bound.direct || !spec.buffers {
-                continue;
-            }
-            let mut passes = (**spec).clone();
-            passes.buffers = false;
-            *spec = Arc::new(passes);
-            return Some(ClosesBy {
-                stored_key: keys[..key]
-                    .iter()
-                    .filter(|key| matches!(key, GroupKey::Stored(_)))
-                    .count(),
-                to_end_us: if bound.is_end { 0 } else { bound.size_us },
-                allowed_lateness_us: spec.allowed_lateness_us,
-                topics: spec.topics.clone(),
-            });
-        }
-        None
-    }
 }
 
 /// LIMIT 1
 fn is_first(limit: &logical_plan::Limit) -> bool {
     let fetch = limit.fetch.as_deref();
     limit.skip.is_none() && matches!(fetch, Some(Expr::Literal(ScalarValue::Int64(Some(1)), _)))
-}
-
-/// Whether neither the arguments of an aggregate nor its filter can fail.
-fn takes_infallibly(expr: &Expr) -> bool {
-    let Expr::AggregateFunction(call) = unaliased(expr) else {
-        return false;
-    };
-    call.params
-        .args
-        .iter()
-        .chain(call.params.filter.as_deref())
-        .all(is_infallible)
 }
 
 fn describe_window(window: &Window) -> String {

@@ -20,6 +20,7 @@ use crate::sql::window::Closing;
 use super::aggregate::{AggregateSpec, GroupBy};
 use super::constant::ConstantRows;
 use super::delta::Delta;
+use super::expand::ExpandSpec;
 use super::join::{JoinOperator, JoinSpec, NotIn, NotInSpec};
 use super::linear::Linear;
 use super::memory::{Budget, Limits, ViewAccount, batch_bytes};
@@ -43,6 +44,8 @@ pub enum NodeWork {
     /// Rows of several inputs, of one schema.
     Union,
     Window(Arc<WindowSpec>),
+    /// Each row once for each grouping set.
+    Expand(Arc<ExpandSpec>),
     Aggregate(Arc<AggregateSpec>),
     Join(Arc<JoinSpec>),
     NotIn(Arc<NotInSpec>),
@@ -232,13 +235,18 @@ impl Dataflow {
     }
 
     fn probe_arguments(&self, node: Option<usize>, delta: Option<Delta>) -> Result<(), SqlError> {
-        if let (Some(node), Some(delta)) = (node, delta)
-            && let NodeWork::Aggregate(spec) = &self.nodes[node].step
-        {
+        let (Some(node), Some(delta)) = (node, delta) else {
+            return Ok(());
+        };
+        match &self.nodes[node].step {
             // A fresh aggregate meets the errors of its expressions, and forgets the rows.
-            GroupBy::new(spec.clone(), Budget::unlimited())?.push(&delta)?;
+            NodeWork::Aggregate(spec) => GroupBy::new(spec.clone(), Budget::unlimited())?.push(&delta),
+            NodeWork::Expand(spec) => {
+                let mut parts = spec.parts(&delta)?;
+                parts.try_for_each(|part| self.probe_arguments(self.nodes[node].consumer, Some(part?)))
+            }
+            _ => Ok(()),
         }
-        Ok(())
     }
 }
 
@@ -335,7 +343,9 @@ impl Instance {
                 NodeWork::Partitioned(spec) => {
                     KeptNodes::Ported(Box::new(PartitionedOperator::new(spec.clone(), limits.clone())?))
                 }
-                NodeWork::Scan(_) | NodeWork::Linear { .. } | NodeWork::Union => KeptNodes::Nothing,
+                NodeWork::Scan(_) | NodeWork::Linear { .. } | NodeWork::Union | NodeWork::Expand(_) => {
+                    KeptNodes::Nothing
+                }
             });
         }
         let output = match dataflow.root_aggregate() {
@@ -454,6 +464,12 @@ impl Instance {
                     }
                 }
                 (NodeWork::Union, _) => Some(delta),
+                (NodeWork::Expand(spec), _) => {
+                    for part in spec.clone().parts(&delta)? {
+                        self.flow(next, part?, out)?;
+                    }
+                    return Ok(());
+                }
                 (_, KeptNodes::Window(_)) => return self.assign(next, delta, out),
                 (_, KeptNodes::Aggregate(aggregate)) => {
                     self.changed = true;

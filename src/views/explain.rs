@@ -36,6 +36,7 @@ fn describe(step: &NodeWork) -> String {
         NodeWork::Linear { linear, .. } => linear.describe(),
         NodeWork::Union => "Union".to_string(),
         NodeWork::Window(spec) => spec.text.clone(),
+        NodeWork::Expand(spec) => spec.describe(),
         NodeWork::Join(spec) => spec.text.clone(),
         NodeWork::NotIn(spec) => spec.text.clone(),
         NodeWork::Set(spec) => spec.describe(),

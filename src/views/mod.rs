@@ -12,6 +12,7 @@ mod delta;
 mod expression;
 
 mod constant;
+mod expand;
 mod linear;
 mod operator;
 mod scan;

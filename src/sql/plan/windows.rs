@@ -12,6 +12,7 @@ use arrow::datatypes::IntervalMonthDayNano;
 use datafusion::common::JoinType;
 use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
 use datafusion::common::{Column, Result};
+use datafusion::logical_expr::expr::GroupingSet;
 use datafusion::logical_expr::{Distinct, Expr, LogicalPlan, LogicalPlanBuilder, Sort, SubqueryAlias, Union};
 use sqlparser::ast::{
     self, Expr as SqlExpr, FunctionArg, FunctionArgExpr, Ident, ObjectName, ObjectNamePart, TableFactor,
@@ -587,7 +588,11 @@ fn check_aggregates(plan: &LogicalPlan) -> Result<(), SqlError> {
         if let LogicalPlan::Aggregate(aggregate) = node
             && has_window(&aggregate.input)?
         {
-            wrong |= !aggregate.group_expr.iter().any(|expr| is_bound(expr, &aggregate.input));
+            let has_bound = |keys: &[Expr]| keys.iter().any(|expr| is_bound(expr, &aggregate.input));
+            wrong |= match aggregate.group_expr.as_slice() {
+                [Expr::GroupingSet(GroupingSet::GroupingSets(sets))] => !sets.iter().all(|set| has_bound(set)),
+                keys => !has_bound(keys),
+            };
         }
         Ok(TreeNodeRecursion::Continue)
     })?;

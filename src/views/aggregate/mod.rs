@@ -89,6 +89,8 @@ pub struct AggregateSpec {
     pub schema: SchemaRef,
     /// No input delta ever has a negative weight.
     pub append_only: bool,
+    /// The stored keys of groups that are there over no rows, too: those of empty grouping sets.
+    pub always: Vec<ArrayRef>,
     pub closes_by: Option<ClosesBy>,
     /// Neither keys nor arguments can fail.
     pub is_infallible: bool,
@@ -179,6 +181,12 @@ impl GroupBy {
             aggregate.spec.closes_by.is_none() || aggregate.spec.append_only,
             "windows close over topics, and those only grow"
         );
+        if !aggregate.spec.always.is_empty() {
+            let always = aggregate.spec.clone();
+            aggregate
+                .keys
+                .intern(&always.always, aggregate.always(), &mut aggregate.groups)?;
+        }
         aggregate.make_room()?;
         Ok(aggregate)
     }
@@ -216,8 +224,12 @@ impl GroupBy {
         }
     }
 
-    fn is_global(&self) -> bool {
-        self.spec.keys.is_empty()
+    /// The first groups, so many, are there over no rows, too.
+    fn always(&self) -> usize {
+        match self.spec.always.first() {
+            Some(keys) => keys.len(),
+            None => usize::from(self.spec.keys.is_empty()),
+        }
     }
 
     /// Brings all that is indexed by group to the number of groups; 53200 if that would pass the budget.
@@ -253,7 +265,7 @@ impl GroupBy {
     }
 
     fn is_there(&self, group: u32) -> bool {
-        self.is_global() || self.rows[group as usize] > 0
+        (group as usize) < self.always() || self.rows[group as usize] > 0
     }
 
     /// The rows of `groups`.
@@ -400,10 +412,12 @@ impl GroupBy {
 
     /// Ends the step for the groups that it touched: checks V4, decides which of them exist, and emits the changes.
     fn settle_touched(&mut self, out: &mut Sink<'_>) -> Result<(), SqlError> {
-        if self.is_global() && !self.was_there[0] && !self.touched[0] {
-            // The one row of an aggregate without keys exists from the first step on, over no rows too.
-            self.touched[0] = true;
-            self.touched_groups.push(0);
+        for group in 0..self.always() {
+            if !self.was_there[group] && !self.touched[group] {
+                // The one row of an aggregate without keys exists from the first step on, over no rows too.
+                self.touched[group] = true;
+                self.touched_groups.push(group as u32);
+            }
         }
         let mut there = Vec::with_capacity(self.touched_groups.len());
         let mut gone = Vec::new();
@@ -449,7 +463,7 @@ impl GroupBy {
         }
         self.settled = false;
         self.touched_groups.clear();
-        if self.notes_groups && !self.is_global() {
+        if self.notes_groups && !self.spec.keys.is_empty() {
             let dead = self.rows.len() - self.live_groups;
             if dead > DEAD_GROUPS_MIN && dead > self.live_groups {
                 let live: Vec<u32> = (0..self.rows.len() as u32)

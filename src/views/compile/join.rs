@@ -280,6 +280,7 @@ impl Compiler {
                 // Keys and times are computed of each row.
                 NodeWork::NotIn(_) | NodeWork::Window(_) => (true, false),
                 NodeWork::Union => (false, true),
+                NodeWork::Expand(spec) => (!spec.is_infallible, true),
                 NodeWork::Scan(_) | NodeWork::Constant(_) => panic!("a leaf has no input"),
             };
             if may_fail {

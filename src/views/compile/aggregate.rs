@@ -1,0 +1,354 @@
+//! A GROUP BY of the plan to an aggregate.
+//!
+//! One rule: an aggregate function is kept only where its value follows from the rows of a group alone, in whatever order they
+//! came: a batch query promises no order either.
+
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, new_null_array};
+use arrow::datatypes::{DataType, Field};
+use datafusion::common::{Column, DFSchema, ScalarValue};
+use datafusion::logical_expr::expr::GroupingSet;
+use datafusion::logical_expr::utils::grouping_set_to_exprlist;
+use datafusion::logical_expr::{Expr, ExprSchemable, logical_plan};
+
+use crate::error::SqlError;
+use crate::sql::functions::aggregates::{self, AggregateKind};
+use crate::sql::functions::single_part;
+
+use super::super::aggregate::states::state_for;
+use super::super::aggregate::{AggregateCall, AggregateSpec, ClosesBy, GroupKey, ShownValue};
+use super::super::dataflow::NodeWork;
+use super::super::expand::ExpandSpec;
+use super::super::expression::is_infallible;
+use super::{
+    Bound, Built, CompileStop, Compiler, arrow_schema, check_all, column_of, needed_by, subset, unaliased, unsupported,
+};
+
+impl Compiler {
+    pub(super) fn aggregate(
+        &mut self,
+        aggregate: &logical_plan::Aggregate,
+        needed: &[bool],
+    ) -> Result<Built, CompileStop> {
+        let sets = grouping_sets(&aggregate.group_expr)?;
+        let keys: Vec<Expr> = match &sets {
+            Some(sets) => sets.keys.clone(),
+            None => aggregate.group_expr.clone(),
+        };
+        // The number of a row's set stands behind the keys.
+        let width = keys.len() + usize::from(sets.is_some());
+        let calls: Vec<usize> = (0..aggregate.aggr_expr.len())
+            .filter(|call| needed[width + call])
+            .collect();
+        check_all(&keys)?;
+        check_all(calls.iter().map(|call| &aggregate.aggr_expr[*call]))?;
+        let used = keys.iter().chain(calls.iter().map(|call| &aggregate.aggr_expr[*call]));
+        let below = needed_by(used, aggregate.input.schema())?;
+        let mut input = self.node(&aggregate.input, &below)?;
+
+        let by = texts(&keys);
+        let mut is_infallible = keys.iter().all(is_infallible);
+        let mut group_expr = keys;
+        let mut always = Vec::new();
+        if let Some(sets) = sets {
+            let number = aggregate.schema.field(width - 1).data_type().clone();
+            let numbers = sets.numbers(&number)?;
+            always = sets.always(&numbers, &input.schema)?;
+            input = self.expanded(&sets, &numbers, input)?;
+            group_expr = (0..width).map(|at| Expr::Column(set_column(at))).collect();
+            is_infallible = true;
+        }
+        let key_bounds: Vec<Option<Bound>> = group_expr
+            .iter()
+            .map(|expr| column_of(expr, &input.schema).and_then(|index| input.bounds[index]))
+            .collect();
+        let mut spec_keys = Vec::with_capacity(width);
+        for (expr, bound) in group_expr.iter().zip(&key_bounds) {
+            let start = bound.filter(|bound| bound.is_end).and_then(|end| {
+                let starts =
+                    |other: &Option<Bound>| other.is_some_and(|start| !start.is_end && start.window == end.window);
+                key_bounds.iter().position(starts)
+            });
+            spec_keys.push(match start {
+                Some(of) => GroupKey::After {
+                    of,
+                    add_us: bound.map_or(0, |bound| bound.size_us),
+                },
+                None => GroupKey::Stored(self.context.compile(expr, &input.schema)?),
+            });
+        }
+        let mut spec_calls = Vec::with_capacity(calls.len());
+        for call in &calls {
+            let output = aggregate.schema.field(width + call).data_type();
+            spec_calls.push(self.call(&aggregate.aggr_expr[*call], &input, output)?);
+        }
+        let closes_by = self.closes_by(&spec_keys, &key_bounds);
+        // Distinct rows of an input that grows are never taken back.
+        let grows = calls.is_empty() && width > 0 && input.append_only;
+        let append_only = closes_by.is_some() || grows;
+
+        let columns: Vec<usize> = (0..width).chain(calls.iter().map(|call| width + call)).collect();
+        let schema = subset(&aggregate.schema, &columns)?;
+        let what = texts(calls.iter().map(|call| &aggregate.aggr_expr[*call]));
+        let spec = AggregateSpec {
+            keys: spec_keys,
+            calls: spec_calls,
+            schema: arrow_schema(&schema),
+            append_only: input.append_only,
+            always,
+            closes_by,
+            is_infallible: is_infallible && calls.iter().all(|call| takes_infallibly(&aggregate.aggr_expr[*call])),
+            text: if by.is_empty() {
+                format!("[{what}]")
+            } else {
+                format!("[{what}] by [{by}]")
+            },
+        };
+        let mut bounds: Vec<Option<Bound>> = key_bounds
+            .into_iter()
+            .map(|bound| bound.map(|bound| Bound { direct: false, ..bound }))
+            .collect();
+        bounds.resize(columns.len(), None);
+        Ok(Built {
+            node: self.add(NodeWork::Aggregate(Arc::new(spec)), &[input.node]),
+            schema,
+            columns,
+            bounds,
+            append_only,
+        })
+    }
+
+    /// Each row of `input` once for each set, with the keys that the set has.
+    fn expanded(&mut self, sets: &GroupingSets, numbers: &[ScalarValue], input: Built) -> Result<Built, CompileStop> {
+        let mut keys = Vec::with_capacity(sets.keys.len());
+        let mut fields = Vec::with_capacity(sets.keys.len() + 1 + input.columns.len());
+        let mut bounds = Vec::with_capacity(fields.capacity());
+        let name = |at: usize| set_column(at).name;
+        for (at, key) in sets.keys.iter().enumerate() {
+            keys.push(self.context.compile(key, &input.schema)?);
+            let (_, field) = key.to_field(&input.schema)?;
+            fields.push((
+                None,
+                Arc::new(field.as_ref().clone().with_name(name(at)).with_nullable(true)),
+            ));
+            let is_always_there = sets.has.iter().all(|has| has[at]);
+            let bound = column_of(key, &input.schema).and_then(|column| input.bounds[column]);
+            bounds.push(bound.filter(|_| is_always_there));
+        }
+        fields.push((
+            None,
+            Arc::new(Field::new(name(sets.keys.len()), numbers[0].data_type(), true)),
+        ));
+        bounds.push(None);
+        for (qualifier, field) in input.schema.iter() {
+            fields.push((qualifier.cloned(), field.clone()));
+        }
+        bounds.extend(input.bounds.iter().copied());
+        let schema = DFSchema::new_with_metadata(fields, Default::default())?;
+        let spec = ExpandSpec {
+            keys,
+            sets: sets.has.iter().cloned().zip(numbers.iter().cloned()).collect(),
+            schema: arrow_schema(&schema),
+            is_infallible: sets.keys.iter().all(is_infallible),
+            text: sets.text(),
+        };
+        Ok(Built {
+            node: self.add(NodeWork::Expand(Arc::new(spec)), &[input.node]),
+            columns: (0..bounds.len()).collect(),
+            schema,
+            bounds,
+            append_only: input.append_only,
+        })
+    }
+
+    /// One aggregate function call.
+    fn call(&self, expr: &Expr, input: &Built, output: &DataType) -> Result<AggregateCall, CompileStop> {
+        let expr = unaliased(expr);
+        let Expr::AggregateFunction(call) = expr else {
+            return unsupported(format!("{expr} is not an aggregate function"));
+        };
+        let name = call.func.name();
+        if let (Some(part), [argument]) = (single_part(&call.func), call.params.args.as_slice()) {
+            return Ok(AggregateCall::Values {
+                shown: ShownValue::Single(part),
+                argument: self.context.compile(argument, &input.schema)?,
+                filter: None,
+                data_type: argument.get_type(&input.schema)?,
+            });
+        }
+        let Some(kind) = AggregateKind::of_name(name) else {
+            return unsupported(format!("the aggregate {name} is not kept incrementally yet"));
+        };
+        let idempotent = matches!(
+            kind,
+            AggregateKind::Min | AggregateKind::Max | AggregateKind::BoolAnd | AggregateKind::BoolOr
+        );
+        if let (AggregateKind::Count, true, [argument]) = (kind, call.params.distinct, call.params.args.as_slice()) {
+            let filter = call.params.filter.as_ref();
+            return Ok(AggregateCall::Values {
+                shown: ShownValue::DistinctCount,
+                argument: self.context.compile(argument, &input.schema)?,
+                filter: filter
+                    .map(|filter| self.context.compile(filter, &input.schema))
+                    .transpose()?,
+                data_type: argument.get_type(&input.schema)?,
+            });
+        }
+        if call.params.distinct && !idempotent {
+            return unsupported(format!("{name}(DISTINCT ...) is not kept incrementally yet"));
+        }
+        if !call.params.order_by.is_empty() || call.params.null_treatment.is_some() {
+            return unsupported(format!("{name} with ORDER BY is not kept incrementally"));
+        }
+        let argument = match call.params.args.as_slice() {
+            [] if kind == AggregateKind::Count => None,
+            [argument] => Some(argument),
+            _ => return unsupported(format!("{name} of several arguments is not kept incrementally")),
+        };
+        let never_null = match argument {
+            None => true,
+            Some(Expr::Literal(value, _)) => !value.is_null(),
+            Some(_) => false,
+        };
+        if kind == AggregateKind::Count && never_null && call.params.filter.is_none() {
+            return Ok(AggregateCall::Rows);
+        }
+        let one = datafusion::logical_expr::lit(1i64);
+        let argument = argument.unwrap_or(&one);
+        let data_type = argument.get_type(&input.schema)?;
+        let definition = aggregates::resolve(kind, &data_type)?;
+        if definition.output != *output {
+            return unsupported(format!("{name} gives {output} where {} is kept", definition.output));
+        }
+        if state_for(&definition, input.append_only).is_none() {
+            return unsupported(format!("{name} of {data_type} is not kept incrementally"));
+        }
+        let filter = match &call.params.filter {
+            Some(filter) => Some(self.context.compile(filter, &input.schema)?),
+            None => None,
+        };
+        Ok(AggregateCall::Of {
+            definition,
+            argument: self.context.compile(argument, &input.schema)?,
+            filter,
+        })
+    }
+
+    /// If a key is a bound of a window that holds rows back until it closes: the aggregate holds groups instead.
+    fn closes_by(&mut self, keys: &[GroupKey], bounds: &[Option<Bound>]) -> Option<ClosesBy> {
+        for (key, bound) in bounds.iter().enumerate() {
+            let (Some(bound), GroupKey::Stored(_)) = (bound, &keys[key]) else {
+                continue;
+            };
+            let NodeWork::Window(spec) = &mut self.nodes[bound.window].step else {
+                panic!("a bound comes from a window");
+            };
+            if !bound.direct || !spec.buffers {
+                continue;
+            }
+            let mut passes = (**spec).clone();
+            passes.buffers = false;
+            *spec = Arc::new(passes);
+            return Some(ClosesBy {
+                stored_key: keys[..key]
+                    .iter()
+                    .filter(|key| matches!(key, GroupKey::Stored(_)))
+                    .count(),
+                to_end_us: if bound.is_end { 0 } else { bound.size_us },
+                allowed_lateness_us: spec.allowed_lateness_us,
+                topics: spec.topics.clone(),
+            });
+        }
+        None
+    }
+}
+
+/// Whether neither the arguments of an aggregate nor its filter can fail.
+fn takes_infallibly(expr: &Expr) -> bool {
+    let Expr::AggregateFunction(call) = unaliased(expr) else {
+        return false;
+    };
+    call.params
+        .args
+        .iter()
+        .chain(call.params.filter.as_deref())
+        .all(is_infallible)
+}
+
+/// GROUPING SETS, which ROLLUP and CUBE are written out as.
+struct GroupingSets {
+    /// Each once.
+    keys: Vec<Expr>,
+    /// By set: whether it has a key.
+    has: Vec<Vec<bool>>,
+}
+
+/// The sets of keys of an aggregate that has several.
+fn grouping_sets(group_expr: &[Expr]) -> Result<Option<GroupingSets>, CompileStop> {
+    let sets = match group_expr {
+        [Expr::GroupingSet(GroupingSet::GroupingSets(sets))] => sets,
+        exprs if exprs.iter().any(|expr| matches!(expr, Expr::GroupingSet(_))) => {
+            return unsupported("grouping sets of this form are not kept incrementally");
+        }
+        _ => return Ok(None),
+    };
+    let keys: Vec<Expr> = grouping_set_to_exprlist(group_expr)?.into_iter().cloned().collect();
+    let has = sets
+        .iter()
+        .map(|set| keys.iter().map(|key| set.contains(key)).collect());
+    Ok(Some(GroupingSets {
+        has: has.collect(),
+        keys,
+    }))
+}
+
+impl GroupingSets {
+    /// The numbers of the sets as the engine gives them: a bit for each key that is left out, and above them the number of
+    /// sets alike before.
+    fn numbers(&self, data_type: &DataType) -> Result<Vec<ScalarValue>, SqlError> {
+        let of = |at: usize| {
+            let left_out = self.has[at]
+                .iter()
+                .fold(0u64, |bits, has| (bits << 1) | u64::from(!has));
+            let alike = self.has[..at].iter().filter(|has| **has == self.has[at]).count() as u64;
+            // No 64 keys fit into one plan's number.
+            let alike = alike.checked_shl(self.keys.len() as u32).unwrap_or(0);
+            ScalarValue::UInt64(Some(left_out | alike)).cast_to(data_type)
+        };
+        Ok((0..self.has.len()).map(of).collect::<Result<_, _>>()?)
+    }
+
+    /// The stored keys of the groups that are there over no rows, too: those of the sets without keys.
+    fn always(&self, numbers: &[ScalarValue], input: &DFSchema) -> Result<Vec<ArrayRef>, SqlError> {
+        let empty = self.has.iter().zip(numbers).filter(|(has, _)| !has.contains(&true));
+        let numbers: Vec<ScalarValue> = empty.map(|(_, number)| number.clone()).collect();
+        if numbers.is_empty() {
+            return Ok(Vec::new());
+        }
+        let mut columns = Vec::with_capacity(self.keys.len() + 1);
+        for key in &self.keys {
+            columns.push(new_null_array(&key.get_type(input)?, numbers.len()));
+        }
+        columns.push(ScalarValue::iter_to_array(numbers)?);
+        Ok(columns)
+    }
+
+    fn text(&self) -> String {
+        let set = |has: &Vec<bool>| {
+            let keys = self.keys.iter().zip(has).filter(|(_, has)| **has);
+            format!("[{}]", texts(keys.map(|(key, _)| key)))
+        };
+        self.has.iter().map(set).collect::<Vec<String>>().join(", ")
+    }
+}
+
+/// The name of a key's column, or of the set's number, where each row stands once for each set.
+fn set_column(at: usize) -> Column {
+    Column::from_name(format!("\u{1}set{at}"))
+}
+
+fn texts<'a>(exprs: impl IntoIterator<Item = &'a Expr>) -> String {
+    let texts: Vec<String> = exprs.into_iter().map(|expr| expr.to_string()).collect();
+    texts.join(", ")
+}
