@@ -48,6 +48,7 @@ mod moments;
 mod names;
 pub mod nullable;
 mod numeric;
+mod once;
 pub mod operator;
 mod ordered;
 pub mod overflow;
@@ -147,6 +148,8 @@ impl Functions {
         {
             functions.add_aggregate(function);
         }
+        let bit_xor = functions.aggregate["bit_xor"].clone();
+        functions.add_aggregate(once::one_by_one(bit_xor));
         functions.alias_aggregate("bool_and", "every");
         functions.alias_aggregate("var_samp", "variance");
         functions.alias_aggregate("stddev_samp", "stddev");

@@ -2,13 +2,10 @@
 //!
 //! One rule: nothing is computed here; these are loops over slots.
 
-use std::collections::{HashMap, HashSet};
-use std::marker::PhantomData;
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, Int64Array, LargeBinaryArray, ListArray, PrimitiveArray};
-use arrow::buffer::OffsetBuffer;
-use arrow::compute::{is_not_null, not, nullif, prep_null_mask_filter};
+use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, Int64Array, LargeBinaryArray, PrimitiveArray};
+use arrow::compute::{not, nullif, prep_null_mask_filter};
 use arrow::datatypes::{DataType, Field, FieldRef, Int64Type, IntervalMonthDayNano, IntervalUnit};
 use datafusion::common::{Result, ScalarValue};
 use datafusion::logical_expr::function::{AccumulatorArgs, StateFieldsArgs};
@@ -20,9 +17,9 @@ use datafusion::logical_expr::{
 use super::aggregates::{self, Aggregate, AggregateKind, Slot, StateKind, Summand, Total};
 use super::fail;
 use super::numeric::Numbers;
+use super::once::{self, EachOnce};
 use super::overflow::NUMERIC_PRECISION;
 use crate::error::SqlError;
-use crate::types::varying::Numeric;
 
 /// `sum` and `avg`.
 pub fn all() -> Vec<Arc<AggregateUDF>> {
@@ -108,8 +105,7 @@ impl AggregateUDFImpl for SumFunction {
         let input = arguments.input_fields[0].data_type();
         let name = |suffix| format_state_name(arguments.name, suffix);
         if arguments.is_distinct {
-            let item = Field::new_list_field(input.clone(), true);
-            return Ok(vec![Arc::new(Field::new_list(name("distinct"), item, true))]);
+            return Ok(once::state_fields(&arguments));
         }
         let sum = state_type(&self.resolve(input)?);
         Ok(vec![
@@ -120,13 +116,12 @@ impl AggregateUDFImpl for SumFunction {
 
     fn accumulator(&self, arguments: AccumulatorArgs) -> Result<Box<dyn Accumulator>> {
         let aggregate = self.resolve(arguments.expr_fields[0].data_type())?;
-        let distinct = arguments.is_distinct;
-        Ok(match aggregate.state {
-            StateKind::Int64 => single::<i64>(aggregate, distinct),
-            StateKind::Int128 => single::<i128>(aggregate, distinct),
-            StateKind::Float64 => single::<f64>(aggregate, distinct),
-            StateKind::Total => Box::new(Totals::new(aggregate, distinct)),
-            _ => single::<IntervalMonthDayNano>(aggregate, distinct),
+        Ok(match arguments.is_distinct {
+            true => {
+                let of_all = aggregate.clone();
+                Box::new(EachOnce::new(&aggregate.input, Box::new(move || Ok(single(&of_all))))?)
+            }
+            false => single(&aggregate),
         })
     }
 
@@ -146,19 +141,13 @@ impl AggregateUDFImpl for SumFunction {
     }
 }
 
-fn single<S: Summand>(aggregate: Aggregate, distinct: bool) -> Box<dyn Accumulator> {
-    if distinct {
-        Box::new(DistinctSum::<S> {
-            aggregate,
-            seen: HashSet::new(),
-            summand: PhantomData,
-        })
-    } else {
-        Box::new(SumState::<S> {
-            aggregate,
-            slot: Slot::default(),
-            special: Special::default(),
-        })
+fn single(aggregate: &Aggregate) -> Box<dyn Accumulator> {
+    match aggregate.state {
+        StateKind::Int64 => Box::new(SumState::<i64>::new(aggregate)),
+        StateKind::Int128 => Box::new(SumState::<i128>::new(aggregate)),
+        StateKind::Float64 => Box::new(SumState::<f64>::new(aggregate)),
+        StateKind::Total => Box::new(Totals::new(aggregate)),
+        _ => Box::new(SumState::<IntervalMonthDayNano>::new(aggregate)),
     }
 }
 
@@ -289,6 +278,14 @@ struct SumState<S> {
 }
 
 impl<S: Summand> SumState<S> {
+    fn new(aggregate: &Aggregate) -> SumState<S> {
+        SumState {
+            aggregate: aggregate.clone(),
+            slot: Slot::default(),
+            special: Special::default(),
+        }
+    }
+
     fn change(&mut self, values: &ArrayRef, weight: i64) -> Result<()> {
         let (slot, special) = (&mut self.slot, &mut self.special);
         S::for_each(values, |_, value| match value.special() {
@@ -450,31 +447,22 @@ impl GroupsAccumulator for TotalGroups {
 struct Totals {
     aggregate: Aggregate,
     total: Total,
-    /// Of DISTINCT: the values that were added, by their keys.
-    seen: Option<HashMap<Vec<u8>, Numeric>>,
 }
 
 impl Totals {
-    fn new(aggregate: Aggregate, distinct: bool) -> Totals {
+    fn new(aggregate: &Aggregate) -> Totals {
         Totals {
-            aggregate,
+            aggregate: aggregate.clone(),
             total: Total::default(),
-            seen: distinct.then(HashMap::new),
         }
     }
 
     fn change(&mut self, values: &ArrayRef, weight: i64) -> Result<()> {
         let numbers = Numbers::of(values).expect("planned over exact numbers");
         for row in 0..values.len() {
-            let Some(number) = numbers.get(row) else { continue };
-            if let Some(seen) = &mut self.seen {
-                let mut key = Vec::new();
-                number.put_key(&mut key);
-                if seen.insert(key, number.clone()).is_some() {
-                    continue;
-                }
+            if let Some(number) = numbers.get(row) {
+                self.total.add(&number, weight).map_err(fail)?;
             }
-            self.total.add(&number, weight).map_err(fail)?;
         }
         Ok(())
     }
@@ -490,16 +478,10 @@ impl Accumulator for Totals {
     }
 
     fn supports_retract_batch(&self) -> bool {
-        self.seen.is_none()
+        true
     }
 
     fn merge_batch(&mut self, states: &[ArrayRef]) -> Result<()> {
-        if self.seen.is_some() {
-            for values in states[0].as_list::<i32>().iter().flatten() {
-                self.change(&values, 1)?;
-            }
-            return Ok(());
-        }
         for state in states[0].as_binary::<i64>().iter().flatten() {
             self.total.merge(&Total::restore(state)).map_err(fail)?;
         }
@@ -507,16 +489,10 @@ impl Accumulator for Totals {
     }
 
     fn state(&mut self) -> Result<Vec<ScalarValue>> {
-        let Some(seen) = &self.seen else {
-            return Ok(vec![
-                ScalarValue::LargeBinary(Some(self.total.saved())),
-                ScalarValue::Int64(Some(self.total.count())),
-            ]);
-        };
-        let values: ArrayRef = Arc::new(LargeBinaryArray::from_iter_values(seen.values().map(Numeric::encoded)));
-        let field = Arc::new(Field::new_list_field(DataType::LargeBinary, true));
-        let list = ListArray::new(field, OffsetBuffer::from_lengths([values.len()]), values, None);
-        Ok(vec![ScalarValue::List(Arc::new(list))])
+        Ok(vec![
+            ScalarValue::LargeBinary(Some(self.total.saved())),
+            ScalarValue::Int64(Some(self.total.count())),
+        ])
     }
 
     fn evaluate(&mut self) -> Result<ScalarValue> {
@@ -525,65 +501,6 @@ impl Accumulator for Totals {
     }
 
     fn size(&self) -> usize {
-        let seen = self
-            .seen
-            .as_ref()
-            .map_or(0, |seen| seen.capacity() * (48 + size_of::<Numeric>()));
-        size_of::<Self>() + self.total.bytes() + seen
-    }
-}
-
-/// One sum over distinct values.
-#[derive(Debug)]
-struct DistinctSum<S> {
-    aggregate: Aggregate,
-    seen: HashSet<ScalarValue>,
-    summand: PhantomData<S>,
-}
-
-impl<S: Summand> DistinctSum<S> {
-    fn insert(&mut self, values: &ArrayRef) -> Result<()> {
-        for row in is_not_null(values)?.values().set_indices() {
-            self.seen.insert(ScalarValue::try_from_array(values, row)?);
-        }
-        Ok(())
-    }
-
-    fn column(&self) -> Result<ArrayRef> {
-        if self.seen.is_empty() {
-            return Ok(arrow::array::new_empty_array(&self.aggregate.input));
-        }
-        ScalarValue::iter_to_array(self.seen.iter().cloned())
-    }
-}
-
-impl<S: Summand> Accumulator for DistinctSum<S> {
-    fn update_batch(&mut self, values: &[ArrayRef]) -> Result<()> {
-        self.insert(&values[0])
-    }
-
-    fn merge_batch(&mut self, states: &[ArrayRef]) -> Result<()> {
-        for values in states[0].as_list::<i32>().iter().flatten() {
-            self.insert(&values)?;
-        }
-        Ok(())
-    }
-
-    fn state(&mut self) -> Result<Vec<ScalarValue>> {
-        let values = self.column()?;
-        let field = Arc::new(Field::new_list_field(self.aggregate.input.clone(), true));
-        let list = ListArray::new(field, OffsetBuffer::from_lengths([values.len()]), values, None);
-        Ok(vec![ScalarValue::List(Arc::new(list))])
-    }
-
-    fn evaluate(&mut self) -> Result<ScalarValue> {
-        let mut slot = Slot::<S>::default();
-        S::for_each(&self.column()?, |_, value| slot.add(value)).map_err(fail)?;
-        let result = S::finish(&self.aggregate, &[slot]).map_err(fail)?;
-        ScalarValue::try_from_array(&result, 0)
-    }
-
-    fn size(&self) -> usize {
-        size_of::<Self>() + self.seen.capacity() * size_of::<ScalarValue>()
+        size_of::<Self>() + self.total.bytes()
     }
 }

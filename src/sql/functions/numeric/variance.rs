@@ -16,6 +16,7 @@ use super::total::Total;
 use crate::error::SqlError;
 use crate::sql::functions::fail;
 use crate::sql::functions::moments::{self, Moment};
+use crate::sql::functions::once::{self, EachOnce};
 use crate::types::decimal::{Decimal, quotient_scale};
 use crate::types::varying::Numeric;
 
@@ -76,6 +77,9 @@ impl AggregateUDFImpl for Variance {
     }
 
     fn state_fields(&self, arguments: StateFieldsArgs) -> Result<Vec<FieldRef>> {
+        if arguments.is_distinct {
+            return Ok(once::state_fields(&arguments));
+        }
         if !is_exact(arguments.input_fields[0].data_type()) {
             return Ok(moments::state_fields(&arguments));
         }
@@ -87,15 +91,23 @@ impl AggregateUDFImpl for Variance {
     }
 
     fn accumulator(&self, arguments: AccumulatorArgs) -> Result<Box<dyn Accumulator>> {
-        if !is_exact(arguments.expr_fields[0].data_type()) {
-            return Ok(moments::accumulator(self.moment()));
-        }
-        Ok(Box::new(Moments {
-            sample: self.sample,
-            root: self.root,
-            sum: Total::default(),
-            squares: Total::default(),
-        }))
+        let data_type = arguments.expr_fields[0].data_type();
+        let (moment, sample, root, exact) = (self.moment(), self.sample, self.root, is_exact(data_type));
+        let make = move || -> Box<dyn Accumulator> {
+            match exact {
+                true => Box::new(Moments {
+                    sample,
+                    root,
+                    sum: Total::default(),
+                    squares: Total::default(),
+                }),
+                false => moments::accumulator(moment),
+            }
+        };
+        Ok(match arguments.is_distinct {
+            true => Box::new(EachOnce::new(data_type, Box::new(move || Ok(make())))?),
+            false => make(),
+        })
     }
 
     fn create_sliding_accumulator(&self, arguments: AccumulatorArgs) -> Result<Box<dyn Accumulator>> {
