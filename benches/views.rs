@@ -1,8 +1,8 @@
 //! The cost of a view that is kept up to date, beside that of its query, answered once.
 //!
-//! `cargo bench --bench views` keeps a plain GROUP BY, a tumbling one and the first ten rows of each group over the same
-//! commits, from the log's chunks to a snapshot that a reader holds, and runs DataFusion's own one-shot over the same batches on
-//! one partition. The figure is rows per CPU second of the process; what counts is the ratio.
+//! `cargo bench --bench views` keeps a plain GROUP BY, a tumbling one, the first ten rows of each group and a count of DISTINCT
+//! keys per window over the same commits, from the log's chunks to a snapshot that a reader holds, and runs DataFusion's own
+//! one-shot over the same batches on one partition. The figure is rows per CPU second of the process; what counts is the ratio.
 //!
 //! - `steady`: each commit is taken up before the next one comes, the view is read at the end;
 //! - `read`: the same, and a reader takes the whole view 16 times on the way;
@@ -51,7 +51,7 @@ struct Query {
     one_shot: &'static str,
 }
 
-const QUERIES: [Query; 3] = [
+const QUERIES: [Query; 4] = [
     Query {
         name: "GROUP BY",
         view: "SELECT k, count(*) AS n, sum(v) AS s, max(v) AS m FROM bids GROUP BY k",
@@ -70,6 +70,12 @@ const QUERIES: [Query; 3] = [
                WHERE rn <= 10",
         one_shot: "SELECT k, v, ts FROM (SELECT k, v, ts, row_number() OVER (PARTITION BY k ORDER BY v DESC, ts) AS rn FROM bids) q \
                    WHERE rn <= 10",
+    },
+    Query {
+        name: "DISTINCT",
+        view: "SELECT window_start, count(DISTINCT k) AS n FROM TUMBLE(bids, ts, INTERVAL '10 seconds') GROUP BY window_start",
+        one_shot: "SELECT date_bin(INTERVAL '10 seconds', ts) AS window_start, count(DISTINCT k) AS n \
+                   FROM bids GROUP BY window_start",
     },
 ];
 

@@ -1,6 +1,6 @@
-//! The oracle: random topics, random views of them and of one another, joins, sets, first rows and window functions among them,
-//! random inserts; after each commit every view must equal its own definition run as a batch query (V1). A failure is printed as
-//! an `.slt` file, ready to be kept.
+//! The oracle: random topics, random views of them and of one another, joins, sets, first rows, window functions and grouping sets
+//! among them, random inserts; after each commit every view, all of them kept, must equal its own definition run as a batch query
+//! (V1). A failure is printed as an `.slt` file, ready to be kept.
 //!
 //! `ORACLE_SEED` repeats a run, `ORACLE_CASES` makes it longer. View and batch share a planner, so the hand-computed
 //! files in `sql-tests/` stand beside this.
@@ -115,12 +115,13 @@ impl Program {
         }
     }
 
-    /// What is recomputed equals its batch query by itself: all views here have an incremental form.
+    /// No view of this grammar is recomputed, but those of copies of rows that have several forms: a fault would hide behind it.
     async fn all_kept(&self, client: &Client) -> Result<(), String> {
-        let select = "SELECT name, recomputed FROM millstream.materialized_views WHERE recomputed IS NOT NULL";
-        match bag(client, select).await {
+        let recomputed = "SELECT name, recomputed FROM millstream.materialized_views \
+                          WHERE recomputed IS NOT NULL AND recomputed NOT LIKE '%several forms%'";
+        match bag(client, recomputed).await {
             Ok(rows) if rows.is_empty() => Ok(()),
-            other => Err(self.slt(&format!("# recomputed: {other:?}"))),
+            found => Err(self.slt(&format!("# recomputed: {found:?}"))),
         }
     }
 
@@ -610,12 +611,7 @@ impl Program {
             items.push(format!("{call}{only} AS {out}"));
             output.push((out, result));
         }
-        let group: Vec<&str> = keys.iter().map(|(name, _)| name.as_str()).collect();
-        let group = if group.is_empty() {
-            String::new()
-        } else {
-            format!(" GROUP BY {}", group.join(", "))
-        };
+        let group = self.grouping(&keys);
         let having = match self.random.random_range(0..6) {
             0 => " HAVING count(*) > 1",
             1 => " HAVING count(*) < 4",
@@ -630,9 +626,49 @@ impl Program {
         )
     }
 
+    /// GROUP BY keys, or sets of those that are no bounds of windows.
+    fn grouping(&mut self, keys: &[(String, Kind)]) -> String {
+        let names = keys.iter().map(|(name, _)| name.as_str());
+        let (bounds, others): (Vec<&str>, Vec<&str>) = names.partition(|name| name.starts_with("window_"));
+        let all = [bounds.as_slice(), others.as_slice()].concat();
+        if all.is_empty() {
+            return String::new();
+        }
+        if others.is_empty() || self.random.random_bool(0.7) {
+            return format!(" GROUP BY {}", all.join(", "));
+        }
+        let sets = match self.random.random_range(0..3) {
+            0 => format!("ROLLUP ({})", others.join(", ")),
+            1 => format!("CUBE ({})", others.join(", ")),
+            _ => format!("GROUPING SETS (({}), (), ({}))", others.join(", "), others[0]),
+        };
+        let parts: Vec<String> = bounds.iter().map(|name| name.to_string()).chain([sets]).collect();
+        format!(" GROUP BY {}", parts.join(", "))
+    }
+
     fn call(&mut self, column: &str, kind: Kind) -> (String, Kind) {
-        let pick = self.random.random_range(0..5);
+        let pick = self.random.random_range(0..10);
+        let text = || {
+            (
+                format!("string_agg({column}::text, ',' ORDER BY {column}::text)"),
+                Kind::Text,
+            )
+        };
         match (kind, pick) {
+            // The last digits of floats may differ.
+            (Kind::Float, 5..=7 | 9) => (format!("sum({column})"), Kind::Float),
+            (_, 5) => (format!("count(DISTINCT {column})"), Kind::Big),
+            (Kind::Int, 6) => (format!("sum(DISTINCT {column})"), Kind::Big),
+            (Kind::Big | Kind::Numeric, 6) => (format!("sum(DISTINCT {column})"), Kind::Numeric),
+            (Kind::Int | Kind::Big, 7) => (format!("bit_xor({column})"), kind),
+            (Kind::Int | Kind::Big | Kind::Numeric, 8) => (format!("var_pop({column})"), Kind::Numeric),
+            (Kind::Text | Kind::Bool, 6) => (format!("string_agg(DISTINCT {column}::text, ',')"), Kind::Text),
+            (_, 6 | 7) => (format!("mode() WITHIN GROUP (ORDER BY {column})"), kind),
+            (_, 8) => (
+                format!("percentile_disc(0.4) WITHIN GROUP (ORDER BY {column} DESC)"),
+                kind,
+            ),
+            (_, 9) => text(),
             (_, 0) => ("count(*)".into(), Kind::Big),
             (_, 1) => (format!("count({column})"), Kind::Big),
             (Kind::Bool, 2) => (format!("bool_and({column})"), Kind::Bool),

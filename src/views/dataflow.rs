@@ -350,15 +350,18 @@ impl Instance {
         }
         let output = match dataflow.root_aggregate() {
             Some(aggregate) => {
-                let checks = dataflow.linear_above(aggregate).any(|step| {
-                    matches!(
-                        step,
-                        NodeWork::Linear {
-                            is_infallible: false,
-                            ..
-                        }
-                    )
-                });
+                let fails_at_end =
+                    matches!(&dataflow.nodes[aggregate].step, NodeWork::Aggregate(spec) if spec.may_fail_at_end());
+                let checks = fails_at_end
+                    || dataflow.linear_above(aggregate).any(|step| {
+                        matches!(
+                            step,
+                            NodeWork::Linear {
+                                is_infallible: false,
+                                ..
+                            }
+                        )
+                    });
                 if let (true, KeptNodes::Aggregate(aggregate)) = (checks, &mut states[aggregate]) {
                     aggregate.note_groups();
                 }

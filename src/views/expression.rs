@@ -5,10 +5,14 @@
 use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, RecordBatch};
-use datafusion::common::DFSchema;
+use arrow::datatypes::Schema;
 use datafusion::common::config::ConfigOptions;
+use datafusion::common::{DFSchema, ScalarValue};
 use datafusion::logical_expr::execution_props::ExecutionProps;
+use datafusion::logical_expr::physical_planning_context::PhysicalPlanningContext;
 use datafusion::logical_expr::{Expr, Volatility};
+use datafusion::physical_expr::aggregate::{LoweredAggregate, LoweredAggregateBuilder};
+use datafusion::physical_expr::utils::collect_columns;
 use datafusion::physical_expr::window::WindowExpr;
 use datafusion::physical_expr::{PhysicalExpr, create_physical_expr};
 use datafusion::physical_planner::create_window_expr;
@@ -18,6 +22,8 @@ use crate::sql::functions::growth::spread;
 use crate::sql::functions::makes_keys;
 use crate::sql::functions::nullable::is_nullable;
 use crate::sql::plan::compares;
+
+use super::delta::batch_of;
 
 /// A compiled scalar expression.
 #[derive(Clone, Debug)]
@@ -47,9 +53,30 @@ impl ExpressionContext {
     pub fn compile_window(&self, call: &Expr, input: &DFSchema) -> Result<Arc<dyn WindowExpr>, SqlError> {
         Ok(create_window_expr(call, input, &self.props, &Default::default())?)
     }
+
+    /// The call of an aggregate as the engine plans it.
+    pub fn lower(&self, call: &Expr, input: &DFSchema) -> Result<LoweredAggregate, SqlError> {
+        let planning = PhysicalPlanningContext::default();
+        let lowered = LoweredAggregateBuilder::new(call, input, input.as_arrow(), &self.props, &planning);
+        Ok(lowered.build()?)
+    }
 }
 
 impl Expression {
+    /// An expression of the engine's.
+    pub fn of(physical: Arc<dyn PhysicalExpr>) -> Expression {
+        Expression { physical }
+    }
+
+    /// Its value, if it has the same for all rows.
+    pub fn constant(&self) -> Result<Option<ScalarValue>, SqlError> {
+        if !collect_columns(&self.physical).is_empty() {
+            return Ok(None);
+        }
+        let row = batch_of(Arc::new(Schema::empty()), Vec::new(), 1)?;
+        Ok(Some(ScalarValue::try_from_array(&self.evaluate(&row)?, 0)?))
+    }
+
     /// One value per row of `batch`.
     pub fn evaluate(&self, batch: &RecordBatch) -> Result<ArrayRef, SqlError> {
         let value = self.physical.evaluate(batch)?;

@@ -12,6 +12,8 @@
 //!
 //! Over retracting input, a group exists while the weights of its rows sum up to more than 0, never less (V4).
 
+mod copies;
+mod engine;
 pub mod keys;
 pub mod states;
 mod values;
@@ -30,10 +32,12 @@ use super::expression::Expression;
 use super::memory::{Budget, batch_bytes, exceeded};
 use super::operator::{Operator, Sink, StepEnd};
 
+use engine::{GroupRows, RunningGroups};
 use keys::Keys;
 use states::{AggregateState, masked, state_for};
-use values::ValueCounts;
+use values::{DistinctValues, ValueCounts};
 
+pub use engine::{EngineCall, EngineInput};
 pub use values::ShownValue;
 
 /// Groups that are rendered together.
@@ -66,6 +70,15 @@ pub enum AggregateCall {
         definition: Definition,
         argument: Expression,
         filter: Option<Expression>,
+        /// Each value counts once.
+        distinct: bool,
+    },
+    /// The engine's own.
+    Engine {
+        call: Arc<EngineCall>,
+        filter: Option<Expression>,
+        /// An accumulator for each group goes on from step to step.
+        runs: bool,
     },
 }
 
@@ -95,6 +108,14 @@ pub struct AggregateSpec {
     /// Neither keys nor arguments can fail.
     pub is_infallible: bool,
     pub text: String,
+}
+
+impl AggregateSpec {
+    /// Whether a result may be an error though all rows were taken.
+    pub fn may_fail_at_end(&self) -> bool {
+        let may_fail = |call: &AggregateCall| matches!(call, AggregateCall::Engine { call, .. } if call.may_fail);
+        self.calls.iter().any(may_fail)
+    }
 }
 
 /// A GROUP BY.
@@ -132,6 +153,32 @@ pub struct GroupBy {
     budget: Arc<Budget>,
 }
 
+/// The states of a call; `None` if rows are all that it counts.
+fn state_of(
+    call: &AggregateCall,
+    spec: &AggregateSpec,
+    budget: &Arc<Budget>,
+) -> Result<Option<Box<dyn AggregateState>>, SqlError> {
+    Ok(Some(match call {
+        AggregateCall::Rows => return Ok(None),
+        AggregateCall::Values { shown, data_type, .. } => {
+            Box::new(ValueCounts::new(*shown, data_type.clone(), budget.clone())?)
+        }
+        AggregateCall::Of {
+            definition, distinct, ..
+        } => {
+            let state = state_for(definition, spec.append_only);
+            let state = state.expect("compile asked whether it has an incremental form");
+            match distinct {
+                true => Box::new(DistinctValues::new(&definition.input, state, budget.clone())?),
+                false => state,
+            }
+        }
+        AggregateCall::Engine { call, runs: true, .. } => Box::new(RunningGroups::new(call.clone())),
+        AggregateCall::Engine { call, .. } => Box::new(GroupRows::new(call.clone(), budget.clone())?),
+    }))
+}
+
 impl GroupBy {
     pub fn new(spec: Arc<AggregateSpec>, budget: Arc<Budget>) -> Result<GroupBy, SqlError> {
         let stored: Vec<DataType> = spec
@@ -141,21 +188,8 @@ impl GroupBy {
             .filter(|(key, _)| matches!(key, GroupKey::Stored(_)))
             .map(|(_, field)| field.data_type().clone())
             .collect();
-        let states = spec
-            .calls
-            .iter()
-            .map(|call| match call {
-                AggregateCall::Rows => Ok(None),
-                AggregateCall::Values { shown, data_type, .. } => {
-                    let state = ValueCounts::new(*shown, data_type.clone(), budget.clone())?;
-                    Ok(Some(Box::new(state) as Box<dyn AggregateState>))
-                }
-                AggregateCall::Of { definition, .. } => {
-                    let state = state_for(definition, spec.append_only);
-                    Ok(Some(state.expect("compile asked whether it has an incremental form")))
-                }
-            })
-            .collect::<Result<_, SqlError>>()?;
+        let states = spec.calls.iter().map(|call| state_of(call, &spec, &budget));
+        let states = states.collect::<Result<_, SqlError>>()?;
         let mut aggregate = GroupBy {
             keys: Keys::new(&stored, budget.clone())?,
             states,
@@ -512,25 +546,28 @@ impl GroupBy {
             self.stale_chunks[*group as usize / CHUNK_GROUPS] = true;
         }
         for (call, state) in self.spec.calls.iter().zip(&mut self.states) {
+            let Some(state) = state else { continue };
             let (argument, filter, is_typed) = match call {
                 AggregateCall::Rows => continue,
                 AggregateCall::Values { argument, filter, .. } => (argument, filter, false),
                 AggregateCall::Of { argument, filter, .. } => (argument, filter, true),
-            };
-            if let Some(state) = state {
-                let mut values = match filter {
-                    None => argument.evaluate(&delta.batch)?,
-                    Some(filter) => {
-                        let keep = filter.evaluate_bool(&delta.batch)?;
-                        argument_where(argument, &keep, delta)?
-                    }
-                };
-                if is_typed && values.data_type() == &DataType::Null {
-                    // count(NULL): typed so that it has a null buffer to look at.
-                    values = arrow::array::new_null_array(&DataType::Boolean, rows);
+                AggregateCall::Engine { call, filter, .. } => {
+                    take_rows_where(delta, &self.groups, call, filter.as_ref(), &mut **state)?;
+                    continue;
                 }
-                state.update(&self.groups, &values, weights)?;
+            };
+            let mut values = match filter {
+                None => argument.evaluate(&delta.batch)?,
+                Some(filter) => {
+                    let keep = filter.evaluate_bool(&delta.batch)?;
+                    argument_where(argument, &keep, delta)?
+                }
+            };
+            if is_typed && values.data_type() == &DataType::Null {
+                // count(NULL): typed so that it has a null buffer to look at.
+                values = arrow::array::new_null_array(&DataType::Boolean, rows);
             }
+            state.update(&self.groups, &[values], weights)?;
         }
         Ok(())
     }
@@ -615,6 +652,31 @@ impl Operator for GroupBy {
     fn bytes(&self) -> usize {
         self.keys.bytes() + self.column_bytes() + self.before_bytes
     }
+}
+
+/// Hands the rows where the FILTER is true to the state of an aggregate of the engine's.
+fn take_rows_where(
+    delta: &Delta,
+    groups: &[u32],
+    call: &EngineCall,
+    filter: Option<&Expression>,
+    state: &mut dyn AggregateState,
+) -> Result<(), SqlError> {
+    let columns = |delta: &Delta| -> Result<Vec<ArrayRef>, SqlError> {
+        let columns = call.columns.iter().map(|column| column.evaluate(&delta.batch));
+        columns.collect()
+    };
+    let Some(filter) = filter else {
+        return state.update(groups, &columns(delta)?, delta.weight_values());
+    };
+    let keep = filter.evaluate_bool(&delta.batch)?;
+    let kept = delta.filter(&keep)?;
+    if kept.is_empty() {
+        return Ok(());
+    }
+    let is_kept = |row: &usize| keep.is_valid(*row) && keep.value(*row);
+    let groups: Vec<u32> = (0..delta.rows()).filter(is_kept).map(|row| groups[row]).collect();
+    state.update(&groups, &columns(&kept)?, kept.weight_values())
 }
 
 /// The argument's values where the FILTER is true, NULL elsewhere. The argument is evaluated over those rows alone: it

@@ -30,8 +30,8 @@ use super::keys::{primitive, words_of};
 pub trait AggregateState: Send {
     /// Makes room for `groups` groups, new ones empty.
     fn resize(&mut self, groups: usize);
-    /// Adds a batch's values to the states of their rows' groups, NULLs skipped.
-    fn update(&mut self, groups: &[u32], values: &ArrayRef, weights: Option<&[i64]>) -> Result<(), SqlError>;
+    /// Adds the values of a batch's rows, in the columns of the arguments, to the states of the rows' groups.
+    fn update(&mut self, groups: &[u32], columns: &[ArrayRef], weights: Option<&[i64]>) -> Result<(), SqlError>;
     /// The results of `groups`.
     fn finish(&self, groups: &[u32]) -> Result<ArrayRef, SqlError>;
     /// Keeps only `groups` (rising), renumbered from 0.
@@ -132,7 +132,8 @@ impl AggregateState for Counts {
         self.counts.resize(groups, 0);
     }
 
-    fn update(&mut self, groups: &[u32], values: &ArrayRef, weights: Option<&[i64]>) -> Result<(), SqlError> {
+    fn update(&mut self, groups: &[u32], columns: &[ArrayRef], weights: Option<&[i64]>) -> Result<(), SqlError> {
+        let values = &columns[0];
         let counts = &mut self.counts;
         let nulls = values.logical_nulls();
         each_valid(groups, nulls.as_ref(), weights, |group, _, weight| {
@@ -184,7 +185,8 @@ impl<S: Summand> AggregateState for Sums<S> {
         self.slots.resize(groups, Slot::default());
     }
 
-    fn update(&mut self, groups: &[u32], values: &ArrayRef, weights: Option<&[i64]>) -> Result<(), SqlError> {
+    fn update(&mut self, groups: &[u32], columns: &[ArrayRef], weights: Option<&[i64]>) -> Result<(), SqlError> {
+        let values = &columns[0];
         let slots = &mut self.slots;
         // One flag for the batch instead of an error per row: an overflow fails the whole step anyway.
         let mut overflow = false;
@@ -264,7 +266,8 @@ impl AggregateState for NumericTotals {
         self.totals.resize(groups, Total::default());
     }
 
-    fn update(&mut self, groups: &[u32], values: &ArrayRef, weights: Option<&[i64]>) -> Result<(), SqlError> {
+    fn update(&mut self, groups: &[u32], columns: &[ArrayRef], weights: Option<&[i64]>) -> Result<(), SqlError> {
+        let values = &columns[0];
         let numbers = Numbers::of(values).expect("planned over exact numbers");
         for (row, group) in groups.iter().enumerate() {
             if let Some(number) = numbers.get(row) {
@@ -326,7 +329,8 @@ impl AggregateState for Bools {
         self.slots.resize(groups, BoolSlot::default());
     }
 
-    fn update(&mut self, groups: &[u32], values: &ArrayRef, weights: Option<&[i64]>) -> Result<(), SqlError> {
+    fn update(&mut self, groups: &[u32], columns: &[ArrayRef], weights: Option<&[i64]>) -> Result<(), SqlError> {
+        let values = &columns[0];
         let slots = &mut self.slots;
         let values = values.as_boolean();
         each_valid(groups, values.nulls(), weights, |group, row, weight| {
@@ -456,7 +460,8 @@ impl<N: OrderedNative> AggregateState for Extremes<N> {
         self.slots.resize(groups, ExtremeState::default());
     }
 
-    fn update(&mut self, groups: &[u32], values: &ArrayRef, weights: Option<&[i64]>) -> Result<(), SqlError> {
+    fn update(&mut self, groups: &[u32], columns: &[ArrayRef], weights: Option<&[i64]>) -> Result<(), SqlError> {
+        let values = &columns[0];
         assert!(
             weights.is_none_or(|weights| weights.iter().all(|weight| *weight > 0)),
             "scalars of min and max are for append-only input"
@@ -522,7 +527,8 @@ impl<T: ByteArrayType> AggregateState for ByteExtremes<T> {
         self.values.resize(groups, None);
     }
 
-    fn update(&mut self, groups: &[u32], values: &ArrayRef, _weights: Option<&[i64]>) -> Result<(), SqlError> {
+    fn update(&mut self, groups: &[u32], columns: &[ArrayRef], _weights: Option<&[i64]>) -> Result<(), SqlError> {
+        let values = &columns[0];
         let bytes: &GenericByteArray<T> = values.as_bytes();
         let least = self.aggregate.kind == AggregateKind::Min;
         let (slots, text_bytes) = (&mut self.values, &mut self.text_bytes);
@@ -736,7 +742,8 @@ impl<K: BagKey> AggregateState for Bags<K> {
         self.bags.resize_with(groups, BTreeMap::new);
     }
 
-    fn update(&mut self, groups: &[u32], values: &ArrayRef, weights: Option<&[i64]>) -> Result<(), SqlError> {
+    fn update(&mut self, groups: &[u32], columns: &[ArrayRef], weights: Option<&[i64]>) -> Result<(), SqlError> {
+        let values = &columns[0];
         let (form, bags, entry_bytes) = (self.form, &mut self.bags, &mut self.entry_bytes);
         form.each(values, |row, key| {
             let weight = weights.map_or(1, |weights| weights[row]);
@@ -818,7 +825,7 @@ impl<K: BagKey> AggregateState for Bags<K> {
         self.resize(groups);
         let of = saved.column(0).as_primitive::<UInt32Type>().values();
         let counts = saved.column(2).as_primitive::<Int64Type>().values();
-        self.update(of, saved.column(1), Some(counts))
+        self.update(of, &saved.columns()[1..2], Some(counts))
     }
 
     fn bytes(&self) -> usize {

@@ -7,20 +7,23 @@ use std::sync::Arc;
 
 use arrow::array::{ArrayRef, new_null_array};
 use arrow::datatypes::{DataType, Field};
+use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
 use datafusion::common::{Column, DFSchema, ScalarValue};
-use datafusion::logical_expr::expr::GroupingSet;
+use datafusion::logical_expr::expr::{AggregateFunction, GroupingSet};
 use datafusion::logical_expr::utils::grouping_set_to_exprlist;
 use datafusion::logical_expr::{Expr, ExprSchemable, logical_plan};
+use datafusion::physical_expr::PhysicalExpr;
 
 use crate::error::SqlError;
 use crate::sql::functions::aggregates::{self, AggregateKind};
-use crate::sql::functions::single_part;
+use crate::sql::functions::calls::ORDERED;
+use crate::sql::functions::{differ_though_equal, is_percentile, single_part};
 
 use super::super::aggregate::states::state_for;
-use super::super::aggregate::{AggregateCall, AggregateSpec, ClosesBy, GroupKey, ShownValue};
+use super::super::aggregate::{AggregateCall, AggregateSpec, ClosesBy, EngineCall, EngineInput, GroupKey, ShownValue};
 use super::super::dataflow::NodeWork;
 use super::super::expand::ExpandSpec;
-use super::super::expression::is_infallible;
+use super::super::expression::{Expression, is_infallible};
 use super::{
     Bound, Built, CompileStop, Compiler, arrow_schema, check_all, column_of, needed_by, subset, unaliased, unsupported,
 };
@@ -168,7 +171,6 @@ impl Compiler {
         let Expr::AggregateFunction(call) = expr else {
             return unsupported(format!("{expr} is not an aggregate function"));
         };
-        let name = call.func.name();
         if let (Some(part), [argument]) = (single_part(&call.func), call.params.args.as_slice()) {
             return Ok(AggregateCall::Values {
                 shown: ShownValue::Single(part),
@@ -177,61 +179,136 @@ impl Compiler {
                 data_type: argument.get_type(&input.schema)?,
             });
         }
-        let Some(kind) = AggregateKind::of_name(name) else {
-            return unsupported(format!("the aggregate {name} is not kept incrementally yet"));
+        if let Some(call) = self.subtracted(call, input, output)? {
+            return Ok(call);
+        }
+        self.engines(expr, call, input, output)
+    }
+
+    /// A call whose state a row can be added to and taken from, if it is one.
+    fn subtracted(
+        &self,
+        call: &AggregateFunction,
+        input: &Built,
+        output: &DataType,
+    ) -> Result<Option<AggregateCall>, CompileStop> {
+        let params = &call.params;
+        let Some(kind) = AggregateKind::of_name(call.func.name()) else {
+            return Ok(None);
         };
-        let idempotent = matches!(
-            kind,
-            AggregateKind::Min | AggregateKind::Max | AggregateKind::BoolAnd | AggregateKind::BoolOr
-        );
-        if let (AggregateKind::Count, true, [argument]) = (kind, call.params.distinct, call.params.args.as_slice()) {
-            let filter = call.params.filter.as_ref();
-            return Ok(AggregateCall::Values {
+        if !params.order_by.is_empty() || params.null_treatment.is_some() || params.args.len() > 1 {
+            return Ok(None);
+        }
+        let filter = params
+            .filter
+            .as_ref()
+            .map(|filter| self.context.compile(filter, &input.schema))
+            .transpose()?;
+        if let (AggregateKind::Count, true, [argument]) = (kind, params.distinct, params.args.as_slice()) {
+            return Ok(Some(AggregateCall::Values {
                 shown: ShownValue::DistinctCount,
                 argument: self.context.compile(argument, &input.schema)?,
-                filter: filter
-                    .map(|filter| self.context.compile(filter, &input.schema))
-                    .transpose()?,
+                filter,
                 data_type: argument.get_type(&input.schema)?,
-            });
+            }));
         }
-        if call.params.distinct && !idempotent {
-            return unsupported(format!("{name}(DISTINCT ...) is not kept incrementally yet"));
-        }
-        if !call.params.order_by.is_empty() || call.params.null_treatment.is_some() {
-            return unsupported(format!("{name} with ORDER BY is not kept incrementally"));
-        }
-        let argument = match call.params.args.as_slice() {
-            [] if kind == AggregateKind::Count => None,
-            [argument] => Some(argument),
-            _ => return unsupported(format!("{name} of several arguments is not kept incrementally")),
-        };
+        let argument = params.args.first();
         let never_null = match argument {
             None => true,
             Some(Expr::Literal(value, _)) => !value.is_null(),
             Some(_) => false,
         };
-        if kind == AggregateKind::Count && never_null && call.params.filter.is_none() {
-            return Ok(AggregateCall::Rows);
+        if kind == AggregateKind::Count && never_null && filter.is_none() {
+            return Ok(Some(AggregateCall::Rows));
         }
         let one = datafusion::logical_expr::lit(1i64);
         let argument = argument.unwrap_or(&one);
         let data_type = argument.get_type(&input.schema)?;
+        let idempotent = matches!(
+            kind,
+            AggregateKind::Min | AggregateKind::Max | AggregateKind::BoolAnd | AggregateKind::BoolOr
+        );
+        let distinct = params.distinct && !idempotent;
         let definition = aggregates::resolve(kind, &data_type)?;
-        if definition.output != *output {
-            return unsupported(format!("{name} gives {output} where {} is kept", definition.output));
+        if definition.output != *output
+            || state_for(&definition, input.append_only).is_none()
+            || (distinct && differ_though_equal(&data_type))
+        {
+            return Ok(None);
         }
-        if state_for(&definition, input.append_only).is_none() {
-            return unsupported(format!("{name} of {data_type} is not kept incrementally"));
-        }
-        let filter = match &call.params.filter {
-            Some(filter) => Some(self.context.compile(filter, &input.schema)?),
-            None => None,
-        };
-        Ok(AggregateCall::Of {
+        Ok(Some(AggregateCall::Of {
             definition,
             argument: self.context.compile(argument, &input.schema)?,
             filter,
+            distinct,
+        }))
+    }
+
+    /// A call that the engine's own accumulators answer.
+    fn engines(
+        &self,
+        expr: &Expr,
+        call: &AggregateFunction,
+        input: &Built,
+        output: &DataType,
+    ) -> Result<AggregateCall, CompileStop> {
+        let name = call.func.name();
+        if ORDERED.contains(&name) && !is_determined(call) {
+            let shown = name.trim_start_matches('~');
+            return unsupported(match call.params.order_by.is_empty() {
+                true => format!("{shown} without ORDER BY takes rows in any order"),
+                false => format!(
+                    "{shown} takes rows in any order where its ORDER BY does not decide: add its arguments there"
+                ),
+            });
+        }
+        // Of values that are equal the first that comes counts.
+        let takes_one = call.params.distinct || name == "mode" || is_percentile(name);
+        if takes_one
+            && let Some(value) = call.params.args.first()
+            && differ_though_equal(&value.get_type(&input.schema)?)
+        {
+            return unsupported(format!("{name} takes any one of equal values that have several forms"));
+        }
+        let lowered = self.context.lower(expr, &input.schema)?;
+        let function = lowered.aggregate;
+        let given = function.expressions().into_iter();
+        let given = given.chain(lowered.order_bys.iter().map(|by| by.expr.clone()));
+        let (mut inputs, mut columns, mut types) = (Vec::new(), Vec::new(), Vec::new());
+        let mut known: Vec<Arc<dyn PhysicalExpr>> = Vec::new();
+        for physical in given {
+            let expression = Expression::of(physical.clone());
+            if let Some(value) = expression.constant()? {
+                inputs.push(EngineInput::Constant(value));
+                continue;
+            }
+            let at = match known.iter().position(|other| other.eq(&physical)) {
+                Some(at) => at,
+                None => {
+                    types.push(physical.data_type(input.schema.as_arrow())?);
+                    columns.push(expression);
+                    known.push(physical);
+                    known.len() - 1
+                }
+            };
+            inputs.push(EngineInput::Kept(at));
+        }
+        let engine = EngineCall {
+            may_fail: !NEVER_FAIL.contains(&name),
+            function,
+            inputs,
+            columns,
+            types,
+            output: output.clone(),
+        };
+        let exact = matches!(name, "var_pop" | "var_samp" | "stddev_pop" | "stddev_samp");
+        let runs = !call.params.distinct
+            && RUNNING.contains(&name)
+            && (input.append_only || (exact && engine.accumulator()?.supports_retract_batch()));
+        Ok(AggregateCall::Engine {
+            call: Arc::new(engine),
+            filter: lowered.filter.map(Expression::of),
+            runs,
         })
     }
 
@@ -264,16 +341,75 @@ impl Compiler {
     }
 }
 
-/// Whether neither the arguments of an aggregate nor its filter can fail.
+/// Whether neither the arguments of an aggregate nor its filter and order can fail.
 fn takes_infallibly(expr: &Expr) -> bool {
     let Expr::AggregateFunction(call) = unaliased(expr) else {
         return false;
     };
-    call.params
-        .args
-        .iter()
-        .chain(call.params.filter.as_deref())
-        .all(is_infallible)
+    let params = &call.params;
+    let order_by = params.order_by.iter().map(|by| &by.expr);
+    let exprs = params.args.iter().chain(params.filter.as_deref()).chain(order_by);
+    exprs.into_iter().all(is_infallible)
+}
+
+/// Aggregates whose accumulator takes a few numbers, however many rows come.
+const RUNNING: [&str; 19] = [
+    "bit_and",
+    "bit_or",
+    "bit_xor",
+    "corr",
+    "covar_pop",
+    "covar_samp",
+    "regr_avgx",
+    "regr_avgy",
+    "regr_count",
+    "regr_intercept",
+    "regr_r2",
+    "regr_slope",
+    "regr_sxx",
+    "regr_sxy",
+    "regr_syy",
+    "stddev_pop",
+    "stddev_samp",
+    "var_pop",
+    "var_samp",
+];
+
+/// Aggregates that have a result whatever their arguments are.
+const NEVER_FAIL: [&str; 16] = [
+    "array_agg",
+    "bit_and",
+    "bit_or",
+    "bit_xor",
+    "count",
+    "cume_dist",
+    "dense_rank",
+    "json_agg",
+    "jsonb_agg",
+    "mode",
+    "percent_rank",
+    "rank",
+    "regr_count",
+    "string_agg",
+    "~json_agg",
+    "bool_and",
+];
+
+/// Whether rows that stand anywhere in the order of a call have the same arguments.
+fn is_determined(call: &AggregateFunction) -> bool {
+    let params = &call.params;
+    let is_ordered_by = |expr: &Expr| params.order_by.iter().any(|by| by.expr == *expr);
+    params.args.iter().all(|argument| {
+        let mut is_free = false;
+        let walked = argument.apply(|part| {
+            is_free |= matches!(part, Expr::Column(_)) && !is_ordered_by(part);
+            Ok(match is_ordered_by(part) {
+                true => TreeNodeRecursion::Jump,
+                false => TreeNodeRecursion::Continue,
+            })
+        });
+        walked.is_ok() && !is_free
+    })
 }
 
 /// GROUPING SETS, which ROLLUP and CUBE are written out as.

@@ -6,6 +6,8 @@
 mod aggregates;
 mod failures;
 mod flow;
+mod functions;
+mod grouping_sets;
 mod joins;
 mod memory;
 mod partitioned;

@@ -230,3 +230,39 @@ fn not_in_shows_all_none_or_some() {
     world.insert(&[row(5, 5, 0)]);
     world.check(oid, &[]);
 }
+
+/// The right keys of NOT IN that are replaced go, though the left side only grows.
+#[test]
+fn right_keys_of_not_in_that_are_gone_are_dropped() {
+    const KEYS: i64 = 50;
+    let mut world = World::new();
+    world.view("totals", "SELECT k, sum(v) AS total FROM b GROUP BY k");
+    let oid = world.view("others", "SELECT k, x FROM a WHERE x NOT IN (SELECT total FROM totals)");
+    let bases: Vec<Row> = (0..KEYS).map(|k| row(k, k as i32 * 10_000, 0)).collect();
+    let ones: Vec<Row> = (0..KEYS).map(|k| row(k, 1, 0)).collect();
+    world.history.commit(&[(B, &bases)], &[]);
+    let rounds = 1000;
+    for round in 0..rounds {
+        world.history.commit(&[(B, &ones), (A, &[row(1, round, 0)])], &[]);
+        world.advance(world.history.newest());
+    }
+    // x is ten times v: only 0 and the first total's neighbours were ever among the totals.
+    let shown = world.rows(oid).len();
+    let expected = world.batch_rows(
+        "SELECT k, x FROM a WHERE x NOT IN (SELECT total FROM totals)",
+        world.history.newest(),
+    );
+    assert_eq!(shown, expected.len());
+    let stats = world.pipeline.view(oid).expect("maintained").instance.stats();
+    let not_in = stats
+        .iter()
+        .find(|node| node.rows.is_some())
+        .expect("it has the operator");
+    assert_eq!(not_in.rows, Some(rounds as usize), "rows of the left");
+    assert!(
+        not_in.state_bytes < 1 << 20,
+        "of {} totals that were there once few are left: {} bytes",
+        i64::from(rounds) * KEYS,
+        not_in.state_bytes
+    );
+}
