@@ -77,6 +77,9 @@ impl Analyzer<'_> {
             "coalesce" | "greatest" | "least" | "nullif" | "row" if call.over.is_none() => {
                 return self.grammar_call(&name, call, scope, position);
             }
+            "time_bucket_gapfill" | "locf" | "interpolate" if call.over.is_none() => {
+                return self.gap_call(&name, call, scope, position);
+            }
             // The parser takes `(VALUES (1))` for a call.
             "values" if call.over.is_none() => {
                 if let Some(query) = values_query(call) {

@@ -20,6 +20,7 @@ mod expr;
 mod frames;
 mod from;
 mod from_part;
+mod gapfill;
 mod group;
 mod hypothetical;
 mod join;

@@ -57,9 +57,11 @@ impl Analyzer<'_> {
             false => Clause::Select,
         };
         let mut targets = scope.within(clause, || self.targets(&select.projection, &scope))?;
+        let mut condition_of_rows = None;
         if let Some(selection) = &select.selection {
             let typed = scope.within(Clause::Where, || self.expr(selection, &scope))?;
             let condition = self.condition(typed, "WHERE")?;
+            condition_of_rows = Some(condition.clone());
             plan = LogicalPlan::Filter(Filter::try_new(super::unnest::simplified(condition), Arc::new(plan))?);
         }
         let having = match &select.having {
@@ -90,7 +92,7 @@ impl Analyzer<'_> {
             .iter()
             .map(|target| (target.name.clone(), target.typed.expr.clone()))
             .collect();
-        let sets = self.grouping_sets(&select.group_by, &shown, &scope)?;
+        let mut sets = self.grouping_sets(&select.group_by, &shown, &scope)?;
         let distinct_on = match &select.distinct {
             Some(ast::Distinct::On(exprs)) => exprs
                 .iter()
@@ -148,6 +150,7 @@ impl Analyzer<'_> {
                 ));
             }
         }
+        let gaps = self.gaps(&mut sets, &mut exprs, condition_of_rows.as_ref())?;
         exprs.extend(having.clone());
         let aggregates = exprs
             .iter()
@@ -160,6 +163,9 @@ impl Analyzer<'_> {
         if having.is_some() {
             let condition = exprs.pop().expect("it was put there");
             plan = LogicalPlan::Filter(Filter::try_new(condition, Arc::new(plan))?);
+        }
+        if let Some(gaps) = &gaps {
+            plan = self.filled(plan, gaps, &mut exprs)?;
         }
         if let ([only], false) = (scope.items.as_slice(), is_grouped) {
             super::window::order_unordered(&mut exprs, &only.order)?;

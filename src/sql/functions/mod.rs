@@ -33,6 +33,7 @@ pub mod excluded;
 mod exploded;
 mod extracted;
 mod extremes;
+pub mod gaps;
 pub mod growth;
 mod hashes;
 mod hypothetical;
