@@ -10,6 +10,8 @@ use super::windows::limits_closed;
 use crate::error::SqlError;
 use crate::sql::functions::nullable::is_nullable;
 use crate::sql::shared;
+use crate::sql::statement::Emit;
+use crate::sql::window::Window;
 
 /// Names of all columns that a plan mentions, of any relation.
 pub fn column_names(plan: &LogicalPlan) -> Result<HashSet<String>, SqlError> {
@@ -27,8 +29,11 @@ pub fn column_names(plan: &LogicalPlan) -> Result<HashSet<String>, SqlError> {
     Ok(names)
 }
 
-/// 0A000 for a definition whose answer is not a function of the log: volatile functions, the clock, the session, system
-/// relations. Parameters cannot be stored either.
+/// The time of the statement that reads a view: an instant, the same in every time zone. A view that asks for it is recomputed.
+const STATEMENT_TIME: [&str; 3] = ["now", "current_timestamp", "transaction_timestamp"];
+
+/// 0A000 for a definition whose answer is not a function of the log and of the time at which it is read: volatile functions, the
+/// session, system relations. Parameters cannot be stored either.
 pub fn check_view_definition(planned: &Planned) -> Result<(), SqlError> {
     if let Some((schema, name)) = planned.system.first() {
         return Err(SqlError::unsupported(
@@ -49,6 +54,7 @@ pub fn check_view_definition(planned: &Planned) -> Result<(), SqlError> {
             "Leave the LIMIT out of the view, and read the view with it.",
         ));
     }
+    let closes = plan.exists(|node| Ok(Window::of(node).is_some_and(|window| window.emit == Emit::OnWindowClose)))?;
     let mut unstable: Option<String> = None;
     plan.apply_with_subqueries(|node| {
         node.apply_expressions(|expr| {
@@ -56,6 +62,7 @@ pub fn check_view_definition(planned: &Planned) -> Result<(), SqlError> {
                 if let Expr::ScalarFunction(call) = expr
                     && call.func.signature().volatility != Volatility::Immutable
                     && !is_nullable(&call.func)
+                    && (closes || !STATEMENT_TIME.contains(&call.func.name()))
                 {
                     unstable = Some(call.func.name().to_string());
                     return Ok(TreeNodeRecursion::Stop);
