@@ -10,8 +10,8 @@ use super::engine::Engine;
 use super::{Session, Settings};
 use crate::catalog::Snapshot;
 use crate::catalog::system::{
-    self, CursorState, DiskState, PartitionState, PreparedState, SegmentState, SessionState, SettingState,
-    SystemRelation, SystemState, TopicState, ViewState, WalState,
+    self, CursorState, DiskState, OperatorState, PartitionState, PreparedState, SegmentState, SessionState,
+    SettingState, SystemRelation, SystemState, TopicState, ViewState, WalState,
 };
 use crate::error::SqlError;
 use crate::log::TopicId;
@@ -145,6 +145,18 @@ impl SystemSource {
             watermark_us: stats.watermark,
             late_rows: stats.late_rows,
         });
+        let operators = engine.views.operators().into_iter().map(|operator| OperatorState {
+            view: operator.view,
+            number: operator.number,
+            consumer: operator.consumer,
+            description: operator.description,
+            rows_in: operator.rows_in,
+            rows_out: operator.rows_out,
+            state_rows: operator.state_rows,
+            state_bytes: operator.state_bytes,
+            work_us: operator.work_us,
+            late_rows: operator.late_rows,
+        });
         let settings = self.settings.all().into_iter().map(|shown| SettingState {
             name: shown.name,
             value: Some(shown.plain),
@@ -172,6 +184,7 @@ impl SystemSource {
             sessions: sessions.collect(),
             topics: topics.collect(),
             views: views.collect(),
+            operators: operators.collect(),
             settings: settings.collect(),
             prepared: self.prepared.clone(),
             cursors: self.cursors.clone(),

@@ -5,8 +5,6 @@
 
 use std::sync::Arc;
 
-use tokio::sync::oneshot;
-
 use crate::catalog;
 use crate::error::{SqlError, state};
 
@@ -62,7 +60,7 @@ impl Views {
         if let Some((_, error)) = self.unkept_of(&dataflow.views()) {
             return Err(error);
         }
-        let limits = Limits::new(self.budget.clone());
+        let limits = Limits::new(self.shared.budget.clone());
         let dataflow = Arc::new(dataflow);
         let mut built = self.pipeline_for(&dataflow, &limits)?;
         built.add(Maintained::new(
@@ -81,27 +79,36 @@ impl Views {
         if !is_there() {
             return Err(dropped_while_built());
         }
-        let history = self.history.clone();
+        let history = self.shared.history.clone();
         // One value can take long to compute, and holds up nobody once the view is no longer wanted.
         let built = tokio::select! {
             biased;
-            built = on_thread("view backfill", &self.budget, move || catch_up(built, &*history, oid)) => built?,
+            built = on_thread("view backfill", &self.shared.budget, move || catch_up(built, &*history, oid)) => built?,
             () = limits.stop.stopped() => return Err(dropped_while_built()),
         };
-        let (reply, wait) = oneshot::channel();
+        let moves = self.moves.lock().await;
+        let keeper = self.keeper_over(&dataflow.views()).await?;
         let built = Box::new(built);
-        self.ask(Request::Adopt { built, oid, reply }).await?;
-        if let Err(refused) = wait.await.map_err(|_| self.broken_off())? {
+        let adopted = keeper.ask(|reply| Request::Adopt { built, oid, reply }).await;
+        if let Err(refused) = adopted.ok_or_else(|| self.broken_off())? {
             let Some(search) = refused.search else {
                 return Err(refused.error);
             };
-            let history = self.history.clone();
+            let history = self.shared.history.clone();
             let name = view.name.clone();
-            let failure = on_thread("view failure", &self.budget, move || Ok(locate(search, &*history))).await?;
+            let failure = on_thread("view failure", &self.shared.budget, move || {
+                Ok(locate(search, &*history))
+            })
+            .await?;
             return Err(failure.report(&name));
         }
         let name = view.name.clone();
-        let registered = Registered { name, dataflow, limits };
+        let registered = Registered {
+            name,
+            dataflow,
+            limits,
+            keeper,
+        };
         let mut all = self.registered.lock();
         if registered.limits.stop.is_set() {
             // A DROP came just now, and found nothing to take out of here.
@@ -109,6 +116,7 @@ impl Views {
         }
         all.push((oid, registered));
         drop(all);
+        drop(moves);
         drop(build);
         Ok(())
     }
@@ -129,7 +137,7 @@ impl Views {
                 wanted.extend(view.dataflow.views());
             }
         }
-        let mut pipeline = Pipeline::new(&self.budget);
+        let mut pipeline = Pipeline::new(&self.shared.budget);
         for (oid, view) in registered.iter().filter(|(oid, _)| wanted.contains(oid)) {
             let (name, dataflow) = (view.name.clone(), view.dataflow.clone());
             pipeline.add(Maintained::new(*oid, name, dataflow, limits.clone())?);

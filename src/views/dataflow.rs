@@ -8,6 +8,7 @@
 //! answer at once, or hold their input or output until then.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
@@ -250,11 +251,41 @@ impl Dataflow {
     }
 }
 
-/// Rows through one node so far.
+/// Rows through one node so far, and the time that they took.
 #[derive(Clone, Copy, Default, Debug, PartialEq, Eq)]
 pub struct NodeCounts {
     pub rows_in: u64,
     pub rows_out: u64,
+    pub work_ns: u64,
+}
+
+/// Charges the time of a step to the node at work.
+struct WorkMeter {
+    /// `None` between two steps.
+    node: Option<usize>,
+    since: Instant,
+}
+
+impl WorkMeter {
+    fn new() -> WorkMeter {
+        WorkMeter {
+            node: None,
+            since: Instant::now(),
+        }
+    }
+
+    /// From now on another node is at work; the one before is returned.
+    fn switch(&mut self, to: Option<usize>, counts: &mut [NodeCounts]) -> Option<usize> {
+        if self.node == to {
+            return to;
+        }
+        let now = Instant::now();
+        if let Some(node) = self.node {
+            counts[node].work_ns += now.duration_since(self.since).as_nanos() as u64;
+        }
+        self.since = now;
+        std::mem::replace(&mut self.node, to)
+    }
 }
 
 /// The content of a node, for EXPLAIN.
@@ -281,6 +312,7 @@ pub struct Instance {
     /// By node: its state if it has any.
     states: Vec<KeptNodes>,
     counts: Vec<NodeCounts>,
+    meter: WorkMeter,
     output: ViewOutput,
     emits: bool,
     /// Changed since `take_changed`.
@@ -385,6 +417,7 @@ impl Instance {
         }
         Ok(Instance {
             counts: vec![NodeCounts::default(); dataflow.nodes.len()],
+            meter: WorkMeter::new(),
             states,
             output,
             emits: false,
@@ -432,8 +465,20 @@ impl Instance {
         self.flow(scan, delta, out)
     }
 
+    /// The node at work changes; the one before is returned.
+    fn work_at(&mut self, node: Option<usize>) -> Option<usize> {
+        self.meter.switch(node, &mut self.counts)
+    }
+
     /// Takes a delta that `node` gave upward until something keeps it.
     fn flow(&mut self, node: usize, delta: Delta, out: &mut ChangeSink<'_>) -> Result<(), SqlError> {
+        let caller = self.work_at(Some(node));
+        let flowed = self.flow_up(node, delta, out);
+        self.work_at(caller);
+        flowed
+    }
+
+    fn flow_up(&mut self, node: usize, delta: Delta, out: &mut ChangeSink<'_>) -> Result<(), SqlError> {
         let mut at = node;
         let mut delta = delta;
         loop {
@@ -445,6 +490,7 @@ impl Instance {
                 return self.store(delta, out);
             };
             self.counts[next].rows_in += delta.rows() as u64;
+            self.work_at(Some(next));
             let kept = match (&self.dataflow.nodes[next].step, &mut self.states[next]) {
                 (NodeWork::Linear { linear, .. }, _) => {
                     let mut parts = linear.parts(&delta);
@@ -557,7 +603,9 @@ impl Instance {
             if let Some(operator) = state.operator() {
                 let bytes = operator.bytes();
                 self.away_bytes += bytes;
+                self.work_at(Some(node));
                 let finished = operator.finish(end, &mut |delta| self.flow(node, delta, out));
+                self.work_at(None);
                 self.away_bytes -= bytes;
                 finished?;
             }

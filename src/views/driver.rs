@@ -1,6 +1,6 @@
-//! The thread that keeps the views: one for all of them.
+//! A thread that keeps views.
 //!
-//! One rule: after each step all views stand at one LSN, and readers get rows of that LSN (V3).
+//! One rule: after each step all its views stand at one LSN, and readers get rows of that LSN (V3).
 //!
 //! It wakes when the log publishes, and when someone asks. If nobody asks, it lets commits gather for [`LULL`] before
 //! it steps: freshness is measured at reads, and those wake it at once. A reader that needs an exact LSN bounds the
@@ -10,8 +10,8 @@
 //! A panic ends neither the thread nor anybody's wait: it fails the view that it came from, or all if that is unknown.
 
 use std::collections::{HashMap, HashSet, VecDeque};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -25,7 +25,7 @@ use crate::panics;
 
 use super::dataflow::{Dataflow, NodeStats};
 use super::failure::{ViewFailure, contained};
-use super::memory::{Budget, Limits};
+use super::memory::{Budget, Limits, Rendered};
 use super::pipeline::{Failed, FailureSearch, History, Maintained, Pipeline};
 use super::search::locate;
 use super::{ViewRows, ViewStats, ViewStatus};
@@ -90,6 +90,22 @@ pub enum Request {
         lsn: Lsn,
         reply: oneshot::Sender<()>,
     },
+    /// Go no further than this bound, which is the frontier at first, while it lives.
+    Hold {
+        bound: Weak<AtomicU64>,
+        reply: oneshot::Sender<Lsn>,
+    },
+    /// A hold has ended.
+    Wake,
+    /// Hand over all views, and end.
+    Surrender {
+        reply: oneshot::Sender<Box<Pipeline>>,
+    },
+    /// Take over all views of a thread that has ended.
+    Merge {
+        with: Box<Pipeline>,
+        reply: oneshot::Sender<()>,
+    },
     /// A search has ended.
     Found {
         oid: u32,
@@ -122,15 +138,26 @@ struct Restoring {
     done: oneshot::Sender<usize>,
 }
 
-/// The state of the driver's thread.
+/// The part that all threads of views have in common.
+#[derive(Clone)]
+pub struct Shared {
+    pub history: Arc<dyn History>,
+    pub budget: Arc<Budget>,
+    /// Failures that are completely known, so far.
+    pub failures: Arc<AtomicU64>,
+}
+
+/// The state of a thread that keeps views.
 pub struct Driver {
     history: Arc<dyn History>,
     budget: Arc<Budget>,
     pipeline: Pipeline,
     restoring: Option<Restoring>,
     published: Arc<Mutex<Published>>,
-    /// Failures that are completely known, so far.
     failures: Arc<AtomicU64>,
+    /// Bounds that no step may pass.
+    holds: Vec<Weak<AtomicU64>>,
+    rendered: Rendered,
     requests: mpsc::Receiver<Request>,
     /// For the searches' answers.
     answers: mpsc::WeakSender<Request>,
@@ -146,20 +173,20 @@ pub struct Driver {
 
 impl Driver {
     pub fn new(
-        history: Arc<dyn History>,
-        budget: Arc<Budget>,
+        shared: Shared,
         published: Arc<Mutex<Published>>,
-        failures: Arc<AtomicU64>,
         (sender, requests): (&mpsc::Sender<Request>, mpsc::Receiver<Request>),
         newest: watch::Receiver<Lsn>,
     ) -> Driver {
         Driver {
-            history,
-            pipeline: Pipeline::new(&budget),
-            budget,
+            history: shared.history,
+            pipeline: Pipeline::new(&shared.budget),
             restoring: None,
             published,
-            failures,
+            failures: shared.failures,
+            holds: Vec::new(),
+            rendered: Rendered::new(shared.budget.clone()),
+            budget: shared.budget,
             requests,
             answers: sender.downgrade(),
             newest,
@@ -260,6 +287,17 @@ impl Driver {
                     }
                 }
             }
+            Some(Request::Hold { bound, reply }) => {
+                let frontier = self.pipeline.frontier();
+                self.holds.retain(|held| held.strong_count() > 0);
+                if let Some(held) = bound.upgrade() {
+                    held.store(frontier, Ordering::Release);
+                    self.holds.push(bound);
+                }
+                // A reader that has gone holds nothing.
+                let _ = reply.send(frontier);
+            }
+            Some(Request::Wake) => {}
             Some(Request::Found { oid, failure }) => self.found(oid, failure),
             Some(request) => self.waiting.push(request),
         }
@@ -272,7 +310,9 @@ impl Driver {
             Request::ReadAt { at, .. } if *at > frontier => Some(*at),
             _ => None,
         });
-        exact.fold(self.history.newest(), Lsn::min)
+        let holds = self.holds.iter().filter_map(Weak::upgrade);
+        let held = holds.map(|bound| bound.load(Ordering::Acquire));
+        exact.chain(held).fold(self.history.newest(), Lsn::min).max(frontier)
     }
 
     /// One step of the views that are kept, and one of those that are built at start. Whether either has further to go.
@@ -327,6 +367,21 @@ impl Driver {
             self.pipeline.add(view);
         }
         Ok(())
+    }
+
+    /// Takes over the views of a thread that has ended. Both come to one LSN first.
+    fn merge(&mut self, mut with: Pipeline) {
+        let level = with.frontier().max(self.pipeline.frontier());
+        let mut failed = with.advance(&*self.history, level);
+        failed.extend(self.pipeline.advance(&*self.history, level));
+        self.pipeline.merge(with);
+        self.note(failed);
+        self.publish();
+    }
+
+    /// Whether nothing that it began is under way.
+    fn is_settled(&self) -> bool {
+        self.restoring.is_none() && self.searching.is_none() && self.searches.is_empty()
     }
 
     fn restore(&mut self, views: Vec<ToBuild>, done: oneshot::Sender<usize>) {
@@ -499,11 +554,11 @@ impl Driver {
 
     /// Drops the rows rendered for readers if they, and `more` bytes more, have no room beside the states.
     fn forget_rendered(&mut self, more: usize) -> bool {
-        let rendered = self.pipeline.views().iter().map(|view| view.instance.rendered_bytes());
-        let rendered: usize = rendered.sum::<usize>() + more;
-        if rendered == 0 || self.budget.used().saturating_add(rendered) <= self.budget.bytes_max() {
+        let own = self.pipeline.views().iter().map(|view| view.instance.rendered_bytes());
+        if self.rendered.fits(own.sum::<usize>() + more) {
             return false;
         }
+        self.rendered.fits(0);
         for view in self.pipeline.views_mut() {
             view.instance.forget_rendered();
         }
@@ -524,6 +579,17 @@ impl Driver {
                         // The session that wanted it has gone.
                         self.take(Some(Request::Drop { oids: vec![oid] }));
                     }
+                }
+                Request::Surrender { reply } if self.is_settled() => {
+                    let views = std::mem::replace(&mut self.pipeline, Pipeline::new(&self.budget));
+                    match reply.send(Box::new(views)) {
+                        Ok(()) => self.stopping = true,
+                        Err(views) => self.pipeline = *views,
+                    }
+                }
+                Request::Merge { with, reply } if self.restoring.is_none() => {
+                    self.merge(*with);
+                    let _ = reply.send(());
                 }
                 Request::ReadNewest { views, at_least, reply }
                     if at_least <= frontier && !views.iter().any(|oid| self.is_open(*oid)) =>

@@ -2,7 +2,7 @@
 //!
 //! Not here: the counts (`dataflow.rs`).
 
-use super::dataflow::{Dataflow, NodeStats, NodeWork};
+use super::dataflow::{Dataflow, DataflowNode, NodeStats, NodeWork};
 
 /// The tree; with `stats`, each line has the rows through the node and its state.
 pub fn lines(dataflow: &Dataflow, stats: Option<&[NodeStats]>) -> Vec<String> {
@@ -75,7 +75,46 @@ fn numbers(stats: &NodeStats) -> String {
     if stats.state_bytes > 0 {
         parts.push(format!("state={} bytes", stats.state_bytes));
     }
+    parts.push(format!("time={:.3} ms", stats.counts.work_ns as f64 / 1e6));
     format!("  ({})", parts.join(", "))
+}
+
+/// An operator of a view, with its counts so far.
+#[derive(Clone, Debug)]
+pub struct OperatorStats {
+    pub view: u32,
+    /// Numbered from the inputs to the root.
+    pub number: usize,
+    /// The operator that takes its output; `None` if that is the view.
+    pub consumer: Option<usize>,
+    pub description: String,
+    pub rows_in: u64,
+    pub rows_out: u64,
+    /// Rows or groups that it keeps.
+    pub state_rows: Option<u64>,
+    pub state_bytes: u64,
+    pub work_us: u64,
+    /// Rows that came too late for its windows.
+    pub late_rows: Option<u64>,
+}
+
+impl OperatorStats {
+    pub fn all_of(view: u32, dataflow: &Dataflow, stats: &[NodeStats]) -> Vec<OperatorStats> {
+        let nodes = dataflow.nodes.iter().zip(stats).enumerate();
+        let of = |(number, (node, stats)): (usize, (&DataflowNode, &NodeStats))| OperatorStats {
+            view,
+            number,
+            consumer: node.consumer,
+            description: describe(&node.step).replace('\u{1}', ""),
+            rows_in: stats.counts.rows_in,
+            rows_out: stats.counts.rows_out,
+            state_rows: stats.groups.or(stats.rows).map(|rows| rows as u64),
+            state_bytes: stats.state_bytes as u64,
+            work_us: stats.counts.work_ns / 1000,
+            late_rows: stats.skipped.map(|(late, _)| late),
+        };
+        nodes.map(of).collect()
+    }
 }
 
 impl Dataflow {

@@ -117,10 +117,9 @@ impl Views {
     /// Topics with an idle timeout that have windows to close in some view.
     pub fn quiet_topics(&self, log: &Log, catalog: &Snapshot) -> Vec<Quiet> {
         let mut found: Vec<Quiet> = Vec::new();
-        let published = self.published.lock();
         let registered = self.registered.lock();
         for (oid, view) in registered.iter() {
-            let Some(state) = published.views.get(oid) else {
+            let Some(next_closes) = view.published(*oid, |view| view.next_closes.clone()) else {
                 continue;
             };
             for (_, scan) in view.dataflow.scans() {
@@ -138,11 +137,7 @@ impl Views {
                 let Some(idle_timeout_us) = topic.and_then(|topic| topic.idle_timeout_us) else {
                     continue;
                 };
-                let closes = state
-                    .next_closes
-                    .iter()
-                    .filter(|(topic, _)| topic == id)
-                    .map(|(_, at)| *at);
+                let closes = next_closes.iter().filter(|(topic, _)| topic == id).map(|(_, at)| *at);
                 let next_close_us = closes.min();
                 match found.iter_mut().find(|quiet| quiet.topic == *id) {
                     Some(quiet) => {

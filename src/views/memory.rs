@@ -31,6 +31,8 @@ const GIVEN_UP_BYTES: usize = 16 << 20;
 pub struct Budget {
     bytes_max: usize,
     used: AtomicUsize,
+    /// Bytes of the rows rendered for readers.
+    rendered: AtomicUsize,
     made: Arc<PassingValues>,
 }
 
@@ -93,6 +95,7 @@ impl Budget {
         Arc::new(Budget {
             bytes_max,
             used: AtomicUsize::new(0),
+            rendered: AtomicUsize::new(0),
             made: Arc::new(PassingValues {
                 bytes_max: bytes_max.max(MADE_BYTES_MIN),
                 used: AtomicUsize::new(0),
@@ -134,6 +137,33 @@ impl Budget {
     /// Whether there is room for `more` bytes more.
     pub fn fits(&self, more: usize) -> bool {
         more < ASKED_BYTES_MIN || self.used().saturating_add(more) <= self.bytes_max
+    }
+}
+
+/// The rows rendered by one thread of views, as a part of all that are rendered.
+pub struct Rendered {
+    budget: Arc<Budget>,
+    bytes: usize,
+}
+
+impl Rendered {
+    pub fn new(budget: Arc<Budget>) -> Rendered {
+        Rendered { budget, bytes: 0 }
+    }
+
+    /// Notes the bytes that its views have rendered by now. Whether all have room beside the states.
+    pub fn fits(&mut self, bytes: usize) -> bool {
+        let all = &self.budget.rendered;
+        all.fetch_add(bytes, Ordering::Relaxed);
+        all.fetch_sub(self.bytes, Ordering::Relaxed);
+        self.bytes = bytes;
+        bytes == 0 || self.budget.used().saturating_add(all.load(Ordering::Relaxed)) <= self.budget.bytes_max
+    }
+}
+
+impl Drop for Rendered {
+    fn drop(&mut self) {
+        self.budget.rendered.fetch_sub(self.bytes, Ordering::Relaxed);
     }
 }
 

@@ -3,7 +3,7 @@
 //! One rule: a view at LSN N equals its defining SELECT run as a batch at N (V1).
 //!
 //! In reading order: the rows that flow (`delta`), the operators, the compiled view (`compile`, `dataflow`), its memory
-//! (`memory`), views in lockstep (`pipeline`), failed views (`failure`), the thread that keeps them (`driver`)
+//! (`memory`), views in lockstep (`pipeline`), failed views (`failure`), the threads that keep them (`driver`, `keeper`)
 //! and the building of a new one (`build`). [`Views`] is the facade.
 //!
 //! Not here: the meaning of SQL (`sql`), batch queries (`query`). State is rebuilt from the log at start.
@@ -33,8 +33,10 @@ mod build;
 mod driver;
 mod explain;
 mod failure;
+mod keeper;
 mod memory;
 mod pipeline;
+mod reading;
 mod search;
 
 pub mod idle;
@@ -42,26 +44,28 @@ pub mod idle;
 #[cfg(test)]
 mod tests;
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use arrow::array::{Array, AsArray, RecordBatch};
 use arrow::datatypes::{SchemaRef, TimestampMicrosecondType};
 use parking_lot::Mutex;
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{oneshot, watch};
 
 use crate::catalog;
 use crate::depth::STACK_BYTES;
 use crate::error::{SqlError, state};
 use crate::log::{Extent, Log, Lsn, Reader, TopicId};
 
-use driver::{Driver, Published, REQUESTS_MAX, Request, not_maintained};
+use driver::{PublishedView, Request, Shared, ToBuild};
+use keeper::Keeper;
 use memory::{Budget, Limits, ViewStop};
+use reading::families;
 use scan::{LeafSource, seen_as};
 
 pub use compile::{CompiledView, compile};
 pub use dataflow::Dataflow;
+pub use explain::OperatorStats;
 pub use pipeline::History;
 
 /// Rows that one step reads of the log, about.
@@ -156,9 +160,10 @@ struct Registered {
     name: String,
     dataflow: Arc<Dataflow>,
     limits: Limits,
+    keeper: Arc<Keeper>,
 }
 
-/// A view of the catalog that the driver does not keep.
+/// A view of the catalog that no thread keeps.
 struct Unkept {
     name: String,
     status: ViewStatus,
@@ -167,18 +172,16 @@ struct Unkept {
 
 /// All incremental views.
 pub struct Views {
-    history: Arc<dyn History>,
-    published: Arc<Mutex<Published>>,
+    shared: Shared,
+    newest: watch::Receiver<Lsn>,
+    keepers: Mutex<Vec<Arc<Keeper>>>,
+    /// Held while views come to a keeper or move between two.
+    moves: tokio::sync::Mutex<()>,
     /// By OID, in the order of creation: a view stands after those that it reads.
     registered: Mutex<Vec<(u32, Registered)>>,
     /// Views that are being built beside the driver.
     building: Mutex<Vec<(u32, String, ViewStop)>>,
     unkept: Mutex<Vec<(u32, Unkept)>>,
-    budget: Arc<Budget>,
-    /// Failures that are completely known, so far.
-    failures: Arc<AtomicU64>,
-    requests: mpsc::Sender<Request>,
-    thread: Mutex<Option<std::thread::JoinHandle<()>>>,
     /// No view is kept.
     off: AtomicBool,
     stopping: AtomicBool,
@@ -203,8 +206,7 @@ impl History for Log {
 }
 
 impl Views {
-    /// Starts the driver's thread over a log. The states of all views, building them included, take no more than about
-    /// `memory_bytes_max`.
+    /// Views over a log. The states of all, building them included, take no more than about `memory_bytes_max`.
     pub fn start(log: Arc<Log>, memory_bytes_max: usize) -> Arc<Views> {
         let newest = log.subscribe();
         Views::over(log, newest, memory_bytes_max)
@@ -212,33 +214,18 @@ impl Views {
 
     /// Over any history, with the channel on which it announces published LSNs.
     pub fn over(history: Arc<dyn History>, newest: watch::Receiver<Lsn>, memory_bytes_max: usize) -> Arc<Views> {
-        let published = Arc::new(Mutex::new(Published::default()));
-        let budget = Budget::new(memory_bytes_max);
-        let failures = Arc::new(AtomicU64::new(0));
-        let (requests, receiver) = mpsc::channel(REQUESTS_MAX);
-        let driver = Driver::new(
-            history.clone(),
-            budget.clone(),
-            published.clone(),
-            failures.clone(),
-            (&requests, receiver),
-            newest,
-        );
-        let thread = std::thread::Builder::new()
-            .name("views".to_string())
-            .stack_size(STACK_BYTES)
-            .spawn(move || driver.run())
-            .expect("a thread can be started while the server starts");
         Arc::new(Views {
-            history,
-            published,
+            shared: Shared {
+                history,
+                budget: Budget::new(memory_bytes_max),
+                failures: Arc::new(AtomicU64::new(0)),
+            },
+            newest,
+            keepers: Mutex::default(),
+            moves: tokio::sync::Mutex::default(),
             registered: Mutex::default(),
             building: Mutex::default(),
             unkept: Mutex::default(),
-            budget,
-            failures,
-            requests,
-            thread: Mutex::new(Some(thread)),
             off: AtomicBool::new(false),
             stopping: AtomicBool::new(false),
         })
@@ -251,29 +238,60 @@ impl Views {
         &self,
         views: Vec<(u32, Arc<catalog::View>, Result<Dataflow, SqlError>)>,
     ) -> Result<oneshot::Receiver<usize>, SqlError> {
-        let mut built = Vec::with_capacity(views.len());
-        for (oid, view, dataflow) in views {
-            let read = dataflow.as_ref().map_or_else(|_| Vec::new(), Dataflow::views);
-            let dataflow = match (dataflow, self.unkept_of(&read)) {
-                (Ok(dataflow), None) => Arc::new(dataflow),
-                (Err(error), _) => {
-                    tracing::error!(view = view.name, "a materialized view failed: {error}");
-                    self.leave(oid, &view.name, ViewStatus::Failed, error);
-                    continue;
-                }
-                (Ok(_), Some((name, mut error))) => {
-                    error.message = format!("materialized view \"{name}\" that it reads failed: {}", error.message);
-                    self.leave(oid, &view.name, ViewStatus::Failed, error);
-                    continue;
-                }
-            };
-            let (name, limits) = (view.name.clone(), Limits::new(self.budget.clone()));
-            built.push((oid, name.clone(), dataflow.clone(), limits.clone()));
-            let registered = Registered { name, dataflow, limits };
-            self.registered.lock().push((oid, registered));
+        let _moves = self.moves.lock().await;
+        let mut built: Vec<(Arc<Keeper>, Vec<ToBuild>)> = Vec::new();
+        for family in families(views) {
+            let keeper = self.keeper_for_more()?;
+            let mut taken: Vec<ToBuild> = Vec::new();
+            for (oid, view, dataflow) in family {
+                let read = dataflow.as_ref().map_or_else(|_| Vec::new(), Dataflow::views);
+                let dataflow = match (dataflow, self.unkept_of(&read)) {
+                    (Ok(dataflow), None) => Arc::new(dataflow),
+                    (Err(error), _) => {
+                        tracing::error!(view = view.name, "a materialized view failed: {error}");
+                        self.leave(oid, &view.name, ViewStatus::Failed, error);
+                        continue;
+                    }
+                    (Ok(_), Some((name, mut error))) => {
+                        error.message = format!("materialized view \"{name}\" that it reads failed: {}", error.message);
+                        self.leave(oid, &view.name, ViewStatus::Failed, error);
+                        continue;
+                    }
+                };
+                let (name, limits) = (view.name.clone(), Limits::new(self.shared.budget.clone()));
+                taken.push((oid, name.clone(), dataflow.clone(), limits.clone()));
+                let registered = Registered {
+                    name,
+                    dataflow,
+                    limits,
+                    keeper: keeper.clone(),
+                };
+                self.registered.lock().push((oid, registered));
+            }
+            match built.iter_mut().find(|(other, _)| Arc::ptr_eq(other, &keeper)) {
+                Some((_, views)) => views.extend(taken),
+                None => built.push((keeper, taken)),
+            }
+        }
+        let mut all_ready = Vec::with_capacity(built.len());
+        for (keeper, views) in built {
+            let (done, ready) = oneshot::channel();
+            let sent = keeper.send(Request::Restore { views, done }).await;
+            sent.ok_or_else(|| self.broken_off())?;
+            all_ready.push(ready);
         }
         let (done, ready) = oneshot::channel();
-        self.ask(Request::Restore { views: built, done }).await?;
+        tokio::spawn(async move {
+            let mut views = 0;
+            for ready in all_ready {
+                match ready.await {
+                    Ok(number) => views += number,
+                    Err(_) => return,
+                }
+            }
+            // Nobody may want to know.
+            let _ = done.send(views);
+        });
         Ok(ready)
     }
 
@@ -291,7 +309,7 @@ impl Views {
         let name = name.to_string();
         self.unkept.lock().push((oid, Unkept { name, status, error }));
         if status == ViewStatus::Failed {
-            self.failures.fetch_add(1, Ordering::Relaxed);
+            self.shared.failures.fetch_add(1, Ordering::Relaxed);
         }
     }
 
@@ -308,33 +326,31 @@ impl Views {
             return;
         }
         self.end_build(oids);
+        let mut keepers: Vec<Arc<Keeper>> = Vec::new();
         self.registered.lock().retain(|(oid, view)| {
             let is_kept = !oids.contains(oid);
             if !is_kept {
                 view.limits.stop.set();
+                if !keepers.iter().any(|keeper| Arc::ptr_eq(keeper, &view.keeper)) {
+                    keepers.push(view.keeper.clone());
+                }
             }
             is_kept
         });
         self.unkept.lock().retain(|(oid, _)| !oids.contains(oid));
-        let oids = oids.to_vec();
-        if let Err(error) = self.requests.try_send(Request::Drop { oids }) {
-            // The queue is full: hand it in from a thread that may wait.
-            let requests = self.requests.clone();
-            let request = error.into_inner();
-            let sender = std::thread::Builder::new()
-                .name("view drop".to_string())
-                .spawn(move || requests.blocking_send(request));
-            if let Err(error) = sender {
-                tracing::error!(%error, "a dropped view is kept until the server restarts");
-            }
+        for keeper in keepers {
+            keeper.send_now(Request::Drop { oids: oids.to_vec() });
         }
     }
 
     /// What messages call a view from now on.
     pub async fn rename(&self, oid: u32, name: &str) -> Result<(), SqlError> {
         let name = name.to_string();
+        let _moves = self.moves.lock().await;
+        let mut keeper = None;
         if let Some((_, view)) = self.registered.lock().iter_mut().find(|(other, _)| *other == oid) {
             view.name.clone_from(&name);
+            keeper = Some(view.keeper.clone());
         }
         if let Some((_, view)) = self.unkept.lock().iter_mut().find(|(other, _)| *other == oid) {
             view.name.clone_from(&name);
@@ -342,80 +358,16 @@ impl Views {
         if let Some((_, building, _)) = self.building.lock().iter_mut().find(|(other, ..)| *other == oid) {
             building.clone_from(&name);
         }
-        self.ask(Request::Rename { oid, name }).await
-    }
-
-    /// The newest consistent reading of several views: an LSN not below `at_least`, and each view's rows there.
-    pub async fn read_newest(&self, views: &[u32], at_least: Lsn) -> Result<(Lsn, HashMap<u32, ViewRows>), SqlError> {
-        self.check_kept(views)?;
-        if let Some(reading) = self.published_reading(views, at_least) {
-            return Ok(reading);
+        match keeper {
+            Some(keeper) => {
+                let sent = keeper.send(Request::Rename { oid, name }).await;
+                sent.ok_or_else(|| self.broken_off())
+            }
+            None => Ok(()),
         }
-        let (reply, wait) = oneshot::channel();
-        let views = views.to_vec();
-        self.ask(Request::ReadNewest { views, at_least, reply }).await?;
-        wait.await.map_err(|_| self.broken_off())?
     }
 
-    /// Whether all of these views can be read, by now or once they are complete.
-    fn check_kept(&self, views: &[u32]) -> Result<(), SqlError> {
-        if let Some((_, error)) = self.unkept_of(views) {
-            return Err(error);
-        }
-        let registered = self.registered.lock();
-        let known = |oid: &u32| registered.iter().any(|(other, _)| other == oid);
-        let Some(gone) = views.iter().find(|oid| !known(oid)) else {
-            return Ok(());
-        };
-        let building = self.building.lock();
-        Err(match building.iter().find(|(oid, ..)| oid == gone) {
-            Some((_, name, _)) => is_building(name),
-            None => not_maintained(*gone),
-        })
-    }
-
-    /// 55000 unless each of these views has rows to show: for readers that do not want to wait for a build.
-    pub fn check_built(&self, views: &[u32]) -> Result<(), SqlError> {
-        self.check_kept(views)?;
-        let published = self.published.lock();
-        let registered = self.registered.lock();
-        let unbuilt = registered
-            .iter()
-            .find(|(oid, _)| views.contains(oid) && !published.views.contains_key(oid));
-        unbuilt.map_or(Ok(()), |(_, view)| Err(is_building(&view.name)))
-    }
-
-    /// Without asking the driver, if the rows are published already.
-    fn published_reading(&self, views: &[u32], at_least: Lsn) -> Option<(Lsn, HashMap<u32, ViewRows>)> {
-        let published = self.published.lock();
-        if published.frontier < at_least {
-            return None;
-        }
-        let rows = |oid: &u32| Some((*oid, published.views.get(oid)?.rows.clone()?));
-        let rows: Option<HashMap<u32, ViewRows>> = views.iter().map(rows).collect();
-        Some((published.frontier, rows?))
-    }
-
-    /// A view's rows exactly at `at`, or `None` if it has moved past it.
-    pub async fn read_at(&self, view: u32, at: Lsn) -> Result<Option<ViewRows>, SqlError> {
-        self.check_kept(&[view])?;
-        let (reply, wait) = oneshot::channel();
-        self.ask(Request::ReadAt { view, at, reply }).await?;
-        wait.await.map_err(|_| self.broken_off())?
-    }
-
-    /// Returns once every view is complete up to `lsn`.
-    pub async fn caught_up(&self, lsn: Lsn) -> Result<(), SqlError> {
-        let (reply, wait) = oneshot::channel();
-        self.ask(Request::CaughtUp { lsn, reply }).await?;
-        wait.await.map_err(|_| self.broken_off())
-    }
-
-    async fn ask(&self, request: Request) -> Result<(), SqlError> {
-        self.requests.send(request).await.map_err(|_| self.broken_off())
-    }
-
-    /// The driver's thread did not answer.
+    /// A thread of the views did not answer.
     fn broken_off(&self) -> SqlError {
         if self.stopping.load(Ordering::Relaxed) {
             return stopped();
@@ -426,15 +378,14 @@ impl Views {
 
     /// The number of failures whose searches have ended: while it stays the same, so does [`Views::failed_readers`].
     pub fn failures(&self) -> u64 {
-        self.failures.load(Ordering::Acquire)
+        self.shared.failures.load(Ordering::Acquire)
     }
 
     /// The failed views that read a topic themselves.
     pub fn failed_readers(&self, topic: TopicId) -> Vec<FailedView> {
-        let published = self.published.lock();
         let registered = self.registered.lock();
         let failed = registered.iter().filter_map(|(oid, view)| {
-            let stats = &published.views.get(oid)?.stats;
+            let stats = view.published(*oid, |view| view.stats.clone())?;
             let reason = stats.reason.clone().filter(|_| stats.known)?;
             view.dataflow.topics().contains(&topic).then(|| FailedView {
                 oid: *oid,
@@ -447,14 +398,14 @@ impl Views {
 
     /// The budget of all views together.
     pub fn budget(&self) -> Arc<Budget> {
-        self.budget.clone()
+        self.shared.budget.clone()
     }
 
     /// Bytes that the views' states take, and their limit.
     pub fn memory(&self) -> ViewMemory {
         ViewMemory {
-            used: self.budget.used() as u64,
-            max: self.budget.bytes_max() as u64,
+            used: self.shared.budget.used() as u64,
+            max: self.shared.budget.bytes_max() as u64,
         }
     }
 
@@ -509,11 +460,10 @@ impl Views {
 
     /// Every view's status and sizes.
     pub fn stats(&self) -> Vec<ViewStats> {
-        let published = self.published.lock();
         let registered = self.registered.lock();
-        let kept = registered.iter().map(|(oid, _)| match published.views.get(oid) {
-            Some(view) => view.stats.clone(),
-            None => ViewStats::stateless(*oid, ViewStatus::Building, None),
+        let kept = registered.iter().map(|(oid, view)| {
+            let stats = view.published(*oid, |view| view.stats.clone());
+            stats.unwrap_or_else(|| ViewStats::stateless(*oid, ViewStatus::Building, None))
         });
         let building = self.building.lock();
         let is_kept = |oid: u32| registered.iter().any(|(other, _)| *other == oid);
@@ -526,16 +476,23 @@ impl Views {
         kept.chain(built).chain(unkept).collect()
     }
 
+    /// The operators of every view that has rows by now.
+    pub fn operators(&self) -> Vec<OperatorStats> {
+        let registered = self.registered.lock();
+        let of = |(oid, view): &(u32, Registered)| {
+            view.published(*oid, |state| OperatorStats::all_of(*oid, &view.dataflow, &state.nodes))
+        };
+        registered.iter().filter_map(of).flatten().collect()
+    }
+
     /// A view's dataflow as EXPLAIN shows it; with `analyze`, the rows that went through it and its state.
     pub fn explain(&self, oid: u32, analyze: bool) -> Option<Vec<String>> {
-        let published = self.published.lock();
         let registered = self.registered.lock();
         let (_, view) = registered.iter().find(|(other, _)| *other == oid)?;
-        let state = published.views.get(&oid);
-        let nodes = state.filter(|_| analyze).map(|state| state.nodes.as_slice());
+        let state = view.published(oid, |state| (state.nodes.clone(), state.stats.clone()));
+        let nodes = state.as_ref().filter(|_| analyze).map(|(nodes, _)| nodes.as_slice());
         let mut lines = explain::lines(&view.dataflow, nodes);
-        if let (true, Some(state)) = (analyze, state) {
-            let stats = &state.stats;
+        if let (true, Some((_, stats))) = (analyze, &state) {
             lines.push(format!(
                 "{} at LSN {}: rows={}, memory={} bytes, late rows={}",
                 stats.status.name(),
@@ -551,7 +508,7 @@ impl Views {
         Some(lines)
     }
 
-    /// Ends the driver's thread and the builds; readers that wait get an error.
+    /// Ends the threads and the builds; readers that wait get an error.
     pub async fn stop(&self) {
         self.stopping.store(true, Ordering::Relaxed);
         self.building.lock().iter().for_each(|(.., stop)| stop.set());
@@ -559,14 +516,17 @@ impl Views {
             .lock()
             .iter()
             .for_each(|(_, view)| view.limits.stop.set());
-        // It may have ended by itself.
-        let _ = self.requests.send(Request::Stop).await;
-        let thread = self.thread.lock().take();
-        if let Some(thread) = thread
-            && let Ok(Err(_)) = tokio::task::spawn_blocking(move || thread.join()).await
-        {
-            tracing::error!("the views' thread ended by a panic");
+        let keepers = self.keepers.lock().clone();
+        for keeper in keepers {
+            keeper.stop().await;
         }
+    }
+}
+
+impl Registered {
+    /// Of what is published of it, if it has rows by now.
+    fn published<T>(&self, oid: u32, of: impl FnOnce(&PublishedView) -> T) -> Option<T> {
+        self.keeper.published.lock().views.get(&oid).map(of)
     }
 }
 

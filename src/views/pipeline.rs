@@ -155,6 +155,15 @@ impl Pipeline {
         self.views.push(Maintained { failure, ..view });
     }
 
+    /// Takes all views of another pipeline, which share none with these, at the same frontier.
+    pub fn merge(&mut self, other: Pipeline) {
+        assert_eq!(
+            self.frontier, other.frontier,
+            "V3: views that step together stand at one LSN"
+        );
+        self.views.extend(other.views);
+    }
+
     /// Takes views out; those that they read stop emitting for them.
     pub fn remove(&mut self, oids: &[u32]) -> Vec<Maintained> {
         let (removed, kept) = std::mem::take(&mut self.views)

@@ -13,6 +13,7 @@ pub(super) fn fill(name: &str, state: &SystemState, rows: &mut RowCollector) {
         "partitions" => fill_partitions(state, rows),
         "segments" => fill_segments(state, rows),
         "materialized_views" => fill_views(state, rows),
+        "operators" => fill_operators(state, rows),
         "sessions" => fill_sessions(state, rows),
         "settings" => {
             for setting in &state.settings {
@@ -129,6 +130,29 @@ fn fill_views(state: &SystemState, rows: &mut RowCollector) {
             "emit" => if view.on_window_close { "ON WINDOW CLOSE" } else { "CHANGES" },
             "definition" => view.definition_as_written(&state.snapshot),
         ]);
+    }
+}
+
+/// A view that is recomputed has one operator, whose reason stands beside it.
+fn fill_operators(state: &SystemState, rows: &mut RowCollector) {
+    for relation in state.snapshot.relations.values() {
+        let Relation::View(view) = relation else { continue };
+        if let Some(reason) = &view.recomputed {
+            rows.push(row![
+                "view_oid" => view.oid, "schema" => view.schema.as_str(), "view" => view.name.as_str(), "operator" => 0,
+                "description" => "Recomputed when it is read", "rows_in" => 0, "rows_out" => 0, "state_bytes" => 0,
+                "work_time" => 0, "recomputed" => reason.as_str(),
+            ]);
+        }
+        for operator in state.operators.iter().filter(|operator| operator.view == view.oid) {
+            rows.push(row![
+                "view_oid" => view.oid, "schema" => view.schema.as_str(), "view" => view.name.as_str(),
+                "operator" => operator.number, "consumer" => operator.consumer,
+                "description" => operator.description.as_str(), "rows_in" => operator.rows_in,
+                "rows_out" => operator.rows_out, "state_rows" => operator.state_rows,
+                "state_bytes" => operator.state_bytes, "work_time" => operator.work_us, "late_rows" => operator.late_rows,
+            ]);
+        }
     }
 }
 

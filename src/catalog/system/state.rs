@@ -15,6 +15,8 @@ pub struct SystemState {
     pub sessions: Vec<SessionState>,
     pub topics: Vec<TopicState>,
     pub views: Vec<ViewState>,
+    /// By view, from the inputs to the root.
+    pub operators: Vec<OperatorState>,
     pub settings: Vec<SettingState>,
     pub prepared: Vec<PreparedState>,
     pub cursors: Vec<CursorState>,
@@ -36,6 +38,7 @@ impl SystemState {
             sessions: Vec::new(),
             topics: Vec::new(),
             views: Vec::new(),
+            operators: Vec::new(),
             settings: Vec::new(),
             prepared: Vec::new(),
             cursors: Vec::new(),
@@ -128,6 +131,21 @@ pub struct ViewState {
     pub state_bytes: Option<u64>,
     pub watermark_us: Option<i64>,
     pub late_rows: u64,
+}
+
+/// An operator of a materialized view.
+#[derive(Clone, Debug, Default)]
+pub struct OperatorState {
+    pub view: u32,
+    pub number: usize,
+    pub consumer: Option<usize>,
+    pub description: String,
+    pub rows_in: u64,
+    pub rows_out: u64,
+    pub state_rows: Option<u64>,
+    pub state_bytes: u64,
+    pub work_us: u64,
+    pub late_rows: Option<u64>,
 }
 
 #[derive(Clone, Debug, Default)]
