@@ -118,7 +118,13 @@ fn rewrite_node(node: LogicalPlan) -> Result<LogicalPlan> {
             let shown: Vec<Expr> = filter.input.schema().columns().into_iter().map(Expr::Column).collect();
             let mut input = filter.input.as_ref().clone();
             let mut rest = Vec::new();
-            for part in split_conjunction_owned(filter.predicate) {
+            let parts = split_conjunction_owned(filter.predicate).into_iter();
+            let (plain, asking): (Vec<Expr>, Vec<Expr>) = parts.partition(subquery_free);
+            // The domain is that of the rows that meet the plain conditions: without them the items of FROM are all crossed.
+            if let Some(predicate) = conjunction(plain) {
+                input = LogicalPlan::Filter(Filter::try_new(predicate, Arc::new(input))?);
+            }
+            for part in asking {
                 match condition_join(input.clone(), &part)? {
                     Some(joined) => input = joined,
                     // As a condition it is the engine's to run.
