@@ -1,6 +1,7 @@
 //! Parts that the integration tests share: a server process, a driver connection, a raw connection, a seeded random source.
 
 pub mod fuzz;
+pub mod queries;
 pub mod raw;
 pub mod server;
 
