@@ -328,9 +328,20 @@ impl Program {
             ),
             false => String::new(),
         };
-        let window = match self.random.random_bool(0.4) {
-            true => format!("HOP({input}, ts, INTERVAL '5 seconds', INTERVAL '{size} seconds'{lateness})"),
-            false => format!("TUMBLE({input}, ts, INTERVAL '{size} seconds'{lateness})"),
+        let window = match self.random.random_range(0..6) {
+            0 | 1 => format!("HOP({input}, ts, INTERVAL '5 seconds', INTERVAL '{size} seconds'{lateness})"),
+            2 => format!("CUMULATE({input}, ts, INTERVAL '5 seconds', INTERVAL '{size} seconds'{lateness})"),
+            3 => {
+                let keys = columns.iter().map(|(column, _)| column.as_str());
+                let key = keys.collect::<Vec<_>>().choose(&mut self.random).copied();
+                let by = match key.filter(|_| self.random.random_bool(0.6)) {
+                    Some(key) => format!(" PARTITION BY {key}"),
+                    None => String::new(),
+                };
+                let gap = self.random.random_range(1..8);
+                format!("SESSION({input}{by}, ts, INTERVAL '{gap} seconds'{lateness})")
+            }
+            _ => format!("TUMBLE({input}, ts, INTERVAL '{size} seconds'{lateness})"),
         };
         columns.push(("window_start".into(), Kind::Time));
         columns.push(("window_end".into(), Kind::Time));
@@ -578,7 +589,9 @@ impl Program {
         let mut keys: Vec<(String, Kind)> = Vec::new();
         if windowed {
             keys.push(("window_start".into(), Kind::Time));
-            if self.random.random_bool(0.5) {
+            // Of these, the end alone says when they close.
+            let ends_differ = from.starts_with("CUMULATE") || from.starts_with("SESSION");
+            if ends_differ || self.random.random_bool(0.5) {
                 keys.push(("window_end".into(), Kind::Time));
             }
         }

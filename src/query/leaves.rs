@@ -21,6 +21,7 @@ use datafusion::physical_planner::{ExtensionPlanner, PhysicalPlanner};
 
 use super::prune::Pruning;
 use super::scan::{ColumnSource, Piece, TopicScan};
+use super::session::SessionExec;
 use super::shared::SharedExec;
 use super::statistics::reached;
 use super::window::WindowExec;
@@ -350,7 +351,10 @@ impl ExtensionPlanner for Leaves {
             Emit::OnChange => Closing::All,
             Emit::OnWindowClose => Closing::Closed(self.watermark(&window.topics)),
         };
-        Ok(Some(Arc::new(WindowExec::new(window, input.clone(), closing))))
+        Ok(Some(match window.sessions() {
+            Some(sessions) => Arc::new(SessionExec::new(window, sessions, input.clone(), closing)?),
+            None => Arc::new(WindowExec::new(window, input.clone(), closing)),
+        }))
     }
 
     async fn plan_table_scan(

@@ -24,6 +24,7 @@ mod prune;
 mod reuse;
 mod run;
 mod scan;
+mod session;
 mod shared;
 mod slices;
 mod statistics;

@@ -28,7 +28,8 @@ pub struct WindowExec {
     metrics: ExecutionPlanMetricsSet,
 }
 
-struct Described<'a>(&'a Window);
+/// A node as EXPLAIN shows it.
+pub struct Described<'a>(pub &'a Window);
 
 impl fmt::Display for Described<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -485,6 +485,8 @@ pub mod mark {
     pub const EXCLUDE_CURRENT_ROW: &str = "\u{1}exclude current row";
     pub const EXCLUDE_GROUP: &str = "\u{1}exclude group";
     pub const EXCLUDE_TIES: &str = "\u{1}exclude ties";
+    /// The argument of a session window before its keys.
+    pub const PARTITION_BY: &str = "\u{1}partition by";
     /// The name of an argument after VARIADIC.
     pub const VARIADIC: &str = "\u{1}variadic";
     /// The last items of ORDER BY in the query of a WITH: its SEARCH and CYCLE.

@@ -2,9 +2,11 @@
 //! and views share, so that both agree on lateness by construction.
 //!
 //! Output columns: the input's without `_watermark`, then `window_start`, `window_end` (of the time column's type).
-//! `window/assign.rs` decides which rows are in which window; `plan/windows.rs` turns a FROM item into this node.
+//! `window/assign.rs` decides which rows are in which window, and `window/session.rs` which rows are in one session;
+//! `plan/windows.rs` turns a FROM item into this node.
 
 mod assign;
+mod session;
 
 use std::cmp::Ordering;
 use std::collections::HashSet;
@@ -19,10 +21,13 @@ use super::statement::Emit;
 use crate::log::TopicId;
 
 pub use assign::{Assigned, Assigner, Closing, WindowSlices};
+pub use session::SessionRules;
 
 /// Names of the columns that a window adds.
 pub const WINDOW_START: &str = "window_start";
 pub const WINDOW_END: &str = "window_end";
+/// Its last millisecond, in Flink's spelling.
+pub const WINDOW_TIME: &str = "window_time";
 
 /// The windows that a row belongs to. All lengths in microseconds, all > 0.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
@@ -35,32 +40,50 @@ pub enum WindowKind {
         size_us: i64,
         offset_us: i64,
     },
+    /// Windows that begin together every `size`, and end `step`, 2 `step`, ... `size` later; size is a multiple of step.
+    Cumulate { step_us: i64, size_us: i64, offset_us: i64 },
+    /// From a row to `gap` after the last one: rows of one key that are less than `gap` apart are in one.
+    Session { gap_us: i64 },
 }
 
 impl WindowKind {
-    /// Length of one window.
-    pub fn size_us(&self) -> i64 {
+    /// Length of one window, if all have the same: either bound says which window it is then.
+    pub fn size_us(&self) -> Option<i64> {
         match self {
-            WindowKind::Tumble { size_us, .. } | WindowKind::Hop { size_us, .. } => *size_us,
+            WindowKind::Tumble { size_us, .. } | WindowKind::Hop { size_us, .. } => Some(*size_us),
+            WindowKind::Cumulate { .. } | WindowKind::Session { .. } => None,
         }
     }
 
-    /// The number of windows that each row is in.
+    /// Length of its longest window; of a session with one row.
+    pub fn length_us(&self) -> i64 {
+        match self {
+            WindowKind::Session { gap_us } => *gap_us,
+            WindowKind::Tumble { size_us, .. }
+            | WindowKind::Hop { size_us, .. }
+            | WindowKind::Cumulate { size_us, .. } => *size_us,
+        }
+    }
+
+    /// The most windows that a row is in.
     pub fn windows_per_row(&self) -> usize {
         match self {
-            WindowKind::Tumble { .. } => 1,
+            WindowKind::Tumble { .. } | WindowKind::Session { .. } => 1,
             WindowKind::Hop { slide_us, size_us, .. } => (size_us / slide_us) as usize,
+            WindowKind::Cumulate { step_us, size_us, .. } => (size_us / step_us) as usize,
         }
     }
 }
 
-/// TUMBLE or HOP over `input`.
+/// TUMBLE, HOP, CUMULATE or SESSION over `input`.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub struct Window {
     pub input: LogicalPlan,
     pub kind: WindowKind,
     /// Index of the event-time column in the input's schema.
     pub time_column: usize,
+    /// Indexes of the columns that sessions are apart by, rising: equal values are the same bytes, and sort together.
+    pub keys: Vec<usize>,
     /// Index of `_watermark` in the input's schema: there if the input still carries it, so rows can be late.
     pub watermark_column: Option<usize>,
     /// Topics whose watermarks close the windows: closed at N if `window_end + allowed_lateness <= min W(N)`.
@@ -74,7 +97,15 @@ pub struct Window {
     schema: DFSchemaRef,
 }
 
-/// The arguments of [`Window::new`] beside the input and the kind.
+/// The columns of a window's input that it reads.
+#[derive(Clone, Debug)]
+pub struct WindowColumns {
+    pub time: usize,
+    /// See [`Window::keys`].
+    pub keys: Vec<usize>,
+}
+
+/// The arguments of [`Window::new`] beside the input, the kind and the columns.
 #[derive(Clone, Debug, Default)]
 pub struct Closure {
     pub watermark_column: Option<usize>,
@@ -86,21 +117,35 @@ pub struct Closure {
 
 impl Window {
     /// The time column must be a timestamp in microseconds.
-    pub fn new(input: LogicalPlan, kind: WindowKind, time_column: usize, closure: Closure) -> Result<Window> {
+    pub fn new(input: LogicalPlan, kind: WindowKind, columns: WindowColumns, closure: Closure) -> Result<Window> {
         let valid = match kind {
             WindowKind::Tumble { size_us, .. } => size_us > 0,
-            WindowKind::Hop { slide_us, size_us, .. } => slide_us > 0 && size_us > 0 && size_us % slide_us == 0,
+            WindowKind::Hop {
+                slide_us: part_us,
+                size_us,
+                ..
+            }
+            | WindowKind::Cumulate {
+                step_us: part_us,
+                size_us,
+                ..
+            } => part_us > 0 && size_us > 0 && size_us % part_us == 0,
+            WindowKind::Session { gap_us } => gap_us > 0,
         };
         assert!(valid, "window lengths are checked before the node is made: {kind:?}");
         assert!(
             closure.topics.is_empty() || closure.watermark_column.is_some(),
             "windows close by a watermark that the rows carry"
         );
-        let schema = Arc::new(output_schema(input.schema(), time_column, closure.watermark_column)?);
+        let WindowColumns { time, mut keys } = columns;
+        keys.sort_unstable();
+        keys.dedup();
+        let schema = Arc::new(output_schema(input.schema(), time, closure.watermark_column)?);
         Ok(Window {
             input,
             kind,
-            time_column,
+            time_column: time,
+            keys,
             watermark_column: closure.watermark_column,
             topics: closure.topics,
             never_closes: closure.never_closes,
@@ -136,9 +181,22 @@ impl Window {
         })
     }
 
-    /// The kernel that does the work, for rows of the input's schema.
+    /// The kernel that does the work, for rows of the input's schema. Not for SESSION.
     pub fn assigner(&self) -> Assigner {
         Assigner::new(self)
+    }
+
+    /// The rules of its sessions; `None` for other windows.
+    pub fn sessions(&self) -> Option<SessionRules> {
+        match self.kind {
+            WindowKind::Session { gap_us } => Some(SessionRules::new(self, gap_us)),
+            _ => None,
+        }
+    }
+
+    /// Whether a bound says when a window of it closes.
+    pub fn decides_closing(&self, is_end: bool) -> bool {
+        is_end || self.kind.size_us().is_some()
     }
 }
 
@@ -169,8 +227,20 @@ fn output_schema(input: &DFSchema, time_column: usize, watermark_column: Option<
 
 impl PartialOrd for Window {
     fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
-        (self.kind, self.time_column, self.allowed_lateness_us, self.emit)
-            .partial_cmp(&(other.kind, other.time_column, other.allowed_lateness_us, other.emit))
+        (
+            self.kind,
+            self.time_column,
+            &self.keys,
+            self.allowed_lateness_us,
+            self.emit,
+        )
+            .partial_cmp(&(
+                other.kind,
+                other.time_column,
+                &other.keys,
+                other.allowed_lateness_us,
+                other.emit,
+            ))
             .filter(|ordering| *ordering != Ordering::Equal || self == other)
     }
 }
@@ -192,9 +262,16 @@ impl UserDefinedLogicalNodeCore for Window {
         vec![]
     }
 
-    /// A row's windows do not depend on other rows, so a filter on its own columns may go below.
+    /// A row's windows do not depend on other rows, so a filter on its own columns may go below. A session depends on the
+    /// rows of its key.
     fn prevent_predicate_push_down_columns(&self) -> HashSet<String> {
-        HashSet::from([WINDOW_START.to_string(), WINDOW_END.to_string()])
+        let mut prevented = HashSet::from([WINDOW_START.to_string(), WINDOW_END.to_string()]);
+        if let WindowKind::Session { .. } = self.kind {
+            let fields = self.input.schema().fields();
+            let others = (0..fields.len()).filter(|column| !self.keys.contains(column));
+            prevented.extend(others.map(|column| fields[column].name().clone()));
+        }
+        prevented
     }
 
     fn fmt_for_explain(&self, f: &mut fmt::Formatter) -> fmt::Result {
@@ -211,6 +288,27 @@ impl UserDefinedLogicalNodeCore for Window {
             } => {
                 write!(f, "Hop: {time}, slide={}, size={}", Length(slide_us), Length(size_us))?;
                 write_offset(f, offset_us)?;
+            }
+            WindowKind::Cumulate {
+                step_us,
+                size_us,
+                offset_us,
+            } => {
+                write!(
+                    f,
+                    "Cumulate: {time}, step={}, size={}",
+                    Length(step_us),
+                    Length(size_us)
+                )?;
+                write_offset(f, offset_us)?;
+            }
+            WindowKind::Session { gap_us } => {
+                write!(f, "Session: {time}, gap={}", Length(gap_us))?;
+                if !self.keys.is_empty() {
+                    let fields = self.input.schema().fields();
+                    let names: Vec<&str> = self.keys.iter().map(|key| fields[*key].name().as_str()).collect();
+                    write!(f, ", by [{}]", names.join(", "))?;
+                }
             }
         }
         if self.allowed_lateness_us != 0 {
@@ -242,8 +340,11 @@ impl UserDefinedLogicalNodeCore for Window {
             allowed_lateness_us: self.allowed_lateness_us,
             emit: self.emit,
         };
-        let time_column = moved(self.time_column)?;
-        Window::new(input, self.kind, time_column, closure)
+        let columns = WindowColumns {
+            time: moved(self.time_column)?,
+            keys: self.keys.iter().copied().map(moved).collect::<Result<_>>()?,
+        };
+        Window::new(input, self.kind, columns, closure)
     }
 
     fn necessary_children_exprs(&self, output_columns: &[usize]) -> Option<Vec<Vec<usize>>> {
@@ -251,6 +352,7 @@ impl UserDefinedLogicalNodeCore for Window {
             .iter()
             .filter_map(|output| self.input_column(*output))
             .chain([self.time_column])
+            .chain(self.keys.iter().copied())
             .chain(self.watermark_column)
             .collect();
         needed.sort_unstable();

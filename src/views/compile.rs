@@ -10,6 +10,8 @@
 mod aggregate;
 mod join;
 mod partitioned;
+mod tables;
+mod time;
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -20,14 +22,13 @@ use arrow::datatypes::{DataType, Field, FieldRef, SchemaRef};
 use datafusion::common::{Column, DFSchema, ScalarValue};
 use datafusion::logical_expr::logical_plan;
 use datafusion::logical_expr::utils::split_conjunction;
-use datafusion::logical_expr::{EmptyRelation, Expr, LogicalPlan};
+use datafusion::logical_expr::{Expr, LogicalPlan};
 
 use crate::error::SqlError;
 use crate::log::HiddenColumn;
 use crate::sql::plan::{self, Planned};
 use crate::sql::source::{RelationKind, RelationSource};
-use crate::sql::statement::Emit;
-use crate::sql::window::{Closure, Window};
+use crate::sql::window::Window;
 
 use super::dataflow::{Dataflow, DataflowNode, NodeWork};
 use super::delta::{batch_of, schema_of};
@@ -35,7 +36,6 @@ use super::expression::{Dependence, Expression, ExpressionContext, dependence, i
 use super::linear::Linear;
 use super::rules;
 use super::scan::{LeafScan, LeafSource, TopicColumn};
-use super::window::WindowSpec;
 
 /// The way in which a materialized view is kept.
 #[derive(Clone, Debug)]
@@ -114,18 +114,51 @@ fn unsupported<T>(reason: impl Into<String>) -> Result<T, CompileStop> {
     Err(CompileStop::Unsupported(reason.into()))
 }
 
-/// A window bound that a column holds unchanged.
+/// What a column is of a window.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum WindowPart {
+    Start,
+    End,
+    /// A key of sessions, by its place in the window's input.
+    Key(usize),
+}
+
+/// A window's column that a column holds unchanged.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 struct Bound {
     /// The window's node.
     window: usize,
-    is_end: bool,
-    size_us: i64,
+    part: WindowPart,
+    /// If all windows have the same.
+    size_us: Option<i64>,
     /// Only stateless nodes stand between.
     direct: bool,
+    /// Nothing below was computed of a bound of the window, and no row chosen by one.
+    uncomputed: bool,
+    /// Nor was a row chosen by other columns than keys.
+    unread: bool,
+}
+
+impl Bound {
+    /// The same, above expressions that have read a bound, or have chosen among its rows.
+    fn above(self, read: bool, chosen: bool) -> Bound {
+        Bound {
+            uncomputed: self.uncomputed && !read,
+            unread: self.unread && !read && !chosen,
+            ..self
+        }
+    }
+
+    fn key(&self) -> Option<usize> {
+        match self.part {
+            WindowPart::Key(key) => Some(key),
+            WindowPart::Start | WindowPart::End => None,
+        }
+    }
 }
 
 /// A compiled subtree.
+#[derive(Clone)]
 struct Built {
     node: usize,
     /// Of its output: those columns of the plan node's schema that are made, in the same order.
@@ -205,7 +238,7 @@ impl Compiler {
             LogicalPlan::Limit(limit) if !needed.contains(&true) && is_first(limit) => self.whether_any(limit),
             LogicalPlan::Limit(limit) => self.limit(limit, needed),
             LogicalPlan::Window(window) => self.windows(window, needed, None),
-            LogicalPlan::Unnest(_) => unsupported("set-returning functions are not kept incrementally yet"),
+            LogicalPlan::Unnest(unnest) => self.unnest(unnest, needed),
             LogicalPlan::RecursiveQuery(_) => unsupported("WITH RECURSIVE is not kept incrementally"),
             LogicalPlan::EmptyRelation(empty) => {
                 let rows = usize::from(empty.produce_one_row);
@@ -233,7 +266,7 @@ impl Compiler {
             return unsupported("a limit was pushed into a scan");
         }
         let Some(relation) = scan.source.downcast_ref::<RelationSource>() else {
-            return unsupported("it reads something that is neither a topic nor a view");
+            return self.series(scan, needed);
         };
         let columns = kept(needed);
         let in_source: Vec<usize> = columns
@@ -338,9 +371,12 @@ impl Compiler {
         let input = self.node(&projection.input, &below)?;
         let schema = subset(&projection.schema, &columns)?;
         let plain: Vec<Option<usize>> = expressions.iter().map(|expr| column_of(expr, &input.schema)).collect();
+        let computed = expressions.iter().zip(&plain).filter(|(_, plain)| plain.is_none());
+        let read = reads_bounds(computed.map(|(expr, _)| *expr), &input)?;
         let bounds = plain
             .iter()
             .map(|index| index.and_then(|index| input.bounds[index]))
+            .map(|bound| bound.map(|bound| bound.above(read, false)))
             .collect();
         let node = match plain.iter().copied().collect::<Option<Vec<usize>>>() {
             Some(picked) => self.pick(picked, arrow_schema(&schema), input.node),
@@ -374,10 +410,18 @@ impl Compiler {
         for (below, needed) in below.iter_mut().zip(needed) {
             *below |= needed;
         }
-        let input = match filter.input.as_ref() {
+        let mut input = match filter.input.as_ref() {
             LogicalPlan::Window(window) => self.windows(window, &below, Some(&filter.predicate))?,
             input => self.node(input, &below)?,
         };
+        // Without all of its rows a session has other bounds.
+        let chosen_by = needed_by([&filter.predicate], &input.schema)?;
+        let of_keys = |index: usize| input.bounds[index].is_some_and(|bound| bound.key().is_some());
+        let chosen = (0..chosen_by.len()).any(|index| chosen_by[index] && !of_keys(index));
+        let read = reads_bounds([&filter.predicate], &input)?;
+        for bound in input.bounds.iter_mut().flatten() {
+            *bound = bound.above(read, chosen);
+        }
         let conditions = in_turn(&filter.predicate).into_iter();
         let conditions = conditions.map(|condition| self.context.compile(&condition, &input.schema));
         let linear = Linear::Filter {
@@ -435,77 +479,6 @@ impl Compiler {
             append_only,
         })
     }
-
-    fn window(&mut self, window: &Window, needed: &[bool]) -> Result<Built, CompileStop> {
-        let mut below = vec![false; window.input.schema().fields().len()];
-        for (output, needed) in needed.iter().enumerate() {
-            if let (true, Some(input)) = (needed, window.input_column(output)) {
-                below[input] = true;
-            }
-        }
-        below[window.time_column] = true;
-        if let Some(watermark) = window.watermark_column {
-            below[watermark] = true;
-        }
-        let input = self.node(&window.input, &below)?;
-        let position = |column: usize| {
-            let found = input.columns.iter().position(|have| *have == column);
-            found.expect("the window's own columns were asked for")
-        };
-        // The same node over fewer columns.
-        let narrow = Window::new(
-            LogicalPlan::EmptyRelation(EmptyRelation {
-                produce_one_row: false,
-                schema: Arc::new(input.schema.clone()),
-            }),
-            window.kind,
-            position(window.time_column),
-            Closure {
-                watermark_column: window.watermark_column.map(position),
-                topics: window.topics.clone(),
-                never_closes: window.never_closes.clone(),
-                allowed_lateness_us: window.allowed_lateness_us,
-                emit: window.emit,
-            },
-        )?;
-        let size_us = window.kind.size_us();
-        let spec = WindowSpec {
-            assigner: narrow.assigner(),
-            topics: window.topics.clone(),
-            allowed_lateness_us: window.allowed_lateness_us,
-            buffers: window.emit == Emit::OnWindowClose,
-            text: describe_window(window),
-        };
-        let full = datafusion::logical_expr::UserDefinedLogicalNodeCore::schema(window);
-        let outputs = full.fields().len();
-        let mut columns: Vec<usize> = Vec::with_capacity(input.columns.len() + 2);
-        for output in 0..outputs - 2 {
-            let of = window.input_column(output).expect("not a bound");
-            if input.columns.contains(&of) {
-                columns.push(output);
-            }
-        }
-        columns.extend([outputs - 2, outputs - 1]);
-        let schema = subset(full, &columns)?;
-        let node = self.add(NodeWork::Window(Arc::new(spec)), &[input.node]);
-        let mut bounds = vec![None; columns.len()];
-        let count = bounds.len();
-        for (index, is_end) in [(count - 2, false), (count - 1, true)] {
-            bounds[index] = Some(Bound {
-                window: node,
-                is_end,
-                size_us,
-                direct: true,
-            });
-        }
-        Ok(Built {
-            node,
-            schema,
-            columns,
-            bounds,
-            append_only: input.append_only,
-        })
-    }
 }
 
 /// LIMIT 1
@@ -514,26 +487,14 @@ fn is_first(limit: &logical_plan::Limit) -> bool {
     limit.skip.is_none() && matches!(fetch, Some(Expr::Literal(ScalarValue::Int64(Some(1)), _)))
 }
 
-fn describe_window(window: &Window) -> String {
-    use crate::sql::window::WindowKind;
-    let emit = match window.emit {
-        Emit::OnWindowClose => ", emit on window close",
-        Emit::OnChange => "",
-    };
-    match window.kind {
-        WindowKind::Tumble { size_us, .. } => format!("Tumble: {}{emit}", seconds(size_us)),
-        WindowKind::Hop { slide_us, size_us, .. } => {
-            format!("Hop: {} every {}{emit}", seconds(size_us), seconds(slide_us))
-        }
-    }
-}
-
-fn seconds(us: i64) -> String {
-    if us % 1_000_000 == 0 {
-        format!("{} s", us / 1_000_000)
-    } else {
-        format!("{us} us")
-    }
+/// Whether one of the expressions reads a bound of a window.
+fn reads_bounds<'a>(exprs: impl IntoIterator<Item = &'a Expr>, input: &Built) -> Result<bool, SqlError> {
+    let used = needed_by(exprs, &input.schema)?;
+    let of_bounds = input
+        .bounds
+        .iter()
+        .map(|bound| bound.is_some_and(|bound| bound.key().is_none()));
+    Ok(used.into_iter().zip(of_bounds).any(|(used, of_bound)| used && of_bound))
 }
 
 fn topic_column(schema: &SchemaRef, index: usize, user_columns: usize) -> TopicColumn {

@@ -29,6 +29,7 @@ use super::operator::{Operator, Ported, StepEnd};
 use super::output::{Bag, OutputRows, ViewOutput};
 use super::partitioned::{PartitionedOperator, PartitionedSpec};
 use super::scan::{LeafScan, LeafSource, seen_as};
+use super::session::{SessionOperator, SessionSpec};
 use super::set::{SetCounts, SetSpec};
 use super::window::{WindowOperator, WindowSpec};
 
@@ -47,6 +48,7 @@ pub enum NodeWork {
     Window(Arc<WindowSpec>),
     /// Each row once for each grouping set.
     Expand(Arc<ExpandSpec>),
+    Session(Arc<SessionSpec>),
     Aggregate(Arc<AggregateSpec>),
     Join(Arc<JoinSpec>),
     NotIn(Arc<NotInSpec>),
@@ -144,7 +146,7 @@ impl Dataflow {
         loop {
             match &self.nodes[at].step {
                 NodeWork::Aggregate(spec) => return spec.closes_by.is_none().then_some(at),
-                NodeWork::Linear { .. } => {
+                NodeWork::Linear { linear, .. } if !matches!(linear, Linear::Unnest(_)) => {
                     at = self.nodes.iter().position(|node| node.consumer == Some(at))?;
                 }
                 _ => return None,
@@ -196,10 +198,12 @@ impl Dataflow {
             }
             let rows = seen_as(reader, topic, rows);
             let delta = Delta::added(scan.topic_rows(&rows, watermark)?);
-            if let (Some(end), Some(delta)) = self.through_linear(node, delta)?
-                && let NodeWork::Window(spec) = &self.nodes[end].step
-            {
-                late += spec.assigner.late_rows(&delta.batch)?;
+            if let (Some(end), Some(delta)) = self.through_linear(node, delta)? {
+                late += match &self.nodes[end].step {
+                    NodeWork::Window(spec) => spec.assigner.late_rows(&delta.batch)?,
+                    NodeWork::Session(spec) => spec.sessions.late_rows(&delta.batch)?,
+                    _ => 0,
+                };
             }
         }
         Ok(late)
@@ -211,7 +215,7 @@ impl Dataflow {
         while let Some(index) = at {
             match &self.nodes[index].step {
                 NodeWork::Linear { .. } | NodeWork::Union => at = self.nodes[index].consumer,
-                NodeWork::Window(_) => return true,
+                NodeWork::Window(_) | NodeWork::Session(_) => return true,
                 _ => return false,
             }
         }
@@ -343,14 +347,18 @@ impl KeptNodes {
         }
     }
 
-    fn bytes(&self) -> usize {
+    fn shared(&self) -> Option<&dyn Operator> {
         match self {
-            KeptNodes::Nothing => 0,
-            KeptNodes::Window(window) => window.bytes(),
-            KeptNodes::Aggregate(aggregate) => aggregate.bytes(),
-            KeptNodes::Constant(constant) => constant.bytes(),
-            KeptNodes::Ported(ported) => ported.bytes(),
+            KeptNodes::Nothing => None,
+            KeptNodes::Window(window) => Some(window),
+            KeptNodes::Aggregate(aggregate) => Some(aggregate),
+            KeptNodes::Constant(constant) => Some(constant),
+            KeptNodes::Ported(ported) => Some(&**ported),
         }
+    }
+
+    fn bytes(&self) -> usize {
+        self.shared().map_or(0, Operator::bytes)
     }
 }
 
@@ -367,6 +375,9 @@ impl Instance {
         for node in &dataflow.nodes {
             states.push(match &node.step {
                 NodeWork::Window(spec) => KeptNodes::Window(WindowOperator::new(spec.clone())),
+                NodeWork::Session(spec) => {
+                    KeptNodes::Ported(Box::new(SessionOperator::new(spec.clone(), budget.clone())?))
+                }
                 NodeWork::Aggregate(spec) => KeptNodes::Aggregate(GroupBy::new(spec.clone(), budget.clone())?),
                 NodeWork::Constant(rows) => KeptNodes::Constant(ConstantRows::new(rows.clone())),
                 NodeWork::Join(spec) => KeptNodes::Ported(Box::new(JoinOperator::new(spec.clone(), limits.clone())?)),
@@ -654,6 +665,7 @@ impl Instance {
         let KeptNodes::Aggregate(aggregate) = &mut self.states[*node] else {
             panic!("node {node} is an aggregate");
         };
+        aggregate.catch_up()?;
         chunks.resize(aggregate.chunks(), None);
         let mut batches = Vec::with_capacity(chunks.len());
         for (index, chunk) in chunks.iter_mut().enumerate() {
@@ -728,26 +740,22 @@ impl Instance {
         }
     }
 
-    fn windows(&self) -> impl Iterator<Item = &WindowOperator> {
-        self.states.iter().filter_map(|state| match state {
-            KeptNodes::Window(window) => Some(window),
-            _ => None,
-        })
+    fn operators(&self) -> impl Iterator<Item = &dyn Operator> {
+        self.states.iter().filter_map(KeptNodes::shared)
     }
 
     /// Rows that came too late for a window, and rows without an event time.
     pub fn skipped_rows(&self) -> (u64, u64) {
-        self.windows().fold((0, 0), |(late, null), window| {
-            (late + window.late_rows(), null + window.null_rows())
-        })
+        let skipped = self.operators().filter_map(Operator::skipped);
+        skipped.fold((0, 0), |(late, null), own| (late + own.0, null + own.1))
     }
 
     /// Topics and the watermark at which the next of their windows closes, microseconds.
     pub fn next_closes(&self) -> Vec<(TopicId, i64)> {
         let mut closes = Vec::new();
-        for window in self.windows() {
-            if let Some(at) = window.next_close() {
-                closes.extend(window.topics().iter().map(|topic| (*topic, at)));
+        for open in self.operators().filter_map(Operator::closes) {
+            if let Some(at) = open.next {
+                closes.extend(open.topics.iter().map(|topic| (*topic, at)));
             }
         }
         closes
@@ -755,9 +763,8 @@ impl Instance {
 
     /// Topics whose watermarks close windows here.
     pub fn closing_topics(&self) -> Vec<TopicId> {
-        self.windows()
-            .flat_map(|window| window.topics().iter().copied())
-            .collect()
+        let windows = self.operators().filter_map(Operator::closes);
+        windows.flat_map(|open| open.topics.iter().copied()).collect()
     }
 
     pub fn stats(&self) -> Vec<NodeStats> {
@@ -776,10 +783,7 @@ impl Instance {
                 KeptNodes::Ported(ported) => ported.computed(),
                 _ => None,
             },
-            skipped: match state {
-                KeptNodes::Window(window) => Some((window.late_rows(), window.null_rows())),
-                _ => None,
-            },
+            skipped: state.shared().and_then(Operator::skipped),
         };
         self.states.iter().zip(&self.counts).map(of).collect()
     }
@@ -787,6 +791,9 @@ impl Instance {
     pub fn save(&mut self) -> Result<Saved, SqlError> {
         let mut nodes = Vec::with_capacity(self.states.len());
         for state in &mut self.states {
+            if let KeptNodes::Aggregate(aggregate) = state {
+                aggregate.catch_up()?;
+            }
             nodes.push(match state.operator() {
                 Some(operator) => operator.save()?,
                 None => Vec::new(),

@@ -37,6 +37,7 @@ fn describe(step: &NodeWork) -> String {
         NodeWork::Union => "Union".to_string(),
         NodeWork::Window(spec) => spec.text.clone(),
         NodeWork::Expand(spec) => spec.describe(),
+        NodeWork::Session(spec) => spec.text.clone(),
         NodeWork::Join(spec) => spec.text.clone(),
         NodeWork::NotIn(spec) => spec.text.clone(),
         NodeWork::Set(spec) => spec.describe(),
@@ -47,7 +48,11 @@ fn describe(step: &NodeWork) -> String {
             } else {
                 ""
             };
-            format!("Aggregate: {}{emit}", spec.text)
+            let panes = match &spec.spread {
+                Some(_) => ", by panes",
+                None => "",
+            };
+            format!("Aggregate: {}{panes}{emit}", spec.text)
         }
     }
 }

@@ -1,4 +1,4 @@
-//! The linear operators: filter, project, rename. Each works on one delta alone and keeps nothing.
+//! The linear operators: filter, project, rename, unnest. Each works on one delta alone and keeps nothing.
 //!
 //! One rule: f(a + b) = f(a) + f(b), so the output's weights are the input's.
 
@@ -10,6 +10,7 @@ use crate::sql::functions::growth::{BatchSlices, is_too_large};
 
 use super::delta::Delta;
 use super::expression::Expression;
+use super::unnest::Unnest;
 
 /// A stateless step of a dataflow.
 #[derive(Clone, Debug)]
@@ -26,13 +27,21 @@ pub enum Linear {
         text: String,
     },
     /// Picks columns by position, under the names of `schema`.
-    Pick { columns: Vec<usize>, schema: SchemaRef },
+    Pick {
+        columns: Vec<usize>,
+        schema: SchemaRef,
+    },
+    Unnest(Unnest),
 }
 
 impl Linear {
     /// For [`Linear::part`]: nothing of the delta has been done yet.
     pub fn parts(&self, delta: &Delta) -> BatchSlices {
-        BatchSlices::new(delta.rows(), usize::MAX)
+        let step = match self {
+            Linear::Unnest(unnest) => unnest.part_rows(delta),
+            _ => usize::MAX,
+        };
+        BatchSlices::new(delta.rows(), step)
     }
 
     /// The next part of the output: most often all of it, else so few rows that their values are not too large together.
@@ -67,6 +76,7 @@ impl Linear {
                     .collect();
                 Ok(Some(delta.with_columns(schema.clone(), columns?)?))
             }
+            Linear::Unnest(unnest) => unnest.apply(&delta),
             Linear::Pick { columns, schema } => {
                 let columns = columns
                     .iter()
@@ -82,6 +92,7 @@ impl Linear {
         match self {
             Linear::Filter { text, .. } => format!("Filter: {text}"),
             Linear::Project { text, .. } => format!("Project: {text}"),
+            Linear::Unnest(unnest) => format!("Unnest: {}", unnest.text),
             Linear::Pick { schema, .. } => {
                 let names: Vec<&str> = schema.fields().iter().map(|field| field.name().as_str()).collect();
                 format!("Columns: {}", names.join(", "))

@@ -16,6 +16,8 @@ mod expand;
 mod linear;
 mod operator;
 mod scan;
+mod session;
+mod unnest;
 mod window;
 
 mod aggregate;

@@ -46,9 +46,27 @@ pub trait Operator: Send {
 
     /// Bytes of state in memory, about.
     fn bytes(&self) -> usize;
+
+    /// For windows: the next of them to close.
+    fn closes(&self) -> Option<Closes<'_>> {
+        None
+    }
+
+    /// For windows: rows that came too late, and rows without an event time, so far.
+    fn skipped(&self) -> Option<(u64, u64)> {
+        None
+    }
 }
 
-/// An operator with several inputs, which answers some of their deltas at once.
+/// The windows of an operator that are still open.
+pub struct Closes<'a> {
+    /// Topics whose watermarks close them.
+    pub topics: &'a [TopicId],
+    /// The watermark at which the first of them closes, microseconds.
+    pub next: Option<i64>,
+}
+
+/// An operator with one input or several, which may answer some of their deltas at once.
 pub trait Ported: Operator {
     /// Takes a delta of one input; output that does not wait for the step's end goes to `out`.
     fn push(&mut self, port: usize, delta: Delta, out: &mut Sink<'_>) -> Result<(), SqlError>;

@@ -1,4 +1,4 @@
-//! The window operator of a dataflow: TUMBLE and HOP, with late rows skipped and counted.
+//! The window operator of a dataflow: TUMBLE, HOP and CUMULATE, with late rows skipped and counted.
 //!
 //! One rule: which rows are where, and which are late, is decided by `sql::window`, the same as in batch queries.
 //! Under EMIT ON WINDOW CLOSE it holds rows back until their window has closed, unless the aggregate above does that.
@@ -8,7 +8,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use arrow::array::{AsArray, Int64Array, RecordBatch, UInt32Array};
+use arrow::array::{AsArray, Int64Array, RecordBatch, TimestampMicrosecondArray, UInt32Array};
 use arrow::compute;
 use arrow::datatypes::{DataType, Field, Int64Type, Schema, SchemaRef, TimestampMicrosecondType};
 
@@ -18,7 +18,7 @@ use crate::sql::window::{Assigned, Assigner, Closing, WindowSlices};
 
 use super::delta::{Delta, batch_of};
 use super::memory::batch_bytes;
-use super::operator::{Operator, Sink, StepEnd};
+use super::operator::{Closes, Operator, Sink, StepEnd};
 
 /// The constants of a window operator.
 #[derive(Clone, Debug)]
@@ -27,19 +27,22 @@ pub struct WindowSpec {
     /// Topics whose watermarks close the windows; empty if they never close.
     pub topics: Vec<TopicId>,
     pub allowed_lateness_us: i64,
+    /// Of a window, the longest.
+    pub size_us: i64,
     /// Hold rows back until their window has closed.
     pub buffers: bool,
     pub text: String,
 }
 
-/// TUMBLE or HOP.
+/// TUMBLE, HOP or CUMULATE.
 pub struct WindowOperator {
     spec: Arc<WindowSpec>,
     late_rows: u64,
     null_rows: u64,
     /// Ends of windows with rows that were not closed at the last step.
     open_ends: BTreeSet<i64>,
-    /// The last end that was added there: most rows come for the same one again.
+    /// The last bounds that were added there: most rows come for the same ones again.
+    last_start: i64,
     last_end: i64,
     /// Rows held back, by window end, and their bytes.
     held: BTreeMap<i64, HeldWindow>,
@@ -62,40 +65,40 @@ impl WindowOperator {
             late_rows: 0,
             null_rows: 0,
             open_ends: BTreeSet::new(),
+            last_start: i64::MIN,
             last_end: i64::MIN,
             held: BTreeMap::new(),
             held_bytes: 0,
         }
     }
 
-    /// Rows that came too late for a window, so far.
-    pub fn late_rows(&self) -> u64 {
-        self.late_rows
-    }
-
-    /// Rows without an event time, so far.
-    pub fn null_rows(&self) -> u64 {
-        self.null_rows
-    }
-
-    pub fn topics(&self) -> &[TopicId] {
-        &self.spec.topics
-    }
-
-    /// The watermark at which the first open window closes, microseconds.
-    pub fn next_close(&self) -> Option<i64> {
-        let first = self.open_ends.first()?;
-        Some(first.saturating_add(self.spec.allowed_lateness_us))
-    }
-
-    fn note_open(&mut self, ends: &[i64]) {
+    fn note_open(&mut self, batch: &RecordBatch) {
         if self.spec.topics.is_empty() {
             return;
         }
-        for end in ends {
-            if *end != self.last_end {
-                self.last_end = *end;
-                self.open_ends.insert(*end);
+        let bound = |from_last: usize| batch.column(batch.num_columns() - from_last).as_primitive();
+        let ends: &TimestampMicrosecondArray = bound(1);
+        let Some(slide_us) = self.spec.assigner.span_slide_us() else {
+            for end in ends.values() {
+                if *end != self.last_end {
+                    self.last_end = *end;
+                    self.open_ends.insert(*end);
+                }
+            }
+            return;
+        };
+        let starts: &TimestampMicrosecondArray = bound(2);
+        for (start, end) in starts.values().iter().zip(ends.values()) {
+            if (*start, *end) == (self.last_start, self.last_end) {
+                continue;
+            }
+            (self.last_start, self.last_end) = (*start, *end);
+            // The first of its windows is as long as all others.
+            let mut open = *end;
+            let first = start.saturating_add(self.spec.size_us);
+            while open >= first {
+                self.open_ends.insert(open);
+                open = open.saturating_sub(slide_us);
             }
         }
     }
@@ -137,10 +140,7 @@ impl WindowOperator {
         if delta.is_empty() {
             return Ok(None);
         }
-        if !self.spec.topics.is_empty() {
-            let ends = delta.batch.column(delta.batch.num_columns() - 1).clone();
-            self.note_open(ends.as_primitive::<TimestampMicrosecondType>().values());
-        }
+        self.note_open(&delta.batch);
         if self.spec.buffers {
             self.hold(delta)?;
             return Ok(None);
@@ -209,6 +209,18 @@ impl Operator for WindowOperator {
 
     fn bytes(&self) -> usize {
         self.open_ends.len() * size_of::<i64>() * 2 + self.held_bytes
+    }
+
+    fn closes(&self) -> Option<Closes<'_>> {
+        let first = self.open_ends.first();
+        Some(Closes {
+            topics: &self.spec.topics,
+            next: first.map(|end| end.saturating_add(self.spec.allowed_lateness_us)),
+        })
+    }
+
+    fn skipped(&self) -> Option<(u64, u64)> {
+        Some((self.late_rows, self.null_rows))
     }
 }
 

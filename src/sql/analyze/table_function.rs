@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use arrow::datatypes::IntervalMonthDayNano;
 use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
 use datafusion::common::{Column, ScalarValue};
 use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder, Projection};
@@ -20,6 +21,7 @@ use crate::sql::plan::names::fold;
 use crate::sql::plan::provider::series_source;
 use crate::sql::plan::windows;
 use crate::sql::statement::mark;
+use crate::sql::window::{WINDOW_TIME, WindowColumns};
 use crate::types::PgType;
 
 /// The kind of JSON that a function makes rows of by a column definition list.
@@ -65,7 +67,7 @@ impl Analyzer<'_> {
             }
         };
         let scope = Scope::new(rel.items.clone(), None);
-        let time = scope.within(Clause::From, || self.expr(&windows::descriptor(call.time), &scope))?;
+        let time = scope.within(Clause::From, || self.expr(&call.time, &scope))?;
         let Expr::Column(column) = &time.expr else {
             return Err(at(
                 SqlError::new(
@@ -88,8 +90,13 @@ impl Analyzer<'_> {
             .hint("Cast it to TIMESTAMP or TIMESTAMPTZ in a subquery."));
         }
         let time_column = rel.plan.schema().index_of_column(column)?;
+        let mut keys = Vec::with_capacity(call.keys.len());
+        for key in &call.keys {
+            keys.push(scope.within(Clause::From, || self.expr(key, &scope))?);
+        }
+        let (input, keys) = with_keys(rel.plan, keys)?;
         let mut lengths = Vec::with_capacity(call.lengths.len());
-        for (expr, what) in call.lengths.iter().zip(windows::WindowCall::length_names(&function)) {
+        for (expr, what) in call.lengths.iter().zip(windows::length_names(&function)) {
             lengths.push(self.length_us(&upper, what, expr)?);
         }
         let lateness = match &call.allowed_lateness {
@@ -97,7 +104,11 @@ impl Analyzer<'_> {
             None => 0,
         };
         let mut item = rel.items.into_iter().next().expect("a relation is an item");
-        let plan = windows::plan_window(&function, rel.plan, time_column, &lengths, lateness)?;
+        let columns = WindowColumns {
+            time: time_column,
+            keys,
+        };
+        let plan = windows::plan_window(&function, input, columns, &lengths, lateness)?;
         // The window takes `_watermark` away, and adds its bounds.
         item.columns.retain(|column| match &column.expr {
             Expr::Column(named) => plan.schema().has_column(named),
@@ -115,6 +126,10 @@ impl Analyzer<'_> {
                 typmod: None,
             });
         }
+        let plan = match call.has_window_time {
+            true => self.with_window_time(plan, &mut item, time.position)?,
+            false => plan,
+        };
         let Some(alias) = alias else {
             return Ok(Rel {
                 plan,
@@ -138,6 +153,28 @@ impl Analyzer<'_> {
             plan,
             items: vec![item],
         })
+    }
+
+    /// Flink's `window_time`: the last millisecond of the window.
+    fn with_window_time(&self, plan: LogicalPlan, item: &mut FromItem, position: Option<usize>) -> Result<LogicalPlan> {
+        let end = item.columns.last().expect("a window has an end").clone();
+        let schema = plan.schema().clone();
+        let (qualifier, _) = schema.qualified_field(schema.fields().len() - 1);
+        let millisecond = IntervalMonthDayNano::new(0, 0, 1_000_000);
+        let millisecond = Expr::Literal(ScalarValue::IntervalMonthDayNano(Some(millisecond)), None);
+        let millisecond = Typed::new(millisecond, PgType::Interval, position);
+        let typed = Typed::new(end.expr.clone(), end.pg_type.clone(), position);
+        let time = self.binary("-", typed, millisecond, position)?;
+        let mut exprs: Vec<Expr> = schema.iter().map(|field| Expr::Column(Column::from(field))).collect();
+        exprs.push(time.expr.alias_qualified(qualifier.cloned(), WINDOW_TIME));
+        let plan = LogicalPlan::Projection(Projection::try_new(exprs, Arc::new(plan))?);
+        let (qualifier, field) = plan.schema().qualified_field(schema.fields().len());
+        item.columns.push(ScopeColumn {
+            name: WINDOW_TIME.to_string(),
+            expr: Expr::Column(Column::from((qualifier, field))),
+            ..end
+        });
+        Ok(plan)
     }
 
     /// A constant interval in microseconds.
@@ -585,4 +622,24 @@ fn view_over(function: &str) -> Option<&'static str> {
         "pg_timezone_names" => "pg_timezone_names",
         _ => return None,
     })
+}
+
+/// The plan with the keys of a session as columns, equal values as the same bytes; and the places of these.
+fn with_keys(plan: LogicalPlan, keys: Vec<Typed>) -> Result<(LogicalPlan, Vec<usize>)> {
+    let schema = plan.schema().clone();
+    let mut exprs: Vec<Expr> = schema.iter().map(|field| Expr::Column(Column::from(field))).collect();
+    let mut places = Vec::with_capacity(keys.len());
+    for (number, key) in keys.into_iter().enumerate() {
+        let key = windows::session_key(key.expr, &schema);
+        let place = exprs.iter().position(|expr| *expr == key);
+        places.push(place.unwrap_or(exprs.len()));
+        if place.is_none() {
+            exprs.push(key.alias(format!("\u{1}session key {number}")));
+        }
+    }
+    if exprs.len() == schema.fields().len() {
+        return Ok((plan, places));
+    }
+    let plan = Projection::try_new(exprs, Arc::new(plan))?;
+    Ok((LogicalPlan::Projection(plan), places))
 }

@@ -7,7 +7,8 @@
 //! |---|---|
 //! | `EMIT ON WINDOW CLOSE`, `EMIT FINAL`, `EMIT CHANGES` | taken off, see [`EmitClause`] |
 //! | `TABLE t` as a query | `SELECT * FROM t` |
-//! | `TABLE(TUMBLE(TABLE t, DESCRIPTOR(ts), ...))` | `TUMBLE(t, ts, ...)`, with `window_time` where it is named |
+//! | `TUMBLE(TABLE t, DESCRIPTOR(ts), ...)` | `TUMBLE(t, DESCRIPTOR(ts), ...)` |
+//! | `SESSION(t PARTITION BY k, ts, ...)` | `SESSION(t, mark, k, ts, ...)` |
 //! | `FROM ONLY t`, `FROM ONLY (t)` | `FROM t`: no relation has heirs |
 //! | `SELECT` without columns and FROM | `SELECT FROM` one row |
 //! | `COLLATE pg_catalog.default`, `"C"`, `"POSIX"` | nothing: text is compared by its bytes |
@@ -17,8 +18,8 @@
 use sqlparser::keywords::Keyword;
 use sqlparser::tokenizer::{Span, Token, TokenWithSpan};
 
-use super::super::statement::Emit;
-use super::tokens::{closing, is_at, is_word, made, made_words, word_at, words_at};
+use super::super::statement::{Emit, mark};
+use super::tokens::{is_at, is_word, made, made_words, word_at, words_at};
 use super::{marks, spellings};
 use crate::error::{SqlError, state};
 
@@ -84,9 +85,6 @@ fn refuse_unread(tokens: &[TokenWithSpan]) -> Result<(), SqlError> {
         let Some(word) = word_at(tokens, at) else { continue };
         let before = at.checked_sub(1).and_then(|before| word_at(tokens, before));
         let refused = match word {
-            "session" if matches!(before, Some("from" | "join")) && is_at(tokens, at + 1, &Token::LParen) => {
-                SqlError::unsupported("SESSION windows are not supported yet", "Use TUMBLE or HOP windows.")
-            }
             "asof" if matches!(word_at(tokens, at + 1), Some("join" | "left")) => SqlError::unsupported(
                 "ASOF JOIN is not supported yet",
                 "Use a join on a range, with DISTINCT ON to keep the newest match.",
@@ -148,9 +146,8 @@ fn take_emit(tokens: &mut Vec<TokenWithSpan>) -> Result<Option<EmitClause>, SqlE
     Ok(found)
 }
 
-/// Flink's window table functions.
+/// The relation of a window, and its keys.
 fn rewrite_window_functions(tokens: &mut Vec<TokenWithSpan>) {
-    let names_window_time = (0..tokens.len()).any(|at| word_at(tokens, at) == Some("window_time"));
     let mut at = 0;
     while at < tokens.len() {
         let is_window = matches!(word_at(tokens, at), Some("tumble" | "hop" | "cumulate" | "session"));
@@ -158,63 +155,30 @@ fn rewrite_window_functions(tokens: &mut Vec<TokenWithSpan>) {
             at += 1;
             continue;
         }
-        // TUMBLE(TABLE t, ...) to TUMBLE(t, ...)
-        let mut has_descriptor = false;
-        if word_at(tokens, at + 2) == Some("table") && is_word(tokens, at + 3) {
-            tokens.remove(at + 2);
-        }
-        // DESCRIPTOR(ts) to ts
-        let close = closing(tokens, at + 1).unwrap_or(tokens.len());
-        let descriptor = (at + 2..close).find(|index| word_at(tokens, *index) == Some("descriptor"));
-        if let Some(descriptor) = descriptor
-            && is_at(tokens, descriptor + 1, &Token::LParen)
-            && let Some(end) = closing(tokens, descriptor + 1)
-        {
-            tokens.remove(end);
-            tokens.drain(descriptor..descriptor + 2);
-            has_descriptor = true;
-        }
-        // TABLE(TUMBLE(...)) to TUMBLE(...), or to a subquery that adds window_time.
-        let Some(close) = closing(tokens, at + 1) else { return };
-        let wrapped = at >= 2
-            && word_at(tokens, at - 2) == Some("table")
-            && is_at(tokens, at - 1, &Token::LParen)
-            && is_at(tokens, close + 1, &Token::RParen);
-        if wrapped && has_descriptor && names_window_time {
-            if !has_alias(tokens, close + 2) {
-                // A subquery has a name.
-                let (like, name) = (
-                    tokens[close + 1].clone(),
-                    word_at(tokens, at).unwrap_or_default().to_string(),
-                );
-                let alias: Vec<TokenWithSpan> = made_words(&["as", &name], &like).collect();
-                tokens.splice(close + 2..close + 2, alias);
-            }
-            let like = tokens[at].clone();
-            let mut head: Vec<TokenWithSpan> =
-                made_words(&["(", "select", "*", ",", "window_end", "-", "interval"], &like).collect();
-            head.push(made(Token::SingleQuotedString("1 millisecond".to_string()), &like));
-            head.extend(made_words(&["as", "window_time", "from"], &like));
-            let added = head.len();
-            tokens.splice(at - 2..at, head);
-            at = at - 2 + added;
-        } else if wrapped {
-            // The inner bracket goes, so that the text up to the last token still has the outer one.
-            tokens.remove(close);
-            tokens.drain(at - 2..at);
-            at -= 2;
-        }
         at += 2;
-    }
-}
-
-/// Whether a name for an item of FROM stands there.
-fn has_alias(tokens: &[TokenWithSpan], at: usize) -> bool {
-    match word_at(tokens, at) {
-        Some("as") => true,
-        Some("emit" | "join" | "left" | "right" | "full" | "inner" | "natural" | "cross") => false,
-        Some(word) => !crate::catalog::is_reserved(word),
-        None => is_word(tokens, at),
+        let mut depth = 0usize;
+        let mut inner = at;
+        while let Some(token) = tokens.get(inner) {
+            match token.token {
+                Token::LParen => depth += 1,
+                Token::RParen if depth == 0 => break,
+                Token::RParen => depth -= 1,
+                // TUMBLE(TABLE t, ...), TUMBLE(DATA => TABLE t, ...)
+                _ if depth == 0 && word_at(tokens, inner) == Some("table") && is_word(tokens, inner + 1) => {
+                    tokens.remove(inner);
+                }
+                // SESSION(t PARTITION BY k, ...)
+                _ if depth == 0 && words_at(tokens, inner, &["partition", "by"]) => {
+                    let like = tokens[inner].clone();
+                    let comma = || made(Token::Comma, &like);
+                    let mark = made(Token::make_word(mark::PARTITION_BY, Some('"')), &like);
+                    tokens.splice(inner..inner + 2, [comma(), mark, comma()]);
+                    inner += 2;
+                }
+                _ => {}
+            }
+            inner += 1;
+        }
     }
 }
 

@@ -12,8 +12,8 @@ use crate::sql::window::Window;
 pub enum Origin {
     /// OID of a topic or view, and its column, from 1.
     Stored(u32, u16),
-    /// `window_start` (`false`) or `window_end` (`true`).
-    WindowBound(bool),
+    /// `window_start` or `window_end`, and whether it says when its window closes.
+    WindowBound { decides_closing: bool },
 }
 
 /// The origin of an output column of a plan; `None` if it is computed or comes from more than one place.
@@ -63,7 +63,12 @@ pub fn origin(plan: &LogicalPlan, index: usize) -> Option<Origin> {
             let window = Window::of(plan)?;
             match window.input_column(index) {
                 Some(below) => origin(&window.input, below),
-                None => Some(Origin::WindowBound(index + 1 == plan.schema().fields().len())),
+                None => {
+                    let is_end = index + 1 == plan.schema().fields().len();
+                    Some(Origin::WindowBound {
+                        decides_closing: window.decides_closing(is_end),
+                    })
+                }
             }
         }
         _ => None,

@@ -362,12 +362,16 @@ fn windows_are_refused_for_what_is_wrong_with_them() {
             error("42883", "TUMBLE has no argument named \"nope\"", 0),
         ),
         (
-            "SELECT * FROM SESSION(bids, ts, INTERVAL '1 s')",
-            error("0A000", "SESSION windows are not supported yet", 15),
+            "SELECT * FROM SESSION(bids, ts)",
+            error("42883", "SESSION does not exist with these arguments", 0),
         ),
         (
-            "SELECT * FROM CUMULATE(bids, ts, INTERVAL '1 s', INTERVAL '2 s')",
-            error("0A000", "CUMULATE windows are not supported yet", 0),
+            "SELECT * FROM SESSION(bids, ts, INTERVAL '0 s')",
+            error("22023", "the gap of SESSION must be greater than zero", 0),
+        ),
+        (
+            "SELECT * FROM CUMULATE(bids, ts, INTERVAL '2 s', INTERVAL '3 s')",
+            error("22023", "the size of CUMULATE must be a multiple of its step", 0),
         ),
     ];
     check_all(cases, |sql| shown_error(sql, Emit::OnChange));

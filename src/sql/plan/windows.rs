@@ -1,4 +1,4 @@
-//! TUMBLE and HOP in FROM: to a [`Window`] node over their relation.
+//! TUMBLE, HOP, CUMULATE and SESSION in FROM: to a [`Window`] node over their relation.
 //!
 //! 1. [`plan_window`] makes the node of a relation, its time column and the lengths, which the analyzer has found.
 //! 2. [`thread_watermark`] makes the relation carry `_watermark` beside the time column, if it still is a topic's
@@ -11,13 +11,14 @@ use std::sync::Arc;
 use arrow::datatypes::IntervalMonthDayNano;
 use datafusion::common::JoinType;
 use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
-use datafusion::common::{Column, Result};
+use datafusion::common::{Column, DFSchema, Result};
 use datafusion::logical_expr::expr::GroupingSet;
 use datafusion::logical_expr::{Distinct, Expr, LogicalPlan, LogicalPlanBuilder, Sort, SubqueryAlias, Union};
 use sqlparser::ast::{
     self, Expr as SqlExpr, FunctionArg, FunctionArgExpr, Ident, ObjectName, ObjectNamePart, TableFactor,
 };
 
+use super::keys;
 use super::lineage::{Origin, origin};
 use super::names::fold;
 use super::provider::topic_schema;
@@ -26,8 +27,8 @@ use crate::log::{HiddenColumn, TopicId};
 use crate::sql::error::external;
 use crate::sql::shared::SharedQuery;
 use crate::sql::source::{RelationKind, RelationSource};
-use crate::sql::statement::Emit;
-use crate::sql::window::{Closure, WINDOW_END, Window, WindowKind};
+use crate::sql::statement::{Emit, mark};
+use crate::sql::window::{Closure, WINDOW_END, Window, WindowColumns, WindowKind};
 
 /// Names that are windows when called in FROM.
 const WINDOWS: [&str; 4] = ["tumble", "hop", "cumulate", "session"];
@@ -40,11 +41,11 @@ pub fn is_window(name: &ObjectName) -> bool {
         .is_some_and(|ident| WINDOWS.contains(&fold(ident).as_str()))
 }
 
-/// A window over `input`, whose column of event times is at `time_column`. Lengths are in microseconds.
+/// A window over `input`. Lengths are in microseconds, in the order of [`length_names`]; the offset may be missing.
 pub fn plan_window(
     function: &str,
     input: LogicalPlan,
-    time_column: usize,
+    columns: WindowColumns,
     lengths: &[i64],
     allowed_lateness_us: i64,
 ) -> Result<LogicalPlan> {
@@ -53,7 +54,7 @@ pub fn plan_window(
     if allowed_lateness_us < 0 {
         return Err(invalid("allowed_lateness must not be negative"));
     }
-    let (input, closure) = match thread_watermark(&input, time_column)? {
+    let (input, closure) = match thread_watermark(&input, columns.time)? {
         Ok(threaded) => (
             threaded.plan,
             Closure {
@@ -74,47 +75,39 @@ pub fn plan_window(
         allowed_lateness_us,
         ..closure
     };
-    Ok(Window::new(input, kind, time_column, closure)?.into_plan())
+    Ok(Window::new(input, kind, columns, closure)?.into_plan())
+}
+
+/// The lengths that a window takes, in order; its offset, which stands last, may be left out.
+pub fn length_names(function: &str) -> &'static [&'static str] {
+    match function {
+        "hop" => &["slide", "size", "offset"],
+        "cumulate" => &["step", "size", "offset"],
+        "session" => &["gap"],
+        _ => &["size", "offset"],
+    }
 }
 
 /// The arguments of a window by their meaning.
 pub struct WindowCall {
     pub relation: TableFactor,
+    /// PARTITION BY of a session.
+    pub keys: Vec<SqlExpr>,
     pub time: SqlExpr,
+    /// As in [`length_names`].
     pub lengths: Vec<SqlExpr>,
     pub allowed_lateness: Option<SqlExpr>,
+    /// The time is written as Flink's DESCRIPTOR: `window_time` is a column, too.
+    pub has_window_time: bool,
 }
 
 impl WindowCall {
-    pub fn length_names(function: &str) -> &'static [&'static str] {
-        match function {
-            "hop" => &["slide", "size", "offset"],
-            _ => &["size", "offset"],
-        }
-    }
-
     pub fn read(upper: &str, args: Vec<FunctionArg>) -> Result<WindowCall> {
-        if matches!(upper, "CUMULATE" | "SESSION") {
-            return Err(external(SqlError::unsupported(
-                format!("{upper} windows are not supported yet"),
-                "Use TUMBLE or HOP.",
-            )));
-        }
-        let names = WindowCall::length_names(&upper.to_lowercase());
-        let usage = || {
-            let shown: Vec<&str> = names.iter().copied().filter(|name| *name != "offset").collect();
-            external(
-                SqlError::new(
-                    state::UNDEFINED_FUNCTION,
-                    format!("{upper} does not exist with these arguments"),
-                )
-                .hint(format!(
-                    "Write {upper}(relation, time_column, {} [, offset] [, allowed_lateness => INTERVAL '...']).",
-                    shown.join(", ")
-                )),
-            )
-        };
-        let (mut positional, mut allowed_lateness) = (vec![], None);
+        let names = length_names(&upper.to_lowercase());
+        let usage = || usage(upper, names);
+        let (mut positional, mut keys, mut by_keys) = (vec![], vec![], false);
+        let (mut relation, mut time, mut allowed_lateness) = (None, None, None);
+        let mut lengths: Vec<Option<SqlExpr>> = vec![None; names.len()];
         for arg in args {
             let (name, arg) = match arg {
                 FunctionArg::Unnamed(arg) => (None, arg),
@@ -129,38 +122,107 @@ impl WindowCall {
             let FunctionArgExpr::Expr(expr) = arg else {
                 return Err(usage());
             };
-            match name.as_deref() {
-                None => positional.push(expr),
-                Some("allowed_lateness") => allowed_lateness = Some(expr),
-                Some(other) => {
-                    return Err(external(
-                        SqlError::new(
-                            state::UNDEFINED_FUNCTION,
-                            format!("{upper} has no argument named \"{other}\""),
-                        )
-                        .hint("Its named argument is allowed_lateness."),
-                    ));
+            let named = match name.as_deref() {
+                None => {
+                    match &expr {
+                        SqlExpr::Identifier(ident) if ident.value == mark::PARTITION_BY => by_keys = true,
+                        _ if by_keys => keys.push(expr),
+                        _ => positional.push(expr),
+                    }
+                    continue;
                 }
+                Some("allowed_lateness") => &mut allowed_lateness,
+                Some("data") => &mut relation,
+                Some("timecol") => &mut time,
+                Some(name) => match names.iter().position(|length| *length == name) {
+                    Some(length) => &mut lengths[length],
+                    None => {
+                        let shown = ["data", "timecol"].iter().chain(names).chain(&["allowed_lateness"]);
+                        let error = SqlError::new(
+                            state::UNDEFINED_FUNCTION,
+                            format!("{upper} has no argument named \"{name}\""),
+                        )
+                        .hint(format!(
+                            "Its arguments are {}.",
+                            shown.copied().collect::<Vec<&str>>().join(", ")
+                        ));
+                        return Err(external(error));
+                    }
+                },
+            };
+            if named.replace(expr).is_some() {
+                let name = name.unwrap_or_default();
+                let message = format!("argument \"{name}\" of {upper} is given twice");
+                return Err(external(SqlError::new(state::SYNTAX_ERROR, message)));
             }
         }
+        // The keys end where the arguments behind them begin.
+        let behind = usize::from(time.is_none()) + lengths.iter().filter(|length| length.is_none()).count();
+        if by_keys {
+            if upper != "SESSION" || positional.len() > 1 {
+                return Err(usage());
+            }
+            let at = keys
+                .len()
+                .checked_sub(behind)
+                .filter(|keys| *keys > 0)
+                .ok_or_else(usage)?;
+            positional.extend(keys.split_off(at));
+        }
         let mut positional = positional.into_iter();
-        let (Some(relation), Some(time)) = (positional.next(), positional.next()) else {
-            return Err(usage());
-        };
-        let lengths: Vec<SqlExpr> = positional.collect();
-        if lengths.len() + 1 < names.len() || lengths.len() > names.len() {
+        let relation = relation.or_else(|| positional.next()).ok_or_else(usage)?;
+        let time = time.or_else(|| positional.next()).ok_or_else(usage)?;
+        for length in lengths.iter_mut().filter(|length| length.is_none()) {
+            *length = positional.next();
+        }
+        let given = lengths.iter().take_while(|length| length.is_some()).count();
+        let needed = names.iter().filter(|name| **name != "offset").count();
+        let has_more = positional.next().is_some() || lengths[given..].iter().any(Option::is_some);
+        if given < needed || has_more {
             return Err(usage());
         }
-        let Some(relation) = relation_factor(relation) else {
-            return Err(usage());
-        };
+        let (time, has_window_time) = descriptor(time);
         Ok(WindowCall {
-            relation,
+            relation: relation_factor(relation).ok_or_else(usage)?,
+            keys: keys.into_iter().flat_map(listed).collect(),
             time,
-            lengths,
+            lengths: lengths.into_iter().flatten().collect(),
             allowed_lateness,
+            has_window_time,
         })
     }
+}
+
+/// `(a, b)` is a and b.
+fn listed(key: SqlExpr) -> Vec<SqlExpr> {
+    match key {
+        SqlExpr::Tuple(keys) => keys,
+        SqlExpr::Nested(key) => vec![*key],
+        key => vec![key],
+    }
+}
+
+/// The value that a key of a session is told apart by.
+pub fn session_key(key: Expr, schema: &DFSchema) -> Expr {
+    keys::sorted_by(key, schema)
+}
+
+fn usage(upper: &str, names: &[&str]) -> datafusion::common::DataFusionError {
+    let shown: Vec<&str> = names.iter().copied().filter(|name| *name != "offset").collect();
+    let (keys, offset) = match upper {
+        "SESSION" => (" [PARTITION BY key, ...]", ""),
+        _ => ("", " [, offset]"),
+    };
+    external(
+        SqlError::new(
+            state::UNDEFINED_FUNCTION,
+            format!("{upper} does not exist with these arguments"),
+        )
+        .hint(format!(
+            "Write {upper}(relation{keys}, time_column, {}{offset} [, allowed_lateness => INTERVAL '...']).",
+            shown.join(", ")
+        )),
+    )
 }
 
 /// The first argument as a FROM item: a name, or a subquery.
@@ -197,8 +259,8 @@ fn invalid(message: impl Into<String>) -> datafusion::common::DataFusionError {
     external(SqlError::new(state::INVALID_PARAMETER_VALUE, message))
 }
 
-/// Flink's `DESCRIPTOR(ts)` is `ts`.
-pub fn descriptor(expr: SqlExpr) -> SqlExpr {
+/// Flink's `DESCRIPTOR(ts)` is `ts`; and whether it was written so.
+fn descriptor(expr: SqlExpr) -> (SqlExpr, bool) {
     if let SqlExpr::Function(function) = &expr
         && let ast::FunctionArguments::List(list) = &function.args
         && function
@@ -209,9 +271,9 @@ pub fn descriptor(expr: SqlExpr) -> SqlExpr {
             .is_some_and(|name| fold(name) == "descriptor")
         && let [FunctionArg::Unnamed(FunctionArgExpr::Expr(inner))] = list.args.as_slice()
     {
-        return inner.clone();
+        return (inner.clone(), true);
     }
-    expr
+    (expr, false)
 }
 
 /// An interval in microseconds.
@@ -229,37 +291,47 @@ pub fn length_us(upper: &str, what: &str, interval: IntervalMonthDayNano) -> Res
 }
 
 fn window_kind(function: &str, upper: &str, lengths: &[i64]) -> Result<WindowKind> {
-    let (slide_us, size_us, offset_us) = match (function, lengths) {
-        ("hop", [slide, size]) => (Some(*slide), *size, 0),
-        ("hop", [slide, size, offset]) => (Some(*slide), *size, *offset),
-        (_, [size]) => (None, *size, 0),
-        (_, [size, offset]) => (None, *size, *offset),
+    let names = length_names(function);
+    for (length, name) in lengths.iter().zip(names) {
+        if *name != "offset" && *length <= 0 {
+            return Err(invalid(format!("the {name} of {upper} must be greater than zero")));
+        }
+    }
+    let is_offset = |index: usize| names.get(index) == Some(&"offset");
+    let offset_us = (0..lengths.len())
+        .find(|index| is_offset(*index))
+        .map_or(0, |index| lengths[index]);
+    let (part_us, size_us) = match (function, lengths) {
+        ("session", [gap_us]) => return Ok(WindowKind::Session { gap_us: *gap_us }),
+        ("hop" | "cumulate", [part_us, size_us, ..]) => (*part_us, *size_us),
+        (_, [size_us, ..]) => {
+            return Ok(WindowKind::Tumble {
+                size_us: *size_us,
+                offset_us: offset_us.rem_euclid(*size_us),
+            });
+        }
         _ => unreachable!("WindowCall::read checked the number of arguments"),
     };
-    if size_us <= 0 {
-        return Err(invalid(format!("the size of {upper} must be greater than zero")));
+    let part = names[0];
+    if size_us % part_us != 0 {
+        return Err(invalid(format!("the size of {upper} must be a multiple of its {part}")));
     }
-    let Some(slide_us) = slide_us else {
-        return Ok(WindowKind::Tumble {
-            size_us,
-            offset_us: offset_us.rem_euclid(size_us),
-        });
-    };
-    if slide_us <= 0 {
-        return Err(invalid(format!("the slide of {upper} must be greater than zero")));
-    }
-    if size_us % slide_us != 0 {
-        return Err(invalid(format!("the size of {upper} must be a multiple of its slide")));
-    }
-    if size_us / slide_us > WINDOWS_PER_ROW_MAX {
+    if size_us / part_us > WINDOWS_PER_ROW_MAX {
         return Err(invalid(format!(
-            "the size of {upper} must be at most {WINDOWS_PER_ROW_MAX} times its slide"
+            "the size of {upper} must be at most {WINDOWS_PER_ROW_MAX} times its {part}"
         )));
     }
-    Ok(WindowKind::Hop {
-        slide_us,
-        size_us,
-        offset_us: offset_us.rem_euclid(slide_us),
+    Ok(match function {
+        "hop" => WindowKind::Hop {
+            slide_us: part_us,
+            size_us,
+            offset_us: offset_us.rem_euclid(part_us),
+        },
+        _ => WindowKind::Cumulate {
+            step_us: part_us,
+            size_us,
+            offset_us: offset_us.rem_euclid(size_us),
+        },
     })
 }
 
@@ -462,7 +534,7 @@ pub fn set_emit(plan: LogicalPlan, emit: Emit) -> Result<LogicalPlan, SqlError> 
     if windows == 0 {
         return Err(SqlError::unsupported(
             "EMIT ON WINDOW CLOSE is not possible: the query has no window",
-            "Use TUMBLE or HOP over a topic with a WATERMARK, or leave EMIT ON WINDOW CLOSE out.",
+            "Use TUMBLE, HOP, CUMULATE or SESSION over a topic with a WATERMARK, or leave EMIT ON WINDOW CLOSE out.",
         ));
     }
     check_aggregates(&plan.data)?;
@@ -514,7 +586,7 @@ fn not_final(plan: &LogicalPlan) -> Result<Option<&'static str>> {
                 Expr::WindowFunction(call) => call.params.partition_by.iter().any(|key| is_bound(key, &window.input)),
                 _ => false,
             });
-            (!by_window).then_some("a window function reads more than one window: add window_start to its PARTITION BY")
+            (!by_window).then_some("a window function reads more than one window: add window_end to its PARTITION BY")
         }
         LogicalPlan::Join(join) if matches!(join.join_type, JoinType::Inner | JoinType::LeftSemi) => {
             let by_window = join
@@ -541,13 +613,13 @@ fn not_final(plan: &LogicalPlan) -> Result<Option<&'static str>> {
     Ok(None)
 }
 
-/// Whether an expression is the start or end of a window.
+/// Whether an expression is a bound of a window that says when it closes.
 fn is_bound(expr: &Expr, input: &LogicalPlan) -> bool {
     match expr {
         Expr::Column(column) => input
             .schema()
             .index_of_column(column)
-            .is_ok_and(|index| matches!(origin(input, index), Some(Origin::WindowBound(_)))),
+            .is_ok_and(|index| origin(input, index) == Some(Origin::WindowBound { decides_closing: true })),
         Expr::Alias(alias) => is_bound(&alias.expr, input),
         _ => false,
     }
@@ -599,7 +671,7 @@ fn check_aggregates(plan: &LogicalPlan) -> Result<(), SqlError> {
     if wrong {
         return Err(SqlError::unsupported(
             "EMIT ON WINDOW CLOSE is not possible: an aggregate over the windows spans them",
-            format!("Add window_start or {WINDOW_END} to its GROUP BY."),
+            format!("Add {WINDOW_END} to its GROUP BY."),
         ));
     }
     Ok(())

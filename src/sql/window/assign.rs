@@ -1,9 +1,10 @@
 //! Assignment of rows to windows: the vectorized kernel that batch queries and views share.
 //!
-//! Windows start at multiples of the slide from 1970-01-01 00:00 UTC plus the offset; times before it floor downward.
+//! Windows start at multiples of the slide (of CUMULATE, of the size) from 1970-01-01 00:00 UTC plus the offset; times before
+//! it floor downward.
 //! A row with a NULL or infinite time is in no window. A row is late for a window if `window_end + allowed_lateness <= _watermark`,
 //! where `_watermark` is the topic's watermark before the commit that brought the row: a fact of the log, so every
-//! reading agrees. Pure: no plan, no state.
+//! reading agrees. Pure: no plan, no state. Not here: sessions (`session.rs`).
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -46,37 +47,70 @@ fn last_start(ts_us: i64, slide_us: i64, offset_us: i64) -> i64 {
     ts_us.saturating_sub(ts_us.wrapping_sub(offset_us).rem_euclid(slide_us))
 }
 
-/// The windows that one time is in, numbered from the oldest.
+/// The windows that one time is in, numbered in the order of their ends.
 #[derive(Clone, Copy)]
 struct Covering {
+    /// The start of the last.
     last: i64,
-    slide_us: i64,
     size_us: i64,
+    /// From one to the next: of their starts, or of their ends where they begin together.
+    step_us: i64,
+    begin_together: bool,
     count: i64,
 }
 
 impl Covering {
     fn of(kind: WindowKind, ts_us: i64) -> Covering {
-        let (slide_us, offset_us) = match kind {
-            WindowKind::Tumble { size_us, offset_us } => (size_us, offset_us),
+        match kind {
+            WindowKind::Tumble { size_us, offset_us } => Covering {
+                last: last_start(ts_us, size_us, offset_us),
+                size_us,
+                step_us: size_us,
+                begin_together: false,
+                count: 1,
+            },
             WindowKind::Hop {
-                slide_us, offset_us, ..
-            } => (slide_us, offset_us),
-        };
-        Covering {
-            last: last_start(ts_us, slide_us, offset_us),
-            slide_us,
-            size_us: kind.size_us(),
-            count: kind.windows_per_row() as i64,
+                slide_us,
+                size_us,
+                offset_us,
+            } => Covering {
+                last: last_start(ts_us, slide_us, offset_us),
+                size_us,
+                step_us: slide_us,
+                begin_together: false,
+                count: size_us / slide_us,
+            },
+            WindowKind::Cumulate {
+                step_us,
+                size_us,
+                offset_us,
+            } => {
+                let last = last_start(ts_us, size_us, offset_us);
+                Covering {
+                    last,
+                    size_us,
+                    step_us,
+                    begin_together: true,
+                    count: size_us / step_us - ts_us.saturating_sub(last) / step_us,
+                }
+            }
+            WindowKind::Session { .. } => panic!("a session is no window of one row alone"),
         }
     }
 
     fn start(&self, number: i64) -> i64 {
-        self.last.saturating_sub((self.count - 1 - number) * self.slide_us)
+        match self.begin_together {
+            true => self.last,
+            false => self.last.saturating_sub((self.count - 1 - number) * self.step_us),
+        }
     }
 
     fn end(&self, number: i64) -> i64 {
-        self.start(number).saturating_add(self.size_us)
+        let end = self.start(number).saturating_add(self.size_us);
+        match self.begin_together {
+            true => end.saturating_sub((self.count - 1 - number) * self.step_us),
+            false => end,
+        }
     }
 
     /// The first window in `from..to` whose end is not `closed`, `to` if all are: older ones close first.
@@ -103,6 +137,8 @@ pub struct Assigner {
     time_column: usize,
     watermark_column: Option<usize>,
     allowed_lateness_us: i64,
+    /// A row comes out once for all of its windows.
+    spans: bool,
     schema: SchemaRef,
 }
 
@@ -113,7 +149,24 @@ impl Assigner {
             time_column: window.time_column,
             watermark_column: window.watermark_column,
             allowed_lateness_us: window.allowed_lateness_us,
+            spans: false,
             schema: Arc::new(window.schema.as_arrow().clone()),
+        }
+    }
+
+    /// The same, of which a row comes out once: from the start of its first window that has not closed to the end of its last.
+    pub fn spanning(&self) -> Assigner {
+        Assigner {
+            spans: true,
+            ..self.clone()
+        }
+    }
+
+    /// Of HOP: from one window's end to the next, if rows come out once for all of their windows.
+    pub fn span_slide_us(&self) -> Option<i64> {
+        match self.kind {
+            WindowKind::Hop { slide_us, .. } if self.spans => Some(slide_us),
+            _ => None,
         }
     }
 
@@ -164,7 +217,7 @@ impl Assigner {
         &self,
         batch: &RecordBatch,
         sources: Option<&UInt32Array>,
-        window_starts: Vec<i64>,
+        bounds: [Vec<i64>; 2],
     ) -> Result<RecordBatch, ArrowError> {
         let mut columns: Vec<ArrayRef> = Vec::with_capacity(self.schema.fields().len());
         for (index, column) in batch.columns().iter().enumerate() {
@@ -175,16 +228,11 @@ impl Assigner {
                 });
             }
         }
-        let size_us = self.kind.size_us();
         let zone = batch
             .column(self.time_column)
             .as_primitive::<TimestampMicrosecondType>()
             .timezone();
-        let window_ends = window_starts
-            .iter()
-            .map(|start| start.saturating_add(size_us))
-            .collect::<Vec<_>>();
-        for bounds in [window_starts, window_ends] {
+        for bounds in bounds {
             columns.push(Arc::new(
                 TimestampMicrosecondArray::from(bounds).with_timezone_opt(zone.map(str::to_owned)),
             ));
@@ -209,7 +257,7 @@ impl WindowSlices {
         let assigner = &self.assigner;
         let (times, watermarks) = assigner.times(&self.batch)?;
         let rows = self.batch.num_rows();
-        let several = assigner.kind.windows_per_row() > 1;
+        let several = assigner.kind.windows_per_row() > 1 && !assigner.spans;
         let (capacity, rows_max) = if several {
             (SLICE_ROWS, SLICE_ROWS)
         } else {
@@ -217,6 +265,7 @@ impl WindowSlices {
         };
         let mut sources: Vec<u32> = Vec::with_capacity(capacity);
         let mut window_starts: Vec<i64> = Vec::with_capacity(capacity);
+        let mut window_ends: Vec<i64> = Vec::with_capacity(capacity);
         let (mut late_rows, mut null_rows) = (0, 0);
         'slice: loop {
             if !self.windows.is_empty() {
@@ -225,6 +274,7 @@ impl WindowSlices {
                 for number in self.windows.by_ref() {
                     sources.push(row as u32);
                     window_starts.push(covering.start(number));
+                    window_ends.push(covering.end(number));
                     if sources.len() == rows_max {
                         break 'slice;
                     }
@@ -250,11 +300,17 @@ impl WindowSlices {
                 let closed = |end| assigner.is_closed(end, watermark);
                 windows.end = covering.first_open(windows.start, windows.end, closed);
             }
+            if assigner.spans && !windows.is_empty() {
+                sources.push(row as u32);
+                window_starts.push(covering.start(windows.start));
+                window_ends.push(covering.end(windows.end - 1));
+                continue;
+            }
             self.windows = windows;
         }
         let identity = !several && sources.len() == rows;
         let sources = (!identity).then(|| UInt32Array::from(sources));
-        let rows = assigner.output(&self.batch, sources.as_ref(), window_starts)?;
+        let rows = assigner.output(&self.batch, sources.as_ref(), [window_starts, window_ends])?;
         Ok(Assigned {
             rows,
             sources,
@@ -280,16 +336,16 @@ impl Iterator for WindowSlices {
     }
 }
 
-fn value_at(column: &TimestampMicrosecondArray, row: usize) -> Option<i64> {
+pub(super) fn value_at(column: &TimestampMicrosecondArray, row: usize) -> Option<i64> {
     column.is_valid(row).then(|| column.value(row))
 }
 
 /// An event time that has windows: infinite times are in none.
-fn event_at(column: &TimestampMicrosecondArray, row: usize) -> Option<i64> {
+pub(super) fn event_at(column: &TimestampMicrosecondArray, row: usize) -> Option<i64> {
     value_at(column, row).filter(|time| !is_infinite(*time))
 }
 
-fn timestamps(batch: &RecordBatch, index: usize) -> Result<&TimestampMicrosecondArray, ArrowError> {
+pub(super) fn timestamps(batch: &RecordBatch, index: usize) -> Result<&TimestampMicrosecondArray, ArrowError> {
     let column = batch.column(index);
     column
         .as_primitive_opt::<TimestampMicrosecondType>()
@@ -302,7 +358,7 @@ mod tests {
     use arrow::datatypes::{DataType, Field, Schema, TimeUnit};
     use datafusion::logical_expr::{LogicalPlan, LogicalPlanBuilder, builder::LogicalTableSource};
 
-    use super::super::Closure;
+    use super::super::{Closure, WindowColumns};
     use super::*;
     use crate::log::TopicId;
 
@@ -332,7 +388,11 @@ mod tests {
             allowed_lateness_us,
             ..Closure::default()
         };
-        Window::new(input, kind, 0, closure).expect("a window").assigner()
+        let columns = WindowColumns {
+            time: 0,
+            keys: Vec::new(),
+        };
+        Window::new(input, kind, columns, closure).expect("a window").assigner()
     }
 
     fn batch(rows: &[(Option<i64>, i64, Option<i64>)]) -> RecordBatch {
@@ -377,7 +437,9 @@ mod tests {
         assert_eq!(have, expect);
         assert_eq!((out.late_rows, out.null_rows), skipped);
         for row in 0..out.rows.num_rows() {
-            assert_eq!(ends.value(row) - starts.value(row), kind.size_us());
+            if let Some(size_us) = kind.size_us() {
+                assert_eq!(ends.value(row) - starts.value(row), size_us);
+            }
             if let Some(sources) = &out.sources {
                 assert_eq!(rows[sources.value(row) as usize].1, values.value(row));
             }
@@ -417,6 +479,51 @@ mod tests {
             &[(1, 5), (1, 10)],
             (1, 0),
         );
+    }
+
+    #[test]
+    fn cumulating_windows_begin_together_and_close_one_by_one() {
+        let cumulate = WindowKind::Cumulate {
+            step_us: 5 * SECOND,
+            size_us: 15 * SECOND,
+            offset_us: 0,
+        };
+        let ends = |ts_us: i64| {
+            let covering = Covering::of(cumulate, ts_us);
+            (0..covering.count)
+                .map(|number| (covering.start(number) / SECOND, covering.end(number) / SECOND))
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(ends(0), [(0, 5), (0, 10), (0, 15)]);
+        assert_eq!(ends(5 * SECOND), [(0, 10), (0, 15)]);
+        assert_eq!(ends(14 * SECOND), [(0, 15)]);
+        assert_eq!(ends(-1), [(-15, 0)]);
+        assert_eq!(ends(-11 * SECOND), [(-15, -10), (-15, -5), (-15, 0)]);
+        for extreme in [i64::MIN, i64::MAX] {
+            let covering = Covering::of(cumulate, extreme);
+            (0..covering.count).for_each(|number| assert!(covering.start(number) <= covering.end(number)));
+        }
+        let open = [(Some(3), 1, Some(10)), (Some(3), 2, Some(15))];
+        check(cumulate, 0, Closing::All, &open, &[(1, 0)], (2, 0));
+        let closed = Closing::Closed(Some(10 * SECOND));
+        check(cumulate, 0, closed, &[(Some(3), 1, None)], &[(1, 0), (1, 0)], (0, 0));
+    }
+
+    #[test]
+    fn a_row_may_come_out_once_for_all_of_its_windows() {
+        let hop = WindowKind::Hop {
+            slide_us: 5 * SECOND,
+            size_us: 15 * SECOND,
+            offset_us: 0,
+        };
+        let rows = [(Some(12), 1, None), (Some(12), 2, Some(18)), (Some(12), 3, Some(40))];
+        let out = one_slice(assigner(hop, 0).spanning().slices(batch(&rows), Closing::All));
+        let bounds = |column: usize| {
+            let column = out.rows.column(column).as_primitive::<TimestampMicrosecondType>();
+            column.values().iter().map(|bound| bound / SECOND).collect::<Vec<_>>()
+        };
+        assert_eq!((bounds(2), bounds(3)), (vec![0, 5], vec![25, 25]));
+        assert_eq!((out.late_rows, out.null_rows), (2, 0));
     }
 
     #[test]

@@ -21,7 +21,7 @@ use super::super::delta::batch_of;
 use super::super::expression::Expression;
 use super::super::memory::Budget;
 use super::copies::{GroupCopies, Sameness};
-use super::states::AggregateState;
+use super::state::AggregateState;
 
 /// What the accumulator gets as one of its columns.
 #[derive(Clone, Debug)]

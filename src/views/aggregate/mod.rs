@@ -16,6 +16,10 @@ mod copies;
 mod engine;
 pub mod keys;
 pub mod states;
+
+mod bags;
+mod spans;
+mod state;
 mod values;
 
 use std::sync::Arc;
@@ -34,10 +38,13 @@ use super::operator::{Operator, Sink, StepEnd};
 
 use engine::{GroupRows, RunningGroups};
 use keys::Keys;
-use states::{AggregateState, masked, state_for};
+use spans::Spans;
+use state::AggregateState;
+use states::{masked, state_for};
 use values::{DistinctValues, ValueCounts};
 
 pub use engine::{EngineCall, EngineInput};
+pub use spans::WindowSpread;
 pub use values::ShownValue;
 
 /// Groups that are rendered together.
@@ -105,6 +112,8 @@ pub struct AggregateSpec {
     /// The stored keys of groups that are there over no rows, too: those of empty grouping sets.
     pub always: Vec<ArrayRef>,
     pub closes_by: Option<ClosesBy>,
+    /// A row of the input stands for a row in each of a range of windows.
+    pub spread: Option<WindowSpread>,
     /// Neither keys nor arguments can fail.
     pub is_infallible: bool,
     pub text: String,
@@ -150,6 +159,10 @@ pub struct GroupBy {
     groups: Vec<u32>,
     /// Bytes of `before`.
     before_bytes: usize,
+    /// Rows that are in ranges of windows, not yet in these.
+    spans: Option<Spans>,
+    /// Adding them failed between two steps.
+    unsettled: Option<SqlError>,
     budget: Arc<Budget>,
 }
 
@@ -193,7 +206,6 @@ impl GroupBy {
         let mut aggregate = GroupBy {
             keys: Keys::new(&stored, budget.clone())?,
             states,
-            budget,
             rows: Vec::new(),
             was_there: Vec::new(),
             touched: Vec::new(),
@@ -209,6 +221,9 @@ impl GroupBy {
             first_end: i64::MAX,
             groups: Vec::new(),
             before_bytes: 0,
+            spans: Spans::of(&spec, &stored, budget.clone())?,
+            unsettled: None,
+            budget,
             spec,
         };
         assert!(
@@ -227,6 +242,7 @@ impl GroupBy {
 
     /// Emits changes from the next step on. The groups so far count as emitted.
     pub fn emit_changes(&mut self) {
+        self.settle_spans();
         if self.spec.closes_by.is_none() {
             self.emits = true;
             self.note_groups();
@@ -240,6 +256,7 @@ impl GroupBy {
 
     /// From the next step on, keep the list that [`GroupBy::touched_rows`] needs.
     pub fn note_groups(&mut self) {
+        self.settle_spans();
         if !self.notes_groups {
             self.notes_groups = true;
             let groups = 0..self.rows.len() as u32;
@@ -512,7 +529,9 @@ impl GroupBy {
 impl GroupBy {
     /// Takes one delta of the current step.
     pub fn push(&mut self, delta: &Delta) -> Result<(), SqlError> {
-        self.begin_step();
+        if let Some(spans) = &mut self.spans {
+            return spans.push(delta);
+        }
         let rows = delta.rows();
         let mut stored = Vec::with_capacity(self.spec.keys.len());
         for key in &self.spec.keys {
@@ -520,31 +539,8 @@ impl GroupBy {
                 stored.push(expression.evaluate(&delta.batch)?);
             }
         }
-        let known = self.keys.len();
-        let mut groups = std::mem::take(&mut self.groups);
-        self.keys.intern(&stored, rows, &mut groups)?;
-        self.groups = groups;
-        self.make_room()?;
-        self.note_window_ends(&stored, known);
-        if self.notes_groups {
-            self.note_touched()?;
-        }
         let weights = delta.weight_values();
-        match weights {
-            None => {
-                for group in &self.groups {
-                    self.rows[*group as usize] += 1;
-                }
-            }
-            Some(weights) => {
-                for (group, weight) in self.groups.iter().zip(weights) {
-                    self.rows[*group as usize] += weight;
-                }
-            }
-        }
-        for group in &self.groups {
-            self.stale_chunks[*group as usize / CHUNK_GROUPS] = true;
-        }
+        self.enter(&stored, rows, weights)?;
         for (call, state) in self.spec.calls.iter().zip(&mut self.states) {
             let Some(state) = state else { continue };
             let (argument, filter, is_typed) = match call {
@@ -571,11 +567,44 @@ impl GroupBy {
         }
         Ok(())
     }
+
+    /// Counts rows with these keys to their groups, into `groups`.
+    fn enter(&mut self, stored: &[ArrayRef], rows: usize, weights: Option<&[i64]>) -> Result<(), SqlError> {
+        self.begin_step();
+        let known = self.keys.len();
+        let mut groups = std::mem::take(&mut self.groups);
+        self.keys.intern(stored, rows, &mut groups)?;
+        self.groups = groups;
+        self.make_room()?;
+        self.note_window_ends(stored, known);
+        if self.notes_groups {
+            self.note_touched()?;
+        }
+        match weights {
+            None => {
+                for group in &self.groups {
+                    self.rows[*group as usize] += 1;
+                }
+            }
+            Some(weights) => {
+                for (group, weight) in self.groups.iter().zip(weights) {
+                    self.rows[*group as usize] += weight;
+                }
+            }
+        }
+        for group in &self.groups {
+            self.stale_chunks[*group as usize / CHUNK_GROUPS] = true;
+        }
+        Ok(())
+    }
 }
 
 impl Operator for GroupBy {
     fn finish(&mut self, end: &StepEnd, out: &mut Sink<'_>) -> Result<(), SqlError> {
         self.begin_step();
+        if !self.may_defer_spans() {
+            self.take_spans()?;
+        }
         self.settled = true;
         self.stepped = true;
         if self.spec.closes_by.is_some() {
@@ -589,6 +618,10 @@ impl Operator for GroupBy {
 
     fn save(&self) -> Result<Vec<RecordBatch>, SqlError> {
         assert!(self.settled || !self.stepped, "saved between two steps");
+        assert!(
+            self.spans.as_ref().is_none_or(Spans::is_empty),
+            "saved with all rows in their windows"
+        );
         let all: Vec<u32> = (0..self.rows.len() as u32).collect();
         let stored = self.keys.columns(&all)?;
         let mut fields: Vec<Field> = stored
@@ -650,7 +683,8 @@ impl Operator for GroupBy {
     }
 
     fn bytes(&self) -> usize {
-        self.keys.bytes() + self.column_bytes() + self.before_bytes
+        let spans = self.spans.as_ref().map_or(0, Spans::bytes);
+        self.keys.bytes() + self.column_bytes() + self.before_bytes + spans
     }
 }
 
@@ -692,7 +726,7 @@ fn argument_where(
         Err(_) => {
             let kept = delta.filter(keep)?;
             let values = argument.evaluate(&kept.batch)?;
-            // Spread the values out again over the rows that they belong to.
+            // WindowSpread the values out again over the rows that they belong to.
             let mut next = 0u32;
             let rows: arrow::array::UInt32Array = (0..keep.len())
                 .map(|row| {

@@ -14,7 +14,7 @@ use crate::sql::functions::{SinglePart, more_than_one};
 
 use super::super::memory::Budget;
 use super::copies::{GroupCopies, Sameness, saved_entries};
-use super::states::AggregateState;
+use super::state::AggregateState;
 
 /// The result.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -20,12 +20,13 @@ use crate::sql::functions::calls::ORDERED;
 use crate::sql::functions::{differ_though_equal, is_percentile, single_part};
 
 use super::super::aggregate::states::state_for;
-use super::super::aggregate::{AggregateCall, AggregateSpec, ClosesBy, EngineCall, EngineInput, GroupKey, ShownValue};
+use super::super::aggregate::{AggregateCall, AggregateSpec, EngineCall, EngineInput, GroupKey, ShownValue};
 use super::super::dataflow::NodeWork;
 use super::super::expand::ExpandSpec;
 use super::super::expression::{Expression, is_infallible};
 use super::{
-    Bound, Built, CompileStop, Compiler, arrow_schema, check_all, column_of, needed_by, subset, unaliased, unsupported,
+    Bound, Built, CompileStop, Compiler, WindowPart, arrow_schema, check_all, column_of, needed_by, reads_bounds,
+    subset, unaliased, unsupported,
 };
 
 impl Compiler {
@@ -54,6 +55,7 @@ impl Compiler {
         let mut is_infallible = keys.iter().all(is_infallible);
         let mut group_expr = keys;
         let mut always = Vec::new();
+        let has_sets = sets.is_some();
         if let Some(sets) = sets {
             let number = aggregate.schema.field(width - 1).data_type().clone();
             let numbers = sets.numbers(&number)?;
@@ -66,18 +68,19 @@ impl Compiler {
             .iter()
             .map(|expr| column_of(expr, &input.schema).and_then(|index| input.bounds[index]))
             .collect();
+        if !has_sets && self.is_of_sessions(aggregate, &calls, &input, &key_bounds)? {
+            return self.of_sessions(aggregate, &calls, input, &key_bounds);
+        }
         let mut spec_keys = Vec::with_capacity(width);
         for (expr, bound) in group_expr.iter().zip(&key_bounds) {
-            let start = bound.filter(|bound| bound.is_end).and_then(|end| {
-                let starts =
-                    |other: &Option<Bound>| other.is_some_and(|start| !start.is_end && start.window == end.window);
-                key_bounds.iter().position(starts)
+            let start = bound.filter(|bound| bound.part == WindowPart::End).and_then(|end| {
+                let starts = |other: &Option<Bound>| {
+                    other.is_some_and(|start| start.part == WindowPart::Start && start.window == end.window)
+                };
+                Some((key_bounds.iter().position(starts)?, end.size_us?))
             });
             spec_keys.push(match start {
-                Some(of) => GroupKey::After {
-                    of,
-                    add_us: bound.map_or(0, |bound| bound.size_us),
-                },
+                Some((of, add_us)) => GroupKey::After { of, add_us },
                 None => GroupKey::Stored(self.context.compile(expr, &input.schema)?),
             });
         }
@@ -87,6 +90,11 @@ impl Compiler {
             spec_calls.push(self.call(&aggregate.aggr_expr[*call], &input, output)?);
         }
         let closes_by = self.closes_by(&spec_keys, &key_bounds);
+        let used = calls.iter().map(|call| &aggregate.aggr_expr[*call]);
+        let others = group_expr.iter().zip(&key_bounds);
+        let others = others.filter(|(_, bound)| bound.is_none()).map(|(expr, _)| expr);
+        let read = has_sets || reads_bounds(used.chain(others), &input)?;
+        let spread = self.spread(&spec_keys, &key_bounds, &spec_calls, read, &input)?;
         // Distinct rows of an input that grows are never taken back.
         let grows = calls.is_empty() && width > 0 && input.append_only;
         let append_only = closes_by.is_some() || grows;
@@ -101,6 +109,7 @@ impl Compiler {
             append_only: input.append_only,
             always,
             closes_by,
+            spread,
             is_infallible: is_infallible && calls.iter().all(|call| takes_infallibly(&aggregate.aggr_expr[*call])),
             text: if by.is_empty() {
                 format!("[{what}]")
@@ -166,7 +175,7 @@ impl Compiler {
     }
 
     /// One aggregate function call.
-    fn call(&self, expr: &Expr, input: &Built, output: &DataType) -> Result<AggregateCall, CompileStop> {
+    pub(super) fn call(&self, expr: &Expr, input: &Built, output: &DataType) -> Result<AggregateCall, CompileStop> {
         let expr = unaliased(expr);
         let Expr::AggregateFunction(call) = expr else {
             return unsupported(format!("{expr} is not an aggregate function"));
@@ -311,38 +320,10 @@ impl Compiler {
             runs,
         })
     }
-
-    /// If a key is a bound of a window that holds rows back until it closes: the aggregate holds groups instead.
-    fn closes_by(&mut self, keys: &[GroupKey], bounds: &[Option<Bound>]) -> Option<ClosesBy> {
-        for (key, bound) in bounds.iter().enumerate() {
-            let (Some(bound), GroupKey::Stored(_)) = (bound, &keys[key]) else {
-                continue;
-            };
-            let NodeWork::Window(spec) = &mut self.nodes[bound.window].step else {
-                panic!("a bound comes from a window");
-            };
-            if !bound.direct || !spec.buffers {
-                continue;
-            }
-            let mut passes = (**spec).clone();
-            passes.buffers = false;
-            *spec = Arc::new(passes);
-            return Some(ClosesBy {
-                stored_key: keys[..key]
-                    .iter()
-                    .filter(|key| matches!(key, GroupKey::Stored(_)))
-                    .count(),
-                to_end_us: if bound.is_end { 0 } else { bound.size_us },
-                allowed_lateness_us: spec.allowed_lateness_us,
-                topics: spec.topics.clone(),
-            });
-        }
-        None
-    }
 }
 
 /// Whether neither the arguments of an aggregate nor its filter and order can fail.
-fn takes_infallibly(expr: &Expr) -> bool {
+pub fn takes_infallibly(expr: &Expr) -> bool {
     let Expr::AggregateFunction(call) = unaliased(expr) else {
         return false;
     };
@@ -484,7 +465,7 @@ fn set_column(at: usize) -> Column {
     Column::from_name(format!("\u{1}set{at}"))
 }
 
-fn texts<'a>(exprs: impl IntoIterator<Item = &'a Expr>) -> String {
+pub fn texts<'a>(exprs: impl IntoIterator<Item = &'a Expr>) -> String {
     let texts: Vec<String> = exprs.into_iter().map(|expr| expr.to_string()).collect();
     texts.join(", ")
 }

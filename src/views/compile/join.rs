@@ -275,7 +275,8 @@ impl Compiler {
                 }
                 NodeWork::Aggregate(spec) => (!spec.is_infallible, false),
                 NodeWork::Join(spec) => (!spec.is_infallible, !spec.holds_output),
-                NodeWork::Set(_) => (false, false),
+                // Their output is what is left at the end of the step.
+                NodeWork::Set(_) | NodeWork::Session(_) => (false, false),
                 NodeWork::Partitioned(spec) => (!spec.computes_of_kept_rows(), false),
                 // Keys and times are computed of each row.
                 NodeWork::NotIn(_) | NodeWork::Window(_) => (true, false),

@@ -11,9 +11,11 @@ mod grouping_sets;
 mod joins;
 mod memory;
 mod partitioned;
+mod rows;
 mod sets;
 mod subqueries;
 mod threads;
+mod time;
 mod windows;
 
 use std::collections::BTreeMap;
@@ -370,7 +372,10 @@ impl World {
                 let LogicalPlan::TableScan(mut scan) = node else {
                     return Ok(Transformed::no(node));
                 };
-                let relation = scan.source.downcast_ref::<RelationSource>().expect("our leaf");
+                // A series of constants is the engine's.
+                let Some(relation) = scan.source.downcast_ref::<RelationSource>() else {
+                    return Ok(Transformed::no(LogicalPlan::TableScan(scan)));
+                };
                 let batches = self.relation_rows(relation, at);
                 let table = MemTable::try_new(relation.schema.clone(), vec![batches])?;
                 scan.source = provider_as_source(Arc::new(table));

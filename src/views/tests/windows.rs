@@ -3,11 +3,11 @@
 use super::*;
 
 /// Seconds of a day as the display form of a timestamp.
-fn at(seconds: i64) -> String {
+pub fn at(seconds: i64) -> String {
     format!("1970-01-01T00:{:02}:{:02}", seconds / 60, seconds % 60)
 }
 
-fn window(start: i64, end: i64, rest: &str) -> String {
+pub fn window(start: i64, end: i64, rest: &str) -> String {
     format!("{}|{}|{rest}", at(start), at(end))
 }
 

@@ -12,7 +12,10 @@ impl Generator<'_> {
                 let (key, aggregate, source) = (self.expression(Kind::Integer, 1), self.aggregate(), self.topic());
                 let condition = self.expression(Kind::Boolean, 1);
                 self.columns = saved;
-                let body = match self.below(5) {
+                let body = match self.below(6) {
+                    4 => format!(
+                        "SELECT window_start, window_end, a, {aggregate} AS n FROM SESSION({source} PARTITION BY a, d, INTERVAL '10 seconds') GROUP BY window_start, window_end, a"
+                    ),
                     0 => format!("SELECT {key} AS k, {aggregate} AS n FROM {source} GROUP BY {key}"),
                     1 => format!("SELECT a, b, c FROM {source} WHERE {condition}"),
                     2 => format!(

@@ -117,6 +117,9 @@ impl Generator<'_> {
                     "TUMBLE({}, d, INTERVAL '10 seconds')",
                     "HOP({}, d, INTERVAL '1 second', INTERVAL '10 seconds')",
                     "HOP({}, d, INTERVAL '1 second', INTERVAL '1000 seconds')",
+                    "CUMULATE({}, d, INTERVAL '1 second', INTERVAL '60 seconds')",
+                    "SESSION({} PARTITION BY a, d, INTERVAL '10 seconds')",
+                    "SESSION({}, d, INTERVAL '1 second')",
                     "TUMBLE({}, d, INTERVAL '0')",
                     "TUMBLE({}, d, INTERVAL '1 month')",
                 ]);

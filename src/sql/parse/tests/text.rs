@@ -223,12 +223,15 @@ fn other_dialects_spellings_are_read() {
     );
     assert_eq!(
         query("SELECT * FROM TABLE(TUMBLE(TABLE bids, DESCRIPTOR(ts), INTERVAL '10' MINUTES)) AS w"),
-        "SELECT * FROM tumble(bids, ts, INTERVAL '10' MINUTES) AS w"
+        "SELECT * FROM TABLE(tumble(bids, descriptor(ts), INTERVAL '10' MINUTES)) AS w"
     );
     assert_eq!(
-        query("SELECT window_time FROM TABLE(TUMBLE(TABLE bids, DESCRIPTOR(ts), INTERVAL '1 min'))"),
-        "SELECT window_time FROM (SELECT *, window_end - INTERVAL '1 millisecond' AS window_time FROM \
-         tumble(bids, ts, INTERVAL '1 min')) AS tumble"
+        query("SELECT * FROM HOP(DATA => TABLE bids, TIMECOL => DESCRIPTOR(ts), SLIDE => '1 min', SIZE => '5 min')"),
+        "SELECT * FROM hop(data => bids, timecol => descriptor(ts), slide => '1 min', size => '5 min')"
+    );
+    assert_eq!(
+        query("SELECT * FROM SESSION((SELECT sum(x) OVER (PARTITION BY y) FROM t) PARTITION BY (k, l), ts, '1 min')"),
+        "SELECT * FROM session((SELECT sum(x) OVER (PARTITION BY y) FROM t), \"\u{1}partition by\", (k, l), ts, '1 min')"
     );
     assert_eq!(query("SELECT a OPERATOR(pg_catalog.~) 'x'"), "SELECT a OPERATOR(~) 'x'");
     assert_eq!(
