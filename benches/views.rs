@@ -1,8 +1,9 @@
 //! The cost of a view that is kept up to date, beside that of its query, answered once.
 //!
-//! `cargo bench --bench views` keeps a plain GROUP BY, a tumbling one, the first ten rows of each group and a count of DISTINCT
-//! keys per window over the same commits, from the log's chunks to a snapshot that a reader holds, and runs DataFusion's own
-//! one-shot over the same batches on one partition. The figure is rows per CPU second of the process; what counts is the ratio.
+//! `cargo bench --bench views` keeps a plain GROUP BY, tumbling, hopping and session windows, the first ten rows of each group and a
+//! count of DISTINCT keys per window over the same commits, from the log's chunks to a snapshot that a reader holds, and runs
+//! DataFusion's own one-shot over the same batches on one partition. The figure is rows per CPU second of the process; what counts
+//! is the ratio.
 //!
 //! - `steady`: each commit is taken up before the next one comes, the view is read at the end;
 //! - `read`: the same, and a reader takes the whole view 16 times on the way;
@@ -51,7 +52,7 @@ struct Query {
     one_shot: &'static str,
 }
 
-const QUERIES: [Query; 4] = [
+const QUERIES: [Query; 6] = [
     Query {
         name: "GROUP BY",
         view: "SELECT k, count(*) AS n, sum(v) AS s, max(v) AS m FROM bids GROUP BY k",
@@ -76,6 +77,22 @@ const QUERIES: [Query; 4] = [
         view: "SELECT window_start, count(DISTINCT k) AS n FROM TUMBLE(bids, ts, INTERVAL '10 seconds') GROUP BY window_start",
         one_shot: "SELECT date_bin(INTERVAL '10 seconds', ts) AS window_start, count(DISTINCT k) AS n \
                    FROM bids GROUP BY window_start",
+    },
+    Query {
+        name: "HOP 10 s / 2 s",
+        view: "SELECT window_start, k, count(*) AS n, sum(v) AS s, max(v) AS m \
+               FROM HOP(bids, ts, INTERVAL '2 seconds', INTERVAL '10 seconds') GROUP BY window_start, k",
+        one_shot: "SELECT date_bin(INTERVAL '2 seconds', ts) - n * INTERVAL '2 seconds' AS window_start, k, count(*) AS n, sum(v) AS s, \
+                   max(v) AS m FROM bids CROSS JOIN (VALUES (0), (1), (2), (3), (4)) AS hops (n) GROUP BY window_start, k",
+    },
+    Query {
+        name: "SESSION 1 s",
+        view: "SELECT window_start, window_end, k, count(*) AS n, sum(v) AS s, max(v) AS m \
+               FROM SESSION(bids PARTITION BY k, ts, INTERVAL '1 second') GROUP BY window_start, window_end, k",
+        one_shot: "SELECT min(ts) AS window_start, max(ts) + INTERVAL '1 second' AS window_end, k, count(*) AS n, sum(v) AS s, max(v) AS m \
+                   FROM (SELECT *, sum(begins) OVER (PARTITION BY k ORDER BY ts) AS session FROM \
+                   (SELECT *, CASE WHEN lag(ts) OVER (PARTITION BY k ORDER BY ts) + INTERVAL '1 second' > ts THEN 0 ELSE 1 END \
+                   AS begins FROM bids) begun) numbered GROUP BY k, session",
     },
 ];
 
@@ -121,7 +138,7 @@ fn main() {
         "million rows per CPU second, {rows} rows in commits of {COMMIT_ROWS}, median of {turns} turns; in brackets: by the one-shot"
     );
     println!(
-        "{:<12}{:>10}{:>12}{:>18}{:>18}{:>18}",
+        "{:<16}{:>10}{:>12}{:>18}{:>18}{:>18}",
         "", "groups", "one-shot", "steady", "read", "catch up"
     );
     for query in &QUERIES {
@@ -138,7 +155,7 @@ fn main() {
                 seconds.sort_by(f64::total_cmp);
                 rows as f64 / seconds[seconds.len() / 2] / 1e6
             });
-            print!("{:<12}{groups:>10}{one_shot:>12.1}", query.name);
+            print!("{:<16}{groups:>10}{one_shot:>12.1}", query.name);
             kept.iter()
                 .for_each(|rate| print!("{:>18}", format!("{rate:.1} ({:.2})", rate / one_shot)));
             println!();
