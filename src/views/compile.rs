@@ -116,7 +116,7 @@ fn unsupported<T>(reason: impl Into<String>) -> Result<T, CompileStop> {
 
 /// What a column is of a window.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum WindowPart {
+enum BoundPart {
     Start,
     End,
     /// A key of sessions, by its place in the window's input.
@@ -128,7 +128,7 @@ enum WindowPart {
 struct Bound {
     /// The window's node.
     window: usize,
-    part: WindowPart,
+    part: BoundPart,
     /// If all windows have the same.
     size_us: Option<i64>,
     /// Only stateless nodes stand between.
@@ -151,8 +151,8 @@ impl Bound {
 
     fn key(&self) -> Option<usize> {
         match self.part {
-            WindowPart::Key(key) => Some(key),
-            WindowPart::Start | WindowPart::End => None,
+            BoundPart::Key(key) => Some(key),
+            BoundPart::Start | BoundPart::End => None,
         }
     }
 }

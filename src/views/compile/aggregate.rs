@@ -25,7 +25,7 @@ use super::super::dataflow::NodeWork;
 use super::super::expand::ExpandSpec;
 use super::super::expression::{Expression, is_infallible};
 use super::{
-    Bound, Built, CompileStop, Compiler, WindowPart, arrow_schema, check_all, column_of, needed_by, reads_bounds,
+    Bound, BoundPart, Built, CompileStop, Compiler, arrow_schema, check_all, column_of, needed_by, reads_bounds,
     subset, unaliased, unsupported,
 };
 
@@ -73,9 +73,9 @@ impl Compiler {
         }
         let mut spec_keys = Vec::with_capacity(width);
         for (expr, bound) in group_expr.iter().zip(&key_bounds) {
-            let start = bound.filter(|bound| bound.part == WindowPart::End).and_then(|end| {
+            let start = bound.filter(|bound| bound.part == BoundPart::End).and_then(|end| {
                 let starts = |other: &Option<Bound>| {
-                    other.is_some_and(|start| start.part == WindowPart::Start && start.window == end.window)
+                    other.is_some_and(|start| start.part == BoundPart::Start && start.window == end.window)
                 };
                 Some((key_bounds.iter().position(starts)?, end.size_us?))
             });

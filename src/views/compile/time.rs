@@ -21,7 +21,7 @@ use super::super::linear::Linear;
 use super::super::session::{SessionSpec, ShownSession};
 use super::super::window::WindowSpec;
 use super::aggregate::{takes_infallibly, texts};
-use super::{Bound, Built, CompileStop, Compiler, WindowPart, arrow_schema, needed_by, subset};
+use super::{Bound, BoundPart, Built, CompileStop, Compiler, arrow_schema, needed_by, subset};
 
 impl Compiler {
     pub(super) fn window(&mut self, window: &Window, needed: &[bool]) -> Result<Built, CompileStop> {
@@ -94,9 +94,9 @@ impl Compiler {
         let schema = subset(full, &columns)?;
         let node = self.add(work, &[input.node]);
         let part = |column: usize| match window.input_column(column) {
-            None if column + 1 == outputs => Some(WindowPart::End),
-            None => Some(WindowPart::Start),
-            Some(of) => window.keys.contains(&of).then_some(WindowPart::Key(of)),
+            None if column + 1 == outputs => Some(BoundPart::End),
+            None => Some(BoundPart::Start),
+            Some(of) => window.keys.contains(&of).then_some(BoundPart::Key(of)),
         };
         let bound = |column: &usize| {
             part(*column).map(|part| Bound {
@@ -124,8 +124,8 @@ impl Compiler {
                 continue;
             };
             let to_end_us = match (bound.part, bound.size_us) {
-                (WindowPart::End, _) => 0,
-                (WindowPart::Start, Some(size_us)) => size_us,
+                (BoundPart::End, _) => 0,
+                (BoundPart::Start, Some(size_us)) => size_us,
                 _ => continue,
             };
             // A session operator has to know when its sessions close, and so holds their rows itself.
@@ -180,12 +180,12 @@ impl Compiler {
                 definition, distinct, ..
             } => !distinct && merges(definition),
         };
-        let place = |part: WindowPart| {
+        let place = |part: BoundPart| {
             let is_part =
                 |other: &Option<Bound>| other.is_some_and(|other| other.window == bound.window && other.part == part);
             input.bounds.iter().position(is_part)
         };
-        let (Some(start), Some(end)) = (place(WindowPart::Start), place(WindowPart::End)) else {
+        let (Some(start), Some(end)) = (place(BoundPart::Start), place(BoundPart::End)) else {
             return Ok(None);
         };
         let fits = input.append_only && bound.direct && bound.uncomputed && !spec.buffers && !reads_bounds;
@@ -199,7 +199,7 @@ impl Compiler {
         let spread = WindowSpread {
             bounds: [column(start)?, column(end)?],
             stored_key,
-            is_end: bound.part == WindowPart::End,
+            is_end: bound.part == BoundPart::End,
             slide_us,
             size_us,
         };
@@ -230,8 +230,8 @@ impl Compiler {
         let of_calls = calls.iter().map(|call| &aggregate.aggr_expr[*call]);
         let used = needed_by(of_calls, &input.schema)?;
         let mut calls_read = input.bounds.iter().zip(used).filter(|(_, used)| *used);
-        let has = |keys: &[Bound], part: WindowPart| keys.iter().any(|bound| bound.part == part);
-        let is_in = |part: WindowPart| {
+        let has = |keys: &[Bound], part: BoundPart| keys.iter().any(|bound| bound.part == part);
+        let is_in = |part: BoundPart| {
             let bounds = input.bounds.iter().flatten();
             bounds
                 .filter(|bound| bound.window == window)
@@ -245,9 +245,9 @@ impl Compiler {
             && keys
                 .iter()
                 .all(|bound| bound.window == window && bound.direct && bound.unread)
-            && (has(&keys, WindowPart::Start) || has(&keys, WindowPart::End))
-            && is_in(WindowPart::Start)
-            && is_in(WindowPart::End)
+            && (has(&keys, BoundPart::Start) || has(&keys, BoundPart::End))
+            && is_in(BoundPart::Start)
+            && is_in(BoundPart::End)
             && own_keys.len() == spec.sessions.keys().len()
             && !calls_read.any(|(bound, _)| bound.is_some_and(|bound| bound.key().is_none())))
     }
@@ -269,7 +269,7 @@ impl Compiler {
         let gap_us = numbered.sessions.end(0);
         *spec = Arc::new(numbered);
 
-        let column_of = |part: WindowPart| {
+        let column_of = |part: BoundPart| {
             let of_window =
                 |bound: &Option<Bound>| bound.is_some_and(|bound| bound.window == window && bound.part == part);
             let index = input.bounds.iter().position(of_window).expect("the input has it");
@@ -279,8 +279,8 @@ impl Compiler {
             )
         };
         // Numbers stand in the place of the starts, and what each row makes of the end in that of the ends.
-        let (number, time_type) = column_of(WindowPart::Start);
-        let (end, _) = column_of(WindowPart::End);
+        let (number, time_type) = column_of(BoundPart::Start);
+        let (end, _) = column_of(BoundPart::End);
         let mut fields = vec![("number".to_string(), time_type.clone())];
         let mut spec_keys = vec![GroupKey::Stored(self.context.compile(&number, &input.schema)?)];
         for (index, (expr, bound)) in aggregate.group_expr.iter().zip(keys).enumerate() {
@@ -341,8 +341,8 @@ impl Compiler {
             .iter()
             .enumerate()
             .map(|(index, bound)| match bound.map(|bound| bound.part) {
-                Some(WindowPart::Start) => start.clone(),
-                Some(WindowPart::End) => made("last"),
+                Some(BoundPart::Start) => start.clone(),
+                Some(BoundPart::End) => made("last"),
                 _ => made(&format!("key {index}")),
             });
         let shown: Vec<Expr> = of_keys
