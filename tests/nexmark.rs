@@ -48,6 +48,6 @@ async fn nexmark_is_kept_and_equal_to_its_batches() {
     let client = support::connect(&server).await;
     client.batch_execute(events::TOPICS).await.expect("the topics are made");
     let queries = Query::read(Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/nexmark")));
-    assert_eq!(queries.len(), 22);
+    assert_eq!(queries.len(), 23);
     follow(&client, &queries, &feed, RECOMPUTED).await;
 }

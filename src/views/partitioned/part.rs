@@ -166,12 +166,12 @@ impl Surroundings<'_> {
         self.stepped(from, distance, true, &mut self.rows.now(self.partition, range))
     }
 
-    fn stepped<'r>(
+    fn stepped(
         &self,
         from: &PartEdge,
         distance: &Distance,
         onward: bool,
-        rows: &mut dyn Iterator<Item = (&'r RowKey, i64)>,
+        rows: &mut dyn Iterator<Item = (&RowKey, i64)>,
     ) -> Result<Option<PartEdge>, SqlError> {
         let with_peers = |row: RowKey| PartEdge { row, with_peers: true };
         Ok(match distance {

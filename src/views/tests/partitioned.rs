@@ -361,10 +361,10 @@ fn large_partitions_are_computed_in_parts() {
         let rows: Vec<Row> = times.drain(..few).map(&mut make).collect();
         world.insert(&rows);
         world.advance(world.history.newest());
-        if times.len() % 7 > 0 {
+        if !times.len().is_multiple_of(7) {
             continue;
         }
-        if times.len() % 2 == 0 {
+        if times.len().is_multiple_of(2) {
             let saved = world.pipeline.save().expect("saved");
             world.pipeline.restore(saved).expect("restored");
         }
