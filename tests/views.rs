@@ -140,10 +140,11 @@ async fn after_two_starts_that_died_in_the_views_the_next_leaves_them_off() {
     for _ in 0..2 {
         let server = Server::start(&data_dir);
         let client = connect(&server).await;
-        let building = "SELECT count(*) FROM millstream.materialized_views WHERE status = 'building'";
-        assert_eq!(value(&client, building).await, "2");
+        // Another thread keeps the small view, which may be ready by now.
+        let slow = "SELECT status FROM millstream.materialized_views WHERE name = 'slow'";
+        assert_eq!(value(&client, slow).await, "building");
         run(&client, "SET consistency = 'eventual'").await;
-        let error = client.simple_query("SELECT * FROM n").await.expect_err("nothing yet");
+        let error = client.simple_query("SELECT * FROM slow").await.expect_err("nothing yet");
         assert_eq!(state(&error), "55000");
         server.kill();
     }
