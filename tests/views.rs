@@ -126,7 +126,8 @@ async fn slow_view(client: &tokio_postgres::Client) {
     run(client, ROWS).await;
 }
 
-const SLOW_VIEW: &str = "CREATE MATERIALIZED VIEW slow AS SELECT window_start, count(*) AS n \
+/// A sum of floats takes each row into each of its windows.
+const SLOW_VIEW: &str = "CREATE MATERIALIZED VIEW slow AS SELECT window_start, sum(k::double precision) AS n \
                          FROM HOP(t, ts, INTERVAL '1 second', INTERVAL '5000 seconds') GROUP BY window_start";
 const ROWS: &str = "INSERT INTO t SELECT g, TIMESTAMP '2026-01-01' FROM generate_series(1, 200000) AS g";
 
