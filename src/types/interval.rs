@@ -432,13 +432,13 @@ impl IntervalSum {
                         while at < bytes.len() && bytes[at].is_ascii_digit() {
                             at += 1;
                         }
-                        // Three numbers are a date.
-                        if bytes.get(at) == Some(&b'-') {
-                            return Err(Bad::Syntax);
-                        }
                         let months = WrittenNumber::read(negative, &text[start..at])?;
                         if months.whole > 11 || !years.fraction.is_empty() {
                             return Err(Bad::Field);
+                        }
+                        // Three numbers are a date.
+                        if bytes.get(at) == Some(&b'-') {
+                            return Err(Bad::Syntax);
                         }
                         self.add(years, WrittenUnit::Year)?;
                         self.add(months, WrittenUnit::Month)?;

@@ -295,9 +295,8 @@ impl Analyzer<'_> {
             && let [row] = arguments.as_slice()
             && row.fields().is_some()
         {
-            // Rows that differ are counted by their text.
             let counted = match given.distinct {
-                true => self.row_text(row)?,
+                true => self.row_key(row)?,
                 false => self.row_presence(row),
             };
             return Ok((computed("count", &arguments)?, vec![counted], Shape::Of(PgType::Int8)));

@@ -14,7 +14,7 @@ use super::kinds::{self, CastContext};
 use super::typed::{Shape, Ty, Typed, at, literal};
 use super::{Analyzer, Result};
 use crate::error::{SqlError, state};
-use crate::sql::functions::{is_row, make_row, record_text};
+use crate::sql::functions::{KeyKind, is_row, make_row, record_text};
 use crate::types::PgType;
 
 impl Analyzer<'_> {
@@ -64,6 +64,47 @@ impl Analyzer<'_> {
         let value = self.row_value(row)?;
         let expr = Expr::ScalarFunction(ScalarFunction::new_udf(record_text(), vec![value.expr]));
         Ok(Typed::new(expr, PgType::Text, row.position))
+    }
+
+    /// A row as a text that rows which are equal have in common: it shows keys where values are compared by these.
+    pub fn row_key(&self, row: &Typed) -> Result<Typed> {
+        let fields = row.fields().unwrap_or_default().iter().map(|(name, field)| {
+            let field = match field.ty {
+                Ty::Row(_) => self.row_key(field)?,
+                _ => self.field_key(self.settle(field.clone())?)?,
+            };
+            Ok((name.clone(), field))
+        });
+        let value = self.made_row(row, &fields.collect::<Result<Vec<_>>>()?)?;
+        let expr = Expr::ScalarFunction(ScalarFunction::new_udf(record_text(), vec![value.expr]));
+        Ok(Typed::new(expr, PgType::Text, row.position))
+    }
+
+    fn field_key(&self, field: Typed) -> Result<Typed> {
+        if field.has_rows() {
+            return Ok(field);
+        }
+        let position = field.position;
+        let key = |kind: KeyKind, pg_type: PgType, expr: Expr| {
+            Typed::new(kind.function().call(vec![expr]), pg_type, position)
+        };
+        Ok(match field.pg_type() {
+            PgType::Interval => key(KeyKind::Interval, PgType::Numeric(Some((38, 0))), field.expr),
+            PgType::Numeric(_) => key(KeyKind::Numeric, PgType::Bytea, field.expr),
+            PgType::Array(_) => key(KeyKind::Array, PgType::Bytea, field.expr),
+            PgType::Shaped(_) => key(KeyKind::Shaped, PgType::Bytea, field.expr),
+            PgType::Char(_) => key(KeyKind::Blanks, PgType::Text, field.expr),
+            PgType::Jsonb => {
+                let function = self.scalar("jsonb_sort_key").expect("it is a function of ours");
+                self.call_of(function, vec![field], &PgType::Text, position)?
+            }
+            // Of the two zeros the sum is the one without a sign.
+            PgType::Float4 | PgType::Float8 => {
+                let zero = Typed::unknown(Expr::Literal(ScalarValue::from("0"), None), position);
+                self.binary("+", field, zero, position)?
+            }
+            _ => field,
+        })
     }
 
     /// All of several with the type that they have in common, rows as well.

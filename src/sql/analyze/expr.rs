@@ -12,7 +12,7 @@ use super::operators::{binary, has, truth};
 use super::repetition::is_query;
 use super::scope::Scope;
 use super::type_modifier::wrong_length;
-use super::typed::{Ty, Typed, at, literal};
+use super::typed::{Typed, at, literal};
 use super::{Analyzer, Result};
 use crate::error::{SqlError, state};
 use crate::sql::functions::{datetime_extract, like_escape};
@@ -74,14 +74,8 @@ impl Analyzer<'_> {
             ast::Expr::IsNotFalse(inner) => self.is_truth(inner, "IS NOT FALSE", Expr::IsNotFalse, scope),
             ast::Expr::IsUnknown(inner) => self.is_truth(inner, "IS UNKNOWN", Expr::IsNull, scope),
             ast::Expr::IsNotUnknown(inner) => self.is_truth(inner, "IS NOT UNKNOWN", Expr::IsNotNull, scope),
-            ast::Expr::IsDistinctFrom(left, right) => {
-                let (left, right) = (self.expr(left, scope)?, self.expr(right, scope)?);
-                self.binary("IS DISTINCT FROM", left, right, None)
-            }
-            ast::Expr::IsNotDistinctFrom(left, right) => {
-                let (left, right) = (self.expr(left, scope)?, self.expr(right, scope)?);
-                self.binary("IS NOT DISTINCT FROM", left, right, None)
-            }
+            ast::Expr::IsDistinctFrom(left, right) => self.distinct(left, right, true, scope),
+            ast::Expr::IsNotDistinctFrom(left, right) => self.distinct(left, right, false, scope),
             ast::Expr::InList { expr, list, negated } => self.in_list(expr, list, *negated, scope),
             ast::Expr::InSubquery {
                 expr,
@@ -438,36 +432,6 @@ impl Analyzer<'_> {
         (offset < 64).then_some(start + offset + 1)
     }
 
-    fn is_null(&self, inner: &ast::Expr, negated: bool, scope: &Scope) -> Result<Typed> {
-        let typed = self.expr(inner, scope)?;
-        let position = typed.position;
-        // A row is NULL if all of its fields are, and not NULL if none is.
-        if let Some(fields) = typed.fields() {
-            let mut tests = Vec::with_capacity(fields.len());
-            for (_, field) in fields {
-                tests.push(null_test(self.settle_row(field.clone())?, negated));
-            }
-            let all = super::operators::conjunction(tests).unwrap_or_else(|| truth(Some(true)));
-            return Ok(Typed::boolean(all, position));
-        }
-        let typed = self.settle_any(typed)?;
-        Ok(Typed::boolean(null_test(typed, negated), position))
-    }
-
-    fn settle_row(&self, typed: Typed) -> Result<Typed> {
-        match typed.ty {
-            Ty::Row(_) => self.row_value(&typed),
-            _ => self.settle_any(typed),
-        }
-    }
-
-    fn is_truth(&self, inner: &ast::Expr, what: &str, test: fn(Box<Expr>) -> Expr, scope: &Scope) -> Result<Typed> {
-        let typed = self.expr(inner, scope)?;
-        let position = typed.position;
-        let condition = self.condition(typed, what)?;
-        Ok(Typed::boolean(test(Box::new(condition)), position))
-    }
-
     fn in_list(&self, expr: &ast::Expr, list: &[ast::Expr], negated: bool, scope: &Scope) -> Result<Typed> {
         let value = self.expr(expr, scope)?;
         let position = value.position;
@@ -483,13 +447,15 @@ impl Analyzer<'_> {
             // A single parameter is compared as `=` does it.
             let alone =
                 matches!(items.as_slice(), [only] if only.is_unknown() && matches!(only.expr, Expr::Placeholder(_)));
-            let common = super::choose::common(&oids);
-            if !alone && common.is_some() && items.iter().all(|item| is_constant(&item.expr)) {
+            // There is no array of arrays: they are compared one by one.
+            let shared = super::choose::common(&oids);
+            let shared = shared.filter(|oid| !is_array(*oid));
+            if !alone && shared.is_some() && items.iter().all(|item| is_listable(&item.expr)) {
                 // A value without a type has that of the operator, which VARCHAR has none of.
                 if all[0].is_unknown() && self.common_type(&all, "IN")?.oid() == kinds::VARCHAR {
                     all[0] = self.coerce(all[0].clone(), &PgType::Text)?;
                 }
-                let (mut all, common) = match common {
+                let (mut all, common) = match shared {
                     Some(kinds::BPCHAR) => {
                         let bare = |typed: Typed| match typed.oid() {
                             kinds::BPCHAR => Ok(self.bare(typed)),
@@ -513,7 +479,7 @@ impl Analyzer<'_> {
         let mut constants = vec![value.clone()];
         constants.extend(items.iter().filter(|item| is_constant(&item.expr)).cloned());
         let oids: Vec<u32> = constants.iter().map(Typed::oid).collect();
-        if plain && constants.len() > 2 && super::choose::common(&oids).is_some() {
+        if plain && constants.len() > 2 && super::choose::common(&oids).is_some_and(|oid| !is_array(oid)) {
             let common = self.common_type(&constants, "IN")?;
             for item in items.iter_mut().filter(|item| item.is_unknown()) {
                 *item = self.coerce(item.clone(), &common)?;
@@ -856,18 +822,28 @@ pub fn is_constant(expr: &Expr) -> bool {
         })
 }
 
+/// Whether an expression is a constant that the engine may keep in a list: it computes the list over no rows, for which an
+/// expression that chooses by rows is NULL.
+pub fn is_listable(expr: &Expr) -> bool {
+    is_constant(expr)
+        && !has(expr, |node| match node {
+            Expr::Case(_) => true,
+            Expr::ScalarFunction(call) => {
+                call.func.short_circuits() || matches!(call.func.name(), "coalesce" | "nullif")
+            }
+            _ => false,
+        })
+}
+
+fn is_array(oid: u32) -> bool {
+    PgType::from_oid(oid).is_some_and(|pg_type| pg_type.item().is_some())
+}
+
 /// `ROW(...)`
 fn names_row(name: &ast::ObjectName) -> bool {
     match name.0.as_slice() {
         [part] => part.as_ident().is_some_and(|name| fold(name) == "row"),
         _ => false,
-    }
-}
-
-fn null_test(typed: Typed, negated: bool) -> Expr {
-    match negated {
-        true => Expr::IsNotNull(Box::new(typed.expr)),
-        false => Expr::IsNull(Box::new(typed.expr)),
     }
 }
 

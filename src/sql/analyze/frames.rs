@@ -14,6 +14,7 @@ use super::typed::{Typed, at, sort_key};
 use super::window_definition::WindowDefinition;
 use super::{Analyzer, Result};
 use crate::error::{SqlError, SqlState, state};
+use crate::sql::functions::KeyKind;
 use crate::sql::functions::excluded::{FrameBounds, FrameEdge, negative_offset, null_offset};
 use crate::sql::plan::eval;
 use crate::types::PgType;
@@ -27,9 +28,6 @@ pub enum Framed {
 
 /// 22013
 const INVALID_PRECEDING_OR_FOLLOWING_SIZE: SqlState = SqlState("22013");
-
-/// Digits that distances between NUMERICs are counted in.
-const COUNTED: PgType = PgType::Numeric(Some((38, 12)));
 
 impl Analyzer<'_> {
     /// The frame of a window, if one is written.
@@ -87,12 +85,7 @@ impl Analyzer<'_> {
                 });
                 continue;
             };
-            // The parser takes a string here for an interval.
-            let offset = match offset {
-                ast::Expr::Interval(interval) => interval.value.as_ref(),
-                other => other,
-            };
-            let typed = self.without_variables(offset, clause, scope)?;
+            let typed = self.without_variables(bare(offset), clause, scope)?;
             let position = typed.position;
             let typed = match kinds::can_coerce(typed.oid(), kinds::INT8, CastContext::Assignment) {
                 true => self.cast(typed, &PgType::Int8, CastContext::Assignment)?,
@@ -141,7 +134,7 @@ impl Analyzer<'_> {
         let (counted, distance) = match &of {
             PgType::Int2 | PgType::Int4 | PgType::Int8 => (PgType::Int8, of.clone()),
             PgType::Float4 | PgType::Float8 => (PgType::Float8, PgType::Float8),
-            PgType::Numeric(_) => (COUNTED, COUNTED),
+            PgType::Numeric(_) => (PgType::Numeric(None), PgType::Numeric(None)),
             PgType::Date | PgType::Timestamp => (PgType::Timestamp, PgType::Interval),
             PgType::TimestampTz => (PgType::TimestampTz, PgType::Interval),
             PgType::Time | PgType::Interval => (PgType::Interval, PgType::Interval),
@@ -154,9 +147,13 @@ impl Analyzer<'_> {
             }
         };
         let key = self.cast(key.clone(), &counted, CastContext::Explicit)?;
-        let mut values = vec![sort_key(key.clone())];
+        let mut values = vec![compared(key.clone())];
         for (bound, name) in ends.iter().zip(["starting", "ending"]) {
             let Some(offset) = offset_of(bound) else { continue };
+            let offset = match distance {
+                PgType::Interval => offset,
+                _ => bare(offset),
+            };
             let typed = self.without_variables(offset, "RANGE", scope)?;
             let position = typed.position;
             let whole = |oid: u32| matches!(oid, kinds::INT2 | kinds::INT4 | kinds::INT8);
@@ -197,7 +194,7 @@ impl Analyzer<'_> {
             let is_before = matches!(bound, ast::WindowFrameBound::Preceding(_));
             let symbol = if is_before == descending { "+" } else { "-" };
             let edge = self.binary(symbol, key.clone(), typed, position)?;
-            values.push(sort_key(self.cast(edge, &counted, CastContext::Explicit)?));
+            values.push(compared(self.cast(edge, &counted, CastContext::Explicit)?));
         }
         let bounds = FrameBounds {
             units: WindowFrameUnits::Range,
@@ -255,6 +252,14 @@ fn offset_of(bound: &ast::WindowFrameBound) -> Option<&ast::Expr> {
     }
 }
 
+/// An offset that is no interval: the parser takes a string for one.
+fn bare(offset: &ast::Expr) -> &ast::Expr {
+    match offset {
+        ast::Expr::Interval(interval) => interval.value.as_ref(),
+        other => other,
+    }
+}
+
 /// Whether the engine counts the distances of a RANGE: they are literals, over a type that it knows to subtract.
 fn engine_counts(spec: &WindowDefinition, ends: &[&ast::WindowFrameBound; 2]) -> bool {
     let is_literal = |offset: &ast::Expr| match offset {
@@ -262,18 +267,44 @@ fn engine_counts(spec: &WindowDefinition, ends: &[&ast::WindowFrameBound; 2]) ->
         ast::Expr::Value(value) => matches!(value.value, ast::Value::Number(..) | ast::Value::SingleQuotedString(_)),
         _ => false,
     };
-    let known = matches!(
-        spec.order_by[0].0.pg_type(),
+    let offsets = || ends.iter().filter_map(|end| offset_of(end));
+    match spec.order_by[0].0.pg_type() {
         PgType::Int2
-            | PgType::Int4
-            | PgType::Int8
-            | PgType::Float4
-            | PgType::Float8
-            | PgType::Numeric(_)
-            | PgType::Timestamp
-            | PgType::TimestampTz
-    );
-    known && ends.iter().filter_map(|end| offset_of(end)).all(is_literal)
+        | PgType::Int4
+        | PgType::Int8
+        | PgType::Float4
+        | PgType::Float8
+        | PgType::Timestamp
+        | PgType::TimestampTz => offsets().all(is_literal),
+        // The engine takes the offset for one of the column's own digits.
+        PgType::Numeric(Some((precision, scale))) => {
+            let (precision, scale) = (i64::from(precision), i64::from(scale));
+            offsets().all(|offset| has_digits_of(offset, precision - scale, scale))
+        }
+        _ => false,
+    }
+}
+
+/// Whether an offset is written as a number that leaves one of so many digits before the point, and has no more behind it.
+fn has_digits_of(offset: &ast::Expr, whole_digits: i64, scale: i64) -> bool {
+    let ast::Expr::Value(value) = bare(offset) else {
+        return false;
+    };
+    let (ast::Value::Number(text, _) | ast::Value::SingleQuotedString(text)) = &value.value else {
+        return false;
+    };
+    let (whole, fraction) = text.split_once('.').unwrap_or((text, ""));
+    let are_digits = |part: &str| part.bytes().all(|byte| byte.is_ascii_digit());
+    let fits = |part: &str, most: i64| i64::try_from(part.len()).is_ok_and(|digits| digits <= most);
+    are_digits(whole) && are_digits(fraction) && fits(whole, whole_digits - 1) && fits(fraction, scale)
+}
+
+/// A value of a RANGE, or of its edge, as rows are compared by it.
+fn compared(typed: Typed) -> Expr {
+    match typed.pg_type() {
+        PgType::Numeric(_) => KeyKind::Numeric.function().call(vec![typed.expr]),
+        _ => sort_key(typed),
+    }
 }
 
 /// 42P20 for edges in the wrong order.

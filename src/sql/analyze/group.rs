@@ -48,6 +48,19 @@ fn nested_sets(call: &ast::Function) -> Option<ast::Expr> {
 /// Most sets that GROUPING SETS, CUBE and ROLLUP make together, as in PostgreSQL.
 const SETS_MAX: usize = 4096;
 
+/// Groups without the number of each row's grouping set, which is the engine's own: nothing above may name it, because it is gone
+/// once grouping() is computed.
+fn without_set_number(plan: LogicalPlan) -> Result<LogicalPlan> {
+    let all = plan.schema().columns();
+    let is_shown = |column: &Column| column.name != Aggregate::INTERNAL_GROUPING_ID;
+    if all.iter().all(is_shown) {
+        return Ok(plan);
+    }
+    let shown = all.into_iter().filter(is_shown).map(Expr::Column).collect();
+    let shown = Projection::try_new(shown, Arc::new(plan))?;
+    Ok(LogicalPlan::Projection(shown))
+}
+
 impl Analyzer<'_> {
     /// The sets of keys that GROUP BY asks for; `None` if there is no GROUP BY.
     pub fn grouping_sets(
@@ -295,6 +308,7 @@ impl Analyzer<'_> {
         let plan = LogicalPlan::Aggregate(aggregate);
         let output_schema = plan.schema().clone();
         self.check_inlined(scope, &input_schema, &output_schema)?;
+        let plan = without_set_number(plan)?;
         let columns: Vec<(Expr, Column)> = keys
             .into_iter()
             .map(|key| {
@@ -321,19 +335,12 @@ impl Analyzer<'_> {
                 }
                 match &node {
                     Expr::Column(column) => Err(fail(self.ungrouped(column, scope))),
-                    Expr::ScalarSubquery(subquery) => {
-                        self.check_outer(&subquery.outer_ref_columns, &input_schema, &output_schema)?;
+                    other => {
+                        if let Some(subquery) = held(other) {
+                            self.check_outer(&subquery.outer_ref_columns, &input_schema, &output_schema)?;
+                        }
                         Ok(Transformed::no(node))
                     }
-                    Expr::Exists(exists) => {
-                        self.check_outer(&exists.subquery.outer_ref_columns, &input_schema, &output_schema)?;
-                        Ok(Transformed::no(node))
-                    }
-                    Expr::InSubquery(call) => {
-                        self.check_outer(&call.subquery.outer_ref_columns, &input_schema, &output_schema)?;
-                        Ok(Transformed::no(node))
-                    }
-                    _ => Ok(Transformed::no(node)),
                 }
             });
             *expr = replaced.map_err(SqlError::from)?.data;

@@ -47,6 +47,7 @@ mod traversal;
 mod type_modifier;
 mod typed;
 pub mod unnest;
+mod value_test;
 mod window;
 mod window_definition;
 mod with;

@@ -431,9 +431,13 @@ impl Analyzer<'_> {
             };
             return self.empty_array(&item, position);
         }
+        // A cast of the array is one of each element. Arrays within it are cast with it.
         if let Some(item) = &wanted_item {
-            let unknown = |typed: &Typed| typed.is_unknown();
-            if elements.iter().all(unknown) {
+            let is_single = |typed: &Typed| {
+                let pg_type = typed.pg_type();
+                typed.is_unknown() || !typed.has_rows() && pg_type.item().is_none() && pg_type.vector_item().is_none()
+            };
+            if elements.iter().all(is_single) {
                 elements = elements
                     .into_iter()
                     .map(|typed| self.cast(typed, item, kinds::CastContext::Explicit))
@@ -544,7 +548,7 @@ impl Analyzer<'_> {
         let (value, array) = self.same_elements(value, array)?;
         if let (Some(Operator::Eq), false) | (Some(Operator::NotEq), true) = (comparison(symbol), all)
             && let Some(elements) = super::arrays::constants(&array.expr)?
-            && elements.iter().all(super::expr::is_constant)
+            && elements.iter().all(super::expr::is_listable)
             && value.pg_type() != PgType::Interval
         {
             if elements.is_empty() {

@@ -25,6 +25,7 @@ use super::operators::{binary, conjunction, has, truth};
 use super::scope::reference;
 use crate::error::SqlError;
 use crate::sql::functions::{only_value, single_value, some_value_and_rows};
+use crate::sql::plan::quantified;
 use crate::sql::plan::subquery::{held, outer_references};
 
 use super::bind::{Domain, bind, name, not_supported};
@@ -51,7 +52,7 @@ pub fn dependent_join(
         )
         .detail("The combining JOIN type must be INNER or LEFT for a LATERAL reference."));
     }
-    let right = rewrite(right)?;
+    let right = rewrite(quantified::rewrite(right)?)?;
     let domain = Domain::of(&right, &left)?;
     let shown: Vec<Expr> = left
         .schema()

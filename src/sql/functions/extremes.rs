@@ -8,7 +8,7 @@ use std::cmp::Ordering;
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, AsArray, StringArray};
+use arrow::array::{Array, ArrayRef, AsArray, StringArray, new_null_array};
 use arrow::compute::interleave;
 use arrow::datatypes::{DataType, FieldRef, IntervalMonthDayNano, IntervalMonthDayNanoType, IntervalUnit};
 use arrow::row::{RowConverter, SortField};
@@ -176,11 +176,21 @@ impl ScalarUDFImpl for PickedExtreme {
     }
 
     fn return_type(&self, arguments: &[DataType]) -> Result<DataType> {
-        Ok(arguments[0].clone())
+        let typed = arguments.iter().find(|argument| !argument.is_null());
+        Ok(typed.unwrap_or(&arguments[0]).clone())
     }
 
     fn invoke_with_args(&self, args: ScalarFunctionArgs) -> Result<ColumnarValue> {
-        let columns = ColumnarValue::values_to_arrays(&args.args)?;
+        let mut columns = ColumnarValue::values_to_arrays(&args.args)?;
+        // The engine asks for the result of columns that are NULL, which have no type then.
+        if args.return_type().is_null() {
+            return Ok(ColumnarValue::Array(columns.swap_remove(0)));
+        }
+        for column in &mut columns {
+            if column.data_type().is_null() {
+                *column = new_null_array(args.return_type(), column.len());
+            }
+        }
         let compare = self.comparison.of(&columns)?;
         let mut picked = Vec::with_capacity(columns[0].len());
         for row in 0..columns[0].len() {

@@ -16,10 +16,11 @@ pub(in crate::sql) mod expand;
 mod keys;
 mod lineage;
 pub mod names;
+mod partition_keys;
 pub mod position;
 pub(in crate::sql) mod provider;
 pub mod push_down;
-mod quantified;
+pub(in crate::sql) mod quantified;
 pub(in crate::sql) mod resolve;
 mod series;
 pub(in crate::sql) mod size;
@@ -177,7 +178,7 @@ pub(in crate::sql) fn plan_query(
     size::check(&analyzed.plan)?;
     let plan = shared::each(analyzed.plan, |plan| {
         let plan = unnest::rewrite(quantified::rewrite(plan)?)?;
-        Ok::<_, SqlError>(aggregates::settle(keys::rewrite(plan)?)?)
+        Ok::<_, SqlError>(partition_keys::below(aggregates::settle(keys::rewrite(plan)?)?)?)
     })?;
     let mut plan = unordered(plan)?;
     if select.emit != Emit::OnChange {
