@@ -145,7 +145,10 @@ async fn after_two_starts_that_died_in_the_views_the_next_leaves_them_off() {
         let slow = "SELECT status FROM millstream.materialized_views WHERE name = 'slow'";
         assert_eq!(value(&client, slow).await, "building");
         run(&client, "SET consistency = 'eventual'").await;
-        let error = client.simple_query("SELECT * FROM slow").await.expect_err("nothing yet");
+        let error = client
+            .simple_query("SELECT * FROM slow")
+            .await
+            .expect_err("nothing yet");
         assert_eq!(state(&error), "55000");
         server.kill();
     }

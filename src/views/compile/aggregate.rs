@@ -233,6 +233,12 @@ impl Compiler {
         let one = datafusion::logical_expr::lit(1i64);
         let argument = argument.unwrap_or(&one);
         let data_type = argument.get_type(&input.schema)?;
+        // The engine writes ANY and ALL of conditions with the largest and the least of booleans.
+        let kind = match (kind, &data_type) {
+            (AggregateKind::Max, DataType::Boolean) => AggregateKind::BoolOr,
+            (AggregateKind::Min, DataType::Boolean) => AggregateKind::BoolAnd,
+            (kind, _) => kind,
+        };
         let idempotent = matches!(
             kind,
             AggregateKind::Min | AggregateKind::Max | AggregateKind::BoolAnd | AggregateKind::BoolOr
