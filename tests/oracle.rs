@@ -488,7 +488,7 @@ impl Program {
         let (rows, skip) = (self.random.random_range(0..6), self.random.random_range(0..3));
         let query = match self.random.random_range(0..5) {
             0 => format!("SELECT * FROM {name} ORDER BY {order} LIMIT {rows} OFFSET {skip}"),
-            1 => format!("SELECT * FROM {name} ORDER BY {order} OFFSET {skip}"),
+            1 => format!("SELECT * FROM {name} ORDER BY {order} OFFSET {skip} FETCH NEXT {rows} ROWS ONLY"),
             2 => {
                 let others: Vec<_> = columns.iter().filter(|(column, _)| *column != some).cloned().collect();
                 let order = [some.clone(), self.whole_order(&others)];
