@@ -535,7 +535,16 @@ impl Program {
             3 => (format!("lead({column})"), kind),
             4 => (format!("first_value({column})"), kind),
             5 => (format!("ntile({rows})"), Kind::Int),
-            _ => self.call(&column, kind),
+            // A window takes neither DISTINCT nor an order within the call.
+            _ => loop {
+                let call = self.call(&column, kind);
+                if !["DISTINCT", "WITHIN GROUP", "ORDER BY"]
+                    .iter()
+                    .any(|words| call.0.contains(words))
+                {
+                    break call;
+                }
+            },
         };
         let by = match self.random.random_bool(0.6) {
             true => format!(
