@@ -52,7 +52,7 @@ impl Raw {
     pub fn open(server: &Server) -> Raw {
         let stream = TcpStream::connect(server.address()).expect("the server takes connections");
         stream
-            .set_read_timeout(Some(Duration::from_secs(60)))
+            .set_read_timeout(Some(Duration::from_secs(300)))
             .expect("a read timeout can be set");
         stream.set_nodelay(true).expect("nodelay can be set");
         Raw {
