@@ -8,6 +8,8 @@
 
 #![allow(clippy::disallowed_methods, reason = "a bench times and spawns servers itself")]
 
+#[path = "support/client.rs"]
+mod client;
 #[path = "../tests/support/server.rs"]
 mod server;
 
@@ -15,8 +17,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use tokio_postgres::{Client, Config, NoTls};
+use tokio_postgres::Client;
 
+use client::connect;
 use server::Server;
 
 const ROWS_PER_SECOND: u64 = 20_000;
@@ -127,16 +130,4 @@ async fn measure(client: &Client, groups: u64, turn: Duration) -> Vec<f64> {
         times.push(committed.elapsed().as_secs_f64() * 1000.0);
     }
     times
-}
-
-async fn connect(server: &Server) -> Client {
-    let mut config = Config::new();
-    config
-        .host("127.0.0.1")
-        .port(server.port())
-        .user("millstream")
-        .dbname("millstream");
-    let (client, connection) = config.connect(NoTls).await.expect("the server takes connections");
-    tokio::spawn(connection);
-    client
 }

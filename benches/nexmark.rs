@@ -11,6 +11,8 @@
     reason = "a bench times, reads /proc and spawns servers itself"
 )]
 
+#[path = "support/client.rs"]
+mod client;
 #[path = "support/nexmark.rs"]
 mod nexmark;
 #[path = "support/process.rs"]
@@ -25,8 +27,8 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use futures::SinkExt;
-use tokio_postgres::{Client, Config, NoTls};
 
+use client::connect;
 use nexmark::{EventKind, Events};
 use process::tree_cpu_seconds;
 use server::Server;
@@ -156,16 +158,4 @@ async fn turn(query: Option<(&str, &str)>, copies: &[(&str, Bytes)]) -> Turn {
         rows,
         kept,
     }
-}
-
-async fn connect(server: &Server) -> Client {
-    let mut config = Config::new();
-    config
-        .host("127.0.0.1")
-        .port(server.port())
-        .user("millstream")
-        .dbname("millstream");
-    let (client, connection) = config.connect(NoTls).await.expect("the server takes connections");
-    tokio::spawn(connection);
-    client
 }

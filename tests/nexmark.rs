@@ -7,10 +7,9 @@
 #[path = "../benches/support/nexmark.rs"]
 mod events;
 
-use std::fs;
 use std::path::Path;
 
-use crate::support::queries::{Feed, Query, follow};
+use crate::support::queries::{Feed, Query, follow, write_rows};
 use crate::support::{self, Server};
 
 use events::{EventKind, Events};
@@ -36,12 +35,7 @@ async fn nexmark_is_kept_and_equal_to_its_batches() {
         ("auction", of(EventKind::Auction)),
         ("bid", of(EventKind::Bid)),
     ];
-    if let Ok(dir) = std::env::var("NEXMARK_ROWS") {
-        for (topic, lines) in &rows {
-            let path = Path::new(&dir).join(format!("{topic}.csv"));
-            fs::write(path, lines.join("\n") + "\n").expect("the rows can be written");
-        }
-    }
+    write_rows("NEXMARK_ROWS", &rows);
     let feed = Feed::spread(&rows, COMMITS);
     let (_scratch, data_dir) = support::data_dir();
     let server = Server::start(&data_dir);

@@ -5,7 +5,6 @@
 //! writes those rows as CSV files for it.
 
 use std::fmt::Display;
-use std::fs;
 use std::path::Path;
 
 use tpchgen::csv::{CustomerCsv, LineItemCsv, NationCsv, OrderCsv, PartCsv, PartSuppCsv, RegionCsv, SupplierCsv};
@@ -14,7 +13,7 @@ use tpchgen::generators::{
     RegionGenerator, SupplierGenerator,
 };
 
-use crate::support::queries::{Feed, Query, follow};
+use crate::support::queries::{Feed, Query, follow, write_rows};
 use crate::support::{self, Server};
 
 /// A hundredth of the benchmark's smallest size: 60,000 lines of orders.
@@ -83,12 +82,7 @@ fn rows() -> Vec<(&'static str, Vec<String>)> {
 #[tokio::test]
 async fn tpch_is_kept_and_equal_to_its_batches() {
     let rows = rows();
-    if let Ok(dir) = std::env::var("TPCH_ROWS") {
-        for (topic, lines) in &rows {
-            let path = Path::new(&dir).join(format!("{topic}.csv"));
-            fs::write(path, lines.join("\n") + "\n").expect("the rows can be written");
-        }
-    }
+    write_rows("TPCH_ROWS", &rows);
     let feed = Feed::spread(&rows, COMMITS);
     let (_scratch, data_dir) = support::data_dir();
     let server = Server::start(&data_dir);

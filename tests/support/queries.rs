@@ -65,6 +65,15 @@ impl Feed {
     }
 }
 
+/// Writes the rows as CSV files for PostgreSQL into the directory of an environment variable, if it is set.
+pub fn write_rows(variable: &str, rows: &[(&str, Vec<String>)]) {
+    let Ok(dir) = std::env::var(variable) else { return };
+    for (topic, lines) in rows {
+        let path = Path::new(&dir).join(format!("{topic}.csv"));
+        fs::write(path, lines.join("\n") + "\n").expect("the rows can be written");
+    }
+}
+
 /// Makes a view of each query, feeds the commits, and compares after each. Views named by `recomputed` are computed anew
 /// for each reader, all others kept.
 pub async fn follow(client: &Client, queries: &[Query], feed: &Feed, recomputed: &[&str]) {
