@@ -1,7 +1,7 @@
 //! A compiled view: a tree of operators, and an instance of it with state.
 //!
 //! One rule: an instance is a deterministic function of the deltas pushed into its scans, step by step. It reads
-//! nothing by itself: the pipeline pushes (`pipeline.rs`).
+//! nothing by itself: the pipeline pushes (`pipeline.rs`). Its clock measures the work of each node and decides nothing.
 //!
 //! Nodes stand in an order in which inputs come before their users; node 0 is a leaf, the last is the root. Rows flow
 //! through stateless nodes batch by batch; aggregates swallow them and emit when the step ends, joins
