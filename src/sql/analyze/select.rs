@@ -6,7 +6,7 @@ use std::sync::Arc;
 use datafusion::common::Column;
 use datafusion::logical_expr::expr::Sort;
 use datafusion::logical_expr::{Distinct, DistinctOn, Expr, Filter, LogicalPlan, Projection};
-use sqlparser::ast::{self, SelectItem, SelectItemQualifiedWildcardKind};
+use sqlparser::ast::{self, SelectItem, SelectItemQualifiedWildcardKind, Spanned};
 
 use super::from_part::nothing;
 use super::operators::has;
@@ -93,13 +93,14 @@ impl Analyzer<'_> {
             .map(|target| (target.name.clone(), target.typed.expr.clone()))
             .collect();
         let mut sets = self.grouping_sets(&select.group_by, &shown, &scope)?;
-        let distinct_on = match &select.distinct {
-            Some(ast::Distinct::On(exprs)) => exprs
-                .iter()
-                .map(|expr| scope.within(Clause::DistinctOn, || self.key(expr, &targets, &scope)))
-                .collect::<Result<Vec<_>>>()?,
-            _ => vec![],
+        let distinct_on_exprs = match &select.distinct {
+            Some(ast::Distinct::On(exprs)) => exprs.as_slice(),
+            _ => &[],
         };
+        let distinct_on = distinct_on_exprs
+            .iter()
+            .map(|expr| scope.within(Clause::DistinctOn, || self.key(expr, &targets, &scope)))
+            .collect::<Result<Vec<_>>>()?;
         let is_distinct = matches!(select.distinct, Some(ast::Distinct::Distinct));
         let compared =
             |target: &&ListItem| is_distinct || sets.iter().flatten().flatten().any(|key| *key == target.typed.expr);
@@ -127,12 +128,17 @@ impl Analyzer<'_> {
                 }
             },
         };
-        let sorts: Vec<(usize, ast::OrderByOptions)> =
-            keys.iter().map(|(key, options)| (place_of(key), *options)).collect();
+        let mut sorts: Vec<(usize, ast::OrderByOptions)> = Vec::with_capacity(keys.len());
+        for (key, options) in &keys {
+            let place = place_of(key);
+            // A key that stands again decides nothing.
+            if sorts.iter().all(|(at, _)| *at != place) {
+                sorts.push((place, *options));
+            }
+        }
         let on: Vec<usize> = distinct_on.iter().map(&mut place_of).collect();
         let count = targets.len();
-        if is_distinct && let Some(beyond) = sorts.iter().position(|(at, _)| *at >= count) {
-            use sqlparser::ast::Spanned;
+        if is_distinct && let Some(beyond) = keys.iter().position(|(key, _)| place_of(key) >= count) {
             return Err(at(
                 SqlError::new(
                     state::INVALID_COLUMN_REFERENCE,
@@ -141,15 +147,15 @@ impl Analyzer<'_> {
                 self.position(order[beyond].expr.span()),
             ));
         }
-        if !on.is_empty() {
-            let first: Vec<usize> = sorts.iter().map(|(at, _)| *at).take(on.len()).collect();
-            if !first.iter().all(|at| on.contains(at)) {
-                return Err(SqlError::new(
+        let on = sorted_keys(on, &mut sorts).map_err(|mismatch| {
+            at(
+                SqlError::new(
                     state::INVALID_COLUMN_REFERENCE,
                     "SELECT DISTINCT ON expressions must match initial ORDER BY expressions",
-                ));
-            }
-        }
+                ),
+                self.position(distinct_on_exprs[mismatch].span()),
+            )
+        })?;
         let gaps = self.gaps(&mut sets, &mut exprs, condition_of_rows.as_ref())?;
         exprs.extend(having.clone());
         let aggregates = exprs
@@ -373,7 +379,6 @@ impl Analyzer<'_> {
 
     /// The meaning of an item of ORDER BY or DISTINCT ON: the number or name of an output column, else an expression.
     fn key(&self, expr: &ast::Expr, targets: &[ListItem], scope: &Scope) -> Result<OrderKey> {
-        use sqlparser::ast::Spanned;
         let clause = match scope.clause.get() {
             Clause::DistinctOn => Clause::DistinctOn,
             _ => Clause::OrderBy,
@@ -469,6 +474,40 @@ impl Analyzer<'_> {
         let columns = projection.schema.columns();
         Ok((LogicalPlan::Projection(projection), columns))
     }
+}
+
+/// The keys of DISTINCT ON, each once, as rows are sorted by them: those of ORDER BY first, which gets the others at its
+/// end. `Err` is the index of a key that ORDER BY has after another expression, or leaves out although it goes on.
+fn sorted_keys(
+    on: Vec<usize>,
+    sorts: &mut Vec<(usize, ast::OrderByOptions)>,
+) -> std::result::Result<Vec<usize>, usize> {
+    let mut keys: Vec<usize> = sorts
+        .iter()
+        .map(|(at, _)| *at)
+        .take_while(|at| on.contains(at))
+        .collect();
+    let late = sorts[keys.len()..]
+        .iter()
+        .find_map(|(at, _)| on.iter().position(|key| key == at));
+    if let Some(late) = late {
+        return Err(late);
+    }
+    let is_cut = keys.len() < sorts.len();
+    let is_ordered = !sorts.is_empty();
+    for (index, key) in on.into_iter().enumerate() {
+        if keys.contains(&key) {
+            continue;
+        }
+        if is_cut {
+            return Err(index);
+        }
+        keys.push(key);
+        if is_ordered {
+            sorts.push((key, ast::OrderByOptions::default()));
+        }
+    }
+    Ok(keys)
 }
 
 /// 42601 for clauses that other dialects put into a SELECT.
