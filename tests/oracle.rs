@@ -486,8 +486,9 @@ impl Program {
         let some = columns.choose(&mut self.random).expect("a column").0.clone();
         let other = columns.choose(&mut self.random).expect("a column").0.clone();
         let (rows, skip) = (self.random.random_range(0..6), self.random.random_range(0..3));
-        let query = match self.random.random_range(0..5) {
+        let query = match self.random.random_range(0..6) {
             0 => format!("SELECT * FROM {name} ORDER BY {order} LIMIT {rows} OFFSET {skip}"),
+            5 => format!("SELECT * FROM {name} ORDER BY {order} OFFSET {skip}"),
             1 => format!("SELECT * FROM {name} ORDER BY {order} OFFSET {skip} FETCH NEXT {rows} ROWS ONLY"),
             2 => {
                 let others: Vec<_> = columns.iter().filter(|(column, _)| *column != some).cloned().collect();

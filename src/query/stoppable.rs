@@ -20,6 +20,8 @@ use datafusion::physical_plan::sorts::sort::SortExec;
 use datafusion::physical_plan::{ExecutionPlan, PhysicalExpr};
 
 use super::absent::Absent;
+use super::grouping::GroupingSets;
+use super::offset::Offsets;
 use super::order::Orders;
 use crate::sql::functions::fail;
 use crate::sql::plan::push_down::PushDown;
@@ -41,11 +43,18 @@ pub fn logical_rules() -> Vec<Arc<dyn OptimizerRule + Send + Sync>> {
 
 pub fn physical_rules() -> Vec<Arc<dyn PhysicalOptimizerRule + Send + Sync>> {
     let rules = PhysicalOptimizer::new().rules.into_iter();
-    let ours = |rule: Arc<dyn PhysicalOptimizerRule + Send + Sync>| match rule.name() {
-        "SanityCheckPlan" => Arc::new(Orders) as Arc<dyn PhysicalOptimizerRule + Send + Sync>,
-        _ => rule,
-    };
-    rules.map(|rule| Arc::new(Stoppable(ours(rule))) as _).collect()
+    let ours =
+        |rule: Arc<dyn PhysicalOptimizerRule + Send + Sync>| -> Vec<Arc<dyn PhysicalOptimizerRule + Send + Sync>> {
+            match rule.name() {
+                "EnsureRequirements" => vec![Arc::new(GroupingSets) as _, Arc::new(Offsets) as _, rule],
+                "SanityCheckPlan" => vec![Arc::new(Orders) as _],
+                _ => vec![rule],
+            }
+        };
+    rules
+        .flat_map(ours)
+        .map(|rule| Arc::new(Stoppable(rule)) as _)
+        .collect()
 }
 
 impl OptimizerRule for Stoppable<dyn OptimizerRule + Send + Sync> {
