@@ -484,7 +484,7 @@ impl Analyzer<'_> {
     fn as_texts(&self, name: &str, arguments: Vec<Typed>) -> Result<Vec<Typed>> {
         let writes_rows = matches!(
             name,
-            "concat" | "concat_ws" | "format" | "quote_literal" | "quote_nullable" | "quote_ident"
+            "concat" | "concat_ws" | "format" | "quote_literal" | "quote_nullable"
         );
         let quotes = name.starts_with("quote_");
         let text = |typed: Typed| match typed.ty {
@@ -492,7 +492,7 @@ impl Analyzer<'_> {
             Ty::Of(PgType::Array(ref item)) if (writes_rows || name == "array_to_string") && item.is_oid_alias() => {
                 self.cast(typed, &PgType::Array(Box::new(PgType::Text)), CastContext::Explicit)
             }
-            Ty::Of(PgType::Bool) if quotes => self.cast(typed, &PgType::Text, CastContext::Explicit),
+            Ty::Of(PgType::Bool) if quotes && writes_rows => self.cast(typed, &PgType::Text, CastContext::Explicit),
             Ty::Of(PgType::Char(_)) if quotes => {
                 let bare = self.bare(typed);
                 Ok(Typed::new(

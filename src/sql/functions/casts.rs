@@ -26,7 +26,7 @@ use datafusion::logical_expr::expr_rewriter::NamePreserver;
 use datafusion::logical_expr::utils::merge_schema;
 use datafusion::logical_expr::{
     ColumnarValue, Expr, ExprSchemable, LogicalPlan, Operator, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF,
-    ScalarUDFImpl, Signature, Volatility,
+    ScalarUDFImpl, Signature, Volatility, binary_expr,
 };
 use datafusion::optimizer::AnalyzerRule;
 
@@ -74,6 +74,11 @@ pub fn rewrite(expr: Expr, schema: &DFSchema) -> Result<Transformed<Expr>> {
     expr.transform_up(|expr| match expr {
         Expr::Cast(Cast { expr: inner, field }) => {
             let (_, from) = inner.to_field(schema)?;
+            if from.data_type().is_integer() && *field.data_type() == DataType::Boolean {
+                // The engine takes a cast for one to one, and a column whose cast is true for a constant.
+                let zero = Expr::Literal(ScalarValue::new_zero(from.data_type())?, None);
+                return Ok(Transformed::yes(binary_expr(*inner, Operator::NotEq, zero)));
+            }
             if differs(&from, &field) {
                 let call = ScalarFunction::new_udf(cast_function(field), vec![*inner]);
                 Ok(Transformed::yes(Expr::ScalarFunction(call)))
