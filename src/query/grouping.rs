@@ -1,8 +1,8 @@
-//! [`GroupingSets`]: what holds for the columns below GROUPING SETS does not hold for the keys above.
+//! [`GroupedKeys`]: what holds for the columns below GROUPING SETS does not hold for the keys above.
 //!
 //! One rule: a key is NULL in the sets that leave it out, so it is neither constant nor sorted nor equal to another key,
 //! whatever its column is below. The engine keeps those properties for the keys: it drops sort keys, and an aggregate above
-//! ends its groups too early. [`Keys`] stands between and says nothing of them.
+//! ends its groups too early. [`UnrelatedKeys`] stands between and says nothing of them.
 
 use std::fmt;
 use std::sync::Arc;
@@ -20,9 +20,9 @@ use datafusion::physical_plan::{
 
 /// Stands before the rule that places sorts.
 #[derive(Debug)]
-pub struct GroupingSets;
+pub struct GroupedKeys;
 
-impl PhysicalOptimizerRule for GroupingSets {
+impl PhysicalOptimizerRule for GroupedKeys {
     fn optimize(&self, plan: Arc<dyn ExecutionPlan>, _config: &ConfigOptions) -> Result<Arc<dyn ExecutionPlan>> {
         let hidden = plan.transform_up(|node| {
             let is_of_sets = node
@@ -30,7 +30,7 @@ impl PhysicalOptimizerRule for GroupingSets {
                 .is_some_and(|aggregate| aggregate.group_expr().has_grouping_set());
             let is_known = !node.equivalence_properties().eq_group().is_empty() || node.output_ordering().is_some();
             match is_of_sets && is_known {
-                true => Ok(Transformed::yes(Arc::new(Keys::new(node)) as _)),
+                true => Ok(Transformed::yes(Arc::new(UnrelatedKeys::new(node)) as _)),
                 false => Ok(Transformed::no(node)),
             }
         })?;
@@ -38,7 +38,7 @@ impl PhysicalOptimizerRule for GroupingSets {
     }
 
     fn name(&self) -> &str {
-        "GroupingSets"
+        "GroupedKeys"
     }
 
     fn schema_check(&self) -> bool {
@@ -48,35 +48,35 @@ impl PhysicalOptimizerRule for GroupingSets {
 
 /// The rows of an aggregate as they are.
 #[derive(Debug)]
-struct Keys {
+struct UnrelatedKeys {
     rows: Arc<dyn ExecutionPlan>,
     properties: Arc<PlanProperties>,
 }
 
-impl Keys {
-    fn new(rows: Arc<dyn ExecutionPlan>) -> Keys {
+impl UnrelatedKeys {
+    fn new(rows: Arc<dyn ExecutionPlan>) -> UnrelatedKeys {
         let properties = PlanProperties::new(
             EquivalenceProperties::new(rows.schema()),
             rows.output_partitioning().clone(),
             rows.pipeline_behavior(),
             rows.boundedness(),
         );
-        Keys {
+        UnrelatedKeys {
             rows,
             properties: Arc::new(properties),
         }
     }
 }
 
-impl DisplayAs for Keys {
+impl DisplayAs for UnrelatedKeys {
     fn fmt_as(&self, _format: DisplayFormatType, f: &mut fmt::Formatter) -> fmt::Result {
-        write!(f, "Keys")
+        write!(f, "UnrelatedKeys")
     }
 }
 
-impl ExecutionPlan for Keys {
+impl ExecutionPlan for UnrelatedKeys {
     fn name(&self) -> &str {
-        "Keys"
+        "UnrelatedKeys"
     }
 
     fn properties(&self) -> &Arc<PlanProperties> {
@@ -99,7 +99,7 @@ impl ExecutionPlan for Keys {
     }
 
     fn with_new_children(self: Arc<Self>, mut children: Vec<Arc<dyn ExecutionPlan>>) -> Result<Arc<dyn ExecutionPlan>> {
-        Ok(Arc::new(Keys::new(children.remove(0))))
+        Ok(Arc::new(UnrelatedKeys::new(children.remove(0))))
     }
 
     fn execute(&self, partition: usize, context: Arc<TaskContext>) -> Result<SendableRecordBatchStream> {

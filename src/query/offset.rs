@@ -1,4 +1,4 @@
-//! [`Offsets`]: the rows that OFFSET skips are the first ones of the order below it.
+//! [`SkippedRows`]: the rows that OFFSET skips are the first ones of the order below it.
 //!
 //! One rule: a limit that only skips rows takes its input in the order that it has when the plan is made, and no sort moves
 //! through it. The engine knows that of limits with a number of rows alone.
@@ -23,9 +23,9 @@ use super::kept::RECOMPUTE;
 
 /// Stands before the rule that places sorts.
 #[derive(Debug)]
-pub struct Offsets;
+pub struct SkippedRows;
 
-impl PhysicalOptimizerRule for Offsets {
+impl PhysicalOptimizerRule for SkippedRows {
     fn optimize(&self, plan: Arc<dyn ExecutionPlan>, _config: &ConfigOptions) -> Result<Arc<dyn ExecutionPlan>> {
         let ordered = plan.transform_up(|node| {
             let skip = match node.downcast_ref::<GlobalLimitExec>() {
@@ -43,7 +43,7 @@ impl PhysicalOptimizerRule for Offsets {
     }
 
     fn name(&self) -> &str {
-        "Offsets"
+        "SkippedRows"
     }
 
     fn schema_check(&self) -> bool {

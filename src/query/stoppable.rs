@@ -20,8 +20,8 @@ use datafusion::physical_plan::sorts::sort::SortExec;
 use datafusion::physical_plan::{ExecutionPlan, PhysicalExpr};
 
 use super::absent::Absent;
-use super::grouping::GroupingSets;
-use super::offset::Offsets;
+use super::grouping::GroupedKeys;
+use super::offset::SkippedRows;
 use super::order::Orders;
 use crate::sql::functions::fail;
 use crate::sql::plan::push_down::PushDown;
@@ -46,7 +46,7 @@ pub fn physical_rules() -> Vec<Arc<dyn PhysicalOptimizerRule + Send + Sync>> {
     let ours =
         |rule: Arc<dyn PhysicalOptimizerRule + Send + Sync>| -> Vec<Arc<dyn PhysicalOptimizerRule + Send + Sync>> {
             match rule.name() {
-                "EnsureRequirements" => vec![Arc::new(GroupingSets) as _, Arc::new(Offsets) as _, rule],
+                "EnsureRequirements" => vec![Arc::new(GroupedKeys) as _, Arc::new(SkippedRows) as _, rule],
                 "SanityCheckPlan" => vec![Arc::new(Orders) as _],
                 _ => vec![rule],
             }
