@@ -57,6 +57,7 @@ pub mod state {
     pub const INSUFFICIENT_PRIVILEGE: SqlState = SqlState("42501");
     pub const DUPLICATE_COLUMN: SqlState = SqlState("42701");
     pub const AMBIGUOUS_COLUMN: SqlState = SqlState("42702");
+    pub const INVALID_NAME: SqlState = SqlState("42602");
     pub const UNDEFINED_COLUMN: SqlState = SqlState("42703");
     pub const UNDEFINED_OBJECT: SqlState = SqlState("42704");
     pub const DUPLICATE_OBJECT: SqlState = SqlState("42710");

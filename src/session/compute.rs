@@ -135,17 +135,6 @@ impl Session {
         self.compute(move || plan::plan_answer(&select, &context.borrowed()).map(Arc::new))
     }
 
-    /// Plans a SELECT whose rows go into a topic.
-    pub(super) fn plan_stored(
-        &self,
-        select: &Arc<Select>,
-        parameter_types: Vec<Option<PgType>>,
-    ) -> impl Future<Output = Result<Arc<Planned>, SqlError>> + Send + 'static + use<> {
-        let context = self.context(self.catalog(), parameter_types);
-        let select = select.clone();
-        self.compute(move || plan::plan_select(&select, &context.borrowed()).map(Arc::new))
-    }
-
     /// The topic's defaults, checks and generated columns.
     pub(super) async fn row_exprs(&mut self, topic: &Arc<Topic>) -> Result<Arc<RowExprs>, SqlError> {
         if let Some(known) = self.engine.known_row_exprs(topic) {

@@ -21,7 +21,7 @@ use crate::sql::field::OutField;
 use crate::sql::returning;
 use crate::sql::rows::{self, RowExprs};
 use crate::sql::statement::{CopyFrom, CopyKind, Insert, InsertRows, Name};
-use crate::types::{PgType, varying};
+use crate::types::{ObjectNames, PgType, varying};
 
 /// Rows that are split by key where they stand.
 const ROWS_FEW: usize = 1024;
@@ -99,7 +99,7 @@ impl Session {
             }
             InsertRows::Select(select) => {
                 let types = parameters.types();
-                let planned = self.plan_stored(select, types).await?;
+                let planned = self.plan(select, types).await?;
                 let (fields, mut batches) = self.rows_of_plan(&planned, select, parameters, None).await?;
                 let mut fields = fields.to_vec();
                 // A quoted string or a NULL takes the type of the column that it goes to.
@@ -113,11 +113,12 @@ impl Session {
                     rows::check_assignment(target.name, &field.pg_type, target.pg_type)?;
                 }
                 let (fields, columns): (Arc<[_]>, Arc<[_]>) = (fields.into(), columns.into());
+                let names = self.row_style(&fields).object_names;
                 while let Some(batch) = batches.next().await {
                     let batch = batch?;
                     let (exprs, fields, columns) = (exprs.clone(), fields.clone(), columns.clone());
-                    let info = info.clone();
-                    let complete = move || insert_batch(&exprs, &fields, &columns, &batch, &info);
+                    let (info, names) = (info.clone(), names.clone());
+                    let complete = move || insert_batch(&exprs, &fields, &columns, &batch, &info, names.as_ref());
                     let rows = self.compute(complete).await?;
                     match insert.returning.is_empty() {
                         true => {
@@ -413,10 +414,13 @@ fn insert_batch(
     columns: &[usize],
     batch: &RecordBatch,
     info: &SessionInfo,
+    names: Option<&ObjectNames>,
 ) -> Result<RecordBatch, SqlError> {
     let given = batch.columns().iter().zip(fields).zip(columns);
     let assigned = given.map(|((array, field), column)| {
-        rows::assign(array, &field.pg_type, exprs.target(*column).pg_type, &info.time_zone)
+        let wanted = exprs.target(*column).pg_type;
+        let (array, pg_type) = rows::named(array, &field.pg_type, wanted, names)?;
+        rows::assign(&array, &pg_type, wanted, &info.time_zone)
     });
     let arrays = assigned.collect::<Result<Vec<ArrayRef>, SqlError>>()?;
     exprs.insert_columns(columns, &arrays, batch.num_rows(), info)

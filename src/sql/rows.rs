@@ -31,7 +31,7 @@ use bytes::BytesMut;
 use compile::CompiledExpr;
 
 pub use alter::{added_value, columns_in, contains_nulls, rename_column};
-pub use assign::{assign, check_assignment};
+pub use assign::{assign, check_assignment, named};
 pub use definition::check_create_topic;
 pub use inserted::column_parameters;
 pub use literal::{TargetColumn, are_literals};

@@ -22,11 +22,12 @@ use super::datetime::{
 };
 use super::interval::parse_interval;
 use super::malformed::{incorrect_binary, insufficient_binary};
+use super::opaque::parse_transaction;
 use super::numeric::{DecimalShape, invalid, parse_decimal, parse_decimal_binary, parse_integer};
 use super::shape::ArrayShape;
 use super::shaped::ShapedArrays;
 use super::varying::Numeric;
-use super::{Opaque, PgType, array, bytes, float, json, tid};
+use super::{Opaque, PgType, array, bytes, float, json, letter, tid};
 use crate::error::{SqlError, state};
 
 /// Elements that the text of a vector may have.
@@ -71,6 +72,7 @@ enum BuiltValues {
     /// OID and its aliases, with the type's name.
     Oid(Int64Builder, &'static str),
     Lsn(Int64Builder),
+    Xid8(Int64Builder),
     Tid(Int64Builder),
     Array(Box<Lists>),
     /// Arrays of any dimensions.
@@ -121,7 +123,7 @@ impl ColumnBuilder {
             | PgType::Void
             | PgType::Opaque(_) => BuiltValues::Text(texts()),
             PgType::PgLsn => BuiltValues::Lsn(Int64Builder::with_capacity(capacity)),
-            PgType::Xid8 => BuiltValues::Int8(Int64Builder::with_capacity(capacity)),
+            PgType::Xid8 => BuiltValues::Xid8(Int64Builder::with_capacity(capacity)),
             PgType::Varchar(Some(length)) => BuiltValues::Bounded {
                 texts: texts(),
                 length: *length as usize,
@@ -187,6 +189,7 @@ impl ColumnBuilder {
             BuiltValues::Int8(values)
             | BuiltValues::Oid(values, _)
             | BuiltValues::Lsn(values)
+            | BuiltValues::Xid8(values)
             | BuiltValues::Tid(values) => values.len(),
             BuiltValues::Float4(values) => values.len(),
             BuiltValues::Float8(values) => values.len(),
@@ -245,6 +248,7 @@ impl ColumnBuilder {
             BuiltValues::Int8(values)
             | BuiltValues::Oid(values, _)
             | BuiltValues::Lsn(values)
+            | BuiltValues::Xid8(values)
             | BuiltValues::Tid(values) => values.append_null(),
             BuiltValues::Float4(values) => values.append_null(),
             BuiltValues::Float8(values) => values.append_null(),
@@ -309,8 +313,7 @@ impl ColumnBuilder {
             }
             BuiltValues::InternalChar(texts) => {
                 check_text(text)?;
-                let first = text.chars().next().map_or(0, char::len_utf8);
-                texts.append_value(&text[..first]);
+                append_letter(texts, letter::parse(text));
             }
             BuiltValues::Uuid(texts) => append_uuid(texts, &bytes::parse_uuid(text)?),
             BuiltValues::Json(texts) => {
@@ -323,6 +326,10 @@ impl ColumnBuilder {
                 self.scratch.clear();
                 bytes::parse_bytea(text, &mut self.scratch)?;
                 values.append_value(&self.scratch);
+            }
+            BuiltValues::Xid8(values) => values.append_value(parse_transaction(text) as i64),
+            BuiltValues::Oid(values, "xid" | "cid") => {
+                values.append_value(i64::from(parse_transaction(text) as u32));
             }
             // The aliases write the OID 0 so.
             BuiltValues::Oid(values, kind) if text == "-" && kind.starts_with("reg") => values.append_value(0),
@@ -377,7 +384,7 @@ impl ColumnBuilder {
             BuiltValues::Bool(values) => values.append_value(fixed::<1>(value)?[0] != 0),
             BuiltValues::Int2(values) => values.append_value(i16::from_be_bytes(fixed(value)?)),
             BuiltValues::Int4(values) => values.append_value(i32::from_be_bytes(fixed(value)?)),
-            BuiltValues::Int8(values) | BuiltValues::Lsn(values) => {
+            BuiltValues::Int8(values) | BuiltValues::Lsn(values) | BuiltValues::Xid8(values) => {
                 values.append_value(i64::from_be_bytes(fixed(value)?));
             }
             BuiltValues::Float4(values) => values.append_value(one_nan(f32::from_be_bytes(fixed(value)?), f32::NAN)),
@@ -432,6 +439,7 @@ impl ColumnBuilder {
             BuiltValues::Uuid(texts) => append_uuid(texts, &fixed(value)?),
             BuiltValues::Jsonb(texts) => texts.append_value(json::canonical(versioned("jsonb", value)?)?),
             BuiltValues::Versioned(texts) => texts.append_value(versioned("jsonpath", value)?),
+            BuiltValues::InternalChar(texts) => append_letter(texts, fixed::<1>(value)?[0]),
             BuiltValues::Array(lists) => {
                 let items = BinaryItems::new(value, &lists.item_type)?;
                 lists.append_binary(items)?;
@@ -445,7 +453,6 @@ impl ColumnBuilder {
             BuiltValues::Text(_)
             | BuiltValues::Bounded { .. }
             | BuiltValues::Name(_)
-            | BuiltValues::InternalChar(_)
             | BuiltValues::Json(_) => {
                 return self.append_text(utf8(value)?);
             }
@@ -462,6 +469,7 @@ impl ColumnBuilder {
             BuiltValues::Int8(values)
             | BuiltValues::Oid(values, _)
             | BuiltValues::Lsn(values)
+            | BuiltValues::Xid8(values)
             | BuiltValues::Tid(values) => Arc::new(values.finish()),
             BuiltValues::Float4(values) => Arc::new(values.finish()),
             BuiltValues::Float8(values) => Arc::new(values.finish()),
@@ -634,6 +642,11 @@ fn append_bounded(texts: &mut StringBuilder, text: &str, length: usize, blank_pa
     }
     texts.append_value(if blank_padded { kept.trim_end_matches(' ') } else { kept });
     Ok(())
+}
+
+fn append_letter(texts: &mut StringBuilder, byte: u8) {
+    let mut buffer = [0; 2];
+    texts.append_value(letter::held(byte).map_or("", |held| held.encode_utf8(&mut buffer)));
 }
 
 fn append_uuid(texts: &mut StringBuilder, value: &[u8; 16]) {

@@ -25,7 +25,7 @@ use super::shape::Dimension;
 use super::shaped::ShapedArrays;
 use super::varying::Numeric;
 use super::zone::TimeZone;
-use super::{Opaque, PgType, array, bytes as byte_types, float, tid};
+use super::{Opaque, PgType, array, bytes as byte_types, float, letter, tid};
 use crate::error::{SqlError, state};
 
 /// Finds the name that an OID alias type (`regclass`, ...) shows for an OID.
@@ -116,7 +116,10 @@ enum FormattedValues {
     /// An alias of OID, printed by name.
     Alias(Int64Array, PgType),
     Lsn(Int64Array),
+    Xid8(Int64Array),
     Inet(StringArray),
+    /// `"char"`
+    Letter(StringArray),
     Array {
         lists: ListArray,
         items: Box<ColumnFormatter>,
@@ -199,8 +202,8 @@ impl ColumnFormatter {
             | PgType::Char(0)
             | PgType::Json
             | PgType::Name
-            | PgType::InternalChar
             | PgType::Unknown => FormattedValues::Text(column.as_string::<i32>().clone()),
+            PgType::InternalChar => FormattedValues::Letter(column.as_string::<i32>().clone()),
             PgType::Opaque(Opaque::Inet) => FormattedValues::Inet(column.as_string::<i32>().clone()),
             PgType::Opaque(Opaque::JsonPath) => FormattedValues::Jsonb(column.as_string::<i32>().clone()),
             PgType::Opaque(_) => FormattedValues::Text(column.as_string::<i32>().clone()),
@@ -226,7 +229,7 @@ impl ColumnFormatter {
             PgType::Oid | PgType::Xid | PgType::Cid => FormattedValues::Oid(column.as_primitive::<Int64Type>().clone()),
             PgType::Tid => FormattedValues::Tid(column.as_primitive::<Int64Type>().clone()),
             PgType::PgLsn => FormattedValues::Lsn(column.as_primitive::<Int64Type>().clone()),
-            PgType::Xid8 => FormattedValues::Int8(column.as_primitive::<Int64Type>().clone()),
+            PgType::Xid8 => FormattedValues::Xid8(column.as_primitive::<Int64Type>().clone()),
             PgType::Array(item) => {
                 let lists = column.as_list::<i32>().clone();
                 let is_nested = matches!(
@@ -275,7 +278,8 @@ impl ColumnFormatter {
             | FormattedValues::Oid(values)
             | FormattedValues::Tid(values)
             | FormattedValues::Alias(values, _)
-            | FormattedValues::Lsn(values) => values,
+            | FormattedValues::Lsn(values)
+            | FormattedValues::Xid8(values) => values,
             FormattedValues::Float4(values) => values,
             FormattedValues::Float8(values) => values,
             FormattedValues::Numeric(values, ..) => values,
@@ -283,6 +287,7 @@ impl ColumnFormatter {
             FormattedValues::Text(values)
             | FormattedValues::Jsonb(values)
             | FormattedValues::Uuid(values)
+            | FormattedValues::Letter(values)
             | FormattedValues::Inet(values) => values,
             FormattedValues::Bytea(values) => values,
             FormattedValues::Date(values) => values,
@@ -306,12 +311,14 @@ impl ColumnFormatter {
         match &self.values {
             FormattedValues::Int8(values) => write_i64(values.value(row), out),
             FormattedValues::Lsn(values) => write_lsn(values.value(row), out),
+            FormattedValues::Xid8(values) => out.extend_from_slice((values.value(row) as u64).to_string().as_bytes()),
             FormattedValues::Text(values)
             | FormattedValues::Jsonb(values)
             | FormattedValues::Uuid(values)
             | FormattedValues::Inet(values) => {
                 out.extend_from_slice(values.value(row).as_bytes());
             }
+            FormattedValues::Letter(values) => letter::write(values.value(row), out),
             FormattedValues::Timestamp(values) => calendar::write_timestamp(values.value(row), out),
             FormattedValues::Numeric(values, scale) => write_decimal(values.value(row), *scale, out),
             FormattedValues::Varying(values) => Numeric::decode(values.value(row)).write_text(out),
@@ -392,9 +399,12 @@ impl ColumnFormatter {
     #[inline]
     pub fn write_binary(&self, row: usize, out: &mut BytesMut) {
         match &self.values {
-            FormattedValues::Int8(values) | FormattedValues::Lsn(values) => out.put_i64(values.value(row)),
+            FormattedValues::Int8(values) | FormattedValues::Lsn(values) | FormattedValues::Xid8(values) => {
+                out.put_i64(values.value(row));
+            }
             FormattedValues::Inet(values) => write_inet_binary(values.value(row), out),
             FormattedValues::Text(values) => out.extend_from_slice(values.value(row).as_bytes()),
+            FormattedValues::Letter(values) => out.put_u8(letter::byte(values.value(row))),
             FormattedValues::Timestamp(values) | FormattedValues::TimestampTz(values) => {
                 out.put_i64(match values.value(row) {
                     infinite if calendar::is_infinite(infinite) => infinite,

@@ -17,6 +17,7 @@ mod array;
 mod bytes;
 pub mod float;
 pub mod json;
+pub mod letter;
 pub mod numeric;
 pub mod shape;
 pub mod shaped;

@@ -71,6 +71,26 @@ pub(super) fn write_lsn(position: i64, out: &mut BytesMut) {
     write!(out, "{:X}/{:X}", position >> 32, position & 0xffff_ffff).expect("a buffer takes any text");
 }
 
+/// A transaction's number as C's `strtoul` reads it: what no digits begin is 0.
+pub(super) fn parse_transaction(text: &str) -> u64 {
+    let text = text.trim_start();
+    let (negative, digits) = match text.strip_prefix('-') {
+        Some(digits) => (true, digits),
+        None => (false, text.strip_prefix('+').unwrap_or(text)),
+    };
+    let (radix, digits) = match digits.strip_prefix("0x").or_else(|| digits.strip_prefix("0X")) {
+        Some(hex) => (16, hex),
+        None if digits.starts_with('0') => (8, digits),
+        None => (10, digits),
+    };
+    let end = digits.find(|letter: char| !letter.is_digit(radix)).unwrap_or(digits.len());
+    let number = match &digits[..end] {
+        "" => 0,
+        digits => u64::from_str_radix(digits, radix).unwrap_or(u64::MAX),
+    };
+    if negative { number.wrapping_neg() } else { number }
+}
+
 /// An address as its binary form: family, bits of the mask, whether it is a network, length, bytes.
 pub(super) fn write_inet_binary(text: &str, out: &mut BytesMut) {
     let (address, bits) = match text.split_once('/') {
@@ -103,6 +123,22 @@ mod tests {
         }
         for text in ["", "0", "0/", "/0", "g/0", "0/123456789", " 0/0"] {
             assert!(parse_lsn(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn numbers_of_transactions_are_read_as_c_reads_them() {
+        for (text, number) in [
+            ("1", 1),
+            (" 12x", 12),
+            ("abc", 0),
+            ("", 0),
+            ("0x1F", 31),
+            ("010", 8),
+            ("-1", u64::MAX),
+            ("99999999999999999999", u64::MAX),
+        ] {
+            assert_eq!(parse_transaction(text), number, "{text}");
         }
     }
 

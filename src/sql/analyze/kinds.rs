@@ -196,7 +196,6 @@ pub fn can_coerce(from: u32, to: u32, context: CastContext) -> bool {
     let is_scalar = |oid: u32| category(oid) != b'P';
     (is_text(to) && is_scalar(from) && context >= CastContext::Assignment)
         || (is_text(from) && is_scalar(to) && context == CastContext::Explicit)
-        || (from == INTERNAL_CHAR && context == CastContext::Explicit)
 }
 
 #[cfg(test)]

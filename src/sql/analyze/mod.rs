@@ -74,6 +74,7 @@ use crate::sql::statement::Given;
 use crate::sql::system_columns::TableColumn;
 use crate::types::PgType;
 
+pub use kinds::{CastContext, can_coerce};
 pub use modifier::of_type as time_modifier;
 pub use output::{OutColumn, QueryOutput};
 pub use scope::{Clause, FromItem, Scope, ScopeColumn};
@@ -106,8 +107,8 @@ pub struct Analyzer<'a> {
     relations: u64,
     /// Whether the next SELECT is a branch of a set operation, which gives its parameters their types.
     is_branch: Cell<bool>,
-    /// 42P18 for the first parameter that nothing gave a type.
-    untyped: RefCell<Option<SqlError>>,
+    /// Parameters that were used where any type will do, and had none yet, with their places.
+    untyped: RefCell<Vec<(String, Option<usize>)>>,
     facts: OnceCell<Arc<Facts>>,
 }
 
@@ -151,9 +152,7 @@ impl<'a> Analyzer<'a> {
         self.relations = relations;
         let output = self.query(query, None)?;
         let output = self.settle_output(output)?;
-        if let Some(error) = self.untyped.take() {
-            return Err(error);
-        }
+        self.check_parameters()?;
         Ok(Analyzed {
             plan: output.plan,
             columns: output.columns,
@@ -273,6 +272,25 @@ impl<'a> Analyzer<'a> {
         }
     }
 
+    /// 42P18 for a parameter that nothing gave a type, 42P08 for one that had none yet at one place and got one at another.
+    fn check_parameters(&self) -> Result<()> {
+        let parameters = self.parameters.borrow();
+        let is_typed = |id: &str| {
+            let known = parameter_number(id).ok().and_then(|number| parameters.get(number - 1));
+            known.is_some_and(Option::is_some)
+        };
+        let untyped = self.untyped.borrow();
+        let late = untyped.iter().find(|(id, _)| is_typed(id));
+        let Some((id, position)) = late.or(untyped.first()) else {
+            return Ok(());
+        };
+        let message = format!("could not determine data type of parameter {id}");
+        match late {
+            Some(_) => Err(typed::at(SqlError::new(state::AMBIGUOUS_PARAMETER, message), *position)),
+            None => Err(SqlError::new(state::INDETERMINATE_DATATYPE, message)),
+        }
+    }
+
     /// A parameter, with its type if it has one.
     fn parameter(&self, id: &str, position: Option<usize>) -> Result<Typed> {
         let number = parameter_number(id).map_err(|error| typed::at(error, position))?;
@@ -312,9 +330,7 @@ pub fn stored(expr: &ast::Expr, columns: &DFSchema, clause: Clause, ctx: &PlanCo
     let items = if item.columns.is_empty() { vec![] } else { vec![item] };
     let scope = Scope::new(items, None);
     let typed = scope.within(clause, || analyzer.expr(expr, &scope))?;
-    if let Some(error) = analyzer.untyped.take() {
-        return Err(error);
-    }
+    analyzer.check_parameters()?;
     match typed.ty {
         Ty::Row(_) | Ty::Rows(_) => analyzer.row_text(&typed),
         _ => Ok(typed),

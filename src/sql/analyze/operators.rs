@@ -133,7 +133,11 @@ impl Analyzer<'_> {
             "~*" => binary(left.expr, Operator::RegexIMatch, right.expr),
             "!~" => binary(left.expr, Operator::RegexNotMatch, right.expr),
             "!~*" => binary(left.expr, Operator::RegexNotIMatch, right.expr),
-            "~~" | "!~~" if left.pg_type() == PgType::Bytea => return Err(not_yet_operator(symbol, &left, &right)),
+            "~~" | "!~~" if left.pg_type() == PgType::Bytea => {
+                let name = if symbol == "~~" { "bytealike" } else { "byteanlike" };
+                let function = self.scalar(name).expect("it is a function of ours");
+                return self.call_of(function, vec![left, right], &result, position);
+            }
             "~~" => like(false, false, left, right),
             "!~~" => like(true, false, left, right),
             "~~*" => like(false, true, left, right),

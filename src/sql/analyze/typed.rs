@@ -318,6 +318,15 @@ impl Analyzer<'_> {
             return Ok(Typed::new(expr, exact, position));
         }
         if let Some(name) = catalog_input(wanted) {
+            let is_number = kinds::category(from.oid()) == b'N';
+            let name = match (is_number, &from) {
+                (true, PgType::Int2 | PgType::Int4 | PgType::Int8) => return Ok(made(cast_to(typed.expr, wanted))),
+                (true, _) => return Ok(made(told(typed.expr, wanted))),
+                // Only what is no text yet may be a number.
+                (false, PgType::Text | PgType::Varchar(_)) if *wanted == PgType::Regclass => "text_regclass",
+                (false, _) => name,
+            };
+            let typed = self.padded(typed)?;
             return Ok(made(self.catalog_call(name, vec![typed.expr])?));
         }
         let is_text = kinds::category(wanted.oid()) == b'S';
@@ -358,7 +367,7 @@ impl Analyzer<'_> {
         let is_written = kinds::category(from.oid()) == b'S' || matches!(from, PgType::Opaque(_));
         let texts = is_written && is_plain(wanted);
         let same = from.arrow() == wanted.arrow() && from.oid() != wanted.oid();
-        let oids = same && kinds::category(from.oid()) == b'N';
+        let oids = same && kinds::category(from.oid()) == b'N' && from != PgType::Int8;
         if texts || oids {
             return Ok(made(typed.expr));
         }
@@ -440,6 +449,11 @@ impl Analyzer<'_> {
         if let Some(typed) = self.read_moment(&text, wanted, position)? {
             return Ok(typed);
         }
+        // What is written is read as it stands; the modifier acts on it as on any other value.
+        if matches!(wanted.item(), Some(PgType::Varchar(Some(_)) | PgType::Char(1..) | PgType::Numeric(Some(_)))) {
+            let bare = self.read_text(text, &wanted.bare(), position)?;
+            return self.cast(bare, wanted, CastContext::Explicit);
+        }
         match wanted {
             PgType::Text | PgType::Varchar(None) | PgType::Char(0) | PgType::Unknown => {
                 let value = ScalarValue::Utf8(Some(text));
@@ -466,7 +480,16 @@ impl Analyzer<'_> {
             time_zone: TimeZone::of_setting(self.ctx.time_zone),
             ..InputStyle::default()
         };
-        let array = scalar_from_text(wanted, &text, &style).map_err(|error| at(error, position))?;
+        let array = match scalar_from_text(wanted, &text, &style) {
+            // It is a number, which only its modifier has no room for when the query runs.
+            Err(error)
+                if matches!(wanted, PgType::Numeric(Some(_))) && error.state == state::NUMERIC_VALUE_OUT_OF_RANGE =>
+            {
+                let bare = self.read_text(text, &PgType::Numeric(None), position)?;
+                return Ok(made(cast_to(bare.expr, wanted), wanted.clone()));
+            }
+            read => read.map_err(|error| at(error, position))?,
+        };
         let value = ScalarValue::try_from_array(&array, 0)?;
         Ok(made(literal(value, wanted), wanted.clone()))
     }
@@ -516,9 +539,7 @@ impl Analyzer<'_> {
     /// statement's end.
     pub fn settle_any(&self, typed: Typed) -> Result<Typed> {
         if let (true, Expr::Placeholder(Placeholder { id, .. })) = (typed.is_unknown(), &typed.expr) {
-            let message = format!("could not determine data type of parameter {id}");
-            let error = at(SqlError::new(state::INDETERMINATE_DATATYPE, message), typed.position);
-            self.untyped.borrow_mut().get_or_insert(error);
+            self.untyped.borrow_mut().push((id.clone(), typed.position));
             return Ok(Typed::new(null_of(&PgType::Text)?, PgType::Text, typed.position));
         }
         self.settle(typed)

@@ -102,8 +102,6 @@ const EXPRESSIONS: &[(&str, usize, &str)] = &[
     ("dround", 1, r#"round("~1"::double precision)"#),
     ("dtrunc", 1, r#"trunc("~1"::double precision)"#),
     ("textlen", 1, r#"length("~1"::text)"#),
-    ("like", 2, r#"("~1"::text LIKE "~2"::text)"#),
-    ("notlike", 2, r#"("~1"::text NOT LIKE "~2"::text)"#),
     ("nameconcatoid", 2, r#"("~1"::text || '_' || "~2"::oid::text)::name"#),
     ("pg_current_wal_lsn", 0, CURRENT_LSN),
     ("pg_current_wal_insert_lsn", 0, CURRENT_LSN),

@@ -39,7 +39,7 @@ use crate::types::TimeZone;
 use crate::types::calendar::{infinite_days, is_infinite};
 use crate::types::numeric::{DecimalShape, not_a_number};
 use crate::types::varying::Numeric;
-use crate::types::{ColumnBuilder, ColumnFormatter, PgType, TextStyle};
+use crate::types::{ColumnBuilder, ColumnFormatter, PgType, TextStyle, letter};
 
 /// The analyzer rule.
 #[derive(Debug)]
@@ -125,7 +125,13 @@ pub fn cast_expr(expr: Expr, to: FieldRef, schema: &DFSchema) -> Result<Expr> {
 fn is_restricted_text(pg_type: &PgType) -> bool {
     matches!(
         pg_type,
-        PgType::Varchar(Some(_)) | PgType::Char(_) | PgType::Uuid | PgType::Json | PgType::Jsonb
+        PgType::Varchar(Some(_))
+            | PgType::Char(_)
+            | PgType::Name
+            | PgType::InternalChar
+            | PgType::Uuid
+            | PgType::Json
+            | PgType::Jsonb
     )
 }
 
@@ -143,6 +149,7 @@ fn differs(from: &Field, to: &Field) -> bool {
         _ if !ours(from) || !ours(to) => false,
         (Int16 | Int32 | Int64, Utf8) => PgType::of_field(to).is_some_and(|to| is_restricted_text(&to)),
         (_, Utf8) | (Utf8, _) => true,
+        (Int16 | Int32 | Int64, Int64) => PgType::of_field(to).is_some_and(|to| is_object(&to)),
         (Float32 | Float64 | Decimal128(_, _), Int16 | Int32 | Int64) => true,
         (Int64, Int32 | Int16) | (Int32, Int16) => true,
         (Float64, Float32) => true,
@@ -253,10 +260,30 @@ pub fn cast(column: &ArrayRef, from: &Field, to: &Field, zone: TimeZone) -> Resu
     use DataType::{
         Date32, Decimal128, Float32, Float64, Int16, Int32, Int64, Interval, LargeBinary, Time64, Timestamp, Utf8,
     };
+    if let (Some(known), Some(wanted)) = (PgType::of_field(from), PgType::of_field(to))
+        && let Some(made) = of_numbers(column, &known, &wanted)?
+    {
+        return Ok(made);
+    }
+    if PgType::of_field(from) == Some(PgType::Jsonb)
+        && let Some(made) = of_jsonb(column, from, to, zone)?
+    {
+        return Ok(made);
+    }
     match (column.data_type(), to.data_type()) {
         // The engine asks for the result of a column that is NULL.
         (DataType::Null, _) => Ok(arrow::array::new_null_array(to.data_type(), column.len())),
+        (Utf8, Utf8) if PgType::of_field(from) == Some(PgType::InternalChar) => {
+            let text = to_text(column, from, zone)?;
+            restrict(&text, to)
+        }
         (Utf8, Utf8) => restrict(column.as_string(), to),
+        // A boolean becomes a NAME as it is shown, other texts as a word.
+        (DataType::Boolean, Utf8) if PgType::of_field(to) == Some(PgType::Name) => {
+            let shown = column.as_boolean().iter();
+            let shown = shown.map(|value| value.map(|value| if value { "t" } else { "f" }));
+            Ok(Arc::new(shown.collect::<StringArray>()))
+        }
         (_, Utf8) => {
             let text = to_text(column, from, zone)?;
             restrict(&text, to)
@@ -361,6 +388,70 @@ pub fn cast(column: &ArrayRef, from: &Field, to: &Field, zone: TimeZone) -> Resu
             collect(column.len(), |row| Ok(numbers.get(row)))
         }
         (_, other) => strict(column, other),
+    }
+}
+
+/// Numbers and truth values of JSONB; `None` for other casts.
+fn of_jsonb(column: &ArrayRef, from: &Field, to: &Field, zone: TimeZone) -> Result<Option<ArrayRef>, SqlError> {
+    let wanted = PgType::of_field(to).map(|wanted| wanted.bare());
+    let Some(wanted) = wanted.filter(|wanted| wanted.arrow() != DataType::Utf8) else {
+        return Ok(None);
+    };
+    let Some(function) = super::json::cast(&wanted.catalog_name()) else {
+        return Ok(None);
+    };
+    let made = function.invoke_with_args(ScalarFunctionArgs {
+        args: vec![ColumnarValue::Array(column.clone())],
+        arg_fields: vec![Arc::new(from.clone())],
+        number_rows: column.len(),
+        return_field: Arc::new(wanted.field("", true)),
+        config_options: Arc::new(ConfigOptions::default()),
+    })?;
+    let made = made.into_array(column.len())?;
+    cast(&made, &wanted.field("", true), to, zone).map(Some)
+}
+
+/// OID or an alias of it.
+fn is_object(pg_type: &PgType) -> bool {
+    *pg_type == PgType::Oid || pg_type.is_oid_alias()
+}
+
+/// Casts between integers and the types that are numbers under another name; `None` for other casts.
+fn of_numbers(column: &ArrayRef, from: &PgType, to: &PgType) -> Result<Option<ArrayRef>, SqlError> {
+    use arrow::datatypes::ArrowPrimitiveType as Kind;
+    fn made<F: Kind, T: Kind>(
+        column: &ArrayRef,
+        change: impl Fn(F::Native) -> Result<T::Native, SqlError>,
+    ) -> Result<Option<ArrayRef>, SqlError> {
+        let column = column.as_primitive::<F>();
+        Ok(Some(Arc::new(column.try_unary::<_, T, SqlError>(change)?)))
+    }
+    let beyond = |name: &str| SqlError::new(state::NUMERIC_VALUE_OUT_OF_RANGE, format!("{name} out of range"));
+    match (from, to) {
+        (PgType::InternalChar, PgType::Int4) => {
+            let held = column.as_string::<i32>().iter();
+            let numbers = held.map(|held| held.map(|held| i32::from(letter::byte(held) as i8)));
+            Ok(Some(Arc::new(numbers.collect::<PrimitiveArray<Int32Type>>())))
+        }
+        (PgType::Int4, PgType::InternalChar) => {
+            let column = column.as_primitive::<Int32Type>().iter();
+            let letters = column.map(|number| match number.map(i8::try_from) {
+                None => Ok(None),
+                Some(Ok(byte)) => Ok(Some(letter::held(byte as u8).map_or_else(String::new, String::from))),
+                Some(Err(_)) => Err(beyond("\"char\"")),
+            });
+            Ok(Some(Arc::new(letters.collect::<Result<StringArray, SqlError>>()?)))
+        }
+        // Numbers of 32 bits are the same bits, with a sign or without.
+        (PgType::Int2, to) if is_object(to) => {
+            made::<Int16Type, Int64Type>(column, |number| Ok(i64::from(i32::from(number) as u32)))
+        }
+        (PgType::Int4, to) if is_object(to) => made::<Int32Type, Int64Type>(column, |number| Ok(i64::from(number as u32))),
+        (PgType::Int8, to) if is_object(to) => made::<Int64Type, Int64Type>(column, |number| {
+            u32::try_from(number).map(i64::from).map_err(|_| beyond("OID"))
+        }),
+        (from, PgType::Int4) if is_object(from) => made::<Int64Type, Int32Type>(column, |number| Ok(number as i32)),
+        _ => Ok(None),
     }
 }
 
@@ -614,7 +705,9 @@ fn restrict(column: &StringArray, to: &Field) -> Result<ArrayRef, SqlError> {
             let trimmed: StringArray = column.iter().map(|text| text.map(bare)).collect();
             Ok(Arc::new(trimmed))
         }
-        Some(PgType::Uuid | PgType::Json | PgType::Jsonb) => of_text(column, to, TimeZone::UTC),
+        Some(PgType::Uuid | PgType::Json | PgType::Jsonb | PgType::Name | PgType::InternalChar) => {
+            of_text(column, to, TimeZone::UTC)
+        }
         _ => Ok(Arc::new(column.clone())),
     }
 }

@@ -5,6 +5,7 @@
 
 use sqlparser::ast::{self, Expr, SetExpr};
 
+use crate::sql::statement::mark;
 use crate::types::PgType;
 
 /// PostgreSQL's name of a column that it cannot name.
@@ -45,7 +46,11 @@ fn figure(expr: &Expr) -> Option<(String, Strength)> {
             field.or_else(|| figure(root))
         }
         Expr::Nested(inner) | Expr::Collate { expr: inner, .. } => figure(inner),
+        Expr::QualifiedWildcard(name, _) => last_part(name),
         Expr::Function(function) => {
+            if let Some(row) = whole_row(function) {
+                return last_part(row);
+            }
             let name = function.name.0.last()?.as_ident();
             // The parser takes `(VALUES (1))` for a call.
             if name.is_some_and(|name| name.quote_style.is_none() && name.value == "values") {
@@ -87,6 +92,24 @@ fn figure(expr: &Expr) -> Option<(String, Strength)> {
         Expr::AtTimeZone { .. } => strong("timezone"),
         _ => None,
     }
+}
+
+/// The item of `item.*` that stands for a row.
+fn whole_row(function: &ast::Function) -> Option<&ast::ObjectName> {
+    let is_mark = matches!(function.name.0.as_slice(), [part]
+        if part.as_ident().is_some_and(|name| name.value == mark::WHOLE_ROW));
+    match &function.args {
+        ast::FunctionArguments::List(list) if is_mark => match list.args.as_slice() {
+            [ast::FunctionArg::Unnamed(ast::FunctionArgExpr::QualifiedWildcard(name))] => Some(name),
+            _ => None,
+        },
+        _ => None,
+    }
+}
+
+fn last_part(name: &ast::ObjectName) -> Option<(String, Strength)> {
+    let last = name.0.last()?.as_ident()?;
+    Some((fold(last), Strength::Strong))
 }
 
 /// A scalar subquery is named after its only column.

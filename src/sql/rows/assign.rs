@@ -5,21 +5,23 @@
 
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, AsArray, Float64Array, ListArray, TimestampMicrosecondArray};
+use arrow::array::{Array, ArrayRef, AsArray, ListArray, StringArray};
 use arrow::compute::{self, CastOptions};
-use arrow::datatypes::{DataType, Field, Float64Type, TimestampMicrosecondType};
+use arrow::datatypes::DataType;
 
 use bytes::BytesMut;
 
 use crate::error::{SqlError, state};
+use crate::sql::analyze::{CastContext, can_coerce};
 use crate::sql::error::out_of_range;
-use crate::sql::functions::{casts, temporal, zone};
+use crate::sql::functions::casts;
 use crate::types::shaped::{ShapedArrays, of_lists, to_lists};
-use crate::types::{ColumnBuilder, ColumnFormatter, PgType, TextStyle, TimeZone};
+use crate::types::{ColumnBuilder, ColumnFormatter, ObjectNames, PgType, TextStyle, TimeZone};
 
 /// 42804 where PostgreSQL has no assignment cast from one type to the other.
 pub fn check_assignment(column: &str, from: &PgType, to: &PgType) -> Result<(), SqlError> {
-    if is_assignable(from, to) {
+    let is_assignable = *from == PgType::Unknown || can_coerce(from.oid(), to.oid(), CastContext::Assignment);
+    if is_assignable {
         return Ok(());
     }
     Err(SqlError::new(
@@ -41,13 +43,6 @@ fn bare_name(kind: &PgType) -> String {
     }
 }
 
-fn is_number(kind: &PgType) -> bool {
-    matches!(
-        kind,
-        PgType::Int2 | PgType::Int4 | PgType::Int8 | PgType::Float4 | PgType::Float8 | PgType::Numeric(_)
-    )
-}
-
 fn is_text(kind: &PgType) -> bool {
     matches!(
         kind,
@@ -55,26 +50,42 @@ fn is_text(kind: &PgType) -> bool {
     )
 }
 
-fn is_oid(kind: &PgType) -> bool {
-    *kind == PgType::Oid || kind.is_oid_alias()
+/// Whether its values, or its elements, are shown by names that the catalog has.
+pub(super) fn is_named(pg_type: &PgType) -> bool {
+    pg_type.item().unwrap_or(pg_type).is_oid_alias()
 }
 
-fn is_assignable(from: &PgType, to: &PgType) -> bool {
-    if from == to || *from == PgType::Unknown || is_text(to) {
-        return true;
+/// OIDs that become texts as the names that they stand for, with the type that they then have.
+pub fn named(
+    array: &ArrayRef,
+    from: &PgType,
+    to: &PgType,
+    names: Option<&ObjectNames>,
+) -> Result<(ArrayRef, PgType), SqlError> {
+    if !is_named(from) || !is_text(to.item().unwrap_or(to)) {
+        return Ok((array.clone(), from.clone()));
     }
+    let style = TextStyle {
+        object_names: names.cloned(),
+        ..TextStyle::default()
+    };
+    let texts = |array: &ArrayRef, from: &PgType| -> Result<ArrayRef, SqlError> {
+        let formatter = ColumnFormatter::new(from, array, &style)?;
+        Ok(Arc::new((0..array.len()).map(|row| formatter.text(row)).collect::<StringArray>()))
+    };
     match (from, to) {
-        (from, to) if is_number(from) && is_number(to) => true,
-        (PgType::Int2 | PgType::Int4 | PgType::Int8, to) if is_oid(to) => true,
-        (from, PgType::Int8 | PgType::Int4) if is_oid(from) => true,
-        (from, to) if is_oid(from) && is_oid(to) => true,
-        (PgType::Date, PgType::Timestamp | PgType::TimestampTz) => true,
-        (PgType::Timestamp, PgType::TimestampTz | PgType::Date | PgType::Time) => true,
-        (PgType::TimestampTz, PgType::Timestamp | PgType::Date | PgType::Time) => true,
-        (PgType::Time, PgType::Interval) | (PgType::Interval, PgType::Time) => true,
-        (PgType::Json, PgType::Jsonb) | (PgType::Jsonb, PgType::Json) => true,
-        (PgType::Array(from) | PgType::Shaped(from), PgType::Array(to) | PgType::Shaped(to)) => is_assignable(from, to),
-        _ => false,
+        (PgType::Array(item), PgType::Array(_)) => {
+            let lists = array.as_list::<i32>();
+            let named = ListArray::new(
+                Arc::new(PgType::Text.element()),
+                lists.offsets().clone(),
+                texts(lists.values(), item)?,
+                lists.nulls().cloned(),
+            );
+            Ok((Arc::new(named), PgType::Array(Box::new(PgType::Text))))
+        }
+        (_, to) if to.item().is_none() => Ok((texts(array, from)?, PgType::Text)),
+        _ => Ok((array.clone(), from.clone())),
     }
 }
 
@@ -87,6 +98,9 @@ pub fn assign(array: &ArrayRef, from: &PgType, to: &PgType, time_zone: &str) -> 
     if from == to {
         return Ok(array.clone());
     }
+    if let (Some(item), Some(_)) = (from.vector_item(), to.item()) {
+        return assign(array, &PgType::Shaped(Box::new(item)), to, time_zone);
+    }
     match (from, to) {
         // A text has no blanks of a CHAR.
         (PgType::Char(0), PgType::Text | PgType::Varchar(_)) => {
@@ -94,28 +108,18 @@ pub fn assign(array: &ArrayRef, from: &PgType, to: &PgType, time_zone: &str) -> 
             let bare: arrow::array::StringArray = texts.map(|text| Some(text?.trim_end_matches(' '))).collect();
             assign(&(Arc::new(bare) as ArrayRef), &PgType::Text, to, time_zone)
         }
-        (PgType::Unknown, _) | (PgType::Json, PgType::Jsonb) => through_text(array, from, to, time_zone),
-        (_, PgType::Text | PgType::Varchar(None)) if is_text(from) || *from == PgType::Uuid => Ok(array.clone()),
-        (PgType::Jsonb, PgType::Json) => Ok(array.clone()),
+        (PgType::Unknown, _) => through_text(array, from, to, time_zone),
+        (_, PgType::Text | PgType::Varchar(None)) if is_text(from) && *from != PgType::InternalChar => Ok(array.clone()),
+        // A CHAR(n) is held without blanks, which only a BPCHAR keeps.
+        (PgType::Char(1..), to) if is_text(to) && *to != PgType::Char(0) => {
+            through_text(array, &PgType::Text, to, time_zone)
+        }
         (_, to) if is_text(to) => through_text(array, from, to, time_zone),
-        (from, to) if is_number(from) && is_number(to) => number(array, to),
-        (PgType::Timestamp, PgType::TimestampTz) => shifted(array, zone::from_local, time_zone, Some("UTC")),
-        (PgType::TimestampTz, PgType::Timestamp) => shifted(array, zone::to_local, time_zone, None),
-        (PgType::TimestampTz, PgType::Date | PgType::Time) => {
-            let local = shifted(array, zone::to_local, time_zone, None)?;
-            assign(&local, &PgType::Timestamp, to, time_zone)
-        }
-        (PgType::Date, PgType::Timestamp) => Ok(Arc::new(temporal::midnights(array, |local| local)?)),
-        (PgType::Date, PgType::TimestampTz) => {
-            let midnights: ArrayRef = Arc::new(temporal::midnights(array, |local| local)?);
-            shifted(&midnights, zone::from_local, time_zone, Some("UTC"))
-        }
         (PgType::Array(from_item), PgType::Array(to_item)) => {
             let lists = array.as_list::<i32>();
             let items = assign(lists.values(), from_item, to_item, time_zone)?;
-            let field = to_item.field("item", true);
             Ok(Arc::new(ListArray::new(
-                Arc::new(field),
+                Arc::new(to_item.element()),
                 lists.offsets().clone(),
                 items,
                 lists.nulls().cloned(),
@@ -142,7 +146,11 @@ pub fn assign(array: &ArrayRef, from: &PgType, to: &PgType, time_zone: &str) -> 
             let lists = assign(array, from, &PgType::Array(to_item.clone()), time_zone)?;
             of_lists(&lists, to_item)
         }
-        (_, to) => cast(array, &to.arrow(), to),
+        (PgType::Numeric(_), to) if *array.data_type() == to.arrow() => Ok(array.clone()),
+        (from, to) => {
+            let zone = TimeZone::of_setting(time_zone);
+            casts::cast(array, &from.field("", true), &to.field("", true), zone)
+        }
     }
 }
 
@@ -179,28 +187,6 @@ fn cast(array: &ArrayRef, data_type: &DataType, to: &PgType) -> Result<ArrayRef,
     })
 }
 
-fn number(array: &ArrayRef, to: &PgType) -> Result<ArrayRef, SqlError> {
-    if *array.data_type() == to.arrow() {
-        return Ok(array.clone());
-    }
-    let is_numeric = |data_type: &DataType| matches!(data_type, DataType::Decimal128(..) | DataType::LargeBinary);
-    if is_numeric(array.data_type()) || is_numeric(&to.arrow()) {
-        let from = Field::new("", array.data_type().clone(), true);
-        return casts::cast(array, &from, &to.field("", true), TimeZone::UTC);
-    }
-    let whole = matches!(to, PgType::Int2 | PgType::Int4 | PgType::Int8);
-    let overflow = |_| out_of_range(to.base_name());
-    let rounded = match array.data_type() {
-        DataType::Float32 | DataType::Float64 if whole => {
-            let floats = compute::cast(array, &DataType::Float64)?;
-            let floats: Float64Array = floats.as_primitive::<Float64Type>().unary(f64::round_ties_even);
-            Arc::new(floats) as ArrayRef
-        }
-        _ => array.clone(),
-    };
-    cast(&rounded, &to.arrow(), to).map_err(overflow)
-}
-
 /// Prints and reads again.
 fn through_text(array: &ArrayRef, from: &PgType, to: &PgType, time_zone: &str) -> Result<ArrayRef, SqlError> {
     let zone = TimeZone::of_setting(time_zone);
@@ -231,16 +217,4 @@ fn through_text(array: &ArrayRef, from: &PgType, to: &PgType, time_zone: &str) -
         builder.append_text(text)?;
     }
     Ok(builder.finish())
-}
-
-fn shifted(
-    array: &ArrayRef,
-    shift: impl Fn(i64, crate::types::TimeZone) -> i64,
-    time_zone: &str,
-    zone_name: Option<&str>,
-) -> Result<ArrayRef, SqlError> {
-    let zone = TimeZone::of_setting(time_zone);
-    let times = array.as_primitive::<TimestampMicrosecondType>();
-    let shifted: TimestampMicrosecondArray = times.unary(|time| shift(time, zone));
-    Ok(Arc::new(shifted.with_timezone_opt(zone_name.map(str::to_owned))))
 }

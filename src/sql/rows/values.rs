@@ -7,15 +7,15 @@ use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::logical_expr::Expr;
 use sqlparser::ast;
 
-use super::assign::{assign, check_assignment};
+use super::assign::{assign, check_assignment, is_named, named};
 use super::compile::RowScope;
-use super::literal::{AppendedLiteral, TargetColumn, append, cell_literal, input_style, literal};
+use super::literal::{AppendedLiteral, Literal, TargetColumn, append, cell_literal, input_style, literal};
 use crate::error::{SqlError, state};
 use crate::sql::analyze::Clause;
 use crate::sql::cell::Cell;
 use crate::sql::functions::session::SessionInfo;
 use crate::sql::parse;
-use crate::sql::plan::{PlanContext, eval};
+use crate::sql::plan::{PlanContext, eval, object_names};
 use crate::types::{ColumnBuilder, PgType};
 
 /// The context that values are evaluated in.
@@ -141,7 +141,7 @@ impl Evaluation<'_> {
                 pieces.push(filled.finish());
             }
             pieces.push(match cell_literal(cell) {
-                Some(_) if named => self.expression(cast_to(cell.to_expr(), target.pg_type)?, target)?,
+                Some(Literal::Text(_)) if named => self.expression(cast_to(cell.to_expr(), target.pg_type)?, target)?,
                 _ => self.value(cell, target, default)?,
             });
         }
@@ -184,6 +184,7 @@ impl Evaluation<'_> {
         let scope = RowScope::empty();
         let (expr, from) = scope.plan_in(Clause::Values, expr, &ctx)?;
         check_assignment(target.name, &from, target.pg_type)?;
+        let names = is_named(&from) && !is_named(target.pg_type);
         let bound = expr.transform_up(|node| match node {
             Expr::Placeholder(placeholder) => {
                 let number: usize = placeholder.id.trim_start_matches('$').parse().unwrap_or(0);
@@ -197,6 +198,13 @@ impl Evaluation<'_> {
             }
             other => Ok(Transformed::no(other)),
         })?;
+        if names {
+            let value = scope.compiled(bound.data, from.clone(), None)?;
+            let value = value.evaluate(&eval::one_row(), self.session)?;
+            let names = object_names(self.ctx);
+            let (value, from) = named(&value, &from, target.pg_type, Some(&names))?;
+            return assign(&value, &from, target.pg_type, &self.session.time_zone);
+        }
         let compiled = scope.compiled(bound.data, from, Some(target.pg_type))?;
         let value = compiled.evaluate(&eval::one_row(), self.session)?;
         assert_eq!(value.len(), 1, "one row in, one value out");

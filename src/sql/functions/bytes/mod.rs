@@ -12,8 +12,9 @@ use crate::error::{SqlError, SqlState, state};
 use crate::types::write_hex;
 
 mod charsets;
+mod likeness;
 
-use OverloadType::{Bytea, Int4, Int8, Text};
+use OverloadType::{Bool, Bytea, Int4, Int8, Text};
 
 pub const TABLE: &[Overload] = &[
     Overload::new("md5", &[Text], Text, |row| Ok(md5_of(row.text(0).as_bytes()).into())),
@@ -83,6 +84,9 @@ pub const TABLE: &[Overload] = &[
     Overload::new("reverse", &[Text], Text, |row| {
         Ok(row.text(0).chars().rev().collect::<String>().into())
     }),
+    Overload::new("bytealike", &[Bytea, Bytea], Bool, likeness::like),
+    Overload::new("byteanlike", &[Bytea, Bytea], Bool, likeness::not_like),
+    Overload::new("like_escape", &[Bytea, Bytea], Bytea, likeness::escaped),
     Overload::new("convert", &[Bytea, Text, Text], Bytea, charsets::convert),
     Overload::new("convert_from", &[Bytea, Text], Text, charsets::convert_from),
     Overload::new("convert_to", &[Text, Text], Bytea, charsets::convert_to),

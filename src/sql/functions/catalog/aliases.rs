@@ -4,7 +4,7 @@
 
 use std::sync::LazyLock;
 
-use super::names::{by_name_or_oid, function_by_oid, functions, known_role, out, parse_qualified, type_oid};
+use super::names::{by_name_or_oid, check_name, function_by_oid, functions, known_role, out, parse_qualified, type_oid};
 use super::{Returns, Spec, oid_of, strict, text_of};
 use crate::catalog::quote_ident;
 use crate::catalog::system::{SystemValue, role_name, static_rows, type_name, value_of};
@@ -226,6 +226,7 @@ fn collations() -> impl Iterator<Item = (u32, &'static str)> {
 }
 
 fn collation(text: &str) -> Result<u32, SqlError> {
+    check_name(text)?;
     let name = parse_qualified(text)
         .and_then(|mut parts| parts.pop())
         .unwrap_or_default();

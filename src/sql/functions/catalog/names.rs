@@ -19,7 +19,21 @@ pub(super) const SPECS: &[Spec] = &[
             SqlError::new(state::UNDEFINED_TABLE, format!("relation \"{name}\" does not exist"))
         })
     }),
+    strict("text_regclass", 1..=1, Returns::Regclass, |facts, args| {
+        check_database(facts, &args[0])?;
+        let name = text_of(&args[0]);
+        check_name(name)?;
+        relation_oid(facts, name)
+            .map(SystemValue::from)
+            .ok_or_else(|| SqlError::new(state::UNDEFINED_TABLE, format!("relation \"{name}\" does not exist")))
+    }),
     strict("regtype", 1..=1, Returns::Regtype, |facts, args| {
+        if let SystemValue::Text(name) = &args[0]
+            && name.trim().is_empty()
+        {
+            let message = format!("invalid type name \"{name}\"");
+            return Err(SqlError::new(state::SYNTAX_ERROR, message));
+        }
         by_name_or_oid(facts, &args[0], known_type, |name| {
             SqlError::new(state::UNDEFINED_OBJECT, format!("type \"{name}\" does not exist"))
         })
@@ -131,9 +145,20 @@ pub(super) fn by_name_or_oid(
         SystemValue::Text(text) if text == "-" => Ok(SystemValue::Int(0)),
         SystemValue::Text(text) => match text.parse::<u32>() {
             Ok(oid) => Ok(oid.into()),
-            Err(_) => find(facts, text).map(SystemValue::from).ok_or_else(|| missing(text)),
+            Err(_) => {
+                check_name(text)?;
+                find(facts, text).map(SystemValue::from).ok_or_else(|| missing(text))
+            }
         },
         other => Ok(other.clone()),
+    }
+}
+
+/// 42602 for a name without letters.
+pub(super) fn check_name(name: &str) -> Result<(), SqlError> {
+    match name.trim().is_empty() {
+        true => Err(SqlError::new(state::INVALID_NAME, "invalid name syntax")),
+        false => Ok(()),
     }
 }
 
