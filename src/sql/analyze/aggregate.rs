@@ -49,7 +49,11 @@ impl Analyzer<'_> {
         })?;
         let (function, arguments, mut result) = self.choose_aggregate(name, &given, &ordered, position)?;
         scope.end_nesting(around)?;
-        check_aggregate_clause(name, scope, position)?;
+        let mut read = ColumnsRead::default();
+        given.arguments.iter().try_for_each(|typed| read.add(typed, scope))?;
+        if !read.is_outer() {
+            check_aggregate_clause(name, scope, position)?;
+        }
         // The ordered value of WITHIN GROUP is an argument, whose type the function gives.
         for (by, value) in call.within_group.iter().zip(ordered) {
             let value = match value.is_unknown() {
@@ -291,6 +295,9 @@ impl Analyzer<'_> {
             .collect();
         let chosen = choose::function(&candidates, &types)
             .map_err(|failure| at(choice_failed(failure, name, &arguments), position))?;
+        if chosen.signature.is_lacking {
+            return Err(at(not_yet(name, &arguments), position));
+        }
         if name == "count"
             && let [row] = arguments.as_slice()
             && row.fields().is_some()
@@ -372,12 +379,17 @@ impl Analyzer<'_> {
         for given in given.iter().chain([&typed]) {
             read.add(given, scope)?;
         }
-        let ColumnsRead { own, outer } = read;
-        if own || outer.is_empty() {
+        if !read.is_outer() {
             return Ok(typed);
         }
+        let outer = read.outer;
         let mut level = scope.parent;
         while let Some(scope) = level {
+            if let Some(nested) = outer.iter().find(|column| scope.has_aggregate(column)) {
+                let place = self.positions.borrow().get(nested).copied();
+                let message = "aggregate function calls cannot be nested";
+                return Err(at(SqlError::new(state::GROUPING_ERROR, message), place.or(typed.position)));
+            }
             if outer.iter().any(|column| scope.has(column)) {
                 if scope.clause.get() == Clause::From {
                     let message = "aggregate functions are not allowed in FROM clause of their own query level";
@@ -392,6 +404,7 @@ impl Analyzer<'_> {
                 })?;
                 let name = self.internal_name("aggregate");
                 scope.aggregates.borrow_mut().push(inner.data.alias(&name));
+                self.note_position(&Column::from_name(&name), typed.position);
                 let field = Arc::new(typed.pg_type().field(&name, true));
                 let expr = Expr::OuterReferenceColumn(field, Column::from_name(name));
                 return Ok(Typed { expr, ..typed });
@@ -412,6 +425,11 @@ struct ColumnsRead {
 }
 
 impl ColumnsRead {
+    /// Whether all of them are of queries further out.
+    fn is_outer(&self) -> bool {
+        !self.own && !self.outer.is_empty()
+    }
+
     fn add(&mut self, typed: &Typed, scope: &Scope) -> Result<()> {
         for (_, field) in typed.fields().unwrap_or_default() {
             self.add(field, scope)?;

@@ -414,6 +414,12 @@ impl Analyzer<'_> {
                 None => return Err(at(choice_failed(failure, name, &arguments), position)),
             },
         };
+        if chosen.signature.is_lacking {
+            return match self.cast_by_call(name, &arguments)? {
+                Some(typed) => Ok(typed),
+                None => Err(at(not_yet(name, &arguments), position)),
+            };
+        }
         if name == "unnest" {
             return self.unnest_call(arguments, chosen.result, position);
         }

@@ -96,6 +96,7 @@ pub fn binary(name: &str, left: u32, right: u32) -> Result<OperatorSignature, No
         left: arguments[0],
         right: arguments[1],
         result,
+        is_lacking: operator.is_lacking,
     })
 }
 

@@ -326,7 +326,7 @@ impl Analyzer<'_> {
             None => (bare, ""),
         };
         let held = match item {
-            "aclitem" | "cstring" | "anyarray" | "cidr" | "sql_identifier" | "character_data" | "yes_or_no"
+            "aclitem" | "cstring" | "anyarray" | "sql_identifier" | "character_data" | "yes_or_no"
             | "_aclitem" => Some("text"),
             "cardinal_number" => Some("integer"),
             _ => None,
@@ -702,6 +702,9 @@ impl Analyzer<'_> {
                 position,
             )
         })?;
+        if chosen.signature.is_lacking {
+            return Err(at(super::call::not_yet("extract", &given), position));
+        }
         let mut arguments = Vec::with_capacity(2);
         for (typed, wanted) in given.into_iter().zip(&chosen.arguments) {
             let wanted = PgType::from_oid(*wanted).expect("its arguments are types");

@@ -40,6 +40,33 @@ pub const ANYCOMPATIBLE: u32 = 5077;
 pub const ANYCOMPATIBLEARRAY: u32 = 5078;
 pub const ANYCOMPATIBLENONARRAY: u32 = 5079;
 
+/// A type that PostgreSQL has and this server does not: it counts in the choice of functions and operators.
+struct LackingType {
+    name: &'static str,
+    oid: u32,
+    category: u8,
+    is_preferred: bool,
+}
+
+fn lacking() -> &'static [LackingType] {
+    static TYPES: LazyLock<Vec<LackingType>> = LazyLock::new(|| {
+        let lines = include_str!("lacking_types.txt").lines();
+        lines
+            .map(|line| {
+                let mut columns = line.split('\t');
+                let mut next = || columns.next().expect("a line has four columns");
+                LackingType {
+                    name: next(),
+                    oid: next().parse().expect("an OID"),
+                    category: next().as_bytes()[0],
+                    is_preferred: next() == "t",
+                }
+            })
+            .collect()
+    });
+    &TYPES
+}
+
 /// The safety that a cast must have: a written cast may do more than the cast of an assignment.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub enum CastContext {
@@ -70,13 +97,17 @@ pub fn category(oid: u32) -> u8 {
         | ANYCOMPATIBLENONARRAY
         | RECORDS => b'P',
         other if element(other).is_some() => b'A',
-        _ => b'U',
+        other => match lacking().iter().find(|known| known.oid == other) {
+            Some(known) => known.category,
+            None => b'U',
+        },
     }
 }
 
 /// `pg_type.typispreferred`.
 pub fn is_preferred(oid: u32) -> bool {
     matches!(oid, BOOL | FLOAT8 | OID | TEXT | TIMESTAMPTZ | INTERVAL | INET)
+        || lacking().iter().any(|known| known.oid == oid && known.is_preferred)
 }
 
 /// The type of an array's elements.
@@ -147,7 +178,10 @@ pub fn parse(name: &str) -> u32 {
         "_char" => PgType::InternalChar.array_oid(),
         known => match PgType::parse(known) {
             Some(parsed) => parsed.oid(),
-            None => panic!("a table of the analyzer names the type {known}"),
+            None => match lacking().iter().find(|lacking| lacking.name == known) {
+                Some(lacking) => lacking.oid,
+                None => panic!("a table of the analyzer names the type {known}"),
+            },
         },
     }
 }

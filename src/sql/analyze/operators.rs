@@ -67,6 +67,9 @@ impl Analyzer<'_> {
         let begins = left.position;
         let chosen = choose::binary(looked_up, left.oid(), right.oid())
             .map_err(|failure| undefined(failure, looked_up, Some(&left), &right, place))?;
+        if chosen.is_lacking {
+            return Err(at(not_yet_operator(symbol, &left, &right), place));
+        }
         let (left, right) = (self.operand(left, chosen.left)?, self.operand(right, chosen.right)?);
         let typed = self.compute(symbol, left, right, chosen.result)?;
         Ok(Typed {
@@ -214,6 +217,9 @@ impl Analyzer<'_> {
     pub fn prefix(&self, symbol: &str, operand: Typed, place: Option<usize>) -> Result<Typed> {
         let chosen = choose::prefix(symbol, operand.oid())
             .map_err(|failure| undefined(failure, symbol, None, &operand, place))?;
+        if chosen.is_lacking {
+            return Err(at(not_yet_prefix(symbol, &operand), place));
+        }
         let operand = self.operand(operand, chosen.right)?;
         let result = match operand.pg_type() {
             // Its digits stay.
@@ -232,10 +238,7 @@ impl Analyzer<'_> {
                     other => other,
                 };
                 let Some(function) = self.scalar(name) else {
-                    return Err(SqlError::unsupported(
-                        format!("operator {symbol} {} is not supported", operand.type_name()),
-                        "Use a function in its place.",
-                    ));
+                    return Err(not_yet_prefix(symbol, &operand));
                 };
                 return self.call_of(function, vec![operand], &result, place);
             }
@@ -267,7 +270,14 @@ impl Analyzer<'_> {
     }
 }
 
-fn not_yet_operator(symbol: &str, left: &Typed, right: &Typed) -> SqlError {
+fn not_yet_prefix(symbol: &str, operand: &Typed) -> SqlError {
+    SqlError::unsupported(
+        format!("operator {symbol} {} is not supported", operand.type_name()),
+        "Use a function in its place.",
+    )
+}
+
+pub fn not_yet_operator(symbol: &str, left: &Typed, right: &Typed) -> SqlError {
     SqlError::unsupported(
         format!(
             "operator {} {symbol} {} is not supported",

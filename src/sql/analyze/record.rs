@@ -518,6 +518,9 @@ impl Analyzer<'_> {
         let looked_up = if symbol == "!=" { "<>" } else { symbol };
         let chosen = super::choose::binary(looked_up, value.oid(), element.oid())
             .map_err(|failure| super::operators::undefined(failure, looked_up, Some(&value), &element, place))?;
+        if chosen.is_lacking {
+            return Err(at(super::operators::not_yet_operator(symbol, &value, &element), place));
+        }
         if chosen.result != kinds::BOOL {
             return Err(at(
                 SqlError::new(

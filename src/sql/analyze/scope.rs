@@ -148,6 +148,16 @@ impl<'s> Scope<'s> {
         columns.any(|known| known.expr.column_refs().contains(column))
     }
 
+    /// Whether a column stands for an aggregate of this query in a subquery.
+    pub fn has_aggregate(&self, column: &Column) -> bool {
+        let aggregates = self.aggregates.borrow();
+        let mut names = aggregates.iter().filter_map(|aggregate| match aggregate {
+            Expr::Alias(alias) => Some(&alias.name),
+            _ => None,
+        });
+        column.relation.is_none() && names.any(|name| *name == column.name)
+    }
+
     pub fn nest(&self, error: SqlError) {
         self.nested.borrow_mut().get_or_insert(error);
     }

@@ -3,7 +3,8 @@
 //! `functions.txt` has a line for each: name, kind, arguments, result, names of the arguments (with how many of them have
 //! defaults), and the columns of a record. Kinds are `f` for a function, `s` for one that returns rows, `a` for an aggregate, `w`
 //! for a window function; a `v` after it means that the last argument repeats. `operator_functions.txt` has those that
-//! compute an operator: name, operator, operands, result. Not here: their implementations (`functions`).
+//! compute an operator: name, operator, operands, result. `lacking_*.txt` have those over types that are not here, so that a choice
+//! is PostgreSQL's. Not here: their implementations (`functions`).
 
 use std::collections::HashMap;
 use std::sync::LazyLock;
@@ -36,6 +37,8 @@ pub struct Signature {
     pub columns: Vec<(&'static str, u32)>,
     /// The operator that it is the function of.
     pub symbol: Option<&'static str>,
+    /// PostgreSQL has it over a type that is not here: it may be chosen, and nothing computes it.
+    pub is_lacking: bool,
 }
 
 /// Functions that PostgreSQL does not have, or has by its grammar only.
@@ -113,6 +116,7 @@ fn read(line: &'static str) -> Signature {
         defaults: defaults.parse().expect("a number"),
         columns: columns.collect(),
         symbol: None,
+        is_lacking: false,
     }
 }
 
@@ -136,6 +140,7 @@ fn read_operator(line: &'static str) -> Signature {
         defaults: 0,
         columns: vec![],
         symbol: Some(symbol),
+        is_lacking: false,
     }
 }
 
@@ -151,6 +156,13 @@ pub fn of(name: &str) -> &'static [Signature] {
             let signature = read_operator(line);
             functions.entry(signature.name).or_default().push(signature);
         }
+        for line in include_str!("lacking_functions.txt").lines() {
+            let signature = Signature {
+                is_lacking: true,
+                ..read(line)
+            };
+            functions.entry(signature.name).or_default().push(signature);
+        }
         functions
     });
     FUNCTIONS.get(name).map_or(&[], Vec::as_slice)
@@ -162,13 +174,17 @@ pub struct OperatorSignature {
     pub left: u32,
     pub right: u32,
     pub result: u32,
+    /// [`Signature::is_lacking`]
+    pub is_lacking: bool,
 }
 
 /// All operators of a name.
 pub fn operators(name: &str) -> &'static [OperatorSignature] {
     static OPERATORS: LazyLock<HashMap<&'static str, Vec<OperatorSignature>>> = LazyLock::new(|| {
         let mut operators: HashMap<&'static str, Vec<OperatorSignature>> = HashMap::new();
-        for line in include_str!("operators.txt").lines() {
+        let lacking = include_str!("lacking_operators.txt").lines().map(|line| (line, true));
+        let known = include_str!("operators.txt").lines().map(|line| (line, false));
+        for (line, is_lacking) in known.chain(lacking) {
             let mut columns = line.split('\t');
             let mut next = || columns.next().expect("a line has four columns");
             let name = next();
@@ -180,6 +196,7 @@ pub fn operators(name: &str) -> &'static [OperatorSignature] {
                 left: kind(),
                 right: kind(),
                 result: kind(),
+                is_lacking,
             };
             operators.entry(name).or_default().push(signature);
         }

@@ -299,6 +299,17 @@ impl Analyzer<'_> {
         if let (Some(item), Some(_)) = (from.vector_item(), wanted.item()) {
             return self.cast_vector(typed, &item, wanted, context);
         }
+        // Elements get their blanks, as a value by itself does.
+        let bare = PgType::Array(Box::new(PgType::Char(0)));
+        if matches!(&from, PgType::Array(item) if matches!(item.as_ref(), PgType::Char(1..)))
+            && !matches!(wanted.item(), Some(PgType::Char(1..)))
+        {
+            let padded = Typed::new(cast_to(told(typed.expr, &from), &bare), bare.clone(), position);
+            return match *wanted == bare {
+                true => Ok(padded),
+                false => self.cast(padded, wanted, context),
+            };
+        }
         if let Some(typed) = self.cast_names(&typed, wanted, context)? {
             return Ok(typed);
         }

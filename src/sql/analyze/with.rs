@@ -137,6 +137,21 @@ impl Analyzer<'_> {
         self.only_item(plan, item, alias)
     }
 
+    /// Where the expression of a column stands that a query gives.
+    fn place_of_column(&self, query: &ast::SetExpr, index: usize) -> Option<usize> {
+        use ast::Spanned;
+        match query {
+            ast::SetExpr::Select(select) => match select.projection.get(index)? {
+                ast::SelectItem::UnnamedExpr(expr) | ast::SelectItem::ExprWithAlias { expr, .. } => {
+                    self.position(expr.span())
+                }
+                _ => None,
+            },
+            ast::SetExpr::Values(values) => self.position(values.rows.first()?.content.get(index)?.span()),
+            _ => None,
+        }
+    }
+
     /// `WITH RECURSIVE name AS (first UNION [ALL] next)`: the first part gives the types.
     pub fn recursive(&self, name: &str, cte: &ast::Cte, parent: Option<&Scope>) -> Result<QueryOutput> {
         let position = self.position(cte.alias.name.span);
@@ -207,6 +222,7 @@ impl Analyzer<'_> {
                 ..column.clone()
             })
             .collect();
+        let first_columns = first.columns.clone();
         // The columns of the newest rows are the first part's, by names of their own.
         let work = self.internal_name(name);
         let exprs = first
@@ -258,6 +274,15 @@ impl Analyzer<'_> {
                 "each UNION query must have the same number of columns",
             ));
         }
+        let refused = |index: usize, known: &str, overall: &str| {
+            let message = format!(
+                "recursive query \"{name}\" column {} has type {known} in non-recursive term but type {overall} overall",
+                index + 1
+            );
+            let error = SqlError::new(state::DATATYPE_MISMATCH, message)
+                .hint("Cast the output of the non-recursive term to the correct type.");
+            at(error, self.place_of_column(left, index).or(position))
+        };
         let mut exprs = Vec::with_capacity(types.len());
         for (index, (column, wanted)) in next.columns.iter().zip(&types).enumerate() {
             let expr = Expr::Column(column.column.clone());
@@ -275,16 +300,13 @@ impl Analyzer<'_> {
                     );
                     return Err(SqlError::new(state::DATATYPE_MISMATCH, message));
                 };
-                let message = format!(
-                    "recursive query \"{name}\" column {} has type {} in non-recursive term but type {overall} overall",
-                    index + 1,
-                    super::kinds::name(wanted.oid())
-                );
-                return Err(at(
-                    SqlError::new(state::DATATYPE_MISMATCH, message)
-                        .hint("Cast the output of the non-recursive term to the correct type."),
-                    position,
-                ));
+                return Err(refused(index, &super::kinds::name(wanted.oid()), &overall));
+            }
+            let own = &first_columns[index];
+            if own.told_typmod() != -1 && own.told_typmod() != column.told_typmod() {
+                let known = own.pg_type.name_with(own.told_typmod());
+                let overall = own.pg_type.bare().name();
+                return Err(refused(index, &known, &overall));
             }
             let typed = self.unify_one(typed, wanted)?;
             let name = column_name(&names[index], index);

@@ -273,11 +273,17 @@ pub fn cast(column: &ArrayRef, from: &Field, to: &Field, zone: TimeZone) -> Resu
     match (column.data_type(), to.data_type()) {
         // The engine asks for the result of a column that is NULL.
         (DataType::Null, _) => Ok(arrow::array::new_null_array(to.data_type(), column.len())),
-        (Utf8, Utf8) if PgType::of_field(from) == Some(PgType::InternalChar) => {
-            let text = to_text(column, from, zone)?;
-            restrict(&text, to)
-        }
-        (Utf8, Utf8) => restrict(column.as_string(), to),
+        (Utf8, Utf8) => match (PgType::of_field(from), PgType::of_field(to)) {
+            (Some(PgType::InternalChar), _) | (Some(PgType::Char(1..)), Some(PgType::Char(0))) => {
+                restrict(&to_text(column, from, zone)?, to)
+            }
+            (Some(PgType::Char(0)), Some(PgType::Text | PgType::Varchar(_) | PgType::Name)) => {
+                let texts = column.as_string::<i32>().iter();
+                let bare: StringArray = texts.map(|text| Some(text?.trim_end_matches(' '))).collect();
+                restrict(&bare, to)
+            }
+            _ => restrict(column.as_string(), to),
+        },
         // A boolean becomes a NAME as it is shown, other texts as a word.
         (DataType::Boolean, Utf8) if PgType::of_field(to) == Some(PgType::Name) => {
             let shown = column.as_boolean().iter();
@@ -699,9 +705,9 @@ fn restrict(column: &StringArray, to: &Field) -> Result<ArrayRef, SqlError> {
             let cut: StringArray = column.iter().map(|text| text.map(|text| cut(text, length))).collect();
             Ok(Arc::new(cut))
         }
-        Some(PgType::Char(length)) => {
+        Some(PgType::Char(length @ 1..)) => {
             // Its blanks are for output only: they count in no comparison, length or concatenation.
-            let bare = |text| cut(text, if length == 0 { u32::MAX } else { length }).trim_end_matches(' ');
+            let bare = |text| cut(text, length).trim_end_matches(' ');
             let trimmed: StringArray = column.iter().map(|text| text.map(bare)).collect();
             Ok(Arc::new(trimmed))
         }

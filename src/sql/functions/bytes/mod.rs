@@ -13,6 +13,7 @@ use crate::types::write_hex;
 
 mod charsets;
 mod likeness;
+mod plain_ascii;
 
 use OverloadType::{Bool, Bytea, Int4, Int8, Text};
 
@@ -87,6 +88,9 @@ pub const TABLE: &[Overload] = &[
     Overload::new("bytealike", &[Bytea, Bytea], Bool, likeness::like),
     Overload::new("byteanlike", &[Bytea, Bytea], Bool, likeness::not_like),
     Overload::new("like_escape", &[Bytea, Bytea], Bytea, likeness::escaped),
+    Overload::new("to_ascii", &[Text], Text, plain_ascii::of_text),
+    Overload::new("to_ascii", &[Text, Int4], Text, plain_ascii::of_number),
+    Overload::new("to_ascii", &[Text, Text], Text, plain_ascii::of_name),
     Overload::new("convert", &[Bytea, Text, Text], Bytea, charsets::convert),
     Overload::new("convert_from", &[Bytea, Text], Text, charsets::convert_from),
     Overload::new("convert_to", &[Text, Text], Bytea, charsets::convert_to),
