@@ -80,7 +80,7 @@ impl Growth {
             "replace" => Growth::Replace,
             "concat_ws" => Growth::ConcatWs,
             "to_char" => Growth::ToChar,
-            "||" | "greatest" | "least" | "nullif" | "reverse" | "decode" => Growth::Text(1),
+            "||" | "greatest" | "least" | "nullif" | "reverse" | "decode" | "to_ascii" => Growth::Text(1),
             "concat" => Growth::TextsOf(1),
             "quote_literal" | "quote_nullable" => Growth::TextsOf(3),
             "format" => Growth::Format,

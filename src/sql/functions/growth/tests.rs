@@ -21,7 +21,7 @@ use crate::sql::plan::eval;
 const FIXED: &str = "
     abs aclexplode acos acosd acosh age array_contained array_contains_all array_dims array_length array_lower array_ndims
     array_overlap array_position array_remove array_upper ascii asin asind asinh atan atan2
-    atan2d atand atanh bit_count bit_length bit_not btrim cardinality cbrt ceil ceiling char_length
+    atan2d atand atanh bit_count bit_length bit_not btrim bytealike byteanlike cardinality cbrt ceil ceiling char_length
     character_length chr clock_timestamp coalesce convert_to cos cosd cosh cot cotd current_catalog
     current_database current_date current_role current_schema current_schemas current_setting current_time
     current_timestamp current_user date_bin date_part date_trunc degrees dexp div dsqrt exp extract factorial
