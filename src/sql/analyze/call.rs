@@ -402,6 +402,7 @@ impl Analyzer<'_> {
             };
         }
         let arguments = unpacked(name, self.as_texts(name, arguments)?);
+        let arguments = self.as_elements(name, arguments)?;
         let given: Vec<u32> = arguments.iter().map(Typed::oid).collect();
         let candidates: Vec<&'static Signature> = signatures::of(name)
             .iter()
@@ -514,6 +515,29 @@ impl Analyzer<'_> {
             _ => Ok(typed),
         };
         arguments.into_iter().map(text).collect()
+    }
+
+    /// The element that a function looks for in an array of CHAR(n): as long as those are, since blanks do not count.
+    fn as_elements(&self, name: &str, mut arguments: Vec<Typed>) -> Result<Vec<Typed>> {
+        let looks = matches!(
+            name,
+            "array_position" | "array_positions" | "array_remove" | "array_replace"
+        );
+        if let (true, [array, element, ..]) = (looks, arguments.as_mut_slice())
+            && let Some(PgType::Char(length @ 1..)) = array.pg_type().item()
+        {
+            let position = element.position;
+            let bare = self.bare(self.coerce(element.clone(), &PgType::Char(0))?);
+            let bare = Typed::new(bare.expr, PgType::Text, position);
+            let length = super::number::integer(i64::from(*length), position);
+            // Longer ones stay as they are, and are equal to none.
+            let padded = self.named_call("rpad", vec![bare.clone(), length.clone()], position)?;
+            let letters = self.named_call("length", vec![bare.clone()], position)?;
+            let is_longer = self.binary(">", letters, length, position)?;
+            let expr = datafusion::logical_expr::when(is_longer.expr, bare.expr).otherwise(padded.expr)?;
+            *element = Typed::new(told(expr, &PgType::Char(0)), PgType::Char(0), position);
+        }
+        Ok(arguments)
     }
 
     /// `text(x)` is a cast.

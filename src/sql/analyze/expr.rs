@@ -9,52 +9,17 @@ use sqlparser::ast::{self, BinaryOperator, DateTimeField, UnaryOperator, Value};
 use super::kinds;
 use super::modifier;
 use super::operators::{binary, has, truth};
+use super::populate::{cast_to_record, record_type};
 use super::repetition::is_query;
 use super::scope::Scope;
 use super::type_modifier::wrong_length;
-use super::typed::{Ty, Typed, at, literal};
+use super::typed::{Typed, at, literal};
 use super::{Analyzer, Result};
 use crate::error::{SqlError, state};
 use crate::sql::functions::{datetime_extract, like_escape};
 use crate::sql::plan::names::fold;
 use crate::stop;
-use crate::types::{InputStyle, PgType, scalar_from_text};
-
-/// Whether a written type is that of arrays of rows; `None` for one that is not of rows.
-fn record_type(data_type: &ast::DataType) -> Option<bool> {
-    if !matches!(data_type, ast::DataType::Custom(..) | ast::DataType::Array(_)) {
-        return None;
-    }
-    let written = data_type.to_string().to_lowercase();
-    match written.strip_prefix("pg_catalog.").unwrap_or(&written) {
-        "record" => Some(false),
-        "_record" | "record[]" => Some(true),
-        _ => None,
-    }
-}
-
-/// A row is of its type already; nothing else becomes one.
-fn cast_to_record(typed: Typed, of_arrays: bool) -> Result<Typed> {
-    let (wanted, is_same) = match of_arrays {
-        true => ("record[]", matches!(typed.ty, Ty::Rows(_))),
-        false => ("record", typed.fields().is_some()),
-    };
-    if is_same {
-        return Ok(typed);
-    }
-    let position = typed.position;
-    let is_text = typed.is_unknown() || kinds::category(typed.oid()) == b'S';
-    if let (true, Some(text)) = (of_arrays, typed.literal()) {
-        let texts = PgType::Shaped(Box::new(PgType::Text));
-        scalar_from_text(&texts, text, &InputStyle::default()).map_err(|error| at(error, position))?;
-    }
-    if is_text && !typed.has_rows() {
-        let message = "input of anonymous composite types is not implemented";
-        return Err(at(SqlError::new(state::FEATURE_NOT_SUPPORTED, message), position));
-    }
-    let message = format!("cannot cast type {} to {wanted}", typed.type_name());
-    Err(at(SqlError::new(state::CANNOT_COERCE, message), position))
-}
+use crate::types::PgType;
 
 impl Analyzer<'_> {
     /// One expression.

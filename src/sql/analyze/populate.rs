@@ -1,4 +1,4 @@
-//! Rows of a relation's type: `NULL::relation`, `ROW(...)::relation`, and JSON as such rows (`json_populate_record` and its kind).
+//! Rows of a relation's type or of none: `NULL::relation`, `ROW(...)::relation`, `ROW(...)::record`, and JSON as such rows (`json_populate_record` and its kind).
 //!
 //! One rule: a row has the fields of the relation as it is when the statement is planned, by name. Not here: rows by a column
 //! definition list (`table_function.rs`).
@@ -7,14 +7,14 @@ use datafusion::common::ScalarValue;
 use datafusion::logical_expr::{Expr, when};
 use sqlparser::ast::{self, FunctionArg, FunctionArgExpr, FunctionArguments};
 
-use super::kinds::CastContext;
+use super::kinds::{self, CastContext};
 use super::scope::Scope;
 use super::typed::{Ty, Typed, at, null_of};
 use super::{Analyzer, Result, rows};
 use crate::error::{SqlError, state};
 use crate::sql::plan::names::fold;
 use crate::sql::plan::resolve::{self, Resolved};
-use crate::types::PgType;
+use crate::types::{InputStyle, PgType, scalar_from_text};
 
 /// The names and types of a row's fields.
 pub type RowType = Vec<(String, PgType)>;
@@ -38,6 +38,42 @@ impl JsonRecords {
         };
         Some(JsonRecords { json, of_array })
     }
+}
+
+/// Whether a written type is that of arrays of rows; `None` for one that is not of rows.
+pub fn record_type(data_type: &ast::DataType) -> Option<bool> {
+    if !matches!(data_type, ast::DataType::Custom(..) | ast::DataType::Array(_)) {
+        return None;
+    }
+    let written = data_type.to_string().to_lowercase();
+    match written.strip_prefix("pg_catalog.").unwrap_or(&written) {
+        "record" => Some(false),
+        "_record" | "record[]" => Some(true),
+        _ => None,
+    }
+}
+
+/// A row is of its type already; nothing else becomes one.
+pub fn cast_to_record(typed: Typed, of_arrays: bool) -> Result<Typed> {
+    let (wanted, is_same) = match of_arrays {
+        true => ("record[]", matches!(typed.ty, Ty::Rows(_))),
+        false => ("record", typed.fields().is_some()),
+    };
+    if is_same {
+        return Ok(typed);
+    }
+    let position = typed.position;
+    let is_text = typed.is_unknown() || kinds::category(typed.oid()) == b'S';
+    if let (true, Some(text)) = (of_arrays, typed.literal()) {
+        let texts = PgType::Shaped(Box::new(PgType::Text));
+        scalar_from_text(&texts, text, &InputStyle::default()).map_err(|error| at(error, position))?;
+    }
+    if is_text && !typed.has_rows() {
+        let message = "input of anonymous composite types is not implemented";
+        return Err(at(SqlError::new(state::FEATURE_NOT_SUPPORTED, message), position));
+    }
+    let message = format!("cannot cast type {} to {wanted}", typed.type_name());
+    Err(at(SqlError::new(state::CANNOT_COERCE, message), position))
 }
 
 impl Analyzer<'_> {

@@ -13,6 +13,7 @@ use datafusion::common::{Result, ScalarValue, exec_err};
 use datafusion::logical_expr::{ColumnarValue, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility};
 
 use super::arrays::canonical;
+use super::bytes::is_like;
 use super::growth::{self, regex};
 use super::over_columns;
 use crate::error::SqlError;
@@ -65,6 +66,15 @@ impl QuantifiedComparison {
         };
         let (values, elements) = (values.as_ref(), elements.as_ref());
         let compared = match self {
+            QuantifiedComparison::Like | QuantifiedComparison::NotLike if *values.data_type() == DataType::Binary => {
+                let wanted = self == QuantifiedComparison::Like;
+                let pairs = values.as_binary::<i32>().iter().zip(elements.as_binary::<i32>());
+                let verdicts = pairs.map(|pair| match pair {
+                    (Some(bytes), Some(pattern)) => Ok(Some(is_like(bytes, pattern)? == wanted)),
+                    _ => Ok(None),
+                });
+                return verdicts.collect();
+            }
             QuantifiedComparison::Eq => cmp::eq(&values, &elements),
             QuantifiedComparison::NotEq => cmp::neq(&values, &elements),
             QuantifiedComparison::Lt => cmp::lt(&values, &elements),

@@ -43,7 +43,7 @@ fn bare_name(kind: &PgType) -> String {
     }
 }
 
-fn is_text(kind: &PgType) -> bool {
+pub(super) fn is_text(kind: &PgType) -> bool {
     matches!(
         kind,
         PgType::Text | PgType::Varchar(_) | PgType::Char(_) | PgType::Name | PgType::InternalChar
@@ -203,8 +203,8 @@ fn through_text(array: &ArrayRef, from: &PgType, to: &PgType, time_zone: &str) -
             continue;
         }
         text.clear();
-        // PostgreSQL casts a boolean to `true`, though it prints `t`.
-        if *from == PgType::Bool {
+        // PostgreSQL casts a boolean to `true`, though it prints `t`, and to a NAME as it prints it.
+        if *from == PgType::Bool && *to != PgType::Name {
             text.extend_from_slice(if array.as_boolean().value(row) {
                 b"true"
             } else {

@@ -112,7 +112,14 @@ pub fn append(
         Literal::Null => builder.append_null(),
         Literal::Text(text) => builder.append_text(text)?,
         // A cast that is written cuts what is too long.
-        Literal::Typed(_, PgType::Varchar(Some(_)) | PgType::Char(_)) => return Ok(AppendedLiteral::No),
+        Literal::Typed(_, kind)
+            if matches!(
+                kind.item().unwrap_or(kind),
+                PgType::Varchar(Some(_)) | PgType::Char(_)
+            ) =>
+        {
+            return Ok(AppendedLiteral::No);
+        }
         Literal::Typed(text, kind) if kind == target.pg_type => builder.append_text(text)?,
         Literal::Typed(..) => return Ok(AppendedLiteral::No),
         Literal::Bool(value) => match target.pg_type {

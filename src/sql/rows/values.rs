@@ -7,7 +7,7 @@ use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::logical_expr::Expr;
 use sqlparser::ast;
 
-use super::assign::{assign, check_assignment, is_named, named};
+use super::assign::{assign, check_assignment, is_named, is_text, named};
 use super::compile::RowScope;
 use super::literal::{AppendedLiteral, Literal, TargetColumn, append, cell_literal, input_style, literal};
 use crate::error::{SqlError, state};
@@ -63,12 +63,20 @@ pub fn value_parameter_types(
 ) -> Result<Vec<PgType>, SqlError> {
     let mut types: Vec<Option<PgType>> = ctx.parameter_types.to_vec();
     types.resize(types.len().max(parameters), None);
+    let is_declared = |number: usize| matches!(ctx.parameter_types.get(number - 1), Some(Some(_)));
     for row in rows {
         for (value, target) in row.iter().zip(targets) {
-            if let Cell::Parameter(number) = value
-                && let Some(slot @ None) = types.get_mut(*number - 1)
-            {
-                *slot = Some(target.pg_type.clone());
+            let Cell::Parameter(number) = value else { continue };
+            match types.get_mut(*number - 1) {
+                Some(slot @ None) => *slot = Some(target.pg_type.clone()),
+                Some(Some(known)) if !is_declared(*number) && known.oid() != target.pg_type.oid() => {
+                    return Err(SqlError::new(
+                        state::AMBIGUOUS_PARAMETER,
+                        format!("inconsistent types deduced for parameter ${number}"),
+                    )
+                    .detail(format!("{} versus {}", known.bare().name(), target.pg_type.bare().name())));
+                }
+                _ => {}
             }
         }
     }
@@ -182,8 +190,14 @@ impl Evaluation<'_> {
             ..*self.ctx
         };
         let scope = RowScope::empty();
+        let written = is_named(target.pg_type).then(|| expr.clone());
         let (expr, from) = scope.plan_in(Clause::Values, expr, &ctx)?;
         check_assignment(target.name, &from, target.pg_type)?;
+        if let Some(written) = written
+            && is_text(&from)
+        {
+            return self.expression(cast_to(written, target.pg_type)?, target);
+        }
         let names = is_named(&from) && !is_named(target.pg_type);
         let bound = expr.transform_up(|node| match node {
             Expr::Placeholder(placeholder) => {

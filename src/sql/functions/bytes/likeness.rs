@@ -11,7 +11,7 @@ use crate::stop;
 const STEPS: u32 = 1 << 16;
 
 /// Whether bytes are like a pattern.
-fn is_like(bytes: &[u8], pattern: &[u8]) -> Result<bool, SqlError> {
+pub fn is_like(bytes: &[u8], pattern: &[u8]) -> Result<bool, SqlError> {
     let (mut at, mut of) = (0, 0);
     // The place behind the last `%`, and the byte that the rest was compared with last.
     let mut back: Option<(usize, usize)> = None;

@@ -15,6 +15,8 @@ mod charsets;
 mod likeness;
 mod plain_ascii;
 
+pub use likeness::is_like;
+
 use OverloadType::{Bool, Bytea, Int4, Int8, Text};
 
 pub const TABLE: &[Overload] = &[
