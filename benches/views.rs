@@ -82,8 +82,9 @@ const QUERIES: [Query; 6] = [
         name: "HOP 10 s / 2 s",
         view: "SELECT window_start, k, count(*) AS n, sum(v) AS s, max(v) AS m \
                FROM HOP(bids, ts, INTERVAL '2 seconds', INTERVAL '10 seconds') GROUP BY window_start, k",
-        one_shot: "SELECT date_bin(INTERVAL '2 seconds', ts) - n * INTERVAL '2 seconds' AS window_start, k, count(*) AS n, sum(v) AS s, \
-                   max(v) AS m FROM bids CROSS JOIN (VALUES (0), (1), (2), (3), (4)) AS hops (n) GROUP BY window_start, k",
+        one_shot: "SELECT date_bin(INTERVAL '2 seconds', ts) - back AS window_start, k, count(*) AS n, sum(v) AS s, max(v) AS m \
+                   FROM bids CROSS JOIN (VALUES (INTERVAL '0 seconds'), (INTERVAL '2 seconds'), (INTERVAL '4 seconds'), \
+                   (INTERVAL '6 seconds'), (INTERVAL '8 seconds')) AS hops (back) GROUP BY window_start, k",
     },
     Query {
         name: "SESSION 1 s",

@@ -406,6 +406,11 @@ impl Compiler {
 
     fn filter(&mut self, filter: &logical_plan::Filter, needed: &[bool]) -> Result<Built, CompileStop> {
         check_all([&filter.predicate])?;
+        if let LogicalPlan::Window(window) = filter.input.as_ref()
+            && let Some(first) = self.first_by_number(window, &filter.predicate, needed)?
+        {
+            return Ok(first);
+        }
         let mut below = needed_by([&filter.predicate], filter.input.schema())?;
         for (below, needed) in below.iter_mut().zip(needed) {
             *below |= needed;

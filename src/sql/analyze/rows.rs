@@ -10,8 +10,8 @@ use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
 use datafusion::common::{Column, UnnestOptions};
 use datafusion::logical_expr::expr::ScalarFunction;
 use datafusion::logical_expr::{
-    ColumnarValue, Expr, LogicalPlan, LogicalPlanBuilder, Projection, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF,
-    ScalarUDFImpl, Signature, Volatility, when,
+    ColumnarValue, Expr, ExprSchemable, LogicalPlan, LogicalPlanBuilder, Projection, ReturnFieldArgs,
+    ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility, when,
 };
 
 use super::choose::Chosen;
@@ -22,6 +22,7 @@ use super::typed::{Typed, at, cast_to, returned_field};
 use super::{Analyzer, Result};
 use crate::error::{SqlError, state};
 use crate::sql::functions::numeric_series;
+use crate::sql::functions::told::told;
 use crate::types::PgType;
 
 /// Marks a list whose elements are rows: `rows(list)` is one of them.
@@ -332,6 +333,11 @@ pub fn compute(analyzer: &Analyzer, plan: LogicalPlan, exprs: &mut [Expr]) -> Re
             return Ok(plan);
         }
         let names: Vec<String> = lists.iter().map(|_| analyzer.internal_name("rows")).collect();
+        let columns: Vec<Expr> = lists
+            .iter()
+            .zip(&names)
+            .map(|(list, name)| element(list, name, &plan))
+            .collect::<Result<_>>()?;
         plan = match (&plan, lists.as_slice()) {
             (LogicalPlan::EmptyRelation(empty), [list]) if empty.produce_one_row => {
                 match analyzer.constant_series(list)? {
@@ -345,7 +351,7 @@ pub fn compute(analyzer: &Analyzer, plan: LogicalPlan, exprs: &mut [Expr]) -> Re
             let replaced = std::mem::take(expr).transform_up(|node| {
                 let column = list_of(&node)
                     .and_then(|list| lists.iter().position(|known| known == list))
-                    .map(|at| Expr::Column(Column::from_name(&names[at])));
+                    .map(|at| columns[at].clone());
                 Ok(match column {
                     Some(column) => Transformed::yes(column),
                     None => Transformed::no(node),
@@ -354,6 +360,21 @@ pub fn compute(analyzer: &Analyzer, plan: LogicalPlan, exprs: &mut [Expr]) -> Re
             *expr = replaced.data;
         }
     }
+}
+
+/// The column of a list's elements. The engine computes a constant list beforehand, and forgets the type that its elements
+/// have beside Arrow's.
+fn element(list: &Expr, name: &str, plan: &LogicalPlan) -> Result<Expr> {
+    let column = Expr::Column(Column::from_name(name));
+    if !list.column_refs().is_empty() {
+        return Ok(column);
+    }
+    let (_, field) = list.to_field(plan.schema())?;
+    let item = PgType::item_field(&field).and_then(|item| PgType::of_field(&item));
+    Ok(match item {
+        Some(item) => told(column, &item),
+        None => column,
+    })
 }
 
 /// The only column of a series under a name, of the type that the elements of its list have.

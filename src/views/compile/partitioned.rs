@@ -1,7 +1,7 @@
 //! LIMIT over an order, and window functions, to the partitioned operator.
 //!
 //! One rule: the operator keeps the columns that the plan above, the keys and the order need. Of numbers of rows that the plan
-//! above wants up to a bound it makes no more; the condition itself stays above.
+//! above wants up to a bound it makes no more; the condition itself stays above, unless it is that bound alone.
 
 use std::sync::Arc;
 
@@ -98,6 +98,32 @@ impl Compiler {
         };
         let schema = limit.input.schema();
         self.first(input, &[], order, first, needed, schema)
+    }
+
+    /// Rows up to a number that nothing else wants: no row is numbered, and the condition holds for all that are left.
+    pub(super) fn first_by_number(
+        &mut self,
+        window: &logical_plan::Window,
+        condition: &Expr,
+        needed: &[bool],
+    ) -> Result<Option<Built>, CompileStop> {
+        let Some(windows) = numbered_windows(window) else {
+            return Ok(None);
+        };
+        let width = windows.input.schema().fields().len();
+        let number = |column: usize| windows.numbers.get(column.checked_sub(width)?).copied();
+        let is_bound = !needed[width..].contains(&true) && is_upper_bound(condition);
+        let Some(bound) = bound(condition, &window.schema, number).filter(|_| is_bound) else {
+            return Ok(None);
+        };
+        let first = FirstSpec {
+            first: Some(bound),
+            skip: 0,
+            numbers: Vec::new(),
+        };
+        let (keys, order) = (windows.partition_by, windows.order_by);
+        self.first(windows.input, keys, order, first, needed, &window.schema)
+            .map(Some)
     }
 
     /// Window functions; above them stands a condition, perhaps.
@@ -480,6 +506,18 @@ fn upper_bound(condition: &Expr) -> Option<(&Expr, i64)> {
         }
         Expr::Between(between) if !between.negated => Some((uncast(&between.expr), constant(&between.high)?)),
         _ => None,
+    }
+}
+
+/// Whether a condition is `column <= 3` or `column < 3` and no more.
+fn is_upper_bound(condition: &Expr) -> bool {
+    match condition {
+        Expr::BinaryExpr(BinaryExpr { left, op, right }) => match (constant(left), constant(right)) {
+            (None, Some(_)) => matches!(op, Operator::LtEq | Operator::Lt),
+            (Some(_), None) => matches!(op, Operator::GtEq | Operator::Gt),
+            _ => false,
+        },
+        _ => false,
     }
 }
 

@@ -135,7 +135,22 @@ impl PartitionedOperator {
 
     fn show_first(&self, spec: &FirstSpec, changed: &[u32], out: &mut Sink<'_>) -> Result<(), SqlError> {
         let mut shown: Vec<ShownRow> = Vec::new();
+        // Where the rows that are kept are those that are shown, their changes are all that is shown.
+        let keeps_shown = spec.skip == 0 && spec.numbers.is_empty() && self.rows.keeps_only(spec.first);
         for partition in changed {
+            if keeps_shown {
+                let changes = self.rows.changes(*partition);
+                shown.extend(changes.map(|(row, copies)| ShownRow {
+                    row,
+                    numbers: Vec::new(),
+                    copies,
+                }));
+                if shown.len() >= PART_ROWS {
+                    self.check_wanted()?;
+                    self.show_rows(spec, &std::mem::take(&mut shown), out)?;
+                }
+                continue;
+            }
             let (old, new) = (
                 self.rows.before(*partition, ALL_ROWS),
                 self.rows.now(*partition, ALL_ROWS),

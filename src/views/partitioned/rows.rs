@@ -244,7 +244,7 @@ impl OnePartition {
             peers.map(|(row, copies)| (row.clone(), *copies)).collect::<Vec<_>>()
         };
         match first {
-            FirstRows::Numbered(rows) if self.copies - copies >= rows => vec![(last.clone(), *copies)],
+            FirstRows::Numbered(rows) if self.copies > rows => vec![(last.clone(), (self.copies - rows).min(*copies))],
             FirstRows::DenselyRanked(groups) if self.peer_groups > groups => peers(),
             FirstRows::Ranked(rows) if self.copies - copies >= rows => {
                 let peers = peers();
@@ -435,6 +435,24 @@ impl PartitionedRows {
         let changes = self.changes.get(&partition).filter(|changes| !changes.is_new)?;
         let changed = changes.rows.iter().filter(|(_, weight)| **weight != 0);
         Some(changed.map(|(row, _)| row).collect())
+    }
+
+    /// Whether these rows are kept and no others.
+    pub fn keeps_only(&self, first: Option<FirstRows>) -> bool {
+        first.is_some() && self.first == first
+    }
+
+    /// The rows that the step added (copies above 0) and took away.
+    pub fn changes(&self, partition: u32) -> impl Iterator<Item = (&RowKey, i64)> {
+        let changes = self.changes.get(&partition);
+        let (added, changed) = match changes {
+            Some(changes) if changes.is_new => (self.range(partition, ALL_ROWS), None),
+            Some(changes) => (None, Some(&changes.rows)),
+            None => (None, None),
+        };
+        let rows = added.into_iter().flatten().chain(changed.into_iter().flatten());
+        rows.map(|(row, copies)| (row, *copies))
+            .filter(|(_, copies)| *copies != 0)
     }
 
     /// Copies of a partition's rows together.
