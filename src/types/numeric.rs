@@ -44,15 +44,21 @@ fn parse_any_integer(text: &str, min: i64, max: i64, kind: &str) -> Result<i64, 
         [b'+', rest @ ..] => (false, rest),
         all => (false, all),
     };
-    if digits.is_empty() || !digits.iter().all(u8::is_ascii_digit) {
+    if digits.is_empty() {
         return Err(invalid(kind, text));
     }
     let mut value = 0_i64;
     // Counting down reaches i64::MIN.
+    let least = if min < 0 { min } else { i64::MIN };
     for byte in digits {
+        // Digits that are too many come before what is no digit.
+        if !byte.is_ascii_digit() {
+            return Err(invalid(kind, text));
+        }
         value = value
             .checked_mul(10)
             .and_then(|value| value.checked_sub(i64::from(byte - b'0')))
+            .filter(|value| *value >= least)
             .ok_or_else(|| integer_out_of_range(text, kind))?;
     }
     if !negative {

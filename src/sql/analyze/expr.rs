@@ -59,12 +59,16 @@ impl Analyzer<'_> {
                     return cast_to_record(self.expr(expr, scope)?, of_arrays);
                 }
                 let wanted = self.data_type(data_type, None)?;
-                let typed = match expr.as_ref() {
+                let mut inner = expr.as_ref();
+                while let ast::Expr::Nested(nested) = inner {
+                    inner = nested;
+                }
+                let typed = match inner {
                     // ARRAY[]::int[] has elements of that type.
                     ast::Expr::Array(array) if wanted.item().is_some() => {
                         self.array(array, Some(&wanted), scope, place())?
                     }
-                    other => self.expr(other, scope)?,
+                    _ => self.expr(expr, scope)?,
                 };
                 self.cast_to_written(typed, data_type, &wanted)
             }

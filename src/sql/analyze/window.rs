@@ -321,6 +321,16 @@ impl Analyzer<'_> {
         if arguments.iter().any(super::arrays::is_shaped) {
             arguments = arguments.into_iter().map(super::arrays::shaped).collect();
         }
+        // What stands in for a value has its digits.
+        if let [value, _, otherwise] = arguments.as_slice()
+            && value.oid() == kinds::NUMERIC
+            && value.pg_type() != otherwise.pg_type()
+        {
+            let (both, _) = self.unify(vec![value.clone(), otherwise.clone()], name)?;
+            let mut both = both.into_iter();
+            arguments[0] = both.next().expect("the first of two");
+            arguments[2] = both.next().expect("the second of two");
+        }
         let result = match PgType::from_oid(chosen.result) {
             // Digits and lengths stay.
             Some(result) => match arguments.first().map(Typed::pg_type) {
