@@ -370,6 +370,7 @@ impl Analyzer<'_> {
         let mut columns = Vec::with_capacity(fields.len());
         for (index, ((name, typed), expr)) in fields.iter().zip(exprs).enumerate() {
             let column = column_name(name, index);
+            let expr = super::typed::of_type(expr, &typed.pg_type(), plan.schema());
             let told = super::typed::metadata(&typed.pg_type());
             projected.push(expr.alias_qualified_with_metadata(Some(reference(&qualifier)), &column, told));
             columns.push(ScopeColumn {
