@@ -6,7 +6,7 @@ use std::borrow::Borrow;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::JoinHandle;
 use std::time::Instant;
 
@@ -22,8 +22,7 @@ use super::directory::{lock, make_private, parent};
 use super::encode::{EncodedAppend, encode};
 use super::extent::Extent;
 use super::flusher::{FlushOptions, FlushState, Flusher, Flushing, META_DIR, SEGMENTS_DIR, WAL_DIR};
-use super::frame::ROW_BYTES_MAX;
-use super::frame::RUN_BYTES;
+use super::frame::{ROW_BYTES_MAX, RUN_BYTES};
 use super::image::{self, Image};
 use super::mark::{self, Marker};
 use super::merge::MergeOptions;
@@ -34,6 +33,7 @@ use super::sequencer::{BLOCK_BYTES, EncodedCommit, Sequencer, Standing, Start};
 use super::space::{DiskStats, SpaceWatch};
 use super::spill::next_segment;
 use super::tail::{Tail, TopicStats};
+use super::times::CommitTimes;
 use super::wal::{self, Position, Wal, WalOptions};
 use super::writer::{self, Pen, Unwinding};
 use super::{Acknowledge, Appended, Commit, DdlObserver, LogError, Lsn, Receipt, TopicId, TopicSpec};
@@ -245,8 +245,7 @@ pub(super) struct LogShared {
     pub flush: Arc<FlushState>,
     pub space: SpaceWatch,
     pub retention: Arc<RetentionClock>,
-    /// Append time of the newest group, microseconds.
-    pub newest_us: AtomicI64,
+    pub times: CommitTimes,
     newest: AtomicU64,
     published: watch::Sender<Lsn>,
 }
@@ -421,7 +420,7 @@ impl Log {
             flush,
             space,
             retention,
-            newest_us: AtomicI64::new(position.last_timestamp_us),
+            times: CommitTimes::new(newest, position.last_timestamp_us),
             newest: AtomicU64::new(newest),
             published: watch::Sender::new(newest),
             options,
@@ -461,13 +460,13 @@ impl Log {
 
     /// Commits a transaction: atomic and in order (L5). Resolves after the sync that covers it and its publication,
     /// or with [`Acknowledge::Queued`] once it is in order; its timestamp is not known then and is 0. A commit that
-    /// changes nothing resolves at once with the newest LSN.
+    /// changes nothing resolves at once with the newest LSN, unless it is a tick.
     ///
     /// Dropping the future does not take the commit back. One that was refused may be tried again.
     pub async fn commit(&self, commit: impl Borrow<Commit>, acknowledge: Acknowledge) -> Result<Receipt, LogError> {
         let commit = commit.borrow();
         let adds = commit.appends.iter().any(|append| append.rows.count() > 0);
-        if !adds && commit.ddl.is_none() && commit.advances.is_empty() {
+        if !adds && commit.ddl.is_none() && commit.advances.is_empty() && !commit.tick {
             return self.unchanged(commit);
         }
         // A commit without rows may free room, and takes next to none.
@@ -718,7 +717,7 @@ impl Log {
 
     /// Holds the rows that retention keeps now until it is dropped.
     pub fn pin(&self) -> Pin {
-        self.shared.retention.pin(self.shared.newest_us.load(Ordering::Acquire))
+        self.shared.retention.pin(self.shared.times.newest_us())
     }
 
     /// The topic's definition now.
@@ -757,6 +756,11 @@ impl Log {
     /// W(`at`): the `_watermark` that the next commit after `at` would carry, microseconds.
     pub fn watermark(&self, topic: TopicId, at: Lsn) -> Option<i64> {
         self.shared.tail.topic(topic).ok()?.watermark(at)
+    }
+
+    /// The time of the log at `at`: the `_timestamp` of the newest commit up to there, microseconds ([`CommitTimes::at`]).
+    pub fn time(&self, at: Lsn) -> i64 {
+        self.shared.times.at(at)
     }
 
     /// `None` if there is no such topic.

@@ -34,6 +34,7 @@ mod sequencer;
 mod space;
 mod spill;
 mod tail;
+mod times;
 mod torn;
 mod wal;
 mod writer;
@@ -181,6 +182,8 @@ pub struct Commit {
     pub advances: Vec<(TopicId, i64)>,
     /// Topics whose catalog change rests on their never having had a row; the commit is refused if one has.
     pub empty: Vec<TopicId>,
+    /// It is made even if it changes nothing: the time of the log goes on.
+    pub tick: bool,
     /// The topics that the commit's rows rest on as they were at an LSN; it is refused if another commit has changed one since.
     pub read: Option<(Lsn, Vec<TopicId>)>,
 }

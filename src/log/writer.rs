@@ -526,7 +526,7 @@ fn publish(
             BlockDraft::Retire { retired, .. } => shared.tail.retire(&retired),
         }
     }
-    shared.newest_us.store(timestamp_us, Ordering::Release);
+    shared.times.note(last_lsn, timestamp_us);
     for (topic, lsn, watermark) in watermarks {
         if let Ok(topic) = shared.tail.topic(topic) {
             topic.advance(lsn, watermark);

@@ -472,6 +472,7 @@ impl Transaction {
             appends,
             ddl,
             advances: std::mem::take(&mut self.advances),
+            tick: false,
             empty: std::mem::take(&mut self.empty),
             read: self
                 .reads

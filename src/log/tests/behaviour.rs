@@ -293,6 +293,46 @@ async fn timestamps_never_go_back() {
     assert_eq!(receipt.timestamp_us, NOW_US + 1);
 }
 
+#[tokio::test]
+async fn a_tick_brings_the_time_of_the_log_on() {
+    let disk = FaultDisk::new();
+    let clock = TestClock::at(NOW_US);
+    let open = || {
+        Log::open(disk.shared(), Path::new("/d"), steady(), clock.clone() as SharedClock)
+            .expect("opened")
+            .0
+    };
+    let log = open();
+    let tick = || Commit {
+        tick: true,
+        ..Commit::default()
+    };
+    log.commit(create(0, &[1]), Acknowledge::Synced).await.expect("created");
+    clock.set(NOW_US + 5);
+    assert_eq!(log.time(log.newest()), NOW_US);
+    let nothing = log
+        .commit(Commit::default(), Acknowledge::Synced)
+        .await
+        .expect("unchanged");
+    assert_eq!((nothing.lsn, log.time(log.newest())), (1, NOW_US));
+    let ticked = log.commit(tick(), Acknowledge::Synced).await.expect("ticked");
+    assert_eq!((ticked.lsn, ticked.timestamp_us), (2, NOW_US + 5));
+    clock.set(NOW_US + 9);
+    log.commit(insert(1, 0, &[(1, None)]), Acknowledge::Synced)
+        .await
+        .expect("inserted");
+    clock.set(NOW_US + 12);
+    log.commit(tick(), Acknowledge::Synced).await.expect("ticked");
+    let times: Vec<i64> = (1..=4).map(|lsn| log.time(lsn) - NOW_US).collect();
+    assert_eq!(times, [0, 5, 9, 12]);
+    drop(log);
+    clock.set(NOW_US);
+    let log = open();
+    assert_eq!((log.newest(), log.time(4)), (4, NOW_US + 12));
+    log.commit(tick(), Acknowledge::Synced).await.expect("ticked");
+    assert_eq!((log.newest(), log.time(5)), (5, NOW_US + 12));
+}
+
 struct Seen(Mutex<Vec<(Lsn, Vec<u8>)>>);
 
 impl DdlObserver for Seen {

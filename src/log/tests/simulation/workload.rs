@@ -161,6 +161,10 @@ impl Workload {
                     draft.appends.clear();
                 }
             }
+            if draft.ddl.is_none() && draft.advances.is_empty() && random.random_bool(0.04) {
+                // A tick.
+                draft.appends.clear();
+            }
         }
         let record = draft.ddl.as_ref().map(|change| format!("{change:?}").into_bytes());
         let ddl = draft.ddl.clone().map(|change| Ddl {
@@ -183,6 +187,7 @@ impl Workload {
             ddl,
             empty: Vec::new(),
             read: None,
+            tick: true,
             advances: draft.advances.iter().map(|(id, at)| (TopicId(*id), *at)).collect(),
         };
         Some((draft, commit, record))
@@ -308,6 +313,9 @@ pub fn describe(draft: &Draft) -> String {
     }
     for (id, at) in &draft.advances {
         words.push(format!("advance {id} to {at}"));
+    }
+    if words.is_empty() {
+        words.push("tick".to_string());
     }
     words.join(", ")
 }
