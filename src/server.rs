@@ -20,7 +20,7 @@ use crate::query::{Process, Query, QueryOptions};
 use crate::relief::Relief;
 use crate::session::Engine;
 use crate::storage::{Disk, RealDisk, SharedClock, SystemClock, resident_bytes};
-use crate::views::{Views, idle};
+use crate::views::{Views, idle, ticks};
 use crate::wire;
 
 mod descriptors;
@@ -170,9 +170,11 @@ impl Server {
             self.engine.views.clone(),
             self.engine.catalog.clone(),
             self.engine.clock.clone(),
-            idle_stopped,
+            idle_stopped.clone(),
         );
         let idle = tokio::spawn(idle);
+        let views = self.engine.views.clone();
+        let ticks = tokio::spawn(ticks::run(log.clone(), views, self.engine.clock.clone(), idle_stopped));
         let relieving = tokio::spawn(relieve(self.engine.clone()));
         let (end, ended) = tokio::sync::oneshot::channel::<()>();
         let serving = self.wire.run(self.listener, async {
@@ -199,6 +201,7 @@ impl Server {
         // Fails only if the task is gone already.
         let _ = idle_stop.send(true);
         let _ = idle.await;
+        let _ = ticks.await;
         self.engine.views.stop().await;
         self.engine.log.close().await?;
         Ok(())

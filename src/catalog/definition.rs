@@ -231,6 +231,9 @@ pub struct Mention {
     pub is_named_by_itself: bool,
 }
 
+/// The reason of a view that is kept and that one statement computes: there is none.
+const EXPANDED: &str = "";
+
 impl View {
     /// Where relations would hide one that the definition names, along its search path, if there were any.
     pub fn shadows(&self, named: &(String, String)) -> impl Iterator<Item = (String, String)> {
@@ -246,6 +249,18 @@ impl View {
     /// Whether its rows are kept up to date, not computed when they are read.
     pub fn is_maintained(&self) -> bool {
         self.materialized && self.recomputed.is_none()
+    }
+
+    /// Has it computed from its definition, in a catalog of one statement, if it is kept.
+    pub fn expand(&mut self) {
+        if self.is_maintained() {
+            self.recomputed = Some(EXPANDED.to_string());
+        }
+    }
+
+    /// Whether [`View::expand`] has made it so.
+    pub fn is_expanded(&self) -> bool {
+        self.materialized && self.recomputed.as_deref() == Some(EXPANDED)
     }
 }
 

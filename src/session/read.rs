@@ -200,10 +200,16 @@ impl Session {
                     .detail("It was dropped after the transaction began."),
             );
         }
-        let newest = self.engine.log.newest();
         // Parts of one statement read at one position as well.
         let explicit = self.transaction().explicit || self.batch || self.transaction().own_before.is_some();
         let fixed = self.transaction().read_lsn;
+        let strict = self.settings.strict();
+        if explicit && strict && fixed.is_none() {
+            // Views are read there later that this statement does not name.
+            let now_us = self.engine.clock.now_us();
+            self.engine.views.tick_if_due(&self.engine.log, now_us).await?;
+        }
+        let newest = self.engine.log.newest();
         let (lsn, rows): (_, HashMap<u32, ViewRows>) = match fixed {
             Some(lsn) => {
                 self.rest_on_reads(lsn, planned);
@@ -217,13 +223,14 @@ impl Session {
                 (lsn, rows)
             }
             None if views.is_empty() => (newest, HashMap::new()),
+            None if !strict => {
+                self.engine.views.check_built(&views)?;
+                self.engine.views.read_newest(&views, 0).await?
+            }
             None => {
-                let strict = self.settings.strict();
-                if !strict {
-                    self.engine.views.check_built(&views)?;
-                }
-                let at_least = if strict { newest } else { 0 };
-                self.engine.views.read_newest(&views, at_least).await?
+                let engine = &self.engine;
+                let reading = engine.views.read_now(&engine.log, &engine.clock, &views, newest);
+                reading.await?
             }
         };
         if explicit {
@@ -260,7 +267,10 @@ impl Session {
             views,
             system: Arc::new(move |relation| system.rows(relation)),
             parameters: query::scalars(parameters.values.iter().map(|(_, value)| value)),
-            session: self.session_info(),
+            session: SessionInfo {
+                log_us: self.engine.log.time(lsn),
+                ..self.session_info()
+            },
         })
     }
 
@@ -281,6 +291,7 @@ impl Session {
             search_path: self.settings.search_path().clone(),
             now_us,
             statement_us: self.engine.clock.now_us(),
+            log_us: now_us,
             backend_pid: self.id(),
             setting: Arc::new(move |name| settings.get(name).ok()),
             client: self.client,
@@ -581,7 +592,7 @@ fn without_views(catalog: &Snapshot) -> Snapshot {
         if let Relation::View(view) = relation
             && view.materialized
         {
-            Arc::make_mut(view).recomputed.get_or_insert_default();
+            Arc::make_mut(view).expand();
         }
     }
     without

@@ -11,6 +11,7 @@ mod aggregate;
 mod join;
 mod partitioned;
 mod tables;
+mod temporal;
 mod time;
 
 use std::collections::HashSet;
@@ -37,6 +38,8 @@ use super::linear::Linear;
 use super::rules;
 use super::scan::{LeafScan, LeafSource, TopicColumn};
 
+use temporal::Conditions;
+
 /// The way in which a materialized view is kept.
 #[derive(Clone, Debug)]
 pub enum CompiledView {
@@ -62,11 +65,15 @@ pub fn compile(planned: &Planned, time_zone: &str) -> Result<CompiledView, SqlEr
     let mut compiler = Compiler {
         nodes: Vec::new(),
         context: ExpressionContext::new(options),
+        time_zone: time_zone.into(),
     };
     let needed = vec![true; plan.schema().fields().len()];
     let root = match compiler.node(&plan, &needed) {
         Ok(root) => root,
-        Err(CompileStop::Unsupported(reason)) => return Ok(CompiledView::Recompute { reason }),
+        Err(CompileStop::Unsupported(reason)) => {
+            plan::check_recomputed_definition(planned)?;
+            return Ok(CompiledView::Recompute { reason });
+        }
         Err(CompileStop::Failed(error)) => return Err(error),
     };
     assert_eq!(
@@ -172,6 +179,7 @@ struct Built {
 struct Compiler {
     nodes: Vec<DataflowNode>,
     context: ExpressionContext,
+    time_zone: Arc<str>,
 }
 
 impl Compiler {
@@ -405,37 +413,58 @@ impl Compiler {
     }
 
     fn filter(&mut self, filter: &logical_plan::Filter, needed: &[bool]) -> Result<Built, CompileStop> {
-        check_all([&filter.predicate])?;
-        if let LogicalPlan::Window(window) = filter.input.as_ref()
-            && let Some(first) = self.first_by_number(window, &filter.predicate, needed)?
+        let Conditions { first, timed, last } = self.conditions(&filter.predicate)?;
+        if let (LogicalPlan::Window(window), Some(first), None) = (filter.input.as_ref(), &first, &last)
+            && timed.is_empty()
+            && let Some(first) = self.first_by_number(window, first, needed)?
         {
             return Ok(first);
         }
-        let mut below = needed_by([&filter.predicate], filter.input.schema())?;
+        let used = first.iter().chain(&last).chain(timed.iter().map(|timed| &timed.time));
+        let mut below = needed_by(used, filter.input.schema())?;
         for (below, needed) in below.iter_mut().zip(needed) {
             *below |= needed;
         }
-        let mut input = match filter.input.as_ref() {
-            LogicalPlan::Window(window) => self.windows(window, &below, Some(&filter.predicate))?,
+        let mut built = match filter.input.as_ref() {
+            LogicalPlan::Window(window) => self.windows(window, &below, first.as_ref())?,
             input => self.node(input, &below)?,
         };
-        // Without all of its rows a session has other bounds.
-        let chosen_by = needed_by([&filter.predicate], &input.schema)?;
-        let of_keys = |index: usize| input.bounds[index].is_some_and(|bound| bound.key().is_some());
-        let chosen = (0..chosen_by.len()).any(|index| chosen_by[index] && !of_keys(index));
-        let read = reads_bounds([&filter.predicate], &input)?;
-        for bound in input.bounds.iter_mut().flatten() {
-            *bound = bound.above(read, chosen);
+        if let Some(first) = &first {
+            built = self.choose(first, built)?;
         }
-        let conditions = in_turn(&filter.predicate).into_iter();
+        for condition in timed {
+            built = self.temporal(condition, built)?;
+        }
+        match &last {
+            Some(last) => self.choose(last, built),
+            None => Ok(built),
+        }
+    }
+
+    /// The rows of `input` that a condition leaves.
+    fn choose(&mut self, predicate: &Expr, mut input: Built) -> Result<Built, CompileStop> {
+        self.note_choice(predicate, &mut input)?;
+        let conditions = in_turn(predicate).into_iter();
         let conditions = conditions.map(|condition| self.context.compile(&condition, &input.schema));
         let linear = Linear::Filter {
             conditions: conditions.collect::<Result<_, _>>()?,
-            text: filter.predicate.to_string(),
+            text: predicate.to_string(),
         };
-        let is_infallible = is_infallible(&filter.predicate);
+        let is_infallible = is_infallible(predicate);
         let node = self.add(NodeWork::Linear { linear, is_infallible }, &[input.node]);
         Ok(Built { node, ..input })
+    }
+
+    /// The bounds of `input` once rows are chosen by an expression: without all of its rows a session has others.
+    fn note_choice(&self, by: &Expr, input: &mut Built) -> Result<(), CompileStop> {
+        let chosen_by = needed_by([by], &input.schema)?;
+        let of_keys = |index: usize| input.bounds[index].is_some_and(|bound| bound.key().is_some());
+        let chosen = (0..chosen_by.len()).any(|index| chosen_by[index] && !of_keys(index));
+        let read = reads_bounds([by], input)?;
+        for bound in input.bounds.iter_mut().flatten() {
+            *bound = bound.above(read, chosen);
+        }
+        Ok(())
     }
 
     /// A row if there are any, of which no column is needed.
@@ -517,7 +546,9 @@ fn check_all<'a>(exprs: impl IntoIterator<Item = &'a Expr>) -> Result<(), Compil
         match dependence(expr)? {
             (Dependence::Row, _) => {}
             (Dependence::Statement(_), name) => {
-                return unsupported(format!("{name}() depends on when it is asked"));
+                return unsupported(format!(
+                    "{name}() depends on when it is asked (a condition such as ts > now() - INTERVAL '1 hour' is kept)"
+                ));
             }
             (Dependence::Subquery, name) => return unsupported(format!("{name} is not kept incrementally yet")),
             (Dependence::Chance(_) | Dependence::Other(_), name) => {

@@ -19,18 +19,20 @@ use crate::log::{Reader, TopicId};
 use crate::sql::window::Closing;
 
 use super::aggregate::{AggregateSpec, GroupBy};
+use super::clock::PendingRows;
 use super::constant::ConstantRows;
 use super::delta::Delta;
 use super::expand::ExpandSpec;
 use super::join::{JoinOperator, JoinSpec, NotIn, NotInSpec};
 use super::linear::Linear;
 use super::memory::{Budget, Limits, ViewAccount, batch_bytes};
-use super::operator::{Operator, Ported, StepEnd};
+use super::operator::{Operator, Ported, Sink, StepEnd};
 use super::output::{Bag, OutputRows, ViewOutput};
 use super::partitioned::{PartitionedOperator, PartitionedSpec};
 use super::scan::{LeafScan, LeafSource, seen_as};
 use super::session::{SessionOperator, SessionSpec};
 use super::set::{SetCounts, SetSpec};
+use super::temporal::{Temporal, TemporalSpec};
 use super::window::{WindowOperator, WindowSpec};
 
 /// The work of a node.
@@ -54,6 +56,7 @@ pub enum NodeWork {
     NotIn(Arc<NotInSpec>),
     Set(Arc<SetSpec>),
     Partitioned(Arc<PartitionedSpec>),
+    Temporal(Arc<TemporalSpec>),
 }
 
 /// A node, and the consumer of its output; `None` is the view itself.
@@ -125,6 +128,11 @@ impl Dataflow {
         views.sort_unstable();
         views.dedup();
         views
+    }
+
+    /// Whether its rows change as time passes.
+    pub fn is_timed(&self) -> bool {
+        self.nodes.iter().any(|node| matches!(node.step, NodeWork::Temporal(_)))
     }
 
     /// Costs that a user should know of: each completes "materialized view ...".
@@ -386,6 +394,7 @@ impl Instance {
                 NodeWork::Partitioned(spec) => {
                     KeptNodes::Ported(Box::new(PartitionedOperator::new(spec.clone(), limits.clone())?))
                 }
+                NodeWork::Temporal(spec) => KeptNodes::Ported(Box::new(Temporal::new(spec.clone(), budget.clone())?)),
                 NodeWork::Scan(_) | NodeWork::Linear { .. } | NodeWork::Union | NodeWork::Expand(_) => {
                     KeptNodes::Nothing
                 }
@@ -606,21 +615,21 @@ impl Instance {
         self.account.set(self.state_bytes() + self.away_bytes)
     }
 
+    /// Begins a step that ends at this time of the log. What that changes goes to `out`.
+    pub fn begin(&mut self, time_us: i64, out: &mut ChangeSink<'_>) -> Result<(), SqlError> {
+        for node in 0..self.states.len() {
+            if matches!(self.dataflow.nodes[node].step, NodeWork::Temporal(_)) {
+                self.changed = true;
+                self.with_operator(node, |operator, sink| operator.begin(time_us, sink), out)?;
+            }
+        }
+        Ok(())
+    }
+
     /// Ends the step. The rest of the changes goes to `out`.
     pub fn finish(&mut self, end: &StepEnd, out: &mut ChangeSink<'_>) -> Result<(), SqlError> {
         for node in 0..self.states.len() {
-            // Its output goes through the nodes above it, which are others.
-            let mut state = std::mem::replace(&mut self.states[node], KeptNodes::Nothing);
-            if let Some(operator) = state.operator() {
-                let bytes = operator.bytes();
-                self.away_bytes += bytes;
-                self.work_at(Some(node));
-                let finished = operator.finish(end, &mut |delta| self.flow(node, delta, out));
-                self.work_at(None);
-                self.away_bytes -= bytes;
-                finished?;
-            }
-            self.states[node] = state;
+            self.with_operator(node, |operator, sink| operator.finish(end, sink), out)?;
         }
         match &mut self.output {
             ViewOutput::Bag(bag) => bag.settle(out)?,
@@ -639,6 +648,28 @@ impl Instance {
             _ => {}
         }
         self.account()
+    }
+
+    /// Has the operator of a node do something, if it has one; its output flows on.
+    fn with_operator(
+        &mut self,
+        node: usize,
+        work: impl FnOnce(&mut dyn Operator, &mut Sink<'_>) -> Result<(), SqlError>,
+        out: &mut ChangeSink<'_>,
+    ) -> Result<(), SqlError> {
+        // Its output goes through the nodes above it, which are others.
+        let mut state = std::mem::replace(&mut self.states[node], KeptNodes::Nothing);
+        if let Some(operator) = state.operator() {
+            let bytes = operator.bytes();
+            self.away_bytes += bytes;
+            self.work_at(Some(node));
+            let done = work(operator, &mut |delta| self.flow(node, delta, out));
+            self.work_at(None);
+            self.away_bytes -= bytes;
+            done?;
+        }
+        self.states[node] = state;
+        Ok(())
     }
 
     /// Whether anything was pushed or came out since the last call.
@@ -759,6 +790,11 @@ impl Instance {
             }
         }
         closes
+    }
+
+    /// The rows that time changes next.
+    pub fn pending(&self) -> Vec<PendingRows> {
+        self.operators().filter_map(Operator::pending).collect()
     }
 
     /// Topics whose watermarks close windows here.

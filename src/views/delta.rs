@@ -47,6 +47,12 @@ impl Delta {
         self.weights.as_ref().map(|weights| weights.values().as_ref())
     }
 
+    /// Whether rows are taken away.
+    pub fn takes(&self) -> bool {
+        self.weight_values()
+            .is_some_and(|weights| weights.iter().any(|weight| *weight < 0))
+    }
+
     /// A weight for each row.
     pub fn listed_weights(&self) -> Vec<i64> {
         match self.weight_values() {

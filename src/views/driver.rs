@@ -23,6 +23,7 @@ use crate::error::{SqlError, state};
 use crate::log::{Lsn, TopicId};
 use crate::panics;
 
+use super::clock::PendingRows;
 use super::dataflow::{Dataflow, NodeStats};
 use super::failure::{ViewFailure, contained};
 use super::memory::{Budget, Limits, Rendered};
@@ -129,6 +130,8 @@ pub struct PublishedView {
     pub nodes: Vec<NodeStats>,
     /// Topics and the watermark at which the next of their windows closes here.
     pub next_closes: Vec<(TopicId, i64)>,
+    /// The rows that time changes next.
+    pub pending: Vec<PendingRows>,
 }
 
 /// Views that are being built at start.
@@ -769,6 +772,7 @@ fn published_view(
         rows,
         nodes,
         next_closes: view.instance.next_closes(),
+        pending: view.instance.pending(),
     }
 }
 

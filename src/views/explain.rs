@@ -42,6 +42,7 @@ fn describe(step: &NodeWork) -> String {
         NodeWork::NotIn(spec) => spec.text.clone(),
         NodeWork::Set(spec) => spec.describe(),
         NodeWork::Partitioned(spec) => spec.text.clone(),
+        NodeWork::Temporal(spec) => format!("Temporal filter: {}", spec.text),
         NodeWork::Aggregate(spec) => {
             let emit = if spec.closes_by.is_some() {
                 ", when its window has closed"

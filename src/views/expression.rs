@@ -32,6 +32,7 @@ pub struct Expression {
 }
 
 /// The settings that expressions are compiled under.
+#[derive(Clone, Debug)]
 pub struct ExpressionContext {
     props: ExecutionProps,
 }

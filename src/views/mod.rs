@@ -8,6 +8,7 @@
 //!
 //! Not here: the meaning of SQL (`sql`), batch queries (`query`). State is rebuilt from the log at start.
 
+mod clock;
 mod delta;
 mod expression;
 
@@ -17,6 +18,7 @@ mod linear;
 mod operator;
 mod scan;
 mod session;
+mod temporal;
 mod unnest;
 mod window;
 
@@ -42,6 +44,7 @@ mod reading;
 mod search;
 
 pub mod idle;
+pub mod ticks;
 
 #[cfg(test)]
 mod tests;
@@ -204,6 +207,10 @@ impl History for Log {
 
     fn watermark(&self, topic: TopicId, at: Lsn) -> Option<i64> {
         Log::watermark(self, topic, at)
+    }
+
+    fn time(&self, at: Lsn) -> i64 {
+        Log::time(self, at)
     }
 }
 

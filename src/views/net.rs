@@ -69,6 +69,12 @@ impl Net {
         Ok(())
     }
 
+    /// All of them, those that are taken away first.
+    pub fn all(&self, out: &mut Sink<'_>) -> Result<(), SqlError> {
+        self.part(Direction::Taken, out)?;
+        self.part(Direction::Added, out)
+    }
+
     /// Begins the next step.
     pub fn clear(&mut self) -> Result<(), SqlError> {
         if !self.weights.is_empty() {

@@ -1,13 +1,15 @@
 //! The interface of a stateful step of a dataflow.
 //!
 //! One rule: an operator is a deterministic function of its inputs' deltas, step by step; it does no I/O and reads no clock.
-//! A step covers a range of whole commits: all deltas of the range are pushed, then `finish` ends it.
+//! A step covers a range of whole commits: `begin` tells the time at its end, all deltas of the range are pushed, then `finish`
+//! ends it.
 
 use arrow::array::RecordBatch;
 
 use crate::error::SqlError;
 use crate::log::TopicId;
 
+use super::clock::PendingRows;
 use super::delta::Delta;
 
 /// The end of a step: the watermarks at the LSN up to which inputs are complete.
@@ -35,6 +37,11 @@ pub type Sink<'a> = dyn FnMut(Delta) -> Result<(), SqlError> + 'a;
 /// An operator with state. Operators differ in taking deltas: an aggregate swallows them, a window answers them at
 /// once.
 pub trait Operator: Send {
+    /// Begins a step, which ends at this time of the log. What that changes goes to `out`.
+    fn begin(&mut self, _time_us: i64, _out: &mut Sink<'_>) -> Result<(), SqlError> {
+        Ok(())
+    }
+
     /// Ends the step: the rest of its output goes to `out`.
     fn finish(&mut self, end: &StepEnd, out: &mut Sink<'_>) -> Result<(), SqlError>;
 
@@ -49,6 +56,11 @@ pub trait Operator: Send {
 
     /// For windows: the next of them to close.
     fn closes(&self) -> Option<Closes<'_>> {
+        None
+    }
+
+    /// For conditions on now(): the rows that time changes next.
+    fn pending(&self) -> Option<PendingRows> {
         None
     }
 

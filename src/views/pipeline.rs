@@ -36,6 +36,8 @@ pub trait History: Send + Sync + 'static {
     }
     /// W(at), microseconds.
     fn watermark(&self, topic: TopicId, at: Lsn) -> Option<i64>;
+    /// The time of the commit at `at`, microseconds, or of one after it.
+    fn time(&self, at: Lsn) -> i64;
 }
 
 /// A view in a pipeline.
@@ -240,6 +242,7 @@ impl Pipeline {
             return Vec::new();
         }
         let upto = self.pause(history, upto);
+        self.begin(history.time(upto));
         self.take_topics(history, upto);
         self.finish(history, upto);
         self.frontier = upto;
@@ -379,6 +382,20 @@ impl Pipeline {
                     }
                     Err(error) => self.views[index].spoilt = Some(error),
                 }
+            }
+        }
+    }
+
+    /// Begins the step of those views that change as time passes, inputs before their readers.
+    fn begin(&mut self, time_us: i64) {
+        for index in 0..self.views.len() {
+            let Some((view, readers)) = self.views[index..].split_first_mut() else {
+                continue;
+            };
+            if view.takes() && view.dataflow().is_timed() {
+                let (oid, instance) = (view.oid, &mut view.instance);
+                let begun = contained(|| instance.begin(time_us, &mut |change| spread(readers, oid, change)));
+                view.spoilt = begun.err();
             }
         }
     }

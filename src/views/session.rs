@@ -473,8 +473,11 @@ impl SessionOperator {
 impl Ported for SessionOperator {
     fn push(&mut self, _port: usize, delta: Delta, _out: &mut Sink<'_>) -> Result<(), SqlError> {
         let taken = self.spec.sessions.taken(&delta.batch)?;
-        self.late_rows += taken.late_rows;
-        self.null_rows += taken.null_rows;
+        if !delta.takes() {
+            // As they came.
+            self.late_rows += taken.late_rows;
+            self.null_rows += taken.null_rows;
+        }
         let weights = match &taken.rows {
             None => delta.weights.clone(),
             Some(rows) => delta.take_weights(rows)?,

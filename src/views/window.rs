@@ -127,8 +127,11 @@ impl WindowOperator {
 
     /// Takes a slice of a delta; answers the rows that are not held back.
     pub fn take(&mut self, assigned: Assigned, delta: &Delta) -> Result<Option<Delta>, SqlError> {
-        self.late_rows += assigned.late_rows;
-        self.null_rows += assigned.null_rows;
+        if !delta.takes() {
+            // Rows that leave again, by a condition on time, were counted as they came.
+            self.late_rows += assigned.late_rows;
+            self.null_rows += assigned.null_rows;
+        }
         let weights = match &assigned.sources {
             None => delta.weights.clone(),
             Some(sources) => delta.take_weights(sources)?,

@@ -22,6 +22,7 @@ use super::locked::{LockedRows, RowLocks};
 use super::{fail, zone};
 use crate::error::{SqlError, state};
 use crate::sql::effects::{Advisory, MARK};
+use crate::sql::shared;
 
 /// The answer of `version()`: clients read PostgreSQL's version out of it.
 pub const VERSION: &str = concat!("PostgreSQL 15.0 (Millstream ", env!("CARGO_PKG_VERSION"), ")");
@@ -53,6 +54,8 @@ pub struct SessionInfo {
     pub now_us: i64,
     /// Start of the statement, microseconds since 1970 UTC.
     pub statement_us: i64,
+    /// The time of the log at the position that is read, microseconds since 1970 UTC: that of views which are kept.
+    pub log_us: i64,
     pub backend_pid: i32,
     /// The value of a setting by its lower-case name; `None` if there is no such setting.
     pub setting: SettingLookup,
@@ -71,12 +74,46 @@ impl Default for SessionInfo {
             search_path: ["public".to_string()].into(),
             now_us: 0,
             statement_us: 0,
+            log_us: 0,
             backend_pid: 0,
             setting: Arc::new(|_| None),
             client: None,
             signals: Arc::new(|_, _| false),
             locks: Arc::new(|_, _| Ok(false)),
         }
+    }
+}
+
+impl SessionInfo {
+    /// As a view that is kept in this time zone has it.
+    fn in_view(&self, zone: &Arc<str>) -> SessionInfo {
+        SessionInfo {
+            time_zone: zone.clone(),
+            now_us: self.log_us,
+            ..self.clone()
+        }
+    }
+}
+
+/// A form of the time at which a transaction began.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum TransactionTime {
+    /// `now()`: the same in every time zone.
+    Instant,
+    /// `localtimestamp`
+    Local,
+    /// `current_date`
+    Day,
+}
+
+/// The form that a function gives the time of the transaction, if it does no more than that.
+pub fn transaction_time(function: &ScalarUDF) -> Option<TransactionTime> {
+    let function = function.inner().downcast_ref::<SessionFunction>()?;
+    match function.value {
+        SessionValue::Now => Some(TransactionTime::Instant),
+        SessionValue::LocalNow => Some(TransactionTime::Local),
+        SessionValue::Date => Some(TransactionTime::Day),
+        _ => None,
     }
 }
 
@@ -414,6 +451,7 @@ pub fn all() -> Vec<Arc<ScalarUDF>> {
                 name,
                 value: *value,
                 signature,
+                kept_in: None,
             }))
         })
         .collect()
@@ -424,6 +462,8 @@ struct SessionFunction {
     name: &'static str,
     value: SessionValue,
     signature: Signature,
+    /// It stands in the definition of a view that is kept in this time zone: its time is the log's.
+    kept_in: Option<Arc<str>>,
 }
 
 impl ScalarUDFImpl for SessionFunction {
@@ -486,10 +526,40 @@ pub fn bind_expr(expr: Expr, session: &SessionInfo) -> Result<Transformed<Expr>>
             if function.value == SessionValue::Setting && !is_constant {
                 return Ok(Transformed::yes(SettingReader::call(call.args.clone(), session)));
             }
-            let value = function.value.of(&call.args, session).map_err(fail)?;
+            let value = match &function.kept_in {
+                None => function.value.of(&call.args, session),
+                Some(zone) => function.value.of(&call.args, &session.in_view(zone)),
+            };
+            let value = value.map_err(fail)?;
             return Ok(Transformed::yes(Expr::Literal(value, None)));
         }
         Ok(Transformed::no(expr))
+    })
+}
+
+/// The definition of a view that is kept in a time zone, for a statement that computes it: its time is the log's.
+pub fn of_kept_view(plan: LogicalPlan, zone: &str) -> Result<LogicalPlan> {
+    let zone: Arc<str> = zone.into();
+    let timed = |expr: Expr| {
+        expr.transform_up(|expr| match expr {
+            Expr::ScalarFunction(call) if transaction_time(&call.func).is_some() => {
+                let function = call.func.inner().downcast_ref::<SessionFunction>();
+                let function = function.expect("it gives the time of the transaction");
+                let timed = ScalarUDF::from(SessionFunction {
+                    name: function.name,
+                    value: function.value,
+                    signature: function.signature.clone(),
+                    kept_in: Some(zone.clone()),
+                });
+                Ok(Transformed::yes(timed.call(call.args)))
+            }
+            other => Ok(Transformed::no(other)),
+        })
+    };
+    shared::each(plan, |plan| {
+        Ok(plan
+            .transform_up_with_subqueries(|node| node.map_expressions(timed))?
+            .data)
     })
 }
 

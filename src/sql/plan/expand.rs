@@ -1,4 +1,5 @@
-//! A plain or recomputed view, expanded in place of its name: planned from its definition, with its own search path.
+//! A plain or recomputed view, expanded in place of its name: planned from its definition, with its own search path. So is one that
+//! is kept, for a statement that reads where the view has been before; its now() is the time of the log there.
 
 use std::cell::RefCell;
 use std::sync::Arc;
@@ -11,6 +12,7 @@ use super::{PlanContext, plan_query};
 use crate::catalog::{self, system::SystemRelation};
 use crate::error::SqlError;
 use crate::sql::error::visible_name;
+use crate::sql::functions::session::of_kept_view;
 use crate::sql::parse::parse;
 use crate::sql::statement::{Emit, Select, Statement};
 
@@ -36,9 +38,12 @@ pub fn expand_view(
         text: "",
         ..*ctx
     };
-    let planned = plan_query(&select, &ctx, depth, reached)?;
+    let mut plan = plan_query(&select, &ctx, depth, reached)?.plan;
+    if view.is_expanded() {
+        plan = of_kept_view(plan, &view.time_zone)?;
+    }
     let names: Vec<&str> = view.columns.iter().map(|column| column.name.as_str()).collect();
-    Ok(rename(planned.plan, &names)?)
+    Ok(rename(plan, &names)?)
 }
 
 /// The plan of a system view's definition. Its names are `pg_catalog`'s unless written out; its functions see the session's

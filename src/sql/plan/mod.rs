@@ -59,7 +59,7 @@ pub use eval::compares;
 use lineage::Origin;
 pub(in crate::sql) use provider::Reached;
 pub use provider::{options, topic_schema, watermark_type};
-pub use view::{check_view_definition, column_names};
+pub use view::{check_recomputed_definition, check_view_definition, column_names};
 
 /// A planned SELECT.
 #[derive(Clone, Debug)]

@@ -9,6 +9,7 @@ use super::Planned;
 use super::windows::limits_closed;
 use crate::error::SqlError;
 use crate::sql::functions::nullable::is_nullable;
+use crate::sql::functions::session::{TransactionTime, transaction_time};
 use crate::sql::shared;
 use crate::sql::statement::Emit;
 use crate::sql::window::Window;
@@ -29,11 +30,8 @@ pub fn column_names(plan: &LogicalPlan) -> Result<HashSet<String>, SqlError> {
     Ok(names)
 }
 
-/// The time of the statement that reads a view: an instant, the same in every time zone. A view that asks for it is recomputed.
-const STATEMENT_TIME: [&str; 3] = ["now", "current_timestamp", "transaction_timestamp"];
-
-/// 0A000 for a definition whose answer is not a function of the log and of the time at which it is read: volatile functions, the
-/// session, system relations. Parameters cannot be stored either.
+/// 0A000 for a definition whose answer is not a function of the log and of time: volatile functions, the session, system relations.
+/// Parameters cannot be stored either.
 pub fn check_view_definition(planned: &Planned) -> Result<(), SqlError> {
     if let Some((schema, name)) = planned.system.first() {
         return Err(SqlError::unsupported(
@@ -55,26 +53,43 @@ pub fn check_view_definition(planned: &Planned) -> Result<(), SqlError> {
         ));
     }
     let closes = plan.exists(|node| Ok(Window::of(node).is_some_and(|window| window.emit == Emit::OnWindowClose)))?;
-    let mut unstable: Option<String> = None;
+    check_calls(&plan, |time| time.is_some() && !closes)
+}
+
+/// 0A000 for a definition that is recomputed when it is read, and whose time is another in each time zone.
+pub fn check_recomputed_definition(planned: &Planned) -> Result<(), SqlError> {
+    check_calls(&planned.inlined()?, |time| time == Some(TransactionTime::Instant))
+}
+
+/// 0A000 if the plan calls a function whose answer changes by itself, unless `may` says that it may ask for a time in this form.
+fn check_calls(plan: &LogicalPlan, may: impl Fn(Option<TransactionTime>) -> bool) -> Result<(), SqlError> {
+    let mut unstable: Option<(String, bool)> = None;
     plan.apply_with_subqueries(|node| {
         node.apply_expressions(|expr| {
             expr.apply(|expr| {
                 if let Expr::ScalarFunction(call) = expr
                     && call.func.signature().volatility != Volatility::Immutable
                     && !is_nullable(&call.func)
-                    && (closes || !STATEMENT_TIME.contains(&call.func.name()))
                 {
-                    unstable = Some(call.func.name().to_string());
-                    return Ok(TreeNodeRecursion::Stop);
+                    let time = transaction_time(&call.func);
+                    if !may(time) {
+                        unstable = Some((call.func.name().to_string(), time.is_some()));
+                        return Ok(TreeNodeRecursion::Stop);
+                    }
                 }
                 Ok(TreeNodeRecursion::Continue)
             })
         })
     })?;
     match unstable {
-        Some(name) => Err(SqlError::unsupported(
+        Some((name, is_time)) => Err(SqlError::unsupported(
             format!("materialized views cannot call {name}(): its answer changes by itself"),
-            "Use a column of the topic in its place, or a plain view (CREATE VIEW).",
+            match is_time {
+                true => {
+                    "Use a column of the topic in its place, or a plain view (CREATE VIEW). In WHERE a column may be compared with it."
+                }
+                false => "Use a column of the topic in its place, or a plain view (CREATE VIEW).",
+            },
         )),
         None => Ok(()),
     }

@@ -18,6 +18,7 @@ use super::super::expression::{Expression, is_infallible};
 use super::super::join::{JoinSideSpec, JoinSpec, NotInSpec, ShownWhen};
 use super::super::linear::Linear;
 use super::super::set::{SetKind, SetSpec};
+use super::temporal::asks_for_time;
 use super::{
     Built, CompileStop, Compiler, arrow_schema, check_all, column_of, needed_by, subset, unaliased, unsupported,
 };
@@ -47,6 +48,21 @@ fn shape(join_type: JoinType) -> JoinShape {
 
 impl Compiler {
     pub(super) fn join(&mut self, join: &logical_plan::Join, needed: &[bool]) -> Result<Built, CompileStop> {
+        if let (JoinType::Inner, Some(filter)) = (join.join_type, &join.filter)
+            && asks_for_time(filter)
+        {
+            // All conditions on time apply to pairs.
+            let (timed, rest): (Vec<&Expr>, _) = split_conjunction(filter)
+                .into_iter()
+                .partition(|part| asks_for_time(part));
+            let untimed = logical_plan::Join {
+                filter: conjunction(rest.into_iter().cloned()),
+                ..join.clone()
+            };
+            let timed = conjunction(timed.into_iter().cloned()).expect("there is one");
+            let filter = logical_plan::Filter::try_new(timed, Arc::new(LogicalPlan::Join(untimed)))?;
+            return self.filter(&filter, needed);
+        }
         if join.null_aware {
             return self.not_in(join, needed);
         }
@@ -251,16 +267,18 @@ impl Compiler {
         })
     }
 
-    /// Has joins hold their output until the step ends wherever something above could fail on a row that goes again.
+    /// Has joins and conditions on time hold their output until the step ends wherever something above could fail on a row that
+    /// goes again.
     pub(super) fn hold(&mut self) {
         for node in (0..self.nodes.len()).rev() {
-            let NodeWork::Join(spec) = &self.nodes[node].step else {
-                continue;
-            };
-            if !spec.append_only && self.may_fail_above(node) {
-                let mut holds = (**spec).clone();
-                holds.holds_output = true;
-                self.nodes[node].step = NodeWork::Join(Arc::new(holds));
+            let mut step = self.nodes[node].step.clone();
+            match &mut step {
+                NodeWork::Join(spec) if !spec.append_only => Arc::make_mut(spec).holds_output = true,
+                NodeWork::Temporal(spec) if spec.retracts => Arc::make_mut(spec).holds_output = true,
+                _ => continue,
+            }
+            if self.may_fail_above(node) {
+                self.nodes[node].step = step;
             }
         }
     }
@@ -278,6 +296,7 @@ impl Compiler {
                 // Their output is what is left at the end of the step.
                 NodeWork::Set(_) | NodeWork::Session(_) => (false, false),
                 NodeWork::Partitioned(spec) => (!spec.computes_of_kept_rows(), false),
+                NodeWork::Temporal(spec) => (!spec.is_infallible, !spec.holds_output),
                 // Keys and times are computed of each row.
                 NodeWork::NotIn(_) | NodeWork::Window(_) => (true, false),
                 NodeWork::Union => (false, true),

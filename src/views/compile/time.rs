@@ -73,7 +73,11 @@ impl Compiler {
             })),
             Some(sessions) => NodeWork::Session(Arc::new(SessionSpec {
                 sessions,
-                topics: window.topics.clone(),
+                // Rows that leave by a condition on time reach sessions that have closed.
+                topics: match input.append_only {
+                    true => window.topics.clone(),
+                    false => Vec::new(),
+                },
                 allowed_lateness_us: window.allowed_lateness_us,
                 buffers,
                 append_only: input.append_only,

@@ -62,7 +62,7 @@ const DEFINITIONS: &[(&str, &str)] = &[
     ("computed", "SELECT k, 100 / (n + 1) AS q FROM by_k"),
 ];
 
-fn random_row(random: &mut StdRng) -> Row {
+pub fn random_row(random: &mut StdRng) -> Row {
     fn some<T>(random: &mut StdRng, value: T) -> Option<T> {
         (random.random_range(0..8) > 0).then_some(value)
     }

@@ -130,6 +130,10 @@ impl<F: Fn() + Send + Sync + 'static> History for Watched<F> {
         (self.at_watermark)();
         self.inner.watermark(topic, at)
     }
+
+    fn time(&self, at: Lsn) -> i64 {
+        self.inner.time(at)
+    }
 }
 
 #[tokio::test]
@@ -292,6 +296,10 @@ impl History for Breaking {
 
     fn watermark(&self, topic: TopicId, at: Lsn) -> Option<i64> {
         self.inner.watermark(topic, at)
+    }
+
+    fn time(&self, at: Lsn) -> i64 {
+        self.inner.time(at)
     }
 }
 

@@ -14,6 +14,7 @@ mod partitioned;
 mod rows;
 mod sets;
 mod subqueries;
+mod temporal;
 mod threads;
 mod time;
 mod windows;
@@ -32,12 +33,13 @@ use datafusion::execution::{SessionState, SessionStateBuilder};
 use datafusion::logical_expr::LogicalPlan;
 use datafusion::optimizer::optimizer::ApplyOrder;
 use datafusion::optimizer::{Optimizer, OptimizerConfig, OptimizerRule};
-use datafusion::prelude::SessionContext;
+use datafusion::prelude::{SessionConfig, SessionContext};
 use parking_lot::Mutex;
 
 use crate::catalog::{Change, Column, Relation, Snapshot, Topic, View, Watermark};
 use crate::error::SqlError;
 use crate::log::{Chunk, Extent, HiddenColumn, Lsn, Reader, Run, TopicId};
+use crate::sql::functions::session::{SessionInfo, bind};
 use crate::sql::parse::parse;
 use crate::sql::plan::push_down::PushDown;
 use crate::sql::plan::{PlanContext, Planned, plan_select};
@@ -130,6 +132,15 @@ struct Inner {
     chunks: BTreeMap<TopicId, Vec<Chunk>>,
     /// By topic: watermark after a commit.
     watermarks: BTreeMap<TopicId, BTreeMap<Lsn, i64>>,
+    /// The times of ticks, from which time goes on by a second at each commit.
+    ticks: BTreeMap<Lsn, i64>,
+}
+
+impl Inner {
+    fn time(&self, at: Lsn) -> i64 {
+        let (tick, time_us) = self.ticks.range(..=at).next_back().unwrap_or((&0, &0));
+        time_us + (at - tick) as i64 * SECOND
+    }
 }
 
 impl MemoryHistory {
@@ -143,6 +154,7 @@ impl MemoryHistory {
                 .watermarks
                 .get(topic)
                 .and_then(|marks| marks.values().last().copied());
+            let timestamp_us = inner.time(lsn);
             let chunks = inner.chunks.entry(*topic).or_default();
             let base_offset = chunks.iter().map(|chunk| chunk.rows.num_rows() as u64).sum();
             chunks.push(Chunk {
@@ -152,7 +164,7 @@ impl MemoryHistory {
                 runs: vec![Run {
                     rows: rows.len(),
                     lsn,
-                    timestamp_us: lsn as i64 * SECOND,
+                    timestamp_us,
                     watermark: before,
                 }]
                 .into(),
@@ -169,6 +181,18 @@ impl MemoryHistory {
         drop(inner);
         self.newest.send_replace(lsn);
         lsn
+    }
+}
+
+impl MemoryHistory {
+    /// An empty commit at this time, in seconds.
+    fn tick(&self, time: i64) -> Lsn {
+        let mut inner = self.inner.lock();
+        let (lsn, time_us) = (inner.newest + 1, time * SECOND);
+        assert!(time_us >= inner.time(inner.newest), "time goes on");
+        inner.ticks.insert(lsn, time_us);
+        drop(inner);
+        self.commit(&[], &[])
     }
 }
 
@@ -189,12 +213,18 @@ impl History for MemoryHistory {
         let marks = inner.watermarks.get(&topic)?;
         marks.range(..=at).next_back().map(|(_, mark)| *mark)
     }
+
+    fn time(&self, at: Lsn) -> i64 {
+        self.inner.lock().time(at)
+    }
 }
 
 const A: TopicId = TopicId(16_384);
 const B: TopicId = TopicId(16_385);
 
 struct World {
+    /// Of the views and of their batch queries.
+    time_zone: &'static str,
     snapshot: Snapshot,
     history: Arc<MemoryHistory>,
     views: Vec<(u32, Arc<View>, Dataflow)>,
@@ -236,6 +266,7 @@ impl World {
             })]);
         }
         World {
+            time_zone: "UTC",
             snapshot,
             history: Arc::new(MemoryHistory::default()),
             views: Vec::new(),
@@ -260,7 +291,7 @@ impl World {
             catalog: &self.snapshot,
             search_path: &["public".to_string()],
             functions_path: &["public".to_string()],
-            time_zone: "UTC",
+            time_zone: self.time_zone,
             user: "test",
             database: "test",
             parameter_types: &[],
@@ -270,7 +301,7 @@ impl World {
     }
 
     fn compile(&self, sql: &str) -> CompiledView {
-        compile(&self.plan(sql), "UTC").unwrap_or_else(|error| panic!("{sql}: {error}"))
+        compile(&self.plan(sql), self.time_zone).unwrap_or_else(|error| panic!("{sql}: {error}"))
     }
 
     fn dataflow(&self, sql: &str) -> Dataflow {
@@ -307,7 +338,7 @@ impl World {
             on_window_close: false,
             materialized: true,
             depends_on: planned.depends_on.clone(),
-            time_zone: "UTC".to_string(),
+            time_zone: self.time_zone.to_string(),
             search_path: vec!["public".to_string()],
             options: BTreeMap::new(),
             recomputed: None,
@@ -383,11 +414,17 @@ impl World {
             })
             .expect("leaves are replaced")
             .data;
+        let session = SessionInfo {
+            time_zone: self.time_zone.into(),
+            now_us: self.history.time(at),
+            ..SessionInfo::default()
+        };
+        let plan = bind(plan, &session).expect("now() has a value");
         let runtime = tokio::runtime::Builder::new_current_thread()
             .build()
             .expect("a runtime");
         runtime.block_on(async {
-            let context = SessionContext::new_with_state(careful_engine());
+            let context = SessionContext::new_with_state(careful_engine(self.time_zone));
             let frame = context.execute_logical_plan(plan).await.expect("it plans");
             frame.collect().await.expect("it runs")
         })
@@ -425,7 +462,7 @@ impl World {
 }
 
 /// The engine without what is known to be wrong of its rules.
-fn careful_engine() -> SessionState {
+fn careful_engine(time_zone: &str) -> SessionState {
     let wrong = ["eliminate_cross_join", "single_distinct_aggregation_to_group_by"];
     let rules = Optimizer::new().rules.into_iter();
     let rules = rules
@@ -435,7 +472,10 @@ fn careful_engine() -> SessionState {
             "push_down_filter" => Arc::new(PushDown::default()),
             _ => rule,
         });
+    let mut config = SessionConfig::new();
+    config.options_mut().execution.time_zone = Some(time_zone.to_string());
     SessionStateBuilder::new()
+        .with_config(config)
         .with_default_features()
         .with_optimizer_rules(rules.collect())
         .build()
