@@ -29,7 +29,7 @@ pub const WINDOW_END: &str = "window_end";
 /// Its last millisecond, in Flink's spelling.
 pub const WINDOW_TIME: &str = "window_time";
 
-/// The windows that a row belongs to. All lengths in microseconds, all > 0.
+/// The windows that a row belongs to. All lengths in microseconds, all > 0; offsets are less than what they shift is long.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
 pub enum WindowKind {
     /// `[k * size + offset, (k + 1) * size + offset)`
@@ -119,17 +119,17 @@ impl Window {
     /// The time column must be a timestamp in microseconds.
     pub fn new(input: LogicalPlan, kind: WindowKind, columns: WindowColumns, closure: Closure) -> Result<Window> {
         let valid = match kind {
-            WindowKind::Tumble { size_us, .. } => size_us > 0,
+            WindowKind::Tumble { size_us, offset_us } => size_us > 0 && (0..size_us).contains(&offset_us),
             WindowKind::Hop {
-                slide_us: part_us,
+                slide_us,
                 size_us,
-                ..
-            }
-            | WindowKind::Cumulate {
-                step_us: part_us,
+                offset_us,
+            } => slide_us > 0 && size_us > 0 && size_us % slide_us == 0 && (0..slide_us).contains(&offset_us),
+            WindowKind::Cumulate {
+                step_us,
                 size_us,
-                ..
-            } => part_us > 0 && size_us > 0 && size_us % part_us == 0,
+                offset_us,
+            } => step_us > 0 && size_us > 0 && size_us % step_us == 0 && (0..size_us).contains(&offset_us),
             WindowKind::Session { gap_us } => gap_us > 0,
         };
         assert!(valid, "window lengths are checked before the node is made: {kind:?}");

@@ -17,7 +17,7 @@ use arrow::datatypes::{Schema, SchemaRef, TimestampMicrosecondType};
 use arrow::error::ArrowError;
 
 use super::Window;
-use super::assign::{event_at, timestamps, value_at};
+use super::assign::{event_at, first_and_last, timestamps, value_at};
 
 /// The rules of one SESSION node. Cheap to make and to clone.
 #[derive(Clone, Debug)]
@@ -89,6 +89,19 @@ impl SessionRules {
             .watermark_column
             .map(|index| timestamps(batch, index))
             .transpose()?;
+        let is_late = |time: i64, watermark: Option<i64>| {
+            watermark.is_some_and(|watermark| time.saturating_add(self.allowed_lateness_us) < watermark)
+        };
+        // If the first is not late at the last watermark, none is.
+        if let Some((first, _)) = first_and_last(times)
+            && !is_late(first, watermarks.and_then(compute::max))
+        {
+            return Ok(InSessions {
+                rows: None,
+                late_rows: 0,
+                null_rows: 0,
+            });
+        }
         let mut rows: Vec<u32> = Vec::with_capacity(batch.num_rows());
         let (mut late_rows, mut null_rows) = (0, 0);
         for row in 0..batch.num_rows() {
@@ -97,7 +110,7 @@ impl SessionRules {
                 continue;
             };
             let watermark = watermarks.and_then(|column| value_at(column, row));
-            if watermark.is_some_and(|watermark| time.saturating_add(self.allowed_lateness_us) < watermark) {
+            if is_late(time, watermark) {
                 late_rows += 1;
                 continue;
             }
