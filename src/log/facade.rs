@@ -726,25 +726,18 @@ impl Log {
     }
 
     /// An LSN in `after + 1..=upto` up to which these topics have about `rows_max` rows: where a reader of much history
-    /// may pause.
+    /// may pause. It looks at no more than about that many rows' places, however many follow.
     pub fn pause(&self, topics: &[TopicId], after: Lsn, upto: Lsn, rows_max: usize) -> Result<Lsn, LogError> {
-        let mut extents: Vec<(Lsn, usize)> = Vec::new();
+        let mut places: Vec<(Lsn, usize)> = Vec::new();
         for topic in topics {
             // A topic that was dropped meanwhile has no rows for anybody.
             if let Ok(topic) = self.shared.tail.topic(*topic) {
-                let range = Range {
-                    after,
-                    upto,
-                    since_us: None,
-                    start: 0,
-                };
-                let read = topic.read(&Reader::of(&topic.spec()), range)?;
-                extents.extend(read.iter().map(|extent| (extent.last_lsn(), extent.rows_max())));
+                places.extend(topic.places(after, upto, rows_max)?);
             }
         }
-        extents.sort_unstable();
+        places.sort_unstable();
         let mut rows = 0;
-        for (last_lsn, more) in extents {
+        for (last_lsn, more) in places {
             rows += more;
             if rows >= rows_max {
                 return Ok(last_lsn);

@@ -26,6 +26,8 @@ use super::runs::{chunk_runs, extend_runs, newer_event, newest_event};
 use super::segment::Segment;
 use super::{Chunk, LogError, Lsn, Run, TopicId, TopicSpec, rows};
 
+mod places;
+
 /// Chunks of at least this many rows are not merged further.
 const CHUNK_ROWS_TARGET: usize = 8192;
 /// This many neighbours of one size class become one chunk: each row is copied three times or so at most.

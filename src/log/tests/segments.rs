@@ -11,6 +11,7 @@ use futures::executor::block_on;
 use crate::error::SqlError;
 use crate::storage::{DiskFile, DiskLock, FaultDisk, Purpose, Space};
 
+use super::super::segment;
 use super::*;
 
 const DIR: &str = "/d";
@@ -623,4 +624,44 @@ fn segments_of_an_older_schema_are_read_with_the_new_one() {
     check(&log);
     drop(log);
     check(&open(&disk, &tiny()));
+}
+
+#[test]
+fn a_reader_that_pauses_looks_at_nothing_behind() {
+    let disk = FaultDisk::new();
+    let log = open(&disk, &tiny());
+    block_on(log.commit(create(0, &[1]), Acknowledge::Synced)).expect("created");
+    fill(&log, 400);
+    let newest = log.newest();
+    let rows = |after: Lsn, upto: Lsn| -> usize {
+        let chunks = read(&log, 1, after, upto);
+        chunks.iter().map(|chunk| chunk.rows.num_rows()).sum()
+    };
+    let mut frontier = 0;
+    while frontier < newest {
+        let next = log.pause(&[TopicId(1)], frontier, newest, 30).expect("known");
+        assert!(next > frontier);
+        let taken = rows(frontier, next);
+        assert!((30..60).contains(&taken) || next == newest, "{taken} rows up to {next}");
+        frontier = next;
+    }
+    // One commit of many rows is taken whole.
+    let values: Vec<_> = (0..100).map(|id| (id, None)).collect();
+    block_on(log.commit(insert(1, 0, &values), Acknowledge::Synced)).expect("inserted");
+    fill(&log, 20);
+    let large = newest + 1;
+    assert_eq!(
+        log.pause(&[TopicId(1)], newest, log.newest(), 30).expect("known"),
+        large
+    );
+    // The indexes of later files are not needed.
+    close(&log).expect("closed");
+    drop(log);
+    let log = open(&disk, &tiny());
+    let later = |segment: &SegmentInfo| segment.first_lsn > newest / 2;
+    for segment in log.segments(TopicId(1)).iter().filter(|segment| later(segment)) {
+        disk.remove(&PathBuf::from(DIR).join("segments").join(segment::file_name(segment.id)))
+            .expect("it is there");
+    }
+    assert!(log.pause(&[TopicId(1)], 0, log.newest(), 30).expect("known") < newest / 2);
 }
