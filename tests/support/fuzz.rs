@@ -446,7 +446,7 @@ impl Drop for Mark {
 }
 
 /// Counts the allocations of a thread.
-mod memory {
+pub mod memory {
     use std::alloc::{GlobalAlloc, Layout, System};
     use std::cell::Cell;
 

@@ -1,11 +1,14 @@
-//! Bounds of views' memory, ends of builds, and the views that stay when something breaks.
+//! Bounds of views' memory and of a step's, ends of builds, and the views that stay when something breaks.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc;
 
-use super::threads::{planned, sum_of};
+use super::threads::{NoObserver, StandingClock, planned, sum_of};
 use super::*;
 use crate::error::state;
+use crate::fuzz::memory;
+use crate::log::{Acknowledge, Append, AppendRows, Commit, Ddl, Log, LogOptions, TopicChange};
+use crate::storage::RealDisk;
 use crate::views::{ViewStatus, Views};
 
 const MIB: usize = 1 << 20;
@@ -107,6 +110,76 @@ async fn creating_what_does_not_fit_is_refused_and_leaves_nothing() {
     let reason = stats[0].reason.clone().expect("a reason");
     assert!(reason.contains("53200") && reason.contains("MiB"), "{reason}");
     views.stop().await;
+}
+
+/// A log whose second commit has `batches` batches of topic `a`, all the same, in files.
+fn log_of_one_large_commit(directory: &std::path::Path, world: &World, rows: &RecordBatch, batches: usize) -> Arc<Log> {
+    let clock = Arc::new(StandingClock((1_000 * SECOND).into()));
+    let (log, _) = Log::open(Arc::new(RealDisk), directory, LogOptions::default(), clock).expect("opens");
+    log.observe_ddl(Arc::new(NoObserver));
+    let topic = world.topic(A);
+    let ddl = Ddl {
+        based_on: 0,
+        record: Vec::new(),
+        topics: vec![TopicChange::Create(topic.log_spec())],
+    };
+    let create = Commit {
+        ddl: Some(ddl),
+        ..Commit::default()
+    };
+    let commit = |commit: Commit| {
+        let committed = log.commit(commit, Acknowledge::Synced);
+        futures::executor::block_on(committed).expect("committed");
+    };
+    commit(create);
+    let mut writer = log.spill(A, topic.schema_id, 0, topic.log_schema()).expect("begun");
+    for _ in 0..batches {
+        writer.push(rows.clone()).expect("written");
+    }
+    commit(Commit {
+        appends: vec![Append {
+            topic: A,
+            schema_id: topic.schema_id,
+            partition: 0,
+            rows: AppendRows::Spilled(writer.finish().expect("finished").expect("it has rows")),
+        }],
+        ..Commit::default()
+    });
+    log
+}
+
+#[test]
+fn a_commit_of_any_size_is_taken_piece_by_piece_with_the_columns_that_are_needed() {
+    const BATCHES: usize = 50;
+    static LONG: std::sync::LazyLock<String> = std::sync::LazyLock::new(|| "long ".repeat(50));
+    let rows: Vec<Row> = (0..8192)
+        .map(|number| Row {
+            s: Some(LONG.as_str()),
+            ..row(number, 1, 0)
+        })
+        .collect();
+    let rows = batch(&rows);
+    let count = BATCHES * rows.num_rows();
+    let all = count * LONG.len();
+    for (sql, expected, bytes_max) in [
+        (
+            "SELECT count(*) AS n FROM a WHERE s LIKE '%long '",
+            count.to_string(),
+            all / 2,
+        ),
+        ("SELECT sum(v) AS n FROM a", count.to_string(), all / 20),
+    ] {
+        let directory = tempfile::tempdir().expect("a directory");
+        let mut world = World::new();
+        let view = world.view("counted", sql);
+        let log = log_of_one_large_commit(directory.path(), &world, &rows, BATCHES);
+        assert_eq!((log.newest(), log.segments(A).len()), (2, 1), "one file, one commit");
+        memory::begin();
+        assert!(world.pipeline.advance(&*log, 2).is_empty());
+        let peak = memory::peak();
+        assert_eq!(world.rows(view), [expected], "{sql}");
+        assert!(peak < bytes_max, "{sql}: {} of {} MiB", peak >> 20, all >> 20);
+    }
 }
 
 /// A history that calls back at each read.

@@ -142,7 +142,7 @@ async fn late_rows_are_told_by_view() {
 }
 
 /// A clock that stands where it is put.
-struct StandingClock(std::sync::atomic::AtomicI64);
+pub struct StandingClock(pub std::sync::atomic::AtomicI64);
 
 impl crate::storage::Clock for StandingClock {
     fn monotonic_us(&self) -> i64 {
@@ -154,7 +154,7 @@ impl crate::storage::Clock for StandingClock {
     }
 }
 
-struct NoObserver;
+pub struct NoObserver;
 
 impl crate::log::DdlObserver for NoObserver {
     fn apply(&self, _lsn: Lsn, _record: &[u8]) {}
