@@ -148,7 +148,7 @@ impl SystemSource {
         let operators = engine.views.operators().into_iter().map(|operator| OperatorState {
             view: operator.view,
             number: operator.number,
-            consumer: operator.consumer,
+            consumers: operator.consumers,
             description: operator.description,
             rows_in: operator.rows_in,
             rows_out: operator.rows_out,

@@ -3,23 +3,25 @@
 //! One rule: a compiled plan gives, at every LSN, the rows that the batch query would give there (V1); a plan that is
 //! not sure to is left to recomputation. Pure: a plan in, a dataflow out.
 //!
-//! The plan is walked from its root with the set of columns that are needed, so that no more is read than that. The
-//! walk follows `window_start` and `window_end` upward while they pass through unchanged: an aggregate keyed by both
+//! The plan is walked from its root with the set of columns that are needed, so that no more is read than that. Parts of the
+//! plan that are equal become one node, with the columns that any of its places needs. The walk follows `window_start` and `window_end` upward while they pass through unchanged: an aggregate keyed by both
 //! keeps only one, and under EMIT ON WINDOW CLOSE an aggregate keyed by one keeps groups in place of rows.
 
 mod aggregate;
 mod join;
 mod partitioned;
+mod parts;
 mod tables;
 mod temporal;
 mod time;
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use arrow::array::{Array, new_empty_array};
 use arrow::compute::concat;
 use arrow::datatypes::{DataType, Field, FieldRef, SchemaRef};
+use datafusion::common::config::ConfigOptions;
 use datafusion::common::{Column, DFSchema, ScalarValue};
 use datafusion::logical_expr::logical_plan;
 use datafusion::logical_expr::utils::split_conjunction;
@@ -31,12 +33,13 @@ use crate::sql::plan::{self, Planned};
 use crate::sql::source::{RelationKind, RelationSource};
 use crate::sql::window::Window;
 
-use super::dataflow::{Dataflow, DataflowNode, NodeWork};
+use super::dataflow::{Consumer, Dataflow, DataflowNode, NodeWork};
 use super::delta::{batch_of, schema_of};
 use super::expression::{Dependence, Expression, ExpressionContext, dependence, is_infallible};
 use super::linear::Linear;
 use super::rules;
 use super::scan::{LeafScan, LeafSource, TopicColumn};
+use parts::EqualParts;
 
 use temporal::Conditions;
 
@@ -62,13 +65,19 @@ pub fn compile(planned: &Planned, time_zone: &str) -> Result<CompiledView, SqlEr
     let options = Arc::new(options);
     let plan = rules::rewrite(planned.inlined()?, options.clone())?;
     let fields = &planned.fields;
-    let mut compiler = Compiler {
-        nodes: Vec::new(),
-        context: ExpressionContext::new(options),
-        time_zone: time_zone.into(),
-    };
     let needed = vec![true; plan.schema().fields().len()];
-    let root = match compiler.node(&plan, &needed) {
+    let mut compiler = Compiler::new(EqualParts::of(&plan), options.clone());
+    let mut made = compiler.node(&plan, &needed);
+    if made.is_ok() && compiler.wanted.values().any(|wanted| wanted.differs) {
+        // Once more, for it is known now what all places of equal parts need.
+        compiler = Compiler {
+            wanted: compiler.wanted,
+            unshared: compiler.unshared,
+            ..Compiler::new(compiler.parts, options)
+        };
+        made = compiler.node(&plan, &needed);
+    }
+    let root = match made {
         Ok(root) => root,
         Err(CompileStop::Unsupported(reason)) => {
             plan::check_recomputed_definition(planned)?;
@@ -95,7 +104,8 @@ pub fn compile(planned: &Planned, time_zone: &str) -> Result<CompiledView, SqlEr
         .collect();
     let schema = schema_of(output);
     let append_only = root.append_only;
-    compiler.pick((0..root.columns.len()).collect(), schema.clone(), root.node);
+    let last = compiler.pick((0..root.columns.len()).collect(), schema.clone(), root.node);
+    assert_eq!(last + 1, compiler.nodes.len(), "the root stands behind all others");
     compiler.hold();
     Ok(CompiledView::Incremental(Dataflow {
         nodes: compiler.nodes,
@@ -180,30 +190,59 @@ struct Compiler {
     nodes: Vec<DataflowNode>,
     context: ExpressionContext,
     time_zone: Arc<str>,
+    parts: EqualParts,
+    /// Parts that are made already, by number. Nothing that comes later changes their nodes.
+    made: HashMap<usize, Vec<Built>>,
+    /// Nodes whose output was asked for again.
+    asked_again: HashSet<usize>,
+    /// By number of parts.
+    wanted: HashMap<usize, WantedColumns>,
+    /// Parts whose nodes those above may change: each place has its own.
+    unshared: HashSet<usize>,
+}
+
+/// The columns that the places of equal parts need.
+struct WantedColumns {
+    needed: Vec<bool>,
+    /// Not all of them need the same.
+    differs: bool,
 }
 
 impl Compiler {
+    fn new(parts: EqualParts, options: Arc<ConfigOptions>) -> Compiler {
+        let time_zone = options.execution.time_zone.as_deref().unwrap_or("UTC").into();
+        Compiler {
+            nodes: Vec::new(),
+            context: ExpressionContext::new(options),
+            time_zone,
+            parts,
+            made: HashMap::new(),
+            asked_again: HashSet::new(),
+            wanted: HashMap::new(),
+            unshared: HashSet::new(),
+        }
+    }
+
     fn add(&mut self, step: NodeWork, inputs: &[usize]) -> usize {
         let index = self.nodes.len();
         self.nodes.push(DataflowNode {
             step,
-            consumer: None,
-            port: 0,
+            consumers: Vec::new(),
         });
         for (port, input) in inputs.iter().enumerate() {
-            assert!(self.nodes[*input].consumer.is_none(), "a dataflow is a tree");
-            self.nodes[*input].consumer = Some(index);
-            self.nodes[*input].port = port;
+            self.nodes[*input].consumers.push(Consumer { node: index, port });
         }
         index
     }
 
-    /// Picks columns of a node's output; of a node that picks, fewer at once.
+    /// Picks columns of a node's output; of a node that picks for this one alone, fewer at once.
     fn pick(&mut self, columns: Vec<usize>, schema: SchemaRef, input: usize) -> usize {
         if let NodeWork::Linear {
             linear: Linear::Pick { columns: from, .. },
             ..
         } = &self.nodes[input].step
+            && self.nodes[input].consumers.is_empty()
+            && !self.asked_again.contains(&input)
         {
             let columns = columns.iter().map(|column| from[*column]).collect();
             let linear = Linear::Pick { columns, schema };
@@ -211,6 +250,9 @@ impl Compiler {
                 linear,
                 is_infallible: true,
             };
+            for made in self.made.values_mut() {
+                made.retain(|built| built.node != input);
+            }
             return input;
         }
         let linear = Linear::Pick { columns, schema };
@@ -223,8 +265,76 @@ impl Compiler {
         )
     }
 
-    /// Compiles `plan`; its output has at least the columns that are `needed`.
+    /// Compiles `plan`, or finds it compiled; its output has at least the columns that are `needed`.
     fn node(&mut self, plan: &LogicalPlan, needed: &[bool]) -> Result<Built, CompileStop> {
+        let part = self.parts.number(plan).filter(|part| !self.unshared.contains(part));
+        let Some(part) = part else {
+            return self.make(plan, needed);
+        };
+        if let Some(built) = self.made_before(part, plan, needed)? {
+            return Ok(built);
+        }
+        let all_needed = self.want(part, needed);
+        let built = self.make(plan, &all_needed)?;
+        // An aggregate above a window may change it.
+        if built.bounds.iter().flatten().any(|bound| bound.direct) {
+            self.wanted.remove(&part);
+            self.unshared.insert(part);
+            return Ok(built);
+        }
+        self.made.entry(part).or_default().push(built.clone());
+        match all_needed == needed {
+            true => Ok(built),
+            false => self.narrowed(plan, built, needed),
+        }
+    }
+
+    /// What all places of a part need, as far as that is known.
+    fn want(&mut self, part: usize, needed: &[bool]) -> Vec<bool> {
+        let wanted = self.wanted.entry(part).or_insert_with(|| WantedColumns {
+            needed: needed.to_vec(),
+            differs: false,
+        });
+        for (wanted_column, needed) in wanted.needed.iter_mut().zip(needed) {
+            wanted.differs |= *wanted_column != *needed;
+            *wanted_column |= needed;
+        }
+        wanted.needed.clone()
+    }
+
+    /// A part that is equal to this one, with the columns that this one needs.
+    fn made_before(&mut self, part: usize, plan: &LogicalPlan, needed: &[bool]) -> Result<Option<Built>, CompileStop> {
+        let columns = kept(needed);
+        let made = self.made.get(&part).into_iter().flatten();
+        let mut found = made.filter(|built| columns.iter().all(|column| built.columns.contains(column)));
+        let Some(built) = found.next_back().cloned() else {
+            return Ok(None);
+        };
+        self.want(part, needed);
+        self.narrowed(plan, built, needed).map(Some)
+    }
+
+    /// The columns of a part that one of its places needs.
+    fn narrowed(&mut self, plan: &LogicalPlan, built: Built, needed: &[bool]) -> Result<Built, CompileStop> {
+        self.asked_again.insert(built.node);
+        let places: Vec<usize> = (0..built.columns.len())
+            .filter(|place| needed[built.columns[*place]])
+            .collect();
+        let columns: Vec<usize> = places.iter().map(|place| built.columns[*place]).collect();
+        let schema = subset(plan.schema(), &columns)?;
+        if columns.len() == built.columns.len() {
+            return Ok(Built { schema, ..built });
+        }
+        Ok(Built {
+            bounds: places.iter().map(|place| built.bounds[*place]).collect(),
+            node: self.pick(places, arrow_schema(&schema), built.node),
+            schema,
+            columns,
+            append_only: built.append_only,
+        })
+    }
+
+    fn make(&mut self, plan: &LogicalPlan, needed: &[bool]) -> Result<Built, CompileStop> {
         match plan {
             LogicalPlan::TableScan(scan) => self.scan(scan, needed),
             LogicalPlan::Projection(projection) => self.projection(projection, needed),

@@ -24,8 +24,9 @@ use crate::log::{Lsn, TopicId};
 use crate::panics;
 
 use super::clock::PendingRows;
-use super::dataflow::{Dataflow, NodeStats};
+use super::dataflow::Dataflow;
 use super::failure::{ViewFailure, contained};
+use super::instance::NodeStats;
 use super::memory::{Budget, Limits, Rendered};
 use super::pipeline::{Failed, FailureSearch, History, Maintained, Pipeline};
 use super::search::locate;

@@ -1,32 +1,63 @@
-//! A dataflow as EXPLAIN shows it: one line per node, the root first, inputs indented below.
+//! A dataflow as EXPLAIN shows it: one line per node, the root first, inputs indented below. A node that several take has its
+//! inputs and its numbers in the first place, and a name for the others.
 //!
-//! Not here: the counts (`dataflow.rs`).
+//! Not here: the counts (`instance.rs`).
 
-use super::dataflow::{Dataflow, DataflowNode, NodeStats, NodeWork};
+use super::dataflow::{Dataflow, DataflowNode, NodeWork};
+use super::instance::NodeStats;
 
-/// The tree; with `stats`, each line has the rows through the node and its state.
+/// The lines; with `stats`, each has the rows through the node and its state.
 pub fn lines(dataflow: &Dataflow, stats: Option<&[NodeStats]>) -> Vec<String> {
-    let mut lines = Vec::with_capacity(dataflow.nodes.len());
-    let root = dataflow.nodes.len() - 1;
-    add(dataflow, stats, root, 0, &mut lines);
-    lines
+    let mut shown = OperatorLines {
+        dataflow,
+        stats,
+        names: Vec::new(),
+        lines: Vec::with_capacity(dataflow.nodes.len()),
+    };
+    shown.add(dataflow.root(), 0);
+    shown.lines
 }
 
-fn add(dataflow: &Dataflow, stats: Option<&[NodeStats]>, node: usize, depth: usize, lines: &mut Vec<String>) {
-    let indent = if depth == 0 {
-        String::new()
-    } else {
-        format!("{}-> ", "  ".repeat(depth))
-    };
-    let numbers = stats.and_then(|stats| stats.get(node)).map(numbers).unwrap_or_default();
-    // Names that the planner made begin with a mark, which keeps them apart from those that a query can have.
-    let described = describe(&dataflow.nodes[node].step).replace('\u{1}', "");
-    lines.push(format!("{indent}{described}{numbers}"));
-    for (input, other) in dataflow.nodes.iter().enumerate() {
-        if other.consumer == Some(node) {
-            add(dataflow, stats, input, depth + 1, lines);
+/// The lines so far.
+struct OperatorLines<'a> {
+    dataflow: &'a Dataflow,
+    stats: Option<&'a [NodeStats]>,
+    /// Nodes that several take: the n-th of them is called `#n`.
+    names: Vec<usize>,
+    lines: Vec<String>,
+}
+
+impl OperatorLines<'_> {
+    fn add(&mut self, node: usize, depth: usize) {
+        let indent = if depth == 0 {
+            String::new()
+        } else {
+            format!("{}-> ", "  ".repeat(depth))
+        };
+        let described = description(&self.dataflow.nodes[node].step);
+        if let Some(name) = self.names.iter().position(|named| *named == node) {
+            self.lines.push(format!("{indent}#{}", name + 1));
+            return;
+        }
+        let name = match self.dataflow.nodes[node].consumers.len() {
+            0 | 1 => String::new(),
+            _ => {
+                self.names.push(node);
+                format!("#{} = ", self.names.len())
+            }
+        };
+        let numbers = self.stats.and_then(|stats| stats.get(node)).map(numbers);
+        self.lines
+            .push(format!("{indent}{name}{described}{}", numbers.unwrap_or_default()));
+        for input in self.dataflow.inputs(node) {
+            self.add(input, depth + 1);
         }
     }
+}
+
+/// Names that the planner made begin with a mark, which keeps them apart from those that a query can have.
+fn description(step: &NodeWork) -> String {
+    describe(step).replace('\u{1}', "")
 }
 
 fn describe(step: &NodeWork) -> String {
@@ -91,8 +122,8 @@ pub struct OperatorStats {
     pub view: u32,
     /// Numbered from the inputs to the root.
     pub number: usize,
-    /// The operator that takes its output; `None` if that is the view.
-    pub consumer: Option<usize>,
+    /// The operators that take its output; none if that is the view.
+    pub consumers: Vec<usize>,
     pub description: String,
     pub rows_in: u64,
     pub rows_out: u64,
@@ -110,8 +141,8 @@ impl OperatorStats {
         let of = |(number, (node, stats)): (usize, (&DataflowNode, &NodeStats))| OperatorStats {
             view,
             number,
-            consumer: node.consumer,
-            description: describe(&node.step).replace('\u{1}', ""),
+            consumers: node.consumers.iter().map(|consumer| consumer.node).collect(),
+            description: description(&node.step),
             rows_in: stats.counts.rows_in,
             rows_out: stats.counts.rows_out,
             state_rows: stats.groups.or(stats.rows).map(|rows| rows as u64),
@@ -124,7 +155,7 @@ impl OperatorStats {
 }
 
 impl Dataflow {
-    /// The tree of a view that does not exist yet.
+    /// The operators of a view that does not exist yet.
     pub fn explain(&self) -> Vec<String> {
         lines(self, None)
     }

@@ -14,9 +14,10 @@ use std::sync::Arc;
 use crate::error::SqlError;
 use crate::log::{Chunk, Extent, Lsn, Reader, TopicId};
 
-use super::dataflow::{Dataflow, Instance, Saved};
+use super::dataflow::Dataflow;
 use super::delta::Delta;
 use super::failure::{ViewFailure, contained, has_place};
+use super::instance::{Instance, Saved};
 use super::memory::{Budget, Limits, ViewAccount, batch_bytes};
 use super::operator::StepEnd;
 use super::scan::LeafSource;

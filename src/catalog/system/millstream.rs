@@ -147,7 +147,7 @@ fn fill_operators(state: &SystemState, rows: &mut RowCollector) {
         for operator in state.operators.iter().filter(|operator| operator.view == view.oid) {
             rows.push(row![
                 "view_oid" => view.oid, "schema" => view.schema.as_str(), "view" => view.name.as_str(),
-                "operator" => operator.number, "consumer" => operator.consumer,
+                "operator" => operator.number, "consumers" => operator.consumers.clone(),
                 "description" => operator.description.as_str(), "rows_in" => operator.rows_in,
                 "rows_out" => operator.rows_out, "state_rows" => operator.state_rows,
                 "state_bytes" => operator.state_bytes, "work_time" => operator.work_us, "late_rows" => operator.late_rows,

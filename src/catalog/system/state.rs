@@ -138,7 +138,7 @@ pub struct ViewState {
 pub struct OperatorState {
     pub view: u32,
     pub number: usize,
-    pub consumer: Option<usize>,
+    pub consumers: Vec<usize>,
     pub description: String,
     pub rows_in: u64,
     pub rows_out: u64,

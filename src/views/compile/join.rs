@@ -285,9 +285,8 @@ impl Compiler {
 
     /// Whether an expression above `node` may fail on a row that it shows, before the end of a step decides which rows are left.
     fn may_fail_above(&self, node: usize) -> bool {
-        let mut at = self.nodes[node].consumer;
-        while let Some(index) = at {
-            let (may_fail, goes_on) = match &self.nodes[index].step {
+        self.nodes[node].consumers.iter().any(|consumer| {
+            let (may_fail, goes_on) = match &self.nodes[consumer.node].step {
                 NodeWork::Linear { linear, is_infallible } => {
                     (!is_infallible && !matches!(linear, Linear::Pick { .. }), true)
                 }
@@ -303,15 +302,8 @@ impl Compiler {
                 NodeWork::Expand(spec) => (!spec.is_infallible, true),
                 NodeWork::Scan(_) | NodeWork::Constant(_) => panic!("a leaf has no input"),
             };
-            if may_fail {
-                return true;
-            }
-            if !goes_on {
-                return false;
-            }
-            at = self.nodes[index].consumer;
-        }
-        false
+            may_fail || (goes_on && self.may_fail_above(consumer.node))
+        })
     }
 }
 

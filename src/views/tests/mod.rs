@@ -13,6 +13,7 @@ mod memory;
 mod partitioned;
 mod rows;
 mod sets;
+mod shared;
 mod subqueries;
 mod temporal;
 mod threads;
