@@ -213,6 +213,16 @@ impl Dataflow {
         Ok(())
     }
 
+    /// Groups of the root's aggregate as the view shows them.
+    pub fn shown(&self, root_aggregate: usize, groups: RecordBatch) -> Result<RecordBatch, SqlError> {
+        let mut rows = RecordBatch::new_empty(self.schema.clone());
+        self.through_linear(root_aggregate, Delta::added(groups), &mut |_, delta| {
+            rows = delta.batch;
+            Ok(())
+        })?;
+        Ok(rows)
+    }
+
     /// The number of `rows`, not committed yet, that would come late for a window here, were the topic's watermark this.
     pub fn late_rows(
         &self,

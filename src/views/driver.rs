@@ -7,6 +7,9 @@
 //! step, so that the views do not run past it. Between two steps it takes its requests, so that no more than one step
 //! delays a DROP, the server's end, or a reader of published rows.
 //!
+//! The rows of a view for its readers are made between steps, too, a chunk at a time (`rendering.rs`): a large view that is
+//! read delays no step by more than that, of its own neither.
+//!
 //! A panic ends neither the thread nor anybody's wait: it fails the view that it came from, or all if that is unknown.
 
 use std::collections::{HashMap, HashSet, VecDeque};
@@ -23,24 +26,25 @@ use crate::error::{SqlError, state};
 use crate::log::{Lsn, TopicId};
 use crate::panics;
 
+use super::aggregate::CHUNK_GROUPS;
 use super::clock::PendingRows;
 use super::dataflow::Dataflow;
 use super::failure::{ViewFailure, contained};
 use super::instance::NodeStats;
 use super::memory::{Budget, Limits, Rendered};
 use super::pipeline::{Failed, FailureSearch, History, Maintained, Pipeline};
+use super::rendering::{ReadRequest, Renderings, Turn};
 use super::search::locate;
 use super::{ViewRows, ViewStats, ViewStatus};
 
 /// Time that commits gather when nobody waits for the views.
 const LULL: Duration = Duration::from_millis(5);
+/// Rows of a view that are made for its readers between two steps.
+const TURN_ROWS: usize = 2 * CHUNK_GROUPS;
 /// Requests that wait for the driver, at most; more wait at the senders.
 pub const REQUESTS_MAX: usize = 1024;
 /// Panics of its own after which the thread gives up.
 const BREAKDOWNS_MAX: usize = 100;
-
-/// A newest consistent reading of several views.
-pub type ViewsReading = Result<(Lsn, HashMap<u32, ViewRows>), SqlError>;
 
 /// Why a view that was built was not taken over.
 pub struct Refused {
@@ -78,16 +82,7 @@ pub enum Request {
         oid: u32,
         name: String,
     },
-    ReadNewest {
-        views: Vec<u32>,
-        at_least: Lsn,
-        reply: oneshot::Sender<ViewsReading>,
-    },
-    ReadAt {
-        view: u32,
-        at: Lsn,
-        reply: oneshot::Sender<Result<Option<ViewRows>, SqlError>>,
-    },
+    Read(ReadRequest),
     CaughtUp {
         lsn: Lsn,
         reply: oneshot::Sender<()>,
@@ -162,6 +157,11 @@ pub struct Driver {
     /// Bounds that no step may pass.
     holds: Vec<Weak<AtomicU64>>,
     rendered: Rendered,
+    renderings: Renderings,
+    /// Views whose rendering has panicked, and is tried again.
+    shaken: HashSet<u32>,
+    /// The views go to another thread once no reading is under way.
+    leaves: bool,
     requests: mpsc::Receiver<Request>,
     /// For the searches' answers.
     answers: mpsc::WeakSender<Request>,
@@ -190,6 +190,9 @@ impl Driver {
             failures: shared.failures,
             holds: Vec::new(),
             rendered: Rendered::new(shared.budget.clone()),
+            renderings: Renderings::default(),
+            shaken: HashSet::new(),
+            leaves: false,
             budget: shared.budget,
             requests,
             answers: sender.downgrade(),
@@ -231,12 +234,13 @@ impl Driver {
             self.newest.borrow_and_update();
             let more = self.step();
             self.answer();
+            let renders = self.render_on();
             let mut asked = false;
             while let Ok(request) = self.requests.try_recv() {
                 self.take(Some(request));
                 asked = true;
             }
-            if more || asked || self.waits_for_more() {
+            if more || renders || asked || self.waits_for_more() {
                 continue;
             }
             tokio::select! {
@@ -311,7 +315,11 @@ impl Driver {
     fn target(&self) -> Lsn {
         let frontier = self.pipeline.frontier();
         let exact = self.waiting.iter().filter_map(|request| match request {
-            Request::ReadAt { at, .. } if *at > frontier => Some(*at),
+            Request::Read(ReadRequest::At { at, .. }) if *at > frontier => Some(*at),
+            // It waits for another reading of the view.
+            Request::Read(ReadRequest::At { at, view, .. }) if *at == frontier && self.renderings.has(*view) => {
+                Some(*at)
+            }
             _ => None,
         });
         let holds = self.holds.iter().filter_map(Weak::upgrade);
@@ -385,6 +393,11 @@ impl Driver {
 
     /// Whether nothing that it began is under way.
     fn is_settled(&self) -> bool {
+        self.renderings.is_empty() && self.has_begun_nothing()
+    }
+
+    /// The same but for readings.
+    fn has_begun_nothing(&self) -> bool {
         self.restoring.is_none() && self.searching.is_none() && self.searches.is_empty()
     }
 
@@ -575,6 +588,8 @@ impl Driver {
     /// Answers all whose LSN has come.
     fn answer(&mut self) {
         let frontier = self.pipeline.frontier();
+        let is_surrender = |request: &Request| matches!(request, Request::Surrender { .. });
+        self.leaves = self.waiting.iter().any(is_surrender) && self.has_begun_nothing();
         for request in std::mem::take(&mut self.waiting) {
             match request {
                 Request::Adopt { built, oid, reply } if self.restoring.is_none() => {
@@ -595,15 +610,11 @@ impl Driver {
                     self.merge(*with);
                     let _ = reply.send(());
                 }
-                Request::ReadNewest { views, at_least, reply }
-                    if at_least <= frontier && !views.iter().any(|oid| self.is_open(*oid)) =>
-                {
+                Request::Read(ReadRequest::At { view, at, reply }) if at < frontier && !self.is_open(view) => {
                     // A reader that has gone needs no answer, here as below.
-                    let _ = reply.send(self.reading(&views));
+                    let _ = reply.send(self.passed(view, at));
                 }
-                Request::ReadAt { view, at, reply } if at <= frontier && !self.is_open(view) => {
-                    let _ = reply.send(self.read_at(view, at));
-                }
+                Request::Read(request) if self.can_read(&request) => self.read(request),
                 Request::CaughtUp { lsn, reply } if lsn <= frontier && self.restoring.is_none() => {
                     let _ = reply.send(());
                 }
@@ -612,11 +623,15 @@ impl Driver {
         }
         // Readers that were cancelled are not waited for.
         self.waiting.retain(|request| match request {
-            Request::ReadNewest { reply, .. } => !reply.is_closed(),
-            Request::ReadAt { reply, .. } => !reply.is_closed(),
+            Request::Read(request) => request.is_wanted(),
             Request::CaughtUp { reply, .. } => !reply.is_closed(),
             _ => true,
         });
+        for oid in self.renderings.forget_unwanted() {
+            if let Some(view) = self.pipeline.view_mut(oid) {
+                view.instance.end_reading();
+            }
+        }
     }
 
     /// Whether the answer to readers of the view is still open: it is being built, or its failure is being searched.
@@ -627,77 +642,151 @@ impl Driver {
         is_built || failure.is_some_and(|failure| failure.searching)
     }
 
-    fn read_at(&mut self, view: u32, at: Lsn) -> Result<Option<ViewRows>, SqlError> {
-        if let Some(view) = self.pipeline.view(view)
-            && let Some(failure) = &view.failure
-        {
-            return if failure.lsn <= at {
-                Err(failure.report(&view.name))
-            } else {
-                Ok(None)
-            };
-        }
-        if at < self.pipeline.frontier() {
-            return Ok(None);
-        }
-        Ok(Some(self.rows(view)?))
+    /// Whether a reading can begin: its LSN is the frontier, the answers of its views are known, and no earlier reading of one is
+    /// under way.
+    fn can_read(&self, request: &ReadRequest) -> bool {
+        let frontier = self.pipeline.frontier();
+        let is_its_lsn = match request {
+            ReadRequest::Newest { at_least, .. } => *at_least <= frontier,
+            ReadRequest::At { at, .. } => *at == frontier,
+        };
+        let is_free = |oid: &u32| !self.is_open(*oid) && self.renderings.at(*oid).is_none_or(|at| at == frontier);
+        is_its_lsn && !self.leaves && request.views().iter().all(is_free)
     }
 
-    fn reading(&mut self, views: &[u32]) -> ViewsReading {
-        let wanted: HashSet<u32> = views.iter().copied().collect();
-        let mut rows = HashMap::with_capacity(wanted.len());
-        for oid in wanted {
-            rows.insert(oid, self.rows(oid)?);
+    /// A view as of an LSN that the frontier has left: it has failed before that, or is no longer there.
+    fn passed(&self, view: u32, at: Lsn) -> Result<Option<ViewRows>, SqlError> {
+        match self.pipeline.view(view) {
+            Some(view) => match &view.failure {
+                Some(failure) if failure.lsn <= at => Err(failure.report(&view.name)),
+                _ => Ok(None),
+            },
+            None => Ok(None),
         }
-        Ok((self.pipeline.frontier(), rows))
     }
 
-    /// The view's rows at the frontier, kept for the next reader while nothing changes and there is room.
-    fn rows(&mut self, oid: u32) -> Result<ViewRows, SqlError> {
+    /// Begins a reading at the frontier, and answers it if all of its rows are there.
+    fn read(&mut self, mut request: ReadRequest) {
+        let frontier = self.pipeline.frontier();
+        let views = request.views();
+        let mut known = HashMap::with_capacity(views.len());
+        let mut open = HashSet::new();
+        for oid in views {
+            match self.known_rows(oid) {
+                Ok(Some(rows)) => {
+                    known.insert(oid, rows);
+                }
+                Ok(None) => {
+                    open.insert(oid);
+                }
+                Err(error) => return request.refuse(error),
+            }
+        }
+        for oid in &open {
+            if self.renderings.has(*oid) {
+                continue;
+            }
+            let view = self.pipeline.view_mut(*oid).expect("its rows were asked for just now");
+            match panics::catch(|| view.instance.begin_reading()) {
+                Ok(Ok(())) => self.renderings.begin(*oid, frontier),
+                Ok(Err(error)) => return request.refuse(error),
+                Err(panic) => {
+                    self.shake(*oid, panic);
+                    self.waiting.push(Request::Read(request));
+                    return;
+                }
+            }
+        }
+        request.begin();
+        self.renderings.wait(request, frontier, known, open);
+    }
+
+    /// The view's rows at the frontier, if they were read there before; an error if it has none to show.
+    fn known_rows(&mut self, oid: u32) -> Result<Option<ViewRows>, SqlError> {
         let cached = self.published.lock().views.get(&oid).and_then(|view| view.rows.clone());
-        if let Some(rows) = cached {
-            return Ok(rows);
+        if cached.is_some() {
+            return Ok(cached);
         }
-        let view = self.pipeline.view_mut(oid).ok_or_else(|| not_maintained(oid))?;
-        if let Some(error) = view.report() {
-            return Err(error);
-        }
-        let batches = match panics::catch(|| view.instance.rows()) {
-            Ok(batches) => batches?,
-            Err(_) => self.render_again(oid)?,
-        };
         let view = self.pipeline.view(oid).ok_or_else(|| not_maintained(oid))?;
-        let rows = ViewRows {
-            schema: view.instance.dataflow().schema.clone(),
-            batches,
+        view.report().map_or(Ok(None), Err)
+    }
+
+    /// Goes on with the readings under way, until one has more rows to make than a turn takes. Whether there were any.
+    fn render_on(&mut self) -> bool {
+        let renders = !self.renderings.is_empty();
+        while let Some(turn) = self.renderings.next_turn()
+            && self.render(turn)
+        {}
+        renders
+    }
+
+    /// A view's turn. Whether it has had its last.
+    fn render(&mut self, Turn { oid, at }: Turn) -> bool {
+        let view = self.pipeline.view_mut(oid).filter(|view| view.instance.is_read());
+        let Some(view) = view else {
+            // It has failed or gone meanwhile: its readers learn that as others do.
+            self.wait_again(oid);
+            return true;
         };
+        match panics::catch(|| view.instance.read_on(TURN_ROWS)) {
+            Ok(Ok(None)) => return false,
+            Ok(Ok(Some(batches))) => {
+                let rows = ViewRows {
+                    schema: view.instance.dataflow().schema.clone(),
+                    batches,
+                };
+                self.shaken.remove(&oid);
+                self.keep_rendered(oid, at, &rows);
+                self.renderings.finish(oid, &rows);
+            }
+            Ok(Err(error)) => {
+                view.instance.end_reading();
+                for request in self.renderings.give_up(oid) {
+                    request.refuse(error.clone());
+                }
+            }
+            Err(panic) => self.shake(oid, panic),
+        }
+        true
+    }
+
+    /// A view is no longer rendered for its readers: they wait for another reading.
+    fn wait_again(&mut self, oid: u32) {
+        let given_up = self.renderings.give_up(oid).into_iter();
+        self.waiting.extend(given_up.map(Request::Read));
+    }
+
+    /// Keeps rows for the next reader while nothing changes and there is room.
+    fn keep_rendered(&mut self, oid: u32, at: Lsn, rows: &ViewRows) {
         if !self.forget_rendered(0)
+            && at == self.pipeline.frontier()
             && let Some(view) = self.published.lock().views.get_mut(&oid)
         {
             view.rows = Some(rows.clone());
         }
-        Ok(rows)
     }
 
     /// A view's rendering panicked: once more from nothing, and if that panics, too, the view has failed.
-    fn render_again(&mut self, oid: u32) -> Result<Vec<arrow::array::RecordBatch>, SqlError> {
+    fn shake(&mut self, oid: u32, panic: SqlError) {
         let frontier = self.pipeline.frontier();
-        let index = self.pipeline.views().iter().position(|view| view.oid == oid);
-        let index = index.ok_or_else(|| not_maintained(oid))?;
-        let view = &mut self.pipeline.views_mut()[index];
-        let error = match contained(|| {
-            view.instance.forget_rendered();
-            view.instance.rows()
-        }) {
-            Ok(batches) => return Ok(batches),
-            Err(error) => error,
+        self.wait_again(oid);
+        let Some(index) = self.pipeline.views().iter().position(|view| view.oid == oid) else {
+            return;
         };
-        let failure = broken(&self.pipeline.views()[index], frontier, error);
-        let report = failure.report(&failure.view);
+        let view = &mut self.pipeline.views_mut()[index];
+        let again = contained(|| {
+            view.instance.end_reading();
+            view.instance.forget_rendered();
+            Ok(())
+        });
+        if self.shaken.insert(oid) && again.is_ok() {
+            return;
+        }
+        self.shaken.remove(&oid);
+        let failure = broken(&self.pipeline.views()[index], frontier, panic);
         self.pipeline.fail(index, failure);
         self.report(oid);
         self.publish();
-        Err(report)
     }
 
     /// A panic that no view is known to have made: all of them are failed, since none is known to be whole.

@@ -15,7 +15,7 @@ use arrow::array::RecordBatch;
 use crate::error::{SqlError, state};
 use crate::log::TopicId;
 
-use super::aggregate::GroupBy;
+use super::aggregate::{CHUNK_GROUPS, GroupBy};
 use super::clock::PendingRows;
 use super::constant::ConstantRows;
 use super::dataflow::{Consumer, Dataflow, NodeWork};
@@ -100,6 +100,8 @@ pub struct Instance {
     account: ViewAccount,
     /// Bytes of the operators that are taken out of `states` while their output goes on.
     away_bytes: usize,
+    /// Rows of a reading under way.
+    reading: Option<Vec<RecordBatch>>,
 }
 
 #[allow(clippy::large_enum_variant, reason = "one per node, never moved about")]
@@ -109,6 +111,13 @@ enum KeptNodes {
     Aggregate(GroupBy),
     Constant(ConstantRows),
     Ported(Box<dyn Ported>),
+}
+
+fn aggregate_of(states: &mut [KeptNodes], node: usize) -> &mut GroupBy {
+    match &mut states[node] {
+        KeptNodes::Aggregate(aggregate) => aggregate,
+        _ => panic!("node {node} is an aggregate"),
+    }
 }
 
 impl KeptNodes {
@@ -202,6 +211,7 @@ impl Instance {
             changed: true,
             account: ViewAccount::new(budget.clone()),
             away_bytes: 0,
+            reading: None,
             limits,
             dataflow,
         })
@@ -227,10 +237,7 @@ impl Instance {
     }
 
     fn aggregate(&mut self, node: usize) -> &mut GroupBy {
-        match &mut self.states[node] {
-            KeptNodes::Aggregate(aggregate) => aggregate,
-            _ => panic!("node {node} is an aggregate"),
-        }
+        aggregate_of(&mut self.states, node)
     }
 
     pub fn limits(&self) -> &Limits {
@@ -451,46 +458,111 @@ impl Instance {
 
     /// The view's rows after the last step. They stay rendered for the next reader, until they change or
     /// [`Instance::forget_rendered`].
+    #[cfg(test)]
     pub fn rows(&mut self) -> Result<Vec<RecordBatch>, SqlError> {
-        let ViewOutput::Groups {
-            aggregate: node,
-            chunks,
-            chunk_bytes,
-            ..
-        } = &mut self.output
-        else {
-            return match &mut self.output {
-                ViewOutput::Rows(rows) => Ok(rows.batches()),
-                ViewOutput::Bag(bag) => bag.batches(),
-                ViewOutput::Groups { .. } => unreachable!("handled above"),
-            };
-        };
-        let KeptNodes::Aggregate(aggregate) = &mut self.states[*node] else {
-            panic!("node {node} is an aggregate");
-        };
-        aggregate.catch_up()?;
-        chunks.resize(aggregate.chunks(), None);
-        let mut batches = Vec::with_capacity(chunks.len());
-        for (index, chunk) in chunks.iter_mut().enumerate() {
-            if chunk.is_none() || aggregate.is_stale(index) {
-                *chunk = None;
-                let groups = aggregate.render_chunk(index)?;
-                let mut rows = RecordBatch::new_empty(self.dataflow.schema.clone());
-                self.dataflow
-                    .through_linear(*node, Delta::added(groups), &mut |_, delta| {
-                        rows = delta.batch;
-                        Ok(())
-                    })?;
-                *chunk = Some(rows);
+        self.begin_reading()?;
+        let rows = self.read_on(usize::MAX)?;
+        Ok(rows.expect("none are left"))
+    }
+
+    /// Begins a reading of the rows after the last step: [`Instance::read_on`] makes them piece by piece, whatever steps come
+    /// between. There is one at a time.
+    pub fn begin_reading(&mut self) -> Result<(), SqlError> {
+        self.end_reading();
+        let rendered = match &mut self.output {
+            ViewOutput::Rows(rows) => rows.batches(),
+            ViewOutput::Bag(bag) => bag.pin(),
+            ViewOutput::Groups {
+                aggregate: node,
+                chunks,
+                chunk_bytes,
+                ..
+            } => {
+                let aggregate = aggregate_of(&mut self.states, *node);
+                aggregate.catch_up()?;
+                chunks.resize(aggregate.chunks(), None);
+                for (index, chunk) in chunks.iter_mut().enumerate() {
+                    if aggregate.is_stale(index) {
+                        *chunk = None;
+                    }
+                }
+                *chunk_bytes = chunks.iter().flatten().map(batch_bytes).sum();
+                aggregate.pin(chunks.iter().map(Option::is_none).collect());
+                chunks.iter().flatten().cloned().collect()
             }
-            if let Some(rows) = chunk
-                && rows.num_rows() > 0
-            {
-                batches.push(rows.clone());
+        };
+        self.reading = Some(rendered);
+        Ok(())
+    }
+
+    /// Whether a reading is under way.
+    pub fn is_read(&self) -> bool {
+        self.reading.is_some()
+    }
+
+    /// Goes on with a reading by about so many rows. All of its rows, once they are there; the reading has ended then.
+    pub fn read_on(&mut self, rows_max: usize) -> Result<Option<Vec<RecordBatch>>, SqlError> {
+        let reading = self.reading.as_mut().expect("a reading has begun");
+        let mut made = 0;
+        while made < rows_max {
+            let rows = match &mut self.output {
+                ViewOutput::Rows(_) => None,
+                ViewOutput::Bag(bag) => bag.render_pinned()?,
+                ViewOutput::Groups {
+                    aggregate: node,
+                    chunks,
+                    chunk_bytes,
+                    ..
+                } => match aggregate_of(&mut self.states, *node).render_pinned()? {
+                    None => None,
+                    Some((pinned, groups)) => {
+                        let rows = self.dataflow.shown(*node, groups)?;
+                        if pinned.is_present
+                            && let Some(chunk) = chunks.get_mut(pinned.chunk)
+                        {
+                            *chunk_bytes += batch_bytes(&rows);
+                            *chunk = Some(rows.clone());
+                        }
+                        Some(rows)
+                    }
+                },
+            };
+            match rows {
+                Some(rows) => {
+                    made += CHUNK_GROUPS;
+                    reading.push(rows);
+                }
+                None => return self.close_reading().map(Some),
             }
         }
-        *chunk_bytes = chunks.iter().flatten().map(batch_bytes).sum();
-        Ok(batches)
+        Ok(None)
+    }
+
+    /// Ends a reading all of whose chunks are rendered.
+    fn close_reading(&mut self) -> Result<Vec<RecordBatch>, SqlError> {
+        let mut reading = self.reading.take().expect("a reading has begun");
+        match &mut self.output {
+            ViewOutput::Rows(_) => {}
+            ViewOutput::Bag(bag) => reading.extend(bag.unpin()?),
+            ViewOutput::Groups { aggregate: node, .. } => {
+                for groups in aggregate_of(&mut self.states, *node).unpin() {
+                    reading.push(self.dataflow.shown(*node, groups)?);
+                }
+            }
+        }
+        reading.retain(|rows| rows.num_rows() > 0);
+        Ok(reading)
+    }
+
+    /// Gives up a reading under way.
+    pub fn end_reading(&mut self) {
+        if self.reading.take().is_some() {
+            match &mut self.output {
+                ViewOutput::Rows(_) => {}
+                ViewOutput::Bag(bag) => bag.end_reading(),
+                ViewOutput::Groups { aggregate: node, .. } => drop(aggregate_of(&mut self.states, *node).unpin()),
+            }
+        }
     }
 
     /// Drops the rows rendered for readers.
@@ -539,7 +611,12 @@ impl Instance {
     /// Bytes of the rows rendered for readers.
     pub fn rendered_bytes(&self) -> usize {
         match &self.output {
-            ViewOutput::Groups { chunk_bytes, .. } => *chunk_bytes,
+            ViewOutput::Groups {
+                aggregate, chunk_bytes, ..
+            } => match &self.states[*aggregate] {
+                KeptNodes::Aggregate(aggregate) => *chunk_bytes + aggregate.pinned_bytes(),
+                _ => panic!("node {aggregate} is an aggregate"),
+            },
             ViewOutput::Rows(_) => 0,
             ViewOutput::Bag(bag) => bag.rendered_bytes(),
         }

@@ -3,8 +3,9 @@
 //! One rule: a view at LSN N equals its defining SELECT run as a batch at N (V1).
 //!
 //! In reading order: the rows that flow (`delta`), the operators, the compiled view (`compile`, `dataflow`), its state
-//! (`instance`) and memory (`memory`), views in lockstep (`pipeline`), failed views (`failure`), the threads that keep them (`driver`, `keeper`)
-//! and the building of a new one (`build`). [`Views`] is the facade.
+//! (`instance`) and memory (`memory`), views in lockstep (`pipeline`), failed views (`failure`), the threads that keep them
+//! (`driver`, `keeper`) and their readers (`rendering`, `reading`), and the building of a new one (`build`). [`Views`] is the
+//! facade.
 //!
 //! Not here: the meaning of SQL (`sql`), batch queries (`query`). State is rebuilt from the log at start.
 
@@ -42,6 +43,7 @@ mod keeper;
 mod memory;
 mod pipeline;
 mod reading;
+mod rendering;
 mod search;
 
 pub mod idle;

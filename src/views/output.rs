@@ -18,6 +18,7 @@ use crate::error::SqlError;
 
 use super::aggregate::CHUNK_GROUPS;
 use super::aggregate::keys::Keys;
+use super::aggregate::pinned::PinnedGroups;
 use super::delta::{Delta, batch_of, concat};
 use super::memory::{Budget, batch_bytes};
 use super::net::{exact_rows, weighted};
@@ -120,6 +121,8 @@ pub struct Bag {
     /// By distinct row: its copies after the last step. Kept only if others want to be told of changes.
     told: Option<Vec<i64>>,
     gone: usize,
+    /// The distinct rows of a reading under way, and the copies that those that have changed since had then.
+    pinned: Option<(PinnedGroups, Vec<(u32, i64)>)>,
     budget: Arc<Budget>,
 }
 
@@ -135,6 +138,7 @@ impl Bag {
             touched: Vec::new(),
             told: None,
             gone: 0,
+            pinned: None,
             schema,
         })
     }
@@ -152,6 +156,10 @@ impl Bag {
         self.keys.intern(delta.batch.columns(), delta.rows(), &mut groups)?;
         self.copies.resize(self.keys.len(), 0);
         self.chunks.resize(self.keys.len().div_ceil(CHUNK_GROUPS), None);
+        if let Some((pinned, before)) = &mut self.pinned {
+            let first = pinned.change(&groups).into_iter();
+            before.extend(first.map(|group| (group, self.copies[group as usize])));
+        }
         delta.each(|row, weight| {
             let group = groups[row] as usize;
             self.copies[group] += weight;
@@ -188,7 +196,8 @@ impl Bag {
             }
         }
         // `gone` overcounts rows that come and go: it only says when looking is worth while.
-        if self.gone > CHUNK_GROUPS && self.gone > self.copies.len() / 2 {
+        // Numbers stay as they are while they are read.
+        if self.gone > CHUNK_GROUPS && self.gone > self.copies.len() / 2 && self.pinned.is_none() {
             let keep: Vec<u32> = (0..self.copies.len() as u32)
                 .filter(|group| self.copies[*group as usize] > 0)
                 .collect();
@@ -206,30 +215,44 @@ impl Bag {
         Ok(())
     }
 
-    pub fn batches(&mut self) -> Result<Vec<RecordBatch>, SqlError> {
-        let mut batches = Vec::with_capacity(self.chunks.len());
-        for chunk in 0..self.chunks.len() {
-            let rendered = match &self.chunks[chunk] {
-                Some(rendered) => rendered.clone(),
-                None => {
-                    let start = chunk * CHUNK_GROUPS;
-                    let end = (start + CHUNK_GROUPS).min(self.copies.len());
-                    let groups: Vec<u32> = (start as u32..end as u32)
-                        .filter(|group| self.copies[*group as usize] > 0)
-                        .collect();
-                    let rows = batch_of(self.schema.clone(), self.columns(&groups)?, groups.len())?;
-                    let copies: Vec<i64> = groups.iter().map(|group| self.copies[*group as usize]).collect();
-                    let rendered = repeat(&rows, &copies)?;
-                    self.chunk_bytes += batch_bytes(&rendered);
-                    self.chunks[chunk] = Some(rendered.clone());
-                    rendered
-                }
-            };
-            if rendered.num_rows() > 0 {
-                batches.push(rendered);
-            }
+    /// Between two steps: begins a reading of the present rows. Those that are rendered already are returned.
+    pub fn pin(&mut self) -> Vec<RecordBatch> {
+        let open = self.chunks.iter().map(Option::is_none).collect();
+        self.pinned = Some((PinnedGroups::new(self.copies.len(), open), Vec::new()));
+        self.chunks.iter().flatten().cloned().collect()
+    }
+
+    /// The rows of the next chunk of a reading that have not changed since.
+    pub fn render_pinned(&mut self) -> Result<Option<RecordBatch>, SqlError> {
+        let Some(next) = self.pinned.as_mut().and_then(|(pinned, _)| pinned.next_chunk()) else {
+            return Ok(None);
+        };
+        let groups = next.groups.into_iter();
+        let rendered = self.render(groups.map(|group| (group, self.copies[group as usize])))?;
+        if next.is_present {
+            self.chunk_bytes += batch_bytes(&rendered);
+            self.chunks[next.chunk] = Some(rendered.clone());
         }
-        Ok(batches)
+        Ok(Some(rendered))
+    }
+
+    /// Ends a reading. The rows that have changed since it began, as they were.
+    pub fn unpin(&mut self) -> Result<Vec<RecordBatch>, SqlError> {
+        let before = self.pinned.take().map_or_else(Vec::new, |(_, before)| before);
+        let parts = before.chunks(CHUNK_GROUPS);
+        parts.map(|part| self.render(part.iter().copied())).collect()
+    }
+
+    /// Gives up a reading under way.
+    pub fn end_reading(&mut self) {
+        self.pinned = None;
+    }
+
+    /// Distinct rows, each with its copies.
+    fn render(&self, rows: impl Iterator<Item = (u32, i64)>) -> Result<RecordBatch, SqlError> {
+        let (groups, copies): (Vec<u32>, Vec<i64>) = rows.filter(|(_, copies)| *copies > 0).unzip();
+        let rows = batch_of(self.schema.clone(), self.columns(&groups)?, groups.len())?;
+        repeat(&rows, &copies)
     }
 
     fn columns(&self, groups: &[u32]) -> Result<Vec<ArrayRef>, SqlError> {

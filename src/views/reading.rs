@@ -7,6 +7,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use futures::future::join_all;
+use tokio::sync::oneshot;
 
 use crate::catalog;
 use crate::error::SqlError;
@@ -15,6 +16,7 @@ use crate::log::Lsn;
 use super::dataflow::Dataflow;
 use super::driver::{Request, not_maintained};
 use super::keeper::Keeper;
+use super::rendering::ReadRequest;
 use super::{ViewRows, Views, is_building};
 
 /// Threads that keep views, at least, and for each processor: more would read the log more often for no gain.
@@ -62,7 +64,11 @@ impl Views {
         loop {
             let kept = self.kept_by(&[view])?;
             let answer = match kept.first() {
-                Some((keeper, _)) => keeper.ask(|reply| Request::ReadAt { view, at, reply }).await,
+                Some((keeper, _)) => {
+                    keeper
+                        .ask(|reply| Request::Read(ReadRequest::At { view, at, reply }))
+                        .await
+                }
                 None => return Err(not_maintained(view)),
             };
             match answer {
@@ -218,15 +224,27 @@ async fn read_together(
         }
         holds.iter().for_each(|hold| hold.move_to(at));
     }
-    let asked = kept.iter().map(|(keeper, views)| {
-        keeper.ask(|reply| Request::ReadNewest {
-            views: views.clone(),
-            at_least: at,
-            reply,
-        })
-    });
+    let (mut asked, mut begun) = (Vec::with_capacity(kept.len()), Vec::with_capacity(kept.len()));
+    for (keeper, views) in kept {
+        let (begins, has_begun) = oneshot::channel();
+        begun.push(has_begun);
+        asked.push(keeper.ask(move |reply| {
+            Request::Read(ReadRequest::Newest {
+                views: views.clone(),
+                at_least: at,
+                begun: Some(begins),
+                reply,
+            })
+        }));
+    }
+    let release = async {
+        // Each is of that LSN now, or is answered without rows.
+        join_all(begun).await;
+        drop(holds);
+    };
+    let (answers, ()) = tokio::join!(join_all(asked), release);
     let (mut lsn, mut all) = (None, HashMap::new());
-    for answer in join_all(asked).await {
+    for answer in answers {
         match answer? {
             Ok((read_at, rows)) if *lsn.get_or_insert(read_at) == read_at => all.extend(rows),
             // A view came to that thread just now, and took the others further.

@@ -5,7 +5,7 @@
 //!
 //! The output depends on its consumer:
 //! - Nobody but readers: nothing is emitted. Groups are rendered when read, in chunks of [`CHUNK_GROUPS`]; a chunk that no
-//!   step touched since is not rendered again.
+//!   step touched since is not rendered again. A reading has the groups of its beginning, however many steps it takes.
 //! - Another operator or view: per touched group its old row with weight -1, then its new one with +1. Groups without
 //!   aggregates (DISTINCT) are told of when they come or go.
 //! - Under EMIT ON WINDOW CLOSE: each group once, when its window has closed; then it leaves the state.
@@ -18,6 +18,7 @@ pub mod keys;
 pub mod states;
 
 mod bags;
+pub mod pinned;
 mod spans;
 mod state;
 mod values;
@@ -38,6 +39,7 @@ use super::operator::{Operator, Sink, StepEnd};
 
 use engine::{GroupRows, RunningGroups};
 use keys::Keys;
+use pinned::{PinnedChunk, PinnedGroups};
 use spans::Spans;
 use state::AggregateState;
 use states::{masked, state_for};
@@ -147,6 +149,10 @@ pub struct GroupBy {
     stepped: bool,
     /// By chunk: touched since it was last rendered.
     stale_chunks: Vec<bool>,
+    /// The groups of a reading under way.
+    pinned: Option<PinnedGroups>,
+    /// Rows of groups that have changed since it began.
+    pinned_rows: Vec<RecordBatch>,
     /// Emit deltas.
     emits: bool,
     /// Keep the list of groups that a step touches.
@@ -214,6 +220,8 @@ impl GroupBy {
             settled: true,
             stepped: false,
             stale_chunks: Vec::new(),
+            pinned: None,
+            pinned_rows: Vec::new(),
             emits: false,
             notes_groups: !spec.append_only,
             before: Vec::new(),
@@ -359,16 +367,49 @@ impl GroupBy {
         self.stale_chunks[chunk]
     }
 
-    /// The rows of the groups of one chunk that exist; it is fresh then.
-    pub fn render_chunk(&mut self, chunk: usize) -> Result<RecordBatch, SqlError> {
-        let start = chunk * CHUNK_GROUPS;
-        let end = (start + CHUNK_GROUPS).min(self.rows.len());
-        let groups: Vec<u32> = (start as u32..end as u32)
-            .filter(|group| self.is_there(*group))
-            .collect();
-        let batch = self.render(&groups)?;
-        self.stale_chunks[chunk] = false;
-        Ok(batch)
+    /// Between two steps: begins a reading of the present groups in these chunks.
+    pub fn pin(&mut self, open: Vec<bool>) {
+        self.pinned = Some(PinnedGroups::new(self.rows.len(), open));
+        self.pinned_rows.clear();
+    }
+
+    /// The next chunk of a reading, and the rows of its groups that have not changed since. A chunk that is as it was is fresh
+    /// then.
+    pub fn render_pinned(&mut self) -> Result<Option<(PinnedChunk, RecordBatch)>, SqlError> {
+        let Some(next) = self.pinned.as_mut().and_then(PinnedGroups::next_chunk) else {
+            return Ok(None);
+        };
+        let there = next.groups.iter().copied().filter(|group| self.is_there(*group));
+        let rows = self.render(&there.collect::<Vec<u32>>())?;
+        if next.is_present {
+            self.stale_chunks[next.chunk] = false;
+        }
+        Ok(Some((next, rows)))
+    }
+
+    /// Ends a reading. The rows of groups that have changed since it began, as they were.
+    pub fn unpin(&mut self) -> Vec<RecordBatch> {
+        self.pinned = None;
+        std::mem::take(&mut self.pinned_rows)
+    }
+
+    /// Bytes of the rows that are kept for a reading under way.
+    pub fn pinned_bytes(&self) -> usize {
+        self.pinned_rows.iter().map(batch_bytes).sum()
+    }
+
+    /// Keeps the rows of groups that this batch changes for a reading under way.
+    fn keep_pinned(&mut self) -> Result<(), SqlError> {
+        let Some(pinned) = &mut self.pinned else {
+            return Ok(());
+        };
+        let mut first = pinned.change(&self.groups);
+        first.retain(|group| self.is_there(*group));
+        if !first.is_empty() {
+            let rows = self.render(&first)?;
+            self.pinned_rows.push(rows);
+        }
+        Ok(())
     }
 
     /// The present rows of the groups that the last step touched and that exist, piece by piece.
@@ -514,7 +555,8 @@ impl GroupBy {
         }
         self.settled = false;
         self.touched_groups.clear();
-        if self.notes_groups && !self.spec.keys.is_empty() {
+        // Numbers stay as they are while they are read.
+        if self.notes_groups && !self.spec.keys.is_empty() && self.pinned.is_none() {
             let dead = self.rows.len() - self.live_groups;
             if dead > DEAD_GROUPS_MIN && dead > self.live_groups {
                 let live: Vec<u32> = (0..self.rows.len() as u32)
@@ -580,6 +622,7 @@ impl GroupBy {
         if self.notes_groups {
             self.note_touched()?;
         }
+        self.keep_pinned()?;
         match weights {
             None => {
                 for group in &self.groups {

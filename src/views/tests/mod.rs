@@ -11,6 +11,7 @@ mod grouping_sets;
 mod joins;
 mod memory;
 mod partitioned;
+mod readings;
 mod rows;
 mod sets;
 mod shared;
