@@ -383,6 +383,12 @@ impl Program {
         let kind = *["JOIN", "LEFT JOIN", "RIGHT JOIN", "FULL JOIN"]
             .choose(&mut self.random)
             .expect("one of four");
+        if self.random.random_bool(0.25)
+            && let Some(on) = self.asof(left, right)
+        {
+            let query = format!("SELECT {} FROM {} AS x {on}", items.join(", "), left.name);
+            return (query, columns);
+        }
         let on = match self.alike(left, right) {
             Some((own, other)) => format!(
                 "{kind} {} AS y ON x.{own} = y.{other}{}",
@@ -395,6 +401,21 @@ impl Program {
             format!("SELECT {} FROM {} AS x {on}", items.join(", "), left.name),
             columns,
         )
+    }
+
+    /// `ASOF JOIN ... ON ...`
+    fn asof(&mut self, left: &Relation, right: &Relation) -> Option<String> {
+        let (own, other) = self.alike(left, right)?;
+        let mut on = match self.alike(left, right).filter(|_| self.random.random_bool(0.7)) {
+            Some((own, other)) => format!("x.{own} = y.{other} AND "),
+            None => String::new(),
+        };
+        let operator = *["<", "<=", ">", ">="].choose(&mut self.random).expect("one of four");
+        write!(on, "x.{own} {operator} y.{other}").expect("a string takes all");
+        let kind = *["ASOF JOIN", "ASOF LEFT JOIN"]
+            .choose(&mut self.random)
+            .expect("one of two");
+        Some(format!("{kind} {} AS y ON {on}", right.name))
     }
 
     /// The rows of a relation by whether others match them.

@@ -11,7 +11,7 @@ use parking_lot::Mutex;
 use arrow::datatypes::{DataType, SchemaRef};
 use async_trait::async_trait;
 use datafusion::catalog::Session;
-use datafusion::common::{Result, ScalarValue};
+use datafusion::common::{DFSchema, Result, ScalarValue};
 use datafusion::logical_expr::physical_planning_context::PhysicalPlanningContext;
 use datafusion::logical_expr::simplify::SimplifyContext;
 use datafusion::logical_expr::{Expr, LogicalPlan, TableScan, UserDefinedLogicalNode};
@@ -19,6 +19,7 @@ use datafusion::optimizer::simplify_expressions::ExprSimplifier;
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_planner::{ExtensionPlanner, PhysicalPlanner};
 
+use super::asof::{AsofExec, AsofExprs};
 use super::prune::Pruning;
 use super::scan::{ColumnSource, Piece, TopicScan};
 use super::session::SessionExec;
@@ -29,6 +30,7 @@ use super::{OwnRows, OwnWrites, ReadPoint, SystemRows, Topics};
 use crate::catalog::{self, system};
 use crate::error::{SqlError, state};
 use crate::log::{Adoption, AppendRows, Chunk, Extent, HiddenColumn, Lsn, Reader, Run, Stored, TopicId, conform};
+use crate::sql::asof::AsofJoin;
 use crate::sql::functions::fail;
 use crate::sql::shared::SharedQuery;
 use crate::sql::source::{RelationKind, RelationSource};
@@ -330,16 +332,36 @@ fn simplified(filters: &[Expr], schema: &datafusion::common::DFSchemaRef, sessio
 impl ExtensionPlanner for Leaves {
     async fn plan_extension(
         &self,
-        _planner: &dyn PhysicalPlanner,
+        planner: &dyn PhysicalPlanner,
         node: &dyn UserDefinedLogicalNode,
         _logical_inputs: &[&LogicalPlan],
         physical_inputs: &[Arc<dyn ExecutionPlan>],
-        _session: &dyn Session,
-        _planning: &PhysicalPlanningContext,
+        session: &dyn Session,
+        planning: &PhysicalPlanningContext,
     ) -> Result<Option<Arc<dyn ExecutionPlan>>> {
         if let Some(query) = node.as_any().downcast_ref::<SharedQuery>() {
             let shared = self.shared.lock().get(&query.number).cloned();
             return Ok(shared.map(|shared| Arc::new(shared) as Arc<dyn ExecutionPlan>));
+        }
+        if let (Some(join), [left, right]) = (node.as_any().downcast_ref::<AsofJoin>(), physical_inputs) {
+            let condition = &join.condition;
+            let compile = |exprs: Vec<&Expr>, schema: &DFSchema| -> Result<Vec<_>> {
+                let exprs = exprs.into_iter();
+                let compiled = exprs.map(|expr| planner.create_physical_expr(expr, schema, session, planning));
+                compiled.collect()
+            };
+            let pairs = || condition.keys.iter().chain([&condition.times]);
+            let exprs = AsofExprs {
+                left: compile(pairs().map(|pair| &pair.0).collect(), join.left.schema())?,
+                right: compile(pairs().map(|pair| &pair.1).collect(), join.right.schema())?,
+                ties: compile(condition.ties.iter().collect(), join.right.schema())?,
+                nearest: condition.nearest,
+                keeps_left: join.keeps_left,
+                text: join.text(),
+            };
+            let schema = Arc::new(node.schema().as_arrow().clone());
+            let made = AsofExec::new(left.clone(), right.clone(), Arc::new(exprs), schema);
+            return Ok(Some(Arc::new(made)));
         }
         let [input] = physical_inputs else {
             return Ok(None);

@@ -10,6 +10,7 @@
 //! Not here: the meaning of a statement (`sql`), the choice of the LSN (`session`).
 
 mod absent;
+mod asof;
 mod bind;
 mod conjunction;
 mod engine;

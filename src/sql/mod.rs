@@ -13,6 +13,7 @@ pub mod effects;
 pub mod returning;
 pub mod with;
 
+pub mod asof;
 pub mod shared;
 pub mod source;
 pub mod window;

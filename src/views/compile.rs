@@ -8,6 +8,7 @@
 //! keeps only one, and under EMIT ON WINDOW CLOSE an aggregate keyed by one keeps groups in place of rows.
 
 mod aggregate;
+mod asof;
 mod join;
 mod partitioned;
 mod parts;
@@ -29,6 +30,7 @@ use datafusion::logical_expr::{Expr, LogicalPlan};
 
 use crate::error::SqlError;
 use crate::log::HiddenColumn;
+use crate::sql::asof::AsofJoin;
 use crate::sql::plan::{self, Planned};
 use crate::sql::source::{RelationKind, RelationSource};
 use crate::sql::window::Window;
@@ -348,9 +350,10 @@ impl Compiler {
             LogicalPlan::Union(union) => self.union(union, needed),
             // A view's rows have no order of their own.
             LogicalPlan::Sort(sort) if sort.fetch.is_none() => self.node(&sort.input, needed),
-            LogicalPlan::Extension(_) => match Window::of(plan) {
-                Some(window) => self.window(window, needed),
-                None => unsupported("it uses an operator that has no incremental form"),
+            LogicalPlan::Extension(_) => match (Window::of(plan), AsofJoin::of(plan)) {
+                (Some(window), _) => self.window(window, needed),
+                (_, Some(join)) => self.asof(join, needed),
+                (None, None) => unsupported("it uses an operator that has no incremental form"),
             },
             LogicalPlan::Join(join) => self.join(join, needed),
             LogicalPlan::Limit(limit) if !needed.contains(&true) && is_first(limit) => self.whether_any(limit),

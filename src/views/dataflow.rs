@@ -18,7 +18,7 @@ use crate::sql::window::Closing;
 use super::aggregate::{AggregateSpec, GroupBy};
 use super::delta::Delta;
 use super::expand::ExpandSpec;
-use super::join::{JoinSpec, NotInSpec};
+use super::join::{AsofSpec, JoinSpec, NotInSpec};
 use super::linear::Linear;
 use super::memory::Budget;
 use super::partitioned::PartitionedSpec;
@@ -46,6 +46,7 @@ pub enum NodeWork {
     Session(Arc<SessionSpec>),
     Aggregate(Arc<AggregateSpec>),
     Join(Arc<JoinSpec>),
+    Asof(Arc<AsofSpec>),
     NotIn(Arc<NotInSpec>),
     Set(Arc<SetSpec>),
     Partitioned(Arc<PartitionedSpec>),

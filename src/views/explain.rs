@@ -70,6 +70,7 @@ fn describe(step: &NodeWork) -> String {
         NodeWork::Expand(spec) => spec.describe(),
         NodeWork::Session(spec) => spec.text.clone(),
         NodeWork::Join(spec) => spec.text.clone(),
+        NodeWork::Asof(spec) => spec.text.clone(),
         NodeWork::NotIn(spec) => spec.text.clone(),
         NodeWork::Set(spec) => spec.describe(),
         NodeWork::Partitioned(spec) => spec.text.clone(),

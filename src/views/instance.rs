@@ -20,7 +20,7 @@ use super::clock::PendingRows;
 use super::constant::ConstantRows;
 use super::dataflow::{Consumer, Dataflow, NodeWork};
 use super::delta::Delta;
-use super::join::{JoinOperator, NotIn};
+use super::join::{AsofOperator, JoinOperator, NotIn};
 use super::memory::{Limits, ViewAccount, batch_bytes};
 use super::operator::{Operator, Ported, Sink, StepEnd};
 use super::output::{Bag, OutputRows, ViewOutput};
@@ -165,6 +165,7 @@ impl Instance {
                 NodeWork::Aggregate(spec) => KeptNodes::Aggregate(GroupBy::new(spec.clone(), budget.clone())?),
                 NodeWork::Constant(rows) => KeptNodes::Constant(ConstantRows::new(rows.clone())),
                 NodeWork::Join(spec) => KeptNodes::Ported(Box::new(JoinOperator::new(spec.clone(), limits.clone())?)),
+                NodeWork::Asof(spec) => KeptNodes::Ported(Box::new(AsofOperator::new(spec.clone(), limits.clone())?)),
                 NodeWork::NotIn(spec) => KeptNodes::Ported(Box::new(NotIn::new(spec.clone(), limits.clone())?)),
                 NodeWork::Set(spec) => KeptNodes::Ported(Box::new(SetCounts::new(spec.clone(), budget.clone())?)),
                 NodeWork::Partitioned(spec) => {

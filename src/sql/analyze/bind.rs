@@ -18,6 +18,7 @@ use super::operators::{binary, conjunction, has};
 use super::scope::reference;
 use super::{Result, window};
 use crate::error::SqlError;
+use crate::sql::asof::AsofJoin;
 use crate::sql::functions::functions;
 use crate::sql::plan::provider::cte_work_table;
 use crate::sql::plan::subquery::outer_references;
@@ -301,6 +302,7 @@ pub fn bind(plan: &LogicalPlan, domain: &Domain, optional: bool) -> Result<(Logi
         // Its rows differ from one value of the domain to another.
         LogicalPlan::Extension(_) => match SharedQuery::of(plan) {
             Some(shared) => bind(&shared.body, domain, optional),
+            None if AsofJoin::of(plan).is_some() => Err(not_supported("an ASOF JOIN")),
             None => Err(not_supported("a window")),
         },
         _ => Err(not_supported("this subquery")),

@@ -204,6 +204,10 @@ impl Analyzer<'_> {
             }
             false => self.factor(&written.relation, Some(&visible), parent)?,
         };
+        // The parser writes ASOF so.
+        if written.global {
+            return self.asof_join(left, right, written, parent);
+        }
         if right.joined {
             return self.function_join(left, right, constraint, parent);
         }
@@ -371,7 +375,7 @@ impl Analyzer<'_> {
     }
 }
 
-fn is_subquery(expr: &Expr) -> bool {
+pub fn is_subquery(expr: &Expr) -> bool {
     held(expr).is_some()
 }
 
@@ -400,7 +404,7 @@ fn with_columns(plan: LogicalPlan, more: Vec<Expr>) -> Result<LogicalPlan> {
 }
 
 /// Items that an outer join may have no row of.
-fn absent(items: Vec<FromItem>, may_be_absent: bool) -> Vec<FromItem> {
+pub fn absent(items: Vec<FromItem>, may_be_absent: bool) -> Vec<FromItem> {
     let marked = |item: FromItem| FromItem {
         may_be_absent: item.may_be_absent || may_be_absent,
         order: vec![],

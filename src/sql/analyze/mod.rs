@@ -12,6 +12,7 @@
 
 mod aggregate;
 mod arrays;
+mod asof;
 mod bind;
 mod call;
 mod choose;

@@ -14,6 +14,8 @@
 //! | `COLLATE pg_catalog.default`, `"C"`, `"POSIX"` | nothing: text is compared by its bytes |
 //! | `::pg_catalog.int4` | `::int4` |
 //! | `INTERVAL (2) '...'` | `INTERVAL '...' (2)` |
+//! | `a ASOF JOIN b` | `a GLOBAL JOIN b`: a word that no other form of ours has |
+//! | `a global JOIN b` | `a "global" JOIN b` |
 
 use sqlparser::keywords::Keyword;
 use sqlparser::tokenizer::{Span, Token, TokenWithSpan};
@@ -43,6 +45,7 @@ pub fn is_looked_for(word: &str) -> bool {
                 | "descriptor"
                 | "session"
                 | "asof"
+                | "global"
                 | "system_time"
                 | "only"
                 | "interval"
@@ -60,9 +63,29 @@ pub fn rewrite(tokens: &mut Vec<TokenWithSpan>) -> Result<Option<EmitClause>, Sq
     drop_type_schemas(tokens);
     name_functions(tokens);
     turn_precisions(tokens);
+    rewrite_asof(tokens);
     spellings::rewrite(tokens);
     marks::rewrite(tokens)?;
     Ok(emit)
+}
+
+/// `a ASOF [LEFT] JOIN b`. (Behind AS it is a name.)
+fn rewrite_asof(tokens: &mut [TokenWithSpan]) {
+    for at in 1..tokens.len() {
+        let begins_join = matches!(
+            word_at(tokens, at + 1),
+            Some("join" | "left" | "inner" | "right" | "full")
+        );
+        if !begins_join || word_at(tokens, at - 1) == Some("as") || is_at(tokens, at - 1, &Token::Period) {
+            continue;
+        }
+        let word = match word_at(tokens, at) {
+            Some("global") => Token::make_word("global", Some('"')),
+            Some("asof") => Token::make_word("global", None),
+            _ => continue,
+        };
+        tokens[at] = made(word, &tokens[at].clone());
+    }
 }
 
 /// `INTERVAL (2) '...'`: the precision goes behind the string.
@@ -85,10 +108,6 @@ fn refuse_unread(tokens: &[TokenWithSpan]) -> Result<(), SqlError> {
         let Some(word) = word_at(tokens, at) else { continue };
         let before = at.checked_sub(1).and_then(|before| word_at(tokens, before));
         let refused = match word {
-            "asof" if matches!(word_at(tokens, at + 1), Some("join" | "left")) => SqlError::unsupported(
-                "ASOF JOIN is not supported yet",
-                "Use a join on a range, with DISTINCT ON to keep the newest match.",
-            ),
             "system_time" if before == Some("for") => SqlError::unsupported(
                 "FOR SYSTEM_TIME AS OF is not supported yet",
                 "Use a plain join: it reads what is there now.",

@@ -18,6 +18,7 @@ use datafusion::logical_expr::{
     Aggregate, Distinct, Expr, ExprSchemable, LogicalPlan, Operator, Projection, ScalarUDF, when,
 };
 
+use crate::sql::asof::{AsofCondition, AsofJoin};
 use crate::sql::functions::operator::ArithmeticOperator;
 use crate::sql::functions::{KeyKind, arithmetic, functions};
 use crate::types::PgType;
@@ -37,6 +38,9 @@ fn function(field: &Field) -> Option<Arc<ScalarUDF>> {
 pub fn rewrite(plan: LogicalPlan) -> Result<LogicalPlan> {
     let rewritten = plan.transform_up_with_subqueries(|node| {
         crate::sql::functions::go_on()?;
+        if let Some(join) = AsofJoin::of(&node) {
+            return asof(join).map(Transformed::yes);
+        }
         let schema = merge_schema(&node.inputs());
         let is_affected = |field: &Field| {
             needs(field) || field.data_type().is_floating() || matches!(field.data_type(), DataType::List(_))
@@ -84,6 +88,30 @@ pub fn rewrite(plan: LogicalPlan) -> Result<LogicalPlan> {
         }
     })?;
     Ok(rewritten.data)
+}
+
+/// The same of the condition of an ASOF JOIN, whose right side is sorted as well.
+fn asof(join: &AsofJoin) -> Result<LogicalPlan> {
+    let (left, right) = (join.left.schema(), join.right.schema());
+    let pair = |(one, other): &(Expr, Expr)| -> Result<(Expr, Expr)> {
+        let (one, other) = match is_keyed(one, left) || is_keyed(other, right) {
+            true => (keyed(one.clone(), left)?, keyed(other.clone(), right)?),
+            false => (one.clone(), other.clone()),
+        };
+        Ok((order(one, left), order(other, right)))
+    };
+    let condition = AsofCondition {
+        keys: join.condition.keys.iter().map(pair).collect::<Result<_>>()?,
+        times: pair(&join.condition.times)?,
+        nearest: join.condition.nearest,
+        ties: join
+            .condition
+            .ties
+            .iter()
+            .map(|tie| sorted_by(tie.clone(), right))
+            .collect(),
+    };
+    Ok(AsofJoin::new(join.left.clone(), join.right.clone(), condition, join.keeps_left)?.into_plan())
 }
 
 /// Rewrites every comparison of one expression.

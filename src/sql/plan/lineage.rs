@@ -3,6 +3,7 @@
 use datafusion::logical_expr::{Distinct, Expr, LogicalPlan};
 
 use crate::catalog::Column;
+use crate::sql::asof::AsofJoin;
 use crate::sql::shared::SharedQuery;
 use crate::sql::source::{RelationKind, RelationSource};
 use crate::sql::window::Window;
@@ -59,6 +60,12 @@ pub fn origin(plan: &LogicalPlan, index: usize) -> Option<Origin> {
         LogicalPlan::Extension(_) => {
             if let Some(shared) = SharedQuery::of(plan) {
                 return origin(&shared.body, index);
+            }
+            if let Some(join) = AsofJoin::of(plan) {
+                return match index.checked_sub(join.width()) {
+                    None => origin(&join.left, index),
+                    Some(of_right) => origin(&join.right, of_right),
+                };
             }
             let window = Window::of(plan)?;
             match window.input_column(index) {

@@ -24,6 +24,7 @@ use super::names::fold;
 use super::provider::topic_schema;
 use crate::error::{SqlError, state};
 use crate::log::{HiddenColumn, TopicId};
+use crate::sql::asof::AsofJoin;
 use crate::sql::error::external;
 use crate::sql::shared::SharedQuery;
 use crate::sql::source::{RelationKind, RelationSource};
@@ -500,6 +501,7 @@ fn describe(plan: &LogicalPlan) -> &'static str {
         LogicalPlan::Distinct(_) => "a DISTINCT or UNION",
         LogicalPlan::Limit(_) | LogicalPlan::Sort(_) => "limited by LIMIT",
         LogicalPlan::Window(_) => "a window function",
+        LogicalPlan::Extension(_) if AsofJoin::of(plan).is_some() => "a join",
         LogicalPlan::Extension(_) => "another window",
         LogicalPlan::Values(_) | LogicalPlan::EmptyRelation(_) => "not a topic",
         _ => "not a plain selection from a topic",
@@ -596,6 +598,9 @@ fn not_final(plan: &LogicalPlan) -> Result<Option<&'static str>> {
             (!by_window).then_some("rows of the other side of the join may come later")
         }
         LogicalPlan::Join(_) => Some("rows of the other side of the join may come later"),
+        LogicalPlan::Extension(_) if AsofJoin::of(plan).is_some() => {
+            Some("a nearer row of the other side may come later")
+        }
         LogicalPlan::Limit(_) | LogicalPlan::Sort(_) => Some("LIMIT leaves out a row when another comes"),
         LogicalPlan::Distinct(_) => Some("DISTINCT ON leaves out a row when another comes"),
         _ => Some("rows of closed windows could change in what is done with them"),

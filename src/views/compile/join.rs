@@ -293,7 +293,7 @@ impl Compiler {
                 NodeWork::Aggregate(spec) => (!spec.is_infallible, false),
                 NodeWork::Join(spec) => (!spec.is_infallible, !spec.holds_output),
                 // Their output is what is left at the end of the step.
-                NodeWork::Set(_) | NodeWork::Session(_) => (false, false),
+                NodeWork::Set(_) | NodeWork::Session(_) | NodeWork::Asof(_) => (false, false),
                 NodeWork::Partitioned(spec) => (!spec.computes_of_kept_rows(), false),
                 NodeWork::Temporal(spec) => (!spec.is_infallible, !spec.holds_output),
                 // Keys and times are computed of each row.

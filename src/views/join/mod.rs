@@ -8,8 +8,9 @@
 //! held until the step ends and is net then. Where the condition itself could, the inputs are held as well: at the step's end
 //! rows leave before others come, so that the condition is asked only of pairs that are there before the step or after it.
 //!
-//! Not here: how the rows of a side are kept (`rows.rs`), NOT IN (`not_in.rs`).
+//! Not here: how the rows of a side are kept (`rows.rs`), NOT IN (`not_in.rs`), ASOF JOIN (`asof.rs`).
 
+mod asof;
 mod not_in;
 mod rows;
 
@@ -32,6 +33,7 @@ use super::operator::{Operator, Ported, Sink, StepEnd};
 use super::window::{from_weight_column, with_weight_column};
 use rows::JoinRows;
 
+pub use asof::{AsofOperator, AsofSideSpec, AsofSpec};
 pub use not_in::{NotIn, NotInSpec};
 
 /// Bytes of pairs that are made together, at most: a few large rows may meet many.
@@ -397,7 +399,7 @@ fn is_shown(shown: ShownWhen, matches: i64) -> bool {
 }
 
 /// Where no column is NULL; `None` if that is everywhere.
-fn all_valid<'a>(columns: impl Iterator<Item = &'a ArrayRef>) -> Option<BooleanArray> {
+pub fn all_valid<'a>(columns: impl Iterator<Item = &'a ArrayRef>) -> Option<BooleanArray> {
     let nulls = columns.map(|column| column.logical_nulls());
     let nulls = nulls.fold(None, |all, nulls| NullBuffer::union(all.as_ref(), nulls.as_ref()))?;
     (nulls.null_count() > 0).then(|| BooleanArray::new(nulls.into_inner(), None))

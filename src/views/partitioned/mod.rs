@@ -32,12 +32,12 @@ use super::window::{from_weight_column, with_weight_column};
 use first::ShownRow;
 use over::WindowScope;
 use part::{PartitionRun, WindowStates};
-use rows::{ALL_ROWS, PartitionedRows};
+use rows::ALL_ROWS;
 
 pub use first::{FirstSpec, Ranking};
 pub use kernel::PartitionKernel;
 pub use over::{Distance, OneWindowCall, WindowCalls, WindowReach};
-pub use rows::{FirstRows, SortedBy};
+pub use rows::{FirstRows, PartitionedRows, RowKey, RowRange, SortedBy};
 
 /// What is computed of a partition.
 #[derive(Clone, Debug)]
@@ -108,7 +108,7 @@ impl PartitionedOperator {
             .then(|| Net::new(spec.input.clone(), limits.budget.clone()));
         Ok(PartitionedOperator {
             keys: Keys::new(&spec.key_types, limits.budget.clone())?,
-            rows: PartitionedRows::new(spec.input.clone(), spec.order.clone(), first)?,
+            rows: PartitionedRows::new(spec.input.clone(), spec.order.clone(), spec.order.len(), first)?,
             held: held.transpose()?,
             begun: false,
             states: WindowStates::default(),

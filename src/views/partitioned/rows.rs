@@ -139,7 +139,8 @@ struct RowCoding {
 }
 
 impl RowCoding {
-    fn new(schema: SchemaRef, order: &[SortedBy]) -> Result<RowCoding, SqlError> {
+    /// Rows that are alike in the first `peer_keys` sort keys are peers.
+    fn new(schema: SchemaRef, order: &[SortedBy], peer_keys: usize) -> Result<RowCoding, SqlError> {
         let mut places = vec![usize::MAX; schema.fields().len()];
         for (at, by) in order.iter().enumerate() {
             if let Some(column) = by.column.filter(|column| places[*column] == usize::MAX) {
@@ -156,7 +157,8 @@ impl RowCoding {
         let by_order = order
             .iter()
             .map(|by| SortField::new_with_options(by.data_type.clone(), by.options));
-        let by_order: Vec<SortField> = by_order.collect();
+        let mut by_order: Vec<SortField> = by_order.collect();
+        let by_ties = by_order.split_off(peer_keys);
         // As ORDER BY sorts if it says no more.
         let rising = SortOptions {
             descending: false,
@@ -165,7 +167,7 @@ impl RowCoding {
         let rest = rest_columns
             .iter()
             .map(|column| SortField::new_with_options(schema.field(*column).data_type().clone(), rising));
-        let rest: Vec<SortField> = rest.collect();
+        let rest: Vec<SortField> = by_ties.into_iter().chain(rest).collect();
         Ok(RowCoding {
             both: RowConverter::new([by_order.clone(), rest.clone()].concat())?,
             order: RowConverter::new(by_order)?,
@@ -270,6 +272,7 @@ struct StepChanges {
 pub struct PartitionedRows {
     coding: RowCoding,
     order: Arc<[SortedBy]>,
+    peer_keys: usize,
     /// Rows behind these need not be kept: none is ever taken away.
     first: Option<FirstRows>,
     /// By number.
@@ -284,14 +287,17 @@ pub struct PartitionedRows {
 }
 
 impl PartitionedRows {
+    /// Rows that are alike in the first `peer_keys` sort keys are peers.
     pub fn new(
         schema: SchemaRef,
         order: Arc<[SortedBy]>,
+        peer_keys: usize,
         first: Option<FirstRows>,
     ) -> Result<PartitionedRows, SqlError> {
         Ok(PartitionedRows {
-            coding: RowCoding::new(schema, &order)?,
+            coding: RowCoding::new(schema, &order, peer_keys)?,
             order,
+            peer_keys,
             first,
             partitions: Vec::new(),
             changes: HashMap::new(),
@@ -304,12 +310,14 @@ impl PartitionedRows {
 
     /// Whether the rows of a schema, sorted so, have bytes.
     pub fn takes(schema: &SchemaRef, order: &[SortedBy]) -> bool {
-        RowCoding::new(schema.clone(), order).is_ok()
+        RowCoding::new(schema.clone(), order, order.len()).is_ok()
     }
 
     /// Adds and takes away rows of these partitions.
     pub fn apply(&mut self, delta: &Delta, partitions: &[u32]) -> Result<(), SqlError> {
-        let order = self.order.iter().map(|by| by.key.evaluate(&delta.batch));
+        let order = self.order[..self.peer_keys]
+            .iter()
+            .map(|by| by.key.evaluate(&delta.batch));
         let order = order.collect::<Result<Vec<ArrayRef>, SqlError>>()?;
         let order = encoded(&self.coding.order, &order)?;
         let reach = partitions.iter().max().map_or(0, |last| *last as usize + 1);
@@ -329,8 +337,11 @@ impl PartitionedRows {
             return Ok(());
         }
         let taken_rows = delta.take(&taken.clone().into())?;
+        let ties = self.order[self.peer_keys..].iter();
+        let ties = ties.map(|by| by.key.evaluate(&taken_rows.batch));
+        let mut rest = ties.collect::<Result<Vec<ArrayRef>, SqlError>>()?;
         let columns = self.coding.rest_columns.iter();
-        let rest: Vec<ArrayRef> = columns.map(|column| taken_rows.batch.column(*column).clone()).collect();
+        rest.extend(columns.map(|column| taken_rows.batch.column(*column).clone()));
         let rest = encoded(&self.coding.rest, &rest)?;
         let weights = taken_rows.listed_weights();
         let mut bytes = Vec::new();
@@ -455,6 +466,27 @@ impl PartitionedRows {
             .filter(|(_, copies)| *copies != 0)
     }
 
+    /// The rows that the step changed, those of a partition that is new included.
+    pub fn changed_in(&self, partition: u32) -> Vec<&RowKey> {
+        match (self.changed_rows(partition), self.changes.contains_key(&partition)) {
+            (Some(changed), _) => changed,
+            (None, true) => self.now(partition, ALL_ROWS).map(|(row, _)| row).collect(),
+            (None, false) => Vec::new(),
+        }
+    }
+
+    /// Copies of a row before the step and now.
+    pub fn versions(&self, partition: u32, row: &RowKey) -> (i64, i64) {
+        let rows = self.partitions.get(partition as usize);
+        let now = rows.and_then(|rows| rows.rows.get(row)).copied().unwrap_or(0);
+        let before = match self.changes.get(&partition) {
+            None => now,
+            Some(changes) if changes.is_new => 0,
+            Some(changes) => now - changes.rows.get(row).copied().unwrap_or(0),
+        };
+        (before, now)
+    }
+
     /// Copies of a partition's rows together.
     pub fn copies(&self, partition: u32) -> usize {
         let copies = self
@@ -551,13 +583,17 @@ impl PartitionedRows {
         live.collect()
     }
 
-    /// Keeps only these partitions (rising), which become 0, 1, 2 ... in that order.
+    /// Keeps only these partitions (rising), which become 0, 1, 2 ... in that order. It may have no rows of some.
     pub fn keep(&mut self, partitions: &[u32]) {
         let kept = partitions
             .iter()
-            .map(|number| std::mem::take(&mut self.partitions[*number as usize]));
-        self.partitions = kept.collect();
-        self.empty = 0;
+            .map(|number| self.partitions.get_mut(*number as usize).map(std::mem::take));
+        self.partitions = kept.map(Option::unwrap_or_default).collect();
+        self.empty = self
+            .partitions
+            .iter()
+            .filter(|partition| partition.rows.is_empty())
+            .count();
     }
 
     /// All rows, with their copies as weights.

@@ -1,6 +1,6 @@
 //! Joins, sets and subqueries as views: kept incrementally, and equal to their batch queries (V1).
 
-use super::aggregates::equal_their_batches;
+use super::aggregates::{equal_other_words, equal_their_batches};
 use super::*;
 
 /// Rows of these are taken away again, so views of them meet retractions.
@@ -155,6 +155,118 @@ const JOINS: &[(&str, &str)] = &[
 #[test]
 fn views_with_joins_equal_their_batch_queries() {
     equal_their_batches(&[RETRACTING, JOINS].concat());
+}
+
+/// An ASOF JOIN of `left` with `right`, and the same as a subquery for each left row. `columns` are those of the right side.
+fn asof(
+    left: &str,
+    right: &str,
+    columns: &str,
+    keys: &[&str],
+    (operator, times): (&str, [&str; 2]),
+    kept: bool,
+) -> [String; 2] {
+    let [own, other] = times;
+    let equal: String = keys.iter().map(|key| format!("l.{key} = r.{key} AND ")).collect();
+    let condition = format!("{equal}{own} {operator} {other}");
+    let (outer, direction) = (
+        if kept { "LEFT " } else { "" },
+        if operator.starts_with('>') { "DESC" } else { "ASC" },
+    );
+    let shown: String = columns
+        .split(", ")
+        .map(|column| format!(", r.{column} AS r_{column}"))
+        .collect();
+    let ties: String = columns.split(", ").map(|column| format!(", r.{column}")).collect();
+    let select = format!("SELECT l.*{shown} FROM {left} l");
+    [
+        format!("{select} ASOF {outer}JOIN {right} r ON {condition}"),
+        format!(
+            "{select} {outer}JOIN LATERAL (SELECT * FROM {right} r WHERE {condition} \
+             ORDER BY {other} {direction}{ties} LIMIT 1) r ON true"
+        ),
+    ]
+}
+
+#[test]
+fn asof_joins_meet_the_nearest_row() {
+    let columns = "k, v, x, s, f, ts";
+    let times = ["l.ts", "r.ts"];
+    let mut definitions: Vec<(String, [String; 2])> = Vec::new();
+    for (name, sql) in RETRACTING {
+        definitions.push((name.to_string(), [sql.to_string(), sql.to_string()]));
+    }
+    for (number, operator) in [">=", ">", "<=", "<"].into_iter().enumerate() {
+        for kept in [false, true] {
+            let mut add = |name: &str, sql: [String; 2]| definitions.push((format!("{name}_{number}_{kept}"), sql));
+            let of_views = ["l.sv", "r.n"];
+            add("by_key", asof("a", "b", columns, &["k"], (operator, times), kept));
+            add(
+                "views",
+                asof("sums", "counts", "k, n, s", &["k"], (operator, of_views), kept),
+            );
+            if kept == (number % 2 == 0) {
+                add("by_none", asof("a", "b", columns, &[], (operator, times), kept));
+                add(
+                    "by_text",
+                    asof("a", "b", columns, &["k"], (operator, ["l.s", "r.s"]), kept),
+                );
+                add(
+                    "by_float",
+                    asof("a", "b", columns, &["s"], (operator, ["l.f", "r.f"]), kept),
+                );
+                add(
+                    "all_of_views",
+                    asof("sums", "counts", "k, n, s", &[], (operator, of_views), kept),
+                );
+                add(
+                    "view_in",
+                    asof("sums", "b", columns, &["k"], (operator, ["l.sv", "r.v"]), kept),
+                );
+            } else {
+                let later = ["l.ts + INTERVAL '7 seconds'", "r.ts"];
+                add("by_keys", asof("a", "b", columns, &["k", "s"], (operator, times), kept));
+                add("later", asof("a", "b", columns, &["k"], (operator, later), kept));
+                add("own", asof("a", "a", columns, &["k"], (operator, times), kept));
+                add(
+                    "may_fail",
+                    asof(
+                        "sums",
+                        "counts",
+                        "k, n, s",
+                        &[],
+                        (operator, ["l.sv / 3", "10 / r.n"]),
+                        kept,
+                    ),
+                );
+                add(
+                    "in_view",
+                    asof("a", "sums", "k, sv, n", &["k"], (operator, ["l.x", "r.sv"]), kept),
+                );
+            }
+        }
+    }
+    let words: Vec<(&str, &str, &str)> = definitions
+        .iter()
+        .map(|(name, [sql, words])| (name.as_str(), sql.as_str(), words.as_str()))
+        .collect();
+    equal_other_words(&words);
+}
+
+#[test]
+fn a_nearer_row_takes_the_place_of_another() {
+    let mut world = World::new();
+    let sql = "SELECT a.k, a.v, b.v AS w FROM a ASOF LEFT JOIN b ON a.k = b.k AND a.ts >= b.ts";
+    let oid = world.view("nearest", sql);
+    world.insert(&[row(1, 10, 5), row(1, 11, 9), row(2, 20, 5)]);
+    world.check(oid, &["1|10|-", "1|11|-", "2|20|-"]);
+    world.history.commit(&[(B, &[row(1, 7, 3)])], &[]);
+    world.check(oid, &["1|10|7", "1|11|7", "2|20|-"]);
+    world.history.commit(&[(B, &[row(1, 8, 6), row(2, 9, 6)])], &[]);
+    world.check(oid, &["1|10|7", "1|11|8", "2|20|-"]);
+    // Of rows of one time the first in the order of their columns.
+    world.history.commit(&[(B, &[row(1, 6, 6), row(1, 7, 6)])], &[]);
+    world.check(oid, &["1|10|7", "1|11|6", "2|20|-"]);
 }
 
 /// The sides of a join change one after the other: nobody sees the rows in between.
