@@ -291,6 +291,11 @@ impl Program {
         if self.random.random_bool(0.4) {
             let left = relations.choose(&mut self.random).expect("a relation").clone();
             let right = relations.choose(&mut self.random).expect("a relation").clone();
+            let timed =
+                (left.watermark && right.watermark && self.random.random_bool(0.4)).then(|| self.timed(&left, &right));
+            if let Some((query, columns)) = timed {
+                return (format!("({query}) AS j"), columns, false, false);
+            }
             let (query, columns) = match self.random.random_range(0..9) {
                 0 | 1 => self.join(&left, &right),
                 2 | 3 => self.matched(&left, &right),
@@ -401,6 +406,48 @@ impl Program {
             format!("SELECT {} FROM {} AS x {on}", items.join(", "), left.name),
             columns,
         )
+    }
+
+    /// Rows of two topics by time, without those that come late: a join by an interval or by windows.
+    fn timed(&mut self, left: &Relation, right: &Relation) -> (String, Vec<(String, Kind)>) {
+        let kind = *["JOIN", "LEFT JOIN", "RIGHT JOIN", "FULL JOIN"]
+            .choose(&mut self.random)
+            .expect("one of four");
+        let columns = vec![
+            ("l0".to_string(), Kind::Int),
+            ("l1".to_string(), Kind::Time),
+            ("r0".to_string(), Kind::Int),
+            ("r1".to_string(), Kind::Time),
+        ];
+        let items = "x.k AS l0, x.ts AS l1, y.k AS r0, y.ts AS r1";
+        let keyed = if self.random.random_bool(0.6) {
+            " AND x.k = y.k"
+        } else {
+            ""
+        };
+        let query = match self.random.random_bool(0.5) {
+            true => {
+                let (back, ahead) = (self.random.random_range(0..6), self.random.random_range(0..9));
+                let side = |relation: &Relation| {
+                    format!("(SELECT * FROM {} WHERE (ts < _watermark) IS NOT TRUE)", relation.name)
+                };
+                format!(
+                    "SELECT {items} FROM {} AS x {kind} {} AS y \
+                     ON y.ts BETWEEN x.ts - INTERVAL '{back} seconds' AND x.ts + INTERVAL '{ahead} seconds'{keyed}",
+                    side(left),
+                    side(right)
+                )
+            }
+            false => {
+                let side = |relation: &Relation| format!("TUMBLE({}, ts, INTERVAL '10 seconds')", relation.name);
+                format!(
+                    "SELECT {items} FROM {} AS x {kind} {} AS y ON x.window_end = y.window_end{keyed}",
+                    side(left),
+                    side(right)
+                )
+            }
+        };
+        (query, columns)
     }
 
     /// `ASOF JOIN ... ON ...`

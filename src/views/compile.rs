@@ -9,6 +9,7 @@
 
 mod aggregate;
 mod asof;
+mod floors;
 mod join;
 mod partitioned;
 mod parts;
@@ -29,7 +30,7 @@ use datafusion::logical_expr::utils::split_conjunction;
 use datafusion::logical_expr::{Expr, LogicalPlan};
 
 use crate::error::SqlError;
-use crate::log::HiddenColumn;
+use crate::log::{HiddenColumn, TopicId};
 use crate::sql::asof::AsofJoin;
 use crate::sql::plan::{self, Planned};
 use crate::sql::source::{RelationKind, RelationSource};
@@ -44,6 +45,8 @@ use super::scan::{LeafScan, LeafSource, TopicColumn};
 use parts::EqualParts;
 
 use temporal::Conditions;
+
+use floors::TimeFact;
 
 /// The way in which a materialized view is kept.
 #[derive(Clone, Debug)]
@@ -190,6 +193,8 @@ struct Built {
 
 struct Compiler {
     nodes: Vec<DataflowNode>,
+    /// By node: of the columns of its output; of none, if nothing is known.
+    facts: Vec<Vec<Option<TimeFact>>>,
     context: ExpressionContext,
     time_zone: Arc<str>,
     parts: EqualParts,
@@ -215,6 +220,7 @@ impl Compiler {
         let time_zone = options.execution.time_zone.as_deref().unwrap_or("UTC").into();
         Compiler {
             nodes: Vec::new(),
+            facts: Vec::new(),
             context: ExpressionContext::new(options),
             time_zone,
             parts,
@@ -231,6 +237,7 @@ impl Compiler {
             step,
             consumers: Vec::new(),
         });
+        self.facts.push(Vec::new());
         for (port, input) in inputs.iter().enumerate() {
             self.nodes[*input].consumers.push(Consumer { node: index, port });
         }
@@ -239,6 +246,7 @@ impl Compiler {
 
     /// Picks columns of a node's output; of a node that picks for this one alone, fewer at once.
     fn pick(&mut self, columns: Vec<usize>, schema: SchemaRef, input: usize) -> usize {
+        let facts = self.passed_on(input, columns.iter().map(|column| Some(*column)));
         if let NodeWork::Linear {
             linear: Linear::Pick { columns: from, .. },
             ..
@@ -255,16 +263,19 @@ impl Compiler {
             for made in self.made.values_mut() {
                 made.retain(|built| built.node != input);
             }
+            self.facts[input] = facts;
             return input;
         }
         let linear = Linear::Pick { columns, schema };
-        self.add(
+        let node = self.add(
             NodeWork::Linear {
                 linear,
                 is_infallible: true,
             },
             &[input],
-        )
+        );
+        self.facts[node] = facts;
+        node
     }
 
     /// Compiles `plan`, or finds it compiled; its output has at least the columns that are `needed`.
@@ -398,12 +409,25 @@ impl Compiler {
                     .map_or(*column, |projection| projection[*column])
             })
             .collect();
+        let mut facts = Vec::new();
         let (source, append_only) = match &relation.kind {
             RelationKind::Topic(topic) => {
                 let event_time = topic
                     .watermark
                     .as_ref()
                     .and_then(|watermark| topic.columns.iter().position(|column| column.name == watermark.column));
+                let columns = in_source.iter();
+                facts = columns
+                    .map(
+                        |index| match topic_column(&relation.schema, *index, topic.columns.len()) {
+                            TopicColumn::User(index) => (Some(index) == event_time).then_some(TimeFact::Event),
+                            TopicColumn::System(HiddenColumn::Watermark) => {
+                                Some(TimeFact::Watermark(TopicId(topic.oid)))
+                            }
+                            TopicColumn::System(_) => None,
+                        },
+                    )
+                    .collect();
                 let zone = event_time.and_then(|index| match topic.columns[index].pg_type.arrow() {
                     DataType::Timestamp(_, zone) => zone.map(|zone| zone.to_string()),
                     _ => None,
@@ -439,8 +463,10 @@ impl Compiler {
             source,
             schema: arrow_schema(&schema),
         });
+        let node = self.add(step, &[]);
+        self.facts[node] = facts;
         Ok(Built {
-            node: self.add(step, &[]),
+            node,
             schema,
             columns,
             bounds,
@@ -513,7 +539,9 @@ impl Compiler {
                     text: texts.join(", "),
                 };
                 let is_infallible = expressions.iter().all(|expr| is_infallible(expr));
-                self.add(NodeWork::Linear { linear, is_infallible }, &[input.node])
+                let node = self.add(NodeWork::Linear { linear, is_infallible }, &[input.node]);
+                self.facts[node] = self.passed_on(input.node, plain.iter().copied());
+                node
             }
         };
         Ok(Built {
@@ -565,6 +593,7 @@ impl Compiler {
         };
         let is_infallible = is_infallible(predicate);
         let node = self.add(NodeWork::Linear { linear, is_infallible }, &[input.node]);
+        self.facts[node] = self.facts_where(input.node, &input.schema, predicate);
         Ok(Built { node, ..input })
     }
 
@@ -618,8 +647,10 @@ impl Compiler {
             }
             inputs.push(self.pick(picked, output.clone(), input.node));
         }
+        let node = self.add(NodeWork::Union, &inputs);
+        self.facts[node] = self.facts_of_all(&inputs, columns.len());
         Ok(Built {
-            node: self.add(NodeWork::Union, &inputs),
+            node,
             bounds: vec![None; columns.len()],
             schema,
             columns,

@@ -151,11 +151,21 @@ impl Dataflow {
             NodeWork::Join(spec) if spec.key_types.is_empty() && !spec.has_constant_side => Some(&spec.text),
             _ => None,
         });
-        crossed
-            .map(|text| {
-                format!("joins without equal columns ({text}): each row that changes meets all of the other side")
-            })
-            .collect()
+        let crossed = crossed.map(|text| {
+            format!("joins without equal columns ({text}): each row that changes meets all of the other side")
+        });
+        let unbounded = self.nodes.iter().filter_map(|node| match &node.step {
+            NodeWork::Join(spec) if !spec.unbounded.is_empty() => Some(spec),
+            _ => None,
+        });
+        let unbounded = unbounded.map(|spec| {
+            let text = format!(
+                "keeps all rows of a join by time: it could drop those that meet no later row WHERE {}",
+                spec.unbounded.join(" AND ")
+            );
+            text.replace('\u{1}', "")
+        });
+        crossed.chain(unbounded).collect()
     }
 
     /// The aggregate that only stateless nodes with one input stand above, if there is one and it shows its groups. Nothing

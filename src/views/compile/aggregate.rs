@@ -122,8 +122,14 @@ impl Compiler {
             .map(|bound| bound.map(|bound| Bound { direct: false, ..bound }))
             .collect();
         bounds.resize(columns.len(), None);
+        let node = self.add(NodeWork::Aggregate(Arc::new(spec)), &[input.node]);
+        if !has_sets {
+            // A group changes with rows that have its keys.
+            let keys = group_expr.iter().map(|expr| column_of(expr, &input.schema));
+            self.facts[node] = self.passed_on(input.node, keys);
+        }
         Ok(Built {
-            node: self.add(NodeWork::Aggregate(Arc::new(spec)), &[input.node]),
+            node,
             schema,
             columns,
             bounds,

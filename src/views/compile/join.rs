@@ -7,11 +7,12 @@
 use std::sync::Arc;
 
 use arrow::datatypes::DataType;
-use datafusion::common::{DFSchema, JoinType, NullEquality};
+use datafusion::common::{Column, DFSchema, JoinType, NullEquality};
 use datafusion::logical_expr::utils::{conjunction, split_conjunction};
 use datafusion::logical_expr::{BinaryExpr, Expr, ExprSchemable, LogicalPlan, Operator, logical_plan};
 
 use crate::error::SqlError;
+use crate::log::HiddenColumn;
 
 use super::super::dataflow::NodeWork;
 use super::super::expression::{Expression, is_infallible};
@@ -147,6 +148,27 @@ impl Compiler {
                 shown: shown[side],
             });
         }
+        // Rows without a time meet one another where NULLs are equal: by key, they are kept.
+        let pairs_of = equal.iter().filter(|pair| filter.is_none() || !pair.nulls_match);
+        let pairs_of = pairs_of.map(|pair| (&pair.sides[0], &pair.sides[1]));
+        let times = self.join_times(
+            [inputs[0].node, inputs[1].node],
+            [&inputs[0].schema, &inputs[1].schema],
+            &pairs_of.collect::<Vec<_>>(),
+            filter.as_ref().map(|filter| (filter, &both)),
+            [inputs[0].append_only, inputs[1].append_only],
+        );
+        let unbounded = times.unbounded.iter().map(|column| {
+            let column = Column::from(both.qualified_field(*column));
+            let watermark = Column::new(column.relation.clone(), HiddenColumn::Watermark.name());
+            format!("({column} < {watermark}) IS NOT TRUE")
+        });
+        let unbounded = unbounded.collect();
+        let mut facts = Vec::with_capacity(columns.len());
+        for (side, _) in from.iter().enumerate().filter(|(_, from)| from.is_some()) {
+            let first = side * inputs[0].columns.len();
+            facts.extend_from_slice(&times.facts[first..first + inputs[side].columns.len()]);
+        }
         let append_only = inputs.iter().all(|input| input.append_only)
             && shown
                 .iter()
@@ -168,11 +190,18 @@ impl Compiler {
                 .iter()
                 .any(|input| matches!(self.nodes[input.node].step, NodeWork::Constant(_))),
             holds_output: false,
-            text: text(join, &equal, &filter),
+            text: match times.expiry {
+                Some(_) => format!("{}, drops rows that meet no later ones", text(join, &equal, &filter)),
+                None => text(join, &equal, &filter),
+            },
+            expiry: times.expiry,
+            unbounded,
         };
         let [left, right] = inputs;
+        let node = self.add(NodeWork::Join(Arc::new(spec)), &[left.node, right.node]);
+        self.facts[node] = facts;
         Ok(Built {
-            node: self.add(NodeWork::Join(Arc::new(spec)), &[left.node, right.node]),
+            node,
             bounds: vec![None; columns.len()],
             schema,
             columns,

@@ -97,6 +97,11 @@ impl Compiler {
         columns.extend([outputs - 2, outputs - 1]);
         let schema = subset(full, &columns)?;
         let node = self.add(work, &[input.node]);
+        let rows = &columns[..columns.len() - 2];
+        let time = rows
+            .iter()
+            .position(|output| window.input_column(*output) == Some(window.time_column));
+        self.facts[node] = self.facts_of_window(window, rows.len(), time);
         let part = |column: usize| match window.input_column(column) {
             None if column + 1 == outputs => Some(BoundPart::End),
             None => Some(BoundPart::Start),

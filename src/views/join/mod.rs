@@ -11,6 +11,7 @@
 //! Not here: how the rows of a side are kept (`rows.rs`), NOT IN (`not_in.rs`), ASOF JOIN (`asof.rs`).
 
 mod asof;
+mod expiry;
 mod not_in;
 mod rows;
 
@@ -30,12 +31,14 @@ use super::expression::Expression;
 use super::memory::{Limits, row_bytes_max};
 use super::net::{Direction, Net, PART_ROWS, weighted};
 use super::operator::{Operator, Ported, Sink, StepEnd};
-use super::window::{from_weight_column, with_weight_column};
 use rows::JoinRows;
 
 pub use asof::{AsofOperator, AsofSideSpec, AsofSpec};
+pub use expiry::{Expiry, TimeLimit};
 pub use not_in::{NotIn, NotInSpec};
 
+/// Fewer rows are looked through for expired ones after each step, more once they have doubled.
+const EXPIRY_ROWS_MIN: usize = 256;
 /// Bytes of pairs that are made together, at most: a few large rows may meet many.
 const PART_BYTES: usize = 64 << 20;
 
@@ -87,6 +90,10 @@ pub struct JoinSpec {
     pub has_constant_side: bool,
     /// Something above may fail on rows that go again in the step.
     pub holds_output: bool,
+    /// When rows of each side can be dropped.
+    pub expiry: Option<[Expiry; 2]>,
+    /// Conditions that would let it drop rows.
+    pub unbounded: Vec<String>,
     pub text: String,
 }
 
@@ -99,6 +106,8 @@ pub struct JoinOperator {
     held: [Option<Net>; 2],
     /// The output of this step, where it is held.
     shown: Option<Net>,
+    /// Rows that were left when it looked for expired ones last.
+    left: usize,
     limits: Limits,
 }
 
@@ -131,9 +140,41 @@ impl JoinOperator {
             sides: [side(0)?, side(1)?],
             held,
             shown,
+            left: 0,
             spec,
             limits,
         })
+    }
+
+    /// Drops rows that have expired; answers whether there were any.
+    fn expire(&mut self, end: &StepEnd) -> Result<bool, SqlError> {
+        let Some(expiry) = &self.spec.expiry else {
+            return Ok(false);
+        };
+        let rows = self.rows();
+        if rows >= EXPIRY_ROWS_MIN && rows < 2 * self.left {
+            return Ok(false);
+        }
+        let passed = [expiry[0].passed(end), expiry[1].passed(end)];
+        let mut any = false;
+        for (side, passed) in self.sides.iter_mut().zip(&passed) {
+            any |= !passed.is_nothing() && side.expire(passed)?;
+        }
+        self.left = self.rows();
+        Ok(any)
+    }
+
+    /// Takes rows of a side from a saved state.
+    fn put_back(&mut self, side: usize, delta: &Delta, matches: &[i64]) -> Result<(), SqlError> {
+        let keys = self.spec.sides[side].keys.iter().map(|key| key.evaluate(&delta.batch));
+        let keys = keys.collect::<Result<Vec<ArrayRef>, SqlError>>()?;
+        let mut numbers = Vec::new();
+        self.keys.intern(&keys, delta.rows(), &mut numbers)?;
+        for side in &mut self.sides {
+            side.reach(self.keys.len());
+        }
+        delta.each(|row, weight| self.sides[side].add_to_count(numbers[row], weight));
+        self.sides[side].apply(delta, &numbers, matches)
     }
 
     /// Takes a delta of one side; the changes go to `out`, or are held.
@@ -429,7 +470,7 @@ impl Ported for JoinOperator {
 
 impl Operator for JoinOperator {
     /// Held rows go on; memory of rows that are gone is given up.
-    fn finish(&mut self, _end: &StepEnd, out: &mut Sink<'_>) -> Result<(), SqlError> {
+    fn finish(&mut self, end: &StepEnd, out: &mut Sink<'_>) -> Result<(), SqlError> {
         let mut held = std::mem::take(&mut self.held);
         for direction in [Direction::Taken, Direction::Added] {
             for (side, net) in held.iter().enumerate() {
@@ -448,7 +489,8 @@ impl Operator for JoinOperator {
             }
             shown.clear()?;
         }
-        if !self.sides.iter().any(JoinRows::is_sparse) {
+        let expired = self.expire(end)?;
+        if !expired && !self.sides.iter().any(JoinRows::is_sparse) {
             return Ok(());
         }
         let mut used = vec![false; self.keys.len()];
@@ -475,18 +517,17 @@ impl Operator for JoinOperator {
     }
 
     fn save(&self) -> Result<Vec<RecordBatch>, SqlError> {
-        let saved = self.sides.iter().map(|side| with_weight_column(&side.save()?));
-        saved.collect()
+        self.sides.iter().map(JoinRows::save).collect()
     }
 
-    /// The rows of both sides make the state, in any order.
+    /// The rows of both sides make the state, in any order, with the matches that they had.
     fn restore(&mut self, saved: &[RecordBatch]) -> Result<(), SqlError> {
         *self = JoinOperator::new(self.spec.clone(), self.limits.clone())?;
         for (side, batch) in saved.iter().enumerate() {
-            let delta = from_weight_column(batch, self.spec.sides[side].schema.clone())?;
+            let (delta, matches) = self.sides[side].saved(batch)?;
             for offset in (0..delta.rows()).step_by(PART_ROWS) {
                 let rows = PART_ROWS.min(delta.rows() - offset);
-                self.meet(side, delta.slice(offset, rows), &mut |_| Ok(()))?;
+                self.put_back(side, &delta.slice(offset, rows), &matches[offset..offset + rows])?;
             }
         }
         Ok(())

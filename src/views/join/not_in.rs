@@ -229,10 +229,7 @@ impl Operator for NotIn {
             .collect();
         let counts = keys.iter().map(|key| self.counts[*key as usize]).collect();
         let batch = batch_of(self.key_schema(), self.keys.columns(&keys)?, keys.len())?;
-        Ok(vec![
-            with_weight_column(&weighted(batch, counts))?,
-            with_weight_column(&self.left.save()?)?,
-        ])
+        Ok(vec![with_weight_column(&weighted(batch, counts))?, self.left.save()?])
     }
 
     fn restore(&mut self, saved: &[RecordBatch]) -> Result<(), SqlError> {

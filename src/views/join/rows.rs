@@ -5,16 +5,18 @@
 
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, RecordBatch, UInt32Array};
+use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, Int64Array, RecordBatch, UInt32Array};
 use arrow::compute;
-use arrow::datatypes::SchemaRef;
+use arrow::datatypes::{DataType, Field, Int64Type, SchemaRef};
 
 use crate::error::SqlError;
 
 use super::super::aggregate::keys::Keys;
-use super::super::delta::{Delta, batch_of, concat, take_rows};
+use super::super::delta::{Delta, batch_of, concat, schema_of, take_rows};
 use super::super::memory::{Budget, batch_bytes, row_bytes_max};
 use super::super::net::exact_rows;
+use super::super::window::{from_weight_column, with_weight_column};
+use super::expiry::Passed;
 
 /// Rows of a block that is complete: a power of two, so that a row's number says where it stands.
 const BLOCK_ROWS: usize = 8192;
@@ -311,13 +313,92 @@ impl JoinRows {
         store + words * size_of::<u32>() + (counts + matches) * size_of::<i64>()
     }
 
-    /// All rows that have copies, with these as weights.
-    pub fn save(&self) -> Result<Delta, SqlError> {
+    /// All rows that have copies, with these as weights; behind their columns the matches, where they are counted.
+    pub fn save(&self) -> Result<RecordBatch, SqlError> {
         let rows: Vec<u32> = self.live().collect();
         let weights = rows.iter().map(|row| self.copies(*row)).collect::<Vec<i64>>();
-        let batch = batch_of(self.schema.clone(), self.columns(&rows)?, rows.len())?;
-        Ok(Delta::weighted(batch, weights.into()))
+        let mut columns = self.columns(&rows)?;
+        if self.matches.is_some() {
+            let matches = rows.iter().map(|row| self.matches(*row));
+            columns.push(Arc::new(Int64Array::from_iter_values(matches)));
+        }
+        let batch = batch_of(self.saved_schema(), columns, rows.len())?;
+        with_weight_column(&Delta::weighted(batch, weights.into()))
     }
+
+    /// The inverse of [`JoinRows::save`]: rows, and the matches of each.
+    pub fn saved(&self, batch: &RecordBatch) -> Result<(Delta, Vec<i64>), SqlError> {
+        let delta = from_weight_column(batch, self.saved_schema())?;
+        let mut columns = delta.batch.columns().to_vec();
+        let matches = match self.matches.is_some().then(|| columns.pop()).flatten() {
+            Some(matches) => matches.as_primitive::<Int64Type>().values().to_vec(),
+            None => vec![0; delta.rows()],
+        };
+        Ok((delta.with_columns(self.schema.clone(), columns)?, matches))
+    }
+
+    fn saved_schema(&self) -> SchemaRef {
+        let mut fields: Vec<_> = self.schema.fields().iter().cloned().collect();
+        if self.matches.is_some() {
+            fields.push(Arc::new(Field::new("_matches", DataType::Int64, false)));
+        }
+        schema_of(fields)
+    }
+
+    /// Drops rows that have expired; answers whether there were any. [`JoinRows::compact`] must follow.
+    pub fn expire(&mut self, passed: &Passed) -> Result<bool, SqlError> {
+        let rows = self.before.len() as u32;
+        let mut kept: Vec<bool> = Vec::with_capacity(rows as usize);
+        for from in (0..rows).step_by(BLOCK_ROWS) {
+            let block: Vec<u32> = (from..rows.min(from + BLOCK_ROWS as u32)).collect();
+            kept.extend(passed.kept(&self.columns(&block)?, block.len()));
+        }
+        if kept.iter().all(|kept| *kept) {
+            return Ok(false);
+        }
+        match &mut self.store {
+            RowStore::Grown {
+                blocks,
+                last,
+                last_rows,
+                bytes,
+            } => {
+                let all = std::mem::take(blocks).into_iter().chain(std::mem::take(last));
+                (*last_rows, *bytes) = (0, 0);
+                let mut from = 0;
+                for batch in all.collect::<Vec<RecordBatch>>() {
+                    let upto = from + batch.num_rows();
+                    let mask = BooleanArray::from(kept[from..upto].to_vec());
+                    let batch = compute::filter_record_batch(&batch, &mask)?;
+                    *bytes += batch_bytes(&batch);
+                    append(&self.schema, blocks, last, last_rows, &batch)?;
+                    from = upto;
+                }
+            }
+            RowStore::Distinct(store) => {
+                let rows: Vec<u32> = (0..rows).filter(|row| kept[*row as usize]).collect();
+                store.keep(&rows);
+            }
+        }
+        retain(&mut self.keys, &kept);
+        retain(&mut self.copies, &kept);
+        if let Some(matches) = &mut self.matches {
+            retain(matches, &kept);
+        }
+        self.before.truncate(self.keys.len());
+        self.gone = self.copies.iter().filter(|copies| **copies == 0).count();
+        self.counts.fill(0);
+        for (row, key) in self.keys.iter().enumerate() {
+            self.counts[*key as usize] += self.copies.get(row).copied().unwrap_or(1);
+        }
+        Ok(true)
+    }
+}
+
+/// Leaves out what is not kept; the values may be fewer than the marks.
+fn retain<T>(values: &mut Vec<T>, kept: &[bool]) {
+    let mut kept = kept.iter();
+    values.retain(|_| kept.next().is_some_and(|kept| *kept));
 }
 
 /// Adds rows to the last block; complete ones become one batch each.
