@@ -495,6 +495,8 @@ pub mod mark {
     pub const CYCLE: &str = "\u{1}cycle";
     /// Before schema and name of a topic: the rows that the statement is about to insert into it.
     pub const INSERTED: &str = "\u{1}inserted";
+    /// Before the name of a relation: FOR SYSTEM_TIME AS OF PROCTIME() stood behind it.
+    pub const AS_OF_COMMIT: &str = "\u{1}as of commit";
     /// The relation, with a number behind it, that is all of a query of WITH that ran before.
     pub const GIVEN: &str = "\u{1}given ";
     /// The function around `t.*` that an operator follows.

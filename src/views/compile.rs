@@ -424,6 +424,7 @@ impl Compiler {
                             TopicColumn::System(HiddenColumn::Watermark) => {
                                 Some(TimeFact::Watermark(TopicId(topic.oid)))
                             }
+                            TopicColumn::System(HiddenColumn::Lsn) => Some(TimeFact::Lsn),
                             TopicColumn::System(_) => None,
                         },
                     )

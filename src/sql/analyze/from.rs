@@ -58,6 +58,13 @@ pub fn hidden_columns(query: &ast::Query) -> (Vec<HiddenColumn>, Vec<TableColumn
         };
         ControlFlow::<()>::Continue(())
     });
+    let _ = ast::visit_relations(query, |name| {
+        let first = name.0.first().and_then(|part| part.as_ident());
+        if first.is_some_and(|first| first.value == mark::AS_OF_COMMIT) {
+            named.insert(HiddenColumn::Lsn.name().to_string());
+        }
+        ControlFlow::<()>::Continue(())
+    });
     let hidden = HiddenColumn::ALL.into_iter();
     let hidden = hidden.filter(|column| named.contains(column.name()));
     let system = TableColumn::ALL.into_iter();
@@ -228,6 +235,13 @@ impl Analyzer<'_> {
                 format!("improper relation name: {name}"),
             ));
         };
+        if idents[0].value == mark::AS_OF_COMMIT {
+            let error = SqlError::unsupported(
+                "FOR SYSTEM_TIME AS OF PROCTIME() stands on the right side of a join",
+                "Leave it out to read what is there now.",
+            );
+            return Err(at(error, self.position(last.span)));
+        }
         let inserted = idents[0].value == mark::INSERTED;
         let idents = &idents[usize::from(inserted)..];
         let position = self.position(idents[0].span);

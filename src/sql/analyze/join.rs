@@ -12,6 +12,7 @@ use sqlparser::ast::{self, JoinOperator, TableFactor};
 
 use super::from_part::{Factor, Rel};
 use super::key_join::{EqualPairs, join, keys, null_safe_join};
+use super::lookup::looked_up;
 use super::modifier;
 use super::operators::{conjunction, has};
 use super::scope::{Clause, FromItem, Scope, ScopeColumn};
@@ -181,6 +182,8 @@ impl Analyzer<'_> {
                 ));
             }
         };
+        let looked_up = looked_up(&written.relation);
+        let relation = looked_up.as_ref().unwrap_or(&written.relation);
         // LATERAL and functions see the items to the left: of this join, and those before it.
         let visible = match (before, left.joined) {
             (Some(before), false) => Rel {
@@ -193,19 +196,25 @@ impl Analyzer<'_> {
             },
         };
         let is_function = matches!(
-            written.relation,
+            relation,
             TableFactor::Function { .. } | TableFactor::UNNEST { .. } | TableFactor::Table { args: Some(_), .. }
         );
         // The rows of an outer join come from the left side, so the arguments of a function are outer columns to it.
         let right = match is_function && join_type != JoinType::Inner {
             true => {
                 let beside = Scope::new(visible.items.clone(), parent);
-                self.factor(&written.relation, None, Some(&beside))?
+                self.factor(relation, None, Some(&beside))?
             }
-            false => self.factor(&written.relation, Some(&visible), parent)?,
+            false => self.factor(relation, Some(&visible), parent)?,
         };
         // The parser writes ASOF so.
         if written.global {
+            if looked_up.is_some() {
+                return Err(SqlError::unsupported(
+                    "an ASOF JOIN with FOR SYSTEM_TIME AS OF is not supported",
+                    "Use either of them.",
+                ));
+            }
             return self.asof_join(left, right, written, parent);
         }
         if right.joined {
@@ -252,6 +261,13 @@ impl Analyzer<'_> {
             constraint,
             Some(ast::JoinConstraint::Using(_) | ast::JoinConstraint::Natural)
         );
+        let condition = match looked_up {
+            Some(_) => {
+                let then = self.as_of_commit(&left_rel.items, &right_rel.items, join_type)?;
+                conjunction(condition.into_iter().chain([then]))
+            }
+            None => condition,
+        };
         let plan = self.joined(left_rel.plan, right_rel.plan, join_type, condition)?;
         let (left_rel_items, right_rel_items) = (
             absent(left_rel.items, matches!(join_type, JoinType::Right | JoinType::Full)),

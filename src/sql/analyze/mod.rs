@@ -27,6 +27,7 @@ mod hypothetical;
 mod join;
 mod key_join;
 mod kinds;
+mod lookup;
 mod modifier;
 mod number;
 mod operators;

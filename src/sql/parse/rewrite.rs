@@ -15,6 +15,7 @@
 //! | `::pg_catalog.int4` | `::int4` |
 //! | `INTERVAL (2) '...'` | `INTERVAL '...' (2)` |
 //! | `a ASOF JOIN b` | `a GLOBAL JOIN b`: a word that no other form of ours has |
+//! | `b FOR SYSTEM_TIME AS OF PROCTIME()` | `mark.b` |
 //! | `a global JOIN b` | `a "global" JOIN b` |
 
 use sqlparser::keywords::Keyword;
@@ -54,7 +55,7 @@ pub fn is_looked_for(word: &str) -> bool {
 
 /// Rewrites the tokens of one statement in place.
 pub fn rewrite(tokens: &mut Vec<TokenWithSpan>) -> Result<Option<EmitClause>, SqlError> {
-    refuse_unread(tokens)?;
+    mark_system_time(tokens)?;
     let emit = take_emit(tokens)?;
     rewrite_window_functions(tokens);
     rewrite_tables(tokens);
@@ -102,19 +103,30 @@ fn turn_precisions(tokens: &mut [TokenWithSpan]) {
     }
 }
 
-/// 0A000 for streaming syntax that no later stage would recognize.
-fn refuse_unread(tokens: &[TokenWithSpan]) -> Result<(), SqlError> {
-    for (at, token) in tokens.iter().enumerate() {
-        let Some(word) = word_at(tokens, at) else { continue };
-        let before = at.checked_sub(1).and_then(|before| word_at(tokens, before));
-        let refused = match word {
-            "system_time" if before == Some("for") => SqlError::unsupported(
-                "FOR SYSTEM_TIME AS OF is not supported yet",
-                "Use a plain join: it reads what is there now.",
-            ),
-            _ => continue,
-        };
-        return Err(refused.position(token.span.start.column as usize));
+/// `b FOR SYSTEM_TIME AS OF PROCTIME()`; 0A000 for other times.
+fn mark_system_time(tokens: &mut Vec<TokenWithSpan>) -> Result<(), SqlError> {
+    let mut at = 2;
+    while at < tokens.len() {
+        if word_at(tokens, at) != Some("system_time") || word_at(tokens, at - 1) != Some("for") {
+            at += 1;
+            continue;
+        }
+        let ends = is_at(tokens, at + 4, &Token::LParen) && is_at(tokens, at + 5, &Token::RParen);
+        if !words_at(tokens, at + 1, &["as", "of", "proctime"]) || !ends || !is_word(tokens, at - 2) {
+            let error = SqlError::unsupported(
+                "FOR SYSTEM_TIME AS OF takes no time but PROCTIME()",
+                "Use JOIN relation FOR SYSTEM_TIME AS OF PROCTIME(), or ASOF JOIN to join by a time of your own.",
+            );
+            return Err(error.position(tokens[at].span.start.column as usize));
+        }
+        tokens.drain(at - 1..at + 6);
+        let mut name = at - 2;
+        while name >= 2 && is_at(tokens, name - 1, &Token::Period) && is_word(tokens, name - 2) {
+            name -= 2;
+        }
+        let like = tokens[name].clone();
+        let mark = made(Token::make_word(mark::AS_OF_COMMIT, Some('"')), &like);
+        tokens.splice(name..name, [mark, made(Token::Period, &like)]);
     }
     Ok(())
 }

@@ -6,7 +6,7 @@
 
 use arrow::datatypes::{DataType, TimeUnit};
 use datafusion::common::{DFSchema, ScalarValue};
-use datafusion::logical_expr::utils::split_conjunction;
+use datafusion::logical_expr::utils::{split_binary, split_conjunction};
 use datafusion::logical_expr::{Between, BinaryExpr, Expr, ExprSchemable, Operator};
 
 use crate::log::TopicId;
@@ -25,6 +25,8 @@ pub(super) enum TimeFact {
     /// The watermark of a topic before the row's commit.
     Watermark(TopicId),
     Floor(TimeFloor),
+    /// The LSN of the commit that the row comes or goes with.
+    Lsn,
 }
 
 /// See the file's rule. The watermark is the least of the topics'.
@@ -248,11 +250,55 @@ impl Compiler {
                 Some(_) => expiry.changes = !grows[side],
             }
         }
-        let drops = |expiry: &Expiry| !expiry.meets.is_empty() && (!expiry.changes || !expiry.stays.is_empty());
+        if let Some((condition, both)) = condition {
+            for part in split_conjunction(condition) {
+                if let Some(side) = self.drives(part, both, inputs, width) {
+                    expiry[side].at_once = grows[side];
+                }
+            }
+        }
+        let drops = |expiry: &Expiry| {
+            expiry.at_once || !expiry.meets.is_empty() && (!expiry.changes || !expiry.stays.is_empty())
+        };
         if expiry.iter().any(drops) {
             times.expiry = Some(expiry);
         }
         times
+    }
+}
+
+impl Compiler {
+    /// The side whose rows meet none of later commits: `other._lsn <= own._lsn OR own._lsn IS NULL`.
+    fn drives(&self, condition: &Expr, both: &DFSchema, inputs: [usize; 2], width: usize) -> Option<usize> {
+        let lsn = |expr: &Expr| {
+            let column = column_of(expr, both)?;
+            let side = usize::from(column >= width);
+            let fact = self.fact(inputs[side], column - side * width);
+            (fact == Some(&TimeFact::Lsn)).then_some(side)
+        };
+        let mut drives = None;
+        for part in split_binary(condition, Operator::Or) {
+            let side = match unaliased(part) {
+                Expr::IsNull(of) => lsn(of)?,
+                Expr::BinaryExpr(BinaryExpr {
+                    left,
+                    op: Operator::LtEq,
+                    right,
+                }) => {
+                    let (other, own) = (lsn(left)?, lsn(right)?);
+                    if other == own {
+                        return None;
+                    }
+                    own
+                }
+                _ => return None,
+            };
+            if drives.is_some_and(|drives| drives != side) {
+                return None;
+            }
+            drives = Some(side);
+        }
+        drives
     }
 }
 

@@ -28,11 +28,15 @@ pub struct Expiry {
     pub stays: Vec<TimeLimit>,
     /// Rows of the side may be taken away.
     pub changes: bool,
+    /// Rows meet none of later commits, and none is taken away.
+    pub at_once: bool,
 }
 
 /// The limits of a side at the end of a step.
 #[derive(Clone, PartialEq, Eq, Default, Debug)]
 pub struct Passed {
+    /// Every row is expired.
+    pub all: bool,
     /// Column, and the value that is the first not to be passed.
     meets: Vec<(usize, i64)>,
     /// `None`: no row is ever taken away.
@@ -49,6 +53,7 @@ impl Expiry {
             passed.collect()
         };
         Passed {
+            all: self.at_once,
             meets: of(&self.meets),
             stays: self.changes.then(|| of(&self.stays)),
         }
@@ -58,11 +63,14 @@ impl Expiry {
 impl Passed {
     /// Whether no row can be expired.
     pub fn is_nothing(&self) -> bool {
-        self.meets.is_empty() || self.stays.as_ref().is_some_and(Vec::is_empty)
+        !self.all && (self.meets.is_empty() || self.stays.as_ref().is_some_and(Vec::is_empty))
     }
 
     /// Marks the rows of a batch that are to be kept.
     pub fn kept(&self, columns: &[ArrayRef], rows: usize) -> Vec<bool> {
+        if self.all {
+            return vec![false; rows];
+        }
         let expired = |limits: &[(usize, i64)], row: usize, without_time: bool| {
             limits.iter().any(|(column, from)| {
                 let times = columns[*column].as_primitive::<TimestampMicrosecondType>();

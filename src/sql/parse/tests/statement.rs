@@ -498,7 +498,7 @@ fn the_rest_is_read_or_refused_by_name() {
         "SELECT * INTO u FROM t",
         "SELECT * FROM t FOR UPDATE",
         "WITH x AS (SELECT 1) UPDATE t SET a = 1",
-        "SELECT * FROM a JOIN b FOR SYSTEM_TIME AS OF PROCTIME() ON true",
+        "SELECT * FROM a JOIN b FOR SYSTEM_TIME AS OF now() ON true",
         "DO $$ begin end $$",
     ] {
         unsupported(text);
