@@ -32,9 +32,7 @@ pub fn text(ty: &Type, bytes: &[u8]) -> Result<String, String> {
         Type::FLOAT4 => float4(f32::from_be_bytes(exact(bytes)?)),
         Type::FLOAT8 => float8(f64::from_be_bytes(exact(bytes)?)),
         Type::NUMERIC => numeric(bytes)?,
-        Type::TEXT | Type::VARCHAR | Type::BPCHAR | Type::NAME | Type::UNKNOWN | Type::JSON => {
-            utf8(bytes)?
-        }
+        Type::TEXT | Type::VARCHAR | Type::BPCHAR | Type::NAME | Type::UNKNOWN | Type::JSON => utf8(bytes)?,
         Type::CHAR => match u8::from_be_bytes(exact(bytes)?) {
             0 => String::new(),
             letter @ ..0x80 => char::from(letter).to_string(),

@@ -22,8 +22,8 @@ use super::datetime::{
 };
 use super::interval::parse_interval;
 use super::malformed::{incorrect_binary, insufficient_binary};
-use super::opaque::parse_transaction;
 use super::numeric::{DecimalShape, invalid, parse_decimal, parse_decimal_binary, parse_integer};
+use super::opaque::parse_transaction;
 use super::shape::ArrayShape;
 use super::shaped::ShapedArrays;
 use super::varying::Numeric;
@@ -450,10 +450,7 @@ impl ColumnBuilder {
                 shapes.push(shape);
             }
             // Text in binary is text.
-            BuiltValues::Text(_)
-            | BuiltValues::Bounded { .. }
-            | BuiltValues::Name(_)
-            | BuiltValues::Json(_) => {
+            BuiltValues::Text(_) | BuiltValues::Bounded { .. } | BuiltValues::Name(_) | BuiltValues::Json(_) => {
                 return self.append_text(utf8(value)?);
             }
         }

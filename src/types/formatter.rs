@@ -197,12 +197,9 @@ impl ColumnFormatter {
                     FormattedValues::Numeric(values, scale)
                 }
             },
-            PgType::Text
-            | PgType::Varchar(_)
-            | PgType::Char(0)
-            | PgType::Json
-            | PgType::Name
-            | PgType::Unknown => FormattedValues::Text(column.as_string::<i32>().clone()),
+            PgType::Text | PgType::Varchar(_) | PgType::Char(0) | PgType::Json | PgType::Name | PgType::Unknown => {
+                FormattedValues::Text(column.as_string::<i32>().clone())
+            }
             PgType::InternalChar => FormattedValues::Letter(column.as_string::<i32>().clone()),
             PgType::Opaque(Opaque::Inet) => FormattedValues::Inet(column.as_string::<i32>().clone()),
             PgType::Opaque(Opaque::JsonPath) => FormattedValues::Jsonb(column.as_string::<i32>().clone()),

@@ -83,7 +83,9 @@ pub(super) fn parse_transaction(text: &str) -> u64 {
         None if digits.starts_with('0') => (8, digits),
         None => (10, digits),
     };
-    let end = digits.find(|letter: char| !letter.is_digit(radix)).unwrap_or(digits.len());
+    let end = digits
+        .find(|letter: char| !letter.is_digit(radix))
+        .unwrap_or(digits.len());
     let number = match &digits[..end] {
         "" => 0,
         digits => u64::from_str_radix(digits, radix).unwrap_or(u64::MAX),

@@ -388,7 +388,10 @@ impl Analyzer<'_> {
             if let Some(nested) = outer.iter().find(|column| scope.has_aggregate(column)) {
                 let place = self.positions.borrow().get(nested).copied();
                 let message = "aggregate function calls cannot be nested";
-                return Err(at(SqlError::new(state::GROUPING_ERROR, message), place.or(typed.position)));
+                return Err(at(
+                    SqlError::new(state::GROUPING_ERROR, message),
+                    place.or(typed.position),
+                ));
             }
             if outer.iter().any(|column| scope.has(column)) {
                 if scope.clause.get() == Clause::From {

@@ -295,8 +295,9 @@ impl Analyzer<'_> {
             None => (bare, ""),
         };
         let held = match item {
-            "aclitem" | "cstring" | "anyarray" | "sql_identifier" | "character_data" | "yes_or_no"
-            | "_aclitem" => Some("text"),
+            "aclitem" | "cstring" | "anyarray" | "sql_identifier" | "character_data" | "yes_or_no" | "_aclitem" => {
+                Some("text")
+            }
             "cardinal_number" => Some("integer"),
             _ => None,
         };

@@ -461,7 +461,10 @@ impl Analyzer<'_> {
             return Ok(typed);
         }
         // What is written is read as it stands; the modifier acts on it as on any other value.
-        if matches!(wanted.item(), Some(PgType::Varchar(Some(_)) | PgType::Char(1..) | PgType::Numeric(Some(_)))) {
+        if matches!(
+            wanted.item(),
+            Some(PgType::Varchar(Some(_)) | PgType::Char(1..) | PgType::Numeric(Some(_)))
+        ) {
             let bare = self.read_text(text, &wanted.bare(), position)?;
             return self.cast(bare, wanted, CastContext::Explicit);
         }

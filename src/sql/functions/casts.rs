@@ -452,7 +452,9 @@ fn of_numbers(column: &ArrayRef, from: &PgType, to: &PgType) -> Result<Option<Ar
         (PgType::Int2, to) if is_object(to) => {
             made::<Int16Type, Int64Type>(column, |number| Ok(i64::from(i32::from(number) as u32)))
         }
-        (PgType::Int4, to) if is_object(to) => made::<Int32Type, Int64Type>(column, |number| Ok(i64::from(number as u32))),
+        (PgType::Int4, to) if is_object(to) => {
+            made::<Int32Type, Int64Type>(column, |number| Ok(i64::from(number as u32)))
+        }
         (PgType::Int8, to) if is_object(to) => made::<Int64Type, Int64Type>(column, |number| {
             u32::try_from(number).map(i64::from).map_err(|_| beyond("OID"))
         }),

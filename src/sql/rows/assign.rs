@@ -71,7 +71,9 @@ pub fn named(
     };
     let texts = |array: &ArrayRef, from: &PgType| -> Result<ArrayRef, SqlError> {
         let formatter = ColumnFormatter::new(from, array, &style)?;
-        Ok(Arc::new((0..array.len()).map(|row| formatter.text(row)).collect::<StringArray>()))
+        Ok(Arc::new(
+            (0..array.len()).map(|row| formatter.text(row)).collect::<StringArray>(),
+        ))
     };
     match (from, to) {
         (PgType::Array(item), PgType::Array(_)) => {
@@ -109,7 +111,9 @@ pub fn assign(array: &ArrayRef, from: &PgType, to: &PgType, time_zone: &str) -> 
             assign(&(Arc::new(bare) as ArrayRef), &PgType::Text, to, time_zone)
         }
         (PgType::Unknown, _) => through_text(array, from, to, time_zone),
-        (_, PgType::Text | PgType::Varchar(None)) if is_text(from) && *from != PgType::InternalChar => Ok(array.clone()),
+        (_, PgType::Text | PgType::Varchar(None)) if is_text(from) && *from != PgType::InternalChar => {
+            Ok(array.clone())
+        }
         // A CHAR(n) is held without blanks, which only a BPCHAR keeps.
         (PgType::Char(1..), to) if is_text(to) && *to != PgType::Char(0) => {
             through_text(array, &PgType::Text, to, time_zone)

@@ -113,10 +113,7 @@ pub fn append(
         Literal::Text(text) => builder.append_text(text)?,
         // A cast that is written cuts what is too long.
         Literal::Typed(_, kind)
-            if matches!(
-                kind.item().unwrap_or(kind),
-                PgType::Varchar(Some(_)) | PgType::Char(_)
-            ) =>
+            if matches!(kind.item().unwrap_or(kind), PgType::Varchar(Some(_)) | PgType::Char(_)) =>
         {
             return Ok(AppendedLiteral::No);
         }

@@ -74,7 +74,11 @@ pub fn value_parameter_types(
                         state::AMBIGUOUS_PARAMETER,
                         format!("inconsistent types deduced for parameter ${number}"),
                     )
-                    .detail(format!("{} versus {}", known.bare().name(), target.pg_type.bare().name())));
+                    .detail(format!(
+                        "{} versus {}",
+                        known.bare().name(),
+                        target.pg_type.bare().name()
+                    )));
                 }
                 _ => {}
             }

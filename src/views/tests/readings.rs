@@ -95,6 +95,10 @@ impl History for Growing {
     fn watermark(&self, topic: TopicId, at: Lsn) -> Option<i64> {
         self.inner.watermark(topic, at)
     }
+
+    fn time(&self, at: Lsn) -> i64 {
+        self.inner.time(at)
+    }
 }
 
 #[tokio::test]

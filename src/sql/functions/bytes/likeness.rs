@@ -109,7 +109,11 @@ mod tests {
             ("b", "a\\", Some(false)),
             ("a", "a\\", Some(false)),
         ] {
-            assert_eq!(is_like(bytes.as_bytes(), pattern.as_bytes()).ok(), expect, "{bytes} {pattern}");
+            assert_eq!(
+                is_like(bytes.as_bytes(), pattern.as_bytes()).ok(),
+                expect,
+                "{bytes} {pattern}"
+            );
         }
     }
 }

@@ -114,7 +114,10 @@ fn plain<'a>(text: &str, encoding: &str) -> RowResult<'a> {
     };
     let plain = text.bytes().map(|byte| match byte.checked_sub(first) {
         _ if byte.is_ascii() => char::from(byte),
-        Some(place) => letters.as_bytes().get(usize::from(place)).map_or(' ', |letter| char::from(*letter)),
+        Some(place) => letters
+            .as_bytes()
+            .get(usize::from(place))
+            .map_or(' ', |letter| char::from(*letter)),
         None => ' ',
     });
     Ok(OverloadValue::Text(plain.collect::<String>().into()))
@@ -129,7 +132,10 @@ pub fn of_text<'a>(row: &Row<'a>) -> RowResult<'a> {
 pub fn of_name<'a>(row: &Row<'a>) -> RowResult<'a> {
     let given = row.text(1);
     let name = bare(given);
-    let alias = ALIASES.iter().find(|(alias, _)| *alias == name).map(|(_, known)| *known);
+    let alias = ALIASES
+        .iter()
+        .find(|(alias, _)| *alias == name)
+        .map(|(_, known)| *known);
     let known = alias.or_else(|| NAMES.into_iter().find(|known| bare(known) == name));
     let known = known.ok_or_else(|| {
         let message = format!("{given} is not a valid encoding name");

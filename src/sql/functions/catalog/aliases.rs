@@ -4,7 +4,9 @@
 
 use std::sync::LazyLock;
 
-use super::names::{by_name_or_oid, check_name, function_by_oid, functions, known_role, out, parse_qualified, type_oid};
+use super::names::{
+    by_name_or_oid, check_name, function_by_oid, functions, known_role, out, parse_qualified, type_oid,
+};
 use super::{Returns, Spec, oid_of, strict, text_of};
 use crate::catalog::quote_ident;
 use crate::catalog::system::{SystemValue, role_name, static_rows, type_name, value_of};
