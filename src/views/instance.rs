@@ -501,7 +501,7 @@ impl Instance {
         self.reading.is_some()
     }
 
-    /// Goes on with a reading by about so many rows. All of its rows, once they are there; the reading has ended then.
+    /// Goes on with a reading by about this many rows. All of its rows, once they are there; the reading has ended then.
     pub fn read_on(&mut self, rows_max: usize) -> Result<Option<Vec<RecordBatch>>, SqlError> {
         let reading = self.reading.as_mut().expect("a reading has begun");
         let mut made = 0;

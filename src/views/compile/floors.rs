@@ -119,7 +119,7 @@ impl Compiler {
         facts
     }
 
-    /// The facts of a window's rows: so many columns of the input, the event time at this place of them, and the two bounds. Rows
+    /// The facts of a window's rows: columns of the input, the event time at a place among them, and the two bounds. Rows
     /// may be held back until their window closes, so no other column's go on. Rows of sessions change until these close.
     pub(super) fn facts_of_window(
         &self,
