@@ -78,6 +78,15 @@ fn numbered_windows(window: &logical_plan::Window) -> Option<NumberedWindows<'_>
     Some(above)
 }
 
+/// Numbers of rows that a condition bounds.
+fn bounded_windows<'a>(window: &'a logical_plan::Window, condition: &Expr) -> Option<(NumberedWindows<'a>, FirstRows)> {
+    let windows = numbered_windows(window)?;
+    let width = windows.input.schema().fields().len();
+    let number = |column: usize| windows.numbers.get(column.checked_sub(width)?).copied();
+    let bound = bound(condition, &window.schema, number)?;
+    Some((windows, bound))
+}
+
 impl Compiler {
     /// LIMIT, OFFSET and FETCH FIRST.
     pub(super) fn limit(&mut self, limit: &logical_plan::Limit, needed: &[bool]) -> Result<Built, CompileStop> {
@@ -107,13 +116,9 @@ impl Compiler {
         condition: &Expr,
         needed: &[bool],
     ) -> Result<Option<Built>, CompileStop> {
-        let Some(windows) = numbered_windows(window) else {
-            return Ok(None);
-        };
-        let width = windows.input.schema().fields().len();
-        let number = |column: usize| windows.numbers.get(column.checked_sub(width)?).copied();
-        let is_bound = !needed[width..].contains(&true) && is_upper_bound(condition);
-        let Some(bound) = bound(condition, &window.schema, number).filter(|_| is_bound) else {
+        let is_alone = |windows: &NumberedWindows| !needed[windows.input.schema().fields().len()..].contains(&true);
+        let bounded = bounded_windows(window, condition).filter(|_| is_upper_bound(condition));
+        let Some((windows, bound)) = bounded.filter(|(windows, _)| is_alone(windows)) else {
             return Ok(None);
         };
         let first = FirstSpec {
@@ -133,14 +138,10 @@ impl Compiler {
         needed: &[bool],
         condition: Option<&Expr>,
     ) -> Result<Built, CompileStop> {
-        let Some(windows) = numbered_windows(window) else {
+        let Some((windows, bound)) = condition.and_then(|condition| bounded_windows(window, condition)) else {
             return self.window_calls(window, needed);
         };
         let width = windows.input.schema().fields().len();
-        let number = |column: usize| windows.numbers.get(column.checked_sub(width)?).copied();
-        let Some(bound) = condition.and_then(|condition| bound(condition, &window.schema, number)) else {
-            return self.window_calls(window, needed);
-        };
         let wanted = |at: &usize| needed[width + at];
         let numbers = (0..windows.numbers.len()).filter(wanted).map(|at| windows.numbers[at]);
         let first = FirstSpec {

@@ -138,24 +138,20 @@ impl PartitionedOperator {
         // Where the rows that are kept are those that are shown, their changes are all that is shown.
         let keeps_shown = spec.skip == 0 && spec.numbers.is_empty() && self.rows.keeps_only(spec.first);
         for partition in changed {
-            if keeps_shown {
-                let changes = self.rows.changes(*partition);
-                shown.extend(changes.map(|(row, copies)| ShownRow {
+            match keeps_shown {
+                true => shown.extend(self.rows.changes(*partition).map(|(row, copies)| ShownRow {
                     row,
                     numbers: Vec::new(),
                     copies,
-                }));
-                if shown.len() >= PART_ROWS {
-                    self.check_wanted()?;
-                    self.show_rows(spec, &std::mem::take(&mut shown), out)?;
+                })),
+                false => {
+                    let (old, new) = (
+                        self.rows.before(*partition, ALL_ROWS),
+                        self.rows.now(*partition, ALL_ROWS),
+                    );
+                    shown.extend(first::change(spec.shown(old), spec.shown(new)));
                 }
-                continue;
             }
-            let (old, new) = (
-                self.rows.before(*partition, ALL_ROWS),
-                self.rows.now(*partition, ALL_ROWS),
-            );
-            shown.extend(first::change(spec.shown(old), spec.shown(new)));
             if shown.len() >= PART_ROWS {
                 self.check_wanted()?;
                 self.show_rows(spec, &std::mem::take(&mut shown), out)?;
