@@ -39,7 +39,7 @@ use crate::sql::window::Window;
 use super::dataflow::{Consumer, Dataflow, DataflowNode, NodeWork};
 use super::delta::{batch_of, schema_of};
 use super::expression::{Dependence, Expression, ExpressionContext, dependence, is_infallible};
-use super::linear::Linear;
+use super::operators::linear::Linear;
 use super::rules;
 use super::scan::{LeafScan, LeafSource, TopicColumn};
 use parts::EqualParts;

@@ -15,18 +15,18 @@ use crate::error::SqlError;
 use crate::log::{Reader, TopicId};
 use crate::sql::window::Closing;
 
-use super::aggregate::{AggregateSpec, GroupBy};
 use super::delta::Delta;
-use super::expand::ExpandSpec;
-use super::join::{AsofSpec, JoinSpec, NotInSpec};
-use super::linear::Linear;
 use super::memory::Budget;
-use super::partitioned::PartitionedSpec;
+use super::operators::aggregate::{AggregateSpec, GroupBy};
+use super::operators::expand::ExpandSpec;
+use super::operators::join::{AsofSpec, JoinSpec, NotInSpec};
+use super::operators::linear::Linear;
+use super::operators::partitioned::PartitionedSpec;
+use super::operators::session::SessionSpec;
+use super::operators::set::SetSpec;
+use super::operators::temporal::TemporalSpec;
+use super::operators::window::WindowSpec;
 use super::scan::{LeafScan, LeafSource, seen_as};
-use super::session::SessionSpec;
-use super::set::SetSpec;
-use super::temporal::TemporalSpec;
-use super::window::WindowSpec;
 
 /// The work of a node.
 #[derive(Clone, Debug)]

@@ -26,12 +26,12 @@ use crate::error::{SqlError, state};
 use crate::log::{Lsn, TopicId};
 use crate::panics;
 
-use super::aggregate::CHUNK_GROUPS;
 use super::clock::PendingRows;
 use super::dataflow::Dataflow;
 use super::failure::{ViewFailure, contained};
 use super::instance::NodeStats;
 use super::memory::{Budget, Limits, Rendered};
+use super::operators::aggregate::CHUNK_GROUPS;
 use super::pipeline::{Failed, FailureSearch, History, Maintained, Pipeline};
 use super::rendering::{ReadRequest, Renderings, Turn};
 use super::search::locate;

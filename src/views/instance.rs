@@ -15,20 +15,20 @@ use arrow::array::RecordBatch;
 use crate::error::{SqlError, state};
 use crate::log::TopicId;
 
-use super::aggregate::{CHUNK_GROUPS, GroupBy};
 use super::clock::PendingRows;
-use super::constant::ConstantRows;
 use super::dataflow::{Consumer, Dataflow, NodeWork};
 use super::delta::Delta;
-use super::join::{AsofOperator, JoinOperator, NotIn};
 use super::memory::{Limits, ViewAccount, batch_bytes};
-use super::operator::{Operator, Ported, Sink, StepEnd};
+use super::operators::aggregate::{CHUNK_GROUPS, GroupBy};
+use super::operators::constant::ConstantRows;
+use super::operators::join::{AsofOperator, JoinOperator, NotIn};
+use super::operators::partitioned::PartitionedOperator;
+use super::operators::session::SessionOperator;
+use super::operators::set::SetCounts;
+use super::operators::temporal::Temporal;
+use super::operators::window::WindowOperator;
+use super::operators::{Operator, Ported, Sink, StepEnd};
 use super::output::{Bag, OutputRows, ViewOutput};
-use super::partitioned::PartitionedOperator;
-use super::session::SessionOperator;
-use super::set::SetCounts;
-use super::temporal::Temporal;
-use super::window::WindowOperator;
 
 /// Rows through one node so far, and the time that they took.
 #[derive(Clone, Copy, Default, Debug, PartialEq, Eq)]

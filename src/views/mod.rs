@@ -2,7 +2,7 @@
 //!
 //! One rule: a view at LSN N equals its defining SELECT run as a batch at N (V1).
 //!
-//! In reading order: the rows that flow (`delta`), the operators, the compiled view (`compile`, `dataflow`), its state
+//! In reading order: the rows that flow (`delta`), the `operators`, the compiled view (`compile`, `dataflow`), its state
 //! (`instance`) and memory (`memory`), views in lockstep (`pipeline`), failed views (`failure`), the threads that keep them
 //! (`driver`, `keeper`) and their readers (`rendering`, `reading`), and the building of a new one (`build`). [`Views`] is the
 //! facade.
@@ -13,22 +13,9 @@ mod clock;
 mod delta;
 mod expression;
 
-mod constant;
-mod expand;
-mod linear;
-mod operator;
-mod scan;
-mod session;
-mod temporal;
-mod unnest;
-mod window;
-
-mod aggregate;
-mod join;
-mod net;
+mod operators;
 mod output;
-mod partitioned;
-mod set;
+mod scan;
 
 mod compile;
 mod dataflow;

@@ -16,12 +16,12 @@ use arrow::datatypes::{DataType, Field, Int64Type, SchemaRef};
 
 use crate::error::SqlError;
 
-use super::aggregate::CHUNK_GROUPS;
-use super::aggregate::keys::Keys;
-use super::aggregate::pinned::PinnedGroups;
 use super::delta::{Delta, batch_of, concat};
 use super::memory::{Budget, batch_bytes};
-use super::net::{exact_rows, weighted};
+use super::operators::aggregate::CHUNK_GROUPS;
+use super::operators::aggregate::keys::Keys;
+use super::operators::aggregate::pinned::PinnedGroups;
+use super::operators::net::{exact_rows, weighted};
 
 /// Batches are merged until they have this many rows.
 const BATCH_ROWS: usize = 65_536;

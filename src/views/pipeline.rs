@@ -19,7 +19,7 @@ use super::delta::Delta;
 use super::failure::{ViewFailure, contained, has_place};
 use super::instance::{Instance, Saved};
 use super::memory::{Budget, Limits, ViewAccount, batch_bytes};
-use super::operator::StepEnd;
+use super::operators::StepEnd;
 use super::scan::LeafSource;
 
 /// Rows of a piece, about, if they lie in memory in small chunks.

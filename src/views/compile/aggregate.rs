@@ -19,11 +19,11 @@ use crate::sql::functions::aggregates::{self, AggregateKind};
 use crate::sql::functions::calls::ORDERED;
 use crate::sql::functions::{differ_though_equal, is_percentile, single_part};
 
-use super::super::aggregate::states::state_for;
-use super::super::aggregate::{AggregateCall, AggregateSpec, EngineCall, EngineInput, GroupKey, ShownValue};
 use super::super::dataflow::NodeWork;
-use super::super::expand::ExpandSpec;
 use super::super::expression::{Expression, is_infallible};
+use super::super::operators::aggregate::states::state_for;
+use super::super::operators::aggregate::{AggregateCall, AggregateSpec, EngineCall, EngineInput, GroupKey, ShownValue};
+use super::super::operators::expand::ExpandSpec;
 use super::{
     Bound, BoundPart, Built, CompileStop, Compiler, arrow_schema, check_all, column_of, needed_by, reads_bounds,
     subset, unaliased, unsupported,

@@ -13,8 +13,8 @@ use crate::sql::asof::AsofJoin;
 
 use super::super::dataflow::NodeWork;
 use super::super::expression::{Expression, is_infallible};
-use super::super::join::{AsofSideSpec, AsofSpec};
-use super::super::partitioned::{PartitionedSpec, SortedBy};
+use super::super::operators::join::{AsofSideSpec, AsofSpec};
+use super::super::operators::partitioned::{PartitionedSpec, SortedBy};
 use super::{Built, CompileStop, Compiler, arrow_schema, check_all, column_of, needed_by, subset, unsupported};
 
 impl Compiler {

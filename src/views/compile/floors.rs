@@ -14,7 +14,7 @@ use crate::sql::functions::arithmetic;
 use crate::sql::functions::operator::ArithmeticOperator;
 use crate::sql::window::{Window, WindowKind};
 
-use super::super::join::{Expiry, TimeLimit};
+use super::super::operators::join::{Expiry, TimeLimit};
 use super::{Compiler, column_of, unaliased};
 
 /// What is known of a column of times.

@@ -16,9 +16,9 @@ use crate::log::HiddenColumn;
 
 use super::super::dataflow::NodeWork;
 use super::super::expression::{Expression, is_infallible};
-use super::super::join::{JoinSideSpec, JoinSpec, NotInSpec, ShownWhen};
-use super::super::linear::Linear;
-use super::super::set::{SetKind, SetSpec};
+use super::super::operators::join::{JoinSideSpec, JoinSpec, NotInSpec, ShownWhen};
+use super::super::operators::linear::Linear;
+use super::super::operators::set::{SetKind, SetSpec};
 use super::temporal::asks_for_time;
 use super::{
     Built, CompileStop, Compiler, arrow_schema, check_all, column_of, needed_by, subset, unaliased, unsupported,

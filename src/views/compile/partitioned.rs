@@ -22,7 +22,7 @@ use crate::sql::functions::functions;
 
 use super::super::dataflow::NodeWork;
 use super::super::expression::is_infallible;
-use super::super::partitioned::{
+use super::super::operators::partitioned::{
     Distance, FirstRows, FirstSpec, OneWindowCall, PartitionWork, PartitionedSpec, Ranking, SortedBy, WindowCalls,
     WindowReach,
 };

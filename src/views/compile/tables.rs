@@ -8,8 +8,8 @@ use datafusion::logical_expr::logical_plan;
 
 use super::super::dataflow::NodeWork;
 use super::super::delta::batch_of;
-use super::super::linear::Linear;
-use super::super::unnest::Unnest;
+use super::super::operators::linear::Linear;
+use super::super::operators::unnest::Unnest;
 use super::{Built, CompileStop, Compiler, arrow_schema, kept, subset, unsupported};
 
 /// Rows of a series that a view keeps as constants, at most.

@@ -20,7 +20,7 @@ use crate::types::TimeZone;
 use super::super::clock::ClockExpression;
 use super::super::dataflow::NodeWork;
 use super::super::expression::is_infallible;
-use super::super::temporal::{ShownUntil, TemporalSpec};
+use super::super::operators::temporal::{ShownUntil, TemporalSpec};
 use super::{Built, CompileStop, Compiler, arrow_schema, check_all, unaliased, unsupported};
 
 /// A comparison of a time of a row with the clock.

@@ -14,12 +14,12 @@ use crate::sql::functions::aggregates::{self, AggregateKind};
 use crate::sql::statement::Emit;
 use crate::sql::window::{Closure, Window, WindowColumns, WindowKind};
 
-use super::super::aggregate::states::merges;
-use super::super::aggregate::{AggregateCall, AggregateSpec, ClosesBy, GroupKey, WindowSpread};
 use super::super::dataflow::NodeWork;
-use super::super::linear::Linear;
-use super::super::session::{SessionSpec, ShownSession};
-use super::super::window::WindowSpec;
+use super::super::operators::aggregate::states::merges;
+use super::super::operators::aggregate::{AggregateCall, AggregateSpec, ClosesBy, GroupKey, WindowSpread};
+use super::super::operators::linear::Linear;
+use super::super::operators::session::{SessionSpec, ShownSession};
+use super::super::operators::window::WindowSpec;
 use super::aggregate::{takes_infallibly, texts};
 use super::{Bound, BoundPart, Built, CompileStop, Compiler, arrow_schema, needed_by, subset};
 

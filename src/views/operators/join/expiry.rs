@@ -9,7 +9,7 @@ use arrow::datatypes::TimestampMicrosecondType;
 
 use crate::log::TopicId;
 
-use super::super::operator::StepEnd;
+use super::super::StepEnd;
 
 /// A column's values are passed once they are below the least watermark of the topics, less a distance.
 #[derive(Clone, Debug)]

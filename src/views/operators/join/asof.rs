@@ -16,14 +16,14 @@ use arrow::datatypes::{DataType, SchemaRef};
 use crate::error::{SqlError, state};
 
 use super::super::aggregate::keys::Keys;
-use super::super::delta::{Delta, batch_of};
-use super::super::expression::Expression;
-use super::super::memory::Limits;
 use super::super::net::{Direction, Net, PART_ROWS, weighted};
-use super::super::operator::{Operator, Ported, Sink, StepEnd};
 use super::super::partitioned::{PartitionedRows, RowKey, RowRange, SortedBy};
 use super::super::window::{from_weight_column, with_weight_column};
+use super::super::{Operator, Ported, Sink, StepEnd};
 use super::all_valid;
+use crate::views::delta::{Delta, batch_of};
+use crate::views::expression::Expression;
+use crate::views::memory::Limits;
 
 #[derive(Clone, Debug)]
 pub struct AsofSideSpec {

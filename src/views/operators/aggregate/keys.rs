@@ -22,7 +22,7 @@ use arrow::row::{RowConverter, SortField};
 
 use crate::error::SqlError;
 
-use super::super::memory::{Budget, exceeded};
+use crate::views::memory::{Budget, exceeded};
 
 const EMPTY: u32 = u32::MAX;
 /// Rows that are looked up together: their cache lines are touched first, without waiting for one another.

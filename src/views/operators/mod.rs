@@ -1,8 +1,21 @@
-//! The interface of a stateful step of a dataflow.
+//! The steps of a dataflow: one file or folder for each operator, and here the interface of those that keep state.
 //!
 //! One rule: an operator is a deterministic function of its inputs' deltas, step by step; it does no I/O and reads no clock.
 //! A step covers a range of whole commits: `begin` tells the time at its end, all deltas of the range are pushed, then `finish`
 //! ends it.
+
+pub mod aggregate;
+pub mod constant;
+pub mod expand;
+pub mod join;
+pub mod linear;
+pub mod net;
+pub mod partitioned;
+pub mod session;
+pub mod set;
+pub mod temporal;
+pub mod unnest;
+pub mod window;
 
 use arrow::array::RecordBatch;
 

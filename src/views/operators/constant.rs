@@ -9,9 +9,9 @@ use std::sync::Arc;
 
 use crate::error::SqlError;
 
-use super::delta::{Delta, batch_of, schema_of};
-use super::memory::batch_bytes;
-use super::operator::{Operator, Sink, StepEnd};
+use super::{Operator, Sink, StepEnd};
+use crate::views::delta::{Delta, batch_of, schema_of};
+use crate::views::memory::batch_bytes;
 
 pub struct ConstantRows {
     rows: RecordBatch,

@@ -22,9 +22,9 @@ use datafusion::common::ScalarValue;
 
 use crate::error::SqlError;
 
-use super::super::delta::{Delta, batch_of};
-use super::super::expression::Expression;
 use super::super::net::PART_ROWS;
+use crate::views::delta::{Delta, batch_of};
+use crate::views::expression::Expression;
 
 /// Bytes of a row beside its own: its key in a tree, the counts of a shared allocation.
 const ROW_BYTES: usize = 80;

@@ -12,9 +12,9 @@ use arrow::datatypes::{DataType, Field, Int64Type, UInt32Type};
 
 use crate::error::SqlError;
 
-use super::super::delta::{batch_of, schema_of};
-use super::super::memory::Budget;
 use super::keys::Keys;
+use crate::views::delta::{batch_of, schema_of};
+use crate::views::memory::Budget;
 
 /// Values that no group has any more are dropped once there are more of them than this, and more than others.
 const UNUSED_VALUES_MIN: usize = 1024;

@@ -23,12 +23,12 @@ use arrow::datatypes::{DataType, SchemaRef};
 use crate::error::{SqlError, state};
 
 use super::aggregate::keys::Keys;
-use super::delta::{Delta, batch_of, constant_weights};
-use super::expression::Expression;
-use super::memory::Limits;
 use super::net::{Direction, Net, PART_ROWS, weighted};
-use super::operator::{Operator, Ported, Sink, StepEnd};
 use super::window::{from_weight_column, with_weight_column};
+use super::{Operator, Ported, Sink, StepEnd};
+use crate::views::delta::{Delta, batch_of, constant_weights};
+use crate::views::expression::Expression;
+use crate::views::memory::Limits;
 use first::ShownRow;
 use over::WindowScope;
 use part::{PartitionRun, WindowStates};

@@ -10,10 +10,10 @@ use arrow::datatypes::{DataType, SchemaRef};
 
 use crate::error::SqlError;
 
+use super::Sink;
 use super::aggregate::keys::Keys;
-use super::delta::{Delta, batch_of};
-use super::memory::Budget;
-use super::operator::Sink;
+use crate::views::delta::{Delta, batch_of};
+use crate::views::memory::Budget;
 
 /// Rows that come out together, at most.
 pub const PART_ROWS: usize = 8192;

@@ -20,11 +20,11 @@ use crate::log::TopicId;
 use crate::sql::window::SessionRules;
 
 use super::aggregate::keys::Keys;
-use super::delta::{Delta, batch_of, take_rows};
-use super::memory::Budget;
 use super::net::{PART_ROWS, exact_rows, weighted};
-use super::operator::{Closes, Operator, Ported, Sink, StepEnd};
 use super::window::{from_weight_column, with_weight_column};
+use super::{Closes, Operator, Ported, Sink, StepEnd};
+use crate::views::delta::{Delta, batch_of, take_rows};
+use crate::views::memory::Budget;
 
 /// What stands in the columns of the bounds.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

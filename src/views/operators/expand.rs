@@ -11,8 +11,8 @@ use datafusion::common::ScalarValue;
 
 use crate::error::SqlError;
 
-use super::delta::Delta;
-use super::expression::Expression;
+use crate::views::delta::Delta;
+use crate::views::expression::Expression;
 
 #[derive(Clone, Debug)]
 pub struct ExpandSpec {

@@ -14,11 +14,11 @@ use arrow::datatypes::SchemaRef;
 use crate::error::SqlError;
 
 use super::aggregate::keys::Keys;
-use super::delta::{Delta, batch_of};
-use super::memory::Budget;
 use super::net::{PART_ROWS, exact_rows, weighted};
-use super::operator::{Operator, Ported, Sink, StepEnd};
 use super::window::{from_weight_column, with_weight_column};
+use super::{Operator, Ported, Sink, StepEnd};
+use crate::views::delta::{Delta, batch_of};
+use crate::views::memory::Budget;
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum SetKind {

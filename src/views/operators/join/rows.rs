@@ -12,11 +12,11 @@ use arrow::datatypes::{DataType, Field, Int64Type, SchemaRef};
 use crate::error::SqlError;
 
 use super::super::aggregate::keys::Keys;
-use super::super::delta::{Delta, batch_of, concat, schema_of, take_rows};
-use super::super::memory::{Budget, batch_bytes, row_bytes_max};
 use super::super::net::exact_rows;
 use super::super::window::{from_weight_column, with_weight_column};
 use super::expiry::Passed;
+use crate::views::delta::{Delta, batch_of, concat, schema_of, take_rows};
+use crate::views::memory::{Budget, batch_bytes, row_bytes_max};
 
 /// Rows of a block that is complete: a power of two, so that a row's number says where it stands.
 const BLOCK_ROWS: usize = 8192;

@@ -15,12 +15,12 @@ use arrow::datatypes::{DataType, Field, Schema, TimestampMicrosecondType};
 
 use crate::error::SqlError;
 
-use super::super::delta::{Delta, take_rows};
-use super::super::expression::Expression;
-use super::super::memory::Budget;
+use super::super::Operator;
 use super::super::net::PART_ROWS;
-use super::super::operator::Operator;
 use super::{AggregateSpec, GroupBy, GroupKey};
+use crate::views::delta::{Delta, take_rows};
+use crate::views::expression::Expression;
+use crate::views::memory::Budget;
 
 /// From this many groups on rows may wait.
 const DEFERRED_GROUPS_MIN: usize = 1 << 16;

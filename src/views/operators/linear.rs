@@ -8,9 +8,9 @@ use arrow::datatypes::SchemaRef;
 use crate::error::SqlError;
 use crate::sql::functions::growth::{BatchSlices, is_too_large};
 
-use super::delta::Delta;
-use super::expression::Expression;
 use super::unnest::Unnest;
+use crate::views::delta::Delta;
+use crate::views::expression::Expression;
 
 /// A stateless step of a dataflow.
 #[derive(Clone, Debug)]

@@ -16,9 +16,9 @@ use crate::error::SqlError;
 use crate::log::TopicId;
 use crate::sql::window::{Assigned, Assigner, Closing, WindowSlices};
 
-use super::delta::{Delta, batch_of};
-use super::memory::batch_bytes;
-use super::operator::{Closes, Operator, Sink, StepEnd};
+use super::{Closes, Operator, Sink, StepEnd};
+use crate::views::delta::{Delta, batch_of};
+use crate::views::memory::batch_bytes;
 
 /// The constants of a window operator.
 #[derive(Clone, Debug)]
@@ -233,7 +233,7 @@ pub fn with_weight_column(delta: &Delta) -> Result<RecordBatch, SqlError> {
     fields.push(Arc::new(Field::new("_weight", DataType::Int64, false)));
     let weights = match &delta.weights {
         Some(weights) => weights.clone(),
-        None => super::delta::constant_weights(1, delta.rows()),
+        None => crate::views::delta::constant_weights(1, delta.rows()),
     };
     let mut columns = delta.batch.columns().to_vec();
     columns.push(Arc::new(weights));

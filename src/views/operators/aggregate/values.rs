@@ -12,9 +12,9 @@ use arrow::datatypes::DataType;
 use crate::error::SqlError;
 use crate::sql::functions::{SinglePart, more_than_one};
 
-use super::super::memory::Budget;
 use super::copies::{GroupCopies, Sameness, saved_entries};
 use super::state::AggregateState;
+use crate::views::memory::Budget;
 
 /// The result.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

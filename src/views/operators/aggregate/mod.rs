@@ -32,10 +32,10 @@ use crate::error::SqlError;
 use crate::log::TopicId;
 use crate::sql::functions::aggregates::Aggregate as Definition;
 
-use super::delta::{Delta, batch_of, constant_weights};
-use super::expression::Expression;
-use super::memory::{Budget, batch_bytes, exceeded};
-use super::operator::{Operator, Sink, StepEnd};
+use super::{Operator, Sink, StepEnd};
+use crate::views::delta::{Delta, batch_of, constant_weights};
+use crate::views::expression::Expression;
+use crate::views::memory::{Budget, batch_bytes, exceeded};
 
 use engine::{GroupRows, RunningGroups};
 use keys::Keys;

@@ -8,7 +8,7 @@ use arrow::datatypes::SchemaRef;
 
 use crate::error::SqlError;
 
-use super::delta::{Delta, batch_of};
+use crate::views::delta::{Delta, batch_of};
 
 /// Rows that one part of the output has, about.
 const PART_ROWS: usize = 65_536;

@@ -13,13 +13,13 @@ use arrow::datatypes::{DataType, Field, SchemaRef};
 use crate::error::SqlError;
 
 use super::super::aggregate::keys::Keys;
-use super::super::delta::{Delta, batch_of, schema_of};
-use super::super::expression::Expression;
-use super::super::memory::{Limits, batch_bytes};
 use super::super::net::{PART_ROWS, weighted};
-use super::super::operator::{Operator, Ported, Sink, StepEnd};
 use super::super::window::{from_weight_column, with_weight_column};
+use super::super::{Operator, Ported, Sink, StepEnd};
 use super::rows::JoinRows;
+use crate::views::delta::{Delta, batch_of, schema_of};
+use crate::views::expression::Expression;
+use crate::views::memory::{Limits, batch_bytes};
 
 #[derive(Clone, Debug)]
 pub struct NotInSpec {

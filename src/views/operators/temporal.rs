@@ -18,13 +18,13 @@ use arrow::datatypes::{DataType, Field, Int64Type, Schema, SchemaRef};
 
 use crate::error::SqlError;
 
-use super::clock::{ClockExpression, NEVER, PendingRows, microseconds};
-use super::delta::{Delta, batch_of};
-use super::expression::Expression;
-use super::memory::{Budget, batch_bytes};
 use super::net::{Net, PART_ROWS, weighted};
-use super::operator::{Operator, Ported, Sink, StepEnd};
 use super::window::{from_weight_column, with_weight_column};
+use super::{Operator, Ported, Sink, StepEnd};
+use crate::views::clock::{ClockExpression, NEVER, PendingRows, microseconds};
+use crate::views::delta::{Delta, batch_of};
+use crate::views::expression::Expression;
+use crate::views::memory::{Budget, batch_bytes};
 
 /// Runs with more rows, or more bytes, are not put together.
 const RUN_ROWS_MAX: usize = 1 << 20;

@@ -26,11 +26,11 @@ use arrow::datatypes::{DataType, SchemaRef};
 use crate::error::{SqlError, state};
 
 use super::aggregate::keys::Keys;
-use super::delta::{Delta, batch_of, take_rows};
-use super::expression::Expression;
-use super::memory::{Limits, row_bytes_max};
 use super::net::{Direction, Net, PART_ROWS, weighted};
-use super::operator::{Operator, Ported, Sink, StepEnd};
+use super::{Operator, Ported, Sink, StepEnd};
+use crate::views::delta::{Delta, batch_of, take_rows};
+use crate::views::expression::Expression;
+use crate::views::memory::{Limits, row_bytes_max};
 use rows::JoinRows;
 
 pub use asof::{AsofOperator, AsofSideSpec, AsofSpec};

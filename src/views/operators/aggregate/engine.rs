@@ -17,11 +17,11 @@ use datafusion::physical_expr::aggregate::AggregateFunctionExpr;
 
 use crate::error::SqlError;
 
-use super::super::delta::batch_of;
-use super::super::expression::Expression;
-use super::super::memory::Budget;
 use super::copies::{GroupCopies, Sameness};
 use super::state::AggregateState;
+use crate::views::delta::batch_of;
+use crate::views::expression::Expression;
+use crate::views::memory::Budget;
 
 /// What the accumulator gets as one of its columns.
 #[derive(Clone, Debug)]

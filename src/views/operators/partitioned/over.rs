@@ -18,10 +18,10 @@ use datafusion::physical_expr::window::{PlainAggregateWindowExpr, WindowExpr};
 
 use crate::error::SqlError;
 
-use super::super::delta::batch_of;
-use super::super::expression::Expression;
 use super::first::Ranking;
 use super::kernel::{OrderedPartitions, PartitionKernel};
+use crate::views::delta::batch_of;
+use crate::views::expression::Expression;
 
 /// A way from a row to others.
 #[derive(Clone, PartialEq, Debug)]
