@@ -21,6 +21,7 @@ mod hostile;
 mod memory;
 mod nexmark;
 mod oracle;
+mod producers;
 mod psql;
 mod segments;
 mod server;

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use crate::error::{SqlError, SqlState, state};
 
-use super::{Lsn, TopicId};
+use super::{Lsn, Produced, ProducerStamp, TopicId};
 
 /// Situations of the log. Those of `open` concern the operator, the others a session.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -19,6 +19,12 @@ pub enum LogError {
     /// The commit rests on rows that have changed since it read them.
     #[error("could not serialize access due to read/write dependencies among transactions")]
     StaleRead { topic: TopicId },
+    /// The producer's transaction is in order already.
+    #[error("the transaction was made before, at LSN {}", first.lsn)]
+    Repeated { first: Produced },
+    /// It is neither the producer's next transaction nor one of the newest; `known` are the first and the last of these.
+    #[error("transaction {} of producer \"{}\" is out of sequence", stamp.sequence, stamp.producer)]
+    OutOfSequence { stamp: ProducerStamp, known: (u64, u64) },
     #[error("topic with OID {} does not exist", topic.0)]
     UnknownTopic { topic: TopicId },
     #[error("row is too big: {bytes} bytes, maximum {bytes_max} bytes")]
@@ -103,6 +109,7 @@ impl LogError {
             LogError::StaleSchema { .. } | LogError::StaleCatalog { .. } | LogError::StaleRead { .. } => {
                 state::SERIALIZATION_FAILURE
             }
+            LogError::Repeated { .. } | LogError::OutOfSequence { .. } => state::OBJECT_NOT_IN_PREREQUISITE_STATE,
             LogError::UnknownTopic { .. } => state::UNDEFINED_TABLE,
             LogError::RowTooBig { .. } | LogError::TransactionTooBig { .. } => state::PROGRAM_LIMIT_EXCEEDED,
             LogError::Unencodable { .. } => state::INTERNAL_ERROR,
@@ -126,6 +133,19 @@ impl From<LogError> for SqlError {
             LogError::StaleSchema { .. } | LogError::StaleCatalog { .. } | LogError::StaleRead { .. } => {
                 sql.hint("The transaction might succeed if retried.")
             }
+            LogError::OutOfSequence {
+                stamp,
+                known: (first, last),
+            } => {
+                let sql = sql.detail(match first == last {
+                    true => format!("Its newest transaction is {last}."),
+                    false => format!("Its newest transactions, those that can be sent again, are {first} to {last}."),
+                });
+                match stamp.sequence > last {
+                    true => sql.hint(format!("Send transaction {} first.", last.saturating_add(1))),
+                    false => sql.hint("It was made before, if the producer numbers its transactions without gaps."),
+                }
+            }
             LogError::RowTooBig { .. } => sql.hint("Store large values outside and keep a reference in the row."),
             LogError::TransactionTooBig { .. } => sql.hint("Load the rows in several smaller transactions."),
             LogError::Failed { .. } => sql
@@ -146,7 +166,8 @@ impl From<LogError> for SqlError {
                 .hint("Free space on the disk, drop topics, or keep less free with --disk-reserve-mib."),
             LogError::NoSpace { .. } => sql.hint("Free space on the disk of the data directory."),
             LogError::NewerFormat { .. } => sql.hint("Start the newer version that wrote this data directory."),
-            LogError::UnknownTopic { .. }
+            LogError::Repeated { .. }
+            | LogError::UnknownTopic { .. }
             | LogError::Unencodable { .. }
             | LogError::Closed
             | LogError::Occupied { .. }

@@ -34,7 +34,7 @@ use super::retention::ClockReading;
 use super::segment::{self, Layout, Segment, SegmentInfo, SegmentWriter};
 use super::tail::{Tail, TopicTail};
 use super::wal::{self, Position};
-use super::{Chunk, LogError, Lsn};
+use super::{Chunk, LogError, Lsn, Produced};
 
 /// Names of the directories in the data directory.
 pub const SEGMENTS_DIR: &str = "segments";
@@ -64,6 +64,7 @@ pub struct Capture {
     pub position: Position,
     pub retention: ClockReading,
     pub catalog: Vec<(Lsn, Vec<u8>)>,
+    pub producers: Vec<(String, Vec<Produced>)>,
     pub topics: Vec<CapturedTopic>,
     /// There is time to merge segments, too.
     pub merges: bool,
@@ -78,7 +79,13 @@ pub struct CapturedTopic {
 
 impl Capture {
     /// The caller is the writer.
-    pub fn take(tail: &Tail, position: Position, retention: ClockReading, catalog: Vec<(Lsn, Vec<u8>)>) -> Capture {
+    pub fn take(
+        tail: &Tail,
+        position: Position,
+        retention: ClockReading,
+        catalog: Vec<(Lsn, Vec<u8>)>,
+        producers: Vec<(String, Vec<Produced>)>,
+    ) -> Capture {
         let topics = tail.topics().into_iter().map(|(_, topic)| {
             let (image, segments) = topic.capture();
             CapturedTopic { topic, image, segments }
@@ -89,6 +96,7 @@ impl Capture {
             position,
             retention,
             catalog,
+            producers,
             topics,
             merges: false,
         }
@@ -102,6 +110,7 @@ impl Capture {
             adopted: Vec::new(),
             retention: Some(self.retention),
             catalog: self.catalog,
+            producers: self.producers,
             topics: self.topics.into_iter().map(|captured| captured.image).collect(),
         }
     }
@@ -231,6 +240,7 @@ impl Flusher {
             position,
             retention,
             catalog,
+            producers,
             mut topics,
             merges,
         } = capture;
@@ -263,6 +273,7 @@ impl Flusher {
             adopted: self.state.spills.adopted_upto(position.last_lsn),
             retention: Some(retention),
             catalog,
+            producers,
             topics: images,
         };
         self.save(&image)?;

@@ -27,13 +27,14 @@
 //! 128 8  machine's clock, microseconds
 //! 136 8  bytes that the file was made with
 //!
-//! block    tag 1 rows, 2 batch, 3 ddl, 4 advance, 5 retire, 6 adopt, then
+//! block    tag 1 rows, 2 batch, 3 ddl, 4 advance, 5 retire, 6 adopt, 7 produce, then
 //!   rows     topic 4, schema id 4, partition 4, base offset 8, runs 4, rows 4, bytes 4; runs; the row codec's bytes
 //!   batch    topic 4, schema id 4, partition 4, base offset 8, one run, bytes 4, padding to 8; Arrow IPC message
 //!   ddl      LSN 8, based on 8, record bytes 4, record, changes 4, changes
 //!   advance  LSN 8, topic 4, watermark 8
 //!   retire   LSN 8, clock of retention 8, machine's clock 8, starts 4; for each topic 4, partition 4, first offset 8
 //!   adopt    topic 4, schema id 4, partition 4, base offset 8, one run, segment id 8, file bytes 8, trailer's CRC32C 4
+//!   produce  LSN 8, sequence 8, rows 8, bytes 4, the producer's name
 //! run      LSN 8, rows 4, flags 1 (1 watermark, 2 event time), watermark 8, newest event time 8
 //! ```
 
@@ -49,9 +50,10 @@ use arrow::ipc::root_as_schema;
 use super::damage::Damage;
 use super::ipc::contained;
 use super::retention::{ClockReading, Retention, Retired, Up};
-use super::{AHEAD_US, EventTime, Lsn, TopicChange, TopicId, TopicSpec};
+use super::{AHEAD_US, EventTime, Lsn, Produced, TopicChange, TopicId, TopicSpec};
 
-pub const FORMAT_VERSION: u32 = 4;
+/// 5: commits of producers.
+pub const FORMAT_VERSION: u32 = 5;
 pub const FILE_HEADER_BYTES: u64 = 4096;
 /// Groups start at multiples of this.
 pub const GROUP_ALIGNMENT: u64 = 4096;
@@ -369,6 +371,10 @@ pub enum Block {
     Retire {
         retired: Retired,
     },
+    Produce {
+        producer: Arc<str>,
+        outcome: Produced,
+    },
 }
 
 fn put_u32(value: u32, out: &mut Vec<u8>) {
@@ -502,6 +508,15 @@ pub fn put_retire(lsn: Lsn, retired: &Retired, out: &mut Vec<u8>) {
         put_u32(*partition, out);
         put_u64(*start, out);
     }
+}
+
+pub fn put_produce(producer: &str, outcome: &Produced, out: &mut Vec<u8>) {
+    out.push(7);
+    put_u64(outcome.lsn, out);
+    put_u64(outcome.sequence, out);
+    put_u64(outcome.rows, out);
+    put_length(producer.len(), out);
+    out.extend_from_slice(producer.as_bytes());
 }
 
 /// A schema as Arrow's flatbuffer.
@@ -708,6 +723,15 @@ impl<'a> FrameBytes<'a> {
                     trailer_crc: self.u32()?,
                 },
             }),
+            7 => {
+                let (lsn, sequence, rows, bytes) = (self.u64()?, self.u64()?, self.u64()?, self.length()?);
+                let producer = str::from_utf8(self.take(bytes)?);
+                let producer = producer.map_err(|_| Damage::Contents("a producer's name is unreadable"))?;
+                Ok(Block::Produce {
+                    producer: producer.into(),
+                    outcome: Produced { sequence, lsn, rows },
+                })
+            }
             _ => Err(Damage::Contents("a block has an unknown tag")),
         }
     }

@@ -28,13 +28,13 @@ use super::frame::{decode_schema, decode_spec, encode_schema, encode_spec};
 use super::retention::ClockReading;
 use super::segment::{SegmentInfo, decode_chunk, encode_chunk};
 use super::wal::Position;
-use super::{Chunk, LogError, Lsn, TopicSpec};
+use super::{Chunk, LogError, Lsn, Produced, TopicSpec};
 
 use arrow::datatypes::SchemaRef;
 
 /// 4: segments may be of version 2, 5: with differences in several columns, which an older server cannot read. 6:
-/// topics may bound event times ahead of the clock.
-const FORMAT_VERSION: u32 = 6;
+/// topics may bound event times ahead of the clock. 7: producers, which an older server would forget.
+const FORMAT_VERSION: u32 = 7;
 const MAGIC: [u8; 8] = *b"MILLCKP\0";
 const HEADER_BYTES: usize = 24;
 const TEMPORARY_NAME: &str = "next.tmp";
@@ -77,6 +77,8 @@ pub struct Image {
     pub retention: Option<ClockReading>,
     /// In commit order.
     pub catalog: Vec<(Lsn, Vec<u8>)>,
+    /// The newest transactions of each producer, by name.
+    pub producers: Vec<(String, Vec<Produced>)>,
     pub topics: Vec<TopicImage>,
 }
 
@@ -90,6 +92,8 @@ struct Manifest {
     retention: Option<ClockReading>,
     /// LSN and bytes of each record.
     catalog: Vec<(Lsn, usize)>,
+    #[serde(default)]
+    producers: Vec<(String, Vec<Produced>)>,
     topics: Vec<TopicRecord>,
 }
 
@@ -184,6 +188,7 @@ impl Image {
             adopted: self.adopted.clone(),
             retention: self.retention,
             catalog: self.catalog.iter().map(|(lsn, record)| (*lsn, record.len())).collect(),
+            producers: self.producers.clone(),
             topics,
         };
         let manifest = serde_json::to_vec(&manifest).expect("a manifest is plain data");
@@ -264,6 +269,7 @@ impl Image {
             adopted: manifest.adopted,
             retention: manifest.retention,
             catalog,
+            producers: manifest.producers,
             topics,
         })
     }

@@ -23,6 +23,8 @@ mod ipc;
 mod mark;
 mod merge;
 mod message;
+mod options;
+mod producers;
 mod publish;
 mod recovery;
 mod repair;
@@ -54,9 +56,11 @@ pub use columns::{Reader, column_field, conform, encode_value};
 pub use encoding::expand;
 pub use error::LogError;
 pub use extent::{Bounds, Extent, Stored};
-pub use facade::{Log, LogOptions, LogStats, Recovered};
+pub use facade::{Log, LogStats, Recovered};
 pub use flusher::FlushOptions;
 pub use merge::MergeOptions;
+pub use options::LogOptions;
+pub use producers::{PRODUCER_BYTES_MAX, Produced, ProducerStamp};
 pub use repair::{LostCommits, LostRows, Repaired, repair};
 pub use retention::{PIN_IDLE_US_MAX, Pin, Retention};
 pub use segment::{Adoption, Layout, SegmentInfo};
@@ -184,6 +188,9 @@ pub struct Commit {
     pub empty: Vec<TopicId>,
     /// It is made even if it changes nothing: the time of the log goes on.
     pub tick: bool,
+    /// Its place among the transactions of its producer. One that is there already is not made again, and is
+    /// [`LogError::Repeated`].
+    pub producer: Option<ProducerStamp>,
     /// The topics that the commit's rows rest on as they were at an LSN; it is refused if another commit has changed one since.
     pub read: Option<(Lsn, Vec<TopicId>)>,
 }

@@ -36,6 +36,7 @@ use super::frame::{
 };
 use super::image::Image;
 use super::message::decode_message;
+use super::producers::Producers;
 use super::publish::{adopt_segment, apply_ddl, push_rows};
 use super::retention::{ClockReading, Follower};
 use super::rows::Decoder;
@@ -54,6 +55,7 @@ const GATHER_ROWS: usize = 8192;
 pub struct RecoveryOutcome {
     pub position: Position,
     pub catalog: Vec<(Lsn, Vec<u8>)>,
+    pub producers: Producers,
     pub rows: u64,
     /// Sequence and bytes of each file.
     pub files: Vec<(u64, u64)>,
@@ -162,6 +164,7 @@ pub fn salvage(
         outcome: RecoveryOutcome {
             position: start.unwrap_or_default(),
             catalog: image.map(|image| image.catalog.clone()).unwrap_or_default(),
+            producers: image.iter().flat_map(|image| image.producers.iter().cloned()).collect(),
             rows: offsets.sum(),
             files: older,
             clean: files.is_empty(),
@@ -755,6 +758,7 @@ impl Replay<'_> {
                     self.tail.retire(&retired);
                     self.clock.record(retired.reading);
                 }
+                Block::Produce { producer, outcome } => self.outcome.producers.note(producer, outcome),
                 Block::Advance { lsn, topic, watermark } => self.moved.push((topic, lsn, watermark)),
             }
         }

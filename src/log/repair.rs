@@ -301,7 +301,9 @@ impl Shop<'_> {
             up: None,
         };
         let retention = salvage.outcome.retention.unwrap_or(stood);
-        let capture = Capture::take(&tail, position, retention, salvage.outcome.catalog);
+        let mut outcome = salvage.outcome;
+        let producers = outcome.producers.upto(position.last_lsn);
+        let capture = Capture::take(&tail, position, retention, outcome.catalog, producers);
         Ok(capture.into_image())
     }
 

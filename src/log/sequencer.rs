@@ -14,6 +14,7 @@ use tokio::sync::oneshot;
 
 use super::encode::{Body, EncodedAppend};
 use super::frame::{BlockRun, FRAME_BYTES_MAX, Placement, RUN_BYTES};
+use super::producers::{Produced, ProducerStamp, Producers};
 use super::retention::Retired;
 use super::spill::Spilled;
 use super::{Appended, Ddl, LogError, Lsn, Receipt, TopicChange, TopicId, TopicSpec};
@@ -61,6 +62,10 @@ pub enum BlockDraft {
     Retire {
         lsn: Lsn,
         retired: Retired,
+    },
+    Produce {
+        producer: Arc<str>,
+        outcome: Produced,
     },
 }
 
@@ -126,6 +131,8 @@ pub struct Sequencer {
     last_lsn: Lsn,
     catalog_version: u64,
     topics: HashMap<TopicId, SequencedTopic>,
+    /// With the commits in order that are not durable yet.
+    pub producers: Producers,
     group: Group,
     group_number: u64,
     /// The last frame of the group may take more commits.
@@ -139,6 +146,7 @@ pub struct EncodedCommit {
     pub advances: Vec<(TopicId, i64)>,
     pub empty: Vec<TopicId>,
     pub read: Option<(Lsn, Vec<TopicId>)>,
+    pub producer: Option<ProducerStamp>,
     /// Of all parts and the catalog record, with [`BLOCK_BYTES`] and [`RUN_BYTES`] for each part.
     pub bytes: usize,
 }
@@ -161,7 +169,7 @@ pub struct Start {
 const NOWHERE: (u64, usize, usize) = (u64::MAX, 0, 0);
 
 impl Sequencer {
-    pub fn new(last_lsn: Lsn, catalog_version: u64, topics: Vec<Start>) -> Sequencer {
+    pub fn new(last_lsn: Lsn, catalog_version: u64, topics: Vec<Start>, producers: Producers) -> Sequencer {
         let topics = topics.into_iter().map(|start| {
             let partitions = start.next_offsets.into_iter();
             let topic = SequencedTopic {
@@ -184,6 +192,7 @@ impl Sequencer {
             last_lsn,
             catalog_version,
             topics: topics.collect(),
+            producers,
             group: Group::default(),
             group_number: 0,
             frame_is_open: false,
@@ -254,7 +263,15 @@ impl Sequencer {
             self.catalog_version += 1;
             self.put(lsn, BLOCK_BYTES + ddl.record.len(), BlockDraft::Ddl { lsn, ddl });
         }
+        let parts = commit.appends.iter().flat_map(|append| &append.parts);
+        let rows = parts.map(|part| u64::from(part.rows)).sum();
         let appended = self.place(lsn, commit.appends, &dropped, small);
+        if let Some(ProducerStamp { producer, sequence }) = commit.producer {
+            let outcome = Produced { sequence, lsn, rows };
+            self.producers.note(producer.clone(), outcome);
+            let bytes = BLOCK_BYTES + producer.len();
+            self.put(lsn, bytes, BlockDraft::Produce { producer, outcome });
+        }
         for (id, watermark) in commit.advances {
             let Some(topic) = self.topics.get_mut(&id) else {
                 continue;
@@ -297,6 +314,10 @@ impl Sequencer {
 
     /// Refuses a commit that was planned against a state that has changed.
     fn check(&self, commit: &EncodedCommit) -> Result<(), LogError> {
+        // First: one that is repeated is refused for nothing that came after it.
+        if let Some(stamp) = &commit.producer {
+            self.producers.check(stamp)?;
+        }
         if let Some(ddl) = &commit.ddl
             && ddl.based_on != self.catalog_version
         {

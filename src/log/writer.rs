@@ -17,7 +17,9 @@ use std::time::{Duration, Instant};
 use crate::panics;
 
 use super::flusher::{Capture, Flushing};
-use super::frame::{FrameKind, put_adopt, put_advance, put_batch_header, put_ddl, put_retire, put_rows_header};
+use super::frame::{
+    FrameKind, put_adopt, put_advance, put_batch_header, put_ddl, put_produce, put_retire, put_rows_header,
+};
 use super::mark::Marker;
 use super::merge::MergeOptions;
 use super::publish::{adopt_segment, append_rows, apply_ddl, push_rows};
@@ -328,7 +330,9 @@ fn write_all(shared: &LogShared) {
 fn capture(shared: &LogShared, wal: &Wal) -> Capture {
     let position = wal.position();
     let retention = shared.retention.read(position.last_timestamp_us);
-    let captured = Capture::take(&shared.tail, position, retention, shared.catalog.lock().clone());
+    let producers = shared.sequencer.lock().producers.upto(position.last_lsn);
+    let catalog = shared.catalog.lock().clone();
+    let captured = Capture::take(&shared.tail, position, retention, catalog, producers);
     Capture {
         merges: shared.options.flush.merge.after_ms == 0,
         ..captured
@@ -470,6 +474,7 @@ fn lay_out(frame: &FrameDraft, buffer: &mut GroupBuffer) {
             BlockDraft::Ddl { lsn, ddl } => {
                 buffer.put(|out| put_ddl(*lsn, ddl.based_on, &ddl.record, &ddl.topics, out));
             }
+            BlockDraft::Produce { producer, outcome } => buffer.put(|out| put_produce(producer, outcome, out)),
             BlockDraft::Retire { lsn, retired } => buffer.put(|out| put_retire(*lsn, retired, out)),
             BlockDraft::Advance { lsn, topic, watermark } => {
                 buffer.put(|out| put_advance(*lsn, *topic, *watermark, out));
@@ -522,7 +527,7 @@ fn publish(
                 apply_ddl(&shared.tail, lsn, &ddl.record, &ddl.topics, observer.as_deref());
                 shared.catalog.lock().push((lsn, ddl.record));
             }
-            BlockDraft::Advance { .. } => {}
+            BlockDraft::Advance { .. } | BlockDraft::Produce { .. } => {}
             BlockDraft::Retire { retired, .. } => shared.tail.retire(&retired),
         }
     }

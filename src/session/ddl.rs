@@ -550,7 +550,7 @@ async fn drop_view(engine: &Engine, oid: u32) -> Result<(), SqlError> {
         oids.push(oid);
         let mut transaction = Transaction::new(catalog, false, false, engine.clock.now_us());
         transaction.change(vec![Change::Drop { oids: oids.clone() }], Vec::new())?;
-        let commit = transaction.commit().expect("it changes the catalog");
+        let commit = transaction.commit(None).expect("it changes the catalog");
         match engine
             .log
             .commit(&commit, Acknowledge::Synced)

@@ -18,6 +18,7 @@ mod modes;
 mod notify;
 mod outcome;
 mod placement;
+mod producer;
 mod read;
 mod returning;
 mod settings;
@@ -499,7 +500,10 @@ impl Session {
     ) -> Result<Outcome, SqlError> {
         match statement {
             Statement::Select(select) => self.select(select, parameters, prepared).await,
-            Statement::Insert(insert) => self.insert(insert, parameters, prepared).await,
+            Statement::Insert(insert) => match self.repeated_insert(insert, parameters).await? {
+                Some(first) => Ok(first),
+                None => self.insert(insert, parameters, prepared).await,
+            },
             Statement::With(with) => self.with(with, parameters, prepared.is_some()).await,
             Statement::CopyFrom(copy) => self.copy_from(copy).await,
             Statement::CopyTo(copy) => self.copy_to(copy, parameters).await,

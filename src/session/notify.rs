@@ -170,6 +170,12 @@ impl Session {
         }
     }
 
+    /// The transaction's notifications are not sent.
+    pub(super) fn take_back_notifications(&mut self) {
+        self.messages
+            .retain(|message| !matches!(message, ListenAction::Notify(_)));
+    }
+
     /// The inbox of notifications.
     pub fn inbox(&self) -> Arc<Inbox> {
         Arc::clone(&self.inbox)

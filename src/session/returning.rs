@@ -60,26 +60,44 @@ impl Session {
             }
             parts.extend(placed.rows);
         }
-        // The last column numbers the row: all are in one partition for this.
-        let select = returning::returning_select_numbered(insert, topic)?;
-        let (fields, batches) = self.evaluate(&select, topic, &inserted, parameters).await?;
-        let width = fields.len() - 1;
+        let numbered = self.numbered(insert, topic, &inserted, places, parameters).await?;
         if let Some(prepared) = prepared {
-            prepared.check_fields(&fields[..width])?;
+            prepared.check_fields(&numbered.fields)?;
         }
-        let places = returning::positions(insert, places, width);
         for (partition, rows) in parts {
             self.transaction().append(topic, partition, rows)?;
         }
         self.spill().await?;
+        let stamp = self.stamp()?;
         let given = self.commit_as(true).await?;
+        if let (None, Some(stamp)) = (&given, stamp)
+            && let Some(first) = self.first_outcome(insert, &stamp, parameters).await?
+        {
+            // Another session made the producer's transaction just now.
+            return Ok(first);
+        }
         let given = given.map(|(commit, receipt)| GivenPlaces::of(&commit, &receipt, TopicId(topic.oid)));
-        let batches = batches.into_iter().filter(|rows| rows.num_rows() > 0).map(|rows| {
-            let given = given.as_ref().expect("rows were committed");
-            given.fill(&rows, &rows_of, width, &places)
-        });
-        let batches = batches.collect::<Result<Vec<RecordBatch>, SqlError>>()?;
-        Ok(answer(fields[..width].into(), batches))
+        numbered.answer(given.as_ref(), &rows_of)
+    }
+
+    /// The RETURNING items over rows, without their places.
+    pub(super) async fn numbered(
+        &mut self,
+        insert: &Insert,
+        topic: &Arc<Topic>,
+        rows: &[RecordBatch],
+        places: &[(usize, ReturnedPlace)],
+        parameters: &Parameters,
+    ) -> Result<NumberedRows, SqlError> {
+        // The last column numbers the row: all are in one partition for this.
+        let select = returning::returning_select_numbered(insert, topic)?;
+        let (fields, batches) = self.evaluate(&select, topic, rows, parameters).await?;
+        let width = fields.len() - 1;
+        Ok(NumberedRows {
+            fields: fields[..width].into(),
+            places: returning::positions(insert, places, width),
+            batches,
+        })
     }
 
     /// The answer of a SELECT over rows that are not the transaction's yet.
@@ -111,13 +129,35 @@ fn answer(fields: Arc<[OutField]>, batches: Vec<RecordBatch>) -> Outcome {
     }
 }
 
+/// Rows of RETURNING before their places are known.
+pub(super) struct NumberedRows {
+    fields: Arc<[OutField]>,
+    /// Where the places stand.
+    places: Vec<(usize, ReturnedPlace)>,
+    /// With one more column than there are fields: the number of the row.
+    batches: Vec<RecordBatch>,
+}
+
+impl NumberedRows {
+    /// `rows_of` has the partitions of rows, and their offsets from the first one there.
+    pub fn answer(self, given: Option<&GivenPlaces>, rows_of: &[(u32, i64)]) -> Result<Outcome, SqlError> {
+        let width = self.fields.len();
+        let batches = self.batches.into_iter().filter(|rows| rows.num_rows() > 0).map(|rows| {
+            let given = given.expect("rows were committed");
+            given.fill(&rows, rows_of, width, &self.places)
+        });
+        let batches = batches.collect::<Result<Vec<RecordBatch>, SqlError>>()?;
+        Ok(answer(self.fields, batches))
+    }
+}
+
 /// The places that a commit gave the rows of one topic.
-struct GivenPlaces {
-    lsn: i64,
-    timestamp_us: i64,
-    watermark: Option<i64>,
+pub(super) struct GivenPlaces {
+    pub lsn: i64,
+    pub timestamp_us: i64,
+    pub watermark: Option<i64>,
     /// Offset of the first row by partition.
-    first: HashMap<u32, i64>,
+    pub first: HashMap<u32, i64>,
 }
 
 impl GivenPlaces {

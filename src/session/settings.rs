@@ -17,6 +17,7 @@ use self::table::TABLE;
 use self::value::invalid;
 use crate::catalog::is_system_schema;
 use crate::error::{SqlError, state};
+use crate::log::PRODUCER_BYTES_MAX;
 use crate::types::{IntervalStyle, TextStyle, TimeZone};
 
 /// One setting as SHOW ALL and `pg_settings` show it.
@@ -60,6 +61,7 @@ struct Effective {
     time_zone: Arc<str>,
     text_style: TextStyle,
     synchronous_commit: bool,
+    producer: Option<(Arc<str>, Option<u64>)>,
     strict: bool,
     read_only: bool,
     statement_timeout_ms: Option<u64>,
@@ -184,6 +186,15 @@ impl Settings {
                     format!("role \"{value}\" does not exist"),
                 )),
             },
+            PRODUCER_ID => match value.len() <= PRODUCER_BYTES_MAX {
+                true => Ok(value.to_string()),
+                false => Err(invalid(known, value).detail(format!("It may have {PRODUCER_BYTES_MAX} bytes."))),
+            },
+            PRODUCER_SEQUENCE => match value.trim().parse::<u64>() {
+                Ok(sequence) if sequence <= SEQUENCE_MAX => Ok(sequence.to_string()),
+                _ if value.is_empty() => Ok(String::new()),
+                _ => Err(invalid(known, value).detail("It is a number from 0 to 9223372036854775807.")),
+            },
             "seed" => value::check(known, value).map(|_| known.default.to_string()),
             _ => value::check(known, value),
         }
@@ -284,6 +295,20 @@ impl Settings {
         self.effective.synchronous_commit
     }
 
+    /// The producer that the session is, and the sequence of its next transaction.
+    pub fn producer(&self) -> Option<(Arc<str>, Option<u64>)> {
+        self.effective.producer.clone()
+    }
+
+    /// The producer's transaction of this sequence has been made.
+    pub fn follow(&mut self, sequence: u64) {
+        match sequence.checked_add(1).filter(|next| *next <= SEQUENCE_MAX) {
+            Some(next) => drop(self.values.insert(PRODUCER_SEQUENCE.to_string(), next.to_string())),
+            None => drop(self.values.remove(PRODUCER_SEQUENCE)),
+        }
+        self.changed();
+    }
+
     pub fn strict(&self) -> bool {
         self.effective.strict
     }
@@ -325,6 +350,11 @@ impl Settings {
         &self.effective.text_style
     }
 }
+
+const PRODUCER_ID: &str = "millstream.producer_id";
+const PRODUCER_SEQUENCE: &str = "millstream.producer_sequence";
+/// As a BIGINT shows it.
+const SEQUENCE_MAX: u64 = i64::MAX as u64;
 
 /// Names that other servers and newer versions have.
 const OTHERS: [&str; 2] = ["restrict_nonsystem_relation_kind", "ssl_renegotiation_limit"];
@@ -391,6 +421,10 @@ impl Effective {
                 object_names: None,
             },
             synchronous_commit: get("synchronous_commit") != "off",
+            producer: match get(PRODUCER_ID) {
+                "" => None,
+                producer => Some((producer.into(), get(PRODUCER_SEQUENCE).parse().ok())),
+            },
             strict: get("consistency") == "strict",
             read_only: get("default_transaction_read_only") == "on",
             statement_timeout_ms: limit("statement_timeout"),

@@ -10,8 +10,8 @@ use super::engine::Engine;
 use super::{Session, Settings};
 use crate::catalog::Snapshot;
 use crate::catalog::system::{
-    self, CursorState, DiskState, OperatorState, PartitionState, PreparedState, SegmentState, SessionState,
-    SettingState, SystemRelation, SystemState, TopicState, ViewState, WalState,
+    self, CursorState, DiskState, OperatorState, PartitionState, PreparedState, ProducerState, SegmentState,
+    SessionState, SettingState, SystemRelation, SystemState, TopicState, ViewState, WalState,
 };
 use crate::error::SqlError;
 use crate::log::TopicId;
@@ -174,6 +174,15 @@ impl SystemSource {
                 .allowed
                 .map(|values| values.into_iter().map(str::to_string).collect()),
         });
+        let producers = engine.log.producers().into_iter().filter_map(|(name, known)| {
+            let newest = known.last()?;
+            Some(ProducerState {
+                name,
+                sequence: newest.sequence,
+                lsn: newest.lsn,
+                rows: newest.rows,
+            })
+        });
         let view_memory = engine.views.memory();
         let log = engine.log.stats();
         SystemState {
@@ -189,6 +198,7 @@ impl SystemSource {
             prepared: self.prepared.clone(),
             cursors: self.cursors.clone(),
             locks: engine.advisory.all(),
+            producers: producers.collect(),
             wal: WalState {
                 newest_lsn: log.newest,
                 durable_lsn: log.durable,

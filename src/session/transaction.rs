@@ -12,7 +12,7 @@ use arrow::datatypes::SchemaRef;
 use super::spill::{self, Job};
 use crate::catalog::{self, Change, Snapshot};
 use crate::error::{SqlError, state};
-use crate::log::{Append, AppendRows, Commit, Ddl, Lsn, Pin, SpillWriter, TopicChange, TopicId};
+use crate::log::{Append, AppendRows, Commit, Ddl, Lsn, Pin, ProducerStamp, SpillWriter, TopicChange, TopicId};
 use crate::query::{OwnRows, OwnWrites};
 use crate::views::Dataflow;
 
@@ -101,6 +101,8 @@ pub struct Transaction {
     /// OIDs of renamed relations.
     pub renamed: Vec<u32>,
     savepoints: Vec<Savepoint>,
+    /// An INSERT or COPY was run in it, with rows or without.
+    pub produces: bool,
 }
 
 /// Topic, schema id, partition.
@@ -137,6 +139,7 @@ impl Transaction {
             dropped: Vec::new(),
             renamed: Vec::new(),
             savepoints: Vec::new(),
+            produces: false,
         }
     }
 
@@ -451,10 +454,10 @@ impl Transaction {
         Ok(())
     }
 
-    /// The commit of all that was written; `None` if that is nothing. Appends to topics that the transaction itself
+    /// The commit of all that was written; `None` if that is nothing, and no transaction of a producer. Appends to topics that the transaction itself
     /// dropped are left out.
-    pub fn commit(&mut self) -> Option<Commit> {
-        if !self.wrote() {
+    pub fn commit(&mut self, producer: Option<ProducerStamp>) -> Option<Commit> {
+        if !self.wrote() && producer.is_none() {
             return None;
         }
         let Recent { open, taken, .. } = &self.recent;
@@ -473,6 +476,7 @@ impl Transaction {
             ddl,
             advances: std::mem::take(&mut self.advances),
             tick: false,
+            producer,
             empty: std::mem::take(&mut self.empty),
             read: self
                 .reads

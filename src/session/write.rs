@@ -49,6 +49,7 @@ impl Session {
         parameters: &Parameters,
         prepared: Option<&Prepared>,
     ) -> Result<Outcome, SqlError> {
+        self.begin_writing()?;
         let places = returning::places(insert)?;
         if let Some((_, column)) = places.first()
             && (self.batch || self.transaction().explicit)
@@ -148,6 +149,14 @@ impl Session {
         Ok(answer)
     }
 
+    /// The transaction is one that writes, whether or not there are rows.
+    fn begin_writing(&mut self) -> Result<(), SqlError> {
+        // A producer's transaction without a sequence is refused before its rows are sent.
+        self.stamp()?;
+        self.transaction().produces = true;
+        Ok(())
+    }
+
     /// Puts complete rows into the transaction, each to its partition.
     async fn append(&mut self, topic: &Arc<Topic>, rows: RecordBatch) -> Result<(), SqlError> {
         if rows.num_rows() == 0 {
@@ -215,6 +224,7 @@ impl Session {
                 "cannot execute COPY FROM in a read-only transaction",
             ));
         }
+        self.begin_writing()?;
         // Before the client has sent all that would be refused with the commit.
         self.engine.log.admit_rows()?;
         let columns = targets
@@ -284,6 +294,13 @@ impl Session {
         let Some(mut transaction) = self.transaction.take() else {
             return Ok(None);
         };
+        let stamp = match transaction.produces.then(|| self.stamp()).transpose() {
+            Ok(stamp) => stamp.flatten(),
+            Err(error) => {
+                self.end_transaction(false);
+                return Err(error);
+            }
+        };
         let mut new_views = std::mem::take(&mut transaction.new_views);
         for new in &mut new_views {
             // It may have got another name.
@@ -293,17 +310,28 @@ impl Session {
         let renamed = transaction.renamed.iter();
         let renamed = renamed.filter_map(|oid| transaction.catalog.view(*oid).cloned());
         let renamed: Vec<Arc<View>> = renamed.filter(|view| view.is_maintained()).collect();
-        let result = match transaction.commit() {
+        let result = match transaction.commit(stamp.clone()) {
             None => Ok(None),
             Some(commit) => {
                 let adapts = !transaction.explicit && commit.ddl.is_none();
                 let synced = synced || commit.ddl.is_some();
                 let catalog = Arc::clone(&transaction.catalog);
-                self.put_in_order(commit, catalog, synced, adapts).await.map(Some)
+                self.put_in_order(commit, catalog, synced, adapts).await
             }
         };
+        let repeated = matches!(result, Ok(None)) && stamp.is_some();
+        if repeated {
+            // They were sent by the first one.
+            self.take_back_notifications();
+        }
         self.end_transaction(result.is_ok());
         let committed = result?;
+        if let Some(stamp) = &stamp {
+            self.produced(stamp);
+        }
+        if repeated {
+            return Ok(None);
+        }
         if let Some((commit, receipt)) = &committed
             && !self.engine.views.is_empty()
         {
@@ -321,14 +349,14 @@ impl Session {
         Ok(committed)
     }
 
-    /// `adapts`: rows follow others' changes of their topics.
+    /// `adapts`: rows follow others' changes of their topics. `None`: it is a producer's that was made before.
     async fn put_in_order(
         &mut self,
         mut commit: Commit,
         mut catalog: Arc<Snapshot>,
         synced: bool,
         adapts: bool,
-    ) -> Result<(Commit, Receipt), SqlError> {
+    ) -> Result<Option<(Commit, Receipt)>, SqlError> {
         let acknowledge = match synced {
             true => Acknowledge::Synced,
             false => Acknowledge::Queued,
@@ -339,13 +367,20 @@ impl Session {
                     if !synced {
                         self.queued = receipt.lsn;
                     }
-                    return Ok((commit, receipt));
+                    return Ok(Some((commit, receipt)));
                 }
                 Err(LogError::StaleSchema { .. }) if adapts => {
                     let newer = stale::changed_catalog(&self.engine, &commit.appends).await?;
                     let appends = std::mem::take(&mut commit.appends);
                     commit.appends = stale::adapt(&self.engine, &catalog, &newer, appends).await?;
                     catalog = newer;
+                }
+                Err(LogError::Repeated { first }) => {
+                    self.engine.log.wait_published(first.lsn).await?;
+                    if let Some(stamp) = &commit.producer {
+                        self.tell_repeated(stamp, first);
+                    }
+                    return Ok(None);
                 }
                 Err(error) => return Err(stale::named(error, &catalog)),
             }

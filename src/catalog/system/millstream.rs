@@ -25,6 +25,14 @@ pub(super) fn fill(name: &str, state: &SystemState, rows: &mut RowCollector) {
                 ]);
             }
         }
+        "producers" => {
+            for producer in &state.producers {
+                rows.push(row![
+                    "producer_id" => producer.name.as_str(), "sequence" => producer.sequence, "lsn" => producer.lsn,
+                    "rows" => producer.rows,
+                ]);
+            }
+        }
         "wal" => rows.push(row![
             "newest_lsn" => state.wal.newest_lsn, "durable_lsn" => state.wal.durable_lsn, "files" => state.wal.files,
             "bytes" => state.wal.bytes, "commits" => state.wal.commits, "syncs" => state.wal.syncs,

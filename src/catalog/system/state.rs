@@ -21,6 +21,7 @@ pub struct SystemState {
     pub prepared: Vec<PreparedState>,
     pub cursors: Vec<CursorState>,
     pub locks: Vec<AdvisoryLockState>,
+    pub producers: Vec<ProducerState>,
     pub wal: WalState,
     pub disk: DiskState,
     /// Counters of the whole server, by name.
@@ -43,6 +44,7 @@ impl SystemState {
             prepared: Vec::new(),
             cursors: Vec::new(),
             locks: Vec::new(),
+            producers: Vec::new(),
             wal: WalState::default(),
             disk: DiskState::default(),
             metrics: Vec::new(),
@@ -198,6 +200,15 @@ pub struct AdvisoryLockState {
     pub pid: i32,
     pub is_shared: bool,
     pub is_granted: bool,
+}
+
+/// A producer and its newest transaction.
+#[derive(Clone, Debug)]
+pub struct ProducerState {
+    pub name: String,
+    pub sequence: u64,
+    pub lsn: u64,
+    pub rows: u64,
 }
 
 #[derive(Clone, Debug, Default)]

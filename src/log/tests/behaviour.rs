@@ -2,6 +2,7 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use futures::FutureExt;
 use futures::future::join_all;
 use parking_lot::Mutex;
 
@@ -548,4 +549,94 @@ async fn many_files_are_one_log() {
         .expect("inserted");
     drop(log);
     assert_eq!(ids(&open(), 1, 0), (0..=600).collect::<Vec<_>>());
+}
+
+fn stamped(producer: &str, sequence: u64, commit: Commit) -> Commit {
+    let producer = producer.into();
+    Commit {
+        producer: Some(ProducerStamp { producer, sequence }),
+        ..commit
+    }
+}
+
+#[tokio::test]
+async fn a_producers_transaction_is_made_once_also_after_a_restart() {
+    let disk = FaultDisk::new();
+    let open = |options: LogOptions| {
+        let clock = TestClock::at(NOW_US) as SharedClock;
+        Log::open(disk.shared(), Path::new("/d"), options, clock)
+            .expect("opened")
+            .0
+    };
+    let log = open(steady());
+    log.commit(create(0, &[1]), Acknowledge::Synced).await.expect("created");
+    let one = |value: i64| insert(1, 0, &[(value, None)]);
+    let made = log
+        .commit(stamped("p", 7, one(1)), Acknowledge::Synced)
+        .await
+        .expect("made");
+    let nothing = stamped("p", 8, Commit::default());
+    let empty = log.commit(nothing.clone(), Acknowledge::Synced).await.expect("made");
+    assert_eq!(
+        (made.lsn, empty.lsn),
+        (2, 3),
+        "a transaction without rows has its place, too"
+    );
+    let repeated = |sequence, lsn, rows| {
+        Some(LogError::Repeated {
+            first: Produced { sequence, lsn, rows },
+        })
+    };
+    drop(log);
+    // Once from the log, once from an image.
+    for clean in [false, true] {
+        let log = open(steady());
+        let again = log.commit(stamped("p", 7, one(2)), Acknowledge::Synced).await;
+        assert_eq!(again.err(), repeated(7, 2, 1));
+        assert_eq!(log.commit(&nothing, Acknowledge::Queued).await.err(), repeated(8, 3, 0));
+        let gap = log
+            .commit(stamped("p", 10, one(3)), Acknowledge::Synced)
+            .await
+            .expect_err("a gap");
+        assert_eq!(gap.state(), crate::error::state::OBJECT_NOT_IN_PREREQUISITE_STATE);
+        let old = log
+            .commit(stamped("p", 6, one(3)), Acknowledge::Synced)
+            .await
+            .expect_err("unknown");
+        assert!(matches!(old, LogError::OutOfSequence { known: (7, 8), .. }), "{old}");
+        assert_eq!(log.newest(), 3);
+        let stats = log.topic_stats(TopicId(1)).expect("it is there");
+        assert_eq!(
+            stats
+                .partitions
+                .iter()
+                .map(|partition| partition.next_offset)
+                .sum::<u64>(),
+            1
+        );
+        match clean {
+            false => log.close().await.expect("closed"),
+            true => drop(log),
+        }
+    }
+}
+
+#[test]
+fn two_that_are_sent_at_once_are_made_once() {
+    let (log, _) = open_with(FaultDisk::new().shared(), Path::new("/d"), steady()).expect("opened");
+    block_on(log.commit(create(0, &[1]), Acknowledge::Synced)).expect("created");
+    let held = log.hold();
+    let commit = stamped("p", 1, insert(1, 0, &[(1, None)]));
+    let first = block_on(log.commit(&commit, Acknowledge::Queued)).expect("in order");
+    let stamp = commit.producer.clone().expect("it has one");
+    let mut waits = Box::pin(log.produced(&stamp));
+    let told = waits.as_mut().now_or_never();
+    assert!(told.is_none(), "its outcome is told once it is durable");
+    assert!(log.producers().is_empty());
+    let second = block_on(log.commit(&commit, Acknowledge::Synced)).expect_err("repeated");
+    drop(held);
+    let outcome = block_on(waits).expect("published").expect("it is known");
+    assert_eq!(outcome.lsn, first.lsn);
+    assert_eq!(second, LogError::Repeated { first: outcome });
+    assert_eq!(log.producers(), [("p".to_string(), vec![outcome])]);
 }

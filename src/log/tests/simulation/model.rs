@@ -31,6 +31,7 @@ pub struct Draft {
     pub appends: Vec<(u32, u32, Vec<Row>)>,
     pub ddl: Option<TopicChange>,
     pub advances: Vec<(u32, i64)>,
+    pub producer: Option<ProducerStamp>,
 }
 
 /// One commit, as far as it is no topic's.
@@ -38,6 +39,8 @@ pub struct Draft {
 struct Done {
     timestamp_us: i64,
     record: Option<Vec<u8>>,
+    /// The producer, its sequence, and the rows.
+    produced: Option<(ProducerStamp, u64)>,
 }
 
 #[derive(Clone, Debug)]
@@ -138,6 +141,21 @@ impl Model {
             .collect()
     }
 
+    /// The newest transactions of each producer.
+    pub fn producers(&self) -> Vec<(String, Vec<Produced>)> {
+        let mut known: BTreeMap<String, Vec<Produced>> = BTreeMap::new();
+        for (lsn, commit) in (1..).zip(&self.commits) {
+            if let Some((stamp, rows)) = &commit.produced {
+                let known = known.entry(stamp.producer.to_string()).or_default();
+                let (sequence, rows) = (stamp.sequence, *rows);
+                known.push(Produced { sequence, lsn, rows });
+                // Five are known.
+                known.drain(..known.len().saturating_sub(5));
+            }
+        }
+        known.into_iter().collect()
+    }
+
     /// Topics that exist.
     pub fn topics(&self) -> impl Iterator<Item = (u32, &Topic)> {
         let topics = self.topics.iter().filter(|(_, topic)| topic.dropped.is_none());
@@ -209,7 +227,13 @@ impl Model {
             let topic = self.topics.get_mut(&id).expect("a topic that exists");
             topic.advance(lsn, watermark);
         }
-        self.commits.push(Done { timestamp_us, record });
+        let rows = draft.appends.iter().map(|(_, _, rows)| rows.len() as u64).sum();
+        let produced = draft.producer.clone().map(|stamp| (stamp, rows));
+        self.commits.push(Done {
+            timestamp_us,
+            record,
+            produced,
+        });
         Receipt {
             lsn,
             timestamp_us,
@@ -220,8 +244,11 @@ impl Model {
     /// Takes note of a commit of the log's own: a record of retention.
     pub fn skip(&mut self, now_us: i64) {
         let timestamp_us = now_us.max(self.last_timestamp_us());
-        let record = None;
-        self.commits.push(Done { timestamp_us, record });
+        self.commits.push(Done {
+            timestamp_us,
+            record: None,
+            produced: None,
+        });
     }
 
     /// Whether some topic has, or had, a retention.

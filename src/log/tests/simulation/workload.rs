@@ -166,6 +166,19 @@ impl Workload {
                 draft.appends.clear();
             }
         }
+        if random.random_bool(0.3) {
+            let producer = ["a", "b", "c"][random.random_range(0..3)];
+            let known = model.producers();
+            let newest = known
+                .iter()
+                .find(|(name, _)| name == producer)
+                .and_then(|(_, known)| known.last());
+            let sequence = newest.map_or_else(|| random.random_range(0..100), |newest| newest.sequence + 1);
+            draft.producer = Some(ProducerStamp {
+                producer: producer.into(),
+                sequence,
+            });
+        }
         let record = draft.ddl.as_ref().map(|change| format!("{change:?}").into_bytes());
         let ddl = draft.ddl.clone().map(|change| Ddl {
             based_on: model.catalog_version(),
@@ -189,6 +202,7 @@ impl Workload {
             read: None,
             tick: true,
             advances: draft.advances.iter().map(|(id, at)| (TopicId(*id), *at)).collect(),
+            producer: draft.producer.clone(),
         };
         Some((draft, commit, record))
     }

@@ -330,7 +330,9 @@ impl World {
         let kept = (first..=last).rev().find(|kept| {
             let mut model = self.model.clone();
             model.truncate(*kept);
-            model.catalog() == recovered.catalog && model.fits(|id| log.topic_stats(TopicId(id)))
+            model.catalog() == recovered.catalog
+                && model.producers() == log.producers()
+                && model.fits(|id| log.topic_stats(TopicId(id)))
         });
         let kept =
             kept.unwrap_or_else(|| panic!("L5: at LSN {newest}, the newest recovered, is what nobody committed"));

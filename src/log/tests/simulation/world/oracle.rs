@@ -63,6 +63,7 @@ impl World {
             let read = log.read(&Reader::of(&spec(id)), 0, newest).err();
             assert_eq!(read, Some(LogError::UnknownTopic { topic: TopicId(id) }));
         }
+        assert_eq!(log.producers(), self.model.producers(), "transactions of producers");
         let next = self.model.newest() + 1;
         assert!(log.topic_stats(TopicId(self.workload.unused_topic())).is_none());
         assert_eq!(newest + 1, next, "what was put in order is published");
