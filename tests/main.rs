@@ -10,6 +10,7 @@
 mod support;
 
 mod backup;
+mod consumers;
 mod copy;
 mod crash;
 mod damage;

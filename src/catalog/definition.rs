@@ -275,6 +275,17 @@ pub struct Input {
     pub since_us: Option<i64>,
 }
 
+/// Sessions that share the rows of a topic; the log has its offsets.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ConsumerGroup {
+    /// Also its `log::GroupId`.
+    pub oid: u32,
+    pub schema: String,
+    pub name: String,
+    /// OID
+    pub topic: u32,
+}
+
 #[derive(Clone, Debug, PartialEq)]
 pub enum Relation {
     Topic(Arc<Topic>),

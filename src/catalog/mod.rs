@@ -19,7 +19,9 @@ use parking_lot::RwLock;
 use crate::error::{SqlError, state};
 use crate::log::{DdlObserver, Lsn, TopicId};
 
-pub use definition::{Check, Column, Input, Mention, Pinned, Relation, RelationType, Topic, View, Watermark};
+pub use definition::{
+    Check, Column, ConsumerGroup, Input, Mention, Pinned, Relation, RelationType, Topic, View, Watermark,
+};
 pub use ident::{is_reserved, quote_ident, quote_literal, quote_qualified};
 pub use keywords::{SqlKeyword, keywords, requires_as};
 pub use show_create::{interval_text, show_create};

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::{FIRST_USER_OID, FIXED_SCHEMAS, Input, Pinned, Relation, Topic, View, is_system_schema};
+use super::{ConsumerGroup, FIRST_USER_OID, FIXED_SCHEMAS, Input, Pinned, Relation, Topic, View, is_system_schema};
 use crate::error::{SqlError, state};
 
 /// One catalog change, as the log records it (JSON). Applying a change that does not fit is a broken invariant (C1).
@@ -42,6 +42,11 @@ pub enum Change {
         from: String,
         to: String,
     },
+    CreateGroup(ConsumerGroup),
+    /// By OID.
+    DropGroup {
+        oid: u32,
+    },
     /// OIDs of topics and views, dependents first.
     Drop {
         oids: Vec<u32>,
@@ -66,6 +71,8 @@ pub struct Snapshot {
     /// By (schema, name).
     pub names: BTreeMap<(String, String), u32>,
     pub relations: BTreeMap<u32, Relation>,
+    /// Consumer groups, by (schema, name).
+    pub groups: BTreeMap<(String, String), Arc<ConsumerGroup>>,
     /// By (OID, column), column 0 being the relation itself.
     pub comments: BTreeMap<(u32, u32), String>,
 }
@@ -88,6 +95,7 @@ impl Snapshot {
                 .collect(),
             names: BTreeMap::new(),
             relations: BTreeMap::new(),
+            groups: BTreeMap::new(),
             comments: BTreeMap::new(),
         }
     }
@@ -119,6 +127,10 @@ impl Snapshot {
                 assert!(
                     self.relations_in(name).next().is_none(),
                     "C1: schema {name:?} is dropped with relations in it"
+                );
+                assert!(
+                    self.groups_in(name).next().is_none(),
+                    "C1: schema {name:?} is dropped with consumer groups in it"
                 );
                 let oid = self.schemas.remove(name);
                 assert!(oid.is_some(), "C1: schema {name:?} to drop is there");
@@ -186,6 +198,36 @@ impl Snapshot {
                     let name = relation.name().to_string();
                     self.insert(relation.at(to, &name));
                 }
+                let inside: Vec<Arc<ConsumerGroup>> = self.groups_in(from).cloned().collect();
+                for group in inside {
+                    self.groups.remove(&(from.clone(), group.name.clone()));
+                    let schema = to.clone();
+                    let group = ConsumerGroup {
+                        schema: schema.clone(),
+                        ..Arc::unwrap_or_clone(group)
+                    };
+                    self.groups.insert((schema, group.name.clone()), Arc::new(group));
+                }
+            }
+            Change::CreateGroup(group) => {
+                self.take_oid(group.oid);
+                assert!(
+                    self.topic(group.topic).is_some() && self.schemas.contains_key(&group.schema),
+                    "C1: topic and schema of consumer group {:?} are there",
+                    group.name
+                );
+                let key = (group.schema.clone(), group.name.clone());
+                let previous = self.groups.insert(key, Arc::new(group.clone()));
+                assert!(
+                    previous.is_none(),
+                    "C1: consumer group {:?} is created twice",
+                    group.name
+                );
+            }
+            Change::DropGroup { oid } => {
+                let before = self.groups.len();
+                self.groups.retain(|_, group| group.oid != *oid);
+                assert!(self.groups.len() < before, "C1: consumer group {oid} to drop is there");
             }
             Change::Drop { oids } => self.remove(oids),
             Change::Comment { oid, column, text } => {
@@ -247,6 +289,10 @@ impl Snapshot {
                 dependent.is_none(),
                 "C1: relation {oid} is dropped before {:?}, which depends on it",
                 dependent.map(Relation::name)
+            );
+            assert!(
+                self.groups.values().all(|group| group.topic != *oid),
+                "C1: topic {oid} is dropped with its consumer groups"
             );
         }
     }
@@ -422,6 +468,25 @@ impl Snapshot {
             .range((schema.to_string(), String::new())..)
             .take_while(move |((of, _), _)| of == schema)
             .map(|(_, oid)| &self.relations[oid])
+    }
+
+    /// Consumer groups by name, in order.
+    pub fn groups_in(&self, schema: &str) -> impl Iterator<Item = &Arc<ConsumerGroup>> {
+        self.groups.values().filter(move |group| group.schema == schema)
+    }
+
+    /// The consumer group that a name stands for, as [`Snapshot::resolve`] finds relations.
+    pub fn resolve_group(
+        &self,
+        schema: Option<&str>,
+        name: &str,
+        search_path: &[String],
+    ) -> Option<&Arc<ConsumerGroup>> {
+        let find = |schema: &str| self.groups.get(&(schema.to_string(), name.to_string()));
+        match schema {
+            Some(schema) => find(schema),
+            None => search_path.iter().find_map(|schema| find(schema)),
+        }
     }
 
     /// OIDs of all views that depend on `oid`, directly or not, each before those that it depends on; without `oid`.

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use crate::error::{SqlError, SqlState, state};
 
-use super::{Lsn, Produced, ProducerStamp, TopicId};
+use super::{GroupId, Lsn, Produced, ProducerStamp, TopicId};
 
 /// Situations of the log. Those of `open` concern the operator, the others a session.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -19,6 +19,9 @@ pub enum LogError {
     /// The commit rests on rows that have changed since it read them.
     #[error("could not serialize access due to read/write dependencies among transactions")]
     StaleRead { topic: TopicId },
+    /// Another session has consumed the rows, or the group was set to another offset.
+    #[error("could not serialize access due to concurrent consumption of partition {partition}")]
+    StaleOffsets { group: GroupId, partition: u32 },
     /// The producer's transaction is in order already.
     #[error("the transaction was made before, at LSN {}", first.lsn)]
     Repeated { first: Produced },
@@ -106,9 +109,10 @@ impl LogError {
 
     pub fn state(&self) -> SqlState {
         match self {
-            LogError::StaleSchema { .. } | LogError::StaleCatalog { .. } | LogError::StaleRead { .. } => {
-                state::SERIALIZATION_FAILURE
-            }
+            LogError::StaleSchema { .. }
+            | LogError::StaleCatalog { .. }
+            | LogError::StaleRead { .. }
+            | LogError::StaleOffsets { .. } => state::SERIALIZATION_FAILURE,
             LogError::Repeated { .. } | LogError::OutOfSequence { .. } => state::OBJECT_NOT_IN_PREREQUISITE_STATE,
             LogError::UnknownTopic { .. } => state::UNDEFINED_TABLE,
             LogError::RowTooBig { .. } | LogError::TransactionTooBig { .. } => state::PROGRAM_LIMIT_EXCEEDED,
@@ -130,6 +134,9 @@ impl From<LogError> for SqlError {
     fn from(error: LogError) -> SqlError {
         let sql = SqlError::new(error.state(), error.to_string());
         match error {
+            LogError::StaleOffsets { .. } => sql
+                .detail("The group's offset of the partition is no longer where this session consumed from.")
+                .hint("Nothing of the transaction was kept: consume again."),
             LogError::StaleSchema { .. } | LogError::StaleCatalog { .. } | LogError::StaleRead { .. } => {
                 sql.hint("The transaction might succeed if retried.")
             }

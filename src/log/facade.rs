@@ -25,6 +25,7 @@ use super::flusher::{FlushState, Flusher, Flushing, META_DIR, SEGMENTS_DIR, WAL_
 use super::frame::{ROW_BYTES_MAX, RUN_BYTES};
 use super::image::{self, Image};
 use super::mark::{self, Marker};
+use super::offsets::GroupOffsets;
 use super::options::LogOptions;
 use super::producers::{Produced, ProducerStamp};
 use super::recovery::recover;
@@ -37,7 +38,7 @@ use super::tail::{Tail, TopicStats};
 use super::times::CommitTimes;
 use super::wal::{self, Position, Wal, WalOptions};
 use super::writer::{self, Pen, Unwinding};
-use super::{Acknowledge, Appended, Commit, DdlObserver, LogError, Lsn, Receipt, TopicId, TopicSpec};
+use super::{Acknowledge, Appended, Commit, DdlObserver, GroupId, LogError, Lsn, Receipt, TopicId, TopicSpec};
 
 /// The findings of a start.
 #[derive(Clone, Debug)]
@@ -106,6 +107,8 @@ pub(super) struct LogShared {
     pub space: SpaceWatch,
     pub retention: Arc<RetentionClock>,
     pub times: CommitTimes,
+    /// Of consumer groups, as published.
+    pub offsets: Mutex<GroupOffsets>,
     newest: AtomicU64,
     published: watch::Sender<Lsn>,
 }
@@ -241,6 +244,7 @@ impl Log {
             outcome.catalog.len() as u64,
             starts.collect(),
             outcome.producers,
+            outcome.offsets.clone(),
         );
         let budget_kib = u32::try_from(options.queued_bytes_max >> 10).unwrap_or(u32::MAX);
         let files = WalOptions {
@@ -285,6 +289,7 @@ impl Log {
             flush,
             space,
             retention,
+            offsets: Mutex::new(outcome.offsets),
             times: CommitTimes::new(newest, position.last_timestamp_us),
             newest: AtomicU64::new(newest),
             published: watch::Sender::new(newest),
@@ -331,7 +336,8 @@ impl Log {
     pub async fn commit(&self, commit: impl Borrow<Commit>, acknowledge: Acknowledge) -> Result<Receipt, LogError> {
         let commit = commit.borrow();
         let adds = commit.appends.iter().any(|append| append.rows.count() > 0);
-        if !adds && commit.ddl.is_none() && commit.advances.is_empty() && !commit.tick && commit.producer.is_none() {
+        let moves = !commit.advances.is_empty() || !commit.groups.is_empty();
+        if !adds && !moves && commit.ddl.is_none() && !commit.tick && commit.producer.is_none() {
             return self.unchanged(commit);
         }
         // A commit without rows may free room, and takes next to none.
@@ -472,6 +478,30 @@ impl Log {
         self.shared.sequencer.lock().producers.known(newest)
     }
 
+    /// The next offset of a partition that a consumer group consumes.
+    pub fn group_offset(&self, group: GroupId, partition: u32) -> u64 {
+        self.shared.offsets.lock().of(group, partition)
+    }
+
+    /// Rows of one partition from an offset on, up to `upto`, in offset order: whole extents, until they have about `rows_max` rows.
+    pub fn read_partition(
+        &self,
+        reader: &Reader,
+        (partition, from): (u32, u64),
+        upto: Lsn,
+        rows_max: usize,
+    ) -> Result<Vec<Extent>, LogError> {
+        assert!(upto <= self.newest(), "L1: only what is published is read");
+        let range = Range {
+            after: 0,
+            upto,
+            since_us: reader.since_us,
+            start: from,
+        };
+        let topic = self.shared.tail.topic(reader.topic)?;
+        topic.read_partition(reader, partition, range, rows_max)
+    }
+
     fn unchanged(&self, commit: &Commit) -> Result<Receipt, LogError> {
         let mut appended = Vec::new();
         for append in &commit.appends {
@@ -494,7 +524,8 @@ impl Log {
         let options = &self.shared.options;
         let compression = options.compress.then_some(CompressionType::LZ4_FRAME);
         let now_us = self.shared.clock.now_us();
-        let mut bytes = ddl.as_ref().map_or(0, |ddl| ddl.record.len() + BLOCK_BYTES);
+        let mut bytes =
+            ddl.as_ref().map_or(0, |ddl| ddl.record.len() + BLOCK_BYTES) + commit.groups.len() * BLOCK_BYTES;
         if bytes > ROW_BYTES_MAX / 2 {
             let bytes_max = ROW_BYTES_MAX / 2;
             return Err(LogError::TransactionTooBig { bytes, bytes_max });
@@ -532,6 +563,7 @@ impl Log {
             empty: commit.empty.clone(),
             read: commit.read.clone(),
             producer: commit.producer.clone(),
+            groups: commit.groups.clone(),
             bytes,
         })
     }

@@ -65,6 +65,7 @@ pub struct Capture {
     pub retention: ClockReading,
     pub catalog: Vec<(Lsn, Vec<u8>)>,
     pub producers: Vec<(String, Vec<Produced>)>,
+    pub groups: Vec<(u32, Vec<(u32, u64)>)>,
     pub topics: Vec<CapturedTopic>,
     /// There is time to merge segments, too.
     pub merges: bool,
@@ -84,7 +85,7 @@ impl Capture {
         position: Position,
         retention: ClockReading,
         catalog: Vec<(Lsn, Vec<u8>)>,
-        producers: Vec<(String, Vec<Produced>)>,
+        (producers, groups): (Vec<(String, Vec<Produced>)>, Vec<(u32, Vec<(u32, u64)>)>),
     ) -> Capture {
         let topics = tail.topics().into_iter().map(|(_, topic)| {
             let (image, segments) = topic.capture();
@@ -97,6 +98,7 @@ impl Capture {
             retention,
             catalog,
             producers,
+            groups,
             topics,
             merges: false,
         }
@@ -111,6 +113,7 @@ impl Capture {
             retention: Some(self.retention),
             catalog: self.catalog,
             producers: self.producers,
+            groups: self.groups,
             topics: self.topics.into_iter().map(|captured| captured.image).collect(),
         }
     }
@@ -241,6 +244,7 @@ impl Flusher {
             retention,
             catalog,
             producers,
+            groups,
             mut topics,
             merges,
         } = capture;
@@ -274,6 +278,7 @@ impl Flusher {
             retention: Some(retention),
             catalog,
             producers,
+            groups,
             topics: images,
         };
         self.save(&image)?;

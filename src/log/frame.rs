@@ -27,7 +27,7 @@
 //! 128 8  machine's clock, microseconds
 //! 136 8  bytes that the file was made with
 //!
-//! block    tag 1 rows, 2 batch, 3 ddl, 4 advance, 5 retire, 6 adopt, 7 produce, then
+//! block    tag 1 rows, 2 batch, 3 ddl, 4 advance, 5 retire, 6 adopt, 7 produce, 8 group, then
 //!   rows     topic 4, schema id 4, partition 4, base offset 8, runs 4, rows 4, bytes 4; runs; the row codec's bytes
 //!   batch    topic 4, schema id 4, partition 4, base offset 8, one run, bytes 4, padding to 8; Arrow IPC message
 //!   ddl      LSN 8, based on 8, record bytes 4, record, changes 4, changes
@@ -35,6 +35,7 @@
 //!   retire   LSN 8, clock of retention 8, machine's clock 8, starts 4; for each topic 4, partition 4, first offset 8
 //!   adopt    topic 4, schema id 4, partition 4, base offset 8, one run, segment id 8, file bytes 8, trailer's CRC32C 4
 //!   produce  LSN 8, sequence 8, rows 8, bytes 4, the producer's name
+//!   group    LSN 8, group 4, kind 1 (1 commit, 2 seek, 3 forget), partition 4, from 8, to 8
 //! run      LSN 8, rows 4, flags 1 (1 watermark, 2 event time), watermark 8, newest event time 8
 //! ```
 
@@ -49,10 +50,11 @@ use arrow::ipc::root_as_schema;
 
 use super::damage::Damage;
 use super::ipc::contained;
+use super::offsets::GroupBlock;
 use super::retention::{ClockReading, Retention, Retired, Up};
-use super::{AHEAD_US, EventTime, Lsn, Produced, TopicChange, TopicId, TopicSpec};
+use super::{AHEAD_US, EventTime, GroupChange, GroupId, Lsn, Produced, TopicChange, TopicId, TopicSpec};
 
-/// 5: commits of producers.
+/// 5: commits of producers, and of consumer groups.
 pub const FORMAT_VERSION: u32 = 5;
 pub const FILE_HEADER_BYTES: u64 = 4096;
 /// Groups start at multiples of this.
@@ -375,6 +377,7 @@ pub enum Block {
         producer: Arc<str>,
         outcome: Produced,
     },
+    Group(GroupBlock),
 }
 
 fn put_u32(value: u32, out: &mut Vec<u8>) {
@@ -517,6 +520,26 @@ pub fn put_produce(producer: &str, outcome: &Produced, out: &mut Vec<u8>) {
     put_u64(outcome.rows, out);
     put_length(producer.len(), out);
     out.extend_from_slice(producer.as_bytes());
+}
+
+pub fn put_group(block: &GroupBlock, out: &mut Vec<u8>) {
+    out.push(8);
+    put_u64(block.lsn, out);
+    let (group, kind, partition, from, to) = match block.change {
+        GroupChange::Commit {
+            group,
+            partition,
+            from,
+            to,
+        } => (group, 1, partition, from, to),
+        GroupChange::Seek { group, partition, to } => (group, 2, partition, 0, to),
+        GroupChange::Forget { group } => (group, 3, 0, 0, 0),
+    };
+    put_u32(group.0, out);
+    out.push(kind);
+    put_u32(partition, out);
+    put_u64(from, out);
+    put_u64(to, out);
 }
 
 /// A schema as Arrow's flatbuffer.
@@ -731,6 +754,22 @@ impl<'a> FrameBytes<'a> {
                     producer: producer.into(),
                     outcome: Produced { sequence, lsn, rows },
                 })
+            }
+            8 => {
+                let (lsn, group, kind, partition) = (self.u64()?, GroupId(self.u32()?), self.u8()?, self.u32()?);
+                let (from, to) = (self.u64()?, self.u64()?);
+                let change = match kind {
+                    1 => GroupChange::Commit {
+                        group,
+                        partition,
+                        from,
+                        to,
+                    },
+                    2 => GroupChange::Seek { group, partition, to },
+                    3 => GroupChange::Forget { group },
+                    _ => return Err(Damage::Contents("a change of a group has an unknown kind")),
+                };
+                Ok(Block::Group(GroupBlock { lsn, change }))
             }
             _ => Err(Damage::Contents("a block has an unknown tag")),
         }

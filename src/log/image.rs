@@ -33,7 +33,8 @@ use super::{Chunk, LogError, Lsn, Produced, TopicSpec};
 use arrow::datatypes::SchemaRef;
 
 /// 4: segments may be of version 2, 5: with differences in several columns, which an older server cannot read. 6:
-/// topics may bound event times ahead of the clock. 7: producers, which an older server would forget.
+/// topics may bound event times ahead of the clock. 7: producers and consumer groups, which an older server
+/// would forget.
 const FORMAT_VERSION: u32 = 7;
 const MAGIC: [u8; 8] = *b"MILLCKP\0";
 const HEADER_BYTES: usize = 24;
@@ -79,6 +80,8 @@ pub struct Image {
     pub catalog: Vec<(Lsn, Vec<u8>)>,
     /// The newest transactions of each producer, by name.
     pub producers: Vec<(String, Vec<Produced>)>,
+    /// The offsets of consumer groups: group, partition, next offset.
+    pub groups: Vec<(u32, Vec<(u32, u64)>)>,
     pub topics: Vec<TopicImage>,
 }
 
@@ -94,6 +97,8 @@ struct Manifest {
     catalog: Vec<(Lsn, usize)>,
     #[serde(default)]
     producers: Vec<(String, Vec<Produced>)>,
+    #[serde(default)]
+    groups: Vec<(u32, Vec<(u32, u64)>)>,
     topics: Vec<TopicRecord>,
 }
 
@@ -189,6 +194,7 @@ impl Image {
             retention: self.retention,
             catalog: self.catalog.iter().map(|(lsn, record)| (*lsn, record.len())).collect(),
             producers: self.producers.clone(),
+            groups: self.groups.clone(),
             topics,
         };
         let manifest = serde_json::to_vec(&manifest).expect("a manifest is plain data");
@@ -270,6 +276,7 @@ impl Image {
             retention: manifest.retention,
             catalog,
             producers: manifest.producers,
+            groups: manifest.groups,
             topics,
         })
     }

@@ -23,6 +23,7 @@ mod ipc;
 mod mark;
 mod merge;
 mod message;
+mod offsets;
 mod options;
 mod producers;
 mod publish;
@@ -59,6 +60,7 @@ pub use extent::{Bounds, Extent, Stored};
 pub use facade::{Log, LogStats, Recovered};
 pub use flusher::FlushOptions;
 pub use merge::MergeOptions;
+pub use offsets::{GroupChange, GroupId};
 pub use options::LogOptions;
 pub use producers::{PRODUCER_BYTES_MAX, Produced, ProducerStamp};
 pub use repair::{LostCommits, LostRows, Repaired, repair};
@@ -191,6 +193,8 @@ pub struct Commit {
     /// Its place among the transactions of its producer. One that is there already is not made again, and is
     /// [`LogError::Repeated`].
     pub producer: Option<ProducerStamp>,
+    /// Offsets of consumer groups; the commit is refused if a group does not stand where one goes on from.
+    pub groups: Vec<GroupChange>,
     /// The topics that the commit's rows rest on as they were at an LSN; it is refused if another commit has changed one since.
     pub read: Option<(Lsn, Vec<TopicId>)>,
 }

@@ -36,6 +36,7 @@ use super::frame::{
 };
 use super::image::Image;
 use super::message::decode_message;
+use super::offsets::GroupOffsets;
 use super::producers::Producers;
 use super::publish::{adopt_segment, apply_ddl, push_rows};
 use super::retention::{ClockReading, Follower};
@@ -56,6 +57,7 @@ pub struct RecoveryOutcome {
     pub position: Position,
     pub catalog: Vec<(Lsn, Vec<u8>)>,
     pub producers: Producers,
+    pub offsets: GroupOffsets,
     pub rows: u64,
     /// Sequence and bytes of each file.
     pub files: Vec<(u64, u64)>,
@@ -165,6 +167,7 @@ pub fn salvage(
             position: start.unwrap_or_default(),
             catalog: image.map(|image| image.catalog.clone()).unwrap_or_default(),
             producers: image.iter().flat_map(|image| image.producers.iter().cloned()).collect(),
+            offsets: image.iter().flat_map(|image| image.groups.iter().cloned()).collect(),
             rows: offsets.sum(),
             files: older,
             clean: files.is_empty(),
@@ -758,6 +761,7 @@ impl Replay<'_> {
                     self.tail.retire(&retired);
                     self.clock.record(retired.reading);
                 }
+                Block::Group(block) => self.outcome.offsets.apply(&block.change),
                 Block::Produce { producer, outcome } => self.outcome.producers.note(producer, outcome),
                 Block::Advance { lsn, topic, watermark } => self.moved.push((topic, lsn, watermark)),
             }

@@ -303,7 +303,13 @@ impl Shop<'_> {
         let retention = salvage.outcome.retention.unwrap_or(stood);
         let mut outcome = salvage.outcome;
         let producers = outcome.producers.upto(position.last_lsn);
-        let capture = Capture::take(&tail, position, retention, outcome.catalog, producers);
+        let capture = Capture::take(
+            &tail,
+            position,
+            retention,
+            outcome.catalog,
+            (producers, outcome.offsets.all()),
+        );
         Ok(capture.into_image())
     }
 

@@ -14,10 +14,11 @@ use tokio::sync::oneshot;
 
 use super::encode::{Body, EncodedAppend};
 use super::frame::{BlockRun, FRAME_BYTES_MAX, Placement, RUN_BYTES};
+use super::offsets::{GroupBlock, GroupOffsets};
 use super::producers::{Produced, ProducerStamp, Producers};
 use super::retention::Retired;
 use super::spill::Spilled;
-use super::{Appended, Ddl, LogError, Lsn, Receipt, TopicChange, TopicId, TopicSpec};
+use super::{Appended, Ddl, GroupChange, LogError, Lsn, Receipt, TopicChange, TopicId, TopicSpec};
 
 /// A frame of small commits is closed once it holds this much.
 const FRAME_BYTES_TARGET: usize = 4 << 20;
@@ -67,6 +68,7 @@ pub enum BlockDraft {
         producer: Arc<str>,
         outcome: Produced,
     },
+    Group(GroupBlock),
 }
 
 /// A frame to be written.
@@ -133,6 +135,8 @@ pub struct Sequencer {
     topics: HashMap<TopicId, SequencedTopic>,
     /// With the commits in order that are not durable yet.
     pub producers: Producers,
+    /// The same.
+    offsets: GroupOffsets,
     group: Group,
     group_number: u64,
     /// The last frame of the group may take more commits.
@@ -147,6 +151,7 @@ pub struct EncodedCommit {
     pub empty: Vec<TopicId>,
     pub read: Option<(Lsn, Vec<TopicId>)>,
     pub producer: Option<ProducerStamp>,
+    pub groups: Vec<GroupChange>,
     /// Of all parts and the catalog record, with [`BLOCK_BYTES`] and [`RUN_BYTES`] for each part.
     pub bytes: usize,
 }
@@ -169,7 +174,13 @@ pub struct Start {
 const NOWHERE: (u64, usize, usize) = (u64::MAX, 0, 0);
 
 impl Sequencer {
-    pub fn new(last_lsn: Lsn, catalog_version: u64, topics: Vec<Start>, producers: Producers) -> Sequencer {
+    pub fn new(
+        last_lsn: Lsn,
+        catalog_version: u64,
+        topics: Vec<Start>,
+        producers: Producers,
+        offsets: GroupOffsets,
+    ) -> Sequencer {
         let topics = topics.into_iter().map(|start| {
             let partitions = start.next_offsets.into_iter();
             let topic = SequencedTopic {
@@ -193,6 +204,7 @@ impl Sequencer {
             catalog_version,
             topics: topics.collect(),
             producers,
+            offsets,
             group: Group::default(),
             group_number: 0,
             frame_is_open: false,
@@ -272,6 +284,10 @@ impl Sequencer {
             let bytes = BLOCK_BYTES + producer.len();
             self.put(lsn, bytes, BlockDraft::Produce { producer, outcome });
         }
+        for change in commit.groups {
+            self.offsets.apply(&change);
+            self.put(lsn, BLOCK_BYTES, BlockDraft::Group(GroupBlock { lsn, change }));
+        }
         for (id, watermark) in commit.advances {
             let Some(topic) = self.topics.get_mut(&id) else {
                 continue;
@@ -318,6 +334,7 @@ impl Sequencer {
         if let Some(stamp) = &commit.producer {
             self.producers.check(stamp)?;
         }
+        self.offsets.check(&commit.groups)?;
         if let Some(ddl) = &commit.ddl
             && ddl.based_on != self.catalog_version
         {

@@ -26,6 +26,7 @@ use super::runs::{chunk_runs, extend_runs, newer_event, newest_event};
 use super::segment::Segment;
 use super::{Chunk, LogError, Lsn, Run, TopicId, TopicSpec, rows};
 
+mod partition;
 mod places;
 
 /// Chunks of at least this many rows are not merged further.

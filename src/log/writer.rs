@@ -18,7 +18,7 @@ use crate::panics;
 
 use super::flusher::{Capture, Flushing};
 use super::frame::{
-    FrameKind, put_adopt, put_advance, put_batch_header, put_ddl, put_produce, put_retire, put_rows_header,
+    FrameKind, put_adopt, put_advance, put_batch_header, put_ddl, put_group, put_produce, put_retire, put_rows_header,
 };
 use super::mark::Marker;
 use super::merge::MergeOptions;
@@ -332,7 +332,13 @@ fn capture(shared: &LogShared, wal: &Wal) -> Capture {
     let retention = shared.retention.read(position.last_timestamp_us);
     let producers = shared.sequencer.lock().producers.upto(position.last_lsn);
     let catalog = shared.catalog.lock().clone();
-    let captured = Capture::take(&shared.tail, position, retention, catalog, producers);
+    let captured = Capture::take(
+        &shared.tail,
+        position,
+        retention,
+        catalog,
+        (producers, shared.offsets.lock().all()),
+    );
     Capture {
         merges: shared.options.flush.merge.after_ms == 0,
         ..captured
@@ -475,6 +481,7 @@ fn lay_out(frame: &FrameDraft, buffer: &mut GroupBuffer) {
                 buffer.put(|out| put_ddl(*lsn, ddl.based_on, &ddl.record, &ddl.topics, out));
             }
             BlockDraft::Produce { producer, outcome } => buffer.put(|out| put_produce(producer, outcome, out)),
+            BlockDraft::Group(block) => buffer.put(|out| put_group(block, out)),
             BlockDraft::Retire { lsn, retired } => buffer.put(|out| put_retire(*lsn, retired, out)),
             BlockDraft::Advance { lsn, topic, watermark } => {
                 buffer.put(|out| put_advance(*lsn, *topic, *watermark, out));
@@ -527,6 +534,7 @@ fn publish(
                 apply_ddl(&shared.tail, lsn, &ddl.record, &ddl.topics, observer.as_deref());
                 shared.catalog.lock().push((lsn, ddl.record));
             }
+            BlockDraft::Group(block) => shared.offsets.lock().apply(&block.change),
             BlockDraft::Advance { .. } | BlockDraft::Produce { .. } => {}
             BlockDraft::Retire { retired, .. } => shared.tail.retire(&retired),
         }

@@ -157,6 +157,8 @@ fn lost_change(catalog: Option<&Snapshot>, change: &Change) -> String {
         Change::CreateTopic(topic) => format!("topic {}.{}: it does not exist", topic.schema, topic.name),
         Change::CreateView(view) => format!("view {}.{}: it does not exist", view.schema, view.name),
         Change::CreateSchema { name, .. } => format!("schema {name}: it does not exist"),
+        Change::CreateGroup(group) => format!("consumer group {}.{}: it does not exist", group.schema, group.name),
+        Change::DropGroup { oid } => format!("the drop of the consumer group with OID {oid}: it exists again"),
         Change::DropSchema { name } => format!("the drop of schema {name}: it exists again"),
         Change::Drop { oids } => {
             let oids: Vec<String> = oids.iter().map(u32::to_string).collect();

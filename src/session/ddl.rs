@@ -13,7 +13,7 @@ use super::Session;
 use super::engine::Engine;
 use super::outcome::Outcome;
 use super::transaction::{NewView, Transaction};
-use crate::catalog::{self, Change, Column, Input, Relation, Snapshot, View};
+use crate::catalog::{self, Change, Column, ConsumerGroup, Input, Relation, Snapshot, View};
 use crate::error::{Notice, Severity, SqlError, state};
 use crate::log::{Acknowledge, TopicChange, TopicId};
 use crate::sql::plan::{self, PlanContext};
@@ -307,8 +307,12 @@ impl Session {
             .filter(|relation| relation.schema() == name)
             .map(Relation::oid)
             .collect();
-        if !inside.is_empty() && !drop.cascade {
-            return Err(self.still_needed(&catalog, &format!("schema {name}"), &inside));
+        let groups: Vec<Arc<ConsumerGroup>> = catalog.groups_in(name).cloned().collect();
+        if !(inside.is_empty() && groups.is_empty()) && !drop.cascade {
+            return Err(self.still_needed(&catalog, &format!("schema {name}"), &inside, &groups));
+        }
+        for group in groups.iter().filter(|group| !inside.contains(&group.topic)) {
+            self.drop_group(group.oid)?;
         }
         if !inside.is_empty() {
             self.drop_oids(&catalog, inside, &format!("schema {name}"), true)?;
@@ -317,12 +321,20 @@ impl Session {
             .change(vec![Change::DropSchema { name: name.to_string() }], Vec::new())
     }
 
-    fn still_needed(&self, catalog: &Snapshot, described: &str, dependents: &[u32]) -> SqlError {
+    fn still_needed(
+        &self,
+        catalog: &Snapshot,
+        described: &str,
+        dependents: &[u32],
+        groups: &[Arc<ConsumerGroup>],
+    ) -> SqlError {
         let lines = dependents
             .iter()
             .rev()
             .filter_map(|oid| catalog.relation(*oid))
             .map(|relation| format!("{} {} depends on {described}", relation.kind(), relation.name()));
+        let groups = groups.iter();
+        let lines = lines.chain(groups.map(|group| format!("consumer group {} depends on {described}", group.name)));
         SqlError::new(
             state::DEPENDENT_OBJECTS_STILL_EXIST,
             format!("cannot drop {described} because other objects depend on it"),
@@ -340,14 +352,19 @@ impl Session {
         cascade: bool,
     ) -> Result<(), SqlError> {
         let dependents = catalog.dependents_of(&roots);
-        if !dependents.is_empty() && !cascade {
-            return Err(self.still_needed(catalog, described, &dependents));
-        }
         let oids = catalog.drop_order(&roots);
+        let groups = catalog.groups.values().filter(|group| oids.contains(&group.topic));
+        let groups: Vec<Arc<ConsumerGroup>> = groups.cloned().collect();
+        if !(dependents.is_empty() && groups.is_empty()) && !cascade {
+            return Err(self.still_needed(catalog, described, &dependents, &groups));
+        }
         let named = dependents.iter().rev().filter_map(|oid| catalog.relation(*oid));
-        let cascaded: Vec<String> = named
-            .map(|relation| format!("{} {}", relation.kind(), relation.name()))
-            .collect();
+        let named = named.map(|relation| format!("{} {}", relation.kind(), relation.name()));
+        let cascaded = named.chain(groups.iter().map(|group| format!("consumer group {}", group.name)));
+        let cascaded: Vec<String> = cascaded.collect();
+        for group in &groups {
+            self.drop_group(group.oid)?;
+        }
         match cascaded.as_slice() {
             [] => {}
             [one] => self.notice(format!("drop cascades to {one}")),
@@ -676,7 +693,7 @@ fn view_columns(names: &[String], fields: &[crate::sql::field::OutField]) -> Res
 }
 
 /// A timestamp's text as microseconds, by the input rules of the type.
-fn timestamp_us(pg_type: &PgType, text: &str, time_zone: &str) -> Result<i64, SqlError> {
+pub(super) fn timestamp_us(pg_type: &PgType, text: &str, time_zone: &str) -> Result<i64, SqlError> {
     let mut builder = ColumnBuilder::new(pg_type, 1);
     if let Some(zone) = TimeZone::parse(time_zone) {
         builder = builder.with_time_zone(zone);

@@ -9,6 +9,7 @@ use hashbrown::HashMap;
 use parking_lot::{Mutex, RwLock};
 
 use super::advisory::AdvisoryLocks;
+use super::consumers::Consumers;
 use super::notify::Channels;
 use super::{Cancel, TransactionStatus};
 use crate::catalog::{Catalog, Relation, Topic};
@@ -36,6 +37,7 @@ pub struct Engine {
     pub counters: Counters,
     pub(super) channels: Channels,
     pub(super) advisory: AdvisoryLocks,
+    pub(super) consumers: Consumers,
     /// Compiled row expressions by topic OID, with the schema id that they belong to.
     row_exprs: RwLock<HashMap<u32, (u32, Arc<RowExprs>)>>,
 }
@@ -108,6 +110,7 @@ impl Engine {
             counters: Counters::default(),
             channels: Channels::default(),
             advisory: AdvisoryLocks::default(),
+            consumers: Consumers::default(),
             row_exprs: RwLock::default(),
         }
     }
@@ -227,5 +230,6 @@ impl Drop for Registration {
         self.engine.sessions.lock().remove(&self.id);
         self.engine.channels.leave_all(self.id);
         self.engine.advisory.leave(self.id);
+        self.engine.consumers.leave(self.id);
     }
 }

@@ -9,11 +9,13 @@ mod advisory;
 mod alter;
 mod cancel;
 mod compute;
+mod consumers;
 mod cursor;
 mod ddl;
 mod effects;
 mod engine;
 mod explain;
+mod group;
 mod modes;
 mod notify;
 mod outcome;
@@ -52,7 +54,7 @@ use crate::log::{Lsn, PIN_IDLE_US_MAX, Pin, TopicId};
 use crate::sql::field::OutField;
 use crate::sql::parse::{self, Parsed};
 use crate::sql::plan;
-use crate::sql::statement::{InsertRows, Name, Statement, TransactionModes};
+use crate::sql::statement::{GroupStatement, InsertRows, Name, Statement, TransactionModes};
 use crate::types::{PgType, TextStyle};
 use engine::Registration;
 use modes::{MODES, modes_as_settings};
@@ -114,6 +116,8 @@ pub struct Session {
     inbox: Arc<Inbox>,
     /// LISTEN, UNLISTEN and NOTIFY of the transaction, which its commit carries out.
     messages: Vec<ListenAction>,
+    /// Where it stands in consumer groups.
+    places: group::ReadPlaces,
     /// Its transaction holds advisory locks.
     has_advisory_locks: bool,
 }
@@ -173,6 +177,7 @@ impl Session {
             failed_views_told: HashSet::new(),
             inbox: Arc::default(),
             messages: Vec::new(),
+            places: group::ReadPlaces::default(),
             has_advisory_locks: false,
         })
     }
@@ -441,7 +446,9 @@ impl Session {
         self.begin_statement();
         let cancel = self.cancel.clone();
         let running = async {
-            let alone = self.transaction.is_none() && !self.batch;
+            // Offsets that are refused are those of rows that others have: there is nothing to try again.
+            let consumed = matches!(statement, Statement::Group(GroupStatement::CommitOffsets(_)));
+            let alone = self.transaction.is_none() && !self.batch && !consumed;
             let mut tries = 1;
             loop {
                 let seen = self.engine.log.newest();
@@ -535,11 +542,7 @@ impl Session {
                 self.in_block("RELEASE SAVEPOINT")?.release(name)?;
                 Ok(Outcome::Command("RELEASE".to_string()))
             }
-            Statement::RollbackTo(name) => {
-                self.in_block("ROLLBACK TO SAVEPOINT")?.rollback_to(name)?;
-                self.failed = false;
-                Ok(Outcome::Command("ROLLBACK".to_string()))
-            }
+            Statement::RollbackTo(name) => self.rollback_to(name),
             Statement::SetTransaction(modes) => self.set_transaction(modes),
             Statement::SetSessionCharacteristics(modes) => {
                 for (name, value) in modes_as_settings(modes) {
@@ -582,6 +585,7 @@ impl Session {
                 self.engine.views.caught_up(newest).await?;
                 Ok(Outcome::Command((*tag).to_string()))
             }
+            Statement::Group(statement) => self.group_statement(statement).await,
             Statement::Lock(names) => self.lock(names),
             Statement::Listen(channel) => self.post("LISTEN", ListenAction::Listen(channel.clone())),
             Statement::Unlisten(channel) => self.post("UNLISTEN", ListenAction::Unlisten(channel.clone())),
@@ -695,7 +699,9 @@ impl Session {
 
     /// Forgets the transaction, after its commit or instead of it.
     fn end_transaction(&mut self, committed: bool) {
-        self.transaction = None;
+        if let Some(transaction) = self.transaction.take() {
+            self.places.settle(transaction.consumed(), committed);
+        }
         self.failed = false;
         self.end_messages(committed);
         self.end_advisory_locks();

@@ -38,6 +38,8 @@ pub enum RowsTag {
     Fetch,
     /// `INSERT 0 n`
     Insert,
+    /// `CONSUME n`
+    Consume,
     /// A tag without a number: `SHOW`, `EXPLAIN`.
     Fixed(&'static str),
 }
@@ -48,6 +50,7 @@ impl RowsTag {
             RowsTag::Select => format!("SELECT {rows}"),
             RowsTag::Fetch => format!("FETCH {rows}"),
             RowsTag::Insert => format!("INSERT 0 {rows}"),
+            RowsTag::Consume => format!("CONSUME {rows}"),
             RowsTag::Fixed(tag) => (*tag).to_string(),
         }
     }

@@ -21,7 +21,7 @@ use crate::sql::parse::{self, Parsed};
 use crate::sql::plan::Planned;
 use crate::sql::returning;
 use crate::sql::rows::{self, TargetColumn};
-use crate::sql::statement::{CopySource, CopyTo, InsertRows, Name, Select, Statement};
+use crate::sql::statement::{CopySource, CopyTo, GroupStatement, InsertRows, Name, Select, Statement};
 use crate::types::PgType;
 use crate::types::shaped::to_lists;
 use crate::views::ViewRows;
@@ -484,6 +484,9 @@ impl Session {
             }
             Statement::Fetch(fetch) if !fetch.is_move => {
                 Ok((text_for_unknown(&given), Some(self.cursor_fields(&fetch.cursor)?), None))
+            }
+            Statement::Group(GroupStatement::Consume { group, .. }) => {
+                Ok((text_for_unknown(&given), Some(self.consumed_fields(group)?), None))
             }
             Statement::Show(show) => Ok((text_for_unknown(&given), Some(self.show_fields(show)), None)),
             Statement::Explain { format, .. } | Statement::ExplainView { format, .. } => {

@@ -8,6 +8,7 @@ use arrow::datatypes::Schema;
 use super::Session;
 use super::outcome::{Outcome, RowsTag};
 use super::settings::Settings;
+use crate::catalog::system::GroupPartitionState;
 use crate::catalog::{Relation, RelationType, Snapshot, show_create};
 use crate::error::{SqlError, state};
 use crate::log::TopicId;
@@ -53,6 +54,13 @@ impl Session {
                 ("rows", PgType::Int8),
                 ("maintained", PgType::Text),
             ],
+            Show::ConsumerGroups => &[
+                ("schema", PgType::Text),
+                ("name", PgType::Text),
+                ("topic", PgType::Text),
+                ("members", PgType::Int8),
+                ("lag", PgType::Int8),
+            ],
             Show::Views | Show::Tables => &[("schema", PgType::Text), ("name", PgType::Text)],
             Show::Schemas => &[("name", PgType::Text)],
             Show::Create(..) => &[("name", PgType::Text), ("create_statement", PgType::Text)],
@@ -84,6 +92,7 @@ impl Session {
             }
             Show::Topics => self.topics(&catalog),
             Show::MaterializedViews => self.materialized_views(&catalog),
+            Show::ConsumerGroups => self.consumer_groups(&catalog),
             Show::Views => named(&catalog, |kind| kind == RelationType::View),
             Show::Tables => named(&catalog, |kind| {
                 matches!(kind, RelationType::Table | RelationType::Topic)
@@ -141,6 +150,23 @@ impl Session {
             )),
             Arc::new(Int64Array::from_iter_values(rows)),
             Arc::new(StringArray::from_iter(watermark)),
+        ]
+    }
+
+    fn consumer_groups(&self, catalog: &Snapshot) -> Vec<ArrayRef> {
+        let groups = self.engine.groups(catalog);
+        let whole = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
+        let lags = groups
+            .iter()
+            .map(|group| whole(group.partitions.iter().map(GroupPartitionState::lag).sum()));
+        vec![
+            text(groups.iter().map(|group| &group.schema)),
+            text(groups.iter().map(|group| &group.name)),
+            text(groups.iter().map(|group| &group.topic)),
+            Arc::new(Int64Array::from_iter_values(
+                groups.iter().map(|group| whole(group.members)),
+            )),
+            Arc::new(Int64Array::from_iter_values(lags)),
         ]
     }
 

@@ -198,6 +198,7 @@ impl SystemSource {
             prepared: self.prepared.clone(),
             cursors: self.cursors.clone(),
             locks: engine.advisory.all(),
+            groups: engine.groups(&self.catalog),
             producers: producers.collect(),
             wal: WalState {
                 newest_lsn: log.newest,

@@ -3,7 +3,7 @@
 //! One rule: nothing of it reaches the log before its commit, and then all of it in one commit (L5). A statement
 //! outside BEGIN is a transaction of its own.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use arrow::array::RecordBatch;
@@ -12,12 +12,17 @@ use arrow::datatypes::SchemaRef;
 use super::spill::{self, Job};
 use crate::catalog::{self, Change, Snapshot};
 use crate::error::{SqlError, state};
-use crate::log::{Append, AppendRows, Commit, Ddl, Lsn, Pin, ProducerStamp, SpillWriter, TopicChange, TopicId};
+use crate::log::{
+    Append, AppendRows, Commit, Ddl, GroupChange, GroupId, Lsn, Pin, ProducerStamp, SpillWriter, TopicChange, TopicId,
+};
 use crate::query::{OwnRows, OwnWrites};
 use crate::views::Dataflow;
 
 /// Most bytes of Arrow data that a transaction may have in memory; one more row is 54000.
 pub const TRANSACTION_BYTES_MAX: usize = 1 << 30;
+
+/// Offsets that a transaction commits: by group and partition the offset that it goes on from, and the next one.
+pub type Consumed = BTreeMap<(GroupId, u32), (u64, u64)>;
 
 /// A materialized view that the transaction makes: started once the commit is published.
 pub struct NewView {
@@ -29,6 +34,7 @@ pub struct NewView {
 #[derive(Clone, Copy, Default)]
 struct WrittenMark {
     appends: usize,
+    groups: usize,
     bytes: usize,
     changes: usize,
     topics: usize,
@@ -65,6 +71,7 @@ const WHOLE_SHARE: usize = 16;
 struct Savepoint {
     name: String,
     mark: WrittenMark,
+    consumed: Consumed,
     catalog: Arc<Snapshot>,
 }
 
@@ -91,6 +98,9 @@ pub struct Transaction {
     changes: Vec<Change>,
     topics: Vec<TopicChange>,
     advances: Vec<(TopicId, i64)>,
+    /// Consumer groups that are set to other offsets or dropped.
+    groups: Vec<GroupChange>,
+    consumed: Consumed,
     /// Topics that were seen to be without rows, on which a change rests.
     empty: Vec<TopicId>,
     /// Of a serializable one: the topics that it has read, and the first position of these reads.
@@ -133,6 +143,8 @@ impl Transaction {
             changes: Vec::new(),
             topics: Vec::new(),
             advances: Vec::new(),
+            groups: Vec::new(),
+            consumed: Consumed::new(),
             empty: Vec::new(),
             reads: None,
             new_views: Vec::new(),
@@ -148,6 +160,8 @@ impl Transaction {
             || !self.recent.open.is_empty()
             || !self.changes.is_empty()
             || !self.advances.is_empty()
+            || !self.groups.is_empty()
+            || !self.consumed.is_empty()
     }
 
     /// Validated rows for one partition.
@@ -297,6 +311,23 @@ impl Transaction {
         Ok(())
     }
 
+    pub fn change_groups(&mut self, changes: Vec<GroupChange>) -> Result<(), SqlError> {
+        self.check_writable("ALTER CONSUMER GROUP")?;
+        self.groups.extend(changes);
+        Ok(())
+    }
+
+    /// It commits that rows of a partition were consumed: the offset that it goes on from, and the next one.
+    pub fn consume(&mut self, group: GroupId, partition: u32, offsets: (u64, u64)) -> Result<(), SqlError> {
+        self.check_writable("CONSUME")?;
+        self.consumed.insert((group, partition), offsets);
+        Ok(())
+    }
+
+    pub fn consumed(&self) -> &Consumed {
+        &self.consumed
+    }
+
     /// The commit is refused if another has changed one of these topics after `lsn`.
     pub fn rests_on(&mut self, lsn: Lsn, topics: impl IntoIterator<Item = TopicId>) {
         let (first, read) = self.reads.get_or_insert_with(|| (lsn, BTreeSet::new()));
@@ -391,6 +422,7 @@ impl Transaction {
     fn mark(&self) -> WrittenMark {
         WrittenMark {
             appends: self.appends.len(),
+            groups: self.groups.len(),
             bytes: self.bytes,
             changes: self.changes.len(),
             topics: self.topics.len(),
@@ -413,6 +445,7 @@ impl Transaction {
         self.savepoints.push(Savepoint {
             name,
             mark,
+            consumed: self.consumed.clone(),
             catalog: self.catalog.clone(),
         });
     }
@@ -435,7 +468,14 @@ impl Transaction {
     pub fn rollback_to(&mut self, name: &str) -> Result<(), SqlError> {
         let position = self.position(name)?;
         self.savepoints.truncate(position + 1);
-        let Savepoint { mark, catalog, .. } = &self.savepoints[position];
+        let Savepoint {
+            mark,
+            catalog,
+            consumed,
+            ..
+        } = &self.savepoints[position];
+        self.consumed.clone_from(consumed);
+        self.groups.truncate(mark.groups);
         self.catalog = catalog.clone();
         self.appends.truncate(mark.appends);
         // All files since have gone, and the one in progress with them.
@@ -471,12 +511,20 @@ impl Transaction {
             record: catalog::encode(&changes),
             topics: std::mem::take(&mut self.topics),
         });
+        let consumed = self.consumed.iter();
+        let consumed = consumed.map(|((group, partition), (from, to))| GroupChange::Commit {
+            group: *group,
+            partition: *partition,
+            from: *from,
+            to: *to,
+        });
         Some(Commit {
             appends,
             ddl,
             advances: std::mem::take(&mut self.advances),
             tick: false,
             producer,
+            groups: std::mem::take(&mut self.groups).into_iter().chain(consumed).collect(),
             empty: std::mem::take(&mut self.empty),
             read: self
                 .reads

@@ -297,6 +297,7 @@ impl Session {
         let stamp = match transaction.produces.then(|| self.stamp()).transpose() {
             Ok(stamp) => stamp.flatten(),
             Err(error) => {
+                self.places.settle(transaction.consumed(), false);
                 self.end_transaction(false);
                 return Err(error);
             }
@@ -324,6 +325,8 @@ impl Session {
             // They were sent by the first one.
             self.take_back_notifications();
         }
+        // Of one that was made before, the first one has committed the offsets.
+        self.places.settle(transaction.consumed(), result.is_ok() && !repeated);
         self.end_transaction(result.is_ok());
         let committed = result?;
         if let Some(stamp) = &stamp {
@@ -338,6 +341,9 @@ impl Session {
             let watermarks = receipt.appended.iter().map(|appended| appended.watermark);
             self.report_late_rows(commit.appends.iter().zip(watermarks)).await;
             self.report_failed_views(&commit.appends);
+        }
+        if let Some((commit, _)) = &committed {
+            self.engine.consumers.changed(&commit.groups);
         }
         self.engine.views.remove(&dropped);
         for view in &renamed {

@@ -253,6 +253,7 @@ pub enum Show {
     MaterializedViews,
     Tables,
     Schemas,
+    ConsumerGroups,
     /// SHOW CREATE TOPIC | TABLE | VIEW | MATERIALIZED VIEW name
     Create(ObjectKind, Name),
     /// DESCRIBE name, SHOW COLUMNS FROM name
@@ -356,6 +357,41 @@ pub enum ExplainFormat {
     Yaml,
 }
 
+/// The offsets that a consumer group begins with, or goes on from.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum StartAt {
+    Earliest,
+    Latest,
+    Offset(u64),
+    /// The first rows that were appended then or later: the literal's text.
+    Timestamp(String),
+}
+
+/// A statement about a consumer group.
+#[derive(Clone, Debug)]
+pub enum GroupStatement {
+    Create {
+        name: Name,
+        topic: Name,
+        start: StartAt,
+        if_not_exists: bool,
+    },
+    Drop {
+        names: Vec<Name>,
+        if_exists: bool,
+    },
+    Seek {
+        name: Name,
+        to: StartAt,
+    },
+    CommitOffsets(Name),
+    Consume {
+        group: Name,
+        rows_max: u64,
+        timeout_us: i64,
+    },
+}
+
 #[derive(Clone, Debug)]
 pub enum Statement {
     Select(Arc<Select>),
@@ -452,6 +488,7 @@ pub enum Statement {
         tag: &'static str,
         view: Option<Name>,
     },
+    Group(GroupStatement),
     /// LOCK TABLE names, in any mode.
     Lock(Vec<Name>),
     Listen(String),

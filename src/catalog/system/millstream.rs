@@ -3,7 +3,7 @@
 //! One rule: every number shown here is read from the running server's state; an unknown one is NULL.
 
 use super::value::{RowCollector, row};
-use super::{PartitionState, SystemState};
+use super::{GroupPartitionState, PartitionState, SystemState};
 use crate::catalog::Relation;
 use crate::log::AHEAD_US;
 
@@ -23,6 +23,29 @@ pub(super) fn fill(name: &str, state: &SystemState, rows: &mut RowCollector) {
                     "source" => setting.source.as_str(), "default" => setting.default.clone(),
                     "description" => setting.description.as_str(),
                 ]);
+            }
+        }
+        "consumer_groups" => {
+            for group in &state.groups {
+                rows.push(row![
+                    "oid" => group.oid, "schema" => group.schema.as_str(), "name" => group.name.as_str(),
+                    "topic_oid" => group.topic_oid, "topic" => group.topic.as_str(), "members" => group.members,
+                    "partitions" => group.partitions.len(),
+                    "lag" => group.partitions.iter().map(GroupPartitionState::lag).sum::<u64>(),
+                    "lost" => group.partitions.iter().map(GroupPartitionState::lost).sum::<u64>(),
+                ]);
+            }
+        }
+        "consumer_lag" => {
+            for group in &state.groups {
+                for partition in &group.partitions {
+                    rows.push(row![
+                        "group_oid" => group.oid, "schema" => group.schema.as_str(), "consumer_group" => group.name.as_str(),
+                        "topic" => group.topic.as_str(), "partition" => partition.partition,
+                        "committed_offset" => partition.committed_offset, "end_offset" => partition.end_offset,
+                        "lag" => partition.lag(), "lost" => partition.lost(), "member" => partition.member,
+                    ]);
+                }
             }
         }
         "producers" => {

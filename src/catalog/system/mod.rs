@@ -30,8 +30,9 @@ pub use self::pg::{
     BUILTIN_ROLE, OWNER_OID, Object, RelationPart, derived_oid, objects, relation_of_row_type, role_name, role_oid,
 };
 pub use self::state::{
-    AdvisoryLockState, CursorState, DiskState, OperatorState, PartitionState, PreparedState, ProducerState,
-    SegmentState, SessionState, SettingState, SystemState, TopicState, ViewState, WalState,
+    AdvisoryLockState, CursorState, DiskState, GroupPartitionState, GroupState, OperatorState, PartitionState,
+    PreparedState, ProducerState, SegmentState, SessionState, SettingState, SystemState, TopicState, ViewState,
+    WalState,
 };
 #[cfg(test)]
 pub(crate) use self::tests::sample;

@@ -21,6 +21,7 @@ pub struct SystemState {
     pub prepared: Vec<PreparedState>,
     pub cursors: Vec<CursorState>,
     pub locks: Vec<AdvisoryLockState>,
+    pub groups: Vec<GroupState>,
     pub producers: Vec<ProducerState>,
     pub wal: WalState,
     pub disk: DiskState,
@@ -44,6 +45,7 @@ impl SystemState {
             prepared: Vec::new(),
             cursors: Vec::new(),
             locks: Vec::new(),
+            groups: Vec::new(),
             producers: Vec::new(),
             wal: WalState::default(),
             disk: DiskState::default(),
@@ -200,6 +202,43 @@ pub struct AdvisoryLockState {
     pub pid: i32,
     pub is_shared: bool,
     pub is_granted: bool,
+}
+
+/// A consumer group.
+#[derive(Clone, Debug)]
+pub struct GroupState {
+    pub oid: u32,
+    pub schema: String,
+    pub name: String,
+    pub topic_oid: u32,
+    pub topic: String,
+    pub members: u64,
+    pub partitions: Vec<GroupPartitionState>,
+}
+
+/// A partition as a consumer group stands in it.
+#[derive(Clone, Debug)]
+pub struct GroupPartitionState {
+    pub partition: u32,
+    /// The next offset that it consumes; rows before the topic's first one are gone.
+    pub committed_offset: u64,
+    pub start_offset: u64,
+    pub end_offset: u64,
+    /// The session that has it.
+    pub member: Option<i32>,
+}
+
+impl GroupPartitionState {
+    /// Rows that are there to be consumed.
+    pub fn lag(&self) -> u64 {
+        self.end_offset
+            .saturating_sub(self.committed_offset.max(self.start_offset))
+    }
+
+    /// Rows that retention removed before they were consumed.
+    pub fn lost(&self) -> u64 {
+        self.start_offset.saturating_sub(self.committed_offset)
+    }
 }
 
 /// A producer and its newest transaction.

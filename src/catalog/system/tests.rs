@@ -84,6 +84,7 @@ pub(crate) fn sample() -> Snapshot {
         Relation::View(view) => (view.oid, view.schema.clone(), view.name.clone()),
     };
     Snapshot {
+        groups: BTreeMap::new(),
         version: 3,
         next_oid: 16390,
         schemas: BTreeMap::from([

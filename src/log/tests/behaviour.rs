@@ -640,3 +640,92 @@ fn two_that_are_sent_at_once_are_made_once() {
     assert_eq!(second, LogError::Repeated { first: outcome });
     assert_eq!(log.producers(), [("p".to_string(), vec![outcome])]);
 }
+
+#[tokio::test]
+async fn offsets_are_committed_from_where_the_group_stands_and_last() {
+    let disk = FaultDisk::new();
+    let open = || open_with(disk.shared(), Path::new("/d"), steady()).expect("opened").0;
+    let log = open();
+    log.commit(create(0, &[1]), Acknowledge::Synced).await.expect("created");
+    let (group, partition) = (GroupId(9), 0);
+    let change = |changes: Vec<GroupChange>, commit: Commit| Commit {
+        groups: changes,
+        ..commit
+    };
+    let consumed = |from, to| GroupChange::Commit {
+        group,
+        partition,
+        from,
+        to,
+    };
+    let with_row = change(vec![consumed(0, 3)], insert(1, 0, &[(1, None)]));
+    log.commit(&with_row, Acknowledge::Synced).await.expect("committed");
+    let again = log
+        .commit(&with_row, Acknowledge::Synced)
+        .await
+        .expect_err("another has them");
+    assert_eq!(again, LogError::StaleOffsets { group, partition });
+    assert_eq!(again.state(), crate::error::state::SERIALIZATION_FAILURE);
+    let stats = log.topic_stats(TopicId(1)).expect("it is there");
+    assert_eq!(stats.partitions[0].next_offset, 1, "its row is not there either");
+    let both = change(vec![consumed(3, 4), consumed(4, 9)], Commit::default());
+    let refused = log
+        .commit(&both, Acknowledge::Synced)
+        .await
+        .expect_err("one stands elsewhere");
+    assert_eq!(refused, LogError::StaleOffsets { group, partition });
+    log.commit(change(vec![consumed(3, 4)], Commit::default()), Acknowledge::Queued)
+        .await
+        .expect("in order");
+    log.wait_published(log.newest() + 1).await.expect("published");
+    assert_eq!(log.group_offset(group, partition), 4);
+    drop(log);
+    for clean in [false, true] {
+        let log = open();
+        assert_eq!((log.group_offset(group, 0), log.group_offset(group, 1)), (4, 0));
+        match clean {
+            false => log.close().await.expect("closed"),
+            true => {
+                let forget = change(vec![GroupChange::Forget { group }], Commit::default());
+                log.commit(forget, Acknowledge::Synced).await.expect("forgotten");
+                assert_eq!(log.group_offset(group, 0), 0);
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_partition_is_read_by_offset_wherever_its_rows_are() {
+    let disk = FaultDisk::new();
+    for options in [LogOptions::tiny(), steady()] {
+        let dir = format!("/{}", options.flush_bytes);
+        let (log, _) = open_with(disk.shared(), Path::new(&dir), options).expect("opened");
+        log.commit(create(0, &[1]), Acknowledge::Synced).await.expect("created");
+        for value in 0..40 {
+            log.commit(insert(1, 0, &[(value, None), (-value, None)]), Acknowledge::Synced)
+                .await
+                .expect("inserted");
+        }
+        let reader = Reader::of(&log.spec(TopicId(1)).expect("it is there"));
+        for from in 0..=81 {
+            for rows_max in [1, 2, 7, 1000] {
+                let extents = log
+                    .read_partition(&reader, (0, from), log.newest(), rows_max)
+                    .expect("read");
+                let mut next = from;
+                for chunk in extents.iter().filter_map(|extent| extent.load().expect("loaded")) {
+                    assert_eq!(chunk.base_offset, next, "rows from {from} on are dense");
+                    next += chunk.rows.num_rows() as u64;
+                }
+                let least = (80_u64.saturating_sub(from)).min(rows_max as u64);
+                assert!(next - from >= least, "{} rows of {least} from {from} on", next - from);
+                assert!(next <= 80.max(from));
+            }
+        }
+        assert!(
+            log.read_partition(&reader, (7, 0), log.newest(), 1)
+                .expect("read")
+                .is_empty()
+        );
+    }
+}

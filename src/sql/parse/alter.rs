@@ -25,6 +25,9 @@ pub fn alter(cursor: &mut Cursor) -> Result<Statement> {
     if cursor.take(&["schema"]) {
         return schema(cursor);
     }
+    if cursor.peek_words(&["consumer", "group"]) {
+        return super::group::alter(cursor);
+    }
     let Some(kind) = object_kind(cursor) else {
         let Some(word) = cursor.peek_word(0) else {
             return Err(cursor.syntax_error());

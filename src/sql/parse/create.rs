@@ -64,6 +64,9 @@ pub fn create(cursor: &mut Cursor) -> Result<Statement> {
     if cursor.take(&["schema"]) {
         return schema(cursor);
     }
+    if cursor.peek_words(&["consumer", "group"]) {
+        return super::group::create(cursor);
+    }
     let Some(word) = cursor.peek_word(0) else {
         return Err(cursor.syntax_error());
     };

@@ -15,6 +15,7 @@ pub fn drop(cursor: &mut Cursor) -> Result<Statement> {
     let kind = match object_kind(cursor) {
         Some(kind) => kind,
         None if cursor.take(&["schema"]) => ObjectKind::Schema,
+        None if cursor.peek_words(&["consumer", "group"]) => return super::group::drop(cursor),
         None => return other(cursor),
     };
     let if_exists = cursor.if_exists();
@@ -48,7 +49,7 @@ pub fn drop(cursor: &mut Cursor) -> Result<Statement> {
 
 /// Kinds of objects that PostgreSQL has, or that come later.
 fn other(cursor: &mut Cursor) -> Result<Statement> {
-    const KINDS: [(&[&str], &str); 26] = [
+    const KINDS: [(&[&str], &str); 25] = [
         (&["index"], "DROP INDEX"),
         (&["sequence"], "DROP SEQUENCE"),
         (&["type"], "DROP TYPE"),
@@ -70,7 +71,6 @@ fn other(cursor: &mut Cursor) -> Result<Statement> {
         (&["cast"], "DROP CAST"),
         (&["operator"], "DROP OPERATOR"),
         (&["foreign", "table"], "DROP FOREIGN TABLE"),
-        (&["consumer", "group"], "DROP CONSUMER GROUP"),
         (&["subscription"], "DROP SUBSCRIPTION"),
         (&["source"], "DROP SOURCE"),
         (&["sink"], "DROP SINK"),

@@ -36,6 +36,7 @@ mod options;
 mod storage;
 
 mod copy;
+mod group;
 mod setting;
 mod show;
 mod transaction;
@@ -184,6 +185,7 @@ fn statement(cursor: &mut Cursor) -> Result<Statement> {
         "select" | "values" => Ok(Statement::Select(cursor.select()?.into())),
         "insert" => insert::insert(cursor),
         "copy" => copy::copy(cursor),
+        "consume" => group::consume(cursor),
         "create" => create::create(cursor),
         "drop" => drop::drop(cursor),
         "alter" => alter::alter(cursor),

@@ -23,6 +23,7 @@ pub fn show(cursor: &mut Cursor) -> Result<Statement> {
         Show::Columns(cursor.name()?)
     } else if let Some(show) = list(&["materialized", "views"], Show::MaterializedViews, cursor)
         .or_else(|| list(&["topics"], Show::Topics, cursor))
+        .or_else(|| list(&["consumer", "groups"], Show::ConsumerGroups, cursor))
         .or_else(|| list(&["views"], Show::Views, cursor))
         .or_else(|| list(&["tables"], Show::Tables, cursor))
         .or_else(|| list(&["schemas"], Show::Schemas, cursor))
@@ -44,8 +45,6 @@ pub fn show(cursor: &mut Cursor) -> Result<Statement> {
         })
     {
         show
-    } else if cursor.peek_words(&["consumer", "groups"]) {
-        return Err(super::unsupported::consumer_groups().position(position));
     } else if let Some(hint) = cursor.peek_word(0).and_then(other_list) {
         let word = cursor.peek_word(0).unwrap_or_default().to_uppercase();
         return Err(SqlError::unsupported(format!("SHOW {word} is not supported"), hint).position(position));

@@ -26,7 +26,7 @@ pub fn transaction(cursor: &mut Cursor) -> Result<Statement> {
         }
         "commit" | "end" => {
             if word == "commit" && cursor.peek_word(0) == Some("offsets") {
-                return Err(super::unsupported::consumer_groups().position(cursor.position()));
+                return super::group::commit(cursor);
             }
             refuse_prepared(cursor)?;
             take_noise(cursor);

@@ -18,7 +18,6 @@ pub fn statement(word: &str) -> Option<SqlError> {
             "TRUNCATE is not supported yet",
             "DROP TOPIC and CREATE TOPIC again; SHOW CREATE TOPIC prints its definition.",
         ),
-        "consume" => return Some(consumer_groups()),
         "subscribe" => return Some(subscribe()),
         "grant" | "revoke" | "reassign" => (
             "privileges are not supported",
@@ -58,7 +57,6 @@ pub fn create(word: &str) -> Option<SqlError> {
             "CREATE INDEX",
             "A materialized view answers what an index would speed up.",
         ),
-        "consumer" => return Some(consumer_groups()),
         "subscription" => return Some(subscribe()),
         "sequence" => (
             "CREATE SEQUENCE",
@@ -97,17 +95,9 @@ pub fn create(word: &str) -> Option<SqlError> {
 pub fn alter(word: &str) -> SqlError {
     let hint = match word {
         "system" | "database" | "role" | "user" => "SET changes a setting for the session.",
-        "consumer" => return consumer_groups(),
         _ => "ALTER TOPIC, TABLE, VIEW, MATERIALIZED VIEW and SCHEMA are there.",
     };
     SqlError::unsupported(format!("ALTER {} is not supported", word.to_uppercase()), hint)
-}
-
-pub fn consumer_groups() -> SqlError {
-    SqlError::unsupported(
-        "consumer groups are not supported yet",
-        "Keep your position yourself: SELECT ... WHERE _partition = 0 AND _offset >= 1000 ORDER BY _offset LIMIT 500.",
-    )
 }
 
 pub fn subscribe() -> SqlError {

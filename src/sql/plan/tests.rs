@@ -68,6 +68,7 @@ fn view(oid: u32, name: &str, columns: &[(&str, PgType)], definition: &str, mate
 
 fn catalog() -> Snapshot {
     let mut snapshot = Snapshot {
+        groups: BTreeMap::new(),
         version: 1,
         next_oid: 20_000,
         schemas: [("public", 2200), ("pg_catalog", 11)]

@@ -32,6 +32,7 @@ pub struct Draft {
     pub ddl: Option<TopicChange>,
     pub advances: Vec<(u32, i64)>,
     pub producer: Option<ProducerStamp>,
+    pub groups: Vec<GroupChange>,
 }
 
 /// One commit, as far as it is no topic's.
@@ -41,6 +42,7 @@ struct Done {
     record: Option<Vec<u8>>,
     /// The producer, its sequence, and the rows.
     produced: Option<(ProducerStamp, u64)>,
+    groups: Vec<GroupChange>,
 }
 
 #[derive(Clone, Debug)]
@@ -156,6 +158,23 @@ impl Model {
         known.into_iter().collect()
     }
 
+    /// The offsets of consumer groups: by group and partition.
+    pub fn groups(&self) -> BTreeMap<u32, BTreeMap<u32, u64>> {
+        let mut groups: BTreeMap<u32, BTreeMap<u32, u64>> = BTreeMap::new();
+        for change in self.commits.iter().flat_map(|commit| &commit.groups) {
+            match change {
+                GroupChange::Commit {
+                    group, partition, to, ..
+                }
+                | GroupChange::Seek { group, partition, to } => {
+                    groups.entry(group.0).or_default().insert(*partition, *to);
+                }
+                GroupChange::Forget { group } => drop(groups.remove(&group.0)),
+            }
+        }
+        groups
+    }
+
     /// Topics that exist.
     pub fn topics(&self) -> impl Iterator<Item = (u32, &Topic)> {
         let topics = self.topics.iter().filter(|(_, topic)| topic.dropped.is_none());
@@ -233,6 +252,7 @@ impl Model {
             timestamp_us,
             record,
             produced,
+            groups: draft.groups.clone(),
         });
         Receipt {
             lsn,
@@ -248,6 +268,7 @@ impl Model {
             timestamp_us,
             record: None,
             produced: None,
+            groups: Vec::new(),
         });
     }
 

@@ -179,6 +179,9 @@ impl Workload {
                 sequence,
             });
         }
+        if random.random_bool(0.2) {
+            draft.groups = group_changes(random, model);
+        }
         let record = draft.ddl.as_ref().map(|change| format!("{change:?}").into_bytes());
         let ddl = draft.ddl.clone().map(|change| Ddl {
             based_on: model.catalog_version(),
@@ -203,6 +206,7 @@ impl Workload {
             tick: true,
             advances: draft.advances.iter().map(|(id, at)| (TopicId(*id), *at)).collect(),
             producer: draft.producer.clone(),
+            groups: draft.groups.clone(),
         };
         Some((draft, commit, record))
     }
@@ -310,6 +314,33 @@ impl Workload {
             }
         });
         rows.collect()
+    }
+}
+
+/// Changes of consumer groups; groups are no topic's here.
+fn group_changes(random: &mut StdRng, model: &Model) -> Vec<GroupChange> {
+    let id = random.random_range(1..=2);
+    let (group, partition) = (GroupId(id), random.random_range(0..2));
+    let known = model.groups();
+    let from = known
+        .get(&id)
+        .and_then(|offsets| offsets.get(&partition))
+        .copied()
+        .unwrap_or(0);
+    let to = from + random.random_range(0..10);
+    match random.random_range(0..10) {
+        0 => vec![GroupChange::Forget { group }],
+        1 => vec![GroupChange::Seek {
+            group,
+            partition,
+            to: 5,
+        }],
+        _ => vec![GroupChange::Commit {
+            group,
+            partition,
+            from,
+            to,
+        }],
     }
 }
 

@@ -12,6 +12,7 @@
 mod oracle;
 
 use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::rc::Rc;
 
@@ -332,6 +333,7 @@ impl World {
             model.truncate(*kept);
             model.catalog() == recovered.catalog
                 && model.producers() == log.producers()
+                && model.groups() == group_offsets(log)
                 && model.fits(|id| log.topic_stats(TopicId(id)))
         });
         let kept =
@@ -633,6 +635,14 @@ impl World {
         }
         self.acknowledged = log.newest();
     }
+}
+
+/// The offsets of consumer groups that a log has published.
+pub fn group_offsets(log: &Log) -> BTreeMap<u32, BTreeMap<u32, u64>> {
+    let groups = log.shared.offsets.lock().all().into_iter();
+    groups
+        .map(|(group, offsets)| (group, offsets.into_iter().collect()))
+        .collect()
 }
 
 fn check_receipt(receipt: &Receipt, expected: &Receipt, synced: bool) {

@@ -309,7 +309,6 @@ fn settings_have_all_their_forms() {
         "Show(Columns(Name { schema: None, name: \"bids\"",
     );
     is("SHOW COLUMNS FROM bids", "Show(Columns(");
-    unsupported("SHOW CONSUMER GROUPS");
     unsupported("SHOW DATABASES");
     unsupported("SHOW TOPICS LIKE 'a%'");
 }
@@ -474,10 +473,6 @@ fn the_rest_is_read_or_refused_by_name() {
         "DELETE FROM t",
         "TRUNCATE t",
         "MERGE INTO t USING u ON true WHEN MATCHED THEN DELETE",
-        "CREATE CONSUMER GROUP g ON t",
-        "CONSUME FROM g LIMIT 5",
-        "COMMIT OFFSETS FOR g",
-        "ALTER CONSUMER GROUP g SEEK TO TIMESTAMP '2026-01-01'",
         "SUBSCRIBE TO v",
         "CREATE SUBSCRIPTION s FROM v",
         "ALTER TOPIC t ALTER COLUMN a TYPE int",

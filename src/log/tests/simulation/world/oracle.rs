@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use rand::Rng;
 
 use super::super::super::*;
-use super::{DIR, World};
+use super::{DIR, World, group_offsets};
 
 /// A read that is loaded later.
 pub struct Held {
@@ -64,6 +64,7 @@ impl World {
             assert_eq!(read, Some(LogError::UnknownTopic { topic: TopicId(id) }));
         }
         assert_eq!(log.producers(), self.model.producers(), "transactions of producers");
+        assert_eq!(group_offsets(log), self.model.groups(), "offsets of consumer groups");
         let next = self.model.newest() + 1;
         assert!(log.topic_stats(TopicId(self.workload.unused_topic())).is_none());
         assert_eq!(newest + 1, next, "what was put in order is published");
