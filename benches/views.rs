@@ -9,7 +9,11 @@
 //! - `read`: the same, and a reader takes the whole view 16 times on the way;
 //! - `catch up`: all commits are there, the driver takes as many at once as it likes.
 //!
-//! `BENCH_ROWS` (4,000,000) and `BENCH_TURNS` (3) change the size. Not here: durability and the wire (`ingest`).
+//! Joins have a stream of rows and a tenth as many rows to meet, of a key each, which come first. Two of them over the same rows
+//! show the bytes that they keep together.
+//!
+//! `BENCH_ROWS` (4,000,000) and `BENCH_TURNS` (3) change the size, and `BENCH_CASES` leaves out the cases without one of its words
+//! in their names, as in `BENCH_CASES=join,TUMBLE`. Not here: durability and the wire (`ingest`).
 
 #![allow(
     clippy::disallowed_methods,
@@ -20,7 +24,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::sync::Arc;
 
-use arrow::array::{Int32Array, Int64Array, RecordBatch, TimestampMicrosecondArray};
+use arrow::array::{ArrayRef, Int32Array, Int64Array, RecordBatch, TimestampMicrosecondArray};
 use arrow::datatypes::Schema;
 use datafusion::datasource::MemTable;
 use datafusion::prelude::{SessionConfig, SessionContext};
@@ -36,10 +40,12 @@ use millstream::sql::parse::parse;
 use millstream::sql::plan::{PlanContext, plan_select};
 use millstream::sql::statement::Statement;
 use millstream::types::PgType;
-use millstream::views::{CompiledView, History, Views, compile};
+use millstream::views::{CompiledView, Dataflow, History, Views, compile};
 
 const TOPIC: TopicId = TopicId(16_384);
-const VIEW: u32 = 16_385;
+const ITEMS: TopicId = TopicId(16_385);
+/// The first view.
+const VIEW: u32 = 16_386;
 /// Rows of a commit, and of a batch of the one-shot.
 const COMMIT_ROWS: usize = 8192;
 const GROUPS: [i64; 3] = [1_000, 100_000, 1_000_000];
@@ -97,9 +103,30 @@ const QUERIES: [Query; 6] = [
     },
 ];
 
+const JOINS: [Query; 2] = [
+    Query {
+        name: "join",
+        view: "SELECT b.k, b.v, i.price FROM bids b JOIN items i ON b.k = i.k",
+        one_shot: "SELECT b.k, b.v, i.price FROM bids b JOIN items i ON b.k = i.k",
+    },
+    Query {
+        name: "left join",
+        view: "SELECT b.k, b.v, i.price FROM bids b LEFT JOIN items i ON b.k = i.k",
+        one_shot: "SELECT b.k, b.v, i.price FROM bids b LEFT JOIN items i ON b.k = i.k",
+    },
+];
+
+/// Kept beside the first of the joins, over the same rows.
+const BESIDE: Query = Query {
+    name: "join, beside",
+    view: "SELECT b.k, b.v + i.price AS total FROM bids b JOIN items i ON b.k = i.k WHERE b.v > i.price",
+    one_shot: "SELECT b.k, b.v + i.price AS total FROM bids b JOIN items i ON b.k = i.k WHERE b.v > i.price",
+};
+
 /// The log's view of commits that are held in memory: LSN n is chunk n - 1; `upto` is how far it has got.
 struct Commits {
-    chunks: Vec<Chunk>,
+    /// Each with its topic.
+    chunks: Vec<(TopicId, Chunk)>,
     newest: watch::Sender<Lsn>,
 }
 
@@ -109,14 +136,14 @@ impl History for Commits {
     }
 
     fn read(&self, reader: &Reader, after: Lsn, upto: Lsn) -> Result<Vec<Extent>, SqlError> {
-        assert_eq!(reader.topic, TOPIC);
         let at = |lsn: Lsn| usize::try_from(lsn).expect("few commits").min(self.chunks.len());
-        let chunks = self.chunks[at(after)..at(upto)].iter().cloned();
-        Ok(chunks.map(Extent::Memory).collect())
+        let chunks = self.chunks[at(after)..at(upto)].iter();
+        let chunks = chunks.filter(|(topic, _)| *topic == reader.topic);
+        Ok(chunks.map(|(_, chunk)| Extent::Memory(chunk.clone())).collect())
     }
 
     fn watermark(&self, _topic: TopicId, at: Lsn) -> Option<i64> {
-        let next = self.chunks.get(usize::try_from(at).ok()?)?;
+        let (_, next) = self.chunks.get(usize::try_from(at).ok()?)?;
         next.runs[0].watermark
     }
 
@@ -146,26 +173,110 @@ fn main() {
         "{:<16}{:>10}{:>12}{:>18}{:>18}{:>18}",
         "", "groups", "one-shot", "steady", "read", "catch up"
     );
-    for query in &QUERIES {
+    let wanted = std::env::var("BENCH_CASES").ok();
+    let is_wanted = |query: &Query| {
+        let mut words = wanted.iter().flat_map(|words| words.split(','));
+        wanted.is_none() || words.any(|word| query.name.contains(word))
+    };
+    for query in QUERIES.iter().filter(|query| is_wanted(query)) {
         for groups in GROUPS {
-            let chunks = generate(rows, groups);
+            let chunks = of_topic(TOPIC, generate(rows, groups));
             let mut results: [Vec<f64>; 4] = Default::default();
             for _ in 0..turns {
                 results[0].push(one_shot(&runtime, query, &chunks));
-                results[1].push(keep(&runtime, query, &chunks, 0, true));
-                results[2].push(keep(&runtime, query, &chunks, 16, true));
-                results[3].push(keep(&runtime, query, &chunks, 0, false));
+                results[1].push(keep(&runtime, &[query], &chunks, 0, true).seconds);
+                results[2].push(keep(&runtime, &[query], &chunks, 16, true).seconds);
+                results[3].push(keep(&runtime, &[query], &chunks, 0, false).seconds);
             }
-            let [one_shot, kept @ ..] = results.map(|mut seconds| {
-                seconds.sort_by(f64::total_cmp);
-                rows as f64 / seconds[seconds.len() / 2] / 1e6
-            });
+            let [one_shot, kept @ ..] = results.map(|seconds| rate(rows, seconds));
             print!("{:<16}{groups:>10}{one_shot:>12.1}", query.name);
             kept.iter()
                 .for_each(|rate| print!("{:>18}", format!("{rate:.1} ({:.2})", rate / one_shot)));
             println!();
         }
     }
+    if JOINS.iter().any(is_wanted) {
+        join(&runtime, rows, turns);
+    }
+}
+
+/// The joins, steady and catching up, and two beside one another.
+fn join(runtime: &Runtime, rows: usize, turns: u64) {
+    let keys = (rows / 10).max(1) as i64;
+    let mut chunks = of_topic(ITEMS, items(keys));
+    chunks.extend(of_topic(TOPIC, generate(rows, keys)));
+    for chunk in chunks.iter_mut().zip(1..) {
+        let ((_, chunk), lsn) = chunk;
+        let run = Run {
+            lsn,
+            ..chunk.runs[0]
+        };
+        chunk.runs = vec![run].into();
+    }
+    println!(
+        "\n{:<16}{:>10}{:>12}{:>18}{:>18}{:>18}",
+        "", "keys", "one-shot", "steady", "catch up", "state bytes/row"
+    );
+    for queries in [&[&JOINS[0]][..], &[&JOINS[1]], &[&JOINS[0], &BESIDE]] {
+        let mut results: [Vec<f64>; 3] = Default::default();
+        let mut state_bytes = 0;
+        for _ in 0..turns {
+            let all = queries.iter().map(|query| one_shot(runtime, query, &chunks));
+            results[0].push(all.sum());
+            let steady = keep(runtime, queries, &chunks, 0, true);
+            state_bytes = steady.state_bytes;
+            results[1].push(steady.seconds);
+            results[2].push(keep(runtime, queries, &chunks, 0, false).seconds);
+        }
+        let [one_shot, kept @ ..] = results.map(|seconds| rate(rows, seconds));
+        let name = queries.last().expect("one at least").name;
+        print!("{name:<16}{keys:>10}{one_shot:>12.1}");
+        kept.iter()
+            .for_each(|rate| print!("{:>18}", format!("{rate:.2} ({:.2})", rate / one_shot)));
+        println!("{:>18.1}", state_bytes as f64 / rows as f64);
+    }
+}
+
+/// Million rows per second, by the median of the turns.
+fn rate(rows: usize, mut seconds: Vec<f64>) -> f64 {
+    seconds.sort_by(f64::total_cmp);
+    rows as f64 / seconds[seconds.len() / 2] / 1e6
+}
+
+fn of_topic(topic: TopicId, chunks: Vec<Chunk>) -> Vec<(TopicId, Chunk)> {
+    chunks.into_iter().map(|chunk| (topic, chunk)).collect()
+}
+
+/// One row of each key, in no order.
+fn items(keys: i64) -> Vec<Chunk> {
+    let mut random = StdRng::seed_from_u64(7);
+    let mut all: Vec<i64> = (0..keys).collect();
+    for place in (1..all.len()).rev() {
+        all.swap(place, random.random_range(0..=place));
+    }
+    let schema = Arc::new(Schema::new(
+        item_columns()
+            .iter()
+            .map(|column| column.pg_type.field(&column.name, !column.not_null))
+            .collect::<Vec<_>>(),
+    ));
+    let chunk = |keys: &[i64]| {
+        let prices: Int32Array = keys.iter().map(|_| Some(random.random_range(0..10_000))).collect();
+        let columns: Vec<ArrayRef> = vec![Arc::new(Int64Array::from(keys.to_vec())), Arc::new(prices)];
+        Chunk {
+            partition: 0,
+            base_offset: 0,
+            rows: RecordBatch::try_new(schema.clone(), columns).expect("arrays of the schema's types"),
+            runs: vec![Run {
+                rows: keys.len(),
+                lsn: 0,
+                timestamp_us: 0,
+                watermark: None,
+            }]
+            .into(),
+        }
+    };
+    all.chunks(COMMIT_ROWS).map(chunk).collect()
 }
 
 /// Keys at random, times that go on by 1 ms a row, one window of 10 s holding 10,000 rows.
@@ -204,8 +315,8 @@ fn generate(rows: usize, groups: i64) -> Vec<Chunk> {
     chunks
 }
 
-fn columns() -> Vec<Column> {
-    let column = |name: &str, pg_type: PgType| Column {
+fn column(name: &str, pg_type: PgType) -> Column {
+    Column {
         name: name.to_string(),
         pg_type,
         not_null: false,
@@ -214,7 +325,14 @@ fn columns() -> Vec<Column> {
         id: 0,
         missing: None,
         typmod: None,
-    };
+    }
+}
+
+fn item_columns() -> Vec<Column> {
+    vec![column("k", PgType::Int8), column("price", PgType::Int4)]
+}
+
+fn columns() -> Vec<Column> {
     vec![
         column("k", PgType::Int8),
         column("v", PgType::Int4),
@@ -222,8 +340,8 @@ fn columns() -> Vec<Column> {
     ]
 }
 
-fn topic() -> Topic {
-    Topic {
+fn topics() -> [Topic; 2] {
+    let bids = Topic {
         oid: TOPIC.0,
         schema: "public".to_string(),
         name: "bids".to_string(),
@@ -244,12 +362,26 @@ fn topic() -> Topic {
         schema_id: 1,
         columns_made: 0,
         pinned: None,
-    }
+    };
+    let items = Topic {
+        oid: ITEMS.0,
+        name: "items".to_string(),
+        columns: item_columns(),
+        watermark: None,
+        ..bids.clone()
+    };
+    [bids, items]
 }
 
-/// CPU seconds to keep the view over all commits, with `reads` readings on the way and one at the end.
-fn keep(runtime: &Runtime, query: &Query, chunks: &[Chunk], reads: usize, steady: bool) -> f64 {
-    let snapshot = Snapshot::initial().apply(&[Change::CreateTopic(topic())]);
+/// The cost of views, and their states.
+struct Kept {
+    /// Of the processor.
+    seconds: f64,
+    state_bytes: u64,
+}
+
+fn compiled(query: &Query) -> (Arc<View>, Dataflow) {
+    let snapshot = Snapshot::initial().apply(&topics().map(Change::CreateTopic));
     let Statement::Select(select) = parse(query.view).expect("it parses").remove(0).statement else {
         panic!("a SELECT: {}", query.view);
     };
@@ -267,10 +399,10 @@ fn keep(runtime: &Runtime, query: &Query, chunks: &[Chunk], reads: usize, steady
     let CompiledView::Incremental(dataflow) = compile(&planned, "UTC").expect("it compiles") else {
         panic!("kept incrementally: {}", query.view);
     };
-    let view = Arc::new(View {
+    let view = View {
         oid: VIEW,
         schema: "public".to_string(),
-        name: "kept".to_string(),
+        name: query.name.to_string(),
         columns: vec![],
         definition: query.view.to_string(),
         on_window_close: false,
@@ -283,8 +415,13 @@ fn keep(runtime: &Runtime, query: &Query, chunks: &[Chunk], reads: usize, steady
         inputs: BTreeMap::new(),
         names: Default::default(),
         mentions: Vec::new(),
-    });
+    };
+    (Arc::new(view), dataflow)
+}
 
+/// Keeps views over all commits, with `reads` readings of the first on the way and one at the end.
+fn keep(runtime: &Runtime, queries: &[&Query], chunks: &[(TopicId, Chunk)], reads: usize, steady: bool) -> Kept {
+    let compiled: Vec<(Arc<View>, Dataflow)> = queries.iter().map(|query| compiled(query)).collect();
     runtime.block_on(async {
         let (newest, published) = watch::channel(0);
         let commits = Arc::new(Commits {
@@ -292,7 +429,9 @@ fn keep(runtime: &Runtime, query: &Query, chunks: &[Chunk], reads: usize, steady
             newest,
         });
         let views = Views::over(commits.clone(), published, usize::MAX);
-        views.create(VIEW, view, dataflow).await.expect("an empty view");
+        for ((view, dataflow), oid) in compiled.into_iter().zip(VIEW..) {
+            views.create(oid, view, dataflow).await.expect("an empty view");
+        }
         let last = chunks.len() as Lsn;
         let every = chunks.len().checked_div(reads).unwrap_or(0).max(1) as Lsn;
         let start = cpu_seconds();
@@ -307,29 +446,37 @@ fn keep(runtime: &Runtime, query: &Query, chunks: &[Chunk], reads: usize, steady
             }
         } else {
             commits.newest.send_replace(last);
+            views.caught_up(last).await.expect("the driver runs");
         }
         let (_, rows) = views.read_newest(&[VIEW], last).await.expect("a reading");
-        let took = cpu_seconds() - start;
+        let seconds = cpu_seconds() - start;
         assert!(
             rows[&VIEW].batches.iter().any(|batch| batch.num_rows() > 0),
             "the view holds rows"
         );
+        let operators = views.operators().into_iter();
+        let state_bytes = operators.map(|operator| operator.state_bytes).sum();
         views.stop().await;
-        took
+        Kept { seconds, state_bytes }
     })
 }
 
 /// CPU seconds of DataFusion's answer to the same query over the same batches, on one partition.
-fn one_shot(runtime: &Runtime, query: &Query, chunks: &[Chunk]) -> f64 {
-    let batches: Vec<RecordBatch> = chunks.iter().map(|chunk| chunk.rows.clone()).collect();
-    let table = MemTable::try_new(batches[0].schema(), vec![batches]).expect("a table in memory");
+fn one_shot(runtime: &Runtime, query: &Query, chunks: &[(TopicId, Chunk)]) -> f64 {
     let config = SessionConfig::new()
         .with_target_partitions(1)
         .with_batch_size(COMMIT_ROWS);
     let session = SessionContext::new_with_config(config);
-    session
-        .register_table("bids", Arc::new(table))
-        .expect("a fresh session");
+    for topic in topics() {
+        let of_topic = chunks.iter().filter(|(id, _)| id.0 == topic.oid);
+        let batches: Vec<RecordBatch> = of_topic.map(|(_, chunk)| chunk.rows.clone()).collect();
+        if let Some(batch) = batches.first() {
+            let table = MemTable::try_new(batch.schema(), vec![batches]).expect("a table in memory");
+            session
+                .register_table(topic.name.as_str(), Arc::new(table))
+                .expect("a fresh session");
+        }
+    }
     runtime.block_on(async {
         let start = cpu_seconds();
         let frame = session.sql(query.one_shot).await.expect("it plans");
