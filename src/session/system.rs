@@ -145,15 +145,18 @@ impl SystemSource {
             watermark_us: stats.watermark,
             late_rows: stats.late_rows,
         });
-        let operators = engine.views.operators().into_iter().map(|operator| OperatorState {
+        let operators = engine.views.operators();
+        let operators = operators.iter().map(|operator| OperatorState {
             view: operator.view,
             number: operator.number,
-            consumers: operator.consumers,
-            description: operator.description,
+            consumers: operator.consumers.clone(),
+            description: operator.description.clone(),
             rows_in: operator.rows_in,
             rows_out: operator.rows_out,
             state_rows: operator.state_rows,
             state_bytes: operator.state_bytes,
+            shared_bytes: operator.shared_bytes(),
+            shared_with: operator.shared_with(&operators),
             work_us: operator.work_us,
             late_rows: operator.late_rows,
         });

@@ -87,7 +87,7 @@ impl Views {
             () = limits.stop.stopped() => return Err(dropped_while_built()),
         };
         let moves = self.moves.lock().await;
-        let keeper = self.keeper_over(&dataflow.views()).await?;
+        let keeper = self.keeper_over(&dataflow).await?;
         let built = Box::new(built);
         let adopted = keeper.ask(|reply| Request::Adopt { built, oid, reply }).await;
         if let Err(refused) = adopted.ok_or_else(|| self.broken_off())? {

@@ -19,7 +19,7 @@ use super::delta::Delta;
 use super::memory::Budget;
 use super::operators::aggregate::{AggregateSpec, GroupBy};
 use super::operators::expand::ExpandSpec;
-use super::operators::join::{AsofSpec, JoinSpec, NotInSpec};
+use super::operators::join::{AsofSpec, JoinSpec, NotInSpec, RelationRows};
 use super::operators::linear::Linear;
 use super::operators::partitioned::PartitionedSpec;
 use super::operators::session::SessionSpec;
@@ -91,6 +91,28 @@ impl Dataflow {
         }
         inputs.sort_unstable();
         inputs.into_iter().map(|(_, input)| input).collect()
+    }
+
+    /// The rows of a node by their definition, if they are rows of one topic behind stateless steps.
+    pub fn relation_rows(&self, node: usize) -> Option<RelationRows> {
+        match &self.nodes[node].step {
+            NodeWork::Scan(scan) => scan.relation_rows(),
+            NodeWork::Linear { linear, .. } => {
+                let input = self.inputs(node).into_iter().next()?;
+                self.relation_rows(input)?.through(linear)
+            }
+            _ => None,
+        }
+    }
+
+    /// The inputs of its joins by their definition, with the join.
+    pub fn joined_rows(&self) -> impl Iterator<Item = (usize, Vec<Option<RelationRows>>)> {
+        let joins = self.nodes.iter().enumerate();
+        let joins = joins.filter(|(_, node)| matches!(node.step, NodeWork::Join(_)));
+        joins.map(|(node, _)| {
+            let inputs = self.inputs(node).into_iter();
+            (node, inputs.map(|input| self.relation_rows(input)).collect())
+        })
     }
 
     /// The leaves: node and scan.

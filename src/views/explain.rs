@@ -5,6 +5,7 @@
 
 use super::dataflow::{Dataflow, DataflowNode, NodeWork};
 use super::instance::NodeStats;
+use super::operators::SharedState;
 
 /// The lines; with `stats`, each has the rows through the node and its state.
 pub fn lines(dataflow: &Dataflow, stats: Option<&[NodeStats]>) -> Vec<String> {
@@ -113,8 +114,18 @@ fn numbers(stats: &NodeStats) -> String {
     if stats.state_bytes > 0 {
         parts.push(format!("state={} bytes", stats.state_bytes));
     }
+    if !stats.shared.is_empty() {
+        parts.push(format!("shared={} bytes", bytes_of(&stats.shared)));
+    }
     parts.push(format!("time={:.3} ms", stats.counts.work_ns as f64 / 1e6));
     format!("  ({})", parts.join(", "))
+}
+
+/// The bytes of state that an operator shares, each part of it once: a join may have the same on both sides.
+fn bytes_of(shared: &[SharedState]) -> usize {
+    let is_first = |at: &usize| shared[..*at].iter().all(|before| before.id != shared[*at].id);
+    let distinct = (0..shared.len()).filter(is_first);
+    distinct.map(|at| shared[at].bytes).sum()
 }
 
 /// An operator of a view, with its counts so far.
@@ -130,10 +141,12 @@ pub struct OperatorStats {
     pub rows_out: u64,
     /// Rows or groups that it keeps.
     pub state_rows: Option<u64>,
+    /// Of state that it shares, an equal part: so all operators together have the bytes of all state.
     pub state_bytes: u64,
     pub work_us: u64,
     /// Rows that came too late for its windows.
     pub late_rows: Option<u64>,
+    shared: Vec<SharedState>,
 }
 
 impl OperatorStats {
@@ -150,8 +163,27 @@ impl OperatorStats {
             state_bytes: stats.state_bytes as u64,
             work_us: stats.counts.work_ns / 1000,
             late_rows: stats.skipped.map(|(late, _)| late),
+            shared: stats.shared.clone(),
         };
         nodes.map(of).collect()
+    }
+
+    /// Bytes of the state that it shares, all of it.
+    pub fn shared_bytes(&self) -> Option<u64> {
+        (!self.shared.is_empty()).then(|| bytes_of(&self.shared) as u64)
+    }
+
+    /// The views, one of them its own perhaps, whose other operators share state with it.
+    pub fn shared_with(&self, all: &[OperatorStats]) -> Vec<u32> {
+        let is_other = |other: &&OperatorStats| (other.view, other.number) != (self.view, self.number);
+        let shares = |other: &&OperatorStats| {
+            let mut ids = self.shared.iter().map(|shared| shared.id);
+            ids.any(|id| other.shared.iter().any(|shared| shared.id == id))
+        };
+        let sharing = all.iter().filter(is_other).filter(shares);
+        let mut views: Vec<u32> = sharing.map(|other| other.view).collect();
+        views.dedup();
+        views
     }
 }
 

@@ -7,11 +7,13 @@ use std::sync::Arc;
 use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, RecordBatch};
 use arrow::datatypes::Schema;
 use datafusion::common::config::ConfigOptions;
+use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::common::{DFSchema, ScalarValue};
 use datafusion::logical_expr::execution_props::ExecutionProps;
 use datafusion::logical_expr::physical_planning_context::PhysicalPlanningContext;
 use datafusion::logical_expr::{Expr, Volatility};
 use datafusion::physical_expr::aggregate::{LoweredAggregate, LoweredAggregateBuilder};
+use datafusion::physical_expr::expressions::Column as PhysicalColumn;
 use datafusion::physical_expr::utils::collect_columns;
 use datafusion::physical_expr::window::WindowExpr;
 use datafusion::physical_expr::{PhysicalExpr, create_physical_expr};
@@ -63,7 +65,28 @@ impl ExpressionContext {
     }
 }
 
+impl PartialEq for Expression {
+    fn eq(&self, other: &Expression) -> bool {
+        *self.physical == *other.physical
+    }
+}
+
 impl Expression {
+    pub fn column(name: &str, place: usize) -> Expression {
+        Expression::of(Arc::new(PhysicalColumn::new(name, place)))
+    }
+
+    /// The same with expressions in place of its columns. `None` if it cannot be put so.
+    pub fn over(&self, columns: &[Expression]) -> Option<Expression> {
+        let replaced = self.physical.clone().transform_up(|expression| {
+            Ok(match expression.downcast_ref::<PhysicalColumn>() {
+                Some(column) => Transformed::yes(columns[column.index()].physical.clone()),
+                None => Transformed::no(expression),
+            })
+        });
+        replaced.ok().map(|replaced| Expression::of(replaced.data))
+    }
+
     /// An expression of the engine's.
     pub fn of(physical: Arc<dyn PhysicalExpr>) -> Expression {
         Expression { physical }

@@ -13,7 +13,7 @@ use std::time::Instant;
 use arrow::array::RecordBatch;
 
 use crate::error::{SqlError, state};
-use crate::log::TopicId;
+use crate::log::{Lsn, TopicId};
 
 use super::clock::PendingRows;
 use super::dataflow::{Consumer, Dataflow, NodeWork};
@@ -21,13 +21,13 @@ use super::delta::Delta;
 use super::memory::{Limits, ViewAccount, batch_bytes};
 use super::operators::aggregate::{CHUNK_GROUPS, GroupBy};
 use super::operators::constant::ConstantRows;
-use super::operators::join::{AsofOperator, JoinOperator, NotIn};
+use super::operators::join::{Arrangements, AsofOperator, JoinOperator, NotIn};
 use super::operators::partitioned::PartitionedOperator;
 use super::operators::session::SessionOperator;
 use super::operators::set::SetCounts;
 use super::operators::temporal::Temporal;
 use super::operators::window::WindowOperator;
-use super::operators::{Operator, Ported, Sink, StepEnd};
+use super::operators::{Operator, Ported, SharedState, Sink, StepEnd};
 use super::output::{Bag, OutputRows, ViewOutput};
 
 /// Rows through one node so far, and the time that they took.
@@ -68,10 +68,12 @@ impl WorkMeter {
 }
 
 /// The content of a node, for EXPLAIN.
-#[derive(Clone, Copy, Default, Debug, PartialEq, Eq)]
+#[derive(Clone, Default, Debug, PartialEq, Eq)]
 pub struct NodeStats {
     pub counts: NodeCounts,
+    /// Of state that it shares with others, a part.
     pub state_bytes: usize,
+    pub shared: Vec<SharedState>,
     /// Groups of an aggregate.
     pub groups: Option<usize>,
     /// Rows of a join's sides, of a set operation's, or of partitions.
@@ -94,7 +96,7 @@ pub struct Instance {
     meter: WorkMeter,
     output: ViewOutput,
     emits: bool,
-    /// Changed since `take_changed`.
+    /// Changed since `take_changed`; or others have begun to share its state, or ended.
     changed: bool,
     limits: Limits,
     account: ViewAccount,
@@ -452,6 +454,30 @@ impl Instance {
         Ok(())
     }
 
+    /// Shares rows that its joins keep with those that keep the same, from this LSN on.
+    pub fn share(&mut self, known: &Arrangements, lsn: Lsn) -> Result<(), SqlError> {
+        for (node, inputs) in self.dataflow.clone().joined_rows() {
+            if let KeptNodes::Ported(join) = &mut self.states[node] {
+                join.share(&inputs, known, lsn)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether it shares state with others.
+    pub fn shares(&self) -> bool {
+        let mut ported = self.states.iter().filter_map(|state| match state {
+            KeptNodes::Ported(ported) => Some(ported),
+            _ => None,
+        });
+        ported.any(|ported| !ported.shared().is_empty())
+    }
+
+    /// Has its sizes looked at again.
+    pub fn set_changed(&mut self) {
+        self.changed = true;
+    }
+
     /// Whether anything was pushed or came out since the last call.
     pub fn take_changed(&mut self) -> bool {
         std::mem::take(&mut self.changed)
@@ -659,6 +685,10 @@ impl Instance {
         let of = |(state, counts): (&KeptNodes, &NodeCounts)| NodeStats {
             counts: *counts,
             state_bytes: state.bytes(),
+            shared: match state {
+                KeptNodes::Ported(ported) => ported.shared(),
+                _ => Vec::new(),
+            },
             groups: match state {
                 KeptNodes::Aggregate(aggregate) => Some(aggregate.live_groups()),
                 _ => None,

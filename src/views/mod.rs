@@ -240,7 +240,8 @@ impl Views {
         let _moves = self.moves.lock().await;
         let mut built: Vec<(Arc<Keeper>, Vec<ToBuild>)> = Vec::new();
         for family in families(views) {
-            let keeper = self.keeper_for_more()?;
+            let flows = family.iter().filter_map(|(_, _, dataflow)| dataflow.as_ref().ok());
+            let keeper = self.keeper_for_more(&flows.collect::<Vec<_>>())?;
             let mut taken: Vec<ToBuild> = Vec::new();
             for (oid, view, dataflow) in family {
                 let read = dataflow.as_ref().map_or_else(|_| Vec::new(), Dataflow::views);

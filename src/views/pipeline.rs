@@ -20,6 +20,7 @@ use super::failure::{ViewFailure, contained, has_place};
 use super::instance::{Instance, Saved};
 use super::memory::{Budget, Limits, ViewAccount, batch_bytes};
 use super::operators::StepEnd;
+use super::operators::join::Arrangements;
 use super::scan::LeafSource;
 
 /// Rows of a piece, about, if they lie in memory in small chunks.
@@ -112,15 +113,23 @@ pub struct Pipeline {
     /// In order: a view stands after those that it reads.
     views: Vec<Maintained>,
     frontier: Lsn,
+    /// The rows that its views share.
+    arrangements: Arc<Arrangements>,
     /// The part of the log that is loaded at the moment.
     loaded: ViewAccount,
 }
 
 impl Pipeline {
     pub fn new(budget: &Arc<Budget>) -> Pipeline {
+        Pipeline::over(budget, Arc::default())
+    }
+
+    /// One whose views share rows with those of other pipelines, which step to the same LSNs, each at its time.
+    pub fn over(budget: &Arc<Budget>, arrangements: Arc<Arrangements>) -> Pipeline {
         Pipeline {
             views: Vec::new(),
             frontier: 0,
+            arrangements,
             loaded: ViewAccount::new(budget.clone()),
         }
     }
@@ -155,7 +164,19 @@ impl Pipeline {
             failure = failure.or_else(|| read.failure.clone());
         }
         let failure = view.failure.clone().or(failure);
-        self.views.push(Maintained { failure, ..view });
+        let mut view = Maintained { failure, ..view };
+        if view.takes() {
+            let (known, at) = (self.arrangements.clone(), self.frontier);
+            view.spoilt = contained(|| view.instance.share(&known, at)).err();
+        }
+        self.views.push(view);
+        self.show_shared();
+    }
+
+    /// Those who share have other parts, now that one has come or gone.
+    fn show_shared(&mut self) {
+        let sharing = self.views.iter_mut().filter(|view| view.instance.shares());
+        sharing.for_each(|view| view.instance.set_changed());
     }
 
     /// Takes all views of another pipeline, which share none with these, at the same frontier.
@@ -164,6 +185,9 @@ impl Pipeline {
             self.frontier, other.frontier,
             "V3: views that step together stand at one LSN"
         );
+        if !Arc::ptr_eq(&self.arrangements, &other.arrangements) {
+            self.arrangements.take_over(&other.arrangements);
+        }
         self.views.extend(other.views);
     }
 
@@ -173,6 +197,7 @@ impl Pipeline {
             .into_iter()
             .partition(|view| oids.contains(&view.oid));
         self.views = kept;
+        self.show_shared();
         let needed: Vec<u32> = self.views.iter().flat_map(|view| view.dataflow().views()).collect();
         for view in &mut self.views {
             view.instance.set_emits(needed.contains(&view.oid));
@@ -404,7 +429,10 @@ impl Pipeline {
     /// Ends the step of all views, inputs before their readers.
     fn finish(&mut self, history: &dyn History, upto: Lsn) {
         let watermark = |topic: TopicId| history.watermark(topic, upto);
-        let end = StepEnd { watermark: &watermark };
+        let end = StepEnd {
+            lsn: upto,
+            watermark: &watermark,
+        };
         for index in 0..self.views.len() {
             let Some((view, readers)) = self.views[index..].split_first_mut() else {
                 continue;

@@ -16,6 +16,7 @@ use crate::log::Lsn;
 use super::dataflow::Dataflow;
 use super::driver::{Request, not_maintained};
 use super::keeper::Keeper;
+use super::operators::join::RelationRows;
 use super::rendering::ReadRequest;
 use super::{ViewRows, Views, is_building};
 
@@ -141,10 +142,24 @@ impl Views {
 
     // ---- threads. `moves` is held.
 
-    /// The thread for views that read no others: a new one, or the one with the fewest views once there are enough.
-    pub(super) fn keeper_for_more(&self) -> Result<Arc<Keeper>, SqlError> {
+    /// The thread for views that read none that are kept: that of views with the same joined rows, or a new one, or the one with
+    /// the fewest views once there are enough.
+    pub(super) fn keeper_for_more(&self, more: &[&Dataflow]) -> Result<Arc<Keeper>, SqlError> {
         let mut keepers = self.keepers.lock();
         let registered = self.registered.lock();
+        // Views that join the same rows share them, if one thread keeps them.
+        let joined = |dataflow: &Dataflow| -> Vec<RelationRows> {
+            let inputs = dataflow.joined_rows().flat_map(|(_, rows)| rows);
+            inputs.flatten().collect()
+        };
+        let wanted: Vec<RelationRows> = more.iter().flat_map(|dataflow| joined(dataflow)).collect();
+        let mut sharing = registered.iter().filter(|(_, view)| {
+            let mut rows = joined(&view.dataflow).into_iter();
+            rows.any(|rows| wanted.iter().any(|wanted| wanted.has_rows_of(&rows)))
+        });
+        if let Some((_, view)) = sharing.next() {
+            return Ok(view.keeper.clone());
+        }
         let views = |keeper: &Arc<Keeper>| {
             let of = registered.iter().filter(|(_, view)| Arc::ptr_eq(&view.keeper, keeper));
             of.count()
@@ -162,11 +177,11 @@ impl Views {
         Ok(keeper)
     }
 
-    /// The thread for a view that reads these: theirs, which become one.
-    pub(super) async fn keeper_over(&self, read: &[u32]) -> Result<Arc<Keeper>, SqlError> {
-        let kept = self.kept_by(read)?;
+    /// The thread for a view: that of all views that it reads, which become one.
+    pub(super) async fn keeper_over(&self, dataflow: &Dataflow) -> Result<Arc<Keeper>, SqlError> {
+        let kept = self.kept_by(&dataflow.views())?;
         let Some(((keeper, _), others)) = kept.split_first() else {
-            return self.keeper_for_more();
+            return self.keeper_for_more(&[dataflow]);
         };
         for (other, _) in others {
             let surrendered = other.ask(|reply| Request::Surrender { reply }).await;

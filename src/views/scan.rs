@@ -13,7 +13,9 @@ use crate::error::SqlError;
 use crate::log::{Chunk, HiddenColumn, Reader, conform};
 
 use super::delta::{Delta, batch_of, concat};
+use super::expression::Expression;
 use super::memory::batch_bytes;
+use super::operators::join::RelationRows;
 
 /// Larger batches are cut: an operator's output for one should stay in the processor's caches.
 pub const BATCH_ROWS_MAX: usize = 8192;
@@ -78,6 +80,18 @@ impl LeafScan {
             TopicColumn::User(index) => Some(*index),
             TopicColumn::System(_) => None,
         })
+    }
+
+    /// The topic's rows by their definition.
+    pub fn relation_rows(&self) -> Option<RelationRows> {
+        let LeafSource::Topic { reader, columns, .. } = &self.source else {
+            return None;
+        };
+        let of = |column: &TopicColumn| match column {
+            TopicColumn::User(at) => Expression::column("", *at),
+            TopicColumn::System(column) => Expression::column(column.name(), usize::MAX),
+        };
+        Some(RelationRows::of_topic(reader, columns.iter().map(of).collect()))
     }
 
     /// The rows of chunks of the topic, in batches. The chunks have the columns `loaded` of the topic, rising.

@@ -181,10 +181,20 @@ fn fill_operators(state: &SystemState, rows: &mut RowCollector) {
                 "operator" => operator.number, "consumers" => operator.consumers.clone(),
                 "description" => operator.description.as_str(), "rows_in" => operator.rows_in,
                 "rows_out" => operator.rows_out, "state_rows" => operator.state_rows,
-                "state_bytes" => operator.state_bytes, "work_time" => operator.work_us, "late_rows" => operator.late_rows,
+                "state_bytes" => operator.state_bytes, "shared_bytes" => operator.shared_bytes,
+                "shared_with" => operator.shared_bytes.map(|_| names(state, &operator.shared_with)),
+                "work_time" => operator.work_us, "late_rows" => operator.late_rows,
             ]);
         }
     }
+}
+
+/// Of relations, in order.
+fn names(state: &SystemState, oids: &[u32]) -> Vec<String> {
+    let relations = oids.iter().filter_map(|oid| state.snapshot.relations.get(oid));
+    let mut names: Vec<String> = relations.map(|relation| relation.name().to_string()).collect();
+    names.sort_unstable();
+    names
 }
 
 fn fill_sessions(state: &SystemState, rows: &mut RowCollector) {

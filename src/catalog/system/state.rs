@@ -148,6 +148,10 @@ pub struct OperatorState {
     pub rows_out: u64,
     pub state_rows: Option<u64>,
     pub state_bytes: u64,
+    /// Of the state that it shares, all.
+    pub shared_bytes: Option<u64>,
+    /// The views that it shares that with.
+    pub shared_with: Vec<u32>,
     pub work_us: u64,
     pub late_rows: Option<u64>,
 }

@@ -125,12 +125,15 @@ impl Compiler {
             Some(filter) => Some(self.context.compile(filter, &both)?),
             None => None,
         };
+        // Of each side only the columns that are needed above are shown.
+        let outputs = [0, 1].map(|side| {
+            let shows = |at: &usize| from[side].is_some_and(|from: usize| needed[from + inputs[side].columns[*at]]);
+            (0..inputs[side].columns.len()).filter(shows).collect::<Vec<usize>>()
+        });
         let mut columns = Vec::new();
-        for (input, from) in inputs.iter().zip(from) {
-            columns.extend(
-                from.iter()
-                    .flat_map(|from| input.columns.iter().map(move |column| from + column)),
-            );
+        for side in 0..2 {
+            let of = |at: &usize| from[side].unwrap_or(0) + inputs[side].columns[*at];
+            columns.extend(outputs[side].iter().map(of));
         }
         if shown.contains(&ShownWhen::Marked) {
             columns.push(join.schema.fields().len() - 1);
@@ -165,9 +168,9 @@ impl Compiler {
         });
         let unbounded = unbounded.collect();
         let mut facts = Vec::with_capacity(columns.len());
-        for (side, _) in from.iter().enumerate().filter(|(_, from)| from.is_some()) {
+        for (side, outputs) in outputs.iter().enumerate() {
             let first = side * inputs[0].columns.len();
-            facts.extend_from_slice(&times.facts[first..first + inputs[side].columns.len()]);
+            facts.extend(outputs.iter().map(|at| times.facts[first + at].clone()));
         }
         let append_only = inputs.iter().all(|input| input.append_only)
             && shown
@@ -182,6 +185,7 @@ impl Compiler {
             condition,
             pair_schema: arrow_schema(&both),
             pairs,
+            outputs,
             schema: arrow_schema(&schema),
             append_only,
             is_infallible: keys.iter().flatten().all(|key| is_infallible(key)) && !may_fail,

@@ -20,13 +20,15 @@ pub mod window;
 use arrow::array::RecordBatch;
 
 use crate::error::SqlError;
-use crate::log::TopicId;
+use crate::log::{Lsn, TopicId};
 
 use super::clock::PendingRows;
 use super::delta::Delta;
+use join::{Arrangements, RelationRows};
 
-/// The end of a step: the watermarks at the LSN up to which inputs are complete.
+/// The end of a step: the LSN up to which inputs are complete, and the watermarks there.
 pub struct StepEnd<'a> {
+    pub lsn: Lsn,
     /// W there, microseconds.
     pub watermark: &'a dyn Fn(TopicId) -> Option<i64>,
 }
@@ -91,6 +93,15 @@ pub struct Closes<'a> {
     pub next: Option<i64>,
 }
 
+/// State that operators keep together.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct SharedState {
+    /// The same for all who have it.
+    pub id: usize,
+    /// Of all of it, as far as the operator uses it.
+    pub bytes: usize,
+}
+
 /// An operator with one input or several, which may answer some of their deltas at once.
 pub trait Ported: Operator {
     /// Takes a delta of one input; output that does not wait for the step's end goes to `out`.
@@ -98,6 +109,16 @@ pub trait Ported: Operator {
 
     /// Rows that it keeps.
     fn rows(&self) -> usize;
+
+    /// Shares the rows of its inputs, as they are defined, with the operators that keep the same, from this LSN on.
+    fn share(&mut self, _inputs: &[Option<RelationRows>], _known: &Arrangements, _lsn: Lsn) -> Result<(), SqlError> {
+        Ok(())
+    }
+
+    /// The state that it shares. Its part is in [`Operator::bytes`].
+    fn shared(&self) -> Vec<SharedState> {
+        Vec::new()
+    }
 
     /// Output rows that it computed so far, those that did not change included, where it computes them anew.
     fn computed(&self) -> Option<u64> {

@@ -4,6 +4,7 @@
 //! the same rows (for plans without windows), and values worked out by hand.
 
 mod aggregates;
+mod arrangements;
 mod expiry;
 mod failures;
 mod flow;

@@ -11,6 +11,7 @@
 //!
 //! Not here: the aggregates (`states.rs`).
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::hash::BuildHasher;
 use std::sync::Arc;
@@ -25,6 +26,8 @@ use crate::error::SqlError;
 use crate::views::memory::{Budget, exceeded};
 
 const EMPTY: u32 = u32::MAX;
+/// In place of the number of a key that no group has.
+pub const UNKNOWN: u32 = EMPTY;
 /// Rows that are looked up together: their cache lines are touched first, without waiting for one another.
 const BLOCK_ROWS: usize = 256;
 /// From this many entries on a table does not fit into the nearer caches, and touching first pays.
@@ -96,24 +99,34 @@ impl Keys {
         each_store!(&self.store, table => table.len(), 1)
     }
 
-    /// Finds the group of each row, making new ones, into `groups`. 53200 if the table would have to grow past the budget; it
-    /// is of no more use then.
+    /// Finds the group of each row, making new ones, into `groups`. 53200 if the table would have to grow past the budget: some of
+    /// the groups are made then.
     pub fn intern(&mut self, columns: &[ArrayRef], rows: usize, groups: &mut Vec<u32>) -> Result<(), SqlError> {
-        assert_eq!(columns.len(), self.types.len(), "one column per key");
         groups.clear();
-        let one_zero: Vec<ArrayRef>;
-        let columns = match self.equal_floats {
-            true => {
-                one_zero = columns.iter().map(equal_floats_alike).collect();
-                &one_zero
-            }
-            false => columns,
-        };
-        each_store!(&mut self.store, table => table.intern(columns, rows, groups)?, groups.resize(rows, 0));
+        let columns = &*self.compared(columns);
+        each_store!(&mut self.store, table => {
+            table.refused = false;
+            table.intern(columns, rows, groups)?;
+        }, groups.resize(rows, 0));
         assert_eq!(groups.len(), rows, "each row has a group");
         match each_store!(&self.store, table => table.refused, false) {
             true => Err(exceeded(self.bytes().saturating_mul(2), self.budget.bytes_max())),
             false => Ok(()),
+        }
+    }
+
+    /// The group of each row, or [`UNKNOWN`].
+    pub fn find(&self, columns: &[ArrayRef], rows: usize) -> Result<Vec<u32>, SqlError> {
+        let columns = &*self.compared(columns);
+        each_store!(&self.store, table => table.find_all(columns, rows), Ok(vec![0; rows]))
+    }
+
+    /// Key columns in the form that is compared.
+    fn compared<'a>(&self, columns: &'a [ArrayRef]) -> Cow<'a, [ArrayRef]> {
+        assert_eq!(columns.len(), self.types.len(), "one column per key");
+        match self.equal_floats {
+            true => columns.iter().map(equal_floats_alike).collect(),
+            false => Cow::Borrowed(columns),
         }
     }
 
@@ -239,6 +252,27 @@ impl KeyLayout {
                 }
             }
         }
+    }
+
+    /// Takes the values under NULLs, which are no part of a key, out of packed keys; bit i of the answer says that column i is NULL.
+    fn take_nulls<const N: usize>(&self, columns: &[ArrayRef], packed: &mut [[u64; N]]) -> Vec<u64> {
+        let mut bits = vec![0u64; packed.len()];
+        for (index, (column, field)) in columns.iter().zip(&self.fields).enumerate() {
+            let Some(nulls) = column.nulls() else { continue };
+            for row in (0..packed.len()).filter(|row| nulls.is_null(*row)) {
+                bits[row] |= 1 << index;
+                let mask = if field.bits >= 64 {
+                    u64::MAX
+                } else {
+                    (1 << field.bits) - 1
+                };
+                packed[row][field.word] &= !(mask << field.shift);
+                if field.bits == 128 {
+                    packed[row][field.word + 1] = 0;
+                }
+            }
+        }
+        bits
     }
 
     /// The columns of packed keys; bit i of a row's null bits says that its column i is NULL.
@@ -397,20 +431,47 @@ impl<const N: usize> Fixed<N> {
 
     #[inline]
     fn group_of(&mut self, key: &[u64; N]) -> u32 {
+        match self.find(key) {
+            Ok(group) => group,
+            Err(at) => self.insert(key, at),
+        }
+    }
+
+    /// The group of a key without NULLs, or the free entry where it belongs.
+    #[inline]
+    fn find(&self, key: &[u64; N]) -> Result<u32, usize> {
         let mask = self.entries.len() - 1;
         let shift = 64 - self.entries.len().trailing_zeros();
         let mut at = (hash_words(key) >> shift) as usize;
         loop {
             let entry = &self.entries[at];
             if entry.key == *key && entry.group != EMPTY {
-                return entry.group;
+                return Ok(entry.group);
             }
             if entry.group == EMPTY {
-                break;
+                return Err(at);
             }
             at = (at + 1) & mask;
         }
-        self.insert(key, at)
+    }
+
+    fn find_all(&self, columns: &[ArrayRef], rows: usize) -> Result<Vec<u32>, SqlError> {
+        let mut packed = vec![[0; N]; rows];
+        self.layout.pack(columns, &mut packed);
+        let mut groups = Vec::with_capacity(rows);
+        if columns.iter().any(|column| column.null_count() > 0) {
+            let bits = self.layout.take_nulls(columns, &mut packed);
+            groups.extend(packed.iter().zip(bits).map(|(key, bits)| match bits {
+                0 => self.find(key).unwrap_or(EMPTY),
+                _ => self.with_nulls.get(&(*key, bits)).copied().unwrap_or(EMPTY),
+            }));
+            return Ok(groups);
+        }
+        for block in packed.chunks(BLOCK_ROWS) {
+            self.touch(block);
+            groups.extend(block.iter().map(|key| self.find(key).unwrap_or(EMPTY)));
+        }
+        Ok(groups)
     }
 
     #[cold]
@@ -463,24 +524,7 @@ impl<const N: usize> Fixed<N> {
 
     /// As the loop over blocks in `intern`, for a batch in which some key is NULL.
     fn intern_with_nulls(&mut self, columns: &[ArrayRef], packed: &mut [[u64; N]], groups: &mut Vec<u32>) {
-        let mut bits = vec![0u64; packed.len()];
-        for (index, column) in columns.iter().enumerate() {
-            let Some(nulls) = column.nulls() else { continue };
-            let field = &self.layout.fields[index];
-            for row in (0..packed.len()).filter(|row| nulls.is_null(*row)) {
-                bits[row] |= 1 << index;
-                // The value under a NULL is no part of the key.
-                let mask = if field.bits >= 64 {
-                    u64::MAX
-                } else {
-                    (1 << field.bits) - 1
-                };
-                packed[row][field.word] &= !(mask << field.shift);
-                if field.bits == 128 {
-                    packed[row][field.word + 1] = 0;
-                }
-            }
-        }
+        let bits = self.layout.take_nulls(columns, packed);
         for (key, bits) in packed.iter().zip(bits) {
             if bits == 0 {
                 groups.push(self.group_of(key));
@@ -631,6 +675,16 @@ impl Bytes {
         }
     }
 
+    fn find_all(&self, columns: &[ArrayRef], rows: usize) -> Result<Vec<u32>, SqlError> {
+        let encoded = self.converter.convert_columns(columns)?;
+        assert_eq!(encoded.num_rows(), rows, "one encoded key per row");
+        let find = |row: arrow::row::Row<'_>| {
+            let key = row.as_ref();
+            self.find(self.hasher.hash_one(key), key).unwrap_or(EMPTY)
+        };
+        Ok(encoded.iter().map(find).collect())
+    }
+
     fn group_of(&mut self, key: &[u8]) -> u32 {
         let hash = self.hasher.hash_one(key);
         let at = match self.find(hash, key) {
@@ -708,6 +762,7 @@ mod tests {
             found.extend_from_slice(&groups);
         }
         assert_eq!(found, expected);
+        assert_eq!(keys.find(&columns, expected.len()).expect("find"), expected);
         let back = keys.columns(&found).expect("columns");
         for (column, back) in columns.iter().zip(&back) {
             assert_eq!(column, back);
@@ -715,6 +770,9 @@ mod tests {
         // Without its first group.
         let rest: Vec<u32> = (1..keys.len() as u32).collect();
         keys.keep(&rest);
+        let gone: Vec<bool> = expected.iter().map(|group| *group == 0).collect();
+        let unknown = keys.find(&columns, expected.len()).expect("find").into_iter();
+        assert_eq!(unknown.map(|group| group == UNKNOWN).collect::<Vec<_>>(), gone);
         keys.intern(&columns, expected.len(), &mut groups).expect("intern");
         let moved: Vec<u32> = expected
             .iter()

@@ -1,16 +1,22 @@
 //! The join operator of a dataflow: inner, outer, semi, anti and mark joins, by equal keys and a condition on pairs.
 //!
 //! One rule: after any sequence of deltas the sum of the output is the join of the sums of the inputs. A delta of one side
-//! meets the other side's rows as they are, and is then added to its own: (A + a) x B, then (A + a) x b.
+//! meets the other side's rows as they are, and is then added to its own: (A + a) x B, then (A + a) x b. "As they are" means as far
+//! as this join has taken them: rows that are kept for several joins may be further (`arrangement.rs`).
 //!
 //! A row that is shown by whether it matches (outer, semi, anti, mark) is shown again, with the opposite sign, when that changes.
 //! So within a step rows are shown that no query would see. Where an expression above could fail on such a row, the output is
 //! held until the step ends and is net then. Where the condition itself could, the inputs are held as well: at the step's end
 //! rows leave before others come, so that the condition is asked only of pairs that are there before the step or after it.
 //!
-//! Not here: how the rows of a side are kept (`rows.rs`), NOT IN (`not_in.rs`), ASOF JOIN (`asof.rs`).
+//! Others work on the same rows while the output goes on, so no lock is held then.
+//!
+//! Not here: how the rows of a side are kept (`rows.rs`, `chains.rs`, `column.rs`), NOT IN (`not_in.rs`), ASOF JOIN (`asof.rs`).
 
+mod arrangement;
 mod asof;
+mod chains;
+mod column;
 mod expiry;
 mod not_in;
 mod rows;
@@ -22,17 +28,21 @@ use arrow::array::{Array, ArrayRef, BooleanArray, RecordBatch, UInt32Array, new_
 use arrow::buffer::NullBuffer;
 use arrow::compute;
 use arrow::datatypes::{DataType, SchemaRef};
+use parking_lot::RwLock;
 
 use crate::error::{SqlError, state};
+use crate::log::Lsn;
 
 use super::aggregate::keys::Keys;
 use super::net::{Direction, Net, PART_ROWS, weighted};
-use super::{Operator, Ported, Sink, StepEnd};
-use crate::views::delta::{Delta, batch_of, take_rows};
+use super::{Operator, Ported, SharedState, Sink, StepEnd};
+use crate::views::delta::{Delta, batch_of};
 use crate::views::expression::Expression;
 use crate::views::memory::{Limits, row_bytes_max};
-use rows::JoinRows;
+use chains::{MeetPlace, Pairs};
+use rows::{JoinRows, SideUse};
 
+pub use arrangement::{Arrangements, RelationRows};
 pub use asof::{AsofOperator, AsofSideSpec, AsofSpec};
 pub use expiry::{Expiry, TimeLimit};
 pub use not_in::{NotIn, NotInSpec};
@@ -77,6 +87,8 @@ pub struct JoinSpec {
     pub pair_schema: SchemaRef,
     /// Pairs are shown.
     pub pairs: bool,
+    /// The columns of each side that the output has.
+    pub outputs: [Vec<usize>; 2],
     /// Of the output.
     pub schema: SchemaRef,
     /// The output is never taken back.
@@ -99,8 +111,8 @@ pub struct JoinSpec {
 
 pub struct JoinOperator {
     spec: Arc<JoinSpec>,
-    /// Of both sides.
-    keys: Keys,
+    /// Of each side; one table for both, unless their rows are kept with those of others.
+    keys: [Arc<RwLock<Keys>>; 2],
     sides: [JoinRows; 2],
     /// The inputs of this step, where they are held.
     held: [Option<Net>; 2],
@@ -111,14 +123,17 @@ pub struct JoinOperator {
     limits: Limits,
 }
 
-/// Pairs of a delta's rows with rows of the other side.
-#[derive(Default)]
-struct Pairs {
+/// The numbers of a delta's keys.
+struct KeyNumbers {
     own: Vec<u32>,
-    other: Vec<u32>,
-    /// Of the pair; and copies of the other side's row.
-    weights: Vec<i64>,
-    copies: Vec<i64>,
+    /// Among the other side's keys, where these have numbers of their own.
+    other: Option<Vec<u32>>,
+}
+
+impl KeyNumbers {
+    fn other(&self) -> &[u32] {
+        self.other.as_ref().unwrap_or(&self.own)
+    }
 }
 
 impl JoinOperator {
@@ -126,8 +141,13 @@ impl JoinOperator {
         let budget = &limits.budget;
         let side = |side: usize| {
             let own = &spec.sides[side];
-            let counts_matches = spec.condition.is_some() && own.shown != ShownWhen::Never;
-            JoinRows::new(own.schema.clone(), own.grows, counts_matches, budget.clone())
+            let how = SideUse {
+                grows: own.grows,
+                knows_keys: spec.expiry.is_some(),
+                tells_keys: spec.condition.is_none() && spec.sides[1 - side].shown != ShownWhen::Never,
+                counts_matches: spec.condition.is_some() && own.shown != ShownWhen::Never,
+            };
+            JoinRows::new(own.schema.clone(), how, budget.clone())
         };
         let net = |holds: bool, schema: &SchemaRef| holds.then(|| Net::new(schema.clone(), budget.clone())).transpose();
         let held = [
@@ -135,8 +155,9 @@ impl JoinOperator {
             net(spec.holds_inputs[1], &spec.sides[1].schema)?,
         ];
         let shown = net(spec.holds_output, &spec.schema)?;
+        let keys = Arc::new(RwLock::new(Keys::new(&spec.key_types, budget.clone())?));
         Ok(JoinOperator {
-            keys: Keys::new(&spec.key_types, budget.clone())?,
+            keys: [keys.clone(), keys],
             sides: [side(0)?, side(1)?],
             held,
             shown,
@@ -168,13 +189,23 @@ impl JoinOperator {
     fn put_back(&mut self, side: usize, delta: &Delta, matches: &[i64]) -> Result<(), SqlError> {
         let keys = self.spec.sides[side].keys.iter().map(|key| key.evaluate(&delta.batch));
         let keys = keys.collect::<Result<Vec<ArrayRef>, SqlError>>()?;
-        let mut numbers = Vec::new();
-        self.keys.intern(&keys, delta.rows(), &mut numbers)?;
-        for side in &mut self.sides {
-            side.reach(self.keys.len());
-        }
-        delta.each(|row, weight| self.sides[side].add_to_count(numbers[row], weight));
-        self.sides[side].apply(delta, &numbers, matches)
+        let numbers = self.number(side, &keys, delta.rows())?;
+        self.sides[side].apply(delta, &numbers.own, matches)?;
+        Ok(())
+    }
+
+    fn number(&self, side: usize, keys: &[ArrayRef], rows: usize) -> Result<KeyNumbers, SqlError> {
+        let mut own = Vec::new();
+        self.keys[side].write().intern(keys, rows, &mut own)?;
+        let other = match self.has_one_table() {
+            true => None,
+            false => Some(self.keys[1 - side].read().find(keys, rows)?),
+        };
+        Ok(KeyNumbers { own, other })
+    }
+
+    fn has_one_table(&self) -> bool {
+        Arc::ptr_eq(&self.keys[0], &self.keys[1])
     }
 
     /// Takes a delta of one side; the changes go to `out`, or are held.
@@ -208,24 +239,36 @@ impl JoinOperator {
         if delta.is_empty() {
             return Ok(());
         }
-        let mut numbers = Vec::new();
-        self.keys.intern(&key_columns, delta.rows(), &mut numbers)?;
-        for side in &mut self.sides {
-            side.reach(self.keys.len());
-        }
+        let numbers = self.number(side, &key_columns, delta.rows())?;
         let mut matches = vec![0; delta.rows()];
         if spec.pairs || spec.condition.is_some() {
-            self.join(side, &delta, &numbers, &mut matches, out)?;
+            self.join(side, &delta, numbers.other(), &mut matches, out)?;
         }
-        if spec.condition.is_none() {
-            let other = &self.sides[1 - side];
-            for (matches, key) in matches.iter_mut().zip(&numbers) {
-                *matches = other.count(*key);
-            }
+        if spec.condition.is_none() && spec.sides[side].shown != ShownWhen::Never {
+            let have_rows = self.sides[1 - side].have_rows(numbers.other());
+            matches = have_rows.into_iter().map(i64::from).collect();
         }
         self.show_own(side, &delta, &matches, out)?;
-        self.count(side, &delta, &numbers, out)?;
-        self.sides[side].apply(&delta, &numbers, &matches)
+        let mut changed = self.sides[side].apply(&delta, &numbers.own, &matches)?;
+        if changed.is_empty() {
+            return Ok(());
+        }
+        if !self.has_one_table() {
+            let own: Vec<u32> = changed.iter().map(|change| change.key).collect();
+            let columns = self.keys[side].read().columns(&own)?;
+            let other = self.keys[1 - side].read().find(&columns, own.len())?;
+            for (change, key) in changed.iter_mut().zip(other) {
+                change.key = key;
+            }
+        }
+        // With a key's first row here the other side's rows of that key begin to match, with its last they end.
+        for has_rows in [true, false] {
+            let keys = changed.iter().filter(|change| change.has_rows == has_rows);
+            let rows = self.sides[1 - side].of_keys(keys.map(|change| change.key));
+            let (before, after) = (i64::from(!has_rows), i64::from(has_rows));
+            self.show_changes(1 - side, rows.into_iter().map(|row| (row, before, after)), out)?;
+        }
+        Ok(())
     }
 
     /// Meets the rows of the other side; counts in `matches` how many of them each row of the delta matches under the condition.
@@ -240,38 +283,23 @@ impl JoinOperator {
         // Rows of the other side, and the change of the number of their matches.
         let mut touched: HashMap<u32, i64> = HashMap::new();
         let counts_other = self.spec.condition.is_some() && self.spec.sides[1 - side].shown != ShownWhen::Never;
-        let mut pairs = Pairs::default();
-        let mut flush = |pairs: &mut Pairs| -> Result<(), SqlError> {
-            let found = self.matching(side, delta, pairs, out)?;
-            if self.spec.condition.is_some() {
-                for at in found {
-                    let own = pairs.own[at] as usize;
-                    matches[own] += pairs.copies[at];
-                    if counts_other {
-                        *touched.entry(pairs.other[at]).or_default() += delta_weight(delta, own);
-                    }
+        let pair_bytes = row_bytes_max(&delta.batch) + self.sides[1 - side].row_bytes_max();
+        let pairs_max = (PART_BYTES / pair_bytes.max(1)).clamp(1, PART_ROWS);
+        let mut place = MeetPlace::default();
+        loop {
+            let mut pairs = Pairs::default();
+            let goes_on = self.sides[1 - side].meet(numbers, &mut place, pairs_max, &mut pairs);
+            for at in self.matching(side, delta, &pairs, out)? {
+                let own = pairs.own[at] as usize;
+                matches[own] += pairs.copies(at);
+                if counts_other {
+                    *touched.entry(pairs.other[at]).or_default() += delta_weight(delta, own);
                 }
             }
-            *pairs = Pairs::default();
-            Ok(())
-        };
-        let other = &self.sides[1 - side];
-        let pair_bytes = row_bytes_max(&delta.batch) + other.row_bytes_max();
-        let part_rows = (PART_BYTES / pair_bytes.max(1)).clamp(1, PART_ROWS);
-        for (row, key) in numbers.iter().enumerate() {
-            let weight = delta_weight(delta, row);
-            for found in other.of_key(*key) {
-                let copies = other.copies(found);
-                pairs.own.push(row as u32);
-                pairs.other.push(found);
-                pairs.weights.push(weight * copies);
-                pairs.copies.push(copies);
-                if pairs.own.len() == part_rows {
-                    flush(&mut pairs)?;
-                }
+            if !goes_on {
+                break;
             }
         }
-        flush(&mut pairs)?;
         let mut touched: Vec<(u32, i64)> = touched.into_iter().collect();
         touched.sort_unstable();
         let changes = touched.iter().map(|(row, more)| {
@@ -285,7 +313,7 @@ impl JoinOperator {
         Ok(())
     }
 
-    /// The pairs that the condition lets through, by position, once they are shown.
+    /// Shows the pairs that the condition lets through; these by position, if there is a condition.
     fn matching(&self, side: usize, delta: &Delta, pairs: &Pairs, out: &mut Sink<'_>) -> Result<Vec<usize>, SqlError> {
         if self.limits.stop.is_set() {
             return Err(SqlError::new(state::QUERY_CANCELED, "the view is no longer wanted"));
@@ -294,24 +322,42 @@ impl JoinOperator {
         if rows == 0 {
             return Ok(Vec::new());
         }
-        let own = take_rows(&delta.batch, &UInt32Array::from(pairs.own.clone()))?;
-        let other = self.sides[1 - side].columns(&pairs.other)?;
-        let columns = match side {
-            0 => [own.columns(), &other].concat(),
-            _ => [&other, own.columns()].concat(),
+        let is_whole = rows == delta.rows() && pairs.own.iter().zip(0..).all(|(row, at)| *row == at);
+        let own = |columns: Vec<ArrayRef>| match is_whole {
+            true => Ok(columns),
+            false => compute::take_arrays(&columns, &UInt32Array::from(pairs.own.clone()), None),
         };
+        let in_order = |own: Vec<ArrayRef>, other: Vec<ArrayRef>| match side {
+            0 => [own, other].concat(),
+            _ => [other, own].concat(),
+        };
+        let outputs = &self.spec.outputs;
+        let weight = |at: usize| delta_weight(delta, pairs.own[at] as usize) * pairs.copies(at);
+        let Some(condition) = &self.spec.condition else {
+            let own = own(columns_at(&delta.batch, &outputs[side]))?;
+            let other = self.sides[1 - side].columns_at(&outputs[1 - side], &pairs.other)?;
+            let batch = batch_of(self.spec.schema.clone(), in_order(own, other), rows)?;
+            let is_plain = delta.weights.is_none() && pairs.copies.is_empty();
+            out(match is_plain {
+                true => Delta::added(batch),
+                false => weighted(batch, (0..rows).map(weight).collect()),
+            })?;
+            return Ok(Vec::new());
+        };
+        let other = self.sides[1 - side].columns(&pairs.other)?;
+        let columns = in_order(own(delta.batch.columns().to_vec())?, other);
         let mut batch = batch_of(self.spec.pair_schema.clone(), columns, rows)?;
+        let keep = condition.evaluate_bool(&batch)?;
         let mut found: Vec<usize> = (0..rows).collect();
-        if let Some(condition) = &self.spec.condition {
-            let keep = condition.evaluate_bool(&batch)?;
-            found.retain(|row| keep.is_valid(*row) && keep.value(*row));
-            if found.len() < rows && self.spec.pairs {
+        found.retain(|row| keep.is_valid(*row) && keep.value(*row));
+        if self.spec.pairs && !found.is_empty() {
+            if found.len() < rows {
                 batch = compute::filter_record_batch(&batch, &keep)?;
             }
-        }
-        if self.spec.pairs && !found.is_empty() {
-            let weights = found.iter().map(|row| pairs.weights[*row]).collect();
-            let columns = batch.columns().to_vec();
+            let weights = found.iter().map(|at| weight(*at)).collect();
+            let first = self.spec.sides[0].schema.fields().len();
+            let places = outputs[0].iter().copied().chain(outputs[1].iter().map(|at| first + at));
+            let columns = columns_at(&batch, &places.collect::<Vec<usize>>());
             out(delta_of(self.spec.schema.clone(), columns, weights)?)?;
         }
         Ok(found)
@@ -323,19 +369,18 @@ impl JoinOperator {
         if shown == ShownWhen::Never || delta.is_empty() {
             return Ok(());
         }
+        let outputs = &self.spec.outputs[side];
         if shown == ShownWhen::Marked {
             let marks: BooleanArray = matches.iter().map(|matches| Some(*matches > 0)).collect();
-            return self.show(
-                side,
-                delta.batch.columns().to_vec(),
-                delta.listed_weights(),
-                Some(marks),
-                out,
-            );
+            let own = columns_at(&delta.batch, outputs);
+            return self.show(side, own, delta.listed_weights(), Some(marks), out);
         }
         let keep: BooleanArray = matches.iter().map(|matches| Some(is_shown(shown, *matches))).collect();
+        if keep.true_count() == 0 {
+            return Ok(());
+        }
         let kept = delta.filter(&keep)?;
-        self.show(side, kept.batch.columns().to_vec(), kept.listed_weights(), None, out)
+        self.show(side, columns_at(&kept.batch, outputs), kept.listed_weights(), None, out)
     }
 
     /// Shows rows of a side whose number of matches changes, from and to these.
@@ -346,63 +391,32 @@ impl JoinOperator {
         out: &mut Sink<'_>,
     ) -> Result<(), SqlError> {
         let shown = self.spec.sides[side].shown;
-        let rows = &self.sides[side];
-        let (mut numbers, mut weights, mut marks) = (Vec::new(), Vec::new(), Vec::new());
-        let mut flush = |numbers: &mut Vec<u32>, weights: &mut Vec<i64>, marks: &mut Vec<bool>| {
-            let marks = std::mem::take(marks);
+        let mut changes = changes.filter(|(_, before, after)| (*before > 0) != (*after > 0));
+        loop {
+            let part: Vec<(u32, i64, i64)> = changes.by_ref().take(PART_ROWS / 2).collect();
+            if part.is_empty() {
+                return Ok(());
+            }
+            let rows: Vec<u32> = part.iter().map(|(row, ..)| *row).collect();
+            let copies = self.sides[side].copies_of(&rows);
+            let (mut numbers, mut weights, mut marks) = (Vec::new(), Vec::new(), Vec::new());
+            for ((row, before, after), copies) in part.into_iter().zip(copies).filter(|(_, copies)| *copies != 0) {
+                if shown == ShownWhen::Marked {
+                    numbers.extend([row, row]);
+                    weights.extend([-copies, copies]);
+                    marks.extend([before > 0, after > 0]);
+                } else {
+                    numbers.push(row);
+                    weights.push(if is_shown(shown, after) { copies } else { -copies });
+                }
+            }
             let marks = (shown == ShownWhen::Marked).then(|| BooleanArray::from(marks));
-            let columns = rows.columns(&std::mem::take(numbers))?;
-            self.show(side, columns, std::mem::take(weights), marks, out)
-        };
-        for (row, before, after) in changes {
-            let copies = rows.copies(row);
-            if (before > 0) == (after > 0) || copies == 0 {
-                continue;
-            }
-            if shown == ShownWhen::Marked {
-                numbers.extend([row, row]);
-                weights.extend([-copies, copies]);
-                marks.extend([before > 0, after > 0]);
-            } else {
-                numbers.push(row);
-                weights.push(if is_shown(shown, after) { copies } else { -copies });
-            }
-            if numbers.len() >= PART_ROWS {
-                flush(&mut numbers, &mut weights, &mut marks)?;
-            }
-        }
-        match numbers.is_empty() {
-            true => Ok(()),
-            false => flush(&mut numbers, &mut weights, &mut marks),
+            let own = self.sides[side].columns_at(&self.spec.outputs[side], &numbers)?;
+            self.show(side, own, weights, marks, out)?;
         }
     }
 
-    /// Counts a delta by key. Rows of the other side are shown for which that changes whether they match.
-    fn count(&mut self, side: usize, delta: &Delta, numbers: &[u32], out: &mut Sink<'_>) -> Result<(), SqlError> {
-        let shows = self.spec.condition.is_none() && self.spec.sides[1 - side].shown != ShownWhen::Never;
-        if !shows {
-            delta.each(|row, weight| self.sides[side].add_to_count(numbers[row], weight));
-            return Ok(());
-        }
-        let mut before: HashMap<u32, i64> = HashMap::new();
-        delta.each(|row, weight| {
-            let key = numbers[row];
-            let own = &mut self.sides[side];
-            before.entry(key).or_insert(own.count(key));
-            own.add_to_count(key, weight);
-        });
-        let mut keys: Vec<(u32, i64)> = before.into_iter().collect();
-        keys.sort_unstable();
-        let (own, other) = (&self.sides[side], &self.sides[1 - side]);
-        let changed = keys.into_iter().filter_map(|(key, before)| {
-            let after = own.count(key);
-            ((before > 0) != (after > 0)).then_some((key, before, after))
-        });
-        let changes = changed.flat_map(|(key, before, after)| other.of_key(key).map(move |row| (row, before, after)));
-        self.show_changes(1 - side, changes, out)
-    }
-
-    /// Rows of one side by themselves.
+    /// Rows of one side by themselves, in the columns that the output has of it.
     fn show(
         &self,
         side: usize,
@@ -418,13 +432,12 @@ impl JoinOperator {
         if let Some(marks) = marks {
             columns.push(Arc::new(marks));
         }
-        if self.spec.pairs {
-            let other = self.spec.sides[1 - side].schema.fields().iter();
-            let nulls = other.map(|field| new_null_array(field.data_type(), weights.len()));
-            match side {
-                0 => columns.extend(nulls),
-                _ => columns = nulls.chain(columns).collect(),
-            }
+        let schema = &self.spec.sides[1 - side].schema;
+        let other = self.spec.outputs[1 - side].iter().map(|at| schema.field(*at));
+        let nulls = other.map(|field| new_null_array(field.data_type(), weights.len()));
+        match side {
+            0 => columns.extend(nulls),
+            _ => columns = nulls.chain(columns).collect(),
         }
         out(delta_of(self.spec.schema.clone(), columns, weights)?)
     }
@@ -446,6 +459,10 @@ pub fn all_valid<'a>(columns: impl Iterator<Item = &'a ArrayRef>) -> Option<Bool
     (nulls.null_count() > 0).then(|| BooleanArray::new(nulls.into_inner(), None))
 }
 
+fn columns_at(batch: &RecordBatch, places: &[usize]) -> Vec<ArrayRef> {
+    places.iter().map(|at| batch.column(*at).clone()).collect()
+}
+
 fn delta_weight(delta: &Delta, row: usize) -> i64 {
     delta.weight_values().map_or(1, |weights| weights[row])
 }
@@ -465,6 +482,14 @@ impl Ported for JoinOperator {
     /// Of both sides.
     fn rows(&self) -> usize {
         self.sides.iter().map(JoinRows::rows).sum()
+    }
+
+    fn share(&mut self, inputs: &[Option<RelationRows>], known: &Arrangements, lsn: Lsn) -> Result<(), SqlError> {
+        self.share_sides(inputs, known, lsn)
+    }
+
+    fn shared(&self) -> Vec<SharedState> {
+        self.sides.iter().filter_map(JoinRows::shared).collect()
     }
 }
 
@@ -489,31 +514,14 @@ impl Operator for JoinOperator {
             }
             shown.clear()?;
         }
+        for side in &self.sides {
+            side.end_step(end.lsn);
+        }
         let expired = self.expire(end)?;
         if !expired && !self.sides.iter().any(JoinRows::is_sparse) {
             return Ok(());
         }
-        let mut used = vec![false; self.keys.len()];
-        for side in &self.sides {
-            side.mark_keys(&mut used);
-        }
-        let mut new_key = vec![u32::MAX; used.len()];
-        let mut kept = Vec::new();
-        if self.spec.key_types.is_empty() {
-            // There is one key, always.
-            new_key = vec![0];
-            kept.push(0);
-        } else {
-            for key in (0..used.len()).filter(|key| used[*key]) {
-                new_key[key] = kept.len() as u32;
-                kept.push(key as u32);
-            }
-        }
-        self.keys.keep(&kept);
-        for side in &mut self.sides {
-            side.compact(&new_key, kept.len());
-        }
-        Ok(())
+        self.compact()
     }
 
     fn save(&self) -> Result<Vec<RecordBatch>, SqlError> {
@@ -535,6 +543,10 @@ impl Operator for JoinOperator {
 
     fn bytes(&self) -> usize {
         let held = self.held.iter().flatten().chain(&self.shown).map(Net::bytes);
-        self.keys.bytes() + self.sides.iter().map(JoinRows::bytes).sum::<usize>() + held.sum::<usize>()
+        let keys = self
+            .keys
+            .iter()
+            .map(|keys| keys.read().bytes() / Arc::strong_count(keys));
+        keys.sum::<usize>() + self.sides.iter().map(JoinRows::bytes).sum::<usize>() + held.sum::<usize>()
     }
 }

@@ -16,7 +16,7 @@ use super::super::aggregate::keys::Keys;
 use super::super::net::{PART_ROWS, weighted};
 use super::super::window::{from_weight_column, with_weight_column};
 use super::super::{Operator, Ported, Sink, StepEnd};
-use super::rows::JoinRows;
+use super::rows::{JoinRows, SideUse};
 use crate::views::delta::{Delta, batch_of, schema_of};
 use crate::views::expression::Expression;
 use crate::views::memory::{Limits, batch_bytes};
@@ -63,9 +63,14 @@ pub struct NotIn {
 impl NotIn {
     pub fn new(spec: Arc<NotInSpec>, limits: Limits) -> Result<NotIn, SqlError> {
         let budget = &limits.budget;
+        let how = SideUse {
+            grows: spec.grows,
+            knows_keys: true,
+            ..SideUse::default()
+        };
         Ok(NotIn {
             keys: Keys::new(std::slice::from_ref(&spec.key_type), budget.clone())?,
-            left: JoinRows::new(spec.schema.clone(), spec.grows, false, budget.clone())?,
+            left: JoinRows::new(spec.schema.clone(), how, budget.clone())?,
             counts: Vec::new(),
             gone: 0,
             right: RightSide::default(),
@@ -94,7 +99,6 @@ impl NotIn {
             self.null_key = (0..rows).find(|row| nulls.is_null(*row)).map(|row| numbers[row]);
         }
         self.counts.resize(self.keys.len(), 0);
-        self.left.reach(self.keys.len());
         Ok(numbers)
     }
 
@@ -130,18 +134,22 @@ impl NotIn {
                 let key = self.left.key(*row);
                 self.was_shown(key) != self.is_shown_now(key)
             };
-            changed.extend(self.left.live().filter(is_changed));
+            changed.extend(self.left.live().into_iter().filter(is_changed));
         } else {
             let mut keys: Vec<u32> = self.counts_before.keys().copied().collect();
             keys.sort_unstable();
             keys.retain(|key| self.was_shown(*key) != self.is_shown_now(*key));
-            changed.extend(keys.iter().flat_map(|key| self.left.of_key(*key)));
+            changed = self.left.of_keys(keys.into_iter());
         }
         for rows in changed.chunks(PART_ROWS) {
-            let weights = rows.iter().map(|row| match self.is_shown_now(self.left.key(*row)) {
-                true => self.left.copies(*row),
-                false => -self.left.copies(*row),
-            });
+            let copies = self.left.copies_of(rows).into_iter();
+            let weights = rows
+                .iter()
+                .zip(copies)
+                .map(|(row, copies)| match self.is_shown_now(self.left.key(*row)) {
+                    true => copies,
+                    false => -copies,
+                });
             let batch = batch_of(self.spec.schema.clone(), self.left.columns(rows)?, rows.len())?;
             out(weighted(batch, weights.collect()))?;
         }
@@ -157,7 +165,8 @@ impl NotIn {
             let weights = shown.listed_weights();
             out(weighted(shown.batch, weights))?;
         }
-        self.left.apply(delta, &numbers, &[])
+        self.left.apply(delta, &numbers, &[])?;
+        Ok(())
     }
 
     fn compact(&mut self) {

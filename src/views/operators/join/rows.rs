@@ -2,42 +2,54 @@
 //!
 //! One rule: a row that is taken away is the same in every column as one that was added. A side that only grows keeps its
 //! rows as they came; one that does not keeps each distinct row once, with the number of its copies.
+//!
+//! Rows as they came may be kept for several joins together (`arrangement.rs`): each sees those that it has taken itself.
 
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, Int64Array, RecordBatch, UInt32Array};
-use arrow::compute;
+use arrow::array::{ArrayRef, AsArray, Int64Array, RecordBatch};
 use arrow::datatypes::{DataType, Field, Int64Type, SchemaRef};
+use parking_lot::RwLock;
 
 use crate::error::SqlError;
+use crate::log::Lsn;
 
+use super::super::SharedState;
 use super::super::aggregate::keys::Keys;
 use super::super::net::exact_rows;
 use super::super::window::{from_weight_column, with_weight_column};
+use super::chains::{KeyChains, MeetPlace, Pairs};
+use super::column::{BLOCK_ROWS, StoredColumn, gather};
 use super::expiry::Passed;
-use crate::views::delta::{Delta, batch_of, concat, schema_of, take_rows};
-use crate::views::memory::{Budget, batch_bytes, row_bytes_max};
+use crate::views::delta::{Delta, batch_of, schema_of};
+use crate::views::memory::{Budget, row_bytes_max};
 
-/// Rows of a block that is complete: a power of two, so that a row's number says where it stands.
-const BLOCK_ROWS: usize = 8192;
-/// The end of a chain.
-const NONE: u32 = u32::MAX;
+/// The way in which the rows of a side are kept.
+#[derive(Clone, Copy, Default, Debug)]
+pub struct SideUse {
+    /// They are never taken away.
+    pub grows: bool,
+    /// Rows are dropped, or their keys asked for: rows have a key each.
+    pub knows_keys: bool,
+    /// [`JoinRows::apply`] tells which keys come to have rows, or to have none.
+    pub tells_keys: bool,
+    /// The rows of the other side that a row matches are counted.
+    pub counts_matches: bool,
+}
 
 pub struct JoinRows {
     schema: SchemaRef,
+    how: SideUse,
     store: RowStore,
-    /// By key: the row that came last, or [`NONE`].
-    newest: Vec<u32>,
-    /// By row: the one before it with the same key, or [`NONE`].
-    before: Vec<u32>,
-    /// By row: its key.
+    chains: Arc<RwLock<KeyChains>>,
+    /// Rows of these that are this side's: all, unless others have more.
+    taken: usize,
+    /// By row: its key, where that is known.
     keys: Vec<u32>,
-    /// By row: copies. Shorter than the rows while all the rest have one.
-    copies: Vec<i64>,
-    /// By key: copies of its rows together.
+    /// By key: copies of its rows together, where rows can be taken away and `tells_keys` is asked.
     counts: Vec<i64>,
     /// By row: rows of the other side that it matches, where the side asks for them.
-    matches: Option<Vec<i64>>,
+    matches: Vec<i64>,
     /// Rows that have no copies left.
     gone: usize,
     /// Of the largest row so far.
@@ -45,41 +57,45 @@ pub struct JoinRows {
 }
 
 enum RowStore {
-    /// As they came: complete blocks, then batches of the last one.
-    Grown {
-        blocks: Vec<RecordBatch>,
-        last: Vec<RecordBatch>,
-        last_rows: usize,
-        bytes: usize,
-    },
-    Distinct(Keys),
+    /// As they came.
+    Grown(Vec<Arc<RwLock<StoredColumn>>>),
+    Distinct(Box<Keys>),
+}
+
+/// A key that has come to have rows, or to have none.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct KeyChange {
+    pub key: u32,
+    /// It has rows now.
+    pub has_rows: bool,
+}
+
+/// Rows as they came, for several joins.
+#[derive(Clone)]
+pub struct GrownRows {
+    pub chains: Arc<RwLock<KeyChains>>,
+    pub columns: Vec<Arc<RwLock<StoredColumn>>>,
 }
 
 impl JoinRows {
-    pub fn new(
-        schema: SchemaRef,
-        grows: bool,
-        counts_matches: bool,
-        budget: Arc<Budget>,
-    ) -> Result<JoinRows, SqlError> {
-        let store = match grows {
-            true => RowStore::Grown {
-                blocks: Vec::new(),
-                last: Vec::new(),
-                last_rows: 0,
-                bytes: 0,
-            },
-            false => RowStore::Distinct(exact_rows(&schema, budget)?),
+    pub fn new(schema: SchemaRef, how: SideUse, budget: Arc<Budget>) -> Result<JoinRows, SqlError> {
+        let column = |field: &Arc<Field>| Arc::new(RwLock::new(StoredColumn::new(field.data_type())));
+        let store = match how.grows {
+            true => RowStore::Grown(schema.fields().iter().map(column).collect()),
+            false => RowStore::Distinct(Box::new(exact_rows(&schema, budget)?)),
         };
         Ok(JoinRows {
             schema,
+            how: SideUse {
+                knows_keys: how.knows_keys || !how.grows,
+                ..how
+            },
             store,
-            newest: Vec::new(),
-            before: Vec::new(),
+            chains: Arc::default(),
+            taken: 0,
             keys: Vec::new(),
-            copies: Vec::new(),
             counts: Vec::new(),
-            matches: counts_matches.then(Vec::new),
+            matches: Vec::new(),
             gone: 0,
             row_bytes_max: 0,
         })
@@ -89,236 +105,290 @@ impl JoinRows {
         self.row_bytes_max
     }
 
-    /// Makes room for keys up to this number.
-    pub fn reach(&mut self, keys: usize) {
-        self.newest.resize(keys, NONE);
-        self.counts.resize(keys, 0);
-    }
-
-    /// Copies of rows with this key.
-    pub fn count(&self, key: u32) -> i64 {
-        self.counts[key as usize]
-    }
-
-    pub fn add_to_count(&mut self, key: u32, copies: i64) {
-        self.counts[key as usize] += copies;
-    }
-
-    /// The rows of a key that have copies, newest first.
-    pub fn of_key(&self, key: u32) -> impl Iterator<Item = u32> + '_ {
-        let mut next = self.newest[key as usize];
-        std::iter::from_fn(move || {
-            while next != NONE {
-                let row = next;
-                next = self.before[row as usize];
-                if self.copies(row) != 0 {
-                    return Some(row);
-                }
+    /// Whether these keys have rows.
+    pub fn have_rows(&self, keys: &[u32]) -> Vec<bool> {
+        match self.store {
+            RowStore::Grown(_) => {
+                let chains = self.chains.read();
+                keys.iter().map(|key| chains.has_rows(*key, self.taken)).collect()
             }
-            None
-        })
+            RowStore::Distinct(_) => {
+                assert!(self.how.tells_keys, "it counts rows by key");
+                keys.iter().map(|key| self.count(*key) > 0).collect()
+            }
+        }
+    }
+
+    fn count(&self, key: u32) -> i64 {
+        self.counts.get(key as usize).copied().unwrap_or(0)
+    }
+
+    /// Pairs rows that have these keys with those here, as [`KeyChains::meet`] does.
+    pub fn meet(&self, keys: &[u32], place: &mut MeetPlace, pairs_max: usize, pairs: &mut Pairs) -> bool {
+        self.chains.read().meet(keys, self.taken, place, pairs_max, pairs)
+    }
+
+    /// The rows of keys that have copies; of each key the newest first.
+    pub fn of_keys(&self, keys: impl Iterator<Item = u32>) -> Vec<u32> {
+        let chains = self.chains.read();
+        keys.flat_map(|key| chains.of_key(key, self.taken)).collect()
     }
 
     /// All rows that have copies.
-    pub fn live(&self) -> impl Iterator<Item = u32> + '_ {
-        (0..self.before.len() as u32).filter(|row| self.copies(*row) != 0)
+    pub fn live(&self) -> Vec<u32> {
+        let chains = self.chains.read();
+        let rows = 0..self.taken as u32;
+        rows.filter(|row| chains.copies(*row) != 0).collect()
     }
 
     pub fn key(&self, row: u32) -> u32 {
         self.keys[row as usize]
     }
 
-    pub fn copies(&self, row: u32) -> i64 {
-        self.copies.get(row as usize).copied().unwrap_or(1)
+    pub fn copies_of(&self, rows: &[u32]) -> Vec<i64> {
+        let chains = self.chains.read();
+        rows.iter().map(|row| chains.copies(*row)).collect()
     }
 
     /// Rows of the other side that a row matches.
     pub fn matches(&self, row: u32) -> i64 {
-        self.matches.as_ref().map_or(0, |matches| matches[row as usize])
+        self.matches.get(row as usize).copied().unwrap_or(0)
     }
 
     pub fn add_matches(&mut self, row: u32, more: i64) {
-        if let Some(matches) = &mut self.matches {
-            matches[row as usize] += more;
+        if self.how.counts_matches {
+            self.matches[row as usize] += more;
         }
     }
 
-    /// Adds and takes away rows with these keys, which match so many of the other side.
-    pub fn apply(&mut self, delta: &Delta, keys: &[u32], matches: &[i64]) -> Result<(), SqlError> {
+    /// Adds and takes away rows with these keys, which match so many of the other side. Tells the keys that this gives rows to, or
+    /// takes their last from, if it is asked to.
+    pub fn apply(&mut self, delta: &Delta, keys: &[u32], matches: &[i64]) -> Result<Vec<KeyChange>, SqlError> {
         self.row_bytes_max = self.row_bytes_max.max(row_bytes_max(&delta.batch));
-        match &mut self.store {
-            RowStore::Grown {
-                blocks,
-                last,
-                last_rows,
-                bytes,
-            } => {
-                let first = self.before.len();
-                *bytes += batch_bytes(&delta.batch);
-                append(&self.schema, blocks, last, last_rows, &delta.batch)?;
-                if delta.weights.is_some() {
-                    self.copies.resize(first, 1);
-                }
-                delta.each(|row, weight| {
-                    assert!(weight > 0, "V4: a row was taken away from an input that only grows");
-                    let key = keys[row];
-                    self.before.push(self.newest[key as usize]);
-                    self.newest[key as usize] = (first + row) as u32;
-                    if delta.weights.is_some() {
-                        self.copies.push(weight);
-                    }
-                });
-                self.keys.extend_from_slice(keys);
-                if let Some(known) = &mut self.matches {
-                    known.extend_from_slice(matches);
-                }
-            }
-            RowStore::Distinct(rows) => {
-                let mut numbers = Vec::new();
-                rows.intern(delta.batch.columns(), delta.rows(), &mut numbers)?;
-                delta.each(|row, weight| {
-                    let number = numbers[row] as usize;
-                    let is_new = number == self.before.len();
-                    if is_new {
-                        let key = keys[row];
-                        self.before.push(self.newest[key as usize]);
-                        self.newest[key as usize] = number as u32;
-                        self.keys.push(key);
-                        self.copies.push(0);
-                        if let Some(known) = &mut self.matches {
-                            known.push(matches[row]);
-                        }
-                    } else if let Some(known) = &mut self.matches
-                        && self.copies[number] == 0
-                    {
-                        known[number] = matches[row];
-                    }
-                    let copies = &mut self.copies[number];
-                    self.gone -= usize::from(*copies == 0 && !is_new);
-                    *copies += weight;
-                    self.gone += usize::from(*copies == 0);
-                });
+        match self.how.grows {
+            true => self.grow(delta, keys, matches),
+            false => self.change(delta, keys, matches),
+        }
+    }
+
+    fn grow(&mut self, delta: &Delta, keys: &[u32], matches: &[i64]) -> Result<Vec<KeyChange>, SqlError> {
+        let RowStore::Grown(columns) = &mut self.store else {
+            panic!("a side that grows keeps rows as they came");
+        };
+        let upto = self.taken + delta.rows();
+        for (column, values) in columns.iter().zip(delta.batch.columns()) {
+            let is_there = column.read().rows() >= upto;
+            if !is_there {
+                column.write().append(self.taken, values)?;
             }
         }
-        Ok(())
+        let mut changed: Vec<u32> = Vec::new();
+        let is_there = {
+            let chains = self.chains.read();
+            if self.how.tells_keys {
+                changed.extend(keys.iter().filter(|key| !chains.has_rows(**key, self.taken)));
+            }
+            chains.rows() >= upto
+        };
+        if !is_there {
+            self.chains.write().append(self.taken, keys, delta.weight_values());
+        }
+        self.taken = upto;
+        if self.how.knows_keys {
+            self.keys.extend_from_slice(keys);
+        }
+        if self.how.counts_matches {
+            self.matches.extend_from_slice(matches);
+        }
+        changed.sort_unstable();
+        changed.dedup();
+        let come = |key| KeyChange { key, has_rows: true };
+        Ok(changed.into_iter().map(come).collect())
+    }
+
+    fn change(&mut self, delta: &Delta, keys: &[u32], matches: &[i64]) -> Result<Vec<KeyChange>, SqlError> {
+        let RowStore::Distinct(rows) = &mut self.store else {
+            panic!("a side whose rows may go keeps the distinct ones");
+        };
+        let mut numbers = Vec::new();
+        rows.intern(delta.batch.columns(), delta.rows(), &mut numbers)?;
+        let mut changed: Vec<KeyChange> = Vec::new();
+        if self.how.tells_keys {
+            let mut touched = keys.to_vec();
+            touched.sort_unstable();
+            touched.dedup();
+            if let Some(last) = touched.last()
+                && *last as usize >= self.counts.len()
+            {
+                self.counts.resize(*last as usize + 1, 0);
+            }
+            let as_before = |key| KeyChange {
+                key,
+                has_rows: self.count(key) > 0,
+            };
+            changed.extend(touched.into_iter().map(as_before));
+            delta.each(|row, weight| self.counts[keys[row] as usize] += weight);
+            changed.retain_mut(|change| {
+                let had_rows = std::mem::replace(&mut change.has_rows, self.counts[change.key as usize] > 0);
+                had_rows != change.has_rows
+            });
+        }
+        let mut chains = self.chains.write();
+        delta.each(|row, weight| {
+            let number = numbers[row] as usize;
+            let (before, after) = chains.change(number, keys[row], weight);
+            if before.is_none() {
+                self.keys.push(keys[row]);
+            }
+            if self.how.counts_matches {
+                match before {
+                    None => self.matches.push(matches[row]),
+                    Some(0) => self.matches[number] = matches[row],
+                    Some(_) => {}
+                }
+            }
+            self.gone -= usize::from(before == Some(0));
+            self.gone += usize::from(after == 0);
+        });
+        self.taken = chains.rows();
+        Ok(changed)
     }
 
     /// The columns of rows, in that order.
     pub fn columns(&self, rows: &[u32]) -> Result<Vec<ArrayRef>, SqlError> {
         match &self.store {
             RowStore::Distinct(store) => store.columns(rows),
-            RowStore::Grown { blocks, last, .. } => {
-                let mut batches: Vec<&RecordBatch> = Vec::new();
-                // By block, then by batch of the last one: where it stands in `batches`.
-                let mut places: Vec<(u32, usize)> = Vec::new();
-                let whole = blocks.len() * BLOCK_ROWS;
-                let mut used = vec![u32::MAX; blocks.len()];
-                let mut last_from = None;
-                for row in rows {
-                    let row = *row as usize;
-                    if row < whole {
-                        let block = row / BLOCK_ROWS;
-                        if used[block] == u32::MAX {
-                            used[block] = batches.len() as u32;
-                            batches.push(&blocks[block]);
-                        }
-                        places.push((used[block], row % BLOCK_ROWS));
-                        continue;
-                    }
-                    let from = *last_from.get_or_insert_with(|| {
-                        let from = batches.len();
-                        batches.extend(last);
-                        from
-                    });
-                    let mut at = row - whole;
-                    let mut batch = 0;
-                    while at >= last[batch].num_rows() {
-                        at -= last[batch].num_rows();
-                        batch += 1;
-                    }
-                    places.push(((from + batch) as u32, at));
-                }
-                let places: Vec<(usize, usize)> = places.iter().map(|(batch, row)| (*batch as usize, *row)).collect();
-                let columns = (0..self.schema.fields().len()).map(|column| {
-                    if batches.is_empty() {
-                        return Ok(arrow::array::new_empty_array(self.schema.field(column).data_type()));
-                    }
-                    if let [batch] = batches[..] {
-                        let rows = UInt32Array::from_iter_values(places.iter().map(|(_, row)| *row as u32));
-                        return Ok(compute::take(batch.column(column), &rows, None)?);
-                    }
-                    let arrays: Vec<&dyn Array> = batches.iter().map(|batch| batch.column(column).as_ref()).collect();
-                    Ok(compute::interleave(&arrays, &places)?)
-                });
-                columns.collect()
+            RowStore::Grown(columns) => gather(columns.iter(), rows),
+        }
+    }
+
+    /// Those columns of rows that stand at these places.
+    pub fn columns_at(&self, places: &[usize], rows: &[u32]) -> Result<Vec<ArrayRef>, SqlError> {
+        match &self.store {
+            RowStore::Distinct(store) => {
+                let all = store.columns(rows)?;
+                Ok(places.iter().map(|place| all[*place].clone()).collect())
             }
+            RowStore::Grown(columns) => gather(places.iter().map(|place| &columns[*place]), rows),
         }
     }
 
     /// Between steps: whether enough rows are gone for [`JoinRows::compact`] to be worth while.
     pub fn is_sparse(&self) -> bool {
-        self.gone > BLOCK_ROWS && self.gone > self.before.len() / 2
+        self.gone > BLOCK_ROWS && self.gone > self.taken / 2
     }
 
     /// Forgets rows without copies, and takes the keys' new numbers.
     pub fn compact(&mut self, new_key: &[u32], keys: usize) {
-        if let RowStore::Distinct(store) = &mut self.store {
-            let live: Vec<u32> = (0..self.before.len() as u32)
-                .filter(|row| self.copies[*row as usize] != 0)
-                .collect();
-            store.keep(&live);
-            self.keys = live.iter().map(|row| self.keys[*row as usize]).collect();
-            self.copies = live.iter().map(|row| self.copies[*row as usize]).collect();
-            if let Some(matches) = &mut self.matches {
-                *matches = live.iter().map(|row| matches[*row as usize]).collect();
+        let renumbered = |old: &u32| new_key[*old as usize];
+        match &mut self.store {
+            RowStore::Grown(_) => {
+                self.chains.write().renumber(new_key, keys);
+                self.keys = self.keys.iter().map(renumbered).collect();
             }
-            self.gone = 0;
-        }
-        self.newest = vec![NONE; keys];
-        let mut counts = vec![0; keys];
-        for (old, count) in self.counts.iter().enumerate() {
-            if new_key[old] != NONE {
-                counts[new_key[old] as usize] = *count;
+            RowStore::Distinct(store) => {
+                let mut chains = self.chains.write();
+                let live: Vec<u32> = (0..self.taken as u32).filter(|row| chains.copies(*row) != 0).collect();
+                store.keep(&live);
+                self.keys = live.iter().map(|row| renumbered(&self.keys[*row as usize])).collect();
+                chains.rebuild(&live, &self.keys);
+                if self.how.counts_matches {
+                    self.matches = live.iter().map(|row| self.matches[*row as usize]).collect();
+                }
+                let mut counts = vec![0; if self.how.tells_keys { keys } else { 0 }];
+                for (old, count) in self.counts.iter().enumerate().filter(|(_, count)| **count != 0) {
+                    counts[new_key[old] as usize] = *count;
+                }
+                self.counts = counts;
+                self.taken = live.len();
+                self.gone = 0;
             }
-        }
-        self.counts = counts;
-        self.before.clear();
-        for (row, key) in self.keys.iter_mut().enumerate() {
-            *key = new_key[*key as usize];
-            self.before.push(self.newest[*key as usize]);
-            self.newest[*key as usize] = row as u32;
         }
     }
 
     /// Keys that have rows, marked.
     pub fn mark_keys(&self, used: &mut [bool]) {
-        for row in self.live() {
-            used[self.keys[row as usize] as usize] = true;
+        match self.store {
+            RowStore::Grown(_) => self.chains.read().mark_keys(used),
+            RowStore::Distinct(_) => {
+                for row in self.live() {
+                    used[self.keys[row as usize] as usize] = true;
+                }
+            }
         }
     }
 
     /// Rows that have copies.
     pub fn rows(&self) -> usize {
-        self.before.len() - self.gone
+        self.taken - self.gone
     }
 
+    /// Of rows that others keep as well, an equal part.
     pub fn bytes(&self) -> usize {
         let store = match &self.store {
-            RowStore::Grown { bytes, .. } => *bytes,
+            RowStore::Grown(columns) => {
+                let part = |column: &Arc<RwLock<StoredColumn>>| column.read().bytes() / Arc::strong_count(column);
+                columns.iter().map(part).sum()
+            }
             RowStore::Distinct(keys) => keys.bytes(),
         };
-        let words = self.newest.capacity() + self.before.capacity() + self.keys.capacity();
-        let counts = self.copies.capacity() + self.counts.capacity();
-        let matches = self.matches.as_ref().map_or(0, Vec::capacity);
-        store + words * size_of::<u32>() + (counts + matches) * size_of::<i64>()
+        let chains = self.chains.read().bytes() / Arc::strong_count(&self.chains);
+        let counts = self.counts.capacity() + self.matches.capacity();
+        store + chains + self.keys.capacity() * size_of::<u32>() + counts * size_of::<i64>()
+    }
+
+    /// Notes the end of a step, for those who share the rows.
+    pub fn end_step(&self, lsn: Lsn) {
+        self.chains.write().end(lsn, self.taken);
+    }
+
+    /// Its rows, if others can share them: each row is the same for all, and stays.
+    pub fn shareable(&self) -> Option<GrownRows> {
+        match &self.store {
+            RowStore::Grown(columns) if !self.how.knows_keys && !self.how.counts_matches => Some(GrownRows {
+                chains: self.chains.clone(),
+                columns: columns.clone(),
+            }),
+            _ => None,
+        }
+    }
+
+    /// Rows that are this side's, those without copies too.
+    pub fn taken(&self) -> usize {
+        self.taken
+    }
+
+    /// Goes over to rows that others keep as well, of which the first are the same.
+    pub fn share(&mut self, rows: GrownRows) {
+        assert!(self.shareable().is_some(), "they are as they came");
+        self.chains = rows.chains;
+        self.store = RowStore::Grown(rows.columns);
+    }
+
+    /// Whether nobody else has the rows.
+    pub fn is_alone(&self) -> bool {
+        Arc::strong_count(&self.chains) == 1
+    }
+
+    /// The rows, if others have them too.
+    pub fn shared(&self) -> Option<SharedState> {
+        let RowStore::Grown(columns) = &self.store else {
+            return None;
+        };
+        let columns = columns.iter().map(|column| column.read().bytes());
+        let bytes = self.chains.read().bytes() + columns.sum::<usize>();
+        (!self.is_alone()).then(|| SharedState {
+            id: Arc::as_ptr(&self.chains).addr(),
+            bytes,
+        })
     }
 
     /// All rows that have copies, with these as weights; behind their columns the matches, where they are counted.
     pub fn save(&self) -> Result<RecordBatch, SqlError> {
-        let rows: Vec<u32> = self.live().collect();
-        let weights = rows.iter().map(|row| self.copies(*row)).collect::<Vec<i64>>();
+        let rows = self.live();
+        let weights = self.copies_of(&rows);
         let mut columns = self.columns(&rows)?;
-        if self.matches.is_some() {
+        if self.how.counts_matches {
             let matches = rows.iter().map(|row| self.matches(*row));
             columns.push(Arc::new(Int64Array::from_iter_values(matches)));
         }
@@ -330,7 +400,7 @@ impl JoinRows {
     pub fn saved(&self, batch: &RecordBatch) -> Result<(Delta, Vec<i64>), SqlError> {
         let delta = from_weight_column(batch, self.saved_schema())?;
         let mut columns = delta.batch.columns().to_vec();
-        let matches = match self.matches.is_some().then(|| columns.pop()).flatten() {
+        let matches = match self.how.counts_matches.then(|| columns.pop()).flatten() {
             Some(matches) => matches.as_primitive::<Int64Type>().values().to_vec(),
             None => vec![0; delta.rows()],
         };
@@ -339,7 +409,7 @@ impl JoinRows {
 
     fn saved_schema(&self) -> SchemaRef {
         let mut fields: Vec<_> = self.schema.fields().iter().cloned().collect();
-        if self.matches.is_some() {
+        if self.how.counts_matches {
             fields.push(Arc::new(Field::new("_matches", DataType::Int64, false)));
         }
         schema_of(fields)
@@ -347,7 +417,8 @@ impl JoinRows {
 
     /// Drops rows that have expired; answers whether there were any. [`JoinRows::compact`] must follow.
     pub fn expire(&mut self, passed: &Passed) -> Result<bool, SqlError> {
-        let rows = self.before.len() as u32;
+        assert!(self.how.knows_keys, "rows are dropped by their keys");
+        let rows = self.taken as u32;
         let mut kept: Vec<bool> = Vec::with_capacity(rows as usize);
         for from in (0..rows).step_by(BLOCK_ROWS) {
             let block: Vec<u32> = (from..rows.min(from + BLOCK_ROWS as u32)).collect();
@@ -356,84 +427,30 @@ impl JoinRows {
         if kept.iter().all(|kept| *kept) {
             return Ok(false);
         }
+        let rows: Vec<u32> = (0..rows).filter(|row| kept[*row as usize]).collect();
         match &mut self.store {
-            RowStore::Grown {
-                blocks,
-                last,
-                last_rows,
-                bytes,
-            } => {
-                let all = std::mem::take(blocks).into_iter().chain(std::mem::take(last));
-                (*last_rows, *bytes) = (0, 0);
-                let mut from = 0;
-                for batch in all.collect::<Vec<RecordBatch>>() {
-                    let upto = from + batch.num_rows();
-                    let mask = BooleanArray::from(kept[from..upto].to_vec());
-                    let batch = compute::filter_record_batch(&batch, &mask)?;
-                    *bytes += batch_bytes(&batch);
-                    append(&self.schema, blocks, last, last_rows, &batch)?;
-                    from = upto;
+            RowStore::Grown(columns) => {
+                for column in columns {
+                    column.write().retain(&kept)?;
                 }
             }
-            RowStore::Distinct(store) => {
-                let rows: Vec<u32> = (0..rows).filter(|row| kept[*row as usize]).collect();
-                store.keep(&rows);
-            }
+            RowStore::Distinct(store) => store.keep(&rows),
         }
-        retain(&mut self.keys, &kept);
-        retain(&mut self.copies, &kept);
-        if let Some(matches) = &mut self.matches {
-            retain(matches, &kept);
+        self.keys = rows.iter().map(|row| self.keys[*row as usize]).collect();
+        if self.how.counts_matches {
+            self.matches = rows.iter().map(|row| self.matches[*row as usize]).collect();
         }
-        self.before.truncate(self.keys.len());
-        self.gone = self.copies.iter().filter(|copies| **copies == 0).count();
+        let mut chains = self.chains.write();
+        chains.rebuild(&rows, &self.keys);
+        self.taken = rows.len();
+        let copies = (0..self.taken as u32).map(|row| chains.copies(row));
+        self.gone = copies.clone().filter(|copies| *copies == 0).count();
         self.counts.fill(0);
-        for (row, key) in self.keys.iter().enumerate() {
-            self.counts[*key as usize] += self.copies.get(row).copied().unwrap_or(1);
+        if !self.counts.is_empty() {
+            for (key, copies) in self.keys.iter().zip(copies) {
+                self.counts[*key as usize] += copies;
+            }
         }
         Ok(true)
     }
-}
-
-/// Leaves out what is not kept; the values may be fewer than the marks.
-fn retain<T>(values: &mut Vec<T>, kept: &[bool]) {
-    let mut kept = kept.iter();
-    values.retain(|_| kept.next().is_some_and(|kept| *kept));
-}
-
-/// Adds rows to the last block; complete ones become one batch each.
-fn append(
-    schema: &SchemaRef,
-    blocks: &mut Vec<RecordBatch>,
-    last: &mut Vec<RecordBatch>,
-    last_rows: &mut usize,
-    batch: &RecordBatch,
-) -> Result<(), SqlError> {
-    let mut offset = 0;
-    while offset < batch.num_rows() {
-        let rows = (BLOCK_ROWS - *last_rows).min(batch.num_rows() - offset);
-        last.push(batch.slice(offset, rows));
-        *last_rows += rows;
-        offset += rows;
-        // Batches of like size are merged, so that there are few of them and each row is copied a few times at most.
-        let mut start = last.len() - 1;
-        let mut merged = last[start].num_rows();
-        while start > 0 && (last[start - 1].num_rows() <= merged || *last_rows == BLOCK_ROWS) {
-            start -= 1;
-            merged += last[start].num_rows();
-        }
-        // A slice holds the whole batch that it is of: the rows are copied.
-        let one = match (&last[start..], offset == rows && rows == batch.num_rows()) {
-            ([one], true) => one.clone(),
-            ([one], false) => take_rows(one, &UInt32Array::from_iter_values(0..one.num_rows() as u32))?,
-            (several, _) => concat(schema, several)?,
-        };
-        last.truncate(start);
-        last.push(one);
-        if *last_rows == BLOCK_ROWS {
-            blocks.append(last);
-            *last_rows = 0;
-        }
-    }
-    Ok(())
 }
