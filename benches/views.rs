@@ -13,7 +13,8 @@
 //! show the bytes that they keep together.
 //!
 //! `BENCH_ROWS` (4,000,000) and `BENCH_TURNS` (3) change the size, and `BENCH_CASES` leaves out the cases without one of its words
-//! in their names, as in `BENCH_CASES=join,TUMBLE`. Not here: durability and the wire (`ingest`).
+//! in their names, as in `BENCH_CASES=join,TUMBLE`; `BENCH_GROUPS` takes one number of groups. Not here: durability and the
+//! wire (`ingest`).
 
 #![allow(
     clippy::disallowed_methods,
@@ -178,8 +179,9 @@ fn main() {
         let mut words = wanted.iter().flat_map(|words| words.split(','));
         wanted.is_none() || words.any(|word| query.name.contains(word))
     };
+    let only = number("BENCH_GROUPS", 0) as i64;
     for query in QUERIES.iter().filter(|query| is_wanted(query)) {
-        for groups in GROUPS {
+        for groups in GROUPS.into_iter().filter(|groups| only == 0 || only == *groups) {
             let chunks = of_topic(TOPIC, generate(rows, groups));
             let mut results: [Vec<f64>; 4] = Default::default();
             for _ in 0..turns {
