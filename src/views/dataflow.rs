@@ -21,7 +21,7 @@ use super::operators::aggregate::{AggregateSpec, GroupBy};
 use super::operators::expand::ExpandSpec;
 use super::operators::join::{AsofSpec, JoinSpec, NotInSpec, RelationRows};
 use super::operators::linear::Linear;
-use super::operators::partitioned::PartitionedSpec;
+use super::operators::partitioned::{FirstFew, PartitionedSpec};
 use super::operators::session::SessionSpec;
 use super::operators::set::SetSpec;
 use super::operators::temporal::TemporalSpec;
@@ -190,13 +190,14 @@ impl Dataflow {
         crossed.chain(unbounded).collect()
     }
 
-    /// The aggregate that only stateless nodes with one input stand above, if there is one and it shows its groups. Nothing
+    /// The operator that renders its rows for readers, if there is one that only stateless nodes with one input stand above. Nothing
     /// else takes its output.
-    pub fn root_aggregate(&self) -> Option<usize> {
+    pub fn root_rendered(&self) -> Option<usize> {
         let mut at = self.root();
         loop {
             match &self.nodes[at].step {
                 NodeWork::Aggregate(spec) => return spec.closes_by.is_none().then_some(at),
+                NodeWork::Partitioned(spec) => return FirstFew::is_work_of(spec).then_some(at),
                 NodeWork::Linear { linear, .. } if !matches!(linear, Linear::Unnest(_)) => {
                     at = self.inputs(at).into_iter().next()?;
                 }
@@ -205,9 +206,9 @@ impl Dataflow {
         }
     }
 
-    /// Whether one of the stateless nodes above the root's aggregate can fail.
-    pub fn may_fail_above(&self, root_aggregate: usize) -> bool {
-        self.nodes[root_aggregate + 1..].iter().any(|node| {
+    /// Whether one of the stateless nodes above what renders the root's rows can fail.
+    pub fn may_fail_above(&self, rendered: usize) -> bool {
+        self.nodes[rendered + 1..].iter().any(|node| {
             matches!(
                 node.step,
                 NodeWork::Linear {
@@ -246,10 +247,10 @@ impl Dataflow {
         Ok(())
     }
 
-    /// Groups of the root's aggregate as the view shows them.
-    pub fn shown(&self, root_aggregate: usize, groups: RecordBatch) -> Result<RecordBatch, SqlError> {
+    /// Rows of the operator that renders them as the view shows them.
+    pub fn shown(&self, rendered: usize, own: RecordBatch) -> Result<RecordBatch, SqlError> {
         let mut rows = RecordBatch::new_empty(self.schema.clone());
-        self.through_linear(root_aggregate, Delta::added(groups), &mut |_, delta| {
+        self.through_linear(rendered, Delta::added(own), &mut |_, delta| {
             rows = delta.batch;
             Ok(())
         })?;

@@ -12,7 +12,7 @@ use std::time::Instant;
 
 use arrow::array::RecordBatch;
 
-use crate::error::{SqlError, state};
+use crate::error::SqlError;
 use crate::log::{Lsn, TopicId};
 
 use super::clock::PendingRows;
@@ -22,12 +22,12 @@ use super::memory::{Limits, ViewAccount, batch_bytes};
 use super::operators::aggregate::{CHUNK_GROUPS, GroupBy};
 use super::operators::constant::ConstantRows;
 use super::operators::join::{Arrangements, AsofOperator, JoinOperator, NotIn};
-use super::operators::partitioned::PartitionedOperator;
-use super::operators::session::SessionOperator;
+use super::operators::partitioned::{FirstFew, PartitionedOperator};
+use super::operators::session::{LoneSessions, SessionOperator, ShownSession};
 use super::operators::set::SetCounts;
 use super::operators::temporal::Temporal;
 use super::operators::window::WindowOperator;
-use super::operators::{Operator, Ported, SharedState, Sink, StepEnd};
+use super::operators::{Operator, Ported, ReaderSource, SharedState, Sink, StepEnd};
 use super::output::{Bag, OutputRows, ViewOutput};
 
 /// Rows through one node so far, and the time that they took.
@@ -111,15 +111,14 @@ enum KeptNodes {
     Nothing,
     Window(WindowOperator),
     Aggregate(GroupBy),
+    FirstFew(FirstFew),
     Constant(ConstantRows),
     Ported(Box<dyn Ported>),
 }
 
-fn aggregate_of(states: &mut [KeptNodes], node: usize) -> &mut GroupBy {
-    match &mut states[node] {
-        KeptNodes::Aggregate(aggregate) => aggregate,
-        _ => panic!("node {node} is an aggregate"),
-    }
+fn rendered_of(states: &mut [KeptNodes], node: usize) -> &mut dyn ReaderSource {
+    let rendered = states[node].rendered();
+    rendered.unwrap_or_else(|| panic!("node {node} renders its rows"))
 }
 
 impl KeptNodes {
@@ -128,6 +127,7 @@ impl KeptNodes {
             KeptNodes::Nothing => None,
             KeptNodes::Window(window) => Some(window),
             KeptNodes::Aggregate(aggregate) => Some(aggregate),
+            KeptNodes::FirstFew(few) => Some(few),
             KeptNodes::Constant(constant) => Some(constant),
             KeptNodes::Ported(ported) => Some(&mut **ported),
         }
@@ -138,8 +138,25 @@ impl KeptNodes {
             KeptNodes::Nothing => None,
             KeptNodes::Window(window) => Some(window),
             KeptNodes::Aggregate(aggregate) => Some(aggregate),
+            KeptNodes::FirstFew(few) => Some(few),
             KeptNodes::Constant(constant) => Some(constant),
             KeptNodes::Ported(ported) => Some(&**ported),
+        }
+    }
+
+    fn rendered(&mut self) -> Option<&mut dyn ReaderSource> {
+        match self {
+            KeptNodes::Aggregate(aggregate) => Some(aggregate),
+            KeptNodes::FirstFew(few) => Some(few),
+            _ => None,
+        }
+    }
+
+    fn shared_rendered(&self) -> Option<&dyn ReaderSource> {
+        match self {
+            KeptNodes::Aggregate(aggregate) => Some(aggregate),
+            KeptNodes::FirstFew(few) => Some(few),
+            _ => None,
         }
     }
 
@@ -161,6 +178,9 @@ impl Instance {
         for node in &dataflow.nodes {
             states.push(match &node.step {
                 NodeWork::Window(spec) => KeptNodes::Window(WindowOperator::new(spec.clone())),
+                NodeWork::Session(spec) if spec.shown == ShownSession::Alone => {
+                    KeptNodes::Ported(Box::new(LoneSessions::new(spec.clone())))
+                }
                 NodeWork::Session(spec) => {
                     KeptNodes::Ported(Box::new(SessionOperator::new(spec.clone(), budget.clone())?))
                 }
@@ -170,6 +190,9 @@ impl Instance {
                 NodeWork::Asof(spec) => KeptNodes::Ported(Box::new(AsofOperator::new(spec.clone(), limits.clone())?)),
                 NodeWork::NotIn(spec) => KeptNodes::Ported(Box::new(NotIn::new(spec.clone(), limits.clone())?)),
                 NodeWork::Set(spec) => KeptNodes::Ported(Box::new(SetCounts::new(spec.clone(), budget.clone())?)),
+                NodeWork::Partitioned(spec) if FirstFew::is_work_of(spec) => {
+                    KeptNodes::FirstFew(FirstFew::new(spec.clone(), limits.clone())?)
+                }
                 NodeWork::Partitioned(spec) => {
                     KeptNodes::Ported(Box::new(PartitionedOperator::new(spec.clone(), limits.clone())?))
                 }
@@ -179,16 +202,16 @@ impl Instance {
                 }
             });
         }
-        let output = match dataflow.root_aggregate() {
-            Some(aggregate) => {
+        let output = match dataflow.root_rendered() {
+            Some(node) => {
                 let fails_at_end =
-                    matches!(&dataflow.nodes[aggregate].step, NodeWork::Aggregate(spec) if spec.may_fail_at_end());
-                let checks = fails_at_end || dataflow.may_fail_above(aggregate);
-                if let (true, KeptNodes::Aggregate(aggregate)) = (checks, &mut states[aggregate]) {
-                    aggregate.note_groups();
+                    matches!(&dataflow.nodes[node].step, NodeWork::Aggregate(spec) if spec.may_fail_at_end());
+                let checks = fails_at_end || dataflow.may_fail_above(node);
+                if checks {
+                    rendered_of(&mut states, node).note_groups();
                 }
-                ViewOutput::Groups {
-                    aggregate,
+                ViewOutput::Rendered {
+                    node,
                     chunks: Vec::new(),
                     chunk_bytes: 0,
                     checks,
@@ -197,12 +220,12 @@ impl Instance {
             None if dataflow.append_only => ViewOutput::Rows(OutputRows::new(dataflow.schema.clone())),
             None => ViewOutput::Bag(Bag::new(dataflow.schema.clone(), budget.clone())?),
         };
-        // Aggregates below the root emit to the nodes above them.
+        // Those below the root emit to the nodes above them.
         for (index, state) in states.iter_mut().enumerate() {
-            if let KeptNodes::Aggregate(aggregate) = state
-                && !matches!(&output, ViewOutput::Groups { aggregate: root, .. } if *root == index)
+            if let Some(rendered) = state.rendered()
+                && !matches!(&output, ViewOutput::Rendered { node, .. } if *node == index)
             {
-                aggregate.emit_changes();
+                rendered.emit_changes();
             }
         }
         Ok(Instance {
@@ -226,21 +249,17 @@ impl Instance {
 
     /// From the next step on, hands out changes (or no longer): another view needs them.
     pub fn set_emits(&mut self, emits: bool) {
-        if let (true, ViewOutput::Groups { aggregate, .. }) = (emits != self.emits, &self.output) {
-            let aggregate = *aggregate;
+        if let (true, ViewOutput::Rendered { node, .. }) = (emits != self.emits, &self.output) {
+            let rendered = rendered_of(&mut self.states, *node);
             match emits {
-                true => self.aggregate(aggregate).emit_changes(),
-                false => self.aggregate(aggregate).emit_nothing(),
+                true => rendered.emit_changes(),
+                false => rendered.emit_nothing(),
             }
         }
         if let ViewOutput::Bag(bag) = &mut self.output {
             bag.tell(emits);
         }
         self.emits = emits;
-    }
-
-    fn aggregate(&mut self, node: usize) -> &mut GroupBy {
-        aggregate_of(&mut self.states, node)
     }
 
     pub fn limits(&self) -> &Limits {
@@ -331,6 +350,11 @@ impl Instance {
                 aggregate.push(&delta)?;
                 self.account()?;
             }
+            (_, KeptNodes::FirstFew(few)) => {
+                self.changed = true;
+                few.push(&delta)?;
+                self.account()?;
+            }
             (_, KeptNodes::Ported(_)) => self.enter(node, port, delta, out)?,
             (_, KeptNodes::Nothing | KeptNodes::Constant(_)) => panic!("node {node} takes no rows"),
         }
@@ -376,7 +400,7 @@ impl Instance {
     fn store(&mut self, delta: Delta, out: &mut ChangeSink<'_>) -> Result<(), SqlError> {
         self.changed = true;
         match &mut self.output {
-            ViewOutput::Groups { .. } => {}
+            ViewOutput::Rendered { .. } => {}
             ViewOutput::Rows(rows) => rows.append(delta.clone())?,
             ViewOutput::Bag(bag) => {
                 bag.apply(&delta)?;
@@ -391,9 +415,7 @@ impl Instance {
 
     /// Between two slices of rows: 53200 if the state is too large by now, 57014 if the view is no longer wanted.
     fn account(&mut self) -> Result<(), SqlError> {
-        if self.limits.stop.is_set() {
-            return Err(SqlError::new(state::QUERY_CANCELED, "the view is no longer wanted"));
-        }
+        self.limits.check_wanted()?;
         self.account.set(self.state_bytes() + self.away_bytes)
     }
 
@@ -415,16 +437,11 @@ impl Instance {
         }
         match &mut self.output {
             ViewOutput::Bag(bag) => bag.settle(out)?,
-            ViewOutput::Groups {
-                aggregate,
-                checks: true,
-                ..
-            } if !self.emits => {
-                // Nothing flowed through the expressions above the aggregate: meet a reader's errors now.
-                let aggregate = *aggregate;
+            ViewOutput::Rendered { node, checks: true, .. } if !self.emits => {
+                // Nothing flowed through the expressions above it: meet a reader's errors now.
                 let dataflow = self.dataflow.clone();
-                for touched in self.aggregate(aggregate).touched_rows() {
-                    dataflow.through_linear(aggregate, Delta::added(touched?), &mut |_, _| Ok(()))?;
+                for touched in rendered_of(&mut self.states, *node).touched_rows() {
+                    dataflow.through_linear(*node, Delta::added(touched?), &mut |_, _| Ok(()))?;
                 }
             }
             _ => {}
@@ -499,22 +516,22 @@ impl Instance {
         let rendered = match &mut self.output {
             ViewOutput::Rows(rows) => rows.batches(),
             ViewOutput::Bag(bag) => bag.pin(),
-            ViewOutput::Groups {
-                aggregate: node,
+            ViewOutput::Rendered {
+                node,
                 chunks,
                 chunk_bytes,
                 ..
             } => {
-                let aggregate = aggregate_of(&mut self.states, *node);
-                aggregate.catch_up()?;
-                chunks.resize(aggregate.chunks(), None);
+                let rendered = rendered_of(&mut self.states, *node);
+                rendered.catch_up()?;
+                chunks.resize(rendered.chunks(), None);
                 for (index, chunk) in chunks.iter_mut().enumerate() {
-                    if aggregate.is_stale(index) {
+                    if rendered.is_stale(index) {
                         *chunk = None;
                     }
                 }
                 *chunk_bytes = chunks.iter().flatten().map(batch_bytes).sum();
-                aggregate.pin(chunks.iter().map(Option::is_none).collect());
+                rendered.pin(chunks.iter().map(Option::is_none).collect());
                 chunks.iter().flatten().cloned().collect()
             }
         };
@@ -535,12 +552,12 @@ impl Instance {
             let rows = match &mut self.output {
                 ViewOutput::Rows(_) => None,
                 ViewOutput::Bag(bag) => bag.render_pinned()?,
-                ViewOutput::Groups {
-                    aggregate: node,
+                ViewOutput::Rendered {
+                    node,
                     chunks,
                     chunk_bytes,
                     ..
-                } => match aggregate_of(&mut self.states, *node).render_pinned()? {
+                } => match rendered_of(&mut self.states, *node).render_pinned()? {
                     None => None,
                     Some((pinned, groups)) => {
                         let rows = self.dataflow.shown(*node, groups)?;
@@ -571,8 +588,8 @@ impl Instance {
         match &mut self.output {
             ViewOutput::Rows(_) => {}
             ViewOutput::Bag(bag) => reading.extend(bag.unpin()?),
-            ViewOutput::Groups { aggregate: node, .. } => {
-                for groups in aggregate_of(&mut self.states, *node).unpin() {
+            ViewOutput::Rendered { node, .. } => {
+                for groups in rendered_of(&mut self.states, *node).unpin()? {
                     reading.push(self.dataflow.shown(*node, groups)?);
                 }
             }
@@ -587,7 +604,7 @@ impl Instance {
             match &mut self.output {
                 ViewOutput::Rows(_) => {}
                 ViewOutput::Bag(bag) => bag.end_reading(),
-                ViewOutput::Groups { aggregate: node, .. } => drop(aggregate_of(&mut self.states, *node).unpin()),
+                ViewOutput::Rendered { node, .. } => drop(rendered_of(&mut self.states, *node).unpin()),
             }
         }
     }
@@ -595,7 +612,7 @@ impl Instance {
     /// Drops the rows rendered for readers.
     pub fn forget_rendered(&mut self) {
         match &mut self.output {
-            ViewOutput::Groups {
+            ViewOutput::Rendered {
                 chunks, chunk_bytes, ..
             } => {
                 chunks.clear();
@@ -606,14 +623,11 @@ impl Instance {
         }
     }
 
-    /// Rows of the view, about: the rows that a filter above the last aggregate leaves out are unknown before it is
+    /// Rows of the view, about: the rows that a filter above the operator that renders them leaves out are unknown before it is
     /// read.
     pub fn row_count(&self) -> usize {
         match &self.output {
-            ViewOutput::Groups { aggregate, .. } => match &self.states[*aggregate] {
-                KeptNodes::Aggregate(aggregate) => aggregate.live_groups(),
-                _ => panic!("node {aggregate} is an aggregate"),
-            },
+            ViewOutput::Rendered { node, .. } => self.rendered(*node).shown_rows(),
             ViewOutput::Rows(rows) => rows.rows(),
             ViewOutput::Bag(bag) => bag.rows(),
         }
@@ -629,7 +643,7 @@ impl Instance {
         let states: usize = self.states.iter().map(KeptNodes::bytes).sum();
         states
             + match &self.output {
-                ViewOutput::Groups { .. } => 0,
+                ViewOutput::Rendered { .. } => 0,
                 ViewOutput::Rows(rows) => rows.bytes(),
                 ViewOutput::Bag(bag) => bag.bytes(),
             }
@@ -638,15 +652,15 @@ impl Instance {
     /// Bytes of the rows rendered for readers.
     pub fn rendered_bytes(&self) -> usize {
         match &self.output {
-            ViewOutput::Groups {
-                aggregate, chunk_bytes, ..
-            } => match &self.states[*aggregate] {
-                KeptNodes::Aggregate(aggregate) => *chunk_bytes + aggregate.pinned_bytes(),
-                _ => panic!("node {aggregate} is an aggregate"),
-            },
+            ViewOutput::Rendered { node, chunk_bytes, .. } => *chunk_bytes + self.rendered(*node).pinned_bytes(),
             ViewOutput::Rows(_) => 0,
             ViewOutput::Bag(bag) => bag.rendered_bytes(),
         }
+    }
+
+    fn rendered(&self, node: usize) -> &dyn ReaderSource {
+        let rendered = self.states[node].shared_rendered();
+        rendered.unwrap_or_else(|| panic!("node {node} renders its rows"))
     }
 
     fn operators(&self) -> impl Iterator<Item = &dyn Operator> {
@@ -695,6 +709,7 @@ impl Instance {
             },
             rows: match state {
                 KeptNodes::Ported(ported) => Some(ported.rows()),
+                KeptNodes::FirstFew(few) => Some(few.rows()),
                 _ => None,
             },
             computed: match state {

@@ -264,6 +264,14 @@ impl Limits {
             stop: ViewStop::default(),
         }
     }
+
+    /// 57014 if nobody wants the view any longer.
+    pub fn check_wanted(&self) -> Result<(), SqlError> {
+        match self.stop.is_set() {
+            true => Err(SqlError::new(state::QUERY_CANCELED, "the view is no longer wanted")),
+            false => Ok(()),
+        }
+    }
 }
 
 /// Bytes of a batch's own rows: of arrays that are slices, the slices.

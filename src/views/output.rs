@@ -6,7 +6,8 @@
 //! - [`Bag`]: an output with retractions is a multiset, keyed by the whole row. Other views are told of its changes at the end
 //!   of a step, when rows that came and went within it have cancelled.
 //!
-//! A view whose root is an aggregate stores nothing here: its groups are rendered when read (`dataflow.rs`).
+//! A view whose root is an aggregate, or the first few rows of partitions, stores nothing here: they are rendered when read
+//! (`dataflow.rs`).
 
 use std::sync::Arc;
 
@@ -20,8 +21,8 @@ use super::delta::{Delta, batch_of, concat};
 use super::memory::{Budget, batch_bytes};
 use super::operators::aggregate::CHUNK_GROUPS;
 use super::operators::aggregate::keys::Keys;
-use super::operators::aggregate::pinned::PinnedGroups;
 use super::operators::net::{exact_rows, weighted};
+use super::operators::pinned::PinnedGroups;
 
 /// Batches are merged until they have this many rows.
 const BATCH_ROWS: usize = 65_536;
@@ -218,7 +219,7 @@ impl Bag {
     /// Between two steps: begins a reading of the present rows. Those that are rendered already are returned.
     pub fn pin(&mut self) -> Vec<RecordBatch> {
         let open = self.chunks.iter().map(Option::is_none).collect();
-        self.pinned = Some((PinnedGroups::new(self.copies.len(), open), Vec::new()));
+        self.pinned = Some((PinnedGroups::new(self.copies.len(), CHUNK_GROUPS, open), Vec::new()));
         self.chunks.iter().flatten().cloned().collect()
     }
 
@@ -304,9 +305,9 @@ fn repeat(batch: &RecordBatch, weights: &[i64]) -> Result<RecordBatch, SqlError>
 /// A view's stored output.
 #[allow(clippy::large_enum_variant, reason = "one per view, never moved about")]
 pub enum ViewOutput {
-    /// Rendered from the aggregate at this node, through the stateless steps above it.
-    Groups {
-        aggregate: usize,
+    /// Rendered by the operator at this node, through the stateless steps above it.
+    Rendered {
+        node: usize,
         chunks: Vec<Option<RecordBatch>>,
         /// Bytes of those.
         chunk_bytes: usize,
@@ -320,7 +321,7 @@ pub enum ViewOutput {
 impl ViewOutput {
     pub fn save(&mut self) -> Result<Vec<RecordBatch>, SqlError> {
         match self {
-            ViewOutput::Groups { .. } => Ok(Vec::new()),
+            ViewOutput::Rendered { .. } => Ok(Vec::new()),
             ViewOutput::Rows(rows) => Ok(rows.batches()),
             ViewOutput::Bag(bag) => {
                 let groups: Vec<u32> = (0..bag.copies.len() as u32).collect();
@@ -336,7 +337,7 @@ impl ViewOutput {
 
     pub fn restore(&mut self, saved: &[RecordBatch]) -> Result<(), SqlError> {
         match self {
-            ViewOutput::Groups {
+            ViewOutput::Rendered {
                 chunks, chunk_bytes, ..
             } => {
                 chunks.clear();

@@ -110,6 +110,7 @@ impl Compiler {
             always,
             closes_by,
             spread,
+            sessions: None,
             is_infallible: is_infallible && calls.iter().all(|call| takes_infallibly(&aggregate.aggr_expr[*call])),
             text: if by.is_empty() {
                 format!("[{what}]")

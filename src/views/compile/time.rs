@@ -1,8 +1,8 @@
 //! Windows over time of a plan to their operators.
 //!
 //! One rule: an operator's rows have all that the plan's window node gives them, unless all that is above takes less: an aggregate
-//! by the bounds of windows holds groups in place of rows under EMIT ON WINDOW CLOSE, and one of whole sessions knows these by
-//! number.
+//! by the bounds of windows holds groups in place of rows under EMIT ON WINDOW CLOSE, and one of whole sessions finds these itself,
+//! or knows them by number.
 
 use std::sync::Arc;
 
@@ -15,6 +15,7 @@ use crate::sql::statement::Emit;
 use crate::sql::window::{Closure, Window, WindowColumns, WindowKind};
 
 use super::super::dataflow::NodeWork;
+use super::super::operators::aggregate::sessions::{SessionBound, SessionKeys};
 use super::super::operators::aggregate::states::merges;
 use super::super::operators::aggregate::{AggregateCall, AggregateSpec, ClosesBy, GroupKey, WindowSpread};
 use super::super::operators::linear::Linear;
@@ -182,13 +183,6 @@ impl Compiler {
         let (Some(size_us), Some(slide_us)) = (bound.size_us, spec.assigner.spanning().span_slide_us()) else {
             return Ok(None);
         };
-        let merges = |call: &AggregateCall| match call {
-            AggregateCall::Rows => true,
-            AggregateCall::Values { .. } | AggregateCall::Engine { .. } => false,
-            AggregateCall::Of {
-                definition, distinct, ..
-            } => !distinct && merges(definition),
-        };
         let place = |part: BoundPart| {
             let is_part =
                 |other: &Option<Bound>| other.is_some_and(|other| other.window == bound.window && other.part == part);
@@ -198,7 +192,7 @@ impl Compiler {
             return Ok(None);
         };
         let fits = input.append_only && bound.direct && bound.uncomputed && !spec.buffers && !reads_bounds;
-        if !fits || size_us == slide_us || !calls.iter().all(merges) {
+        if !fits || size_us == slide_us || !calls.iter().all(call_merges) {
             return Ok(None);
         }
         let column = |index: usize| {
@@ -218,8 +212,8 @@ impl Compiler {
         Ok(Some(spread))
     }
 
-    /// Whether an aggregate groups all rows of each session together, and asks for no bound within its calls: it can know sessions by
-    /// number then. Over input that may shrink sessions can split, and under EMIT ON WINDOW CLOSE their rows come once.
+    /// Whether an aggregate groups all rows of each session together, and asks for no bound within its calls: it can find sessions
+    /// itself then, or know them by number. Over input that may shrink sessions can split, and under EMIT ON WINDOW CLOSE their rows come once.
     pub(super) fn is_of_sessions(
         &self,
         aggregate: &logical_plan::Aggregate,
@@ -261,7 +255,7 @@ impl Compiler {
             && !calls_read.any(|(bound, _)| bound.is_some_and(|bound| bound.key().is_none())))
     }
 
-    /// An aggregate by the numbers of sessions, and the bounds as aggregates of it.
+    /// An aggregate of whole sessions, of which [`Compiler::is_of_sessions`] says that it is one.
     pub(super) fn of_sessions(
         &mut self,
         aggregate: &logical_plan::Aggregate,
@@ -269,14 +263,94 @@ impl Compiler {
         input: Built,
         keys: &[Option<Bound>],
     ) -> Result<Built, CompileStop> {
+        let growing = Built {
+            append_only: true,
+            ..input.clone()
+        };
+        let mut spec_calls = Vec::with_capacity(calls.len());
+        for call in calls {
+            let output = aggregate.schema.field(keys.len() + call).data_type();
+            spec_calls.push(self.call(&aggregate.aggr_expr[*call], &growing, output)?);
+        }
+        match spec_calls.iter().all(call_merges) {
+            true => self.found_sessions(aggregate, calls, spec_calls, input, keys),
+            false => self.numbered_sessions(aggregate, calls, input, keys),
+        }
+    }
+
+    /// An aggregate that finds the sessions itself: its states can be added to one another.
+    fn found_sessions(
+        &mut self,
+        aggregate: &logical_plan::Aggregate,
+        calls: &[usize],
+        spec_calls: Vec<AggregateCall>,
+        input: Built,
+        keys: &[Option<Bound>],
+    ) -> Result<Built, CompileStop> {
+        let (window, spec) = self.sessions_below(keys, ShownSession::Alone);
+        let start =
+            |bound: &Option<Bound>| bound.is_some_and(|bound| bound.window == window && bound.part == BoundPart::Start);
+        let start = input.bounds.iter().position(start).expect("the input has it");
+        let start = Expr::Column(Column::from(input.schema.qualified_field(start)));
+        let sessions = SessionKeys {
+            rules: spec.sessions.clone(),
+            time: self.context.compile(&start, &input.schema)?,
+            topics: spec.topics.clone(),
+        };
+        let mut spec_keys = Vec::with_capacity(keys.len());
+        for (expr, bound) in aggregate.group_expr.iter().zip(keys) {
+            spec_keys.push(match bound.map(|bound| bound.part) {
+                Some(BoundPart::Start) => GroupKey::Session(SessionBound::Start),
+                Some(BoundPart::End) => GroupKey::Session(SessionBound::End),
+                _ => GroupKey::Stored(self.context.compile(expr, &input.schema)?),
+            });
+        }
+        let columns = columns_of(keys, calls);
+        let schema = subset(&aggregate.schema, &columns)?;
+        let spec = AggregateSpec {
+            keys: spec_keys,
+            calls: spec_calls,
+            schema: arrow_schema(&schema),
+            append_only: true,
+            always: Vec::new(),
+            closes_by: None,
+            spread: None,
+            sessions: Some(sessions),
+            is_infallible: calls.iter().all(|call| takes_infallibly(&aggregate.aggr_expr[*call])),
+            text: session_text(aggregate, calls),
+        };
+        let node = self.add(NodeWork::Aggregate(Arc::new(spec)), &[input.node]);
+        Ok(Built {
+            node,
+            schema,
+            bounds: indirect(keys, columns.len()),
+            columns,
+            append_only: false,
+        })
+    }
+
+    /// Has the session node below an aggregate with these keys show other bounds; the node, and what it is now.
+    fn sessions_below(&mut self, keys: &[Option<Bound>], shown: ShownSession) -> (usize, Arc<SessionSpec>) {
         let window = keys[0].expect("all keys are the window's").window;
         let NodeWork::Session(spec) = &mut self.nodes[window].step else {
             panic!("it was asked whether it is");
         };
-        let mut numbered = (**spec).clone();
-        numbered.shown = ShownSession::Number;
+        let mut below = (**spec).clone();
+        below.shown = shown;
+        *spec = Arc::new(below);
+        (window, spec.clone())
+    }
+
+    /// An aggregate by the numbers of sessions, and the bounds as aggregates of it.
+    fn numbered_sessions(
+        &mut self,
+        aggregate: &logical_plan::Aggregate,
+        calls: &[usize],
+        input: Built,
+        keys: &[Option<Bound>],
+    ) -> Result<Built, CompileStop> {
+        let (window, numbered) = self.sessions_below(keys, ShownSession::Number);
         let gap_us = numbered.sessions.end(0);
-        *spec = Arc::new(numbered);
 
         let column_of = |part: BoundPart| {
             let of_window =
@@ -333,12 +407,9 @@ impl Compiler {
             always: Vec::new(),
             closes_by: None,
             spread: None,
+            sessions: None,
             is_infallible: calls.iter().all(|call| takes_infallibly(&aggregate.aggr_expr[*call])),
-            text: format!(
-                "[{}] by [{}]",
-                texts(calls.iter().map(|call| &aggregate.aggr_expr[*call])),
-                texts(&aggregate.group_expr)
-            ),
+            text: session_text(aggregate, calls),
         };
         let node = self.add(NodeWork::Aggregate(Arc::new(spec)), &[input.node]);
 
@@ -357,9 +428,7 @@ impl Compiler {
         let shown: Vec<Expr> = of_keys
             .chain(calls.iter().map(|call| made(&format!("call {call}"))))
             .collect();
-        let columns: Vec<usize> = (0..keys.len())
-            .chain(calls.iter().map(|call| keys.len() + call))
-            .collect();
+        let columns = columns_of(keys, calls);
         let schema = subset(&aggregate.schema, &columns)?;
         let expressions: Result<Vec<_>, _> = shown.iter().map(|expr| self.context.compile(expr, &grouped)).collect();
         let linear = Linear::Project {
@@ -374,18 +443,48 @@ impl Compiler {
             },
             &[node],
         );
-        let mut bounds: Vec<Option<Bound>> = keys
-            .iter()
-            .map(|bound| bound.map(|bound| Bound { direct: false, ..bound }))
-            .collect();
-        bounds.resize(columns.len(), None);
         Ok(Built {
             node,
             schema,
+            bounds: indirect(keys, columns.len()),
             columns,
-            bounds,
             append_only: false,
         })
+    }
+}
+
+/// The columns of an aggregate with these keys that has these calls alone.
+fn columns_of(keys: &[Option<Bound>], calls: &[usize]) -> Vec<usize> {
+    let calls = calls.iter().map(|call| keys.len() + call);
+    (0..keys.len()).chain(calls).collect()
+}
+
+/// Bounds above an aggregate, which has so many columns.
+fn indirect(keys: &[Option<Bound>], columns: usize) -> Vec<Option<Bound>> {
+    let above = keys
+        .iter()
+        .map(|bound| bound.map(|bound| Bound { direct: false, ..bound }));
+    let mut above: Vec<Option<Bound>> = above.collect();
+    above.resize(columns, None);
+    above
+}
+
+fn session_text(aggregate: &logical_plan::Aggregate, calls: &[usize]) -> String {
+    format!(
+        "[{}] by [{}]",
+        texts(calls.iter().map(|call| &aggregate.aggr_expr[*call])),
+        texts(&aggregate.group_expr)
+    )
+}
+
+/// Whether states of a call can be added to one another.
+fn call_merges(call: &AggregateCall) -> bool {
+    match call {
+        AggregateCall::Rows => true,
+        AggregateCall::Values { .. } | AggregateCall::Engine { .. } => false,
+        AggregateCall::Of {
+            definition, distinct, ..
+        } => !distinct && merges(definition),
     }
 }
 

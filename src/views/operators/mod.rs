@@ -11,6 +11,7 @@ pub mod join;
 pub mod linear;
 pub mod net;
 pub mod partitioned;
+pub mod pinned;
 pub mod session;
 pub mod set;
 pub mod temporal;
@@ -25,6 +26,7 @@ use crate::log::{Lsn, TopicId};
 use super::clock::PendingRows;
 use super::delta::Delta;
 use join::{Arrangements, RelationRows};
+use pinned::PinnedChunk;
 
 /// The end of a step: the LSN up to which inputs are complete, and the watermarks there.
 pub struct StepEnd<'a> {
@@ -89,7 +91,7 @@ pub trait Operator: Send {
 pub struct Closes<'a> {
     /// Topics whose watermarks close them.
     pub topics: &'a [TopicId],
-    /// The watermark at which the first of them closes, microseconds.
+    /// The watermark at which the first of them closes, microseconds; of sessions that may have grown since, perhaps one before that.
     pub next: Option<i64>,
 }
 
@@ -124,4 +126,45 @@ pub trait Ported: Operator {
     fn computed(&self) -> Option<u64> {
         None
     }
+}
+
+/// An operator whose rows readers get from itself, in chunks: groups, or partitions, of like number. A chunk that no step touched
+/// since is not rendered again. A reading has the rows of its beginning, however many steps it takes.
+pub trait ReaderSource {
+    /// Emits changes from the next step on. The rows so far count as emitted.
+    fn emit_changes(&mut self);
+
+    /// From the next step on, emit nothing: only readers need the rows.
+    fn emit_nothing(&mut self);
+
+    /// From the next step on, keep the list that [`ReaderSource::touched_rows`] needs.
+    fn note_groups(&mut self);
+
+    /// Between two steps: takes in rows that wait for a reader.
+    fn catch_up(&mut self) -> Result<(), SqlError>;
+
+    /// Number of chunks; the last may be short.
+    fn chunks(&self) -> usize;
+
+    /// Whether a chunk changed since it was last rendered.
+    fn is_stale(&self, chunk: usize) -> bool;
+
+    /// Between two steps: begins a reading of the present rows of these chunks.
+    fn pin(&mut self, open: Vec<bool>);
+
+    /// The next chunk of a reading, and the rows of its groups that have not changed since. A chunk that is as it was is fresh
+    /// then.
+    fn render_pinned(&mut self) -> Result<Option<(PinnedChunk, RecordBatch)>, SqlError>;
+
+    /// Ends a reading. The rows of groups that have changed since it began, as they were.
+    fn unpin(&mut self) -> Result<Vec<RecordBatch>, SqlError>;
+
+    /// Bytes of the rows that are kept for a reading under way.
+    fn pinned_bytes(&self) -> usize;
+
+    /// The present rows of what the last step touched, piece by piece.
+    fn touched_rows(&self) -> Box<dyn Iterator<Item = Result<RecordBatch, SqlError>> + '_>;
+
+    /// Number of rows.
+    fn shown_rows(&self) -> usize;
 }

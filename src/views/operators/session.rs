@@ -7,7 +7,10 @@
 //! - Under EMIT ON WINDOW CLOSE nothing comes out before its session has closed.
 //! - Below an aggregate of whole sessions of input that only grows, rows come out under the number of their session in place of
 //!   its bounds ([`ShownSession::Number`]). Only where sessions join do rows come out again: those of all but the largest.
+//! - If states of that aggregate can be added to one another, it finds the sessions itself, and no row is kept (`alone.rs`).
 //! - A closed session never changes again (`sql::window::SessionRules`), so its rows are forgotten.
+
+mod alone;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -26,12 +29,16 @@ use super::{Closes, Operator, Ported, Sink, StepEnd};
 use crate::views::delta::{Delta, batch_of, take_rows};
 use crate::views::memory::Budget;
 
+pub use alone::LoneSessions;
+
 /// What stands in the columns of the bounds.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum ShownSession {
     Bounds,
     /// The number of the session, which no other has and which stays as rows come; and the end that the row alone would give it.
     Number,
+    /// The bounds that the row alone would give it.
+    Alone,
 }
 
 /// The constants of a session operator.
@@ -299,6 +306,7 @@ impl SessionOperator {
         match self.spec.shown {
             ShownSession::Bounds => [placed.start_us, self.spec.sessions.end(placed.session.last_us)],
             ShownSession::Number => [placed.session.number, self.spec.sessions.end(time)],
+            ShownSession::Alone => unreachable!("sessions are found by the aggregate above"),
         }
     }
 

@@ -12,6 +12,15 @@ const FIRST_ROWS: &[(&str, &str)] = &[
         "SELECT k, v, s FROM a ORDER BY v DESC NULLS LAST, k DESC, s LIMIT 3 OFFSET 2",
     ),
     ("shorter", "SELECT v FROM a ORDER BY v DESC LIMIT 5"),
+    ("many_first", "SELECT v, k FROM a ORDER BY v DESC, k LIMIT 300"),
+    (
+        "first_texts",
+        "SELECT k, s, rn FROM (SELECT k, s, row_number() OVER (PARTITION BY v ORDER BY s DESC, k) AS rn FROM a) q WHERE rn <= 3",
+    ),
+    (
+        "of_first_texts",
+        "SELECT rn, count(*) AS n, max(s) AS s FROM first_texts GROUP BY rn",
+    ),
     ("none_first", "SELECT v FROM a ORDER BY v LIMIT 0"),
     ("all_but_some", "SELECT k, v FROM a ORDER BY k NULLS FIRST, v OFFSET 3"),
     ("of_sums", "SELECT k, n FROM sums ORDER BY n DESC, k LIMIT 2"),

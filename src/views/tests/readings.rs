@@ -6,7 +6,7 @@ use super::threads::{planned, sum_of};
 use super::*;
 use crate::views::Views;
 
-/// Rows of `keys` different keys, by the views that are kept as groups, as a multiset, and as rows.
+/// Rows of `keys` different keys, by the views that are kept as groups, as first rows, as a multiset, and as rows.
 const LARGE: &[&str] = &[
     "SELECT k, count(*) AS n, sum(v) AS sv FROM a GROUP BY k",
     "SELECT k, n + 1 AS m FROM (SELECT k, count(*) AS n FROM a GROUP BY k) q WHERE n < 3",
@@ -15,6 +15,7 @@ const LARGE: &[&str] = &[
     "SELECT q.k / 2 AS h, sum(q.n) AS n FROM (SELECT k, count(*) AS n FROM a GROUP BY k) q GROUP BY 1",
     "SELECT a.k, a.v FROM a LEFT JOIN b ON a.k = b.k WHERE b.k IS NULL",
     "SELECT k, v FROM a WHERE v > 0",
+    "SELECT k, v, rn FROM (SELECT k, v, row_number() OVER (PARTITION BY k ORDER BY v) AS rn FROM a) q WHERE rn <= 3",
 ];
 
 #[test]

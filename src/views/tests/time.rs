@@ -50,6 +50,9 @@ fn definitions() -> Vec<(&'static str, String, String)> {
                  bool_and(v > 0) AS b, count(v) FILTER (WHERE v > 1) AS c";
     let watermark = "(SELECT max(ts) - INTERVAL '4 seconds' FROM a)";
     let session = "SESSION(a PARTITION BY k, ts, INTERVAL '5 seconds')";
+    // States of these can be added to one another.
+    let of_session = "count(*) AS n, sum(v) AS sv, avg(v * 1.5) AS av, min(v) AS lv, max(CAST(v AS TEXT)) AS mv, min(CAST(v AS TEXT)) AS l, \
+                      bool_or(v > 3) AS b, count(v) FILTER (WHERE v > 1) AS c, max(ts) AS newest";
     vec![
         ("moving", MOVING.to_string(), MOVING.to_string()),
         (
@@ -93,6 +96,31 @@ fn definitions() -> Vec<(&'static str, String, String)> {
                 "SELECT n, count(*) AS sessions, max(e) AS last FROM \
                  (SELECT s, e, k, count(*) AS n FROM {by_k} GROUP BY 1, 2, 3) g GROUP BY n"
             ),
+        ),
+        (
+            "summed",
+            format!(
+                "SELECT window_end, k, {of_session}, window_start FROM {session} GROUP BY window_start, k, window_end"
+            ),
+            format!("SELECT e, k, {of_session}, s FROM {by_k} GROUP BY s, k, e"),
+        ),
+        (
+            "sums_of_summed",
+            "SELECT n, sum(sv) AS sv, min(window_start) AS first, max(window_end) AS last FROM summed GROUP BY n".to_string(),
+            format!(
+                "SELECT n, sum(sv) AS sv, min(s) AS first, max(e) AS last FROM \
+                 (SELECT s, e, k, count(*) AS n, sum(v) AS sv FROM {by_k} GROUP BY 1, 2, 3) g GROUP BY n"
+            ),
+        ),
+        (
+            "bounds",
+            format!("SELECT k, window_start, window_end FROM {session} GROUP BY 1, 2, 3"),
+            format!("SELECT DISTINCT k, s, e FROM {by_k}"),
+        ),
+        (
+            "bounds_by_k",
+            "SELECT k, count(*) AS n, max(window_end) AS last FROM bounds GROUP BY k".to_string(),
+            format!("SELECT k, count(*) AS n, max(e) AS last FROM (SELECT DISTINCT k, s, e FROM {by_k}) b GROUP BY k"),
         ),
         (
             "later",
@@ -232,6 +260,48 @@ fn a_row_between_two_sessions_joins_them() {
     assert_eq!(late.expect("counted"), 1);
     let closes = world.pipeline.view(view).expect("maintained").instance.next_closes();
     assert_eq!(closes, [(A, 24 * SECOND)], "the first has closed");
+}
+
+#[test]
+fn sessions_that_join_while_they_are_read_are_read_as_they_were() {
+    let mut world = World::new();
+    let view = world.view(
+        "w",
+        "SELECT window_start, window_end, k, max(v) AS v FROM SESSION(a PARTITION BY k, ts, INTERVAL '3 seconds') GROUP BY 1, 2, 3",
+    );
+    world.insert(&[row(1, 1, 10), row(1, 2, 14), row(2, 5, 14)]);
+    world.advance(world.history.newest());
+    let instance = &mut world.pipeline.view_mut(view).expect("maintained").instance;
+    instance.begin_reading().expect("it begins");
+    world.insert(&[row(1, 3, 12), row(2, 4, 16)]);
+    world.advance(world.history.newest());
+    let instance = &mut world.pipeline.view_mut(view).expect("maintained").instance;
+    assert_eq!(instance.row_count(), 2);
+    let read = instance.read_on(usize::MAX).expect("it renders").expect("all of it");
+    let before = [window(10, 13, "1|1"), window(14, 17, "1|2"), window(14, 17, "2|5")];
+    assert_eq!(sorted(&read), before);
+    world.check(view, &[&window(10, 17, "1|3"), &window(14, 19, "2|5")]);
+}
+
+#[test]
+fn many_sessions_that_join_leave_no_trace() {
+    let mut world = World::new();
+    let view = world.view(
+        "w",
+        "SELECT window_start, window_end, k, count(*) AS n FROM SESSION(a PARTITION BY k, ts, INTERVAL '3 seconds') GROUP BY 1, 2, 3",
+    );
+    const KEYS: i64 = 2000;
+    for times in [&[10, 13, 16][..], &[12, 15], &[14, 17]] {
+        let rows: Vec<Row> = times.iter().flat_map(|ts| (0..KEYS).map(|k| row(k, 1, *ts))).collect();
+        world.insert(&rows);
+        world.advance(world.history.newest());
+    }
+    let expected: Vec<String> = (0..KEYS).map(|k| window(10, 20, &format!("{k}|7"))).collect();
+    let mut rows = world.rows(view);
+    rows.sort_by_key(|row| row.split('|').nth(2).map(|key| key.parse::<i64>().expect("a key")));
+    assert_eq!(rows, expected);
+    let stats = world.pipeline.view(view).expect("maintained").instance.stats();
+    assert!(stats.iter().any(|node| node.groups == Some(KEYS as usize)), "{stats:?}");
 }
 
 #[test]

@@ -10,6 +10,8 @@
 //!   aggregates (DISTINCT) are told of when they come or go.
 //! - Under EMIT ON WINDOW CLOSE: each group once, when its window has closed; then it leaves the state.
 //!
+//! Where the groups are the sessions of input that only grows, they are found beside the keys ([`SessionGroups`]).
+//!
 //! Over retracting input, a group exists while the weights of its rows sum up to more than 0, never less (V4).
 
 mod copies;
@@ -18,7 +20,8 @@ pub mod keys;
 pub mod states;
 
 mod bags;
-pub mod pinned;
+mod rendered;
+pub mod sessions;
 mod spans;
 mod state;
 mod values;
@@ -32,14 +35,15 @@ use crate::error::SqlError;
 use crate::log::TopicId;
 use crate::sql::functions::aggregates::Aggregate as Definition;
 
-use super::{Operator, Sink, StepEnd};
+use super::pinned::PinnedGroups;
+use super::{Operator, ReaderSource, Sink, StepEnd};
 use crate::views::delta::{Delta, batch_of, constant_weights};
 use crate::views::expression::Expression;
 use crate::views::memory::{Budget, batch_bytes, exceeded};
 
 use engine::{GroupRows, RunningGroups};
 use keys::Keys;
-use pinned::{PinnedChunk, PinnedGroups};
+use sessions::{JoinedGroups, SessionBound, SessionGroups, SessionKeys};
 use spans::Spans;
 use state::AggregateState;
 use states::{masked, state_for};
@@ -61,6 +65,8 @@ pub enum GroupKey {
     Stored(Expression),
     /// `window_end` beside `window_start`: the output column `of` plus a constant. Not a part of the key.
     After { of: usize, add_us: i64 },
+    /// A bound of the group's session.
+    Session(SessionBound),
 }
 
 /// One aggregate of the output.
@@ -116,6 +122,8 @@ pub struct AggregateSpec {
     pub closes_by: Option<ClosesBy>,
     /// A row of the input stands for a row in each of a range of windows.
     pub spread: Option<WindowSpread>,
+    /// The groups are the sessions of the stored keys; all calls merge, and the input only grows.
+    pub sessions: Option<SessionKeys>,
     /// Neither keys nor arguments can fail.
     pub is_infallible: bool,
     pub text: String,
@@ -133,6 +141,8 @@ impl AggregateSpec {
 pub struct GroupBy {
     spec: Arc<AggregateSpec>,
     keys: Keys,
+    /// The groups, if they are the keys' sessions.
+    sessions: Option<SessionGroups>,
     states: Vec<Option<Box<dyn AggregateState>>>,
     /// By group: sum of the weights of its rows.
     rows: Vec<i64>,
@@ -211,6 +221,10 @@ impl GroupBy {
         let states = states.collect::<Result<_, SqlError>>()?;
         let mut aggregate = GroupBy {
             keys: Keys::new(&stored, budget.clone())?,
+            sessions: spec
+                .sessions
+                .as_ref()
+                .map(|keys| SessionGroups::new(keys.rules.clone())),
             states,
             rows: Vec::new(),
             was_there: Vec::new(),
@@ -248,39 +262,31 @@ impl GroupBy {
         Ok(aggregate)
     }
 
-    /// Emits changes from the next step on. The groups so far count as emitted.
-    pub fn emit_changes(&mut self) {
-        self.settle_spans();
-        if self.spec.closes_by.is_none() {
-            self.emits = true;
-            self.note_groups();
-        }
-    }
-
-    /// From the next step on, emit nothing: only readers need the groups.
-    pub fn emit_nothing(&mut self) {
-        self.emits = false;
-    }
-
-    /// From the next step on, keep the list that [`GroupBy::touched_rows`] needs.
-    pub fn note_groups(&mut self) {
-        self.settle_spans();
-        if !self.notes_groups {
-            self.notes_groups = true;
-            let groups = 0..self.rows.len() as u32;
-            self.was_there = groups.map(|group| self.stepped && self.is_there(group)).collect();
-            self.live_groups = self.was_there.iter().filter(|there| **there).count();
-            self.touched = vec![false; self.rows.len()];
-        }
-    }
-
     /// The number of groups that exist.
     pub fn live_groups(&self) -> usize {
-        if self.notes_groups {
-            self.live_groups
-        } else {
-            self.rows.len()
+        let joined = self.sessions.as_ref().map_or(0, SessionGroups::dead);
+        match self.notes_groups {
+            true => self.live_groups,
+            false => self.rows.len() - joined,
         }
+    }
+
+    /// The number of groups that have a number.
+    fn numbered(&self) -> usize {
+        self.sessions.as_ref().map_or(self.keys.len(), SessionGroups::len)
+    }
+
+    /// The stored keys of `groups`.
+    fn stored(&self, groups: &[u32]) -> Result<Vec<ArrayRef>, SqlError> {
+        match &self.sessions {
+            None => self.keys.columns(groups),
+            Some(sessions) => self.keys.columns(&sessions.keys(groups)),
+        }
+    }
+
+    /// A group's row stays as it is while it is there.
+    fn rows_stay(&self) -> bool {
+        self.spec.calls.is_empty() && self.sessions.is_none()
     }
 
     /// The first groups, so many, are there over no rows, too.
@@ -293,7 +299,7 @@ impl GroupBy {
 
     /// Brings all that is indexed by group to the number of groups; 53200 if that would pass the budget.
     fn make_room(&mut self) -> Result<(), SqlError> {
-        let groups = self.keys.len();
+        let groups = self.numbered();
         if groups == self.rows.len() {
             return Ok(());
         }
@@ -320,7 +326,12 @@ impl GroupBy {
     fn column_bytes(&self) -> usize {
         let states: usize = self.states.iter().flatten().map(|state| state.bytes()).sum();
         let flags = self.was_there.capacity() + self.touched.capacity();
-        self.rows.capacity() * size_of::<i64>() + self.window_ends.capacity() * size_of::<i64>() + flags + states
+        let sessions = self.sessions.as_ref().map_or(0, SessionGroups::bytes);
+        self.rows.capacity() * size_of::<i64>()
+            + self.window_ends.capacity() * size_of::<i64>()
+            + flags
+            + states
+            + sessions
     }
 
     fn is_there(&self, group: u32) -> bool {
@@ -329,10 +340,14 @@ impl GroupBy {
 
     /// The rows of `groups`.
     fn render(&self, groups: &[u32]) -> Result<RecordBatch, SqlError> {
-        let mut stored = self.keys.columns(groups)?.into_iter();
+        let mut stored = self.stored(groups)?.into_iter();
         let mut columns: Vec<ArrayRef> = Vec::with_capacity(self.spec.schema.fields().len());
-        for key in &self.spec.keys {
+        for (key, field) in self.spec.keys.iter().zip(self.spec.schema.fields()) {
             columns.push(match key {
+                GroupKey::Session(bound) => {
+                    let sessions = self.sessions.as_ref().expect("bounds are those of sessions");
+                    sessions.bound(groups, *bound, field.data_type())
+                }
                 GroupKey::Stored(_) => stored.next().expect("one column per stored key"),
                 // Filled in below: it may stand before the column that it follows from.
                 GroupKey::After { .. } => Arc::new(Int64Array::new_null(0)),
@@ -357,53 +372,12 @@ impl GroupBy {
         batch_of(self.spec.schema.clone(), columns, groups.len())
     }
 
-    /// Number of chunks; the last may be short.
-    pub fn chunks(&self) -> usize {
-        self.rows.len().div_ceil(CHUNK_GROUPS)
-    }
-
-    /// Whether a chunk changed since it was last rendered.
-    pub fn is_stale(&self, chunk: usize) -> bool {
-        self.stale_chunks[chunk]
-    }
-
-    /// Between two steps: begins a reading of the present groups in these chunks.
-    pub fn pin(&mut self, open: Vec<bool>) {
-        self.pinned = Some(PinnedGroups::new(self.rows.len(), open));
-        self.pinned_rows.clear();
-    }
-
-    /// The next chunk of a reading, and the rows of its groups that have not changed since. A chunk that is as it was is fresh
-    /// then.
-    pub fn render_pinned(&mut self) -> Result<Option<(PinnedChunk, RecordBatch)>, SqlError> {
-        let Some(next) = self.pinned.as_mut().and_then(PinnedGroups::next_chunk) else {
-            return Ok(None);
-        };
-        let there = next.groups.iter().copied().filter(|group| self.is_there(*group));
-        let rows = self.render(&there.collect::<Vec<u32>>())?;
-        if next.is_present {
-            self.stale_chunks[next.chunk] = false;
-        }
-        Ok(Some((next, rows)))
-    }
-
-    /// Ends a reading. The rows of groups that have changed since it began, as they were.
-    pub fn unpin(&mut self) -> Vec<RecordBatch> {
-        self.pinned = None;
-        std::mem::take(&mut self.pinned_rows)
-    }
-
-    /// Bytes of the rows that are kept for a reading under way.
-    pub fn pinned_bytes(&self) -> usize {
-        self.pinned_rows.iter().map(batch_bytes).sum()
-    }
-
-    /// Keeps the rows of groups that this batch changes for a reading under way.
-    fn keep_pinned(&mut self) -> Result<(), SqlError> {
+    /// Keeps the rows of `groups`, which this batch changes, for a reading under way.
+    fn keep_pinned(&mut self, groups: &[u32]) -> Result<(), SqlError> {
         let Some(pinned) = &mut self.pinned else {
             return Ok(());
         };
-        let mut first = pinned.change(&self.groups);
+        let mut first = pinned.change(groups);
         first.retain(|group| self.is_there(*group));
         if !first.is_empty() {
             let rows = self.render(&first)?;
@@ -412,25 +386,16 @@ impl GroupBy {
         Ok(())
     }
 
-    /// The present rows of the groups that the last step touched and that exist, piece by piece.
-    pub fn touched_rows(&self) -> impl Iterator<Item = Result<RecordBatch, SqlError>> {
-        assert!(self.notes_groups, "the list of touched groups was asked for");
-        self.touched_groups.chunks(CHUNK_GROUPS).map(|groups| {
-            let there: Vec<u32> = groups.iter().copied().filter(|group| self.is_there(*group)).collect();
-            self.render(&there)
-        })
-    }
-
-    /// Notes which groups this batch touches first in this step, and their rows as they were.
-    fn note_touched(&mut self) -> Result<(), SqlError> {
+    /// Notes which of `groups` this batch touches first in this step, and their rows as they were.
+    fn note_touched(&mut self, groups: &[u32]) -> Result<(), SqlError> {
+        let rows_stay = self.rows_stay();
         let mut first = Vec::new();
-        for group in &self.groups {
+        for group in groups {
             let touched = &mut self.touched[*group as usize];
             if !*touched {
                 *touched = true;
                 self.touched_groups.push(*group);
-                // Without calls a group's row stays as it is while there is one.
-                if self.emits && self.was_there[*group as usize] && !self.spec.calls.is_empty() {
+                if self.emits && self.was_there[*group as usize] && !rows_stay {
                     first.push(*group);
                 }
             }
@@ -463,7 +428,11 @@ impl GroupBy {
 
     /// Keeps only `groups`, rising.
     fn keep(&mut self, groups: &[u32]) {
-        self.keys.keep(groups);
+        match &mut self.sessions {
+            None => self.keys.keep(groups),
+            // Each key has a session.
+            Some(sessions) => sessions.keep(groups),
+        }
         for state in self.states.iter_mut().flatten() {
             state.keep(groups);
         }
@@ -511,6 +480,7 @@ impl GroupBy {
                 self.touched_groups.push(group as u32);
             }
         }
+        let rows_stay = self.rows_stay();
         let mut there = Vec::with_capacity(self.touched_groups.len());
         let mut gone = Vec::new();
         for group in &self.touched_groups {
@@ -520,10 +490,10 @@ impl GroupBy {
                 "V4: more rows of a group were taken away than were added"
             );
             let (was_there, is_there) = (self.was_there[index], self.is_there(*group));
-            if is_there && !(was_there && self.spec.calls.is_empty()) {
+            if is_there && !(was_there && rows_stay) {
                 there.push(*group);
             }
-            if was_there && !is_there && self.spec.calls.is_empty() {
+            if was_there && !is_there && rows_stay {
                 gone.push(*group);
             }
             self.live_groups += usize::from(is_there);
@@ -556,9 +526,10 @@ impl GroupBy {
         self.settled = false;
         self.touched_groups.clear();
         // Numbers stay as they are while they are read.
-        if self.notes_groups && !self.spec.keys.is_empty() && self.pinned.is_none() {
-            let dead = self.rows.len() - self.live_groups;
-            if dead > DEAD_GROUPS_MIN && dead > self.live_groups {
+        if !self.spec.keys.is_empty() && self.pinned.is_none() {
+            let live = self.live_groups();
+            let dead = self.rows.len() - live;
+            if dead > DEAD_GROUPS_MIN && dead > live {
                 let live: Vec<u32> = (0..self.rows.len() as u32)
                     .filter(|group| self.is_there(*group))
                     .collect();
@@ -582,7 +553,16 @@ impl GroupBy {
             }
         }
         let weights = delta.weight_values();
-        self.enter(&stored, rows, weights)?;
+        let times = self
+            .spec
+            .sessions
+            .as_ref()
+            .map(|sessions| sessions.time.evaluate(&delta.batch));
+        let times = times.transpose()?;
+        let times = times
+            .as_ref()
+            .map(|times| times.as_primitive::<TimestampMicrosecondType>());
+        self.enter(&stored, times.map(|times| times.values().as_ref()), rows, weights)?;
         for (call, state) in self.spec.calls.iter().zip(&mut self.states) {
             let Some(state) = state else { continue };
             let (argument, filter, is_typed) = match call {
@@ -607,22 +587,55 @@ impl GroupBy {
             }
             state.update(&self.groups, &[values], weights)?;
         }
-        Ok(())
+        self.join_sessions()
     }
 
-    /// Counts rows with these keys to their groups, into `groups`.
-    fn enter(&mut self, stored: &[ArrayRef], rows: usize, weights: Option<&[i64]>) -> Result<(), SqlError> {
+    /// Adds the groups of sessions that this batch joins to one another.
+    fn join_sessions(&mut self) -> Result<(), SqlError> {
+        let joined = self.sessions.as_mut().map_or_else(Vec::new, SessionGroups::join);
+        if joined.is_empty() {
+            return Ok(());
+        }
+        for JoinedGroups { to, from } in &joined {
+            self.rows[*to as usize] += std::mem::take(&mut self.rows[*from as usize]);
+        }
+        let mut states = self.states.iter_mut().flatten();
+        states.try_for_each(|state| state.join(&joined))
+    }
+
+    /// Counts rows with these keys to their groups, into `groups`; for sessions, with these times.
+    fn enter(
+        &mut self,
+        stored: &[ArrayRef],
+        times: Option<&[i64]>,
+        rows: usize,
+        weights: Option<&[i64]>,
+    ) -> Result<(), SqlError> {
         self.begin_step();
         let known = self.keys.len();
         let mut groups = std::mem::take(&mut self.groups);
         self.keys.intern(stored, rows, &mut groups)?;
-        self.groups = groups;
-        self.make_room()?;
-        self.note_window_ends(stored, known);
-        if self.notes_groups {
-            self.note_touched()?;
+        let mut joining = Vec::new();
+        if let (Some(sessions), Some(times)) = (&mut self.sessions, times) {
+            let keys = std::mem::take(&mut groups);
+            sessions.assign(&keys, times, self.keys.len(), &mut groups);
+            joining = sessions.joining();
         }
-        self.keep_pinned()?;
+        self.make_room()?;
+        for changed in [&groups, &joining] {
+            if self.notes_groups {
+                self.note_touched(changed)?;
+            }
+            self.keep_pinned(changed)?;
+            for group in changed {
+                self.stale_chunks[*group as usize / CHUNK_GROUPS] = true;
+            }
+        }
+        self.groups = groups;
+        self.note_window_ends(stored, known);
+        if let (Some(sessions), Some(times)) = (&mut self.sessions, times) {
+            sessions.widen(&self.groups, times);
+        }
         match weights {
             None => {
                 for group in &self.groups {
@@ -634,9 +647,6 @@ impl GroupBy {
                     self.rows[*group as usize] += weight;
                 }
             }
-        }
-        for group in &self.groups {
-            self.stale_chunks[*group as usize / CHUNK_GROUPS] = true;
         }
         Ok(())
     }
@@ -650,6 +660,9 @@ impl Operator for GroupBy {
         }
         self.settled = true;
         self.stepped = true;
+        if let (Some(sessions), Some(keys)) = (&mut self.sessions, &self.spec.sessions) {
+            sessions.close(end.least_watermark(&keys.topics));
+        }
         if self.spec.closes_by.is_some() {
             return self.close_windows(end, out);
         }
@@ -666,7 +679,7 @@ impl Operator for GroupBy {
             "saved with all rows in their windows"
         );
         let all: Vec<u32> = (0..self.rows.len() as u32).collect();
-        let stored = self.keys.columns(&all)?;
+        let stored = self.stored(&all)?;
         let mut fields: Vec<Field> = stored
             .iter()
             .enumerate()
@@ -687,6 +700,9 @@ impl Operator for GroupBy {
         for state in self.states.iter().flatten() {
             saved.push(state.save()?);
         }
+        if let Some(sessions) = &self.sessions {
+            saved.push(sessions.save()?);
+        }
         Ok(saved)
     }
 
@@ -697,12 +713,16 @@ impl Operator for GroupBy {
         let mut fresh = GroupBy::new(self.spec.clone(), self.budget.clone())?;
         let mut numbers = Vec::new();
         fresh.keys.intern(&groups.columns()[..stored], count, &mut numbers)?;
-        assert!(
-            numbers.iter().enumerate().all(|(row, group)| row == *group as usize),
-            "a saved state has each group once, in order"
-        );
+        let rows = groups.column(stored).as_primitive::<Int64Type>().values().to_vec();
+        match (&mut fresh.sessions, saved.last()) {
+            (Some(sessions), Some(saved)) => sessions.restore(saved, numbers, &rows),
+            _ => assert!(
+                numbers.iter().enumerate().all(|(row, group)| row == *group as usize),
+                "a saved state has each group once, in order"
+            ),
+        }
         fresh.make_room()?;
-        fresh.rows = groups.column(stored).as_primitive::<Int64Type>().values().to_vec();
+        fresh.rows = rows;
         if fresh.spec.closes_by.is_some() {
             let ends = groups.column(stored + 1).as_primitive::<Int64Type>();
             fresh.window_ends = ends.values().to_vec();

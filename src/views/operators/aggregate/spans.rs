@@ -15,8 +15,8 @@ use arrow::datatypes::{DataType, Field, Schema, TimestampMicrosecondType};
 
 use crate::error::SqlError;
 
-use super::super::Operator;
 use super::super::net::PART_ROWS;
+use super::super::{Operator, ReaderSource};
 use super::{AggregateSpec, GroupBy, GroupKey};
 use crate::views::delta::{Delta, take_rows};
 use crate::views::expression::Expression;
@@ -69,6 +69,7 @@ impl Spans {
             always: Vec::new(),
             closes_by: None,
             spread: None,
+            sessions: None,
             ..(**spec).clone()
         };
         Ok(Some(Spans {
@@ -101,15 +102,7 @@ impl GroupBy {
             && self.spans.as_ref().is_some_and(few)
     }
 
-    /// Between two steps: adds the rows of ranges to their windows.
-    pub fn catch_up(&mut self) -> Result<(), SqlError> {
-        let settled = self.settled;
-        self.take_spans()?;
-        self.settled = settled;
-        Ok(())
-    }
-
-    /// As [`GroupBy::catch_up`]; the next step meets an error.
+    /// As [`ReaderSource::catch_up`]; the next step meets an error.
     pub(super) fn settle_spans(&mut self) {
         let waits = self.spans.as_ref().is_some_and(|spans| !spans.is_empty());
         // Rows that do not fit now stay where they are, and the step that takes them fails.
@@ -186,7 +179,7 @@ impl GroupBy {
             stored.push(compute::take(key, &sources, None)?);
         }
         stored.insert(spread.stored_key, Arc::new(shown));
-        self.enter(&stored, sources.len(), Some(&weights))?;
+        self.enter(&stored, None, sources.len(), Some(&weights))?;
         for (state, saved) in self.states.iter_mut().zip(saved) {
             if let (Some(state), Some(saved)) = (state, saved) {
                 state.merge(&self.groups, &take_rows(saved, &sources)?)?;

@@ -9,6 +9,8 @@ use arrow::datatypes::{DataType, Field, Schema};
 
 use crate::error::SqlError;
 
+use super::sessions::JoinedGroups;
+
 /// One aggregate's states.
 pub trait AggregateState: Send {
     /// Makes room for `groups` groups, new ones empty.
@@ -17,6 +19,10 @@ pub trait AggregateState: Send {
     fn update(&mut self, groups: &[u32], columns: &[ArrayRef], weights: Option<&[i64]>) -> Result<(), SqlError>;
     /// Adds the states of other groups, each saved as a row, to those of `groups`. Only where [`merges`] says so.
     fn merge(&mut self, _groups: &[u32], _saved: &RecordBatch) -> Result<(), SqlError> {
+        panic!("states that merge say so");
+    }
+    /// Adds states to others, which take their place, one after another. Only where [`merges`] says so.
+    fn join(&mut self, _joined: &[JoinedGroups]) -> Result<(), SqlError> {
         panic!("states that merge say so");
     }
     /// The results of `groups`.

@@ -21,6 +21,7 @@ use crate::sql::functions::aggregates::{Aggregate, AggregateKind, BoolSlot, Slot
 
 use super::bags::{Bags, FixedWidth, Text};
 use super::keys::{primitive, words_of};
+use super::sessions::JoinedGroups;
 use super::state::{AggregateState, batch, byte_array};
 
 /// Whether the states of an aggregate over append-only input can be merged, and make what they would have made of all rows:
@@ -127,6 +128,13 @@ impl AggregateState for Counts {
         Ok(())
     }
 
+    fn join(&mut self, joined: &[JoinedGroups]) -> Result<(), SqlError> {
+        for JoinedGroups { to, from } in joined {
+            self.counts[*to as usize] += self.counts[*from as usize];
+        }
+        Ok(())
+    }
+
     fn finish(&self, groups: &[u32]) -> Result<ArrayRef, SqlError> {
         Ok(Arc::new(Int64Array::from(gather(&self.counts, groups))))
     }
@@ -210,6 +218,14 @@ impl<S: Summand> AggregateState for Sums<S> {
         Ok(())
     }
 
+    fn join(&mut self, joined: &[JoinedGroups]) -> Result<(), SqlError> {
+        for JoinedGroups { to, from } in joined {
+            let from = self.slots[*from as usize];
+            self.slots[*to as usize].merge(from)?;
+        }
+        Ok(())
+    }
+
     fn finish(&self, groups: &[u32]) -> Result<ArrayRef, SqlError> {
         S::finish(&self.aggregate, &gather(&self.slots, groups))
     }
@@ -279,6 +295,14 @@ impl AggregateState for NumericTotals {
         let totals = saved.column(0).as_binary::<i64>();
         for (row, group) in groups.iter().enumerate() {
             self.totals[*group as usize].merge(&Total::restore(totals.value(row)))?;
+        }
+        Ok(())
+    }
+
+    fn join(&mut self, joined: &[JoinedGroups]) -> Result<(), SqlError> {
+        for JoinedGroups { to, from } in joined {
+            let from = std::mem::take(&mut self.totals[*from as usize]);
+            self.totals[*to as usize].merge(&from)?;
         }
         Ok(())
     }
@@ -357,6 +381,14 @@ impl AggregateState for Bools {
                 trues: *trues,
                 falses: *falses,
             });
+        }
+        Ok(())
+    }
+
+    fn join(&mut self, joined: &[JoinedGroups]) -> Result<(), SqlError> {
+        for JoinedGroups { to, from } in joined {
+            let from = self.slots[*from as usize];
+            self.slots[*to as usize].merge(from);
         }
         Ok(())
     }
@@ -494,6 +526,22 @@ impl<N: OrderedNative> AggregateState for Extremes<N> {
         self.update(groups, &saved.columns()[..1], None)
     }
 
+    fn join(&mut self, joined: &[JoinedGroups]) -> Result<(), SqlError> {
+        let is_least = self.aggregate.kind == AggregateKind::Min;
+        for JoinedGroups { to, from } in joined {
+            let from = self.slots[*from as usize];
+            let to = &mut self.slots[*to as usize];
+            let is_better = match is_least {
+                true => from.value.before(to.value),
+                false => to.value.before(from.value),
+            };
+            if from.seen && (!to.seen || is_better) {
+                *to = from;
+            }
+        }
+        Ok(())
+    }
+
     fn finish(&self, groups: &[u32]) -> Result<ArrayRef, SqlError> {
         self.array(&gather(&self.slots, groups))
     }
@@ -571,6 +619,23 @@ impl<T: ByteArrayType> AggregateState for ByteExtremes<T> {
 
     fn merge(&mut self, groups: &[u32], saved: &RecordBatch) -> Result<(), SqlError> {
         self.update(groups, &saved.columns()[..1], None)
+    }
+
+    fn join(&mut self, joined: &[JoinedGroups]) -> Result<(), SqlError> {
+        let is_least = self.aggregate.kind == AggregateKind::Min;
+        for JoinedGroups { to, from } in joined {
+            let Some(from) = self.values[*from as usize].take() else {
+                continue;
+            };
+            let to = &mut self.values[*to as usize];
+            let is_better = to.as_ref().is_none_or(|to| (from < *to) == is_least && from != *to);
+            let gone = match is_better {
+                true => to.replace(from),
+                false => Some(from),
+            };
+            self.text_bytes -= gone.map_or(0, |gone| gone.len());
+        }
+        Ok(())
     }
 
     fn finish(&self, groups: &[u32]) -> Result<ArrayRef, SqlError> {

@@ -7,8 +7,9 @@
 //! Rows that the order leaves alike stand in the order of their other columns, so that the function has one value. Rows that come
 //! and go within a step leave no trace; where keys can fail, the input is held until the step ends.
 //!
-//! Not here: how rows are kept (`rows.rs`).
+//! Not here: how rows are kept (`rows.rs`), and the first few rows of input that only grows (`few.rs`).
 
+mod few;
 mod first;
 mod kernel;
 mod over;
@@ -20,7 +21,7 @@ use std::sync::Arc;
 use arrow::array::{ArrayRef, RecordBatch, UInt64Array};
 use arrow::datatypes::{DataType, SchemaRef};
 
-use crate::error::{SqlError, state};
+use crate::error::SqlError;
 
 use super::aggregate::keys::Keys;
 use super::net::{Direction, Net, PART_ROWS, weighted};
@@ -34,6 +35,7 @@ use over::WindowScope;
 use part::{PartitionRun, WindowStates};
 use rows::ALL_ROWS;
 
+pub use few::FirstFew;
 pub use first::{FirstSpec, Ranking};
 pub use kernel::PartitionKernel;
 pub use over::{Distance, OneWindowCall, WindowCalls, WindowReach};
@@ -126,13 +128,6 @@ impl PartitionedOperator {
         self.rows.apply(delta, &numbers)
     }
 
-    fn check_wanted(&self) -> Result<(), SqlError> {
-        match self.limits.stop.is_set() {
-            true => Err(SqlError::new(state::QUERY_CANCELED, "the view is no longer wanted")),
-            false => Ok(()),
-        }
-    }
-
     fn show_first(&self, spec: &FirstSpec, changed: &[u32], out: &mut Sink<'_>) -> Result<(), SqlError> {
         let mut shown: Vec<ShownRow> = Vec::new();
         // Where the rows that are kept are those that are shown, their changes are all that is shown.
@@ -153,7 +148,7 @@ impl PartitionedOperator {
                 }
             }
             if shown.len() >= PART_ROWS {
-                self.check_wanted()?;
+                self.limits.check_wanted()?;
                 self.show_rows(spec, &std::mem::take(&mut shown), out)?;
             }
         }
@@ -186,7 +181,7 @@ impl PartitionedOperator {
             if old.rows.len() + new.rows.len() < PART_ROWS && at + 1 < changed.len() {
                 continue;
             }
-            self.check_wanted()?;
+            self.limits.check_wanted()?;
             for (run, weight) in [(&mut old, -1), (&mut new, 1)] {
                 let partitions = std::mem::take(run).partitions(&self.rows)?;
                 if !partitions.ranges.is_empty() {
@@ -214,7 +209,7 @@ impl PartitionedOperator {
         let mut computed = 0;
         let mut net = Net::new(self.spec.schema.clone(), self.limits.budget.clone())?;
         for partition in large {
-            self.check_wanted()?;
+            self.limits.check_wanted()?;
             let mut add = |batch: RecordBatch, weight: i64| {
                 computed += batch.num_rows() as u64;
                 let weights = constant_weights(weight, batch.num_rows());

@@ -127,20 +127,22 @@ impl Borrow<[u8]> for RowKey {
 }
 
 /// Rows to bytes and back.
-struct RowCoding {
+pub struct RowCoding {
     schema: SchemaRef,
-    order: RowConverter,
-    rest: RowConverter,
+    pub order: RowConverter,
+    pub rest: RowConverter,
     both: RowConverter,
     /// Columns that are no sort keys.
-    rest_columns: Vec<usize>,
+    pub rest_columns: Vec<usize>,
     /// By column: its place among the sort keys and the rest.
     places: Vec<usize>,
+    /// The types of all that is encoded.
+    types: Vec<DataType>,
 }
 
 impl RowCoding {
     /// Rows that are alike in the first `peer_keys` sort keys are peers.
-    fn new(schema: SchemaRef, order: &[SortedBy], peer_keys: usize) -> Result<RowCoding, SqlError> {
+    pub fn new(schema: SchemaRef, order: &[SortedBy], peer_keys: usize) -> Result<RowCoding, SqlError> {
         let mut places = vec![usize::MAX; schema.fields().len()];
         for (at, by) in order.iter().enumerate() {
             if let Some(column) = by.column.filter(|column| places[*column] == usize::MAX) {
@@ -168,7 +170,12 @@ impl RowCoding {
             .iter()
             .map(|column| SortField::new_with_options(schema.field(*column).data_type().clone(), rising));
         let rest: Vec<SortField> = by_ties.into_iter().chain(rest).collect();
+        let types = order.iter().map(|by| by.data_type.clone());
+        let of_rest = rest_columns
+            .iter()
+            .map(|column| schema.field(*column).data_type().clone());
         Ok(RowCoding {
+            types: types.chain(of_rest).collect(),
             both: RowConverter::new([by_order.clone(), rest.clone()].concat())?,
             order: RowConverter::new(by_order)?,
             rest: RowConverter::new(rest)?,
@@ -178,13 +185,24 @@ impl RowCoding {
         })
     }
 
+    /// The length of each row, if all have the same.
+    pub fn width(&self) -> Option<usize> {
+        // A byte for NULL stands before each value.
+        let width = |data_type: &DataType| match data_type {
+            DataType::Boolean => Some(2),
+            other => other.primitive_width().map(|width| width + 1),
+        };
+        let width = self.types.iter().map(width).sum::<Option<usize>>();
+        width.filter(|width| *width > 0)
+    }
+
     /// The columns of rows, in that order.
-    fn batch<'a>(&self, rows: impl Iterator<Item = &'a RowKey>, count: usize) -> Result<RecordBatch, SqlError> {
+    pub fn batch<'a>(&self, rows: impl Iterator<Item = &'a [u8]>, count: usize) -> Result<RecordBatch, SqlError> {
         let columns = match self.schema.fields().is_empty() {
             true => Vec::new(),
             false => {
                 let parser = self.both.parser();
-                let decoded = self.both.convert_rows(rows.map(|row| parser.parse(&row.bytes)))?;
+                let decoded = self.both.convert_rows(rows.map(|row| parser.parse(row)))?;
                 self.places.iter().map(|place| decoded[*place].clone()).collect()
             }
         };
@@ -193,14 +211,14 @@ impl RowCoding {
 }
 
 /// Encoded columns; no columns have no bytes.
-fn encoded(converter: &RowConverter, columns: &[ArrayRef]) -> Result<Option<Rows>, SqlError> {
+pub fn encoded(converter: &RowConverter, columns: &[ArrayRef]) -> Result<Option<Rows>, SqlError> {
     match columns.is_empty() {
         true => Ok(None),
         false => Ok(Some(converter.convert_columns(columns)?)),
     }
 }
 
-fn bytes_at(rows: &Option<Rows>, row: usize) -> &[u8] {
+pub fn bytes_at(rows: &Option<Rows>, row: usize) -> &[u8] {
     rows.as_ref().map_or(&[], |rows| rows.row(row).data())
 }
 
@@ -557,7 +575,7 @@ impl PartitionedRows {
 
     /// Rows as a batch of the input's schema.
     pub fn batch<'a>(&self, rows: impl Iterator<Item = &'a RowKey>, count: usize) -> Result<RecordBatch, SqlError> {
-        self.coding.batch(rows, count)
+        self.coding.batch(rows.map(|row| &*row.bytes), count)
     }
 
     /// Ends the step.

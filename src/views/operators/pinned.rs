@@ -3,12 +3,12 @@
 //! One rule: a group that a step is about to change is given out first, for its row to be kept as it is; all others are rendered
 //! from the present states, chunk by chunk. So each group of that time is read once, as it was.
 
-use super::CHUNK_GROUPS;
-
 /// Which groups of a reading have changed since, and which chunks are still to be rendered.
 pub struct PinnedGroups {
     /// Groups that there were.
     groups: usize,
+    /// Of a chunk.
+    chunk_groups: usize,
     /// By chunk: to be rendered.
     open: Vec<bool>,
     /// By chunk: one of its groups has changed since, or come.
@@ -29,11 +29,12 @@ pub struct PinnedChunk {
 }
 
 impl PinnedGroups {
-    /// Groups of which these chunks are to be rendered.
-    pub fn new(groups: usize, open: Vec<bool>) -> PinnedGroups {
-        assert_eq!(open.len(), groups.div_ceil(CHUNK_GROUPS), "each chunk is there");
+    /// Groups, so many in a chunk, of which these chunks are to be rendered.
+    pub fn new(groups: usize, chunk_groups: usize, open: Vec<bool>) -> PinnedGroups {
+        assert_eq!(open.len(), groups.div_ceil(chunk_groups), "each chunk is there");
         PinnedGroups {
             groups,
+            chunk_groups,
             moved: vec![false; open.len()],
             open,
             changed: vec![false; groups],
@@ -46,7 +47,7 @@ impl PinnedGroups {
         let mut first = Vec::new();
         for group in groups {
             let index = *group as usize;
-            let chunk = index / CHUNK_GROUPS;
+            let chunk = index / self.chunk_groups;
             if !self.open.get(chunk).is_some_and(|open| *open) {
                 continue;
             }
@@ -66,8 +67,8 @@ impl PinnedGroups {
             if !std::mem::replace(&mut self.open[chunk], false) {
                 continue;
             }
-            let start = chunk * CHUNK_GROUPS;
-            let end = (start + CHUNK_GROUPS).min(self.groups);
+            let start = chunk * self.chunk_groups;
+            let end = (start + self.chunk_groups).min(self.groups);
             let groups = (start..end).filter(|group| !self.changed[*group]);
             return Some(PinnedChunk {
                 chunk,
