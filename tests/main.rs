@@ -17,6 +17,7 @@ mod damage;
 mod depth;
 mod differential;
 mod disk_full;
+mod docs;
 mod fuzz;
 mod hostile;
 mod memory;
