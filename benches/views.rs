@@ -209,10 +209,7 @@ fn join(runtime: &Runtime, rows: usize, turns: u64) {
     chunks.extend(of_topic(TOPIC, generate(rows, keys)));
     for chunk in chunks.iter_mut().zip(1..) {
         let ((_, chunk), lsn) = chunk;
-        let run = Run {
-            lsn,
-            ..chunk.runs[0]
-        };
+        let run = Run { lsn, ..chunk.runs[0] };
         chunk.runs = vec![run].into();
     }
     println!(

@@ -32,7 +32,10 @@ fn statements(block: &str) -> Vec<String> {
             statements.push(std::mem::take(&mut statement));
         }
     }
-    assert!(statement.trim().is_empty(), "a statement ends with a semicolon: {statement}");
+    assert!(
+        statement.trim().is_empty(),
+        "a statement ends with a semicolon: {statement}"
+    );
     statements
 }
 

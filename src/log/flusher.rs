@@ -30,11 +30,13 @@ use super::claims::Spills;
 use super::encoding::slice_bytes;
 use super::image::{self, Image, TopicImage};
 use super::merge::{self, MergeOptions};
+use super::offsets::KnownOffsets;
+use super::producers::KnownProducers;
 use super::retention::ClockReading;
 use super::segment::{self, Layout, Segment, SegmentInfo, SegmentWriter};
 use super::tail::{Tail, TopicTail};
 use super::wal::{self, Position};
-use super::{Chunk, LogError, Lsn, Produced};
+use super::{Chunk, LogError, Lsn};
 
 /// Names of the directories in the data directory.
 pub const SEGMENTS_DIR: &str = "segments";
@@ -64,8 +66,8 @@ pub struct Capture {
     pub position: Position,
     pub retention: ClockReading,
     pub catalog: Vec<(Lsn, Vec<u8>)>,
-    pub producers: Vec<(String, Vec<Produced>)>,
-    pub groups: Vec<(u32, Vec<(u32, u64)>)>,
+    pub producers: KnownProducers,
+    pub groups: KnownOffsets,
     pub topics: Vec<CapturedTopic>,
     /// There is time to merge segments, too.
     pub merges: bool,
@@ -85,7 +87,7 @@ impl Capture {
         position: Position,
         retention: ClockReading,
         catalog: Vec<(Lsn, Vec<u8>)>,
-        (producers, groups): (Vec<(String, Vec<Produced>)>, Vec<(u32, Vec<(u32, u64)>)>),
+        (producers, groups): (KnownProducers, KnownOffsets),
     ) -> Capture {
         let topics = tail.topics().into_iter().map(|(_, topic)| {
             let (image, segments) = topic.capture();

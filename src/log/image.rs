@@ -25,10 +25,12 @@ use crate::storage::Disk;
 
 use super::damage::Damage;
 use super::frame::{decode_schema, decode_spec, encode_schema, encode_spec};
+use super::offsets::KnownOffsets;
+use super::producers::KnownProducers;
 use super::retention::ClockReading;
 use super::segment::{SegmentInfo, decode_chunk, encode_chunk};
 use super::wal::Position;
-use super::{Chunk, LogError, Lsn, Produced, TopicSpec};
+use super::{Chunk, LogError, Lsn, TopicSpec};
 
 use arrow::datatypes::SchemaRef;
 
@@ -79,9 +81,9 @@ pub struct Image {
     /// In commit order.
     pub catalog: Vec<(Lsn, Vec<u8>)>,
     /// The newest transactions of each producer, by name.
-    pub producers: Vec<(String, Vec<Produced>)>,
+    pub producers: KnownProducers,
     /// The offsets of consumer groups: group, partition, next offset.
-    pub groups: Vec<(u32, Vec<(u32, u64)>)>,
+    pub groups: KnownOffsets,
     pub topics: Vec<TopicImage>,
 }
 
@@ -96,9 +98,9 @@ struct Manifest {
     /// LSN and bytes of each record.
     catalog: Vec<(Lsn, usize)>,
     #[serde(default)]
-    producers: Vec<(String, Vec<Produced>)>,
+    producers: KnownProducers,
     #[serde(default)]
-    groups: Vec<(u32, Vec<(u32, u64)>)>,
+    groups: KnownOffsets,
     topics: Vec<TopicRecord>,
 }
 

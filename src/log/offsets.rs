@@ -29,6 +29,9 @@ pub enum GroupChange {
     Forget { group: GroupId },
 }
 
+/// By group: partitions and their next offsets.
+pub type KnownOffsets = Vec<(u32, Vec<(u32, u64)>)>;
+
 /// By group and partition: the next offset to be consumed. A partition that is not known stands at 0.
 #[derive(Clone, PartialEq, Eq, Default, Debug)]
 pub struct GroupOffsets {
@@ -72,7 +75,7 @@ impl GroupOffsets {
     }
 
     /// All that is known: group, and partition and offset.
-    pub fn all(&self) -> Vec<(u32, Vec<(u32, u64)>)> {
+    pub fn all(&self) -> KnownOffsets {
         let groups = self.groups.iter();
         let of = |offsets: &BTreeMap<u32, u64>| {
             offsets

@@ -36,6 +36,9 @@ pub struct Produced {
     pub rows: u64,
 }
 
+/// Producers by name, and the newest transactions of each.
+pub type KnownProducers = Vec<(String, Vec<Produced>)>;
+
 /// Of each producer its newest transactions, by rising sequence and LSN.
 #[derive(Clone, PartialEq, Eq, Default, Debug)]
 pub struct Producers {
@@ -79,13 +82,13 @@ impl Producers {
 
     /// Those of transactions up to an LSN, by name. The producers that have been silent the longest are forgotten for good if
     /// there are too many.
-    pub fn upto(&mut self, lsn: Lsn) -> Vec<(String, Vec<Produced>)> {
+    pub fn upto(&mut self, lsn: Lsn) -> KnownProducers {
         self.forget(PRODUCERS_MAX);
         self.known(lsn)
     }
 
     /// Those of transactions up to an LSN, by name.
-    pub fn known(&self, lsn: Lsn) -> Vec<(String, Vec<Produced>)> {
+    pub fn known(&self, lsn: Lsn) -> KnownProducers {
         let of = |known: &VecDeque<Produced>| {
             known
                 .iter()

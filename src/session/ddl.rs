@@ -308,7 +308,8 @@ impl Session {
             .map(Relation::oid)
             .collect();
         let groups: Vec<Arc<ConsumerGroup>> = catalog.groups_in(name).cloned().collect();
-        if !(inside.is_empty() && groups.is_empty()) && !drop.cascade {
+        let is_empty = inside.is_empty() && groups.is_empty();
+        if !is_empty && !drop.cascade {
             return Err(self.still_needed(&catalog, &format!("schema {name}"), &inside, &groups));
         }
         for group in groups.iter().filter(|group| !inside.contains(&group.topic)) {
@@ -355,7 +356,8 @@ impl Session {
         let oids = catalog.drop_order(&roots);
         let groups = catalog.groups.values().filter(|group| oids.contains(&group.topic));
         let groups: Vec<Arc<ConsumerGroup>> = groups.cloned().collect();
-        if !(dependents.is_empty() && groups.is_empty()) && !cascade {
+        let is_needed = !dependents.is_empty() || !groups.is_empty();
+        if is_needed && !cascade {
             return Err(self.still_needed(catalog, described, &dependents, &groups));
         }
         let named = dependents.iter().rev().filter_map(|oid| catalog.relation(*oid));
