@@ -275,10 +275,12 @@ impl Sequencer {
             self.catalog_version += 1;
             self.put(lsn, BLOCK_BYTES + ddl.record.len(), BlockDraft::Ddl { lsn, ddl });
         }
-        let parts = commit.appends.iter().flat_map(|append| &append.parts);
-        let rows = parts.map(|part| u64::from(part.rows)).sum();
+        let produced = commit.producer.map(|stamp| {
+            let parts = commit.appends.iter().flat_map(|append| &append.parts);
+            (stamp, parts.map(|part| u64::from(part.rows)).sum())
+        });
         let appended = self.place(lsn, commit.appends, &dropped, small);
-        if let Some(ProducerStamp { producer, sequence }) = commit.producer {
+        if let Some((ProducerStamp { producer, sequence }, rows)) = produced {
             let outcome = Produced { sequence, lsn, rows };
             self.producers.note(producer.clone(), outcome);
             let bytes = BLOCK_BYTES + producer.len();

@@ -3,7 +3,7 @@
 //! One rule: a partition is one member's at a time. That is a courtesy, not what keeps rows from being consumed twice: the log
 //! refuses offsets that are not where a commit goes on from. So a member that is silent may lose its partitions at any time.
 //!
-//! GroupMembers keep as many of their partitions as they may have when others come and go. A member is silent if it neither consumes
+//! Members keep as many of their partitions as they may have when others come and go. A member is silent if it neither consumes
 //! nor waits for rows; after [`SILENCE_US`] its partitions are given to others.
 
 use std::collections::HashMap;
