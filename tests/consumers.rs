@@ -91,6 +91,30 @@ async fn a_consume_that_waits_is_woken_by_the_commit_and_by_a_member_that_goes()
     assert_eq!(support::state(&ended), "57014");
 }
 
+#[tokio::test]
+async fn an_answer_ends_before_it_fills_the_memory() {
+    let (_scratch, data_dir) = support::data_dir();
+    let server = Server::start(&data_dir);
+    let client = support::connect(&server).await;
+    for statement in [
+        "CREATE TOPIC large (id INT, body TEXT) WITH (partitions = 1)",
+        "INSERT INTO large SELECT n, repeat('x', 1 << 20) FROM generate_series(1, 80) AS n ORDER BY n",
+        "CREATE CONSUMER GROUP g ON large",
+    ] {
+        client.simple_query(statement).await.expect(statement);
+    }
+    let first = consume(&client, "g", "LIMIT 1000").await.expect("consumed");
+    assert!((1..80).contains(&first.len()), "{} rows of 1 MiB", first.len());
+    let mut all = first;
+    while all.len() < 80 {
+        let more = consume(&client, "g", "LIMIT 1000").await.expect("consumed");
+        assert!(!more.is_empty(), "the rest comes with the next ones");
+        all.extend(more);
+    }
+    let ids: Vec<String> = (1..=80).map(|id| id.to_string()).collect();
+    assert_eq!(all, ids, "none is left out, and none comes twice");
+}
+
 const SETUP: &[&str] = &[
     "CREATE TOPIC a (id BIGINT) PARTITION BY (id) WITH (partitions = 3)",
     "CREATE TOPIC b (id BIGINT) PARTITION BY (id) WITH (partitions = 2)",

@@ -28,6 +28,9 @@ use crate::sql::field::OutField;
 use crate::sql::statement::{GroupStatement, Name, StartAt};
 use crate::types::PgType;
 
+/// Rows of this many bytes end the answer of a CONSUME, whatever its LIMIT: it is in memory.
+const ANSWER_BYTES_MAX: usize = 64 << 20;
+
 /// Where a session stands in a partition.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 struct ReadPlace {
@@ -356,7 +359,7 @@ impl Session {
         let read = move || {
             panics::catch(|| {
                 let mut chunks = Vec::new();
-                let mut left = rows_max;
+                let (mut left, mut bytes) = (rows_max, 0);
                 for place in places {
                     if left == 0 {
                         break;
@@ -367,7 +370,12 @@ impl Session {
                         };
                         let rows = chunk.rows.num_rows().min(left);
                         left -= rows;
-                        chunks.push(chunk.slice(0, rows));
+                        let chunk = chunk.slice(0, rows);
+                        bytes += chunk.rows.get_array_memory_size();
+                        if bytes >= ANSWER_BYTES_MAX {
+                            left = 0;
+                        }
+                        chunks.push(chunk);
                     }
                 }
                 Ok::<_, SqlError>(chunks)
